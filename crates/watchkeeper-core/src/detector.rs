@@ -1,0 +1,225 @@
+use jiff::{SignedDuration, Timestamp};
+use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+
+use crate::{
+    AgentFacts, Call, Event, Evidence, Fingerprint, InvalidOption, Level, SessionFacts, Severity,
+    Unit, Usage,
+    engine::{Episodes, Raised},
+};
+
+/// Watches one stream of events and reports what it finds.
+///
+/// A detector is a state machine: its findings are a function of the events
+/// and wake-ups it has been given, in order, and of nothing else. It does no
+/// I/O, reads no clock, and cannot fail. Its state is bounded, whatever the
+/// stream does.
+///
+/// The engine holds one pristine copy for each detector of the policy and
+/// clones it for each stream, so a detector derives [`Clone`], keeps what its
+/// clones share behind an [`Arc`](std::sync::Arc), and keeps no state for any
+/// stream but its own.
+pub trait Detector: CloneDetector + Send + Sync {
+    /// Reads the next event of the stream.
+    fn observe(&mut self, event: &Event, cx: &mut Context<'_>);
+
+    /// Runs at the time last asked for with [`Context::wake_at`].
+    ///
+    /// A detector that never asks to be woken need not implement this.
+    fn wake(&mut self, cx: &mut Context<'_>) {
+        let _: &mut Context<'_> = cx;
+    }
+
+    /// What one stream is. A policy's `per` overrides it.
+    fn scope(&self) -> Scope {
+        Scope::Agent
+    }
+}
+
+/// What one stream of events is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Scope {
+    /// One agent of a session: a sub-agent's calls do not interrupt its
+    /// parent's.
+    #[default]
+    Agent,
+    /// A session with its sub-agents: what they spend is charged to it.
+    Session,
+}
+
+/// A kind of detector: what `kind = "…"` names in a policy.
+pub trait DetectorKind: Detector + Clone + Sized + 'static {
+    /// The name, in kebab-case: the condition it finds, not the remedy.
+    const KIND: &'static str;
+
+    /// The README of the crate: shown by `watchkeeper explain` and on docs.rs.
+    const DOCS: &'static str;
+
+    /// What sort of trouble it finds: `timeout`, `runaway`, `budget`, `error`,
+    /// or a word of your own.
+    const CLASS: &'static str;
+
+    /// What it measures.
+    const UNIT: Unit = Unit::Count;
+
+    /// The levels of a policy that names none, the lowest first.
+    const LEVELS: &'static [Level] = &[Level::new(1, Severity::Medium)];
+
+    /// Where a policy that names one `severity` and no levels draws the line.
+    const LIMIT: u64 = match Self::UNIT {
+        Unit::Count => Self::LEVELS[0].at,
+        Unit::Percent => 100,
+    };
+
+    /// What its table in a policy may hold, beside the keys that every
+    /// detector has.
+    type Options: DeserializeOwned + JsonSchema;
+
+    /// Builds a detector in its pristine state.
+    ///
+    /// An option that makes sense by itself but not beside the others is
+    /// refused here, by name; the policy reader points at the line.
+    fn new(options: Self::Options) -> Result<Self, InvalidOption>;
+}
+
+/// What a detector knows besides its own state, and what it can do.
+pub struct Context<'a> {
+    pub(crate) now: Timestamp,
+    pub(crate) session: &'a SessionFacts,
+    pub(crate) agent: &'a AgentFacts,
+    pub(crate) usage: Option<&'a Usage>,
+    pub(crate) call: Option<&'a Call>,
+    pub(crate) event: Option<&'a Event>,
+    pub(crate) levels: &'a [Level],
+    pub(crate) wake_at: &'a mut Option<Timestamp>,
+    pub(crate) episodes: &'a mut Episodes,
+    pub(crate) raised: &'a mut Vec<Raised>,
+}
+
+impl Context<'_> {
+    /// The time of the event or wake-up being handled.
+    pub fn now(&self) -> Timestamp {
+        self.now
+    }
+
+    /// What is known of the session.
+    pub fn session(&self) -> &SessionFacts {
+        self.session
+    }
+
+    /// What is known of the agent that the event is about: of the main agent,
+    /// in a wake-up of a detector that sees whole sessions.
+    pub fn agent(&self) -> &AgentFacts {
+        self.agent
+    }
+
+    /// What this event added to what the session has used: `Some` for a
+    /// `model_call` only.
+    pub fn usage(&self) -> Option<&Usage> {
+        self.usage
+    }
+
+    /// The call that this event answers: `Some` for a `tool_result` whose call
+    /// is known.
+    pub fn call(&self) -> Option<&Call> {
+        self.call
+    }
+
+    /// Where a person finds the event being handled.
+    pub fn evidence(&self) -> Option<Evidence> {
+        self.event.map(|it| Evidence::new(it.origin.as_ref(), it.kind.name()))
+    }
+
+    /// Says that a condition holds, and how far it has come.
+    ///
+    /// Call this whenever the measure grows: the engine compares it with the
+    /// levels of the policy, opens one finding when the lowest is reached, one
+    /// more for each higher severity, and counts the rest in silence. `report`
+    /// runs only when there is something to say. The `subject` tells two
+    /// conditions of one stream apart; a detector that has only one uses
+    /// [`Fingerprint::NONE`].
+    ///
+    /// The finding is dated [`now`](Self::now).
+    pub fn raise(&mut self, subject: Fingerprint, measure: u64, report: impl FnOnce() -> Report) {
+        if let Some(severity) = self.episodes.raise(subject, measure, self.levels) {
+            let mut report = report();
+            report.evidence.extend(self.evidence());
+            self.raised.push(Raised { subject, severity: Some(severity), measure, report });
+        }
+    }
+
+    /// Says that a condition has ended. Does nothing if no finding is open.
+    pub fn resolve(&mut self, subject: Fingerprint, report: impl FnOnce() -> Report) {
+        if let Some(measure) = self.episodes.resolve(subject) {
+            self.raised.push(Raised { subject, severity: None, measure, report: report() });
+        }
+    }
+
+    /// The lowest level of the policy above `measure`: when there is more to
+    /// say than at `measure`.
+    pub fn next_level(&self, measure: u64) -> Option<u64> {
+        self.levels.iter().map(|it| it.at).find(|it| measure < *it)
+    }
+
+    /// Asks to be woken once at `at`, in place of any earlier ask.
+    pub fn wake_at(&mut self, at: Timestamp) {
+        *self.wake_at = Some(at);
+    }
+
+    /// Asks to be woken once, `delay` from now, in place of any earlier ask.
+    pub fn wake_after(&mut self, delay: SignedDuration) {
+        *self.wake_at = self.now.checked_add(delay).ok();
+    }
+
+    /// Takes back what was asked for.
+    pub fn sleep(&mut self) {
+        *self.wake_at = None;
+    }
+}
+
+/// What a detector has to say.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    pub(crate) message: String,
+    pub(crate) data: Map<String, Value>,
+    pub(crate) evidence: Vec<Evidence>,
+}
+
+impl Report {
+    /// Says it in one line: no full stop, and text from agents only through
+    /// [`quote`](crate::quote).
+    pub fn new(message: impl Into<String>) -> Self {
+        Self { message: message.into(), ..Self::default() }
+    }
+
+    /// Adds a fact for programs.
+    pub fn with(mut self, key: &str, value: impl Into<Value>) -> Self {
+        self.data.insert(key.to_owned(), value.into());
+        self
+    }
+
+    /// Points at an earlier place. The event being handled is added by itself.
+    pub fn since(mut self, evidence: Option<Evidence>) -> Self {
+        self.evidence.extend(evidence);
+        self
+    }
+}
+
+/// Lets a boxed detector be cloned; implemented for every [`Clone`] detector.
+pub trait CloneDetector {
+    /// Clones into a new box.
+    fn clone_box(&self) -> Box<dyn Detector>;
+}
+
+impl Clone for Box<dyn Detector> {
+    fn clone(&self) -> Self {
+        self.as_ref().clone_box()
+    }
+}
+
+impl<D: Detector + Clone + 'static> CloneDetector for D {
+    fn clone_box(&self) -> Box<dyn Detector> {
+        Box::new(self.clone())
+    }
+}

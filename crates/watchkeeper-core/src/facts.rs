@@ -1,0 +1,267 @@
+//! What follows from the events of a session, worked out once and lent to
+//! every detector.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::{
+    Event, EventKind, Evidence, Fingerprint, Labels, ModelCall, Origin, Prices, SessionId, Tokens,
+    ToolCall, ToolClass, WaitingFor,
+};
+
+/// How many calls of one agent may be pending; the oldest is forgotten first.
+const MAX_PENDING: usize = 64;
+/// How many model calls of one session may still be replaced.
+const MAX_REPLACEABLE: usize = 4;
+
+/// What is known of a session.
+#[derive(Clone, Debug)]
+pub struct SessionFacts {
+    /// Its id.
+    pub id: SessionId,
+    /// The kind of source it comes from.
+    pub source: Option<&'static str>,
+    /// The folder it works in, as it began.
+    pub cwd: Option<Box<str>>,
+    /// The labels of the policy and its own.
+    pub labels: Labels,
+    /// When its first event happened.
+    pub started_at: Timestamp,
+    /// When the latest event of any of its agents happened.
+    pub last_event_at: Timestamp,
+    /// What it did and used so far.
+    pub totals: Totals,
+    /// The latest model calls, which later events may replace.
+    replaceable: Vec<Replaceable>,
+}
+
+/// What a session did and used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Totals {
+    /// Events.
+    pub events: u64,
+    /// Calls of tools.
+    pub tool_calls: u64,
+    /// Results of tools.
+    pub tool_results: u64,
+    /// Results that were not ok, for whatever cause.
+    pub failed_results: u64,
+    /// Answers of models.
+    pub model_calls: u64,
+    /// Tokens.
+    pub tokens: Tokens,
+    /// US dollars, as far as prices are known.
+    pub cost_usd: f64,
+    /// Answers of models whose price is not known.
+    pub unpriced_calls: u64,
+}
+
+/// What a model call added to what its session has used.
+///
+/// A model call with the id of a recent one replaces it: the difference is
+/// what it added.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Usage {
+    /// The model, if it is known.
+    pub model: Option<Box<str>>,
+    /// Tokens.
+    pub tokens: Tokens,
+    /// US dollars; `None` if the price is not known.
+    pub cost_usd: Option<f64>,
+}
+
+#[derive(Clone, Debug)]
+struct Replaceable {
+    id: Fingerprint,
+    tokens: Tokens,
+    cost_usd: Option<f64>,
+}
+
+/// What is known of one agent of a session.
+#[derive(Clone, Debug, Default)]
+pub struct AgentFacts {
+    /// Since when a turn is open: the agent has something to do and has not
+    /// said that it is done.
+    pub turn: Option<Timestamp>,
+    /// Since when it waits for a person, and for what.
+    pub waiting: Option<(Timestamp, WaitingFor)>,
+    /// The calls without a result, oldest first.
+    pub pending: Vec<Call>,
+    /// When its latest event happened.
+    pub last_event_at: Timestamp,
+}
+
+/// A call, for as long as its result is owed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Call {
+    /// The fingerprint of its id.
+    pub id: Fingerprint,
+    /// When it was made.
+    pub at: Timestamp,
+    /// The tool.
+    pub tool: Arc<str>,
+    /// What the tool does to the world.
+    pub class: ToolClass,
+    /// Equal for calls that ask for the same thing.
+    pub fingerprint: Fingerprint,
+    /// The model's answer it came with.
+    pub response: Option<Fingerprint>,
+    /// Where it was read.
+    pub origin: Option<Origin>,
+}
+
+impl SessionFacts {
+    pub(crate) fn new(id: SessionId, started_at: Timestamp, labels: Labels) -> Self {
+        Self {
+            id,
+            source: None,
+            cwd: None,
+            labels,
+            started_at,
+            last_event_at: started_at,
+            totals: Totals::default(),
+            replaceable: Vec::new(),
+        }
+    }
+
+    /// Takes an event in. Gives back what it used, if it is a model call.
+    pub(crate) fn observe(&mut self, event: &Event, at: Timestamp, prices: &Prices) -> Option<Usage> {
+        self.last_event_at = at;
+        self.totals.events += 1;
+        if self.source.is_none() {
+            self.source = event.origin.as_ref().map(|it| it.source);
+        }
+        match &event.kind {
+            EventKind::SessionStart(start) if event.agent.is_none() => {
+                if self.cwd.is_none() {
+                    self.cwd.clone_from(&start.cwd);
+                }
+                let labels = || start.labels.iter().map(|(k, v)| (k.to_string(), v.to_string()));
+                if !start.labels.is_empty() {
+                    Arc::make_mut(&mut self.labels).extend(labels());
+                }
+            }
+            EventKind::ToolCall(_) => self.totals.tool_calls += 1,
+            EventKind::ToolResult(result) => {
+                self.totals.tool_results += 1;
+                self.totals.failed_results += u64::from(!result.ok);
+            }
+            EventKind::ModelCall(call) => return Some(self.usage(call, prices)),
+            _ => {}
+        }
+        None
+    }
+
+    fn usage(&mut self, call: &ModelCall, prices: &Prices) -> Usage {
+        let cost_usd = call
+            .cost_usd
+            .or_else(|| prices.cost_usd(call.model.as_deref()?, &call.tokens));
+        let id = call.id.as_deref().map(Fingerprint::of);
+        let earlier = id.and_then(|id| self.replaceable.iter().position(|it| it.id == id));
+        let totals = &mut self.totals;
+        let usage = match earlier.map(|at| self.replaceable.remove(at)) {
+            Some(it) => {
+                totals.unpriced_calls -= u64::from(it.cost_usd.is_none());
+                Usage {
+                    model: call.model.clone(),
+                    // A later event says no less than an earlier one.
+                    tokens: call.tokens.minus(it.tokens),
+                    cost_usd: cost_usd.map(|cost| (cost - it.cost_usd.unwrap_or(0.0)).max(0.0)),
+                }
+            }
+            None => {
+                totals.model_calls += 1;
+                Usage { model: call.model.clone(), tokens: call.tokens, cost_usd }
+            }
+        };
+        totals.unpriced_calls += u64::from(cost_usd.is_none());
+        totals.tokens = totals.tokens.plus(usage.tokens);
+        totals.cost_usd += usage.cost_usd.unwrap_or(0.0);
+        if let Some(id) = id {
+            if self.replaceable.len() == MAX_REPLACEABLE {
+                self.replaceable.remove(0);
+            }
+            self.replaceable.push(Replaceable { id, tokens: call.tokens, cost_usd });
+        }
+        usage
+    }
+}
+
+impl AgentFacts {
+    /// Takes an event in. Gives back the call that it answers, if it is a
+    /// result.
+    pub(crate) fn observe(&mut self, event: &Event, at: Timestamp) -> Option<Call> {
+        self.last_event_at = at;
+        match &event.kind {
+            EventKind::Prompt { synthetic, .. } => self.open_turn(at, !synthetic),
+            EventKind::AgentStart => self.open_turn(at, false),
+            EventKind::Message { .. }
+            | EventKind::Thinking { .. }
+            | EventKind::ModelCall(_)
+            | EventKind::Handoff { .. }
+            | EventKind::Compaction { .. }
+            | EventKind::Error { retry: Some(_), .. } => self.open_turn(at, false),
+            EventKind::ToolCall(call) => {
+                self.open_turn(at, false);
+                if self.pending.len() == MAX_PENDING {
+                    self.pending.remove(0);
+                }
+                self.pending.push(Call::new(call, event, at));
+            }
+            EventKind::ToolResult(result) => {
+                self.open_turn(at, false);
+                let id = Fingerprint::of(&*result.id);
+                let answered = self.pending.iter().position(|it| it.id == id)?;
+                return Some(self.pending.remove(answered));
+            }
+            EventKind::Waiting(what) => self.waiting = Some((at, *what)),
+            EventKind::Resumed(_) => self.waiting = None,
+            EventKind::TurnEnd
+            | EventKind::AgentEnd
+            | EventKind::SessionEnd { .. }
+            | EventKind::Error { retry: None, .. } => self.close_turn(),
+            EventKind::SessionStart(_) => {}
+        }
+        None
+    }
+
+    fn open_turn(&mut self, at: Timestamp, anew: bool) {
+        if self.turn.is_none() || anew {
+            self.turn = Some(at);
+        }
+        self.waiting = None;
+    }
+
+    fn close_turn(&mut self) {
+        self.turn = None;
+        self.waiting = None;
+        self.pending.clear();
+    }
+
+    /// Whether a person is waited for: the agent asked, or a call that asks is
+    /// pending.
+    pub fn waits_for_person(&self) -> bool {
+        self.waiting.is_some() || self.pending.iter().any(|it| it.class == ToolClass::Ask)
+    }
+}
+
+impl Call {
+    fn new(call: &ToolCall, event: &Event, at: Timestamp) -> Self {
+        Self {
+            id: Fingerprint::of(&*call.id),
+            at,
+            tool: call.tool.clone(),
+            class: call.class,
+            fingerprint: call.fingerprint,
+            response: call.response.as_deref().map(Fingerprint::of),
+            origin: event.origin.clone(),
+        }
+    }
+
+    /// Where a person finds the call.
+    pub fn evidence(&self) -> Evidence {
+        Evidence::new(self.origin.as_ref(), "tool_call")
+    }
+}

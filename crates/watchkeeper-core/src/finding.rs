@@ -1,0 +1,90 @@
+use std::{collections::BTreeMap, sync::Arc};
+
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use crate::{AgentId, Fingerprint, Origin, SessionId, Severity};
+
+/// Labels of findings, by name.
+pub type Labels = Arc<BTreeMap<String, String>>;
+
+/// What a detector found, and where.
+///
+/// One lasting condition makes one finding with the status `open`, one more
+/// for each higher severity it reaches, and one with the status `resolved`
+/// when it ends. All of them share their `fingerprint`.
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+pub struct Finding {
+    /// A hash of what caused it: equal whenever the same events are read under
+    /// the same policy.
+    #[schemars(with = "String")]
+    pub id: Fingerprint,
+    /// When the condition became true, not when it was noticed.
+    #[schemars(with = "String")]
+    pub at: Timestamp,
+    /// The name of the detector in the policy.
+    pub detector: Arc<str>,
+    /// The kind of the detector.
+    pub kind: Arc<str>,
+    /// What sort of trouble it is: `timeout`, `runaway`, `budget`, `error`, or
+    /// a team's own.
+    pub class: Arc<str>,
+    /// How much it matters.
+    pub severity: Severity,
+    /// Whether the condition lasts.
+    pub status: Status,
+    /// How often it happened so far.
+    pub count: u64,
+    /// The session it is about; empty for findings about the monitor itself.
+    #[schemars(with = "String")]
+    pub session: SessionId,
+    /// The sub-agent it is about.
+    #[schemars(with = "Option<String>")]
+    pub agent: Option<AgentId>,
+    /// The kind of source the session came from.
+    pub source: Option<&'static str>,
+    /// What makes two findings the same: detector, session and subject.
+    #[schemars(with = "String")]
+    pub fingerprint: Fingerprint,
+    /// The labels of the policy and of the session.
+    #[schemars(with = "BTreeMap<String, String>")]
+    pub labels: Labels,
+    /// One line for a person: no full stop, safe for a terminal.
+    pub message: String,
+    /// The facts behind the message, for programs.
+    pub data: Map<String, Value>,
+    /// Where to look, oldest first.
+    pub evidence: Vec<Evidence>,
+}
+
+/// Whether the condition that a finding is about lasts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// It lasts.
+    Open,
+    /// It has ended.
+    Resolved,
+}
+
+/// A place that shows what a finding says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Evidence {
+    /// The file; `None` for an event that was recorded in memory.
+    #[schemars(with = "Option<String>")]
+    pub file: Option<Arc<str>>,
+    /// The line, counted from 1.
+    pub line: Option<u64>,
+    /// The name of the event there.
+    pub event: &'static str,
+}
+
+impl Evidence {
+    /// Points at an event.
+    pub fn new(origin: Option<&Origin>, event: &'static str) -> Self {
+        Self { file: origin.map(|it| it.file.clone()), line: origin.map(|it| it.line), event }
+    }
+}
+

@@ -1,0 +1,66 @@
+//! The vocabulary of watchkeeper, and the engine that speaks it.
+//!
+//! An agent session is a stream of [`Event`]s, which a [`Source`] reads. A
+//! [`Detector`] reads the events of one session and reports [`Finding`]s; a
+//! [`Sink`] delivers them. The [`Engine`] joins detectors and events; the
+//! [`Monitor`] gives the engine a thread and a clock.
+//!
+//! # Architecture invariants
+//!
+//! * Nothing in this crate does I/O. Only [`clock`] reads the time, and only
+//!   the [`Monitor`] and the [`Queue`] have threads. A detector can't fail, and
+//!   neither can the engine.
+//! * A detector sees one stream. The engine gives every stream its own copy,
+//!   so no detector needs a map keyed by session.
+//! * Findings come out in one order: by time, then by the detector's name.
+//!   Nothing depends on the order in which detectors were linked.
+
+pub mod clock;
+
+mod detector;
+mod engine;
+mod event;
+mod facts;
+mod finding;
+mod fingerprint;
+mod json;
+mod options;
+mod period;
+mod prices;
+mod quote;
+mod registry;
+mod severity;
+mod sink;
+mod source;
+mod tool_class;
+
+pub use crate::{
+    detector::{CloneDetector, Context, Detector, DetectorKind, Report, Scope},
+    engine::{Engine, EngineConfig, NamedDetector},
+    event::{
+        AgentId, Cause, Event, EventKind, ModelCall, Origin, SessionId, SessionStart, Tokens,
+        ToolCall, ToolResult, WaitingFor,
+    },
+    facts::{AgentFacts, Call, SessionFacts, Totals, Usage},
+    finding::{Evidence, Finding, Labels, Status},
+    fingerprint::Fingerprint,
+    json::Json,
+    options::{InvalidOption, Options, OptionsError},
+    period::Period,
+    prices::{Price, Prices},
+    quote::{make_safe, quote},
+    registry::{
+        DetectorEntry, Entry, Kinds, Registry, RegistryError, SinkEntry, SourceEntry, UnknownKind,
+    },
+    severity::{Level, Severity, Unit},
+    sink::{Retry, Sink, SinkError, SinkKind},
+    source::{Environment, Intake, Seen, Source, SourceKind, Unread},
+    tool_class::ToolClass,
+};
+pub use jiff::{SignedDuration, Timestamp};
+
+#[doc(hidden)]
+pub mod private {
+    //! Used by the macros of this crate; not public API.
+    pub use inventory::submit;
+}

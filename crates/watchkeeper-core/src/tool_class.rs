@@ -1,0 +1,111 @@
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// What a tool does to the world.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum ToolClass {
+    /// Looks, and changes nothing.
+    Read,
+    /// Changes a file or a record.
+    Write,
+    /// Runs a command or a program, which may do anything.
+    Run,
+    /// Waits for something that is already under way.
+    Wait,
+    /// Asks a person.
+    Ask,
+    /// Gives work to another agent.
+    Delegate,
+    /// Nothing that its name tells.
+    #[default]
+    Other,
+}
+
+impl ToolClass {
+    /// Guesses the class from the name of a tool, for sources that do not know
+    /// better. The words are those of the tools of the agents whose formats we
+    /// read; the first that occurs in the name decides.
+    pub fn of_name(name: &str) -> Self {
+        const WORDS: &[(&str, ToolClass)] = &[
+            ("wait", ToolClass::Wait),
+            ("sleep", ToolClass::Wait),
+            ("poll", ToolClass::Wait),
+            ("output", ToolClass::Wait),
+            ("ask", ToolClass::Ask),
+            ("followup", ToolClass::Ask),
+            ("agent", ToolClass::Delegate),
+            ("delegate", ToolClass::Delegate),
+            ("send_message", ToolClass::Delegate),
+            ("todo", ToolClass::Other),
+            ("plan", ToolClass::Other),
+            ("write_stdin", ToolClass::Run),
+            ("write", ToolClass::Write),
+            ("edit", ToolClass::Write),
+            ("patch", ToolClass::Write),
+            ("replace", ToolClass::Write),
+            ("create", ToolClass::Write),
+            ("insert", ToolClass::Write),
+            ("delete", ToolClass::Write),
+            ("bash", ToolClass::Run),
+            ("shell", ToolClass::Run),
+            ("exec", ToolClass::Run),
+            ("run", ToolClass::Run),
+            ("command", ToolClass::Run),
+            ("terminal", ToolClass::Run),
+            ("python", ToolClass::Run),
+            ("read", ToolClass::Read),
+            ("grep", ToolClass::Read),
+            ("glob", ToolClass::Read),
+            ("search", ToolClass::Read),
+            ("find", ToolClass::Read),
+            ("list", ToolClass::Read),
+            ("view", ToolClass::Read),
+            ("open", ToolClass::Read),
+            ("fetch", ToolClass::Read),
+            ("get", ToolClass::Read),
+        ];
+        let name = name.to_ascii_lowercase();
+        match name.as_str() {
+            "task" => return Self::Delegate,
+            "ls" | "cat" => return Self::Read,
+            _ => {}
+        }
+        // "ask" must not be found in "task".
+        let has = |word: &str| {
+            name.match_indices(word).any(|(at, _)| {
+                !(word == "ask" && name[..at].ends_with('t'))
+            })
+        };
+        WORDS.iter().find(|(word, _)| has(word)).map_or(Self::Other, |(_, class)| *class)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ToolClass;
+
+    #[test]
+    fn names_tell_the_class() {
+        for (name, class) in [
+            ("Bash", ToolClass::Run),
+            ("BashOutput", ToolClass::Wait),
+            ("TaskOutput", ToolClass::Wait),
+            ("Task", ToolClass::Delegate),
+            ("Agent", ToolClass::Delegate),
+            ("TaskList", ToolClass::Read),
+            ("AskUserQuestion", ToolClass::Ask),
+            ("Edit", ToolClass::Write),
+            ("apply_patch", ToolClass::Write),
+            ("str_replace_editor", ToolClass::Write),
+            ("Read", ToolClass::Read),
+            ("TodoWrite", ToolClass::Other),
+            ("frobnicate", ToolClass::Other),
+        ] {
+            assert_eq!(ToolClass::of_name(name), class, "{name}");
+        }
+    }
+}
