@@ -1,5 +1,7 @@
 //! The one place that reads the time.
 
+use std::time::{Duration, Instant};
+
 use jiff::Timestamp;
 
 /// Tells the time.
@@ -17,5 +19,24 @@ impl Clock for SystemClock {
     #[expect(clippy::disallowed_methods, reason = "this is the one place that may")]
     fn now(&self) -> Timestamp {
         Timestamp::now()
+    }
+}
+
+/// How long something may still take, whatever the clock on the wall does.
+#[derive(Clone, Copy, Debug)]
+pub struct Deadline(Instant);
+
+impl Deadline {
+    /// Ends `timeout` from now.
+    #[expect(clippy::disallowed_methods, reason = "this is the one place that may")]
+    pub fn after(timeout: Duration) -> Self {
+        let now = Instant::now();
+        Self(now.checked_add(timeout).unwrap_or_else(|| now + Duration::from_hours(24)))
+    }
+
+    /// The time left; zero once it is over.
+    #[expect(clippy::disallowed_methods, reason = "this is the one place that may")]
+    pub fn remaining(&self) -> Duration {
+        self.0.saturating_duration_since(Instant::now())
     }
 }

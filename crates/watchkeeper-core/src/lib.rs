@@ -27,6 +27,7 @@ mod json;
 mod options;
 mod period;
 mod prices;
+mod queue;
 mod quote;
 mod registry;
 mod severity;
@@ -48,6 +49,7 @@ pub use crate::{
     options::{InvalidOption, Options, OptionsError},
     period::Period,
     prices::{Price, Prices},
+    queue::{Queue, QueueCounts},
     quote::{make_safe, quote},
     registry::{
         DetectorEntry, Entry, Kinds, Registry, RegistryError, SinkEntry, SourceEntry, UnknownKind,

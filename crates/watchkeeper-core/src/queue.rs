@@ -1,0 +1,341 @@
+use std::{
+    collections::VecDeque,
+    fmt,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    thread,
+    time::Duration,
+};
+
+use crate::{Finding, Fingerprint, Sink, SinkError};
+
+/// A bounded queue in front of a sink, and the thread that empties it.
+///
+/// Handing a finding over never waits. When the queue is full, the oldest of
+/// its least severe findings goes, and is counted. The thread tries a finding
+/// again as its sink's [`retry`](Sink::retry) says; a sink that panics or
+/// blocks for ever harms nobody but itself.
+///
+/// Dropping the queue closes it without waiting for what is in it.
+pub struct Queue {
+    name: Arc<str>,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+struct State {
+    waiting: VecDeque<Finding>,
+    capacity: usize,
+    is_closing: bool,
+    is_done: bool,
+    counts: QueueCounts,
+    last_error: Option<String>,
+}
+
+/// What became of the findings that a queue was given.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct QueueCounts {
+    /// Handed over.
+    pub received: u64,
+    /// Delivered by the sink.
+    pub delivered: u64,
+    /// Dropped because the queue was full.
+    pub dropped: u64,
+    /// Given up on: the sink refused them, or every attempt failed.
+    pub failed: u64,
+}
+
+impl Queue {
+    /// Puts a queue of `capacity` findings in front of a sink; of less than
+    /// one, of one.
+    pub fn new(name: &str, sink: Box<dyn Sink>, capacity: usize) -> Self {
+        let shared = Arc::new(Shared {
+            state: Mutex::new(State {
+                waiting: VecDeque::new(),
+                capacity: capacity.max(1),
+                is_closing: false,
+                is_done: false,
+                counts: QueueCounts::default(),
+                last_error: None,
+            }),
+            changed: Condvar::new(),
+        });
+        let name: Arc<str> = name.into();
+        let worker = Worker { sink, is_open: false, shared: shared.clone() };
+        let spawned = thread::Builder::new().name(format!("sink-{name}")).spawn(|| worker.run());
+        if let Err(err) = spawned {
+            let mut state = shared.lock();
+            state.is_closing = true;
+            state.is_done = true;
+            state.last_error = Some(format!("no thread for the sink: {err}"));
+        }
+        Self { name, shared }
+    }
+
+    /// The name of the sink in the policy.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Hands a finding over.
+    pub fn push(&self, finding: Finding) {
+        let mut state = self.shared.lock();
+        state.counts.received += 1;
+        if state.is_closing {
+            state.counts.dropped += 1;
+            return;
+        }
+        if state.waiting.len() == state.capacity {
+            state.counts.dropped += 1;
+            let least = state.waiting.iter().map(|it| it.severity).min();
+            if least.is_some_and(|it| finding.severity < it) {
+                return;
+            }
+            let oldest = state.waiting.iter().position(|it| Some(it.severity) == least);
+            oldest.and_then(|it| state.waiting.remove(it));
+        }
+        state.waiting.push_back(finding);
+        drop(state);
+        self.shared.changed.notify_all();
+    }
+
+    /// What became of the findings so far.
+    pub fn counts(&self) -> QueueCounts {
+        self.shared.lock().counts
+    }
+
+    /// Why the sink last failed to deliver a finding.
+    pub fn last_error(&self) -> Option<String> {
+        self.shared.lock().last_error.clone()
+    }
+
+    /// Takes nothing more, and has the sink deliver what waits, each finding
+    /// in one attempt. Does not wait for it; see [`wait_closed`](Self::wait_closed).
+    pub fn close(&self) {
+        self.shared.lock().is_closing = true;
+        self.shared.changed.notify_all();
+    }
+
+    /// Waits until a closed queue is empty and its thread is done, for
+    /// `timeout` at most. Says whether that was enough.
+    pub fn wait_closed(&self, timeout: Duration) -> bool {
+        let state = self.shared.lock();
+        let wait = self.shared.changed.wait_timeout_while(state, timeout, |it| !it.is_done);
+        wait.unwrap_or_else(PoisonError::into_inner).0.is_done
+    }
+}
+
+impl Drop for Queue {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl fmt::Debug for Queue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let counts = self.counts();
+        f.debug_struct("Queue").field("name", &self.name).field("counts", &counts).finish()
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // No code but ours runs under the lock, and ours leaves the state whole.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+struct Worker {
+    sink: Box<dyn Sink>,
+    is_open: bool,
+    shared: Arc<Shared>,
+}
+
+impl Worker {
+    fn run(mut self) {
+        while let Some(finding) = self.next() {
+            let outcome = self.deliver(&finding);
+            let mut state = self.shared.lock();
+            match outcome {
+                Ok(()) => state.counts.delivered += 1,
+                Err(reason) => {
+                    state.counts.failed += 1;
+                    state.last_error = Some(reason);
+                }
+            }
+        }
+        drop(self.sink);
+        self.shared.lock().is_done = true;
+        self.shared.changed.notify_all();
+    }
+
+    /// Waits for a finding; `None` says that the queue is closed and empty.
+    fn next(&self) -> Option<Finding> {
+        let state = self.shared.lock();
+        let is_idle = |it: &mut State| it.waiting.is_empty() && !it.is_closing;
+        let state = self.shared.changed.wait_while(state, is_idle);
+        state.unwrap_or_else(PoisonError::into_inner).waiting.pop_front()
+    }
+
+    /// Delivers a finding, in as many attempts as the sink wants.
+    fn deliver(&mut self, finding: &Finding) -> Result<(), String> {
+        let retry = self.sink.retry();
+        let mut attempt = 1;
+        loop {
+            let err = match self.attempt(finding) {
+                Ok(()) => return Ok(()),
+                Err(it) => it,
+            };
+            let reason = err.to_string();
+            let SinkError::Unavailable { retry_after, .. } = err else { return Err(reason) };
+            if retry.max_attempts <= attempt {
+                return Err(reason);
+            }
+            let wait = retry_after.unwrap_or_else(|| backoff(retry.initial, attempt, finding));
+            if self.is_closed_within(wait.min(retry.max)) {
+                // The last chance: whoever stops us is waiting.
+                return self.attempt(finding).map_err(|err| err.to_string());
+            }
+            attempt += 1;
+        }
+    }
+
+    fn attempt(&mut self, finding: &Finding) -> Result<(), SinkError> {
+        let attempt = AssertUnwindSafe(|| {
+            if !self.is_open {
+                self.sink.open()?;
+                self.is_open = true;
+            }
+            self.sink.deliver(finding)
+        });
+        catch_unwind(attempt)
+            .unwrap_or_else(|_| Err(SinkError::Refused { reason: "the sink panicked".to_owned() }))
+    }
+
+    fn is_closed_within(&self, wait: Duration) -> bool {
+        let state = self.shared.lock();
+        let waited = self.shared.changed.wait_timeout_while(state, wait, |it| !it.is_closing);
+        waited.unwrap_or_else(PoisonError::into_inner).0.is_closing
+    }
+}
+
+/// How long to wait after an attempt: anything between nothing and
+/// `initial * 2^(attempt - 1)`, as the finding and the attempt have it, so that
+/// many monitors do not try again at the same moment.
+fn backoff(initial: Duration, attempt: u32, finding: &Finding) -> Duration {
+    let longest = initial.saturating_mul(2_u32.saturating_pow(attempt - 1));
+    let dice = finding.id.and(Fingerprint::from(u64::from(attempt)));
+    let dice = dice.and(Fingerprint::from(u64::from(std::process::id())));
+    #[expect(clippy::cast_precision_loss, reason = "any number between 0 and 1 will do")]
+    let share = dice.get() as f64 / u64::MAX as f64;
+    longest.mul_f64(share)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        sync::mpsc::{self, Receiver, Sender},
+        time::Duration,
+    };
+
+    use jiff::Timestamp;
+
+    use super::{Queue, QueueCounts};
+    use crate::{Finding, Retry, Severity, Sink, SinkError};
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    /// Says what it was given, and does what it is told next.
+    struct Told {
+        given: Sender<String>,
+        orders: Receiver<Result<(), SinkError>>,
+    }
+
+    impl Sink for Told {
+        fn deliver(&mut self, finding: &Finding) -> Result<(), SinkError> {
+            self.given.send(finding.message.clone()).expect("the test listens");
+            let order = self.orders.recv();
+            order.unwrap_or_else(|_| panic!("no more orders"))
+        }
+
+        fn retry(&self) -> Retry {
+            Retry { max_attempts: 3, initial: Duration::from_nanos(1), max: LONG }
+        }
+    }
+
+    fn finding(severity: Severity, message: &str) -> Finding {
+        Finding::about_monitor(Timestamp::UNIX_EPOCH, "test", severity, message)
+    }
+
+    #[expect(clippy::type_complexity, reason = "the three ends of one sink")]
+    fn told(capacity: usize) -> (Queue, Receiver<String>, Sender<Result<(), SinkError>>) {
+        let (given, was_given) = mpsc::channel();
+        let (orders, told) = mpsc::channel();
+        (Queue::new("told", Box::new(Told { given, orders: told }), capacity), was_given, orders)
+    }
+
+    fn unavailable() -> Result<(), SinkError> {
+        Err(SinkError::Unavailable { reason: "down".into(), retry_after: None })
+    }
+
+    #[test]
+    fn tries_again_and_gives_up() {
+        let (queue, given, orders) = told(8);
+        for order in [unavailable(), unavailable(), Ok(()), unavailable(), unavailable(), unavailable()] {
+            orders.send(order).unwrap();
+        }
+        queue.push(finding(Severity::Low, "a"));
+        queue.push(finding(Severity::Low, "b"));
+        let given: Vec<_> = given.iter().take(6).collect();
+        assert_eq!(given, ["a", "a", "a", "b", "b", "b"]);
+        queue.close();
+        assert!(queue.wait_closed(LONG));
+        let counts = QueueCounts { received: 2, delivered: 1, dropped: 0, failed: 1 };
+        assert_eq!(queue.counts(), counts);
+        assert_eq!(queue.last_error().as_deref(), Some("unavailable: down"));
+    }
+
+    #[test]
+    fn a_full_queue_drops_the_oldest_of_the_least() {
+        let (queue, given, orders) = told(2);
+        queue.push(finding(Severity::High, "at work"));
+        assert_eq!(given.recv().unwrap(), "at work");
+        queue.push(finding(Severity::Medium, "old"));
+        queue.push(finding(Severity::High, "grave"));
+        queue.push(finding(Severity::Medium, "new"));
+        queue.push(finding(Severity::Low, "slight"));
+        (0..3).for_each(|_| orders.send(Ok(())).unwrap());
+        queue.close();
+        assert!(queue.wait_closed(LONG));
+        assert_eq!(given.iter().collect::<Vec<_>>(), ["grave", "new"]);
+        let counts = QueueCounts { received: 5, delivered: 3, dropped: 2, failed: 0 };
+        assert_eq!(queue.counts(), counts);
+    }
+
+    #[test]
+    fn a_sink_that_panics_goes_on() {
+        let (queue, given, orders) = told(2);
+        drop(orders);
+        queue.push(finding(Severity::Low, "a"));
+        queue.push(finding(Severity::Low, "b"));
+        assert_eq!(given.iter().take(2).collect::<Vec<_>>(), ["a", "b"]);
+        queue.close();
+        assert!(queue.wait_closed(LONG));
+        assert_eq!(queue.counts().failed, 2);
+    }
+
+    #[test]
+    fn a_sink_that_blocks_does_not_hold_up_whoever_stops_it() {
+        let (queue, given, orders) = told(2);
+        queue.push(finding(Severity::Low, "a"));
+        given.recv().unwrap();
+        queue.close();
+        assert!(!queue.wait_closed(Duration::from_millis(1)));
+        orders.send(Ok(())).unwrap();
+        assert!(queue.wait_closed(LONG));
+    }
+}
