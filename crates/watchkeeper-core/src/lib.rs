@@ -17,6 +17,7 @@
 
 pub mod clock;
 
+mod byte_size;
 mod detector;
 mod engine;
 mod event;
@@ -30,12 +31,14 @@ mod prices;
 mod queue;
 mod quote;
 mod registry;
+mod secret;
 mod severity;
 mod sink;
 mod source;
 mod tool_class;
 
 pub use crate::{
+    byte_size::ByteSize,
     detector::{CloneDetector, Context, Detector, DetectorKind, Report, Scope},
     engine::{Engine, EngineConfig, NamedDetector},
     event::{
@@ -50,10 +53,11 @@ pub use crate::{
     period::Period,
     prices::{Price, Prices},
     queue::{Queue, QueueCounts},
-    quote::{make_safe, quote},
+    quote::{is_unsafe, make_safe, quote},
     registry::{
         DetectorEntry, Entry, Kinds, Registry, RegistryError, SinkEntry, SourceEntry, UnknownKind,
     },
+    secret::Secret,
     severity::{Level, Severity, Unit},
     sink::{Retry, Sink, SinkError, SinkKind},
     source::{Environment, Intake, Seen, Source, SourceKind, Unread},

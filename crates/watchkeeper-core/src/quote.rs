@@ -30,16 +30,21 @@ pub fn make_safe(text: &str) -> String {
             '\t' => res.push(' '),
             '\n' => res.push_str("\\n"),
             '\r' => res.push_str("\\r"),
-            // Controls, marks that turn text around or hide it, separators of
-            // lines, and code points that are no characters.
-            _ if c.is_control() => escape(&mut res, c),
-            '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff0}'..='\u{fffb}'
-            | '\u{e0000}'..='\u{e007f}' => escape(&mut res, c),
+            _ if is_unsafe(c) => escape(&mut res, c),
             _ => res.push(c),
         }
     }
     res
+}
+
+/// Whether a character must not reach a terminal: controls, marks that turn
+/// text around or hide it, separators of lines, and code points that are no
+/// characters.
+pub fn is_unsafe(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}'
+            | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}'
+            | '\u{fff0}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
 fn escape(res: &mut String, c: char) {
