@@ -1,3 +1,5 @@
+use std::fmt;
+
 use jiff::{SignedDuration, Timestamp};
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
@@ -19,8 +21,9 @@ use crate::{
 /// The engine holds one pristine copy for each detector of the policy and
 /// clones it for each stream, so a detector derives [`Clone`], keeps what its
 /// clones share behind an [`Arc`](std::sync::Arc), and keeps no state for any
-/// stream but its own.
-pub trait Detector: CloneDetector + Send + Sync {
+/// stream but its own. What it keeps is what its [`Debug`](fmt::Debug) shows:
+/// so the laws tell that it is bounded.
+pub trait Detector: CloneDetector + fmt::Debug + Send + Sync {
     /// Reads the next event of the stream.
     fn observe(&mut self, event: &Event, cx: &mut Context<'_>);
 

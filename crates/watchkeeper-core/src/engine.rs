@@ -12,7 +12,8 @@ use serde_json::Map;
 
 use crate::{
     AgentFacts, AgentId, Call, Context, Detector, Event, EventKind, Evidence, Finding, Fingerprint,
-    Labels, Level, Prices, Report, Scope, SessionFacts, SessionId, Severity, Status, Usage, quote,
+    Labels, Level, Prices, Report, Scope, SessionFacts, SessionId, Severity, Status, Usage,
+    facts::Standing, quote,
 };
 
 /// How many agents of one session are watched at once; of more, the one that
@@ -416,7 +417,8 @@ impl Session {
                     Some(place) => self.agents[place..].rotate_left(1),
                     None => {
                         if self.agents.len() == MAX_AGENTS {
-                            self.agents.remove(0);
+                            let (_, gone) = self.agents.remove(0);
+                            self.facts.recount(gone.facts.standing(), Standing::default());
                         }
                         let streams = Stream::all(shared, Scope::Agent, &self.facts.labels);
                         let agent = Agent { facts: AgentFacts::default(), streams };
@@ -427,7 +429,9 @@ impl Session {
                 agent
             }
         };
+        let was = agent.facts.standing();
         let call = agent.facts.observe(event, at);
+        self.facts.recount(was, agent.facts.standing());
         let agent_id = event.agent.as_ref();
         let scene = Scene { session: &self.facts, agent: &agent.facts, agent_id };
         let cue = Cue::Event { event, usage: usage.as_ref(), call: call.as_ref() };
@@ -454,7 +458,9 @@ impl Session {
                     stream.end(at, &scene, shared, findings);
                 }
             }
-            self.agents.clear();
+            for (_, gone) in self.agents.drain(..) {
+                self.facts.recount(gone.facts.standing(), Standing::default());
+            }
         } else if agent_ends && agent_id.is_some() {
             self.agents.pop();
         }

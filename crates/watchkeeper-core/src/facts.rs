@@ -25,12 +25,18 @@ pub struct SessionFacts {
     pub source: Option<&'static str>,
     /// The folder it works in, as it began.
     pub cwd: Option<Box<str>>,
+    /// The model that answered last.
+    pub model: Option<Box<str>>,
     /// The labels of the policy and its own.
     pub labels: Labels,
     /// When its first event happened.
     pub started_at: Timestamp,
     /// When the latest event of any of its agents happened.
     pub last_event_at: Timestamp,
+    /// How many of its agents have a turn open.
+    pub open_turns: usize,
+    /// How many of its agents wait for a person.
+    pub waiting_agents: usize,
     /// What it did and used so far.
     pub totals: Totals,
     /// The latest model calls, which later events may replace.
@@ -70,6 +76,8 @@ pub struct Usage {
     pub tokens: Tokens,
     /// US dollars; `None` if the price is not known.
     pub cost_usd: Option<f64>,
+    /// Whether it replaces a recent one: the same answer, told again.
+    pub replaces: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -91,6 +99,13 @@ pub struct AgentFacts {
     pub pending: Vec<Call>,
     /// When its latest event happened.
     pub last_event_at: Timestamp,
+}
+
+/// What of an agent its session counts.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Standing {
+    has_turn: bool,
+    waits: bool,
 }
 
 /// A call, for as long as its result is owed.
@@ -118,9 +133,12 @@ impl SessionFacts {
             id,
             source: None,
             cwd: None,
+            model: None,
             labels,
             started_at,
             last_event_at: started_at,
+            open_turns: 0,
+            waiting_agents: 0,
             totals: Totals::default(),
             replaceable: Vec::new(),
         }
@@ -138,6 +156,9 @@ impl SessionFacts {
                 if self.cwd.is_none() {
                     self.cwd.clone_from(&start.cwd);
                 }
+                if self.model.is_none() {
+                    self.model.clone_from(&start.model);
+                }
                 let labels = || start.labels.iter().map(|(k, v)| (k.to_string(), v.to_string()));
                 if !start.labels.is_empty() {
                     Arc::make_mut(&mut self.labels).extend(labels());
@@ -148,10 +169,22 @@ impl SessionFacts {
                 self.totals.tool_results += 1;
                 self.totals.failed_results += u64::from(!result.ok);
             }
-            EventKind::ModelCall(call) => return Some(self.usage(call, prices)),
+            EventKind::ModelCall(call) => {
+                if call.model.is_some() && self.model != call.model {
+                    self.model.clone_from(&call.model);
+                }
+                return Some(self.usage(call, prices));
+            }
             _ => {}
         }
         None
+    }
+
+    /// Counts an agent anew whose standing `was` one and `is` another.
+    pub(crate) fn recount(&mut self, was: Standing, is: Standing) {
+        let count = |n: usize, was: bool, is: bool| n + usize::from(is) - usize::from(was);
+        self.open_turns = count(self.open_turns, was.has_turn, is.has_turn);
+        self.waiting_agents = count(self.waiting_agents, was.waits, is.waits);
     }
 
     fn usage(&mut self, call: &ModelCall, prices: &Prices) -> Usage {
@@ -169,11 +202,17 @@ impl SessionFacts {
                     // A later event says no less than an earlier one.
                     tokens: call.tokens.minus(it.tokens),
                     cost_usd: cost_usd.map(|cost| (cost - it.cost_usd.unwrap_or(0.0)).max(0.0)),
+                    replaces: true,
                 }
             }
             None => {
                 totals.model_calls += 1;
-                Usage { model: call.model.clone(), tokens: call.tokens, cost_usd }
+                Usage {
+                    model: call.model.clone(),
+                    tokens: call.tokens,
+                    cost_usd,
+                    replaces: false,
+                }
             }
         };
         totals.unpriced_calls += u64::from(cost_usd.is_none());
@@ -225,6 +264,10 @@ impl AgentFacts {
             EventKind::SessionStart(_) => {}
         }
         None
+    }
+
+    pub(crate) fn standing(&self) -> Standing {
+        Standing { has_turn: self.turn.is_some(), waits: self.waits_for_person() }
     }
 
     fn open_turn(&mut self, at: Timestamp, anew: bool) {
