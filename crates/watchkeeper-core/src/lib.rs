@@ -24,6 +24,7 @@ mod event;
 mod facts;
 mod finding;
 mod fingerprint;
+mod glob;
 mod json;
 mod options;
 mod period;
@@ -31,6 +32,7 @@ mod prices;
 mod queue;
 mod quote;
 mod registry;
+mod routes;
 mod secret;
 mod severity;
 mod sink;
@@ -48,15 +50,17 @@ pub use crate::{
     facts::{AgentFacts, Call, SessionFacts, Totals, Usage},
     finding::{Evidence, Finding, Labels, Status},
     fingerprint::Fingerprint,
+    glob::Glob,
     json::Json,
     options::{InvalidOption, Options, OptionsError},
-    period::Period,
+    period::{Elapsed, Period},
     prices::{Price, Prices},
     queue::{Queue, QueueCounts},
     quote::{is_unsafe, make_safe, quote},
     registry::{
         DetectorEntry, Entry, Kinds, Registry, RegistryError, SinkEntry, SourceEntry, UnknownKind,
     },
+    routes::{Matcher, Route, Router, SeverityMatch},
     secret::Secret,
     severity::{Level, Severity, Unit},
     sink::{Retry, Sink, SinkError, SinkKind},
