@@ -31,7 +31,7 @@ impl Deadline {
     #[expect(clippy::disallowed_methods, reason = "this is the one place that may")]
     pub fn after(timeout: Duration) -> Self {
         let now = Instant::now();
-        Self(now.checked_add(timeout).unwrap_or_else(|| now + Duration::from_hours(24)))
+        Self(now.checked_add(timeout).unwrap_or_else(|| now + Duration::from_secs(24 * 60 * 60)))
     }
 
     /// The time left; zero once it is over.

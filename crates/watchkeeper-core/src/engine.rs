@@ -452,8 +452,7 @@ impl Session {
         }
         if session_ends {
             for (id, agent) in &mut self.agents {
-                let scene =
-                    Scene { session: &self.facts, agent: &agent.facts, agent_id: Some(id) };
+                let scene = Scene { session: &self.facts, agent: &agent.facts, agent_id: Some(id) };
                 for stream in &mut agent.streams {
                     stream.end(at, &scene, shared, findings);
                 }
@@ -490,13 +489,13 @@ impl Session {
                 stream.wake_if_due(due, &scene, shared, findings);
             }
             for (id, agent) in &mut self.agents {
-                let scene =
-                    Scene { session: &self.facts, agent: &agent.facts, agent_id: Some(id) };
+                let scene = Scene { session: &self.facts, agent: &agent.facts, agent_id: Some(id) };
                 for stream in &mut agent.streams {
                     stream.wake_if_due(due, &scene, shared, findings);
                 }
             }
-            findings[n_before..].sort_by(|a, b| (&a.detector, &a.agent).cmp(&(&b.detector, &b.agent)));
+            findings[n_before..]
+                .sort_by(|a, b| (&a.detector, &a.agent).cmp(&(&b.detector, &b.agent)));
             self.wake_at = self.next_wake();
         }
     }
@@ -725,7 +724,11 @@ impl Finding {
     }
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "a hash of the time does not need all of it")]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a hash of the time does not need all of it"
+)]
 fn finding_id(
     fingerprint: Fingerprint,
     at: Timestamp,

@@ -145,7 +145,12 @@ impl SessionFacts {
     }
 
     /// Takes an event in. Gives back what it used, if it is a model call.
-    pub(crate) fn observe(&mut self, event: &Event, at: Timestamp, prices: &Prices) -> Option<Usage> {
+    pub(crate) fn observe(
+        &mut self,
+        event: &Event,
+        at: Timestamp,
+        prices: &Prices,
+    ) -> Option<Usage> {
         self.last_event_at = at;
         self.totals.events += 1;
         if self.source.is_none() {
@@ -188,9 +193,8 @@ impl SessionFacts {
     }
 
     fn usage(&mut self, call: &ModelCall, prices: &Prices) -> Usage {
-        let cost_usd = call
-            .cost_usd
-            .or_else(|| prices.cost_usd(call.model.as_deref()?, &call.tokens));
+        let cost_usd =
+            call.cost_usd.or_else(|| prices.cost_usd(call.model.as_deref()?, &call.tokens));
         let id = call.id.as_deref().map(Fingerprint::of);
         let earlier = id.and_then(|id| self.replaceable.iter().position(|it| it.id == id));
         let totals = &mut self.totals;
@@ -207,12 +211,7 @@ impl SessionFacts {
             }
             None => {
                 totals.model_calls += 1;
-                Usage {
-                    model: call.model.clone(),
-                    tokens: call.tokens,
-                    cost_usd,
-                    replaces: false,
-                }
+                Usage { model: call.model.clone(), tokens: call.tokens, cost_usd, replaces: false }
             }
         };
         totals.unpriced_calls += u64::from(cost_usd.is_none());
@@ -235,8 +234,8 @@ impl AgentFacts {
         self.last_event_at = at;
         match &event.kind {
             EventKind::Prompt { synthetic, .. } => self.open_turn(at, !synthetic),
-            EventKind::AgentStart => self.open_turn(at, false),
-            EventKind::Message { .. }
+            EventKind::AgentStart
+            | EventKind::Message { .. }
             | EventKind::Thinking { .. }
             | EventKind::ModelCall(_)
             | EventKind::Handoff { .. }

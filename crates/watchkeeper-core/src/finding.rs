@@ -87,4 +87,3 @@ impl Evidence {
         Self { file: origin.map(|it| it.file.clone()), line: origin.map(|it| it.line), event }
     }
 }
-

@@ -105,7 +105,8 @@ fn id_around(text: &[u8], start: usize, digit: usize) -> (usize, usize) {
     let from = digit - text[start..digit].iter().rev().take_while(is_hex).count();
     let to = digit + text[digit..].iter().take_while(is_hex).count();
     let is_word = |it: Option<&u8>| it.is_some_and(u8::is_ascii_alphanumeric);
-    let is_whole = !is_word(from.checked_sub(1).and_then(|it| text.get(it))) && !is_word(text.get(to));
+    let is_whole =
+        !is_word(from.checked_sub(1).and_then(|it| text.get(it))) && !is_word(text.get(to));
     let is_in_uuid = to - from == UUID_GROUP
         && (text.get(to) == Some(&b'-') || from.checked_sub(1).is_some_and(|it| text[it] == b'-'));
     if is_whole && (is_in_uuid || SHORTEST_HASH <= to - from) {
@@ -173,8 +174,8 @@ impl<'a> JsonWalk<'a> {
                         && frame.key.is_none()
                         && self.excess == 0
                     {
-                        let counts = !(is_outermost
-                            && self.volatile.iter().any(|it| it.as_bytes() == text));
+                        let counts =
+                            !(is_outermost && self.volatile.iter().any(|it| it.as_bytes() == text));
                         frame.key = Some((hash, counts));
                         continue;
                     }
@@ -213,7 +214,8 @@ impl<'a> JsonWalk<'a> {
 
     /// Takes a number or a literal.
     fn scalar(&mut self) -> &'a [u8] {
-        let ends = |it: &u8| matches!(it, b',' | b':' | b']' | b'}' | b'"' | b' ' | b'\n' | b'\t' | b'\r');
+        let ends =
+            |it: &u8| matches!(it, b',' | b':' | b']' | b'}' | b'"' | b' ' | b'\n' | b'\t' | b'\r');
         let len = self.rest.iter().position(ends).unwrap_or(self.rest.len()).max(1);
         let (scalar, rest) = self.rest.split_at(len);
         self.rest = rest;
@@ -284,7 +286,10 @@ mod tests {
             ("bash: line 9: cd: no", "bash: line 10: cd: no"),
             ("took 1.25s", "took 11.5s"),
             ("chunk a1b2c3 read", "chunk 99ffee00 read"),
-            ("id 0e7e1f6a-1f7c-4b6e-9f3e-0123456789ab.", "id 1e7e1f6a-2f7c-9b6e-af3e-f123456789ab."),
+            (
+                "id 0e7e1f6a-1f7c-4b6e-9f3e-0123456789ab.",
+                "id 1e7e1f6a-2f7c-9b6e-af3e-f123456789ab.",
+            ),
             ("  done\n", "done"),
         ] {
             assert_eq!(of(a), of(b), "{a}");

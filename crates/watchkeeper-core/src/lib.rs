@@ -18,6 +18,7 @@
 pub mod clock;
 
 mod byte_size;
+mod delivery;
 mod detector;
 mod engine;
 mod event;
@@ -26,6 +27,7 @@ mod finding;
 mod fingerprint;
 mod glob;
 mod json;
+mod monitor;
 mod options;
 mod period;
 mod prices;
@@ -41,6 +43,7 @@ mod tool_class;
 
 pub use crate::{
     byte_size::ByteSize,
+    delivery::Delivery,
     detector::{CloneDetector, Context, Detector, DetectorKind, Report, Scope},
     engine::{Engine, EngineConfig, NamedDetector},
     event::{
@@ -52,6 +55,7 @@ pub use crate::{
     fingerprint::Fingerprint,
     glob::Glob,
     json::Json,
+    monitor::{Feed, Monitor, MonitorConfig, MonitorCounts, SessionHandle},
     options::{InvalidOption, Options, OptionsError},
     period::{Elapsed, Period},
     prices::{Price, Prices},

@@ -90,9 +90,9 @@ impl Prices {
     pub fn get(&self, model: &str) -> Option<Price> {
         let model = model.rsplit_once('/').map_or(model, |(_, it)| it);
         let matches = |name: &str| {
-            model.strip_prefix(name).is_some_and(|rest| {
-                rest.is_empty() || rest.starts_with(['-', '@', '[', ':'])
-            })
+            model
+                .strip_prefix(name)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with(['-', '@', '[', ':']))
         };
         let longest = |best: Option<(usize, Price)>, (name, price): (&str, Price)| match best {
             Some((len, _)) if name.len() <= len => best,
@@ -134,8 +134,12 @@ mod tests {
     fn a_policys_own_price_goes_first() {
         let own = Price { input: 1.0, output: 0.0, cache_read: None, cache_write: None };
         let prices = Prices::with(BTreeMap::from([("gpt-5".to_owned(), own)]));
-        let tokens =
-            Tokens { input: 1_000_000, cache_read: 1_000_000, cache_write: 1_000_000, ..Tokens::default() };
+        let tokens = Tokens {
+            input: 1_000_000,
+            cache_read: 1_000_000,
+            cache_write: 1_000_000,
+            ..Tokens::default()
+        };
         let cost = prices.cost_usd("gpt-5.5", &tokens).unwrap();
         assert!((cost - 10.5).abs() < 1e-9, "{cost}");
         let cost = prices.cost_usd("gpt-5-mini", &tokens).unwrap();

@@ -138,7 +138,10 @@ impl Drop for Queue {
 impl fmt::Debug for Queue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let counts = self.counts();
-        f.debug_struct("Queue").field("name", &self.name).field("counts", &counts).finish()
+        f.debug_struct("Queue")
+            .field("name", &self.name)
+            .field("counts", &counts)
+            .finish_non_exhaustive()
     }
 }
 
@@ -271,7 +274,6 @@ mod tests {
         Finding::about_monitor(Timestamp::UNIX_EPOCH, "test", severity, message)
     }
 
-    #[expect(clippy::type_complexity, reason = "the three ends of one sink")]
     fn told(capacity: usize) -> (Queue, Receiver<String>, Sender<Result<(), SinkError>>) {
         let (given, was_given) = mpsc::channel();
         let (orders, told) = mpsc::channel();
@@ -285,7 +287,9 @@ mod tests {
     #[test]
     fn tries_again_and_gives_up() {
         let (queue, given, orders) = told(8);
-        for order in [unavailable(), unavailable(), Ok(()), unavailable(), unavailable(), unavailable()] {
+        for order in
+            [unavailable(), unavailable(), Ok(()), unavailable(), unavailable(), unavailable()]
+        {
             orders.send(order).unwrap();
         }
         queue.push(finding(Severity::Low, "a"));

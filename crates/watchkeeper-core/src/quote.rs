@@ -54,13 +54,50 @@ fn escape(res: &mut String, c: char) {
 
 /// Beginnings by which the keys of common services are known.
 const KEY_PREFIXES: &[&str] = &[
-    "sk-", "sk_live_", "sk_test_", "rk_live_", "pk_live_", "ghp_", "gho_", "ghu_", "ghs_", "ghr_",
-    "github_pat_", "glpat-", "xoxb-", "xoxp-", "xoxa-", "xapp-", "AKIA", "ASIA", "AIza", "ya29.",
-    "eyJ", "whsec_", "npm_", "pypi-", "hf_", "SG.", "dop_v1_", "shpat_", "AGE-SECRET-KEY-",
+    "sk-",
+    "sk_live_",
+    "sk_test_",
+    "rk_live_",
+    "pk_live_",
+    "ghp_",
+    "gho_",
+    "ghu_",
+    "ghs_",
+    "ghr_",
+    "github_pat_",
+    "glpat-",
+    "xoxb-",
+    "xoxp-",
+    "xoxa-",
+    "xapp-",
+    "AKIA",
+    "ASIA",
+    "AIza",
+    "ya29.",
+    "eyJ",
+    "whsec_",
+    "npm_",
+    "pypi-",
+    "hf_",
+    "SG.",
+    "dop_v1_",
+    "shpat_",
+    "AGE-SECRET-KEY-",
 ];
 /// Names whose value is a secret.
-const SECRET_NAMES: &[&str] =
-    &["password", "passwd", "secret", "token", "api_key", "apikey", "api-key", "access_key", "authorization", "bearer", "private_key"];
+const SECRET_NAMES: &[&str] = &[
+    "password",
+    "passwd",
+    "secret",
+    "token",
+    "api_key",
+    "apikey",
+    "api-key",
+    "access_key",
+    "authorization",
+    "bearer",
+    "private_key",
+];
 
 /// Replaces what looks like a secret by `[redacted]`: the keys of common
 /// services by how they begin, and whatever follows a name like `password=`.
@@ -127,7 +164,10 @@ mod tests {
     fn secrets_are_not_quoted() {
         for (text, quoted) in [
             ("ls -l", "`ls -l`"),
-            ("curl -H 'Authorization: Bearer abc.def'", "`curl -H 'Authorization: Bearer [redacted]'`"),
+            (
+                "curl -H 'Authorization: Bearer abc.def'",
+                "`curl -H 'Authorization: Bearer [redacted]'`",
+            ),
             ("export API_KEY=abc123", "`export API_KEY=[redacted]`"),
             (r#"{"password": "hunter2"}"#, r#"`{"password": "[redacted]"}`"#),
             ("git clone https://ghp_0123456789abcdef@host", "`git clone https://[redacted]@host`"),

@@ -60,8 +60,7 @@ pub struct Retry {
 
 impl Retry {
     /// One attempt.
-    pub const NEVER: Self =
-        Self { max_attempts: 1, initial: Duration::ZERO, max: Duration::ZERO };
+    pub const NEVER: Self = Self { max_attempts: 1, initial: Duration::ZERO, max: Duration::ZERO };
 }
 
 /// Why a finding was not delivered.

@@ -2,9 +2,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// What a tool does to the world.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum ToolClass {
@@ -76,9 +74,7 @@ impl ToolClass {
         }
         // "ask" must not be found in "task".
         let has = |word: &str| {
-            name.match_indices(word).any(|(at, _)| {
-                !(word == "ask" && name[..at].ends_with('t'))
-            })
+            name.match_indices(word).any(|(at, _)| !(word == "ask" && name[..at].ends_with('t')))
         };
         WORDS.iter().find(|(word, _)| has(word)).map_or(Self::Other, |(_, class)| *class)
     }
