@@ -1,1 +1,286 @@
-//! Under way.
+#![doc = include_str!("../README.md")]
+
+use std::sync::Arc;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+use watchkeeper_core::{
+    Context, Detector, DetectorKind, Elapsed, Event, EventKind, Evidence, Fingerprint,
+    InvalidOption, Level, Period, Report, Severity, SignedDuration, Timestamp, ToolCall, ToolClass,
+    ToolResult, quote,
+};
+
+/// A poll counts this many times less: it repeats by design.
+const POLLS: u64 = 5;
+/// Calls that come this slowly are taken for polls of a milder sort.
+const UNHURRIED: SignedDuration = SignedDuration::from_secs(60);
+/// An answer shorter than this says too little to be the same answer to
+/// different calls.
+const SHORTEST_ANSWER: usize = 12;
+
+/// Finds agents that make the same tool call again and again.
+#[derive(Clone, Debug)]
+pub struct RepeatToolCall {
+    options: Arc<RepeatToolCallOptions>,
+    streak: Option<Streak>,
+}
+
+/// The options of `kind = "repeat-tool-call"`.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RepeatToolCallOptions {
+    /// What makes two calls the same.
+    #[serde(default = "everything")]
+    same: Vec<Part>,
+    /// How long after the call before a repeat still counts; without it,
+    /// however long.
+    within: Option<Period>,
+    /// Which classes of tools count; without it, all. A call of another class
+    /// ends what was repeated.
+    classes: Option<Vec<ToolClass>>,
+}
+
+/// A part of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Part {
+    /// The name of the tool.
+    Tool,
+    /// What the tool was given.
+    Arguments,
+    /// What the tool answered, numbers, ids and times aside.
+    Result,
+}
+
+fn everything() -> Vec<Part> {
+    vec![Part::Tool, Part::Arguments, Part::Result]
+}
+
+watchkeeper_core::register!(RepeatToolCall);
+
+impl DetectorKind for RepeatToolCall {
+    const KIND: &'static str = "repeat-tool-call";
+    const DOCS: &'static str = include_str!("../README.md");
+    const CLASS: &'static str = "runaway";
+    const LEVELS: &'static [Level] = &[
+        Level::new(3, Severity::Low),
+        Level::new(4, Severity::Medium),
+        Level::new(8, Severity::High),
+    ];
+    const LIMIT: u64 = 4;
+    type Options = RepeatToolCallOptions;
+
+    fn new(options: RepeatToolCallOptions) -> Result<Self, InvalidOption> {
+        if options.same.is_empty() {
+            let reason = r#"name at least one of "tool", "arguments" and "result""#;
+            return Err(InvalidOption::new("same", reason));
+        }
+        if options.compares(Part::Arguments) && !options.compares(Part::Tool) {
+            let reason = r#""arguments" mean nothing without their "tool"; name both"#;
+            return Err(InvalidOption::new("same", reason));
+        }
+        if options.classes.as_ref().is_some_and(Vec::is_empty) {
+            return Err(InvalidOption::new("classes", "name at least one, or leave it out"));
+        }
+        Ok(Self { options: Arc::new(options), streak: None })
+    }
+}
+
+/// Calls in a row that are the same.
+#[derive(Clone, Debug)]
+struct Streak {
+    call: Fingerprint,
+    /// The latest answer that is known.
+    answer: Option<Fingerprint>,
+    n_calls: u64,
+    n_answers: u64,
+    since: Timestamp,
+    /// When the latest of the calls was made.
+    last_at: Timestamp,
+    /// Whether the latest of the calls has no answer yet.
+    is_pending: bool,
+    response: Option<Fingerprint>,
+    first: Option<Evidence>,
+}
+
+impl Detector for RepeatToolCall {
+    fn observe(&mut self, event: &Event, cx: &mut Context<'_>) {
+        match &event.kind {
+            EventKind::Prompt { synthetic: false, .. } => {
+                self.end(cx, "a person spoke");
+                self.streak = None;
+            }
+            EventKind::ToolCall(call) => self.called(call, cx),
+            EventKind::ToolResult(result) => self.answered(result, cx),
+            _ => {}
+        }
+    }
+}
+
+impl RepeatToolCall {
+    fn called(&mut self, call: &ToolCall, cx: &mut Context<'_>) {
+        if !self.options.counts(call.class) {
+            self.end(cx, "another tool was called");
+            self.streak = None;
+            return;
+        }
+        let now = cx.now();
+        let key = self.options.key(&call.tool, call.fingerprint);
+        let response = call.response.as_deref().map(Fingerprint::of);
+        if let Some(streak) = self.streak.as_mut().filter(|it| it.call == key) {
+            // Copies that run side by side are one attempt.
+            if streak.is_pending && response.is_some() && streak.response == response {
+                return;
+            }
+            let gap = now.duration_since(streak.last_at);
+            if self.options.within.is_none_or(|it| gap <= it.get()) {
+                streak.n_calls += 1;
+                streak.last_at = now;
+                streak.is_pending = true;
+                streak.response = response;
+                self.raise(&call.tool, call.class, cx);
+                return;
+            }
+            self.end(cx, "the next one came late");
+        } else {
+            self.end(cx, "another call was made");
+        }
+        self.streak = Some(Streak {
+            call: key,
+            answer: None,
+            n_calls: 1,
+            n_answers: 0,
+            since: now,
+            last_at: now,
+            is_pending: true,
+            response,
+            first: cx.evidence(),
+        });
+    }
+
+    fn answered(&mut self, result: &ToolResult, cx: &mut Context<'_>) {
+        if !self.options.compares(Part::Result) {
+            return;
+        }
+        let Some(call) = cx.call().cloned() else { return };
+        let key = self.options.key(&call.tool, call.fingerprint);
+        let Some(streak) = self.streak.as_mut().filter(|it| it.call == key) else { return };
+        streak.is_pending = false;
+        let Some(answer) = result.fingerprint else { return };
+        let says_enough = self.options.compares(Part::Arguments)
+            || result.output.as_deref().is_some_and(|it| SHORTEST_ANSWER <= it.trim().len());
+        if says_enough && streak.answer.is_none_or(|it| it == answer) {
+            streak.answer = Some(answer);
+            // Of copies that run side by side, one answer counts.
+            streak.n_answers = streak.n_calls.min(streak.n_answers + 1);
+            self.raise(&call.tool, call.class, cx);
+            return;
+        }
+        self.end(cx, "the answer changed");
+        self.streak = Some(Streak {
+            call: key,
+            answer: Some(answer),
+            n_calls: 1,
+            n_answers: 1,
+            since: call.at,
+            last_at: call.at,
+            is_pending: false,
+            response: call.response,
+            first: Some(call.evidence()),
+        });
+    }
+
+    fn raise(&self, tool: &str, class: ToolClass, cx: &mut Context<'_>) {
+        let Some(streak) = &self.streak else { return };
+        let n_repeats = streak.n_repeats(&self.options);
+        let spacing_count = i32::try_from(streak.n_calls.saturating_sub(1)).unwrap_or(i32::MAX);
+        let took = streak.last_at.duration_since(streak.since);
+        let measure = match n_repeats.counted {
+            it if class == ToolClass::Wait => it / POLLS,
+            it if 0 < spacing_count && UNHURRIED * spacing_count <= took => it * 2 / 5,
+            it => it,
+        };
+        let options = &self.options;
+        cx.raise(Fingerprint::NONE, measure, || {
+            let (n, tool_name) = (n_repeats.seen, quote(tool));
+            let took = Elapsed(took);
+            let message = match (options.compares(Part::Result), options.compares(Part::Arguments)) {
+                (true, true) if streak.answer.is_none() => {
+                    format!("{tool_name} was called the same way {n} times in {took}, and no answer is known")
+                }
+                (true, true) => {
+                    format!("{tool_name} gave the same answer to the same call {n} times in {took}")
+                }
+                (true, false) if options.compares(Part::Tool) => {
+                    format!("{tool_name} gave the same answer to {n} calls in a row in {took}")
+                }
+                (true, false) => {
+                    format!("{n} calls in a row got the same answer in {took}, the last from {tool_name}")
+                }
+                (false, true) => {
+                    format!("{tool_name} was called the same way {n} times in {took}")
+                }
+                (false, false) => format!("{tool_name} was called {n} times in a row in {took}"),
+            };
+            Report::new(message)
+                .with("tool", tool_name.trim_matches('`'))
+                .with("repeats", n)
+                .since(streak.first.clone())
+        });
+    }
+
+    /// Says that whatever was repeated is repeated no more.
+    fn end(&self, cx: &mut Context<'_>, why: &str) {
+        let Some(streak) = &self.streak else { return };
+        let n = streak.n_repeats(&self.options).seen;
+        cx.resolve(Fingerprint::NONE, || {
+            Report::new(format!("no more repeats after {n}: {why}")).with("repeats", n)
+        });
+    }
+}
+
+/// How often a call was repeated, itself included.
+#[derive(Clone, Copy)]
+struct Repeats {
+    /// For people.
+    seen: u64,
+    /// For the levels.
+    counted: u64,
+}
+
+impl Streak {
+    fn n_repeats(&self, options: &RepeatToolCallOptions) -> Repeats {
+        if !options.compares(Part::Result) {
+            return Repeats { seen: self.n_calls, counted: self.n_calls };
+        }
+        if !options.compares(Part::Arguments) {
+            return Repeats { seen: self.n_answers, counted: self.n_answers };
+        }
+        // The call in flight may yet get another answer; where no call gets
+        // any, there is nothing to wait for.
+        let is_open = self.is_pending && 0 < self.n_answers;
+        let n_calls = self.n_calls - u64::from(is_open);
+        // Calls say less than answers do: four of them count as three.
+        let counted = self.n_answers.max(n_calls - n_calls / 4);
+        Repeats { seen: n_calls, counted }
+    }
+}
+
+impl RepeatToolCallOptions {
+    fn compares(&self, part: Part) -> bool {
+        self.same.contains(&part)
+    }
+
+    fn counts(&self, class: ToolClass) -> bool {
+        self.classes.as_ref().is_none_or(|it| it.contains(&class))
+    }
+
+    /// What two calls that count as the same have in common.
+    fn key(&self, tool: &str, call: Fingerprint) -> Fingerprint {
+        match (self.compares(Part::Tool), self.compares(Part::Arguments)) {
+            (_, true) => call,
+            (true, false) => Fingerprint::of(tool),
+            (false, false) => Fingerprint::NONE,
+        }
+    }
+}

@@ -1,1 +1,391 @@
-//! Under way.
+#![doc = include_str!("../README.md")]
+
+mod cycle;
+
+use std::{fmt, sync::Arc};
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Deserializer, de};
+use watchkeeper_core::{
+    Cause, Context, Detector, DetectorKind, Event, EventKind, Evidence, Fingerprint, InvalidOption,
+    Level, Report, Scope, Severity, ToolCall, ToolClass, ToolResult, quote,
+};
+
+use crate::cycle::{Cycle, Cycles, MAX_PERIOD};
+
+/// Fewer rounds than this are a coincidence.
+const FEWEST_ROUNDS: u64 = 3;
+/// How many answers to parallel calls are put in order.
+const MAX_PARALLEL: usize = 64;
+
+/// Finds agents that go round in circles.
+#[derive(Clone, Debug)]
+pub struct RunawayLoop {
+    options: Arc<RunawayLoopOptions>,
+    state: State,
+}
+
+/// The options of `kind = "runaway-loop"`.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RunawayLoopOptions {
+    /// What is counted.
+    #[serde(default)]
+    of: Of,
+    /// The shortest cycle that counts, in calls. Of one call in a row
+    /// `repeat-tool-call` tells.
+    #[serde(default = "two")]
+    min_period: CycleLength,
+    /// The longest cycle that counts, in calls.
+    #[serde(default = "longest")]
+    max_period: CycleLength,
+}
+
+/// What is counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Of {
+    /// Rounds of a cycle of calls that got the same answers.
+    #[default]
+    Cycle,
+    /// Answers of the model without progress.
+    Step,
+    /// Handoffs between agents without progress.
+    Handoff,
+}
+
+/// How many calls a cycle has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct CycleLength(usize);
+
+const fn two() -> CycleLength {
+    CycleLength(2)
+}
+
+const fn longest() -> CycleLength {
+    CycleLength(MAX_PERIOD)
+}
+
+watchkeeper_core::register!(RunawayLoop);
+
+impl DetectorKind for RunawayLoop {
+    const KIND: &'static str = "runaway-loop";
+    const DOCS: &'static str = include_str!("../README.md");
+    const CLASS: &'static str = "runaway";
+    const LEVELS: &'static [Level] = &[
+        Level::new(2, Severity::Low),
+        Level::new(3, Severity::Medium),
+        Level::new(6, Severity::High),
+    ];
+    const LIMIT: u64 = 3;
+    type Options = RunawayLoopOptions;
+
+    fn new(options: RunawayLoopOptions) -> Result<Self, InvalidOption> {
+        if options.max_period < options.min_period {
+            let reason = format!(
+                "no cycle is both {} or longer and {} or shorter",
+                options.min_period.0, options.max_period.0
+            );
+            return Err(InvalidOption::new("max_period", reason));
+        }
+        let state = match options.of {
+            Of::Cycle => State::Cycle(None),
+            Of::Step | Of::Handoff => State::Fruitless(Fruitless::default()),
+        };
+        Ok(Self { options: Arc::new(options), state })
+    }
+}
+
+#[derive(Clone, Debug)]
+enum State {
+    /// `None` until the agent makes a call.
+    Cycle(Option<Box<Rounds>>),
+    Fruitless(Fruitless),
+}
+
+impl Detector for RunawayLoop {
+    fn observe(&mut self, event: &Event, cx: &mut Context<'_>) {
+        match &mut self.state {
+            State::Cycle(rounds) => match &event.kind {
+                EventKind::Prompt { synthetic: false, .. } => {
+                    if let Some(rounds) = rounds.take() {
+                        rounds.end(cx, "a person spoke");
+                    }
+                }
+                EventKind::ToolCall(call) if call.class != ToolClass::Wait => {
+                    rounds.get_or_insert_default().called(call, &self.options, cx);
+                }
+                EventKind::ToolResult(result) => {
+                    if let Some(rounds) = rounds {
+                        rounds.answered(result, &self.options, cx);
+                    }
+                }
+                _ => {}
+            },
+            State::Fruitless(fruitless) => fruitless.observe(event, self.options.of, cx),
+        }
+    }
+
+    fn scope(&self) -> Scope {
+        match self.options.of {
+            Of::Cycle => Scope::Agent,
+            Of::Step | Of::Handoff => Scope::Session,
+        }
+    }
+}
+
+/// The latest calls of an agent, and how often they came round.
+#[derive(Clone, Debug, Default)]
+struct Rounds {
+    cycles: Cycles,
+    /// Whether any answer is known: if none is, calls alone must do.
+    has_answers: bool,
+    /// The model's answer whose calls run side by side.
+    response: Option<Fingerprint>,
+    /// The answers to those calls so far.
+    batch: Vec<u32>,
+    /// Which periods were raised: bit `p - 1` for period `p`.
+    raised: u64,
+    /// The call after which every step was one that had been made before.
+    since: Option<Evidence>,
+}
+
+impl Rounds {
+    fn called(&mut self, call: &ToolCall, options: &RunawayLoopOptions, cx: &mut Context<'_>) {
+        if !self.has_answers {
+            self.step(symbol(call.fingerprint), cx.evidence(), &call.tool, options, cx);
+        }
+    }
+
+    fn answered(
+        &mut self,
+        result: &ToolResult,
+        options: &RunawayLoopOptions,
+        cx: &mut Context<'_>,
+    ) {
+        let Some(call) = cx.call().cloned() else { return };
+        // Not the tool's own answer, and no step of the agent's.
+        let is_void = matches!(result.cause, Some(Cause::Sibling | Cause::Interrupted));
+        if call.class == ToolClass::Wait || is_void {
+            return;
+        }
+        if !self.has_answers {
+            if result.fingerprint.is_none() {
+                return;
+            }
+            // What was seen so far were calls without their answers.
+            self.cycles = Cycles::default();
+            self.has_answers = true;
+        }
+        let step =
+            symbol(result.fingerprint.map_or(call.fingerprint, |it| call.fingerprint.and(it)));
+        if call.response.is_none() || self.response != call.response {
+            self.flush(&call.tool, options, cx);
+        }
+        if call.response.is_none() {
+            self.step(step, Some(call.evidence()), &call.tool, options, cx);
+            return;
+        }
+        // Calls that run side by side are answered in any order, and copies of
+        // one call are one step.
+        self.response = call.response;
+        if !self.batch.contains(&step) {
+            self.batch.push(step);
+        }
+        let is_owed = cx.agent().pending.iter().any(|it| it.response == call.response);
+        if !is_owed || self.batch.len() == MAX_PARALLEL {
+            self.flush(&call.tool, options, cx);
+        }
+    }
+
+    fn flush(&mut self, tool: &str, options: &RunawayLoopOptions, cx: &mut Context<'_>) {
+        let mut batch = std::mem::take(&mut self.batch);
+        batch.sort_unstable();
+        for step in batch.drain(..) {
+            self.step(step, cx.evidence(), tool, options, cx);
+        }
+        // Its room serves the next batch.
+        self.batch = batch;
+    }
+
+    fn step(
+        &mut self,
+        step: u32,
+        evidence: Option<Evidence>,
+        tool: &str,
+        options: &RunawayLoopOptions,
+        cx: &mut Context<'_>,
+    ) {
+        self.cycles.push(step);
+        if !self.cycles.is_recurring() {
+            self.since = evidence;
+        }
+        self.resolve_broken(cx);
+        let Some(cycle) = self.cycles.longest(options.min_period.0, options.max_period.0) else {
+            return;
+        };
+        let Cycle { period, rounds } = cycle;
+        if rounds < FEWEST_ROUNDS {
+            return;
+        }
+        // Calls say less than answers do: three rounds of them count as two.
+        let measure = if self.has_answers { rounds } else { rounds * 2 / 3 };
+        self.raised |= 1 << (period - 1);
+        cx.raise(subject(period), measure, || {
+            let last = quote(tool);
+            let calls = if period == 1 { "call".to_owned() } else { format!("{period} calls") };
+            let message = if self.has_answers {
+                format!("the same {calls} got the same answers {rounds} times over, the last from {last}")
+            } else {
+                format!(
+                    "the same {calls} were made {rounds} times over, the last of {last}, and no answer is known"
+                )
+            };
+            Report::new(message)
+                .with("period", period)
+                .with("rounds", rounds)
+                .with("tool", last.trim_matches('`'))
+                .since(self.since.clone())
+        });
+    }
+
+    /// Ends the findings about cycles that the latest step broke.
+    fn resolve_broken(&mut self, cx: &mut Context<'_>) {
+        let mut raised = self.raised;
+        while raised != 0 {
+            let period = raised.trailing_zeros() as usize + 1;
+            raised &= raised - 1;
+            if !self.cycles.is_alive(period) {
+                self.raised &= !(1 << (period - 1));
+                resolve(period, "the agent did something else", cx);
+            }
+        }
+    }
+
+    /// Ends all findings.
+    fn end(&self, cx: &mut Context<'_>, why: &str) {
+        for period in (1..=MAX_PERIOD).filter(|it| self.raised & (1 << (it - 1)) != 0) {
+            resolve(period, why, cx);
+        }
+    }
+}
+
+fn resolve(period: usize, why: &str, cx: &mut Context<'_>) {
+    let calls = if period == 1 { "call" } else { "calls" };
+    cx.resolve(subject(period), || {
+        Report::new(format!("the cycle of {period} {calls} is over: {why}")).with("period", period)
+    });
+}
+
+fn subject(period: usize) -> Fingerprint {
+    Fingerprint::from(period as u64)
+}
+
+/// Half of a fingerprint is enough: a cycle needs many of them to be equal.
+#[expect(clippy::cast_possible_truncation, reason = "half of it is kept")]
+fn symbol(fingerprint: Fingerprint) -> u32 {
+    fingerprint.get() as u32
+}
+
+/// What was done since the last progress.
+#[derive(Clone, Debug, Default)]
+struct Fruitless {
+    n: u64,
+    /// The latest change that succeeded.
+    last_change: Option<Fingerprint>,
+    since: Option<Evidence>,
+}
+
+impl Fruitless {
+    fn observe(&mut self, event: &Event, of: Of, cx: &mut Context<'_>) {
+        match &event.kind {
+            EventKind::Prompt { synthetic: false, .. } => self.progress("a person spoke", of, cx),
+            EventKind::ToolResult(result) if result.ok => {
+                let Some(call) = cx.call().filter(|it| it.class == ToolClass::Write) else {
+                    return;
+                };
+                let change = Some(call.fingerprint);
+                if self.last_change != change {
+                    self.last_change = change;
+                    self.progress("something was changed", of, cx);
+                }
+            }
+            EventKind::ModelCall(_) if of == Of::Step => {
+                if cx.usage().is_none_or(|it| !it.replaces) {
+                    self.count(of, cx);
+                }
+            }
+            EventKind::Handoff { .. } if of == Of::Handoff => self.count(of, cx),
+            _ => {}
+        }
+    }
+
+    fn count(&mut self, of: Of, cx: &mut Context<'_>) {
+        if self.n == 0 {
+            self.since = cx.evidence();
+        }
+        self.n += 1;
+        let n = self.n;
+        cx.raise(Fingerprint::NONE, n, || {
+            Report::new(format!("{} without progress", of.times(n)))
+                .with("count", n)
+                .since(self.since.clone())
+        });
+    }
+
+    fn progress(&mut self, what: &str, of: Of, cx: &mut Context<'_>) {
+        let n = std::mem::take(&mut self.n);
+        self.since = None;
+        cx.resolve(Fingerprint::NONE, || {
+            Report::new(format!("progress after {}: {what}", of.times(n))).with("count", n)
+        });
+    }
+}
+
+impl Of {
+    fn times(self, n: u64) -> String {
+        let what = match self {
+            Self::Cycle => "round",
+            Self::Step => "model call",
+            Self::Handoff => "handoff",
+        };
+        if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") }
+    }
+}
+
+impl<'de> Deserialize<'de> for CycleLength {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        return deserializer.deserialize_u64(Visitor);
+
+        struct Visitor;
+
+        impl de::Visitor<'_> for Visitor {
+            type Value = CycleLength;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "a number of calls from 1 to {MAX_PERIOD}")
+            }
+
+            fn visit_i64<E: de::Error>(self, n: i64) -> Result<CycleLength, E> {
+                let length = usize::try_from(n).ok().filter(|it| (1..=MAX_PERIOD).contains(it));
+                length
+                    .map(CycleLength)
+                    .ok_or_else(|| E::invalid_value(de::Unexpected::Signed(n), &self))
+            }
+
+            fn visit_u64<E: de::Error>(self, n: u64) -> Result<CycleLength, E> {
+                self.visit_i64(i64::try_from(n).unwrap_or(i64::MAX))
+            }
+        }
+    }
+}
+
+impl JsonSchema for CycleLength {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "CycleLength".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "integer", "minimum": 1, "maximum": MAX_PERIOD })
+    }
+}

@@ -1,1 +1,353 @@
-//! Under way.
+#![doc = include_str!("../README.md")]
+
+use std::sync::Arc;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+use watchkeeper_core::{
+    Context, Detector, DetectorKind, Elapsed, Event, EventKind, Evidence, Fingerprint,
+    InvalidOption, Level, Period, Report, Scope, Severity, SignedDuration, Timestamp, ToolClass,
+    Unit, quote,
+};
+
+/// Finds what takes too long: sessions, turns, tools, models, or anything.
+#[derive(Clone, Debug)]
+pub struct Timeout {
+    options: Arc<TimeoutOptions>,
+    state: State,
+}
+
+/// The options of `kind = "timeout"`.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TimeoutOptions {
+    /// What may take too long.
+    of: Of,
+    /// How long it may take.
+    max: Period,
+    /// With `of = "tool"`: whether tools that give work to another agent are
+    /// timed, too.
+    #[serde(default)]
+    delegates: bool,
+}
+
+/// What may take too long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Of {
+    /// The work of a session: the time in which any of its agents has a turn
+    /// open.
+    Session,
+    /// One turn: from a prompt until the agent rests.
+    Turn,
+    /// One call of a tool: until its result.
+    Tool,
+    /// The model's answer: the time in which an agent has a turn open, no call
+    /// pending, and says nothing.
+    Model,
+    /// The next event: the time in which a turn is open and nothing happens in
+    /// any agent of the session.
+    Idle,
+}
+
+watchkeeper_core::register!(Timeout);
+
+impl DetectorKind for Timeout {
+    const KIND: &'static str = "timeout";
+    const DOCS: &'static str = include_str!("../README.md");
+    const CLASS: &'static str = "timeout";
+    const UNIT: Unit = Unit::Percent;
+    const LEVELS: &'static [Level] = &[
+        Level::new(75, Severity::Medium),
+        Level::new(90, Severity::Medium),
+        Level::new(100, Severity::High),
+    ];
+    type Options = TimeoutOptions;
+
+    fn new(options: TimeoutOptions) -> Result<Self, InvalidOption> {
+        if options.delegates && options.of != Of::Tool {
+            return Err(InvalidOption::new("delegates", r#"only `of = "tool"` has it"#));
+        }
+        let state = match options.of {
+            Of::Tool => State::Calls(Calls::default()),
+            _ => State::Watch(Watch::default()),
+        };
+        Ok(Self { options: Arc::new(options), state })
+    }
+}
+
+#[derive(Clone, Debug)]
+enum State {
+    Watch(Watch),
+    Calls(Calls),
+}
+
+impl Detector for Timeout {
+    fn observe(&mut self, event: &Event, cx: &mut Context<'_>) {
+        match &mut self.state {
+            State::Watch(watch) => watch.observe(event, &self.options, cx),
+            State::Calls(calls) => calls.observe(&self.options, cx),
+        }
+    }
+
+    fn wake(&mut self, cx: &mut Context<'_>) {
+        match &mut self.state {
+            State::Watch(watch) => watch.wake(&self.options, cx),
+            State::Calls(calls) => calls.wake(&self.options, cx),
+        }
+    }
+
+    fn scope(&self) -> Scope {
+        match self.options.of {
+            Of::Session | Of::Idle => Scope::Session,
+            Of::Turn | Of::Tool | Of::Model => Scope::Agent,
+        }
+    }
+}
+
+/// A stopwatch, and what it is started and stopped by.
+#[derive(Clone, Debug, Default)]
+struct Watch {
+    /// What it had counted when it was stopped last.
+    counted: SignedDuration,
+    /// Since when it runs.
+    runs_since: Option<Timestamp>,
+    /// The turn it counts for, if it counts turns.
+    turn: Option<Timestamp>,
+    /// Where what it counts began.
+    since: Option<Evidence>,
+}
+
+impl Watch {
+    fn observe(&mut self, event: &Event, options: &TimeoutOptions, cx: &mut Context<'_>) {
+        let begins_anew = match options.of {
+            Of::Session | Of::Tool => {
+                matches!(event.kind, EventKind::SessionEnd { .. }) && event.agent.is_none()
+            }
+            Of::Turn => cx.agent().turn != self.turn,
+            // A retry says that the model is silent still.
+            Of::Model => !matches!(event.kind, EventKind::Error { retry: Some(_), .. }),
+            Of::Idle => true,
+        };
+        if begins_anew {
+            self.end(options, cx);
+            *self = Self { turn: cx.agent().turn, ..Self::default() };
+        }
+        let runs = match options.of {
+            Of::Session | Of::Idle => {
+                0 < cx.session().open_turns && cx.session().waiting_agents == 0
+            }
+            Of::Turn | Of::Tool => cx.agent().turn.is_some() && !cx.agent().waits_for_person(),
+            Of::Model => {
+                let agent = cx.agent();
+                agent.turn.is_some() && agent.pending.is_empty() && !agent.waits_for_person()
+            }
+        };
+        match (self.runs_since, runs) {
+            (None, true) => {
+                self.runs_since = Some(cx.now());
+                if self.since.is_none() {
+                    self.since = cx.evidence();
+                }
+                self.wake_at_next_level(options, cx);
+            }
+            (Some(_), false) => {
+                self.counted = self.elapsed(cx.now());
+                self.runs_since = None;
+                cx.sleep();
+            }
+            (None, false) => cx.sleep(),
+            (Some(_), true) => {}
+        }
+    }
+
+    fn wake(&mut self, options: &TimeoutOptions, cx: &mut Context<'_>) {
+        if self.runs_since.is_none() {
+            return;
+        }
+        let elapsed = self.elapsed(cx.now());
+        let percent = percent(elapsed, options.max);
+        let since = &self.since;
+        cx.raise(Fingerprint::NONE, percent, || {
+            report(options.of.lasts(), elapsed, percent, options).since(since.clone())
+        });
+        self.wake_at_next_level(options, cx);
+    }
+
+    fn wake_at_next_level(&self, options: &TimeoutOptions, cx: &mut Context<'_>) {
+        let elapsed = self.elapsed(cx.now());
+        let left = time_to_next_level(elapsed, options.max, cx);
+        match left.and_then(|it| cx.now().checked_add(it).ok()) {
+            Some(it) => cx.wake_at(it),
+            None => cx.sleep(),
+        }
+    }
+
+    fn elapsed(&self, now: Timestamp) -> SignedDuration {
+        let running = self.runs_since.map_or(SignedDuration::ZERO, |it| now.duration_since(it));
+        self.counted.saturating_add(running)
+    }
+
+    fn end(&self, options: &TimeoutOptions, cx: &mut Context<'_>) {
+        let elapsed = self.elapsed(cx.now());
+        cx.resolve(Fingerprint::NONE, || {
+            let took = Elapsed(elapsed);
+            let message = match options.of {
+                Of::Session | Of::Tool => format!("the session ended after {took} of work"),
+                Of::Turn => format!("the turn ended after {took}"),
+                Of::Model => format!("the silence of the model ended after {took}"),
+                Of::Idle => format!("something happened after {took}"),
+            };
+            Report::new(message).with("elapsed_seconds", elapsed.as_secs())
+        });
+    }
+}
+
+/// The calls of an agent that are pending, as far as they are not in what the
+/// engine knows.
+#[derive(Clone, Debug, Default)]
+struct Calls {
+    /// When the agent last began not to wait for a person.
+    resumed_at: Option<Timestamp>,
+    is_waiting: bool,
+    /// The calls that were reported and have no result yet.
+    late: Vec<LateCall>,
+}
+
+#[derive(Clone, Debug)]
+struct LateCall {
+    id: Fingerprint,
+    tool: Arc<str>,
+    at: Timestamp,
+    percent: u64,
+}
+
+impl Calls {
+    fn observe(&mut self, options: &TimeoutOptions, cx: &mut Context<'_>) {
+        let is_waiting = cx.agent().waits_for_person();
+        if self.is_waiting && !is_waiting {
+            self.resumed_at = Some(cx.now());
+        }
+        self.is_waiting = is_waiting;
+        if !self.late.is_empty() {
+            let answered = cx.call().map(|it| it.id);
+            let late = std::mem::take(&mut self.late);
+            let (late, done): (Vec<_>, Vec<_>) = late
+                .into_iter()
+                .partition(|it| cx.agent().pending.iter().any(|call| call.id == it.id));
+            self.late = late;
+            for it in done {
+                let elapsed = cx.now().duration_since(it.at);
+                cx.resolve(it.id, || {
+                    let (tool, took) = (quote(&it.tool), Elapsed(elapsed));
+                    let message = if answered == Some(it.id) {
+                        format!("{tool} answered after {took}")
+                    } else {
+                        format!("{tool} was given up after {took}")
+                    };
+                    Report::new(message).with("elapsed_seconds", elapsed.as_secs())
+                });
+            }
+        }
+        self.wake_at_next_level(options, cx);
+    }
+
+    fn wake(&mut self, options: &TimeoutOptions, cx: &mut Context<'_>) {
+        let now = cx.now();
+        let pending = cx.agent().pending.clone();
+        for call in pending.iter().filter(|it| is_timed(it.class, options)) {
+            let elapsed = now.duration_since(self.start(call.at));
+            let percent = percent(elapsed, options.max);
+            let known = self.late.iter_mut().find(|it| it.id == call.id);
+            let before = known.as_ref().map_or(0, |it| it.percent);
+            if cx.next_level(before).is_none_or(|it| percent < it) {
+                continue;
+            }
+            match known {
+                Some(it) => it.percent = percent,
+                None => self.late.push(LateCall {
+                    id: call.id,
+                    tool: call.tool.clone(),
+                    at: call.at,
+                    percent,
+                }),
+            }
+            cx.raise(call.id, percent, || {
+                let tool = quote(&call.tool);
+                report(&format!("{tool} has been running"), elapsed, percent, options)
+                    .with("tool", tool.trim_matches('`'))
+                    .since(Some(call.evidence()))
+            });
+        }
+        self.wake_at_next_level(options, cx);
+    }
+
+    fn wake_at_next_level(&self, options: &TimeoutOptions, cx: &mut Context<'_>) {
+        let now = cx.now();
+        let timed = cx.agent().pending.iter().filter(|it| is_timed(it.class, options));
+        let left = timed.filter_map(|call| {
+            time_to_next_level(now.duration_since(self.start(call.at)), options.max, cx)
+        });
+        let left = if self.is_waiting { None } else { left.min() };
+        match left.and_then(|it| now.checked_add(it).ok()) {
+            Some(it) => cx.wake_at(it),
+            None => cx.sleep(),
+        }
+    }
+
+    /// From when on a call is timed: leave to make it may have been given late.
+    fn start(&self, called_at: Timestamp) -> Timestamp {
+        self.resumed_at.map_or(called_at, |it| it.max(called_at))
+    }
+}
+
+/// Whether calls of a class are timed: a person takes the time that a person
+/// takes, and another agent is timed by itself.
+fn is_timed(class: ToolClass, options: &TimeoutOptions) -> bool {
+    match class {
+        ToolClass::Ask => false,
+        ToolClass::Delegate => options.delegates,
+        _ => true,
+    }
+}
+
+impl Of {
+    fn lasts(self) -> &'static str {
+        match self {
+            Self::Session | Self::Tool => "the session has been at work",
+            Self::Turn => "the turn has been open",
+            Self::Model => "the model has been silent",
+            Self::Idle => "nothing has happened",
+        }
+    }
+}
+
+fn report(what: &str, elapsed: SignedDuration, percent: u64, options: &TimeoutOptions) -> Report {
+    let (took, max) = (Elapsed(elapsed), options.max);
+    let message = if percent < 100 {
+        format!("{what} for {took}, {percent}% of {max}")
+    } else {
+        format!("{what} for {took}, the limit is {max}")
+    };
+    Report::new(message)
+        .with("elapsed_seconds", elapsed.as_secs())
+        .with("max_seconds", max.get().as_secs())
+}
+
+fn percent(elapsed: SignedDuration, max: Period) -> u64 {
+    u64::try_from(elapsed.as_nanos() * 100 / max.get().as_nanos()).unwrap_or_default()
+}
+
+/// How long until there is more to say.
+fn time_to_next_level(
+    elapsed: SignedDuration,
+    max: Period,
+    cx: &Context<'_>,
+) -> Option<SignedDuration> {
+    let level = cx.next_level(percent(elapsed, max))?;
+    // Rounded up: a nanosecond earlier it would be a percent less.
+    let due = max.get().as_nanos().checked_mul(level.into())?.checked_add(99)? / 100;
+    let left = due - elapsed.as_nanos();
+    let secs = i64::try_from(left / 1_000_000_000).ok()?;
+    Some(SignedDuration::new(secs, i32::try_from(left % 1_000_000_000).ok()?))
+}

@@ -1,1 +1,424 @@
-//! Under way.
+#![doc = include_str!("../README.md")]
+
+use std::{borrow::Cow, fmt, sync::Arc};
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Deserializer, de};
+use watchkeeper_core::{
+    Context, Detector, DetectorKind, Event, Fingerprint, InvalidOption, Level, Period, Report,
+    Scope, Severity, Timestamp, Tokens, Unit, quote,
+};
+
+/// Into how many pieces a window is cut.
+const N_BUCKETS: usize = 60;
+const NANOS_PER_DOLLAR: f64 = 1e9;
+
+/// Finds sessions that use more tokens or money than they may.
+#[derive(Clone, Debug)]
+pub struct TokenBurn {
+    options: Arc<TokenBurnOptions>,
+    tokens: Spent,
+    nano_dollars: Spent,
+}
+
+/// The options of `kind = "token-burn"`.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TokenBurnOptions {
+    /// How many tokens may be used.
+    max_tokens: Option<TokenLimit>,
+    /// How many US dollars may be spent.
+    max_cost_usd: Option<CostLimit>,
+    /// Which classes of tokens count towards `max_tokens`.
+    #[serde(default = "uncached")]
+    count: Vec<TokenClass>,
+    /// In how much time; without it, in the whole of the session.
+    window: Option<Period>,
+}
+
+/// A class of tokens. The classes never overlap.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum TokenClass {
+    /// Read, and not from a cache.
+    Input,
+    /// Read from a cache.
+    CacheRead,
+    /// Read, and written to a cache.
+    CacheWrite,
+    /// Written, reasoning included.
+    Output,
+}
+
+/// A number of tokens, more than none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TokenLimit(u64);
+
+/// An amount of US dollars, more than none.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct CostLimit(f64);
+
+fn uncached() -> Vec<TokenClass> {
+    vec![TokenClass::Input, TokenClass::CacheWrite, TokenClass::Output]
+}
+
+watchkeeper_core::register!(TokenBurn);
+
+impl DetectorKind for TokenBurn {
+    const KIND: &'static str = "token-burn";
+    const DOCS: &'static str = include_str!("../README.md");
+    const CLASS: &'static str = "budget";
+    const UNIT: Unit = Unit::Percent;
+    const LEVELS: &'static [Level] = &[
+        Level::new(50, Severity::Low),
+        Level::new(80, Severity::Medium),
+        Level::new(100, Severity::High),
+    ];
+    type Options = TokenBurnOptions;
+
+    fn new(options: TokenBurnOptions) -> Result<Self, InvalidOption> {
+        if options.max_tokens.is_none() && options.max_cost_usd.is_none() {
+            let reason = "without a limit there is nothing to watch; set it, or `max_cost_usd`";
+            return Err(InvalidOption::new("max_tokens", reason));
+        }
+        if options.count.is_empty() {
+            let reason =
+                r#"name at least one of "input", "cache_read", "cache_write" and "output""#;
+            return Err(InvalidOption::new("count", reason));
+        }
+        Ok(Self {
+            options: Arc::new(options),
+            tokens: Spent::default(),
+            nano_dollars: Spent::default(),
+        })
+    }
+}
+
+impl Detector for TokenBurn {
+    fn observe(&mut self, _: &Event, cx: &mut Context<'_>) {
+        let Some(usage) = cx.usage() else { return };
+        let (tokens, cost_usd) = (usage.tokens, usage.cost_usd);
+        let options = self.options.clone();
+        if let Some(max) = options.max_tokens {
+            self.tokens.spend(options.counted(&tokens), max.limit(), &options, cx);
+        }
+        if let Some(max) = options.max_cost_usd {
+            match cost_usd {
+                Some(it) => self.nano_dollars.spend(nano_dollars(it), max.limit(), &options, cx),
+                None if 0 < tokens.total() => price_unknown(&tokens, cx),
+                None => {}
+            }
+        }
+        self.wake_when_less(cx);
+    }
+
+    fn wake(&mut self, cx: &mut Context<'_>) {
+        let options = self.options.clone();
+        if let Some(max) = options.max_tokens {
+            self.tokens.pass(max.limit(), &options, cx);
+        }
+        if let Some(max) = options.max_cost_usd {
+            self.nano_dollars.pass(max.limit(), &options, cx);
+        }
+        self.wake_when_less(cx);
+    }
+
+    fn scope(&self) -> Scope {
+        Scope::Session
+    }
+}
+
+impl TokenBurn {
+    /// Asks to be woken when something leaves the window, if that can end a
+    /// finding.
+    fn wake_when_less(&self, cx: &mut Context<'_>) {
+        let Some(window) = self.options.window else { return };
+        let limits = [&self.tokens, &self.nano_dollars].into_iter();
+        let at =
+            limits.filter(|it| it.is_open).filter_map(|it| it.recent.as_ref()?.less_at(window));
+        match at.min() {
+            Some(it) => cx.wake_at(it),
+            None => cx.sleep(),
+        }
+    }
+}
+
+impl TokenBurnOptions {
+    fn counted(&self, tokens: &Tokens) -> u64 {
+        let of = |class| match class {
+            TokenClass::Input => tokens.input,
+            TokenClass::CacheRead => tokens.cache_read,
+            TokenClass::CacheWrite => tokens.cache_write,
+            TokenClass::Output => tokens.output,
+        };
+        const ALL: [TokenClass; 4] =
+            [TokenClass::Input, TokenClass::CacheRead, TokenClass::CacheWrite, TokenClass::Output];
+        // A class that is named twice counts once.
+        let counted = ALL.into_iter().filter(|it| self.count.contains(it));
+        counted.map(of).fold(0, u64::saturating_add)
+    }
+}
+
+/// Says once that there is something no limit can see.
+fn price_unknown(tokens: &Tokens, cx: &mut Context<'_>) {
+    let model = cx.usage().and_then(|it| it.model.clone());
+    let n = grouped(tokens.total());
+    let lowest = cx.next_level(0).unwrap_or(1);
+    cx.raise(Fingerprint::of("price"), lowest, || match model {
+        Some(model) => {
+            let model = quote(&model);
+            Report::new(format!(
+                "the price of {model} is not known: {n} tokens are not counted in dollars; add it to `[prices]`"
+            ))
+            .with("model", model.trim_matches('`'))
+        }
+        None => Report::new(format!(
+            "a model call names no model: {n} tokens are not counted in dollars"
+        )),
+    });
+}
+
+/// A limit: what it is counted in, and how much of it there is.
+#[derive(Clone, Copy)]
+struct Limit {
+    subject: fn() -> Fingerprint,
+    max: u64,
+    /// Writes "9 of 10 tokens".
+    show: fn(u64, u64) -> String,
+}
+
+impl TokenLimit {
+    fn limit(self) -> Limit {
+        Limit {
+            subject: || Fingerprint::NONE,
+            max: self.0,
+            show: |n, max| format!("{} of {} tokens", grouped(n), grouped(max)),
+        }
+    }
+}
+
+impl CostLimit {
+    fn limit(self) -> Limit {
+        Limit {
+            subject: || Fingerprint::of("cost"),
+            max: nano_dollars(self.0).max(1),
+            show: |n, max| {
+                let digits = if max < 1_000_000_000 { 4 } else { 2 };
+                format!("${:.digits$} of ${:.digits$}", dollars(n), dollars(max))
+            },
+        }
+    }
+}
+
+/// What was spent of one limit.
+#[derive(Clone, Debug, Default)]
+struct Spent {
+    n: u64,
+    /// Whether a finding is open that a window may end.
+    is_open: bool,
+    /// What the window holds; `None` before the first use, and without one.
+    recent: Option<Box<Recent>>,
+}
+
+impl Spent {
+    fn spend(&mut self, n: u64, limit: Limit, options: &TokenBurnOptions, cx: &mut Context<'_>) {
+        if let Some(window) = options.window {
+            let recent = self.recent.get_or_insert_default();
+            self.n = self.n.saturating_sub(recent.pass(cx.now(), window));
+            recent.add(n);
+        }
+        self.n = self.n.saturating_add(n);
+        let percent = percent(self.n, limit.max);
+        self.is_open |= cx.next_level(0).is_some_and(|it| it <= percent);
+        let (subject, n) = ((limit.subject)(), self.n);
+        cx.raise(subject, percent, || {
+            let shown = (limit.show)(n, limit.max);
+            Report::new(format!("{shown} used{}, {percent}%", within(options)))
+                .with("percent", percent)
+        });
+    }
+
+    /// Lets what is too old leave the window.
+    fn pass(&mut self, limit: Limit, options: &TokenBurnOptions, cx: &mut Context<'_>) {
+        let (Some(window), Some(recent)) = (options.window, &mut self.recent) else { return };
+        self.n = self.n.saturating_sub(recent.pass(cx.now(), window));
+        let percent = percent(self.n, limit.max);
+        if self.is_open && cx.next_level(0).is_none_or(|it| percent < it) {
+            self.is_open = false;
+            let shown = (limit.show)(self.n, limit.max);
+            cx.resolve((limit.subject)(), || {
+                Report::new(format!("down to {shown}{}, {percent}%", within(options)))
+                    .with("percent", percent)
+            });
+        }
+    }
+}
+
+/// What was spent lately, by the piece of the window in which it was.
+#[derive(Clone, Debug)]
+struct Recent {
+    buckets: [u64; N_BUCKETS],
+    /// Which piece of all time the latest of the buckets is.
+    latest: i128,
+}
+
+impl Default for Recent {
+    fn default() -> Self {
+        Self { buckets: [0; N_BUCKETS], latest: i128::MIN }
+    }
+}
+
+impl Recent {
+    /// Lets time pass. Says how much left the window.
+    fn pass(&mut self, now: Timestamp, window: Period) -> u64 {
+        let piece = now.as_nanosecond().div_euclid(width(window));
+        let n_passed = piece.saturating_sub(self.latest).clamp(0, N_BUCKETS as i128);
+        let first = self.latest.max(piece - N_BUCKETS as i128);
+        let mut gone = 0_u64;
+        for it in (first + 1..).take(usize::try_from(n_passed).unwrap_or(N_BUCKETS)) {
+            gone = gone.saturating_add(std::mem::take(&mut self.buckets[slot(it)]));
+        }
+        self.latest = self.latest.max(piece);
+        gone
+    }
+
+    fn add(&mut self, n: u64) {
+        let bucket = &mut self.buckets[slot(self.latest)];
+        *bucket = bucket.saturating_add(n);
+    }
+
+    /// When the oldest of what is in the window leaves it.
+    fn less_at(&self, window: Period) -> Option<Timestamp> {
+        let mut pieces = self.latest - (N_BUCKETS as i128 - 1)..=self.latest;
+        let oldest = pieces.find(|it| self.buckets[slot(*it)] != 0)?;
+        let nanos = (oldest + N_BUCKETS as i128).checked_mul(width(window))?;
+        Timestamp::from_nanosecond(nanos).ok()
+    }
+}
+
+fn slot(piece: i128) -> usize {
+    usize::try_from(piece.rem_euclid(N_BUCKETS as i128)).unwrap_or_default()
+}
+
+/// How long one piece of the window is, in nanoseconds.
+fn width(window: Period) -> i128 {
+    (window.get().as_nanos() / N_BUCKETS as i128).max(1)
+}
+
+fn within(options: &TokenBurnOptions) -> Cow<'static, str> {
+    options.window.map_or(Cow::Borrowed(""), |it| format!(" in {it}").into())
+}
+
+fn percent(n: u64, max: u64) -> u64 {
+    u64::try_from(u128::from(n) * 100 / u128::from(max)).unwrap_or(u64::MAX)
+}
+
+/// Whole numbers, so that what was added can be taken away again.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "what is no amount of money becomes zero, what is too much the most there is"
+)]
+fn nano_dollars(dollars: f64) -> u64 {
+    (dollars * NANOS_PER_DOLLAR).round() as u64
+}
+
+#[expect(clippy::cast_precision_loss, reason = "dollars are shown to the cent")]
+fn dollars(nanos: u64) -> f64 {
+    nanos as f64 / NANOS_PER_DOLLAR
+}
+
+/// Writes 1234567 as "1,234,567".
+fn grouped(n: u64) -> String {
+    let digits = n.to_string();
+    let mut res = String::new();
+    for (at, digit) in digits.char_indices() {
+        if at != 0 && (digits.len() - at) % 3 == 0 {
+            res.push(',');
+        }
+        res.push(digit);
+    }
+    res
+}
+
+impl<'de> Deserialize<'de> for TokenLimit {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        return deserializer.deserialize_u64(Visitor);
+
+        struct Visitor;
+
+        impl de::Visitor<'_> for Visitor {
+            type Value = TokenLimit;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a number of tokens greater than zero, such as 500_000")
+            }
+
+            fn visit_i64<E: de::Error>(self, n: i64) -> Result<TokenLimit, E> {
+                match u64::try_from(n) {
+                    Ok(1..) => Ok(TokenLimit(n.unsigned_abs())),
+                    _ => Err(E::invalid_value(de::Unexpected::Signed(n), &self)),
+                }
+            }
+
+            fn visit_u64<E: de::Error>(self, n: u64) -> Result<TokenLimit, E> {
+                self.visit_i64(i64::try_from(n).unwrap_or(i64::MAX))
+            }
+        }
+    }
+}
+
+impl JsonSchema for TokenLimit {
+    fn schema_name() -> Cow<'static, str> {
+        "TokenLimit".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "integer", "minimum": 1 })
+    }
+}
+
+impl<'de> Deserialize<'de> for CostLimit {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        return deserializer.deserialize_f64(Visitor);
+
+        struct Visitor;
+
+        impl de::Visitor<'_> for Visitor {
+            type Value = CostLimit;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an amount of US dollars greater than zero, such as 5 or 2.50")
+            }
+
+            fn visit_f64<E: de::Error>(self, dollars: f64) -> Result<CostLimit, E> {
+                if dollars.is_finite() && 0.0 < dollars {
+                    Ok(CostLimit(dollars))
+                } else {
+                    Err(E::invalid_value(de::Unexpected::Float(dollars), &self))
+                }
+            }
+
+            fn visit_i64<E: de::Error>(self, dollars: i64) -> Result<CostLimit, E> {
+                match i32::try_from(dollars) {
+                    Ok(it @ 1..) => Ok(CostLimit(it.into())),
+                    _ => Err(E::invalid_value(de::Unexpected::Signed(dollars), &self)),
+                }
+            }
+
+            fn visit_u64<E: de::Error>(self, dollars: u64) -> Result<CostLimit, E> {
+                self.visit_i64(i64::try_from(dollars).unwrap_or(i64::MAX))
+            }
+        }
+    }
+}
+
+impl JsonSchema for CostLimit {
+    fn schema_name() -> Cow<'static, str> {
+        "CostLimit".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "number", "exclusiveMinimum": 0 })
+    }
+}
