@@ -55,7 +55,7 @@ pub struct Prices {
 const BUILT_IN: &[(&str, Price)] = &[
     ("claude-3-5-haiku", Price::new(0.8, 4.0, 0.08, 1.0)),
     ("claude-3-5-sonnet", Price::new(3.0, 15.0, 0.3, 3.75)),
-    ("claude-3-7-sonnet", Price::new(3.6, 18.0, 0.36, 4.5)),
+    ("claude-3-7-sonnet", Price::new(3.0, 15.0, 0.3, 3.75)),
     ("claude-3-opus", Price::new(15.0, 75.0, 1.5, 18.75)),
     ("claude-fable-5", Price::new(10.0, 50.0, 1.0, 12.5)),
     ("claude-fable-5-1", Price::new(10.0, 50.0, 0.25, 12.5)),
