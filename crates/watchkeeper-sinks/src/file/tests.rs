@@ -1,0 +1,344 @@
+use std::{collections::BTreeSet, fs, path::Path, thread};
+
+use insta::assert_snapshot;
+use tempfile::TempDir;
+use watchkeeper_core::{Finding, Fingerprint, Sink};
+
+use super::File;
+use crate::{
+    render_json,
+    samples::{build, build_example, finding, mistake},
+};
+
+fn folder() -> TempDir {
+    tempfile::tempdir().expect("there is room for a folder")
+}
+
+fn sink(path: &Path, options: &str) -> File {
+    build(&format!("path = '{}'\n{options}", path.display())).unwrap()
+}
+
+fn numbered(n: u64) -> Finding {
+    Finding { id: Fingerprint::from(n), ..finding() }
+}
+
+/// The ids of the findings in a file, each line of which must be one.
+#[track_caller]
+fn ids(path: &Path) -> Vec<String> {
+    let text = fs::read_to_string(path).unwrap_or_default();
+    assert!(text.is_empty() || text.ends_with('\n'), "{text}");
+    text.lines().map(id).collect()
+}
+
+#[track_caller]
+fn id(line: &str) -> String {
+    let value: serde_json::Value = serde_json::from_str(line).unwrap();
+    value["id"].as_str().unwrap().trim_start_matches('0').to_owned()
+}
+
+/// What `deliver` says, without the name of the temporary folder.
+fn complaint(sink: &mut File, folder: &TempDir) -> String {
+    let err = sink.deliver(&finding()).unwrap_err();
+    err.to_string().replace(&folder.path().display().to_string(), "…")
+}
+
+#[test]
+fn the_example_in_the_manual_works() {
+    let file = build_example::<File>().unwrap();
+    assert_eq!(file.path, Path::new("findings.ndjson"));
+}
+
+#[test]
+fn mistakes_are_named() {
+    assert_snapshot!(mistake::<File>(""), @"missing field `path`");
+    assert_snapshot!(mistake::<File>("path = ''"), @"invalid value for `path`: names no file; write `findings.ndjson`");
+    assert_snapshot!(mistake::<File>("path = 'logs/'"), @"invalid value for `path`: names no file; write `findings.ndjson`");
+    assert_snapshot!(mistake::<File>("path = 'a'\nrotate = { max_size = 64 }"), @r#"invalid type: integer `64`, expected a size such as "64MiB", "1GB" or "500kB""#);
+    assert_snapshot!(mistake::<File>("path = 'a'\nrotate = { max_size = '1MB', keep = 0 }"), @"invalid value: integer `0`, expected a whole number from 1 to 999");
+    assert_snapshot!(mistake::<File>("path = 'a'\nrotate = { size = '1MB' }"), @"unknown field `size`, expected `max_size` or `keep`");
+}
+
+#[test]
+fn findings_are_appended_a_line_each() {
+    let folder = folder();
+    let path = folder.path().join("findings.ndjson");
+    fs::write(&path, "{\"id\":\"a\"}\n").unwrap();
+    let mut sink = sink(&path, "");
+    sink.open().unwrap();
+    sink.deliver(&numbered(1)).unwrap();
+    sink.deliver(&numbered(2)).unwrap();
+    let written = fs::read_to_string(&path).unwrap();
+    let [first, second] = [1, 2].map(|n| render_json(&numbered(n)));
+    assert_eq!(written, format!("{{\"id\":\"a\"}}\n{first}\n{second}\n"));
+}
+
+#[test]
+fn half_a_line_is_not_continued() {
+    let folder = folder();
+    let path = folder.path().join("findings.ndjson");
+    fs::write(&path, "{\"id\":\"torn").unwrap();
+    let mut sink = sink(&path, "");
+    sink.deliver(&numbered(1)).unwrap();
+    sink.deliver(&numbered(2)).unwrap();
+    let written = fs::read_to_string(&path).unwrap();
+    let (torn, rest) = written.split_once('\n').unwrap();
+    assert_eq!(torn, "{\"id\":\"torn");
+    assert_eq!(rest.lines().map(id).collect::<Vec<_>>(), ["1", "2"]);
+}
+
+#[test]
+fn a_file_that_was_moved_away_is_begun_anew() {
+    let folder = folder();
+    let path = folder.path().join("findings.ndjson");
+    let away = folder.path().join("away");
+    let mut sink = sink(&path, "");
+    sink.deliver(&numbered(1)).unwrap();
+    fs::rename(&path, &away).unwrap();
+    sink.deliver(&numbered(2)).unwrap();
+    assert_eq!((ids(&away), ids(&path)), (vec!["1".to_owned()], vec!["2".to_owned()]));
+    fs::rename(&away, &path).unwrap();
+    sink.deliver(&numbered(3)).unwrap();
+    assert_eq!(ids(&path), ["1", "3"]);
+    fs::remove_file(&path).unwrap();
+    sink.deliver(&numbered(4)).unwrap();
+    assert_eq!(ids(&path), ["4"]);
+}
+
+#[test]
+fn old_files_are_shifted_and_the_oldest_goes() {
+    let folder = folder();
+    let path = folder.path().join("findings.ndjson");
+    let size = 2 * (render_json(&numbered(1)).len() + 1);
+    let mut sink = sink(&path, &format!("rotate = {{ max_size = '{size}B', keep = 2 }}"));
+    let files = || {
+        ["", ".1", ".2", ".3"]
+            .map(|it| ids(&folder.path().join(format!("findings.ndjson{it}"))).join(" "))
+    };
+    (1..=3).for_each(|n| sink.deliver(&numbered(n)).unwrap());
+    assert_eq!(files(), ["3", "1 2", "", ""]);
+    (4..=5).for_each(|n| sink.deliver(&numbered(n)).unwrap());
+    assert_eq!(files(), ["5", "3 4", "1 2", ""]);
+    (6..=7).for_each(|n| sink.deliver(&numbered(n)).unwrap());
+    assert_eq!(files(), ["7", "5 6", "3 4", ""]);
+}
+
+#[test]
+fn a_line_longer_than_a_file_may_be_has_one_to_itself() {
+    let folder = folder();
+    let path = folder.path().join("findings.ndjson");
+    let mut sink = sink(&path, "rotate = { max_size = '1B', keep = 9 }");
+    (1..=3).for_each(|n| sink.deliver(&numbered(n)).unwrap());
+    assert_eq!(ids(&path), ["3"]);
+    assert_eq!(ids(&path.with_extension("ndjson.1")), ["2"]);
+    assert_eq!(ids(&path.with_extension("ndjson.2")), ["1"]);
+}
+
+#[test]
+fn nothing_goes_before_it_must() {
+    let folder = folder();
+    let path = folder.path().join("findings.ndjson");
+    let old = |n: u32| folder.path().join(format!("findings.ndjson.{n}"));
+    fs::write(old(2), "{\"id\":\"b\"}\n").unwrap();
+    fs::write(old(3), "{\"id\":\"c\"}\n").unwrap();
+    let mut sink = sink(&path, "rotate = { max_size = '1B', keep = 3 }");
+    (1..=2).for_each(|n| sink.deliver(&numbered(n)).unwrap());
+    assert_eq!([ids(&old(1)), ids(&old(2)), ids(&old(3))].concat(), ["1", "b", "c"]);
+}
+
+#[test]
+fn a_file_that_cannot_be_moved_goes_on() {
+    let folder = folder();
+    let path = folder.path().join("findings.ndjson");
+    // A folder with something in it, which no file can replace.
+    fs::create_dir_all(folder.path().join("findings.ndjson.1/full")).unwrap();
+    let mut sink = sink(&path, "rotate = { max_size = '1B', keep = 1 }");
+    (1..=2).for_each(|n| sink.deliver(&numbered(n)).unwrap());
+    assert_eq!(ids(&path), ["1", "2"]);
+}
+
+#[test]
+fn monitors_that_share_a_file_lose_and_mix_nothing() {
+    const N_MONITORS: u64 = 4;
+    const N_FINDINGS: u64 = 250;
+    let folder = folder();
+    let path = folder.path().join("findings.ndjson");
+    thread::scope(|scope| {
+        for monitor in 0..N_MONITORS {
+            let mut sink = sink(&path, "rotate = { max_size = '16KiB', keep = 999 }");
+            scope.spawn(move || {
+                for n in 1..=N_FINDINGS {
+                    sink.deliver(&numbered(monitor * N_FINDINGS + n)).unwrap();
+                }
+            });
+        }
+    });
+    let files: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|it| it.unwrap().path()).collect();
+    let found: Vec<String> = files.iter().flat_map(|it| ids(it)).collect();
+    let due: BTreeSet<String> = (1..=N_MONITORS * N_FINDINGS).map(|n| format!("{n:x}")).collect();
+    assert!(10 < files.len(), "{} files", files.len());
+    assert_eq!(found.len(), due.len());
+    assert_eq!(found.into_iter().collect::<BTreeSet<_>>(), due);
+}
+
+#[cfg(unix)]
+mod unix {
+    use std::{
+        fs::Permissions,
+        os::unix::{
+            fs::{MetadataExt, PermissionsExt, symlink},
+            net::UnixListener,
+        },
+        process::Command,
+    };
+
+    use watchkeeper_core::SinkError;
+
+    use super::*;
+
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).unwrap().mode() & 0o7777
+    }
+
+    fn set_mode(path: &Path, mode: u32) {
+        fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+    }
+
+    #[test]
+    fn files_and_folders_are_their_owners_alone() {
+        let folder = folder();
+        let path = folder.path().join("a/b/findings.ndjson");
+        sink(&path, "").deliver(&finding()).unwrap();
+        assert_eq!(mode(&path), 0o600);
+        assert_eq!(mode(&folder.path().join("a")), 0o700);
+        assert_eq!(mode(&folder.path().join("a/b")), 0o700);
+    }
+
+    #[test]
+    fn a_new_file_has_the_mode_of_the_old_one() {
+        let folder = folder();
+        let path = folder.path().join("findings.ndjson");
+        let mut sink = sink(&path, "rotate = { max_size = '1B' }");
+        sink.deliver(&numbered(1)).unwrap();
+        // More than any usual umask leaves.
+        set_mode(&path, 0o662);
+        sink.deliver(&numbered(2)).unwrap();
+        assert_eq!(ids(&path), ["2"]);
+        assert_eq!((mode(&path), mode(&path.with_extension("ndjson.1"))), (0o662, 0o662));
+    }
+
+    #[test]
+    fn what_leads_elsewhere_is_refused() {
+        let folder = folder();
+        let at = |name: &str| folder.path().join(name);
+        let canary = at("canary");
+        fs::write(&canary, "").unwrap();
+        symlink(&canary, at("link")).unwrap();
+        symlink(at("nowhere"), at("dangling")).unwrap();
+        fs::create_dir(at("folder")).unwrap();
+        let _listener = UnixListener::bind(at("socket")).unwrap();
+        assert!(Command::new("mkfifo").arg(at("pipe")).status().unwrap().success());
+        fs::write(at("one"), "").unwrap();
+        fs::hard_link(at("one"), at("other")).unwrap();
+
+        let said = |name: &str| complaint(&mut sink(&at(name), ""), &folder);
+        assert_snapshot!(said("link"), @"refused: `…/link` is a symbolic link; name the file itself");
+        assert_snapshot!(said("dangling"), @"refused: `…/dangling` is a symbolic link; name the file itself");
+        assert_snapshot!(said("folder"), @"refused: `…/folder` is a folder; name a file in it");
+        assert_snapshot!(said("socket"), @"refused: `…/socket` is no regular file");
+        assert_snapshot!(said("pipe"), @"refused: `…/pipe` is no regular file");
+        assert_snapshot!(said("other"), @"refused: `…/other` has another name (a hard link); use a file of its own");
+        assert_eq!(fs::read(&canary).unwrap(), b"");
+        assert!(!at("nowhere").exists());
+
+        let err = sink(Path::new("/dev/null"), "").deliver(&finding()).unwrap_err();
+        assert_snapshot!(err, @"refused: `/dev/null` is no regular file");
+    }
+
+    #[test]
+    fn a_pipe_that_somebody_reads_is_refused_too() {
+        let folder = folder();
+        let path = folder.path().join("pipe");
+        assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
+        // Opened for both, since opening for one waits for the other.
+        let _reader = fs::File::options().read(true).write(true).open(&path).unwrap();
+        assert_snapshot!(complaint(&mut sink(&path, ""), &folder), @"refused: `…/pipe` is no regular file");
+    }
+
+    #[test]
+    fn a_folder_open_to_all_is_refused_unless_sticky() {
+        let folder = folder();
+        let path = folder.path().join("findings.ndjson");
+        set_mode(folder.path(), 0o777);
+        let mut file = sink(&path, "");
+        assert_snapshot!(complaint(&mut file, &folder), @"refused: `…/findings.ndjson` is in a folder that anyone may write to; use one of its own inside it");
+        sink(&folder.path().join("own/findings.ndjson"), "").deliver(&finding()).unwrap();
+        set_mode(folder.path(), 0o1777);
+        file.deliver(&finding()).unwrap();
+    }
+
+    #[test]
+    fn a_link_put_in_the_place_of_the_file_is_not_followed() {
+        let folder = folder();
+        let path = folder.path().join("findings.ndjson");
+        let canary = folder.path().join("canary");
+        let mut sink = sink(&path, "");
+        sink.deliver(&finding()).unwrap();
+        fs::rename(&path, &canary).unwrap();
+        symlink(&canary, &path).unwrap();
+        let len = fs::metadata(&canary).unwrap().len();
+        assert_snapshot!(complaint(&mut sink, &folder), @"refused: `…/findings.ndjson` is a symbolic link; name the file itself");
+        assert_eq!(fs::metadata(&canary).unwrap().len(), len);
+    }
+
+    #[test]
+    fn a_path_does_not_steer_the_terminal() {
+        let folder = folder();
+        let path = folder.path().join("a\u{1b}[2Jb");
+        fs::create_dir(&path).unwrap();
+        let options =
+            format!("path = \"{}\"", path.display().to_string().replace('\u{1b}', "\\u001b"));
+        let mut sink: File = build(&options).unwrap();
+        assert_snapshot!(complaint(&mut sink, &folder), @r"refused: `…/a\u{1b}[2Jb` is a folder; name a file in it");
+    }
+
+    /// Runs itself again as a process that may write no more than 4 KiB to any
+    /// file, which fails as a full disk does: with half a line first.
+    #[test]
+    fn a_full_disk_leaves_no_line_that_begins_in_another() {
+        const FOLDER: &str = "WATCHKEEPER_TEST_FULL_DISK";
+        const BLOCKS: u32 = 8;
+        if let Some(folder) = std::env::var_os(FOLDER) {
+            let path = Path::new(&folder).join("findings.ndjson");
+            let mut sink = sink(&path, "");
+            let failed = (1..=20).find_map(|n| sink.deliver(&numbered(n)).err());
+            let failed = failed.expect("the limit is in force");
+            assert!(matches!(failed, SinkError::Unavailable { .. }), "{failed:?}");
+            let failed = sink.deliver(&numbered(99)).expect_err("the limit is still in force");
+            assert!(matches!(failed, SinkError::Unavailable { .. }), "{failed:?}");
+            return;
+        }
+        let folder = folder();
+        let name = thread::current().name().expect("tests have names").to_owned();
+        let limited = Command::new("sh")
+            .args(["-c", &format!("trap '' XFSZ; ulimit -f {BLOCKS}; exec \"$0\" \"$@\"")])
+            .arg(std::env::current_exe().unwrap())
+            .args(["--exact", &name, "--nocapture"])
+            .env(FOLDER, folder.path())
+            .output()
+            .unwrap();
+        assert!(limited.status.success(), "{limited:?}");
+
+        // There is room again.
+        let path = folder.path().join("findings.ndjson");
+        sink(&path, "").deliver(&numbered(100)).unwrap();
+        let written = fs::read_to_string(&path).unwrap();
+        let lines: Vec<&str> = written.lines().collect();
+        let [whole @ .., torn, last] = &lines[..] else { panic!("{written}") };
+        assert!(!whole.is_empty());
+        for (line, n) in whole.iter().zip(1_u64..) {
+            assert_eq!(id(line), format!("{n:x}"));
+        }
+        assert!(serde_json::from_str::<serde_json::Value>(torn).is_err(), "{torn}");
+        assert_eq!(id(last), "64");
+    }
+}

@@ -1,0 +1,130 @@
+//! Findings for tests.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use proptest::{collection::vec, option, prelude::*};
+use serde_json::{Map, json};
+use watchkeeper_core::{
+    Evidence, Finding, Fingerprint, Options, OptionsError, Severity, SinkKind, Status, Timestamp,
+};
+
+/// Makes a sink from the options that a policy would give it.
+pub(crate) fn build<S: SinkKind>(options: &str) -> Result<S, OptionsError> {
+    let table = toml::de::DeTable::parse(options).expect("the test writes TOML");
+    Options::new(table).build(S::new)
+}
+
+/// The message of the mistake in some options.
+#[track_caller]
+pub(crate) fn mistake<S: SinkKind>(options: &str) -> String {
+    match build::<S>(options) {
+        Ok(_) => panic!("no mistake found in: {options}"),
+        Err(err) => err.message,
+    }
+}
+
+/// Makes a sink from the example in its manual.
+pub(crate) fn build_example<S: SinkKind>() -> Result<S, OptionsError> {
+    let (_, example) = S::DOCS.split_once("```toml\n").expect("the manual has an example");
+    let (example, _) = example.split_once("```").expect("the example ends");
+    let own = |line: &&str| !line.starts_with("[sinks.") && !line.starts_with("kind = ");
+    build(&example.lines().filter(own).collect::<Vec<_>>().join("\n"))
+}
+
+/// A finding like any other.
+pub(crate) fn finding() -> Finding {
+    let evidence = |line| Evidence {
+        file: Some("/home/ada/.claude/projects/shop/5b1e.jsonl".into()),
+        line: Some(line),
+        event: "tool_call",
+    };
+    Finding {
+        id: Fingerprint::from(0x9f2c_0000_0000_0001),
+        at: "2026-11-22T10:14:07.120Z".parse().expect("it is a time"),
+        detector: "stuck".into(),
+        kind: "repeat-tool-call".into(),
+        class: "runaway".into(),
+        severity: Severity::High,
+        status: Status::Open,
+        count: 4,
+        session: "5b1e0c2a-7f4d-4b6e-9f3e-0123456789ab".into(),
+        agent: None,
+        source: Some("claude-code"),
+        fingerprint: Fingerprint::from(0xab),
+        labels: Arc::new(BTreeMap::from([("team".to_owned(), "payments".to_owned())])),
+        message: "`Bash` gave the same answer to the same call 4 times in 31s".to_owned(),
+        data: Map::from_iter([("repeats".into(), json!(4)), ("tool".into(), json!("Bash"))]),
+        evidence: vec![evidence(790), evidence(812)],
+    }
+}
+
+/// Any finding, whatever an agent managed to put into it.
+pub(crate) fn any_finding() -> impl Strategy<Value = Finding> {
+    // Text that steers terminals is rare among all text, so it is asked for.
+    let text = || {
+        let hostile = prop::sample::select(vec![
+            "\u{1b}]0;title\u{7}",
+            "\u{1b}]52;c;cm0gLXJm\u{1b}\\",
+            "\u{1b}[?1049h",
+            "\u{9b}2J",
+            "\r",
+            "\n",
+            "\t",
+            "\u{7f}",
+            "\u{202e}",
+            "\u{2066}",
+            "\u{2028}",
+            "\u{85}",
+            "é",
+            "漢",
+            "\u{10ffff}",
+            "\\",
+            "\"",
+        ]);
+        let piece = prop_oneof![any::<String>(), hostile.prop_map(str::to_owned)];
+        vec(piece, 0..40).prop_map(|it| it.concat())
+    };
+    let who = (text(), text(), text(), option::of(text()));
+    let what = (any::<(u64, bool)>(), 0..3_usize, text(), text());
+    let places = vec((option::of(text()), option::of(any::<u64>())), 0..3);
+    (any::<i32>(), who, what, places).prop_map(|(at, who, what, places)| {
+        let (detector, class, session, agent) = who;
+        let ((count, is_open), severity, message, value) = what;
+        Finding {
+            id: Fingerprint::of(&message),
+            at: Timestamp::from_second(at.into()).expect("it is within range"),
+            detector: detector.into(),
+            class: class.into(),
+            severity: Severity::ALL[severity],
+            status: if is_open { Status::Open } else { Status::Resolved },
+            count,
+            session: session.into(),
+            agent: agent.map(Into::into),
+            message,
+            data: Map::from_iter([(value.clone(), json!(value))]),
+            evidence: places
+                .into_iter()
+                .map(|(file, line)| Evidence {
+                    file: file.map(Into::into),
+                    line,
+                    event: "tool_call",
+                })
+                .collect(),
+            ..finding()
+        }
+    })
+}
+
+/// Whether a character may reach a terminal: stated apart from the code that
+/// sees to it.
+pub(crate) fn is_harmless(c: char) -> bool {
+    match u32::from(c) {
+        0x20..=0x7e => true,
+        0..=0x9f => false,
+        // Soft hyphen, and the marks that turn the direction of text.
+        0xad | 0x61c | 0x200b..=0x200f | 0x202a..=0x202e | 0x2066..=0x2069 => false,
+        // Separators of lines and of paragraphs, and tags.
+        0x2028 | 0x2029 | 0xfeff | 0xe0000..=0xe007f => false,
+        _ => true,
+    }
+}

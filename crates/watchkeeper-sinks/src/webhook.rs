@@ -1,0 +1,359 @@
+use std::{
+    collections::BTreeMap,
+    fmt,
+    io::{self, Read as _},
+    net::IpAddr,
+    time::Duration,
+};
+
+use jiff::fmt::rfc2822;
+use schemars::JsonSchema;
+use serde::Deserialize;
+use ureq::{
+    Agent, Proxy, Timeout,
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header, uri::Scheme},
+};
+use watchkeeper_core::{
+    Finding, InvalidOption, Period, Retry, Secret, Sink, SinkError, SinkKind, Timestamp,
+    clock::{Clock, SystemClock},
+    make_safe,
+};
+
+use self::signature::Keys;
+use crate::{Count, render_json};
+
+mod signature;
+
+/// How long making a connection may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// The longest head of an answer, in bytes.
+const MAX_HEAD: usize = 16 << 10;
+/// How much is read of the body of an answer, in bytes.
+const MAX_BODY: u64 = 64 << 10;
+/// The longest that a receiver may ask us to wait.
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
+/// Headers that are not the policy's to set.
+const OWN_HEADERS: &[HeaderName] = &[
+    header::CONNECTION,
+    header::CONTENT_LENGTH,
+    header::CONTENT_TYPE,
+    header::EXPECT,
+    header::HOST,
+    header::TRANSFER_ENCODING,
+];
+
+/// Posts each finding to a URL as JSON.
+pub struct Webhook {
+    /// Where to post; `None` if the policy was read without its secrets.
+    target: Option<Target>,
+    timeout: Period,
+    retry: RetryOptions,
+    proxy_from_environment: bool,
+    agent: Option<Agent>,
+    clock: Box<dyn Clock>,
+    /// The receiver has said that it wants nothing more.
+    is_gone: bool,
+}
+
+/// The options of `kind = "webhook"`.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct WebhookOptions {
+    /// Where to post, an `https` address.
+    url: Secret,
+    /// The key to sign with, as Standard Webhooks has it: `whsec_` and 24 to 64
+    /// bytes in base64. Two with a space between them, while one replaces the
+    /// other.
+    #[serde(default)]
+    sign: Option<Secret>,
+    /// How long one attempt may take, from the look-up of the name to the end
+    /// of the answer.
+    #[serde(default = "default_timeout")]
+    timeout: Period,
+    /// Headers to send along, such as `authorization`.
+    #[serde(default)]
+    headers: BTreeMap<String, Secret>,
+    /// How often and how patiently to try again.
+    #[serde(default)]
+    retry: RetryOptions,
+    /// Whether `url` may be an `http` address of another machine, so that
+    /// whoever is on the way reads every finding.
+    #[serde(default)]
+    allow_http: bool,
+    /// Whether to go through the proxy that `HTTPS_PROXY`, `HTTP_PROXY` or
+    /// `ALL_PROXY` names.
+    #[serde(default)]
+    proxy_from_environment: bool,
+}
+
+const fn default_timeout() -> Period {
+    Period::from_secs(10)
+}
+
+/// How often and how patiently a webhook is tried again.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct RetryOptions {
+    /// How many attempts a finding gets, the first included.
+    max_attempts: Count<1, 1000>,
+    /// The longest wait before the second attempt; it doubles with each.
+    initial: Period,
+    /// The longest wait before any attempt.
+    max: Period,
+}
+
+impl Default for RetryOptions {
+    fn default() -> Self {
+        Self {
+            max_attempts: Count::new(10),
+            initial: Period::from_secs(1),
+            max: Period::from_secs(5 * 60),
+        }
+    }
+}
+
+/// Where to post, and what to send along.
+struct Target {
+    url: Uri,
+    keys: Option<Keys>,
+    headers: HeaderMap,
+}
+
+watchkeeper_core::register_sink!(Webhook);
+
+impl SinkKind for Webhook {
+    const KIND: &'static str = "webhook";
+    const DOCS: &'static str = include_str!("webhook.md");
+    type Options = WebhookOptions;
+
+    fn new(options: WebhookOptions) -> Result<Self, InvalidOption> {
+        let WebhookOptions { timeout, retry, proxy_from_environment, .. } = options;
+        if retry.max < retry.initial {
+            return Err(InvalidOption::new("retry", "`max` is shorter than `initial`"));
+        }
+        let target = Target::new(&options)?;
+        let clock = Box::new(SystemClock);
+        Ok(Self {
+            target,
+            timeout,
+            retry,
+            proxy_from_environment,
+            agent: None,
+            clock,
+            is_gone: false,
+        })
+    }
+}
+
+impl Target {
+    /// Checks the secrets that are known; `None` if any is not.
+    fn new(options: &WebhookOptions) -> Result<Option<Self>, InvalidOption> {
+        let WebhookOptions { url, sign, headers, allow_http, .. } = options;
+        let url = url.expose().map(|it| parse_url(it, *allow_http)).transpose()?;
+        let keys = match sign.as_ref().map(Secret::expose) {
+            None => Some(None),
+            Some(None) => None,
+            Some(Some(text)) => Some(Some(Keys::parse(text).ok_or_else(|| {
+                let reason = "must be `whsec_` and then 24 to 64 bytes in base64";
+                InvalidOption::new("sign", reason)
+            })?)),
+        };
+        let headers = parse_headers(headers)?;
+        let all = url.zip(keys).zip(headers);
+        Ok(all.map(|((url, keys), headers)| Self { url, keys, headers }))
+    }
+}
+
+fn parse_url(text: &str, allow_http: bool) -> Result<Uri, InvalidOption> {
+    let invalid = |reason| InvalidOption::new("url", reason);
+    let no_url = || invalid("must be an address such as `https://example.com/hook`");
+    let url: Uri = text.parse().map_err(|_| no_url())?;
+    let (Some(scheme), Some(host)) = (url.scheme(), url.host()) else { return Err(no_url()) };
+    if host.is_empty() {
+        return Err(no_url());
+    }
+    if *scheme == Scheme::HTTP {
+        if !allow_http && !is_loopback(host) {
+            return Err(invalid(
+                "`http` lets anyone on the way read the findings; use `https`, or set `allow_http = true`",
+            ));
+        }
+    } else if *scheme != Scheme::HTTPS {
+        return Err(no_url());
+    }
+    Ok(url)
+}
+
+/// Whether a host is this machine, by its very name: nothing is looked up.
+fn is_loopback(host: &str) -> bool {
+    let address = host.trim_start_matches('[').trim_end_matches(']');
+    host.eq_ignore_ascii_case("localhost")
+        || address.parse::<IpAddr>().is_ok_and(|it| it.is_loopback())
+}
+
+fn parse_headers(headers: &BTreeMap<String, Secret>) -> Result<Option<HeaderMap>, InvalidOption> {
+    let mut res = Some(HeaderMap::new());
+    for (name, value) in headers {
+        let shown = make_safe(name);
+        let invalid = |what: &str| InvalidOption::new("headers", format!("`{shown}` {what}"));
+        let name: HeaderName = name.parse().map_err(|_| invalid("is no name of a header"))?;
+        if OWN_HEADERS.contains(&name) || name.as_str().starts_with("webhook-") {
+            return Err(invalid("is set by the sink itself"));
+        }
+        let Some(value) = value.expose() else {
+            res = None;
+            continue;
+        };
+        let mut value = HeaderValue::from_str(value)
+            .map_err(|_| invalid("has a value that no header can have"))?;
+        value.set_sensitive(true);
+        if let Some(res) = &mut res {
+            res.insert(name, value);
+        }
+    }
+    Ok(res)
+}
+
+impl Sink for Webhook {
+    fn open(&mut self) -> Result<(), SinkError> {
+        let timeout = self.timeout.get().unsigned_abs();
+        let proxy = if self.proxy_from_environment { Proxy::try_from_env() } else { None };
+        let config = Agent::config_builder()
+            .timeout_global(Some(timeout))
+            .timeout_connect(Some(timeout.min(CONNECT_TIMEOUT)))
+            .max_redirects(0)
+            .max_redirects_will_error(false)
+            .http_status_as_error(false)
+            .max_response_header_size(MAX_HEAD)
+            .proxy(proxy)
+            .user_agent(concat!("watchkeeper/", env!("CARGO_PKG_VERSION")))
+            .build();
+        self.agent = Some(config.into());
+        Ok(())
+    }
+
+    fn deliver(&mut self, finding: &Finding) -> Result<(), SinkError> {
+        let refused = |reason: &str| SinkError::Refused { reason: reason.to_owned() };
+        if self.is_gone {
+            return Err(refused("the receiver has said that it is gone"));
+        }
+        let Some(target) = &self.target else {
+            return Err(refused("the policy was read without its secrets"));
+        };
+        let Some(agent) = &self.agent else {
+            return Err(refused("the sink was not opened"));
+        };
+        let now = self.clock.now();
+        let mut response = match post(agent, target, finding, now) {
+            Ok(it) => it,
+            Err(err) => {
+                let reason = explain(&err, target, self.timeout);
+                return Err(SinkError::Unavailable { reason, retry_after: None });
+            }
+        };
+        // Reading the answer to its end lets the connection serve again.
+        // Whether that works changes nothing: the receiver has decided.
+        io::copy(&mut response.body_mut().as_reader().take(MAX_BODY), &mut io::sink()).ok();
+
+        let status = response.status();
+        self.is_gone = status == StatusCode::GONE;
+        let retry_after = response.headers().get(header::RETRY_AFTER);
+        judge(status, retry_after.and_then(|it| retry_after_in(it.to_str().ok()?, now)))
+    }
+
+    fn retry(&self) -> Retry {
+        let RetryOptions { max_attempts, initial, max } = self.retry;
+        Retry {
+            max_attempts: max_attempts.get(),
+            initial: initial.get().unsigned_abs(),
+            max: max.get().unsigned_abs(),
+        }
+    }
+}
+
+fn post(
+    agent: &Agent,
+    target: &Target,
+    finding: &Finding,
+    now: Timestamp,
+) -> Result<ureq::http::Response<ureq::Body>, ureq::Error> {
+    let body = render_json(finding);
+    let id = finding.id.to_string();
+    let timestamp = now.as_second();
+    let mut request = agent
+        .post(&target.url)
+        .header(header::CONTENT_TYPE, "application/json")
+        .header("webhook-id", &id)
+        .header("webhook-timestamp", timestamp);
+    if let Some(keys) = &target.keys {
+        request = request.header("webhook-signature", keys.sign(&id, timestamp, &body));
+    }
+    for (name, value) in &target.headers {
+        request = request.header(name, value);
+    }
+    request.send(body)
+}
+
+/// What a status means for the finding.
+fn judge(status: StatusCode, retry_after: Option<Duration>) -> Result<(), SinkError> {
+    let said = |what: &str| format!("the receiver answered {status}{what}");
+    match status.as_u16() {
+        200..=299 => Ok(()),
+        // Retrying asks for patience (425, 429), or may find the receiver well.
+        408 | 425 | 429 | 500 | 502..=599 => {
+            Err(SinkError::Unavailable { reason: said(""), retry_after })
+        }
+        300..=399 => Err(SinkError::Refused {
+            reason: said("; redirects are not followed, so give the address it points to"),
+        }),
+        410 => Err(SinkError::Refused {
+            reason: said("; it wants no more findings, so remove this sink from the policy"),
+        }),
+        _ => Err(SinkError::Refused { reason: said("") }),
+    }
+}
+
+/// Reads a `retry-after`: seconds, or a date.
+fn retry_after_in(text: &str, now: Timestamp) -> Option<Duration> {
+    let text = text.trim();
+    let wait = if !text.is_empty() && text.bytes().all(|it| it.is_ascii_digit()) {
+        // More than fits is more than is waited for, too.
+        text.parse().map_or(MAX_RETRY_AFTER, Duration::from_secs)
+    } else {
+        let at = rfc2822::DateTimeParser::new().parse_timestamp(text).ok()?;
+        Duration::try_from(at.duration_since(now)).unwrap_or_default()
+    };
+    Some(wait.min(MAX_RETRY_AFTER))
+}
+
+/// Why there was no answer, in words that give no secret away.
+fn explain(err: &ureq::Error, target: &Target, timeout: Period) -> String {
+    let reason = match err {
+        ureq::Error::Timeout(Timeout::Connect) => "it took too long to connect".to_owned(),
+        ureq::Error::Timeout(_) => format!("no answer within {timeout}"),
+        ureq::Error::HostNotFound => "no host has the name in the URL".to_owned(),
+        // Without the word `io`, which says nothing to a person.
+        ureq::Error::Io(err) => err.to_string(),
+        err => err.to_string(),
+    };
+    let url = &target.url;
+    let mut parts = vec![url.to_string()];
+    parts.extend(url.authority().map(ToString::to_string));
+    parts.extend(url.host().map(ToOwned::to_owned));
+    parts.extend(url.path_and_query().map(ToString::to_string).filter(|it| 1 < it.len()));
+    make_safe(&parts.iter().fold(reason, |reason, part| reason.replace(part, "[secret]")))
+}
+
+impl fmt::Debug for Webhook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { timeout, retry, is_gone, .. } = self;
+        f.debug_struct("Webhook")
+            .field("timeout", timeout)
+            .field("retry", retry)
+            .field("is_gone", is_gone)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;
