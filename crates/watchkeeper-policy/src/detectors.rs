@@ -1,0 +1,217 @@
+//! `[detectors]`.
+
+use toml::{Spanned, de::DeValue};
+use watchkeeper_core::{DetectorEntry, Entry as _, Level, NamedDetector, Severity, Unit};
+
+use crate::{
+    Diagnostic,
+    diagnostic::Fix,
+    options::About,
+    reader::Reader,
+    toml_text,
+    tree::{Table, Value},
+};
+
+/// The keys that every detector has beside its kind's own.
+pub(crate) const DETECTOR_KEYS: &[&str] = &["enabled", "kind", "levels", "per", "severity"];
+const LEVEL_KEYS: &[&str] = &["at", "severity"];
+
+impl Reader<'_> {
+    /// Reads a detector; `None` if it is switched off or wrong.
+    pub(crate) fn detector(
+        &mut self,
+        id: &Spanned<String>,
+        mut table: Spanned<Table<'_>>,
+    ) -> Option<NamedDetector> {
+        let keys = table.get_mut();
+        let enabled = self.take(keys, "enabled").unwrap_or(true);
+        let severity = keys.remove_entry("severity");
+        let levels = keys.remove_entry("levels");
+        if let (Some(_), Some((key, _))) = (&severity, &levels) {
+            let message = "`levels` and `severity` do not go together";
+            let note = "`severity` stands for one level, at the limit of the kind";
+            self.push(Diagnostic::error(key.span(), message).note(note));
+        }
+        let severity = severity.and_then(|(_, it)| self.read::<Severity>(it));
+        let per = self.take_string(keys, "per");
+        let per_label = per.and_then(|it| self.per_label(&it));
+        let kind = match keys.remove("kind") {
+            Some(it) => {
+                let span = it.span();
+                Some(Spanned::new(span, self.read::<String>(it)?))
+            }
+            None => None,
+        };
+        let entry = self.detector_kind(id, kind)?;
+        let levels = match (levels, severity) {
+            (Some((_, it)), _) => self.levels(it, entry),
+            (None, Some(severity)) => vec![Level::new(entry.limit, severity)],
+            (None, None) => entry.levels.to_vec(),
+        };
+        let about = About {
+            kind: entry.kind(),
+            schema: entry.schema(&mut schemars::SchemaGenerator::default()),
+            shared: DETECTOR_KEYS,
+            unread: Vec::new(),
+            secrets: Vec::new(),
+        };
+        let detector = self.build(table, &about, |it| entry.build(it))?;
+        enabled.then(|| NamedDetector {
+            id: id.get_ref().as_str().into(),
+            kind: entry.kind().into(),
+            class: entry.class.into(),
+            levels,
+            per_label,
+            detector,
+        })
+    }
+
+    fn detector_kind(
+        &mut self,
+        id: &Spanned<String>,
+        kind: Option<Spanned<String>>,
+    ) -> Option<&'static DetectorEntry> {
+        let name = kind.as_ref().unwrap_or(id);
+        let err = match self.registry.detectors.get(name.get_ref()) {
+            Ok(it) => return Some(it),
+            Err(err) => err,
+        };
+        if kind.is_some() {
+            self.unknown_kind(err, name.span());
+            return None;
+        }
+        let message = format!("detector `{}` has no `kind`", id.get_ref());
+        let fix = Fix::key(id.get_ref(), id.span(), err.known.iter().copied());
+        let diagnostic = Diagnostic::error(id.span(), message)
+            .note("only a detector that is named like its kind can leave it out")
+            .note(format!("compiled in: {}", err.known.join(", ")))
+            .fix(fix);
+        self.push(diagnostic);
+        None
+    }
+
+    fn per_label(&mut self, per: &Spanned<String>) -> Option<String> {
+        if let Some(label) = per.get_ref().strip_prefix("label:").filter(|it| !it.is_empty()) {
+            return Some(label.to_owned());
+        }
+        let message = format!("a detector cannot watch per `{}`", per.get_ref());
+        let note = "`per = \"label:team\"` lets all sessions with the same `team` share one limit; \
+                    without `per`, each agent or session has its own";
+        self.push(Diagnostic::error(per.span(), message).note(note));
+        None
+    }
+
+    /// Reads levels, lowest first.
+    fn levels(&mut self, value: Value<'_>, entry: &DetectorEntry) -> Vec<Level> {
+        let span = value.span();
+        let DeValue::Array(items) = value.into_inner() else {
+            let note = format!("write `levels = {}`", levels_text(entry.levels, entry.unit));
+            self.push(Diagnostic::error(span, "`levels` is not a list").note(note));
+            return Vec::new();
+        };
+        if items.is_empty() {
+            let message = "without levels nothing is ever found";
+            let note = "leave `levels` out for those of the kind, or say `enabled = false`";
+            self.push(Diagnostic::error(span, message).note(note));
+        }
+        let mut levels: Vec<Spanned<Level>> = Vec::new();
+        for it in items {
+            levels.extend(self.level(it, entry));
+        }
+        levels.sort_by_key(|it| it.get_ref().at);
+        for pair in levels.windows(2) {
+            let (lower, higher) = (pair[0].get_ref(), pair[1].get_ref());
+            if lower.at == higher.at || higher.severity < lower.severity {
+                let message = format!(
+                    "this level changes nothing: from {} on a finding is `{}`",
+                    at_text(lower.at, entry.unit),
+                    lower.severity.max(higher.severity)
+                );
+                self.push(Diagnostic::warning(pair[1].span(), message));
+            }
+        }
+        levels.into_iter().map(Spanned::into_inner).collect()
+    }
+
+    fn level(&mut self, value: Value<'_>, entry: &DetectorEntry) -> Option<Spanned<Level>> {
+        let mut table = self.table(value)?;
+        let span = table.span();
+        let keys = table.get_mut();
+        let mut missing = None;
+        let at = match keys.remove("at") {
+            Some(it) => self.level_at(it, entry),
+            None => {
+                missing = Some("at");
+                None
+            }
+        };
+        let severity = match keys.remove("severity") {
+            Some(it) => self.read(it),
+            None => {
+                missing = missing.or(Some("severity"));
+                None
+            }
+        };
+        self.refuse_rest(keys, LEVEL_KEYS);
+        if let Some(missing) = missing {
+            let note = format!("write `{}`", level_text(entry.levels.first(), entry.unit));
+            self.push(
+                Diagnostic::error(span.clone(), format!("`{missing}` is missing")).note(note),
+            );
+        }
+        Some(Spanned::new(span, Level::new(at?, severity?)))
+    }
+
+    /// Reads where a level begins, and shows the right spelling of a wrong one.
+    fn level_at(&mut self, value: Value<'_>, entry: &DetectorEntry) -> Option<u64> {
+        let span = value.span();
+        let value = value.into_inner();
+        let text = match &value {
+            DeValue::String(it) => it.trim().to_owned(),
+            other => toml_text::value(other),
+        };
+        let digits = text.strip_suffix('%').map_or(text.as_str(), str::trim_end);
+        let number = Some(digits)
+            .filter(|it| it.bytes().all(|it| it.is_ascii_digit()))
+            .and_then(|it| it.parse::<u64>().ok())
+            .filter(|it| 0 < *it);
+        let right = number.map(|it| at_text(it, entry.unit));
+        if right.is_some() && right.as_deref() == Some(toml_text::value(&value).as_str()) {
+            return number;
+        }
+        let kind = entry.kind();
+        let message = match entry.unit {
+            Unit::Count => format!("a level of `{kind}` begins at a whole number, 1 or more"),
+            Unit::Percent => format!("a level of `{kind}` begins at a share of its limit"),
+        };
+        let mut diagnostic = Diagnostic::error(span.clone(), message);
+        diagnostic = match right {
+            Some(right) => diagnostic.fix(Fix::new("write it so", span, right)),
+            None => {
+                let example = entry.levels.first().map_or(1, |it| it.at);
+                diagnostic.note(format!("write `at = {}`", at_text(example, entry.unit)))
+            }
+        };
+        self.push(diagnostic);
+        None
+    }
+}
+
+/// Writes where a level begins, as a policy does.
+fn at_text(at: u64, unit: Unit) -> String {
+    match unit {
+        Unit::Count => at.to_string(),
+        Unit::Percent => format!("\"{at}%\""),
+    }
+}
+
+fn level_text(level: Option<&Level>, unit: Unit) -> String {
+    let level = level.copied().unwrap_or(Level::new(1, Severity::Medium));
+    format!("{{ at = {}, severity = \"{}\" }}", at_text(level.at, unit), level.severity)
+}
+
+/// Writes levels, as a policy does.
+pub(crate) fn levels_text(levels: &[Level], unit: Unit) -> String {
+    let levels: Vec<String> = levels.iter().map(|it| level_text(Some(it), unit)).collect();
+    format!("[{}]", levels.join(", "))
+}

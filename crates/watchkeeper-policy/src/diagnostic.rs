@@ -1,0 +1,166 @@
+use std::ops::Range;
+
+use annotate_snippets::{AnnotationKind, Level, Origin, Patch, Renderer, Snippet};
+use watchkeeper_core::make_safe;
+
+use crate::{
+    Loaded,
+    files::{Files, SourceFile},
+    toml_text,
+};
+
+/// One thing wrong with a policy, and where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Diagnostic {
+    /// The index of the file in [`Loaded::files`].
+    pub file: usize,
+    /// The bytes of the file to point at: in its text, and between characters.
+    pub span: Range<usize>,
+    /// How bad it is.
+    pub level: DiagnosticLevel,
+    /// What is wrong: lower case, no full stop.
+    pub message: String,
+    /// What else the reader should know.
+    pub notes: Vec<String>,
+    /// What would put it right, if that can be guessed.
+    pub fix: Option<Fix>,
+}
+
+/// How bad a mistake is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum DiagnosticLevel {
+    /// The policy works, but somebody did not mean what it says.
+    Warning,
+    /// The policy cannot be used.
+    Error,
+}
+
+/// A replacement that may put a mistake right.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Fix {
+    /// What it does: lower case, no full stop.
+    pub title: String,
+    /// The bytes to replace, in the file of the diagnostic.
+    pub span: Range<usize>,
+    /// What to replace them with.
+    pub replacement: String,
+}
+
+impl Diagnostic {
+    pub(crate) fn error(span: Range<usize>, message: impl Into<String>) -> Self {
+        let level = DiagnosticLevel::Error;
+        let message = make_safe(&message.into());
+        Self { file: 0, span, level, message, notes: Vec::new(), fix: None }
+    }
+
+    pub(crate) fn warning(span: Range<usize>, message: impl Into<String>) -> Self {
+        Self { level: DiagnosticLevel::Warning, ..Self::error(span, message) }
+    }
+
+    pub(crate) fn note(mut self, note: impl Into<String>) -> Self {
+        self.notes.push(make_safe(&note.into()));
+        self
+    }
+
+    pub(crate) fn fix(mut self, fix: impl Into<Option<Fix>>) -> Self {
+        self.fix = fix.into();
+        self
+    }
+
+    /// Turns spans into all files into spans into one.
+    pub(crate) fn settle(&mut self, files: &Files) {
+        (self.file, self.span) = files.locate(&self.span);
+        if let Some(fix) = &mut self.fix {
+            (_, fix.span) = files.locate(&fix.span);
+        }
+    }
+}
+
+impl Fix {
+    pub(crate) fn new(
+        title: impl Into<String>,
+        span: Range<usize>,
+        replacement: impl Into<String>,
+    ) -> Self {
+        Self { title: title.into(), span, replacement: replacement.into() }
+    }
+
+    /// Suggests the key most like the one `written`, if any is alike at all.
+    pub(crate) fn key<'a>(
+        written: &str,
+        span: Range<usize>,
+        candidates: impl IntoIterator<Item = &'a str>,
+    ) -> Option<Self> {
+        let best = closest(written, candidates)?;
+        Some(Self::new(SIMILAR, span, toml_text::key(best)))
+    }
+
+    /// Suggests the string most like the one `written`, if any is alike at all.
+    pub(crate) fn string<'a>(
+        written: &str,
+        span: Range<usize>,
+        candidates: impl IntoIterator<Item = &'a str>,
+    ) -> Option<Self> {
+        let best = closest(written, candidates)?;
+        Some(Self::new(SIMILAR, span, toml_text::string(best)))
+    }
+}
+
+const SIMILAR: &str = "there is one with a similar name";
+
+/// The candidate most like `written`, if any is alike at all.
+fn closest<'a>(written: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    const ALIKE: f64 = 0.8;
+    /// Likeness takes time quadratic in the length; no name is that long.
+    const LONGEST: usize = 64;
+    if LONGEST < written.len() {
+        return None;
+    }
+    let written = written.to_lowercase();
+    candidates
+        .into_iter()
+        .filter(|it| it.len() <= LONGEST)
+        .map(|it| (strsim::jaro_winkler(&written, &it.to_lowercase()), it))
+        .filter(|(likeness, _)| ALIKE < *likeness)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, it)| it)
+}
+
+/// Renders what is wrong with a policy for a person, each mistake with the
+/// lines it is about.
+pub fn render(loaded: &Loaded, styled: bool) -> String {
+    let renderer = if styled { Renderer::styled() } else { Renderer::plain() };
+    let reports = loaded.diagnostics.iter().filter_map(|it| {
+        let file = loaded.files.get(it.file)?;
+        Some(render_one(it, file, &renderer))
+    });
+    reports.collect::<Vec<_>>().join("\n\n")
+}
+
+fn render_one(diagnostic: &Diagnostic, file: &SourceFile, renderer: &Renderer) -> String {
+    let Diagnostic { span, level, message, notes, fix, .. } = diagnostic;
+    let path = make_safe(&file.path.display().to_string());
+    let level = match level {
+        DiagnosticLevel::Error => Level::ERROR,
+        DiagnosticLevel::Warning => Level::WARNING,
+    };
+    let title = level.primary_title(message);
+    let mut first = if file.text.is_empty() {
+        title.element(Origin::path(path.as_str()))
+    } else {
+        let place = AnnotationKind::Primary.span(span.clone());
+        title.element(Snippet::source(&file.text).path(path.as_str()).annotation(place))
+    };
+    for note in notes {
+        first = first.element(Level::NOTE.message(note));
+    }
+    let mut groups = vec![first];
+    if let Some(fix) = fix {
+        let patch = Patch::new(fix.span.clone(), &fix.replacement);
+        let snippet = Snippet::source(&file.text).path(path.as_str()).fold(true).patch(patch);
+        groups.push(Level::HELP.secondary_title(&fix.title).element(snippet));
+    }
+    renderer.render(&groups)
+}

@@ -1,0 +1,273 @@
+use std::{fmt, ops::Range};
+
+use schemars::{Schema, SchemaGenerator};
+use toml::de::DeValue;
+use watchkeeper_core::{Entry as _, Registry, make_safe};
+
+use crate::{
+    detectors::levels_text,
+    files::Files,
+    settings::MonitorOptions,
+    sinks::QUEUE_CAPACITY,
+    toml_text,
+    tree::{Key, Table, Value},
+};
+
+/// The policy in force, all files laid over each other: TOML that says behind
+/// each value where it comes from.
+///
+/// It is a policy itself. Secrets are in it by name alone.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Effective {
+    blocks: Vec<Block>,
+}
+
+/// A header, and the lines below it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Block {
+    /// Empty for the lines at the top.
+    header: String,
+    lines: Vec<Line>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Line {
+    text: String,
+    origin: String,
+}
+
+/// Where a value comes from that no file names.
+const DEFAULT: &str = "default";
+/// Comments do not move further right than this, in characters.
+const MAX_INDENT: usize = 56;
+
+impl Effective {
+    pub(crate) fn new(policy: &Table<'_>, files: &Files, registry: &Registry) -> Self {
+        let mut printer = Printer { files, blocks: Vec::new() };
+        printer.top(policy);
+        printer.monitor(policy);
+        for section in ["labels", "secrets"] {
+            printer.section(section, table(policy, section));
+        }
+        for (model, it) in entries(policy, "prices") {
+            printer.block(format!("[prices.{}]", toml_text::key(model.get_ref())), it);
+        }
+        for (id, it) in entries(policy, "detectors") {
+            printer.detector(id, it, registry);
+        }
+        for (id, it) in entries(policy, "sinks") {
+            printer.sink(id, it, registry);
+        }
+        printer.routes(policy);
+        Self { blocks: printer.blocks }
+    }
+}
+
+impl fmt::Display for Effective {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (n, Block { header, lines }) in self.blocks.iter().enumerate() {
+            if 0 < n {
+                writeln!(f)?;
+            }
+            if !header.is_empty() {
+                writeln!(f, "{header}")?;
+            }
+            let widths = lines.iter().map(|it| it.text.chars().count());
+            let width = widths.max().unwrap_or(0).min(MAX_INDENT);
+            for Line { text, origin } in lines {
+                if origin.is_empty() {
+                    writeln!(f, "{text}")?;
+                } else {
+                    writeln!(f, "{text:width$}  # {origin}")?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+struct Printer<'a> {
+    files: &'a Files,
+    blocks: Vec<Block>,
+}
+
+impl Printer<'_> {
+    fn top(&mut self, policy: &Table<'_>) {
+        let mut lines = Vec::new();
+        if let Some((key, value)) = policy.get_key_value("version") {
+            self.lines("", key, value, &mut lines);
+        }
+        self.blocks.push(Block { header: String::new(), lines });
+    }
+
+    fn monitor(&mut self, policy: &Table<'_>) {
+        let mut lines = Vec::new();
+        let given = table(policy, "monitor");
+        for (key, value) in given.into_iter().flatten() {
+            self.lines("", key, value, &mut lines);
+        }
+        let MonitorOptions { check_interval, shutdown_timeout, session_expiry, max_sessions } =
+            MonitorOptions::default();
+        let defaults = [
+            ("check_interval", toml_text::string(&check_interval.to_string())),
+            ("max_sessions", max_sessions.to_string()),
+            ("session_expiry", toml_text::string(&session_expiry.to_string())),
+            ("shutdown_timeout", toml_text::string(&shutdown_timeout.to_string())),
+        ];
+        for (key, text) in defaults {
+            if given.is_none_or(|it| !it.contains_key(key)) {
+                lines.push(Line::new(key, text, DEFAULT));
+            }
+        }
+        self.blocks.push(Block { header: "[monitor]".to_owned(), lines });
+    }
+
+    fn section(&mut self, name: &str, section: Option<&Table<'_>>) {
+        if let Some(section) = section.filter(|it| !it.is_empty()) {
+            let inline = |(key, value): (&Key<'_>, &Value<'_>)| {
+                let text = toml_text::value(value.get_ref());
+                Line::new(&toml_text::key(key.get_ref()), text, self.origin(&key.span()))
+            };
+            let lines = section.iter().map(inline).collect();
+            self.blocks.push(Block { header: format!("[{name}]"), lines });
+        }
+    }
+
+    fn block(&mut self, header: String, table: &Table<'_>) {
+        let lines = self.table_lines(table);
+        self.blocks.push(Block { header, lines });
+    }
+
+    fn table_lines(&self, table: &Table<'_>) -> Vec<Line> {
+        let mut lines = Vec::new();
+        for (key, value) in table {
+            self.lines("", key, value, &mut lines);
+        }
+        lines
+    }
+
+    fn detector(&mut self, id: &Key<'_>, table: &Table<'_>, registry: &Registry) {
+        let mut lines = self.table_lines(table);
+        let entry = registry.detectors.get(kind(id, table)).ok();
+        if !table.contains_key("kind") {
+            lines.insert(
+                0,
+                Line::new("kind", toml_text::string(id.get_ref()), "the name of the detector"),
+            );
+        }
+        if let Some(entry) = entry {
+            let origin = format!("default of {}", entry.kind());
+            if !table.contains_key("levels") && !table.contains_key("severity") {
+                lines.push(Line::new("levels", levels_text(entry.levels, entry.unit), &*origin));
+            }
+            let schema = entry.schema(&mut SchemaGenerator::default());
+            lines.extend(default_lines(&schema, table, &origin));
+        }
+        let header = format!("[detectors.{}]", toml_text::key(id.get_ref()));
+        self.blocks.push(Block { header, lines });
+    }
+
+    fn sink(&mut self, id: &Key<'_>, table: &Table<'_>, registry: &Registry) {
+        let mut lines = self.table_lines(table);
+        if !table.contains_key("kind") {
+            lines.insert(
+                0,
+                Line::new("kind", toml_text::string(id.get_ref()), "the name of the sink"),
+            );
+        }
+        if !table.contains_key("queue_capacity") {
+            lines.push(Line::new("queue_capacity", QUEUE_CAPACITY.to_string(), DEFAULT));
+        }
+        if let Ok(entry) = registry.sinks.get(kind(id, table)) {
+            let schema = entry.schema(&mut SchemaGenerator::default());
+            lines.extend(default_lines(&schema, table, &format!("default of {}", entry.kind())));
+        }
+        let header = format!("[sinks.{}]", toml_text::key(id.get_ref()));
+        self.blocks.push(Block { header, lines });
+    }
+
+    fn routes(&mut self, policy: &Table<'_>) {
+        let header = || "[[routes]]".to_owned();
+        if let Some(routes) = policy.get("routes") {
+            for it in routes.get_ref().as_array().into_iter().flatten() {
+                if let Some(it) = it.get_ref().as_table() {
+                    self.block(header(), it);
+                }
+            }
+            return;
+        }
+        let ids: Vec<String> =
+            entries(policy, "sinks").map(|(id, _)| toml_text::string(id.get_ref())).collect();
+        if !ids.is_empty() {
+            let origin = "default: every finding goes to every sink";
+            let line = Line::new("sinks", format!("[{}]", ids.join(", ")), origin);
+            self.blocks.push(Block { header: header(), lines: vec![line] });
+        }
+    }
+
+    /// Writes a value: a table with a line for each of its keys, an array that
+    /// was put together from several places with a line for each of its items.
+    fn lines(&self, prefix: &str, key: &Key<'_>, value: &Value<'_>, lines: &mut Vec<Line>) {
+        let name = format!("{prefix}{}", toml_text::key(key.get_ref()));
+        match value.get_ref() {
+            DeValue::Table(table) if !table.is_empty() => {
+                for (key, value) in table {
+                    self.lines(&format!("{name}."), key, value, lines);
+                }
+            }
+            DeValue::Array(items)
+                if items.iter().any(|it| !contains(&value.span(), &it.span())) =>
+            {
+                lines.push(Line { text: format!("{name} = ["), origin: String::new() });
+                for it in items {
+                    let text = format!("    {},", toml_text::value(it.get_ref()));
+                    lines.push(Line { text, origin: self.origin(&it.span()) });
+                }
+                lines.push(Line { text: "]".to_owned(), origin: String::new() });
+            }
+            it => lines.push(Line::new(&name, toml_text::value(it), self.origin(&key.span()))),
+        }
+    }
+
+    fn origin(&self, span: &Range<usize>) -> String {
+        make_safe(&self.files.origin(span))
+    }
+}
+
+impl Line {
+    fn new(key: &str, value: String, origin: impl Into<String>) -> Self {
+        Self { text: format!("{key} = {value}"), origin: origin.into() }
+    }
+}
+
+fn contains(outer: &Range<usize>, inner: &Range<usize>) -> bool {
+    outer.start <= inner.start && inner.end <= outer.end
+}
+
+/// The options that a kind has and a table does not name, where the kind says
+/// what they are then.
+fn default_lines(schema: &Schema, table: &Table<'_>, origin: &str) -> Vec<Line> {
+    let properties = schema.get("properties").and_then(serde_json::Value::as_object);
+    let defaults = properties.into_iter().flatten().filter_map(|(key, it)| {
+        let text = toml_text::json(it.get("default")?)?;
+        (!table.contains_key(key.as_str())).then(|| Line::new(&toml_text::key(key), text, origin))
+    });
+    defaults.collect()
+}
+
+/// What kind an entry is of.
+fn kind<'t>(id: &'t Key<'_>, table: &'t Table<'_>) -> &'t str {
+    table.get("kind").and_then(|it| it.get_ref().as_str()).unwrap_or(id.get_ref())
+}
+
+fn table<'t, 'f>(policy: &'t Table<'f>, section: &str) -> Option<&'t Table<'f>> {
+    policy.get(section).and_then(|it| it.get_ref().as_table())
+}
+
+fn entries<'t, 'f>(
+    policy: &'t Table<'f>,
+    section: &str,
+) -> impl Iterator<Item = (&'t Key<'f>, &'t Table<'f>)> {
+    let section = table(policy, section).into_iter().flatten();
+    section.filter_map(|(id, it)| Some((id, it.get_ref().as_table()?)))
+}

@@ -1,0 +1,106 @@
+//! `[monitor]`, `[labels]` and `[prices]`.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use toml::{Spanned, de::ValueDeserializer};
+use watchkeeper_core::{Labels, Period, Price, Prices};
+
+use crate::{
+    Diagnostic,
+    reader::{Count, Reader, option_error},
+    tree::Value,
+};
+
+/// What `[monitor]` says of the monitor as a whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MonitorOptions {
+    /// How late a finding may be that no event brings about.
+    pub check_interval: Period,
+    /// How long stopping may take.
+    pub shutdown_timeout: Period,
+    /// How long a session may be quiet before it is forgotten.
+    pub session_expiry: Period,
+    /// How many sessions are watched at once.
+    pub max_sessions: usize,
+}
+
+impl Default for MonitorOptions {
+    fn default() -> Self {
+        Self {
+            check_interval: Period::from_secs(5),
+            shutdown_timeout: Period::from_secs(2),
+            session_expiry: Period::from_secs(24 * 60 * 60),
+            max_sessions: 1_000_000,
+        }
+    }
+}
+
+/// The keys of `[monitor]`.
+pub(crate) const MONITOR_KEYS: &[&str] =
+    &["check_interval", "max_sessions", "session_expiry", "shutdown_timeout"];
+
+impl Reader<'_> {
+    pub(crate) fn monitor(&mut self, section: Option<Value<'_>>) -> MonitorOptions {
+        let default = MonitorOptions::default();
+        let Some(table) = section.and_then(|it| self.table(it)) else { return default };
+        let mut table = table.into_inner();
+        let count = |Count(it)| usize::try_from(it).unwrap_or(usize::MAX);
+        let res = MonitorOptions {
+            check_interval: self
+                .take(&mut table, "check_interval")
+                .unwrap_or(default.check_interval),
+            shutdown_timeout: self
+                .take(&mut table, "shutdown_timeout")
+                .unwrap_or(default.shutdown_timeout),
+            session_expiry: self
+                .take(&mut table, "session_expiry")
+                .unwrap_or(default.session_expiry),
+            max_sessions: self.take(&mut table, "max_sessions").map_or(default.max_sessions, count),
+        };
+        self.refuse_rest(&table, MONITOR_KEYS);
+        res
+    }
+
+    pub(crate) fn labels(&mut self, section: Option<Value<'_>>) -> Labels {
+        let mut res = BTreeMap::new();
+        let Some(table) = section.and_then(|it| self.table(it)) else { return Labels::default() };
+        for (key, value) in table.into_inner() {
+            if let Some(value) = self.read(value) {
+                res.insert(key.into_inner().into_owned(), value);
+            }
+        }
+        Labels::new(res)
+    }
+
+    pub(crate) fn prices(&mut self, section: Option<Value<'_>>) -> Prices {
+        let mut res = BTreeMap::new();
+        for (model, table) in self.entries(section) {
+            let spans: Vec<_> =
+                table.get_ref().values().map(|it| (it.span(), it.get_ref().clone())).collect();
+            let whole = table.span();
+            let value = Spanned::new(whole.clone(), toml::de::DeValue::Table(table.into_inner()));
+            match Price::deserialize(ValueDeserializer::from(value)) {
+                Ok(price) => {
+                    for (span, it) in spans {
+                        if f64::deserialize(ValueDeserializer::from(Spanned::new(span.clone(), it)))
+                            .is_ok_and(|it| !(it.is_finite() && 0.0 <= it))
+                        {
+                            self.push(Diagnostic::error(
+                                span,
+                                "a price cannot be less than nothing",
+                            ));
+                        }
+                    }
+                    res.insert(model.into_inner(), price);
+                }
+                Err(err) => {
+                    let span = err.span().unwrap_or(whole);
+                    let note = "a price is in US dollars for a million tokens";
+                    self.push(option_error(span, err.message(), &[]).note(note));
+                }
+            }
+        }
+        Prices::with(res)
+    }
+}

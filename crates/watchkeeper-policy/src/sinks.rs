@@ -1,0 +1,102 @@
+//! `[sinks]`.
+
+use std::fmt;
+
+use toml::Spanned;
+use watchkeeper_core::{Entry as _, Sink};
+
+use crate::{
+    Diagnostic,
+    diagnostic::Fix,
+    options::About,
+    reader::{Count, Reader},
+    secrets::Secrets,
+    tree::Table,
+};
+
+/// The keys that every sink has beside its kind's own.
+pub(crate) const SINK_KEYS: &[&str] = &["enabled", "kind", "queue_capacity"];
+/// How many findings wait for a sink where the policy does not say.
+pub(crate) const QUEUE_CAPACITY: usize = 1024;
+
+/// A kind of sink, configured and named by a policy.
+pub struct NamedSink {
+    /// Its name in the policy.
+    pub id: String,
+    /// Its kind.
+    pub kind: &'static str,
+    /// The sink, not yet opened.
+    pub sink: Box<dyn Sink>,
+    /// How many findings may wait for it.
+    pub queue_capacity: usize,
+}
+
+impl fmt::Debug for NamedSink {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { id, kind, sink: _, queue_capacity } = self;
+        f.debug_struct("NamedSink")
+            .field("id", id)
+            .field("kind", kind)
+            .field("queue_capacity", queue_capacity)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a policy says of a sink, on or off.
+pub(crate) struct SinkName {
+    pub(crate) id: Spanned<String>,
+    pub(crate) is_on: bool,
+}
+
+impl Reader<'_> {
+    /// Reads a sink. It is `None` if it is switched off, wrong, or lacks an
+    /// optional secret; its name is known all the same.
+    pub(crate) fn sink(
+        &mut self,
+        id: Spanned<String>,
+        mut table: Spanned<Table<'_>>,
+        secrets: &mut Secrets,
+    ) -> (SinkName, Option<NamedSink>) {
+        let keys = table.get_mut();
+        let enabled = self.take(keys, "enabled").unwrap_or(true);
+        let queue_capacity = self.take(keys, "queue_capacity");
+        let queue_capacity = queue_capacity
+            .map_or(QUEUE_CAPACITY, |Count(it)| usize::try_from(it).unwrap_or(usize::MAX));
+        let kind = self.take_string(keys, "kind");
+        let used = self.put_secrets(keys, secrets, enabled);
+        let is_on = enabled && !used.is_absent;
+        let name = kind.as_ref().unwrap_or(&id);
+        let entry = match self.registry.sinks.get(name.get_ref()) {
+            Ok(it) => it,
+            Err(err) => {
+                if kind.is_some() {
+                    self.unknown_kind(err, name.span());
+                } else {
+                    let message = format!("sink `{}` has no `kind`", id.get_ref());
+                    let fix = Fix::key(id.get_ref(), id.span(), err.known.iter().copied());
+                    let diagnostic = Diagnostic::error(id.span(), message)
+                        .note("only a sink that is named like its kind can leave it out")
+                        .note(format!("compiled in: {}", err.known.join(", ")))
+                        .fix(fix);
+                    self.push(diagnostic);
+                }
+                return (SinkName { id, is_on }, None);
+            }
+        };
+        let about = About {
+            kind: entry.kind(),
+            schema: entry.schema(&mut schemars::SchemaGenerator::default()),
+            shared: SINK_KEYS,
+            unread: used.unread,
+            secrets: used.texts,
+        };
+        let sink = self.build(table, &about, |it| entry.build(it)).filter(|_| is_on);
+        let sink = sink.map(|sink| NamedSink {
+            id: id.get_ref().clone(),
+            kind: entry.kind(),
+            sink,
+            queue_capacity,
+        });
+        (SinkName { id, is_on }, sink)
+    }
+}

@@ -1,0 +1,123 @@
+//! Parsed TOML whose spans point into all files of a policy.
+
+use std::{borrow::Cow, ops::Range};
+
+use toml::{
+    Spanned,
+    de::{DeTable, DeValue},
+};
+
+use crate::Diagnostic;
+
+pub(crate) type Span = Range<usize>;
+pub(crate) type Key<'f> = Spanned<Cow<'f, str>>;
+pub(crate) type Value<'f> = Spanned<DeValue<'f>>;
+pub(crate) type Table<'f> = DeTable<'f>;
+
+/// How deep tables and arrays may lie in each other.
+const MAX_DEPTH: usize = 32;
+
+/// Parses the text of a file that begins at `start`. What is wrong with it goes
+/// to `diagnostics`; then there is no table.
+pub(crate) fn parse<'f>(
+    text: &'f str,
+    start: usize,
+    diagnostics: &mut Vec<Diagnostic>,
+) -> Option<Table<'f>> {
+    let n_before = diagnostics.len();
+    let (document, errors) = DeTable::parse_recoverable(text);
+    for err in errors {
+        let span = shift(&err.span().unwrap_or(0..0), start);
+        diagnostics.push(Diagnostic::error(span, err.message()));
+    }
+    let table = shift_table(document.into_inner(), start, 0, diagnostics);
+    (diagnostics.len() == n_before).then_some(table)
+}
+
+fn shift(span: &Span, start: usize) -> Span {
+    span.start + start..span.end + start
+}
+
+fn shift_table<'f>(
+    table: Table<'f>,
+    start: usize,
+    depth: usize,
+    diagnostics: &mut Vec<Diagnostic>,
+) -> Table<'f> {
+    let entries = table.into_iter().map(|(key, value)| {
+        let key = Spanned::new(shift(&key.span(), start), key.into_inner());
+        (key, shift_value(value, start, depth + 1, diagnostics))
+    });
+    entries.collect()
+}
+
+fn shift_value<'f>(
+    value: Value<'f>,
+    start: usize,
+    depth: usize,
+    diagnostics: &mut Vec<Diagnostic>,
+) -> Value<'f> {
+    let span = shift(&value.span(), start);
+    let value = match value.into_inner() {
+        it @ (DeValue::Table(_) | DeValue::Array(_)) if depth == MAX_DEPTH => {
+            dismantle(it);
+            diagnostics.push(Diagnostic::error(span.clone(), "nested too deep"));
+            DeValue::Boolean(false)
+        }
+        DeValue::Table(it) => DeValue::Table(shift_table(it, start, depth, diagnostics)),
+        DeValue::Array(items) => {
+            let items = items.into_iter().map(|it| shift_value(it, start, depth + 1, diagnostics));
+            DeValue::Array(items.collect())
+        }
+        it => it,
+    };
+    Spanned::new(span, value)
+}
+
+/// Drops a value without recursion: it may be deeper than the stack.
+fn dismantle(value: DeValue<'_>) {
+    let mut rest = vec![value];
+    while let Some(value) = rest.pop() {
+        match value {
+            DeValue::Table(it) => rest.extend(it.into_iter().map(|(_, it)| it.into_inner())),
+            DeValue::Array(it) => rest.extend(it.into_iter().map(Spanned::into_inner)),
+            _ => {}
+        }
+    }
+}
+
+/// Whether two values say the same.
+pub(crate) fn is_same(a: &DeValue<'_>, b: &DeValue<'_>) -> bool {
+    match (a, b) {
+        (DeValue::Table(a), DeValue::Table(b)) => {
+            let has = |(key, it): (&Key<'_>, &Value<'_>)| {
+                b.get(key.get_ref().as_ref()).is_some_and(|b| is_same(it.get_ref(), b.get_ref()))
+            };
+            a.len() == b.len() && a.iter().all(has)
+        }
+        (DeValue::Array(a), DeValue::Array(b)) => {
+            let pairs = || a.iter().zip(b.iter());
+            a.len() == b.len() && pairs().all(|(a, b)| is_same(a.get_ref(), b.get_ref()))
+        }
+        (DeValue::Integer(a), DeValue::Integer(b)) => {
+            a.as_str() == b.as_str() && a.radix() == b.radix()
+        }
+        (DeValue::Float(a), DeValue::Float(b)) => a.as_str() == b.as_str(),
+        (DeValue::String(a), DeValue::String(b)) => a == b,
+        (DeValue::Boolean(a), DeValue::Boolean(b)) => a == b,
+        (DeValue::Datetime(a), DeValue::Datetime(b)) => a == b,
+        _ => false,
+    }
+}
+
+/// Whether the byte at `at` is in the value, wherever its parts stand.
+pub(crate) fn contains(value: &Value<'_>, at: usize) -> bool {
+    value.span().contains(&at)
+        || match value.get_ref() {
+            DeValue::Table(it) => {
+                it.iter().any(|(key, it)| key.span().contains(&at) || contains(it, at))
+            }
+            DeValue::Array(items) => items.iter().any(|it| contains(it, at)),
+            _ => false,
+        }
+}
