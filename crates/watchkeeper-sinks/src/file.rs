@@ -29,7 +29,7 @@ pub struct File {
     path: PathBuf,
     rotate: Option<Rotate>,
     /// The file that had the name when it was last looked at.
-    file: Option<fs::File>,
+    opened: Option<fs::File>,
     /// The mode of the next file.
     mode: u32,
 }
@@ -75,20 +75,20 @@ impl SinkKind for File {
         if path.file_name().is_none() || ends_like_a_folder {
             return Err(InvalidOption::new("path", "names no file; write `findings.ndjson`"));
         }
-        Ok(Self { path, rotate, file: None, mode: platform::NEW_FILE })
+        Ok(Self { path, rotate, opened: None, mode: platform::NEW_FILE })
     }
 }
 
 impl Sink for File {
     fn open(&mut self) -> Result<(), SinkError> {
-        current(&mut self.file, &self.path, self.mode).map(drop)
+        current(&mut self.opened, &self.path, self.mode).map(drop)
     }
 
     fn deliver(&mut self, finding: &Finding) -> Result<(), SinkError> {
         let line = render_json(finding) + "\n";
-        let Self { path, rotate, file, mode } = self;
+        let Self { path, rotate, opened, mode } = self;
         for _ in 0..MAX_ROUNDS {
-            let file = current(file, path, *mode)?;
+            let file = current(opened, path, *mode)?;
             let _lock = Lock::new(file);
             if !has_name(file, path) {
                 // It was moved away while we waited for the lock.
@@ -147,15 +147,15 @@ impl Drop for Lock<'_> {
 
 /// The file that has the name now.
 fn current<'a>(
-    file: &'a mut Option<fs::File>,
+    opened: &'a mut Option<fs::File>,
     path: &Path,
     mode: u32,
 ) -> Result<&'a fs::File, SinkError> {
-    let current = match file.take() {
+    let file = match opened.take() {
         Some(it) if has_name(&it, path) => it,
         _ => open(path, mode)?,
     };
-    Ok(file.insert(current))
+    Ok(opened.insert(file))
 }
 
 /// Moves the file away, and those that were moved before it, up to `keep`.
@@ -180,7 +180,7 @@ fn has_name(file: &fs::File, path: &Path) -> bool {
     let (Ok(named), Ok(opened)) = (fs::symlink_metadata(path), file.metadata()) else {
         return false;
     };
-    platform::identity(&named) == platform::identity(&opened)
+    platform::is_same(&named, &opened)
 }
 
 /// Opens a file to append to it; makes it, with `mode`, if it is missing.
@@ -255,7 +255,7 @@ fn ends_mid_line(mut file: &fs::File) -> io::Result<bool> {
     let Some(last) = len.checked_sub(1) else { return Ok(false) };
     file.seek(SeekFrom::Start(last))?;
     let mut byte = [b'\n'];
-    file.read(&mut byte)?;
+    file.read_exact(&mut byte)?;
     Ok(byte != *b"\n")
 }
 

@@ -120,11 +120,16 @@ pub(crate) fn any_finding() -> impl Strategy<Value = Finding> {
 pub(crate) fn is_harmless(c: char) -> bool {
     match u32::from(c) {
         0x20..=0x7e => true,
-        0..=0x9f => false,
-        // Soft hyphen, and the marks that turn the direction of text.
-        0xad | 0x61c | 0x200b..=0x200f | 0x202a..=0x202e | 0x2066..=0x2069 => false,
-        // Separators of lines and of paragraphs, and tags.
-        0x2028 | 0x2029 | 0xfeff | 0xe0000..=0xe007f => false,
+        // Controls; the soft hyphen and marks that turn the direction of text;
+        // the separators of lines and of paragraphs; the byte order mark; tags.
+        0..=0x9f
+        | 0xad
+        | 0x61c
+        | 0x200b..=0x200f
+        | 0x2028..=0x202e
+        | 0x2066..=0x2069
+        | 0xfeff
+        | 0xe0000..=0xe007f => false,
         _ => true,
     }
 }

@@ -34,9 +34,9 @@ pub(super) fn mode(metadata: &Metadata) -> u32 {
     metadata.permissions().mode() & 0o777
 }
 
-/// What tells a file from any other; `None` where nothing does.
-pub(super) fn identity(metadata: &Metadata) -> Option<(u64, u64)> {
-    Some((metadata.dev(), metadata.ino()))
+/// Whether two looks were at one file.
+pub(super) fn is_same(a: &Metadata, b: &Metadata) -> bool {
+    (a.dev(), a.ino()) == (b.dev(), b.ino())
 }
 
 /// Whether the file has more names than the one it was opened by.

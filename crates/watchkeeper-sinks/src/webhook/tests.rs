@@ -306,7 +306,7 @@ fn a_receiver_that_never_comes_to_the_point_is_given_up_on() {
 fn a_body_without_end_is_not_read_to_its_end() {
     let receiver = Receiver::serve(1, |_, stream| {
         stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").unwrap();
-        while stream.write_all(&[b'x'; 1 << 16]).is_ok() {}
+        while stream.write_all(&vec![b'x'; 1 << 16]).is_ok() {}
     });
     // So long that the test would not end within it.
     sink(&receiver.url, "timeout = '1h'").deliver(&finding()).unwrap();
