@@ -448,6 +448,7 @@ impl Follower {
         let modified = stamp.modified.and_then(|it| Timestamp::try_from(it).ok());
         // A file whose time is not known may be of any time.
         let is_recent = modified.is_none_or(|it| now.duration_since(it) <= self.options.recent);
+        let changed_at = modified.map_or(now, |it| it.min(now));
         let path = Arc::<Path>::from(path);
         self.paths.insert(Arc::clone(&path), id);
         self.files.insert(
@@ -457,14 +458,16 @@ impl Follower {
                 stamp,
                 state: if is_recent { State::Unrecognized(0) } else { State::Dormant },
                 walk: self.walk,
-                changed_at: modified.unwrap_or(now).min(now),
+                changed_at,
                 is_queued: false,
                 is_lost: false,
                 is_unreadable: false,
             },
         );
         if is_recent {
-            self.hot.insert(id);
+            if !is_over(HOT, Some(changed_at), now) {
+                self.hot.insert(id);
+            }
             self.enqueue(id);
         }
     }
@@ -617,6 +620,8 @@ impl Follower {
         for id in unreadable {
             self.enqueue(id);
         }
+        // By name: inodes have no order that means something.
+        gone.sort_by_key(|id| self.files.get(id).map(|it| Arc::clone(&it.path)));
         for id in gone {
             self.drain(id, out);
             self.open.close(id);
@@ -663,10 +668,10 @@ impl Follower {
 
     /// Reads a slice of a file. Gives back whether there is more.
     fn read(&mut self, id: Identity, out: &mut dyn FnMut(Update)) -> io::Result<bool> {
-        let Some(file) = self.files.get_mut(&id) else { return Ok(false) };
-        if let State::Unrecognized(_) | State::Dormant = file.state {
-            return self.probe(id, out);
+        if !self.probe(id, out)? {
+            return Ok(false);
         }
+        let Some(file) = self.files.get_mut(&id) else { return Ok(false) };
         let open =
             if file.is_lost { self.open.get(id) } else { self.open.get_or_open(id, &file.path)? };
         let (Some(open), State::Reading(reading)) = (open, &mut file.state) else {
@@ -689,7 +694,11 @@ impl Follower {
     /// Finds out whether a file is a session. Gives back whether it is.
     fn probe(&mut self, id: Identity, out: &mut dyn FnMut(Update)) -> io::Result<bool> {
         let Some(file) = self.files.get_mut(&id) else { return Ok(false) };
-        let State::Unrecognized(n_seen) = &mut file.state else { return Ok(false) };
+        let n_seen = match &mut file.state {
+            State::Dormant => return Ok(false),
+            State::Unrecognized(n_seen) => n_seen,
+            State::Reading(_) => return Ok(true),
+        };
         if file.stamp.len < *n_seen as u64 {
             *n_seen = 0;
         }

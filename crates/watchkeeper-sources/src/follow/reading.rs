@@ -61,7 +61,7 @@ pub(super) struct Reading {
 
 /// The beginning of what was read: what tells a file that grew from one that
 /// was written anew.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy)]
 struct Head {
     len: usize,
     fingerprint: Fingerprint,
@@ -88,7 +88,7 @@ impl Reading {
             source: kind.open(path),
             file,
             position: Position::default(),
-            head: Head::default(),
+            head: Head::of(b""),
             n_searched: 0,
         }
     }

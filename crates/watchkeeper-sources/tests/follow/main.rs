@@ -1,0 +1,573 @@
+//! Following files, one look at a time.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod model;
+mod plain;
+
+use std::{
+    fs::{self, File},
+    io::Write as _,
+    path::{Path, PathBuf},
+    thread,
+    time::{Duration, SystemTime},
+};
+
+use insta::assert_snapshot;
+use tempfile::TempDir;
+use watchkeeper_core::{
+    EventKind, SignedDuration, Timestamp,
+    clock::{Clock as _, SystemClock},
+};
+use watchkeeper_sources::{EndReason, FollowOptions, Follower, MAX_LINE, Update};
+
+use crate::plain::PLAIN;
+
+/// A folder, who follows it, and the time.
+struct Stage {
+    folder: TempDir,
+    follower: Follower,
+    now: Timestamp,
+}
+
+impl Stage {
+    fn new() -> Self {
+        Self::with(&[""], |_| ())
+    }
+
+    /// Follows some paths in the folder.
+    fn with(roots: &[&str], change: impl FnOnce(&mut FollowOptions)) -> Self {
+        let folder = TempDir::new().unwrap();
+        let mut options = FollowOptions { poll_only: true, ..FollowOptions::default() };
+        change(&mut options);
+        let roots = roots.iter().map(|it| folder.path().join(it)).collect();
+        let follower = Follower::new(roots, [&PLAIN], options);
+        Self { folder, follower, now: SystemClock.now() }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn append(&self, name: &str, text: impl AsRef<[u8]>) {
+        let path = self.path(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let mut file = File::options().create(true).append(true).open(path).unwrap();
+        file.write_all(text.as_ref()).unwrap();
+    }
+
+    fn rename(&self, from: &str, to: &str) {
+        fs::rename(self.path(from), self.path(to)).unwrap();
+    }
+
+    fn remove(&self, name: &str) {
+        fs::remove_file(self.path(name)).unwrap();
+    }
+
+    fn date(&self, name: &str, at: Timestamp) {
+        let file = File::options().append(true).open(self.path(name)).unwrap();
+        file.set_modified(SystemTime::from(at)).unwrap();
+    }
+
+    fn link(&self, to: impl AsRef<Path>, name: &str) {
+        std::os::unix::fs::symlink(to, self.path(name)).unwrap();
+    }
+
+    /// What a full look hands out.
+    fn scan(&mut self) -> String {
+        let mut res = Vec::new();
+        self.follower.scan(self.now, &mut |it| res.push(it));
+        self.show(&res)
+    }
+
+    /// What a step hands out that waits for at most `wait`.
+    fn step(&mut self, wait: Duration) -> String {
+        let mut res = Vec::new();
+        self.follower.step(self.now, wait, &mut |it| res.push(it));
+        self.show(&res)
+    }
+
+    fn show(&self, updates: &[Update]) -> String {
+        let folder = format!("{}/", self.folder.path().display());
+        let mut res = String::new();
+        for update in updates {
+            let line = match update {
+                Update::Event(event) => {
+                    let EventKind::Message { text, .. } = &event.kind else { unreachable!() };
+                    let origin = event.origin.as_ref().unwrap();
+                    format!("{}:{} {text}", origin.file, origin.line)
+                }
+                Update::Began { file, source } => format!("{file} began, {source}"),
+                Update::Moved { from, to } => format!("{from} is {to}"),
+                Update::Ended { file, reason: EndReason::Gone } => format!("{file} is gone"),
+                Update::Ended { file, reason: EndReason::Rewritten } => format!("{file} is new"),
+                Update::UnreadLine { file, line, reason } => {
+                    format!("{file}:{line} not read: {reason}")
+                }
+                Update::Unreadable { file, .. } => format!("{file} not readable"),
+                Update::Notice(text) => text.clone(),
+            };
+            res += &line.replace(&folder, "");
+            res.push('\n');
+        }
+        res
+    }
+}
+
+#[test]
+fn what_is_there_is_read_and_what_is_added_follows() {
+    let mut stage = Stage::new();
+    stage.append("b", "line 1\nline 2\n");
+    stage.append("a", "line 3\n");
+    assert_snapshot!(stage.scan(), @"
+    a began, plain
+    a:1 line 3
+    b began, plain
+    b:1 line 1
+    b:2 line 2
+    ");
+    assert_eq!(stage.scan(), "");
+    stage.append("b", "line 4\n");
+    assert_snapshot!(stage.scan(), @"b:3 line 4");
+    let report = stage.follower.report();
+    assert_eq!((report.n_folders, report.n_followed, report.n_lines), (1, 2, 4));
+    assert_eq!(report.n_bytes, 28);
+}
+
+#[test]
+fn a_line_waits_for_its_break_wherever_it_is_cut() {
+    let text = "line é\r\nline …🦀\n\nline z\n".as_bytes();
+    for cut in 0..=text.len() {
+        let mut stage = Stage::new();
+        stage.append("a", &text[..cut]);
+        let mut seen = stage.scan();
+        stage.append("a", &text[cut..]);
+        seen += &stage.scan();
+        assert_eq!(
+            seen, "a began, plain\na:1 line é\na:2 line …🦀\na:3 \na:4 line z\n",
+            "cut at {cut}"
+        );
+    }
+}
+
+#[test]
+fn folders_and_files_are_found_at_any_depth() {
+    let mut stage = Stage::new();
+    assert_eq!(stage.scan(), "");
+    stage.append("x/y/z/a", "line 1\n");
+    stage.append("x/b", "line 2\n");
+    assert_snapshot!(stage.scan(), @"
+    x/b began, plain
+    x/b:1 line 2
+    x/y/z/a began, plain
+    x/y/z/a:1 line 1
+    ");
+    stage.rename("x", "w");
+    stage.append("w/y/z/a", "line 3\n");
+    assert_snapshot!(stage.scan(), @"
+    x/b is w/b
+    x/y/z/a is w/y/z/a
+    w/y/z/a:2 line 3
+    ");
+    fs::remove_dir_all(stage.path("w")).unwrap();
+    assert_snapshot!(stage.scan(), @"
+    w/b is gone
+    w/y/z/a is gone
+    ");
+    assert_eq!(stage.follower.report().n_folders, 1);
+}
+
+#[test]
+fn an_old_file_is_read_whole_once_it_changes() {
+    let mut stage = Stage::new();
+    stage.append("old", "line 1\n");
+    stage.append("new", "line 2\n");
+    stage.date("old", stage.now - SignedDuration::from_mins(61));
+    stage.date("new", stage.now - SignedDuration::from_mins(59));
+    assert_snapshot!(stage.scan(), @"
+    new began, plain
+    new:1 line 2
+    ");
+    assert_eq!(stage.follower.report().n_dormant, 1);
+    stage.rename("old", "older");
+    assert_eq!(stage.scan(), "");
+    stage.append("older", "line 3\n");
+    assert_snapshot!(stage.scan(), @"
+    older began, plain
+    older:1 line 1
+    older:2 line 3
+    ");
+    assert_eq!(stage.follower.report().n_dormant, 0);
+}
+
+#[test]
+fn a_renamed_file_goes_on_and_the_one_in_its_place_is_another() {
+    let mut stage = Stage::new();
+    stage.append("a", "line 1\nline");
+    stage.scan();
+    stage.rename("a", "a.1");
+    stage.append("a.1", " 2\n");
+    stage.append("a", "line 3\n");
+    assert_snapshot!(stage.scan(), @"
+    a is a.1
+    a.1:2 line 2
+    a began, plain
+    a:1 line 3
+    ");
+}
+
+#[test]
+fn files_that_trade_places_are_told_apart() {
+    let mut stage = Stage::new();
+    stage.append("a", "line 1\n");
+    stage.append("b", "line 2\n");
+    stage.scan();
+    stage.rename("a", "c");
+    stage.rename("b", "a");
+    stage.rename("c", "b");
+    stage.append("a", "line 3\n");
+    stage.append("b", "line 4\n");
+    assert_snapshot!(stage.scan(), @"
+    a is b
+    b:2 line 4
+    b is a
+    a:2 line 3
+    ");
+}
+
+#[test]
+fn a_file_that_was_cut_or_written_anew_is_read_from_its_beginning() {
+    let mut stage = Stage::new();
+    stage.append("a", "line 1\nline 2\n");
+    stage.scan();
+    fs::write(stage.path("a"), "line 3\n").unwrap();
+    assert_snapshot!(stage.scan(), @"
+    a is new
+    a began, plain
+    a:1 line 3
+    ");
+    // Longer than it was: only its beginning tells.
+    fs::write(stage.path("a"), "line 4\nline 5\n").unwrap();
+    assert_snapshot!(stage.scan(), @"
+    a is new
+    a began, plain
+    a:1 line 4
+    a:2 line 5
+    ");
+    fs::write(stage.path("a"), "").unwrap();
+    assert_snapshot!(stage.scan(), @"a is new");
+    stage.append("a", "line 6\n");
+    assert_snapshot!(stage.scan(), @"
+    a began, plain
+    a:1 line 6
+    ");
+    assert_eq!(stage.follower.report().n_rewritten, 3);
+}
+
+#[test]
+fn a_part_of_a_line_may_be_taken_back() {
+    let mut stage = Stage::new();
+    stage.append("a", "line 1\nline two that");
+    stage.scan();
+    File::options().write(true).open(stage.path("a")).unwrap().set_len(7).unwrap();
+    stage.append("a", "line 2\n");
+    assert_snapshot!(stage.scan(), @"a:2 line 2");
+}
+
+#[test]
+fn what_was_written_just_before_a_file_was_deleted_is_read() {
+    let mut stage = Stage::new();
+    stage.append("a", "line 1\n");
+    stage.scan();
+    stage.append("a", "line 2\n");
+    stage.remove("a");
+    assert_snapshot!(stage.scan(), @"
+    a:2 line 2
+    a is gone
+    ");
+    stage.append("a", "line 3\n");
+    assert_snapshot!(stage.scan(), @"
+    a began, plain
+    a:1 line 3
+    ");
+}
+
+#[test]
+fn what_can_be_reached_in_several_ways_is_followed_once() {
+    let mut stage = Stage::with(&["", "x/b", "x"], |_| ());
+    stage.append("x/b", "line 1\n");
+    stage.link(stage.path("x"), "to-x");
+    stage.link(stage.path(""), "x/loop");
+    stage.link("self", "self");
+    stage.link(stage.path("x/b"), "a");
+    fs::hard_link(stage.path("x/b"), stage.path("x/c")).unwrap();
+    assert_snapshot!(stage.scan(), @"
+    x/b began, plain
+    x/b:1 line 1
+    ");
+    stage.append("to-x/b", "line 2\n");
+    assert_snapshot!(stage.scan(), @"x/b:2 line 2");
+    // The other name that a file has takes its place.
+    stage.remove("x/b");
+    stage.append("x/c", "line 3\n");
+    assert_snapshot!(stage.scan(), @"
+    x/b is x/c
+    x/c:3 line 3
+    ");
+}
+
+#[test]
+fn links_lead_to_files_elsewhere_and_may_be_turned() {
+    let elsewhere = Stage::new();
+    elsewhere.append("1", "line 1\n");
+    elsewhere.append("2", "line 2\n");
+    elsewhere.append("folder/3", "line 3\n");
+    let mut stage = Stage::new();
+    stage.link(elsewhere.path("1"), "a");
+    stage.link(elsewhere.path("folder"), "b");
+    assert_snapshot!(stage.scan(), @"
+    a began, plain
+    a:1 line 1
+    b/3 began, plain
+    b/3:1 line 3
+    ");
+    stage.remove("a");
+    stage.link(elsewhere.path("2"), "a");
+    elsewhere.append("2", "line 4\n");
+    assert_snapshot!(stage.scan(), @"
+    a is gone
+    a began, plain
+    a:1 line 2
+    a:2 line 4
+    ");
+}
+
+#[test]
+fn what_is_no_file_does_no_harm() {
+    let mut stage = Stage::with(&["", "fifo"], |_| ());
+    for name in ["a", "b"] {
+        stage.append(name, "line 1\n");
+    }
+    stage.scan();
+    for name in ["a", "b"] {
+        stage.remove(name);
+    }
+    for name in ["a", "fifo"] {
+        let status = std::process::Command::new("mkfifo").arg(stage.path(name)).status();
+        assert!(status.unwrap().success());
+    }
+    stage.append("b/inner", "line 2\n");
+    assert_snapshot!(stage.scan(), @"
+    a is gone
+    b is gone
+    b/inner began, plain
+    b/inner:1 line 2
+    ");
+}
+
+#[test]
+fn what_cannot_be_read_is_told_once_and_tried_again() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let mut stage = Stage::with(&[""], |it| it.recent = SignedDuration::from_hours(10_000_000));
+    stage.append("a", "line 1\n");
+    fs::set_permissions(stage.path("a"), fs::Permissions::from_mode(0o0)).unwrap();
+    if File::open(stage.path("a")).is_ok() {
+        // Root may read any file, but for those that only can be written.
+        stage.remove("a");
+        stage.link("/sys/bus/cpu/drivers_probe", "a");
+        assert!(File::open(stage.path("a")).is_err());
+    }
+    assert_snapshot!(stage.scan(), @"a not readable");
+    assert_eq!(stage.scan(), "");
+    assert_eq!(stage.follower.report().n_unreadable, 1);
+    stage.remove("a");
+    stage.append("a", "line 2\n");
+    assert_snapshot!(stage.scan(), @"
+    a began, plain
+    a:1 line 2
+    ");
+    assert_eq!(stage.follower.report().n_unreadable, 0);
+}
+
+#[test]
+fn what_is_no_session_is_looked_at_again_as_it_grows() {
+    let mut stage = Stage::new();
+    stage.append("a", "li");
+    stage.append("b", "x".repeat(64 << 10));
+    assert_eq!(stage.scan(), "");
+    assert_eq!(stage.follower.report().n_unrecognized, 2);
+    stage.append("a", "ne 1\n");
+    // What is no session for 64 KiB is none.
+    fs::write(stage.path("b"), format!("line {}\n", "x".repeat(64 << 10))).unwrap();
+    assert_snapshot!(stage.scan(), @"
+    a began, plain
+    a:1 line 1
+    ");
+    // One that is cut is another one.
+    fs::write(stage.path("b"), "line 2\n").unwrap();
+    assert_snapshot!(stage.scan(), @"
+    b began, plain
+    b:1 line 2
+    ");
+}
+
+#[test]
+fn a_named_file_is_what_it_is_said_to_be() {
+    let mut stage = Stage::with(&["later/a"], |it| it.kind = Some(&PLAIN));
+    assert_eq!(stage.scan(), "");
+    stage.append("later/a", "whatever\n");
+    stage.append("later/b", "line 1\n");
+    assert_snapshot!(stage.scan(), @"
+    later/a began, plain
+    later/a:1 whatever
+    ");
+    let mut stage = Stage::with(&["later"], |it| it.kind = Some(&PLAIN));
+    stage.append("later/a", "whatever\n");
+    stage.append("later/b", "line 1\n");
+    assert_snapshot!(stage.scan(), @"
+    later/b began, plain
+    later/b:1 line 1
+    ");
+}
+
+#[test]
+fn lines_that_are_not_read_are_told_and_counted() {
+    let mut stage = Stage::new();
+    stage.append("a", "line 1\nbad\n");
+    stage.append("a", vec![b'x'; MAX_LINE]);
+    stage.scan();
+    stage.append("a", "x");
+    assert_eq!(stage.scan(), "");
+    stage.append("a", "x\nline 2\n");
+    assert_snapshot!(stage.scan(), @"
+    a:3 not read: the line is too long
+    a:4 line 2
+    ");
+    let unread = stage.follower.report().unread.lines;
+    assert_eq!(unread.into_iter().collect::<Vec<_>>(), [("bad", 1), ("the line is too long", 1)]);
+}
+
+#[test]
+fn a_long_line_is_read_when_its_end_has_come() {
+    let mut stage = Stage::new();
+    let piece = "x".repeat(200_000);
+    stage.append("a", "line 1\nline ");
+    stage.scan();
+    for _ in 0..5 {
+        stage.append("a", &piece);
+        assert_eq!(stage.scan(), "");
+    }
+    stage.append("a", "\nline 2\n");
+    assert_eq!(stage.scan(), format!("a:2 line {}\na:3 line 2\n", piece.repeat(5)));
+    assert_eq!(stage.follower.report().n_bytes, 7 + 1_000_006 + 7);
+}
+
+#[test]
+fn more_files_than_are_held_open_are_read() {
+    let mut stage = Stage::new();
+    for round in 0..3 {
+        for n in 0..150 {
+            stage.append(&format!("{n}"), format!("line {n} {round}\n"));
+        }
+        let seen = stage.scan();
+        assert_eq!(seen.matches(&format!(" {round}\n")).count(), 150, "{seen}");
+    }
+    assert_eq!(stage.follower.report().n_lines, 450);
+}
+
+#[test]
+fn files_that_changed_lately_are_looked_at_often_and_others_at_every_walk() {
+    let mut stage = Stage::new();
+    stage.append("a", "line 1\n");
+    stage.append("old/b", "line 2\n");
+    stage.date("old/b", stage.now - SignedDuration::from_mins(2));
+    stage.step(Duration::ZERO);
+    stage.append("a", "line 3\n");
+    stage.append("old/b", "line 4\n");
+    stage.now += SignedDuration::from_millis(250);
+    stage.step(Duration::ZERO);
+    stage.append("a", "line 5\n");
+    stage.append("old/b", "line 6\n");
+    stage.now += SignedDuration::from_millis(249);
+    assert_eq!(stage.step(Duration::ZERO), "");
+    stage.now += SignedDuration::from_millis(1);
+    assert_snapshot!(stage.step(Duration::ZERO), @"a:3 line 5");
+    stage.append("new/c", "line 7\n");
+    stage.now += SignedDuration::from_millis(250);
+    assert_snapshot!(stage.step(Duration::ZERO), @"
+    new/c began, plain
+    new/c:1 line 7
+    ");
+    stage.now += SignedDuration::from_secs(10);
+    assert_snapshot!(stage.step(Duration::ZERO), @"
+    old/b:2 line 4
+    old/b:3 line 6
+    ");
+    // A clock that was set back keeps nothing from being looked at.
+    stage.append("a", "line 8\n");
+    stage.now -= SignedDuration::from_hours(1);
+    assert_snapshot!(stage.step(Duration::ZERO), @"a:4 line 8");
+}
+
+#[test]
+fn a_file_that_grows_fast_leaves_others_their_turn() {
+    let mut stage = Stage::new();
+    let line = format!("line {}\n", "x".repeat(99_994));
+    stage.append("a", line.repeat(100));
+    stage.append("b", "line 1\n");
+    let mut n_lines = Vec::new();
+    for _ in 0..10 {
+        stage.step(Duration::ZERO);
+        n_lines.push(stage.follower.report().n_lines);
+    }
+    assert!(n_lines[0] < 60, "{n_lines:?}");
+    assert_eq!(n_lines[9], 101);
+}
+
+#[test]
+fn a_step_that_waits_can_be_woken() {
+    let mut stage = Stage::with(&[""], |it| it.poll_only = false);
+    stage.scan();
+    let waker = stage.follower.waker();
+    let begin = SystemClock.now();
+    // Once before it waits, which is not forgotten, and once while it does.
+    waker.wake();
+    stage.step(Duration::from_mins(5));
+    let thread = thread::spawn(move || waker.wake());
+    stage.step(Duration::from_mins(5));
+    thread.join().unwrap();
+    assert!(SystemClock.now().duration_since(begin) < SignedDuration::from_mins(4));
+}
+
+#[test]
+fn the_system_tells_of_changes() {
+    let mut stage = Stage::with(&["", "later/named"], |it| it.poll_only = false);
+    stage.append("a", "line 1\n");
+    stage.append("x/b", "line 2\n");
+    stage.scan();
+    assert!(stage.follower.is_watched());
+    // The time stands still: nothing is looked at unless it is told of.
+    let until = |stage: &mut Stage, expected: &str| {
+        let mut seen = String::new();
+        for _ in 0..1_000 {
+            seen += &stage.step(Duration::from_secs(1));
+            if seen.contains(expected) {
+                return;
+            }
+        }
+        panic!("no {expected:?} in {seen:?}");
+    };
+    stage.append("a", "line 3\n");
+    until(&mut stage, "a:2 line 3");
+    stage.append("x/y/z/c", "line 4\n");
+    until(&mut stage, "x/y/z/c:1 line 4");
+    stage.append("x/y/z/c", "line 5\n");
+    until(&mut stage, "x/y/z/c:2 line 5");
+    stage.rename("x/b", "d");
+    until(&mut stage, "x/b is d");
+    stage.append("d", "line 6\n");
+    until(&mut stage, "d:2 line 6");
+    stage.append("later/named", "line 7\n");
+    until(&mut stage, "later/named:1 line 7");
+}

@@ -1,0 +1,258 @@
+//! The follower against a naive model: whatever is done to files, each line
+//! that was whole when the follower looked is handed on, once and in order.
+
+use std::{
+    fs::{self, File},
+    io::Write as _,
+    path::PathBuf,
+    time::{Duration, SystemTime},
+};
+
+use proptest::{collection::vec, prelude::*};
+use tempfile::TempDir;
+use watchkeeper_core::{EventKind, SignedDuration, Timestamp};
+use watchkeeper_sources::{FollowOptions, Follower, Update};
+
+use crate::plain::PLAIN;
+
+const NAMES: [&str; 4] = ["a", "b", "x/c", "x/d"];
+
+#[derive(Clone, Debug)]
+enum Action {
+    /// Add lines to the file, and the beginning of another one.
+    Append {
+        name: usize,
+        n_lines: usize,
+        n_partial: usize,
+    },
+    /// Give the file a name that it keeps, and lets go of this one.
+    Rotate {
+        name: usize,
+    },
+    /// Give the file another one's name.
+    Rename {
+        name: usize,
+        to: usize,
+    },
+    /// Write the file anew, in place.
+    Rewrite {
+        name: usize,
+        n_lines: usize,
+    },
+    /// Take back the line that is not finished.
+    TakeBack {
+        name: usize,
+    },
+    Delete {
+        name: usize,
+    },
+    /// Put a link to a file outside in its place.
+    Link {
+        name: usize,
+    },
+    /// Put a folder in its place.
+    Folder {
+        name: usize,
+    },
+    /// Look at all there is.
+    Scan,
+    /// Look at what is due.
+    Step {
+        after: i64,
+    },
+}
+
+fn action() -> impl Strategy<Value = Action> {
+    let name = || 0..NAMES.len();
+    prop_oneof![
+        8 => (name(), 0..4_usize, 0..12_usize)
+            .prop_map(|(name, n_lines, n_partial)| Action::Append { name, n_lines, n_partial }),
+        2 => name().prop_map(|name| Action::Rotate { name }),
+        2 => (name(), name()).prop_map(|(name, to)| Action::Rename { name, to }),
+        2 => (name(), 0..4_usize).prop_map(|(name, n_lines)| Action::Rewrite { name, n_lines }),
+        1 => name().prop_map(|name| Action::TakeBack { name }),
+        2 => name().prop_map(|name| Action::Delete { name }),
+        1 => name().prop_map(|name| Action::Link { name }),
+        1 => name().prop_map(|name| Action::Folder { name }),
+        6 => Just(Action::Scan),
+        4 => (0..3_000_i64).prop_map(|after| Action::Step { after }),
+    ]
+}
+
+/// What is written between two times at which a file was empty.
+#[derive(Debug, Default)]
+struct Text {
+    lines: Vec<String>,
+    partial: String,
+    /// How many of its lines the follower cannot have missed.
+    n_due: usize,
+    n_seen: usize,
+}
+
+struct Model {
+    folder: TempDir,
+    outside: TempDir,
+    follower: Follower,
+    now: Timestamp,
+    texts: Vec<Text>,
+    /// The text at each name, and at names that are kept.
+    at: [Option<usize>; NAMES.len()],
+    kept: Vec<usize>,
+    n_names: usize,
+    n_writes: u64,
+}
+
+impl Model {
+    fn new() -> Self {
+        let folder = TempDir::new().unwrap();
+        fs::create_dir(folder.path().join("x")).unwrap();
+        let options = FollowOptions { poll_only: true, ..FollowOptions::default() };
+        let follower = Follower::new(vec![folder.path().to_owned()], [&PLAIN], options);
+        Self {
+            folder,
+            outside: TempDir::new().unwrap(),
+            follower,
+            now: Timestamp::from_second(1_000_000_000).unwrap(),
+            texts: Vec::new(),
+            at: [None; NAMES.len()],
+            kept: Vec::new(),
+            n_names: 0,
+            n_writes: 0,
+        }
+    }
+
+    fn path(&self, name: usize) -> PathBuf {
+        self.folder.path().join(NAMES[name])
+    }
+
+    fn new_name(&mut self) -> String {
+        self.n_names += 1;
+        format!("new-{}", self.n_names)
+    }
+
+    fn clear(&mut self, name: usize) {
+        let path = self.path(name);
+        if path.is_dir() {
+            fs::remove_dir(path).unwrap();
+        } else if path.symlink_metadata().is_ok() {
+            fs::remove_file(path).unwrap();
+        }
+        self.at[name] = None;
+    }
+
+    fn write(&mut self, name: usize, n_lines: usize, n_partial: usize) {
+        if self.path(name).is_dir() {
+            self.clear(name);
+        }
+        let text = *self.at[name].get_or_insert_with(|| {
+            self.texts.push(Text::default());
+            self.texts.len() - 1
+        });
+        let mut written = String::new();
+        for n in 0..=n_lines {
+            let Text { lines, partial, .. } = &mut self.texts[text];
+            let whole =
+                format!("line {text} {} {}", lines.len(), "é…🦀".repeat(lines.len() % 5 * 9));
+            let rest = whole.strip_prefix(&**partial).unwrap().to_owned();
+            if n < n_lines {
+                written.extend([&*rest, "\n"]);
+                lines.push(whole);
+                partial.clear();
+            } else {
+                let end = rest.char_indices().nth(n_partial).map_or(rest.len(), |(at, _)| at);
+                written += &rest[..end];
+                partial.push_str(&rest[..end]);
+            }
+        }
+        let path = self.path(name);
+        let mut file = File::options().create(true).append(true).open(&path).unwrap();
+        file.write_all(written.as_bytes()).unwrap();
+        // Each change shows, however fast one follows another.
+        self.n_writes += 1;
+        let modified = SystemTime::from(self.now) + Duration::from_micros(self.n_writes);
+        file.set_modified(modified).unwrap();
+    }
+
+    fn act(&mut self, action: &Action) {
+        match *action {
+            Action::Append { name, n_lines, n_partial } => self.write(name, n_lines, n_partial),
+            Action::Rotate { name } => {
+                let Some(text) = self.at[name].take() else { return };
+                let to = self.new_name();
+                fs::rename(self.path(name), self.folder.path().join(to)).unwrap();
+                self.kept.push(text);
+            }
+            Action::Rename { name, to } => {
+                if name == to || self.at[name].is_none() {
+                    return;
+                }
+                self.clear(to);
+                fs::rename(self.path(name), self.path(to)).unwrap();
+                self.at[to] = self.at[name].take();
+            }
+            Action::Rewrite { name, n_lines } => {
+                if self.at[name].take().is_some() {
+                    File::options().write(true).open(self.path(name)).unwrap().set_len(0).unwrap();
+                    self.write(name, n_lines, 0);
+                }
+            }
+            Action::TakeBack { name } => {
+                let Some(text) = self.at[name] else { return };
+                let text = &mut self.texts[text];
+                let n_back = std::mem::take(&mut text.partial).len() as u64;
+                let file = File::options().write(true).open(self.path(name)).unwrap();
+                file.set_len(file.metadata().unwrap().len() - n_back).unwrap();
+                self.write(name, 0, 0);
+            }
+            Action::Delete { name } => self.clear(name),
+            Action::Link { name } => {
+                self.clear(name);
+                let to = self.new_name();
+                let to = self.outside.path().join(to);
+                std::os::unix::fs::symlink(to, self.path(name)).unwrap();
+                self.write(name, 1, 3);
+            }
+            Action::Folder { name } => {
+                self.clear(name);
+                fs::create_dir(self.path(name)).unwrap();
+            }
+            Action::Scan => {
+                for text in self.at.iter().flatten().chain(&self.kept) {
+                    self.texts[*text].n_due = self.texts[*text].lines.len();
+                }
+                let (follower, texts) = (&mut self.follower, &mut self.texts);
+                follower.scan(self.now, &mut |it| see(texts, it));
+                for text in texts {
+                    assert!(text.n_due <= text.n_seen, "{text:?}");
+                }
+            }
+            Action::Step { after } => {
+                self.now += SignedDuration::from_millis(after);
+                let (follower, texts) = (&mut self.follower, &mut self.texts);
+                follower.step(self.now, Duration::ZERO, &mut |it| see(texts, it));
+            }
+        }
+    }
+}
+
+fn see(texts: &mut [Text], update: Update) {
+    let Update::Event(event) = update else { return };
+    let EventKind::Message { text: line, .. } = event.kind else { unreachable!() };
+    let text: usize = line.split(' ').nth(1).unwrap().parse().unwrap();
+    let text = &mut texts[text];
+    assert_eq!(text.lines.get(text.n_seen).map(|it| &**it), Some(&*line), "lost, or seen twice");
+    text.n_seen += 1;
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn each_line_is_seen_once_and_in_order(actions in vec(action(), 1..60)) {
+        let mut model = Model::new();
+        for action in &actions {
+            model.act(action);
+        }
+        model.act(&Action::Scan);
+    }
+}

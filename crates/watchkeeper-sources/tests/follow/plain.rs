@@ -1,0 +1,33 @@
+//! A format in which every line is a message.
+
+use std::path::Path;
+
+use watchkeeper_core::{EventKind, Intake, SessionId, Source, SourceEntry, SourceKind, Timestamp};
+
+pub(crate) static PLAIN: SourceEntry = SourceEntry::of::<Plain>("here");
+
+struct Plain;
+
+impl Source for Plain {
+    fn read_line(&mut self, line: &[u8], intake: &mut Intake<'_>) {
+        if line == b"bad" {
+            return intake.unread("bad");
+        }
+        let text = std::str::from_utf8(line).unwrap().into();
+        let kind = EventKind::Message { text, delta: false };
+        intake.event(Timestamp::UNIX_EPOCH, &SessionId::from("s"), None, kind);
+    }
+}
+
+impl SourceKind for Plain {
+    const KIND: &'static str = "plain";
+    const DOCS: &'static str = "Lines.";
+
+    fn recognizes(_path: &Path, head: &[u8]) -> bool {
+        head.starts_with(b"line ")
+    }
+
+    fn new(_path: &Path) -> Self {
+        Self
+    }
+}
