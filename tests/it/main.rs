@@ -1,1 +1,25 @@
-fn main() {}
+//! Tests of watchkeeper as a whole, from the outside.
+//!
+//! What can be tested further in is tested further in: a policy's mistakes in
+//! `watchkeeper-policy`, a detector's findings in the detector. Here is only what
+//! needs the whole: that the parts were put together, and what people see.
+
+mod check;
+mod cli;
+mod conformance;
+mod generated;
+mod hostile;
+mod policies;
+mod program;
+mod scenarios;
+mod tidy;
+mod watch;
+
+// What the stock program links, and a detector of a team's own.
+use acme_detector as _;
+use watchkeeper_detector_repeat_tool_call as _;
+use watchkeeper_detector_runaway_loop as _;
+use watchkeeper_detector_timeout as _;
+use watchkeeper_detector_token_burn as _;
+use watchkeeper_sinks as _;
+use watchkeeper_sources as _;

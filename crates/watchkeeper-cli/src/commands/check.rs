@@ -1,0 +1,187 @@
+use std::{
+    collections::BTreeSet,
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use clap::Args;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use watchkeeper_core::{
+    Engine, EngineConfig, Finding, Registry, Seen, SessionId, Severity, SourceEntry, UnknownKind,
+    quote,
+};
+use watchkeeper_policy::Policy;
+
+use crate::{
+    Global, Output, Status, loading, places, recorded,
+    report::{Format, Report, SessionReport, UnreadFile},
+};
+
+/// Check recorded sessions, and report what is found
+///
+/// Without a path it looks where the agents on this machine keep their
+/// sessions.
+#[derive(Debug, Args)]
+pub(crate) struct Check {
+    /// Session files, and folders of them
+    paths: Vec<PathBuf>,
+
+    /// The form of the report
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    format: Format,
+
+    /// The least severity that makes the exit status 1
+    #[arg(long, value_name = "SEVERITY", default_value = "medium", value_parser = severity)]
+    fail_on: Severity,
+
+    /// What the files are, where their content does not tell
+    #[arg(long, value_name = "KIND")]
+    source: Option<String>,
+}
+
+fn severity(text: &str) -> Result<Severity, String> {
+    let known = Severity::ALL.map(Severity::name);
+    let found = Severity::ALL.into_iter().find(|it| it.name() == text);
+    found.ok_or_else(|| format!("expected one of {}", known.join(", ")))
+}
+
+/// Looks up what `--source` names.
+pub(super) fn source(
+    registry: &Registry,
+    name: Option<&str>,
+) -> Result<Option<&'static SourceEntry>, String> {
+    let lookup = name.map(|it| registry.sources.get(it)).transpose();
+    lookup.map_err(|err| {
+        let UnknownKind { kind, known, .. } = err;
+        let known = known.join(", ");
+        format!("error: source kind {} is not compiled in; compiled in: {known}\n", quote(&kind))
+    })
+}
+
+impl Check {
+    pub(crate) fn run(
+        self,
+        global: &Global,
+        registry: &Registry,
+        output: &mut Output<'_>,
+    ) -> io::Result<Status> {
+        let policy = match loading::policy(global, registry, output) {
+            Ok(it) => it,
+            Err(status) => return Ok(status),
+        };
+        let only = match source(registry, self.source.as_deref()) {
+            Ok(it) => it,
+            Err(message) => return Ok(output.fail(&message)),
+        };
+        if let Some(missing) = self.paths.iter().find(|it| !it.exists()) {
+            let missing = quote(&missing.display().to_string());
+            return Ok(output.fail(&format!("error: {missing} does not exist\n")));
+        }
+        let paths = match self.paths.is_empty() {
+            true => places::known(registry, only),
+            false => self.paths.clone(),
+        };
+        if paths.is_empty() {
+            let message = "error: no agent keeps sessions in a place we know on this machine; \
+                           name a file or a folder\n";
+            return Ok(output.fail(message));
+        }
+        let files = watchkeeper_sources::discover(&paths);
+        let is_named = |file: &Path| self.paths.iter().any(|it| it == file);
+
+        let bar = progress(&files, global.quiet, output);
+        let report = report(policy, registry, only, files, &is_named, &bar)?;
+        bar.finish_and_clear();
+
+        report.write(self.format, global.verbose, output)?;
+        output.out.flush()?;
+        Ok(if report.reaches(self.fail_on) {
+            Status::Findings
+        } else if report.sessions.is_empty() && !report.unread_files.is_empty() {
+            Status::Failure
+        } else {
+            Status::Success
+        })
+    }
+}
+
+/// A bar on standard error, if that is a terminal and the work is long.
+fn progress(files: &[PathBuf], quiet: bool, output: &Output<'_>) -> ProgressBar {
+    /// Less is read before a bar could be seen.
+    const LONG: u64 = 32 << 20;
+    let sizes = files.iter().filter_map(|it| fs::metadata(it).ok()).map(|it| it.len());
+    let total = sizes.sum::<u64>();
+    if quiet || !output.styles.err_is_terminal || total < LONG {
+        return ProgressBar::hidden();
+    }
+    let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr_with_hz(10));
+    let template = "{bar:30} {percent:>3}%  {binary_bytes} of {binary_total_bytes}  {eta} left";
+    bar.set_style(
+        ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()),
+    );
+    bar
+}
+
+/// Runs the detectors of a policy over recorded sessions, one after the other.
+fn report(
+    policy: Policy,
+    registry: &Registry,
+    only: Option<&'static SourceEntry>,
+    files: Vec<PathBuf>,
+    is_named: &dyn Fn(&Path) -> bool,
+    bar: &ProgressBar,
+) -> io::Result<Report> {
+    let config = policy.engine_config();
+    let mut engine =
+        Engine::new(policy.detectors, EngineConfig { max_sessions: usize::MAX, ..config });
+    let mut seen = Seen::default();
+    let mut report = Report::default();
+    report.totals.files = files.len() as u64;
+    let (groups, without) = recorded::group(files, only, &registry.sources);
+    for (file, reason) in without {
+        // In a folder there may be anything; a file that was named is meant.
+        if is_named(&file) {
+            let unread_lines = recorded::count_unread(&file, only, &registry.sources);
+            report.totals.unread_lines += unread_lines;
+            report.unread_files.push(UnreadFile { file, reason, unread_lines });
+        } else {
+            report.totals.files -= 1;
+        }
+    }
+    for group in groups {
+        let mut findings: Vec<Finding> = Vec::new();
+        let mut sessions: BTreeSet<SessionId> = BTreeSet::new();
+        let read = group.read(only, &registry.sources, &mut seen, &mut |event| {
+            engine.observe(&event, &mut findings);
+            if !sessions.contains(&event.session) {
+                sessions.insert(event.session);
+            }
+        });
+        let mut unread = match read {
+            Ok(it) => it,
+            Err(err) => {
+                let file = group.files[0].clone();
+                report.unread_files.push(UnreadFile {
+                    file,
+                    reason: err.to_string(),
+                    unread_lines: 0,
+                });
+                continue;
+            }
+        };
+        for id in sessions {
+            let (own, rest) = findings.into_iter().partition(|it| it.session == id);
+            findings = rest;
+            if let Some(facts) = engine.session(&id) {
+                let files = group.files.clone();
+                report.add(SessionReport::new(facts, files, own, &unread));
+                // They are counted once, whatever number of sessions a file holds.
+                unread = watchkeeper_core::Unread::default();
+            }
+            engine.forget(&id);
+        }
+        let sizes = group.files.iter().filter_map(|it| fs::metadata(it).ok()).map(|it| it.len());
+        bar.inc(sizes.sum());
+    }
+    Ok(report)
+}

@@ -1,0 +1,127 @@
+use std::{
+    io::{self, Write},
+    path::PathBuf,
+    thread,
+};
+
+use clap::Args;
+use signal_hook::{
+    consts::{SIGHUP, SIGINT, SIGTERM},
+    iterator::Signals,
+};
+use watchkeeper_core::{Registry, make_safe, quote};
+use watchkeeper_sources::{EndReason, Update};
+
+use super::check::source;
+use crate::{
+    Global, Output, Status,
+    counted::counted,
+    live::{self, Live},
+    loading, places,
+};
+
+/// Follow live sessions, and deliver findings as they happen
+///
+/// Without a path it follows the sessions of every known agent on this
+/// machine. Ctrl-C ends it.
+#[derive(Debug, Args)]
+pub(crate) struct Watch {
+    /// Session files, and folders of them
+    paths: Vec<PathBuf>,
+
+    /// What the files are, where their content does not tell
+    #[arg(long, value_name = "KIND")]
+    source: Option<String>,
+}
+
+impl Watch {
+    pub(crate) fn run(
+        self,
+        global: &Global,
+        registry: &Registry,
+        output: &mut Output<'_>,
+    ) -> io::Result<Status> {
+        let policy = match loading::policy(global, registry, output) {
+            Ok(it) => it,
+            Err(status) => return Ok(status),
+        };
+        let source = match source(registry, self.source.as_deref()) {
+            Ok(it) => it,
+            Err(message) => return Ok(output.fail(&message)),
+        };
+        let paths = match self.paths.is_empty() {
+            true => places::known(registry, source),
+            false => self.paths,
+        };
+        if paths.is_empty() {
+            let message = "error: no agent keeps sessions in a place we know on this machine; \
+                           name a file or a folder\n";
+            return Ok(output.fail(message));
+        }
+        // Before anything is followed, so that no signal is missed.
+        let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
+        if !global.quiet {
+            let names: Vec<String> =
+                paths.iter().map(|it| make_safe(&it.display().to_string())).collect();
+            writeln!(output.err, "watching {} (Ctrl-C ends it)", names.join(", "))?;
+        }
+
+        let options = live::Options { source, ..live::Options::default() };
+        let live = Live::start(policy, registry, paths, &options)?;
+        let stopper = live.stopper();
+        let handle = signals.handle();
+        let listener = thread::spawn(move || {
+            if signals.forever().next().is_some() {
+                stopper.stop();
+            }
+        });
+        let err = &mut *output.err;
+        let outcome = live.run(&mut |update| tell(update, global, err))?;
+        handle.close();
+        let _ = listener.join();
+
+        if !global.quiet {
+            let (counts, followed) = (outcome.counts, &outcome.followed);
+            writeln!(
+                output.err,
+                "watched {} in {}: {}, {}",
+                counted(counts.events, "event"),
+                counted(followed.n_followed as u64, "file"),
+                counted(counts.findings, "finding"),
+                counted(followed.unread.total(), "line") + " not read",
+            )?;
+        }
+        if !outcome.all_delivered {
+            let message = "error: not every finding was delivered before the time was up; \
+                           see `shutdown_timeout`\n";
+            return Ok(output.fail(message));
+        }
+        Ok(Status::Success)
+    }
+}
+
+/// Says what happens to the files, as much of it as is asked for.
+fn tell(update: &Update, global: &Global, err: &mut dyn Write) -> io::Result<()> {
+    let (text, is_detail) = match update {
+        Update::Event(_) => return Ok(()),
+        Update::Began { file, source } => (format!("{source}: reading {}", quote(file)), true),
+        Update::Moved { from, to } => (format!("{} is now {}", quote(from), quote(to)), true),
+        Update::Ended { file, reason: EndReason::Gone } => {
+            (format!("{} is gone", quote(file)), true)
+        }
+        Update::Ended { file, reason: EndReason::Rewritten } => {
+            (format!("{} was written anew", quote(file)), true)
+        }
+        Update::UnreadLine { file, line, reason } => {
+            (format!("line {line} of {} not read: {reason}", quote(file)), true)
+        }
+        Update::Unreadable { file, reason } => {
+            (format!("warning: cannot read {}: {}", quote(file), make_safe(reason)), false)
+        }
+        Update::Notice(text) => (format!("note: {}", make_safe(text)), false),
+    };
+    if global.verbose || (!is_detail && !global.quiet) {
+        writeln!(err, "{text}")?;
+    }
+    Ok(())
+}

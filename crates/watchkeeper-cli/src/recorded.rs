@@ -1,0 +1,142 @@
+//! Reads recorded sessions: files that belong together are read together, in
+//! the order in which things happened.
+
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BinaryHeap, VecDeque},
+    io,
+    path::{Path, PathBuf},
+};
+
+use watchkeeper_core::{Event, Kinds, Seen, SessionId, SourceEntry, Timestamp, Unread};
+use watchkeeper_sources::SessionFile;
+
+/// The files of one session: its own, and those of its sub-agents.
+#[derive(Debug)]
+pub(crate) struct Group {
+    /// In order of when they begin.
+    pub(crate) files: Vec<PathBuf>,
+    started_at: Timestamp,
+}
+
+/// Sorts files by the session that they begin with, and sessions by when they
+/// begin. Gives the files that begin with none, too, and why.
+pub(crate) fn group(
+    files: Vec<PathBuf>,
+    only: Option<&'static SourceEntry>,
+    kinds: &Kinds<SourceEntry>,
+) -> (Vec<Group>, Vec<(PathBuf, String)>) {
+    let mut groups: BTreeMap<SessionId, Vec<(Timestamp, PathBuf)>> = BTreeMap::new();
+    let mut without = Vec::new();
+    for path in files {
+        match first_event(&path, only, kinds) {
+            Ok(Some(event)) => groups.entry(event.session).or_default().push((event.at, path)),
+            Ok(None) => without.push((path, "no session in it".to_owned())),
+            Err(reason) => without.push((path, reason)),
+        }
+    }
+    let mut res: Vec<Group> = groups
+        .into_values()
+        .map(|mut files| {
+            files.sort();
+            let started_at = files[0].0;
+            Group { files: files.into_iter().map(|(_, path)| path).collect(), started_at }
+        })
+        .collect();
+    res.sort_by(|a, b| (a.started_at, &a.files).cmp(&(b.started_at, &b.files)));
+    (res, without)
+}
+
+fn first_event(
+    path: &Path,
+    only: Option<&'static SourceEntry>,
+    kinds: &Kinds<SourceEntry>,
+) -> Result<Option<Event>, String> {
+    let mut file = watchkeeper_sources::open(path, only, kinds).map_err(|err| err.to_string())?;
+    // What is seen here is read again in earnest.
+    let mut seen = Seen::default();
+    let mut events = Vec::new();
+    while file.read_next(&mut seen, &mut events).map_err(|err| err.to_string())? {
+        if !events.is_empty() {
+            return Ok(events.into_iter().next());
+        }
+    }
+    Ok(None)
+}
+
+impl Group {
+    /// Reads all files of the group, in order of time. Gives what was not read.
+    pub(crate) fn read(
+        &self,
+        only: Option<&'static SourceEntry>,
+        kinds: &Kinds<SourceEntry>,
+        seen: &mut Seen,
+        on_event: &mut dyn FnMut(Event),
+    ) -> io::Result<Unread> {
+        let mut cursors = Vec::new();
+        for path in &self.files {
+            let file = watchkeeper_sources::open(path, only, kinds).map_err(io::Error::other)?;
+            cursors.push(Cursor { file, events: VecDeque::new(), clock: Timestamp::MIN });
+        }
+        // The file whose next event is the oldest goes next; of two, the one
+        // that began first.
+        let mut order = BinaryHeap::new();
+        for (cursor_idx, cursor) in cursors.iter_mut().enumerate() {
+            if let Some(at) = cursor.peek(seen)? {
+                order.push(Reverse((at, cursor_idx)));
+            }
+        }
+        while let Some(Reverse((_, cursor_idx))) = order.pop() {
+            let next = order.peek().map_or((Timestamp::MAX, usize::MAX), |Reverse(it)| *it);
+            let cursor = &mut cursors[cursor_idx];
+            while let Some(at) = cursor.peek(seen)? {
+                if next < (at, cursor_idx) {
+                    order.push(Reverse((at, cursor_idx)));
+                    break;
+                }
+                cursor.events.pop_front().into_iter().for_each(&mut *on_event);
+            }
+        }
+        let mut unread = Unread::default();
+        cursors.iter().for_each(|it| unread.add(it.file.unread()));
+        Ok(unread)
+    }
+}
+
+struct Cursor {
+    file: SessionFile,
+    events: VecDeque<Event>,
+    /// The latest time in the file so far: what follows in a file follows in
+    /// time, whatever its stamp says.
+    clock: Timestamp,
+}
+
+impl Cursor {
+    fn peek(&mut self, seen: &mut Seen) -> io::Result<Option<Timestamp>> {
+        let mut events = Vec::new();
+        while self.events.is_empty() {
+            let more = self.file.read_next(seen, &mut events)?;
+            self.events.extend(events.drain(..));
+            if !more && self.events.is_empty() {
+                return Ok(None);
+            }
+        }
+        let at = self.events.front().map_or(self.clock, |it| it.at);
+        self.clock = self.clock.max(at);
+        Ok(Some(self.clock))
+    }
+}
+
+/// How many lines of a file without a session were not read.
+pub(crate) fn count_unread(
+    path: &Path,
+    only: Option<&'static SourceEntry>,
+    kinds: &Kinds<SourceEntry>,
+) -> u64 {
+    let Ok(mut file) = watchkeeper_sources::open(path, only, kinds) else { return 0 };
+    let (mut seen, mut events) = (Seen::default(), Vec::new());
+    while let Ok(true) = file.read_next(&mut seen, &mut events) {
+        events.clear();
+    }
+    file.unread().total()
+}

@@ -1,0 +1,48 @@
+use std::io::{self, Write};
+
+use watchkeeper_core::Severity;
+
+use super::Report;
+
+/// Writes the workflow commands `notice`, `warning` and `error` of GitHub
+/// Actions.
+pub(super) fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
+    for finding in report.findings() {
+        let command = match finding.severity {
+            Severity::Low => "notice",
+            Severity::Medium => "warning",
+            Severity::High => "error",
+        };
+        let mut properties = format!("title={}", property(&finding.detector));
+        if let Some(place) = finding.evidence.last()
+            && let Some(file) = &place.file
+        {
+            properties.push_str(&format!(",file={}", property(file)));
+            if let Some(line) = place.line {
+                properties.push_str(&format!(",line={line}"));
+            }
+        }
+        writeln!(out, "::{command} {properties}::{}", data(&finding.message))?;
+    }
+    Ok(())
+}
+
+/// Escapes text as `@actions/core` does for the message of a command.
+fn data(text: &str) -> String {
+    text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A")
+}
+
+/// Escapes text as `@actions/core` does for a property of a command.
+fn property(text: &str) -> String {
+    data(text).replace(':', "%3A").replace(',', "%2C")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::property;
+
+    #[test]
+    fn nothing_ends_a_command_early() {
+        assert_eq!(property("a:b,c\n::error::100%"), "a%3Ab%2Cc%0A%3A%3Aerror%3A%3A100%25");
+    }
+}

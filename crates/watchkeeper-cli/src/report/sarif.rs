@@ -1,0 +1,85 @@
+use std::{
+    collections::BTreeMap,
+    io::{self, Write},
+};
+
+use serde_json::{Value, json};
+use watchkeeper_core::{Finding, Severity};
+
+use super::Report;
+
+/// Writes SARIF 2.1.0 (OASIS), for viewers of code scanning: a detector is a
+/// rule there, and a finding a result.
+pub(super) fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
+    let detectors: BTreeMap<&str, &Finding> =
+        report.findings().map(|it| (&*it.detector, it)).collect();
+    let rules: Vec<Value> = detectors
+        .iter()
+        .map(|(id, it)| json!({ "id": id, "name": it.kind, "properties": { "class": it.class } }))
+        .collect();
+    let results: Vec<Value> = report.findings().map(result).collect();
+    let sarif = json!({
+        "$schema": "https://json.schemastore.org/sarif-2.1.0.json",
+        "version": "2.1.0",
+        "runs": [{
+            "tool": { "driver": {
+                "name": "watchkeeper",
+                "version": env!("CARGO_PKG_VERSION"),
+                "rules": rules,
+            } },
+            "results": results,
+        }],
+    });
+    serde_json::to_writer_pretty(&mut *out, &sarif)?;
+    writeln!(out)
+}
+
+fn result(finding: &Finding) -> Value {
+    let level = match finding.severity {
+        Severity::Low => "note",
+        Severity::Medium => "warning",
+        Severity::High => "error",
+    };
+    let places: Vec<Value> = finding
+        .evidence
+        .iter()
+        .filter_map(|it| {
+            let uri = uri(it.file.as_deref()?);
+            Some(json!({ "physicalLocation": {
+                "artifactLocation": { "uri": uri },
+                "region": { "startLine": it.line.unwrap_or(1).max(1) },
+            } }))
+        })
+        .collect();
+    // The last place is where the condition became true.
+    let (related, location) = places.split_at(places.len().saturating_sub(1));
+    json!({
+        "ruleId": finding.detector,
+        "level": level,
+        "message": { "text": finding.message },
+        "locations": location,
+        "relatedLocations": related,
+        "partialFingerprints": { "watchkeeper/v1": finding.fingerprint },
+        "properties": {
+            "session": finding.session,
+            "at": finding.at,
+            "count": finding.count,
+            "status": finding.status,
+            "data": finding.data,
+        },
+    })
+}
+
+/// A path as a reference of a URI (RFC 3986): what may not stand in one is
+/// written in percent.
+fn uri(path: &str) -> String {
+    let mut res = String::new();
+    for byte in path.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte) {
+            res.push(char::from(byte));
+        } else {
+            res.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    res
+}

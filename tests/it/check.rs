@@ -1,0 +1,167 @@
+//! What people and programs see of recorded sessions.
+
+use insta::assert_snapshot;
+use serde_json::Value;
+use watchkeeper_core::{SignedDuration, Timestamp};
+
+use crate::program::{Folder, Ran, program, run};
+
+/// A session in the neutral form: a prompt, and then the same failing call
+/// again and again, one step a second.
+pub(crate) fn looping(session: &str, n_calls: usize) -> String {
+    looping_from("2026-03-01T10:00:00Z".parse().expect("it is a time"), session, n_calls)
+}
+
+/// The same, from another time on.
+pub(crate) fn looping_from(start: Timestamp, session: &str, n_calls: usize) -> String {
+    let mut at = start;
+    let mut res = String::new();
+    let mut line = |event: &str| {
+        let line = format!("{{\"at\":\"{at}\",\"session\":\"{session}\",\"event\":{event}}}\n");
+        res.push_str(&line);
+        at += SignedDuration::from_secs(1);
+    };
+    line("\"prompt\",\"text\":\"go\"");
+    for n in 0..n_calls {
+        let arguments = "{\"command\":\"make\"}";
+        line(&format!("\"tool_call\",\"id\":\"c{n}\",\"tool\":\"Bash\",\"arguments\":{arguments}"));
+        line(&format!(
+            "\"tool_result\",\"id\":\"c{n}\",\"ok\":false,\"exit_code\":2,\
+             \"output\":\"make: *** [all] Error 2\""
+        ));
+    }
+    res
+}
+
+fn check(folder: &Folder, args: &[&str]) -> Ran {
+    let output = program()
+        .current_dir(folder.path())
+        .arg("check")
+        .args(args)
+        .output()
+        .expect("the program should start");
+    Ran {
+        out: String::from_utf8(output.stdout).unwrap(),
+        err: String::from_utf8(output.stderr).unwrap(),
+        status: output.status.code().unwrap(),
+    }
+}
+
+#[test]
+fn a_report_for_a_person() {
+    let folder = Folder::new();
+    folder.write("s.ndjson", looping("s1", 5) + "no JSON\n");
+    let Ran { out, err, status } = check(&folder, &["s.ndjson"]);
+    assert_snapshot!(format!("{out}{err}exit {status}"), @"");
+}
+
+#[test]
+fn the_exit_status_tells_what_was_found() {
+    let folder = Folder::new();
+    folder.write("calm.ndjson", looping("s1", 1));
+    folder.write("looping.ndjson", looping("s2", 5));
+    assert_eq!(check(&folder, &["calm.ndjson"]).status, 0);
+    assert_eq!(check(&folder, &["looping.ndjson"]).status, 1);
+    assert_eq!(check(&folder, &["--fail-on", "high", "looping.ndjson"]).status, 0);
+    assert_eq!(check(&folder, &["missing.ndjson"]).status, 2);
+    assert_eq!(check(&folder, &["--source", "nothing", "calm.ndjson"]).status, 2);
+    assert_eq!(check(&folder, &["--fail-on", "grave", "calm.ndjson"]).status, 2);
+}
+
+#[test]
+fn a_report_for_programs() {
+    let folder = Folder::new();
+    folder.write("a/one.ndjson", looping("s1", 3));
+    folder.write("a/two.ndjson", looping("s2", 2));
+    let ran = check(&folder, &["--format", "json", "a"]);
+    let report: Value = serde_json::from_str(&ran.out).unwrap();
+    let session = &report["sessions"][0];
+    assert_eq!(session["session"], "s1");
+    assert_eq!(session["source"], "ndjson");
+    assert_eq!(session["files"][0], "a/one.ndjson");
+    assert_eq!(session["started_at"], "2026-03-01T10:00:00Z");
+    assert_eq!(session["ended_at"], "2026-03-01T10:00:06Z");
+    for (key, n) in [
+        ("events", 7),
+        ("tool_calls", 3),
+        ("tool_results", 3),
+        ("failed_results", 3),
+        ("model_calls", 0),
+        ("unread_lines", 0),
+    ] {
+        assert_eq!(session[key], n, "{key}");
+    }
+    for class in ["input", "cache_read", "cache_write", "output", "reasoning"] {
+        assert_eq!(session["tokens"][class], 0, "{class}");
+    }
+    assert_eq!(session["findings"][0]["severity"], "low");
+    assert_eq!(report["totals"]["sessions"], 2);
+    assert_eq!(report["totals"]["tool_calls"], 5);
+}
+
+#[test]
+fn findings_a_line_each_say_the_same_in_every_run() {
+    let folder = Folder::new();
+    folder.write("s.ndjson", looping("s1", 9));
+    let first = check(&folder, &["--format", "ndjson", "s.ndjson"]);
+    assert_eq!(first.status, 1);
+    let finding: Value = serde_json::from_str(first.out.lines().next().unwrap()).unwrap();
+    assert_eq!(finding["kind"], "repeat-tool-call");
+    assert_eq!(finding["severity"], "high");
+    assert_eq!(finding["evidence"][0]["file"], "s.ndjson");
+    assert_eq!(first.out, check(&folder, &["--format", "ndjson", "s.ndjson"]).out);
+}
+
+#[test]
+fn reports_for_code_hosts() {
+    let folder = Folder::new();
+    folder.write("s.ndjson", looping("s1", 5));
+    let sarif: Value =
+        serde_json::from_str(&check(&folder, &["--format", "sarif", "s.ndjson"]).out).unwrap();
+    let result = &sarif["runs"][0]["results"][0];
+    assert_eq!(sarif["version"], "2.1.0");
+    assert_eq!(result["level"], "warning");
+    let place = &result["locations"][0]["physicalLocation"];
+    assert_eq!(place["artifactLocation"]["uri"], "s.ndjson");
+    assert_eq!(place["region"]["startLine"], 9);
+    let github = check(&folder, &["--format", "github", "s.ndjson"]).out;
+    assert!(github.starts_with("::warning title="), "{github}");
+    assert!(github.contains("file=s.ndjson,line=9::"), "{github}");
+}
+
+#[test]
+fn sessions_of_known_agents_are_found_by_themselves() {
+    let folder = Folder::new();
+    folder.write(
+        "claude/projects/-w-app/5b1e.jsonl",
+        "{\"type\":\"user\",\"sessionId\":\"5b1e\",\"uuid\":\"u1\",\"version\":\"2.1.330\",\"cwd\":\"/w/app\",\
+         \"timestamp\":\"2026-03-01T10:00:00.000Z\",\"message\":{\"role\":\"user\",\"content\":\"hi\"}}\n",
+    );
+    let output = program()
+        .env("CLAUDE_CONFIG_DIR", folder.path().join("claude"))
+        .args(["check", "--format", "json"])
+        .output()
+        .unwrap();
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["sessions"][0]["session"], "5b1e");
+    assert_eq!(report["sessions"][0]["source"], "claude-code");
+    // With no agent on the machine there is nothing to do, and that is said.
+    let none = run(&["check"]);
+    assert_eq!(none.status, 2);
+    assert!(none.err.contains("name a file or a folder"), "{}", none.err);
+}
+
+#[test]
+fn an_in_house_detector_finds_what_it_should() {
+    let folder = Folder::new();
+    folder.write("s.ndjson", looping("s1", 1));
+    folder.write(
+        "policy.toml",
+        "version = 1\n[detectors.no_bash]\nkind = \"acme-banned-tool\"\nseverity = \"high\"\ntools = [\"Bash\"]\n",
+    );
+    let ran = check(&folder, &["--policy", "policy.toml", "--format", "ndjson", "s.ndjson"]);
+    assert_eq!(ran.status, 1, "{}", ran.err);
+    let finding: Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!(finding["class"], "banned");
+    assert_eq!(finding["message"], "`Bash` is banned");
+}

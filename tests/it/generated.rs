@@ -1,0 +1,47 @@
+//! Files that are made from the code, and must not fall behind it.
+//!
+//! `UPDATE=1 cargo test -p watchkeeper-tests` writes them anew.
+
+use std::{env, fs};
+
+use crate::{program::run, tidy};
+
+#[test]
+fn schemas() {
+    for of in ["policy", "event", "finding"] {
+        let made = run(&["schema", of]);
+        assert_eq!(made.status, 0, "{}", made.err);
+        // The program of the tests has a detector of its own, the stock one not.
+        if of != "policy" {
+            is_current(&format!("docs/{of}.schema.json"), &made.out);
+        }
+    }
+}
+
+#[test]
+fn every_command_and_its_options() {
+    let mut made = String::from("# Commands\n\nMade from the program itself.\n");
+    let help = run(&["help"]);
+    let commands = help.out.lines().skip_while(|it| *it != "Commands:").skip(1);
+    let commands = commands.take_while(|it| !it.is_empty());
+    let names: Vec<&str> = commands.filter_map(|it| it.split_whitespace().next()).collect();
+    made.push_str(&format!("\n```text\n{}```\n", help.out));
+    for name in names.iter().filter(|it| **it != "help") {
+        let help = run(&["help", name]);
+        assert_eq!(help.status, 0, "{}", help.err);
+        made.push_str(&format!("\n## {name}\n\n```text\n{}```\n", help.out));
+    }
+    is_current("docs/commands.md", &made.replace("acme-watchkeeper", "watchkeeper"));
+}
+
+#[track_caller]
+fn is_current(name: &str, made: &str) {
+    let path = tidy::root().join(name);
+    let there = fs::read_to_string(&path).unwrap_or_default();
+    if there != made {
+        if env::var_os("UPDATE").is_some() {
+            fs::write(&path, made).unwrap();
+        }
+        panic!("{name} has fallen behind; run `UPDATE=1 cargo test -p watchkeeper-tests`");
+    }
+}

@@ -1,0 +1,103 @@
+//! The policies that the repository shows to people.
+
+use std::{fs, path::Path};
+
+use watchkeeper_policy::{Loader, render};
+
+use crate::{
+    conformance::{load, registry},
+    program::{Folder, run, seen},
+    tidy,
+};
+
+#[test]
+fn the_example_policy_is_sound_without_its_environment() {
+    let path = tidy::root().join("policy.example.toml");
+    let ran = run(&["validate", "--no-environment", "--deny-warnings", path.to_str().unwrap()]);
+    assert_eq!((ran.status, ran.out.as_str()), (0, ""), "{}", ran.err);
+}
+
+#[test]
+fn the_policies_in_the_readme_are_sound() {
+    let readme = fs::read_to_string(tidy::root().join("README.md")).unwrap();
+    let mut n_policies = 0;
+    for block in readme.split("```toml\n").skip(1) {
+        let (text, _) = block.split_once("```").unwrap();
+        let loaded = load(&registry(), text);
+        assert!(loaded.diagnostics.is_empty(), "{}", render(&loaded, false));
+        n_policies += 1;
+    }
+    assert!(0 < n_policies);
+}
+
+#[test]
+fn five_mistakes_are_shown_in_one_run() {
+    let folder = Folder::new();
+    let policy = folder.write(
+        "policy.toml",
+        r#"version = 1
+
+[detectors.stuck]
+kind = "repeat-tool-cal"
+
+[detectors.slow]
+kind = "timeout"
+of = "turn"
+max = 300
+levles = []
+
+[sinks.console]
+kind = "stderr"
+format = "txt"
+
+[[routes]]
+match = { severity = ">=hihg" }
+sinks = ["console"]
+"#,
+    );
+    let ran = run(&["validate", policy.to_str().unwrap()]);
+    assert_eq!(ran.status, 78);
+    assert_eq!(ran.err.matches("error: ").count(), 5, "{}", ran.err);
+    for (line, _) in [(4, "kind"), (9, "max"), (10, "levles"), (14, "format"), (17, "severity")] {
+        assert!(ran.err.contains(&format!("policy.toml:{line}:")), "{line}:\n{}", ran.err);
+    }
+    // Every command that runs under a policy refuses this one.
+    let policy = policy.to_str().unwrap();
+    for args in [&["check", "--policy", policy, "."][..], &["watch", "--policy", policy, "."]] {
+        assert_eq!(run(args).status, 78);
+    }
+}
+
+#[test]
+fn a_policy_that_is_not_there_is_said_to_be() {
+    let folder = Folder::new();
+    let missing = folder.path().join("missing.toml");
+    let ran = run(&["validate", missing.to_str().unwrap()]);
+    assert_eq!(ran.status, 78, "{}", ran.err);
+    assert!(ran.err.contains("missing.toml"), "{}", ran.err);
+}
+
+#[test]
+fn the_policy_in_force_can_be_loaded_again() {
+    let ran = run(&["policy"]);
+    assert_eq!(ran.status, 0, "{}", ran.err);
+    assert!(ran.out.contains("# builtin:default:"), "{}", ran.out);
+    let registry = registry();
+    let read_file = |_: &Path| Ok(ran.out.clone());
+    let loader = Loader { registry: &registry, read_file: &read_file, environment: None };
+    let again = loader.load(Path::new("printed.toml"));
+    assert!(again.diagnostics.is_empty(), "{}", render(&again, false));
+    let builtin = loader.load_builtin().policy.unwrap();
+    let ids = |it: &watchkeeper_policy::Policy| {
+        it.detectors.iter().map(|it| it.id.to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(ids(&again.policy.unwrap()), ids(&builtin));
+}
+
+#[test]
+fn the_builtin_policy_explains_itself() {
+    let ran = run(&["policy", "--builtin"]);
+    assert_eq!(ran.status, 0);
+    assert!(ran.out.lines().filter(|it| it.starts_with('#')).count() > 10, "{}", ran.out);
+    assert!(seen(&["validate"]).ends_with("exit 0"));
+}

@@ -1,0 +1,68 @@
+//! Runs the program of the team that has a detector of its own.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+/// What a run of the program wrote, and how it ended.
+pub(crate) struct Ran {
+    pub(crate) out: String,
+    pub(crate) err: String,
+    pub(crate) status: i32,
+}
+
+/// The program, in an environment that holds nothing of this machine.
+pub(crate) fn program() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_acme-watchkeeper"));
+    command
+        .stdin(Stdio::null())
+        .env_clear()
+        .env("HOME", "/nonexistent")
+        .env("COLUMNS", "100")
+        .env("TMPDIR", std::env::temp_dir());
+    command
+}
+
+/// Runs the program to its end.
+#[track_caller]
+pub(crate) fn run<S: AsRef<std::ffi::OsStr>>(args: &[S]) -> Ran {
+    let output = program().args(args).output().expect("the program should start");
+    let text = |bytes| String::from_utf8(bytes).expect("the program should write UTF-8");
+    Ran {
+        out: text(output.stdout),
+        err: text(output.stderr),
+        status: output.status.code().expect("the program should exit by itself"),
+    }
+}
+
+/// All that a person sees of a run.
+#[track_caller]
+pub(crate) fn seen(args: &[&str]) -> String {
+    let Ran { out, err, status } = run(args);
+    format!("{out}{err}exit {status}")
+}
+
+/// A folder for one test, which goes with it.
+pub(crate) struct Folder(tempfile::TempDir);
+
+impl Folder {
+    pub(crate) fn new() -> Self {
+        Self(tempfile::tempdir().expect("there is room for a folder"))
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    /// Writes a file, and gives its path.
+    pub(crate) fn write(&self, name: &str, text: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.path().join(name);
+        if let Some(parent) = path.parent() {
+            fs::create_dir_all(parent).expect("the folder can be made");
+        }
+        fs::write(&path, text).expect("the file can be written");
+        path
+    }
+}

@@ -1,0 +1,90 @@
+//! The shape of the workspace, as a test.
+
+use std::{fs, path::Path, process::Command};
+
+use serde_json::Value;
+
+/// Who may depend on whom, among our own crates. Arrows point one way: up.
+const ALLOWED: &[(&str, &[&str])] = &[
+    ("watchkeeper-core", &[]),
+    ("watchkeeper-policy", &["watchkeeper-core"]),
+    ("watchkeeper-sources", &["watchkeeper-core"]),
+    ("watchkeeper-sinks", &["watchkeeper-core"]),
+    ("watchkeeper-testing", &["watchkeeper-core"]),
+    (
+        "watchkeeper-cli",
+        &["watchkeeper-core", "watchkeeper-policy", "watchkeeper-sinks", "watchkeeper-sources"],
+    ),
+];
+
+#[test]
+fn dependencies_point_one_way() {
+    for package in packages() {
+        let name = package["name"].as_str().unwrap();
+        let allowed = match ALLOWED.iter().find(|(it, _)| *it == name) {
+            Some((_, allowed)) => *allowed,
+            None if name.starts_with("watchkeeper-detector-") => &["watchkeeper-core"],
+            None => continue, // Programs and tests may use everything.
+        };
+        for dependency in package["dependencies"].as_array().unwrap() {
+            let on = dependency["name"].as_str().unwrap();
+            let is_ours = on == "watchkeeper" || on.starts_with("watchkeeper-");
+            let is_normal = dependency["kind"].is_null();
+            assert!(!is_ours || !is_normal || allowed.contains(&on), "{name} depends on {on}");
+        }
+    }
+}
+
+#[test]
+fn every_crate_says_what_it_is() {
+    for package in packages() {
+        let description = package["description"].as_str().unwrap_or_default();
+        assert!(description.ends_with('.'), "{}: {description:?}", package["name"]);
+    }
+}
+
+#[test]
+fn nothing_has_a_name_that_says_nothing() {
+    let mut folders = vec![root().to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).unwrap().map(Result::unwrap) {
+            let path = entry.path();
+            let stem = path.file_stem().unwrap().to_string_lossy().into_owned();
+            let is_vague =
+                ["utils", "util", "common", "helpers", "types", "manager", "misc"].contains(&&*stem);
+            assert!(!is_vague, "{}", path.display());
+            if path.is_dir() && stem != "target" && !stem.starts_with('.') {
+                folders.push(path);
+            }
+        }
+    }
+}
+
+#[test]
+fn links_in_documents_lead_somewhere() {
+    for name in ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "docs/detector-contract.md"] {
+        let path = root().join(name);
+        let text = fs::read_to_string(&path).unwrap();
+        for (at, _) in text.match_indices("](") {
+            let target = &text[at + 2..];
+            let target = &target[..target.find(')').unwrap()];
+            if !target.contains("://") {
+                assert!(path.parent().unwrap().join(target).exists(), "{name}: {target}");
+            }
+        }
+    }
+}
+
+pub(crate) fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the package has a workspace")
+}
+
+fn packages() -> Vec<Value> {
+    let output = Command::new(env!("CARGO"))
+        .args(["metadata", "--format-version=1", "--no-deps", "--offline"])
+        .current_dir(root())
+        .output()
+        .expect("cargo should start");
+    let metadata: Value = serde_json::from_slice(&output.stdout).expect("cargo should write JSON");
+    metadata["packages"].as_array().expect("there should be packages").clone()
+}

@@ -1,0 +1,124 @@
+//! Live sessions, through the real program.
+
+use std::{
+    fs::OpenOptions,
+    io::{BufRead, BufReader, Write},
+    process::{Child, Command, Stdio},
+    sync::mpsc::{self, Receiver},
+    thread,
+    time::Duration,
+};
+
+use watchkeeper_core::{
+    SignedDuration,
+    clock::{Clock as _, SystemClock},
+};
+
+use crate::{
+    check::looping_from,
+    program::{Folder, program},
+};
+
+/// Long enough for any machine; a test that needs it has failed.
+const LONG: Duration = Duration::from_secs(60);
+
+struct Watching {
+    child: Child,
+    lines: Receiver<String>,
+}
+
+impl Watching {
+    /// Starts to watch a folder, and waits until it does.
+    fn start(folder: &Folder, args: &[&str]) -> Self {
+        let mut child = program()
+            .arg("watch")
+            .args(args)
+            .arg(folder.path())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the program should start");
+        let err = BufReader::new(child.stderr.take().expect("it is piped"));
+        let (sender, lines) = mpsc::channel();
+        thread::spawn(move || err.lines().map_while(Result::ok).try_for_each(|it| sender.send(it)));
+        let res = Self { child, lines };
+        res.until("watching ");
+        res
+    }
+
+    /// Waits for a line that contains `text`.
+    #[track_caller]
+    fn until(&self, text: &str) -> String {
+        loop {
+            let line = self.lines.recv_timeout(LONG).unwrap_or_else(|_| panic!("no line with {text}"));
+            if line.contains(text) {
+                return line;
+            }
+        }
+    }
+
+    /// Sends a signal, and waits for the end. Gives the rest of the lines.
+    fn end(mut self, signal: &str) -> (Option<i32>, Vec<String>) {
+        let pid = self.child.id().to_string();
+        let sent = Command::new("kill").args(["-s", signal, &pid]).status().expect("kill runs");
+        assert!(sent.success());
+        let lines = self.lines.iter().collect();
+        (self.child.wait().expect("it ends").code(), lines)
+    }
+}
+
+/// A looping session that has just happened, as far as the program can tell.
+fn looping_now(n_calls: usize) -> String {
+    looping_from(SystemClock.now() - SignedDuration::from_secs(30), "live", n_calls)
+}
+
+#[test]
+fn a_loop_is_told_of_as_it_happens_and_a_signal_ends_it() {
+    for signal in ["INT", "TERM"] {
+        let folder = Folder::new();
+        let file = folder.write("s.ndjson", "");
+        let watching = Watching::start(&folder, &[]);
+        let mut file = OpenOptions::new().append(true).open(file).unwrap();
+        let text = looping_now(4);
+        let (first, last) = text.split_at(text.len() - 20);
+        file.write_all(first.as_bytes()).unwrap();
+        watching.until("3 times");
+        // The end of a line that completes the fourth round.
+        file.write_all(last.as_bytes()).unwrap();
+        let line = watching.until("4 times");
+        assert!(line.contains("MEDIUM") && line.contains("`Bash`"), "{line}");
+        let (status, rest) = watching.end(signal);
+        assert_eq!(status, Some(0), "{rest:?}");
+        assert!(rest.iter().any(|it| it.starts_with("watched 9 events")), "{rest:?}");
+    }
+}
+
+#[test]
+fn what_was_written_just_before_the_end_is_delivered() {
+    let folder = Folder::new();
+    let file = folder.write("s.ndjson", "");
+    let policy = folder.write(
+        "policy.toml",
+        "version = 1\nextends = [\"builtin:default\"]\n\
+         [sinks.audit]\nkind = \"file\"\npath = \"audit.ndjson\"\n",
+    );
+    let mut child = program()
+        .current_dir(folder.path())
+        .args(["watch", "--policy"])
+        .arg(policy)
+        .arg(&file)
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut err = BufReader::new(child.stderr.take().unwrap());
+    let mut line = String::new();
+    while !line.starts_with("watching ") {
+        line.clear();
+        assert_ne!(err.read_line(&mut line).unwrap(), 0, "it should watch");
+    }
+    OpenOptions::new().append(true).open(&file).unwrap().write_all(looping_now(5).as_bytes()).unwrap();
+    let pid = child.id().to_string();
+    assert!(Command::new("kill").args(["-s", "INT", &pid]).status().unwrap().success());
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    let audit = std::fs::read_to_string(folder.path().join("audit.ndjson")).unwrap();
+    assert!(audit.contains("\"severity\":\"medium\""), "{audit}");
+}
