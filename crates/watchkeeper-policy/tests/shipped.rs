@@ -1,0 +1,157 @@
+//! The policies that come with the program work, and editors know it.
+
+use std::{io, path::Path};
+
+use serde_json::{Value, json};
+use watchkeeper_core::Registry;
+use watchkeeper_detector_repeat_tool_call as _;
+use watchkeeper_detector_runaway_loop as _;
+use watchkeeper_detector_timeout as _;
+use watchkeeper_detector_token_burn as _;
+use watchkeeper_policy::{BUILTIN, Loaded, Loader, Policy, render, schema};
+use watchkeeper_sinks as _;
+
+const EXAMPLE: &str = include_str!("../../../policy.example.toml");
+
+fn load(registry: &Registry, text: &str) -> Loaded {
+    let read_file = |path: &Path| match path.to_str() {
+        Some("policy.toml") => Ok(text.to_owned()),
+        _ => Err(io::Error::from(io::ErrorKind::NotFound)),
+    };
+    let loader = Loader { registry, read_file: &read_file, environment: None };
+    loader.load(Path::new("policy.toml"))
+}
+
+#[track_caller]
+fn sound(loaded: Loaded) -> Policy {
+    assert!(loaded.diagnostics.is_empty(), "{}", render(&loaded, false));
+    loaded.policy.expect("a policy without mistakes")
+}
+
+fn registry() -> Registry {
+    Registry::linked().expect("no two kinds share a name")
+}
+
+fn ids(policy: &Policy) -> String {
+    let detectors = policy.detectors.iter().map(|it| it.id.to_string());
+    let sinks = policy.sinks.iter().map(|it| it.id.clone());
+    detectors.chain(sinks).collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn the_built_in_policy_is_sound() {
+    let registry = registry();
+    let read_file = |_: &Path| Err(io::Error::from(io::ErrorKind::NotFound));
+    let loader = Loader { registry: &registry, read_file: &read_file, environment: None };
+    let policy = sound(loader.load_builtin());
+    assert_eq!(ids(&policy), "loop silent slow_tool spending stuck console");
+    assert_eq!(policy.routes.len(), 1);
+}
+
+#[test]
+fn the_example_is_sound() {
+    let policy = sound(load(&registry(), EXAMPLE));
+    assert_eq!(
+        ids(&policy),
+        "loop no_progress session silent spending stuck team_budget turn audit console night ops"
+    );
+    assert_eq!(policy.routes.len(), 3);
+}
+
+#[test]
+fn the_policy_in_force_is_a_policy() {
+    let registry = registry();
+    for text in [EXAMPLE, BUILTIN] {
+        let policy = sound(load(&registry, text));
+        let again = sound(load(&registry, &policy.effective.to_string()));
+        assert_eq!(ids(&policy), ids(&again));
+        assert_eq!(policy.routes.len(), again.routes.len());
+        for (a, b) in policy.detectors.iter().zip(&again.detectors) {
+            assert_eq!((&a.levels, &a.per_label), (&b.levels, &b.per_label), "{}", a.id);
+        }
+    }
+}
+
+fn json_of(text: &str) -> Value {
+    toml::from_str(text).expect("the text is TOML")
+}
+
+#[track_caller]
+fn mistakes(registry: &Registry, policy: &Value) -> Vec<String> {
+    let validator = jsonschema::validator_for(schema(registry).as_value()).expect("a schema");
+    validator.iter_errors(policy).map(|it| format!("{} {it}", it.instance_path())).collect()
+}
+
+#[test]
+fn the_schema_takes_what_the_loader_takes() {
+    let registry = registry();
+    for text in [BUILTIN, EXAMPLE] {
+        assert_eq!(mistakes(&registry, &json_of(text)), Vec::<String>::new());
+        let effective = sound(load(&registry, text)).effective.to_string();
+        assert_eq!(mistakes(&registry, &json_of(&effective)), Vec::<String>::new());
+    }
+}
+
+#[test]
+fn the_schema_refuses_a_misspelled_key_anywhere() {
+    let registry = registry();
+    let policy = json_of(EXAMPLE);
+    let mut n_objects = 0;
+    for pointer in objects(&policy, String::new()) {
+        // In these, keys are names.
+        if ["/labels", "/prices", "/secrets", "/detectors", "/sinks"].contains(&pointer.as_str()) {
+            continue;
+        }
+        let mut wrong = policy.clone();
+        wrong.pointer_mut(&pointer).expect("it is there")["misspelled"] = json!(true);
+        assert_ne!(mistakes(&registry, &wrong), Vec::<String>::new(), "at `{pointer}`");
+        n_objects += 1;
+    }
+    assert!(30 < n_objects, "{n_objects}");
+}
+
+/// Where the objects in a value are.
+fn objects(value: &Value, at: String) -> Vec<String> {
+    let mut res = Vec::new();
+    match value {
+        Value::Object(object) => {
+            for (key, it) in object {
+                res.extend(objects(it, format!("{at}/{key}")));
+            }
+            res.push(at);
+        }
+        Value::Array(items) => {
+            for (n, it) in items.iter().enumerate() {
+                res.extend(objects(it, format!("{at}/{n}")));
+            }
+        }
+        _ => {}
+    }
+    res
+}
+
+#[test]
+fn the_schema_refuses_what_does_not_fit_the_kind() {
+    let registry = registry();
+    for (detector, is_right) in [
+        (json!({ "kind": "timeout", "of": "turn", "max": "5m" }), true),
+        (json!({ "kind": "timeout", "of": "turn", "max": 5 }), false),
+        (json!({ "kind": "timeout", "of": "turns", "max": "5m" }), false),
+        (json!({ "kind": "timeout", "max_tokens": 5 }), false),
+        (json!({ "kind": "timeuot" }), false),
+        (json!({ "max": "5m" }), true),
+        (json!({ "kind": "timeout", "levels": [{ "at": 75, "severity": "low" }] }), false),
+        (
+            json!({ "kind": "timeout", "levels": { "add": [{ "at": "75%", "severity": "low" }] } }),
+            true,
+        ),
+        (json!({ "kind": "runaway-loop", "levels": [{ "at": 75, "severity": "low" }] }), true),
+        (json!({ "kind": "runaway-loop", "levels": [{ "at": "75%", "severity": "low" }] }), false),
+    ] {
+        let policy = json!({ "version": 1, "detectors": { "it": detector } });
+        assert_eq!(mistakes(&registry, &policy).is_empty(), is_right, "{policy}");
+    }
+    // By its name this is a timeout.
+    let policy = json!({ "version": 1, "detectors": { "timeout": { "max_tokens": 5 } } });
+    assert_ne!(mistakes(&registry, &policy), Vec::<String>::new());
+}
