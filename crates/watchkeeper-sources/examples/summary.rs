@@ -1,0 +1,60 @@
+//! Prints what is in session files: one row of tab-separated columns a file.
+
+use std::{env, error::Error, io::Write as _};
+
+use watchkeeper_core::{EventKind, Registry, Seen, Tokens};
+use watchkeeper_sources::{discover, open};
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let kinds = Registry::linked()?.sources;
+    let mut out = std::io::stdout().lock();
+    writeln!(
+        out,
+        "file\tsource\ttool_calls\ttool_results\tfailed_results\tmodel_calls\tinput_tokens\t\
+         cache_read_tokens\tcache_write_tokens\toutput_tokens\tunread\tskipped\tevents"
+    )?;
+    for path in discover(env::args_os().skip(1)) {
+        let mut file = match open(&path, None, &kinds) {
+            Ok(file) => file,
+            Err(error) => {
+                writeln!(out, "{}\t{error}", path.display())?;
+                continue;
+            }
+        };
+        let (mut calls, mut results, mut failed, mut answers) = (0, 0, 0, 0);
+        let (mut total, mut n_events) = (Tokens::default(), 0);
+        // An answer that is said again replaces what was said before.
+        let mut said = std::collections::BTreeMap::<Box<str>, Tokens>::new();
+        file.read(&mut Seen::default(), &mut |event| {
+            n_events += 1;
+            match event.kind {
+                EventKind::ToolCall(_) => calls += 1,
+                EventKind::ToolResult(result) => {
+                    results += 1;
+                    failed += u64::from(!result.ok);
+                }
+                EventKind::ModelCall(call) => {
+                    let earlier = call.id.and_then(|id| said.insert(id, call.tokens));
+                    answers += u64::from(earlier.is_none());
+                    total = total.plus(call.tokens).minus(earlier.unwrap_or_default());
+                }
+                _ => {}
+            }
+        })?;
+        let unread = file.unread();
+        let unread = file.unread();
+        let n_skipped: u64 = unread.skipped.values().sum();
+        writeln!(
+            out,
+            "{}\t{}\t{calls}\t{results}\t{failed}\t{answers}\t{}\t{}\t{}\t{}\t{}\t{n_skipped}\t{n_events}",
+            path.display(),
+            watchkeeper_core::Entry::kind(file.kind()),
+            total.input,
+            total.cache_read,
+            total.cache_write,
+            total.output,
+            unread.total(),
+        )?;
+    }
+    Ok(())
+}

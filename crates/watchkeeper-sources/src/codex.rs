@@ -1,0 +1,813 @@
+//! Codex: `~/.codex/sessions/<year>/<month>/<day>/rollout-<time>-<thread>.jsonl`.
+//!
+//! Every line is `{"timestamp", "type", "payload"}`. A thread has a file of its
+//! own, and so has each of its sub-agents. Versions from 0.146 on number the
+//! lines and report what was done as completed items; earlier ones have an
+//! event for each kind of thing.
+
+use std::{
+    borrow::Cow,
+    path::{Path, PathBuf},
+};
+
+use jiff::{SignedDuration, Timestamp};
+use watchkeeper_core::{
+    AgentId, Cause, Environment, EventKind, Fingerprint, Intake, Json, ModelCall, SessionId,
+    SessionStart, Source, SourceKind, Tokens, ToolCall, ToolClass, ToolResult, register_source,
+};
+
+use crate::{
+    json::{Malformed, Reader, Text, keep},
+    recent::Recent,
+    tool_names::ToolNames,
+};
+
+/// Reads the sessions of Codex.
+#[derive(Debug)]
+pub struct Codex {
+    session: SessionId,
+    /// The sub-agent whose file this is.
+    agent: Option<AgentId>,
+    /// When the file said whose it is.
+    opened: Option<Timestamp>,
+    /// Another thread's history was copied into this file.
+    is_fork: bool,
+    latest: Option<Timestamp>,
+    model: Option<Box<str>>,
+    /// How this version writes what a person says.
+    prompts: Option<Form>,
+    /// Whether this version says what each answer of the model used.
+    has_usage_records: bool,
+    /// What the thread had used as it was last said.
+    total: Tokens,
+    /// The answers of the model whose usage was said.
+    responses: Recent<()>,
+    /// How commands ended whose output is still to come, by call.
+    outcomes: Recent<Outcome>,
+    tools: ToolNames,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    Event,
+    Item,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Outcome {
+    ok: Option<bool>,
+    exit_code: Option<i32>,
+    declined: bool,
+}
+
+register_source!(Codex);
+
+impl SourceKind for Codex {
+    const KIND: &'static str = "codex";
+    const DOCS: &'static str = include_str!("../docs/codex.md");
+
+    fn recognizes(_path: &Path, head: &[u8]) -> bool {
+        const KINDS: &[&str] =
+            &["session_meta", "response_item", "event_msg", "turn_context", "compacted"];
+        head.split(|it| *it == b'\n').any(|line| {
+            let mut it = Line::default();
+            // The last line may be cut, and what was read of it still tells.
+            let read = it.read(line);
+            let has_payload = it.has_payload || read.is_err();
+            it.kind.is_some_and(|kind| KINDS.iter().any(|it| kind.is(it))) && has_payload
+        })
+    }
+
+    fn folders(environment: &Environment<'_>) -> Vec<PathBuf> {
+        let home = match environment("CODEX_HOME").filter(|it| !it.is_empty()) {
+            Some(folder) => Some(PathBuf::from(folder)),
+            None => environment("HOME").map(|it| PathBuf::from(it).join(".codex")),
+        };
+        home.map(|it| it.join("sessions")).into_iter().collect()
+    }
+
+    fn new(path: &Path) -> Self {
+        let stem = path.file_stem().map(|it| it.to_string_lossy()).unwrap_or_default();
+        Self {
+            session: SessionId::from(stem.as_ref()),
+            agent: None,
+            opened: None,
+            is_fork: false,
+            latest: None,
+            model: None,
+            prompts: None,
+            has_usage_records: false,
+            total: Tokens::default(),
+            responses: Recent::default(),
+            outcomes: Recent::default(),
+            tools: ToolNames::default(),
+        }
+    }
+}
+
+/// Kinds of payload that say nothing of what the agent does, or say again what
+/// another line says.
+const IGNORED: &[&str] = &[
+    "agent_message",
+    "agent_reasoning",
+    "collab_agent_interaction_end",
+    "collab_agent_spawn_end",
+    "collab_close_end",
+    "collab_waiting_end",
+    "compaction",
+    "context_compacted",
+    "dynamic_tool_call_request",
+    "dynamic_tool_call_response",
+    "entered_review_mode",
+    "exited_review_mode",
+    "ghost_snapshot",
+    "guardian_assessment",
+    "image_generation_end",
+    "sub_agent_activity",
+    "task_started",
+    "thread_goal_updated",
+    "thread_name_updated",
+    "thread_rolled_back",
+    "thread_settings_applied",
+    "turn_started",
+    "undo_completed",
+    "view_image_tool_call",
+    "web_search_end",
+];
+
+#[derive(Default)]
+struct Line<'a> {
+    timestamp: Option<Text<'a>>,
+    kind: Option<Text<'a>>,
+    has_payload: bool,
+    payload: Payload<'a>,
+}
+
+/// What a line is about, as far as it is wanted: the fields of all kinds.
+#[derive(Default)]
+struct Payload<'a> {
+    raw: &'a [u8],
+    kind: Option<Text<'a>>,
+    id: Option<Text<'a>>,
+    call_id: Option<Text<'a>>,
+    // Of a session.
+    session_id: Option<Text<'a>>,
+    parent: Option<Text<'a>>,
+    forked_from: Option<Text<'a>>,
+    cwd: Option<Text<'a>>,
+    version: Option<Text<'a>>,
+    model: Option<Text<'a>>,
+    // Of what is said.
+    role: Option<Text<'a>>,
+    message: Option<Text<'a>>,
+    texts: Vec<Text<'a>>,
+    // Of calls and results.
+    name: Option<Text<'a>>,
+    namespace: Option<Text<'a>>,
+    arguments: Option<&'a [u8]>,
+    output: Vec<Text<'a>>,
+    others: Option<Fingerprint>,
+    status: Option<Text<'a>>,
+    success: Option<bool>,
+    exit_code: Option<&'a str>,
+    is_error: bool,
+    // Of usage.
+    response_id: Option<Text<'a>>,
+    usage: Option<Tokens>,
+    total: Option<Tokens>,
+    error: Option<Text<'a>>,
+    item: Option<Box<Payload<'a>>>,
+}
+
+impl<'a> Line<'a> {
+    fn read(&mut self, line: &'a [u8]) -> Result<(), Malformed> {
+        let mut reader = Reader::new(line);
+        let is_object = reader.object(|reader, key| {
+            match key {
+                b"timestamp" => keep(&mut self.timestamp, reader.text()?),
+                b"type" => keep(&mut self.kind, reader.text()?),
+                b"payload" if !self.has_payload => {
+                    let start = reader.here();
+                    self.payload.read(reader, 0)?;
+                    self.payload.raw = reader.since(start);
+                    self.has_payload = true;
+                }
+                _ => reader.pass()?,
+            }
+            Ok(())
+        })?;
+        reader.end()?;
+        if is_object { Ok(()) } else { Err("not a JSON object") }
+    }
+}
+
+impl<'a> Payload<'a> {
+    fn read(&mut self, reader: &mut Reader<'a>, depth: u8) -> Result<(), Malformed> {
+        reader.object(|reader, key| {
+            match key {
+                b"type" => keep(&mut self.kind, reader.text()?),
+                b"id" => keep(&mut self.id, reader.text()?),
+                b"call_id" => keep(&mut self.call_id, reader.text()?),
+                b"session_id" => keep(&mut self.session_id, reader.text()?),
+                b"source" => read_parent(reader, &mut self.parent)?,
+                b"forked_from_id" => keep(&mut self.forked_from, reader.text()?),
+                b"cwd" => keep(&mut self.cwd, reader.text()?),
+                b"cli_version" => keep(&mut self.version, reader.text()?),
+                b"model" => keep(&mut self.model, reader.text()?),
+                b"role" => keep(&mut self.role, reader.text()?),
+                b"message" => keep(&mut self.message, reader.text()?),
+                b"content" | b"summary" => read_pieces(reader, &mut self.texts, &mut self.others)?,
+                b"name" => keep(&mut self.name, reader.text()?),
+                b"namespace" => keep(&mut self.namespace, reader.text()?),
+                b"arguments" | b"input" | b"action" => {
+                    keep(&mut self.arguments, Some(reader.skip()?));
+                }
+                b"output" => read_pieces(reader, &mut self.output, &mut self.others)?,
+                b"status" => keep(&mut self.status, reader.text()?),
+                b"success" => keep(&mut self.success, reader.flag()?),
+                b"exit_code" => keep(&mut self.exit_code, reader.number()?),
+                b"result" => self.is_error |= read_is_error(reader)?,
+                b"response_id" => keep(&mut self.response_id, reader.text()?),
+                b"usage" => keep(&mut self.usage, read_usage(reader)?),
+                b"info" => {
+                    reader.object(|reader, key| {
+                        match key {
+                            b"last_token_usage" => keep(&mut self.usage, read_usage(reader)?),
+                            b"total_token_usage" => keep(&mut self.total, read_usage(reader)?),
+                            _ => reader.pass()?,
+                        }
+                        Ok(())
+                    })?;
+                }
+                b"error" => {
+                    reader.object(|reader, key| {
+                        match key {
+                            b"message" => keep(&mut self.error, reader.text()?),
+                            _ => reader.pass()?,
+                        }
+                        Ok(())
+                    })?;
+                }
+                b"item" if depth == 0 && self.item.is_none() => {
+                    let mut item = Box::<Payload<'a>>::default();
+                    item.read(reader, 1)?;
+                    self.item = Some(item);
+                }
+                _ => reader.pass()?,
+            }
+            Ok(())
+        })?;
+        Ok(())
+    }
+}
+
+/// Reads which thread spawned this one: `{"subagent": {"thread_spawn": {…}}}`.
+fn read_parent<'a>(
+    reader: &mut Reader<'a>,
+    parent: &mut Option<Text<'a>>,
+) -> Result<(), Malformed> {
+    reader.object(|reader, _| {
+        reader.object(|reader, _| {
+            reader.object(|reader, key| {
+                match key {
+                    b"parent_thread_id" => keep(parent, reader.text()?),
+                    _ => reader.pass()?,
+                }
+                Ok(())
+            })?;
+            Ok(())
+        })?;
+        Ok(())
+    })?;
+    Ok(())
+}
+
+/// Reads whether a tool of an MCP server failed: `{"Err": …}`, or
+/// `{"Ok": {"isError": true}}`.
+fn read_is_error(reader: &mut Reader<'_>) -> Result<bool, Malformed> {
+    let mut res = false;
+    reader.object(|reader, key| {
+        res |= key == b"Err";
+        reader.object(|reader, key| {
+            match key {
+                b"isError" => res |= reader.flag()? == Some(true),
+                _ => reader.pass()?,
+            }
+            Ok(())
+        })?;
+        Ok(())
+    })?;
+    Ok(res)
+}
+
+/// Reads a string, or a list of pieces with texts.
+fn read_pieces<'a>(
+    reader: &mut Reader<'a>,
+    texts: &mut Vec<Text<'a>>,
+    others: &mut Option<Fingerprint>,
+) -> Result<(), Malformed> {
+    if reader.peek()? != b'[' {
+        texts.extend(reader.text()?);
+        return Ok(());
+    }
+    reader.array(|reader| {
+        let raw = reader.skip()?;
+        let mut text = None;
+        Reader::new(raw).object(|reader, key| {
+            match key {
+                b"text" => keep(&mut text, reader.text()?),
+                _ => reader.pass()?,
+            }
+            Ok(())
+        })?;
+        match text {
+            Some(text) => texts.push(text),
+            None => *others = Some(others.unwrap_or_default().and(Fingerprint::of(raw))),
+        }
+        Ok(())
+    })?;
+    Ok(())
+}
+
+/// Reads usage. Its input includes what was cached, which a [`Tokens`] does not.
+fn read_usage(reader: &mut Reader<'_>) -> Result<Option<Tokens>, Malformed> {
+    let (mut input, mut cached, mut written) = (None, None, None);
+    let (mut output, mut reasoning) = (None, None);
+    let is_object = reader.object(|reader, key| {
+        match key {
+            b"input_tokens" => keep(&mut input, reader.count()?),
+            b"cached_input_tokens" => keep(&mut cached, reader.count()?),
+            b"cache_write_input_tokens" => keep(&mut written, reader.count()?),
+            b"output_tokens" => keep(&mut output, reader.count()?),
+            b"reasoning_output_tokens" => keep(&mut reasoning, reader.count()?),
+            _ => reader.pass()?,
+        }
+        Ok(())
+    })?;
+    let (cache_read, cache_write) = (cached.unwrap_or(0), written.unwrap_or(0));
+    let input = input.unwrap_or(0);
+    Ok(is_object.then(|| Tokens {
+        input: input.saturating_sub(cache_read).saturating_sub(cache_write),
+        cache_read,
+        cache_write,
+        output: output.unwrap_or(0),
+        reasoning: reasoning.unwrap_or(0),
+    }))
+}
+
+impl Source for Codex {
+    fn read_line(&mut self, line: &[u8], intake: &mut Intake<'_>) {
+        if line.trim_ascii().is_empty() {
+            return;
+        }
+        let mut it = Line::default();
+        if let Err(reason) = it.read(line) {
+            return intake.unread(reason);
+        }
+        let Some(kind) = it.kind else {
+            return intake.unread("no type");
+        };
+        if !it.has_payload {
+            return intake.unread("no payload");
+        }
+        let written = it.timestamp.and_then(|it| it.read().parse::<Timestamp>().ok());
+        let Some(at) = written.or(self.latest) else {
+            return intake.unread("no time");
+        };
+        self.latest = self.latest.max(Some(at));
+        let payload = &it.payload;
+        match kind.raw() {
+            b"session_meta" => self.read_session(at, payload, intake),
+            b"turn_context" => {
+                if payload.model.is_some() {
+                    self.model = payload.model.map(Text::boxed);
+                }
+            }
+            b"compacted" => {
+                let kind = EventKind::Compaction { before_tokens: None, after_tokens: None };
+                self.event(at, payload, kind, intake);
+            }
+            b"token_usage_record" => {
+                self.has_usage_records = true;
+                self.read_usage_record(at, payload, intake);
+            }
+            b"response_item" => self.read_item(at, payload, intake),
+            b"event_msg" => self.read_event(at, payload, intake),
+            b"world_state"
+            | b"inter_agent_communication"
+            | b"inter_agent_communication_metadata" => {}
+            _ => intake.skipped("unknown type of line"),
+        }
+    }
+}
+
+impl Codex {
+    /// Takes an event in, unless it was copied from another thread's file.
+    fn event(
+        &self,
+        at: Timestamp,
+        payload: &Payload<'_>,
+        kind: EventKind,
+        intake: &mut Intake<'_>,
+    ) {
+        // Copies are all written when the file is, sooner than a model answers.
+        const COPYING: SignedDuration = SignedDuration::from_secs(1);
+        let is_first = intake.is_first_here(Fingerprint::of(payload.raw));
+        if self.is_fork {
+            let is_early = self.opened.is_some_and(|it| at.duration_since(it) < COPYING);
+            let takes_time = matches!(
+                kind,
+                EventKind::ModelCall(_) | EventKind::ToolCall(_) | EventKind::ToolResult(_)
+            );
+            if !is_first || is_early && takes_time {
+                return;
+            }
+        }
+        intake.event(at, &self.session, self.agent.as_ref(), kind);
+    }
+
+    fn read_session(&mut self, at: Timestamp, payload: &Payload<'_>, intake: &mut Intake<'_>) {
+        let Some(thread) = payload.id.or(payload.session_id) else {
+            return intake.unread("no id");
+        };
+        if self.opened.is_some() {
+            // The session was resumed, or this is part of what was copied.
+            return;
+        }
+        self.opened = Some(at);
+        let thread = thread.read();
+        let root = payload.session_id.map(Text::read).filter(|it| *it != thread);
+        let root = root.or_else(|| payload.parent.map(Text::read));
+        self.is_fork = root.is_some() || payload.forked_from.is_some();
+        let kind = if let Some(root) = root {
+            self.session = SessionId::from(root.as_ref());
+            self.agent = Some(AgentId::from(thread.as_ref()));
+            EventKind::AgentStart
+        } else {
+            self.session = SessionId::from(thread.as_ref());
+            EventKind::SessionStart(SessionStart {
+                cwd: payload.cwd.map(Text::boxed),
+                version: payload.version.map(Text::boxed),
+                parent: payload.forked_from.map(|it| SessionId::from(it.read().as_ref())),
+                ..SessionStart::default()
+            })
+        };
+        intake.event(at, &self.session, self.agent.as_ref(), kind);
+    }
+
+    fn read_item(&mut self, at: Timestamp, payload: &Payload<'_>, intake: &mut Intake<'_>) {
+        match payload.kind.map(Text::raw).unwrap_or_default() {
+            b"message" if payload.role.is_some_and(|it| it.is("assistant")) => {
+                let kind = EventKind::Message { text: joined(&payload.texts), delta: false };
+                self.event(at, payload, kind, intake);
+            }
+            b"message" => {}
+            b"reasoning" => {
+                let kind = EventKind::Thinking { text: joined(&payload.texts) };
+                self.event(at, payload, kind, intake);
+            }
+            b"function_call" | b"custom_tool_call" | b"local_shell_call" | b"tool_search_call" => {
+                let kind = EventKind::ToolCall(self.call(payload));
+                self.event(at, payload, kind, intake);
+            }
+            b"web_search_call" | b"image_generation_call" => {
+                // The service called the tool itself, and says so afterwards.
+                let call = self.call(payload);
+                let result = ToolResult::new(call.id.clone(), true, None);
+                self.event(at, payload, EventKind::ToolCall(call), intake);
+                self.event(at, payload, EventKind::ToolResult(result), intake);
+            }
+            b"function_call_output"
+            | b"custom_tool_call_output"
+            | b"local_shell_call_output"
+            | b"tool_search_output" => {
+                let kind = EventKind::ToolResult(self.result(payload));
+                self.event(at, payload, kind, intake);
+            }
+            kind => skip_unknown(kind, intake),
+        }
+    }
+
+    fn call(&mut self, payload: &Payload<'_>) -> ToolCall {
+        const VOLATILE: &[&str] =
+            &["yield_time_ms", "max_output_tokens", "timeout_ms", "justification"];
+        let id = payload.call_id.or(payload.id).map(Text::boxed).unwrap_or_default();
+        let name = match (payload.name, payload.kind) {
+            (Some(name), _) => name.read(),
+            // Calls without a name have one of their own kind.
+            (None, Some(kind)) => kind.read(),
+            (None, None) => "unknown".into(),
+        };
+        let name = name.strip_suffix("_call").unwrap_or(&name);
+        let tool = match payload.namespace {
+            Some(server) => {
+                let name = name.trim_start_matches('_');
+                self.tools.get(&format!("{}__{name}", server.read()))
+            }
+            None => self.tools.get(name),
+        };
+        let raw = payload.arguments.unwrap_or(b"null");
+        let arguments = match Reader::new(raw).text() {
+            Ok(Some(text)) => Json::parse_or_text(&text.read()),
+            _ => Json::parse_or_text(&String::from_utf8_lossy(raw)),
+        };
+        let class = class(&tool, &arguments);
+        ToolCall::of_class(id, tool, arguments, class, VOLATILE)
+    }
+
+    fn result(&mut self, payload: &Payload<'_>) -> ToolResult {
+        let id = payload.call_id.or(payload.id).map(Text::boxed).unwrap_or_default();
+        let outcome = self.outcomes.remove(Fingerprint::of(id.as_bytes()));
+        let has_output = !payload.output.is_empty() || payload.others.is_some();
+        let text = joined(&payload.output);
+        let answer = Answer::read(&text);
+        let outcome = outcome.filter(|_| !answer.is_running).unwrap_or_default();
+        let ok = answer.ok.or(outcome.ok).unwrap_or(true);
+        let mut result = ToolResult::new(id, ok, has_output.then(|| answer.body.into()));
+        result.exit_code = answer.exit_code.or(outcome.exit_code);
+        if !ok {
+            let declined = outcome.declined.then_some(Cause::Declined);
+            result.cause = answer.cause.or(declined);
+        }
+        if let (Some(fingerprint), Some(others)) = (&mut result.fingerprint, payload.others) {
+            *fingerprint = fingerprint.and(others);
+        }
+        result
+    }
+
+    fn read_event(&mut self, at: Timestamp, payload: &Payload<'_>, intake: &mut Intake<'_>) {
+        match payload.kind.map(Text::raw).unwrap_or_default() {
+            b"user_message" if self.prompts != Some(Form::Item) => {
+                self.prompts = Some(Form::Event);
+                let text = payload.message.map(Text::boxed).unwrap_or_default();
+                self.read_prompt(at, text, payload, intake);
+            }
+            b"user_message" => {}
+            b"item_completed" => {
+                if let Some(item) = &payload.item {
+                    self.read_completed(at, item, payload, intake);
+                }
+            }
+            b"token_count" => self.read_count(at, payload, intake),
+            b"task_complete" | b"turn_complete" | b"turn_aborted" => {
+                if let Some(error) = payload.error {
+                    let kind = EventKind::Error { message: error.boxed(), retry: None };
+                    self.event(at, payload, kind, intake);
+                }
+                self.event(at, payload, EventKind::TurnEnd, intake);
+            }
+            b"error" => {
+                let message = payload.message.map(Text::boxed).unwrap_or_default();
+                self.event(at, payload, EventKind::Error { message, retry: None }, intake);
+            }
+            b"mcp_tool_call_end" => self.note(payload, payload.call_id, Some(!payload.is_error)),
+            b"patch_apply_end" | b"exec_command_end" => {
+                self.note(payload, payload.call_id, payload.success);
+            }
+            kind => skip_unknown(kind, intake),
+        }
+    }
+
+    fn read_completed(
+        &mut self,
+        at: Timestamp,
+        item: &Payload<'_>,
+        payload: &Payload<'_>,
+        intake: &mut Intake<'_>,
+    ) {
+        match item.kind.map(Text::raw).unwrap_or_default() {
+            b"UserMessage" if self.prompts != Some(Form::Event) => {
+                self.prompts = Some(Form::Item);
+                self.read_prompt(at, joined(&item.texts), payload, intake);
+            }
+            b"CommandExecution" | b"FileChange" | b"McpToolCall" => {
+                let ok = match item.status.map(Text::raw) {
+                    Some(b"completed") => Some(!item.is_error),
+                    Some(b"failed" | b"declined") => Some(false),
+                    _ => None,
+                };
+                self.note(item, item.call_id.or(item.id), ok);
+            }
+            _ => {}
+        }
+    }
+
+    fn read_prompt(
+        &self,
+        at: Timestamp,
+        text: Box<str>,
+        payload: &Payload<'_>,
+        intake: &mut Intake<'_>,
+    ) {
+        const FROM_HARNESS: &[&str] = &[
+            "<environment_context>",
+            "<user_instructions>",
+            "<subagent_notification>",
+            "<turn_aborted>",
+            "<system-reminder>",
+            "# AGENTS.md instructions",
+        ];
+        let synthetic = FROM_HARNESS.iter().any(|it| text.starts_with(it));
+        self.event(at, payload, EventKind::Prompt { text, synthetic }, intake);
+    }
+
+    /// Notes how a call ended, for when its output comes.
+    fn note(&mut self, of: &Payload<'_>, call: Option<Text<'_>>, ok: Option<bool>) {
+        let Some(call) = call else {
+            return;
+        };
+        let exit_code = of.exit_code.and_then(|it| it.parse::<i32>().ok());
+        let outcome = Outcome {
+            ok: exit_code.map(|it| it == 0).or(ok),
+            exit_code,
+            declined: of.status.is_some_and(|it| it.is("declined")),
+        };
+        self.outcomes.insert(Fingerprint::of(call.read().as_bytes()), outcome);
+    }
+
+    fn read_usage_record(&mut self, at: Timestamp, payload: &Payload<'_>, intake: &mut Intake<'_>) {
+        let Some(tokens) = payload.usage else {
+            return intake.skipped("no usage");
+        };
+        if let Some(id) = payload.response_id {
+            let key = Fingerprint::of(id.raw());
+            if self.responses.get(key).is_some() {
+                return;
+            }
+            self.responses.insert(key, ());
+        }
+        let id = payload.response_id.map(Text::boxed);
+        let call = ModelCall { id, model: self.model.clone(), tokens, cost_usd: None };
+        self.event(at, payload, EventKind::ModelCall(call), intake);
+    }
+
+    /// Reads what the thread used, of versions that do not say it of each
+    /// answer. The same count may come again and again.
+    fn read_count(&mut self, at: Timestamp, payload: &Payload<'_>, intake: &mut Intake<'_>) {
+        if self.has_usage_records || payload.total == Some(self.total) {
+            return;
+        }
+        let since = payload.total.map(|it| it.minus(self.total));
+        self.total = payload.total.unwrap_or(self.total);
+        if let Some(tokens) = payload.usage.or(since) {
+            let call = ModelCall { id: None, model: self.model.clone(), tokens, cost_usd: None };
+            self.event(at, payload, EventKind::ModelCall(call), intake);
+        }
+    }
+}
+
+fn skip_unknown(kind: &[u8], intake: &mut Intake<'_>) {
+    if !IGNORED.iter().any(|it| it.as_bytes() == kind) {
+        intake.skipped("unknown kind of payload");
+    }
+}
+
+fn joined(texts: &[Text<'_>]) -> Box<str> {
+    match texts {
+        [text] => text.boxed(),
+        texts => texts.iter().map(|it| it.read()).collect::<Vec<_>>().join("\n").into(),
+    }
+}
+
+/// What a tool does to the world, where its name misleads.
+fn class(tool: &str, arguments: &Json) -> Option<ToolClass> {
+    match tool {
+        // Without anything to type, it waits for more of what is printed.
+        "write_stdin" if types_nothing(arguments) => Some(ToolClass::Wait),
+        "write_stdin" | "local_shell" => Some(ToolClass::Run),
+        "spawn_agent" | "send_input" => Some(ToolClass::Delegate),
+        "wait" | "wait_agent" => Some(ToolClass::Wait),
+        "request_user_input" => Some(ToolClass::Ask),
+        "update_plan" | "close_agent" => Some(ToolClass::Other),
+        // The name of a server says nothing of its tools.
+        _ => tool.rsplit_once("__").map(|(_, name)| ToolClass::of_name(name)),
+    }
+}
+
+fn types_nothing(arguments: &Json) -> bool {
+    let mut chars = None;
+    let read = Reader::new(arguments.as_str().as_bytes()).object(|reader, key| {
+        match key {
+            b"chars" => keep(&mut chars, reader.text()?),
+            _ => reader.pass()?,
+        }
+        Ok(())
+    });
+    read == Ok(true) && chars.is_none_or(|it| it.raw().is_empty())
+}
+
+/// What a tool answered, without what Codex wrote above it.
+struct Answer<'a> {
+    body: Cow<'a, str>,
+    /// `None` if the text does not tell.
+    ok: Option<bool>,
+    exit_code: Option<i32>,
+    cause: Option<Cause>,
+    /// The command goes on, and this is what it printed so far.
+    is_running: bool,
+}
+
+impl<'a> Answer<'a> {
+    fn read(text: &'a str) -> Self {
+        let mut res =
+            Self { body: text.into(), ok: None, exit_code: None, cause: None, is_running: false };
+        if !res.read_object(text) {
+            res.body = res.read_header(text).into();
+        }
+        res.ok = res.exit_code.map(|it| it == 0);
+        res.cause = res.told_cause();
+        if res.cause.is_some() || res.exit_code.is_none() && res.tells_failure() {
+            res.ok = Some(false);
+        }
+        res
+    }
+
+    /// Reads the form of early versions: an object with the output in it.
+    fn read_object(&mut self, text: &'a str) -> bool {
+        if !text.starts_with("{\"output\":") {
+            return false;
+        }
+        let (mut output, mut code) = (None, None);
+        let mut reader = Reader::new(text.as_bytes());
+        let read = reader.object(|reader, key| {
+            match key {
+                b"output" => keep(&mut output, reader.text()?),
+                b"metadata" => {
+                    reader.object(|reader, key| {
+                        match key {
+                            b"exit_code" => keep(&mut code, reader.number()?),
+                            _ => reader.pass()?,
+                        }
+                        Ok(())
+                    })?;
+                }
+                _ => reader.pass()?,
+            }
+            Ok(())
+        });
+        let (Ok(true), Some(output), Some(code)) = (read, output, code) else {
+            return false;
+        };
+        self.body = output.read();
+        self.exit_code = code.parse().ok();
+        true
+    }
+
+    /// Reads the lines above an output, which differ from call to call.
+    fn read_header(&mut self, text: &'a str) -> &'a str {
+        const HEADER: &[&str] =
+            &["Chunk ID: ", "Wall time: ", "Original token count: ", "Total output lines: "];
+        let mut rest = text;
+        loop {
+            let (line, after) = rest.split_once('\n').unwrap_or((rest, ""));
+            let code =
+                line.strip_prefix("Process exited with code ").or(line.strip_prefix("Exit code: "));
+            if let Some(code) = code {
+                self.exit_code = code.trim().parse().ok();
+            } else if line.starts_with("Process running with session ID ") {
+                self.is_running = true;
+            } else if line == "Output:" && rest.len() < text.len() {
+                return after;
+            } else if !HEADER.iter().any(|it| line.starts_with(it)) {
+                return rest;
+            }
+            rest = after;
+        }
+    }
+
+    fn told_cause(&self) -> Option<Cause> {
+        const DECLINED: &[&str] = &[
+            "Command blocked by PreToolUse hook",
+            "exec command rejected by user",
+            "patch rejected by user",
+            "rejected by user",
+        ];
+        let body = &*self.body;
+        if body.starts_with("aborted by user") || body == "aborted" {
+            Some(Cause::Interrupted)
+        } else if DECLINED.iter().any(|it| body.starts_with(it)) {
+            Some(Cause::Declined)
+        } else if self.exit_code.is_none_or(|it| it == 124)
+            && body.starts_with("command timed out after ")
+        {
+            Some(Cause::Timeout)
+        } else {
+            None
+        }
+    }
+
+    /// Whether an answer without an exit code is how Codex says that a call
+    /// could not be made.
+    fn tells_failure(&self) -> bool {
+        const FAILURES: &[&str] = &[
+            "unsupported call: ",
+            "failed to parse function arguments",
+            "apply_patch verification failed",
+            "exec_command failed",
+            "write_stdin failed",
+            "execution error: ",
+            "tool call error: ",
+        ];
+        FAILURES.iter().any(|it| self.body.starts_with(it))
+    }
+}

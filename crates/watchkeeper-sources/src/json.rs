@@ -1,0 +1,474 @@
+//! Reads JSON leniently, in one pass, and keeps none of it.
+//!
+//! Session files are large, and of most of their bytes nothing is wanted. A
+//! [`Reader`] is driven by what is wanted and passes over the rest, of which it
+//! checks only that strings and brackets close. It does not recurse into what
+//! it passes over, so that depth costs no stack. Where a value is of another
+//! type than was hoped for, it is passed over as well: agents change their
+//! formats, and the rest of the line still counts.
+
+use std::borrow::Cow;
+
+use memchr::{memchr, memchr_iter};
+
+/// Reads one JSON text.
+pub(crate) struct Reader<'a> {
+    text: &'a [u8],
+    at: usize,
+}
+
+/// Why a text is not JSON, in a few words.
+pub(crate) type Malformed = &'static str;
+
+const NOT_JSON: Malformed = "not JSON";
+const ENDS_EARLY: Malformed = "ends in the middle of JSON";
+
+/// A JSON string, as it is written between its quotes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Text<'a>(&'a [u8]);
+
+impl<'a> Reader<'a> {
+    pub(crate) fn new(text: &'a [u8]) -> Self {
+        Self { text, at: 0 }
+    }
+
+    /// Reads an object: `member` is given each key and must take its value.
+    /// Anything else is passed over, and `false` given back.
+    pub(crate) fn object(
+        &mut self,
+        mut member: impl FnMut(&mut Self, &'a [u8]) -> Result<(), Malformed>,
+    ) -> Result<bool, Malformed> {
+        if self.peek()? != b'{' {
+            self.skip()?;
+            return Ok(false);
+        }
+        self.at += 1;
+        if self.peek()? == b'}' {
+            self.at += 1;
+            return Ok(true);
+        }
+        loop {
+            if self.peek()? != b'"' {
+                return Err(NOT_JSON);
+            }
+            let key = self.quoted()?;
+            if self.peek()? != b':' {
+                return Err(NOT_JSON);
+            }
+            self.at += 1;
+            member(self, key)?;
+            match self.peek()? {
+                b',' => self.at += 1,
+                b'}' => {
+                    self.at += 1;
+                    return Ok(true);
+                }
+                _ => return Err(NOT_JSON),
+            }
+        }
+    }
+
+    /// Reads an array: `element` must take each of its values. Anything else
+    /// is passed over, and `false` given back.
+    pub(crate) fn array(
+        &mut self,
+        mut element: impl FnMut(&mut Self) -> Result<(), Malformed>,
+    ) -> Result<bool, Malformed> {
+        if self.peek()? != b'[' {
+            self.skip()?;
+            return Ok(false);
+        }
+        self.at += 1;
+        if self.peek()? == b']' {
+            self.at += 1;
+            return Ok(true);
+        }
+        loop {
+            element(self)?;
+            match self.peek()? {
+                b',' => self.at += 1,
+                b']' => {
+                    self.at += 1;
+                    return Ok(true);
+                }
+                _ => return Err(NOT_JSON),
+            }
+        }
+    }
+
+    /// Reads a string.
+    pub(crate) fn text(&mut self) -> Result<Option<Text<'a>>, Malformed> {
+        if self.peek()? == b'"' {
+            return self.quoted().map(|it| Some(Text(it)));
+        }
+        self.skip()?;
+        Ok(None)
+    }
+
+    /// Reads a boolean.
+    pub(crate) fn flag(&mut self) -> Result<Option<bool>, Malformed> {
+        Ok(match self.skip()? {
+            b"true" => Some(true),
+            b"false" => Some(false),
+            _ => None,
+        })
+    }
+
+    /// Reads a number that counts something, be it written as a float or in
+    /// quotes. What is negative or too large for a count is no count.
+    pub(crate) fn count(&mut self) -> Result<Option<u64>, Malformed> {
+        let number = self.number()?;
+        Ok(number.and_then(|it| it.parse().ok().or_else(|| whole(it.parse().ok()?))))
+    }
+
+    /// Reads a number, be it in quotes or not.
+    pub(crate) fn number(&mut self) -> Result<Option<&'a str>, Malformed> {
+        let raw = self.skip()?;
+        let raw = raw.strip_prefix(b"\"").and_then(|it| it.strip_suffix(b"\"")).unwrap_or(raw);
+        let is_number = raw.first().is_some_and(|it| it.is_ascii_digit() || *it == b'-');
+        Ok(if is_number { str::from_utf8(raw).ok() } else { None })
+    }
+
+    /// The first byte of what comes next, which is not taken.
+    pub(crate) fn peek(&mut self) -> Result<u8, Malformed> {
+        while let Some(&byte) = self.text.get(self.at) {
+            if !matches!(byte, b' ' | b'\t' | b'\n' | b'\r') {
+                return Ok(byte);
+            }
+            self.at += 1;
+        }
+        Err(ENDS_EARLY)
+    }
+
+    /// Where the reader is, for [`since`](Self::since).
+    pub(crate) fn here(&self) -> usize {
+        self.at
+    }
+
+    /// What was read since the reader was at `start`.
+    pub(crate) fn since(&self, start: usize) -> &'a [u8] {
+        &self.text[start..self.at]
+    }
+
+    /// Passes over a value. Gives it back as it is written.
+    pub(crate) fn skip(&mut self) -> Result<&'a [u8], Malformed> {
+        let first = self.peek()?;
+        let start = self.at;
+        match first {
+            b'"' => {
+                self.quoted()?;
+            }
+            b'{' | b'[' => self.skip_nested()?,
+            b'0'..=b'9' | b'-' | b't' | b'f' | b'n' => {
+                let rest = &self.text[start..];
+                let ends =
+                    |it: &u8| matches!(it, b',' | b'}' | b']' | b' ' | b'\t' | b'\n' | b'\r');
+                self.at += rest.iter().position(ends).unwrap_or(rest.len());
+            }
+            _ => return Err(NOT_JSON),
+        }
+        Ok(&self.text[start..self.at])
+    }
+
+    /// Passes over a value.
+    pub(crate) fn pass(&mut self) -> Result<(), Malformed> {
+        self.skip().map(|_| ())
+    }
+
+    /// Passes over an object or an array.
+    fn skip_nested(&mut self) -> Result<(), Malformed> {
+        let mut depth = 0_usize;
+        while let Some(&byte) = self.text.get(self.at) {
+            match byte {
+                b'"' => {
+                    self.quoted()?;
+                    continue;
+                }
+                b'{' | b'[' => depth += 1,
+                b'}' | b']' => {
+                    depth -= 1;
+                    if depth == 0 {
+                        self.at += 1;
+                        return Ok(());
+                    }
+                }
+                _ => {}
+            }
+            self.at += 1;
+        }
+        Err(ENDS_EARLY)
+    }
+
+    /// Takes the string that begins here, without its quotes.
+    fn quoted(&mut self) -> Result<&'a [u8], Malformed> {
+        let body = &self.text[self.at + 1..];
+        for quote in memchr_iter(b'"', body) {
+            let n_backslashes = body[..quote].iter().rev().take_while(|it| **it == b'\\').count();
+            if n_backslashes % 2 == 0 {
+                self.at += quote + 2;
+                return Ok(&body[..quote]);
+            }
+        }
+        Err(ENDS_EARLY)
+    }
+
+    /// Checks that nothing follows.
+    pub(crate) fn end(&mut self) -> Result<(), Malformed> {
+        match self.peek() {
+            Ok(_) => Err("something follows the JSON"),
+            Err(_) => Ok(()),
+        }
+    }
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "what no count can be was ruled out, and a fraction of a token is none"
+)]
+fn whole(number: f64) -> Option<u64> {
+    (0.0..1e19).contains(&number).then_some(number as u64)
+}
+
+/// Keeps a value, unless there is one: of a key that comes twice, the first
+/// counts.
+pub(crate) fn keep<T>(slot: &mut Option<T>, value: Option<T>) {
+    if slot.is_none() {
+        *slot = value;
+    }
+}
+
+impl<'a> Text<'a> {
+    /// A string that is written as `raw` between its quotes, like a key.
+    pub(crate) fn new(raw: &'a [u8]) -> Self {
+        Self(raw)
+    }
+
+    /// Whether it is `text`, which needs no escapes.
+    pub(crate) fn is(self, text: &str) -> bool {
+        self.0 == text.as_bytes()
+    }
+
+    /// The bytes between the quotes.
+    pub(crate) fn raw(self) -> &'a [u8] {
+        self.0
+    }
+
+    /// What it says. What is not UTF-8, and what is no escape, is replaced.
+    pub(crate) fn read(self) -> Cow<'a, str> {
+        let text = String::from_utf8_lossy(self.0);
+        match memchr(b'\\', text.as_bytes()) {
+            None => text,
+            Some(at) => Cow::Owned(unescape(&text, at)),
+        }
+    }
+
+    /// What it says, owned.
+    pub(crate) fn boxed(self) -> Box<str> {
+        self.read().into()
+    }
+}
+
+/// Reads escapes, of which the first stands at `at`.
+fn unescape(text: &str, mut at: usize) -> String {
+    let mut res = String::with_capacity(text.len());
+    let mut rest = text;
+    loop {
+        res.push_str(&rest[..at]);
+        rest = &rest[at + 1..];
+        let mut chars = rest.chars();
+        match chars.next() {
+            Some('n') => res.push('\n'),
+            Some('t') => res.push('\t'),
+            Some('r') => res.push('\r'),
+            Some('b') => res.push('\u{8}'),
+            Some('f') => res.push('\u{c}'),
+            Some('u') => {
+                let (c, after) = unescape_unicode(chars.as_str());
+                res.push(c);
+                chars = after.chars();
+            }
+            Some(c @ ('"' | '\\' | '/')) => res.push(c),
+            Some(_) | None => res.push(char::REPLACEMENT_CHARACTER),
+        }
+        rest = chars.as_str();
+        match memchr(b'\\', rest.as_bytes()) {
+            Some(next) => at = next,
+            None => break,
+        }
+    }
+    res.push_str(rest);
+    res
+}
+
+/// Reads what follows `\u`: four digits, and a second escape if they are half
+/// of a pair.
+fn unescape_unicode(text: &str) -> (char, &str) {
+    let unit = |text: &str| {
+        let digits = text.get(..4).filter(|it| it.bytes().all(|b| b.is_ascii_hexdigit()))?;
+        u32::from_str_radix(digits, 16).ok()
+    };
+    let Some(first) = unit(text) else {
+        return (char::REPLACEMENT_CHARACTER, text);
+    };
+    let rest = &text[4..];
+    if let Some(c) = char::from_u32(first) {
+        return (c, rest);
+    }
+    let second = rest.strip_prefix("\\u").and_then(unit);
+    match second {
+        Some(second @ 0xdc00..=0xdfff) if first < 0xdc00 => {
+            let c = 0x1_0000 + ((first - 0xd800) << 10) + (second - 0xdc00);
+            (char::from_u32(c).unwrap_or(char::REPLACEMENT_CHARACTER), &rest[6..])
+        }
+        _ => (char::REPLACEMENT_CHARACTER, rest),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    use super::{Malformed, Reader, Text};
+
+    /// Reads a text whole, with nothing but the methods of the reader.
+    fn read(text: &[u8]) -> Result<Value, Malformed> {
+        fn value(reader: &mut Reader<'_>) -> Result<Value, Malformed> {
+            match reader.peek()? {
+                b'{' => {
+                    let mut res = serde_json::Map::new();
+                    reader.object(|reader, key| {
+                        let key = Text(key).read().into_owned();
+                        let value = value(reader)?;
+                        res.entry(key).or_insert(value);
+                        Ok(())
+                    })?;
+                    Ok(Value::Object(res))
+                }
+                b'[' => {
+                    let mut res = Vec::new();
+                    reader.array(|reader| {
+                        res.push(value(reader)?);
+                        Ok(())
+                    })?;
+                    Ok(Value::Array(res))
+                }
+                b'"' => Ok(reader.text()?.map_or(Value::Null, |it| it.read().into_owned().into())),
+                _ => {
+                    let raw = reader.skip()?;
+                    Ok(serde_json::from_slice(raw).unwrap_or_default())
+                }
+            }
+        }
+        let mut reader = Reader::new(text);
+        let res = value(&mut reader)?;
+        reader.end()?;
+        Ok(res)
+    }
+
+    fn any_json() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            "(\\PC|[\"\\\\\n\t\u{0}])*".prop_map(Value::from),
+        ];
+        leaf.prop_recursive(4, 32, 4, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+                prop::collection::hash_map("(\\PC|\")*", inner, 0..4)
+                    .prop_map(|it| Value::Object(it.into_iter().collect())),
+            ]
+        })
+    }
+
+    #[test]
+    fn what_producers_write_for_a_number_is_read() {
+        for (text, expected) in [
+            ("7", Some(7)),
+            ("7.0", Some(7)),
+            ("\"7\"", Some(7)),
+            ("1e3", Some(1000)),
+            ("18446744073709551615", Some(u64::MAX)),
+            ("-5", None),
+            ("1e400", None),
+            ("null", None),
+            ("\"\"", None),
+            ("[7]", None),
+        ] {
+            assert_eq!(Reader::new(text.as_bytes()).count(), Ok(expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn text_is_read_whatever_stands_in_it() {
+        for (raw, expected) in [
+            (&br#"a\n\t\r\b\f\/\\\"\u0041"#[..], "a\n\t\r\u{8}\u{c}/\\\"A"),
+            (br"\ud83d\ude00!", "😀!"),
+            (br"\ud83d!", "\u{fffd}!"),
+            (br"\ud83d\u0041", "\u{fffd}A"),
+            (br"\udc00", "\u{fffd}"),
+            (br"\u00e", "\u{fffd}00e"),
+            (br"\x", "\u{fffd}"),
+            (b"\xff", "\u{fffd}"),
+        ] {
+            assert_eq!(Text(raw).read(), expected);
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_told() {
+        let check = |text: &str, expected: Result<Value, Malformed>| {
+            assert_eq!(read(text.as_bytes()), expected, "{text}");
+        };
+        check(r#"{"a":1,"a":2}"#, Ok(json!({"a": 1})));
+        check(r#"{"a":{"b":"#, Err("ends in the middle of JSON"));
+        check(r#"{"a":"b"#, Err("ends in the middle of JSON"));
+        check("", Err("ends in the middle of JSON"));
+        check("{} {}", Err("something follows the JSON"));
+        check(r#"{"a" 1}"#, Err("not JSON"));
+        check("// note", Err("not JSON"));
+    }
+
+    #[test]
+    fn depth_costs_no_stack() {
+        let deep = "[".repeat(1_000_000);
+        let closed = format!("{{\"a\":{deep}{},\"b\":1}}", "]".repeat(1_000_000));
+        let mut b = None;
+        let mut reader = Reader::new(closed.as_bytes());
+        let res = reader.object(|reader, key| {
+            match key {
+                b"b" => b = reader.count()?,
+                _ => reader.pass()?,
+            }
+            Ok(())
+        });
+        assert_eq!((res, b), (Ok(true), Some(1)));
+        assert_eq!(Reader::new(deep.as_bytes()).skip(), Err("ends in the middle of JSON"));
+    }
+
+    proptest! {
+        #[test]
+        fn json_is_read_as_it_was_written(value in any_json(), pretty in any::<bool>()) {
+            let text = if pretty {
+                serde_json::to_string_pretty(&value).unwrap()
+            } else {
+                value.to_string()
+            };
+            prop_assert_eq!(read(text.as_bytes()), Ok(value));
+            let mut reader = Reader::new(text.as_bytes());
+            prop_assert_eq!(reader.skip(), Ok(text.as_bytes()));
+        }
+
+        #[test]
+        fn any_bytes_are_read_to_the_end(text in prop::collection::vec(
+            prop_oneof![prop::sample::select(b"{}[]\",:\\0-n u".as_slice()), any::<u8>()], 0..60,
+        )) {
+            // Strict readers accept no text that this one rejects.
+            let strict = serde_json::from_slice::<Value>(&text);
+            let lenient = read(&text);
+            prop_assert!(lenient.is_ok() || strict.is_err(), "{:?}", lenient);
+        }
+    }
+}
