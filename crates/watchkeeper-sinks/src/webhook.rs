@@ -12,6 +12,7 @@ use serde::Deserialize;
 use ureq::{
     Agent, Proxy, Timeout,
     http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header, uri::Scheme},
+    tls::{RootCerts, TlsConfig},
 };
 use watchkeeper_core::{
     Finding, InvalidOption, Period, Retry, Secret, Sink, SinkError, SinkKind, Timestamp,
@@ -214,11 +215,13 @@ fn parse_headers(headers: &BTreeMap<String, Secret>) -> Result<Option<HeaderMap>
     Ok(res)
 }
 
-impl Sink for Webhook {
-    fn open(&mut self) -> Result<(), SinkError> {
+impl Webhook {
+    /// Makes the HTTP client, which trusts only what `roots` vouch for.
+    fn agent(&self, roots: RootCerts) -> Agent {
         let timeout = self.timeout.get().unsigned_abs();
         let proxy = if self.proxy_from_environment { Proxy::try_from_env() } else { None };
         let config = Agent::config_builder()
+            .tls_config(TlsConfig::builder().root_certs(roots).build())
             .timeout_global(Some(timeout))
             .timeout_connect(Some(timeout.min(CONNECT_TIMEOUT)))
             .max_redirects(0)
@@ -228,7 +231,13 @@ impl Sink for Webhook {
             .proxy(proxy)
             .user_agent(concat!("watchkeeper/", env!("CARGO_PKG_VERSION")))
             .build();
-        self.agent = Some(config.into());
+        config.into()
+    }
+}
+
+impl Sink for Webhook {
+    fn open(&mut self) -> Result<(), SinkError> {
+        self.agent = Some(self.agent(RootCerts::WebPki));
         Ok(())
     }
 

@@ -1,11 +1,14 @@
 use std::{
     io::{BufRead, BufReader, ErrorKind, Read, Write},
     net::{TcpListener, TcpStream},
+    sync::Arc,
     thread::{self, JoinHandle},
     time::Duration,
 };
 
 use insta::assert_snapshot;
+use rustls::{ServerConfig, ServerConnection, pki_types::PrivatePkcs8KeyDer};
+use ureq::tls::{Certificate, RootCerts};
 use watchkeeper_core::{Fingerprint, Sink, SinkError, Timestamp, clock::Clock};
 
 use super::{MAX_RETRY_AFTER, Webhook, retry_after_in};
@@ -353,6 +356,52 @@ fn a_connection_serves_more_than_once() {
         sink.deliver(&finding).unwrap();
     }
     receiver.requests();
+}
+
+/// Posts to a receiver that shows `certificate`, while `trusted` is trusted.
+///
+/// The certificates vouch for themselves, and their key is in the repository:
+/// they are of no use elsewhere.
+fn post_over_tls(host: &str, certificate: &[u8], trusted: RootCerts) -> Result<(), SinkError> {
+    let key = PrivatePkcs8KeyDer::from(include_bytes!("certificates/key.der").as_slice());
+    let config = ServerConfig::builder()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate.to_vec().into()], key.clone_key().into())
+        .unwrap();
+    let (listener, url) = listen();
+    let receiver = thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut connection = ServerConnection::new(Arc::new(config)).unwrap();
+        let mut stream = rustls::Stream::new(&mut connection, &mut stream);
+        // Whoever does not trust the certificate sends no request.
+        let mut request = [0; 4096];
+        if stream.read(&mut request).is_ok_and(|it| it != 0) {
+            stream.write_all(answer("200 OK", "").as_bytes()).unwrap();
+        }
+    });
+    let url = url.replace("http://127.0.0.1", &format!("https://{host}"));
+    let mut sink = sink(&url, "");
+    sink.agent = Some(sink.agent(trusted));
+    let res = sink.deliver(&finding());
+    receiver.join().unwrap();
+    res
+}
+
+#[test]
+fn a_certificate_is_for_the_host_in_force_and_vouched_for() {
+    let localhost = include_bytes!("certificates/localhost.der").as_slice();
+    let expired = include_bytes!("certificates/expired.der").as_slice();
+    let only = |it| RootCerts::new_with_certs(&[Certificate::from_der(it).to_owned()]);
+    post_over_tls("localhost", localhost, only(localhost)).unwrap();
+
+    let said = |res: Result<(), SinkError>| res.unwrap_err().to_string();
+    assert_snapshot!(said(post_over_tls("localhost", localhost, RootCerts::WebPki)), @"unavailable: invalid peer certificate: UnknownIssuer");
+    assert_snapshot!(said(post_over_tls("127.0.0.1", localhost, only(localhost))), @r#"unavailable: invalid peer certificate: certificate not valid for name "[secret]"; certificate is only valid for DnsName("localhost")"#);
+    let said = said(post_over_tls("localhost", expired, only(expired)));
+    assert!(
+        said.starts_with("unavailable: invalid peer certificate: certificate expired"),
+        "{said}"
+    );
 }
 
 #[test]
