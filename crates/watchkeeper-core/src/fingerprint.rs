@@ -34,7 +34,8 @@ impl Fingerprint {
     }
 
     /// Takes the fingerprint of a tool's output: numbers, hashes, ids and times
-    /// do not matter, since a tool that says the same again changes those.
+    /// do not matter, since a tool that says the same again changes those. A
+    /// number that tells of progress does, like `40%` or `3/12`.
     ///
     /// Of a long output the first 4 KiB and the last 512 bytes count.
     pub fn of_output(text: &str) -> Self {
@@ -89,9 +90,30 @@ fn blurred(text: &[u8], limit: usize) -> (Fingerprint, usize) {
         };
         n_plain += digit - at;
         let (from, to) = id_around(text, start, digit);
+        if tells_progress(text, from, to) {
+            n_plain += to - digit;
+            at = to;
+            continue;
+        }
         res = res.and(Fingerprint::of(&text[start..from])).and(Fingerprint::NONE);
         start = to;
         at = to;
+    }
+}
+
+/// Whether a number says how far something has come, as in `40%` or `3/12`: an
+/// answer in which that changes is another answer.
+fn tells_progress(text: &[u8], from: usize, to: usize) -> bool {
+    let is_digit =
+        |at: Option<usize>| at.and_then(|it| text.get(it)).is_some_and(u8::is_ascii_digit);
+    let before = from.checked_sub(1);
+    match text.get(to) {
+        Some(b'%') => true,
+        Some(b'/') => is_digit(Some(to + 1)),
+        _ => {
+            before.is_some_and(|it| text[it] == b'/')
+                && is_digit(before.and_then(|it| it.checked_sub(1)))
+        }
     }
 }
 
@@ -294,7 +316,13 @@ mod tests {
         ] {
             assert_eq!(of(a), of(b), "{a}");
         }
-        for (a, b) in [("3 passed", "3 failed"), ("a1 ok", "b1 ok"), ("", "0")] {
+        for (a, b) in [
+            ("3 passed", "3 failed"),
+            ("a1 ok", "b1 ok"),
+            ("", "0"),
+            ("at 8%, pod 1", "at 16%, pod 2"),
+            ("3/12 done", "4/12 done"),
+        ] {
             assert_ne!(of(a), of(b), "{a}");
         }
         let long = |n: usize, end: &str| format!("{n} {}\n{end}", "x".repeat(9000));

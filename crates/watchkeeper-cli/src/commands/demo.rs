@@ -152,7 +152,7 @@ impl Agent {
             self.call("Read", json!({ "file_path": "src/parser.rs" }), read, false, 250)?;
         }
         // A very long context, sent anew each time.
-        self.answer(json!([{ "type": "text", "text": "Let me read everything again." }]), 600_000)?;
+        self.answer(json!([{ "type": "text", "text": "Let me read everything again." }]), 950_000)?;
         self.call("Read", json!({ "file_path": "src/lib.rs" }), "1\tmod parser;\n", false, 100)?;
         // And then silence.
         self.wait(3_500);
