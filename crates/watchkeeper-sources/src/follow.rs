@@ -26,6 +26,7 @@ use self::{
     platform::Identity,
     reading::{Progress, Reading, Shared, read_head},
 };
+use crate::file::is_session_name;
 
 /// How much of a file is looked at to tell what it is, in bytes.
 const PROBE: usize = 64 << 10;
@@ -43,9 +44,8 @@ const WALK_PAUSE: SignedDuration = SignedDuration::from_secs(1);
 /// How files are followed.
 #[derive(Clone, Copy, Debug)]
 pub struct FollowOptions {
-    /// The kind of all sources; `None` to tell by what each file holds. A file
-    /// that is named is then of this kind whatever it holds, and a file in a
-    /// folder is passed over unless this kind recognizes it.
+    /// The kind of all sources, whatever the files hold; `None` to tell by
+    /// that.
     pub kind: Option<&'static SourceEntry>,
     /// Which files are read from their beginning when they are first seen:
     /// those that were written to within this time. A loop may be under way in
@@ -162,7 +162,9 @@ pub struct FollowReport {
 ///   A file that is renamed goes on where it was; one that was cut or written
 ///   anew is read from its beginning.
 /// * Files and folders are found at any depth when they appear, also through
-///   symbolic links. What can be reached in several ways is followed once.
+///   symbolic links. What can be reached in several ways is followed once. In
+///   folders the same names count as for [`discover`](crate::discover); a file
+///   that is followed may take any name.
 /// * It holds at most 64 files open, and of unfinished lines nothing in
 ///   memory. A FIFO, a device or a folder in the place of a file does no harm.
 /// * Trouble is told as an [`Update`], and the rest goes on.
@@ -232,8 +234,9 @@ enum State {
 }
 
 impl Follower {
-    /// Prepares to follow files and folders, which need not exist yet. Reads
-    /// nothing before the first step.
+    /// Prepares to follow files and folders, which need not exist yet. A file
+    /// is of the first kind that recognizes it. Reads nothing before the first
+    /// step.
     pub fn new(
         paths: Vec<PathBuf>,
         kinds: impl IntoIterator<Item = &'static SourceEntry>,
@@ -400,8 +403,11 @@ impl Follower {
 
     /// Whether what stands at a path is to be followed.
     fn is_ours(&self, path: &Path) -> bool {
+        self.is_root(path) || path.parent().is_some_and(|it| self.folders.contains(it))
+    }
+
+    fn is_root(&self, path: &Path) -> bool {
         self.roots.iter().any(|it| it == path)
-            || path.parent().is_some_and(|it| self.folders.contains(it))
     }
 
     /// A file stands at a path.
@@ -440,7 +446,11 @@ impl Follower {
         self.enqueue(id);
     }
 
+    /// Keeps a file in mind, if by its name it may be a session.
     fn add(&mut self, id: Identity, path: &Path, stamp: Stamp, now: Timestamp) {
+        if !is_session_name(path) && !self.is_root(path) {
+            return;
+        }
         if MAX_FILES <= self.files.len() {
             self.tell_full();
             return;
@@ -711,11 +721,9 @@ impl Follower {
         head.truncate(n_bytes);
         *n_seen = n_bytes;
         file.is_unreadable = false;
-        let is_named = self.roots.iter().any(|it| **it == *file.path);
-        let kind = match self.options.kind {
-            Some(kind) => (is_named || kind.recognizes(&file.path, &head)).then_some(kind),
-            None => self.kinds.iter().copied().find(|it| it.recognizes(&file.path, &head)),
-        };
+        let kinds = &mut self.kinds.iter().copied();
+        let recognized = || kinds.find(|it| it.recognizes(&file.path, &head));
+        let kind = self.options.kind.or_else(recognized);
         let Some(kind) = kind else {
             // It may be one of many that never are a session.
             self.open.close(id);

@@ -159,7 +159,7 @@ impl Reading {
             shared.n_lines += 1;
             let mut unread = Unread::default();
             let LineBytes::Whole(bytes) = line.bytes else {
-                unread.count("the line is too long");
+                unread.count("too long");
                 report(&unread, line.number, &self.file, out);
                 shared.unread.add(&unread);
                 continue;

@@ -49,23 +49,28 @@ impl Stage {
         self.folder.path().join(name)
     }
 
+    /// A file that may be a session by its name.
+    fn file(&self, name: &str) -> PathBuf {
+        if name.contains(".jsonl") { self.path(name) } else { self.path(&format!("{name}.jsonl")) }
+    }
+
     fn append(&self, name: &str, text: impl AsRef<[u8]>) {
-        let path = self.path(name);
+        let path = self.file(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         let mut file = File::options().create(true).append(true).open(path).unwrap();
         file.write_all(text.as_ref()).unwrap();
     }
 
     fn rename(&self, from: &str, to: &str) {
-        fs::rename(self.path(from), self.path(to)).unwrap();
+        fs::rename(self.file(from), self.file(to)).unwrap();
     }
 
     fn remove(&self, name: &str) {
-        fs::remove_file(self.path(name)).unwrap();
+        fs::remove_file(self.file(name)).unwrap();
     }
 
     fn date(&self, name: &str, at: Timestamp) {
-        let file = File::options().append(true).open(self.path(name)).unwrap();
+        let file = File::options().append(true).open(self.file(name)).unwrap();
         file.set_modified(SystemTime::from(at)).unwrap();
     }
 
@@ -107,7 +112,7 @@ impl Stage {
                 Update::Unreadable { file, .. } => format!("{file} not readable"),
                 Update::Notice(text) => text.clone(),
             };
-            res += &line.replace(&folder, "");
+            res += &line.replace(&folder, "").replace(".jsonl", "");
             res.push('\n');
         }
         res
@@ -162,7 +167,7 @@ fn folders_and_files_are_found_at_any_depth() {
     x/y/z/a began, plain
     x/y/z/a:1 line 1
     ");
-    stage.rename("x", "w");
+    fs::rename(stage.path("x"), stage.path("w")).unwrap();
     stage.append("w/y/z/a", "line 3\n");
     assert_snapshot!(stage.scan(), @"
     x/b is w/b
@@ -205,8 +210,8 @@ fn a_renamed_file_goes_on_and_the_one_in_its_place_is_another() {
     let mut stage = Stage::new();
     stage.append("a", "line 1\nline");
     stage.scan();
-    stage.rename("a", "a.1");
-    stage.append("a.1", " 2\n");
+    stage.rename("a", "a.jsonl.1");
+    stage.append("a.jsonl.1", " 2\n");
     stage.append("a", "line 3\n");
     assert_snapshot!(stage.scan(), @"
     a is a.1
@@ -240,21 +245,21 @@ fn a_file_that_was_cut_or_written_anew_is_read_from_its_beginning() {
     let mut stage = Stage::new();
     stage.append("a", "line 1\nline 2\n");
     stage.scan();
-    fs::write(stage.path("a"), "line 3\n").unwrap();
+    fs::write(stage.file("a"), "line 3\n").unwrap();
     assert_snapshot!(stage.scan(), @"
     a is new
     a began, plain
     a:1 line 3
     ");
     // Longer than it was: only its beginning tells.
-    fs::write(stage.path("a"), "line 4\nline 5\n").unwrap();
+    fs::write(stage.file("a"), "line 4\nline 5\n").unwrap();
     assert_snapshot!(stage.scan(), @"
     a is new
     a began, plain
     a:1 line 4
     a:2 line 5
     ");
-    fs::write(stage.path("a"), "").unwrap();
+    fs::write(stage.file("a"), "").unwrap();
     assert_snapshot!(stage.scan(), @"a is new");
     stage.append("a", "line 6\n");
     assert_snapshot!(stage.scan(), @"
@@ -269,7 +274,7 @@ fn a_part_of_a_line_may_be_taken_back() {
     let mut stage = Stage::new();
     stage.append("a", "line 1\nline two that");
     stage.scan();
-    File::options().write(true).open(stage.path("a")).unwrap().set_len(7).unwrap();
+    File::options().write(true).open(stage.file("a")).unwrap().set_len(7).unwrap();
     stage.append("a", "line 2\n");
     assert_snapshot!(stage.scan(), @"a:2 line 2");
 }
@@ -294,13 +299,13 @@ fn what_was_written_just_before_a_file_was_deleted_is_read() {
 
 #[test]
 fn what_can_be_reached_in_several_ways_is_followed_once() {
-    let mut stage = Stage::with(&["", "x/b", "x"], |_| ());
+    let mut stage = Stage::with(&["", "x/b.jsonl", "x"], |_| ());
     stage.append("x/b", "line 1\n");
     stage.link(stage.path("x"), "to-x");
     stage.link(stage.path(""), "x/loop");
     stage.link("self", "self");
-    stage.link(stage.path("x/b"), "a");
-    fs::hard_link(stage.path("x/b"), stage.path("x/c")).unwrap();
+    stage.link(stage.file("x/b"), "a.jsonl");
+    fs::hard_link(stage.file("x/b"), stage.file("x/c")).unwrap();
     assert_snapshot!(stage.scan(), @"
     x/b began, plain
     x/b:1 line 1
@@ -323,7 +328,7 @@ fn links_lead_to_files_elsewhere_and_may_be_turned() {
     elsewhere.append("2", "line 2\n");
     elsewhere.append("folder/3", "line 3\n");
     let mut stage = Stage::new();
-    stage.link(elsewhere.path("1"), "a");
+    stage.link(elsewhere.file("1"), "a.jsonl");
     stage.link(elsewhere.path("folder"), "b");
     assert_snapshot!(stage.scan(), @"
     a began, plain
@@ -332,7 +337,7 @@ fn links_lead_to_files_elsewhere_and_may_be_turned() {
     b/3:1 line 3
     ");
     stage.remove("a");
-    stage.link(elsewhere.path("2"), "a");
+    stage.link(elsewhere.file("2"), "a.jsonl");
     elsewhere.append("2", "line 4\n");
     assert_snapshot!(stage.scan(), @"
     a is gone
@@ -344,7 +349,7 @@ fn links_lead_to_files_elsewhere_and_may_be_turned() {
 
 #[test]
 fn what_is_no_file_does_no_harm() {
-    let mut stage = Stage::with(&["", "fifo"], |_| ());
+    let mut stage = Stage::with(&["", "fifo.jsonl"], |_| ());
     for name in ["a", "b"] {
         stage.append(name, "line 1\n");
     }
@@ -353,10 +358,10 @@ fn what_is_no_file_does_no_harm() {
         stage.remove(name);
     }
     for name in ["a", "fifo"] {
-        let status = std::process::Command::new("mkfifo").arg(stage.path(name)).status();
+        let status = std::process::Command::new("mkfifo").arg(stage.file(name)).status();
         assert!(status.unwrap().success());
     }
-    stage.append("b/inner", "line 2\n");
+    stage.append("b.jsonl/inner.jsonl", "line 2\n");
     assert_snapshot!(stage.scan(), @"
     a is gone
     b is gone
@@ -371,12 +376,12 @@ fn what_cannot_be_read_is_told_once_and_tried_again() {
 
     let mut stage = Stage::with(&[""], |it| it.recent = SignedDuration::from_hours(10_000_000));
     stage.append("a", "line 1\n");
-    fs::set_permissions(stage.path("a"), fs::Permissions::from_mode(0o0)).unwrap();
-    if File::open(stage.path("a")).is_ok() {
+    fs::set_permissions(stage.file("a"), fs::Permissions::from_mode(0o0)).unwrap();
+    if File::open(stage.file("a")).is_ok() {
         // Root may read any file, but for those that only can be written.
         stage.remove("a");
-        stage.link("/sys/bus/cpu/drivers_probe", "a");
-        assert!(File::open(stage.path("a")).is_err());
+        stage.link("/sys/bus/cpu/drivers_probe", "a.jsonl");
+        assert!(File::open(stage.file("a")).is_err());
     }
     assert_snapshot!(stage.scan(), @"a not readable");
     assert_eq!(stage.scan(), "");
@@ -399,13 +404,13 @@ fn what_is_no_session_is_looked_at_again_as_it_grows() {
     assert_eq!(stage.follower.report().n_unrecognized, 2);
     stage.append("a", "ne 1\n");
     // What is no session for 64 KiB is none.
-    fs::write(stage.path("b"), format!("line {}\n", "x".repeat(64 << 10))).unwrap();
+    fs::write(stage.file("b"), format!("line {}\n", "x".repeat(64 << 10))).unwrap();
     assert_snapshot!(stage.scan(), @"
     a began, plain
     a:1 line 1
     ");
     // One that is cut is another one.
-    fs::write(stage.path("b"), "line 2\n").unwrap();
+    fs::write(stage.file("b"), "line 2\n").unwrap();
     assert_snapshot!(stage.scan(), @"
     b began, plain
     b:1 line 2
@@ -413,21 +418,19 @@ fn what_is_no_session_is_looked_at_again_as_it_grows() {
 }
 
 #[test]
-fn a_named_file_is_what_it_is_said_to_be() {
-    let mut stage = Stage::with(&["later/a"], |it| it.kind = Some(&PLAIN));
+fn files_have_the_kind_and_the_names_that_were_given() {
+    let mut stage = Stage::with(&["later/a.txt", "folder"], |it| it.kind = Some(&PLAIN));
     assert_eq!(stage.scan(), "");
-    stage.append("later/a", "whatever\n");
+    fs::create_dir(stage.path("later")).unwrap();
+    fs::write(stage.path("later/a.txt"), "whatever\n").unwrap();
     stage.append("later/b", "line 1\n");
+    stage.append("folder/c", "whatever\n");
+    fs::write(stage.path("folder/c.txt"), "line 2\n").unwrap();
     assert_snapshot!(stage.scan(), @"
-    later/a began, plain
-    later/a:1 whatever
-    ");
-    let mut stage = Stage::with(&["later"], |it| it.kind = Some(&PLAIN));
-    stage.append("later/a", "whatever\n");
-    stage.append("later/b", "line 1\n");
-    assert_snapshot!(stage.scan(), @"
-    later/b began, plain
-    later/b:1 line 1
+    later/a.txt began, plain
+    later/a.txt:1 whatever
+    folder/c began, plain
+    folder/c:1 whatever
     ");
 }
 
@@ -441,11 +444,11 @@ fn lines_that_are_not_read_are_told_and_counted() {
     assert_eq!(stage.scan(), "");
     stage.append("a", "x\nline 2\n");
     assert_snapshot!(stage.scan(), @"
-    a:3 not read: the line is too long
+    a:3 not read: too long
     a:4 line 2
     ");
     let unread = stage.follower.report().unread.lines;
-    assert_eq!(unread.into_iter().collect::<Vec<_>>(), [("bad", 1), ("the line is too long", 1)]);
+    assert_eq!(unread.into_iter().collect::<Vec<_>>(), [("bad", 1), ("too long", 1)]);
 }
 
 #[test]
@@ -542,7 +545,7 @@ fn a_step_that_waits_can_be_woken() {
 
 #[test]
 fn the_system_tells_of_changes() {
-    let mut stage = Stage::with(&["", "later/named"], |it| it.poll_only = false);
+    let mut stage = Stage::with(&["", "later/named.jsonl"], |it| it.poll_only = false);
     stage.append("a", "line 1\n");
     stage.append("x/b", "line 2\n");
     stage.scan();

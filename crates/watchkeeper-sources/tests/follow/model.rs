@@ -15,7 +15,7 @@ use watchkeeper_sources::{FollowOptions, Follower, Update};
 
 use crate::plain::PLAIN;
 
-const NAMES: [&str; 4] = ["a", "b", "x/c", "x/d"];
+const NAMES: [&str; 4] = ["a.jsonl", "b.jsonl", "x/c.jsonl", "x/d.jsonl"];
 
 #[derive(Clone, Debug)]
 enum Action {
@@ -127,7 +127,7 @@ impl Model {
 
     fn new_name(&mut self) -> String {
         self.n_names += 1;
-        format!("new-{}", self.n_names)
+        format!("new-{}.jsonl", self.n_names)
     }
 
     fn clear(&mut self, name: usize) {
@@ -245,7 +245,7 @@ fn see(texts: &mut [Text], update: Update) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn each_line_is_seen_once_and_in_order(actions in vec(action(), 1..60)) {
