@@ -284,3 +284,123 @@ impl RepeatToolCallOptions {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use insta::assert_snapshot;
+    use watchkeeper_testing::{laws, play};
+
+    use super::RepeatToolCall;
+
+    #[test]
+    fn equal_answers_to_equal_calls_are_counted() {
+        let trace = r#"
+            0s   prompt fix it
+            1s   repeat 9 every 10s: call Bash {"command":"make"} ;; result fail line 7: no rule
+            +2s  message let me look elsewhere
+            +2s  call Read Makefile
+        "#;
+        assert_snapshot!(play::<RepeatToolCall>("", trace), @"
+        21s     low       `Bash` gave the same answer to the same call 3 times in 20s
+        31s     medium    `Bash` gave the same answer to the same call 4 times in 30s
+        1m11s   high      `Bash` gave the same answer to the same call 8 times in 1m 10s
+        1m25s   resolved  no more repeats after 9: another call was made
+        ");
+    }
+
+    #[test]
+    fn a_changing_answer_is_progress() {
+        let trace = "
+            0s   repeat 3 every 5s: call Bash make ;; result one error left
+            +5s  call Bash make
+            +1s  result all is well
+            +5s  repeat 3 every 5s: call Bash make ;; result all is well
+        ";
+        assert_snapshot!(play::<RepeatToolCall>("", trace), @"
+        10s     low       `Bash` gave the same answer to the same call 3 times in 10s
+        16s     resolved  no more repeats after 4: the answer changed
+        26s     low       `Bash` gave the same answer to the same call 3 times in 11s
+        31s     medium    `Bash` gave the same answer to the same call 4 times in 16s
+        ");
+    }
+
+    #[test]
+    fn a_person_starts_the_count_anew_and_a_harness_does_not() {
+        let trace = "
+            0s   repeat 3 every 1s: call Bash make ;; result no rule
+            +1s  prompt try again
+            +1s  repeat 2 every 1s: call Bash make ;; result no rule
+            +1s  synthetic go on
+            +1s  repeat 2 every 1s: call Bash make ;; result no rule
+        ";
+        assert_snapshot!(play::<RepeatToolCall>("", trace), @"
+        2s      low       `Bash` gave the same answer to the same call 3 times in 2s
+        3s      resolved  no more repeats after 3: a person spoke
+        7s      low       `Bash` gave the same answer to the same call 3 times in 3s
+        8s      medium    `Bash` gave the same answer to the same call 4 times in 4s
+        ");
+    }
+
+    #[test]
+    fn calls_without_answers_count_for_less() {
+        let trace = "0s repeat 5 every 1s: call Bash make";
+        assert_snapshot!(play::<RepeatToolCall>("", trace), @"
+        2s      low       `Bash` was called the same way 3 times in 2s, and no answer is known
+        4s      medium    `Bash` was called the same way 5 times in 4s, and no answer is known
+        ");
+        // Copies that run side by side are one.
+        let trace = "0s repeat 20 every 1s: call Bash @r1 make";
+        assert_snapshot!(play::<RepeatToolCall>("", trace), @"");
+    }
+
+    #[test]
+    fn who_waits_is_given_time() {
+        let polls = "0s repeat 20 every 30s: call BashOutput {} ;; result still running";
+        assert_snapshot!(play::<RepeatToolCall>("", polls), @"
+        7m      low       `BashOutput` gave the same answer to the same call 15 times in 7m
+        9m30s   medium    `BashOutput` gave the same answer to the same call 20 times in 9m 30s
+        ");
+        let slow = "0s repeat 10 every 1m: call Bash {} ;; result still running";
+        assert_snapshot!(play::<RepeatToolCall>("", slow), @"
+        7m      low       `Bash` gave the same answer to the same call 8 times in 7m
+        9m      medium    `Bash` gave the same answer to the same call 10 times in 9m
+        ");
+    }
+
+    #[test]
+    fn less_can_be_the_same() {
+        let trace = "
+            0s   call Grep foo
+            1s   result no matches were found
+            2s   call Grep bar
+            3s   result no matches were found
+            4s   call Grep baz
+            5s   result no matches were found
+            6s   call Read README.md
+            7s   result no matches were found
+        ";
+        let of = |options| play::<RepeatToolCall>(options, trace);
+        assert_snapshot!(of("same = ['tool']"), @"
+        4s      low       `Grep` was called 3 times in a row in 4s
+        6s      resolved  no more repeats after 3: another call was made
+        ");
+        assert_snapshot!(of("same = ['tool', 'result']"), @"
+        5s      low       `Grep` gave the same answer to 3 calls in a row in 4s
+        6s      resolved  no more repeats after 3: another call was made
+        ");
+        assert_snapshot!(of("same = ['result']"), @"
+        5s      low       3 calls in a row got the same answer in 4s, the last from `Grep`
+        7s      medium    4 calls in a row got the same answer in 6s, the last from `Read`
+        ");
+        assert_snapshot!(of("same = ['result']\nclasses = ['write']"), @"");
+        assert_snapshot!(of("same = ['result']\nwithin = '1s'"), @"");
+    }
+
+    #[test]
+    fn it_obeys_the_laws_of_detectors() {
+        laws::check::<RepeatToolCall>("");
+        laws::check::<RepeatToolCall>(
+            "same = ['tool', 'result']\nwithin = '10m'\nclasses = ['run', 'read']",
+        );
+    }
+}

@@ -78,3 +78,85 @@ impl Cycles {
         best
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::{collection::vec, prelude::*, sample::select};
+
+    use super::{Cycle, Cycles, MAX_PERIOD};
+
+    /// How many complete rounds of this period a stream ends in.
+    fn rounds(stream: &[u32], period: usize) -> u64 {
+        let run = (0..stream.len().saturating_sub(period))
+            .rev()
+            .take_while(|it| stream[*it] == stream[it + period])
+            .count();
+        if run == 0 { 0 } else { ((run + period) / period) as u64 }
+    }
+
+    /// Whether the last `len` symbols are those of a shorter period told over.
+    fn is_primitive(stream: &[u32], period: usize) -> bool {
+        let run = (0..stream.len() - period)
+            .rev()
+            .take_while(|it| stream[*it] == stream[it + period])
+            .count();
+        let tail = &stream[stream.len() - run - period..];
+        (1..period).all(|shorter| (shorter..tail.len()).any(|it| tail[it] != tail[it - shorter]))
+    }
+
+    fn naive(stream: &[u32], min_period: usize, max_period: usize) -> Option<Cycle> {
+        let cycles = (min_period..=max_period)
+            .map(|period| Cycle { period, rounds: rounds(stream, period) });
+        let real = cycles.filter(|it| 2 <= it.rounds && is_primitive(stream, it.period));
+        real.reduce(|best, it| if best.rounds < it.rounds { it } else { best })
+    }
+
+    /// Streams of few symbols, with many cycles in them.
+    fn streams() -> impl Strategy<Value = Vec<u32>> {
+        let symbol = || select(&[1_u32, 2, 3]);
+        let noise = vec(symbol(), 1..6);
+        let cycle = |periods| {
+            (vec(symbol(), periods), 2_usize..7, 0_usize..64).prop_map(
+                |(round, n_rounds, n_more): (Vec<u32>, usize, usize)| {
+                    let len = round.len() * n_rounds + n_more % round.len();
+                    round.into_iter().cycle().take(len).collect::<Vec<_>>()
+                },
+            )
+        };
+        let piece = prop_oneof![2 => noise, 3 => cycle(1..8), 1 => cycle(8..80)];
+        vec(piece, 1..8).prop_map(|it| it.concat())
+    }
+
+    proptest! {
+        #[test]
+        fn it_sees_what_a_naive_search_sees(stream in streams(), a in 1..=MAX_PERIOD, b in 1..=MAX_PERIOD) {
+            let (min, max) = (a.min(b), a.max(b));
+            let mut cycles = Cycles::default();
+            for n in 1..=stream.len() {
+                cycles.push(stream[n - 1]);
+                let seen = &stream[..n];
+                prop_assert_eq!(cycles.longest(1, MAX_PERIOD), naive(seen, 1, MAX_PERIOD));
+                prop_assert_eq!(cycles.longest(min, max), naive(seen, min, max));
+                for period in 1..=MAX_PERIOD {
+                    prop_assert_eq!(cycles.is_alive(period), 0 < rounds(seen, period));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn endless_cycles_stay_what_they_are() {
+        for period in [1_u32, 2, 5, 64] {
+            let mut cycles = Cycles::default();
+            for it in 0..200_000 {
+                cycles.push(it % period + 1);
+            }
+            let found = cycles.longest(1, MAX_PERIOD).expect("it goes round");
+            assert_eq!(found.period, period as usize);
+            assert!(1_000 < found.rounds, "{found:?}");
+            let longer_only = cycles
+                .longest(period as usize + 1, MAX_PERIOD.max(period as usize + 1).min(MAX_PERIOD));
+            assert_eq!(longer_only, None);
+        }
+    }
+}

@@ -389,3 +389,112 @@ impl JsonSchema for CycleLength {
         json_schema!({ "type": "integer", "minimum": 1, "maximum": MAX_PERIOD })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use insta::assert_snapshot;
+    use watchkeeper_testing::{laws, play};
+
+    use super::RunawayLoop;
+
+    #[test]
+    fn rounds_with_the_same_answers_are_counted() {
+        let trace = "
+            0s   prompt fix it
+            1s   repeat 7 every 9s: call Edit a ;; result ok done ;; call Bash make ;; result fail 3 errors
+            +1s  message let me look elsewhere
+            +1s  call Read Makefile
+            +1s  result all: build
+        ";
+        assert_snapshot!(play::<RunawayLoop>("", trace), @"
+        19s     medium    the same 2 calls got the same answers 3 times over, the last from `Bash`
+        46s     high      the same 2 calls got the same answers 6 times over, the last from `Bash`
+        58s     resolved  the cycle of 2 calls is over: the agent did something else
+        ");
+    }
+
+    #[test]
+    fn a_round_with_another_answer_is_progress() {
+        let trace = "
+            0s   repeat 2 every 9s: call Edit a ;; result ok done ;; call Bash make ;; result fail no
+            20s  call Edit a
+            21s  result ok done
+            22s  call Bash make
+            23s  result fail still no
+            30s  repeat 2 every 9s: call Edit a ;; result ok done ;; call Bash make ;; result fail no
+        ";
+        assert_snapshot!(play::<RunawayLoop>("", trace), @"");
+    }
+
+    #[test]
+    fn calls_without_answers_count_for_less() {
+        let trace = "0s repeat 6 every 9s: call Edit a ;; call Bash make ;; call Read b";
+        assert_snapshot!(play::<RunawayLoop>("", trace), @"
+        18s     low       the same 3 calls were made 3 times over, the last of `Read`, and no answer is known
+        36s     medium    the same 3 calls were made 5 times over, the last of `Read`, and no answer is known
+        ");
+    }
+
+    #[test]
+    fn one_call_in_a_row_is_left_to_others_unless_asked_for() {
+        let trace = "0s repeat 4 every 9s: call Bash make ;; result fail no";
+        assert_snapshot!(play::<RunawayLoop>("", trace), @"");
+        assert_snapshot!(play::<RunawayLoop>("min_period = 1", trace), @"18s     medium    the same call got the same answers 3 times over, the last from `Bash`");
+    }
+
+    #[test]
+    fn parallel_answers_may_come_in_any_order() {
+        let trace = "
+            0s   call #a Read @r1 a
+            0s   call #b Read @r1 b
+            0s   call #c Read @r1 b
+            1s   result #a ok a
+            1s   result #b ok b
+            1s   result #c ok b
+            2s   call #a Read @r2 a
+            2s   call #b Read @r2 b
+            3s   result #b ok b
+            3s   result #a ok a
+            4s   call #b Read @r3 b
+            4s   call #a Read @r3 a
+            5s   result #b ok b
+            5s   result #a ok a
+        ";
+        assert_snapshot!(play::<RunawayLoop>("", trace), @"5s      medium    the same 2 calls got the same answers 3 times over, the last from `Read`");
+    }
+
+    #[test]
+    fn steps_and_handoffs_are_counted_until_there_is_progress() {
+        let trace = "
+            0s   prompt hello
+            1s   handoff planner
+            2s   agent planner: handoff coder
+            3s   usage id=m1 output=1
+            3s   usage id=m1 output=2
+            4s   usage id=m2 output=1
+            5s   handoff planner
+            6s   call Edit a
+            7s   result ok
+            8s   repeat 3 every 1s: usage output=1 ;; call Edit a ;; result ok
+        ";
+        assert_snapshot!(play::<RunawayLoop>("of = 'handoff'", trace), @"
+        2s      low       2 handoffs without progress
+        5s      medium    3 handoffs without progress
+        7s      resolved  progress after 3 handoffs: something was changed
+        ");
+        assert_snapshot!(play::<RunawayLoop>("of = 'step'", trace), @"
+        4s      low       2 model calls without progress
+        7s      resolved  progress after 2 model calls: something was changed
+        9s      low       2 model calls without progress
+        10s     medium    3 model calls without progress
+        ");
+    }
+
+    #[test]
+    fn it_obeys_the_laws_of_detectors() {
+        laws::check::<RunawayLoop>("");
+        laws::check::<RunawayLoop>("min_period = 1\nmax_period = 3");
+        laws::check::<RunawayLoop>("of = 'step'");
+        laws::check::<RunawayLoop>("of = 'handoff'");
+    }
+}

@@ -422,3 +422,82 @@ impl JsonSchema for CostLimit {
         json_schema!({ "type": "number", "exclusiveMinimum": 0 })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use insta::assert_snapshot;
+    use watchkeeper_core::Options;
+    use watchkeeper_testing::{laws, play};
+
+    use super::{DetectorKind, TokenBurn};
+
+    #[test]
+    fn sub_agents_are_charged_to_their_session() {
+        let trace = "
+            0s   usage id=m1 input=100 output=300
+            1s   usage id=m1 input=100 output=400
+            2s   agent a1: usage input=100 output=300 cache_read=90000
+            3s   usage cache_write=100
+        ";
+        assert_snapshot!(play::<TokenBurn>("max_tokens = 1_000", trace), @"
+        1s      low       500 of 1,000 tokens used, 50%
+        2s      medium    900 of 1,000 tokens used, 90%
+        3s      high      1,000 of 1,000 tokens used, 100%
+        ");
+        let every =
+            "max_tokens = 100_000\ncount = ['input', 'cache_read', 'cache_write', 'output']";
+        assert_snapshot!(play::<TokenBurn>(every, trace), @"2s      medium    90,900 of 100,000 tokens used, 90%");
+    }
+
+    #[test]
+    fn a_window_forgets() {
+        let trace = "
+            0s    usage input=600
+            5m    usage input=300
+            20m   usage input=100
+            advance 1h
+        ";
+        assert_snapshot!(play::<TokenBurn>("max_tokens = 1_000\nwindow = '10m'", trace), @"
+        0s      low       600 of 1,000 tokens used in 10m, 60%
+        5m      medium    900 of 1,000 tokens used in 10m, 90%
+        10m     resolved  down to 300 of 1,000 tokens in 10m, 30%
+        ");
+    }
+
+    #[test]
+    fn what_has_no_price_is_said_once() {
+        let trace = "
+            0s   usage model=claude-opus-4-5 output=100000
+            1s   usage model=home-grown input=5000 output=100
+            2s   usage model=home-grown input=5000 output=100
+            3s   usage cost=1.75
+        ";
+        assert_snapshot!(play::<TokenBurn>("max_cost_usd = 5", trace), @"
+        0s      low       $2.50 of $5.00 used, 50%
+        1s      low       the price of `home-grown` is not known: 5,100 tokens are not counted in dollars; add it to `[prices]`
+        3s      medium    $4.25 of $5.00 used, 85%
+        ");
+    }
+
+    #[test]
+    fn limits_that_limit_nothing_are_refused() {
+        let refuse = |text| {
+            let built = Options::parse(text).and_then(|it| it.build(TokenBurn::new));
+            built.expect_err("it should be refused").to_string()
+        };
+        assert_snapshot!(refuse(""), @"invalid value for `max_tokens`: without a limit there is nothing to watch; set it, or `max_cost_usd`");
+        assert_snapshot!(refuse("max_tokens = -1"), @"invalid value: integer `-1`, expected a number of tokens greater than zero, such as 500_000");
+        assert_snapshot!(refuse("max_tokens = '1M'"), @r#"invalid type: string "1M", expected a number of tokens greater than zero, such as 500_000"#);
+        assert_snapshot!(refuse("max_cost_usd = 0"), @"invalid value: integer `0`, expected an amount of US dollars greater than zero, such as 5 or 2.50");
+        assert_snapshot!(refuse("max_cost_usd = nan"), @"invalid value: floating point `NaN`, expected an amount of US dollars greater than zero, such as 5 or 2.50");
+        assert_snapshot!(refuse("max_tokens = 1\ncount = []"), @r#"invalid value for `count`: name at least one of "input", "cache_read", "cache_write" and "output""#);
+        assert_snapshot!(refuse("max_tokens = 1\ncount = ['reasoning']"), @"unknown variant `reasoning`, expected one of `input`, `cache_read`, `cache_write`, `output`");
+    }
+
+    #[test]
+    fn it_obeys_the_laws_of_detectors() {
+        laws::check::<TokenBurn>("max_tokens = 100_000\nmax_cost_usd = 20.0");
+        laws::check::<TokenBurn>("max_tokens = 100_000\nmax_cost_usd = 20.0\nwindow = '5m'");
+        laws::check::<TokenBurn>("max_tokens = 1\nwindow = '1ns'");
+    }
+}
