@@ -333,7 +333,7 @@ fn grouped(n: u64) -> String {
     let digits = n.to_string();
     let mut res = String::new();
     for (at, digit) in digits.char_indices() {
-        if at != 0 && (digits.len() - at) % 3 == 0 {
+        if at != 0 && (digits.len() - at).is_multiple_of(3) {
             res.push(',');
         }
         res.push(digit);
