@@ -5,11 +5,11 @@ use serde::{Deserialize, Deserializer, de};
 
 /// A whole number from `MIN` to `MAX`, as a policy writes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Count<const MIN: u32, const MAX: u32>(u32);
+pub(crate) struct Count<const MIN: u32, const MAX: u32>(u32);
 
 impl<const MIN: u32, const MAX: u32> Count<MIN, MAX> {
     /// Makes a count; one that is out of range becomes the nearest in it.
-    pub const fn new(n: u32) -> Self {
+    pub(crate) const fn new(n: u32) -> Self {
         Self(if n < MIN {
             MIN
         } else if MAX < n {
@@ -20,7 +20,7 @@ impl<const MIN: u32, const MAX: u32> Count<MIN, MAX> {
     }
 
     /// The number, from `MIN` to `MAX`.
-    pub const fn get(self) -> u32 {
+    pub(crate) const fn get(self) -> u32 {
         self.0
     }
 }

@@ -16,7 +16,7 @@ use watchkeeper_core::{
 use self::portable as platform;
 #[cfg(unix)]
 use self::unix as platform;
-use crate::{Count, render_json};
+use crate::{count::Count, render_json};
 
 #[cfg(not(unix))]
 mod portable;
@@ -49,7 +49,7 @@ pub struct FileOptions {
 /// When a sink begins a new file, and how many old ones it keeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Rotate {
+struct Rotate {
     /// The size that no file exceeds, unless a single line does.
     max_size: ByteSize,
     /// How many old files are kept: `path.1` is the youngest.
@@ -110,13 +110,10 @@ impl Sink for File {
         Err(moved_away_again().into())
     }
 
-    /// For as long as it takes: a disk that is full has room again one day.
+    /// For some minutes, after which the trouble is reported: a disk that is
+    /// full may soon have room again, or need somebody to see to it.
     fn retry(&self) -> Retry {
-        Retry {
-            max_attempts: u32::MAX,
-            initial: Duration::from_secs(1),
-            max: Duration::from_secs(60),
-        }
+        Retry { max_attempts: 20, initial: Duration::from_secs(1), max: Duration::from_secs(60) }
     }
 }
 
@@ -188,13 +185,11 @@ fn has_name(file: &fs::File, path: &Path) -> bool {
 fn open(path: &Path, mode: u32) -> Result<fs::File, SinkError> {
     let shown = make_safe(&path.display().to_string());
     let refused = |why: &str| SinkError::Refused { reason: format!("`{shown}` {why}") };
-    let failed = |err: io::Error| SinkError::Unavailable {
-        reason: format!("can't open `{shown}`: {err}"),
-        retry_after: None,
-    };
+    let failed = |err: io::Error| failure(&format!("can't open `{shown}`"), &err);
 
     let folder = path.parent().filter(|it| !it.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    platform::create_folders(folder).map_err(failed)?;
+    platform::create_folders(folder)
+        .map_err(|err| failure(&format!("can't make the folder of `{shown}`"), &err))?;
     if platform::is_open_to_all(&fs::metadata(folder).map_err(failed)?) {
         return Err(refused(
             "is in a folder that anyone may write to; use one of its own inside it",
@@ -220,6 +215,19 @@ fn open(path: &Path, mode: u32) -> Result<fs::File, SinkError> {
         return Err(refused("has another name (a hard link); use a file of its own"));
     }
     Ok(file)
+}
+
+/// Says what failed, and whether it will do so for as long as nobody sees to it.
+fn failure(what: &str, err: &io::Error) -> SinkError {
+    let reason = format!("{what}: {err}");
+    match err.kind() {
+        ErrorKind::AlreadyExists
+        | ErrorKind::InvalidFilename
+        | ErrorKind::NotADirectory
+        | ErrorKind::PermissionDenied
+        | ErrorKind::ReadOnlyFilesystem => SinkError::Refused { reason },
+        _ => SinkError::Unavailable { reason, retry_after: None },
+    }
 }
 
 fn open_or_create(path: &Path, mode: u32) -> io::Result<fs::File> {

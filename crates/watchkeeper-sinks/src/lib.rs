@@ -23,10 +23,9 @@ mod text;
 mod webhook;
 
 #[cfg(feature = "webhook")]
-pub use crate::webhook::{RetryOptions, Webhook, WebhookOptions};
+pub use crate::webhook::{Webhook, WebhookOptions};
 pub use crate::{
-    count::Count,
-    file::{File, FileOptions, Rotate},
+    file::{File, FileOptions},
     json::render_json,
     stderr::{Color, Format, Lines, Stderr, StderrOptions},
     text::{MAX_LINE, render_line},

@@ -1,6 +1,6 @@
 //! Findings for tests.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, ffi::OsStr, process::Command, sync::Arc};
 
 use proptest::{collection::vec, option, prelude::*};
 use serde_json::{Map, json};
@@ -29,6 +29,17 @@ pub(crate) fn build_example<S: SinkKind>() -> Result<S, OptionsError> {
     let (example, _) = example.split_once("```").expect("the example ends");
     let own = |line: &&str| !line.starts_with("[sinks.") && !line.starts_with("kind = ");
     build(&example.lines().filter(own).collect::<Vec<_>>().join("\n"))
+}
+
+/// Runs a test again in a process of its own, which `command` starts, with a
+/// variable in its environment.
+#[track_caller]
+pub(crate) fn run_again(command: &mut Command, test: &str, variable: (&str, &OsStr)) {
+    let (_, test) = test.split_once("::").expect("it begins with the name of the crate");
+    let command = command.args(["--exact", test, "--nocapture"]).env(variable.0, variable.1);
+    let output = command.output().expect("it can be run");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && said.contains("1 passed"), "{output:?}");
 }
 
 /// A finding like any other.

@@ -21,7 +21,7 @@ use watchkeeper_core::{
 };
 
 use self::signature::Keys;
-use crate::{Count, render_json};
+use crate::{count::Count, render_json};
 
 mod signature;
 
@@ -94,7 +94,7 @@ const fn default_timeout() -> Period {
 /// How often and how patiently a webhook is tried again.
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub struct RetryOptions {
+struct RetryOptions {
     /// How many attempts a finding gets, the first included.
     max_attempts: Count<1, 1000>,
     /// The longest wait before the second attempt; it doubles with each.

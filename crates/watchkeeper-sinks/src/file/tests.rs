@@ -7,7 +7,7 @@ use watchkeeper_core::{Finding, Fingerprint, Sink};
 use super::File;
 use crate::{
     render_json,
-    samples::{build, build_example, finding, mistake},
+    samples::{build, build_example, finding, mistake, run_again},
 };
 
 fn folder() -> TempDir {
@@ -154,6 +154,18 @@ fn a_file_that_cannot_be_moved_goes_on() {
     let mut sink = sink(&path, "rotate = { max_size = '1B', keep = 1 }");
     (1..=2).for_each(|n| sink.deliver(&numbered(n)).unwrap());
     assert_eq!(ids(&path), ["1", "2"]);
+}
+
+#[test]
+fn a_folder_that_cannot_be_is_not_waited_for() {
+    let folder = folder();
+    fs::write(folder.path().join("file"), "").unwrap();
+    for path in ["file/findings.ndjson", "file/below/findings.ndjson"] {
+        let mut sink = sink(&folder.path().join(path), "");
+        let complaint = complaint(&mut sink, &folder);
+        let due = format!("refused: can't make the folder of `…/{path}`: ");
+        assert!(complaint.starts_with(&due), "{complaint}");
+    }
 }
 
 #[test]
@@ -318,15 +330,12 @@ mod unix {
             return;
         }
         let folder = folder();
-        let name = thread::current().name().expect("tests have names").to_owned();
-        let limited = Command::new("sh")
-            .args(["-c", &format!("trap '' XFSZ; ulimit -f {BLOCKS}; exec \"$0\" \"$@\"")])
-            .arg(std::env::current_exe().unwrap())
-            .args(["--exact", &name, "--nocapture"])
-            .env(FOLDER, folder.path())
-            .output()
-            .unwrap();
-        assert!(limited.status.success(), "{limited:?}");
+        let limited = format!("trap '' XFSZ; ulimit -f {BLOCKS}; exec \"$0\" \"$@\"");
+        run_again(
+            Command::new("sh").args(["-c", &limited]).arg(std::env::current_exe().unwrap()),
+            concat!(module_path!(), "::a_full_disk_leaves_no_line_that_begins_in_another"),
+            (FOLDER, folder.path().as_os_str()),
+        );
 
         // There is room again.
         let path = folder.path().join("findings.ndjson");

@@ -1,6 +1,7 @@
 use std::{
     io::{BufRead, BufReader, ErrorKind, Read, Write},
     net::{TcpListener, TcpStream},
+    process::Command,
     sync::Arc,
     thread::{self, JoinHandle},
     time::Duration,
@@ -14,7 +15,7 @@ use watchkeeper_core::{Fingerprint, Sink, SinkError, Timestamp, clock::Clock};
 use super::{MAX_RETRY_AFTER, Webhook, retry_after_in};
 use crate::{
     render_json,
-    samples::{build, build_example, finding, mistake},
+    samples::{build, build_example, finding, mistake, run_again},
 };
 
 const KEY: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
@@ -356,6 +357,40 @@ fn a_connection_serves_more_than_once() {
         sink.deliver(&finding).unwrap();
     }
     receiver.requests();
+}
+
+/// Runs itself again with a proxy in the environment.
+#[test]
+fn a_proxy_in_the_environment_is_used_only_if_asked_for() {
+    const URL: &str = "WATCHKEEPER_TEST_PROXY";
+    if let Ok(url) = std::env::var(URL) {
+        sink(&url, "").deliver(&finding()).unwrap();
+        let err = sink(&url, "proxy_from_environment = true").deliver(&finding()).unwrap_err();
+        assert!(matches!(err, SinkError::Unavailable { .. }), "{err:?}");
+        return;
+    }
+    let receiver = Receiver::new([answer("200 OK", "")]);
+    let (proxy, proxy_url) = listen();
+    let proxy = thread::spawn(move || {
+        let (mut stream, _) = proxy.accept().unwrap();
+        let request = read_request(&stream);
+        stream.write_all(answer("502 Bad Gateway", "").as_bytes()).unwrap();
+        proxy.set_nonblocking(true).unwrap();
+        (request, proxy.accept().unwrap_err().kind())
+    });
+    let mut again = Command::new(std::env::current_exe().unwrap());
+    for name in ["ALL_PROXY", "HTTP_PROXY", "HTTPS_PROXY"] {
+        again.env(name, &proxy_url).env_remove(name.to_ascii_lowercase());
+    }
+    run_again(
+        again.env_remove("NO_PROXY").env_remove("no_proxy"),
+        concat!(module_path!(), "::a_proxy_in_the_environment_is_used_only_if_asked_for"),
+        (URL, receiver.url.as_ref()),
+    );
+    assert_eq!(receiver.requests().len(), 1);
+    let (request, more) = proxy.join().unwrap();
+    assert!(request.starts_with("CONNECT 127.0.0.1:"), "{request}");
+    assert_eq!(more, ErrorKind::WouldBlock);
 }
 
 /// Posts to a receiver that shows `certificate`, while `trusted` is trusted.
