@@ -44,7 +44,13 @@ impl Cycles {
 
     /// Whether the latest symbol is one of those before it.
     pub(crate) fn is_recurring(&self) -> bool {
-        self.runs.iter().any(|it| *it != 0)
+        // Without a way out, so that the compiler may take many at once.
+        self.runs.iter().fold(0, |all, it| all | it) != 0
+    }
+
+    /// Whether a symbol is among the latest.
+    pub(crate) fn has(&self, symbol: u32) -> bool {
+        self.recent.iter().fold(false, |found, it| found | (*it == symbol.max(1)))
     }
 
     /// Whether the latest symbol went on with a cycle of this period.

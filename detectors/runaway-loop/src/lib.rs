@@ -15,8 +15,8 @@ use crate::cycle::{Cycle, Cycles, MAX_PERIOD};
 
 /// Fewer rounds than this are a coincidence.
 const FEWEST_ROUNDS: u64 = 3;
-/// How many answers to parallel calls are put in order.
-const MAX_PARALLEL: usize = 64;
+/// How many calls of one agent may wait for their answers.
+const MAX_OWED: usize = 64;
 
 /// Finds agents that go round in circles.
 #[derive(Clone, Debug)]
@@ -134,12 +134,20 @@ impl Detector for RunawayLoop {
     }
 }
 
+impl RunawayLoopOptions {
+    fn find(&self, cycles: &Cycles) -> Option<Cycle> {
+        cycles.longest(self.min_period.0, self.max_period.0)
+    }
+}
+
 /// The latest calls of an agent, and how often they came round.
 #[derive(Clone, Debug, Default)]
 struct Rounds {
     cycles: Cycles,
     /// Whether any answer is known: if none is, calls alone must do.
     has_answers: bool,
+    /// The calls that may still be answered, oldest first.
+    owed: Vec<OwedCall>,
     /// The model's answer whose calls run side by side.
     response: Option<Fingerprint>,
     /// The answers to those calls so far.
@@ -150,10 +158,42 @@ struct Rounds {
     since: Option<Evidence>,
 }
 
+/// A call that may still be answered.
+#[derive(Clone, Copy, Debug)]
+struct OwedCall {
+    id: Fingerprint,
+    step: u32,
+    response: Option<Fingerprint>,
+}
+
+/// What the rounds of a stream are told of, and for whom.
+struct Told<'a, 'b> {
+    tool: &'a str,
+    options: &'a RunawayLoopOptions,
+    cx: &'a mut Context<'b>,
+}
+
 impl Rounds {
     fn called(&mut self, call: &ToolCall, options: &RunawayLoopOptions, cx: &mut Context<'_>) {
+        if self.owed.len() == MAX_OWED {
+            self.owed.remove(0);
+        }
+        let owed = OwedCall {
+            id: Fingerprint::of(&*call.id),
+            step: symbol(call.fingerprint),
+            response: call.response.as_deref().map(Fingerprint::of),
+        };
+        self.owed.push(owed);
+        let evidence = cx.evidence();
+        let mut told = Told { tool: &call.tool, options, cx };
         if !self.has_answers {
-            self.step(symbol(call.fingerprint), cx.evidence(), &call.tool, options, cx);
+            self.step(owed.step, evidence, &mut told);
+        } else if self.cycles.has(owed.step) {
+            // Calls like this one were not answered. If it is not either, how
+            // far has it come?
+            let mut cycles = self.cycles.clone();
+            cycles.push(owed.step);
+            self.tell(options.find(&cycles), false, &mut told);
         }
     }
 
@@ -164,26 +204,45 @@ impl Rounds {
         cx: &mut Context<'_>,
     ) {
         let Some(call) = cx.call().cloned() else { return };
+        let Some(at) = self.owed.iter().position(|it| it.id == call.id) else { return };
         // Not the tool's own answer, and no step of the agent's.
-        let is_void = matches!(result.cause, Some(Cause::Sibling | Cause::Interrupted));
-        if call.class == ToolClass::Wait || is_void {
+        if matches!(result.cause, Some(Cause::Sibling | Cause::Interrupted)) {
+            self.owed.remove(at);
             return;
         }
         if !self.has_answers {
             if result.fingerprint.is_none() {
+                self.owed.remove(at);
                 return;
             }
             // What was seen so far were calls without their answers.
             self.cycles = Cycles::default();
             self.has_answers = true;
         }
+        let evidence = Some(call.evidence());
+        let mut told = Told { tool: &call.tool, options, cx };
+        if call.response.is_none() || self.response != call.response {
+            self.flush(&mut told);
+        }
+        // Whatever was called before, and not beside this one, was left behind.
+        let is_left = |it: &OwedCall| call.response.is_none() || it.response != call.response;
+        let (before, after) = self.owed.split_at(at);
+        let left: Vec<u32> = before.iter().filter(|it| is_left(it)).map(|it| it.step).collect();
+        let is_owed = call.response.is_some()
+            && before.iter().chain(&after[1..]).any(|it| it.response == call.response);
+        let mut idx = 0;
+        self.owed.retain(|it| {
+            let stays = idx != at && !(idx < at && is_left(it));
+            idx += 1;
+            stays
+        });
+        for step in left {
+            self.step(step, evidence.clone(), &mut told);
+        }
         let step =
             symbol(result.fingerprint.map_or(call.fingerprint, |it| call.fingerprint.and(it)));
-        if call.response.is_none() || self.response != call.response {
-            self.flush(&call.tool, options, cx);
-        }
         if call.response.is_none() {
-            self.step(step, Some(call.evidence()), &call.tool, options, cx);
+            self.step(step, evidence, &mut told);
             return;
         }
         // Calls that run side by side are answered in any order, and copies of
@@ -192,53 +251,49 @@ impl Rounds {
         if !self.batch.contains(&step) {
             self.batch.push(step);
         }
-        let is_owed = cx.agent().pending.iter().any(|it| it.response == call.response);
-        if !is_owed || self.batch.len() == MAX_PARALLEL {
-            self.flush(&call.tool, options, cx);
+        if !is_owed {
+            self.flush(&mut told);
         }
     }
 
-    fn flush(&mut self, tool: &str, options: &RunawayLoopOptions, cx: &mut Context<'_>) {
+    /// Takes the answers to calls that ran side by side, in an order of their
+    /// own.
+    fn flush(&mut self, told: &mut Told<'_, '_>) {
         let mut batch = std::mem::take(&mut self.batch);
         batch.sort_unstable();
         for step in batch.drain(..) {
-            self.step(step, cx.evidence(), tool, options, cx);
+            self.step(step, told.cx.evidence(), told);
         }
         // Its room serves the next batch.
         self.batch = batch;
     }
 
-    fn step(
-        &mut self,
-        step: u32,
-        evidence: Option<Evidence>,
-        tool: &str,
-        options: &RunawayLoopOptions,
-        cx: &mut Context<'_>,
-    ) {
+    fn step(&mut self, step: u32, evidence: Option<Evidence>, told: &mut Told<'_, '_>) {
         self.cycles.push(step);
         if !self.cycles.is_recurring() {
             self.since = evidence;
         }
-        self.resolve_broken(cx);
-        let Some(cycle) = self.cycles.longest(options.min_period.0, options.max_period.0) else {
+        self.resolve_broken(told.cx);
+        if self.cycles.is_recurring() {
+            self.tell(told.options.find(&self.cycles), self.has_answers, told);
+        }
+    }
+
+    fn tell(&mut self, cycle: Option<Cycle>, has_answers: bool, told: &mut Told<'_, '_>) {
+        let Some(Cycle { period, rounds }) = cycle.filter(|it| FEWEST_ROUNDS <= it.rounds) else {
             return;
         };
-        let Cycle { period, rounds } = cycle;
-        if rounds < FEWEST_ROUNDS {
-            return;
-        }
         // Calls say less than answers do: three rounds of them count as two.
-        let measure = if self.has_answers { rounds } else { rounds * 2 / 3 };
+        let measure = if has_answers { rounds } else { rounds * 2 / 3 };
         self.raised |= 1 << (period - 1);
-        cx.raise(subject(period), measure, || {
-            let last = quote(tool);
+        told.cx.raise(subject(period), measure, || {
+            let last = quote(told.tool);
             let calls = if period == 1 { "call".to_owned() } else { format!("{period} calls") };
-            let message = if self.has_answers {
+            let message = if has_answers {
                 format!("the same {calls} got the same answers {rounds} times over, the last from {last}")
             } else {
                 format!(
-                    "the same {calls} were made {rounds} times over, the last of {last}, and no answer is known"
+                    "the same {calls} were made {rounds} times over, the last of {last}, and not all were answered"
                 )
             };
             Report::new(message)
@@ -310,10 +365,10 @@ impl Fruitless {
                     self.progress("something was changed", of, cx);
                 }
             }
-            EventKind::ModelCall(_) if of == Of::Step => {
-                if cx.usage().is_none_or(|it| !it.replaces) {
-                    self.count(of, cx);
-                }
+            EventKind::ModelCall(_)
+                if of == Of::Step && cx.usage().is_none_or(|it| !it.replaces) =>
+            {
+                self.count(of, cx);
             }
             EventKind::Handoff { .. } if of == Of::Handoff => self.count(of, cx),
             _ => {}
@@ -430,9 +485,28 @@ mod tests {
     fn calls_without_answers_count_for_less() {
         let trace = "0s repeat 6 every 9s: call Edit a ;; call Bash make ;; call Read b";
         assert_snapshot!(play::<RunawayLoop>("", trace), @"
-        18s     low       the same 3 calls were made 3 times over, the last of `Read`, and no answer is known
-        36s     medium    the same 3 calls were made 5 times over, the last of `Read`, and no answer is known
+        18s     low       the same 3 calls were made 3 times over, the last of `Read`, and not all were answered
+        36s     medium    the same 3 calls were made 5 times over, the last of `Read`, and not all were answered
         ");
+    }
+
+    #[test]
+    fn calls_left_behind_are_steps() {
+        let trace = "
+            0s   repeat 2 every 9s: call Read a ;; result ok a ;; call Note a
+            20s  call Read a
+            21s  result ok a
+            22s  call Note a
+            23s  call Read a
+            24s  result ok a
+        ";
+        assert_snapshot!(play::<RunawayLoop>("", trace), @"
+        22s     low       the same 2 calls were made 3 times over, the last of `Note`, and not all were answered
+        24s     medium    the same 2 calls got the same answers 3 times over, the last from `Read`
+        ");
+        // An answer that comes after all is no step of its own.
+        let late = "0s repeat 3 every 5s: call #a Read a ;; call #b Read b ;; result #b ok b ;; result #a ok a";
+        assert_snapshot!(play::<RunawayLoop>("", late), @"10s     medium    the same 2 calls got the same answers 3 times over, the last from `Read`");
     }
 
     #[test]
