@@ -30,3 +30,23 @@ pub use crate::{
     stderr::{Color, Format, Lines, Stderr, StderrOptions},
     text::{MAX_LINE, render_line},
 };
+
+#[cfg(test)]
+mod tests {
+    use watchkeeper_core::{Entry, Registry};
+
+    #[test]
+    fn every_kind_is_registered_with_a_summary() {
+        let registry = Registry::linked().unwrap();
+        let kinds: Vec<_> =
+            registry.sinks.iter().map(|it| format!("{}: {}", it.kind(), it.summary())).collect();
+        let mut due = vec![
+            "file: Appends findings to a file, one line of JSON each.",
+            "stderr: Writes findings to standard error, one line each.",
+        ];
+        if cfg!(feature = "webhook") {
+            due.push("webhook: Posts each finding to a URL as JSON.");
+        }
+        assert_eq!(kinds, due);
+    }
+}

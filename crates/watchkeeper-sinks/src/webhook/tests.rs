@@ -10,7 +10,9 @@ use std::{
 use insta::assert_snapshot;
 use rustls::{ServerConfig, ServerConnection, pki_types::PrivatePkcs8KeyDer};
 use ureq::tls::{Certificate, RootCerts};
-use watchkeeper_core::{Fingerprint, Sink, SinkError, Timestamp, clock::Clock};
+use watchkeeper_core::{
+    Finding, Fingerprint, Queue, QueueCounts, Sink, SinkError, Timestamp, clock::Clock,
+};
 
 use super::{MAX_RETRY_AFTER, Webhook, retry_after_in};
 use crate::{
@@ -353,10 +355,23 @@ fn a_connection_serves_more_than_once() {
     });
     let mut sink = sink(&receiver.url, "");
     for n in 0..N {
-        let finding = watchkeeper_core::Finding { id: Fingerprint::from(n), ..finding() };
+        let finding = Finding { id: Fingerprint::from(n), ..finding() };
         sink.deliver(&finding).unwrap();
     }
     receiver.requests();
+}
+
+#[test]
+fn a_queue_posts_again_what_found_the_receiver_down() {
+    let receiver = Receiver::new(["503 Down", "429 Slow Down", "200 OK"].map(|it| answer(it, "")));
+    let options = "retry = { max_attempts = 3, initial = '1ms', max = '1ms' }";
+    let queue = Queue::new("ops", Box::new(sink(&receiver.url, options)), 8);
+    queue.push(finding());
+    assert_eq!(receiver.requests().len(), 3);
+    queue.close();
+    assert!(queue.wait_closed(Duration::from_secs(60)));
+    let counts = QueueCounts { received: 1, delivered: 1, dropped: 0, failed: 0 };
+    assert_eq!(queue.counts(), counts);
 }
 
 /// Runs itself again with a proxy in the environment.
