@@ -6,7 +6,7 @@ use std::{
 use jiff::Timestamp;
 use rapidhash::fast::RandomState;
 
-use crate::{Finding, Fingerprint, Glob, Period, Severity, Status};
+use crate::{AgentId, Finding, Fingerprint, Glob, Period, Severity, Status};
 
 /// How many deliveries are remembered before older ones may be forgotten.
 const MAX_REMEMBERED: usize = 1 << 15;
@@ -89,7 +89,7 @@ impl Matcher {
             && any(class, Some(&finding.class))
             && any(session, Some(finding.session.as_str()))
             && any(source, finding.source)
-            && any(agent, finding.agent.as_ref().map(|it| it.as_str()))
+            && any(agent, finding.agent.as_ref().map(AgentId::as_str))
             && labels
                 .iter()
                 .all(|(name, globs)| any(globs, finding.labels.get(name).map(String::as_str)))
@@ -231,7 +231,7 @@ mod tests {
     use proptest::{collection::vec, prelude::*};
 
     use super::{Matcher, Memory, Route, Router, SeverityMatch};
-    use crate::{Finding, Fingerprint, Glob, Period, Severity, Status};
+    use crate::{AgentId, Finding, Fingerprint, Glob, Period, Severity, Status};
 
     fn finding(secs: i64, subject: u64, severity: Severity, status: Status) -> Finding {
         let at = Timestamp::UNIX_EPOCH + SignedDuration::from_secs(secs);

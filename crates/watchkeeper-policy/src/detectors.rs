@@ -97,7 +97,12 @@ impl Reader<'_> {
         let message = format!("a detector cannot watch per `{}`", per.get_ref());
         let note = "`per = \"label:team\"` lets all sessions with the same `team` share one limit; \
                     without `per`, each agent or session has its own";
-        self.push(Diagnostic::error(per.span(), message).note(note));
+        let is_name = !per.get_ref().is_empty() && !per.get_ref().contains(':');
+        let fix = is_name.then(|| {
+            let label = toml_text::string(&format!("label:{}", per.get_ref()));
+            Fix::new("if it is a label", per.span(), label)
+        });
+        self.push(Diagnostic::error(per.span(), message).note(note).fix(fix));
         None
     }
 

@@ -110,21 +110,29 @@ impl Fix {
 
 const SIMILAR: &str = "there is one with a similar name";
 
-/// The candidate most like `written`, if any is alike at all.
+/// The candidate most like `written`: one that it begins, or one that few
+/// changes make of it.
 fn closest<'a>(written: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    const ALIKE: f64 = 0.8;
-    /// Likeness takes time quadratic in the length; no name is that long.
+    /// Comparing takes time quadratic in the length; no name is that long.
     const LONGEST: usize = 64;
+    const SHORTEST_BEGINNING: usize = 2;
     if LONGEST < written.len() {
         return None;
     }
     let written = written.to_lowercase();
+    let n_changes = |candidate: &str| {
+        let candidate = candidate.to_lowercase();
+        if SHORTEST_BEGINNING <= written.len() && candidate.starts_with(&written) {
+            return Some(1);
+        }
+        let most = written.chars().count().max(3) / 3;
+        Some(strsim::osa_distance(&written, &candidate)).filter(|it| *it <= most)
+    };
     candidates
         .into_iter()
         .filter(|it| it.len() <= LONGEST)
-        .map(|it| (strsim::jaro_winkler(&written, &it.to_lowercase()), it))
-        .filter(|(likeness, _)| ALIKE < *likeness)
-        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .filter_map(|it| Some((n_changes(it)?, it)))
+        .min_by_key(|(n_changes, _)| *n_changes)
         .map(|(_, it)| it)
 }
 

@@ -16,7 +16,7 @@ impl SourceFile {
     /// The line that the byte at `at` is in, counted from 1.
     pub(crate) fn line(&self, at: usize) -> usize {
         let before = &self.text.as_bytes()[..at.min(self.text.len())];
-        1 + before.iter().filter(|it| **it == b'\n').count()
+        before.split(|it| *it == b'\n').count()
     }
 }
 
@@ -47,7 +47,10 @@ impl Files {
         let Some((file, start)) = self.files.get(file_idx).zip(self.starts.get(file_idx)) else {
             return (0, 0..0);
         };
-        let floor = |at: usize| file.text.floor_char_boundary(at.saturating_sub(*start));
+        let floor = |at: usize| {
+            let at = at.saturating_sub(*start).min(file.text.len());
+            (0..=at).rev().find(|it| file.text.is_char_boundary(*it)).unwrap_or(0)
+        };
         let (from, to) = (floor(span.start), floor(span.end));
         (file_idx, from..to.max(from))
     }

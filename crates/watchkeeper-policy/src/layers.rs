@@ -93,10 +93,7 @@ impl Layers {
         }
         // Whatever follows from bad syntax would only be noise.
         let table = merged.pop().filter(|_| is_toml)?;
-        for it in table.values() {
-            refuse_edits(it, diagnostics);
-        }
-        Some(table)
+        Some(without_edits(table, diagnostics))
     }
 }
 
@@ -231,8 +228,8 @@ fn version(table: &Table<'_>, start: usize, diagnostics: &mut Vec<Diagnostic>) {
     let is_known = value.get_ref().as_integer().is_some_and(|it| it.to_string() == VERSION);
     if !is_known {
         let message = format!("version {} is not known", toml_text::value(value.get_ref()));
-        let fix = Fix::new("this program reads", value.span(), VERSION);
-        diagnostics.push(Diagnostic::error(value.span(), message).fix(fix));
+        let note = format!("this program reads version {VERSION}");
+        diagnostics.push(Diagnostic::error(value.span(), message).note(note));
     }
 }
 
@@ -338,21 +335,27 @@ fn is_edit(table: &Table<'_>) -> bool {
     !table.is_empty() && table.iter().all(is_verb)
 }
 
-/// Points at edits that found nothing to edit.
-fn refuse_edits(value: &Value<'_>, diagnostics: &mut Vec<Diagnostic>) {
-    match value.get_ref() {
-        DeValue::Table(table) if is_edit(table) => {
-            for (key, _) in table {
-                let verb = key.get_ref();
-                let message = format!("there is no list to {verb} to");
-                let message =
-                    if verb == "remove" { message.replace("to to", "from") } else { message };
-                let note = "only a list in a policy that this one extends can be edited";
-                diagnostics.push(Diagnostic::error(key.span(), message).note(note));
+/// Takes out the edits that found nothing to edit, and points at them.
+fn without_edits<'f>(table: Table<'f>, diagnostics: &mut Vec<Diagnostic>) -> Table<'f> {
+    let mut res = Table::new();
+    for (key, value) in table {
+        let span = value.span();
+        let value = match value.into_inner() {
+            DeValue::Table(edit) if is_edit(&edit) => {
+                for (key, _) in &edit {
+                    let message = match key.get_ref().as_ref() {
+                        "add" => "there is no list to add to",
+                        _ => "there is no list to remove from",
+                    };
+                    let note = "only a list in a policy that this one extends can be edited";
+                    diagnostics.push(Diagnostic::error(key.span(), message).note(note));
+                }
+                continue;
             }
-        }
-        DeValue::Table(table) => table.values().for_each(|it| refuse_edits(it, diagnostics)),
-        DeValue::Array(items) => items.iter().for_each(|it| refuse_edits(it, diagnostics)),
-        _ => {}
+            DeValue::Table(table) => DeValue::Table(without_edits(table, diagnostics)),
+            other => other,
+        };
+        res.insert(key, Spanned::new(span, value));
     }
+    res
 }

@@ -52,16 +52,19 @@ pub const BUILTIN_DEFAULT: &str = "builtin:default";
 /// The text of the policy that is built in: its comments are its manual.
 pub const BUILTIN: &str = include_str!("default.toml");
 
+/// Looks up a variable of the environment.
+pub type Variables<'a> = &'a dyn Fn(&str) -> Option<OsString>;
+
 /// Reads policies.
 pub struct Loader<'a> {
     /// The kinds that a policy may name.
     pub registry: &'a Registry,
     /// Reads a file, for policies and for secrets.
     pub read_file: &'a dyn Fn(&Path) -> io::Result<String>,
-    /// Looks up a variable of the environment. Without it no secret is looked
-    /// up, so a policy can be checked where its secrets are not; sinks that
+    /// Finds the secrets of the environment. Without it no secret is looked up,
+    /// also in no file, so a policy can be checked where its secrets are not; sinks that
     /// need one then cannot deliver.
-    pub environment: Option<&'a dyn Fn(&str) -> Option<OsString>>,
+    pub environment: Option<Variables<'a>>,
 }
 
 impl fmt::Debug for Loader<'_> {
@@ -129,7 +132,7 @@ impl Loader<'_> {
         for it in &mut diagnostics {
             it.settle(&files);
         }
-        diagnostics.sort_by(|a, b| (a.file, a.span.start).cmp(&(b.file, b.span.start)));
+        diagnostics.sort_by_key(|it| (it.file, it.span.start));
         let is_wrong = diagnostics.iter().any(|it| it.level == DiagnosticLevel::Error);
         Loaded { policy: policy.filter(|_| !is_wrong), diagnostics, files: files.into_files() }
     }

@@ -65,7 +65,7 @@ impl Reader<'_> {
                 let message = redacted(&message, &about.secrets);
                 self.push(option_error(span, &message, shared).note(about.note()));
             }
-            let Some(culprit) = culprit else { return None };
+            let culprit = culprit?;
             table.get_mut().remove(culprit.as_str());
             removed.push(culprit);
         }
