@@ -52,7 +52,20 @@ fn a_report_for_a_person() {
     let folder = Folder::new();
     folder.write("s.ndjson", looping("s1", 5) + "no JSON\n");
     let Ran { out, err, status } = check(&folder, &["s.ndjson"]);
-    assert_snapshot!(format!("{out}{err}exit {status}"), @"");
+    assert_snapshot!(format!("{out}{err}exit {status}"), @"
+    s.ndjson
+      ndjson
+      2026-03-01 10:00 UTC, 10s · 11 events · 5 tool calls (5 failed)
+      [MEDIUM] stuck: `Bash` gave the same answer to the same call 4 times in 6s
+               s.ndjson:2
+               s.ndjson:9
+      1 line not read: something follows the JSON (1)
+
+    1 session in 1 file: 11 events, 5 tool calls (5 failed), 0 model calls, 0 tokens, $0.00
+    1 line not read
+    1 finding: 0 high, 1 medium, 0 low
+    exit 1
+    ");
 }
 
 #[test]

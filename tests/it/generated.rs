@@ -4,18 +4,43 @@
 
 use std::{env, fs};
 
-use crate::{program::run, tidy};
+use watchkeeper_core::{Entry as _, Kinds};
+
+use crate::{conformance, program::run, tidy};
 
 #[test]
 fn schemas() {
-    for of in ["policy", "event", "finding"] {
+    let mut registry = conformance::registry();
+    // That of the stock program: the one of the tests has a detector more.
+    let stock = registry.detectors.iter().filter(|it| !it.kind().starts_with("acme-"));
+    registry.detectors = Kinds::new("detectors", stock).expect("no two have one name");
+    let policy = serde_json::to_string_pretty(&watchkeeper_policy::schema(&registry)).unwrap();
+    is_current("docs/policy.schema.json", &format!("{policy}\n"));
+    for of in ["event", "finding"] {
         let made = run(&["schema", of]);
         assert_eq!(made.status, 0, "{}", made.err);
-        // The program of the tests has a detector of its own, the stock one not.
-        if of != "policy" {
-            is_current(&format!("docs/{of}.schema.json"), &made.out);
+        is_current(&format!("docs/{of}.schema.json"), &made.out);
+    }
+}
+
+#[test]
+fn the_schema_of_policies_knows_a_teams_own_detector() {
+    let schema = run(&["schema", "policy"]).out;
+    assert!(schema.contains("acme-banned-tool"), "{schema}");
+}
+
+#[test]
+fn the_manuals_in_one_page() {
+    let mut made = String::from("# Detectors\n\nMade from the manual of each kind.\n");
+    for it in conformance::registry().detectors.iter() {
+        if !it.kind().starts_with("acme-") {
+            made.push_str(&format!(
+                "\n{}",
+                it.docs().replace("\n#", "\n##").replacen('#', "##", 1)
+            ));
         }
     }
+    is_current("docs/detectors.md", &made);
 }
 
 #[test]

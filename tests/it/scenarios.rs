@@ -6,8 +6,9 @@
 
 use std::{env, fs};
 
-use watchkeeper_core::{Engine, EngineConfig};
+use watchkeeper_core::{Engine, EngineConfig, Finding, Status, Timestamp};
 use watchkeeper_policy::render;
+use watchkeeper_testing::{Step, Trace};
 
 use crate::{conformance, tidy};
 
@@ -37,8 +38,30 @@ fn play(policy: &str, trace: &str) -> String {
     let registry = conformance::registry();
     let loaded = conformance::load(&registry, policy);
     let Some(policy) = loaded.policy else { panic!("{}", render(&loaded, false)) };
+    let trace: Trace = match trace.parse() {
+        Ok(it) => it,
+        Err(err) => panic!("not a trace: {err}"),
+    };
     let mut engine = Engine::new(policy.detectors, EngineConfig::default());
-    watchkeeper_testing::play_on(&mut engine, trace)
+    let mut findings = Vec::new();
+    for step in trace.steps() {
+        match step {
+            Step::Event(event) => engine.observe(event, &mut findings),
+            Step::Advance(now) => engine.advance(*now, &mut findings),
+        }
+    }
+    findings.iter().map(line).collect()
+}
+
+/// When, how grave, by which detector, and what.
+fn line(finding: &Finding) -> String {
+    let at = finding.at.duration_since(Timestamp::UNIX_EPOCH);
+    let what = match finding.status {
+        Status::Open => finding.severity.name(),
+        Status::Resolved => "resolved",
+    };
+    let offset = format!("{at:#}").replace(' ', "");
+    format!("{offset:<8}{what:<9}{}: {}\n", finding.detector, finding.message)
 }
 
 /// The first block of a language in a Markdown file.

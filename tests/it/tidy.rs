@@ -50,8 +50,8 @@ fn nothing_has_a_name_that_says_nothing() {
         for entry in fs::read_dir(&folder).unwrap().map(Result::unwrap) {
             let path = entry.path();
             let stem = path.file_stem().unwrap().to_string_lossy().into_owned();
-            let is_vague =
-                ["utils", "util", "common", "helpers", "types", "manager", "misc"].contains(&&*stem);
+            let is_vague = ["utils", "util", "common", "helpers", "types", "manager", "misc"]
+                .contains(&&*stem);
             assert!(!is_vague, "{}", path.display());
             if path.is_dir() && stem != "target" && !stem.starts_with('.') {
                 folders.push(path);

@@ -49,7 +49,8 @@ impl Watching {
     #[track_caller]
     fn until(&self, text: &str) -> String {
         loop {
-            let line = self.lines.recv_timeout(LONG).unwrap_or_else(|_| panic!("no line with {text}"));
+            let line =
+                self.lines.recv_timeout(LONG).unwrap_or_else(|_| panic!("no line with {text}"));
             if line.contains(text) {
                 return line;
             }
@@ -115,7 +116,12 @@ fn what_was_written_just_before_the_end_is_delivered() {
         line.clear();
         assert_ne!(err.read_line(&mut line).unwrap(), 0, "it should watch");
     }
-    OpenOptions::new().append(true).open(&file).unwrap().write_all(looping_now(5).as_bytes()).unwrap();
+    OpenOptions::new()
+        .append(true)
+        .open(&file)
+        .unwrap()
+        .write_all(looping_now(5).as_bytes())
+        .unwrap();
     let pid = child.id().to_string();
     assert!(Command::new("kill").args(["-s", "INT", &pid]).status().unwrap().success());
     assert_eq!(child.wait().unwrap().code(), Some(0));

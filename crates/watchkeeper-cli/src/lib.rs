@@ -68,7 +68,7 @@ struct Global {
     #[arg(short, long, global = true)]
     verbose: bool,
 
-    /// When to use colours
+    /// When to use colours; `auto` heeds the terminal and `NO_COLOR`
     #[arg(long, value_name = "WHEN", global = true, default_value = "auto")]
     color: Color,
 }
@@ -76,11 +76,8 @@ struct Global {
 /// When to use colours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Color {
-    /// On a terminal, unless `NO_COLOR` is set
     Auto,
-    /// Always
     Always,
-    /// Never
     Never,
 }
 
