@@ -1,7 +1,7 @@
 use std::ops::Range;
 
 use annotate_snippets::{AnnotationKind, Level, Origin, Patch, Renderer, Snippet};
-use watchkeeper_core::make_safe;
+use watchkeeper_core::{is_unsafe, make_safe};
 
 use crate::{
     Loaded,
@@ -155,11 +155,12 @@ fn render_one(diagnostic: &Diagnostic, file: &SourceFile, renderer: &Renderer) -
         DiagnosticLevel::Warning => Level::WARNING,
     };
     let title = level.primary_title(message);
-    let mut first = if file.text.is_empty() {
+    let text = harmless(&file.text);
+    let mut first = if text.is_empty() {
         title.element(Origin::path(path.as_str()))
     } else {
         let place = AnnotationKind::Primary.span(span.clone());
-        title.element(Snippet::source(&file.text).path(path.as_str()).annotation(place))
+        title.element(Snippet::source(&text).path(path.as_str()).annotation(place))
     };
     for note in notes {
         first = first.element(Level::NOTE.message(note));
@@ -167,8 +168,29 @@ fn render_one(diagnostic: &Diagnostic, file: &SourceFile, renderer: &Renderer) -
     let mut groups = vec![first];
     if let Some(fix) = fix {
         let patch = Patch::new(fix.span.clone(), &fix.replacement);
-        let snippet = Snippet::source(&file.text).path(path.as_str()).fold(true).patch(patch);
+        let snippet = Snippet::source(&text).path(path.as_str()).fold(true).patch(patch);
         groups.push(Level::HELP.secondary_title(&fix.title).element(snippet));
     }
     renderer.render(&groups)
+}
+
+/// A text that a terminal can be shown, in which everything stands where it
+/// stood: what is unsafe is replaced by as many bytes.
+fn harmless(text: &str) -> String {
+    let mut res = String::with_capacity(text.len());
+    let mut chars = text.chars().peekable();
+    while let Some(c) = chars.next() {
+        let is_line_end = c == '\n' || c == '\r' && chars.peek() == Some(&'\n');
+        if is_line_end || c == '\t' || !is_unsafe(c) {
+            res.push(c);
+            continue;
+        }
+        res.push_str(match c.len_utf8() {
+            1 => "?",
+            2 => "\u{b7}",
+            3 => "\u{fffd}",
+            _ => "\u{fffd}?",
+        });
+    }
+    res
 }

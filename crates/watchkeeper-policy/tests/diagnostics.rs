@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use watchkeeper_core::{
     Context, Detector, DetectorKind, Event, Finding, InvalidOption, Period, Registry, Secret, Sink,
-    SinkError, SinkKind, Unit,
+    SinkError, SinkKind, Unit, is_unsafe,
 };
 use watchkeeper_policy::{Diagnostic, Loaded, Loader, Variables, render};
 
@@ -1395,7 +1395,7 @@ fn hostile_text_stays_text() {
     error: detector kind `\u{202e}\u{9b}x` is not compiled in
      --> policy.toml:3:8
       |
-    3 | kind = '�x'
+    3 | kind = '�·x'
       |        ^^^^^
       |
       = note: compiled in: quiet, repeat
@@ -1604,6 +1604,7 @@ proptest! {
     fn any_text_is_read_to_its_end(text in any::<String>(), other in any::<String>()) {
         let loaded = load(&[("policy.toml", &text), ("other.toml", &other)], Some(&environment));
         prop_assert!(is_in_place(&loaded), "{:#?}", loaded.diagnostics);
+        render(&loaded, true);
     }
 
     #[test]
@@ -1615,7 +1616,8 @@ proptest! {
         prop_assert!(is_in_place(&loaded), "{:#?}", loaded.diagnostics);
         let is_ordered = |it: &[Diagnostic]| (it[0].file, it[0].span.start) <= (it[1].file, it[1].span.start);
         prop_assert!(loaded.diagnostics.windows(2).all(is_ordered));
-        render(&loaded, true);
+        let text = render(&loaded, false);
+        prop_assert!(text.chars().all(|it| it == '\n' || !is_unsafe(it)), "{:?}", text);
         if let Some(policy) = loaded.policy {
             let text = policy.effective.to_string();
             let again = load(&[("policy.toml", &text)], Some(&environment));
