@@ -763,3 +763,40 @@ fn cannot_watch(error: &notify::Error) -> String {
     let error = make_safe(&error.to_string());
     format!("the system does not tell of changes ({error}); files are looked at instead")
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, time::Duration};
+
+    use tempfile::TempDir;
+    use watchkeeper_core::{SignedDuration, Timestamp};
+
+    use super::{FollowOptions, Follower, Update};
+
+    #[test]
+    fn files_are_looked_at_when_there_are_no_watches_left() {
+        let folder = TempDir::new().unwrap();
+        let options = FollowOptions::default();
+        let mut follower = Follower::new(vec![folder.path().to_owned()], [], options);
+        let mut now = Timestamp::UNIX_EPOCH;
+        follower.scan(now, &mut |it| panic!("{it:?}"));
+        assert!(follower.is_watched());
+
+        follower.watch_failed(Err(notify::Error::new(notify::ErrorKind::PathNotFound)));
+        assert!(follower.is_watched());
+        for _ in 0..2 {
+            follower.watch_failed(Err(notify::Error::new(notify::ErrorKind::MaxFilesWatch)));
+        }
+        assert!(!follower.is_watched());
+        let mut notices = Vec::new();
+        follower.scan(now, &mut |it| notices.push(it));
+        let [Update::Notice(notice)] = &notices[..] else { panic!("{notices:?}") };
+        assert!(notice.contains("limit"), "{notice}");
+
+        // What is new in a folder shows at the next glance, before the next walk.
+        fs::write(folder.path().join("a.jsonl"), "{}").unwrap();
+        now += SignedDuration::from_millis(250);
+        follower.step(now, Duration::ZERO, &mut |it| panic!("{it:?}"));
+        assert_eq!(follower.report().n_unrecognized, 1);
+    }
+}

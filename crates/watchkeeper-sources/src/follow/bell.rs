@@ -163,3 +163,46 @@ impl Watch {
         known.unwrap_or(path)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use notify::{
+        Event, EventKind,
+        event::{AccessKind, CreateKind, Flag},
+    };
+
+    use super::{Bell, MAX_CHANGES};
+
+    #[test]
+    fn changes_are_kept_until_there_are_too_many() {
+        let bell = Bell::default();
+        let created = |n: usize| {
+            Event::new(EventKind::Create(CreateKind::File)).add_path(n.to_string().into())
+        };
+        for n in 0..MAX_CHANGES {
+            bell.hear(Ok(created(n)));
+            bell.hear(Ok(created(0)));
+        }
+        let changes = bell.wait(Duration::ZERO);
+        assert_eq!((changes.paths.len(), changes.is_incomplete), (MAX_CHANGES, false));
+        for n in 0..=MAX_CHANGES {
+            bell.hear(Ok(created(n)));
+        }
+        let changes = bell.wait(Duration::ZERO);
+        assert_eq!((changes.paths.len(), changes.is_incomplete), (0, true));
+        assert!(!bell.wait(Duration::ZERO).is_any());
+    }
+
+    #[test]
+    fn what_the_system_lost_is_looked_for_and_what_we_do_is_not() {
+        let bell = Bell::default();
+        bell.hear(Ok(Event::new(EventKind::Access(AccessKind::Any)).add_path("a".into())));
+        assert!(!bell.wait(Duration::ZERO).is_any());
+        bell.hear(Ok(Event::new(EventKind::Other).set_flag(Flag::Rescan)));
+        assert!(bell.wait(Duration::ZERO).is_incomplete);
+        bell.hear(Err(notify::Error::generic("trouble")));
+        assert!(bell.wait(Duration::ZERO).is_incomplete);
+    }
+}

@@ -113,8 +113,12 @@ impl Folders {
         let Ok(metadata) = fs::metadata(path) else { return (Vec::new(), watched) };
         let id = Identity::of(path, &metadata);
         let modified = metadata.modified().ok();
-        if self.paths.get(&id).is_some_and(|it| it != path) {
-            return (Vec::new(), watched);
+        if let Some(other) = self.paths.get(&id).filter(|it| *it != path).cloned() {
+            if id_at(&other) == Some(id) {
+                return (Vec::new(), watched);
+            }
+            // It was renamed.
+            self.forget(&other, watch);
         }
         if !self.known.contains_key(path) {
             if self.is_full() {

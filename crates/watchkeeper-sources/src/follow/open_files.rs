@@ -59,3 +59,46 @@ impl OpenFiles {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use tempfile::TempDir;
+
+    use super::{Identity, MAX_OPEN, OpenFiles};
+
+    #[test]
+    fn the_file_that_was_used_longest_ago_makes_room() {
+        let folder = TempDir::new().unwrap();
+        let mut open = OpenFiles::default();
+        let mut ids = Vec::new();
+        for n in 0..=MAX_OPEN {
+            let path = folder.path().join(n.to_string());
+            fs::write(&path, "").unwrap();
+            ids.push(Identity::of(&path, &fs::metadata(&path).unwrap()));
+            assert!(open.get_or_open(ids[n], &path).unwrap().is_some());
+            assert!(open.get(ids[0]).is_some());
+        }
+        assert_eq!((open.files.len(), open.uses.len()), (MAX_OPEN, MAX_OPEN));
+        assert!(open.get(ids[1]).is_none());
+        open.close(ids[0]);
+        assert_eq!((open.files.len(), open.uses.len()), (MAX_OPEN - 1, MAX_OPEN - 1));
+    }
+
+    #[test]
+    fn what_took_the_place_of_a_file_is_not_it() {
+        let folder = TempDir::new().unwrap();
+        let path = folder.path().join("a");
+        fs::write(&path, "").unwrap();
+        let id = Identity::of(&path, &fs::metadata(&path).unwrap());
+        fs::rename(&path, folder.path().join("b")).unwrap();
+        let mut open = OpenFiles::default();
+        fs::create_dir(&path).unwrap();
+        assert!(open.get_or_open(id, &path).unwrap().is_none());
+        fs::remove_dir(&path).unwrap();
+        fs::write(&path, "").unwrap();
+        assert!(open.get_or_open(id, &path).unwrap().is_none());
+        assert!(open.get_or_open(id, &folder.path().join("b")).unwrap().is_some());
+    }
+}

@@ -270,6 +270,17 @@ fn a_file_that_was_cut_or_written_anew_is_read_from_its_beginning() {
 }
 
 #[test]
+fn a_file_that_lost_its_end_is_read_from_its_beginning() {
+    let mut stage = Stage::new();
+    stage.append("a", "line 1\n".repeat(100));
+    stage.scan();
+    File::options().write(true).open(stage.file("a")).unwrap().set_len(70 * 7).unwrap();
+    let seen = stage.scan();
+    assert!(seen.starts_with("a is new\na began, plain\na:1 line 1\n"), "{seen}");
+    assert!(seen.ends_with("a:70 line 1\n"), "{seen}");
+}
+
+#[test]
 fn a_part_of_a_line_may_be_taken_back() {
     let mut stage = Stage::new();
     stage.append("a", "line 1\nline two that");
@@ -573,4 +584,9 @@ fn the_system_tells_of_changes() {
     until(&mut stage, "d:2 line 6");
     stage.append("later/named", "line 7\n");
     until(&mut stage, "later/named:1 line 7");
+    fs::rename(stage.path("x"), stage.path("w")).unwrap();
+    stage.append("w/y/z/c", "line 8\n");
+    until(&mut stage, "w/y/z/c:3 line 8");
+    stage.append("w/y/z/c", "line 9\n");
+    until(&mut stage, "w/y/z/c:4 line 9");
 }
