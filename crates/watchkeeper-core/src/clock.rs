@@ -1,6 +1,9 @@
 //! The one place that reads the time.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::OnceLock,
+    time::{Duration, Instant},
+};
 
 use jiff::Timestamp;
 
@@ -8,6 +11,17 @@ use jiff::Timestamp;
 pub trait Clock: Send {
     /// The time now.
     fn now(&self) -> Timestamp;
+
+    /// How much time has really passed since some fixed moment, while the
+    /// machine was awake and whatever was done to the clock on the wall.
+    ///
+    /// Where this grows by less than [`now`](Self::now), that has jumped ahead.
+    /// A clock that has nothing else to go by, and so never jumps, need not
+    /// implement this.
+    fn uptime(&self) -> Duration {
+        let since = self.now().duration_since(Timestamp::UNIX_EPOCH);
+        Duration::try_from(since).unwrap_or(Duration::ZERO)
+    }
 }
 
 /// The clock on the wall, which is also the one that agents write into their
@@ -19,6 +33,12 @@ impl Clock for SystemClock {
     #[expect(clippy::disallowed_methods, reason = "this is the one place that may")]
     fn now(&self) -> Timestamp {
         Timestamp::now()
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "this is the one place that may")]
+    fn uptime(&self) -> Duration {
+        static START: OnceLock<Instant> = OnceLock::new();
+        Instant::now().saturating_duration_since(*START.get_or_init(Instant::now))
     }
 }
 

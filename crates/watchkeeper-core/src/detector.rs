@@ -106,7 +106,9 @@ impl Context<'_> {
         self.now
     }
 
-    /// What is known of the session.
+    /// What is known of the session; in a wake-up of a detector that watches
+    /// all sessions that share a label, only the name, source and labels of the
+    /// one that spoke last.
     pub fn session(&self) -> &SessionFacts {
         self.session
     }
@@ -166,6 +168,9 @@ impl Context<'_> {
     }
 
     /// Asks to be woken once at `at`, in place of any earlier ask.
+    ///
+    /// A time that has passed counts as the present one, and before the next
+    /// event; in a wake-up, which would never end, it counts as none.
     pub fn wake_at(&mut self, at: Timestamp) {
         *self.wake_at = Some(at);
     }

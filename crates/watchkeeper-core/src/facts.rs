@@ -13,8 +13,8 @@ use crate::{
 
 /// How many calls of one agent may be pending; the oldest is forgotten first.
 const MAX_PENDING: usize = 64;
-/// How many model calls of one session may still be replaced.
-const MAX_REPLACEABLE: usize = 4;
+/// How many model calls of one agent may still be replaced.
+const MAX_REPLACEABLE: usize = 2;
 
 /// What is known of a session.
 #[derive(Clone, Debug)]
@@ -39,8 +39,6 @@ pub struct SessionFacts {
     pub waiting_agents: usize,
     /// What it did and used so far.
     pub totals: Totals,
-    /// The latest model calls, which later events may replace.
-    replaceable: Vec<Replaceable>,
 }
 
 /// What a session did and used.
@@ -80,8 +78,15 @@ pub struct Usage {
     pub replaces: bool,
 }
 
-#[derive(Clone, Debug)]
-struct Replaceable {
+/// The latest model calls of an agent, which later events may replace.
+///
+/// Each agent has its own: those that work side by side tell their answers
+/// piece by piece, and one must not crowd out another's.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Answers(Vec<Answer>);
+
+#[derive(Clone, Copy, Debug)]
+struct Answer {
     id: Fingerprint,
     tokens: Tokens,
     cost_usd: Option<f64>,
@@ -99,6 +104,7 @@ pub struct AgentFacts {
     pub pending: Vec<Call>,
     /// When its latest event happened.
     pub last_event_at: Timestamp,
+    answers: Answers,
 }
 
 /// What of an agent its session counts.
@@ -140,17 +146,12 @@ impl SessionFacts {
             open_turns: 0,
             waiting_agents: 0,
             totals: Totals::default(),
-            replaceable: Vec::new(),
         }
     }
 
-    /// Takes an event in. Gives back what it used, if it is a model call.
-    pub(crate) fn observe(
-        &mut self,
-        event: &Event,
-        at: Timestamp,
-        prices: &Prices,
-    ) -> Option<Usage> {
+    /// Takes an event in; what a model call used is for
+    /// [`charge`](Self::charge).
+    pub(crate) fn observe(&mut self, event: &Event, at: Timestamp) {
         self.last_event_at = at;
         self.totals.events += 1;
         if self.source.is_none() {
@@ -174,15 +175,19 @@ impl SessionFacts {
                 self.totals.tool_results += 1;
                 self.totals.failed_results += u64::from(!result.ok);
             }
-            EventKind::ModelCall(call) => {
-                if call.model.is_some() && self.model != call.model {
-                    self.model.clone_from(&call.model);
-                }
-                return Some(self.usage(call, prices));
+            EventKind::ModelCall(call) if call.model.is_some() && self.model != call.model => {
+                self.model.clone_from(&call.model);
             }
             _ => {}
         }
-        None
+    }
+
+    /// Takes over the name, source and labels of a session that speaks.
+    pub(crate) fn name_after(&mut self, session: &Self, at: Timestamp) {
+        self.id.clone_from(&session.id);
+        self.source = session.source;
+        self.labels.clone_from(&session.labels);
+        self.last_event_at = at;
     }
 
     /// Counts an agent anew whose standing `was` one and `is` another.
@@ -192,38 +197,65 @@ impl SessionFacts {
         self.waiting_agents = count(self.waiting_agents, was.waits, is.waits);
     }
 
-    fn usage(&mut self, call: &ModelCall, prices: &Prices) -> Usage {
-        let cost_usd =
-            call.cost_usd.or_else(|| prices.cost_usd(call.model.as_deref()?, &call.tokens));
+    /// Charges a model call to the session. Gives back what it used.
+    pub(crate) fn charge(
+        &mut self,
+        call: &ModelCall,
+        answers: &mut Answers,
+        prices: &Prices,
+    ) -> Usage {
+        let stated = call.cost_usd.filter(|it| it.is_finite() && 0.0 <= *it);
+        let cost_usd = stated.or_else(|| prices.cost_usd(call.model.as_deref()?, &call.tokens));
         let id = call.id.as_deref().map(Fingerprint::of);
-        let earlier = id.and_then(|id| self.replaceable.iter().position(|it| it.id == id));
         let totals = &mut self.totals;
-        let usage = match earlier.map(|at| self.replaceable.remove(at)) {
-            Some(it) => {
-                totals.unpriced_calls -= u64::from(it.cost_usd.is_none());
-                Usage {
-                    model: call.model.clone(),
-                    // A later event says no less than an earlier one.
-                    tokens: call.tokens.minus(it.tokens),
-                    cost_usd: cost_usd.map(|cost| (cost - it.cost_usd.unwrap_or(0.0)).max(0.0)),
-                    replaces: true,
-                }
+        let (answer, usage) = match id.and_then(|id| answers.take(id)) {
+            Some(earlier) => {
+                // A later event says no less than an earlier one.
+                let tokens = call.tokens.minus(earlier.tokens);
+                let added = cost_usd.map(|it| (it - earlier.cost_usd.unwrap_or(0.0)).max(0.0));
+                let answer = Answer {
+                    id: earlier.id,
+                    tokens: earlier.tokens.plus(tokens),
+                    cost_usd: match (earlier.cost_usd, added) {
+                        (None, added) => added,
+                        (Some(cost), added) => Some(cost + added.unwrap_or(0.0)),
+                    },
+                };
+                totals.unpriced_calls -= u64::from(earlier.cost_usd.is_none());
+                let model = call.model.clone();
+                (Some(answer), Usage { model, tokens, cost_usd: added, replaces: true })
             }
             None => {
                 totals.model_calls += 1;
-                Usage { model: call.model.clone(), tokens: call.tokens, cost_usd, replaces: false }
+                let (model, tokens) = (call.model.clone(), call.tokens);
+                let answer = id.map(|id| Answer { id, tokens, cost_usd });
+                (answer, Usage { model, tokens, cost_usd, replaces: false })
             }
         };
-        totals.unpriced_calls += u64::from(cost_usd.is_none());
+        let is_unpriced = answer.map_or(cost_usd, |it| it.cost_usd).is_none();
+        totals.unpriced_calls += u64::from(is_unpriced);
         totals.tokens = totals.tokens.plus(usage.tokens);
         totals.cost_usd += usage.cost_usd.unwrap_or(0.0);
-        if let Some(id) = id {
-            if self.replaceable.len() == MAX_REPLACEABLE {
-                self.replaceable.remove(0);
-            }
-            self.replaceable.push(Replaceable { id, tokens: call.tokens, cost_usd });
+        if let Some(answer) = answer {
+            answers.keep(answer);
         }
         usage
+    }
+}
+
+impl Answers {
+    fn take(&mut self, id: Fingerprint) -> Option<Answer> {
+        let place = self.0.iter().position(|it| it.id == id)?;
+        Some(self.0.remove(place))
+    }
+
+    fn keep(&mut self, answer: Answer) {
+        if self.0.len() == MAX_REPLACEABLE {
+            self.0.remove(0);
+        }
+        // Every session has some, so they take the room they need and no more.
+        self.0.reserve_exact(MAX_REPLACEABLE - self.0.len());
+        self.0.push(answer);
     }
 }
 
@@ -246,13 +278,22 @@ impl AgentFacts {
                 if self.pending.len() == MAX_PENDING {
                     self.pending.remove(0);
                 }
+                // Most agents make one call at a time, and there are very many
+                // agents.
+                if self.pending.is_empty() {
+                    self.pending.reserve_exact(1);
+                }
                 self.pending.push(Call::new(call, event, at));
             }
             EventKind::ToolResult(result) => {
                 self.open_turn(at, false);
                 let id = Fingerprint::of(&*result.id);
                 let answered = self.pending.iter().position(|it| it.id == id)?;
-                return Some(self.pending.remove(answered));
+                let call = self.pending.remove(answered);
+                if self.pending.is_empty() && 1 < self.pending.capacity() {
+                    self.pending = Vec::new();
+                }
+                return Some(call);
             }
             EventKind::Waiting(what) => self.waiting = Some((at, *what)),
             EventKind::Resumed(_) => self.waiting = None,
@@ -279,7 +320,11 @@ impl AgentFacts {
     fn close_turn(&mut self) {
         self.turn = None;
         self.waiting = None;
-        self.pending.clear();
+        self.pending = Vec::new();
+    }
+
+    pub(crate) fn answers(&mut self) -> &mut Answers {
+        &mut self.answers
     }
 
     /// Whether a person is waited for: the agent asked, or a call that asks is

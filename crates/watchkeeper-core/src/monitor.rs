@@ -5,19 +5,23 @@ use std::{
         atomic::{AtomicBool, AtomicU64, Ordering},
         mpsc::{self, Receiver, RecvTimeoutError, SyncSender},
     },
-    thread,
+    thread::{self, JoinHandle, ThreadId},
     time::Duration,
 };
 
 use jiff::{SignedDuration, Timestamp};
 
 use crate::{
-    AgentId, Delivery, Engine, Event, EventKind, Finding, Fingerprint, SessionId, Severity,
+    AgentId, Delivery, Engine, Event, EventKind, Finding, Fingerprint, Queue, SessionId, Severity,
+    Status,
     clock::{Clock, Deadline, SystemClock},
 };
 
 /// How many events are handled between two looks at the clock.
 const BURST: usize = 256;
+/// By how much more the clock on the wall may move than time passes before
+/// that is taken for a jump.
+const JUMP: SignedDuration = SignedDuration::from_secs(5);
 
 /// How a [`Monitor`] runs.
 #[derive(Clone, Debug)]
@@ -51,6 +55,12 @@ impl Default for MonitorConfig {
 /// woken; while nothing is due it does not run at all. Recording an event
 /// never waits. Dropping the monitor stops it.
 ///
+/// Where the clock on the wall jumps ahead, since the machine has slept or
+/// somebody set it, wake-ups are put off by the jump: silence is not counted
+/// while nobody could speak. Where it is set back, time stands still for the
+/// sessions that were heard of before, until it is what it was: wake-ups come
+/// late, and nothing comes twice.
+///
 /// ```
 /// use watchkeeper_core::{
 ///     Delivery, Engine, EngineConfig, EventKind, Monitor, MonitorConfig,
@@ -74,6 +84,9 @@ pub struct Monitor {
     shutdown_timeout: Duration,
     /// What the thread takes with it when it starts.
     parts: Mutex<Option<Parts>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+    /// The threads of the sinks, which must not wait for themselves.
+    sink_threads: Vec<ThreadId>,
 }
 
 /// Everything that can wake the thread. The set is closed on purpose: to know
@@ -84,7 +97,7 @@ enum Message {
     /// What follows, up to `Release`, may be older than what is due: let no
     /// time pass between the two.
     Hold,
-    /// Let time pass again.
+    /// Let time pass again, once as many of these came as of `Hold`.
     Release,
     /// There is nothing to handle, but something to look at.
     Look,
@@ -98,13 +111,23 @@ struct Parts {
     config: MonitorConfig,
 }
 
+/// The clocks, as they stood at one moment.
+#[derive(Clone, Copy)]
+struct Reading {
+    now: Timestamp,
+    uptime: Duration,
+}
+
 #[derive(Default)]
 struct Shared {
     phase: Mutex<Phase>,
     changed: Condvar,
     is_stopping: AtomicBool,
+    /// Events that found room.
+    n_sent: AtomicU64,
     n_events: AtomicU64,
     n_findings: AtomicU64,
+    /// Events that found none.
     n_dropped: AtomicU64,
 }
 
@@ -124,9 +147,12 @@ enum Phase {
 pub struct MonitorCounts {
     /// Events handled.
     pub events: u64,
-    /// Findings handed to the sinks.
+    /// Findings handed to the sinks, without those that only say that one is
+    /// resolved.
     pub findings: u64,
-    /// Recorded events that were dropped because too many waited.
+    /// Events that were dropped: too many waited, or nobody was there to
+    /// handle them. Once the monitor has stopped, this and `events` add up to
+    /// what was recorded and fed.
     pub dropped: u64,
 }
 
@@ -145,16 +171,26 @@ impl Monitor {
     ) -> Self {
         let (sender, receiver) = mpsc::sync_channel(config.queue_capacity.max(1));
         let shutdown_timeout = config.shutdown_timeout;
+        let sink_threads = delivery.queues().iter().filter_map(Queue::thread_id).collect();
         let parts = Parts { engine, delivery, receiver, clock: Box::new(clock), config };
-        Self { shared: Arc::default(), sender, shutdown_timeout, parts: Mutex::new(Some(parts)) }
+        Self {
+            shared: Arc::default(),
+            sender,
+            shutdown_timeout,
+            parts: Mutex::new(Some(parts)),
+            thread: Mutex::new(None),
+            sink_threads,
+        }
     }
 
-    /// Starts the thread. Does nothing if it was started before.
+    /// Starts the thread. Does nothing if it was started or stopped before: a
+    /// monitor runs once.
     ///
     /// Fails only if the system gives no thread.
     pub fn start(&self) -> std::io::Result<()> {
-        let parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some(parts) = parts else { return Ok(()) };
+        // Held to the end, so that nobody stops what is half started.
+        let mut parts = lock(&self.parts);
+        let Some(parts) = parts.take() else { return Ok(()) };
         *self.shared.phase() = Phase::Running;
         let shared = self.shared.clone();
         let spawned = thread::Builder::new().name("watchkeeper".to_owned()).spawn(move || {
@@ -162,9 +198,12 @@ impl Monitor {
             let shared = end.shared.clone();
             end.all_delivered = parts.run(&shared);
         });
-        if let Err(err) = spawned {
-            *self.shared.phase() = Phase::Ended { all_delivered: false };
-            return Err(err);
+        match spawned {
+            Ok(thread) => *lock(&self.thread) = Some(thread),
+            Err(err) => {
+                *self.shared.phase() = Phase::Ended { all_delivered: false };
+                return Err(err);
+            }
         }
         Ok(())
     }
@@ -192,31 +231,48 @@ impl Monitor {
 
     /// What it did so far.
     pub fn counts(&self) -> MonitorCounts {
+        let has_ended = matches!(*self.shared.phase(), Phase::Ended { .. });
         let get = |it: &AtomicU64| it.load(Ordering::Relaxed);
-        let Shared { n_events, n_findings, n_dropped, .. } = &*self.shared;
-        MonitorCounts { events: get(n_events), findings: get(n_findings), dropped: get(n_dropped) }
+        let Shared { n_sent, n_events, n_findings, n_dropped, .. } = &*self.shared;
+        let (events, findings, mut dropped) = (get(n_events), get(n_findings), get(n_dropped));
+        if has_ended {
+            // What still waited when the thread went is lost.
+            dropped += get(n_sent).saturating_sub(events);
+        }
+        MonitorCounts { events, findings, dropped }
     }
 
     /// Wakes the thread, has it handle what was recorded, delivers what was
     /// found, and waits for that, for the configured `shutdown_timeout` at
     /// most. Says whether everything was delivered in that time.
     ///
-    /// May be called again, from any thread, a callback included.
+    /// May be called again, from any thread. A callback may call it too: it
+    /// then says no at once, since the finding in its hands is not delivered.
     pub fn stop(&self) -> bool {
-        // What never ran has nothing to deliver.
-        let never_ran = self.parts.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if never_ran.is_some() {
-            *self.shared.phase() = Phase::Ended { all_delivered: true };
-            return true;
+        let never_ran = lock(&self.parts).take();
+        if let Some(Parts { delivery, .. }) = never_ran {
+            // There is nothing to deliver, but there are threads to wait for.
+            let all_delivered = delivery.close(Deadline::after(self.shutdown_timeout));
+            *self.shared.phase() = Phase::Ended { all_delivered };
+            return all_delivered;
         }
         self.shared.is_stopping.store(true, Ordering::Release);
         // If there is no room, the thread is awake and about to see the flag.
         let _ = self.sender.try_send(Message::Look);
+        if self.sink_threads.contains(&thread::current().id()) {
+            return false;
+        }
         let phase = self.shared.phase();
         let is_running = |it: &mut Phase| matches!(it, Phase::Running);
         let wait = self.shared.changed.wait_timeout_while(phase, self.shutdown_timeout, is_running);
         let (phase, _) = wait.unwrap_or_else(PoisonError::into_inner);
-        matches!(*phase, Phase::Ended { all_delivered: true })
+        let Phase::Ended { all_delivered } = *phase else { return false };
+        drop(phase);
+        // It has nothing left to do but to go.
+        if let Some(thread) = lock(&self.thread).take() {
+            let _ = thread.join();
+        }
+        all_delivered
     }
 }
 
@@ -257,9 +313,11 @@ impl SessionHandle {
     pub fn record_at(&self, at: Timestamp, kind: EventKind) {
         let session = self.session.clone();
         let event = Event { at, session, agent: self.agent.clone(), origin: None, kind };
-        if self.sender.try_send(Message::Event(event)).is_err() {
-            self.shared.n_dropped.fetch_add(1, Ordering::Relaxed);
-        }
+        let counter = match self.sender.try_send(Message::Event(event)) {
+            Ok(()) => &self.shared.n_sent,
+            Err(_) => &self.shared.n_dropped,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -283,11 +341,16 @@ impl Feed {
     /// Hands an event over; waits while too many wait. Says whether anybody
     /// is there to handle it.
     pub fn send(&self, event: Event) -> bool {
-        self.send_message(Message::Event(event))
+        let is_sent = self.send_message(Message::Event(event));
+        if is_sent {
+            self.shared.n_sent.fetch_add(1, Ordering::Relaxed);
+        }
+        is_sent
     }
 
     /// Says that what is sent next, up to [`release`](Self::release), may be
-    /// older than the time: no wake-up must come between.
+    /// older than the time: no wake-up must come between. Each hold takes a
+    /// release of its own.
     pub fn hold(&self) -> bool {
         self.send_message(Message::Hold)
     }
@@ -310,8 +373,12 @@ impl fmt::Debug for Feed {
 
 impl Shared {
     fn phase(&self) -> MutexGuard<'_, Phase> {
-        self.phase.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.phase)
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Says that the thread is gone, however it went.
@@ -330,35 +397,36 @@ impl Drop for End {
 impl Parts {
     fn run(mut self, shared: &Shared) -> bool {
         let mut findings = Vec::new();
-        let mut is_held = false;
-        let mut n_dropped = 0;
-        while let Ok(message) = self.wait(is_held) {
+        let mut n_holds = 0_usize;
+        let mut n_told = 0;
+        let mut reading = self.read_clocks();
+        while let Ok(message) = self.wait(n_holds) {
+            // Before the events, each of which lets the time of its session pass.
+            self.look(&mut reading);
             let mut n_handled = 0;
             let mut next = message;
             while let Some(message) = next.take() {
                 n_handled += 1;
                 match message {
-                    Message::Event(event) => {
-                        shared.n_events.fetch_add(1, Ordering::Relaxed);
-                        self.engine.observe(&event, &mut findings);
-                    }
-                    Message::Hold => is_held = true,
-                    Message::Release => is_held = false,
+                    Message::Event(event) => self.observe(&event, &mut findings, shared),
+                    Message::Hold => n_holds += 1,
+                    Message::Release => n_holds = n_holds.saturating_sub(1),
                     Message::Look => {}
                 }
                 if n_handled < BURST {
                     next = self.receiver.try_recv().ok();
                 }
             }
-            let now = self.clock.now();
-            if !is_held {
+            let now = self.look(&mut reading);
+            if n_holds == 0 {
                 let settled = now.saturating_sub(self.lag()).unwrap_or(Timestamp::MIN);
                 self.engine.advance(settled, &mut findings);
             }
-            let n = shared.n_dropped.load(Ordering::Relaxed);
-            if n_dropped < n && n_dropped.saturating_mul(2) <= n {
-                n_dropped = n;
-                findings.push(dropped(now, n));
+            // Once for every doubling of the number.
+            let n_dropped = shared.n_dropped.load(Ordering::Relaxed);
+            if n_told < n_dropped && n_told.saturating_mul(2) <= n_dropped {
+                n_told = n_dropped;
+                findings.push(dropped(now, n_dropped));
             }
             self.deliver(now, &mut findings, shared);
             if shared.is_stopping.load(Ordering::Acquire) {
@@ -367,21 +435,49 @@ impl Parts {
         }
         let deadline = Deadline::after(self.config.shutdown_timeout);
         // No more than can wait at once: who goes on recording is not waited for.
-        for message in self.receiver.try_iter().take(self.config.queue_capacity.max(1)) {
+        for _ in 0..self.config.queue_capacity.max(1) {
+            let Ok(message) = self.receiver.try_recv() else { break };
             if let Message::Event(event) = message {
-                shared.n_events.fetch_add(1, Ordering::Relaxed);
-                self.engine.observe(&event, &mut findings);
+                self.observe(&event, &mut findings, shared);
             }
         }
         let now = self.clock.now();
+        let n_dropped = shared.n_dropped.load(Ordering::Relaxed);
+        if n_told < n_dropped {
+            findings.push(dropped(now, n_dropped));
+        }
         self.deliver(now, &mut findings, shared);
         self.delivery.close(deadline)
     }
 
+    fn observe(&mut self, event: &Event, findings: &mut Vec<Finding>, shared: &Shared) {
+        shared.n_events.fetch_add(1, Ordering::Relaxed);
+        self.engine.observe(event, findings);
+    }
+
+    fn read_clocks(&self) -> Reading {
+        Reading { now: self.clock.now(), uptime: self.clock.uptime() }
+    }
+
+    /// Looks at the clocks. If that on the wall jumped ahead since the last
+    /// reading, what is due by time alone is put off.
+    fn look(&mut self, last: &mut Reading) -> Timestamp {
+        let reading = self.read_clocks();
+        let passed = reading.uptime.saturating_sub(last.uptime);
+        let passed = SignedDuration::try_from(passed).unwrap_or(SignedDuration::MAX);
+        let expected = last.now.saturating_add(passed).unwrap_or(Timestamp::MAX);
+        let jump = reading.now.duration_since(expected);
+        if JUMP < jump {
+            self.engine.postpone(expected, jump);
+        }
+        *last = reading;
+        reading.now
+    }
+
     /// Waits for a message, or until the engine has something to do. `Err`
     /// says that nobody is left who could send one.
-    fn wait(&self, is_held: bool) -> Result<Option<Message>, ()> {
-        let due = self.engine.next_wakeup().filter(|_| !is_held);
+    fn wait(&self, n_holds: usize) -> Result<Option<Message>, ()> {
+        let due = self.engine.next_wakeup().filter(|_| n_holds == 0);
         let Some(due) = due else {
             return self.receiver.recv().map(Some).map_err(|_| ());
         };
@@ -401,7 +497,8 @@ impl Parts {
     fn deliver(&mut self, now: Timestamp, findings: &mut Vec<Finding>, shared: &Shared) {
         for finding in findings.drain(..) {
             if self.config.since.is_none_or(|it| it <= finding.at) {
-                shared.n_findings.fetch_add(1, Ordering::Relaxed);
+                let is_news = u64::from(finding.status == Status::Open);
+                shared.n_findings.fetch_add(is_news, Ordering::Relaxed);
                 self.delivery.deliver(&finding);
             }
         }

@@ -3,11 +3,11 @@ use std::{
     fmt,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
-    thread,
+    thread::{self, JoinHandle, ThreadId},
     time::Duration,
 };
 
-use crate::{Finding, Fingerprint, Sink, SinkError};
+use crate::{Finding, Fingerprint, Retry, Sink, SinkError};
 
 /// A bounded queue in front of a sink, and the thread that empties it.
 ///
@@ -20,6 +20,7 @@ use crate::{Finding, Fingerprint, Sink, SinkError};
 pub struct Queue {
     name: Arc<str>,
     shared: Arc<Shared>,
+    thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 struct Shared {
@@ -67,13 +68,17 @@ impl Queue {
         let name: Arc<str> = name.into();
         let worker = Worker { sink, is_open: false, shared: shared.clone() };
         let spawned = thread::Builder::new().name(format!("sink-{name}")).spawn(|| worker.run());
-        if let Err(err) = spawned {
-            let mut state = shared.lock();
-            state.is_closing = true;
-            state.is_done = true;
-            state.last_error = Some(format!("no thread for the sink: {err}"));
-        }
-        Self { name, shared }
+        let thread = match spawned {
+            Ok(thread) => Some(thread),
+            Err(err) => {
+                let mut state = shared.lock();
+                state.is_closing = true;
+                state.is_done = true;
+                state.last_error = Some(format!("no thread for the sink: {err}"));
+                None
+            }
+        };
+        Self { name, shared, thread: Mutex::new(thread) }
     }
 
     /// The name of the sink in the policy.
@@ -125,7 +130,19 @@ impl Queue {
     pub fn wait_closed(&self, timeout: Duration) -> bool {
         let state = self.shared.lock();
         let wait = self.shared.changed.wait_timeout_while(state, timeout, |it| !it.is_done);
-        wait.unwrap_or_else(PoisonError::into_inner).0.is_done
+        let is_done = wait.unwrap_or_else(PoisonError::into_inner).0.is_done;
+        let mut thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
+        if is_done && let Some(thread) = thread.take() {
+            // It has nothing left to do but to go.
+            let _ = thread.join();
+        }
+        is_done
+    }
+
+    /// The thread that the sink runs on, until it has been waited for.
+    pub(crate) fn thread_id(&self) -> Option<ThreadId> {
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
+        thread.as_ref().map(|it| it.thread().id())
     }
 }
 
@@ -171,9 +188,10 @@ impl Worker {
                 }
             }
         }
-        drop(self.sink);
-        self.shared.lock().is_done = true;
-        self.shared.changed.notify_all();
+        let Self { sink, shared, .. } = self;
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(sink)));
+        shared.lock().is_done = true;
+        shared.changed.notify_all();
     }
 
     /// Waits for a finding; `None` says that the queue is closed and empty.
@@ -186,19 +204,20 @@ impl Worker {
 
     /// Delivers a finding, in as many attempts as the sink wants.
     fn deliver(&mut self, finding: &Finding) -> Result<(), String> {
-        let retry = self.sink.retry();
+        let retry = catch_unwind(AssertUnwindSafe(|| self.sink.retry())).unwrap_or(Retry::NEVER);
         let mut attempt = 1;
         loop {
+            let is_last = retry.max_attempts <= attempt || self.shared.lock().is_closing;
             let err = match self.attempt(finding) {
                 Ok(()) => return Ok(()),
                 Err(it) => it,
             };
             let reason = err.to_string();
             let SinkError::Unavailable { retry_after, .. } = err else { return Err(reason) };
-            if retry.max_attempts <= attempt {
+            if is_last {
                 return Err(reason);
             }
-            let wait = retry_after.unwrap_or_else(|| backoff(retry.initial, attempt, finding));
+            let wait = retry_after.unwrap_or_else(|| backoff(retry, attempt, finding));
             if self.is_closed_within(wait.min(retry.max)) {
                 // The last chance: whoever stops us is waiting.
                 return self.attempt(finding).map_err(|err| err.to_string());
@@ -227,15 +246,16 @@ impl Worker {
 }
 
 /// How long to wait after an attempt: anything between nothing and
-/// `initial * 2^(attempt - 1)`, as the finding and the attempt have it, so that
-/// many monitors do not try again at the same moment.
-fn backoff(initial: Duration, attempt: u32, finding: &Finding) -> Duration {
-    let longest = initial.saturating_mul(2_u32.saturating_pow(attempt - 1));
+/// `initial * 2^(attempt - 1)` or `max`, as the finding and the attempt have
+/// it, so that many monitors do not try again at the same moment.
+fn backoff(retry: Retry, attempt: u32, finding: &Finding) -> Duration {
+    let factor = 2_u32.saturating_pow(attempt - 1);
+    let longest = retry.initial.saturating_mul(factor).min(retry.max);
     let dice = finding.id.and(Fingerprint::from(u64::from(attempt)));
     let dice = dice.and(Fingerprint::from(u64::from(std::process::id())));
     #[expect(clippy::cast_precision_loss, reason = "any number between 0 and 1 will do")]
     let share = dice.get() as f64 / u64::MAX as f64;
-    longest.mul_f64(share)
+    Duration::try_from_secs_f64(longest.as_secs_f64() * share).unwrap_or(longest)
 }
 
 #[cfg(test)]

@@ -231,7 +231,7 @@ mod tests {
     use proptest::{collection::vec, prelude::*};
 
     use super::{Matcher, Memory, Route, Router, SeverityMatch};
-    use crate::{AgentId, Finding, Fingerprint, Glob, Period, Severity, Status};
+    use crate::{Finding, Fingerprint, Glob, Period, Severity, Status};
 
     fn finding(secs: i64, subject: u64, severity: Severity, status: Status) -> Finding {
         let at = Timestamp::UNIX_EPOCH + SignedDuration::from_secs(secs);

@@ -1,0 +1,115 @@
+use std::{collections::BTreeSet, num::NonZeroU32};
+
+use jiff::Timestamp;
+
+/// A point in time in 12 bytes, with room for `None` in them: an optional
+/// [`Timestamp`] takes 24, and every stream of every session keeps one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Moment {
+    /// Seconds, rounded down, cut in two so that nothing needs padding.
+    high: i32,
+    low: u32,
+    /// Nanoseconds, counted from 1.
+    nanos: NonZeroU32,
+}
+
+impl From<Timestamp> for Moment {
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "seconds are cut in two, and nanoseconds are made positive"
+    )]
+    fn from(at: Timestamp) -> Self {
+        let nanos = at.subsec_nanosecond();
+        // Before 1970 the fraction is negative.
+        let (secs, nanos) = if nanos < 0 {
+            (at.as_second() - 1, nanos + 1_000_000_000)
+        } else {
+            (at.as_second(), nanos)
+        };
+        let nanos = NonZeroU32::MIN.saturating_add(nanos as u32);
+        Self { high: (secs >> 32) as i32, low: secs as u32, nanos }
+    }
+}
+
+impl From<Moment> for Timestamp {
+    #[expect(clippy::cast_possible_wrap, reason = "there are fewer than 2^31 nanoseconds")]
+    fn from(at: Moment) -> Self {
+        let secs = (i64::from(at.high) << 32) | i64::from(at.low);
+        let nanos = (at.nanos.get() - 1) as i32;
+        // What was made from a time is one.
+        Self::new(secs, nanos).unwrap_or(Self::MIN)
+    }
+}
+
+/// When to look at what, each `K` at most once.
+///
+/// An alarm is never late, but may be early: one that is put off stays where it
+/// is and is set anew when it rings, so most events do not touch it.
+#[derive(Debug)]
+pub(super) struct Alarms<K>(BTreeSet<(Moment, K)>);
+
+impl<K: Ord + Clone> Alarms<K> {
+    pub(super) fn new() -> Self {
+        Self(BTreeSet::new())
+    }
+
+    pub(super) fn first(&self) -> Option<Timestamp> {
+        self.0.first().map(|(at, _)| (*at).into())
+    }
+
+    /// Takes the first alarm out if it rings by `now`.
+    pub(super) fn ring(&mut self, now: Timestamp) -> Option<(Timestamp, K)> {
+        if now < self.first()? {
+            return None;
+        }
+        self.0.pop_first().map(|(at, key)| (at.into(), key))
+    }
+
+    /// Has an alarm, which was set for `alarm_at`, ring at `at` or before.
+    pub(super) fn set(&mut self, alarm_at: &mut Option<Moment>, at: Moment, key: &K) {
+        if alarm_at.is_none_or(|it| at < it) {
+            self.cancel(*alarm_at, key);
+            *alarm_at = Some(at);
+            self.0.insert((at, key.clone()));
+        }
+    }
+
+    pub(super) fn cancel(&mut self, alarm_at: Option<Moment>, key: &K) {
+        if let Some(at) = alarm_at {
+            self.0.remove(&(at, key.clone()));
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+    use proptest::prelude::*;
+
+    use super::Moment;
+
+    #[test]
+    fn nothing_takes_no_room() {
+        assert_eq!(size_of::<Option<Moment>>(), 12);
+    }
+
+    fn timestamps() -> impl Strategy<Value = Timestamp> {
+        let (min, max) = (Timestamp::MIN.as_nanosecond(), Timestamp::MAX.as_nanosecond());
+        let any = prop_oneof![min..=max, -2_000_000_000..2_000_000_000_i128, Just(min), Just(max)];
+        any.prop_map(|it| Timestamp::from_nanosecond(it).expect("it is in range"))
+    }
+
+    proptest! {
+        #[test]
+        fn is_a_timestamp(a in timestamps(), b in timestamps()) {
+            prop_assert_eq!(Timestamp::from(Moment::from(a)), a);
+            prop_assert_eq!(Moment::from(a).cmp(&Moment::from(b)), a.cmp(&b));
+        }
+    }
+}

@@ -1,0 +1,242 @@
+use jiff::{SignedDuration, Timestamp};
+
+use super::{
+    Shared,
+    moment::Moment,
+    stream::{Cue, Scene, Stream, postponed},
+};
+use crate::{
+    AgentFacts, AgentId, Call, Event, EventKind, Finding, Scope, SessionFacts, Usage,
+    facts::Standing,
+};
+
+/// How many agents of one session are watched at once; of more, the one that
+/// has been quiet longest is forgotten.
+pub(super) const MAX_AGENTS: usize = 256;
+
+/// A session, its agents, and the detectors at work on them.
+pub(super) struct Session {
+    pub(super) facts: SessionFacts,
+    now: Moment,
+    /// When it is forgotten unless it is heard of again.
+    expires_at: Moment,
+    /// The first time at which one of its streams wants to be woken.
+    wake_at: Option<Moment>,
+    pub(super) alarm_at: Option<Moment>,
+    /// It was heard of again since it was made, or last looked at when one had
+    /// to go.
+    pub(super) was_touched: bool,
+    streams: Box<[Stream]>,
+    main: Agent,
+    /// The sub-agents, the one that spoke last at the end.
+    agents: Vec<(AgentId, Agent)>,
+}
+
+#[derive(Default)]
+pub(super) struct Agent {
+    pub(super) facts: AgentFacts,
+    streams: Box<[Stream]>,
+    /// The first time at which one of its streams wants to be woken.
+    wake_at: Option<Moment>,
+}
+
+impl Session {
+    pub(super) fn new(event: &Event, shared: &Shared) -> Self {
+        let labels = shared.config.labels.clone();
+        Self {
+            facts: SessionFacts::new(event.session.clone(), event.at, labels),
+            now: event.at.into(),
+            expires_at: shared.expiry(event.at),
+            wake_at: None,
+            alarm_at: None,
+            was_touched: false,
+            streams: Box::default(),
+            main: Agent::default(),
+            agents: Vec::new(),
+        }
+    }
+
+    pub(super) fn now(&self) -> Timestamp {
+        self.now.into()
+    }
+
+    pub(super) fn expires_at(&self) -> Timestamp {
+        self.expires_at.into()
+    }
+
+    /// When it must be looked at, at the latest.
+    pub(super) fn due_at(&self) -> Moment {
+        self.wake_at.map_or(self.expires_at, |it| it.min(self.expires_at))
+    }
+
+    pub(super) fn agent(&self, id: Option<&AgentId>) -> &Agent {
+        let find = |id| self.agents.iter().rev().find(|(it, _)| it == id).map(|(_, it)| it);
+        id.and_then(find).unwrap_or(&self.main)
+    }
+
+    /// Whether it has a stream of its own for a detector.
+    pub(super) fn has_stream(&self, detector_idx: usize) -> bool {
+        self.streams.iter().any(|it| it.detector_idx as usize == detector_idx)
+    }
+
+    pub(super) fn postpone(&mut self, since: Timestamp, by: SignedDuration) {
+        self.expires_at = postponed(self.expires_at, since, by);
+        for stream in &mut self.streams {
+            stream.postpone(since, by);
+        }
+        for agent in self.agents.iter_mut().map(|(_, it)| it).chain([&mut self.main]) {
+            agent.streams.iter_mut().for_each(|it| it.postpone(since, by));
+            agent.wake_at = first_wake(&agent.streams);
+        }
+        self.wake_at = self.next_wake();
+    }
+
+    pub(super) fn observe(
+        &mut self,
+        event: &Event,
+        at: Timestamp,
+        shared: &mut Shared,
+        findings: &mut Vec<Finding>,
+    ) -> (Option<Usage>, Option<Call>) {
+        self.now = at.into();
+        self.expires_at = shared.expiry(at);
+        self.facts.observe(event, at);
+        if self.streams.is_empty() && self.main.streams.is_empty() {
+            // Only now, since the first event may bring labels.
+            self.streams = Stream::all(shared, Scope::Session, &self.facts.labels);
+            self.main.streams = Stream::all(shared, Scope::Agent, &self.facts.labels);
+        }
+        if let Some(id) = &event.agent {
+            self.seat(id, shared);
+        }
+        let agent = match &event.agent {
+            Some(_) => self.agents.last_mut().map_or(&mut self.main, |(_, it)| it),
+            None => &mut self.main,
+        };
+        let was = agent.facts.standing();
+        let call = agent.facts.observe(event, at);
+        self.facts.recount(was, agent.facts.standing());
+        let usage = match &event.kind {
+            EventKind::ModelCall(call) => {
+                Some(self.facts.charge(call, agent.facts.answers(), &shared.config.prices))
+            }
+            _ => None,
+        };
+        let agent_id = event.agent.as_ref();
+        let scene = Scene { session: &self.facts, agent: &agent.facts, agent_id, group: None };
+        let cue = Cue::Event { event, usage: usage.as_ref(), call: call.as_ref() };
+        let is_end = matches!(event.kind, EventKind::SessionEnd { .. });
+        let agent_ends = is_end || matches!(event.kind, EventKind::AgentEnd);
+        let session_ends = is_end && agent_id.is_none();
+        for stream in &mut agent.streams {
+            stream.run(at, cue, &scene, shared, findings);
+            if agent_ends {
+                stream.end(at, &scene, shared, findings);
+            }
+        }
+        agent.wake_at = first_wake(&agent.streams);
+        for stream in &mut self.streams {
+            stream.run(at, cue, &scene, shared, findings);
+            if session_ends {
+                stream.end(at, &scene, shared, findings);
+            }
+        }
+        if session_ends {
+            for (id, mut agent) in self.agents.drain(..) {
+                self.facts.recount(agent.facts.standing(), Standing::default());
+                let (facts, agent_id) = (&self.facts, Some(&id));
+                let scene = Scene { session: facts, agent: &agent.facts, agent_id, group: None };
+                for stream in &mut agent.streams {
+                    stream.end(at, &scene, shared, findings);
+                }
+            }
+        } else if agent_ends && agent_id.is_some() {
+            self.agents.pop();
+        }
+        self.turn_off_panicked(shared);
+        self.wake_at = self.next_wake();
+        (usage, call)
+    }
+
+    /// Makes a sub-agent the last in the row.
+    fn seat(&mut self, id: &AgentId, shared: &Shared) {
+        match self.agents.iter().rposition(|(it, _)| it == id) {
+            Some(place) if place + 1 == self.agents.len() => {}
+            Some(place) => self.agents[place..].rotate_left(1),
+            None => {
+                if self.agents.len() == MAX_AGENTS {
+                    let (_, gone) = self.agents.remove(0);
+                    self.facts.recount(gone.facts.standing(), Standing::default());
+                }
+                let mut streams = Stream::all(shared, Scope::Agent, &self.facts.labels);
+                // What is off for one agent of a session is off for all.
+                for (stream, of_main) in streams.iter_mut().zip(&self.main.streams) {
+                    if of_main.is_off() {
+                        stream.turn_off();
+                    }
+                }
+                let agent = Agent { streams, ..Agent::default() };
+                self.agents.push((id.clone(), agent));
+            }
+        }
+    }
+
+    fn next_wake(&self) -> Option<Moment> {
+        let agents = self.agents.iter().filter_map(|(_, it)| it.wake_at);
+        first_wake(&self.streams).into_iter().chain(self.main.wake_at).chain(agents).min()
+    }
+
+    /// Handles every wake-up due by `until`, in order of time.
+    pub(super) fn wake_until(
+        &mut self,
+        until: Timestamp,
+        shared: &mut Shared,
+        findings: &mut Vec<Finding>,
+    ) {
+        let until = Moment::from(until);
+        while let Some(due) = self.wake_at.filter(|it| *it <= until) {
+            self.now = self.now.max(due);
+            let n_before = findings.len();
+            let facts = &self.facts;
+            let main =
+                Scene { session: facts, agent: &self.main.facts, agent_id: None, group: None };
+            for stream in self.streams.iter_mut().chain(&mut self.main.streams) {
+                stream.wake_if_due(due, &main, shared, findings);
+            }
+            self.main.wake_at = first_wake(&self.main.streams);
+            for (id, agent) in &mut self.agents {
+                if agent.wake_at.is_none_or(|it| due < it) {
+                    continue;
+                }
+                let agent_id = Some(&*id);
+                let scene = Scene { session: facts, agent: &agent.facts, agent_id, group: None };
+                for stream in &mut agent.streams {
+                    stream.wake_if_due(due, &scene, shared, findings);
+                }
+                agent.wake_at = first_wake(&agent.streams);
+            }
+            findings[n_before..]
+                .sort_by(|a, b| (&a.detector, &a.agent).cmp(&(&b.detector, &b.agent)));
+            self.turn_off_panicked(shared);
+            self.wake_at = self.next_wake();
+        }
+    }
+
+    /// Turns the detectors off that have just panicked in one of its streams.
+    fn turn_off_panicked(&mut self, shared: &mut Shared) {
+        for detector_idx in shared.panicked.drain(..) {
+            for agent in self.agents.iter_mut().map(|(_, it)| it).chain([&mut self.main]) {
+                for stream in &mut agent.streams {
+                    if stream.detector_idx == detector_idx {
+                        stream.turn_off();
+                    }
+                }
+                agent.wake_at = first_wake(&agent.streams);
+            }
+        }
+    }
+}
+
+fn first_wake(streams: &[Stream]) -> Option<Moment> {
+    streams.iter().filter_map(|it| it.wake_at).min()
+}
