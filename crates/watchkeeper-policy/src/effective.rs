@@ -38,7 +38,7 @@ struct Line {
 
 /// Where a value comes from that no file names.
 const DEFAULT: &str = "default";
-/// Comments do not move further right than this, in characters.
+/// Behind longer lines, comments do not stand below each other; in characters.
 const MAX_INDENT: usize = 56;
 
 impl Effective {
@@ -73,7 +73,7 @@ impl fmt::Display for Effective {
                 writeln!(f, "{header}")?;
             }
             let widths = lines.iter().map(|it| it.text.chars().count());
-            let width = widths.max().unwrap_or(0).min(MAX_INDENT);
+            let width = widths.filter(|it| *it <= MAX_INDENT).max().unwrap_or(0);
             for Line { text, origin } in lines {
                 if origin.is_empty() {
                     writeln!(f, "{text}")?;
