@@ -273,16 +273,25 @@ pub struct ToolResult {
     pub exit_code: Option<i32>,
     /// Why it is not the tool's own answer.
     pub cause: Option<Cause>,
-    /// Equal for two answers that say the same, numbers, ids and times aside;
-    /// `None` where the output is unknown.
+    /// Equal for two answers that say the same, numbers, ids and times aside,
+    /// but for short ones that are ok; `None` where the output is unknown.
     pub fingerprint: Option<Fingerprint>,
 }
 
 impl ToolResult {
     /// Makes a result, and takes the fingerprint of its output.
     pub fn new(id: impl Into<Box<str>>, ok: bool, output: Option<Box<str>>) -> Self {
-        let fingerprint =
-            output.as_deref().map(|it| Fingerprint::of_output(it).and(Fingerprint::from(ok)));
+        /// In an answer that is shorter than this, a number is what it says.
+        const SHORT: usize = 40;
+        let fingerprint = output.as_deref().map(|it| {
+            let is_short = ok && it.trim_ascii().len() < SHORT;
+            let said = if is_short {
+                Fingerprint::of(it.trim_ascii())
+            } else {
+                Fingerprint::of_output(it)
+            };
+            said.and(Fingerprint::from(ok))
+        });
         Self { id: id.into(), ok, output, exit_code: None, cause: None, fingerprint }
     }
 
