@@ -42,7 +42,6 @@ fn main() -> Result<(), Box<dyn Error>> {
             }
         })?;
         let unread = file.unread();
-        let unread = file.unread();
         let n_skipped: u64 = unread.skipped.values().sum();
         writeln!(
             out,

@@ -4,17 +4,20 @@
 //! model share its id and repeat its usage. Lines of a session that is resumed
 //! or forked are copied to a new file, with the ids they have.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::LazyLock,
+};
 
 use jiff::Timestamp;
-use memchr::memmem;
+use memchr::memmem::Finder;
 use watchkeeper_core::{
     AgentId, Cause, Environment, EventKind, Fingerprint, Intake, Json, ModelCall, SessionId,
     SessionStart, Source, SourceKind, Tokens, ToolCall, ToolClass, ToolResult, register_source,
 };
 
 use crate::{
-    json::{Malformed, Reader, Text, keep},
+    json::{Malformed, Reader, Text, decode, keep},
     recent::Recent,
     tool_names::ToolNames,
 };
@@ -442,11 +445,13 @@ impl<'a> Attachment<'a> {
 /// what recent versions write, and are told by how they begin.
 fn is_noise(line: &[u8]) -> bool {
     const BEGINNING: usize = 256;
+    static SNAPSHOT: LazyLock<Finder<'static>> =
+        LazyLock::new(|| Finder::new(br#""attachment":{"type":"prompt_snapshot""#));
     if line.starts_with(br#"{"type":"api-request"#) {
         return true;
     }
     let head = &line[..line.len().min(BEGINNING)];
-    memmem::find(head, br#""attachment":{"type":"prompt_snapshot""#).is_some()
+    SNAPSHOT.find(head).is_some()
 }
 
 /// Who speaks in a line, and when.
@@ -481,6 +486,7 @@ impl Source for ClaudeCode {
                 // session waits for it.
                 if let Some(mut told) = it.told
                     && told.agent.is_some()
+                    && told.kind.is_some_and(|it| it.is("user") || it.is("assistant"))
                 {
                     told.session = it.session;
                     self.read_message(&told, intake);
@@ -689,11 +695,11 @@ impl ClaudeCode {
             let message = texts().next().map(Text::boxed).unwrap_or_default();
             return scene.event(intake, EventKind::Error { message, retry: None });
         }
-        self.go_on(scene);
         if message.model.is_some_and(|it| it.is("<synthetic>")) {
             // The client filled in for a model that was not asked.
             return self.end_turn(scene, intake);
         }
+        self.go_on(scene);
         self.read_model_call(it, message, scene, intake);
         for block in &message.blocks {
             if let Some(text) = block.thinking {
@@ -707,10 +713,11 @@ impl ClaudeCode {
         let stop = message.stop_reason.map(Text::raw);
         let is_last =
             matches!(stop, Some(b"end_turn" | b"stop_sequence" | b"max_tokens" | b"refusal"));
+        let speaks = texts().next().is_some();
         let calls = message.blocks.iter().any(|it| it.name.is_some());
-        if is_last && texts().next().is_some() {
+        if is_last && speaks {
             self.end_turn(scene, intake);
-        } else if !calls && (is_last || stop.is_none()) {
+        } else if is_last || stop.is_none() && speaks && !calls {
             self.last_word = Some((scene.at, scene.agent.clone()));
         }
     }
@@ -756,11 +763,11 @@ impl ClaudeCode {
         scene: &Scene,
         intake: &mut Intake<'_>,
     ) {
-        let tool = self.tools.get(&name.read());
-        let input = String::from_utf8_lossy(block.input.unwrap_or(b"null"));
-        let (class, volatile) = habits(&tool);
-        let mut call =
-            ToolCall::of_class(id.boxed(), tool, Json::parse_or_text(&input), class, volatile);
+        let (tool, class) = self.tools.get(&name.read(), class);
+        let input = decode(block.input.unwrap_or(b"null"));
+        let volatile = volatile(&tool);
+        let arguments = Json::parse_or_text(&input);
+        let mut call = ToolCall::of_class(id.boxed(), tool, arguments, Some(class), volatile);
         call.response = message.id.map(Text::boxed);
         if call.class == ToolClass::Delegate {
             self.delegations.insert(Fingerprint::of(id.raw()), ());
@@ -864,19 +871,26 @@ fn agent_key(agent: &str) -> Fingerprint {
     Fingerprint::of(agent).and(Fingerprint::NONE)
 }
 
-/// What a tool does to the world, where its name misleads, and what arguments
-/// say nothing of what it is asked.
-fn habits(tool: &str) -> (Option<ToolClass>, &'static [&'static str]) {
+/// What a tool does to the world, where its name misleads.
+fn class(tool: &str) -> Option<ToolClass> {
     match tool {
-        "Bash" | "PowerShell" => (Some(ToolClass::Run), &["description", "timeout"]),
-        "Task" | "Agent" => (Some(ToolClass::Delegate), &["description"]),
-        "SendMessage" => (Some(ToolClass::Delegate), &[]),
-        "TaskOutput" | "BashOutput" | "AgentOutput" => (Some(ToolClass::Wait), &["timeout"]),
-        "Monitor" => (Some(ToolClass::Wait), &[]),
-        "AskUserQuestion" | "ExitPlanMode" => (Some(ToolClass::Ask), &[]),
-        "TaskCreate" | "TaskUpdate" | "TaskStop" | "KillShell" => (Some(ToolClass::Other), &[]),
+        "Bash" | "PowerShell" => Some(ToolClass::Run),
+        "Task" | "Agent" | "SendMessage" => Some(ToolClass::Delegate),
+        "TaskOutput" | "BashOutput" | "AgentOutput" | "Monitor" => Some(ToolClass::Wait),
+        "AskUserQuestion" | "ExitPlanMode" => Some(ToolClass::Ask),
+        "TaskCreate" | "TaskUpdate" | "TaskStop" | "KillShell" => Some(ToolClass::Other),
         // The name of a server says nothing of its tools.
-        _ => (tool.rsplit_once("__").map(|(_, name)| ToolClass::of_name(name)), &[]),
+        _ => tool.rsplit_once("__").map(|(_, name)| ToolClass::of_name(name)),
+    }
+}
+
+/// The arguments that say nothing of what a tool is asked.
+fn volatile(tool: &str) -> &'static [&'static str] {
+    match tool {
+        "Bash" | "PowerShell" => &["description", "timeout"],
+        "Task" | "Agent" => &["description"],
+        "TaskOutput" | "BashOutput" | "AgentOutput" => &["timeout"],
+        _ => &[],
     }
 }
 

@@ -17,7 +17,7 @@ use watchkeeper_core::{
 };
 
 use crate::{
-    json::{Malformed, Reader, Text, keep},
+    json::{Malformed, Reader, Text, decode, keep},
     recent::Recent,
     tool_names::ToolNames,
 };
@@ -499,20 +499,22 @@ impl Codex {
             (None, None) => "unknown".into(),
         };
         let name = name.strip_suffix("_call").unwrap_or(&name);
-        let tool = match payload.namespace {
+        let (tool, class) = match payload.namespace {
             Some(server) => {
                 let name = name.trim_start_matches('_');
-                self.tools.get(&format!("{}__{name}", server.read()))
+                self.tools.get(&format!("{}__{name}", server.read()), class)
             }
-            None => self.tools.get(name),
+            None => self.tools.get(name, class),
         };
         let raw = payload.arguments.unwrap_or(b"null");
         let arguments = match Reader::new(raw).text() {
             Ok(Some(text)) => Json::parse_or_text(&text.read()),
-            _ => Json::parse_or_text(&String::from_utf8_lossy(raw)),
+            _ => Json::parse_or_text(&decode(raw)),
         };
-        let class = class(&tool, &arguments);
-        ToolCall::of_class(id, tool, arguments, class, VOLATILE)
+        // Without anything to type, it waits for more of what is printed.
+        let waits = &*tool == "write_stdin" && types_nothing(&arguments);
+        let class = if waits { ToolClass::Wait } else { class };
+        ToolCall::of_class(id, tool, arguments, Some(class), VOLATILE)
     }
 
     fn result(&mut self, payload: &Payload<'_>) -> ToolResult {
@@ -670,10 +672,8 @@ fn joined(texts: &[Text<'_>]) -> Box<str> {
 }
 
 /// What a tool does to the world, where its name misleads.
-fn class(tool: &str, arguments: &Json) -> Option<ToolClass> {
+fn class(tool: &str) -> Option<ToolClass> {
     match tool {
-        // Without anything to type, it waits for more of what is printed.
-        "write_stdin" if types_nothing(arguments) => Some(ToolClass::Wait),
         "write_stdin" | "local_shell" => Some(ToolClass::Run),
         "spawn_agent" | "send_input" => Some(ToolClass::Delegate),
         "wait" | "wait_agent" => Some(ToolClass::Wait),

@@ -256,7 +256,7 @@ impl<'a> Text<'a> {
 
     /// What it says. What is not UTF-8, and what is no escape, is replaced.
     pub(crate) fn read(self) -> Cow<'a, str> {
-        let text = String::from_utf8_lossy(self.0);
+        let text = decode(self.0);
         match memchr(b'\\', text.as_bytes()) {
             None => text,
             Some(at) => Cow::Owned(unescape(&text, at)),
@@ -267,6 +267,12 @@ impl<'a> Text<'a> {
     pub(crate) fn boxed(self) -> Box<str> {
         self.read().into()
     }
+}
+
+/// Reads UTF-8, and replaces what is none. The way that replaces is slow, and
+/// rarely needed.
+pub(crate) fn decode(bytes: &[u8]) -> Cow<'_, str> {
+    str::from_utf8(bytes).map_or_else(|_| String::from_utf8_lossy(bytes), Cow::Borrowed)
 }
 
 /// Reads escapes, of which the first stands at `at`.

@@ -15,7 +15,7 @@ use watchkeeper_core::{
 };
 
 use crate::{
-    json::{Malformed, Reader, Text, keep},
+    json::{Malformed, Reader, Text, decode, keep},
     tool_names::ToolNames,
 };
 
@@ -53,7 +53,7 @@ impl Source for Ndjson {
         match parse_event(line) {
             Ok(Event { at, session, agent, mut kind, .. }) => {
                 if let EventKind::ToolCall(call) = &mut kind {
-                    call.tool = self.tools.get(&call.tool);
+                    call.tool = self.tools.get(&call.tool, |_| None).0;
                 }
                 intake.event(at, &session, agent.as_ref(), kind);
             }
@@ -554,7 +554,7 @@ impl<'a> Line<'a> {
     fn tool_call(&self) -> Result<ToolCall, EventError> {
         let id = self.id.ok_or(EventError::Missing("no `id`"))?.boxed();
         let tool = self.tool.ok_or(EventError::Missing("no `tool`"))?.read();
-        let arguments = String::from_utf8_lossy(self.arguments.unwrap_or(b"null"));
+        let arguments = decode(self.arguments.unwrap_or(b"null"));
         let arguments = Json::parse(&arguments)
             .map_err(|_| EventError::Malformed("arguments that are not JSON"))?;
         let class = self.class.and_then(|it| one_of::<ToolClass>(&it.read()));

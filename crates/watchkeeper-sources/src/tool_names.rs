@@ -1,21 +1,30 @@
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc};
+
+use watchkeeper_core::ToolClass;
 
 /// How many names are held; an agent has some dozens of tools.
 const MAX_NAMES: usize = 256;
 
-/// Names of tools, each held once.
+/// Names of tools, each held once, with their class: to tell a class by a name
+/// takes longer than to find it here.
 #[derive(Debug, Default)]
-pub(crate) struct ToolNames(BTreeSet<Arc<str>>);
+pub(crate) struct ToolNames(BTreeMap<Arc<str>, ToolClass>);
 
 impl ToolNames {
-    pub(crate) fn get(&mut self, name: &str) -> Arc<str> {
-        if let Some(name) = self.0.get(name) {
-            return name.clone();
+    /// Holds a name, whose class is told by `class` or else by the name.
+    pub(crate) fn get(
+        &mut self,
+        name: &str,
+        class: impl FnOnce(&str) -> Option<ToolClass>,
+    ) -> (Arc<str>, ToolClass) {
+        if let Some((name, class)) = self.0.get_key_value(name) {
+            return (name.clone(), *class);
         }
+        let class = class(name).unwrap_or_else(|| ToolClass::of_name(name));
         let name = Arc::<str>::from(name);
         if self.0.len() < MAX_NAMES {
-            self.0.insert(name.clone());
+            self.0.insert(name.clone(), class);
         }
-        name
+        (name, class)
     }
 }

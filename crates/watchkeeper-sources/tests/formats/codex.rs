@@ -1,0 +1,93 @@
+use std::path::{Path, PathBuf};
+
+use insta::assert_snapshot;
+use watchkeeper_core::{Registry, Seen, SourceKind as _};
+use watchkeeper_sources::Codex;
+
+use crate::{events, read, render};
+
+const EARLY: &[u8] = include_bytes!("fixtures/codex_early.jsonl");
+const RECENT: &[u8] = include_bytes!("fixtures/codex_recent.jsonl");
+const AGENT: &[u8] = include_bytes!("fixtures/codex_agent.jsonl");
+
+#[test]
+fn early_versions() {
+    assert_snapshot!(read("codex", "rollout-1.jsonl", EARLY), @r#"
+    1 08:00:00 th-1 session_start cwd="/w/app" version="0.104.0"
+    3 08:00:01 th-1 prompt text="Fix it"
+    7 08:00:03 th-1 thinking text="**Looking**"
+    9 08:00:03 th-1 message text="I run the tests."
+    10 08:00:03 th-1 tool_call arguments={"cmd":"cargo test","yield_time_ms":30000} class="run" id="c1" tool="exec_command"
+    11 08:00:03 th-1 model_call cache_read_tokens=6000 input_tokens=1000 model="gpt-x" output_tokens=90 reasoning_tokens=20
+    13 08:00:33 th-1 tool_result id="c1" ok=true output="Compiling\n"
+    14 08:00:35 th-1 tool_call arguments={"chars":"","session_id":4242,"yield_time_ms":30000} class="wait" id="c2" tool="write_stdin"
+    15 08:00:50 th-1 tool_result exit_code=101 id="c2" ok=false output="test failed\n"
+    16 08:00:55 th-1 tool_call arguments="*** Begin Patch\n*** End Patch" class="write" id="c3" tool="apply_patch"
+    18 08:00:55 th-1 tool_result id="c3" ok=false output="no such context"
+    19 08:00:58 th-1 tool_call arguments={"n":1} class="read" id="c4" tool="mcp__github__fetch_pr"
+    21 08:00:59 th-1 tool_result id="c4" ok=false output="no such pull request"
+    23 08:01:02 th-1 tool_call arguments={"query":"lexer","type":"search"} class="read" id="" tool="web_search"
+    23 08:01:02 th-1 tool_result id="" ok=true
+    24 08:01:05 th-1 tool_call arguments={"command":["ls"]} class="run" id="c5" tool="shell"
+    25 08:01:05 th-1 tool_result exit_code=0 id="c5" ok=true output="a.rs\n"
+    26 08:01:08 th-1 tool_call arguments={"cmd":"sleep 99"} class="run" id="c6" tool="exec_command"
+    27 08:01:20 th-1 tool_result cause="interrupted" id="c6" ok=false output="aborted by user"
+    28 08:01:20 th-1 turn_end
+    30 09:00:00 th-1 compaction
+    32 09:00:02 th-1 prompt text="Go on"
+    33 09:00:05 th-1 model_call cache_read_tokens=1000 input_tokens=1000 model="gpt-x" output_tokens=60
+    34 09:00:05 th-1 turn_end
+    "#);
+}
+
+#[test]
+fn recent_versions() {
+    assert_snapshot!(read("codex", "rollout-2.jsonl", RECENT), @r#"
+    1 08:00:00 th-2 session_start cwd="/w/app" version="0.169.0"
+    5 08:00:00 th-2 prompt text="Look"
+    7 08:00:02 th-2 message text="I look."
+    8 08:00:02 th-2 tool_call arguments={"cmd":"cat missing.txt","yield_time_ms":10000} class="run" id="c1" tool="exec_command"
+    9 08:00:02 th-2 model_call cache_read_tokens=4000 cache_write_tokens=500 id="resp_1" input_tokens=5394 model="gpt-y" output_tokens=95 reasoning_tokens=10
+    11 08:00:02 th-2 tool_result exit_code=1 id="c1" ok=false output="cat: missing.txt: No such file or directory\n"
+    13 08:00:04 th-2 tool_call arguments={"cmd":"rm -r ."} class="run" id="c2" tool="exec_command"
+    14 08:00:04 th-2 model_call id="resp_2" input_tokens=100 model="gpt-y" output_tokens=5
+    15 08:00:04 th-2 tool_result cause="declined" id="c2" ok=false output="Command blocked by PreToolUse hook: no. Command: rm -r ."
+    16 08:00:05 th-2 tool_call arguments="not JSON" class="write" id="c3" tool="apply_patch"
+    18 08:00:05 th-2 tool_result id="c3" ok=false output="it did not apply"
+    19 08:00:09 th-2 error message="high demand"
+    19 08:00:09 th-2 turn_end
+    skipped 1: unknown kind of payload
+    "#);
+}
+
+#[test]
+fn sub_agents_belong_to_their_session_and_copies_count_once() {
+    let mut seen = Seen::default();
+    events("codex", "rollout-2.jsonl", RECENT, &mut seen);
+    assert_snapshot!(render(&events("codex", "rollout-3.jsonl", AGENT, &mut seen)), @r#"
+    1 08:01:00 th-2/th-3 agent_start
+    4 08:01:00 th-2/th-3 prompt text="Look closer"
+    5 08:01:03 th-2/th-3 tool_call arguments={"cmd":"cat other.txt"} class="run" id="c9" tool="exec_command"
+    6 08:01:04 th-2/th-3 turn_end
+    "#);
+}
+
+#[test]
+fn it_is_recognized_wherever_its_head_is_cut() {
+    let sources = Registry::linked().unwrap().sources;
+    for text in [EARLY, RECENT, AGENT] {
+        for head in [text, &text[..100]] {
+            let known = sources.iter().filter(|it| it.recognizes(Path::new("x"), head));
+            let kinds = known.map(watchkeeper_core::Entry::kind).collect::<Vec<_>>();
+            assert_eq!(kinds, ["codex"]);
+        }
+    }
+}
+
+#[test]
+fn folders_follow_the_environment() {
+    let home = |name: &str| (name == "HOME").then(|| "/h".into());
+    assert_eq!(Codex::folders(&home), [PathBuf::from("/h/.codex/sessions")]);
+    let own = |name: &str| (name == "CODEX_HOME").then(|| "/c".into());
+    assert_eq!(Codex::folders(&own), [PathBuf::from("/c/sessions")]);
+}

@@ -1,0 +1,74 @@
+use std::{error::Error as _, fs, path::Path};
+
+use watchkeeper_core::{Entry as _, Registry, Seen};
+use watchkeeper_sources::{discover, open};
+
+const LINE: &str = r#"{"at":"2026-03-01T09:00:00Z","session":"s","event":"turn_end"}"#;
+
+#[test]
+fn a_file_is_opened_by_what_is_in_it() {
+    let kinds = Registry::linked().unwrap().sources;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("events");
+    fs::write(&path, format!("\n{LINE}\nnot JSON\n{LINE}")).unwrap();
+    let mut file = open(&path, None, &kinds).unwrap();
+    assert_eq!(file.kind().kind(), "ndjson");
+    let mut lines = Vec::new();
+    file.read(&mut Seen::default(), &mut |it| lines.push(it.origin.unwrap().line)).unwrap();
+    assert_eq!(lines, [2, 4]);
+    assert_eq!(file.unread().total(), 1);
+
+    let named = open(&path, Some(kinds.get("codex").unwrap()), &kinds).unwrap();
+    assert_eq!(named.kind().kind(), "codex");
+}
+
+#[test]
+fn what_cannot_be_opened_says_why() {
+    let kinds = Registry::linked().unwrap().sources;
+    let folder = tempfile::tempdir().unwrap();
+    let check = |path: &Path, expected: &str| {
+        let error = open(path, None, &kinds).unwrap_err();
+        let source = error.source().map(|it| format!(": {it}")).unwrap_or_default();
+        let message = format!("{error}{source}");
+        assert_eq!(message.replace(folder.path().to_str().unwrap(), "/…"), expected);
+    };
+    let notes = folder.path().join("notes.jsonl");
+    fs::write(&notes, "# Notes\n").unwrap();
+    check(
+        &notes,
+        "/…/notes.jsonl is not a session of claude-code, codex or ndjson; name its kind with `--source`",
+    );
+    check(
+        &folder.path().join("none"),
+        "cannot read /…/none: No such file or directory (os error 2)",
+    );
+    check(folder.path(), "cannot read /…: is a directory");
+}
+
+#[test]
+fn folders_are_walked_in_order_and_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    fs::create_dir_all(at("b/subagents")).unwrap();
+    for name in [
+        "b/subagents/agent-2.jsonl",
+        "b/subagents/agent-2.meta.json",
+        "b.jsonl",
+        "a.ndjson",
+        "c.txt",
+        "d.json",
+    ] {
+        fs::write(at(name), LINE).unwrap();
+    }
+    #[cfg(unix)]
+    {
+        std::os::unix::fs::symlink(folder.path(), at("b/loop")).unwrap();
+        std::os::unix::fs::symlink(at("nowhere"), at("gone.jsonl")).unwrap();
+    }
+    let found = discover([folder.path().to_owned(), at("c.txt"), at("none"), at("d.json")]);
+    let names = found.iter().map(|it| it.strip_prefix(folder.path()).unwrap().to_str().unwrap());
+    assert_eq!(
+        names.collect::<Vec<_>>(),
+        ["a.ndjson", "b.jsonl", "b/subagents/agent-2.jsonl", "c.txt", "d.json", "none"],
+    );
+}

@@ -1,0 +1,169 @@
+//! Whatever stands in a file, the rest of it is read.
+
+use std::io::{self, Read};
+use std::path::Path;
+
+use insta::assert_snapshot;
+use proptest::prelude::*;
+use watchkeeper_core::{Event, Registry, Seen};
+use watchkeeper_sources::{MAX_LINE, SessionFile};
+
+use crate::{events, read};
+
+const FIXTURES: &[(&str, &str, &[u8])] = &[
+    ("claude-code", "s-1.jsonl", include_bytes!("fixtures/claude_code_early.jsonl")),
+    ("claude-code", "s-2.jsonl", include_bytes!("fixtures/claude_code_recent.jsonl")),
+    ("codex", "rollout-1.jsonl", include_bytes!("fixtures/codex_early.jsonl")),
+    ("codex", "rollout-2.jsonl", include_bytes!("fixtures/codex_recent.jsonl")),
+    ("claude-code", "agent-b222.jsonl", include_bytes!("fixtures/claude_code_agent.jsonl")),
+    ("codex", "rollout-3.jsonl", include_bytes!("fixtures/codex_agent.jsonl")),
+    ("ndjson", "events.ndjson", include_bytes!("fixtures/neutral.ndjson")),
+];
+
+/// Gives its bytes in two pieces.
+struct TwoPieces(Vec<Vec<u8>>);
+
+impl Read for TwoPieces {
+    fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
+        let Some(piece) = self.0.first_mut() else {
+            return Ok(0);
+        };
+        let n = piece.as_slice().read(to)?;
+        piece.drain(..n);
+        if piece.is_empty() {
+            self.0.remove(0);
+        }
+        Ok(n)
+    }
+}
+
+#[test]
+fn events_do_not_depend_on_where_a_file_is_split() {
+    let kinds = Registry::linked().unwrap().sources;
+    for (kind, path, text) in FIXTURES {
+        let (expected, unread) = events(kind, path, text, &mut Seen::default());
+        // Every byte of what is small, and enough of the rest.
+        let step = 1 + text.len() / 3_000;
+        for at in (0..=text.len()).step_by(step) {
+            let pieces = vec![text[..at].to_vec(), text[at..].to_vec()];
+            let reader =
+                Box::new(TwoPieces(pieces.into_iter().filter(|it| !it.is_empty()).collect()));
+            let mut file = SessionFile::new(Path::new(path), reader, kinds.get(kind).unwrap());
+            let mut found = Vec::<Event>::new();
+            file.read(&mut Seen::default(), &mut |it| found.push(it)).unwrap();
+            assert!(found == expected && *file.unread() == unread, "{path} split at {at}");
+        }
+    }
+}
+
+#[test]
+fn usage_is_read_however_it_is_written() {
+    let line = |usage: &str| {
+        format!(
+            r#"{{"type":"assistant","sessionId":"s","timestamp":"2026-01-01T00:00:00Z","message":{{"id":"m","usage":{usage}}}}}"#,
+        )
+    };
+    let text = [
+        line(r#"{"input_tokens":null,"output_tokens":-5}"#),
+        line(r#"{"input_tokens":7.0,"output_tokens":"8","cache_read_input_tokens":1e400}"#),
+        line(r#"{"input_tokens":9,"input_tokens":1}"#),
+        line("[]"),
+        // A key that comes twice hides neither the line nor what came first.
+        line(r#"{"input_tokens":20},"usage":{"input_tokens":1},"id":"other""#),
+    ]
+    .join("\n");
+    assert_snapshot!(read("claude-code", "s.jsonl", text.as_bytes()), @r#"
+    1 00:00:00 s session_start
+    1 00:00:00 s model_call id="m" input_tokens=0 output_tokens=0
+    2 00:00:00 s model_call id="m" input_tokens=7 output_tokens=8
+    3 00:00:00 s model_call id="m" input_tokens=9 output_tokens=8
+    5 00:00:00 s model_call id="m" input_tokens=20 output_tokens=8
+    "#);
+}
+
+#[test]
+fn lines_that_are_no_json_leave_the_others_alone() {
+    let good = r#"{"type":"user","sessionId":"s","timestamp":"2026-01-01T00:00:00Z","message":{"content":"hi"}}"#;
+    let deep = "[".repeat(1_000_000);
+    let mut text = Vec::new();
+    for line in [
+        "\u{feff}// a note".as_bytes(),
+        b"",
+        b"   ",
+        good.as_bytes(),
+        &good.as_bytes()[..60],
+        b"\xff\xfe\x00",
+        b"null",
+        b"[1,2]",
+        b"{}",
+        format!(r#"{{"type":"user","a":{deep}"#).as_bytes(),
+        good.replace("\"hi\"", &format!("\"deep\",\"x\":{deep}{}", "]".repeat(1_000_000)))
+            .as_bytes(),
+        // Two writers at once.
+        [&good.as_bytes()[..60], good.as_bytes()].concat().as_slice(),
+        good.replace("hi", "a\\u0000\\ud800 b").as_bytes(),
+        good.replace("2026", "year").as_bytes(),
+    ] {
+        text.extend(line);
+        text.extend(b"\r\n");
+    }
+    text.extend(good.replace("hi", "not ").trim_end_matches("\"}}").as_bytes());
+    text.extend(b"\xc3\x28 UTF-8\"}}\n");
+    text.extend(good.replace("hi", &"x".repeat(MAX_LINE)).as_bytes());
+    text.extend(b"\n");
+    text.extend(good.replace("hi", "the end").as_bytes());
+    assert_snapshot!(read("claude-code", "s.jsonl", &text), @r#"
+    4 00:00:00 s session_start
+    4 00:00:00 s prompt text="hi"
+    11 00:00:00 s prompt text="deep"
+    13 00:00:00 s prompt text="a\u0000� b"
+    14 00:00:00 s prompt text="hi"
+    15 00:00:00 s prompt text="not �( UTF-8"
+    17 00:00:00 s prompt text="the end"
+    unread 2: ends in the middle of JSON
+    unread 1: no type
+    unread 3: not JSON
+    unread 2: not a JSON object
+    unread 1: too long
+    "#);
+}
+
+#[test]
+fn nesting_of_lines_in_lines_costs_no_stack() {
+    let nested = r#"{"type":"progress","data":{"agentId":"a","message":"#.repeat(100_000);
+    let text = format!("{nested}1{}", "}}".repeat(100_000));
+    assert_eq!(read("claude-code", "s.jsonl", text.as_bytes()), "");
+    let nested = r#"{"type":"event_msg","payload":{"type":"item_completed","item":"#;
+    let text = format!("{nested}{}1{}}}}}", r#"{"item":"#.repeat(100_000), "}".repeat(100_000));
+    assert_eq!(read("codex", "s.jsonl", text.as_bytes()), "unread 1: no time\n");
+}
+
+proptest! {
+    #[test]
+    fn any_bytes_can_be_read(text in prop::collection::vec(any::<u8>(), 0..300)) {
+        for kind in ["claude-code", "codex", "ndjson"] {
+            read(kind, "x.jsonl", &text);
+        }
+    }
+
+    #[test]
+    fn broken_fixtures_can_be_read(
+        which in 0..FIXTURES.len(),
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>(), 0..3_u8), 1..8),
+    ) {
+        let (kind, path, text) = FIXTURES[which];
+        let n_lines = memchr::memchr_iter(b'\n', text).count();
+        let mut text = text.to_vec();
+        for (at, byte, how) in changes {
+            let at = at.index(text.len());
+            match how {
+                0 => text[at] = byte,
+                1 => text.insert(at, byte),
+                _ => drop(text.remove(at)),
+            }
+        }
+        let (events, unread) = events(kind, path, &text, &mut Seen::default());
+        // A change breaks a line, or cuts it in two.
+        prop_assert!(unread.total() <= 16 && (n_lines <= 16 || !events.is_empty()));
+    }
+}
