@@ -108,7 +108,7 @@ impl<'a> Intake<'a> {
     /// history that an agent copies when a session is resumed.
     pub fn is_first_here(&mut self, key: Fingerprint) -> bool {
         let file = Fingerprint::of(&**self.file);
-        *self.seen.first.entry(key).or_insert(file) == file
+        self.seen.first(key, file) == file
     }
 }
 
@@ -143,8 +143,47 @@ impl Unread {
     }
 }
 
-/// What was seen in which file first, over all files of one run.
+/// What was seen in which file first, over all files of one run: the latest
+/// keys, however many there are.
 #[derive(Debug, Default)]
 pub struct Seen {
-    first: HashMap<Fingerprint, Fingerprint, RandomState>,
+    newer: HashMap<Fingerprint, Fingerprint, RandomState>,
+    older: HashMap<Fingerprint, Fingerprint, RandomState>,
+}
+
+impl Seen {
+    /// How many keys are held at least, once there were that many: more than
+    /// the files that are copied from one another have lines.
+    const ENOUGH: usize = 1 << 18;
+
+    /// The file that `key` was first seen in, which is `file` if it is new.
+    fn first(&mut self, key: Fingerprint, file: Fingerprint) -> Fingerprint {
+        let Some(first) = self.older.get(&key) else {
+            if self.newer.len() == Self::ENOUGH && !self.newer.contains_key(&key) {
+                self.older = std::mem::take(&mut self.newer);
+            }
+            return *self.newer.entry(key).or_insert(file);
+        };
+        *first
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Seen;
+    use crate::Fingerprint;
+
+    #[test]
+    fn what_was_seen_lately_is_held_and_no_more() {
+        let mut seen = Seen::default();
+        let [file, other] = [1, 2].map(Fingerprint::from);
+        let n_keys = 3 * Seen::ENOUGH as u64;
+        for key in 0..n_keys {
+            assert_eq!(seen.first(Fingerprint::from(key), file), file);
+        }
+        assert!(seen.newer.len() + seen.older.len() <= 2 * Seen::ENOUGH);
+        let lately = n_keys - Seen::ENOUGH as u64;
+        assert_eq!(seen.first(Fingerprint::from(lately), other), file);
+        assert_eq!(seen.first(Fingerprint::from(0), other), other);
+    }
 }
