@@ -30,9 +30,9 @@ use watchkeeper_core::Registry;
 use watchkeeper_sinks as _;
 use watchkeeper_sources as _;
 
-use crate::{commands::Command, output::Styles};
+use crate::commands::Command;
 
-pub use crate::output::{Output, Status};
+pub use crate::output::{Output, Status, Styles};
 
 const AFTER_HELP: &str = "\
 Exit status:

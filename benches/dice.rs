@@ -1,0 +1,51 @@
+//! Numbers that look random and are the same on every machine.
+
+/// `SplitMix64`.
+pub(crate) struct Dice(u64);
+
+impl Dice {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    pub(crate) fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        mixed(self.0)
+    }
+
+    /// From 0 to `n - 1`.
+    #[expect(clippy::cast_possible_truncation, reason = "no more than `n` is left")]
+    pub(crate) fn below(&mut self, n: usize) -> usize {
+        (self.next() % n as u64) as usize
+    }
+
+    /// From `least` to `most`.
+    pub(crate) fn between(&mut self, least: u64, most: u64) -> u64 {
+        least + self.next() % (most - least + 1)
+    }
+
+    /// True in so many cases of a hundred.
+    pub(crate) fn is_below(&mut self, percent: u64) -> bool {
+        self.next() % 100 < percent
+    }
+
+    /// From `least` to `most`, and mostly small: no doubling is likelier than
+    /// the one before it.
+    #[expect(clippy::cast_possible_truncation, reason = "a length")]
+    pub(crate) fn skewed(&mut self, least: u64, most: u64) -> usize {
+        let n_doublings = (most / least).ilog2() as usize + 1;
+        let low = least << self.below(n_doublings).min(self.below(n_doublings + 2));
+        self.between(low, most.min(low * 2)) as usize
+    }
+
+    pub(crate) fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
+        &from[self.below(from.len())]
+    }
+}
+
+/// Spreads the bits of a number over all 64.
+pub(crate) fn mixed(n: u64) -> u64 {
+    let n = (n ^ (n >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let n = (n ^ (n >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    n ^ (n >> 31)
+}

@@ -1,0 +1,147 @@
+//! What agents do, as events in memory.
+
+use std::sync::Arc;
+
+use watchkeeper_core::{
+    Engine, Event, EventKind, Fingerprint, Json, ModelCall, NamedDetector, Origin, Registry,
+    SessionId, SignedDuration, Timestamp, Tokens, ToolCall, ToolResult,
+};
+use watchkeeper_policy::{Loader, Policy};
+
+use crate::dice::mixed;
+
+/// How many events a turn has: a prompt, a thought, calls, a last word, and
+/// the end.
+const TURN: u64 = 4 + 3 * CALLS;
+/// How many calls a turn has. Each is an answer of the model, the call, and
+/// what the tool says.
+const CALLS: u64 = 6;
+/// How long an event takes.
+const STEP: SignedDuration = SignedDuration::from_secs(2);
+
+/// The policy that holds when no other is given.
+pub(crate) fn policy() -> Result<Policy, String> {
+    let registry = Registry::linked().map_err(|err| err.to_string())?;
+    let loader = Loader {
+        registry: &registry,
+        read_file: &|_| Err(std::io::ErrorKind::NotFound.into()),
+        environment: None,
+    };
+    loader.load_builtin().policy.ok_or_else(|| "the built-in policy is wrong".to_owned())
+}
+
+/// Makes engines that run a policy.
+pub(crate) struct Engines {
+    detectors: Vec<NamedDetector>,
+    config: watchkeeper_core::EngineConfig,
+}
+
+impl Engines {
+    pub(crate) fn new(policy: &Policy) -> Self {
+        Self { detectors: policy.detectors.clone(), config: policy.engine_config() }
+    }
+
+    pub(crate) fn engine(&self) -> Engine {
+        Engine::new(self.detectors.clone(), self.config.clone())
+    }
+}
+
+/// Healthy sessions that take turns, each at another place of its work. No two
+/// calls are the same.
+pub(crate) struct Traffic {
+    sessions: Vec<SessionId>,
+    tools: [Arc<str>; 4],
+    file: Arc<str>,
+    /// What the arguments of every call are filled up with.
+    filling: String,
+    n_events: u64,
+}
+
+impl Traffic {
+    /// So many sessions, whose calls have arguments of about so many bytes.
+    pub(crate) fn new(n_sessions: u64, arguments_len: usize) -> Self {
+        let id = |n| SessionId::from(format!("{:08x}-5b1e-4c1f-9d5e-0123456789ab", mixed(n) >> 32));
+        let filling = "let anchor = self.harbor(keel); ".repeat(arguments_len / 32 + 1);
+        Self {
+            sessions: (0..n_sessions).map(id).collect(),
+            tools: ["Bash", "Read", "Edit", "Grep"].map(Arc::from),
+            file: "/home/ada/.claude/projects/-work-harbor/session.jsonl".into(),
+            filling: filling[..arguments_len.saturating_sub(80)].to_owned(),
+            n_events: 0,
+        }
+    }
+
+    pub(crate) fn take(&mut self, n: usize) -> Vec<Event> {
+        (0..n).map(|_| self.next()).collect()
+    }
+
+    pub(crate) fn next(&mut self) -> Event {
+        let n_sessions = self.sessions.len() as u64;
+        let (session_idx, step) = (self.n_events % n_sessions, self.n_events / n_sessions);
+        self.n_events += 1;
+        let session = &self.sessions[usize::try_from(session_idx).unwrap_or_default()];
+        let seconds = i64::try_from(step).unwrap_or_default() * STEP.as_secs();
+        let start = SignedDuration::from_hours(24 * 20_000);
+        let at = Timestamp::UNIX_EPOCH + start + SignedDuration::from_secs(seconds);
+        let kind = self.kind(step + session_idx, self.n_events);
+        let origin = Origin { source: "claude-code", file: self.file.clone(), line: step + 1 };
+        Event { origin: Some(origin), ..Event::new(at, session.clone(), kind) }
+    }
+
+    fn kind(&self, step: u64, n: u64) -> EventKind {
+        let place = step % TURN;
+        // The three events of one call share it.
+        let call = step / TURN * CALLS + place.saturating_sub(2) / 3;
+        match place {
+            0 => EventKind::Prompt { text: "make the tests pass".into(), synthetic: false },
+            1 => EventKind::Thinking { text: "the harbor knows no keel".into() },
+            place if place == TURN - 2 => {
+                EventKind::Message { text: "all of them pass".into(), delta: false }
+            }
+            place if place == TURN - 1 => EventKind::TurnEnd,
+            place => match (place - 2) % 3 {
+                0 => self.model_call(call),
+                1 => self.tool_call(call, n),
+                _ => tool_result(call, n),
+            },
+        }
+    }
+
+    fn model_call(&self, call: u64) -> EventKind {
+        EventKind::ModelCall(ModelCall {
+            id: Some(format!("msg_01{:022x}", mixed(call)).into()),
+            model: Some("claude-sonnet-4-5".into()),
+            tokens: Tokens {
+                input: 4,
+                cache_read: 30_000,
+                cache_write: 900,
+                output: 250,
+                reasoning: 0,
+            },
+            cost_usd: None,
+        })
+    }
+
+    fn tool_call(&self, call: u64, n: u64) -> EventKind {
+        let tool = &self.tools[usize::try_from(call % 4).unwrap_or_default()];
+        let Self { filling, .. } = self;
+        let arguments = format!(
+            r#"{{"file_path":"/work/harbor/src/{:016x}.rs","limit":200,"text":"{filling}"}}"#,
+            mixed(n)
+        );
+        let mut it = ToolCall::new(call_id(call), tool.clone(), Json::parse_or_text(&arguments));
+        it.response = Some(format!("msg_01{:022x}", mixed(call)).into());
+        EventKind::ToolCall(it)
+    }
+}
+
+fn tool_result(call: u64, n: u64) -> EventKind {
+    let output = "test harbor::keel ... ok\n".repeat(8);
+    let mut it = ToolResult::new(call_id(call), true, Some(output.into()));
+    it.fingerprint = Some(Fingerprint::from(mixed(n)));
+    EventKind::ToolResult(it)
+}
+
+fn call_id(call: u64) -> String {
+    format!("toolu_01{:022x}", mixed(call))
+}
