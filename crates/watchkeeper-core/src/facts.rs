@@ -1,6 +1,9 @@
 //! What follows from the events of a session, worked out once and lent to
 //! every detector.
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
 use jiff::Timestamp;

@@ -267,7 +267,9 @@ mod tests {
 
     use jiff::Timestamp;
 
-    use super::{Queue, QueueCounts};
+    use proptest::prelude::*;
+
+    use super::{Queue, QueueCounts, backoff};
     use crate::{Finding, Retry, Severity, Sink, SinkError};
 
     const LONG: Duration = Duration::from_secs(60);
@@ -361,5 +363,69 @@ mod tests {
         assert!(!queue.wait_closed(Duration::from_millis(1)));
         orders.send(Ok(())).unwrap();
         assert!(queue.wait_closed(LONG));
+    }
+
+    #[test]
+    fn a_closed_queue_tries_once() {
+        let (queue, given, orders) = told(2);
+        queue.push(finding(Severity::Low, "a"));
+        queue.push(finding(Severity::Low, "b"));
+        assert_eq!(given.recv().unwrap(), "a");
+        queue.close();
+        // One that was under way gets a last chance.
+        (0..3).for_each(|_| orders.send(unavailable()).unwrap());
+        assert!(queue.wait_closed(LONG));
+        assert_eq!(given.iter().collect::<Vec<_>>(), ["a", "b"]);
+        assert_eq!(queue.counts().failed, 2);
+        queue.push(finding(Severity::Low, "late"));
+        assert_eq!(queue.counts().dropped, 1);
+    }
+
+    #[test]
+    fn a_sink_may_panic_anywhere() {
+        struct Broken;
+        impl Sink for Broken {
+            fn open(&mut self) -> Result<(), SinkError> {
+                std::panic::resume_unwind(Box::new("in silence"))
+            }
+
+            fn deliver(&mut self, _: &Finding) -> Result<(), SinkError> {
+                Ok(())
+            }
+
+            fn retry(&self) -> Retry {
+                std::panic::resume_unwind(Box::new("in silence"))
+            }
+        }
+        impl Drop for Broken {
+            fn drop(&mut self) {
+                std::panic::resume_unwind(Box::new("in silence"))
+            }
+        }
+        let queue = Queue::new("broken", Box::new(Broken), 2);
+        queue.push(finding(Severity::Low, "a"));
+        queue.close();
+        assert!(queue.wait_closed(LONG));
+        assert_eq!(queue.counts().failed, 1);
+    }
+
+    proptest! {
+        #[test]
+        fn it_waits_no_longer_than_it_may(
+            initial: u64,
+            max: u64,
+            attempt in 1_u32..,
+            message in any::<u64>(),
+        ) {
+            let (initial, max) = (Duration::from_nanos(initial), Duration::from_nanos(max));
+            let retry = Retry { max_attempts: u32::MAX, initial, max };
+            let id = crate::Fingerprint::from(message);
+            let it = backoff(retry, attempt, &Finding { id, ..finding(Severity::Low, "") });
+            let longest = initial.saturating_mul(2_u32.saturating_pow(attempt - 1)).min(max);
+            // A share of it is rounded to the nearest nanosecond of a float.
+            prop_assert!(it <= longest.saturating_add(longest / 1_000_000), "{:?}", it);
+            let endless = Retry { initial: Duration::MAX, max: Duration::MAX, ..retry };
+            backoff(endless, attempt, &finding(Severity::Low, ""));
+        }
     }
 }

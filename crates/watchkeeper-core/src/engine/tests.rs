@@ -9,8 +9,8 @@ use super::{
     stream::{MAX_EPISODES, Stream},
 };
 use crate::{
-    AgentId, Context, Detector, Event, EventKind, Finding, Fingerprint, Level, Report, Scope,
-    SessionId, SessionStart, Severity, Status, ToolCall, ToolResult, WaitingFor,
+    AgentId, Context, Detector, Event, EventKind, Finding, Fingerprint, Level, ModelCall, Report,
+    Scope, SessionId, SessionStart, Severity, Status, Tokens, ToolCall, ToolResult, WaitingFor,
 };
 
 mod model;
@@ -831,6 +831,22 @@ fn the_session_counts_its_agents() {
     check(None, EventKind::TurnEnd, (1, 0));
     check(None, EventKind::Waiting(WaitingFor::Person), (1, 1));
     check(None, SESSION_END, (0, 0));
+}
+
+#[test]
+fn answers_that_agents_give_side_by_side_count_once() {
+    let mut engine = engine(&[]);
+    let tokens = Tokens { input: 7, ..Tokens::default() };
+    for _ in 0..3 {
+        for agent in 0..10 {
+            let id = Some(format!("answer-{agent}").into());
+            let call = ModelCall { id, tokens, ..ModelCall::default() };
+            let event = Event::new(time(0), "s", EventKind::ModelCall(call));
+            observe_event(&mut engine, &event.in_agent(format!("a{agent}")));
+        }
+    }
+    let facts = engine.session(&SessionId::from("s")).expect("it is watched");
+    assert_eq!((facts.totals.model_calls, facts.totals.tokens.total()), (10, 70));
 }
 
 /// What the engine itself keeps for one session of one agent under a policy of

@@ -1,0 +1,257 @@
+use jiff::{SignedDuration, Timestamp};
+use proptest::{collection::vec, prelude::*};
+
+use super::{AgentFacts, Answers, MAX_PENDING, SessionFacts, Usage};
+use crate::{
+    Event, EventKind, Json, Labels, ModelCall, Prices, SessionStart, Tokens, ToolCall, ToolClass,
+    ToolResult, WaitingFor,
+};
+
+fn time(secs: i64) -> Timestamp {
+    Timestamp::UNIX_EPOCH + SignedDuration::from_secs(secs)
+}
+
+/// What an agent knows after these events, one a second.
+fn agent(kinds: impl IntoIterator<Item = EventKind>) -> AgentFacts {
+    let mut facts = AgentFacts::default();
+    for (at, kind) in (0..).map(time).zip(kinds) {
+        facts.observe(&Event::new(at, "s", kind), at);
+    }
+    facts
+}
+
+fn prompt(synthetic: bool) -> EventKind {
+    EventKind::Prompt { text: "".into(), synthetic }
+}
+
+fn message() -> EventKind {
+    EventKind::Message { text: "".into(), delta: false }
+}
+
+fn call(id: &str, tool: &str) -> EventKind {
+    EventKind::ToolCall(ToolCall::new(id, tool, Json::default()))
+}
+
+fn result(id: &str) -> EventKind {
+    EventKind::ToolResult(ToolResult::new(id, true, None))
+}
+
+fn error(retry: Option<u32>) -> EventKind {
+    EventKind::Error { message: "".into(), retry }
+}
+
+fn tools(facts: &AgentFacts) -> Vec<&str> {
+    facts.pending.iter().map(|it| &*it.tool).collect()
+}
+
+#[test]
+fn a_turn_lasts_from_a_prompt_to_its_end() {
+    assert_eq!(agent([message(), prompt(false), message()]).turn, Some(time(1)));
+    assert_eq!(agent([message(), prompt(true), message()]).turn, Some(time(0)));
+    assert_eq!(agent([EventKind::AgentStart, message()]).turn, Some(time(0)));
+    assert_eq!(agent([prompt(false), error(Some(1))]).turn, Some(time(0)));
+    for end in [
+        EventKind::TurnEnd,
+        EventKind::AgentEnd,
+        EventKind::SessionEnd { reason: None },
+        error(None),
+    ] {
+        let facts = agent([prompt(false), call("1", "Bash"), end.clone()]);
+        assert_eq!((facts.turn, tools(&facts)), (None, vec![]), "{end:?}");
+        assert_eq!(facts.last_event_at, time(2));
+        assert_eq!(agent([prompt(false), end, message()]).turn, Some(time(2)));
+    }
+    let start = EventKind::SessionStart(SessionStart::default());
+    assert_eq!(agent([start]).turn, None);
+}
+
+#[test]
+fn calls_are_pending_until_they_are_answered() {
+    let facts = agent([call("1", "Read"), call("2", "Bash"), call("3", "Grep"), result("2")]);
+    assert_eq!(tools(&facts), ["Read", "Grep"]);
+    assert_eq!(facts.pending[1].at, time(2));
+    assert_eq!(tools(&agent([call("1", "Read"), result("x")])), ["Read"]);
+
+    let mut facts = agent([call("1", "Read"), call("2", "Bash")]);
+    let mut answer = |id| {
+        let call = facts.observe(&Event::new(time(9), "s", result(id)), time(9));
+        call.map(|it| (it.tool.to_string(), it.at, it.class))
+    };
+    assert_eq!(answer("1"), Some(("Read".to_owned(), time(0), ToolClass::Read)));
+    assert_eq!(answer("1"), None);
+    assert_eq!(answer("2"), Some(("Bash".to_owned(), time(1), ToolClass::Run)));
+}
+
+#[test]
+fn calls_that_are_never_answered_are_bounded() {
+    let ids = (0..100).map(|it| it.to_string());
+    let facts = agent(ids.map(|it| call(&it, &it)));
+    assert_eq!(facts.pending.len(), MAX_PENDING);
+    assert_eq!(&*facts.pending[0].tool, "36");
+}
+
+#[test]
+fn many_calls_at_once_leave_no_room_behind() {
+    let calls = (0..20).map(|it| call(&it.to_string(), "Read"));
+    let results = (0..20).map(|it| result(&it.to_string()));
+    assert_eq!(agent(calls.chain(results)).pending.capacity(), 0);
+    let one_by_one = (0..20).flat_map(|_| [call("1", "Read"), result("1")]);
+    assert_eq!(agent(one_by_one).pending.capacity(), 1);
+}
+
+#[test]
+fn a_person_is_waited_for_until_something_happens() {
+    let waiting = EventKind::Waiting(WaitingFor::Permission);
+    let facts = agent([prompt(false), waiting.clone()]);
+    assert_eq!(facts.waiting, Some((time(1), WaitingFor::Permission)));
+    assert!(facts.waits_for_person() && facts.turn.is_some());
+    for next in [
+        EventKind::Resumed(WaitingFor::Permission),
+        prompt(false),
+        message(),
+        result("1"),
+        EventKind::TurnEnd,
+    ] {
+        let facts = agent([prompt(false), waiting.clone(), next.clone()]);
+        assert!(!facts.waits_for_person(), "{next:?}");
+    }
+    let ask = [call("1", "AskUserQuestion"), call("2", "Read")];
+    assert!(agent(ask.clone()).waits_for_person());
+    assert!(!agent(ask.into_iter().chain([result("1")])).waits_for_person());
+}
+
+/// What a session knows after these events of its main agent, one a second.
+fn session(kinds: impl IntoIterator<Item = EventKind>) -> SessionFacts {
+    let mut facts = SessionFacts::new("s".into(), time(0), Labels::default());
+    for (at, kind) in (0..).map(time).zip(kinds) {
+        facts.observe(&Event::new(at, "s", kind), at);
+    }
+    facts
+}
+
+#[test]
+fn a_session_is_what_it_was_when_it_began() {
+    let start = |cwd: &str, team: &str| {
+        EventKind::SessionStart(SessionStart {
+            cwd: Some(cwd.into()),
+            model: Some("first".into()),
+            labels: vec![("team".into(), team.into())],
+            ..SessionStart::default()
+        })
+    };
+    let model = |it: &str| {
+        EventKind::ModelCall(ModelCall { model: Some(it.into()), ..ModelCall::default() })
+    };
+    let facts = session([start("/a", "red"), model("second"), start("/b", "blue")]);
+    assert_eq!(facts.cwd.as_deref(), Some("/a"));
+    assert_eq!(facts.model.as_deref(), Some("second"));
+    assert_eq!(facts.labels["team"], "blue");
+    assert_eq!((facts.started_at, facts.last_event_at), (time(0), time(2)));
+    // An agent's own start says nothing of the session.
+    let mut facts = session([]);
+    let event = Event::new(time(1), "s", start("/c", "green")).in_agent("a");
+    facts.observe(&event, time(1));
+    assert_eq!((facts.cwd, facts.labels.len()), (None, 0));
+}
+
+#[test]
+fn results_are_counted() {
+    let failed = EventKind::ToolResult(ToolResult::new("2", false, None));
+    let totals = session([call("1", "Read"), call("2", "Read"), result("1"), failed]).totals;
+    let counts = (totals.events, totals.tool_calls, totals.tool_results, totals.failed_results);
+    assert_eq!(counts, (4, 2, 2, 1));
+}
+
+fn tokens(input: u64, output: u64) -> Tokens {
+    Tokens { input, output, ..Tokens::default() }
+}
+
+fn model_call(id: Option<&str>, model: Option<&str>, tokens: Tokens) -> ModelCall {
+    ModelCall { id: id.map(Into::into), model: model.map(Into::into), tokens, cost_usd: None }
+}
+
+/// What a session used after these calls, and what each of them added.
+fn charge(calls: &[ModelCall]) -> (SessionFacts, Vec<Usage>) {
+    let (mut facts, mut answers) = (session([]), Answers::default());
+    let prices = Prices::default();
+    let usage = calls.iter().map(|it| facts.charge(it, &mut answers, &prices)).collect();
+    (facts, usage)
+}
+
+#[test]
+fn an_answer_told_again_counts_once() {
+    let opus = Some("claude-opus-5");
+    let (facts, usage) = charge(&[
+        model_call(Some("a"), opus, tokens(1000, 1)),
+        model_call(Some("a"), opus, tokens(1000, 1)),
+        model_call(Some("b"), opus, tokens(2000, 5)),
+        model_call(Some("a"), opus, tokens(1000, 400)),
+        model_call(None, opus, tokens(10, 1)),
+        model_call(None, opus, tokens(10, 1)),
+    ]);
+    let totals = facts.totals;
+    assert_eq!((totals.model_calls, totals.tokens), (4, tokens(3020, 407)));
+    let cost = (3020.0 * 5.0 + 407.0 * 25.0) / 1e6;
+    assert!((totals.cost_usd - cost).abs() < 1e-12, "{}", totals.cost_usd);
+    let added: Vec<_> = usage.iter().map(|it| (it.tokens.total(), it.replaces)).collect();
+    let all = [(1001, false), (0, true), (2005, false), (399, true), (11, false), (11, false)];
+    assert_eq!(added, all);
+}
+
+#[test]
+fn an_answer_never_takes_back_what_it_said() {
+    let (facts, usage) = charge(&[
+        model_call(Some("a"), Some("gpt-5"), tokens(100, 50)),
+        model_call(Some("a"), None, tokens(0, 60)),
+        model_call(Some("a"), Some("gpt-5"), tokens(100, 60)),
+    ]);
+    assert_eq!((facts.totals.tokens, facts.totals.model_calls), (tokens(100, 60), 1));
+    assert_eq!(facts.totals.unpriced_calls, 0);
+    assert_eq!(usage[2].tokens.total(), 0);
+    let cost = (100.0 * 1.25 + 60.0 * 10.0) / 1e6;
+    assert!((facts.totals.cost_usd - cost).abs() < 1e-12, "{}", facts.totals.cost_usd);
+}
+
+#[test]
+fn a_call_is_unpriced_until_its_price_is_known() {
+    let unpriced = |calls: &[ModelCall]| charge(calls).0.totals.unpriced_calls;
+    let unknown = model_call(Some("a"), Some("fake"), tokens(1, 1));
+    let known = model_call(Some("a"), Some("gpt-5"), tokens(1, 1));
+    assert_eq!(unpriced(std::slice::from_ref(&unknown)), 1);
+    assert_eq!(unpriced(&[unknown.clone(), unknown.clone()]), 1);
+    assert_eq!(unpriced(&[unknown.clone(), known.clone()]), 0);
+    assert_eq!(unpriced(&[known.clone(), unknown.clone()]), 0);
+    let nameless = model_call(None, None, tokens(1, 1));
+    assert_eq!(unpriced(&[nameless.clone(), nameless.clone(), known]), 2);
+    let stated = |cost| ModelCall { cost_usd: Some(cost), ..nameless.clone() };
+    let (facts, usage) =
+        charge(&[stated(0.5), stated(f64::NAN), stated(f64::INFINITY), stated(-1.0)]);
+    assert_eq!((usage[0].cost_usd, facts.totals.cost_usd), (Some(0.5), 0.5));
+    assert_eq!(facts.totals.unpriced_calls, 3);
+}
+
+proptest! {
+    #[test]
+    fn totals_are_the_most_that_each_answer_said(
+        calls in vec((0..4_usize, 0_u64..100, 0_u64..100), 0..40),
+    ) {
+        let ids = [Some("a"), Some("b"), None, None];
+        // Two answers at a time can be told of in turn.
+        let list: Vec<_> = calls
+            .iter()
+            .map(|&(id, input, output)| model_call(ids[id], Some("gpt-5"), tokens(input, output)))
+            .collect();
+        let (facts, usage) = charge(&list);
+        let most = |id: usize| {
+            let same = || calls.iter().filter(|it| it.0 == id);
+            let input = same().map(|it| it.1).max().unwrap_or(0);
+            tokens(input, same().map(|it| it.2).max().unwrap_or(0))
+        };
+        let nameless = calls.iter().filter(|it| 2 <= it.0).map(|it| tokens(it.1, it.2));
+        let expected = nameless.fold(most(0).plus(most(1)), Tokens::plus);
+        prop_assert_eq!(facts.totals.tokens, expected);
+        let added = usage.iter().map(|it| it.tokens).fold(Tokens::default(), Tokens::plus);
+        prop_assert_eq!(added, expected);
+        prop_assert_eq!(facts.totals.unpriced_calls, 0);
+    }
+}
