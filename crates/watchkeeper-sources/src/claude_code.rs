@@ -41,6 +41,9 @@ pub struct ClaudeCode {
     usage: Recent<Tokens>,
     /// The calls that give work to another agent.
     delegations: Recent<()>,
+    /// The sub-agents that the main agent waits for, as far as its own file
+    /// tells what they do.
+    awaited: Vec<AgentId>,
     /// Whether the main agent's turn was said to have ended.
     is_at_rest: bool,
     /// When an agent said something that may have been its last word.
@@ -93,12 +96,16 @@ impl SourceKind for ClaudeCode {
             agents: Recent::default(),
             usage: Recent::default(),
             delegations: Recent::default(),
+            awaited: Vec::new(),
             is_at_rest: true,
             last_word: None,
             tools: ToolNames::default(),
         }
     }
 }
+
+/// How many sub-agents are kept in mind that one agent waits for.
+const MAX_AWAITED: usize = 64;
 
 /// Types of lines that say nothing of what the agent does.
 const IGNORED: &[&str] = &[
@@ -552,6 +559,9 @@ impl ClaudeCode {
                 let key = Fingerprint::of(scene.session.as_str()).and(agent_key(agent.as_str()));
                 if self.agents.get(key).is_none() {
                     self.agents.insert(key, ());
+                    if it.is_told && self.awaited.len() < MAX_AWAITED {
+                        self.awaited.push(agent.clone());
+                    }
                     scene.event(intake, EventKind::AgentStart);
                 }
             }
@@ -680,6 +690,7 @@ impl ClaudeCode {
     /// Says that a sub-agent which was launched from this file has ended.
     fn end_agent(&mut self, agent: &str, scene: &Scene, intake: &mut Intake<'_>) {
         if self.agents.remove(agent_key(agent)).is_some() {
+            self.awaited.retain(|it| it.as_str() != agent);
             let agent = AgentId::from(agent);
             intake.event(scene.at, &scene.session, Some(&agent), EventKind::AgentEnd);
         }
@@ -844,6 +855,12 @@ impl ClaudeCode {
         if scene.agent.is_some() || !self.is_at_rest {
             self.is_at_rest |= scene.agent.is_none();
             scene.event(intake, EventKind::TurnEnd);
+        }
+        if scene.agent.is_none() {
+            // Whoever was interrupted in its waiting has stopped them, too.
+            for agent in self.awaited.drain(..) {
+                intake.event(scene.at, &scene.session, Some(&agent), EventKind::AgentEnd);
+            }
         }
     }
 

@@ -693,7 +693,8 @@ fn types_nothing(arguments: &Json) -> bool {
         }
         Ok(())
     });
-    read == Ok(true) && chars.is_none_or(|it| it.raw().is_empty())
+    // What cannot be read is taken for nothing: most of these calls wait.
+    read != Ok(true) || chars.is_none_or(|it| it.raw().is_empty())
 }
 
 /// What a tool answered, without what Codex wrote above it.
