@@ -7,8 +7,8 @@ use std::{
 use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use watchkeeper_core::{
-    Engine, EngineConfig, Finding, Registry, Seen, SessionId, Severity, SourceEntry, UnknownKind,
-    quote,
+    Engine, EngineConfig, Finding, Registry, Seen, SessionId, Severity, SignedDuration,
+    SourceEntry, UnknownKind, quote,
 };
 use watchkeeper_policy::Policy;
 
@@ -131,9 +131,13 @@ fn report(
     is_named: &dyn Fn(&Path) -> bool,
     bar: &ProgressBar,
 ) -> io::Result<Report> {
-    let config = policy.engine_config();
-    let mut engine =
-        Engine::new(policy.detectors, EngineConfig { max_sessions: usize::MAX, ..config });
+    // What is recorded is read once and forgotten at its end, not before.
+    let config = EngineConfig {
+        max_sessions: usize::MAX,
+        session_expiry: SignedDuration::MAX,
+        ..policy.engine_config()
+    };
+    let mut engine = Engine::new(policy.detectors, config);
     let mut seen = Seen::default();
     let mut report = Report::default();
     report.totals.files = files.len() as u64;
