@@ -21,8 +21,8 @@ use self::{
     stream::{Cue, Scene, Stream, postponed},
 };
 use crate::{
-    AgentFacts, Call, Detector, Event, Evidence, Finding, Fingerprint, Labels, Level, Prices,
-    Report, Scope, SessionFacts, SessionId, Severity, Status, Usage, quote,
+    AgentFacts, AgentId, Call, Detector, Event, Evidence, Finding, Fingerprint, Labels, Level,
+    Prices, Report, Scope, SessionFacts, SessionId, Severity, Status, Usage, quote,
 };
 
 /// How many values of one label are watched at once; of more, the one that has
@@ -220,6 +220,13 @@ impl Engine {
         res
     }
 
+    /// The findings of a session that are open, by their fingerprint, and how
+    /// often each has happened so far.
+    pub fn open_findings(&self, id: &SessionId) -> Vec<(Fingerprint, u64)> {
+        let Some(session) = self.sessions.get(id) else { return Vec::new() };
+        session.open_findings(&self.shared)
+    }
+
     /// How many sessions are watched.
     pub fn n_sessions(&self) -> usize {
         self.sessions.len()
@@ -388,6 +395,28 @@ impl Group {
     }
 }
 
+impl NamedDetector {
+    /// The sub-agent that a finding is about, if it is about one.
+    fn agent_of<'a>(&self, scene: &Scene<'a>) -> Option<&'a AgentId> {
+        match self.detector.scope() {
+            Scope::Agent if self.per_label.is_none() => scene.agent_id,
+            _ => None,
+        }
+    }
+
+    fn fingerprint(&self, scene: &Scene<'_>, subject: Fingerprint) -> Fingerprint {
+        let agent = || {
+            let agent = self.agent_of(scene);
+            agent.map_or(Fingerprint::NONE, |it| Fingerprint::of(it.as_str()))
+        };
+        let stream = scene.group.map_or_else(
+            || Fingerprint::of(scene.session.id.as_str()).and(agent()),
+            Fingerprint::of,
+        );
+        Fingerprint::of(&*self.id).and(stream).and(subject)
+    }
+}
+
 impl Shared {
     fn expiry(&self, at: Timestamp) -> Moment {
         at.saturating_add(self.config.session_expiry).unwrap_or(Timestamp::MAX).into()
@@ -407,18 +436,8 @@ impl Shared {
             Some(it) => (it, Status::Open),
             None => (Severity::Low, Status::Resolved),
         };
-        let agent = match named.detector.scope() {
-            Scope::Agent if named.per_label.is_none() => scene.agent_id,
-            _ => None,
-        };
-        let stream = scene.group.map_or_else(
-            || {
-                let agent = agent.map_or(Fingerprint::NONE, |it| Fingerprint::of(it.as_str()));
-                Fingerprint::of(scene.session.id.as_str()).and(agent)
-            },
-            Fingerprint::of,
-        );
-        let fingerprint = Fingerprint::of(&*named.id).and(stream).and(subject);
+        let agent = named.agent_of(scene);
+        let fingerprint = named.fingerprint(scene, subject);
         Finding {
             id: finding_id(fingerprint, at, severity, status),
             at,

@@ -174,6 +174,11 @@ fn report(
             }
         };
         for id in sessions {
+            // A finding says how often it had happened when it was made.
+            for (fingerprint, count) in engine.open_findings(&id) {
+                let latest = findings.iter_mut().rfind(|it| it.fingerprint == fingerprint);
+                latest.into_iter().for_each(|it| it.count = count);
+            }
             let (own, rest) = findings.into_iter().partition(|it| it.session == id);
             findings = rest;
             if let Some(facts) = engine.session(&id) {

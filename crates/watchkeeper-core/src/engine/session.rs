@@ -6,7 +6,7 @@ use super::{
     stream::{Cue, Scene, Stream, postponed},
 };
 use crate::{
-    AgentFacts, AgentId, Call, Event, EventKind, Finding, Scope, SessionFacts, Usage,
+    AgentFacts, AgentId, Call, Event, EventKind, Finding, Fingerprint, Scope, SessionFacts, Usage,
     facts::Standing,
 };
 
@@ -75,6 +75,19 @@ impl Session {
     }
 
     /// Whether it has a stream of its own for a detector.
+    pub(super) fn open_findings(&self, shared: &Shared) -> Vec<(Fingerprint, u64)> {
+        let agents = self.agents.iter().map(|(id, it)| (Some(id), it));
+        let agents = std::iter::once((None, &self.main)).chain(agents);
+        let of_agents = agents.flat_map(|(id, it)| it.streams.iter().map(move |it| (id, it)));
+        let streams = self.streams.iter().map(|it| (None, it)).chain(of_agents);
+        let open = streams.flat_map(|(agent_id, stream)| {
+            let scene =
+                Scene { session: &self.facts, agent: &self.main.facts, agent_id, group: None };
+            stream.open_findings(&scene, shared)
+        });
+        open.collect()
+    }
+
     pub(super) fn has_stream(&self, detector_idx: usize) -> bool {
         self.streams.iter().any(|it| it.detector_idx as usize == detector_idx)
     }

@@ -68,6 +68,17 @@ impl Stream {
         scoped.map(|(detector_idx, it)| Self::new(detector_idx, it)).collect()
     }
 
+    /// What is open, by the fingerprint of its findings, and how far it came.
+    pub(super) fn open_findings(
+        &self,
+        scene: &Scene<'_>,
+        shared: &Shared,
+    ) -> Vec<(Fingerprint, u64)> {
+        let named = &shared.detectors[self.detector_idx as usize];
+        let open = |it: &Episode| (named.fingerprint(scene, it.subject), it.measure);
+        self.episodes.0.iter().flat_map(|it| it.iter()).map(open).collect()
+    }
+
     pub(super) fn is_off(&self) -> bool {
         self.detector.is_none()
     }
