@@ -13,7 +13,13 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("watchkeeper-testing", &["watchkeeper-core"]),
     (
         "watchkeeper-cli",
-        &["watchkeeper-core", "watchkeeper-policy", "watchkeeper-sinks", "watchkeeper-sources"],
+        &[
+            "watchkeeper-core",
+            "watchkeeper-policy",
+            "watchkeeper-sinks",
+            "watchkeeper-sources",
+            "watchkeeper-testing",
+        ],
     ),
 ];
 
@@ -32,6 +38,20 @@ fn dependencies_point_one_way() {
             let is_normal = dependency["kind"].is_null();
             assert!(!is_ours || !is_normal || allowed.contains(&on), "{name} depends on {on}");
         }
+    }
+}
+
+#[test]
+fn the_program_links_nothing_that_only_tests_need() {
+    let output = Command::new(env!("CARGO"))
+        .args(["tree", "--offline", "--package=watchkeeper", "--edges=normal", "--prefix=none"])
+        .current_dir(root())
+        .output()
+        .expect("cargo should start");
+    let tree = String::from_utf8(output.stdout).expect("cargo should write UTF-8");
+    assert!(tree.contains("watchkeeper-testing "), "{tree}");
+    for name in ["insta ", "proptest "] {
+        assert!(!tree.lines().any(|it| it.starts_with(name)), "{tree}");
     }
 }
 

@@ -49,7 +49,8 @@ pub struct Fix {
 }
 
 impl Diagnostic {
-    pub(crate) fn error(span: Range<usize>, message: impl Into<String>) -> Self {
+    /// Points at what is wrong in the first of the files that were read.
+    pub fn error(span: Range<usize>, message: impl Into<String>) -> Self {
         let level = DiagnosticLevel::Error;
         let message = make_safe(&message.into());
         Self { file: 0, span, level, message, notes: Vec::new(), fix: None }
@@ -59,7 +60,9 @@ impl Diagnostic {
         Self { level: DiagnosticLevel::Warning, ..Self::error(span, message) }
     }
 
-    pub(crate) fn note(mut self, note: impl Into<String>) -> Self {
+    /// Adds what else the reader should know.
+    #[must_use]
+    pub fn note(mut self, note: impl Into<String>) -> Self {
         self.notes.push(make_safe(&note.into()));
         self
     }
@@ -139,9 +142,18 @@ fn closest<'a>(written: &str, candidates: impl IntoIterator<Item = &'a str>) -> 
 /// Renders what is wrong with a policy for a person, each mistake with the
 /// lines it is about.
 pub fn render(loaded: &Loaded, styled: bool) -> String {
+    render_diagnostics(&loaded.diagnostics, &loaded.files, styled)
+}
+
+/// Renders diagnostics about these files; see [`render`].
+pub fn render_diagnostics(
+    diagnostics: &[Diagnostic],
+    files: &[SourceFile],
+    styled: bool,
+) -> String {
     let renderer = if styled { Renderer::styled() } else { Renderer::plain() };
-    let reports = loaded.diagnostics.iter().filter_map(|it| {
-        let file = loaded.files.get(it.file)?;
+    let reports = diagnostics.iter().filter_map(|it| {
+        let file = files.get(it.file)?;
         Some(render_one(it, file, &renderer))
     });
     reports.collect::<Vec<_>>().join("\n\n")

@@ -81,7 +81,7 @@ impl Layers {
                 Table::new()
             });
             if is_toml {
-                version(&own, start, diagnostics);
+                version(&own, "the policy", start, diagnostics);
             }
             own.remove("extends");
             let mut table = Table::new();
@@ -218,9 +218,14 @@ fn identity(path: &Path) -> PathBuf {
     res
 }
 
-fn version(table: &Table<'_>, start: usize, diagnostics: &mut Vec<Diagnostic>) {
+pub(crate) fn version(
+    table: &Table<'_>,
+    what: &str,
+    start: usize,
+    diagnostics: &mut Vec<Diagnostic>,
+) {
     let Some(value) = table.get("version") else {
-        let message = "the policy does not say which version of the format it is written in";
+        let message = format!("{what} does not say which version of the format it is written in");
         let fix = Fix::new("say it first", start..start, "version = 1\n");
         diagnostics.push(Diagnostic::error(start..start, message).fix(fix));
         return;

@@ -20,11 +20,13 @@ mod files;
 mod layers;
 mod options;
 mod reader;
+mod rounds;
 mod routes;
 mod schema;
 mod secrets;
 mod settings;
 mod sinks;
+mod test_file;
 mod toml_text;
 mod tree;
 
@@ -33,12 +35,14 @@ use std::{ffi::OsString, fmt, io, path::Path};
 use watchkeeper_core::{EngineConfig, Labels, NamedDetector, Prices, Registry, Route};
 
 pub use crate::{
-    diagnostic::{Diagnostic, DiagnosticLevel, Fix, render},
+    diagnostic::{Diagnostic, DiagnosticLevel, Fix, render, render_diagnostics},
     effective::Effective,
     files::SourceFile,
+    rounds::Rounds,
     schema::schema,
     settings::MonitorOptions,
     sinks::NamedSink,
+    test_file::{ExpectedFinding, LoadedTests, PolicyTest, PolicyTests, SessionFacts, Story},
 };
 use crate::{
     files::Files,

@@ -17,7 +17,7 @@ pub(crate) const ROUTE_KEYS: &[&str] = &["cooldown", "match", "name", "send_reso
 pub(crate) const MATCH_KEYS: &[&str] =
     &["agent", "class", "detector", "kind", "session", "severity", "source", "status"];
 /// What begins the names of the monitor's own detectors, and is their kind.
-const MONITOR: &str = "watchkeeper";
+pub(crate) const MONITOR: &str = "watchkeeper";
 
 impl Reader<'_> {
     /// Reads the routes; without any, everything goes to every sink.

@@ -2,7 +2,8 @@
 //!
 //! Time is data here: a [`Trace`] says when each event happened, and no test
 //! ever waits. [`play`] runs a detector over one; [`laws`] state what every
-//! detector must do, whatever it detects.
+//! detector must do, whatever it detects. The feature `laws`, on by default,
+//! brings them and proptest.
 //!
 //! ```
 //! use watchkeeper_testing::Trace;
@@ -20,8 +21,10 @@
 //! assert_eq!(trace.events().count(), 12);
 //! ```
 
+#[cfg(feature = "laws")]
 pub mod laws;
 
+#[cfg(feature = "laws")]
 mod arbitrary;
 mod trace;
 
@@ -35,10 +38,9 @@ use watchkeeper_core::{
     AgentId, DetectorKind, Engine, EngineConfig, Finding, NamedDetector, Options, Severity, Status,
 };
 
-pub use crate::{
-    arbitrary::events,
-    trace::{Step, Trace, TraceError},
-};
+#[cfg(feature = "laws")]
+pub use crate::arbitrary::events;
+pub use crate::trace::{Step, Trace, TraceError};
 
 /// The session of every event that names no other.
 const SESSION: &str = "s1";

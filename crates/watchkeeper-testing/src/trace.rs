@@ -89,6 +89,18 @@ impl From<Vec<Event>> for Trace {
     }
 }
 
+impl TraceError {
+    /// The line that is no event, counted from 1.
+    pub fn line(&self) -> usize {
+        self.line
+    }
+
+    /// What is wrong with the line.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+}
+
 impl fmt::Display for TraceError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "line {}: {}", self.line, self.message)
@@ -568,7 +580,7 @@ fn json(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "laws"))]
 mod tests {
     use insta::assert_snapshot;
     use proptest::prelude::*;
