@@ -291,7 +291,9 @@ fn kinds() -> impl Strategy<Value = EventKind> {
 fn steps(late: impl Strategy<Value = i64>) -> impl Strategy<Value = Vec<Step>> {
     let pauses = prop_oneof![8 => 0_i64..6, 2 => 6_i64..15, 1 => 30_i64..60];
     let step = (pauses, late, 0..3_usize, 0..4_usize, proptest::option::weighted(0.8, kinds()));
-    vec(step, 1..60).prop_map(|steps| {
+    // Labels count from the first event on.
+    let starts = vec(prop_oneof![Just(None), Just(Some("red")), Just(Some("blue"))], 3);
+    (starts, vec(step, 1..60)).prop_map(|(starts, steps)| {
         let mut now = 0;
         let to_step = |(pause, late, session, agent, kind): (i64, i64, usize, usize, _)| {
             now += pause;
@@ -304,7 +306,11 @@ fn steps(late: impl Strategy<Value = i64>) -> impl Strategy<Value = Vec<Step>> {
                 _ => event,
             })
         };
-        let mut steps: Vec<_> = steps.into_iter().map(to_step).collect();
+        let to_start = |(session, team): (_, Option<&str>)| {
+            team.map(|it| Step::Event(Event::new(time(0), session, start(it))))
+        };
+        let starts = ["s1", "s2", "s3"].into_iter().zip(starts).filter_map(to_start);
+        let mut steps: Vec<_> = starts.chain(steps.into_iter().map(to_step)).collect();
         steps.push(Step::Advance(now + 100));
         steps
     })
