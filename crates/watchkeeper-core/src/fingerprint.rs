@@ -82,14 +82,19 @@ fn blurred(text: &[u8], limit: usize) -> (Fingerprint, usize) {
     let mut start = 0;
     let mut n_plain = 0;
     let mut at = 0_usize;
+    // Where the stretch of hexadecimal digits ends that was looked at last: a
+    // long one that is no id must not be gone through for each of its digits.
+    let mut hex_end = 0;
     loop {
-        let cap = at.saturating_add(limit - n_plain).min(text.len());
-        let Some(digit) = text[at..cap].iter().position(u8::is_ascii_digit).map(|it| at + it)
-        else {
+        let cap = at.saturating_add(limit.saturating_sub(n_plain)).min(text.len());
+        let Some(digit) = first_digit(&text[at..cap]).map(|it| at + it) else {
             return (res.and(Fingerprint::of(&text[start..cap])), cap);
         };
         n_plain += digit - at;
-        let (from, to) = id_around(text, start, digit);
+        if hex_end <= digit {
+            hex_end = digit + text[digit..].iter().take_while(|it| it.is_ascii_hexdigit()).count();
+        }
+        let (from, to) = id_around(text, start, digit, hex_end);
         if tells_progress(text, from, to) {
             n_plain += to - digit;
             at = to;
@@ -117,15 +122,35 @@ fn tells_progress(text: &[u8], from: usize, to: usize) -> bool {
     }
 }
 
+/// Where the first digit is. Outputs are long and all of them are searched, so
+/// this looks at eight bytes at a time.
+fn first_digit(text: &[u8]) -> Option<usize> {
+    const ONES: u64 = u64::from_le_bytes([1; 8]);
+    let (words, rest) = text.as_chunks::<8>();
+    for (word_idx, word) in words.iter().enumerate() {
+        // Digits become 0 to 9. What is less than 10 borrows when 10 is taken
+        // away, and shows in its highest bit; only bytes after it can be
+        // wrong about that.
+        let word = u64::from_le_bytes(*word) ^ (ONES * u64::from(b'0'));
+        let digits = word.wrapping_sub(ONES * 10) & !word & (ONES << 7);
+        if digits != 0 {
+            return Some(word_idx * 8 + digits.trailing_zeros() as usize / 8);
+        }
+    }
+    let in_rest = rest.iter().position(u8::is_ascii_digit)?;
+    Some(text.len() - rest.len() + in_rest)
+}
+
 /// The number or the id that the digit at `digit` belongs to, as a range that
-/// begins no earlier than `start`.
-fn id_around(text: &[u8], start: usize, digit: usize) -> (usize, usize) {
+/// begins no earlier than `start`. The hexadecimal digits around it end at
+/// `hex_end`.
+fn id_around(text: &[u8], start: usize, digit: usize, hex_end: usize) -> (usize, usize) {
     const SHORTEST_HASH: usize = 6;
     /// The inner groups of a UUID.
     const UUID_GROUP: usize = 4;
     let is_hex = |it: &&u8| it.is_ascii_hexdigit();
     let from = digit - text[start..digit].iter().rev().take_while(is_hex).count();
-    let to = digit + text[digit..].iter().take_while(is_hex).count();
+    let to = hex_end;
     let is_word = |it: Option<&u8>| it.is_some_and(u8::is_ascii_alphanumeric);
     let is_whole =
         !is_word(from.checked_sub(1).and_then(|it| text.get(it))) && !is_word(text.get(to));
@@ -273,7 +298,7 @@ impl Serialize for Fingerprint {
 mod tests {
     use proptest::prelude::*;
 
-    use super::Fingerprint;
+    use super::{Fingerprint, first_digit};
 
     #[test]
     fn keys_have_no_order_and_volatile_ones_no_weight() {
@@ -330,7 +355,21 @@ mod tests {
         assert_ne!(of(&long(1, "end")), of(&long(1, "END")));
     }
 
+    #[test]
+    fn a_number_may_stand_where_the_head_ends() {
+        let of = |percent| {
+            Fingerprint::of_output(&format!("{}{percent}% of it", "x".repeat(super::HEAD - 1)))
+        };
+        assert_ne!(of(100), of(200));
+    }
+
     proptest! {
+        #[test]
+        fn the_first_digit_is_found(text in any::<Vec<u8>>(), plain in 0..40_usize) {
+            let text = [vec![b'/'; plain], text, b":9".to_vec()].concat();
+            prop_assert_eq!(first_digit(&text), text.iter().position(u8::is_ascii_digit));
+        }
+
         #[test]
         fn any_text_has_one(text in ".*") {
             prop_assert_eq!(Fingerprint::of_output(&text), Fingerprint::of_output(&text));
