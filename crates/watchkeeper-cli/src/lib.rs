@@ -21,6 +21,7 @@ mod output;
 mod places;
 mod recorded;
 mod report;
+mod trials;
 
 use std::{ffi::OsString, io, path::PathBuf, process::ExitCode};
 
@@ -37,7 +38,7 @@ pub use crate::output::{Output, Status, Styles};
 const AFTER_HELP: &str = "\
 Exit status:
   0   it did what was asked
-  1   `check` found something at or above --fail-on
+  1   `check` found something at or above --fail-on, or a `test` failed
   2   it could not: the arguments, a file, or the machine are at fault
   78  the policy is wrong";
 

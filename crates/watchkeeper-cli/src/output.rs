@@ -26,12 +26,19 @@ pub struct Styles {
 pub enum Status {
     /// It did what was asked.
     Success = 0,
-    /// It did, and something was found.
+    /// It did, and something was found, or a test failed.
     Findings = 1,
     /// It could not: the arguments, a file, or the machine are at fault.
     Failure = 2,
     /// The policy is wrong (`EX_CONFIG` of `sysexits.h`).
     BadPolicy = 78,
+}
+
+impl Status {
+    /// What a command says that did two things.
+    pub(crate) fn worse(self, other: Self) -> Self {
+        if (self as u8) < other as u8 { other } else { self }
+    }
 }
 
 impl Styles {

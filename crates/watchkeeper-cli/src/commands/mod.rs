@@ -5,6 +5,7 @@ mod detectors;
 mod explain;
 mod policy;
 mod schema;
+mod test;
 mod validate;
 mod watch;
 
@@ -22,6 +23,7 @@ pub(crate) enum Command {
     Check(check::Check),
     Demo(demo::Demo),
     Validate(validate::Validate),
+    Test(test::Test),
     Policy(policy::ShowPolicy),
     Detectors(detectors::Detectors),
     Explain(explain::Explain),
@@ -41,6 +43,7 @@ impl Command {
             Self::Check(it) => it.run(global, registry, output),
             Self::Demo(it) => it.run(global, registry, output),
             Self::Validate(it) => it.run(global, registry, output),
+            Self::Test(it) => it.run(global, registry, output),
             Self::Policy(it) => it.run(global, registry, output),
             Self::Detectors(it) => it.run(registry, output),
             Self::Explain(it) => it.run(registry, output),
