@@ -92,8 +92,6 @@ struct Streak {
     call: Fingerprint,
     /// The latest answer that is known.
     answer: Option<Fingerprint>,
-    /// Whether that answer is that the tool failed.
-    fails: bool,
     n_calls: u64,
     n_answers: u64,
     since: Timestamp,
@@ -150,7 +148,6 @@ impl RepeatToolCall {
         self.streak = Some(Streak {
             call: key,
             answer: None,
-            fails: false,
             n_calls: 1,
             n_answers: 0,
             since: now,
@@ -174,7 +171,6 @@ impl RepeatToolCall {
             || result.output.as_deref().is_some_and(|it| SHORTEST_ANSWER <= it.trim().len());
         if says_enough && streak.answer.is_none_or(|it| it == answer) {
             streak.answer = Some(answer);
-            streak.fails = result.failed();
             // Of copies that run side by side, one answer counts.
             streak.n_answers = streak.n_calls.min(streak.n_answers + 1);
             self.raise(&call.tool, call.class, cx);
@@ -184,7 +180,6 @@ impl RepeatToolCall {
         self.streak = Some(Streak {
             call: key,
             answer: Some(answer),
-            fails: result.failed(),
             n_calls: 1,
             n_answers: 1,
             since: call.at,
@@ -203,8 +198,6 @@ impl RepeatToolCall {
         let measure = match n_repeats.counted {
             it if class == ToolClass::Wait => it / POLLS,
             it if 0 < spacing_count && UNHURRIED * spacing_count <= took => it * 2 / 5,
-            // What failed once will not do better for being asked again.
-            it if streak.fails => it + it / 3,
             it => it,
         };
         let options = &self.options;
@@ -308,8 +301,9 @@ mod tests {
             +2s  call Read Makefile
         "#;
         assert_snapshot!(play::<RepeatToolCall>("", trace), @"
-        21s     medium    `Bash` gave the same answer to the same call 3 times in 20s
-        51s     high      `Bash` gave the same answer to the same call 6 times in 50s
+        21s     low       `Bash` gave the same answer to the same call 3 times in 20s
+        31s     medium    `Bash` gave the same answer to the same call 4 times in 30s
+        1m11s   high      `Bash` gave the same answer to the same call 8 times in 1m 10s
         1m25s   resolved  no more repeats after 9: another call was made
         ");
     }
