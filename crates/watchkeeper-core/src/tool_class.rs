@@ -24,6 +24,19 @@ pub enum ToolClass {
 }
 
 impl ToolClass {
+    /// Its name in policies and findings.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Write => "write",
+            Self::Run => "run",
+            Self::Wait => "wait",
+            Self::Ask => "ask",
+            Self::Delegate => "delegate",
+            Self::Other => "other",
+        }
+    }
+
     /// Guesses the class from the name of a tool, for sources that do not know
     /// better. The words are those of the tools of the agents whose formats we
     /// read; the first that occurs in the name decides.
