@@ -12,8 +12,8 @@ use std::{
 };
 
 use watchkeeper_core::{
-    Delivery, Engine, Event, Feed, Monitor, MonitorConfig, MonitorCounts, Queue, Registry, Router,
-    SignedDuration, SourceEntry, Timestamp,
+    Delivery, Engine, Event, Feed, Finding, Fingerprint, Monitor, MonitorConfig, MonitorCounts,
+    Queue, Registry, Router, SignedDuration, SourceEntry, Status, Timestamp,
     clock::{Clock as _, SystemClock},
 };
 use watchkeeper_policy::{NamedSink, Policy};
@@ -41,10 +41,11 @@ impl Default for Options {
     }
 }
 
-/// A monitor, and the follower that feeds it.
+/// A follower, and what its events go to.
 pub(crate) struct Live {
-    monitor: Monitor,
-    feed: Feed,
+    engine: Engine,
+    delivery: Delivery,
+    config: MonitorConfig,
     follower: Follower,
     is_stopped: Arc<AtomicBool>,
     batch: Vec<Event>,
@@ -67,12 +68,12 @@ pub(crate) struct Outcome {
 }
 
 impl Live {
-    pub(crate) fn start(
+    pub(crate) fn new(
         policy: Policy,
         registry: &Registry,
         paths: Vec<PathBuf>,
         options: &Options,
-    ) -> io::Result<Self> {
+    ) -> Self {
         let config = MonitorConfig {
             check_interval: policy.monitor.check_interval.unsigned(),
             shutdown_timeout: policy.monitor.shutdown_timeout.unsigned(),
@@ -85,12 +86,9 @@ impl Live {
         let queue = |it: NamedSink| Queue::new(&it.id, it.sink, it.queue_capacity);
         let queues = policy.sinks.into_iter().map(queue).collect();
         let delivery = Delivery::new(Router::new(policy.routes, &ids), queues);
-        let monitor = Monitor::new(engine, delivery, config);
         let follow = FollowOptions { kind: options.source, ..FollowOptions::default() };
         let follower = Follower::new(paths, registry.sources.iter(), follow);
-        monitor.start()?;
-        let feed = monitor.feed();
-        Ok(Self { monitor, feed, follower, is_stopped: Arc::default(), batch: Vec::new() })
+        Self { engine, delivery, config, follower, is_stopped: Arc::default(), batch: Vec::new() }
     }
 
     pub(crate) fn stopper(&self) -> Stopper {
@@ -102,72 +100,124 @@ impl Live {
         mut self,
         on_update: &mut dyn FnMut(&Update) -> io::Result<()>,
     ) -> io::Result<Outcome> {
-        // Sessions are often spread over files: first all that is there is put
-        // in order, then it is handed on.
-        while self.step(Duration::ZERO, on_update)? && self.batch.len() < MAX_BATCH {}
-        self.hand_on();
-        while !self.is_stopped.load(Ordering::Acquire) && self.monitor.is_running() {
-            self.step(WAIT, on_update)?;
-            self.hand_on();
+        let caught_up = self.catch_up(on_update)?;
+        let Self { engine, delivery, config, mut follower, is_stopped, mut batch } = self;
+        let monitor = Monitor::new(engine, delivery, config);
+        let feed = monitor.feed();
+        monitor.start()?;
+        while !is_stopped.load(Ordering::Acquire) && monitor.is_running() {
+            step(&mut follower, WAIT, &mut batch, on_update)?;
+            hand_on(&mut batch, &feed);
         }
         // What was written before the end is still read.
-        while self.step(Duration::ZERO, on_update)? {}
-        self.hand_on();
-        let all_delivered = self.monitor.stop();
-        let counts = self.monitor.counts();
-        Ok(Outcome { counts, followed: self.follower.report(), all_delivered })
+        while step(&mut follower, Duration::ZERO, &mut batch, on_update)? {}
+        hand_on(&mut batch, &feed);
+        let all_delivered = monitor.stop();
+        let MonitorCounts { events, findings, dropped } = monitor.counts();
+        let counts = MonitorCounts {
+            events: events + caught_up.events,
+            findings: findings + caught_up.findings,
+            dropped,
+        };
+        Ok(Outcome { counts, followed: follower.report(), all_delivered })
     }
 
-    /// Reads what has changed. Says whether anything had.
-    fn step(
+    /// Reads what is there already, and delivers what is still open of what is
+    /// found in it: what has ended is no news.
+    fn catch_up(
         &mut self,
-        wait: Duration,
         on_update: &mut dyn FnMut(&Update) -> io::Result<()>,
-    ) -> io::Result<bool> {
-        let mut outcome = Ok(false);
-        let batch = &mut self.batch;
-        self.follower.step(SystemClock.now(), wait, &mut |update| {
-            if let Ok(changed) = &mut outcome {
-                *changed = true;
+    ) -> io::Result<MonitorCounts> {
+        let mut counts = MonitorCounts::default();
+        let mut findings: Vec<Finding> = Vec::new();
+        let mut has_more = true;
+        while has_more && !self.is_stopped.load(Ordering::Acquire) {
+            // Sessions are often spread over files: what is read is put in
+            // order, as much of it as memory is given to.
+            while has_more && self.batch.len() < MAX_BATCH {
+                has_more = step(&mut self.follower, Duration::ZERO, &mut self.batch, on_update)?;
             }
-            match update {
-                Update::Event(event) => batch.push(event),
-                other => {
-                    if let Err(err) = on_update(&other) {
-                        outcome = Err(err);
-                    }
+            for event in in_order(&mut self.batch) {
+                counts.events += 1;
+                let n_before = findings.len();
+                self.engine.observe(&event, &mut findings);
+                let ended: Vec<Fingerprint> = findings[n_before..]
+                    .iter()
+                    .filter(|it| it.status == Status::Resolved)
+                    .map(|it| it.fingerprint)
+                    .collect();
+                if !ended.is_empty() {
+                    findings.retain(|it| !ended.contains(&it.fingerprint));
                 }
             }
-        });
-        outcome
+        }
+        let is_news = |it: &Finding| self.config.since.is_none_or(|since| since <= it.at);
+        for (at, finding) in findings.iter().enumerate().filter(|(_, it)| is_news(it)) {
+            let escalates =
+                findings[at + 1..].iter().any(|it| it.fingerprint == finding.fingerprint);
+            if !escalates {
+                counts.findings += 1;
+                self.delivery.deliver(finding);
+            }
+        }
+        Ok(counts)
     }
+}
 
-    /// Hands on what was read, in order of time over all files.
-    fn hand_on(&mut self) {
-        if self.batch.is_empty() {
-            return;
+/// Reads what has changed. Says whether anything had.
+fn step(
+    follower: &mut Follower,
+    wait: Duration,
+    batch: &mut Vec<Event>,
+    on_update: &mut dyn FnMut(&Update) -> io::Result<()>,
+) -> io::Result<bool> {
+    let mut outcome = Ok(false);
+    follower.step(SystemClock.now(), wait, &mut |update| {
+        if let Ok(changed) = &mut outcome {
+            *changed = true;
         }
-        // What follows in a file follows in time, whatever its stamp says.
-        let mut clocks: BTreeMap<Arc<str>, Timestamp> = BTreeMap::new();
-        let mut batch: Vec<(Timestamp, Event)> = Vec::with_capacity(self.batch.len());
-        for event in self.batch.drain(..) {
-            let at = match &event.origin {
-                Some(origin) => {
-                    let clock = clocks.entry(origin.file.clone()).or_insert(event.at);
-                    *clock = event.at.max(*clock);
-                    *clock
+        match update {
+            Update::Event(event) => batch.push(event),
+            other => {
+                if let Err(err) = on_update(&other) {
+                    outcome = Err(err);
                 }
-                None => event.at,
-            };
-            batch.push((at, event));
+            }
         }
-        batch.sort_by_key(|(at, _)| *at);
-        self.feed.hold();
-        for (_, event) in batch {
-            self.feed.send(event);
-        }
-        self.feed.release();
+    });
+    outcome
+}
+
+/// Hands on what was read.
+fn hand_on(batch: &mut Vec<Event>, feed: &Feed) {
+    if batch.is_empty() {
+        return;
     }
+    feed.hold();
+    for event in in_order(batch) {
+        feed.send(event);
+    }
+    feed.release();
+}
+
+/// Takes what was read, in order of time over all files.
+fn in_order(batch: &mut Vec<Event>) -> impl Iterator<Item = Event> {
+    // What follows in a file follows in time, whatever its stamp says.
+    let mut clocks: BTreeMap<Arc<str>, Timestamp> = BTreeMap::new();
+    let mut res: Vec<(Timestamp, Event)> = Vec::with_capacity(batch.len());
+    for event in batch.drain(..) {
+        let at = match &event.origin {
+            Some(origin) => {
+                let clock = clocks.entry(origin.file.clone()).or_insert(event.at);
+                *clock = event.at.max(*clock);
+                *clock
+            }
+            None => event.at,
+        };
+        res.push((at, event));
+    }
+    res.sort_by_key(|(at, _)| *at);
+    res.into_iter().map(|(_, event)| event)
 }
 
 impl Stopper {

@@ -76,8 +76,7 @@ impl Demo {
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .spawn()?;
-        let live =
-            Live::start(policy, registry, vec![folder.0.clone()], &live::Options::default())?;
+        let live = Live::new(policy, registry, vec![folder.0.clone()], &live::Options::default());
         let stopper = live.stopper();
         let waiter = thread::spawn(move || {
             let status = agent.wait();

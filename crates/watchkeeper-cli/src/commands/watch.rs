@@ -67,7 +67,7 @@ impl Watch {
         }
 
         let options = live::Options { source, ..live::Options::default() };
-        let live = Live::start(policy, registry, paths, &options)?;
+        let live = Live::new(policy, registry, paths, &options);
         let stopper = live.stopper();
         let handle = signals.handle();
         let listener = thread::spawn(move || {
