@@ -23,8 +23,19 @@ use crate::{
 const LONG: Duration = Duration::from_secs(60);
 
 struct Watching {
-    child: Child,
+    child: Running,
     lines: Receiver<String>,
+}
+
+/// A process that does not outlive a test that fails.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Neither can fail for a child that has not been waited for.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 impl Watching {
@@ -34,13 +45,14 @@ impl Watching {
             .arg("watch")
             .args(args)
             .arg(folder.path())
+            .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
             .expect("the program should start");
         let err = BufReader::new(child.stderr.take().expect("it is piped"));
         let (sender, lines) = mpsc::channel();
         thread::spawn(move || err.lines().map_while(Result::ok).try_for_each(|it| sender.send(it)));
-        let res = Self { child, lines };
+        let res = Self { child: Running(child), lines };
         res.until("watching ");
         res
     }
@@ -59,11 +71,11 @@ impl Watching {
 
     /// Sends a signal, and waits for the end. Gives the rest of the lines.
     fn end(mut self, signal: &str) -> (Option<i32>, Vec<String>) {
-        let pid = self.child.id().to_string();
+        let pid = self.child.0.id().to_string();
         let sent = Command::new("kill").args(["-s", signal, &pid]).status().expect("kill runs");
         assert!(sent.success());
         let lines = self.lines.iter().collect();
-        (self.child.wait().expect("it ends").code(), lines)
+        (self.child.0.wait().expect("it ends").code(), lines)
     }
 }
 
@@ -102,7 +114,7 @@ fn what_was_written_just_before_the_end_is_delivered() {
         "version = 1\nextends = [\"builtin:default\"]\n\
          [sinks.audit]\nkind = \"file\"\npath = \"audit.ndjson\"\n",
     );
-    let mut child = program()
+    let child = program()
         .current_dir(folder.path())
         .args(["watch", "--policy"])
         .arg(policy)
@@ -110,7 +122,8 @@ fn what_was_written_just_before_the_end_is_delivered() {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    let mut err = BufReader::new(child.stderr.take().unwrap());
+    let mut child = Running(child);
+    let mut err = BufReader::new(child.0.stderr.take().unwrap());
     let mut line = String::new();
     while !line.starts_with("watching ") {
         line.clear();
@@ -122,9 +135,9 @@ fn what_was_written_just_before_the_end_is_delivered() {
         .unwrap()
         .write_all(looping_now(5).as_bytes())
         .unwrap();
-    let pid = child.id().to_string();
+    let pid = child.0.id().to_string();
     assert!(Command::new("kill").args(["-s", "INT", &pid]).status().unwrap().success());
-    assert_eq!(child.wait().unwrap().code(), Some(0));
+    assert_eq!(child.0.wait().unwrap().code(), Some(0));
     let audit = std::fs::read_to_string(folder.path().join("audit.ndjson")).unwrap();
     assert!(audit.contains("\"severity\":\"medium\""), "{audit}");
 }

@@ -98,7 +98,9 @@ impl Group {
             }
         }
         let mut unread = Unread::default();
-        cursors.iter().for_each(|it| unread.add(it.file.unread()));
+        for cursor in &cursors {
+            unread.add(cursor.file.unread());
+        }
         Ok(unread)
     }
 }

@@ -77,10 +77,8 @@ impl Check {
             let missing = quote(&missing.display().to_string());
             return Ok(output.fail(&format!("error: {missing} does not exist\n")));
         }
-        let paths = match self.paths.is_empty() {
-            true => places::known(registry, only),
-            false => self.paths.clone(),
-        };
+        let paths =
+            if self.paths.is_empty() { places::known(registry, only) } else { self.paths.clone() };
         if paths.is_empty() {
             let message = "error: no agent keeps sessions in a place we know on this machine; \
                            name a file or a folder\n";
@@ -90,7 +88,7 @@ impl Check {
         let is_named = |file: &Path| self.paths.iter().any(|it| it == file);
 
         let bar = progress(&files, global.quiet, output);
-        let report = report(policy, registry, only, files, &is_named, &bar)?;
+        let report = report(policy, registry, only, files, &is_named, &bar);
         bar.finish_and_clear();
 
         report.write(self.format, global.verbose, output)?;
@@ -130,7 +128,7 @@ fn report(
     files: Vec<PathBuf>,
     is_named: &dyn Fn(&Path) -> bool,
     bar: &ProgressBar,
-) -> io::Result<Report> {
+) -> Report {
     // What is recorded is read once and forgotten at its end, not before.
     let config = EngineConfig {
         max_sessions: usize::MAX,
@@ -177,7 +175,9 @@ fn report(
             // A finding says how often it had happened when it was made.
             for (fingerprint, count) in engine.open_findings(&id) {
                 let latest = findings.iter_mut().rfind(|it| it.fingerprint == fingerprint);
-                latest.into_iter().for_each(|it| it.count = count);
+                if let Some(finding) = latest {
+                    finding.count = count;
+                }
             }
             let (own, rest) = findings.into_iter().partition(|it| it.session == id);
             findings = rest;
@@ -192,5 +192,5 @@ fn report(
         let sizes = group.files.iter().filter_map(|it| fs::metadata(it).ok()).map(|it| it.len());
         bar.inc(sizes.sum());
     }
-    Ok(report)
+    report
 }

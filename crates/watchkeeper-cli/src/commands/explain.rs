@@ -1,7 +1,7 @@
 use std::io;
 
 use clap::Args;
-use watchkeeper_core::{Entry as _, Registry};
+use watchkeeper_core::{Entry, Registry};
 
 use crate::{Output, Status};
 
@@ -14,18 +14,18 @@ pub(crate) struct Explain {
 
 impl Explain {
     pub(crate) fn run(self, registry: &Registry, output: &mut Output<'_>) -> io::Result<Status> {
-        let detector = registry.detectors.get(&self.kind).map(|it| it.docs());
+        let detector = registry.detectors.get(&self.kind).map(Entry::docs);
         let docs = detector
-            .or_else(|err| registry.sinks.get(&self.kind).map(|it| it.docs()).map_err(|_| err))
-            .or_else(|err| registry.sources.get(&self.kind).map(|it| it.docs()).map_err(|_| err));
+            .or_else(|err| registry.sinks.get(&self.kind).map(Entry::docs).map_err(|_| err))
+            .or_else(|err| registry.sources.get(&self.kind).map(Entry::docs).map_err(|_| err));
         match docs {
             Ok(docs) => {
                 writeln!(output.out, "{}", docs.trim_end())?;
                 Ok(Status::Success)
             }
             Err(err) => {
-                let sinks = registry.sinks.iter().map(|it| it.kind());
-                let sources = registry.sources.iter().map(|it| it.kind());
+                let sinks = registry.sinks.iter().map(Entry::kind);
+                let sources = registry.sources.iter().map(Entry::kind);
                 let known: Vec<_> = err.known.iter().copied().chain(sinks).chain(sources).collect();
                 let kind = watchkeeper_core::quote(&self.kind);
                 let known = known.join(", ");

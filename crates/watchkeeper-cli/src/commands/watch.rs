@@ -49,10 +49,8 @@ impl Watch {
             Ok(it) => it,
             Err(message) => return Ok(output.fail(&message)),
         };
-        let paths = match self.paths.is_empty() {
-            true => places::known(registry, source),
-            false => self.paths,
-        };
+        let paths =
+            if self.paths.is_empty() { places::known(registry, source) } else { self.paths };
         if paths.is_empty() {
             let message = "error: no agent keeps sessions in a place we know on this machine; \
                            name a file or a folder\n";

@@ -13,15 +13,14 @@ pub(super) fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
             Severity::Medium => "warning",
             Severity::High => "error",
         };
-        let mut properties = format!("title={}", property(&finding.detector));
+        let mut properties = vec![format!("title={}", property(&finding.detector))];
         if let Some(place) = finding.evidence.last()
             && let Some(file) = &place.file
         {
-            properties.push_str(&format!(",file={}", property(file)));
-            if let Some(line) = place.line {
-                properties.push_str(&format!(",line={line}"));
-            }
+            properties.push(format!("file={}", property(file)));
+            properties.extend(place.line.map(|it| format!("line={it}")));
         }
+        let properties = properties.join(",");
         writeln!(out, "::{command} {properties}::{}", data(&finding.message))?;
     }
     Ok(())

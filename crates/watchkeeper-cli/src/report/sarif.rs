@@ -73,13 +73,11 @@ fn result(finding: &Finding) -> Value {
 /// A path as a reference of a URI (RFC 3986): what may not stand in one is
 /// written in percent.
 fn uri(path: &str) -> String {
-    let mut res = String::new();
-    for byte in path.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte) {
-            res.push(char::from(byte));
-        } else {
-            res.push_str(&format!("%{byte:02X}"));
+    let escape = |byte: u8| match byte {
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' => {
+            char::from(byte).to_string()
         }
-    }
-    res
+        _ => format!("%{byte:02X}"),
+    };
+    path.bytes().map(escape).collect()
 }
