@@ -611,9 +611,14 @@ fn bits(set: u64) -> impl Iterator<Item = usize> {
 /// The name that another was most likely meant to be.
 fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     const FARTHEST: usize = 3;
-    let far = FARTHEST.min(name.chars().count().div_ceil(3));
-    let scored = known.map(|it| (strsim::damerau_levenshtein(name, it), it));
-    scored.filter(|it| it.0 <= far).min_by_key(|it| it.0).map(|it| it.1)
+    // Of a name of one letter any other is as near.
+    let len = name.chars().count();
+    let far = FARTHEST.min(len.div_ceil(3)).min(len.saturating_sub(1));
+    let distance = |it: &str| {
+        if it.eq_ignore_ascii_case(name) { 0 } else { strsim::damerau_levenshtein(name, it) }
+    };
+    let near = known.map(|it| (distance(it), it)).filter(|it| it.0 <= far);
+    near.min_by_key(|it| it.0).map(|it| it.1)
 }
 
 /// The arguments of a call that matter, as text.

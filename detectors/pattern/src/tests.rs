@@ -112,8 +112,8 @@ fn of_very_many_values_the_quietest_is_forgotten() {
         pattern = 'A A'
         by = 'tool'
     ";
-    let others: String = (0..64).map(|n| format!("+1s call t{n}\n")).collect();
-    let trace = format!("0s call a\n1s call a\n{others}+1s call a\n");
+    let others: Vec<String> = (0..64).map(|n| format!("+1s call t{n}")).collect();
+    let trace = format!("0s call a\n1s call a\n{}\n+1s call a", others.join("\n"));
     assert_snapshot!(play::<Pattern>(options, &trace), @"
     1s      medium    `A A` happened for `a`, in 1s
     1m5s    resolved  no more after 1 match for `a`: there are more than 64 others
@@ -199,6 +199,8 @@ fn what_cannot_be_meant_is_refused() {
     assert_snapshot!(pattern(" "), @"invalid value for `pattern`: it is empty; name the symbols in the order they come in");
     assert_snapshot!(pattern("E fial"), @"invalid value for `pattern`: column 3: no symbol is called `fial`; did you mean `Fail`?");
     assert_snapshot!(pattern("E Fial"), @"invalid value for `pattern`: column 3: no symbol is called `Fial`; did you mean `Fail`?");
+    assert_snapshot!(pattern("e X Fail"), @"invalid value for `pattern`: column 1: no symbol is called `e`; did you mean `E`?");
+    assert_snapshot!(pattern("X Fail"), @"invalid value for `pattern`: column 1: no symbol is called `X`; there are `E`, `Fail`");
     assert_snapshot!(pattern("EE Fail"), @"invalid value for `pattern`: column 1: no symbol is called `EE`; write `E E`");
     assert_snapshot!(pattern("E"), @"invalid value for `symbols`: `Fail` is used neither in `pattern` nor in `resets_on`; use it or take it out");
     assert_snapshot!(pattern("E* Fail?"), @"invalid value for `pattern`: it fits where nothing happens: all of it may be left out; use `+` for `*` or take away a `?`");
@@ -262,7 +264,9 @@ fn what_cannot_be_meant_is_refused() {
     assert_snapshot!(rest(r#"message = "a\u001bb""#), @"it has control characters; a message is one line of plain text");
     assert_snapshot!(rest("within = 20"), @r#"invalid type: integer `20`, expected a length of time such as "30s", "5m" or "1h 30m""#);
     assert_snapshot!(said("pattern = 'S'\nsymbols = {}"), @r#"invalid value for `symbols`: name at least one, as in `symbols.F = { event = "error" }`"#);
-    let many: String = (0..65).map(|n| format!("symbols.S{n} = {{ event = 'error' }}\n")).collect();
+    let many: Vec<String> =
+        (0..65).map(|n| format!("symbols.S{n} = {{ event = 'error' }}")).collect();
+    let many = many.join("\n");
     assert_snapshot!(said(&format!("pattern = 'S1'\n{many}")), @"invalid value for `symbols`: there are 65, and 64 are the most; a symbol may name several events, tools and texts");
 }
 
@@ -471,18 +475,16 @@ fn observed(
     by: bool,
 ) -> Vec<Vec<Option<&'static str>>> {
     let pattern = written(tree);
-    let mut options = format!("pattern = '{pattern}'\n");
+    let mut options = vec![format!("pattern = '{pattern}'")];
     for (name, tool) in [("A", "*a*"), ("B", "*b*"), ("C", "*c*")] {
         if pattern.contains(name) {
-            options += &format!("symbols.{name} = {{ event = 'tool_call', tool = '{tool}' }}\n");
+            let event = format!("event = 'tool_call', tool = '{tool}'");
+            options.push(format!("symbols.{name} = {{ {event} }}"));
         }
     }
-    if let Some(within) = within {
-        options += &format!("within = '{within}s'\n");
-    }
-    if by {
-        options += "by = 'arguments.k'\n";
-    }
+    options.extend(within.map(|it| format!("within = '{it}s'")));
+    options.extend(by.then(|| "by = 'arguments.k'".to_owned()));
+    let options = options.join("\n");
     let log = Arc::default();
     let inner = Options::parse(&options).and_then(|it| it.build(Pattern::new)).unwrap();
     let watched = Box::new(Watched { inner, log: Arc::clone(&log) });
