@@ -41,9 +41,9 @@ fn check(folder: &Folder, args: &[&str]) -> Ran {
         .output()
         .expect("the program should start");
     Ran {
-        out: String::from_utf8(output.stdout).unwrap(),
-        err: String::from_utf8(output.stderr).unwrap(),
-        status: output.status.code().unwrap(),
+        out: String::from_utf8(output.stdout).expect("the program should write UTF-8"),
+        err: String::from_utf8(output.stderr).expect("the program should write UTF-8"),
+        status: output.status.code().expect("the program should exit by itself"),
     }
 }
 

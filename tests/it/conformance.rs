@@ -9,9 +9,9 @@ use watchkeeper_testing::laws;
 #[test]
 fn names_are_kebab_case() {
     let registry = registry();
-    let detectors = registry.detectors.iter().map(|it| it.kind());
-    let sinks = registry.sinks.iter().map(|it| it.kind());
-    for kind in detectors.chain(sinks).chain(registry.sources.iter().map(|it| it.kind())) {
+    let detectors = registry.detectors.iter().map(Entry::kind);
+    let sinks = registry.sinks.iter().map(Entry::kind);
+    for kind in detectors.chain(sinks).chain(registry.sources.iter().map(Entry::kind)) {
         let is_kebab = kind.split('-').all(|part| {
             !part.is_empty() && part.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
         });

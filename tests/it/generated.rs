@@ -31,31 +31,34 @@ fn the_schema_of_policies_knows_a_teams_own_detector() {
 
 #[test]
 fn the_manuals_in_one_page() {
-    let mut made = String::from("# Detectors\n\nMade from the manual of each kind.\n");
+    let mut made = vec!["# Detectors\n\nMade from the manual of each kind.\n".to_owned()];
     for it in conformance::registry().detectors.iter() {
         if !it.kind().starts_with("acme-") {
-            made.push_str(&format!(
-                "\n{}",
-                it.docs().replace("\n#", "\n##").replacen('#', "##", 1)
-            ));
+            // One level below the title of the page.
+            made.push(it.docs().replace("\n#", "\n##").replacen('#', "##", 1));
         }
     }
+    let made = made.join("\n");
     is_current("docs/detectors.md", &made);
 }
 
 #[test]
 fn every_command_and_its_options() {
-    let mut made = String::from("# Commands\n\nMade from the program itself.\n");
     let help = run(&["help"]);
+    let mut made = vec![
+        "# Commands\n\nMade from the program itself.\n".to_owned(),
+        format!("```text\n{}```\n", help.out),
+    ];
     let commands = help.out.lines().skip_while(|it| *it != "Commands:").skip(1);
     let commands = commands.take_while(|it| !it.is_empty());
-    let names: Vec<&str> = commands.filter_map(|it| it.split_whitespace().next()).collect();
-    made.push_str(&format!("\n```text\n{}```\n", help.out));
-    for name in names.iter().filter(|it| **it != "help") {
-        let help = run(&["help", name]);
-        assert_eq!(help.status, 0, "{}", help.err);
-        made.push_str(&format!("\n## {name}\n\n```text\n{}```\n", help.out));
+    for name in commands.filter_map(|it| it.split_whitespace().next()) {
+        if name != "help" {
+            let help = run(&["help", name]);
+            assert_eq!(help.status, 0, "{}", help.err);
+            made.push(format!("## {name}\n\n```text\n{}```\n", help.out));
+        }
     }
+    let made = made.join("\n");
     is_current("docs/commands.md", &made.replace("acme-watchkeeper", "watchkeeper"));
 }
 
@@ -65,7 +68,7 @@ fn is_current(name: &str, made: &str) {
     let there = fs::read_to_string(&path).unwrap_or_default();
     if there != made {
         if env::var_os("UPDATE").is_some() {
-            fs::write(&path, made).unwrap();
+            fs::write(&path, made).expect("the file can be written");
         }
         panic!("{name} has fallen behind; run `UPDATE=1 cargo test -p watchkeeper-tests`");
     }

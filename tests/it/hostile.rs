@@ -12,9 +12,9 @@ use crate::{
 fn report(lines: &[Vec<u8>]) -> Value {
     let folder = Folder::new();
     let path = folder.write("s.jsonl", lines.join(&b'\n'));
-    let ran = run(&["check", "--format", "json", path.to_str().unwrap()]);
+    let ran = run(&["check", "--format", "json", path.to_str().expect("the path is text")]);
     assert!([0, 1].contains(&ran.status), "{}: {}", ran.status, ran.err);
-    serde_json::from_str(&ran.out).unwrap()
+    serde_json::from_str(&ran.out).expect("the report is JSON")
 }
 
 fn prompt(n: usize) -> Vec<u8> {
