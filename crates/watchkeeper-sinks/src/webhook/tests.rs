@@ -8,6 +8,7 @@ use std::{
 };
 
 use insta::assert_snapshot;
+use rcgen::{CertificateParams, CertifiedKey, KeyPair, date_time_ymd};
 use rustls::{ServerConfig, ServerConnection, pki_types::PrivatePkcs8KeyDer};
 use ureq::tls::{Certificate, RootCerts};
 use watchkeeper_core::{
@@ -408,15 +409,26 @@ fn a_proxy_in_the_environment_is_used_only_if_asked_for() {
     assert_eq!(more, ErrorKind::WouldBlock);
 }
 
+/// A certificate for `localhost` that vouches for itself, until the end of a
+/// year.
+fn certificate(until: i32) -> CertifiedKey<KeyPair> {
+    let mut params = CertificateParams::new(["localhost".to_owned()]).unwrap();
+    params.not_before = date_time_ymd(2000, 1, 1);
+    params.not_after = date_time_ymd(until, 12, 31);
+    let signing_key = KeyPair::generate().unwrap();
+    CertifiedKey { cert: params.self_signed(&signing_key).unwrap(), signing_key }
+}
+
 /// Posts to a receiver that shows `certificate`, while `trusted` is trusted.
-///
-/// The certificates vouch for themselves, and their key is in the repository:
-/// they are of no use elsewhere.
-fn post_over_tls(host: &str, certificate: &[u8], trusted: RootCerts) -> Result<(), SinkError> {
-    let key = PrivatePkcs8KeyDer::from(include_bytes!("certificates/key.der").as_slice());
+fn post_over_tls(
+    host: &str,
+    certificate: &CertifiedKey<KeyPair>,
+    trusted: RootCerts,
+) -> Result<(), SinkError> {
+    let key = PrivatePkcs8KeyDer::from(certificate.signing_key.serialize_der());
     let config = ServerConfig::builder()
         .with_no_client_auth()
-        .with_single_cert(vec![certificate.to_vec().into()], key.clone_key().into())
+        .with_single_cert(vec![certificate.cert.der().clone()], key.into())
         .unwrap();
     let (listener, url) = listen();
     let receiver = thread::spawn(move || {
@@ -439,9 +451,11 @@ fn post_over_tls(host: &str, certificate: &[u8], trusted: RootCerts) -> Result<(
 
 #[test]
 fn a_certificate_is_for_the_host_in_force_and_vouched_for() {
-    let localhost = include_bytes!("certificates/localhost.der").as_slice();
-    let expired = include_bytes!("certificates/expired.der").as_slice();
-    let only = |it| RootCerts::new_with_certs(&[Certificate::from_der(it).to_owned()]);
+    let localhost = &certificate(4000);
+    let expired = &certificate(2001);
+    let only = |it: &CertifiedKey<KeyPair>| {
+        RootCerts::new_with_certs(&[Certificate::from_der(it.cert.der()).to_owned()])
+    };
     post_over_tls("localhost", localhost, only(localhost)).unwrap();
 
     let said = |res: Result<(), SinkError>| res.unwrap_err().to_string();
