@@ -2,7 +2,7 @@
 
 use schemars::Schema;
 use serde_json::Value as Json;
-use toml::Spanned;
+use toml::{Spanned, de::DeValue};
 use watchkeeper_core::{Options, OptionsError, UnknownKind};
 
 use crate::{
@@ -29,7 +29,7 @@ pub(crate) struct About<'s> {
 
 impl Reader<'_> {
     /// Builds what a table says. Every option that is wrong is pointed at:
-    /// each is taken out of the table in its turn, and the rest is tried again.
+    /// each is taken out of its table in its turn, and the rest is tried again.
     pub(crate) fn build<'f, T>(
         &mut self,
         mut table: Spanned<Table<'f>>,
@@ -58,7 +58,15 @@ impl Reader<'_> {
                 about.unread.iter().any(|it| tree::contains(value, it.start))
             });
             let culprit = culprit.map(|(key, _)| key.get_ref().to_string());
-            if !is_unread {
+            // In a table of tables, such as symbols, more than one may be wrong.
+            let inner = culprit.as_deref().and_then(|it| table.get_ref().get(it));
+            let inner = inner.and_then(|it| it.get_ref().as_table());
+            let entry = inner.and_then(|it| it.iter().find(has));
+            let entry = entry.map(|(key, _)| key.get_ref().to_string());
+            // What a table lacks, of which something was taken out, may be that.
+            let is_trimmed =
+                entry.is_none() && culprit.as_ref().is_some_and(|it| removed.contains(it));
+            if !is_unread && !is_trimmed {
                 let is_own =
                     culprit.is_none() || table.get_ref().iter().any(|(key, _)| key.span() == span);
                 let shared = if is_own { about.shared } else { &[] };
@@ -66,7 +74,15 @@ impl Reader<'_> {
                 self.push(option_error(span, &message, shared).note(about.note()));
             }
             let culprit = culprit?;
-            table.get_mut().remove(culprit.as_str());
+            let keys = table.get_mut();
+            match (keys.get_mut(culprit.as_str()).map(Spanned::get_mut), entry) {
+                (Some(DeValue::Table(inner)), Some(entry)) => {
+                    inner.remove(entry.as_str());
+                }
+                _ => {
+                    keys.remove(culprit.as_str());
+                }
+            }
             removed.push(culprit);
         }
         None
