@@ -317,7 +317,7 @@ struct Letter {
 }
 
 fn letters() -> impl Strategy<Value = Vec<Letter>> {
-    let tool = select(&["a", "b", "c", "ab", "bc", "abc", "x"][..]);
+    let tool = select(&["a", "a", "b", "b", "c", "c", "ab", "bc", "abc", "x", "ax"][..]);
     let value = option::of(select(&["v", "w"][..]));
     let letter = (tool, value, select(&[0_i64, 1, 1, 2, 5][..]));
     vec(letter.prop_map(|(tool, value, gap)| Letter { tool, value, gap }), 0..16)
@@ -400,13 +400,30 @@ fn fits(tree: &Tree, events: &[&Letter]) -> bool {
     }
 }
 
-/// The values whose matches end at each event, tried with every beginning.
-fn naive(
-    tree: &Tree,
-    letters: &[Letter],
+/// What else a policy says.
+#[derive(Clone, Copy, Debug)]
+struct Rest {
     within: Option<i64>,
     by: bool,
-) -> Vec<Vec<Option<&'static str>>> {
+    /// Whether a tool with an `x` in its name resets.
+    resets: bool,
+}
+
+fn rests() -> impl Strategy<Value = Rest> {
+    let within = option::of(1..8_i64);
+    (within, any::<bool>(), any::<bool>()).prop_map(|(within, by, resets)| Rest {
+        within,
+        by,
+        resets,
+    })
+}
+
+/// For each event, the values whose matches end there.
+type Ends = Vec<Vec<Option<&'static str>>>;
+
+/// Tries every beginning.
+fn naive(tree: &Tree, letters: &[Letter], rest: Rest) -> Ends {
+    let Rest { within, by, resets } = rest;
     let values = if by { vec![Some("v"), Some("w")] } else { vec![None] };
     // What satisfies no symbol of the pattern is passed over.
     let used = written(tree).to_ascii_lowercase();
@@ -420,8 +437,10 @@ fn naive(
     let ends_at = |end: usize, value: Option<&str>| {
         let belongs = |idx: usize| !by || letters[idx].value.is_none_or(|it| Some(it) == value);
         let begins = |idx: usize| !by || letters[idx].value == value;
+        let is_reset = |idx: usize| resets && letters[idx].tool.contains('x') && belongs(idx);
+        let start = (0..=end).rfind(|it| is_reset(*it)).unwrap_or_default();
         let seen: Vec<usize> =
-            (0..=end).filter(|idx| counts(&letters[*idx]) && belongs(*idx)).collect();
+            (start..=end).filter(|it| counts(&letters[*it]) && belongs(*it)).collect();
         seen.last() == Some(&end)
             && (0..seen.len()).any(|from| {
                 let stretch: Vec<&Letter> = seen[from..].iter().map(|it| &letters[*it]).collect();
@@ -439,7 +458,8 @@ fn naive(
 #[derive(Clone, Debug)]
 struct Watched {
     inner: Pattern,
-    log: Arc<Mutex<Vec<Vec<Option<&'static str>>>>>,
+    resets: bool,
+    log: Arc<Mutex<Ends>>,
 }
 
 impl Watched {
@@ -454,7 +474,13 @@ impl Watched {
 
 impl Detector for Watched {
     fn observe(&mut self, event: &Event, cx: &mut Context<'_>) {
-        let before = self.counts();
+        let EventKind::ToolCall(call) = &event.kind else { return };
+        let mut before = self.counts();
+        if self.resets && call.tool.contains('x') {
+            let arguments = call.arguments.as_str();
+            let is_for = |it: &str| arguments == "null" || arguments.contains(&format!("{it:?}"));
+            before.retain(|value, _| !value.is_none_or(is_for));
+        }
         self.inner.observe(event, cx);
         let more = self
             .counts()
@@ -468,26 +494,23 @@ impl Detector for Watched {
     }
 }
 
-fn observed(
-    tree: &Tree,
-    letters: &[Letter],
-    within: Option<i64>,
-    by: bool,
-) -> Vec<Vec<Option<&'static str>>> {
+fn observed(tree: &Tree, letters: &[Letter], rest: Rest) -> Ends {
+    let Rest { within, by, resets } = rest;
     let pattern = written(tree);
     let mut options = vec![format!("pattern = '{pattern}'")];
-    for (name, tool) in [("A", "*a*"), ("B", "*b*"), ("C", "*c*")] {
-        if pattern.contains(name) {
+    for (name, tool) in [("A", "*a*"), ("B", "*b*"), ("C", "*c*"), ("X", "*x*")] {
+        if pattern.contains(name) || name == "X" && resets {
             let event = format!("event = 'tool_call', tool = '{tool}'");
             options.push(format!("symbols.{name} = {{ {event} }}"));
         }
     }
     options.extend(within.map(|it| format!("within = '{it}s'")));
     options.extend(by.then(|| "by = 'arguments.k'".to_owned()));
+    options.extend(resets.then(|| "resets_on = ['X']".to_owned()));
     let options = options.join("\n");
     let log = Arc::default();
     let inner = Options::parse(&options).and_then(|it| it.build(Pattern::new)).unwrap();
-    let watched = Box::new(Watched { inner, log: Arc::clone(&log) });
+    let watched = Box::new(Watched { inner, resets, log: Arc::clone(&log) });
     let named = NamedDetector { detector: watched, ..detector::<Pattern>(&options) };
     let mut engine = Engine::new(vec![named], EngineConfig::default());
     let mut at = Timestamp::UNIX_EPOCH;
@@ -509,12 +532,11 @@ proptest! {
     fn it_agrees_with_a_matcher_that_tries_every_split(
         tree in trees(),
         letters in letters(),
-        within in option::of(1..8_i64),
-        by in any::<bool>(),
+        rest in rests(),
     ) {
         prop_assert_eq!(
-            observed(&tree, &letters, within, by),
-            naive(&tree, &letters, within, by),
+            observed(&tree, &letters, rest),
+            naive(&tree, &letters, rest),
             "{}", written(&tree)
         );
     }
