@@ -1,10 +1,9 @@
 //! The command line of watchkeeper, as a library.
 //!
-//! A program is this function and a list of detectors:
+//! A program is a list of detectors, each named so that it is linked in
+//! (`use acme_detector as _;`), and one call:
 //!
-//! ```ignore
-//! use acme_detector as _;
-//!
+//! ```no_run
 //! fn main() -> std::process::ExitCode {
 //!     watchkeeper_cli::main()
 //! }

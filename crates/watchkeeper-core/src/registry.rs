@@ -12,11 +12,11 @@ use crate::{
     SourceKind, Unit,
 };
 
-/// Registers a kind of detector with every program that links this crate.
+/// Registers a kind of detector with every program that links this crate: a
+/// line such as `watchkeeper_core::register!(Timeout);` in the crate of the
+/// kind.
 ///
-/// ```ignore
-/// watchkeeper_core::register!(Timeout);
-/// ```
+/// A crate is linked only if the program names it (`use acme_detector as _;`).
 #[macro_export]
 macro_rules! register {
     ($kind:ty) => {
@@ -296,4 +296,54 @@ pub struct UnknownKind {
     pub kind: String,
     /// The names there are, sorted.
     pub known: Vec<&'static str>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{DetectorEntry, Entry as _, Kinds};
+    use crate::{Context, Detector, DetectorKind, Event, InvalidOption};
+
+    #[derive(Clone, Debug)]
+    struct Quiet;
+
+    impl Detector for Quiet {
+        fn observe(&mut self, _: &Event, _: &mut Context<'_>) {}
+    }
+
+    impl DetectorKind for Quiet {
+        const KIND: &'static str = "quiet";
+        const DOCS: &'static str = "# quiet\n\nFinds nothing.\n\nNever.\n";
+        const CLASS: &'static str = "none";
+        type Options = ();
+
+        fn new((): ()) -> Result<Self, InvalidOption> {
+            Ok(Self)
+        }
+    }
+
+    static OURS: DetectorEntry = DetectorEntry::of::<Quiet>("watchkeeper-quiet 0.1.0");
+    static THEIRS: DetectorEntry = DetectorEntry::of::<Quiet>("acme-quiet 3.2.1");
+
+    #[test]
+    fn two_kinds_of_one_name_are_refused_in_whatever_order_they_are_linked() {
+        let message = "two detectors are called `quiet`: one from acme-quiet 3.2.1, \
+                       one from watchkeeper-quiet 0.1.0";
+        for entries in [[&OURS, &THEIRS], [&THEIRS, &OURS]] {
+            let err = Kinds::new("detectors", entries).expect_err("two have one name");
+            assert_eq!(err.to_string(), message);
+        }
+    }
+
+    #[test]
+    fn a_kind_that_was_not_linked_is_said_to_be_missing() {
+        let kinds = Kinds::new("detectors", [&OURS]).expect("there is only one");
+        let err = kinds.get("quite").expect_err("it is called `quiet`");
+        assert_eq!(err.to_string(), "detector kind `quite` is not compiled in");
+        assert_eq!(err.known, ["quiet"]);
+        let found = kinds.get("quiet").expect("it is there");
+        assert_eq!(
+            (found.summary(), found.origin()),
+            ("Finds nothing.", "watchkeeper-quiet 0.1.0")
+        );
+    }
 }
