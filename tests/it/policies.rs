@@ -69,6 +69,25 @@ sinks = ["console"]
 }
 
 #[test]
+fn every_symbol_that_is_wrong_is_pointed_at() {
+    let text = r#"version = 1
+
+[detectors.push]
+kind = "pattern"
+symbols.E = { event = "tool_rsult", class = "write" }
+symbols.F = { event = "prompt", tool = "Bash" }
+symbols.G = { text = { regex = "(a" } }
+pattern = "E F G"
+within = 20
+"#;
+    let loaded = load(&registry(), text);
+    assert!(loaded.policy.is_none());
+    let pointed: Vec<&str> = loaded.diagnostics.iter().map(|it| &text[it.span.clone()]).collect();
+    let table = r#"{ event = "prompt", tool = "Bash" }"#;
+    assert_eq!(pointed, [r#""tool_rsult""#, table, r#"{ regex = "(a" }"#, "20"]);
+}
+
+#[test]
 fn a_policy_that_is_not_there_is_said_to_be() {
     let folder = Folder::new();
     let missing = folder.path().join("missing.toml");

@@ -40,6 +40,7 @@ struct Fields {
     class: Option<OneOrMany<ToolClass>>,
     /// The arguments of a call, or of the call that a result answers, by key.
     /// What is no text is matched as its JSON is written.
+    #[serde(default, deserialize_with = "arguments")]
     arguments: Option<Arguments>,
     /// Whether the tool did what it was asked.
     ok: Option<bool>,
@@ -79,6 +80,24 @@ struct Fields {
 
 /// The arguments of a call that matter, by key.
 type Arguments = BTreeMap<String, OneOrMany<Text>>;
+
+fn arguments<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Arguments>, D::Error> {
+    return deserializer.deserialize_map(Visitor);
+
+    struct Visitor;
+
+    impl<'de> de::Visitor<'de> for Visitor {
+        type Value = Option<Arguments>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str(r#"texts by the keys of arguments, such as { command = "git push*" }"#)
+        }
+
+        fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+            Arguments::deserialize(MapAccessDeserializer::new(map)).map(Some)
+        }
+    }
+}
 
 impl Symbol {
     /// The kinds of events that may satisfy it, as bits.

@@ -261,7 +261,7 @@ fn what_cannot_be_meant_is_refused() {
     assert_snapshot!(symbol("exit_code = '=> 1'"), @r#"invalid value: string "=> 1", expected a number, or a comparison with one such as ">= 100" or "!= 0""#);
     assert_snapshot!(symbol("exit_code = true"), @r#"invalid type: boolean `true`, expected a number, or a comparison with one such as ">= 100" or "!= 0""#);
     assert_snapshot!(symbol("arguments = {}"), @"`arguments` names no key; name one, or leave it out");
-    assert_snapshot!(symbol("arguments = 'ls'"), @r#"invalid type: string "ls", expected a map"#);
+    assert_snapshot!(symbol("arguments = 'ls'"), @r#"invalid type: string "ls", expected texts by the keys of arguments, such as { command = "git push*" }"#);
     assert_snapshot!(symbol("text = { regex = '(a' }"), @"`(a` is no regular expression: unclosed group; mend it, or write a glob");
     assert_snapshot!(symbol("text = { regex = '(a{1000}){1000}' }"), @"the regular expression takes more than 256 KiB; repeat less in it");
     assert_snapshot!(symbol("text = { regexp = 'a' }"), @"unknown field `regexp`, expected `regex`");
