@@ -55,10 +55,12 @@ fn help_fits_on_a_screen() {
       check        Check recorded sessions, and report what is found
       demo         Watch an agent go wrong: a live demonstration, in about ten seconds
       validate     Check a policy, and say what is wrong with it and where
+      test         Run the tests of a policy, in virtual time
       policy       Print the policy in force, with the origin of every value
       detectors    List the detectors, sinks and sources compiled into this program
       explain      Explain what a detector finds, or how a sink or a source is used
       schema       Print a JSON schema, for editors and programs
+      new          Begin a detector of your own, and a program that links it
       completions  Print completions for a shell
       help         Print this message or the help of the given subcommand(s)
 
@@ -73,7 +75,7 @@ fn help_fits_on_a_screen() {
 
     Exit status:
       0   it did what was asked
-      1   `check` found something at or above --fail-on
+      1   `check` found something at or above --fail-on, or a `test` failed
       2   it could not: the arguments, a file, or the machine are at fault
       78  the policy is wrong
     exit 0

@@ -57,6 +57,10 @@ fn every_command_and_its_options() {
             assert_eq!(help.status, 0, "{}", help.err);
             made.push(format!("## {name}\n\n```text\n{}```\n", help.out));
         }
+        if name == "new" {
+            let help = run(&["help", name, "detector"]);
+            made.push(format!("## {name} detector\n\n```text\n{}```\n", help.out));
+        }
     }
     let made = made.join("\n");
     is_current("docs/commands.md", &made.replace("acme-watchkeeper", "watchkeeper"));

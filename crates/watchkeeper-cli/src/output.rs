@@ -1,4 +1,9 @@
-use std::io::{self, IsTerminal, Write};
+use std::{
+    io::{self, IsTerminal, Write},
+    path::Path,
+};
+
+use watchkeeper_core::make_safe;
 
 /// Where a command writes. Passed in, so that tests can read it back.
 pub struct Output<'a> {
@@ -73,6 +78,11 @@ impl Output<'_> {
         self.err.write_all(text.as_bytes()).ok();
         Status::Failure
     }
+}
+
+/// A path as a person wrote it: whole, between backticks, and safe for a terminal.
+pub(crate) fn quoted_path(path: &Path) -> String {
+    format!("`{}`", make_safe(&path.display().to_string()))
 }
 
 /// A way to write text, as an SGR code of ECMA-48.

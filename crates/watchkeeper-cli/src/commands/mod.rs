@@ -3,6 +3,7 @@ mod completions;
 mod demo;
 mod detectors;
 mod explain;
+mod new;
 mod policy;
 mod schema;
 mod test;
@@ -28,6 +29,7 @@ pub(crate) enum Command {
     Detectors(detectors::Detectors),
     Explain(explain::Explain),
     Schema(schema::PrintSchema),
+    New(new::New),
     Completions(completions::Completions),
 }
 
@@ -48,6 +50,7 @@ impl Command {
             Self::Detectors(it) => it.run(registry, output),
             Self::Explain(it) => it.run(registry, output),
             Self::Schema(it) => it.run(registry, output),
+            Self::New(it) => it.run(global, registry, output),
             Self::Completions(it) => it.run(output),
         }
     }

@@ -4,11 +4,11 @@ use std::{
 };
 
 use clap::Args;
-use watchkeeper_core::{Registry, make_safe, quote};
+use watchkeeper_core::{Registry, make_safe};
 
 use crate::{
     Global, Output, Status,
-    output::Style,
+    output::{Style, quoted_path},
     trials::{NotRun, Outcome, Ran, Setup, run_scenarios, run_test_file},
 };
 
@@ -93,7 +93,7 @@ impl Test {
         let shown = make_safe(&file.display().to_string());
         if !file.is_file() {
             let what = if file.is_dir() { "is a folder; name its files" } else { "does not exist" };
-            return Ok(output.fail(&format!("error: {} {what}\n", quote(&shown))));
+            return Ok(output.fail(&format!("error: {} {what}\n", quoted_path(file))));
         }
         let is_markdown = file.extension().is_some_and(|it| it.eq_ignore_ascii_case("md"));
         let ran = if is_markdown { run_scenarios(file, setup) } else { run_test_file(file, setup) };

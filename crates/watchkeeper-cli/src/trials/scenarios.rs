@@ -3,7 +3,7 @@
 
 use std::{fs, io, ops::Range, path::Path, rc::Rc};
 
-use watchkeeper_core::{Finding, Status, Timestamp, make_safe, quote};
+use watchkeeper_core::{Finding, Status, Timestamp, make_safe};
 use watchkeeper_policy::{
     Diagnostic, DiagnosticLevel, Loaded, Loader, Policy, SourceFile, render_diagnostics,
 };
@@ -14,6 +14,7 @@ use super::{
     difference::{Difference, Edit, Mark, align},
     line_span, offset, play,
 };
+use crate::output::quoted_path;
 
 /// Runs the scenarios of one file, and writes what came out into it if asked to.
 pub(crate) fn run_scenarios(path: &Path, setup: &Setup<'_>) -> Result<Ran, NotRun> {
@@ -53,7 +54,7 @@ pub(crate) fn run_scenarios(path: &Path, setup: &Setup<'_>) -> Result<Ran, NotRu
 }
 
 fn unreadable(path: &Path, err: &io::Error) -> NotRun {
-    NotRun::Unreadable(format!("{}: {err}", quote(&path.display().to_string())))
+    NotRun::Unreadable(format!("{}: {err}", quoted_path(path)))
 }
 
 struct Scenario {

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, fs, ops::Range, path::Path};
 
 use watchkeeper_core::{
     Event, EventKind, Finding, Origin, Registry, Seen, SessionStart, SignedDuration, Status,
-    Timestamp, make_safe, quote,
+    Timestamp, make_safe,
 };
 use watchkeeper_policy::{
     BUILTIN_DEFAULT, Diagnostic, ExpectedFinding, LoadedTests, Loader, Policy, PolicyTest,
@@ -17,7 +17,7 @@ use super::{
     difference::{Difference, Edit, Mark, align},
     line_span, offset, play,
 };
-use crate::recorded;
+use crate::{output::quoted_path, recorded};
 
 /// The session of a test that reads none from a file.
 const SESSION: &str = "s1";
@@ -32,8 +32,8 @@ pub(crate) fn run_test_file(path: &Path, setup: &Setup<'_>) -> Result<Ran, NotRu
     let LoadedTests { tests, mut diagnostics, files } = loader.load_tests(path, setup.policy);
     let policy = files.get(1).map(|it| it.path.as_path());
     if let Some(missing) = policy.filter(|it| *it != Path::new(BUILTIN_DEFAULT) && !it.exists()) {
-        let (missing, path) = (missing.display().to_string(), path.display().to_string());
-        let message = format!("{} does not exist; {} tests it", quote(&missing), quote(&path));
+        let (missing, path) = (quoted_path(missing), quoted_path(path));
+        let message = format!("{missing} does not exist; {path} tests it");
         return Err(NotRun::Unreadable(message));
     }
     let mut runs = Vec::new();
@@ -81,7 +81,7 @@ fn read(
             let events = read_events(path, &test.start, registry).map_err(|reason| {
                 let line = text[..span.start].lines().count().max(1);
                 let file = make_safe(&file.display().to_string());
-                let path = quote(&path.display().to_string());
+                let path = quoted_path(path);
                 NoStory::File(format!("{file}:{line}: {path}: {}", make_safe(&reason)))
             })?;
             events.into_iter().map(Step::Event).collect()

@@ -1,0 +1,461 @@
+//! The command that runs the tests of a policy.
+
+use std::fs;
+
+use insta::assert_snapshot;
+
+use crate::{
+    program::{Folder, program, run},
+    tidy,
+};
+
+/// All that a person sees of a run in a folder.
+#[track_caller]
+fn seen(folder: &Folder, args: &[&str]) -> String {
+    let mut command = program();
+    let output = command.current_dir(folder.path()).arg("test").args(args).output();
+    let output = output.expect("the program should start");
+    let status = output.status.code().expect("the program should exit by itself");
+    let text = |bytes| String::from_utf8(bytes).expect("the program should write UTF-8");
+    format!("{}{}exit {status}", text(output.stdout), text(output.stderr))
+}
+
+const POLICY: &str = r#"version = 1
+
+[detectors.stuck]
+kind = "repeat-tool-call"
+levels = [{ at = 3, severity = "low" }, { at = 4, severity = "high" }]
+
+[sinks.console]
+kind = "stderr"
+
+[sinks.audit]
+kind = "file"
+path = "findings.ndjson"
+
+[[routes]]
+sinks = ["audit"]
+
+[[routes]]
+match = { severity = "high", "label:team" = "payments" }
+sinks = ["console"]
+"#;
+
+const SCENARIO: &str = r#"# A team's own
+
+```toml
+version = 1
+
+[detectors.banned]
+kind = "acme-banned-tool"
+tools = ["WebFetch"]
+```
+
+## One page
+
+```trace
+5s call WebFetch
+```
+
+```findings
+```
+
+## Another page
+
+```trace
+0s prompt hi
+7s call WebFetch
+```
+
+```findings
+7s      medium   banned: `WebFetch` is forbidden
+9s      low      banned: again
+```
+"#;
+
+#[test]
+fn the_example_policy_passes_its_tests() {
+    let path = tidy::root().join("policy.example.test.toml");
+    let ran = run(&["test", path.to_str().unwrap()]);
+    assert_eq!(ran.status, 0, "{}{}", ran.out, ran.err);
+    assert!(5 <= ran.out.lines().filter(|it| it.starts_with("ok ")).count(), "{}", ran.out);
+}
+
+#[test]
+fn what_differs_is_shown_side_by_side() {
+    let folder = Folder::new();
+    folder.write("policy.toml", POLICY);
+    folder.write(
+        "policy.test.toml",
+        r#"version = 1
+policy = "policy.toml"
+
+[[tests]]
+name = "it passes"
+generate = { repeat = 2, every = "5s", events = [{ tool = "Bash", result = "no" }] }
+expect = []
+expect_sinks = []
+
+[[tests]]
+name = "severity, time, message and sinks"
+start = { labels = { team = "payments" } }
+generate = { repeat = 4, every = "5s", events = [{ tool = "Bash", result = "no" }] }
+expect = [
+    { detector = "stuck", severity = "low", at = "11s" },
+    { detector = "stuck", severity = "high", message = "`Bash` gave * 4 times in 15s" },
+    { detector = "stuck", count = 9 },
+]
+expect_sinks = ["audit"]
+"#,
+    );
+    assert_snapshot!(seen(&folder, &[]), @"
+    ok    policy.test.toml: it passes
+    FAIL  policy.test.toml: severity, time, message and sinks
+
+          at   what  detector  count  message
+        - 11s  low   stuck     *      *
+        + 10s  low   stuck     3      `Bash` gave the same answer to the same call 3 times in 10s
+          15s  high  stuck     4      `Bash` gave the same answer to the same call 4 times in 15s
+        - *    *     stuck     9      *
+          sinks that are told
+          audit
+        + console
+
+    1 passed, 1 failed
+    exit 1
+    ");
+    assert_snapshot!(seen(&folder, &["--filter", "passes"]), @"
+    ok    policy.test.toml: it passes
+    1 passed, 0 failed
+    exit 0
+    ");
+    assert_snapshot!(seen(&folder, &["-q", "--filter", "passes"]), @"
+    1 passed, 0 failed
+    exit 0
+    ");
+    assert_snapshot!(seen(&folder, &["--filter", "nothing"]), @"
+    error: no test has a name that contains that of --filter
+    exit 2
+    ");
+    assert!(seen(&folder, &["--color=always"]).contains("\u{1b}[32m+ "));
+}
+
+#[test]
+fn every_mistake_is_pointed_at() {
+    let folder = Folder::new();
+    folder.write("policy.toml", POLICY);
+    folder.write(
+        "policy.test.toml",
+        r#"version = 1
+policy = "policy.toml"
+
+[[tests]]
+name = "all wrong"
+trace = "0s prompt hi"
+events = "x.ndjson"
+advance = 30
+expects = []
+expect = [{ detector = "stuk", severity = "hi" }, { detector = "stuk" }]
+expect_sinks = ["audti"]
+
+[[tests]]
+generate = { repeat = 0, every = "1s", events = [{ tool = "Bash", prompt = "hi" }] }
+start = { source = "claude" }
+"#,
+    );
+    assert_snapshot!(seen(&folder, &["policy.test.toml"]), @r#"
+    0 passed, 0 failed
+    error: `trace` does not go with `events`
+     --> policy.test.toml:6:9
+      |
+    6 | trace = "0s prompt hi"
+      |         ^^^^^^^^^^^^^^
+      |
+      = note: a test has exactly one of `events`, `trace` and `generate`
+
+    error: invalid type: integer `30`, expected a length of time such as "30s", "5m" or "1h 30m"
+     --> policy.test.toml:8:11
+      |
+    8 | advance = 30
+      |           ^^
+
+    error: unknown key `expects`
+     --> policy.test.toml:9:1
+      |
+    9 | expects = []
+      | ^^^^^^^
+      |
+      = note: known here: `advance`, `events`, `expect`, `expect_no_others`, `expect_sinks`, `generate`, `name`, `start`, `trace`
+    help: there is one with a similar name
+      |
+    9 - expects = []
+    9 + expect = []
+      |
+
+    error: unknown variant `hi`, expected one of `low`, `medium`, `high`
+      --> policy.test.toml:10:43
+       |
+    10 | expect = [{ detector = "stuk", severity = "hi" }, { detector = "stuk" }]
+       |                                           ^^^^
+       |
+    help: there is one with a similar name
+       |
+    10 | expect = [{ detector = "stuk", severity = "high" }, { detector = "stuk" }]
+       |                                              ++
+
+    error: the policy has no detector `stuk` that is on
+      --> policy.test.toml:10:64
+       |
+    10 | expect = [{ detector = "stuk", severity = "hi" }, { detector = "stuk" }]
+       |                                                                ^^^^^^
+       |
+       = note: on are: stuck
+    help: there is one with a similar name
+       |
+    10 | expect = [{ detector = "stuk", severity = "hi" }, { detector = "stuck" }]
+       |                                                                    +
+
+    error: the policy has no sink `audti` that is on
+      --> policy.test.toml:11:17
+       |
+    11 | expect_sinks = ["audti"]
+       |                 ^^^^^^^
+       |
+       = note: on are: audit, console
+    help: there is one with a similar name
+       |
+    11 - expect_sinks = ["audti"]
+    11 + expect_sinks = ["audit"]
+       |
+
+    error: the test has no `name`
+      --> policy.test.toml:13:1
+       |
+    13 | [[tests]]
+       | ^^^^^^^^^
+
+    error: the test expects nothing: neither `expect` nor `expect_sinks`
+      --> policy.test.toml:13:1
+       |
+    13 | [[tests]]
+       | ^^^^^^^^^
+       |
+       = note: write `expect = []` if nothing should be found
+
+    error: `repeat` is 1 or more, and not more than 100000
+      --> policy.test.toml:14:23
+       |
+    14 | generate = { repeat = 0, every = "1s", events = [{ tool = "Bash", prompt = "hi" }] }
+       |                       ^
+
+    error: an event has exactly one of `tool`, `prompt`, `message` and `model_call`
+      --> policy.test.toml:14:50
+       |
+    14 | generate = { repeat = 0, every = "1s", events = [{ tool = "Bash", prompt = "hi" }] }
+       |                                                  ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+
+    error: source kind `claude` is not compiled in
+      --> policy.test.toml:15:20
+       |
+    15 | start = { source = "claude" }
+       |                    ^^^^^^^^
+       |
+       = note: compiled in: claude-code, codex, ndjson
+       = note: a source of your own must be named by the program's main.rs: `use acme_source as _;`
+    help: there is one with a similar name
+       |
+    15 | start = { source = "claude-code" }
+       |                           +++++
+    exit 78
+    "#);
+}
+
+#[test]
+fn a_line_of_a_trace_is_pointed_at() {
+    let folder = Folder::new();
+    folder.write("policy.toml", POLICY);
+    folder.write(
+        "policy.test.toml",
+        "version = 1\npolicy = \"policy.toml\"\n\n[[tests]]\nname = \"no trace\"\nexpect = []\n\
+         trace = \"\"\"\n0s prompt hi\n  1s cal Bash\n\"\"\"\n",
+    );
+    assert_snapshot!(seen(&folder, &["policy.test.toml"]), @"
+    0 passed, 0 failed
+    error: `cal` is no event; there are session_start, prompt, synthetic, message, delta, thinking, usage, call, result, wait, resume, turn_end, error, compaction, handoff, agent_start, agent_end and session_end
+     --> policy.test.toml:9:3
+      |
+    9 |   1s cal Bash
+      |   ^^^^^^^^^^^
+    exit 78
+    ");
+    folder.write("bad.md", SCENARIO.replace("7s call", "7s cal").replace("tools", "tolls"));
+    assert_snapshot!(seen(&folder, &["bad.md"]), @r#"
+    0 passed, 0 failed
+    error: `tools` is missing
+     --> bad.md:6:1
+      |
+    6 | [detectors.banned]
+      | ^^^^^^^^^^^^^^^^^^
+      |
+      = note: see `watchkeeper explain acme-banned-tool` for its options
+
+    error: unknown key `tolls`
+     --> bad.md:8:1
+      |
+    8 | tolls = ["WebFetch"]
+      | ^^^^^
+      |
+      = note: known here: `tools`, `enabled`, `kind`, `levels`, `per`, `severity`
+      = note: see `watchkeeper explain acme-banned-tool` for its options
+    help: there is one with a similar name
+      |
+    8 - tolls = ["WebFetch"]
+    8 + tools = ["WebFetch"]
+      |
+
+    error: `cal` is no event; there are session_start, prompt, synthetic, message, delta, thinking, usage, call, result, wait, resume, turn_end, error, compaction, handoff, agent_start, agent_end and session_end
+      --> bad.md:24:1
+       |
+    24 | 7s cal WebFetch
+       | ^^^^^^^^^^^^^^^
+    exit 78
+    "#);
+}
+
+#[test]
+fn a_file_that_is_missing_is_no_failed_test() {
+    let folder = Folder::new();
+    assert_snapshot!(seen(&folder, &[]), @"
+    error: there are no tests here; name a file, or write `policy.test.toml` beside `policy.toml`
+    exit 2
+    ");
+    assert_snapshot!(seen(&folder, &["missing.test.toml", "."]), @"
+    0 passed, 0 failed
+    error: `missing.test.toml` does not exist
+    error: `.` is a folder; name its files
+    exit 2
+    ");
+    let tests = "version = 1\npolicy = \"policy.toml\"\n\n[[tests]]\nname = \"recorded\"\n\
+                 events = \"missing.ndjson\"\nexpect = []\n";
+    folder.write("policy.test.toml", tests);
+    assert_snapshot!(seen(&folder, &[]), @"
+    0 passed, 0 failed
+    error: `policy.toml` does not exist; `policy.test.toml` tests it
+    exit 2
+    ");
+    folder.write("policy.toml", POLICY);
+    assert_snapshot!(seen(&folder, &[]), @"
+    0 passed, 0 failed
+    error: policy.test.toml:6: `missing.ndjson`: it does not exist
+    exit 2
+    ");
+}
+
+#[test]
+fn scenarios_are_written_anew_if_asked_for() {
+    let folder = Folder::new();
+    let path = folder.write("pages.md", SCENARIO);
+    assert_snapshot!(seen(&folder, &["pages.md"]), @"
+    FAIL  pages.md: One page
+
+        + 5s      medium   banned: `WebFetch` is banned
+
+    FAIL  pages.md: Another page
+
+        - 7s      medium   banned: `WebFetch` is forbidden
+        - 9s      low      banned: again
+        + 7s      medium   banned: `WebFetch` is banned
+
+    0 passed, 2 failed
+    exit 1
+    ");
+    assert_eq!(fs::read_to_string(&path).unwrap(), SCENARIO);
+    assert_snapshot!(seen(&folder, &["--update", "pages.md"]), @"
+    wrote pages.md: One page
+    wrote pages.md: Another page
+    2 passed, 0 failed
+    exit 0
+    ");
+    assert_snapshot!(seen(&folder, &["pages.md"]), @"
+    ok    pages.md: One page
+    ok    pages.md: Another page
+    2 passed, 0 failed
+    exit 0
+    ");
+    let after = fs::read_to_string(&path).unwrap();
+    assert!(after.contains("```findings\n5s      medium   banned: `WebFetch` is banned\n```\n"));
+    assert_eq!(
+        after.replace("5s      medium   banned: `WebFetch` is banned\n", "").lines().count() + 1,
+        SCENARIO.lines().count()
+    );
+}
+
+#[test]
+fn recorded_sessions_of_any_source_can_be_tested() {
+    let folder = Folder::new();
+    let mut session = String::new();
+    for n in 0..4 {
+        session += &format!(
+            "{{\"at\":\"2026-03-01T10:00:{n}0Z\",\"session\":\"s9\",\"event\":\"tool_call\",\
+             \"id\":\"c{n}\",\"tool\":\"Bash\",\"arguments\":\"make\"}}\n\
+             {{\"at\":\"2026-03-01T10:00:{n}1Z\",\"session\":\"s9\",\"event\":\"tool_result\",\
+             \"id\":\"c{n}\",\"ok\":false,\"output\":\"no\"}}\n"
+        );
+    }
+    folder.write("recorded/session.ndjson", session);
+    folder.write("payments.toml", POLICY);
+    folder.write(
+        "payments.test.toml",
+        r#"version = 1
+
+[[tests]]
+name = "a recorded session"
+events = "recorded/session.ndjson"
+start = { labels = { team = "payments" } }
+expect = [{ detector = "stuck", severity = "low" }, { detector = "stuck", severity = "high", at = "31s" }]
+expect_sinks = ["audit", "console"]
+"#,
+    );
+    // The policy of the command line stands in for the one that is not named.
+    assert_snapshot!(seen(&folder, &["--policy", "payments.toml"]), @"
+    ok    payments.test.toml: a recorded session
+    1 passed, 0 failed
+    exit 0
+    ");
+    assert_snapshot!(seen(&folder, &["payments.test.toml"]), @r#"
+    0 passed, 0 failed
+    error: the tests do not say which policy they are for
+     --> payments.test.toml:1:1
+      |
+    1 | version = 1
+      | ^
+      |
+      = note: a file beside this one, or "builtin:default"
+    help: name it
+      |
+    1 + policy = "policy.toml"
+      |
+    exit 78
+    "#);
+    // Nothing is delivered to the sinks of a policy under test.
+    assert!(!folder.path().join("findings.ndjson").exists());
+}
+
+#[test]
+fn the_tests_in_the_manual_pass() {
+    let manual = fs::read_to_string(tidy::root().join("docs/policy-tests.md")).unwrap();
+    let block = |open: &str, close: &str| {
+        let (_, rest) = manual.split_once(open).expect("the manual has an example");
+        rest.split_once(close).expect("the example ends").0.to_owned()
+    };
+    let folder = Folder::new();
+    let builtin = block("```toml\n", "```\n").replace("policy.toml", "builtin:default");
+    folder.write("manual.test.toml", builtin);
+    folder.write("manual.md", block("````markdown\n", "````\n"));
+    assert_snapshot!(seen(&folder, &["manual.test.toml", "manual.md"]), @"
+    ok    manual.test.toml: an agent that repeats a failing build is stuck
+    ok    manual.md: A sub-agent that repeats itself
+    2 passed, 0 failed
+    exit 0
+    ");
+}
