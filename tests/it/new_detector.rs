@@ -172,11 +172,13 @@ fn files(folder: &Path) -> Vec<PathBuf> {
     let mut res = Vec::new();
     let mut folders = vec![folder.to_owned()];
     while let Some(it) = folders.pop() {
-        for entry in fs::read_dir(it).unwrap().map(|it| it.unwrap().path()) {
-            if entry.is_dir() {
-                folders.push(entry);
+        for entry in fs::read_dir(it).expect("it is a folder") {
+            let path = entry.expect("the folder can be read").path();
+            if path.is_dir() {
+                folders.push(path);
             } else {
-                res.push(entry.strip_prefix(folder).unwrap().to_owned());
+                let file = path.strip_prefix(folder).expect("it is in the folder");
+                res.push(file.to_owned());
             }
         }
     }

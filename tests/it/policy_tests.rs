@@ -157,10 +157,6 @@ advance = 30
 expects = []
 expect = [{ detector = "stuk", severity = "hi" }, { detector = "stuk" }]
 expect_sinks = ["audti"]
-
-[[tests]]
-generate = { repeat = 0, every = "1s", events = [{ tool = "Bash", prompt = "hi" }] }
-start = { source = "claude" }
 "#,
     );
     assert_snapshot!(seen(&folder, &["policy.test.toml"]), @r#"
@@ -227,47 +223,157 @@ start = { source = "claude" }
     11 - expect_sinks = ["audti"]
     11 + expect_sinks = ["audit"]
        |
-
-    error: the test has no `name`
-      --> policy.test.toml:13:1
-       |
-    13 | [[tests]]
-       | ^^^^^^^^^
-
-    error: the test expects nothing: neither `expect` nor `expect_sinks`
-      --> policy.test.toml:13:1
-       |
-    13 | [[tests]]
-       | ^^^^^^^^^
-       |
-       = note: write `expect = []` if nothing should be found
-
-    error: `repeat` is 1 or more, and not more than 100000
-      --> policy.test.toml:14:23
-       |
-    14 | generate = { repeat = 0, every = "1s", events = [{ tool = "Bash", prompt = "hi" }] }
-       |                       ^
-
-    error: an event has exactly one of `tool`, `prompt`, `message` and `model_call`
-      --> policy.test.toml:14:50
-       |
-    14 | generate = { repeat = 0, every = "1s", events = [{ tool = "Bash", prompt = "hi" }] }
-       |                                                  ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
-
-    error: source kind `claude` is not compiled in
-      --> policy.test.toml:15:20
-       |
-    15 | start = { source = "claude" }
-       |                    ^^^^^^^^
-       |
-       = note: compiled in: claude-code, codex, ndjson
-       = note: a source of your own must be named by the program's main.rs: `use acme_source as _;`
-    help: there is one with a similar name
-       |
-    15 | start = { source = "claude-code" }
-       |                           +++++
     exit 78
     "#);
+}
+
+#[test]
+fn a_test_says_what_happens_and_what_is_due() {
+    let folder = Folder::new();
+    folder.write("policy.toml", POLICY);
+    folder.write(
+        "policy.test.toml",
+        r#"version = 1
+policy = "policy.toml"
+
+[[tests]]
+generate = { repeat = 0, every = "1s", events = [{ tool = "Bash", prompt = "hi" }] }
+start = { source = "claude" }
+
+[[tests]]
+name = "more"
+expect_no_others = true
+generate = { repaet = 3, events = [{ prompt = "hi", ok = true }, { tol = "Bash" }] }
+expect_sinks = []
+
+[[tests]]
+name = "ends"
+trace = "0s turn_end"
+expect = [{ detector = "stuck", severity = "low", status = "resolved", at = "-1s" }, {}]
+"#,
+    );
+    assert_snapshot!(seen(&folder, &["policy.test.toml"]), @r#"
+    0 passed, 0 failed
+    error: the test has no `name`
+     --> policy.test.toml:4:1
+      |
+    4 | [[tests]]
+      | ^^^^^^^^^
+
+    error: the test expects nothing: neither `expect` nor `expect_sinks`
+     --> policy.test.toml:4:1
+      |
+    4 | [[tests]]
+      | ^^^^^^^^^
+      |
+      = note: write `expect = []` if nothing should be found
+
+    error: `repeat` is 1 or more, and not more than 100000
+     --> policy.test.toml:5:23
+      |
+    5 | generate = { repeat = 0, every = "1s", events = [{ tool = "Bash", prompt = "hi" }] }
+      |                       ^
+
+    error: an event has exactly one of `tool`, `prompt`, `message` and `model_call`
+     --> policy.test.toml:5:50
+      |
+    5 | generate = { repeat = 0, every = "1s", events = [{ tool = "Bash", prompt = "hi" }] }
+      |                                                  ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+
+    error: source kind `claude` is not compiled in
+     --> policy.test.toml:6:20
+      |
+    6 | start = { source = "claude" }
+      |                    ^^^^^^^^
+      |
+      = note: compiled in: claude-code, codex, ndjson
+      = note: a source of your own must be named by the program's main.rs: `use acme_source as _;`
+    help: there is one with a similar name
+      |
+    6 | start = { source = "claude-code" }
+      |                           +++++
+
+    error: `expect_no_others` says nothing without `expect`
+      --> policy.test.toml:10:1
+       |
+    10 | expect_no_others = true
+       | ^^^^^^^^^^^^^^^^
+
+    error: `every` is missing
+      --> policy.test.toml:11:12
+       |
+    11 | generate = { repaet = 3, events = [{ prompt = "hi", ok = true }, { tol = "Bash" }] }
+       |            ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+       |
+       = note: write `{ repeat = 4, every = "10s", events = [{ tool = "Bash" }] }`
+
+    error: `repeat` is missing
+      --> policy.test.toml:11:12
+       |
+    11 | generate = { repaet = 3, events = [{ prompt = "hi", ok = true }, { tol = "Bash" }] }
+       |            ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+       |
+       = note: write `{ repeat = 4, every = "10s", events = [{ tool = "Bash" }] }`
+
+    error: unknown key `repaet`
+      --> policy.test.toml:11:14
+       |
+    11 | generate = { repaet = 3, events = [{ prompt = "hi", ok = true }, { tol = "Bash" }] }
+       |              ^^^^^^
+       |
+       = note: known here: `events`, `every`, `repeat`
+    help: there is one with a similar name
+       |
+    11 - generate = { repaet = 3, events = [{ prompt = "hi", ok = true }, { tol = "Bash" }] }
+    11 + generate = { repeat = 3, events = [{ prompt = "hi", ok = true }, { tol = "Bash" }] }
+       |
+
+    error: `ok` goes with `tool` alone
+      --> policy.test.toml:11:58
+       |
+    11 | generate = { repaet = 3, events = [{ prompt = "hi", ok = true }, { tol = "Bash" }] }
+       |                                                          ^^^^
+
+    error: unknown key `tol`
+      --> policy.test.toml:11:68
+       |
+    11 | generate = { repaet = 3, events = [{ prompt = "hi", ok = true }, { tol = "Bash" }] }
+       |                                                                    ^^^
+       |
+       = note: known here: `agent`, `tool`, `arguments`, `result`, `ok`, `exit_code`, `takes`, `prompt`, `message`, `model_call`
+    help: there is one with a similar name
+       |
+    11 | generate = { repaet = 3, events = [{ prompt = "hi", ok = true }, { tool = "Bash" }] }
+       |                                                                      +
+
+    error: invalid value: string "-1s", expected a time since the start such as "0s", "25s" or "1h 30m"
+      --> policy.test.toml:17:77
+       |
+    17 | expect = [{ detector = "stuck", severity = "low", status = "resolved", at = "-1s" }, {}]
+       |                                                                             ^^^^^
+
+    error: `detector` is missing
+      --> policy.test.toml:17:86
+       |
+    17 | expect = [{ detector = "stuck", severity = "low", status = "resolved", at = "-1s" }, {}]
+       |                                                                                      ^^
+    exit 78
+    "#);
+    folder.write("policy.test.toml", "tests = 1\n");
+    assert_snapshot!(seen(&folder, &["policy.test.toml"]), @"
+    0 passed, 0 failed
+    error: the test file does not say which version of the format it is written in
+     --> policy.test.toml:1:1
+      |
+    1 | tests = 1
+      | ^
+      |
+    help: say it first
+      |
+    1 + version = 1
+      |
+    exit 78
+    ");
 }
 
 #[test]
@@ -393,15 +499,14 @@ fn scenarios_are_written_anew_if_asked_for() {
 #[test]
 fn recorded_sessions_of_any_source_can_be_tested() {
     let folder = Folder::new();
-    let mut session = String::new();
-    for n in 0..4 {
-        session += &format!(
-            "{{\"at\":\"2026-03-01T10:00:{n}0Z\",\"session\":\"s9\",\"event\":\"tool_call\",\
-             \"id\":\"c{n}\",\"tool\":\"Bash\",\"arguments\":\"make\"}}\n\
-             {{\"at\":\"2026-03-01T10:00:{n}1Z\",\"session\":\"s9\",\"event\":\"tool_result\",\
-             \"id\":\"c{n}\",\"ok\":false,\"output\":\"no\"}}\n"
-        );
-    }
+    let event = |n, at, rest| {
+        format!(
+            "{{\"at\":\"2026-03-01T10:00:{n}{at}Z\",\"session\":\"s9\",\"id\":\"c{n}\",{rest}}}\n"
+        )
+    };
+    let call = r#""event":"tool_call","tool":"Bash","arguments":"make""#;
+    let result = r#""event":"tool_result","ok":false,"output":"no""#;
+    let session: String = (0..4).flat_map(|n| [event(n, 0, call), event(n, 1, result)]).collect();
     folder.write("recorded/session.ndjson", session);
     folder.write("payments.toml", POLICY);
     folder.write(

@@ -250,3 +250,63 @@ impl Reader<'_> {
         Some(Template { agent, kind })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use watchkeeper_core::{AgentId, EventKind, Period, Timestamp};
+
+    use super::{Answer, Kind, Rounds, Template};
+
+    fn call(takes: Option<u32>, is_answered: bool) -> Template {
+        let answer =
+            Answer { ok: false, output: Some("{n} of {n}".to_owned()), exit_code: Some(2) };
+        let kind = Kind::Call {
+            tool: "Read".to_owned(),
+            arguments: json!({ "path": ["{n}.rs", 1] }),
+            answer: is_answered.then_some(answer),
+            takes: takes.map(Period::from_secs),
+        };
+        Template { agent: Some("a1".to_owned()), kind }
+    }
+
+    /// When each event happens, in seconds, and what it is.
+    fn told(events: Vec<Template>) -> Vec<(i64, String)> {
+        let rounds = Rounds { repeat: 2, every: Period::from_secs(10), events };
+        let events = rounds.events(&"s1".into(), Timestamp::UNIX_EPOCH);
+        let shown = events.into_iter().map(|it| {
+            assert_eq!(it.agent.as_ref().map(AgentId::as_str), Some("a1"));
+            let what = match it.kind {
+                EventKind::ToolCall(it) => {
+                    format!("{} {} {}", it.id, it.tool, it.arguments.as_str())
+                }
+                EventKind::ToolResult(it) => {
+                    format!("{} {} {:?} {:?}", it.id, it.ok, it.output, it.exit_code)
+                }
+                it => it.name().to_owned(),
+            };
+            (it.at.as_second(), what)
+        });
+        shown.collect()
+    }
+
+    #[test]
+    fn each_round_has_its_number_and_its_time() {
+        let expected = [
+            (0, r#"c1-0 Read {"path":["1.rs",1]}"#),
+            (3, r#"c1-0 false Some("1 of 1") Some(2)"#),
+            (3, r#"c1-1 Read {"path":["1.rs",1]}"#),
+            (10, r#"c2-0 Read {"path":["2.rs",1]}"#),
+            (13, r#"c2-0 false Some("2 of 2") Some(2)"#),
+            (13, r#"c2-1 Read {"path":["2.rs",1]}"#),
+        ];
+        let expected = expected.map(|(at, what)| (at, what.to_owned()));
+        assert_eq!(told(vec![call(Some(3), true), call(None, false)]), expected);
+    }
+
+    #[test]
+    fn a_long_round_delays_the_next() {
+        let times: Vec<i64> = told(vec![call(Some(15), true)]).iter().map(|it| it.0).collect();
+        assert_eq!(times, [0, 15, 15, 30]);
+    }
+}

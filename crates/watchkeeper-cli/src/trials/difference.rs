@@ -4,6 +4,9 @@ use crate::output::Style;
 
 /// How many lines of a difference a person reads.
 const MAX_LINES: usize = 200;
+/// How many pairs are looked at to find the best; of more, the first that match
+/// are taken.
+const MAX_PAIRS: usize = 1 << 22;
 
 /// One step from what is expected to what was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +24,9 @@ pub(super) fn align(
     n_found: usize,
     matches: impl Fn(usize, usize) -> bool,
 ) -> Vec<Edit> {
+    if MAX_PAIRS < n_expected.saturating_mul(n_found) {
+        return align_fast(n_expected, n_found, matches);
+    }
     // `best[i][j]` is how many match of the expected from `i` on and the found
     // from `j` on.
     let mut best = vec![vec![0_u32; n_found + 1]; n_expected + 1];
@@ -45,6 +51,27 @@ pub(super) fn align(
             j += 1;
         }
     }
+    res
+}
+
+/// Pairs each that is expected with the first that matches it, as long as they
+/// come in turn.
+fn align_fast(
+    n_expected: usize,
+    n_found: usize,
+    matches: impl Fn(usize, usize) -> bool,
+) -> Vec<Edit> {
+    let mut res = Vec::new();
+    let mut i = 0;
+    for j in 0..n_found {
+        if i < n_expected && matches(i, j) {
+            res.push(Edit::Match(i, j));
+            i += 1;
+        } else {
+            res.push(Edit::Extra(j));
+        }
+    }
+    res.extend((i..n_expected).map(Edit::Missing));
     res
 }
 
@@ -107,7 +134,7 @@ impl Difference {
 
 #[cfg(test)]
 mod tests {
-    use super::{Edit, align};
+    use super::{Difference, Edit, MAX_LINES, Mark, align};
 
     fn aligned(expected: &str, found: &str) -> String {
         let (expected, found): (Vec<char>, Vec<char>) =
@@ -134,5 +161,25 @@ mod tests {
         assert_eq!(aligned("?a", "aba"), "a+ba");
         assert_eq!(aligned("a", ""), "-a");
         assert_eq!(aligned("", "a"), "+a");
+    }
+
+    #[test]
+    fn very_many_are_paired_in_turn() {
+        const N: usize = 5_000;
+        let edits = align(N, N, |i, j| i == j);
+        assert!(edits.iter().all(|it| matches!(it, Edit::Match(i, j) if i == j)));
+        let edits = align(N, N, |i, j| i + 1 == j);
+        assert_eq!(edits.len(), N + 1);
+        assert_eq!((edits[0], edits[N]), (Edit::Extra(0), Edit::Missing(N - 1)));
+    }
+
+    #[test]
+    fn a_long_difference_is_cut() {
+        let mut difference = Difference::default();
+        for _ in 0..MAX_LINES + 3 {
+            difference.push(Mark::Found, "x");
+        }
+        let shown = difference.render(false);
+        assert!(shown.ends_with("    + x\n      and 3 more\n"), "{shown}");
     }
 }
