@@ -227,32 +227,23 @@ expect_sinks = ["audti"]
     "#);
 }
 
-#[test]
-fn a_test_says_what_happens_and_what_is_due() {
+/// What a person sees of wrong tests.
+#[track_caller]
+fn mistakes(tests: &str) -> String {
     let folder = Folder::new();
     folder.write("policy.toml", POLICY);
-    folder.write(
-        "policy.test.toml",
-        r#"version = 1
-policy = "policy.toml"
+    folder.write("policy.test.toml", format!("version = 1\npolicy = \"policy.toml\"\n{tests}"));
+    seen(&folder, &["policy.test.toml"])
+}
 
+#[test]
+fn a_test_says_what_happens_and_what_is_due() {
+    let test = r#"
 [[tests]]
 generate = { repeat = 0, every = "1s", events = [{ tool = "Bash", prompt = "hi" }] }
 start = { source = "claude" }
-
-[[tests]]
-name = "more"
-expect_no_others = true
-generate = { repaet = 3, events = [{ prompt = "hi", ok = true }, { tol = "Bash" }] }
-expect_sinks = []
-
-[[tests]]
-name = "ends"
-trace = "0s turn_end"
-expect = [{ detector = "stuck", severity = "low", status = "resolved", at = "-1s" }, {}]
-"#,
-    );
-    assert_snapshot!(seen(&folder, &["policy.test.toml"]), @r#"
+"#;
+    assert_snapshot!(mistakes(test), @r#"
     0 passed, 0 failed
     error: the test has no `name`
      --> policy.test.toml:4:1
@@ -292,73 +283,36 @@ expect = [{ detector = "stuck", severity = "low", status = "resolved", at = "-1s
       |
     6 | start = { source = "claude-code" }
       |                           +++++
-
-    error: `expect_no_others` says nothing without `expect`
-      --> policy.test.toml:10:1
-       |
-    10 | expect_no_others = true
-       | ^^^^^^^^^^^^^^^^
-
-    error: `every` is missing
-      --> policy.test.toml:11:12
-       |
-    11 | generate = { repaet = 3, events = [{ prompt = "hi", ok = true }, { tol = "Bash" }] }
-       |            ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
-       |
-       = note: write `{ repeat = 4, every = "10s", events = [{ tool = "Bash" }] }`
-
-    error: `repeat` is missing
-      --> policy.test.toml:11:12
-       |
-    11 | generate = { repaet = 3, events = [{ prompt = "hi", ok = true }, { tol = "Bash" }] }
-       |            ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
-       |
-       = note: write `{ repeat = 4, every = "10s", events = [{ tool = "Bash" }] }`
-
-    error: unknown key `repaet`
-      --> policy.test.toml:11:14
-       |
-    11 | generate = { repaet = 3, events = [{ prompt = "hi", ok = true }, { tol = "Bash" }] }
-       |              ^^^^^^
-       |
-       = note: known here: `events`, `every`, `repeat`
-    help: there is one with a similar name
-       |
-    11 - generate = { repaet = 3, events = [{ prompt = "hi", ok = true }, { tol = "Bash" }] }
-    11 + generate = { repeat = 3, events = [{ prompt = "hi", ok = true }, { tol = "Bash" }] }
-       |
-
-    error: `ok` goes with `tool` alone
-      --> policy.test.toml:11:58
-       |
-    11 | generate = { repaet = 3, events = [{ prompt = "hi", ok = true }, { tol = "Bash" }] }
-       |                                                          ^^^^
-
-    error: unknown key `tol`
-      --> policy.test.toml:11:68
-       |
-    11 | generate = { repaet = 3, events = [{ prompt = "hi", ok = true }, { tol = "Bash" }] }
-       |                                                                    ^^^
-       |
-       = note: known here: `agent`, `tool`, `arguments`, `result`, `ok`, `exit_code`, `takes`, `prompt`, `message`, `model_call`
-    help: there is one with a similar name
-       |
-    11 | generate = { repaet = 3, events = [{ prompt = "hi", ok = true }, { tool = "Bash" }] }
-       |                                                                      +
-
-    error: invalid value: string "-1s", expected a time since the start such as "0s", "25s" or "1h 30m"
-      --> policy.test.toml:17:77
-       |
-    17 | expect = [{ detector = "stuck", severity = "low", status = "resolved", at = "-1s" }, {}]
-       |                                                                             ^^^^^
-
-    error: `detector` is missing
-      --> policy.test.toml:17:86
-       |
-    17 | expect = [{ detector = "stuck", severity = "low", status = "resolved", at = "-1s" }, {}]
-       |                                                                                      ^^
     exit 78
     "#);
+    let test = r#"
+[[tests]]
+name = "ends"
+trace = "0s turn_end"
+expect = [{ detector = "stuck", severity = "low", status = "resolved" }, { at = "-1s" }, {}]
+"#;
+    assert_snapshot!(mistakes(test), @r#"
+    0 passed, 0 failed
+    error: `severity` says nothing of what is resolved
+     --> policy.test.toml:7:11
+      |
+    7 | expect = [{ detector = "stuck", severity = "low", status = "resolved" }, { at = "-1s" }, {}]
+      |           ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+
+    error: invalid value: string "-1s", expected a time since the start such as "0s", "25s" or "1h 30m"
+     --> policy.test.toml:7:81
+      |
+    7 | expect = [{ detector = "stuck", severity = "low", status = "resolved" }, { at = "-1s" }, {}]
+      |                                                                                 ^^^^^
+
+    error: `detector` is missing
+     --> policy.test.toml:7:90
+      |
+    7 | expect = [{ detector = "stuck", severity = "low", status = "resolved" }, { at = "-1s" }, {}]
+      |                                                                                          ^^
+    exit 78
+    "#);
+    let folder = Folder::new();
     folder.write("policy.test.toml", "tests = 1\n");
     assert_snapshot!(seen(&folder, &["policy.test.toml"]), @"
     0 passed, 0 failed
@@ -374,6 +328,73 @@ expect = [{ detector = "stuck", severity = "low", status = "resolved", at = "-1s
       |
     exit 78
     ");
+}
+
+#[test]
+fn what_is_generated_is_checked_event_by_event() {
+    let test = r#"
+[[tests]]
+name = "more"
+expect_no_others = true
+generate = { repaet = 3, events = [{ prompt = "hi", ok = true }, { tol = "Bash" }] }
+expect_sinks = []
+"#;
+    assert_snapshot!(mistakes(test), @r#"
+    0 passed, 0 failed
+    error: `expect_no_others` says nothing without `expect`
+     --> policy.test.toml:6:1
+      |
+    6 | expect_no_others = true
+      | ^^^^^^^^^^^^^^^^
+
+    error: `every` is missing
+     --> policy.test.toml:7:12
+      |
+    7 | generate = { repaet = 3, events = [{ prompt = "hi", ok = true }, { tol = "Bash" }] }
+      |            ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+      |
+      = note: write `{ repeat = 4, every = "10s", events = [{ tool = "Bash" }] }`
+
+    error: `repeat` is missing
+     --> policy.test.toml:7:12
+      |
+    7 | generate = { repaet = 3, events = [{ prompt = "hi", ok = true }, { tol = "Bash" }] }
+      |            ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+      |
+      = note: write `{ repeat = 4, every = "10s", events = [{ tool = "Bash" }] }`
+
+    error: unknown key `repaet`
+     --> policy.test.toml:7:14
+      |
+    7 | generate = { repaet = 3, events = [{ prompt = "hi", ok = true }, { tol = "Bash" }] }
+      |              ^^^^^^
+      |
+      = note: known here: `events`, `every`, `repeat`
+    help: there is one with a similar name
+      |
+    7 - generate = { repaet = 3, events = [{ prompt = "hi", ok = true }, { tol = "Bash" }] }
+    7 + generate = { repeat = 3, events = [{ prompt = "hi", ok = true }, { tol = "Bash" }] }
+      |
+
+    error: `ok` goes with `tool` alone
+     --> policy.test.toml:7:58
+      |
+    7 | generate = { repaet = 3, events = [{ prompt = "hi", ok = true }, { tol = "Bash" }] }
+      |                                                          ^^^^
+
+    error: unknown key `tol`
+     --> policy.test.toml:7:68
+      |
+    7 | generate = { repaet = 3, events = [{ prompt = "hi", ok = true }, { tol = "Bash" }] }
+      |                                                                    ^^^
+      |
+      = note: known here: `agent`, `tool`, `arguments`, `result`, `ok`, `exit_code`, `takes`, `prompt`, `message`, `model_call`
+    help: there is one with a similar name
+      |
+    7 | generate = { repaet = 3, events = [{ prompt = "hi", ok = true }, { tool = "Bash" }] }
+      |                                                                      +
+    exit 78
+    "#);
 }
 
 #[test]
