@@ -8,12 +8,14 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use watchkeeper_core::{
     Engine, EngineConfig, Finding, Registry, Seen, SessionId, Severity, SignedDuration,
-    SourceEntry, UnknownKind, quote,
+    SourceEntry, quote,
 };
 use watchkeeper_policy::Policy;
 
 use crate::{
-    Global, Output, Status, loading, places, recorded,
+    Global, Output, Status, loading,
+    places::{Found, Places},
+    recorded,
     report::{Format, Report, SessionReport, UnreadFile},
 };
 
@@ -23,8 +25,8 @@ use crate::{
 /// sessions.
 #[derive(Debug, Args)]
 pub(crate) struct Check {
-    /// Session files, and folders of them
-    paths: Vec<PathBuf>,
+    #[command(flatten)]
+    places: Places,
 
     /// The form of the report
     #[arg(long, value_name = "FORMAT", default_value = "text")]
@@ -33,29 +35,12 @@ pub(crate) struct Check {
     /// The least severity that makes the exit status 1
     #[arg(long, value_name = "SEVERITY", default_value = "medium", value_parser = severity)]
     fail_on: Severity,
-
-    /// What the files are, where their content does not tell
-    #[arg(long, value_name = "KIND")]
-    source: Option<String>,
 }
 
 fn severity(text: &str) -> Result<Severity, String> {
     let known = Severity::ALL.map(Severity::name);
     let found = Severity::ALL.into_iter().find(|it| it.name() == text);
     found.ok_or_else(|| format!("expected one of {}", known.join(", ")))
-}
-
-/// Looks up what `--source` names.
-pub(super) fn source(
-    registry: &Registry,
-    name: Option<&str>,
-) -> Result<Option<&'static SourceEntry>, String> {
-    let lookup = name.map(|it| registry.sources.get(it)).transpose();
-    lookup.map_err(|err| {
-        let UnknownKind { kind, known, .. } = err;
-        let known = known.join(", ");
-        format!("error: source kind {} is not compiled in; compiled in: {known}\n", quote(&kind))
-    })
 }
 
 impl Check {
@@ -69,26 +54,19 @@ impl Check {
             Ok(it) => it,
             Err(status) => return Ok(status),
         };
-        let only = match source(registry, self.source.as_deref()) {
+        let Found { paths, source } = match self.places.find(registry) {
             Ok(it) => it,
             Err(message) => return Ok(output.fail(&message)),
         };
-        if let Some(missing) = self.paths.iter().find(|it| !it.exists()) {
+        if let Some(missing) = paths.iter().find(|it| !it.exists()) {
             let missing = quote(&missing.display().to_string());
             return Ok(output.fail(&format!("error: {missing} does not exist\n")));
         }
-        let paths =
-            if self.paths.is_empty() { places::known(registry, only) } else { self.paths.clone() };
-        if paths.is_empty() {
-            let message = "error: no agent keeps sessions in a place we know on this machine; \
-                           name a file or a folder\n";
-            return Ok(output.fail(message));
-        }
         let files = watchkeeper_sources::discover(&paths);
-        let is_named = |file: &Path| self.paths.iter().any(|it| it == file);
+        let is_named = |file: &Path| paths.iter().any(|it| it == file);
 
         let bar = progress(&files, global.quiet, output);
-        let report = report(policy, registry, only, files, &is_named, &bar);
+        let report = report(policy, registry, source, files, &is_named, &bar);
         bar.finish_and_clear();
 
         report.write(self.format, global.verbose, output)?;

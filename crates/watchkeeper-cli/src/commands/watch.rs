@@ -1,6 +1,5 @@
 use std::{
     io::{self, Write},
-    path::PathBuf,
     thread,
 };
 
@@ -12,12 +11,12 @@ use signal_hook::{
 use watchkeeper_core::{Registry, make_safe, quote};
 use watchkeeper_sources::{EndReason, Update};
 
-use super::check::source;
 use crate::{
     Global, Output, Status,
     counted::counted,
     live::{self, Live},
-    loading, places,
+    loading,
+    places::{Found, Places},
 };
 
 /// Follow live sessions, and deliver findings as they happen
@@ -26,12 +25,8 @@ use crate::{
 /// machine. Ctrl-C ends it.
 #[derive(Debug, Args)]
 pub(crate) struct Watch {
-    /// Session files, and folders of them
-    paths: Vec<PathBuf>,
-
-    /// What the files are, where their content does not tell
-    #[arg(long, value_name = "KIND")]
-    source: Option<String>,
+    #[command(flatten)]
+    places: Places,
 }
 
 impl Watch {
@@ -45,17 +40,10 @@ impl Watch {
             Ok(it) => it,
             Err(status) => return Ok(status),
         };
-        let source = match source(registry, self.source.as_deref()) {
+        let Found { paths, source } = match self.places.find(registry) {
             Ok(it) => it,
             Err(message) => return Ok(output.fail(&message)),
         };
-        let paths =
-            if self.paths.is_empty() { places::known(registry, source) } else { self.paths };
-        if paths.is_empty() {
-            let message = "error: no agent keeps sessions in a place we know on this machine; \
-                           name a file or a folder\n";
-            return Ok(output.fail(message));
-        }
         // Before anything is followed, so that no signal is missed.
         let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
         if !global.quiet {
