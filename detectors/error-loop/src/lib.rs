@@ -1,0 +1,379 @@
+#![doc = include_str!("../README.md")]
+
+mod failure;
+#[cfg(test)]
+mod tests;
+
+use std::{collections::VecDeque, sync::Arc};
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+use watchkeeper_core::{
+    Context, Detector, DetectorKind, Elapsed, Event, EventKind, Evidence, Fingerprint,
+    InvalidOption, Level, Period, Report, Severity, SignedDuration, Timestamp, ToolClass,
+    ToolResult, quote,
+};
+
+use crate::failure::{Failure, Weight};
+
+/// How long retries stay in mind where the policy does not say.
+const WITHIN: Period = Period::from_secs(5 * 60);
+/// How many retries are kept; the oldest is forgotten first.
+const MAX_RETRIES: usize = 64;
+
+/// Finds agents that fail again and again.
+#[derive(Clone, Debug)]
+pub struct ErrorLoop {
+    options: Arc<ErrorLoopOptions>,
+    state: State,
+}
+
+/// The options of `kind = "error-loop"`.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ErrorLoopOptions {
+    /// What happens again and again.
+    of: Of,
+    /// With `of = "retry"`: how long a retry counts; without it, 5 minutes.
+    within: Option<Period>,
+}
+
+/// What may happen again and again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Of {
+    /// Tools fail, whichever they are and whatever they say.
+    Failure,
+    /// Tools fail with one and the same error.
+    Error,
+    /// The model gives no answer, and is tried again.
+    Retry,
+    /// The context is compacted, and nothing is done in between.
+    Compaction,
+}
+
+watchkeeper_core::register!(ErrorLoop);
+
+impl DetectorKind for ErrorLoop {
+    const KIND: &'static str = "error-loop";
+    const DOCS: &'static str = include_str!("../README.md");
+    const CLASS: &'static str = "runaway";
+    const LEVELS: &'static [Level] = &[
+        Level::new(3, Severity::Low),
+        Level::new(5, Severity::Medium),
+        Level::new(9, Severity::High),
+    ];
+    const LIMIT: u64 = 5;
+    type Options = ErrorLoopOptions;
+
+    fn new(options: ErrorLoopOptions) -> Result<Self, InvalidOption> {
+        if options.within.is_some() && options.of != Of::Retry {
+            return Err(InvalidOption::new("within", r#"only `of = "retry"` has it"#));
+        }
+        let state = match options.of {
+            Of::Failure | Of::Error => State::Failures(Failures::default()),
+            Of::Retry => State::Retries(None),
+            Of::Compaction => State::Compactions(None),
+        };
+        Ok(Self { options: Arc::new(options), state })
+    }
+}
+
+/// What is known of what went wrong. Most streams have nothing of it.
+#[derive(Clone, Debug)]
+enum State {
+    Failures(Failures),
+    Retries(Option<Box<Retries>>),
+    Compactions(Option<Box<Compactions>>),
+}
+
+impl Detector for ErrorLoop {
+    fn observe(&mut self, event: &Event, cx: &mut Context<'_>) {
+        let of = self.options.of;
+        match &mut self.state {
+            State::Failures(failures) => match &event.kind {
+                EventKind::Prompt { synthetic: false, .. } => failures.end(cx, "a person spoke"),
+                EventKind::ToolResult(result) if result.ok => failures.worked(of, cx),
+                EventKind::ToolResult(result) if result.failed() => failures.failed(result, of, cx),
+                _ => {}
+            },
+            State::Retries(retries) => {
+                if let EventKind::Error { message, retry: Some(attempt) } = &event.kind {
+                    let within = self.options.within();
+                    let retries = retries.get_or_insert_default();
+                    retries.observe(message, (*attempt).into(), within, cx);
+                }
+            }
+            State::Compactions(compactions) => match &event.kind {
+                EventKind::Compaction { .. } => match compactions {
+                    Some(compactions) => compactions.observe(cx),
+                    None => *compactions = Some(Box::new(Compactions::new(cx))),
+                },
+                EventKind::Prompt { synthetic: false, .. } => {
+                    Compactions::end(compactions, cx, "a person spoke");
+                }
+                EventKind::Message { text, .. } if !text.trim_ascii().is_empty() => {
+                    Compactions::end(compactions, cx, "the agent spoke");
+                }
+                EventKind::ToolResult(result) if result.ok => {
+                    Compactions::end(compactions, cx, "a tool was used");
+                }
+                _ => {}
+            },
+        }
+    }
+
+    fn wake(&mut self, cx: &mut Context<'_>) {
+        let within = self.options.within();
+        if let State::Retries(state) = &mut self.state
+            && let Some(retries) = state
+        {
+            retries.forget(within, cx.now());
+            if let Some(latest) = retries.times.back() {
+                cx.wake_at(*latest + within);
+                return;
+            }
+            cx.resolve(Fingerprint::NONE, || {
+                Report::new(format!("no more retries for {}", Elapsed(within)))
+            });
+            *state = None;
+        }
+    }
+}
+
+impl ErrorLoopOptions {
+    fn within(&self) -> SignedDuration {
+        self.within.unwrap_or(WITHIN).get()
+    }
+}
+
+/// Results of tools that are not ok.
+#[derive(Clone, Debug, Default)]
+struct Failures {
+    /// The latest write that worked: to do the same again is no headway.
+    last_write: Fingerprint,
+    row: Option<Box<Row>>,
+}
+
+/// Failures with nothing done in between.
+#[derive(Clone, Debug)]
+struct Row {
+    /// What they have in common, if they must.
+    error: Fingerprint,
+    n_failures: u64,
+    /// The sum of their weights.
+    weight: u64,
+    /// Whether something else worked since the latest of them.
+    is_eased: bool,
+    /// The call that failed last, if it is known.
+    call: Fingerprint,
+    tool: Arc<str>,
+    class: ToolClass,
+    response: Option<Fingerprint>,
+    since: Timestamp,
+    first: Option<Evidence>,
+}
+
+impl Failures {
+    fn failed(&mut self, result: &ToolResult, of: Of, cx: &mut Context<'_>) {
+        let call = cx.call().cloned();
+        let class = call.as_ref().map_or(ToolClass::Other, |it| it.class);
+        let failure = Failure::of(result, class);
+        let error = match of {
+            Of::Error => failure.error,
+            _ => Some(Fingerprint::NONE),
+        };
+        let Some(error) = error.filter(|_| failure.weight != Weight::Nothing) else { return };
+        if self.row.as_ref().is_some_and(|it| it.error != error) {
+            self.end(cx, "another error came");
+        }
+        let response = call.as_ref().and_then(|it| it.response);
+        let row = self.row.get_or_insert_with(|| {
+            Box::new(Row {
+                error,
+                n_failures: 0,
+                weight: 0,
+                is_eased: false,
+                call: Fingerprint::NONE,
+                tool: Arc::default(),
+                class,
+                response: None,
+                since: cx.now(),
+                first: cx.evidence(),
+            })
+        });
+        // Calls that run side by side are one attempt.
+        if response.is_some() && row.response == response {
+            return;
+        }
+        row.n_failures += 1;
+        row.weight += failure.weight.get() / if row.is_eased { 2 } else { 1 };
+        row.is_eased = false;
+        row.class = class;
+        row.response = response;
+        if let Some(call) = call {
+            row.call = call.fingerprint;
+            row.tool = call.tool;
+        }
+        row.raise(&failure, of, cx);
+    }
+
+    /// Reads the answer of a tool that is ok.
+    fn worked(&mut self, of: Of, cx: &mut Context<'_>) {
+        let Some(call) = cx.call() else {
+            if of == Of::Failure {
+                self.end(cx, "a tool worked");
+            }
+            return;
+        };
+        let class = call.class;
+        let is_news = class != ToolClass::Write || self.last_write != call.fingerprint;
+        if class == ToolClass::Write {
+            self.last_write = call.fingerprint;
+        }
+        let Some(row) = &mut self.row else { return };
+        let is_look = matches!(class, ToolClass::Read | ToolClass::Wait);
+        let ends = match (of, class) {
+            _ if row.call == call.fingerprint => true,
+            (_, ToolClass::Write) => is_news,
+            (_, ToolClass::Ask) => true,
+            (Of::Error, _) => {
+                row.is_eased |= !is_look || row.tool == call.tool;
+                false
+            }
+            // That looking works says nothing of what fails otherwise.
+            _ if is_look => matches!(row.class, ToolClass::Read | ToolClass::Wait),
+            _ => true,
+        };
+        if ends {
+            self.end(cx, "a tool worked");
+        }
+    }
+
+    fn end(&mut self, cx: &mut Context<'_>, why: &str) {
+        let Some(row) = self.row.take() else { return };
+        cx.resolve(Fingerprint::NONE, || {
+            let n = row.n_failures;
+            Report::new(format!("no more failures after {n}: {why}")).with("failures", n)
+        });
+    }
+}
+
+impl Row {
+    fn raise(&self, failure: &Failure<'_>, of: Of, cx: &mut Context<'_>) {
+        let took = Elapsed(cx.now().duration_since(self.since));
+        cx.raise(Fingerprint::NONE, self.weight / Weight::UNIT, || {
+            let n = self.n_failures;
+            let tool = quote(&self.tool);
+            let mut message = match of {
+                Of::Error => format!("the same error came {n} times in {took}"),
+                _ => format!("tools failed {n} times in {took}, and nothing was done in between"),
+            };
+            if !self.tool.is_empty() {
+                message.push_str(", the last from ");
+                message.push_str(&tool);
+            }
+            let mut report = match failure.line.map(quote) {
+                None => Report::new(message),
+                Some(line) => {
+                    Report::new(format!("{message}: {line}")).with("error", line.trim_matches('`'))
+                }
+            };
+            if !self.tool.is_empty() {
+                report = report.with("tool", tool.trim_matches('`'));
+            }
+            report.with("failures", n).since(self.first.clone())
+        });
+    }
+}
+
+/// Attempts to get an answer from the model that failed.
+#[derive(Clone, Debug, Default)]
+struct Retries {
+    /// When they were made, as far back as they count.
+    times: VecDeque<Timestamp>,
+    first: Option<Evidence>,
+}
+
+impl Retries {
+    fn observe(
+        &mut self,
+        message: &str,
+        attempt: u64,
+        within: SignedDuration,
+        cx: &mut Context<'_>,
+    ) {
+        let now = cx.now();
+        self.forget(within, now);
+        if self.times.is_empty() {
+            self.first = cx.evidence();
+        }
+        if self.times.len() == MAX_RETRIES {
+            self.times.pop_front();
+        }
+        self.times.push_back(now);
+        let since = *self.times.front().unwrap_or(&now);
+        let n_seen = u64::try_from(self.times.len()).unwrap_or(u64::MAX);
+        // Who counts the attempts may have made some that nobody wrote down.
+        let measure = n_seen.max(attempt);
+        cx.raise(Fingerprint::NONE, measure, || {
+            let mut res = if n_seen < attempt {
+                format!("attempt {attempt} to get an answer from the model failed")
+            } else {
+                let took = Elapsed(now.duration_since(since));
+                format!("{n_seen} attempts to get an answer from the model failed in {took}")
+            };
+            let message = message.trim();
+            if !message.is_empty() {
+                res.push_str(": ");
+                res.push_str(&quote(message));
+            }
+            Report::new(res).with("attempts", measure).since(self.first.clone())
+        });
+        if cx.next_level(0).is_some_and(|lowest| lowest <= measure) {
+            cx.wake_at(now + within);
+        }
+    }
+
+    /// Forgets what is too long ago to count.
+    fn forget(&mut self, within: SignedDuration, now: Timestamp) {
+        while self.times.front().is_some_and(|it| within <= now.duration_since(*it)) {
+            self.times.pop_front();
+        }
+    }
+}
+
+/// Compactions with nothing done in between.
+#[derive(Clone, Debug)]
+struct Compactions {
+    n: u64,
+    since: Timestamp,
+    first: Option<Evidence>,
+}
+
+impl Compactions {
+    fn new(cx: &mut Context<'_>) -> Self {
+        let mut res = Self { n: 0, since: cx.now(), first: cx.evidence() };
+        res.observe(cx);
+        res
+    }
+
+    fn observe(&mut self, cx: &mut Context<'_>) {
+        self.n += 1;
+        let (n, took) = (self.n, Elapsed(cx.now().duration_since(self.since)));
+        cx.raise(Fingerprint::NONE, n, || {
+            Report::new(format!(
+                "the context was compacted {n} times in {took}, and nothing was done in between"
+            ))
+            .with("compactions", n)
+            .since(self.first.clone())
+        });
+    }
+
+    fn end(this: &mut Option<Box<Self>>, cx: &mut Context<'_>, why: &str) {
+        let Some(Self { n, .. }) = this.take().map(|it| *it) else { return };
+        cx.resolve(Fingerprint::NONE, || {
+            Report::new(format!("no more compactions after {n}: {why}")).with("compactions", n)
+        });
+    }
+}
