@@ -22,7 +22,7 @@ use self::{
 };
 use crate::{
     AgentFacts, AgentId, Call, Detector, Event, Evidence, Finding, Fingerprint, Labels, Level,
-    Prices, Report, Scope, SessionFacts, SessionId, Severity, Status, Usage, quote,
+    Prices, Report, Scope, SessionFacts, SessionFilter, SessionId, Severity, Status, Usage, quote,
 };
 
 /// How many values of one label are watched at once; of more, the one that has
@@ -42,6 +42,8 @@ pub struct NamedDetector {
     pub levels: Vec<Level>,
     /// The label whose sessions share one stream, where the policy says so.
     pub per_label: Option<String>,
+    /// The sessions it watches. Others of the same name may watch the rest.
+    pub sessions: SessionFilter,
     /// The detector, in its pristine state.
     pub detector: Box<dyn Detector>,
 }

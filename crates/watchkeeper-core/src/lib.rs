@@ -36,6 +36,7 @@ mod quote;
 mod registry;
 mod routes;
 mod secret;
+mod session_filter;
 mod severity;
 mod sink;
 mod source;
@@ -66,6 +67,7 @@ pub use crate::{
     },
     routes::{Matcher, Route, Router, SeverityMatch},
     secret::Secret,
+    session_filter::{SessionFilter, SessionMatcher},
     severity::{Level, Severity, Unit},
     sink::{Retry, Sink, SinkError, SinkKind},
     source::{Environment, Intake, Seen, Source, SourceKind, Unread},

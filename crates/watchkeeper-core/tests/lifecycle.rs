@@ -40,6 +40,7 @@ fn a_thousand_starts_and_stops_leave_nothing() {
             class: "timeout".into(),
             levels: vec![Level::new(1, Severity::Low)],
             per_label: None,
+            sessions: watchkeeper_core::SessionFilter::default(),
             detector: Box::new(Patient),
         };
         let engine = Engine::new(vec![detector], EngineConfig::default());

@@ -1,7 +1,9 @@
 //! `[detectors]`.
 
 use toml::{Spanned, de::DeValue};
-use watchkeeper_core::{DetectorEntry, Entry as _, Level, NamedDetector, Severity, Unit};
+use watchkeeper_core::{
+    DetectorEntry, Entry as _, Level, NamedDetector, SessionFilter, Severity, Unit,
+};
 
 use crate::{
     Diagnostic,
@@ -62,6 +64,7 @@ impl Reader<'_> {
             class: entry.class.into(),
             levels,
             per_label,
+            sessions: SessionFilter::default(),
             detector,
         })
     }

@@ -302,6 +302,7 @@ mod tests {
             class: "test".into(),
             levels: vec![Level::new(1, Severity::Low)],
             per_label: None,
+            sessions: watchkeeper_core::SessionFilter::default(),
             detector: Box::new(Outlaw { on_prompt, on_wake, seen: Vec::new() }),
         };
         find_breach(&detector).err().map(|it| it.to_string())

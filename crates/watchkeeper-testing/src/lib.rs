@@ -35,7 +35,8 @@ use jiff::{
     fmt::friendly::{Designator, Spacing, SpanPrinter},
 };
 use watchkeeper_core::{
-    AgentId, DetectorKind, Engine, EngineConfig, Finding, NamedDetector, Options, Severity, Status,
+    AgentId, DetectorKind, Engine, EngineConfig, Finding, NamedDetector, Options, SessionFilter,
+    Severity, Status,
 };
 
 #[cfg(feature = "laws")]
@@ -93,6 +94,7 @@ pub fn detector<D: DetectorKind>(options: &str) -> NamedDetector {
         class: D::CLASS.into(),
         levels: D::LEVELS.to_vec(),
         per_label: None,
+        sessions: SessionFilter::default(),
         detector: Box::new(detector),
     }
 }

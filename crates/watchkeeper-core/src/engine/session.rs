@@ -114,10 +114,10 @@ impl Session {
         self.now = at.into();
         self.expires_at = shared.expiry(at);
         self.facts.observe(event, at);
-        if self.streams.is_empty() && self.main.streams.is_empty() {
+        if self.facts.totals.events == 1 {
             // Only now, since the first event may bring labels.
-            self.streams = Stream::all(shared, Scope::Session, &self.facts.labels);
-            self.main.streams = Stream::all(shared, Scope::Agent, &self.facts.labels);
+            self.streams = Stream::all(shared, Scope::Session, &self.facts, event);
+            self.main.streams = Stream::all(shared, Scope::Agent, &self.facts, event);
         }
         if let Some(id) = &event.agent {
             self.seat(id, shared);
@@ -181,13 +181,8 @@ impl Session {
                     let (_, gone) = self.agents.remove(0);
                     self.facts.recount(gone.facts.standing(), Standing::default());
                 }
-                let mut streams = Stream::all(shared, Scope::Agent, &self.facts.labels);
                 // What is off for one agent of a session is off for all.
-                for (stream, of_main) in streams.iter_mut().zip(&self.main.streams) {
-                    if of_main.is_off() {
-                        stream.turn_off();
-                    }
-                }
+                let streams = Stream::like(&self.main.streams, shared);
                 let agent = Agent { streams, ..Agent::default() };
                 self.agents.push((id.clone(), agent));
             }

@@ -4,7 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{Shared, moment::Moment};
 use crate::{
-    AgentFacts, AgentId, Call, Context, Detector, Event, Fingerprint, Labels, Level, Report, Scope,
+    AgentFacts, AgentId, Call, Context, Detector, Event, Fingerprint, Level, Report, Scope,
     SessionFacts, Severity, Usage, engine::NamedDetector,
 };
 
@@ -57,15 +57,36 @@ impl Stream {
         }
     }
 
-    /// A stream for each detector of this scope.
-    pub(super) fn all(shared: &Shared, scope: Scope, labels: &Labels) -> Box<[Self]> {
+    /// A stream for each detector of this scope that watches a session which
+    /// begins with the event `first`.
+    pub(super) fn all(
+        shared: &Shared,
+        scope: Scope,
+        facts: &SessionFacts,
+        first: &Event,
+    ) -> Box<[Self]> {
         let detectors = shared.detectors.iter().enumerate();
-        let scoped = detectors.filter(|(_, it)| match &it.per_label {
+        let watching = detectors.filter(|(_, it)| it.sessions.takes(facts, first));
+        let scoped = watching.filter(|(_, it)| match &it.per_label {
             None => it.detector.scope() == scope,
             // A session without the label is a group of its own.
-            Some(label) => scope == Scope::Session && !labels.contains_key(label),
+            Some(label) => scope == Scope::Session && !facts.labels.contains_key(label),
         });
         scoped.map(|(detector_idx, it)| Self::new(detector_idx, it)).collect()
+    }
+
+    /// A new stream for the detector of each of these; none at work where its
+    /// detector is off.
+    pub(super) fn like(streams: &[Self], shared: &Shared) -> Box<[Self]> {
+        let alike = streams.iter().map(|it| {
+            let detector_idx = it.detector_idx as usize;
+            let mut res = Self::new(detector_idx, &shared.detectors[detector_idx]);
+            if it.is_off() {
+                res.turn_off();
+            }
+            res
+        });
+        alike.collect()
     }
 
     /// What is open, by the fingerprint of its findings, and how far it came.
@@ -79,7 +100,7 @@ impl Stream {
         self.episodes.0.iter().flat_map(|it| it.iter()).map(open).collect()
     }
 
-    pub(super) fn is_off(&self) -> bool {
+    fn is_off(&self) -> bool {
         self.detector.is_none()
     }
 

@@ -178,6 +178,7 @@ fn named(sort: Sort) -> NamedDetector {
         class: "runaway".into(),
         levels: LEVELS.to_vec(),
         per_label: (sort == Sort::Team).then(|| "team".to_owned()),
+        sessions: crate::SessionFilter::default(),
         detector: Box::new(Probe::new(sort)),
     }
 }

@@ -50,6 +50,7 @@ fn engine() -> Engine {
         class: "timeout".into(),
         levels: vec![Level::new(1, Severity::Medium)],
         per_label: None,
+        sessions: crate::SessionFilter::default(),
         detector: Box::new(Watch::default()),
     };
     Engine::new(vec![watch], EngineConfig::default())
