@@ -1,0 +1,147 @@
+#![doc = include_str!("../README.md")]
+
+mod chants;
+mod rounds;
+mod sayings;
+mod segments;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+use watchkeeper_core::{
+    Context, Detector, DetectorKind, Event, EventKind, InvalidOption, Level, Severity,
+};
+
+use crate::{
+    chants::{IsChanting, Reading},
+    sayings::{Sayings, What},
+};
+
+/// Finds agents that say the same again and again.
+#[derive(Clone, Debug)]
+pub struct RepeatText {
+    of: Of,
+    /// Since the latest tool call and prompt of a person.
+    sayings: Option<Box<Sayings>>,
+    /// What comes in parts, for as long as it does.
+    reading: Option<(What, Box<Reading>)>,
+    is_chanting: IsChanting,
+}
+
+/// The options of `kind = "repeat-text"`.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RepeatTextOptions {
+    /// What is counted.
+    of: Of,
+}
+
+/// What is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Of {
+    /// Messages, or thoughts, that are the same, in a row.
+    Message,
+    /// What repeats within a message, or within thoughts.
+    Chant,
+}
+
+watchkeeper_core::register!(RepeatText);
+
+impl DetectorKind for RepeatText {
+    const KIND: &'static str = "repeat-text";
+    const DOCS: &'static str = include_str!("../README.md");
+    const CLASS: &'static str = "runaway";
+    const LEVELS: &'static [Level] =
+        &[Level::new(3, Severity::Medium), Level::new(10, Severity::High)];
+    type Options = RepeatTextOptions;
+
+    fn new(options: RepeatTextOptions) -> Result<Self, InvalidOption> {
+        let RepeatTextOptions { of } = options;
+        Ok(Self { of, sayings: None, reading: None, is_chanting: IsChanting::default() })
+    }
+}
+
+impl Detector for RepeatText {
+    fn observe(&mut self, event: &Event, cx: &mut Context<'_>) {
+        match self.of {
+            Of::Message => self.observe_messages(&event.kind, cx),
+            Of::Chant => self.observe_chants(&event.kind, cx),
+        }
+    }
+}
+
+impl RepeatText {
+    fn observe_messages(&mut self, event: &EventKind, cx: &mut Context<'_>) {
+        match event {
+            EventKind::Message { text, delta: true } => {
+                self.sayings.get_or_insert_default().say_part(text, cx);
+                return;
+            }
+            EventKind::ToolCall(_) => return self.forget(cx, "a tool was called"),
+            EventKind::Prompt { synthetic: false, .. } => return self.forget(cx, "a person spoke"),
+            // These come while the agent speaks.
+            EventKind::ToolResult(_) | EventKind::Waiting(_) | EventKind::Resumed(_) => return,
+            _ => {}
+        }
+        if let Some(sayings) = &mut self.sayings {
+            sayings.end_parts(cx);
+        }
+        match event {
+            EventKind::Message { text, .. } => {
+                self.sayings.get_or_insert_default().say(What::Message, text, cx);
+            }
+            // Many agents write down that they thought, and not what.
+            EventKind::Thinking { text } if !text.trim_ascii().is_empty() => {
+                self.sayings.get_or_insert_default().say(What::Thought, text, cx);
+            }
+            _ => {}
+        }
+    }
+
+    fn forget(&mut self, cx: &mut Context<'_>, why: &str) {
+        if self.sayings.take().is_some() {
+            What::Message.end(cx, why);
+            What::Thought.end(cx, why);
+        }
+    }
+
+    fn observe_chants(&mut self, event: &EventKind, cx: &mut Context<'_>) {
+        match event {
+            EventKind::Message { text, delta: true } => self.read(What::Message, text, cx),
+            EventKind::Message { text, delta: false } => {
+                self.reading = None;
+                Reading::read_whole(text, &mut self.is_chanting, cx);
+            }
+            EventKind::Thinking { text } => self.read(What::Thought, text, cx),
+            EventKind::ToolCall(_) => self.finish(cx, "a tool was called"),
+            EventKind::Prompt { synthetic: false, .. } => self.finish(cx, "a person spoke"),
+            EventKind::TurnEnd | EventKind::AgentEnd | EventKind::SessionEnd { .. } => {
+                self.finish(cx, "the agent rests");
+            }
+            EventKind::Prompt { .. }
+            | EventKind::Handoff { .. }
+            | EventKind::Compaction { .. }
+            | EventKind::Error { .. }
+            | EventKind::SessionStart(_) => self.reading = None,
+            // These come while the agent speaks.
+            _ => {}
+        }
+    }
+
+    fn read(&mut self, what: What, text: &str, cx: &mut Context<'_>) {
+        if self.reading.as_ref().is_none_or(|(it, _)| *it != what) {
+            self.reading = Some((what, Box::default()));
+        }
+        if let Some((_, reading)) = &mut self.reading {
+            reading.read(text, &mut self.is_chanting, cx);
+        }
+    }
+
+    fn finish(&mut self, cx: &mut Context<'_>, why: &str) {
+        self.reading = None;
+        self.is_chanting.end(cx, why);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,137 @@
+use watchkeeper_core::{Context, Elapsed, Evidence, Fingerprint, Report, Timestamp, quote};
+
+/// How much of a message that comes in parts is kept to name it by, in bytes.
+const MAX_HEAD: usize = 160;
+
+/// What an agent said last, and how often in a row.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Sayings {
+    message: Option<Saying>,
+    thought: Option<Saying>,
+    /// The message that is coming in, if it comes in parts.
+    coming: Option<Coming>,
+}
+
+/// What was said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum What {
+    Message,
+    Thought,
+}
+
+#[derive(Clone, Debug)]
+struct Saying {
+    text: Fingerprint,
+    n_times: u64,
+    since: Timestamp,
+    first: Option<Evidence>,
+}
+
+#[derive(Clone, Debug)]
+struct Coming {
+    hash: Hash,
+    head: String,
+    since: Timestamp,
+    first: Option<Evidence>,
+}
+
+impl Sayings {
+    /// Takes a message or a thought.
+    pub(crate) fn say(&mut self, what: What, text: &str, cx: &mut Context<'_>) {
+        let mut hash = Hash::default();
+        hash.read(text);
+        let said = Saying { text: hash.end(), n_times: 1, since: cx.now(), first: cx.evidence() };
+        self.said(what, said, text, cx);
+    }
+
+    /// Takes a part of a message.
+    pub(crate) fn say_part(&mut self, text: &str, cx: &Context<'_>) {
+        let coming = self.coming.get_or_insert_with(|| Coming {
+            hash: Hash::default(),
+            head: String::new(),
+            since: cx.now(),
+            first: cx.evidence(),
+        });
+        coming.hash.read(text);
+        for c in text.chars() {
+            if MAX_HEAD < coming.head.len() + c.len_utf8() {
+                break;
+            }
+            coming.head.push(c);
+        }
+    }
+
+    /// Ends the message that comes in parts, if one does.
+    pub(crate) fn end_parts(&mut self, cx: &mut Context<'_>) {
+        let Some(Coming { hash, head, since, first }) = self.coming.take() else { return };
+        let said = Saying { text: hash.end(), n_times: 1, since, first };
+        self.said(What::Message, said, &head, cx);
+    }
+
+    fn said(&mut self, what: What, said: Saying, text: &str, cx: &mut Context<'_>) {
+        let latest = match what {
+            What::Message => &mut self.message,
+            What::Thought => &mut self.thought,
+        };
+        let Some(latest) = latest.as_mut().filter(|it| it.text == said.text) else {
+            what.end(cx, "it said something else");
+            *latest = Some(said);
+            if what == What::Message {
+                What::Thought.end(cx, "it said something else");
+                self.thought = None;
+            }
+            return;
+        };
+        latest.n_times += 1;
+        let (n, took) = (latest.n_times, Elapsed(cx.now().duration_since(latest.since)));
+        cx.raise(what.subject(), n, || {
+            let message = match (what, text.trim()) {
+                (What::Message, "") => format!("{n} empty messages in a row in {took}"),
+                (What::Message, text) => {
+                    format!("the same message {n} times in a row in {took}: {}", quote(text))
+                }
+                (What::Thought, text) => {
+                    format!("the same thought {n} times in a row in {took}: {}", quote(text))
+                }
+            };
+            Report::new(message).with("repeats", n).since(latest.first.clone())
+        });
+    }
+}
+
+impl What {
+    /// Says that whatever was repeated is repeated no more.
+    pub(crate) fn end(self, cx: &mut Context<'_>, why: &str) {
+        cx.resolve(self.subject(), || Report::new(format!("no more repeats: {why}")));
+    }
+
+    fn subject(self) -> Fingerprint {
+        match self {
+            Self::Message => Fingerprint::NONE,
+            Self::Thought => Fingerprint::from(1),
+        }
+    }
+}
+
+/// Takes the fingerprint of a text that comes in parts; the space in it does
+/// not matter.
+#[derive(Clone, Debug)]
+struct Hash(u64);
+
+impl Default for Hash {
+    fn default() -> Self {
+        Self(0xcbf2_9ce4_8422_2325)
+    }
+}
+
+impl Hash {
+    fn read(&mut self, text: &str) {
+        for byte in text.bytes().filter(|it| !it.is_ascii_whitespace()) {
+            self.0 = (self.0 ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+    }
+
+    fn end(self) -> Fingerprint {
+        Fingerprint::from(self.0)
+    }
+}
