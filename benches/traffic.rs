@@ -26,6 +26,7 @@ pub(crate) fn policy() -> Result<Policy, String> {
         registry: &registry,
         read_file: &|_| Err(std::io::ErrorKind::NotFound.into()),
         environment: None,
+        today: None,
     };
     loader.load_builtin().policy.ok_or_else(|| "the built-in policy is wrong".to_owned())
 }

@@ -64,7 +64,8 @@ fn the_examples_in_the_manuals_work_and_obey_the_laws() {
 fn the_detectors_of_the_builtin_policy_obey_the_laws() {
     let registry = registry();
     let read_file = |_: &Path| Ok(String::new());
-    let loader = Loader { registry: &registry, read_file: &read_file, environment: None };
+    let loader =
+        Loader { registry: &registry, read_file: &read_file, environment: None, today: None };
     let policy = loader.load_builtin().policy.expect("the built-in policy is sound");
     for detector in &policy.detectors {
         laws::check_detector(detector);
@@ -85,5 +86,6 @@ pub(crate) fn registry() -> Registry {
 
 pub(crate) fn load(registry: &Registry, text: &str) -> Loaded {
     let read_file = |_: &Path| Ok(text.to_owned());
-    Loader { registry, read_file: &read_file, environment: None }.load(Path::new("policy.toml"))
+    Loader { registry, read_file: &read_file, environment: None, today: None }
+        .load(Path::new("policy.toml"))
 }

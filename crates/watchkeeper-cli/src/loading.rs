@@ -2,7 +2,11 @@
 
 use std::{fs, path::Path};
 
-use watchkeeper_core::Registry;
+use jiff::{civil::Date, tz::TimeZone};
+use watchkeeper_core::{
+    Registry,
+    clock::{Clock as _, SystemClock},
+};
 use watchkeeper_policy::{Loader, Policy, render};
 
 use crate::{Global, Output, Status};
@@ -19,6 +23,7 @@ pub(crate) fn policy(
         registry,
         read_file: &|path| fs::read_to_string(path),
         environment: Some(&environment),
+        today: Some(today()),
     };
     let loaded = match &global.policy {
         Some(path) => loader.load(path),
@@ -31,9 +36,14 @@ pub(crate) fn policy(
     loaded.policy.ok_or(Status::BadPolicy)
 }
 
+/// The day it is, in UTC.
+pub(crate) fn today() -> Date {
+    SystemClock.now().to_zoned(TimeZone::UTC).date()
+}
+
 /// Loads a policy that is part of the program.
 pub(crate) fn embedded(registry: &Registry, name: &str, text: &str) -> Option<Policy> {
     let read_file = |_: &Path| Ok(text.to_owned());
-    let loader = Loader { registry, read_file: &read_file, environment: None };
+    let loader = Loader { registry, read_file: &read_file, environment: None, today: None };
     loader.load(Path::new(name)).policy
 }

@@ -8,6 +8,7 @@ use watchkeeper_core::{
 use crate::{
     Diagnostic,
     diagnostic::Fix,
+    exceptions::except,
     options::About,
     reader::Reader,
     toml_text,
@@ -15,7 +16,8 @@ use crate::{
 };
 
 /// The keys that every detector has beside its kind's own.
-pub(crate) const DETECTOR_KEYS: &[&str] = &["enabled", "kind", "levels", "per", "severity"];
+pub(crate) const DETECTOR_KEYS: &[&str] =
+    &["enabled", "exceptions", "kind", "levels", "per", "severity"];
 const LEVEL_KEYS: &[&str] = &["at", "severity"];
 
 impl Reader<'_> {
@@ -37,6 +39,7 @@ impl Reader<'_> {
         let severity = severity.and_then(|(_, it)| self.read::<Severity>(it));
         let per = self.take_string(keys, "per");
         let per_label = per.and_then(|it| self.per_label(&it));
+        let exceptions = keys.remove("exceptions").map(|it| self.exceptions(it));
         let kind = match keys.remove("kind") {
             Some(it) => {
                 let span = it.span();
@@ -65,7 +68,7 @@ impl Reader<'_> {
             levels,
             per_label,
             sessions: SessionFilter::default(),
-            detector,
+            detector: except(detector, exceptions.unwrap_or_default()),
         })
     }
 

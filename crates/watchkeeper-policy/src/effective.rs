@@ -55,6 +55,9 @@ impl Effective {
         for (id, it) in entries(policy, "detectors") {
             printer.detector(id, it, registry);
         }
+        for it in tables(policy, "overrides") {
+            printer.block("[[overrides]]".to_owned(), it);
+        }
         for (id, it) in entries(policy, "sinks") {
             printer.sink(id, it, registry);
         }
@@ -147,7 +150,11 @@ impl Printer<'_> {
     }
 
     fn detector(&mut self, id: &Key<'_>, table: &Table<'_>, registry: &Registry) {
-        let mut lines = self.table_lines(table);
+        let mut own = table.clone();
+        if tables(table, "exceptions").next().is_some() {
+            own.remove("exceptions");
+        }
+        let mut lines = self.table_lines(&own);
         let entry = registry.detectors.get(kind(id, table)).ok();
         if !table.contains_key("kind") {
             lines.insert(
@@ -163,8 +170,11 @@ impl Printer<'_> {
             let schema = entry.schema(&mut SchemaGenerator::default());
             lines.extend(default_lines(&schema, table, &origin));
         }
-        let header = format!("[detectors.{}]", toml_text::key(id.get_ref()));
-        self.blocks.push(Block { header, lines });
+        let name = format!("detectors.{}", toml_text::key(id.get_ref()));
+        self.blocks.push(Block { header: format!("[{name}]"), lines });
+        for it in tables(table, "exceptions") {
+            self.block(format!("[[{name}.exceptions]]"), it);
+        }
     }
 
     fn sink(&mut self, id: &Key<'_>, table: &Table<'_>, registry: &Registry) {
@@ -188,11 +198,9 @@ impl Printer<'_> {
 
     fn routes(&mut self, policy: &Table<'_>) {
         let header = || "[[routes]]".to_owned();
-        if let Some(routes) = policy.get("routes") {
-            for it in routes.get_ref().as_array().into_iter().flatten() {
-                if let Some(it) = it.get_ref().as_table() {
-                    self.block(header(), it);
-                }
+        if policy.contains_key("routes") {
+            for it in tables(policy, "routes") {
+                self.block(header(), it);
             }
             return;
         }
@@ -258,6 +266,12 @@ fn default_lines(schema: &Schema, table: &Table<'_>, origin: &str) -> Vec<Line> 
 /// What kind an entry is of.
 fn kind<'t>(id: &'t Key<'_>, table: &'t Table<'_>) -> &'t str {
     table.get("kind").and_then(|it| it.get_ref().as_str()).unwrap_or(id.get_ref())
+}
+
+/// The tables of a list.
+fn tables<'t, 'f>(policy: &'t Table<'f>, name: &str) -> impl Iterator<Item = &'t Table<'f>> {
+    let items = policy.get(name).and_then(|it| it.get_ref().as_array());
+    items.into_iter().flatten().filter_map(|it| it.get_ref().as_table())
 }
 
 fn table<'t, 'f>(policy: &'t Table<'f>, section: &str) -> Option<&'t Table<'f>> {

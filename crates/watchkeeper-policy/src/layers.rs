@@ -5,7 +5,10 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
-use toml::{Spanned, de::DeValue};
+use toml::{
+    Spanned,
+    de::{DeArray, DeValue},
+};
 
 use crate::{
     BUILTIN, BUILTIN_DEFAULT, Diagnostic, Loader,
@@ -273,6 +276,24 @@ fn lay_over<'f>(
         base.insert(key, Spanned::new(span, value));
     }
     base
+}
+
+/// Lays what an override says of a detector over it.
+pub(crate) fn overridden<'f>(
+    below: Table<'f>,
+    mut over: Table<'f>,
+    diagnostics: &mut Vec<Diagnostic>,
+) -> Table<'f> {
+    let mut below = without_opposites(below, &over);
+    // The first exception can be added, too.
+    if let Some((key, value)) = over.remove_entry("exceptions") {
+        if !below.contains_key("exceptions") && value.get_ref().is_table() {
+            let none = Spanned::new(value.span(), DeValue::Array(DeArray::new()));
+            below.insert(key.clone(), none);
+        }
+        over.insert(key, value);
+    }
+    without_edits(lay_over(below, over, &[], diagnostics), diagnostics)
 }
 
 /// What stays of a detector or a sink when another file says more of it: the

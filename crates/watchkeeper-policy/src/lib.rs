@@ -16,9 +16,11 @@
 mod detectors;
 mod diagnostic;
 mod effective;
+mod exceptions;
 mod files;
 mod layers;
 mod options;
+mod overrides;
 mod reader;
 mod rounds;
 mod routes;
@@ -30,8 +32,9 @@ mod test_file;
 mod toml_text;
 mod tree;
 
-use std::{ffi::OsString, fmt, io, path::Path};
+use std::{collections::BTreeSet, ffi::OsString, fmt, io, path::Path};
 
+use jiff::civil::Date;
 use watchkeeper_core::{EngineConfig, Labels, NamedDetector, Prices, Registry, Route};
 
 pub use crate::{
@@ -69,6 +72,8 @@ pub struct Loader<'a> {
     /// also in no file, so a policy can be checked where its secrets are not; sinks that
     /// need one then cannot deliver.
     pub environment: Option<Variables<'a>>,
+    /// The day, in UTC, by which exceptions expire. Without it none has expired.
+    pub today: Option<Date>,
 }
 
 impl fmt::Debug for Loader<'_> {
@@ -97,7 +102,8 @@ pub struct Policy {
     pub labels: Labels,
     /// What models cost.
     pub prices: Prices,
-    /// The detectors that are on, in order of name.
+    /// The detectors that are on, in order of name. One that overrides change is
+    /// here once for each way in which they do.
     pub detectors: Vec<NamedDetector>,
     /// The sinks that are on, in order of name.
     pub sinks: Vec<NamedSink>,
@@ -109,11 +115,18 @@ pub struct Policy {
 
 impl fmt::Debug for Policy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Policy({} detectors, {} sinks)", self.detectors.len(), self.sinks.len())
+        write!(f, "Policy({} detectors, {} sinks)", self.n_detectors(), self.sinks.len())
     }
 }
 
 impl Policy {
+    /// How many detectors are on, each counted once, however many overrides
+    /// change it.
+    pub fn n_detectors(&self) -> usize {
+        let ids: BTreeSet<&str> = self.detectors.iter().map(|it| &*it.id).collect();
+        ids.len()
+    }
+
     /// What the engine needs to know besides the detectors.
     pub fn engine_config(&self) -> EngineConfig {
         EngineConfig {
@@ -160,11 +173,13 @@ impl Loader<'_> {
         let labels = reader.labels(table.remove("labels"));
         let prices = reader.prices(table.remove("prices"));
         let mut secrets = reader.secrets(table.remove("secrets"));
-        let mut detector_ids = Vec::new();
+        let entries = reader.entries(table.remove("detectors"));
+        let detector_ids: Vec<String> =
+            entries.iter().map(|(id, _)| id.get_ref().clone()).collect();
+        let overrides = reader.overrides(table.remove("overrides"), &detector_ids);
         let mut detectors = Vec::new();
-        for (id, entry) in reader.entries(table.remove("detectors")) {
-            detectors.extend(reader.detector(&id, entry));
-            detector_ids.push(id.into_inner());
+        for (id, entry) in entries {
+            detectors.extend(reader.detector_and_overridden(&id, entry, &overrides));
         }
         let mut sink_names = Vec::new();
         let mut sinks = Vec::new();

@@ -23,6 +23,7 @@ pub(crate) const SECTIONS: &[&str] = &[
     "prices",
     "secrets",
     "detectors",
+    "overrides",
     "sinks",
     "routes",
 ];

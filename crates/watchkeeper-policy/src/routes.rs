@@ -203,12 +203,12 @@ impl Reader<'_> {
         }
     }
 
-    fn any_globs(&mut self, value: Value<'_>) -> Vec<Glob> {
+    pub(crate) fn any_globs(&mut self, value: Value<'_>) -> Vec<Glob> {
         self.spanned_globs(value).into_iter().map(Spanned::into_inner).collect()
     }
 
     /// Reads patterns, and points at those that none of the `known` match.
-    fn globs(&mut self, value: Value<'_>, what: &str, known: &[String]) -> Vec<Glob> {
+    pub(crate) fn globs(&mut self, value: Value<'_>, what: &str, known: &[String]) -> Vec<Glob> {
         let globs = self.spanned_globs(value);
         for it in &globs {
             let glob = it.get_ref();

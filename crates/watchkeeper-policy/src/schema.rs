@@ -72,6 +72,11 @@ pub fn schema(registry: &Registry) -> Schema {
                 "additionalProperties": secret_place(),
             },
             "detectors": entries("The detectors, by name.", &detectors),
+            "overrides": editable(json!({
+                "description": "What is different in some sessions. Every override that matches holds, a later one over an earlier.",
+                "type": "array",
+                "items": one_override(&detectors),
+            })),
             "sinks": entries("The sinks, by name.", &sinks),
             "routes": editable(json!({
                 "description": "Which findings go to which sinks. Every route that matches acts.",
@@ -159,6 +164,7 @@ fn detector_keys(unit: Unit, generator: &mut SchemaGenerator) -> Vec<(&'static s
     }));
     vec![
         ("enabled", enabled()),
+        ("exceptions", exceptions()),
         ("levels", levels),
         (
             "per",
@@ -171,6 +177,72 @@ fn detector_keys(unit: Unit, generator: &mut SchemaGenerator) -> Vec<(&'static s
         ),
         ("severity", severity),
     ]
+}
+
+fn exceptions() -> Value {
+    editable(json!({
+        "description": "Calls that it does not see, nor their results.",
+        "type": "array",
+        "items": {
+            "type": "object",
+            "properties": {
+                "arguments": {
+                    "description": "What the arguments must be, by key; `*` stands for any text.",
+                    "type": "object",
+                    "additionalProperties": patterns("The value of an argument."),
+                },
+                "expires": {
+                    "description": "The day, in UTC, from which on it no longer applies.",
+                    "type": "string",
+                    "format": "date",
+                    "examples": ["2027-03-31"],
+                },
+                "reason": reason(),
+                "tool": patterns("The tool; `*` stands for any text."),
+            },
+            "required": ["reason", "tool"],
+            "additionalProperties": false,
+        },
+    }))
+}
+
+fn one_override(detectors: &[(&str, String)]) -> Value {
+    let matcher = json!({
+        "description": "The sessions it is for: those that all of its keys match as they begin. `*` stands for any text.",
+        "type": "object",
+        "properties": {
+            "cwd": patterns("The folder it works in."),
+            "model": patterns("The model it begins with."),
+            "source": patterns("The kind of source it comes from."),
+            "version": patterns("The version of the agent."),
+        },
+        "patternProperties": { "^label:.": patterns("The value of a label.") },
+        "minProperties": 1,
+        "additionalProperties": false,
+    });
+    json!({
+        "type": "object",
+        "properties": {
+            "detectors": entries("What is laid over detectors, by name.", detectors),
+            "match": matcher,
+            "reason": reason(),
+        },
+        "required": ["detectors", "match", "reason"],
+        "additionalProperties": false,
+    })
+}
+
+fn reason() -> Value {
+    json!({ "description": "Why, for whoever reads it next.", "type": "string", "pattern": "\\S" })
+}
+
+/// A pattern, or a list of them.
+fn patterns(description: &str) -> Value {
+    let text = json!({ "type": "string" });
+    json!({
+        "description": description,
+        "anyOf": [text, { "type": "array", "items": text, "minItems": 1 }],
+    })
 }
 
 fn sink_keys() -> Vec<(&'static str, Value)> {
@@ -213,12 +285,6 @@ fn secret_place() -> Value {
 
 fn route(period: &Value) -> Value {
     let text = json!({ "type": "string" });
-    let patterns = |description: &str| {
-        json!({
-            "description": description,
-            "anyOf": [text, { "type": "array", "items": text, "minItems": 1 }],
-        })
-    };
     let severities = ["low", "medium", "high", ">=low", ">=medium", ">=high"];
     let matcher = json!({
         "description": "The findings it takes: those that all of its keys match. `*` stands for any text.",

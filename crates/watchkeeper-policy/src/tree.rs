@@ -89,12 +89,7 @@ fn dismantle(value: DeValue<'_>) {
 /// Whether two values say the same.
 pub(crate) fn is_same(a: &DeValue<'_>, b: &DeValue<'_>) -> bool {
     match (a, b) {
-        (DeValue::Table(a), DeValue::Table(b)) => {
-            let has = |(key, it): (&Key<'_>, &Value<'_>)| {
-                b.get(key.get_ref().as_ref()).is_some_and(|b| is_same(it.get_ref(), b.get_ref()))
-            };
-            a.len() == b.len() && a.iter().all(has)
-        }
+        (DeValue::Table(a), DeValue::Table(b)) => is_same_table(a, b),
         (DeValue::Array(a), DeValue::Array(b)) => {
             let pairs = || a.iter().zip(b.iter());
             a.len() == b.len() && pairs().all(|(a, b)| is_same(a.get_ref(), b.get_ref()))
@@ -108,6 +103,14 @@ pub(crate) fn is_same(a: &DeValue<'_>, b: &DeValue<'_>) -> bool {
         (DeValue::Datetime(a), DeValue::Datetime(b)) => a == b,
         _ => false,
     }
+}
+
+/// Whether two tables say the same.
+pub(crate) fn is_same_table(a: &Table<'_>, b: &Table<'_>) -> bool {
+    let has = |(key, it): (&Key<'_>, &Value<'_>)| {
+        b.get(key.get_ref().as_ref()).is_some_and(|b| is_same(it.get_ref(), b.get_ref()))
+    };
+    a.len() == b.len() && a.iter().all(has)
 }
 
 /// Whether the byte at `at` is in the value, wherever its parts stand.

@@ -136,7 +136,7 @@ fn load(files: &[(&str, &str)], environment: Option<Variables<'_>>) -> Loaded {
         file.map(|(_, text)| (*text).to_owned())
             .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "no such file"))
     };
-    let loader = Loader { registry: &registry, read_file: &read_file, environment };
+    let loader = Loader { registry: &registry, read_file: &read_file, environment, today: None };
     let loaded = loader.load(Path::new(files[0].0));
     let is_wrong = render(&loaded, false).contains("error: ");
     assert_eq!(loaded.policy.is_none(), is_wrong, "a policy or an error");
@@ -305,7 +305,8 @@ fn no_file() {
 fn no_policy() {
     let registry = Registry::linked().expect("no two kinds share a name");
     let read_file = |_: &Path| Err(io::Error::new(io::ErrorKind::NotFound, "no such file"));
-    let loader = Loader { registry: &registry, read_file: &read_file, environment: None };
+    let loader =
+        Loader { registry: &registry, read_file: &read_file, environment: None, today: None };
     assert_snapshot!(render(&loader.load(Path::new("gone.toml")), false), @"
     error: cannot read the policy: no such file
     --> gone.toml
@@ -386,7 +387,7 @@ fn mistakes_in_several_files() {
     3 | [label]
       |  ^^^^^
       |
-      = note: known here: `version`, `extends`, `monitor`, `labels`, `prices`, `secrets`, `detectors`, `sinks`, `routes`
+      = note: known here: `version`, `extends`, `monitor`, `labels`, `prices`, `secrets`, `detectors`, `overrides`, `sinks`, `routes`
     help: there is one with a similar name
       |
     3 | [labels]
@@ -484,7 +485,7 @@ fn unknown_section() {
     2 | [detector.quiet]
       |  ^^^^^^^^
       |
-      = note: known here: `version`, `extends`, `monitor`, `labels`, `prices`, `secrets`, `detectors`, `sinks`, `routes`
+      = note: known here: `version`, `extends`, `monitor`, `labels`, `prices`, `secrets`, `detectors`, `overrides`, `sinks`, `routes`
     help: there is one with a similar name
       |
     2 | [detectors.quiet]
@@ -496,7 +497,7 @@ fn unknown_section() {
     3 | [exceptions]
       |  ^^^^^^^^^^
       |
-      = note: known here: `version`, `extends`, `monitor`, `labels`, `prices`, `secrets`, `detectors`, `sinks`, `routes`
+      = note: known here: `version`, `extends`, `monitor`, `labels`, `prices`, `secrets`, `detectors`, `overrides`, `sinks`, `routes`
     ");
 }
 
@@ -713,7 +714,7 @@ extra = { deep = 1 }
     5 | maks = '5m'
       | ^^^^
       |
-      = note: known here: `of`, `max`, `extra`, `enabled`, `kind`, `levels`, `per`, `severity`
+      = note: known here: `of`, `max`, `extra`, `enabled`, `exceptions`, `kind`, `levels`, `per`, `severity`
       = note: see `watchkeeper explain quiet` for its options
 
     error: invalid type: integer `300`, expected a length of time such as "30s", "5m" or "1h 30m"
@@ -730,7 +731,7 @@ extra = { deep = 1 }
     7 | sevrity = 'low'
       | ^^^^^^^
       |
-      = note: known here: `of`, `max`, `extra`, `enabled`, `kind`, `levels`, `per`, `severity`
+      = note: known here: `of`, `max`, `extra`, `enabled`, `exceptions`, `kind`, `levels`, `per`, `severity`
       = note: see `watchkeeper explain quiet` for its options
     help: there is one with a similar name
       |
@@ -1407,7 +1408,7 @@ fn hostile_text_stays_text() {
     4 | ["\n\u001b]0;t\u0007"]
       |  ^^^^^^^^^^^^^^^^^^^^
       |
-      = note: known here: `version`, `extends`, `monitor`, `labels`, `prices`, `secrets`, `detectors`, `sinks`, `routes`
+      = note: known here: `version`, `extends`, `monitor`, `labels`, `prices`, `secrets`, `detectors`, `overrides`, `sinks`, `routes`
     "#);
 }
 

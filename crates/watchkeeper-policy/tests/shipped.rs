@@ -18,7 +18,7 @@ fn load(registry: &Registry, text: &str) -> Loaded {
         Some("policy.toml") => Ok(text.to_owned()),
         _ => Err(io::Error::from(io::ErrorKind::NotFound)),
     };
-    let loader = Loader { registry, read_file: &read_file, environment: None };
+    let loader = Loader { registry, read_file: &read_file, environment: None, today: None };
     loader.load(Path::new("policy.toml"))
 }
 
@@ -42,7 +42,8 @@ fn ids(policy: &Policy) -> String {
 fn the_built_in_policy_is_sound() {
     let registry = registry();
     let read_file = |_: &Path| Err(io::Error::from(io::ErrorKind::NotFound));
-    let loader = Loader { registry: &registry, read_file: &read_file, environment: None };
+    let loader =
+        Loader { registry: &registry, read_file: &read_file, environment: None, today: None };
     let policy = sound(loader.load_builtin());
     assert_eq!(ids(&policy), "loop silent slow_tool spending stuck console");
     assert_eq!(policy.routes.len(), 1);

@@ -4,7 +4,7 @@ use clap::Args;
 use watchkeeper_core::{Registry, make_safe};
 use watchkeeper_policy::{DiagnosticLevel, Loader, render};
 
-use crate::{Global, Output, Status, counted::counted};
+use crate::{Global, Output, Status, counted::counted, loading};
 
 /// Check a policy, and say what is wrong with it and where
 #[derive(Debug, Args)]
@@ -34,6 +34,7 @@ impl Validate {
             registry,
             read_file: &|path| fs::read_to_string(path),
             environment: (!self.no_environment).then_some(environment),
+            today: Some(loading::today()),
         };
         let path = self.file.or_else(|| global.policy.clone());
         let loaded = match &path {
@@ -54,7 +55,7 @@ impl Validate {
                     writeln!(
                         output.err,
                         "{name} is sound: {}, {}, {}",
-                        counted(policy.detectors.len() as u64, "detector"),
+                        counted(policy.n_detectors() as u64, "detector"),
                         counted(policy.sinks.len() as u64, "sink"),
                         counted(policy.routes.len() as u64, "route"),
                     )?;

@@ -152,8 +152,12 @@ impl Reader<'_> {
         let read_file = |path: &Path| {
             if path == self.path { Ok(alone.clone()) } else { fs::read_to_string(path) }
         };
-        let loader =
-            Loader { registry: self.setup.registry, read_file: &read_file, environment: None };
+        let loader = Loader {
+            registry: self.setup.registry,
+            read_file: &read_file,
+            environment: None,
+            today: None,
+        };
         let Loaded { policy, diagnostics, files } = loader.load(self.path);
         // The first file is that of the scenarios.
         let n_before = self.others.len();

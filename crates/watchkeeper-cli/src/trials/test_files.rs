@@ -28,6 +28,7 @@ pub(crate) fn run_test_file(path: &Path, setup: &Setup<'_>) -> Result<Ran, NotRu
         registry: setup.registry,
         read_file: &|path| fs::read_to_string(path),
         environment: None,
+        today: None,
     };
     let LoadedTests { tests, mut diagnostics, files } = loader.load_tests(path, setup.policy);
     let policy = files.get(1).map(|it| it.path.as_path());
