@@ -6,8 +6,8 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use crate::{
-    AgentFacts, Call, Event, Evidence, Fingerprint, InvalidOption, Level, SessionFacts, Severity,
-    Unit, Usage,
+    AgentFacts, Call, Event, Evidence, Fingerprint, InvalidOption, Level, Place, SessionFacts,
+    Severity, Unit, Usage,
     engine::{Episodes, Raised},
 };
 
@@ -134,6 +134,11 @@ impl Context<'_> {
     /// Where a person finds the event being handled.
     pub fn evidence(&self) -> Option<Evidence> {
         self.event.map(|it| Evidence::new(it.origin.as_ref(), it.kind.name()))
+    }
+
+    /// The same in less room, for a detector that keeps it.
+    pub fn place(&self) -> Option<Place> {
+        self.event.map(|it| Place::new(it.origin.as_ref(), it.kind.name_idx()))
     }
 
     /// Says that a condition holds, and how far it has come.

@@ -14,9 +14,10 @@ use jiff::{SignedDuration, Timestamp};
 use rapidhash::fast::RandomState;
 use serde_json::Map;
 
+pub use self::moment::Moment;
 pub(crate) use self::stream::{Episodes, Raised};
 use self::{
-    moment::{Alarms, Moment},
+    moment::Alarms,
     session::Session,
     stream::{Cue, Scene, Stream, postponed},
 };

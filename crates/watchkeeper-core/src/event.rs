@@ -115,26 +115,54 @@ pub enum EventKind {
 impl EventKind {
     /// The name of the event, as it stands in the neutral form and in evidence.
     pub const fn name(&self) -> &'static str {
+        EVENT_NAMES[self.name_idx() as usize]
+    }
+
+    /// Where its name stands among all names.
+    pub(crate) const fn name_idx(&self) -> u8 {
         match self {
-            Self::SessionStart(_) => "session_start",
-            Self::Prompt { .. } => "prompt",
-            Self::Message { .. } => "message",
-            Self::Thinking { .. } => "thinking",
-            Self::ModelCall(_) => "model_call",
-            Self::ToolCall(_) => "tool_call",
-            Self::ToolResult(_) => "tool_result",
-            Self::Waiting(_) => "waiting",
-            Self::Resumed(_) => "resumed",
-            Self::TurnEnd => "turn_end",
-            Self::Error { .. } => "error",
-            Self::Compaction { .. } => "compaction",
-            Self::Handoff { .. } => "handoff",
-            Self::AgentStart => "agent_start",
-            Self::AgentEnd => "agent_end",
-            Self::SessionEnd { .. } => "session_end",
+            Self::SessionStart(_) => 0,
+            Self::Prompt { .. } => 1,
+            Self::Message { .. } => 2,
+            Self::Thinking { .. } => 3,
+            Self::ModelCall(_) => 4,
+            Self::ToolCall(_) => TOOL_CALL_IDX,
+            Self::ToolResult(_) => 6,
+            Self::Waiting(_) => 7,
+            Self::Resumed(_) => 8,
+            Self::TurnEnd => 9,
+            Self::Error { .. } => 10,
+            Self::Compaction { .. } => 11,
+            Self::Handoff { .. } => 12,
+            Self::AgentStart => 13,
+            Self::AgentEnd => 14,
+            Self::SessionEnd { .. } => 15,
         }
     }
 }
+
+/// The names of all events.
+pub(crate) const EVENT_NAMES: [&str; 16] = [
+    "session_start",
+    "prompt",
+    "message",
+    "thinking",
+    "model_call",
+    "tool_call",
+    "tool_result",
+    "waiting",
+    "resumed",
+    "turn_end",
+    "error",
+    "compaction",
+    "handoff",
+    "agent_start",
+    "agent_end",
+    "session_end",
+];
+
+/// Where the name of a call of a tool stands among them.
+pub(crate) const TOOL_CALL_IDX: u8 = 5;
 
 /// What is known of a session when it begins.
 #[derive(Clone, Debug, Default, PartialEq)]

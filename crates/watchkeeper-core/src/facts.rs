@@ -10,8 +10,8 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::{
-    Event, EventKind, Evidence, Fingerprint, Labels, ModelCall, Origin, Prices, SessionId, Tokens,
-    ToolCall, ToolClass, WaitingFor,
+    Event, EventKind, Evidence, Fingerprint, Labels, ModelCall, Origin, Place, Prices, SessionId,
+    Tokens, ToolCall, ToolClass, WaitingFor, event::TOOL_CALL_IDX,
 };
 
 /// How many calls of one agent may be pending; the oldest is forgotten first.
@@ -86,7 +86,7 @@ pub struct Usage {
 /// Each agent has its own: those that work side by side tell their answers
 /// piece by piece, and one must not crowd out another's.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Answers(Vec<Answer>);
+pub(crate) struct Answers(Option<Box<[PackedAnswer; MAX_REPLACEABLE]>>);
 
 #[derive(Clone, Copy, Debug)]
 struct Answer {
@@ -94,6 +94,14 @@ struct Answer {
     tokens: Tokens,
     cost_usd: Option<f64>,
 }
+
+/// An answer in half the room: every agent of every session keeps some.
+///
+/// The words of its id and of its cost, which is no number if it is not known,
+/// and its tokens by class, of which more than `u32::MAX` count as that many.
+/// All zeros are no answer.
+#[derive(Clone, Copy, Debug, Default)]
+struct PackedAnswer([u32; 9]);
 
 /// What is known of one agent of a session.
 #[derive(Clone, Debug, Default)]
@@ -248,18 +256,69 @@ impl SessionFacts {
 
 impl Answers {
     fn take(&mut self, id: Fingerprint) -> Option<Answer> {
-        let place = self.0.iter().position(|it| it.id == id)?;
-        Some(self.0.remove(place))
+        let kept = self.0.as_deref_mut()?;
+        let idx = kept.iter().position(|it| it.id() == id && id != Fingerprint::NONE)?;
+        let res = kept[idx].unpacked();
+        // The latest stands at the end.
+        kept[..=idx].rotate_right(1);
+        kept[0] = PackedAnswer::default();
+        Some(res)
     }
 
     fn keep(&mut self, answer: Answer) {
-        if self.0.len() == MAX_REPLACEABLE {
-            self.0.remove(0);
-        }
-        // Every session has some, so they take the room they need and no more.
-        self.0.reserve_exact(MAX_REPLACEABLE - self.0.len());
-        self.0.push(answer);
+        let kept = self.0.get_or_insert_default();
+        kept.rotate_left(1);
+        kept[MAX_REPLACEABLE - 1] = answer.packed();
     }
+}
+
+impl Answer {
+    fn packed(&self) -> PackedAnswer {
+        let Tokens { input, cache_read, cache_write, output, reasoning } = self.tokens;
+        let narrow = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
+        let [id_low, id_high] = words(self.id.get());
+        let [cost_low, cost_high] = words(self.cost_usd.unwrap_or(f64::NAN).to_bits());
+        let tokens = [input, cache_read, cache_write, output, reasoning].map(narrow);
+        let [input, cache_read, cache_write, output, reasoning] = tokens;
+        PackedAnswer([
+            id_low,
+            id_high,
+            cost_low,
+            cost_high,
+            input,
+            cache_read,
+            cache_write,
+            output,
+            reasoning,
+        ])
+    }
+}
+
+impl PackedAnswer {
+    fn id(&self) -> Fingerprint {
+        Fingerprint::from(whole([self.0[0], self.0[1]]))
+    }
+
+    fn unpacked(&self) -> Answer {
+        let [_, _, cost_low, cost_high, tokens @ ..] = self.0;
+        let [input, cache_read, cache_write, output, reasoning] = tokens.map(u64::from);
+        let cost_usd = f64::from_bits(whole([cost_low, cost_high]));
+        Answer {
+            id: self.id(),
+            tokens: Tokens { input, cache_read, cache_write, output, reasoning },
+            cost_usd: (!cost_usd.is_nan()).then_some(cost_usd),
+        }
+    }
+}
+
+/// The lower half and the upper half.
+#[expect(clippy::cast_possible_truncation, reason = "it is cut in two")]
+fn words(n: u64) -> [u32; 2] {
+    [n as u32, (n >> 32) as u32]
+}
+
+fn whole([low, high]: [u32; 2]) -> u64 {
+    u64::from(low) | (u64::from(high) << 32)
 }
 
 impl AgentFacts {
@@ -293,7 +352,7 @@ impl AgentFacts {
                 let id = Fingerprint::of(&*result.id);
                 let answered = self.pending.iter().position(|it| it.id == id)?;
                 let call = self.pending.remove(answered);
-                if self.pending.is_empty() && 1 < self.pending.capacity() {
+                if self.pending.is_empty() {
                     self.pending = Vec::new();
                 }
                 return Some(call);
@@ -352,6 +411,11 @@ impl Call {
 
     /// Where a person finds the call.
     pub fn evidence(&self) -> Evidence {
-        Evidence::new(self.origin.as_ref(), "tool_call")
+        self.place().evidence()
+    }
+
+    /// The same in less room, for a detector that keeps it.
+    pub fn place(&self) -> Place {
+        Place::new(self.origin.as_ref(), TOOL_CALL_IDX)
     }
 }

@@ -1,11 +1,11 @@
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, fmt, num::NonZeroU64, sync::Arc};
 
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use crate::{AgentId, Fingerprint, Origin, SessionId, Severity};
+use crate::{AgentId, Fingerprint, Origin, SessionId, Severity, event::EVENT_NAMES};
 
 /// Labels of findings, by name.
 pub type Labels = Arc<BTreeMap<String, String>>;
@@ -85,5 +85,70 @@ impl Evidence {
     /// Points at an event.
     pub fn new(origin: Option<&Origin>, event: &'static str) -> Self {
         Self { file: origin.map(|it| it.file.clone()), line: origin.map(|it| it.line), event }
+    }
+}
+
+/// Where an event was read, in a third of the room that an optional
+/// [`Origin`] takes: what a detector keeps until it has something to say.
+///
+/// Becomes [`Evidence`] when it does.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Place {
+    file: Option<Arc<str>>,
+    /// The line, and in the lowest byte which event it is, counted from 1.
+    line_and_event: NonZeroU64,
+}
+
+impl Place {
+    pub(crate) fn new(origin: Option<&Origin>, name_idx: u8) -> Self {
+        let line = origin.map_or(0, |it| it.line.min(u64::MAX >> 8));
+        Self {
+            file: origin.map(|it| it.file.clone()),
+            line_and_event: NonZeroU64::MIN.saturating_add((line << 8) | u64::from(name_idx)),
+        }
+    }
+
+    /// Points there.
+    pub fn evidence(&self) -> Evidence {
+        let packed = self.line_and_event.get() - 1;
+        let name_idx = usize::from(packed.to_le_bytes()[0]);
+        Evidence {
+            file: self.file.clone(),
+            line: self.file.is_some().then_some(packed >> 8),
+            event: EVENT_NAMES[name_idx],
+        }
+    }
+}
+
+impl fmt::Debug for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.evidence().fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Evidence, Place};
+    use crate::{Event, EventKind, Origin, Timestamp};
+
+    #[test]
+    fn a_place_becomes_the_evidence_that_it_stands_for() {
+        for line in [0, 1, 402, u64::from(u32::MAX) + 1, u64::MAX >> 8] {
+            let origin = Origin { source: "x", file: "a.jsonl".into(), line };
+            for kind in [EventKind::TurnEnd, EventKind::SessionEnd { reason: None }] {
+                let mut event = Event::new(Timestamp::UNIX_EPOCH, "s", kind);
+                for origin in [None, Some(origin.clone())] {
+                    event.origin = origin;
+                    let place = Place::new(event.origin.as_ref(), event.kind.name_idx());
+                    let evidence = Evidence::new(event.origin.as_ref(), event.kind.name());
+                    assert_eq!(place.evidence(), evidence);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn no_place_takes_no_more_room() {
+        assert_eq!((size_of::<Place>(), size_of::<Option<Place>>()), (24, 24));
     }
 }

@@ -1,13 +1,13 @@
 #![doc = include_str!("../README.md")]
 
-use std::sync::Arc;
+use std::{num::NonZeroU64, sync::Arc};
 
 use schemars::JsonSchema;
 use serde::Deserialize;
 use watchkeeper_core::{
-    Context, Detector, DetectorKind, Elapsed, Event, EventKind, Evidence, Fingerprint,
-    InvalidOption, Level, Period, Report, Severity, SignedDuration, Timestamp, ToolCall, ToolClass,
-    ToolResult, quote,
+    Context, Detector, DetectorKind, Elapsed, Event, EventKind, Fingerprint, InvalidOption, Level,
+    Moment, Period, Place, Report, Severity, SignedDuration, ToolCall, ToolClass, ToolResult,
+    quote,
 };
 
 /// A poll counts this many times less: it repeats by design.
@@ -17,6 +17,7 @@ const UNHURRIED: SignedDuration = SignedDuration::from_secs(60);
 /// An answer shorter than this says too little to be the same answer to
 /// different calls.
 const SHORTEST_ANSWER: usize = 12;
+const NANOS_PER_SEC: u64 = 1_000_000_000;
 
 /// Finds agents that make the same tool call again and again.
 #[derive(Clone, Debug)]
@@ -86,21 +87,27 @@ impl DetectorKind for RepeatToolCall {
     }
 }
 
-/// Calls in a row that are the same.
+/// Calls in a row that are the same. There is one for each of very many
+/// streams, so it is kept small.
 #[derive(Clone, Debug)]
 struct Streak {
     call: Fingerprint,
     /// The latest answer that is known.
-    answer: Option<Fingerprint>,
-    n_calls: u64,
-    n_answers: u64,
-    since: Timestamp,
-    /// When the latest of the calls was made.
-    last_at: Timestamp,
+    answer: Option<NonZeroU64>,
+    response: Option<NonZeroU64>,
+    n_calls: u32,
+    n_answers: u32,
+    since: Moment,
+    /// How many nanoseconds later the latest of the calls was made.
+    took: u64,
     /// Whether the latest of the calls has no answer yet.
     is_pending: bool,
-    response: Option<Fingerprint>,
-    first: Option<Evidence>,
+    first: Option<Place>,
+}
+
+/// A fingerprint in a form that leaves room for none.
+fn packed(fingerprint: Fingerprint) -> Option<NonZeroU64> {
+    NonZeroU64::new(fingerprint.get())
 }
 
 impl Detector for RepeatToolCall {
@@ -126,16 +133,17 @@ impl RepeatToolCall {
         }
         let now = cx.now();
         let key = self.options.key(&call.tool, call.fingerprint);
-        let response = call.response.as_deref().map(Fingerprint::of);
+        let response = call.response.as_deref().map(Fingerprint::of).and_then(packed);
         if let Some(streak) = self.streak.as_mut().filter(|it| it.call == key) {
             // Copies that run side by side are one attempt.
             if streak.is_pending && response.is_some() && streak.response == response {
                 return;
             }
-            let gap = now.duration_since(streak.last_at);
+            let took = now.duration_since(streak.since.into());
+            let gap = took.saturating_sub(streak.took());
             if self.options.within.is_none_or(|it| gap <= it.get()) {
-                streak.n_calls += 1;
-                streak.last_at = now;
+                streak.n_calls = streak.n_calls.saturating_add(1);
+                streak.took = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
                 streak.is_pending = true;
                 streak.response = response;
                 self.raise(&call.tool, call.class, cx);
@@ -150,11 +158,11 @@ impl RepeatToolCall {
             answer: None,
             n_calls: 1,
             n_answers: 0,
-            since: now,
-            last_at: now,
+            since: now.into(),
+            took: 0,
             is_pending: true,
             response,
-            first: cx.evidence(),
+            first: cx.place(),
         });
     }
 
@@ -166,13 +174,13 @@ impl RepeatToolCall {
         let key = self.options.key(&call.tool, call.fingerprint);
         let Some(streak) = self.streak.as_mut().filter(|it| it.call == key) else { return };
         streak.is_pending = false;
-        let Some(answer) = result.fingerprint else { return };
+        let Some(answer) = result.fingerprint.and_then(packed) else { return };
         let says_enough = self.options.compares(Part::Arguments)
             || result.output.as_deref().is_some_and(|it| SHORTEST_ANSWER <= it.trim().len());
         if says_enough && streak.answer.is_none_or(|it| it == answer) {
             streak.answer = Some(answer);
             // Of copies that run side by side, one answer counts.
-            streak.n_answers = streak.n_calls.min(streak.n_answers + 1);
+            streak.n_answers = streak.n_calls.min(streak.n_answers.saturating_add(1));
             self.raise(&call.tool, call.class, cx);
             return;
         }
@@ -182,11 +190,11 @@ impl RepeatToolCall {
             answer: Some(answer),
             n_calls: 1,
             n_answers: 1,
-            since: call.at,
-            last_at: call.at,
+            since: call.at.into(),
+            took: 0,
             is_pending: false,
-            response: call.response,
-            first: Some(call.evidence()),
+            response: call.response.and_then(packed),
+            first: Some(call.place()),
         });
     }
 
@@ -194,7 +202,7 @@ impl RepeatToolCall {
         let Some(streak) = &self.streak else { return };
         let n_repeats = streak.n_repeats(&self.options);
         let spacing_count = i32::try_from(streak.n_calls.saturating_sub(1)).unwrap_or(i32::MAX);
-        let took = streak.last_at.duration_since(streak.since);
+        let took = streak.took();
         let measure = match n_repeats.counted {
             it if class == ToolClass::Wait => it / POLLS,
             it if 0 < spacing_count && UNHURRIED * spacing_count <= took => it * 2 / 5,
@@ -225,7 +233,7 @@ impl RepeatToolCall {
             Report::new(message)
                 .with("tool", tool_name.trim_matches('`'))
                 .with("repeats", n)
-                .since(streak.first.clone())
+                .since(streak.first.as_ref().map(Place::evidence))
         });
     }
 
@@ -249,19 +257,27 @@ struct Repeats {
 }
 
 impl Streak {
+    /// From its first call to its latest.
+    fn took(&self) -> SignedDuration {
+        let secs = i64::try_from(self.took / NANOS_PER_SEC).unwrap_or(i64::MAX);
+        let nanos = i32::try_from(self.took % NANOS_PER_SEC).unwrap_or_default();
+        SignedDuration::new(secs, nanos)
+    }
+
     fn n_repeats(&self, options: &RepeatToolCallOptions) -> Repeats {
+        let (n_calls, n_answers) = (u64::from(self.n_calls), u64::from(self.n_answers));
         if !options.compares(Part::Result) {
-            return Repeats { seen: self.n_calls, counted: self.n_calls };
+            return Repeats { seen: n_calls, counted: n_calls };
         }
         if !options.compares(Part::Arguments) {
-            return Repeats { seen: self.n_answers, counted: self.n_answers };
+            return Repeats { seen: n_answers, counted: n_answers };
         }
         // The call in flight may yet get another answer; where no call gets
         // any, there is nothing to wait for.
-        let is_open = self.is_pending && 0 < self.n_answers;
-        let n_calls = self.n_calls - u64::from(is_open);
+        let is_open = self.is_pending && 0 < n_answers;
+        let n_calls = n_calls - u64::from(is_open);
         // Calls say less than answers do: four of them count as three.
-        let counted = self.n_answers.max(n_calls - n_calls / 4);
+        let counted = n_answers.max(n_calls - n_calls / 4);
         Repeats { seen: n_calls, counted }
     }
 }
@@ -402,5 +418,10 @@ mod tests {
         laws::check::<RepeatToolCall>(
             "same = ['tool', 'result']\nwithin = '10m'\nclasses = ['run', 'read']",
         );
+    }
+
+    #[test]
+    fn one_for_each_of_many_streams_is_small() {
+        assert_eq!(size_of::<RepeatToolCall>(), 88);
     }
 }

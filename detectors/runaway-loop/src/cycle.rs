@@ -7,12 +7,16 @@ pub(crate) const MAX_PERIOD: usize = 64;
 /// before them: a stream ends in `r` rounds of a cycle of period `p` if and
 /// only if `(r - 1) * p` of them do. One step is one pass over two short
 /// arrays, which the compiler turns into vector instructions.
-#[derive(Clone, Debug)]
+///
+/// There is one for each of very many streams, and most of what they see is
+/// new, so both arrays take only the room they need.
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Cycles {
-    /// The latest symbols, the latest first; zero where there is none yet.
-    recent: [u32; MAX_PERIOD],
-    /// `runs[p - 1]` belongs to period `p`, and does not overflow.
-    runs: [u16; MAX_PERIOD],
+    /// The latest symbols, the latest last.
+    recent: Vec<u32>,
+    /// `runs[p - 1]` belongs to period `p`, and does not overflow; `None` if
+    /// all are zero.
+    runs: Option<Box<[u16; MAX_PERIOD]>>,
 }
 
 /// A cycle that a stream ends in.
@@ -24,51 +28,54 @@ pub(crate) struct Cycle {
     pub(crate) rounds: u64,
 }
 
-impl Default for Cycles {
-    fn default() -> Self {
-        Self { recent: [0; MAX_PERIOD], runs: [0; MAX_PERIOD] }
-    }
-}
-
 impl Cycles {
     /// Takes the next symbol.
     pub(crate) fn push(&mut self, symbol: u32) {
-        // Zero says that there is no symbol.
-        let symbol = symbol.max(1);
-        for (run, recent) in self.runs.iter_mut().zip(&self.recent) {
-            *run = if *recent == symbol { run.saturating_add(1) } else { 0 };
+        if self.has(symbol) {
+            let runs = self.runs.get_or_insert_with(|| Box::new([0; MAX_PERIOD]));
+            // Of the periods that reach further back, all runs are zero.
+            for (run, recent) in runs.iter_mut().zip(self.recent.iter().rev()) {
+                *run = if *recent == symbol { run.saturating_add(1) } else { 0 };
+            }
+        } else {
+            self.runs = None;
         }
-        self.recent.copy_within(..MAX_PERIOD - 1, 1);
-        self.recent[0] = symbol;
+        if self.recent.len() == MAX_PERIOD {
+            self.recent.copy_within(1.., 0);
+            self.recent[MAX_PERIOD - 1] = symbol;
+        } else {
+            self.recent.push(symbol);
+        }
     }
 
     /// Whether the latest symbol is one of those before it.
     pub(crate) fn is_recurring(&self) -> bool {
-        // Without a way out, so that the compiler may take many at once.
-        self.runs.iter().fold(0, |all, it| all | it) != 0
+        self.runs.is_some()
     }
 
     /// Whether a symbol is among the latest.
     pub(crate) fn has(&self, symbol: u32) -> bool {
-        self.recent.iter().fold(false, |found, it| found | (*it == symbol.max(1)))
+        // Without a way out, so that the compiler may take many at once.
+        self.recent.iter().map(|it| u32::from(*it == symbol)).fold(0, |found, it| found | it) != 0
     }
 
     /// Whether the latest symbol went on with a cycle of this period.
     pub(crate) fn is_alive(&self, period: usize) -> bool {
-        self.runs[period - 1] != 0
+        self.runs.as_ref().is_some_and(|it| it[period - 1] != 0)
     }
 
     /// The cycle of two or more rounds that came round most often, of those
     /// whose period is in this range. A cycle that is a shorter one told
     /// several times is not a cycle.
     pub(crate) fn longest(&self, min_period: usize, max_period: usize) -> Option<Cycle> {
+        let runs = self.runs.as_deref()?;
         let mut best: Option<Cycle> = None;
         // How far back the shorter cycles reach.
         let mut covered = 0;
         // A full counter says no more than that: of full ones the first stands
         // for all.
         let mut is_one_full = false;
-        for (run, period) in self.runs[..max_period].iter().zip(1..) {
+        for (run, period) in runs[..max_period].iter().zip(1..) {
             let run = usize::from(*run);
             let reach = run + period;
             let is_full = run == usize::from(u16::MAX);

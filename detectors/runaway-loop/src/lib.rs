@@ -7,8 +7,8 @@ use std::{fmt, sync::Arc};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, de};
 use watchkeeper_core::{
-    Cause, Context, Detector, DetectorKind, Event, EventKind, Evidence, Fingerprint, InvalidOption,
-    Level, Report, Scope, Severity, ToolCall, ToolClass, ToolResult, quote,
+    Cause, Context, Detector, DetectorKind, Event, EventKind, Fingerprint, InvalidOption, Level,
+    Place, Report, Scope, Severity, ToolCall, ToolClass, ToolResult, quote,
 };
 
 use crate::cycle::{Cycle, Cycles, MAX_PERIOD};
@@ -89,7 +89,7 @@ impl DetectorKind for RunawayLoop {
             return Err(InvalidOption::new("max_period", reason));
         }
         let state = match options.of {
-            Of::Cycle => State::Cycle(None),
+            Of::Cycle => State::Cycle(Rounds::default()),
             Of::Step | Of::Handoff => State::Fruitless(Fruitless::default()),
         };
         Ok(Self { options: Arc::new(options), state })
@@ -98,8 +98,7 @@ impl DetectorKind for RunawayLoop {
 
 #[derive(Clone, Debug)]
 enum State {
-    /// `None` until the agent makes a call.
-    Cycle(Option<Box<Rounds>>),
+    Cycle(Rounds),
     Fruitless(Fruitless),
 }
 
@@ -108,18 +107,12 @@ impl Detector for RunawayLoop {
         match &mut self.state {
             State::Cycle(rounds) => match &event.kind {
                 EventKind::Prompt { synthetic: false, .. } => {
-                    if let Some(rounds) = rounds.take() {
-                        rounds.end(cx, "a person spoke");
-                    }
+                    std::mem::take(rounds).end(cx, "a person spoke");
                 }
                 EventKind::ToolCall(call) if call.class != ToolClass::Wait => {
-                    rounds.get_or_insert_default().called(call, &self.options, cx);
+                    rounds.called(call, &self.options, cx);
                 }
-                EventKind::ToolResult(result) => {
-                    if let Some(rounds) = rounds {
-                        rounds.answered(result, &self.options, cx);
-                    }
-                }
+                EventKind::ToolResult(result) => rounds.answered(result, &self.options, cx),
                 _ => {}
             },
             State::Fruitless(fruitless) => fruitless.observe(event, self.options.of, cx),
@@ -146,16 +139,23 @@ struct Rounds {
     cycles: Cycles,
     /// Whether any answer is known: if none is, calls alone must do.
     has_answers: bool,
+    /// What is not a step yet; `None` if that is nothing.
+    open: Option<Box<Open>>,
+    /// Which periods were raised: bit `p - 1` for period `p`.
+    raised: u64,
+    /// The call after which every step was one that had been made before.
+    since: Option<Place>,
+}
+
+/// What is not a step yet.
+#[derive(Clone, Debug, Default)]
+struct Open {
     /// The calls that may still be answered, oldest first.
     owed: Vec<OwedCall>,
     /// The model's answer whose calls run side by side.
     response: Option<Fingerprint>,
     /// The answers to those calls so far.
     batch: Vec<u32>,
-    /// Which periods were raised: bit `p - 1` for period `p`.
-    raised: u64,
-    /// The call after which every step was one that had been made before.
-    since: Option<Evidence>,
 }
 
 /// A call that may still be answered.
@@ -164,6 +164,19 @@ struct OwedCall {
     id: Fingerprint,
     step: u32,
     response: Option<Fingerprint>,
+}
+
+impl Open {
+    fn owe(&mut self, call: OwedCall) {
+        if self.owed.len() == MAX_OWED {
+            self.owed.remove(0);
+        }
+        // Most agents make one call at a time, and there are very many agents.
+        if self.owed.is_empty() {
+            self.owed.reserve_exact(1);
+        }
+        self.owed.push(call);
+    }
 }
 
 /// What the rounds of a stream are told of, and for whom.
@@ -175,19 +188,16 @@ struct Told<'a, 'b> {
 
 impl Rounds {
     fn called(&mut self, call: &ToolCall, options: &RunawayLoopOptions, cx: &mut Context<'_>) {
-        if self.owed.len() == MAX_OWED {
-            self.owed.remove(0);
-        }
         let owed = OwedCall {
             id: Fingerprint::of(&*call.id),
             step: symbol(call.fingerprint),
             response: call.response.as_deref().map(Fingerprint::of),
         };
-        self.owed.push(owed);
-        let evidence = cx.evidence();
+        self.open.get_or_insert_default().owe(owed);
+        let place = cx.place();
         let mut told = Told { tool: &call.tool, options, cx };
         if !self.has_answers {
-            self.step(owed.step, evidence, &mut told);
+            self.step(owed.step, place, &mut told);
         } else if self.cycles.has(owed.step) {
             // Calls like this one were not answered. If it is not either, how
             // far has it come?
@@ -203,75 +213,87 @@ impl Rounds {
         options: &RunawayLoopOptions,
         cx: &mut Context<'_>,
     ) {
-        let Some(call) = cx.call().cloned() else { return };
-        let Some(at) = self.owed.iter().position(|it| it.id == call.id) else { return };
+        let Some(call) = cx.call() else { return };
+        let Some(open) = &mut self.open else { return };
+        let Some(at) = open.owed.iter().position(|it| it.id == call.id) else { return };
         // Not the tool's own answer, and no step of the agent's.
-        if matches!(result.cause, Some(Cause::Sibling | Cause::Interrupted)) {
-            self.owed.remove(at);
+        let is_own = !matches!(result.cause, Some(Cause::Sibling | Cause::Interrupted));
+        if !is_own || (!self.has_answers && result.fingerprint.is_none()) {
+            open.owed.remove(at);
+            self.close_open();
             return;
         }
         if !self.has_answers {
-            if result.fingerprint.is_none() {
-                self.owed.remove(at);
-                return;
-            }
             // What was seen so far were calls without their answers.
             self.cycles = Cycles::default();
             self.has_answers = true;
         }
-        let evidence = Some(call.evidence());
-        let mut told = Told { tool: &call.tool, options, cx };
-        if call.response.is_none() || self.response != call.response {
-            self.flush(&mut told);
-        }
+        let (response, place) = (call.response, Some(call.place()));
+        let step =
+            symbol(result.fingerprint.map_or(call.fingerprint, |it| call.fingerprint.and(it)));
+        let tool = call.tool.clone();
+        let mut told = Told { tool: &tool, options, cx };
+        // The answers to other calls come first.
+        let others = if response.is_none() || open.response != response {
+            std::mem::take(&mut open.batch)
+        } else {
+            Vec::new()
+        };
         // Whatever was called before, and not beside this one, was left behind.
-        let is_left = |it: &OwedCall| call.response.is_none() || it.response != call.response;
-        let (before, after) = self.owed.split_at(at);
+        let is_left = |it: &OwedCall| response.is_none() || it.response != response;
+        let (before, after) = open.owed.split_at(at);
         let left: Vec<u32> = before.iter().filter(|it| is_left(it)).map(|it| it.step).collect();
-        let is_owed = call.response.is_some()
-            && before.iter().chain(&after[1..]).any(|it| it.response == call.response);
+        let is_owed = response.is_some()
+            && before.iter().chain(&after[1..]).any(|it| it.response == response);
         let mut idx = 0;
-        self.owed.retain(|it| {
+        open.owed.retain(|it| {
             let stays = idx != at && !(idx < at && is_left(it));
             idx += 1;
             stays
         });
-        for step in left {
-            self.step(step, evidence.clone(), &mut told);
-        }
-        let step =
-            symbol(result.fingerprint.map_or(call.fingerprint, |it| call.fingerprint.and(it)));
-        if call.response.is_none() {
-            self.step(step, evidence, &mut told);
-            return;
-        }
         // Calls that run side by side are answered in any order, and copies of
         // one call are one step.
-        self.response = call.response;
-        if !self.batch.contains(&step) {
-            self.batch.push(step);
+        let mut answers = Vec::new();
+        if response.is_some() && (is_owed || !open.batch.is_empty()) {
+            open.response = response;
+            if !open.batch.contains(&step) {
+                open.batch.push(step);
+            }
+            if !is_owed {
+                answers = std::mem::take(&mut open.batch);
+            }
         }
-        if !is_owed {
-            self.flush(&mut told);
+        let is_alone = !is_owed && answers.is_empty();
+        self.close_open();
+        self.flush(others, &mut told);
+        for step in left {
+            self.step(step, place.clone(), &mut told);
         }
+        if is_alone {
+            let place = if response.is_none() { place } else { told.cx.place() };
+            self.step(step, place, &mut told);
+        }
+        self.flush(answers, &mut told);
     }
 
     /// Takes the answers to calls that ran side by side, in an order of their
     /// own.
-    fn flush(&mut self, told: &mut Told<'_, '_>) {
-        let mut batch = std::mem::take(&mut self.batch);
+    fn flush(&mut self, mut batch: Vec<u32>, told: &mut Told<'_, '_>) {
         batch.sort_unstable();
-        for step in batch.drain(..) {
-            self.step(step, told.cx.evidence(), told);
+        for step in batch {
+            self.step(step, told.cx.place(), told);
         }
-        // Its room serves the next batch.
-        self.batch = batch;
     }
 
-    fn step(&mut self, step: u32, evidence: Option<Evidence>, told: &mut Told<'_, '_>) {
+    /// Gives back the room of what has become steps.
+    fn close_open(&mut self) {
+        self.open.take_if(|it| it.owed.is_empty() && it.batch.is_empty());
+    }
+
+    fn step(&mut self, step: u32, place: Option<Place>, told: &mut Told<'_, '_>) {
         self.cycles.push(step);
         if !self.cycles.is_recurring() {
-            self.since = evidence;
+            self.since = place;
         }
         self.resolve_broken(told.cx);
         if self.cycles.is_recurring() {
@@ -300,7 +322,7 @@ impl Rounds {
                 .with("period", period)
                 .with("rounds", rounds)
                 .with("tool", last.trim_matches('`'))
-                .since(self.since.clone())
+                .since(self.since.as_ref().map(Place::evidence))
         });
     }
 
@@ -348,7 +370,7 @@ struct Fruitless {
     n: u64,
     /// The latest change that succeeded.
     last_change: Option<Fingerprint>,
-    since: Option<Evidence>,
+    since: Option<Place>,
 }
 
 impl Fruitless {
@@ -377,14 +399,14 @@ impl Fruitless {
 
     fn count(&mut self, of: Of, cx: &mut Context<'_>) {
         if self.n == 0 {
-            self.since = cx.evidence();
+            self.since = cx.place();
         }
         self.n += 1;
         let n = self.n;
         cx.raise(Fingerprint::NONE, n, || {
             Report::new(format!("{} without progress", of.times(n)))
                 .with("count", n)
-                .since(self.since.clone())
+                .since(self.since.as_ref().map(Place::evidence))
         });
     }
 
@@ -570,5 +592,10 @@ mod tests {
         laws::check::<RunawayLoop>("min_period = 1\nmax_period = 3");
         laws::check::<RunawayLoop>("of = 'step'");
         laws::check::<RunawayLoop>("of = 'handoff'");
+    }
+
+    #[test]
+    fn one_for_each_of_many_streams_is_small() {
+        assert_eq!(size_of::<RunawayLoop>(), 88);
     }
 }

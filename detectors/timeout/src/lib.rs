@@ -5,10 +5,12 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use watchkeeper_core::{
-    Context, Detector, DetectorKind, Elapsed, Event, EventKind, Evidence, Fingerprint,
-    InvalidOption, Level, Period, Report, Scope, Severity, SignedDuration, Timestamp, ToolClass,
-    Unit, quote,
+    Context, Detector, DetectorKind, Elapsed, Event, EventKind, Fingerprint, InvalidOption, Level,
+    Moment, Period, Place, Report, Scope, Severity, SignedDuration, Timestamp, ToolClass, Unit,
+    quote,
 };
+
+const NANOS_PER_SEC: u64 = 1_000_000_000;
 
 /// Finds what takes too long: sessions, turns, tools, models, or anything.
 #[derive(Clone, Debug)]
@@ -108,30 +110,93 @@ impl Detector for Timeout {
 /// A stopwatch, and what it is started and stopped by.
 #[derive(Clone, Debug, Default)]
 struct Watch {
-    /// What it had counted when it was stopped last.
-    counted: SignedDuration,
-    /// Since when it runs.
-    runs_since: Option<Timestamp>,
+    clock: Clock,
     /// The turn it counts for, if it counts turns.
-    turn: Option<Timestamp>,
+    turn: Option<Turn>,
     /// Where what it counts began.
-    since: Option<Evidence>,
+    since: Option<Place>,
+}
+
+/// A stopwatch in 12 bytes: there is one for each of very many streams.
+#[derive(Clone, Copy, Debug)]
+enum Clock {
+    /// It shows so many nanoseconds, cut in two.
+    Stopped([u32; 2]),
+    /// It would have been started then, had it never been stopped.
+    Runs(Moment),
+}
+
+/// When a turn began, in nanoseconds, as far as two turns differ.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Turn([u32; 2]);
+
+impl Default for Clock {
+    fn default() -> Self {
+        Self::Stopped([0; 2])
+    }
+}
+
+impl Clock {
+    fn runs(self) -> bool {
+        matches!(self, Self::Runs(_))
+    }
+
+    fn start(&mut self, now: Timestamp) {
+        let from = now.checked_sub(self.elapsed(now)).unwrap_or(Timestamp::MIN);
+        *self = Self::Runs(from.into());
+    }
+
+    fn stop(&mut self, now: Timestamp) {
+        let nanos = u64::try_from(self.elapsed(now).as_nanos()).unwrap_or(u64::MAX);
+        *self = Self::Stopped(halves(nanos));
+    }
+
+    fn elapsed(self, now: Timestamp) -> SignedDuration {
+        match self {
+            Self::Stopped([high, low]) => {
+                let nanos = (u64::from(high) << 32) | u64::from(low);
+                let secs = i64::try_from(nanos / NANOS_PER_SEC).unwrap_or(i64::MAX);
+                let nanos = i32::try_from(nanos % NANOS_PER_SEC).unwrap_or_default();
+                SignedDuration::new(secs, nanos)
+            }
+            Self::Runs(from) => now.duration_since(from.into()),
+        }
+    }
+}
+
+impl Turn {
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "no two turns of one agent are five centuries apart"
+    )]
+    fn began(at: Timestamp) -> Self {
+        Self(halves(at.as_nanosecond() as u64))
+    }
+}
+
+/// The upper half and the lower one, so that nothing needs padding.
+#[expect(clippy::cast_possible_truncation, reason = "it is cut in two")]
+fn halves(n: u64) -> [u32; 2] {
+    [(n >> 32) as u32, n as u32]
 }
 
 impl Watch {
     fn observe(&mut self, event: &Event, options: &TimeoutOptions, cx: &mut Context<'_>) {
+        let turn = || cx.agent().turn.map(Turn::began);
         let begins_anew = match options.of {
             Of::Session | Of::Tool => {
                 matches!(event.kind, EventKind::SessionEnd { .. }) && event.agent.is_none()
             }
-            Of::Turn => cx.agent().turn != self.turn,
+            Of::Turn => turn() != self.turn,
             // A retry says that the model is silent still.
             Of::Model => !matches!(event.kind, EventKind::Error { retry: Some(_), .. }),
             Of::Idle => true,
         };
         if begins_anew {
+            let turn = if options.of == Of::Turn { turn() } else { None };
             self.end(options, cx);
-            *self = Self { turn: cx.agent().turn, ..Self::default() };
+            *self = Self { turn, ..Self::default() };
         }
         let runs = match options.of {
             Of::Session | Of::Idle => {
@@ -143,39 +208,39 @@ impl Watch {
                 agent.turn.is_some() && agent.pending.is_empty() && !agent.waits_for_person()
             }
         };
-        match (self.runs_since, runs) {
-            (None, true) => {
-                self.runs_since = Some(cx.now());
+        match (self.clock.runs(), runs) {
+            (false, true) => {
+                self.clock.start(cx.now());
                 if self.since.is_none() {
-                    self.since = cx.evidence();
+                    self.since = cx.place();
                 }
                 self.wake_at_next_level(options, cx);
             }
-            (Some(_), false) => {
-                self.counted = self.elapsed(cx.now());
-                self.runs_since = None;
+            (true, false) => {
+                self.clock.stop(cx.now());
                 cx.sleep();
             }
-            (None, false) => cx.sleep(),
-            (Some(_), true) => {}
+            (false, false) => cx.sleep(),
+            (true, true) => {}
         }
     }
 
     fn wake(&mut self, options: &TimeoutOptions, cx: &mut Context<'_>) {
-        if self.runs_since.is_none() {
+        if !self.clock.runs() {
             return;
         }
-        let elapsed = self.elapsed(cx.now());
+        let elapsed = self.clock.elapsed(cx.now());
         let percent = percent(elapsed, options.max);
         let since = &self.since;
         cx.raise(Fingerprint::NONE, percent, || {
-            report(options.of.lasts(), elapsed, percent, options).since(since.clone())
+            let since = since.as_ref().map(Place::evidence);
+            report(options.of.lasts(), elapsed, percent, options).since(since)
         });
         self.wake_at_next_level(options, cx);
     }
 
     fn wake_at_next_level(&self, options: &TimeoutOptions, cx: &mut Context<'_>) {
-        let elapsed = self.elapsed(cx.now());
+        let elapsed = self.clock.elapsed(cx.now());
         let left = time_to_next_level(elapsed, options.max, cx);
         match left.and_then(|it| cx.now().checked_add(it).ok()) {
             Some(it) => cx.wake_at(it),
@@ -183,13 +248,8 @@ impl Watch {
         }
     }
 
-    fn elapsed(&self, now: Timestamp) -> SignedDuration {
-        let running = self.runs_since.map_or(SignedDuration::ZERO, |it| now.duration_since(it));
-        self.counted.saturating_add(running)
-    }
-
     fn end(&self, options: &TimeoutOptions, cx: &mut Context<'_>) {
-        let elapsed = self.elapsed(cx.now());
+        let elapsed = self.clock.elapsed(cx.now());
         cx.resolve(Fingerprint::NONE, || {
             let took = Elapsed(elapsed);
             let message = match options.of {
@@ -208,10 +268,12 @@ impl Watch {
 #[derive(Clone, Debug, Default)]
 struct Calls {
     /// When the agent last began not to wait for a person.
-    resumed_at: Option<Timestamp>,
+    resumed_at: Option<Moment>,
     is_waiting: bool,
-    /// The calls that were reported and have no result yet.
-    late: Vec<LateCall>,
+    /// The calls that were reported and have no result yet; `None` if there are
+    /// none.
+    #[expect(clippy::box_collection, reason = "most of very many streams have none")]
+    late: Option<Box<Vec<LateCall>>>,
 }
 
 #[derive(Clone, Debug)]
@@ -226,16 +288,15 @@ impl Calls {
     fn observe(&mut self, options: &TimeoutOptions, cx: &mut Context<'_>) {
         let is_waiting = cx.agent().waits_for_person();
         if self.is_waiting && !is_waiting {
-            self.resumed_at = Some(cx.now());
+            self.resumed_at = Some(cx.now().into());
         }
         self.is_waiting = is_waiting;
-        if !self.late.is_empty() {
+        if let Some(late) = self.late.take() {
             let answered = cx.call().map(|it| it.id);
-            let late = std::mem::take(&mut self.late);
             let (late, done): (Vec<_>, Vec<_>) = late
                 .into_iter()
                 .partition(|it| cx.agent().pending.iter().any(|call| call.id == it.id));
-            self.late = late;
+            self.late = (!late.is_empty()).then(|| Box::new(late));
             for it in done {
                 let elapsed = cx.now().duration_since(it.at);
                 cx.resolve(it.id, || {
@@ -258,14 +319,15 @@ impl Calls {
         for call in pending.iter().filter(|it| is_timed(it.class, options)) {
             let elapsed = now.duration_since(self.start(call.at));
             let percent = percent(elapsed, options.max);
-            let known = self.late.iter_mut().find(|it| it.id == call.id);
+            let mut late = self.late.iter_mut().flat_map(|it| it.iter_mut());
+            let known = late.find(|it| it.id == call.id);
             let before = known.as_ref().map_or(0, |it| it.percent);
             if cx.next_level(before).is_none_or(|it| percent < it) {
                 continue;
             }
             match known {
                 Some(it) => it.percent = percent,
-                None => self.late.push(LateCall {
+                None => self.late.get_or_insert_default().push(LateCall {
                     id: call.id,
                     tool: call.tool.clone(),
                     at: call.at,
@@ -297,7 +359,7 @@ impl Calls {
 
     /// From when on a call is timed: leave to make it may have been given late.
     fn start(&self, called_at: Timestamp) -> Timestamp {
-        self.resumed_at.map_or(called_at, |it| it.max(called_at))
+        self.resumed_at.map_or(called_at, |it| called_at.max(it.into()))
     }
 }
 
@@ -463,5 +525,10 @@ mod tests {
         for of in ["session", "turn", "tool", "model", "idle"] {
             laws::check::<Timeout>(&format!("of = '{of}'\nmax = '2m'"));
         }
+    }
+
+    #[test]
+    fn one_for_each_of_many_streams_is_small() {
+        assert_eq!(size_of::<Timeout>(), 56);
     }
 }

@@ -10,7 +10,12 @@ use watchkeeper_core::{
 };
 
 /// Into how many pieces a window is cut.
-const N_BUCKETS: usize = 60;
+const N_BUCKETS: usize = 24;
+#[expect(clippy::cast_possible_wrap, reason = "it is small")]
+const N_PIECES: i64 = N_BUCKETS as i64;
+/// How finely what is spent is told apart in a window: in so many parts of the
+/// limit.
+const N_UNITS: u64 = 1 << 22;
 const NANOS_PER_DOLLAR: f64 = 1e9;
 
 /// Finds sessions that use more tokens or money than they may.
@@ -223,11 +228,12 @@ struct Spent {
 impl Spent {
     fn spend(&mut self, n: u64, limit: Limit, options: &TokenBurnOptions, cx: &mut Context<'_>) {
         if let Some(window) = options.window {
-            let recent = self.recent.get_or_insert_default();
-            self.n = self.n.saturating_sub(recent.pass(cx.now(), window));
-            recent.add(n);
+            self.forget(limit, window, cx);
+            self.n = self.n.saturating_add(n);
+            self.recent.get_or_insert_default().fill_up(self.n / limit.unit());
+        } else {
+            self.n = self.n.saturating_add(n);
         }
-        self.n = self.n.saturating_add(n);
         let percent = percent(self.n, limit.max);
         self.is_open |= cx.next_level(0).is_some_and(|it| it <= percent);
         let (subject, n) = ((limit.subject)(), self.n);
@@ -238,10 +244,10 @@ impl Spent {
         });
     }
 
-    /// Lets what is too old leave the window.
+    /// Ends a finding if too little is left in the window.
     fn pass(&mut self, limit: Limit, options: &TokenBurnOptions, cx: &mut Context<'_>) {
-        let (Some(window), Some(recent)) = (options.window, &mut self.recent) else { return };
-        self.n = self.n.saturating_sub(recent.pass(cx.now(), window));
+        let (Some(window), true) = (options.window, self.recent.is_some()) else { return };
+        self.forget(limit, window, cx);
         let percent = percent(self.n, limit.max);
         if self.is_open && cx.next_level(0).is_none_or(|it| percent < it) {
             self.is_open = false;
@@ -252,57 +258,97 @@ impl Spent {
             });
         }
     }
+
+    /// Lets what is too old leave the window.
+    fn forget(&mut self, limit: Limit, window: Period, cx: &Context<'_>) {
+        let recent = self.recent.get_or_insert_default();
+        let gone = recent.pass(cx.now(), window);
+        self.n = match recent.total() {
+            // What is less than a unit goes with the last of them.
+            0 if gone != 0 => 0,
+            _ => self.n.saturating_sub(gone.saturating_mul(limit.unit())),
+        };
+    }
+}
+
+impl Limit {
+    /// In what the pieces of a window are counted. Each takes half the room
+    /// that it would take otherwise, and there are very many sessions.
+    fn unit(self) -> u64 {
+        (self.max / N_UNITS).max(1)
+    }
 }
 
 /// What was spent lately, by the piece of the window in which it was.
 #[derive(Clone, Debug)]
 struct Recent {
-    buckets: [u64; N_BUCKETS],
+    /// In units of the limit.
+    buckets: [u32; N_BUCKETS],
     /// Which piece of all time the latest of the buckets is.
-    latest: i128,
+    latest: i64,
 }
 
 impl Default for Recent {
     fn default() -> Self {
-        Self { buckets: [0; N_BUCKETS], latest: i128::MIN }
+        Self { buckets: [0; N_BUCKETS], latest: i64::MIN }
     }
 }
 
 impl Recent {
-    /// Lets time pass. Says how much left the window.
+    /// Lets time pass. Says how much left the window, in units.
     fn pass(&mut self, now: Timestamp, window: Period) -> u64 {
-        let piece = now.as_nanosecond().div_euclid(width(window));
-        let n_passed = piece.saturating_sub(self.latest).clamp(0, N_BUCKETS as i128);
-        let first = self.latest.max(piece - N_BUCKETS as i128);
-        let mut gone = 0_u64;
-        for it in (first + 1..).take(usize::try_from(n_passed).unwrap_or(N_BUCKETS)) {
-            gone = gone.saturating_add(std::mem::take(&mut self.buckets[slot(it)]));
+        let piece = piece(now, window);
+        let n_passed = piece.saturating_sub(self.latest).clamp(0, N_PIECES);
+        let mut gone = 0;
+        for it in piece - n_passed..piece {
+            gone += u64::from(std::mem::take(&mut self.buckets[slot(it + 1)]));
         }
         self.latest = self.latest.max(piece);
         gone
     }
 
-    fn add(&mut self, n: u64) {
+    /// Adds to the latest bucket what the window holds beside what is in its
+    /// buckets.
+    ///
+    /// So what is less than a unit is not lost, but waits for more.
+    fn fill_up(&mut self, n_units: u64) {
+        let more = u32::try_from(n_units.saturating_sub(self.total())).unwrap_or(u32::MAX);
         let bucket = &mut self.buckets[slot(self.latest)];
-        *bucket = bucket.saturating_add(n);
+        *bucket = bucket.saturating_add(more);
+    }
+
+    fn total(&self) -> u64 {
+        self.buckets.iter().copied().map(u64::from).sum()
     }
 
     /// When the oldest of what is in the window leaves it.
     fn less_at(&self, window: Period) -> Option<Timestamp> {
-        let mut pieces = self.latest - (N_BUCKETS as i128 - 1)..=self.latest;
+        let mut pieces = self.latest.checked_sub(N_PIECES - 1)?..=self.latest;
         let oldest = pieces.find(|it| self.buckets[slot(*it)] != 0)?;
-        let nanos = (oldest + N_BUCKETS as i128).checked_mul(width(window))?;
+        let nanos = i128::from(oldest + N_PIECES) * i128::from(width(window));
         Timestamp::from_nanosecond(nanos).ok()
     }
 }
 
-fn slot(piece: i128) -> usize {
-    usize::try_from(piece.rem_euclid(N_BUCKETS as i128)).unwrap_or_default()
+fn slot(piece: i64) -> usize {
+    usize::try_from(piece.rem_euclid(N_PIECES)).unwrap_or_default()
 }
 
-/// How long one piece of the window is, in nanoseconds.
-fn width(window: Period) -> i128 {
-    (window.get().as_nanos() / N_BUCKETS as i128).max(1)
+/// In which piece of all time a point in time is.
+fn piece(at: Timestamp, window: Period) -> i64 {
+    let (nanos, width) = (at.as_nanosecond(), width(window));
+    // Division is slow in 128 bits, and most times need no more than 64.
+    match i64::try_from(nanos) {
+        Ok(nanos) => nanos.div_euclid(width),
+        Err(_) => i64::try_from(nanos.div_euclid(width.into())).unwrap_or(i64::MAX),
+    }
+}
+
+/// How long one piece of the window is, in nanoseconds: so long that there are
+/// fewer than 2^63 of them in all time.
+fn width(window: Period) -> i64 {
+    let width = window.get().as_nanos() / i128::from(N_PIECES);
+    i64::try_from(width).unwrap_or(i64::MAX).max(128)
 }
 
 fn within(options: &TokenBurnOptions) -> Cow<'static, str> {
@@ -429,7 +475,7 @@ mod tests {
     use watchkeeper_core::Options;
     use watchkeeper_testing::{laws, play};
 
-    use super::{DetectorKind, TokenBurn};
+    use super::{DetectorKind, Recent, TokenBurn};
 
     #[test]
     fn sub_agents_are_charged_to_their_session() {
@@ -499,5 +545,10 @@ mod tests {
         laws::check::<TokenBurn>("max_tokens = 100_000\nmax_cost_usd = 20.0");
         laws::check::<TokenBurn>("max_tokens = 100_000\nmax_cost_usd = 20.0\nwindow = '5m'");
         laws::check::<TokenBurn>("max_tokens = 1\nwindow = '1ns'");
+    }
+
+    #[test]
+    fn one_for_each_of_many_streams_is_small() {
+        assert_eq!((size_of::<TokenBurn>(), size_of::<Recent>()), (56, 104));
     }
 }

@@ -3,9 +3,11 @@ use std::{collections::BTreeSet, num::NonZeroU32};
 use jiff::Timestamp;
 
 /// A point in time in 12 bytes, with room for `None` in them: an optional
-/// [`Timestamp`] takes 24, and every stream of every session keeps one.
+/// [`Timestamp`] takes 24, and every stream of every session keeps some.
+///
+/// Made from a [`Timestamp`], and becomes the same one again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Moment {
+pub struct Moment {
     /// Seconds, rounded down, cut in two so that nothing needs padding.
     high: i32,
     low: u32,
