@@ -151,7 +151,7 @@ const STATUS: &[&str] = &["http", "status"];
 fn telling_line(text: &str) -> Option<&str> {
     let tells = |it: &&str| {
         let line = it.to_ascii_lowercase();
-        says_enough(it) && has(&line, ERRORS) && !says_none(&line)
+        says_enough(it) && has(&line, ERRORS) && !says_none(&line) && !is_warning(&line)
     };
     let head = head(text);
     lines(head).find(tells).or_else(|| lines(tail(&text[head.len()..])).find(tells))
@@ -191,6 +191,10 @@ fn says_none(line: &str) -> bool {
     counts_none("0 fail") || counts_none("0 error") || line.contains("no errors")
 }
 
+fn is_warning(line: &str) -> bool {
+    line.contains("warn") && !line.contains("error")
+}
+
 fn is_passing_trouble(line: &str) -> bool {
     let is_status = || {
         has(line, STATUS)
@@ -211,7 +215,7 @@ fn head(text: &str) -> &str {
 
 fn tail(text: &str) -> &str {
     let from = text.len().saturating_sub(SEARCHED);
-    let from = (from..).find(|it| text.is_char_boundary(*it)).unwrap_or(text.len());
+    let from = (from..text.len()).find(|it| text.is_char_boundary(*it)).unwrap_or(text.len());
     &text[from..]
 }
 
@@ -248,6 +252,7 @@ mod tests {
             Some("File does not exist."),
         );
         assert_tells("ok 10 passed; 0 failed\n10 failed in all", Some("10 failed in all"));
+        assert_tells("npm warn unknown key\nno such script", Some("no such script"));
         assert_tells("error: 1\nerror in the parser", Some("error in the parser"));
         assert_tells("Wrong flag!", Some("Wrong flag!"));
         let long = |end: &str| format!("{}\n{end}\n", "compiling\n".repeat(2_000));

@@ -232,18 +232,17 @@ impl Failures {
             self.last_write = call.fingerprint;
         }
         let Some(row) = &mut self.row else { return };
-        let is_look = matches!(class, ToolClass::Read | ToolClass::Wait);
+        let is_look = |it| matches!(it, ToolClass::Read | ToolClass::Wait);
         let ends = match (of, class) {
             _ if row.call == call.fingerprint => true,
             (_, ToolClass::Write) => is_news,
             (_, ToolClass::Ask) => true,
             (Of::Error, _) => {
-                row.is_eased |= !is_look || row.tool == call.tool;
+                row.is_eased = true;
                 false
             }
             // That looking works says nothing of what fails otherwise.
-            _ if is_look => matches!(row.class, ToolClass::Read | ToolClass::Wait),
-            _ => true,
+            _ => !is_look(class) || is_look(row.class),
         };
         if ends {
             self.end(cx, "a tool worked");

@@ -1,6 +1,189 @@
-use watchkeeper_testing::laws;
+use std::fmt::Write as _;
+
+use insta::assert_snapshot;
+use proptest::{prelude::*, sample::select};
+use watchkeeper_core::{Level, Severity, Status};
+use watchkeeper_testing::{Trace, detector, findings, laws, play};
 
 use crate::ErrorLoop;
+
+#[test]
+fn failures_are_counted_whatever_fails() {
+    let trace = r"
+        0s    prompt fix it
+        +5s   repeat 3 every 5s: call Bash make ;; result fail no rule to make it
+        +5s   repeat 3 every 5s: call Edit a.rs ;; result fail old text does not exist
+        +5s   call Read a.rs
+        +1s   result fn main() {}
+        +5s   repeat 3 every 5s: call Edit b.rs ;; result fail text is ambiguous
+        +5s   call Edit a.rs
+        +1s   result done
+    ";
+    assert_snapshot!(play::<ErrorLoop>("of = 'failure'", trace), @"
+    15s     low       tools failed 3 times in 10s, and nothing was done in between, the last from `Bash`: `no rule to make it`
+    25s     medium    tools failed 5 times in 20s, and nothing was done in between, the last from `Edit`: `old text does not exist`
+    51s     high      tools failed 9 times in 46s, and nothing was done in between, the last from `Edit`: `text is ambiguous`
+    57s     resolved  no more failures after 9: a tool worked
+    ");
+}
+
+#[test]
+fn what_works_starts_the_count_of_failures_anew() {
+    let after = |between: &str| {
+        let fail = "repeat 2 every 1s: call Edit x ;; result fail no such text in it";
+        play::<ErrorLoop>("of = 'failure'", &format!("0s {fail}\n{between}\n+1s {fail}"))
+    };
+    for anew in [
+        "+1s call Edit y\n+1s result done",
+        "+1s call Bash make\n+1s result done",
+        "+1s call AskUserQuestion what\n+1s result that",
+        "+1s prompt go on",
+    ] {
+        assert_eq!(after(anew), "", "{anew}");
+    }
+    for on in [
+        "+1s call Read y\n+1s result text",
+        "+1s synthetic go on\n+1s message so be it",
+        "+1s call Bash make\n+1s result declined not now",
+        "+1s call Bash make\n+1s result sibling a parallel call failed",
+    ] {
+        let found = after(on);
+        assert!(found.contains("low       tools failed 3 times"), "{on}: {found}");
+    }
+}
+
+#[test]
+fn an_edit_that_repeats_the_one_before_is_no_headway() {
+    let trace = "
+        0s   call Edit x
+        +1s  result done
+        +1s  repeat 5 every 1s: call Bash make ;; result fail cannot find it ;; call Edit x ;; result done
+        +1s  call Edit y
+        +1s  result done
+    ";
+    assert_snapshot!(play::<ErrorLoop>("of = 'failure'", trace), @"
+    4s      low       tools failed 3 times in 2s, and nothing was done in between, the last from `Bash`: `cannot find it`
+    6s      medium    tools failed 5 times in 4s, and nothing was done in between, the last from `Bash`: `cannot find it`
+    8s      resolved  no more failures after 5: a tool worked
+    ");
+    assert_snapshot!(play::<ErrorLoop>("of = 'error'", trace), @"
+    4s      low       the same error came 3 times in 2s, the last from `Bash`: `cannot find it`
+    6s      medium    the same error came 5 times in 4s, the last from `Bash`: `cannot find it`
+    8s      resolved  no more failures after 5: a tool worked
+    ");
+}
+
+#[test]
+fn the_same_error_is_counted_whatever_is_tried() {
+    let trace = r#"
+        0s   call Bash cargo check
+        +1s  result fail "1 unit built\nerror[E0038]: the trait is not dyn compatible\n"
+        +1s  call Bash cargo check --all
+        +1s  result fail "20 units built\nerror[E0038]: the trait is not dyn compatible\n"
+        +1s  call Bash true
+        +1s  result fail exit 1
+        +1s  call Edit main.rs
+        +1s  result fail File has not been read yet
+        +1s  call Bash cargo build
+        +1s  result fail "error[E0038]: the trait is not dyn compatible\n1 error"
+        +1s  call Bash cargo build
+        +1s  result fail another error altogether
+    "#;
+    assert_snapshot!(play::<ErrorLoop>("of = 'error'", trace), @"
+    9s      low       the same error came 3 times in 8s, the last from `Bash`: `error[E0038]: the trait is not dyn compatible`
+    11s     resolved  no more failures after 3: another error came
+    ");
+}
+
+#[test]
+fn what_works_in_between_halves_an_error() {
+    let trace = "0s repeat 9 every 1s: call Bash make ;; result fail cannot find it ;; call Bash ls ;; result x";
+    assert_snapshot!(play::<ErrorLoop>("of = 'error'", trace), @"
+    4s      low       the same error came 5 times in 4s, the last from `Bash`: `cannot find it`
+    8s      medium    the same error came 9 times in 8s, the last from `Bash`: `cannot find it`
+    ");
+}
+
+#[test]
+fn answers_of_one_response_are_one_failure() {
+    let trace = "0s repeat 9 every 1s: call Bash @r1 make ;; result fail cannot find it";
+    assert_snapshot!(play::<ErrorLoop>("of = 'error'", trace), @"");
+    assert_snapshot!(play::<ErrorLoop>("of = 'failure'", trace), @"");
+}
+
+#[test]
+fn passing_trouble_and_looks_weigh_less() {
+    let of = |call: &str, answer: &str| {
+        let trace = format!("0s repeat 20 every 1s: call {call} ;; result {answer}");
+        play::<ErrorLoop>("of = 'error'", &trace)
+    };
+    assert_snapshot!(of("Fetch x", "fail HTTP 429 Too Many Requests"), @"
+    8s      low       the same error came 9 times in 8s, the last from `Fetch`: `HTTP 429 Too Many Requests`
+    14s     medium    the same error came 15 times in 14s, the last from `Fetch`: `HTTP 429 Too Many Requests`
+    ");
+    assert_snapshot!(of("Read x", "fail File does not exist"), @"
+    5s      low       the same error came 6 times in 5s, the last from `Read`: `File does not exist`
+    9s      medium    the same error came 10 times in 9s, the last from `Read`: `File does not exist`
+    17s     high      the same error came 18 times in 17s, the last from `Read`: `File does not exist`
+    ");
+    assert_snapshot!(of("Edit x", "fail File has not been read yet"), @"");
+    assert_snapshot!(of("Bash x", "fail exit 1"), @"");
+}
+
+#[test]
+fn a_storm_of_retries_is_over_when_it_is_quiet() {
+    let trace = "
+        0s   error retry=1 overloaded
+        +1s  error retry=2 overloaded
+        +2s  error retry=3 overloaded
+        +4s  message here I am
+        +1s  error retry=1 overloaded
+        +1s  error retry=2 overloaded
+        +4m  error retry=1 overloaded
+        advance 10m
+        +1s  error retry=12 overloaded
+    ";
+    assert_snapshot!(play::<ErrorLoop>("of = 'retry'", trace), @"
+    3s      low       3 attempts to get an answer from the model failed in 3s: `overloaded`
+    9s      medium    5 attempts to get an answer from the model failed in 9s: `overloaded`
+    9m9s    resolved  no more retries for 5m
+    14m10s  high      attempt 12 to get an answer from the model failed: `overloaded`
+    ");
+    assert_snapshot!(play::<ErrorLoop>("of = 'retry'\nwithin = '2s'", trace), @"
+    3s      low       attempt 3 to get an answer from the model failed: `overloaded`
+    5s      resolved  no more retries for 2s
+    14m10s  high      attempt 12 to get an answer from the model failed: `overloaded`
+    ");
+}
+
+#[test]
+fn compactions_with_nothing_in_between_are_counted() {
+    let trace = "
+        0s   prompt go
+        +1s  repeat 4 every 1s: compaction before=9 after=8 ;; synthetic go on ;; usage input=10
+        +1s  call Bash make
+        +1s  result fail no rule to make it
+        +1s  compaction
+        +1s  message let me see
+        +1s  repeat 2 every 1s: compaction
+        +1s  prompt are you there
+        +1s  repeat 3 every 1s: compaction
+        +1s  call Read x
+        +1s  result text
+    ";
+    assert_snapshot!(play::<ErrorLoop>("of = 'compaction'", trace), @"
+    3s      low       the context was compacted 3 times in 2s, and nothing was done in between
+    7s      medium    the context was compacted 5 times in 6s, and nothing was done in between
+    8s      resolved  no more compactions after 5: the agent spoke
+    14s     low       the context was compacted 3 times in 2s, and nothing was done in between
+    16s     resolved  no more compactions after 3: a tool was used
+    ");
+}
+
+#[test]
+fn it_takes_little_room_where_nothing_fails() {
+    assert!(size_of::<ErrorLoop>() <= 32, "{}", size_of::<ErrorLoop>());
+}
 
 #[test]
 fn it_obeys_the_laws_of_detectors() {
@@ -8,4 +191,91 @@ fn it_obeys_the_laws_of_detectors() {
         laws::check::<ErrorLoop>(&format!("of = '{of}'"));
     }
     laws::check::<ErrorLoop>("of = 'retry'\nwithin = '10s'");
+}
+
+/// Whether a finding opens at a measure of `at` or more.
+fn opens(options: &str, at: u64, trace: &str) -> bool {
+    let trace: Trace = trace.parse().expect("every line is an event");
+    let mut detector = detector::<ErrorLoop>(options);
+    detector.levels = vec![Level::new(at, Severity::Medium)];
+    findings(&detector, &trace).iter().any(|it| it.status == Status::Open)
+}
+
+const STEPS: &[&str] = &[
+    "call Bash make ;; result fail no rule to make it",
+    "call Bash test ;; result fail no such test is there",
+    "call Edit x ;; result fail no such text in it",
+    "call Edit x ;; result done",
+    "call Edit y ;; result done",
+    "call Bash ls ;; result done",
+    "call Read x ;; result done",
+    "call Bash make ;; result declined not now",
+    "synthetic go on",
+    "prompt go on",
+];
+
+/// The longest row of failures, each step judged by what came before it.
+fn longest_row(steps: &[usize]) -> u64 {
+    let last_edit = |to: usize| steps[..to].iter().rev().find(|it| matches!(it, 3 | 4));
+    let last_failure = |to: usize| steps[..to].iter().rev().find(|it| **it <= 2);
+    let ends = |at: usize| match steps[at] {
+        3 | 4 => {
+            last_edit(at) != Some(&steps[at]) || steps[at] == 3 && last_failure(at) == Some(&2)
+        }
+        5 | 9 => true,
+        _ => false,
+    };
+    let (mut longest, mut n) = (0, 0);
+    for (at, step) in steps.iter().enumerate() {
+        n = if ends(at) { 0 } else { n + u64::from(*step <= 2) };
+        longest = longest.max(n);
+    }
+    longest
+}
+
+proptest! {
+    #[test]
+    fn failures_are_counted_as_a_person_would(
+        steps in proptest::collection::vec(0..STEPS.len(), 0..30),
+        at in 1..6_u64,
+    ) {
+        let mut trace = String::new();
+        for step in &steps {
+            writeln!(trace, "+1s repeat 1 every 1s: {}", STEPS[*step]).expect("a string takes it");
+        }
+        let is_due = at <= longest_row(&steps);
+        prop_assert_eq!(opens("of = 'failure'", at, &trace), is_due, "{}", trace);
+    }
+
+    #[test]
+    fn retries_are_counted_as_a_person_would(
+        gaps in proptest::collection::vec(select(&[0_u64, 1, 5, 9, 10, 11, 30][..]), 0..30),
+        at in 1..8_u64,
+    ) {
+        let (mut trace, mut now, mut times) = (String::new(), 0, Vec::new());
+        for gap in gaps {
+            now += gap;
+            times.push(now);
+            writeln!(trace, "{now}s error retry=0 overloaded").expect("a string takes it");
+        }
+        let n_within = |end: &u64| times.iter().filter(|it| **it <= *end && *end < **it + 10).count();
+        // What shares its time with a later one has not seen it; that one has.
+        let most = times.iter().map(n_within).max().unwrap_or(0);
+        let is_due = at <= u64::try_from(most).expect("they are few");
+        prop_assert_eq!(opens("of = 'retry'\nwithin = '10s'", at, &trace), is_due, "{}", trace);
+    }
+
+    #[test]
+    fn errors_are_one_error_whatever_the_arguments(
+        n in 1..12_u64,
+        at in 1..12_u64,
+        numbers in proptest::collection::vec(any::<u32>(), 12),
+    ) {
+        let mut trace = String::new();
+        for (i, number) in (0..n).zip(numbers) {
+            writeln!(trace, "+1s call Bash step {i}\n+1s result fail line {number}: no such word")
+                .expect("a string takes it");
+        }
+        prop_assert_eq!(opens("of = 'error'", at, &trace), at <= n, "{}", trace);
+    }
 }
