@@ -106,7 +106,13 @@ impl Reader<'_> {
                 "source" => {
                     let sources: Vec<String> =
                         self.registry.sources.iter().map(|it| it.kind().to_owned()).collect();
-                    res.source = self.globs(value, "kind of source", &sources);
+                    // Without any, as in a program that reads no files, there
+                    // is nothing to go by.
+                    res.source = if sources.is_empty() {
+                        self.any_globs(value)
+                    } else {
+                        self.globs(value, "kind of source", &sources)
+                    };
                 }
                 "cwd" => res.cwd = self.any_globs(value),
                 "model" => res.model = self.any_globs(value),

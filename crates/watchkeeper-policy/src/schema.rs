@@ -2,6 +2,9 @@ use schemars::{Schema, SchemaGenerator, json_schema};
 use serde_json::{Map, Value, json};
 use watchkeeper_core::{Entry, Period, Price, Registry, Severity, Unit};
 
+const DETECTORS: &str = "#/$defs/detectors";
+const EXCEPTIONS: &str = "#/$defs/exceptions";
+
 /// Describes a policy for editors, with the options of every kind that is
 /// linked into this program.
 ///
@@ -71,11 +74,11 @@ pub fn schema(registry: &Registry) -> Schema {
                 "type": "object",
                 "additionalProperties": secret_place(),
             },
-            "detectors": entries("The detectors, by name.", &detectors),
+            "detectors": { "$ref": DETECTORS },
             "overrides": editable(json!({
                 "description": "What is different in some sessions. Every override that matches holds, a later one over an earlier.",
                 "type": "array",
-                "items": one_override(&detectors),
+                "items": one_override(),
             })),
             "sinks": entries("The sinks, by name.", &sinks),
             "routes": editable(json!({
@@ -87,6 +90,8 @@ pub fn schema(registry: &Registry) -> Schema {
         "required": ["version"],
         "additionalProperties": false,
     });
+    defs.insert("detectors".to_owned(), entries("The detectors, by name.", &detectors));
+    defs.insert("exceptions".to_owned(), exceptions());
     defs.extend(generator.take_definitions(true));
     schema.insert("$defs".to_owned(), defs.into());
     schema
@@ -164,7 +169,7 @@ fn detector_keys(unit: Unit, generator: &mut SchemaGenerator) -> Vec<(&'static s
     }));
     vec![
         ("enabled", enabled()),
-        ("exceptions", exceptions()),
+        ("exceptions", json!({ "$ref": EXCEPTIONS })),
         ("levels", levels),
         (
             "per",
@@ -206,7 +211,7 @@ fn exceptions() -> Value {
     }))
 }
 
-fn one_override(detectors: &[(&str, String)]) -> Value {
+fn one_override() -> Value {
     let matcher = json!({
         "description": "The sessions it is for: those that all of its keys match as they begin. `*` stands for any text.",
         "type": "object",
@@ -223,7 +228,7 @@ fn one_override(detectors: &[(&str, String)]) -> Value {
     json!({
         "type": "object",
         "properties": {
-            "detectors": entries("What is laid over detectors, by name.", detectors),
+            "detectors": { "$ref": DETECTORS },
             "match": matcher,
             "reason": reason(),
         },
