@@ -23,7 +23,8 @@ use self::{
 };
 use crate::{
     AgentFacts, AgentId, Call, Detector, Event, Evidence, Finding, Fingerprint, Labels, Level,
-    Prices, Report, Scope, SessionFacts, SessionFilter, SessionId, Severity, Status, Usage, quote,
+    Prices, Report, Scope, SessionFacts, SessionFilter, SessionId, Severity, Status, Usage,
+    facts::Names, quote,
 };
 
 /// How many values of one label are watched at once; of more, the one that has
@@ -104,6 +105,7 @@ pub struct Engine {
 struct Shared {
     detectors: Vec<NamedDetector>,
     config: EngineConfig,
+    names: Names,
     raised: Vec<Raised>,
     /// The detectors that have just panicked.
     panicked: Vec<u32>,
@@ -130,7 +132,13 @@ impl Engine {
         }
         let groups = detectors.iter().map(|_| BTreeMap::new()).collect();
         Self {
-            shared: Shared { detectors, config, raised: Vec::new(), panicked: Vec::new() },
+            shared: Shared {
+                detectors,
+                config,
+                names: Names::default(),
+                raised: Vec::new(),
+                panicked: Vec::new(),
+            },
             sessions: HashMap::default(),
             turns: VecDeque::new(),
             alarms: Alarms::new(),

@@ -4,9 +4,10 @@
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 use jiff::Timestamp;
+use rapidhash::fast::RandomState;
 use serde::Serialize;
 
 use crate::{
@@ -18,6 +19,10 @@ use crate::{
 const MAX_PENDING: usize = 64;
 /// How many model calls of one agent may still be replaced.
 const MAX_REPLACEABLE: usize = 2;
+/// How many names sessions share.
+const MAX_NAMES: usize = 1024;
+/// The longest name that they do, in bytes.
+const MAX_NAME: usize = 256;
 
 /// What is known of a session.
 #[derive(Clone, Debug)]
@@ -27,9 +32,9 @@ pub struct SessionFacts {
     /// The kind of source it comes from.
     pub source: Option<&'static str>,
     /// The folder it works in, as it began.
-    pub cwd: Option<Box<str>>,
+    pub cwd: Option<Arc<str>>,
     /// The model that answered last.
-    pub model: Option<Box<str>>,
+    pub model: Option<Arc<str>>,
     /// The labels of the policy and its own.
     pub labels: Labels,
     /// When its first event happened.
@@ -42,6 +47,28 @@ pub struct SessionFacts {
     pub waiting_agents: usize,
     /// What it did and used so far.
     pub totals: Totals,
+}
+
+/// The folders and models of all sessions, each kept once: many sessions have
+/// few of them.
+#[derive(Debug, Default)]
+pub(crate) struct Names(HashSet<Arc<str>, RandomState>);
+
+impl Names {
+    fn share(&mut self, name: &str) -> Arc<str> {
+        if let Some(it) = self.0.get(name) {
+            return it.clone();
+        }
+        let res: Arc<str> = name.into();
+        if name.len() <= MAX_NAME {
+            // Whoever has one keeps it.
+            if self.0.len() == MAX_NAMES {
+                self.0.clear();
+            }
+            self.0.insert(res.clone());
+        }
+        res
+    }
 }
 
 /// What a session did and used.
@@ -162,7 +189,7 @@ impl SessionFacts {
 
     /// Takes an event in; what a model call used is for
     /// [`charge`](Self::charge).
-    pub(crate) fn observe(&mut self, event: &Event, at: Timestamp) {
+    pub(crate) fn observe(&mut self, event: &Event, at: Timestamp, names: &mut Names) {
         self.last_event_at = at;
         self.totals.events += 1;
         if self.source.is_none() {
@@ -171,10 +198,10 @@ impl SessionFacts {
         match &event.kind {
             EventKind::SessionStart(start) if event.agent.is_none() => {
                 if self.cwd.is_none() {
-                    self.cwd.clone_from(&start.cwd);
+                    self.cwd = start.cwd.as_deref().map(|it| names.share(it));
                 }
                 if self.model.is_none() {
-                    self.model.clone_from(&start.model);
+                    self.model = start.model.as_deref().map(|it| names.share(it));
                 }
                 let labels = || start.labels.iter().map(|(k, v)| (k.to_string(), v.to_string()));
                 if !start.labels.is_empty() {
@@ -186,8 +213,10 @@ impl SessionFacts {
                 self.totals.tool_results += 1;
                 self.totals.failed_results += u64::from(!result.ok);
             }
-            EventKind::ModelCall(call) if call.model.is_some() && self.model != call.model => {
-                self.model.clone_from(&call.model);
+            EventKind::ModelCall(ModelCall { model: Some(model), .. })
+                if self.model.as_deref() != Some(model) =>
+            {
+                self.model = Some(names.share(model));
             }
             _ => {}
         }

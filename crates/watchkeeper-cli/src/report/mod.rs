@@ -115,8 +115,8 @@ impl SessionReport {
         Self {
             session: facts.id.clone(),
             source: facts.source,
-            cwd: facts.cwd.clone(),
-            model: facts.model.clone(),
+            cwd: facts.cwd.as_deref().map(Into::into),
+            model: facts.model.as_deref().map(Into::into),
             files,
             started_at: facts.started_at,
             ended_at: facts.last_event_at,

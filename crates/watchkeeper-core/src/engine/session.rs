@@ -1,3 +1,5 @@
+use std::ops::{Deref, DerefMut};
+
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
@@ -28,8 +30,28 @@ pub(super) struct Session {
     pub(super) was_touched: bool,
     streams: Box<[Stream]>,
     main: Agent,
-    /// The sub-agents, the one that spoke last at the end.
-    agents: Vec<(AgentId, Agent)>,
+    agents: Agents,
+}
+
+/// The sub-agents of a session, the one that spoke last at the end.
+#[derive(Default)]
+struct Agents(
+    #[expect(clippy::box_collection, reason = "most of very many sessions have none")]
+    Option<Box<Vec<(AgentId, Agent)>>>,
+);
+
+impl Deref for Agents {
+    type Target = [(AgentId, Agent)];
+
+    fn deref(&self) -> &Self::Target {
+        self.0.as_ref().map_or(&[], |it| it.as_slice())
+    }
+}
+
+impl DerefMut for Agents {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        self.0.as_mut().map_or(&mut [], |it| it.as_mut_slice())
+    }
 }
 
 #[derive(Default)]
@@ -52,7 +74,7 @@ impl Session {
             was_touched: false,
             streams: Box::default(),
             main: Agent::default(),
-            agents: Vec::new(),
+            agents: Agents::default(),
         }
     }
 
@@ -113,7 +135,7 @@ impl Session {
     ) -> (Option<Usage>, Option<Call>) {
         self.now = at.into();
         self.expires_at = shared.expiry(at);
-        self.facts.observe(event, at);
+        self.facts.observe(event, at, &mut shared.names);
         if self.facts.totals.events == 1 {
             // Only now, since the first event may bring labels.
             self.streams = Stream::all(shared, Scope::Session, &self.facts, event);
@@ -155,7 +177,7 @@ impl Session {
             }
         }
         if session_ends {
-            for (id, mut agent) in self.agents.drain(..) {
+            for (id, mut agent) in self.agents.0.take().map_or_else(Vec::new, |it| *it) {
                 self.facts.recount(agent.facts.standing(), Standing::default());
                 let (facts, agent_id) = (&self.facts, Some(&id));
                 let scene = Scene { session: facts, agent: &agent.facts, agent_id, group: None };
@@ -164,7 +186,8 @@ impl Session {
                 }
             }
         } else if agent_ends && agent_id.is_some() {
-            self.agents.pop();
+            self.agents.0.as_mut().and_then(|it| it.pop());
+            self.agents.0.take_if(|it| it.is_empty());
         }
         self.turn_off_panicked(shared);
         self.wake_at = self.next_wake();
@@ -177,14 +200,15 @@ impl Session {
             Some(place) if place + 1 == self.agents.len() => {}
             Some(place) => self.agents[place..].rotate_left(1),
             None => {
-                if self.agents.len() == MAX_AGENTS {
-                    let (_, gone) = self.agents.remove(0);
+                let agents = self.agents.0.get_or_insert_default();
+                if agents.len() == MAX_AGENTS {
+                    let (_, gone) = agents.remove(0);
                     self.facts.recount(gone.facts.standing(), Standing::default());
                 }
                 // What is off for one agent of a session is off for all.
                 let streams = Stream::like(&self.main.streams, shared);
                 let agent = Agent { streams, ..Agent::default() };
-                self.agents.push((id.clone(), agent));
+                agents.push((id.clone(), agent));
             }
         }
     }
@@ -212,7 +236,7 @@ impl Session {
                 stream.wake_if_due(due, &main, shared, findings);
             }
             self.main.wake_at = first_wake(&self.main.streams);
-            for (id, agent) in &mut self.agents {
+            for (id, agent) in self.agents.iter_mut() {
                 if agent.wake_at.is_none_or(|it| due < it) {
                     continue;
                 }
