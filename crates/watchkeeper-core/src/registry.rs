@@ -120,6 +120,7 @@ pub struct SourceEntry {
     about: About,
     recognizes: fn(&Path, &[u8]) -> bool,
     folders: fn(&Environment<'_>) -> Vec<PathBuf>,
+    is_rewritten: bool,
     open: fn(&Path) -> Box<dyn Source>,
 }
 
@@ -130,6 +131,7 @@ impl SourceEntry {
             about: About { kind: S::KIND, docs: S::DOCS, origin },
             recognizes: |path, head| S::recognizes(path, head),
             folders: |environment| S::folders(environment),
+            is_rewritten: S::IS_REWRITTEN,
             open: |path| Box::new(S::new(path)),
         }
     }
@@ -142,6 +144,12 @@ impl SourceEntry {
     /// The folders in which the agent keeps its sessions on this machine.
     pub fn folders(&self, environment: &Environment<'_>) -> Vec<PathBuf> {
         (self.folders)(environment)
+    }
+
+    /// Whether the agent writes a file anew as a whole, rather than adding
+    /// lines to it.
+    pub fn is_rewritten(&self) -> bool {
+        self.is_rewritten
     }
 
     /// Begins to read a file.

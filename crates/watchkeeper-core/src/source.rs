@@ -35,6 +35,11 @@ pub trait SourceKind: Source + Sized + 'static {
     /// Its manual, in Markdown.
     const DOCS: &'static str;
 
+    /// Whether the agent writes a file anew as a whole, rather than adding
+    /// lines to it. A follower reads such a file from its beginning whenever it
+    /// has changed, and the source hands on what [is new](Intake::is_new).
+    const IS_REWRITTEN: bool = false;
+
     /// Whether a file that begins with `head` is of this kind. `head` is the
     /// first 64 KiB at most, and may end inside a line.
     fn recognizes(path: &Path, head: &[u8]) -> bool;
@@ -75,6 +80,17 @@ impl<'a> Intake<'a> {
         Self { source, file, line, events, unread, seen }
     }
 
+    /// The line that is read.
+    pub fn line(&self) -> u64 {
+        self.line
+    }
+
+    /// Says at which line stands what is taken in next, for sources that put
+    /// together what is written over many lines.
+    pub fn at_line(&mut self, line: u64) {
+        self.line = line;
+    }
+
     /// Takes an event in, and notes where it was read.
     pub fn event(
         &mut self,
@@ -109,6 +125,12 @@ impl<'a> Intake<'a> {
     pub fn is_first_here(&mut self, key: Fingerprint) -> bool {
         let file = Fingerprint::of(&**self.file);
         self.seen.first(key, file) == file
+    }
+
+    /// Whether `key` was not seen before, in this file or in another one: for
+    /// files that are written anew as a whole.
+    pub fn is_new(&mut self, key: Fingerprint) -> bool {
+        !self.seen.has(key) && self.is_first_here(key)
     }
 }
 
@@ -155,6 +177,10 @@ impl Seen {
     /// How many keys are held at least, once there were that many: more than
     /// the files that are copied from one another have lines.
     const ENOUGH: usize = 1 << 18;
+
+    fn has(&self, key: Fingerprint) -> bool {
+        self.newer.contains_key(&key) || self.older.contains_key(&key)
+    }
 
     /// The file that `key` was first seen in, which is `file` if it is new.
     fn first(&mut self, key: Fingerprint, file: Fingerprint) -> Fingerprint {

@@ -177,7 +177,8 @@ impl fmt::Debug for SessionFile {
 /// Finds session files: the named ones, and those in the named folders and the
 /// folders in them.
 ///
-/// In folders only names that end in `.jsonl`, `.ndjson` and `.json` count.
+/// In folders only names that end in `.jsonl`, `.ndjson`, `.json` and `.traj`
+/// count.
 /// Links are followed, each folder is walked once, and what cannot be looked
 /// into is left out. The files come in order of their path, each once, with a
 /// session's own before those in its folder.
@@ -216,5 +217,5 @@ pub fn discover(paths: impl IntoIterator<Item = impl Into<PathBuf>>) -> Vec<Path
 pub fn is_session_name(path: &Path) -> bool {
     let name = path.file_name().and_then(|it| it.to_str()).unwrap_or_default();
     let extension = path.extension().and_then(|it| it.to_str()).unwrap_or_default();
-    matches!(extension, "jsonl" | "ndjson" | "json") && !name.ends_with(".meta.json")
+    matches!(extension, "jsonl" | "ndjson" | "json" | "traj") && !name.ends_with(".meta.json")
 }

@@ -2,8 +2,9 @@
 //!
 //! A [`SessionFile`] is read to its end; a [`Follower`] reads on as files grow.
 //! Both cut what they read into [`Line`]s and hand those to a
-//! [`Source`](watchkeeper_core::Source), of which this crate has three:
-//! [`ClaudeCode`], [`Codex`] and [`Ndjson`], watchkeeper's own form.
+//! [`Source`](watchkeeper_core::Source), of which this crate has five:
+//! [`ClaudeCode`], [`Codex`], [`Opencode`], [`SweAgent`] and [`Ndjson`],
+//! watchkeeper's own form.
 //!
 //! # Architecture invariants
 //!
@@ -13,12 +14,15 @@
 
 mod claude_code;
 mod codex;
+mod document;
 mod file;
 mod follow;
 mod json;
 mod lines;
 mod ndjson;
+mod opencode;
 mod recent;
+mod swe_agent;
 mod tool_names;
 
 pub use crate::{
@@ -28,4 +32,6 @@ pub use crate::{
     follow::{EndReason, FollowOptions, FollowReport, Follower, Update, Waker},
     lines::{Line, LineBuffer, LineBytes, Lines, MAX_LINE, Position},
     ndjson::{EventError, Ndjson, event_schema, parse_event, write_event},
+    opencode::Opencode,
+    swe_agent::SweAgent,
 };

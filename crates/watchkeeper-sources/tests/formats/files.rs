@@ -36,7 +36,7 @@ fn what_cannot_be_opened_says_why() {
     fs::write(&notes, "# Notes\n").unwrap();
     check(
         &notes,
-        "/…/notes.jsonl is not a session of claude-code, codex or ndjson; name its kind with `--source`",
+        "/…/notes.jsonl is not a session of claude-code, codex, ndjson, opencode or swe-agent; name its kind with `--source`",
     );
     check(
         &folder.path().join("none"),
@@ -57,6 +57,7 @@ fn folders_are_walked_in_order_and_once() {
         "a.ndjson",
         "c.txt",
         "d.json",
+        "e.traj",
     ] {
         fs::write(at(name), LINE).unwrap();
     }
@@ -69,6 +70,6 @@ fn folders_are_walked_in_order_and_once() {
     let names = found.iter().map(|it| it.strip_prefix(folder.path()).unwrap().to_str().unwrap());
     assert_eq!(
         names.collect::<Vec<_>>(),
-        ["a.ndjson", "b.jsonl", "b/subagents/agent-2.jsonl", "c.txt", "d.json", "none"],
+        ["a.ndjson", "b.jsonl", "b/subagents/agent-2.jsonl", "c.txt", "d.json", "e.traj", "none",],
     );
 }

@@ -4,6 +4,7 @@
 
 mod claude_code;
 mod codex;
+mod documents;
 mod files;
 mod hostile;
 mod neutral;

@@ -1,0 +1,402 @@
+//! SWE-agent: `trajectories/<user>/<run>/<task>/<task>.traj`.
+//!
+//! A trajectory is one JSON object: `{"trajectory": [step, …], "history": […],
+//! "info": {…}}`, with a step for each action. It has no times, and is written
+//! anew after every step. What the history holds, the steps say, too.
+
+use std::path::Path;
+
+use jiff::Timestamp;
+use watchkeeper_core::{
+    Cause, EventKind, Fingerprint, Intake, Json, ModelCall, SessionId, SessionStart, Source,
+    SourceKind, Tokens, ToolCall, ToolClass, ToolResult, register_source,
+};
+
+use crate::{
+    document::{Document, Part},
+    json::{Malformed, Reader, Text, keep},
+    tool_names::ToolNames,
+};
+
+/// Reads the trajectories of SWE-agent.
+#[derive(Debug)]
+pub struct SweAgent {
+    document: Document,
+    task: Task,
+}
+
+/// What a trajectory is of.
+#[derive(Debug)]
+struct Task {
+    session: SessionId,
+    has_started: bool,
+    /// How many steps were read.
+    n_steps: u32,
+    tools: ToolNames,
+}
+
+register_source!(SweAgent);
+
+impl SourceKind for SweAgent {
+    const KIND: &'static str = "swe-agent";
+    const DOCS: &'static str = include_str!("../docs/swe-agent.md");
+    const IS_REWRITTEN: bool = true;
+
+    fn recognizes(_path: &Path, head: &[u8]) -> bool {
+        let mut has_step = false;
+        // The head may be cut, and what was read of it still tells.
+        let _: Result<bool, Malformed> = Reader::new(head).object(|reader, key| match key {
+            b"trajectory" => reader
+                .array(|reader| {
+                    reader
+                        .object(|reader, key| {
+                            has_step |= matches!(key, b"action" | b"observation");
+                            reader.pass()
+                        })
+                        .map(|_| ())
+                })
+                .map(|_| ()),
+            _ => reader.pass(),
+        });
+        has_step
+    }
+
+    fn new(path: &Path) -> Self {
+        Self {
+            document: Document::new("trajectory"),
+            task: Task {
+                session: SessionId::from(name(path)),
+                has_started: false,
+                n_steps: 0,
+                tools: ToolNames::default(),
+            },
+        }
+    }
+}
+
+/// What a task is called: the same task is worked at in many runs, each of
+/// which has a folder.
+fn name(path: &Path) -> String {
+    let task = path.file_stem().map(|it| it.to_string_lossy()).unwrap_or_default();
+    let folders = path.ancestors().skip(1).filter_map(Path::file_name);
+    let run = folders.map(|it| it.to_string_lossy()).find(|it| *it != task);
+    run.map_or_else(|| task.clone().into_owned(), |run| format!("{run}/{task}"))
+}
+
+#[derive(Default)]
+struct Step<'a> {
+    action: Option<Text<'a>>,
+    observation: Option<Text<'a>>,
+    thought: Option<Text<'a>>,
+    /// Where they stand.
+    action_at: usize,
+    observation_at: usize,
+    thought_at: usize,
+}
+
+#[derive(Default)]
+struct Info<'a> {
+    exit_status: Option<Text<'a>>,
+    has_calls: bool,
+    sent: Option<u64>,
+    received: Option<u64>,
+    cost: Option<&'a str>,
+}
+
+impl<'a> Step<'a> {
+    fn read(text: &'a [u8]) -> Result<Self, Malformed> {
+        let mut res = Self::default();
+        let mut reader = Reader::new(text);
+        let is_object = reader.object(|reader, key| {
+            reader.peek()?;
+            let at = reader.here();
+            let (slot, slot_at) = match key {
+                b"action" => (&mut res.action, &mut res.action_at),
+                b"observation" => (&mut res.observation, &mut res.observation_at),
+                b"thought" => (&mut res.thought, &mut res.thought_at),
+                _ => return reader.pass(),
+            };
+            if slot.is_none() {
+                *slot_at = at;
+            }
+            keep(slot, reader.text()?);
+            Ok(())
+        })?;
+        reader.end()?;
+        if is_object { Ok(res) } else { Err("not a JSON object") }
+    }
+}
+
+impl<'a> Info<'a> {
+    fn read(text: &'a [u8]) -> Result<Self, Malformed> {
+        let mut res = Self::default();
+        let mut reader = Reader::new(text);
+        reader.object(|reader, key| {
+            match key {
+                b"exit_status" => keep(&mut res.exit_status, reader.text()?),
+                b"model_stats" => {
+                    reader.object(|reader, key| {
+                        match key {
+                            // `total_cost` is that of all tasks of a run.
+                            b"instance_cost" => keep(&mut res.cost, reader.number()?),
+                            b"tokens_sent" => keep(&mut res.sent, reader.count()?),
+                            b"tokens_received" => keep(&mut res.received, reader.count()?),
+                            b"api_calls" => res.has_calls |= 0 < reader.count()?.unwrap_or(0),
+                            _ => reader.pass()?,
+                        }
+                        Ok(())
+                    })?;
+                }
+                _ => reader.pass()?,
+            }
+            Ok(())
+        })?;
+        reader.end()?;
+        Ok(res)
+    }
+}
+
+impl Source for SweAgent {
+    fn read_line(&mut self, line: &[u8], intake: &mut Intake<'_>) {
+        let number = intake.line();
+        self.document.begin_line(number);
+        let mut rest = line;
+        while let Some(part) = self.document.next(&mut rest) {
+            intake.at_line(number);
+            if let Err(reason) = part.and_then(|it| self.task.read(&it, intake)) {
+                intake.unread(reason);
+            }
+        }
+    }
+
+    fn finish(&mut self, intake: &mut Intake<'_>) {
+        if let Err(reason) = self.document.finish() {
+            intake.unread(reason);
+        }
+    }
+}
+
+impl Task {
+    fn read(&mut self, part: &Part<'_>, intake: &mut Intake<'_>) -> Result<(), Malformed> {
+        if part.is_entry {
+            let step = Step::read(part.text)?;
+            self.read_step(&step, part, intake);
+        } else {
+            self.read_info(&Info::read(part.text)?, part, intake);
+        }
+        Ok(())
+    }
+
+    /// The time of the latest step.
+    fn now(&self) -> Timestamp {
+        let secs = i64::from(self.n_steps.saturating_sub(1));
+        Timestamp::from_second(secs).unwrap_or(Timestamp::MAX)
+    }
+
+    fn event(&self, kind: EventKind, intake: &mut Intake<'_>) {
+        intake.event(self.now(), &self.session, None, kind);
+    }
+
+    /// Whether something is told for the first time.
+    fn is_new(&self, what: Fingerprint, intake: &mut Intake<'_>) -> bool {
+        intake.is_new(Fingerprint::of(self.session.as_str()).and(what))
+    }
+
+    fn start(&mut self, intake: &mut Intake<'_>) {
+        if !std::mem::replace(&mut self.has_started, true)
+            && self.is_new(Fingerprint::of("start"), intake)
+        {
+            self.event(EventKind::SessionStart(SessionStart::default()), intake);
+        }
+    }
+
+    fn read_step(&mut self, step: &Step<'_>, part: &Part<'_>, intake: &mut Intake<'_>) {
+        self.n_steps = self.n_steps.saturating_add(1);
+        let mut lines = part.lines();
+        intake.at_line(lines.line_of(0));
+        self.start(intake);
+        let what = [step.action, step.observation, step.thought]
+            .map(|it| Fingerprint::of(it.map(Text::raw).unwrap_or_default()))
+            .into_iter()
+            .fold(Fingerprint::from(u64::from(self.n_steps)), Fingerprint::and);
+        let action = step.action.map(Text::read).unwrap_or_default();
+        let action = action.trim();
+        if is_exit(action) || !self.is_new(what, intake) {
+            return;
+        }
+        let thought = step.thought.map(Text::read).unwrap_or_default();
+        if !thought.trim().is_empty() {
+            intake.at_line(part.lines().line_of(step.thought_at));
+            let text = thought.trim_end().into();
+            self.event(EventKind::Message { text, delta: false }, intake);
+        }
+        if action.is_empty() {
+            return;
+        }
+        let id = self.n_steps.to_string();
+        let (tool, class) = tool(action);
+        let (tool, class) = self.tools.get(tool, |_| Some(class));
+        intake.at_line(part.lines().line_of(step.action_at));
+        // One tool edits and looks.
+        let class =
+            if action.starts_with("str_replace_editor view") { ToolClass::Read } else { class };
+        let call = ToolCall::of_class(id.as_str(), tool, Json::text(action), Some(class), &[]);
+        self.event(EventKind::ToolCall(call), intake);
+        if let Some(observation) = step.observation {
+            intake.at_line(part.lines().line_of(step.observation_at));
+            let output = observation.read();
+            let outcome = outcome(&output);
+            let mut result = ToolResult::new(id, outcome.is_ok(), Some(output.into()));
+            result.cause = outcome.err().flatten();
+            self.event(EventKind::ToolResult(result), intake);
+        }
+    }
+
+    fn read_info(&mut self, info: &Info<'_>, part: &Part<'_>, intake: &mut Intake<'_>) {
+        intake.at_line(part.lines().line_of(0));
+        self.start(intake);
+        let tokens = Tokens {
+            input: info.sent.unwrap_or(0),
+            output: info.received.unwrap_or(0),
+            ..Tokens::default()
+        };
+        let what = Fingerprint::of("usage").and(Fingerprint::from(tokens.total()));
+        if (info.has_calls || 0 < tokens.total()) && self.is_new(what, intake) {
+            let cost_usd = info.cost.and_then(|it| it.parse().ok()).filter(|it| 0.0 < *it);
+            // Told again, it replaces what was told before.
+            let call = ModelCall { id: Some("all".into()), model: None, tokens, cost_usd };
+            self.event(EventKind::ModelCall(call), intake);
+        }
+        if let Some(status) = info.exit_status
+            && self.is_new(Fingerprint::of("end").and(Fingerprint::of(status.raw())), intake)
+        {
+            self.event(EventKind::SessionEnd { reason: Some(status.boxed()) }, intake);
+        }
+    }
+}
+
+/// Whether SWE-agent itself made an action, to say why it gives up.
+fn is_exit(action: &str) -> bool {
+    matches!(
+        action,
+        "exit_api"
+            | "exit_context"
+            | "exit_cost"
+            | "exit_environment_error"
+            | "exit_error"
+            | "exit_format"
+            | "exit_forfeit"
+            | "exit_total_execution_time"
+            | "exit_command_timeout"
+    )
+}
+
+/// The tool that an action calls, and what that does to the world.
+fn tool(action: &str) -> (&str, ToolClass) {
+    const MAX_NAME: usize = 64;
+    let is_of_name = |it: u8| it.is_ascii_alphanumeric() || b"_-./".contains(&it);
+    let word = action.split_ascii_whitespace().next().unwrap_or_default();
+    let is_name = word.len() <= MAX_NAME
+        && word.bytes().all(is_of_name)
+        && word.bytes().any(|it| it.is_ascii_alphanumeric());
+    let class = match word {
+        "edit" | "create" | "insert" | "append" | "str_replace" | "str_replace_editor"
+        | "undo_edit" => ToolClass::Write,
+        "open" | "goto" | "scroll_up" | "scroll_down" | "search_dir" | "search_file"
+        | "find_file" | "filemap" | "view" | "view_image" => ToolClass::Read,
+        "submit" | "set_cursors" => ToolClass::Other,
+        _ => ToolClass::Run,
+    };
+    if is_name { (word, class) } else { ("bash", ToolClass::Run) }
+}
+
+/// Whether an action succeeded, as far as its observation tells; if it did not,
+/// the cause that the failure has, where it is a special one.
+fn outcome(observation: &str) -> Result<(), Option<Cause>> {
+    const BEGINNINGS: &[&str] = &[
+        "Your proposed edit has introduced new syntax error",
+        "Your edit was not applied",
+        "Your command ran into the following",
+        "No replacement was performed",
+        "Usage: ",
+        "usage: ",
+        "Error: ",
+        "ERROR: ",
+        "No file open",
+        "Wrong flag",
+        "Traceback (most recent call last):",
+        "python: can't open file",
+        "python3: can't open file",
+        "/bin/bash: ",
+        "/bin/sh: ",
+        "bash: ",
+    ];
+    const ENDS: &[&str] = &["command not found", " not found", "No such file or directory"];
+    const TOO_LONG: &[&str] = &["EXECUTION TIMED OUT", "was cancelled because it took more than"];
+
+    let text = observation.trim_ascii();
+    let first = text.lines().next().unwrap_or_default();
+    let last = text.lines().next_back().unwrap_or_default().trim_ascii_end();
+    if TOO_LONG.iter().any(|it| first.contains(it) || last.contains(it)) {
+        return Err(Some(Cause::Timeout));
+    }
+    let has_failed = BEGINNINGS.iter().any(|it| text.starts_with(it))
+        || ENDS.iter().any(|it| last.ends_with(it));
+    if has_failed { Err(None) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use watchkeeper_core::{Cause, ToolClass};
+
+    use super::{name, outcome, tool};
+
+    #[test]
+    fn a_task_is_named_with_its_run() {
+        for (path, expected) in [
+            ("a-1.traj", "a-1"),
+            ("run/a-1.traj", "run/a-1"),
+            ("/w/run/a-1/a-1.traj", "run/a-1"),
+            ("/a-1/a-1.traj", "a-1"),
+            ("", ""),
+        ] {
+            assert_eq!(name(Path::new(path)), expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn the_first_word_is_the_tool() {
+        for (action, expected) in [
+            ("edit 1:2\nx\nend_of_edit", ("edit", ToolClass::Write)),
+            ("find_file \"a\"", ("find_file", ToolClass::Read)),
+            ("submit", ("submit", ToolClass::Other)),
+            ("./rock", ("./rock", ToolClass::Run)),
+            ("# look", ("bash", ToolClass::Run)),
+            ("Let's look", ("bash", ToolClass::Run)),
+            ("$(rm -r /)", ("bash", ToolClass::Run)),
+        ] {
+            assert_eq!(tool(action), expected, "{action}");
+        }
+        assert_eq!(tool(&"x".repeat(100)).0, "bash");
+    }
+
+    #[test]
+    fn an_observation_tells_of_failures() {
+        for (text, expected) in [
+            ("", Ok(())),
+            ("Found 1 matches", Ok(())),
+            ("No matches found for \"x\" in /a", Ok(())),
+            ("ok\nx: not found in the index, added", Ok(())),
+            ("Your proposed edit has introduced new syntax error(s). Read", Err(None)),
+            ("Usage: edit <start_line>:<end_line>", Err(None)),
+            ("awk: cannot open x\nFile x not found\n", Err(None)),
+            ("/bin/bash: line 7: mvn: command not found", Err(None)),
+            ("ls: cannot access 'x': No such file or directory", Err(None)),
+            ("\nEXECUTION TIMED OUT", Err(Some(Cause::Timeout))),
+        ] {
+            assert_eq!(outcome(text), expected, "{text}");
+        }
+    }
+}
