@@ -160,7 +160,8 @@ pub struct FollowReport {
 ///
 /// * A line is handed on when its line break has arrived, once, and in order.
 ///   A file that is renamed goes on where it was; one that was cut or written
-///   anew is read from its beginning.
+///   anew is read from its beginning. One that its agent writes anew as a
+///   whole is read so whenever it has changed, with or without a last break.
 /// * Files and folders are found at any depth when they appear, also through
 ///   symbolic links. What can be reached in several ways is followed once. In
 ///   folders the same names count as for [`discover`](crate::discover); a file

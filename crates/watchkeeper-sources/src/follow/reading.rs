@@ -3,6 +3,7 @@
 use std::{
     fs::File,
     io::{self, Read, Seek, SeekFrom},
+    mem,
     path::Path,
     sync::Arc,
 };
@@ -10,8 +11,8 @@ use std::{
 use memchr::memchr;
 use watchkeeper_core::{Entry as _, Event, Fingerprint, Intake, Seen, Source, SourceEntry, Unread};
 
-use super::Update;
-use crate::lines::{LineBuffer, LineBytes, Position};
+use super::{Stamp, Update};
+use crate::lines::{Line, LineBuffer, LineBytes, Position};
 
 /// How much of a file's beginning tells it from another one, in bytes.
 const HEAD: usize = 256;
@@ -57,6 +58,8 @@ pub(super) struct Reading {
     head: Head,
     /// Up to where there is no line break after the position.
     n_searched: u64,
+    /// The file as it was read, if it is one that is written anew as a whole.
+    stamp: Option<Stamp>,
 }
 
 /// The beginning of what was read: what tells a file that grew from one that
@@ -90,6 +93,7 @@ impl Reading {
             position: Position::default(),
             head: Head::of(b""),
             n_searched: 0,
+            stamp: None,
         }
     }
 
@@ -103,9 +107,17 @@ impl Reading {
         let mut bytes = [0; HEAD];
         let n_bytes = read_head(file, &mut bytes)?;
         let head = &bytes[..n_bytes];
-        let len = file.metadata()?.len();
+        let metadata = file.metadata()?;
+        let len = metadata.len();
         if len < self.position.offset || !self.head.is_in(head) {
             return Ok(Progress::Rewritten);
+        }
+        let is_whole = self.kind.is_rewritten();
+        if is_whole {
+            let stamp = Stamp::of(&metadata);
+            if self.stamp.replace(stamp).is_some_and(|it| it != stamp) {
+                return Ok(Progress::Rewritten);
+            }
         }
         if !self.has_line(file, len)? {
             return Ok(Progress::End);
@@ -117,7 +129,12 @@ impl Reading {
         let mut n_read = 0;
         let result = loop {
             match shared.lines.fill(&mut file) {
-                Ok(0) => break Ok(Progress::End),
+                Ok(0) => {
+                    if is_whole {
+                        self.take_last_line(shared, out);
+                    }
+                    break Ok(Progress::End);
+                }
                 Ok(n) => n_read += n as u64,
                 Err(error) => break Err(error),
             }
@@ -155,15 +172,28 @@ impl Reading {
     }
 
     fn take_lines(&mut self, shared: &mut Shared, out: &mut dyn FnMut(Update)) {
-        while let Some(line) = shared.lines.next_line() {
-            shared.n_lines += 1;
-            let mut unread = Unread::default();
-            let LineBytes::Whole(bytes) = line.bytes else {
-                unread.count("too long");
-                report(&unread, line.number, &self.file, out);
-                shared.unread.add(&unread);
-                continue;
-            };
+        let mut lines = mem::take(&mut shared.lines);
+        while let Some(line) = lines.next_line() {
+            self.take_line(line, shared, out);
+        }
+        self.position = lines.position();
+        shared.lines = lines;
+    }
+
+    /// Takes a line without a break: should it go on, all is read anew.
+    fn take_last_line(&mut self, shared: &mut Shared, out: &mut dyn FnMut(Update)) {
+        let mut lines = mem::take(&mut shared.lines);
+        if let Some(line) = lines.last_line() {
+            self.take_line(line, shared, out);
+        }
+        self.position = lines.position();
+        shared.lines = lines;
+    }
+
+    fn take_line(&mut self, line: Line<'_>, shared: &mut Shared, out: &mut dyn FnMut(Update)) {
+        shared.n_lines += 1;
+        let mut unread = Unread::default();
+        if let LineBytes::Whole(bytes) = line.bytes {
             let mut intake = Intake::new(
                 self.kind.kind(),
                 &self.file,
@@ -173,13 +203,14 @@ impl Reading {
                 &mut shared.seen,
             );
             self.source.read_line(bytes, &mut intake);
-            report(&unread, line.number, &self.file, out);
-            shared.unread.add(&unread);
-            for event in shared.events.drain(..) {
-                out(Update::Event(event));
-            }
+        } else {
+            unread.count("too long");
         }
-        self.position = shared.lines.position();
+        report(&unread, line.number, &self.file, out);
+        shared.unread.add(&unread);
+        for event in shared.events.drain(..) {
+            out(Update::Event(event));
+        }
     }
 }
 

@@ -16,7 +16,7 @@ use std::{
 use insta::assert_snapshot;
 use tempfile::TempDir;
 use watchkeeper_core::{
-    EventKind, SignedDuration, Timestamp,
+    EventKind, Registry, SignedDuration, Timestamp,
     clock::{Clock as _, SystemClock},
 };
 use watchkeeper_sources::{EndReason, FollowOptions, Follower, MAX_LINE, Update};
@@ -267,6 +267,47 @@ fn a_file_that_was_cut_or_written_anew_is_read_from_its_beginning() {
     a:1 line 6
     ");
     assert_eq!(stage.follower.report().n_rewritten, 3);
+}
+
+#[test]
+fn a_document_is_read_again_whenever_it_has_changed() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("run/task.traj");
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    let kinds = Registry::linked().unwrap().sources;
+    let options = FollowOptions { poll_only: true, ..FollowOptions::default() };
+    let mut follower = Follower::new(vec![folder.path().to_owned()], kinds.iter(), options);
+    let mut now = SystemClock.now();
+    let mut look = |text: &str| {
+        fs::write(&path, text).unwrap();
+        // Whatever the clock of the disk can tell apart.
+        now += SignedDuration::from_secs(5);
+        let file = File::options().append(true).open(&path).unwrap();
+        file.set_modified(SystemTime::from(now)).unwrap();
+        let mut res = String::new();
+        follower.scan(now, &mut |it| match it {
+            Update::Event(it) => {
+                let line = it.origin.map_or(0, |it| it.line);
+                res += &format!("{line} {}\n", it.kind.name());
+            }
+            Update::UnreadLine { reason, .. } => res += &format!("not read: {reason}\n"),
+            _ => {}
+        });
+        res
+    };
+    // All of one length, or growing, and none with a break at its end.
+    let step = |action: &str| format!("{{\"action\":\"{action}\",\"observation\":\"ok\"}}");
+    let write = |steps: &[String]| format!("{{\"trajectory\":[\n{}]}}", steps.join(",\n"));
+    let steps = ["ls", "pwd", "cat"].map(step);
+    assert_eq!(look(&write(&steps[..1])), "2 session_start\n2 tool_call\n2 tool_result\n");
+    assert_eq!(look(&write(&steps[..1])), "");
+    assert_eq!(look(&write(&steps[..2])), "3 tool_call\n3 tool_result\n");
+    // It is seen while it is written.
+    let whole = write(&steps);
+    assert_eq!(look(&whole[..whole.len() - 9]), "");
+    assert_eq!(look(&whole), "4 tool_call\n4 tool_result\n");
+    let other = [&steps[..2], &[step("rm x")]].concat();
+    assert_eq!(look(&write(&other)), "4 tool_call\n4 tool_result\n");
 }
 
 #[test]
