@@ -45,7 +45,9 @@ use std::{
 };
 
 use watchkeeper_cli::{Output, Styles};
+use watchkeeper_detector_error_loop as _;
 use watchkeeper_detector_pattern as _;
+use watchkeeper_detector_repeat_text as _;
 use watchkeeper_detector_repeat_tool_call as _;
 use watchkeeper_detector_runaway_loop as _;
 use watchkeeper_detector_timeout as _;

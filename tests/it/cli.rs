@@ -9,7 +9,9 @@ fn lists_the_kinds_that_were_linked_in() {
     assert_snapshot!(seen(&["detectors"]), @"
     Detectors
       acme-banned-tool  Finds calls of tools that the team has banned.  (acme-detector 3.2.1)
+      error-loop        Finds agents that fail again and again.  (watchkeeper-detector-error-loop 0.1.0)
       pattern           Finds sequences of events that a policy describes.  (watchkeeper-detector-pattern 0.1.0)
+      repeat-text       Finds agents that say the same again and again.  (watchkeeper-detector-repeat-text 0.1.0)
       repeat-tool-call  Finds agents that make the same tool call again and again.  (watchkeeper-detector-repeat-tool-call 0.1.0)
       runaway-loop      Finds agents that go round in circles, or on and on without progress.  (watchkeeper-detector-runaway-loop 0.1.0)
       timeout           Finds sessions, turns, tool calls and models that take too long.  (watchkeeper-detector-timeout 0.1.0)
@@ -38,7 +40,7 @@ fn explains_a_detector_of_a_teams_own() {
 #[test]
 fn says_what_there_is_to_explain() {
     assert_snapshot!(seen(&["explain", "runaway"]), @"
-    error: kind `runaway` is not compiled in; compiled in: acme-banned-tool, pattern, repeat-tool-call, runaway-loop, timeout, token-burn, file, stderr, webhook, claude-code, codex, ndjson
+    error: kind `runaway` is not compiled in; compiled in: acme-banned-tool, error-loop, pattern, repeat-text, repeat-tool-call, runaway-loop, timeout, token-burn, file, stderr, webhook, claude-code, codex, ndjson
     exit 2
     ");
 }
