@@ -76,3 +76,68 @@ impl Chant {
         self.covered / self.round.max(1)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::{collection::vec, prelude::*, sample::select};
+
+    use super::{Chant, MAX_BYTES, MAX_SEGMENTS, MIN_ROUNDS, Rounds};
+
+    /// Tries every length of a round.
+    fn naive(stream: &[(u32, u8)]) -> Option<Chant> {
+        let n_bytes = |it: &[(u32, u8)]| it.iter().map(|(_, len)| u32::from(*len)).sum::<u32>();
+        let chants = (1..=stream.len().min(MAX_SEGMENTS)).map(|period| {
+            let n_equal = (period..stream.len())
+                .rev()
+                .take_while(|it| stream[*it].0 == stream[*it - period].0)
+                .count();
+            let round = n_bytes(&stream[stream.len() - period..]);
+            let run = n_bytes(&stream[stream.len() - n_equal..]);
+            Chant { round, covered: round + run }
+        });
+        let real = chants.filter(|it| it.round <= MAX_BYTES && it.round * MIN_ROUNDS <= it.covered);
+        real.reduce(|best, it| if best.covered < it.covered { it } else { best })
+    }
+
+    /// Streams of few symbols, each with a length of its own, with many rounds
+    /// in them.
+    fn streams() -> impl Strategy<Value = Vec<(u32, u8)>> {
+        let segment = || select(&[(1_u32, 5_u8), (2, 9), (3, 24), (4, 100)]);
+        let noise = vec(segment(), 1..6);
+        let rounds = |lens| {
+            (vec(segment(), lens), 2_usize..9, 0_usize..64).prop_map(
+                |(round, n_rounds, n_more): (Vec<(u32, u8)>, usize, usize)| {
+                    let n_segments = round.len() * n_rounds + n_more % round.len();
+                    round.into_iter().cycle().take(n_segments).collect::<Vec<_>>()
+                },
+            )
+        };
+        let piece = prop_oneof![2 => noise, 3 => rounds(1..8), 1 => rounds(8..80)];
+        vec(piece, 1..8).prop_map(|it| it.concat())
+    }
+
+    proptest! {
+        #[test]
+        fn it_sees_what_a_naive_search_sees(stream in streams()) {
+            let mut rounds = Rounds::default();
+            for (n, (symbol, len)) in stream.iter().enumerate() {
+                let longest = rounds.push(*symbol, *len);
+                let chant = naive(&stream[..=n]);
+                prop_assert_eq!(rounds.chant(), chant);
+                prop_assert!(chant.is_none_or(|it| it.covered - it.round <= longest));
+            }
+        }
+    }
+
+    #[test]
+    fn endless_rounds_stay_what_they_are() {
+        for n_segments in [1, 2, 5, 64] {
+            let mut rounds = Rounds::default();
+            for it in 0..100_000 {
+                rounds.push(it % n_segments + 1, 8);
+            }
+            let chant = rounds.chant().expect("it goes round");
+            assert_eq!(chant, Chant { round: n_segments * 8, covered: u32::from(u16::MAX) });
+        }
+    }
+}

@@ -3,6 +3,10 @@ use watchkeeper_core::{Context, Elapsed, Evidence, Fingerprint, Report, Timestam
 /// How much of a message that comes in parts is kept to name it by, in bytes.
 const MAX_HEAD: usize = 160;
 
+/// Of messages shorter than this, in bytes, two count as one: `Ok` is a fair
+/// answer to several things.
+const SHORT: usize = 12;
+
 /// What an agent said last, and how often in a row.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Sayings {
@@ -73,19 +77,22 @@ impl Sayings {
             What::Message => &mut self.message,
             What::Thought => &mut self.thought,
         };
-        let Some(latest) = latest.as_mut().filter(|it| it.text == said.text) else {
+        let Some(repeated) = latest.as_mut().filter(|it| it.text == said.text) else {
+            let was_another_said = latest.replace(said).is_some();
             what.end(cx, "it said something else");
-            *latest = Some(said);
-            if what == What::Message {
+            if what == What::Message && was_another_said {
                 What::Thought.end(cx, "it said something else");
                 self.thought = None;
             }
             return;
         };
-        latest.n_times += 1;
-        let (n, took) = (latest.n_times, Elapsed(cx.now().duration_since(latest.since)));
-        cx.raise(what.subject(), n, || {
-            let message = match (what, text.trim()) {
+        repeated.n_times += 1;
+        let (n, took) = (repeated.n_times, Elapsed(cx.now().duration_since(repeated.since)));
+        let text = text.trim();
+        let is_short = !text.is_empty() && text.len() < SHORT;
+        let measure = if is_short { n / 2 } else { n };
+        cx.raise(what.subject(), measure, || {
+            let message = match (what, text) {
                 (What::Message, "") => format!("{n} empty messages in a row in {took}"),
                 (What::Message, text) => {
                     format!("the same message {n} times in a row in {took}: {}", quote(text))
@@ -94,7 +101,7 @@ impl Sayings {
                     format!("the same thought {n} times in a row in {took}: {}", quote(text))
                 }
             };
-            Report::new(message).with("repeats", n).since(latest.first.clone())
+            Report::new(message).with("repeats", n).since(repeated.first.clone())
         });
     }
 }

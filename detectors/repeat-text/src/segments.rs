@@ -37,7 +37,7 @@ pub(crate) struct Segments {
     hash: u64,
     n_letters: u8,
     len: u8,
-    /// How many bytes came since the latest letter.
+    /// How many bytes came since the latest letter: they belong to the next.
     gap: u8,
     latest: u8,
     /// How many letters the word has, as far as that matters.
@@ -150,12 +150,8 @@ impl Segments {
     }
 
     fn letter(&mut self, byte: u8) {
-        if self.n_letters != 0 {
-            self.len += self.gap;
-        }
-        self.gap = 0;
         self.n_letters += 1;
-        self.len += 1;
+        self.len += 1 + std::mem::take(&mut self.gap);
         self.word = self.word.saturating_add(1);
         self.hash = (self.hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
     }
@@ -170,8 +166,7 @@ impl Segments {
 
     /// Ends the segment.
     fn take(&mut self) -> Piece {
-        // A gap between two segments belongs to one of them.
-        let len = self.len + 1;
+        let len = self.len;
         let [low, high] = [self.hash & 0xffff_ffff, self.hash >> 32];
         let symbol = u32::try_from(low ^ high).unwrap_or_default().max(1);
         self.clear();
@@ -235,7 +230,7 @@ impl Segments {
 
     fn interrupt(&mut self, at: usize, out: &mut impl FnMut(Piece, usize)) {
         self.clear();
-        self.word = 0;
+        (self.word, self.gap) = (0, 0);
         out(Piece::Break, at);
     }
 }
