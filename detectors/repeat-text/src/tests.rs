@@ -274,9 +274,8 @@ fn texts() -> impl Strategy<Value = String> {
             "|",
         ])
     };
-    let phrase = vec((word(), select(&[" ", " ", "", "\n", "  "])), 1..12).prop_map(|it| {
-        it.into_iter().map(|(word, space)| format!("{word}{space}")).collect::<String>()
-    });
+    let phrase = vec((word(), select(&[" ", " ", "", "\n", "  "])), 1..12)
+        .prop_map(|it| it.into_iter().flat_map(|(word, space)| [word, space]).collect::<String>());
     let piece = prop_oneof![
         2 => phrase.clone(),
         1 => any::<String>(),
