@@ -21,6 +21,7 @@ use crate::{
 /// The keys of an exception.
 const EXCEPTION_KEYS: &[&str] = &["arguments", "expires", "reason", "tool"];
 const EXAMPLE: &str = "write `tool = \"gdb*\"` and `reason = \"stepping repeats by design\"`";
+pub(crate) const WHY: &str = "say why, for whoever reads it next";
 /// How many calls of one stream are kept in mind until their results come; of
 /// more, the result of the oldest is seen.
 const MAX_PENDING: usize = 256;
@@ -146,7 +147,7 @@ impl Reader<'_> {
             self.push(Diagnostic::error(whole.clone(), message).note(EXAMPLE));
         }
         let tool = keys.remove("tool").map(|it| self.any_globs(it));
-        let reason = self.reason(&mut keys, "an exception");
+        let reason = self.reason(&mut keys);
         let mut arguments = BTreeMap::new();
         if let Some(table) = keys.remove("arguments").and_then(|it| self.table(it)) {
             for (key, value) in table.into_inner() {
@@ -172,11 +173,11 @@ impl Reader<'_> {
     }
 
     /// Reads why something is as it is, which must be said.
-    pub(crate) fn reason(&mut self, keys: &mut Table<'_>, what: &str) -> Option<String> {
+    pub(crate) fn reason(&mut self, keys: &mut Table<'_>) -> Option<String> {
         let reason = self.take_string(keys, "reason")?;
         if reason.get_ref().trim().is_empty() {
-            let message = format!("{what} without a reason is a riddle to whoever reads it next");
-            self.push(Diagnostic::error(reason.span(), message));
+            let diagnostic = Diagnostic::error(reason.span(), "`reason` is empty");
+            self.push(diagnostic.note(WHY));
             return None;
         }
         Some(reason.into_inner())

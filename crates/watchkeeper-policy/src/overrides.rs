@@ -8,6 +8,7 @@ use watchkeeper_core::{Entry as _, NamedDetector, SessionFilter, SessionMatcher}
 use crate::{
     Diagnostic,
     diagnostic::Fix,
+    exceptions::WHY,
     layers,
     reader::{Reader, unknown_key},
     tree::{self, Table, Value},
@@ -60,7 +61,7 @@ impl Reader<'_> {
         let mut keys = table.into_inner();
         for (key, note) in [
             ("match", "write `match = { cwd = \"*/nightly/*\" }`"),
-            ("reason", "say for whoever reads it next why these sessions differ"),
+            ("reason", WHY),
             ("detectors", EXAMPLE),
         ] {
             if !keys.contains_key(key) {
@@ -70,7 +71,7 @@ impl Reader<'_> {
         }
         let matcher = keys.remove("match").and_then(|it| self.table(it));
         let matcher = matcher.map_or_else(SessionMatcher::default, |it| self.session_matcher(it));
-        self.reason(&mut keys, "an override");
+        self.reason(&mut keys);
         let section = keys.remove("detectors");
         if let Some(section) = &section
             && section.get_ref().as_table().is_some_and(Table::is_empty)

@@ -3,6 +3,7 @@
 use std::{ffi::OsString, io, path::Path};
 
 use insta::assert_snapshot;
+use jiff::civil::date;
 use proptest::{collection::vec, prelude::*, sample::select};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -136,7 +137,8 @@ fn load(files: &[(&str, &str)], environment: Option<Variables<'_>>) -> Loaded {
         file.map(|(_, text)| (*text).to_owned())
             .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "no such file"))
     };
-    let loader = Loader { registry: &registry, read_file: &read_file, environment, today: None };
+    let today = Some(date(2027, 1, 1));
+    let loader = Loader { registry: &registry, read_file: &read_file, environment, today };
     let loaded = loader.load(Path::new(files[0].0));
     let is_wrong = render(&loaded, false).contains("error: ");
     assert_eq!(loaded.policy.is_none(), is_wrong, "a policy or an error");
@@ -1634,4 +1636,581 @@ fn tables_deeper_than_the_stack_are_refused() {
     let loaded = load(&[("policy.toml", &text)], None);
     assert_eq!(loaded.diagnostics.len(), 1);
     assert_eq!(loaded.diagnostics[0].message, "nested too deep");
+}
+
+#[test]
+fn sound_exceptions_and_overrides() {
+    assert_snapshot!(check("
+[detectors.repeat]
+same = ['tool', 'result']
+[[detectors.repeat.exceptions]]
+tool = ['gdb*', 'lldb*']
+arguments = { command = 'next' }
+reason = 'stepping a debugger repeats by design'
+expires = 2027-03-31
+[detectors.quiet]
+of = 'turn'
+max = '5m'
+[[overrides]]
+match = { cwd = '*/nightly/*', 'label:team' = ['search', 'index'] }
+reason = 'they run long on purpose'
+detectors.quiet.max = '3h'
+detectors.repeat.same.add = ['arguments']
+detectors.repeat.same.remove = ['result']
+detectors.repeat.exceptions.add = [{ tool = 'sleep', reason = 'they wait' }]
+"), @"");
+}
+
+#[test]
+fn an_exception_that_is_none() {
+    assert_snapshot!(check("
+[detectors.repeat]
+[[detectors.repeat.exceptions]]
+tol = 'gdb*'
+[[detectors.repeat.exceptions]]
+tool = []
+reason = ' '
+arguments = 'next'
+expires = '2027-03-31'
+[[detectors.repeat.exceptions]]
+tool = 7
+reason = 'it is so'
+arguments.command = { glob = '*' }
+expires = 2027-03-31T10:00:00Z
+"), @r#"
+    error: `tool` is missing
+     --> policy.toml:3:1
+      |
+    3 | [[detectors.repeat.exceptions]]
+      | ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+      |
+      = note: write `tool = "gdb*"` and `reason = "stepping repeats by design"`
+
+    error: `reason` is missing
+     --> policy.toml:3:1
+      |
+    3 | [[detectors.repeat.exceptions]]
+      | ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+      |
+      = note: write `tool = "gdb*"` and `reason = "stepping repeats by design"`
+
+    error: unknown key `tol`
+     --> policy.toml:4:1
+      |
+    4 | tol = 'gdb*'
+      | ^^^
+      |
+      = note: known here: `arguments`, `expires`, `reason`, `tool`
+    help: there is one with a similar name
+      |
+    4 | tool = 'gdb*'
+      |   +
+
+    error: nothing is in an empty list, so nothing matches
+     --> policy.toml:6:8
+      |
+    6 | tool = []
+      |        ^^
+
+    error: `reason` is empty
+     --> policy.toml:7:10
+      |
+    7 | reason = ' '
+      |          ^^^
+      |
+      = note: say why, for whoever reads it next
+
+    error: expected a table, found string
+     --> policy.toml:8:13
+      |
+    8 | arguments = 'next'
+      |             ^^^^^^
+
+    error: `expires` is not a day
+     --> policy.toml:9:11
+      |
+    9 | expires = '2027-03-31'
+      |           ^^^^^^^^^^^^
+      |
+    help: write it so
+      |
+    9 - expires = '2027-03-31'
+    9 + expires = 2027-03-31
+      |
+
+    error: invalid type: integer `7`, expected a string
+      --> policy.toml:11:8
+       |
+    11 | tool = 7
+       |        ^
+
+    error: invalid type: map, expected a string
+      --> policy.toml:13:21
+       |
+    13 | arguments.command = { glob = '*' }
+       |                     ^^^^^^^^^^^^^^
+
+    error: `expires` is not a day
+      --> policy.toml:14:11
+       |
+    14 | expires = 2027-03-31T10:00:00Z
+       |           ^^^^^^^^^^^^^^^^^^^^
+       |
+    help: write it so
+       |
+    14 - expires = 2027-03-31T10:00:00Z
+    14 + expires = 2027-03-31
+       |
+    "#);
+}
+
+#[test]
+fn an_exception_that_expires_some_day() {
+    assert_snapshot!(check("
+[detectors.repeat]
+[[detectors.repeat.exceptions]]
+tool = 'gdb'
+reason = 'it is so'
+expires = 'soon'
+"), @"
+    error: `expires` is not a day
+     --> policy.toml:6:11
+      |
+    6 | expires = 'soon'
+      |           ^^^^^^
+      |
+      = note: write `expires = 2027-03-31`, without quotes
+    ");
+}
+
+#[test]
+fn exceptions_that_are_no_list() {
+    assert_snapshot!(check("
+[detectors.repeat.exceptions]
+tool = 'gdb*'
+reason = 'stepping a debugger repeats by design'
+"), @"
+    error: `exceptions` is not a list
+     --> policy.toml:2:1
+      |
+    2 | [detectors.repeat.exceptions]
+      | ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+      |
+      = note: each exception begins with `[[detectors.ID.exceptions]]`
+    ");
+}
+
+#[test]
+fn an_exception_that_has_expired() {
+    assert_snapshot!(check("
+[detectors.repeat]
+exceptions = [
+    { tool = 'gdb', reason = 'until it is mended', expires = 2027-01-01 },
+    { tool = 'lldb', reason = 'until it is mended', expires = 2027-01-02 },
+]
+"), @"
+    warning: this exception no longer applies: it expired on 2027-01-01
+     --> policy.toml:4:62
+      |
+    4 |     { tool = 'gdb', reason = 'until it is mended', expires = 2027-01-01 },
+      |                                                              ^^^^^^^^^^
+      |
+      = note: take it out, or give it a later day if it still has a reason
+      = note: its reason was: until it is mended
+    ");
+}
+
+#[test]
+fn an_override_that_lacks_everything() {
+    assert_snapshot!(check("
+[[overrides]]
+[[overrides]]
+match = {}
+reason = ''
+detectors = {}
+[[overrides]]
+match = { cdw = '*', agent = 'a', cwd = [] }
+reason = 'it is so'
+because = 'it is so'
+detectors = 7
+"), @r#"
+    error: `match` is missing
+     --> policy.toml:2:1
+      |
+    2 | [[overrides]]
+      | ^^^^^^^^^^^^^
+      |
+      = note: write `match = { cwd = "*/nightly/*" }`
+
+    error: `reason` is missing
+     --> policy.toml:2:1
+      |
+    2 | [[overrides]]
+      | ^^^^^^^^^^^^^
+      |
+      = note: say why, for whoever reads it next
+
+    error: `detectors` is missing
+     --> policy.toml:2:1
+      |
+    2 | [[overrides]]
+      | ^^^^^^^^^^^^^
+      |
+      = note: write `detectors.ID.KEY = value`
+
+    error: this matches every session
+     --> policy.toml:4:9
+      |
+    4 | match = {}
+      |         ^^
+      |
+      = note: what holds for all of them stands with the detector itself
+
+    error: `reason` is empty
+     --> policy.toml:5:10
+      |
+    5 | reason = ''
+      |          ^^
+      |
+      = note: say why, for whoever reads it next
+
+    warning: this override changes nothing
+     --> policy.toml:6:13
+      |
+    6 | detectors = {}
+      |             ^^
+      |
+      = note: write `detectors.ID.KEY = value`
+
+    error: unknown key `cdw`
+     --> policy.toml:8:11
+      |
+    8 | match = { cdw = '*', agent = 'a', cwd = [] }
+      |           ^^^
+      |
+      = note: known here: `cwd`, `model`, `source`, `version`
+      = note: an override goes by what is known as a session begins; a label is matched by `"label:NAME" = "value"`
+    help: there is one with a similar name
+      |
+    8 - match = { cdw = '*', agent = 'a', cwd = [] }
+    8 + match = { cwd = '*', agent = 'a', cwd = [] }
+      |
+
+    error: unknown key `agent`
+     --> policy.toml:8:22
+      |
+    8 | match = { cdw = '*', agent = 'a', cwd = [] }
+      |                      ^^^^^
+      |
+      = note: known here: `cwd`, `model`, `source`, `version`
+      = note: an override goes by what is known as a session begins; a label is matched by `"label:NAME" = "value"`
+
+    error: nothing is in an empty list, so nothing matches
+     --> policy.toml:8:41
+      |
+    8 | match = { cdw = '*', agent = 'a', cwd = [] }
+      |                                         ^^
+
+    error: unknown key `because`
+      --> policy.toml:10:1
+       |
+    10 | because = 'it is so'
+       | ^^^^^^^
+       |
+       = note: known here: `detectors`, `match`, `reason`
+
+    error: expected a table, found integer
+      --> policy.toml:11:13
+       |
+    11 | detectors = 7
+       |             ^
+    "#);
+}
+
+#[test]
+fn overrides_that_are_no_list() {
+    assert_snapshot!(check("
+[overrides]
+match = { cwd = '*/nightly/*' }
+"), @"
+    error: `overrides` is not a list
+     --> policy.toml:2:1
+      |
+    2 | [overrides]
+      | ^^^^^^^^^^^
+      |
+      = note: each override begins with `[[overrides]]`
+    ");
+}
+
+#[test]
+fn an_override_of_what_is_not_there_or_not_so() {
+    assert_snapshot!(check("
+[detectors.quiet]
+of = 'turn'
+max = '5m'
+[detectors.team]
+kind = 'repeat'
+per = 'label:team'
+[[overrides]]
+match = { cwd = '*/nightly/*' }
+reason = 'they run long on purpose'
+detectors.quite.max = '3h'
+detectors.team.least = 3
+detectors.quiet.kind = 'repeat'
+detectors.quiet.per = 'label:team'
+detectors.quiet.maks = '3h'
+detectors.quiet.max = 3
+detectors.quiet.levels = [{ at = 50, severity = 'low' }]
+"), @r#"
+    error: there is no detector `quite` to override
+      --> policy.toml:11:11
+       |
+    11 | detectors.quite.max = '3h'
+       |           ^^^^^
+       |
+    help: there is one with a similar name
+       |
+    11 - detectors.quite.max = '3h'
+    11 + detectors.quiet.max = '3h'
+       |
+
+    error: a detector with `per` cannot be overridden
+      --> policy.toml:12:11
+       |
+    12 | detectors.team.least = 3
+       |           ^^^^
+       |
+       = note: its sessions share one stream, and so all that is said of it
+
+    error: `kind` cannot be overridden
+      --> policy.toml:13:17
+       |
+    13 | detectors.quiet.kind = 'repeat'
+       |                 ^^^^
+       |
+       = note: an override changes what a detector is told, not what it is
+
+    error: `per` cannot be overridden
+      --> policy.toml:14:17
+       |
+    14 | detectors.quiet.per = 'label:team'
+       |                 ^^^
+       |
+       = note: an override changes what a detector is told, not what it is
+
+    error: unknown key `maks`
+      --> policy.toml:15:17
+       |
+    15 | detectors.quiet.maks = '3h'
+       |                 ^^^^
+       |
+       = note: known here: `of`, `max`, `extra`, `enabled`, `exceptions`, `kind`, `levels`, `per`, `severity`
+       = note: see `watchkeeper explain quiet` for its options
+
+    error: invalid type: integer `3`, expected a length of time such as "30s", "5m" or "1h 30m"
+      --> policy.toml:16:23
+       |
+    16 | detectors.quiet.max = 3
+       |                       ^
+       |
+       = note: see `watchkeeper explain quiet` for its options
+
+    error: a level of `quiet` begins at a share of its limit
+      --> policy.toml:17:34
+       |
+    17 | detectors.quiet.levels = [{ at = 50, severity = 'low' }]
+       |                                  ^^
+       |
+    help: write it so
+       |
+    17 - detectors.quiet.levels = [{ at = 50, severity = 'low' }]
+    17 + detectors.quiet.levels = [{ at = "50%", severity = 'low' }]
+       |
+    "#);
+}
+
+#[test]
+fn what_is_wrong_with_a_detector_is_said_once() {
+    assert_snapshot!(check("
+[detectors.quiet]
+of = 'trun'
+max = '5m'
+[[overrides]]
+match = { cwd = '*/nightly/*' }
+reason = 'they run long on purpose'
+detectors.quiet.max = '3h'
+[[overrides]]
+match = { model = 'gpt-*' }
+reason = 'it is slow'
+detectors.quiet.max = '1h'
+"), @r#"
+    error: unknown variant `trun`, expected `session` or `turn`
+     --> policy.toml:3:6
+      |
+    3 | of = 'trun'
+      |      ^^^^^^
+      |
+      = note: see `watchkeeper explain quiet` for its options
+    help: there is one with a similar name
+      |
+    3 - of = 'trun'
+    3 + of = "turn"
+      |
+    "#);
+}
+
+#[test]
+fn an_override_that_changes_nothing() {
+    assert_snapshot!(check("
+[detectors.quiet]
+of = 'turn'
+max = '5m'
+[detectors.repeat]
+enabled = false
+[[overrides]]
+match = { cwd = '*/nightly/*' }
+reason = 'they run long on purpose'
+detectors.quiet.max = '5m'
+detectors.repeat.least = 4
+"), @"
+    warning: this override changes nothing of `quiet`
+      --> policy.toml:10:11
+       |
+    10 | detectors.quiet.max = '5m'
+       |           ^^^^^
+       |
+       = note: what it says holds anyway, or the detector is off
+
+    warning: this override changes nothing of `repeat`
+      --> policy.toml:11:11
+       |
+    11 | detectors.repeat.least = 4
+       |           ^^^^^^
+       |
+       = note: what it says holds anyway, or the detector is off
+    ");
+}
+
+#[test]
+fn an_override_that_takes_another_back_changes_something() {
+    assert_snapshot!(check("
+[detectors.quiet]
+of = 'turn'
+max = '5m'
+[[overrides]]
+match = { cwd = '*/nightly/*' }
+reason = 'they run long on purpose'
+detectors.quiet.max = '3h'
+[[overrides]]
+match = { cwd = '*/nightly/docs/*' }
+reason = 'but these do not'
+detectors.quiet.max = '5m'
+"), @"");
+}
+
+#[test]
+fn more_overrides_than_can_come_together() {
+    let one = |n: u8| {
+        format!(
+            "[[overrides]]\nmatch = {{ cwd = '{n}' }}\nreason = 'r'\ndetectors.repeat.least = 1{n}\n"
+        )
+    };
+    let overrides: Vec<String> = (1..=6).map(one).collect();
+    assert_snapshot!(check(&format!("[detectors.repeat]\n{}", overrides.concat())), @"
+    error: more than 4 overrides change `repeat`
+      --> policy.toml:22:11
+       |
+    22 | detectors.repeat.least = 15
+       |           ^^^^^^
+       |
+       = note: make one of those that say the same, with lists to match, or give some sessions a detector of their own
+    ");
+}
+
+#[test]
+fn exceptions_and_overrides_in_force() {
+    let base = "version = 1
+[detectors.repeat]
+[[detectors.repeat.exceptions]]
+tool = 'gdb*'
+reason = 'stepping a debugger repeats by design'
+expires = 2027-03-31
+";
+    let policy = "version = 1
+extends = ['base.toml']
+[detectors.repeat]
+exceptions.add = [{ tool = 'sleep', arguments = { n = '1*' }, reason = 'it waits' }]
+[[overrides]]
+match = { source = 'codex', 'label:team' = 'search' }
+reason = 'it is so'
+detectors.repeat.least = 7
+detectors.repeat.exceptions.remove = [{ tool = 'sleep', arguments = { n = '1*' }, reason = 'it waits' }]
+";
+    assert_snapshot!(in_force(&[("policy.toml", policy), ("base.toml", base)]), @r#"
+    version = 1  # policy.toml:1
+
+    [monitor]
+    check_interval = "5s"    # default
+    max_sessions = 1000000   # default
+    session_expiry = "24h"   # default
+    shutdown_timeout = "2s"  # default
+
+    [detectors.repeat]
+    kind = "repeat"                             # the name of the detector
+    levels = [{ at = 1, severity = "medium" }]  # default of repeat
+    least = 2                                   # default of repeat
+    same = ["tool"]                             # default of repeat
+
+    [[detectors.repeat.exceptions]]
+    expires = 2027-03-31                              # base.toml:6
+    reason = "stepping a debugger repeats by design"  # base.toml:5
+    tool = "gdb*"                                     # base.toml:4
+
+    [[detectors.repeat.exceptions]]
+    arguments.n = "1*"   # policy.toml:4
+    reason = "it waits"  # policy.toml:4
+    tool = "sleep"       # policy.toml:4
+
+    [[overrides]]
+    detectors.repeat.exceptions.remove = [{ arguments = { n = "1*" }, reason = "it waits", tool = "sleep" }]  # policy.toml:9
+    detectors.repeat.least = 7     # policy.toml:8
+    match."label:team" = "search"  # policy.toml:6
+    match.source = "codex"         # policy.toml:6
+    reason = "it is so"            # policy.toml:7
+    "#);
+}
+
+#[test]
+fn a_detector_is_there_once_for_each_way_it_is_overridden() {
+    let text = "version = 1
+[detectors.quiet]
+of = 'turn'
+max = '5m'
+[[overrides]]
+match = { cwd = '*/nightly/*' }
+reason = 'they run long on purpose'
+detectors.quiet.severity = 'low'
+[[overrides]]
+match = { model = 'gpt-*' }
+reason = 'it is slow'
+detectors.quiet.severity = 'high'
+[[overrides]]
+match = { version = '1.*' }
+reason = 'it is old'
+detectors.quiet.enabled = false
+";
+    let policy = load(&[("policy.toml", text)], None).policy.expect("it is sound");
+    assert_eq!(policy.n_detectors(), 1);
+    let ways = policy.detectors.iter().map(|it| {
+        let severities: Vec<&str> = it.levels.iter().map(|it| it.severity.name()).collect();
+        let (all, none) = (it.sessions.all_of.len(), it.sessions.none_of.len());
+        format!("{all} of 3 match, {none} do not: {}", severities.join(", "))
+    });
+    assert_snapshot!(ways.collect::<Vec<_>>().join("\n"), @"
+    0 of 3 match, 3 do not: medium
+    1 of 3 match, 2 do not: low
+    1 of 3 match, 2 do not: high
+    2 of 3 match, 1 do not: high
+    ");
 }

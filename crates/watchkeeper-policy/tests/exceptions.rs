@@ -1,0 +1,222 @@
+//! What a detector sees that has exceptions.
+
+use std::path::Path;
+
+use insta::assert_snapshot;
+use jiff::SignedDuration;
+use proptest::prelude::*;
+use schemars::JsonSchema;
+use serde::Deserialize;
+use watchkeeper_core::{
+    Context, Detector, DetectorKind, Engine, EngineConfig, Event, EventKind, Finding, Fingerprint,
+    InvalidOption, NamedDetector, Registry, Report, Scope, Timestamp, quote,
+};
+use watchkeeper_policy::{Loader, render};
+use watchkeeper_testing::{events, laws, play_detector};
+
+/// Tells of every event that it sees, and of every pause.
+#[derive(Clone, Debug)]
+struct Echo {
+    scope: Scope,
+    n_told: u64,
+}
+
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct EchoOptions {
+    whole_sessions: bool,
+}
+
+watchkeeper_core::register!(Echo);
+
+impl DetectorKind for Echo {
+    const KIND: &'static str = "echo";
+    const DOCS: &'static str = "# echo\n\nFinds everything.\n";
+    const CLASS: &'static str = "test";
+    type Options = EchoOptions;
+
+    fn new(options: EchoOptions) -> Result<Self, InvalidOption> {
+        let scope = if options.whole_sessions { Scope::Session } else { Scope::Agent };
+        Ok(Self { scope, n_told: 0 })
+    }
+}
+
+impl Echo {
+    fn tell(&mut self, message: String, cx: &mut Context<'_>) {
+        self.n_told += 1;
+        cx.raise(Fingerprint::of(self.n_told.to_string()), 1, || Report::new(message));
+    }
+}
+
+impl Detector for Echo {
+    fn observe(&mut self, event: &Event, cx: &mut Context<'_>) {
+        let what = match &event.kind {
+            EventKind::ToolCall(it) => {
+                format!("{} {} {}", it.id, quote(&it.tool), quote(it.arguments.as_str()))
+            }
+            EventKind::ToolResult(it) => format!("{} {}", it.id, it.ok),
+            _ => String::new(),
+        };
+        self.tell(format!("{} {what}!", event.kind.name()), cx);
+        cx.wake_after(SignedDuration::from_secs(10));
+    }
+
+    fn wake(&mut self, cx: &mut Context<'_>) {
+        self.tell("a pause".to_owned(), cx);
+    }
+
+    fn scope(&self) -> Scope {
+        self.scope
+    }
+}
+
+const EXCEPTIONS: &str = "
+[[detectors.echo.exceptions]]
+tool = ['Read', '*Output']
+reason = 'reading is no trouble'
+";
+
+fn echo(whole_sessions: bool, exceptions: &str) -> NamedDetector {
+    let text =
+        format!("version = 1\n[detectors.echo]\nwhole_sessions = {whole_sessions}\n{exceptions}");
+    let registry = Registry::linked().expect("no two kinds share a name");
+    let read_file = |_: &Path| Ok(text.clone());
+    let loader =
+        Loader { registry: &registry, read_file: &read_file, environment: None, today: None };
+    let loaded = loader.load(Path::new("policy.toml"));
+    assert!(loaded.diagnostics.is_empty(), "{}", render(&loaded, false));
+    loaded.policy.expect("it is sound").detectors.remove(0)
+}
+
+/// What a detector tells of one agent after the other, until an hour has passed.
+fn told(detector: NamedDetector, events: &[Event]) -> Vec<Finding> {
+    // What a detector does not see keeps its session from being forgotten.
+    let session_expiry = SignedDuration::from_hours(24 * 365);
+    let config = EngineConfig { session_expiry, ..EngineConfig::default() };
+    let mut engine = Engine::new(vec![detector], config);
+    let mut res = Vec::new();
+    for event in events {
+        engine.observe(event, &mut res);
+    }
+    let end = events.last().map_or(Timestamp::UNIX_EPOCH, |it| it.at);
+    engine.advance(end + SignedDuration::from_hours(1), &mut res);
+    res.sort_by(|a, b| (&a.session, &a.agent, a.at).cmp(&(&b.session, &b.agent, b.at)));
+    res
+}
+
+/// What is left without the calls of some tools, and without their results.
+fn without_excepted(events: Vec<Event>, whole_sessions: bool) -> Vec<Event> {
+    let mut excepted = Vec::new();
+    let mut res = Vec::new();
+    for event in events {
+        let agent = (event.session.clone(), event.agent.clone());
+        match &event.kind {
+            EventKind::ToolCall(call) => {
+                let call_id = (agent, call.id.clone());
+                excepted.retain(|it| *it != call_id);
+                if &*call.tool == "Read" || call.tool.ends_with("Output") {
+                    excepted.push(call_id);
+                    continue;
+                }
+            }
+            EventKind::ToolResult(result) => {
+                let call_id = (agent, result.id.clone());
+                if let Some(place) = excepted.iter().position(|it| *it == call_id) {
+                    excepted.remove(place);
+                    continue;
+                }
+            }
+            // Whoever watched an agent that has ended has ended as well.
+            EventKind::AgentEnd if !whole_sessions && event.agent.is_some() => {
+                excepted.retain(|it| it.0 != agent);
+            }
+            EventKind::SessionEnd { .. } if !whole_sessions => match event.agent {
+                Some(_) => excepted.retain(|it| it.0 != agent),
+                None => excepted
+                    .retain(|((session, agent), _)| *session != event.session || agent.is_none()),
+            },
+            _ => {}
+        }
+        res.push(event);
+    }
+    res
+}
+
+proptest! {
+    #[test]
+    fn what_is_excepted_might_as_well_not_have_happened(
+        mut events in events(), whole_sessions in any::<bool>()
+    ) {
+        events.sort_by_key(|it| it.at);
+        let seen = without_excepted(events.clone(), whole_sessions);
+        prop_assert_eq!(
+            told(echo(whole_sessions, EXCEPTIONS), &events),
+            told(echo(whole_sessions, ""), &seen)
+        );
+    }
+}
+
+#[test]
+fn a_detector_with_exceptions_obeys_the_laws() {
+    laws::check_detector(&echo(false, EXCEPTIONS));
+    laws::check_detector(&echo(true, EXCEPTIONS));
+    let everything = "[[detectors.echo.exceptions]]\ntool = '*'\nreason = 'none'";
+    laws::check_detector(&echo(true, everything));
+}
+
+#[test]
+fn it_sees_as_much_of_a_session_as_without() {
+    for whole_sessions in [false, true] {
+        let scope = |exceptions| echo(whole_sessions, exceptions).detector.scope();
+        assert_eq!(scope(EXCEPTIONS), scope(""));
+    }
+}
+
+#[test]
+fn all_arguments_must_match() {
+    let detector = echo(
+        false,
+        "
+        [[detectors.echo.exceptions]]
+        tool = 'Bash'
+        arguments = { command = ['sleep *', 'tail *'], timeout = '5*' }
+        reason = 'it waits'
+        ",
+    );
+    let trace = r#"
+        0s  call #1 Bash {"command": "sleep 1", "timeout": 5000}
+        0s  call #2 Bash {"command": "tail -f log", "timeout": "5s"}
+        0s  call #3 Bash {"command": "make", "timeout": 5000}
+        0s  call #4 Bash {"command": "sleep 1"}
+        0s  call #5 Bash sleep 1
+        0s  call #6 Read {"command": "sleep 1", "timeout": 5000}
+        1s  result #2 ok
+        1s  result #3 ok
+        1s  result #2 ok
+    "#;
+    assert_snapshot!(play_detector(&detector, trace), @r#"
+    0s      medium    tool_call 3 `Bash` `{"command": "make", "timeout": 5000}`!
+    0s      medium    tool_call 4 `Bash` `{"command": "sleep 1"}`!
+    0s      medium    tool_call 5 `Bash` `"sleep 1"`!
+    0s      medium    tool_call 6 `Read` `{"command": "sleep 1", "timeout": 5000}`!
+    1s      medium    tool_result 3 true!
+    1s      medium    tool_result 2 true!
+    "#);
+}
+
+#[test]
+fn a_call_takes_the_id_of_an_excepted_one_over() {
+    let trace = "
+        0s  call #1 Read a
+        1s  call #1 Bash make
+        2s  result #1 ok
+        3s  agent a1: call #1 Read a
+        4s  result #1 ok
+        5s  agent a1: result #1 ok
+    ";
+    assert_snapshot!(play_detector(&echo(true, EXCEPTIONS), trace), @r#"
+    1s      medium    tool_call 1 `Bash` `"make"`!
+    2s      medium    tool_result 1 true!
+    4s      medium    tool_result 1 true!
+    "#);
+}
