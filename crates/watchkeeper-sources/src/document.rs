@@ -142,7 +142,7 @@ impl Document {
                     }
                 }
                 Place::List if byte == b']' => self.place = Place::Object,
-                Place::List if !is_space && byte != b',' && byte != b'}' => {
+                Place::List if byte == b'{' => {
                     self.begin(Place::InEntry, true);
                     continue;
                 }
@@ -166,6 +166,8 @@ impl Document {
                     *rest = &[];
                     return Some(Err(match place {
                         Place::End => "something follows the JSON",
+                        // Where a quote is missing, what follows is upside down.
+                        Place::List => "not a JSON object",
                         _ => "not JSON",
                     }));
                 }
@@ -335,11 +337,9 @@ mod tests {
 
     #[test]
     fn entries_are_handed_on_one_by_one() {
-        assert_snapshot!(parts(r#"{"a":[{}],"list":[{"b":"]}\"{"},1,"x",[]],"info":{"c":null}}"#), @r#"
+        assert_snapshot!(parts(r#"{"a":[{}],"list":[{"b":"]}\"{"},{}],"info":{"c":null}}"#), @r#"
         1-1 entry "{\"b\":\"]}\\\"{\"}"
-        1-1 entry "1"
-        1-1 entry "\"x\""
-        1-1 entry "[]"
+        1-1 entry "{}"
         1-1 info "{\"c\":null}"
         "#);
         let text = "\n {\"list\" :\n [ {\n\"b\": [\n2]}\n,\n{} ],\n \"info\": 3\n}\n\n";
@@ -366,17 +366,23 @@ mod tests {
         1-1 entry "{}"
         2 not JSON
         "#);
-        assert_snapshot!(parts("{\"list\":[}\n]}"), @"1 not JSON");
+        for entry in ["}", "]}", "1,{}", "\"x\"", ":"] {
+            let text = format!("{{\"list\":[{{}},\n{entry}\n?");
+            let expected = if entry == "]}" { "something follows the JSON" } else { "not" };
+            assert!(parts(&text).contains(expected), "{entry}: {}", parts(&text));
+            assert_eq!(parts(&text).lines().count(), 2, "{entry}");
+        }
         assert_snapshot!(parts(""), @"");
     }
 
     #[test]
     fn an_entry_that_is_too_long_is_passed_over() {
         let line = "x".repeat(MAX_LINE / 2);
-        let long = format!("[\"{line}\",\n\"{line}\"]");
-        let text = format!("{{\"list\":[1,{long},\"{line}\"],\"other\":{long},\"info\":{{}}}}");
+        let long = format!("{{\"a\":\"{line}\",\n\"b\":\"{line}\"}}");
+        let list = format!("[{{}},{long},{{\"a\":\"{line}\"}}]");
+        let text = format!("{{\"list\":{list},\"other\":{long},\"info\":{{}}}}");
         assert_snapshot!(parts(&text), @r#"
-        1-1 entry "1"
+        1-1 entry "{}"
         2 too long
         2-2 entry "long"
         3-3 info "{}"
@@ -386,9 +392,9 @@ mod tests {
     #[test]
     fn depth_costs_nothing() {
         let deep = "[".repeat(1_000_000);
-        let text = format!("{{\"x\":{deep}{},\"list\":[7,{deep}", "]".repeat(1_000_000));
+        let text = format!("{{\"x\":{deep}{},\"list\":[{{}},{{\"a\":{deep}", "]".repeat(1_000_000));
         assert_snapshot!(parts(&text), @r#"
-        1-1 entry "7"
+        1-1 entry "{}"
         end ends in the middle of JSON
         "#);
     }

@@ -4,7 +4,7 @@
 //! "parts": […]}, …]}`. A message of the assistant is one answer of the model,
 //! with the calls it made and what became of them.
 
-use std::path::Path;
+use std::{collections::BTreeSet, path::Path};
 
 use jiff::Timestamp;
 use watchkeeper_core::{
@@ -493,7 +493,8 @@ impl Thread {
         let id = info.id.filter(|it| it.raw().starts_with(b"msg_")).map(Text::read);
         let response = id.clone().unwrap_or_else(|| self.n_messages.to_string().into());
         let mut usage = Some(self.usage(message, &response));
-        for part in &message.parts {
+        let mut ids = BTreeSet::new();
+        for (nth, part) in message.parts.iter().enumerate() {
             let (start, end) = (part.time.start, part.time.end);
             match part.kind.map(Text::raw).unwrap_or_default() {
                 b"text" => {
@@ -512,7 +513,11 @@ impl Thread {
                     if let Some(usage) = usage.take().flatten() {
                         story.tell(part.state.time.start, part.at, usage);
                     }
-                    self.read_call(part, &response, story);
+                    // Exports that were made anonymous have one id for all.
+                    let id = part.call.map(Text::read).unwrap_or_default();
+                    let is_first = ids.insert(Fingerprint::of(id.as_bytes()));
+                    let id = if is_first { id.into() } else { format!("{response}/{nth}").into() };
+                    self.read_call(id, part, &response, story);
                 }
                 b"retry" => {
                     let retry = part.attempt.and_then(|it| u32::try_from(it).ok()).or(Some(0));
@@ -569,9 +574,8 @@ impl Thread {
         }))
     }
 
-    fn read_call(&mut self, part: &Part<'_>, response: &str, story: &mut Story<'_>) {
+    fn read_call(&mut self, id: Box<str>, part: &Part<'_>, response: &str, story: &mut Story<'_>) {
         let state = &part.state;
-        let id = part.call.map(Text::boxed).unwrap_or_default();
         let name = part.tool.map_or_else(|| "unknown".into(), Text::read);
         let (tool, class) = self.tools.get(&name, class);
         let volatile = volatile(&tool);

@@ -6,6 +6,7 @@ mod model;
 mod plain;
 
 use std::{
+    fmt::Write as _,
     fs::{self, File},
     io::Write as _,
     path::{Path, PathBuf},
@@ -288,9 +289,9 @@ fn a_document_is_read_again_whenever_it_has_changed() {
         follower.scan(now, &mut |it| match it {
             Update::Event(it) => {
                 let line = it.origin.map_or(0, |it| it.line);
-                res += &format!("{line} {}\n", it.kind.name());
+                writeln!(res, "{line} {}", it.kind.name()).unwrap();
             }
-            Update::UnreadLine { reason, .. } => res += &format!("not read: {reason}\n"),
+            Update::UnreadLine { reason, .. } => writeln!(res, "not read: {reason}").unwrap(),
             _ => {}
         });
         res

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use insta::assert_snapshot;
-use watchkeeper_core::{Entry as _, Registry, Seen};
+use watchkeeper_core::{Entry, Registry, Seen};
 use watchkeeper_sources::MAX_LINE;
 
 use crate::{events, read, render};
@@ -97,7 +97,7 @@ fn they_are_recognized_wherever_their_head_is_cut() {
     {
         for head in [text, &text[..n_enough]] {
             let known = sources.iter().filter(|it| it.recognizes(Path::new("x"), head));
-            assert_eq!(known.map(|it| it.kind()).collect::<Vec<_>>(), [kind]);
+            assert_eq!(known.map(Entry::kind).collect::<Vec<_>>(), [kind]);
         }
     }
     for other in [
@@ -154,7 +154,6 @@ fn what_is_wrong_in_a_document_leaves_the_rest_alone() {
         r#"{{"trajectory":[
 {{"action":"ls","observation":"a"}},
 {{"action" 1}},
-[],
 {{"action":"cat","thought":"{long}",
 "observation":"{long}"}},
 {{"action":7,"observation":null,"thought":"hm"}},
@@ -166,24 +165,31 @@ fn what_is_wrong_in_a_document_leaves_the_rest_alone() {
     2 00:00:00 t session_start
     2 00:00:00 t tool_call arguments="ls" class="run" id="1" tool="ls"
     2 00:00:00 t tool_result id="1" ok=true output="a"
-    7 00:00:01 t message text="hm"
-    8 00:00:02 t tool_call arguments="pwd" class="run" id="3" tool="pwd"
+    6 00:00:01 t message text="hm"
+    7 00:00:02 t tool_call arguments="pwd" class="run" id="3" tool="pwd"
     unread 1: not JSON
-    unread 1: not a JSON object
     unread 1: something follows the JSON
     unread 1: too long
     "#);
+    // A quote is missing.
+    let text = r#"{"trajectory":[{"action":"ls},
+{"action":"pwd"},{"action":"cat"},{"action":"ls"}]}"#;
+    assert_snapshot!(
+        read("swe-agent", "t.traj", text.as_bytes()),
+        @"unread 1: ends in the middle of JSON",
+    );
     let text = r#"{"info":{"id":"ses_1","parentID":"gone","time":{"created":"?"}},"messages":[
 {"info":{"role":"user"},"parts":[]},
 {"info":{"role":"user","time":{"created":1767254400000}},"parts":[{"type":"text","text":"Go"}]},
 {"info":{"role":"tool"},"parts":[]},
 {"info":{"role":"assistant","tokens":{"input":5,"output":2,"reasoning":3,"total":10}},"parts":{}},
-{"info":{"role":"assistant"},"parts":[{"type":"step-finish","cost":-1,"tokens":[]},{"type":"tool"}]}"#;
+{"info":{"role":"assistant"},"parts":[{"type":"step-finish","cost":-1,"tokens":[]},{"type":"tool"},{"type":"tool"}]}"#;
     assert_snapshot!(read("opencode", "x.json", text.as_bytes()), @r#"
     3 08:00:00 ses_1 session_start
     3 08:00:00 ses_1 prompt text="Go"
     5 08:00:00 ses_1 model_call id="4" input_tokens=5 output_tokens=5 reasoning_tokens=3
     6 08:00:00 ses_1 tool_call arguments=null class="other" id="" response="5" tool="unknown"
+    6 08:00:00 ses_1 tool_call arguments=null class="other" id="5/2" response="5" tool="unknown"
     unread 1: ends in the middle of JSON
     unread 1: no role
     unread 1: no time
