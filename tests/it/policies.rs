@@ -121,3 +121,62 @@ fn the_builtin_policy_explains_itself() {
     assert!(ran.out.lines().filter(|it| it.starts_with('#')).count() > 10, "{}", ran.out);
     assert!(seen(&["validate"]).ends_with("exit 0"));
 }
+
+#[test]
+fn an_exception_has_its_day_and_an_override_its_sessions() {
+    let folder = Folder::new();
+    let session = folder.write(
+        "session.ndjson",
+        r#"{"event":"session_start","at":"2026-01-01T00:00:00Z","session":"s1","cwd":"/srv/nightly/app"}
+{"event":"prompt","at":"2026-01-01T00:00:01Z","session":"s1","text":"go"}
+{"event":"message","at":"2026-01-01T00:31:01Z","session":"s1","text":"done"}
+"#,
+    );
+    let policy = |expires: &str, folder_name: &str| {
+        let text = format!(
+            r#"version = 1
+
+[detectors.stuck]
+kind = "repeat-tool-call"
+
+[[detectors.stuck.exceptions]]
+tool = "gdb*"
+reason = "stepping a debugger repeats by design"
+expires = {expires}
+
+[detectors.session]
+kind = "timeout"
+of = "session"
+max = "30m"
+severity = "high"
+
+[[overrides]]
+match = {{ source = "ndjson", cwd = "*/{folder_name}/*" }}
+reason = "the nightly refactor runs long on purpose"
+detectors.session.max = "3h"
+"#
+        );
+        folder.write("policy.toml", &text)
+    };
+    let validate =
+        |policy: &Path| run(&["validate".as_ref(), "--deny-warnings".as_ref(), policy.as_os_str()]);
+    let check = |policy: &Path| {
+        let (policy, session) = (policy.as_os_str(), session.as_os_str());
+        run(&["--quiet".as_ref(), "--policy".as_ref(), policy, "check".as_ref(), session])
+    };
+
+    let good = policy("9999-12-31", "nightly");
+    let ran = validate(&good);
+    assert_eq!(ran.status, 0, "{}", ran.err);
+    assert!(ran.err.contains("is sound: 2 detectors"), "{}", ran.err);
+    let ran = check(&good);
+    assert_eq!(ran.status, 0, "{}{}", ran.out, ran.err);
+
+    let expired = policy("2020-02-29", "weekly");
+    let ran = validate(&expired);
+    assert_eq!(ran.status, 78, "{}", ran.err);
+    assert!(ran.err.contains("it expired on 2020-02-29"), "{}", ran.err);
+    let ran = check(&expired);
+    assert_eq!(ran.status, 1, "{}{}", ran.out, ran.err);
+    assert!(ran.out.contains("at work for 30m"), "{}", ran.out);
+}
