@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod chants;
+mod hash;
 mod rounds;
 mod sayings;
 mod segments;
@@ -21,7 +22,7 @@ use crate::{
 pub struct RepeatText {
     of: Of,
     /// Since the latest tool call and prompt of a person.
-    sayings: Option<Box<Sayings>>,
+    sayings: Sayings,
     /// What comes in parts, for as long as it does.
     reading: Option<(What, Box<Reading>)>,
     is_chanting: IsChanting,
@@ -57,7 +58,12 @@ impl DetectorKind for RepeatText {
 
     fn new(options: RepeatTextOptions) -> Result<Self, InvalidOption> {
         let RepeatTextOptions { of } = options;
-        Ok(Self { of, sayings: None, reading: None, is_chanting: IsChanting::default() })
+        Ok(Self {
+            of,
+            sayings: Sayings::default(),
+            reading: None,
+            is_chanting: IsChanting::default(),
+        })
     }
 }
 
@@ -74,7 +80,7 @@ impl RepeatText {
     fn observe_messages(&mut self, event: &EventKind, cx: &mut Context<'_>) {
         match event {
             EventKind::Message { text, delta: true } => {
-                self.sayings.get_or_insert_default().say_part(text, cx);
+                self.sayings.say_part(text, cx);
                 return;
             }
             EventKind::ToolCall(_) => return self.forget(cx, "a tool was called"),
@@ -83,26 +89,23 @@ impl RepeatText {
             EventKind::ToolResult(_) | EventKind::Waiting(_) | EventKind::Resumed(_) => return,
             _ => {}
         }
-        if let Some(sayings) = &mut self.sayings {
-            sayings.end_parts(cx);
-        }
+        self.sayings.end_parts(cx);
         match event {
             EventKind::Message { text, .. } => {
-                self.sayings.get_or_insert_default().say(What::Message, text, cx);
+                self.sayings.say(What::Message, text, cx);
             }
             // Many agents write down that they thought, and not what.
             EventKind::Thinking { text } if !text.trim_ascii().is_empty() => {
-                self.sayings.get_or_insert_default().say(What::Thought, text, cx);
+                self.sayings.say(What::Thought, text, cx);
             }
             _ => {}
         }
     }
 
     fn forget(&mut self, cx: &mut Context<'_>, why: &str) {
-        if self.sayings.take().is_some() {
-            What::Message.end(cx, why);
-            What::Thought.end(cx, why);
-        }
+        self.sayings = Sayings::default();
+        What::Message.end(cx, why);
+        What::Thought.end(cx, why);
     }
 
     fn observe_chants(&mut self, event: &EventKind, cx: &mut Context<'_>) {

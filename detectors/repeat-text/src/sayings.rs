@@ -1,5 +1,7 @@
 use watchkeeper_core::{Context, Elapsed, Evidence, Fingerprint, Report, Timestamp, quote};
 
+use crate::hash::Hash;
+
 /// How much of a message that comes in parts is kept to name it by, in bytes.
 const MAX_HEAD: usize = 160;
 
@@ -10,10 +12,10 @@ const SHORT: usize = 12;
 /// What an agent said last, and how often in a row.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Sayings {
-    message: Option<Saying>,
-    thought: Option<Saying>,
+    message: Option<Box<Saying>>,
+    thought: Option<Box<Saying>>,
     /// The message that is coming in, if it comes in parts.
-    coming: Option<Coming>,
+    coming: Option<Box<Coming>>,
 }
 
 /// What was said.
@@ -43,20 +45,27 @@ impl Sayings {
     /// Takes a message or a thought.
     pub(crate) fn say(&mut self, what: What, text: &str, cx: &mut Context<'_>) {
         let mut hash = Hash::default();
-        hash.read(text);
-        let said = Saying { text: hash.end(), n_times: 1, since: cx.now(), first: cx.evidence() };
+        read(&mut hash, text);
+        let said = Saying {
+            text: Fingerprint::from(hash.get()),
+            n_times: 1,
+            since: cx.now(),
+            first: cx.evidence(),
+        };
         self.said(what, said, text, cx);
     }
 
     /// Takes a part of a message.
     pub(crate) fn say_part(&mut self, text: &str, cx: &Context<'_>) {
-        let coming = self.coming.get_or_insert_with(|| Coming {
-            hash: Hash::default(),
-            head: String::new(),
-            since: cx.now(),
-            first: cx.evidence(),
+        let coming = self.coming.get_or_insert_with(|| {
+            Box::new(Coming {
+                hash: Hash::default(),
+                head: String::new(),
+                since: cx.now(),
+                first: cx.evidence(),
+            })
         });
-        coming.hash.read(text);
+        read(&mut coming.hash, text);
         for c in text.chars() {
             if MAX_HEAD < coming.head.len() + c.len_utf8() {
                 break;
@@ -67,8 +76,9 @@ impl Sayings {
 
     /// Ends the message that comes in parts, if one does.
     pub(crate) fn end_parts(&mut self, cx: &mut Context<'_>) {
-        let Some(Coming { hash, head, since, first }) = self.coming.take() else { return };
-        let said = Saying { text: hash.end(), n_times: 1, since, first };
+        let Some(coming) = self.coming.take() else { return };
+        let Coming { hash, head, since, first } = *coming;
+        let said = Saying { text: Fingerprint::from(hash.get()), n_times: 1, since, first };
         self.said(What::Message, said, &head, cx);
     }
 
@@ -78,7 +88,7 @@ impl Sayings {
             What::Thought => &mut self.thought,
         };
         let Some(repeated) = latest.as_mut().filter(|it| it.text == said.text) else {
-            let was_another_said = latest.replace(said).is_some();
+            let was_another_said = latest.replace(Box::new(said)).is_some();
             what.end(cx, "it said something else");
             if what == What::Message && was_another_said {
                 What::Thought.end(cx, "it said something else");
@@ -120,25 +130,7 @@ impl What {
     }
 }
 
-/// Takes the fingerprint of a text that comes in parts; the space in it does
-/// not matter.
-#[derive(Clone, Debug)]
-struct Hash(u64);
-
-impl Default for Hash {
-    fn default() -> Self {
-        Self(0xcbf2_9ce4_8422_2325)
-    }
-}
-
-impl Hash {
-    fn read(&mut self, text: &str) {
-        for byte in text.bytes().filter(|it| !it.is_ascii_whitespace()) {
-            self.0 = (self.0 ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-        }
-    }
-
-    fn end(self) -> Fingerprint {
-        Fingerprint::from(self.0)
-    }
+/// Reads a text, or a part of one; the space in it does not matter.
+fn read(hash: &mut Hash, text: &str) {
+    text.bytes().filter(|it| !it.is_ascii_whitespace()).for_each(|it| hash.push(it));
 }

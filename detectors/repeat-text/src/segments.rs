@@ -1,6 +1,8 @@
 //! Cuts text into segments where its content says so, so that what is repeated
 //! is cut in the same places each time.
 
+use crate::hash::Hash;
+
 /// Words of fewer letters than this join the next one.
 const SHORTEST_LAST_WORD: u8 = 4;
 /// From this length on, a segment ends where its bytes descend: text that knows
@@ -34,7 +36,7 @@ pub(crate) enum Piece {
 #[derive(Clone, Debug)]
 pub(crate) struct Segments {
     /// Of the letters of the segment.
-    hash: u64,
+    hash: Hash,
     n_letters: u8,
     len: u8,
     /// How many bytes came since the latest letter: they belong to the next.
@@ -71,12 +73,10 @@ enum Class {
     Space,
 }
 
-const HASH_OF_NOTHING: u64 = 0xcbf2_9ce4_8422_2325;
-
 impl Default for Segments {
     fn default() -> Self {
         Self {
-            hash: HASH_OF_NOTHING,
+            hash: Hash::default(),
             n_letters: 0,
             len: 0,
             gap: 0,
@@ -153,7 +153,7 @@ impl Segments {
         self.n_letters += 1;
         self.len += 1 + std::mem::take(&mut self.gap);
         self.word = self.word.saturating_add(1);
-        self.hash = (self.hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+        self.hash.push(byte);
     }
 
     fn is_cut(&self, byte: u8) -> bool {
@@ -167,14 +167,15 @@ impl Segments {
     /// Ends the segment.
     fn take(&mut self) -> Piece {
         let len = self.len;
-        let [low, high] = [self.hash & 0xffff_ffff, self.hash >> 32];
+        let hash = self.hash.get();
+        let [low, high] = [hash & 0xffff_ffff, hash >> 32];
         let symbol = u32::try_from(low ^ high).unwrap_or_default().max(1);
         self.clear();
         Piece::Segment { symbol, len }
     }
 
     fn clear(&mut self) {
-        (self.hash, self.n_letters, self.len, self.latest) = (HASH_OF_NOTHING, 0, 0, 0);
+        (self.hash, self.n_letters, self.len, self.latest) = (Hash::default(), 0, 0, 0);
     }
 
     /// Learns of a line by the word it begins with.
