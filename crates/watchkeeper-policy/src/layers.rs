@@ -11,7 +11,7 @@ use toml::{
 };
 
 use crate::{
-    BUILTIN, BUILTIN_DEFAULT, Diagnostic, Loader,
+    BUILTIN_DEFAULT, BUILTINS, Diagnostic, Loader, builtin,
     diagnostic::Fix,
     files::Files,
     toml_text,
@@ -102,8 +102,8 @@ impl Layers {
 
 impl Finder<'_> {
     fn read(&self, path: &Path) -> io::Result<String> {
-        if path == Path::new(BUILTIN_DEFAULT) {
-            return Ok(BUILTIN.to_owned());
+        if let Some(text) = builtin(path) {
+            return Ok(text.to_owned());
         }
         (self.loader.read_file)(path)
     }
@@ -154,16 +154,18 @@ impl Finder<'_> {
     /// Finds one file that is extended. Gives back its index among the layers.
     fn base(&mut self, folder: &Path, name: &str, span: Span) -> Option<usize> {
         let path = if let Some(builtin) = name.strip_prefix("builtin:") {
-            if name != BUILTIN_DEFAULT {
+            if crate::builtin(Path::new(name)).is_none() {
                 let message = format!("there is no policy `{builtin}` built in");
-                let fix =
-                    Fix::new("there is this one", span.clone(), toml_text::string(BUILTIN_DEFAULT));
+                let names = BUILTINS.iter().map(|(it, _)| *it);
+                let fix = Fix::string(name, span.clone(), names).unwrap_or_else(|| {
+                    Fix::new("there is this one", span.clone(), toml_text::string(BUILTIN_DEFAULT))
+                });
                 self.diagnostics.push(Diagnostic::error(span, message).fix(fix));
                 return None;
             }
             PathBuf::from(name)
         } else {
-            let path = if folder == Path::new(BUILTIN_DEFAULT) { Path::new("") } else { folder };
+            let path = if builtin(folder).is_some() { Path::new("") } else { folder };
             path.join(name).components().collect()
         };
         let identity = identity(&path);

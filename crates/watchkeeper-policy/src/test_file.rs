@@ -175,8 +175,8 @@ impl Loader<'_> {
         let folder = path.parent().unwrap_or(Path::new(""));
         let named = reader.take_string(&mut table, "policy").map(Spanned::into_inner);
         let named = named.map(|it| match it.as_str() {
-            BUILTIN_DEFAULT => PathBuf::from(it),
-            _ => folder.join(it),
+            it if crate::builtin(Path::new(it)).is_some() => PathBuf::from(it),
+            it => folder.join(it),
         });
         let Some(policy) = policy.map(Path::to_owned).or(named) else {
             if reader.diagnostics.is_empty() {

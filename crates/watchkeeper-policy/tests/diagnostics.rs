@@ -274,7 +274,7 @@ fn no_file() {
     2 | extends = ['base.toml', 'builtin:defualt', 'default', 7]
       |                         ^^^^^^^^^^^^^^^^^
       |
-    help: there is this one
+    help: there is one with a similar name
       |
     2 - extends = ['base.toml', 'builtin:defualt', 'default', 7]
     2 + extends = ['base.toml', "builtin:default", 'default', 7]

@@ -7,8 +7,8 @@ use watchkeeper_core::{
     Timestamp, make_safe,
 };
 use watchkeeper_policy::{
-    BUILTIN_DEFAULT, Diagnostic, ExpectedFinding, LoadedTests, Loader, Policy, PolicyTest,
-    SessionFacts, Story, render_diagnostics,
+    Diagnostic, ExpectedFinding, LoadedTests, Loader, Policy, PolicyTest, SessionFacts, Story,
+    builtin, render_diagnostics,
 };
 use watchkeeper_testing::{Step, Trace};
 
@@ -32,7 +32,7 @@ pub(crate) fn run_test_file(path: &Path, setup: &Setup<'_>) -> Result<Ran, NotRu
     };
     let LoadedTests { tests, mut diagnostics, files } = loader.load_tests(path, setup.policy);
     let policy = files.get(1).map(|it| it.path.as_path());
-    if let Some(missing) = policy.filter(|it| *it != Path::new(BUILTIN_DEFAULT) && !it.exists()) {
+    if let Some(missing) = policy.filter(|it| builtin(it).is_none() && !it.exists()) {
         let (missing, path) = (quoted_path(missing), quoted_path(path));
         let message = format!("{missing} does not exist; {path} tests it");
         return Err(NotRun::Unreadable(message));
