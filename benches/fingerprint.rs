@@ -51,7 +51,7 @@ fn arguments() -> String {
         r#"    let anchor = self.harbor.drop(keel, 17)?;\n    assert_eq!(anchor, \"held\");\n"#;
     let (old, new) = (code.repeat(5), code.repeat(6));
     format!(
-        r#"{{"file_path":"/work/harbor/src/keel.rs","old_string":"{old}","new_string":"{new}","replace_all":false,"description":"Drop the anchor","limit":200}}"#
+        r#"{{"file_path":"/proj/harbor/src/keel.rs","old_string":"{old}","new_string":"{new}","replace_all":false,"description":"Drop the anchor","limit":200}}"#
     )
 }
 

@@ -125,7 +125,7 @@ impl Session {
         self.n_calls += 1;
         let n = self.n_calls;
         let id = format!("toolu_01{}", letters(&mut self.dice, 22));
-        let file = format!("/work/harbor/src/{}_{n}.rs", self.dice.pick(WORDS));
+        let file = format!("/proj/harbor/src/{}_{n}.rs", self.dice.pick(WORDS));
         // Most answers are short, and a few are long.
         let len = self.dice.skewed(200, 20_000);
         let text = self.cut(len);
@@ -169,7 +169,7 @@ impl Session {
             }
             _ => {
                 let input = format!(
-                    r#"{{"pattern":"fn {}_{n}\\(","path":"/work/harbor","output_mode":"content","-n":true}}"#,
+                    r#"{{"pattern":"fn {}_{n}\\(","path":"/proj/harbor","output_mode":"content","-n":true}}"#,
                     self.dice.pick(WORDS)
                 );
                 let result = format!(
@@ -209,7 +209,7 @@ impl Session {
         let parent = self.parent.as_ref().map_or("null".to_owned(), |it| format!("\"{it}\""));
         let uuid = uuid(&mut self.dice);
         let line = format!(
-            r#"{{"parentUuid":{parent},"isSidechain":false,"userType":"external","cwd":"/work/harbor","sessionId":"{}","version":"2.1.200","gitBranch":"main",{body},"uuid":"{uuid}","timestamp":"{:.3}"}}"#,
+            r#"{{"parentUuid":{parent},"isSidechain":false,"userType":"external","cwd":"/proj/harbor","sessionId":"{}","version":"2.1.200","gitBranch":"main",{body},"uuid":"{uuid}","timestamp":"{:.3}"}}"#,
             self.id, self.at
         );
         self.parent = Some(uuid);

@@ -127,7 +127,7 @@ impl Traffic {
         let tool = &self.tools[usize::try_from(call % 4).unwrap_or_default()];
         let Self { filling, .. } = self;
         let arguments = format!(
-            r#"{{"file_path":"/work/harbor/src/{:016x}.rs","limit":200,"text":"{filling}"}}"#,
+            r#"{{"file_path":"/proj/harbor/src/{:016x}.rs","limit":200,"text":"{filling}"}}"#,
             mixed(n)
         );
         let mut it = ToolCall::new(call_id(call), tool.clone(), Json::parse_or_text(&arguments));

@@ -263,7 +263,7 @@ proptest! {
 #[test]
 fn names_are_kept_once_and_bounded() {
     let mut names = Names::default();
-    let of = |n: usize| format!("/work/{n}");
+    let of = |n: usize| format!("/proj/{n}");
     let first = names.share(&of(0));
     assert!(Arc::ptr_eq(&first, &names.share(&of(0))));
     for n in 0..3 * MAX_NAMES {
