@@ -12,9 +12,9 @@ use std::{
 };
 
 use watchkeeper_core::{
-    Delivery, Engine, Event, Feed, Finding, Fingerprint, Monitor, MonitorConfig, MonitorCounts,
-    Queue, Registry, Router, SignedDuration, SourceEntry, Status, Timestamp,
-    clock::{Clock as _, SystemClock},
+    Delivery, Engine, Event, Finding, Fingerprint, Monitor, MonitorConfig, MonitorCounts, Queue,
+    Registry, Router, SignedDuration, SourceEntry, Status, Timestamp,
+    clock::{Clock as _, Deadline, SystemClock},
 };
 use watchkeeper_policy::{NamedSink, Policy};
 use watchkeeper_sources::{FollowOptions, FollowReport, Follower, Update, Waker};
@@ -22,7 +22,9 @@ use watchkeeper_sources::{FollowOptions, FollowReport, Follower, Update, Waker};
 /// How long to wait for something to change before looking around.
 const WAIT: Duration = Duration::from_secs(1);
 /// How many events are put in order before they are handed on.
-const MAX_BATCH: usize = 1 << 20;
+const MAX_BATCH: usize = 1 << 18;
+/// How long what was written before the end may take to be read.
+const LAST_LOOK: Duration = Duration::from_secs(1);
 
 /// What is followed, and from when on.
 #[derive(Clone, Copy, Debug)]
@@ -105,13 +107,27 @@ impl Live {
         let monitor = Monitor::new(engine, delivery, config);
         let feed = monitor.feed();
         monitor.start()?;
+        let mut is_held = false;
         while !is_stopped.load(Ordering::Acquire) && monitor.is_running() {
             step(&mut follower, WAIT, &mut batch, on_update)?;
-            hand_on(&mut batch, &feed);
+            // Time passes only between looks that have seen all there is: what
+            // is half read looks like silence.
+            let has_news = !batch.is_empty() || !follower.is_caught_up();
+            if has_news && !is_held {
+                is_held = feed.hold();
+            }
+            in_order(&mut batch).for_each(|it| _ = feed.send(it));
+            if is_held && follower.is_caught_up() {
+                feed.release();
+                is_held = false;
+            }
         }
         // What was written before the end is still read.
-        while step(&mut follower, Duration::ZERO, &mut batch, on_update)? {}
-        hand_on(&mut batch, &feed);
+        let last_look = Deadline::after(LAST_LOOK);
+        while step(&mut follower, Duration::ZERO, &mut batch, on_update)?
+            && !last_look.remaining().is_zero()
+        {}
+        in_order(&mut batch).for_each(|it| _ = feed.send(it));
         let all_delivered = monitor.stop();
         let MonitorCounts { events, findings, dropped } = monitor.counts();
         let counts = MonitorCounts {
@@ -134,7 +150,10 @@ impl Live {
         while has_more && !self.is_stopped.load(Ordering::Acquire) {
             // Sessions are often spread over files: what is read is put in
             // order, as much of it as memory is given to.
-            while has_more && self.batch.len() < MAX_BATCH {
+            while has_more
+                && self.batch.len() < MAX_BATCH
+                && !self.is_stopped.load(Ordering::Acquire)
+            {
                 has_more = step(&mut self.follower, Duration::ZERO, &mut self.batch, on_update)?;
             }
             for event in in_order(&mut self.batch) {
@@ -164,40 +183,24 @@ impl Live {
     }
 }
 
-/// Reads what has changed. Says whether anything had.
+/// Reads what has changed. Says whether there was anything, or is more.
 fn step(
     follower: &mut Follower,
     wait: Duration,
     batch: &mut Vec<Event>,
     on_update: &mut dyn FnMut(&Update) -> io::Result<()>,
 ) -> io::Result<bool> {
-    let mut outcome = Ok(false);
+    let mut has_changed = false;
+    let mut told = Ok(());
     follower.step(SystemClock.now(), wait, &mut |update| {
-        if let Ok(changed) = &mut outcome {
-            *changed = true;
-        }
+        has_changed = true;
         match update {
             Update::Event(event) => batch.push(event),
-            other => {
-                if let Err(err) = on_update(&other) {
-                    outcome = Err(err);
-                }
-            }
+            other if told.is_ok() => told = on_update(&other),
+            _ => {}
         }
     });
-    outcome
-}
-
-/// Hands on what was read.
-fn hand_on(batch: &mut Vec<Event>, feed: &Feed) {
-    if batch.is_empty() {
-        return;
-    }
-    feed.hold();
-    for event in in_order(batch) {
-        feed.send(event);
-    }
-    feed.release();
+    told.map(|()| has_changed || !follower.is_caught_up())
 }
 
 /// Takes what was read, in order of time over all files.

@@ -274,6 +274,11 @@ impl Follower {
         }
     }
 
+    /// Whether everything was read that is known to have been written.
+    pub fn is_caught_up(&self) -> bool {
+        self.queue.is_empty()
+    }
+
     /// What makes a step return at once, from any thread.
     pub fn waker(&self) -> Waker {
         self.bell.waker()
