@@ -60,10 +60,16 @@ impl Watching {
     /// Waits for a line that contains `text`.
     #[track_caller]
     fn until(&self, text: &str) -> String {
+        self.until_any(&[text])
+    }
+
+    /// Waits for a line that contains one of these.
+    #[track_caller]
+    fn until_any(&self, texts: &[&str]) -> String {
         loop {
-            let line =
-                self.lines.recv_timeout(LONG).unwrap_or_else(|_| panic!("no line with {text}"));
-            if line.contains(text) {
+            let line = self.lines.recv_timeout(LONG);
+            let line = line.unwrap_or_else(|_| panic!("no line with any of {texts:?}"));
+            if texts.iter().any(|it| line.contains(it)) {
                 return line;
             }
         }
@@ -140,4 +146,34 @@ fn what_was_written_just_before_the_end_is_delivered() {
     assert_eq!(child.0.wait().unwrap().code(), Some(0));
     let audit = std::fs::read_to_string(folder.path().join("audit.ndjson")).unwrap();
     assert!(audit.contains("\"severity\":\"medium\""), "{audit}");
+}
+
+#[test]
+fn what_a_sink_lost_is_told_by_the_others_and_at_the_end() {
+    let folder = Folder::new();
+    let file = folder.write("s.ndjson", "");
+    // A folder stands where the file should.
+    folder.write("audit/kept.txt", "");
+    let audit = folder.path().join("audit");
+    let text = format!(
+        "version = 1\nextends = [\"builtin:default\"]\n\
+         [sinks.audit]\nkind = \"file\"\npath = {:?}\n",
+        audit.display().to_string()
+    );
+    let policy = folder.write("policy.toml", text);
+    let policy = policy.to_str().expect("the path is text");
+    let watching = Watching::start(&folder, &["--policy", policy]);
+    let mut file = OpenOptions::new().append(true).open(file).unwrap();
+    file.write_all(looping_now(4).as_bytes()).unwrap();
+    watching.until("4 times");
+    // The loss is told along with what comes next, whenever the sink is done.
+    let is_told = (0..100).any(|n| {
+        let next = looping_now(4).replace("\"live\"", &format!("\"s{n}\""));
+        file.write_all(next.as_bytes()).unwrap();
+        watching.until_any(&["4 times", "sink `audit` lost"]).contains("lost")
+    });
+    assert!(is_told, "nobody told what was lost");
+    let (status, rest) = watching.end("TERM");
+    assert_eq!(status, Some(2), "{rest:?}");
+    assert!(rest.iter().any(|it| it.starts_with("error: sinks lost ")), "{rest:?}");
 }

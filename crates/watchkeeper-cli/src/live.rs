@@ -129,11 +129,12 @@ impl Live {
         {}
         in_order(&mut batch).for_each(|it| _ = feed.send(it));
         let all_delivered = monitor.stop();
-        let MonitorCounts { events, findings, dropped } = monitor.counts();
+        let MonitorCounts { events, findings, dropped, lost } = monitor.counts();
         let counts = MonitorCounts {
             events: events + caught_up.events,
             findings: findings + caught_up.findings,
             dropped,
+            lost,
         };
         Ok(Outcome { counts, followed: follower.report(), all_delivered })
     }

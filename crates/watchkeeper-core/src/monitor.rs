@@ -132,6 +132,8 @@ struct Shared {
     n_findings: AtomicU64,
     /// Events that found none.
     n_dropped: AtomicU64,
+    /// Findings that a sink lost, once the thread has ended.
+    n_lost: AtomicU64,
 }
 
 #[derive(Default)]
@@ -157,6 +159,9 @@ pub struct MonitorCounts {
     /// handle them. Once the monitor has stopped, this and `events` add up to
     /// what was recorded and fed.
     pub dropped: u64,
+    /// Findings that were dropped or given up on, one for each sink that lost
+    /// it; known once the monitor has stopped.
+    pub lost: u64,
 }
 
 impl Monitor {
@@ -236,13 +241,13 @@ impl Monitor {
     pub fn counts(&self) -> MonitorCounts {
         let has_ended = matches!(*self.shared.phase(), Phase::Ended { .. });
         let get = |it: &AtomicU64| it.load(Ordering::Relaxed);
-        let Shared { n_sent, n_events, n_findings, n_dropped, .. } = &*self.shared;
+        let Shared { n_sent, n_events, n_findings, n_dropped, n_lost, .. } = &*self.shared;
         let (events, findings, mut dropped) = (get(n_events), get(n_findings), get(n_dropped));
         if has_ended {
             // What still waited when the thread went is lost.
             dropped += get(n_sent).saturating_sub(events);
         }
-        MonitorCounts { events, findings, dropped }
+        MonitorCounts { events, findings, dropped, lost: get(n_lost) }
     }
 
     /// Wakes the thread, has it handle what was recorded, delivers what was
@@ -450,7 +455,10 @@ impl Parts {
             findings.push(dropped(now, n_dropped));
         }
         self.deliver(now, &mut findings, shared);
-        self.delivery.close(deadline)
+        let all_delivered = self.delivery.close(deadline);
+        let n_lost = self.delivery.counts().iter().map(|(_, it)| it.dropped + it.failed).sum();
+        shared.n_lost.store(n_lost, Ordering::Relaxed);
+        all_delivered
     }
 
     fn observe(&mut self, event: &Event, findings: &mut Vec<Finding>, shared: &Shared) {

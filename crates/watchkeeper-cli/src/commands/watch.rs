@@ -77,6 +77,10 @@ impl Watch {
                 counted(followed.unread.total(), "line") + " not read",
             )?;
         }
+        if 0 < outcome.counts.lost {
+            let lost = counted(outcome.counts.lost, "finding");
+            return Ok(output.fail(&format!("error: sinks lost {lost}\n")));
+        }
         if !outcome.all_delivered {
             let message = "error: not every finding was delivered before the time was up; \
                            see `shutdown_timeout`\n";
