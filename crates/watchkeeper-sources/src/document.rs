@@ -6,6 +6,7 @@
 //! passed over, but for the member `info`.
 
 use memchr::{memchr_iter, memchr2};
+use watchkeeper_core::Intake;
 
 use crate::{MAX_LINE, json::Malformed};
 
@@ -90,8 +91,34 @@ impl Document {
         }
     }
 
+    /// Reads the next line of the file, and has `read` read each part that it
+    /// completes.
+    pub(crate) fn read_line(
+        &mut self,
+        line: &[u8],
+        intake: &mut Intake<'_>,
+        mut read: impl FnMut(&Part<'_>, &mut Intake<'_>) -> Result<(), Malformed>,
+    ) {
+        let number = intake.line();
+        self.begin_line(number);
+        let mut rest = line;
+        while let Some(part) = self.next(&mut rest) {
+            intake.at_line(number);
+            if let Err(reason) = part.and_then(|it| read(&it, intake)) {
+                intake.unread(reason);
+            }
+        }
+    }
+
+    /// Says what is missing at the end of the file, if anything is.
+    pub(crate) fn end(&self, intake: &mut Intake<'_>) {
+        if let Err(reason) = self.finish() {
+            intake.unread(reason);
+        }
+    }
+
     /// Begins to read the line of this number.
-    pub(crate) fn begin_line(&mut self, number: u64) {
+    fn begin_line(&mut self, number: u64) {
         // A line that was too long to be handed on counts, too.
         let n_breaks = number.saturating_sub(self.line);
         self.line = number;
@@ -104,7 +131,7 @@ impl Document {
     }
 
     /// Takes from `rest` of a line up to the next part that ends in it.
-    pub(crate) fn next(&mut self, rest: &mut &[u8]) -> Option<Result<Part<'_>, Malformed>> {
+    fn next(&mut self, rest: &mut &[u8]) -> Option<Result<Part<'_>, Malformed>> {
         while let Some((&byte, after)) = rest.split_first() {
             let is_space = byte.is_ascii_whitespace();
             match self.place {
@@ -178,7 +205,7 @@ impl Document {
     }
 
     /// What is missing at the end of a file, if anything is.
-    pub(crate) fn finish(&self) -> Result<(), Malformed> {
+    fn finish(&self) -> Result<(), Malformed> {
         match self.place {
             Place::Start | Place::End | Place::Lost => Ok(()),
             _ => Err("ends in the middle of JSON"),

@@ -370,21 +370,12 @@ impl Story<'_> {
 
 impl Source for Opencode {
     fn read_line(&mut self, line: &[u8], intake: &mut Intake<'_>) {
-        let number = intake.line();
-        self.document.begin_line(number);
-        let mut rest = line;
-        while let Some(part) = self.document.next(&mut rest) {
-            intake.at_line(number);
-            if let Err(reason) = part.and_then(|it| self.thread.read(&it, intake)) {
-                intake.unread(reason);
-            }
-        }
+        let thread = &mut self.thread;
+        self.document.read_line(line, intake, |part, intake| thread.read(part, intake));
     }
 
     fn finish(&mut self, intake: &mut Intake<'_>) {
-        if let Err(reason) = self.document.finish() {
-            intake.unread(reason);
-        }
+        self.document.end(intake);
     }
 }
 

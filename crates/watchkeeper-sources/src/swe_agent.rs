@@ -158,21 +158,12 @@ impl<'a> Info<'a> {
 
 impl Source for SweAgent {
     fn read_line(&mut self, line: &[u8], intake: &mut Intake<'_>) {
-        let number = intake.line();
-        self.document.begin_line(number);
-        let mut rest = line;
-        while let Some(part) = self.document.next(&mut rest) {
-            intake.at_line(number);
-            if let Err(reason) = part.and_then(|it| self.task.read(&it, intake)) {
-                intake.unread(reason);
-            }
-        }
+        let task = &mut self.task;
+        self.document.read_line(line, intake, |part, intake| task.read(part, intake));
     }
 
     fn finish(&mut self, intake: &mut Intake<'_>) {
-        if let Err(reason) = self.document.finish() {
-            intake.unread(reason);
-        }
+        self.document.end(intake);
     }
 }
 
