@@ -38,6 +38,17 @@ pub trait Detector: CloneDetector + fmt::Debug + Send + Sync {
     fn scope(&self) -> Scope {
         Scope::Agent
     }
+
+    /// Whether it is as good as new: from here on it would find what a new one
+    /// would.
+    ///
+    /// The engine keeps no detector for a stream in which nothing is to be
+    /// remembered, and clones the pristine one again when that changes: most
+    /// sessions go well, and there are very many of them. A detector that says
+    /// so shows the same with [`Debug`](fmt::Debug) as a new one.
+    fn at_rest(&self) -> bool {
+        false
+    }
 }
 
 /// What one stream of events is.

@@ -19,7 +19,7 @@ pub(crate) use self::stream::{Episodes, Raised};
 use self::{
     moment::Alarms,
     session::Session,
-    stream::{Cue, Scene, Stream, postponed},
+    stream::{Cue, Scene, Stream, Watch, postponed},
 };
 use crate::{
     AgentFacts, AgentId, Call, Detector, Event, Evidence, Finding, Fingerprint, Labels, Level,
@@ -30,6 +30,10 @@ use crate::{
 /// How many values of one label are watched at once; of more, the one that has
 /// been quiet longest is forgotten.
 const MAX_GROUPS: usize = 4096;
+
+/// How many choices of detectors are remembered, to be shared by sessions that
+/// have the same.
+const MAX_WATCHES: usize = 64;
 
 /// A kind of detector, configured and named by a policy.
 #[derive(Clone)]
@@ -107,8 +111,13 @@ struct Shared {
     config: EngineConfig,
     names: Names,
     raised: Vec<Raised>,
+    /// For each detector a stream at rest, to see whether the next event moves
+    /// it.
+    at_rest: Vec<Option<Stream>>,
+    /// What watches the sessions so far, each once: nearly all have the same.
+    watches: Vec<Arc<Watch>>,
     /// The detectors that have just panicked.
-    panicked: Vec<u32>,
+    panicked: Vec<usize>,
 }
 
 /// The sessions that share a label, for one detector.
@@ -131,12 +140,15 @@ impl Engine {
             it.levels.sort_by_key(|it| it.at);
         }
         let groups = detectors.iter().map(|_| BTreeMap::new()).collect();
+        let at_rest = detectors.iter().map(|_| None).collect();
         Self {
             shared: Shared {
                 detectors,
                 config,
                 names: Names::default(),
                 raised: Vec::new(),
+                at_rest,
+                watches: Vec::new(),
                 panicked: Vec::new(),
             },
             sessions: HashMap::default(),
@@ -300,7 +312,7 @@ impl Engine {
             let Some(label) = &self.shared.detectors[detector_idx].per_label else { continue };
             let Some(value) = session.facts.labels.get(label) else { continue };
             // A label that came late makes no second stream of a session.
-            if session.has_stream(detector_idx) {
+            if session.is_watched_by(detector_idx) {
                 continue;
             }
             let groups = &mut self.groups[detector_idx];
@@ -429,18 +441,46 @@ impl NamedDetector {
 }
 
 impl Shared {
+    /// A stream for a detector to which nothing has happened.
+    fn stream_at_rest(&mut self, detector_idx: usize) -> Stream {
+        let kept = self.at_rest[detector_idx].take();
+        kept.unwrap_or_else(|| Stream::new(detector_idx, &self.detectors[detector_idx]))
+    }
+
+    fn keep_at_rest(&mut self, stream: Stream) {
+        if !stream.is_off() {
+            let place = stream.detector_idx();
+            self.at_rest[place] = Some(stream);
+        }
+    }
+
+    /// What watches a session that begins with the event `first`.
+    fn watch(&mut self, facts: &SessionFacts, first: &Event) -> Arc<Watch> {
+        let watch = Watch::new(&self.detectors, facts, first);
+        if let Some(it) = self.watches.iter().find(|it| ***it == watch) {
+            return it.clone();
+        }
+        let res = Arc::new(watch);
+        // Whoever has one keeps it.
+        if self.watches.len() == MAX_WATCHES {
+            self.watches.clear();
+        }
+        self.watches.push(res.clone());
+        res
+    }
+
     fn expiry(&self, at: Timestamp) -> Moment {
         at.saturating_add(self.config.session_expiry).unwrap_or(Timestamp::MAX).into()
     }
 
     fn finding(
         &self,
-        detector_idx: u32,
+        detector_idx: usize,
         at: Timestamp,
         scene: &Scene<'_>,
         raised: Raised,
     ) -> Finding {
-        let named = &self.detectors[detector_idx as usize];
+        let named = &self.detectors[detector_idx];
         let Raised { subject, severity, measure, report } = raised;
         let Report { message, data, evidence } = report;
         let (severity, status) = match severity {
@@ -471,12 +511,12 @@ impl Shared {
 
     fn panic_finding(
         &self,
-        detector_idx: u32,
+        detector_idx: usize,
         at: Timestamp,
         scene: &Scene<'_>,
         panic: &(dyn Any + Send),
     ) -> Finding {
-        let named = &self.detectors[detector_idx as usize];
+        let named = &self.detectors[detector_idx];
         let said = panic
             .downcast_ref::<String>()
             .map(String::as_str)

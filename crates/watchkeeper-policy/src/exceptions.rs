@@ -120,6 +120,10 @@ impl Detector for Excepting {
     fn scope(&self) -> Scope {
         self.inner.scope()
     }
+
+    fn at_rest(&self) -> bool {
+        self.pending.is_empty() && self.inner.at_rest()
+    }
 }
 
 impl Reader<'_> {

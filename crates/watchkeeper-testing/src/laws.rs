@@ -8,6 +8,7 @@
 //! * **Legible**: what it says is one short line without a full stop, safe for
 //!   a terminal.
 //! * **Bounded**: its state does not grow with its stream.
+//! * **Rested**: when it says that it is at rest, it is as good as new.
 
 use std::{
     fmt,
@@ -110,6 +111,7 @@ fn obeys(detector: &NamedDetector, events: &[Event], ticks: &[u8]) -> Result<(),
         }
     }
     same("deterministic", "once", &all, "again", &run(detector, events, &[]))?;
+    is_rested(detector, events)?;
     same("punctual", "undisturbed", &all, "looked at often", &run(detector, events, ticks))?;
     // Sessions that share a label share a stream.
     if detector.per_label.is_some() {
@@ -172,6 +174,59 @@ fn run(detector: &NamedDetector, events: &[Event], ticks: &[u8]) -> Vec<Finding>
     engine.advance(end.saturating_add(TAIL).unwrap_or(end), &mut res);
     res.sort_by(|a, b| a.session.cmp(&b.session));
     res
+}
+
+fn is_rested(detector: &NamedDetector, events: &[Event]) -> Result<(), String> {
+    let restless = Arc::default();
+    let watched = Watched {
+        inner: detector.detector.clone(),
+        pristine: format!("{:?}", detector.detector).into(),
+        restless: Arc::clone(&restless),
+    };
+    run(&NamedDetector { detector: Box::new(watched), ..detector.clone() }, events, &[]);
+    match &*restless.lock().unwrap_or_else(PoisonError::into_inner) {
+        Some(state) => Err(format!(
+            "is not rested: it says that it is, and keeps\n\n{state}\n\nwhere a new one keeps\n\n{:?}\n",
+            detector.detector
+        )),
+        None => Ok(()),
+    }
+}
+
+/// A detector whose word is not taken for it.
+#[derive(Clone, Debug)]
+struct Watched {
+    inner: Box<dyn Detector>,
+    pristine: Arc<str>,
+    /// What it kept when it said that it was at rest, and was not.
+    restless: Arc<Mutex<Option<String>>>,
+}
+
+impl Watched {
+    fn look(&self) {
+        if self.inner.at_rest() {
+            let state = format!("{:?}", self.inner);
+            if *state != *self.pristine {
+                *self.restless.lock().unwrap_or_else(PoisonError::into_inner) = Some(state);
+            }
+        }
+    }
+}
+
+impl Detector for Watched {
+    fn observe(&mut self, event: &Event, cx: &mut Context<'_>) {
+        self.inner.observe(event, cx);
+        self.look();
+    }
+
+    fn wake(&mut self, cx: &mut Context<'_>) {
+        self.inner.wake(cx);
+        self.look();
+    }
+
+    fn scope(&self) -> Scope {
+        self.inner.scope()
+    }
 }
 
 fn is_bounded(detector: &NamedDetector, n_agents: usize) -> Result<(), String> {
@@ -283,6 +338,10 @@ mod tests {
             }
         }
 
+        fn at_rest(&self) -> bool {
+            self.seen.len() == 1
+        }
+
         fn wake(&mut self, cx: &mut Context<'_>) {
             (self.on_wake)(self, cx);
         }
@@ -354,8 +413,16 @@ mod tests {
 
     #[test]
     fn growing_state_is_found() {
-        let on_prompt =
-            |it: &mut Outlaw, text: &str, _: &mut Context<'_>| it.seen.push(text.into());
+        let on_prompt = |it: &mut Outlaw, text: &str, _: &mut Context<'_>| {
+            it.seen.extend([text.into(), text.into()]);
+        };
         assert_breaks("bounded", breach(on_prompt, |_, _| {}));
+    }
+
+    #[test]
+    fn false_rest_is_found() {
+        let on_prompt =
+            |it: &mut Outlaw, text: &str, _: &mut Context<'_>| it.seen = vec![text.into()];
+        assert_breaks("rested", breach(on_prompt, |_, _| {}));
     }
 }

@@ -1,14 +1,17 @@
-use std::ops::{Deref, DerefMut};
+use std::{
+    ops::{Deref, DerefMut},
+    sync::Arc,
+};
 
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
     Shared,
     moment::Moment,
-    stream::{Cue, Scene, Stream, postponed},
+    stream::{Cue, Scene, Streams, Watch, postponed},
 };
 use crate::{
-    AgentFacts, AgentId, Call, Event, EventKind, Finding, Fingerprint, Scope, SessionFacts, Usage,
+    AgentFacts, AgentId, Call, Event, EventKind, Finding, Fingerprint, SessionFacts, Usage,
     facts::Standing,
 };
 
@@ -28,7 +31,8 @@ pub(super) struct Session {
     /// It was heard of again since it was made, or last looked at when one had
     /// to go.
     pub(super) was_touched: bool,
-    streams: Box<[Stream]>,
+    watch: Arc<Watch>,
+    streams: Streams,
     main: Agent,
     agents: Agents,
 }
@@ -57,7 +61,7 @@ impl DerefMut for Agents {
 #[derive(Default)]
 pub(super) struct Agent {
     pub(super) facts: AgentFacts,
-    streams: Box<[Stream]>,
+    streams: Streams,
     /// The first time at which one of its streams wants to be woken.
     wake_at: Option<Moment>,
 }
@@ -72,7 +76,8 @@ impl Session {
             wake_at: None,
             alarm_at: None,
             was_touched: false,
-            streams: Box::default(),
+            watch: Arc::default(),
+            streams: Streams::default(),
             main: Agent::default(),
             agents: Agents::default(),
         }
@@ -96,7 +101,6 @@ impl Session {
         id.and_then(find).unwrap_or(&self.main)
     }
 
-    /// Whether it has a stream of its own for a detector.
     pub(super) fn open_findings(&self, shared: &Shared) -> Vec<(Fingerprint, u64)> {
         let agents = self.agents.iter().map(|(id, it)| (Some(id), it));
         let agents = std::iter::once((None, &self.main)).chain(agents);
@@ -110,18 +114,17 @@ impl Session {
         open.collect()
     }
 
-    pub(super) fn has_stream(&self, detector_idx: usize) -> bool {
-        self.streams.iter().any(|it| it.detector_idx as usize == detector_idx)
+    /// Whether a detector watches the whole of it, and it alone.
+    pub(super) fn is_watched_by(&self, detector_idx: usize) -> bool {
+        self.watch.session.contains(&detector_idx)
     }
 
     pub(super) fn postpone(&mut self, since: Timestamp, by: SignedDuration) {
         self.expires_at = postponed(self.expires_at, since, by);
-        for stream in &mut self.streams {
-            stream.postpone(since, by);
-        }
+        self.streams.postpone(since, by);
         for agent in self.agents.iter_mut().map(|(_, it)| it).chain([&mut self.main]) {
-            agent.streams.iter_mut().for_each(|it| it.postpone(since, by));
-            agent.wake_at = first_wake(&agent.streams);
+            agent.streams.postpone(since, by);
+            agent.wake_at = agent.streams.first_wake();
         }
         self.wake_at = self.next_wake();
     }
@@ -138,11 +141,10 @@ impl Session {
         self.facts.observe(event, at, &mut shared.names);
         if self.facts.totals.events == 1 {
             // Only now, since the first event may bring labels.
-            self.streams = Stream::all(shared, Scope::Session, &self.facts, event);
-            self.main.streams = Stream::all(shared, Scope::Agent, &self.facts, event);
+            self.watch = shared.watch(&self.facts, event);
         }
         if let Some(id) = &event.agent {
-            self.seat(id, shared);
+            self.seat(id);
         }
         let agent = match &event.agent {
             Some(_) => self.agents.last_mut().map_or(&mut self.main, |(_, it)| it),
@@ -163,27 +165,21 @@ impl Session {
         let is_end = matches!(event.kind, EventKind::SessionEnd { .. });
         let agent_ends = is_end || matches!(event.kind, EventKind::AgentEnd);
         let session_ends = is_end && agent_id.is_none();
-        for stream in &mut agent.streams {
-            stream.run(at, cue, &scene, shared, findings);
-            if agent_ends {
-                stream.end(at, &scene, shared, findings);
-            }
+        agent.streams.observe(&self.watch.agents, at, cue, &scene, shared, findings);
+        if agent_ends {
+            agent.streams.end(at, &scene, shared, findings);
         }
-        agent.wake_at = first_wake(&agent.streams);
-        for stream in &mut self.streams {
-            stream.run(at, cue, &scene, shared, findings);
-            if session_ends {
-                stream.end(at, &scene, shared, findings);
-            }
+        agent.wake_at = agent.streams.first_wake();
+        self.streams.observe(&self.watch.session, at, cue, &scene, shared, findings);
+        if session_ends {
+            self.streams.end(at, &scene, shared, findings);
         }
         if session_ends {
             for (id, mut agent) in self.agents.0.take().map_or_else(Vec::new, |it| *it) {
                 self.facts.recount(agent.facts.standing(), Standing::default());
                 let (facts, agent_id) = (&self.facts, Some(&id));
                 let scene = Scene { session: facts, agent: &agent.facts, agent_id, group: None };
-                for stream in &mut agent.streams {
-                    stream.end(at, &scene, shared, findings);
-                }
+                agent.streams.end(at, &scene, shared, findings);
             }
         } else if agent_ends && agent_id.is_some() {
             self.agents.0.as_mut().and_then(|it| it.pop());
@@ -195,7 +191,7 @@ impl Session {
     }
 
     /// Makes a sub-agent the last in the row.
-    fn seat(&mut self, id: &AgentId, shared: &Shared) {
+    fn seat(&mut self, id: &AgentId) {
         match self.agents.iter().rposition(|(it, _)| it == id) {
             Some(place) if place + 1 == self.agents.len() => {}
             Some(place) => self.agents[place..].rotate_left(1),
@@ -205,17 +201,14 @@ impl Session {
                     let (_, gone) = agents.remove(0);
                     self.facts.recount(gone.facts.standing(), Standing::default());
                 }
-                // What is off for one agent of a session is off for all.
-                let streams = Stream::like(&self.main.streams, shared);
-                let agent = Agent { streams, ..Agent::default() };
-                agents.push((id.clone(), agent));
+                agents.push((id.clone(), Agent::default()));
             }
         }
     }
 
     fn next_wake(&self) -> Option<Moment> {
         let agents = self.agents.iter().filter_map(|(_, it)| it.wake_at);
-        first_wake(&self.streams).into_iter().chain(self.main.wake_at).chain(agents).min()
+        self.streams.first_wake().into_iter().chain(self.main.wake_at).chain(agents).min()
     }
 
     /// Handles every wake-up due by `until`, in order of time.
@@ -232,20 +225,17 @@ impl Session {
             let facts = &self.facts;
             let main =
                 Scene { session: facts, agent: &self.main.facts, agent_id: None, group: None };
-            for stream in self.streams.iter_mut().chain(&mut self.main.streams) {
-                stream.wake_if_due(due, &main, shared, findings);
-            }
-            self.main.wake_at = first_wake(&self.main.streams);
+            self.streams.wake(due, &main, shared, findings);
+            self.main.streams.wake(due, &main, shared, findings);
+            self.main.wake_at = self.main.streams.first_wake();
             for (id, agent) in self.agents.iter_mut() {
                 if agent.wake_at.is_none_or(|it| due < it) {
                     continue;
                 }
                 let agent_id = Some(&*id);
                 let scene = Scene { session: facts, agent: &agent.facts, agent_id, group: None };
-                for stream in &mut agent.streams {
-                    stream.wake_if_due(due, &scene, shared, findings);
-                }
-                agent.wake_at = first_wake(&agent.streams);
+                agent.streams.wake(due, &scene, shared, findings);
+                agent.wake_at = agent.streams.first_wake();
             }
             findings[n_before..]
                 .sort_by(|a, b| (&a.detector, &a.agent).cmp(&(&b.detector, &b.agent)));
@@ -254,21 +244,16 @@ impl Session {
         }
     }
 
-    /// Turns the detectors off that have just panicked in one of its streams.
+    /// Turns the detectors off, for all of it, that have just panicked in one of
+    /// its streams.
     fn turn_off_panicked(&mut self, shared: &mut Shared) {
         for detector_idx in shared.panicked.drain(..) {
+            self.watch = Arc::new(self.watch.without(detector_idx));
+            self.streams.turn_off(detector_idx);
             for agent in self.agents.iter_mut().map(|(_, it)| it).chain([&mut self.main]) {
-                for stream in &mut agent.streams {
-                    if stream.detector_idx == detector_idx {
-                        stream.turn_off();
-                    }
-                }
-                agent.wake_at = first_wake(&agent.streams);
+                agent.streams.turn_off(detector_idx);
+                agent.wake_at = agent.streams.first_wake();
             }
         }
     }
-}
-
-fn first_wake(streams: &[Stream]) -> Option<Moment> {
-    streams.iter().filter_map(|it| it.wake_at).min()
 }

@@ -1,11 +1,14 @@
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    slice,
+};
 
 use jiff::{SignedDuration, Timestamp};
 
 use super::{Shared, moment::Moment};
 use crate::{
-    AgentFacts, AgentId, Call, Context, Detector, Event, Fingerprint, Level, Report, Scope,
-    SessionFacts, Severity, Usage, engine::NamedDetector,
+    AgentFacts, AgentId, Call, Context, Detector, Event, Finding, Fingerprint, Level, Report,
+    Scope, SessionFacts, Severity, Usage, engine::NamedDetector,
 };
 
 /// How many conditions of one stream may last at once; of more, the oldest is
@@ -14,12 +17,27 @@ pub(super) const MAX_EPISODES: usize = 32;
 
 /// One detector at work on one stream.
 pub(super) struct Stream {
-    pub(super) detector_idx: u32,
+    detector_idx: u32,
     pub(super) wake_at: Option<Moment>,
     /// `None` once it has panicked.
     detector: Option<Box<dyn Detector>>,
     episodes: Episodes,
 }
+
+/// The detectors that watch a session, as its first event settled it, by their
+/// places in the policy.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Watch {
+    /// Those that see all of it.
+    pub(super) session: Box<[usize]>,
+    /// Those that see one agent each.
+    pub(super) agents: Box<[usize]>,
+}
+
+/// The streams of one agent, or of a session as a whole, in the order of the
+/// policy. One at rest is not among them.
+#[derive(Default)]
+pub(super) struct Streams(Vec<Stream>);
 
 /// Where a stream runs.
 pub(super) struct Scene<'a> {
@@ -57,56 +75,35 @@ impl Stream {
         }
     }
 
-    /// A stream for each detector of this scope that watches a session which
-    /// begins with the event `first`.
-    pub(super) fn all(
-        shared: &Shared,
-        scope: Scope,
-        facts: &SessionFacts,
-        first: &Event,
-    ) -> Box<[Self]> {
-        let detectors = shared.detectors.iter().enumerate();
-        let watching = detectors.filter(|(_, it)| it.sessions.takes(facts, first));
-        let scoped = watching.filter(|(_, it)| match &it.per_label {
-            None => it.detector.scope() == scope,
-            // A session without the label is a group of its own.
-            Some(label) => scope == Scope::Session && !facts.labels.contains_key(label),
-        });
-        scoped.map(|(detector_idx, it)| Self::new(detector_idx, it)).collect()
-    }
-
-    /// A new stream for the detector of each of these; none at work where its
-    /// detector is off.
-    pub(super) fn like(streams: &[Self], shared: &Shared) -> Box<[Self]> {
-        let alike = streams.iter().map(|it| {
-            let detector_idx = it.detector_idx as usize;
-            let mut res = Self::new(detector_idx, &shared.detectors[detector_idx]);
-            if it.is_off() {
-                res.turn_off();
-            }
-            res
-        });
-        alike.collect()
-    }
-
     /// What is open, by the fingerprint of its findings, and how far it came.
     pub(super) fn open_findings(
         &self,
         scene: &Scene<'_>,
         shared: &Shared,
     ) -> Vec<(Fingerprint, u64)> {
-        let named = &shared.detectors[self.detector_idx as usize];
+        let named = &shared.detectors[self.detector_idx()];
         let open = |it: &Episode| (named.fingerprint(scene, it.subject), it.measure);
         self.episodes.0.iter().flat_map(|it| it.iter()).map(open).collect()
     }
 
-    fn is_off(&self) -> bool {
+    fn turn_off(&mut self) {
+        self.detector = None;
+        self.wake_at = None;
+    }
+
+    pub(super) fn detector_idx(&self) -> usize {
+        self.detector_idx as usize
+    }
+
+    pub(super) fn is_off(&self) -> bool {
         self.detector.is_none()
     }
 
-    pub(super) fn turn_off(&mut self) {
-        self.detector = None;
-        self.wake_at = None;
+    /// Whether there is nothing in it that a new one would not have.
+    fn at_rest(&self) -> bool {
+        self.wake_at.is_none()
+            && self.episodes.0.is_none()
+            && self.detector.as_ref().is_none_or(|it| it.at_rest())
     }
 
     /// Puts off a wake-up that is due after `since`.
@@ -120,7 +117,7 @@ impl Stream {
         due: Moment,
         scene: &Scene<'_>,
         shared: &mut Shared,
-        findings: &mut Vec<crate::Finding>,
+        findings: &mut Vec<Finding>,
     ) {
         if self.wake_at.is_some_and(|it| it <= due) {
             self.wake_at = None;
@@ -134,9 +131,10 @@ impl Stream {
         cue: Cue<'_>,
         scene: &Scene<'_>,
         shared: &mut Shared,
-        findings: &mut Vec<crate::Finding>,
+        findings: &mut Vec<Finding>,
     ) {
-        if shared.panicked.contains(&self.detector_idx) {
+        let detector_idx = self.detector_idx();
+        if shared.panicked.contains(&detector_idx) {
             self.turn_off();
         }
         let Some(detector) = &mut self.detector else { return };
@@ -148,7 +146,7 @@ impl Stream {
             usage: None,
             call: None,
             event: None,
-            levels: &shared.detectors[self.detector_idx as usize].levels,
+            levels: &shared.detectors[detector_idx].levels,
             wake_at: &mut wake_at,
             episodes: &mut self.episodes,
             raised: &mut shared.raised,
@@ -171,13 +169,13 @@ impl Stream {
         if !shared.raised.is_empty() {
             let raised = std::mem::take(&mut shared.raised);
             for it in raised {
-                findings.push(shared.finding(self.detector_idx, now, scene, it));
+                findings.push(shared.finding(self.detector_idx(), now, scene, it));
             }
         }
         if let Err(panic) = outcome {
             self.turn_off();
-            shared.panicked.push(self.detector_idx);
-            findings.push(shared.panic_finding(self.detector_idx, now, scene, panic.as_ref()));
+            shared.panicked.push(detector_idx);
+            findings.push(shared.panic_finding(detector_idx, now, scene, panic.as_ref()));
         }
     }
 
@@ -187,7 +185,7 @@ impl Stream {
         now: Timestamp,
         scene: &Scene<'_>,
         shared: &Shared,
-        findings: &mut Vec<crate::Finding>,
+        findings: &mut Vec<Finding>,
     ) {
         self.wake_at = None;
         for it in self.episodes.take() {
@@ -195,8 +193,121 @@ impl Stream {
             let report = Report::new(format!("over, as the {what} ended"));
             let raised =
                 Raised { subject: it.subject, severity: None, measure: it.measure, report };
-            findings.push(shared.finding(self.detector_idx, now, scene, raised));
+            findings.push(shared.finding(self.detector_idx(), now, scene, raised));
         }
+    }
+}
+
+impl Watch {
+    /// Those that watch a session which begins with the event `first`.
+    pub(super) fn new(detectors: &[NamedDetector], facts: &SessionFacts, first: &Event) -> Self {
+        let of = |scope| {
+            let watching =
+                detectors.iter().enumerate().filter(|(_, it)| it.sessions.takes(facts, first));
+            let scoped = watching.filter(|(_, it)| match &it.per_label {
+                None => it.detector.scope() == scope,
+                // A session without the label is a group of its own.
+                Some(label) => scope == Scope::Session && !facts.labels.contains_key(label),
+            });
+            scoped.map(|(detector_idx, _)| detector_idx).collect()
+        };
+        Self { session: of(Scope::Session), agents: of(Scope::Agent) }
+    }
+
+    /// All but one.
+    pub(super) fn without(&self, detector_idx: usize) -> Self {
+        let others = |of: &[usize]| of.iter().copied().filter(|it| *it != detector_idx).collect();
+        Self { session: others(&self.session), agents: others(&self.agents) }
+    }
+}
+
+impl Streams {
+    pub(super) fn iter(&self) -> slice::Iter<'_, Stream> {
+        self.0.iter()
+    }
+
+    /// Runs the stream of each of these detectors.
+    pub(super) fn observe(
+        &mut self,
+        watching: &[usize],
+        now: Timestamp,
+        cue: Cue<'_>,
+        scene: &Scene<'_>,
+        shared: &mut Shared,
+        findings: &mut Vec<Finding>,
+    ) {
+        let mut place = 0;
+        for &detector_idx in watching {
+            while self.0.get(place).is_some_and(|it| it.detector_idx() < detector_idx) {
+                place += 1;
+            }
+            if let Some(stream) =
+                self.0.get_mut(place).filter(|it| it.detector_idx() == detector_idx)
+            {
+                stream.run(now, cue, scene, shared, findings);
+                if stream.at_rest() {
+                    shared.keep_at_rest(self.0.remove(place));
+                } else {
+                    place += 1;
+                }
+            } else {
+                let mut stream = shared.stream_at_rest(detector_idx);
+                stream.run(now, cue, scene, shared, findings);
+                if stream.at_rest() {
+                    shared.keep_at_rest(stream);
+                } else {
+                    // Most keep few, and there are very many.
+                    self.0.reserve_exact(1);
+                    self.0.insert(place, stream);
+                    place += 1;
+                }
+            }
+        }
+    }
+
+    /// Runs the wake-ups that are due by `due`.
+    pub(super) fn wake(
+        &mut self,
+        due: Moment,
+        scene: &Scene<'_>,
+        shared: &mut Shared,
+        findings: &mut Vec<Finding>,
+    ) {
+        for stream in &mut self.0 {
+            stream.wake_if_due(due, scene, shared, findings);
+        }
+        self.0.retain(|it| !it.at_rest());
+    }
+
+    /// Ends with what they watched.
+    pub(super) fn end(
+        &mut self,
+        now: Timestamp,
+        scene: &Scene<'_>,
+        shared: &Shared,
+        findings: &mut Vec<Finding>,
+    ) {
+        for stream in &mut self.0 {
+            stream.end(now, scene, shared, findings);
+        }
+        self.0.retain(|it| !it.at_rest());
+    }
+
+    /// Turns a detector off that has panicked.
+    pub(super) fn turn_off(&mut self, detector_idx: usize) {
+        for stream in self.0.iter_mut().filter(|it| it.detector_idx() == detector_idx) {
+            stream.turn_off();
+        }
+        self.0.retain(|it| !it.at_rest());
+    }
+
+    pub(super) fn postpone(&mut self, since: Timestamp, by: SignedDuration) {
+        self.0.iter_mut().for_each(|it| it.postpone(since, by));
+    }
+
+    /// The first time at which one of them wants to be woken.
+    pub(super) fn first_wake(&self) -> Option<Moment> {
+        self.0.iter().filter_map(|it| it.wake_at).min()
     }
 }
 

@@ -129,6 +129,14 @@ impl Probe {
                 Act::Sleep => cx.sleep(),
             }
         }
+        if self.rests() {
+            *self = Self::new(self.sort);
+        }
+    }
+
+    /// Whether it has nothing to remember.
+    fn rests(&self) -> bool {
+        matches!(self.sort, Sort::Silence | Sort::Messages | Sort::Rearm) && self.n == 0
     }
 }
 
@@ -151,6 +159,10 @@ impl Detector for Probe {
             Sort::Events | Sort::Team | Sort::Fragile => Scope::Session,
             _ => Scope::Agent,
         }
+    }
+
+    fn at_rest(&self) -> bool {
+        self.rests()
     }
 }
 
