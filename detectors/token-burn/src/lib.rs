@@ -1,22 +1,20 @@
 #![doc = include_str!("../README.md")]
 
-use std::{borrow::Cow, fmt, sync::Arc};
+mod limit;
+mod window;
 
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::{Deserialize, Deserializer, de};
+use std::{borrow::Cow, sync::Arc};
+
+use schemars::JsonSchema;
+use serde::Deserialize;
 use watchkeeper_core::{
     Context, Detector, DetectorKind, Event, Fingerprint, InvalidOption, Level, Period, Report,
     Scope, Severity, Timestamp, Tokens, Unit, quote,
 };
 
-/// Into how many pieces a window is cut.
-const N_BUCKETS: usize = 24;
-#[expect(clippy::cast_possible_wrap, reason = "it is small")]
-const N_PIECES: i64 = N_BUCKETS as i64;
-/// How finely what is spent is told apart in a window: in so many parts of the
-/// limit.
-const N_UNITS: u64 = 1 << 22;
-const NANOS_PER_DOLLAR: f64 = 1e9;
+pub use limit::{CostLimit, TokenLimit};
+use limit::{Limit, grouped, nano_dollars, percent};
+use window::Recent;
 
 /// Finds sessions that use more tokens or money than they may.
 #[derive(Clone, Debug)]
@@ -39,6 +37,10 @@ pub struct TokenBurnOptions {
     count: Vec<TokenClass>,
     /// In how much time; without it, in the whole of the session.
     window: Option<Period>,
+    /// How many times what the session usually uses in the window it may use,
+    /// where that is more than the limit.
+    #[schemars(range(min = 2))]
+    times_usual: Option<u64>,
 }
 
 /// A class of tokens. The classes never overlap.
@@ -54,14 +56,6 @@ pub enum TokenClass {
     /// Written, reasoning included.
     Output,
 }
-
-/// A number of tokens, more than none.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TokenLimit(u64);
-
-/// An amount of US dollars, more than none.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct CostLimit(f64);
 
 fn uncached() -> Vec<TokenClass> {
     vec![TokenClass::Input, TokenClass::CacheWrite, TokenClass::Output]
@@ -91,6 +85,14 @@ impl DetectorKind for TokenBurn {
                 r#"name at least one of "input", "cache_read", "cache_write" and "output""#;
             return Err(InvalidOption::new("count", reason));
         }
+        if options.times_usual.is_some_and(|it| it < 2) {
+            let reason = "what is usual is used all the time; use 2 or more";
+            return Err(InvalidOption::new("times_usual", reason));
+        }
+        if options.times_usual.is_some() && options.window.is_none() {
+            let reason = r#"usual in how much time? name a `window`, such as "10m""#;
+            return Err(InvalidOption::new("times_usual", reason));
+        }
         Ok(Self {
             options: Arc::new(options),
             tokens: Spent::default(),
@@ -110,11 +112,13 @@ impl Detector for TokenBurn {
         if let Some(max) = options.max_cost_usd {
             match cost_usd {
                 Some(it) => self.nano_dollars.spend(nano_dollars(it), max.limit(), &options, cx),
-                None if 0 < tokens.total() => price_unknown(&tokens, cx),
+                None if 0 < tokens.total() && options.times_usual.is_none() => {
+                    price_unknown(&tokens, cx);
+                }
                 None => {}
             }
         }
-        self.wake_when_less(cx);
+        self.wake_in_time(cx);
     }
 
     fn wake(&mut self, cx: &mut Context<'_>) {
@@ -125,23 +129,24 @@ impl Detector for TokenBurn {
         if let Some(max) = options.max_cost_usd {
             self.nano_dollars.pass(max.limit(), &options, cx);
         }
-        self.wake_when_less(cx);
+        self.wake_in_time(cx);
     }
 
     fn scope(&self) -> Scope {
         Scope::Session
     }
+
+    fn at_rest(&self) -> bool {
+        self.tokens.is_none() && self.nano_dollars.is_none()
+    }
 }
 
 impl TokenBurn {
     /// Asks to be woken when something leaves the window, if that can end a
-    /// finding.
-    fn wake_when_less(&self, cx: &mut Context<'_>) {
-        let Some(window) = self.options.window else { return };
-        let limits = [&self.tokens, &self.nano_dollars].into_iter();
-        let at =
-            limits.filter(|it| it.is_open).filter_map(|it| it.recent.as_ref()?.less_at(window));
-        match at.min() {
+    /// finding, or else when nothing is left to be remembered.
+    fn wake_in_time(&self, cx: &mut Context<'_>) {
+        let at = [&self.tokens, &self.nano_dollars].map(|it| it.wake_at(&self.options));
+        match at.into_iter().flatten().min() {
             Some(it) => cx.wake_at(it),
             None => cx.sleep(),
         }
@@ -183,79 +188,60 @@ fn price_unknown(tokens: &Tokens, cx: &mut Context<'_>) {
     });
 }
 
-/// A limit: what it is counted in, and how much of it there is.
-#[derive(Clone, Copy)]
-struct Limit {
-    subject: fn() -> Fingerprint,
-    max: u64,
-    /// Writes "9 of 10 tokens".
-    show: fn(u64, u64) -> String,
-}
-
-impl TokenLimit {
-    fn limit(self) -> Limit {
-        Limit {
-            subject: || Fingerprint::NONE,
-            max: self.0,
-            show: |n, max| format!("{} of {} tokens", grouped(n), grouped(max)),
-        }
-    }
-}
-
-impl CostLimit {
-    fn limit(self) -> Limit {
-        Limit {
-            subject: || Fingerprint::of("cost"),
-            max: nano_dollars(self.0).max(1),
-            show: |n, max| {
-                let digits = if max < 1_000_000_000 { 4 } else { 2 };
-                format!("${:.digits$} of ${:.digits$}", dollars(n), dollars(max))
-            },
-        }
-    }
-}
-
 /// What was spent of one limit.
 #[derive(Clone, Debug, Default)]
 struct Spent {
     n: u64,
     /// Whether a finding is open that a window may end.
     is_open: bool,
-    /// What the window holds; `None` before the first use, and without one.
+    /// What the window holds; `None` while nothing is known of it, and without
+    /// one.
     recent: Option<Box<Recent>>,
 }
 
 impl Spent {
     fn spend(&mut self, n: u64, limit: Limit, options: &TokenBurnOptions, cx: &mut Context<'_>) {
+        if n == 0 {
+            return;
+        }
         if let Some(window) = options.window {
             self.forget(limit, window, cx);
             self.n = self.n.saturating_add(n);
-            self.recent.get_or_insert_default().fill_up(self.n / limit.unit());
+            self.recent.get_or_insert_default().fill_up(self.n.div_ceil(limit.unit()));
         } else {
             self.n = self.n.saturating_add(n);
         }
-        let percent = percent(self.n, limit.max);
+        let Some(standing) = self.standing(limit, options) else { return };
+        let percent = percent(self.n, standing.allowed);
         self.is_open |= cx.next_level(0).is_some_and(|it| it <= percent);
-        let (subject, n) = ((limit.subject)(), self.n);
-        cx.raise(subject, percent, || {
-            let shown = (limit.show)(n, limit.max);
-            Report::new(format!("{shown} used{}, {percent}%", within(options)))
+        let n = self.n;
+        cx.raise((limit.subject)(), percent, || {
+            let (shown, usual) = (limit.share(n, standing.allowed), standing.shown(limit));
+            Report::new(format!("{shown} used{}, {percent}%{usual}", within(options)))
                 .with("percent", percent)
         });
     }
 
-    /// Ends a finding if too little is left in the window.
+    /// Ends a finding if clearly less than its lowest level is left in the
+    /// window: who spends as much as that all the time is told of once.
     fn pass(&mut self, limit: Limit, options: &TokenBurnOptions, cx: &mut Context<'_>) {
         let (Some(window), true) = (options.window, self.recent.is_some()) else { return };
         self.forget(limit, window, cx);
-        let percent = percent(self.n, limit.max);
-        if self.is_open && cx.next_level(0).is_none_or(|it| percent < it) {
-            self.is_open = false;
-            let shown = (limit.show)(self.n, limit.max);
-            cx.resolve((limit.subject)(), || {
-                Report::new(format!("down to {shown}{}, {percent}%", within(options)))
-                    .with("percent", percent)
-            });
+        if let Some(standing) = self.standing(limit, options)
+            && self.is_open
+        {
+            let percent = percent(self.n, standing.allowed);
+            if cx.next_level(0).is_none_or(|it| percent < it - it / 4) {
+                self.is_open = false;
+                let shown = limit.share(self.n, standing.allowed);
+                cx.resolve((limit.subject)(), || {
+                    Report::new(format!("down to {shown}{}, {percent}%", within(options)))
+                        .with("percent", percent)
+                });
+            }
+        }
+        if self.n == 0 && options.times_usual.is_none() {
+            self.recent = None;
         }
     }
 
@@ -265,208 +251,49 @@ impl Spent {
         let gone = recent.pass(cx.now(), window);
         self.n = match recent.total() {
             // What is less than a unit goes with the last of them.
-            0 if gone != 0 => 0,
+            0 => 0,
             _ => self.n.saturating_sub(gone.saturating_mul(limit.unit())),
         };
     }
-}
 
-impl Limit {
-    /// In what the pieces of a window are counted. Each takes half the room
-    /// that it would take otherwise, and there are very many sessions.
-    fn unit(self) -> u64 {
-        (self.max / N_UNITS).max(1)
+    /// What may be spent; `None` while it is not known what is usual.
+    fn standing(&self, limit: Limit, options: &TokenBurnOptions) -> Option<Standing> {
+        let Some(times) = options.times_usual else {
+            return Some(Standing { allowed: limit.max, usual: None });
+        };
+        let usual = self.recent.as_ref()?.usual()?.saturating_mul(limit.unit());
+        Some(Standing { allowed: usual.saturating_mul(times).max(limit.max), usual: Some(usual) })
     }
-}
 
-/// What was spent lately, by the piece of the window in which it was.
-#[derive(Clone, Debug)]
-struct Recent {
-    /// In units of the limit.
-    buckets: [u32; N_BUCKETS],
-    /// Which piece of all time the latest of the buckets is.
-    latest: i64,
-}
-
-impl Default for Recent {
-    fn default() -> Self {
-        Self { buckets: [0; N_BUCKETS], latest: i64::MIN }
-    }
-}
-
-impl Recent {
-    /// Lets time pass. Says how much left the window, in units.
-    fn pass(&mut self, now: Timestamp, window: Period) -> u64 {
-        let piece = piece(now, window);
-        let n_passed = piece.saturating_sub(self.latest).clamp(0, N_PIECES);
-        let mut gone = 0;
-        for it in piece - n_passed..piece {
-            gone += u64::from(std::mem::take(&mut self.buckets[slot(it + 1)]));
+    fn wake_at(&self, options: &TokenBurnOptions) -> Option<Timestamp> {
+        let (window, recent) = (options.window?, self.recent.as_ref()?);
+        match (self.is_open, options.times_usual) {
+            (true, _) => recent.less_at(window),
+            (false, None) => recent.nothing_at(window),
+            (false, Some(_)) => None,
         }
-        self.latest = self.latest.max(piece);
-        gone
     }
 
-    /// Adds to the latest bucket what the window holds beside what is in its
-    /// buckets.
-    ///
-    /// So what is less than a unit is not lost, but waits for more.
-    fn fill_up(&mut self, n_units: u64) {
-        let more = u32::try_from(n_units.saturating_sub(self.total())).unwrap_or(u32::MAX);
-        let bucket = &mut self.buckets[slot(self.latest)];
-        *bucket = bucket.saturating_add(more);
-    }
-
-    fn total(&self) -> u64 {
-        self.buckets.iter().copied().map(u64::from).sum()
-    }
-
-    /// When the oldest of what is in the window leaves it.
-    fn less_at(&self, window: Period) -> Option<Timestamp> {
-        let mut pieces = self.latest.checked_sub(N_PIECES - 1)?..=self.latest;
-        let oldest = pieces.find(|it| self.buckets[slot(*it)] != 0)?;
-        let nanos = i128::from(oldest + N_PIECES) * i128::from(width(window));
-        Timestamp::from_nanosecond(nanos).ok()
+    fn is_none(&self) -> bool {
+        self.n == 0 && self.recent.is_none()
     }
 }
 
-fn slot(piece: i64) -> usize {
-    usize::try_from(piece.rem_euclid(N_PIECES)).unwrap_or_default()
+/// How much may be spent, and how much usually is.
+#[derive(Clone, Copy)]
+struct Standing {
+    allowed: u64,
+    usual: Option<u64>,
 }
 
-/// In which piece of all time a point in time is.
-fn piece(at: Timestamp, window: Period) -> i64 {
-    let (nanos, width) = (at.as_nanosecond(), width(window));
-    // Division is slow in 128 bits, and most times need no more than 64.
-    match i64::try_from(nanos) {
-        Ok(nanos) => nanos.div_euclid(width),
-        Err(_) => i64::try_from(nanos.div_euclid(width.into())).unwrap_or(i64::MAX),
+impl Standing {
+    fn shown(self, limit: Limit) -> Cow<'static, str> {
+        self.usual.map_or(Cow::Borrowed(""), |it| format!("; {} is usual", limit.amount(it)).into())
     }
-}
-
-/// How long one piece of the window is, in nanoseconds: so long that there are
-/// fewer than 2^63 of them in all time.
-fn width(window: Period) -> i64 {
-    let width = window.get().as_nanos() / i128::from(N_PIECES);
-    i64::try_from(width).unwrap_or(i64::MAX).max(128)
 }
 
 fn within(options: &TokenBurnOptions) -> Cow<'static, str> {
     options.window.map_or(Cow::Borrowed(""), |it| format!(" in {it}").into())
-}
-
-fn percent(n: u64, max: u64) -> u64 {
-    u64::try_from(u128::from(n) * 100 / u128::from(max)).unwrap_or(u64::MAX)
-}
-
-/// Whole numbers, so that what was added can be taken away again.
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "what is no amount of money becomes zero, what is too much the most there is"
-)]
-fn nano_dollars(dollars: f64) -> u64 {
-    (dollars * NANOS_PER_DOLLAR).round() as u64
-}
-
-#[expect(clippy::cast_precision_loss, reason = "dollars are shown to the cent")]
-fn dollars(nanos: u64) -> f64 {
-    nanos as f64 / NANOS_PER_DOLLAR
-}
-
-/// Writes 1234567 as "1,234,567".
-fn grouped(n: u64) -> String {
-    let digits = n.to_string();
-    let mut res = String::new();
-    for (at, digit) in digits.char_indices() {
-        if at != 0 && (digits.len() - at).is_multiple_of(3) {
-            res.push(',');
-        }
-        res.push(digit);
-    }
-    res
-}
-
-impl<'de> Deserialize<'de> for TokenLimit {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        return deserializer.deserialize_u64(Visitor);
-
-        struct Visitor;
-
-        impl de::Visitor<'_> for Visitor {
-            type Value = TokenLimit;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a number of tokens greater than zero, such as 500_000")
-            }
-
-            fn visit_i64<E: de::Error>(self, n: i64) -> Result<TokenLimit, E> {
-                match u64::try_from(n) {
-                    Ok(1..) => Ok(TokenLimit(n.unsigned_abs())),
-                    _ => Err(E::invalid_value(de::Unexpected::Signed(n), &self)),
-                }
-            }
-
-            fn visit_u64<E: de::Error>(self, n: u64) -> Result<TokenLimit, E> {
-                self.visit_i64(i64::try_from(n).unwrap_or(i64::MAX))
-            }
-        }
-    }
-}
-
-impl JsonSchema for TokenLimit {
-    fn schema_name() -> Cow<'static, str> {
-        "TokenLimit".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "integer", "minimum": 1 })
-    }
-}
-
-impl<'de> Deserialize<'de> for CostLimit {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        return deserializer.deserialize_f64(Visitor);
-
-        struct Visitor;
-
-        impl de::Visitor<'_> for Visitor {
-            type Value = CostLimit;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an amount of US dollars greater than zero, such as 5 or 2.50")
-            }
-
-            fn visit_f64<E: de::Error>(self, dollars: f64) -> Result<CostLimit, E> {
-                if dollars.is_finite() && 0.0 < dollars {
-                    Ok(CostLimit(dollars))
-                } else {
-                    Err(E::invalid_value(de::Unexpected::Float(dollars), &self))
-                }
-            }
-
-            fn visit_i64<E: de::Error>(self, dollars: i64) -> Result<CostLimit, E> {
-                match i32::try_from(dollars) {
-                    Ok(it @ 1..) => Ok(CostLimit(it.into())),
-                    _ => Err(E::invalid_value(de::Unexpected::Signed(dollars), &self)),
-                }
-            }
-
-            fn visit_u64<E: de::Error>(self, dollars: u64) -> Result<CostLimit, E> {
-                self.visit_i64(i64::try_from(dollars).unwrap_or(i64::MAX))
-            }
-        }
-    }
-}
-
-impl JsonSchema for CostLimit {
-    fn schema_name() -> Cow<'static, str> {
-        "CostLimit".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "number", "exclusiveMinimum": 0 })
-    }
 }
 
 #[cfg(test)]
@@ -511,6 +338,34 @@ mod tests {
     }
 
     #[test]
+    fn what_is_usual_is_learnt_from_the_session() {
+        let options = "max_tokens = 10_000\nwindow = '24m'\ntimes_usual = 5";
+        // A window of steady work takes 2,400 tokens at first, and 24,000 later,
+        // which becomes usual in time.
+        let trace = "
+            0s      repeat 60 every 1m: usage input=100
+            +1m     repeat 300 every 1m: usage input=1000
+        ";
+        assert_snapshot!(play::<TokenBurn>(options, trace), @"
+        1h3m    low       6,000 of 12,000 tokens used in 24m, 50%; 2,400 is usual
+        1h7m    medium    9,600 of 12,000 tokens used in 24m, 80%; 2,400 is usual
+        1h10m   high      12,300 of 12,000 tokens used in 24m, 102%; 2,400 is usual
+        2h12m   resolved  down to 23,000 of 60,550 tokens in 24m, 37%
+        ");
+        // Nothing is usual yet.
+        let trace = "0s repeat 23 every 1m: usage input=1000";
+        assert_snapshot!(play::<TokenBurn>(options, trace), @"");
+    }
+
+    #[test]
+    fn a_pause_makes_nothing_less_usual() {
+        let options = "max_tokens = 10_000\nwindow = '24m'\ntimes_usual = 3";
+        let work = |n| format!("+1m repeat 30 every 1m: usage input={n}\n");
+        let trace = format!("{0}advance 10h\n{0}advance 10h\n{0}advance 10h\n{0}", work(1000));
+        assert_snapshot!(play::<TokenBurn>(options, &trace), @"");
+    }
+
+    #[test]
     fn what_has_no_price_is_said_once() {
         let trace = "
             0s   usage model=claude-opus-4-5 output=100000
@@ -536,6 +391,8 @@ mod tests {
         assert_snapshot!(refuse("max_tokens = '1M'"), @r#"invalid type: string "1M", expected a number of tokens greater than zero, such as 500_000"#);
         assert_snapshot!(refuse("max_cost_usd = 0"), @"invalid value: integer `0`, expected an amount of US dollars greater than zero, such as 5 or 2.50");
         assert_snapshot!(refuse("max_cost_usd = nan"), @"invalid value: floating point `NaN`, expected an amount of US dollars greater than zero, such as 5 or 2.50");
+        assert_snapshot!(refuse("max_tokens = 1\ntimes_usual = 5"), @r#"invalid value for `times_usual`: usual in how much time? name a `window`, such as "10m""#);
+        assert_snapshot!(refuse("max_tokens = 1\nwindow = '1m'\ntimes_usual = 1"), @"invalid value for `times_usual`: what is usual is used all the time; use 2 or more");
         assert_snapshot!(refuse("max_tokens = 1\ncount = []"), @r#"invalid value for `count`: name at least one of "input", "cache_read", "cache_write" and "output""#);
         assert_snapshot!(refuse("max_tokens = 1\ncount = ['reasoning']"), @"unknown variant `reasoning`, expected one of `input`, `cache_read`, `cache_write`, `output`");
     }
@@ -545,10 +402,14 @@ mod tests {
         laws::check::<TokenBurn>("max_tokens = 100_000\nmax_cost_usd = 20.0");
         laws::check::<TokenBurn>("max_tokens = 100_000\nmax_cost_usd = 20.0\nwindow = '5m'");
         laws::check::<TokenBurn>("max_tokens = 1\nwindow = '1ns'");
+        laws::check::<TokenBurn>("max_tokens = 1\nwindow = '5m'\ntimes_usual = 2");
+        laws::check::<TokenBurn>(
+            "max_tokens = 1\nmax_cost_usd = 0.01\nwindow = '1ns'\ntimes_usual = 2",
+        );
     }
 
     #[test]
     fn one_for_each_of_many_streams_is_small() {
-        assert_eq!((size_of::<TokenBurn>(), size_of::<Recent>()), (56, 104));
+        assert_eq!((size_of::<TokenBurn>(), size_of::<Recent>()), (56, 112));
     }
 }

@@ -1,0 +1,186 @@
+//! What may be spent, and how that is said.
+
+use std::{borrow::Cow, fmt};
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Deserializer, de};
+use watchkeeper_core::Fingerprint;
+
+/// How finely what is spent is told apart in a window: in so many parts of the
+/// limit.
+const N_UNITS: u64 = 1 << 22;
+const NANOS_PER_DOLLAR: f64 = 1e9;
+
+/// A number of tokens, more than none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TokenLimit(u64);
+
+/// An amount of US dollars, more than none.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct CostLimit(f64);
+
+/// A limit: what it is counted in, and how much of it there is.
+#[derive(Clone, Copy)]
+pub(crate) struct Limit {
+    pub(crate) subject: fn() -> Fingerprint,
+    pub(crate) max: u64,
+    amount: fn(u64, u64) -> String,
+    noun: &'static str,
+}
+
+impl TokenLimit {
+    pub(crate) fn limit(self) -> Limit {
+        Limit {
+            subject: || Fingerprint::NONE,
+            max: self.0,
+            amount: |n, _| grouped(n),
+            noun: " tokens",
+        }
+    }
+}
+
+impl CostLimit {
+    pub(crate) fn limit(self) -> Limit {
+        Limit {
+            subject: || Fingerprint::of("cost"),
+            max: nano_dollars(self.0).max(1),
+            amount: |n, max| {
+                let digits = if max < 1_000_000_000 { 4 } else { 2 };
+                format!("${:.digits$}", dollars(n))
+            },
+            noun: "",
+        }
+    }
+}
+
+impl Limit {
+    /// In what the pieces of a window are counted. Each takes half the room
+    /// that it would take otherwise, and there are very many sessions.
+    pub(crate) fn unit(self) -> u64 {
+        (self.max / N_UNITS).max(1)
+    }
+
+    /// Writes "9".
+    pub(crate) fn amount(self, n: u64) -> String {
+        (self.amount)(n, self.max)
+    }
+
+    /// Writes "9 of 10 tokens".
+    pub(crate) fn share(self, n: u64, allowed: u64) -> String {
+        format!("{} of {}{}", self.amount(n), self.amount(allowed), self.noun)
+    }
+}
+
+pub(crate) fn percent(n: u64, max: u64) -> u64 {
+    u64::try_from(u128::from(n) * 100 / u128::from(max)).unwrap_or(u64::MAX)
+}
+
+/// Whole numbers, so that what was added can be taken away again.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "what is no amount of money becomes zero, what is too much the most there is"
+)]
+pub(crate) fn nano_dollars(dollars: f64) -> u64 {
+    (dollars * NANOS_PER_DOLLAR).round() as u64
+}
+
+#[expect(clippy::cast_precision_loss, reason = "dollars are shown to the cent")]
+fn dollars(nanos: u64) -> f64 {
+    nanos as f64 / NANOS_PER_DOLLAR
+}
+
+/// Writes 1234567 as "1,234,567".
+pub(crate) fn grouped(n: u64) -> String {
+    let digits = n.to_string();
+    let mut res = String::new();
+    for (at, digit) in digits.char_indices() {
+        if at != 0 && (digits.len() - at).is_multiple_of(3) {
+            res.push(',');
+        }
+        res.push(digit);
+    }
+    res
+}
+
+impl<'de> Deserialize<'de> for TokenLimit {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        return deserializer.deserialize_u64(Visitor);
+
+        struct Visitor;
+
+        impl de::Visitor<'_> for Visitor {
+            type Value = TokenLimit;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a number of tokens greater than zero, such as 500_000")
+            }
+
+            fn visit_i64<E: de::Error>(self, n: i64) -> Result<TokenLimit, E> {
+                match u64::try_from(n) {
+                    Ok(1..) => Ok(TokenLimit(n.unsigned_abs())),
+                    _ => Err(E::invalid_value(de::Unexpected::Signed(n), &self)),
+                }
+            }
+
+            fn visit_u64<E: de::Error>(self, n: u64) -> Result<TokenLimit, E> {
+                self.visit_i64(i64::try_from(n).unwrap_or(i64::MAX))
+            }
+        }
+    }
+}
+
+impl JsonSchema for TokenLimit {
+    fn schema_name() -> Cow<'static, str> {
+        "TokenLimit".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "integer", "minimum": 1 })
+    }
+}
+
+impl<'de> Deserialize<'de> for CostLimit {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        return deserializer.deserialize_f64(Visitor);
+
+        struct Visitor;
+
+        impl de::Visitor<'_> for Visitor {
+            type Value = CostLimit;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an amount of US dollars greater than zero, such as 5 or 2.50")
+            }
+
+            fn visit_f64<E: de::Error>(self, dollars: f64) -> Result<CostLimit, E> {
+                if dollars.is_finite() && 0.0 < dollars {
+                    Ok(CostLimit(dollars))
+                } else {
+                    Err(E::invalid_value(de::Unexpected::Float(dollars), &self))
+                }
+            }
+
+            fn visit_i64<E: de::Error>(self, dollars: i64) -> Result<CostLimit, E> {
+                match i32::try_from(dollars) {
+                    Ok(it @ 1..) => Ok(CostLimit(it.into())),
+                    _ => Err(E::invalid_value(de::Unexpected::Signed(dollars), &self)),
+                }
+            }
+
+            fn visit_u64<E: de::Error>(self, dollars: u64) -> Result<CostLimit, E> {
+                self.visit_i64(i64::try_from(dollars).unwrap_or(i64::MAX))
+            }
+        }
+    }
+}
+
+impl JsonSchema for CostLimit {
+    fn schema_name() -> Cow<'static, str> {
+        "CostLimit".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "number", "exclusiveMinimum": 0 })
+    }
+}

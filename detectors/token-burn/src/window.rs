@@ -1,0 +1,127 @@
+//! What was spent lately, and what is spent usually.
+
+use watchkeeper_core::{Period, Timestamp};
+
+/// Into how many pieces a window is cut.
+const N_BUCKETS: usize = 24;
+#[expect(clippy::cast_possible_wrap, reason = "it is small")]
+const N_PIECES: i64 = N_BUCKETS as i64;
+/// How many pieces what is usual is the average of: ten windows of work.
+const MEMORY: u32 = 240;
+
+/// What was spent lately, by the piece of the window in which it was.
+#[derive(Clone, Debug)]
+pub(crate) struct Recent {
+    /// In units of the limit.
+    buckets: [u32; N_BUCKETS],
+    /// Which piece of all time the latest of the buckets is.
+    latest: i64,
+    usual: Usual,
+}
+
+/// What is spent in a piece in which anything is, before the window: pauses
+/// make it no less. The longer ago, the less it counts.
+#[derive(Clone, Copy, Debug, Default)]
+struct Usual {
+    /// In units of the limit.
+    mean: f32,
+    n_pieces: u32,
+}
+
+impl Default for Recent {
+    fn default() -> Self {
+        Self { buckets: [0; N_BUCKETS], latest: i64::MIN, usual: Usual::default() }
+    }
+}
+
+impl Recent {
+    /// Lets time pass. Says how much left the window, in units.
+    pub(crate) fn pass(&mut self, now: Timestamp, window: Period) -> u64 {
+        let piece = piece(now, window);
+        let n_passed = piece.saturating_sub(self.latest).clamp(0, N_PIECES);
+        let mut gone = 0;
+        for it in piece - n_passed..piece {
+            let left = std::mem::take(&mut self.buckets[slot(it + 1)]);
+            self.usual.add(left);
+            gone += u64::from(left);
+        }
+        self.latest = self.latest.max(piece);
+        gone
+    }
+
+    /// Adds to the latest bucket what the window holds beside what is in its
+    /// buckets.
+    ///
+    /// So what is less than a unit is not lost, but counted with what follows.
+    pub(crate) fn fill_up(&mut self, n_units: u64) {
+        let more = u32::try_from(n_units.saturating_sub(self.total())).unwrap_or(u32::MAX);
+        let bucket = &mut self.buckets[slot(self.latest)];
+        *bucket = bucket.saturating_add(more);
+    }
+
+    pub(crate) fn total(&self) -> u64 {
+        self.buckets.iter().copied().map(u64::from).sum()
+    }
+
+    /// What a window of steady work usually takes, in units; unknown until
+    /// there was as much work as that.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_precision_loss,
+        clippy::cast_sign_loss,
+        reason = "it is at least one, and too much becomes the most there is"
+    )]
+    pub(crate) fn usual(&self) -> Option<u64> {
+        let Usual { mean, n_pieces } = self.usual;
+        (N_PIECES <= n_pieces.into()).then(|| (f64::from(mean) * N_PIECES as f64) as u64)
+    }
+
+    /// When the oldest of what is in the window leaves it.
+    pub(crate) fn less_at(&self, window: Period) -> Option<Timestamp> {
+        let mut pieces = self.latest.checked_sub(N_PIECES - 1)?..=self.latest;
+        let oldest = pieces.find(|it| self.buckets[slot(*it)] != 0)?;
+        leaves_at(oldest, window)
+    }
+
+    /// When the last of what is in the window leaves it.
+    pub(crate) fn nothing_at(&self, window: Period) -> Option<Timestamp> {
+        leaves_at(self.latest, window)
+    }
+}
+
+impl Usual {
+    #[expect(clippy::cast_precision_loss, reason = "an average need not be exact")]
+    fn add(&mut self, left: u32) {
+        if left != 0 {
+            self.n_pieces = (self.n_pieces + 1).min(MEMORY);
+            self.mean += (left as f32 - self.mean) / self.n_pieces as f32;
+        }
+    }
+}
+
+fn slot(piece: i64) -> usize {
+    usize::try_from(piece.rem_euclid(N_PIECES)).unwrap_or_default()
+}
+
+/// In which piece of all time a point in time is.
+fn piece(at: Timestamp, window: Period) -> i64 {
+    let (nanos, width) = (at.as_nanosecond(), width(window));
+    // Division is slow in 128 bits, and most times need no more than 64.
+    match i64::try_from(nanos) {
+        Ok(nanos) => nanos.div_euclid(width),
+        Err(_) => i64::try_from(nanos.div_euclid(width.into())).unwrap_or(i64::MAX),
+    }
+}
+
+/// When a piece is no longer in the window.
+fn leaves_at(piece: i64, window: Period) -> Option<Timestamp> {
+    let nanos = i128::from(piece.checked_add(N_PIECES)?) * i128::from(width(window));
+    Timestamp::from_nanosecond(nanos).ok()
+}
+
+/// How long one piece of the window is, in nanoseconds: so long that there are
+/// fewer than 2^63 of them in all time.
+fn width(window: Period) -> i64 {
+    let width = window.get().as_nanos() / i128::from(N_PIECES);
+    i64::try_from(width).unwrap_or(i64::MAX).max(128)
+}
