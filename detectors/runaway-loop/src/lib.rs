@@ -7,16 +7,18 @@ use std::{fmt, sync::Arc};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, de};
 use watchkeeper_core::{
-    Cause, Context, Detector, DetectorKind, Event, EventKind, Fingerprint, InvalidOption, Level,
-    Place, Report, Scope, Severity, ToolCall, ToolClass, ToolResult, quote,
+    Cause, Context, Detector, DetectorKind, Elapsed, Event, EventKind, Fingerprint, InvalidOption,
+    Level, Moment, Place, Report, Scope, Severity, ToolCall, ToolClass, ToolResult, quote,
 };
 
 use crate::cycle::{Cycle, Cycles, MAX_PERIOD};
 
-/// Fewer rounds than this are a coincidence.
-const FEWEST_ROUNDS: u64 = 3;
 /// How many calls of one agent may wait for their answers.
 const MAX_OWED: usize = 64;
+/// Of how many of the latest steps the tools are kept.
+const MAX_TOOLS: usize = 16;
+/// How many tools a message names.
+const MAX_NAMED: usize = 4;
 
 /// Finds agents that go round in circles.
 #[derive(Clone, Debug)]
@@ -125,11 +127,18 @@ impl Detector for RunawayLoop {
             Of::Step | Of::Handoff => Scope::Session,
         }
     }
+
+    fn at_rest(&self) -> bool {
+        match &self.state {
+            State::Cycle(rounds) => rounds.is_new(),
+            State::Fruitless(fruitless) => fruitless.is_new(),
+        }
+    }
 }
 
 impl RunawayLoopOptions {
     fn find(&self, cycles: &Cycles) -> Option<Cycle> {
-        cycles.longest(self.min_period.0, self.max_period.0)
+        cycles.find(self.min_period.0, self.max_period.0)
     }
 }
 
@@ -141,10 +150,24 @@ struct Rounds {
     has_answers: bool,
     /// What is not a step yet; `None` if that is nothing.
     open: Option<Box<Open>>,
+    /// The latest step that began no cycle and went on with none.
+    since: Option<Since>,
+    /// What is known of the steps after it; `None` if there are none.
+    trail: Option<Box<Trail>>,
+}
+
+#[derive(Clone, Debug)]
+struct Since {
+    place: Option<Place>,
+    at: Moment,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Trail {
     /// Which periods were raised: bit `p - 1` for period `p`.
     raised: u64,
-    /// The call after which every step was one that had been made before.
-    since: Option<Place>,
+    /// The tools of the latest steps, the latest last.
+    tools: Vec<Arc<str>>,
 }
 
 /// What is not a step yet.
@@ -155,15 +178,22 @@ struct Open {
     /// The model's answer whose calls run side by side.
     response: Option<Fingerprint>,
     /// The answers to those calls so far.
-    batch: Vec<u32>,
+    batch: Vec<Step>,
 }
 
 /// A call that may still be answered.
 #[derive(Clone, Copy, Debug)]
 struct OwedCall {
     id: Fingerprint,
-    step: u32,
+    symbol: u32,
     response: Option<Fingerprint>,
+}
+
+/// A call and its answer.
+#[derive(Clone, Debug)]
+struct Step {
+    symbol: u32,
+    tool: Arc<str>,
 }
 
 impl Open {
@@ -179,31 +209,34 @@ impl Open {
     }
 }
 
-/// What the rounds of a stream are told of, and for whom.
+/// Whom the rounds of a stream are told.
 struct Told<'a, 'b> {
-    tool: &'a str,
     options: &'a RunawayLoopOptions,
     cx: &'a mut Context<'b>,
 }
 
 impl Rounds {
+    fn is_new(&self) -> bool {
+        self.cycles.is_empty() && self.open.is_none() && !self.has_answers
+    }
+
     fn called(&mut self, call: &ToolCall, options: &RunawayLoopOptions, cx: &mut Context<'_>) {
         let owed = OwedCall {
             id: Fingerprint::of(&*call.id),
-            step: symbol(call.fingerprint),
+            symbol: symbol(call.fingerprint),
             response: call.response.as_deref().map(Fingerprint::of),
         };
         self.open.get_or_insert_default().owe(owed);
         let place = cx.place();
-        let mut told = Told { tool: &call.tool, options, cx };
+        let mut told = Told { options, cx };
         if !self.has_answers {
-            self.step(owed.step, place, &mut told);
-        } else if self.cycles.has(owed.step) {
+            self.step(Step { symbol: owed.symbol, tool: call.tool.clone() }, place, &mut told);
+        } else if self.cycles.has(owed.symbol) {
             // Calls like this one were not answered. If it is not either, how
             // far has it come?
-            let mut cycles = self.cycles.clone();
-            cycles.push(owed.step);
-            self.tell(options.find(&cycles), false, &mut told);
+            let mut further = self.cycles.clone();
+            further.push(owed.symbol, told.options.max_period.0);
+            self.tell(told.options.find(&further), false, Some(&call.tool), &mut told);
         }
     }
 
@@ -229,10 +262,9 @@ impl Rounds {
             self.has_answers = true;
         }
         let (response, place) = (call.response, Some(call.place()));
-        let step =
+        let symbol =
             symbol(result.fingerprint.map_or(call.fingerprint, |it| call.fingerprint.and(it)));
-        let tool = call.tool.clone();
-        let mut told = Told { tool: &tool, options, cx };
+        let step = Step { symbol, tool: call.tool.clone() };
         // The answers to other calls come first.
         let others = if response.is_none() || open.response != response {
             std::mem::take(&mut open.batch)
@@ -242,7 +274,14 @@ impl Rounds {
         // Whatever was called before, and not beside this one, was left behind.
         let is_left = |it: &OwedCall| response.is_none() || it.response != response;
         let (before, after) = open.owed.split_at(at);
-        let left: Vec<u32> = before.iter().filter(|it| is_left(it)).map(|it| it.step).collect();
+        let pending = &cx.agent().pending;
+        let tool_of = |it: &OwedCall| {
+            let call = pending.iter().find(|call| call.id == it.id);
+            call.map_or_else(|| step.tool.clone(), |call| call.tool.clone())
+        };
+        let left = before.iter().filter(|it| is_left(it));
+        let left: Vec<Step> =
+            left.map(|it| Step { symbol: it.symbol, tool: tool_of(it) }).collect();
         let is_owed = response.is_some()
             && before.iter().chain(&after[1..]).any(|it| it.response == response);
         let mut idx = 0;
@@ -254,22 +293,26 @@ impl Rounds {
         // Calls that run side by side are answered in any order, and copies of
         // one call are one step.
         let mut answers = Vec::new();
-        if response.is_some() && (is_owed || !open.batch.is_empty()) {
+        let is_beside = response.is_some() && (is_owed || !open.batch.is_empty());
+        let alone = if is_beside {
             open.response = response;
-            if !open.batch.contains(&step) {
+            if open.batch.iter().all(|it| it.symbol != step.symbol) {
                 open.batch.push(step);
             }
             if !is_owed {
                 answers = std::mem::take(&mut open.batch);
             }
-        }
-        let is_alone = !is_owed && answers.is_empty();
+            None
+        } else {
+            Some(step)
+        };
         self.close_open();
+        let mut told = Told { options, cx };
         self.flush(others, &mut told);
         for step in left {
             self.step(step, place.clone(), &mut told);
         }
-        if is_alone {
+        if let Some(step) = alone {
             let place = if response.is_none() { place } else { told.cx.place() };
             self.step(step, place, &mut told);
         }
@@ -278,8 +321,8 @@ impl Rounds {
 
     /// Takes the answers to calls that ran side by side, in an order of their
     /// own.
-    fn flush(&mut self, mut batch: Vec<u32>, told: &mut Told<'_, '_>) {
-        batch.sort_unstable();
+    fn flush(&mut self, mut batch: Vec<Step>, told: &mut Told<'_, '_>) {
+        batch.sort_unstable_by_key(|it| it.symbol);
         for step in batch {
             self.step(step, told.cx.place(), told);
         }
@@ -290,50 +333,78 @@ impl Rounds {
         self.open.take_if(|it| it.owed.is_empty() && it.batch.is_empty());
     }
 
-    fn step(&mut self, step: u32, place: Option<Place>, told: &mut Told<'_, '_>) {
-        self.cycles.push(step);
-        if !self.cycles.is_recurring() {
-            self.since = place;
-        }
+    fn step(&mut self, step: Step, place: Option<Place>, told: &mut Told<'_, '_>) {
+        let is_known = self.cycles.push(step.symbol, told.options.max_period.0);
         self.resolve_broken(told.cx);
         if self.cycles.is_recurring() {
-            self.tell(told.options.find(&self.cycles), self.has_answers, told);
+            self.trail.get_or_insert_default().note(step.tool);
+        } else {
+            self.trail = None;
+            self.since = Some(Since { place, at: told.cx.now().into() });
+        }
+        if is_known {
+            self.tell(told.options.find(&self.cycles), self.has_answers, None, told);
         }
     }
 
-    fn tell(&mut self, cycle: Option<Cycle>, has_answers: bool, told: &mut Told<'_, '_>) {
-        let Some(Cycle { period, rounds }) = cycle.filter(|it| FEWEST_ROUNDS <= it.rounds) else {
-            return;
-        };
+    /// Tells of a cycle whose latest call is the latest step, or else one that
+    /// is not a step yet.
+    fn tell(
+        &mut self,
+        cycle: Option<Cycle>,
+        has_answers: bool,
+        tool: Option<&Arc<str>>,
+        told: &mut Told<'_, '_>,
+    ) {
+        let Some(cycle) = cycle else { return };
         // Calls say less than answers do: three rounds of them count as two.
-        let measure = if has_answers { rounds } else { rounds * 2 / 3 };
-        self.raised |= 1 << (period - 1);
-        told.cx.raise(subject(period), measure, || {
-            let last = quote(told.tool);
-            let calls = if period == 1 { "call".to_owned() } else { format!("{period} calls") };
-            let message = if has_answers {
-                format!("the same {calls} got the same answers {rounds} times over, the last from {last}")
-            } else {
-                format!(
-                    "the same {calls} were made {rounds} times over, the last of {last}, and not all were answered"
-                )
+        let weight = cycle.weight();
+        let measure = if has_answers { weight } else { weight * 2 / 3 };
+        let trail = self.trail.get_or_insert_default();
+        trail.raised |= 1 << (cycle.period - 1);
+        let now = told.cx.now();
+        told.cx.raise(subject(cycle.period), measure, || {
+            let Cycle { period, rounds, n_odd } = cycle;
+            let tools = trail.tools_of(period, tool);
+            let names = in_words(&tools);
+            let calls = match period {
+                1 => format!("the same call of {names}"),
+                2..=MAX_TOOLS => format!("the same {period} calls of {names}"),
+                _ => format!("the same {period} calls, the latest of {names},"),
             };
+            let took = self.since.as_ref().map(|it| now.duration_since(it.at.into()));
+            let took = Elapsed(took.unwrap_or_default());
+            let flaw = match n_odd {
+                None => String::new(),
+                Some(0) => ", though not always in order".to_owned(),
+                Some(1) => ", but for 1 odd call in between".to_owned(),
+                Some(n) => format!(", but for {n} odd calls in between"),
+            };
+            let message = match (has_answers, period) {
+                (true, 1) => format!("{calls} got the same answer {rounds} times over in {took}{flaw}"),
+                (true, _) => format!("{calls} got the same answers {rounds} times over in {took}{flaw}"),
+                (false, 1) => format!("{calls} was made {rounds} times over in {took}{flaw}, and not all were answered"),
+                (false, _) => format!("{calls} were made {rounds} times over in {took}{flaw}, and not all were answered"),
+            };
+            let tools: Vec<String> = tools.iter().map(|it| unquoted(it)).collect();
             Report::new(message)
                 .with("period", period)
                 .with("rounds", rounds)
-                .with("tool", last.trim_matches('`'))
-                .since(self.since.as_ref().map(Place::evidence))
+                .with("odd_calls", n_odd.unwrap_or_default())
+                .with("tools", tools)
+                .since(self.since.as_ref().and_then(|it| it.place.as_ref()).map(Place::evidence))
         });
     }
 
     /// Ends the findings about cycles that the latest step broke.
     fn resolve_broken(&mut self, cx: &mut Context<'_>) {
-        let mut raised = self.raised;
+        let Some(trail) = &mut self.trail else { return };
+        let mut raised = trail.raised;
         while raised != 0 {
             let period = raised.trailing_zeros() as usize + 1;
             raised &= raised - 1;
             if !self.cycles.is_alive(period) {
-                self.raised &= !(1 << (period - 1));
+                trail.raised &= !(1 << (period - 1));
                 resolve(period, "the agent did something else", cx);
             }
         }
@@ -341,10 +412,50 @@ impl Rounds {
 
     /// Ends all findings.
     fn end(&self, cx: &mut Context<'_>, why: &str) {
-        for period in (1..=MAX_PERIOD).filter(|it| self.raised & (1 << (it - 1)) != 0) {
+        let raised = self.trail.as_ref().map_or(0, |it| it.raised);
+        for period in (1..=MAX_PERIOD).filter(|it| raised & (1 << (it - 1)) != 0) {
             resolve(period, why, cx);
         }
     }
+}
+
+impl Trail {
+    fn note(&mut self, tool: Arc<str>) {
+        if self.tools.len() == MAX_TOOLS {
+            self.tools.remove(0);
+        }
+        self.tools.push(tool);
+    }
+
+    /// The tools of the latest calls of a round, each once, in order.
+    fn tools_of<'a>(&'a self, period: usize, last: Option<&'a Arc<str>>) -> Vec<&'a str> {
+        let mut tools: Vec<&str> = Vec::new();
+        for tool in last.into_iter().chain(self.tools.iter().rev()).take(period.min(MAX_TOOLS)) {
+            tools.retain(|it| **it != **tool);
+            tools.push(tool);
+        }
+        tools.reverse();
+        tools
+    }
+}
+
+/// Names some of the tools of a round.
+fn in_words(tools: &[&str]) -> String {
+    let (shown, n_more) =
+        (&tools[..tools.len().min(MAX_NAMED)], tools.len().saturating_sub(MAX_NAMED));
+    let mut names: Vec<String> = shown.iter().map(|it| quote(it)).collect();
+    if 0 < n_more {
+        names.push("others".to_owned());
+    }
+    match &names[..] {
+        [] => "unknown tools".to_owned(),
+        [only] => only.clone(),
+        [first @ .., last] => format!("{} and {last}", first.join(", ")),
+    }
+}
+
+fn unquoted(tool: &str) -> String {
+    quote(tool).trim_matches('`').to_owned()
 }
 
 fn resolve(period: usize, why: &str, cx: &mut Context<'_>) {
@@ -374,9 +485,16 @@ struct Fruitless {
 }
 
 impl Fruitless {
+    fn is_new(&self) -> bool {
+        self.n == 0 && self.last_change.is_none()
+    }
+
     fn observe(&mut self, event: &Event, of: Of, cx: &mut Context<'_>) {
         match &event.kind {
-            EventKind::Prompt { synthetic: false, .. } => self.progress("a person spoke", of, cx),
+            EventKind::Prompt { synthetic: false, .. } => {
+                self.last_change = None;
+                self.progress("a person spoke", of, cx);
+            }
             EventKind::ToolResult(result) if result.ok => {
                 let Some(call) = cx.call().filter(|it| it.class == ToolClass::Write) else {
                     return;
@@ -472,7 +590,7 @@ mod tests {
     use insta::assert_snapshot;
     use watchkeeper_testing::{laws, play};
 
-    use super::RunawayLoop;
+    use super::{MAX_PERIOD, RunawayLoop};
 
     #[test]
     fn rounds_with_the_same_answers_are_counted() {
@@ -482,11 +600,17 @@ mod tests {
             +1s  message let me look elsewhere
             +1s  call Read Makefile
             +1s  result all: build
+            +1s  call Read configure
+            +1s  result a script
+            +1s  call Read README
+            +1s  result a text
+            +1s  call Read LICENSE
+            +1s  result a long text
         ";
         assert_snapshot!(play::<RunawayLoop>("", trace), @"
-        19s     medium    the same 2 calls got the same answers 3 times over, the last from `Bash`
-        46s     high      the same 2 calls got the same answers 6 times over, the last from `Bash`
-        58s     resolved  the cycle of 2 calls is over: the agent did something else
+        19s     medium    the same 2 calls of `Edit` and `Bash` got the same answers 3 times over in 18s
+        46s     high      the same 2 calls of `Edit` and `Bash` got the same answers 6 times over in 45s
+        1m4s    resolved  the cycle of 2 calls is over: the agent did something else
         ");
     }
 
@@ -504,11 +628,49 @@ mod tests {
     }
 
     #[test]
+    fn three_rounds_of_any_length_are_found_as_they_are_completed() {
+        for period in 1..=MAX_PERIOD {
+            let round: Vec<String> =
+                (0..period).map(|n| format!("call Read f{n} ;; result ok {n}")).collect();
+            let trace = format!("0s repeat 3 every 10s: {}\n+1s call Read g", round.join(" ;; "));
+            let what = match period {
+                1 => "the same call of `Read` got the same answer".to_owned(),
+                17.. => {
+                    format!("the same {period} calls, the latest of `Read`, got the same answers")
+                }
+                _ => format!("the same {period} calls of `Read` got the same answers"),
+            };
+            assert_eq!(
+                play::<RunawayLoop>("min_period = 1", &trace).trim_end(),
+                format!("20s     medium    {what} 3 times over in 20s")
+            );
+        }
+    }
+
+    #[test]
+    fn an_odd_call_does_not_hide_a_cycle() {
+        let round = "call Read a ;; result ok a ;; call Edit a ;; result ok done ;; call Bash make ;; result fail no ;; call Read b ;; result ok b";
+        let rounds = (0..4).map(|n| {
+            let flawed =
+                round.replace("Bash make ;; result fail no", &format!("Grep {n} ;; result ok {n}"));
+            format!(
+                "+1s repeat 2 every 8s: {round}\n+8s repeat 1 every 8s: {flawed}\n+7s advance\n"
+            )
+        });
+        let mut trace = rounds.collect::<Vec<_>>().concat();
+        trace += "+1s call Read x\n+1s result ok x\n+1s call Read y\n+1s result ok y\n";
+        assert_snapshot!(play::<RunawayLoop>("", &trace), @"
+        41s     medium    the same 4 calls of `Bash`, `Read` and `Edit` got the same answers 5 times over in 40s, but for 1 odd call in between
+        57s     high      the same 4 calls of `Read`, `Edit` and `Bash` got the same answers 7 times over in 56s, but for 2 odd calls in between
+        ");
+    }
+
+    #[test]
     fn calls_without_answers_count_for_less() {
         let trace = "0s repeat 6 every 9s: call Edit a ;; call Bash make ;; call Read b";
         assert_snapshot!(play::<RunawayLoop>("", trace), @"
-        18s     low       the same 3 calls were made 3 times over, the last of `Read`, and not all were answered
-        36s     medium    the same 3 calls were made 5 times over, the last of `Read`, and not all were answered
+        18s     low       the same 3 calls of `Edit`, `Bash` and `Read` were made 3 times over in 18s, and not all were answered
+        36s     medium    the same 3 calls of `Edit`, `Bash` and `Read` were made 5 times over in 36s, and not all were answered
         ");
     }
 
@@ -523,19 +685,19 @@ mod tests {
             24s  result ok a
         ";
         assert_snapshot!(play::<RunawayLoop>("", trace), @"
-        22s     low       the same 2 calls were made 3 times over, the last of `Note`, and not all were answered
-        24s     medium    the same 2 calls got the same answers 3 times over, the last from `Read`
+        22s     low       the same 2 calls of `Read` and `Note` were made 3 times over in 13s, and not all were answered
+        24s     medium    the same 2 calls of `Read` and `Note` got the same answers 3 times over in 15s
         ");
         // An answer that comes after all is no step of its own.
         let late = "0s repeat 3 every 5s: call #a Read a ;; call #b Read b ;; result #b ok b ;; result #a ok a";
-        assert_snapshot!(play::<RunawayLoop>("", late), @"10s     medium    the same 2 calls got the same answers 3 times over, the last from `Read`");
+        assert_snapshot!(play::<RunawayLoop>("", late), @"10s     medium    the same 2 calls of `Read` got the same answers 3 times over in 10s");
     }
 
     #[test]
     fn one_call_in_a_row_is_left_to_others_unless_asked_for() {
         let trace = "0s repeat 4 every 9s: call Bash make ;; result fail no";
         assert_snapshot!(play::<RunawayLoop>("", trace), @"");
-        assert_snapshot!(play::<RunawayLoop>("min_period = 1", trace), @"18s     medium    the same call got the same answers 3 times over, the last from `Bash`");
+        assert_snapshot!(play::<RunawayLoop>("min_period = 1", trace), @"18s     medium    the same call of `Bash` got the same answer 3 times over in 18s");
     }
 
     #[test]
@@ -556,7 +718,7 @@ mod tests {
             5s   result #b ok b
             5s   result #a ok a
         ";
-        assert_snapshot!(play::<RunawayLoop>("", trace), @"5s      medium    the same 2 calls got the same answers 3 times over, the last from `Read`");
+        assert_snapshot!(play::<RunawayLoop>("", trace), @"5s      medium    the same 2 calls of `Read` got the same answers 3 times over in 4s");
     }
 
     #[test]
@@ -596,6 +758,6 @@ mod tests {
 
     #[test]
     fn one_for_each_of_many_streams_is_small() {
-        assert_eq!(size_of::<RunawayLoop>(), 88);
+        assert_eq!(size_of::<RunawayLoop>(), 104);
     }
 }
