@@ -10,6 +10,7 @@ fn lists_the_kinds_that_were_linked_in() {
     Detectors
       acme-banned-tool  Finds calls of tools that the team has banned.  (acme-detector 3.2.1)
       error-loop        Finds agents that fail again and again.  (watchkeeper-detector-error-loop 0.1.0)
+      full-context      Finds agents whose context is nearly full.  (watchkeeper-detector-full-context 0.1.0)
       pattern           Finds sequences of events that a policy describes.  (watchkeeper-detector-pattern 0.1.0)
       repeat-text       Finds agents that say the same again and again.  (watchkeeper-detector-repeat-text 0.1.0)
       repeat-tool-call  Finds agents that make the same tool call again and again.  (watchkeeper-detector-repeat-tool-call 0.1.0)
@@ -42,7 +43,7 @@ fn explains_a_detector_of_a_teams_own() {
 #[test]
 fn says_what_there_is_to_explain() {
     assert_snapshot!(seen(&["explain", "runaway"]), @"
-    error: kind `runaway` is not compiled in; compiled in: acme-banned-tool, error-loop, pattern, repeat-text, repeat-tool-call, runaway-loop, timeout, token-burn, file, stderr, webhook, claude-code, codex, ndjson, opencode, swe-agent
+    error: kind `runaway` is not compiled in; compiled in: acme-banned-tool, error-loop, full-context, pattern, repeat-text, repeat-tool-call, runaway-loop, timeout, token-burn, file, stderr, webhook, claude-code, codex, ndjson, opencode, swe-agent
     exit 2
     ");
 }

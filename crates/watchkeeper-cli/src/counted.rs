@@ -1,24 +1,12 @@
 //! Numbers and times, as a person reads them.
 
 use jiff::SignedDuration;
+pub(crate) use watchkeeper_core::grouped;
 
 /// `1 file`, `2 files`.
 pub(crate) fn counted(n: u64, one: &str) -> String {
     let s = if n == 1 { "" } else { "s" };
     format!("{} {one}{s}", grouped(n))
-}
-
-/// `1,234,567`.
-pub(crate) fn grouped(n: u64) -> String {
-    let digits = n.to_string();
-    let mut res = String::new();
-    for (at, digit) in digits.chars().enumerate() {
-        if at != 0 && (digits.len() - at).is_multiple_of(3) {
-            res.push(',');
-        }
-        res.push(digit);
-    }
-    res
 }
 
 /// `950`, `12.3k`, `4.56M`.

@@ -26,7 +26,9 @@ mod facts;
 mod finding;
 mod fingerprint;
 mod glob;
+mod grouped;
 mod json;
+mod models;
 mod monitor;
 mod options;
 mod period;
@@ -40,6 +42,7 @@ mod session_filter;
 mod severity;
 mod sink;
 mod source;
+mod token_limit;
 mod tool_class;
 
 pub use crate::{
@@ -55,7 +58,9 @@ pub use crate::{
     finding::{Evidence, Finding, Labels, Place, Status},
     fingerprint::Fingerprint,
     glob::Glob,
+    grouped::grouped,
     json::Json,
+    models::context_tokens,
     monitor::{Feed, Monitor, MonitorConfig, MonitorCounts, SessionHandle},
     options::{InvalidOption, Options, OptionsError},
     period::{Elapsed, Period},
@@ -71,6 +76,7 @@ pub use crate::{
     severity::{Level, Severity, Unit},
     sink::{Retry, Sink, SinkError, SinkKind},
     source::{Environment, Intake, Seen, Source, SourceKind, Unread},
+    token_limit::TokenLimit,
     tool_class::ToolClass,
 };
 pub use jiff::{SignedDuration, Timestamp};

@@ -9,11 +9,11 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use watchkeeper_core::{
     Context, Detector, DetectorKind, Event, Fingerprint, InvalidOption, Level, Period, Report,
-    Scope, Severity, Timestamp, Tokens, Unit, quote,
+    Scope, Severity, Timestamp, TokenLimit, Tokens, Unit, grouped, quote,
 };
 
-pub use limit::{CostLimit, TokenLimit};
-use limit::{Limit, grouped, nano_dollars, percent};
+pub use limit::CostLimit;
+use limit::{Limit, nano_dollars, percent};
 use window::Recent;
 
 /// Finds sessions that use more tokens or money than they may.
@@ -107,11 +107,13 @@ impl Detector for TokenBurn {
         let (tokens, cost_usd) = (usage.tokens, usage.cost_usd);
         let options = self.options.clone();
         if let Some(max) = options.max_tokens {
-            self.tokens.spend(options.counted(&tokens), max.limit(), &options, cx);
+            self.tokens.spend(options.counted(&tokens), Limit::of_tokens(max), &options, cx);
         }
         if let Some(max) = options.max_cost_usd {
             match cost_usd {
-                Some(it) => self.nano_dollars.spend(nano_dollars(it), max.limit(), &options, cx),
+                Some(it) => {
+                    self.nano_dollars.spend(nano_dollars(it), Limit::of_cost(max), &options, cx);
+                }
                 None if 0 < tokens.total() && options.times_usual.is_none() => {
                     price_unknown(&tokens, cx);
                 }
@@ -124,10 +126,10 @@ impl Detector for TokenBurn {
     fn wake(&mut self, cx: &mut Context<'_>) {
         let options = self.options.clone();
         if let Some(max) = options.max_tokens {
-            self.tokens.pass(max.limit(), &options, cx);
+            self.tokens.pass(Limit::of_tokens(max), &options, cx);
         }
         if let Some(max) = options.max_cost_usd {
-            self.nano_dollars.pass(max.limit(), &options, cx);
+            self.nano_dollars.pass(Limit::of_cost(max), &options, cx);
         }
         self.wake_in_time(cx);
     }

@@ -4,16 +4,12 @@ use std::{borrow::Cow, fmt};
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, de};
-use watchkeeper_core::Fingerprint;
+use watchkeeper_core::{Fingerprint, TokenLimit, grouped};
 
 /// How finely what is spent is told apart in a window: in so many parts of the
 /// limit.
 const N_UNITS: u64 = 1 << 22;
 const NANOS_PER_DOLLAR: f64 = 1e9;
-
-/// A number of tokens, more than none.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TokenLimit(u64);
 
 /// An amount of US dollars, more than none.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -28,22 +24,20 @@ pub(crate) struct Limit {
     noun: &'static str,
 }
 
-impl TokenLimit {
-    pub(crate) fn limit(self) -> Limit {
-        Limit {
+impl Limit {
+    pub(crate) fn of_tokens(max: TokenLimit) -> Self {
+        Self {
             subject: || Fingerprint::NONE,
-            max: self.0,
+            max: max.get(),
             amount: |n, _| grouped(n),
             noun: " tokens",
         }
     }
-}
 
-impl CostLimit {
-    pub(crate) fn limit(self) -> Limit {
-        Limit {
+    pub(crate) fn of_cost(CostLimit(max): CostLimit) -> Self {
+        Self {
             subject: || Fingerprint::of("cost"),
-            max: nano_dollars(self.0).max(1),
+            max: nano_dollars(max).max(1),
             amount: |n, max| {
                 let digits = if max < 1_000_000_000 { 4 } else { 2 };
                 format!("${:.digits$}", dollars(n))
@@ -51,9 +45,7 @@ impl CostLimit {
             noun: "",
         }
     }
-}
 
-impl Limit {
     /// In what the pieces of a window are counted. Each takes half the room
     /// that it would take otherwise, and there are very many sessions.
     pub(crate) fn unit(self) -> u64 {
@@ -88,56 +80,6 @@ pub(crate) fn nano_dollars(dollars: f64) -> u64 {
 #[expect(clippy::cast_precision_loss, reason = "dollars are shown to the cent")]
 fn dollars(nanos: u64) -> f64 {
     nanos as f64 / NANOS_PER_DOLLAR
-}
-
-/// Writes 1234567 as "1,234,567".
-pub(crate) fn grouped(n: u64) -> String {
-    let digits = n.to_string();
-    let mut res = String::new();
-    for (at, digit) in digits.char_indices() {
-        if at != 0 && (digits.len() - at).is_multiple_of(3) {
-            res.push(',');
-        }
-        res.push(digit);
-    }
-    res
-}
-
-impl<'de> Deserialize<'de> for TokenLimit {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        return deserializer.deserialize_u64(Visitor);
-
-        struct Visitor;
-
-        impl de::Visitor<'_> for Visitor {
-            type Value = TokenLimit;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a number of tokens greater than zero, such as 500_000")
-            }
-
-            fn visit_i64<E: de::Error>(self, n: i64) -> Result<TokenLimit, E> {
-                match u64::try_from(n) {
-                    Ok(1..) => Ok(TokenLimit(n.unsigned_abs())),
-                    _ => Err(E::invalid_value(de::Unexpected::Signed(n), &self)),
-                }
-            }
-
-            fn visit_u64<E: de::Error>(self, n: u64) -> Result<TokenLimit, E> {
-                self.visit_i64(i64::try_from(n).unwrap_or(i64::MAX))
-            }
-        }
-    }
-}
-
-impl JsonSchema for TokenLimit {
-    fn schema_name() -> Cow<'static, str> {
-        "TokenLimit".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "integer", "minimum": 1 })
-    }
 }
 
 impl<'de> Deserialize<'de> for CostLimit {
