@@ -11,7 +11,7 @@ use toml::{
 };
 
 use crate::{
-    BUILTIN_DEFAULT, BUILTINS, Diagnostic, Loader, builtin,
+    BUILTIN_DEFAULT, Diagnostic, Loader, builtin,
     diagnostic::Fix,
     files::Files,
     toml_text,
@@ -156,8 +156,7 @@ impl Finder<'_> {
         let path = if let Some(builtin) = name.strip_prefix("builtin:") {
             if crate::builtin(Path::new(name)).is_none() {
                 let message = format!("there is no policy `{builtin}` built in");
-                let names = BUILTINS.iter().map(|(it, _)| *it);
-                let fix = Fix::string(name, span.clone(), names).unwrap_or_else(|| {
+                let fix = Fix::string(name, span.clone(), [BUILTIN_DEFAULT]).unwrap_or_else(|| {
                     Fix::new("there is this one", span.clone(), toml_text::string(BUILTIN_DEFAULT))
                 });
                 self.diagnostics.push(Diagnostic::error(span, message).fix(fix));

@@ -44,7 +44,7 @@ pub fn schema(registry: &Registry) -> Schema {
             "version": { "const": 1, "description": "The version of the format." },
             "extends": {
                 "description": "The policies that this one is laid over, the first at the bottom: \
-                                `builtin:default`, `builtin:thorough`, or files beside this one.",
+                                `builtin:default`, or files beside this one.",
                 "type": "array",
                 "items": text,
             },

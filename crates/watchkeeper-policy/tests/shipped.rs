@@ -4,7 +4,9 @@ use std::{io, path::Path};
 
 use serde_json::{Value, json};
 use watchkeeper_core::Registry;
+use watchkeeper_detector_error_loop as _;
 use watchkeeper_detector_full_context as _;
+use watchkeeper_detector_repeat_text as _;
 use watchkeeper_detector_repeat_tool_call as _;
 use watchkeeper_detector_runaway_loop as _;
 use watchkeeper_detector_timeout as _;
