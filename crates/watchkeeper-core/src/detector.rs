@@ -106,6 +106,8 @@ pub struct Context<'a> {
     pub(crate) call: Option<&'a Call>,
     pub(crate) event: Option<&'a Event>,
     pub(crate) levels: &'a [Level],
+    /// What is no more severe than this is told of by another detector.
+    pub(crate) inhibited: Option<Severity>,
     pub(crate) wake_at: &'a mut Option<Timestamp>,
     pub(crate) episodes: &'a mut Episodes,
     pub(crate) raised: &'a mut Vec<Raised>,
@@ -159,11 +161,13 @@ impl Context<'_> {
     /// more for each higher severity, and counts the rest in silence. `report`
     /// runs only when there is something to say. The `subject` tells two
     /// conditions of one stream apart; a detector that has only one uses
-    /// [`Fingerprint::NONE`].
+    /// [`Fingerprint::NONE`]. Where the policy says that another detector inhibits
+    /// this one, nothing is opened or escalated for as long as that one tells of
+    /// something as severe.
     ///
     /// The finding is dated [`now`](Self::now).
     pub fn raise(&mut self, subject: Fingerprint, measure: u64, report: impl FnOnce() -> Report) {
-        if let Some(severity) = self.episodes.raise(subject, measure, self.levels) {
+        if let Some(severity) = self.episodes.raise(subject, measure, self.levels, self.inhibited) {
             let mut report = report();
             report.evidence.extend(self.evidence());
             self.raised.push(Raised { subject, severity: Some(severity), measure, report });

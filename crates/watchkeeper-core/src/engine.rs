@@ -46,6 +46,10 @@ pub struct NamedDetector {
     pub class: Arc<str>,
     /// From what measure on a finding has which severity, lowest first.
     pub levels: Vec<Level>,
+    /// The detectors, by name, that say more about the same trouble: while one of
+    /// them has a finding open in the same agent or session, this one finds
+    /// nothing that is no more severe.
+    pub inhibited_by: Vec<Arc<str>>,
     /// The label whose sessions share one stream, where the policy says so.
     pub per_label: Option<String>,
     /// The sessions it watches. Others of the same name may watch the rest.
@@ -107,7 +111,10 @@ pub struct Engine {
 
 /// What all streams read and none changes, and the room they work in.
 struct Shared {
+    /// Each after those that inhibit it.
     detectors: Vec<NamedDetector>,
+    /// For each detector the places of those that inhibit it.
+    inhibitors: Vec<Box<[usize]>>,
     config: EngineConfig,
     names: Names,
     raised: Vec<Raised>,
@@ -135,7 +142,8 @@ struct Group {
 impl Engine {
     /// Makes an engine for the detectors of a policy.
     pub fn new(mut detectors: Vec<NamedDetector>, config: EngineConfig) -> Self {
-        detectors.sort_by(|a, b| a.id.cmp(&b.id));
+        sort(&mut detectors);
+        let inhibitors = detectors.iter().map(|it| inhibitors(it, &detectors)).collect();
         for it in &mut detectors {
             it.levels.sort_by_key(|it| it.at);
         }
@@ -144,6 +152,7 @@ impl Engine {
         Self {
             shared: Shared {
                 detectors,
+                inhibitors,
                 config,
                 names: Names::default(),
                 raised: Vec::new(),
@@ -353,7 +362,7 @@ impl Engine {
                 group: Some(value),
             };
             let cue = Cue::Event { event, usage, call };
-            group.stream.run(at, cue, &scene, &mut self.shared, findings);
+            group.stream.run(at, cue, None, &scene, &mut self.shared, findings);
             self.shared.panicked.clear();
             let due_at = group.due_at();
             if group.alarm_at.is_none_or(|it| due_at < it) {
@@ -412,7 +421,7 @@ impl Group {
             self.now = self.now.max(due.into());
             let scene =
                 Scene { session: &self.facts, agent: &agent, agent_id: None, group: Some(label) };
-            self.stream.wake_if_due(due, &scene, shared, findings);
+            self.stream.wake_if_due(due, None, &scene, shared, findings);
             shared.panicked.clear();
         }
     }
@@ -570,6 +579,29 @@ impl Finding {
             evidence: Vec::<Evidence>::new(),
         }
     }
+}
+
+/// Puts each detector after those that inhibit it, and else in order of their
+/// names.
+fn sort(detectors: &mut [NamedDetector]) {
+    detectors.sort_by(|a, b| a.id.cmp(&b.id));
+    let mut depths = vec![0; detectors.len()];
+    // In as many rounds all depths are found, unless some inhibit each other.
+    for _ in 0..detectors.len() {
+        for (place, it) in detectors.iter().enumerate() {
+            let depth = inhibitors(it, detectors).iter().map(|it| depths[*it] + 1).max();
+            depths[place] = depth.unwrap_or(0);
+        }
+    }
+    let depths: BTreeMap<Arc<str>, usize> =
+        detectors.iter().map(|it| it.id.clone()).zip(depths).collect();
+    detectors.sort_by_key(|it| depths[&it.id]);
+}
+
+/// The places of the detectors that inhibit this one.
+fn inhibitors(detector: &NamedDetector, all: &[NamedDetector]) -> Box<[usize]> {
+    let named = all.iter().enumerate().filter(|(_, it)| detector.inhibited_by.contains(&it.id));
+    named.map(|(place, _)| place).collect()
 }
 
 /// Says that there was no room for all: once for every doubling of the number,

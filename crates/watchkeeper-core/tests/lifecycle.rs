@@ -39,6 +39,7 @@ fn a_thousand_starts_and_stops_leave_nothing() {
             kind: "patient".into(),
             class: "timeout".into(),
             levels: vec![Level::new(1, Severity::Low)],
+            inhibited_by: Vec::new(),
             per_label: None,
             sessions: watchkeeper_core::SessionFilter::default(),
             detector: Box::new(Patient),

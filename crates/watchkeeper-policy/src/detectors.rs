@@ -17,7 +17,7 @@ use crate::{
 
 /// The keys that every detector has beside its kind's own.
 pub(crate) const DETECTOR_KEYS: &[&str] =
-    &["enabled", "exceptions", "kind", "levels", "per", "severity"];
+    &["enabled", "exceptions", "inhibited_by", "kind", "levels", "per", "severity"];
 const LEVEL_KEYS: &[&str] = &["at", "severity"];
 
 impl Reader<'_> {
@@ -66,6 +66,7 @@ impl Reader<'_> {
             kind: entry.kind().into(),
             class: entry.class.into(),
             levels,
+            inhibited_by: Vec::new(),
             per_label,
             sessions: SessionFilter::default(),
             detector: except(detector, exceptions.unwrap_or_default()),

@@ -18,6 +18,7 @@ mod diagnostic;
 mod effective;
 mod exceptions;
 mod files;
+mod inhibitions;
 mod layers;
 mod options;
 mod overrides;
@@ -178,14 +179,16 @@ impl Loader<'_> {
         let labels = reader.labels(table.remove("labels"));
         let prices = reader.prices(table.remove("prices"));
         let mut secrets = reader.secrets(table.remove("secrets"));
-        let entries = reader.entries(table.remove("detectors"));
+        let mut entries = reader.entries(table.remove("detectors"));
         let detector_ids: Vec<String> =
             entries.iter().map(|(id, _)| id.get_ref().clone()).collect();
         let overrides = reader.overrides(table.remove("overrides"), &detector_ids);
+        let inhibitions = reader.inhibitions(&mut entries, &detector_ids);
         let mut detectors = Vec::new();
         for (id, entry) in entries {
             detectors.extend(reader.detector_and_overridden(&id, entry, &overrides));
         }
+        reader.inhibit(&mut detectors, &inhibitions);
         let mut sink_names = Vec::new();
         let mut sinks = Vec::new();
         for (id, entry) in reader.entries(table.remove("sinks")) {

@@ -220,7 +220,7 @@ impl Reader<'_> {
                 break;
             }
             let mut over = over.clone();
-            for fixed in ["kind", "per"] {
+            for fixed in ["inhibited_by", "kind", "per"] {
                 if let Some((key, _)) = over.remove_entry(fixed) {
                     let message = format!("`{fixed}` cannot be overridden");
                     let note = "an override changes what a detector is told, not what it is";

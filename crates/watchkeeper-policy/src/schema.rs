@@ -170,6 +170,14 @@ fn detector_keys(unit: Unit, generator: &mut SchemaGenerator) -> Vec<(&'static s
     vec![
         ("enabled", enabled()),
         ("exceptions", json!({ "$ref": EXCEPTIONS })),
+        (
+            "inhibited_by",
+            editable(json!({
+                "description": "The detectors that say more about the same trouble: while one of them has a finding open, this one finds nothing that is no more severe.",
+                "type": "array",
+                "items": { "type": "string" },
+            })),
+        ),
         ("levels", levels),
         (
             "per",

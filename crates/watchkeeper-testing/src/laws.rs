@@ -360,6 +360,7 @@ mod tests {
             kind: "outlaw".into(),
             class: "test".into(),
             levels: vec![Level::new(1, Severity::Low)],
+            inhibited_by: Vec::new(),
             per_label: None,
             sessions: watchkeeper_core::SessionFilter::default(),
             detector: Box::new(Outlaw { on_prompt, on_wake, seen: Vec::new() }),

@@ -93,6 +93,7 @@ pub fn detector<D: DetectorKind>(options: &str) -> NamedDetector {
         kind: D::KIND.into(),
         class: D::CLASS.into(),
         levels: D::LEVELS.to_vec(),
+        inhibited_by: Vec::new(),
         per_label: None,
         sessions: SessionFilter::default(),
         detector: Box::new(detector),

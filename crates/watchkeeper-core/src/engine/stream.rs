@@ -99,6 +99,11 @@ impl Stream {
         self.detector.is_none()
     }
 
+    /// The severest of what is open.
+    fn severity(&self) -> Option<Severity> {
+        self.episodes.0.iter().flat_map(|it| it.iter()).map(|it| it.severity).max()
+    }
+
     /// Whether there is nothing in it that a new one would not have.
     fn at_rest(&self) -> bool {
         self.wake_at.is_none()
@@ -115,13 +120,14 @@ impl Stream {
     pub(super) fn wake_if_due(
         &mut self,
         due: Moment,
+        inhibited: Option<Severity>,
         scene: &Scene<'_>,
         shared: &mut Shared,
         findings: &mut Vec<Finding>,
     ) {
         if self.wake_at.is_some_and(|it| it <= due) {
             self.wake_at = None;
-            self.run(due.into(), Cue::Wake, scene, shared, findings);
+            self.run(due.into(), Cue::Wake, inhibited, scene, shared, findings);
         }
     }
 
@@ -129,6 +135,7 @@ impl Stream {
         &mut self,
         now: Timestamp,
         cue: Cue<'_>,
+        inhibited: Option<Severity>,
         scene: &Scene<'_>,
         shared: &mut Shared,
         findings: &mut Vec<Finding>,
@@ -147,6 +154,7 @@ impl Stream {
             call: None,
             event: None,
             levels: &shared.detectors[detector_idx].levels,
+            inhibited,
             wake_at: &mut wake_at,
             episodes: &mut self.episodes,
             raised: &mut shared.raised,
@@ -241,10 +249,11 @@ impl Streams {
             while self.0.get(place).is_some_and(|it| it.detector_idx() < detector_idx) {
                 place += 1;
             }
+            let inhibited = self.inhibited(detector_idx, shared);
             if let Some(stream) =
                 self.0.get_mut(place).filter(|it| it.detector_idx() == detector_idx)
             {
-                stream.run(now, cue, scene, shared, findings);
+                stream.run(now, cue, inhibited, scene, shared, findings);
                 if stream.at_rest() {
                     shared.keep_at_rest(self.0.remove(place));
                 } else {
@@ -252,7 +261,7 @@ impl Streams {
                 }
             } else {
                 let mut stream = shared.stream_at_rest(detector_idx);
-                stream.run(now, cue, scene, shared, findings);
+                stream.run(now, cue, inhibited, scene, shared, findings);
                 if stream.at_rest() {
                     shared.keep_at_rest(stream);
                 } else {
@@ -273,8 +282,9 @@ impl Streams {
         shared: &mut Shared,
         findings: &mut Vec<Finding>,
     ) {
-        for stream in &mut self.0 {
-            stream.wake_if_due(due, scene, shared, findings);
+        for place in 0..self.0.len() {
+            let inhibited = self.inhibited(self.0[place].detector_idx(), shared);
+            self.0[place].wake_if_due(due, inhibited, scene, shared, findings);
         }
         self.0.retain(|it| !it.at_rest());
     }
@@ -291,6 +301,16 @@ impl Streams {
             stream.end(now, scene, shared, findings);
         }
         self.0.retain(|it| !it.at_rest());
+    }
+
+    /// The severest of what the inhibitors of a detector have open.
+    fn inhibited(&self, detector_idx: usize, shared: &Shared) -> Option<Severity> {
+        let inhibitors = &shared.inhibitors[detector_idx];
+        if inhibitors.is_empty() {
+            return None;
+        }
+        let inhibiting = self.0.iter().filter(|it| inhibitors.contains(&it.detector_idx()));
+        inhibiting.filter_map(Stream::severity).max()
     }
 
     /// Turns a detector off that has panicked.
@@ -340,8 +360,10 @@ impl Episodes {
         subject: Fingerprint,
         measure: u64,
         levels: &[Level],
+        inhibited: Option<Severity>,
     ) -> Option<Severity> {
         let reached = levels.iter().filter(|it| it.at <= measure).map(|it| it.severity).max();
+        let reached = reached.filter(|it| inhibited.is_none_or(|inhibited| inhibited < *it));
         let open = self.0.iter_mut().flat_map(|it| it.iter_mut()).find(|it| it.subject == subject);
         if let Some(episode) = open {
             episode.measure = episode.measure.max(measure);

@@ -189,6 +189,7 @@ fn named(sort: Sort) -> NamedDetector {
         kind: "probe".into(),
         class: "runaway".into(),
         levels: LEVELS.to_vec(),
+        inhibited_by: Vec::new(),
         per_label: (sort == Sort::Team).then(|| "team".to_owned()),
         sessions: crate::SessionFilter::default(),
         detector: Box::new(Probe::new(sort)),
@@ -761,6 +762,48 @@ fn conditions_of_a_stream_are_bounded() {
     let findings = observe(&mut engine, 43, "s", SESSION_END);
     let n_resolved = findings.iter().filter(|it| it.status == Status::Resolved).count();
     assert_eq!(n_resolved, MAX_EPISODES);
+}
+
+#[test]
+fn what_another_tells_of_is_not_told_again() {
+    let more = NamedDetector {
+        id: "more".into(),
+        levels: vec![Level::new(4, Severity::Medium)],
+        ..named(Sort::Messages)
+    };
+    let less = NamedDetector {
+        id: "less".into(),
+        inhibited_by: vec!["more".into()],
+        ..named(Sort::Messages)
+    };
+    let mut engine = Engine::new(vec![less, more], EngineConfig::default());
+    let mut findings = Vec::new();
+    for secs in 1..=6 {
+        findings.extend(observe(&mut engine, secs, "s", message()));
+    }
+    // Another agent is another matter.
+    for secs in 7..=8 {
+        let mut event = Event::new(time(secs), "s", message());
+        event.agent = Some(AgentId::from("a"));
+        findings.extend(observe_event(&mut engine, &event));
+    }
+    findings.extend(observe(&mut engine, 9, "s", prompt()));
+    let told = tell(&findings);
+    assert_eq!(
+        told,
+        [
+            "2s s less low 2",
+            "3s s less low 3",
+            "4s s more medium 4",
+            "5s s more medium 5",
+            "6s s less high 6",
+            "8s s/a less low 2",
+            "9s s less over 6",
+            "9s s less over 5",
+            "9s s more over 6",
+            "9s s more over 5",
+        ]
+    );
 }
 
 #[test]

@@ -49,6 +49,7 @@ fn engine() -> Engine {
         kind: "watch".into(),
         class: "timeout".into(),
         levels: vec![Level::new(1, Severity::Medium)],
+        inhibited_by: Vec::new(),
         per_label: None,
         sessions: crate::SessionFilter::default(),
         detector: Box::new(Watch::default()),

@@ -1,0 +1,158 @@
+//! What people see of `inhibited_by`.
+
+use std::{io, path::Path};
+
+use insta::assert_snapshot;
+use watchkeeper_core::Registry;
+use watchkeeper_detector_repeat_tool_call as _;
+use watchkeeper_detector_token_burn as _;
+use watchkeeper_policy::{Loaded, Loader, render};
+
+fn load(text: &str) -> Loaded {
+    let read_file = |path: &Path| match path.to_str() {
+        Some("policy.toml") => Ok(format!("version = 1\n{text}")),
+        _ => Err(io::ErrorKind::NotFound.into()),
+    };
+    let registry = Registry::linked().expect("no two kinds share a name");
+    let loader =
+        Loader { registry: &registry, read_file: &read_file, environment: None, today: None };
+    loader.load(Path::new("policy.toml"))
+}
+
+#[test]
+fn detectors_are_told_what_inhibits_them() {
+    let loaded = load(
+        "
+        [detectors.less]
+        kind = 'repeat-tool-call'
+        inhibited_by = ['more', 'off']
+
+        [detectors.more]
+        kind = 'repeat-tool-call'
+
+        [detectors.off]
+        kind = 'repeat-tool-call'
+        enabled = false
+        ",
+    );
+    assert_snapshot!(render(&loaded, false), @"");
+    let policy = loaded.policy.expect("it has no mistakes");
+    let told = policy.detectors.iter().map(|it| (&*it.id, it.inhibited_by.join(" ")));
+    assert_eq!(
+        told.collect::<Vec<_>>(),
+        [("less", "more off".to_owned()), ("more", String::new())]
+    );
+}
+
+#[test]
+fn mistakes() {
+    let loaded = load(
+        "
+        [detectors.one]
+        kind = 'repeat-tool-call'
+        inhibited_by = ['one', 'thre']
+
+        [detectors.two]
+        kind = 'repeat-tool-call'
+        inhibited_by = ['three', 7]
+
+        [detectors.three]
+        kind = 'repeat-tool-call'
+        inhibited_by = ['two']
+
+        [detectors.four]
+        kind = 'repeat-tool-call'
+        inhibited_by = 'two'
+
+        [detectors.shared]
+        kind = 'repeat-tool-call'
+        per = 'label:team'
+        inhibited_by = ['two']
+
+        [detectors.money]
+        kind = 'token-burn'
+        max_tokens = 1
+        inhibited_by = ['two']
+
+        [[overrides]]
+        match = { cwd = '/x' }
+        reason = 'they differ'
+        detectors.four.inhibited_by = ['one']
+        ",
+    );
+    assert_snapshot!(render(&loaded, false), @r#"
+    error: `one` cannot inhibit itself
+     --> policy.toml:5:25
+      |
+    5 |         inhibited_by = ['one', 'thre']
+      |                         ^^^^^
+      |
+      = note: name the one that says more about the same trouble
+
+    error: there is no detector `thre`
+     --> policy.toml:5:32
+      |
+    5 |         inhibited_by = ['one', 'thre']
+      |                                ^^^^^^
+      |
+    help: there is one with a similar name
+      |
+    5 -         inhibited_by = ['one', 'thre']
+    5 +         inhibited_by = ['one', "three"]
+      |
+
+    error: `two` and `three` inhibit each other
+     --> policy.toml:9:25
+      |
+    9 |         inhibited_by = ['three', 7]
+      |                         ^^^^^^^
+      |
+      = note: name the one that says more about the same trouble
+
+    error: invalid type: integer `7`, expected a string
+     --> policy.toml:9:34
+      |
+    9 |         inhibited_by = ['three', 7]
+      |                                  ^
+
+    error: `three` and `two` inhibit each other
+      --> policy.toml:13:25
+       |
+    13 |         inhibited_by = ['two']
+       |                         ^^^^^
+       |
+       = note: name the one that says more about the same trouble
+
+    error: `inhibited_by` is not a list
+      --> policy.toml:17:24
+       |
+    17 |         inhibited_by = 'two'
+       |                        ^^^^^
+       |
+       = note: write a list: `inhibited_by = ["stuck"]`
+
+    error: a detector with `per` cannot be inhibited
+      --> policy.toml:22:9
+       |
+    22 |         inhibited_by = ['two']
+       |         ^^^^^^^^^^^^
+       |
+       = note: its sessions share one stream, and each may have other findings
+
+    warning: `two` never inhibits `money`
+      --> policy.toml:27:25
+       |
+    27 |         inhibited_by = ['two']
+       |                         ^^^^^
+       |
+       = note: one of them sees whole sessions and the other single agents
+
+    error: `inhibited_by` cannot be overridden
+      --> policy.toml:32:24
+       |
+    32 |         detectors.four.inhibited_by = ['one']
+       |                        ^^^^^^^^^^^^
+       |
+       = note: an override changes what a detector is told, not what it is
+    "#);
+}
