@@ -26,8 +26,8 @@ pub(crate) fn looping_from(start: Timestamp, session: &str, n_calls: usize) -> S
         let arguments = "{\"command\":\"make\"}";
         line(&format!("\"tool_call\",\"id\":\"c{n}\",\"tool\":\"Bash\",\"arguments\":{arguments}"));
         line(&format!(
-            "\"tool_result\",\"id\":\"c{n}\",\"ok\":false,\"exit_code\":2,\
-             \"output\":\"make: *** [all] Error 2\""
+            "\"tool_result\",\"id\":\"c{n}\",\"ok\":true,\"exit_code\":0,\
+             \"output\":\"make: nothing to be done for all\""
         ));
     }
     res
@@ -55,13 +55,13 @@ fn a_report_for_a_person() {
     assert_snapshot!(format!("{out}{err}exit {status}"), @"
     s.ndjson
       ndjson
-      2026-03-01 10:00 UTC, 10s · 11 events · 5 tool calls (5 failed)
+      2026-03-01 10:00 UTC, 10s · 11 events · 5 tool calls
       [MEDIUM] stuck: `Bash` gave the same answer to the same call 4 times in 6s
                s.ndjson:2
                s.ndjson:9
       1 line not read: something follows the JSON (1)
 
-    1 session in 1 file: 11 events, 5 tool calls (5 failed), 0 model calls, 0 tokens, $0.00
+    1 session in 1 file: 11 events, 5 tool calls (0 failed), 0 model calls, 0 tokens, $0.00
     1 line not read
     1 finding: 0 high, 1 medium, 0 low
     exit 1
@@ -84,7 +84,9 @@ fn the_exit_status_tells_what_was_found() {
 #[test]
 fn a_report_for_programs() {
     let folder = Folder::new();
-    folder.write("a/one.ndjson", looping("s1", 3));
+    let failed =
+        r#"{"at":"2026-03-01T10:00:07Z","session":"s1","event":"tool_result","id":"x","ok":false}"#;
+    folder.write("a/one.ndjson", looping("s1", 3) + failed + "\n");
     folder.write("a/two.ndjson", looping("s2", 2));
     let ran = check(&folder, &["--format", "json", "a"]);
     let report: Value = serde_json::from_str(&ran.out).unwrap();
@@ -93,12 +95,12 @@ fn a_report_for_programs() {
     assert_eq!(session["source"], "ndjson");
     assert_eq!(session["files"][0], "a/one.ndjson");
     assert_eq!(session["started_at"], "2026-03-01T10:00:00Z");
-    assert_eq!(session["ended_at"], "2026-03-01T10:00:06Z");
+    assert_eq!(session["ended_at"], "2026-03-01T10:00:07Z");
     for (key, n) in [
-        ("events", 7),
+        ("events", 8),
         ("tool_calls", 3),
-        ("tool_results", 3),
-        ("failed_results", 3),
+        ("tool_results", 4),
+        ("failed_results", 1),
         ("model_calls", 0),
         ("unread_lines", 0),
     ] {

@@ -432,7 +432,7 @@ fn a_line_of_a_trace_is_pointed_at() {
     8 | tolls = ["WebFetch"]
       | ^^^^^
       |
-      = note: known here: `tools`, `enabled`, `exceptions`, `kind`, `levels`, `per`, `severity`
+      = note: known here: `tools`, `enabled`, `exceptions`, `inhibited_by`, `kind`, `levels`, `per`, `severity`
       = note: see `watchkeeper explain acme-banned-tool` for its options
     help: there is one with a similar name
       |

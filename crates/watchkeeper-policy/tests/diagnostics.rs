@@ -716,7 +716,7 @@ extra = { deep = 1 }
     5 | maks = '5m'
       | ^^^^
       |
-      = note: known here: `of`, `max`, `extra`, `enabled`, `exceptions`, `kind`, `levels`, `per`, `severity`
+      = note: known here: `of`, `max`, `extra`, `enabled`, `exceptions`, `inhibited_by`, `kind`, `levels`, `per`, `severity`
       = note: see `watchkeeper explain quiet` for its options
 
     error: invalid type: integer `300`, expected a length of time such as "30s", "5m" or "1h 30m"
@@ -733,7 +733,7 @@ extra = { deep = 1 }
     7 | sevrity = 'low'
       | ^^^^^^^
       |
-      = note: known here: `of`, `max`, `extra`, `enabled`, `exceptions`, `kind`, `levels`, `per`, `severity`
+      = note: known here: `of`, `max`, `extra`, `enabled`, `exceptions`, `inhibited_by`, `kind`, `levels`, `per`, `severity`
       = note: see `watchkeeper explain quiet` for its options
     help: there is one with a similar name
       |
@@ -2005,7 +2005,7 @@ detectors.quiet.levels = [{ at = 50, severity = 'low' }]
     15 | detectors.quiet.maks = '3h'
        |                 ^^^^
        |
-       = note: known here: `of`, `max`, `extra`, `enabled`, `exceptions`, `kind`, `levels`, `per`, `severity`
+       = note: known here: `of`, `max`, `extra`, `enabled`, `exceptions`, `inhibited_by`, `kind`, `levels`, `per`, `severity`
        = note: see `watchkeeper explain quiet` for its options
 
     error: invalid type: integer `3`, expected a length of time such as "30s", "5m" or "1h 30m"

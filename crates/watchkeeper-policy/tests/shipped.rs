@@ -50,7 +50,10 @@ fn the_built_in_policy_is_sound() {
     let loader =
         Loader { registry: &registry, read_file: &read_file, environment: None, today: None };
     let policy = sound(loader.load_builtin());
-    assert_eq!(ids(&policy), "loop silent slow_tool spending stuck console");
+    assert_eq!(
+        ids(&policy),
+        "chant compacting failing loop monologue no_headway provider same_error silent slow_tool spending stuck console"
+    );
     assert_eq!(policy.routes.len(), 1);
 }
 
@@ -59,7 +62,7 @@ fn the_example_is_sound() {
     let policy = sound(load(&registry(), EXAMPLE));
     assert_eq!(
         ids(&policy),
-        "loop no_progress session silent spending stuck team_budget turn audit console night ops"
+        "chant compacting failing loop monologue no_headway no_progress provider same_error session silent spending stuck team_budget turn audit console night ops"
     );
     assert_eq!(policy.routes.len(), 3);
 }
