@@ -74,6 +74,17 @@ pub(crate) struct Cycle {
     pub(crate) n_odd: Option<u32>,
 }
 
+/// A symbol that came again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Recurrence {
+    /// How often it came.
+    pub(crate) n_times: usize,
+    /// In how many steps.
+    pub(crate) n_steps: usize,
+    /// Whether nothing else came in between.
+    pub(crate) is_in_a_row: bool,
+}
+
 impl Cycle {
     /// How many rounds without a flaw say as much.
     pub(crate) fn weight(&self) -> u64 {
@@ -87,20 +98,14 @@ impl Cycles {
     pub(crate) fn push(&mut self, symbol: u32, max_period: usize) -> bool {
         let is_known = self.has(symbol);
         if is_known {
-            let Counts { runs, scores, .. } = &mut **self.counts.get_or_insert_default();
-            let counts = runs.iter_mut().zip(scores).zip(&MAX_SCORES);
-            // Of the periods that reach further back, all are zero.
-            for (((run, score), max), recent) in counts.zip(&self.recent) {
-                let is_same = *recent == symbol;
-                *run = if is_same { run.saturating_add(1) } else { 0 };
-                let (higher, lower) = (score.saturating_add(1), score.saturating_sub(PENALTY));
-                *score = if is_same { higher.min(*max) } else { lower };
+            let mut is_same = [false; MAX_PERIOD];
+            // No period that reaches further back fits.
+            for (is_same, recent) in is_same.iter_mut().zip(&self.recent) {
+                *is_same = *recent == symbol;
             }
+            self.counts.get_or_insert_default().go_on(&is_same);
         } else if let Some(counts) = &mut self.counts {
-            counts.runs = [0; MAX_PERIOD];
-            for score in &mut counts.scores {
-                *score = score.saturating_sub(PENALTY);
-            }
+            counts.go_on(&[false; MAX_PERIOD]);
         }
         if let Some(counts) = &mut self.counts {
             counts.follow(is_known, max_period);
@@ -131,6 +136,26 @@ impl Cycles {
         self.recent.iter().map(|it| u32::from(*it == symbol)).fold(0, |found, it| found | it) != 0
     }
 
+    /// How often a symbol is among the latest, and how far back: of no more
+    /// than `within` symbols, and of those after the latest one that shares its
+    /// upper half alone.
+    pub(crate) fn recurrence(&self, symbol: u32, within: usize) -> Recurrence {
+        let is_other = |it: &&u32| **it != symbol && **it >> 16 == symbol >> 16;
+        let latest = self.recent.iter().take(within).take_while(|it| !is_other(it));
+        let mut res = Recurrence { n_times: 0, n_steps: 0, is_in_a_row: true };
+        for (n_before, _) in latest.enumerate().filter(|(_, it)| **it == symbol) {
+            res.is_in_a_row &= res.n_times == n_before;
+            res.n_times += 1;
+            res.n_steps = n_before + 1;
+        }
+        res
+    }
+
+    /// Whatever went round does so no more.
+    pub(crate) fn interrupt(&mut self) {
+        self.counts = None;
+    }
+
     /// Whether a cycle of this period that was found goes on. It does until
     /// about a round of something else.
     pub(crate) fn is_alive(&self, period: usize) -> bool {
@@ -144,13 +169,18 @@ impl Cycles {
     /// between, it takes one more to be sure, and each place in the round must
     /// have come again: what is new in every round is progress.
     pub(crate) fn find(&self, min_period: usize, max_period: usize) -> Option<Cycle> {
-        let exact = self.longest(min_period, max_period);
-        let exact = exact.filter(|it| FEWEST_ROUNDS <= it.rounds);
-        let noisy = self.noisy().filter(|it| (min_period..=max_period).contains(&it.period));
-        match (exact, noisy) {
-            (Some(exact), Some(noisy)) if exact.weight() < noisy.weight() => Some(noisy),
-            (exact, noisy) => exact.or(noisy),
-        }
+        let counts = self.counts.as_deref()?;
+        let exact = counts.has_three_rounds().then(|| self.longest(min_period, max_period));
+        let exact = exact.flatten().filter(|it| FEWEST_ROUNDS <= it.rounds);
+        let noisy = counts.lead.and_then(|it| counts.noisy(it));
+        let is_better = |it: &Cycle| exact.is_none_or(|exact| exact.weight() < it.weight());
+        noisy
+            .filter(|it| {
+                (min_period..=max_period).contains(&it.period)
+                    && is_better(it)
+                    && counts.is_whole(it.period)
+            })
+            .or(exact)
     }
 
     /// The cycle of two or more rounds, each like the other, that came round
@@ -179,22 +209,6 @@ impl Cycles {
         }
         best
     }
-
-    fn noisy(&self) -> Option<Cycle> {
-        let counts = self.counts.as_deref()?;
-        let lead = counts.lead?;
-        let period = usize::from(lead.period);
-        let all = u64::MAX >> (MAX_PERIOD - period);
-        let is_sure = 3 * period <= usize::from(counts.scores[period - 1])
-            && counts.runs[period - 1] != 0
-            && lead.same == all;
-        let is_shorter = || (1..period).any(|it| period % it == 0 && counts.is_alive(it));
-        if !is_sure || is_shorter() {
-            return None;
-        }
-        let rounds = 2 + u64::from(lead.n_same) / u64::from(lead.period);
-        Some(Cycle { period, rounds, n_odd: Some(lead.n_odd) })
-    }
 }
 
 impl Default for Counts {
@@ -204,17 +218,56 @@ impl Default for Counts {
 }
 
 impl Counts {
+    /// Counts a symbol that fits some periods.
+    fn go_on(&mut self, is_same: &[bool; MAX_PERIOD]) {
+        // One loop for each width, so that the compiler may take many at once.
+        for (run, is_same) in self.runs.iter_mut().zip(is_same) {
+            *run = run.saturating_add(1) & u16::from(*is_same).wrapping_neg();
+        }
+        for ((score, max), is_same) in self.scores.iter_mut().zip(&MAX_SCORES).zip(is_same) {
+            let (higher, lower) =
+                (score.saturating_add(1).min(*max), score.saturating_sub(PENALTY));
+            *score = if *is_same { higher } else { lower };
+        }
+    }
+
     /// Whether the latest two rounds of this period are much the same.
     fn is_alive(&self, period: usize) -> bool {
         period <= usize::from(self.scores[period - 1])
     }
 
+    fn has_three_rounds(&self) -> bool {
+        // Without a way out, as above.
+        let is_one = |(run, period): (&u16, u16)| u16::from(2 * period <= *run);
+        self.runs.iter().zip(1..).map(is_one).fold(0, |found, it| found | it) != 0
+    }
+
+    /// The cycle that the stream seems to be in, if that is beyond doubt.
+    fn noisy(&self, lead: Lead) -> Option<Cycle> {
+        let period = usize::from(lead.period);
+        let is_sure = 3 * period <= usize::from(self.scores[period - 1])
+            && self.runs[period - 1] != 0
+            && lead.same == u64::MAX >> (MAX_PERIOD - period);
+        let rounds = 2 + u64::from(lead.n_same / u32::from(lead.period));
+        is_sure.then_some(Cycle { period, rounds, n_odd: Some(lead.n_odd) })
+    }
+
+    /// Whether a cycle is not a shorter one told several times.
+    fn is_whole(&self, period: usize) -> bool {
+        (1..=period / 2).all(|it| !self.is_alive(it) || !period.is_multiple_of(it))
+    }
+
     /// Follows the cycle that the stream seems to be in by one symbol.
     fn follow(&mut self, is_known: bool, max_period: usize) {
         let Some(lead) = self.lead.filter(|it| self.is_alive(usize::from(it.period))) else {
-            let mut periods = self.scores[..max_period].iter().zip(1_u8..);
-            let lead = periods.find(|(score, period)| period <= score);
-            self.lead = lead.map(|(_, period)| Lead::new(period));
+            let scores = || self.scores[..max_period].iter().zip(1_u8..);
+            let is_one =
+                scores().map(|(score, it)| u8::from(it <= *score)).fold(0, |found, it| found | it);
+            self.lead = if is_one == 0 {
+                None
+            } else {
+                scores().find(|(score, it)| it <= score).map(|(_, it)| Lead::new(it))
+            };
             return;
         };
         let is_same = self.runs[usize::from(lead.period) - 1] != 0;
@@ -431,7 +484,8 @@ mod tests {
                 }
                 cycles.push(if n == 3 * period { 1_000 } else { n % period }, MAX_PERIOD);
             }
-            let found = cycles.noisy().expect("it goes round");
+            let counts = cycles.counts.expect("it goes round");
+            let found = counts.lead.and_then(|it| counts.noisy(it)).expect("it goes round");
             assert_eq!((found.period, found.n_odd), (period as usize, Some(2)));
             assert!((9..=12).contains(&found.rounds), "{found:?}");
         }

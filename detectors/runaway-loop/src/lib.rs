@@ -2,7 +2,7 @@
 
 mod cycle;
 
-use std::{fmt, sync::Arc};
+use std::{fmt, num::NonZeroU32, sync::Arc};
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, de};
@@ -11,12 +11,20 @@ use watchkeeper_core::{
     Level, Moment, Place, Report, Scope, Severity, ToolCall, ToolClass, ToolResult, quote,
 };
 
-use crate::cycle::{Cycle, Cycles, MAX_PERIOD};
+use crate::cycle::{Cycle, Cycles, MAX_PERIOD, Recurrence};
 
 /// How many calls of one agent may wait for their answers.
 const MAX_OWED: usize = 64;
 /// Of how many of the latest steps the tools are kept.
 const MAX_TOOLS: usize = 16;
+/// A call that came less often does not recur.
+const FEWEST_TIMES: usize = 6;
+/// A command must come as often among so many steps.
+const DENSE: usize = 10;
+/// A call that was not made in so many steps does not recur any more.
+const GONE_AFTER: usize = 32;
+/// What is raised of a call that recurs. Cycles are raised by their period.
+const RECURRING: Fingerprint = Fingerprint::NONE;
 /// How many tools a message names.
 const MAX_NAMED: usize = 4;
 
@@ -41,6 +49,10 @@ pub struct RunawayLoopOptions {
     /// The longest cycle that counts, in calls.
     #[serde(default = "longest")]
     max_period: CycleLength,
+    /// Whether a call that gets the same answer again and again counts, too,
+    /// though there is no order in it: two times count as a round.
+    #[serde(default = "yes")]
+    recurring: bool,
 }
 
 /// What is counted.
@@ -66,6 +78,10 @@ const fn two() -> CycleLength {
 
 const fn longest() -> CycleLength {
     CycleLength(MAX_PERIOD)
+}
+
+const fn yes() -> bool {
+    true
 }
 
 watchkeeper_core::register!(RunawayLoop);
@@ -150,6 +166,11 @@ struct Rounds {
     has_answers: bool,
     /// What is not a step yet; `None` if that is nothing.
     open: Option<Box<Open>>,
+    /// How many steps there were since the last progress; no more are counted
+    /// than `Cycles` keeps.
+    n_fruitless: u8,
+    /// The latest change that succeeded.
+    last_change: Option<NonZeroU32>,
     /// The latest step that began no cycle and went on with none.
     since: Option<Since>,
     /// What is known of the steps after it; `None` if there are none.
@@ -166,6 +187,8 @@ struct Since {
 struct Trail {
     /// Which periods were raised: bit `p - 1` for period `p`.
     raised: u64,
+    /// The step that recurs, if that was raised.
+    recurring: Option<u32>,
     /// The tools of the latest steps, the latest last.
     tools: Vec<Arc<str>>,
 }
@@ -194,6 +217,7 @@ struct OwedCall {
 struct Step {
     symbol: u32,
     tool: Arc<str>,
+    class: ToolClass,
 }
 
 impl Open {
@@ -217,20 +241,27 @@ struct Told<'a, 'b> {
 
 impl Rounds {
     fn is_new(&self) -> bool {
-        self.cycles.is_empty() && self.open.is_none() && !self.has_answers
+        self.cycles.is_empty()
+            && self.open.is_none()
+            && self.last_change.is_none()
+            && !self.has_answers
     }
 
     fn called(&mut self, call: &ToolCall, options: &RunawayLoopOptions, cx: &mut Context<'_>) {
         let owed = OwedCall {
             id: Fingerprint::of(&*call.id),
-            symbol: symbol(call.fingerprint),
+            symbol: symbol(call.fingerprint, None),
             response: call.response.as_deref().map(Fingerprint::of),
         };
         self.open.get_or_insert_default().owe(owed);
         let place = cx.place();
         let mut told = Told { options, cx };
         if !self.has_answers {
-            self.step(Step { symbol: owed.symbol, tool: call.tool.clone() }, place, &mut told);
+            self.step(
+                Step { symbol: owed.symbol, tool: call.tool.clone(), class: call.class },
+                place,
+                &mut told,
+            );
         } else if self.cycles.has(owed.symbol) {
             // Calls like this one were not answered. If it is not either, how
             // far has it come?
@@ -262,9 +293,16 @@ impl Rounds {
             self.has_answers = true;
         }
         let (response, place) = (call.response, Some(call.place()));
-        let symbol =
-            symbol(result.fingerprint.map_or(call.fingerprint, |it| call.fingerprint.and(it)));
-        let step = Step { symbol, tool: call.tool.clone() };
+        let step = Step {
+            symbol: symbol(call.fingerprint, result.fingerprint),
+            tool: call.tool.clone(),
+            class: call.class,
+        };
+        let is_change = call.class == ToolClass::Write && result.ok;
+        let change = is_change.then(|| symbol(call.fingerprint, None));
+        let change = change.and_then(NonZeroU32::new);
+        let is_progress = is_change && change != self.last_change && !self.cycles.has(step.symbol);
+        self.last_change = change.or(self.last_change);
         // The answers to other calls come first.
         let others = if response.is_none() || open.response != response {
             std::mem::take(&mut open.batch)
@@ -275,13 +313,13 @@ impl Rounds {
         let is_left = |it: &OwedCall| response.is_none() || it.response != response;
         let (before, after) = open.owed.split_at(at);
         let pending = &cx.agent().pending;
-        let tool_of = |it: &OwedCall| {
+        let step_of = |it: &OwedCall| {
             let call = pending.iter().find(|call| call.id == it.id);
-            call.map_or_else(|| step.tool.clone(), |call| call.tool.clone())
+            let (tool, class) =
+                call.map_or((&step.tool, step.class), |call| (&call.tool, call.class));
+            Step { symbol: it.symbol, tool: tool.clone(), class }
         };
-        let left = before.iter().filter(|it| is_left(it));
-        let left: Vec<Step> =
-            left.map(|it| Step { symbol: it.symbol, tool: tool_of(it) }).collect();
+        let left: Vec<Step> = before.iter().filter(|it| is_left(it)).map(step_of).collect();
         let is_owed = response.is_some()
             && before.iter().chain(&after[1..]).any(|it| it.response == response);
         let mut idx = 0;
@@ -307,6 +345,9 @@ impl Rounds {
             Some(step)
         };
         self.close_open();
+        if is_progress {
+            self.progress(cx);
+        }
         let mut told = Told { options, cx };
         self.flush(others, &mut told);
         for step in left {
@@ -335,16 +376,62 @@ impl Rounds {
 
     fn step(&mut self, step: Step, place: Option<Place>, told: &mut Told<'_, '_>) {
         let is_known = self.cycles.push(step.symbol, told.options.max_period.0);
+        self.n_fruitless = self.n_fruitless.saturating_add(1);
         self.resolve_broken(told.cx);
         if self.cycles.is_recurring() {
-            self.trail.get_or_insert_default().note(step.tool);
+            self.trail.get_or_insert_default().note(step.tool.clone());
         } else {
-            self.trail = None;
+            self.trail.take_if(|it| it.recurring.is_none());
             self.since = Some(Since { place, at: told.cx.now().into() });
         }
         if is_known {
             self.tell(told.options.find(&self.cycles), self.has_answers, None, told);
+            self.tell_of_recurring(&step, told);
         }
+    }
+
+    /// Takes note of a change that was not made before.
+    fn progress(&mut self, cx: &mut Context<'_>) {
+        self.end(cx, "something was changed");
+        self.cycles.interrupt();
+        self.trail = None;
+        self.n_fruitless = 0;
+    }
+
+    /// Tells of the latest step if it came often since the last progress, but
+    /// in no order.
+    fn tell_of_recurring(&mut self, step: &Step, told: &mut Told<'_, '_>) {
+        let options = told.options;
+        let trail = self.trail.get_or_insert_default();
+        // One that is part of a cycle was told of.
+        if !options.recurring || trail.raised != 0 {
+            return;
+        }
+        let latest = self.cycles.recurrence(step.symbol, usize::from(self.n_fruitless));
+        let Recurrence { n_times, n_steps, is_in_a_row } = latest;
+        let per_round = if self.has_answers { 2 } else { 3 };
+        // In a row they are a cycle of one call.
+        if is_in_a_row || n_times < FEWEST_TIMES {
+            return;
+        }
+        // What is run may change the world unseen.
+        let is_dense = || FEWEST_TIMES <= self.cycles.recurrence(step.symbol, DENSE).n_times;
+        if step.class == ToolClass::Run && !is_dense() {
+            return;
+        }
+        trail.recurring = Some(step.symbol);
+        told.cx.raise(RECURRING, n_times as u64 / per_round, || {
+            let tool = quote(&step.tool);
+            let message = if self.has_answers {
+                format!("{tool} gave the same answer to the same call {n_times} times in {n_steps} calls, with no known change in between")
+            } else {
+                format!("{tool} was called the same way {n_times} times in {n_steps} calls, with no known change in between")
+            };
+            Report::new(message)
+                .with("times", n_times)
+                .with("calls", n_steps)
+                .with("tools", [unquoted(&step.tool)].as_slice())
+        });
     }
 
     /// Tells of a cycle whose latest call is the latest step, or else one that
@@ -396,9 +483,13 @@ impl Rounds {
         });
     }
 
-    /// Ends the findings about cycles that the latest step broke.
+    /// Ends the findings about what the latest step ended.
     fn resolve_broken(&mut self, cx: &mut Context<'_>) {
         let Some(trail) = &mut self.trail else { return };
+        let is_gone = |it: u32| self.cycles.recurrence(it, GONE_AFTER).n_times == 0;
+        if trail.recurring.take_if(|it| is_gone(*it)).is_some() {
+            resolve_recurring("the agent did something else", cx);
+        }
         let mut raised = trail.raised;
         while raised != 0 {
             let period = raised.trailing_zeros() as usize + 1;
@@ -412,9 +503,12 @@ impl Rounds {
 
     /// Ends all findings.
     fn end(&self, cx: &mut Context<'_>, why: &str) {
-        let raised = self.trail.as_ref().map_or(0, |it| it.raised);
-        for period in (1..=MAX_PERIOD).filter(|it| raised & (1 << (it - 1)) != 0) {
+        let Some(trail) = &self.trail else { return };
+        for period in (1..=MAX_PERIOD).filter(|it| trail.raised & (1 << (it - 1)) != 0) {
             resolve(period, why, cx);
+        }
+        if trail.recurring.is_some() {
+            resolve_recurring(why, cx);
         }
     }
 }
@@ -465,14 +559,21 @@ fn resolve(period: usize, why: &str, cx: &mut Context<'_>) {
     });
 }
 
+fn resolve_recurring(why: &str, cx: &mut Context<'_>) {
+    cx.resolve(RECURRING, || Report::new(format!("the call does not recur any more: {why}")));
+}
+
 fn subject(period: usize) -> Fingerprint {
     Fingerprint::from(period as u64)
 }
 
-/// Half of a fingerprint is enough: a cycle needs many of them to be equal.
+/// What two steps that count as the same have in common: a call, in the upper
+/// half, and its answer. A quarter of a fingerprint is enough for each: a cycle
+/// needs many of them to be equal.
 #[expect(clippy::cast_possible_truncation, reason = "half of it is kept")]
-fn symbol(fingerprint: Fingerprint) -> u32 {
-    fingerprint.get() as u32
+fn symbol(call: Fingerprint, answer: Option<Fingerprint>) -> u32 {
+    let whole = answer.map_or(call, |it| call.and(it));
+    (call.get() as u32 & 0xffff_0000) | (whole.get() as u32 & 0xffff)
 }
 
 /// What was done since the last progress.
@@ -662,6 +763,76 @@ mod tests {
         assert_snapshot!(play::<RunawayLoop>("", &trace), @"
         41s     medium    the same 4 calls of `Bash`, `Read` and `Edit` got the same answers 5 times over in 40s, but for 1 odd call in between
         57s     high      the same 4 calls of `Read`, `Edit` and `Bash` got the same answers 7 times over in 56s, but for 2 odd calls in between
+        ");
+    }
+
+    #[test]
+    fn a_call_that_recurs_in_no_order_is_found() {
+        let trace = "
+            0s   prompt fix it
+            1s   call Bash make
+            1s   result fail no
+            2s   call Read a
+            2s   result ok a
+            3s   call Bash make
+            3s   result fail no
+            4s   call Bash make
+            4s   result fail no
+            5s   call Grep b
+            5s   result ok b
+            6s   call Read c
+            6s   result ok c
+            7s   call Bash make
+            7s   result fail no
+            8s   call Read d
+            8s   result ok d
+            9s   repeat 2 every 1s: call Bash make ;; result fail no
+            11s  call Edit a
+            11s  result ok done
+            12s  call Bash make
+            12s  result fail no
+        ";
+        assert_snapshot!(play::<RunawayLoop>("", trace), @"
+        10s     medium    `Bash` gave the same answer to the same call 6 times in 10 calls, with no known change in between
+        11s     resolved  the call does not recur any more: something was changed
+        ");
+        assert_snapshot!(play::<RunawayLoop>("recurring = false", trace), @"");
+        // It is over when the call has not been made for long.
+        let mut others: Vec<String> =
+            (0..40).map(|n| format!("+1s call Read f{n}\n+0s result ok {n}\n")).collect();
+        others.insert(0, trace.split("11s").next().unwrap_or_default().to_owned());
+        assert_snapshot!(play::<RunawayLoop>("", &others.concat()), @"
+        10s     medium    `Bash` gave the same answer to the same call 6 times in 10 calls, with no known change in between
+        42s     resolved  the call does not recur any more: the agent did something else
+        ");
+    }
+
+    #[test]
+    fn work_that_gets_on_recurs_too() {
+        // A test after each change, a file that is read between them, and an
+        // answer that comes and goes.
+        for round in [
+            "call Edit a N ;; result ok done ;; call Bash make ;; result fail no ;; call Bash make ;; result fail no",
+            "call Bash make ;; result ok fine ;; call Bash sed N ;; result ok N",
+            "call Read a ;; result ok a ;; call Write b N ;; result ok done ;; call Read c N ;; result ok c",
+            "call Read a ;; result ok one ;; call Grep N ;; result ok N ;; call Read a ;; result ok two ;; call Grep b N ;; result ok N",
+            "call TaskOutput 1 ;; result ok running ;; call Read N ;; result ok N",
+        ] {
+            let rounds = (0..20).map(|n| {
+                format!("+10s repeat 1 every 1s: {}\n", round.replace('N', &n.to_string()))
+            });
+            let trace = rounds.collect::<Vec<_>>().concat();
+            assert_eq!(play::<RunawayLoop>("", &trace), "", "{round}");
+        }
+        // The same change once more gets nowhere, whatever it is said to have
+        // done.
+        let rounds = (0..6).map(|n| {
+            format!("+9s call Edit a\n+0s result ok revision {n}\n+0s call Bash make\n+0s result fail no\n+0s call Bash make\n+0s result fail no\n")
+        });
+        let trace = rounds.collect::<Vec<_>>().concat();
+        assert_snapshot!(play::<RunawayLoop>("", &trace), @"
+        27s     medium    `Bash` gave the same answer to the same call 6 times in 8 calls, with no known change in between
+        54s     high      `Bash` gave the same answer to the same call 12 times in 17 calls, with no known change in between
         ");
     }
 
