@@ -102,7 +102,7 @@ start = { labels = { team = "payments" } }
 generate = { repeat = 4, every = "5s", events = [{ tool = "Bash", result = "no" }] }
 expect = [
     { detector = "stuck", severity = "low", at = "11s" },
-    { detector = "stuck", severity = "high", message = "`Bash` gave * 4 times in 15s" },
+    { detector = "stuck", severity = "high", message = "`Bash` gave * 4 times in 15s*" },
     { detector = "stuck", count = 9 },
 ]
 expect_sinks = ["audit"]
@@ -114,8 +114,8 @@ expect_sinks = ["audit"]
 
           at   what  detector  count  message
         - 11s  low   stuck     *      *
-        + 10s  low   stuck     3      `Bash` gave the same answer to the same call 3 times in 10s
-          15s  high  stuck     4      `Bash` gave the same answer to the same call 4 times in 15s
+        + 10s  low   stuck     3      `Bash` gave the same answer to the same call 3 times in 10s: `no`
+          15s  high  stuck     4      `Bash` gave the same answer to the same call 4 times in 15s: `no`
         - *    *     stuck     9      *
           sinks that are told
           audit
