@@ -86,6 +86,7 @@ fn links_in_documents_lead_somewhere() {
         "README.md",
         "ARCHITECTURE.md",
         "CONTRIBUTING.md",
+        "docs/comparison.md",
         "docs/detector-contract.md",
         "docs/policy-tests.md",
     ] {
