@@ -136,6 +136,11 @@ impl Cycles {
         self.recent.iter().map(|it| u32::from(*it == symbol)).fold(0, |found, it| found | it) != 0
     }
 
+    /// How often a symbol is among the latest.
+    pub(crate) fn count(&self, symbol: u32) -> usize {
+        self.recent.iter().filter(|it| **it == symbol).count()
+    }
+
     /// How often a symbol is among the latest, and how far back: of no more
     /// than `within` symbols, and of those after the latest one that shares its
     /// upper half alone.

@@ -282,9 +282,14 @@ impl Rounds {
         let Some(at) = open.owed.iter().position(|it| it.id == call.id) else { return };
         // Not the tool's own answer, and no step of the agent's.
         let is_own = !matches!(result.cause, Some(Cause::Sibling | Cause::Interrupted));
-        if !is_own || (!self.has_answers && result.fingerprint.is_none()) {
+        let is_change = is_own && call.class == ToolClass::Write && result.ok;
+        let is_known = self.has_answers || result.fingerprint.is_some();
+        if !is_own || !is_known {
             open.owed.remove(at);
             self.close_open();
+            if is_change {
+                self.changed(call.fingerprint, None, cx);
+            }
             return;
         }
         if !self.has_answers {
@@ -293,16 +298,12 @@ impl Rounds {
             self.has_answers = true;
         }
         let (response, place) = (call.response, Some(call.place()));
+        let (fingerprint, answer) = (call.fingerprint, result.fingerprint);
         let step = Step {
-            symbol: symbol(call.fingerprint, result.fingerprint),
+            symbol: symbol(fingerprint, answer),
             tool: call.tool.clone(),
             class: call.class,
         };
-        let is_change = call.class == ToolClass::Write && result.ok;
-        let change = is_change.then(|| symbol(call.fingerprint, None));
-        let change = change.and_then(NonZeroU32::new);
-        let is_progress = is_change && change != self.last_change && !self.cycles.has(step.symbol);
-        self.last_change = change.or(self.last_change);
         // The answers to other calls come first.
         let others = if response.is_none() || open.response != response {
             std::mem::take(&mut open.batch)
@@ -345,8 +346,8 @@ impl Rounds {
             Some(step)
         };
         self.close_open();
-        if is_progress {
-            self.progress(cx);
+        if is_change {
+            self.changed(fingerprint, answer, cx);
         }
         let mut told = Told { options, cx };
         self.flush(others, &mut told);
@@ -390,8 +391,17 @@ impl Rounds {
         }
     }
 
-    /// Takes note of a change that was not made before.
-    fn progress(&mut self, cx: &mut Context<'_>) {
+    /// Takes note of a change that succeeded, before it is a step: it is
+    /// progress unless it was made before.
+    fn changed(&mut self, call: Fingerprint, answer: Option<Fingerprint>, cx: &mut Context<'_>) {
+        let change = NonZeroU32::new(symbol(call, None));
+        let was_latest = self.last_change == change;
+        self.last_change = change;
+        // Where no answers are known, it became a step as it was called.
+        let n_own = usize::from(!self.has_answers);
+        if was_latest || n_own < self.cycles.count(symbol(call, answer)) {
+            return;
+        }
         self.end(cx, "something was changed");
         self.cycles.interrupt();
         self.trail = None;
@@ -404,7 +414,8 @@ impl Rounds {
         let options = told.options;
         let trail = self.trail.get_or_insert_default();
         // One that is part of a cycle was told of.
-        if !options.recurring || trail.raised != 0 {
+        let is_told = trail.raised != 0;
+        if !options.recurring || is_told || self.cycles.count(step.symbol) < FEWEST_TIMES {
             return;
         }
         let latest = self.cycles.recurrence(step.symbol, usize::from(self.n_fruitless));
@@ -816,6 +827,7 @@ mod tests {
             "call Bash make ;; result ok fine ;; call Bash sed N ;; result ok N",
             "call Read a ;; result ok a ;; call Write b N ;; result ok done ;; call Read c N ;; result ok c",
             "call Read a ;; result ok one ;; call Grep N ;; result ok N ;; call Read a ;; result ok two ;; call Grep b N ;; result ok N",
+            "call Edit a N ;; result ok ;; call Bash make ;; result fail ;; call Read a ;; result ok",
             "call TaskOutput 1 ;; result ok running ;; call Read N ;; result ok N",
         ] {
             let rounds = (0..20).map(|n| {
