@@ -130,6 +130,11 @@ impl Cycles {
         self.counts.is_some()
     }
 
+    /// Whether the latest two rounds of some period are much the same.
+    pub(crate) fn is_going_round(&self) -> bool {
+        self.counts.as_ref().is_some_and(|it| it.lead.is_some())
+    }
+
     /// Whether a symbol is among the latest.
     pub(crate) fn has(&self, symbol: u32) -> bool {
         // Without a way out, so that the compiler may take many at once.

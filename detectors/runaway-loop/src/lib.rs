@@ -173,7 +173,7 @@ struct Rounds {
     last_change: Option<NonZeroU32>,
     /// The latest step that began no cycle and went on with none.
     since: Option<Since>,
-    /// What is known of the steps after it; `None` if there are none.
+    /// What is known of a cycle that may be one; `None` if there is none.
     trail: Option<Box<Trail>>,
 }
 
@@ -379,10 +379,12 @@ impl Rounds {
         let is_known = self.cycles.push(step.symbol, told.options.max_period.0);
         self.n_fruitless = self.n_fruitless.saturating_add(1);
         self.resolve_broken(told.cx);
-        if self.cycles.is_recurring() {
+        if self.cycles.is_going_round() {
             self.trail.get_or_insert_default().note(step.tool.clone());
         } else {
-            self.trail.take_if(|it| it.recurring.is_none());
+            self.trail.take_if(|it| it.raised == 0 && it.recurring.is_none());
+        }
+        if !self.cycles.is_recurring() {
             self.since = Some(Since { place, at: told.cx.now().into() });
         }
         if is_known {
@@ -412,9 +414,8 @@ impl Rounds {
     /// in no order.
     fn tell_of_recurring(&mut self, step: &Step, told: &mut Told<'_, '_>) {
         let options = told.options;
-        let trail = self.trail.get_or_insert_default();
         // One that is part of a cycle was told of.
-        let is_told = trail.raised != 0;
+        let is_told = self.trail.as_ref().is_some_and(|it| it.raised != 0);
         if !options.recurring || is_told || self.cycles.count(step.symbol) < FEWEST_TIMES {
             return;
         }
@@ -430,7 +431,7 @@ impl Rounds {
         if step.class == ToolClass::Run && !is_dense() {
             return;
         }
-        trail.recurring = Some(step.symbol);
+        self.trail.get_or_insert_default().recurring = Some(step.symbol);
         told.cx.raise(RECURRING, n_times as u64 / per_round, || {
             let tool = quote(&step.tool);
             let message = if self.has_answers {
@@ -499,7 +500,7 @@ impl Rounds {
         let Some(trail) = &mut self.trail else { return };
         let is_gone = |it: u32| self.cycles.recurrence(it, GONE_AFTER).n_times == 0;
         if trail.recurring.take_if(|it| is_gone(*it)).is_some() {
-            resolve_recurring("the agent did something else", cx);
+            resolve_recurring("it was made no more, or got another answer", cx);
         }
         let mut raised = trail.raised;
         while raised != 0 {
@@ -814,7 +815,7 @@ mod tests {
         others.insert(0, trace.split("11s").next().unwrap_or_default().to_owned());
         assert_snapshot!(play::<RunawayLoop>("", &others.concat()), @"
         10s     medium    `Bash` gave the same answer to the same call 6 times in 10 calls, with no known change in between
-        42s     resolved  the call does not recur any more: the agent did something else
+        42s     resolved  the call does not recur any more: it was made no more, or got another answer
         ");
     }
 
