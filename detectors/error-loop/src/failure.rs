@@ -142,6 +142,9 @@ const PASSING: &[&str] = &[
     "timed out",
     "timeout",
 ];
+/// What a harness says of a provider that does not answer.
+const PROVIDER: &[&str] =
+    &["high demand", "server error", "server_error", "connection", "connect error", "disconnected"];
 /// The same as a number, which says so only beside one of `STATUS`.
 const PASSING_STATUS: &[&str] = &["429", "500", "502", "503", "504", "529"];
 const STATUS: &[&str] = &["http", "status"];
@@ -203,6 +206,15 @@ fn is_passing_trouble(line: &str) -> bool {
                 .any(|word| PASSING_STATUS.contains(&word))
     };
     has(line, PASSING) || is_status()
+}
+
+/// Whether a harness that gave up says that the provider was at fault.
+pub(crate) fn is_provider_trouble(message: &str) -> bool {
+    let message = head(message).to_ascii_lowercase();
+    let says_status = || {
+        message.split(|c: char| !c.is_ascii_alphanumeric()).any(|it| PASSING_STATUS.contains(&it))
+    };
+    has(&message, PASSING) || has(&message, PROVIDER) || says_status()
 }
 
 fn has(line: &str, words: &[&str]) -> bool {

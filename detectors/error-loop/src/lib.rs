@@ -9,15 +9,18 @@ use std::{collections::VecDeque, sync::Arc};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use watchkeeper_core::{
-    Context, Detector, DetectorKind, Elapsed, Event, EventKind, Evidence, Fingerprint,
-    InvalidOption, Level, Period, Report, Severity, SignedDuration, Timestamp, ToolClass,
-    ToolResult, quote,
+    Context, Detector, DetectorKind, Elapsed, Event, EventKind, Fingerprint, InvalidOption, Level,
+    Moment, Period, Place, Report, Severity, SignedDuration, Timestamp, ToolClass, ToolResult,
+    quote,
 };
 
-use crate::failure::{Failure, Weight};
+use crate::failure::{Failure, Weight, is_provider_trouble};
 
 /// How long retries stay in mind where the policy does not say.
 const WITHIN: Period = Period::from_secs(5 * 60);
+/// A harness that gives up has tried so many times at least: Codex, Claude Code,
+/// Gemini CLI and opencode try from seven to thirty times.
+const GAVE_UP: u64 = 5;
 /// How many retries are kept; the oldest is forgotten first.
 const MAX_RETRIES: usize = 64;
 
@@ -95,14 +98,20 @@ impl Detector for ErrorLoop {
                 EventKind::Prompt { synthetic: false, .. } => failures.end(cx, "a person spoke"),
                 EventKind::ToolResult(result) if result.ok => failures.worked(of, cx),
                 EventKind::ToolResult(result) if result.failed() => failures.failed(result, of, cx),
+                EventKind::TurnEnd | EventKind::AgentEnd => failures.rest(),
                 _ => {}
             },
             State::Retries(retries) => {
-                if let EventKind::Error { message, retry: Some(attempt) } = &event.kind {
-                    let within = self.options.within();
-                    let retries = retries.get_or_insert_default();
-                    retries.observe(message, (*attempt).into(), within, cx);
-                }
+                let (message, attempts) = match &event.kind {
+                    EventKind::Error { message, retry: Some(attempt) } => (message, Some(*attempt)),
+                    EventKind::Error { message, retry: None } if is_provider_trouble(message) => {
+                        (message, None)
+                    }
+                    _ => return,
+                };
+                let within = self.options.within();
+                let retries = retries.get_or_insert_default();
+                retries.observe(message, attempts.map(u64::from), within, cx);
             }
             State::Compactions(compactions) => match &event.kind {
                 EventKind::Compaction { .. } => match compactions {
@@ -120,6 +129,14 @@ impl Detector for ErrorLoop {
                 }
                 _ => {}
             },
+        }
+    }
+
+    fn at_rest(&self) -> bool {
+        match &self.state {
+            State::Failures(it) => it.row.is_none() && it.last_write == Fingerprint::NONE,
+            State::Retries(it) => it.is_none(),
+            State::Compactions(it) => it.is_none(),
         }
     }
 
@@ -158,8 +175,12 @@ struct Failures {
 /// Failures with nothing done in between.
 #[derive(Clone, Debug)]
 struct Row {
-    /// What they have in common, if they must.
+    /// The latest error, if errors are compared.
     error: Fingerprint,
+    /// Whether all of them are that error.
+    is_one_error: bool,
+    /// Whether all of them are the call that failed last.
+    is_one_call: bool,
     n_failures: u64,
     /// The sum of their weights.
     weight: u64,
@@ -170,36 +191,53 @@ struct Row {
     tool: Arc<str>,
     class: ToolClass,
     response: Option<Fingerprint>,
-    since: Timestamp,
-    first: Option<Evidence>,
+    since: Moment,
+    first: Option<Place>,
 }
 
 impl Failures {
+    /// Forgets what matters only to an agent that works on.
+    fn rest(&mut self) {
+        if self.row.is_none() {
+            self.last_write = Fingerprint::NONE;
+        }
+    }
+
     fn failed(&mut self, result: &ToolResult, of: Of, cx: &mut Context<'_>) {
         let call = cx.call().cloned();
         let class = call.as_ref().map_or(ToolClass::Other, |it| it.class);
         let failure = Failure::of(result, class);
+        let key = call.as_ref().map_or(Fingerprint::NONE, |it| it.fingerprint);
         let error = match of {
-            Of::Error => failure.error,
+            // What says too little is the same only from the same call.
+            Of::Error => failure
+                .error
+                .or_else(|| call.as_ref().and(result.fingerprint).map(|it| key.and(it))),
             _ => Some(Fingerprint::NONE),
         };
         let Some(error) = error.filter(|_| failure.weight != Weight::Nothing) else { return };
-        if self.row.as_ref().is_some_and(|it| it.error != error) {
+        let is_like = |row: &Row| {
+            let is_same_call = row.is_one_call && row.call == key && key != Fingerprint::NONE;
+            row.is_one_error && row.error == error || is_same_call
+        };
+        if self.row.as_deref().is_some_and(|it| of == Of::Error && !is_like(it)) {
             self.end(cx, "another error came");
         }
         let response = call.as_ref().and_then(|it| it.response);
         let row = self.row.get_or_insert_with(|| {
             Box::new(Row {
                 error,
+                is_one_error: true,
+                is_one_call: true,
                 n_failures: 0,
                 weight: 0,
                 is_eased: false,
-                call: Fingerprint::NONE,
+                call: key,
                 tool: Arc::default(),
                 class,
                 response: None,
-                since: cx.now(),
-                first: cx.evidence(),
+                since: cx.now().into(),
+                first: cx.place(),
             })
         });
         // Calls that run side by side are one attempt.
@@ -207,12 +245,17 @@ impl Failures {
             return;
         }
         row.n_failures += 1;
-        row.weight += failure.weight.get() / if row.is_eased { 2 } else { 1 };
+        // Another error of the same call says that something is tried.
+        let n_halves = u32::from(row.is_eased) + u32::from(row.error != error);
+        row.weight += failure.weight.get() >> n_halves;
+        row.is_one_error &= row.error == error;
+        row.is_one_call &= row.call == key && key != Fingerprint::NONE;
+        row.error = error;
+        row.call = key;
         row.is_eased = false;
         row.class = class;
         row.response = response;
         if let Some(call) = call {
-            row.call = call.fingerprint;
             row.tool = call.tool;
         }
         row.raise(&failure, of, cx);
@@ -260,12 +303,17 @@ impl Failures {
 
 impl Row {
     fn raise(&self, failure: &Failure<'_>, of: Of, cx: &mut Context<'_>) {
-        let took = Elapsed(cx.now().duration_since(self.since));
+        let took = Elapsed(cx.now().duration_since(self.since.into()));
         cx.raise(Fingerprint::NONE, self.weight / Weight::UNIT, || {
             let n = self.n_failures;
             let tool = quote(&self.tool);
             let mut message = match of {
-                Of::Error => format!("the same error came {n} times in {took}"),
+                Of::Error if self.is_one_error => {
+                    format!("the same error came {n} times in {took}")
+                }
+                Of::Error => {
+                    format!("the same call failed {n} times in {took}, with different errors")
+                }
                 _ => format!("tools failed {n} times in {took}, and nothing was done in between"),
             };
             if !self.tool.is_empty() {
@@ -281,7 +329,7 @@ impl Row {
             if !self.tool.is_empty() {
                 report = report.with("tool", tool.trim_matches('`'));
             }
-            report.with("failures", n).since(self.first.clone())
+            report.with("failures", n).since(self.first.as_ref().map(Place::evidence))
         });
     }
 }
@@ -291,21 +339,23 @@ impl Row {
 struct Retries {
     /// When they were made, as far back as they count.
     times: VecDeque<Timestamp>,
-    first: Option<Evidence>,
+    first: Option<Place>,
 }
 
 impl Retries {
+    /// Takes an attempt that failed, and how many there were, if somebody
+    /// counts; nobody does once the harness has given up.
     fn observe(
         &mut self,
         message: &str,
-        attempt: u64,
+        attempts: Option<u64>,
         within: SignedDuration,
         cx: &mut Context<'_>,
     ) {
         let now = cx.now();
         self.forget(within, now);
         if self.times.is_empty() {
-            self.first = cx.evidence();
+            self.first = cx.place();
         }
         if self.times.len() == MAX_RETRIES {
             self.times.pop_front();
@@ -314,24 +364,28 @@ impl Retries {
         let since = *self.times.front().unwrap_or(&now);
         let n_seen = u64::try_from(self.times.len()).unwrap_or(u64::MAX);
         // Who counts the attempts may have made some that nobody wrote down.
-        let measure = n_seen.max(attempt);
+        let measure = n_seen.max(attempts.unwrap_or(GAVE_UP));
         cx.raise(Fingerprint::NONE, measure, || {
-            let mut res = if n_seen < attempt {
-                format!("attempt {attempt} to get an answer from the model failed")
-            } else {
-                let took = Elapsed(now.duration_since(since));
-                format!("{n_seen} attempts to get an answer from the model failed in {took}")
+            let mut res = match attempts {
+                None => "the model gave no answer, and the agent gave up".to_owned(),
+                Some(attempt) if n_seen < attempt => {
+                    format!("attempt {attempt} to get an answer from the model failed")
+                }
+                Some(_) => {
+                    let took = Elapsed(now.duration_since(since));
+                    format!("{n_seen} attempts to get an answer from the model failed in {took}")
+                }
             };
             let message = message.trim();
             if !message.is_empty() {
                 res.push_str(": ");
                 res.push_str(&quote(message));
             }
-            Report::new(res).with("attempts", measure).since(self.first.clone())
+            let report = Report::new(res).since(self.first.as_ref().map(Place::evidence));
+            if attempts.is_some() { report.with("attempts", measure) } else { report }
         });
-        if cx.next_level(0).is_some_and(|lowest| lowest <= measure) {
-            cx.wake_at(now + within);
-        }
+        // There is something to forget then, if nothing else.
+        cx.wake_at(now + within);
     }
 
     /// Forgets what is too long ago to count.
@@ -346,26 +400,26 @@ impl Retries {
 #[derive(Clone, Debug)]
 struct Compactions {
     n: u64,
-    since: Timestamp,
-    first: Option<Evidence>,
+    since: Moment,
+    first: Option<Place>,
 }
 
 impl Compactions {
     fn new(cx: &mut Context<'_>) -> Self {
-        let mut res = Self { n: 0, since: cx.now(), first: cx.evidence() };
+        let mut res = Self { n: 0, since: cx.now().into(), first: cx.place() };
         res.observe(cx);
         res
     }
 
     fn observe(&mut self, cx: &mut Context<'_>) {
         self.n += 1;
-        let (n, took) = (self.n, Elapsed(cx.now().duration_since(self.since)));
+        let (n, took) = (self.n, Elapsed(cx.now().duration_since(self.since.into())));
         cx.raise(Fingerprint::NONE, n, || {
             Report::new(format!(
                 "the context was compacted {n} times in {took}, and nothing was done in between"
             ))
             .with("compactions", n)
-            .since(self.first.clone())
+            .since(self.first.as_ref().map(Place::evidence))
         });
     }
 

@@ -96,6 +96,43 @@ fn the_same_error_is_counted_whatever_is_tried() {
 }
 
 #[test]
+fn the_same_call_with_other_errors_counts_for_half() {
+    let trace = r"
+        0s   call Bash make
+        +1s  result fail cannot find a rule
+        +1s  call Bash make
+        +1s  result fail invalid target in it
+        +1s  call Bash make
+        +1s  result fail no such file at all
+        +1s  call Bash make
+        +1s  result fail unknown option to it
+        +1s  call Bash make
+        +1s  result fail unable to link it
+        +1s  call Bash make all
+        +1s  result fail unable to link it
+    ";
+    assert_snapshot!(play::<ErrorLoop>("of = 'error'", trace), @"
+    9s      low       the same call failed 5 times in 8s, with different errors, the last from `Bash`: `unable to link it`
+    11s     resolved  no more failures after 5: another error came
+    ");
+    let trace = "0s repeat 3 every 1s: call Bash make ;; result fail nope";
+    assert_snapshot!(play::<ErrorLoop>("of = 'error'", trace), @"2s      low       the same error came 3 times in 2s, the last from `Bash`: `nope`");
+    let trace = "0s repeat 9 every 1s: call Bash make ;; result fail nope ;; call Bash test ;; result fail nope";
+    assert_snapshot!(play::<ErrorLoop>("of = 'error'", trace), @"");
+}
+
+#[test]
+fn who_gave_up_has_tried_before() {
+    let of = |message: &str| {
+        play::<ErrorLoop>("of = 'retry'", &format!("0s prompt go on\n+1m error {message}"))
+    };
+    assert_snapshot!(of("We are experiencing high demand"), @"1m      medium    the model gave no answer, and the agent gave up: `We are experiencing high demand`");
+    assert_ne!(of("API Error: 500 internal"), "");
+    assert_eq!(of("the prompt is too long"), "");
+    assert_eq!(of("please log in"), "");
+}
+
+#[test]
 fn what_works_in_between_halves_an_error() {
     let trace = "0s repeat 9 every 1s: call Bash make ;; result fail cannot find it ;; call Bash ls ;; result x";
     assert_snapshot!(play::<ErrorLoop>("of = 'error'", trace), @"
