@@ -20,9 +20,18 @@ use crate::{
 /// Finds agents that say the same again and again.
 #[derive(Clone, Debug)]
 pub struct RepeatText {
-    of: Of,
+    state: State,
+}
+
+#[derive(Clone, Debug)]
+enum State {
     /// Since the latest tool call and prompt of a person.
-    sayings: Sayings,
+    Messages(Sayings),
+    Chants(Chants),
+}
+
+#[derive(Clone, Debug, Default)]
+struct Chants {
     /// What comes in parts, for as long as it does.
     reading: Option<(What, Box<Reading>)>,
     is_chanting: IsChanting,
@@ -57,30 +66,35 @@ impl DetectorKind for RepeatText {
     type Options = RepeatTextOptions;
 
     fn new(options: RepeatTextOptions) -> Result<Self, InvalidOption> {
-        let RepeatTextOptions { of } = options;
-        Ok(Self {
-            of,
-            sayings: Sayings::default(),
-            reading: None,
-            is_chanting: IsChanting::default(),
-        })
+        let state = match options.of {
+            Of::Message => State::Messages(Sayings::default()),
+            Of::Chant => State::Chants(Chants::default()),
+        };
+        Ok(Self { state })
     }
 }
 
 impl Detector for RepeatText {
     fn observe(&mut self, event: &Event, cx: &mut Context<'_>) {
-        match self.of {
-            Of::Message => self.observe_messages(&event.kind, cx),
-            Of::Chant => self.observe_chants(&event.kind, cx),
+        match &mut self.state {
+            State::Messages(sayings) => sayings.observe(&event.kind, cx),
+            State::Chants(chants) => chants.observe(&event.kind, cx),
+        }
+    }
+
+    fn at_rest(&self) -> bool {
+        match &self.state {
+            State::Messages(it) => it.is_empty(),
+            State::Chants(it) => it.reading.is_none() && it.is_chanting == IsChanting::default(),
         }
     }
 }
 
-impl RepeatText {
-    fn observe_messages(&mut self, event: &EventKind, cx: &mut Context<'_>) {
+impl Sayings {
+    fn observe(&mut self, event: &EventKind, cx: &mut Context<'_>) {
         match event {
             EventKind::Message { text, delta: true } => {
-                self.sayings.say_part(text, cx);
+                self.say_part(text, cx);
                 return;
             }
             EventKind::ToolCall(_) => return self.forget(cx, "a tool was called"),
@@ -89,26 +103,28 @@ impl RepeatText {
             EventKind::ToolResult(_) | EventKind::Waiting(_) | EventKind::Resumed(_) => return,
             _ => {}
         }
-        self.sayings.end_parts(cx);
+        self.end_parts(cx);
         match event {
             EventKind::Message { text, .. } => {
-                self.sayings.say(What::Message, text, cx);
+                self.say(What::Message, text, cx);
             }
             // Many agents write down that they thought, and not what.
             EventKind::Thinking { text } if !text.trim_ascii().is_empty() => {
-                self.sayings.say(What::Thought, text, cx);
+                self.say(What::Thought, text, cx);
             }
             _ => {}
         }
     }
 
     fn forget(&mut self, cx: &mut Context<'_>, why: &str) {
-        self.sayings = Sayings::default();
+        *self = Self::default();
         What::Message.end(cx, why);
         What::Thought.end(cx, why);
     }
+}
 
-    fn observe_chants(&mut self, event: &EventKind, cx: &mut Context<'_>) {
+impl Chants {
+    fn observe(&mut self, event: &EventKind, cx: &mut Context<'_>) {
         match event {
             EventKind::Message { text, delta: true } => self.read(What::Message, text, cx),
             EventKind::Message { text, delta: false } => {

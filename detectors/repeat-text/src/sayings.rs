@@ -1,4 +1,4 @@
-use watchkeeper_core::{Context, Elapsed, Evidence, Fingerprint, Report, Timestamp, quote};
+use watchkeeper_core::{Context, Elapsed, Fingerprint, Moment, Place, Report, quote};
 
 use crate::hash::Hash;
 
@@ -28,20 +28,25 @@ pub(crate) enum What {
 #[derive(Clone, Debug)]
 struct Saying {
     text: Fingerprint,
-    n_times: u64,
-    since: Timestamp,
-    first: Option<Evidence>,
+    since: Moment,
+    n_times: u32,
+    first: Option<Place>,
 }
 
 #[derive(Clone, Debug)]
 struct Coming {
     hash: Hash,
     head: String,
-    since: Timestamp,
-    first: Option<Evidence>,
+    since: Moment,
+    first: Option<Place>,
 }
 
 impl Sayings {
+    /// Whether nothing was said.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.message.is_none() && self.thought.is_none() && self.coming.is_none()
+    }
+
     /// Takes a message or a thought.
     pub(crate) fn say(&mut self, what: What, text: &str, cx: &mut Context<'_>) {
         let mut hash = Hash::default();
@@ -49,8 +54,8 @@ impl Sayings {
         let said = Saying {
             text: Fingerprint::from(hash.get()),
             n_times: 1,
-            since: cx.now(),
-            first: cx.evidence(),
+            since: cx.now().into(),
+            first: cx.place(),
         };
         self.said(what, said, text, cx);
     }
@@ -61,8 +66,8 @@ impl Sayings {
             Box::new(Coming {
                 hash: Hash::default(),
                 head: String::new(),
-                since: cx.now(),
-                first: cx.evidence(),
+                since: cx.now().into(),
+                first: cx.place(),
             })
         });
         read(&mut coming.hash, text);
@@ -96,8 +101,9 @@ impl Sayings {
             }
             return;
         };
-        repeated.n_times += 1;
-        let (n, took) = (repeated.n_times, Elapsed(cx.now().duration_since(repeated.since)));
+        repeated.n_times = repeated.n_times.saturating_add(1);
+        let (n, took) =
+            (u64::from(repeated.n_times), Elapsed(cx.now().duration_since(repeated.since.into())));
         let text = text.trim();
         let is_short = !text.is_empty() && text.len() < SHORT;
         let measure = if is_short { n / 2 } else { n };
@@ -111,7 +117,9 @@ impl Sayings {
                     format!("the same thought {n} times in a row in {took}: {}", quote(text))
                 }
             };
-            Report::new(message).with("repeats", n).since(repeated.first.clone())
+            Report::new(message)
+                .with("repeats", n)
+                .since(repeated.first.as_ref().map(Place::evidence))
         });
     }
 }

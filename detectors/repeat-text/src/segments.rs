@@ -12,7 +12,7 @@ const MIN_CUT: u8 = 8;
 const MAX_CUT: u8 = 24;
 /// What a gap between two letters counts for at most, in bytes.
 const MAX_GAP: u8 = 4;
-/// A fence has at least this many backticks.
+/// A fence has at least this many backticks, or tildes.
 const FENCE: u32 = 3;
 
 /// What text consists of.
@@ -45,10 +45,14 @@ pub(crate) struct Segments {
     /// How many letters the word has, as far as that matters.
     word: u8,
     line: Line,
-    /// How many backticks came last, in a row.
+    /// How many backticks, or tildes, came last, in a row.
     n_ticks: u32,
-    /// How many backticks opened the code that this is; none, if it is none.
+    /// Which of the two they were.
+    tick: u8,
+    /// How many opened the code that this is; none, if it is none.
     fence: u32,
+    /// Which of the two they were.
+    fence_tick: u8,
 }
 
 /// What is known of a line from how it begins.
@@ -84,7 +88,9 @@ impl Default for Segments {
             word: 0,
             line: Line::Blank,
             n_ticks: 0,
+            tick: 0,
             fence: 0,
+            fence_tick: 0,
         }
     }
 }
@@ -96,18 +102,21 @@ impl Segments {
         let bytes = text.as_bytes();
         let mut at = 0;
         while let Some(&byte) = bytes.get(at) {
-            if byte == b'`' {
+            if is_tick(byte) {
+                if self.tick != byte {
+                    self.end_ticks(at, &mut out);
+                }
+                self.tick = byte;
                 self.n_ticks = self.n_ticks.saturating_add(1);
             } else if self.n_ticks != 0 {
                 self.end_ticks(at, &mut out);
             }
             if self.fence != 0 {
                 let rest = &bytes[at + 1..];
-                let is_tick = |it: &u8| *it == b'`';
-                let n_skipped = if is_tick(&byte) {
+                let n_skipped = if is_tick(byte) {
                     0
                 } else {
-                    rest.iter().position(is_tick).unwrap_or(rest.len())
+                    rest.iter().position(|it| is_tick(*it)).unwrap_or(rest.len())
                 };
                 at += 1 + n_skipped;
                 continue;
@@ -221,9 +230,9 @@ impl Segments {
             return;
         }
         if self.fence == 0 {
-            self.fence = n_ticks;
+            (self.fence, self.fence_tick) = (n_ticks, self.tick);
             self.interrupt(at, out);
-        } else if self.fence <= n_ticks {
+        } else if self.fence <= n_ticks && self.fence_tick == self.tick {
             self.fence = 0;
             self.line = Line::Known;
         }
@@ -234,6 +243,10 @@ impl Segments {
         (self.word, self.gap) = (0, 0);
         out(Piece::Break, at);
     }
+}
+
+fn is_tick(byte: u8) -> bool {
+    matches!(byte, b'`' | b'~')
 }
 
 /// Whether a character that begins so is one that lines and boxes are drawn

@@ -129,7 +129,13 @@ fn the_longer_what_repeats_the_fewer_rounds_it_takes() {
 
 #[test]
 fn what_repeats_by_design_does_not_count() {
-    for (before, after) in [("```\n", "\n"), ("x ```sh ", ""), ("````\n```\n```\n", "\n")] {
+    for (before, after) in [
+        ("```\n", "\n"),
+        ("x ```sh ", ""),
+        ("````\n```\n```\n", "\n"),
+        ("~~~\n", "\n"),
+        ("~~~~\n```\n~~~\n", "\n"),
+    ] {
         let text = format!("{before}{}", format!("{SENTENCE}{after}").repeat(100));
         assert_eq!(streamed([&*text]), [], "{text}");
         assert_eq!(told([&*text]), [], "{text}");
@@ -264,6 +270,7 @@ fn texts() -> impl Strategy<Value = String> {
             "“no”",
             "```",
             "````",
+            "~~~",
             "`x`",
             "SELECSELECSELEC",
             "\n",
@@ -322,4 +329,9 @@ proptest! {
 fn it_obeys_the_laws_of_detectors() {
     laws::check::<RepeatText>(MESSAGE);
     laws::check::<RepeatText>(CHANT);
+}
+
+#[test]
+fn one_for_each_of_many_streams_is_small() {
+    assert_eq!(size_of::<RepeatText>(), 32);
 }
