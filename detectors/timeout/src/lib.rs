@@ -99,6 +99,15 @@ impl Detector for Timeout {
         }
     }
 
+    fn at_rest(&self) -> bool {
+        match &self.state {
+            State::Watch(it) => {
+                it.clock == Clock::default() && it.turn.is_none() && it.since.is_none()
+            }
+            State::Calls(it) => it.resumed_at.is_none() && !it.is_waiting && it.late.is_none(),
+        }
+    }
+
     fn scope(&self) -> Scope {
         match self.options.of {
             Of::Session | Of::Idle => Scope::Session,
@@ -118,7 +127,7 @@ struct Watch {
 }
 
 /// A stopwatch in 12 bytes: there is one for each of very many streams.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Clock {
     /// It shows so many nanoseconds, cut in two.
     Stopped([u32; 2]),
@@ -291,6 +300,10 @@ impl Calls {
             self.resumed_at = Some(cx.now().into());
         }
         self.is_waiting = is_waiting;
+        if cx.agent().pending.is_empty() {
+            // Calls to come are made later than that.
+            self.resumed_at = None;
+        }
         if let Some(late) = self.late.take() {
             let answered = cx.call().map(|it| it.id);
             let (late, done): (Vec<_>, Vec<_>) = late
