@@ -1,0 +1,87 @@
+//! Whatever a policy says, reading it comes to an end.
+
+use proptest::{collection::vec, prelude::*, sample::select};
+use watchkeeper_core::is_unsafe;
+use watchkeeper_policy::{Diagnostic, Loaded, render};
+
+use crate::{environment, load};
+
+/// Pieces of policies, sound and not, that make more of them when joined.
+const PIECES: &[&str] = &[
+    "version = 1\n",
+    "extends = ['builtin:default', 'policy.toml', 'other.toml']\n",
+    "[detectors.stuck]\n",
+    "kind = 'quiet'\n",
+    "kind = 'repeat'\n",
+    "max = '5m'\n",
+    "of = 'turn'\n",
+    "levels = [{ at = 3, severity = 'low' }]\n",
+    "levels.add = [{ at = '75%', severity = 'é' }]\n",
+    "severity = 'high'\n",
+    "per = 'label:é'\n",
+    "[sinks.hook]\n",
+    "url = { secret = 'é' }\n",
+    "[secrets]\n",
+    "é = { env = 'URL' }\n",
+    "'é' = { file = 'policy.toml' }\n",
+    "[[routes]]\n",
+    "sinks = ['hook', 'é']\n",
+    "match = { severity = '>=hgh', 'label:é' = ['a', 'b'] }\n",
+    "cooldown = '5 é'\n",
+    "[labels]\n",
+    "[monitor]\n",
+    "[prices.é]\n",
+    "input = nan\n",
+    "same.remove = ['é']\n",
+    "x = ",
+    "[",
+    "{",
+    "]",
+    "}",
+    "=",
+    "'",
+    "\"",
+    "é",
+    "\n",
+    "\u{feff}",
+    "\u{1b}",
+    ".",
+    "#",
+    "a.b.c = 1\n",
+];
+
+/// Whether everything in a diagnostic is in the file it is about.
+fn is_in_place(loaded: &Loaded) -> bool {
+    loaded.diagnostics.iter().all(|it| {
+        let Some(file) = loaded.files.get(it.file) else { return false };
+        let spans = std::iter::once(&it.span).chain(it.fix.as_ref().map(|it| &it.span));
+        spans.into_iter().all(|it| file.text.get(it.clone()).is_some())
+    })
+}
+
+proptest! {
+    #[test]
+    fn any_text_is_read_to_its_end(text in any::<String>(), other in any::<String>()) {
+        let loaded = load(&[("policy.toml", &text), ("other.toml", &other)], Some(&environment));
+        prop_assert!(is_in_place(&loaded), "{:#?}", loaded.diagnostics);
+        render(&loaded, true);
+    }
+
+    #[test]
+    fn anything_like_a_policy_is_read_to_its_end(
+        files in vec(vec(select(PIECES), 0..24), 2),
+    ) {
+        let (text, other) = (files[0].concat(), files[1].concat());
+        let loaded = load(&[("policy.toml", &text), ("other.toml", &other)], Some(&environment));
+        prop_assert!(is_in_place(&loaded), "{:#?}", loaded.diagnostics);
+        let is_ordered = |it: &[Diagnostic]| (it[0].file, it[0].span.start) <= (it[1].file, it[1].span.start);
+        prop_assert!(loaded.diagnostics.windows(2).all(is_ordered));
+        let text = render(&loaded, false);
+        prop_assert!(text.chars().all(|it| it == '\n' || !is_unsafe(it)), "{:?}", text);
+        if let Some(policy) = loaded.policy {
+            let text = policy.effective.to_string();
+            let again = load(&[("policy.toml", &text)], Some(&environment));
+            prop_assert!(again.policy.is_some(), "{}\n{}", text, render(&again, false));
+        }
+    }
+}

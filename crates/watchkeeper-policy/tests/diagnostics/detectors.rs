@@ -1,0 +1,430 @@
+//! `[detectors]`.
+
+use insta::assert_snapshot;
+
+use crate::check;
+
+#[test]
+fn a_sound_policy_has_none() {
+    assert_snapshot!(check("
+[detectors.quiet]
+of = 'turn'
+max = '5m'
+"), @"");
+}
+
+#[test]
+fn an_unknown_kind() {
+    assert_snapshot!(check("
+[detectors.quiet2]
+kind = 'quite'
+[sinks.s]
+kind = 'smoke-signal'
+"), @r#"
+    error: detector kind `quite` is not compiled in
+     --> policy.toml:3:8
+      |
+    3 | kind = 'quite'
+      |        ^^^^^^^
+      |
+      = note: compiled in: quiet, repeat
+      = note: a detector of your own must be named by the program's main.rs: `use acme_detector as _;`
+    help: there is one with a similar name
+      |
+    3 - kind = 'quite'
+    3 + kind = "quiet"
+      |
+
+    error: sink kind `smoke-signal` is not compiled in
+     --> policy.toml:5:8
+      |
+    5 | kind = 'smoke-signal'
+      |        ^^^^^^^^^^^^^^
+      |
+      = note: compiled in: hook
+      = note: a sink of your own must be named by the program's main.rs: `use acme_sink as _;`
+    "#);
+}
+
+#[test]
+fn no_kind() {
+    assert_snapshot!(check("
+[detectors.quite]
+max = '1s'
+[sinks.console]
+"), @"
+    error: detector `quite` has no `kind`
+     --> policy.toml:2:12
+      |
+    2 | [detectors.quite]
+      |            ^^^^^
+      |
+      = note: only a detector that is named like its kind can leave it out
+      = note: compiled in: quiet, repeat
+    help: there is one with a similar name
+      |
+    2 - [detectors.quite]
+    2 + [detectors.quiet]
+      |
+
+    error: sink `console` has no `kind`
+     --> policy.toml:4:8
+      |
+    4 | [sinks.console]
+      |        ^^^^^^^
+      |
+      = note: only a sink that is named like its kind can leave it out
+      = note: compiled in: hook
+    ");
+}
+
+#[test]
+fn every_option_that_is_wrong() {
+    assert_snapshot!(check("
+[detectors.q]
+kind = 'quiet'
+of = 'trun'
+maks = '5m'
+max = 300
+sevrity = 'low'
+extra = { deep = 1 }
+"), @r#"
+    error: unknown variant `trun`, expected `session` or `turn`
+     --> policy.toml:4:6
+      |
+    4 | of = 'trun'
+      |      ^^^^^^
+      |
+      = note: see `watchkeeper explain quiet` for its options
+    help: there is one with a similar name
+      |
+    4 - of = 'trun'
+    4 + of = "turn"
+      |
+
+    error: unknown key `maks`
+     --> policy.toml:5:1
+      |
+    5 | maks = '5m'
+      | ^^^^
+      |
+      = note: known here: `of`, `max`, `extra`, `enabled`, `exceptions`, `inhibited_by`, `kind`, `levels`, `per`, `severity`
+      = note: see `watchkeeper explain quiet` for its options
+
+    error: invalid type: integer `300`, expected a length of time such as "30s", "5m" or "1h 30m"
+     --> policy.toml:6:7
+      |
+    6 | max = 300
+      |       ^^^
+      |
+      = note: see `watchkeeper explain quiet` for its options
+
+    error: unknown key `sevrity`
+     --> policy.toml:7:1
+      |
+    7 | sevrity = 'low'
+      | ^^^^^^^
+      |
+      = note: known here: `of`, `max`, `extra`, `enabled`, `exceptions`, `inhibited_by`, `kind`, `levels`, `per`, `severity`
+      = note: see `watchkeeper explain quiet` for its options
+    help: there is one with a similar name
+      |
+    7 | severity = 'low'
+      |    +
+
+    error: unknown key `deep`
+     --> policy.toml:8:11
+      |
+    8 | extra = { deep = 1 }
+      |           ^^^^
+      |
+      = note: known here: `depth`
+      = note: see `watchkeeper explain quiet` for its options
+    "#);
+}
+
+#[test]
+fn options_that_are_missing() {
+    assert_snapshot!(check("
+[detectors.q]
+kind = 'quiet'
+"), @"
+    error: `of` is missing
+     --> policy.toml:2:1
+      |
+    2 | [detectors.q]
+      | ^^^^^^^^^^^^^
+      |
+      = note: see `watchkeeper explain quiet` for its options
+
+    error: `max` is missing
+     --> policy.toml:2:1
+      |
+    2 | [detectors.q]
+      | ^^^^^^^^^^^^^
+      |
+      = note: see `watchkeeper explain quiet` for its options
+    ");
+}
+
+#[test]
+fn an_option_that_cannot_be_meant() {
+    assert_snapshot!(check("
+[detectors.repeat]
+least = 1
+"), @"
+    error: invalid value for `least`: one call is no repeat; use 2 or more
+     --> policy.toml:3:1
+      |
+    3 | least = 1
+      | ^^^^^
+      |
+      = note: see `watchkeeper explain repeat` for its options
+    ");
+}
+
+#[test]
+fn severity_and_levels() {
+    assert_snapshot!(check("
+[detectors.repeat]
+severity = 'hi'
+levels = [{ at = 3, severity = 'low' }]
+"), @r#"
+    error: unknown variant `hi`, expected one of `low`, `medium`, `high`
+     --> policy.toml:3:12
+      |
+    3 | severity = 'hi'
+      |            ^^^^
+      |
+    help: there is one with a similar name
+      |
+    3 - severity = 'hi'
+    3 + severity = "high"
+      |
+
+    error: `levels` and `severity` do not go together
+     --> policy.toml:4:1
+      |
+    4 | levels = [{ at = 3, severity = 'low' }]
+      | ^^^^^^
+      |
+      = note: `severity` stands for one level, at the limit of the kind
+    "#);
+}
+
+#[test]
+fn levels_of_a_count() {
+    assert_snapshot!(check("
+[detectors.repeat]
+levels = [
+  { at = '75%', severity = 'low' },
+  { at = '3', severity = 'low' },
+  { at = 0, severity = 'low' },
+  { at = 2.5, sevrity = 'low' },
+  { severity = 'urgent' },
+]
+"), @r#"
+    error: a level of `repeat` begins at a whole number, 1 or more
+     --> policy.toml:4:10
+      |
+    4 |   { at = '75%', severity = 'low' },
+      |          ^^^^^
+      |
+    help: write it so
+      |
+    4 -   { at = '75%', severity = 'low' },
+    4 +   { at = 75, severity = 'low' },
+      |
+
+    error: a level of `repeat` begins at a whole number, 1 or more
+     --> policy.toml:5:10
+      |
+    5 |   { at = '3', severity = 'low' },
+      |          ^^^
+      |
+    help: write it so
+      |
+    5 -   { at = '3', severity = 'low' },
+    5 +   { at = 3, severity = 'low' },
+      |
+
+    error: a level of `repeat` begins at a whole number, 1 or more
+     --> policy.toml:6:10
+      |
+    6 |   { at = 0, severity = 'low' },
+      |          ^
+      |
+      = note: write `at = 1`
+
+    error: `severity` is missing
+     --> policy.toml:7:3
+      |
+    7 |   { at = 2.5, sevrity = 'low' },
+      |   ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+      |
+      = note: write `{ at = 1, severity = "medium" }`
+
+    error: a level of `repeat` begins at a whole number, 1 or more
+     --> policy.toml:7:10
+      |
+    7 |   { at = 2.5, sevrity = 'low' },
+      |          ^^^
+      |
+      = note: write `at = 1`
+
+    error: unknown key `sevrity`
+     --> policy.toml:7:15
+      |
+    7 |   { at = 2.5, sevrity = 'low' },
+      |               ^^^^^^^
+      |
+      = note: known here: `at`, `severity`
+    help: there is one with a similar name
+      |
+    7 |   { at = 2.5, severity = 'low' },
+      |                  +
+
+    error: `at` is missing
+     --> policy.toml:8:3
+      |
+    8 |   { severity = 'urgent' },
+      |   ^^^^^^^^^^^^^^^^^^^^^^^
+      |
+      = note: write `{ at = 1, severity = "medium" }`
+
+    error: unknown variant `urgent`, expected one of `low`, `medium`, `high`
+     --> policy.toml:8:16
+      |
+    8 |   { severity = 'urgent' },
+      |                ^^^^^^^^
+    "#);
+}
+
+#[test]
+fn levels_of_a_share() {
+    assert_snapshot!(check("
+[detectors.quiet]
+of = 'turn'
+max = '1m'
+levels = [
+  { at = 75, severity = 'low' },
+  { at = '80', severity = 'low' },
+  { at = 'all', severity = 'low' },
+]
+"), @r#"
+    error: a level of `quiet` begins at a share of its limit
+     --> policy.toml:6:10
+      |
+    6 |   { at = 75, severity = 'low' },
+      |          ^^
+      |
+    help: write it so
+      |
+    6 -   { at = 75, severity = 'low' },
+    6 +   { at = "75%", severity = 'low' },
+      |
+
+    error: a level of `quiet` begins at a share of its limit
+     --> policy.toml:7:10
+      |
+    7 |   { at = '80', severity = 'low' },
+      |          ^^^^
+      |
+    help: write it so
+      |
+    7 -   { at = '80', severity = 'low' },
+    7 +   { at = "80%", severity = 'low' },
+      |
+
+    error: a level of `quiet` begins at a share of its limit
+     --> policy.toml:8:10
+      |
+    8 |   { at = 'all', severity = 'low' },
+      |          ^^^^^
+      |
+      = note: write `at = "1%"`
+    "#);
+}
+
+#[test]
+fn levels_that_change_nothing() {
+    assert_snapshot!(check("
+[detectors.repeat]
+levels = [{ at = 5, severity = 'low' }, { at = 3, severity = 'high' }]
+"), @"
+    warning: this level changes nothing: from 3 on a finding is `high`
+     --> policy.toml:3:11
+      |
+    3 | levels = [{ at = 5, severity = 'low' }, { at = 3, severity = 'high' }]
+      |           ^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+    ");
+}
+
+#[test]
+fn levels_that_are_no_levels() {
+    assert_snapshot!(check("
+[detectors.quiet]
+of = 'turn'
+max = '1m'
+levels = 3
+[detectors.repeat]
+levels = []
+"), @r#"
+    error: `levels` is not a list
+     --> policy.toml:5:10
+      |
+    5 | levels = 3
+      |          ^
+      |
+      = note: write `levels = [{ at = "1%", severity = "medium" }]`
+
+    error: without levels nothing is ever found
+     --> policy.toml:7:10
+      |
+    7 | levels = []
+      |          ^^
+      |
+      = note: leave `levels` out for those of the kind, or say `enabled = false`
+    "#);
+}
+
+#[test]
+fn per() {
+    assert_snapshot!(check("
+[detectors.repeat]
+per = 'team'
+[detectors.r]
+kind = 'repeat'
+per = 'label:team'
+"), @r#"
+    error: a detector cannot watch per `team`
+     --> policy.toml:3:7
+      |
+    3 | per = 'team'
+      |       ^^^^^^
+      |
+      = note: `per = "label:team"` lets all sessions with the same `team` share one limit; without `per`, each agent or session has its own
+    help: if it is a label
+      |
+    3 - per = 'team'
+    3 + per = "label:team"
+      |
+    "#);
+}
+
+#[test]
+fn what_is_off_is_checked() {
+    assert_snapshot!(check("
+[detectors.repeat]
+enabled = false
+least = 'few'
+"), @r#"
+    error: invalid type: string "few", expected u8
+     --> policy.toml:4:9
+      |
+    4 | least = 'few'
+      |         ^^^^^
+      |
+      = note: see `watchkeeper explain repeat` for its options
+    "#);
+}

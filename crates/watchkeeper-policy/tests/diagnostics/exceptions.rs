@@ -1,0 +1,240 @@
+//! `[[detectors.ID.exceptions]]`.
+
+use insta::assert_snapshot;
+
+use crate::{check, in_force};
+
+#[test]
+fn sound_exceptions_and_overrides() {
+    assert_snapshot!(check("
+[detectors.repeat]
+same = ['tool', 'result']
+[[detectors.repeat.exceptions]]
+tool = ['gdb*', 'lldb*']
+arguments = { command = 'next' }
+reason = 'stepping a debugger repeats by design'
+expires = 2027-03-31
+[detectors.quiet]
+of = 'turn'
+max = '5m'
+[[overrides]]
+match = { cwd = '*/nightly/*', 'label:team' = ['search', 'index'] }
+reason = 'they run long on purpose'
+detectors.quiet.max = '3h'
+detectors.repeat.same.add = ['arguments']
+detectors.repeat.same.remove = ['result']
+detectors.repeat.exceptions.add = [{ tool = 'sleep', reason = 'they wait' }]
+"), @"");
+}
+
+#[test]
+fn an_exception_that_is_none() {
+    assert_snapshot!(check("
+[detectors.repeat]
+[[detectors.repeat.exceptions]]
+tol = 'gdb*'
+[[detectors.repeat.exceptions]]
+tool = []
+reason = ' '
+arguments = 'next'
+expires = '2027-03-31'
+[[detectors.repeat.exceptions]]
+tool = 7
+reason = 'it is so'
+arguments.command = { glob = '*' }
+expires = 2027-03-31T10:00:00Z
+"), @r#"
+    error: `tool` is missing
+     --> policy.toml:3:1
+      |
+    3 | [[detectors.repeat.exceptions]]
+      | ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+      |
+      = note: write `tool = "gdb*"` and `reason = "stepping repeats by design"`
+
+    error: `reason` is missing
+     --> policy.toml:3:1
+      |
+    3 | [[detectors.repeat.exceptions]]
+      | ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+      |
+      = note: write `tool = "gdb*"` and `reason = "stepping repeats by design"`
+
+    error: unknown key `tol`
+     --> policy.toml:4:1
+      |
+    4 | tol = 'gdb*'
+      | ^^^
+      |
+      = note: known here: `arguments`, `expires`, `reason`, `tool`
+    help: there is one with a similar name
+      |
+    4 | tool = 'gdb*'
+      |   +
+
+    error: nothing is in an empty list, so nothing matches
+     --> policy.toml:6:8
+      |
+    6 | tool = []
+      |        ^^
+
+    error: `reason` is empty
+     --> policy.toml:7:10
+      |
+    7 | reason = ' '
+      |          ^^^
+      |
+      = note: say why, for whoever reads it next
+
+    error: expected a table, found string
+     --> policy.toml:8:13
+      |
+    8 | arguments = 'next'
+      |             ^^^^^^
+
+    error: `expires` is not a day
+     --> policy.toml:9:11
+      |
+    9 | expires = '2027-03-31'
+      |           ^^^^^^^^^^^^
+      |
+    help: write it so
+      |
+    9 - expires = '2027-03-31'
+    9 + expires = 2027-03-31
+      |
+
+    error: invalid type: integer `7`, expected a string
+      --> policy.toml:11:8
+       |
+    11 | tool = 7
+       |        ^
+
+    error: invalid type: map, expected a string
+      --> policy.toml:13:21
+       |
+    13 | arguments.command = { glob = '*' }
+       |                     ^^^^^^^^^^^^^^
+
+    error: `expires` is not a day
+      --> policy.toml:14:11
+       |
+    14 | expires = 2027-03-31T10:00:00Z
+       |           ^^^^^^^^^^^^^^^^^^^^
+       |
+    help: write it so
+       |
+    14 - expires = 2027-03-31T10:00:00Z
+    14 + expires = 2027-03-31
+       |
+    "#);
+}
+
+#[test]
+fn an_exception_that_expires_some_day() {
+    assert_snapshot!(check("
+[detectors.repeat]
+[[detectors.repeat.exceptions]]
+tool = 'gdb'
+reason = 'it is so'
+expires = 'soon'
+"), @"
+    error: `expires` is not a day
+     --> policy.toml:6:11
+      |
+    6 | expires = 'soon'
+      |           ^^^^^^
+      |
+      = note: write `expires = 2027-03-31`, without quotes
+    ");
+}
+
+#[test]
+fn exceptions_that_are_no_list() {
+    assert_snapshot!(check("
+[detectors.repeat.exceptions]
+tool = 'gdb*'
+reason = 'stepping a debugger repeats by design'
+"), @"
+    error: `exceptions` is not a list
+     --> policy.toml:2:1
+      |
+    2 | [detectors.repeat.exceptions]
+      | ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+      |
+      = note: each exception begins with `[[detectors.ID.exceptions]]`
+    ");
+}
+
+#[test]
+fn an_exception_that_has_expired() {
+    assert_snapshot!(check("
+[detectors.repeat]
+exceptions = [
+    { tool = 'gdb', reason = 'until it is mended', expires = 2027-01-01 },
+    { tool = 'lldb', reason = 'until it is mended', expires = 2027-01-02 },
+]
+"), @"
+    warning: this exception no longer applies: it expired on 2027-01-01
+     --> policy.toml:4:62
+      |
+    4 |     { tool = 'gdb', reason = 'until it is mended', expires = 2027-01-01 },
+      |                                                              ^^^^^^^^^^
+      |
+      = note: take it out, or give it a later day if it still has a reason
+      = note: its reason was: until it is mended
+    ");
+}
+
+#[test]
+fn exceptions_and_overrides_in_force() {
+    let base = "version = 1
+[detectors.repeat]
+[[detectors.repeat.exceptions]]
+tool = 'gdb*'
+reason = 'stepping a debugger repeats by design'
+expires = 2027-03-31
+";
+    let policy = "version = 1
+extends = ['base.toml']
+[detectors.repeat]
+exceptions.add = [{ tool = 'sleep', arguments = { n = '1*' }, reason = 'it waits' }]
+[[overrides]]
+match = { source = 'codex', 'label:team' = 'search' }
+reason = 'it is so'
+detectors.repeat.least = 7
+detectors.repeat.exceptions.remove = [{ tool = 'sleep', arguments = { n = '1*' }, reason = 'it waits' }]
+";
+    assert_snapshot!(in_force(&[("policy.toml", policy), ("base.toml", base)]), @r#"
+    version = 1  # policy.toml:1
+
+    [monitor]
+    check_interval = "5s"    # default
+    max_sessions = 1000000   # default
+    session_expiry = "24h"   # default
+    shutdown_timeout = "2s"  # default
+
+    [detectors.repeat]
+    kind = "repeat"                             # the name of the detector
+    levels = [{ at = 1, severity = "medium" }]  # default of repeat
+    least = 2                                   # default of repeat
+    same = ["tool"]                             # default of repeat
+
+    [[detectors.repeat.exceptions]]
+    expires = 2027-03-31                              # base.toml:6
+    reason = "stepping a debugger repeats by design"  # base.toml:5
+    tool = "gdb*"                                     # base.toml:4
+
+    [[detectors.repeat.exceptions]]
+    arguments.n = "1*"   # policy.toml:4
+    reason = "it waits"  # policy.toml:4
+    tool = "sleep"       # policy.toml:4
+
+    [[overrides]]
+    detectors.repeat.exceptions.remove = [{ arguments = { n = "1*" }, reason = "it waits", tool = "sleep" }]  # policy.toml:9
+    detectors.repeat.least = 7     # policy.toml:8
+    match."label:team" = "search"  # policy.toml:6
+    match.source = "codex"         # policy.toml:6
+    reason = "it is so"            # policy.toml:7
+    "#);
+}

@@ -1,0 +1,347 @@
+//! `[[overrides]]`.
+
+use insta::assert_snapshot;
+
+use crate::{check, load};
+
+#[test]
+fn an_override_that_lacks_everything() {
+    assert_snapshot!(check("
+[[overrides]]
+[[overrides]]
+match = {}
+reason = ''
+detectors = {}
+[[overrides]]
+match = { cdw = '*', agent = 'a', cwd = [] }
+reason = 'it is so'
+because = 'it is so'
+detectors = 7
+"), @r#"
+    error: `match` is missing
+     --> policy.toml:2:1
+      |
+    2 | [[overrides]]
+      | ^^^^^^^^^^^^^
+      |
+      = note: write `match = { cwd = "*/nightly/*" }`
+
+    error: `reason` is missing
+     --> policy.toml:2:1
+      |
+    2 | [[overrides]]
+      | ^^^^^^^^^^^^^
+      |
+      = note: say why, for whoever reads it next
+
+    error: `detectors` is missing
+     --> policy.toml:2:1
+      |
+    2 | [[overrides]]
+      | ^^^^^^^^^^^^^
+      |
+      = note: write `detectors.ID.KEY = value`
+
+    error: this matches every session
+     --> policy.toml:4:9
+      |
+    4 | match = {}
+      |         ^^
+      |
+      = note: what holds for all of them stands with the detector itself
+
+    error: `reason` is empty
+     --> policy.toml:5:10
+      |
+    5 | reason = ''
+      |          ^^
+      |
+      = note: say why, for whoever reads it next
+
+    warning: this override changes nothing
+     --> policy.toml:6:13
+      |
+    6 | detectors = {}
+      |             ^^
+      |
+      = note: write `detectors.ID.KEY = value`
+
+    error: unknown key `cdw`
+     --> policy.toml:8:11
+      |
+    8 | match = { cdw = '*', agent = 'a', cwd = [] }
+      |           ^^^
+      |
+      = note: known here: `cwd`, `model`, `source`, `version`
+      = note: an override goes by what is known as a session begins; a label is matched by `"label:NAME" = "value"`
+    help: there is one with a similar name
+      |
+    8 - match = { cdw = '*', agent = 'a', cwd = [] }
+    8 + match = { cwd = '*', agent = 'a', cwd = [] }
+      |
+
+    error: unknown key `agent`
+     --> policy.toml:8:22
+      |
+    8 | match = { cdw = '*', agent = 'a', cwd = [] }
+      |                      ^^^^^
+      |
+      = note: known here: `cwd`, `model`, `source`, `version`
+      = note: an override goes by what is known as a session begins; a label is matched by `"label:NAME" = "value"`
+
+    error: nothing is in an empty list, so nothing matches
+     --> policy.toml:8:41
+      |
+    8 | match = { cdw = '*', agent = 'a', cwd = [] }
+      |                                         ^^
+
+    error: unknown key `because`
+      --> policy.toml:10:1
+       |
+    10 | because = 'it is so'
+       | ^^^^^^^
+       |
+       = note: known here: `detectors`, `match`, `reason`
+
+    error: expected a table, found integer
+      --> policy.toml:11:13
+       |
+    11 | detectors = 7
+       |             ^
+    "#);
+}
+
+#[test]
+fn overrides_that_are_no_list() {
+    assert_snapshot!(check("
+[overrides]
+match = { cwd = '*/nightly/*' }
+"), @"
+    error: `overrides` is not a list
+     --> policy.toml:2:1
+      |
+    2 | [overrides]
+      | ^^^^^^^^^^^
+      |
+      = note: each override begins with `[[overrides]]`
+    ");
+}
+
+#[test]
+fn an_override_of_what_is_not_there_or_not_so() {
+    assert_snapshot!(check("
+[detectors.quiet]
+of = 'turn'
+max = '5m'
+[detectors.team]
+kind = 'repeat'
+per = 'label:team'
+[[overrides]]
+match = { cwd = '*/nightly/*' }
+reason = 'they run long on purpose'
+detectors.quite.max = '3h'
+detectors.team.least = 3
+detectors.quiet.kind = 'repeat'
+detectors.quiet.per = 'label:team'
+detectors.quiet.maks = '3h'
+detectors.quiet.max = 3
+detectors.quiet.levels = [{ at = 50, severity = 'low' }]
+"), @r#"
+    error: there is no detector `quite` to override
+      --> policy.toml:11:11
+       |
+    11 | detectors.quite.max = '3h'
+       |           ^^^^^
+       |
+    help: there is one with a similar name
+       |
+    11 - detectors.quite.max = '3h'
+    11 + detectors.quiet.max = '3h'
+       |
+
+    error: a detector with `per` cannot be overridden
+      --> policy.toml:12:11
+       |
+    12 | detectors.team.least = 3
+       |           ^^^^
+       |
+       = note: its sessions share one stream, and so all that is said of it
+
+    error: `kind` cannot be overridden
+      --> policy.toml:13:17
+       |
+    13 | detectors.quiet.kind = 'repeat'
+       |                 ^^^^
+       |
+       = note: an override changes what a detector is told, not what it is
+
+    error: `per` cannot be overridden
+      --> policy.toml:14:17
+       |
+    14 | detectors.quiet.per = 'label:team'
+       |                 ^^^
+       |
+       = note: an override changes what a detector is told, not what it is
+
+    error: unknown key `maks`
+      --> policy.toml:15:17
+       |
+    15 | detectors.quiet.maks = '3h'
+       |                 ^^^^
+       |
+       = note: known here: `of`, `max`, `extra`, `enabled`, `exceptions`, `inhibited_by`, `kind`, `levels`, `per`, `severity`
+       = note: see `watchkeeper explain quiet` for its options
+
+    error: invalid type: integer `3`, expected a length of time such as "30s", "5m" or "1h 30m"
+      --> policy.toml:16:23
+       |
+    16 | detectors.quiet.max = 3
+       |                       ^
+       |
+       = note: see `watchkeeper explain quiet` for its options
+
+    error: a level of `quiet` begins at a share of its limit
+      --> policy.toml:17:34
+       |
+    17 | detectors.quiet.levels = [{ at = 50, severity = 'low' }]
+       |                                  ^^
+       |
+    help: write it so
+       |
+    17 - detectors.quiet.levels = [{ at = 50, severity = 'low' }]
+    17 + detectors.quiet.levels = [{ at = "50%", severity = 'low' }]
+       |
+    "#);
+}
+
+#[test]
+fn what_is_wrong_with_a_detector_is_said_once() {
+    assert_snapshot!(check("
+[detectors.quiet]
+of = 'trun'
+max = '5m'
+[[overrides]]
+match = { cwd = '*/nightly/*' }
+reason = 'they run long on purpose'
+detectors.quiet.max = '3h'
+[[overrides]]
+match = { model = 'gpt-*' }
+reason = 'it is slow'
+detectors.quiet.max = '1h'
+"), @r#"
+    error: unknown variant `trun`, expected `session` or `turn`
+     --> policy.toml:3:6
+      |
+    3 | of = 'trun'
+      |      ^^^^^^
+      |
+      = note: see `watchkeeper explain quiet` for its options
+    help: there is one with a similar name
+      |
+    3 - of = 'trun'
+    3 + of = "turn"
+      |
+    "#);
+}
+
+#[test]
+fn an_override_that_changes_nothing() {
+    assert_snapshot!(check("
+[detectors.quiet]
+of = 'turn'
+max = '5m'
+[detectors.repeat]
+enabled = false
+[[overrides]]
+match = { cwd = '*/nightly/*' }
+reason = 'they run long on purpose'
+detectors.quiet.max = '5m'
+detectors.repeat.least = 4
+"), @"
+    warning: this override changes nothing of `quiet`
+      --> policy.toml:10:11
+       |
+    10 | detectors.quiet.max = '5m'
+       |           ^^^^^
+       |
+       = note: what it says holds anyway, or the detector is off
+
+    warning: this override changes nothing of `repeat`
+      --> policy.toml:11:11
+       |
+    11 | detectors.repeat.least = 4
+       |           ^^^^^^
+       |
+       = note: what it says holds anyway, or the detector is off
+    ");
+}
+
+#[test]
+fn an_override_that_takes_another_back_changes_something() {
+    assert_snapshot!(check("
+[detectors.quiet]
+of = 'turn'
+max = '5m'
+[[overrides]]
+match = { cwd = '*/nightly/*' }
+reason = 'they run long on purpose'
+detectors.quiet.max = '3h'
+[[overrides]]
+match = { cwd = '*/nightly/docs/*' }
+reason = 'but these do not'
+detectors.quiet.max = '5m'
+"), @"");
+}
+
+#[test]
+fn more_overrides_than_can_come_together() {
+    let one = |n: u8| {
+        format!(
+            "[[overrides]]\nmatch = {{ cwd = '{n}' }}\nreason = 'r'\ndetectors.repeat.least = 1{n}\n"
+        )
+    };
+    let overrides: Vec<String> = (1..=6).map(one).collect();
+    assert_snapshot!(check(&format!("[detectors.repeat]\n{}", overrides.concat())), @"
+    error: more than 4 overrides change `repeat`
+      --> policy.toml:22:11
+       |
+    22 | detectors.repeat.least = 15
+       |           ^^^^^^
+       |
+       = note: make one of those that say the same, with lists to match, or give some sessions a detector of their own
+    ");
+}
+
+#[test]
+fn a_detector_is_there_once_for_each_way_it_is_overridden() {
+    let text = "version = 1
+[detectors.quiet]
+of = 'turn'
+max = '5m'
+[[overrides]]
+match = { cwd = '*/nightly/*' }
+reason = 'they run long on purpose'
+detectors.quiet.severity = 'low'
+[[overrides]]
+match = { model = 'gpt-*' }
+reason = 'it is slow'
+detectors.quiet.severity = 'high'
+[[overrides]]
+match = { version = '1.*' }
+reason = 'it is old'
+detectors.quiet.enabled = false
+";
+    let policy = load(&[("policy.toml", text)], None).policy.expect("it is sound");
+    assert_eq!(policy.n_detectors(), 1);
+    let ways = policy.detectors.iter().map(|it| {
+        let severities: Vec<&str> = it.levels.iter().map(|it| it.severity.name()).collect();
+        let (all, none) = (it.sessions.all_of.len(), it.sessions.none_of.len());
+        format!("{all} of 3 match, {none} do not: {}", severities.join(", "))
+    });
+    assert_snapshot!(ways.collect::<Vec<_>>().join("\n"), @"
+    0 of 3 match, 3 do not: medium
+    1 of 3 match, 2 do not: low
+    1 of 3 match, 2 do not: high
+    2 of 3 match, 1 do not: high
+    ");
+}

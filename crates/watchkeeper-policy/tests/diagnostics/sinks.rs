@@ -1,0 +1,192 @@
+//! `[sinks]`, and the secrets they use.
+
+use insta::assert_snapshot;
+
+use crate::{check, environment, load};
+
+#[test]
+fn sinks() {
+    assert_snapshot!(check("
+[sinks.hook]
+url = 'http://example.test'
+queue_capacity = 0
+[sinks.other]
+kind = 'hook'
+url = 7
+patience = 1
+"), @r#"
+    error: invalid value for `url`: not an https address
+     --> policy.toml:3:1
+      |
+    3 | url = 'http://example.test'
+      | ^^^
+      |
+      = note: see `watchkeeper explain hook` for its options
+
+    error: invalid value: integer `0`, expected a whole number, 1 or more
+     --> policy.toml:4:18
+      |
+    4 | queue_capacity = 0
+      |                  ^
+
+    error: invalid type: integer `7`, expected a secret such as { secret = "name" }, or a string
+     --> policy.toml:7:7
+      |
+    7 | url = 7
+      |       ^
+      |
+      = note: see `watchkeeper explain hook` for its options
+
+    error: invalid type: integer `1`, expected a length of time such as "30s", "5m" or "1h 30m"
+     --> policy.toml:8:12
+      |
+    8 | patience = 1
+      |            ^
+      |
+      = note: see `watchkeeper explain hook` for its options
+    "#);
+}
+
+#[test]
+fn secrets() {
+    assert_snapshot!(check("
+[secrets]
+a = { env = 'NOT_SET' }
+b = { env = 'EMPTY' }
+c = { file = 'no/file' }
+d = {}
+e = { env = 'URL', file = 'x' }
+f = { env = 'URL', optinal = true }
+unused = { env = 'URL' }
+[sinks]
+1 = { kind = 'hook', url = { secret = 'a' } }
+2 = { kind = 'hook', url = { secret = 'b' } }
+3 = { kind = 'hook', url = { secret = 'c' } }
+4 = { kind = 'hook', url = { secret = 'd' } }
+5 = { kind = 'hook', url = { secret = 'e' } }
+6 = { kind = 'hook', url = { secret = 'f' } }
+7 = { kind = 'hook', url = { secret = 'unusd' } }
+"), @r#"
+    error: environment variable `NOT_SET` is not set
+     --> policy.toml:3:13
+      |
+    3 | a = { env = 'NOT_SET' }
+      |             ^^^^^^^^^
+      |
+      = note: a secret that is `optional = true` may be missing; its sinks are then off
+      = note: `--no-environment` checks a policy without its secrets
+
+    error: the secret is empty
+     --> policy.toml:4:13
+      |
+    4 | b = { env = 'EMPTY' }
+      |             ^^^^^^^
+      |
+      = note: a secret that is `optional = true` may be missing; its sinks are then off
+      = note: `--no-environment` checks a policy without its secrets
+
+    error: cannot read the secret in `no/file`: no such file
+     --> policy.toml:5:14
+      |
+    5 | c = { file = 'no/file' }
+      |              ^^^^^^^^^
+      |
+      = note: a secret that is `optional = true` may be missing; its sinks are then off
+      = note: `--no-environment` checks a policy without its secrets
+
+    error: nothing says where secret `d` is
+     --> policy.toml:6:5
+      |
+    6 | d = {}
+      |     ^^
+      |
+      = note: write `{ env = "VARIABLE" }` or `{ file = "path" }`
+
+    error: a secret is either in the environment or in a file
+     --> policy.toml:7:20
+      |
+    7 | e = { env = 'URL', file = 'x' }
+      |                    ^^^^
+
+    error: unknown key `optinal`
+     --> policy.toml:8:20
+      |
+    8 | f = { env = 'URL', optinal = true }
+      |                    ^^^^^^^
+      |
+      = note: known here: `env`, `file`, `optional`
+    help: there is one with a similar name
+      |
+    8 | f = { env = 'URL', optional = true }
+      |                        +
+
+    warning: nothing uses secret `unused`
+     --> policy.toml:9:1
+      |
+    9 | unused = { env = 'URL' }
+      | ^^^^^^
+
+    error: there is no secret `unusd`
+      --> policy.toml:17:39
+       |
+    17 | 7 = { kind = 'hook', url = { secret = 'unusd' } }
+       |                                       ^^^^^^^
+       |
+       = note: name it in `[secrets]`: `unusd = { env = "VARIABLE" }`
+    help: there is one with a similar name
+       |
+    17 - 7 = { kind = 'hook', url = { secret = 'unusd' } }
+    17 + 7 = { kind = 'hook', url = { secret = "unused" } }
+       |
+    "#);
+}
+
+#[test]
+fn a_secret_is_not_quoted() {
+    assert_snapshot!(check("
+[secrets]
+text = { env = 'TEXT' }
+[sinks.hook]
+url = { secret = 'text' }
+patience = { secret = 'text' }
+"), @r#"
+    error: invalid value: string "[secret]", expected a length of time such as "30s", "5m" or "1h 30m"
+     --> policy.toml:6:12
+      |
+    6 | patience = { secret = 'text' }
+      |            ^^^^^^^^^^^^^^^^^^^
+      |
+      = note: see `watchkeeper explain hook` for its options
+    "#);
+}
+
+#[test]
+fn without_the_environment_secrets_are_not_missed() {
+    let text = "version = 1\n[secrets]\nurl = { env = 'NOT_SET' }\n[sinks.hook]\nurl = { secret = 'url' }\n\
+                patience = { secret = 'url' }\n";
+    let loaded = load(&[("policy.toml", text)], None);
+    assert_eq!(loaded.diagnostics, []);
+    assert!(!load(&[("policy.toml", text)], Some(&environment)).diagnostics.is_empty());
+}
+
+#[test]
+fn a_sink_without_its_optional_secret_is_off() {
+    let text = "version = 1\n[secrets]\nurl = { env = 'NOT_SET', optional = true }\n\
+                [sinks.hook]\nurl = { secret = 'url' }\n[sinks.other]\nkind = 'hook'\nurl = 'https://x'\n\
+                [[routes]]\nsinks = ['hook', 'other']\n";
+    let loaded = load(&[("policy.toml", text)], Some(&environment));
+    assert_eq!(loaded.diagnostics, []);
+    let sinks = loaded.policy.expect("a sound policy").sinks;
+    assert_eq!(sinks.iter().map(|it| it.id.as_str()).collect::<Vec<_>>(), ["other"]);
+}
+
+#[test]
+fn secrets_come_from_the_environment_and_from_files() {
+    let policy = "version = 1\n[secrets]\na = { env = 'URL' }\nb = { file = 'keys/url' }\n\
+                  [sinks.a]\nkind = 'hook'\nurl = { secret = 'a' }\n\
+                  [sinks.b]\nkind = 'hook'\nurl = { secret = 'b' }\n";
+    let files = [("team/policy.toml", policy), ("team/keys/url", "https://x\n")];
+    assert_eq!(load(&files, Some(&environment)).diagnostics, []);
+    let files = [("team/policy.toml", policy), ("team/keys/url", "ftp://x\n")];
+    assert_eq!(load(&files, Some(&environment)).diagnostics.len(), 1);
+}

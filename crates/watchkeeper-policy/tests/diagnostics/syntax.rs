@@ -1,0 +1,241 @@
+//! Texts that are no policy, or hardly one.
+
+use std::{io, path::Path};
+
+use insta::assert_snapshot;
+use watchkeeper_core::Registry;
+use watchkeeper_policy::{Loader, render};
+
+use crate::{check, check_files, load};
+
+#[test]
+fn not_toml() {
+    assert_snapshot!(check("
+[detectors.quiet
+of = 'turn'
+max = five
+"), @"
+    error: unclosed table, expected `]`
+     --> policy.toml:2:17
+      |
+    2 | [detectors.quiet
+      |                 ^
+    ");
+}
+
+#[test]
+fn a_key_given_twice() {
+    assert_snapshot!(check("
+[labels]
+team = 'a'
+team = 'b'
+[labels]
+"), @"
+    error: duplicate key
+     --> policy.toml:4:1
+      |
+    4 | team = 'b'
+      | ^^^^
+
+    error: duplicate key
+     --> policy.toml:5:2
+      |
+    5 | [labels]
+      |  ^^^^^^
+    ");
+}
+
+#[test]
+fn nested_too_deep() {
+    assert_snapshot!(check(&format!("a = {}{}\n", "[".repeat(40), "]".repeat(40))), @"
+    error: nested too deep
+     --> policy.toml:2:36
+      |
+    2 | a = [[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]
+      |                                    ^^^^^^^^^^^^^^^^^^
+    ");
+}
+
+#[test]
+fn no_version() {
+    assert_snapshot!(check_files(&[("policy.toml", "[labels]\nteam = 'a'\n")]), @"
+    error: the policy does not say which version of the format it is written in
+     --> policy.toml:1:1
+      |
+    1 | [labels]
+      | ^
+      |
+    help: say it first
+      |
+    1 + version = 1
+      |
+    ");
+}
+
+#[test]
+fn a_version_of_another_time() {
+    assert_snapshot!(check_files(&[("policy.toml", "version = 2\n")]), @"
+    error: version 2 is not known
+     --> policy.toml:1:11
+      |
+    1 | version = 2
+      |           ^
+      |
+      = note: this program reads version 1
+    ");
+}
+
+#[test]
+fn no_file() {
+    assert_snapshot!(render(&load(&[("policy.toml", "version = 1\nextends = ['base.toml', 'builtin:defualt', 'default', 7]\n")], None), false), @r#"
+    error: cannot read `base.toml`: no such file
+     --> policy.toml:2:12
+      |
+    2 | extends = ['base.toml', 'builtin:defualt', 'default', 7]
+      |            ^^^^^^^^^^^
+      |
+      = note: a file is looked for beside the one that extends it
+
+    error: there is no policy `defualt` built in
+     --> policy.toml:2:25
+      |
+    2 | extends = ['base.toml', 'builtin:defualt', 'default', 7]
+      |                         ^^^^^^^^^^^^^^^^^
+      |
+    help: there is one with a similar name
+      |
+    2 - extends = ['base.toml', 'builtin:defualt', 'default', 7]
+    2 + extends = ['base.toml', "builtin:default", 'default', 7]
+      |
+
+    error: cannot read `default`: no such file
+     --> policy.toml:2:44
+      |
+    2 | extends = ['base.toml', 'builtin:defualt', 'default', 7]
+      |                                            ^^^^^^^^^
+      |
+      = note: a file is looked for beside the one that extends it
+    help: this one is built in
+      |
+    2 - extends = ['base.toml', 'builtin:defualt', 'default', 7]
+    2 + extends = ['base.toml', 'builtin:defualt', "builtin:default", 7]
+      |
+
+    error: expected the name of a file, found integer
+     --> policy.toml:2:55
+      |
+    2 | extends = ['base.toml', 'builtin:defualt', 'default', 7]
+      |                                                       ^
+      |
+      = note: write a list of files: `extends = ["builtin:default"]`
+    "#);
+}
+
+#[test]
+fn no_policy() {
+    let registry = Registry::linked().expect("no two kinds share a name");
+    let read_file = |_: &Path| Err(io::Error::new(io::ErrorKind::NotFound, "no such file"));
+    let loader =
+        Loader { registry: &registry, read_file: &read_file, environment: None, today: None };
+    assert_snapshot!(render(&loader.load(Path::new("gone.toml")), false), @"
+    error: cannot read the policy: no such file
+    --> gone.toml
+    ");
+}
+
+#[test]
+fn unknown_section() {
+    assert_snapshot!(check("
+[detector.quiet]
+[exceptions]
+"), @"
+    error: unknown key `detector`
+     --> policy.toml:2:2
+      |
+    2 | [detector.quiet]
+      |  ^^^^^^^^
+      |
+      = note: known here: `version`, `extends`, `monitor`, `labels`, `prices`, `secrets`, `detectors`, `overrides`, `sinks`, `routes`
+    help: there is one with a similar name
+      |
+    2 | [detectors.quiet]
+      |          +
+
+    error: unknown key `exceptions`
+     --> policy.toml:3:2
+      |
+    3 | [exceptions]
+      |  ^^^^^^^^^^
+      |
+      = note: known here: `version`, `extends`, `monitor`, `labels`, `prices`, `secrets`, `detectors`, `overrides`, `sinks`, `routes`
+    ");
+}
+
+#[test]
+fn a_section_that_is_no_table() {
+    assert_snapshot!(check("
+detectors = 1
+routes = 2
+labels = []
+[sinks]
+x = 1
+"), @"
+    error: expected a table, found integer
+     --> policy.toml:2:13
+      |
+    2 | detectors = 1
+      |             ^
+
+    error: `routes` is not a list
+     --> policy.toml:3:10
+      |
+    3 | routes = 2
+      |          ^
+      |
+      = note: each route begins with `[[routes]]`
+
+    error: expected a table, found array
+     --> policy.toml:4:10
+      |
+    4 | labels = []
+      |          ^^
+
+    error: expected a table, found integer
+     --> policy.toml:6:5
+      |
+    6 | x = 1
+      |     ^
+    ");
+}
+
+#[test]
+fn hostile_text_stays_text() {
+    let text = "[detectors.\"a\\u001b[2Jb\\u202e\"]\nkind = '\u{202e}\u{9b}x'\n[\"\\n\\u001b]0;t\\u0007\"]\n";
+    assert_snapshot!(check(text), @r#"
+    error: detector kind `\u{202e}\u{9b}x` is not compiled in
+     --> policy.toml:3:8
+      |
+    3 | kind = '�·x'
+      |        ^^^^^
+      |
+      = note: compiled in: quiet, repeat
+      = note: a detector of your own must be named by the program's main.rs: `use acme_detector as _;`
+
+    error: unknown key `\n\u{1b}]0;t\u{7}`
+     --> policy.toml:4:2
+      |
+    4 | ["\n\u001b]0;t\u0007"]
+      |  ^^^^^^^^^^^^^^^^^^^^
+      |
+      = note: known here: `version`, `extends`, `monitor`, `labels`, `prices`, `secrets`, `detectors`, `overrides`, `sinks`, `routes`
+    "#);
+}
+
+#[test]
+fn tables_deeper_than_the_stack_are_refused() {
+    let deep = format!("{}a = {{", "a.".repeat(70));
+    let text = format!("version = 1\n{}b = 1{}\n", deep.repeat(70), "}".repeat(70));
+    let loaded = load(&[("policy.toml", &text)], None);
+    assert_eq!(loaded.diagnostics.len(), 1);
+    assert_eq!(loaded.diagnostics[0].message, "nested too deep");
+}
