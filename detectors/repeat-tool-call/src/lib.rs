@@ -94,6 +94,7 @@ impl Detector for RepeatToolCall {
             }
             EventKind::ToolCall(call) => Streak::called(streak, call, options, cx),
             EventKind::ToolResult(result) => Streak::answered(streak, result, options, cx),
+            EventKind::TurnEnd => Streak::rest(streak, options),
             _ => {}
         }
     }

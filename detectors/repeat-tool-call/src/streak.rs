@@ -298,6 +298,14 @@ impl Streak {
         }
     }
 
+    /// Forgets a call, at the end of a turn, that is of no more interest than
+    /// any other.
+    pub(crate) fn rest(this: &mut Option<Self>, options: &RepeatToolCallOptions) {
+        if !options.compares(Part::Arguments) {
+            this.take_if(|it| it.repeats.is_none());
+        }
+    }
+
     /// Says that whatever was repeated is repeated no more, and forgets it.
     pub(crate) fn end(
         this: &mut Option<Self>,

@@ -195,6 +195,15 @@ fn very_many_calls_are_worth_a_word_though_answers_differ() {
 }
 
 #[test]
+fn the_end_of_a_turn_ends_no_repeats() {
+    let trace = "0s repeat 4 every 1s: call Bash make ;; result no rule to make it ;; turn_end ;; synthetic go on";
+    assert_snapshot!(play::<RepeatToolCall>("", trace), @"
+    2s      low       `Bash` gave the same answer to the same call 3 times in 2s: `make` says `no rule to make it`
+    3s      medium    `Bash` gave the same answer to the same call 4 times in 3s: `make` says `no rule to make it`
+    ");
+}
+
+#[test]
 fn what_was_asked_is_told_and_secrets_are_not() {
     let of = |arguments: &str, answer: &str| {
         let trace = format!("0s repeat 3 every 1s: call Tool {arguments} ;; result {answer}");
