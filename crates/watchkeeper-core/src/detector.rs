@@ -1,4 +1,7 @@
-use std::fmt;
+use std::{
+    fmt,
+    panic::{AssertUnwindSafe, catch_unwind},
+};
 
 use jiff::{SignedDuration, Timestamp};
 use schemars::JsonSchema;
@@ -6,8 +9,8 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use crate::{
-    AgentFacts, Call, Event, Evidence, Fingerprint, InvalidOption, Level, Place, SessionFacts,
-    Severity, Unit, Usage,
+    AgentFacts, Call, Event, Evidence, Fingerprint, InvalidOption, Level, Noted, Outcome, Place,
+    SessionFacts, Severity, Unit, Usage,
     engine::{Episodes, Raised},
 };
 
@@ -111,6 +114,8 @@ pub struct Context<'a> {
     pub(crate) wake_at: &'a mut Option<Timestamp>,
     pub(crate) episodes: &'a mut Episodes,
     pub(crate) raised: &'a mut Vec<Raised>,
+    /// What a person is told who asks why; `None` where nobody does.
+    pub(crate) noted: Option<&'a mut Vec<Noted>>,
 }
 
 impl Context<'_> {
@@ -159,7 +164,8 @@ impl Context<'_> {
     /// Call this whenever the measure grows: the engine compares it with the
     /// levels of the policy, opens one finding when the lowest is reached, one
     /// more for each higher severity, and counts the rest in silence. `report`
-    /// runs only when there is something to say. The `subject` tells two
+    /// runs only when there is something to say, or when somebody asks why nothing
+    /// was said; so it changes nothing. The `subject` tells two
     /// conditions of one stream apart; a detector that has only one uses
     /// [`Fingerprint::NONE`]. Where the policy says that another detector inhibits
     /// this one, nothing is opened or escalated for as long as that one tells of
@@ -167,17 +173,68 @@ impl Context<'_> {
     ///
     /// The finding is dated [`now`](Self::now).
     pub fn raise(&mut self, subject: Fingerprint, measure: u64, report: impl FnOnce() -> Report) {
-        if let Some(severity) = self.episodes.raise(subject, measure, self.levels, self.inhibited) {
-            let mut report = report();
-            report.evidence.extend(self.evidence());
-            self.raised.push(Raised { subject, severity: Some(severity), measure, report });
+        let was = self.noted.as_ref().and_then(|_| self.episodes.severity(subject));
+        let severity = self.episodes.raise(subject, measure, self.levels, self.inhibited);
+        let Some(severity) = severity else {
+            if self.noted.is_some() {
+                let outcome = self.silence(measure, was);
+                self.note(report, |message| Noted::Raised { subject, measure, message, outcome });
+            }
+            return;
+        };
+        let mut report = report();
+        if let Some(noted) = &mut self.noted {
+            let outcome = match was {
+                None => Outcome::Opened(severity),
+                Some(_) => Outcome::Escalated(severity),
+            };
+            let message = report.message.clone();
+            noted.push(Noted::Raised { subject, measure, message, outcome });
         }
+        report.evidence.extend(self.evidence());
+        self.raised.push(Raised { subject, severity: Some(severity), measure, report });
     }
 
     /// Says that a condition has ended. Does nothing if no finding is open.
     pub fn resolve(&mut self, subject: Fingerprint, report: impl FnOnce() -> Report) {
-        if let Some(measure) = self.episodes.resolve(subject) {
-            self.raised.push(Raised { subject, severity: None, measure, report: report() });
+        let Some(measure) = self.episodes.resolve(subject) else {
+            self.note(report, |message| Noted::Ended { subject, message, was_open: false });
+            return;
+        };
+        let report = report();
+        if let Some(noted) = &mut self.noted {
+            let message = report.message.clone();
+            noted.push(Noted::Ended { subject, message, was_open: true });
+        }
+        self.raised.push(Raised { subject, severity: None, measure, report });
+    }
+
+    /// Says something to a person who asks why something was found, or was not:
+    /// `watchkeeper check --explain` shows it. It has no other effect, and `remark`
+    /// runs only where somebody asks.
+    ///
+    /// What is measured is told anyway; this is for what is left out.
+    pub fn remark(&mut self, remark: impl FnOnce() -> String) {
+        self.note(|| Report::new(remark()), Noted::Remarked);
+    }
+
+    /// Why nothing is said of a measure.
+    fn silence(&self, measure: u64, was: Option<Severity>) -> Outcome {
+        let reached = self.levels.iter().filter(|it| it.at <= measure).map(|it| it.severity).max();
+        match (reached.filter(|it| was < Some(*it)), was) {
+            // What is new would have been said, if another did not say it.
+            (Some(it), _) => Outcome::Inhibited(it),
+            (None, Some(it)) => Outcome::Counted(it),
+            (None, None) => Outcome::Below,
+        }
+    }
+
+    /// Notes down what a report says that nobody gets to see.
+    fn note(&mut self, report: impl FnOnce() -> Report, noted: impl FnOnce(String) -> Noted) {
+        if let Some(notes) = &mut self.noted {
+            // It is written earlier than it was made for, and to ask changes nothing.
+            let report = catch_unwind(AssertUnwindSafe(report)).unwrap_or_default();
+            notes.push(noted(report.message));
         }
     }
 

@@ -1,4 +1,5 @@
 mod moment;
+mod note;
 mod session;
 mod stream;
 #[cfg(test)]
@@ -14,12 +15,16 @@ use jiff::{SignedDuration, Timestamp};
 use rapidhash::fast::RandomState;
 use serde_json::Map;
 
-pub use self::moment::Moment;
 pub(crate) use self::stream::{Episodes, Raised};
 use self::{
     moment::Alarms,
+    note::Explained,
     session::Session,
     stream::{Cue, Scene, Stream, Watch, postponed},
+};
+pub use self::{
+    moment::Moment,
+    note::{Note, Noted, Outcome},
 };
 use crate::{
     AgentFacts, AgentId, Call, Detector, Event, Evidence, Finding, Fingerprint, Labels, Level,
@@ -125,6 +130,7 @@ struct Shared {
     watches: Vec<Arc<Watch>>,
     /// The detectors that have just panicked.
     panicked: Vec<usize>,
+    explained: Option<Box<Explained>>,
 }
 
 /// The sessions that share a label, for one detector.
@@ -159,6 +165,7 @@ impl Engine {
                 at_rest,
                 watches: Vec::new(),
                 panicked: Vec::new(),
+                explained: None,
             },
             sessions: HashMap::default(),
             turns: VecDeque::new(),
@@ -257,6 +264,32 @@ impl Engine {
     pub fn open_findings(&self, id: &SessionId) -> Vec<(Fingerprint, u64)> {
         let Some(session) = self.sessions.get(id) else { return Vec::new() };
         session.open_findings(&self.shared)
+    }
+
+    /// The detectors that watch a session, as its first event settled it, and
+    /// have not panicked in it.
+    pub fn watching(&self, id: &SessionId) -> Vec<&NamedDetector> {
+        let Some(session) = self.sessions.get(id) else { return Vec::new() };
+        let detectors = self.shared.detectors.iter().enumerate();
+        let watching = detectors.filter(|(detector_idx, it)| {
+            let label = it.per_label.as_ref();
+            session.is_seen_by(*detector_idx)
+                || label.is_some_and(|it| session.facts.labels.contains_key(it))
+        });
+        watching.map(|(_, it)| it).collect()
+    }
+
+    /// Takes [`notes`](Self::take_notes) of one session from here on, in place of
+    /// any other. Its findings stay what they are.
+    pub fn explain(&mut self, id: SessionId) {
+        self.shared.explained = Some(Box::new(Explained { session: id, notes: Vec::new() }));
+    }
+
+    /// What was noted since this was last asked, in the order in which it
+    /// happened. Whoever has a session explained asks after each event, since
+    /// notes are not bounded.
+    pub fn take_notes(&mut self) -> Vec<Note> {
+        self.shared.explained.as_mut().map_or_else(Vec::new, |it| std::mem::take(&mut it.notes))
     }
 
     /// How many sessions are watched.

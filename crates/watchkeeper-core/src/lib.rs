@@ -49,7 +49,7 @@ pub use crate::{
     byte_size::ByteSize,
     delivery::Delivery,
     detector::{CloneDetector, Context, Detector, DetectorKind, Report, Scope},
-    engine::{Engine, EngineConfig, Moment, NamedDetector},
+    engine::{Engine, EngineConfig, Moment, NamedDetector, Note, Noted, Outcome},
     event::{
         AgentId, Cause, Event, EventKind, ModelCall, Origin, SessionId, SessionStart, Tokens,
         ToolCall, ToolResult, WaitingFor,

@@ -9,6 +9,7 @@
 //!   a terminal.
 //! * **Bounded**: its state does not grow with its stream.
 //! * **Rested**: when it says that it is at rest, it is as good as new.
+//! * **Open**: it finds the same where somebody asks why.
 
 use std::{
     fmt,
@@ -97,7 +98,7 @@ pub fn find_breach(detector: &NamedDetector) -> Result<(), Breach> {
 }
 
 fn obeys(detector: &NamedDetector, events: &[Event], ticks: &[u8]) -> Result<(), String> {
-    let all = run(detector, events, &[]);
+    let all = run(detector, events, &[], None);
     for it in &all {
         if &*it.class == "error" && it.message.contains("panicked") {
             return Err(format!("is not total: {}", it.message));
@@ -110,9 +111,9 @@ fn obeys(detector: &NamedDetector, events: &[Event], ticks: &[u8]) -> Result<(),
             return Err(format!("is not legible: a message has {} bytes", message.len()));
         }
     }
-    same("deterministic", "once", &all, "again", &run(detector, events, &[]))?;
+    same("deterministic", "once", &all, "again", &run(detector, events, &[], None))?;
     is_rested(detector, events)?;
-    same("punctual", "undisturbed", &all, "looked at often", &run(detector, events, ticks))?;
+    same("punctual", "undisturbed", &all, "looked at often", &run(detector, events, ticks, None))?;
     // Sessions that share a label share a stream.
     if detector.per_label.is_some() {
         return Ok(());
@@ -123,7 +124,9 @@ fn obeys(detector: &NamedDetector, events: &[Event], ticks: &[u8]) -> Result<(),
     for session in sessions {
         let alone: Vec<_> = events.iter().filter(|it| it.session == *session).cloned().collect();
         let among: Vec<_> = all.iter().filter(|it| it.session == *session).cloned().collect();
-        same("isolated", "among others", &among, "alone", &run(detector, &alone, &[]))?;
+        same("isolated", "among others", &among, "alone", &run(detector, &alone, &[], None))?;
+        let explained = run(detector, events, &[], Some(session));
+        same("open", "unexplained", &all, "explained", &explained)?;
     }
     Ok(())
 }
@@ -146,13 +149,19 @@ fn same(
 
 /// Plays events and lets half a day pass, looking at the clock this often
 /// before each event. Gives back the findings of one session after the other.
-fn run(detector: &NamedDetector, events: &[Event], ticks: &[u8]) -> Vec<Finding> {
+fn run(
+    detector: &NamedDetector,
+    events: &[Event],
+    ticks: &[u8],
+    explained: Option<&SessionId>,
+) -> Vec<Finding> {
     const TAIL: SignedDuration = SignedDuration::from_hours(12);
     let config = EngineConfig {
         session_expiry: SignedDuration::from_hours(24 * 365),
         ..EngineConfig::default()
     };
     let mut engine = Engine::new(vec![detector.clone()], config);
+    explained.into_iter().for_each(|it| engine.explain(it.clone()));
     let mut res = Vec::new();
     // No clock is ahead of what is still to happen.
     let mut limits: Vec<_> = events.iter().map(|it| it.at).collect();
@@ -169,6 +178,7 @@ fn run(detector: &NamedDetector, events: &[Event], ticks: &[u8]) -> Vec<Finding>
             engine.advance(now, &mut res);
         }
         engine.observe(event, &mut res);
+        engine.take_notes();
     }
     let end = events.iter().map(|it| it.at).max().unwrap_or(now);
     engine.advance(end.saturating_add(TAIL).unwrap_or(end), &mut res);
@@ -183,7 +193,7 @@ fn is_rested(detector: &NamedDetector, events: &[Event]) -> Result<(), String> {
         pristine: format!("{:?}", detector.detector).into(),
         restless: Arc::clone(&restless),
     };
-    run(&NamedDetector { detector: Box::new(watched), ..detector.clone() }, events, &[]);
+    run(&NamedDetector { detector: Box::new(watched), ..detector.clone() }, events, &[], None);
     match &*restless.lock().unwrap_or_else(PoisonError::into_inner) {
         Some(state) => Err(format!(
             "is not rested: it says that it is, and keeps\n\n{state}\n\nwhere a new one keeps\n\n{:?}\n",
@@ -410,6 +420,20 @@ mod tests {
         assert_breaks("legible", breach(on_prompt, |_, _| {}));
         let on_prompt = |_: &mut Outlaw, _: &str, cx: &mut Context<'_>| say("Found it.", cx);
         assert_breaks("legible", breach(on_prompt, |_, _| {}));
+    }
+
+    #[test]
+    fn reports_that_change_something_are_found() {
+        let on_prompt = |it: &mut Outlaw, _: &str, cx: &mut Context<'_>| {
+            let n = it.seen.len() as u64;
+            if n < 3 {
+                cx.raise(Fingerprint::NONE, n, || {
+                    it.seen.push("told".to_owned());
+                    Report::new("told")
+                });
+            }
+        };
+        assert_breaks("open", breach(on_prompt, |_, _| {}));
     }
 
     #[test]

@@ -119,6 +119,11 @@ impl Session {
         self.watch.session.contains(&detector_idx)
     }
 
+    /// Whether a detector watches it, or its agents.
+    pub(super) fn is_seen_by(&self, detector_idx: usize) -> bool {
+        self.is_watched_by(detector_idx) || self.watch.agents.contains(&detector_idx)
+    }
+
     pub(super) fn postpone(&mut self, since: Timestamp, by: SignedDuration) {
         self.expires_at = postponed(self.expires_at, since, by);
         self.streams.postpone(since, by);

@@ -7,8 +7,8 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{Shared, moment::Moment};
 use crate::{
-    AgentFacts, AgentId, Call, Context, Detector, Event, Finding, Fingerprint, Level, Report,
-    Scope, SessionFacts, Severity, Usage, engine::NamedDetector,
+    AgentFacts, AgentId, Call, Context, Detector, Event, Finding, Fingerprint, Level, Noted,
+    Report, Scope, SessionFacts, Severity, Usage, engine::NamedDetector,
 };
 
 /// How many conditions of one stream may last at once; of more, the oldest is
@@ -145,6 +145,8 @@ impl Stream {
             self.turn_off();
         }
         let Some(detector) = &mut self.detector else { return };
+        let explains = shared.explains(scene);
+        let mut noted = Vec::new();
         let mut wake_at = self.wake_at.map(Timestamp::from);
         let mut cx = Context {
             now,
@@ -158,6 +160,7 @@ impl Stream {
             wake_at: &mut wake_at,
             episodes: &mut self.episodes,
             raised: &mut shared.raised,
+            noted: explains.then_some(&mut noted),
         };
         let outcome = catch_unwind(AssertUnwindSafe(|| match cue {
             Cue::Event { event, usage, call } => {
@@ -173,7 +176,15 @@ impl Stream {
             Cue::Event { .. } => wake_at.map(|it| it.max(now)),
             Cue::Wake => wake_at.filter(|it| now < *it),
         };
-        self.wake_at = wake_at.map(Moment::from);
+        let wake_at = wake_at.map(Moment::from);
+        if explains {
+            let [from, to] = [self.wake_at, wake_at].map(|it| it.map(Timestamp::from));
+            noted.extend((from != to).then_some(Noted::Rescheduled { from, to }));
+            noted.extend(outcome.is_err().then_some(Noted::Panicked));
+            let is_wakeup = matches!(cue, Cue::Wake);
+            shared.note(detector_idx, now, is_wakeup, scene, noted);
+        }
+        self.wake_at = wake_at;
         if !shared.raised.is_empty() {
             let raised = std::mem::take(&mut shared.raised);
             for it in raised {
@@ -192,13 +203,18 @@ impl Stream {
         &mut self,
         now: Timestamp,
         scene: &Scene<'_>,
-        shared: &Shared,
+        shared: &mut Shared,
         findings: &mut Vec<Finding>,
     ) {
         self.wake_at = None;
         for it in self.episodes.take() {
             let what = if scene.agent_id.is_some() { "agent" } else { "session" };
             let report = Report::new(format!("over, as the {what} ended"));
+            if shared.explains(scene) {
+                let message = report.message.clone();
+                let ended = Noted::Ended { subject: it.subject, message, was_open: true };
+                shared.note(self.detector_idx(), now, false, scene, [ended]);
+            }
             let raised =
                 Raised { subject: it.subject, severity: None, measure: it.measure, report };
             findings.push(shared.finding(self.detector_idx(), now, scene, raised));
@@ -294,7 +310,7 @@ impl Streams {
         &mut self,
         now: Timestamp,
         scene: &Scene<'_>,
-        shared: &Shared,
+        shared: &mut Shared,
         findings: &mut Vec<Finding>,
     ) {
         for stream in &mut self.0 {
@@ -378,6 +394,12 @@ impl Episodes {
         }
         episodes.push(Episode { subject, measure, severity });
         Some(severity)
+    }
+
+    /// How severe a condition is, if it is open.
+    pub(crate) fn severity(&self, subject: Fingerprint) -> Option<Severity> {
+        let mut open = self.0.iter().flat_map(|it| it.iter());
+        open.find(|it| it.subject == subject).map(|it| it.severity)
     }
 
     /// Ends a condition. Gives back how far it came, if it was open.

@@ -14,6 +14,7 @@ use crate::{
 };
 
 mod model;
+mod notes;
 
 /// How long the sessions of these tests may be quiet, in seconds.
 const EXPIRY: i64 = 40;

@@ -1,0 +1,208 @@
+//! What is noted of a session that is explained.
+
+use proptest::prelude::*;
+
+use super::{
+    ALL, Engine, Finding, LEVELS, NamedDetector, Sort, Step, engine, message, named, observe,
+    panic_in_silence, prompt, steps, time,
+};
+use crate::{
+    Context, Detector, EngineConfig, Event, Fingerprint, Level, Note, Noted, Outcome, Report,
+    Severity, Status,
+};
+
+fn explained(steps: &[Step], session: &str) -> (Vec<Finding>, Vec<Note>) {
+    let mut engine = engine(&ALL);
+    engine.explain(session.into());
+    let (mut findings, mut notes) = (Vec::new(), Vec::new());
+    for step in steps {
+        match step {
+            Step::Event(event) => engine.observe(event, &mut findings),
+            Step::Advance(secs) => engine.advance(time(*secs), &mut findings),
+        }
+        notes.append(&mut engine.take_notes());
+    }
+    (findings, notes)
+}
+
+/// What a note says that a finding says, too.
+fn as_finding(note: &Note) -> Option<String> {
+    let Note { at, detector, agent, what, .. } = note;
+    let what = match what {
+        Noted::Raised {
+            outcome: Outcome::Opened(it) | Outcome::Escalated(it), message, ..
+        } => {
+            format!("{it} {message}")
+        }
+        Noted::Ended { was_open: true, message, .. } => format!("over {message}"),
+        Noted::Panicked => "panicked".to_owned(),
+        _ => return None,
+    };
+    Some(format!("{at} {detector} {agent:?} {what}"))
+}
+
+fn as_note(finding: &Finding) -> String {
+    let Finding { at, detector, agent, severity, message, .. } = finding;
+    let what = match finding.status {
+        _ if &*finding.class == "error" => "panicked".to_owned(),
+        Status::Open => format!("{severity} {message}"),
+        Status::Resolved => format!("over {message}"),
+    };
+    format!("{at} {detector} {agent:?} {what}")
+}
+
+proptest! {
+    #[test]
+    fn to_explain_a_session_changes_nothing_and_tells_all(
+        steps in steps(prop_oneof![4 => Just(0_i64), 1 => 0_i64..20]),
+    ) {
+        let findings = super::run(&steps, &ALL);
+        for session in ["s1", "s2", "s3"] {
+            let (explained, notes) = explained(&steps, session);
+            prop_assert_eq!(&explained, &findings);
+            let of_it = findings.iter().filter(|it| it.session.as_str() == session);
+            let mut told: Vec<_> = notes.iter().filter_map(as_finding).collect();
+            let mut found: Vec<_> = of_it.map(as_note).collect();
+            told.sort();
+            found.sort();
+            prop_assert_eq!(told, found);
+        }
+    }
+}
+
+fn outcomes(notes: &[Note]) -> Vec<(u64, Outcome)> {
+    let outcome = |it: &Note| match it.what {
+        Noted::Raised { measure, outcome, .. } => Some((measure, outcome)),
+        _ => None,
+    };
+    notes.iter().filter_map(outcome).collect()
+}
+
+#[test]
+fn every_measure_is_noted_with_what_came_of_it() {
+    let mut engine = engine(&[Sort::Events]);
+    engine.explain("s1".into());
+    for secs in 0..13 {
+        observe(&mut engine, secs, "s1", message());
+        observe(&mut engine, secs, "s2", message());
+    }
+    let (low, medium, high) = (Severity::Low, Severity::Medium, Severity::High);
+    assert_eq!(
+        outcomes(&engine.take_notes()),
+        [
+            (0, Outcome::Below),
+            (1, Outcome::Below),
+            (1, Outcome::Below),
+            (2, Outcome::Opened(low)),
+            (2, Outcome::Counted(low)),
+            (3, Outcome::Counted(low)),
+            (3, Outcome::Counted(low)),
+            (4, Outcome::Escalated(medium)),
+            (4, Outcome::Counted(medium)),
+            (5, Outcome::Counted(medium)),
+            (5, Outcome::Counted(medium)),
+            (6, Outcome::Escalated(high)),
+            (6, Outcome::Counted(high)),
+        ]
+    );
+    assert_eq!(engine.take_notes(), []);
+}
+
+#[test]
+fn wake_ups_that_are_asked_for_are_noted() {
+    let mut engine = engine(&[Sort::Silence]);
+    engine.explain("s1".into());
+    observe(&mut engine, 0, "s1", message());
+    observe(&mut engine, 5, "s1", message());
+    observe(&mut engine, 13, "s1", Event::new(time(0), "s1", prompt()).kind);
+    let moved = |it: &Note| match it.what {
+        Noted::Rescheduled { from, to } => {
+            Some((it.is_wakeup, [from, to].map(|it| it.map(jiff::Timestamp::as_second))))
+        }
+        _ => None,
+    };
+    let moved: Vec<_> = engine.take_notes().iter().filter_map(moved).collect();
+    assert_eq!(
+        moved,
+        [
+            (false, [None, Some(7)]),
+            (false, [Some(7), Some(12)]),
+            (true, [None, Some(19)]),
+            (false, [Some(19), Some(20)]),
+        ]
+    );
+}
+
+#[test]
+fn what_is_left_to_another_detector_is_noted() {
+    let levels = vec![Level::new(1, Severity::Low), Level::new(4, Severity::High)];
+    let more =
+        NamedDetector { id: "more".into(), levels: LEVELS.to_vec(), ..named(Sort::Messages) };
+    let less = NamedDetector {
+        id: "less".into(),
+        levels,
+        inhibited_by: vec!["more".into()],
+        ..named(Sort::Messages)
+    };
+    let mut engine = Engine::new(vec![more, less], EngineConfig::default());
+    engine.explain("s1".into());
+    for secs in 0..5 {
+        observe(&mut engine, secs, "s1", message());
+    }
+    let notes: Vec<_> =
+        engine.take_notes().into_iter().filter(|it| &*it.detector == "less").collect();
+    let (low, high) = (Severity::Low, Severity::High);
+    // One message in two is about the same subject.
+    assert_eq!(
+        outcomes(&notes),
+        [
+            (1, Outcome::Opened(low)),
+            (2, Outcome::Inhibited(low)),
+            (3, Outcome::Counted(low)),
+            (4, Outcome::Opened(high)),
+            (5, Outcome::Escalated(high)),
+        ]
+    );
+}
+
+/// Says something that it can say only of what is severe.
+#[derive(Clone, Debug)]
+struct Presuming(u64);
+
+impl Detector for Presuming {
+    fn observe(&mut self, _: &Event, cx: &mut Context<'_>) {
+        self.0 += 1;
+        let n = self.0;
+        cx.remark(|| format!("event {n}"));
+        cx.raise(Fingerprint::NONE, n, || {
+            if n < 2 {
+                panic_in_silence("it presumed too much");
+            }
+            Report::new("severe")
+        });
+    }
+}
+
+#[test]
+fn a_report_that_is_asked_for_too_early_does_no_harm() {
+    let detector = NamedDetector { detector: Box::new(Presuming(0)), ..named(Sort::Messages) };
+    let mut engine = Engine::new(vec![detector], EngineConfig::default());
+    engine.explain("s1".into());
+    let findings: Vec<_> =
+        (0..2).flat_map(|secs| observe(&mut engine, secs, "s1", message())).collect();
+    assert_eq!(findings.len(), 1, "{findings:?}");
+    let told: Vec<_> = engine.take_notes().into_iter().map(|it| it.what).collect();
+    let raised = |measure, message: &str, outcome| {
+        let subject = Fingerprint::NONE;
+        Noted::Raised { subject, measure, message: message.to_owned(), outcome }
+    };
+    assert_eq!(
+        told,
+        [
+            Noted::Remarked("event 1".to_owned()),
+            raised(1, "", Outcome::Below),
+            Noted::Remarked("event 2".to_owned()),
+            raised(2, "severe", Outcome::Opened(Severity::Low)),
+        ]
+    );
+}
