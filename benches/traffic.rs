@@ -118,6 +118,7 @@ impl Traffic {
                 cache_write: 900,
                 output: 250,
                 reasoning: 0,
+                cache_write_1h: 0,
             },
             cost_usd: None,
         })

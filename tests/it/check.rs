@@ -106,7 +106,7 @@ fn a_report_for_programs() {
     ] {
         assert_eq!(session[key], n, "{key}");
     }
-    for class in ["input", "cache_read", "cache_write", "output", "reasoning"] {
+    for class in ["input", "cache_read", "cache_write", "output", "reasoning", "cache_write_1h"] {
         assert_eq!(session["tokens"][class], 0, "{class}");
     }
     assert_eq!(session["findings"][0]["severity"], "low");

@@ -196,7 +196,8 @@ pub struct ModelCall {
     pub cost_usd: Option<f64>,
 }
 
-/// Tokens, by class. The classes never overlap, but for `reasoning`.
+/// Tokens, by class. The classes never overlap, but for the two that are part
+/// of another.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Tokens {
     /// Read, and not from a cache.
@@ -209,6 +210,8 @@ pub struct Tokens {
     pub output: u64,
     /// The part of `output` that was reasoning, where it is known.
     pub reasoning: u64,
+    /// The part of `cache_write` that is kept for an hour, which costs more.
+    pub cache_write_1h: u64,
 }
 
 impl Tokens {
@@ -229,6 +232,7 @@ impl Tokens {
             cache_write: self.cache_write.saturating_add(other.cache_write),
             output: self.output.saturating_add(other.output),
             reasoning: self.reasoning.saturating_add(other.reasoning),
+            cache_write_1h: self.cache_write_1h.saturating_add(other.cache_write_1h),
         }
     }
 
@@ -241,6 +245,7 @@ impl Tokens {
             cache_write: self.cache_write.saturating_sub(other.cache_write),
             output: self.output.saturating_sub(other.output),
             reasoning: self.reasoning.saturating_sub(other.reasoning),
+            cache_write_1h: self.cache_write_1h.saturating_sub(other.cache_write_1h),
         }
     }
 }

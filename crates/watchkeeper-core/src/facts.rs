@@ -128,7 +128,7 @@ struct Answer {
 /// and its tokens by class, of which more than `u32::MAX` count as that many.
 /// All zeros are no answer.
 #[derive(Clone, Copy, Debug, Default)]
-struct PackedAnswer([u32; 9]);
+struct PackedAnswer([u32; 10]);
 
 /// What is known of one agent of a session.
 #[derive(Clone, Debug, Default)]
@@ -303,12 +303,14 @@ impl Answers {
 
 impl Answer {
     fn packed(&self) -> PackedAnswer {
-        let Tokens { input, cache_read, cache_write, output, reasoning } = self.tokens;
+        let Tokens { input, cache_read, cache_write, output, reasoning, cache_write_1h } =
+            self.tokens;
         let narrow = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
         let [id_low, id_high] = words(self.id.get());
         let [cost_low, cost_high] = words(self.cost_usd.unwrap_or(f64::NAN).to_bits());
-        let tokens = [input, cache_read, cache_write, output, reasoning].map(narrow);
-        let [input, cache_read, cache_write, output, reasoning] = tokens;
+        let tokens = [input, cache_read, cache_write, output, reasoning, cache_write_1h];
+        let [input, cache_read, cache_write, output, reasoning, cache_write_1h] =
+            tokens.map(narrow);
         PackedAnswer([
             id_low,
             id_high,
@@ -319,6 +321,7 @@ impl Answer {
             cache_write,
             output,
             reasoning,
+            cache_write_1h,
         ])
     }
 }
@@ -330,11 +333,12 @@ impl PackedAnswer {
 
     fn unpacked(&self) -> Answer {
         let [_, _, cost_low, cost_high, tokens @ ..] = self.0;
-        let [input, cache_read, cache_write, output, reasoning] = tokens.map(u64::from);
+        let [input, cache_read, cache_write, output, reasoning, cache_write_1h] =
+            tokens.map(u64::from);
         let cost_usd = f64::from_bits(whole([cost_low, cost_high]));
         Answer {
             id: self.id(),
-            tokens: Tokens { input, cache_read, cache_write, output, reasoning },
+            tokens: Tokens { input, cache_read, cache_write, output, reasoning, cache_write_1h },
             cost_usd: (!cost_usd.is_nan()).then_some(cost_usd),
         }
     }

@@ -15,10 +15,14 @@ pub struct Price {
     pub output: f64,
     /// Read from a cache; a tenth of `input` where it is left out.
     pub cache_read: Option<f64>,
-    /// Read, and written to a cache; five quarters of `input` where it is left
-    /// out.
+    /// Read, and written to a cache for five minutes; five quarters of `input`
+    /// where it is left out. What is kept for an hour costs eight fifths of it.
     pub cache_write: Option<f64>,
 }
+
+/// How much more a write to a cache costs that is kept for an hour: twice the
+/// price of the input, in place of five quarters.
+const LONGER: f64 = 1.6;
 
 impl Price {
     pub(crate) const fn new(input: f64, output: f64, cache_read: f64, cache_write: f64) -> Self {
@@ -29,10 +33,12 @@ impl Price {
     fn cost_usd(&self, tokens: &Tokens) -> f64 {
         let cache_read = self.cache_read.unwrap_or(self.input * 0.1);
         let cache_write = self.cache_write.unwrap_or(self.input * 1.25);
+        let longer = tokens.cache_write_1h.min(tokens.cache_write) as f64;
         let cost = tokens.input as f64 * self.input
             + tokens.output as f64 * self.output
             + tokens.cache_read as f64 * cache_read
-            + tokens.cache_write as f64 * cache_write;
+            + tokens.cache_write as f64 * cache_write
+            + longer * cache_write * (LONGER - 1.0);
         cost / 1e6
     }
 }
@@ -103,5 +109,16 @@ mod tests {
         let cost = |model| prices.cost_usd(model, &tokens).unwrap();
         assert!((cost("gpt-5.5") - 10.5).abs() < 1e-9);
         assert!((cost("gpt-5-2025-08-07") - 2.35).abs() < 1e-9);
+    }
+
+    #[test]
+    fn what_is_kept_for_longer_costs_more() {
+        let tokens =
+            |cache_write_1h| Tokens { cache_write: 1_000_000, cache_write_1h, ..Tokens::default() };
+        let cost = |it| Prices::default().cost_usd("claude-sonnet-4-5", &tokens(it)).unwrap();
+        assert!((cost(0) - 3.75).abs() < 1e-9);
+        assert!((cost(400_000) - 4.65).abs() < 1e-9);
+        // It is a part of all that is written.
+        assert!((cost(9_000_000) - 6.0).abs() < 1e-9);
     }
 }

@@ -148,6 +148,7 @@ impl ModelCallKeys {
                 cache_write: self.cache_write_tokens,
                 output: self.output_tokens,
                 reasoning: 0,
+                cache_write_1h: 0,
             },
             cost_usd: self.cost_usd,
         }

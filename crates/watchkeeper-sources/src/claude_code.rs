@@ -342,7 +342,7 @@ impl<'a> Message<'a> {
 
 fn read_usage(reader: &mut Reader<'_>) -> Result<Option<Tokens>, Malformed> {
     let (mut input, mut output, mut read, mut written) = (None, None, None, None);
-    let (mut thinking, mut split) = (None, None);
+    let (mut thinking, mut split, mut longer) = (None, None, None);
     let is_object = reader.object(|reader, key| {
         match key {
             b"input_tokens" => keep(&mut input, reader.count()?),
@@ -351,8 +351,12 @@ fn read_usage(reader: &mut Reader<'_>) -> Result<Option<Tokens>, Malformed> {
             b"cache_creation_input_tokens" => keep(&mut written, reader.count()?),
             b"cache_creation" if split.is_none() => {
                 let mut sum = 0_u64;
-                reader.object(|reader, _| {
-                    sum = sum.saturating_add(reader.count()?.unwrap_or(0));
+                reader.object(|reader, key| {
+                    let n = reader.count()?;
+                    sum = sum.saturating_add(n.unwrap_or(0));
+                    if key == b"ephemeral_1h_input_tokens" {
+                        keep(&mut longer, n);
+                    }
                     Ok(())
                 })?;
                 split = Some(sum);
@@ -377,6 +381,7 @@ fn read_usage(reader: &mut Reader<'_>) -> Result<Option<Tokens>, Malformed> {
         cache_write: written.unwrap_or(0).max(split.unwrap_or(0)),
         output: output.unwrap_or(0),
         reasoning: thinking.unwrap_or(0),
+        cache_write_1h: longer.unwrap_or(0),
     }))
 }
 
@@ -881,6 +886,7 @@ fn largest(a: Tokens, b: Tokens) -> Tokens {
         cache_write: a.cache_write.max(b.cache_write),
         output: a.output.max(b.output),
         reasoning: a.reasoning.max(b.reasoning),
+        cache_write_1h: a.cache_write_1h.max(b.cache_write_1h),
     }
 }
 

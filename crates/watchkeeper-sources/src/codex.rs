@@ -352,6 +352,7 @@ fn read_usage(reader: &mut Reader<'_>) -> Result<Option<Tokens>, Malformed> {
         cache_write,
         output: output.unwrap_or(0),
         reasoning: reasoning.unwrap_or(0),
+        cache_write_1h: 0,
     }))
 }
 

@@ -208,7 +208,8 @@ enum Wire<'a> {
         /// What it thought.
         text: &'a str,
     },
-    /// A model answered. Classes of tokens never overlap, but for reasoning.
+    /// A model answered. Classes of tokens never overlap, but for those that are
+    /// part of another.
     ModelCall {
         /// The id of the answer; a later one with the same id replaces it.
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -229,6 +230,9 @@ enum Wire<'a> {
         /// The part of the output that was reasoning.
         #[serde(skip_serializing_if = "is_zero", default)]
         reasoning_tokens: u64,
+        /// The part of what was written to a cache that is kept for an hour.
+        #[serde(skip_serializing_if = "is_zero", default)]
+        cache_write_1h_tokens: u64,
         /// What it cost in US dollars.
         #[serde(skip_serializing_if = "Option::is_none")]
         cost_usd: Option<f64>,
@@ -358,6 +362,7 @@ fn wire(kind: &EventKind) -> Option<Wire<'_>> {
             cache_read_tokens: it.tokens.cache_read,
             cache_write_tokens: it.tokens.cache_write,
             reasoning_tokens: it.tokens.reasoning,
+            cache_write_1h_tokens: it.tokens.cache_write_1h,
             cost_usd: it.cost_usd,
         },
         EventKind::ToolCall(it) => Wire::ToolCall {
@@ -410,6 +415,7 @@ struct Line<'a> {
     cache_read: Option<u64>,
     cache_write: Option<u64>,
     reasoning: Option<u64>,
+    cache_write_1h: Option<u64>,
     cost: Option<&'a str>,
     tool: Option<Text<'a>>,
     class: Option<Text<'a>>,
@@ -463,6 +469,7 @@ impl<'a> Line<'a> {
             b"cache_read_tokens" => keep(&mut self.cache_read, reader.count()?),
             b"cache_write_tokens" => keep(&mut self.cache_write, reader.count()?),
             b"reasoning_tokens" => keep(&mut self.reasoning, reader.count()?),
+            b"cache_write_1h_tokens" => keep(&mut self.cache_write_1h, reader.count()?),
             b"cost_usd" => keep(&mut self.cost, reader.number()?),
             b"tool" => keep(&mut self.tool, reader.text()?),
             b"class" => keep(&mut self.class, reader.text()?),
@@ -518,6 +525,7 @@ impl<'a> Line<'a> {
                     cache_write: self.cache_write.unwrap_or(0),
                     output: self.output_tokens.unwrap_or(0),
                     reasoning: self.reasoning.unwrap_or(0),
+                    cache_write_1h: self.cache_write_1h.unwrap_or(0),
                 },
                 cost_usd: self
                     .cost

@@ -116,7 +116,14 @@ fn model_call() -> impl Strategy<Value = ModelCall> {
         |(id, model, input, cache_read, cache_write, output, cost_usd)| ModelCall {
             id: id.map(Into::into),
             model: model.map(Into::into),
-            tokens: Tokens { input, cache_read, cache_write, output, reasoning: output / 2 },
+            tokens: Tokens {
+                input,
+                cache_read,
+                cache_write,
+                output,
+                reasoning: output / 2,
+                cache_write_1h: cache_write / 2,
+            },
             cost_usd,
         },
     )

@@ -300,7 +300,8 @@ impl Reader {
 fn usage(mut words: Words<'_>) -> Result<ModelCall, String> {
     let mut call = ModelCall::default();
     words.pairs(|key, value| {
-        let Tokens { input, cache_read, cache_write, output, reasoning } = &mut call.tokens;
+        let Tokens { input, cache_read, cache_write, output, reasoning, cache_write_1h } =
+            &mut call.tokens;
         let tokens = match key {
             "id" => {
                 call.id = Some(value.into());
@@ -319,8 +320,10 @@ fn usage(mut words: Words<'_>) -> Result<ModelCall, String> {
             "cache_read" => cache_read,
             "cache_write" => cache_write,
             "reasoning" => reasoning,
+            "cache_write_1h" => cache_write_1h,
             _ => {
-                let known = "id, model, input, output, cache_read, cache_write, reasoning or cost";
+                let known = "id, model, input, output, cache_read, cache_write, reasoning, \
+                             cache_write_1h or cost";
                 return unknown(key, known);
             }
         };
@@ -503,9 +506,13 @@ fn write_kind(kind: &EventKind, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         EventKind::Message { text, delta: false } => write!(f, " message {}", json(text)),
         EventKind::Thinking { text } => write!(f, " thinking {}", json(text)),
         EventKind::ModelCall(ModelCall { id, model, tokens, cost_usd }) => {
-            let Tokens { input, cache_read, cache_write, output, reasoning } = tokens;
+            let Tokens { input, cache_read, cache_write, output, reasoning, cache_write_1h } =
+                tokens;
             write!(f, " usage input={input} output={output} cache_read={cache_read}")?;
             write!(f, " cache_write={cache_write} reasoning={reasoning}")?;
+            if *cache_write_1h != 0 {
+                write!(f, " cache_write_1h={cache_write_1h}")?;
+            }
             write_pair("id", id.as_deref(), f)?;
             write_pair("model", model.as_deref(), f)?;
             cost_usd.map_or(Ok(()), |it| write!(f, " cost={it}"))
@@ -597,7 +604,7 @@ mod tests {
         assert_snapshot!(error("0s prompt hello\n\n5 call bash ls"), @"line 3: `5` is no time; write it like `30s`, `5m` or `1h30m`");
         assert_snapshot!(error("0s turn-end"), @"line 1: `turn-end` is no event; there are session_start, prompt, synthetic, message, delta, thinking, usage, call, result, wait, resume, turn_end, error, compaction, handoff, agent_start, agent_end and session_end");
         assert_snapshot!(error("0s call bash ls\n1s result ok\n2s result ok"), @"line 3: no call waits for this `result`; name one: `result #ID`");
-        assert_snapshot!(error("0s usage inptu=1"), @"line 1: `inptu` is unknown; use id, model, input, output, cache_read, cache_write, reasoning or cost");
+        assert_snapshot!(error("0s usage inptu=1"), @"line 1: `inptu` is unknown; use id, model, input, output, cache_read, cache_write, reasoning, cache_write_1h or cost");
         assert_snapshot!(error("0s usage input=many"), @"line 1: `many` is no number for `input`");
         assert_snapshot!(error("0s repeat 3: call bash ls"), @"line 1: `3` should be a number and a time, as in `4 every 5s`");
         assert_snapshot!(error("0s agent a1 message hi"), @"line 1: `:` should follow `a1`");

@@ -15,10 +15,10 @@ fn early_versions() {
     assert_snapshot!(read("claude-code", "s-1.jsonl", EARLY), @r#"
     3 10:00:00 s-1 session_start cwd="/w/app" version="2.1.20"
     3 10:00:00 s-1 prompt text="Fix the parser"
-    5 10:00:03 s-1 model_call cache_read_tokens=41000 cache_write_tokens=1000 id="msg_1" input_tokens=3 model="model-a" output_tokens=1
+    5 10:00:03 s-1 model_call cache_read_tokens=41000 cache_write_1h_tokens=900 cache_write_tokens=1000 id="msg_1" input_tokens=3 model="model-a" output_tokens=1
     5 10:00:03 s-1 thinking text="Look \"first\"."
     6 10:00:04 s-1 message text="I run the tests and read the file."
-    7 10:00:05 s-1 model_call cache_read_tokens=41000 cache_write_tokens=1000 id="msg_1" input_tokens=3 model="model-a" output_tokens=210
+    7 10:00:05 s-1 model_call cache_read_tokens=41000 cache_write_1h_tokens=900 cache_write_tokens=1000 id="msg_1" input_tokens=3 model="model-a" output_tokens=210
     7 10:00:05 s-1 tool_call arguments={"command":"cargo test","description":"Run the tests"} class="run" id="t1" response="msg_1" tool="Bash"
     8 10:00:05 s-1 tool_call arguments={"file_path":"/w/app/a.rs"} class="read" id="t2" response="msg_1" tool="Read"
     10 10:00:09 s-1 tool_result exit_code=101 id="t1" ok=false output="Exit code 101\nerror[E0308]: mismatched types"

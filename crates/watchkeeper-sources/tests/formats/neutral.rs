@@ -80,9 +80,9 @@ fn the_schema_names_every_event_and_every_field() {
 
 fn any_event() -> impl Strategy<Value = Event> {
     let text = || any::<String>().prop_map(String::into_boxed_str);
-    let tokens = any::<[u32; 5]>().prop_map(|it| {
-        let [input, cache_read, cache_write, output, reasoning] = it.map(u64::from);
-        Tokens { input, cache_read, cache_write, output, reasoning }
+    let tokens = any::<[u32; 6]>().prop_map(|it| {
+        let [input, cache_read, cache_write, output, reasoning, cache_write_1h] = it.map(u64::from);
+        Tokens { input, cache_read, cache_write, output, reasoning, cache_write_1h }
     });
     let model_call =
         (prop::option::of(text()), prop::option::of(text()), tokens, prop::option::of(0.0..1e6))
