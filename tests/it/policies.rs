@@ -2,11 +2,12 @@
 
 use std::{fs, path::Path};
 
+use insta::assert_snapshot;
 use watchkeeper_policy::{Loader, render};
 
 use crate::{
     conformance::{load, registry},
-    program::{Folder, run, seen},
+    program::{Folder, program, run, seen},
     tidy,
 };
 
@@ -28,6 +29,98 @@ fn the_policies_in_the_readme_are_sound() {
         n_policies += 1;
     }
     assert!(0 < n_policies);
+}
+
+#[test]
+fn exceptions_and_overrides_are_held_against_sessions() {
+    let folder = Folder::new();
+    folder.write(
+        "sessions/s1.ndjson",
+        r#"{"at":"2027-01-01T00:00:00Z","session":"s1","event":"session_start","cwd":"/work/shop"}
+{"at":"2027-01-01T00:00:01Z","session":"s1","event":"tool_call","id":"1","tool":"Bash","arguments":{"command":"make check"}}
+{"at":"2027-01-01T00:00:02Z","session":"s1","event":"tool_call","id":"2","tool":"Read","arguments":{"path":"a"}}
+"#,
+    );
+    folder.write(
+        "policy.toml",
+        r#"version = 1
+extends = ["builtin:default"]
+
+[[detectors.stuck.exceptions]]
+tool = "gdb*"
+reason = "stepping a debugger repeats by design"
+
+[[detectors.stuck.exceptions]]
+tool = "Bash"
+arguments = { command = "make" }
+reason = "builds are repeated"
+
+[[detectors.stuck.exceptions]]
+tool = "Read"
+reason = "of use"
+
+[[overrides]]
+match = { cwd = "*/nightly/*" }
+reason = "the nightly run may take long"
+detectors.silent.max = "9m"
+
+[[overrides]]
+match = { cwd = "*/shop" }
+reason = "of use"
+detectors.silent.max = "8m"
+"#,
+    );
+    let validate = |args: &[&str]| {
+        let mut command = program();
+        let output = command.current_dir(folder.path()).args(["validate", "policy.toml"]);
+        let output = output.args(args).output().expect("the program should start");
+        let err = String::from_utf8(output.stderr).expect("it should write UTF-8");
+        format!("{err}exit {}", output.status.code().expect("it should exit by itself"))
+    };
+    assert_snapshot!(validate(&["--against", "sessions"]), @r#"
+    warning: no recorded call matches this exception
+     --> policy.toml:4:1
+      |
+    4 | [[detectors.stuck.exceptions]]
+      | ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+      |
+      = note: take it out, or see that it is written as the sessions have it
+      = note: its reason is: stepping a debugger repeats by design
+
+    warning: no recorded call matches this exception
+     --> policy.toml:8:1
+      |
+    8 | [[detectors.stuck.exceptions]]
+      | ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+      |
+      = note: take it out, or see that it is written as the sessions have it
+      = note: its reason is: builds are repeated
+      = note: there are calls of such a tool, but none with such `arguments`; they are matched whole, as in `command = "*make check*"`
+
+    warning: no recorded session matches this override
+      --> policy.toml:17:1
+       |
+    17 | [[overrides]]
+       | ^^^^^^^^^^^^^
+       |
+       = note: take it out, or see that it is written as the sessions have it
+       = note: its reason is: the nightly run may take long
+    policy.toml is sound: 12 detectors, 1 sink, 1 route, held against 1 session
+    exit 0
+    "#);
+    assert_snapshot!(validate(&["--deny-warnings"]), @"
+    policy.toml is sound: 12 detectors, 1 sink, 1 route
+    exit 0
+    ");
+    assert!(validate(&["--deny-warnings", "--against", "sessions"]).ends_with("exit 78"));
+    assert_snapshot!(validate(&["--against", "gone"]), @"
+    error: `gone` does not exist
+    exit 2
+    ");
+    assert_snapshot!(validate(&["--against", "policy.toml"]), @"
+    error: there is no session in what --against names
+    exit 2
+    ");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Loads the policy that a command runs under.
 
-use std::{fs, path::Path};
+use std::{fs, io, path::Path};
 
 use jiff::{civil::Date, tz::TimeZone};
 use watchkeeper_core::{
@@ -21,7 +21,7 @@ pub(crate) fn policy(
     let environment = |name: &str| std::env::var_os(name);
     let loader = Loader {
         registry,
-        read_file: &|path| fs::read_to_string(path),
+        read_file: &read_text,
         environment: Some(&environment),
         today: Some(today()),
     };
@@ -34,6 +34,24 @@ pub(crate) fn policy(
         output.fail(&format!("{text}\n"));
     }
     loaded.policy.ok_or(Status::BadPolicy)
+}
+
+/// Reads a file that a person wrote. What is wrong with it says what to do.
+pub(crate) fn read_text(path: &Path) -> io::Result<String> {
+    if path.is_dir() {
+        return Err(io::Error::other("it is a folder; name a file in it"));
+    }
+    String::from_utf8(fs::read(path)?).map_err(|err| {
+        let bytes = err.as_bytes();
+        let reason = if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
+            "it is UTF-16; save it as UTF-8".to_owned()
+        } else {
+            let before = &bytes[..err.utf8_error().valid_up_to()];
+            let line = before.split(|it| *it == b'\n').count();
+            format!("line {line} is not UTF-8; save it as UTF-8")
+        };
+        io::Error::new(io::ErrorKind::InvalidData, reason)
+    })
 }
 
 /// The day it is, in UTC.

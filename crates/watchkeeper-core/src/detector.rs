@@ -108,6 +108,8 @@ pub struct Context<'a> {
     pub(crate) usage: Option<&'a Usage>,
     pub(crate) call: Option<&'a Call>,
     pub(crate) event: Option<&'a Event>,
+    /// The ids of pending calls that it is not told of.
+    pub(crate) hidden: Vec<Fingerprint>,
     pub(crate) levels: &'a [Level],
     /// What is no more severe than this is told of by another detector.
     pub(crate) inhibited: Option<Severity>,
@@ -135,6 +137,18 @@ impl Context<'_> {
     /// in a wake-up of a detector that sees whole sessions.
     pub fn agent(&self) -> &AgentFacts {
         self.agent
+    }
+
+    /// The calls of this agent that have no result yet, oldest first, but for those
+    /// that a policy's `exceptions` keep from the detector.
+    pub fn pending(&self) -> impl Iterator<Item = &Call> {
+        self.agent.pending.iter().filter(|it| !self.hidden.contains(&it.id))
+    }
+
+    /// Keeps calls with these ids out of [`pending`](Self::pending): for a detector
+    /// that is wrapped in another.
+    pub fn hide(&mut self, ids: impl IntoIterator<Item = Fingerprint>) {
+        self.hidden.extend(ids);
     }
 
     /// What this event added to what the session has used: `Some` for a

@@ -8,7 +8,7 @@ use watchkeeper_core::{
 use crate::{
     Diagnostic,
     diagnostic::Fix,
-    exceptions::except,
+    exceptions::{WrittenException, except},
     options::About,
     reader::Reader,
     toml_text,
@@ -21,12 +21,12 @@ pub(crate) const DETECTOR_KEYS: &[&str] =
 const LEVEL_KEYS: &[&str] = &["at", "severity"];
 
 impl Reader<'_> {
-    /// Reads a detector; `None` if it is switched off or wrong.
+    /// Reads a detector, and its exceptions; `None` if it is switched off or wrong.
     pub(crate) fn detector(
         &mut self,
         id: &Spanned<String>,
         mut table: Spanned<Table<'_>>,
-    ) -> Option<NamedDetector> {
+    ) -> Option<(NamedDetector, Vec<WrittenException>)> {
         let keys = table.get_mut();
         let enabled = self.take(keys, "enabled").unwrap_or(true);
         let severity = keys.remove_entry("severity");
@@ -61,7 +61,8 @@ impl Reader<'_> {
             secrets: Vec::new(),
         };
         let detector = self.build(table, &about, |it| entry.build(it))?;
-        enabled.then(|| NamedDetector {
+        let exceptions = exceptions.unwrap_or_default();
+        let detector = NamedDetector {
             id: id.get_ref().as_str().into(),
             kind: entry.kind().into(),
             class: entry.class.into(),
@@ -69,8 +70,9 @@ impl Reader<'_> {
             inhibited_by: Vec::new(),
             per_label,
             sessions: SessionFilter::default(),
-            detector: except(detector, exceptions.unwrap_or_default()),
-        })
+            detector: except(detector, &exceptions),
+        };
+        enabled.then_some((detector, exceptions))
     }
 
     fn detector_kind(

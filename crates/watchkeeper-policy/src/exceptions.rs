@@ -15,6 +15,7 @@ use crate::{
     Diagnostic,
     diagnostic::Fix,
     reader::Reader,
+    toml_text,
     tree::{Span, Table, Value},
 };
 
@@ -25,6 +26,8 @@ pub(crate) const WHY: &str = "say why, for whoever reads it next";
 /// How many calls of one stream are kept in mind until their results come; of
 /// more, the result of the oldest is seen.
 const MAX_PENDING: usize = 256;
+/// What means something in other languages of patterns, and is in no tool's name.
+const ODD: &[char] = &['?', '[', ']', '{', '}', '^', '$', '+', '\\'];
 
 /// The calls that one exception is about: those that all of its parts match.
 #[derive(Clone, Debug)]
@@ -33,41 +36,86 @@ pub(crate) struct Exception {
     arguments: BTreeMap<String, Vec<Glob>>,
 }
 
+/// An exception, and what people need to know of it.
+#[derive(Debug)]
+pub(crate) struct WrittenException {
+    /// Where it stands.
+    pub(crate) span: Span,
+    pub(crate) reason: Option<String>,
+    pub(crate) exception: Exception,
+}
+
+/// How far an exception is about a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Match {
+    Not,
+    /// It is for such a tool, and other arguments.
+    ToolOnly,
+    Whole,
+}
+
 /// A detector that does not see some calls, nor their results.
 ///
-/// Whatever else it would do, it does. The facts in its context still count
-/// those calls: they are the session's and not the detector's.
+/// Whatever else it would do, it does. Its context does not show it those calls as
+/// pending; the other facts still count them: they are the session's and not
+/// the detector's.
 #[derive(Clone, Debug)]
 struct Excepting {
     inner: Box<dyn Detector>,
     exceptions: Arc<[Exception]>,
     /// The calls it did not see that have no result, oldest first.
-    pending: VecDeque<Fingerprint>,
+    pending: VecDeque<Hidden>,
+}
+
+#[derive(Clone, Debug)]
+struct Hidden {
+    /// One for each call of all agents and sessions of a stream.
+    key: Fingerprint,
+    id: Fingerprint,
 }
 
 /// Hides the calls from a detector that one of these is about.
-pub(crate) fn except(inner: Box<dyn Detector>, exceptions: Vec<Exception>) -> Box<dyn Detector> {
+pub(crate) fn except(
+    inner: Box<dyn Detector>,
+    exceptions: &[WrittenException],
+) -> Box<dyn Detector> {
     if exceptions.is_empty() {
         return inner;
     }
-    Box::new(Excepting { inner, exceptions: exceptions.into(), pending: VecDeque::new() })
+    let exceptions = exceptions.iter().map(|it| it.exception.clone()).collect();
+    Box::new(Excepting { inner, exceptions, pending: VecDeque::new() })
 }
 
 impl Exception {
-    fn matches(&self, call: &ToolCall) -> bool {
+    pub(crate) fn matches(&self, call: &ToolCall) -> Match {
         let any = |globs: &[Glob], text: &str| globs.iter().any(|it| it.matches(text));
         if !any(&self.tool, &call.tool) {
-            return false;
+            return Match::Not;
         }
         if self.arguments.is_empty() {
-            return true;
+            return Match::Whole;
         }
         let arguments = call.arguments.to_value();
-        self.arguments.iter().all(|(key, globs)| match arguments.get(key) {
+        let is_whole = self.arguments.iter().all(|(key, globs)| match arguments.get(key) {
             None => false,
             Some(serde_json::Value::String(text)) => any(globs, text),
             Some(it) => any(globs, &it.to_string()),
-        })
+        });
+        if is_whole { Match::Whole } else { Match::ToolOnly }
+    }
+
+    /// Whether it is about every call that the other is about.
+    pub(crate) fn covers(&self, other: &Self) -> bool {
+        // Where a pattern matches the text of another, each `*` of that one is part of
+        // what a `*` of its own stands for.
+        let covers = |globs: &[Glob], others: &[Glob]| {
+            others.iter().all(|other| globs.iter().any(|it| it.matches(other.as_str())))
+        };
+        covers(&self.tool, &other.tool)
+            && self
+                .arguments
+                .iter()
+                .all(|(key, it)| other.arguments.get(key).is_some_and(|other| covers(it, other)))
     }
 }
 
@@ -75,23 +123,23 @@ impl Excepting {
     fn sees(&mut self, event: &Event) -> bool {
         match &event.kind {
             EventKind::ToolCall(call) => {
-                let is_excepted = self.exceptions.iter().any(|it| it.matches(call));
+                let is_excepted = self.exceptions.iter().any(|it| it.matches(call) == Match::Whole);
                 if is_excepted || !self.pending.is_empty() {
                     let key = key(event, &call.id);
                     // A call that has the id of an earlier one takes its result.
-                    self.pending.retain(|it| *it != key);
+                    self.pending.retain(|it| it.key != key);
                     if is_excepted {
                         if self.pending.len() == MAX_PENDING {
                             self.pending.pop_front();
                         }
-                        self.pending.push_back(key);
+                        self.pending.push_back(Hidden { key, id: Fingerprint::of(&*call.id) });
                     }
                 }
                 !is_excepted
             }
             EventKind::ToolResult(result) if !self.pending.is_empty() => {
                 let key = key(event, &result.id);
-                let place = self.pending.iter().position(|it| *it == key);
+                let place = self.pending.iter().position(|it| it.key == key);
                 place.and_then(|it| self.pending.remove(it)).is_none()
             }
             _ => true,
@@ -99,7 +147,6 @@ impl Excepting {
     }
 }
 
-/// One for each call of all agents and sessions of a stream.
 fn key(event: &Event, id: &str) -> Fingerprint {
     let agent = event.agent.as_ref().map(AgentId::as_str);
     let agent = agent.map_or(Fingerprint::NONE, Fingerprint::of);
@@ -109,11 +156,13 @@ fn key(event: &Event, id: &str) -> Fingerprint {
 impl Detector for Excepting {
     fn observe(&mut self, event: &Event, cx: &mut Context<'_>) {
         if self.sees(event) {
+            cx.hide(self.pending.iter().map(|it| it.id));
             self.inner.observe(event, cx);
         }
     }
 
     fn wake(&mut self, cx: &mut Context<'_>) {
+        cx.hide(self.pending.iter().map(|it| it.id));
         self.inner.wake(cx);
     }
 
@@ -128,7 +177,7 @@ impl Detector for Excepting {
 
 impl Reader<'_> {
     /// Reads exceptions; those that have expired are left out.
-    pub(crate) fn exceptions(&mut self, value: Value<'_>) -> Vec<Exception> {
+    pub(crate) fn exceptions(&mut self, value: Value<'_>) -> Vec<WrittenException> {
         let span = value.span();
         let DeValue::Array(items) = value.into_inner() else {
             let note = "each exception begins with `[[detectors.ID.exceptions]]`";
@@ -143,14 +192,14 @@ impl Reader<'_> {
         res
     }
 
-    fn exception(&mut self, table: Spanned<Table<'_>>) -> Option<Exception> {
+    fn exception(&mut self, table: Spanned<Table<'_>>) -> Option<WrittenException> {
         let whole = table.span();
         let mut keys = table.into_inner();
         for it in ["tool", "reason"].into_iter().filter(|it| !keys.contains_key(*it)) {
             let message = format!("`{it}` is missing");
             self.push(Diagnostic::error(whole.clone(), message).note(EXAMPLE));
         }
-        let tool = keys.remove("tool").map(|it| self.any_globs(it));
+        let tool = keys.remove("tool").map(|it| self.tools(it));
         let reason = self.reason(&mut keys);
         let mut arguments = BTreeMap::new();
         if let Some(table) = keys.remove("arguments").and_then(|it| self.table(it)) {
@@ -173,7 +222,44 @@ impl Reader<'_> {
             self.push(diagnostic);
             return None;
         }
-        Some(Exception { tool: tool?, arguments })
+        Some(WrittenException {
+            span: whole,
+            reason,
+            exception: Exception { tool: tool?, arguments },
+        })
+    }
+
+    /// Reads the names of tools, and points at those that no tool can have.
+    fn tools(&mut self, value: Value<'_>) -> Vec<Glob> {
+        let globs = self.spanned_globs(value);
+        for it in &globs {
+            let (text, span) = (it.get_ref().as_str(), it.span());
+            let note = match text.split_once('(') {
+                Some((tool, inner)) => {
+                    let inner = inner.strip_suffix(')').unwrap_or(inner);
+                    format!(
+                        "the tool and its arguments are matched apart, as in `tool = {}` and \
+                         `arguments = {{ command = {} }}`",
+                        toml_text::string(tool),
+                        toml_text::string(inner)
+                    )
+                }
+                None if text.contains('|') => {
+                    let parts: Vec<String> = text.split('|').map(toml_text::string).collect();
+                    format!("write a list: `tool = [{}]`", parts.join(", "))
+                }
+                None if text.contains(".*") || text.contains(ODD) => {
+                    "only `*` is special, and stands for any text".to_owned()
+                }
+                None if text.trim() != text || text.is_empty() => {
+                    "write its whole name, as the sessions have it".to_owned()
+                }
+                None => continue,
+            };
+            let message = format!("no tool is called `{text}`");
+            self.push(Diagnostic::warning(span, message).note(note));
+        }
+        globs.into_iter().map(Spanned::into_inner).collect()
     }
 
     /// Reads why something is as it is, which must be said.

@@ -17,6 +17,7 @@ mod detectors;
 mod diagnostic;
 mod effective;
 mod exceptions;
+mod exemptions;
 mod files;
 mod inhibitions;
 mod layers;
@@ -33,7 +34,7 @@ mod test_file;
 mod toml_text;
 mod tree;
 
-use std::{collections::BTreeSet, ffi::OsString, fmt, io, path::Path};
+use std::{collections::BTreeSet, ffi::OsString, fmt, io, mem, path::Path};
 
 use jiff::civil::Date;
 use watchkeeper_core::{EngineConfig, Labels, NamedDetector, Prices, Registry, Route};
@@ -41,6 +42,7 @@ use watchkeeper_core::{EngineConfig, Labels, NamedDetector, Prices, Registry, Ro
 pub use crate::{
     diagnostic::{Diagnostic, DiagnosticLevel, Fix, render, render_diagnostics},
     effective::Effective,
+    exemptions::Exemptions,
     files::SourceFile,
     rounds::Rounds,
     schema::schema,
@@ -115,6 +117,8 @@ pub struct Policy {
     pub sinks: Vec<NamedSink>,
     /// Which findings go where, in the order of the policy.
     pub routes: Vec<Route>,
+    /// Its exceptions and overrides, to see whether they are of use.
+    pub exemptions: Exemptions,
     /// The policy as text, with the origin of every value.
     pub effective: Effective,
 }
@@ -173,7 +177,7 @@ impl Loader<'_> {
     ) -> Option<Policy> {
         let mut table = layers.merge(files, diagnostics)?;
         let effective = Effective::new(&table, files, self.registry);
-        let mut reader = Reader { loader: self, registry: self.registry, files, diagnostics };
+        let mut reader = Reader::new(self, files, diagnostics);
         table.remove("version");
         let monitor = reader.monitor(table.remove("monitor"));
         let labels = reader.labels(table.remove("labels"));
@@ -197,8 +201,11 @@ impl Loader<'_> {
             sinks.extend(sink);
         }
         let routes = reader.routes(table.remove("routes"), &detector_ids, &sink_names);
+        let mut exemptions = mem::take(&mut reader.exemptions);
+        reader.warn_of_covered(&exemptions);
+        exemptions.settle(files);
         reader.warn_of_unused(&secrets);
         reader.refuse_rest(&table, SECTIONS);
-        Some(Policy { monitor, labels, prices, detectors, sinks, routes, effective })
+        Some(Policy { monitor, labels, prices, detectors, sinks, routes, exemptions, effective })
     }
 }

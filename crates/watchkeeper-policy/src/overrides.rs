@@ -11,7 +11,7 @@ use crate::{
     exceptions::WHY,
     layers,
     reader::{Reader, unknown_key},
-    tree::{self, Table, Value},
+    tree::{self, Span, Table, Value},
 };
 
 /// The keys of an override.
@@ -25,6 +25,9 @@ const EXAMPLE: &str = "write `detectors.ID.KEY = value`";
 
 /// What is different in some sessions.
 pub(crate) struct Override<'f> {
+    /// Where it stands.
+    span: Span,
+    reason: Option<String>,
     matcher: Arc<SessionMatcher>,
     /// What is laid over detectors, by name.
     detectors: Vec<(Spanned<String>, Table<'f>)>,
@@ -47,7 +50,11 @@ impl Reader<'_> {
         let mut res = Vec::new();
         for it in items {
             let Some(table) = self.table(it) else { continue };
-            res.push(self.one_override(table, detector_ids));
+            let it = self.one_override(table, detector_ids);
+            let filter =
+                SessionFilter { all_of: vec![Arc::clone(&it.matcher)], ..SessionFilter::default() };
+            self.exemptions.add_override(it.span.clone(), it.reason.as_deref(), filter);
+            res.push(it);
         }
         res
     }
@@ -71,7 +78,7 @@ impl Reader<'_> {
         }
         let matcher = keys.remove("match").and_then(|it| self.table(it));
         let matcher = matcher.map_or_else(SessionMatcher::default, |it| self.session_matcher(it));
-        self.reason(&mut keys);
+        let reason = self.reason(&mut keys);
         let section = keys.remove("detectors");
         if let Some(section) = &section
             && section.get_ref().as_table().is_some_and(Table::is_empty)
@@ -91,7 +98,7 @@ impl Reader<'_> {
             let fix = Fix::key(id.get_ref(), id.span(), ids);
             self.push(Diagnostic::error(id.span(), message).fix(fix));
         }
-        Override { matcher: Arc::new(matcher), detectors }
+        Override { span: whole, reason, matcher: Arc::new(matcher), detectors }
     }
 
     fn session_matcher(&mut self, table: Spanned<Table<'_>>) -> SessionMatcher {
@@ -175,7 +182,7 @@ impl Reader<'_> {
             let earlier = mem::take(self.diagnostics);
             let detector = self.detector(id, Spanned::new(whole.clone(), table));
             found.extend(mem::replace(self.diagnostics, earlier));
-            detectors.extend(detector.map(|it| {
+            detectors.extend(detector.map(|(it, exceptions)| {
                 let mut sessions = SessionFilter::default();
                 for (override_idx, (_, matcher, _)) in touching.iter().enumerate() {
                     let is_matching = matching & (1 << override_idx) != 0;
@@ -183,6 +190,7 @@ impl Reader<'_> {
                         if is_matching { &mut sessions.all_of } else { &mut sessions.none_of };
                     matchers.push(Arc::clone(matcher));
                 }
+                self.exemptions.add_exceptions(&exceptions, &sessions);
                 NamedDetector { sessions, ..it }
             }));
         }

@@ -8,7 +8,7 @@ use toml::{
 use watchkeeper_core::Registry;
 
 use crate::{
-    Diagnostic, Loader,
+    Diagnostic, Exemptions, Loader,
     diagnostic::Fix,
     files::Files,
     tree::{Span, Table, Value},
@@ -34,6 +34,19 @@ pub(crate) struct Reader<'a> {
     pub(crate) registry: &'a Registry,
     pub(crate) files: &'a Files,
     pub(crate) diagnostics: &'a mut Vec<Diagnostic>,
+    /// The exceptions and overrides that were read.
+    pub(crate) exemptions: Exemptions,
+}
+
+impl<'a> Reader<'a> {
+    pub(crate) fn new(
+        loader: &'a Loader<'a>,
+        files: &'a Files,
+        diagnostics: &'a mut Vec<Diagnostic>,
+    ) -> Self {
+        let exemptions = Exemptions::default();
+        Self { loader, registry: loader.registry, files, diagnostics, exemptions }
+    }
 }
 
 impl Reader<'_> {

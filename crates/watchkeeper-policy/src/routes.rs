@@ -223,7 +223,7 @@ impl Reader<'_> {
     }
 
     /// Reads a pattern, or a list of them.
-    fn spanned_globs(&mut self, value: Value<'_>) -> Vec<Spanned<Glob>> {
+    pub(crate) fn spanned_globs(&mut self, value: Value<'_>) -> Vec<Spanned<Glob>> {
         let span = value.span();
         let items = match value.into_inner() {
             DeValue::Array(items) if items.is_empty() => {

@@ -171,7 +171,7 @@ impl Loader<'_> {
         let Some(mut table) = tree::parse(text, start, diagnostics) else { return nothing };
         layers::version(&table, "the test file", start, diagnostics);
         table.remove("version");
-        let mut reader = Reader { loader: self, registry: self.registry, files, diagnostics };
+        let mut reader = Reader::new(self, files, diagnostics);
         let folder = path.parent().unwrap_or(Path::new(""));
         let named = reader.take_string(&mut table, "policy").map(Spanned::into_inner);
         let named = named.map(|it| match it.as_str() {

@@ -1,6 +1,6 @@
 //! What a detector sees that has exceptions.
 
-use std::path::Path;
+use std::{collections::BTreeMap, path::Path};
 
 use insta::assert_snapshot;
 use jiff::SignedDuration;
@@ -11,6 +11,7 @@ use watchkeeper_core::{
     Context, Detector, DetectorKind, Engine, EngineConfig, Event, EventKind, Finding, Fingerprint,
     InvalidOption, NamedDetector, Registry, Report, Scope, Timestamp, quote,
 };
+use watchkeeper_detector_timeout as _;
 use watchkeeper_policy::{Loader, render};
 use watchkeeper_testing::{events, laws, play_detector};
 
@@ -77,8 +78,18 @@ reason = 'reading is no trouble'
 ";
 
 fn echo(whole_sessions: bool, exceptions: &str) -> NamedDetector {
-    let text =
-        format!("version = 1\n[detectors.echo]\nwhole_sessions = {whole_sessions}\n{exceptions}");
+    detector(&format!("[detectors.echo]\nwhole_sessions = {whole_sessions}\n{exceptions}"))
+}
+
+/// Times every call of a tool.
+fn slow_tool(exceptions: &str) -> NamedDetector {
+    detector(&format!(
+        "[detectors.slow_tool]\nkind = 'timeout'\nof = 'tool'\nmax = '10s'\n{exceptions}"
+    ))
+}
+
+fn detector(text: &str) -> NamedDetector {
+    let text = format!("version = 1\n{text}");
     let registry = Registry::linked().expect("no two kinds share a name");
     let read_file = |_: &Path| Ok(text.clone());
     let loader =
@@ -142,6 +153,28 @@ fn without_excepted(events: Vec<Event>, whole_sessions: bool) -> Vec<Event> {
     res
 }
 
+/// Gives every call an id of its own, and results that of the latest call.
+fn tell_calls_apart(events: &mut [Event]) {
+    let mut n_calls = 0;
+    let mut latest = BTreeMap::new();
+    for event in events {
+        let agent = (event.session.clone(), event.agent.clone());
+        match &mut event.kind {
+            EventKind::ToolCall(call) => {
+                n_calls += 1;
+                latest.insert((agent, call.id.clone()), n_calls);
+                call.id = n_calls.to_string().into();
+            }
+            EventKind::ToolResult(result) => {
+                if let Some(n) = latest.get(&(agent, result.id.clone())) {
+                    result.id = n.to_string().into();
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
 proptest! {
     #[test]
     fn what_is_excepted_might_as_well_not_have_happened(
@@ -154,6 +187,51 @@ proptest! {
             told(echo(whole_sessions, ""), &seen)
         );
     }
+
+    #[test]
+    fn a_call_that_is_excepted_takes_no_time(mut events in events()) {
+        events.sort_by_key(|it| it.at);
+        // A call says that nobody waits any more, excepted or not.
+        events.retain(|it| !matches!(it.kind, EventKind::Waiting(_) | EventKind::Resumed(_)));
+        tell_calls_apart(&mut events);
+        let seen = without_excepted(events.clone(), false);
+        let exceptions = EXCEPTIONS.replace("echo", "slow_tool");
+        prop_assert_eq!(told(slow_tool(&exceptions), &events), told(slow_tool(""), &seen));
+    }
+}
+
+#[test]
+fn a_pending_call_that_is_excepted_is_not_timed() {
+    let exceptions = "
+        [[detectors.slow_tool.exceptions]]
+        tool = 'Bash'
+        arguments = { command = '*deploy*' }
+        reason = 'deploying takes its time'
+    ";
+    let trace = r#"
+        0s   prompt go
+        1s   call #1 Bash {"command": "./deploy"}
+        2s   call #2 Bash {"command": "make"}
+        3s   message both run
+        13s  result #2 ok
+        20s  message one runs still
+        1m   result #1 ok
+        2m   turn_end
+    "#;
+    assert_snapshot!(play_detector(&slow_tool(exceptions), trace), @"
+    9s500ms medium    `Bash` has been running for 7s, 75% of 10s
+    12s     high      `Bash` has been running for 10s, the limit is 10s
+    13s     resolved  `Bash` answered after 11s
+    ");
+    assert_snapshot!(play_detector(&slow_tool(""), trace), @"
+    8s500ms medium    `Bash` has been running for 7s, 75% of 10s
+    9s500ms medium    `Bash` has been running for 7s, 75% of 10s
+    11s     high      `Bash` has been running for 10s, the limit is 10s
+    12s     high      `Bash` has been running for 10s, the limit is 10s
+    13s     resolved  `Bash` answered after 11s
+    1m      resolved  `Bash` answered after 59s
+    ");
+    laws::check_detector(&slow_tool(exceptions));
 }
 
 #[test]

@@ -161,7 +161,9 @@ fn run(
         ..EngineConfig::default()
     };
     let mut engine = Engine::new(vec![detector.clone()], config);
-    explained.into_iter().for_each(|it| engine.explain(it.clone()));
+    if let Some(it) = explained {
+        engine.explain(it.clone());
+    }
     let mut res = Vec::new();
     // No clock is ahead of what is still to happen.
     let mut limits: Vec<_> = events.iter().map(|it| it.at).collect();

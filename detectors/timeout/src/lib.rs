@@ -300,15 +300,14 @@ impl Calls {
             self.resumed_at = Some(cx.now().into());
         }
         self.is_waiting = is_waiting;
-        if cx.agent().pending.is_empty() {
+        if cx.pending().next().is_none() {
             // Calls to come are made later than that.
             self.resumed_at = None;
         }
         if let Some(late) = self.late.take() {
             let answered = cx.call().map(|it| it.id);
-            let (late, done): (Vec<_>, Vec<_>) = late
-                .into_iter()
-                .partition(|it| cx.agent().pending.iter().any(|call| call.id == it.id));
+            let (late, done): (Vec<_>, Vec<_>) =
+                late.into_iter().partition(|it| cx.pending().any(|call| call.id == it.id));
             self.late = (!late.is_empty()).then(|| Box::new(late));
             for it in done {
                 let elapsed = cx.now().duration_since(it.at);
@@ -328,8 +327,8 @@ impl Calls {
 
     fn wake(&mut self, options: &TimeoutOptions, cx: &mut Context<'_>) {
         let now = cx.now();
-        let pending = cx.agent().pending.clone();
-        for call in pending.iter().filter(|it| is_timed(it.class, options)) {
+        let timed = cx.pending().filter(|it| is_timed(it.class, options));
+        for call in timed.cloned().collect::<Vec<_>>() {
             let elapsed = now.duration_since(self.start(call.at));
             let percent = percent(elapsed, options.max);
             let mut late = self.late.iter_mut().flat_map(|it| it.iter_mut());
@@ -359,11 +358,11 @@ impl Calls {
 
     fn wake_at_next_level(&self, options: &TimeoutOptions, cx: &mut Context<'_>) {
         let now = cx.now();
-        let timed = cx.agent().pending.iter().filter(|it| is_timed(it.class, options));
+        let timed = cx.pending().filter(|it| is_timed(it.class, options));
         let left = timed.filter_map(|call| {
             time_to_next_level(now.duration_since(self.start(call.at)), options.max, cx)
         });
-        let left = if self.is_waiting { None } else { left.min() };
+        let left = left.min().filter(|_| !self.is_waiting);
         match left.and_then(|it| now.checked_add(it).ok()) {
             Some(it) => cx.wake_at(it),
             None => cx.sleep(),

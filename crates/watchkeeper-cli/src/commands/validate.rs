@@ -1,12 +1,20 @@
-use std::{fs, io, path::PathBuf};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
 use clap::Args;
-use watchkeeper_core::{Registry, make_safe};
-use watchkeeper_policy::{DiagnosticLevel, Loader, render};
+use watchkeeper_core::{
+    Engine, EngineConfig, Registry, Seen, SessionId, SignedDuration, make_safe,
+};
+use watchkeeper_policy::{DiagnosticLevel, Exemptions, Loader, render};
 
-use crate::{Global, Output, Status, counted::counted, loading};
+use crate::{Global, Output, Status, counted::counted, loading, output::quoted_path, recorded};
 
 /// Check a policy, and say what is wrong with it and where
+///
+/// With --against it also says which exceptions and overrides match nothing in
+/// recorded sessions.
 #[derive(Debug, Args)]
 pub(crate) struct Validate {
     /// The policy [default: that of --policy, or the built-in one]
@@ -19,6 +27,11 @@ pub(crate) struct Validate {
     /// Take what is doubtful for wrong
     #[arg(long)]
     deny_warnings: bool,
+
+    /// Session files, or folders of them, in which to look for what its exceptions
+    /// and overrides are for
+    #[arg(long, value_name = "PATH", num_args = 1..)]
+    against: Vec<PathBuf>,
 }
 
 impl Validate {
@@ -32,15 +45,26 @@ impl Validate {
         let environment: &dyn Fn(&str) -> Option<std::ffi::OsString> = &environment;
         let loader = Loader {
             registry,
-            read_file: &|path| fs::read_to_string(path),
+            read_file: &loading::read_text,
             environment: (!self.no_environment).then_some(environment),
             today: Some(loading::today()),
         };
         let path = self.file.or_else(|| global.policy.clone());
-        let loaded = match &path {
+        let mut loaded = match &path {
             Some(path) => loader.load(path),
             None => loader.load_builtin(),
         };
+        let mut held = String::new();
+        if let Some(policy) = loaded.policy.as_ref().filter(|_| !self.against.is_empty()) {
+            match hold_against(&policy.exemptions, &self.against, registry) {
+                Ok(n_sessions) => {
+                    held = format!(", held against {}", counted(n_sessions, "session"));
+                }
+                Err(message) => return Ok(output.fail(&message)),
+            }
+            loaded.diagnostics.extend(policy.exemptions.unmet());
+            loaded.diagnostics.sort_by_key(|it| (it.file, it.span.start));
+        }
         if !loaded.diagnostics.is_empty() {
             writeln!(output.err, "{}", render(&loaded, output.styles.err))?;
         }
@@ -54,7 +78,7 @@ impl Validate {
                 if !global.quiet {
                     writeln!(
                         output.err,
-                        "{name} is sound: {}, {}, {}",
+                        "{name} is sound: {}, {}, {}{held}",
                         counted(policy.n_detectors() as u64, "detector"),
                         counted(policy.sinks.len() as u64, "sink"),
                         counted(policy.routes.len() as u64, "route"),
@@ -68,4 +92,46 @@ impl Validate {
             }
         }
     }
+}
+
+/// Looks in recorded sessions for what exceptions and overrides match. Gives
+/// the number of sessions; the error is for a person, as it stands.
+fn hold_against(
+    exemptions: &Exemptions,
+    paths: &[PathBuf],
+    registry: &Registry,
+) -> Result<u64, String> {
+    if let Some(missing) = paths.iter().find(|it| !it.exists()) {
+        return Err(format!("error: {} does not exist\n", quoted_path(missing)));
+    }
+    let config = EngineConfig {
+        max_sessions: usize::MAX,
+        session_expiry: SignedDuration::MAX,
+        ..EngineConfig::default()
+    };
+    let mut engine = Engine::new(exemptions.probes(), config);
+    let (mut seen, mut findings) = (Seen::default(), Vec::new());
+    let mut sessions: Vec<SessionId> = Vec::new();
+    let mut n_sessions = 0;
+    let (groups, _) =
+        recorded::group(watchkeeper_sources::discover(paths), None, &registry.sources);
+    for group in groups {
+        let read = group.read(None, &registry.sources, &mut seen, &mut |event| {
+            engine.observe(&event, &mut findings);
+            findings.clear();
+            if !sessions.contains(&event.session) {
+                sessions.push(event.session);
+            }
+        });
+        read.map_err(|err| {
+            let file: &Path = &group.files[0];
+            format!("error: cannot read {}: {err}\n", quoted_path(file))
+        })?;
+        n_sessions += sessions.len() as u64;
+        sessions.drain(..).for_each(|it| engine.forget(&it));
+    }
+    if n_sessions == 0 {
+        return Err("error: there is no session in what --against names\n".to_owned());
+    }
+    Ok(n_sessions)
 }

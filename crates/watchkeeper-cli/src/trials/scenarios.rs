@@ -14,11 +14,11 @@ use super::{
     difference::{Difference, Edit, Mark, align},
     line_span, offset, play,
 };
-use crate::output::quoted_path;
+use crate::{loading, output::quoted_path};
 
 /// Runs the scenarios of one file, and writes what came out into it if asked to.
 pub(crate) fn run_scenarios(path: &Path, setup: &Setup<'_>) -> Result<Ran, NotRun> {
-    let text = fs::read_to_string(path).map_err(|err| unreadable(path, &err))?;
+    let text = loading::read_text(path).map_err(|err| unreadable(path, &err))?;
     let mut reader =
         Reader { path, text: &text, setup, diagnostics: Vec::new(), others: Vec::new() };
     let mut scenarios = reader.scenarios();
@@ -150,7 +150,7 @@ impl Reader<'_> {
     fn policy(&mut self, body: &Range<usize>) -> Option<Policy> {
         let alone = blanked(self.text, body);
         let read_file = |path: &Path| {
-            if path == self.path { Ok(alone.clone()) } else { fs::read_to_string(path) }
+            if path == self.path { Ok(alone.clone()) } else { loading::read_text(path) }
         };
         let loader = Loader {
             registry: self.setup.registry,

@@ -1,6 +1,6 @@
 //! Tests of a policy in TOML.
 
-use std::{collections::BTreeSet, fs, ops::Range, path::Path};
+use std::{collections::BTreeSet, ops::Range, path::Path};
 
 use watchkeeper_core::{
     Event, EventKind, Finding, Origin, Registry, Seen, SessionStart, SignedDuration, Status,
@@ -17,7 +17,7 @@ use super::{
     difference::{Difference, Edit, Mark, align},
     line_span, offset, play,
 };
-use crate::{output::quoted_path, recorded};
+use crate::{loading, output::quoted_path, recorded};
 
 /// The session of a test that reads none from a file.
 const SESSION: &str = "s1";
@@ -26,7 +26,7 @@ const SESSION: &str = "s1";
 pub(crate) fn run_test_file(path: &Path, setup: &Setup<'_>) -> Result<Ran, NotRun> {
     let loader = Loader {
         registry: setup.registry,
-        read_file: &|path| fs::read_to_string(path),
+        read_file: &loading::read_text,
         environment: None,
         today: None,
     };

@@ -155,6 +155,7 @@ impl Stream {
             usage: None,
             call: None,
             event: None,
+            hidden: Vec::new(),
             levels: &shared.detectors[detector_idx].levels,
             inhibited,
             wake_at: &mut wake_at,

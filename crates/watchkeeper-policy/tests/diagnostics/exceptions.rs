@@ -104,6 +104,14 @@ expires = 2027-03-31T10:00:00Z
     9 + expires = 2027-03-31
       |
 
+    warning: this exception changes nothing: another covers all of its calls
+      --> policy.toml:10:1
+       |
+    10 | [[detectors.repeat.exceptions]]
+       | ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+       |
+       = note: the other is at policy.toml:5
+
     error: invalid type: integer `7`, expected a string
       --> policy.toml:11:8
        |
@@ -236,5 +244,137 @@ detectors.repeat.exceptions.remove = [{ tool = 'sleep', arguments = { n = '1*' }
     match."label:team" = "search"  # policy.toml:6
     match.source = "codex"         # policy.toml:6
     reason = "it is so"            # policy.toml:7
+    "#);
+}
+
+#[test]
+fn an_exception_that_another_covers() {
+    assert_snapshot!(check("
+[detectors.repeat]
+
+[[detectors.repeat.exceptions]]
+tool = ['Bash', 'Read']
+arguments = { command = 'git *' }
+reason = 'narrow'
+
+[[detectors.repeat.exceptions]]
+tool = ['Ba*', 'Read*']
+reason = 'wide'
+
+[[detectors.repeat.exceptions]]
+tool = 'Bash'
+arguments = { command = 'make *' }
+reason = 'narrow, and later'
+
+[[detectors.repeat.exceptions]]
+tool = ['Read*', 'Ba*']
+reason = 'the same again'
+
+[[detectors.repeat.exceptions]]
+tool = 'B*'
+arguments = { path = '/tmp/*' }
+reason = 'neither'
+"), @"
+    warning: this exception changes nothing: another covers all of its calls
+     --> policy.toml:4:1
+      |
+    4 | [[detectors.repeat.exceptions]]
+      | ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+      |
+      = note: the other is at policy.toml:9
+
+    warning: this exception changes nothing: another covers all of its calls
+      --> policy.toml:13:1
+       |
+    13 | [[detectors.repeat.exceptions]]
+       | ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+       |
+       = note: the other is at policy.toml:9
+
+    warning: this exception changes nothing: another covers all of its calls
+      --> policy.toml:18:1
+       |
+    18 | [[detectors.repeat.exceptions]]
+       | ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+       |
+       = note: the other is at policy.toml:9
+    ");
+}
+
+#[test]
+fn an_exception_that_is_covered_in_some_sessions_only() {
+    assert_snapshot!(check("
+[detectors.repeat]
+
+[[detectors.repeat.exceptions]]
+tool = 'Bash'
+reason = 'everywhere'
+
+[[overrides]]
+match = { cwd = '/nightly/*' }
+reason = 'nightly'
+detectors.repeat.exceptions.add = [
+    { tool = '*', reason = 'anything goes at night' },
+    { tool = 'Bash', reason = 'as everywhere' },
+]
+"), @"
+    warning: this exception changes nothing: another covers all of its calls
+      --> policy.toml:13:5
+       |
+    13 |     { tool = 'Bash', reason = 'as everywhere' },
+       |     ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+       |
+       = note: the other is at policy.toml:4
+    ");
+}
+
+#[test]
+fn a_tool_that_no_tool_is_called_like() {
+    assert_snapshot!(check("
+[detectors.repeat]
+
+[[detectors.repeat.exceptions]]
+tool = ['Bash(git *)', 'Read|Write', 'mcp__.*', '^Bash$', ' Bash', 'mcp__files__*']
+reason = 'written for others'
+"), @r#"
+    warning: no tool is called `Bash(git *)`
+     --> policy.toml:5:9
+      |
+    5 | tool = ['Bash(git *)', 'Read|Write', 'mcp__.*', '^Bash$', ' Bash', 'mcp__files__*']
+      |         ^^^^^^^^^^^^^
+      |
+      = note: the tool and its arguments are matched apart, as in `tool = "Bash"` and `arguments = { command = "git *" }`
+
+    warning: no tool is called `Read|Write`
+     --> policy.toml:5:24
+      |
+    5 | tool = ['Bash(git *)', 'Read|Write', 'mcp__.*', '^Bash$', ' Bash', 'mcp__files__*']
+      |                        ^^^^^^^^^^^^
+      |
+      = note: write a list: `tool = ["Read", "Write"]`
+
+    warning: no tool is called `mcp__.*`
+     --> policy.toml:5:38
+      |
+    5 | tool = ['Bash(git *)', 'Read|Write', 'mcp__.*', '^Bash$', ' Bash', 'mcp__files__*']
+      |                                      ^^^^^^^^^
+      |
+      = note: only `*` is special, and stands for any text
+
+    warning: no tool is called `^Bash$`
+     --> policy.toml:5:49
+      |
+    5 | tool = ['Bash(git *)', 'Read|Write', 'mcp__.*', '^Bash$', ' Bash', 'mcp__files__*']
+      |                                                 ^^^^^^^^
+      |
+      = note: only `*` is special, and stands for any text
+
+    warning: no tool is called ` Bash`
+     --> policy.toml:5:59
+      |
+    5 | tool = ['Bash(git *)', 'Read|Write', 'mcp__.*', '^Bash$', ' Bash', 'mcp__files__*']
+      |                                                           ^^^^^^^
+      |
+      = note: write its whole name, as the sessions have it
     "#);
 }
