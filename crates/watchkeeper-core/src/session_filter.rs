@@ -30,6 +30,8 @@ pub struct SessionMatcher {
     pub version: Vec<Glob>,
     /// With one of these values for each of these labels.
     pub labels: BTreeMap<String, Vec<Glob>>,
+    /// Why the policy makes a difference, for people who ask.
+    pub reason: Option<String>,
 }
 
 impl SessionFilter {
@@ -43,7 +45,7 @@ impl SessionFilter {
 
 impl SessionMatcher {
     fn matches(&self, facts: &SessionFacts, first: &Event) -> bool {
-        let Self { source, cwd, model, version, labels } = self;
+        let Self { source, cwd, model, version, labels, reason: _ } = self;
         let start = match &first.kind {
             EventKind::SessionStart(it) if first.agent.is_none() => Some(it),
             _ => None,

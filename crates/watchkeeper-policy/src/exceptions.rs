@@ -8,7 +8,7 @@ use std::{
 use jiff::civil::Date;
 use toml::{Spanned, de::DeValue, value::Datetime};
 use watchkeeper_core::{
-    AgentId, Context, Detector, Event, EventKind, Fingerprint, Glob, Scope, ToolCall,
+    AgentId, Context, Detector, Event, EventKind, Fingerprint, Glob, Scope, ToolCall, make_safe,
 };
 
 use crate::{
@@ -34,14 +34,13 @@ const ODD: &[char] = &['?', '[', ']', '{', '}', '^', '$', '+', '\\'];
 pub(crate) struct Exception {
     tool: Vec<Glob>,
     arguments: BTreeMap<String, Vec<Glob>>,
+    pub(crate) reason: Option<String>,
 }
 
-/// An exception, and what people need to know of it.
+/// An exception, and where it stands.
 #[derive(Debug)]
 pub(crate) struct WrittenException {
-    /// Where it stands.
     pub(crate) span: Span,
-    pub(crate) reason: Option<String>,
     pub(crate) exception: Exception,
 }
 
@@ -158,6 +157,15 @@ impl Detector for Excepting {
         if self.sees(event) {
             cx.hide(self.pending.iter().map(|it| it.id));
             self.inner.observe(event, cx);
+            return;
+        }
+        if let EventKind::ToolCall(call) = &event.kind {
+            cx.remark(|| {
+                let is_about = |it: &&Exception| it.matches(call) == Match::Whole;
+                let excepting = self.exceptions.iter().find(is_about);
+                let reason = excepting.and_then(|it| it.reason.as_deref()).unwrap_or_default();
+                format!("excepted: {}", make_safe(reason))
+            });
         }
     }
 
@@ -222,11 +230,8 @@ impl Reader<'_> {
             self.push(diagnostic);
             return None;
         }
-        Some(WrittenException {
-            span: whole,
-            reason,
-            exception: Exception { tool: tool?, arguments },
-        })
+        let exception = Exception { tool: tool?, arguments, reason };
+        Some(WrittenException { span: whole, exception })
     }
 
     /// Reads the names of tools, and points at those that no tool can have.

@@ -105,7 +105,8 @@ impl Exemptions {
             });
             let covered_by = covering.map(|(_, other)| other.span.clone());
             let message = "no recorded call matches this exception";
-            let met = self.exemption(it.span.clone(), message, it.reason.as_deref(), covered_by);
+            let reason = it.exception.reason.as_deref();
+            let met = self.exemption(it.span.clone(), message, reason, covered_by);
             self.probes
                 .push(probe(filter.clone(), Probe { exception: Some(it.exception.clone()), met }));
         }

@@ -27,7 +27,6 @@ const EXAMPLE: &str = "write `detectors.ID.KEY = value`";
 pub(crate) struct Override<'f> {
     /// Where it stands.
     span: Span,
-    reason: Option<String>,
     matcher: Arc<SessionMatcher>,
     /// What is laid over detectors, by name.
     detectors: Vec<(Spanned<String>, Table<'f>)>,
@@ -53,7 +52,7 @@ impl Reader<'_> {
             let it = self.one_override(table, detector_ids);
             let filter =
                 SessionFilter { all_of: vec![Arc::clone(&it.matcher)], ..SessionFilter::default() };
-            self.exemptions.add_override(it.span.clone(), it.reason.as_deref(), filter);
+            self.exemptions.add_override(it.span.clone(), it.matcher.reason.as_deref(), filter);
             res.push(it);
         }
         res
@@ -78,7 +77,7 @@ impl Reader<'_> {
         }
         let matcher = keys.remove("match").and_then(|it| self.table(it));
         let matcher = matcher.map_or_else(SessionMatcher::default, |it| self.session_matcher(it));
-        let reason = self.reason(&mut keys);
+        let matcher = SessionMatcher { reason: self.reason(&mut keys), ..matcher };
         let section = keys.remove("detectors");
         if let Some(section) = &section
             && section.get_ref().as_table().is_some_and(Table::is_empty)
@@ -98,7 +97,7 @@ impl Reader<'_> {
             let fix = Fix::key(id.get_ref(), id.span(), ids);
             self.push(Diagnostic::error(id.span(), message).fix(fix));
         }
-        Override { span: whole, reason, matcher: Arc::new(matcher), detectors }
+        Override { span: whole, matcher: Arc::new(matcher), detectors }
     }
 
     fn session_matcher(&mut self, table: Spanned<Table<'_>>) -> SessionMatcher {

@@ -161,8 +161,8 @@ fn run(
         ..EngineConfig::default()
     };
     let mut engine = Engine::new(vec![detector.clone()], config);
-    if let Some(it) = explained {
-        engine.explain(it.clone());
+    if let Some(session) = explained {
+        engine.explain(session.clone());
     }
     let mut res = Vec::new();
     // No clock is ahead of what is still to happen.
