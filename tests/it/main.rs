@@ -7,6 +7,7 @@
 mod check;
 mod cli;
 mod conformance;
+mod explain;
 mod generated;
 mod hostile;
 mod new_detector;

@@ -18,8 +18,10 @@ mod live;
 mod loading;
 mod output;
 mod places;
+mod question;
 mod recorded;
 mod report;
+mod timeline;
 mod trials;
 
 use std::{ffi::OsString, io, path::PathBuf, process::ExitCode};

@@ -14,9 +14,11 @@ use watchkeeper_sources::SessionFile;
 /// The files of one session: its own, and those of its sub-agents.
 #[derive(Debug)]
 pub(crate) struct Group {
+    /// The session that they begin with.
+    pub(crate) session: SessionId,
     /// In order of when they begin.
     pub(crate) files: Vec<PathBuf>,
-    started_at: Timestamp,
+    pub(crate) started_at: Timestamp,
 }
 
 /// Sorts files by the session that they begin with, and sessions by when they
@@ -36,11 +38,12 @@ pub(crate) fn group(
         }
     }
     let mut res: Vec<Group> = groups
-        .into_values()
-        .map(|mut files| {
+        .into_iter()
+        .map(|(session, mut files)| {
             files.sort();
             let started_at = files[0].0;
-            Group { files: files.into_iter().map(|(_, path)| path).collect(), started_at }
+            let files = files.into_iter().map(|(_, path)| path).collect();
+            Group { session, files, started_at }
         })
         .collect();
     res.sort_by(|a, b| (a.started_at, &a.files).cmp(&(b.started_at, &b.files)));

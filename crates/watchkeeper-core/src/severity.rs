@@ -38,7 +38,8 @@ impl fmt::Display for Severity {
 }
 
 /// What a detector measures, and so how a policy writes its levels.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
 pub enum Unit {
     /// How many times: `at = 3`.
     Count,

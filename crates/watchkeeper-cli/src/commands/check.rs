@@ -15,6 +15,7 @@ use watchkeeper_policy::Policy;
 use crate::{
     Global, Output, Status, loading,
     places::{Found, Places},
+    question::Question,
     recorded,
     report::{Format, Report, SessionReport, UnreadFile},
 };
@@ -35,6 +36,19 @@ pub(crate) struct Check {
     /// The least severity that makes the exit status 1
     #[arg(long, value_name = "SEVERITY", default_value = "medium", value_parser = severity)]
     fail_on: Severity,
+
+    /// Show for one session what each detector measured and when, and why it found
+    /// what it found, and nothing else
+    #[arg(long)]
+    explain: bool,
+
+    /// The session to explain, by the beginning of its id, where there are more
+    #[arg(long, value_name = "ID", requires = "explain")]
+    session: Option<String>,
+
+    /// The one detector to explain, by its name in the policy
+    #[arg(long, value_name = "NAME", requires = "explain")]
+    detector: Option<String>,
 }
 
 fn severity(text: &str) -> Result<Severity, String> {
@@ -65,10 +79,26 @@ impl Check {
         let files = watchkeeper_sources::discover(&paths);
         let is_named = |file: &Path| paths.iter().any(|it| it == file);
 
+        let mut question = match self.question(&policy).transpose() {
+            Ok(it) => it,
+            Err(message) => return Ok(output.fail(&message)),
+        };
         let bar = progress(&files, global.quiet, output);
-        let report = report(policy, registry, source, files, &is_named, &bar);
+        let mut report = report(policy, registry, source, files, &is_named, &mut question, &bar);
         bar.finish_and_clear();
 
+        if let Some(question) = question {
+            let timeline = match question.answer(&mut report) {
+                Ok(it) => it,
+                Err(message) => return Ok(output.fail(&message)),
+            };
+            for session in &report.sessions {
+                Report::explain(session, &timeline, self.format, global.verbose, output)?;
+            }
+            output.out.flush()?;
+            let is_found = report.reaches(self.fail_on);
+            return Ok(if is_found { Status::Findings } else { Status::Success });
+        }
         report.write(self.format, global.verbose, output)?;
         output.out.flush()?;
         Ok(if report.reaches(self.fail_on) {
@@ -77,6 +107,20 @@ impl Check {
             Status::Failure
         } else {
             Status::Success
+        })
+    }
+}
+
+impl Check {
+    /// What is to be explained, if anything. The error is for a person.
+    fn question(&self, policy: &Policy) -> Option<Result<Question, String>> {
+        self.explain.then(|| match self.format {
+            Format::Text | Format::Json | Format::Ndjson => {
+                Question::new(policy, self.detector.as_deref(), self.session.as_deref())
+            }
+            Format::Sarif | Format::Github => {
+                Err("error: what `--explain` says is `text`, `json` or `ndjson`\n".to_owned())
+            }
         })
     }
 }
@@ -105,6 +149,7 @@ fn report(
     only: Option<&'static SourceEntry>,
     files: Vec<PathBuf>,
     is_named: &dyn Fn(&Path) -> bool,
+    question: &mut Option<Question>,
     bar: &ProgressBar,
 ) -> Report {
     // What is recorded is read once and forgotten at its end, not before.
@@ -128,11 +173,21 @@ fn report(
             report.totals.files -= 1;
         }
     }
+    let groups = match question {
+        Some(it) => it.narrow(groups),
+        None => groups,
+    };
     for group in groups {
         let mut findings: Vec<Finding> = Vec::new();
         let mut sessions: BTreeSet<SessionId> = BTreeSet::new();
         let read = group.read(only, &registry.sources, &mut seen, &mut |event| {
+            if let Some(it) = question {
+                it.hear(&event, &mut engine);
+            }
             engine.observe(&event, &mut findings);
+            if let Some(it) = question {
+                it.observe(&event, &mut engine, registry);
+            }
             if !sessions.contains(&event.session) {
                 sessions.insert(event.session);
             }

@@ -3,7 +3,7 @@ use std::io;
 use clap::{Args, ValueEnum};
 use watchkeeper_core::{Finding, Registry};
 
-use crate::{Output, Status};
+use crate::{Output, Status, timeline::Explanation};
 
 /// Print a JSON schema, for editors and programs
 #[derive(Debug, Args)]
@@ -20,6 +20,8 @@ enum Described {
     Event,
     /// A finding, as JSON sinks write it
     Finding,
+    /// What `check --explain` writes as JSON
+    Explanation,
 }
 
 impl PrintSchema {
@@ -28,6 +30,7 @@ impl PrintSchema {
             Described::Policy => watchkeeper_policy::schema(registry),
             Described::Event => watchkeeper_sources::event_schema(),
             Described::Finding => schemars::schema_for!(Finding),
+            Described::Explanation => schemars::schema_for!(Explanation<'_>),
         };
         serde_json::to_writer_pretty(&mut *output.out, &schema)?;
         writeln!(output.out)?;

@@ -4,6 +4,7 @@ mod github;
 mod json;
 mod sarif;
 mod text;
+mod timeline;
 
 use std::{collections::BTreeMap, io, path::PathBuf};
 
@@ -14,7 +15,7 @@ use watchkeeper_core::{
     Unread,
 };
 
-use crate::Output;
+use crate::{Output, timeline::Timeline};
 
 /// The form of a report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -203,6 +204,22 @@ impl Report {
             Format::Ndjson => json::write_lines(self, output.out),
             Format::Sarif => sarif::write(self, output.out),
             Format::Github => github::write(self, output.out),
+        }
+    }
+
+    /// Writes what was found in one session, and why.
+    pub(crate) fn explain(
+        session: &SessionReport,
+        timeline: &Timeline,
+        format: Format,
+        verbose: bool,
+        output: &mut Output<'_>,
+    ) -> io::Result<()> {
+        let styled = output.styles.out;
+        match format {
+            Format::Json => timeline::write_json(session, timeline, output.out),
+            Format::Ndjson => timeline::write_lines(timeline, output.out),
+            _ => timeline::write(session, timeline, verbose, styled, output.out),
         }
     }
 

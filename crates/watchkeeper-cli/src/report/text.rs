@@ -42,12 +42,12 @@ pub(super) fn write(
 }
 
 #[derive(Clone, Copy)]
-struct Text {
-    styled: bool,
+pub(super) struct Text {
+    pub(super) styled: bool,
 }
 
 impl Text {
-    fn session(self, it: &SessionReport, out: &mut dyn Write) -> io::Result<()> {
+    pub(super) fn session(self, it: &SessionReport, out: &mut dyn Write) -> io::Result<()> {
         let title = it.files.first().map_or_else(
             || make_safe(it.session.as_str()),
             |file| make_safe(&file.display().to_string()),
@@ -102,11 +102,7 @@ impl Text {
 
     fn finding(self, it: &Finding, out: &mut dyn Write) -> io::Result<()> {
         let tag = format!("{:8}", format!("[{}]", it.severity.name().to_uppercase()));
-        let style = match it.severity {
-            Severity::High => Style::Red,
-            Severity::Medium => Style::Yellow,
-            Severity::Low => Style::Cyan,
-        };
+        let style = style_of(it.severity);
         let over = match it.status {
             Status::Open => "",
             Status::Resolved => ", since resolved",
@@ -164,8 +160,16 @@ impl Text {
         writeln!(out, "{found}")
     }
 
-    fn dim(self, text: &str) -> String {
+    pub(super) fn dim(self, text: &str) -> String {
         if text.is_empty() { String::new() } else { Style::Dim.paint(text, self.styled) }
+    }
+}
+
+pub(super) const fn style_of(severity: Severity) -> Style {
+    match severity {
+        Severity::High => Style::Red,
+        Severity::Medium => Style::Yellow,
+        Severity::Low => Style::Cyan,
     }
 }
 

@@ -1,0 +1,386 @@
+//! What a person sees who asks why something was found, or was not.
+
+use insta::assert_snapshot;
+use serde_json::Value;
+
+use crate::{
+    check::looping,
+    program::{Folder, Ran, program},
+};
+
+const POLICY: &str = r#"version = 1
+[detectors.stuck]
+kind = "repeat-tool-call"
+levels = [{ at = 3, severity = "low" }, { at = 4, severity = "medium" }]
+
+[[detectors.stuck.exceptions]]
+tool = "gdb*"
+reason = "stepping a debugger repeats by design"
+
+[detectors.same_tool]
+kind = "repeat-tool-call"
+same = ["tool"]
+inhibited_by = ["stuck"]
+levels = [{ at = 3, severity = "low" }]
+
+[detectors.silent]
+kind = "timeout"
+of = "model"
+max = "5m"
+severity = "medium"
+
+[[overrides]]
+match = { cwd = "*/nightly/*" }
+reason = "nightly work is slow on purpose"
+detectors.silent.max = "1h"
+detectors.stuck.enabled = false
+"#;
+
+/// The lines of a session in the neutral form, without what each of them has.
+fn session(lines: &[(&str, &str)]) -> String {
+    let line = |(at, event): &(&str, &str)| {
+        format!("{{\"at\":\"2026-03-01T{at}Z\",\"session\":\"s1\",\"event\":{event}}}\n")
+    };
+    lines.iter().map(line).collect()
+}
+
+fn explain(folder: &Folder, args: &[&str]) -> Ran {
+    folder.write("policy.toml", POLICY);
+    let output = program()
+        .current_dir(folder.path())
+        .args(["check", "--policy", "policy.toml", "--explain"])
+        .args(args)
+        .output()
+        .expect("the program should start");
+    Ran {
+        out: String::from_utf8(output.stdout).expect("the program should write UTF-8"),
+        err: String::from_utf8(output.stderr).expect("the program should write UTF-8"),
+        status: output.status.code().expect("the program should exit by itself"),
+    }
+}
+
+fn seen(folder: &Folder, args: &[&str]) -> String {
+    let Ran { out, err, status } = explain(folder, args);
+    format!("{out}{err}exit {status}")
+}
+
+#[test]
+fn what_was_measured_and_when() {
+    let folder = Folder::new();
+    let more = session(&[
+        ("10:00:20", r#""tool_call","id":"r1","tool":"Read","arguments":{"file_path":"/w/a.rs"}"#),
+        ("10:00:21", r#""tool_result","id":"r1","ok":true,"output":"fn main() {}""#),
+        ("10:00:22", r#""message","text":"There it is.""#),
+        ("10:00:23", r#""turn_end""#),
+    ]);
+    folder.write("s.ndjson", looping("s1", 5) + &more);
+    assert_snapshot!(seen(&folder, &["s.ndjson"]), @"
+    s.ndjson
+      ndjson
+      2026-03-01 10:00 UTC, 23s · 15 events · 6 tool calls
+      [LOW]    same_tool: `Bash` was called 3 times in a row in 4s, since resolved
+               s.ndjson:2
+               s.ndjson:6
+      [MEDIUM] stuck: `Bash` gave the same answer to the same call 4 times in 6s: `make` says `make: nothing to be done for all`, since resolved
+               s.ndjson:2
+               s.ndjson:9
+
+    What the detectors measured
+                … 3 events
+       0:00:03  line 4     `Bash` `make`
+                  same_tool 2 of 3         `Bash` was called 2 times in a row in 2s
+       0:00:04  line 5     `Bash` answered `make: nothing to be done for all`
+                  stuck     2 of 3         `Bash` gave the same answer to the same call 2 times in 2s: `make` says `make: nothing to be done for all`
+       0:00:05  line 6     `Bash` `make`
+                  same_tool LOW at 3       `Bash` was called 3 times in a row in 4s
+       0:00:06  line 7     `Bash` answered `make: nothing to be done for all`
+                  stuck     LOW at 3       `Bash` gave the same answer to the same call 3 times in 4s: `make` says `make: nothing to be done for all`
+                … 1 event
+       0:00:08  line 9     `Bash` answered `make: nothing to be done for all`
+                  stuck     MEDIUM at 4    `Bash` gave the same answer to the same call 4 times in 6s: `make` says `make: nothing to be done for all`
+                … 2 events
+       0:00:20  line 12    `Read` `/w/a.rs`
+                  same_tool resolved       no more repeats after 5: another call was made
+                  stuck     resolved       no more repeats after 5: another call was made
+                … 3 events
+
+    What became of each detector
+      stuck     MEDIUM   1 finding; came to 5 at 0:00:10 (line 11); levels: low 3, medium 4
+      same_tool LOW      1 finding; came to 5 at 0:00:09 (line 10); levels: low 3
+      silent    nothing  waited 10s at most, until 0:00:20 (line 12); it would look after 5m 00s; levels: medium 100%
+    exit 1
+    ");
+}
+
+#[test]
+fn all_that_was_measured_of_one_detector() {
+    let folder = Folder::new();
+    folder.write("s.ndjson", looping("s1", 4));
+    assert_snapshot!(seen(&folder, &["s.ndjson", "-v", "--detector", "stuck"]), @"
+    s.ndjson
+      ndjson
+      2026-03-01 10:00 UTC, 8s · 9 events · 4 tool calls
+      [MEDIUM] stuck: `Bash` gave the same answer to the same call 4 times in 6s: `make` says `make: nothing to be done for all`
+               s.ndjson:2
+               s.ndjson:9
+
+    What the detectors measured
+                … 3 events
+       0:00:03  line 4     `Bash` `make`
+                  stuck 1 of 3         `Bash` gave the same answer to the same call 1 times in 2s: `make`
+       0:00:04  line 5     `Bash` answered `make: nothing to be done for all`
+                  stuck 2 of 3         `Bash` gave the same answer to the same call 2 times in 2s: `make` says `make: nothing to be done for all`
+       0:00:05  line 6     `Bash` `make`
+                  stuck 2 of 3         `Bash` gave the same answer to the same call 2 times in 4s: `make`
+       0:00:06  line 7     `Bash` answered `make: nothing to be done for all`
+                  stuck LOW at 3       `Bash` gave the same answer to the same call 3 times in 4s: `make` says `make: nothing to be done for all`
+       0:00:07  line 8     `Bash` `make`
+                  stuck low, 3 of 4    `Bash` gave the same answer to the same call 3 times in 6s: `make`
+       0:00:08  line 9     `Bash` answered `make: nothing to be done for all`
+                  stuck MEDIUM at 4    `Bash` gave the same answer to the same call 4 times in 6s: `make` says `make: nothing to be done for all`
+
+    What became of each detector
+      stuck MEDIUM   1 finding; came to 4 at 0:00:08 (line 9); levels: low 3, medium 4
+    exit 1
+    ");
+    assert_snapshot!(seen(&folder, &["s.ndjson", "--detector", "stick"]), @"
+    error: the policy has no detector `stick`; it has: same_tool, silent, stuck
+    exit 2
+    ");
+}
+
+#[test]
+fn time_that_passes_and_a_silence_that_the_recording_ends() {
+    let folder = Folder::new();
+    let lines = session(&[
+        ("10:00:00", r#""prompt","text":"go""#),
+        ("10:06:30", r#""message","text":"done""#),
+        ("10:06:30", r#""turn_end""#),
+        ("10:10:00", r#""prompt","text":"and the tests?""#),
+    ]);
+    folder.write("s.ndjson", lines);
+    assert_snapshot!(seen(&folder, &["s.ndjson", "--detector", "silent"]), @"
+    s.ndjson
+      ndjson
+      2026-03-01 10:00 UTC, 10m 00s · 4 events · 0 tool calls
+      [MEDIUM] silent: the model has been silent for 5m, the limit is 5m, since resolved
+               s.ndjson:1
+
+    What the detectors measured
+                … 1 event
+       0:05:00             time passed
+                  silent MEDIUM at 100% the model has been silent for 5m, the limit is 5m
+       0:06:30  line 2     message `done`
+                  silent resolved       the silence of the model ended after 6m 30s
+                … 2 events
+
+    What became of each detector
+      silent MEDIUM   1 finding; came to 100% at 0:05:00; levels: medium 100%
+    exit 1
+    ");
+    let lines = session(&[
+        ("10:00:00", r#""prompt","text":"go""#),
+        ("10:02:00", r#""tool_call","id":"c1","tool":"Bash","arguments":"make""#),
+        ("10:05:00", r#""tool_result","id":"c1","ok":false,"exit_code":2"#),
+        ("10:09:00", r#""error","message":"overloaded","retry":1"#),
+    ]);
+    folder.write("s.ndjson", lines);
+    assert_snapshot!(seen(&folder, &["s.ndjson", "--detector", "silent"]), @"
+    s.ndjson
+      ndjson
+      2026-03-01 10:00 UTC, 9m 00s · 4 events · 1 tool call (1 failed)
+
+    What the detectors measured
+      in 4 events nothing came near a level
+
+    What became of each detector
+      silent nothing  waited 4m 00s at most, until what was recorded ends; it would look after 5m 00s; levels: medium 100%
+    exit 0
+    ");
+}
+
+#[test]
+fn exceptions_and_overrides_are_named() {
+    let folder = Folder::new();
+    let lines = session(&[
+        ("10:00:00", r#""session_start","cwd":"/srv/app""#),
+        ("10:00:00", r#""prompt","text":"go""#),
+        ("10:00:01", r#""tool_call","id":"c1","tool":"gdb_step","arguments":{}"#),
+        ("10:00:02", r#""tool_result","id":"c1","ok":true,"output":"stepped over main.c:1""#),
+        ("10:00:03", r#""tool_call","id":"c2","tool":"gdb_step","arguments":{}"#),
+        ("10:00:04", r#""tool_result","id":"c2","ok":true,"output":"stepped over main.c:1""#),
+    ]);
+    folder.write("s.ndjson", &lines);
+    assert_snapshot!(seen(&folder, &["s.ndjson"]), @"
+    s.ndjson
+      ndjson · in /srv/app
+      2026-03-01 10:00 UTC, 4s · 6 events · 2 tool calls
+
+    What the detectors measured
+                … 2 events
+       0:00:01  line 3     `gdb_step`
+                  stuck                    excepted: stepping a debugger repeats by design
+       0:00:02  line 4     `gdb_step` answered `stepped over main.c:1`
+                  stuck                    excepted, as its call is
+       0:00:03  line 5     `gdb_step`
+                  same_tool 2 of 3         `gdb_step` was called 2 times in a row in 2s
+                … 1 event
+
+    What became of each detector
+      same_tool nothing  came to 2 at 0:00:03 (line 5); levels: low 3
+                         `gdb_step` was called 2 times in a row in 2s
+      silent    nothing  waited 1s at most, until 0:00:01 (line 3); it would look after 5m 00s; levels: medium 100%
+      stuck     nothing  nothing that it counts has happened; levels: low 3, medium 4
+                         2 times: excepted, as its call is
+                         2 times: excepted: stepping a debugger repeats by design
+    exit 0
+    ");
+    folder.write("s.ndjson", lines.replace("/srv/app", "/srv/nightly/app"));
+    assert_snapshot!(seen(&folder, &["s.ndjson"]), @"
+    s.ndjson
+      ndjson · in /srv/nightly/app
+      2026-03-01 10:00 UTC, 4s · 6 events · 2 tool calls
+
+    What the detectors measured
+                … 4 events
+       0:00:03  line 5     `gdb_step`
+                  same_tool 2 of 3         `gdb_step` was called 2 times in a row in 2s
+                … 1 event
+
+    What became of each detector
+      same_tool nothing  came to 2 at 0:00:03 (line 5); levels: low 3
+                         `gdb_step` was called 2 times in a row in 2s
+      silent    nothing  waited 1s at most, until 0:00:01 (line 3); it would look after 1h 00m; levels: medium 100%
+                         changed for this session: nightly work is slow on purpose
+      stuck     off      the overrides of the policy switch it off for this session
+    exit 0
+    ");
+}
+
+#[test]
+fn sub_agents_and_hostile_names() {
+    let folder = Folder::new();
+    let mut lines = vec![("10:00:00".to_owned(), r#""prompt","text":"go""#.to_owned())];
+    for n in 1..4 {
+        let (called, answered) = (format!("10:00:{n}0"), format!("10:00:{n}1"));
+        let of = format!(r#""agent":"a\u001b[2J1","id":"c{n}""#);
+        let tool =
+            r#""tool":"\u001b]0;owned\u0007\nBash","arguments":{"command":"\u202etxt\u001b[31m"}"#;
+        lines.push((called, format!(r#""tool_call",{of},{tool}"#)));
+        let output = r#""output":"\u001b[2Jit is as it was before\nline 2""#;
+        lines.push((answered, format!(r#""tool_result",{of},"ok":false,"exit_code":1,{output}"#)));
+    }
+    let lines: Vec<_> = lines.iter().map(|(at, it)| (at.as_str(), it.as_str())).collect();
+    folder.write("s.ndjson", session(&lines));
+    let seen = seen(&folder, &["s.ndjson"]);
+    assert!(!seen.chars().any(|it| it != '\n' && watchkeeper_core::is_unsafe(it)), "{seen:?}");
+    assert_snapshot!(seen, @r#"
+    s.ndjson
+      ndjson
+      2026-03-01 10:00 UTC, 31s · 7 events · 3 tool calls (3 failed)
+      [LOW]    same_tool: `\u{1b}]0;owned\u{7}\nBash` was called 3 times in a row in 20s (agent a\u{1b}[2J1)
+               s.ndjson:2
+               s.ndjson:6
+      [LOW]    stuck: `\u{1b}]0;owned\u{7}\nBash` gave the same answer to the same call 3 times in 20s: `\u{202e}txt\u{1b}[31m` says `\u{1b}[2Jit is as it was before` (agent a\u{1b}[2J1)
+               s.ndjson:2
+               s.ndjson:7
+
+    What the detectors measured
+                … 3 events
+       0:00:20  line 4     `\u{1b}]0;owned\u{7}\nBash` `\u{202e}txt\u{1b}[31m` (agent a\u{1b}[2J1)
+                  same_tool 2 of 3         `\u{1b}]0;owned\u{7}\nBash` was called 2 times in a row in 10s
+       0:00:21  line 5     `\u{1b}]0;owned\u{7}\nBash` failed with 1 `\u{1b}[2Jit is as it was before…` (agent a\u{1b}[2J1)
+                  stuck     2 of 3         `\u{1b}]0;owned\u{7}\nBash` gave the same answer to the same call 2 times in 10s: `\u{202e}txt\u{1b}[31m` says `\u{1b}[2Jit is as it was before`
+       0:00:30  line 6     `\u{1b}]0;owned\u{7}\nBash` `\u{202e}txt\u{1b}[31m` (agent a\u{1b}[2J1)
+                  same_tool LOW at 3       `\u{1b}]0;owned\u{7}\nBash` was called 3 times in a row in 20s
+       0:00:31  line 7     `\u{1b}]0;owned\u{7}\nBash` failed with 1 `\u{1b}[2Jit is as it was before…` (agent a\u{1b}[2J1)
+                  stuck     LOW at 3       `\u{1b}]0;owned\u{7}\nBash` gave the same answer to the same call 3 times in 20s: `\u{202e}txt\u{1b}[31m` says `\u{1b}[2Jit is as it was before`
+
+    What became of each detector
+      same_tool LOW      1 finding; came to 3 at 0:00:30 (line 6); levels: low 3
+      stuck     LOW      1 finding; came to 3 at 0:00:31 (line 7); levels: low 3, medium 4
+      silent    nothing  waited 31s at most, until what was recorded ends; it would look after 5m 00s; levels: medium 100%
+    exit 0
+    "#);
+}
+
+#[test]
+fn a_session_is_picked_among_many() {
+    let folder = Folder::new();
+    folder.write("a/one.ndjson", looping("ab1", 3));
+    folder.write("a/two.ndjson", looping("ab2", 1) + &looping("cd", 2));
+    folder.write("a/none.ndjson", "");
+    assert_snapshot!(seen(&folder, &["a"]), @"
+    error: `--explain` is about one session, and here are 2 sessions:
+      2026-03-01 10:00 UTC  ab1  a/one.ndjson
+      2026-03-01 10:00 UTC  ab2  a/two.ndjson
+    name its file, or pick it with `--session ID`
+    exit 2
+    ");
+    assert_snapshot!(seen(&folder, &["a", "--session", "x"]), @"
+    error: no session here has an id that begins with `x`
+    exit 2
+    ");
+    assert_snapshot!(seen(&folder, &["a", "--session", "ab"]), @"
+    error: `--explain` is about one session, and here are 2 sessions:
+      2026-03-01 10:00 UTC  ab1  a/one.ndjson
+      2026-03-01 10:00 UTC  ab2  a/two.ndjson
+    name its file, or pick it with `--session ID`
+    exit 2
+    ");
+    // Not the first session of its file.
+    for id in ["ab1", "ab2", "cd", "c"] {
+        let ran = explain(&folder, &["a", "--session", id, "--format", "json"]);
+        let explained: Value = serde_json::from_str(&ran.out).expect("it is JSON");
+        let session = explained["session"]["session"].as_str().expect("it is a text");
+        assert!(session.starts_with(id), "{session} for {id}");
+    }
+    assert_snapshot!(seen(&folder, &["a/two.ndjson"]), @"
+    error: `--explain` is about one session, and here are 2 sessions:
+      2026-03-01 10:00 UTC  ab2  a/two.ndjson
+      2026-03-01 10:00 UTC  cd  a/two.ndjson
+    name its file, or pick it with `--session ID`
+    exit 2
+    ");
+    assert_snapshot!(seen(&folder, &["a/none.ndjson"]), @"
+    error: there is no session here to explain
+      a/none.ndjson: a/none.ndjson is not a session of claude-code, codex, ndjson, opencode or swe-agent; name its kind with `--source`
+    exit 2
+    ");
+}
+
+#[test]
+fn programs_get_all_of_it() {
+    let folder = Folder::new();
+    folder.write("s.ndjson", looping("s1", 5));
+    let ran = explain(&folder, &["s.ndjson", "--format", "json"]);
+    let explained: Value = serde_json::from_str(&ran.out).expect("it is JSON");
+    assert_eq!(ran.status, 1);
+    assert_eq!(explained["session"]["findings"][1]["severity"], "medium");
+    let stuck = &explained["detectors"][0];
+    assert_eq!(stuck["detector"], "stuck");
+    assert_eq!(stuck["measures"], "count");
+    assert_eq!(stuck["most"]["measure"], 5);
+    assert_eq!(stuck["most"]["place"]["line"], 11);
+    let lines = explain(&folder, &["s.ndjson", "--format", "ndjson"]).out;
+    let lines: Vec<Value> =
+        lines.lines().map(|it| serde_json::from_str(it).expect("it is JSON")).collect();
+    assert_eq!(explained["timeline"].as_array(), Some(&lines));
+    let last = lines.last().expect("something was measured");
+    let note = last["notes"].as_array().into_iter().flatten().find(|it| it["detector"] == "stuck");
+    assert_snapshot!(serde_json::to_string_pretty(note.expect("it is there")).unwrap(), @r#"
+    {
+      "detector": "stuck",
+      "measure": 5,
+      "message": "`Bash` gave the same answer to the same call 5 times in 8s: `make` says `make: nothing to be done for all`",
+      "next": null,
+      "outcome": "counted",
+      "severity": "medium"
+    }
+    "#);
+    for format in ["sarif", "github"] {
+        let ran = explain(&folder, &["s.ndjson", "--format", format]);
+        assert_eq!((ran.status, ran.out.as_str()), (2, ""));
+        assert!(ran.err.contains("ndjson"), "{}", ran.err);
+    }
+}
