@@ -74,6 +74,11 @@ fn what_was_measured_and_when() {
         ("10:00:23", r#""turn_end""#),
     ]);
     folder.write("s.ndjson", looping("s1", 5) + &more);
+    let readme = include_str!("../../README.md");
+    let (_, shown) = readme.split_once("```text\nWhat the detectors").expect("it is shown there");
+    let (shown, _) = shown.split_once("```").expect("it ends");
+    let out = explain(&folder, &["s.ndjson"]).out;
+    assert!(out.contains(shown), "the README shows what was, not\n{out}");
     assert_snapshot!(seen(&folder, &["s.ndjson"]), @"
     s.ndjson
       ndjson
@@ -220,8 +225,7 @@ fn exceptions_and_overrides_are_named() {
                 … 2 events
        0:00:01  line 3     `gdb_step`
                   stuck                    excepted: stepping a debugger repeats by design
-       0:00:02  line 4     `gdb_step` answered `stepped over main.c:1`
-                  stuck                    excepted, as its call is
+                … 1 event
        0:00:03  line 5     `gdb_step`
                   same_tool 2 of 3         `gdb_step` was called 2 times in a row in 2s
                 … 1 event
@@ -231,8 +235,7 @@ fn exceptions_and_overrides_are_named() {
                          `gdb_step` was called 2 times in a row in 2s
       silent    nothing  waited 1s at most, until 0:00:01 (line 3); it would look after 5m 00s; levels: medium 100%
       stuck     nothing  nothing that it counts has happened; levels: low 3, medium 4
-                         2 times: excepted, as its call is
-                         2 times: excepted: stepping a debugger repeats by design
+                         excepted: stepping a debugger repeats by design, 2 times
     exit 0
     ");
     folder.write("s.ndjson", lines.replace("/srv/app", "/srv/nightly/app"));

@@ -316,10 +316,10 @@ impl Scribe {
                     watch.most = Some(Most { measure, place, message });
                 }
                 step.message = message;
-                // What shrinks has begun anew. One more of few is news, and a tenth
-                // more of many.
+                // What has shrunk to half begins anew. One more of few is news, and a
+                // tenth more of many.
                 let shown = self.shown.get(&condition).copied().flatten();
-                let shown = shown.filter(|it| *it <= measure);
+                let shown = shown.filter(|it| *it < measure.saturating_mul(2));
                 let has_grown = shown.is_none_or(|it| it + it / 10 < measure);
                 (step.outcome, step.severity, step.matters) = match outcome {
                     Outcome::Below => {

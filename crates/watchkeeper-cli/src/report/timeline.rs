@@ -189,7 +189,7 @@ impl Page<'_> {
             };
             let (measure, place) = (shown(most.measure, it.unit), self.at(&most.place));
             res.push(format!("{n}came to {measure} at {place}; {levels}"));
-            if it.severity.is_none() {
+            if it.severity.is_none() && 1 < most.measure {
                 res.push(self.text.dim(&make_safe(&most.message)));
             }
         } else if it.waited.is_none() {
@@ -212,7 +212,7 @@ impl Page<'_> {
             res.push(format!("left it {n} to {}", ids.join(" or ")));
         }
         for (remark, n) in it.remarks.iter().take(MAX_REMARKS) {
-            res.push(format!("{}: {}", counted(*n, "time"), make_safe(remark)));
+            res.push(format!("{}, {}", make_safe(remark), counted(*n, "time")));
         }
         for reason in &it.overrides {
             res.push(format!("changed for this session: {}", make_safe(reason)));
