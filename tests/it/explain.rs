@@ -21,7 +21,7 @@ reason = "stepping a debugger repeats by design"
 kind = "repeat-tool-call"
 same = ["tool"]
 inhibited_by = ["stuck"]
-levels = [{ at = 3, severity = "low" }]
+levels = [{ at = 4, severity = "low" }]
 
 [detectors.silent]
 kind = "timeout"
@@ -83,9 +83,6 @@ fn what_was_measured_and_when() {
     s.ndjson
       ndjson
       2026-03-01 10:00 UTC, 23s · 15 events · 6 tool calls
-      [LOW]    same_tool: `Bash` was called 3 times in a row in 4s, since resolved
-               s.ndjson:2
-               s.ndjson:6
       [MEDIUM] stuck: `Bash` gave the same answer to the same call 4 times in 6s: `make` says `make: nothing to be done for all`, since resolved
                s.ndjson:2
                s.ndjson:9
@@ -93,25 +90,28 @@ fn what_was_measured_and_when() {
     What the detectors measured
                 … 3 events
        0:00:03  line 4     `Bash` `make`
-                  same_tool 2 of 3         `Bash` was called 2 times in a row in 2s
+                  same_tool 2 of 4           `Bash` was called 2 times in a row in 2s
        0:00:04  line 5     `Bash` answered `make: nothing to be done for all`
-                  stuck     2 of 3         `Bash` gave the same answer to the same call 2 times in 2s: `make` says `make: nothing to be done for all`
+                  stuck     2 of 3           `Bash` gave the same answer to the same call 2 times in 2s: `make` says `make: nothing to be done for all`
        0:00:05  line 6     `Bash` `make`
-                  same_tool LOW at 3       `Bash` was called 3 times in a row in 4s
+                  same_tool 3 of 4           `Bash` was called 3 times in a row in 4s
        0:00:06  line 7     `Bash` answered `make: nothing to be done for all`
-                  stuck     LOW at 3       `Bash` gave the same answer to the same call 3 times in 4s: `make` says `make: nothing to be done for all`
-                … 1 event
+                  stuck     LOW at 3         `Bash` gave the same answer to the same call 3 times in 4s: `make` says `make: nothing to be done for all`
+       0:00:07  line 8     `Bash` `make`
+                  same_tool 4, left          left to stuck: `Bash` was called 4 times in a row in 6s
        0:00:08  line 9     `Bash` answered `make: nothing to be done for all`
-                  stuck     MEDIUM at 4    `Bash` gave the same answer to the same call 4 times in 6s: `make` says `make: nothing to be done for all`
+                  stuck     MEDIUM at 4      `Bash` gave the same answer to the same call 4 times in 6s: `make` says `make: nothing to be done for all`
                 … 2 events
        0:00:20  line 12    `Read` `/w/a.rs`
-                  same_tool resolved       no more repeats after 5: another call was made
-                  stuck     resolved       no more repeats after 5: another call was made
+                  same_tool ended            no more repeats after 5: another call was made
+                  stuck     resolved         no more repeats after 5: another call was made
                 … 3 events
 
     What became of each detector
       stuck     MEDIUM   1 finding; came to 5 at 0:00:10 (line 11); levels: low 3, medium 4
-      same_tool LOW      1 finding; came to 5 at 0:00:09 (line 10); levels: low 3
+      same_tool nothing  came to 5 at 0:00:09 (line 10); levels: low 4
+                         `Bash` was called 5 times in a row in 8s
+                         left it 2 times to stuck
       silent    nothing  waited 10s at most, until 0:00:20 (line 12); it would look after 5m 00s; levels: medium 100%
     exit 1
     ");
@@ -132,17 +132,17 @@ fn all_that_was_measured_of_one_detector() {
     What the detectors measured
                 … 3 events
        0:00:03  line 4     `Bash` `make`
-                  stuck 1 of 3         `Bash` gave the same answer to the same call 1 times in 2s: `make`
+                  stuck 1 of 3           `Bash` gave the same answer to the same call 1 times in 2s: `make`
        0:00:04  line 5     `Bash` answered `make: nothing to be done for all`
-                  stuck 2 of 3         `Bash` gave the same answer to the same call 2 times in 2s: `make` says `make: nothing to be done for all`
+                  stuck 2 of 3           `Bash` gave the same answer to the same call 2 times in 2s: `make` says `make: nothing to be done for all`
        0:00:05  line 6     `Bash` `make`
-                  stuck 2 of 3         `Bash` gave the same answer to the same call 2 times in 4s: `make`
+                  stuck 2 of 3           `Bash` gave the same answer to the same call 2 times in 4s: `make`
        0:00:06  line 7     `Bash` answered `make: nothing to be done for all`
-                  stuck LOW at 3       `Bash` gave the same answer to the same call 3 times in 4s: `make` says `make: nothing to be done for all`
+                  stuck LOW at 3         `Bash` gave the same answer to the same call 3 times in 4s: `make` says `make: nothing to be done for all`
        0:00:07  line 8     `Bash` `make`
-                  stuck low, 3 of 4    `Bash` gave the same answer to the same call 3 times in 6s: `make`
+                  stuck low, 3 of 4      `Bash` gave the same answer to the same call 3 times in 6s: `make`
        0:00:08  line 9     `Bash` answered `make: nothing to be done for all`
-                  stuck MEDIUM at 4    `Bash` gave the same answer to the same call 4 times in 6s: `make` says `make: nothing to be done for all`
+                  stuck MEDIUM at 4      `Bash` gave the same answer to the same call 4 times in 6s: `make` says `make: nothing to be done for all`
 
     What became of each detector
       stuck MEDIUM   1 finding; came to 4 at 0:00:08 (line 9); levels: low 3, medium 4
@@ -174,9 +174,9 @@ fn time_that_passes_and_a_silence_that_the_recording_ends() {
     What the detectors measured
                 … 1 event
        0:05:00             time passed
-                  silent MEDIUM at 100% the model has been silent for 5m, the limit is 5m
+                  silent MEDIUM at 100%   the model has been silent for 5m, the limit is 5m
        0:06:30  line 2     message `done`
-                  silent resolved       the silence of the model ended after 6m 30s
+                  silent resolved         the silence of the model ended after 6m 30s
                 … 2 events
 
     What became of each detector
@@ -224,14 +224,14 @@ fn exceptions_and_overrides_are_named() {
     What the detectors measured
                 … 2 events
        0:00:01  line 3     `gdb_step`
-                  stuck                    excepted: stepping a debugger repeats by design
+                  stuck                      excepted: stepping a debugger repeats by design
                 … 1 event
        0:00:03  line 5     `gdb_step`
-                  same_tool 2 of 3         `gdb_step` was called 2 times in a row in 2s
+                  same_tool 2 of 4           `gdb_step` was called 2 times in a row in 2s
                 … 1 event
 
     What became of each detector
-      same_tool nothing  came to 2 at 0:00:03 (line 5); levels: low 3
+      same_tool nothing  came to 2 at 0:00:03 (line 5); levels: low 4
                          `gdb_step` was called 2 times in a row in 2s
       silent    nothing  waited 1s at most, until 0:00:01 (line 3); it would look after 5m 00s; levels: medium 100%
       stuck     nothing  nothing that it counts has happened; levels: low 3, medium 4
@@ -247,11 +247,11 @@ fn exceptions_and_overrides_are_named() {
     What the detectors measured
                 … 4 events
        0:00:03  line 5     `gdb_step`
-                  same_tool 2 of 3         `gdb_step` was called 2 times in a row in 2s
+                  same_tool 2 of 4           `gdb_step` was called 2 times in a row in 2s
                 … 1 event
 
     What became of each detector
-      same_tool nothing  came to 2 at 0:00:03 (line 5); levels: low 3
+      same_tool nothing  came to 2 at 0:00:03 (line 5); levels: low 4
                          `gdb_step` was called 2 times in a row in 2s
       silent    nothing  waited 1s at most, until 0:00:01 (line 3); it would look after 1h 00m; levels: medium 100%
                          changed for this session: nightly work is slow on purpose
@@ -281,9 +281,6 @@ fn sub_agents_and_hostile_names() {
     s.ndjson
       ndjson
       2026-03-01 10:00 UTC, 31s · 7 events · 3 tool calls (3 failed)
-      [LOW]    same_tool: `\u{1b}]0;owned\u{7}\nBash` was called 3 times in a row in 20s (agent a\u{1b}[2J1)
-               s.ndjson:2
-               s.ndjson:6
       [LOW]    stuck: `\u{1b}]0;owned\u{7}\nBash` gave the same answer to the same call 3 times in 20s: `\u{202e}txt\u{1b}[31m` says `\u{1b}[2Jit is as it was before` (agent a\u{1b}[2J1)
                s.ndjson:2
                s.ndjson:7
@@ -291,17 +288,18 @@ fn sub_agents_and_hostile_names() {
     What the detectors measured
                 … 3 events
        0:00:20  line 4     `\u{1b}]0;owned\u{7}\nBash` `\u{202e}txt\u{1b}[31m` (agent a\u{1b}[2J1)
-                  same_tool 2 of 3         `\u{1b}]0;owned\u{7}\nBash` was called 2 times in a row in 10s
+                  same_tool 2 of 4           `\u{1b}]0;owned\u{7}\nBash` was called 2 times in a row in 10s
        0:00:21  line 5     `\u{1b}]0;owned\u{7}\nBash` failed with 1 `\u{1b}[2Jit is as it was before…` (agent a\u{1b}[2J1)
-                  stuck     2 of 3         `\u{1b}]0;owned\u{7}\nBash` gave the same answer to the same call 2 times in 10s: `\u{202e}txt\u{1b}[31m` says `\u{1b}[2Jit is as it was before`
+                  stuck     2 of 3           `\u{1b}]0;owned\u{7}\nBash` gave the same answer to the same call 2 times in 10s: `\u{202e}txt\u{1b}[31m` says `\u{1b}[2Jit is as it was before`
        0:00:30  line 6     `\u{1b}]0;owned\u{7}\nBash` `\u{202e}txt\u{1b}[31m` (agent a\u{1b}[2J1)
-                  same_tool LOW at 3       `\u{1b}]0;owned\u{7}\nBash` was called 3 times in a row in 20s
+                  same_tool 3 of 4           `\u{1b}]0;owned\u{7}\nBash` was called 3 times in a row in 20s
        0:00:31  line 7     `\u{1b}]0;owned\u{7}\nBash` failed with 1 `\u{1b}[2Jit is as it was before…` (agent a\u{1b}[2J1)
-                  stuck     LOW at 3       `\u{1b}]0;owned\u{7}\nBash` gave the same answer to the same call 3 times in 20s: `\u{202e}txt\u{1b}[31m` says `\u{1b}[2Jit is as it was before`
+                  stuck     LOW at 3         `\u{1b}]0;owned\u{7}\nBash` gave the same answer to the same call 3 times in 20s: `\u{202e}txt\u{1b}[31m` says `\u{1b}[2Jit is as it was before`
 
     What became of each detector
-      same_tool LOW      1 finding; came to 3 at 0:00:30 (line 6); levels: low 3
       stuck     LOW      1 finding; came to 3 at 0:00:31 (line 7); levels: low 3, medium 4
+      same_tool nothing  came to 3 at 0:00:30 (line 6); levels: low 4
+                         `\u{1b}]0;owned\u{7}\nBash` was called 3 times in a row in 20s
       silent    nothing  waited 31s at most, until what was recorded ends; it would look after 5m 00s; levels: medium 100%
     exit 0
     "#);
@@ -359,7 +357,13 @@ fn programs_get_all_of_it() {
     let ran = explain(&folder, &["s.ndjson", "--format", "json"]);
     let explained: Value = serde_json::from_str(&ran.out).expect("it is JSON");
     assert_eq!(ran.status, 1);
-    assert_eq!(explained["session"]["findings"][1]["severity"], "medium");
+    let report = program()
+        .current_dir(folder.path())
+        .args(["check", "--policy", "policy.toml", "--format", "json", "s.ndjson"])
+        .output()
+        .expect("the program should start");
+    let report: Value = serde_json::from_slice(&report.stdout).expect("it is JSON");
+    assert_eq!(explained["session"], report["sessions"][0]);
     let stuck = &explained["detectors"][0];
     assert_eq!(stuck["detector"], "stuck");
     assert_eq!(stuck["measures"], "count");

@@ -131,6 +131,8 @@ struct Shared {
     /// The detectors that have just panicked.
     panicked: Vec<usize>,
     explained: Option<Box<Explained>>,
+    /// What is noted of the stream at work.
+    noted: Vec<Noted>,
 }
 
 /// The sessions that share a label, for one detector.
@@ -166,6 +168,7 @@ impl Engine {
                 watches: Vec::new(),
                 panicked: Vec::new(),
                 explained: None,
+                noted: Vec::new(),
             },
             sessions: HashMap::default(),
             turns: VecDeque::new(),

@@ -109,9 +109,7 @@ impl Check {
             Status::Success
         })
     }
-}
 
-impl Check {
     /// What is to be explained, if anything. The error is for a person.
     fn question(&self, policy: &Policy) -> Option<Result<Question, String>> {
         self.explain.then(|| match self.format {

@@ -59,7 +59,7 @@ const MAX_WIDTH: usize = 24;
 /// How many different remarks of one detector are repeated at the end.
 const MAX_REMARKS: usize = 5;
 /// The column for what was measured.
-const MEASURE_WIDTH: usize = 14;
+const MEASURE_WIDTH: usize = 16;
 
 #[derive(Clone, Copy)]
 struct Page<'a> {

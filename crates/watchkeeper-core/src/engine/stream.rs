@@ -146,7 +146,6 @@ impl Stream {
         }
         let Some(detector) = &mut self.detector else { return };
         let explains = shared.explains(scene);
-        let mut noted = Vec::new();
         let mut wake_at = self.wake_at.map(Timestamp::from);
         let mut cx = Context {
             now,
@@ -161,7 +160,7 @@ impl Stream {
             wake_at: &mut wake_at,
             episodes: &mut self.episodes,
             raised: &mut shared.raised,
-            noted: explains.then_some(&mut noted),
+            noted: explains.then_some(&mut shared.noted),
         };
         let outcome = catch_unwind(AssertUnwindSafe(|| match cue {
             Cue::Event { event, usage, call } => {
@@ -180,6 +179,7 @@ impl Stream {
         let wake_at = wake_at.map(Moment::from);
         if explains {
             let [from, to] = [self.wake_at, wake_at].map(|it| it.map(Timestamp::from));
+            let mut noted = std::mem::take(&mut shared.noted);
             noted.extend((from != to).then_some(Noted::Rescheduled { from, to }));
             noted.extend(outcome.is_err().then_some(Noted::Panicked));
             let is_wakeup = matches!(cue, Cue::Wake);
