@@ -16,7 +16,7 @@ fn schemas() {
     registry.detectors = Kinds::new("detectors", stock).expect("no two have one name");
     let policy = serde_json::to_string_pretty(&watchkeeper_policy::schema(&registry)).unwrap();
     is_current("docs/policy.schema.json", &format!("{policy}\n"));
-    for of in ["event", "explanation", "finding"] {
+    for of in ["test", "event", "explanation", "finding"] {
         let made = run(&["schema", of]);
         assert_eq!(made.status, 0, "{}", made.err);
         is_current(&format!("docs/{of}.schema.json"), &made.out);

@@ -31,6 +31,7 @@ mod secrets;
 mod settings;
 mod sinks;
 mod test_file;
+mod test_schema;
 mod toml_text;
 mod tree;
 
@@ -49,6 +50,7 @@ pub use crate::{
     settings::MonitorOptions,
     sinks::NamedSink,
     test_file::{ExpectedFinding, LoadedTests, PolicyTest, PolicyTests, SessionFacts, Story},
+    test_schema::test_schema,
 };
 use crate::{
     files::Files,

@@ -11,7 +11,7 @@ use watchkeeper_core::{
 use crate::{Diagnostic, reader::Reader, tree::Value};
 
 /// The most rounds that a test may ask for.
-const MAX_ROUNDS: u32 = 100_000;
+pub(crate) const MAX_ROUNDS: u32 = 100_000;
 /// What stands for the number of the round, in any text.
 const ROUND: &str = "{n}";
 

@@ -333,7 +333,7 @@ fn route(period: &Value) -> Value {
     })
 }
 
-fn with_description(schema: &(impl Clone + Into<Value>), description: &str) -> Value {
+pub(crate) fn with_description(schema: &(impl Clone + Into<Value>), description: &str) -> Value {
     let mut schema: Value = schema.clone().into();
     schema["description"] = description.into();
     schema

@@ -2,6 +2,7 @@
 
 use std::{io, path::Path};
 
+use schemars::Schema;
 use serde_json::{Value, json};
 use watchkeeper_core::Registry;
 use watchkeeper_detector_error_loop as _;
@@ -11,7 +12,7 @@ use watchkeeper_detector_repeat_tool_call as _;
 use watchkeeper_detector_runaway_loop as _;
 use watchkeeper_detector_timeout as _;
 use watchkeeper_detector_token_burn as _;
-use watchkeeper_policy::{BUILTIN, Loaded, Loader, Policy, render, schema};
+use watchkeeper_policy::{BUILTIN, Loaded, Loader, Policy, render, schema, test_schema};
 use watchkeeper_sinks as _;
 
 const EXAMPLE: &str = include_str!("../../../policy.example.toml");
@@ -101,10 +102,14 @@ fn write_out_days(value: &mut Value) {
     }
 }
 
-#[track_caller]
 fn mistakes(registry: &Registry, policy: &Value) -> Vec<String> {
-    let validator = jsonschema::validator_for(schema(registry).as_value()).expect("a schema");
-    validator.iter_errors(policy).map(|it| format!("{} {it}", it.instance_path())).collect()
+    mistakes_by(&schema(registry), policy)
+}
+
+#[track_caller]
+fn mistakes_by(schema: &Schema, value: &Value) -> Vec<String> {
+    let validator = jsonschema::validator_for(schema.as_value()).expect("a schema");
+    validator.iter_errors(value).map(|it| format!("{} {it}", it.instance_path())).collect()
 }
 
 #[test]
@@ -181,4 +186,85 @@ fn the_schema_refuses_what_does_not_fit_the_kind() {
     // By its name this is a timeout.
     let policy = json!({ "version": 1, "detectors": { "timeout": { "max_tokens": 5 } } });
     assert_ne!(mistakes(&registry, &policy), Vec::<String>::new());
+}
+
+/// A test of everything.
+const TEST: &str = r#"
+version = 1
+policy = "builtin:default"
+
+[[tests]]
+name = "a round of everything"
+start = { cwd = "/work", labels = { team = "payments" } }
+advance = "1h 30m"
+expect = [{ detector = "stuck", status = "resolved", at = "0s", message = "*" }]
+expect_no_others = false
+expect_sinks = ["console"]
+
+[tests.generate]
+repeat = 2
+every = "10s"
+events = [
+    { prompt = "go" },
+    { tool = "Bash", arguments = { command = "make" }, result = "{n}", ok = false, exit_code = 2, takes = "1s" },
+    { agent = "a1", message = "well" },
+    { model_call = { model = "m", input_tokens = 1, output_tokens = 2, cache_read_tokens = 3, cache_write_tokens = 4, cost_usd = 0.5 } },
+]
+"#;
+
+/// What the loader says of tests.
+fn loads(text: &str) -> bool {
+    let registry = registry();
+    let read_file = |_: &Path| Ok(text.to_owned());
+    let loader =
+        Loader { registry: &registry, read_file: &read_file, environment: None, today: None };
+    loader.load_tests(Path::new("it.test.toml"), None).tests.is_some()
+}
+
+#[test]
+fn the_schema_of_tests_takes_what_the_loader_takes() {
+    let registry = registry();
+    let tests = include_str!("../../../policy.example.test.toml");
+    for text in [TEST, tests] {
+        assert_eq!(mistakes_by(&test_schema(&registry), &json_of(text)), Vec::<String>::new());
+    }
+    assert!(loads(TEST));
+}
+
+#[test]
+fn the_schema_of_tests_refuses_what_the_loader_refuses() {
+    let schema = test_schema(&registry());
+    let known = json_of(TEST);
+    for pointer in objects(&known, String::new()) {
+        // In these, keys are names.
+        if pointer.ends_with("/arguments") || pointer.ends_with("/labels") {
+            continue;
+        }
+        let mut wrong = known.clone();
+        wrong.pointer_mut(&pointer).expect("it is there")["misspelled"] = json!(true);
+        assert_ne!(mistakes_by(&schema, &wrong), Vec::<String>::new(), "at `{pointer}`");
+    }
+    for (right, wrong) in [
+        ("version = 1", ""),
+        ("version = 1", "version = 2"),
+        ("name = \"a round of everything\"", ""),
+        ("\nadvance", "\ntrace = '0s prompt'\nadvance"),
+        ("\"1h 30m\"", "5400"),
+        ("status = \"resolved\"", "status = \"resolved\", severity = \"low\""),
+        ("detector = \"stuck\", ", ""),
+        ("[\"console\"]", "\"console\""),
+        ("expect = ", "# "),
+        ("repeat = 2", "repeat = 0"),
+        ("every = \"10s\"", ""),
+        ("prompt = \"go\"", "prompt = \"go\", message = \"no\""),
+        ("prompt = \"go\"", "prompt = \"go\", ok = true"),
+        ("prompt = \"go\"", "agent = \"a1\""),
+        ("exit_code = 2", "exit_code = \"2\""),
+    ] {
+        assert_ne!(right, wrong);
+        let text = TEST.replacen(right, wrong, 1);
+        assert_ne!(text, TEST, "{right}");
+        assert_ne!(mistakes_by(&schema, &json_of(&text)), Vec::<String>::new(), "{wrong}");
+        assert!(!loads(&text), "{wrong}");
+    }
 }

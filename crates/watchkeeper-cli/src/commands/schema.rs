@@ -16,6 +16,8 @@ pub(crate) struct PrintSchema {
 enum Described {
     /// A policy, with the options of every kind compiled in
     Policy,
+    /// The tests of a policy, `*.test.toml`
+    Test,
     /// A line of the source `ndjson`
     Event,
     /// A finding, as JSON sinks write it
@@ -28,6 +30,7 @@ impl PrintSchema {
     pub(crate) fn run(self, registry: &Registry, output: &mut Output<'_>) -> io::Result<Status> {
         let schema = match self.of {
             Described::Policy => watchkeeper_policy::schema(registry),
+            Described::Test => watchkeeper_policy::test_schema(registry),
             Described::Event => watchkeeper_sources::event_schema(),
             Described::Finding => schemars::schema_for!(Finding),
             Described::Explanation => schemars::schema_for!(Explanation<'_>),
