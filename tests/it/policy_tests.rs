@@ -169,11 +169,17 @@ expect_sinks = ["audti"]
       |
       = note: a test has exactly one of `events`, `trace` and `generate`
 
-    error: invalid type: integer `30`, expected a length of time such as "30s", "5m" or "1h 30m"
+    error: expected a length of time such as "30s", "5m" or "1h 30m", found the number `30`
      --> policy.test.toml:8:11
       |
     8 | advance = 30
       |           ^^
+      |
+    help: if these are seconds
+      |
+    8 - advance = 30
+    8 + advance = "30s"
+      |
 
     error: unknown key `expects`
      --> policy.test.toml:9:1
@@ -188,12 +194,13 @@ expect_sinks = ["audti"]
     9 + expect = []
       |
 
-    error: unknown variant `hi`, expected one of `low`, `medium`, `high`
+    error: unknown value `hi`
       --> policy.test.toml:10:43
        |
     10 | expect = [{ detector = "stuk", severity = "hi" }, { detector = "stuk" }]
        |                                           ^^^^
        |
+       = note: known here: `low`, `medium`, `high`
     help: there is one with a similar name
        |
     10 | expect = [{ detector = "stuk", severity = "high" }, { detector = "stuk" }]
@@ -299,7 +306,7 @@ expect = [{ detector = "stuck", severity = "low", status = "resolved" }, { at = 
     7 | expect = [{ detector = "stuck", severity = "low", status = "resolved" }, { at = "-1s" }, {}]
       |           ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
 
-    error: invalid value: string "-1s", expected a time since the start such as "0s", "25s" or "1h 30m"
+    error: expected a time since the start such as "0s", "25s" or "1h 30m", found the text "-1s"
      --> policy.test.toml:7:81
       |
     7 | expect = [{ detector = "stuck", severity = "low", status = "resolved" }, { at = "-1s" }, {}]

@@ -12,7 +12,7 @@ use crate::{
     options::About,
     reader::Reader,
     toml_text,
-    tree::{Table, Value},
+    tree::{Span, Table, Value},
 };
 
 /// The keys that every detector has beside its kind's own.
@@ -47,7 +47,8 @@ impl Reader<'_> {
             }
             None => None,
         };
-        let entry = self.detector_kind(id, kind)?;
+        let has_type = keys.get_key_value("type").map(|(key, _)| key.span());
+        let entry = self.detector_kind(id, kind, has_type)?;
         let levels = match (levels, severity) {
             (Some((_, it)), _) => self.levels(it, entry),
             (None, Some(severity)) => vec![Level::new(entry.limit, severity)],
@@ -79,6 +80,7 @@ impl Reader<'_> {
         &mut self,
         id: &Spanned<String>,
         kind: Option<Spanned<String>>,
+        has_type: Option<Span>,
     ) -> Option<&'static DetectorEntry> {
         let name = kind.as_ref().unwrap_or(id);
         let err = match self.registry.detectors.get(name.get_ref()) {
@@ -90,7 +92,10 @@ impl Reader<'_> {
             return None;
         }
         let message = format!("detector `{}` has no `kind`", id.get_ref());
-        let fix = Fix::key(id.get_ref(), id.span(), err.known.iter().copied());
+        let fix = match has_type {
+            Some(span) => Some(Fix::new("call it so", span, "kind")),
+            None => Fix::key(id.get_ref(), id.span(), err.known.iter().copied()),
+        };
         let diagnostic = Diagnostic::error(id.span(), message)
             .note("only a detector that is named like its kind can leave it out")
             .note(format!("compiled in: {}", err.known.join(", ")))
@@ -135,11 +140,21 @@ impl Reader<'_> {
         levels.sort_by_key(|it| it.get_ref().at);
         for pair in levels.windows(2) {
             let (lower, higher) = (pair[0].get_ref(), pair[1].get_ref());
-            if lower.at == higher.at || higher.severity < lower.severity {
+            if lower.at == higher.at {
+                let idle = if higher.severity < lower.severity { &pair[1] } else { &pair[0] };
+                let (at, severity) = (at_text(lower.at, entry.unit), idle.get_ref().severity);
+                let other = lower.severity.max(higher.severity);
+                let message = if severity == other {
+                    format!("there are two levels at {at}, and both are `{other}`")
+                } else {
+                    format!("this level changes nothing: another at {at} is `{other}`")
+                };
+                self.push(Diagnostic::warning(idle.span(), message));
+            } else if higher.severity < lower.severity {
                 let message = format!(
                     "this level changes nothing: from {} on a finding is `{}`",
                     at_text(lower.at, entry.unit),
-                    lower.severity.max(higher.severity)
+                    lower.severity
                 );
                 self.push(Diagnostic::warning(pair[1].span(), message));
             }
@@ -148,7 +163,8 @@ impl Reader<'_> {
     }
 
     fn level(&mut self, value: Value<'_>, entry: &DetectorEntry) -> Option<Spanned<Level>> {
-        let mut table = self.table(value)?;
+        let example = format!("write `{}`", level_text(entry.levels.first(), entry.unit));
+        let mut table = self.table_like(value, &example)?;
         let span = table.span();
         let keys = table.get_mut();
         let mut missing = None;
@@ -168,10 +184,8 @@ impl Reader<'_> {
         };
         self.refuse_rest(keys, LEVEL_KEYS);
         if let Some(missing) = missing {
-            let note = format!("write `{}`", level_text(entry.levels.first(), entry.unit));
-            self.push(
-                Diagnostic::error(span.clone(), format!("`{missing}` is missing")).note(note),
-            );
+            let message = format!("`{missing}` is missing");
+            self.push(Diagnostic::error(span.clone(), message).note(example));
         }
         Some(Spanned::new(span, Level::new(at?, severity?)))
     }

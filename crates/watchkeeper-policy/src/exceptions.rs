@@ -194,7 +194,7 @@ impl Reader<'_> {
         };
         let mut res = Vec::new();
         for it in items {
-            let Some(table) = self.table(it) else { continue };
+            let Some(table) = self.table_like(it, EXAMPLE) else { continue };
             res.extend(self.exception(table));
         }
         res

@@ -61,6 +61,12 @@ impl Files {
         Some((&file.text, *start))
     }
 
+    /// What stands at a span.
+    pub(crate) fn written(&self, span: &Range<usize>) -> &str {
+        let (file_idx, span) = self.locate(span);
+        self.get(file_idx).and_then(|it| it.text.get(span)).unwrap_or("")
+    }
+
     pub(crate) fn get(&self, file_idx: usize) -> Option<&SourceFile> {
         self.files.get(file_idx)
     }

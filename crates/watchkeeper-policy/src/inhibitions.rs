@@ -28,7 +28,8 @@ impl Reader<'_> {
             let Some((key, value)) = table.get_mut().remove_entry("inhibited_by") else { continue };
             if table.get_ref().contains_key("per") {
                 let message = "a detector with `per` cannot be inhibited";
-                let note = "its sessions share one stream, and each may have other findings";
+                let note = "its sessions share one stream, and each may have other findings; \
+                            write `inhibited_by = []` beside `per`";
                 self.push(Diagnostic::error(key.span(), message).note(note));
                 continue;
             }

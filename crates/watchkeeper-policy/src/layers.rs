@@ -238,7 +238,9 @@ pub(crate) fn version(
     if !is_known {
         let message = format!("version {} is not known", toml_text::value(value.get_ref()));
         let note = format!("this program reads version {VERSION}");
-        diagnostics.push(Diagnostic::error(value.span(), message).note(note));
+        let is_text = value.get_ref().as_str().is_some_and(|it| it.trim() == VERSION);
+        let fix = is_text.then(|| Fix::new("leave the quotation marks out", value.span(), VERSION));
+        diagnostics.push(Diagnostic::error(value.span(), message).note(note).fix(fix));
     }
 }
 

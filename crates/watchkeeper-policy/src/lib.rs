@@ -52,11 +52,7 @@ pub use crate::{
     test_file::{ExpectedFinding, LoadedTests, PolicyTest, PolicyTests, SessionFacts, Story},
     test_schema::test_schema,
 };
-use crate::{
-    files::Files,
-    layers::Layers,
-    reader::{Reader, SECTIONS},
-};
+use crate::{files::Files, layers::Layers, reader::Reader};
 
 /// What the policy that is built in is called.
 pub const BUILTIN_DEFAULT: &str = "builtin:default";
@@ -185,9 +181,12 @@ impl Loader<'_> {
         let labels = reader.labels(table.remove("labels"));
         let prices = reader.prices(table.remove("prices"));
         let mut secrets = reader.secrets(table.remove("secrets"));
-        let mut entries = reader.entries(table.remove("detectors"));
+        let detectors = table.remove("detectors");
+        // Also of those that are no tables, which are wrong enough.
+        let detector_ids = detectors.as_ref().and_then(|it| it.get_ref().as_table());
         let detector_ids: Vec<String> =
-            entries.iter().map(|(id, _)| id.get_ref().clone()).collect();
+            detector_ids.into_iter().flatten().map(|(id, _)| id.get_ref().to_string()).collect();
+        let mut entries = reader.entries(detectors);
         let overrides = reader.overrides(table.remove("overrides"), &detector_ids);
         let inhibitions = reader.inhibitions(&mut entries, &detector_ids);
         let mut detectors = Vec::new();
@@ -207,7 +206,13 @@ impl Loader<'_> {
         reader.warn_of_covered(&exemptions);
         exemptions.settle(files);
         reader.warn_of_unused(&secrets);
-        reader.refuse_rest(&table, SECTIONS);
+        reader.refuse_sections(&table);
+        let is_sound = reader.diagnostics.iter().all(|it| it.level < DiagnosticLevel::Error);
+        if detector_ids.is_empty() && is_sound {
+            let message = "the policy has no detectors, so nothing is ever found";
+            let note = format!("`extends = [{BUILTIN_DEFAULT:?}]` takes those that are built in");
+            reader.push(Diagnostic::warning(0..0, message).note(note));
+        }
         Some(Policy { monitor, labels, prices, detectors, sinks, routes, exemptions, effective })
     }
 }

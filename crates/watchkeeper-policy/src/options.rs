@@ -8,7 +8,7 @@ use watchkeeper_core::{Options, OptionsError, UnknownKind};
 use crate::{
     Diagnostic,
     diagnostic::Fix,
-    reader::{Reader, option_error},
+    reader::Reader,
     tree::{self, Span, Table},
 };
 
@@ -71,7 +71,8 @@ impl Reader<'_> {
                     culprit.is_none() || table.get_ref().iter().any(|(key, _)| key.span() == span);
                 let shared = if is_own { about.shared } else { &[] };
                 let message = redacted(&message, &about.secrets);
-                self.push(option_error(span, &message, shared).note(about.note()));
+                let diagnostic = self.option_error(span, &message, shared);
+                self.push(diagnostic.note(about.note()));
             }
             let culprit = culprit?;
             let keys = table.get_mut();

@@ -37,12 +37,14 @@ impl Reader<'_> {
             self.push(Diagnostic::error(span, "`routes` is not a list").note(note));
             return Vec::new();
         };
-        let mut routes = Vec::new();
+        let (mut routes, n_routes) = (Vec::new(), items.iter().count());
         for (n, it) in items.into_iter().enumerate() {
             let Some(table) = self.table(it) else { continue };
             routes.extend(self.route(n + 1, table, detector_ids, sinks));
         }
-        for sink in sinks.iter().filter(|it| it.is_on) {
+        // One that is wrong may have been for any of them.
+        let is_whole = routes.len() == n_routes;
+        for sink in sinks.iter().filter(|it| it.is_on && is_whole) {
             let id = sink.id.get_ref();
             if !routes.iter().any(|it| it.sinks.contains(id)) {
                 let message = format!("no route reaches sink `{id}`");
@@ -75,12 +77,10 @@ impl Reader<'_> {
         let targets = keys.remove("sinks");
         self.refuse_rest(&keys, ROUTE_KEYS);
         let Some(targets) = targets else {
-            let ids: Vec<String> =
-                sinks.iter().map(|it| format!("`{}`", it.id.get_ref())).collect();
             let mut diagnostic =
                 Diagnostic::error(whole, "`sinks` is missing: the route leads nowhere");
-            if !ids.is_empty() {
-                diagnostic = diagnostic.note(format!("there are {}", ids.join(", ")));
+            if !sinks.is_empty() {
+                diagnostic = diagnostic.note(there_are(sinks));
             }
             self.push(diagnostic);
             return None;
@@ -107,7 +107,11 @@ impl Reader<'_> {
                 let message = format!("there is no sink `{id}`");
                 let ids = sinks.iter().map(|it| it.id.get_ref().as_str());
                 let fix = Fix::string(&id, span.clone(), ids);
-                self.push(Diagnostic::warning(span, message).fix(fix));
+                let mut diagnostic = Diagnostic::warning(span, message).fix(fix);
+                if !sinks.is_empty() {
+                    diagnostic = diagnostic.note(there_are(sinks));
+                }
+                self.push(diagnostic);
             }
             res.push(id);
         }
@@ -165,6 +169,12 @@ impl Reader<'_> {
 
     fn severity_match(&mut self, value: Value<'_>) -> Option<SeverityMatch> {
         let span = value.span();
+        if value.get_ref().is_array() {
+            let note = "write `severity = \">=medium\"` for one and all above, or a route for each";
+            let message = "`severity` is one text, and no list";
+            self.push(Diagnostic::error(span, message).note(note));
+            return None;
+        }
         let text = self.read::<String>(value)?;
         let named = |name: &str| Severity::ALL.into_iter().find(|it| it.name() == name);
         let res = match text.strip_prefix(">=") {
@@ -242,5 +252,13 @@ impl Reader<'_> {
             }
         }
         res
+    }
+}
+
+fn there_are(sinks: &[SinkName]) -> String {
+    let ids: Vec<String> = sinks.iter().map(|it| format!("`{}`", it.id.get_ref())).collect();
+    match &ids[..] {
+        [one] => format!("there is {one}"),
+        _ => format!("there are {}", ids.join(", ")),
     }
 }

@@ -8,7 +8,7 @@ use watchkeeper_core::{Labels, Period, Price, Prices};
 
 use crate::{
     Diagnostic,
-    reader::{Count, Reader, option_error},
+    reader::{Count, Reader},
     tree::Value,
 };
 
@@ -97,7 +97,8 @@ impl Reader<'_> {
                 Err(err) => {
                     let span = err.span().unwrap_or(whole);
                     let note = "a price is in US dollars for a million tokens";
-                    self.push(option_error(span, err.message(), &[]).note(note));
+                    let diagnostic = self.option_error(span, err.message(), &[]);
+                    self.push(diagnostic.note(note));
                 }
             }
         }

@@ -7,7 +7,7 @@ use toml::{
     de::{DeTable, DeValue},
 };
 
-use crate::Diagnostic;
+use crate::{Diagnostic, diagnostic::Fix, toml_text};
 
 pub(crate) type Span = Range<usize>;
 pub(crate) type Key<'f> = Spanned<Cow<'f, str>>;
@@ -25,13 +25,50 @@ pub(crate) fn parse<'f>(
     diagnostics: &mut Vec<Diagnostic>,
 ) -> Option<Table<'f>> {
     let n_before = diagnostics.len();
-    let (document, errors) = DeTable::parse_recoverable(text);
+    let (document, mut errors) = DeTable::parse_recoverable(text);
+    errors.sort_by_key(|it| it.span().map_or(0, |it| it.start));
+    let mut last_line = None;
     for err in errors {
-        let span = shift(&err.span().unwrap_or(0..0), start);
-        diagnostics.push(Diagnostic::error(span, err.message()));
+        let span = err.span().unwrap_or(0..0);
+        // Of several mistakes in one line the first makes the others.
+        let line = text.as_bytes()[..span.start.min(text.len())].split(|it| *it == b'\n').count();
+        if last_line.replace(line) == Some(line) {
+            continue;
+        }
+        let written = text.get(span.clone()).unwrap_or("");
+        diagnostics.push(syntax_error(shift(&span, start), written, err.message()));
     }
     let table = shift_table(document.into_inner(), start, 0, diagnostics);
     (diagnostics.len() == n_before).then_some(table)
+}
+
+/// Says what is wrong with a text that is no TOML, and what to do where that is
+/// plain.
+fn syntax_error(span: Span, written: &str, message: &str) -> Diagnostic {
+    if message.starts_with("string values must be quoted") || message.starts_with("invalid boolean")
+    {
+        if written.is_empty() {
+            return Diagnostic::error(span, "the value is missing");
+        }
+        let (title, replacement) = match written {
+            "yes" | "on" | "True" | "TRUE" => ("write it so", "true".to_owned()),
+            "no" | "off" | "False" | "FALSE" => ("write it so", "false".to_owned()),
+            _ => ("put it in quotation marks", toml_text::string(written)),
+        };
+        let fix = Fix::new(title, span.clone(), replacement);
+        return Diagnostic::error(span, "a text stands in quotation marks").fix(fix);
+    }
+    if message == "duplicate key" {
+        let message = format!("`{}` is there twice", written.trim_matches(['"', '\'']));
+        let note = "put all that is said of it in one place";
+        return Diagnostic::error(span, message).note(note);
+    }
+    let diagnostic = Diagnostic::error(span, message);
+    match message.starts_with("invalid unquoted key") {
+        true if written.starts_with(':') => diagnostic.note("write `key = value`, with a `=`"),
+        true => diagnostic.note("a key with other characters stands in quotation marks"),
+        false => diagnostic,
+    }
 }
 
 fn shift(span: &Span, start: usize) -> Span {

@@ -54,7 +54,7 @@ fn mistakes() {
 
         [detectors.two]
         kind = 'repeat-tool-call'
-        inhibited_by = ['three', 7]
+        inhibited_by = ['three', {}]
 
         [detectors.three]
         kind = 'repeat-tool-call'
@@ -104,16 +104,16 @@ fn mistakes() {
     error: `two` and `three` inhibit each other
      --> policy.toml:9:25
       |
-    9 |         inhibited_by = ['three', 7]
+    9 |         inhibited_by = ['three', {}]
       |                         ^^^^^^^
       |
       = note: name the one that says more about the same trouble
 
-    error: invalid type: integer `7`, expected a string
+    error: expected a text, found a table
      --> policy.toml:9:34
       |
-    9 |         inhibited_by = ['three', 7]
-      |                                  ^
+    9 |         inhibited_by = ['three', {}]
+      |                                  ^^
 
     error: `three` and `two` inhibit each other
       --> policy.toml:13:25
@@ -137,7 +137,7 @@ fn mistakes() {
     22 |         inhibited_by = ['two']
        |         ^^^^^^^^^^^^
        |
-       = note: its sessions share one stream, and each may have other findings
+       = note: its sessions share one stream, and each may have other findings; write `inhibited_by = []` beside `per`
 
     warning: `two` never inhibits `money`
       --> policy.toml:27:25

@@ -144,7 +144,7 @@ impl Program {
             let reason = format!(
                 "`{unused}` is used neither in `pattern` nor in `resets_on`; use it or take it out"
             );
-            return Err(InvalidOption::new("symbols", reason));
+            return Err(InvalidOption::new("symbols", reason).at(unused));
         }
         let symbols: Vec<Symbol> = symbols.into_values().collect();
         if let Some(by) = &by {
@@ -205,13 +205,15 @@ fn check_names(symbols: &BTreeMap<String, Symbol>) -> Result<(), InvalidOption> 
     for name in symbols.keys() {
         let starts_well = name.starts_with(|c: char| c.is_ascii_alphabetic());
         if !starts_well || !name.chars().all(parse::is_name) {
-            return refuse(format!(
+            let reason = format!(
                 "`{name}` cannot stand in a pattern; name it with ASCII letters, digits and `_`, a \
                  letter first"
-            ));
+            );
+            return refuse(reason).map_err(|it| it.at(name));
         }
         if EventName::ALL.iter().any(|it| it.0 == name) {
-            return refuse(format!("`{name}` is the name of an event; name the symbol otherwise"));
+            let reason = format!("`{name}` is the name of an event; name the symbol otherwise");
+            return refuse(reason).map_err(|it| it.at(name));
         }
     }
     Ok(())

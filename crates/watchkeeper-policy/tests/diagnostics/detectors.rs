@@ -89,12 +89,13 @@ max = 300
 sevrity = 'low'
 extra = { deep = 1 }
 "), @r#"
-    error: unknown variant `trun`, expected `session` or `turn`
+    error: unknown value `trun`
      --> policy.toml:4:6
       |
     4 | of = 'trun'
       |      ^^^^^^
       |
+      = note: known here: `session`, `turn`
       = note: see `watchkeeper explain quiet` for its options
     help: there is one with a similar name
       |
@@ -111,13 +112,18 @@ extra = { deep = 1 }
       = note: known here: `of`, `max`, `extra`, `enabled`, `exceptions`, `inhibited_by`, `kind`, `levels`, `per`, `severity`
       = note: see `watchkeeper explain quiet` for its options
 
-    error: invalid type: integer `300`, expected a length of time such as "30s", "5m" or "1h 30m"
+    error: expected a length of time such as "30s", "5m" or "1h 30m", found the number `300`
      --> policy.toml:6:7
       |
     6 | max = 300
       |       ^^^
       |
       = note: see `watchkeeper explain quiet` for its options
+    help: if these are seconds
+      |
+    6 - max = 300
+    6 + max = "5m"
+      |
 
     error: unknown key `sevrity`
      --> policy.toml:7:1
@@ -190,12 +196,13 @@ fn severity_and_levels() {
 severity = 'hi'
 levels = [{ at = 3, severity = 'low' }]
 "), @r#"
-    error: unknown variant `hi`, expected one of `low`, `medium`, `high`
+    error: unknown value `hi`
      --> policy.toml:3:12
       |
     3 | severity = 'hi'
       |            ^^^^
       |
+      = note: known here: `low`, `medium`, `high`
     help: there is one with a similar name
       |
     3 - severity = 'hi'
@@ -292,11 +299,13 @@ levels = [
       |
       = note: write `{ at = 1, severity = "medium" }`
 
-    error: unknown variant `urgent`, expected one of `low`, `medium`, `high`
+    error: unknown value `urgent`
      --> policy.toml:8:16
       |
     8 |   { severity = 'urgent' },
       |                ^^^^^^^^
+      |
+      = note: known here: `low`, `medium`, `high`
     "#);
 }
 
@@ -419,7 +428,7 @@ fn what_is_off_is_checked() {
 enabled = false
 least = 'few'
 "), @r#"
-    error: invalid type: string "few", expected u8
+    error: expected a whole number, 0 or more, found the text "few"
      --> policy.toml:4:9
       |
     4 | least = 'few'
@@ -427,4 +436,137 @@ least = 'few'
       |
       = note: see `watchkeeper explain repeat` for its options
     "#);
+}
+
+#[test]
+fn values_of_another_type() {
+    assert_snapshot!(check("
+[detectors.repeat]
+same = 'tool'
+least = '3'
+enabled = 'false'
+severity = ['low']
+
+[detectors.quiet]
+type = 'quiet'
+of = 3.5
+max = '300'
+
+[detectors.other]
+type = 'quiet'
+levels = [3]
+"), @r#"
+    error: expected a list, found the text "tool"
+     --> policy.toml:3:8
+      |
+    3 | same = 'tool'
+      |        ^^^^^^
+      |
+      = note: see `watchkeeper explain repeat` for its options
+    help: write a list
+      |
+    3 - same = 'tool'
+    3 + same = ['tool']
+      |
+
+    error: expected a whole number, 0 or more, found the text "3"
+     --> policy.toml:4:9
+      |
+    4 | least = '3'
+      |         ^^^
+      |
+      = note: see `watchkeeper explain repeat` for its options
+    help: leave the quotation marks out
+      |
+    4 - least = '3'
+    4 + least = 3
+      |
+
+    error: expected `true` or `false`, found the text "false"
+     --> policy.toml:5:11
+      |
+    5 | enabled = 'false'
+      |           ^^^^^^^
+      |
+    help: leave the quotation marks out
+      |
+    5 - enabled = 'false'
+    5 + enabled = false
+      |
+
+    error: expected a text
+     --> policy.toml:6:12
+      |
+    6 | severity = ['low']
+      |            ^^^^^^^
+
+    error: unknown key `type`
+     --> policy.toml:9:1
+      |
+    9 | type = 'quiet'
+      | ^^^^
+      |
+      = note: known here: `of`, `max`, `extra`, `enabled`, `exceptions`, `inhibited_by`, `kind`, `levels`, `per`, `severity`
+      = note: see `watchkeeper explain quiet` for its options
+
+    error: expected a text
+      --> policy.toml:10:6
+       |
+    10 | of = 3.5
+       |      ^^^
+       |
+       = note: see `watchkeeper explain quiet` for its options
+
+    error: expected a length of time such as "30s", "5m" or "1h 30m", found the text "300"
+      --> policy.toml:11:7
+       |
+    11 | max = '300'
+       |       ^^^^^
+       |
+       = note: see `watchkeeper explain quiet` for its options
+    help: if these are seconds
+       |
+    11 - max = '300'
+    11 + max = "5m"
+       |
+
+    error: detector `other` has no `kind`
+      --> policy.toml:13:12
+       |
+    13 | [detectors.other]
+       |            ^^^^^
+       |
+       = note: only a detector that is named like its kind can leave it out
+       = note: compiled in: quiet, repeat
+    help: call it so
+       |
+    14 - type = 'quiet'
+    14 + kind = 'quiet'
+       |
+    "#);
+}
+
+#[test]
+fn two_levels_at_one_place() {
+    assert_snapshot!(check("
+[detectors.repeat]
+levels = [
+    { at = 3, severity = 'low' },
+    { at = 3, severity = 'high' },
+    { at = 5, severity = 'high' },
+    { at = 5, severity = 'high' },
+]
+"), @"
+    warning: this level changes nothing: another at 3 is `high`
+     --> policy.toml:4:5
+      |
+    4 |     { at = 3, severity = 'low' },
+      |     ^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+
+    warning: there are two levels at 5, and both are `high`
+     --> policy.toml:6:5
+      |
+    6 |     { at = 5, severity = 'high' },
+      |     ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+    ");
 }

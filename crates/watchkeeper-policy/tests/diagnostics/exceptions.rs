@@ -39,7 +39,7 @@ reason = ' '
 arguments = 'next'
 expires = '2027-03-31'
 [[detectors.repeat.exceptions]]
-tool = 7
+tool = { name = 'x' }
 reason = 'it is so'
 arguments.command = { glob = '*' }
 expires = 2027-03-31T10:00:00Z
@@ -86,7 +86,7 @@ expires = 2027-03-31T10:00:00Z
       |
       = note: say why, for whoever reads it next
 
-    error: expected a table, found string
+    error: expected a table, found a text
      --> policy.toml:8:13
       |
     8 | arguments = 'next'
@@ -112,13 +112,13 @@ expires = 2027-03-31T10:00:00Z
        |
        = note: the other is at policy.toml:5
 
-    error: invalid type: integer `7`, expected a string
+    error: expected a text, found a table
       --> policy.toml:11:8
        |
-    11 | tool = 7
-       |        ^
+    11 | tool = { name = 'x' }
+       |        ^^^^^^^^^^^^^^
 
-    error: invalid type: map, expected a string
+    error: expected a text, found a table
       --> policy.toml:13:21
        |
     13 | arguments.command = { glob = '*' }

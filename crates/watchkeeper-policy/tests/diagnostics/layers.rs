@@ -38,12 +38,18 @@ fn mistakes_in_several_files() {
     assert_snapshot!(check_files(&[
         ("team/policy.toml", "version = 1\nextends = ['base.toml']\n[labels]\nteam = 1\n"),
         ("team/base.toml", "[detectors.quiet]\nmax = '0s'\n[label]\n"),
-    ]), @"
-    error: invalid type: integer `1`, expected a string
+    ]), @r#"
+    error: expected a text, found the number `1`
      --> team/policy.toml:4:8
       |
     4 | team = 1
       |        ^
+      |
+    help: put it in quotation marks
+      |
+    4 - team = 1
+    4 + team = "1"
+      |
 
     error: the policy does not say which version of the format it is written in
      --> team/base.toml:1:1
@@ -64,7 +70,7 @@ fn mistakes_in_several_files() {
       |
       = note: see `watchkeeper explain quiet` for its options
 
-    error: must be longer than zero
+    error: a length of time must be longer than zero
      --> team/base.toml:2:7
       |
     2 | max = '0s'
@@ -83,7 +89,7 @@ fn mistakes_in_several_files() {
       |
     3 | [labels]
       |       +
-    ");
+    "#);
 }
 
 #[test]
@@ -99,7 +105,7 @@ fn bad_syntax_in_several_files() {
     1 | version 1
       |         ^
 
-    error: string values must be quoted, expected literal string
+    error: the value is missing
      --> b.toml:1:11
       |
     1 | version = 

@@ -103,7 +103,7 @@ detectors = 7
        |
        = note: known here: `detectors`, `match`, `reason`
 
-    error: expected a table, found integer
+    error: expected a table, found the number `7`
       --> policy.toml:11:13
        |
     11 | detectors = 7
@@ -192,13 +192,18 @@ detectors.quiet.levels = [{ at = 50, severity = 'low' }]
        = note: known here: `of`, `max`, `extra`, `enabled`, `exceptions`, `inhibited_by`, `kind`, `levels`, `per`, `severity`
        = note: see `watchkeeper explain quiet` for its options
 
-    error: invalid type: integer `3`, expected a length of time such as "30s", "5m" or "1h 30m"
+    error: expected a length of time such as "30s", "5m" or "1h 30m", found the number `3`
       --> policy.toml:16:23
        |
     16 | detectors.quiet.max = 3
        |                       ^
        |
        = note: see `watchkeeper explain quiet` for its options
+    help: if these are seconds
+       |
+    16 - detectors.quiet.max = 3
+    16 + detectors.quiet.max = "3s"
+       |
 
     error: a level of `quiet` begins at a share of its limit
       --> policy.toml:17:34
@@ -229,12 +234,13 @@ match = { model = 'gpt-*' }
 reason = 'it is slow'
 detectors.quiet.max = '1h'
 "), @r#"
-    error: unknown variant `trun`, expected `session` or `turn`
+    error: unknown value `trun`
      --> policy.toml:3:6
       |
     3 | of = 'trun'
       |      ^^^^^^
       |
+      = note: known here: `session`, `turn`
       = note: see `watchkeeper explain quiet` for its options
     help: there is one with a similar name
       |

@@ -22,18 +22,13 @@ sinks = 'hook'
 [[routes]]
 sinks = []
 "), @r#"
-    warning: no route reaches sink `idle`
-     --> policy.toml:4:8
-      |
-    4 | [sinks.idle]
-      |        ^^^^
-
     warning: there is no sink `hok`
      --> policy.toml:8:10
       |
     8 | sinks = ['hok', 'hook']
       |          ^^^^^
       |
+      = note: there are `hook`, `idle`
     help: there is one with a similar name
       |
     8 - sinks = ['hok', 'hook']
@@ -157,11 +152,17 @@ team = 'a'
     13 | agent = []
        |         ^^
 
-    error: invalid type: integer `7`, expected a string
+    error: expected a text, found the number `7`
       --> policy.toml:14:10
        |
     14 | source = 7
        |          ^
+       |
+    help: put it in quotation marks
+       |
+    14 - source = 7
+    14 + source = "7"
+       |
 
     error: unknown key `team`
       --> policy.toml:16:1
@@ -200,4 +201,49 @@ match = { status = 'resolved', severity = 'high' }
       |
       = note: `send_resolved = true` on a route for open findings adds the end of each
     ");
+}
+
+#[test]
+fn a_sink_that_no_route_reaches() {
+    assert_snapshot!(check("
+[detectors.repeat]
+
+[sinks.hook]
+url = 'https://x'
+
+[sinks.idle]
+kind = 'hook'
+url = 'https://x'
+
+[[routes]]
+sinks = ['hook']
+"), @"
+    warning: no route reaches sink `idle`
+     --> policy.toml:7:8
+      |
+    7 | [sinks.idle]
+      |        ^^^^
+    ");
+}
+
+#[test]
+fn several_severities_in_a_list() {
+    assert_snapshot!(check("
+[detectors.repeat]
+
+[sinks.hook]
+url = 'https://x'
+
+[[routes]]
+match = { severity = ['medium', 'high'] }
+sinks = ['hook']
+"), @r#"
+    error: `severity` is one text, and no list
+     --> policy.toml:8:22
+      |
+    8 | match = { severity = ['medium', 'high'] }
+      |                      ^^^^^^^^^^^^^^^^^^
+      |
+      = note: write `severity = ">=medium"` for one and all above, or a route for each
+    "#);
 }

@@ -26,19 +26,25 @@ max_sessions = 0
     3 + check_interval = '5s'
       |
 
-    error: invalid type: integer `2`, expected a length of time such as "30s", "5m" or "1h 30m"
+    error: expected a length of time such as "30s", "5m" or "1h 30m", found the number `2`
      --> policy.toml:4:20
       |
     4 | shutdown_timeout = 2
       |                    ^
+      |
+    help: if these are seconds
+      |
+    4 - shutdown_timeout = 2
+    4 + shutdown_timeout = "2s"
+      |
 
-    error: invalid value: string "1 month", expected a length of time such as "30s", "5m" or "1h 30m"
+    error: expected a length of time such as "30s", "5m" or "1h 30m", found the text "1 month"
      --> policy.toml:5:18
       |
     5 | session_expiry = '1 month'
       |                  ^^^^^^^^^
 
-    error: invalid value: integer `0`, expected a whole number, 1 or more
+    error: expected a whole number, 1 or more, found the number `0`
      --> policy.toml:6:16
       |
     6 | max_sessions = 0
@@ -56,12 +62,18 @@ input = -1.0
 output = 1
 [prices.n]
 inputs = 1.0
-"), @"
-    error: invalid type: integer `5`, expected a string
+"), @r#"
+    error: expected a text, found the number `5`
      --> policy.toml:3:8
       |
     3 | team = 5
       |        ^
+      |
+    help: put it in quotation marks
+      |
+    3 - team = 5
+    3 + team = "5"
+      |
 
     error: a price cannot be less than nothing
      --> policy.toml:5:9
@@ -82,5 +94,5 @@ inputs = 1.0
     8 - inputs = 1.0
     8 + input = 1.0
       |
-    ");
+    "#);
 }

@@ -23,13 +23,13 @@ patience = 1
       |
       = note: see `watchkeeper explain hook` for its options
 
-    error: invalid value: integer `0`, expected a whole number, 1 or more
+    error: expected a whole number, 1 or more, found the number `0`
      --> policy.toml:4:18
       |
     4 | queue_capacity = 0
       |                  ^
 
-    error: invalid type: integer `7`, expected a secret such as { secret = "name" }, or a string
+    error: expected a secret such as { secret = "name" }, or a string, found the number `7`
      --> policy.toml:7:7
       |
     7 | url = 7
@@ -37,13 +37,18 @@ patience = 1
       |
       = note: see `watchkeeper explain hook` for its options
 
-    error: invalid type: integer `1`, expected a length of time such as "30s", "5m" or "1h 30m"
+    error: expected a length of time such as "30s", "5m" or "1h 30m", found the number `1`
      --> policy.toml:8:12
       |
     8 | patience = 1
       |            ^
       |
       = note: see `watchkeeper explain hook` for its options
+    help: if these are seconds
+      |
+    8 - patience = 1
+    8 + patience = "1s"
+      |
     "#);
 }
 
@@ -150,7 +155,7 @@ text = { env = 'TEXT' }
 url = { secret = 'text' }
 patience = { secret = 'text' }
 "), @r#"
-    error: invalid value: string "[secret]", expected a length of time such as "30s", "5m" or "1h 30m"
+    error: expected a length of time such as "30s", "5m" or "1h 30m", found the text "[secret]"
      --> policy.toml:6:12
       |
     6 | patience = { secret = 'text' }
@@ -162,7 +167,7 @@ patience = { secret = 'text' }
 
 #[test]
 fn without_the_environment_secrets_are_not_missed() {
-    let text = "version = 1\n[secrets]\nurl = { env = 'NOT_SET' }\n[sinks.hook]\nurl = { secret = 'url' }\n\
+    let text = "version = 1\n[detectors.repeat]\n[secrets]\nurl = { env = 'NOT_SET' }\n[sinks.hook]\nurl = { secret = 'url' }\n\
                 patience = { secret = 'url' }\n";
     let loaded = load(&[("policy.toml", text)], None);
     assert_eq!(loaded.diagnostics, []);
@@ -171,7 +176,7 @@ fn without_the_environment_secrets_are_not_missed() {
 
 #[test]
 fn a_sink_without_its_optional_secret_is_off() {
-    let text = "version = 1\n[secrets]\nurl = { env = 'NOT_SET', optional = true }\n\
+    let text = "version = 1\n[detectors.repeat]\n[secrets]\nurl = { env = 'NOT_SET', optional = true }\n\
                 [sinks.hook]\nurl = { secret = 'url' }\n[sinks.other]\nkind = 'hook'\nurl = 'https://x'\n\
                 [[routes]]\nsinks = ['hook', 'other']\n";
     let loaded = load(&[("policy.toml", text)], Some(&environment));
@@ -182,7 +187,7 @@ fn a_sink_without_its_optional_secret_is_off() {
 
 #[test]
 fn secrets_come_from_the_environment_and_from_files() {
-    let policy = "version = 1\n[secrets]\na = { env = 'URL' }\nb = { file = 'keys/url' }\n\
+    let policy = "version = 1\n[detectors.repeat]\n[secrets]\na = { env = 'URL' }\nb = { file = 'keys/url' }\n\
                   [sinks.a]\nkind = 'hook'\nurl = { secret = 'a' }\n\
                   [sinks.b]\nkind = 'hook'\nurl = { secret = 'b' }\n";
     let files = [("team/policy.toml", policy), ("team/keys/url", "https://x\n")];

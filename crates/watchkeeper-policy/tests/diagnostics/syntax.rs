@@ -31,17 +31,21 @@ team = 'a'
 team = 'b'
 [labels]
 "), @"
-    error: duplicate key
+    error: `team` is there twice
      --> policy.toml:4:1
       |
     4 | team = 'b'
       | ^^^^
+      |
+      = note: put all that is said of it in one place
 
-    error: duplicate key
+    error: `labels` is there twice
      --> policy.toml:5:2
       |
     5 | [labels]
       |  ^^^^^^
+      |
+      = note: put all that is said of it in one place
     ");
 }
 
@@ -180,7 +184,7 @@ labels = []
 [sinks]
 x = 1
 "), @"
-    error: expected a table, found integer
+    error: expected a table, found the number `1`
      --> policy.toml:2:13
       |
     2 | detectors = 1
@@ -194,13 +198,13 @@ x = 1
       |
       = note: each route begins with `[[routes]]`
 
-    error: expected a table, found array
+    error: expected a table, found a list
      --> policy.toml:4:10
       |
     4 | labels = []
       |          ^^
 
-    error: expected a table, found integer
+    error: expected a table, found the number `1`
      --> policy.toml:6:5
       |
     6 | x = 1
@@ -238,4 +242,144 @@ fn tables_deeper_than_the_stack_are_refused() {
     let loaded = load(&[("policy.toml", &text)], None);
     assert_eq!(loaded.diagnostics.len(), 1);
     assert_eq!(loaded.diagnostics[0].message, "nested too deep");
+}
+
+#[test]
+fn a_policy_without_detectors() {
+    assert_snapshot!(check(""), @r#"
+    warning: the policy has no detectors, so nothing is ever found
+     --> policy.toml:1:1
+      |
+    1 | version = 1
+      | ^
+      |
+      = note: `extends = ["builtin:default"]` takes those that are built in
+    "#);
+}
+
+#[test]
+fn what_people_write_who_know_other_formats() {
+    assert_snapshot!(check("
+[detectors.quiet]
+of = turn
+max = 5m
+enabled = yes
+levels =
+"), @r#"
+    error: a text stands in quotation marks
+     --> policy.toml:3:6
+      |
+    3 | of = turn
+      |      ^^^^
+      |
+    help: put it in quotation marks
+      |
+    3 - of = turn
+    3 + of = "turn"
+      |
+
+    error: a text stands in quotation marks
+     --> policy.toml:4:7
+      |
+    4 | max = 5m
+      |       ^^
+      |
+    help: put it in quotation marks
+      |
+    4 - max = 5m
+    4 + max = "5m"
+      |
+
+    error: a text stands in quotation marks
+     --> policy.toml:5:11
+      |
+    5 | enabled = yes
+      |           ^^^
+      |
+    help: write it so
+      |
+    5 - enabled = yes
+    5 + enabled = true
+      |
+
+    error: the value is missing
+     --> policy.toml:6:9
+      |
+    6 | levels =
+      |         ^
+    "#);
+    assert_snapshot!(check("
+[detectors.quiet]
+of: 'turn'
+"), @"
+    error: invalid unquoted key, expected letters, numbers, `-`, `_`
+     --> policy.toml:3:3
+      |
+    3 | of: 'turn'
+      |   ^
+      |
+      = note: write `key = value`, with a `=`
+    ");
+}
+
+#[test]
+fn entries_that_stand_elsewhere() {
+    assert_snapshot!(check("
+[quiet]
+of = 'turn'
+max = '5m'
+
+[calls]
+kind = 'hook'
+
+[[detectors.repeat]]
+least = 3
+
+[other]
+kind = 'other'
+"), @"
+    error: unknown key `quiet`
+     --> policy.toml:2:2
+      |
+    2 | [quiet]
+      |  ^^^^^
+      |
+      = note: known here: `version`, `extends`, `monitor`, `labels`, `prices`, `secrets`, `detectors`, `overrides`, `sinks`, `routes`
+    help: it belongs here
+      |
+    2 | [detectors.quiet]
+      |  ++++++++++
+
+    error: unknown key `calls`
+     --> policy.toml:6:2
+      |
+    6 | [calls]
+      |  ^^^^^
+      |
+      = note: known here: `version`, `extends`, `monitor`, `labels`, `prices`, `secrets`, `detectors`, `overrides`, `sinks`, `routes`
+    help: it belongs here
+      |
+    6 | [sinks.calls]
+      |  ++++++
+
+    error: expected a table, found a list
+     --> policy.toml:9:1
+      |
+    9 | [[detectors.repeat]]
+      | ^^^^^^^^^^^^^^^^^^^^
+      |
+    help: write its name in one pair of brackets
+      |
+    9 - [[detectors.repeat]]
+    9 + [detectors.repeat]
+      |
+
+    error: unknown key `other`
+      --> policy.toml:12:2
+       |
+    12 | [other]
+       |  ^^^^^
+       |
+       = note: known here: `version`, `extends`, `monitor`, `labels`, `prices`, `secrets`, `detectors`, `overrides`, `sinks`, `routes`
+    ");
 }
