@@ -121,7 +121,7 @@ expect_sinks = ["audit"]
           audit
         + console
 
-    1 passed, 1 failed
+    1 passed, 1 failed (- is expected, + is found)
     exit 1
     ");
     assert_snapshot!(seen(&folder, &["--filter", "passes"]), @"
@@ -160,7 +160,6 @@ expect_sinks = ["audti"]
 "#,
     );
     assert_snapshot!(seen(&folder, &["policy.test.toml"]), @r#"
-    0 passed, 0 failed
     error: `trace` does not go with `events`
      --> policy.test.toml:6:9
       |
@@ -251,7 +250,6 @@ generate = { repeat = 0, every = "1s", events = [{ tool = "Bash", prompt = "hi" 
 start = { source = "claude" }
 "#;
     assert_snapshot!(mistakes(test), @r#"
-    0 passed, 0 failed
     error: the test has no `name`
      --> policy.test.toml:4:1
       |
@@ -299,7 +297,6 @@ trace = "0s turn_end"
 expect = [{ detector = "stuck", severity = "low", status = "resolved" }, { at = "-1s" }, {}]
 "#;
     assert_snapshot!(mistakes(test), @r#"
-    0 passed, 0 failed
     error: `severity` says nothing of what is resolved
      --> policy.test.toml:7:11
       |
@@ -322,7 +319,6 @@ expect = [{ detector = "stuck", severity = "low", status = "resolved" }, { at = 
     let folder = Folder::new();
     folder.write("policy.test.toml", "tests = 1\n");
     assert_snapshot!(seen(&folder, &["policy.test.toml"]), @"
-    0 passed, 0 failed
     error: the test file does not say which version of the format it is written in
      --> policy.test.toml:1:1
       |
@@ -333,6 +329,14 @@ expect = [{ detector = "stuck", severity = "low", status = "resolved" }, { at = 
       |
     1 + version = 1
       |
+
+    error: `tests` is not a list
+     --> policy.test.toml:1:9
+      |
+    1 | tests = 1
+      |         ^
+      |
+      = note: each test begins with `[[tests]]`
     exit 78
     ");
 }
@@ -347,7 +351,6 @@ generate = { repaet = 3, events = [{ prompt = "hi", ok = true }, { tol = "Bash" 
 expect_sinks = []
 "#;
     assert_snapshot!(mistakes(test), @r#"
-    0 passed, 0 failed
     error: `expect_no_others` says nothing without `expect`
      --> policy.test.toml:6:1
       |
@@ -414,7 +417,6 @@ fn a_line_of_a_trace_is_pointed_at() {
          trace = \"\"\"\n0s prompt hi\n  1s cal Bash\n\"\"\"\n",
     );
     assert_snapshot!(seen(&folder, &["policy.test.toml"]), @"
-    0 passed, 0 failed
     error: `cal` is no event; there are session_start, prompt, synthetic, message, delta, thinking, usage, call, result, wait, resume, turn_end, error, compaction, handoff, agent_start, agent_end and session_end
      --> policy.test.toml:9:3
       |
@@ -424,7 +426,6 @@ fn a_line_of_a_trace_is_pointed_at() {
     ");
     folder.write("bad.md", SCENARIO.replace("7s call", "7s cal").replace("tools", "tolls"));
     assert_snapshot!(seen(&folder, &["bad.md"]), @r#"
-    0 passed, 0 failed
     error: `tools` is missing
      --> bad.md:6:1
       |
@@ -464,7 +465,6 @@ fn a_file_that_is_missing_is_no_failed_test() {
     exit 2
     ");
     assert_snapshot!(seen(&folder, &["missing.test.toml", "."]), @"
-    0 passed, 0 failed
     error: `missing.test.toml` does not exist
     error: `.` is a folder; name its files
     exit 2
@@ -473,13 +473,11 @@ fn a_file_that_is_missing_is_no_failed_test() {
                  events = \"missing.ndjson\"\nexpect = []\n";
     folder.write("policy.test.toml", tests);
     assert_snapshot!(seen(&folder, &[]), @"
-    0 passed, 0 failed
     error: `policy.toml` does not exist; `policy.test.toml` tests it
     exit 2
     ");
     folder.write("policy.toml", POLICY);
     assert_snapshot!(seen(&folder, &[]), @"
-    0 passed, 0 failed
     error: policy.test.toml:6: `missing.ndjson`: it does not exist
     exit 2
     ");
@@ -500,7 +498,7 @@ fn scenarios_are_written_anew_if_asked_for() {
         - 9s      low      banned: again
         + 7s      medium   banned: `WebFetch` is banned
 
-    0 passed, 2 failed
+    0 passed, 2 failed (- is expected, + is found)
     exit 1
     ");
     assert_eq!(fs::read_to_string(&path).unwrap(), SCENARIO);
@@ -556,7 +554,6 @@ expect_sinks = ["audit", "console"]
     exit 0
     ");
     assert_snapshot!(seen(&folder, &["payments.test.toml"]), @r#"
-    0 passed, 0 failed
     error: the tests do not say which policy they are for
      --> payments.test.toml:1:1
       |
@@ -590,5 +587,108 @@ fn the_tests_in_the_manual_pass() {
     ok    manual.md: A sub-agent that repeats itself
     2 passed, 0 failed
     exit 0
+    ");
+}
+
+#[test]
+fn mistakes_are_shown_though_nobody_knows_the_policy() {
+    let folder = Folder::new();
+    folder.write(
+        "policy.test.toml",
+        r#"version = 1
+polcy = "policy.toml"
+
+[[tests]]
+name = "one"
+generate = [{ tool = "Bash" }]
+expect = []
+
+[[tests]]
+name = "one"
+generate = { repeat = 3, every = "10s", events = { tool = "Bash" } }
+expect = []
+"#,
+    );
+    assert_snapshot!(seen(&folder, &[]), @r#"
+    error: unknown key `polcy`
+     --> policy.test.toml:2:1
+      |
+    2 | polcy = "policy.toml"
+      | ^^^^^
+      |
+      = note: known here: `policy`, `tests`, `version`
+    help: there is one with a similar name
+      |
+    2 | policy = "policy.toml"
+      |    +
+
+    error: expected a table, found a list
+     --> policy.test.toml:6:12
+      |
+    6 | generate = [{ tool = "Bash" }]
+      |            ^^^^^^^^^^^^^^^^^^^
+      |
+      = note: write `{ repeat = 4, every = "10s", events = [{ tool = "Bash" }] }`
+
+    warning: another test is called `one`, too
+      --> policy.test.toml:10:8
+       |
+    10 | name = "one"
+       |        ^^^^^
+
+    error: `events` is not a list
+      --> policy.test.toml:11:50
+       |
+    11 | generate = { repeat = 3, every = "10s", events = { tool = "Bash" } }
+       |                                                  ^^^^^^^^^^^^^^^^^
+       |
+       = note: write `events = [{ tool = "Bash" }]`
+    exit 78
+    "#);
+}
+
+#[test]
+fn update_writes_scenarios_alone() {
+    let folder = Folder::new();
+    folder.write("policy.toml", POLICY);
+    folder.write("policy.test.toml", "version = 1\npolicy = 'policy.toml'\n");
+    assert_snapshot!(seen(&folder, &["--update"]), @"
+    error: --update writes what is found into scenarios (`.md`), and there is none among these files
+    exit 2
+    ");
+}
+
+#[test]
+fn update_ends_lines_as_the_file_does() {
+    let folder = Folder::new();
+    let scenario = SCENARIO.replace('\n', "\r\n");
+    let (before, _) = scenario.rsplit_once("```findings\r\n").expect("it has findings");
+    let path = folder.write("own.md", format!("{before}```findings\r\n```\r\n"));
+    seen(&folder, &["--update", "own.md"]);
+    let text = fs::read_to_string(path).expect("the file is there");
+    assert!(text.contains("acme") && text.lines().count() > before.lines().count() + 2, "{text}");
+    assert_eq!(text.replace("\r\n", "").find('\n'), None, "{text:?}");
+    assert!(seen(&folder, &["own.md"]).ends_with("exit 0"));
+}
+
+#[test]
+fn files_that_are_not_utf_8() {
+    let folder = Folder::new();
+    folder.write("policy.toml", b"version = 1\n# caf\xe9\n");
+    folder.write("policy.test.toml", "version = 1\npolicy = 'policy.toml'\n");
+    folder.write("wide.md", b"\xff\xfe#\0");
+    assert_snapshot!(seen(&folder, &["policy.test.toml", "wide.md"]), @"
+    error: there are no tests
+     --> policy.test.toml:1:1
+      |
+    1 | version = 1
+      | ^
+      |
+      = note: each test begins with `[[tests]]`
+
+    error: cannot read the policy: line 2 is not UTF-8; save it as UTF-8
+    --> policy.toml
+    error: `wide.md`: it is UTF-16; save it as UTF-8
+    exit 78
     ");
 }

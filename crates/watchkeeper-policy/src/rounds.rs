@@ -2,7 +2,7 @@ use std::ops::Range;
 
 use serde::Deserialize;
 use serde_json::Value as Json;
-use toml::Spanned;
+use toml::{Spanned, de::DeValue};
 use watchkeeper_core::{
     AgentId, Event, EventKind, ModelCall, Period, SessionId, Timestamp, Tokens, ToolCall,
     ToolResult,
@@ -172,15 +172,16 @@ impl Reader<'_> {
     /// Reads what a test calls `generate`.
     pub(crate) fn rounds(&mut self, value: Value<'_>) -> Option<Rounds> {
         const KEYS: &[&str] = &["events", "every", "repeat"];
-        let table = self.table(value)?;
+        const EXAMPLE: &str =
+            "write `{ repeat = 4, every = \"10s\", events = [{ tool = \"Bash\" }] }`";
+        let table = self.table_like(value, EXAMPLE)?;
         let whole = table.span();
         let mut keys = table.into_inner();
         let missing: Vec<&str> =
             KEYS.iter().copied().filter(|it| !keys.contains_key(*it)).collect();
         for it in missing {
-            let note = "write `{ repeat = 4, every = \"10s\", events = [{ tool = \"Bash\" }] }`";
             let message = format!("`{it}` is missing");
-            self.push(Diagnostic::error(whole.clone(), message).note(note));
+            self.push(Diagnostic::error(whole.clone(), message).note(EXAMPLE));
         }
         let repeat = keys.remove("repeat").and_then(|it| {
             let span = it.span();
@@ -194,19 +195,18 @@ impl Reader<'_> {
         });
         let every = self.take(&mut keys, "every");
         let mut events = Vec::new();
-        match keys.remove("events").map(Spanned::into_inner) {
-            Some(toml::de::DeValue::Array(items)) => {
+        if let Some(value) = keys.remove("events") {
+            let span = value.span();
+            if let DeValue::Array(items) = value.into_inner() {
                 for it in items {
                     let span = it.span();
                     let Some(keys) = self.read::<EventKeys>(it) else { continue };
                     events.extend(self.template(keys, span));
                 }
+            } else {
+                let note = "write `events = [{ tool = \"Bash\" }]`";
+                self.push(Diagnostic::error(span, "`events` is not a list").note(note));
             }
-            Some(other) => {
-                let message = format!("`events` should be a list, and is a {}", other.type_str());
-                self.push(Diagnostic::error(whole, message));
-            }
-            None => {}
         }
         self.refuse_rest(&keys, KEYS);
         Some(Rounds { repeat: repeat?, every: every?, events })

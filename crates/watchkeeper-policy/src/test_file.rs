@@ -1,6 +1,7 @@
 //! Reads the tests of a policy, which stand in a file beside it.
 
 use std::{
+    collections::BTreeSet,
     fmt,
     ops::Range,
     path::{Path, PathBuf},
@@ -11,7 +12,7 @@ use toml::{Spanned, de::DeValue};
 use watchkeeper_core::{Entry as _, Glob, Period, Registry, Severity, SignedDuration, Status};
 
 use crate::{
-    BUILTIN_DEFAULT, Diagnostic, DiagnosticLevel, Loader, Policy, SourceFile,
+    BUILTIN_DEFAULT, Diagnostic, DiagnosticLevel, Loaded, Loader, Policy, SourceFile,
     diagnostic::Fix,
     files::Files,
     layers,
@@ -178,20 +179,22 @@ impl Loader<'_> {
             it if crate::builtin(Path::new(it)).is_some() => PathBuf::from(it),
             it => folder.join(it),
         });
-        let Some(policy) = policy.map(Path::to_owned).or(named) else {
-            if reader.diagnostics.is_empty() {
-                let fix = Fix::new("name it", start..start, "policy = \"policy.toml\"\n");
-                let message = "the tests do not say which policy they are for";
-                let note = format!("a file beside this one, or {BUILTIN_DEFAULT:?}");
-                reader.push(Diagnostic::error(start..start, message).note(note).fix(fix));
-            }
-            return nothing;
+        let policy = policy.map(Path::to_owned).or(named);
+        let section = table.remove("tests");
+        reader.refuse_rest(&table, FILE_KEYS);
+        if policy.is_none() && reader.diagnostics.is_empty() {
+            let fix = Fix::new("name it", start..start, "policy = \"policy.toml\"\n");
+            let message = "the tests do not say which policy they are for";
+            let note = format!("a file beside this one, or {BUILTIN_DEFAULT:?}");
+            reader.push(Diagnostic::error(start..start, message).note(note).fix(fix));
+        }
+        let (policy, policy_diagnostics, policy_files) = match policy.map(|it| self.load(&it)) {
+            Some(Loaded { policy, diagnostics, files }) => (policy, diagnostics, files),
+            None => (None, Vec::new(), Vec::new()),
         };
-        let loaded = self.load(&policy);
-        let mut tests = Tests { folder, policy: loaded.policy.as_ref(), reader };
-        let list = tests.list(table.remove("tests"), start);
-        tests.reader.refuse_rest(&table, FILE_KEYS);
-        (list, loaded.policy, loaded.diagnostics, loaded.files)
+        let mut tests = Tests { folder, policy: policy.as_ref(), reader, names: BTreeSet::new() };
+        let list = tests.list(section, start);
+        (list, policy, policy_diagnostics, policy_files)
     }
 }
 
@@ -200,6 +203,8 @@ struct Tests<'a> {
     /// `None` if it is wrong itself: then nobody knows what a test may expect.
     policy: Option<&'a Policy>,
     reader: Reader<'a>,
+    /// What the tests so far are called.
+    names: BTreeSet<String>,
 }
 
 impl Tests<'_> {
@@ -229,9 +234,14 @@ impl Tests<'_> {
     fn test(&mut self, table: Spanned<Table<'_>>) -> Option<PolicyTest> {
         let whole = table.span();
         let mut keys = table.into_inner();
-        let name: Option<String> = self.reader.take(&mut keys, "name");
-        if name.is_none() {
-            self.reader.push(Diagnostic::error(whole.clone(), "the test has no `name`"));
+        let name = self.reader.take_string(&mut keys, "name");
+        match &name {
+            None => self.reader.push(Diagnostic::error(whole.clone(), "the test has no `name`")),
+            Some(it) if !self.names.insert(it.get_ref().clone()) => {
+                let message = format!("another test is called `{}`, too", it.get_ref());
+                self.reader.push(Diagnostic::warning(it.span(), message));
+            }
+            Some(_) => {}
         }
         let story = self.story(&mut keys, &whole);
         let start = keys.remove("start").and_then(|it| self.start(it));
@@ -255,7 +265,7 @@ impl Tests<'_> {
             expect_no_others.and_then(|(_, it)| self.reader.read(it)).unwrap_or(true);
         self.reader.refuse_rest(&keys, TEST_KEYS);
         Some(PolicyTest {
-            name: name?,
+            name: name?.into_inner(),
             story: story?,
             start: start.unwrap_or_default(),
             advance,
@@ -345,7 +355,9 @@ impl Tests<'_> {
     fn check_detector(&mut self, detector: &Spanned<String>) {
         let Some(policy) = self.policy else { return };
         let name = detector.get_ref();
-        let ids: Vec<&str> = policy.detectors.iter().map(|it| &*it.id).collect();
+        // One that overrides change is there more than once.
+        let mut ids: Vec<&str> = policy.detectors.iter().map(|it| &*it.id).collect();
+        ids.dedup();
         if ids.contains(&name.as_str()) || name.starts_with(MONITOR) {
             return;
         }

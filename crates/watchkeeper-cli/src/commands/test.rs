@@ -58,6 +58,11 @@ impl Test {
                            `policy.test.toml` beside `policy.toml`\n";
             return Ok(output.fail(message));
         }
+        if self.update && !files.iter().any(|it| is_markdown(it)) {
+            let message = "error: --update writes what is found into scenarios (`.md`), and there \
+                           is none among these files\n";
+            return Ok(output.fail(message));
+        }
         let setup = Setup {
             registry,
             policy: global.policy.as_deref(),
@@ -75,7 +80,13 @@ impl Test {
         if status == Status::Success && passed == 0 {
             return Ok(output.fail("error: no test has a name that contains that of --filter\n"));
         }
-        let summary = format!("{passed} passed, {failed} failed");
+        if passed + failed == 0 {
+            return Ok(status);
+        }
+        let mut summary = format!("{passed} passed, {failed} failed");
+        if 0 < failed {
+            summary.push_str(" (- is expected, + is found)");
+        }
         let style = if status == Status::Success { Style::Green } else { Style::Red };
         writeln!(output.out, "{}", style.paint(&summary, output.styles.out))?;
         output.out.flush()?;
@@ -95,8 +106,8 @@ impl Test {
             let what = if file.is_dir() { "is a folder; name its files" } else { "does not exist" };
             return Ok(output.fail(&format!("error: {} {what}\n", quoted_path(file))));
         }
-        let is_markdown = file.extension().is_some_and(|it| it.eq_ignore_ascii_case("md"));
-        let ran = if is_markdown { run_scenarios(file, setup) } else { run_test_file(file, setup) };
+        let ran =
+            if is_markdown(file) { run_scenarios(file, setup) } else { run_test_file(file, setup) };
         let Ran { trials, doubts } = match ran {
             Ok(it) => it,
             Err(NotRun::Wrong(text)) => {
@@ -132,6 +143,10 @@ impl Test {
         }
         Ok(status)
     }
+}
+
+fn is_markdown(file: &Path) -> bool {
+    file.extension().is_some_and(|it| it.eq_ignore_ascii_case("md"))
 }
 
 /// The tests that belong to a policy, or else those of this folder.

@@ -39,7 +39,8 @@ pub(crate) fn run_scenarios(path: &Path, setup: &Setup<'_>) -> Result<Ran, NotRu
         let outcome = if found == expected {
             Outcome::Passed
         } else if setup.update {
-            new.replace_range(it.findings, &found);
+            let line_end = if text.contains("\r\n") { "\r\n" } else { "\n" };
+            new.replace_range(it.findings, &found.replace('\n', line_end));
             Outcome::Updated
         } else {
             Outcome::Failed(difference(&expected, &found, setup.styled))
@@ -100,12 +101,12 @@ impl Reader<'_> {
                     trace = Some((body, parsed));
                 }
                 Part::Block { language: "findings", body } => {
-                    let Some((_, trace)) = trace.take() else {
+                    let Some((span, trace)) = trace.take() else {
                         self.wrong(body, "there is no block of `trace` before these findings");
                         continue;
                     };
                     let Some(policy) = &policy else {
-                        self.wrong(body, "there is no block of `toml` before, with a policy");
+                        self.wrong(span, "there is no block of `toml` before, with a policy");
                         continue;
                     };
                     let Some((policy, trace)) = policy.clone().zip(trace) else { continue };
@@ -118,7 +119,9 @@ impl Reader<'_> {
             self.without_findings(span);
         }
         if n_traces == 0 && self.diagnostics.is_empty() {
-            self.wrong(0..0, "there is no scenario: no block of `trace`");
+            let message = "there is no scenario: no block of `trace`";
+            let note = "a scenario has three blocks in fences: `toml`, `trace` and `findings`";
+            self.diagnostics.push(Diagnostic::error(0..0, message).note(note));
         }
         res
     }
