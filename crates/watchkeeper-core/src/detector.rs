@@ -52,6 +52,14 @@ pub trait Detector: CloneDetector + fmt::Debug + Send + Sync {
     fn at_rest(&self) -> bool {
         false
     }
+
+    /// Whether it goes by single calls, so that a policy may keep some from it.
+    ///
+    /// The policy reader refuses `exceptions` for a detector that does not: they
+    /// would change nothing, or make it miss what goes on.
+    fn heeds_calls(&self) -> bool {
+        true
+    }
 }
 
 /// What one stream of events is.

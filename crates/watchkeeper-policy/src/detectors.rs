@@ -39,7 +39,8 @@ impl Reader<'_> {
         let severity = severity.and_then(|(_, it)| self.read::<Severity>(it));
         let per = self.take_string(keys, "per");
         let per_label = per.and_then(|it| self.per_label(&it));
-        let exceptions = keys.remove("exceptions").map(|it| self.exceptions(it));
+        let exceptions = keys.remove_entry("exceptions");
+        let exceptions = exceptions.map(|(key, it)| (key.span(), self.exceptions(it)));
         let kind = match keys.remove("kind") {
             Some(it) => {
                 let span = it.span();
@@ -62,7 +63,17 @@ impl Reader<'_> {
             secrets: Vec::new(),
         };
         let detector = self.build(table, &about, |it| entry.build(it))?;
-        let exceptions = exceptions.unwrap_or_default();
+        let exceptions = match exceptions {
+            Some((span, _)) if !detector.heeds_calls() => {
+                let message = format!("`{}` does not go by single calls", id.get_ref());
+                let note = "there is nothing to except for it; `[[overrides]]` change what it is \
+                            told in some sessions";
+                self.push(Diagnostic::error(span, message).note(note));
+                return None;
+            }
+            Some((_, exceptions)) => exceptions,
+            None => Vec::new(),
+        };
         let detector = NamedDetector {
             id: id.get_ref().as_str().into(),
             kind: entry.kind().into(),

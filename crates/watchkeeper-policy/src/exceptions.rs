@@ -178,6 +178,10 @@ impl Detector for Excepting {
         self.inner.scope()
     }
 
+    fn heeds_calls(&self) -> bool {
+        self.inner.heeds_calls()
+    }
+
     fn at_rest(&self) -> bool {
         self.pending.is_empty() && self.inner.at_rest()
     }

@@ -12,6 +12,7 @@ use watchkeeper_core::{
     InvalidOption, NamedDetector, Registry, Report, Scope, Timestamp, quote,
 };
 use watchkeeper_detector_timeout as _;
+use watchkeeper_detector_token_burn as _;
 use watchkeeper_policy::{Loader, render};
 use watchkeeper_testing::{events, laws, play_detector};
 
@@ -297,4 +298,59 @@ fn a_call_takes_the_id_of_an_excepted_one_over() {
     2s      medium    tool_result 1 true!
     4s      medium    tool_result 1 true!
     "#);
+}
+
+#[test]
+fn what_does_not_go_by_calls_has_no_exceptions() {
+    let registry = Registry::linked().expect("no two kinds share a name");
+    let check = |text: &str| {
+        let read_file = |_: &Path| Ok(format!("version = 1\n{text}"));
+        let loader =
+            Loader { registry: &registry, read_file: &read_file, environment: None, today: None };
+        render(&loader.load(Path::new("policy.toml")), false)
+    };
+    assert_snapshot!(check("
+[detectors.silent]
+kind = 'timeout'
+of = 'model'
+max = '5m'
+exceptions = [{ tool = 'Bash', reason = 'builds take long' }]
+
+[detectors.spending]
+kind = 'token-burn'
+max_cost_usd = 25.0
+
+[[detectors.spending.exceptions]]
+tool = 'Task'
+reason = 'sub-agents are dear'
+
+[[overrides]]
+match = { cwd = '/nightly/*' }
+reason = 'nightly'
+detectors.silent.exceptions.add = [{ tool = 'Read', reason = 'night' }]
+"), @"
+    error: `silent` does not go by single calls
+     --> policy.toml:7:1
+      |
+    7 | exceptions = [{ tool = 'Bash', reason = 'builds take long' }]
+      | ^^^^^^^^^^
+      |
+      = note: there is nothing to except for it; `[[overrides]]` change what it is told in some sessions
+
+    error: `spending` does not go by single calls
+      --> policy.toml:13:22
+       |
+    13 | [[detectors.spending.exceptions]]
+       |                      ^^^^^^^^^^
+       |
+       = note: there is nothing to except for it; `[[overrides]]` change what it is told in some sessions
+
+    error: `silent` does not go by single calls
+      --> policy.toml:20:18
+       |
+    20 | detectors.silent.exceptions.add = [{ tool = 'Read', reason = 'night' }]
+       |                  ^^^^^^^^^^
+       |
+       = note: there is nothing to except for it; `[[overrides]]` change what it is told in some sessions
+    ");
 }

@@ -78,6 +78,10 @@ impl Detector for FullContext {
     fn at_rest(&self) -> bool {
         self.outgrown == 0 && !self.is_open
     }
+
+    fn heeds_calls(&self) -> bool {
+        false
+    }
 }
 
 impl FullContext {

@@ -108,6 +108,10 @@ impl Detector for Timeout {
         }
     }
 
+    fn heeds_calls(&self) -> bool {
+        matches!(self.options.of, Of::Tool)
+    }
+
     fn scope(&self) -> Scope {
         match self.options.of {
             Of::Session | Of::Idle => Scope::Session,

@@ -141,6 +141,10 @@ impl Detector for TokenBurn {
     fn at_rest(&self) -> bool {
         self.tokens.is_none() && self.nano_dollars.is_none()
     }
+
+    fn heeds_calls(&self) -> bool {
+        false
+    }
 }
 
 impl TokenBurn {
