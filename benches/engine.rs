@@ -79,7 +79,7 @@ fn history(engines: &Engines, plan: &Plan) -> io::Result<Row> {
 }
 
 /// Nanoseconds for each event.
-fn observe(engine: &mut Engine, events: &[Event]) -> io::Result<f64> {
+pub(crate) fn observe(engine: &mut Engine, events: &[Event]) -> io::Result<f64> {
     let mut findings = Vec::new();
     let before = measure::thread_cpu()?;
     for event in events {

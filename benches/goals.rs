@@ -14,6 +14,7 @@
 //! | --- | --- |
 //! | `replay` | Processor time, user's and system's, of the whole program that checks one session of 200 MB, beside that of `wc -l`. This program runs itself once more as the real one, with the detectors that ship. The session is invented, and is kept in the target folder. |
 //! | `engine` | Processor time of `Engine::observe` with the built-in policy, for 1, 1,000 and 100,000 sessions that take turns. And of an event after a million others of its session, beside one after a thousand: what a session has behind it must not matter. |
+//! | `detectors` | Processor time of the detectors of the built-in policy, of all and of each alone: of an event in an engine that has them, less that in one that has none. And of a byte of text in the search for chants. |
 //! | `record` | What an agent waits for `SessionHandle::record`: in a burst, at the worst of 1,000 calls, with the call made from text, when the monitor sleeps, and when its queue is full. |
 //! | `memory` | By how much the resident memory of a process grows for each of 100,000 sessions under the built-in policy. |
 //! | `fingerprint` | Processor time of a fingerprint of 1 KB, beside a plain hash of it. |
@@ -27,6 +28,7 @@
 //! first two rows of `record` are time that passes: they want a processor for
 //! the monitor's thread, and that of the worst call in 1,000 wants it idle.
 
+mod detectors;
 mod dice;
 mod engine;
 mod fingerprint;
@@ -75,6 +77,7 @@ type Group = (&'static str, fn(&Plan) -> io::Result<Vec<Row>>);
 const GROUPS: &[Group] = &[
     ("replay", replay::rows),
     ("engine", engine::rows),
+    ("detectors", detectors::rows),
     ("record", record::rows),
     ("memory", memory::rows),
     ("fingerprint", fingerprint::rows),

@@ -43,7 +43,12 @@ impl Engines {
     }
 
     pub(crate) fn engine(&self) -> Engine {
-        Engine::new(self.detectors.clone(), self.config.clone())
+        self.with(self.detectors.clone())
+    }
+
+    /// One with other detectors.
+    pub(crate) fn with(&self, detectors: Vec<NamedDetector>) -> Engine {
+        Engine::new(detectors, self.config.clone())
     }
 }
 
