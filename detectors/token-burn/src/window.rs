@@ -3,11 +3,11 @@
 use watchkeeper_core::{Period, Timestamp};
 
 /// Into how many pieces a window is cut.
-const N_BUCKETS: usize = 24;
+const N_BUCKETS: usize = 12;
 #[expect(clippy::cast_possible_wrap, reason = "it is small")]
 const N_PIECES: i64 = N_BUCKETS as i64;
 /// How many pieces what is usual is the average of: ten windows of work.
-const MEMORY: u32 = 240;
+const MEMORY: u32 = 120;
 
 /// What was spent lately, by the piece of the window in which it was.
 #[derive(Clone, Debug)]
