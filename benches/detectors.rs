@@ -1,6 +1,6 @@
 //! What detectors cost, beyond what the engine does without them.
 
-use std::io;
+use std::{fmt::Write as _, io};
 
 use watchkeeper_core::{Event, EventKind, NamedDetector, SessionId, Timestamp};
 
@@ -84,10 +84,10 @@ fn prose() -> String {
         let dice = crate::dice::mixed(n);
         let place = usize::try_from(dice % 10).unwrap_or_default();
         res.push_str(words[place]);
-        if dice % 7 == 0 {
-            res.push_str(&format!("_{:x}", dice >> 40));
+        if dice.is_multiple_of(7) {
+            let _ = write!(res, "_{:x}", dice >> 40);
         }
-        res.push_str(if dice % 13 == 0 { ".\n" } else { " " });
+        res.push_str(if dice.is_multiple_of(13) { ".\n" } else { " " });
         n += 1;
     }
     res.truncate(TEXT);

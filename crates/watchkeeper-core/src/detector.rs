@@ -9,8 +9,8 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use crate::{
-    AgentFacts, Call, Event, Evidence, Fingerprint, InvalidOption, Level, Noted, Outcome, Place,
-    SessionFacts, Severity, Unit, Usage,
+    AgentFacts, Call, Event, EventSet, Evidence, Fingerprint, InvalidOption, Level, Noted, Outcome,
+    Place, SessionFacts, Severity, Unit, Usage,
     engine::{Episodes, Raised},
 };
 
@@ -40,6 +40,12 @@ pub trait Detector: CloneDetector + fmt::Debug + Send + Sync {
     /// What one stream is. A policy's `per` overrides it.
     fn scope(&self) -> Scope {
         Scope::Agent
+    }
+
+    /// The events that it reads: of any other it learns nothing, and finds
+    /// nothing by it. The engine spares it those.
+    fn reads(&self) -> EventSet {
+        EventSet::ALL
     }
 
     /// Whether it is as good as new: from here on it would find what a new one

@@ -20,15 +20,15 @@ use self::{
     moment::Alarms,
     note::Explained,
     session::Session,
-    stream::{Cue, Scene, Stream, Watch, postponed},
+    stream::{Cue, Observed, Scene, Stream, Watch, postponed},
 };
 pub use self::{
     moment::Moment,
     note::{Note, Noted, Outcome},
 };
 use crate::{
-    AgentFacts, AgentId, Call, Detector, Event, Evidence, Finding, Fingerprint, Labels, Level,
-    Prices, Report, Scope, SessionFacts, SessionFilter, SessionId, Severity, Status, Usage,
+    AgentFacts, AgentId, Call, Detector, Event, EventSet, Evidence, Finding, Fingerprint, Labels,
+    Level, Prices, Report, Scope, SessionFacts, SessionFilter, SessionId, Severity, Status, Usage,
     facts::Names, quote,
 };
 
@@ -118,6 +118,8 @@ pub struct Engine {
 struct Shared {
     /// Each after those that inhibit it.
     detectors: Vec<NamedDetector>,
+    /// For each detector the events that it reads.
+    reads: Vec<EventSet>,
     /// For each detector the places of those that inhibit it.
     inhibitors: Vec<Box<[usize]>>,
     config: EngineConfig,
@@ -151,6 +153,7 @@ impl Engine {
     /// Makes an engine for the detectors of a policy.
     pub fn new(mut detectors: Vec<NamedDetector>, config: EngineConfig) -> Self {
         sort(&mut detectors);
+        let reads = detectors.iter().map(|it| it.detector.reads()).collect();
         let inhibitors = detectors.iter().map(|it| inhibitors(it, &detectors)).collect();
         for it in &mut detectors {
             it.levels.sort_by_key(|it| it.at);
@@ -160,6 +163,7 @@ impl Engine {
         Self {
             shared: Shared {
                 detectors,
+                reads,
                 inhibitors,
                 config,
                 names: Names::default(),
@@ -397,9 +401,11 @@ impl Engine {
                 agent_id: event.agent.as_ref(),
                 group: Some(value),
             };
-            let cue = Cue::Event { event, usage, call };
-            group.stream.run(at, cue, None, &scene, &mut self.shared, findings);
-            self.shared.panicked.clear();
+            if self.shared.reads[detector_idx].contains(&event.kind) {
+                let cue = Cue::Event(Observed { event, usage, call });
+                group.stream.run(at, cue, None, &scene, &mut self.shared, findings);
+                self.shared.panicked.clear();
+            }
             let due_at = group.due_at();
             if group.alarm_at.is_none_or(|it| due_at < it) {
                 let key = (detector_idx, value.as_str().into());

@@ -161,6 +161,59 @@ pub(crate) const EVENT_NAMES: [&str; 16] = [
     "session_end",
 ];
 
+/// Some kinds of events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EventSet(u16);
+
+impl EventSet {
+    /// All of them.
+    pub const ALL: Self = Self(u16::MAX);
+
+    /// Those with these names, as the neutral form has them.
+    ///
+    /// Make a constant of it: a name that no event has is then a mistake that
+    /// the compiler finds, and else a panic.
+    pub const fn of(names: &[&str]) -> Self {
+        let mut res = 0;
+        let mut name_idx = 0;
+        while name_idx < names.len() {
+            let mut event_idx = 0;
+            while !is_same(EVENT_NAMES[event_idx].as_bytes(), names[name_idx].as_bytes()) {
+                event_idx += 1;
+                assert!(event_idx < EVENT_NAMES.len(), "no event has this name");
+            }
+            res |= 1 << event_idx;
+            name_idx += 1;
+        }
+        Self(res)
+    }
+
+    /// Those that are in one of the two.
+    pub const fn or(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// Whether an event is of one of these kinds.
+    pub const fn contains(self, event: &EventKind) -> bool {
+        self.0 & (1 << event.name_idx()) != 0
+    }
+}
+
+/// What `==` says, where the compiler cannot ask it yet.
+const fn is_same(a: &[u8], b: &[u8]) -> bool {
+    if a.len() != b.len() {
+        return false;
+    }
+    let mut idx = 0;
+    while idx < a.len() {
+        if a[idx] != b[idx] {
+            return false;
+        }
+        idx += 1;
+    }
+    true
+}
+
 /// Where the name of a call of a tool stands among them.
 pub(crate) const TOOL_CALL_IDX: u8 = 5;
 

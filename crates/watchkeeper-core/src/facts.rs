@@ -142,6 +142,11 @@ pub struct AgentFacts {
     pub pending: Vec<Call>,
     /// When its latest event happened.
     pub last_event_at: Timestamp,
+    /// The latest change that worked, since a person spoke.
+    last_change: Fingerprint,
+    /// Whether its latest event is a change that worked, and not the one before
+    /// once more.
+    pub is_changing: bool,
     answers: Answers,
 }
 
@@ -359,8 +364,14 @@ impl AgentFacts {
     /// result.
     pub(crate) fn observe(&mut self, event: &Event, at: Timestamp) -> Option<Call> {
         self.last_event_at = at;
+        self.is_changing = false;
         match &event.kind {
-            EventKind::Prompt { synthetic, .. } => self.open_turn(at, !synthetic),
+            EventKind::Prompt { synthetic, .. } => {
+                self.open_turn(at, !synthetic);
+                if !synthetic {
+                    self.last_change = Fingerprint::NONE;
+                }
+            }
             EventKind::AgentStart
             | EventKind::Message { .. }
             | EventKind::Thinking { .. }
@@ -387,6 +398,10 @@ impl AgentFacts {
                 let call = self.pending.remove(answered);
                 if self.pending.is_empty() {
                     self.pending = Vec::new();
+                }
+                if result.ok && call.class == ToolClass::Write {
+                    self.is_changing = self.last_change != call.fingerprint;
+                    self.last_change = call.fingerprint;
                 }
                 return Some(call);
             }

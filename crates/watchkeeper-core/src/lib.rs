@@ -51,8 +51,8 @@ pub use crate::{
     detector::{CloneDetector, Context, Detector, DetectorKind, Report, Scope},
     engine::{Engine, EngineConfig, Moment, NamedDetector, Note, Noted, Outcome},
     event::{
-        AgentId, Cause, Event, EventKind, ModelCall, Origin, SessionId, SessionStart, Tokens,
-        ToolCall, ToolResult, WaitingFor,
+        AgentId, Cause, Event, EventKind, EventSet, ModelCall, Origin, SessionId, SessionStart,
+        Tokens, ToolCall, ToolResult, WaitingFor,
     },
     facts::{AgentFacts, Call, SessionFacts, Totals, Usage},
     finding::{Evidence, Finding, Labels, Place, Status},

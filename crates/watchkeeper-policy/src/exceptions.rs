@@ -8,7 +8,8 @@ use std::{
 use jiff::civil::Date;
 use toml::{Spanned, de::DeValue, value::Datetime};
 use watchkeeper_core::{
-    AgentId, Context, Detector, Event, EventKind, Fingerprint, Glob, Scope, ToolCall, make_safe,
+    AgentId, Context, Detector, Event, EventKind, EventSet, Fingerprint, Glob, Scope, ToolCall,
+    make_safe,
 };
 
 use crate::{
@@ -180,6 +181,11 @@ impl Detector for Excepting {
 
     fn heeds_calls(&self) -> bool {
         self.inner.heeds_calls()
+    }
+
+    fn reads(&self) -> EventSet {
+        const CALLS: EventSet = EventSet::of(&["tool_call", "tool_result"]);
+        self.inner.reads().or(CALLS)
     }
 
     fn at_rest(&self) -> bool {

@@ -8,6 +8,7 @@
 //! * **Legible**: what it says is one short line without a full stop, safe for
 //!   a terminal.
 //! * **Bounded**: its state does not grow with its stream.
+//! * **Sincere**: of events that it does not read it learns nothing.
 //! * **Rested**: when it says that it is at rest, it is as good as new.
 //! * **Open**: it finds the same where somebody asks why.
 
@@ -112,7 +113,7 @@ fn obeys(detector: &NamedDetector, events: &[Event], ticks: &[u8]) -> Result<(),
         }
     }
     same("deterministic", "once", &all, "again", &run(detector, events, &[], None))?;
-    is_rested(detector, events)?;
+    keeps_its_word(detector, events)?;
     same("punctual", "undisturbed", &all, "looked at often", &run(detector, events, ticks, None))?;
     // Sessions that share a label share a stream.
     if detector.per_label.is_some() {
@@ -188,46 +189,57 @@ fn run(
     res
 }
 
-fn is_rested(detector: &NamedDetector, events: &[Event]) -> Result<(), String> {
-    let restless = Arc::default();
+fn keeps_its_word(detector: &NamedDetector, events: &[Event]) -> Result<(), String> {
+    let broken = Arc::default();
     let watched = Watched {
         inner: detector.detector.clone(),
         pristine: format!("{:?}", detector.detector).into(),
-        restless: Arc::clone(&restless),
+        broken: Arc::clone(&broken),
     };
     run(&NamedDetector { detector: Box::new(watched), ..detector.clone() }, events, &[], None);
-    match &*restless.lock().unwrap_or_else(PoisonError::into_inner) {
-        Some(state) => Err(format!(
-            "is not rested: it says that it is, and keeps\n\n{state}\n\nwhere a new one keeps\n\n{:?}\n",
-            detector.detector
-        )),
-        None => Ok(()),
-    }
+    broken.lock().unwrap_or_else(PoisonError::into_inner).take().map_or(Ok(()), Err)
 }
 
-/// A detector whose word is not taken for it.
+/// A detector whose word is not taken for what it reads, and for its rest.
 #[derive(Clone, Debug)]
 struct Watched {
     inner: Box<dyn Detector>,
     pristine: Arc<str>,
-    /// What it kept when it said that it was at rest, and was not.
-    restless: Arc<Mutex<Option<String>>>,
+    /// How it broke its word.
+    broken: Arc<Mutex<Option<String>>>,
 }
 
 impl Watched {
     fn look(&self) {
-        if self.inner.at_rest() {
-            let state = format!("{:?}", self.inner);
-            if *state != *self.pristine {
-                *self.restless.lock().unwrap_or_else(PoisonError::into_inner) = Some(state);
-            }
+        let state = || format!("{:?}", self.inner);
+        if self.inner.at_rest() && *state() != *self.pristine {
+            self.breaks(format!(
+                "is not rested: it says that it is, and keeps\n\n{}\n\nwhere a new one keeps\n\n{}\n",
+                state(),
+                self.pristine
+            ));
         }
+    }
+
+    fn breaks(&self, how: String) {
+        self.broken.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(how);
     }
 }
 
 impl Detector for Watched {
     fn observe(&mut self, event: &Event, cx: &mut Context<'_>) {
+        let before =
+            (!self.inner.reads().contains(&event.kind)).then(|| format!("{:?}", self.inner));
         self.inner.observe(event, cx);
+        if let Some(before) = before
+            && before != format!("{:?}", self.inner)
+        {
+            let name = event.kind.name();
+            self.breaks(format!(
+                "is not sincere: it says that it does not read `{name}`, and one changed\n\n{before}\n\ninto\n\n{:?}\n",
+                self.inner
+            ));
+        }
         self.look();
     }
 
@@ -328,7 +340,8 @@ mod tests {
     use std::sync::atomic::{AtomicU64, Ordering};
 
     use watchkeeper_core::{
-        Context, Detector, Event, EventKind, Fingerprint, Level, NamedDetector, Report, Severity,
+        Context, Detector, Event, EventKind, EventSet, Fingerprint, Level, NamedDetector, Report,
+        Severity,
     };
 
     use super::find_breach;
@@ -348,6 +361,11 @@ mod tests {
                 EventKind::TurnEnd => cx.resolve(Fingerprint::NONE, || Report::new("rested")),
                 _ => {}
             }
+        }
+
+        fn reads(&self) -> EventSet {
+            const ENDS: EventSet = EventSet::of(&["turn_end"]);
+            if self.seen.len() == 3 { ENDS } else { EventSet::ALL }
         }
 
         fn at_rest(&self) -> bool {
@@ -444,6 +462,13 @@ mod tests {
             it.seen.extend([text.into(), text.into()]);
         };
         assert_breaks("bounded", breach(on_prompt, |_, _| {}));
+    }
+
+    #[test]
+    fn a_look_at_what_is_not_read_is_found() {
+        let on_prompt =
+            |it: &mut Outlaw, text: &str, _: &mut Context<'_>| it.seen = vec![text.into(); 3];
+        assert_breaks("sincere", breach(on_prompt, |_, _| {}));
     }
 
     #[test]

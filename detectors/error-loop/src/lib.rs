@@ -9,9 +9,9 @@ use std::{collections::VecDeque, sync::Arc};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use watchkeeper_core::{
-    Context, Detector, DetectorKind, Elapsed, Event, EventKind, Fingerprint, InvalidOption, Level,
-    Moment, Period, Place, Report, Severity, SignedDuration, Timestamp, ToolClass, ToolResult,
-    quote,
+    Context, Detector, DetectorKind, Elapsed, Event, EventKind, EventSet, Fingerprint,
+    InvalidOption, Level, Moment, Period, Place, Report, Severity, SignedDuration, Timestamp,
+    ToolClass, ToolResult, quote,
 };
 
 use crate::failure::{Failure, Weight, is_provider_trouble};
@@ -74,7 +74,7 @@ impl DetectorKind for ErrorLoop {
             return Err(InvalidOption::new("within", r#"only `of = "retry"` has it"#));
         }
         let state = match options.of {
-            Of::Failure | Of::Error => State::Failures(Failures::default()),
+            Of::Failure | Of::Error => State::Failures(None),
             Of::Retry => State::Retries(None),
             Of::Compaction => State::Compactions(None),
         };
@@ -85,7 +85,7 @@ impl DetectorKind for ErrorLoop {
 /// What is known of what went wrong. Most streams have nothing of it.
 #[derive(Clone, Debug)]
 enum State {
-    Failures(Failures),
+    Failures(Option<Box<Row>>),
     Retries(Option<Box<Retries>>),
     Compactions(Option<Box<Compactions>>),
 }
@@ -94,11 +94,12 @@ impl Detector for ErrorLoop {
     fn observe(&mut self, event: &Event, cx: &mut Context<'_>) {
         let of = self.options.of;
         match &mut self.state {
-            State::Failures(failures) => match &event.kind {
-                EventKind::Prompt { synthetic: false, .. } => failures.end(cx, "a person spoke"),
-                EventKind::ToolResult(result) if result.ok => failures.worked(of, cx),
-                EventKind::ToolResult(result) if result.failed() => failures.failed(result, of, cx),
-                EventKind::TurnEnd | EventKind::AgentEnd => failures.rest(),
+            State::Failures(row) => match &event.kind {
+                EventKind::Prompt { synthetic: false, .. } => Row::end(row, cx, "a person spoke"),
+                EventKind::ToolResult(result) if result.ok => Row::worked(row, of, cx),
+                EventKind::ToolResult(result) if result.failed() => {
+                    Row::failed(row, result, of, cx);
+                }
                 _ => {}
             },
             State::Retries(retries) => {
@@ -132,9 +133,21 @@ impl Detector for ErrorLoop {
         }
     }
 
+    fn reads(&self) -> EventSet {
+        const RESULTS: EventSet = EventSet::of(&["prompt", "tool_result"]);
+        const ERRORS: EventSet = EventSet::of(&["error"]);
+        const COMPACTIONS: EventSet =
+            EventSet::of(&["compaction", "message", "prompt", "tool_result"]);
+        match self.state {
+            State::Failures(_) => RESULTS,
+            State::Retries(_) => ERRORS,
+            State::Compactions(_) => COMPACTIONS,
+        }
+    }
+
     fn at_rest(&self) -> bool {
         match &self.state {
-            State::Failures(it) => it.row.is_none() && it.last_write == Fingerprint::NONE,
+            State::Failures(it) => it.is_none(),
             State::Retries(it) => it.is_none(),
             State::Compactions(it) => it.is_none(),
         }
@@ -164,15 +177,7 @@ impl ErrorLoopOptions {
     }
 }
 
-/// Results of tools that are not ok.
-#[derive(Clone, Debug, Default)]
-struct Failures {
-    /// The latest write that worked: to do the same again is no headway.
-    last_write: Fingerprint,
-    row: Option<Box<Row>>,
-}
-
-/// Failures with nothing done in between.
+/// Results of tools that are not ok, with nothing done in between.
 #[derive(Clone, Debug)]
 struct Row {
     /// The latest error, if errors are compared.
@@ -195,15 +200,8 @@ struct Row {
     first: Option<Place>,
 }
 
-impl Failures {
-    /// Forgets what matters only to an agent that works on.
-    fn rest(&mut self) {
-        if self.row.is_none() {
-            self.last_write = Fingerprint::NONE;
-        }
-    }
-
-    fn failed(&mut self, result: &ToolResult, of: Of, cx: &mut Context<'_>) {
+impl Row {
+    fn failed(state: &mut Option<Box<Self>>, result: &ToolResult, of: Of, cx: &mut Context<'_>) {
         let call = cx.call().cloned();
         let class = call.as_ref().map_or(ToolClass::Other, |it| it.class);
         let failure = Failure::of(result, class);
@@ -220,12 +218,12 @@ impl Failures {
             let is_same_call = row.is_one_call && row.call == key && key != Fingerprint::NONE;
             row.is_one_error && row.error == error || is_same_call
         };
-        if self.row.as_deref().is_some_and(|it| of == Of::Error && !is_like(it)) {
-            self.end(cx, "another error came");
+        if state.as_deref().is_some_and(|it| of == Of::Error && !is_like(it)) {
+            Self::end(state, cx, "another error came");
         }
         let response = call.as_ref().and_then(|it| it.response);
-        let row = self.row.get_or_insert_with(|| {
-            Box::new(Row {
+        let row = state.get_or_insert_with(|| {
+            Box::new(Self {
                 error,
                 is_one_error: true,
                 is_one_call: true,
@@ -262,23 +260,20 @@ impl Failures {
     }
 
     /// Reads the answer of a tool that is ok.
-    fn worked(&mut self, of: Of, cx: &mut Context<'_>) {
+    fn worked(state: &mut Option<Box<Self>>, of: Of, cx: &mut Context<'_>) {
+        let Some(row) = state else { return };
         let Some(call) = cx.call() else {
             if of == Of::Failure {
-                self.end(cx, "a tool worked");
+                Self::end(state, cx, "a tool worked");
             }
             return;
         };
         let class = call.class;
-        let is_news = class != ToolClass::Write || self.last_write != call.fingerprint;
-        if class == ToolClass::Write {
-            self.last_write = call.fingerprint;
-        }
-        let Some(row) = &mut self.row else { return };
         let is_look = |it| matches!(it, ToolClass::Read | ToolClass::Wait);
         let ends = match (of, class) {
             _ if row.call == call.fingerprint => true,
-            (_, ToolClass::Write) => is_news,
+            // To do the same again is no headway.
+            (_, ToolClass::Write) => cx.agent().is_changing,
             (_, ToolClass::Ask) => true,
             (Of::Error, _) => {
                 row.is_eased = true;
@@ -288,20 +283,18 @@ impl Failures {
             _ => !is_look(class) || is_look(row.class),
         };
         if ends {
-            self.end(cx, "a tool worked");
+            Self::end(state, cx, "a tool worked");
         }
     }
 
-    fn end(&mut self, cx: &mut Context<'_>, why: &str) {
-        let Some(row) = self.row.take() else { return };
+    fn end(state: &mut Option<Box<Self>>, cx: &mut Context<'_>, why: &str) {
+        let Some(row) = state.take() else { return };
         cx.resolve(Fingerprint::NONE, || {
             let n = row.n_failures;
             Report::new(format!("no more failures after {n}: {why}")).with("failures", n)
         });
     }
-}
 
-impl Row {
     fn raise(&self, failure: &Failure<'_>, of: Of, cx: &mut Context<'_>) {
         let took = Elapsed(cx.now().duration_since(self.since.into()));
         cx.raise(Fingerprint::NONE, self.weight / Weight::UNIT, || {

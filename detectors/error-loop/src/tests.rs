@@ -253,7 +253,8 @@ const STEPS: &[&str] = &[
 
 /// The longest row of failures, each step judged by what came before it.
 fn longest_row(steps: &[usize]) -> u64 {
-    let last_edit = |to: usize| steps[..to].iter().rev().find(|it| matches!(it, 3 | 4));
+    // After a person spoke, no change is one more of the same.
+    let last_edit = |to: usize| steps[..to].iter().rev().find(|it| matches!(it, 3 | 4 | 9));
     let last_failure = |to: usize| steps[..to].iter().rev().find(|it| **it <= 2);
     let ends = |at: usize| match steps[at] {
         3 | 4 => {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use watchkeeper_core::{
-    Context, Detector, DetectorKind, Event, EventKind, Fingerprint, InvalidOption, Level,
+    Context, Detector, DetectorKind, Event, EventKind, EventSet, Fingerprint, InvalidOption, Level,
     ModelCall, Report, Severity, TokenLimit, Unit, context_tokens, grouped, quote,
 };
 
@@ -73,6 +73,11 @@ impl Detector for FullContext {
         cx.raise(Fingerprint::NONE, full.percent, || {
             full.report(&format!("the context{of} is {}% full", full.percent))
         });
+    }
+
+    fn reads(&self) -> EventSet {
+        const USAGE: EventSet = EventSet::of(&["model_call"]);
+        USAGE
     }
 
     fn at_rest(&self) -> bool {

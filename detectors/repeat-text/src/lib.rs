@@ -9,7 +9,7 @@ mod segments;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use watchkeeper_core::{
-    Context, Detector, DetectorKind, Event, EventKind, InvalidOption, Level, Severity,
+    Context, Detector, DetectorKind, Event, EventKind, EventSet, InvalidOption, Level, Severity,
 };
 
 use crate::{
@@ -82,6 +82,26 @@ impl Detector for RepeatText {
         }
     }
 
+    fn reads(&self) -> EventSet {
+        /// Results, and what tells of waiting, come while the agent speaks.
+        const MESSAGES: EventSet = EventSet::of(&[
+            "session_start",
+            "prompt",
+            "message",
+            "thinking",
+            "model_call",
+            "tool_call",
+            "turn_end",
+            "error",
+            "compaction",
+            "handoff",
+            "agent_start",
+            "agent_end",
+            "session_end",
+        ]);
+        MESSAGES
+    }
+
     fn at_rest(&self) -> bool {
         match &self.state {
             State::Messages(it) => it.is_empty(),
@@ -132,6 +152,10 @@ impl Chants {
                 Reading::read_whole(text, &mut self.is_chanting, cx);
             }
             EventKind::Thinking { text } => self.read(What::Thought, text, cx),
+            // The next thought is one of another answer.
+            EventKind::ModelCall(_) => {
+                self.reading.take_if(|(what, _)| *what == What::Thought);
+            }
             EventKind::ToolCall(_) => self.finish(cx, "a tool was called"),
             EventKind::Prompt { synthetic: false, .. } => self.finish(cx, "a person spoke"),
             EventKind::TurnEnd | EventKind::AgentEnd | EventKind::SessionEnd { .. } => {

@@ -11,8 +11,8 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use watchkeeper_core::{
-    Context, Detector, DetectorKind, Event, EventKind, Fingerprint, InvalidOption, Level, Period,
-    Severity, ToolClass,
+    Context, Detector, DetectorKind, Event, EventKind, EventSet, Fingerprint, InvalidOption, Level,
+    Period, Severity, ToolClass,
 };
 
 use crate::streak::Streak;
@@ -97,6 +97,11 @@ impl Detector for RepeatToolCall {
             EventKind::TurnEnd => Streak::rest(streak, options),
             _ => {}
         }
+    }
+
+    fn reads(&self) -> EventSet {
+        const READS: EventSet = EventSet::of(&["prompt", "tool_call", "tool_result", "turn_end"]);
+        READS
     }
 
     fn at_rest(&self) -> bool {

@@ -2,13 +2,14 @@
 
 mod cycle;
 
-use std::{fmt, num::NonZeroU32, sync::Arc};
+use std::{fmt, sync::Arc};
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, de};
 use watchkeeper_core::{
-    Cause, Context, Detector, DetectorKind, Elapsed, Event, EventKind, Fingerprint, InvalidOption,
-    Level, Moment, Place, Report, Scope, Severity, ToolCall, ToolClass, ToolResult, quote,
+    Cause, Context, Detector, DetectorKind, Elapsed, Event, EventKind, EventSet, Fingerprint,
+    InvalidOption, Level, Moment, Place, Report, Scope, Severity, ToolCall, ToolClass, ToolResult,
+    quote,
 };
 
 use crate::cycle::{Cycle, Cycles, MAX_PERIOD, Recurrence};
@@ -144,6 +145,17 @@ impl Detector for RunawayLoop {
         }
     }
 
+    fn reads(&self) -> EventSet {
+        const CYCLE: EventSet = EventSet::of(&["prompt", "tool_call", "tool_result"]);
+        const STEP: EventSet = EventSet::of(&["prompt", "tool_result", "model_call"]);
+        const HANDOFF: EventSet = EventSet::of(&["prompt", "tool_result", "handoff"]);
+        match self.options.of {
+            Of::Cycle => CYCLE,
+            Of::Step => STEP,
+            Of::Handoff => HANDOFF,
+        }
+    }
+
     fn at_rest(&self) -> bool {
         match &self.state {
             State::Cycle(rounds) => rounds.is_new(),
@@ -169,8 +181,6 @@ struct Rounds {
     /// How many steps there were since the last progress; no more are counted
     /// than `Cycles` keeps.
     n_fruitless: u8,
-    /// The latest change that succeeded.
-    last_change: Option<NonZeroU32>,
     /// The latest step that began no cycle and went on with none.
     since: Option<Since>,
     /// What is known of a cycle that may be one; `None` if there is none.
@@ -241,10 +251,7 @@ struct Told<'a, 'b> {
 
 impl Rounds {
     fn is_new(&self) -> bool {
-        self.cycles.is_empty()
-            && self.open.is_none()
-            && self.last_change.is_none()
-            && !self.has_answers
+        self.cycles.is_empty() && self.open.is_none() && !self.has_answers
     }
 
     fn called(&mut self, call: &ToolCall, options: &RunawayLoopOptions, cx: &mut Context<'_>) {
@@ -396,12 +403,9 @@ impl Rounds {
     /// Takes note of a change that succeeded, before it is a step: it is
     /// progress unless it was made before.
     fn changed(&mut self, call: Fingerprint, answer: Option<Fingerprint>, cx: &mut Context<'_>) {
-        let change = NonZeroU32::new(symbol(call, None));
-        let was_latest = self.last_change == change;
-        self.last_change = change;
         // Where no answers are known, it became a step as it was called.
         let n_own = usize::from(!self.has_answers);
-        if was_latest || n_own < self.cycles.count(symbol(call, answer)) {
+        if !cx.agent().is_changing || n_own < self.cycles.count(symbol(call, answer)) {
             return;
         }
         self.end(cx, "something was changed");
@@ -592,31 +596,21 @@ fn symbol(call: Fingerprint, answer: Option<Fingerprint>) -> u32 {
 #[derive(Clone, Debug, Default)]
 struct Fruitless {
     n: u64,
-    /// The latest change that succeeded.
-    last_change: Option<Fingerprint>,
     since: Option<Place>,
 }
 
 impl Fruitless {
     fn is_new(&self) -> bool {
-        self.n == 0 && self.last_change.is_none()
+        self.n == 0
     }
 
     fn observe(&mut self, event: &Event, of: Of, cx: &mut Context<'_>) {
         match &event.kind {
             EventKind::Prompt { synthetic: false, .. } => {
-                self.last_change = None;
                 self.progress("a person spoke", of, cx);
             }
-            EventKind::ToolResult(result) if result.ok => {
-                let Some(call) = cx.call().filter(|it| it.class == ToolClass::Write) else {
-                    return;
-                };
-                let change = Some(call.fingerprint);
-                if self.last_change != change {
-                    self.last_change = change;
-                    self.progress("something was changed", of, cx);
-                }
+            EventKind::ToolResult(_) if cx.agent().is_changing => {
+                self.progress("something was changed", of, cx);
             }
             EventKind::ModelCall(_)
                 if of == Of::Step && cx.usage().is_none_or(|it| !it.replaces) =>

@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::{
     Shared,
     moment::Moment,
-    stream::{Cue, Scene, Streams, Watch, postponed},
+    stream::{Observed, Scene, Streams, Watch, postponed},
 };
 use crate::{
     AgentFacts, AgentId, Call, Event, EventKind, Finding, Fingerprint, SessionFacts, Usage,
@@ -166,16 +166,16 @@ impl Session {
         };
         let agent_id = event.agent.as_ref();
         let scene = Scene { session: &self.facts, agent: &agent.facts, agent_id, group: None };
-        let cue = Cue::Event { event, usage: usage.as_ref(), call: call.as_ref() };
+        let observed = Observed { event, usage: usage.as_ref(), call: call.as_ref() };
         let is_end = matches!(event.kind, EventKind::SessionEnd { .. });
         let agent_ends = is_end || matches!(event.kind, EventKind::AgentEnd);
         let session_ends = is_end && agent_id.is_none();
-        agent.streams.observe(&self.watch.agents, at, cue, &scene, shared, findings);
+        agent.streams.observe(&self.watch.agents, at, observed, &scene, shared, findings);
         if agent_ends {
             agent.streams.end(at, &scene, shared, findings);
         }
         agent.wake_at = agent.streams.first_wake();
-        self.streams.observe(&self.watch.session, at, cue, &scene, shared, findings);
+        self.streams.observe(&self.watch.session, at, observed, &scene, shared, findings);
         if session_ends {
             self.streams.end(at, &scene, shared, findings);
         }

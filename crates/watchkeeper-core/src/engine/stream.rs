@@ -1,4 +1,5 @@
 use std::{
+    mem,
     panic::{AssertUnwindSafe, catch_unwind},
     slice,
 };
@@ -37,7 +38,7 @@ pub(super) struct Watch {
 /// The streams of one agent, or of a session as a whole, in the order of the
 /// policy. One at rest is not among them.
 #[derive(Default)]
-pub(super) struct Streams(Vec<Stream>);
+pub(super) struct Streams(Box<[Stream]>);
 
 /// Where a stream runs.
 pub(super) struct Scene<'a> {
@@ -51,8 +52,16 @@ pub(super) struct Scene<'a> {
 /// Why a stream runs.
 #[derive(Clone, Copy)]
 pub(super) enum Cue<'a> {
-    Event { event: &'a Event, usage: Option<&'a Usage>, call: Option<&'a Call> },
+    Event(Observed<'a>),
     Wake,
+}
+
+/// An event, and what it did.
+#[derive(Clone, Copy)]
+pub(super) struct Observed<'a> {
+    pub(super) event: &'a Event,
+    pub(super) usage: Option<&'a Usage>,
+    pub(super) call: Option<&'a Call>,
 }
 
 /// What a detector raised or resolved while it ran.
@@ -145,15 +154,19 @@ impl Stream {
             self.turn_off();
         }
         let Some(detector) = &mut self.detector else { return };
+        let observed = match cue {
+            Cue::Event(it) => Some(it),
+            Cue::Wake => None,
+        };
         let explains = shared.explains(scene);
         let mut wake_at = self.wake_at.map(Timestamp::from);
         let mut cx = Context {
             now,
             session: scene.session,
             agent: scene.agent,
-            usage: None,
-            call: None,
-            event: None,
+            usage: observed.and_then(|it| it.usage),
+            call: observed.and_then(|it| it.call),
+            event: observed.map(|it| it.event),
             hidden: Vec::new(),
             levels: &shared.detectors[detector_idx].levels,
             inhibited,
@@ -162,18 +175,13 @@ impl Stream {
             raised: &mut shared.raised,
             noted: explains.then_some(&mut shared.noted),
         };
-        let outcome = catch_unwind(AssertUnwindSafe(|| match cue {
-            Cue::Event { event, usage, call } => {
-                cx.event = Some(event);
-                cx.usage = usage;
-                cx.call = call;
-                detector.observe(event, &mut cx);
-            }
-            Cue::Wake => detector.wake(&mut cx),
+        let outcome = catch_unwind(AssertUnwindSafe(|| match observed {
+            Some(it) => detector.observe(it.event, &mut cx),
+            None => detector.wake(&mut cx),
         }));
         // Time moves on, whatever a detector asks for.
         let wake_at = match cue {
-            Cue::Event { .. } => wake_at.map(|it| it.max(now)),
+            Cue::Event(_) => wake_at.map(|it| it.max(now)),
             Cue::Wake => wake_at.filter(|it| now < *it),
         };
         let wake_at = wake_at.map(Moment::from);
@@ -187,7 +195,7 @@ impl Stream {
         }
         self.wake_at = wake_at;
         if !shared.raised.is_empty() {
-            let raised = std::mem::take(&mut shared.raised);
+            let raised = mem::take(&mut shared.raised);
             for it in raised {
                 findings.push(shared.finding(self.detector_idx(), now, scene, it));
             }
@@ -256,13 +264,17 @@ impl Streams {
         &mut self,
         watching: &[usize],
         now: Timestamp,
-        cue: Cue<'_>,
+        observed: Observed<'_>,
         scene: &Scene<'_>,
         shared: &mut Shared,
         findings: &mut Vec<Finding>,
     ) {
+        let cue = Cue::Event(observed);
         let mut place = 0;
         for &detector_idx in watching {
+            if !shared.reads[detector_idx].contains(&observed.event.kind) {
+                continue;
+            }
             while self.0.get(place).is_some_and(|it| it.detector_idx() < detector_idx) {
                 place += 1;
             }
@@ -272,7 +284,7 @@ impl Streams {
             {
                 stream.run(now, cue, inhibited, scene, shared, findings);
                 if stream.at_rest() {
-                    shared.keep_at_rest(self.0.remove(place));
+                    shared.keep_at_rest(self.remove(place));
                 } else {
                     place += 1;
                 }
@@ -282,9 +294,7 @@ impl Streams {
                 if stream.at_rest() {
                     shared.keep_at_rest(stream);
                 } else {
-                    // Most keep few, and there are very many.
-                    self.0.reserve_exact(1);
-                    self.0.insert(place, stream);
+                    self.insert(place, stream);
                     place += 1;
                 }
             }
@@ -303,7 +313,7 @@ impl Streams {
             let inhibited = self.inhibited(self.0[place].detector_idx(), shared);
             self.0[place].wake_if_due(due, inhibited, scene, shared, findings);
         }
-        self.0.retain(|it| !it.at_rest());
+        self.forget_those_at_rest();
     }
 
     /// Ends with what they watched.
@@ -317,7 +327,29 @@ impl Streams {
         for stream in &mut self.0 {
             stream.end(now, scene, shared, findings);
         }
-        self.0.retain(|it| !it.at_rest());
+        self.forget_those_at_rest();
+    }
+
+    fn insert(&mut self, place: usize, stream: Stream) {
+        let mut streams = mem::take(&mut self.0).into_vec();
+        streams.reserve_exact(1);
+        streams.insert(place, stream);
+        self.0 = streams.into();
+    }
+
+    fn remove(&mut self, place: usize) -> Stream {
+        let mut streams = mem::take(&mut self.0).into_vec();
+        let res = streams.remove(place);
+        self.0 = streams.into();
+        res
+    }
+
+    fn forget_those_at_rest(&mut self) {
+        if self.0.iter().any(Stream::at_rest) {
+            let mut streams = mem::take(&mut self.0).into_vec();
+            streams.retain(|it| !it.at_rest());
+            self.0 = streams.into();
+        }
     }
 
     /// The severest of what the inhibitors of a detector have open.
@@ -335,7 +367,7 @@ impl Streams {
         for stream in self.0.iter_mut().filter(|it| it.detector_idx() == detector_idx) {
             stream.turn_off();
         }
-        self.0.retain(|it| !it.at_rest());
+        self.forget_those_at_rest();
     }
 
     pub(super) fn postpone(&mut self, since: Timestamp, by: SignedDuration) {
