@@ -102,7 +102,9 @@ impl Detector for Timeout {
     fn at_rest(&self) -> bool {
         match &self.state {
             State::Watch(it) => {
-                it.clock == Clock::default() && it.turn.is_none() && it.since.is_none()
+                it.clock == Clock::default()
+                    && it.counted == Counted::Anything
+                    && it.since.is_none()
             }
             State::Calls(it) => it.resumed_at.is_none() && !it.is_waiting && it.late.is_none(),
         }
@@ -124,10 +126,21 @@ impl Detector for Timeout {
 #[derive(Clone, Debug, Default)]
 struct Watch {
     clock: Clock,
-    /// The turn it counts for, if it counts turns.
-    turn: Option<Turn>,
+    counted: Counted,
     /// Where what it counts began.
     since: Option<Place>,
+}
+
+/// What it counts, where that makes a difference.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Counted {
+    #[default]
+    Anything,
+    /// A turn that began then, in nanoseconds, as far as two turns differ: the
+    /// upper half and the lower one, so that nothing needs padding.
+    Turn([u32; 2]),
+    /// The rest of an answer that has begun: a long one takes its time.
+    RestOfAnswer,
 }
 
 /// A stopwatch in 12 bytes: there is one for each of very many streams.
@@ -138,10 +151,6 @@ enum Clock {
     /// It would have been started then, had it never been stopped.
     Runs(Moment),
 }
-
-/// When a turn began, in nanoseconds, as far as two turns differ.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Turn([u32; 2]);
 
 impl Default for Clock {
     fn default() -> Self {
@@ -177,14 +186,14 @@ impl Clock {
     }
 }
 
-impl Turn {
+impl Counted {
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
         reason = "no two turns of one agent are five centuries apart"
     )]
-    fn began(at: Timestamp) -> Self {
-        Self(halves(at.as_nanosecond() as u64))
+    fn turn(began_at: Option<Timestamp>) -> Self {
+        began_at.map_or(Self::Anything, |it| Self::Turn(halves(it.as_nanosecond() as u64)))
     }
 }
 
@@ -196,20 +205,28 @@ fn halves(n: u64) -> [u32; 2] {
 
 impl Watch {
     fn observe(&mut self, event: &Event, options: &TimeoutOptions, cx: &mut Context<'_>) {
-        let turn = || cx.agent().turn.map(Turn::began);
+        let turn = || Counted::turn(cx.agent().turn);
         let begins_anew = match options.of {
             Of::Session | Of::Tool => {
                 matches!(event.kind, EventKind::SessionEnd { .. }) && event.agent.is_none()
             }
-            Of::Turn => turn() != self.turn,
+            Of::Turn => turn() != self.counted,
             // A retry says that the model is silent still.
             Of::Model => !matches!(event.kind, EventKind::Error { retry: Some(_), .. }),
             Of::Idle => true,
         };
         if begins_anew {
-            let turn = if options.of == Of::Turn { turn() } else { None };
+            let counted = match (options.of, &event.kind) {
+                (Of::Turn, _) => turn(),
+                (Of::Model, EventKind::Thinking { .. } | EventKind::Message { .. }) => {
+                    Counted::RestOfAnswer
+                }
+                // It tells what the answer takes, and not that it is over.
+                (Of::Model, EventKind::ModelCall(_)) => self.counted,
+                _ => Counted::Anything,
+            };
             self.end(options, cx);
-            *self = Self { turn, ..Self::default() };
+            *self = Self { counted, ..Self::default() };
         }
         let runs = match options.of {
             Of::Session | Of::Idle => {
@@ -243,27 +260,46 @@ impl Watch {
             return;
         }
         let elapsed = self.clock.elapsed(cx.now());
-        let percent = percent(elapsed, options.max);
+        let max = self.max(options);
+        let percent = percent(elapsed, max);
         let since = &self.since;
         cx.raise(Fingerprint::NONE, percent, || {
             let since = since.as_ref().map(Place::evidence);
-            report(options.of.lasts(), elapsed, percent, options).since(since)
+            report(self.lasts(options.of), elapsed, percent, max).since(since)
         });
         self.wake_at_next_level(options, cx);
     }
 
     fn wake_at_next_level(&self, options: &TimeoutOptions, cx: &mut Context<'_>) {
         let elapsed = self.clock.elapsed(cx.now());
-        let left = time_to_next_level(elapsed, options.max, cx);
+        let left = time_to_next_level(elapsed, self.max(options), cx);
         match left.and_then(|it| cx.now().checked_add(it).ok()) {
             Some(it) => cx.wake_at(it),
             None => cx.sleep(),
         }
     }
 
+    fn max(&self, options: &TimeoutOptions) -> SignedDuration {
+        let max = options.max.get();
+        if self.counted == Counted::RestOfAnswer { max.saturating_add(max) } else { max }
+    }
+
+    fn lasts(&self, of: Of) -> &'static str {
+        match of {
+            Of::Session | Of::Tool => "the session has been at work",
+            Of::Turn => "the turn has been open",
+            Of::Model if self.counted == Counted::RestOfAnswer => {
+                "the model has been silent amid an answer"
+            }
+            Of::Model => "the model has been silent",
+            Of::Idle => "nothing has happened",
+        }
+    }
+
     fn end(&self, options: &TimeoutOptions, cx: &mut Context<'_>) {
-        let elapsed = self.clock.elapsed(cx.now());
+        let now = cx.now();
         cx.resolve(Fingerprint::NONE, || {
+            let elapsed = self.clock.elapsed(now);
             let took = Elapsed(elapsed);
             let message = match options.of {
                 Of::Session | Of::Tool => format!("the session ended after {took} of work"),
@@ -334,7 +370,7 @@ impl Calls {
         let timed = cx.pending().filter(|it| is_timed(it.class, options));
         for call in timed.cloned().collect::<Vec<_>>() {
             let elapsed = now.duration_since(self.start(call.at));
-            let percent = percent(elapsed, options.max);
+            let percent = percent(elapsed, options.max.get());
             let mut late = self.late.iter_mut().flat_map(|it| it.iter_mut());
             let known = late.find(|it| it.id == call.id);
             let before = known.as_ref().map_or(0, |it| it.percent);
@@ -352,7 +388,7 @@ impl Calls {
             }
             cx.raise(call.id, percent, || {
                 let tool = quote(&call.tool);
-                report(&format!("{tool} has been running"), elapsed, percent, options)
+                report(&format!("{tool} has been running"), elapsed, percent, options.max.get())
                     .with("tool", tool.trim_matches('`'))
                     .since(Some(call.evidence()))
             });
@@ -364,7 +400,7 @@ impl Calls {
         let now = cx.now();
         let timed = cx.pending().filter(|it| is_timed(it.class, options));
         let left = timed.filter_map(|call| {
-            time_to_next_level(now.duration_since(self.start(call.at)), options.max, cx)
+            time_to_next_level(now.duration_since(self.start(call.at)), options.max.get(), cx)
         });
         let left = left.min().filter(|_| !self.is_waiting);
         match left.and_then(|it| now.checked_add(it).ok()) {
@@ -389,45 +425,40 @@ fn is_timed(class: ToolClass, options: &TimeoutOptions) -> bool {
     }
 }
 
-impl Of {
-    fn lasts(self) -> &'static str {
-        match self {
-            Self::Session | Self::Tool => "the session has been at work",
-            Self::Turn => "the turn has been open",
-            Self::Model => "the model has been silent",
-            Self::Idle => "nothing has happened",
-        }
-    }
-}
-
-fn report(what: &str, elapsed: SignedDuration, percent: u64, options: &TimeoutOptions) -> Report {
-    let (took, max) = (Elapsed(elapsed), options.max);
+fn report(what: &str, elapsed: SignedDuration, percent: u64, max: SignedDuration) -> Report {
+    let (took, limit) = (Elapsed(elapsed), Elapsed(max));
     let message = if percent < 100 {
-        format!("{what} for {took}, {percent}% of {max}")
+        format!("{what} for {took}, {percent}% of {limit}")
     } else {
-        format!("{what} for {took}, the limit is {max}")
+        format!("{what} for {took}, the limit is {limit}")
     };
     Report::new(message)
         .with("elapsed_seconds", elapsed.as_secs())
-        .with("max_seconds", max.get().as_secs())
+        .with("max_seconds", max.as_secs())
 }
 
-fn percent(elapsed: SignedDuration, max: Period) -> u64 {
-    u64::try_from(elapsed.as_nanos() * 100 / max.get().as_nanos()).unwrap_or_default()
+fn percent(elapsed: SignedDuration, max: SignedDuration) -> u64 {
+    if elapsed.is_zero() {
+        return 0;
+    }
+    u64::try_from(elapsed.as_nanos() * 100 / max.as_nanos()).unwrap_or_default()
 }
 
 /// How long until there is more to say.
 fn time_to_next_level(
     elapsed: SignedDuration,
-    max: Period,
+    max: SignedDuration,
     cx: &Context<'_>,
 ) -> Option<SignedDuration> {
     let level = cx.next_level(percent(elapsed, max))?;
-    // Rounded up: a nanosecond earlier it would be a percent less.
-    let due = max.get().as_nanos().checked_mul(level.into())?.checked_add(99)? / 100;
-    let left = due - elapsed.as_nanos();
-    let secs = i64::try_from(left / 1_000_000_000).ok()?;
-    Some(SignedDuration::new(secs, i32::try_from(left % 1_000_000_000).ok()?))
+    let nanos = max.as_nanos().checked_mul(level.into())?.checked_add(99)?;
+    // Rounded up: a nanosecond earlier it would be a percent less. Division is
+    // slow in 128 bits, and most times need no more than 64.
+    let due = match i64::try_from(nanos) {
+        Ok(nanos) => SignedDuration::from_nanos(nanos / 100),
+        Err(_) => SignedDuration::try_from_nanos_i128(nanos / 100)?,
+    };
+    due.checked_sub(elapsed)
 }
 
 #[cfg(test)]
@@ -541,6 +572,19 @@ mod tests {
         for of in ["session", "turn", "tool", "model", "idle"] {
             laws::check::<Timeout>(&format!("of = '{of}'\nmax = '2m'"));
         }
+    }
+
+    #[test]
+    fn an_answer_that_has_begun_may_take_longer() {
+        let trace = "
+            0s   prompt write a long book
+            5m   thinking a very long one
+            +1s  usage output=90000
+            +9m  call Write book
+            +1s  result done
+            +5m  turn_end
+        ";
+        assert_snapshot!(play::<Timeout>("of = 'model'\nmax = '4m'\nseverity = 'low'", trace), @"");
     }
 
     #[test]

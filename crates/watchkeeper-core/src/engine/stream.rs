@@ -187,7 +187,7 @@ impl Stream {
         let wake_at = wake_at.map(Moment::from);
         if explains {
             let [from, to] = [self.wake_at, wake_at].map(|it| it.map(Timestamp::from));
-            let mut noted = std::mem::take(&mut shared.noted);
+            let mut noted = mem::take(&mut shared.noted);
             noted.extend((from != to).then_some(Noted::Rescheduled { from, to }));
             noted.extend(outcome.is_err().then_some(Noted::Panicked));
             let is_wakeup = matches!(cue, Cue::Wake);
