@@ -4,14 +4,14 @@
 #[cfg(test)]
 mod tests;
 
-use std::{collections::HashSet, sync::Arc};
+use std::{collections::HashSet, num::NonZeroU32, sync::Arc};
 
 use jiff::Timestamp;
 use rapidhash::fast::RandomState;
 use serde::Serialize;
 
 use crate::{
-    Event, EventKind, Evidence, Fingerprint, Labels, ModelCall, Origin, Place, Prices, SessionId,
+    Event, EventKind, Evidence, Fingerprint, Labels, ModelCall, Moment, Place, Prices, SessionId,
     Tokens, ToolCall, ToolClass, WaitingFor, event::TOOL_CALL_IDX,
 };
 
@@ -42,9 +42,9 @@ pub struct SessionFacts {
     /// When the latest event of any of its agents happened.
     pub last_event_at: Timestamp,
     /// How many of its agents have a turn open.
-    pub open_turns: usize,
+    pub open_turns: u32,
     /// How many of its agents wait for a person.
-    pub waiting_agents: usize,
+    pub waiting_agents: u32,
     /// What it did and used so far.
     pub totals: Totals,
 }
@@ -117,31 +117,32 @@ pub(crate) struct Answers(Option<Box<[PackedAnswer; MAX_REPLACEABLE]>>);
 
 #[derive(Clone, Copy, Debug)]
 struct Answer {
-    id: Fingerprint,
+    id: AnswerId,
     tokens: Tokens,
     cost_usd: Option<f64>,
 }
 
+/// Half of the fingerprint of its id.
+type AnswerId = NonZeroU32;
+
 /// An answer in half the room: every agent of every session keeps some.
 ///
-/// The words of its id and of its cost, which is no number if it is not known,
-/// and its tokens by class, of which more than `u32::MAX` count as that many.
-/// All zeros are no answer.
+/// Half of its id, enough to tell a few apart, the words of its cost, which is
+/// no number if it is not known, and its tokens by class, of which more than
+/// `u32::MAX` count as that many. All zeros are no answer.
 #[derive(Clone, Copy, Debug, Default)]
-struct PackedAnswer([u32; 10]);
+struct PackedAnswer([u32; 9]);
 
 /// What is known of one agent of a session.
 #[derive(Clone, Debug, Default)]
 pub struct AgentFacts {
     /// Since when a turn is open: the agent has something to do and has not
     /// said that it is done.
-    pub turn: Option<Timestamp>,
+    pub turn: Option<Moment>,
     /// Since when it waits for a person, and for what.
-    pub waiting: Option<(Timestamp, WaitingFor)>,
+    pub waiting: Option<(Moment, WaitingFor)>,
     /// The calls without a result, oldest first.
     pub pending: Vec<Call>,
-    /// When its latest event happened.
-    pub last_event_at: Timestamp,
     /// The latest change that worked, since a person spoke.
     last_change: Fingerprint,
     /// Whether its latest event is a change that worked, and not the one before
@@ -173,7 +174,7 @@ pub struct Call {
     /// The model's answer it came with.
     pub response: Option<Fingerprint>,
     /// Where it was read.
-    pub origin: Option<Origin>,
+    pub place: Place,
 }
 
 impl SessionFacts {
@@ -237,7 +238,7 @@ impl SessionFacts {
 
     /// Counts an agent anew whose standing `was` one and `is` another.
     pub(crate) fn recount(&mut self, was: Standing, is: Standing) {
-        let count = |n: usize, was: bool, is: bool| n + usize::from(is) - usize::from(was);
+        let count = |n: u32, was: bool, is: bool| n + u32::from(is) - u32::from(was);
         self.open_turns = count(self.open_turns, was.has_turn, is.has_turn);
         self.waiting_agents = count(self.waiting_agents, was.waits, is.waits);
     }
@@ -251,7 +252,7 @@ impl SessionFacts {
     ) -> Usage {
         let stated = call.cost_usd.filter(|it| it.is_finite() && 0.0 <= *it);
         let cost_usd = stated.or_else(|| prices.cost_usd(call.model.as_deref()?, &call.tokens));
-        let id = call.id.as_deref().map(Fingerprint::of);
+        let id = call.id.as_deref().map(answer_id);
         let totals = &mut self.totals;
         let (answer, usage) = match id.and_then(|id| answers.take(id)) {
             Some(earlier) => {
@@ -289,14 +290,14 @@ impl SessionFacts {
 }
 
 impl Answers {
-    fn take(&mut self, id: Fingerprint) -> Option<Answer> {
+    fn take(&mut self, id: AnswerId) -> Option<Answer> {
         let kept = self.0.as_deref_mut()?;
-        let idx = kept.iter().position(|it| it.id() == id && id != Fingerprint::NONE)?;
+        let idx = kept.iter().position(|it| it.0[0] == id.get())?;
         let res = kept[idx].unpacked();
         // The latest stands at the end.
         kept[..=idx].rotate_right(1);
         kept[0] = PackedAnswer::default();
-        Some(res)
+        res
     }
 
     fn keep(&mut self, answer: Answer) {
@@ -311,14 +312,12 @@ impl Answer {
         let Tokens { input, cache_read, cache_write, output, reasoning, cache_write_1h } =
             self.tokens;
         let narrow = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
-        let [id_low, id_high] = words(self.id.get());
         let [cost_low, cost_high] = words(self.cost_usd.unwrap_or(f64::NAN).to_bits());
         let tokens = [input, cache_read, cache_write, output, reasoning, cache_write_1h];
         let [input, cache_read, cache_write, output, reasoning, cache_write_1h] =
             tokens.map(narrow);
         PackedAnswer([
-            id_low,
-            id_high,
+            self.id.get(),
             cost_low,
             cost_high,
             input,
@@ -332,21 +331,22 @@ impl Answer {
 }
 
 impl PackedAnswer {
-    fn id(&self) -> Fingerprint {
-        Fingerprint::from(whole([self.0[0], self.0[1]]))
-    }
-
-    fn unpacked(&self) -> Answer {
-        let [_, _, cost_low, cost_high, tokens @ ..] = self.0;
+    fn unpacked(&self) -> Option<Answer> {
+        let [id, cost_low, cost_high, tokens @ ..] = self.0;
         let [input, cache_read, cache_write, output, reasoning, cache_write_1h] =
             tokens.map(u64::from);
         let cost_usd = f64::from_bits(whole([cost_low, cost_high]));
-        Answer {
-            id: self.id(),
+        Some(Answer {
+            id: AnswerId::new(id)?,
             tokens: Tokens { input, cache_read, cache_write, output, reasoning, cache_write_1h },
             cost_usd: (!cost_usd.is_nan()).then_some(cost_usd),
-        }
+        })
     }
+}
+
+fn answer_id(id: &str) -> AnswerId {
+    let [low, _] = words(Fingerprint::of(id).get());
+    AnswerId::new(low).unwrap_or(AnswerId::MAX)
 }
 
 /// The lower half and the upper half.
@@ -363,7 +363,6 @@ impl AgentFacts {
     /// Takes an event in. Gives back the call that it answers, if it is a
     /// result.
     pub(crate) fn observe(&mut self, event: &Event, at: Timestamp) -> Option<Call> {
-        self.last_event_at = at;
         self.is_changing = false;
         match &event.kind {
             EventKind::Prompt { synthetic, .. } => {
@@ -405,7 +404,7 @@ impl AgentFacts {
                 }
                 return Some(call);
             }
-            EventKind::Waiting(what) => self.waiting = Some((at, *what)),
+            EventKind::Waiting(what) => self.waiting = Some((at.into(), *what)),
             EventKind::Resumed(_) => self.waiting = None,
             EventKind::TurnEnd
             | EventKind::AgentEnd
@@ -422,7 +421,7 @@ impl AgentFacts {
 
     fn open_turn(&mut self, at: Timestamp, anew: bool) {
         if self.turn.is_none() || anew {
-            self.turn = Some(at);
+            self.turn = Some(at.into());
         }
         self.waiting = None;
     }
@@ -453,17 +452,12 @@ impl Call {
             class: call.class,
             fingerprint: call.fingerprint,
             response: call.response.as_deref().map(Fingerprint::of),
-            origin: event.origin.clone(),
+            place: Place::new(event.origin.as_ref(), TOOL_CALL_IDX),
         }
     }
 
     /// Where a person finds the call.
     pub fn evidence(&self) -> Evidence {
-        self.place().evidence()
-    }
-
-    /// The same in less room, for a detector that keeps it.
-    pub fn place(&self) -> Place {
-        Place::new(self.origin.as_ref(), TOOL_CALL_IDX)
+        self.place.evidence()
     }
 }

@@ -199,7 +199,7 @@ impl Streak {
             Box::new(Repeats { n_in_all, counters, asked: it.asked, ..Repeats::new(1) })
         });
         *streak = Self {
-            first: Some(call.place()),
+            first: Some(call.place.clone()),
             since: call.at.into(),
             key,
             call: brief(call.fingerprint),

@@ -304,7 +304,7 @@ impl Rounds {
             self.cycles = Cycles::default();
             self.has_answers = true;
         }
-        let (response, place) = (call.response, Some(call.place()));
+        let (response, place) = (call.response, Some(call.place.clone()));
         let (fingerprint, answer) = (call.fingerprint, result.fingerprint);
         let step = Step {
             symbol: symbol(fingerprint, answer),

@@ -192,8 +192,9 @@ impl Counted {
         clippy::cast_sign_loss,
         reason = "no two turns of one agent are five centuries apart"
     )]
-    fn turn(began_at: Option<Timestamp>) -> Self {
-        began_at.map_or(Self::Anything, |it| Self::Turn(halves(it.as_nanosecond() as u64)))
+    fn turn(began_at: Option<Moment>) -> Self {
+        let nanos = |it| Timestamp::from(it).as_nanosecond() as u64;
+        began_at.map_or(Self::Anything, |it| Self::Turn(halves(nanos(it))))
     }
 }
 

@@ -204,10 +204,8 @@ fn price_unknown(tokens: &Tokens, cx: &mut Context<'_>) {
 #[derive(Clone, Debug, Default)]
 struct Spent {
     n: u64,
-    /// Whether a finding is open that a window may end.
-    is_open: bool,
-    /// What the window holds; `None` without one.
-    recent: Option<Recent>,
+    /// What the window holds, if there is one.
+    recent: Recent,
 }
 
 impl Spent {
@@ -225,13 +223,13 @@ impl Spent {
         if let Some(window) = options.window {
             spent.forget(limit, window, cx);
             spent.n = spent.n.saturating_add(n);
-            spent.recent.get_or_insert_default().fill_up(spent.n.div_ceil(limit.unit()));
+            spent.recent.fill_up(spent.n.div_ceil(limit.unit()));
         } else {
             spent.n = spent.n.saturating_add(n);
         }
         let standing = spent.standing(limit, options);
         let percent = percent(spent.n, standing.allowed);
-        spent.is_open |= cx.next_level(0).is_some_and(|it| it <= percent);
+        spent.recent.is_open |= cx.next_level(0).is_some_and(|it| it <= percent);
         let n = spent.n;
         cx.raise((limit.subject)(), percent, || {
             let (shown, usual) = (limit.share(n, standing.allowed), standing.shown(limit));
@@ -250,11 +248,11 @@ impl Spent {
     ) {
         let (Some(window), Some(spent)) = (options.window, &mut *spending) else { return };
         spent.forget(limit, window, cx);
-        if spent.is_open {
+        if spent.recent.is_open {
             let standing = spent.standing(limit, options);
             let percent = percent(spent.n, standing.allowed);
             if cx.next_level(0).is_none_or(|it| percent < it - it / 4) {
-                spent.is_open = false;
+                spent.recent.is_open = false;
                 let shown = limit.share(spent.n, standing.allowed);
                 cx.resolve((limit.subject)(), || {
                     Report::new(format!("down to {shown}{}, {percent}%", within(options)))
@@ -269,9 +267,8 @@ impl Spent {
 
     /// Lets what is too old leave the window.
     fn forget(&mut self, limit: Limit, window: Period, cx: &Context<'_>) {
-        let recent = self.recent.get_or_insert_default();
-        let gone = recent.pass(cx.now(), window);
-        self.n = match recent.total() {
+        let gone = self.recent.pass(cx.now(), window);
+        self.n = match self.recent.total() {
             // What is less than a unit goes with the last of them.
             0 => 0,
             _ => self.n.saturating_sub(gone.saturating_mul(limit.unit())),
@@ -283,8 +280,7 @@ impl Spent {
         let Some(times) = options.times_usual else {
             return Standing { allowed: limit.max, usual: None };
         };
-        let usual = self.recent.as_ref().and_then(Recent::usual);
-        let usual = usual.map(|it| it.saturating_mul(limit.unit()));
+        let usual = self.recent.usual().map(|it| it.saturating_mul(limit.unit()));
         let allowed = match usual {
             Some(it) => it.saturating_mul(times).max(limit.max),
             None => limit.max.saturating_mul(times),
@@ -293,8 +289,8 @@ impl Spent {
     }
 
     fn wake_at(&self, options: &TokenBurnOptions) -> Option<Timestamp> {
-        let (window, recent) = (options.window?, self.recent.as_ref()?);
-        match (self.is_open, options.times_usual) {
+        let (window, recent) = (options.window?, &self.recent);
+        match (recent.is_open, options.times_usual) {
             (true, _) => recent.less_at(window),
             (false, None) => recent.nothing_at(window),
             (false, Some(_)) => None,
@@ -433,6 +429,6 @@ mod tests {
 
     #[test]
     fn one_for_each_of_many_streams_is_small() {
-        assert_eq!((size_of::<TokenBurn>(), size_of::<Spent>()), (24, 88));
+        assert_eq!((size_of::<TokenBurn>(), size_of::<Spent>()), (24, 72));
     }
 }

@@ -7,7 +7,7 @@ const N_BUCKETS: usize = 12;
 #[expect(clippy::cast_possible_wrap, reason = "it is small")]
 const N_PIECES: i64 = N_BUCKETS as i64;
 /// How many pieces what is usual is the average of: ten windows of work.
-const MEMORY: u32 = 120;
+const MEMORY: u8 = 120;
 
 /// What was spent lately, by the piece of the window in which it was.
 #[derive(Clone, Debug)]
@@ -17,6 +17,8 @@ pub(crate) struct Recent {
     /// Which piece of all time the latest of the buckets is.
     latest: i64,
     usual: Usual,
+    /// Whether a finding is open that is over when less is left.
+    pub(crate) is_open: bool,
 }
 
 /// What is spent in a piece in which anything is, before the window: pauses
@@ -25,12 +27,13 @@ pub(crate) struct Recent {
 struct Usual {
     /// In units of the limit.
     mean: f32,
-    n_pieces: u32,
+    n_pieces: u8,
 }
 
 impl Default for Recent {
     fn default() -> Self {
-        Self { buckets: [0; N_BUCKETS], latest: i64::MIN, usual: Usual::default() }
+        let usual = Usual::default();
+        Self { buckets: [0; N_BUCKETS], latest: i64::MIN, usual, is_open: false }
     }
 }
 
@@ -94,7 +97,7 @@ impl Usual {
     fn add(&mut self, left: u32) {
         if left != 0 {
             self.n_pieces = (self.n_pieces + 1).min(MEMORY);
-            self.mean += (left as f32 - self.mean) / self.n_pieces as f32;
+            self.mean += (left as f32 - self.mean) / f32::from(self.n_pieces);
         }
     }
 }

@@ -38,7 +38,7 @@ pub(super) struct Watch {
 /// The streams of one agent, or of a session as a whole, in the order of the
 /// policy. One at rest is not among them.
 #[derive(Default)]
-pub(super) struct Streams(Box<[Stream]>);
+pub(super) struct Streams(Vec<Stream>);
 
 /// Where a stream runs.
 pub(super) struct Scene<'a> {
@@ -284,7 +284,7 @@ impl Streams {
             {
                 stream.run(now, cue, inhibited, scene, shared, findings);
                 if stream.at_rest() {
-                    shared.keep_at_rest(self.remove(place));
+                    shared.keep_at_rest(self.0.remove(place));
                 } else {
                     place += 1;
                 }
@@ -294,7 +294,10 @@ impl Streams {
                 if stream.at_rest() {
                     shared.keep_at_rest(stream);
                 } else {
-                    self.insert(place, stream);
+                    // Most keep few, and there are very many. The room stays: it
+                    // is needed again in the next turn.
+                    self.0.reserve_exact(1);
+                    self.0.insert(place, stream);
                     place += 1;
                 }
             }
@@ -313,7 +316,7 @@ impl Streams {
             let inhibited = self.inhibited(self.0[place].detector_idx(), shared);
             self.0[place].wake_if_due(due, inhibited, scene, shared, findings);
         }
-        self.forget_those_at_rest();
+        self.0.retain(|it| !it.at_rest());
     }
 
     /// Ends with what they watched.
@@ -327,29 +330,7 @@ impl Streams {
         for stream in &mut self.0 {
             stream.end(now, scene, shared, findings);
         }
-        self.forget_those_at_rest();
-    }
-
-    fn insert(&mut self, place: usize, stream: Stream) {
-        let mut streams = mem::take(&mut self.0).into_vec();
-        streams.reserve_exact(1);
-        streams.insert(place, stream);
-        self.0 = streams.into();
-    }
-
-    fn remove(&mut self, place: usize) -> Stream {
-        let mut streams = mem::take(&mut self.0).into_vec();
-        let res = streams.remove(place);
-        self.0 = streams.into();
-        res
-    }
-
-    fn forget_those_at_rest(&mut self) {
-        if self.0.iter().any(Stream::at_rest) {
-            let mut streams = mem::take(&mut self.0).into_vec();
-            streams.retain(|it| !it.at_rest());
-            self.0 = streams.into();
-        }
+        self.0.retain(|it| !it.at_rest());
     }
 
     /// The severest of what the inhibitors of a detector have open.
@@ -367,7 +348,7 @@ impl Streams {
         for stream in self.0.iter_mut().filter(|it| it.detector_idx() == detector_idx) {
             stream.turn_off();
         }
-        self.forget_those_at_rest();
+        self.0.retain(|it| !it.at_rest());
     }
 
     pub(super) fn postpone(&mut self, since: Timestamp, by: SignedDuration) {

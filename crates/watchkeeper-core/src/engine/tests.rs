@@ -730,7 +730,7 @@ fn agents_are_bounded_and_the_quiet_ones_go() {
         say(&mut engine, agent);
     }
     let facts = engine.session(&SessionId::from("s")).expect("it is watched");
-    assert_eq!(facts.open_turns, MAX_AGENTS);
+    assert_eq!(facts.open_turns as usize, MAX_AGENTS);
     // The first spoke all the time; the second was forgotten.
     assert!(say(&mut engine, 1).is_empty());
     assert_eq!(say(&mut engine, MAX_AGENTS).len(), 1);
