@@ -137,5 +137,5 @@ fn the_demo_finds_at_least_three_kinds_of_trouble() {
     for detector in ["same_error", "loop", "spending", "silent"] {
         assert!(ran.err.contains(detector), "no {detector}:\n{}", ran.err);
     }
-    assert!(ran.out.starts_with("\n5 findings in "), "{}", ran.out);
+    assert!(ran.out.starts_with("\n6 findings in "), "{}", ran.out);
 }

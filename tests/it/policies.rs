@@ -105,11 +105,11 @@ detectors.silent.max = "8m"
        |
        = note: take it out, or see that it is written as the sessions have it
        = note: its reason is: the nightly run may take long
-    policy.toml is sound: 12 detectors, 1 sink, 1 route, held against 1 session
+    policy.toml is sound: 13 detectors, 1 sink, 1 route, held against 1 session
     exit 0
     "#);
     assert_snapshot!(validate(&["--deny-warnings"]), @"
-    policy.toml is sound: 12 detectors, 1 sink, 1 route
+    policy.toml is sound: 13 detectors, 1 sink, 1 route
     exit 0
     ");
     assert!(validate(&["--deny-warnings", "--against", "sessions"]).ends_with("exit 78"));

@@ -53,7 +53,7 @@ fn the_built_in_policy_is_sound() {
     let policy = sound(loader.load_builtin());
     assert_eq!(
         ids(&policy),
-        "chant compacting failing loop monologue no_headway provider same_error silent slow_tool spending stuck console"
+        "chant compacting failing full_context loop monologue no_headway provider same_error silent slow_tool spending stuck console"
     );
     assert_eq!(policy.routes.len(), 1);
 }
@@ -63,7 +63,7 @@ fn the_example_is_sound() {
     let policy = sound(load(&registry(), EXAMPLE));
     assert_eq!(
         ids(&policy),
-        "chant compacting failing loop monologue no_headway no_progress provider same_error session silent spending stuck team_budget turn audit console night ops"
+        "chant compacting failing full_context loop monologue no_headway no_progress provider same_error session silent spending stuck team_budget turn audit console night ops"
     );
     assert_eq!(policy.routes.len(), 3);
 }

@@ -585,7 +585,17 @@ mod tests {
             +1s  result done
             +5m  turn_end
         ";
-        assert_snapshot!(play::<Timeout>("of = 'model'\nmax = '4m'\nseverity = 'low'", trace), @"");
+        assert_snapshot!(play::<Timeout>("of = 'model'\nmax = '4m'", trace), @"
+        3m      medium    the model has been silent for 3m, 75% of 4m
+        4m      high      the model has been silent for 4m, the limit is 4m
+        5m      resolved  the silence of the model ended after 5m
+        11m1s   medium    the model has been silent amid an answer for 6m, 75% of 8m
+        13m1s   high      the model has been silent amid an answer for 8m, the limit is 8m
+        14m1s   resolved  the silence of the model ended after 9m
+        17m2s   medium    the model has been silent for 3m, 75% of 4m
+        18m2s   high      the model has been silent for 4m, the limit is 4m
+        19m2s   resolved  the silence of the model ended after 5m
+        ");
     }
 
     #[test]
