@@ -429,6 +429,6 @@ mod tests {
 
     #[test]
     fn one_for_each_of_many_streams_is_small() {
-        assert_eq!((size_of::<TokenBurn>(), size_of::<Spent>()), (24, 80));
+        assert_eq!((size_of::<TokenBurn>(), size_of::<Spent>()), (24, 72));
     }
 }

@@ -16,24 +16,20 @@ pub(crate) struct Recent {
     buckets: [u32; N_BUCKETS],
     /// Which piece of all time the latest of the buckets is.
     latest: i64,
-    usual: Usual,
+    /// What is usually spent in a piece in which anything is, before the window,
+    /// in units of the limit: pauses make it no less. The longer ago, the less
+    /// it counts.
+    usual: f32,
+    /// Of how many pieces that is the average.
+    n_usual: u8,
     /// Whether a finding is open that is over when less is left.
     pub(crate) is_open: bool,
 }
 
-/// What is spent in a piece in which anything is, before the window: pauses
-/// make it no less. The longer ago, the less it counts.
-#[derive(Clone, Copy, Debug, Default)]
-struct Usual {
-    /// In units of the limit.
-    mean: f32,
-    n_pieces: u8,
-}
-
 impl Default for Recent {
     fn default() -> Self {
-        let usual = Usual::default();
-        Self { buckets: [0; N_BUCKETS], latest: i64::MIN, usual, is_open: false }
+        let buckets = [0; N_BUCKETS];
+        Self { buckets, latest: i64::MIN, usual: 0.0, n_usual: 0, is_open: false }
     }
 }
 
@@ -45,7 +41,7 @@ impl Recent {
         let mut gone = 0;
         for it in piece - n_passed..piece {
             let left = std::mem::take(&mut self.buckets[slot(it + 1)]);
-            self.usual.add(left);
+            self.get_used_to(left);
             gone += u64::from(left);
         }
         self.latest = self.latest.max(piece);
@@ -75,8 +71,7 @@ impl Recent {
         reason = "it is at least one, and too much becomes the most there is"
     )]
     pub(crate) fn usual(&self) -> Option<u64> {
-        let Usual { mean, n_pieces } = self.usual;
-        (N_PIECES <= n_pieces.into()).then(|| (f64::from(mean) * N_PIECES as f64) as u64)
+        (N_PIECES <= self.n_usual.into()).then(|| (f64::from(self.usual) * N_PIECES as f64) as u64)
     }
 
     /// When the oldest of what is in the window leaves it.
@@ -90,14 +85,12 @@ impl Recent {
     pub(crate) fn nothing_at(&self, window: Period) -> Option<Timestamp> {
         leaves_at(self.latest, window)
     }
-}
 
-impl Usual {
     #[expect(clippy::cast_precision_loss, reason = "an average need not be exact")]
-    fn add(&mut self, left: u32) {
+    fn get_used_to(&mut self, left: u32) {
         if left != 0 {
-            self.n_pieces = (self.n_pieces + 1).min(MEMORY);
-            self.mean += (left as f32 - self.mean) / f32::from(self.n_pieces);
+            self.n_usual = (self.n_usual + 1).min(MEMORY);
+            self.usual += (left as f32 - self.usual) / f32::from(self.n_usual);
         }
     }
 }

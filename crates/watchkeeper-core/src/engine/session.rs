@@ -62,8 +62,6 @@ impl DerefMut for Agents {
 pub(super) struct Agent {
     pub(super) facts: AgentFacts,
     streams: Streams,
-    /// The first time at which one of its streams wants to be woken.
-    wake_at: Option<Moment>,
 }
 
 impl Session {
@@ -129,7 +127,6 @@ impl Session {
         self.streams.postpone(since, by);
         for agent in self.agents.iter_mut().map(|(_, it)| it).chain([&mut self.main]) {
             agent.streams.postpone(since, by);
-            agent.wake_at = agent.streams.first_wake();
         }
         self.wake_at = self.next_wake();
     }
@@ -174,7 +171,6 @@ impl Session {
         if agent_ends {
             agent.streams.end(at, &scene, shared, findings);
         }
-        agent.wake_at = agent.streams.first_wake();
         self.streams.observe(&self.watch.session, at, observed, &scene, shared, findings);
         if session_ends {
             self.streams.end(at, &scene, shared, findings);
@@ -212,8 +208,9 @@ impl Session {
     }
 
     fn next_wake(&self) -> Option<Moment> {
-        let agents = self.agents.iter().filter_map(|(_, it)| it.wake_at);
-        self.streams.first_wake().into_iter().chain(self.main.wake_at).chain(agents).min()
+        let agents = self.agents.iter().filter_map(|(_, it)| it.streams.first_wake());
+        let own = [self.streams.first_wake(), self.main.streams.first_wake()];
+        own.into_iter().flatten().chain(agents).min()
     }
 
     /// Handles every wake-up due by `until`, in order of time.
@@ -232,15 +229,10 @@ impl Session {
                 Scene { session: facts, agent: &self.main.facts, agent_id: None, group: None };
             self.streams.wake(due, &main, shared, findings);
             self.main.streams.wake(due, &main, shared, findings);
-            self.main.wake_at = self.main.streams.first_wake();
             for (id, agent) in self.agents.iter_mut() {
-                if agent.wake_at.is_none_or(|it| due < it) {
-                    continue;
-                }
                 let agent_id = Some(&*id);
                 let scene = Scene { session: facts, agent: &agent.facts, agent_id, group: None };
                 agent.streams.wake(due, &scene, shared, findings);
-                agent.wake_at = agent.streams.first_wake();
             }
             findings[n_before..]
                 .sort_by(|a, b| (&a.detector, &a.agent).cmp(&(&b.detector, &b.agent)));
@@ -257,7 +249,6 @@ impl Session {
             self.streams.turn_off(detector_idx);
             for agent in self.agents.iter_mut().map(|(_, it)| it).chain([&mut self.main]) {
                 agent.streams.turn_off(detector_idx);
-                agent.wake_at = agent.streams.first_wake();
             }
         }
     }
