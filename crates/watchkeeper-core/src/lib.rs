@@ -60,7 +60,7 @@ pub use crate::{
     glob::Glob,
     grouped::grouped,
     json::Json,
-    models::context_tokens,
+    models::{LEAST_CONTEXT_TOKENS, context_tokens},
     monitor::{Feed, Monitor, MonitorConfig, MonitorCounts, SessionHandle},
     options::{InvalidOption, Options, OptionsError},
     period::{Elapsed, Period},

@@ -15,6 +15,19 @@ pub fn context_tokens(model: &str) -> Option<u64> {
     names(model).into_iter().find_map(listed).map(|it| it.context_tokens)
 }
 
+/// How many tokens every model that is known can read at once.
+pub const LEAST_CONTEXT_TOKENS: u64 = {
+    let mut least = u64::MAX;
+    let mut idx = 0;
+    while idx < BUILT_IN.len() {
+        if BUILT_IN[idx].1 < least {
+            least = BUILT_IN[idx].1;
+        }
+        idx += 1;
+    }
+    least
+};
+
 /// What is known of a model.
 pub(crate) struct Listed {
     pub(crate) context_tokens: u64,

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use watchkeeper_core::{
-    Context, Detector, DetectorKind, Event, EventKind, EventSet, Fingerprint, InvalidOption, Level,
-    ModelCall, Report, Severity, TokenLimit, Unit, context_tokens, grouped, quote,
+    Context, Detector, DetectorKind, Event, EventKind, EventSet, Fingerprint, InvalidOption,
+    LEAST_CONTEXT_TOKENS, Level, ModelCall, Report, Severity, TokenLimit, Unit, context_tokens,
+    grouped, quote,
 };
 
 /// Finds agents whose context is nearly full.
@@ -51,6 +52,12 @@ impl Detector for FullContext {
         if read == 0 {
             return;
         }
+        let lowest = cx.next_level(0).unwrap_or(1);
+        let is_known = self.options.context_tokens.is_some();
+        // Most calls are so small that it does not matter whose they are.
+        if !is_known && !self.is_open && percent(read, LEAST_CONTEXT_TOKENS) < lowest {
+            return;
+        }
         let model = call.model.as_deref().or(cx.session().model.as_deref());
         let own = || self.options.context_tokens.map(TokenLimit::get);
         let known = || model.and_then(context_tokens);
@@ -63,7 +70,6 @@ impl Detector for FullContext {
             self.resolve(full, cx, "the model can read more than was thought");
             return;
         }
-        let lowest = cx.next_level(0).unwrap_or(1);
         if full.percent < lowest - lowest / 4 {
             self.resolve(full, cx, "the context has room again");
             return;
@@ -121,7 +127,7 @@ fn read(call: &ModelCall) -> u64 {
 }
 
 fn percent(n: u64, max: u64) -> u64 {
-    u64::try_from(u128::from(n) * 100 / u128::from(max)).unwrap_or(u64::MAX)
+    n.checked_mul(100).map_or(u64::MAX, |it| it / max)
 }
 
 #[cfg(test)]
