@@ -10,8 +10,9 @@ use serde_json::{Map, Value};
 
 use crate::{
     AgentFacts, Call, Event, EventSet, Evidence, Fingerprint, InvalidOption, Level, Noted, Outcome,
-    Place, SessionFacts, Severity, Unit, Usage,
+    Place, SessionFacts, Severity, Totals, Unit, Usage,
     engine::{Episodes, Raised},
+    grouped,
 };
 
 /// Watches one stream of events and reports what it finds.
@@ -127,6 +128,8 @@ pub struct Context<'a> {
     pub(crate) levels: &'a [Level],
     /// What is no more severe than this is told of by another detector.
     pub(crate) inhibited: Option<Severity>,
+    /// Whether findings are about what is used.
+    pub(crate) is_budget: bool,
     pub(crate) wake_at: &'a mut Option<Timestamp>,
     pub(crate) episodes: &'a mut Episodes,
     pub(crate) raised: &'a mut Vec<Raised>,
@@ -202,15 +205,16 @@ impl Context<'_> {
     /// The finding is dated [`now`](Self::now).
     pub fn raise(&mut self, subject: Fingerprint, measure: u64, report: impl FnOnce() -> Report) {
         let was = self.noted.as_ref().and_then(|_| self.episodes.severity(subject));
-        let severity = self.episodes.raise(subject, measure, self.levels, self.inhibited);
-        let Some(severity) = severity else {
+        let used = Used::of(&self.session.totals);
+        let raised = self.episodes.raise(subject, measure, self.levels, self.inhibited, used);
+        let Some((severity, since)) = raised else {
             if self.noted.is_some() {
                 let outcome = self.silence(measure, was);
                 self.note(report, |message| Noted::Raised { subject, measure, message, outcome });
             }
             return;
         };
-        let mut report = report();
+        let mut report = self.with_cost(report(), since);
         if let Some(noted) = &mut self.noted {
             let outcome = match was {
                 None => Outcome::Opened(severity),
@@ -225,11 +229,11 @@ impl Context<'_> {
 
     /// Says that a condition has ended. Does nothing if no finding is open.
     pub fn resolve(&mut self, subject: Fingerprint, report: impl FnOnce() -> Report) {
-        let Some(measure) = self.episodes.resolve(subject) else {
+        let Some((measure, since)) = self.episodes.resolve(subject) else {
             self.note(report, |message| Noted::Ended { subject, message, was_open: false });
             return;
         };
-        let report = report();
+        let report = self.with_cost(report(), since);
         if let Some(noted) = &mut self.noted {
             let message = report.message.clone();
             noted.push(Noted::Ended { subject, message, was_open: true });
@@ -244,6 +248,12 @@ impl Context<'_> {
     /// What is measured is told anyway; this is for what is left out.
     pub fn remark(&mut self, remark: impl FnOnce() -> String) {
         self.note(|| Report::new(remark()), Noted::Remarked);
+    }
+
+    /// Says what the session used since a finding was opened, unless that is what
+    /// the finding is about.
+    fn with_cost(&self, report: Report, since: Used) -> Report {
+        if self.is_budget { report } else { report.with_cost(&self.session.totals, since) }
     }
 
     /// Why nothing is said of a measure.
@@ -291,6 +301,19 @@ impl Context<'_> {
     }
 }
 
+/// What a session had used at some time.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Used {
+    tokens: u64,
+    cost_usd: f64,
+}
+
+impl Used {
+    pub(crate) fn of(totals: &Totals) -> Self {
+        Self { tokens: totals.tokens.total(), cost_usd: totals.cost_usd }
+    }
+}
+
 /// What a detector has to say.
 #[derive(Clone, Debug, Default)]
 pub struct Report {
@@ -309,6 +332,24 @@ impl Report {
     /// Adds a fact for programs.
     pub fn with(mut self, key: &str, value: impl Into<Value>) -> Self {
         self.data.insert(key.to_owned(), value.into());
+        self
+    }
+
+    /// Adds what a session used in the meantime, if it did.
+    pub(crate) fn with_cost(mut self, totals: &Totals, since: Used) -> Self {
+        let tokens = totals.tokens.total().saturating_sub(since.tokens);
+        if tokens == 0 {
+            return self;
+        }
+        let noun = if tokens == 1 { "token" } else { "tokens" };
+        let mut used = format!("{} {noun}", grouped(tokens));
+        self = self.with("tokens_since_found", tokens);
+        let cost_usd = totals.cost_usd - since.cost_usd;
+        if 0.005 <= cost_usd {
+            used = format!("{used}, ${cost_usd:.2}");
+            self = self.with("cost_usd_since_found", cost_usd);
+        }
+        self.message = format!("{}; since it was found: {used}", self.message);
         self
     }
 

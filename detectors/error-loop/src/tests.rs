@@ -210,8 +210,8 @@ fn compactions_with_nothing_in_between_are_counted() {
     ";
     assert_snapshot!(play::<ErrorLoop>("of = 'compaction'", trace), @"
     3s      low       the context was compacted 3 times in 2s, and nothing was done in between
-    7s      medium    the context was compacted 5 times in 6s, and nothing was done in between
-    8s      resolved  no more compactions after 5: the agent spoke
+    7s      medium    the context was compacted 5 times in 6s, and nothing was done in between; since it was found: 20 tokens
+    8s      resolved  no more compactions after 5: the agent spoke; since it was found: 20 tokens
     14s     low       the context was compacted 3 times in 2s, and nothing was done in between
     16s     resolved  no more compactions after 3: a tool was used
     ");

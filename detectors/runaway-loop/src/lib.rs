@@ -915,14 +915,14 @@ mod tests {
         ";
         assert_snapshot!(play::<RunawayLoop>("of = 'handoff'", trace), @"
         2s      low       2 handoffs without progress
-        5s      medium    3 handoffs without progress
-        7s      resolved  progress after 3 handoffs: something was changed
+        5s      medium    3 handoffs without progress; since it was found: 3 tokens
+        7s      resolved  progress after 3 handoffs: something was changed; since it was found: 3 tokens
         ");
         assert_snapshot!(play::<RunawayLoop>("of = 'step'", trace), @"
         4s      low       2 model calls without progress
         7s      resolved  progress after 2 model calls: something was changed
         9s      low       2 model calls without progress
-        10s     medium    3 model calls without progress
+        10s     medium    3 model calls without progress; since it was found: 1 token
         ");
     }
 

@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::{Shared, moment::Moment};
 use crate::{
     AgentFacts, AgentId, Call, Context, Detector, Event, Finding, Fingerprint, Level, Noted,
-    Report, Scope, SessionFacts, Severity, Usage, engine::NamedDetector,
+    Report, Scope, SessionFacts, Severity, Usage, detector::Used, engine::NamedDetector,
 };
 
 /// How many conditions of one stream may last at once; of more, the oldest is
@@ -170,6 +170,7 @@ impl Stream {
             hidden: Vec::new(),
             levels: &shared.detectors[detector_idx].levels,
             inhibited,
+            is_budget: &*shared.detectors[detector_idx].class == "budget",
             wake_at: &mut wake_at,
             episodes: &mut self.episodes,
             raised: &mut shared.raised,
@@ -218,7 +219,10 @@ impl Stream {
         self.wake_at = None;
         for it in self.episodes.take() {
             let what = if scene.agent_id.is_some() { "agent" } else { "session" };
-            let report = Report::new(format!("over, as the {what} ended"));
+            let mut report = Report::new(format!("over, as the {what} ended"));
+            if &*shared.detectors[self.detector_idx()].class != "budget" {
+                report = report.with_cost(&scene.session.totals, it.used);
+            }
             if shared.explains(scene) {
                 let message = report.message.clone();
                 let ended = Noted::Ended { subject: it.subject, message, was_open: true };
@@ -380,18 +384,22 @@ struct Episode {
     subject: Fingerprint,
     measure: u64,
     severity: Severity,
+    /// What its session had used when it was found.
+    used: Used,
 }
 
 impl Episodes {
-    /// Notes how far a condition has come. Gives back a severity if there is
-    /// something new to say.
+    /// Notes how far a condition has come, and what its session has used. If there
+    /// is something new to say, gives back how severe it is, and what had been
+    /// used when it was found.
     pub(crate) fn raise(
         &mut self,
         subject: Fingerprint,
         measure: u64,
         levels: &[Level],
         inhibited: Option<Severity>,
-    ) -> Option<Severity> {
+        used: Used,
+    ) -> Option<(Severity, Used)> {
         let reached = levels.iter().filter(|it| it.at <= measure).map(|it| it.severity).max();
         let reached = reached.filter(|it| inhibited.is_none_or(|inhibited| inhibited < *it));
         let open = self.0.iter_mut().flat_map(|it| it.iter_mut()).find(|it| it.subject == subject);
@@ -399,15 +407,15 @@ impl Episodes {
             episode.measure = episode.measure.max(measure);
             let higher = reached.filter(|it| episode.severity < *it)?;
             episode.severity = higher;
-            return Some(higher);
+            return Some((higher, episode.used));
         }
         let severity = reached?;
         let episodes = self.0.get_or_insert_default();
         if episodes.len() == MAX_EPISODES {
             episodes.remove(0);
         }
-        episodes.push(Episode { subject, measure, severity });
-        Some(severity)
+        episodes.push(Episode { subject, measure, severity, used });
+        Some((severity, used))
     }
 
     /// How severe a condition is, if it is open.
@@ -416,15 +424,16 @@ impl Episodes {
         open.find(|it| it.subject == subject).map(|it| it.severity)
     }
 
-    /// Ends a condition. Gives back how far it came, if it was open.
-    pub(crate) fn resolve(&mut self, subject: Fingerprint) -> Option<u64> {
+    /// Ends a condition. Gives back how far it came, and what had been used when
+    /// it was found, if it was open.
+    pub(crate) fn resolve(&mut self, subject: Fingerprint) -> Option<(u64, Used)> {
         let episodes = self.0.as_mut()?;
         let at = episodes.iter().position(|it| it.subject == subject)?;
         let ended = episodes.remove(at);
         if episodes.is_empty() {
             self.0 = None;
         }
-        Some(ended.measure)
+        Some((ended.measure, ended.used))
     }
 
     fn take(&mut self) -> Vec<Episode> {

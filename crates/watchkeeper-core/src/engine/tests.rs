@@ -808,6 +808,41 @@ fn what_another_tells_of_is_not_told_again() {
 }
 
 #[test]
+fn findings_say_what_was_used_since_the_first() {
+    let usage = |tokens| {
+        EventKind::ModelCall(ModelCall {
+            id: None,
+            model: None,
+            tokens: Tokens { output: tokens, ..Tokens::default() },
+            cost_usd: Some(0.25),
+        })
+    };
+    let told = |class: &str| {
+        let detector = NamedDetector { class: class.into(), ..named(Sort::Messages) };
+        let mut engine = Engine::new(vec![detector], EngineConfig::default());
+        let mut findings = Vec::new();
+        for secs in 0..4 {
+            findings.extend(observe(&mut engine, secs, "s", usage(1_000)));
+            findings.extend(observe(&mut engine, secs, "s", message()));
+        }
+        findings.extend(observe(&mut engine, 4, "s", prompt()));
+        findings.into_iter().map(|it| it.message).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        told("runaway"),
+        [
+            "2 of 0",
+            "3 of 1",
+            "4 of 0; since it was found: 2,000 tokens, $0.50",
+            "over; since it was found: 2,000 tokens, $0.50",
+            "over; since it was found: 1,000 tokens, $0.25",
+        ]
+    );
+    // What was used is what these are about.
+    assert_eq!(told("budget"), ["2 of 0", "3 of 1", "4 of 0", "over", "over"]);
+}
+
+#[test]
 fn what_is_put_off_comes_later() {
     let mut engine = engine(&[Sort::Silence, Sort::Team]);
     observe(&mut engine, 0, "old", message());
