@@ -9,8 +9,8 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use crate::{
-    AgentFacts, Call, Event, EventSet, Evidence, Fingerprint, InvalidOption, Level, Noted, Outcome,
-    Place, SessionFacts, Severity, Totals, Unit, Usage,
+    AgentFacts, Call, Event, EventSet, Evidence, Fingerprint, InvalidOption, Level, Moment, Noted,
+    Outcome, Place, SessionFacts, Severity, Totals, Unit, Usage,
     engine::{Episodes, Raised},
     grouped,
 };
@@ -130,11 +130,11 @@ pub struct Context<'a> {
     pub(crate) inhibited: Option<Severity>,
     /// Whether findings are about what is used.
     pub(crate) is_budget: bool,
-    pub(crate) wake_at: &'a mut Option<Timestamp>,
-    pub(crate) episodes: &'a mut Episodes,
-    pub(crate) raised: &'a mut Vec<Raised>,
+    pub(crate) wake_at: Option<Moment>,
+    pub(crate) episodes: Episodes,
+    pub(crate) raised: Vec<Raised>,
     /// What a person is told who asks why; `None` where nobody does.
-    pub(crate) noted: Option<&'a mut Vec<Noted>>,
+    pub(crate) noted: Option<Vec<Noted>>,
 }
 
 impl Context<'_> {
@@ -204,6 +204,10 @@ impl Context<'_> {
     ///
     /// The finding is dated [`now`](Self::now).
     pub fn raise(&mut self, subject: Fingerprint, measure: u64, report: impl FnOnce() -> Report) {
+        let is_below = self.levels.first().is_none_or(|it| measure < it.at);
+        if is_below && self.episodes.is_empty() && self.noted.is_none() {
+            return;
+        }
         let was = self.noted.as_ref().and_then(|_| self.episodes.severity(subject));
         let used = Used::of(&self.session.totals);
         let raised = self.episodes.raise(subject, measure, self.levels, self.inhibited, used);
@@ -229,6 +233,9 @@ impl Context<'_> {
 
     /// Says that a condition has ended. Does nothing if no finding is open.
     pub fn resolve(&mut self, subject: Fingerprint, report: impl FnOnce() -> Report) {
+        if self.episodes.is_empty() && self.noted.is_none() {
+            return;
+        }
         let Some((measure, since)) = self.episodes.resolve(subject) else {
             self.note(report, |message| Noted::Ended { subject, message, was_open: false });
             return;
@@ -287,17 +294,24 @@ impl Context<'_> {
     /// A time that has passed counts as the present one, and before the next
     /// event; in a wake-up, which would never end, it counts as none.
     pub fn wake_at(&mut self, at: Timestamp) {
-        *self.wake_at = Some(at);
+        let (now, at) = (Moment::from(self.now), Moment::from(at));
+        self.wake_at = match self.event {
+            Some(_) => Some(at.max(now)),
+            None => (now < at).then_some(at),
+        };
     }
 
     /// Asks to be woken once, `delay` from now, in place of any earlier ask.
     pub fn wake_after(&mut self, delay: SignedDuration) {
-        *self.wake_at = self.now.checked_add(delay).ok();
+        match self.now.checked_add(delay) {
+            Ok(at) => self.wake_at(at),
+            Err(_) => self.sleep(),
+        }
     }
 
     /// Takes back what was asked for.
     pub fn sleep(&mut self) {
-        *self.wake_at = None;
+        self.wake_at = None;
     }
 }
 

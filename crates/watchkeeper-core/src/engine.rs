@@ -20,7 +20,7 @@ use self::{
     moment::Alarms,
     note::Explained,
     session::Session,
-    stream::{Cue, Observed, Scene, Stream, Watch, postponed},
+    stream::{Observed, Run, Scene, Stream, Watch, postponed},
 };
 pub use self::{
     moment::Moment,
@@ -114,27 +114,39 @@ pub struct Engine {
     n_evicted_groups: u64,
 }
 
-/// What all streams read and none changes, and the room they work in.
+/// What all sessions share.
 struct Shared {
     /// Each after those that inhibit it.
-    detectors: Vec<NamedDetector>,
-    /// For each detector the events that it reads.
-    reads: Vec<EventSet>,
-    /// For each detector the places of those that inhibit it.
-    inhibitors: Vec<Box<[usize]>>,
+    detectors: Vec<Posted>,
     config: EngineConfig,
     names: Names,
-    raised: Vec<Raised>,
     /// For each detector a stream at rest, to see whether the next event moves
     /// it.
-    at_rest: Vec<Option<Stream>>,
+    at_rest: Vec<Stream>,
     /// What watches the sessions so far, each once: nearly all have the same.
     watches: Vec<Arc<Watch>>,
+    desk: Desk,
+}
+
+/// A detector, and what is worked out once of it.
+struct Posted {
+    /// Its place among all.
+    idx: u32,
+    named: NamedDetector,
+    /// The events that it reads.
+    reads: EventSet,
+    /// The places of those that inhibit it.
+    inhibitors: Box<[u32]>,
+    /// Whether what it finds is about what is used.
+    is_budget: bool,
+}
+
+/// What streams leave for their session, and for whoever asks why.
+#[derive(Default)]
+struct Desk {
     /// The detectors that have just panicked.
-    panicked: Vec<usize>,
+    panicked: Vec<u32>,
     explained: Option<Box<Explained>>,
-    /// What is noted of the stream at work.
-    noted: Vec<Noted>,
 }
 
 /// The sessions that share a label, for one detector.
@@ -153,26 +165,20 @@ impl Engine {
     /// Makes an engine for the detectors of a policy.
     pub fn new(mut detectors: Vec<NamedDetector>, config: EngineConfig) -> Self {
         sort(&mut detectors);
-        let reads = detectors.iter().map(|it| it.detector.reads()).collect();
-        let inhibitors = detectors.iter().map(|it| inhibitors(it, &detectors)).collect();
-        for it in &mut detectors {
-            it.levels.sort_by_key(|it| it.at);
-        }
+        let inhibitors: Vec<_> = detectors.iter().map(|it| inhibitors(it, &detectors)).collect();
+        let posted = detectors.into_iter().zip(inhibitors).zip(0..);
+        let posted = posted.map(|((named, inhibitors), idx)| Posted::new(idx, named, inhibitors));
+        let detectors: Vec<Posted> = posted.collect();
         let groups = detectors.iter().map(|_| BTreeMap::new()).collect();
-        let at_rest = detectors.iter().map(|_| None).collect();
+        let at_rest = detectors.iter().map(Stream::new).collect();
         Self {
             shared: Shared {
                 detectors,
-                reads,
-                inhibitors,
                 config,
                 names: Names::default(),
-                raised: Vec::new(),
                 at_rest,
                 watches: Vec::new(),
-                panicked: Vec::new(),
-                explained: None,
-                noted: Vec::new(),
+                desk: Desk::default(),
             },
             sessions: HashMap::default(),
             turns: VecDeque::new(),
@@ -210,7 +216,7 @@ impl Engine {
         let (usage, call) = session.observe(event, at, &mut self.shared, findings);
         let due_at = session.due_at();
         self.alarms.set(&mut session.alarm_at, due_at, &event.session);
-        if self.shared.detectors.iter().any(|it| it.per_label.is_some()) {
+        if self.shared.detectors.iter().any(|it| it.named.per_label.is_some()) {
             self.observe_groups(event, at, usage.as_ref(), call.as_ref(), findings);
         }
         // Streams of agents, of the session and of groups run one after the
@@ -277,26 +283,25 @@ impl Engine {
     /// have not panicked in it.
     pub fn watching(&self, id: &SessionId) -> Vec<&NamedDetector> {
         let Some(session) = self.sessions.get(id) else { return Vec::new() };
-        let detectors = self.shared.detectors.iter().enumerate();
-        let watching = detectors.filter(|(detector_idx, it)| {
-            let label = it.per_label.as_ref();
-            session.is_seen_by(*detector_idx)
+        let watching = self.shared.detectors.iter().filter(|it| {
+            let label = it.named.per_label.as_ref();
+            session.is_seen_by(it.idx)
                 || label.is_some_and(|it| session.facts.labels.contains_key(it))
         });
-        watching.map(|(_, it)| it).collect()
+        watching.map(|it| &it.named).collect()
     }
 
     /// Takes [`notes`](Self::take_notes) of one session from here on, in place of
     /// any other. Its findings stay what they are.
     pub fn explain(&mut self, id: SessionId) {
-        self.shared.explained = Some(Box::new(Explained { session: id, notes: Vec::new() }));
+        self.shared.desk.explained = Some(Box::new(Explained { session: id, notes: Vec::new() }));
     }
 
     /// What was noted since this was last asked, in the order in which it
     /// happened. Whoever has a session explained asks after each event, since
     /// notes are not bounded.
     pub fn take_notes(&mut self) -> Vec<Note> {
-        self.shared.explained.as_mut().map_or_else(Vec::new, |it| std::mem::take(&mut it.notes))
+        self.shared.desk.explained.as_mut().map_or_else(Vec::new, |it| std::mem::take(&mut it.notes))
     }
 
     /// How many sessions are watched.
@@ -358,10 +363,11 @@ impl Engine {
     ) {
         let Some(session) = self.sessions.get(&event.session) else { return };
         for detector_idx in 0..self.shared.detectors.len() {
-            let Some(label) = &self.shared.detectors[detector_idx].per_label else { continue };
+            let posted = &self.shared.detectors[detector_idx];
+            let Some(label) = &posted.named.per_label else { continue };
             let Some(value) = session.facts.labels.get(label) else { continue };
             // A label that came late makes no second stream of a session.
-            if session.is_watched_by(detector_idx) {
+            if session.is_watched_by(posted.idx) {
                 continue;
             }
             let groups = &mut self.groups[detector_idx];
@@ -401,10 +407,12 @@ impl Engine {
                 agent_id: event.agent.as_ref(),
                 group: Some(value),
             };
-            if self.shared.reads[detector_idx].contains(&event.kind) {
-                let cue = Cue::Event(Observed { event, usage, call });
-                group.stream.run(at, cue, None, &scene, &mut self.shared, findings);
-                self.shared.panicked.clear();
+            let Shared { detectors, desk, .. } = &mut self.shared;
+            if detectors[detector_idx].reads.contains(&event.kind) {
+                let observed = Some(Observed { event, usage, call });
+                Run::new(at, observed, &scene, detectors, desk, findings)
+                    .stream(&mut group.stream, None);
+                desk.panicked.clear();
             }
             let due_at = group.due_at();
             if group.alarm_at.is_none_or(|it| due_at < it) {
@@ -436,7 +444,7 @@ impl Engine {
 impl Group {
     fn new(detector_idx: usize, session: &SessionFacts, at: Timestamp, shared: &Shared) -> Self {
         Self {
-            stream: Stream::new(detector_idx, &shared.detectors[detector_idx]),
+            stream: Stream::new(&shared.detectors[detector_idx]),
             facts: SessionFacts::new(session.id.clone(), at, session.labels.clone()),
             now: at,
             expires_at: shared.expiry(at),
@@ -463,8 +471,10 @@ impl Group {
             self.now = self.now.max(due.into());
             let scene =
                 Scene { session: &self.facts, agent: &agent, agent_id: None, group: Some(label) };
-            self.stream.wake_if_due(due, None, &scene, shared, findings);
-            shared.panicked.clear();
+            let Shared { detectors, desk, .. } = &mut *shared;
+            let mut run = Run::new(due.into(), None, &scene, detectors, desk, findings);
+            self.stream.wake_if_due(due, None, &mut run);
+            desk.panicked.clear();
         }
     }
 }
@@ -489,22 +499,75 @@ impl NamedDetector {
         );
         Fingerprint::of(&*self.id).and(stream).and(subject)
     }
-}
 
-impl Shared {
-    /// A stream for a detector to which nothing has happened.
-    fn stream_at_rest(&mut self, detector_idx: usize) -> Stream {
-        let kept = self.at_rest[detector_idx].take();
-        kept.unwrap_or_else(|| Stream::new(detector_idx, &self.detectors[detector_idx]))
-    }
-
-    fn keep_at_rest(&mut self, stream: Stream) {
-        if !stream.is_off() {
-            let place = stream.detector_idx();
-            self.at_rest[place] = Some(stream);
+    fn finding(&self, at: Timestamp, scene: &Scene<'_>, raised: Raised) -> Finding {
+        let Raised { subject, severity, measure, report } = raised;
+        let Report { message, data, evidence } = report;
+        let (severity, status) = match severity {
+            Some(it) => (it, Status::Open),
+            None => (Severity::Low, Status::Resolved),
+        };
+        let agent = self.agent_of(scene);
+        let fingerprint = self.fingerprint(scene, subject);
+        Finding {
+            id: finding_id(fingerprint, at, severity, status),
+            at,
+            detector: self.id.clone(),
+            kind: self.kind.clone(),
+            class: self.class.clone(),
+            severity,
+            status,
+            count: measure,
+            session: scene.session.id.clone(),
+            agent: agent.cloned(),
+            source: scene.session.source,
+            fingerprint,
+            labels: scene.session.labels.clone(),
+            message,
+            data,
+            evidence,
         }
     }
 
+    fn panic_finding(
+        &self,
+        at: Timestamp,
+        scene: &Scene<'_>,
+        panic: &(dyn Any + Send),
+    ) -> Finding {
+        let said = panic
+            .downcast_ref::<String>()
+            .map(String::as_str)
+            .or_else(|| panic.downcast_ref::<&str>().copied())
+            .unwrap_or("no message");
+        let place = match (scene.group, &self.per_label) {
+            (Some(value), Some(label)) => {
+                format!("where the label {} is {}", quote(label), quote(value))
+            }
+            _ => "for this session".to_owned(),
+        };
+        let detector = quote(&self.id);
+        let message = format!("detector {detector} panicked and is off {place}: {}", quote(said));
+        let raised = Raised {
+            subject: Fingerprint::of("panic"),
+            severity: Some(Severity::Medium),
+            measure: 1,
+            report: Report::new(message),
+        };
+        Finding { class: "error".into(), ..self.finding(at, scene, raised) }
+    }
+}
+
+impl Posted {
+    fn new(idx: u32, mut named: NamedDetector, inhibitors: Box<[u32]>) -> Self {
+        named.levels.sort_by_key(|it| it.at);
+        let reads = named.detector.reads();
+        let is_budget = &*named.class == "budget";
+        Self { idx, named, reads, inhibitors, is_budget }
+    }
+}
+
+impl Shared {
     /// What watches a session that begins with the event `first`.
     fn watch(&mut self, facts: &SessionFacts, first: &Event) -> Arc<Watch> {
         let watch = Watch::new(&self.detectors, facts, first);
@@ -522,72 +585,6 @@ impl Shared {
 
     fn expiry(&self, at: Timestamp) -> Moment {
         at.saturating_add(self.config.session_expiry).unwrap_or(Timestamp::MAX).into()
-    }
-
-    fn finding(
-        &self,
-        detector_idx: usize,
-        at: Timestamp,
-        scene: &Scene<'_>,
-        raised: Raised,
-    ) -> Finding {
-        let named = &self.detectors[detector_idx];
-        let Raised { subject, severity, measure, report } = raised;
-        let Report { message, data, evidence } = report;
-        let (severity, status) = match severity {
-            Some(it) => (it, Status::Open),
-            None => (Severity::Low, Status::Resolved),
-        };
-        let agent = named.agent_of(scene);
-        let fingerprint = named.fingerprint(scene, subject);
-        Finding {
-            id: finding_id(fingerprint, at, severity, status),
-            at,
-            detector: named.id.clone(),
-            kind: named.kind.clone(),
-            class: named.class.clone(),
-            severity,
-            status,
-            count: measure,
-            session: scene.session.id.clone(),
-            agent: agent.cloned(),
-            source: scene.session.source,
-            fingerprint,
-            labels: scene.session.labels.clone(),
-            message,
-            data,
-            evidence,
-        }
-    }
-
-    fn panic_finding(
-        &self,
-        detector_idx: usize,
-        at: Timestamp,
-        scene: &Scene<'_>,
-        panic: &(dyn Any + Send),
-    ) -> Finding {
-        let named = &self.detectors[detector_idx];
-        let said = panic
-            .downcast_ref::<String>()
-            .map(String::as_str)
-            .or_else(|| panic.downcast_ref::<&str>().copied())
-            .unwrap_or("no message");
-        let place = match (scene.group, &named.per_label) {
-            (Some(value), Some(label)) => {
-                format!("where the label {} is {}", quote(label), quote(value))
-            }
-            _ => "for this session".to_owned(),
-        };
-        let detector = quote(&named.id);
-        let message = format!("detector {detector} panicked and is off {place}: {}", quote(said));
-        let raised = Raised {
-            subject: Fingerprint::of("panic"),
-            severity: Some(Severity::Medium),
-            measure: 1,
-            report: Report::new(message),
-        };
-        Finding { class: "error".into(), ..self.finding(detector_idx, at, scene, raised) }
     }
 }
 
@@ -631,7 +628,8 @@ fn sort(detectors: &mut [NamedDetector]) {
     // In as many rounds all depths are found, unless some inhibit each other.
     for _ in 0..detectors.len() {
         for (place, it) in detectors.iter().enumerate() {
-            let depth = inhibitors(it, detectors).iter().map(|it| depths[*it] + 1).max();
+            let inhibitors = inhibitors(it, detectors);
+            let depth = inhibitors.iter().map(|it| depths[*it as usize] + 1).max();
             depths[place] = depth.unwrap_or(0);
         }
     }
@@ -641,9 +639,9 @@ fn sort(detectors: &mut [NamedDetector]) {
 }
 
 /// The places of the detectors that inhibit this one.
-fn inhibitors(detector: &NamedDetector, all: &[NamedDetector]) -> Box<[usize]> {
-    let named = all.iter().enumerate().filter(|(_, it)| detector.inhibited_by.contains(&it.id));
-    named.map(|(place, _)| place).collect()
+fn inhibitors(detector: &NamedDetector, all: &[NamedDetector]) -> Box<[u32]> {
+    let named = all.iter().zip(0..).filter(|(it, _)| detector.inhibited_by.contains(&it.id));
+    named.map(|(_, place)| place).collect()
 }
 
 /// Says that there was no room for all: once for every doubling of the number,

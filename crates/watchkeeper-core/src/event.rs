@@ -195,7 +195,12 @@ impl EventSet {
 
     /// Whether an event is of one of these kinds.
     pub const fn contains(self, event: &EventKind) -> bool {
-        self.0 & (1 << event.name_idx()) != 0
+        self.contains_idx(event.name_idx() as usize)
+    }
+
+    /// Whether the name that stands here among all names is one of them.
+    pub(crate) const fn contains_idx(self, name_idx: usize) -> bool {
+        self.0 & (1 << name_idx) != 0
     }
 }
 

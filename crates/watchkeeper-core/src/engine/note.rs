@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::{NamedDetector, Scene, Shared};
+use super::{Desk, NamedDetector, Scene};
 use crate::{AgentId, Fingerprint, SessionId, Severity};
 
 /// What a detector did as an event was handled, or a wake-up: for people who ask
@@ -84,7 +84,7 @@ pub(super) struct Explained {
     pub(super) notes: Vec<Note>,
 }
 
-impl Shared {
+impl Desk {
     /// Whether notes are taken of what happens here.
     pub(super) fn explains(&self, scene: &Scene<'_>) -> bool {
         self.explained.as_ref().is_some_and(|it| it.session == scene.session.id)
@@ -92,14 +92,13 @@ impl Shared {
 
     pub(super) fn note(
         &mut self,
-        detector_idx: usize,
+        named: &NamedDetector,
         at: Timestamp,
         is_wakeup: bool,
         scene: &Scene<'_>,
         noted: impl IntoIterator<Item = Noted>,
     ) {
         let Some(explained) = &mut self.explained else { return };
-        let named: &NamedDetector = &self.detectors[detector_idx];
         let agent = named.agent_of(scene);
         explained.notes.extend(noted.into_iter().map(|what| Note {
             at,

@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::{
     Shared,
     moment::Moment,
-    stream::{Observed, Scene, Streams, Watch, postponed},
+    stream::{Observed, Scene, Streams, Watch, earlier, postponed},
 };
 use crate::{
     AgentFacts, AgentId, Call, Event, EventKind, Finding, Fingerprint, SessionFacts, Usage,
@@ -25,7 +25,7 @@ pub(super) struct Session {
     now: Moment,
     /// When it is forgotten unless it is heard of again.
     expires_at: Moment,
-    /// The first time at which one of its streams wants to be woken.
+    /// No later than this, one of its streams wants to be woken.
     wake_at: Option<Moment>,
     pub(super) alarm_at: Option<Moment>,
     /// It was heard of again since it was made, or last looked at when one had
@@ -113,13 +113,13 @@ impl Session {
     }
 
     /// Whether a detector watches the whole of it, and it alone.
-    pub(super) fn is_watched_by(&self, detector_idx: usize) -> bool {
-        self.watch.session.contains(&detector_idx)
+    pub(super) fn is_watched_by(&self, detector_idx: u32) -> bool {
+        self.watch.session.contain(detector_idx)
     }
 
     /// Whether a detector watches it, or its agents.
-    pub(super) fn is_seen_by(&self, detector_idx: usize) -> bool {
-        self.is_watched_by(detector_idx) || self.watch.agents.contains(&detector_idx)
+    pub(super) fn is_seen_by(&self, detector_idx: u32) -> bool {
+        self.is_watched_by(detector_idx) || self.watch.agents.contain(detector_idx)
     }
 
     pub(super) fn postpone(&mut self, since: Timestamp, by: SignedDuration) {
@@ -167,11 +167,14 @@ impl Session {
         let is_end = matches!(event.kind, EventKind::SessionEnd { .. });
         let agent_ends = is_end || matches!(event.kind, EventKind::AgentEnd);
         let session_ends = is_end && agent_id.is_none();
-        agent.streams.observe(&self.watch.agents, at, observed, &scene, shared, findings);
+        let watch = &self.watch;
+        let wake_at = agent.streams.observe(&watch.agents, at, observed, &scene, shared, findings);
+        self.wake_at = earlier(self.wake_at, wake_at);
         if agent_ends {
             agent.streams.end(at, &scene, shared, findings);
         }
-        self.streams.observe(&self.watch.session, at, observed, &scene, shared, findings);
+        let wake_at = self.streams.observe(&watch.session, at, observed, &scene, shared, findings);
+        self.wake_at = earlier(self.wake_at, wake_at);
         if session_ends {
             self.streams.end(at, &scene, shared, findings);
         }
@@ -187,7 +190,6 @@ impl Session {
             self.agents.0.take_if(|it| it.is_empty());
         }
         self.turn_off_panicked(shared);
-        self.wake_at = self.next_wake();
         (usage, call)
     }
 
@@ -221,6 +223,10 @@ impl Session {
         findings: &mut Vec<Finding>,
     ) {
         let until = Moment::from(until);
+        if self.wake_at.is_none_or(|it| until < it) {
+            return;
+        }
+        self.wake_at = self.next_wake();
         while let Some(due) = self.wake_at.filter(|it| *it <= until) {
             self.now = self.now.max(due);
             let n_before = findings.len();
@@ -244,7 +250,7 @@ impl Session {
     /// Turns the detectors off, for all of it, that have just panicked in one of
     /// its streams.
     fn turn_off_panicked(&mut self, shared: &mut Shared) {
-        for detector_idx in shared.panicked.drain(..) {
+        for detector_idx in shared.desk.panicked.drain(..) {
             self.watch = Arc::new(self.watch.without(detector_idx));
             self.streams.turn_off(detector_idx);
             for agent in self.agents.iter_mut().map(|(_, it)| it).chain([&mut self.main]) {

@@ -6,10 +6,10 @@ use std::{
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Shared, moment::Moment};
+use super::{Desk, Posted, Shared, moment::Moment};
 use crate::{
-    AgentFacts, AgentId, Call, Context, Detector, Event, Finding, Fingerprint, Level, Noted,
-    Report, Scope, SessionFacts, Severity, Usage, detector::Used, engine::NamedDetector,
+    AgentFacts, AgentId, Call, Context, Detector, Event, EventKind, Finding, Fingerprint, Level,
+    Noted, Report, Scope, SessionFacts, Severity, Usage, detector::Used, event::EVENT_NAMES,
 };
 
 /// How many conditions of one stream may last at once; of more, the oldest is
@@ -25,20 +25,27 @@ pub(super) struct Stream {
     episodes: Episodes,
 }
 
-/// The detectors that watch a session, as its first event settled it, by their
-/// places in the policy.
-#[derive(Debug, Default, PartialEq)]
-pub(super) struct Watch {
-    /// Those that see all of it.
-    pub(super) session: Box<[usize]>,
-    /// Those that see one agent each.
-    pub(super) agents: Box<[usize]>,
-}
-
 /// The streams of one agent, or of a session as a whole, in the order of the
 /// policy. One at rest is not among them.
 #[derive(Default)]
 pub(super) struct Streams(Vec<Stream>);
+
+/// The detectors that watch a session, as its first event settled it.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Watch {
+    /// Those that see all of it.
+    pub(super) session: Readers,
+    /// Those that see one agent each.
+    pub(super) agents: Readers,
+}
+
+/// Some detectors, by their places in the policy and in order of them.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Readers {
+    all: Box<[u32]>,
+    /// For each kind of event those that read it.
+    by_event: [Box<[u32]>; EVENT_NAMES.len()],
+}
 
 /// Where a stream runs.
 pub(super) struct Scene<'a> {
@@ -47,13 +54,6 @@ pub(super) struct Scene<'a> {
     pub(super) agent_id: Option<&'a AgentId>,
     /// The value of the label that the sessions of the stream share.
     pub(super) group: Option<&'a str>,
-}
-
-/// Why a stream runs.
-#[derive(Clone, Copy)]
-pub(super) enum Cue<'a> {
-    Event(Observed<'a>),
-    Wake,
 }
 
 /// An event, and what it did.
@@ -73,13 +73,104 @@ pub(crate) struct Raised {
     pub(crate) report: Report,
 }
 
-impl Stream {
-    #[expect(clippy::cast_possible_truncation, reason = "a policy has few detectors")]
-    pub(super) fn new(detector_idx: usize, named: &NamedDetector) -> Self {
-        Self {
-            detector_idx: detector_idx as u32,
+/// What a stream is run with, and what it leaves behind.
+pub(super) struct Run<'a> {
+    cx: Context<'a>,
+    scene: &'a Scene<'a>,
+    detectors: &'a [Posted],
+    desk: &'a mut Desk,
+    findings: &'a mut Vec<Finding>,
+}
+
+impl<'a> Run<'a> {
+    /// Of an event, or of a wake-up where there is none.
+    pub(super) fn new(
+        now: Timestamp,
+        observed: Option<Observed<'a>>,
+        scene: &'a Scene<'a>,
+        detectors: &'a [Posted],
+        desk: &'a mut Desk,
+        findings: &'a mut Vec<Finding>,
+    ) -> Self {
+        let cx = Context {
+            now,
+            session: scene.session,
+            agent: scene.agent,
+            usage: observed.and_then(|it| it.usage),
+            call: observed.and_then(|it| it.call),
+            event: observed.map(|it| it.event),
+            hidden: Vec::new(),
+            levels: &[],
+            inhibited: None,
+            is_budget: false,
             wake_at: None,
-            detector: Some(named.detector.clone()),
+            episodes: Episodes::default(),
+            raised: Vec::new(),
+            noted: desk.explains(scene).then(Vec::new),
+        };
+        Self { cx, scene, detectors, desk, findings }
+    }
+
+    /// Runs one stream.
+    pub(super) fn stream(&mut self, stream: &mut Stream, inhibited: Option<Severity>) {
+        let detector_idx = stream.detector_idx;
+        if self.desk.panicked.contains(&detector_idx) {
+            stream.turn_off();
+        }
+        let Some(detector) = &mut stream.detector else { return };
+        let posted = &self.detectors[detector_idx as usize];
+        let cx = &mut self.cx;
+        cx.levels = &posted.named.levels;
+        cx.is_budget = posted.is_budget;
+        cx.inhibited = inhibited;
+        cx.hidden.clear();
+        cx.wake_at = stream.wake_at;
+        mem::swap(&mut cx.episodes, &mut stream.episodes);
+        let outcome = catch_unwind(AssertUnwindSafe(|| match cx.event {
+            Some(it) => detector.observe(it, cx),
+            None => detector.wake(cx),
+        }));
+        mem::swap(&mut cx.episodes, &mut stream.episodes);
+        let slept_until = mem::replace(&mut stream.wake_at, cx.wake_at);
+        if let Some(noted) = &mut cx.noted {
+            let noted = mem::take(noted);
+            self.note(stream, slept_until, outcome.is_err(), noted);
+        }
+        if !self.cx.raised.is_empty() {
+            for it in mem::take(&mut self.cx.raised) {
+                self.findings.push(posted.named.finding(self.cx.now, self.scene, it));
+            }
+        }
+        if let Err(panic) = outcome {
+            stream.turn_off();
+            self.desk.panicked.push(detector_idx);
+            let finding = posted.named.panic_finding(self.cx.now, self.scene, panic.as_ref());
+            self.findings.push(finding);
+        }
+    }
+
+    /// Notes down what a stream did.
+    fn note(
+        &mut self,
+        stream: &Stream,
+        slept_until: Option<Moment>,
+        panicked: bool,
+        mut noted: Vec<Noted>,
+    ) {
+        let [from, to] = [slept_until, stream.wake_at].map(|it| it.map(Timestamp::from));
+        noted.extend((from != to).then_some(Noted::Rescheduled { from, to }));
+        noted.extend(panicked.then_some(Noted::Panicked));
+        let named = &self.detectors[stream.detector_idx as usize].named;
+        self.desk.note(named, self.cx.now, self.cx.event.is_none(), self.scene, noted);
+    }
+}
+
+impl Stream {
+    pub(super) fn new(posted: &Posted) -> Self {
+        Self {
+            detector_idx: posted.idx,
+            wake_at: None,
+            detector: Some(posted.named.detector.clone()),
             episodes: Episodes::default(),
         }
     }
@@ -90,7 +181,7 @@ impl Stream {
         scene: &Scene<'_>,
         shared: &Shared,
     ) -> Vec<(Fingerprint, u64)> {
-        let named = &shared.detectors[self.detector_idx()];
+        let named = &shared.detectors[self.detector_idx as usize].named;
         let open = |it: &Episode| (named.fingerprint(scene, it.subject), it.measure);
         self.episodes.0.iter().flat_map(|it| it.iter()).map(open).collect()
     }
@@ -100,17 +191,9 @@ impl Stream {
         self.wake_at = None;
     }
 
-    pub(super) fn detector_idx(&self) -> usize {
-        self.detector_idx as usize
-    }
-
-    pub(super) fn is_off(&self) -> bool {
-        self.detector.is_none()
-    }
-
     /// The severest of what is open.
     fn severity(&self) -> Option<Severity> {
-        self.episodes.0.iter().flat_map(|it| it.iter()).map(|it| it.severity).max()
+        self.episodes.0.as_ref()?.iter().map(|it| it.severity).max()
     }
 
     /// Whether there is nothing in it that a new one would not have.
@@ -130,86 +213,16 @@ impl Stream {
         &mut self,
         due: Moment,
         inhibited: Option<Severity>,
-        scene: &Scene<'_>,
-        shared: &mut Shared,
-        findings: &mut Vec<Finding>,
+        run: &mut Run<'_>,
     ) {
         if self.wake_at.is_some_and(|it| it <= due) {
             self.wake_at = None;
-            self.run(due.into(), Cue::Wake, inhibited, scene, shared, findings);
-        }
-    }
-
-    pub(super) fn run(
-        &mut self,
-        now: Timestamp,
-        cue: Cue<'_>,
-        inhibited: Option<Severity>,
-        scene: &Scene<'_>,
-        shared: &mut Shared,
-        findings: &mut Vec<Finding>,
-    ) {
-        let detector_idx = self.detector_idx();
-        if shared.panicked.contains(&detector_idx) {
-            self.turn_off();
-        }
-        let Some(detector) = &mut self.detector else { return };
-        let observed = match cue {
-            Cue::Event(it) => Some(it),
-            Cue::Wake => None,
-        };
-        let explains = shared.explains(scene);
-        let mut wake_at = self.wake_at.map(Timestamp::from);
-        let mut cx = Context {
-            now,
-            session: scene.session,
-            agent: scene.agent,
-            usage: observed.and_then(|it| it.usage),
-            call: observed.and_then(|it| it.call),
-            event: observed.map(|it| it.event),
-            hidden: Vec::new(),
-            levels: &shared.detectors[detector_idx].levels,
-            inhibited,
-            is_budget: &*shared.detectors[detector_idx].class == "budget",
-            wake_at: &mut wake_at,
-            episodes: &mut self.episodes,
-            raised: &mut shared.raised,
-            noted: explains.then_some(&mut shared.noted),
-        };
-        let outcome = catch_unwind(AssertUnwindSafe(|| match observed {
-            Some(it) => detector.observe(it.event, &mut cx),
-            None => detector.wake(&mut cx),
-        }));
-        // Time moves on, whatever a detector asks for.
-        let wake_at = match cue {
-            Cue::Event(_) => wake_at.map(|it| it.max(now)),
-            Cue::Wake => wake_at.filter(|it| now < *it),
-        };
-        let wake_at = wake_at.map(Moment::from);
-        if explains {
-            let [from, to] = [self.wake_at, wake_at].map(|it| it.map(Timestamp::from));
-            let mut noted = mem::take(&mut shared.noted);
-            noted.extend((from != to).then_some(Noted::Rescheduled { from, to }));
-            noted.extend(outcome.is_err().then_some(Noted::Panicked));
-            let is_wakeup = matches!(cue, Cue::Wake);
-            shared.note(detector_idx, now, is_wakeup, scene, noted);
-        }
-        self.wake_at = wake_at;
-        if !shared.raised.is_empty() {
-            let raised = mem::take(&mut shared.raised);
-            for it in raised {
-                findings.push(shared.finding(self.detector_idx(), now, scene, it));
-            }
-        }
-        if let Err(panic) = outcome {
-            self.turn_off();
-            shared.panicked.push(detector_idx);
-            findings.push(shared.panic_finding(detector_idx, now, scene, panic.as_ref()));
+            run.stream(self, inhibited);
         }
     }
 
     /// Ends with what it watched.
-    pub(super) fn end(
+    fn end(
         &mut self,
         now: Timestamp,
         scene: &Scene<'_>,
@@ -217,44 +230,71 @@ impl Stream {
         findings: &mut Vec<Finding>,
     ) {
         self.wake_at = None;
+        let posted = &shared.detectors[self.detector_idx as usize];
         for it in self.episodes.take() {
             let what = if scene.agent_id.is_some() { "agent" } else { "session" };
             let mut report = Report::new(format!("over, as the {what} ended"));
-            if &*shared.detectors[self.detector_idx()].class != "budget" {
+            if !posted.is_budget {
                 report = report.with_cost(&scene.session.totals, it.used);
             }
-            if shared.explains(scene) {
+            if shared.desk.explains(scene) {
                 let message = report.message.clone();
                 let ended = Noted::Ended { subject: it.subject, message, was_open: true };
-                shared.note(self.detector_idx(), now, false, scene, [ended]);
+                shared.desk.note(&posted.named, now, false, scene, [ended]);
             }
             let raised =
                 Raised { subject: it.subject, severity: None, measure: it.measure, report };
-            findings.push(shared.finding(self.detector_idx(), now, scene, raised));
+            findings.push(posted.named.finding(now, scene, raised));
         }
     }
 }
 
 impl Watch {
     /// Those that watch a session which begins with the event `first`.
-    pub(super) fn new(detectors: &[NamedDetector], facts: &SessionFacts, first: &Event) -> Self {
+    pub(super) fn new(detectors: &[Posted], facts: &SessionFacts, first: &Event) -> Self {
         let of = |scope| {
-            let watching =
-                detectors.iter().enumerate().filter(|(_, it)| it.sessions.takes(facts, first));
-            let scoped = watching.filter(|(_, it)| match &it.per_label {
-                None => it.detector.scope() == scope,
+            let takes = |it: &&Posted| it.named.sessions.takes(facts, first);
+            let scoped = detectors.iter().filter(takes).filter(|it| match &it.named.per_label {
+                None => it.named.detector.scope() == scope,
                 // A session without the label is a group of its own.
                 Some(label) => scope == Scope::Session && !facts.labels.contains_key(label),
             });
-            scoped.map(|(detector_idx, _)| detector_idx).collect()
+            Readers::new(scoped)
         };
         Self { session: of(Scope::Session), agents: of(Scope::Agent) }
     }
 
     /// All but one.
-    pub(super) fn without(&self, detector_idx: usize) -> Self {
-        let others = |of: &[usize]| of.iter().copied().filter(|it| *it != detector_idx).collect();
-        Self { session: others(&self.session), agents: others(&self.agents) }
+    pub(super) fn without(&self, detector_idx: u32) -> Self {
+        Self {
+            session: self.session.without(detector_idx),
+            agents: self.agents.without(detector_idx),
+        }
+    }
+}
+
+impl Readers {
+    fn new<'a>(detectors: impl Iterator<Item = &'a Posted> + Clone) -> Self {
+        let reading = |name_idx: usize| {
+            detectors.clone().filter(move |it| it.reads.contains_idx(name_idx)).map(|it| it.idx)
+        };
+        Self {
+            all: detectors.clone().map(|it| it.idx).collect(),
+            by_event: std::array::from_fn(|name_idx| reading(name_idx).collect()),
+        }
+    }
+
+    fn without(&self, detector_idx: u32) -> Self {
+        let others = |of: &Box<[u32]>| of.iter().copied().filter(|it| *it != detector_idx).collect();
+        Self { all: others(&self.all), by_event: self.by_event.each_ref().map(others) }
+    }
+
+    pub(super) fn contain(&self, detector_idx: u32) -> bool {
+        self.all.contains(&detector_idx)
+    }
+
+    fn of(&self, event: &EventKind) -> &[u32] {
+        &self.by_event[usize::from(event.name_idx())]
     }
 }
 
@@ -263,49 +303,53 @@ impl Streams {
         self.0.iter()
     }
 
-    /// Runs the stream of each of these detectors.
+    /// Runs the stream of each detector that reads the event. Gives back the first
+    /// time at which one of these wants to be woken.
     pub(super) fn observe(
         &mut self,
-        watching: &[usize],
+        watching: &Readers,
         now: Timestamp,
         observed: Observed<'_>,
         scene: &Scene<'_>,
         shared: &mut Shared,
         findings: &mut Vec<Finding>,
-    ) {
-        let cue = Cue::Event(observed);
+    ) -> Option<Moment> {
+        let readers = watching.of(&observed.event.kind);
+        if readers.is_empty() {
+            return None;
+        }
+        let Shared { detectors, at_rest, desk, .. } = shared;
+        let mut run = Run::new(now, Some(observed), scene, detectors, desk, findings);
+        let mut first_wake = None;
         let mut place = 0;
-        for &detector_idx in watching {
-            if !shared.reads[detector_idx].contains(&observed.event.kind) {
-                continue;
-            }
-            while self.0.get(place).is_some_and(|it| it.detector_idx() < detector_idx) {
+        for &detector_idx in readers {
+            while self.0.get(place).is_some_and(|it| it.detector_idx < detector_idx) {
                 place += 1;
             }
-            let inhibited = self.inhibited(detector_idx, shared);
-            if let Some(stream) =
-                self.0.get_mut(place).filter(|it| it.detector_idx() == detector_idx)
-            {
-                stream.run(now, cue, inhibited, scene, shared, findings);
-                if stream.at_rest() {
-                    shared.keep_at_rest(self.0.remove(place));
-                } else {
-                    place += 1;
-                }
-            } else {
-                let mut stream = shared.stream_at_rest(detector_idx);
-                stream.run(now, cue, inhibited, scene, shared, findings);
-                if stream.at_rest() {
-                    shared.keep_at_rest(stream);
-                } else {
-                    // Most keep few, and there are very many. The room stays: it
-                    // is needed again in the next turn.
-                    self.0.reserve_exact(1);
-                    self.0.insert(place, stream);
-                    place += 1;
+            let inhibited = self.inhibited(&run.detectors[detector_idx as usize].inhibitors);
+            let is_kept = self.0.get(place).is_some_and(|it| it.detector_idx == detector_idx);
+            let resting = &mut at_rest[detector_idx as usize];
+            let stream = if is_kept { &mut self.0[place] } else { &mut *resting };
+            run.stream(stream, inhibited);
+            first_wake = earlier(first_wake, stream.wake_at);
+            match (is_kept, stream.at_rest()) {
+                (true, false) => {}
+                (true, true) => drop(self.0.remove(place)),
+                // One that panicked is not lent again.
+                (false, true) if stream.detector.is_some() => {}
+                (false, is_at_rest) => {
+                    let new = Stream::new(&run.detectors[detector_idx as usize]);
+                    let moved = mem::replace(resting, new);
+                    if !is_at_rest {
+                        // Most keep few, and there are very many. The room stays:
+                        // it is needed again in the next turn.
+                        self.0.reserve_exact(1);
+                        self.0.insert(place, moved);
+                    }
                 }
             }
         }
+        first_wake
     }
 
     /// Runs the wake-ups that are due by `due`.
@@ -316,9 +360,12 @@ impl Streams {
         shared: &mut Shared,
         findings: &mut Vec<Finding>,
     ) {
+        let Shared { detectors, desk, .. } = shared;
+        let mut run = Run::new(due.into(), None, scene, detectors, desk, findings);
         for place in 0..self.0.len() {
-            let inhibited = self.inhibited(self.0[place].detector_idx(), shared);
-            self.0[place].wake_if_due(due, inhibited, scene, shared, findings);
+            let detector_idx = self.0[place].detector_idx as usize;
+            let inhibited = self.inhibited(&run.detectors[detector_idx].inhibitors);
+            self.0[place].wake_if_due(due, inhibited, &mut run);
         }
         self.0.retain(|it| !it.at_rest());
     }
@@ -338,18 +385,17 @@ impl Streams {
     }
 
     /// The severest of what the inhibitors of a detector have open.
-    fn inhibited(&self, detector_idx: usize, shared: &Shared) -> Option<Severity> {
-        let inhibitors = &shared.inhibitors[detector_idx];
+    fn inhibited(&self, inhibitors: &[u32]) -> Option<Severity> {
         if inhibitors.is_empty() {
             return None;
         }
-        let inhibiting = self.0.iter().filter(|it| inhibitors.contains(&it.detector_idx()));
-        inhibiting.filter_map(Stream::severity).max()
+        let open = self.0.iter().filter(|it| it.episodes.0.is_some());
+        open.filter(|it| inhibitors.contains(&it.detector_idx)).filter_map(Stream::severity).max()
     }
 
     /// Turns a detector off that has panicked.
-    pub(super) fn turn_off(&mut self, detector_idx: usize) {
-        for stream in self.0.iter_mut().filter(|it| it.detector_idx() == detector_idx) {
+    pub(super) fn turn_off(&mut self, detector_idx: u32) {
+        for stream in self.0.iter_mut().filter(|it| it.detector_idx == detector_idx) {
             stream.turn_off();
         }
         self.0.retain(|it| !it.at_rest());
@@ -370,6 +416,14 @@ pub(super) fn postponed(at: Moment, since: Timestamp, by: SignedDuration) -> Mom
     let at: Timestamp = at.into();
     let at = if since < at { at.saturating_add(by).unwrap_or(Timestamp::MAX) } else { at };
     at.into()
+}
+
+/// The earlier of two times, of which there may be none.
+pub(super) fn earlier(a: Option<Moment>, b: Option<Moment>) -> Option<Moment> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
+    }
 }
 
 /// The conditions of one stream that last.
@@ -416,6 +470,10 @@ impl Episodes {
         }
         episodes.push(Episode { subject, measure, severity, used });
         Some((severity, used))
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_none()
     }
 
     /// How severe a condition is, if it is open.
