@@ -49,6 +49,13 @@ pub trait Detector: CloneDetector + fmt::Debug + Send + Sync {
         EventSet::ALL
     }
 
+    /// The events with which something can begin: of any other, one that is
+    /// [at rest](Self::at_rest) learns nothing, and finds nothing by it. The
+    /// engine spares it those, and most detectors are at rest most of the time.
+    fn begins_with(&self) -> EventSet {
+        self.reads()
+    }
+
     /// Whether it is as good as new: from here on it would find what a new one
     /// would.
     ///
@@ -130,7 +137,10 @@ pub struct Context<'a> {
     pub(crate) inhibited: Option<Severity>,
     /// Whether findings are about what is used.
     pub(crate) is_budget: bool,
+    /// When to wake it.
     pub(crate) wake_at: Option<Moment>,
+    /// Whether it has said so itself.
+    pub(crate) is_rescheduled: bool,
     pub(crate) episodes: Episodes,
     pub(crate) raised: Vec<Raised>,
     /// What a person is told who asks why; `None` where nobody does.
@@ -295,6 +305,7 @@ impl Context<'_> {
     /// event; in a wake-up, which would never end, it counts as none.
     pub fn wake_at(&mut self, at: Timestamp) {
         let (now, at) = (Moment::from(self.now), Moment::from(at));
+        self.is_rescheduled = true;
         self.wake_at = match self.event {
             Some(_) => Some(at.max(now)),
             None => (now < at).then_some(at),
@@ -312,6 +323,7 @@ impl Context<'_> {
     /// Takes back what was asked for.
     pub fn sleep(&mut self) {
         self.wake_at = None;
+        self.is_rescheduled = true;
     }
 }
 

@@ -20,7 +20,7 @@ use self::{
     moment::Alarms,
     note::Explained,
     session::Session,
-    stream::{Observed, Run, Scene, Stream, Watch, postponed},
+    stream::{Observed, Resting, Run, Scene, Stream, Watch, postponed},
 };
 pub use self::{
     moment::Moment,
@@ -120,9 +120,8 @@ struct Shared {
     detectors: Vec<Posted>,
     config: EngineConfig,
     names: Names,
-    /// For each detector a stream at rest, to see whether the next event moves
-    /// it.
-    at_rest: Vec<Stream>,
+    /// By detector.
+    resting: Vec<Resting>,
     /// What watches the sessions so far, each once: nearly all have the same.
     watches: Vec<Arc<Watch>>,
     desk: Desk,
@@ -135,6 +134,8 @@ struct Posted {
     named: NamedDetector,
     /// The events that it reads.
     reads: EventSet,
+    /// Those that it reads when it is at rest.
+    begins_with: EventSet,
     /// The places of those that inhibit it.
     inhibitors: Box<[u32]>,
     /// Whether what it finds is about what is used.
@@ -170,13 +171,13 @@ impl Engine {
         let posted = posted.map(|((named, inhibitors), idx)| Posted::new(idx, named, inhibitors));
         let detectors: Vec<Posted> = posted.collect();
         let groups = detectors.iter().map(|_| BTreeMap::new()).collect();
-        let at_rest = detectors.iter().map(Stream::new).collect();
+        let resting = detectors.iter().map(Resting::new).collect();
         Self {
             shared: Shared {
                 detectors,
                 config,
                 names: Names::default(),
-                at_rest,
+                resting,
                 watches: Vec::new(),
                 desk: Desk::default(),
             },
@@ -561,9 +562,9 @@ impl NamedDetector {
 impl Posted {
     fn new(idx: u32, mut named: NamedDetector, inhibitors: Box<[u32]>) -> Self {
         named.levels.sort_by_key(|it| it.at);
-        let reads = named.detector.reads();
+        let (reads, begins_with) = (named.detector.reads(), named.detector.begins_with());
         let is_budget = &*named.class == "budget";
-        Self { idx, named, reads, inhibitors, is_budget }
+        Self { idx, named, reads, begins_with, inhibitors, is_budget }
     }
 }
 

@@ -188,6 +188,11 @@ impl Detector for Excepting {
         self.inner.reads().or(CALLS)
     }
 
+    fn begins_with(&self) -> EventSet {
+        const CALLS: EventSet = EventSet::of(&["tool_call"]);
+        self.inner.begins_with().or(CALLS)
+    }
+
     fn at_rest(&self) -> bool {
         self.pending.is_empty() && self.inner.at_rest()
     }

@@ -8,7 +8,8 @@
 //! * **Legible**: what it says is one short line without a full stop, safe for
 //!   a terminal.
 //! * **Bounded**: its state does not grow with its stream.
-//! * **Sincere**: of events that it does not read it learns nothing.
+//! * **Sincere**: of events that it does not read it learns nothing, and at rest
+//!   nothing of those with which nothing begins.
 //! * **Rested**: when it says that it is at rest, it is as good as new.
 //! * **Open**: it finds the same where somebody asks why.
 
@@ -113,7 +114,7 @@ fn obeys(detector: &NamedDetector, events: &[Event], ticks: &[u8]) -> Result<(),
         }
     }
     same("deterministic", "once", &all, "again", &run(detector, events, &[], None))?;
-    keeps_its_word(detector, events)?;
+    keeps_its_word(detector, events, &all)?;
     same("punctual", "undisturbed", &all, "looked at often", &run(detector, events, ticks, None))?;
     // Sessions that share a label share a stream.
     if detector.per_label.is_some() {
@@ -189,15 +190,21 @@ fn run(
     res
 }
 
-fn keeps_its_word(detector: &NamedDetector, events: &[Event]) -> Result<(), String> {
+fn keeps_its_word(
+    detector: &NamedDetector,
+    events: &[Event],
+    all: &[Finding],
+) -> Result<(), String> {
     let broken = Arc::default();
     let watched = Watched {
         inner: detector.detector.clone(),
         pristine: format!("{:?}", detector.detector).into(),
         broken: Arc::clone(&broken),
     };
-    run(&NamedDetector { detector: Box::new(watched), ..detector.clone() }, events, &[], None);
-    broken.lock().unwrap_or_else(PoisonError::into_inner).take().map_or(Ok(()), Err)
+    let watched = NamedDetector { detector: Box::new(watched), ..detector.clone() };
+    let unspared = run(&watched, events, &[], None);
+    broken.lock().unwrap_or_else(PoisonError::into_inner).take().map_or(Ok(()), Err)?;
+    same("sincere", "given what it reads", all, "given everything", &unspared)
 }
 
 /// A detector whose word is not taken for what it reads, and for its rest.
@@ -228,15 +235,21 @@ impl Watched {
 
 impl Detector for Watched {
     fn observe(&mut self, event: &Event, cx: &mut Context<'_>) {
-        let before =
-            (!self.inner.reads().contains(&event.kind)).then(|| format!("{:?}", self.inner));
+        let says = if !self.inner.reads().contains(&event.kind) {
+            Some("it does not read")
+        } else if self.inner.at_rest() && !self.inner.begins_with().contains(&event.kind) {
+            Some("nothing begins with")
+        } else {
+            None
+        };
+        let before = says.map(|says| (says, format!("{:?}", self.inner)));
         self.inner.observe(event, cx);
-        if let Some(before) = before
+        if let Some((says, before)) = before
             && before != format!("{:?}", self.inner)
         {
             let name = event.kind.name();
             self.breaks(format!(
-                "is not sincere: it says that it does not read `{name}`, and one changed\n\n{before}\n\ninto\n\n{:?}\n",
+                "is not sincere: it says that {says} `{name}`, and one changed\n\n{before}\n\ninto\n\n{:?}\n",
                 self.inner
             ));
         }
@@ -352,6 +365,8 @@ mod tests {
         on_prompt: fn(&mut Self, &str, &mut Context<'_>),
         on_wake: fn(&mut Self, &mut Context<'_>),
         seen: Vec<String>,
+        /// Says that no prompt is news to it when it is new.
+        is_aloof: bool,
     }
 
     impl Detector for Outlaw {
@@ -368,8 +383,13 @@ mod tests {
             if self.seen.len() == 3 { ENDS } else { EventSet::ALL }
         }
 
+        fn begins_with(&self) -> EventSet {
+            const ENDS: EventSet = EventSet::of(&["turn_end"]);
+            if self.is_aloof { ENDS } else { EventSet::ALL }
+        }
+
         fn at_rest(&self) -> bool {
-            self.seen.len() == 1
+            self.seen.len() == 1 || self.is_aloof && self.seen.is_empty()
         }
 
         fn wake(&mut self, cx: &mut Context<'_>) {
@@ -385,6 +405,10 @@ mod tests {
         on_prompt: fn(&mut Outlaw, &str, &mut Context<'_>),
         on_wake: fn(&mut Outlaw, &mut Context<'_>),
     ) -> Option<String> {
+        breach_of(Outlaw { on_prompt, on_wake, seen: Vec::new(), is_aloof: false })
+    }
+
+    fn breach_of(outlaw: Outlaw) -> Option<String> {
         let detector = NamedDetector {
             id: "outlaw".into(),
             kind: "outlaw".into(),
@@ -393,7 +417,7 @@ mod tests {
             inhibited_by: Vec::new(),
             per_label: None,
             sessions: watchkeeper_core::SessionFilter::default(),
-            detector: Box::new(Outlaw { on_prompt, on_wake, seen: Vec::new() }),
+            detector: Box::new(outlaw),
         };
         find_breach(&detector).err().map(|it| it.to_string())
     }
@@ -469,6 +493,23 @@ mod tests {
         let on_prompt =
             |it: &mut Outlaw, text: &str, _: &mut Context<'_>| it.seen = vec![text.into(); 3];
         assert_breaks("sincere", breach(on_prompt, |_, _| {}));
+    }
+
+    #[test]
+    fn a_beginning_that_is_denied_is_found() {
+        let on_prompt =
+            |it: &mut Outlaw, text: &str, _: &mut Context<'_>| it.seen = vec![text.into(); 2];
+        let on_wake = |_: &mut Outlaw, _: &mut Context<'_>| {};
+        let outlaw = Outlaw { on_prompt, on_wake, seen: Vec::new(), is_aloof: true };
+        assert_breaks("sincere", breach_of(outlaw));
+    }
+
+    #[test]
+    fn a_finding_by_what_is_not_read_is_found() {
+        let on_prompt = |_: &mut Outlaw, _: &str, cx: &mut Context<'_>| say("here", cx);
+        let on_wake = |_: &mut Outlaw, _: &mut Context<'_>| {};
+        let outlaw = Outlaw { on_prompt, on_wake, seen: Vec::new(), is_aloof: true };
+        assert_breaks("sincere", breach_of(outlaw));
     }
 
     #[test]

@@ -15,6 +15,9 @@ use crate::{
 /// How many conditions of one stream may last at once; of more, the oldest is
 /// forgotten.
 pub(super) const MAX_EPISODES: usize = 32;
+/// How many streams of a detector that came to rest are kept for those that
+/// will be moved next.
+const MAX_RESTING: usize = 16;
 
 /// One detector at work on one stream.
 pub(super) struct Stream {
@@ -30,6 +33,13 @@ pub(super) struct Stream {
 #[derive(Default)]
 pub(super) struct Streams(Vec<Stream>);
 
+/// Streams of one detector to which nothing has happened. An event with which
+/// something can begin is shown to one of them.
+pub(super) struct Resting {
+    shown: Stream,
+    others: Vec<Stream>,
+}
+
 /// The detectors that watch a session, as its first event settled it.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Watch {
@@ -44,7 +54,14 @@ pub(super) struct Watch {
 pub(super) struct Readers {
     all: Box<[u32]>,
     /// For each kind of event those that read it.
-    by_event: [Box<[u32]>; EVENT_NAMES.len()],
+    by_event: [Box<[Reader]>; EVENT_NAMES.len()],
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Reader {
+    detector_idx: u32,
+    /// Whether it reads such events also when it is at rest.
+    begins: bool,
 }
 
 /// Where a stream runs.
@@ -80,6 +97,8 @@ pub(super) struct Run<'a> {
     detectors: &'a [Posted],
     desk: &'a mut Desk,
     findings: &'a mut Vec<Finding>,
+    /// The first time at which one that it ran asked to be woken.
+    first_wake: Option<Moment>,
 }
 
 impl<'a> Run<'a> {
@@ -104,11 +123,12 @@ impl<'a> Run<'a> {
             inhibited: None,
             is_budget: false,
             wake_at: None,
+            is_rescheduled: false,
             episodes: Episodes::default(),
             raised: Vec::new(),
             noted: desk.explains(scene).then(Vec::new),
         };
-        Self { cx, scene, detectors, desk, findings }
+        Self { cx, scene, detectors, desk, findings, first_wake: None }
     }
 
     /// Runs one stream.
@@ -125,16 +145,25 @@ impl<'a> Run<'a> {
         cx.inhibited = inhibited;
         cx.hidden.clear();
         cx.wake_at = stream.wake_at;
+        cx.is_rescheduled = false;
         mem::swap(&mut cx.episodes, &mut stream.episodes);
         let outcome = catch_unwind(AssertUnwindSafe(|| match cx.event {
             Some(it) => detector.observe(it, cx),
             None => detector.wake(cx),
         }));
         mem::swap(&mut cx.episodes, &mut stream.episodes);
-        let slept_until = mem::replace(&mut stream.wake_at, cx.wake_at);
         if let Some(noted) = &mut cx.noted {
             let noted = mem::take(noted);
-            self.note(stream, slept_until, outcome.is_err(), noted);
+            let [from, to] = [stream.wake_at, cx.wake_at].map(|it| it.map(Timestamp::from));
+            let rescheduled = (from != to).then_some(Noted::Rescheduled { from, to });
+            let panicked = outcome.is_err().then_some(Noted::Panicked);
+            let noted = noted.into_iter().chain(rescheduled).chain(panicked);
+            let is_wakeup = cx.event.is_none();
+            self.desk.note(&posted.named, cx.now, is_wakeup, self.scene, noted);
+        }
+        if cx.is_rescheduled {
+            stream.wake_at = cx.wake_at;
+            self.first_wake = earlier(self.first_wake, cx.wake_at);
         }
         if !self.cx.raised.is_empty() {
             for it in mem::take(&mut self.cx.raised) {
@@ -148,20 +177,30 @@ impl<'a> Run<'a> {
             self.findings.push(finding);
         }
     }
+}
 
-    /// Notes down what a stream did.
-    fn note(
-        &mut self,
-        stream: &Stream,
-        slept_until: Option<Moment>,
-        panicked: bool,
-        mut noted: Vec<Noted>,
-    ) {
-        let [from, to] = [slept_until, stream.wake_at].map(|it| it.map(Timestamp::from));
-        noted.extend((from != to).then_some(Noted::Rescheduled { from, to }));
-        noted.extend(panicked.then_some(Noted::Panicked));
-        let named = &self.detectors[stream.detector_idx as usize].named;
-        self.desk.note(named, self.cx.now, self.cx.event.is_none(), self.scene, noted);
+impl Resting {
+    pub(super) fn new(posted: &Posted) -> Self {
+        Self { shown: Stream::new(posted), others: Vec::new() }
+    }
+
+    /// Takes the stream out that was shown an event, if that moved it.
+    fn take_moved(&mut self, posted: &Posted) -> Option<Stream> {
+        let is_at_rest = self.shown.at_rest();
+        if is_at_rest && self.shown.detector.is_some() {
+            return None;
+        }
+        let next = self.others.pop().unwrap_or_else(|| Stream::new(posted));
+        let moved = mem::replace(&mut self.shown, next);
+        // One that panicked is as good as none.
+        (!is_at_rest).then_some(moved)
+    }
+
+    /// Takes a stream in that is at rest again.
+    fn take_back(&mut self, stream: Stream) {
+        if self.others.len() < MAX_RESTING && stream.detector.is_some() {
+            self.others.push(stream);
+        }
     }
 }
 
@@ -276,7 +315,11 @@ impl Watch {
 impl Readers {
     fn new<'a>(detectors: impl Iterator<Item = &'a Posted> + Clone) -> Self {
         let reading = |name_idx: usize| {
-            detectors.clone().filter(move |it| it.reads.contains_idx(name_idx)).map(|it| it.idx)
+            let reading = detectors.clone().filter(move |it| it.reads.contains_idx(name_idx));
+            reading.map(move |it| Reader {
+                detector_idx: it.idx,
+                begins: it.begins_with.contains_idx(name_idx),
+            })
         };
         Self {
             all: detectors.clone().map(|it| it.idx).collect(),
@@ -285,15 +328,18 @@ impl Readers {
     }
 
     fn without(&self, detector_idx: u32) -> Self {
-        let others = |of: &Box<[u32]>| of.iter().copied().filter(|it| *it != detector_idx).collect();
-        Self { all: others(&self.all), by_event: self.by_event.each_ref().map(others) }
+        let all = self.all.iter().copied().filter(|it| *it != detector_idx).collect();
+        let others = |of: &Box<[Reader]>| {
+            of.iter().copied().filter(|it| it.detector_idx != detector_idx).collect()
+        };
+        Self { all, by_event: self.by_event.each_ref().map(others) }
     }
 
     pub(super) fn contain(&self, detector_idx: u32) -> bool {
         self.all.contains(&detector_idx)
     }
 
-    fn of(&self, event: &EventKind) -> &[u32] {
+    fn of(&self, event: &EventKind) -> &[Reader] {
         &self.by_event[usize::from(event.name_idx())]
     }
 }
@@ -318,38 +364,37 @@ impl Streams {
         if readers.is_empty() {
             return None;
         }
-        let Shared { detectors, at_rest, desk, .. } = shared;
+        let Shared { detectors, resting, desk, .. } = shared;
         let mut run = Run::new(now, Some(observed), scene, detectors, desk, findings);
-        let mut first_wake = None;
         let mut place = 0;
-        for &detector_idx in readers {
+        for &Reader { detector_idx, begins } in readers {
             while self.0.get(place).is_some_and(|it| it.detector_idx < detector_idx) {
                 place += 1;
             }
-            let inhibited = self.inhibited(&run.detectors[detector_idx as usize].inhibitors);
             let is_kept = self.0.get(place).is_some_and(|it| it.detector_idx == detector_idx);
-            let resting = &mut at_rest[detector_idx as usize];
-            let stream = if is_kept { &mut self.0[place] } else { &mut *resting };
-            run.stream(stream, inhibited);
-            first_wake = earlier(first_wake, stream.wake_at);
-            match (is_kept, stream.at_rest()) {
-                (true, false) => {}
-                (true, true) => drop(self.0.remove(place)),
-                // One that panicked is not lent again.
-                (false, true) if stream.detector.is_some() => {}
-                (false, is_at_rest) => {
-                    let new = Stream::new(&run.detectors[detector_idx as usize]);
-                    let moved = mem::replace(resting, new);
-                    if !is_at_rest {
-                        // Most keep few, and there are very many. The room stays:
-                        // it is needed again in the next turn.
-                        self.0.reserve_exact(1);
-                        self.0.insert(place, moved);
-                    }
+            if !is_kept && !begins {
+                continue;
+            }
+            let posted = &run.detectors[detector_idx as usize];
+            let inhibited = self.inhibited(&posted.inhibitors);
+            let resting = &mut resting[detector_idx as usize];
+            if is_kept {
+                let stream = &mut self.0[place];
+                run.stream(stream, inhibited);
+                if stream.at_rest() {
+                    resting.take_back(self.0.remove(place));
                 }
+                continue;
+            }
+            run.stream(&mut resting.shown, inhibited);
+            if let Some(stream) = resting.take_moved(posted) {
+                // Most keep few, and there are very many. The room stays: it is
+                // needed again in the next turn.
+                self.0.reserve_exact(1);
+                self.0.insert(place, stream);
             }
         }
-        first_wake
+        run.first_wake
     }
 
     /// Runs the wake-ups that are due by `due`.
