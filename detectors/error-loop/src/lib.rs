@@ -145,6 +145,17 @@ impl Detector for ErrorLoop {
         }
     }
 
+    fn begins_with(&self) -> EventSet {
+        const RESULTS: EventSet = EventSet::of(&["tool_result"]);
+        const ERRORS: EventSet = EventSet::of(&["error"]);
+        const COMPACTIONS: EventSet = EventSet::of(&["compaction"]);
+        match self.state {
+            State::Failures(_) => RESULTS,
+            State::Retries(_) => ERRORS,
+            State::Compactions(_) => COMPACTIONS,
+        }
+    }
+
     fn at_rest(&self) -> bool {
         match &self.state {
             State::Failures(it) => it.is_none(),

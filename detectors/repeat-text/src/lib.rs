@@ -102,6 +102,11 @@ impl Detector for RepeatText {
         MESSAGES
     }
 
+    fn begins_with(&self) -> EventSet {
+        const TEXT: EventSet = EventSet::of(&["message", "thinking"]);
+        TEXT
+    }
+
     fn at_rest(&self) -> bool {
         match &self.state {
             State::Messages(it) => it.is_empty(),

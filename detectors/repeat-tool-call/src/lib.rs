@@ -104,6 +104,11 @@ impl Detector for RepeatToolCall {
         READS
     }
 
+    fn begins_with(&self) -> EventSet {
+        const CALLS: EventSet = EventSet::of(&["tool_call", "tool_result"]);
+        CALLS
+    }
+
     fn at_rest(&self) -> bool {
         self.streak.is_none()
     }

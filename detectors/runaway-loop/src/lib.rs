@@ -156,6 +156,17 @@ impl Detector for RunawayLoop {
         }
     }
 
+    fn begins_with(&self) -> EventSet {
+        const CYCLE: EventSet = EventSet::of(&["tool_call", "tool_result"]);
+        const STEP: EventSet = EventSet::of(&["model_call"]);
+        const HANDOFF: EventSet = EventSet::of(&["handoff"]);
+        match self.options.of {
+            Of::Cycle => CYCLE,
+            Of::Step => STEP,
+            Of::Handoff => HANDOFF,
+        }
+    }
+
     fn at_rest(&self) -> bool {
         match &self.state {
             State::Cycle(rounds) => rounds.is_new(),
