@@ -302,7 +302,11 @@ impl Engine {
     /// happened. Whoever has a session explained asks after each event, since
     /// notes are not bounded.
     pub fn take_notes(&mut self) -> Vec<Note> {
-        self.shared.desk.explained.as_mut().map_or_else(Vec::new, |it| std::mem::take(&mut it.notes))
+        self.shared
+            .desk
+            .explained
+            .as_mut()
+            .map_or_else(Vec::new, |it| std::mem::take(&mut it.notes))
     }
 
     /// How many sessions are watched.
@@ -530,12 +534,7 @@ impl NamedDetector {
         }
     }
 
-    fn panic_finding(
-        &self,
-        at: Timestamp,
-        scene: &Scene<'_>,
-        panic: &(dyn Any + Send),
-    ) -> Finding {
+    fn panic_finding(&self, at: Timestamp, scene: &Scene<'_>, panic: &(dyn Any + Send)) -> Finding {
         let said = panic
             .downcast_ref::<String>()
             .map(String::as_str)
