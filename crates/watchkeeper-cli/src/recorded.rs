@@ -18,6 +18,8 @@ pub(crate) struct Group {
     pub(crate) session: SessionId,
     /// In order of when they begin.
     pub(crate) files: Vec<PathBuf>,
+    /// When each of them begins.
+    begins: Vec<Timestamp>,
     pub(crate) started_at: Timestamp,
 }
 
@@ -42,8 +44,8 @@ pub(crate) fn group(
         .map(|(session, mut files)| {
             files.sort();
             let started_at = files[0].0;
-            let files = files.into_iter().map(|(_, path)| path).collect();
-            Group { session, files, started_at }
+            let (begins, files) = files.into_iter().unzip();
+            Group { session, files, begins, started_at }
         })
         .collect();
     res.sort_by(|a, b| (a.started_at, &a.files).cmp(&(b.started_at, &b.files)));
@@ -76,33 +78,33 @@ impl Group {
         seen: &mut Seen,
         on_event: &mut dyn FnMut(Event),
     ) -> io::Result<Unread> {
-        let mut cursors = Vec::new();
-        for path in &self.files {
-            let file = watchkeeper_sources::open(path, only, kinds).map_err(io::Error::other)?;
-            cursors.push(Cursor { file, events: VecDeque::new(), clock: Timestamp::MIN });
-        }
+        let mut unread = Unread::default();
+        // A session may be spread over thousands of files, of which few overlap:
+        // a file is open from the time at which it begins to its end.
+        let mut cursors: Vec<Option<Cursor>> = self.files.iter().map(|_| None).collect();
         // The file whose next event is the oldest goes next; of two, the one
         // that began first.
-        let mut order = BinaryHeap::new();
-        for (cursor_idx, cursor) in cursors.iter_mut().enumerate() {
-            if let Some(at) = cursor.peek(seen)? {
-                order.push(Reverse((at, cursor_idx)));
-            }
-        }
+        let begins = self.begins.iter().zip(0..);
+        let mut order: BinaryHeap<_> = begins.map(|(at, idx)| Reverse((*at, idx))).collect();
         while let Some(Reverse((_, cursor_idx))) = order.pop() {
             let next = order.peek().map_or((Timestamp::MAX, usize::MAX), |Reverse(it)| *it);
-            let cursor = &mut cursors[cursor_idx];
-            while let Some(at) = cursor.peek(seen)? {
+            let slot: &mut Option<Cursor> = &mut cursors[cursor_idx];
+            let cursor = match slot {
+                Some(it) => it,
+                None => slot.insert(Cursor::open(&self.files[cursor_idx], only, kinds)?),
+            };
+            loop {
+                let Some(at) = cursor.peek(seen)? else {
+                    unread.add(cursor.file.unread());
+                    *slot = None;
+                    break;
+                };
                 if next < (at, cursor_idx) {
                     order.push(Reverse((at, cursor_idx)));
                     break;
                 }
                 cursor.events.pop_front().into_iter().for_each(&mut *on_event);
             }
-        }
-        let mut unread = Unread::default();
-        for cursor in &cursors {
-            unread.add(cursor.file.unread());
         }
         Ok(unread)
     }
@@ -117,6 +119,15 @@ struct Cursor {
 }
 
 impl Cursor {
+    fn open(
+        path: &Path,
+        only: Option<&'static SourceEntry>,
+        kinds: &Kinds<SourceEntry>,
+    ) -> io::Result<Self> {
+        let file = watchkeeper_sources::open(path, only, kinds).map_err(io::Error::other)?;
+        Ok(Self { file, events: VecDeque::new(), clock: Timestamp::MIN })
+    }
+
     fn peek(&mut self, seen: &mut Seen) -> io::Result<Option<Timestamp>> {
         let mut events = Vec::new();
         while self.events.is_empty() {

@@ -13,7 +13,7 @@ use watchkeeper_core::{
 };
 
 use crate::{
-    document::{Document, LineCounter, Part as DocumentPart, compact},
+    document::{Document, LineCounter, Part as DocumentPart, Wanted, compact},
     json::{Malformed, Reader, Text, decode, keep},
     tool_names::ToolNames,
 };
@@ -39,6 +39,8 @@ struct Thread {
     tools: ToolNames,
 }
 
+static WANTED: Wanted = Wanted { lists: &["messages"], members: &["info"], is_loose: false };
+
 register_source!(Opencode);
 
 impl SourceKind for Opencode {
@@ -59,7 +61,7 @@ impl SourceKind for Opencode {
     fn new(path: &Path) -> Self {
         let stem = path.file_stem().map(|it| it.to_string_lossy()).unwrap_or_default();
         Self {
-            document: Document::new("messages"),
+            document: Document::new(&WANTED),
             thread: Thread {
                 session: SessionId::from(stem.as_ref()),
                 agent: None,
@@ -381,7 +383,7 @@ impl Source for Opencode {
 
 impl Thread {
     fn read(&mut self, part: &DocumentPart<'_>, intake: &mut Intake<'_>) -> Result<(), Malformed> {
-        if part.is_entry {
+        if part.is_entry() {
             let message = Message::read(part.text)?;
             self.read_message(&message, part, intake)
         } else {

@@ -13,7 +13,7 @@ use watchkeeper_core::{
 };
 
 use crate::{
-    document::{Document, Part},
+    document::{Document, Part, Wanted},
     json::{Malformed, Reader, Text, keep},
     tool_names::ToolNames,
 };
@@ -34,6 +34,8 @@ struct Task {
     n_steps: u32,
     tools: ToolNames,
 }
+
+static WANTED: Wanted = Wanted { lists: &["trajectory"], members: &["info"], is_loose: false };
 
 register_source!(SweAgent);
 
@@ -63,7 +65,7 @@ impl SourceKind for SweAgent {
 
     fn new(path: &Path) -> Self {
         Self {
-            document: Document::new("trajectory"),
+            document: Document::new(&WANTED),
             task: Task {
                 session: SessionId::from(name(path)),
                 has_started: false,
@@ -169,7 +171,7 @@ impl Source for SweAgent {
 
 impl Task {
     fn read(&mut self, part: &Part<'_>, intake: &mut Intake<'_>) -> Result<(), Malformed> {
-        if part.is_entry {
+        if part.is_entry() {
             let step = Step::read(part.text)?;
             self.read_step(&step, part, intake);
         } else {
