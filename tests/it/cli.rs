@@ -28,6 +28,7 @@ fn lists_the_kinds_that_were_linked_in() {
       codex        Reads the sessions of Codex.  (watchkeeper-sources 0.1.0)
       ndjson       Reads watchkeeper's own form: one JSON object a line.  (watchkeeper-sources 0.1.0)
       opencode     Reads the sessions that opencode exports.  (watchkeeper-sources 0.1.0)
+      openhands    Reads the conversations of OpenHands.  (watchkeeper-sources 0.1.0)
       swe-agent    Reads the trajectories of SWE-agent.  (watchkeeper-sources 0.1.0)
     exit 0
     ");
@@ -43,7 +44,7 @@ fn explains_a_detector_of_a_teams_own() {
 #[test]
 fn says_what_there_is_to_explain() {
     assert_snapshot!(seen(&["explain", "runaway"]), @"
-    error: kind `runaway` is not compiled in; compiled in: acme-banned-tool, error-loop, full-context, pattern, repeat-text, repeat-tool-call, runaway-loop, timeout, token-burn, file, stderr, webhook, claude-code, codex, ndjson, opencode, swe-agent
+    error: kind `runaway` is not compiled in; compiled in: acme-banned-tool, error-loop, full-context, pattern, repeat-text, repeat-tool-call, runaway-loop, timeout, token-burn, file, stderr, webhook, claude-code, codex, ndjson, opencode, openhands, swe-agent
     exit 2
     ");
 }

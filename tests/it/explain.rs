@@ -345,7 +345,7 @@ fn a_session_is_picked_among_many() {
     ");
     assert_snapshot!(seen(&folder, &["a/none.ndjson"]), @"
     error: there is no session here to explain
-      a/none.ndjson: a/none.ndjson is not a session of claude-code, codex, ndjson, opencode or swe-agent; name its kind with `--source`
+      a/none.ndjson: a/none.ndjson is not a session of claude-code, codex, ndjson, opencode, openhands or swe-agent; name its kind with `--source`
     exit 2
     ");
 }

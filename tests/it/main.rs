@@ -11,6 +11,7 @@ mod explain;
 mod generated;
 mod hostile;
 mod new_detector;
+mod openhands;
 mod policies;
 mod policy_tests;
 mod program;

@@ -282,7 +282,7 @@ start = { source = "claude" }
     6 | start = { source = "claude" }
       |                    ^^^^^^^^
       |
-      = note: compiled in: claude-code, codex, ndjson, opencode, swe-agent
+      = note: compiled in: claude-code, codex, ndjson, opencode, openhands, swe-agent
       = note: a source of your own must be named by the program's main.rs: `use acme_source as _;`
     help: there is one with a similar name
       |

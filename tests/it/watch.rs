@@ -22,7 +22,7 @@ use crate::{
 /// Long enough for any machine; a test that needs it has failed.
 const LONG: Duration = Duration::from_secs(60);
 
-struct Watching {
+pub(crate) struct Watching {
     child: Running,
     lines: Receiver<String>,
 }
@@ -41,7 +41,13 @@ impl Drop for Running {
 impl Watching {
     /// Starts to watch a folder, and waits until it does.
     fn start(folder: &Folder, args: &[&str]) -> Self {
+        Self::start_in(folder, args, &[])
+    }
+
+    /// The same, with some variables of the environment.
+    pub(crate) fn start_in(folder: &Folder, args: &[&str], variables: &[(&str, &str)]) -> Self {
         let mut child = program()
+            .envs(variables.iter().copied())
             .arg("watch")
             .args(args)
             .arg(folder.path())
@@ -59,7 +65,7 @@ impl Watching {
 
     /// Waits for a line that contains `text`.
     #[track_caller]
-    fn until(&self, text: &str) -> String {
+    pub(crate) fn until(&self, text: &str) -> String {
         self.until_any(&[text])
     }
 
@@ -76,7 +82,7 @@ impl Watching {
     }
 
     /// Sends a signal, and waits for the end. Gives the rest of the lines.
-    fn end(mut self, signal: &str) -> (Option<i32>, Vec<String>) {
+    pub(crate) fn end(mut self, signal: &str) -> (Option<i32>, Vec<String>) {
         let pid = self.child.0.id().to_string();
         let sent = Command::new("kill").args(["-s", signal, &pid]).status().expect("kill runs");
         assert!(sent.success());

@@ -11,7 +11,8 @@ use std::{
 use watchkeeper_core::{Event, Kinds, Seen, SessionId, SourceEntry, Timestamp, Unread};
 use watchkeeper_sources::SessionFile;
 
-/// The files of one session: its own, and those of its sub-agents.
+/// The files of one session: its own, be they one or thousands, and those of its
+/// sub-agents.
 #[derive(Debug)]
 pub(crate) struct Group {
     /// The session that they begin with.

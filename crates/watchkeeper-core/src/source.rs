@@ -127,6 +127,11 @@ impl<'a> Intake<'a> {
         self.seen.first(key, file) == file
     }
 
+    /// Whether `key` was seen before, in this file or in another one.
+    pub fn has_seen(&self, key: Fingerprint) -> bool {
+        self.seen.has(key)
+    }
+
     /// Whether `key` was not seen before, in this file or in another one: for
     /// files that are written anew as a whole.
     pub fn is_new(&mut self, key: Fingerprint) -> bool {

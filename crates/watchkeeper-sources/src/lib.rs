@@ -2,9 +2,9 @@
 //!
 //! A [`SessionFile`] is read to its end; a [`Follower`] reads on as files grow.
 //! Both cut what they read into [`Line`]s and hand those to a
-//! [`Source`](watchkeeper_core::Source), of which this crate has five:
-//! [`ClaudeCode`], [`Codex`], [`Opencode`], [`SweAgent`] and [`Ndjson`],
-//! watchkeeper's own form.
+//! [`Source`](watchkeeper_core::Source), of which this crate has six:
+//! [`ClaudeCode`], [`Codex`], [`Opencode`], [`OpenHands`], [`SweAgent`] and
+//! [`Ndjson`], watchkeeper's own form.
 //!
 //! # Architecture invariants
 //!
@@ -21,6 +21,7 @@ mod json;
 mod lines;
 mod ndjson;
 mod opencode;
+mod openhands;
 mod recent;
 mod swe_agent;
 mod tool_names;
@@ -33,5 +34,6 @@ pub use crate::{
     lines::{Line, LineBuffer, LineBytes, Lines, MAX_LINE, Position},
     ndjson::{EventError, Ndjson, event_schema, parse_event, write_event},
     opencode::Opencode,
+    openhands::OpenHands,
     swe_agent::SweAgent,
 };

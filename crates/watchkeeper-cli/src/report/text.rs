@@ -54,8 +54,8 @@ impl Text {
         );
         writeln!(out, "{}", Style::Bold.paint(&title, self.styled))?;
         if 1 < it.files.len() {
-            let more = counted(it.files.len() as u64 - 1, "file");
-            writeln!(out, "  {}", self.dim(&format!("and {more} of its sub-agents")))?;
+            let more = counted(it.files.len() as u64 - 1, "more file");
+            writeln!(out, "  {}", self.dim(&format!("and {more}")))?;
         }
 
         let mut what = vec![it.source.unwrap_or("unknown source").to_owned()];

@@ -11,6 +11,9 @@ use crate::{events, read, render};
 const TRAJECTORY: &[u8] = include_bytes!("fixtures/swe_agent.traj");
 const EXPORT: &[u8] = include_bytes!("fixtures/opencode.json");
 const AGENT: &[u8] = include_bytes!("fixtures/opencode_agent.json");
+const EVENTS: &[u8] = include_bytes!("fixtures/openhands_trajectory.json");
+const LINES: &[u8] = include_bytes!("fixtures/openhands_events.jsonl");
+const TASKS: &[u8] = include_bytes!("fixtures/openhands_tasks.jsonl");
 
 #[test]
 fn a_trajectory() {
@@ -112,7 +115,14 @@ fn they_are_recognized_wherever_their_head_is_cut() {
 
 #[test]
 fn what_is_told_again_counts_once() {
-    for (kind, text) in [("swe-agent", TRAJECTORY), ("opencode", EXPORT), ("opencode", AGENT)] {
+    for (kind, text) in [
+        ("swe-agent", TRAJECTORY),
+        ("opencode", EXPORT),
+        ("opencode", AGENT),
+        ("openhands", EVENTS),
+        ("openhands", LINES),
+        ("openhands", TASKS),
+    ] {
         let (all, _) = events(kind, "run/t-1.json", text, &mut Seen::default());
         // It is read while it is written, again and again.
         let mut seen = Seen::default();

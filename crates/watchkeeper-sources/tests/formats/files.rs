@@ -36,7 +36,7 @@ fn what_cannot_be_opened_says_why() {
     fs::write(&notes, "# Notes\n").unwrap();
     check(
         &notes,
-        "/…/notes.jsonl is not a session of claude-code, codex, ndjson, opencode or swe-agent; name its kind with `--source`",
+        "/…/notes.jsonl is not a session of claude-code, codex, ndjson, opencode, openhands or swe-agent; name its kind with `--source`",
     );
     check(
         &folder.path().join("none"),

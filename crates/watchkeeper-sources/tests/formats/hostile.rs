@@ -20,6 +20,9 @@ const FIXTURES: &[(&str, &str, &[u8])] = &[
     ("ndjson", "events.ndjson", include_bytes!("fixtures/neutral.ndjson")),
     ("opencode", "export.json", include_bytes!("fixtures/opencode.json")),
     ("opencode", "agent.json", include_bytes!("fixtures/opencode_agent.json")),
+    ("openhands", "s.json", include_bytes!("fixtures/openhands_trajectory.json")),
+    ("openhands", "s.jsonl", include_bytes!("fixtures/openhands_events.jsonl")),
+    ("openhands", "output.jsonl", include_bytes!("fixtures/openhands_tasks.jsonl")),
     ("swe-agent", "task.traj", include_bytes!("fixtures/swe_agent.traj")),
 ];
 
@@ -139,6 +142,14 @@ fn nesting_of_lines_in_lines_costs_no_stack() {
     let nested = r#"{"type":"event_msg","payload":{"type":"item_completed","item":"#;
     let text = format!("{nested}{}1{}}}}}", r#"{"item":"#.repeat(100_000), "}".repeat(100_000));
     assert_eq!(read("codex", "s.jsonl", text.as_bytes()), "unread 1: no time\n");
+    let deep = r#"{"args":"#.repeat(100_000);
+    let text = format!(
+        r#"[{{"id":0,"source":"user","action":"null","args":{deep}1{}}}"#,
+        "}".repeat(100_000)
+    );
+    for text in [&text[1..], &*text, &"[".repeat(1_000_000), &*format!("{text}]").repeat(2)] {
+        assert!(read("openhands", "s.json", text.as_bytes()).len() < 99);
+    }
     let deep = r#"{"state":"#.repeat(100_000);
     let step = format!(r#"{{"action":"ls","state":{deep}1{}}}"#, "}".repeat(100_000));
     let text = format!(r#"{{"trajectory":[{step},{step}]}}"#);
@@ -153,7 +164,7 @@ fn nesting_of_lines_in_lines_costs_no_stack() {
 proptest! {
     #[test]
     fn any_bytes_can_be_read(text in prop::collection::vec(any::<u8>(), 0..300)) {
-        for kind in ["claude-code", "codex", "ndjson", "opencode", "swe-agent"] {
+        for kind in ["claude-code", "codex", "ndjson", "opencode", "openhands", "swe-agent"] {
             read(kind, "x.jsonl", &text);
         }
     }
@@ -177,7 +188,7 @@ proptest! {
         let (events, unread) = events(kind, path, &text, &mut Seen::default());
         // A change breaks a line, or cuts it in two; a document it may break
         // from where it stands.
-        let is_document = matches!(kind, "opencode" | "swe-agent");
+        let is_document = matches!(kind, "opencode" | "openhands" | "swe-agent");
         let is_read = is_document || n_lines <= 16 || !events.is_empty();
         prop_assert!(unread.total() <= 16 && is_read);
     }

@@ -8,9 +8,11 @@ mod documents;
 mod files;
 mod hostile;
 mod neutral;
+mod openhands;
 
 use std::{fmt::Write as _, path::Path};
 
+use jiff::tz::TimeZone;
 use watchkeeper_core::{Event, Registry, Seen, Unread};
 use watchkeeper_sources::{SessionFile, write_event};
 
@@ -30,7 +32,12 @@ fn events(kind: &str, path: &str, text: &[u8], seen: &mut Seen) -> (Vec<Event>, 
     (events, file.unread().clone())
 }
 
-fn render((events, unread): &(Vec<Event>, Unread)) -> String {
+fn render(read: &(Vec<Event>, Unread)) -> String {
+    render_in(&TimeZone::UTC, read)
+}
+
+/// The same, with times as a clock in a zone shows them.
+fn render_in(zone: &TimeZone, (events, unread): &(Vec<Event>, Unread)) -> String {
     let mut res = String::new();
     for event in events {
         let mut fields = serde_json::from_str::<serde_json::Value>(&write_event(event)).unwrap();
@@ -38,7 +45,7 @@ fn render((events, unread): &(Vec<Event>, Unread)) -> String {
         for head in ["at", "session", "agent", "event"] {
             fields.remove(head);
         }
-        let time = event.at.strftime("%H:%M:%S");
+        let time = event.at.to_zoned(zone.clone()).strftime("%H:%M:%S").to_string();
         let line = event.origin.as_ref().map_or(0, |it| it.line);
         write!(res, "{line} {time} {}", event.session).unwrap();
         if let Some(agent) = &event.agent {
