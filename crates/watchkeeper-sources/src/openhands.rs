@@ -118,7 +118,7 @@ impl SourceKind for OpenHands {
         match reader.peek() {
             Ok(b'[') => Signs::of_list(&mut reader).is_event(),
             Ok(_) => {
-                let signs = Signs::read(&mut reader);
+                let signs = Signs::read(&mut reader, true);
                 signs.is_event()
                     || signs.is_task()
                     || signs.is_state && path.file_name().is_some_and(|it| it == STATE)
@@ -235,10 +235,16 @@ impl Signs {
         self.has_events || self.has_instruction && self.has_task
     }
 
-    /// Reads an object.
-    fn read(reader: &mut Reader<'_>) -> Self {
+    /// Reads an object, and the lists in it if it may be a task.
+    fn read(reader: &mut Reader<'_>, may_be_task: bool) -> Self {
         let mut res = Self::default();
-        let result = reader.object(|reader, key| res.read_member(reader, key));
+        let result = reader.object(|reader, key| match key {
+            b"history" | b"trajectory" if may_be_task => {
+                res.has_events |= Self::of_list(reader).is_event();
+                Err(ENOUGH)
+            }
+            _ => res.read_member(reader, key),
+        });
         res.is_cut = result.is_err();
         res.is_state &= res.has_id;
         res
@@ -251,10 +257,6 @@ impl Signs {
                 let is_known = |it: Text<'_>| SOURCES.iter().any(|name| it.is(name));
                 self.has_source |= reader.text()?.is_some_and(is_known);
                 return Ok(());
-            }
-            b"history" | b"trajectory" => {
-                self.has_events |= Self::of_list(reader).is_event();
-                return Err(ENOUGH);
             }
             b"id" => self.has_id = true,
             b"timestamp" => self.has_time |= reader.peek()? == b'"',
@@ -273,7 +275,7 @@ impl Signs {
     fn of_list(reader: &mut Reader<'_>) -> Self {
         let mut res = None;
         let mut read = |reader: &mut Reader<'_>| {
-            res = Some(Self::read(reader));
+            res = Some(Self::read(reader, false));
             Err(ENOUGH)
         };
         // That not all was read is no news.

@@ -84,7 +84,8 @@ fn read_action(to: &mut Conversation, entry: &Entry<'_>, intake: &mut Intake<'_>
     tell_reasoning(to, entry, intake);
     to.tell_message(&entry.message.boxed(), intake);
     let tool = entry.tool.map_or("unknown".into(), Text::read);
-    if tool == "finish" {
+    // What does not fit is not carried out, and is told of as an error.
+    if tool == "finish" && entry.arguments.is_some() {
         to.tell_message(&entry.args.message.map(Text::read).unwrap_or_default(), intake);
         return to.tell(EventKind::TurnEnd, intake);
     }
@@ -114,7 +115,7 @@ fn read_observation(
     intake: &mut Intake<'_>,
 ) {
     let is_of = |name| entry.tool.is_some_and(|it| it.is(name));
-    if is_of("finish") {
+    if is_of("finish") && kind != b"AgentErrorEvent" {
         return;
     }
     let id = id(entry);

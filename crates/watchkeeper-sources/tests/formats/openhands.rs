@@ -121,6 +121,8 @@ fn events_of_the_sdk() {
     39 09:00:33 s-1 turn_end
     40 09:00:34 s-1 error message="OpenHands says that the agent is stuck"
     40 09:00:34 s-1 turn_end
+    42 09:00:36 s-1 tool_call arguments={"text":"Done"} class="other" id="c11" response="r11" tool="finish"
+    43 09:00:36 s-1 tool_result id="c11" ok=false output="Error validating args: message is missing"
     skipped 1: unknown kind of event
     "#);
 }
@@ -222,6 +224,9 @@ fn paths_tell_whose_an_event_is() {
     let at = |path| events("openhands", path, page.as_bytes(), &mut Seen::default()).0;
     assert_eq!(at("sessions/abc/event_cache/0-25.json")[0].session.as_str(), "abc");
     assert_eq!(at("w/abc.json")[0].session.as_str(), "abc");
+    let answer = format!("{{\"trajectory\":{page}}}");
+    let (events, _) = events("openhands", "w/abc.json", answer.as_bytes(), &mut Seen::default());
+    assert_eq!(events.last().unwrap().session.as_str(), "abc");
 }
 
 fn state(status: &str, n_answers: usize) -> String {
@@ -327,7 +332,9 @@ fn they_are_recognized_wherever_their_head_is_cut() {
         assert_eq!(known("abc/base_state.json", head), ["openhands"]);
         assert_eq!(known("abc/meta.json", head), [""; 0]);
     }
+    let deep = "{\"history\":[".repeat(5_000);
     for other in [
+        &deep,
         "[]",
         "[[]]",
         "[{\"id\":1}]",
