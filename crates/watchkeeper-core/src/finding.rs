@@ -101,11 +101,27 @@ pub struct Place {
 
 impl Place {
     pub(crate) fn new(origin: Option<&Origin>, name_idx: u8) -> Self {
-        let line = origin.map_or(0, |it| it.line.min(u64::MAX >> 8));
         Self {
             file: origin.map(|it| it.file.clone()),
-            line_and_event: NonZeroU64::MIN.saturating_add((line << 8) | u64::from(name_idx)),
+            line_and_event: Self::packed(origin, name_idx),
         }
+    }
+
+    /// Moves it. To keep the name of a file costs less than to take it again.
+    pub(crate) fn move_to(&mut self, origin: Option<&Origin>, name_idx: u8) {
+        let is_same_file = match (&self.file, origin) {
+            (Some(file), Some(origin)) => Arc::ptr_eq(file, &origin.file),
+            (file, origin) => file.is_none() && origin.is_none(),
+        };
+        if !is_same_file {
+            self.file = origin.map(|it| it.file.clone());
+        }
+        self.line_and_event = Self::packed(origin, name_idx);
+    }
+
+    fn packed(origin: Option<&Origin>, name_idx: u8) -> NonZeroU64 {
+        let line = origin.map_or(0, |it| it.line.min(u64::MAX >> 8));
+        NonZeroU64::MIN.saturating_add((line << 8) | u64::from(name_idx))
     }
 
     /// Points there.
@@ -135,13 +151,17 @@ mod tests {
     fn a_place_becomes_the_evidence_that_it_stands_for() {
         for line in [0, 1, 402, u64::from(u32::MAX) + 1, u64::MAX >> 8] {
             let origin = Origin { source: "x", file: "a.jsonl".into(), line };
+            let mut moved = Place::new(None, 0);
             for kind in [EventKind::TurnEnd, EventKind::SessionEnd { reason: None }] {
                 let mut event = Event::new(Timestamp::UNIX_EPOCH, "s", kind);
-                for origin in [None, Some(origin.clone())] {
+                let elsewhere = Origin { file: "b.jsonl".into(), ..origin.clone() };
+                for origin in [None, Some(origin.clone()), Some(elsewhere)] {
                     event.origin = origin;
                     let place = Place::new(event.origin.as_ref(), event.kind.name_idx());
                     let evidence = Evidence::new(event.origin.as_ref(), event.kind.name());
                     assert_eq!(place.evidence(), evidence);
+                    moved.move_to(event.origin.as_ref(), event.kind.name_idx());
+                    assert_eq!(moved, place);
                 }
             }
         }

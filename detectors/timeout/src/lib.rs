@@ -5,12 +5,10 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use watchkeeper_core::{
-    Context, Detector, DetectorKind, Elapsed, Event, EventKind, Fingerprint, InvalidOption, Level,
-    Moment, Period, Place, Report, Scope, Severity, SignedDuration, Timestamp, ToolClass, Unit,
-    quote,
+    Call, Context, Detector, DetectorKind, Elapsed, Event, EventKind, Fingerprint, InvalidOption,
+    Level, Moment, Period, Place, Report, Scope, Severity, SignedDuration, Timestamp, ToolClass,
+    Unit, quote,
 };
-
-const NANOS_PER_SEC: u64 = 1_000_000_000;
 
 /// Finds what takes too long: sessions, turns, tools, models, or anything.
 #[derive(Clone, Debug)]
@@ -163,25 +161,25 @@ impl Clock {
         matches!(self, Self::Runs(_))
     }
 
-    fn start(&mut self, now: Timestamp) {
-        let from = now.checked_sub(self.elapsed(now)).unwrap_or(Timestamp::MIN);
+    /// Gives back what it shows.
+    fn start(&mut self, now: Timestamp) -> Nanos {
+        let elapsed = self.elapsed(now);
+        let from = match elapsed {
+            0 => now,
+            _ => now.checked_sub(duration(elapsed)).unwrap_or(Timestamp::MIN),
+        };
         *self = Self::Runs(from.into());
+        elapsed
     }
 
     fn stop(&mut self, now: Timestamp) {
-        let nanos = u64::try_from(self.elapsed(now).as_nanos()).unwrap_or(u64::MAX);
-        *self = Self::Stopped(halves(nanos));
+        *self = Self::Stopped(halves(self.elapsed(now)));
     }
 
-    fn elapsed(self, now: Timestamp) -> SignedDuration {
+    fn elapsed(self, now: Timestamp) -> Nanos {
         match self {
-            Self::Stopped([high, low]) => {
-                let nanos = (u64::from(high) << 32) | u64::from(low);
-                let secs = i64::try_from(nanos / NANOS_PER_SEC).unwrap_or(i64::MAX);
-                let nanos = i32::try_from(nanos % NANOS_PER_SEC).unwrap_or_default();
-                SignedDuration::new(secs, nanos)
-            }
-            Self::Runs(from) => now.duration_since(from.into()),
+            Self::Stopped([high, low]) => (u64::from(high) << 32) | u64::from(low),
+            Self::Runs(from) => nanos(now.duration_since(from.into())),
         }
     }
 }
@@ -204,55 +202,75 @@ fn halves(n: u64) -> [u32; 2] {
     [(n >> 32) as u32, n as u32]
 }
 
+/// A length of time in nanoseconds: what is timed at every event is to cost little.
+/// Three centuries are as long as any.
+type Nanos = u64;
+
+fn nanos(it: SignedDuration) -> Nanos {
+    u64::try_from(it.as_nanos().max(0)).unwrap_or(u64::MAX)
+}
+
+fn duration(nanos: Nanos) -> SignedDuration {
+    SignedDuration::from_nanos(i64::try_from(nanos).unwrap_or(i64::MAX))
+}
+
 impl Watch {
     fn observe(&mut self, event: &Event, options: &TimeoutOptions, cx: &mut Context<'_>) {
-        let turn = || Counted::turn(cx.agent().turn);
-        let begins_anew = match options.of {
-            Of::Session | Of::Tool => {
-                matches!(event.kind, EventKind::SessionEnd { .. }) && event.agent.is_none()
+        let (session, agent) = (cx.session(), cx.agent());
+        // What it counts from here on, if it begins anew.
+        let (begins, runs) = match options.of {
+            Of::Session | Of::Tool => (
+                (matches!(event.kind, EventKind::SessionEnd { .. }) && event.agent.is_none())
+                    .then_some(Counted::Anything),
+                0 < session.open_turns && session.waiting_agents == 0,
+            ),
+            Of::Turn => {
+                let turn = Counted::turn(agent.turn);
+                let runs = agent.turn.is_some() && !agent.waits_for_person();
+                ((turn != self.counted).then_some(turn), runs)
             }
-            Of::Turn => turn() != self.counted,
-            // A retry says that the model is silent still.
-            Of::Model => !matches!(event.kind, EventKind::Error { retry: Some(_), .. }),
-            Of::Idle => true,
+            Of::Model => (
+                self.silence_after(&event.kind),
+                agent.turn.is_some() && agent.pending.is_empty() && !agent.waits_for_person(),
+            ),
+            Of::Idle => {
+                (Some(Counted::Anything), 0 < session.open_turns && session.waiting_agents == 0)
+            }
         };
-        if begins_anew {
-            let counted = match (options.of, &event.kind) {
-                (Of::Turn, _) => turn(),
-                (Of::Model, EventKind::Thinking { .. } | EventKind::Message { .. }) => {
-                    Counted::RestOfAnswer
-                }
-                // It tells what the answer takes, and not that it is over.
-                (Of::Model, EventKind::ModelCall(_)) => self.counted,
-                _ => Counted::Anything,
-            };
+        if let Some(counted) = begins {
             self.end(options, cx);
-            *self = Self { counted, ..Self::default() };
+            (self.clock, self.counted) = (Clock::default(), counted);
         }
-        let runs = match options.of {
-            Of::Session | Of::Idle => {
-                0 < cx.session().open_turns && cx.session().waiting_agents == 0
-            }
-            Of::Turn | Of::Tool => cx.agent().turn.is_some() && !cx.agent().waits_for_person(),
-            Of::Model => {
-                let agent = cx.agent();
-                agent.turn.is_some() && agent.pending.is_empty() && !agent.waits_for_person()
-            }
-        };
         match (self.clock.runs(), runs) {
             (false, true) => {
-                self.clock.start(cx.now());
-                if self.since.is_none() {
-                    self.since = cx.place();
+                let elapsed = self.clock.start(cx.now());
+                if begins.is_some() || self.since.is_none() {
+                    cx.keep_place(&mut self.since);
                 }
-                self.wake_at_next_level(options, cx);
+                self.wake_at_next_level(elapsed, options, cx);
             }
-            (true, false) => {
-                self.clock.stop(cx.now());
+            (was_running, false) => {
+                if was_running {
+                    self.clock.stop(cx.now());
+                }
+                if begins.is_some() {
+                    self.since = None;
+                }
                 cx.sleep();
             }
-            (false, false) => cx.sleep(),
             (true, true) => {}
+        }
+    }
+
+    /// What silence of a model an event begins, if it breaks the one before.
+    fn silence_after(&self, event: &EventKind) -> Option<Counted> {
+        match event {
+            // A retry says that the model is silent still.
+            EventKind::Error { retry: Some(_), .. } => None,
+            EventKind::Thinking { .. } | EventKind::Message { .. } => Some(Counted::RestOfAnswer),
+            // It tells what the answer takes, and not that it is over.
+            EventKind::ModelCall(_) => Some(self.counted),
+            _ => Some(Counted::Anything),
         }
     }
 
@@ -268,20 +286,18 @@ impl Watch {
             let since = since.as_ref().map(Place::evidence);
             report(self.lasts(options.of), elapsed, percent, max).since(since)
         });
-        self.wake_at_next_level(options, cx);
+        self.wake_at_next_level(elapsed, options, cx);
     }
 
-    fn wake_at_next_level(&self, options: &TimeoutOptions, cx: &mut Context<'_>) {
-        let elapsed = self.clock.elapsed(cx.now());
-        let left = time_to_next_level(elapsed, self.max(options), cx);
-        match left.and_then(|it| cx.now().checked_add(it).ok()) {
-            Some(it) => cx.wake_at(it),
+    fn wake_at_next_level(&self, elapsed: Nanos, options: &TimeoutOptions, cx: &mut Context<'_>) {
+        match time_to_next_level(elapsed, self.max(options), cx) {
+            Some(it) => cx.wake_after(duration(it)),
             None => cx.sleep(),
         }
     }
 
-    fn max(&self, options: &TimeoutOptions) -> SignedDuration {
-        let max = options.max.get();
+    fn max(&self, options: &TimeoutOptions) -> Nanos {
+        let max = nanos(options.max.get());
         if self.counted == Counted::RestOfAnswer { max.saturating_add(max) } else { max }
     }
 
@@ -300,7 +316,7 @@ impl Watch {
     fn end(&self, options: &TimeoutOptions, cx: &mut Context<'_>) {
         let now = cx.now();
         cx.resolve(Fingerprint::NONE, || {
-            let elapsed = self.clock.elapsed(now);
+            let elapsed = duration(self.clock.elapsed(now));
             let took = Elapsed(elapsed);
             let message = match options.of {
                 Of::Session | Of::Tool => format!("the session ended after {took} of work"),
@@ -345,33 +361,39 @@ impl Calls {
             // Calls to come are made later than that.
             self.resumed_at = None;
         }
-        if let Some(late) = self.late.take() {
-            let answered = cx.call().map(|it| it.id);
-            let (late, done): (Vec<_>, Vec<_>) =
-                late.into_iter().partition(|it| cx.pending().any(|call| call.id == it.id));
-            self.late = (!late.is_empty()).then(|| Box::new(late));
-            for it in done {
-                let elapsed = cx.now().duration_since(it.at);
-                cx.resolve(it.id, || {
-                    let (tool, took) = (quote(&it.tool), Elapsed(elapsed));
-                    let message = if answered == Some(it.id) {
-                        format!("{tool} answered after {took}")
-                    } else {
-                        format!("{tool} was given up after {took}")
-                    };
-                    Report::new(message).with("elapsed_seconds", elapsed.as_secs())
-                });
-            }
+        if self.late.is_some() {
+            self.resolve_answered(cx);
         }
         self.wake_at_next_level(options, cx);
     }
 
+    /// Resolves what was found of calls that are pending no more.
+    fn resolve_answered(&mut self, cx: &mut Context<'_>) {
+        let Some(late) = self.late.take() else { return };
+        let answered = cx.call().map(|it| it.id);
+        let (late, done): (Vec<_>, Vec<_>) =
+            late.into_iter().partition(|it| cx.pending().any(|call| call.id == it.id));
+        self.late = (!late.is_empty()).then(|| Box::new(late));
+        for it in done {
+            let elapsed = cx.now().duration_since(it.at);
+            cx.resolve(it.id, || {
+                let (tool, took) = (quote(&it.tool), Elapsed(elapsed));
+                let message = if answered == Some(it.id) {
+                    format!("{tool} answered after {took}")
+                } else {
+                    format!("{tool} was given up after {took}")
+                };
+                Report::new(message).with("elapsed_seconds", elapsed.as_secs())
+            });
+        }
+    }
+
     fn wake(&mut self, options: &TimeoutOptions, cx: &mut Context<'_>) {
-        let now = cx.now();
+        let (now, max) = (cx.now(), nanos(options.max.get()));
         let timed = cx.pending().filter(|it| is_timed(it.class, options));
         for call in timed.cloned().collect::<Vec<_>>() {
-            let elapsed = now.duration_since(self.start(call.at));
-            let percent = percent(elapsed, options.max.get());
+            let elapsed = self.elapsed(&call, now);
+            let percent = percent(elapsed, max);
             let mut late = self.late.iter_mut().flat_map(|it| it.iter_mut());
             let known = late.find(|it| it.id == call.id);
             let before = known.as_ref().map_or(0, |it| it.percent);
@@ -389,7 +411,7 @@ impl Calls {
             }
             cx.raise(call.id, percent, || {
                 let tool = quote(&call.tool);
-                report(&format!("{tool} has been running"), elapsed, percent, options.max.get())
+                report(&format!("{tool} has been running"), elapsed, percent, max)
                     .with("tool", tool.trim_matches('`'))
                     .since(Some(call.evidence()))
             });
@@ -398,21 +420,19 @@ impl Calls {
     }
 
     fn wake_at_next_level(&self, options: &TimeoutOptions, cx: &mut Context<'_>) {
-        let now = cx.now();
+        let (now, max) = (cx.now(), nanos(options.max.get()));
         let timed = cx.pending().filter(|it| is_timed(it.class, options));
-        let left = timed.filter_map(|call| {
-            time_to_next_level(now.duration_since(self.start(call.at)), options.max.get(), cx)
-        });
-        let left = left.min().filter(|_| !self.is_waiting);
-        match left.and_then(|it| now.checked_add(it).ok()) {
-            Some(it) => cx.wake_at(it),
+        let left = timed.filter_map(|it| time_to_next_level(self.elapsed(it, now), max, cx));
+        match left.min().filter(|_| !self.is_waiting) {
+            Some(it) => cx.wake_after(duration(it)),
             None => cx.sleep(),
         }
     }
 
-    /// From when on a call is timed: leave to make it may have been given late.
-    fn start(&self, called_at: Timestamp) -> Timestamp {
-        self.resumed_at.map_or(called_at, |it| called_at.max(it.into()))
+    /// How long a call has been running: leave to make it may have been given late.
+    fn elapsed(&self, call: &Call, now: Timestamp) -> Nanos {
+        let start = self.resumed_at.map_or(call.at, |it| call.at.max(it.into()));
+        nanos(now.duration_since(start))
     }
 }
 
@@ -426,7 +446,8 @@ fn is_timed(class: ToolClass, options: &TimeoutOptions) -> bool {
     }
 }
 
-fn report(what: &str, elapsed: SignedDuration, percent: u64, max: SignedDuration) -> Report {
+fn report(what: &str, elapsed: Nanos, percent: u64, max: Nanos) -> Report {
+    let (elapsed, max) = (duration(elapsed), duration(max));
     let (took, limit) = (Elapsed(elapsed), Elapsed(max));
     let message = if percent < 100 {
         format!("{what} for {took}, {percent}% of {limit}")
@@ -438,28 +459,27 @@ fn report(what: &str, elapsed: SignedDuration, percent: u64, max: SignedDuration
         .with("max_seconds", max.as_secs())
 }
 
-fn percent(elapsed: SignedDuration, max: SignedDuration) -> u64 {
-    if elapsed.is_zero() {
-        return 0;
-    }
-    u64::try_from(elapsed.as_nanos() * 100 / max.as_nanos()).unwrap_or_default()
+fn percent(elapsed: Nanos, max: Nanos) -> u64 {
+    let percent = u128::from(elapsed) * 100 / u128::from(max);
+    u64::try_from(percent).unwrap_or(u64::MAX)
+}
+
+/// So many percent, rounded up: a nanosecond earlier it would be a percent less.
+fn share(max: Nanos, percent: u64) -> Option<Nanos> {
+    let (hundredth, rest) = (max / 100, max % 100);
+    hundredth.checked_mul(percent)?.checked_add(rest.checked_mul(percent)?.div_ceil(100))
 }
 
 /// How long until there is more to say.
-fn time_to_next_level(
-    elapsed: SignedDuration,
-    max: SignedDuration,
-    cx: &Context<'_>,
-) -> Option<SignedDuration> {
-    let level = cx.next_level(percent(elapsed, max))?;
-    let nanos = max.as_nanos().checked_mul(level.into())?.checked_add(99)?;
-    // Rounded up: a nanosecond earlier it would be a percent less. Division is
-    // slow in 128 bits, and most times need no more than 64.
-    let due = match i64::try_from(nanos) {
-        Ok(nanos) => SignedDuration::from_nanos(nanos / 100),
-        Err(_) => SignedDuration::try_from_nanos_i128(nanos / 100)?,
-    };
-    due.checked_sub(elapsed)
+fn time_to_next_level(elapsed: Nanos, max: Nanos, cx: &Context<'_>) -> Option<Nanos> {
+    let mut level = cx.next_level(0)?;
+    loop {
+        let due = share(max, level)?;
+        if elapsed < due {
+            return Some(due - elapsed);
+        }
+        level = cx.next_level(level)?;
+    }
 }
 
 #[cfg(test)]
