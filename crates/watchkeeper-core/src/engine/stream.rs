@@ -329,10 +329,10 @@ impl Readers {
 
     fn without(&self, detector_idx: u32) -> Self {
         let all = self.all.iter().copied().filter(|it| *it != detector_idx).collect();
-        let others = |of: &Box<[Reader]>| {
-            of.iter().copied().filter(|it| it.detector_idx != detector_idx).collect()
-        };
-        Self { all, by_event: self.by_event.each_ref().map(others) }
+        let by_event = self.by_event.each_ref().map(|readers| {
+            readers.iter().copied().filter(|it| it.detector_idx != detector_idx).collect()
+        });
+        Self { all, by_event }
     }
 
     pub(super) fn contain(&self, detector_idx: u32) -> bool {
