@@ -278,6 +278,15 @@ impl Context<'_> {
         self.note(|| Report::new(remark()), Noted::Remarked);
     }
 
+    /// Whether a detector has left nothing in it that its stream is to keep, or that
+    /// is to be told.
+    pub(crate) fn is_untouched(&self) -> bool {
+        !self.is_rescheduled
+            && self.episodes.is_empty()
+            && self.raised.is_empty()
+            && self.noted.is_none()
+    }
+
     /// Says what the session used since a finding was opened, unless that is what
     /// the finding is about.
     fn with_cost(&self, report: Report, since: Used) -> Report {

@@ -1,4 +1,5 @@
 use std::{
+    any::Any,
     mem,
     panic::{AssertUnwindSafe, catch_unwind},
     slice,
@@ -131,51 +132,71 @@ impl<'a> Run<'a> {
         Self { cx, scene, detectors, desk, findings, first_wake: None }
     }
 
-    /// Runs one stream.
+    /// Runs one stream, by itself.
     pub(super) fn stream(&mut self, stream: &mut Stream, inhibited: Option<Severity>) {
-        let detector_idx = stream.detector_idx;
-        if self.desk.panicked.contains(&detector_idx) {
+        if self.desk.panicked.contains(&stream.detector_idx) {
             stream.turn_off();
         }
+        let ran = catch_unwind(AssertUnwindSafe(|| self.run(stream, inhibited)));
+        if let Err(panic) = ran {
+            self.turn_off(stream, panic.as_ref());
+        }
+    }
+
+    /// Lends the context to the detector of a stream. Whoever calls this catches
+    /// its panics.
+    fn run(&mut self, stream: &mut Stream, inhibited: Option<Severity>) {
         let Some(detector) = &mut stream.detector else { return };
-        let posted = &self.detectors[detector_idx as usize];
+        let posted = &self.detectors[stream.detector_idx as usize];
         let cx = &mut self.cx;
         cx.levels = &posted.named.levels;
         cx.is_budget = posted.is_budget;
         cx.inhibited = inhibited;
-        cx.hidden.clear();
         cx.wake_at = stream.wake_at;
         cx.is_rescheduled = false;
+        cx.hidden.clear();
         mem::swap(&mut cx.episodes, &mut stream.episodes);
-        let outcome = catch_unwind(AssertUnwindSafe(|| match cx.event {
+        match cx.event {
             Some(it) => detector.observe(it, cx),
             None => detector.wake(cx),
-        }));
-        mem::swap(&mut cx.episodes, &mut stream.episodes);
+        }
+        if !self.cx.is_untouched() {
+            self.collect(stream, None);
+        }
+    }
+
+    /// Takes over what a detector has left in the context.
+    #[cold]
+    fn collect(&mut self, stream: &mut Stream, panicked: Option<Noted>) {
+        let cx = &mut self.cx;
+        let named = &self.detectors[stream.detector_idx as usize].named;
         if let Some(noted) = &mut cx.noted {
             let noted = mem::take(noted);
             let [from, to] = [stream.wake_at, cx.wake_at].map(|it| it.map(Timestamp::from));
             let rescheduled = (from != to).then_some(Noted::Rescheduled { from, to });
-            let panicked = outcome.is_err().then_some(Noted::Panicked);
             let noted = noted.into_iter().chain(rescheduled).chain(panicked);
             let is_wakeup = cx.event.is_none();
-            self.desk.note(&posted.named, cx.now, is_wakeup, self.scene, noted);
+            self.desk.note(named, cx.now, is_wakeup, self.scene, noted);
         }
         if cx.is_rescheduled {
             stream.wake_at = cx.wake_at;
             self.first_wake = earlier(self.first_wake, cx.wake_at);
         }
-        if !self.cx.raised.is_empty() {
-            for it in mem::take(&mut self.cx.raised) {
-                self.findings.push(posted.named.finding(self.cx.now, self.scene, it));
-            }
+        if !cx.episodes.is_empty() {
+            mem::swap(&mut cx.episodes, &mut stream.episodes);
         }
-        if let Err(panic) = outcome {
-            stream.turn_off();
-            self.desk.panicked.push(detector_idx);
-            let finding = posted.named.panic_finding(self.cx.now, self.scene, panic.as_ref());
-            self.findings.push(finding);
+        for it in cx.raised.drain(..) {
+            self.findings.push(named.finding(cx.now, self.scene, it));
         }
+    }
+
+    /// Turns the stream off whose detector has panicked.
+    fn turn_off(&mut self, stream: &mut Stream, panic: &(dyn Any + Send)) {
+        self.collect(stream, Some(Noted::Panicked));
+        stream.turn_off();
+        self.desk.panicked.push(stream.detector_idx);
+        let named = &self.detectors[stream.detector_idx as usize].named;
+        self.findings.push(named.panic_finding(self.cx.now, self.scene, panic));
     }
 }
 
@@ -366,8 +387,37 @@ impl Streams {
         }
         let Shared { detectors, resting, desk, .. } = shared;
         let mut run = Run::new(now, Some(observed), scene, detectors, desk, findings);
+        let mut n_shown = 0;
+        // One that panics is turned off, and the rest go on.
+        while let Err(panic) = catch_unwind(AssertUnwindSafe(|| {
+            self.show(&readers[n_shown..], &mut n_shown, &mut run, resting);
+        })) {
+            let detector_idx = readers[n_shown - 1].detector_idx;
+            let place = self.0.partition_point(|it| it.detector_idx < detector_idx);
+            let kept = self.0.get_mut(place).filter(|it| it.detector_idx == detector_idx);
+            if let Some(stream) = kept {
+                run.turn_off(stream, panic.as_ref());
+                continue;
+            }
+            let resting = &mut resting[detector_idx as usize];
+            run.turn_off(&mut resting.shown, panic.as_ref());
+            let moved = resting.take_moved(&run.detectors[detector_idx as usize]);
+            self.0.splice(place..place, moved);
+        }
+        run.first_wake
+    }
+
+    /// Runs the stream of each of these, and counts them as it begins.
+    fn show(
+        &mut self,
+        readers: &[Reader],
+        n_shown: &mut usize,
+        run: &mut Run<'_>,
+        resting: &mut [Resting],
+    ) {
         let mut place = 0;
         for &Reader { detector_idx, begins } in readers {
+            *n_shown += 1;
             while self.0.get(place).is_some_and(|it| it.detector_idx < detector_idx) {
                 place += 1;
             }
@@ -380,13 +430,13 @@ impl Streams {
             let resting = &mut resting[detector_idx as usize];
             if is_kept {
                 let stream = &mut self.0[place];
-                run.stream(stream, inhibited);
+                run.run(stream, inhibited);
                 if stream.at_rest() {
                     resting.take_back(self.0.remove(place));
                 }
                 continue;
             }
-            run.stream(&mut resting.shown, inhibited);
+            run.run(&mut resting.shown, inhibited);
             if let Some(stream) = resting.take_moved(posted) {
                 // Most keep few, and there are very many. The room stays: it is
                 // needed again in the next turn.
@@ -394,7 +444,6 @@ impl Streams {
                 self.0.insert(place, stream);
             }
         }
-        run.first_wake
     }
 
     /// Runs the wake-ups that are due by `due`.
@@ -430,6 +479,7 @@ impl Streams {
     }
 
     /// The severest of what the inhibitors of a detector have open.
+    #[inline]
     fn inhibited(&self, inhibitors: &[u32]) -> Option<Severity> {
         if inhibitors.is_empty() {
             return None;
