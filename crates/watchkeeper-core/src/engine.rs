@@ -29,7 +29,7 @@ pub use self::{
 use crate::{
     AgentFacts, AgentId, Call, Detector, Event, EventSet, Evidence, Finding, Fingerprint, Labels,
     Level, Prices, Report, Scope, SessionFacts, SessionFilter, SessionId, Severity, Status, Usage,
-    facts::Names, quote,
+    facts::Names, prices::KnownPrices, quote,
 };
 
 /// How many values of one label are watched at once; of more, the one that has
@@ -120,6 +120,7 @@ struct Shared {
     detectors: Vec<Posted>,
     config: EngineConfig,
     names: Names,
+    known_prices: KnownPrices,
     /// By detector.
     resting: Vec<Resting>,
     /// What watches the sessions so far, each once: nearly all have the same.
@@ -177,6 +178,7 @@ impl Engine {
                 detectors,
                 config,
                 names: Names::default(),
+                known_prices: KnownPrices::default(),
                 resting,
                 watches: Vec::new(),
                 desk: Desk::default(),
@@ -196,21 +198,22 @@ impl Engine {
     /// due by then.
     pub fn observe(&mut self, event: &Event, findings: &mut Vec<Finding>) {
         self.n_events += 1;
-        if let Some(session) = self.sessions.get_mut(&event.session)
-            && session.expires_at() <= event.at
-        {
-            session.wake_until(session.expires_at(), &mut self.shared, findings);
-            self.forget(&event.session);
-        }
-        if let Some(session) = self.sessions.get_mut(&event.session) {
-            session.was_touched = true;
-        } else {
-            self.make_room(event.at, findings);
-            let session = Box::new(Session::new(event, &self.shared));
-            self.sessions.insert(event.session.clone(), session);
-            self.turns.push_back(event.session.clone());
-        }
-        let Some(session) = self.sessions.get_mut(&event.session) else { return };
+        let session = match self.sessions.get_mut(&event.session) {
+            Some(session) if event.at < session.expires_at() => {
+                session.was_touched = true;
+                session
+            }
+            found => {
+                if let Some(session) = found {
+                    session.wake_until(session.expires_at(), &mut self.shared, findings);
+                    self.forget(&event.session);
+                }
+                self.make_room(event.at, findings);
+                self.turns.push_back(event.session.clone());
+                let session = Box::new(Session::new(event, &self.shared));
+                self.sessions.entry(event.session.clone()).or_insert(session)
+            }
+        };
         let at = event.at.max(session.now());
         session.wake_until(at, &mut self.shared, findings);
         let n_before = findings.len();

@@ -11,7 +11,7 @@ use rapidhash::fast::RandomState;
 use serde::Serialize;
 
 use crate::{
-    Event, EventKind, Evidence, Fingerprint, Labels, ModelCall, Moment, Place, Prices, SessionId,
+    Event, EventKind, Evidence, Fingerprint, Labels, ModelCall, Moment, Place, Price, SessionId,
     Tokens, ToolCall, ToolClass, WaitingFor, event::TOOL_CALL_IDX,
 };
 
@@ -248,10 +248,11 @@ impl SessionFacts {
         &mut self,
         call: &ModelCall,
         answers: &mut Answers,
-        prices: &Prices,
+        price: impl FnOnce(&str) -> Option<Price>,
     ) -> Usage {
         let stated = call.cost_usd.filter(|it| it.is_finite() && 0.0 <= *it);
-        let cost_usd = stated.or_else(|| prices.cost_usd(call.model.as_deref()?, &call.tokens));
+        let priced = || Some(price(call.model.as_deref()?)?.cost_usd(&call.tokens));
+        let cost_usd = stated.or_else(priced);
         let id = call.id.as_deref().map(answer_id);
         let totals = &mut self.totals;
         let (answer, usage) = match id.and_then(|id| answers.take(id)) {

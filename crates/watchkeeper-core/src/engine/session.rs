@@ -157,7 +157,8 @@ impl Session {
         self.facts.recount(was, agent.facts.standing());
         let usage = match &event.kind {
             EventKind::ModelCall(call) => {
-                Some(self.facts.charge(call, agent.facts.answers(), &shared.config.prices))
+                let price = |model: &str| shared.known_prices.get(model, &shared.config.prices);
+                Some(self.facts.charge(call, agent.facts.answers(), price))
             }
             _ => None,
         };
@@ -189,7 +190,9 @@ impl Session {
             self.agents.0.as_mut().and_then(|it| it.pop());
             self.agents.0.take_if(|it| it.is_empty());
         }
-        self.turn_off_panicked(shared);
+        if !shared.desk.panicked.is_empty() {
+            self.turn_off_panicked(shared);
+        }
         (usage, call)
     }
 

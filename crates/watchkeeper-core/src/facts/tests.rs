@@ -177,7 +177,8 @@ fn model_call(id: Option<&str>, model: Option<&str>, tokens: Tokens) -> ModelCal
 fn charge(calls: &[ModelCall]) -> (SessionFacts, Vec<Usage>) {
     let (mut facts, mut answers) = (session([]), Answers::default());
     let prices = Prices::default();
-    let usage = calls.iter().map(|it| facts.charge(it, &mut answers, &prices)).collect();
+    let usage =
+        calls.iter().map(|it| facts.charge(it, &mut answers, |it| prices.get(it))).collect();
     (facts, usage)
 }
 
