@@ -584,8 +584,10 @@ fn result(id: &str, entry: &Entry<'_>, failure: impl Fn(&str) -> Option<&str>) -
         None
     };
     let failure: Option<Box<str>> = failure(&output).map(Box::from);
+    // To stop a command is to do what was asked, whatever code it ends with.
+    let is_stopped = suffix.contains(". CTRL+") && suffix.ends_with(" was sent.]");
     let ok = !outcome.is_error
-        && exit_code.is_none_or(|it| it == 0)
+        && (is_stopped || exit_code.is_none_or(|it| it == 0))
         && cause.is_none()
         && !suffix.contains("is NOT executed")
         && failure.is_none();

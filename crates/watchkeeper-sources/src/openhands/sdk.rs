@@ -288,12 +288,28 @@ pub(super) fn read_state(to: &mut Conversation, state: &State<'_>, intake: &mut 
             to.tell_usage(id, model, answer.used.at_cost(cost), intake);
         }
     }
-    // What the agent does by now, told with the latest answer.
-    if let (Some(at), Some(status)) = (to.latest, state.status) {
-        let which = Fingerprint::of(status.raw()).and(Fingerprint::from(n_answers));
-        to.is_news = to.is_new(which, intake);
-        to.now = at;
-        to.is_at_rest = false;
-        tell_status(to, status, intake);
+    let (Some(at), Some(status)) = (to.latest, state.status) else { return };
+    let waiting = |n: u64| {
+        let session = Fingerprint::of(to.session.as_str());
+        session.and(Fingerprint::of("waiting")).and(Fingerprint::from(n))
+    };
+    match status.raw() {
+        // It may have gone on to the next answer since.
+        b"running" => {
+            let earlier = n_answers.saturating_sub(1);
+            if ![n_answers, earlier].iter().any(|it| intake.has_seen(waiting(*it))) {
+                return;
+            }
+        }
+        b"waiting_for_confirmation" => _ = intake.is_new(waiting(n_answers)),
+        // What was asked of it since is not told of here.
+        b"idle" => return,
+        _ => {}
     }
+    // What the agent does by now is told with the latest answer.
+    let which = Fingerprint::of(status.raw()).and(Fingerprint::from(n_answers));
+    to.is_news = to.is_new(which, intake);
+    to.now = at;
+    to.is_at_rest = false;
+    tell_status(to, status, intake);
 }

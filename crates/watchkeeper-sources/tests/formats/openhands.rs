@@ -128,6 +128,48 @@ fn events_of_the_sdk() {
 }
 
 #[test]
+fn what_the_terminal_says_tells_what_became_of_a_command() {
+    let result = |members: &str| {
+        let text = format!(
+            r#"{{"id":"e","timestamp":"2026-01-05T09:00:00Z","source":"environment","tool_name":"terminal","tool_call_id":"c","observation":{{{members}}},"kind":"ObservationEvent"}}"#
+        );
+        let (events, _) = events("openhands", "s.jsonl", text.as_bytes(), &mut Seen::default());
+        match &events.last().unwrap().kind {
+            EventKind::ToolResult(it) => format!("{} {:?} {:?}", it.ok, it.exit_code, it.cause),
+            other => panic!("{other:?}"),
+        }
+    };
+    let suffix = |code: i32, text: &str| {
+        format!(r#""exit_code":{code},"metadata":{{"exit_code":{code},"suffix":"\n[{text}]"}}"#)
+    };
+    for (members, expected) in [
+        (suffix(0, "The command completed with exit code 0."), "true Some(0) None"),
+        (suffix(2, "The command completed with exit code 2."), "false Some(2) None"),
+        (
+            suffix(130, "The command completed with exit code 130. CTRL+C was sent."),
+            "true Some(130) None",
+        ),
+        (suffix(-1, "The command has no new output after 30 seconds."), "true None None"),
+        (suffix(-1, "The command timed out after 1.0 seconds."), "false None Some(Timeout)"),
+        (
+            suffix(-1, "The command was interrupted by user request."),
+            "false None Some(Interrupted)",
+        ),
+        (suffix(-1, "Your command \\\"ls\\\" is NOT executed."), "false None None"),
+        (r#""is_error":true"#.to_owned(), "false None None"),
+        // Early versions of the SDK.
+        (
+            r#""output":"x","exit_code":1,"error":true,"timeout":false"#.to_owned(),
+            "false Some(1) None",
+        ),
+        (r#""output":"","error":"No replacement was performed""#.to_owned(), "false None None"),
+        (r#""output":"","error":null,"timeout":true"#.to_owned(), "false None Some(Timeout)"),
+    ] {
+        assert_eq!(result(&members), expected, "{members}");
+    }
+}
+
+#[test]
 fn tasks_of_a_benchmark() {
     let (all, unread) = events("openhands", "run-1/output.jsonl", TASKS, &mut Seen::default());
     let (undated, dated) =
@@ -253,18 +295,20 @@ fn the_state_of_a_conversation_tells_what_was_used() {
         state("running", 1),
         state("waiting_for_confirmation", 1),
         state("running", 2),
-        state("finished", 2),
-        state("finished", 2),
+        state("running", 3),
+        state("finished", 3),
+        state("idle", 3),
+        state("finished", 3),
     ] {
         told += &render(&events("openhands", path, text.as_bytes(), &mut seen));
     }
     assert_snapshot!(told, @r#"
     1 09:00:00 abc session_start cwd="/w" model="model-x"
     1 09:00:00 abc model_call cache_read_tokens=500 cost_usd=0.25 id="r1" input_tokens=500 model="model-x" output_tokens=10
-    1 09:00:00 abc resumed for="permission"
     1 09:00:00 abc waiting for="permission"
     1 09:00:00 abc model_call cache_read_tokens=500 cost_usd=0.25 id="r2" input_tokens=1500 model="model-x" output_tokens=20
     1 09:00:00 abc resumed for="permission"
+    1 09:00:00 abc model_call cache_read_tokens=500 cost_usd=0.25 id="r3" input_tokens=2500 model="model-x" output_tokens=30
     1 09:00:00 abc turn_end
     "#);
     // Models without a price have no times.
