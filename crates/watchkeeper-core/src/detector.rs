@@ -278,13 +278,9 @@ impl Context<'_> {
         self.note(|| Report::new(remark()), Noted::Remarked);
     }
 
-    /// Whether a detector has left nothing in it that its stream is to keep, or that
-    /// is to be told.
-    pub(crate) fn is_untouched(&self) -> bool {
-        !self.is_rescheduled
-            && self.episodes.is_empty()
-            && self.raised.is_empty()
-            && self.noted.is_none()
+    /// Whether there may be something in it that is to be told.
+    pub(crate) fn has_news(&self) -> bool {
+        !self.raised.is_empty() || self.noted.is_some()
     }
 
     /// Says what the session used since a finding was opened, unless that is what
@@ -324,20 +320,24 @@ impl Context<'_> {
     /// A time that has passed counts as the present one, and before the next
     /// event; in a wake-up, which would never end, it counts as none.
     pub fn wake_at(&mut self, at: Timestamp) {
-        let (now, at) = (Moment::from(self.now), Moment::from(at));
+        self.wake_at_moment(at.into());
+    }
+
+    /// Asks to be woken once, `delay` from now, in place of any earlier ask.
+    pub fn wake_after(&mut self, delay: SignedDuration) {
+        match Moment::from(self.now).checked_add(delay) {
+            Some(at) => self.wake_at_moment(at),
+            None => self.sleep(),
+        }
+    }
+
+    fn wake_at_moment(&mut self, at: Moment) {
+        let now = Moment::from(self.now);
         self.is_rescheduled = true;
         self.wake_at = match self.event {
             Some(_) => Some(at.max(now)),
             None => (now < at).then_some(at),
         };
-    }
-
-    /// Asks to be woken once, `delay` from now, in place of any earlier ask.
-    pub fn wake_after(&mut self, delay: SignedDuration) {
-        match self.now.checked_add(delay) {
-            Ok(at) => self.wake_at(at),
-            Err(_) => self.sleep(),
-        }
     }
 
     /// Takes back what was asked for.

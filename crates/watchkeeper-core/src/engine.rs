@@ -587,7 +587,8 @@ impl Shared {
     }
 
     fn expiry(&self, at: Timestamp) -> Moment {
-        at.saturating_add(self.config.session_expiry).unwrap_or(Timestamp::MAX).into()
+        let expiry = Moment::from(at).checked_add(self.config.session_expiry);
+        expiry.unwrap_or_else(|| Timestamp::MAX.into())
     }
 }
 

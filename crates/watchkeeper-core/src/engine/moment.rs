@@ -1,6 +1,6 @@
 use std::{collections::BTreeSet, num::NonZeroU32};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 /// A point in time in 12 bytes, with room for `None` in them: an optional
 /// [`Timestamp`] takes 24, and every stream of every session keeps some.
@@ -15,12 +15,42 @@ pub struct Moment {
     nanos: NonZeroU32,
 }
 
-impl From<Timestamp> for Moment {
+impl Moment {
+    /// So much later; `None` if that is further than a [`Timestamp`] goes.
+    pub(crate) fn checked_add(self, by: SignedDuration) -> Option<Self> {
+        const SECOND: i32 = 1_000_000_000;
+        let mut secs = self.secs().checked_add(by.as_secs())?;
+        let mut nanos = self.subsec_nanos() + by.subsec_nanos();
+        if SECOND <= nanos {
+            (secs, nanos) = (secs + 1, nanos - SECOND);
+        } else if nanos < 0 {
+            (secs, nanos) = (secs - 1, nanos + SECOND);
+        }
+        let range = Timestamp::MIN.as_second()..=Timestamp::MAX.as_second();
+        range.contains(&secs).then(|| Self::new(secs, nanos))
+    }
+
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
-        reason = "seconds are cut in two, and nanoseconds are made positive"
+        reason = "seconds are cut in two, and nanoseconds are not negative"
     )]
+    const fn new(secs: i64, nanos: i32) -> Self {
+        let nanos = NonZeroU32::MIN.saturating_add(nanos as u32);
+        Self { high: (secs >> 32) as i32, low: secs as u32, nanos }
+    }
+
+    const fn secs(self) -> i64 {
+        ((self.high as i64) << 32) | self.low as i64
+    }
+
+    #[expect(clippy::cast_possible_wrap, reason = "there are fewer than 2^31 nanoseconds")]
+    const fn subsec_nanos(self) -> i32 {
+        (self.nanos.get() - 1) as i32
+    }
+}
+
+impl From<Timestamp> for Moment {
     fn from(at: Timestamp) -> Self {
         let nanos = at.subsec_nanosecond();
         // Before 1970 the fraction is negative.
@@ -29,18 +59,14 @@ impl From<Timestamp> for Moment {
         } else {
             (at.as_second(), nanos)
         };
-        let nanos = NonZeroU32::MIN.saturating_add(nanos as u32);
-        Self { high: (secs >> 32) as i32, low: secs as u32, nanos }
+        Self::new(secs, nanos)
     }
 }
 
 impl From<Moment> for Timestamp {
-    #[expect(clippy::cast_possible_wrap, reason = "there are fewer than 2^31 nanoseconds")]
     fn from(at: Moment) -> Self {
-        let secs = (i64::from(at.high) << 32) | i64::from(at.low);
-        let nanos = (at.nanos.get() - 1) as i32;
         // What was made from a time is one.
-        Self::new(secs, nanos).unwrap_or(Self::MIN)
+        Self::new(at.secs(), at.subsec_nanos()).unwrap_or(Self::MIN)
     }
 }
 
@@ -91,7 +117,7 @@ impl<K: Ord + Clone> Alarms<K> {
 
 #[cfg(test)]
 mod tests {
-    use jiff::Timestamp;
+    use jiff::{SignedDuration, Timestamp};
     use proptest::prelude::*;
 
     use super::Moment;
@@ -112,6 +138,15 @@ mod tests {
         fn is_a_timestamp(a in timestamps(), b in timestamps()) {
             prop_assert_eq!(Timestamp::from(Moment::from(a)), a);
             prop_assert_eq!(Moment::from(a).cmp(&Moment::from(b)), a.cmp(&b));
+        }
+
+        #[test]
+        fn adds_up_as_a_timestamp_does(at in timestamps(), secs in any::<i64>(), nanos in any::<i32>()) {
+            for secs in [secs, secs >> 24, secs >> 52] {
+                let by = SignedDuration::new(secs, nanos % 1_000_000_000);
+                let sum = Moment::from(at).checked_add(by);
+                prop_assert_eq!(sum.map(Timestamp::from), at.checked_add(by).ok());
+            }
         }
     }
 }

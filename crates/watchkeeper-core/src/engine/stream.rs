@@ -160,14 +160,27 @@ impl<'a> Run<'a> {
             Some(it) => detector.observe(it, cx),
             None => detector.wake(cx),
         }
-        if !self.cx.is_untouched() {
-            self.collect(stream, None);
+        if self.cx.has_news() {
+            self.tell(stream, None);
+        }
+        self.take_back(stream);
+    }
+
+    /// Takes what its stream keeps out of the context.
+    fn take_back(&mut self, stream: &mut Stream) {
+        let cx = &mut self.cx;
+        if cx.is_rescheduled {
+            stream.wake_at = cx.wake_at;
+            self.first_wake = earlier(self.first_wake, cx.wake_at);
+        }
+        if !cx.episodes.is_empty() {
+            mem::swap(&mut cx.episodes, &mut stream.episodes);
         }
     }
 
-    /// Takes over what a detector has left in the context.
+    /// Tells what a detector has said.
     #[cold]
-    fn collect(&mut self, stream: &mut Stream, panicked: Option<Noted>) {
+    fn tell(&mut self, stream: &Stream, panicked: Option<Noted>) {
         let cx = &mut self.cx;
         let named = &self.detectors[stream.detector_idx as usize].named;
         if let Some(noted) = &mut cx.noted {
@@ -178,13 +191,6 @@ impl<'a> Run<'a> {
             let is_wakeup = cx.event.is_none();
             self.desk.note(named, cx.now, is_wakeup, self.scene, noted);
         }
-        if cx.is_rescheduled {
-            stream.wake_at = cx.wake_at;
-            self.first_wake = earlier(self.first_wake, cx.wake_at);
-        }
-        if !cx.episodes.is_empty() {
-            mem::swap(&mut cx.episodes, &mut stream.episodes);
-        }
         for it in cx.raised.drain(..) {
             self.findings.push(named.finding(cx.now, self.scene, it));
         }
@@ -192,7 +198,8 @@ impl<'a> Run<'a> {
 
     /// Turns the stream off whose detector has panicked.
     fn turn_off(&mut self, stream: &mut Stream, panic: &(dyn Any + Send)) {
-        self.collect(stream, Some(Noted::Panicked));
+        self.tell(stream, Some(Noted::Panicked));
+        self.take_back(stream);
         stream.turn_off();
         self.desk.panicked.push(stream.detector_idx);
         let named = &self.detectors[stream.detector_idx as usize].named;
