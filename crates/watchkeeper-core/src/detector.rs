@@ -9,8 +9,8 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use crate::{
-    AgentFacts, Call, Event, EventSet, Evidence, Fingerprint, InvalidOption, Level, Moment, Noted,
-    Outcome, Place, SessionFacts, Severity, Totals, Unit, Usage,
+    AgentFacts, Call, Event, EventKind, EventSet, Evidence, Fingerprint, InvalidOption, Level,
+    Moment, Noted, Outcome, Place, SessionFacts, Severity, Totals, Unit, Usage,
     engine::{Episodes, Raised},
     grouped,
 };
@@ -147,7 +147,7 @@ pub struct Context<'a> {
     pub(crate) noted: Option<Vec<Noted>>,
 }
 
-impl Context<'_> {
+impl<'a> Context<'a> {
     /// The time of the event or wake-up being handled.
     pub fn now(&self) -> Timestamp {
         self.now
@@ -186,8 +186,15 @@ impl Context<'_> {
 
     /// The call that this event answers: `Some` for a `tool_result` whose call
     /// is known.
-    pub fn call(&self) -> Option<&Call> {
+    pub fn call(&self) -> Option<&'a Call> {
         self.call
+    }
+
+    /// The call that this event makes, with its fingerprints: `Some` for a
+    /// `tool_call`.
+    pub fn made(&self) -> Option<&'a Call> {
+        let is_call = matches!(self.event?.kind, EventKind::ToolCall(_));
+        self.agent.pending.last().filter(|_| is_call)
     }
 
     /// Where a person finds the event being handled.

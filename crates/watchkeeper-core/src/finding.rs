@@ -92,7 +92,7 @@ impl Evidence {
 /// [`Origin`] takes: what a detector keeps until it has something to say.
 ///
 /// Becomes [`Evidence`] when it does.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(PartialEq, Eq)]
 pub struct Place {
     file: Option<Arc<str>>,
     /// The line, and in the lowest byte which event it is, counted from 1.
@@ -109,14 +109,18 @@ impl Place {
 
     /// Moves it. To keep the name of a file costs less than to take it again.
     pub(crate) fn move_to(&mut self, origin: Option<&Origin>, name_idx: u8) {
-        let is_same_file = match (&self.file, origin) {
-            (Some(file), Some(origin)) => Arc::ptr_eq(file, &origin.file),
-            (file, origin) => file.is_none() && origin.is_none(),
+        self.move_into(origin.map(|it| &it.file));
+        self.line_and_event = Self::packed(origin, name_idx);
+    }
+
+    fn move_into(&mut self, file: Option<&Arc<str>>) {
+        let is_same_file = match (&self.file, file) {
+            (Some(file), Some(other)) => Arc::ptr_eq(file, other),
+            (file, other) => file.is_none() && other.is_none(),
         };
         if !is_same_file {
-            self.file = origin.map(|it| it.file.clone());
+            self.file = file.cloned();
         }
-        self.line_and_event = Self::packed(origin, name_idx);
     }
 
     fn packed(origin: Option<&Origin>, name_idx: u8) -> NonZeroU64 {
@@ -136,6 +140,18 @@ impl Place {
     }
 }
 
+impl Clone for Place {
+    fn clone(&self) -> Self {
+        Self { file: self.file.clone(), line_and_event: self.line_and_event }
+    }
+
+    /// To keep the name of a file costs less than to take it again.
+    fn clone_from(&mut self, other: &Self) {
+        self.move_into(other.file.as_ref());
+        self.line_and_event = other.line_and_event;
+    }
+}
+
 impl fmt::Debug for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.evidence().fmt(f)
@@ -152,6 +168,7 @@ mod tests {
         for line in [0, 1, 402, u64::from(u32::MAX) + 1, u64::MAX >> 8] {
             let origin = Origin { source: "x", file: "a.jsonl".into(), line };
             let mut moved = Place::new(None, 0);
+            let mut cloned = moved.clone();
             for kind in [EventKind::TurnEnd, EventKind::SessionEnd { reason: None }] {
                 let mut event = Event::new(Timestamp::UNIX_EPOCH, "s", kind);
                 let elsewhere = Origin { file: "b.jsonl".into(), ..origin.clone() };
@@ -161,7 +178,8 @@ mod tests {
                     let evidence = Evidence::new(event.origin.as_ref(), event.kind.name());
                     assert_eq!(place.evidence(), evidence);
                     moved.move_to(event.origin.as_ref(), event.kind.name_idx());
-                    assert_eq!(moved, place);
+                    cloned.clone_from(&place);
+                    assert_eq!((&moved, &cloned), (&place, &place));
                 }
             }
         }

@@ -1,4 +1,4 @@
-use std::fmt;
+use std::{fmt, num::NonZeroU32};
 
 use memchr::memchr2;
 use rapidhash::v3::rapidhash_v3;
@@ -61,6 +61,16 @@ impl Fingerprint {
     /// The 64 bits.
     pub const fn get(self) -> u64 {
         self.0
+    }
+
+    /// Half of it, with room for `None`: enough to tell a few things apart, for
+    /// a detector that keeps them.
+    #[expect(clippy::cast_possible_truncation, reason = "the two halves are folded together")]
+    pub const fn brief(self) -> NonZeroU32 {
+        match NonZeroU32::new(self.0 as u32 ^ (self.0 >> 32) as u32) {
+            Some(it) => it,
+            None => NonZeroU32::MAX,
+        }
     }
 }
 
