@@ -2,7 +2,7 @@
 
 use watchkeeper_core::Fingerprint;
 
-use crate::{Brief, brief};
+use crate::Brief;
 
 /// A number with so many digits is a time or an id.
 const SHORTEST_ID: usize = 9;
@@ -45,7 +45,7 @@ pub(crate) fn counters(text: &str) -> Brief {
         }
         before = word;
     }
-    brief(res)
+    res.brief()
 }
 
 /// Words, numbers, and what is written as one, like a date.

@@ -11,8 +11,8 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use watchkeeper_core::{
-    Context, Detector, DetectorKind, Event, EventKind, EventSet, Fingerprint, InvalidOption, Level,
-    Period, Severity, ToolClass,
+    Call, Context, Detector, DetectorKind, Event, EventKind, EventSet, Fingerprint, InvalidOption,
+    Level, Period, Severity, ToolClass,
 };
 
 use crate::streak::Streak;
@@ -29,8 +29,9 @@ pub struct RepeatToolCall {
 #[serde(deny_unknown_fields)]
 pub struct RepeatToolCallOptions {
     /// What makes two calls the same.
-    #[serde(default = "everything")]
-    same: Vec<Part>,
+    #[serde(default)]
+    #[schemars(with = "Vec<Part>")]
+    same: Same,
     /// How long after the call before a repeat still counts; without it,
     /// however long.
     within: Option<Period>,
@@ -51,8 +52,30 @@ pub enum Part {
     Result,
 }
 
-fn everything() -> Vec<Part> {
-    vec![Part::Tool, Part::Arguments, Part::Result]
+/// Which parts make two calls the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(from = "Vec<Part>")]
+struct Same {
+    tool: bool,
+    arguments: bool,
+    result: bool,
+}
+
+impl Same {
+    const NOTHING: Self = Self { tool: false, arguments: false, result: false };
+}
+
+impl Default for Same {
+    fn default() -> Self {
+        Self { tool: true, arguments: true, result: true }
+    }
+}
+
+impl From<Vec<Part>> for Same {
+    fn from(parts: Vec<Part>) -> Self {
+        let has = |it| parts.contains(&it);
+        Self { tool: has(Part::Tool), arguments: has(Part::Arguments), result: has(Part::Result) }
+    }
 }
 
 watchkeeper_core::register!(RepeatToolCall);
@@ -70,11 +93,11 @@ impl DetectorKind for RepeatToolCall {
     type Options = RepeatToolCallOptions;
 
     fn new(options: RepeatToolCallOptions) -> Result<Self, InvalidOption> {
-        if options.same.is_empty() {
+        if options.same == Same::NOTHING {
             let reason = r#"name at least one of "tool", "arguments" and "result""#;
             return Err(InvalidOption::new("same", reason));
         }
-        if options.compares(Part::Arguments) && !options.compares(Part::Tool) {
+        if options.same.arguments && !options.same.tool {
             let reason = r#""arguments" mean nothing without their "tool"; name both"#;
             return Err(InvalidOption::new("same", reason));
         }
@@ -89,23 +112,24 @@ impl Detector for RepeatToolCall {
     fn observe(&mut self, event: &Event, cx: &mut Context<'_>) {
         let Self { options, streak } = self;
         match &event.kind {
+            EventKind::ToolCall(call) => Streak::called(streak, call, options, cx),
+            EventKind::ToolResult(result) => Streak::answered(streak, result, options, cx),
             EventKind::Prompt { synthetic: false, .. } => {
                 Streak::end(streak, options, cx, "a person spoke");
             }
-            EventKind::ToolCall(call) => Streak::called(streak, call, options, cx),
-            EventKind::ToolResult(result) => Streak::answered(streak, result, options, cx),
-            EventKind::TurnEnd => Streak::rest(streak, options),
+            EventKind::TurnEnd if !options.same.arguments => Streak::rest(streak),
             _ => {}
         }
     }
 
     fn reads(&self) -> EventSet {
-        const READS: EventSet = EventSet::of(&["prompt", "tool_call", "tool_result", "turn_end"]);
-        READS
+        const CALLS: EventSet = EventSet::of(&["prompt", "tool_call", "tool_result"]);
+        const ANSWERS: EventSet = CALLS.or(EventSet::of(&["turn_end"]));
+        if self.options.same.arguments { CALLS } else { ANSWERS }
     }
 
     fn begins_with(&self) -> EventSet {
-        const CALLS: EventSet = EventSet::of(&["tool_call", "tool_result"]);
+        const CALLS: EventSet = EventSet::of(&["tool_call"]);
         CALLS
     }
 
@@ -115,29 +139,21 @@ impl Detector for RepeatToolCall {
 }
 
 impl RepeatToolCallOptions {
-    fn compares(&self, part: Part) -> bool {
-        self.same.contains(&part)
-    }
-
     fn counts(&self, class: ToolClass) -> bool {
         self.classes.as_ref().is_none_or(|it| it.contains(&class))
     }
 
     /// What two calls that count as the same have in common.
-    fn key(&self, tool: &str, call: Fingerprint) -> Fingerprint {
-        match (self.compares(Part::Tool), self.compares(Part::Arguments)) {
-            (_, true) => call,
-            (true, false) => Fingerprint::of(tool),
-            (false, false) => Fingerprint::NONE,
-        }
+    fn key(&self, call: &Call) -> Brief {
+        let key = if self.same.arguments {
+            call.fingerprint
+        } else if self.same.tool {
+            Fingerprint::of(&*call.tool)
+        } else {
+            Fingerprint::NONE
+        };
+        key.brief()
     }
-}
-
-/// A fingerprint in 32 bits, enough to tell one from the one before; never
-/// that of nothing.
-fn brief(fingerprint: Fingerprint) -> Brief {
-    let [low, high] = [fingerprint.get() & 0xffff_ffff, fingerprint.get() >> 32];
-    u32::try_from(low ^ high).ok().and_then(Brief::new).unwrap_or(Brief::MAX)
 }
 
 type Brief = std::num::NonZeroU32;

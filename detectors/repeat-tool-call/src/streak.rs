@@ -1,12 +1,14 @@
 //! Calls in a row that are the same.
 
+use std::mem;
+
 use watchkeeper_core::{
-    Cause, Context, Elapsed, Fingerprint, Moment, Place, Report, SignedDuration, ToolCall,
-    ToolClass, ToolResult, quote,
+    Call, Cause, Context, Elapsed, Fingerprint, Moment, Place, Report, SignedDuration, Timestamp,
+    ToolCall, ToolClass, ToolResult, quote,
 };
 
 use crate::{
-    Brief, Part, RepeatToolCallOptions, brief,
+    Brief, RepeatToolCallOptions,
     counters::counters,
     words::{asked, said},
 };
@@ -47,7 +49,7 @@ const CHANGING: u64 = 1;
 /// streams, and few have more than one call in it.
 #[derive(Clone, Debug)]
 pub(crate) struct Streak {
-    first: Option<Place>,
+    first: Place,
     since: Moment,
     /// What its calls have in common.
     key: Brief,
@@ -96,50 +98,87 @@ impl Streak {
         options: &RepeatToolCallOptions,
         cx: &mut Context<'_>,
     ) {
-        if !options.counts(call.class) {
+        let Some(made) = cx.made() else { return };
+        if !options.counts(made.class) {
             Self::end(this, options, cx, "another tool was called");
             return;
         }
+        let key = options.key(made);
         let now = cx.now();
-        let key = brief(options.key(&call.tool, call.fingerprint));
-        let response = call.response.as_deref().map(|it| brief(Fingerprint::of(it)));
-        if let Some(streak) = this.as_mut().filter(|it| it.key == key) {
+        let Some(streak) = this else {
+            *this = Some(Self::new(made, key, now));
+            return;
+        };
+        if streak.key != key {
+            streak.over(options, cx, "another call was made");
+        } else if streak.is_beside(made) {
             // Copies that run side by side are one attempt.
-            if streak.is_pending && response.is_some() && streak.response == response {
-                return;
-            }
-            let took = now.duration_since(streak.since.into());
-            let gap = took.saturating_sub(streak.took());
-            if options.within.is_none_or(|it| gap <= it.get()) {
-                streak.is_pending = true;
-                streak.response = response;
-                let n_answers = u32::from(streak.answer.is_some());
-                let repeats =
-                    streak.repeats.get_or_insert_with(|| Box::new(Repeats::new(n_answers)));
-                repeats.n_calls = repeats.n_calls.saturating_add(1);
-                repeats.n_in_all = repeats.n_in_all.saturating_add(1);
-                repeats.n_slow = repeats.n_slow.saturating_add(u32::from(UNHURRIED <= gap));
-                repeats.took = u32::try_from(took.as_millis()).unwrap_or(u32::MAX);
-                if repeats.asked.is_empty() && options.compares(Part::Arguments) {
-                    repeats.asked = asked(&call.arguments).into();
-                }
-                streak.raise(&call.tool, call.class, None, options, cx);
-                return;
-            }
-            Self::end(this, options, cx, "the next one came late");
+            return;
+        } else if options.within.is_none_or(|it| streak.gap(now) <= it.get()) {
+            streak.repeat(call, made, options, cx);
+            return;
         } else {
-            Self::end(this, options, cx, "another call was made");
+            streak.over(options, cx, "the next one came late");
         }
-        *this = Some(Self {
-            first: cx.place(),
-            since: now.into(),
+        streak.start_with(made, now);
+        streak.key = key;
+        streak.answer = None;
+        streak.is_pending = true;
+    }
+
+    fn new(call: &Call, key: Brief, since: Timestamp) -> Self {
+        Self {
+            first: call.place.clone(),
+            since: since.into(),
             key,
-            call: brief(call.fingerprint),
-            response,
+            call: call.fingerprint.brief(),
+            response: call.response.map(Fingerprint::brief),
             answer: None,
             is_pending: true,
             repeats: None,
-        });
+        }
+    }
+
+    fn start_with(&mut self, call: &Call, since: Timestamp) {
+        self.first.clone_from(&call.place);
+        self.since = since.into();
+        self.call = call.fingerprint.brief();
+        self.response = call.response.map(Fingerprint::brief);
+    }
+
+    /// Whether a call runs side by side with the latest.
+    fn is_beside(&self, call: &Call) -> bool {
+        self.is_pending
+            && call.response.is_some()
+            && self.response == call.response.map(Fingerprint::brief)
+    }
+
+    /// How long ago the latest call was made.
+    fn gap(&self, now: Timestamp) -> SignedDuration {
+        now.duration_since(self.since.into()).saturating_sub(self.took())
+    }
+
+    fn repeat(
+        &mut self,
+        call: &ToolCall,
+        made: &Call,
+        options: &RepeatToolCallOptions,
+        cx: &mut Context<'_>,
+    ) {
+        let is_slow = UNHURRIED <= self.gap(cx.now());
+        let took = cx.now().duration_since(self.since.into());
+        self.is_pending = true;
+        self.response = made.response.map(Fingerprint::brief);
+        let n_answers = u32::from(self.answer.is_some());
+        let repeats = self.repeats.get_or_insert_with(|| Box::new(Repeats::new(n_answers)));
+        repeats.n_calls = repeats.n_calls.saturating_add(1);
+        repeats.n_in_all = repeats.n_in_all.saturating_add(1);
+        repeats.n_slow = repeats.n_slow.saturating_add(u32::from(is_slow));
+        repeats.took = u32::try_from(took.as_millis()).unwrap_or(u32::MAX);
+        if repeats.asked.is_empty() && options.same.arguments {
+            repeats.asked = asked(&call.arguments).into();
+        }
+        self.raise(&call.tool, call.class, None, options, cx);
     }
 
     pub(crate) fn answered(
@@ -148,14 +187,16 @@ impl Streak {
         options: &RepeatToolCallOptions,
         cx: &mut Context<'_>,
     ) {
-        if !options.compares(Part::Result) {
+        if !options.same.result {
             return;
         }
-        let Some(call) = cx.call().cloned() else { return };
-        let key = brief(options.key(&call.tool, call.fingerprint));
-        let Some(streak) = this.as_mut().filter(|it| it.key == key) else { return };
+        let (Some(streak), Some(call)) = (this, cx.call()) else { return };
+        let is_latest = streak.call == call.fingerprint.brief();
+        if !is_latest && streak.key != options.key(call) {
+            return;
+        }
         streak.is_pending = false;
-        let compares_arguments = options.compares(Part::Arguments);
+        let compares_arguments = options.same.arguments;
         let is_own = match result.cause {
             Some(Cause::Sibling | Cause::Interrupted) => false,
             Some(Cause::Declined) => compares_arguments,
@@ -167,7 +208,12 @@ impl Streak {
             _ if is_change => Some(Fingerprint::from(true)),
             it => it,
         };
-        let Some(answer) = answer.filter(|_| is_own).map(brief) else { return };
+        let Some(answer) = answer.filter(|_| is_own).map(Fingerprint::brief) else { return };
+        if streak.answer.is_none() && streak.repeats.is_none() {
+            streak.call = call.fingerprint.brief();
+            streak.answer = Some(answer);
+            return;
+        }
         let output = result.output.as_deref().unwrap_or_default();
         let says_enough = compares_arguments || says_enough(output, result.ok, call.class);
         let is_equal = says_enough && streak.answer == Some(answer);
@@ -178,12 +224,11 @@ impl Streak {
         if is_equal && !is_progress || says_enough && streak.answer.is_none() {
             // Where arguments may differ, a call that is repeated as it is says
             // nothing new: that is counted where they may not.
-            let same_call = streak.call == brief(call.fingerprint);
-            let is_news = compares_arguments || !is_equal || !same_call;
-            streak.call = brief(call.fingerprint);
+            let is_news = compares_arguments || !is_equal || !is_latest;
+            streak.call = call.fingerprint.brief();
             streak.answer = Some(answer);
             let Some(repeats) = &mut streak.repeats else { return };
-            let text = is_equal.then(|| brief(Fingerprint::of(output)));
+            let text = is_equal.then(|| Fingerprint::of(output).brief());
             repeats.differs |= repeats.text.is_some() && repeats.text != text;
             (repeats.text, repeats.counters) = (text, counters);
             // Of copies that run side by side, one answer counts.
@@ -192,22 +237,15 @@ impl Streak {
             streak.raise(&call.tool, call.class, Some(result), options, cx);
             return;
         }
-        streak.resolve(options, cx, "the answer changed");
+        let n = streak.count(options).seen;
+        streak.start_with(call, call.at);
+        streak.answer = Some(answer);
         // Of all its calls some are left in mind, though their answers differ.
-        let repeats = streak.repeats.take().map(|it| {
-            let n_in_all = it.n_in_all;
-            Box::new(Repeats { n_in_all, counters, asked: it.asked, ..Repeats::new(1) })
-        });
-        *streak = Self {
-            first: Some(call.place.clone()),
-            since: call.at.into(),
-            key,
-            call: brief(call.fingerprint),
-            response: call.response.map(brief),
-            answer: Some(answer),
-            is_pending: false,
-            repeats,
-        };
+        if let Some(repeats) = &mut streak.repeats {
+            resolve(Fingerprint::NONE, n, cx, "the answer changed");
+            let (n_in_all, asked) = (repeats.n_in_all, mem::take(&mut repeats.asked));
+            **repeats = Repeats { n_in_all, counters, asked, ..Repeats::new(1) };
+        }
     }
 
     fn raise(
@@ -228,14 +266,14 @@ impl Streak {
             if !repeats.asked.is_empty() {
                 report = report.with("arguments", repeats.asked.trim_matches('`'));
             }
-            report.since(self.first.as_ref().map(Place::evidence))
+            report.since(Some(self.first.evidence()))
         });
         // That answers change is no reason for more than the lowest severity.
         let n_in_all = u64::from(repeats.n_in_all);
         if let Some(lowest) = cx.next_level(0)
             && repeats.n_calls < repeats.n_in_all
             && VERY_MANY <= repeats.weigh(n_in_all, class)
-            && options.compares(Part::Arguments)
+            && options.same.arguments
             && cx.next_level(lowest).is_some()
         {
             cx.raise(Fingerprint::from(CHANGING), lowest, || {
@@ -266,8 +304,8 @@ impl Streak {
             Some(it) if it.differs => ", numbers, ids and times aside",
             _ => "",
         };
-        let compares_result = options.compares(Part::Result);
-        let compares_arguments = options.compares(Part::Arguments);
+        let compares_result = options.same.result;
+        let compares_arguments = options.same.arguments;
         let is_change = result.is_some_and(|it| is_change(class, it, options));
         let what = match (compares_result, compares_arguments) {
             (true, true) if self.answer.is_none() => {
@@ -279,7 +317,7 @@ impl Streak {
             (true, true) => {
                 format!("{tool} gave the same answer to the same call {n} times in {took}{aside}")
             }
-            (true, false) if options.compares(Part::Tool) => {
+            (true, false) if options.same.tool => {
                 format!(
                     "{tool} gave the same answer to {n} different calls in a row in {took}{aside}"
                 )
@@ -300,10 +338,8 @@ impl Streak {
 
     /// Forgets a call, at the end of a turn, that is of no more interest than
     /// any other.
-    pub(crate) fn rest(this: &mut Option<Self>, options: &RepeatToolCallOptions) {
-        if !options.compares(Part::Arguments) {
-            this.take_if(|it| it.repeats.is_none());
-        }
+    pub(crate) fn rest(this: &mut Option<Self>) {
+        this.take_if(|it| it.repeats.is_none());
     }
 
     /// Says that whatever was repeated is repeated no more, and forgets it.
@@ -313,19 +349,21 @@ impl Streak {
         cx: &mut Context<'_>,
         why: &str,
     ) {
-        let Some(streak) = this.take() else { return };
-        streak.resolve(options, cx, why);
-        cx.resolve(Fingerprint::from(CHANGING), || {
-            let n = streak.repeats.as_ref().map_or(1, |it| it.n_in_all);
-            Report::new(format!("no more repeats after {n}: {why}")).with("repeats", n)
-        });
+        if let Some(streak) = this {
+            streak.over(options, cx, why);
+            *this = None;
+        }
     }
 
-    fn resolve(&self, options: &RepeatToolCallOptions, cx: &mut Context<'_>, why: &str) {
-        let n = self.count(options).seen;
-        cx.resolve(Fingerprint::NONE, || {
-            Report::new(format!("no more repeats after {n}: {why}")).with("repeats", n)
-        });
+    /// Says the same, before another call takes its place.
+    fn over(&mut self, options: &RepeatToolCallOptions, cx: &mut Context<'_>, why: &str) {
+        // One call was told to nobody.
+        if let Some(repeats) = &self.repeats {
+            let n_in_all = repeats.n_in_all.into();
+            resolve(Fingerprint::NONE, self.count(options).seen, cx, why);
+            resolve(Fingerprint::from(CHANGING), n_in_all, cx, why);
+            self.repeats = None;
+        }
     }
 
     /// From its first call to its latest.
@@ -338,10 +376,10 @@ impl Streak {
             None => (1, u64::from(self.answer.is_some())),
             Some(it) => (u64::from(it.n_calls), u64::from(it.n_answers)),
         };
-        if !options.compares(Part::Result) {
+        if !options.same.result {
             return Count { seen: n_calls, counted: n_calls };
         }
-        if !options.compares(Part::Arguments) {
+        if !options.same.arguments {
             return Count { seen: n_answers, counted: n_answers };
         }
         // The call in flight may yet get another answer; where no call gets
@@ -382,9 +420,15 @@ impl Repeats {
     }
 }
 
+fn resolve(subject: Fingerprint, n: u64, cx: &mut Context<'_>, why: &str) {
+    cx.resolve(subject, || {
+        Report::new(format!("no more repeats after {n}: {why}")).with("repeats", n)
+    });
+}
+
 /// Whether an answer says no more than that what was asked for has been changed.
 fn is_change(class: ToolClass, result: &ToolResult, options: &RepeatToolCallOptions) -> bool {
-    class == ToolClass::Write && result.ok && options.compares(Part::Arguments)
+    class == ToolClass::Write && result.ok && options.same.arguments
 }
 
 /// Whether an answer says so much that different calls should not get it.

@@ -1,5 +1,7 @@
 /// The longest cycle that is seen.
 pub(crate) const MAX_PERIOD: usize = 64;
+/// How many symbols are given room at first: no allocation is smaller.
+const SMALLEST_ROOM: usize = 6;
 /// Fewer rounds than this are a coincidence.
 const FEWEST_ROUNDS: u64 = 3;
 /// What a step that does not fit takes off the score of a period.
@@ -32,7 +34,7 @@ const MAX_SCORES: [u8; MAX_PERIOD] = {
 /// new, so all arrays take only the room they need.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Cycles {
-    /// The latest symbols, the latest first.
+    /// The latest symbols, the latest last.
     recent: Vec<u32>,
     /// `None` if all of it is zero.
     counts: Option<Box<Counts>>,
@@ -100,7 +102,7 @@ impl Cycles {
         if is_known {
             let mut is_same = [false; MAX_PERIOD];
             // No period that reaches further back fits.
-            for (is_same, recent) in is_same.iter_mut().zip(&self.recent) {
+            for (is_same, recent) in is_same.iter_mut().zip(self.recent.iter().rev()) {
                 *is_same = *recent == symbol;
             }
             self.counts.get_or_insert_default().go_on(&is_same);
@@ -111,13 +113,24 @@ impl Cycles {
             counts.follow(is_known, max_period);
         }
         self.counts.take_if(|it| it.scores == [0; MAX_PERIOD]);
-        if self.recent.len() == MAX_PERIOD {
-            self.recent.copy_within(..MAX_PERIOD - 1, 1);
-            self.recent[0] = symbol;
-        } else {
-            self.recent.insert(0, symbol);
-        }
+        self.keep(symbol);
         is_known
+    }
+
+    fn keep(&mut self, symbol: u32) {
+        let n = self.recent.len();
+        if n == MAX_PERIOD {
+            self.recent.remove(0);
+        } else if n == self.recent.capacity() {
+            self.recent.reserve_exact(n.max(SMALLEST_ROOM).min(MAX_PERIOD - n));
+        }
+        self.recent.push(symbol);
+    }
+
+    /// Forgets all symbols, and keeps their room.
+    pub(crate) fn clear(&mut self) {
+        self.recent.clear();
+        self.counts = None;
     }
 
     /// Whether there is no symbol yet.
@@ -151,7 +164,7 @@ impl Cycles {
     /// upper half alone.
     pub(crate) fn recurrence(&self, symbol: u32, within: usize) -> Recurrence {
         let is_other = |it: &&u32| **it != symbol && **it >> 16 == symbol >> 16;
-        let latest = self.recent.iter().take(within).take_while(|it| !is_other(it));
+        let latest = self.recent.iter().rev().take(within).take_while(|it| !is_other(it));
         let mut res = Recurrence { n_times: 0, n_steps: 0, is_in_a_row: true };
         for (n_before, _) in latest.enumerate().filter(|(_, it)| **it == symbol) {
             res.is_in_a_row &= res.n_times == n_before;
