@@ -131,7 +131,7 @@ pub struct Context<'a> {
     pub(crate) call: Option<&'a Call>,
     pub(crate) event: Option<&'a Event>,
     /// The ids of pending calls that it is not told of.
-    pub(crate) hidden: Vec<Fingerprint>,
+    pub(crate) hidden: &'a mut Vec<Fingerprint>,
     pub(crate) levels: &'a [Level],
     /// What is no more severe than this is told of by another detector.
     pub(crate) inhibited: Option<Severity>,
@@ -142,9 +142,9 @@ pub struct Context<'a> {
     /// Whether it has said so itself.
     pub(crate) is_rescheduled: bool,
     pub(crate) episodes: Episodes,
-    pub(crate) raised: Vec<Raised>,
+    pub(crate) raised: &'a mut Vec<Raised>,
     /// What a person is told who asks why; `None` where nobody does.
-    pub(crate) noted: Option<Vec<Noted>>,
+    pub(crate) noted: Option<&'a mut Vec<Noted>>,
 }
 
 impl<'a> Context<'a> {

@@ -143,9 +143,13 @@ struct Posted {
     is_budget: bool,
 }
 
-/// What streams leave for their session, and for whoever asks why.
+/// The room that streams work in, one after the other.
 #[derive(Default)]
 struct Desk {
+    /// What the stream at work is not told of, has raised, and has noted.
+    hidden: Vec<Fingerprint>,
+    raised: Vec<Raised>,
+    noted: Vec<Noted>,
     /// The detectors that have just panicked.
     panicked: Vec<u32>,
     explained: Option<Box<Explained>>,

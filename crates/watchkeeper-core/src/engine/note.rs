@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::{Desk, NamedDetector, Scene};
+use super::{NamedDetector, Scene};
 use crate::{AgentId, Fingerprint, SessionId, Severity};
 
 /// What a detector did as an event was handled, or a wake-up: for people who ask
@@ -84,10 +84,10 @@ pub(super) struct Explained {
     pub(super) notes: Vec<Note>,
 }
 
-impl Desk {
-    /// Whether notes are taken of what happens here.
-    pub(super) fn explains(&self, scene: &Scene<'_>) -> bool {
-        self.explained.as_ref().is_some_and(|it| it.session == scene.session.id)
+impl Explained {
+    /// Itself, if notes are taken of what happens here.
+    pub(super) fn where_it_is<'a>(&'a mut self, scene: &Scene<'_>) -> Option<&'a mut Self> {
+        (self.session == scene.session.id).then_some(self)
     }
 
     pub(super) fn note(
@@ -98,9 +98,8 @@ impl Desk {
         scene: &Scene<'_>,
         noted: impl IntoIterator<Item = Noted>,
     ) {
-        let Some(explained) = &mut self.explained else { return };
         let agent = named.agent_of(scene);
-        explained.notes.extend(noted.into_iter().map(|what| Note {
+        self.notes.extend(noted.into_iter().map(|what| Note {
             at,
             detector: named.id.clone(),
             agent: agent.cloned(),

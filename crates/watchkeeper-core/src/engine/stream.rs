@@ -7,7 +7,7 @@ use std::{
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Desk, Posted, Shared, moment::Moment};
+use super::{Desk, Posted, Shared, moment::Moment, note::Explained};
 use crate::{
     AgentFacts, AgentId, Call, Context, Detector, Event, EventKind, Finding, Fingerprint, Level,
     Noted, Report, Scope, SessionFacts, Severity, Usage, detector::Used, event::EVENT_NAMES,
@@ -96,7 +96,8 @@ pub(super) struct Run<'a> {
     cx: Context<'a>,
     scene: &'a Scene<'a>,
     detectors: &'a [Posted],
-    desk: &'a mut Desk,
+    panicked: &'a mut Vec<u32>,
+    explained: Option<&'a mut Explained>,
     findings: &'a mut Vec<Finding>,
     /// The first time at which one that it ran asked to be woken.
     first_wake: Option<Moment>,
@@ -112,32 +113,42 @@ impl<'a> Run<'a> {
         desk: &'a mut Desk,
         findings: &'a mut Vec<Finding>,
     ) -> Self {
-        let cx = Context {
-            now,
-            session: scene.session,
-            agent: scene.agent,
-            usage: observed.and_then(|it| it.usage),
-            call: observed.and_then(|it| it.call),
-            event: observed.map(|it| it.event),
-            hidden: Vec::new(),
-            levels: &[],
-            inhibited: None,
-            is_budget: false,
-            wake_at: None,
-            is_rescheduled: false,
-            episodes: Episodes::default(),
-            raised: Vec::new(),
-            noted: desk.explains(scene).then(Vec::new),
-        };
-        Self { cx, scene, detectors, desk, findings, first_wake: None }
+        let Desk { hidden, raised, noted, panicked, explained } = desk;
+        let explained = explained.as_deref_mut().and_then(|it| it.where_it_is(scene));
+        Self {
+            cx: Context {
+                now,
+                session: scene.session,
+                agent: scene.agent,
+                usage: observed.and_then(|it| it.usage),
+                call: observed.and_then(|it| it.call),
+                event: observed.map(|it| it.event),
+                hidden,
+                levels: &[],
+                inhibited: None,
+                is_budget: false,
+                wake_at: None,
+                is_rescheduled: false,
+                episodes: Episodes::default(),
+                raised,
+                noted: explained.is_some().then_some(noted),
+            },
+            scene,
+            detectors,
+            panicked,
+            explained,
+            findings,
+            first_wake: None,
+        }
     }
 
     /// Runs one stream, by itself.
     pub(super) fn stream(&mut self, stream: &mut Stream, inhibited: Option<Severity>) {
-        if self.desk.panicked.contains(&stream.detector_idx) {
+        if self.panicked.contains(&stream.detector_idx) {
             stream.turn_off();
         }
-        let ran = catch_unwind(AssertUnwindSafe(|| self.run(stream, inhibited)));
+        let posted = &self.detectors[stream.detector_idx as usize];
+        let ran = catch_unwind(AssertUnwindSafe(|| self.run(stream, posted, inhibited)));
         if let Err(panic) = ran {
             self.turn_off(stream, panic.as_ref());
         }
@@ -145,9 +156,8 @@ impl<'a> Run<'a> {
 
     /// Lends the context to the detector of a stream. Whoever calls this catches
     /// its panics.
-    fn run(&mut self, stream: &mut Stream, inhibited: Option<Severity>) {
+    fn run(&mut self, stream: &mut Stream, posted: &'a Posted, inhibited: Option<Severity>) {
         let Some(detector) = &mut stream.detector else { return };
-        let posted = &self.detectors[stream.detector_idx as usize];
         let cx = &mut self.cx;
         cx.levels = &posted.named.levels;
         cx.is_budget = posted.is_budget;
@@ -183,13 +193,12 @@ impl<'a> Run<'a> {
     fn tell(&mut self, stream: &Stream, panicked: Option<Noted>) {
         let cx = &mut self.cx;
         let named = &self.detectors[stream.detector_idx as usize].named;
-        if let Some(noted) = &mut cx.noted {
-            let noted = mem::take(noted);
+        if let (Some(noted), Some(explained)) = (&mut cx.noted, &mut self.explained) {
             let [from, to] = [stream.wake_at, cx.wake_at].map(|it| it.map(Timestamp::from));
             let rescheduled = (from != to).then_some(Noted::Rescheduled { from, to });
-            let noted = noted.into_iter().chain(rescheduled).chain(panicked);
+            let noted = noted.drain(..).chain(rescheduled).chain(panicked);
             let is_wakeup = cx.event.is_none();
-            self.desk.note(named, cx.now, is_wakeup, self.scene, noted);
+            explained.note(named, cx.now, is_wakeup, self.scene, noted);
         }
         for it in cx.raised.drain(..) {
             self.findings.push(named.finding(cx.now, self.scene, it));
@@ -201,7 +210,7 @@ impl<'a> Run<'a> {
         self.tell(stream, Some(Noted::Panicked));
         self.take_back(stream);
         stream.turn_off();
-        self.desk.panicked.push(stream.detector_idx);
+        self.panicked.push(stream.detector_idx);
         let named = &self.detectors[stream.detector_idx as usize].named;
         self.findings.push(named.panic_finding(self.cx.now, self.scene, panic));
     }
@@ -304,10 +313,11 @@ impl Stream {
             if !posted.is_budget {
                 report = report.with_cost(&scene.session.totals, it.used);
             }
-            if shared.desk.explains(scene) {
+            let explained = shared.desk.explained.as_deref_mut();
+            if let Some(explained) = explained.and_then(|it| it.where_it_is(scene)) {
                 let message = report.message.clone();
                 let ended = Noted::Ended { subject: it.subject, message, was_open: true };
-                shared.desk.note(&posted.named, now, false, scene, [ended]);
+                explained.note(&posted.named, now, false, scene, [ended]);
             }
             let raised =
                 Raised { subject: it.subject, severity: None, measure: it.measure, report };
@@ -425,25 +435,28 @@ impl Streams {
         let mut place = 0;
         for &Reader { detector_idx, begins } in readers {
             *n_shown += 1;
-            while self.0.get(place).is_some_and(|it| it.detector_idx < detector_idx) {
-                place += 1;
-            }
-            let is_kept = self.0.get(place).is_some_and(|it| it.detector_idx == detector_idx);
+            let is_kept = loop {
+                match self.0.get(place) {
+                    Some(it) if it.detector_idx < detector_idx => place += 1,
+                    Some(it) => break it.detector_idx == detector_idx,
+                    None => break false,
+                }
+            };
             if !is_kept && !begins {
                 continue;
             }
             let posted = &run.detectors[detector_idx as usize];
             let inhibited = self.inhibited(&posted.inhibitors);
-            let resting = &mut resting[detector_idx as usize];
             if is_kept {
                 let stream = &mut self.0[place];
-                run.run(stream, inhibited);
+                run.run(stream, posted, inhibited);
                 if stream.at_rest() {
-                    resting.take_back(self.0.remove(place));
+                    resting[detector_idx as usize].take_back(self.0.remove(place));
                 }
                 continue;
             }
-            run.run(&mut resting.shown, inhibited);
+            let resting = &mut resting[detector_idx as usize];
+            run.run(&mut resting.shown, posted, inhibited);
             if let Some(stream) = resting.take_moved(posted) {
                 // Most keep few, and there are very many. The room stays: it is
                 // needed again in the next turn.
@@ -491,8 +504,13 @@ impl Streams {
         if inhibitors.is_empty() {
             return None;
         }
-        let open = self.0.iter().filter(|it| it.episodes.0.is_some());
-        open.filter(|it| inhibitors.contains(&it.detector_idx)).filter_map(Stream::severity).max()
+        let mut res = None;
+        for stream in self.0.iter().filter(|it| !it.episodes.is_empty()) {
+            if inhibitors.contains(&stream.detector_idx) {
+                res = res.max(stream.severity());
+            }
+        }
+        res
     }
 
     /// Turns a detector off that has panicked.
