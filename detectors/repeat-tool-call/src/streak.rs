@@ -191,57 +191,68 @@ impl Streak {
             return;
         }
         let (Some(streak), Some(call)) = (this, cx.call()) else { return };
-        let is_latest = streak.call == call.fingerprint.brief();
-        if !is_latest && streak.key != options.key(call) {
+        if streak.call != call.fingerprint.brief() && streak.key != options.key(call) {
             return;
         }
         streak.is_pending = false;
-        let compares_arguments = options.same.arguments;
         let is_own = match result.cause {
             Some(Cause::Sibling | Cause::Interrupted) => false,
-            Some(Cause::Declined) => compares_arguments,
+            Some(Cause::Declined) => options.same.arguments,
             _ => true,
         };
-        let is_change = is_change(call.class, result, options);
         let answer = match result.fingerprint {
             // The same change once more is the same, whatever came of it.
-            _ if is_change => Some(Fingerprint::from(true)),
+            _ if is_change(call.class, result, options) => Some(Fingerprint::from(true)),
             it => it,
         };
         let Some(answer) = answer.filter(|_| is_own).map(Fingerprint::brief) else { return };
         if streak.answer.is_none() && streak.repeats.is_none() {
             streak.call = call.fingerprint.brief();
             streak.answer = Some(answer);
-            return;
+        } else {
+            streak.compare(answer, call, result, options, cx);
         }
+    }
+
+    /// Compares an answer with those to the calls before.
+    fn compare(
+        &mut self,
+        answer: Brief,
+        call: &Call,
+        result: &ToolResult,
+        options: &RepeatToolCallOptions,
+        cx: &mut Context<'_>,
+    ) {
         let output = result.output.as_deref().unwrap_or_default();
-        let says_enough = compares_arguments || says_enough(output, result.ok, call.class);
-        let is_equal = says_enough && streak.answer == Some(answer);
+        let says_enough = options.same.arguments || says_enough(output, result.ok, call.class);
+        let is_equal = says_enough && self.answer == Some(answer);
         // What an answer says that is no failure may lie in its numbers.
+        let is_change = is_change(call.class, result, options);
         let counters = (is_equal && result.ok && !is_change).then(|| counters(output));
-        let known_counters = streak.repeats.as_ref().and_then(|it| it.counters);
+        let known_counters = self.repeats.as_ref().and_then(|it| it.counters);
         let is_progress = known_counters.is_some() && known_counters != counters;
-        if is_equal && !is_progress || says_enough && streak.answer.is_none() {
+        if is_equal && !is_progress || says_enough && self.answer.is_none() {
             // Where arguments may differ, a call that is repeated as it is says
             // nothing new: that is counted where they may not.
-            let is_news = compares_arguments || !is_equal || !is_latest;
-            streak.call = call.fingerprint.brief();
-            streak.answer = Some(answer);
-            let Some(repeats) = &mut streak.repeats else { return };
+            let is_other_call = self.call != call.fingerprint.brief();
+            let is_news = options.same.arguments || !is_equal || is_other_call;
+            self.call = call.fingerprint.brief();
+            self.answer = Some(answer);
+            let Some(repeats) = &mut self.repeats else { return };
             let text = is_equal.then(|| Fingerprint::of(output).brief());
             repeats.differs |= repeats.text.is_some() && repeats.text != text;
             (repeats.text, repeats.counters) = (text, counters);
             // Of copies that run side by side, one answer counts.
             let n_answers = repeats.n_answers.saturating_add(u32::from(is_news));
             repeats.n_answers = repeats.n_calls.min(n_answers);
-            streak.raise(&call.tool, call.class, Some(result), options, cx);
+            self.raise(&call.tool, call.class, Some(result), options, cx);
             return;
         }
-        let n = streak.count(options).seen;
-        streak.start_with(call, call.at);
-        streak.answer = Some(answer);
+        let n = self.count(options).seen;
+        self.start_with(call, call.at);
+        self.answer = Some(answer);
         // Of all its calls some are left in mind, though their answers differ.
-        if let Some(repeats) = &mut streak.repeats {
+        if let Some(repeats) = &mut self.repeats {
             resolve(Fingerprint::NONE, n, cx, "the answer changed");
             let (n_in_all, asked) = (repeats.n_in_all, mem::take(&mut repeats.asked));
             **repeats = Repeats { n_in_all, counters, asked, ..Repeats::new(1) };

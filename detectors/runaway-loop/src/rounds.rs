@@ -50,7 +50,7 @@ impl Rounds {
         if !self.has_answers {
             let (tool, class) = (&call.tool, call.class);
             self.step(Step { symbol, tool, class, is_at_call: true }, call, options, cx);
-        } else if self.cycles.has(symbol) {
+        } else if self.cycles.is_recurring() && self.cycles.has(symbol) {
             // Calls like this one were not answered. If it is not either, how
             // far has it come?
             let mut further = self.cycles.clone();
@@ -65,7 +65,7 @@ impl Rounds {
         options: &RunawayLoopOptions,
         cx: &mut Context<'_>,
     ) {
-        let Some(call) = cx.call().filter(|it| self.open.owes(it)) else { return };
+        let Some(call) = cx.call() else { return };
         // Not the tool's own answer, and no step of the agent's.
         let is_own = !matches!(result.cause, Some(Cause::Sibling | Cause::Interrupted));
         let is_known = self.has_answers || result.fingerprint.is_some();
@@ -76,16 +76,16 @@ impl Rounds {
             is_at_call: call.response.is_none(),
         };
         let settled = if is_own && is_known {
-            if !self.has_answers {
-                // What was seen so far were calls without their answers.
-                self.cycles.clear();
-                self.has_answers = true;
-            }
             self.open.answered(step, call, cx)
         } else {
-            self.open.forget(call);
-            Settled::Several(Vec::new())
+            self.open.forget(call).then_some(Settled::Several(Vec::new()))
         };
+        let Some(settled) = settled else { return };
+        if !self.has_answers && is_own && is_known {
+            // What was seen so far were calls without their answers.
+            self.cycles.clear();
+            self.has_answers = true;
+        }
         if is_own && call.class == ToolClass::Write && result.ok {
             self.changed(step.symbol, cx);
         }

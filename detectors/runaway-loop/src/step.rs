@@ -94,35 +94,37 @@ impl Open {
         }
     }
 
-    pub(crate) fn owes(&self, call: &Call) -> bool {
+    /// Takes the answer to a call. Gives back what it makes a step of, if the
+    /// call is owed.
+    pub(crate) fn answered(
+        &mut self,
+        step: Step<'_>,
+        call: &Call,
+        cx: &Context<'_>,
+    ) -> Option<Settled> {
         match self {
-            Self::Nothing => false,
-            Self::One(it) => it.id == call.id.brief(),
-            Self::Several(it) => it.position(call).is_some(),
-        }
-    }
-
-    /// Forgets a call that is no step of the agent's.
-    pub(crate) fn forget(&mut self, call: &Call) {
-        if let Self::Several(several) = self {
-            if let Some(at) = several.position(call) {
-                several.owed.remove(at);
+            Self::Several(several) => {
+                let steps = several.answered(step, call, cx)?;
+                self.close();
+                Some(Settled::Several(steps))
             }
-            self.close();
-        } else {
-            *self = Self::Nothing;
+            _ => self.forget(call).then_some(Settled::One),
         }
     }
 
-    /// Takes the answer to a call that is owed. Gives back what has become a step.
-    pub(crate) fn answered(&mut self, step: Step<'_>, call: &Call, cx: &Context<'_>) -> Settled {
-        let Self::Several(several) = self else {
-            *self = Self::Nothing;
-            return Settled::One;
-        };
-        let settled = several.answered(step, call, cx);
-        self.close();
-        Settled::Several(settled)
+    /// Forgets a call that is no step of the agent's. Gives back whether it was
+    /// owed.
+    pub(crate) fn forget(&mut self, call: &Call) -> bool {
+        match self {
+            Self::One(it) if it.id == call.id.brief() => *self = Self::Nothing,
+            Self::Several(several) => {
+                let Some(at) = several.position(call) else { return false };
+                several.owed.remove(at);
+                self.close();
+            }
+            _ => return false,
+        }
+        true
     }
 
     /// Gives back the room of what has become steps.
@@ -152,8 +154,8 @@ impl Several {
         self.owed.iter().position(|it| it.id == id)
     }
 
-    fn answered(&mut self, step: Step<'_>, call: &Call, cx: &Context<'_>) -> Vec<KeptStep> {
-        let Some(at) = self.position(call) else { return Vec::new() };
+    fn answered(&mut self, step: Step<'_>, call: &Call, cx: &Context<'_>) -> Option<Vec<KeptStep>> {
+        let at = self.position(call)?;
         let response = self.owed.remove(at).response;
         let is_beside = |it: &OwedCall| response.is_some() && it.response == response;
         // The answers to other calls come first.
@@ -174,7 +176,7 @@ impl Several {
         let is_owed = self.owed.iter().any(is_beside);
         if response.is_none() || !is_owed && self.batch.is_empty() {
             res.push(step.into());
-            return res;
+            return Some(res);
         }
         self.response = response;
         if self.batch.iter().all(|it| it.symbol != step.symbol) {
@@ -183,7 +185,7 @@ impl Several {
         if !is_owed {
             res.extend(in_order(mem::take(&mut self.batch)));
         }
-        res
+        Some(res)
     }
 }
 
