@@ -14,6 +14,8 @@ const BYTES_PER_COUNT: u32 = 155;
 const ENDS_IN_CHANT: u64 = 3;
 /// With fewer words than this, the end of a message says too little.
 const MIN_WORDS: usize = 12;
+/// A message of fewer bytes has fewer words than that.
+const MIN_BYTES: usize = 2 * MIN_WORDS - 1;
 /// How many words of the end of a message are looked at.
 const MAX_WORDS: usize = 256;
 /// How much of a chant is shown, in bytes; `quote` shows less.
@@ -22,12 +24,20 @@ const MAX_SHOWN: usize = 160;
 /// A text that is being read.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Reading {
+    /// `None` for as long as the text is too short for a chant: many are never
+    /// longer.
+    scan: Option<Box<Scan>>,
+    /// The end of what was read, to show a chant by.
+    tail: String,
+}
+
+/// How far a text was searched for chants.
+#[derive(Clone, Debug, Default)]
+struct Scan {
     segments: Segments,
     rounds: Rounds,
     /// How many segments came since the latest chant.
     n_since: usize,
-    /// The end of what was read, to show a chant by.
-    tail: String,
 }
 
 /// Whether a chant was reported that has not ended.
@@ -66,33 +76,54 @@ impl IsChanting {
 impl Reading {
     /// Reads the next part of a text.
     pub(crate) fn read(&mut self, text: &str, is_chanting: &mut IsChanting, cx: &mut Context<'_>) {
-        self.scan(text, is_chanting, cx);
-        keep_tail(&mut self.tail, text);
+        let Self { scan, tail } = self;
+        if scan.is_none() && tail.len() + text.len() < BYTES_PER_COUNT as usize {
+            tail.push_str(text);
+            return;
+        }
+        let scan = scan.get_or_insert_with(|| {
+            let mut res = Box::<Scan>::default();
+            res.read("", tail, is_chanting, cx);
+            res
+        });
+        scan.read(tail, text, is_chanting, cx);
+        keep_tail(tail, text);
     }
+}
 
-    /// Reads a text that is whole. Returns whether there was a chant in it.
-    pub(crate) fn read_whole(text: &str, is_chanting: &mut IsChanting, cx: &mut Context<'_>) {
-        let mut reading = Self::default();
-        let was_chanting = std::mem::take(is_chanting);
-        let broken_at = reading.scan(text, is_chanting, cx);
-        let end = if reading.segments.is_code() { None } else { chant_at_end(&text[broken_at..]) };
+/// Reads a text that is whole.
+pub(crate) fn read_whole(text: &str, is_chanting: &mut IsChanting, cx: &mut Context<'_>) {
+    let was_chanting = std::mem::take(is_chanting);
+    if MIN_BYTES <= text.len() {
+        let mut scan = Scan::default();
+        let broken_at = scan.read("", text, is_chanting, cx);
+        let end = if scan.segments.is_code() { None } else { chant_at_end(&text[broken_at..]) };
         if let Some(chant) = end {
             let measure = measure(chant).max(ENDS_IN_CHANT);
             is_chanting.begin(measure, chant, || excerpt("", text.as_bytes(), chant.round), cx);
         }
-        if was_chanting.0 && !is_chanting.0 {
-            *is_chanting = was_chanting;
-            is_chanting.end(cx, "the next message had none");
-        }
     }
+    if was_chanting.0 && !is_chanting.0 {
+        *is_chanting = was_chanting;
+        is_chanting.end(cx, "the next message had none");
+    }
+}
 
-    /// Returns where the latest break was.
-    fn scan(&mut self, text: &str, is_chanting: &mut IsChanting, cx: &mut Context<'_>) -> usize {
-        let Self { segments, rounds, n_since, tail } = self;
+impl Scan {
+    /// Reads the next part of a text, where what is in `tail` came before. Returns
+    /// where in it the latest break was.
+    fn read(
+        &mut self,
+        tail: &str,
+        text: &str,
+        is_chanting: &mut IsChanting,
+        cx: &mut Context<'_>,
+    ) -> usize {
+        let Self { segments, rounds, n_since } = self;
         let mut broken_at = 0;
         segments.read(text, |piece, at| {
             let Piece::Segment { symbol, len } = piece else {
-                *rounds = Rounds::default();
+                rounds.clear();
                 broken_at = at;
                 return;
             };

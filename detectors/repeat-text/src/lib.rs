@@ -13,7 +13,7 @@ use watchkeeper_core::{
 };
 
 use crate::{
-    chants::{IsChanting, Reading},
+    chants::{IsChanting, Reading, read_whole},
     sayings::{Sayings, What},
 };
 
@@ -154,7 +154,7 @@ impl Chants {
             EventKind::Message { text, delta: true } => self.read(What::Message, text, cx),
             EventKind::Message { text, delta: false } => {
                 self.reading = None;
-                Reading::read_whole(text, &mut self.is_chanting, cx);
+                read_whole(text, &mut self.is_chanting, cx);
             }
             EventKind::Thinking { text } => self.read(What::Thought, text, cx),
             // The next thought is one of another answer.

@@ -14,12 +14,12 @@ use watchkeeper_core::{
 
 pub use limit::CostLimit;
 use limit::{Limit, nano_dollars, percent};
-use window::Recent;
+use window::{Recent, Window};
 
 /// Finds sessions that use more tokens or money than they may.
 #[derive(Clone, Debug)]
 pub struct TokenBurn {
-    options: Arc<TokenBurnOptions>,
+    rules: Arc<Rules>,
     tokens: Spending,
     nano_dollars: Spending,
 }
@@ -98,7 +98,7 @@ impl DetectorKind for TokenBurn {
             let reason = r#"usual in how much time? name a `window`, such as "10m""#;
             return Err(InvalidOption::new("times_usual", reason));
         }
-        Ok(Self { options: Arc::new(options), tokens: None, nano_dollars: None })
+        Ok(Self { rules: Arc::new(Rules::new(options)), tokens: None, nano_dollars: None })
     }
 }
 
@@ -106,17 +106,13 @@ impl Detector for TokenBurn {
     fn observe(&mut self, _: &Event, cx: &mut Context<'_>) {
         let Some(usage) = cx.usage() else { return };
         let (tokens, cost_usd) = (usage.tokens, usage.cost_usd);
-        let options = self.options.clone();
-        if let Some(max) = options.max_tokens {
-            let (n, limit) = (options.counted(&tokens), Limit::of_tokens(max));
-            Spent::spend(&mut self.tokens, n, limit, &options, cx);
+        let Self { rules, tokens: n_tokens, nano_dollars: n_nano_dollars } = self;
+        if let Some(limit) = &rules.tokens {
+            Spent::spend(n_tokens, rules.counted(&tokens), limit, rules, cx);
         }
-        if let Some(max) = options.max_cost_usd {
+        if let Some(limit) = &rules.cost {
             match cost_usd {
-                Some(it) => {
-                    let (n, limit) = (nano_dollars(it), Limit::of_cost(max));
-                    Spent::spend(&mut self.nano_dollars, n, limit, &options, cx);
-                }
+                Some(it) => Spent::spend(n_nano_dollars, nano_dollars(it), limit, rules, cx),
                 None if 0 < tokens.total() => price_unknown(&tokens, cx),
                 None => {}
             }
@@ -125,12 +121,12 @@ impl Detector for TokenBurn {
     }
 
     fn wake(&mut self, cx: &mut Context<'_>) {
-        let options = self.options.clone();
-        if let Some(max) = options.max_tokens {
-            Spent::pass(&mut self.tokens, Limit::of_tokens(max), &options, cx);
+        let Self { rules, tokens, nano_dollars } = self;
+        if let Some(limit) = &rules.tokens {
+            Spent::pass(tokens, limit, rules, cx);
         }
-        if let Some(max) = options.max_cost_usd {
-            Spent::pass(&mut self.nano_dollars, Limit::of_cost(max), &options, cx);
+        if let Some(limit) = &rules.cost {
+            Spent::pass(nano_dollars, limit, rules, cx);
         }
         self.wake_in_time(cx);
     }
@@ -157,15 +153,37 @@ impl TokenBurn {
     /// Asks to be woken when something leaves the window, if that can end a
     /// finding, or else when nothing is left to be remembered.
     fn wake_in_time(&self, cx: &mut Context<'_>) {
-        let spent = [&self.tokens, &self.nano_dollars].into_iter().flatten();
-        match spent.filter_map(|it| it.wake_at(&self.options)).min() {
+        let wake_at = |it: &Spending| it.as_ref()?.wake_at(&self.rules);
+        let (tokens, nano_dollars) = (wake_at(&self.tokens), wake_at(&self.nano_dollars));
+        match tokens.into_iter().chain(nano_dollars).min() {
             Some(it) => cx.wake_at(it),
             None => cx.sleep(),
         }
     }
 }
 
-impl TokenBurnOptions {
+/// What the options say, worked out once.
+#[derive(Debug)]
+struct Rules {
+    tokens: Option<Limit>,
+    cost: Option<Limit>,
+    count: Vec<TokenClass>,
+    window: Option<Window>,
+    times_usual: Option<u64>,
+}
+
+impl Rules {
+    fn new(options: TokenBurnOptions) -> Self {
+        let TokenBurnOptions { max_tokens, max_cost_usd, count, window, times_usual } = options;
+        Self {
+            tokens: max_tokens.map(Limit::of_tokens),
+            cost: max_cost_usd.map(Limit::of_cost),
+            count,
+            window: window.map(Window::new),
+            times_usual,
+        }
+    }
+
     fn counted(&self, tokens: &Tokens) -> u64 {
         let of = |class| match class {
             TokenClass::Input => tokens.input,
@@ -209,78 +227,67 @@ struct Spent {
 }
 
 impl Spent {
-    fn spend(
-        spending: &mut Spending,
-        n: u64,
-        limit: Limit,
-        options: &TokenBurnOptions,
-        cx: &mut Context<'_>,
-    ) {
+    fn spend(spending: &mut Spending, n: u64, limit: &Limit, rules: &Rules, cx: &mut Context<'_>) {
         if n == 0 {
             return;
         }
         let spent = spending.get_or_insert_default();
-        if let Some(window) = options.window {
+        if let Some(window) = rules.window {
             spent.forget(limit, window, cx);
             spent.n = spent.n.saturating_add(n);
-            spent.recent.fill_up(spent.n.div_ceil(limit.unit()));
+            spent.recent.fill_up(spent.n.div_ceil(limit.unit));
         } else {
             spent.n = spent.n.saturating_add(n);
         }
-        let standing = spent.standing(limit, options);
+        let standing = spent.standing(limit, rules);
         let percent = percent(spent.n, standing.allowed);
         spent.recent.is_open |= cx.next_level(0).is_some_and(|it| it <= percent);
         let n = spent.n;
-        cx.raise((limit.subject)(), percent, || {
+        cx.raise(limit.subject, percent, || {
             let (shown, usual) = (limit.share(n, standing.allowed), standing.shown(limit));
-            Report::new(format!("{shown} used{}, {percent}%{usual}", within(options)))
+            Report::new(format!("{shown} used{}, {percent}%{usual}", within(rules)))
                 .with("percent", percent)
         });
     }
 
     /// Ends a finding if clearly less than its lowest level is left in the
     /// window: who spends as much as that all the time is told of once.
-    fn pass(
-        spending: &mut Spending,
-        limit: Limit,
-        options: &TokenBurnOptions,
-        cx: &mut Context<'_>,
-    ) {
-        let (Some(window), Some(spent)) = (options.window, &mut *spending) else { return };
+    fn pass(spending: &mut Spending, limit: &Limit, rules: &Rules, cx: &mut Context<'_>) {
+        let (Some(window), Some(spent)) = (rules.window, &mut *spending) else { return };
         spent.forget(limit, window, cx);
         if spent.recent.is_open {
-            let standing = spent.standing(limit, options);
+            let standing = spent.standing(limit, rules);
             let percent = percent(spent.n, standing.allowed);
             if cx.next_level(0).is_none_or(|it| percent < it - it / 4) {
                 spent.recent.is_open = false;
                 let shown = limit.share(spent.n, standing.allowed);
-                cx.resolve((limit.subject)(), || {
-                    Report::new(format!("down to {shown}{}, {percent}%", within(options)))
+                cx.resolve(limit.subject, || {
+                    Report::new(format!("down to {shown}{}, {percent}%", within(rules)))
                         .with("percent", percent)
                 });
             }
         }
-        if spent.n == 0 && options.times_usual.is_none() {
+        if spent.n == 0 && rules.times_usual.is_none() {
             *spending = None;
         }
     }
 
     /// Lets what is too old leave the window.
-    fn forget(&mut self, limit: Limit, window: Period, cx: &Context<'_>) {
+    fn forget(&mut self, limit: &Limit, window: Window, cx: &Context<'_>) {
         let gone = self.recent.pass(cx.now(), window);
         self.n = match self.recent.total() {
             // What is less than a unit goes with the last of them.
             0 => 0,
-            _ => self.n.saturating_sub(gone.saturating_mul(limit.unit())),
+            _ => self.n.saturating_sub(gone.saturating_mul(limit.unit)),
         };
     }
 
     /// What may be spent.
-    fn standing(&self, limit: Limit, options: &TokenBurnOptions) -> Standing {
-        let Some(times) = options.times_usual else {
+    fn standing(&self, limit: &Limit, rules: &Rules) -> Standing {
+        let Some(times) = rules.times_usual else {
             return Standing { allowed: limit.max, usual: None };
         };
-        let usual = self.recent.usual().map(|it| it.saturating_mul(limit.unit()));
+        let usual = self.recent.usual().map(|it| it.saturating_mul(limit.unit));
         let allowed = match usual {
             Some(it) => it.saturating_mul(times).max(limit.max),
             None => limit.max.saturating_mul(times),
@@ -288,9 +295,9 @@ impl Spent {
         Standing { allowed, usual }
     }
 
-    fn wake_at(&self, options: &TokenBurnOptions) -> Option<Timestamp> {
-        let (window, recent) = (options.window?, &self.recent);
-        match (recent.is_open, options.times_usual) {
+    fn wake_at(&self, rules: &Rules) -> Option<Timestamp> {
+        let (window, recent) = (rules.window?, &self.recent);
+        match (recent.is_open, rules.times_usual) {
             (true, _) => recent.less_at(window),
             (false, None) => recent.nothing_at(window),
             (false, Some(_)) => None,
@@ -306,13 +313,13 @@ struct Standing {
 }
 
 impl Standing {
-    fn shown(self, limit: Limit) -> Cow<'static, str> {
+    fn shown(self, limit: &Limit) -> Cow<'static, str> {
         self.usual.map_or(Cow::Borrowed(""), |it| format!("; {} is usual", limit.amount(it)).into())
     }
 }
 
-fn within(options: &TokenBurnOptions) -> Cow<'static, str> {
-    options.window.map_or(Cow::Borrowed(""), |it| format!(" in {it}").into())
+fn within(rules: &Rules) -> Cow<'static, str> {
+    rules.window.map_or(Cow::Borrowed(""), |it| format!(" in {}", it.period).into())
 }
 
 #[cfg(test)]

@@ -16,55 +16,51 @@ const NANOS_PER_DOLLAR: f64 = 1e9;
 pub struct CostLimit(f64);
 
 /// A limit: what it is counted in, and how much of it there is.
-#[derive(Clone, Copy)]
+#[derive(Debug)]
 pub(crate) struct Limit {
-    pub(crate) subject: fn() -> Fingerprint,
+    pub(crate) subject: Fingerprint,
     pub(crate) max: u64,
-    amount: fn(u64, u64) -> String,
-    noun: &'static str,
+    /// In what the pieces of a window are counted. Each takes half the room
+    /// that it would take otherwise, and there are very many sessions.
+    pub(crate) unit: u64,
+    is_money: bool,
 }
 
 impl Limit {
     pub(crate) fn of_tokens(max: TokenLimit) -> Self {
-        Self {
-            subject: || Fingerprint::NONE,
-            max: max.get(),
-            amount: |n, _| grouped(n),
-            noun: " tokens",
-        }
+        Self::new(Fingerprint::NONE, max.get(), false)
     }
 
     pub(crate) fn of_cost(CostLimit(max): CostLimit) -> Self {
-        Self {
-            subject: || Fingerprint::of("cost"),
-            max: nano_dollars(max).max(1),
-            amount: |n, max| {
-                let digits = if max < 1_000_000_000 { 4 } else { 2 };
-                format!("${:.digits$}", dollars(n))
-            },
-            noun: "",
-        }
+        Self::new(Fingerprint::of("cost"), nano_dollars(max).max(1), true)
     }
 
-    /// In what the pieces of a window are counted. Each takes half the room
-    /// that it would take otherwise, and there are very many sessions.
-    pub(crate) fn unit(self) -> u64 {
-        (self.max / N_UNITS).max(1)
+    fn new(subject: Fingerprint, max: u64, is_money: bool) -> Self {
+        Self { subject, max, unit: (max / N_UNITS).max(1), is_money }
     }
 
     /// Writes "9".
-    pub(crate) fn amount(self, n: u64) -> String {
-        (self.amount)(n, self.max)
+    pub(crate) fn amount(&self, n: u64) -> String {
+        if !self.is_money {
+            return grouped(n);
+        }
+        let digits = if self.max < 1_000_000_000 { 4 } else { 2 };
+        format!("${:.digits$}", dollars(n))
     }
 
     /// Writes "9 of 10 tokens".
-    pub(crate) fn share(self, n: u64, allowed: u64) -> String {
-        format!("{} of {}{}", self.amount(n), self.amount(allowed), self.noun)
+    pub(crate) fn share(&self, n: u64, allowed: u64) -> String {
+        let noun = if self.is_money { "" } else { " tokens" };
+        format!("{} of {}{noun}", self.amount(n), self.amount(allowed))
     }
 }
 
 pub(crate) fn percent(n: u64, max: u64) -> u64 {
-    u64::try_from(u128::from(n) * 100 / u128::from(max)).unwrap_or(u64::MAX)
+    // Division is slow in 128 bits, and most amounts need no more than 64.
+    n.checked_mul(100).map_or_else(
+        || u64::try_from(u128::from(n) * 100 / u128::from(max)).unwrap_or(u64::MAX),
+        |it| it / max,
+    )
 }
 
 /// Whole numbers, so that what was added can be taken away again.

@@ -9,6 +9,38 @@ const N_PIECES: i64 = N_BUCKETS as i64;
 /// How many pieces what is usual is the average of: ten windows of work.
 const MEMORY: u8 = 120;
 
+/// How far back counts, and what that is cut into.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Window {
+    pub(crate) period: Period,
+    /// How long one piece of it is, in nanoseconds: so long that there are fewer
+    /// than 2^63 of them in all time.
+    width: i64,
+}
+
+impl Window {
+    pub(crate) fn new(period: Period) -> Self {
+        let width = period.get().as_nanos() / i128::from(N_PIECES);
+        Self { period, width: i64::try_from(width).unwrap_or(i64::MAX).max(128) }
+    }
+
+    /// In which piece of all time a point in time is.
+    fn piece(self, at: Timestamp) -> i64 {
+        let nanos = at.as_nanosecond();
+        // Division is slow in 128 bits, and most times need no more than 64.
+        match i64::try_from(nanos) {
+            Ok(nanos) => nanos.div_euclid(self.width),
+            Err(_) => i64::try_from(nanos.div_euclid(self.width.into())).unwrap_or(i64::MAX),
+        }
+    }
+
+    /// When a piece is no longer in it.
+    fn without(self, piece: i64) -> Option<Timestamp> {
+        let nanos = i128::from(piece.checked_add(N_PIECES)?) * i128::from(self.width);
+        Timestamp::from_nanosecond(nanos).ok()
+    }
+}
+
 /// What was spent lately, by the piece of the window in which it was.
 #[derive(Clone, Debug)]
 pub(crate) struct Recent {
@@ -35,8 +67,8 @@ impl Default for Recent {
 
 impl Recent {
     /// Lets time pass. Says how much left the window, in units.
-    pub(crate) fn pass(&mut self, now: Timestamp, window: Period) -> u64 {
-        let piece = piece(now, window);
+    pub(crate) fn pass(&mut self, now: Timestamp, window: Window) -> u64 {
+        let piece = window.piece(now);
         let n_passed = piece.saturating_sub(self.latest).clamp(0, N_PIECES);
         let mut gone = 0;
         for it in piece - n_passed..piece {
@@ -75,15 +107,15 @@ impl Recent {
     }
 
     /// When the oldest of what is in the window leaves it.
-    pub(crate) fn less_at(&self, window: Period) -> Option<Timestamp> {
+    pub(crate) fn less_at(&self, window: Window) -> Option<Timestamp> {
         let mut pieces = self.latest.checked_sub(N_PIECES - 1)?..=self.latest;
         let oldest = pieces.find(|it| self.buckets[slot(*it)] != 0)?;
-        leaves_at(oldest, window)
+        window.without(oldest)
     }
 
     /// When the last of what is in the window leaves it.
-    pub(crate) fn nothing_at(&self, window: Period) -> Option<Timestamp> {
-        leaves_at(self.latest, window)
+    pub(crate) fn nothing_at(&self, window: Window) -> Option<Timestamp> {
+        window.without(self.latest)
     }
 
     #[expect(clippy::cast_precision_loss, reason = "an average need not be exact")]
@@ -97,27 +129,4 @@ impl Recent {
 
 fn slot(piece: i64) -> usize {
     usize::try_from(piece.rem_euclid(N_PIECES)).unwrap_or_default()
-}
-
-/// In which piece of all time a point in time is.
-fn piece(at: Timestamp, window: Period) -> i64 {
-    let (nanos, width) = (at.as_nanosecond(), width(window));
-    // Division is slow in 128 bits, and most times need no more than 64.
-    match i64::try_from(nanos) {
-        Ok(nanos) => nanos.div_euclid(width),
-        Err(_) => i64::try_from(nanos.div_euclid(width.into())).unwrap_or(i64::MAX),
-    }
-}
-
-/// When a piece is no longer in the window.
-fn leaves_at(piece: i64, window: Period) -> Option<Timestamp> {
-    let nanos = i128::from(piece.checked_add(N_PIECES)?) * i128::from(width(window));
-    Timestamp::from_nanosecond(nanos).ok()
-}
-
-/// How long one piece of the window is, in nanoseconds: so long that there are
-/// fewer than 2^63 of them in all time.
-fn width(window: Period) -> i64 {
-    let width = window.get().as_nanos() / i128::from(N_PIECES);
-    i64::try_from(width).unwrap_or(i64::MAX).max(128)
 }
