@@ -349,8 +349,8 @@ impl<'a> Context<'a> {
 
     /// Takes back what was asked for.
     pub fn sleep(&mut self) {
+        self.is_rescheduled |= self.wake_at.is_some();
         self.wake_at = None;
-        self.is_rescheduled = true;
     }
 }
 

@@ -13,7 +13,7 @@ use watchkeeper_core::{
 /// Finds what takes too long: sessions, turns, tools, models, or anything.
 #[derive(Clone, Debug)]
 pub struct Timeout {
-    options: Arc<TimeoutOptions>,
+    rules: Arc<Rules>,
     state: State,
 }
 
@@ -72,7 +72,22 @@ impl DetectorKind for Timeout {
             Of::Tool => State::Calls(Calls::default()),
             _ => State::Watch(Watch::default()),
         };
-        Ok(Self { options: Arc::new(options), state })
+        Ok(Self { rules: Arc::new(Rules::new(&options)), state })
+    }
+}
+
+/// What the options say, ready to reckon with.
+#[derive(Debug)]
+struct Rules {
+    of: Of,
+    max: Nanos,
+    delegates: bool,
+}
+
+impl Rules {
+    fn new(options: &TimeoutOptions) -> Self {
+        let TimeoutOptions { of, max, delegates } = *options;
+        Self { of, max: nanos(max.get()), delegates }
     }
 }
 
@@ -85,15 +100,15 @@ enum State {
 impl Detector for Timeout {
     fn observe(&mut self, event: &Event, cx: &mut Context<'_>) {
         match &mut self.state {
-            State::Watch(watch) => watch.observe(event, &self.options, cx),
-            State::Calls(calls) => calls.observe(&self.options, cx),
+            State::Watch(watch) => watch.observe(event, &self.rules, cx),
+            State::Calls(calls) => calls.observe(&self.rules, cx),
         }
     }
 
     fn wake(&mut self, cx: &mut Context<'_>) {
         match &mut self.state {
-            State::Watch(watch) => watch.wake(&self.options, cx),
-            State::Calls(calls) => calls.wake(&self.options, cx),
+            State::Watch(watch) => watch.wake(&self.rules, cx),
+            State::Calls(calls) => calls.wake(&self.rules, cx),
         }
     }
 
@@ -109,11 +124,11 @@ impl Detector for Timeout {
     }
 
     fn heeds_calls(&self) -> bool {
-        matches!(self.options.of, Of::Tool)
+        matches!(self.rules.of, Of::Tool)
     }
 
     fn scope(&self) -> Scope {
-        match self.options.of {
+        match self.rules.of {
             Of::Session | Of::Idle => Scope::Session,
             Of::Turn | Of::Tool | Of::Model => Scope::Agent,
         }
@@ -215,10 +230,10 @@ fn duration(nanos: Nanos) -> SignedDuration {
 }
 
 impl Watch {
-    fn observe(&mut self, event: &Event, options: &TimeoutOptions, cx: &mut Context<'_>) {
+    fn observe(&mut self, event: &Event, rules: &Rules, cx: &mut Context<'_>) {
         let (session, agent) = (cx.session(), cx.agent());
         // What it counts from here on, if it begins anew.
-        let (begins, runs) = match options.of {
+        let (begins, runs) = match rules.of {
             Of::Session | Of::Tool => (
                 (matches!(event.kind, EventKind::SessionEnd { .. }) && event.agent.is_none())
                     .then_some(Counted::Anything),
@@ -238,7 +253,7 @@ impl Watch {
             }
         };
         if let Some(counted) = begins {
-            self.end(options, cx);
+            self.end(rules, cx);
             (self.clock, self.counted) = (Clock::default(), counted);
         }
         match (self.clock.runs(), runs) {
@@ -247,7 +262,7 @@ impl Watch {
                 if begins.is_some() || self.since.is_none() {
                     cx.keep_place(&mut self.since);
                 }
-                self.wake_at_next_level(elapsed, options, cx);
+                self.wake_at_next_level(elapsed, rules, cx);
             }
             (was_running, false) => {
                 if was_running {
@@ -274,31 +289,31 @@ impl Watch {
         }
     }
 
-    fn wake(&mut self, options: &TimeoutOptions, cx: &mut Context<'_>) {
+    fn wake(&mut self, rules: &Rules, cx: &mut Context<'_>) {
         if !self.clock.runs() {
             return;
         }
         let elapsed = self.clock.elapsed(cx.now());
-        let max = self.max(options);
+        let max = self.max(rules);
         let percent = percent(elapsed, max);
         let since = &self.since;
         cx.raise(Fingerprint::NONE, percent, || {
             let since = since.as_ref().map(Place::evidence);
-            report(self.lasts(options.of), elapsed, percent, max).since(since)
+            report(self.lasts(rules.of), elapsed, percent, max).since(since)
         });
-        self.wake_at_next_level(elapsed, options, cx);
+        self.wake_at_next_level(elapsed, rules, cx);
     }
 
-    fn wake_at_next_level(&self, elapsed: Nanos, options: &TimeoutOptions, cx: &mut Context<'_>) {
-        match time_to_next_level(elapsed, self.max(options), cx) {
+    fn wake_at_next_level(&self, elapsed: Nanos, rules: &Rules, cx: &mut Context<'_>) {
+        match time_to_next_level(elapsed, self.max(rules), cx) {
             Some(it) => cx.wake_after(duration(it)),
             None => cx.sleep(),
         }
     }
 
-    fn max(&self, options: &TimeoutOptions) -> Nanos {
-        let max = nanos(options.max.get());
-        if self.counted == Counted::RestOfAnswer { max.saturating_add(max) } else { max }
+    fn max(&self, rules: &Rules) -> Nanos {
+        let Rules { max, .. } = *rules;
+        if self.counted == Counted::RestOfAnswer { max.saturating_mul(2) } else { max }
     }
 
     fn lasts(&self, of: Of) -> &'static str {
@@ -313,12 +328,12 @@ impl Watch {
         }
     }
 
-    fn end(&self, options: &TimeoutOptions, cx: &mut Context<'_>) {
+    fn end(&self, rules: &Rules, cx: &mut Context<'_>) {
         let now = cx.now();
         cx.resolve(Fingerprint::NONE, || {
             let elapsed = duration(self.clock.elapsed(now));
             let took = Elapsed(elapsed);
-            let message = match options.of {
+            let message = match rules.of {
                 Of::Session | Of::Tool => format!("the session ended after {took} of work"),
                 Of::Turn => format!("the turn ended after {took} of work"),
                 Of::Model => format!("the silence of the model ended after {took}"),
@@ -351,7 +366,7 @@ struct LateCall {
 }
 
 impl Calls {
-    fn observe(&mut self, options: &TimeoutOptions, cx: &mut Context<'_>) {
+    fn observe(&mut self, rules: &Rules, cx: &mut Context<'_>) {
         let is_waiting = cx.agent().waits_for_person();
         if self.is_waiting && !is_waiting {
             self.resumed_at = Some(cx.now().into());
@@ -364,7 +379,7 @@ impl Calls {
         if self.late.is_some() {
             self.resolve_answered(cx);
         }
-        self.wake_at_next_level(options, cx);
+        self.wake_at_next_level(rules, cx);
     }
 
     /// Resolves what was found of calls that are pending no more.
@@ -388,9 +403,9 @@ impl Calls {
         }
     }
 
-    fn wake(&mut self, options: &TimeoutOptions, cx: &mut Context<'_>) {
-        let (now, max) = (cx.now(), nanos(options.max.get()));
-        let timed = cx.pending().filter(|it| is_timed(it.class, options));
+    fn wake(&mut self, rules: &Rules, cx: &mut Context<'_>) {
+        let (now, max) = (cx.now(), rules.max);
+        let timed = cx.pending().filter(|it| is_timed(it.class, rules));
         for call in timed.cloned().collect::<Vec<_>>() {
             let elapsed = self.elapsed(&call, now);
             let percent = percent(elapsed, max);
@@ -416,12 +431,12 @@ impl Calls {
                     .since(Some(call.evidence()))
             });
         }
-        self.wake_at_next_level(options, cx);
+        self.wake_at_next_level(rules, cx);
     }
 
-    fn wake_at_next_level(&self, options: &TimeoutOptions, cx: &mut Context<'_>) {
-        let (now, max) = (cx.now(), nanos(options.max.get()));
-        let timed = cx.pending().filter(|it| is_timed(it.class, options));
+    fn wake_at_next_level(&self, rules: &Rules, cx: &mut Context<'_>) {
+        let (now, max) = (cx.now(), rules.max);
+        let timed = cx.pending().filter(|it| is_timed(it.class, rules));
         let left = timed.filter_map(|it| time_to_next_level(self.elapsed(it, now), max, cx));
         match left.min().filter(|_| !self.is_waiting) {
             Some(it) => cx.wake_after(duration(it)),
@@ -438,10 +453,10 @@ impl Calls {
 
 /// Whether calls of a class are timed: a person takes the time that a person
 /// takes, and another agent is timed by itself.
-fn is_timed(class: ToolClass, options: &TimeoutOptions) -> bool {
+fn is_timed(class: ToolClass, rules: &Rules) -> bool {
     match class {
         ToolClass::Ask => false,
-        ToolClass::Delegate => options.delegates,
+        ToolClass::Delegate => rules.delegates,
         _ => true,
     }
 }

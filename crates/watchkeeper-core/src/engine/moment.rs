@@ -19,12 +19,13 @@ impl Moment {
     /// So much later; `None` if that is further than a [`Timestamp`] goes.
     pub(crate) fn checked_add(self, by: SignedDuration) -> Option<Self> {
         const SECOND: i32 = 1_000_000_000;
-        let mut secs = self.secs().checked_add(by.as_secs())?;
+        // What is beyond all times stays so.
+        let mut secs = self.secs().saturating_add(by.as_secs());
         let mut nanos = self.subsec_nanos() + by.subsec_nanos();
         if SECOND <= nanos {
-            (secs, nanos) = (secs + 1, nanos - SECOND);
+            (secs, nanos) = (secs.saturating_add(1), nanos - SECOND);
         } else if nanos < 0 {
-            (secs, nanos) = (secs - 1, nanos + SECOND);
+            (secs, nanos) = (secs.saturating_sub(1), nanos + SECOND);
         }
         let range = Timestamp::MIN.as_second()..=Timestamp::MAX.as_second();
         range.contains(&secs).then(|| Self::new(secs, nanos))
@@ -142,7 +143,7 @@ mod tests {
 
         #[test]
         fn adds_up_as_a_timestamp_does(at in timestamps(), secs in any::<i64>(), nanos in any::<i32>()) {
-            for secs in [secs, secs >> 24, secs >> 52] {
+            for secs in [secs, secs >> 24, secs >> 52, i64::MIN, i64::MAX] {
                 let by = SignedDuration::new(secs, nanos % 1_000_000_000);
                 let sum = Moment::from(at).checked_add(by);
                 prop_assert_eq!(sum.map(Timestamp::from), at.checked_add(by).ok());
