@@ -10,7 +10,7 @@ use watchkeeper_core::{
 use crate::{
     Brief, RepeatToolCallOptions,
     counters::counters,
-    words::{asked, said},
+    words::{asked, only_sleeps, said},
 };
 
 /// A poll counts this many times less: it repeats by design.
@@ -60,6 +60,8 @@ pub(crate) struct Streak {
     answer: Option<Brief>,
     /// Whether the latest of the calls has no answer yet.
     is_pending: bool,
+    /// Whether its calls wait for something.
+    is_poll: bool,
     /// What is known of those after the first.
     repeats: Option<Box<Repeats>>,
 }
@@ -110,6 +112,10 @@ impl Streak {
             return;
         };
         if streak.key != key {
+            // Who polls may sleep in between.
+            if streak.is_poll && only_sleeps(call) {
+                return;
+            }
             streak.over(options, cx, "another call was made");
         } else if streak.is_beside(made) {
             // Copies that run side by side are one attempt.
@@ -135,6 +141,7 @@ impl Streak {
             response: call.response.map(Fingerprint::brief),
             answer: None,
             is_pending: true,
+            is_poll: call.class == ToolClass::Wait,
             repeats: None,
         }
     }
@@ -144,6 +151,7 @@ impl Streak {
         self.since = since.into();
         self.call = call.fingerprint.brief();
         self.response = call.response.map(Fingerprint::brief);
+        self.is_poll = call.class == ToolClass::Wait;
     }
 
     /// Whether a call runs side by side with the latest.

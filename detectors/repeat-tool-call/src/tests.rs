@@ -80,6 +80,27 @@ fn who_waits_is_given_time() {
 }
 
 #[test]
+fn who_polls_may_sleep_in_between() {
+    let of = |between: &str| {
+        let trace = format!(
+            "0s repeat 20 every 30s: call BashOutput {{}} ;; result still running ;; {between} ;; result ok"
+        );
+        play::<RepeatToolCall>("", &trace)
+    };
+    let found = of(r#"call Bash {"command":"sleep 20"}"#);
+    assert_snapshot!(found, @"
+    7m      low       `BashOutput` gave the same answer to the same call 15 times in 7m: `still running`
+    9m30s   medium    `BashOutput` gave the same answer to the same call 20 times in 9m 30s: `still running`
+    ");
+    assert_eq!(of("call sleep {}"), found);
+    for other in
+        [r#"call Bash {"command":"sleep 20; make"}"#, "call Bash sleepy 5", "call Bash sleep well"]
+    {
+        assert_eq!(of(other), "", "{other}");
+    }
+}
+
+#[test]
 fn less_can_be_the_same() {
     let trace = "
         0s   call Grep foo

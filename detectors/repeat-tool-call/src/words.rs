@@ -1,7 +1,7 @@
 //! What was asked and what was said, in a few words.
 
 use serde_json::Value;
-use watchkeeper_core::{Json, ToolResult, quote};
+use watchkeeper_core::{Json, ToolCall, ToolResult, quote};
 
 /// The arguments that tell most of what a call is about, the first of them best.
 const TELLING: &[&str] =
@@ -24,6 +24,21 @@ pub(crate) fn asked(arguments: &Json) -> String {
         None if value.is_null() => String::new(),
         None => quote(arguments.as_str()),
     }
+}
+
+/// Whether a call does nothing but let some time pass.
+pub(crate) fn only_sleeps(call: &ToolCall) -> bool {
+    let is_time = |it: &str| {
+        it.starts_with(|c: char| c.is_ascii_digit())
+            && it
+                .trim_end_matches(['s', 'm', 'h'])
+                .bytes()
+                .all(|it| it.is_ascii_digit() || it == b'.')
+    };
+    let value = call.arguments.to_value();
+    let command = value.get("command").or_else(|| value.get("cmd")).unwrap_or(&value);
+    let sleeps = |it: &str| it.trim().strip_prefix("sleep ").is_some_and(is_time);
+    call.tool.eq_ignore_ascii_case("sleep") || command.as_str().is_some_and(sleeps)
 }
 
 /// The first line of an answer that says something, quoted.
