@@ -174,6 +174,13 @@ impl Cycles {
         res
     }
 
+    /// Whether all of the latest symbols share their upper half.
+    pub(crate) fn is_one_call(&self, n_latest: usize) -> bool {
+        let mut calls = self.recent.iter().rev().take(n_latest).map(|it| it >> 16);
+        let latest = calls.next();
+        calls.all(|it| Some(it) == latest)
+    }
+
     /// Whatever went round does so no more.
     pub(crate) fn interrupt(&mut self) {
         self.counts = None;

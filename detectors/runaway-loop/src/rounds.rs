@@ -27,7 +27,8 @@ pub(crate) struct Rounds {
     /// than `Cycles` keeps.
     n_fruitless: u8,
     open: Open,
-    /// Where the latest step was that began no cycle and went on with none.
+    /// Where the latest step was that began no cycle and went on with none, and
+    /// when it was taken.
     since: Option<Place>,
     since_at: Option<Moment>,
     /// `None` if there is no cycle that may be one.
@@ -194,7 +195,9 @@ impl Rounds {
             let tools = trail.tools_of(cycle.period, tool);
             let took = self.since_at.map(|it| now.duration_since(it.into()));
             let took = Elapsed(took.unwrap_or_default());
-            words::going_round(cycle, has_answers, &tools, took)
+            let is_one_call =
+                cycle.period == 1 || tool.is_none() && self.cycles.is_one_call(cycle.period);
+            words::going_round(cycle, is_one_call, has_answers, &tools, took)
                 .since(self.since.as_ref().map(Place::evidence))
         });
     }

@@ -180,6 +180,12 @@ fn one_call_in_a_row_is_left_to_others_unless_asked_for() {
 }
 
 #[test]
+fn answers_to_one_call_may_go_round() {
+    let trace = "0s repeat 4 every 9s: call Check x ;; result fail the lock is held ;; call Check x ;; result fail the lock is stale";
+    assert_snapshot!(play::<RunawayLoop>("", trace), @"18s     medium    the same call of `Check` got the same 2 answers in turn 3 times over in 18s");
+}
+
+#[test]
 fn parallel_answers_may_come_in_any_order() {
     let trace = "
         0s   call #a Read @r1 a

@@ -12,9 +12,10 @@ use crate::{
 /// How many tools a message names.
 const MAX_NAMED: usize = 4;
 
-/// Tells of a cycle of calls of these tools.
+/// Tells of a cycle of calls of these tools, or of the answers to one call.
 pub(crate) fn going_round(
     cycle: Cycle,
+    is_one_call: bool,
     has_answers: bool,
     tools: &[&str],
     took: Elapsed,
@@ -22,7 +23,7 @@ pub(crate) fn going_round(
     let Cycle { period, rounds, n_odd } = cycle;
     let names = in_words(tools);
     let calls = match period {
-        1 => format!("the same call of {names}"),
+        _ if is_one_call => format!("the same call of {names}"),
         2..=MAX_TOOLS => format!("the same {period} calls of {names}"),
         _ => format!("the same {period} calls, the latest of {names},"),
     };
@@ -32,11 +33,12 @@ pub(crate) fn going_round(
         Some(1) => ", but for 1 odd call in between".to_owned(),
         Some(n) => format!(", but for {n} odd calls in between"),
     };
-    let what = match (has_answers, period) {
-        (true, 1) => "got the same answer",
-        (true, _) => "got the same answers",
-        (false, 1) => "was made",
-        (false, _) => "were made",
+    let what = match (has_answers, is_one_call) {
+        (true, true) if period == 1 => "got the same answer".to_owned(),
+        (true, true) => format!("got the same {period} answers in turn"),
+        (true, false) => "got the same answers".to_owned(),
+        (false, true) => "was made".to_owned(),
+        (false, false) => "were made".to_owned(),
     };
     let unanswered = if has_answers { "" } else { ", and not all were answered" };
     Report::new(format!("{calls} {what} {rounds} times over in {took}{flaw}{unanswered}"))
