@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use crate::{
     AgentFacts, Call, Event, EventKind, EventSet, Evidence, Fingerprint, InvalidOption, Level,
     Moment, Noted, Outcome, Place, SessionFacts, Severity, Totals, Unit, Usage,
-    engine::{Episodes, Raised},
+    engine::{Desk, Episodes, Frame, Posted, Raised},
     grouped,
 };
 
@@ -124,93 +124,80 @@ pub trait DetectorKind: Detector + Clone + Sized + 'static {
 
 /// What a detector knows besides its own state, and what it can do.
 pub struct Context<'a> {
-    pub(crate) now: Timestamp,
-    pub(crate) session: &'a SessionFacts,
-    pub(crate) agent: &'a AgentFacts,
-    pub(crate) usage: Option<&'a Usage>,
-    pub(crate) call: Option<&'a Call>,
-    pub(crate) event: Option<&'a Event>,
-    /// The ids of pending calls that it is not told of.
-    pub(crate) hidden: &'a mut Vec<Fingerprint>,
-    pub(crate) levels: &'a [Level],
+    pub(crate) frame: &'a Frame<'a>,
+    pub(crate) posted: &'a Posted,
     /// What is no more severe than this is told of by another detector.
     pub(crate) inhibited: Option<Severity>,
-    /// Whether findings are about what is used.
-    pub(crate) is_budget: bool,
-    /// When to wake it.
-    pub(crate) wake_at: Option<Moment>,
-    /// Whether it has said so itself.
-    pub(crate) is_rescheduled: bool,
-    pub(crate) episodes: Episodes,
-    pub(crate) raised: &'a mut Vec<Raised>,
-    /// What a person is told who asks why; `None` where nobody does.
-    pub(crate) noted: Option<&'a mut Vec<Noted>>,
+    pub(crate) wake_at: &'a mut Option<Moment>,
+    pub(crate) episodes: &'a mut Episodes,
+    pub(crate) desk: &'a mut Desk,
 }
 
 impl<'a> Context<'a> {
     /// The time of the event or wake-up being handled.
     pub fn now(&self) -> Timestamp {
-        self.now
+        self.frame.now
     }
 
     /// What is known of the session; in a wake-up of a detector that watches
     /// all sessions that share a label, only the name, source and labels of the
     /// one that spoke last.
     pub fn session(&self) -> &SessionFacts {
-        self.session
+        self.frame.scene.session
     }
 
     /// What is known of the agent that the event is about: of the main agent,
     /// in a wake-up of a detector that sees whole sessions.
     pub fn agent(&self) -> &AgentFacts {
-        self.agent
+        self.frame.scene.agent
     }
 
     /// The calls of this agent that have no result yet, oldest first, but for those
     /// that a policy's `exceptions` keep from the detector.
     pub fn pending(&self) -> impl Iterator<Item = &Call> {
-        self.agent.pending.iter().filter(|it| !self.hidden.contains(&it.id))
+        self.agent().pending.iter().filter(|it| !self.desk.hidden.contains(&it.id))
     }
 
     /// Keeps calls with these ids out of [`pending`](Self::pending): for a detector
     /// that is wrapped in another.
     pub fn hide(&mut self, ids: impl IntoIterator<Item = Fingerprint>) {
-        self.hidden.extend(ids);
+        self.desk.hidden.extend(ids);
+        self.desk.is_touched = true;
     }
 
     /// What this event added to what the session has used: `Some` for a
     /// `model_call` only.
     pub fn usage(&self) -> Option<&Usage> {
-        self.usage
+        self.frame.observed?.usage
     }
 
     /// The call that this event answers: `Some` for a `tool_result` whose call
     /// is known.
     pub fn call(&self) -> Option<&'a Call> {
-        self.call
+        self.frame.observed?.call
     }
 
     /// The call that this event makes, with its fingerprints: `Some` for a
     /// `tool_call`.
     pub fn made(&self) -> Option<&'a Call> {
-        let is_call = matches!(self.event?.kind, EventKind::ToolCall(_));
-        self.agent.pending.last().filter(|_| is_call)
+        let is_call = matches!(self.event()?.kind, EventKind::ToolCall(_));
+        self.frame.scene.agent.pending.last().filter(|_| is_call)
     }
 
     /// Where a person finds the event being handled.
     pub fn evidence(&self) -> Option<Evidence> {
-        self.event.map(|it| Evidence::new(it.origin.as_ref(), it.kind.name()))
+        self.event().map(|it| Evidence::new(it.origin.as_ref(), it.kind.name()))
     }
 
     /// The same in less room, for a detector that keeps it.
     pub fn place(&self) -> Option<Place> {
-        self.event.map(|it| Place::new(it.origin.as_ref(), it.kind.name_idx()))
+        self.event().map(|it| Place::new(it.origin.as_ref(), it.kind.name_idx()))
     }
 
     /// Puts the place of the event being handled, if there is one, where an earlier
     /// one may be kept: at less cost than to take it each time.
     pub fn keep_place(&self, kept: &mut Option<Place>) {
-        match (kept, self.event) {
+        match (kept, self.event()) {
             (Some(kept), Some(event)) => {
                 kept.move_to(event.origin.as_ref(), event.kind.name_idx());
             }
@@ -232,36 +219,38 @@ impl<'a> Context<'a> {
     ///
     /// The finding is dated [`now`](Self::now).
     pub fn raise(&mut self, subject: Fingerprint, measure: u64, report: impl FnOnce() -> Report) {
-        let is_below = self.levels.first().is_none_or(|it| measure < it.at);
-        if is_below && self.episodes.is_empty() && self.noted.is_none() {
+        let levels = self.levels();
+        let is_below = levels.first().is_none_or(|it| measure < it.at);
+        if is_below && self.episodes.is_empty() && !self.frame.is_explained {
             return;
         }
-        let was = self.noted.as_ref().and_then(|_| self.episodes.severity(subject));
-        let used = Used::of(&self.session.totals);
-        let raised = self.episodes.raise(subject, measure, self.levels, self.inhibited, used);
+        let was = self.episodes.severity(subject);
+        let used = Used::of(&self.session().totals);
+        let raised = self.episodes.raise(subject, measure, levels, self.inhibited, used);
         let Some((severity, since)) = raised else {
-            if self.noted.is_some() {
+            if self.frame.is_explained {
                 let outcome = self.silence(measure, was);
                 self.note(report, |message| Noted::Raised { subject, measure, message, outcome });
             }
             return;
         };
         let mut report = self.with_cost(report(), since);
-        if let Some(noted) = &mut self.noted {
+        if self.frame.is_explained {
             let outcome = match was {
                 None => Outcome::Opened(severity),
                 Some(_) => Outcome::Escalated(severity),
             };
             let message = report.message.clone();
-            noted.push(Noted::Raised { subject, measure, message, outcome });
+            self.desk.noted.push(Noted::Raised { subject, measure, message, outcome });
         }
         report.evidence.extend(self.evidence());
-        self.raised.push(Raised { subject, severity: Some(severity), measure, report });
+        self.desk.is_touched = true;
+        self.desk.raised.push(Raised { subject, severity: Some(severity), measure, report });
     }
 
     /// Says that a condition has ended. Does nothing if no finding is open.
     pub fn resolve(&mut self, subject: Fingerprint, report: impl FnOnce() -> Report) {
-        if self.episodes.is_empty() && self.noted.is_none() {
+        if self.episodes.is_empty() && !self.frame.is_explained {
             return;
         }
         let Some((measure, since)) = self.episodes.resolve(subject) else {
@@ -269,11 +258,12 @@ impl<'a> Context<'a> {
             return;
         };
         let report = self.with_cost(report(), since);
-        if let Some(noted) = &mut self.noted {
+        if self.frame.is_explained {
             let message = report.message.clone();
-            noted.push(Noted::Ended { subject, message, was_open: true });
+            self.desk.noted.push(Noted::Ended { subject, message, was_open: true });
         }
-        self.raised.push(Raised { subject, severity: None, measure, report });
+        self.desk.is_touched = true;
+        self.desk.raised.push(Raised { subject, severity: None, measure, report });
     }
 
     /// Says something to a person who asks why something was found, or was not:
@@ -285,20 +275,25 @@ impl<'a> Context<'a> {
         self.note(|| Report::new(remark()), Noted::Remarked);
     }
 
-    /// Whether there may be something in it that is to be told.
-    pub(crate) fn has_news(&self) -> bool {
-        !self.raised.is_empty() || self.noted.is_some()
+    fn event(&self) -> Option<&'a Event> {
+        self.frame.observed.map(|it| it.event)
+    }
+
+    fn levels(&self) -> &'a [Level] {
+        &self.posted.named.levels
     }
 
     /// Says what the session used since a finding was opened, unless that is what
     /// the finding is about.
     fn with_cost(&self, report: Report, since: Used) -> Report {
-        if self.is_budget { report } else { report.with_cost(&self.session.totals, since) }
+        let is_budget = self.posted.is_budget;
+        if is_budget { report } else { report.with_cost(&self.session().totals, since) }
     }
 
     /// Why nothing is said of a measure.
     fn silence(&self, measure: u64, was: Option<Severity>) -> Outcome {
-        let reached = self.levels.iter().filter(|it| it.at <= measure).map(|it| it.severity).max();
+        let reached =
+            self.levels().iter().filter(|it| it.at <= measure).map(|it| it.severity).max();
         match (reached.filter(|it| was < Some(*it)), was) {
             // What is new would have been said, if another did not say it.
             (Some(it), _) => Outcome::Inhibited(it),
@@ -309,17 +304,17 @@ impl<'a> Context<'a> {
 
     /// Notes down what a report says that nobody gets to see.
     fn note(&mut self, report: impl FnOnce() -> Report, noted: impl FnOnce(String) -> Noted) {
-        if let Some(notes) = &mut self.noted {
+        if self.frame.is_explained {
             // It is written earlier than it was made for, and to ask changes nothing.
             let report = catch_unwind(AssertUnwindSafe(report)).unwrap_or_default();
-            notes.push(noted(report.message));
+            self.desk.noted.push(noted(report.message));
         }
     }
 
     /// The lowest level of the policy above `measure`: when there is more to
     /// say than at `measure`.
     pub fn next_level(&self, measure: u64) -> Option<u64> {
-        self.levels.iter().map(|it| it.at).find(|it| measure < *it)
+        self.levels().iter().map(|it| it.at).find(|it| measure < *it)
     }
 
     /// Asks to be woken once at `at`, in place of any earlier ask.
@@ -332,16 +327,16 @@ impl<'a> Context<'a> {
 
     /// Asks to be woken once, `delay` from now, in place of any earlier ask.
     pub fn wake_after(&mut self, delay: SignedDuration) {
-        match Moment::from(self.now).checked_add(delay) {
+        match self.frame.moment.checked_add(delay) {
             Some(at) => self.wake_at_moment(at),
             None => self.sleep(),
         }
     }
 
     fn wake_at_moment(&mut self, at: Moment) {
-        let now = Moment::from(self.now);
-        self.is_rescheduled = true;
-        self.wake_at = match self.event {
+        let now = self.frame.moment;
+        self.desk.is_touched = true;
+        *self.wake_at = match self.frame.observed {
             Some(_) => Some(at.max(now)),
             None => (now < at).then_some(at),
         };
@@ -349,8 +344,7 @@ impl<'a> Context<'a> {
 
     /// Takes back what was asked for.
     pub fn sleep(&mut self) {
-        self.is_rescheduled |= self.wake_at.is_some();
-        self.wake_at = None;
+        *self.wake_at = None;
     }
 }
 

@@ -15,7 +15,7 @@ use jiff::{SignedDuration, Timestamp};
 use rapidhash::fast::RandomState;
 use serde_json::Map;
 
-pub(crate) use self::stream::{Episodes, Raised};
+pub(crate) use self::stream::{Desk, Episodes, Frame, Raised};
 use self::{
     moment::Alarms,
     note::Explained,
@@ -126,13 +126,16 @@ struct Shared {
     /// What watches the sessions so far, each once: nearly all have the same.
     watches: Vec<Arc<Watch>>,
     desk: Desk,
+    /// The detectors that have just panicked.
+    panicked: Vec<u32>,
+    explained: Option<Box<Explained>>,
 }
 
 /// A detector, and what is worked out once of it.
-struct Posted {
+pub(crate) struct Posted {
     /// Its place among all.
     idx: u32,
-    named: NamedDetector,
+    pub(crate) named: NamedDetector,
     /// The events that it reads.
     reads: EventSet,
     /// Those that it reads when it is at rest.
@@ -140,19 +143,7 @@ struct Posted {
     /// The places of those that inhibit it.
     inhibitors: Box<[u32]>,
     /// Whether what it finds is about what is used.
-    is_budget: bool,
-}
-
-/// The room that streams work in, one after the other.
-#[derive(Default)]
-struct Desk {
-    /// What the stream at work is not told of, has raised, and has noted.
-    hidden: Vec<Fingerprint>,
-    raised: Vec<Raised>,
-    noted: Vec<Noted>,
-    /// The detectors that have just panicked.
-    panicked: Vec<u32>,
-    explained: Option<Box<Explained>>,
+    pub(crate) is_budget: bool,
 }
 
 /// The sessions that share a label, for one detector.
@@ -186,6 +177,8 @@ impl Engine {
                 resting,
                 watches: Vec::new(),
                 desk: Desk::default(),
+                panicked: Vec::new(),
+                explained: None,
             },
             sessions: HashMap::default(),
             turns: VecDeque::new(),
@@ -302,18 +295,14 @@ impl Engine {
     /// Takes [`notes`](Self::take_notes) of one session from here on, in place of
     /// any other. Its findings stay what they are.
     pub fn explain(&mut self, id: SessionId) {
-        self.shared.desk.explained = Some(Box::new(Explained { session: id, notes: Vec::new() }));
+        self.shared.explained = Some(Box::new(Explained { session: id, notes: Vec::new() }));
     }
 
     /// What was noted since this was last asked, in the order in which it
     /// happened. Whoever has a session explained asks after each event, since
     /// notes are not bounded.
     pub fn take_notes(&mut self) -> Vec<Note> {
-        self.shared
-            .desk
-            .explained
-            .as_mut()
-            .map_or_else(Vec::new, |it| std::mem::take(&mut it.notes))
+        self.shared.explained.as_mut().map_or_else(Vec::new, |it| std::mem::take(&mut it.notes))
     }
 
     /// How many sessions are watched.
@@ -419,12 +408,12 @@ impl Engine {
                 agent_id: event.agent.as_ref(),
                 group: Some(value),
             };
-            let Shared { detectors, desk, .. } = &mut self.shared;
-            if detectors[detector_idx].reads.contains(&event.kind) {
+            if self.shared.detectors[detector_idx].reads.contains(&event.kind) {
                 let observed = Some(Observed { event, usage, call });
-                Run::new(at, observed, &scene, detectors, desk, findings)
-                    .stream(&mut group.stream, None);
-                desk.panicked.clear();
+                let (mut run, _) =
+                    Run::new(at.into(), observed, &scene, &mut self.shared, findings);
+                run.stream(&mut group.stream, None);
+                self.shared.panicked.clear();
             }
             let due_at = group.due_at();
             if group.alarm_at.is_none_or(|it| due_at < it) {
@@ -483,10 +472,9 @@ impl Group {
             self.now = self.now.max(due.into());
             let scene =
                 Scene { session: &self.facts, agent: &agent, agent_id: None, group: Some(label) };
-            let Shared { detectors, desk, .. } = &mut *shared;
-            let mut run = Run::new(due.into(), None, &scene, detectors, desk, findings);
+            let (mut run, _) = Run::new(due, None, &scene, shared, findings);
             self.stream.wake_if_due(due, None, &mut run);
-            desk.panicked.clear();
+            shared.panicked.clear();
         }
     }
 }

@@ -168,13 +168,13 @@ impl Session {
         let is_end = matches!(event.kind, EventKind::SessionEnd { .. });
         let agent_ends = is_end || matches!(event.kind, EventKind::AgentEnd);
         let session_ends = is_end && agent_id.is_none();
-        let watch = &self.watch;
-        let wake_at = agent.streams.observe(&watch.agents, at, observed, &scene, shared, findings);
+        let (now, watch) = (self.now, &self.watch);
+        let wake_at = agent.streams.observe(&watch.agents, now, observed, &scene, shared, findings);
         self.wake_at = earlier(self.wake_at, wake_at);
         if agent_ends {
             agent.streams.end(at, &scene, shared, findings);
         }
-        let wake_at = self.streams.observe(&watch.session, at, observed, &scene, shared, findings);
+        let wake_at = self.streams.observe(&watch.session, now, observed, &scene, shared, findings);
         self.wake_at = earlier(self.wake_at, wake_at);
         if session_ends {
             self.streams.end(at, &scene, shared, findings);
@@ -190,7 +190,7 @@ impl Session {
             self.agents.0.as_mut().and_then(|it| it.pop());
             self.agents.0.take_if(|it| it.is_empty());
         }
-        if !shared.desk.panicked.is_empty() {
+        if !shared.panicked.is_empty() {
             self.turn_off_panicked(shared);
         }
         (usage, call)
@@ -253,7 +253,7 @@ impl Session {
     /// Turns the detectors off, for all of it, that have just panicked in one of
     /// its streams.
     fn turn_off_panicked(&mut self, shared: &mut Shared) {
-        for detector_idx in shared.desk.panicked.drain(..) {
+        for detector_idx in shared.panicked.drain(..) {
             self.watch = Arc::new(self.watch.without(detector_idx));
             self.streams.turn_off(detector_idx);
             for agent in self.agents.iter_mut().map(|(_, it)| it).chain([&mut self.main]) {

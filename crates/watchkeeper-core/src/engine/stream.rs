@@ -7,7 +7,7 @@ use std::{
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Desk, Posted, Shared, moment::Moment, note::Explained};
+use super::{Posted, Shared, moment::Moment, note::Explained};
 use crate::{
     AgentFacts, AgentId, Call, Context, Detector, Event, EventKind, Finding, Fingerprint, Level,
     Noted, Report, Scope, SessionFacts, Severity, Usage, detector::Used, event::EVENT_NAMES,
@@ -66,9 +66,9 @@ struct Reader {
 }
 
 /// Where a stream runs.
-pub(super) struct Scene<'a> {
-    pub(super) session: &'a SessionFacts,
-    pub(super) agent: &'a AgentFacts,
+pub(crate) struct Scene<'a> {
+    pub(crate) session: &'a SessionFacts,
+    pub(crate) agent: &'a AgentFacts,
     pub(super) agent_id: Option<&'a AgentId>,
     /// The value of the label that the sessions of the stream share.
     pub(super) group: Option<&'a str>,
@@ -76,10 +76,10 @@ pub(super) struct Scene<'a> {
 
 /// An event, and what it did.
 #[derive(Clone, Copy)]
-pub(super) struct Observed<'a> {
-    pub(super) event: &'a Event,
-    pub(super) usage: Option<&'a Usage>,
-    pub(super) call: Option<&'a Call>,
+pub(crate) struct Observed<'a> {
+    pub(crate) event: &'a Event,
+    pub(crate) usage: Option<&'a Usage>,
+    pub(crate) call: Option<&'a Call>,
 }
 
 /// What a detector raised or resolved while it ran.
@@ -91,11 +91,35 @@ pub(crate) struct Raised {
     pub(crate) report: Report,
 }
 
-/// What a stream is run with, and what it leaves behind.
+/// What is the same for all streams that run at one time in one place.
+pub(crate) struct Frame<'a> {
+    pub(crate) now: Timestamp,
+    /// The same, packed.
+    pub(crate) moment: Moment,
+    pub(crate) scene: &'a Scene<'a>,
+    /// `None` in a wake-up.
+    pub(crate) observed: Option<Observed<'a>>,
+    /// Whether somebody asks why.
+    pub(crate) is_explained: bool,
+}
+
+/// The room that streams work in, one after the other.
+#[derive(Default)]
+pub(crate) struct Desk {
+    /// The ids of pending calls that a detector is not told of.
+    pub(crate) hidden: Vec<Fingerprint>,
+    pub(crate) raised: Vec<Raised>,
+    /// What a person is told who asks why.
+    pub(crate) noted: Vec<Noted>,
+    /// Whether there may be something to take over.
+    pub(crate) is_touched: bool,
+}
+
+/// What streams are run with, and what they leave behind.
 pub(super) struct Run<'a> {
-    cx: Context<'a>,
-    scene: &'a Scene<'a>,
+    frame: Frame<'a>,
     detectors: &'a [Posted],
+    desk: &'a mut Desk,
     panicked: &'a mut Vec<u32>,
     explained: Option<&'a mut Explained>,
     findings: &'a mut Vec<Finding>,
@@ -104,42 +128,23 @@ pub(super) struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    /// Of an event, or of a wake-up where there is none.
+    /// Of an event, or of a wake-up where there is none; and the streams that are
+    /// at rest.
     pub(super) fn new(
-        now: Timestamp,
+        now: Moment,
         observed: Option<Observed<'a>>,
         scene: &'a Scene<'a>,
-        detectors: &'a [Posted],
-        desk: &'a mut Desk,
+        shared: &'a mut Shared,
         findings: &'a mut Vec<Finding>,
-    ) -> Self {
-        let Desk { hidden, raised, noted, panicked, explained } = desk;
+    ) -> (Self, &'a mut [Resting]) {
+        let Shared { detectors, resting, desk, panicked, explained, .. } = shared;
         let explained = explained.as_deref_mut().and_then(|it| it.where_it_is(scene));
-        Self {
-            cx: Context {
-                now,
-                session: scene.session,
-                agent: scene.agent,
-                usage: observed.and_then(|it| it.usage),
-                call: observed.and_then(|it| it.call),
-                event: observed.map(|it| it.event),
-                hidden,
-                levels: &[],
-                inhibited: None,
-                is_budget: false,
-                wake_at: None,
-                is_rescheduled: false,
-                episodes: Episodes::default(),
-                raised,
-                noted: explained.is_some().then_some(noted),
-            },
-            scene,
-            detectors,
-            panicked,
-            explained,
-            findings,
-            first_wake: None,
-        }
+        let is_explained = explained.is_some();
+        let frame = Frame { now: now.into(), moment: now, scene, observed, is_explained };
+        desk.is_touched = is_explained;
+        let first_wake = None;
+        let run = Self { frame, detectors, desk, panicked, explained, findings, first_wake };
+        (run, resting)
     }
 
     /// Runs one stream, by itself.
@@ -154,65 +159,54 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Lends the context to the detector of a stream. Whoever calls this catches
-    /// its panics.
-    fn run(&mut self, stream: &mut Stream, posted: &'a Posted, inhibited: Option<Severity>) {
+    /// Has the detector of a stream see the event, or wakes it. Whoever calls this
+    /// catches its panics.
+    fn run(&mut self, stream: &mut Stream, posted: &Posted, inhibited: Option<Severity>) {
         let Some(detector) = &mut stream.detector else { return };
-        let cx = &mut self.cx;
-        cx.levels = &posted.named.levels;
-        cx.is_budget = posted.is_budget;
-        cx.inhibited = inhibited;
-        cx.wake_at = stream.wake_at;
-        cx.is_rescheduled = false;
-        cx.hidden.clear();
-        mem::swap(&mut cx.episodes, &mut stream.episodes);
-        match cx.event {
-            Some(it) => detector.observe(it, cx),
-            None => detector.wake(cx),
+        let slept_until = if self.frame.is_explained { stream.wake_at } else { None };
+        let mut cx = Context {
+            frame: &self.frame,
+            posted,
+            inhibited,
+            wake_at: &mut stream.wake_at,
+            episodes: &mut stream.episodes,
+            desk: self.desk,
+        };
+        match self.frame.observed {
+            Some(it) => detector.observe(it.event, &mut cx),
+            None => detector.wake(&mut cx),
         }
-        if self.cx.has_news() {
-            self.tell(stream, None);
-        }
-        self.take_back(stream);
-    }
-
-    /// Takes what its stream keeps out of the context.
-    fn take_back(&mut self, stream: &mut Stream) {
-        let cx = &mut self.cx;
-        if cx.is_rescheduled {
-            stream.wake_at = cx.wake_at;
-            self.first_wake = earlier(self.first_wake, cx.wake_at);
-        }
-        if !cx.episodes.is_empty() {
-            mem::swap(&mut cx.episodes, &mut stream.episodes);
+        if self.desk.is_touched {
+            self.take_over(stream, slept_until, None);
         }
     }
 
-    /// Tells what a detector has said.
-    #[cold]
-    fn tell(&mut self, stream: &Stream, panicked: Option<Noted>) {
-        let cx = &mut self.cx;
+    /// Takes over what a detector has left, and tells who asks why.
+    fn take_over(&mut self, stream: &Stream, slept_until: Option<Moment>, panicked: Option<Noted>) {
+        let Self { frame, desk, .. } = self;
+        desk.is_touched = frame.is_explained;
+        desk.hidden.clear();
+        self.first_wake = earlier(self.first_wake, stream.wake_at);
         let named = &self.detectors[stream.detector_idx as usize].named;
-        if let (Some(noted), Some(explained)) = (&mut cx.noted, &mut self.explained) {
-            let [from, to] = [stream.wake_at, cx.wake_at].map(|it| it.map(Timestamp::from));
+        if let Some(explained) = &mut self.explained {
+            let [from, to] = [slept_until, stream.wake_at].map(|it| it.map(Timestamp::from));
             let rescheduled = (from != to).then_some(Noted::Rescheduled { from, to });
-            let noted = noted.drain(..).chain(rescheduled).chain(panicked);
-            let is_wakeup = cx.event.is_none();
-            explained.note(named, cx.now, is_wakeup, self.scene, noted);
+            let noted = desk.noted.drain(..).chain(rescheduled).chain(panicked);
+            let is_wakeup = frame.observed.is_none();
+            explained.note(named, frame.now, is_wakeup, frame.scene, noted);
         }
-        for it in cx.raised.drain(..) {
-            self.findings.push(named.finding(cx.now, self.scene, it));
+        for it in desk.raised.drain(..) {
+            self.findings.push(named.finding(frame.now, frame.scene, it));
         }
     }
 
     /// Turns the stream off whose detector has panicked.
     fn turn_off(&mut self, stream: &mut Stream, panic: &(dyn Any + Send)) {
-        self.tell(stream, Some(Noted::Panicked));
-        self.take_back(stream);
+        self.take_over(stream, stream.wake_at, Some(Noted::Panicked));
         stream.turn_off();
         self.panicked.push(stream.detector_idx);
         let named = &self.detectors[stream.detector_idx as usize].named;
-        self.findings.push(named.panic_finding(self.cx.now, self.scene, panic));
+        self.findings.push(named.panic_finding(self.frame.now, self.frame.scene, panic));
     }
 }
 
@@ -313,7 +307,7 @@ impl Stream {
             if !posted.is_budget {
                 report = report.with_cost(&scene.session.totals, it.used);
             }
-            let explained = shared.desk.explained.as_deref_mut();
+            let explained = shared.explained.as_deref_mut();
             if let Some(explained) = explained.and_then(|it| it.where_it_is(scene)) {
                 let message = report.message.clone();
                 let ended = Noted::Ended { subject: it.subject, message, was_open: true };
@@ -392,7 +386,7 @@ impl Streams {
     pub(super) fn observe(
         &mut self,
         watching: &Readers,
-        now: Timestamp,
+        now: Moment,
         observed: Observed<'_>,
         scene: &Scene<'_>,
         shared: &mut Shared,
@@ -402,8 +396,7 @@ impl Streams {
         if readers.is_empty() {
             return None;
         }
-        let Shared { detectors, resting, desk, .. } = shared;
-        let mut run = Run::new(now, Some(observed), scene, detectors, desk, findings);
+        let (mut run, resting) = Run::new(now, Some(observed), scene, shared, findings);
         let mut n_shown = 0;
         // One that panics is turned off, and the rest go on.
         while let Err(panic) = catch_unwind(AssertUnwindSafe(|| {
@@ -474,8 +467,7 @@ impl Streams {
         shared: &mut Shared,
         findings: &mut Vec<Finding>,
     ) {
-        let Shared { detectors, desk, .. } = shared;
-        let mut run = Run::new(due.into(), None, scene, detectors, desk, findings);
+        let (mut run, _) = Run::new(due, None, scene, shared, findings);
         for place in 0..self.0.len() {
             let detector_idx = self.0[place].detector_idx as usize;
             let inhibited = self.inhibited(&run.detectors[detector_idx].inhibitors);
