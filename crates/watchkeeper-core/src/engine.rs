@@ -409,9 +409,9 @@ impl Engine {
                 group: Some(value),
             };
             if self.shared.detectors[detector_idx].reads.contains(&event.kind) {
-                let observed = Some(Observed { event, usage, call });
-                let (mut run, _) =
-                    Run::new(at.into(), observed, &scene, &mut self.shared, findings);
+                let observed = Observed { event, usage, call };
+                let frame = Frame::of_event(at, scene, observed, &self.shared);
+                let (mut run, _) = Run::new(&frame, &mut self.shared, findings);
                 run.stream(&mut group.stream, None);
                 self.shared.panicked.clear();
             }
@@ -472,7 +472,8 @@ impl Group {
             self.now = self.now.max(due.into());
             let scene =
                 Scene { session: &self.facts, agent: &agent, agent_id: None, group: Some(label) };
-            let (mut run, _) = Run::new(due, None, &scene, shared, findings);
+            let frame = Frame::of_wakeup(due, scene, shared);
+            let (mut run, _) = Run::new(&frame, shared, findings);
             self.stream.wake_if_due(due, None, &mut run);
             shared.panicked.clear();
         }

@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::{NamedDetector, Scene};
+use super::{NamedDetector, Scene, Shared};
 use crate::{AgentId, Fingerprint, SessionId, Severity};
 
 /// What a detector did as an event was handled, or a wake-up: for people who ask
@@ -84,12 +84,14 @@ pub(super) struct Explained {
     pub(super) notes: Vec<Note>,
 }
 
-impl Explained {
-    /// Itself, if notes are taken of what happens here.
-    pub(super) fn where_it_is<'a>(&'a mut self, scene: &Scene<'_>) -> Option<&'a mut Self> {
-        (self.session == scene.session.id).then_some(self)
+impl Shared {
+    /// Whether notes are taken of what happens here.
+    pub(super) fn explains(&self, scene: &Scene<'_>) -> bool {
+        self.explained.as_ref().is_some_and(|it| it.session == scene.session.id)
     }
+}
 
+impl Explained {
     pub(super) fn note(
         &mut self,
         named: &NamedDetector,

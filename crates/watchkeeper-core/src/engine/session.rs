@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::{
     Shared,
     moment::Moment,
-    stream::{Observed, Scene, Streams, Watch, earlier, postponed},
+    stream::{Frame, Observed, Scene, Streams, Watch, earlier, postponed},
 };
 use crate::{
     AgentFacts, AgentId, Call, Event, EventKind, Finding, Fingerprint, SessionFacts, Usage,
@@ -165,26 +165,27 @@ impl Session {
         let agent_id = event.agent.as_ref();
         let scene = Scene { session: &self.facts, agent: &agent.facts, agent_id, group: None };
         let observed = Observed { event, usage: usage.as_ref(), call: call.as_ref() };
+        let frame = Frame::of_event(at, scene, observed, shared);
         let is_end = matches!(event.kind, EventKind::SessionEnd { .. });
         let agent_ends = is_end || matches!(event.kind, EventKind::AgentEnd);
         let session_ends = is_end && agent_id.is_none();
-        let (now, watch) = (self.now, &self.watch);
-        let wake_at = agent.streams.observe(&watch.agents, now, observed, &scene, shared, findings);
+        let wake_at = agent.streams.observe(&self.watch.agents, &frame, shared, findings);
         self.wake_at = earlier(self.wake_at, wake_at);
         if agent_ends {
-            agent.streams.end(at, &scene, shared, findings);
+            agent.streams.end(&frame, shared, findings);
         }
-        let wake_at = self.streams.observe(&watch.session, now, observed, &scene, shared, findings);
+        let wake_at = self.streams.observe(&self.watch.session, &frame, shared, findings);
         self.wake_at = earlier(self.wake_at, wake_at);
         if session_ends {
-            self.streams.end(at, &scene, shared, findings);
+            self.streams.end(&frame, shared, findings);
         }
         if session_ends {
             for (id, mut agent) in self.agents.0.take().map_or_else(Vec::new, |it| *it) {
                 self.facts.recount(agent.facts.standing(), Standing::default());
                 let (facts, agent_id) = (&self.facts, Some(&id));
                 let scene = Scene { session: facts, agent: &agent.facts, agent_id, group: None };
-                agent.streams.end(at, &scene, shared, findings);
+                let frame = Frame::of_event(at, scene, observed, shared);
+                agent.streams.end(&frame, shared, findings);
             }
         } else if agent_ends && agent_id.is_some() {
             self.agents.0.as_mut().and_then(|it| it.pop());
@@ -236,12 +237,14 @@ impl Session {
             let facts = &self.facts;
             let main =
                 Scene { session: facts, agent: &self.main.facts, agent_id: None, group: None };
-            self.streams.wake(due, &main, shared, findings);
-            self.main.streams.wake(due, &main, shared, findings);
+            let main = Frame::of_wakeup(due, main, shared);
+            self.streams.wake(&main, shared, findings);
+            self.main.streams.wake(&main, shared, findings);
             for (id, agent) in self.agents.iter_mut() {
                 let agent_id = Some(&*id);
                 let scene = Scene { session: facts, agent: &agent.facts, agent_id, group: None };
-                agent.streams.wake(due, &scene, shared, findings);
+                let frame = Frame::of_wakeup(due, scene, shared);
+                agent.streams.wake(&frame, shared, findings);
             }
             findings[n_before..]
                 .sort_by(|a, b| (&a.detector, &a.agent).cmp(&(&b.detector, &b.agent)));

@@ -96,11 +96,28 @@ pub(crate) struct Frame<'a> {
     pub(crate) now: Timestamp,
     /// The same, packed.
     pub(crate) moment: Moment,
-    pub(crate) scene: &'a Scene<'a>,
+    pub(crate) scene: Scene<'a>,
     /// `None` in a wake-up.
     pub(crate) observed: Option<Observed<'a>>,
     /// Whether somebody asks why.
     pub(crate) is_explained: bool,
+}
+
+impl<'a> Frame<'a> {
+    pub(super) fn of_event(
+        now: Timestamp,
+        scene: Scene<'a>,
+        observed: Observed<'a>,
+        shared: &Shared,
+    ) -> Self {
+        let is_explained = shared.explains(&scene);
+        Self { now, moment: now.into(), scene, observed: Some(observed), is_explained }
+    }
+
+    pub(super) fn of_wakeup(due: Moment, scene: Scene<'a>, shared: &Shared) -> Self {
+        let is_explained = shared.explains(&scene);
+        Self { now: due.into(), moment: due, scene, observed: None, is_explained }
+    }
 }
 
 /// The room that streams work in, one after the other.
@@ -117,7 +134,7 @@ pub(crate) struct Desk {
 
 /// What streams are run with, and what they leave behind.
 pub(super) struct Run<'a> {
-    frame: Frame<'a>,
+    frame: &'a Frame<'a>,
     detectors: &'a [Posted],
     desk: &'a mut Desk,
     panicked: &'a mut Vec<u32>,
@@ -128,20 +145,15 @@ pub(super) struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    /// Of an event, or of a wake-up where there is none; and the streams that are
-    /// at rest.
+    /// With it come the streams that are at rest.
     pub(super) fn new(
-        now: Moment,
-        observed: Option<Observed<'a>>,
-        scene: &'a Scene<'a>,
+        frame: &'a Frame<'a>,
         shared: &'a mut Shared,
         findings: &'a mut Vec<Finding>,
     ) -> (Self, &'a mut [Resting]) {
         let Shared { detectors, resting, desk, panicked, explained, .. } = shared;
-        let explained = explained.as_deref_mut().and_then(|it| it.where_it_is(scene));
-        let is_explained = explained.is_some();
-        let frame = Frame { now: now.into(), moment: now, scene, observed, is_explained };
-        desk.is_touched = is_explained;
+        let explained = explained.as_deref_mut().filter(|_| frame.is_explained);
+        desk.is_touched = frame.is_explained;
         let first_wake = None;
         let run = Self { frame, detectors, desk, panicked, explained, findings, first_wake };
         (run, resting)
@@ -165,7 +177,7 @@ impl<'a> Run<'a> {
         let Some(detector) = &mut stream.detector else { return };
         let slept_until = if self.frame.is_explained { stream.wake_at } else { None };
         let mut cx = Context {
-            frame: &self.frame,
+            frame: self.frame,
             posted,
             inhibited,
             wake_at: &mut stream.wake_at,
@@ -193,10 +205,10 @@ impl<'a> Run<'a> {
             let rescheduled = (from != to).then_some(Noted::Rescheduled { from, to });
             let noted = desk.noted.drain(..).chain(rescheduled).chain(panicked);
             let is_wakeup = frame.observed.is_none();
-            explained.note(named, frame.now, is_wakeup, frame.scene, noted);
+            explained.note(named, frame.now, is_wakeup, &frame.scene, noted);
         }
         for it in desk.raised.drain(..) {
-            self.findings.push(named.finding(frame.now, frame.scene, it));
+            self.findings.push(named.finding(frame.now, &frame.scene, it));
         }
     }
 
@@ -206,7 +218,7 @@ impl<'a> Run<'a> {
         stream.turn_off();
         self.panicked.push(stream.detector_idx);
         let named = &self.detectors[stream.detector_idx as usize].named;
-        self.findings.push(named.panic_finding(self.frame.now, self.frame.scene, panic));
+        self.findings.push(named.panic_finding(self.frame.now, &self.frame.scene, panic));
     }
 }
 
@@ -292,13 +304,8 @@ impl Stream {
     }
 
     /// Ends with what it watched.
-    fn end(
-        &mut self,
-        now: Timestamp,
-        scene: &Scene<'_>,
-        shared: &mut Shared,
-        findings: &mut Vec<Finding>,
-    ) {
+    fn end(&mut self, frame: &Frame<'_>, shared: &mut Shared, findings: &mut Vec<Finding>) {
+        let Frame { now, scene, .. } = frame;
         self.wake_at = None;
         let posted = &shared.detectors[self.detector_idx as usize];
         for it in self.episodes.take() {
@@ -308,14 +315,14 @@ impl Stream {
                 report = report.with_cost(&scene.session.totals, it.used);
             }
             let explained = shared.explained.as_deref_mut();
-            if let Some(explained) = explained.and_then(|it| it.where_it_is(scene)) {
+            if let Some(explained) = explained.filter(|_| frame.is_explained) {
                 let message = report.message.clone();
                 let ended = Noted::Ended { subject: it.subject, message, was_open: true };
-                explained.note(&posted.named, now, false, scene, [ended]);
+                explained.note(&posted.named, *now, false, scene, [ended]);
             }
             let raised =
                 Raised { subject: it.subject, severity: None, measure: it.measure, report };
-            findings.push(posted.named.finding(now, scene, raised));
+            findings.push(posted.named.finding(*now, scene, raised));
         }
     }
 }
@@ -386,17 +393,15 @@ impl Streams {
     pub(super) fn observe(
         &mut self,
         watching: &Readers,
-        now: Moment,
-        observed: Observed<'_>,
-        scene: &Scene<'_>,
+        frame: &Frame<'_>,
         shared: &mut Shared,
         findings: &mut Vec<Finding>,
     ) -> Option<Moment> {
-        let readers = watching.of(&observed.event.kind);
+        let readers = watching.of(&frame.observed?.event.kind);
         if readers.is_empty() {
             return None;
         }
-        let (mut run, resting) = Run::new(now, Some(observed), scene, shared, findings);
+        let (mut run, resting) = Run::new(frame, shared, findings);
         let mut n_shown = 0;
         // One that panics is turned off, and the rest go on.
         while let Err(panic) = catch_unwind(AssertUnwindSafe(|| {
@@ -459,19 +464,18 @@ impl Streams {
         }
     }
 
-    /// Runs the wake-ups that are due by `due`.
+    /// Runs the wake-ups that are due.
     pub(super) fn wake(
         &mut self,
-        due: Moment,
-        scene: &Scene<'_>,
+        frame: &Frame<'_>,
         shared: &mut Shared,
         findings: &mut Vec<Finding>,
     ) {
-        let (mut run, _) = Run::new(due, None, scene, shared, findings);
+        let (mut run, _) = Run::new(frame, shared, findings);
         for place in 0..self.0.len() {
             let detector_idx = self.0[place].detector_idx as usize;
             let inhibited = self.inhibited(&run.detectors[detector_idx].inhibitors);
-            self.0[place].wake_if_due(due, inhibited, &mut run);
+            self.0[place].wake_if_due(frame.moment, inhibited, &mut run);
         }
         self.0.retain(|it| !it.at_rest());
     }
@@ -479,13 +483,12 @@ impl Streams {
     /// Ends with what they watched.
     pub(super) fn end(
         &mut self,
-        now: Timestamp,
-        scene: &Scene<'_>,
+        frame: &Frame<'_>,
         shared: &mut Shared,
         findings: &mut Vec<Finding>,
     ) {
         for stream in &mut self.0 {
-            stream.end(now, scene, shared, findings);
+            stream.end(frame, shared, findings);
         }
         self.0.retain(|it| !it.at_rest());
     }
