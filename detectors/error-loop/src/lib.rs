@@ -312,6 +312,8 @@ impl Row {
             let n = self.n_failures;
             let tool = quote(&self.tool);
             let mut message = match of {
+                Of::Error if n == 1 => "an error came once".to_owned(),
+                _ if n == 1 => "a tool failed once".to_owned(),
                 Of::Error if self.is_one_error => {
                     format!("the same error came {n} times in {took}")
                 }
@@ -321,7 +323,7 @@ impl Row {
                 _ => format!("tools failed {n} times in {took}, and nothing was done in between"),
             };
             if !self.tool.is_empty() {
-                message.push_str(", the last from ");
+                message.push_str(if n == 1 { ", from " } else { ", the last from " });
                 message.push_str(&tool);
             }
             let mut report = match failure.line.map(quote) {
@@ -375,6 +377,9 @@ impl Retries {
                 Some(attempt) if n_seen < attempt => {
                     format!("attempt {attempt} to get an answer from the model failed")
                 }
+                Some(_) if n_seen == 1 => {
+                    "an attempt to get an answer from the model failed".to_owned()
+                }
                 Some(_) => {
                     let took = Elapsed(now.duration_since(since));
                     format!("{n_seen} attempts to get an answer from the model failed in {took}")
@@ -419,9 +424,12 @@ impl Compactions {
         self.n += 1;
         let (n, took) = (self.n, Elapsed(cx.now().duration_since(self.since.into())));
         cx.raise(Fingerprint::NONE, n, || {
-            Report::new(format!(
-                "the context was compacted {n} times in {took}, and nothing was done in between"
-            ))
+            Report::new(match n {
+                1 => "the context was compacted once".to_owned(),
+                _ => format!(
+                    "the context was compacted {n} times in {took}, and nothing was done in between"
+                ),
+            })
             .with("compactions", n)
             .since(self.first.as_ref().map(Place::evidence))
         });

@@ -218,6 +218,21 @@ fn compactions_with_nothing_in_between_are_counted() {
 }
 
 #[test]
+fn what_happened_once_is_said_so() {
+    let first = |options: &str, trace: &str| {
+        let mut detector = detector::<ErrorLoop>(options);
+        detector.levels = vec![Level::new(1, Severity::Low)];
+        let trace: Trace = trace.parse().expect("every line is an event");
+        findings(&detector, &trace).into_iter().next().map(|it| it.message).unwrap_or_default()
+    };
+    let fails = "0s call Bash make\n+1s result fail no rule to make it";
+    assert_snapshot!(first("of = 'failure'", fails), @"a tool failed once, from `Bash`: `no rule to make it`");
+    assert_snapshot!(first("of = 'error'", fails), @"an error came once, from `Bash`: `no rule to make it`");
+    assert_snapshot!(first("of = 'retry'", "0s error retry=1 overloaded"), @"an attempt to get an answer from the model failed: `overloaded`");
+    assert_snapshot!(first("of = 'compaction'", "0s compaction"), @"the context was compacted once");
+}
+
+#[test]
 fn it_takes_little_room_where_nothing_fails() {
     assert!(size_of::<ErrorLoop>() <= 32, "{}", size_of::<ErrorLoop>());
 }

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use watchkeeper_core::{
-    Call, Context, Detector, DetectorKind, Elapsed, Event, EventKind, Fingerprint, InvalidOption,
-    Level, Moment, Period, Place, Report, Scope, Severity, SignedDuration, Timestamp, ToolClass,
-    Unit, quote,
+    Context, Detector, DetectorKind, Elapsed, Event, EventKind, Fingerprint, InvalidOption, Level,
+    Moment, Period, Place, Report, Scope, Severity, SignedDuration, Timestamp, ToolClass, Unit,
+    quote,
 };
 
 /// Finds what takes too long: sessions, turns, tools, models, or anything.
@@ -87,7 +87,7 @@ struct Rules {
 impl Rules {
     fn new(options: &TimeoutOptions) -> Self {
         let TimeoutOptions { of, max, delegates } = *options;
-        Self { of, max: nanos(max.get()), delegates }
+        Self { of, max: u64::try_from(max.get().as_nanos()).unwrap_or(u64::MAX), delegates }
     }
 }
 
@@ -194,7 +194,7 @@ impl Clock {
     fn elapsed(self, now: Timestamp) -> Nanos {
         match self {
             Self::Stopped([high, low]) => (u64::from(high) << 32) | u64::from(low),
-            Self::Runs(from) => nanos(now.duration_since(from.into())),
+            Self::Runs(from) => between(from.into(), now),
         }
     }
 }
@@ -221,8 +221,8 @@ fn halves(n: u64) -> [u32; 2] {
 /// Three centuries are as long as any.
 type Nanos = u64;
 
-fn nanos(it: SignedDuration) -> Nanos {
-    u64::try_from(it.as_nanos().max(0)).unwrap_or(u64::MAX)
+fn between(from: Timestamp, to: Timestamp) -> Nanos {
+    u64::try_from((to.as_nanosecond() - from.as_nanosecond()).max(0)).unwrap_or(u64::MAX)
 }
 
 fn duration(nanos: Nanos) -> SignedDuration {
@@ -372,14 +372,18 @@ impl Calls {
             self.resumed_at = Some(cx.now().into());
         }
         self.is_waiting = is_waiting;
-        if cx.pending().next().is_none() {
-            // Calls to come are made later than that.
-            self.resumed_at = None;
-        }
         if self.late.is_some() {
             self.resolve_answered(cx);
         }
-        self.wake_at_next_level(rules, cx);
+        if cx.pending().next().is_none() {
+            // Calls to come are made later than that.
+            self.resumed_at = None;
+            cx.sleep();
+        } else if is_waiting {
+            cx.sleep();
+        } else {
+            self.wake_at_next_level(rules, cx);
+        }
     }
 
     /// Resolves what was found of calls that are pending no more.
@@ -407,7 +411,7 @@ impl Calls {
         let (now, max) = (cx.now(), rules.max);
         let timed = cx.pending().filter(|it| is_timed(it.class, rules));
         for call in timed.cloned().collect::<Vec<_>>() {
-            let elapsed = self.elapsed(&call, now);
+            let elapsed = between(call.at, now).min(self.since_resumed(now));
             let percent = percent(elapsed, max);
             let mut late = self.late.iter_mut().flat_map(|it| it.iter_mut());
             let known = late.find(|it| it.id == call.id);
@@ -435,19 +439,22 @@ impl Calls {
     }
 
     fn wake_at_next_level(&self, rules: &Rules, cx: &mut Context<'_>) {
-        let (now, max) = (cx.now(), rules.max);
+        let since_resumed = self.since_resumed(cx.now());
         let timed = cx.pending().filter(|it| is_timed(it.class, rules));
-        let left = timed.filter_map(|it| time_to_next_level(self.elapsed(it, now), max, cx));
-        match left.min().filter(|_| !self.is_waiting) {
+        let left = timed.filter_map(|it| {
+            let elapsed = between(it.at, cx.now()).min(since_resumed);
+            time_to_next_level(elapsed, rules.max, cx)
+        });
+        match left.min() {
             Some(it) => cx.wake_after(duration(it)),
             None => cx.sleep(),
         }
     }
 
-    /// How long a call has been running: leave to make it may have been given late.
-    fn elapsed(&self, call: &Call, now: Timestamp) -> Nanos {
-        let start = self.resumed_at.map_or(call.at, |it| call.at.max(it.into()));
-        nanos(now.duration_since(start))
+    /// For how long calls have been running at most: leave to make them may have been
+    /// given late.
+    fn since_resumed(&self, now: Timestamp) -> Nanos {
+        self.resumed_at.map_or(Nanos::MAX, |it| between(it.into(), now))
     }
 }
 
