@@ -5,9 +5,9 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use watchkeeper_core::{
-    Context, Detector, DetectorKind, Elapsed, Event, EventKind, Fingerprint, InvalidOption, Level,
-    Moment, Period, Place, Report, Scope, Severity, SignedDuration, Timestamp, ToolClass, Unit,
-    quote,
+    Context, Detector, DetectorKind, Elapsed, Event, EventKind, EventSet, Fingerprint,
+    InvalidOption, Level, Moment, Period, Place, Report, Scope, Severity, SignedDuration,
+    Timestamp, ToolClass, Unit, quote,
 };
 
 /// Finds what takes too long: sessions, turns, tools, models, or anything.
@@ -109,6 +109,15 @@ impl Detector for Timeout {
         match &mut self.state {
             State::Watch(watch) => watch.wake(&self.rules, cx),
             State::Calls(calls) => calls.wake(&self.rules, cx),
+        }
+    }
+
+    fn begins_with(&self) -> EventSet {
+        /// What an agent or a person owes begins with these.
+        const WAITS: EventSet = EventSet::of(&["tool_call", "waiting"]);
+        match self.state {
+            State::Watch(_) => EventSet::ALL,
+            State::Calls(_) => WAITS,
         }
     }
 
