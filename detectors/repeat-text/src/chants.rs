@@ -123,7 +123,7 @@ impl Scan {
         let mut broken_at = 0;
         segments.read(text, |piece, at| {
             let Piece::Segment { symbol, len } = piece else {
-                rounds.clear();
+                *rounds = Rounds::default();
                 broken_at = at;
                 return;
             };

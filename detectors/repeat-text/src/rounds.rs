@@ -12,9 +12,7 @@ pub(crate) const MIN_ROUNDS: u32 = 4;
 /// arrays, which the compiler turns into vector instructions.
 #[derive(Clone, Debug)]
 pub(crate) struct Rounds {
-    /// How many segments are kept.
-    n: u8,
-    /// The latest symbols, the latest first.
+    /// The latest symbols, the latest first; zero where there is none yet.
     symbols: [u32; MAX_SEGMENTS],
     lens: [u8; MAX_SEGMENTS],
     /// `runs[n - 1]` belongs to rounds of `n` segments, and does not overflow.
@@ -32,33 +30,22 @@ pub(crate) struct Chant {
 
 impl Default for Rounds {
     fn default() -> Self {
-        let (symbols, lens, runs) = ([0; MAX_SEGMENTS], [0; MAX_SEGMENTS], [0; MAX_SEGMENTS]);
-        Self { n: 0, symbols, lens, runs }
+        Self { symbols: [0; MAX_SEGMENTS], lens: [0; MAX_SEGMENTS], runs: [0; MAX_SEGMENTS] }
     }
 }
 
 impl Rounds {
-    /// Starts anew.
-    pub(crate) fn clear(&mut self) {
-        self.n = 0;
-    }
-
-    /// Takes the next segment. Returns how many bytes came before, at most.
+    /// Takes the next segment, whose symbol is not zero. Returns how many bytes
+    /// came before, at most.
     pub(crate) fn push(&mut self, symbol: u32, len: u8) -> u32 {
-        let n = usize::from(self.n);
         let mut longest = 0;
-        for (run, earlier) in self.runs[..n].iter_mut().zip(&self.symbols[..n]) {
+        for (run, earlier) in self.runs.iter_mut().zip(&self.symbols) {
             *run = if *earlier == symbol { run.saturating_add(u16::from(len)) } else { 0 };
             longest = longest.max(*run);
         }
-        if n < MAX_SEGMENTS {
-            self.runs[n] = 0;
-            self.n += 1;
-        }
-        let n_earlier = n.min(MAX_SEGMENTS - 1);
-        self.symbols.copy_within(..n_earlier, 1);
+        self.symbols.copy_within(..MAX_SEGMENTS - 1, 1);
         self.symbols[0] = symbol;
-        self.lens.copy_within(..n_earlier, 1);
+        self.lens.copy_within(..MAX_SEGMENTS - 1, 1);
         self.lens[0] = len;
         u32::from(longest)
     }
@@ -68,7 +55,7 @@ impl Rounds {
     pub(crate) fn chant(&self) -> Option<Chant> {
         let mut best: Option<Chant> = None;
         let mut round = 0;
-        for (run, len) in self.runs.iter().zip(&self.lens).take(self.n.into()) {
+        for (run, len) in self.runs.iter().zip(&self.lens) {
             round += u32::from(*len);
             if MAX_BYTES < round {
                 break;

@@ -20,7 +20,7 @@ const FENCE: u32 = 3;
 pub(crate) enum Piece {
     /// A few words, or a part of a long one.
     Segment {
-        /// Equal for segments that have the same letters.
+        /// Equal for segments that have the same letters, and never zero.
         symbol: u32,
         /// How many bytes it takes up, long gaps aside.
         len: u8,
@@ -178,7 +178,7 @@ impl Segments {
         let len = self.len;
         let hash = self.hash.get();
         let [low, high] = [hash & 0xffff_ffff, hash >> 32];
-        let symbol = u32::try_from(low ^ high).unwrap_or_default();
+        let symbol = u32::try_from(low ^ high).unwrap_or_default().max(1);
         self.clear();
         Piece::Segment { symbol, len }
     }
