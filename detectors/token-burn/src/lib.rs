@@ -275,6 +275,9 @@ impl Spent {
     /// Lets what is too old leave the window.
     fn forget(&mut self, limit: &Limit, window: Window, cx: &Context<'_>) {
         let gone = self.recent.pass(cx.now(), window);
+        if gone == 0 {
+            return;
+        }
         self.n = match self.recent.total() {
             // What is less than a unit goes with the last of them.
             0 => 0,
