@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use crate::{
     AgentFacts, Call, Event, EventKind, EventSet, Evidence, Fingerprint, InvalidOption, Level,
     Moment, Noted, Outcome, Place, SessionFacts, Severity, Totals, Unit, Usage,
-    engine::{Desk, Episodes, Frame, Posted, Raised},
+    engine::{Desk, Episodes, Frame, Posted, Raised, earlier},
     grouped,
 };
 
@@ -54,6 +54,14 @@ pub trait Detector: CloneDetector + fmt::Debug + Send + Sync {
     /// engine spares it those, and most detectors are at rest most of the time.
     fn begins_with(&self) -> EventSet {
         self.reads()
+    }
+
+    /// Whether it sleeps: one that is [at rest](Self::at_rest) and has asked to be
+    /// woken finds the same if it is shown no event before. It goes by what the
+    /// [`Context`] knows when it is woken, and goes to sleep again if that is too
+    /// early. The engine spares it those events.
+    fn sleeps(&self) -> bool {
+        false
     }
 
     /// Whether it is as good as new: from here on it would find what a new one
@@ -139,6 +147,12 @@ impl<'a> Context<'a> {
         self.frame.now
     }
 
+    /// How long ago a time is. What the clock on the wall jumped over meanwhile does
+    /// not count: an agent on a machine that slept, slept as well.
+    pub fn time_since(&self, at: Timestamp) -> SignedDuration {
+        self.desk.jumps.time_between(at, self.now())
+    }
+
     /// What is known of the session; in a wake-up of a detector that watches
     /// all sessions that share a label, only the name, source and labels of the
     /// one that spoke last.
@@ -146,8 +160,9 @@ impl<'a> Context<'a> {
         self.frame.scene.session
     }
 
-    /// What is known of the agent that the event is about: of the main agent,
-    /// in a wake-up of a detector that sees whole sessions.
+    /// What is known of the agent that the event is about: in a wake-up of a
+    /// detector that sees whole sessions, of the main agent, and of one that
+    /// watches all sessions that share a label, of the one that spoke last.
     pub fn agent(&self) -> &AgentFacts {
         self.frame.scene.agent
     }
@@ -325,9 +340,10 @@ impl<'a> Context<'a> {
         self.wake_at_moment(at.into());
     }
 
-    /// Asks to be woken once, `delay` from now, in place of any earlier ask.
+    /// Asks to be woken once, when `delay` will have passed as
+    /// [`time_since`](Self::time_since) measures it, in place of any earlier ask.
     pub fn wake_after(&mut self, delay: SignedDuration) {
-        match self.frame.moment.checked_add(delay) {
+        match self.desk.jumps.time_after(self.frame.moment, delay) {
             Some(at) => self.wake_at_moment(at),
             None => self.sleep(),
         }
@@ -335,11 +351,11 @@ impl<'a> Context<'a> {
 
     fn wake_at_moment(&mut self, at: Moment) {
         let now = self.frame.moment;
-        self.desk.is_touched = true;
         *self.wake_at = match self.frame.observed {
             Some(_) => Some(at.max(now)),
             None => (now < at).then_some(at),
         };
+        self.desk.first_wake = earlier(self.desk.first_wake, *self.wake_at);
     }
 
     /// Takes back what was asked for.

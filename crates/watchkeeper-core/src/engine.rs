@@ -15,12 +15,12 @@ use jiff::{SignedDuration, Timestamp};
 use rapidhash::fast::RandomState;
 use serde_json::Map;
 
-pub(crate) use self::stream::{Desk, Episodes, Frame, Raised};
+pub(crate) use self::stream::{Desk, Episodes, Frame, Raised, earlier};
 use self::{
     moment::Alarms,
     note::Explained,
     session::Session,
-    stream::{Observed, Resting, Run, Scene, Stream, Watch, postponed},
+    stream::{Observed, Resting, Run, Scene, Sleepers, Stream, Watch, postponed},
 };
 pub use self::{
     moment::Moment,
@@ -106,6 +106,8 @@ pub struct Engine {
     /// and some that are no more.
     turns: VecDeque<SessionId>,
     alarms: Alarms<SessionId>,
+    /// Whether any detector has a `per_label`.
+    has_groups: bool,
     /// For each detector with a `per_label`, its streams by the label's value.
     groups: Vec<BTreeMap<Arc<str>, Group>>,
     group_alarms: Alarms<(usize, Arc<str>)>,
@@ -126,6 +128,8 @@ struct Shared {
     /// What watches the sessions so far, each once: nearly all have the same.
     watches: Vec<Arc<Watch>>,
     desk: Desk,
+    /// One in which there is nothing to remember.
+    new: Stream,
     /// The detectors that have just panicked.
     panicked: Vec<u32>,
     explained: Option<Box<Explained>>,
@@ -140,6 +144,8 @@ pub(crate) struct Posted {
     reads: EventSet,
     /// Those that it reads when it is at rest.
     begins_with: EventSet,
+    /// Its bit among those that sleep; 0 if it does not, or is one of too many.
+    sleeper: Sleepers,
     /// The places of those that inhibit it.
     inhibitors: Box<[u32]>,
     /// Whether what it finds is about what is used.
@@ -149,8 +155,12 @@ pub(crate) struct Posted {
 /// The sessions that share a label, for one detector.
 struct Group {
     stream: Stream,
+    /// Its detector has panicked.
+    is_off: bool,
     /// The name, source and labels of the session that spoke last.
     facts: SessionFacts,
+    /// What is known of the agent that spoke last.
+    agent: AgentFacts,
     now: Timestamp,
     expires_at: Moment,
     alarm_at: Option<Moment>,
@@ -165,9 +175,14 @@ impl Engine {
         let inhibitors: Vec<_> = detectors.iter().map(|it| inhibitors(it, &detectors)).collect();
         let posted = detectors.into_iter().zip(inhibitors).zip(0..);
         let posted = posted.map(|((named, inhibitors), idx)| Posted::new(idx, named, inhibitors));
-        let detectors: Vec<Posted> = posted.collect();
+        let mut detectors: Vec<Posted> = posted.collect();
+        let sleeping = detectors.iter_mut().filter(|it| it.named.detector.sleeps());
+        for (it, bit) in sleeping.zip(0..Sleepers::BITS) {
+            it.sleeper = 1 << bit;
+        }
+        let has_groups = detectors.iter().any(|it| it.named.per_label.is_some());
         let groups = detectors.iter().map(|_| BTreeMap::new()).collect();
-        let resting = detectors.iter().map(Resting::new).collect();
+        let resting = detectors.iter().map(|_| Resting::default()).collect();
         Self {
             shared: Shared {
                 detectors,
@@ -177,12 +192,14 @@ impl Engine {
                 resting,
                 watches: Vec::new(),
                 desk: Desk::default(),
+                new: Stream::default(),
                 panicked: Vec::new(),
                 explained: None,
             },
             sessions: HashMap::default(),
             turns: VecDeque::new(),
             alarms: Alarms::new(),
+            has_groups,
             groups,
             group_alarms: Alarms::new(),
             n_events: 0,
@@ -217,7 +234,7 @@ impl Engine {
         let (usage, call) = session.observe(event, at, &mut self.shared, findings);
         let due_at = session.due_at();
         self.alarms.set(&mut session.alarm_at, due_at, &event.session);
-        if self.shared.detectors.iter().any(|it| it.named.per_label.is_some()) {
+        if self.has_groups {
             self.observe_groups(event, at, usage.as_ref(), call.as_ref(), findings);
         }
         // Streams of agents, of the session and of groups run one after the
@@ -251,8 +268,9 @@ impl Engine {
     ///
     /// For a clock that jumps ahead, as that on the wall does when the machine
     /// has slept: an agent that slept as well has not been silent for so long.
-    /// What is measured from event to event still includes the jump.
+    /// [`Context::time_since`](crate::Context::time_since) leaves the jump out.
     pub fn postpone(&mut self, since: Timestamp, by: SignedDuration) {
+        self.shared.desk.jumps.add(since, by);
         // The alarms stay where they are: they may be early.
         self.sessions.values_mut().for_each(|it| it.postpone(since, by));
         for group in self.groups.iter_mut().flat_map(BTreeMap::values_mut) {
@@ -402,17 +420,21 @@ impl Engine {
             group.now = at;
             group.expires_at = self.shared.expiry(at);
             group.facts.name_after(&session.facts, at);
+            let agent = &session.agent(event.agent.as_ref()).facts;
+            group.agent.clone_from(agent);
             let scene = Scene {
                 session: &session.facts,
-                agent: &session.agent(event.agent.as_ref()).facts,
+                agent,
                 agent_id: event.agent.as_ref(),
                 group: Some(value),
             };
-            if self.shared.detectors[detector_idx].reads.contains(&event.kind) {
+            let posted = &self.shared.detectors[detector_idx];
+            if !group.is_off && posted.reads.contains(&event.kind) {
                 let observed = Observed { event, usage, call };
                 let frame = Frame::of_event(at, scene, observed, &self.shared);
                 let (mut run, _) = Run::new(&frame, &mut self.shared, findings);
                 run.stream(&mut group.stream, None);
+                group.is_off = !self.shared.panicked.is_empty();
                 self.shared.panicked.clear();
             }
             let due_at = group.due_at();
@@ -445,10 +467,12 @@ impl Engine {
 impl Group {
     fn new(detector_idx: usize, session: &SessionFacts, at: Timestamp, shared: &Shared) -> Self {
         Self {
-            stream: Stream::new(&shared.detectors[detector_idx]),
+            stream: Stream::new(shared.detectors[detector_idx].idx),
             facts: SessionFacts::new(session.id.clone(), at, session.labels.clone()),
+            agent: AgentFacts::default(),
             now: at,
             expires_at: shared.expiry(at),
+            is_off: false,
             alarm_at: None,
             event_idx: 0,
         }
@@ -467,14 +491,18 @@ impl Group {
         findings: &mut Vec<Finding>,
     ) {
         let until = Moment::from(until);
-        let agent = AgentFacts::default();
         while let Some(due) = self.stream.wake_at.filter(|it| *it <= until) {
             self.now = self.now.max(due.into());
-            let scene =
-                Scene { session: &self.facts, agent: &agent, agent_id: None, group: Some(label) };
+            let scene = Scene {
+                session: &self.facts,
+                agent: &self.agent,
+                agent_id: None,
+                group: Some(label),
+            };
             let frame = Frame::of_wakeup(due, scene, shared);
             let (mut run, _) = Run::new(&frame, shared, findings);
             self.stream.wake_if_due(due, None, &mut run);
+            self.is_off = !shared.panicked.is_empty();
             shared.panicked.clear();
         }
     }
@@ -559,7 +587,7 @@ impl Posted {
         named.levels.sort_by_key(|it| it.at);
         let (reads, begins_with) = (named.detector.reads(), named.detector.begins_with());
         let is_budget = &*named.class == "budget";
-        Self { idx, named, reads, begins_with, inhibitors, is_budget }
+        Self { idx, named, reads, begins_with, sleeper: 0, inhibitors, is_budget }
     }
 }
 

@@ -127,7 +127,7 @@ impl EventKind {
             Self::Thinking { .. } => 3,
             Self::ModelCall(_) => 4,
             Self::ToolCall(_) => TOOL_CALL_IDX,
-            Self::ToolResult(_) => 6,
+            Self::ToolResult(_) => TOOL_RESULT_IDX,
             Self::Waiting(_) => 7,
             Self::Resumed(_) => 8,
             Self::TurnEnd => 9,
@@ -137,6 +137,15 @@ impl EventKind {
             Self::AgentStart => 13,
             Self::AgentEnd => 14,
             Self::SessionEnd { .. } => 15,
+        }
+    }
+
+    /// Where it stands among what an [`EventSet`] tells apart.
+    #[inline]
+    pub(crate) const fn sort_idx(&self) -> u8 {
+        match self {
+            Self::ToolResult(ToolResult { ok: false, .. }) => FAILED_RESULT_IDX,
+            _ => self.name_idx(),
         }
     }
 }
@@ -161,13 +170,26 @@ pub(crate) const EVENT_NAMES: [&str; 16] = [
     "session_end",
 ];
 
+/// Where the name of a call of a tool stands among them.
+pub(crate) const TOOL_CALL_IDX: u8 = 5;
+const TOOL_RESULT_IDX: u8 = 6;
+
+/// What an [`EventSet`] tells apart: events by their names, and after those the
+/// results that are not ok.
+pub(crate) const N_SORTS: usize = EVENT_NAMES.len() + 1;
+#[expect(clippy::cast_possible_truncation, reason = "there are few names")]
+const FAILED_RESULT_IDX: u8 = EVENT_NAMES.len() as u8;
+
 /// Some kinds of events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct EventSet(u16);
+pub struct EventSet(u32);
 
 impl EventSet {
     /// All of them.
-    pub const ALL: Self = Self(u16::MAX);
+    pub const ALL: Self = Self(u32::MAX);
+
+    /// The results of tools that are not ok.
+    pub const FAILED_RESULTS: Self = Self(1 << FAILED_RESULT_IDX);
 
     /// Those with these names, as the neutral form has them.
     ///
@@ -185,6 +207,9 @@ impl EventSet {
             res |= 1 << event_idx;
             name_idx += 1;
         }
+        if res & (1 << TOOL_RESULT_IDX) != 0 {
+            res |= Self::FAILED_RESULTS.0;
+        }
         Self(res)
     }
 
@@ -195,12 +220,12 @@ impl EventSet {
 
     /// Whether an event is of one of these kinds.
     pub const fn contains(self, event: &EventKind) -> bool {
-        self.contains_idx(event.name_idx() as usize)
+        self.contains_idx(event.sort_idx() as usize)
     }
 
-    /// Whether the name that stands here among all names is one of them.
-    pub(crate) const fn contains_idx(self, name_idx: usize) -> bool {
-        self.0 & (1 << name_idx) != 0
+    /// The same for what stands here among all that a set tells apart.
+    pub(crate) const fn contains_idx(self, sort_idx: usize) -> bool {
+        self.0 & (1 << sort_idx) != 0
     }
 }
 
@@ -218,9 +243,6 @@ const fn is_same(a: &[u8], b: &[u8]) -> bool {
     }
     true
 }
-
-/// Where the name of a call of a tool stands among them.
-pub(crate) const TOOL_CALL_IDX: u8 = 5;
 
 /// What is known of a session when it begins.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -143,12 +143,29 @@ pub struct AgentFacts {
     pub waiting: Option<(Moment, WaitingFor)>,
     /// The calls without a result, oldest first.
     pub pending: Vec<Call>,
+    /// When it last ceased to wait for a person, if a call has been pending ever
+    /// since.
+    pub resumed_at: Option<Moment>,
+    /// When it was last heard of.
+    pub activity: Option<Activity>,
     /// The latest change that worked, since a person spoke.
     last_change: Fingerprint,
     /// Whether its latest event is a change that worked, and not the one before
     /// once more.
     pub is_changing: bool,
     answers: Answers,
+}
+
+/// The latest event in which an agent was heard of. An error that is tried again
+/// is none while an answer is owed, as it says that the model is silent still.
+#[derive(Clone, Debug)]
+pub struct Activity {
+    /// When.
+    pub at: Moment,
+    /// Where it was read.
+    pub place: Place,
+    /// Whether the model has begun to answer, and may not have said all.
+    pub is_amid_answer: bool,
 }
 
 /// What of an agent its session counts.
@@ -364,6 +381,40 @@ impl AgentFacts {
     /// Takes an event in. Gives back the call that it answers, if it is a
     /// result.
     pub(crate) fn observe(&mut self, event: &Event, at: Timestamp) -> Option<Call> {
+        let waited = self.waits_for_person();
+        let is_retry = matches!(event.kind, EventKind::Error { retry: Some(_), .. });
+        let is_silent_still = is_retry && self.owes_answer();
+        let answered = self.follow(event, at);
+        if self.pending.is_empty() {
+            self.resumed_at = None;
+        } else if waited && !self.waits_for_person() {
+            self.resumed_at = Some(at.into());
+        }
+        if !is_silent_still {
+            self.hear(event, at);
+        }
+        answered
+    }
+
+    fn hear(&mut self, event: &Event, at: Timestamp) {
+        let (at, name_idx) = (at.into(), event.kind.name_idx());
+        let is_part = matches!(event.kind, EventKind::Thinking { .. } | EventKind::Message { .. });
+        match &mut self.activity {
+            Some(it) => {
+                it.at = at;
+                it.place.move_to(event.origin.as_ref(), name_idx);
+                // What an answer takes can be told before it is over.
+                let is_price = matches!(event.kind, EventKind::ModelCall(_));
+                it.is_amid_answer = is_part || it.is_amid_answer && is_price;
+            }
+            none => {
+                let place = Place::new(event.origin.as_ref(), name_idx);
+                *none = Some(Activity { at, place, is_amid_answer: is_part });
+            }
+        }
+    }
+
+    fn follow(&mut self, event: &Event, at: Timestamp) -> Option<Call> {
         self.is_changing = false;
         match &event.kind {
             EventKind::Prompt { synthetic, .. } => {
@@ -435,6 +486,12 @@ impl AgentFacts {
 
     pub(crate) fn answers(&mut self) -> &mut Answers {
         &mut self.answers
+    }
+
+    /// Whether the model owes an answer: a turn is open, no call is pending, and no
+    /// person is waited for.
+    pub fn owes_answer(&self) -> bool {
+        self.turn.is_some() && self.pending.is_empty() && self.waiting.is_none()
     }
 
     /// Whether a person is waited for: the agent asked, or a call that asks is

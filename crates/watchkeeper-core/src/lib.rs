@@ -54,7 +54,7 @@ pub use crate::{
         AgentId, Cause, Event, EventKind, EventSet, ModelCall, Origin, SessionId, SessionStart,
         Tokens, ToolCall, ToolResult, WaitingFor,
     },
-    facts::{AgentFacts, Call, SessionFacts, Totals, Usage},
+    facts::{Activity, AgentFacts, Call, SessionFacts, Totals, Usage},
     finding::{Evidence, Finding, Labels, Place, Status},
     fingerprint::Fingerprint,
     glob::Glob,

@@ -146,11 +146,10 @@ impl Detector for ErrorLoop {
     }
 
     fn begins_with(&self) -> EventSet {
-        const RESULTS: EventSet = EventSet::of(&["tool_result"]);
         const ERRORS: EventSet = EventSet::of(&["error"]);
         const COMPACTIONS: EventSet = EventSet::of(&["compaction"]);
         match self.state {
-            State::Failures(_) => RESULTS,
+            State::Failures(_) => EventSet::FAILED_RESULTS,
             State::Retries(_) => ERRORS,
             State::Compactions(_) => COMPACTIONS,
         }

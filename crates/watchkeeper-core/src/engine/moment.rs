@@ -2,6 +2,9 @@ use std::{collections::BTreeSet, num::NonZeroU32};
 
 use jiff::{SignedDuration, Timestamp};
 
+/// How many jumps of the clock are remembered; of more, the oldest is forgotten.
+const MAX_JUMPS: usize = 16;
+
 /// A point in time in 12 bytes, with room for `None` in them: an optional
 /// [`Timestamp`] takes 24, and every stream of every session keeps some.
 ///
@@ -116,12 +119,57 @@ impl<K: Ord + Clone> Alarms<K> {
     }
 }
 
+/// What the clock on the wall jumped over, when the machine had slept.
+#[derive(Debug, Default)]
+pub(crate) struct Jumps(Vec<Jump>);
+
+/// From `since` on, not included, until `until`.
+#[derive(Clone, Copy, Debug)]
+struct Jump {
+    since: Timestamp,
+    until: Timestamp,
+}
+
+impl Jumps {
+    pub(super) fn add(&mut self, since: Timestamp, by: SignedDuration) {
+        if self.0.len() == MAX_JUMPS {
+            self.0.remove(0);
+        }
+        let until = since.saturating_add(by).unwrap_or(Timestamp::MAX);
+        self.0.push(Jump { since, until });
+        self.0.sort_by_key(|it| it.since);
+    }
+
+    /// How much time passed, jumps left out.
+    pub(crate) fn time_between(&self, from: Timestamp, to: Timestamp) -> SignedDuration {
+        let mut res = to.duration_since(from);
+        for Jump { since, until } in &self.0 {
+            let [begin, end] = [*since, *until].map(|it| it.clamp(from, to.max(from)));
+            res -= end.duration_since(begin);
+        }
+        res
+    }
+
+    /// When so much time will have passed, jumps left out; `None` if that is
+    /// beyond all times.
+    pub(crate) fn time_after(&self, from: Moment, by: SignedDuration) -> Option<Moment> {
+        let mut res = from.checked_add(by)?;
+        for Jump { since, until } in &self.0 {
+            let begin = Moment::from(*since).max(from);
+            if begin < res && begin < Moment::from(*until) {
+                res = res.checked_add(until.duration_since(begin.into()))?;
+            }
+        }
+        Some(res)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use jiff::{SignedDuration, Timestamp};
-    use proptest::prelude::*;
+    use proptest::{collection::vec, prelude::*};
 
-    use super::Moment;
+    use super::{Jumps, Moment};
 
     #[test]
     fn nothing_takes_no_room() {
@@ -139,6 +187,34 @@ mod tests {
         fn is_a_timestamp(a in timestamps(), b in timestamps()) {
             prop_assert_eq!(Timestamp::from(Moment::from(a)), a);
             prop_assert_eq!(Moment::from(a).cmp(&Moment::from(b)), a.cmp(&b));
+        }
+
+        #[test]
+        fn time_passes_between_jumps_and_not_in_them(
+            jumps in vec((0..100_i64, 1..50_i64), 0..4),
+            from in 0..150_i64,
+            by in 0..100_i64,
+        ) {
+            let time = |secs| Timestamp::UNIX_EPOCH + SignedDuration::from_secs(secs);
+            let mut sut = Jumps::default();
+            // Clocks jump over a time once.
+            let mut end = 0;
+            let mut is_skipped = [false; 1000];
+            for (since, by) in jumps {
+                let since = since.max(end);
+                end = since + by;
+                sut.add(time(since), SignedDuration::from_secs(by));
+                (since..end).for_each(|it| is_skipped[usize::try_from(it).unwrap_or(0)] = true);
+            }
+            let passes = |sec: &i64| !is_skipped[usize::try_from(*sec).unwrap_or(0)];
+            let (mut to, mut passed) = (from, 0);
+            while passed < by {
+                passed += i64::from(passes(&to));
+                to += 1;
+            }
+            let by = SignedDuration::from_secs(by);
+            prop_assert_eq!(sut.time_after(time(from).into(), by), Some(time(to).into()));
+            prop_assert_eq!(sut.time_between(time(from), time(to)), by);
         }
 
         #[test]

@@ -25,7 +25,8 @@ pub(super) struct Session {
     now: Moment,
     /// When it is forgotten unless it is heard of again.
     expires_at: Moment,
-    /// No later than this, one of its streams wants to be woken.
+    /// No later than this, one of its streams wants to be woken, or one of the
+    /// detectors that sleep.
     wake_at: Option<Moment>,
     pub(super) alarm_at: Option<Moment>,
     /// It was heard of again since it was made, or last looked at when one had
@@ -128,7 +129,8 @@ impl Session {
         for agent in self.agents.iter_mut().map(|(_, it)| it).chain([&mut self.main]) {
             agent.streams.postpone(since, by);
         }
-        self.wake_at = self.next_wake();
+        // Those asleep may have asked to be woken no earlier than that.
+        self.wake_at = self.wake_at.map(|it| postponed(it, since, by));
     }
 
     pub(super) fn observe(
@@ -230,26 +232,29 @@ impl Session {
         if self.wake_at.is_none_or(|it| until < it) {
             return;
         }
-        self.wake_at = self.next_wake();
         while let Some(due) = self.wake_at.filter(|it| *it <= until) {
-            self.now = self.now.max(due);
+            let is_due = self.next_wake().is_some_and(|it| it <= due);
             let n_before = findings.len();
             let facts = &self.facts;
             let main =
                 Scene { session: facts, agent: &self.main.facts, agent_id: None, group: None };
             let main = Frame::of_wakeup(due, main, shared);
-            self.streams.wake(&main, shared, findings);
-            self.main.streams.wake(&main, shared, findings);
+            let mut asked = self.streams.wake(&main, shared, findings);
+            asked = earlier(asked, self.main.streams.wake(&main, shared, findings));
             for (id, agent) in self.agents.iter_mut() {
                 let agent_id = Some(&*id);
                 let scene = Scene { session: facts, agent: &agent.facts, agent_id, group: None };
                 let frame = Frame::of_wakeup(due, scene, shared);
-                agent.streams.wake(&frame, shared, findings);
+                asked = earlier(asked, agent.streams.wake(&frame, shared, findings));
+            }
+            // Who sleeps may be woken for nothing, and that moves no time.
+            if is_due || n_before < findings.len() {
+                self.now = self.now.max(due);
             }
             findings[n_before..]
                 .sort_by(|a, b| (&a.detector, &a.agent).cmp(&(&b.detector, &b.agent)));
             self.turn_off_panicked(shared);
-            self.wake_at = self.next_wake();
+            self.wake_at = earlier(self.next_wake(), asked);
         }
     }
 
@@ -258,9 +263,10 @@ impl Session {
     fn turn_off_panicked(&mut self, shared: &mut Shared) {
         for detector_idx in shared.panicked.drain(..) {
             self.watch = Arc::new(self.watch.without(detector_idx));
-            self.streams.turn_off(detector_idx);
+            let sleeper = shared.detectors[detector_idx as usize].sleeper;
+            self.streams.turn_off(detector_idx, sleeper);
             for agent in self.agents.iter_mut().map(|(_, it)| it).chain([&mut self.main]) {
-                agent.streams.turn_off(detector_idx);
+                agent.streams.turn_off(detector_idx, sleeper);
             }
         }
     }

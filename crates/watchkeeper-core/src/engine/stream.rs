@@ -7,39 +7,49 @@ use std::{
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Posted, Shared, moment::Moment, note::Explained};
+use super::{
+    Posted, Shared,
+    moment::{Jumps, Moment},
+    note::Explained,
+};
 use crate::{
     AgentFacts, AgentId, Call, Context, Detector, Event, EventKind, Finding, Fingerprint, Level,
-    Noted, Report, Scope, SessionFacts, Severity, Usage, detector::Used, event::EVENT_NAMES,
+    Noted, Report, Scope, SessionFacts, Severity, Usage, detector::Used, event::N_SORTS,
 };
 
 /// How many conditions of one stream may last at once; of more, the oldest is
 /// forgotten.
 pub(super) const MAX_EPISODES: usize = 32;
-/// How many streams of a detector that came to rest are kept for those that
-/// will be moved next.
+/// How many copies of a detector that came to rest are kept for the streams that
+/// will need one next.
 const MAX_RESTING: usize = 16;
 
 /// One detector at work on one stream.
+#[derive(Default)]
 pub(super) struct Stream {
     detector_idx: u32,
     pub(super) wake_at: Option<Moment>,
-    /// `None` once it has panicked.
+    /// `None` while it is at rest: it is as good as any other then, and one is
+    /// lent when something happens.
     detector: Option<Box<dyn Detector>>,
     episodes: Episodes,
 }
 
-/// The streams of one agent, or of a session as a whole, in the order of the
-/// policy. One at rest is not among them.
+/// The streams of one agent, or of a session as a whole.
 #[derive(Default)]
-pub(super) struct Streams(Vec<Stream>);
-
-/// Streams of one detector to which nothing has happened. An event with which
-/// something can begin is shown to one of them.
-pub(super) struct Resting {
-    shown: Stream,
-    others: Vec<Stream>,
+pub(super) struct Streams {
+    /// Those with something to remember, in the order of the policy.
+    kept: Vec<Stream>,
+    /// The detectors that sleep, and are woken with the first that is.
+    asleep: Sleepers,
 }
+
+/// Some of the detectors that sleep, each a bit.
+pub(super) type Sleepers = u32;
+
+/// Copies of one detector that are at rest.
+#[derive(Default)]
+pub(super) struct Resting(Vec<Box<dyn Detector>>);
 
 /// The detectors that watch a session, as its first event settled it.
 #[derive(Debug, Default, PartialEq)]
@@ -55,7 +65,7 @@ pub(super) struct Watch {
 pub(super) struct Readers {
     all: Box<[u32]>,
     /// For each kind of event those that read it.
-    by_event: [Box<[Reader]>; EVENT_NAMES.len()],
+    by_event: [Box<[Reader]>; N_SORTS],
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -63,6 +73,8 @@ struct Reader {
     detector_idx: u32,
     /// Whether it reads such events also when it is at rest.
     begins: bool,
+    /// Its bit, if it sleeps.
+    sleeper: Sleepers,
 }
 
 /// Where a stream runs.
@@ -130,39 +142,43 @@ pub(crate) struct Desk {
     pub(crate) noted: Vec<Noted>,
     /// Whether there may be something to take over.
     pub(crate) is_touched: bool,
+    /// What the clock jumped over.
+    pub(crate) jumps: Jumps,
+    /// The first time at which a stream asked to be woken.
+    pub(crate) first_wake: Option<Moment>,
 }
 
 /// What streams are run with, and what they leave behind.
 pub(super) struct Run<'a> {
     frame: &'a Frame<'a>,
     detectors: &'a [Posted],
+    resting: &'a mut [Resting],
     desk: &'a mut Desk,
     panicked: &'a mut Vec<u32>,
     explained: Option<&'a mut Explained>,
     findings: &'a mut Vec<Finding>,
-    /// The first time at which one that it ran asked to be woken.
-    first_wake: Option<Moment>,
 }
 
 impl<'a> Run<'a> {
-    /// With it come the streams that are at rest.
+    /// With it comes a stream in which there is nothing to remember.
     pub(super) fn new(
         frame: &'a Frame<'a>,
         shared: &'a mut Shared,
         findings: &'a mut Vec<Finding>,
-    ) -> (Self, &'a mut [Resting]) {
-        let Shared { detectors, resting, desk, panicked, explained, .. } = shared;
+    ) -> (Self, &'a mut Stream) {
+        let Shared { detectors, resting, desk, new, panicked, explained, .. } = shared;
         let explained = explained.as_deref_mut().filter(|_| frame.is_explained);
         desk.is_touched = frame.is_explained;
-        let first_wake = None;
-        let run = Self { frame, detectors, desk, panicked, explained, findings, first_wake };
-        (run, resting)
+        desk.first_wake = None;
+        let run = Self { frame, detectors, resting, desk, panicked, explained, findings };
+        (run, new)
     }
 
     /// Runs one stream, by itself.
     pub(super) fn stream(&mut self, stream: &mut Stream, inhibited: Option<Severity>) {
         if self.panicked.contains(&stream.detector_idx) {
             stream.turn_off();
+            return;
         }
         let posted = &self.detectors[stream.detector_idx as usize];
         let ran = catch_unwind(AssertUnwindSafe(|| self.run(stream, posted, inhibited)));
@@ -172,9 +188,13 @@ impl<'a> Run<'a> {
     }
 
     /// Has the detector of a stream see the event, or wakes it. Whoever calls this
-    /// catches its panics.
+    /// catches its panics, and turns the stream off then.
+    #[inline]
     fn run(&mut self, stream: &mut Stream, posted: &Posted, inhibited: Option<Severity>) {
-        let Some(detector) = &mut stream.detector else { return };
+        let detector = match &mut stream.detector {
+            Some(it) => it,
+            none => none.insert(self.resting[posted.idx as usize].take(posted)),
+        };
         let slept_until = if self.frame.is_explained { stream.wake_at } else { None };
         let mut cx = Context {
             frame: self.frame,
@@ -188,9 +208,34 @@ impl<'a> Run<'a> {
             Some(it) => detector.observe(it.event, &mut cx),
             None => detector.wake(&mut cx),
         }
+        if detector.at_rest()
+            && let Some(detector) = stream.detector.take()
+        {
+            self.resting[posted.idx as usize].put(detector);
+        }
         if self.desk.is_touched {
             self.take_over(stream, slept_until, None);
         }
+    }
+
+    /// The first of those that sleep.
+    fn first_of(&self, asleep: Sleepers) -> Option<u32> {
+        let mut sleepers = self.detectors.iter().filter(|it| it.sleeper & asleep != 0);
+        if asleep == 0 { None } else { sleepers.next().map(|it| it.idx) }
+    }
+
+    /// Takes its alarm from a stream whose detector sleeps now. Gives back its bit.
+    fn put_to_sleep(&self, stream: &mut Stream, posted: &Posted) -> Sleepers {
+        let is_asleep = posted.sleeper != 0
+            && stream.wake_at.is_some()
+            && stream.detector.is_none()
+            && stream.episodes.is_empty()
+            && !self.frame.is_explained;
+        if !is_asleep {
+            return 0;
+        }
+        stream.wake_at = None;
+        posted.sleeper
     }
 
     /// Takes over what a detector has left, and tells who asks why.
@@ -198,7 +243,6 @@ impl<'a> Run<'a> {
         let Self { frame, desk, .. } = self;
         desk.is_touched = frame.is_explained;
         desk.hidden.clear();
-        self.first_wake = earlier(self.first_wake, stream.wake_at);
         let named = &self.detectors[stream.detector_idx as usize].named;
         if let Some(explained) = &mut self.explained {
             let [from, to] = [slept_until, stream.wake_at].map(|it| it.map(Timestamp::from));
@@ -223,38 +267,20 @@ impl<'a> Run<'a> {
 }
 
 impl Resting {
-    pub(super) fn new(posted: &Posted) -> Self {
-        Self { shown: Stream::new(posted), others: Vec::new() }
+    fn take(&mut self, posted: &Posted) -> Box<dyn Detector> {
+        self.0.pop().unwrap_or_else(|| posted.named.detector.clone())
     }
 
-    /// Takes the stream out that was shown an event, if that moved it.
-    fn take_moved(&mut self, posted: &Posted) -> Option<Stream> {
-        let is_at_rest = self.shown.at_rest();
-        if is_at_rest && self.shown.detector.is_some() {
-            return None;
-        }
-        let next = self.others.pop().unwrap_or_else(|| Stream::new(posted));
-        let moved = mem::replace(&mut self.shown, next);
-        // One that panicked is as good as none.
-        (!is_at_rest).then_some(moved)
-    }
-
-    /// Takes a stream in that is at rest again.
-    fn take_back(&mut self, stream: Stream) {
-        if self.others.len() < MAX_RESTING && stream.detector.is_some() {
-            self.others.push(stream);
+    fn put(&mut self, detector: Box<dyn Detector>) {
+        if self.0.len() < MAX_RESTING {
+            self.0.push(detector);
         }
     }
 }
 
 impl Stream {
-    pub(super) fn new(posted: &Posted) -> Self {
-        Self {
-            detector_idx: posted.idx,
-            wake_at: None,
-            detector: Some(posted.named.detector.clone()),
-            episodes: Episodes::default(),
-        }
+    pub(super) fn new(detector_idx: u32) -> Self {
+        Self { detector_idx, ..Self::default() }
     }
 
     /// What is open, by the fingerprint of its findings, and how far it came.
@@ -268,6 +294,7 @@ impl Stream {
         self.episodes.0.iter().flat_map(|it| it.iter()).map(open).collect()
     }
 
+    /// Ends it, but for what is open.
     fn turn_off(&mut self) {
         self.detector = None;
         self.wake_at = None;
@@ -279,10 +306,8 @@ impl Stream {
     }
 
     /// Whether there is nothing in it that a new one would not have.
-    fn at_rest(&self) -> bool {
-        self.wake_at.is_none()
-            && self.episodes.0.is_none()
-            && self.detector.as_ref().is_none_or(|it| it.at_rest())
+    fn is_empty(&self) -> bool {
+        self.detector.is_none() && self.wake_at.is_none() && self.episodes.is_empty()
     }
 
     /// Puts off a wake-up that is due after `since`.
@@ -353,16 +378,17 @@ impl Watch {
 
 impl Readers {
     fn new<'a>(detectors: impl Iterator<Item = &'a Posted> + Clone) -> Self {
-        let reading = |name_idx: usize| {
-            let reading = detectors.clone().filter(move |it| it.reads.contains_idx(name_idx));
+        let reading = |sort_idx: usize| {
+            let reading = detectors.clone().filter(move |it| it.reads.contains_idx(sort_idx));
             reading.map(move |it| Reader {
                 detector_idx: it.idx,
-                begins: it.begins_with.contains_idx(name_idx),
+                begins: it.begins_with.contains_idx(sort_idx),
+                sleeper: it.sleeper,
             })
         };
         Self {
             all: detectors.clone().map(|it| it.idx).collect(),
-            by_event: std::array::from_fn(|name_idx| reading(name_idx).collect()),
+            by_event: std::array::from_fn(|sort_idx| reading(sort_idx).collect()),
         }
     }
 
@@ -379,13 +405,13 @@ impl Readers {
     }
 
     fn of(&self, event: &EventKind) -> &[Reader] {
-        &self.by_event[usize::from(event.name_idx())]
+        &self.by_event[usize::from(event.sort_idx())]
     }
 }
 
 impl Streams {
     pub(super) fn iter(&self) -> slice::Iter<'_, Stream> {
-        self.0.iter()
+        self.kept.iter()
     }
 
     /// Runs the stream of each detector that reads the event. Gives back the first
@@ -401,25 +427,25 @@ impl Streams {
         if readers.is_empty() {
             return None;
         }
-        let (mut run, resting) = Run::new(frame, shared, findings);
+        let (mut run, new) = Run::new(frame, shared, findings);
         let mut n_shown = 0;
         // One that panics is turned off, and the rest go on.
         while let Err(panic) = catch_unwind(AssertUnwindSafe(|| {
-            self.show(&readers[n_shown..], &mut n_shown, &mut run, resting);
+            self.show(&readers[n_shown..], &mut n_shown, &mut run, new);
         })) {
             let detector_idx = readers[n_shown - 1].detector_idx;
-            let place = self.0.partition_point(|it| it.detector_idx < detector_idx);
-            let kept = self.0.get_mut(place).filter(|it| it.detector_idx == detector_idx);
-            if let Some(stream) = kept {
-                run.turn_off(stream, panic.as_ref());
-                continue;
+            let place = self.kept.partition_point(|it| it.detector_idx < detector_idx);
+            match self.kept.get_mut(place).filter(|it| it.detector_idx == detector_idx) {
+                Some(stream) => run.turn_off(stream, panic.as_ref()),
+                None => {
+                    run.turn_off(new, panic.as_ref());
+                    if !new.is_empty() {
+                        self.take_in(place, new);
+                    }
+                }
             }
-            let resting = &mut resting[detector_idx as usize];
-            run.turn_off(&mut resting.shown, panic.as_ref());
-            let moved = resting.take_moved(&run.detectors[detector_idx as usize]);
-            self.0.splice(place..place, moved);
         }
-        run.first_wake
+        run.desk.first_wake
     }
 
     /// Runs the stream of each of these, and counts them as it begins.
@@ -428,56 +454,88 @@ impl Streams {
         readers: &[Reader],
         n_shown: &mut usize,
         run: &mut Run<'_>,
-        resting: &mut [Resting],
+        new: &mut Stream,
     ) {
         let mut place = 0;
-        for &Reader { detector_idx, begins } in readers {
+        for &Reader { detector_idx, begins, sleeper } in readers {
             *n_shown += 1;
-            let is_kept = loop {
-                match self.0.get(place) {
+            let is_asleep = sleeper != 0 && self.asleep & sleeper != 0;
+            if is_asleep {
+                // A person who asks why is told of every wake-up that it puts off.
+                if !run.frame.is_explained {
+                    continue;
+                }
+                self.asleep &= !sleeper;
+            }
+            let kept = loop {
+                match self.kept.get(place) {
                     Some(it) if it.detector_idx < detector_idx => place += 1,
-                    Some(it) => break it.detector_idx == detector_idx,
-                    None => break false,
+                    found => break found.filter(|it| it.detector_idx == detector_idx),
                 }
             };
-            if !is_kept && !begins {
+            let is_moved = |it: &Stream| it.detector.is_some() || it.wake_at.is_some();
+            if !(begins || is_asleep || kept.is_some_and(is_moved)) {
                 continue;
             }
+            let is_kept = kept.is_some();
             let posted = &run.detectors[detector_idx as usize];
             let inhibited = self.inhibited(&posted.inhibitors);
-            if is_kept {
-                let stream = &mut self.0[place];
-                run.run(stream, posted, inhibited);
-                if stream.at_rest() {
-                    resting[detector_idx as usize].take_back(self.0.remove(place));
-                }
-                continue;
-            }
-            let resting = &mut resting[detector_idx as usize];
-            run.run(&mut resting.shown, posted, inhibited);
-            if let Some(stream) = resting.take_moved(posted) {
-                // Most keep few, and there are very many. The room stays: it is
-                // needed again in the next turn.
-                self.0.reserve_exact(1);
-                self.0.insert(place, stream);
+            new.detector_idx = detector_idx;
+            let stream = if is_kept { &mut self.kept[place] } else { &mut *new };
+            run.run(stream, posted, inhibited);
+            self.asleep |= run.put_to_sleep(stream, posted);
+            match (is_kept, stream.is_empty()) {
+                (true, true) => drop(self.kept.remove(place)),
+                (false, false) => self.take_in(place, new),
+                _ => {}
             }
         }
     }
 
-    /// Runs the wake-ups that are due.
+    /// Runs the wake-ups that are due, and wakes all that sleep. Gives back the
+    /// first time at which one that ran wants to be woken again.
     pub(super) fn wake(
         &mut self,
         frame: &Frame<'_>,
         shared: &mut Shared,
         findings: &mut Vec<Finding>,
-    ) {
-        let (mut run, _) = Run::new(frame, shared, findings);
-        for place in 0..self.0.len() {
-            let detector_idx = self.0[place].detector_idx as usize;
-            let inhibited = self.inhibited(&run.detectors[detector_idx].inhibitors);
-            self.0[place].wake_if_due(frame.moment, inhibited, &mut run);
+    ) -> Option<Moment> {
+        let (mut run, new) = Run::new(frame, shared, findings);
+        let mut asleep = mem::take(&mut self.asleep);
+        let mut place = 0;
+        loop {
+            let kept = self.kept.get(place).map(|it| it.detector_idx);
+            let sleeper = run.first_of(asleep);
+            let Some(detector_idx) = kept.into_iter().chain(sleeper).min() else { break };
+            let posted = &run.detectors[detector_idx as usize];
+            let inhibited = self.inhibited(&posted.inhibitors);
+            if kept == Some(detector_idx) {
+                let stream = &mut self.kept[place];
+                stream.wake_if_due(frame.moment, inhibited, &mut run);
+                self.asleep |= run.put_to_sleep(stream, posted);
+                place += 1;
+                continue;
+            }
+            asleep &= !posted.sleeper;
+            new.detector_idx = detector_idx;
+            run.stream(new, inhibited);
+            self.asleep |= run.put_to_sleep(new, posted);
+            if !new.is_empty() {
+                self.take_in(place, new);
+                place += 1;
+            }
         }
-        self.0.retain(|it| !it.at_rest());
+        let first_wake = run.desk.first_wake;
+        self.kept.retain(|it| !it.is_empty());
+        first_wake
+    }
+
+    /// Keeps a stream that was not kept.
+    fn take_in(&mut self, place: usize, new: &mut Stream) {
+        // Most keep few, and there are very many. The room stays: it is needed
+        // again in the next turn.
+        self.kept.reserve_exact(1);
+        self.kept.insert(place, mem::take(new));
     }
 
     /// Ends with what they watched.
@@ -487,10 +545,11 @@ impl Streams {
         shared: &mut Shared,
         findings: &mut Vec<Finding>,
     ) {
-        for stream in &mut self.0 {
+        for stream in &mut self.kept {
             stream.end(frame, shared, findings);
         }
-        self.0.retain(|it| !it.at_rest());
+        self.kept.retain(|it| !it.is_empty());
+        self.asleep = 0;
     }
 
     /// The severest of what the inhibitors of a detector have open.
@@ -500,7 +559,7 @@ impl Streams {
             return None;
         }
         let mut res = None;
-        for stream in self.0.iter().filter(|it| !it.episodes.is_empty()) {
+        for stream in self.kept.iter().filter(|it| !it.episodes.is_empty()) {
             if inhibitors.contains(&stream.detector_idx) {
                 res = res.max(stream.severity());
             }
@@ -509,20 +568,21 @@ impl Streams {
     }
 
     /// Turns a detector off that has panicked.
-    pub(super) fn turn_off(&mut self, detector_idx: u32) {
-        for stream in self.0.iter_mut().filter(|it| it.detector_idx == detector_idx) {
+    pub(super) fn turn_off(&mut self, detector_idx: u32, sleeper: Sleepers) {
+        self.asleep &= !sleeper;
+        for stream in self.kept.iter_mut().filter(|it| it.detector_idx == detector_idx) {
             stream.turn_off();
         }
-        self.0.retain(|it| !it.at_rest());
+        self.kept.retain(|it| !it.is_empty());
     }
 
     pub(super) fn postpone(&mut self, since: Timestamp, by: SignedDuration) {
-        self.0.iter_mut().for_each(|it| it.postpone(since, by));
+        self.kept.iter_mut().for_each(|it| it.postpone(since, by));
     }
 
     /// The first time at which one of them wants to be woken.
     pub(super) fn first_wake(&self) -> Option<Moment> {
-        self.0.iter().filter_map(|it| it.wake_at).min()
+        self.kept.iter().filter_map(|it| it.wake_at).min()
     }
 }
 
@@ -534,7 +594,7 @@ pub(super) fn postponed(at: Moment, since: Timestamp, by: SignedDuration) -> Mom
 }
 
 /// The earlier of two times, of which there may be none.
-pub(super) fn earlier(a: Option<Moment>, b: Option<Moment>) -> Option<Moment> {
+pub(crate) fn earlier(a: Option<Moment>, b: Option<Moment>) -> Option<Moment> {
     match (a, b) {
         (Some(a), Some(b)) => Some(a.min(b)),
         (a, b) => a.or(b),
