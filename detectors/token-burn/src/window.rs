@@ -24,13 +24,17 @@ impl Window {
         Self { period, width: i64::try_from(width).unwrap_or(i64::MAX).max(128) }
     }
 
-    /// In which piece of all time a point in time is.
-    fn piece(self, at: Timestamp) -> i64 {
+    /// In which piece of all time a point in time is: often in that of the one
+    /// before.
+    fn piece(self, at: Timestamp, before: i64) -> i64 {
         let nanos = at.as_nanosecond();
-        // Division is slow in 128 bits, and most times need no more than 64.
-        match i64::try_from(nanos) {
-            Ok(nanos) => nanos.div_euclid(self.width),
-            Err(_) => i64::try_from(nanos.div_euclid(self.width.into())).unwrap_or(i64::MAX),
+        // Division is slow, most of all in 128 bits, which few times need.
+        let Ok(nanos) = i64::try_from(nanos) else {
+            return i64::try_from(nanos.div_euclid(self.width.into())).unwrap_or(i64::MAX);
+        };
+        match before.checked_mul(self.width).and_then(|it| nanos.checked_sub(it)) {
+            Some(it) if (0..self.width).contains(&it) => before,
+            _ => nanos.div_euclid(self.width),
         }
     }
 
@@ -68,7 +72,7 @@ impl Default for Recent {
 impl Recent {
     /// Lets time pass. Says how much left the window, in units.
     pub(crate) fn pass(&mut self, now: Timestamp, window: Window) -> u64 {
-        let piece = window.piece(now);
+        let piece = window.piece(now, self.latest);
         let n_passed = piece.saturating_sub(self.latest).clamp(0, N_PIECES);
         let mut gone = 0;
         for it in piece - n_passed..piece {
