@@ -154,7 +154,8 @@ const STATUS: &[&str] = &["http", "status"];
 fn telling_line(text: &str) -> Option<&str> {
     let tells = |it: &&str| {
         let line = it.to_ascii_lowercase();
-        says_enough(it) && has(&line, ERRORS) && !says_none(&line) && !is_warning(&line)
+        let is_error = has(&line, ERRORS) && !says_none(&line) && !is_warning(&line);
+        is_error && says_enough(it) && !is_code(it)
     };
     let head = head(text);
     lines(head).find(tells).or_else(|| lines(tail(&text[head.len()..])).find(tells))
@@ -192,6 +193,12 @@ fn says_none(line: &str) -> bool {
         line.match_indices(words).any(|(at, _)| !line[..at].ends_with(|c: char| c.is_ascii_digit()))
     };
     counts_none("0 fail") || counts_none("0 error") || line.contains("no errors")
+}
+
+/// Whether a line is rather of a program than about it, as compilers show some
+/// around what is wrong.
+fn is_code(line: &str) -> bool {
+    line.ends_with(['{', ';'])
 }
 
 fn is_warning(line: &str) -> bool {
@@ -267,6 +274,10 @@ mod tests {
         assert_tells("npm warn unknown key\nno such script", Some("no such script"));
         assert_tells("error: 1\nerror in the parser", Some("error in the parser"));
         assert_tells("Wrong flag!", Some("Wrong flag!"));
+        assert_tells(
+            "12 | } catch (error) {\n13 |   throw unknown;\nTypeError: undefined is no function",
+            Some("TypeError: undefined is no function"),
+        );
         let long = |end: &str| format!("{}\n{end}\n", "compiling\n".repeat(2_000));
         assert_tells(&long("error: no rule"), Some("error: no rule"));
         assert_tells(&long("done"), Some("compiling"));
