@@ -96,10 +96,8 @@ pub struct Totals {
 ///
 /// A model call with the id of a recent one replaces it: the difference is
 /// what it added.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Usage {
-    /// The model, if it is known.
-    pub model: Option<Box<str>>,
     /// Tokens.
     pub tokens: Tokens,
     /// US dollars; `None` if the price is not known.
@@ -286,14 +284,13 @@ impl SessionFacts {
                     },
                 };
                 totals.unpriced_calls -= u64::from(earlier.cost_usd.is_none());
-                let model = call.model.clone();
-                (Some(answer), Usage { model, tokens, cost_usd: added, replaces: true })
+                (Some(answer), Usage { tokens, cost_usd: added, replaces: true })
             }
             None => {
                 totals.model_calls += 1;
-                let (model, tokens) = (call.model.clone(), call.tokens);
+                let tokens = call.tokens;
                 let answer = id.map(|id| Answer { id, tokens, cost_usd });
-                (answer, Usage { model, tokens, cost_usd, replaces: false })
+                (answer, Usage { tokens, cost_usd, replaces: false })
             }
         };
         let is_unpriced = answer.map_or(cost_usd, |it| it.cost_usd).is_none();

@@ -8,8 +8,9 @@ use std::{borrow::Cow, sync::Arc};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use watchkeeper_core::{
-    Context, Detector, DetectorKind, Event, EventSet, Fingerprint, InvalidOption, Level, Period,
-    Report, Scope, Severity, Timestamp, TokenLimit, Tokens, Unit, grouped, quote,
+    Context, Detector, DetectorKind, Event, EventKind, EventSet, Fingerprint, InvalidOption, Level,
+    ModelCall, Period, Report, Scope, Severity, Timestamp, TokenLimit, Tokens, Unit, Usage,
+    grouped, quote,
 };
 
 pub use limit::CostLimit;
@@ -103,9 +104,9 @@ impl DetectorKind for TokenBurn {
 }
 
 impl Detector for TokenBurn {
-    fn observe(&mut self, _: &Event, cx: &mut Context<'_>) {
-        let Some(usage) = cx.usage() else { return };
-        let (tokens, cost_usd) = (usage.tokens, usage.cost_usd);
+    fn observe(&mut self, event: &Event, cx: &mut Context<'_>) {
+        let EventKind::ModelCall(call) = &event.kind else { return };
+        let Some(&Usage { tokens, cost_usd, .. }) = cx.usage() else { return };
         let Self { rules, tokens: n_tokens, nano_dollars: n_nano_dollars } = self;
         if let Some(limit) = &rules.tokens {
             Spent::spend(n_tokens, rules.counted(&tokens), limit, rules, cx);
@@ -113,7 +114,7 @@ impl Detector for TokenBurn {
         if let Some(limit) = &rules.cost {
             match cost_usd {
                 Some(it) => Spent::spend(n_nano_dollars, nano_dollars(it), limit, rules, cx),
-                None if 0 < tokens.total() => price_unknown(&tokens, cx),
+                None if 0 < tokens.total() => price_unknown(call, &tokens, cx),
                 None => {}
             }
         }
@@ -200,13 +201,12 @@ impl Rules {
 }
 
 /// Says once that there is something no limit can see.
-fn price_unknown(tokens: &Tokens, cx: &mut Context<'_>) {
-    let model = cx.usage().and_then(|it| it.model.clone());
+fn price_unknown(call: &ModelCall, tokens: &Tokens, cx: &mut Context<'_>) {
     let n = grouped(tokens.total());
     let lowest = cx.next_level(0).unwrap_or(1);
-    cx.raise(Fingerprint::of("price"), lowest, || match model {
+    cx.raise(Fingerprint::of("price"), lowest, || match &call.model {
         Some(model) => {
-            let model = quote(&model);
+            let model = quote(model);
             Report::new(format!(
                 "the price of {model} is not known: {n} tokens are not counted in dollars; add it to `[prices]`"
             ))
