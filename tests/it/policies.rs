@@ -36,7 +36,7 @@ fn exceptions_and_overrides_are_held_against_sessions() {
     let folder = Folder::new();
     folder.write(
         "sessions/s1.ndjson",
-        r#"{"at":"2027-01-01T00:00:00Z","session":"s1","event":"session_start","cwd":"/work/shop"}
+        r#"{"at":"2027-01-01T00:00:00Z","session":"s1","event":"session_start","cwd":"/proj/shop"}
 {"at":"2027-01-01T00:00:01Z","session":"s1","event":"tool_call","id":"1","tool":"Bash","arguments":{"command":"make check"}}
 {"at":"2027-01-01T00:00:02Z","session":"s1","event":"tool_call","id":"2","tool":"Read","arguments":{"path":"a"}}
 "#,
