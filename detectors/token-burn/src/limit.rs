@@ -70,7 +70,7 @@ pub(crate) fn percent(n: u64, max: u64) -> u64 {
     reason = "what is no amount of money becomes zero, what is too much the most there is"
 )]
 pub(crate) fn nano_dollars(dollars: f64) -> u64 {
-    (dollars * NANOS_PER_DOLLAR + 0.5) as u64
+    (dollars * NANOS_PER_DOLLAR).round() as u64
 }
 
 #[expect(clippy::cast_precision_loss, reason = "dollars are shown to the cent")]
