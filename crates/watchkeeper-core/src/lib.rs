@@ -73,7 +73,7 @@ pub use crate::{
     routes::{Matcher, Route, Router, SeverityMatch},
     secret::Secret,
     session_filter::{SessionFilter, SessionMatcher},
-    severity::{Level, Severity, Unit},
+    severity::{Level, Severity, Unit, percent},
     sink::{Retry, Sink, SinkError, SinkKind},
     source::{Environment, Intake, Seen, Source, SourceKind, Unread},
     token_limit::TokenLimit,

@@ -47,6 +47,18 @@ pub enum Unit {
     Percent,
 }
 
+/// How many percent of `max` a number is, rounded down: what is measured in
+/// [`Unit::Percent`]. A `max` of zero counts as one, and what does not fit is as
+/// much as fits.
+pub fn percent(n: u64, max: u64) -> u64 {
+    let max = max.max(1);
+    // Division is slow in 128 bits, and most numbers need no more than 64.
+    n.checked_mul(100).map_or_else(
+        || u64::try_from(u128::from(n) * 100 / u128::from(max)).unwrap_or(u64::MAX),
+        |it| it / max,
+    )
+}
+
 /// From what measure on a finding has which severity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Level {
@@ -60,5 +72,18 @@ impl Level {
     /// Makes a level.
     pub const fn new(at: u64, severity: Severity) -> Self {
         Self { at, severity }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::percent;
+
+    #[test]
+    fn percent_of_small_and_large() {
+        assert_eq!([percent(0, 3), percent(1, 3), percent(7, 2)], [0, 33, 350]);
+        assert_eq!(percent(u64::MAX / 2, u64::MAX), 49);
+        assert_eq!([percent(u64::MAX, u64::MAX), percent(u64::MAX, 1)], [100, u64::MAX]);
+        assert_eq!([percent(0, 0), percent(2, 0)], [0, 200]);
     }
 }

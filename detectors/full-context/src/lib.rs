@@ -7,7 +7,7 @@ use serde::Deserialize;
 use watchkeeper_core::{
     Context, Detector, DetectorKind, Event, EventKind, EventSet, Fingerprint, InvalidOption,
     LEAST_CONTEXT_TOKENS, Level, ModelCall, Report, Severity, TokenLimit, Unit, context_tokens,
-    grouped, quote,
+    grouped, percent, quote,
 };
 
 /// Finds agents whose context is nearly full.
@@ -124,10 +124,6 @@ impl Full {
 fn read(call: &ModelCall) -> u64 {
     let it = call.tokens;
     it.input.saturating_add(it.cache_read).saturating_add(it.cache_write)
-}
-
-fn percent(n: u64, max: u64) -> u64 {
-    n.checked_mul(100).map_or(u64::MAX, |it| it / max)
 }
 
 #[cfg(test)]

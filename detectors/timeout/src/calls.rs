@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
-use watchkeeper_core::{Call, Context, Elapsed, Fingerprint, Report, Timestamp, ToolClass, quote};
+use watchkeeper_core::{
+    Call, Context, Elapsed, Fingerprint, Report, Timestamp, ToolClass, percent, quote,
+};
 
 use crate::{
     Rules,
-    elapsed::{Nanos, duration, percent, report, since, time_to_next_level},
+    elapsed::{Nanos, duration, report, since, time_to_next_level},
 };
 
 /// What is to be remembered of the calls of an agent that are pending. Else it

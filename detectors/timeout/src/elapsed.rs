@@ -28,11 +28,6 @@ pub(crate) fn report(what: &str, elapsed: Nanos, percent: u64, max: Nanos) -> Re
         .with("max_seconds", max.as_secs())
 }
 
-pub(crate) fn percent(elapsed: Nanos, max: Nanos) -> u64 {
-    let percent = u128::from(elapsed) * 100 / u128::from(max);
-    u64::try_from(percent).unwrap_or(u64::MAX)
-}
-
 /// So many percent, rounded up: a nanosecond earlier it would be a percent less.
 fn share(max: Nanos, percent: u64) -> Option<Nanos> {
     let (hundredth, rest) = (max / 100, max % 100);

@@ -1,10 +1,10 @@
 //! The silence of a model that owes an answer.
 
-use watchkeeper_core::{Activity, Context, Elapsed, Fingerprint, Moment, Report};
+use watchkeeper_core::{Activity, Context, Elapsed, Fingerprint, Moment, Report, percent};
 
 use crate::{
     Rules,
-    elapsed::{Nanos, duration, percent, report, since, wake_at_next_level},
+    elapsed::{Nanos, duration, report, since, wake_at_next_level},
 };
 
 /// What is to be remembered of it. Else it goes by when the agent was last heard

@@ -1,11 +1,13 @@
 //! Sessions and turns, and sessions in which nothing happens: what is timed by
 //! one stopwatch.
 
-use watchkeeper_core::{Context, Elapsed, Event, EventKind, Fingerprint, Moment, Place, Report};
+use watchkeeper_core::{
+    Context, Elapsed, Event, EventKind, Fingerprint, Moment, Place, Report, percent,
+};
 
 use crate::{
     Of, Rules,
-    elapsed::{Nanos, duration, percent, report, since, wake_at_next_level},
+    elapsed::{Nanos, duration, report, since, wake_at_next_level},
 };
 
 /// A stopwatch, and what it is started and stopped by.

@@ -10,11 +10,11 @@ use serde::Deserialize;
 use watchkeeper_core::{
     Context, Detector, DetectorKind, Event, EventKind, EventSet, Fingerprint, InvalidOption, Level,
     ModelCall, Period, Report, Scope, Severity, Timestamp, TokenLimit, Tokens, Unit, Usage,
-    grouped, quote,
+    grouped, percent, quote,
 };
 
 pub use limit::CostLimit;
-use limit::{Limit, nano_dollars, percent};
+use limit::{Limit, nano_dollars};
 use window::{Recent, Window};
 
 /// Finds sessions that use more tokens or money than they may.

@@ -55,14 +55,6 @@ impl Limit {
     }
 }
 
-pub(crate) fn percent(n: u64, max: u64) -> u64 {
-    // Division is slow in 128 bits, and most amounts need no more than 64.
-    n.checked_mul(100).map_or_else(
-        || u64::try_from(u128::from(n) * 100 / u128::from(max)).unwrap_or(u64::MAX),
-        |it| it / max,
-    )
-}
-
 /// Whole numbers, so that what was added can be taken away again.
 #[expect(
     clippy::cast_possible_truncation,
