@@ -28,8 +28,8 @@ pub use self::{
 };
 use crate::{
     AgentFacts, AgentId, Call, Detector, Event, EventSet, Evidence, Finding, Fingerprint, Labels,
-    Level, Prices, Report, Scope, SessionFacts, SessionFilter, SessionId, Severity, Status, Usage,
-    facts::Names, prices::KnownPrices, quote,
+    Level, Price, Prices, Report, Scope, SessionFacts, SessionFilter, SessionId, Severity, Status,
+    Usage, known::Known, quote,
 };
 
 /// How many values of one label are watched at once; of more, the one that has
@@ -121,8 +121,11 @@ struct Shared {
     /// Each after those that inhibit it.
     detectors: Vec<Posted>,
     config: EngineConfig,
-    names: Names,
-    known_prices: KnownPrices,
+    /// Folders and models, each kept once.
+    names: Known<Arc<str>>,
+    /// To look one up in `config` takes longer than all else that is done with a
+    /// model call.
+    prices: Known<Option<Price>>,
     /// By detector.
     resting: Vec<Resting>,
     /// What watches the sessions so far, each once: nearly all have the same.
@@ -187,8 +190,8 @@ impl Engine {
             shared: Shared {
                 detectors,
                 config,
-                names: Names::default(),
-                known_prices: KnownPrices::default(),
+                names: Known::default(),
+                prices: Known::default(),
                 resting,
                 watches: Vec::new(),
                 desk: Desk::default(),

@@ -4,25 +4,20 @@
 #[cfg(test)]
 mod tests;
 
-use std::{collections::HashSet, num::NonZeroU32, sync::Arc};
+use std::{num::NonZeroU32, sync::Arc};
 
 use jiff::Timestamp;
-use rapidhash::fast::RandomState;
 use serde::Serialize;
 
 use crate::{
     Event, EventKind, Evidence, Fingerprint, Labels, ModelCall, Moment, Place, Price, SessionId,
-    Tokens, ToolCall, ToolClass, WaitingFor, event::TOOL_CALL_IDX,
+    Tokens, ToolCall, ToolClass, WaitingFor, event::TOOL_CALL_IDX, known::Known,
 };
 
 /// How many calls of one agent may be pending; the oldest is forgotten first.
 const MAX_PENDING: usize = 64;
 /// How many model calls of one agent may still be replaced.
 const MAX_REPLACEABLE: usize = 2;
-/// How many names sessions share.
-const MAX_NAMES: usize = 1024;
-/// The longest name that they do, in bytes.
-const MAX_NAME: usize = 256;
 
 /// What is known of a session.
 #[derive(Clone, Debug)]
@@ -47,28 +42,6 @@ pub struct SessionFacts {
     pub waiting_agents: u32,
     /// What it did and used so far.
     pub totals: Totals,
-}
-
-/// The folders and models of all sessions, each kept once: many sessions have
-/// few of them.
-#[derive(Debug, Default)]
-pub(crate) struct Names(HashSet<Arc<str>, RandomState>);
-
-impl Names {
-    fn share(&mut self, name: &str) -> Arc<str> {
-        if let Some(it) = self.0.get(name) {
-            return it.clone();
-        }
-        let res: Arc<str> = name.into();
-        if name.len() <= MAX_NAME {
-            // Whoever has one keeps it.
-            if self.0.len() == MAX_NAMES {
-                self.0.clear();
-            }
-            self.0.insert(res.clone());
-        }
-        res
-    }
 }
 
 /// What a session did and used.
@@ -210,7 +183,7 @@ impl SessionFacts {
 
     /// Takes an event in; what a model call used is for
     /// [`charge`](Self::charge).
-    pub(crate) fn observe(&mut self, event: &Event, at: Timestamp, names: &mut Names) {
+    pub(crate) fn observe(&mut self, event: &Event, at: Timestamp, names: &mut Known<Arc<str>>) {
         self.last_event_at = at;
         self.totals.events += 1;
         if self.source.is_none() {
@@ -219,10 +192,10 @@ impl SessionFacts {
         match &event.kind {
             EventKind::SessionStart(start) if event.agent.is_none() => {
                 if self.cwd.is_none() {
-                    self.cwd = start.cwd.as_deref().map(|it| names.share(it));
+                    self.cwd = start.cwd.as_deref().map(|it| names.get(it, || it.into()));
                 }
                 if self.model.is_none() {
-                    self.model = start.model.as_deref().map(|it| names.share(it));
+                    self.model = start.model.as_deref().map(|it| names.get(it, || it.into()));
                 }
                 let labels = || start.labels.iter().map(|(k, v)| (k.to_string(), v.to_string()));
                 if !start.labels.is_empty() {
@@ -237,7 +210,7 @@ impl SessionFacts {
             EventKind::ModelCall(ModelCall { model: Some(model), .. })
                 if self.model.as_deref() != Some(model) =>
             {
-                self.model = Some(names.share(model));
+                self.model = Some(names.get(model, || (**model).into()));
             }
             _ => {}
         }

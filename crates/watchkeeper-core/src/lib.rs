@@ -28,6 +28,7 @@ mod fingerprint;
 mod glob;
 mod grouped;
 mod json;
+mod known;
 mod models;
 mod monitor;
 mod options;

@@ -1,6 +1,5 @@
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
-use rapidhash::fast::RandomState;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -71,32 +70,6 @@ impl Prices {
     /// What a model call costs, if the price is known.
     pub fn cost_usd(&self, model: &str, tokens: &Tokens) -> Option<f64> {
         self.get(model).map(|it| it.cost_usd(tokens))
-    }
-}
-
-/// Prices of models by the names that sessions have for them: to look one up in
-/// [`Prices`] takes longer than all else that is done with a model call.
-#[derive(Debug, Default)]
-pub(crate) struct KnownPrices(HashMap<Box<str>, Option<Price>, RandomState>);
-
-/// How many prices are known at once.
-const MAX_KNOWN: usize = 1024;
-/// The longest name of a model that is kept for that, in bytes.
-const MAX_NAME: usize = 256;
-
-impl KnownPrices {
-    pub(crate) fn get(&mut self, model: &str, prices: &Prices) -> Option<Price> {
-        if let Some(price) = self.0.get(model) {
-            return *price;
-        }
-        let price = prices.get(model);
-        if model.len() <= MAX_NAME {
-            if self.0.len() == MAX_KNOWN {
-                self.0.clear();
-            }
-            self.0.insert(model.into(), price);
-        }
-        price
     }
 }
 

@@ -159,7 +159,7 @@ impl Session {
         self.facts.recount(was, agent.facts.standing());
         let usage = match &event.kind {
             EventKind::ModelCall(call) => {
-                let price = |model: &str| shared.known_prices.get(model, &shared.config.prices);
+                let price = |it: &str| shared.prices.get(it, || shared.config.prices.get(it));
                 Some(self.facts.charge(call, agent.facts.answers(), price))
             }
             _ => None,

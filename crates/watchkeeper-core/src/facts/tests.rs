@@ -1,9 +1,7 @@
-use std::sync::Arc;
-
 use jiff::{SignedDuration, Timestamp};
 use proptest::{collection::vec, prelude::*};
 
-use super::{AgentFacts, Answers, MAX_NAME, MAX_NAMES, MAX_PENDING, Names, SessionFacts, Usage};
+use super::{AgentFacts, Answers, Known, MAX_PENDING, SessionFacts, Usage};
 use crate::{
     Event, EventKind, Json, Labels, ModelCall, Prices, SessionStart, Tokens, ToolCall, ToolClass,
     ToolResult, WaitingFor,
@@ -127,7 +125,7 @@ fn a_person_is_waited_for_until_something_happens() {
 fn session(kinds: impl IntoIterator<Item = EventKind>) -> SessionFacts {
     let mut facts = SessionFacts::new("s".into(), time(0), Labels::default());
     for (at, kind) in (0..).map(time).zip(kinds) {
-        facts.observe(&Event::new(at, "s", kind), at, &mut Names::default());
+        facts.observe(&Event::new(at, "s", kind), at, &mut Known::default());
     }
     facts
 }
@@ -153,7 +151,7 @@ fn a_session_is_what_it_was_when_it_began() {
     // An agent's own start says nothing of the session.
     let mut facts = session([]);
     let event = Event::new(time(1), "s", start("/c", "green")).in_agent("a");
-    facts.observe(&event, time(1), &mut Names::default());
+    facts.observe(&event, time(1), &mut Known::default());
     assert_eq!((facts.cwd, facts.labels.len()), (None, 0));
 }
 
@@ -258,18 +256,4 @@ proptest! {
         prop_assert_eq!(added, expected);
         prop_assert_eq!(facts.totals.unpriced_calls, 0);
     }
-}
-
-#[test]
-fn names_are_kept_once_and_bounded() {
-    let mut names = Names::default();
-    let of = |n: usize| format!("/proj/{n}");
-    let first = names.share(&of(0));
-    assert!(Arc::ptr_eq(&first, &names.share(&of(0))));
-    for n in 0..3 * MAX_NAMES {
-        assert_eq!(*names.share(&of(n)), *of(n));
-        assert!(names.0.len() <= MAX_NAMES);
-    }
-    let long = "x".repeat(MAX_NAME + 1);
-    assert!(!Arc::ptr_eq(&names.share(&long), &names.share(&long)));
 }
