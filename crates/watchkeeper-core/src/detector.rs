@@ -345,7 +345,7 @@ impl<'a> Context<'a> {
     pub fn wake_after(&mut self, delay: SignedDuration) {
         match self.desk.jumps.time_after(self.frame.moment, delay) {
             Some(at) => self.wake_at_moment(at),
-            None => self.sleep(),
+            None => self.cancel_wake(),
         }
     }
 
@@ -359,7 +359,7 @@ impl<'a> Context<'a> {
     }
 
     /// Takes back what was asked for.
-    pub fn sleep(&mut self) {
+    pub fn cancel_wake(&mut self) {
         *self.wake_at = None;
     }
 }

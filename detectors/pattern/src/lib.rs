@@ -447,7 +447,7 @@ impl Pattern {
         let last_at = self.matchers.iter().filter_map(|it| it.found).map(|it| it.last_at).min();
         match last_at.and_then(|it| it.checked_add(within.get()).ok()) {
             Some(at) => cx.wake_at(at),
-            None => cx.sleep(),
+            None => cx.cancel_wake(),
         }
     }
 }

@@ -97,7 +97,7 @@ fn wait(rules: &Rules, cx: &mut Context<'_>) {
     let left = timed(rules, cx).filter_map(|(_, it)| time_to_next_level(it, rules.max, cx)).min();
     match left {
         Some(it) => cx.wake_after(duration(it)),
-        None => cx.sleep(),
+        None => cx.cancel_wake(),
     }
 }
 

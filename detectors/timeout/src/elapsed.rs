@@ -50,6 +50,6 @@ pub(crate) fn time_to_next_level(elapsed: Nanos, max: Nanos, cx: &Context<'_>) -
 pub(crate) fn wake_at_next_level(elapsed: Nanos, max: Nanos, cx: &mut Context<'_>) {
     match time_to_next_level(elapsed, max, cx) {
         Some(it) => cx.wake_after(duration(it)),
-        None => cx.sleep(),
+        None => cx.cancel_wake(),
     }
 }

@@ -59,7 +59,7 @@ impl Silence {
         self.is_amid_answer = owed.is_some_and(|it| it.is_amid_answer);
         match owed.map(|it| since(it.at.into(), cx)) {
             Some(elapsed) => wake_at_next_level(elapsed, max(self.is_amid_answer, rules), cx),
-            None => cx.sleep(),
+            None => cx.cancel_wake(),
         }
     }
 }

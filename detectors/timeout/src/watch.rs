@@ -61,7 +61,7 @@ impl Watch {
                 if begins {
                     self.since = None;
                 }
-                cx.sleep();
+                cx.cancel_wake();
             }
             (true, true) => {}
         }

@@ -158,7 +158,7 @@ impl TokenBurn {
         let (tokens, nano_dollars) = (wake_at(&self.tokens), wake_at(&self.nano_dollars));
         match tokens.into_iter().chain(nano_dollars).min() {
             Some(it) => cx.wake_at(it),
-            None => cx.sleep(),
+            None => cx.cancel_wake(),
         }
     }
 }

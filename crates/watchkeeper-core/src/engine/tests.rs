@@ -127,7 +127,7 @@ impl Probe {
                     cx.resolve(Fingerprint::from(subject), || Report::new("over"));
                 }
                 Act::WakeAt(at) => cx.wake_at(time(at)),
-                Act::Sleep => cx.sleep(),
+                Act::Sleep => cx.cancel_wake(),
             }
         }
         if self.rests() {
@@ -184,7 +184,7 @@ impl Quiet {
     fn wait(cx: &mut Context<'_>) {
         let Some(it) = &cx.agent().activity else { return };
         let left = Self::LONG - cx.time_since(it.at.into());
-        if left.is_positive() { cx.wake_after(left) } else { cx.sleep() }
+        if left.is_positive() { cx.wake_after(left) } else { cx.cancel_wake() }
     }
 }
 

@@ -32,7 +32,7 @@ impl Detector for Watch {
         let name = event.kind.name();
         cx.raise(Fingerprint::from(self.n), 1, || Report::new(name));
         if name == "turn_end" {
-            cx.sleep();
+            cx.cancel_wake();
         } else {
             cx.wake_after(SignedDuration::from_mins(1));
         }
