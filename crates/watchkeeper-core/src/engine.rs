@@ -131,8 +131,8 @@ struct Shared {
     /// What watches the sessions so far, each once: nearly all have the same.
     watches: Vec<Arc<Watch>>,
     desk: Desk,
-    /// One in which there is nothing to remember.
-    new: Stream,
+    /// Where a detector runs while there is nothing to remember.
+    spare: Stream,
     /// The detectors that have just panicked.
     panicked: Vec<u32>,
     explained: Option<Box<Explained>>,
@@ -195,7 +195,7 @@ impl Engine {
                 resting,
                 watches: Vec::new(),
                 desk: Desk::default(),
-                new: Stream::default(),
+                spare: Stream::default(),
                 panicked: Vec::new(),
                 explained: None,
             },

@@ -263,10 +263,10 @@ impl Session {
     fn turn_off_panicked(&mut self, shared: &mut Shared) {
         for detector_idx in shared.panicked.drain(..) {
             self.watch = Arc::new(self.watch.without(detector_idx));
-            let sleeper = shared.detectors[detector_idx as usize].sleeper;
-            self.streams.turn_off(detector_idx, sleeper);
+            let posted = &shared.detectors[detector_idx as usize];
+            self.streams.turn_off(posted);
             for agent in self.agents.iter_mut().map(|(_, it)| it).chain([&mut self.main]) {
-                agent.streams.turn_off(detector_idx, sleeper);
+                agent.streams.turn_off(posted);
             }
         }
     }

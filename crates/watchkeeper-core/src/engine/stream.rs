@@ -160,18 +160,18 @@ pub(super) struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    /// With it comes a stream in which there is nothing to remember.
+    /// With it comes a stream to run in while there is nothing to remember.
     pub(super) fn new(
         frame: &'a Frame<'a>,
         shared: &'a mut Shared,
         findings: &'a mut Vec<Finding>,
     ) -> (Self, &'a mut Stream) {
-        let Shared { detectors, resting, desk, new, panicked, explained, .. } = shared;
+        let Shared { detectors, resting, desk, spare, panicked, explained, .. } = shared;
         let explained = explained.as_deref_mut().filter(|_| frame.is_explained);
         desk.is_touched = frame.is_explained;
         desk.first_wake = None;
         let run = Self { frame, detectors, resting, desk, panicked, explained, findings };
-        (run, new)
+        (run, spare)
     }
 
     /// Runs one stream, by itself.
@@ -427,20 +427,20 @@ impl Streams {
         if readers.is_empty() {
             return None;
         }
-        let (mut run, new) = Run::new(frame, shared, findings);
+        let (mut run, spare) = Run::new(frame, shared, findings);
         let mut n_shown = 0;
         // One that panics is turned off, and the rest go on.
         while let Err(panic) = catch_unwind(AssertUnwindSafe(|| {
-            self.show(&readers[n_shown..], &mut n_shown, &mut run, new);
+            self.show(&readers[n_shown..], &mut n_shown, &mut run, spare);
         })) {
             let detector_idx = readers[n_shown - 1].detector_idx;
             let place = self.kept.partition_point(|it| it.detector_idx < detector_idx);
             match self.kept.get_mut(place).filter(|it| it.detector_idx == detector_idx) {
                 Some(stream) => run.turn_off(stream, panic.as_ref()),
                 None => {
-                    run.turn_off(new, panic.as_ref());
-                    if !new.is_empty() {
-                        self.take_in(place, new);
+                    run.turn_off(spare, panic.as_ref());
+                    if !spare.is_empty() {
+                        self.take_in(place, spare);
                     }
                 }
             }
@@ -454,11 +454,12 @@ impl Streams {
         readers: &[Reader],
         n_shown: &mut usize,
         run: &mut Run<'_>,
-        new: &mut Stream,
+        spare: &mut Stream,
     ) {
         let mut place = 0;
         for &Reader { detector_idx, begins, sleeper } in readers {
             *n_shown += 1;
+            // Most have no bit, and then not to look is faster.
             let is_asleep = sleeper != 0 && self.asleep & sleeper != 0;
             if is_asleep {
                 // A person who asks why is told of every wake-up that it puts off.
@@ -480,13 +481,13 @@ impl Streams {
             let is_kept = kept.is_some();
             let posted = &run.detectors[detector_idx as usize];
             let inhibited = self.inhibited(&posted.inhibitors);
-            new.detector_idx = detector_idx;
-            let stream = if is_kept { &mut self.kept[place] } else { &mut *new };
+            spare.detector_idx = detector_idx;
+            let stream = if is_kept { &mut self.kept[place] } else { &mut *spare };
             run.run(stream, posted, inhibited);
             self.asleep |= run.put_to_sleep(stream, posted);
             match (is_kept, stream.is_empty()) {
                 (true, true) => drop(self.kept.remove(place)),
-                (false, false) => self.take_in(place, new),
+                (false, false) => self.take_in(place, spare),
                 _ => {}
             }
         }
@@ -500,7 +501,7 @@ impl Streams {
         shared: &mut Shared,
         findings: &mut Vec<Finding>,
     ) -> Option<Moment> {
-        let (mut run, new) = Run::new(frame, shared, findings);
+        let (mut run, spare) = Run::new(frame, shared, findings);
         let mut asleep = mem::take(&mut self.asleep);
         let mut place = 0;
         loop {
@@ -517,11 +518,11 @@ impl Streams {
                 continue;
             }
             asleep &= !posted.sleeper;
-            new.detector_idx = detector_idx;
-            run.stream(new, inhibited);
-            self.asleep |= run.put_to_sleep(new, posted);
-            if !new.is_empty() {
-                self.take_in(place, new);
+            spare.detector_idx = detector_idx;
+            run.stream(spare, inhibited);
+            self.asleep |= run.put_to_sleep(spare, posted);
+            if !spare.is_empty() {
+                self.take_in(place, spare);
                 place += 1;
             }
         }
@@ -530,12 +531,12 @@ impl Streams {
         first_wake
     }
 
-    /// Keeps a stream that was not kept.
-    fn take_in(&mut self, place: usize, new: &mut Stream) {
+    /// Keeps what the spare stream has to remember.
+    fn take_in(&mut self, place: usize, spare: &mut Stream) {
         // Most keep few, and there are very many. The room stays: it is needed
         // again in the next turn.
         self.kept.reserve_exact(1);
-        self.kept.insert(place, mem::take(new));
+        self.kept.insert(place, mem::take(spare));
     }
 
     /// Ends with what they watched.
@@ -568,9 +569,9 @@ impl Streams {
     }
 
     /// Turns a detector off that has panicked.
-    pub(super) fn turn_off(&mut self, detector_idx: u32, sleeper: Sleepers) {
-        self.asleep &= !sleeper;
-        for stream in self.kept.iter_mut().filter(|it| it.detector_idx == detector_idx) {
+    pub(super) fn turn_off(&mut self, posted: &Posted) {
+        self.asleep &= !posted.sleeper;
+        for stream in self.kept.iter_mut().filter(|it| it.detector_idx == posted.idx) {
             stream.turn_off();
         }
         self.kept.retain(|it| !it.is_empty());
