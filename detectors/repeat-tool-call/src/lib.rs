@@ -112,7 +112,11 @@ impl Detector for RepeatToolCall {
     fn observe(&mut self, event: &Event, cx: &mut Context<'_>) {
         let Self { options, streak } = self;
         match &event.kind {
-            EventKind::ToolCall(call) => Streak::called(streak, call, options, cx),
+            EventKind::ToolCall(call) if !options.reads_answers() => {
+                if let Some(made) = cx.made() {
+                    Streak::called(streak, made, Some(call), options, cx);
+                }
+            }
             EventKind::ToolResult(result) => Streak::answered(streak, result, options, cx),
             EventKind::Prompt { synthetic: false, .. } => {
                 Streak::end(streak, options, cx, "a person spoke");
@@ -124,13 +128,19 @@ impl Detector for RepeatToolCall {
 
     fn reads(&self) -> EventSet {
         const CALLS: EventSet = EventSet::of(&["prompt", "tool_call", "tool_result"]);
-        const ANSWERS: EventSet = CALLS.or(EventSet::of(&["turn_end"]));
-        if self.options.same.arguments { CALLS } else { ANSWERS }
+        const TOOLS: EventSet = CALLS.or(EventSet::of(&["turn_end"]));
+        const ANSWERS: EventSet = EventSet::of(&["prompt", "tool_result", "turn_end"]);
+        match self.options.same.arguments {
+            true => CALLS,
+            false if self.options.reads_answers() => ANSWERS,
+            false => TOOLS,
+        }
     }
 
     fn begins_with(&self) -> EventSet {
         const CALLS: EventSet = EventSet::of(&["tool_call"]);
-        CALLS
+        const ANSWERS: EventSet = EventSet::of(&["tool_result"]);
+        if self.options.reads_answers() { ANSWERS } else { CALLS }
     }
 
     fn at_rest(&self) -> bool {
@@ -141,6 +151,12 @@ impl Detector for RepeatToolCall {
 impl RepeatToolCallOptions {
     fn counts(&self, class: ToolClass) -> bool {
         self.classes.as_ref().is_none_or(|it| it.contains(&class))
+    }
+
+    /// Whether a call is read as it is answered: where arguments may differ, one
+    /// that is not says nothing.
+    fn reads_answers(&self) -> bool {
+        self.same.result && !self.same.arguments
     }
 
     /// What two calls that count as the same have in common.

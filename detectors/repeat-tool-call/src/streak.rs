@@ -3,8 +3,8 @@
 use std::mem;
 
 use watchkeeper_core::{
-    Call, Cause, Context, Elapsed, Fingerprint, Moment, Place, Report, SignedDuration, Timestamp,
-    ToolCall, ToolClass, ToolResult, quote,
+    Call, Cause, Context, Elapsed, Fingerprint, Moment, Place, Report, SignedDuration, ToolCall,
+    ToolClass, ToolResult, quote,
 };
 
 use crate::{
@@ -94,48 +94,52 @@ struct Count {
 }
 
 impl Streak {
+    /// Takes a call as it is made; or, with nothing of what it was given, as it
+    /// is answered.
     pub(crate) fn called(
         this: &mut Option<Self>,
-        call: &ToolCall,
+        call: &Call,
+        given: Option<&ToolCall>,
         options: &RepeatToolCallOptions,
         cx: &mut Context<'_>,
     ) {
-        let Some(made) = cx.made() else { return };
-        if !options.counts(made.class) {
+        if !options.counts(call.class) {
             Self::end(this, options, cx, "another tool was called");
             return;
         }
-        let key = options.key(made);
-        let now = cx.now();
+        let key = options.key(call);
         let Some(streak) = this else {
-            *this = Some(Self::new(made, key, now));
+            *this = Some(Self::new(call, key));
             return;
         };
         if streak.key != key {
             // Who polls may sleep in between.
-            if streak.is_poll && only_sleeps(call) {
+            if streak.is_poll && given.is_some_and(only_sleeps) {
                 return;
             }
             streak.over(options, cx, "another call was made");
-        } else if streak.is_beside(made) {
+        } else if streak.is_beside(call, options) {
             // Copies that run side by side are one attempt.
             return;
-        } else if options.within.is_none_or(|it| streak.gap(now) <= it.get()) {
-            streak.repeat(call, made, options, cx);
+        } else if options.within.is_none_or(|it| streak.gap(call) <= it.get()) {
+            streak.repeat(call, given, options);
+            if given.is_some() {
+                streak.raise(&call.tool, call.class, None, options, cx);
+            }
             return;
         } else {
             streak.over(options, cx, "the next one came late");
         }
-        streak.start_with(made, now);
+        streak.start_with(call);
         streak.key = key;
         streak.answer = None;
         streak.is_pending = true;
     }
 
-    fn new(call: &Call, key: Brief, since: Timestamp) -> Self {
+    fn new(call: &Call, key: Brief) -> Self {
         Self {
             first: call.place.clone(),
-            since: since.into(),
+            since: call.at.into(),
             key,
             call: call.fingerprint.brief(),
             response: call.response.map(Fingerprint::brief),
@@ -146,47 +150,40 @@ impl Streak {
         }
     }
 
-    fn start_with(&mut self, call: &Call, since: Timestamp) {
+    fn start_with(&mut self, call: &Call) {
         self.first.clone_from(&call.place);
-        self.since = since.into();
+        self.since = call.at.into();
         self.call = call.fingerprint.brief();
         self.response = call.response.map(Fingerprint::brief);
         self.is_poll = call.class == ToolClass::Wait;
     }
 
     /// Whether a call runs side by side with the latest.
-    fn is_beside(&self, call: &Call) -> bool {
-        self.is_pending
+    fn is_beside(&self, call: &Call, options: &RepeatToolCallOptions) -> bool {
+        (self.is_pending || options.reads_answers())
             && call.response.is_some()
             && self.response == call.response.map(Fingerprint::brief)
     }
 
-    /// How long ago the latest call was made.
-    fn gap(&self, now: Timestamp) -> SignedDuration {
-        now.duration_since(self.since.into()).saturating_sub(self.took())
+    /// How long before this call the latest was made.
+    fn gap(&self, call: &Call) -> SignedDuration {
+        call.at.duration_since(self.since.into()).saturating_sub(self.took())
     }
 
-    fn repeat(
-        &mut self,
-        call: &ToolCall,
-        made: &Call,
-        options: &RepeatToolCallOptions,
-        cx: &mut Context<'_>,
-    ) {
-        let is_slow = UNHURRIED <= self.gap(cx.now());
-        let took = cx.now().duration_since(self.since.into());
+    fn repeat(&mut self, call: &Call, given: Option<&ToolCall>, options: &RepeatToolCallOptions) {
+        let is_slow = UNHURRIED <= self.gap(call);
+        let took = call.at.duration_since(self.since.into());
         self.is_pending = true;
-        self.response = made.response.map(Fingerprint::brief);
+        self.response = call.response.map(Fingerprint::brief);
         let n_answers = u32::from(self.answer.is_some());
         let repeats = self.repeats.get_or_insert_with(|| Box::new(Repeats::new(n_answers)));
         repeats.n_calls = repeats.n_calls.saturating_add(1);
         repeats.n_in_all = repeats.n_in_all.saturating_add(1);
         repeats.n_slow = repeats.n_slow.saturating_add(u32::from(is_slow));
         repeats.took = u32::try_from(took.as_millis()).unwrap_or(u32::MAX);
-        if repeats.asked.is_empty() && options.same.arguments {
+        if let Some(call) = given.filter(|_| repeats.asked.is_empty() && options.same.arguments) {
             repeats.asked = asked(&call.arguments).into();
         }
-        self.raise(&call.tool, call.class, None, options, cx);
     }
 
     pub(crate) fn answered(
@@ -198,7 +195,11 @@ impl Streak {
         if !options.same.result {
             return;
         }
-        let (Some(streak), Some(call)) = (this, cx.call()) else { return };
+        let Some(call) = cx.call() else { return };
+        if options.reads_answers() {
+            Self::called(this, call, None, options, cx);
+        }
+        let Some(streak) = this else { return };
         if streak.call != call.fingerprint.brief() && streak.key != options.key(call) {
             return;
         }
@@ -257,7 +258,7 @@ impl Streak {
             return;
         }
         let n = self.count(options).seen;
-        self.start_with(call, call.at);
+        self.start_with(call);
         self.answer = Some(answer);
         // Of all its calls some are left in mind, though their answers differ.
         if let Some(repeats) = &mut self.repeats {

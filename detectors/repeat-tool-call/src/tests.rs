@@ -119,7 +119,7 @@ fn less_can_be_the_same() {
     ");
     assert_snapshot!(of("same = ['tool', 'result']"), @"
     5s      low       `Grep` gave the same answer to 3 different calls in a row in 4s: `no matches were found`
-    6s      resolved  no more repeats after 3: another call was made
+    7s      resolved  no more repeats after 3: another call was made
     ");
     assert_snapshot!(of("same = ['result']"), @"
     5s      low       3 different calls in a row got the same answer in 4s, the last from `Grep`: `no matches were found`
