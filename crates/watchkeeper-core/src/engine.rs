@@ -20,7 +20,7 @@ use self::{
     moment::Alarms,
     note::Explained,
     session::Session,
-    stream::{Observed, Resting, Run, Scene, Sleepers, Stream, Watch, postponed},
+    stream::{Observed, Run, Scene, Sleepers, Stream, Watch, postponed},
 };
 pub use self::{
     moment::Moment,
@@ -126,16 +126,11 @@ struct Shared {
     /// To look one up in `config` takes longer than all else that is done with a
     /// model call.
     prices: Known<Option<Price>>,
-    /// By detector.
-    resting: Vec<Resting>,
     /// What watches the sessions so far, each once: nearly all have the same.
     watches: Vec<Arc<Watch>>,
     desk: Desk,
     /// Where a detector runs while there is nothing to remember.
     spare: Stream,
-    /// The detectors that have just panicked.
-    panicked: Vec<u32>,
-    explained: Option<Box<Explained>>,
 }
 
 /// A detector, and what is worked out once of it.
@@ -185,19 +180,16 @@ impl Engine {
         }
         let has_groups = detectors.iter().any(|it| it.named.per_label.is_some());
         let groups = detectors.iter().map(|_| BTreeMap::new()).collect();
-        let resting = detectors.iter().map(|_| Resting::default()).collect();
+        let desk = Desk::new(detectors.len());
         Self {
             shared: Shared {
                 detectors,
                 config,
                 names: Known::default(),
                 prices: Known::default(),
-                resting,
                 watches: Vec::new(),
-                desk: Desk::default(),
+                desk,
                 spare: Stream::default(),
-                panicked: Vec::new(),
-                explained: None,
             },
             sessions: HashMap::default(),
             turns: VecDeque::new(),
@@ -316,14 +308,18 @@ impl Engine {
     /// Takes [`notes`](Self::take_notes) of one session from here on, in place of
     /// any other. Its findings stay what they are.
     pub fn explain(&mut self, id: SessionId) {
-        self.shared.explained = Some(Box::new(Explained { session: id, notes: Vec::new() }));
+        self.shared.desk.explained = Some(Box::new(Explained { session: id, notes: Vec::new() }));
     }
 
     /// What was noted since this was last asked, in the order in which it
     /// happened. Whoever has a session explained asks after each event, since
     /// notes are not bounded.
     pub fn take_notes(&mut self) -> Vec<Note> {
-        self.shared.explained.as_mut().map_or_else(Vec::new, |it| std::mem::take(&mut it.notes))
+        self.shared
+            .desk
+            .explained
+            .as_mut()
+            .map_or_else(Vec::new, |it| std::mem::take(&mut it.notes))
     }
 
     /// How many sessions are watched.
@@ -437,8 +433,8 @@ impl Engine {
                 let frame = Frame::of_event(at, scene, observed, &self.shared);
                 let (mut run, _) = Run::new(&frame, &mut self.shared, findings);
                 run.stream(&mut group.stream, None);
-                group.is_off = !self.shared.panicked.is_empty();
-                self.shared.panicked.clear();
+                group.is_off = !self.shared.desk.panicked.is_empty();
+                self.shared.desk.panicked.clear();
             }
             let due_at = group.due_at();
             if group.alarm_at.is_none_or(|it| due_at < it) {
@@ -505,8 +501,8 @@ impl Group {
             let frame = Frame::of_wakeup(due, scene, shared);
             let (mut run, _) = Run::new(&frame, shared, findings);
             self.stream.wake_if_due(due, None, &mut run);
-            self.is_off = !shared.panicked.is_empty();
-            shared.panicked.clear();
+            self.is_off = !shared.desk.panicked.is_empty();
+            shared.desk.panicked.clear();
         }
     }
 }

@@ -87,7 +87,7 @@ pub(super) struct Explained {
 impl Shared {
     /// Whether notes are taken of what happens here.
     pub(super) fn explains(&self, scene: &Scene<'_>) -> bool {
-        self.explained.as_ref().is_some_and(|it| it.session == scene.session.id)
+        self.desk.explained.as_ref().is_some_and(|it| it.session == scene.session.id)
     }
 }
 

@@ -171,12 +171,15 @@ impl Session {
         let is_end = matches!(event.kind, EventKind::SessionEnd { .. });
         let agent_ends = is_end || matches!(event.kind, EventKind::AgentEnd);
         let session_ends = is_end && agent_id.is_none();
-        let wake_at = agent.streams.observe(&self.watch.agents, &frame, shared, findings);
+        let sort_idx = event.kind.sort_idx();
+        let readers = self.watch.agents.of(sort_idx);
+        let wake_at = agent.streams.observe(readers, &frame, shared, findings);
         self.wake_at = earlier(self.wake_at, wake_at);
         if agent_ends {
             agent.streams.end(&frame, shared, findings);
         }
-        let wake_at = self.streams.observe(&self.watch.session, &frame, shared, findings);
+        let readers = self.watch.session.of(sort_idx);
+        let wake_at = self.streams.observe(readers, &frame, shared, findings);
         self.wake_at = earlier(self.wake_at, wake_at);
         if session_ends {
             self.streams.end(&frame, shared, findings);
@@ -193,7 +196,7 @@ impl Session {
             self.agents.0.as_mut().and_then(|it| it.pop());
             self.agents.0.take_if(|it| it.is_empty());
         }
-        if !shared.panicked.is_empty() {
+        if !shared.desk.panicked.is_empty() {
             self.turn_off_panicked(shared);
         }
         (usage, call)
@@ -261,7 +264,7 @@ impl Session {
     /// Turns the detectors off, for all of it, that have just panicked in one of
     /// its streams.
     fn turn_off_panicked(&mut self, shared: &mut Shared) {
-        for detector_idx in shared.panicked.drain(..) {
+        for detector_idx in shared.desk.panicked.drain(..) {
             self.watch = Arc::new(self.watch.without(detector_idx));
             let posted = &shared.detectors[detector_idx as usize];
             self.streams.turn_off(posted);

@@ -13,8 +13,8 @@ use super::{
     note::Explained,
 };
 use crate::{
-    AgentFacts, AgentId, Call, Context, Detector, Event, EventKind, Finding, Fingerprint, Level,
-    Noted, Report, Scope, SessionFacts, Severity, Usage, detector::Used, event::N_SORTS,
+    AgentFacts, AgentId, Call, Context, Detector, Event, Finding, Fingerprint, Level, Noted,
+    Report, Scope, SessionFacts, Severity, Usage, detector::Used, event::N_SORTS,
 };
 
 /// How many conditions of one stream may last at once; of more, the oldest is
@@ -69,7 +69,7 @@ pub(super) struct Readers {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
-struct Reader {
+pub(super) struct Reader {
     detector_idx: u32,
     /// Whether it reads such events also when it is at rest.
     begins: bool,
@@ -135,6 +135,8 @@ impl<'a> Frame<'a> {
 /// The room that streams work in, one after the other.
 #[derive(Default)]
 pub(crate) struct Desk {
+    /// By detector.
+    resting: Box<[Resting]>,
     /// The ids of pending calls that a detector is not told of.
     pub(crate) hidden: Vec<Fingerprint>,
     pub(crate) raised: Vec<Raised>,
@@ -146,16 +148,23 @@ pub(crate) struct Desk {
     pub(crate) jumps: Jumps,
     /// The first time at which a stream asked to be woken.
     pub(crate) first_wake: Option<Moment>,
+    /// The detectors that have just panicked.
+    pub(super) panicked: Vec<u32>,
+    pub(super) explained: Option<Box<Explained>>,
+}
+
+impl Desk {
+    pub(super) fn new(n_detectors: usize) -> Self {
+        let resting = (0..n_detectors).map(|_| Resting::default()).collect();
+        Self { resting, ..Self::default() }
+    }
 }
 
 /// What streams are run with, and what they leave behind.
 pub(super) struct Run<'a> {
     frame: &'a Frame<'a>,
     detectors: &'a [Posted],
-    resting: &'a mut [Resting],
     desk: &'a mut Desk,
-    panicked: &'a mut Vec<u32>,
-    explained: Option<&'a mut Explained>,
     findings: &'a mut Vec<Finding>,
 }
 
@@ -166,17 +175,15 @@ impl<'a> Run<'a> {
         shared: &'a mut Shared,
         findings: &'a mut Vec<Finding>,
     ) -> (Self, &'a mut Stream) {
-        let Shared { detectors, resting, desk, spare, panicked, explained, .. } = shared;
-        let explained = explained.as_deref_mut().filter(|_| frame.is_explained);
+        let Shared { detectors, desk, spare, .. } = shared;
         desk.is_touched = frame.is_explained;
         desk.first_wake = None;
-        let run = Self { frame, detectors, resting, desk, panicked, explained, findings };
-        (run, spare)
+        (Self { frame, detectors, desk, findings }, spare)
     }
 
     /// Runs one stream, by itself.
     pub(super) fn stream(&mut self, stream: &mut Stream, inhibited: Option<Severity>) {
-        if self.panicked.contains(&stream.detector_idx) {
+        if self.desk.panicked.contains(&stream.detector_idx) {
             stream.turn_off();
             return;
         }
@@ -193,7 +200,7 @@ impl<'a> Run<'a> {
     fn run(&mut self, stream: &mut Stream, posted: &Posted, inhibited: Option<Severity>) {
         let detector = match &mut stream.detector {
             Some(it) => it,
-            none => none.insert(self.resting[posted.idx as usize].take(posted)),
+            none => none.insert(self.desk.resting[posted.idx as usize].take(posted)),
         };
         let slept_until = if self.frame.is_explained { stream.wake_at } else { None };
         let mut cx = Context {
@@ -211,7 +218,7 @@ impl<'a> Run<'a> {
         if detector.at_rest()
             && let Some(detector) = stream.detector.take()
         {
-            self.resting[posted.idx as usize].put(detector);
+            self.desk.resting[posted.idx as usize].put(detector);
         }
         if self.desk.is_touched {
             self.take_over(stream, slept_until, None);
@@ -244,7 +251,8 @@ impl<'a> Run<'a> {
         desk.is_touched = frame.is_explained;
         desk.hidden.clear();
         let named = &self.detectors[stream.detector_idx as usize].named;
-        if let Some(explained) = &mut self.explained {
+        let explained = desk.explained.as_deref_mut().filter(|_| frame.is_explained);
+        if let Some(explained) = explained {
             let [from, to] = [slept_until, stream.wake_at].map(|it| it.map(Timestamp::from));
             let rescheduled = (from != to).then_some(Noted::Rescheduled { from, to });
             let noted = desk.noted.drain(..).chain(rescheduled).chain(panicked);
@@ -260,7 +268,7 @@ impl<'a> Run<'a> {
     fn turn_off(&mut self, stream: &mut Stream, panic: &(dyn Any + Send)) {
         self.take_over(stream, stream.wake_at, Some(Noted::Panicked));
         stream.turn_off();
-        self.panicked.push(stream.detector_idx);
+        self.desk.panicked.push(stream.detector_idx);
         let named = &self.detectors[stream.detector_idx as usize].named;
         self.findings.push(named.panic_finding(self.frame.now, &self.frame.scene, panic));
     }
@@ -339,7 +347,7 @@ impl Stream {
             if !posted.is_budget {
                 report = report.with_cost(&scene.session.totals, it.used);
             }
-            let explained = shared.explained.as_deref_mut();
+            let explained = shared.desk.explained.as_deref_mut();
             if let Some(explained) = explained.filter(|_| frame.is_explained) {
                 let message = report.message.clone();
                 let ended = Noted::Ended { subject: it.subject, message, was_open: true };
@@ -404,8 +412,9 @@ impl Readers {
         self.all.contains(&detector_idx)
     }
 
-    fn of(&self, event: &EventKind) -> &[Reader] {
-        &self.by_event[usize::from(event.sort_idx())]
+    /// Those that read events of a sort.
+    pub(super) fn of(&self, sort_idx: u8) -> &[Reader] {
+        &self.by_event[usize::from(sort_idx)]
     }
 }
 
@@ -418,12 +427,11 @@ impl Streams {
     /// time at which one of these wants to be woken.
     pub(super) fn observe(
         &mut self,
-        watching: &Readers,
+        readers: &[Reader],
         frame: &Frame<'_>,
         shared: &mut Shared,
         findings: &mut Vec<Finding>,
     ) -> Option<Moment> {
-        let readers = watching.of(&frame.observed?.event.kind);
         if readers.is_empty() {
             return None;
         }
