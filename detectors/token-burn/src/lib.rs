@@ -235,7 +235,7 @@ impl Spent {
         if let Some(window) = rules.window {
             spent.forget(limit, window, cx);
             spent.n = spent.n.saturating_add(n);
-            spent.recent.fill_up(limit.in_units(spent.n));
+            spent.recent.fill_up(spent.n.div_ceil(limit.unit));
         } else {
             spent.n = spent.n.saturating_add(n);
         }
@@ -281,7 +281,7 @@ impl Spent {
         self.n = match self.recent.total() {
             // What is less than a unit goes with the last of them.
             0 => 0,
-            _ => self.n.saturating_sub(limit.of_units(gone)),
+            _ => self.n.saturating_sub(gone.saturating_mul(limit.unit)),
         };
     }
 
@@ -290,7 +290,7 @@ impl Spent {
         let Some(times) = rules.times_usual else {
             return Standing { allowed: limit.max, usual: None };
         };
-        let usual = self.recent.usual().map(|it| limit.of_units(it));
+        let usual = self.recent.usual().map(|it| it.saturating_mul(limit.unit));
         let allowed = match usual {
             Some(it) => it.saturating_mul(times).max(limit.max),
             None => limit.max.saturating_mul(times),

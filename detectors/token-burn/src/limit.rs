@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer, de};
 use watchkeeper_core::{Fingerprint, TokenLimit, grouped};
 
 /// How finely what is spent is told apart in a window: in so many parts of the
-/// limit, or up to twice as many.
+/// limit.
 const N_UNITS: u64 = 1 << 22;
 const NANOS_PER_DOLLAR: f64 = 1e9;
 
@@ -20,10 +20,9 @@ pub struct CostLimit(f64);
 pub(crate) struct Limit {
     pub(crate) subject: Fingerprint,
     pub(crate) max: u64,
-    /// The pieces of a window are counted in units of two to this power. Each
-    /// takes half the room that it would take otherwise, and there are very many
-    /// sessions; and no division is needed.
-    unit_log2: u32,
+    /// In what the pieces of a window are counted. Each takes half the room
+    /// that it would take otherwise, and there are very many sessions.
+    pub(crate) unit: u64,
     is_money: bool,
 }
 
@@ -37,18 +36,7 @@ impl Limit {
     }
 
     fn new(subject: Fingerprint, max: u64, is_money: bool) -> Self {
-        Self { subject, max, unit_log2: (max / N_UNITS).checked_ilog2().unwrap_or(0), is_money }
-    }
-
-    /// How many units that is, rounded up.
-    pub(crate) fn in_units(&self, n: u64) -> u64 {
-        let whole = n >> self.unit_log2;
-        whole + u64::from(whole << self.unit_log2 != n)
-    }
-
-    /// How much so many units are; more than there can be counts as the most.
-    pub(crate) fn of_units(&self, n_units: u64) -> u64 {
-        n_units.saturating_mul(1 << self.unit_log2)
+        Self { subject, max, unit: (max / N_UNITS).max(1), is_money }
     }
 
     /// Writes "9".
@@ -67,14 +55,14 @@ impl Limit {
     }
 }
 
-/// Whole numbers, so that what was added can be taken away again: the nearest.
+/// Whole numbers, so that what was added can be taken away again.
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
     reason = "what is no amount of money becomes zero, what is too much the most there is"
 )]
 pub(crate) fn nano_dollars(dollars: f64) -> u64 {
-    (dollars * NANOS_PER_DOLLAR + 0.5) as u64
+    (dollars * NANOS_PER_DOLLAR).round() as u64
 }
 
 #[expect(clippy::cast_precision_loss, reason = "dollars are shown to the cent")]

@@ -9,8 +9,6 @@ const N_PIECES: i64 = N_BUCKETS as i64;
 /// How many pieces what is usual is the average of: ten windows of work.
 const MEMORY: u8 = 120;
 
-const NANOS_PER_SECOND: i64 = 1_000_000_000;
-
 /// How far back counts, and what that is cut into.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Window {
@@ -29,11 +27,10 @@ impl Window {
     /// In which piece of all time a point in time is: often in that of the one
     /// before.
     fn piece(self, at: Timestamp, before: i64) -> i64 {
+        let nanos = at.as_nanosecond();
         // Division is slow, most of all in 128 bits, which few times need.
-        let nanos = at.as_second().checked_mul(NANOS_PER_SECOND);
-        let Some(nanos) = nanos.and_then(|it| it.checked_add(at.subsec_nanosecond().into())) else {
-            let piece = at.as_nanosecond().div_euclid(self.width.into());
-            return i64::try_from(piece).unwrap_or(i64::MAX);
+        let Ok(nanos) = i64::try_from(nanos) else {
+            return i64::try_from(nanos.div_euclid(self.width.into())).unwrap_or(i64::MAX);
         };
         match before.checked_mul(self.width).and_then(|it| nanos.checked_sub(it)) {
             Some(it) if (0..self.width).contains(&it) => before,
@@ -76,9 +73,6 @@ impl Recent {
     /// Lets time pass. Says how much left the window, in units.
     pub(crate) fn pass(&mut self, now: Timestamp, window: Window) -> u64 {
         let piece = window.piece(now, self.latest);
-        if piece == self.latest {
-            return 0;
-        }
         let n_passed = piece.saturating_sub(self.latest).clamp(0, N_PIECES);
         let mut gone = 0;
         for it in piece - n_passed..piece {
