@@ -128,12 +128,13 @@ impl Detector for RepeatToolCall {
 
     fn reads(&self) -> EventSet {
         const CALLS: EventSet = EventSet::of(&["prompt", "tool_call", "tool_result"]);
-        const TOOLS: EventSet = CALLS.or(EventSet::of(&["turn_end"]));
         const ANSWERS: EventSet = EventSet::of(&["prompt", "tool_result", "turn_end"]);
-        match self.options.same.arguments {
-            true => CALLS,
-            false if self.options.reads_answers() => ANSWERS,
-            false => TOOLS,
+        if self.options.same.arguments {
+            CALLS
+        } else if self.options.reads_answers() {
+            ANSWERS
+        } else {
+            CALLS.or(ANSWERS)
         }
     }
 

@@ -123,6 +123,7 @@ impl Streak {
             return;
         } else if options.within.is_none_or(|it| streak.gap(call) <= it.get()) {
             streak.repeat(call, given, options);
+            // What is read as it is answered is told of with its answer.
             if given.is_some() {
                 streak.raise(&call.tool, call.class, None, options, cx);
             }
@@ -158,7 +159,8 @@ impl Streak {
         self.is_poll = call.class == ToolClass::Wait;
     }
 
-    /// Whether a call runs side by side with the latest.
+    /// Whether a call runs side by side with the latest, which has no answer yet
+    /// unless calls are read as they are answered.
     fn is_beside(&self, call: &Call, options: &RepeatToolCallOptions) -> bool {
         (self.is_pending || options.reads_answers())
             && call.response.is_some()
@@ -181,8 +183,11 @@ impl Streak {
         repeats.n_in_all = repeats.n_in_all.saturating_add(1);
         repeats.n_slow = repeats.n_slow.saturating_add(u32::from(is_slow));
         repeats.took = u32::try_from(took.as_millis()).unwrap_or(u32::MAX);
-        if let Some(call) = given.filter(|_| repeats.asked.is_empty() && options.same.arguments) {
-            repeats.asked = asked(&call.arguments).into();
+        if let Some(given) = given
+            && repeats.asked.is_empty()
+            && options.same.arguments
+        {
+            repeats.asked = asked(&given.arguments).into();
         }
     }
 

@@ -201,6 +201,31 @@ fn what_nobody_said_is_no_answer_to_different_calls() {
 }
 
 #[test]
+fn calls_whose_arguments_do_not_matter_are_read_as_they_are_answered() {
+    let of = |between: &str| {
+        let trace = format!(
+            "0s call Grep foo
+             +1s result no matches were found
+             +1s {between}
+             +1s call Grep @r1 bar
+             +1s result no matches were found
+             +1s call Grep @r1 bars
+             +1s result no matches were found
+             +1s call Grep baz
+             +1s result no matches were found"
+        );
+        play::<RepeatToolCall>("same = ['tool', 'result']\nclasses = ['read', 'run']", &trace)
+    };
+    // Neither a copy nor a call without an answer is one more.
+    let found = of("call Read README.md");
+    assert_snapshot!(found, @"8s      low       `Grep` gave the same answer to 3 different calls in a row in 7s: `no matches were found`");
+    assert_eq!(of("message it must be somewhere"), found);
+    for other in ["call Bash sleep 20", "call Edit a.rs"] {
+        assert_eq!(of(&format!("{other}\n+0s result done with that, at last")), "", "{other}");
+    }
+}
+
+#[test]
 fn very_many_calls_are_worth_a_word_though_answers_differ() {
     let calls: Vec<_> = (0..120)
         .map(|n| format!("+1s call Step next\n+1s result at {}", "x".repeat(n % 7 + 1)))
