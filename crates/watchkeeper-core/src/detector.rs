@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use crate::{
     AgentFacts, Call, Event, EventKind, EventSet, Evidence, Fingerprint, InvalidOption, Level,
     Moment, Noted, Outcome, Place, SessionFacts, Severity, Totals, Unit, Usage,
-    engine::{Desk, Episodes, Frame, Posted, Raised, earlier},
+    engine::{Desk, Episodes, Frame, Posted, Raised, Stream, earlier},
     grouped,
 };
 
@@ -134,8 +134,8 @@ pub trait DetectorKind: Detector + Clone + Sized + 'static {
 pub struct Context<'a> {
     pub(crate) frame: &'a Frame<'a>,
     pub(crate) posted: &'a Posted,
-    /// What is no more severe than this is told of by another detector.
-    pub(crate) inhibited: Option<Severity>,
+    /// Those that ran before it, for the same agent or session.
+    pub(crate) before: &'a [Stream],
     pub(crate) wake_at: &'a mut Option<Moment>,
     pub(crate) episodes: &'a mut Episodes,
     pub(crate) desk: &'a mut Desk,
@@ -233,15 +233,22 @@ impl<'a> Context<'a> {
     /// something as severe.
     ///
     /// The finding is dated [`now`](Self::now).
+    #[inline]
     pub fn raise(&mut self, subject: Fingerprint, measure: u64, report: impl FnOnce() -> Report) {
-        let levels = self.levels();
-        let is_below = levels.first().is_none_or(|it| measure < it.at);
-        if is_below && self.episodes.is_empty() && !self.frame.is_explained {
-            return;
+        let is_below = self.levels().first().is_none_or(|it| measure < it.at);
+        if !is_below || !self.episodes.is_empty() || self.frame.is_explained {
+            self.weigh(subject, measure, report);
         }
+    }
+
+    /// Raises what may have to be said.
+    #[cold]
+    fn weigh(&mut self, subject: Fingerprint, measure: u64, report: impl FnOnce() -> Report) {
+        let levels = self.levels();
         let was = self.episodes.severity(subject);
         let used = Used::of(&self.session().totals);
-        let raised = self.episodes.raise(subject, measure, levels, self.inhibited, used);
+        let inhibited = self.posted.inhibited(self.before);
+        let raised = self.episodes.raise(subject, measure, levels, inhibited, used);
         let Some((severity, since)) = raised else {
             if self.frame.is_explained {
                 let outcome = self.silence(measure, was);
@@ -264,10 +271,16 @@ impl<'a> Context<'a> {
     }
 
     /// Says that a condition has ended. Does nothing if no finding is open.
+    #[inline]
     pub fn resolve(&mut self, subject: Fingerprint, report: impl FnOnce() -> Report) {
-        if self.episodes.is_empty() && !self.frame.is_explained {
-            return;
+        if !self.episodes.is_empty() || self.frame.is_explained {
+            self.close(subject, report);
         }
+    }
+
+    /// Resolves what may be open.
+    #[cold]
+    fn close(&mut self, subject: Fingerprint, report: impl FnOnce() -> Report) {
         let Some((measure, since)) = self.episodes.resolve(subject) else {
             self.note(report, |message| Noted::Ended { subject, message, was_open: false });
             return;
@@ -286,8 +299,11 @@ impl<'a> Context<'a> {
     /// runs only where somebody asks.
     ///
     /// What is measured is told anyway; this is for what is left out.
+    #[inline]
     pub fn remark(&mut self, remark: impl FnOnce() -> String) {
-        self.note(|| Report::new(remark()), Noted::Remarked);
+        if self.frame.is_explained {
+            self.note(|| Report::new(remark()), Noted::Remarked);
+        }
     }
 
     fn event(&self) -> Option<&'a Event> {

@@ -15,12 +15,12 @@ use jiff::{SignedDuration, Timestamp};
 use rapidhash::fast::RandomState;
 use serde_json::Map;
 
-pub(crate) use self::stream::{Desk, Episodes, Frame, Raised, earlier};
+pub(crate) use self::stream::{Desk, Episodes, Frame, Raised, Stream, earlier};
 use self::{
     moment::Alarms,
     note::Explained,
     session::Session,
-    stream::{Observed, Run, Scene, Sleepers, Stream, Watch, postponed},
+    stream::{Observed, Run, Scene, Sleepers, Spare, Watch, postponed},
 };
 pub use self::{
     moment::Moment,
@@ -53,7 +53,7 @@ pub struct NamedDetector {
     pub levels: Vec<Level>,
     /// The detectors, by name, that say more about the same trouble: while one of
     /// them has a finding open in the same agent or session, this one finds
-    /// nothing that is no more severe.
+    /// nothing that is no more severe. Policies refuse two that inhibit each other.
     pub inhibited_by: Vec<Arc<str>>,
     /// The label whose sessions share one stream, where the policy says so.
     pub per_label: Option<String>,
@@ -129,8 +129,8 @@ struct Shared {
     /// What watches the sessions so far, each once: nearly all have the same.
     watches: Vec<Arc<Watch>>,
     desk: Desk,
-    /// Where a detector runs while there is nothing to remember.
-    spare: Stream,
+    /// By detector.
+    spares: Box<[Spare]>,
 }
 
 /// A detector, and what is worked out once of it.
@@ -180,7 +180,7 @@ impl Engine {
         }
         let has_groups = detectors.iter().any(|it| it.named.per_label.is_some());
         let groups = detectors.iter().map(|_| BTreeMap::new()).collect();
-        let desk = Desk::new(detectors.len());
+        let spares = detectors.iter().map(|it| Spare::new(it.idx)).collect();
         Self {
             shared: Shared {
                 detectors,
@@ -188,8 +188,8 @@ impl Engine {
                 names: Known::default(),
                 prices: Known::default(),
                 watches: Vec::new(),
-                desk,
-                spare: Stream::default(),
+                desk: Desk::default(),
+                spares,
             },
             sessions: HashMap::default(),
             turns: VecDeque::new(),
@@ -431,8 +431,8 @@ impl Engine {
             if !group.is_off && posted.reads.contains(&event.kind) {
                 let observed = Observed { event, usage, call };
                 let frame = Frame::of_event(at, scene, observed, &self.shared);
-                let (mut run, _) = Run::new(&frame, &mut self.shared, findings);
-                run.stream(&mut group.stream, None);
+                let (mut run, spares) = Run::new(&frame, &mut self.shared, findings);
+                run.stream(&mut group.stream, &[], &mut spares[detector_idx]);
                 group.is_off = !self.shared.desk.panicked.is_empty();
                 self.shared.desk.panicked.clear();
             }
@@ -490,7 +490,7 @@ impl Group {
         findings: &mut Vec<Finding>,
     ) {
         let until = Moment::from(until);
-        while let Some(due) = self.stream.wake_at.filter(|it| *it <= until) {
+        while let Some(due) = self.stream.wake_at.take_if(|it| *it <= until) {
             self.now = self.now.max(due.into());
             let scene = Scene {
                 session: &self.facts,
@@ -499,8 +499,9 @@ impl Group {
                 group: Some(label),
             };
             let frame = Frame::of_wakeup(due, scene, shared);
-            let (mut run, _) = Run::new(&frame, shared, findings);
-            self.stream.wake_if_due(due, None, &mut run);
+            let (mut run, spares) = Run::new(&frame, shared, findings);
+            let spare = &mut spares[self.stream.detector_idx as usize];
+            run.stream(&mut self.stream, &[], spare);
             self.is_off = !shared.desk.panicked.is_empty();
             shared.desk.panicked.clear();
         }
@@ -587,6 +588,12 @@ impl Posted {
         let (reads, begins_with) = (named.detector.reads(), named.detector.begins_with());
         let is_budget = &*named.class == "budget";
         Self { idx, named, reads, begins_with, sleeper: 0, inhibitors, is_budget }
+    }
+
+    /// The severest of what its inhibitors have open.
+    pub(crate) fn inhibited(&self, streams: &[Stream]) -> Option<Severity> {
+        let inhibitors = streams.iter().filter(|it| self.inhibitors.contains(&it.detector_idx));
+        inhibitors.filter_map(Stream::severity).max()
     }
 }
 

@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::{
     Shared,
     moment::Moment,
-    stream::{Frame, Observed, Scene, Streams, Watch, earlier, postponed},
+    stream::{Frame, Observed, Run, Scene, Streams, Watch, earlier, postponed},
 };
 use crate::{
     AgentFacts, AgentId, Call, Event, EventKind, Finding, Fingerprint, SessionFacts, Usage,
@@ -171,26 +171,25 @@ impl Session {
         let is_end = matches!(event.kind, EventKind::SessionEnd { .. });
         let agent_ends = is_end || matches!(event.kind, EventKind::AgentEnd);
         let session_ends = is_end && agent_id.is_none();
-        let sort_idx = event.kind.sort_idx();
-        let readers = self.watch.agents.of(sort_idx);
-        let wake_at = agent.streams.observe(readers, &frame, shared, findings);
-        self.wake_at = earlier(self.wake_at, wake_at);
+        let sort_idx = event.kind.sort_idx().into();
+        let (mut run, spares) = Run::new(&frame, shared, findings);
+        agent.streams.observe(&self.watch.agents, sort_idx, &mut run, spares);
         if agent_ends {
-            agent.streams.end(&frame, shared, findings);
+            agent.streams.end(&mut run);
         }
-        let readers = self.watch.session.of(sort_idx);
-        let wake_at = self.streams.observe(readers, &frame, shared, findings);
-        self.wake_at = earlier(self.wake_at, wake_at);
+        self.streams.observe(&self.watch.session, sort_idx, &mut run, spares);
         if session_ends {
-            self.streams.end(&frame, shared, findings);
+            self.streams.end(&mut run);
         }
+        self.wake_at = earlier(self.wake_at, run.desk.first_wake);
         if session_ends {
             for (id, mut agent) in self.agents.0.take().map_or_else(Vec::new, |it| *it) {
                 self.facts.recount(agent.facts.standing(), Standing::default());
                 let (facts, agent_id) = (&self.facts, Some(&id));
                 let scene = Scene { session: facts, agent: &agent.facts, agent_id, group: None };
                 let frame = Frame::of_event(at, scene, observed, shared);
-                agent.streams.end(&frame, shared, findings);
+                let (mut run, _) = Run::new(&frame, shared, findings);
+                agent.streams.end(&mut run);
             }
         } else if agent_ends && agent_id.is_some() {
             self.agents.0.as_mut().and_then(|it| it.pop());
@@ -225,16 +224,20 @@ impl Session {
     }
 
     /// Handles every wake-up due by `until`, in order of time.
+    #[inline]
     pub(super) fn wake_until(
         &mut self,
         until: Timestamp,
         shared: &mut Shared,
         findings: &mut Vec<Finding>,
     ) {
-        let until = Moment::from(until);
-        if self.wake_at.is_none_or(|it| until < it) {
-            return;
+        if self.wake_at.is_some_and(|it| it <= until.into()) {
+            self.wake(until.into(), shared, findings);
         }
+    }
+
+    #[cold]
+    fn wake(&mut self, until: Moment, shared: &mut Shared, findings: &mut Vec<Finding>) {
         while let Some(due) = self.wake_at.filter(|it| *it <= until) {
             let is_due = self.next_wake().is_some_and(|it| it <= due);
             let n_before = findings.len();

@@ -1,6 +1,6 @@
 use std::{
     any::Any,
-    mem,
+    array, mem,
     panic::{AssertUnwindSafe, catch_unwind},
     slice,
 };
@@ -26,8 +26,8 @@ const MAX_RESTING: usize = 16;
 
 /// One detector at work on one stream.
 #[derive(Default)]
-pub(super) struct Stream {
-    detector_idx: u32,
+pub(crate) struct Stream {
+    pub(super) detector_idx: u32,
     pub(super) wake_at: Option<Moment>,
     /// `None` while it is at rest: it is as good as any other then, and one is
     /// lent when something happens.
@@ -42,14 +42,20 @@ pub(super) struct Streams {
     kept: Vec<Stream>,
     /// The detectors that sleep, and are woken with the first that is.
     asleep: Sleepers,
+    /// The marks of those kept, at least.
+    marks: u32,
 }
 
 /// Some of the detectors that sleep, each a bit.
 pub(super) type Sleepers = u32;
 
-/// Copies of one detector that are at rest.
-#[derive(Default)]
-pub(super) struct Resting(Vec<Box<dyn Detector>>);
+/// Where one detector runs while it has nothing to remember.
+pub(super) struct Spare {
+    /// Its detector is at rest, but while it runs.
+    stream: Stream,
+    /// More of them that are at rest.
+    resting: Vec<Box<dyn Detector>>,
+}
 
 /// The detectors that watch a session, as its first event settled it.
 #[derive(Debug, Default, PartialEq)]
@@ -64,12 +70,22 @@ pub(super) struct Watch {
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Readers {
     all: Box<[u32]>,
-    /// For each kind of event those that read it.
-    by_event: [Box<[Reader]>; N_SORTS],
+    /// By what an [`EventSet`](crate::EventSet) tells apart.
+    by_event: [ReadersOf; N_SORTS],
+}
+
+/// Those that read events of one sort.
+#[derive(Debug, Default, PartialEq)]
+struct ReadersOf {
+    all: Box<[Reader]>,
+    /// Those among them that do not sleep.
+    sleepless: Box<[Reader]>,
+    /// The bits of the others.
+    sleepers: Sleepers,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Reader {
+struct Reader {
     detector_idx: u32,
     /// Whether it reads such events also when it is at rest.
     begins: bool,
@@ -135,8 +151,6 @@ impl<'a> Frame<'a> {
 /// The room that streams work in, one after the other.
 #[derive(Default)]
 pub(crate) struct Desk {
-    /// By detector.
-    resting: Box<[Resting]>,
     /// The ids of pending calls that a detector is not told of.
     pub(crate) hidden: Vec<Fingerprint>,
     pub(crate) raised: Vec<Raised>,
@@ -153,60 +167,60 @@ pub(crate) struct Desk {
     pub(super) explained: Option<Box<Explained>>,
 }
 
-impl Desk {
-    pub(super) fn new(n_detectors: usize) -> Self {
-        let resting = (0..n_detectors).map(|_| Resting::default()).collect();
-        Self { resting, ..Self::default() }
-    }
-}
-
 /// What streams are run with, and what they leave behind.
 pub(super) struct Run<'a> {
     frame: &'a Frame<'a>,
     detectors: &'a [Posted],
-    desk: &'a mut Desk,
+    pub(super) desk: &'a mut Desk,
     findings: &'a mut Vec<Finding>,
 }
 
 impl<'a> Run<'a> {
-    /// With it comes a stream to run in while there is nothing to remember.
+    /// With it comes for each detector where that runs while it has nothing to
+    /// remember.
     pub(super) fn new(
         frame: &'a Frame<'a>,
         shared: &'a mut Shared,
         findings: &'a mut Vec<Finding>,
-    ) -> (Self, &'a mut Stream) {
-        let Shared { detectors, desk, spare, .. } = shared;
+    ) -> (Self, &'a mut [Spare]) {
+        let Shared { detectors, desk, spares, .. } = shared;
         desk.is_touched = frame.is_explained;
         desk.first_wake = None;
-        (Self { frame, detectors, desk, findings }, spare)
+        (Self { frame, detectors, desk, findings }, spares)
     }
 
-    /// Runs one stream, by itself.
-    pub(super) fn stream(&mut self, stream: &mut Stream, inhibited: Option<Severity>) {
+    /// Runs one stream, by itself. Those before it are of the same agent or session.
+    pub(super) fn stream(&mut self, stream: &mut Stream, before: &[Stream], spare: &mut Spare) {
         if self.desk.panicked.contains(&stream.detector_idx) {
             stream.turn_off();
             return;
         }
         let posted = &self.detectors[stream.detector_idx as usize];
-        let ran = catch_unwind(AssertUnwindSafe(|| self.run(stream, posted, inhibited)));
+        let ran = catch_unwind(AssertUnwindSafe(|| self.kept(stream, posted, before, spare)));
         if let Err(panic) = ran {
             self.turn_off(stream, panic.as_ref());
         }
     }
 
-    /// Has the detector of a stream see the event, or wakes it. Whoever calls this
-    /// catches its panics, and turns the stream off then.
+    /// Runs a stream that is kept, and takes its detector back if that comes to
+    /// rest.
+    fn kept(&mut self, stream: &mut Stream, posted: &Posted, before: &[Stream], spare: &mut Spare) {
+        if self.run(spare.equip(stream), posted, before) {
+            spare.take_back(stream);
+        }
+    }
+
+    /// Has the detector of a stream see the event, or wakes it. Gives back whether
+    /// it is at rest then. Whoever calls this catches its panics, and turns the
+    /// stream off.
     #[inline]
-    fn run(&mut self, stream: &mut Stream, posted: &Posted, inhibited: Option<Severity>) {
-        let detector = match &mut stream.detector {
-            Some(it) => it,
-            none => none.insert(self.desk.resting[posted.idx as usize].take(posted)),
-        };
+    fn run(&mut self, stream: &mut Stream, posted: &Posted, before: &[Stream]) -> bool {
+        let detector = stream.detector.get_or_insert_with(|| posted.named.detector.clone());
         let slept_until = if self.frame.is_explained { stream.wake_at } else { None };
         let mut cx = Context {
             frame: self.frame,
             posted,
-            inhibited,
+            before,
             wake_at: &mut stream.wake_at,
             episodes: &mut stream.episodes,
             desk: self.desk,
@@ -215,14 +229,11 @@ impl<'a> Run<'a> {
             Some(it) => detector.observe(it.event, &mut cx),
             None => detector.wake(&mut cx),
         }
-        if detector.at_rest()
-            && let Some(detector) = stream.detector.take()
-        {
-            self.desk.resting[posted.idx as usize].put(detector);
-        }
+        let is_at_rest = detector.at_rest();
         if self.desk.is_touched {
             self.take_over(stream, slept_until, None);
         }
+        is_at_rest
     }
 
     /// The first of those that sleep.
@@ -231,21 +242,23 @@ impl<'a> Run<'a> {
         if asleep == 0 { None } else { sleepers.next().map(|it| it.idx) }
     }
 
-    /// Takes its alarm from a stream whose detector sleeps now. Gives back its bit.
-    fn put_to_sleep(&self, stream: &mut Stream, posted: &Posted) -> Sleepers {
-        let is_asleep = posted.sleeper != 0
+    /// Takes its alarm from a stream whose detector has this bit, if it sleeps now.
+    /// Gives back the bit then.
+    fn put_to_sleep(&self, stream: &mut Stream, sleeper: Sleepers) -> Sleepers {
+        let is_asleep = sleeper != 0
             && stream.wake_at.is_some()
-            && stream.detector.is_none()
+            && stream.detector.as_ref().is_none_or(|it| it.at_rest())
             && stream.episodes.is_empty()
             && !self.frame.is_explained;
         if !is_asleep {
             return 0;
         }
         stream.wake_at = None;
-        posted.sleeper
+        sleeper
     }
 
     /// Takes over what a detector has left, and tells who asks why.
+    #[cold]
     fn take_over(&mut self, stream: &Stream, slept_until: Option<Moment>, panicked: Option<Noted>) {
         let Self { frame, desk, .. } = self;
         desk.is_touched = frame.is_explained;
@@ -274,15 +287,42 @@ impl<'a> Run<'a> {
     }
 }
 
-impl Resting {
-    fn take(&mut self, posted: &Posted) -> Box<dyn Detector> {
-        self.0.pop().unwrap_or_else(|| posted.named.detector.clone())
+impl Spare {
+    pub(super) fn new(detector_idx: u32) -> Self {
+        Self { stream: Stream::new(detector_idx), resting: Vec::new() }
     }
 
-    fn put(&mut self, detector: Box<dyn Detector>) {
-        if self.0.len() < MAX_RESTING {
-            self.0.push(detector);
+    /// Lends a detector to a stream that has none, if there is one at rest.
+    fn equip<'a>(&mut self, stream: &'a mut Stream) -> &'a mut Stream {
+        if stream.detector.is_none() {
+            stream.detector = self.resting.pop().or_else(|| self.stream.detector.take());
         }
+        stream
+    }
+
+    /// Takes the detector of a stream back, which has come to rest.
+    fn take_back(&mut self, stream: &mut Stream) {
+        let Some(detector) = stream.detector.take() else { return };
+        if self.stream.detector.is_none() {
+            self.stream.detector = Some(detector);
+        } else if self.resting.len() < MAX_RESTING {
+            self.resting.push(detector);
+        }
+    }
+
+    /// What is to be kept of its stream, after that ran.
+    fn take(&mut self, is_at_rest: bool) -> Option<Stream> {
+        let Self { stream, resting } = self;
+        let Stream { detector_idx, .. } = *stream;
+        if !is_at_rest {
+            let next = Stream { detector: resting.pop(), ..Stream::new(detector_idx) };
+            return Some(mem::replace(stream, next));
+        }
+        if stream.wake_at.is_none() && stream.episodes.is_empty() {
+            return None;
+        }
+        let (wake_at, episodes) = (stream.wake_at.take(), mem::take(&mut stream.episodes));
+        Some(Stream { wake_at, episodes, ..Stream::new(detector_idx) })
     }
 }
 
@@ -309,13 +349,18 @@ impl Stream {
     }
 
     /// The severest of what is open.
-    fn severity(&self) -> Option<Severity> {
+    pub(super) fn severity(&self) -> Option<Severity> {
         self.episodes.0.as_ref()?.iter().map(|it| it.severity).max()
+    }
+
+    /// Whether it has anything to do but to say what is open.
+    fn is_at_work(&self) -> bool {
+        self.detector.is_some() || self.wake_at.is_some()
     }
 
     /// Whether there is nothing in it that a new one would not have.
     fn is_empty(&self) -> bool {
-        self.detector.is_none() && self.wake_at.is_none() && self.episodes.is_empty()
+        !self.is_at_work() && self.episodes.is_empty()
     }
 
     /// Puts off a wake-up that is due after `since`.
@@ -323,31 +368,24 @@ impl Stream {
         self.wake_at = self.wake_at.map(|it| postponed(it, since, by));
     }
 
-    /// Runs the wake-up that is due by `due`, if there is one.
-    pub(super) fn wake_if_due(
-        &mut self,
-        due: Moment,
-        inhibited: Option<Severity>,
-        run: &mut Run<'_>,
-    ) {
-        if self.wake_at.is_some_and(|it| it <= due) {
-            self.wake_at = None;
-            run.stream(self, inhibited);
-        }
+    /// Takes its alarm if that rings by `due`.
+    pub(super) fn rings(&mut self, due: Moment) -> bool {
+        self.wake_at.take_if(|it| *it <= due).is_some()
     }
 
     /// Ends with what it watched.
-    fn end(&mut self, frame: &Frame<'_>, shared: &mut Shared, findings: &mut Vec<Finding>) {
+    fn end(&mut self, run: &mut Run<'_>) {
+        let Run { frame, detectors, desk, findings } = run;
         let Frame { now, scene, .. } = frame;
         self.wake_at = None;
-        let posted = &shared.detectors[self.detector_idx as usize];
+        let posted = &detectors[self.detector_idx as usize];
         for it in self.episodes.take() {
             let what = if scene.agent_id.is_some() { "agent" } else { "session" };
             let mut report = Report::new(format!("over, as the {what} ended"));
             if !posted.is_budget {
                 report = report.with_cost(&scene.session.totals, it.used);
             }
-            let explained = shared.desk.explained.as_deref_mut();
+            let explained = desk.explained.as_deref_mut();
             if let Some(explained) = explained.filter(|_| frame.is_explained) {
                 let message = report.message.clone();
                 let ended = Noted::Ended { subject: it.subject, message, was_open: true };
@@ -386,35 +424,41 @@ impl Watch {
 
 impl Readers {
     fn new<'a>(detectors: impl Iterator<Item = &'a Posted> + Clone) -> Self {
-        let reading = |sort_idx: usize| {
-            let reading = detectors.clone().filter(move |it| it.reads.contains_idx(sort_idx));
-            reading.map(move |it| Reader {
-                detector_idx: it.idx,
-                begins: it.begins_with.contains_idx(sort_idx),
-                sleeper: it.sleeper,
-            })
-        };
-        Self {
-            all: detectors.clone().map(|it| it.idx).collect(),
-            by_event: std::array::from_fn(|sort_idx| reading(sort_idx).collect()),
-        }
+        let of = |sort_idx| ReadersOf::new(detectors.clone(), sort_idx);
+        Self { all: detectors.clone().map(|it| it.idx).collect(), by_event: array::from_fn(of) }
     }
 
     fn without(&self, detector_idx: u32) -> Self {
         let all = self.all.iter().copied().filter(|it| *it != detector_idx).collect();
-        let by_event = self.by_event.each_ref().map(|readers| {
-            readers.iter().copied().filter(|it| it.detector_idx != detector_idx).collect()
-        });
-        Self { all, by_event }
+        Self { all, by_event: self.by_event.each_ref().map(|it| it.without(detector_idx)) }
     }
 
     pub(super) fn contain(&self, detector_idx: u32) -> bool {
         self.all.contains(&detector_idx)
     }
+}
 
-    /// Those that read events of a sort.
-    pub(super) fn of(&self, sort_idx: u8) -> &[Reader] {
-        &self.by_event[usize::from(sort_idx)]
+impl ReadersOf {
+    fn new<'a>(detectors: impl Iterator<Item = &'a Posted>, sort_idx: usize) -> Self {
+        let reading = detectors.filter(|it| it.reads.contains_idx(sort_idx));
+        let all = reading.map(|it| Reader {
+            detector_idx: it.idx,
+            // One that sleeps is woken by any if a person asks why.
+            begins: it.begins_with.contains_idx(sort_idx) || it.sleeper != 0,
+            sleeper: it.sleeper,
+        });
+        Self::of(all.collect())
+    }
+
+    fn of(all: Box<[Reader]>) -> Self {
+        let sleepless = all.iter().copied().filter(|it| it.sleeper == 0).collect();
+        let sleepers = all.iter().fold(0, |res, it| res | it.sleeper);
+        Self { all, sleepless, sleepers }
+    }
+
+    fn without(&self, detector_idx: u32) -> Self {
+        let all = self.all.iter().copied().filter(|it| it.detector_idx != detector_idx);
+        Self::of(all.collect())
     }
 }
 
@@ -423,80 +467,93 @@ impl Streams {
         self.kept.iter()
     }
 
-    /// Runs the stream of each detector that reads the event. Gives back the first
-    /// time at which one of these wants to be woken.
+    /// Runs the stream of each detector that reads the event, which stands here
+    /// among all that an [`EventSet`](crate::EventSet) tells apart.
     pub(super) fn observe(
         &mut self,
-        readers: &[Reader],
-        frame: &Frame<'_>,
-        shared: &mut Shared,
-        findings: &mut Vec<Finding>,
-    ) -> Option<Moment> {
-        if readers.is_empty() {
-            return None;
+        readers: &Readers,
+        sort_idx: usize,
+        run: &mut Run<'_>,
+        spares: &mut [Spare],
+    ) {
+        let ReadersOf { all, sleepless, sleepers } = &readers.by_event[sort_idx];
+        if run.frame.is_explained {
+            // A person who asks why is told of every wake-up that is put off.
+            self.asleep &= !sleepers;
         }
-        let (mut run, spare) = Run::new(frame, shared, findings);
-        let mut n_shown = 0;
+        let mut readers =
+            if self.asleep & sleepers == *sleepers { sleepless } else { all }.as_ref();
+        if readers.is_empty() {
+            return;
+        }
+        let mut running = 0;
         // One that panics is turned off, and the rest go on.
         while let Err(panic) = catch_unwind(AssertUnwindSafe(|| {
-            self.show(&readers[n_shown..], &mut n_shown, &mut run, spare);
+            self.show(readers, &mut running, run, spares);
         })) {
-            let detector_idx = readers[n_shown - 1].detector_idx;
-            let place = self.kept.partition_point(|it| it.detector_idx < detector_idx);
-            match self.kept.get_mut(place).filter(|it| it.detector_idx == detector_idx) {
-                Some(stream) => run.turn_off(stream, panic.as_ref()),
-                None => {
-                    run.turn_off(spare, panic.as_ref());
-                    if !spare.is_empty() {
-                        self.take_in(place, spare);
-                    }
-                }
-            }
+            readers = &readers[readers.partition_point(|it| it.detector_idx <= running)..];
+            self.turn_off_running(&mut spares[running as usize], panic.as_ref(), run);
         }
-        run.desk.first_wake
     }
 
-    /// Runs the stream of each of these, and counts them as it begins.
+    /// Runs these readers, but for those that are at rest and cannot begin with the
+    /// event. Says which it is that runs.
     fn show(
         &mut self,
         readers: &[Reader],
-        n_shown: &mut usize,
+        running: &mut u32,
         run: &mut Run<'_>,
-        spare: &mut Stream,
+        spares: &mut [Spare],
     ) {
         let mut place = 0;
         for &Reader { detector_idx, begins, sleeper } in readers {
-            *n_shown += 1;
-            // Most have no bit, and then not to look is faster.
-            let is_asleep = sleeper != 0 && self.asleep & sleeper != 0;
-            if is_asleep {
-                // A person who asks why is told of every wake-up that it puts off.
-                if !run.frame.is_explained {
-                    continue;
-                }
-                self.asleep &= !sleeper;
-            }
-            let kept = loop {
-                match self.kept.get(place) {
-                    Some(it) if it.detector_idx < detector_idx => place += 1,
-                    found => break found.filter(|it| it.detector_idx == detector_idx),
-                }
-            };
-            let is_moved = |it: &Stream| it.detector.is_some() || it.wake_at.is_some();
-            if !(begins || is_asleep || kept.is_some_and(is_moved)) {
+            let is_at_rest = !begins && self.marks & mark(detector_idx) == 0;
+            if is_at_rest || self.asleep & sleeper != 0 {
                 continue;
             }
-            let is_kept = kept.is_some();
+            while self.kept.get(place).is_some_and(|it| it.detector_idx < detector_idx) {
+                place += 1;
+            }
+            *running = detector_idx;
             let posted = &run.detectors[detector_idx as usize];
-            let inhibited = self.inhibited(&posted.inhibitors);
-            spare.detector_idx = detector_idx;
-            let stream = if is_kept { &mut self.kept[place] } else { &mut *spare };
-            run.run(stream, posted, inhibited);
-            self.asleep |= run.put_to_sleep(stream, posted);
-            match (is_kept, stream.is_empty()) {
-                (true, true) => drop(self.kept.remove(place)),
-                (false, false) => self.take_in(place, spare),
-                _ => {}
+            let spare = &mut spares[detector_idx as usize];
+            let (before, rest) = self.kept.split_at_mut(place);
+            let kept = rest.first_mut().filter(|it| it.detector_idx == detector_idx);
+            let is_kept = kept.is_some();
+            let stream = match kept {
+                Some(it) if begins || it.is_at_work() => spare.equip(it),
+                None if begins => &mut spare.stream,
+                _ => continue,
+            };
+            let is_at_rest = run.run(stream, posted, before);
+            self.asleep |= run.put_to_sleep(stream, sleeper);
+            if is_kept {
+                let stream = &mut self.kept[place];
+                if is_at_rest {
+                    spare.take_back(stream);
+                    if stream.is_empty() {
+                        self.kept.remove(place);
+                        self.marks = marks(&self.kept);
+                    }
+                }
+            } else if let Some(stream) = spare.take(is_at_rest) {
+                self.take_in(place, stream);
+            }
+        }
+    }
+
+    /// Turns the detector off that ran as it panicked, in the stream that is kept
+    /// of it or in the spare one.
+    fn turn_off_running(&mut self, spare: &mut Spare, panic: &(dyn Any + Send), run: &mut Run<'_>) {
+        let Stream { detector_idx, .. } = spare.stream;
+        let place = self.kept.partition_point(|it| it.detector_idx < detector_idx);
+        match self.kept.get_mut(place).filter(|it| it.detector_idx == detector_idx) {
+            Some(stream) => run.turn_off(stream, panic),
+            None => {
+                run.turn_off(&mut spare.stream, panic);
+                if let Some(stream) = spare.take(true) {
+                    self.take_in(place, stream);
+                }
             }
         }
     }
@@ -509,71 +566,56 @@ impl Streams {
         shared: &mut Shared,
         findings: &mut Vec<Finding>,
     ) -> Option<Moment> {
-        let (mut run, spare) = Run::new(frame, shared, findings);
+        let (mut run, spares) = Run::new(frame, shared, findings);
         let mut asleep = mem::take(&mut self.asleep);
         let mut place = 0;
         loop {
-            let kept = self.kept.get(place).map(|it| it.detector_idx);
-            let sleeper = run.first_of(asleep);
-            let Some(detector_idx) = kept.into_iter().chain(sleeper).min() else { break };
+            let kept_idx = self.kept.get(place).map(|it| it.detector_idx);
+            let sleeper_idx = run.first_of(asleep);
+            let Some(detector_idx) = kept_idx.into_iter().chain(sleeper_idx).min() else { break };
             let posted = &run.detectors[detector_idx as usize];
-            let inhibited = self.inhibited(&posted.inhibitors);
-            if kept == Some(detector_idx) {
-                let stream = &mut self.kept[place];
-                stream.wake_if_due(frame.moment, inhibited, &mut run);
-                self.asleep |= run.put_to_sleep(stream, posted);
-                place += 1;
+            let spare = &mut spares[detector_idx as usize];
+            if sleeper_idx == Some(detector_idx) {
+                asleep &= !posted.sleeper;
+                let mut stream = Stream::new(detector_idx);
+                run.stream(&mut stream, &self.kept[..place], spare);
+                self.asleep |= run.put_to_sleep(&mut stream, posted.sleeper);
+                if !stream.is_empty() {
+                    self.take_in(place, stream);
+                    place += 1;
+                }
                 continue;
             }
-            asleep &= !posted.sleeper;
-            spare.detector_idx = detector_idx;
-            run.stream(spare, inhibited);
-            self.asleep |= run.put_to_sleep(spare, posted);
-            if !spare.is_empty() {
-                self.take_in(place, spare);
-                place += 1;
+            let (before, rest) = self.kept.split_at_mut(place);
+            if let [stream, ..] = rest
+                && stream.rings(frame.moment)
+            {
+                run.stream(stream, before, spare);
+                self.asleep |= run.put_to_sleep(stream, posted.sleeper);
             }
+            place += 1;
         }
         let first_wake = run.desk.first_wake;
         self.kept.retain(|it| !it.is_empty());
         first_wake
     }
 
-    /// Keeps what the spare stream has to remember.
-    fn take_in(&mut self, place: usize, spare: &mut Stream) {
+    /// Keeps a stream that has something to remember.
+    fn take_in(&mut self, place: usize, stream: Stream) {
         // Most keep few, and there are very many. The room stays: it is needed
         // again in the next turn.
         self.kept.reserve_exact(1);
-        self.kept.insert(place, mem::take(spare));
+        self.marks |= mark(stream.detector_idx);
+        self.kept.insert(place, stream);
     }
 
     /// Ends with what they watched.
-    pub(super) fn end(
-        &mut self,
-        frame: &Frame<'_>,
-        shared: &mut Shared,
-        findings: &mut Vec<Finding>,
-    ) {
+    pub(super) fn end(&mut self, run: &mut Run<'_>) {
         for stream in &mut self.kept {
-            stream.end(frame, shared, findings);
+            stream.end(run);
         }
         self.kept.retain(|it| !it.is_empty());
         self.asleep = 0;
-    }
-
-    /// The severest of what the inhibitors of a detector have open.
-    #[inline]
-    fn inhibited(&self, inhibitors: &[u32]) -> Option<Severity> {
-        if inhibitors.is_empty() {
-            return None;
-        }
-        let mut res = None;
-        for stream in self.kept.iter().filter(|it| !it.episodes.is_empty()) {
-            if inhibitors.contains(&stream.detector_idx) {
-                res = res.max(stream.severity());
-            }
-        }
-        res
     }
 
     /// Turns a detector off that has panicked.
@@ -593,6 +635,15 @@ impl Streams {
     pub(super) fn first_wake(&self) -> Option<Moment> {
         self.kept.iter().filter_map(|it| it.wake_at).min()
     }
+}
+
+/// A bit that some detectors share, where there are very many.
+fn mark(detector_idx: u32) -> u32 {
+    1 << (detector_idx % u32::BITS)
+}
+
+fn marks(streams: &[Stream]) -> u32 {
+    streams.iter().fold(0, |res, it| res | mark(it.detector_idx))
 }
 
 /// A time that has not come by `since` comes later by `by`.
