@@ -234,11 +234,8 @@ impl Spent {
         let spent = spending.get_or_insert_default();
         if let Some(window) = rules.window {
             spent.forget(limit, window, cx);
-            spent.n = spent.n.saturating_add(n);
-            spent.recent.fill_up(spent.n.div_ceil(limit.unit));
-        } else {
-            spent.n = spent.n.saturating_add(n);
         }
+        spent.n = spent.n.saturating_add(n);
         let standing = spent.standing(limit, rules);
         let percent = percent(spent.n, standing.allowed);
         spent.recent.is_open |= cx.next_level(0).is_some_and(|it| it <= percent);
@@ -273,8 +270,17 @@ impl Spent {
     }
 
     /// Lets what is too old leave the window.
+    #[inline]
     fn forget(&mut self, limit: &Limit, window: Window, cx: &Context<'_>) {
-        let gone = self.recent.pass(cx.now(), window);
+        if !self.recent.is_latest(cx.now(), window) {
+            self.turn_over(limit, window, cx.now());
+        }
+    }
+
+    /// Begins with another piece of the window.
+    fn turn_over(&mut self, limit: &Limit, window: Window, now: Timestamp) {
+        self.recent.fill_up(self.n.div_ceil(limit.unit));
+        let gone = self.recent.pass(now, window);
         if gone == 0 {
             return;
         }

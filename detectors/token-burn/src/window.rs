@@ -6,6 +6,7 @@ use watchkeeper_core::{Period, Timestamp};
 const N_BUCKETS: usize = 12;
 #[expect(clippy::cast_possible_wrap, reason = "it is small")]
 const N_PIECES: i64 = N_BUCKETS as i64;
+const NANOS_PER_SECOND: i64 = 1_000_000_000;
 /// How many pieces what is usual is the average of: ten windows of work.
 const MEMORY: u8 = 120;
 
@@ -24,18 +25,19 @@ impl Window {
         Self { period, width: i64::try_from(width).unwrap_or(i64::MAX).max(128) }
     }
 
-    /// In which piece of all time a point in time is: often in that of the one
-    /// before.
-    fn piece(self, at: Timestamp, before: i64) -> i64 {
-        let nanos = at.as_nanosecond();
-        // Division is slow, most of all in 128 bits, which few times need.
-        let Ok(nanos) = i64::try_from(nanos) else {
-            return i64::try_from(nanos.div_euclid(self.width.into())).unwrap_or(i64::MAX);
-        };
-        match before.checked_mul(self.width).and_then(|it| nanos.checked_sub(it)) {
-            Some(it) if (0..self.width).contains(&it) => before,
-            _ => nanos.div_euclid(self.width),
-        }
+    /// In which piece of all time a point in time is.
+    fn piece(self, at: Timestamp) -> i64 {
+        let piece = at.as_nanosecond().div_euclid(self.width.into());
+        i64::try_from(piece).unwrap_or(i64::MAX)
+    }
+
+    /// Whether a point in time is in a piece; this may say no of one centuries away.
+    fn contains(self, piece: i64, at: Timestamp) -> bool {
+        let nanos = at.as_second().checked_mul(NANOS_PER_SECOND);
+        let nanos = nanos.and_then(|it| it.checked_add(at.subsec_nanosecond().into()));
+        let start = piece.checked_mul(self.width);
+        let passed = nanos.zip(start).and_then(|(nanos, start)| nanos.checked_sub(start));
+        passed.is_some_and(|it| (0..self.width).contains(&it))
     }
 
     /// When a piece is no longer in it.
@@ -48,7 +50,7 @@ impl Window {
 /// What was spent lately, by the piece of the window in which it was.
 #[derive(Clone, Debug)]
 pub(crate) struct Recent {
-    /// In units of the limit.
+    /// In units of the limit; the latest is empty until it comes to its end.
     buckets: [u32; N_BUCKETS],
     /// Which piece of all time the latest of the buckets is.
     latest: i64,
@@ -70,9 +72,14 @@ impl Default for Recent {
 }
 
 impl Recent {
+    /// Whether the piece of the window that is now is the latest.
+    pub(crate) fn is_latest(&self, now: Timestamp, window: Window) -> bool {
+        window.contains(self.latest, now)
+    }
+
     /// Lets time pass. Says how much left the window, in units.
     pub(crate) fn pass(&mut self, now: Timestamp, window: Window) -> u64 {
-        let piece = window.piece(now, self.latest);
+        let piece = window.piece(now);
         let n_passed = piece.saturating_sub(self.latest).clamp(0, N_PIECES);
         let mut gone = 0;
         for it in piece - n_passed..piece {
@@ -84,8 +91,8 @@ impl Recent {
         gone
     }
 
-    /// Adds to the latest bucket what the window holds beside what is in its
-    /// buckets.
+    /// Puts what the window holds beside what is in its buckets into the latest,
+    /// as that comes to its end.
     ///
     /// So what is less than a unit is not lost, but counted with what follows.
     pub(crate) fn fill_up(&mut self, n_units: u64) {
@@ -112,9 +119,9 @@ impl Recent {
 
     /// When the oldest of what is in the window leaves it.
     pub(crate) fn less_at(&self, window: Window) -> Option<Timestamp> {
-        let mut pieces = self.latest.checked_sub(N_PIECES - 1)?..=self.latest;
-        let oldest = pieces.find(|it| self.buckets[slot(*it)] != 0)?;
-        window.without(oldest)
+        let mut before = self.latest.checked_sub(N_PIECES - 1)?..self.latest;
+        let oldest = before.find(|it| self.buckets[slot(*it)] != 0);
+        window.without(oldest.unwrap_or(self.latest))
     }
 
     /// When the last of what is in the window leaves it.
