@@ -74,6 +74,12 @@ impl IsChanting {
 }
 
 impl Reading {
+    /// Forgets the text, and keeps its room.
+    pub(crate) fn clear(&mut self) {
+        self.scan = None;
+        self.tail.clear();
+    }
+
     /// Reads the next part of a text.
     pub(crate) fn read(&mut self, text: &str, is_chanting: &mut IsChanting, cx: &mut Context<'_>) {
         let Self { scan, tail } = self;

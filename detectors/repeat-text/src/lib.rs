@@ -33,7 +33,9 @@ enum State {
 #[derive(Clone, Debug, Default)]
 struct Chants {
     /// What comes in parts, for as long as it does.
-    reading: Option<(What, Box<Reading>)>,
+    coming: Option<What>,
+    /// What was read of it.
+    reading: Reading,
     is_chanting: IsChanting,
 }
 
@@ -110,7 +112,7 @@ impl Detector for RepeatText {
     fn at_rest(&self) -> bool {
         match &self.state {
             State::Messages(it) => it.is_empty(),
-            State::Chants(it) => it.reading.is_none() && it.is_chanting == IsChanting::default(),
+            State::Chants(it) => it.coming.is_none() && it.is_chanting == IsChanting::default(),
         }
     }
 }
@@ -153,14 +155,12 @@ impl Chants {
         match event {
             EventKind::Message { text, delta: true } => self.read(What::Message, text, cx),
             EventKind::Message { text, delta: false } => {
-                self.reading = None;
+                self.stop();
                 read_whole(text, &mut self.is_chanting, cx);
             }
             EventKind::Thinking { text } => self.read(What::Thought, text, cx),
             // The next thought is one of another answer.
-            EventKind::ModelCall(_) => {
-                self.reading.take_if(|(what, _)| *what == What::Thought);
-            }
+            EventKind::ModelCall(_) if self.coming == Some(What::Thought) => self.stop(),
             EventKind::ToolCall(_) => self.finish(cx, "a tool was called"),
             EventKind::Prompt { synthetic: false, .. } => self.finish(cx, "a person spoke"),
             EventKind::TurnEnd | EventKind::AgentEnd | EventKind::SessionEnd { .. } => {
@@ -170,24 +170,28 @@ impl Chants {
             | EventKind::Handoff { .. }
             | EventKind::Compaction { .. }
             | EventKind::Error { .. }
-            | EventKind::SessionStart(_) => self.reading = None,
+            | EventKind::SessionStart(_) => self.stop(),
             // These come while the agent speaks.
             _ => {}
         }
     }
 
     fn read(&mut self, what: What, text: &str, cx: &mut Context<'_>) {
-        if self.reading.as_ref().is_none_or(|(it, _)| *it != what) {
-            self.reading = Some((what, Box::default()));
+        if self.coming != Some(what) {
+            self.stop();
+            self.coming = Some(what);
         }
-        if let Some((_, reading)) = &mut self.reading {
-            reading.read(text, &mut self.is_chanting, cx);
-        }
+        self.reading.read(text, &mut self.is_chanting, cx);
     }
 
     fn finish(&mut self, cx: &mut Context<'_>, why: &str) {
-        self.reading = None;
+        self.stop();
         self.is_chanting.end(cx, why);
+    }
+
+    fn stop(&mut self) {
+        self.coming = None;
+        self.reading.clear();
     }
 }
 

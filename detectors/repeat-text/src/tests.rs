@@ -333,5 +333,5 @@ fn it_obeys_the_laws_of_detectors() {
 
 #[test]
 fn one_for_each_of_many_streams_is_small() {
-    assert_eq!(size_of::<RepeatText>(), 32);
+    assert_eq!(size_of::<RepeatText>(), 40);
 }

@@ -229,6 +229,7 @@ impl Streak {
     }
 
     /// Compares an answer with those to the calls before.
+    #[cold]
     fn compare(
         &mut self,
         answer: Brief,

@@ -127,9 +127,10 @@ impl Cycles {
         self.recent.push(symbol);
     }
 
-    /// Forgets all symbols, and keeps their room.
+    /// Forgets all symbols, and keeps room for some.
     pub(crate) fn clear(&mut self) {
         self.recent.clear();
+        self.recent.shrink_to(2 * SMALLEST_ROOM);
         self.counts = None;
     }
 

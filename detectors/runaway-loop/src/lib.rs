@@ -10,7 +10,7 @@ mod tests;
 mod trail;
 mod words;
 
-use std::{mem, sync::Arc};
+use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -120,7 +120,8 @@ impl Detector for RunawayLoop {
         match &mut self.state {
             State::Cycle(rounds) => match &event.kind {
                 EventKind::Prompt { synthetic: false, .. } => {
-                    mem::take(rounds).end(cx, "a person spoke");
+                    rounds.end(cx, "a person spoke");
+                    rounds.clear();
                 }
                 EventKind::ToolCall(call) if call.class != ToolClass::Wait => {
                     if let Some(made) = cx.made() {

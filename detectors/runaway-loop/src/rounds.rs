@@ -1,6 +1,6 @@
 //! Calls that come round.
 
-use std::sync::Arc;
+use std::{mem, sync::Arc};
 
 use watchkeeper_core::{Call, Cause, Context, Elapsed, Moment, Place, ToolClass, ToolResult};
 
@@ -38,6 +38,13 @@ pub(crate) struct Rounds {
 impl Rounds {
     pub(crate) fn is_new(&self) -> bool {
         self.cycles.is_empty() && self.open.is_nothing() && !self.has_answers
+    }
+
+    /// Forgets all of it, and keeps some room.
+    pub(crate) fn clear(&mut self) {
+        let mut cycles = mem::take(&mut self.cycles);
+        cycles.clear();
+        *self = Self { cycles, ..Self::default() };
     }
 
     pub(crate) fn called(
