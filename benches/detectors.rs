@@ -14,8 +14,9 @@ use crate::{
 
 /// How long the arguments of a call are, in bytes.
 const ARGUMENTS: usize = 200;
-/// How many events of one session are observed at once.
-const BLOCK: usize = 20_000;
+/// How many events of one session are observed at once: few enough to be in the
+/// caches, as those are that a source has just read.
+const BLOCK: usize = 2_000;
 /// How many bytes of text an agent says at once.
 const TEXT: usize = 1 << 20;
 
@@ -39,11 +40,11 @@ fn of_policy(name: &str, detectors: Vec<NamedDetector>, plan: &Plan) -> io::Resu
     let mut bare = (engines.with(Vec::new()), Traffic::new(1, ARGUMENTS));
     let mut full = (engines.with(detectors), Traffic::new(1, ARGUMENTS));
     let (mut without, mut with) = (Vec::new(), Vec::new());
-    for _ in 0..plan.rounds(15) {
+    for _ in 0..plan.rounds(150) {
         without.push(observe(&mut bare.0, &bare.1.take(BLOCK))?);
         with.push(observe(&mut full.0, &full.1.take(BLOCK))?);
     }
-    let (without, with) = (measure::median(without), measure::median(with));
+    let (without, with) = (measure::undisturbed(without), measure::undisturbed(with));
     let beside = format!("an event; without detectors it takes {}", Figure::Nanos(without));
     Ok(Row::new(name, Figure::Nanos((with - without).max(0.0))).beside(beside))
 }

@@ -22,11 +22,13 @@
 //! # On a noisy machine
 //!
 //! Trust ratios more than figures, and compare figures only within one run:
-//! both sides of a ratio are measured in turns, and medians are shown. Where
-//! it can be, what is measured is processor time, which others who are busy
-//! disturb through the caches alone; a fifth more or less is common. Only the
-//! first two rows of `record` are time that passes: they want a processor for
-//! the monitor's thread, and that of the worst call in 1,000 wants it idle.
+//! both sides of a ratio are measured in turns, and medians are shown. What
+//! detectors cost for an event is the difference of two figures, so these are
+//! what the fastest tenth of many short rounds take. Where it can be, what is
+//! measured is processor time, which others who are busy disturb through the
+//! caches alone; a fifth more or less is common. Only the first two rows of
+//! `record` are time that passes: they want a processor for the monitor's
+//! thread, and that of the worst call in 1,000 wants it idle.
 
 mod detectors;
 mod dice;

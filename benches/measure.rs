@@ -54,6 +54,12 @@ pub(crate) fn median(values: Vec<f64>) -> f64 {
     quantile(values, 0.5)
 }
 
+/// The value that a tenth of them are below: of many short rounds, what one takes
+/// while nobody else is busy.
+pub(crate) fn undisturbed(values: Vec<f64>) -> f64 {
+    quantile(values, 0.1)
+}
+
 /// The value that `part` of them are below.
 #[expect(
     clippy::cast_possible_truncation,
