@@ -15,6 +15,7 @@ use crate::{
 
 mod model;
 mod notes;
+mod spared;
 
 /// How long the sessions of these tests may be quiet, in seconds.
 const EXPIRY: i64 = 40;
@@ -164,50 +165,6 @@ impl Detector for Probe {
 
     fn at_rest(&self) -> bool {
         self.rests()
-    }
-}
-
-/// Says that an agent was not heard of for a while, by what the engine knows.
-#[derive(Clone, Debug)]
-struct Quiet {
-    sleeps: bool,
-}
-
-impl Quiet {
-    const LONG: SignedDuration = SignedDuration::from_secs(9);
-
-    fn named(sleeps: bool) -> NamedDetector {
-        let detector = Box::new(Self { sleeps });
-        NamedDetector { id: "Quiet".into(), detector, ..named(Sort::Silence) }
-    }
-
-    fn wait(cx: &mut Context<'_>) {
-        let Some(it) = &cx.agent().activity else { return };
-        let left = Self::LONG - cx.time_since(it.at.into());
-        if left.is_positive() { cx.wake_after(left) } else { cx.cancel_wake() }
-    }
-}
-
-impl Detector for Quiet {
-    fn observe(&mut self, _: &Event, cx: &mut Context<'_>) {
-        cx.resolve(Fingerprint::NONE, || Report::new("over"));
-        Self::wait(cx);
-    }
-
-    fn wake(&mut self, cx: &mut Context<'_>) {
-        if cx.agent().activity.as_ref().is_some_and(|it| Self::LONG <= cx.time_since(it.at.into()))
-        {
-            cx.raise(Fingerprint::NONE, 2, || Report::new("quiet"));
-        }
-        Self::wait(cx);
-    }
-
-    fn at_rest(&self) -> bool {
-        true
-    }
-
-    fn sleeps(&self) -> bool {
-        self.sleeps
     }
 }
 
@@ -419,19 +376,6 @@ proptest! {
         let calm = sorted(run(&rare, &ALL));
         prop_assert_eq!(&sorted(run(&often, &ALL)), &calm);
         prop_assert_eq!(&sorted(run(&steps, &ALL)), &calm);
-    }
-
-    #[test]
-    fn who_sleeps_finds_the_same(
-        steps in steps(prop_oneof![4 => Just(0_i64), 1 => 0_i64..20]),
-        sorts in proptest::sample::subsequence(ALL.to_vec(), 0..=ALL.len()),
-    ) {
-        let run = |sleeps| {
-            let mut detectors: Vec<_> = sorts.iter().copied().map(named).collect();
-            detectors.push(Quiet::named(sleeps));
-            run_in(Engine::new(detectors, EngineConfig::default()), &steps)
-        };
-        prop_assert_eq!(tell(&run(true)), tell(&run(false)));
     }
 
     #[test]
@@ -918,19 +862,6 @@ fn what_is_put_off_comes_later() {
     assert!(observe(&mut engine, 1106, "s", EventKind::TurnEnd).is_empty());
     assert_eq!(engine.n_sessions(), 1);
     assert_eq!(tell(&advance(&mut engine, 1130)), ["1117s s Team high 6"]);
-}
-
-#[test]
-fn who_sleeps_is_not_misled_by_a_jump() {
-    let mut engine = Engine::new(vec![Quiet::named(true)], EngineConfig::default());
-    observe(&mut engine, 0, "s", message());
-    observe(&mut engine, 8, "s", message());
-    observe(&mut engine, 9, "overdue", message());
-    observe(&mut engine, 19, "s", message());
-    // It asked to be woken at 9, and goes to sleep again until 28.
-    engine.postpone(time(20), SignedDuration::from_secs(1000));
-    assert_eq!(tell(&advance(&mut engine, 1027)), ["18s overdue Quiet low 2"]);
-    assert_eq!(tell(&advance(&mut engine, 1100)), ["1028s s Quiet low 2"]);
 }
 
 #[test]
