@@ -334,10 +334,11 @@ fn within(rules: &Rules) -> Cow<'static, str> {
 #[cfg(test)]
 mod tests {
     use insta::assert_snapshot;
+    use proptest::{collection::vec, prelude::*};
     use watchkeeper_core::Options;
     use watchkeeper_testing::{laws, play};
 
-    use super::{DetectorKind, Spent, TokenBurn};
+    use super::{DetectorKind, Spent, Timestamp, TokenBurn};
 
     #[test]
     fn sub_agents_are_charged_to_their_session() {
@@ -370,6 +371,35 @@ mod tests {
         5m      medium    900 of 1,000 tokens used in 10m, 90%
         10m     resolved  down to 300 of 1,000 tokens in 10m, 30%
         ");
+    }
+
+    proptest! {
+        #[test]
+        fn a_window_holds_what_was_spent_in_its_pieces(
+            spending in vec((0_i64..40_000, 1_u64..500), 1..60),
+        ) {
+            let options = Options::parse("max_tokens = 1_000\nwindow = '12s'").expect("a table");
+            let rules = options.build(TokenBurn::new).expect("good options").rules;
+            let (limit, window) = (rules.tokens.as_ref().expect("a limit"), rules.window.expect("one"));
+            let mut spent = Spent::default();
+            let mut all = Vec::new();
+            let mut millis = 0;
+            for (passed, n) in spending {
+                millis += passed;
+                let now = Timestamp::from_millisecond(millis).expect("a time");
+                if !spent.recent.is_latest(now, window) {
+                    spent.turn_over(limit, window, now);
+                }
+                spent.n += n;
+                all.push((millis / 1000, n));
+                // A piece is a second.
+                let held = || all.iter().filter(|(piece, _)| millis / 1000 < piece + 12);
+                prop_assert_eq!(spent.n, held().map(|(_, n)| n).sum::<u64>());
+                let oldest = held().map(|(piece, _)| piece + 12).next();
+                let less_at = spent.recent.less_at(window);
+                prop_assert_eq!(less_at.map(Timestamp::as_second), oldest);
+            }
+        }
     }
 
     #[test]
