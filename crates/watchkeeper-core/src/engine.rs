@@ -1,9 +1,13 @@
+mod episodes;
+mod frame;
 mod moment;
 mod note;
 mod session;
 mod stream;
+mod streams;
 #[cfg(test)]
 mod tests;
+mod watch;
 
 use std::{
     any::Any,
@@ -15,12 +19,19 @@ use jiff::{SignedDuration, Timestamp};
 use rapidhash::fast::RandomState;
 use serde_json::Map;
 
-pub(crate) use self::stream::{Desk, Episodes, Frame, Raised, Stream, earlier};
+pub(crate) use self::{
+    episodes::Episodes,
+    frame::Frame,
+    moment::earlier,
+    stream::{Desk, Raised, Stream},
+};
 use self::{
-    moment::Alarms,
+    frame::{Observed, Scene},
+    moment::{Alarms, postponed},
     note::Explained,
     session::Session,
-    stream::{Observed, Run, Scene, Sleepers, Spare, Watch, postponed},
+    stream::{Run, Spare},
+    watch::{Sleepers, Watch},
 };
 pub use self::{
     moment::Moment,

@@ -74,6 +74,21 @@ impl From<Moment> for Timestamp {
     }
 }
 
+/// A time that has not come by `since` comes later by `by`.
+pub(super) fn postponed(at: Moment, since: Timestamp, by: SignedDuration) -> Moment {
+    let at: Timestamp = at.into();
+    let at = if since < at { at.saturating_add(by).unwrap_or(Timestamp::MAX) } else { at };
+    at.into()
+}
+
+/// The earlier of two times, of which there may be none.
+pub(crate) fn earlier(a: Option<Moment>, b: Option<Moment>) -> Option<Moment> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
+    }
+}
+
 /// When to look at what, each `K` at most once.
 ///
 /// An alarm is never late, but may be early: one that is put off stays where it

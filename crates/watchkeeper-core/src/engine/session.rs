@@ -7,8 +7,11 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{
     Shared,
-    moment::Moment,
-    stream::{Frame, Observed, Run, Scene, Streams, Watch, earlier, postponed},
+    frame::{Frame, Observed, Scene},
+    moment::{Moment, earlier, postponed},
+    stream::Run,
+    streams::Streams,
+    watch::Watch,
 };
 use crate::{
     AgentFacts, AgentId, Call, Event, EventKind, Finding, Fingerprint, SessionFacts, Usage,

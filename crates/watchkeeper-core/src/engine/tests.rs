@@ -5,8 +5,9 @@ use proptest::{collection::vec, prelude::*};
 
 use super::{
     Engine, EngineConfig, Group, MAX_GROUPS, NamedDetector,
+    episodes::MAX_EPISODES,
     session::{Agent, MAX_AGENTS, Session},
-    stream::{MAX_EPISODES, Stream},
+    stream::Stream,
 };
 use crate::{
     AgentId, Context, Detector, Event, EventKind, Finding, Fingerprint, Level, ModelCall, Report,

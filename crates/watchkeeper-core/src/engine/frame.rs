@@ -1,0 +1,50 @@
+use jiff::Timestamp;
+
+use super::{Shared, moment::Moment};
+use crate::{AgentFacts, AgentId, Call, Event, SessionFacts, Usage};
+
+/// Where a stream runs.
+pub(crate) struct Scene<'a> {
+    pub(crate) session: &'a SessionFacts,
+    pub(crate) agent: &'a AgentFacts,
+    pub(super) agent_id: Option<&'a AgentId>,
+    /// The value of the label that the sessions of the stream share.
+    pub(super) group: Option<&'a str>,
+}
+
+/// An event, and what it did.
+#[derive(Clone, Copy)]
+pub(crate) struct Observed<'a> {
+    pub(crate) event: &'a Event,
+    pub(crate) usage: Option<&'a Usage>,
+    pub(crate) call: Option<&'a Call>,
+}
+
+/// What is the same for all streams that run at one time in one place.
+pub(crate) struct Frame<'a> {
+    pub(crate) now: Timestamp,
+    /// The same, packed.
+    pub(crate) moment: Moment,
+    pub(crate) scene: Scene<'a>,
+    /// `None` in a wake-up.
+    pub(crate) observed: Option<Observed<'a>>,
+    /// Whether somebody asks why.
+    pub(crate) is_explained: bool,
+}
+
+impl<'a> Frame<'a> {
+    pub(super) fn of_event(
+        now: Timestamp,
+        scene: Scene<'a>,
+        observed: Observed<'a>,
+        shared: &Shared,
+    ) -> Self {
+        let is_explained = shared.explains(&scene);
+        Self { now, moment: now.into(), scene, observed: Some(observed), is_explained }
+    }
+
+    pub(super) fn of_wakeup(due: Moment, scene: Scene<'a>, shared: &Shared) -> Self {
+        let is_explained = shared.explains(&scene);
+        Self { now: due.into(), moment: due, scene, observed: None, is_explained }
+    }
+}

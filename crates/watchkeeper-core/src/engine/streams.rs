@@ -1,0 +1,212 @@
+use std::{
+    any::Any,
+    mem,
+    panic::{AssertUnwindSafe, catch_unwind},
+    slice,
+};
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::{
+    Posted, Shared,
+    frame::Frame,
+    moment::Moment,
+    stream::{Run, Spare, Stream},
+    watch::{Reader, Readers, ReadersOf, Sleepers},
+};
+use crate::Finding;
+
+/// The streams of one agent, or of a session as a whole.
+#[derive(Default)]
+pub(super) struct Streams {
+    /// Those with something to remember, in the order of the policy.
+    kept: Vec<Stream>,
+    /// The detectors that sleep, and are woken with the first that is.
+    asleep: Sleepers,
+    /// The marks of those kept, at least.
+    marks: u32,
+}
+
+impl Streams {
+    pub(super) fn iter(&self) -> slice::Iter<'_, Stream> {
+        self.kept.iter()
+    }
+
+    /// Runs the stream of each detector that reads the event, which stands here
+    /// among all that an [`EventSet`](crate::EventSet) tells apart.
+    pub(super) fn observe(
+        &mut self,
+        readers: &Readers,
+        sort_idx: usize,
+        run: &mut Run<'_>,
+        spares: &mut [Spare],
+    ) {
+        let ReadersOf { all, sleepless, sleepers } = readers.of(sort_idx);
+        if run.frame.is_explained {
+            // A person who asks why is told of every wake-up that is put off.
+            self.asleep &= !sleepers;
+        }
+        let mut readers =
+            if self.asleep & sleepers == *sleepers { sleepless } else { all }.as_ref();
+        if readers.is_empty() {
+            return;
+        }
+        let mut running = 0;
+        // One that panics is turned off, and the rest go on.
+        while let Err(panic) = catch_unwind(AssertUnwindSafe(|| {
+            self.show(readers, &mut running, run, spares);
+        })) {
+            readers = &readers[readers.partition_point(|it| it.detector_idx <= running)..];
+            self.turn_off_running(&mut spares[running as usize], panic.as_ref(), run);
+        }
+    }
+
+    /// Runs these readers, but for those that are at rest and cannot begin with the
+    /// event. Says which it is that runs.
+    fn show(
+        &mut self,
+        readers: &[Reader],
+        running: &mut u32,
+        run: &mut Run<'_>,
+        spares: &mut [Spare],
+    ) {
+        let mut place = 0;
+        for &Reader { detector_idx, begins, sleeper } in readers {
+            let stays_at_rest = !begins && self.marks & mark(detector_idx) == 0;
+            if stays_at_rest || self.asleep & sleeper != 0 {
+                continue;
+            }
+            while self.kept.get(place).is_some_and(|it| it.detector_idx < detector_idx) {
+                place += 1;
+            }
+            *running = detector_idx;
+            let posted = &run.detectors[detector_idx as usize];
+            let spare = &mut spares[detector_idx as usize];
+            let (before, rest) = self.kept.split_at_mut(place);
+            let kept = rest.first_mut().filter(|it| it.detector_idx == detector_idx);
+            let is_kept = kept.is_some();
+            let stream = match kept {
+                Some(it) if begins || it.is_at_work() => spare.equip(it),
+                None if begins => &mut spare.stream,
+                _ => continue,
+            };
+            let is_at_rest = run.run(stream, posted, before);
+            self.asleep |= run.put_to_sleep(stream, sleeper);
+            if is_kept {
+                let stream = &mut self.kept[place];
+                if is_at_rest {
+                    spare.take_back(stream);
+                    if stream.is_empty() {
+                        self.kept.remove(place);
+                        self.marks = marks(&self.kept);
+                    }
+                }
+            } else if let Some(stream) = spare.take(is_at_rest) {
+                self.take_in(place, stream);
+            }
+        }
+    }
+
+    /// Turns the detector off that ran as it panicked, in the stream that is kept
+    /// of it or in the spare one.
+    fn turn_off_running(&mut self, spare: &mut Spare, panic: &(dyn Any + Send), run: &mut Run<'_>) {
+        let Stream { detector_idx, .. } = spare.stream;
+        let place = self.kept.partition_point(|it| it.detector_idx < detector_idx);
+        match self.kept.get_mut(place).filter(|it| it.detector_idx == detector_idx) {
+            Some(stream) => run.turn_off(stream, panic),
+            None => {
+                run.turn_off(&mut spare.stream, panic);
+                if let Some(stream) = spare.take(true) {
+                    self.take_in(place, stream);
+                }
+            }
+        }
+    }
+
+    /// Runs the wake-ups that are due, and wakes all that sleep. Gives back the
+    /// first time at which one that ran wants to be woken again.
+    pub(super) fn wake(
+        &mut self,
+        frame: &Frame<'_>,
+        shared: &mut Shared,
+        findings: &mut Vec<Finding>,
+    ) -> Option<Moment> {
+        let (mut run, spares) = Run::new(frame, shared, findings);
+        let mut asleep = mem::take(&mut self.asleep);
+        let mut place = 0;
+        loop {
+            let kept_idx = self.kept.get(place).map(|it| it.detector_idx);
+            let sleeper_idx = run.first_of(asleep);
+            let Some(detector_idx) = kept_idx.into_iter().chain(sleeper_idx).min() else { break };
+            let posted = &run.detectors[detector_idx as usize];
+            let spare = &mut spares[detector_idx as usize];
+            if sleeper_idx == Some(detector_idx) {
+                asleep &= !posted.sleeper;
+                let mut stream = Stream::new(detector_idx);
+                run.stream(&mut stream, &self.kept[..place], spare);
+                self.asleep |= run.put_to_sleep(&mut stream, posted.sleeper);
+                if !stream.is_empty() {
+                    self.take_in(place, stream);
+                    place += 1;
+                }
+                continue;
+            }
+            let (before, rest) = self.kept.split_at_mut(place);
+            if let [stream, ..] = rest
+                && stream.rings(frame.moment)
+            {
+                run.stream(stream, before, spare);
+                self.asleep |= run.put_to_sleep(stream, posted.sleeper);
+            }
+            place += 1;
+        }
+        let first_wake = run.desk.first_wake;
+        self.kept.retain(|it| !it.is_empty());
+        first_wake
+    }
+
+    /// Keeps a stream that has something to remember.
+    fn take_in(&mut self, place: usize, stream: Stream) {
+        // Most keep few, and there are very many. The room stays: it is needed
+        // again in the next turn.
+        self.kept.reserve_exact(1);
+        self.marks |= mark(stream.detector_idx);
+        self.kept.insert(place, stream);
+    }
+
+    /// Ends with what they watched.
+    pub(super) fn end(&mut self, run: &mut Run<'_>) {
+        for stream in &mut self.kept {
+            stream.end(run);
+        }
+        self.kept.retain(|it| !it.is_empty());
+        self.asleep = 0;
+    }
+
+    /// Turns a detector off that has panicked.
+    pub(super) fn turn_off(&mut self, posted: &Posted) {
+        self.asleep &= !posted.sleeper;
+        for stream in self.kept.iter_mut().filter(|it| it.detector_idx == posted.idx) {
+            stream.turn_off();
+        }
+        self.kept.retain(|it| !it.is_empty());
+    }
+
+    pub(super) fn postpone(&mut self, since: Timestamp, by: SignedDuration) {
+        self.kept.iter_mut().for_each(|it| it.postpone(since, by));
+    }
+
+    /// The first time at which one of them wants to be woken.
+    pub(super) fn first_wake(&self) -> Option<Moment> {
+        self.kept.iter().filter_map(|it| it.wake_at).min()
+    }
+}
+
+/// A bit that some detectors share, where there are very many.
+fn mark(detector_idx: u32) -> u32 {
+    1 << (detector_idx % u32::BITS)
+}
+
+fn marks(streams: &[Stream]) -> u32 {
+    streams.iter().fold(0, |res, it| res | mark(it.detector_idx))
+}
