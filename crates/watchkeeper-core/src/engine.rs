@@ -30,7 +30,7 @@ use self::{
     moment::{Alarms, postponed},
     note::Explained,
     session::Session,
-    stream::{Run, Spare},
+    stream::Spare,
     watch::{Sleepers, Watch},
 };
 pub use self::{
@@ -442,10 +442,7 @@ impl Engine {
             if !group.is_off && posted.reads.contains(&event.kind) {
                 let observed = Observed { event, usage, call };
                 let frame = Frame::of_event(at, scene, observed, &self.shared);
-                let (mut run, spares) = Run::new(&frame, &mut self.shared, findings);
-                run.stream(&mut group.stream, &[], &mut spares[detector_idx]);
-                group.is_off = !self.shared.desk.panicked.is_empty();
-                self.shared.desk.panicked.clear();
+                group.is_off = group.stream.run_alone(&frame, &mut self.shared, findings);
             }
             let due_at = group.due_at();
             if group.alarm_at.is_none_or(|it| due_at < it) {
@@ -510,11 +507,7 @@ impl Group {
                 group: Some(label),
             };
             let frame = Frame::of_wakeup(due, scene, shared);
-            let (mut run, spares) = Run::new(&frame, shared, findings);
-            let spare = &mut spares[self.stream.detector_idx as usize];
-            run.stream(&mut self.stream, &[], spare);
-            self.is_off = !shared.desk.panicked.is_empty();
-            shared.desk.panicked.clear();
+            self.is_off = self.stream.run_alone(&frame, shared, findings);
         }
     }
 }

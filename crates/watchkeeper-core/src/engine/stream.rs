@@ -242,6 +242,19 @@ impl Stream {
         self.episodes.iter().map(open).collect()
     }
 
+    /// Runs it where no other stream belongs to it. Gives back whether its detector
+    /// panicked, and is off now.
+    pub(super) fn run_alone(
+        &mut self,
+        frame: &Frame<'_>,
+        shared: &mut Shared,
+        findings: &mut Vec<Finding>,
+    ) -> bool {
+        let (mut run, spares) = Run::new(frame, shared, findings);
+        run.stream(self, &[], &mut spares[self.detector_idx as usize]);
+        run.desk.panicked.drain(..).next().is_some()
+    }
+
     /// Ends it, but for what is open.
     pub(super) fn turn_off(&mut self) {
         self.detector = None;
