@@ -233,7 +233,7 @@ impl Spent {
         }
         let spent = spending.get_or_insert_default();
         if let Some(window) = rules.window {
-            spent.forget(limit, window, cx);
+            spent.forget(limit, window, cx.now());
         }
         spent.n = spent.n.saturating_add(n);
         let standing = spent.standing(limit, rules);
@@ -251,7 +251,7 @@ impl Spent {
     /// window: who spends as much as that all the time is told of once.
     fn pass(spending: &mut Spending, limit: &Limit, rules: &Rules, cx: &mut Context<'_>) {
         let (Some(window), Some(spent)) = (rules.window, &mut *spending) else { return };
-        spent.forget(limit, window, cx);
+        spent.forget(limit, window, cx.now());
         if spent.recent.is_open {
             let standing = spent.standing(limit, rules);
             let percent = percent(spent.n, standing.allowed);
@@ -271,9 +271,9 @@ impl Spent {
 
     /// Lets what is too old leave the window.
     #[inline]
-    fn forget(&mut self, limit: &Limit, window: Window, cx: &Context<'_>) {
-        if !self.recent.is_latest(cx.now(), window) {
-            self.turn_over(limit, window, cx.now());
+    fn forget(&mut self, limit: &Limit, window: Window, now: Timestamp) {
+        if !self.recent.is_latest(now, window) {
+            self.turn_over(limit, window, now);
         }
     }
 
@@ -387,9 +387,7 @@ mod tests {
             for (passed, n) in spending {
                 millis += passed;
                 let now = Timestamp::from_millisecond(millis).expect("a time");
-                if !spent.recent.is_latest(now, window) {
-                    spent.turn_over(limit, window, now);
-                }
+                spent.forget(limit, window, now);
                 spent.n += n;
                 all.push((millis / 1000, n));
                 // A piece is a second.

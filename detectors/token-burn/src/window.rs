@@ -6,7 +6,6 @@ use watchkeeper_core::{Period, Timestamp};
 const N_BUCKETS: usize = 12;
 #[expect(clippy::cast_possible_wrap, reason = "it is small")]
 const N_PIECES: i64 = N_BUCKETS as i64;
-const NANOS_PER_SECOND: i64 = 1_000_000_000;
 /// How many pieces what is usual is the average of: ten windows of work.
 const MEMORY: u8 = 120;
 
@@ -31,13 +30,11 @@ impl Window {
         i64::try_from(piece).unwrap_or(i64::MAX)
     }
 
-    /// Whether a point in time is in a piece; this may say no of one centuries away.
+    /// Whether a point in time is in a piece: known without a division, which is
+    /// slow in 128 bits.
     fn contains(self, piece: i64, at: Timestamp) -> bool {
-        let nanos = at.as_second().checked_mul(NANOS_PER_SECOND);
-        let nanos = nanos.and_then(|it| it.checked_add(at.subsec_nanosecond().into()));
-        let start = piece.checked_mul(self.width);
-        let passed = nanos.zip(start).and_then(|(nanos, start)| nanos.checked_sub(start));
-        passed.is_some_and(|it| (0..self.width).contains(&it))
+        let start = i128::from(piece) * i128::from(self.width);
+        (0..self.width.into()).contains(&(at.as_nanosecond() - start))
     }
 
     /// When a piece is no longer in it.
