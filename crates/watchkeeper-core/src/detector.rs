@@ -299,11 +299,8 @@ impl<'a> Context<'a> {
     /// runs only where somebody asks.
     ///
     /// What is measured is told anyway; this is for what is left out.
-    #[inline]
     pub fn remark(&mut self, remark: impl FnOnce() -> String) {
-        if self.frame.is_explained {
-            self.note(|| Report::new(remark()), Noted::Remarked);
-        }
+        self.note(|| Report::new(remark()), Noted::Remarked);
     }
 
     fn event(&self) -> Option<&'a Event> {

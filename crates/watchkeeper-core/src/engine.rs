@@ -498,7 +498,7 @@ impl Group {
         findings: &mut Vec<Finding>,
     ) {
         let until = Moment::from(until);
-        while let Some(due) = self.stream.wake_at.take_if(|it| *it <= until) {
+        while let Some(due) = self.stream.ring(until) {
             self.now = self.now.max(due.into());
             let scene = Scene {
                 session: &self.facts,

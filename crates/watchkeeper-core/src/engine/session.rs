@@ -247,14 +247,18 @@ impl Session {
             let facts = &self.facts;
             let main =
                 Scene { session: facts, agent: &self.main.facts, agent_id: None, group: None };
-            let main = Frame::of_wakeup(due, main, shared);
-            let mut asked = self.streams.wake(&main, shared, findings);
-            asked = earlier(asked, self.main.streams.wake(&main, shared, findings));
+            let frame = Frame::of_wakeup(due, main, shared);
+            let (mut run, spares) = Run::new(&frame, shared, findings);
+            self.streams.wake(&mut run, spares);
+            self.main.streams.wake(&mut run, spares);
+            let mut asked = run.desk.first_wake;
             for (id, agent) in self.agents.iter_mut() {
                 let agent_id = Some(&*id);
                 let scene = Scene { session: facts, agent: &agent.facts, agent_id, group: None };
                 let frame = Frame::of_wakeup(due, scene, shared);
-                asked = earlier(asked, agent.streams.wake(&frame, shared, findings));
+                let (mut run, spares) = Run::new(&frame, shared, findings);
+                agent.streams.wake(&mut run, spares);
+                asked = earlier(asked, run.desk.first_wake);
             }
             // Who sleeps may be woken for nothing, and that moves no time.
             if is_due || n_before < findings.len() {

@@ -96,17 +96,11 @@ impl<'a> Run<'a> {
             return;
         }
         let posted = &self.detectors[stream.detector_idx as usize];
-        let ran = catch_unwind(AssertUnwindSafe(|| self.kept(stream, posted, before, spare)));
-        if let Err(panic) = ran {
-            self.turn_off(stream, panic.as_ref());
-        }
-    }
-
-    /// Runs a stream that is kept, and takes its detector back if that comes to
-    /// rest.
-    fn kept(&mut self, stream: &mut Stream, posted: &Posted, before: &[Stream], spare: &mut Spare) {
-        if self.run(spare.equip(stream), posted, before) {
-            spare.take_back(stream);
+        let run = || self.run(spare.equip(stream), posted, before);
+        match catch_unwind(AssertUnwindSafe(run)) {
+            Ok(true) => spare.take_back(stream),
+            Ok(false) => {}
+            Err(panic) => self.turn_off(stream, panic.as_ref()),
         }
     }
 
@@ -281,9 +275,9 @@ impl Stream {
         self.wake_at = self.wake_at.map(|it| postponed(it, since, by));
     }
 
-    /// Takes its alarm if that rings by `due`.
-    pub(super) fn rings(&mut self, due: Moment) -> bool {
-        self.wake_at.take_if(|it| *it <= due).is_some()
+    /// Takes its alarm if that rings by `until`.
+    pub(super) fn ring(&mut self, until: Moment) -> Option<Moment> {
+        self.wake_at.take_if(|it| *it <= until)
     }
 
     /// Ends with what it watched.

@@ -8,14 +8,11 @@ use std::{
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
-    Posted, Shared,
-    frame::Frame,
+    Posted,
     moment::Moment,
     stream::{Run, Spare, Stream},
     watch::{Reader, Readers, ReadersOf, Sleepers},
 };
-use crate::Finding;
-
 /// The streams of one agent, or of a session as a whole.
 #[derive(Default)]
 pub(super) struct Streams {
@@ -123,15 +120,8 @@ impl Streams {
         }
     }
 
-    /// Runs the wake-ups that are due, and wakes all that sleep. Gives back the
-    /// first time at which one that ran wants to be woken again.
-    pub(super) fn wake(
-        &mut self,
-        frame: &Frame<'_>,
-        shared: &mut Shared,
-        findings: &mut Vec<Finding>,
-    ) -> Option<Moment> {
-        let (mut run, spares) = Run::new(frame, shared, findings);
+    /// Runs the wake-ups that are due, and wakes all that sleep.
+    pub(super) fn wake(&mut self, run: &mut Run<'_>, spares: &mut [Spare]) {
         let mut asleep = mem::take(&mut self.asleep);
         let mut place = 0;
         loop {
@@ -153,16 +143,14 @@ impl Streams {
             }
             let (before, rest) = self.kept.split_at_mut(place);
             if let [stream, ..] = rest
-                && stream.rings(frame.moment)
+                && stream.ring(run.frame.moment).is_some()
             {
                 run.stream(stream, before, spare);
                 self.asleep |= run.put_to_sleep(stream, posted.sleeper);
             }
             place += 1;
         }
-        let first_wake = run.desk.first_wake;
         self.kept.retain(|it| !it.is_empty());
-        first_wake
     }
 
     /// Keeps a stream that has something to remember.
