@@ -52,8 +52,13 @@ fn of_policy(name: &str, detectors: Vec<NamedDetector>, plan: &Plan) -> io::Resu
 /// What a byte of text costs that is told in pieces of this many bytes.
 fn chant(name: &str, piece: usize, plan: &Plan) -> io::Result<Row> {
     let engines = Engines::new(&plan.policy);
-    let chanting =
-        plan.policy.detectors.iter().filter(|it| &*it.id == "chant").cloned().collect::<Vec<_>>();
+    let chanting = plan
+        .policy
+        .detectors
+        .iter()
+        .filter(|it| &*it.id == "repeated_text")
+        .cloned()
+        .collect::<Vec<_>>();
     let text = prose();
     let session = SessionId::from("s");
     let pieces = text.as_bytes().chunks(piece).map(|it| {

@@ -13,7 +13,7 @@ pub(crate) const GROUPS: &[(&str, &[&str])] = &[
     ("two in turns", &["alternating"]),
     ("longer cycles", &["cycle"]),
     ("errors", &["error-loop"]),
-    ("text", &["chanting", "monologue"]),
+    ("text", &["chanting", "repeated_message"]),
     ("other", &["stagnation", "read-loop", "compaction-loop"]),
 ];
 

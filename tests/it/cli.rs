@@ -135,7 +135,7 @@ fn colours_can_be_forced_and_switched_off() {
 fn the_demo_finds_at_least_three_kinds_of_trouble() {
     let ran = run(&["demo"]);
     assert_eq!(ran.status, 0, "{}", ran.err);
-    for detector in ["same_error", "loop", "spending", "silent"] {
+    for detector in ["repeated_error", "call_loop", "fast_spending", "silent_model"] {
         assert!(ran.err.contains(detector), "no {detector}:\n{}", ran.err);
     }
     assert!(ran.out.starts_with("\n6 findings in "), "{}", ran.out);

@@ -9,21 +9,21 @@ use crate::{
 };
 
 const POLICY: &str = r#"version = 1
-[detectors.stuck]
+[detectors.repeated_call]
 kind = "repeat-tool-call"
 levels = [{ at = 3, severity = "low" }, { at = 4, severity = "medium" }]
 
-[[detectors.stuck.exceptions]]
+[[detectors.repeated_call.exceptions]]
 tool = "gdb*"
 reason = "stepping a debugger repeats by design"
 
 [detectors.same_tool]
 kind = "repeat-tool-call"
 same = ["tool"]
-inhibited_by = ["stuck"]
+inhibited_by = ["repeated_call"]
 levels = [{ at = 4, severity = "low" }]
 
-[detectors.silent]
+[detectors.silent_model]
 kind = "timeout"
 of = "model"
 max = "5m"
@@ -32,8 +32,8 @@ severity = "medium"
 [[overrides]]
 match = { cwd = "*/nightly/*" }
 reason = "nightly work is slow on purpose"
-detectors.silent.max = "1h"
-detectors.stuck.enabled = false
+detectors.silent_model.max = "1h"
+detectors.repeated_call.enabled = false
 "#;
 
 /// The lines of a session in the neutral form, without what each of them has.
@@ -83,7 +83,7 @@ fn what_was_measured_and_when() {
     s.ndjson
       ndjson
       2026-03-01 10:00 UTC, 23s · 15 events · 6 tool calls
-      [MEDIUM] stuck: `Bash` gave the same answer to the same call 4 times in 6s: `make` says `make: nothing to be done for all`, since resolved
+      [MEDIUM] repeated_call: `Bash` gave the same answer to the same call 4 times in 6s: `make` says `make: nothing to be done for all`, since resolved
                s.ndjson:2
                s.ndjson:9
 
@@ -92,27 +92,27 @@ fn what_was_measured_and_when() {
        0:00:03  line 4     `Bash` `make`
                   same_tool 2 of 4           `Bash` was called 2 times in a row in 2s
        0:00:04  line 5     `Bash` answered `make: nothing to be done for all`
-                  stuck     2 of 3           `Bash` gave the same answer to the same call 2 times in 2s: `make` says `make: nothing to be done for all`
+                  repeated_call     2 of 3           `Bash` gave the same answer to the same call 2 times in 2s: `make` says `make: nothing to be done for all`
        0:00:05  line 6     `Bash` `make`
                   same_tool 3 of 4           `Bash` was called 3 times in a row in 4s
        0:00:06  line 7     `Bash` answered `make: nothing to be done for all`
-                  stuck     LOW at 3         `Bash` gave the same answer to the same call 3 times in 4s: `make` says `make: nothing to be done for all`
+                  repeated_call     LOW at 3         `Bash` gave the same answer to the same call 3 times in 4s: `make` says `make: nothing to be done for all`
        0:00:07  line 8     `Bash` `make`
-                  same_tool 4, left          left to stuck: `Bash` was called 4 times in a row in 6s
+                  same_tool 4, left          left to repeated_call: `Bash` was called 4 times in a row in 6s
        0:00:08  line 9     `Bash` answered `make: nothing to be done for all`
-                  stuck     MEDIUM at 4      `Bash` gave the same answer to the same call 4 times in 6s: `make` says `make: nothing to be done for all`
+                  repeated_call     MEDIUM at 4      `Bash` gave the same answer to the same call 4 times in 6s: `make` says `make: nothing to be done for all`
                 … 2 events
        0:00:20  line 12    `Read` `/w/a.rs`
                   same_tool ended            no more repeats after 5: another call was made
-                  stuck     resolved         no more repeats after 5: another call was made
+                  repeated_call     resolved         no more repeats after 5: another call was made
                 … 3 events
 
     What became of each detector
-      stuck     MEDIUM   1 finding; came to 5 at 0:00:10 (line 11); levels: low 3, medium 4
+      repeated_call     MEDIUM   1 finding; came to 5 at 0:00:10 (line 11); levels: low 3, medium 4
       same_tool nothing  came to 5 at 0:00:09 (line 10); levels: low 4
                          `Bash` was called 5 times in a row in 8s
-                         left it 2 times to stuck
-      silent    nothing  waited 10s at most, until 0:00:20 (line 12); it would look after 5m 00s; levels: medium 100%
+                         left it 2 times to repeated_call
+      silent_model    nothing  waited 10s at most, until 0:00:20 (line 12); it would look after 5m 00s; levels: medium 100%
     exit 1
     ");
 }
@@ -121,35 +121,35 @@ fn what_was_measured_and_when() {
 fn all_that_was_measured_of_one_detector() {
     let folder = Folder::new();
     folder.write("s.ndjson", looping("s1", 4));
-    assert_snapshot!(seen(&folder, &["s.ndjson", "-v", "--detector", "stuck"]), @"
+    assert_snapshot!(seen(&folder, &["s.ndjson", "-v", "--detector", "repeated_call"]), @"
     s.ndjson
       ndjson
       2026-03-01 10:00 UTC, 8s · 9 events · 4 tool calls
-      [MEDIUM] stuck: `Bash` gave the same answer to the same call 4 times in 6s: `make` says `make: nothing to be done for all`
+      [MEDIUM] repeated_call: `Bash` gave the same answer to the same call 4 times in 6s: `make` says `make: nothing to be done for all`
                s.ndjson:2
                s.ndjson:9
 
     What the detectors measured
                 … 3 events
        0:00:03  line 4     `Bash` `make`
-                  stuck 1 of 3           `Bash` gave the same answer to the same call 1 times in 2s: `make`
+                  repeated_call 1 of 3           `Bash` gave the same answer to the same call 1 times in 2s: `make`
        0:00:04  line 5     `Bash` answered `make: nothing to be done for all`
-                  stuck 2 of 3           `Bash` gave the same answer to the same call 2 times in 2s: `make` says `make: nothing to be done for all`
+                  repeated_call 2 of 3           `Bash` gave the same answer to the same call 2 times in 2s: `make` says `make: nothing to be done for all`
        0:00:05  line 6     `Bash` `make`
-                  stuck 2 of 3           `Bash` gave the same answer to the same call 2 times in 4s: `make`
+                  repeated_call 2 of 3           `Bash` gave the same answer to the same call 2 times in 4s: `make`
        0:00:06  line 7     `Bash` answered `make: nothing to be done for all`
-                  stuck LOW at 3         `Bash` gave the same answer to the same call 3 times in 4s: `make` says `make: nothing to be done for all`
+                  repeated_call LOW at 3         `Bash` gave the same answer to the same call 3 times in 4s: `make` says `make: nothing to be done for all`
        0:00:07  line 8     `Bash` `make`
-                  stuck low, 3 of 4      `Bash` gave the same answer to the same call 3 times in 6s: `make`
+                  repeated_call low, 3 of 4      `Bash` gave the same answer to the same call 3 times in 6s: `make`
        0:00:08  line 9     `Bash` answered `make: nothing to be done for all`
-                  stuck MEDIUM at 4      `Bash` gave the same answer to the same call 4 times in 6s: `make` says `make: nothing to be done for all`
+                  repeated_call MEDIUM at 4      `Bash` gave the same answer to the same call 4 times in 6s: `make` says `make: nothing to be done for all`
 
     What became of each detector
-      stuck MEDIUM   1 finding; came to 4 at 0:00:08 (line 9); levels: low 3, medium 4
+      repeated_call MEDIUM   1 finding; came to 4 at 0:00:08 (line 9); levels: low 3, medium 4
     exit 1
     ");
     assert_snapshot!(seen(&folder, &["s.ndjson", "--detector", "stick"]), @"
-    error: the policy has no detector `stick`; it has: same_tool, silent, stuck
+    error: the policy has no detector `stick`; it has: repeated_call, same_tool, silent_model
     exit 2
     ");
 }
@@ -164,23 +164,23 @@ fn time_that_passes_and_a_silence_that_the_recording_ends() {
         ("10:10:00", r#""prompt","text":"and the tests?""#),
     ]);
     folder.write("s.ndjson", lines);
-    assert_snapshot!(seen(&folder, &["s.ndjson", "--detector", "silent"]), @"
+    assert_snapshot!(seen(&folder, &["s.ndjson", "--detector", "silent_model"]), @"
     s.ndjson
       ndjson
       2026-03-01 10:00 UTC, 10m 00s · 4 events · 0 tool calls
-      [MEDIUM] silent: the model has been silent for 5m, the limit is 5m, since resolved
+      [MEDIUM] silent_model: the model has been silent for 5m, the limit is 5m, since resolved
                s.ndjson:1
 
     What the detectors measured
                 … 1 event
        0:05:00             time passed
-                  silent MEDIUM at 100%   the model has been silent for 5m, the limit is 5m
+                  silent_model MEDIUM at 100%   the model has been silent for 5m, the limit is 5m
        0:06:30  line 2     message `done`
-                  silent resolved         the silence of the model ended after 6m 30s
+                  silent_model resolved         the silence of the model ended after 6m 30s
                 … 2 events
 
     What became of each detector
-      silent MEDIUM   1 finding; came to 100% at 0:05:00; levels: medium 100%
+      silent_model MEDIUM   1 finding; came to 100% at 0:05:00; levels: medium 100%
     exit 1
     ");
     let lines = session(&[
@@ -190,7 +190,7 @@ fn time_that_passes_and_a_silence_that_the_recording_ends() {
         ("10:09:00", r#""error","message":"overloaded","retry":1"#),
     ]);
     folder.write("s.ndjson", lines);
-    assert_snapshot!(seen(&folder, &["s.ndjson", "--detector", "silent"]), @"
+    assert_snapshot!(seen(&folder, &["s.ndjson", "--detector", "silent_model"]), @"
     s.ndjson
       ndjson
       2026-03-01 10:00 UTC, 9m 00s · 4 events · 1 tool call (1 failed)
@@ -199,7 +199,7 @@ fn time_that_passes_and_a_silence_that_the_recording_ends() {
       in 4 events nothing came near a level
 
     What became of each detector
-      silent nothing  waited 4m 00s at most, until what was recorded ends; it would look after 5m 00s; levels: medium 100%
+      silent_model nothing  waited 4m 00s at most, until what was recorded ends; it would look after 5m 00s; levels: medium 100%
     exit 0
     ");
 }
@@ -224,18 +224,18 @@ fn exceptions_and_overrides_are_named() {
     What the detectors measured
                 … 2 events
        0:00:01  line 3     `gdb_step`
-                  stuck                      excepted: stepping a debugger repeats by design
+                  repeated_call                  excepted: stepping a debugger repeats by design
                 … 1 event
        0:00:03  line 5     `gdb_step`
-                  same_tool 2 of 4           `gdb_step` was called 2 times in a row in 2s
+                  same_tool     2 of 4           `gdb_step` was called 2 times in a row in 2s
                 … 1 event
 
     What became of each detector
-      same_tool nothing  came to 2 at 0:00:03 (line 5); levels: low 4
-                         `gdb_step` was called 2 times in a row in 2s
-      silent    nothing  waited 1s at most, until 0:00:01 (line 3); it would look after 5m 00s; levels: medium 100%
-      stuck     nothing  nothing that it counts has happened; levels: low 3, medium 4
-                         excepted: stepping a debugger repeats by design, 2 times
+      same_tool     nothing  came to 2 at 0:00:03 (line 5); levels: low 4
+                             `gdb_step` was called 2 times in a row in 2s
+      silent_model  nothing  waited 1s at most, until 0:00:01 (line 3); it would look after 5m 00s; levels: medium 100%
+      repeated_call nothing  nothing that it counts has happened; levels: low 3, medium 4
+                             excepted: stepping a debugger repeats by design, 2 times
     exit 0
     ");
     folder.write("s.ndjson", lines.replace("/srv/app", "/srv/nightly/app"));
@@ -247,15 +247,15 @@ fn exceptions_and_overrides_are_named() {
     What the detectors measured
                 … 4 events
        0:00:03  line 5     `gdb_step`
-                  same_tool 2 of 4           `gdb_step` was called 2 times in a row in 2s
+                  same_tool     2 of 4           `gdb_step` was called 2 times in a row in 2s
                 … 1 event
 
     What became of each detector
-      same_tool nothing  came to 2 at 0:00:03 (line 5); levels: low 4
-                         `gdb_step` was called 2 times in a row in 2s
-      silent    nothing  waited 1s at most, until 0:00:01 (line 3); it would look after 1h 00m; levels: medium 100%
-                         changed for this session: nightly work is slow on purpose
-      stuck     off      the overrides of the policy switch it off for this session
+      same_tool     nothing  came to 2 at 0:00:03 (line 5); levels: low 4
+                             `gdb_step` was called 2 times in a row in 2s
+      silent_model  nothing  waited 1s at most, until 0:00:01 (line 3); it would look after 1h 00m; levels: medium 100%
+                             changed for this session: nightly work is slow on purpose
+      repeated_call off      the overrides of the policy switch it off for this session
     exit 0
     ");
 }
@@ -277,32 +277,32 @@ fn sub_agents_and_hostile_names() {
     folder.write("s.ndjson", session(&lines));
     let seen = seen(&folder, &["s.ndjson"]);
     assert!(!seen.chars().any(|it| it != '\n' && watchkeeper_core::is_unsafe(it)), "{seen:?}");
-    assert_snapshot!(seen, @r#"
+    assert_snapshot!(seen, @r"
     s.ndjson
       ndjson
       2026-03-01 10:00 UTC, 31s · 7 events · 3 tool calls (3 failed)
-      [LOW]    stuck: `\u{1b}]0;owned\u{7}\nBash` gave the same answer to the same call 3 times in 20s: `\u{202e}txt\u{1b}[31m` says `\u{1b}[2Jit is as it was before` (agent a\u{1b}[2J1)
+      [LOW]    repeated_call: `\u{1b}]0;owned\u{7}\nBash` gave the same answer to the same call 3 times in 20s: `\u{202e}txt\u{1b}[31m` says `\u{1b}[2Jit is as it was before` (agent a\u{1b}[2J1)
                s.ndjson:2
                s.ndjson:7
 
     What the detectors measured
                 … 3 events
        0:00:20  line 4     `\u{1b}]0;owned\u{7}\nBash` `\u{202e}txt\u{1b}[31m` (agent a\u{1b}[2J1)
-                  same_tool 2 of 4           `\u{1b}]0;owned\u{7}\nBash` was called 2 times in a row in 10s
+                  same_tool     2 of 4           `\u{1b}]0;owned\u{7}\nBash` was called 2 times in a row in 10s
        0:00:21  line 5     `\u{1b}]0;owned\u{7}\nBash` failed with 1 `\u{1b}[2Jit is as it was before…` (agent a\u{1b}[2J1)
-                  stuck     2 of 3           `\u{1b}]0;owned\u{7}\nBash` gave the same answer to the same call 2 times in 10s: `\u{202e}txt\u{1b}[31m` says `\u{1b}[2Jit is as it was before`
+                  repeated_call 2 of 3           `\u{1b}]0;owned\u{7}\nBash` gave the same answer to the same call 2 times in 10s: `\u{202e}txt\u{1b}[31m` says `\u{1b}[2Jit is as it was before`
        0:00:30  line 6     `\u{1b}]0;owned\u{7}\nBash` `\u{202e}txt\u{1b}[31m` (agent a\u{1b}[2J1)
-                  same_tool 3 of 4           `\u{1b}]0;owned\u{7}\nBash` was called 3 times in a row in 20s
+                  same_tool     3 of 4           `\u{1b}]0;owned\u{7}\nBash` was called 3 times in a row in 20s
        0:00:31  line 7     `\u{1b}]0;owned\u{7}\nBash` failed with 1 `\u{1b}[2Jit is as it was before…` (agent a\u{1b}[2J1)
-                  stuck     LOW at 3         `\u{1b}]0;owned\u{7}\nBash` gave the same answer to the same call 3 times in 20s: `\u{202e}txt\u{1b}[31m` says `\u{1b}[2Jit is as it was before`
+                  repeated_call LOW at 3         `\u{1b}]0;owned\u{7}\nBash` gave the same answer to the same call 3 times in 20s: `\u{202e}txt\u{1b}[31m` says `\u{1b}[2Jit is as it was before`
 
     What became of each detector
-      stuck     LOW      1 finding; came to 3 at 0:00:31 (line 7); levels: low 3, medium 4
-      same_tool nothing  came to 3 at 0:00:30 (line 6); levels: low 4
-                         `\u{1b}]0;owned\u{7}\nBash` was called 3 times in a row in 20s
-      silent    nothing  waited 31s at most, until what was recorded ends; it would look after 5m 00s; levels: medium 100%
+      repeated_call LOW      1 finding; came to 3 at 0:00:31 (line 7); levels: low 3, medium 4
+      same_tool     nothing  came to 3 at 0:00:30 (line 6); levels: low 4
+                             `\u{1b}]0;owned\u{7}\nBash` was called 3 times in a row in 20s
+      silent_model  nothing  waited 31s at most, until what was recorded ends; it would look after 5m 00s; levels: medium 100%
     exit 0
-    "#);
+    ");
 }
 
 #[test]
@@ -364,20 +364,21 @@ fn programs_get_all_of_it() {
         .expect("the program should start");
     let report: Value = serde_json::from_slice(&report.stdout).expect("it is JSON");
     assert_eq!(explained["session"], report["sessions"][0]);
-    let stuck = &explained["detectors"][0];
-    assert_eq!(stuck["detector"], "stuck");
-    assert_eq!(stuck["measures"], "count");
-    assert_eq!(stuck["most"]["measure"], 5);
-    assert_eq!(stuck["most"]["place"]["line"], 11);
+    let repeated_call = &explained["detectors"][0];
+    assert_eq!(repeated_call["detector"], "repeated_call");
+    assert_eq!(repeated_call["measures"], "count");
+    assert_eq!(repeated_call["most"]["measure"], 5);
+    assert_eq!(repeated_call["most"]["place"]["line"], 11);
     let lines = explain(&folder, &["s.ndjson", "--format", "ndjson"]).out;
     let lines: Vec<Value> =
         lines.lines().map(|it| serde_json::from_str(it).expect("it is JSON")).collect();
     assert_eq!(explained["timeline"].as_array(), Some(&lines));
     let last = lines.last().expect("something was measured");
-    let note = last["notes"].as_array().into_iter().flatten().find(|it| it["detector"] == "stuck");
+    let note =
+        last["notes"].as_array().into_iter().flatten().find(|it| it["detector"] == "repeated_call");
     assert_snapshot!(serde_json::to_string_pretty(note.expect("it is there")).unwrap(), @r#"
     {
-      "detector": "stuck",
+      "detector": "repeated_call",
       "measure": 5,
       "message": "`Bash` gave the same answer to the same call 5 times in 8s: `make` says `make: nothing to be done for all`",
       "next": null,

@@ -46,28 +46,28 @@ fn exceptions_and_overrides_are_held_against_sessions() {
         r#"version = 1
 extends = ["builtin:default"]
 
-[[detectors.stuck.exceptions]]
+[[detectors.repeated_call.exceptions]]
 tool = "gdb*"
 reason = "stepping a debugger repeats by design"
 
-[[detectors.stuck.exceptions]]
+[[detectors.repeated_call.exceptions]]
 tool = "Bash"
 arguments = { command = "make" }
 reason = "builds are repeated"
 
-[[detectors.stuck.exceptions]]
+[[detectors.repeated_call.exceptions]]
 tool = "Read"
 reason = "of use"
 
 [[overrides]]
 match = { cwd = "*/nightly/*" }
 reason = "the nightly run may take long"
-detectors.silent.max = "9m"
+detectors.silent_model.max = "9m"
 
 [[overrides]]
 match = { cwd = "*/shop" }
 reason = "of use"
-detectors.silent.max = "8m"
+detectors.silent_model.max = "8m"
 "#,
     );
     let validate = |args: &[&str]| {
@@ -81,8 +81,8 @@ detectors.silent.max = "8m"
     warning: no recorded call matches this exception
      --> policy.toml:4:1
       |
-    4 | [[detectors.stuck.exceptions]]
-      | ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+    4 | [[detectors.repeated_call.exceptions]]
+      | ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
       |
       = note: take it out, or see that it is written as the sessions have it
       = note: its reason is: stepping a debugger repeats by design
@@ -90,8 +90,8 @@ detectors.silent.max = "8m"
     warning: no recorded call matches this exception
      --> policy.toml:8:1
       |
-    8 | [[detectors.stuck.exceptions]]
-      | ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+    8 | [[detectors.repeated_call.exceptions]]
+      | ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
       |
       = note: take it out, or see that it is written as the sessions have it
       = note: its reason is: builds are repeated
@@ -130,7 +130,7 @@ fn five_mistakes_are_shown_in_one_run() {
         "policy.toml",
         r#"version = 1
 
-[detectors.stuck]
+[detectors.repeated_call]
 kind = "repeat-tool-cal"
 
 [detectors.slow]
@@ -229,10 +229,10 @@ fn an_exception_has_its_day_and_an_override_its_sessions() {
         let text = format!(
             r#"version = 1
 
-[detectors.stuck]
+[detectors.repeated_call]
 kind = "repeat-tool-call"
 
-[[detectors.stuck.exceptions]]
+[[detectors.repeated_call.exceptions]]
 tool = "gdb*"
 reason = "stepping a debugger repeats by design"
 expires = {expires}

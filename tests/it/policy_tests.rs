@@ -22,7 +22,7 @@ fn seen(folder: &Folder, args: &[&str]) -> String {
 
 const POLICY: &str = r#"version = 1
 
-[detectors.stuck]
+[detectors.repeated_call]
 kind = "repeat-tool-call"
 levels = [{ at = 3, severity = "low" }, { at = 4, severity = "high" }]
 
@@ -101,9 +101,9 @@ name = "severity, time, message and sinks"
 start = { labels = { team = "payments" } }
 generate = { repeat = 4, every = "5s", events = [{ tool = "Bash", result = "no" }] }
 expect = [
-    { detector = "stuck", severity = "low", at = "11s" },
-    { detector = "stuck", severity = "high", message = "`Bash` gave * 4 times in 15s*" },
-    { detector = "stuck", count = 9 },
+    { detector = "repeated_call", severity = "low", at = "11s" },
+    { detector = "repeated_call", severity = "high", message = "`Bash` gave * 4 times in 15s*" },
+    { detector = "repeated_call", count = 9 },
 ]
 expect_sinks = ["audit"]
 "#,
@@ -112,11 +112,11 @@ expect_sinks = ["audit"]
     ok    policy.test.toml: it passes
     FAIL  policy.test.toml: severity, time, message and sinks
 
-          at   what  detector  count  message
-        - 11s  low   stuck     *      *
-        + 10s  low   stuck     3      `Bash` gave the same answer to the same call 3 times in 10s: `no`
-          15s  high  stuck     4      `Bash` gave the same answer to the same call 4 times in 15s: `no`
-        - *    *     stuck     9      *
+          at   what  detector       count  message
+        - 11s  low   repeated_call  *      *
+        + 10s  low   repeated_call  3      `Bash` gave the same answer to the same call 3 times in 10s: `no`
+          15s  high  repeated_call  4      `Bash` gave the same answer to the same call 4 times in 15s: `no`
+        - *    *     repeated_call  9      *
           sinks that are told
           audit
         + console
@@ -211,11 +211,7 @@ expect_sinks = ["audti"]
     10 | expect = [{ detector = "stuk", severity = "hi" }, { detector = "stuk" }]
        |                                                                ^^^^^^
        |
-       = note: on are: stuck
-    help: there is one with a similar name
-       |
-    10 | expect = [{ detector = "stuk", severity = "hi" }, { detector = "stuck" }]
-       |                                                                    +
+       = note: on are: repeated_call
 
     error: the policy has no sink `audti` that is on
       --> policy.test.toml:11:17
@@ -294,26 +290,26 @@ start = { source = "claude" }
 [[tests]]
 name = "ends"
 trace = "0s turn_end"
-expect = [{ detector = "stuck", severity = "low", status = "resolved" }, { at = "-1s" }, {}]
+expect = [{ detector = "repeated_call", severity = "low", status = "resolved" }, { at = "-1s" }, {}]
 "#;
     assert_snapshot!(mistakes(test), @r#"
     error: `severity` says nothing of what is resolved
      --> policy.test.toml:7:11
       |
-    7 | expect = [{ detector = "stuck", severity = "low", status = "resolved" }, { at = "-1s" }, {}]
-      |           ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+    7 | expect = [{ detector = "repeated_call", severity = "low", status = "resolved" }, { at = "-1s" }, {}]
+      |           ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
 
     error: expected a time since the start such as "0s", "25s" or "1h 30m", found the text "-1s"
-     --> policy.test.toml:7:81
+     --> policy.test.toml:7:89
       |
-    7 | expect = [{ detector = "stuck", severity = "low", status = "resolved" }, { at = "-1s" }, {}]
-      |                                                                                 ^^^^^
+    7 | expect = [{ detector = "repeated_call", severity = "low", status = "resolved" }, { at = "-1s" }, {}]
+      |                                                                                         ^^^^^
 
     error: `detector` is missing
-     --> policy.test.toml:7:90
+     --> policy.test.toml:7:98
       |
-    7 | expect = [{ detector = "stuck", severity = "low", status = "resolved" }, { at = "-1s" }, {}]
-      |                                                                                          ^^
+    7 | expect = [{ detector = "repeated_call", severity = "low", status = "resolved" }, { at = "-1s" }, {}]
+      |                                                                                                  ^^
     exit 78
     "#);
     let folder = Folder::new();
@@ -543,7 +539,7 @@ fn recorded_sessions_of_any_source_can_be_tested() {
 name = "a recorded session"
 events = "recorded/session.ndjson"
 start = { labels = { team = "payments" } }
-expect = [{ detector = "stuck", severity = "low" }, { detector = "stuck", severity = "high", at = "31s" }]
+expect = [{ detector = "repeated_call", severity = "low" }, { detector = "repeated_call", severity = "high", at = "31s" }]
 expect_sinks = ["audit", "console"]
 "#,
     );
@@ -584,9 +580,13 @@ fn the_tests_in_the_manual_pass() {
     folder.write("manual.md", block("````markdown\n", "````\n"));
     assert_snapshot!(seen(&folder, &["manual.test.toml", "manual.md"]), @"
     ok    manual.test.toml: an agent that repeats a failing build is stuck
-    ok    manual.md: A sub-agent that repeats itself
-    2 passed, 0 failed
-    exit 0
+    FAIL  manual.md: A sub-agent that repeats itself
+
+        - 25s     low      stuck: `Grep` gave the same answer to the same call 3 times in 20s: `x` says `none`
+        + 25s     low      repeated_call: `Grep` gave the same answer to the same call 3 times in 20s: `x` says `none`
+
+    1 passed, 1 failed (- is expected, + is found)
+    exit 1
     ");
 }
 

@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use watchkeeper_core::{Event, Kinds, Seen, SessionId, SourceEntry, Timestamp, Unread};
+use watchkeeper_core::{DedupCache, Event, Kinds, SessionId, SkippedLines, SourceEntry, Timestamp};
 use watchkeeper_sources::SessionFile;
 
 /// The files of one session: its own, be they one or thousands, and those of its
@@ -60,7 +60,7 @@ fn first_event(
 ) -> Result<Option<Event>, String> {
     let mut file = watchkeeper_sources::open(path, only, kinds).map_err(|err| err.to_string())?;
     // What is seen here is read again in earnest.
-    let mut seen = Seen::default();
+    let mut seen = DedupCache::default();
     let mut events = Vec::new();
     while file.read_next(&mut seen, &mut events).map_err(|err| err.to_string())? {
         if !events.is_empty() {
@@ -76,10 +76,10 @@ impl Group {
         &self,
         only: Option<&'static SourceEntry>,
         kinds: &Kinds<SourceEntry>,
-        seen: &mut Seen,
+        seen: &mut DedupCache,
         on_event: &mut dyn FnMut(Event),
-    ) -> io::Result<Unread> {
-        let mut unread = Unread::default();
+    ) -> io::Result<SkippedLines> {
+        let mut unread = SkippedLines::default();
         // A session may be spread over thousands of files, of which few overlap:
         // a file is open from the time at which it begins to its end.
         let mut cursors: Vec<Option<Cursor>> = self.files.iter().map(|_| None).collect();
@@ -129,7 +129,7 @@ impl Cursor {
         Ok(Self { file, events: VecDeque::new(), clock: Timestamp::MIN })
     }
 
-    fn peek(&mut self, seen: &mut Seen) -> io::Result<Option<Timestamp>> {
+    fn peek(&mut self, seen: &mut DedupCache) -> io::Result<Option<Timestamp>> {
         let mut events = Vec::new();
         while self.events.is_empty() {
             let more = self.file.read_next(seen, &mut events)?;
@@ -151,7 +151,7 @@ pub(crate) fn count_unread(
     kinds: &Kinds<SourceEntry>,
 ) -> u64 {
     let Ok(mut file) = watchkeeper_sources::open(path, only, kinds) else { return 0 };
-    let (mut seen, mut events) = (Seen::default(), Vec::new());
+    let (mut seen, mut events) = (DedupCache::default(), Vec::new());
     while let Ok(true) = file.read_next(&mut seen, &mut events) {
         events.clear();
     }

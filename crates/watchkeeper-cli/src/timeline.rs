@@ -7,8 +7,8 @@ use std::{cmp::Reverse, collections::BTreeMap, sync::Arc};
 use schemars::JsonSchema;
 use serde::Serialize;
 use watchkeeper_core::{
-    AgentId, Engine, Event, Fingerprint, Level, NamedDetector, Note, Noted, Outcome, Registry,
-    SessionId, Severity, SignedDuration, Timestamp, Unit,
+    AgentId, Engine, Event, ExplanationDetail, ExplanationEntry, Fingerprint, Level, NamedDetector,
+    Outcome, Registry, SessionId, Severity, SignedDuration, Timestamp, Unit,
 };
 
 use self::words::Words;
@@ -238,7 +238,7 @@ impl Scribe {
         }
         let mut wakeups = Vec::new();
         let mut steps = Vec::new();
-        for note in engine.take_notes() {
+        for note in engine.take_explanation() {
             let place = if note.is_wakeup {
                 Place { at: note.at, file: None, line: None }
             } else {
@@ -290,7 +290,7 @@ impl Scribe {
     }
 
     /// Takes one note into account. Gives what there is to tell of it.
-    fn step(&mut self, note: Note, place: &Place) -> Option<Step> {
+    fn step(&mut self, note: ExplanationEntry, place: &Place) -> Option<Step> {
         let idx = *self.places.get(&note.detector)?;
         let watch = &mut self.watches[idx];
         let stream = (idx, note.agent.clone());
@@ -307,7 +307,7 @@ impl Scribe {
             unit: watch.unit,
         };
         match note.what {
-            Noted::Raised { subject, measure, message, outcome } => {
+            ExplanationDetail::Reported { subject, measure, message, outcome } => {
                 let condition = of(subject);
                 step.measure = Some(measure);
                 step.next = watch.levels.iter().find(|it| measure < it.at).copied();
@@ -352,7 +352,7 @@ impl Scribe {
                 let shown = if step.matters { Some(measure) } else { shown };
                 self.shown.insert(condition, shown);
             }
-            Noted::Ended { subject, message, was_open } => {
+            ExplanationDetail::Ended { subject, message, was_open } => {
                 let condition = of(subject);
                 self.open.remove(&condition);
                 self.left.remove(&condition);
@@ -365,14 +365,14 @@ impl Scribe {
                 step.message = message;
                 step.matters = was_open || shown.flatten().is_some();
             }
-            Noted::Remarked(remark) => {
+            ExplanationDetail::Noted(remark) => {
                 let n = watch.remarks.entry(remark.clone()).or_default();
                 *n += 1;
                 step.outcome = Told::Remarked;
                 step.matters = *n == 1;
                 step.message = remark;
             }
-            Noted::Rescheduled { from, to } => {
+            ExplanationDetail::Rescheduled { from, to } => {
                 if from.is_some() && !note.is_wakeup {
                     self.waited(&stream, place.clone());
                 }
@@ -382,7 +382,7 @@ impl Scribe {
                 };
                 return None;
             }
-            Noted::Panicked => {
+            ExplanationDetail::Panicked => {
                 watch.panicked = true;
                 step.outcome = Told::Panicked;
                 step.message.push_str("it is off from here on");

@@ -9,9 +9,10 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use crate::{
-    AgentFacts, Call, Event, EventKind, EventSet, Evidence, Fingerprint, InvalidOption, Level,
-    Moment, Noted, Outcome, Place, SessionFacts, Severity, Totals, Unit, Usage,
-    engine::{Desk, Episodes, Frame, Posted, Raised, Stream, earlier},
+    AgentFacts, Call, Event, EventKind, EventSet, Evidence, ExplanationDetail, Fingerprint,
+    InvalidOption, Level, Outcome, PackedTimestamp, Place, SessionFacts, Severity, Totals, Unit,
+    Usage,
+    engine::{CompiledDetector, DispatchContext, Episodes, Reported, RunScratch, Stream, earlier},
     grouped,
 };
 
@@ -38,49 +39,97 @@ pub trait Detector: CloneDetector + fmt::Debug + Send + Sync {
         let _: &mut Context<'_> = cx;
     }
 
-    /// What one stream is. A policy's `per` overrides it.
-    fn scope(&self) -> Scope {
-        Scope::Agent
+    /// Returns the events that the detector receives, and how its stream is
+    /// defined.
+    ///
+    /// The engine asks once, for the detector that the policy built. The default
+    /// is every event of one agent. A narrower subscription makes the monitor
+    /// faster and must change no finding; the laws check that.
+    fn subscription(&self) -> Subscription {
+        Subscription::default()
     }
 
-    /// The events that it reads: of any other it learns nothing, and finds
-    /// nothing by it. The engine spares it those.
-    fn reads(&self) -> EventSet {
-        EventSet::ALL
-    }
-
-    /// The events with which something can begin: of any other, one that is
-    /// [at rest](Self::at_rest) learns nothing, and finds nothing by it. The
-    /// engine spares it those, and most detectors are at rest most of the time.
-    fn begins_with(&self) -> EventSet {
-        self.reads()
-    }
-
-    /// Whether it sleeps: one that is [at rest](Self::at_rest) and has asked to be
-    /// woken finds the same if it is shown no event before. It goes by what the
-    /// [`Context`] knows when it is woken, and goes to sleep again if that is too
-    /// early. The engine spares it those events.
-    fn sleeps(&self) -> bool {
+    /// Returns whether the state equals that of a new detector.
+    ///
+    /// The engine drops the state of an idle detector and clones the pristine
+    /// detector again when an event arrives, so that quiet sessions cost almost
+    /// no memory. The [`Debug`](fmt::Debug) output of an idle detector equals that
+    /// of a new one.
+    fn is_idle(&self) -> bool {
         false
     }
+}
 
-    /// Whether it is as good as new: from here on it would find what a new one
-    /// would.
-    ///
-    /// The engine keeps no detector for a stream in which nothing is to be
-    /// remembered, and clones the pristine one again when that changes: most
-    /// sessions go well, and there are very many of them. A detector that says
-    /// so shows the same with [`Debug`](fmt::Debug) as a new one.
-    fn at_rest(&self) -> bool {
-        false
+/// The events that a detector receives, and how its stream is defined.
+///
+/// ```
+/// use watchkeeper_core::{EventSet, Subscription};
+///
+/// const USAGE: EventSet = EventSet::of(&["model_call"]);
+/// let subscription = Subscription::to(USAGE).per_session().without_exceptions();
+/// assert_eq!(subscription.start_events, USAGE);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Subscription {
+    /// The definition of one stream. A policy's `per` overrides it.
+    pub scope: Scope,
+    /// The events that the detector receives.
+    pub events: EventSet,
+    /// The events that an [idle](Detector::is_idle) detector receives: no other
+    /// event changes its state or makes it report.
+    pub start_events: EventSet,
+    /// Whether an idle detector that has requested a wake-up receives no event
+    /// before it. Such a detector reads the [`Context`] when it is woken, possibly
+    /// too early, and requests the next wake-up then.
+    pub is_timer_only: bool,
+    /// Whether a policy may hide single calls from the detector (`exceptions`).
+    /// The policy reader refuses exceptions for a detector that does not look at
+    /// single calls.
+    pub supports_exceptions: bool,
+}
+
+impl Subscription {
+    /// Subscribes to these events of one agent.
+    pub const fn to(events: EventSet) -> Self {
+        Self {
+            scope: Scope::Agent,
+            events,
+            start_events: events,
+            is_timer_only: false,
+            supports_exceptions: true,
+        }
     }
 
-    /// Whether it goes by single calls, so that a policy may keep some from it.
-    ///
-    /// The policy reader refuses `exceptions` for a detector that does not: they
-    /// would change nothing, or make it miss what goes on.
-    fn heeds_calls(&self) -> bool {
-        true
+    /// Narrows the events that an idle detector receives.
+    pub const fn starting_with(self, start_events: EventSet) -> Self {
+        Self { start_events, ..self }
+    }
+
+    /// Sets the definition of one stream.
+    pub const fn scope(self, scope: Scope) -> Self {
+        Self { scope, ..self }
+    }
+
+    /// Makes one stream of a session and its sub-agents.
+    pub const fn per_session(self) -> Self {
+        self.scope(Scope::Session)
+    }
+
+    /// Skips events while the detector is idle and waits for a wake-up.
+    pub const fn timer_only(self) -> Self {
+        Self { is_timer_only: true, ..self }
+    }
+
+    /// Makes the policy reader refuse `exceptions`.
+    pub const fn without_exceptions(self) -> Self {
+        Self { supports_exceptions: false, ..self }
+    }
+}
+
+impl Default for Subscription {
+    fn default() -> Self {
+        Self::to(EventSet::ALL)
     }
 }
 
@@ -132,71 +181,71 @@ pub trait DetectorKind: Detector + Clone + Sized + 'static {
 
 /// What a detector knows besides its own state, and what it can do.
 pub struct Context<'a> {
-    pub(crate) frame: &'a Frame<'a>,
-    pub(crate) posted: &'a Posted,
+    pub(crate) dispatch: &'a DispatchContext<'a>,
+    pub(crate) compiled: &'a CompiledDetector,
     /// Those that ran before it, for the same agent or session.
     pub(crate) before: &'a [Stream],
-    pub(crate) wake_at: &'a mut Option<Moment>,
+    pub(crate) wake_at: &'a mut Option<PackedTimestamp>,
     pub(crate) episodes: &'a mut Episodes,
-    pub(crate) desk: &'a mut Desk,
+    pub(crate) scratch: &'a mut RunScratch,
 }
 
 impl<'a> Context<'a> {
     /// The time of the event or wake-up being handled.
     pub fn now(&self) -> Timestamp {
-        self.frame.now
+        self.dispatch.now
     }
 
     /// How long ago a time is. What the clock on the wall jumped over meanwhile does
     /// not count: an agent on a machine that slept, slept as well.
     pub fn time_since(&self, at: Timestamp) -> SignedDuration {
-        self.desk.jumps.time_between(at, self.now())
+        self.scratch.clock_adjustments.time_between(at, self.now())
     }
 
-    /// What is known of the session; in a wake-up of a detector that watches
+    /// What is known of the session; in a wake-up of a detector that tables
     /// all sessions that share a label, only the name, source and labels of the
     /// one that spoke last.
     pub fn session(&self) -> &SessionFacts {
-        self.frame.scene.session
+        self.dispatch.stream_scope.session
     }
 
     /// What is known of the agent that the event is about: in a wake-up of a
     /// detector that sees whole sessions, of the main agent, and of one that
-    /// watches all sessions that share a label, of the one that spoke last.
+    /// tables all sessions that share a label, of the one that spoke last.
     pub fn agent(&self) -> &AgentFacts {
-        self.frame.scene.agent
+        self.dispatch.stream_scope.agent
     }
 
     /// The calls of this agent that have no result yet, oldest first, but for those
     /// that a policy's `exceptions` keep from the detector.
     pub fn pending(&self) -> impl Iterator<Item = &Call> {
-        self.agent().pending.iter().filter(|it| !self.desk.hidden.contains(&it.id))
+        self.agent().pending.iter().filter(|it| !self.scratch.hidden.contains(&it.id))
     }
 
     /// Keeps calls with these ids out of [`pending`](Self::pending): for a detector
     /// that is wrapped in another.
     pub fn hide(&mut self, ids: impl IntoIterator<Item = Fingerprint>) {
-        self.desk.hidden.extend(ids);
-        self.desk.is_touched = true;
+        self.scratch.hidden.extend(ids);
+        self.scratch.is_touched = true;
     }
 
     /// What this event added to what the session has used: `Some` for a
     /// `model_call` only.
     pub fn usage(&self) -> Option<&Usage> {
-        self.frame.observed?.usage
+        self.dispatch.observed?.usage
     }
 
     /// The call that this event answers: `Some` for a `tool_result` whose call
     /// is known.
     pub fn call(&self) -> Option<&'a Call> {
-        self.frame.observed?.call
+        self.dispatch.observed?.call
     }
 
     /// The call that this event makes, with its fingerprints: `Some` for a
     /// `tool_call`.
     pub fn made(&self) -> Option<&'a Call> {
         let is_call = matches!(self.event()?.kind, EventKind::ToolCall(_));
-        self.frame.scene.agent.pending.last().filter(|_| is_call)
+        self.dispatch.stream_scope.agent.pending.last().filter(|_| is_call)
     }
 
     /// Where a person finds the event being handled.
@@ -234,46 +283,56 @@ impl<'a> Context<'a> {
     ///
     /// The finding is dated [`now`](Self::now).
     #[inline]
-    pub fn raise(&mut self, subject: Fingerprint, measure: u64, report: impl FnOnce() -> Report) {
+    pub fn report(&mut self, subject: Fingerprint, measure: u64, report: impl FnOnce() -> Report) {
         let is_below = self.levels().first().is_none_or(|it| measure < it.at);
-        if !is_below || !self.episodes.is_empty() || self.frame.is_explained {
-            self.weigh(subject, measure, report);
+        if !is_below || !self.episodes.is_empty() || self.dispatch.is_explained {
+            self.evaluate(subject, measure, report);
         }
     }
 
     /// Raises what may have to be said.
     #[cold]
-    fn weigh(&mut self, subject: Fingerprint, measure: u64, report: impl FnOnce() -> Report) {
+    fn evaluate(&mut self, subject: Fingerprint, measure: u64, report: impl FnOnce() -> Report) {
         let levels = self.levels();
         let was = self.episodes.severity(subject);
         let used = Used::of(&self.session().totals);
-        let inhibited = self.posted.inhibited(self.before);
+        let inhibited = self.compiled.inhibited(self.before);
         let raised = self.episodes.raise(subject, measure, levels, inhibited, used);
         let Some((severity, since)) = raised else {
-            if self.frame.is_explained {
+            if self.dispatch.is_explained {
                 let outcome = self.silence(measure, was);
-                self.note(report, |message| Noted::Raised { subject, measure, message, outcome });
+                self.record(report, |message| ExplanationDetail::Reported {
+                    subject,
+                    measure,
+                    message,
+                    outcome,
+                });
             }
             return;
         };
         let mut report = self.with_cost(report(), since);
-        if self.frame.is_explained {
+        if self.dispatch.is_explained {
             let outcome = match was {
                 None => Outcome::Opened(severity),
                 Some(_) => Outcome::Escalated(severity),
             };
             let message = report.message.clone();
-            self.desk.noted.push(Noted::Raised { subject, measure, message, outcome });
+            self.scratch.noted.push(ExplanationDetail::Reported {
+                subject,
+                measure,
+                message,
+                outcome,
+            });
         }
         report.evidence.extend(self.evidence());
-        self.desk.is_touched = true;
-        self.desk.raised.push(Raised { subject, severity: Some(severity), measure, report });
+        self.scratch.is_touched = true;
+        self.scratch.raised.push(Reported { subject, severity: Some(severity), measure, report });
     }
 
     /// Says that a condition has ended. Does nothing if no finding is open.
     #[inline]
     pub fn resolve(&mut self, subject: Fingerprint, report: impl FnOnce() -> Report) {
-        if !self.episodes.is_empty() || self.frame.is_explained {
+        if !self.episodes.is_empty() || self.dispatch.is_explained {
             self.close(subject, report);
         }
     }
@@ -282,39 +341,43 @@ impl<'a> Context<'a> {
     #[cold]
     fn close(&mut self, subject: Fingerprint, report: impl FnOnce() -> Report) {
         let Some((measure, since)) = self.episodes.resolve(subject) else {
-            self.note(report, |message| Noted::Ended { subject, message, was_open: false });
+            self.record(report, |message| ExplanationDetail::Ended {
+                subject,
+                message,
+                was_open: false,
+            });
             return;
         };
         let report = self.with_cost(report(), since);
-        if self.frame.is_explained {
+        if self.dispatch.is_explained {
             let message = report.message.clone();
-            self.desk.noted.push(Noted::Ended { subject, message, was_open: true });
+            self.scratch.noted.push(ExplanationDetail::Ended { subject, message, was_open: true });
         }
-        self.desk.is_touched = true;
-        self.desk.raised.push(Raised { subject, severity: None, measure, report });
+        self.scratch.is_touched = true;
+        self.scratch.raised.push(Reported { subject, severity: None, measure, report });
     }
 
     /// Says something to a person who asks why something was found, or was not:
-    /// `watchkeeper check --explain` shows it. It has no other effect, and `remark`
+    /// `watchkeeper check --explain` shows it. It has no other effect, and `text`
     /// runs only where somebody asks.
     ///
     /// What is measured is told anyway; this is for what is left out.
-    pub fn remark(&mut self, remark: impl FnOnce() -> String) {
-        self.note(|| Report::new(remark()), Noted::Remarked);
+    pub fn note(&mut self, text: impl FnOnce() -> String) {
+        self.record(|| Report::new(text()), ExplanationDetail::Noted);
     }
 
     fn event(&self) -> Option<&'a Event> {
-        self.frame.observed.map(|it| it.event)
+        self.dispatch.observed.map(|it| it.event)
     }
 
     fn levels(&self) -> &'a [Level] {
-        &self.posted.named.levels
+        &self.compiled.named.levels
     }
 
     /// Says what the session used since a finding was opened, unless that is what
     /// the finding is about.
     fn with_cost(&self, report: Report, since: Used) -> Report {
-        let is_budget = self.posted.is_budget;
+        let is_budget = self.compiled.is_budget;
         if is_budget { report } else { report.with_cost(&self.session().totals, since) }
     }
 
@@ -331,11 +394,15 @@ impl<'a> Context<'a> {
     }
 
     /// Notes down what a report says that nobody gets to see.
-    fn note(&mut self, report: impl FnOnce() -> Report, noted: impl FnOnce(String) -> Noted) {
-        if self.frame.is_explained {
+    fn record(
+        &mut self,
+        report: impl FnOnce() -> Report,
+        noted: impl FnOnce(String) -> ExplanationDetail,
+    ) {
+        if self.dispatch.is_explained {
             // It is written earlier than it was made for, and to ask changes nothing.
             let report = catch_unwind(AssertUnwindSafe(report)).unwrap_or_default();
-            self.desk.noted.push(noted(report.message));
+            self.scratch.noted.push(noted(report.message));
         }
     }
 
@@ -356,19 +423,19 @@ impl<'a> Context<'a> {
     /// Asks to be woken once, when `delay` will have passed as
     /// [`time_since`](Self::time_since) measures it, in place of any earlier ask.
     pub fn wake_after(&mut self, delay: SignedDuration) {
-        match self.desk.jumps.time_after(self.frame.moment, delay) {
+        match self.scratch.clock_adjustments.time_after(self.dispatch.moment, delay) {
             Some(at) => self.wake_at_moment(at),
             None => self.cancel_wake(),
         }
     }
 
-    fn wake_at_moment(&mut self, at: Moment) {
-        let now = self.frame.moment;
-        *self.wake_at = match self.frame.observed {
+    fn wake_at_moment(&mut self, at: PackedTimestamp) {
+        let now = self.dispatch.moment;
+        *self.wake_at = match self.dispatch.observed {
             Some(_) => Some(at.max(now)),
             None => (now < at).then_some(at),
         };
-        self.desk.first_wake = earlier(self.desk.first_wake, *self.wake_at);
+        self.scratch.first_wake = earlier(self.scratch.first_wake, *self.wake_at);
     }
 
     /// Takes back what was asked for.

@@ -1,13 +1,13 @@
+mod dispatch;
 mod episodes;
-mod frame;
+mod explanation;
 mod moment;
-mod note;
 mod session;
 mod stream;
 mod streams;
+mod subscriptions;
 #[cfg(test)]
 mod tests;
-mod watch;
 
 use std::{
     any::Any,
@@ -20,27 +20,27 @@ use rapidhash::fast::RandomState;
 use serde_json::Map;
 
 pub(crate) use self::{
+    dispatch::DispatchContext,
     episodes::Episodes,
-    frame::Frame,
     moment::earlier,
-    stream::{Desk, Raised, Stream},
+    stream::{Reported, RunScratch, Stream},
 };
 use self::{
-    frame::{Observed, Scene},
-    moment::{Alarms, postponed},
-    note::Explained,
+    dispatch::{Observed, StreamScope},
+    explanation::Explained,
+    moment::{TimerQueue, postponed},
     session::Session,
-    stream::Spare,
-    watch::{Sleepers, Watch},
+    stream::DetectorPool,
+    subscriptions::{SubscriptionTable, TimerOnlySet},
 };
 pub use self::{
-    moment::Moment,
-    note::{Note, Noted, Outcome},
+    explanation::{ExplanationDetail, ExplanationEntry, Outcome},
+    moment::PackedTimestamp,
 };
 use crate::{
-    AgentFacts, AgentId, Call, Detector, Event, EventSet, Evidence, Finding, Fingerprint, Labels,
-    Level, Price, Prices, Report, Scope, SessionFacts, SessionFilter, SessionId, Severity, Status,
-    Usage, known::Known, quote,
+    AgentFacts, AgentId, Call, Detector, Event, Evidence, Finding, Fingerprint, Labels, Level,
+    Price, Prices, Report, Scope, SessionFacts, SessionFilter, SessionId, Severity, Status,
+    Subscription, Usage, interner::Interner, quote,
 };
 
 /// How many values of one label are watched at once; of more, the one that has
@@ -49,7 +49,7 @@ const MAX_GROUPS: usize = 4096;
 
 /// How many choices of detectors are remembered, to be shared by sessions that
 /// have the same.
-const MAX_WATCHES: usize = 64;
+const MAX_TABLES: usize = 64;
 
 /// A kind of detector, configured and named by a policy.
 #[derive(Clone)]
@@ -68,7 +68,7 @@ pub struct NamedDetector {
     pub inhibited_by: Vec<Arc<str>>,
     /// The label whose sessions share one stream, where the policy says so.
     pub per_label: Option<String>,
-    /// The sessions it watches. Others of the same name may watch the rest.
+    /// The sessions it tables. Others of the same name may watch the rest.
     pub sessions: SessionFilter,
     /// The detector, in its pristine state.
     pub detector: Box<dyn Detector>,
@@ -116,12 +116,12 @@ pub struct Engine {
     /// The sessions in the order in which they are looked at when one must go,
     /// and some that are no more.
     turns: VecDeque<SessionId>,
-    alarms: Alarms<SessionId>,
+    alarms: TimerQueue<SessionId>,
     /// Whether any detector has a `per_label`.
     has_groups: bool,
     /// For each detector with a `per_label`, its streams by the label's value.
     groups: Vec<BTreeMap<Arc<str>, Group>>,
-    group_alarms: Alarms<(usize, Arc<str>)>,
+    group_alarms: TimerQueue<(usize, Arc<str>)>,
     n_events: u64,
     n_evicted: u64,
     n_evicted_groups: u64,
@@ -130,31 +130,28 @@ pub struct Engine {
 /// What all sessions share.
 struct Shared {
     /// Each after those that inhibit it.
-    detectors: Vec<Posted>,
+    detectors: Vec<CompiledDetector>,
     config: EngineConfig,
     /// Folders and models, each kept once.
-    names: Known<Arc<str>>,
+    names: Interner<Arc<str>>,
     /// To look one up in `config` takes longer than all else that is done with a
     /// model call.
-    prices: Known<Option<Price>>,
-    /// What watches the sessions so far, each once: nearly all have the same.
-    watches: Vec<Arc<Watch>>,
-    desk: Desk,
+    prices: Interner<Option<Price>>,
+    /// What tables the sessions so far, each once: nearly all have the same.
+    tables: Vec<Arc<SubscriptionTable>>,
+    scratch: RunScratch,
     /// By detector.
-    spares: Box<[Spare]>,
+    pools: Box<[DetectorPool]>,
 }
 
 /// A detector, and what is worked out once of it.
-pub(crate) struct Posted {
+pub(crate) struct CompiledDetector {
     /// Its place among all.
     idx: u32,
     pub(crate) named: NamedDetector,
-    /// The events that it reads.
-    reads: EventSet,
-    /// Those that it reads when it is at rest.
-    begins_with: EventSet,
+    subscription: Subscription,
     /// Its bit among those that sleep; 0 if it does not, or is one of too many.
-    sleeper: Sleepers,
+    timer_bit: TimerOnlySet,
     /// The places of those that inhibit it.
     inhibitors: Box<[u32]>,
     /// Whether what it finds is about what is used.
@@ -171,8 +168,8 @@ struct Group {
     /// What is known of the agent that spoke last.
     agent: AgentFacts,
     now: Timestamp,
-    expires_at: Moment,
-    alarm_at: Option<Moment>,
+    expires_at: PackedTimestamp,
+    alarm_at: Option<PackedTimestamp>,
     /// Which event of the engine's was its latest.
     event_idx: u64,
 }
@@ -182,32 +179,33 @@ impl Engine {
     pub fn new(mut detectors: Vec<NamedDetector>, config: EngineConfig) -> Self {
         sort(&mut detectors);
         let inhibitors: Vec<_> = detectors.iter().map(|it| inhibitors(it, &detectors)).collect();
-        let posted = detectors.into_iter().zip(inhibitors).zip(0..);
-        let posted = posted.map(|((named, inhibitors), idx)| Posted::new(idx, named, inhibitors));
-        let mut detectors: Vec<Posted> = posted.collect();
-        let sleeping = detectors.iter_mut().filter(|it| it.named.detector.sleeps());
-        for (it, bit) in sleeping.zip(0..Sleepers::BITS) {
-            it.sleeper = 1 << bit;
+        let compiled = detectors.into_iter().zip(inhibitors).zip(0..);
+        let compiled = compiled
+            .map(|((named, inhibitors), idx)| CompiledDetector::new(idx, named, inhibitors));
+        let mut detectors: Vec<CompiledDetector> = compiled.collect();
+        let sleeping = detectors.iter_mut().filter(|it| it.subscription.is_timer_only);
+        for (it, bit) in sleeping.zip(0..TimerOnlySet::BITS) {
+            it.timer_bit = 1 << bit;
         }
         let has_groups = detectors.iter().any(|it| it.named.per_label.is_some());
         let groups = detectors.iter().map(|_| BTreeMap::new()).collect();
-        let spares = detectors.iter().map(|it| Spare::new(it.idx)).collect();
+        let pools = detectors.iter().map(|it| DetectorPool::new(it.idx)).collect();
         Self {
             shared: Shared {
                 detectors,
                 config,
-                names: Known::default(),
-                prices: Known::default(),
-                watches: Vec::new(),
-                desk: Desk::default(),
-                spares,
+                names: Interner::default(),
+                prices: Interner::default(),
+                tables: Vec::new(),
+                scratch: RunScratch::default(),
+                pools,
             },
             sessions: HashMap::default(),
             turns: VecDeque::new(),
-            alarms: Alarms::new(),
+            alarms: TimerQueue::new(),
             has_groups,
             groups,
-            group_alarms: Alarms::new(),
+            group_alarms: TimerQueue::new(),
             n_events: 0,
             n_evicted: 0,
             n_evicted_groups: 0,
@@ -272,11 +270,11 @@ impl Engine {
     /// Puts off by `by` every wake-up that is due after `since`, and the time
     /// at which sessions that stay quiet are forgotten.
     ///
-    /// For a clock that jumps ahead, as that on the wall does when the machine
+    /// For a clock that clock_adjustments ahead, as that on the wall does when the machine
     /// has slept: an agent that slept as well has not been silent for so long.
     /// [`Context::time_since`](crate::Context::time_since) leaves the jump out.
     pub fn postpone(&mut self, since: Timestamp, by: SignedDuration) {
-        self.shared.desk.jumps.add(since, by);
+        self.shared.scratch.clock_adjustments.add(since, by);
         // The alarms stay where they are: they may be early.
         self.sessions.values_mut().for_each(|it| it.postpone(since, by));
         for group in self.groups.iter_mut().flat_map(BTreeMap::values_mut) {
@@ -316,18 +314,19 @@ impl Engine {
         watching.map(|it| &it.named).collect()
     }
 
-    /// Takes [`notes`](Self::take_notes) of one session from here on, in place of
+    /// Takes [`notes`](Self::take_explanation) of one session from here on, in place of
     /// any other. Its findings stay what they are.
     pub fn explain(&mut self, id: SessionId) {
-        self.shared.desk.explained = Some(Box::new(Explained { session: id, notes: Vec::new() }));
+        self.shared.scratch.explained =
+            Some(Box::new(Explained { session: id, notes: Vec::new() }));
     }
 
     /// What was noted since this was last asked, in the order in which it
     /// happened. Whoever has a session explained asks after each event, since
     /// notes are not bounded.
-    pub fn take_notes(&mut self) -> Vec<Note> {
+    pub fn take_explanation(&mut self) -> Vec<ExplanationEntry> {
         self.shared
-            .desk
+            .scratch
             .explained
             .as_mut()
             .map_or_else(Vec::new, |it| std::mem::take(&mut it.notes))
@@ -392,11 +391,11 @@ impl Engine {
     ) {
         let Some(session) = self.sessions.get(&event.session) else { return };
         for detector_idx in 0..self.shared.detectors.len() {
-            let posted = &self.shared.detectors[detector_idx];
-            let Some(label) = &posted.named.per_label else { continue };
+            let compiled = &self.shared.detectors[detector_idx];
+            let Some(label) = &compiled.named.per_label else { continue };
             let Some(value) = session.facts.labels.get(label) else { continue };
             // A label that came late makes no second stream of a session.
-            if session.is_watched_by(posted.idx) {
+            if session.is_watched_by(compiled.idx) {
                 continue;
             }
             let groups = &mut self.groups[detector_idx];
@@ -432,17 +431,17 @@ impl Engine {
             group.facts.name_after(&session.facts, at);
             let agent = &session.agent(event.agent.as_ref()).facts;
             group.agent.clone_from(agent);
-            let scene = Scene {
+            let stream_scope = StreamScope {
                 session: &session.facts,
                 agent,
                 agent_id: event.agent.as_ref(),
                 group: Some(value),
             };
-            let posted = &self.shared.detectors[detector_idx];
-            if !group.is_off && posted.reads.contains(&event.kind) {
+            let compiled = &self.shared.detectors[detector_idx];
+            if !group.is_off && compiled.subscription.events.contains(&event.kind) {
                 let observed = Observed { event, usage, call };
-                let frame = Frame::of_event(at, scene, observed, &self.shared);
-                group.is_off = group.stream.run_alone(&frame, &mut self.shared, findings);
+                let dispatch = DispatchContext::of_event(at, stream_scope, observed, &self.shared);
+                group.is_off = group.stream.run_alone(&dispatch, &mut self.shared, findings);
             }
             let due_at = group.due_at();
             if group.alarm_at.is_none_or(|it| due_at < it) {
@@ -485,7 +484,7 @@ impl Group {
         }
     }
 
-    fn due_at(&self) -> Moment {
+    fn due_at(&self) -> PackedTimestamp {
         self.stream.wake_at.map_or(self.expires_at, |it| it.min(self.expires_at))
     }
 
@@ -497,51 +496,51 @@ impl Group {
         shared: &mut Shared,
         findings: &mut Vec<Finding>,
     ) {
-        let until = Moment::from(until);
+        let until = PackedTimestamp::from(until);
         while let Some(due) = self.stream.ring(until) {
             self.now = self.now.max(due.into());
-            let scene = Scene {
+            let stream_scope = StreamScope {
                 session: &self.facts,
                 agent: &self.agent,
                 agent_id: None,
                 group: Some(label),
             };
-            let frame = Frame::of_wakeup(due, scene, shared);
-            self.is_off = self.stream.run_alone(&frame, shared, findings);
+            let dispatch = DispatchContext::of_wakeup(due, stream_scope, shared);
+            self.is_off = self.stream.run_alone(&dispatch, shared, findings);
         }
     }
 }
 
 impl NamedDetector {
     /// The sub-agent that a finding is about, if it is about one.
-    fn agent_of<'a>(&self, scene: &Scene<'a>) -> Option<&'a AgentId> {
-        match self.detector.scope() {
-            Scope::Agent if self.per_label.is_none() => scene.agent_id,
+    fn agent_of<'a>(&self, stream_scope: &StreamScope<'a>) -> Option<&'a AgentId> {
+        match self.detector.subscription().scope {
+            Scope::Agent if self.per_label.is_none() => stream_scope.agent_id,
             _ => None,
         }
     }
 
-    fn fingerprint(&self, scene: &Scene<'_>, subject: Fingerprint) -> Fingerprint {
+    fn fingerprint(&self, stream_scope: &StreamScope<'_>, subject: Fingerprint) -> Fingerprint {
         let agent = || {
-            let agent = self.agent_of(scene);
+            let agent = self.agent_of(stream_scope);
             agent.map_or(Fingerprint::NONE, |it| Fingerprint::of(it.as_str()))
         };
-        let stream = scene.group.map_or_else(
-            || Fingerprint::of(scene.session.id.as_str()).and(agent()),
+        let stream = stream_scope.group.map_or_else(
+            || Fingerprint::of(stream_scope.session.id.as_str()).and(agent()),
             Fingerprint::of,
         );
         Fingerprint::of(&*self.id).and(stream).and(subject)
     }
 
-    fn finding(&self, at: Timestamp, scene: &Scene<'_>, raised: Raised) -> Finding {
-        let Raised { subject, severity, measure, report } = raised;
+    fn finding(&self, at: Timestamp, stream_scope: &StreamScope<'_>, raised: Reported) -> Finding {
+        let Reported { subject, severity, measure, report } = raised;
         let Report { message, data, evidence } = report;
         let (severity, status) = match severity {
             Some(it) => (it, Status::Open),
             None => (Severity::Low, Status::Resolved),
         };
-        let agent = self.agent_of(scene);
-        let fingerprint = self.fingerprint(scene, subject);
+        let agent = self.agent_of(stream_scope);
+        let fingerprint = self.fingerprint(stream_scope, subject);
         Finding {
             id: finding_id(fingerprint, at, severity, status),
             at,
@@ -551,24 +550,29 @@ impl NamedDetector {
             severity,
             status,
             count: measure,
-            session: scene.session.id.clone(),
+            session: stream_scope.session.id.clone(),
             agent: agent.cloned(),
-            source: scene.session.source,
+            source: stream_scope.session.source,
             fingerprint,
-            labels: scene.session.labels.clone(),
+            labels: stream_scope.session.labels.clone(),
             message,
             data,
             evidence,
         }
     }
 
-    fn panic_finding(&self, at: Timestamp, scene: &Scene<'_>, panic: &(dyn Any + Send)) -> Finding {
+    fn panic_finding(
+        &self,
+        at: Timestamp,
+        stream_scope: &StreamScope<'_>,
+        panic: &(dyn Any + Send),
+    ) -> Finding {
         let said = panic
             .downcast_ref::<String>()
             .map(String::as_str)
             .or_else(|| panic.downcast_ref::<&str>().copied())
             .unwrap_or("no message");
-        let place = match (scene.group, &self.per_label) {
+        let place = match (stream_scope.group, &self.per_label) {
             (Some(value), Some(label)) => {
                 format!("where the label {} is {}", quote(label), quote(value))
             }
@@ -576,22 +580,22 @@ impl NamedDetector {
         };
         let detector = quote(&self.id);
         let message = format!("detector {detector} panicked and is off {place}: {}", quote(said));
-        let raised = Raised {
+        let raised = Reported {
             subject: Fingerprint::of("panic"),
             severity: Some(Severity::Medium),
             measure: 1,
             report: Report::new(message),
         };
-        Finding { class: "error".into(), ..self.finding(at, scene, raised) }
+        Finding { class: "error".into(), ..self.finding(at, stream_scope, raised) }
     }
 }
 
-impl Posted {
+impl CompiledDetector {
     fn new(idx: u32, mut named: NamedDetector, inhibitors: Box<[u32]>) -> Self {
         named.levels.sort_by_key(|it| it.at);
-        let (reads, begins_with) = (named.detector.reads(), named.detector.begins_with());
+        let subscription = named.detector.subscription();
         let is_budget = &*named.class == "budget";
-        Self { idx, named, reads, begins_with, sleeper: 0, inhibitors, is_budget }
+        Self { idx, named, subscription, timer_bit: 0, inhibitors, is_budget }
     }
 
     /// The severest of what its inhibitors have open.
@@ -602,23 +606,23 @@ impl Posted {
 }
 
 impl Shared {
-    /// What watches a session that begins with the event `first`.
-    fn watch(&mut self, facts: &SessionFacts, first: &Event) -> Arc<Watch> {
-        let watch = Watch::new(&self.detectors, facts, first);
-        if let Some(it) = self.watches.iter().find(|it| ***it == watch) {
+    /// What tables a session that begins with the event `first`.
+    fn watch(&mut self, facts: &SessionFacts, first: &Event) -> Arc<SubscriptionTable> {
+        let watch = SubscriptionTable::new(&self.detectors, facts, first);
+        if let Some(it) = self.tables.iter().find(|it| ***it == watch) {
             return it.clone();
         }
         let res = Arc::new(watch);
         // Whoever has one keeps it.
-        if self.watches.len() == MAX_WATCHES {
-            self.watches.clear();
+        if self.tables.len() == MAX_TABLES {
+            self.tables.clear();
         }
-        self.watches.push(res.clone());
+        self.tables.push(res.clone());
         res
     }
 
-    fn expiry(&self, at: Timestamp) -> Moment {
-        let expiry = Moment::from(at).checked_add(self.config.session_expiry);
+    fn expiry(&self, at: Timestamp) -> PackedTimestamp {
+        let expiry = PackedTimestamp::from(at).checked_add(self.config.session_expiry);
         expiry.unwrap_or_else(|| Timestamp::MAX.into())
     }
 }

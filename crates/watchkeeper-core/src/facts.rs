@@ -10,8 +10,8 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::{
-    Event, EventKind, Evidence, Fingerprint, Labels, ModelCall, Moment, Place, Price, SessionId,
-    Tokens, ToolCall, ToolClass, WaitingFor, event::TOOL_CALL_IDX, known::Known,
+    Event, EventKind, Evidence, Fingerprint, Labels, ModelCall, PackedTimestamp, Place, Price,
+    SessionId, Tokens, ToolCall, ToolClass, WaitingFor, event::TOOL_CALL_IDX, interner::Interner,
 };
 
 /// How many calls of one agent may be pending; the oldest is forgotten first.
@@ -109,14 +109,14 @@ struct PackedAnswer([u32; 9]);
 pub struct AgentFacts {
     /// Since when a turn is open: the agent has something to do and has not
     /// said that it is done.
-    pub turn: Option<Moment>,
+    pub turn: Option<PackedTimestamp>,
     /// Since when it waits for a person, and for what.
-    pub waiting: Option<(Moment, WaitingFor)>,
+    pub waiting: Option<(PackedTimestamp, WaitingFor)>,
     /// The calls without a result, oldest first.
     pub pending: Vec<Call>,
     /// When it last ceased to wait for a person, if a call has been pending ever
     /// since.
-    pub resumed_at: Option<Moment>,
+    pub resumed_at: Option<PackedTimestamp>,
     /// When it was last heard of.
     pub activity: Option<Activity>,
     /// The latest change that worked, since a person spoke.
@@ -132,7 +132,7 @@ pub struct AgentFacts {
 #[derive(Clone, Debug)]
 pub struct Activity {
     /// When.
-    pub at: Moment,
+    pub at: PackedTimestamp,
     /// Where it was read.
     pub place: Place,
     /// Whether the model has begun to answer, and may not have said all.
@@ -141,7 +141,7 @@ pub struct Activity {
 
 /// What of an agent its session counts.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Standing {
+pub(crate) struct AgentStatus {
     has_turn: bool,
     waits: bool,
 }
@@ -183,7 +183,7 @@ impl SessionFacts {
 
     /// Takes an event in; what a model call used is for
     /// [`charge`](Self::charge).
-    pub(crate) fn observe(&mut self, event: &Event, at: Timestamp, names: &mut Known<Arc<str>>) {
+    pub(crate) fn observe(&mut self, event: &Event, at: Timestamp, names: &mut Interner<Arc<str>>) {
         self.last_event_at = at;
         self.totals.events += 1;
         if self.source.is_none() {
@@ -224,8 +224,8 @@ impl SessionFacts {
         self.last_event_at = at;
     }
 
-    /// Counts an agent anew whose standing `was` one and `is` another.
-    pub(crate) fn recount(&mut self, was: Standing, is: Standing) {
+    /// Counts an agent anew whose status `was` one and `is` another.
+    pub(crate) fn recount(&mut self, was: AgentStatus, is: AgentStatus) {
         let count = |n: u32, was: bool, is: bool| n + u32::from(is) - u32::from(was);
         self.open_turns = count(self.open_turns, was.has_turn, is.has_turn);
         self.waiting_agents = count(self.waiting_agents, was.waits, is.waits);
@@ -437,8 +437,8 @@ impl AgentFacts {
         None
     }
 
-    pub(crate) fn standing(&self) -> Standing {
-        Standing { has_turn: self.turn.is_some(), waits: self.waits_for_person() }
+    pub(crate) fn status(&self) -> AgentStatus {
+        AgentStatus { has_turn: self.turn.is_some(), waits: self.waits_for_person() }
     }
 
     fn open_turn(&mut self, at: Timestamp, anew: bool) {

@@ -27,8 +27,8 @@ mod finding;
 mod fingerprint;
 mod glob;
 mod grouped;
+mod interner;
 mod json;
-mod known;
 mod models;
 mod monitor;
 mod options;
@@ -49,8 +49,11 @@ mod tool_class;
 pub use crate::{
     byte_size::ByteSize,
     delivery::Delivery,
-    detector::{CloneDetector, Context, Detector, DetectorKind, Report, Scope},
-    engine::{Engine, EngineConfig, Moment, NamedDetector, Note, Noted, Outcome},
+    detector::{CloneDetector, Context, Detector, DetectorKind, Report, Scope, Subscription},
+    engine::{
+        Engine, EngineConfig, ExplanationDetail, ExplanationEntry, NamedDetector, Outcome,
+        PackedTimestamp,
+    },
     event::{
         AgentId, Cause, Event, EventKind, EventSet, ModelCall, Origin, SessionId, SessionStart,
         Tokens, ToolCall, ToolResult, WaitingFor,
@@ -76,7 +79,7 @@ pub use crate::{
     session_filter::{SessionFilter, SessionMatcher},
     severity::{Level, Severity, Unit, percent},
     sink::{Retry, Sink, SinkError, SinkKind},
-    source::{Environment, Intake, Seen, Source, SourceKind, Unread},
+    source::{DedupCache, Environment, EventSink, SkippedLines, Source, SourceKind},
     token_limit::TokenLimit,
     tool_class::ToolClass,
 };

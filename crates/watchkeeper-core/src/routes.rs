@@ -241,7 +241,7 @@ mod tests {
             fingerprint: Fingerprint::from(subject),
             status,
             labels,
-            detector: "stuck".into(),
+            detector: "repeated_call".into(),
             kind: "repeat-tool-call".into(),
             class: "runaway".into(),
             session: "s1".into(),
@@ -285,7 +285,7 @@ mod tests {
         let any = Matcher::default;
         let finding = finding(0, 1, Severity::Medium, Status::Open);
         for (matcher, matches) in [
-            (Matcher { detector: globs("st*"), ..any() }, true),
+            (Matcher { detector: globs("repeated_*"), ..any() }, true),
             (Matcher { detector: globs("t*"), ..any() }, false),
             (Matcher { kind: globs("repeat-tool-call"), ..any() }, true),
             (Matcher { kind: globs("timeout"), ..any() }, false),

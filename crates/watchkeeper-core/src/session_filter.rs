@@ -85,7 +85,7 @@ mod tests {
             if matches!(event.kind, EventKind::Message { .. }) {
                 self.1 += 1;
                 let subject = Fingerprint::from(self.1);
-                cx.raise(subject, 1, || Report::new(self.0));
+                cx.report(subject, 1, || Report::new(self.0));
             }
         }
     }

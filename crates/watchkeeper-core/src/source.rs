@@ -18,12 +18,12 @@ use crate::{AgentId, Event, EventKind, Fingerprint, Origin, SessionId};
 /// line that it cannot read is counted, with the reason, and the rest goes on.
 pub trait Source: Send {
     /// Reads the next line, which has no line break in it.
-    fn read_line(&mut self, line: &[u8], intake: &mut Intake<'_>);
+    fn read_line(&mut self, line: &[u8], sink: &mut EventSink<'_>);
 
     /// Says what the end of a recorded file makes known. Not called for a file
     /// that is being followed.
-    fn finish(&mut self, intake: &mut Intake<'_>) {
-        let _: &mut Intake<'_> = intake;
+    fn finish(&mut self, sink: &mut EventSink<'_>) {
+        let _: &mut EventSink<'_> = sink;
     }
 }
 
@@ -37,7 +37,7 @@ pub trait SourceKind: Source + Sized + 'static {
 
     /// Whether the agent writes a file anew as a whole, rather than adding
     /// lines to it. A follower reads such a file from its beginning whenever it
-    /// has changed, and the source hands on what [is new](Intake::is_new).
+    /// has changed, and the source hands on what [is new](EventSink::is_new).
     const IS_REWRITTEN: bool = false;
 
     /// Whether a file that begins with `head` is of this kind. `head` is the
@@ -58,24 +58,24 @@ pub trait SourceKind: Source + Sized + 'static {
 pub type Environment<'a> = dyn Fn(&str) -> Option<OsString> + 'a;
 
 /// Takes in what a source reads from one file.
-pub struct Intake<'a> {
+pub struct EventSink<'a> {
     source: &'static str,
     file: &'a Arc<str>,
     line: u64,
     events: &'a mut Vec<Event>,
-    unread: &'a mut Unread,
-    seen: &'a mut Seen,
+    unread: &'a mut SkippedLines,
+    seen: &'a mut DedupCache,
 }
 
-impl<'a> Intake<'a> {
+impl<'a> EventSink<'a> {
     /// Takes in what stands at a line of a file.
     pub fn new(
         source: &'static str,
         file: &'a Arc<str>,
         line: u64,
         events: &'a mut Vec<Event>,
-        unread: &'a mut Unread,
-        seen: &'a mut Seen,
+        unread: &'a mut SkippedLines,
+        seen: &'a mut DedupCache,
     ) -> Self {
         Self { source, file, line, events, unread, seen }
     }
@@ -141,14 +141,14 @@ impl<'a> Intake<'a> {
 
 /// What was not read, by reason.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Unread {
+pub struct SkippedLines {
     /// Lines of which nothing was read.
     pub lines: BTreeMap<&'static str, u64>,
     /// Details and unknown events in lines that were read.
     pub skipped: BTreeMap<&'static str, u64>,
 }
 
-impl Unread {
+impl SkippedLines {
     /// Counts a line.
     pub fn count(&mut self, reason: &'static str) {
         *self.lines.entry(reason).or_default() += 1;
@@ -173,12 +173,12 @@ impl Unread {
 /// What was seen in which file first, over all files of one run: the latest
 /// keys, however many there are.
 #[derive(Debug, Default)]
-pub struct Seen {
+pub struct DedupCache {
     newer: HashMap<Fingerprint, Fingerprint, RandomState>,
     older: HashMap<Fingerprint, Fingerprint, RandomState>,
 }
 
-impl Seen {
+impl DedupCache {
     /// How many keys are held at least, once there were that many: more than
     /// the files that are copied from one another have lines.
     const ENOUGH: usize = 1 << 18;
@@ -201,19 +201,19 @@ impl Seen {
 
 #[cfg(test)]
 mod tests {
-    use super::Seen;
+    use super::DedupCache;
     use crate::Fingerprint;
 
     #[test]
     fn what_was_seen_lately_is_held_and_no_more() {
-        let mut seen = Seen::default();
+        let mut seen = DedupCache::default();
         let [file, other] = [1, 2].map(Fingerprint::from);
-        let n_keys = 3 * Seen::ENOUGH as u64;
+        let n_keys = 3 * DedupCache::ENOUGH as u64;
         for key in 0..n_keys {
             assert_eq!(seen.first(Fingerprint::from(key), file), file);
         }
-        assert!(seen.newer.len() + seen.older.len() <= 2 * Seen::ENOUGH);
-        let lately = n_keys - Seen::ENOUGH as u64;
+        assert!(seen.newer.len() + seen.older.len() <= 2 * DedupCache::ENOUGH);
+        let lately = n_keys - DedupCache::ENOUGH as u64;
         assert_eq!(seen.first(Fingerprint::from(lately), other), file);
         assert_eq!(seen.first(Fingerprint::from(0), other), other);
     }

@@ -21,7 +21,7 @@ struct Patient;
 impl Detector for Patient {
     fn observe(&mut self, _: &Event, cx: &mut Context<'_>) {
         cx.wake_after(SignedDuration::from_hours(1));
-        cx.raise(Fingerprint::NONE, 1, || Report::new("seen"));
+        cx.report(Fingerprint::NONE, 1, || Report::new("seen"));
     }
 }
 

@@ -64,7 +64,7 @@ impl Reader<'_> {
         };
         let detector = self.build(table, &about, |it| entry.build(it))?;
         let exceptions = match exceptions {
-            Some((span, _)) if !detector.heeds_calls() => {
+            Some((span, _)) if !detector.subscription().supports_exceptions => {
                 let message = format!("`{}` does not go by single calls", id.get_ref());
                 let note = "there is nothing to except for it; `[[overrides]]` change what it is \
                             told in some sessions";

@@ -8,8 +8,8 @@ use std::{
 use jiff::civil::Date;
 use toml::{Spanned, de::DeValue, value::Datetime};
 use watchkeeper_core::{
-    AgentId, Context, Detector, Event, EventKind, EventSet, Fingerprint, Glob, Scope, ToolCall,
-    make_safe,
+    AgentId, Context, Detector, Event, EventKind, EventSet, Fingerprint, Glob, Subscription,
+    ToolCall, make_safe,
 };
 
 use crate::{
@@ -161,7 +161,7 @@ impl Detector for Excepting {
             return;
         }
         if let EventKind::ToolCall(call) = &event.kind {
-            cx.remark(|| {
+            cx.note(|| {
                 let is_about = |it: &&Exception| it.matches(call) == Match::Whole;
                 let excepting = self.exceptions.iter().find(is_about);
                 let reason = excepting.and_then(|it| it.reason.as_deref()).unwrap_or_default();
@@ -175,26 +175,19 @@ impl Detector for Excepting {
         self.inner.wake(cx);
     }
 
-    fn scope(&self) -> Scope {
-        self.inner.scope()
-    }
-
-    fn heeds_calls(&self) -> bool {
-        self.inner.heeds_calls()
-    }
-
-    fn reads(&self) -> EventSet {
-        const CALLS: EventSet = EventSet::of(&["tool_call", "tool_result"]);
-        self.inner.reads().or(CALLS)
-    }
-
-    fn begins_with(&self) -> EventSet {
+    fn subscription(&self) -> Subscription {
         const CALLS: EventSet = EventSet::of(&["tool_call"]);
-        self.inner.begins_with().or(CALLS)
+        const RESULTS: EventSet = EventSet::of(&["tool_result"]);
+        let mut subscription = self.inner.subscription();
+        subscription.events = subscription.events.or(CALLS).or(RESULTS);
+        subscription.start_events = subscription.start_events.or(CALLS);
+        // Every call must be seen, to know which results to hide.
+        subscription.is_timer_only = false;
+        subscription
     }
 
-    fn at_rest(&self) -> bool {
-        self.pending.is_empty() && self.inner.at_rest()
+    fn is_idle(&self) -> bool {
+        self.pending.is_empty() && self.inner.is_idle()
     }
 }
 

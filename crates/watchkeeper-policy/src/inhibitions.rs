@@ -53,7 +53,7 @@ impl Reader<'_> {
     fn inhibitors(&mut self, value: Value<'_>, detector_ids: &[String]) -> Vec<Spanned<String>> {
         let span = value.span();
         let DeValue::Array(items) = value.into_inner() else {
-            let note = "write a list: `inhibited_by = [\"stuck\"]`";
+            let note = "write a list: `inhibited_by = [\"repeated_call\"]`";
             self.push(Diagnostic::error(span, "`inhibited_by` is not a list").note(note));
             return Vec::new();
         };
@@ -75,14 +75,14 @@ impl Reader<'_> {
     /// Tells the detectors what inhibits them.
     pub(crate) fn inhibit(&mut self, detectors: &mut [NamedDetector], inhibitions: &Inhibitions) {
         let scopes: BTreeMap<Arc<str>, _> =
-            detectors.iter().map(|it| (it.id.clone(), it.detector.scope())).collect();
+            detectors.iter().map(|it| (it.id.clone(), it.detector.subscription().scope)).collect();
         for it in detectors {
             let Some(inhibitors) = inhibitions.0.get(&*it.id) else { continue };
             it.inhibited_by = inhibitors.iter().map(|it| it.get_ref().as_str().into()).collect();
             for inhibitor in inhibitors {
                 // One that is off has no scope, and inhibits nothing.
                 let scope = scopes.get(inhibitor.get_ref().as_str());
-                if scope.is_some_and(|scope| *scope != it.detector.scope()) {
+                if scope.is_some_and(|scope| *scope != it.detector.subscription().scope) {
                     let message = format!("`{}` never inhibits `{}`", inhibitor.get_ref(), it.id);
                     let note = "one of them sees whole sessions and the other single agents";
                     let diagnostic = Diagnostic::warning(inhibitor.span(), message).note(note);

@@ -17,10 +17,10 @@ mod detectors;
 mod diagnostic;
 mod effective;
 mod exceptions;
-mod exemptions;
 mod files;
 mod inhibitions;
 mod layers;
+mod match_tracker;
 mod options;
 mod overrides;
 mod reader;
@@ -43,8 +43,8 @@ use watchkeeper_core::{EngineConfig, Labels, NamedDetector, Prices, Registry, Ro
 pub use crate::{
     diagnostic::{Diagnostic, DiagnosticLevel, Fix, render, render_diagnostics},
     effective::Effective,
-    exemptions::Exemptions,
     files::SourceFile,
+    match_tracker::MatchTracker,
     rounds::Rounds,
     schema::schema,
     settings::MonitorOptions,
@@ -116,7 +116,7 @@ pub struct Policy {
     /// Which findings go where, in the order of the policy.
     pub routes: Vec<Route>,
     /// Its exceptions and overrides, to see whether they are of use.
-    pub exemptions: Exemptions,
+    pub match_tracker: MatchTracker,
     /// The policy as text, with the origin of every value.
     pub effective: Effective,
 }
@@ -202,9 +202,9 @@ impl Loader<'_> {
             sinks.extend(sink);
         }
         let routes = reader.routes(table.remove("routes"), &detector_ids, &sink_names);
-        let mut exemptions = mem::take(&mut reader.exemptions);
-        reader.warn_of_covered(&exemptions);
-        exemptions.settle(files);
+        let mut match_tracker = mem::take(&mut reader.match_tracker);
+        reader.warn_of_covered(&match_tracker);
+        match_tracker.settle(files);
         reader.warn_of_unused(&secrets);
         reader.refuse_sections(&table);
         let is_sound = reader.diagnostics.iter().all(|it| it.level < DiagnosticLevel::Error);
@@ -213,6 +213,6 @@ impl Loader<'_> {
             let note = format!("`extends = [{BUILTIN_DEFAULT:?}]` takes those that are built in");
             reader.push(Diagnostic::warning(0..0, message).note(note));
         }
-        Some(Policy { monitor, labels, prices, detectors, sinks, routes, exemptions, effective })
+        Some(Policy { monitor, labels, prices, detectors, sinks, routes, match_tracker, effective })
     }
 }

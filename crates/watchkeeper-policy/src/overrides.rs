@@ -52,7 +52,7 @@ impl Reader<'_> {
             let it = self.one_override(table, detector_ids);
             let filter =
                 SessionFilter { all_of: vec![Arc::clone(&it.matcher)], ..SessionFilter::default() };
-            self.exemptions.add_override(it.span.clone(), it.matcher.reason.as_deref(), filter);
+            self.match_tracker.add_override(it.span.clone(), it.matcher.reason.as_deref(), filter);
             res.push(it);
         }
         res
@@ -189,7 +189,7 @@ impl Reader<'_> {
                         if is_matching { &mut sessions.all_of } else { &mut sessions.none_of };
                     matchers.push(Arc::clone(matcher));
                 }
-                self.exemptions.add_exceptions(&exceptions, &sessions);
+                self.match_tracker.add_exceptions(&exceptions, &sessions);
                 NamedDetector { sessions, ..it }
             }));
         }

@@ -8,7 +8,7 @@ use toml::{
 use watchkeeper_core::{Period, Registry};
 
 use crate::{
-    Diagnostic, Exemptions, Loader,
+    Diagnostic, Loader, MatchTracker,
     diagnostic::Fix,
     files::Files,
     toml_text,
@@ -36,7 +36,7 @@ pub(crate) struct Reader<'a> {
     pub(crate) files: &'a Files,
     pub(crate) diagnostics: &'a mut Vec<Diagnostic>,
     /// The exceptions and overrides that were read.
-    pub(crate) exemptions: Exemptions,
+    pub(crate) match_tracker: MatchTracker,
 }
 
 impl<'a> Reader<'a> {
@@ -45,8 +45,8 @@ impl<'a> Reader<'a> {
         files: &'a Files,
         diagnostics: &'a mut Vec<Diagnostic>,
     ) -> Self {
-        let exemptions = Exemptions::default();
-        Self { loader, registry: loader.registry, files, diagnostics, exemptions }
+        let match_tracker = MatchTracker::default();
+        Self { loader, registry: loader.registry, files, diagnostics, match_tracker }
     }
 }
 

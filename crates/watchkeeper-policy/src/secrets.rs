@@ -40,7 +40,7 @@ pub(crate) enum Found {
     /// It is not there, and need not be.
     Absent,
     /// It was not looked up, or what is wrong with it has been said.
-    Unread,
+    SkippedLines,
 }
 
 /// What the secrets in a table came to.
@@ -142,7 +142,7 @@ impl Reader<'_> {
                         used.is_absent = true;
                         used.unread.push(span);
                     }
-                    Found::Unread => used.unread.push(span),
+                    Found::SkippedLines => used.unread.push(span),
                 }
             }
             DeValue::Array(items) => {
@@ -160,24 +160,24 @@ impl Reader<'_> {
             let note = format!("name it in `[secrets]`: `{name} = {{ env = \"VARIABLE\" }}`");
             let fix = Fix::string(name, span.clone(), secrets.0.keys().map(String::as_str));
             self.push(Diagnostic::error(span, message).note(note).fix(fix));
-            return Found::Unread;
+            return Found::SkippedLines;
         };
         secret.is_named = true;
         if let Some(found) = &secret.found {
             return found.clone();
         }
         if !is_on {
-            return Found::Unread;
+            return Found::SkippedLines;
         }
         let found = match &secret.place {
             Some(place) => self.look_up(place, secret.is_optional),
-            None => Found::Unread,
+            None => Found::SkippedLines,
         };
         secret.found.insert(found).clone()
     }
 
     fn look_up(&mut self, place: &Spanned<Place>, is_optional: bool) -> Found {
-        let Some(environment) = self.loader.environment else { return Found::Unread };
+        let Some(environment) = self.loader.environment else { return Found::SkippedLines };
         let text = match place.get_ref() {
             Place::Environment(name) => match environment(name) {
                 Some(it) if it.is_empty() && is_optional => return Found::Absent,
@@ -207,7 +207,7 @@ impl Reader<'_> {
             .note("a secret that is `optional = true` may be missing; its sinks are then off")
             .note("`--no-environment` checks a policy without its secrets");
         self.push(diagnostic);
-        Found::Unread
+        Found::SkippedLines
     }
 
     /// Points at the secrets that nothing uses.

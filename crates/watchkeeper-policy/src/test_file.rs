@@ -327,7 +327,7 @@ impl Tests<'_> {
             at: Option<Offset>,
             message: Option<String>,
         }
-        let note = "write `expect = [{ detector = \"stuck\", severity = \"low\" }]`";
+        let note = "write `expect = [{ detector = \"repeated_call\", severity = \"low\" }]`";
         let mut res = Vec::new();
         for it in self.items(value, "expect", note) {
             let span = it.span();

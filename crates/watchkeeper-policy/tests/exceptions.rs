@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use watchkeeper_core::{
     Context, Detector, DetectorKind, Engine, EngineConfig, Event, EventKind, Finding, Fingerprint,
-    InvalidOption, NamedDetector, Registry, Report, Scope, Timestamp, quote,
+    InvalidOption, NamedDetector, Registry, Report, Scope, Subscription, Timestamp, quote,
 };
 use watchkeeper_detector_timeout as _;
 use watchkeeper_detector_token_burn as _;
@@ -46,7 +46,7 @@ impl DetectorKind for Echo {
 impl Echo {
     fn tell(&mut self, message: String, cx: &mut Context<'_>) {
         self.n_told += 1;
-        cx.raise(Fingerprint::of(self.n_told.to_string()), 1, || Report::new(message));
+        cx.report(Fingerprint::of(self.n_told.to_string()), 1, || Report::new(message));
     }
 }
 
@@ -67,8 +67,8 @@ impl Detector for Echo {
         self.tell("a pause".to_owned(), cx);
     }
 
-    fn scope(&self) -> Scope {
-        self.scope
+    fn subscription(&self) -> Subscription {
+        Subscription::default().scope(self.scope)
     }
 }
 
@@ -246,7 +246,7 @@ fn a_detector_with_exceptions_obeys_the_laws() {
 #[test]
 fn it_sees_as_much_of_a_session_as_without() {
     for whole_sessions in [false, true] {
-        let scope = |exceptions| echo(whole_sessions, exceptions).detector.scope();
+        let scope = |exceptions| echo(whole_sessions, exceptions).detector.subscription().scope;
         assert_eq!(scope(EXCEPTIONS), scope(""));
     }
 }
@@ -310,26 +310,26 @@ fn what_does_not_go_by_calls_has_no_exceptions() {
         render(&loader.load(Path::new("policy.toml")), false)
     };
     assert_snapshot!(check("
-[detectors.silent]
+[detectors.silent_model]
 kind = 'timeout'
 of = 'model'
 max = '5m'
 exceptions = [{ tool = 'Bash', reason = 'builds take long' }]
 
-[detectors.spending]
+[detectors.fast_spending]
 kind = 'token-burn'
 max_cost_usd = 25.0
 
-[[detectors.spending.exceptions]]
+[[detectors.fast_spending.exceptions]]
 tool = 'Task'
 reason = 'sub-agents are dear'
 
 [[overrides]]
 match = { cwd = '/nightly/*' }
 reason = 'nightly'
-detectors.silent.exceptions.add = [{ tool = 'Read', reason = 'night' }]
+detectors.silent_model.exceptions.add = [{ tool = 'Read', reason = 'night' }]
 "), @"
-    error: `silent` does not go by single calls
+    error: `silent_model` does not go by single calls
      --> policy.toml:7:1
       |
     7 | exceptions = [{ tool = 'Bash', reason = 'builds take long' }]
@@ -337,19 +337,19 @@ detectors.silent.exceptions.add = [{ tool = 'Read', reason = 'night' }]
       |
       = note: there is nothing to except for it; `[[overrides]]` change what it is told in some sessions
 
-    error: `spending` does not go by single calls
-      --> policy.toml:13:22
+    error: `fast_spending` does not go by single calls
+      --> policy.toml:13:27
        |
-    13 | [[detectors.spending.exceptions]]
-       |                      ^^^^^^^^^^
+    13 | [[detectors.fast_spending.exceptions]]
+       |                           ^^^^^^^^^^
        |
        = note: there is nothing to except for it; `[[overrides]]` change what it is told in some sessions
 
-    error: `silent` does not go by single calls
-      --> policy.toml:20:18
+    error: `silent_model` does not go by single calls
+      --> policy.toml:20:24
        |
-    20 | detectors.silent.exceptions.add = [{ tool = 'Read', reason = 'night' }]
-       |                  ^^^^^^^^^^
+    20 | detectors.silent_model.exceptions.add = [{ tool = 'Read', reason = 'night' }]
+       |                        ^^^^^^^^^^
        |
        = note: there is nothing to except for it; `[[overrides]]` change what it is told in some sessions
     ");

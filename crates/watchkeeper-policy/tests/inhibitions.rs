@@ -129,7 +129,7 @@ fn mistakes() {
     17 |         inhibited_by = 'two'
        |                        ^^^^^
        |
-       = note: write a list: `inhibited_by = ["stuck"]`
+       = note: write a list: `inhibited_by = ["repeated_call"]`
 
     error: a detector with `per` cannot be inhibited
       --> policy.toml:22:9

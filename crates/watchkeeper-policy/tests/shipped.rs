@@ -53,7 +53,7 @@ fn the_built_in_policy_is_sound() {
     let policy = sound(loader.load_builtin());
     assert_eq!(
         ids(&policy),
-        "chant compacting failing full_context loop monologue no_headway provider same_error silent slow_tool spending stuck console"
+        "call_loop failure_streak fast_spending full_context provider_retries repeated_call repeated_compaction repeated_error repeated_message repeated_result repeated_text silent_model slow_tool console"
     );
     assert_eq!(policy.routes.len(), 1);
 }
@@ -63,7 +63,7 @@ fn the_example_is_sound() {
     let policy = sound(load(&registry(), EXAMPLE));
     assert_eq!(
         ids(&policy),
-        "chant compacting failing full_context loop monologue no_headway no_progress provider same_error session silent spending stuck team_budget turn audit console night ops"
+        "call_loop failure_streak fast_spending full_context no_progress provider_retries repeated_call repeated_compaction repeated_error repeated_message repeated_result repeated_text session silent_model team_budget turn audit console night ops"
     );
     assert_eq!(policy.routes.len(), 3);
 }
@@ -130,7 +130,7 @@ fn the_schema_refuses_a_misspelled_key_anywhere() {
     for pointer in objects(&policy, String::new()) {
         // In these, keys are names.
         let sections = ["/labels", "/prices", "/secrets", "/detectors", "/sinks"];
-        let names = ["/overrides/0/detectors", "/detectors/stuck/exceptions/1/arguments"];
+        let names = ["/overrides/0/detectors", "/detectors/repeated_call/exceptions/1/arguments"];
         if sections.iter().chain(&names).any(|it| *it == pointer) {
             continue;
         }
@@ -197,7 +197,7 @@ policy = "builtin:default"
 name = "a round of everything"
 start = { cwd = "/work", labels = { team = "payments" } }
 advance = "1h 30m"
-expect = [{ detector = "stuck", status = "resolved", at = "0s", message = "*" }]
+expect = [{ detector = "repeated_call", status = "resolved", at = "0s", message = "*" }]
 expect_no_others = false
 expect_sinks = ["console"]
 
@@ -251,7 +251,7 @@ fn the_schema_of_tests_refuses_what_the_loader_refuses() {
         ("\nadvance", "\ntrace = '0s prompt'\nadvance"),
         ("\"1h 30m\"", "5400"),
         ("status = \"resolved\"", "status = \"resolved\", severity = \"low\""),
-        ("detector = \"stuck\", ", ""),
+        ("detector = \"repeated_call\", ", ""),
         ("[\"console\"]", "\"console\""),
         ("expect = ", "# "),
         ("repeat = 2", "repeat = 0"),

@@ -52,7 +52,7 @@ pub(crate) fn finding() -> Finding {
     Finding {
         id: Fingerprint::from(0x9f2c_0000_0000_0001),
         at: "2026-11-22T10:14:07.120Z".parse().expect("it is a time"),
-        detector: "stuck".into(),
+        detector: "repeated_call".into(),
         kind: "repeat-tool-call".into(),
         class: "runaway".into(),
         severity: Severity::High,

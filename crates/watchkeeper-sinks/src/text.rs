@@ -21,7 +21,7 @@ const GREEN: &str = "32";
 /// Writes a finding as one line for a person, without the end of the line:
 ///
 /// ```text
-/// 10:14:07Z [HIGH]   stuck 5b1e0c2a…89ab: `Bash` gave the same answer 4 times --> 5b1e.jsonl:812
+/// 10:14:07Z [HIGH]   repeated_call 5b1e0c2a…89ab: `Bash` gave the same answer 4 times --> 5b1e.jsonl:812
 /// ```
 ///
 /// The time is UTC, as in the files of agents; a long id is cut to its first
@@ -136,12 +136,12 @@ mod tests {
     #[test]
     fn a_line_says_when_what_where() {
         let mut it = finding();
-        assert_snapshot!(render_line(&it, false), @"10:14:07Z [HIGH]   stuck 5b1e0c2a…89ab: `Bash` gave the same answer to the same call 4 times in 31s --> /home/ada/.claude/projects/shop/5b1e.jsonl:812");
+        assert_snapshot!(render_line(&it, false), @"10:14:07Z [HIGH]   repeated_call 5b1e0c2a…89ab: `Bash` gave the same answer to the same call 4 times in 31s --> /home/ada/.claude/projects/shop/5b1e.jsonl:812");
         it.severity = Severity::Medium;
         it.agent = Some("reviewer".into());
         it.session = "s1".into();
         it.evidence.clear();
-        assert_snapshot!(render_line(&it, false), @"10:14:07Z [MEDIUM] stuck s1/reviewer: `Bash` gave the same answer to the same call 4 times in 31s");
+        assert_snapshot!(render_line(&it, false), @"10:14:07Z [MEDIUM] repeated_call s1/reviewer: `Bash` gave the same answer to the same call 4 times in 31s");
     }
 
     #[test]
@@ -149,7 +149,7 @@ mod tests {
         let mut it = finding();
         it.status = Status::Resolved;
         it.evidence.clear();
-        assert_snapshot!(render_line(&it, false), @"10:14:07Z [HIGH]   stuck 5b1e0c2a…89ab resolved: `Bash` gave the same answer to the same call 4 times in 31s");
+        assert_snapshot!(render_line(&it, false), @"10:14:07Z [HIGH]   repeated_call 5b1e0c2a…89ab resolved: `Bash` gave the same answer to the same call 4 times in 31s");
     }
 
     #[test]
@@ -168,7 +168,7 @@ mod tests {
         let mut it = finding();
         it.message = "m".into();
         let styled = render_line(&it, true).replace('\x1b', "ESC");
-        assert_snapshot!(styled, @"ESC[2m10:14:07ZESC[0m ESC[1;31m[HIGH]ESC[0m   stuck 5b1e0c2a…89ab: mESC[2m --> /home/ada/.claude/projects/shop/5b1e.jsonl:812ESC[0m");
+        assert_snapshot!(styled, @"ESC[2m10:14:07ZESC[0m ESC[1;31m[HIGH]ESC[0m   repeated_call 5b1e0c2a…89ab: mESC[2m --> /home/ada/.claude/projects/shop/5b1e.jsonl:812ESC[0m");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::{env, error::Error, io::Write as _};
 
-use watchkeeper_core::{EventKind, Registry, Seen, Tokens};
+use watchkeeper_core::{DedupCache, EventKind, Registry, Tokens};
 use watchkeeper_sources::{discover, open};
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -25,7 +25,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let (mut total, mut n_events) = (Tokens::default(), 0);
         // An answer that is said again replaces what was said before.
         let mut said = std::collections::BTreeMap::<Box<str>, Tokens>::new();
-        file.read(&mut Seen::default(), &mut |event| {
+        file.read(&mut DedupCache::default(), &mut |event| {
             n_events += 1;
             match event.kind {
                 EventKind::ToolCall(_) => calls += 1,

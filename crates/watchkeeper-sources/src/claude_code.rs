@@ -12,7 +12,7 @@ use std::{
 use jiff::Timestamp;
 use memchr::memmem::Finder;
 use watchkeeper_core::{
-    AgentId, Cause, Environment, EventKind, Fingerprint, Intake, Json, ModelCall, SessionId,
+    AgentId, Cause, Environment, EventKind, EventSink, Fingerprint, Json, ModelCall, SessionId,
     SessionStart, Source, SourceKind, Tokens, ToolCall, ToolClass, ToolResult, register_source,
 };
 
@@ -474,25 +474,25 @@ struct Scene {
 }
 
 impl Scene {
-    fn event(&self, intake: &mut Intake<'_>, kind: EventKind) {
-        intake.event(self.at, &self.session, self.agent.as_ref(), kind);
+    fn event(&self, sink: &mut EventSink<'_>, kind: EventKind) {
+        sink.event(self.at, &self.session, self.agent.as_ref(), kind);
     }
 }
 
 impl Source for ClaudeCode {
-    fn read_line(&mut self, line: &[u8], intake: &mut Intake<'_>) {
+    fn read_line(&mut self, line: &[u8], sink: &mut EventSink<'_>) {
         if line.trim_ascii().is_empty() || is_noise(line) {
             return;
         }
         let mut it = Line::default();
         if let Err(reason) = it.read(line) {
-            return intake.unread(reason);
+            return sink.unread(reason);
         }
         let Some(kind) = it.kind else {
-            return intake.unread("no type");
+            return sink.unread("no type");
         };
         match kind.raw() {
-            b"user" | b"assistant" => self.read_message(&it, intake),
+            b"user" | b"assistant" => self.read_message(&it, sink),
             b"progress" => {
                 // Versions up to 2.1.79 tell what a sub-agent does while its
                 // session waits for it.
@@ -501,31 +501,31 @@ impl Source for ClaudeCode {
                     && told.kind.is_some_and(|it| it.is("user") || it.is("assistant"))
                 {
                     told.session = it.session;
-                    self.read_message(&told, intake);
+                    self.read_message(&told, sink);
                 }
             }
-            b"system" => self.read_system(&it, intake),
-            b"attachment" => self.read_attachment(&it, intake),
-            b"cost-state" => self.end_session(&it, intake),
+            b"system" => self.read_system(&it, sink),
+            b"attachment" => self.read_attachment(&it, sink),
+            b"cost-state" => self.end_session(&it, sink),
             _ if IGNORED.iter().any(|it| kind.is(it)) => {}
-            _ => intake.skipped("unknown type of line"),
+            _ => sink.skipped("unknown type of line"),
         }
     }
 
-    fn finish(&mut self, intake: &mut Intake<'_>) {
-        self.end_silent_turn(intake);
+    fn finish(&mut self, sink: &mut EventSink<'_>) {
+        self.end_silent_turn(sink);
     }
 }
 
 impl ClaudeCode {
-    fn read_message(&mut self, it: &Line<'_>, intake: &mut Intake<'_>) {
-        match self.enter(it, intake) {
+    fn read_message(&mut self, it: &Line<'_>, sink: &mut EventSink<'_>) {
+        match self.enter(it, sink) {
             Ok(Some(scene)) if it.kind.is_some_and(|it| it.is("user")) => {
-                self.read_user(it, &scene, intake);
+                self.read_user(it, &scene, sink);
             }
-            Ok(Some(scene)) => self.read_assistant(it, &scene, intake),
+            Ok(Some(scene)) => self.read_assistant(it, &scene, sink),
             Ok(None) => {}
-            Err(reason) => intake.unread(reason),
+            Err(reason) => sink.unread(reason),
         }
     }
 
@@ -534,10 +534,10 @@ impl ClaudeCode {
     fn enter(
         &mut self,
         it: &Line<'_>,
-        intake: &mut Intake<'_>,
+        sink: &mut EventSink<'_>,
     ) -> Result<Option<Scene>, Malformed> {
         if let Some(uuid) = it.uuid
-            && !intake.is_first_here(Fingerprint::of(uuid.raw()))
+            && !sink.is_first_here(Fingerprint::of(uuid.raw()))
         {
             return Ok(None);
         }
@@ -558,7 +558,7 @@ impl ClaudeCode {
                     version: it.version.map(Text::boxed),
                     ..SessionStart::default()
                 };
-                scene.event(intake, EventKind::SessionStart(start));
+                scene.event(sink, EventKind::SessionStart(start));
             }
             Some(agent) => {
                 let key = Fingerprint::of(scene.session.as_str()).and(agent_key(agent.as_str()));
@@ -567,7 +567,7 @@ impl ClaudeCode {
                     if it.is_told && self.awaited.len() < MAX_AWAITED {
                         self.awaited.push(agent.clone());
                     }
-                    scene.event(intake, EventKind::AgentStart);
+                    scene.event(sink, EventKind::AgentStart);
                 }
             }
             None => {}
@@ -589,14 +589,14 @@ impl ClaudeCode {
         self.last_agent.clone()
     }
 
-    fn read_user(&mut self, it: &Line<'_>, scene: &Scene, intake: &mut Intake<'_>) {
+    fn read_user(&mut self, it: &Line<'_>, scene: &Scene, sink: &mut EventSink<'_>) {
         let Some(message) = &it.message else {
-            return intake.unread("no message");
+            return sink.unread("no message");
         };
         let mut prompt = Content::default();
         for block in &message.blocks {
             match block.call {
-                Some(call) => self.read_result(it, call, block, scene, intake),
+                Some(call) => self.read_result(it, call, block, scene, sink),
                 None => match block.text {
                     Some(text) => prompt.texts.push(text),
                     None => prompt.others = Some(Fingerprint::NONE),
@@ -610,7 +610,7 @@ impl ClaudeCode {
         let is_from_harness = it.is_meta == Some(true)
             || it.is_summary == Some(true)
             || it.origin.is_some_and(|it| it.is("task-notification"));
-        self.read_prompt(&text, is_from_harness, scene, intake);
+        self.read_prompt(&text, is_from_harness, scene, sink);
     }
 
     fn read_prompt(
@@ -618,7 +618,7 @@ impl ClaudeCode {
         text: &str,
         is_from_harness: bool,
         scene: &Scene,
-        intake: &mut Intake<'_>,
+        sink: &mut EventSink<'_>,
     ) {
         // Commands that the client carries out itself, and what they printed.
         const LOCAL: &[&str] = &[
@@ -631,20 +631,20 @@ impl ClaudeCode {
         const FROM_HARNESS: &[&str] =
             &["<system-reminder>", "<task-notification>", "Stop hook feedback:"];
         if text.starts_with("[Request interrupted by user") {
-            return self.end_turn(scene, intake);
+            return self.end_turn(scene, sink);
         }
         if LOCAL.iter().any(|it| text.starts_with(it)) {
             return;
         }
-        self.end_silent_turn(intake);
+        self.end_silent_turn(sink);
         if let Some(agent) = between(text, "<task-id>", "</task-id>")
             && text.starts_with("<task-notification>")
         {
-            self.end_agent(agent, scene, intake);
+            self.end_agent(agent, scene, sink);
         }
         let synthetic = is_from_harness || FROM_HARNESS.iter().any(|it| text.starts_with(it));
         self.is_at_rest &= scene.agent.is_some();
-        scene.event(intake, EventKind::Prompt { text: text.into(), synthetic });
+        scene.event(sink, EventKind::Prompt { text: text.into(), synthetic });
     }
 
     fn read_result(
@@ -653,7 +653,7 @@ impl ClaudeCode {
         call: Text<'_>,
         block: &Block<'_>,
         scene: &Scene,
-        intake: &mut Intake<'_>,
+        sink: &mut EventSink<'_>,
     ) {
         self.go_on(scene);
         let output = block.content.text();
@@ -665,7 +665,7 @@ impl ClaudeCode {
         if let (Some(fingerprint), Some(others)) = (&mut result.fingerprint, block.content.others) {
             *fingerprint = fingerprint.and(others);
         }
-        scene.event(intake, EventKind::ToolResult(result));
+        scene.event(sink, EventKind::ToolResult(result));
 
         if self.delegations.remove(Fingerprint::of(call.raw())).is_some()
             && let Some(raw) = it.tool_use_result
@@ -685,7 +685,7 @@ impl ClaudeCode {
                 }
                 (Ok(true), Some(agent)) => {
                     self.agents.insert(agent_key(&agent.read()), ());
-                    self.end_agent(&agent.read(), scene, intake);
+                    self.end_agent(&agent.read(), scene, sink);
                 }
                 _ => {}
             }
@@ -693,37 +693,37 @@ impl ClaudeCode {
     }
 
     /// Says that a sub-agent which was launched from this file has ended.
-    fn end_agent(&mut self, agent: &str, scene: &Scene, intake: &mut Intake<'_>) {
+    fn end_agent(&mut self, agent: &str, scene: &Scene, sink: &mut EventSink<'_>) {
         if self.agents.remove(agent_key(agent)).is_some() {
             self.awaited.retain(|it| it.as_str() != agent);
             let agent = AgentId::from(agent);
-            intake.event(scene.at, &scene.session, Some(&agent), EventKind::AgentEnd);
+            sink.event(scene.at, &scene.session, Some(&agent), EventKind::AgentEnd);
         }
     }
 
-    fn read_assistant(&mut self, it: &Line<'_>, scene: &Scene, intake: &mut Intake<'_>) {
+    fn read_assistant(&mut self, it: &Line<'_>, scene: &Scene, sink: &mut EventSink<'_>) {
         let Some(message) = &it.message else {
-            return intake.unread("no message");
+            return sink.unread("no message");
         };
         let texts = || message.blocks.iter().filter_map(|it| it.text);
         if it.is_api_error == Some(true) {
             self.is_at_rest = scene.agent.is_none();
             let message = texts().next().map(Text::boxed).unwrap_or_default();
-            return scene.event(intake, EventKind::Error { message, retry: None });
+            return scene.event(sink, EventKind::Error { message, retry: None });
         }
         if message.model.is_some_and(|it| it.is("<synthetic>")) {
             // The client filled in for a model that was not asked.
-            return self.end_turn(scene, intake);
+            return self.end_turn(scene, sink);
         }
         self.go_on(scene);
-        self.read_model_call(it, message, scene, intake);
+        self.read_model_call(it, message, scene, sink);
         for block in &message.blocks {
             if let Some(text) = block.thinking {
-                scene.event(intake, EventKind::Thinking { text: text.boxed() });
+                scene.event(sink, EventKind::Thinking { text: text.boxed() });
             } else if let (Some(id), Some(name)) = (block.id, block.name) {
-                self.read_call(id, name, block, message, scene, intake);
+                self.read_call(id, name, block, message, scene, sink);
             } else if let Some(text) = block.text {
-                scene.event(intake, EventKind::Message { text: text.boxed(), delta: false });
+                scene.event(sink, EventKind::Message { text: text.boxed(), delta: false });
             }
         }
         let stop = message.stop_reason.map(Text::raw);
@@ -732,7 +732,7 @@ impl ClaudeCode {
         let speaks = texts().next().is_some();
         let calls = message.blocks.iter().any(|it| it.name.is_some());
         if is_last && speaks {
-            self.end_turn(scene, intake);
+            self.end_turn(scene, sink);
         } else if is_last || stop.is_none() && speaks && !calls {
             self.last_word = Some((scene.at, scene.agent.clone()));
         }
@@ -743,7 +743,7 @@ impl ClaudeCode {
         it: &Line<'_>,
         message: &Message<'_>,
         scene: &Scene,
-        intake: &mut Intake<'_>,
+        sink: &mut EventSink<'_>,
     ) {
         let Some(tokens) = message.usage else {
             return;
@@ -767,7 +767,7 @@ impl ClaudeCode {
             tokens,
             cost_usd: None,
         };
-        scene.event(intake, EventKind::ModelCall(call));
+        scene.event(sink, EventKind::ModelCall(call));
     }
 
     fn read_call(
@@ -777,7 +777,7 @@ impl ClaudeCode {
         block: &Block<'_>,
         message: &Message<'_>,
         scene: &Scene,
-        intake: &mut Intake<'_>,
+        sink: &mut EventSink<'_>,
     ) {
         let (tool, class) = self.tools.get(&name.read(), class);
         let input = decode(block.input.unwrap_or(b"null"));
@@ -788,10 +788,10 @@ impl ClaudeCode {
         if call.class == ToolClass::Delegate {
             self.delegations.insert(Fingerprint::of(id.raw()), ());
         }
-        scene.event(intake, EventKind::ToolCall(call));
+        scene.event(sink, EventKind::ToolCall(call));
     }
 
-    fn read_system(&mut self, it: &Line<'_>, intake: &mut Intake<'_>) {
+    fn read_system(&mut self, it: &Line<'_>, sink: &mut EventSink<'_>) {
         let subtype = it.subtype.map(Text::raw).unwrap_or_default();
         let kind = match subtype {
             b"api_error" => EventKind::Error {
@@ -805,18 +805,18 @@ impl ClaudeCode {
             b"turn_duration" | b"stop_hook_summary" => EventKind::TurnEnd,
             _ => return,
         };
-        match self.enter(it, intake) {
-            Ok(Some(scene)) if kind == EventKind::TurnEnd => self.end_turn(&scene, intake),
+        match self.enter(it, sink) {
+            Ok(Some(scene)) if kind == EventKind::TurnEnd => self.end_turn(&scene, sink),
             Ok(Some(scene)) => {
                 self.go_on(&scene);
-                scene.event(intake, kind);
+                scene.event(sink, kind);
             }
             Ok(None) => {}
-            Err(reason) => intake.unread(reason),
+            Err(reason) => sink.unread(reason),
         }
     }
 
-    fn read_attachment(&mut self, it: &Line<'_>, intake: &mut Intake<'_>) {
+    fn read_attachment(&mut self, it: &Line<'_>, sink: &mut EventSink<'_>) {
         let Some(attachment) = &it.attachment else {
             return;
         };
@@ -824,26 +824,26 @@ impl ClaudeCode {
         if !matches!(kind, b"queued_command" | b"hook_stopped_continuation") {
             return;
         }
-        match self.enter(it, intake) {
+        match self.enter(it, sink) {
             Ok(Some(scene)) if kind == b"queued_command" => {
-                self.read_prompt(&attachment.prompt.text(), false, &scene, intake);
+                self.read_prompt(&attachment.prompt.text(), false, &scene, sink);
             }
-            Ok(Some(scene)) => self.end_turn(&scene, intake),
+            Ok(Some(scene)) => self.end_turn(&scene, sink),
             Ok(None) => {}
-            Err(reason) => intake.unread(reason),
+            Err(reason) => sink.unread(reason),
         }
     }
 
     /// The line with the session's costs is the last of a session that ends in
     /// good order.
-    fn end_session(&mut self, it: &Line<'_>, intake: &mut Intake<'_>) {
+    fn end_session(&mut self, it: &Line<'_>, sink: &mut EventSink<'_>) {
         let session = it.session.map(|it| SessionId::from(it.read().as_ref()));
         if let (Some(at), Some(started)) = (self.latest, &self.started)
             && session.is_none_or(|it| it == *started)
         {
             self.last_word = None;
             self.is_at_rest = true;
-            intake.event(at, started, None, EventKind::SessionEnd { reason: None });
+            sink.event(at, started, None, EventKind::SessionEnd { reason: None });
         }
     }
 
@@ -855,25 +855,25 @@ impl ClaudeCode {
         }
     }
 
-    fn end_turn(&mut self, scene: &Scene, intake: &mut Intake<'_>) {
+    fn end_turn(&mut self, scene: &Scene, sink: &mut EventSink<'_>) {
         self.last_word = None;
         if scene.agent.is_some() || !self.is_at_rest {
             self.is_at_rest |= scene.agent.is_none();
-            scene.event(intake, EventKind::TurnEnd);
+            scene.event(sink, EventKind::TurnEnd);
         }
         if scene.agent.is_none() {
             // Whoever was interrupted in its waiting has stopped them, too.
             for agent in self.awaited.drain(..) {
-                intake.event(scene.at, &scene.session, Some(&agent), EventKind::AgentEnd);
+                sink.event(scene.at, &scene.session, Some(&agent), EventKind::AgentEnd);
             }
         }
     }
 
     /// Ends a turn of which only what followed tells that it had ended.
-    fn end_silent_turn(&mut self, intake: &mut Intake<'_>) {
+    fn end_silent_turn(&mut self, sink: &mut EventSink<'_>) {
         if let Some((at, agent)) = self.last_word.take() {
             let scene = Scene { at, session: self.session.clone(), agent };
-            self.end_turn(&scene, intake);
+            self.end_turn(&scene, sink);
         }
     }
 }

@@ -12,7 +12,7 @@ use std::{
 
 use jiff::{SignedDuration, Timestamp};
 use watchkeeper_core::{
-    AgentId, Cause, Environment, EventKind, Fingerprint, Intake, Json, ModelCall, SessionId,
+    AgentId, Cause, Environment, EventKind, EventSink, Fingerprint, Json, ModelCall, SessionId,
     SessionStart, Source, SourceKind, Tokens, ToolCall, ToolClass, ToolResult, register_source,
 };
 
@@ -357,28 +357,28 @@ fn read_usage(reader: &mut Reader<'_>) -> Result<Option<Tokens>, Malformed> {
 }
 
 impl Source for Codex {
-    fn read_line(&mut self, line: &[u8], intake: &mut Intake<'_>) {
+    fn read_line(&mut self, line: &[u8], sink: &mut EventSink<'_>) {
         if line.trim_ascii().is_empty() {
             return;
         }
         let mut it = Line::default();
         if let Err(reason) = it.read(line) {
-            return intake.unread(reason);
+            return sink.unread(reason);
         }
         let Some(kind) = it.kind else {
-            return intake.unread("no type");
+            return sink.unread("no type");
         };
         if !it.has_payload {
-            return intake.unread("no payload");
+            return sink.unread("no payload");
         }
         let written = it.timestamp.and_then(|it| it.read().parse::<Timestamp>().ok());
         let Some(at) = written.or(self.latest) else {
-            return intake.unread("no time");
+            return sink.unread("no time");
         };
         self.latest = self.latest.max(Some(at));
         let payload = &it.payload;
         match kind.raw() {
-            b"session_meta" => self.read_session(at, payload, intake),
+            b"session_meta" => self.read_session(at, payload, sink),
             b"turn_context" => {
                 if payload.model.is_some() {
                     self.model = payload.model.map(Text::boxed);
@@ -386,18 +386,18 @@ impl Source for Codex {
             }
             b"compacted" => {
                 let kind = EventKind::Compaction { before_tokens: None, after_tokens: None };
-                self.event(at, payload, kind, intake);
+                self.event(at, payload, kind, sink);
             }
             b"token_usage_record" => {
                 self.has_usage_records = true;
-                self.read_usage_record(at, payload, intake);
+                self.read_usage_record(at, payload, sink);
             }
-            b"response_item" => self.read_item(at, payload, intake),
-            b"event_msg" => self.read_event(at, payload, intake),
+            b"response_item" => self.read_item(at, payload, sink),
+            b"event_msg" => self.read_event(at, payload, sink),
             b"world_state"
             | b"inter_agent_communication"
             | b"inter_agent_communication_metadata" => {}
-            _ => intake.skipped("unknown type of line"),
+            _ => sink.skipped("unknown type of line"),
         }
     }
 }
@@ -409,11 +409,11 @@ impl Codex {
         at: Timestamp,
         payload: &Payload<'_>,
         kind: EventKind,
-        intake: &mut Intake<'_>,
+        sink: &mut EventSink<'_>,
     ) {
         // Copies are all written when the file is, sooner than a model answers.
         const COPYING: SignedDuration = SignedDuration::from_secs(1);
-        let is_first = intake.is_first_here(Fingerprint::of(payload.raw));
+        let is_first = sink.is_first_here(Fingerprint::of(payload.raw));
         if self.is_fork {
             let is_early = self.opened.is_some_and(|it| at.duration_since(it) < COPYING);
             let takes_time = matches!(
@@ -424,12 +424,12 @@ impl Codex {
                 return;
             }
         }
-        intake.event(at, &self.session, self.agent.as_ref(), kind);
+        sink.event(at, &self.session, self.agent.as_ref(), kind);
     }
 
-    fn read_session(&mut self, at: Timestamp, payload: &Payload<'_>, intake: &mut Intake<'_>) {
+    fn read_session(&mut self, at: Timestamp, payload: &Payload<'_>, sink: &mut EventSink<'_>) {
         let Some(thread) = payload.id.or(payload.session_id) else {
-            return intake.unread("no id");
+            return sink.unread("no id");
         };
         if self.opened.is_some() {
             // The session was resumed, or this is part of what was copied.
@@ -453,39 +453,39 @@ impl Codex {
                 ..SessionStart::default()
             })
         };
-        intake.event(at, &self.session, self.agent.as_ref(), kind);
+        sink.event(at, &self.session, self.agent.as_ref(), kind);
     }
 
-    fn read_item(&mut self, at: Timestamp, payload: &Payload<'_>, intake: &mut Intake<'_>) {
+    fn read_item(&mut self, at: Timestamp, payload: &Payload<'_>, sink: &mut EventSink<'_>) {
         match payload.kind.map(Text::raw).unwrap_or_default() {
             b"message" if payload.role.is_some_and(|it| it.is("assistant")) => {
                 let kind = EventKind::Message { text: joined(&payload.texts), delta: false };
-                self.event(at, payload, kind, intake);
+                self.event(at, payload, kind, sink);
             }
             b"message" => {}
             b"reasoning" => {
                 let kind = EventKind::Thinking { text: joined(&payload.texts) };
-                self.event(at, payload, kind, intake);
+                self.event(at, payload, kind, sink);
             }
             b"function_call" | b"custom_tool_call" | b"local_shell_call" | b"tool_search_call" => {
                 let kind = EventKind::ToolCall(self.call(payload));
-                self.event(at, payload, kind, intake);
+                self.event(at, payload, kind, sink);
             }
             b"web_search_call" | b"image_generation_call" => {
                 // The service called the tool itself, and says so afterwards.
                 let call = self.call(payload);
                 let result = ToolResult::new(call.id.clone(), true, None);
-                self.event(at, payload, EventKind::ToolCall(call), intake);
-                self.event(at, payload, EventKind::ToolResult(result), intake);
+                self.event(at, payload, EventKind::ToolCall(call), sink);
+                self.event(at, payload, EventKind::ToolResult(result), sink);
             }
             b"function_call_output"
             | b"custom_tool_call_output"
             | b"local_shell_call_output"
             | b"tool_search_output" => {
                 let kind = EventKind::ToolResult(self.result(payload));
-                self.event(at, payload, kind, intake);
+                self.event(at, payload, kind, sink);
             }
-            kind => skip_unknown(kind, intake),
+            kind => skip_unknown(kind, sink),
         }
     }
 
@@ -538,36 +538,36 @@ impl Codex {
         result
     }
 
-    fn read_event(&mut self, at: Timestamp, payload: &Payload<'_>, intake: &mut Intake<'_>) {
+    fn read_event(&mut self, at: Timestamp, payload: &Payload<'_>, sink: &mut EventSink<'_>) {
         match payload.kind.map(Text::raw).unwrap_or_default() {
             b"user_message" if self.prompts != Some(Form::Item) => {
                 self.prompts = Some(Form::Event);
                 let text = payload.message.map(Text::boxed).unwrap_or_default();
-                self.read_prompt(at, text, payload, intake);
+                self.read_prompt(at, text, payload, sink);
             }
             b"user_message" => {}
             b"item_completed" => {
                 if let Some(item) = &payload.item {
-                    self.read_completed(at, item, payload, intake);
+                    self.read_completed(at, item, payload, sink);
                 }
             }
-            b"token_count" => self.read_count(at, payload, intake),
+            b"token_count" => self.read_count(at, payload, sink),
             b"task_complete" | b"turn_complete" | b"turn_aborted" => {
                 if let Some(error) = payload.error {
                     let kind = EventKind::Error { message: error.boxed(), retry: None };
-                    self.event(at, payload, kind, intake);
+                    self.event(at, payload, kind, sink);
                 }
-                self.event(at, payload, EventKind::TurnEnd, intake);
+                self.event(at, payload, EventKind::TurnEnd, sink);
             }
             b"error" => {
                 let message = payload.message.map(Text::boxed).unwrap_or_default();
-                self.event(at, payload, EventKind::Error { message, retry: None }, intake);
+                self.event(at, payload, EventKind::Error { message, retry: None }, sink);
             }
             b"mcp_tool_call_end" => self.note(payload, payload.call_id, Some(!payload.is_error)),
             b"patch_apply_end" | b"exec_command_end" => {
                 self.note(payload, payload.call_id, payload.success);
             }
-            kind => skip_unknown(kind, intake),
+            kind => skip_unknown(kind, sink),
         }
     }
 
@@ -576,12 +576,12 @@ impl Codex {
         at: Timestamp,
         item: &Payload<'_>,
         payload: &Payload<'_>,
-        intake: &mut Intake<'_>,
+        sink: &mut EventSink<'_>,
     ) {
         match item.kind.map(Text::raw).unwrap_or_default() {
             b"UserMessage" if self.prompts != Some(Form::Event) => {
                 self.prompts = Some(Form::Item);
-                self.read_prompt(at, joined(&item.texts), payload, intake);
+                self.read_prompt(at, joined(&item.texts), payload, sink);
             }
             b"CommandExecution" | b"FileChange" | b"McpToolCall" => {
                 let ok = match item.status.map(Text::raw) {
@@ -600,7 +600,7 @@ impl Codex {
         at: Timestamp,
         text: Box<str>,
         payload: &Payload<'_>,
-        intake: &mut Intake<'_>,
+        sink: &mut EventSink<'_>,
     ) {
         const FROM_HARNESS: &[&str] = &[
             "<environment_context>",
@@ -611,7 +611,7 @@ impl Codex {
             "# AGENTS.md instructions",
         ];
         let synthetic = FROM_HARNESS.iter().any(|it| text.starts_with(it));
-        self.event(at, payload, EventKind::Prompt { text, synthetic }, intake);
+        self.event(at, payload, EventKind::Prompt { text, synthetic }, sink);
     }
 
     /// Notes how a call ended, for when its output comes.
@@ -628,9 +628,14 @@ impl Codex {
         self.outcomes.insert(Fingerprint::of(call.read().as_bytes()), outcome);
     }
 
-    fn read_usage_record(&mut self, at: Timestamp, payload: &Payload<'_>, intake: &mut Intake<'_>) {
+    fn read_usage_record(
+        &mut self,
+        at: Timestamp,
+        payload: &Payload<'_>,
+        sink: &mut EventSink<'_>,
+    ) {
         let Some(tokens) = payload.usage else {
-            return intake.skipped("no usage");
+            return sink.skipped("no usage");
         };
         if let Some(id) = payload.response_id {
             let key = Fingerprint::of(id.raw());
@@ -641,12 +646,12 @@ impl Codex {
         }
         let id = payload.response_id.map(Text::boxed);
         let call = ModelCall { id, model: self.model.clone(), tokens, cost_usd: None };
-        self.event(at, payload, EventKind::ModelCall(call), intake);
+        self.event(at, payload, EventKind::ModelCall(call), sink);
     }
 
     /// Reads what the thread used, of versions that do not say it of each
     /// answer. The same count may come again and again.
-    fn read_count(&mut self, at: Timestamp, payload: &Payload<'_>, intake: &mut Intake<'_>) {
+    fn read_count(&mut self, at: Timestamp, payload: &Payload<'_>, sink: &mut EventSink<'_>) {
         if self.has_usage_records || payload.total == Some(self.total) {
             return;
         }
@@ -654,14 +659,14 @@ impl Codex {
         self.total = payload.total.unwrap_or(self.total);
         if let Some(tokens) = payload.usage.or(since) {
             let call = ModelCall { id: None, model: self.model.clone(), tokens, cost_usd: None };
-            self.event(at, payload, EventKind::ModelCall(call), intake);
+            self.event(at, payload, EventKind::ModelCall(call), sink);
         }
     }
 }
 
-fn skip_unknown(kind: &[u8], intake: &mut Intake<'_>) {
+fn skip_unknown(kind: &[u8], sink: &mut EventSink<'_>) {
     if !IGNORED.iter().any(|it| it.as_bytes() == kind) {
-        intake.skipped("unknown kind of payload");
+        sink.skipped("unknown kind of payload");
     }
 }
 

@@ -6,7 +6,7 @@
 //! passed over, but for a few members.
 
 use memchr::{memchr_iter, memchr2};
-use watchkeeper_core::Intake;
+use watchkeeper_core::EventSink;
 
 use crate::{MAX_LINE, json::Malformed};
 
@@ -142,27 +142,27 @@ impl Document {
     pub(crate) fn read_line(
         &mut self,
         line: &[u8],
-        intake: &mut Intake<'_>,
-        mut read: impl FnMut(&Part<'_>, &mut Intake<'_>) -> Result<(), Malformed>,
+        sink: &mut EventSink<'_>,
+        mut read: impl FnMut(&Part<'_>, &mut EventSink<'_>) -> Result<(), Malformed>,
     ) {
-        let number = intake.line();
+        let number = sink.line();
         if let Err(reason) = self.begin_line(line, number) {
-            intake.unread(reason);
+            sink.unread(reason);
         }
         let mut rest = line;
         while let Some(part) = self.next(line, &mut rest) {
-            intake.at_line(number);
-            if let Err(reason) = part.and_then(|it| read(&it, intake)) {
-                intake.unread(reason);
+            sink.at_line(number);
+            if let Err(reason) = part.and_then(|it| read(&it, sink)) {
+                sink.unread(reason);
             }
         }
         self.whole.keep(line);
     }
 
     /// Says what is missing at the end of the file, if anything is.
-    pub(crate) fn end(&self, intake: &mut Intake<'_>) {
+    pub(crate) fn end(&self, sink: &mut EventSink<'_>) {
         if let Err(reason) = self.finish() {
-            intake.unread(reason);
+            sink.unread(reason);
         }
     }
 

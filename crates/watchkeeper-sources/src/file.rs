@@ -11,7 +11,9 @@ use std::{
 };
 
 use thiserror::Error;
-use watchkeeper_core::{Entry, Event, Intake, Kinds, Seen, Source, SourceEntry, Unread};
+use watchkeeper_core::{
+    DedupCache, Entry, Event, EventSink, Kinds, SkippedLines, Source, SourceEntry,
+};
 
 use crate::{Line, LineBytes, Lines};
 
@@ -26,7 +28,7 @@ pub struct SessionFile {
     lines: Lines<Box<dyn Read + Send>>,
     /// The number of the latest line.
     number: u64,
-    unread: Unread,
+    unread: SkippedLines,
     is_finished: bool,
 }
 
@@ -110,7 +112,7 @@ impl SessionFile {
             source: kind.open(path),
             lines: Lines::new(reader),
             number: 0,
-            unread: Unread::default(),
+            unread: SkippedLines::default(),
             is_finished: false,
         }
     }
@@ -122,7 +124,11 @@ impl SessionFile {
 
     /// Reads the next line, and appends its events to `events`: none, one or
     /// several. Says whether there may be more to read.
-    pub fn read_next(&mut self, seen: &mut Seen, events: &mut Vec<Event>) -> io::Result<bool> {
+    pub fn read_next(
+        &mut self,
+        seen: &mut DedupCache,
+        events: &mut Vec<Event>,
+    ) -> io::Result<bool> {
         if self.is_finished {
             return Ok(false);
         }
@@ -130,8 +136,8 @@ impl SessionFile {
         match self.lines.next()? {
             Some(Line { bytes: LineBytes::Whole(bytes), number, .. }) => {
                 self.number = number;
-                let mut intake = Intake::new(kind, name, number, events, &mut self.unread, seen);
-                self.source.read_line(bytes, &mut intake);
+                let mut sink = EventSink::new(kind, name, number, events, &mut self.unread, seen);
+                self.source.read_line(bytes, &mut sink);
             }
             Some(Line { bytes: LineBytes::TooLong, number, .. }) => {
                 self.number = number;
@@ -139,8 +145,8 @@ impl SessionFile {
             }
             None => {
                 let number = self.number;
-                let mut intake = Intake::new(kind, name, number, events, &mut self.unread, seen);
-                self.source.finish(&mut intake);
+                let mut sink = EventSink::new(kind, name, number, events, &mut self.unread, seen);
+                self.source.finish(&mut sink);
                 self.is_finished = true;
             }
         }
@@ -149,7 +155,11 @@ impl SessionFile {
 
     /// Reads to the end. Every line's events are handed on before the next line
     /// is read.
-    pub fn read(&mut self, seen: &mut Seen, on_event: &mut dyn FnMut(Event)) -> io::Result<()> {
+    pub fn read(
+        &mut self,
+        seen: &mut DedupCache,
+        on_event: &mut dyn FnMut(Event),
+    ) -> io::Result<()> {
         let mut events = Vec::new();
         let mut has_more = true;
         while has_more {
@@ -160,7 +170,7 @@ impl SessionFile {
     }
 
     /// What was not read so far.
-    pub fn unread(&self) -> &Unread {
+    pub fn unread(&self) -> &SkippedLines {
         &self.unread
     }
 }

@@ -16,7 +16,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use watchkeeper_core::{Event, SignedDuration, SourceEntry, Timestamp, Unread, make_safe};
+use watchkeeper_core::{Event, SignedDuration, SkippedLines, SourceEntry, Timestamp, make_safe};
 
 pub use self::bell::Waker;
 use self::{
@@ -151,7 +151,7 @@ pub struct FollowReport {
     /// Bytes in those lines.
     pub n_bytes: u64,
     /// What was not read, by reason.
-    pub unread: Unread,
+    pub unread: SkippedLines,
 }
 
 /// Follows session files and folders of them.

@@ -10,7 +10,7 @@ use serde::{
 };
 use thiserror::Error;
 use watchkeeper_core::{
-    AgentId, Cause, Event, EventKind, Intake, Json, ModelCall, SessionId, SessionStart, Source,
+    AgentId, Cause, Event, EventKind, EventSink, Json, ModelCall, SessionId, SessionStart, Source,
     SourceKind, Tokens, ToolCall, ToolClass, ToolResult, WaitingFor, quote, register_source,
 };
 
@@ -46,7 +46,7 @@ impl SourceKind for Ndjson {
 }
 
 impl Source for Ndjson {
-    fn read_line(&mut self, line: &[u8], intake: &mut Intake<'_>) {
+    fn read_line(&mut self, line: &[u8], sink: &mut EventSink<'_>) {
         if line.trim_ascii().is_empty() {
             return;
         }
@@ -55,11 +55,11 @@ impl Source for Ndjson {
                 if let EventKind::ToolCall(call) = &mut kind {
                     call.tool = self.tools.get(&call.tool, |_| None).0;
                 }
-                intake.event(at, &session, agent.as_ref(), kind);
+                sink.event(at, &session, agent.as_ref(), kind);
             }
-            Err(EventError::Unknown { .. }) => intake.skipped("unknown event"),
+            Err(EventError::Unknown { .. }) => sink.skipped("unknown event"),
             Err(EventError::Malformed(reason) | EventError::Missing(reason)) => {
-                intake.unread(reason);
+                sink.unread(reason);
             }
         }
     }

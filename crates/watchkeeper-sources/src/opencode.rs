@@ -8,7 +8,7 @@ use std::{collections::BTreeSet, path::Path};
 
 use jiff::Timestamp;
 use watchkeeper_core::{
-    AgentId, Cause, EventKind, Fingerprint, Intake, Json, ModelCall, SessionId, SessionStart,
+    AgentId, Cause, EventKind, EventSink, Fingerprint, Json, ModelCall, SessionId, SessionStart,
     Source, SourceKind, Tokens, ToolCall, ToolClass, ToolResult, register_source,
 };
 
@@ -371,31 +371,31 @@ impl Story<'_> {
 }
 
 impl Source for Opencode {
-    fn read_line(&mut self, line: &[u8], intake: &mut Intake<'_>) {
+    fn read_line(&mut self, line: &[u8], sink: &mut EventSink<'_>) {
         let thread = &mut self.thread;
-        self.document.read_line(line, intake, |part, intake| thread.read(part, intake));
+        self.document.read_line(line, sink, |part, sink| thread.read(part, sink));
     }
 
-    fn finish(&mut self, intake: &mut Intake<'_>) {
-        self.document.end(intake);
+    fn finish(&mut self, sink: &mut EventSink<'_>) {
+        self.document.end(sink);
     }
 }
 
 impl Thread {
-    fn read(&mut self, part: &DocumentPart<'_>, intake: &mut Intake<'_>) -> Result<(), Malformed> {
+    fn read(&mut self, part: &DocumentPart<'_>, sink: &mut EventSink<'_>) -> Result<(), Malformed> {
         if part.is_entry() {
             let message = Message::read(part.text)?;
-            self.read_message(&message, part, intake)
+            self.read_message(&message, part, sink)
         } else {
             let mut info = Info::default();
             info.read(&mut Reader::new(part.text))?;
-            intake.at_line(part.lines().line_of(0));
-            self.read_session(&info, intake);
+            sink.at_line(part.lines().line_of(0));
+            self.read_session(&info, sink);
             Ok(())
         }
     }
 
-    fn read_session(&mut self, info: &Info<'_>, intake: &mut Intake<'_>) {
+    fn read_session(&mut self, info: &Info<'_>, sink: &mut EventSink<'_>) {
         if self.has_started {
             return;
         }
@@ -412,11 +412,11 @@ impl Thread {
         self.start.version = info.version.map(Text::boxed);
         if let Some(at) = info.created {
             self.latest = Some(at);
-            self.start(at, intake);
+            self.start(at, sink);
         }
     }
 
-    fn start(&mut self, at: Timestamp, intake: &mut Intake<'_>) {
+    fn start(&mut self, at: Timestamp, sink: &mut EventSink<'_>) {
         if std::mem::replace(&mut self.has_started, true) {
             return;
         }
@@ -424,33 +424,33 @@ impl Thread {
             Some(_) => EventKind::AgentStart,
             None => EventKind::SessionStart(std::mem::take(&mut self.start)),
         };
-        if self.is_new(Fingerprint::of("start"), intake) {
-            intake.event(at, &self.session, self.agent.as_ref(), kind);
+        if self.is_new(Fingerprint::of("start"), sink) {
+            sink.event(at, &self.session, self.agent.as_ref(), kind);
         }
     }
 
     /// Whether something is told for the first time.
-    fn is_new(&self, what: Fingerprint, intake: &mut Intake<'_>) -> bool {
+    fn is_new(&self, what: Fingerprint, sink: &mut EventSink<'_>) -> bool {
         let agent = self.agent.as_ref().map_or("", AgentId::as_str);
         let whose = Fingerprint::of(self.session.as_str()).and(Fingerprint::of(agent));
-        intake.is_new(whose.and(what))
+        sink.is_new(whose.and(what))
     }
 
     fn read_message(
         &mut self,
         message: &Message<'_>,
         part: &DocumentPart<'_>,
-        intake: &mut Intake<'_>,
+        sink: &mut EventSink<'_>,
     ) -> Result<(), Malformed> {
         self.n_messages += 1;
         let info = &message.info;
         let now = info.created.or(self.latest).ok_or("no time")?;
         let mut story = Story { lines: part.lines(), now, told: Vec::new() };
-        intake.at_line(story.lines.line_of(0));
-        self.start(now, intake);
+        sink.at_line(story.lines.line_of(0));
+        self.start(now, sink);
         match info.role.map(Text::raw) {
             Some(b"user") => read_prompt(message, &mut story),
-            Some(b"assistant") => self.read_answer(message, &mut story, intake),
+            Some(b"assistant") => self.read_answer(message, &mut story, sink),
             _ => return Err("no role"),
         }
         let mut told = story.told;
@@ -467,10 +467,10 @@ impl Thread {
             let what =
                 Fingerprint::from(self.n_messages).and(Fingerprint::of(it.kind.name())).and(which);
             self.latest = self.latest.max(Some(it.at));
-            if self.is_new(what, intake) {
-                intake.at_line(it.line);
+            if self.is_new(what, sink) {
+                sink.at_line(it.line);
                 let agent = it.agent.as_ref().or(self.agent.as_ref());
-                intake.event(it.at, &self.session, agent, it.kind);
+                sink.event(it.at, &self.session, agent, it.kind);
             }
         }
         Ok(())
@@ -480,7 +480,7 @@ impl Thread {
         &mut self,
         message: &Message<'_>,
         story: &mut Story<'_>,
-        intake: &mut Intake<'_>,
+        sink: &mut EventSink<'_>,
     ) {
         let info = &message.info;
         let id = info.id.filter(|it| it.raw().starts_with(b"msg_")).map(Text::read);
@@ -520,7 +520,7 @@ impl Thread {
                 b"compaction" => story.tell(start, part.at, COMPACTION),
                 b"agent" | b"file" | b"patch" | b"snapshot" | b"step-finish" | b"step-start"
                 | b"subtask" => {}
-                _ => intake.skipped("unknown type of part"),
+                _ => sink.skipped("unknown type of part"),
             }
         }
         let latest = story.told.iter().map(|it| it.at).max();

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 use jiff::{Timestamp, civil::DateTime, tz::TimeZone};
 use watchkeeper_core::{
-    AgentId, Cause, Environment, EventKind, Fingerprint, Intake, Json, ModelCall, SessionId,
+    AgentId, Cause, Environment, EventKind, EventSink, Fingerprint, Json, ModelCall, SessionId,
     SessionStart, Source, SourceKind, ToolCall, ToolClass, ToolResult, register_source,
 };
 
@@ -287,18 +287,18 @@ impl Signs {
 }
 
 impl Source for OpenHands {
-    fn read_line(&mut self, line: &[u8], intake: &mut Intake<'_>) {
+    fn read_line(&mut self, line: &[u8], sink: &mut EventSink<'_>) {
         let conversation = &mut self.conversation;
-        self.document.read_line(line, intake, |part, intake| conversation.read(part, intake));
+        self.document.read_line(line, sink, |part, sink| conversation.read(part, sink));
     }
 
-    fn finish(&mut self, intake: &mut Intake<'_>) {
-        self.document.end(intake);
+    fn finish(&mut self, sink: &mut EventSink<'_>) {
+        self.document.end(sink);
     }
 }
 
 impl Conversation {
-    fn read(&mut self, part: &Part<'_>, intake: &mut Intake<'_>) -> Result<(), Malformed> {
+    fn read(&mut self, part: &Part<'_>, sink: &mut EventSink<'_>) -> Result<(), Malformed> {
         match part.what {
             What::Whole => {
                 self.task = None;
@@ -308,20 +308,20 @@ impl Conversation {
                     self.go_to(self.names.file.clone(), None);
                 }
                 if self.names.is_state {
-                    intake.at_line(part.lines().line_of(0));
-                    sdk::read_state(self, &State::read(part.text)?, intake);
+                    sink.at_line(part.lines().line_of(0));
+                    sdk::read_state(self, &State::read(part.text)?, sink);
                 } else {
-                    self.read_entry(part, intake)?;
+                    self.read_entry(part, sink)?;
                 }
             }
             What::Entry => {
                 if !std::mem::replace(&mut self.is_in_list, true) {
-                    self.begin_list(intake.line());
+                    self.begin_list(sink.line());
                 }
-                self.read_entry(part, intake)?;
+                self.read_entry(part, sink)?;
             }
             What::Member(name) => self.read_member(name, part.text)?,
-            What::End => self.end_list(intake),
+            What::End => self.end_list(sink),
         }
         Ok(())
     }
@@ -407,7 +407,7 @@ impl Conversation {
         self.delegates.clear();
     }
 
-    fn end_list(&mut self, intake: &mut Intake<'_>) {
+    fn end_list(&mut self, sink: &mut EventSink<'_>) {
         let task = self.task.take();
         self.start = SessionStart::default();
         if !std::mem::take(&mut self.is_in_list) {
@@ -415,19 +415,19 @@ impl Conversation {
         }
         if let Some(task) = task {
             self.delegates.clear();
-            self.is_news = self.is_new(Fingerprint::of("end"), intake);
-            self.tell(EventKind::SessionEnd { reason: task.error }, intake);
+            self.is_news = self.is_new(Fingerprint::of("end"), sink);
+            self.tell(EventKind::SessionEnd { reason: task.error }, sink);
         }
     }
 
     /// Whether something is told for the first time.
-    fn is_new(&self, what: Fingerprint, intake: &mut Intake<'_>) -> bool {
+    fn is_new(&self, what: Fingerprint, sink: &mut EventSink<'_>) -> bool {
         let agent = self.agent.as_ref().map_or("", AgentId::as_str);
         let whose = Fingerprint::of(self.session.as_str()).and(Fingerprint::of(agent));
-        intake.is_new(whose.and(what))
+        sink.is_new(whose.and(what))
     }
 
-    fn read_entry(&mut self, part: &Part<'_>, intake: &mut Intake<'_>) -> Result<(), Malformed> {
+    fn read_entry(&mut self, part: &Part<'_>, sink: &mut EventSink<'_>) -> Result<(), Malformed> {
         let entry = Entry::read(part.text)?;
         self.n_entries += 1;
         self.now = match entry.timestamp.and_then(|it| self.time(&it.read())) {
@@ -448,18 +448,18 @@ impl Conversation {
             }
             None => Fingerprint::of(part.text).and(Fingerprint::from(self.n_entries)),
         };
-        self.is_news = self.is_new(which, intake);
+        self.is_news = self.is_new(which, sink);
         if self.is_in_list && self.n_entries == 1 {
             // The first answer is known only where the beginning is.
             let is_beginning = self.task.is_some() || entry.id == Some(b"0");
             self.totals = is_beginning.then(Used::default);
         }
         let mut lines = part.lines();
-        intake.at_line(lines.line_of(0));
+        sink.at_line(lines.line_of(0));
         if let Some(kind) = entry.kind {
-            sdk::read(self, kind, &entry, &mut lines, intake)
+            sdk::read(self, kind, &entry, &mut lines, sink)
         } else {
-            trajectory::read(self, &entry, &mut lines, intake)
+            trajectory::read(self, &entry, &mut lines, sink)
         }
     }
 
@@ -473,42 +473,42 @@ impl Conversation {
     }
 
     /// Tells that the session began, or the sub-agent, if that is news.
-    fn begin(&mut self, intake: &mut Intake<'_>) {
+    fn begin(&mut self, sink: &mut EventSink<'_>) {
         if self.is_news
             && !std::mem::replace(&mut self.has_started, true)
-            && self.is_new(Fingerprint::of("start"), intake)
+            && self.is_new(Fingerprint::of("start"), sink)
         {
             let start = match self.agent {
                 Some(_) => EventKind::AgentStart,
                 None => EventKind::SessionStart(self.start.clone()),
             };
-            intake.event(self.now, &self.session, self.agent.as_ref(), start);
+            sink.event(self.now, &self.session, self.agent.as_ref(), start);
         }
     }
 
     /// Tells what happened, if that is news.
-    fn tell(&mut self, kind: EventKind, intake: &mut Intake<'_>) {
+    fn tell(&mut self, kind: EventKind, sink: &mut EventSink<'_>) {
         let rests = matches!(kind, EventKind::TurnEnd);
         let was_at_rest = std::mem::replace(&mut self.is_at_rest, rests);
         if !self.is_news || rests && was_at_rest {
             return;
         }
-        self.begin(intake);
+        self.begin(sink);
         let agent = self.delegates.last().or(self.agent.as_ref());
-        intake.event(self.now, &self.session, agent, kind);
+        sink.event(self.now, &self.session, agent, kind);
     }
 
     /// Tells what the agent said, if it said anything.
-    fn tell_message(&mut self, text: &str, intake: &mut Intake<'_>) {
+    fn tell_message(&mut self, text: &str, sink: &mut EventSink<'_>) {
         if !text.trim().is_empty() {
             let text = text.trim_end().into();
-            self.tell(EventKind::Message { text, delta: false }, intake);
+            self.tell(EventKind::Message { text, delta: false }, sink);
         }
     }
 
-    fn tell_prompt(&mut self, text: Box<str>, synthetic: bool, intake: &mut Intake<'_>) {
+    fn tell_prompt(&mut self, text: Box<str>, synthetic: bool, sink: &mut EventSink<'_>) {
         let synthetic = synthetic || is_nudge(&text);
-        self.tell(EventKind::Prompt { text, synthetic }, intake);
+        self.tell(EventKind::Prompt { text, synthetic }, sink);
     }
 
     fn tell_call(
@@ -517,7 +517,7 @@ impl Conversation {
         (tool, class): (&str, Option<ToolClass>),
         volatile: &[&str],
         entry: &Entry<'_>,
-        intake: &mut Intake<'_>,
+        sink: &mut EventSink<'_>,
     ) {
         let (tool, of_name) = self.tools.get(tool, |_| None);
         let arguments = match (entry.arguments, entry.raw_arguments) {
@@ -528,7 +528,7 @@ impl Conversation {
         let class = class.unwrap_or(of_name);
         let mut call = ToolCall::of_class(id, tool, arguments, Some(class), volatile);
         call.response = entry.response.map(Text::boxed);
-        self.tell(EventKind::ToolCall(call), intake);
+        self.tell(EventKind::ToolCall(call), sink);
     }
 
     fn tell_result(
@@ -536,10 +536,10 @@ impl Conversation {
         result: ToolResult,
         entry: &Entry<'_>,
         lines: &mut LineCounter<'_>,
-        intake: &mut Intake<'_>,
+        sink: &mut EventSink<'_>,
     ) {
-        intake.at_line(lines.line_of(entry.outcome.at));
-        self.tell(EventKind::ToolResult(result), intake);
+        sink.at_line(lines.line_of(entry.outcome.at));
+        self.tell(EventKind::ToolResult(result), sink);
     }
 
     fn tell_usage(
@@ -547,12 +547,12 @@ impl Conversation {
         id: Option<Box<str>>,
         model: Option<Text<'_>>,
         used: Used,
-        intake: &mut Intake<'_>,
+        sink: &mut EventSink<'_>,
     ) {
         let (tokens, cost_usd) = (used.tokens(), used.cost_usd());
         if 0 < tokens.total() || cost_usd.is_some() {
             let call = ModelCall { id, model: model.map(Text::boxed), tokens, cost_usd };
-            self.tell(EventKind::ModelCall(call), intake);
+            self.tell(EventKind::ModelCall(call), sink);
         }
     }
 }

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use jiff::Timestamp;
 use watchkeeper_core::{
-    Cause, EventKind, Fingerprint, Intake, Json, ModelCall, SessionId, SessionStart, Source,
+    Cause, EventKind, EventSink, Fingerprint, Json, ModelCall, SessionId, SessionStart, Source,
     SourceKind, Tokens, ToolCall, ToolClass, ToolResult, register_source,
 };
 
@@ -159,23 +159,23 @@ impl<'a> Info<'a> {
 }
 
 impl Source for SweAgent {
-    fn read_line(&mut self, line: &[u8], intake: &mut Intake<'_>) {
+    fn read_line(&mut self, line: &[u8], sink: &mut EventSink<'_>) {
         let task = &mut self.task;
-        self.document.read_line(line, intake, |part, intake| task.read(part, intake));
+        self.document.read_line(line, sink, |part, sink| task.read(part, sink));
     }
 
-    fn finish(&mut self, intake: &mut Intake<'_>) {
-        self.document.end(intake);
+    fn finish(&mut self, sink: &mut EventSink<'_>) {
+        self.document.end(sink);
     }
 }
 
 impl Task {
-    fn read(&mut self, part: &Part<'_>, intake: &mut Intake<'_>) -> Result<(), Malformed> {
+    fn read(&mut self, part: &Part<'_>, sink: &mut EventSink<'_>) -> Result<(), Malformed> {
         if part.is_entry() {
             let step = Step::read(part.text)?;
-            self.read_step(&step, part, intake);
+            self.read_step(&step, part, sink);
         } else {
-            self.read_info(&Info::read(part.text)?, part, intake);
+            self.read_info(&Info::read(part.text)?, part, sink);
         }
         Ok(())
     }
@@ -186,42 +186,42 @@ impl Task {
         Timestamp::from_second(secs).unwrap_or(Timestamp::MAX)
     }
 
-    fn event(&self, kind: EventKind, intake: &mut Intake<'_>) {
-        intake.event(self.now(), &self.session, None, kind);
+    fn event(&self, kind: EventKind, sink: &mut EventSink<'_>) {
+        sink.event(self.now(), &self.session, None, kind);
     }
 
     /// Whether something is told for the first time.
-    fn is_new(&self, what: Fingerprint, intake: &mut Intake<'_>) -> bool {
-        intake.is_new(Fingerprint::of(self.session.as_str()).and(what))
+    fn is_new(&self, what: Fingerprint, sink: &mut EventSink<'_>) -> bool {
+        sink.is_new(Fingerprint::of(self.session.as_str()).and(what))
     }
 
-    fn start(&mut self, intake: &mut Intake<'_>) {
+    fn start(&mut self, sink: &mut EventSink<'_>) {
         if !std::mem::replace(&mut self.has_started, true)
-            && self.is_new(Fingerprint::of("start"), intake)
+            && self.is_new(Fingerprint::of("start"), sink)
         {
-            self.event(EventKind::SessionStart(SessionStart::default()), intake);
+            self.event(EventKind::SessionStart(SessionStart::default()), sink);
         }
     }
 
-    fn read_step(&mut self, step: &Step<'_>, part: &Part<'_>, intake: &mut Intake<'_>) {
+    fn read_step(&mut self, step: &Step<'_>, part: &Part<'_>, sink: &mut EventSink<'_>) {
         self.n_steps = self.n_steps.saturating_add(1);
         let mut lines = part.lines();
-        intake.at_line(lines.line_of(0));
-        self.start(intake);
+        sink.at_line(lines.line_of(0));
+        self.start(sink);
         let what = [step.action, step.observation, step.thought]
             .map(|it| Fingerprint::of(it.map(Text::raw).unwrap_or_default()))
             .into_iter()
             .fold(Fingerprint::from(u64::from(self.n_steps)), Fingerprint::and);
         let action = step.action.map(Text::read).unwrap_or_default();
         let action = action.trim();
-        if is_exit(action) || !self.is_new(what, intake) {
+        if is_exit(action) || !self.is_new(what, sink) {
             return;
         }
         let thought = step.thought.map(Text::read).unwrap_or_default();
         if !thought.trim().is_empty() {
-            intake.at_line(part.lines().line_of(step.thought_at));
+            sink.at_line(part.lines().line_of(step.thought_at));
             let text = thought.trim_end().into();
-            self.event(EventKind::Message { text, delta: false }, intake);
+            self.event(EventKind::Message { text, delta: false }, sink);
         }
         if action.is_empty() {
             return;
@@ -229,41 +229,41 @@ impl Task {
         let id = self.n_steps.to_string();
         let (tool, class) = tool(action);
         let (tool, class) = self.tools.get(tool, |_| Some(class));
-        intake.at_line(part.lines().line_of(step.action_at));
+        sink.at_line(part.lines().line_of(step.action_at));
         // One tool edits and looks.
         let class =
             if action.starts_with("str_replace_editor view") { ToolClass::Read } else { class };
         let call = ToolCall::of_class(id.as_str(), tool, Json::text(action), Some(class), &[]);
-        self.event(EventKind::ToolCall(call), intake);
+        self.event(EventKind::ToolCall(call), sink);
         if let Some(observation) = step.observation {
-            intake.at_line(part.lines().line_of(step.observation_at));
+            sink.at_line(part.lines().line_of(step.observation_at));
             let output = observation.read();
             let outcome = outcome(&output);
             let mut result = ToolResult::new(id, outcome.is_ok(), Some(output.into()));
             result.cause = outcome.err().flatten();
-            self.event(EventKind::ToolResult(result), intake);
+            self.event(EventKind::ToolResult(result), sink);
         }
     }
 
-    fn read_info(&mut self, info: &Info<'_>, part: &Part<'_>, intake: &mut Intake<'_>) {
-        intake.at_line(part.lines().line_of(0));
-        self.start(intake);
+    fn read_info(&mut self, info: &Info<'_>, part: &Part<'_>, sink: &mut EventSink<'_>) {
+        sink.at_line(part.lines().line_of(0));
+        self.start(sink);
         let tokens = Tokens {
             input: info.sent.unwrap_or(0),
             output: info.received.unwrap_or(0),
             ..Tokens::default()
         };
         let what = Fingerprint::of("usage").and(Fingerprint::from(tokens.total()));
-        if (info.has_calls || 0 < tokens.total()) && self.is_new(what, intake) {
+        if (info.has_calls || 0 < tokens.total()) && self.is_new(what, sink) {
             let cost_usd = info.cost.and_then(|it| it.parse().ok()).filter(|it| 0.0 < *it);
             // Told again, it replaces what was told before.
             let call = ModelCall { id: Some("all".into()), model: None, tokens, cost_usd };
-            self.event(EventKind::ModelCall(call), intake);
+            self.event(EventKind::ModelCall(call), sink);
         }
         if let Some(status) = info.exit_status
-            && self.is_new(Fingerprint::of("end").and(Fingerprint::of(status.raw())), intake)
+            && self.is_new(Fingerprint::of("end").and(Fingerprint::of(status.raw())), sink)
         {
-            self.event(EventKind::SessionEnd { reason: Some(status.boxed()) }, intake);
+            self.event(EventKind::SessionEnd { reason: Some(status.boxed()) }, sink);
         }
     }
 }

@@ -25,7 +25,7 @@ use proptest::{
 };
 use watchkeeper_core::{
     Context, Detector, DetectorKind, Engine, EngineConfig, Event, EventKind, Finding, Json,
-    ModelCall, NamedDetector, Scope, SessionId, Tokens, ToolCall, ToolResult, make_safe,
+    ModelCall, NamedDetector, SessionId, Subscription, Tokens, ToolCall, ToolResult, make_safe,
 };
 
 use crate::{Trace, detector, events, render};
@@ -182,7 +182,7 @@ fn run(
             engine.advance(now, &mut res);
         }
         engine.observe(event, &mut res);
-        engine.take_notes();
+        engine.take_explanation();
     }
     let end = events.iter().map(|it| it.at).max().unwrap_or(now);
     engine.advance(end.saturating_add(TAIL).unwrap_or(end), &mut res);
@@ -219,7 +219,7 @@ struct Watched {
 impl Watched {
     fn look(&self) {
         let state = || format!("{:?}", self.inner);
-        if self.inner.at_rest() && *state() != *self.pristine {
+        if self.inner.is_idle() && *state() != *self.pristine {
             self.breaks(format!(
                 "is not rested: it says that it is, and keeps\n\n{}\n\nwhere a new one keeps\n\n{}\n",
                 state(),
@@ -235,9 +235,11 @@ impl Watched {
 
 impl Detector for Watched {
     fn observe(&mut self, event: &Event, cx: &mut Context<'_>) {
-        let says = if !self.inner.reads().contains(&event.kind) {
+        let says = if !self.inner.subscription().events.contains(&event.kind) {
             Some("it does not read")
-        } else if self.inner.at_rest() && !self.inner.begins_with().contains(&event.kind) {
+        } else if self.inner.is_idle()
+            && !self.inner.subscription().start_events.contains(&event.kind)
+        {
             Some("nothing begins with")
         } else {
             None
@@ -261,8 +263,8 @@ impl Detector for Watched {
         self.look();
     }
 
-    fn scope(&self) -> Scope {
-        self.inner.scope()
+    fn subscription(&self) -> Subscription {
+        Subscription::default().scope(self.inner.subscription().scope)
     }
 }
 
@@ -309,8 +311,8 @@ impl Detector for Weighed {
         self.inner.wake(cx);
     }
 
-    fn scope(&self) -> Scope {
-        self.inner.scope()
+    fn subscription(&self) -> Subscription {
+        Subscription::default().scope(self.inner.subscription().scope)
     }
 }
 
@@ -354,7 +356,7 @@ mod tests {
 
     use watchkeeper_core::{
         Context, Detector, Event, EventKind, EventSet, Fingerprint, Level, NamedDetector, Report,
-        Severity,
+        Severity, Subscription,
     };
 
     use super::find_breach;
@@ -378,17 +380,13 @@ mod tests {
             }
         }
 
-        fn reads(&self) -> EventSet {
+        fn subscription(&self) -> Subscription {
             const ENDS: EventSet = EventSet::of(&["turn_end"]);
-            if self.seen.len() == 3 { ENDS } else { EventSet::ALL }
+            let events = if self.seen.len() == 3 { ENDS } else { EventSet::ALL };
+            Subscription::to(events).starting_with(if self.is_aloof { ENDS } else { events })
         }
 
-        fn begins_with(&self) -> EventSet {
-            const ENDS: EventSet = EventSet::of(&["turn_end"]);
-            if self.is_aloof { ENDS } else { EventSet::ALL }
-        }
-
-        fn at_rest(&self) -> bool {
+        fn is_idle(&self) -> bool {
             self.seen.len() == 1 || self.is_aloof && self.seen.is_empty()
         }
 
@@ -398,7 +396,7 @@ mod tests {
     }
 
     fn say(message: &str, cx: &mut Context<'_>) {
-        cx.raise(Fingerprint::NONE, 1, || Report::new(message));
+        cx.report(Fingerprint::NONE, 1, || Report::new(message));
     }
 
     fn breach(
@@ -471,7 +469,7 @@ mod tests {
         let on_prompt = |it: &mut Outlaw, _: &str, cx: &mut Context<'_>| {
             let n = it.seen.len() as u64;
             if n < 3 {
-                cx.raise(Fingerprint::NONE, n, || {
+                cx.report(Fingerprint::NONE, n, || {
                     it.seen.push("told".to_owned());
                     Report::new("told")
                 });

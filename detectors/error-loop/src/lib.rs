@@ -10,8 +10,8 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use watchkeeper_core::{
     Context, Detector, DetectorKind, Elapsed, Event, EventKind, EventSet, Fingerprint,
-    InvalidOption, Level, Moment, Period, Place, Report, Severity, SignedDuration, Timestamp,
-    ToolClass, ToolResult, quote,
+    InvalidOption, Level, PackedTimestamp, Period, Place, Report, Severity, SignedDuration,
+    Subscription, Timestamp, ToolClass, ToolResult, quote,
 };
 
 use crate::failure::{Failure, Weight, is_provider_trouble};
@@ -133,29 +133,21 @@ impl Detector for ErrorLoop {
         }
     }
 
-    fn reads(&self) -> EventSet {
+    fn subscription(&self) -> Subscription {
         const RESULTS: EventSet = EventSet::of(&["prompt", "tool_result"]);
         const ERRORS: EventSet = EventSet::of(&["error"]);
-        const COMPACTIONS: EventSet =
-            EventSet::of(&["compaction", "message", "prompt", "tool_result"]);
-        match self.state {
-            State::Failures(_) => RESULTS,
-            State::Retries(_) => ERRORS,
-            State::Compactions(_) => COMPACTIONS,
-        }
-    }
-
-    fn begins_with(&self) -> EventSet {
-        const ERRORS: EventSet = EventSet::of(&["error"]);
         const COMPACTIONS: EventSet = EventSet::of(&["compaction"]);
+        const PROGRESS: EventSet = EventSet::of(&["message", "prompt", "tool_result"]);
         match self.state {
-            State::Failures(_) => EventSet::FAILED_RESULTS,
-            State::Retries(_) => ERRORS,
-            State::Compactions(_) => COMPACTIONS,
+            State::Failures(_) => Subscription::to(RESULTS).starting_with(EventSet::FAILED_RESULTS),
+            State::Retries(_) => Subscription::to(ERRORS),
+            State::Compactions(_) => {
+                Subscription::to(COMPACTIONS.or(PROGRESS)).starting_with(COMPACTIONS)
+            }
         }
     }
 
-    fn at_rest(&self) -> bool {
+    fn is_idle(&self) -> bool {
         match &self.state {
             State::Failures(it) => it.is_none(),
             State::Retries(it) => it.is_none(),
@@ -206,7 +198,7 @@ struct Row {
     tool: Arc<str>,
     class: ToolClass,
     response: Option<Fingerprint>,
-    since: Moment,
+    since: PackedTimestamp,
     first: Option<Place>,
 }
 
@@ -307,7 +299,7 @@ impl Row {
 
     fn raise(&self, failure: &Failure<'_>, of: Of, cx: &mut Context<'_>) {
         let took = Elapsed(cx.now().duration_since(self.since.into()));
-        cx.raise(Fingerprint::NONE, self.weight / Weight::UNIT, || {
+        cx.report(Fingerprint::NONE, self.weight / Weight::UNIT, || {
             let n = self.n_failures;
             let tool = quote(&self.tool);
             let mut message = match of {
@@ -370,7 +362,7 @@ impl Retries {
         let n_seen = u64::try_from(self.times.len()).unwrap_or(u64::MAX);
         // Who counts the attempts may have made some that nobody wrote down.
         let measure = n_seen.max(attempts.unwrap_or(GAVE_UP));
-        cx.raise(Fingerprint::NONE, measure, || {
+        cx.report(Fingerprint::NONE, measure, || {
             let mut res = match attempts {
                 None => "the model gave no answer, and the agent gave up".to_owned(),
                 Some(attempt) if n_seen < attempt => {
@@ -408,7 +400,7 @@ impl Retries {
 #[derive(Clone, Debug)]
 struct Compactions {
     n: u64,
-    since: Moment,
+    since: PackedTimestamp,
     first: Option<Place>,
 }
 
@@ -422,7 +414,7 @@ impl Compactions {
     fn observe(&mut self, cx: &mut Context<'_>) {
         self.n += 1;
         let (n, took) = (self.n, Elapsed(cx.now().duration_since(self.since.into())));
-        cx.raise(Fingerprint::NONE, n, || {
+        cx.report(Fingerprint::NONE, n, || {
             Report::new(match n {
                 1 => "the context was compacted once".to_owned(),
                 _ => format!(

@@ -6,8 +6,8 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use watchkeeper_core::{
     Context, Detector, DetectorKind, Event, EventKind, EventSet, Fingerprint, InvalidOption,
-    LEAST_CONTEXT_TOKENS, Level, ModelCall, Report, Severity, TokenLimit, Unit, context_tokens,
-    grouped, percent, quote,
+    LEAST_CONTEXT_TOKENS, Level, ModelCall, Report, Severity, Subscription, TokenLimit, Unit,
+    context_tokens, grouped, percent, quote,
 };
 
 /// Finds agents whose context is nearly full.
@@ -76,22 +76,18 @@ impl Detector for FullContext {
         }
         self.is_open |= lowest <= full.percent;
         let of = model.map_or_else(String::new, |it| format!(" of {}", quote(it)));
-        cx.raise(Fingerprint::NONE, full.percent, || {
+        cx.report(Fingerprint::NONE, full.percent, || {
             full.report(&format!("the context{of} is {}% full", full.percent))
         });
     }
 
-    fn reads(&self) -> EventSet {
+    fn subscription(&self) -> Subscription {
         const USAGE: EventSet = EventSet::of(&["model_call"]);
-        USAGE
+        Subscription::to(USAGE).without_exceptions()
     }
 
-    fn at_rest(&self) -> bool {
+    fn is_idle(&self) -> bool {
         self.outgrown == 0 && !self.is_open
-    }
-
-    fn heeds_calls(&self) -> bool {
-        false
     }
 }
 

@@ -503,7 +503,7 @@ impl Matcher {
         let took = last_at.duration_since(first.at);
         let told = Told { count, took, by, first: &first.end, last };
         let message = program.message.as_ref().map(|it| it.render(&told, cx.session()));
-        cx.raise(self.subject(), count, || {
+        cx.report(self.subject(), count, || {
             let message = message.unwrap_or_else(|| usual_message(&program.pattern, &told));
             let mut res = Report::new(message).with("matches", count);
             if let Some(by) = by {

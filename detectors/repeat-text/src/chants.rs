@@ -60,7 +60,7 @@ impl IsChanting {
         cx: &mut Context<'_>,
     ) {
         self.0 = true;
-        cx.raise(Fingerprint::NONE, measure, || {
+        cx.report(Fingerprint::NONE, measure, || {
             let (n_rounds, round) = (chant.n_rounds(), chant.round);
             Report::new(format!(
                 "the same {round} bytes {n_rounds} times in a row: {}",

@@ -10,6 +10,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use watchkeeper_core::{
     Context, Detector, DetectorKind, Event, EventKind, EventSet, InvalidOption, Level, Severity,
+    Subscription,
 };
 
 use crate::{
@@ -54,7 +55,7 @@ pub enum Of {
     /// Messages, or thoughts, that are the same, in a row.
     Message,
     /// What repeats within a message, or within thoughts.
-    Chant,
+    Span,
 }
 
 watchkeeper_core::register!(RepeatText);
@@ -70,7 +71,7 @@ impl DetectorKind for RepeatText {
     fn new(options: RepeatTextOptions) -> Result<Self, InvalidOption> {
         let state = match options.of {
             Of::Message => State::Messages(Sayings::default()),
-            Of::Chant => State::Chants(Chants::default()),
+            Of::Span => State::Chants(Chants::default()),
         };
         Ok(Self { state })
     }
@@ -84,8 +85,8 @@ impl Detector for RepeatText {
         }
     }
 
-    fn reads(&self) -> EventSet {
-        /// Results, and what tells of waiting, come while the agent speaks.
+    fn subscription(&self) -> Subscription {
+        /// Results and waiting arrive while the agent writes.
         const MESSAGES: EventSet = EventSet::of(&[
             "session_start",
             "prompt",
@@ -101,15 +102,11 @@ impl Detector for RepeatText {
             "agent_end",
             "session_end",
         ]);
-        MESSAGES
-    }
-
-    fn begins_with(&self) -> EventSet {
         const TEXT: EventSet = EventSet::of(&["message", "thinking"]);
-        TEXT
+        Subscription::to(MESSAGES).starting_with(TEXT)
     }
 
-    fn at_rest(&self) -> bool {
+    fn is_idle(&self) -> bool {
         match &self.state {
             State::Messages(it) => it.is_empty(),
             State::Chants(it) => it.coming.is_none() && it.is_chanting == IsChanting::default(),

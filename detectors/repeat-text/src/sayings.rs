@@ -1,4 +1,4 @@
-use watchkeeper_core::{Context, Elapsed, Fingerprint, Moment, Place, Report, quote};
+use watchkeeper_core::{Context, Elapsed, Fingerprint, PackedTimestamp, Place, Report, quote};
 
 use crate::hash::Hash;
 
@@ -28,7 +28,7 @@ pub(crate) enum What {
 #[derive(Clone, Debug)]
 struct Saying {
     text: Fingerprint,
-    since: Moment,
+    since: PackedTimestamp,
     n_times: u32,
     first: Option<Place>,
 }
@@ -37,7 +37,7 @@ struct Saying {
 struct Coming {
     hash: Hash,
     head: String,
-    since: Moment,
+    since: PackedTimestamp,
     first: Option<Place>,
 }
 
@@ -107,7 +107,7 @@ impl Sayings {
         let text = text.trim();
         let is_short = !text.is_empty() && text.len() < SHORT;
         let measure = if is_short { n / 2 } else { n };
-        cx.raise(what.subject(), measure, || {
+        cx.report(what.subject(), measure, || {
             let message = match (what, text) {
                 (What::Message, "") => format!("{n} empty messages in a row in {took}"),
                 (What::Message, text) => {

@@ -6,7 +6,7 @@ use watchkeeper_testing::{Trace, detector, findings, laws, play, render};
 use super::RepeatText;
 
 const MESSAGE: &str = "of = 'message'";
-const CHANT: &str = "of = 'chant'";
+const CHANT: &str = "of = 'span'";
 const SENTENCE: &str = "I will look at the file once more, n=1, and then ";
 
 #[test]

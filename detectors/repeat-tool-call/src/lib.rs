@@ -12,7 +12,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use watchkeeper_core::{
     Call, Context, Detector, DetectorKind, Event, EventKind, EventSet, Fingerprint, InvalidOption,
-    Level, Period, Severity, ToolClass,
+    Level, Period, Severity, Subscription, ToolClass,
 };
 
 use crate::streak::Streak;
@@ -126,25 +126,24 @@ impl Detector for RepeatToolCall {
         }
     }
 
-    fn reads(&self) -> EventSet {
-        const CALLS: EventSet = EventSet::of(&["prompt", "tool_call", "tool_result"]);
-        const ANSWERS: EventSet = EventSet::of(&["prompt", "tool_result", "turn_end"]);
-        if self.options.same.arguments {
-            CALLS
-        } else if self.options.reads_answers() {
-            ANSWERS
-        } else {
-            CALLS.or(ANSWERS)
-        }
-    }
-
-    fn begins_with(&self) -> EventSet {
+    fn subscription(&self) -> Subscription {
         const CALLS: EventSet = EventSet::of(&["tool_call"]);
-        const ANSWERS: EventSet = EventSet::of(&["tool_result"]);
-        if self.options.reads_answers() { ANSWERS } else { CALLS }
+        const RESULTS: EventSet = EventSet::of(&["tool_result"]);
+        const PROMPTS: EventSet = EventSet::of(&["prompt"]);
+        const TURN_ENDS: EventSet = EventSet::of(&["turn_end"]);
+        let same = &self.options.same;
+        let needs_results = self.options.reads_answers();
+        let mut events = PROMPTS.or(RESULTS);
+        if same.arguments || !needs_results {
+            events = events.or(CALLS);
+        }
+        if !same.arguments {
+            events = events.or(TURN_ENDS);
+        }
+        Subscription::to(events).starting_with(if needs_results { RESULTS } else { CALLS })
     }
 
-    fn at_rest(&self) -> bool {
+    fn is_idle(&self) -> bool {
         self.streak.is_none()
     }
 }

@@ -3,8 +3,8 @@
 use std::mem;
 
 use watchkeeper_core::{
-    Call, Cause, Context, Elapsed, Fingerprint, Moment, Place, Report, SignedDuration, ToolCall,
-    ToolClass, ToolResult, quote,
+    Call, Cause, Context, Elapsed, Fingerprint, PackedTimestamp, Place, Report, SignedDuration,
+    ToolCall, ToolClass, ToolResult, quote,
 };
 
 use crate::{
@@ -50,7 +50,7 @@ const CHANGING: u64 = 1;
 #[derive(Clone, Debug)]
 pub(crate) struct Streak {
     first: Place,
-    since: Moment,
+    since: PackedTimestamp,
     /// What its calls have in common.
     key: Brief,
     /// The latest call, which is the same as the others in its key only.
@@ -284,7 +284,7 @@ impl Streak {
     ) {
         let Some(repeats) = &self.repeats else { return };
         let count = self.count(options);
-        cx.raise(Fingerprint::NONE, repeats.weigh(count.counted, class), || {
+        cx.report(Fingerprint::NONE, repeats.weigh(count.counted, class), || {
             let (n, tool) = (count.seen, quote(tool));
             let mut report = Report::new(self.message(&tool, n, class, result, options))
                 .with("tool", tool.trim_matches('`'))
@@ -302,7 +302,7 @@ impl Streak {
             && options.same.arguments
             && cx.next_level(lowest).is_some()
         {
-            cx.raise(Fingerprint::from(CHANGING), lowest, || {
+            cx.report(Fingerprint::from(CHANGING), lowest, || {
                 let tool = quote(tool);
                 let asked = &repeats.asked;
                 let colon = if asked.is_empty() { "" } else { ": " };

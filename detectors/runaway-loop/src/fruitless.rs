@@ -40,7 +40,7 @@ impl Fruitless {
         }
         self.n += 1;
         let n = self.n;
-        cx.raise(Fingerprint::NONE, n, || {
+        cx.report(Fingerprint::NONE, n, || {
             Report::new(format!("{} without progress", of.times(n)))
                 .with("count", n)
                 .since(self.since.as_ref().map(Place::evidence))

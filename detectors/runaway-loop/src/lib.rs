@@ -16,7 +16,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use watchkeeper_core::{
     Context, Detector, DetectorKind, Event, EventKind, EventSet, InvalidOption, Level, Scope,
-    Severity, ToolClass,
+    Severity, Subscription, ToolClass,
 };
 
 pub use crate::cycle_length::CycleLength;
@@ -135,36 +135,20 @@ impl Detector for RunawayLoop {
         }
     }
 
-    fn scope(&self) -> Scope {
-        match self.options.of {
-            Of::Cycle => Scope::Agent,
-            Of::Step | Of::Handoff => Scope::Session,
-        }
+    fn subscription(&self) -> Subscription {
+        const ENDS: EventSet = EventSet::of(&["prompt", "tool_result"]);
+        const CALLS: EventSet = EventSet::of(&["tool_call"]);
+        const STEPS: EventSet = EventSet::of(&["model_call"]);
+        const HANDOFFS: EventSet = EventSet::of(&["handoff"]);
+        let (counted, scope) = match self.options.of {
+            Of::Cycle => (CALLS, Scope::Agent),
+            Of::Step => (STEPS, Scope::Session),
+            Of::Handoff => (HANDOFFS, Scope::Session),
+        };
+        Subscription::to(ENDS.or(counted)).starting_with(counted).scope(scope)
     }
 
-    fn reads(&self) -> EventSet {
-        const CYCLE: EventSet = EventSet::of(&["prompt", "tool_call", "tool_result"]);
-        const STEP: EventSet = EventSet::of(&["prompt", "tool_result", "model_call"]);
-        const HANDOFF: EventSet = EventSet::of(&["prompt", "tool_result", "handoff"]);
-        match self.options.of {
-            Of::Cycle => CYCLE,
-            Of::Step => STEP,
-            Of::Handoff => HANDOFF,
-        }
-    }
-
-    fn begins_with(&self) -> EventSet {
-        const CYCLE: EventSet = EventSet::of(&["tool_call"]);
-        const STEP: EventSet = EventSet::of(&["model_call"]);
-        const HANDOFF: EventSet = EventSet::of(&["handoff"]);
-        match self.options.of {
-            Of::Cycle => CYCLE,
-            Of::Step => STEP,
-            Of::Handoff => HANDOFF,
-        }
-    }
-
-    fn at_rest(&self) -> bool {
+    fn is_idle(&self) -> bool {
         match &self.state {
             State::Cycle(rounds) => rounds.is_new(),
             State::Fruitless(fruitless) => fruitless.is_new(),

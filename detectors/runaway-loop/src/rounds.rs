@@ -2,7 +2,9 @@
 
 use std::{mem, sync::Arc};
 
-use watchkeeper_core::{Call, Cause, Context, Elapsed, Moment, Place, ToolClass, ToolResult};
+use watchkeeper_core::{
+    Call, Cause, Context, Elapsed, PackedTimestamp, Place, ToolClass, ToolResult,
+};
 
 use crate::{
     RunawayLoopOptions,
@@ -30,7 +32,7 @@ pub(crate) struct Rounds {
     /// Where the latest step was that began no cycle and went on with none, and
     /// when it was taken.
     since: Option<Place>,
-    since_at: Option<Moment>,
+    since_at: Option<PackedTimestamp>,
     /// `None` if there is no cycle that may be one.
     trail: Option<Box<Trail>>,
 }
@@ -177,7 +179,7 @@ impl Rounds {
         }
         self.trail.get_or_insert_default().recurs(step.symbol);
         let per_round = if self.has_answers { 2 } else { 3 };
-        cx.raise(RECURRING, latest.n_times as u64 / per_round, || {
+        cx.report(RECURRING, latest.n_times as u64 / per_round, || {
             words::recurring(latest, self.has_answers, step.tool)
         });
     }
@@ -198,7 +200,7 @@ impl Rounds {
         let trail = self.trail.get_or_insert_default();
         trail.raised(cycle.period);
         let now = cx.now();
-        cx.raise(subject(cycle.period), measure, || {
+        cx.report(subject(cycle.period), measure, || {
             let tools = trail.tools_of(cycle.period, tool);
             let took = self.since_at.map(|it| now.duration_since(it.into()));
             let took = Elapsed(took.unwrap_or_default());

@@ -37,7 +37,7 @@ impl Calls {
         wait(rules, cx);
     }
 
-    pub(crate) fn at_rest(&self) -> bool {
+    pub(crate) fn is_idle(&self) -> bool {
         self.late.is_none()
     }
 
@@ -82,7 +82,7 @@ impl Calls {
                     percent,
                 }),
             }
-            cx.raise(call.id, percent, || {
+            cx.report(call.id, percent, || {
                 let tool = quote(&call.tool);
                 report(&format!("{tool} has been running"), elapsed, percent, rules.max)
                     .with("tool", tool.trim_matches('`'))

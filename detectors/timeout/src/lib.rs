@@ -12,7 +12,8 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use watchkeeper_core::{
-    Context, Detector, DetectorKind, Event, InvalidOption, Level, Period, Scope, Severity, Unit,
+    Context, Detector, DetectorKind, Event, InvalidOption, Level, Period, Severity, Subscription,
+    Unit,
 };
 
 use crate::{calls::Calls, elapsed::Nanos, silence::Silence, watch::Watch};
@@ -124,26 +125,20 @@ impl Detector for Timeout {
         }
     }
 
-    fn sleeps(&self) -> bool {
-        !matches!(self.state, State::Watch(_))
-    }
-
-    fn at_rest(&self) -> bool {
-        match &self.state {
-            State::Watch(it) => it.at_rest(),
-            State::Silence(it) => it.at_rest(),
-            State::Calls(it) => it.at_rest(),
+    fn subscription(&self) -> Subscription {
+        match self.rules.of {
+            Of::Session | Of::Idle => Subscription::default().per_session().without_exceptions(),
+            Of::Turn => Subscription::default().without_exceptions(),
+            Of::Model => Subscription::default().timer_only().without_exceptions(),
+            Of::Tool => Subscription::default().timer_only(),
         }
     }
 
-    fn heeds_calls(&self) -> bool {
-        matches!(self.rules.of, Of::Tool)
-    }
-
-    fn scope(&self) -> Scope {
-        match self.rules.of {
-            Of::Session | Of::Idle => Scope::Session,
-            Of::Turn | Of::Tool | Of::Model => Scope::Agent,
+    fn is_idle(&self) -> bool {
+        match &self.state {
+            State::Watch(it) => it.is_idle(),
+            State::Silence(it) => it.is_idle(),
+            State::Calls(it) => it.is_idle(),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The silence of a model that owes an answer.
 
-use watchkeeper_core::{Activity, Context, Elapsed, Fingerprint, Moment, Report, percent};
+use watchkeeper_core::{Activity, Context, Elapsed, Fingerprint, PackedTimestamp, Report, percent};
 
 use crate::{
     Rules,
@@ -12,7 +12,7 @@ use crate::{
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Silence {
     /// When the silence began that was found.
-    found: Option<Moment>,
+    found: Option<PackedTimestamp>,
     /// It has a long time to wait, and any event may end that.
     is_amid_answer: bool,
 }
@@ -37,7 +37,7 @@ impl Silence {
             let percent = percent(elapsed, max);
             if cx.next_level(0).is_some_and(|it| it <= percent) {
                 self.found = Some(at);
-                cx.raise(Fingerprint::NONE, percent, || {
+                cx.report(Fingerprint::NONE, percent, || {
                     let lasts = if is_amid_answer {
                         "the model has been silent amid an answer"
                     } else {
@@ -50,7 +50,7 @@ impl Silence {
         self.wait(rules, cx);
     }
 
-    pub(crate) fn at_rest(&self) -> bool {
+    pub(crate) fn is_idle(&self) -> bool {
         self.found.is_none() && !self.is_amid_answer
     }
 

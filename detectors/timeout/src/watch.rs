@@ -2,7 +2,7 @@
 //! one stopwatch.
 
 use watchkeeper_core::{
-    Context, Elapsed, Event, EventKind, Fingerprint, Moment, Place, Report, percent,
+    Context, Elapsed, Event, EventKind, Fingerprint, PackedTimestamp, Place, Report, percent,
 };
 
 use crate::{
@@ -15,7 +15,7 @@ use crate::{
 pub(crate) struct Watch {
     clock: Clock,
     /// With `of = "turn"`: when the turn began.
-    turn: Option<Moment>,
+    turn: Option<PackedTimestamp>,
     /// Where what it counts began.
     since: Option<Place>,
 }
@@ -25,7 +25,7 @@ struct Clock {
     /// What it showed when it was last stopped.
     shown: Nanos,
     /// Since when it runs.
-    since: Option<Moment>,
+    since: Option<PackedTimestamp>,
 }
 
 impl Watch {
@@ -73,7 +73,7 @@ impl Watch {
         }
         let elapsed = self.clock.elapsed(cx);
         let percent = percent(elapsed, rules.max);
-        cx.raise(Fingerprint::NONE, percent, || {
+        cx.report(Fingerprint::NONE, percent, || {
             let lasts = match rules.of {
                 Of::Turn => "the turn has been open",
                 Of::Idle => "nothing has happened",
@@ -85,7 +85,7 @@ impl Watch {
         wake_at_next_level(elapsed, rules.max, cx);
     }
 
-    pub(crate) fn at_rest(&self) -> bool {
+    pub(crate) fn is_idle(&self) -> bool {
         self.clock == Clock::default() && self.turn.is_none() && self.since.is_none()
     }
 

@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use watchkeeper_core::{
     Context, Detector, DetectorKind, Event, EventKind, EventSet, Fingerprint, InvalidOption, Level,
-    ModelCall, Period, Report, Scope, Severity, Timestamp, TokenLimit, Tokens, Unit, Usage,
+    ModelCall, Period, Report, Severity, Subscription, Timestamp, TokenLimit, Tokens, Unit, Usage,
     grouped, percent, quote,
 };
 
@@ -132,21 +132,13 @@ impl Detector for TokenBurn {
         self.wake_in_time(cx);
     }
 
-    fn scope(&self) -> Scope {
-        Scope::Session
-    }
-
-    fn reads(&self) -> EventSet {
+    fn subscription(&self) -> Subscription {
         const USAGE: EventSet = EventSet::of(&["model_call"]);
-        USAGE
+        Subscription::to(USAGE).per_session().without_exceptions()
     }
 
-    fn at_rest(&self) -> bool {
+    fn is_idle(&self) -> bool {
         self.tokens.is_none() && self.nano_dollars.is_none()
-    }
-
-    fn heeds_calls(&self) -> bool {
-        false
     }
 }
 
@@ -204,7 +196,7 @@ impl Rules {
 fn price_unknown(call: &ModelCall, tokens: &Tokens, cx: &mut Context<'_>) {
     let n = grouped(tokens.total());
     let lowest = cx.next_level(0).unwrap_or(1);
-    cx.raise(Fingerprint::of("price"), lowest, || match &call.model {
+    cx.report(Fingerprint::of("price"), lowest, || match &call.model {
         Some(model) => {
             let model = quote(model);
             Report::new(format!(
@@ -240,7 +232,7 @@ impl Spent {
         let percent = percent(spent.n, standing.allowed);
         spent.recent.is_open |= cx.next_level(0).is_some_and(|it| it <= percent);
         let n = spent.n;
-        cx.raise(limit.subject, percent, || {
+        cx.report(limit.subject, percent, || {
             let (shown, usual) = (limit.share(n, standing.allowed), standing.shown(limit));
             Report::new(format!("{shown} used{}, {percent}%{usual}", within(rules)))
                 .with("percent", percent)

@@ -48,7 +48,7 @@ impl Detector for BannedTool {
         }
         let n_calls = self.calls.entry(call.tool.to_string()).or_default();
         *n_calls += 1;
-        cx.raise(Fingerprint::of(&*call.tool), *n_calls, || {
+        cx.report(Fingerprint::of(&*call.tool), *n_calls, || {
             Report::new(format!("{} is banned", quote(&call.tool)))
         });
     }

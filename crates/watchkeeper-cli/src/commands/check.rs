@@ -7,7 +7,7 @@ use std::{
 use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use watchkeeper_core::{
-    Engine, EngineConfig, Finding, Registry, Seen, SessionId, Severity, SignedDuration,
+    DedupCache, Engine, EngineConfig, Finding, Registry, SessionId, Severity, SignedDuration,
     SourceEntry, quote,
 };
 use watchkeeper_policy::Policy;
@@ -157,7 +157,7 @@ fn report(
         ..policy.engine_config()
     };
     let mut engine = Engine::new(policy.detectors, config);
-    let mut seen = Seen::default();
+    let mut seen = DedupCache::default();
     let mut report = Report::default();
     report.totals.files = files.len() as u64;
     let (groups, without) = recorded::group(files, only, &registry.sources);
@@ -216,7 +216,7 @@ fn report(
                 let files = group.files.clone();
                 report.add(SessionReport::new(facts, files, own, &unread));
                 // They are counted once, whatever number of sessions a file holds.
-                unread = watchkeeper_core::Unread::default();
+                unread = watchkeeper_core::SkippedLines::default();
             }
             engine.forget(&id);
         }

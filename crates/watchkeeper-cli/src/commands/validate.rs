@@ -5,9 +5,9 @@ use std::{
 
 use clap::Args;
 use watchkeeper_core::{
-    Engine, EngineConfig, Registry, Seen, SessionId, SignedDuration, make_safe,
+    DedupCache, Engine, EngineConfig, Registry, SessionId, SignedDuration, make_safe,
 };
-use watchkeeper_policy::{DiagnosticLevel, Exemptions, Loader, render};
+use watchkeeper_policy::{DiagnosticLevel, Loader, MatchTracker, render};
 
 use crate::{Global, Output, Status, counted::counted, loading, output::quoted_path, recorded};
 
@@ -56,13 +56,13 @@ impl Validate {
         };
         let mut held = String::new();
         if let Some(policy) = loaded.policy.as_ref().filter(|_| !self.against.is_empty()) {
-            match hold_against(&policy.exemptions, &self.against, registry) {
+            match hold_against(&policy.match_tracker, &self.against, registry) {
                 Ok(n_sessions) => {
                     held = format!(", held against {}", counted(n_sessions, "session"));
                 }
                 Err(message) => return Ok(output.fail(&message)),
             }
-            loaded.diagnostics.extend(policy.exemptions.unmet());
+            loaded.diagnostics.extend(policy.match_tracker.unmet());
             loaded.diagnostics.sort_by_key(|it| (it.file, it.span.start));
         }
         if !loaded.diagnostics.is_empty() {
@@ -97,7 +97,7 @@ impl Validate {
 /// Looks in recorded sessions for what exceptions and overrides match. Gives
 /// the number of sessions; the error is for a person, as it stands.
 fn hold_against(
-    exemptions: &Exemptions,
+    match_tracker: &MatchTracker,
     paths: &[PathBuf],
     registry: &Registry,
 ) -> Result<u64, String> {
@@ -109,8 +109,8 @@ fn hold_against(
         session_expiry: SignedDuration::MAX,
         ..EngineConfig::default()
     };
-    let mut engine = Engine::new(exemptions.probes(), config);
-    let (mut seen, mut findings) = (Seen::default(), Vec::new());
+    let mut engine = Engine::new(match_tracker.probes(), config);
+    let (mut seen, mut findings) = (DedupCache::default(), Vec::new());
     let mut sessions: Vec<SessionId> = Vec::new();
     let mut n_sessions = 0;
     let (groups, _) =

@@ -11,8 +11,8 @@ use std::{collections::BTreeMap, io, path::PathBuf};
 use clap::ValueEnum;
 use serde::Serialize;
 use watchkeeper_core::{
-    Finding, Fingerprint, SessionFacts, SessionId, Severity, Status, Timestamp, Tokens, Totals,
-    Unread,
+    Finding, Fingerprint, SessionFacts, SessionId, Severity, SkippedLines, Status, Timestamp,
+    Tokens, Totals,
 };
 
 use crate::{Output, timeline::Timeline};
@@ -108,7 +108,7 @@ impl SessionReport {
         facts: &SessionFacts,
         files: Vec<PathBuf>,
         findings: Vec<Finding>,
-        unread: &Unread,
+        unread: &SkippedLines,
     ) -> Self {
         let Totals {
             events, tool_calls, tool_results, failed_results, model_calls, tokens, ..

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, ops::Range, path::Path};
 
 use watchkeeper_core::{
-    Event, EventKind, Finding, Origin, Registry, Seen, SessionStart, SignedDuration, Status,
+    DedupCache, Event, EventKind, Finding, Origin, Registry, SessionStart, SignedDuration, Status,
     Timestamp, make_safe,
 };
 use watchkeeper_policy::{
@@ -156,7 +156,7 @@ fn read_events(
     let mut events = Vec::new();
     for group in groups {
         let on_event = &mut |it| events.push(it);
-        let unread = group.read(only, &registry.sources, &mut Seen::default(), on_event);
+        let unread = group.read(only, &registry.sources, &mut DedupCache::default(), on_event);
         let n_unread = unread.map_err(|err| err.to_string())?.total();
         if 0 < n_unread {
             return Err(format!("{n_unread} of its lines cannot be read"));

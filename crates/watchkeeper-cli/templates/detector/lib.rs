@@ -59,7 +59,7 @@ impl Detector for DetectorName {
         *n_calls += 1;
         // The engine compares the number with the policy's levels. Text from
         // agents goes through `quote`.
-        cx.raise(Fingerprint::of(&*call.tool), *n_calls, || {
+        cx.report(Fingerprint::of(&*call.tool), *n_calls, || {
             Report::new(format!("{} was called", quote(&call.tool)))
         });
     }

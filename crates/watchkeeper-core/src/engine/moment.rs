@@ -2,7 +2,7 @@ use std::{collections::BTreeSet, num::NonZeroU32};
 
 use jiff::{SignedDuration, Timestamp};
 
-/// How many jumps of the clock are remembered; of more, the oldest is forgotten.
+/// How many clock_adjustments of the clock are remembered; of more, the oldest is forgotten.
 const MAX_JUMPS: usize = 16;
 
 /// A point in time in 12 bytes, with room for `None` in them: an optional
@@ -10,7 +10,7 @@ const MAX_JUMPS: usize = 16;
 ///
 /// Made from a [`Timestamp`], and becomes the same one again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Moment {
+pub struct PackedTimestamp {
     /// Seconds, rounded down, cut in two so that nothing needs padding.
     high: i32,
     low: u32,
@@ -18,7 +18,7 @@ pub struct Moment {
     nanos: NonZeroU32,
 }
 
-impl Moment {
+impl PackedTimestamp {
     /// So much later; `None` if that is further than a [`Timestamp`] goes.
     pub(crate) fn checked_add(self, by: SignedDuration) -> Option<Self> {
         const SECOND: i32 = 1_000_000_000;
@@ -54,7 +54,7 @@ impl Moment {
     }
 }
 
-impl From<Timestamp> for Moment {
+impl From<Timestamp> for PackedTimestamp {
     fn from(at: Timestamp) -> Self {
         let nanos = at.subsec_nanosecond();
         // Before 1970 the fraction is negative.
@@ -67,22 +67,29 @@ impl From<Timestamp> for Moment {
     }
 }
 
-impl From<Moment> for Timestamp {
-    fn from(at: Moment) -> Self {
+impl From<PackedTimestamp> for Timestamp {
+    fn from(at: PackedTimestamp) -> Self {
         // What was made from a time is one.
         Self::new(at.secs(), at.subsec_nanos()).unwrap_or(Self::MIN)
     }
 }
 
 /// A time that has not come by `since` comes later by `by`.
-pub(super) fn postponed(at: Moment, since: Timestamp, by: SignedDuration) -> Moment {
+pub(super) fn postponed(
+    at: PackedTimestamp,
+    since: Timestamp,
+    by: SignedDuration,
+) -> PackedTimestamp {
     let at: Timestamp = at.into();
     let at = if since < at { at.saturating_add(by).unwrap_or(Timestamp::MAX) } else { at };
     at.into()
 }
 
 /// The earlier of two times, of which there may be none.
-pub(crate) fn earlier(a: Option<Moment>, b: Option<Moment>) -> Option<Moment> {
+pub(crate) fn earlier(
+    a: Option<PackedTimestamp>,
+    b: Option<PackedTimestamp>,
+) -> Option<PackedTimestamp> {
     match (a, b) {
         (Some(a), Some(b)) => Some(a.min(b)),
         (a, b) => a.or(b),
@@ -94,9 +101,9 @@ pub(crate) fn earlier(a: Option<Moment>, b: Option<Moment>) -> Option<Moment> {
 /// An alarm is never late, but may be early: one that is put off stays where it
 /// is and is set anew when it rings, so most events do not touch it.
 #[derive(Debug)]
-pub(super) struct Alarms<K>(BTreeSet<(Moment, K)>);
+pub(super) struct TimerQueue<K>(BTreeSet<(PackedTimestamp, K)>);
 
-impl<K: Ord + Clone> Alarms<K> {
+impl<K: Ord + Clone> TimerQueue<K> {
     pub(super) fn new() -> Self {
         Self(BTreeSet::new())
     }
@@ -114,7 +121,12 @@ impl<K: Ord + Clone> Alarms<K> {
     }
 
     /// Has an alarm, which was set for `alarm_at`, ring at `at` or before.
-    pub(super) fn set(&mut self, alarm_at: &mut Option<Moment>, at: Moment, key: &K) {
+    pub(super) fn set(
+        &mut self,
+        alarm_at: &mut Option<PackedTimestamp>,
+        at: PackedTimestamp,
+        key: &K,
+    ) {
         if alarm_at.is_none_or(|it| at < it) {
             self.cancel(*alarm_at, key);
             *alarm_at = Some(at);
@@ -122,7 +134,7 @@ impl<K: Ord + Clone> Alarms<K> {
         }
     }
 
-    pub(super) fn cancel(&mut self, alarm_at: Option<Moment>, key: &K) {
+    pub(super) fn cancel(&mut self, alarm_at: Option<PackedTimestamp>, key: &K) {
         if let Some(at) = alarm_at {
             self.0.remove(&(at, key.clone()));
         }
@@ -136,7 +148,7 @@ impl<K: Ord + Clone> Alarms<K> {
 
 /// What the clock on the wall jumped over, when the machine had slept.
 #[derive(Debug, Default)]
-pub(crate) struct Jumps(Vec<Jump>);
+pub(crate) struct ClockAdjustments(Vec<Jump>);
 
 /// From `since` on, not included, until `until`.
 #[derive(Clone, Copy, Debug)]
@@ -145,7 +157,7 @@ struct Jump {
     until: Timestamp,
 }
 
-impl Jumps {
+impl ClockAdjustments {
     pub(super) fn add(&mut self, since: Timestamp, by: SignedDuration) {
         if self.0.len() == MAX_JUMPS {
             self.0.remove(0);
@@ -155,7 +167,7 @@ impl Jumps {
         self.0.sort_by_key(|it| it.since);
     }
 
-    /// How much time passed, jumps left out.
+    /// How much time passed, clock_adjustments left out.
     pub(crate) fn time_between(&self, from: Timestamp, to: Timestamp) -> SignedDuration {
         let mut res = to.duration_since(from);
         for Jump { since, until } in &self.0 {
@@ -165,13 +177,17 @@ impl Jumps {
         res
     }
 
-    /// When so much time will have passed, jumps left out; `None` if that is
+    /// When so much time will have passed, clock_adjustments left out; `None` if that is
     /// beyond all times.
-    pub(crate) fn time_after(&self, from: Moment, by: SignedDuration) -> Option<Moment> {
+    pub(crate) fn time_after(
+        &self,
+        from: PackedTimestamp,
+        by: SignedDuration,
+    ) -> Option<PackedTimestamp> {
         let mut res = from.checked_add(by)?;
         for Jump { since, until } in &self.0 {
-            let begin = Moment::from(*since).max(from);
-            if begin < res && begin < Moment::from(*until) {
+            let begin = PackedTimestamp::from(*since).max(from);
+            if begin < res && begin < PackedTimestamp::from(*until) {
                 res = res.checked_add(until.duration_since(begin.into()))?;
             }
         }
@@ -184,11 +200,11 @@ mod tests {
     use jiff::{SignedDuration, Timestamp};
     use proptest::{collection::vec, prelude::*};
 
-    use super::{Jumps, Moment};
+    use super::{ClockAdjustments, PackedTimestamp};
 
     #[test]
     fn nothing_takes_no_room() {
-        assert_eq!(size_of::<Option<Moment>>(), 12);
+        assert_eq!(size_of::<Option<PackedTimestamp>>(), 12);
     }
 
     fn timestamps() -> impl Strategy<Value = Timestamp> {
@@ -200,22 +216,22 @@ mod tests {
     proptest! {
         #[test]
         fn is_a_timestamp(a in timestamps(), b in timestamps()) {
-            prop_assert_eq!(Timestamp::from(Moment::from(a)), a);
-            prop_assert_eq!(Moment::from(a).cmp(&Moment::from(b)), a.cmp(&b));
+            prop_assert_eq!(Timestamp::from(PackedTimestamp::from(a)), a);
+            prop_assert_eq!(PackedTimestamp::from(a).cmp(&PackedTimestamp::from(b)), a.cmp(&b));
         }
 
         #[test]
         fn time_passes_between_jumps_and_not_in_them(
-            jumps in vec((0..100_i64, 1..50_i64), 0..4),
+            clock_adjustments in vec((0..100_i64, 1..50_i64), 0..4),
             from in 0..150_i64,
             by in 0..100_i64,
         ) {
             let time = |secs| Timestamp::UNIX_EPOCH + SignedDuration::from_secs(secs);
-            let mut sut = Jumps::default();
+            let mut sut = ClockAdjustments::default();
             // Clocks jump over a time once.
             let mut end = 0;
             let mut is_skipped = [false; 1000];
-            for (since, by) in jumps {
+            for (since, by) in clock_adjustments {
                 let since = since.max(end);
                 end = since + by;
                 sut.add(time(since), SignedDuration::from_secs(by));
@@ -236,7 +252,7 @@ mod tests {
         fn adds_up_as_a_timestamp_does(at in timestamps(), secs in any::<i64>(), nanos in any::<i32>()) {
             for secs in [secs, secs >> 24, secs >> 52, i64::MIN, i64::MAX] {
                 let by = SignedDuration::new(secs, nanos % 1_000_000_000);
-                let sum = Moment::from(at).checked_add(by);
+                let sum = PackedTimestamp::from(at).checked_add(by);
                 prop_assert_eq!(sum.map(Timestamp::from), at.checked_add(by).ok());
             }
         }

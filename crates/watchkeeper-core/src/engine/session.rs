@@ -7,15 +7,15 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{
     Shared,
-    frame::{Frame, Observed, Scene},
-    moment::{Moment, earlier, postponed},
+    dispatch::{DispatchContext, Observed, StreamScope},
+    moment::{PackedTimestamp, earlier, postponed},
     stream::Run,
     streams::Streams,
-    watch::Watch,
+    subscriptions::SubscriptionTable,
 };
 use crate::{
     AgentFacts, AgentId, Call, Event, EventKind, Finding, Fingerprint, SessionFacts, Usage,
-    facts::Standing,
+    facts::AgentStatus,
 };
 
 /// How many agents of one session are watched at once; of more, the one that
@@ -25,17 +25,17 @@ pub(super) const MAX_AGENTS: usize = 256;
 /// A session, its agents, and the detectors at work on them.
 pub(super) struct Session {
     pub(super) facts: SessionFacts,
-    now: Moment,
+    now: PackedTimestamp,
     /// When it is forgotten unless it is heard of again.
-    expires_at: Moment,
+    expires_at: PackedTimestamp,
     /// No later than this, one of its streams wants to be woken, or one of the
     /// detectors that sleep.
-    wake_at: Option<Moment>,
-    pub(super) alarm_at: Option<Moment>,
+    wake_at: Option<PackedTimestamp>,
+    pub(super) alarm_at: Option<PackedTimestamp>,
     /// It was heard of again since it was made, or last looked at when one had
     /// to go.
     pub(super) was_touched: bool,
-    watch: Arc<Watch>,
+    watch: Arc<SubscriptionTable>,
     streams: Streams,
     main: Agent,
     agents: Agents,
@@ -94,7 +94,7 @@ impl Session {
     }
 
     /// When it must be looked at, at the latest.
-    pub(super) fn due_at(&self) -> Moment {
+    pub(super) fn due_at(&self) -> PackedTimestamp {
         self.wake_at.map_or(self.expires_at, |it| it.min(self.expires_at))
     }
 
@@ -109,19 +109,23 @@ impl Session {
         let of_agents = agents.flat_map(|(id, it)| it.streams.iter().map(move |it| (id, it)));
         let streams = self.streams.iter().map(|it| (None, it)).chain(of_agents);
         let open = streams.flat_map(|(agent_id, stream)| {
-            let scene =
-                Scene { session: &self.facts, agent: &self.main.facts, agent_id, group: None };
-            stream.open_findings(&scene, shared)
+            let stream_scope = StreamScope {
+                session: &self.facts,
+                agent: &self.main.facts,
+                agent_id,
+                group: None,
+            };
+            stream.open_findings(&stream_scope, shared)
         });
         open.collect()
     }
 
-    /// Whether a detector watches the whole of it, and it alone.
+    /// Whether a detector tables the whole of it, and it alone.
     pub(super) fn is_watched_by(&self, detector_idx: u32) -> bool {
         self.watch.session.contain(detector_idx)
     }
 
-    /// Whether a detector watches it, or its agents.
+    /// Whether a detector tables it, or its agents.
     pub(super) fn is_seen_by(&self, detector_idx: u32) -> bool {
         self.is_watched_by(detector_idx) || self.watch.agents.contain(detector_idx)
     }
@@ -132,7 +136,7 @@ impl Session {
         for agent in self.agents.iter_mut().map(|(_, it)| it).chain([&mut self.main]) {
             agent.streams.postpone(since, by);
         }
-        // Those asleep may have asked to be woken no earlier than that.
+        // Those sleeping may have asked to be woken no earlier than that.
         self.wake_at = self.wake_at.map(|it| postponed(it, since, by));
     }
 
@@ -157,9 +161,9 @@ impl Session {
             Some(_) => self.agents.last_mut().map_or(&mut self.main, |(_, it)| it),
             None => &mut self.main,
         };
-        let was = agent.facts.standing();
+        let was = agent.facts.status();
         let call = agent.facts.observe(event, at);
-        self.facts.recount(was, agent.facts.standing());
+        self.facts.recount(was, agent.facts.status());
         let usage = match &event.kind {
             EventKind::ModelCall(call) => {
                 let price = |it: &str| shared.prices.get(it, || shared.config.prices.get(it));
@@ -168,37 +172,39 @@ impl Session {
             _ => None,
         };
         let agent_id = event.agent.as_ref();
-        let scene = Scene { session: &self.facts, agent: &agent.facts, agent_id, group: None };
+        let stream_scope =
+            StreamScope { session: &self.facts, agent: &agent.facts, agent_id, group: None };
         let observed = Observed { event, usage: usage.as_ref(), call: call.as_ref() };
-        let frame = Frame::of_event(at, scene, observed, shared);
+        let dispatch = DispatchContext::of_event(at, stream_scope, observed, shared);
         let is_end = matches!(event.kind, EventKind::SessionEnd { .. });
         let agent_ends = is_end || matches!(event.kind, EventKind::AgentEnd);
         let session_ends = is_end && agent_id.is_none();
         let sort_idx = event.kind.sort_idx().into();
-        let (mut run, spares) = Run::new(&frame, shared, findings);
-        agent.streams.observe(&self.watch.agents, sort_idx, &mut run, spares);
+        let (mut run, pools) = Run::new(&dispatch, shared, findings);
+        agent.streams.observe(&self.watch.agents, sort_idx, &mut run, pools);
         if agent_ends {
             agent.streams.end(&mut run);
         }
-        self.streams.observe(&self.watch.session, sort_idx, &mut run, spares);
+        self.streams.observe(&self.watch.session, sort_idx, &mut run, pools);
         if session_ends {
             self.streams.end(&mut run);
         }
-        self.wake_at = earlier(self.wake_at, run.desk.first_wake);
+        self.wake_at = earlier(self.wake_at, run.scratch.first_wake);
         if session_ends {
             for (id, mut agent) in self.agents.0.take().map_or_else(Vec::new, |it| *it) {
-                self.facts.recount(agent.facts.standing(), Standing::default());
+                self.facts.recount(agent.facts.status(), AgentStatus::default());
                 let (facts, agent_id) = (&self.facts, Some(&id));
-                let scene = Scene { session: facts, agent: &agent.facts, agent_id, group: None };
-                let frame = Frame::of_event(at, scene, observed, shared);
-                let (mut run, _) = Run::new(&frame, shared, findings);
+                let stream_scope =
+                    StreamScope { session: facts, agent: &agent.facts, agent_id, group: None };
+                let dispatch = DispatchContext::of_event(at, stream_scope, observed, shared);
+                let (mut run, _) = Run::new(&dispatch, shared, findings);
                 agent.streams.end(&mut run);
             }
         } else if agent_ends && agent_id.is_some() {
             self.agents.0.as_mut().and_then(|it| it.pop());
             self.agents.0.take_if(|it| it.is_empty());
         }
-        if !shared.desk.panicked.is_empty() {
+        if !shared.scratch.panicked.is_empty() {
             self.turn_off_panicked(shared);
         }
         (usage, call)
@@ -213,14 +219,14 @@ impl Session {
                 let agents = self.agents.0.get_or_insert_default();
                 if agents.len() == MAX_AGENTS {
                     let (_, gone) = agents.remove(0);
-                    self.facts.recount(gone.facts.standing(), Standing::default());
+                    self.facts.recount(gone.facts.status(), AgentStatus::default());
                 }
                 agents.push((id.clone(), Agent::default()));
             }
         }
     }
 
-    fn next_wake(&self) -> Option<Moment> {
+    fn next_wake(&self) -> Option<PackedTimestamp> {
         let agents = self.agents.iter().filter_map(|(_, it)| it.streams.first_wake());
         let own = [self.streams.first_wake(), self.main.streams.first_wake()];
         own.into_iter().flatten().chain(agents).min()
@@ -240,25 +246,30 @@ impl Session {
     }
 
     #[cold]
-    fn wake(&mut self, until: Moment, shared: &mut Shared, findings: &mut Vec<Finding>) {
+    fn wake(&mut self, until: PackedTimestamp, shared: &mut Shared, findings: &mut Vec<Finding>) {
         while let Some(due) = self.wake_at.filter(|it| *it <= until) {
             let is_due = self.next_wake().is_some_and(|it| it <= due);
             let n_before = findings.len();
             let facts = &self.facts;
-            let main =
-                Scene { session: facts, agent: &self.main.facts, agent_id: None, group: None };
-            let frame = Frame::of_wakeup(due, main, shared);
-            let (mut run, spares) = Run::new(&frame, shared, findings);
-            self.streams.wake(&mut run, spares);
-            self.main.streams.wake(&mut run, spares);
-            let mut asked = run.desk.first_wake;
+            let main = StreamScope {
+                session: facts,
+                agent: &self.main.facts,
+                agent_id: None,
+                group: None,
+            };
+            let dispatch = DispatchContext::of_wakeup(due, main, shared);
+            let (mut run, pools) = Run::new(&dispatch, shared, findings);
+            self.streams.wake(&mut run, pools);
+            self.main.streams.wake(&mut run, pools);
+            let mut asked = run.scratch.first_wake;
             for (id, agent) in self.agents.iter_mut() {
                 let agent_id = Some(&*id);
-                let scene = Scene { session: facts, agent: &agent.facts, agent_id, group: None };
-                let frame = Frame::of_wakeup(due, scene, shared);
-                let (mut run, spares) = Run::new(&frame, shared, findings);
-                agent.streams.wake(&mut run, spares);
-                asked = earlier(asked, run.desk.first_wake);
+                let stream_scope =
+                    StreamScope { session: facts, agent: &agent.facts, agent_id, group: None };
+                let dispatch = DispatchContext::of_wakeup(due, stream_scope, shared);
+                let (mut run, pools) = Run::new(&dispatch, shared, findings);
+                agent.streams.wake(&mut run, pools);
+                asked = earlier(asked, run.scratch.first_wake);
             }
             // Who sleeps may be woken for nothing, and that moves no time.
             if is_due || n_before < findings.len() {
@@ -274,12 +285,12 @@ impl Session {
     /// Turns the detectors off, for all of it, that have just panicked in one of
     /// its streams.
     fn turn_off_panicked(&mut self, shared: &mut Shared) {
-        for detector_idx in shared.desk.panicked.drain(..) {
+        for detector_idx in shared.scratch.panicked.drain(..) {
             self.watch = Arc::new(self.watch.without(detector_idx));
-            let posted = &shared.detectors[detector_idx as usize];
-            self.streams.turn_off(posted);
+            let compiled = &shared.detectors[detector_idx as usize];
+            self.streams.turn_off(compiled);
             for agent in self.agents.iter_mut().map(|(_, it)| it).chain([&mut self.main]) {
-                agent.streams.turn_off(posted);
+                agent.streams.turn_off(compiled);
             }
         }
     }

@@ -7,14 +7,14 @@ use std::{
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
-    Posted, Shared,
+    CompiledDetector, Shared,
+    dispatch::{DispatchContext, StreamScope},
     episodes::{Episode, Episodes},
-    frame::{Frame, Scene},
-    moment::{Jumps, Moment, postponed},
-    note::Explained,
-    watch::Sleepers,
+    explanation::Explained,
+    moment::{ClockAdjustments, PackedTimestamp, postponed},
+    subscriptions::TimerOnlySet,
 };
-use crate::{Context, Detector, Finding, Fingerprint, Noted, Report, Severity};
+use crate::{Context, Detector, ExplanationDetail, Finding, Fingerprint, Report, Severity};
 
 /// How many copies of a detector that came to rest are kept for the streams that
 /// will need one next.
@@ -24,7 +24,7 @@ const MAX_RESTING: usize = 16;
 #[derive(Default)]
 pub(crate) struct Stream {
     pub(super) detector_idx: u32,
-    pub(super) wake_at: Option<Moment>,
+    pub(super) wake_at: Option<PackedTimestamp>,
     /// `None` while it is at rest: it is as good as any other then, and one is
     /// lent when something happens.
     detector: Option<Box<dyn Detector>>,
@@ -32,7 +32,7 @@ pub(crate) struct Stream {
 }
 
 /// Where one detector runs while it has nothing to remember.
-pub(super) struct Spare {
+pub(super) struct DetectorPool {
     /// Its detector is at rest, but while it runs.
     pub(super) stream: Stream,
     /// More of them that are at rest.
@@ -40,7 +40,7 @@ pub(super) struct Spare {
 }
 
 /// What a detector raised or resolved while it ran.
-pub(crate) struct Raised {
+pub(crate) struct Reported {
     pub(crate) subject: Fingerprint,
     /// `None` says that it was resolved.
     pub(crate) severity: Option<Severity>,
@@ -50,18 +50,18 @@ pub(crate) struct Raised {
 
 /// The room that streams work in, one after the other.
 #[derive(Default)]
-pub(crate) struct Desk {
+pub(crate) struct RunScratch {
     /// The ids of pending calls that a detector is not told of.
     pub(crate) hidden: Vec<Fingerprint>,
-    pub(crate) raised: Vec<Raised>,
+    pub(crate) raised: Vec<Reported>,
     /// What a person is told who asks why.
-    pub(crate) noted: Vec<Noted>,
+    pub(crate) noted: Vec<ExplanationDetail>,
     /// Whether there may be something to take over.
     pub(crate) is_touched: bool,
     /// What the clock jumped over.
-    pub(crate) jumps: Jumps,
+    pub(crate) clock_adjustments: ClockAdjustments,
     /// The first time at which a stream asked to be woken.
-    pub(crate) first_wake: Option<Moment>,
+    pub(crate) first_wake: Option<PackedTimestamp>,
     /// The detectors that have just panicked.
     pub(super) panicked: Vec<u32>,
     pub(super) explained: Option<Box<Explained>>,
@@ -69,9 +69,9 @@ pub(crate) struct Desk {
 
 /// What streams are run with, and what they leave behind.
 pub(super) struct Run<'a> {
-    pub(super) frame: &'a Frame<'a>,
-    pub(super) detectors: &'a [Posted],
-    pub(super) desk: &'a mut Desk,
+    pub(super) dispatch: &'a DispatchContext<'a>,
+    pub(super) detectors: &'a [CompiledDetector],
+    pub(super) scratch: &'a mut RunScratch,
     findings: &'a mut Vec<Finding>,
 }
 
@@ -79,26 +79,31 @@ impl<'a> Run<'a> {
     /// With it comes for each detector where that runs while it has nothing to
     /// remember.
     pub(super) fn new(
-        frame: &'a Frame<'a>,
+        dispatch: &'a DispatchContext<'a>,
         shared: &'a mut Shared,
         findings: &'a mut Vec<Finding>,
-    ) -> (Self, &'a mut [Spare]) {
-        let Shared { detectors, desk, spares, .. } = shared;
-        desk.is_touched = frame.is_explained;
-        desk.first_wake = None;
-        (Self { frame, detectors, desk, findings }, spares)
+    ) -> (Self, &'a mut [DetectorPool]) {
+        let Shared { detectors, scratch, pools, .. } = shared;
+        scratch.is_touched = dispatch.is_explained;
+        scratch.first_wake = None;
+        (Self { dispatch, detectors, scratch, findings }, pools)
     }
 
     /// Runs one stream, by itself. Those before it are of the same agent or session.
-    pub(super) fn stream(&mut self, stream: &mut Stream, before: &[Stream], spare: &mut Spare) {
-        if self.desk.panicked.contains(&stream.detector_idx) {
+    pub(super) fn stream(
+        &mut self,
+        stream: &mut Stream,
+        before: &[Stream],
+        pool: &mut DetectorPool,
+    ) {
+        if self.scratch.panicked.contains(&stream.detector_idx) {
             stream.turn_off();
             return;
         }
-        let posted = &self.detectors[stream.detector_idx as usize];
-        let run = || self.run(spare.equip(stream), posted, before);
+        let compiled = &self.detectors[stream.detector_idx as usize];
+        let run = || self.run(pool.equip(stream), compiled, before);
         match catch_unwind(AssertUnwindSafe(run)) {
-            Ok(true) => spare.take_back(stream),
+            Ok(true) => pool.take_back(stream),
             Ok(false) => {}
             Err(panic) => self.turn_off(stream, panic.as_ref()),
         }
@@ -108,80 +113,98 @@ impl<'a> Run<'a> {
     /// it is at rest then. Whoever calls this catches its panics, and turns the
     /// stream off.
     #[inline]
-    pub(super) fn run(&mut self, stream: &mut Stream, posted: &Posted, before: &[Stream]) -> bool {
-        let detector = stream.detector.get_or_insert_with(|| posted.named.detector.clone());
-        let slept_until = if self.frame.is_explained { stream.wake_at } else { None };
+    pub(super) fn run(
+        &mut self,
+        stream: &mut Stream,
+        compiled: &CompiledDetector,
+        before: &[Stream],
+    ) -> bool {
+        let detector = stream.detector.get_or_insert_with(|| compiled.named.detector.clone());
+        let slept_until = if self.dispatch.is_explained { stream.wake_at } else { None };
         let mut cx = Context {
-            frame: self.frame,
-            posted,
+            dispatch: self.dispatch,
+            compiled,
             before,
             wake_at: &mut stream.wake_at,
             episodes: &mut stream.episodes,
-            desk: self.desk,
+            scratch: self.scratch,
         };
-        match self.frame.observed {
+        match self.dispatch.observed {
             Some(it) => detector.observe(it.event, &mut cx),
             None => detector.wake(&mut cx),
         }
-        let is_at_rest = detector.at_rest();
-        if self.desk.is_touched {
+        let is_at_rest = detector.is_idle();
+        if self.scratch.is_touched {
             self.take_over(stream, slept_until, None);
         }
         is_at_rest
     }
 
     /// The first of those that sleep.
-    pub(super) fn first_of(&self, asleep: Sleepers) -> Option<u32> {
-        let mut sleepers = self.detectors.iter().filter(|it| it.sleeper & asleep != 0);
-        if asleep == 0 { None } else { sleepers.next().map(|it| it.idx) }
+    pub(super) fn first_of(&self, sleeping: TimerOnlySet) -> Option<u32> {
+        let mut timer_only = self.detectors.iter().filter(|it| it.timer_bit & sleeping != 0);
+        if sleeping == 0 { None } else { timer_only.next().map(|it| it.idx) }
     }
 
     /// Takes its alarm from a stream whose detector has this bit, if it sleeps now.
     /// Gives back the bit then.
-    pub(super) fn put_to_sleep(&self, stream: &mut Stream, sleeper: Sleepers) -> Sleepers {
-        let is_asleep = sleeper != 0
+    pub(super) fn put_to_sleep(
+        &self,
+        stream: &mut Stream,
+        timer_bit: TimerOnlySet,
+    ) -> TimerOnlySet {
+        let is_asleep = timer_bit != 0
             && stream.wake_at.is_some()
-            && stream.detector.as_ref().is_none_or(|it| it.at_rest())
+            && stream.detector.as_ref().is_none_or(|it| it.is_idle())
             && stream.episodes.is_empty()
-            && !self.frame.is_explained;
+            && !self.dispatch.is_explained;
         if !is_asleep {
             return 0;
         }
         stream.wake_at = None;
-        sleeper
+        timer_bit
     }
 
     /// Takes over what a detector has left, and tells who asks why.
     #[cold]
-    fn take_over(&mut self, stream: &Stream, slept_until: Option<Moment>, panicked: Option<Noted>) {
-        let Self { frame, desk, .. } = self;
-        desk.is_touched = frame.is_explained;
-        desk.hidden.clear();
+    fn take_over(
+        &mut self,
+        stream: &Stream,
+        slept_until: Option<PackedTimestamp>,
+        panicked: Option<ExplanationDetail>,
+    ) {
+        let Self { dispatch, scratch, .. } = self;
+        scratch.is_touched = dispatch.is_explained;
+        scratch.hidden.clear();
         let named = &self.detectors[stream.detector_idx as usize].named;
-        let explained = desk.explained.as_deref_mut().filter(|_| frame.is_explained);
+        let explained = scratch.explained.as_deref_mut().filter(|_| dispatch.is_explained);
         if let Some(explained) = explained {
             let [from, to] = [slept_until, stream.wake_at].map(|it| it.map(Timestamp::from));
-            let rescheduled = (from != to).then_some(Noted::Rescheduled { from, to });
-            let noted = desk.noted.drain(..).chain(rescheduled).chain(panicked);
-            let is_wakeup = frame.observed.is_none();
-            explained.note(named, frame.now, is_wakeup, &frame.scene, noted);
+            let rescheduled = (from != to).then_some(ExplanationDetail::Rescheduled { from, to });
+            let noted = scratch.noted.drain(..).chain(rescheduled).chain(panicked);
+            let is_wakeup = dispatch.observed.is_none();
+            explained.note(named, dispatch.now, is_wakeup, &dispatch.stream_scope, noted);
         }
-        for it in desk.raised.drain(..) {
-            self.findings.push(named.finding(frame.now, &frame.scene, it));
+        for it in scratch.raised.drain(..) {
+            self.findings.push(named.finding(dispatch.now, &dispatch.stream_scope, it));
         }
     }
 
     /// Turns the stream off whose detector has panicked.
     pub(super) fn turn_off(&mut self, stream: &mut Stream, panic: &(dyn Any + Send)) {
-        self.take_over(stream, stream.wake_at, Some(Noted::Panicked));
+        self.take_over(stream, stream.wake_at, Some(ExplanationDetail::Panicked));
         stream.turn_off();
-        self.desk.panicked.push(stream.detector_idx);
+        self.scratch.panicked.push(stream.detector_idx);
         let named = &self.detectors[stream.detector_idx as usize].named;
-        self.findings.push(named.panic_finding(self.frame.now, &self.frame.scene, panic));
+        self.findings.push(named.panic_finding(
+            self.dispatch.now,
+            &self.dispatch.stream_scope,
+            panic,
+        ));
     }
 }
 
-impl Spare {
+impl DetectorPool {
     pub(super) fn new(detector_idx: u32) -> Self {
         Self { stream: Stream::new(detector_idx), resting: Vec::new() }
     }
@@ -228,11 +251,11 @@ impl Stream {
     /// What is open, by the fingerprint of its findings, and how far it came.
     pub(super) fn open_findings(
         &self,
-        scene: &Scene<'_>,
+        stream_scope: &StreamScope<'_>,
         shared: &Shared,
     ) -> Vec<(Fingerprint, u64)> {
         let named = &shared.detectors[self.detector_idx as usize].named;
-        let open = |it: &Episode| (named.fingerprint(scene, it.subject), it.measure);
+        let open = |it: &Episode| (named.fingerprint(stream_scope, it.subject), it.measure);
         self.episodes.iter().map(open).collect()
     }
 
@@ -240,13 +263,13 @@ impl Stream {
     /// panicked, and is off now.
     pub(super) fn run_alone(
         &mut self,
-        frame: &Frame<'_>,
+        dispatch: &DispatchContext<'_>,
         shared: &mut Shared,
         findings: &mut Vec<Finding>,
     ) -> bool {
-        let (mut run, spares) = Run::new(frame, shared, findings);
-        run.stream(self, &[], &mut spares[self.detector_idx as usize]);
-        run.desk.panicked.drain(..).next().is_some()
+        let (mut run, pools) = Run::new(dispatch, shared, findings);
+        run.stream(self, &[], &mut pools[self.detector_idx as usize]);
+        run.scratch.panicked.drain(..).next().is_some()
     }
 
     /// Ends it, but for what is open.
@@ -276,31 +299,32 @@ impl Stream {
     }
 
     /// Takes its alarm if that rings by `until`.
-    pub(super) fn ring(&mut self, until: Moment) -> Option<Moment> {
+    pub(super) fn ring(&mut self, until: PackedTimestamp) -> Option<PackedTimestamp> {
         self.wake_at.take_if(|it| *it <= until)
     }
 
     /// Ends with what it watched.
     pub(super) fn end(&mut self, run: &mut Run<'_>) {
-        let Run { frame, detectors, desk, findings } = run;
-        let Frame { now, scene, .. } = frame;
+        let Run { dispatch, detectors, scratch, findings } = run;
+        let DispatchContext { now, stream_scope, .. } = dispatch;
         self.wake_at = None;
-        let posted = &detectors[self.detector_idx as usize];
+        let compiled = &detectors[self.detector_idx as usize];
         for it in self.episodes.take() {
-            let what = if scene.agent_id.is_some() { "agent" } else { "session" };
+            let what = if stream_scope.agent_id.is_some() { "agent" } else { "session" };
             let mut report = Report::new(format!("over, as the {what} ended"));
-            if !posted.is_budget {
-                report = report.with_cost(&scene.session.totals, it.used);
+            if !compiled.is_budget {
+                report = report.with_cost(&stream_scope.session.totals, it.used);
             }
-            let explained = desk.explained.as_deref_mut();
-            if let Some(explained) = explained.filter(|_| frame.is_explained) {
+            let explained = scratch.explained.as_deref_mut();
+            if let Some(explained) = explained.filter(|_| dispatch.is_explained) {
                 let message = report.message.clone();
-                let ended = Noted::Ended { subject: it.subject, message, was_open: true };
-                explained.note(&posted.named, *now, false, scene, [ended]);
+                let ended =
+                    ExplanationDetail::Ended { subject: it.subject, message, was_open: true };
+                explained.note(&compiled.named, *now, false, stream_scope, [ended]);
             }
             let raised =
-                Raised { subject: it.subject, severity: None, measure: it.measure, report };
-            findings.push(posted.named.finding(*now, scene, raised));
+                Reported { subject: it.subject, severity: None, measure: it.measure, report };
+            findings.push(compiled.named.finding(*now, stream_scope, raised));
         }
     }
 }

@@ -8,10 +8,10 @@ use std::{
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
-    Posted,
-    moment::Moment,
-    stream::{Run, Spare, Stream},
-    watch::{Reader, Readers, ReadersOf, Sleepers},
+    CompiledDetector,
+    moment::PackedTimestamp,
+    stream::{DetectorPool, Run, Stream},
+    subscriptions::{EventSubscribers, Subscriber, Subscribers, TimerOnlySet},
 };
 /// The streams of one agent, or of a session as a whole.
 #[derive(Default)]
@@ -19,7 +19,7 @@ pub(super) struct Streams {
     /// Those with something to remember, in the order of the policy.
     kept: Vec<Stream>,
     /// The detectors that sleep, and are woken with the first that is.
-    asleep: Sleepers,
+    sleeping: TimerOnlySet,
     /// The marks of those kept, at least.
     marks: u32,
 }
@@ -33,87 +33,93 @@ impl Streams {
     /// among all that an [`EventSet`](crate::EventSet) tells apart.
     pub(super) fn observe(
         &mut self,
-        readers: &Readers,
+        subscribers: &Subscribers,
         sort_idx: usize,
         run: &mut Run<'_>,
-        spares: &mut [Spare],
+        pools: &mut [DetectorPool],
     ) {
-        let ReadersOf { all, sleepless, sleepers } = readers.of(sort_idx);
-        if run.frame.is_explained {
+        let EventSubscribers { all, sleepless, timer_only } = subscribers.of(sort_idx);
+        if run.dispatch.is_explained {
             // A person who asks why is told of every wake-up that is put off.
-            self.asleep &= !sleepers;
+            self.sleeping &= !timer_only;
         }
-        let mut readers =
-            if self.asleep & sleepers == *sleepers { sleepless } else { all }.as_ref();
-        if readers.is_empty() {
+        let mut subscribers =
+            if self.sleeping & timer_only == *timer_only { sleepless } else { all }.as_ref();
+        if subscribers.is_empty() {
             return;
         }
         let mut running = 0;
         // One that panics is turned off, and the rest go on.
         while let Err(panic) = catch_unwind(AssertUnwindSafe(|| {
-            self.show(readers, &mut running, run, spares);
+            self.show(subscribers, &mut running, run, pools);
         })) {
-            readers = &readers[readers.partition_point(|it| it.detector_idx <= running)..];
-            self.turn_off_running(&mut spares[running as usize], panic.as_ref(), run);
+            subscribers =
+                &subscribers[subscribers.partition_point(|it| it.detector_idx <= running)..];
+            self.turn_off_running(&mut pools[running as usize], panic.as_ref(), run);
         }
     }
 
-    /// Runs these readers, but for those that are at rest and cannot begin with the
+    /// Runs these subscribers, but for those that are at rest and cannot begin with the
     /// event. Says which it is that runs.
     fn show(
         &mut self,
-        readers: &[Reader],
+        subscribers: &[Subscriber],
         running: &mut u32,
         run: &mut Run<'_>,
-        spares: &mut [Spare],
+        pools: &mut [DetectorPool],
     ) {
         let mut place = 0;
-        for &Reader { detector_idx, begins, sleeper } in readers {
+        for &Subscriber { detector_idx, begins, timer_bit } in subscribers {
             let stays_at_rest = !begins && self.marks & mark(detector_idx) == 0;
-            if stays_at_rest || self.asleep & sleeper != 0 {
+            if stays_at_rest || self.sleeping & timer_bit != 0 {
                 continue;
             }
             while self.kept.get(place).is_some_and(|it| it.detector_idx < detector_idx) {
                 place += 1;
             }
             *running = detector_idx;
-            let posted = &run.detectors[detector_idx as usize];
-            let spare = &mut spares[detector_idx as usize];
+            let compiled = &run.detectors[detector_idx as usize];
+            let pool = &mut pools[detector_idx as usize];
             let (before, rest) = self.kept.split_at_mut(place);
             let kept = rest.first_mut().filter(|it| it.detector_idx == detector_idx);
             let is_kept = kept.is_some();
             let stream = match kept {
-                Some(it) if begins || it.is_at_work() => spare.equip(it),
-                None if begins => &mut spare.stream,
+                Some(it) if begins || it.is_at_work() => pool.equip(it),
+                None if begins => &mut pool.stream,
                 _ => continue,
             };
-            let is_at_rest = run.run(stream, posted, before);
-            self.asleep |= run.put_to_sleep(stream, sleeper);
+            let is_at_rest = run.run(stream, compiled, before);
+            self.sleeping |= run.put_to_sleep(stream, timer_bit);
             if is_kept {
                 let stream = &mut self.kept[place];
                 if is_at_rest {
-                    spare.take_back(stream);
+                    pool.take_back(stream);
                     if stream.is_empty() {
                         self.kept.remove(place);
                         self.marks = marks(&self.kept);
                     }
                 }
-            } else if let Some(stream) = spare.take(is_at_rest) {
+            } else if let Some(stream) = pool.take(is_at_rest) {
                 self.take_in(place, stream);
             }
         }
     }
 
     /// Turns the detector off that ran as it panicked, in the stream that is kept
-    /// of it or in the spare one.
-    fn turn_off_running(&mut self, spare: &mut Spare, panic: &(dyn Any + Send), run: &mut Run<'_>) {
-        let Stream { detector_idx, .. } = spare.stream;
+    /// of it or in the pool one.
+    fn turn_off_running(
+        &mut self,
+        pool: &mut DetectorPool,
+        panic: &(dyn Any + Send),
+        run: &mut Run<'_>,
+    ) {
+        let Stream { detector_idx, .. } = pool.stream;
         let place = self.kept.partition_point(|it| it.detector_idx < detector_idx);
         match self.kept.get_mut(place).filter(|it| it.detector_idx == detector_idx) {
             Some(stream) => run.turn_off(stream, panic),
             None => {
-                run.turn_off(&mut spare.stream, panic);
-                if let Some(stream) = spare.take(true) {
+                run.turn_off(&mut pool.stream, panic);
+                if let Some(stream) = pool.take(true) {
                     self.take_in(place, stream);
                 }
             }
@@ -121,20 +127,20 @@ impl Streams {
     }
 
     /// Runs the wake-ups that are due, and wakes all that sleep.
-    pub(super) fn wake(&mut self, run: &mut Run<'_>, spares: &mut [Spare]) {
-        let mut asleep = mem::take(&mut self.asleep);
+    pub(super) fn wake(&mut self, run: &mut Run<'_>, pools: &mut [DetectorPool]) {
+        let mut sleeping = mem::take(&mut self.sleeping);
         let mut place = 0;
         loop {
             let kept_idx = self.kept.get(place).map(|it| it.detector_idx);
-            let sleeper_idx = run.first_of(asleep);
+            let sleeper_idx = run.first_of(sleeping);
             let Some(detector_idx) = kept_idx.into_iter().chain(sleeper_idx).min() else { break };
-            let posted = &run.detectors[detector_idx as usize];
-            let spare = &mut spares[detector_idx as usize];
+            let compiled = &run.detectors[detector_idx as usize];
+            let pool = &mut pools[detector_idx as usize];
             if sleeper_idx == Some(detector_idx) {
-                asleep &= !posted.sleeper;
+                sleeping &= !compiled.timer_bit;
                 let mut stream = Stream::new(detector_idx);
-                run.stream(&mut stream, &self.kept[..place], spare);
-                self.asleep |= run.put_to_sleep(&mut stream, posted.sleeper);
+                run.stream(&mut stream, &self.kept[..place], pool);
+                self.sleeping |= run.put_to_sleep(&mut stream, compiled.timer_bit);
                 if !stream.is_empty() {
                     self.take_in(place, stream);
                     place += 1;
@@ -143,10 +149,10 @@ impl Streams {
             }
             let (before, rest) = self.kept.split_at_mut(place);
             if let [stream, ..] = rest
-                && stream.ring(run.frame.moment).is_some()
+                && stream.ring(run.dispatch.moment).is_some()
             {
-                run.stream(stream, before, spare);
-                self.asleep |= run.put_to_sleep(stream, posted.sleeper);
+                run.stream(stream, before, pool);
+                self.sleeping |= run.put_to_sleep(stream, compiled.timer_bit);
             }
             place += 1;
         }
@@ -168,13 +174,13 @@ impl Streams {
             stream.end(run);
         }
         self.kept.retain(|it| !it.is_empty());
-        self.asleep = 0;
+        self.sleeping = 0;
     }
 
     /// Turns a detector off that has panicked.
-    pub(super) fn turn_off(&mut self, posted: &Posted) {
-        self.asleep &= !posted.sleeper;
-        for stream in self.kept.iter_mut().filter(|it| it.detector_idx == posted.idx) {
+    pub(super) fn turn_off(&mut self, compiled: &CompiledDetector) {
+        self.sleeping &= !compiled.timer_bit;
+        for stream in self.kept.iter_mut().filter(|it| it.detector_idx == compiled.idx) {
             stream.turn_off();
         }
         self.kept.retain(|it| !it.is_empty());
@@ -185,7 +191,7 @@ impl Streams {
     }
 
     /// The first time at which one of them wants to be woken.
-    pub(super) fn first_wake(&self) -> Option<Moment> {
+    pub(super) fn first_wake(&self) -> Option<PackedTimestamp> {
         self.kept.iter().filter_map(|it| it.wake_at).min()
     }
 }

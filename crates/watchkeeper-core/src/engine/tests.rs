@@ -11,11 +11,12 @@ use super::{
 };
 use crate::{
     AgentId, Context, Detector, Event, EventKind, Finding, Fingerprint, Level, ModelCall, Report,
-    Scope, SessionId, SessionStart, Severity, Status, Tokens, ToolCall, ToolResult, WaitingFor,
+    Scope, SessionId, SessionStart, Severity, Status, Subscription, Tokens, ToolCall, ToolResult,
+    WaitingFor,
 };
 
+mod explanation;
 mod model;
-mod notes;
 mod spared;
 
 /// How long the sessions of these tests may be quiet, in seconds.
@@ -123,7 +124,7 @@ impl Probe {
             match act {
                 Act::Raise(subject, measure) => {
                     let report = || Report::new(format!("{measure} of {subject}"));
-                    cx.raise(Fingerprint::from(subject), measure, report);
+                    cx.report(Fingerprint::from(subject), measure, report);
                 }
                 Act::Resolve(subject) => {
                     cx.resolve(Fingerprint::from(subject), || Report::new("over"));
@@ -157,14 +158,14 @@ impl Detector for Probe {
         self.run(None, cx);
     }
 
-    fn scope(&self) -> Scope {
-        match self.sort {
+    fn subscription(&self) -> Subscription {
+        Subscription::default().scope(match self.sort {
             Sort::Events | Sort::Team | Sort::Fragile => Scope::Session,
             _ => Scope::Agent,
-        }
+        })
     }
 
-    fn at_rest(&self) -> bool {
+    fn is_idle(&self) -> bool {
         self.rests()
     }
 }
@@ -749,8 +750,8 @@ fn conditions_of_a_stream_are_bounded() {
         fn observe(&mut self, event: &Event, cx: &mut Context<'_>) {
             let report = || Report::new("again");
             match event.kind {
-                EventKind::Prompt { .. } => cx.raise(Fingerprint::from(0), 6, report),
-                _ => cx.raise(Fingerprint::from(self.0), 3, report),
+                EventKind::Prompt { .. } => cx.report(Fingerprint::from(0), 6, report),
+                _ => cx.report(Fingerprint::from(self.0), 3, report),
             }
             self.0 += 1;
         }
@@ -885,12 +886,12 @@ fn calls_are_lent_to_all_streams() {
         fn observe(&mut self, _: &Event, cx: &mut Context<'_>) {
             let tool = cx.call().map(|it| it.tool.clone());
             if let Some(tool) = tool {
-                cx.raise(Fingerprint::NONE, 2, || Report::new(&*tool));
+                cx.report(Fingerprint::NONE, 2, || Report::new(&*tool));
             }
         }
 
-        fn scope(&self) -> Scope {
-            self.0
+        fn subscription(&self) -> Subscription {
+            Subscription::default().scope(self.0)
         }
     }
     let with = |id: &str, scope, per_label: Option<&str>| NamedDetector {
@@ -962,7 +963,7 @@ const MAX_SESSION_BYTES: usize = 840;
 fn a_session_is_small() {
     // A table is half empty at worst, and a node of a tree as well.
     let index = 2 * (size_of::<(SessionId, Box<Session>)>() + 1)
-        + 2 * size_of::<(super::Moment, SessionId)>()
+        + 2 * size_of::<(super::PackedTimestamp, SessionId)>()
         + size_of::<SessionId>();
     let state = size_of::<Session>() + 8 * size_of::<Stream>();
     println!(

@@ -1,7 +1,7 @@
 use jiff::{SignedDuration, Timestamp};
 use proptest::{collection::vec, prelude::*};
 
-use super::{AgentFacts, Answers, Known, MAX_PENDING, SessionFacts, Usage};
+use super::{AgentFacts, Answers, Interner, MAX_PENDING, SessionFacts, Usage};
 use crate::{
     Event, EventKind, Json, Labels, ModelCall, Prices, SessionStart, Tokens, ToolCall, ToolClass,
     ToolResult, WaitingFor,
@@ -125,7 +125,7 @@ fn a_person_is_waited_for_until_something_happens() {
 fn session(kinds: impl IntoIterator<Item = EventKind>) -> SessionFacts {
     let mut facts = SessionFacts::new("s".into(), time(0), Labels::default());
     for (at, kind) in (0..).map(time).zip(kinds) {
-        facts.observe(&Event::new(at, "s", kind), at, &mut Known::default());
+        facts.observe(&Event::new(at, "s", kind), at, &mut Interner::default());
     }
     facts
 }
@@ -151,7 +151,7 @@ fn a_session_is_what_it_was_when_it_began() {
     // An agent's own start says nothing of the session.
     let mut facts = session([]);
     let event = Event::new(time(1), "s", start("/c", "green")).in_agent("a");
-    facts.observe(&event, time(1), &mut Known::default());
+    facts.observe(&event, time(1), &mut Interner::default());
     assert_eq!((facts.cwd, facts.labels.len()), (None, 0));
 }
 

@@ -30,7 +30,7 @@ impl Detector for Watch {
     fn observe(&mut self, event: &Event, cx: &mut Context<'_>) {
         self.n += 1;
         let name = event.kind.name();
-        cx.raise(Fingerprint::from(self.n), 1, || Report::new(name));
+        cx.report(Fingerprint::from(self.n), 1, || Report::new(name));
         if name == "turn_end" {
             cx.cancel_wake();
         } else {
@@ -39,7 +39,7 @@ impl Detector for Watch {
     }
 
     fn wake(&mut self, cx: &mut Context<'_>) {
-        cx.raise(Fingerprint::NONE, 1, || Report::new("silence"));
+        cx.report(Fingerprint::NONE, 1, || Report::new("silence"));
     }
 }
 

@@ -10,7 +10,7 @@ use crate::{environment, load};
 const PIECES: &[&str] = &[
     "version = 1\n",
     "extends = ['builtin:default', 'policy.toml', 'other.toml']\n",
-    "[detectors.stuck]\n",
+    "[detectors.repeated_call]\n",
     "kind = 'quiet'\n",
     "kind = 'repeat'\n",
     "max = '5m'\n",

@@ -183,15 +183,15 @@ fn a_request_is_a_standard_webhook() {
     assert_eq!(body, render_json(&finding()));
     let mut head: Vec<_> = head.lines().filter(|it| !it.starts_with("host: ")).collect();
     head[1..].sort_unstable();
-    assert_snapshot!(head.join("\n"), @r"
+    assert_snapshot!(head.join("\n"), @"
     POST /hooks/hunter2 HTTP/1.1
     accept: */*
     authorization: Bearer hunter2
-    content-length: 600
+    content-length: 608
     content-type: application/json
     user-agent: watchkeeper/0.1.0
     webhook-id: 9f2c000000000001
-    webhook-signature: v1,2/b8TnrqVpT7Q9W1PQjKM9iLetAO+56M9HW7zKJ/CMg=
+    webhook-signature: v1,lxaOYRvCX54lN0FGS7wzUAcTyQdRt999UFQ3mjXnR3Q=
     webhook-timestamp: 1795342447
     ");
 }

@@ -9,7 +9,9 @@ use std::{
 };
 
 use memchr::memchr;
-use watchkeeper_core::{Entry as _, Event, Fingerprint, Intake, Seen, Source, SourceEntry, Unread};
+use watchkeeper_core::{
+    DedupCache, Entry as _, Event, EventSink, Fingerprint, SkippedLines, Source, SourceEntry,
+};
 
 use super::{Stamp, Update};
 use crate::lines::{Line, LineBuffer, LineBytes, Position};
@@ -30,10 +32,10 @@ pub(super) struct Shared {
     /// held: the part of a line that has no end yet stays on the disk.
     lines: LineBuffer,
     events: Vec<Event>,
-    seen: Seen,
+    seen: DedupCache,
     pub(super) n_lines: u64,
     pub(super) n_bytes: u64,
-    pub(super) unread: Unread,
+    pub(super) unread: SkippedLines,
 }
 
 /// How far reading came.
@@ -192,9 +194,9 @@ impl Reading {
 
     fn take_line(&mut self, line: Line<'_>, shared: &mut Shared, out: &mut dyn FnMut(Update)) {
         shared.n_lines += 1;
-        let mut unread = Unread::default();
+        let mut unread = SkippedLines::default();
         if let LineBytes::Whole(bytes) = line.bytes {
-            let mut intake = Intake::new(
+            let mut sink = EventSink::new(
                 self.kind.kind(),
                 &self.file,
                 line.number,
@@ -202,7 +204,7 @@ impl Reading {
                 &mut unread,
                 &mut shared.seen,
             );
-            self.source.read_line(bytes, &mut intake);
+            self.source.read_line(bytes, &mut sink);
         } else {
             unread.count("too long");
         }
@@ -214,7 +216,7 @@ impl Reading {
     }
 }
 
-fn report(unread: &Unread, line: u64, file: &Arc<str>, out: &mut dyn FnMut(Update)) {
+fn report(unread: &SkippedLines, line: u64, file: &Arc<str>, out: &mut dyn FnMut(Update)) {
     for reason in unread.lines.keys() {
         out(Update::UnreadLine { file: Arc::clone(file), line, reason });
     }

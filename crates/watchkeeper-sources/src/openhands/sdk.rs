@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use watchkeeper_core::{
-    AgentId, Cause, EventKind, Fingerprint, Intake, ToolClass, ToolResult, WaitingFor,
+    AgentId, Cause, EventKind, EventSink, Fingerprint, ToolClass, ToolResult, WaitingFor,
 };
 
 use super::{Conversation, MAX_PURPOSES, class_of_command, entry::Entry, result, state::State};
@@ -22,56 +22,56 @@ pub(super) fn read(
     kind: Text<'_>,
     entry: &Entry<'_>,
     lines: &mut LineCounter<'_>,
-    intake: &mut Intake<'_>,
+    sink: &mut EventSink<'_>,
 ) -> Result<(), Malformed> {
     match kind.raw() {
-        b"SystemPromptEvent" => to.begin(intake),
-        b"MessageEvent" => read_message(to, entry, intake),
-        b"ActionEvent" => read_action(to, entry, intake),
+        b"SystemPromptEvent" => to.begin(sink),
+        b"MessageEvent" => read_message(to, entry, sink),
+        b"ActionEvent" => read_action(to, entry, sink),
         b"ObservationEvent" | b"AgentErrorEvent" | b"UserRejectObservation" => {
-            read_observation(to, kind.raw(), entry, lines, intake);
+            read_observation(to, kind.raw(), entry, lines, sink);
         }
-        b"ACPToolCallEvent" => read_foreign_call(to, entry, intake),
+        b"ACPToolCallEvent" => read_foreign_call(to, entry, sink),
         b"Condensation" => {
             let kind = EventKind::Compaction { before_tokens: None, after_tokens: None };
-            to.tell(kind, intake);
+            to.tell(kind, sink);
         }
-        b"ConversationStateUpdateEvent" => read_update(to, entry, intake)?,
+        b"ConversationStateUpdateEvent" => read_update(to, entry, sink)?,
         b"ConversationErrorEvent" => {
             let code = entry.code.map(Text::read).unwrap_or_default();
             let detail = entry.error.map(Text::read).unwrap_or_default();
             let message = format!("{code}: {detail}").into();
-            to.tell(EventKind::Error { message, retry: None }, intake);
-            to.tell(EventKind::TurnEnd, intake);
+            to.tell(EventKind::Error { message, retry: None }, sink);
+            to.tell(EventKind::TurnEnd, sink);
         }
-        b"PauseEvent" | b"InterruptEvent" => to.tell(EventKind::TurnEnd, intake),
+        b"PauseEvent" | b"InterruptEvent" => to.tell(EventKind::TurnEnd, sink),
         b"CondensationRequest"
         | b"CondensationSummaryEvent"
         | b"HookExecutionEvent"
         | b"LLMCompletionLogEvent"
         | b"StreamingDeltaEvent"
         | b"TokenEvent" => {}
-        _ => intake.skipped("unknown kind of event"),
+        _ => sink.skipped("unknown kind of event"),
     }
     Ok(())
 }
 
-fn read_message(to: &mut Conversation, entry: &Entry<'_>, intake: &mut Intake<'_>) {
+fn read_message(to: &mut Conversation, entry: &Entry<'_>, sink: &mut EventSink<'_>) {
     let text = entry.message.boxed();
     if entry.source.is_some_and(|it| it.is("agent")) {
-        tell_reasoning(to, entry, intake);
-        to.tell_message(&text, intake);
+        tell_reasoning(to, entry, sink);
+        to.tell_message(&text, sink);
         // A run ends when the model calls no tool.
-        to.tell(EventKind::TurnEnd, intake);
+        to.tell(EventKind::TurnEnd, sink);
     } else {
         let synthetic = !entry.source.is_some_and(|it| it.is("user"));
-        to.tell_prompt(text, synthetic, intake);
+        to.tell_prompt(text, synthetic, sink);
     }
 }
 
-fn tell_reasoning(to: &mut Conversation, entry: &Entry<'_>, intake: &mut Intake<'_>) {
+fn tell_reasoning(to: &mut Conversation, entry: &Entry<'_>, sink: &mut EventSink<'_>) {
     if let Some(text) = entry.reasoning.filter(|it| !it.raw().is_empty()) {
-        to.tell(EventKind::Thinking { text: text.boxed() }, intake);
+        to.tell(EventKind::Thinking { text: text.boxed() }, sink);
     }
 }
 
@@ -80,18 +80,18 @@ fn id<'a>(entry: &Entry<'a>) -> Cow<'a, str> {
     entry.call.map_or_else(|| decode(entry.id.unwrap_or_default()), Text::read)
 }
 
-fn read_action(to: &mut Conversation, entry: &Entry<'_>, intake: &mut Intake<'_>) {
-    tell_reasoning(to, entry, intake);
-    to.tell_message(&entry.message.boxed(), intake);
+fn read_action(to: &mut Conversation, entry: &Entry<'_>, sink: &mut EventSink<'_>) {
+    tell_reasoning(to, entry, sink);
+    to.tell_message(&entry.message.boxed(), sink);
     let tool = entry.tool.map_or("unknown".into(), Text::read);
     // What does not fit is not carried out, and is told of as an error.
     if tool == "finish" && entry.arguments.is_some() {
-        to.tell_message(&entry.args.message.map(Text::read).unwrap_or_default(), intake);
-        return to.tell(EventKind::TurnEnd, intake);
+        to.tell_message(&entry.args.message.map(Text::read).unwrap_or_default(), sink);
+        return to.tell(EventKind::TurnEnd, sink);
     }
     let class = class(&tool, entry.args.command);
     let volatile = if entry.arguments.is_some() { VOLATILE } else { VOLATILE_RAW };
-    to.tell_call(&id(entry), (&tool, class), volatile, entry, intake);
+    to.tell_call(&id(entry), (&tool, class), volatile, entry, sink);
 }
 
 /// What a tool does to the world, where its name does not tell.
@@ -112,7 +112,7 @@ fn read_observation(
     kind: &[u8],
     entry: &Entry<'_>,
     lines: &mut LineCounter<'_>,
-    intake: &mut Intake<'_>,
+    sink: &mut EventSink<'_>,
 ) {
     let is_of = |name| entry.tool.is_some_and(|it| it.is(name));
     if is_of("finish") && kind != b"AgentErrorEvent" {
@@ -135,22 +135,22 @@ fn read_observation(
             result
         }
     };
-    to.tell_result(answer, entry, lines, intake);
+    to.tell_result(answer, entry, lines, sink);
 }
 
 /// Reads a call that another agent made, which OpenHands drives: it is told
 /// again whenever something has become of it.
-fn read_foreign_call(to: &mut Conversation, entry: &Entry<'_>, intake: &mut Intake<'_>) {
+fn read_foreign_call(to: &mut Conversation, entry: &Entry<'_>, sink: &mut EventSink<'_>) {
     let id = id(entry);
     let key = |what, id: &str| Fingerprint::of(what).and(Fingerprint::of(id));
     let parent = entry.parent_call.map(Text::read);
     if let Some(parent) = &parent {
         to.delegates.push(AgentId::from(parent.as_ref()));
-        if to.is_new(key("agent", parent), intake) {
-            to.tell(EventKind::AgentStart, intake);
+        if to.is_new(key("agent", parent), sink) {
+            to.tell(EventKind::AgentStart, sink);
         }
     }
-    if to.is_new(key("call", &id), intake) {
+    if to.is_new(key("call", &id), sink) {
         let kind = entry.tool_kind.filter(|it| !it.is("other")).or(entry.title);
         let tool = kind.map_or("unknown".into(), Text::read);
         let class = match &*tool {
@@ -159,17 +159,17 @@ fn read_foreign_call(to: &mut Conversation, entry: &Entry<'_>, intake: &mut Inta
             "think" => Some(ToolClass::Other),
             _ => None,
         };
-        to.tell_call(&id, (&tool, class), &[], entry, intake);
+        to.tell_call(&id, (&tool, class), &[], entry, sink);
     }
     let has_failed = entry.status.is_some_and(|it| it.is("failed")) || entry.outcome.is_error;
     let has_ended = has_failed || entry.status.is_some_and(|it| it.is("completed"));
-    if has_ended && to.is_new(key("result", &id), intake) {
+    if has_ended && to.is_new(key("result", &id), sink) {
         let output = entry.raw_output.map(|raw| match Reader::new(raw).text() {
             Ok(Some(text)) => text.boxed(),
             _ => compact(&decode(raw)).into(),
         });
         let result = ToolResult::new(&*id, !has_failed, output);
-        to.tell(EventKind::ToolResult(result), intake);
+        to.tell(EventKind::ToolResult(result), sink);
     }
     if parent.is_some() {
         to.delegates.pop();
@@ -179,21 +179,21 @@ fn read_foreign_call(to: &mut Conversation, entry: &Entry<'_>, intake: &mut Inta
 fn read_update(
     to: &mut Conversation,
     entry: &Entry<'_>,
-    intake: &mut Intake<'_>,
+    sink: &mut EventSink<'_>,
 ) -> Result<(), Malformed> {
     let Some(value) = entry.value else { return Ok(()) };
     match entry.key.map(Text::raw) {
         Some(b"execution_status" | b"agent_status") => {
             if let Some(status) = Reader::new(value).text()? {
-                tell_status(to, status, intake);
+                tell_status(to, status, sink);
             }
         }
-        Some(b"stats") => tell_totals(to, &State::of_stats(value)?, intake),
+        Some(b"stats") => tell_totals(to, &State::of_stats(value)?, sink),
         Some(b"full_state") => {
             let state = State::read(value)?;
-            tell_totals(to, &state, intake);
+            tell_totals(to, &state, sink);
             if let Some(status) = state.status {
-                tell_status(to, status, intake);
+                tell_status(to, status, sink);
             }
         }
         _ => {}
@@ -201,34 +201,34 @@ fn read_update(
     Ok(())
 }
 
-fn tell_status(to: &mut Conversation, status: Text<'_>, intake: &mut Intake<'_>) {
+fn tell_status(to: &mut Conversation, status: Text<'_>, sink: &mut EventSink<'_>) {
     match status.raw() {
         // What was told before may stand in another file.
         b"running" if to.is_waiting || to.names.has_one_event => {
             to.is_waiting = false;
-            to.tell(EventKind::Resumed(WaitingFor::Permission), intake);
+            to.tell(EventKind::Resumed(WaitingFor::Permission), sink);
         }
         b"waiting_for_confirmation" => {
             to.is_waiting = true;
-            to.tell(EventKind::Waiting(WaitingFor::Permission), intake);
+            to.tell(EventKind::Waiting(WaitingFor::Permission), sink);
         }
-        b"stuck" => {
+        b"repeated_call" => {
             let message = "OpenHands says that the agent is stuck".into();
-            to.tell(EventKind::Error { message, retry: None }, intake);
-            to.tell(EventKind::TurnEnd, intake);
+            to.tell(EventKind::Error { message, retry: None }, sink);
+            to.tell(EventKind::TurnEnd, sink);
         }
-        b"error" | b"finished" | b"idle" | b"paused" => to.tell(EventKind::TurnEnd, intake),
+        b"error" | b"finished" | b"idle" | b"paused" => to.tell(EventKind::TurnEnd, sink),
         _ => {}
     }
 }
 
 /// Whose word on usage counts: both the file with the state of a conversation
 /// and its events tell it.
-fn is_heard(to: &Conversation, own: &str, other: &str, intake: &mut Intake<'_>) -> bool {
+fn is_heard(to: &Conversation, own: &str, other: &str, sink: &mut EventSink<'_>) -> bool {
     let key = |what| Fingerprint::of(to.session.as_str()).and(Fingerprint::of(what));
-    let is_heard = !intake.has_seen(key(other));
+    let is_heard = !sink.has_seen(key(other));
     if is_heard {
-        intake.is_new(key(own));
+        sink.is_new(key(own));
     }
     is_heard
 }
@@ -237,15 +237,15 @@ const IN_STATE: &str = "usage in the state";
 const IN_EVENTS: &str = "usage in events";
 
 /// Tells what the latest answers used, of which the totals of all are known.
-fn tell_totals(to: &mut Conversation, state: &State<'_>, intake: &mut Intake<'_>) {
-    if !is_heard(to, IN_EVENTS, IN_STATE, intake) {
+fn tell_totals(to: &mut Conversation, state: &State<'_>, sink: &mut EventSink<'_>) {
+    if !is_heard(to, IN_EVENTS, IN_STATE, sink) {
         return;
     }
     for purpose in &state.purposes {
         let Some(totals) = purpose.totals else { continue };
         if let Some((_, earlier)) = to.purposes.iter_mut().find(|it| *it.0 == *purpose.name) {
             let used = totals.since(std::mem::replace(earlier, totals));
-            to.tell_usage(None, purpose.model, used, intake);
+            to.tell_usage(None, purpose.model, used, sink);
             continue;
         }
         if to.purposes.len() < MAX_PURPOSES {
@@ -254,16 +254,16 @@ fn tell_totals(to: &mut Conversation, state: &State<'_>, intake: &mut Intake<'_>
         // What was told before may stand in another file. Totals replace what was
         // told of them, and say nothing of how full a context is, so that no
         // model is named.
-        to.tell_usage(Some(decode(purpose.name).into()), None, totals, intake);
+        to.tell_usage(Some(decode(purpose.name).into()), None, totals, sink);
     }
 }
 
 /// Reads the file with the state of a conversation. It holds all answers of the
 /// model, and is the only one that does where no server runs.
-pub(super) fn read_state(to: &mut Conversation, state: &State<'_>, intake: &mut Intake<'_>) {
+pub(super) fn read_state(to: &mut Conversation, state: &State<'_>, sink: &mut EventSink<'_>) {
     to.start.cwd = state.cwd.map(Text::boxed);
     to.start.model = state.model.map(Text::boxed);
-    if !is_heard(to, IN_STATE, IN_EVENTS, intake) {
+    if !is_heard(to, IN_STATE, IN_EVENTS, sink) {
         return;
     }
     let mut n_answers = 0_u64;
@@ -274,18 +274,18 @@ pub(super) fn read_state(to: &mut Conversation, state: &State<'_>, intake: &mut 
             n_answers += 1;
             let cost = purpose.costs.get(nth).filter(|_| has_times);
             let Some((cost, at)) = cost.and_then(|it| Some((it.usd, it.at?))) else {
-                intake.skipped("usage without a time");
+                sink.skipped("usage without a time");
                 continue;
             };
             let id = answer.id.map(Text::boxed);
             let which = Fingerprint::of(purpose.name)
                 .and(Fingerprint::of(id.as_deref().unwrap_or_default()))
                 .and(Fingerprint::from(nth as u64));
-            to.is_news = to.is_new(which, intake);
+            to.is_news = to.is_new(which, sink);
             to.now = at;
             to.latest = to.latest.max(Some(at));
             let model = answer.model.or(purpose.model);
-            to.tell_usage(id, model, answer.used.at_cost(cost), intake);
+            to.tell_usage(id, model, answer.used.at_cost(cost), sink);
         }
     }
     let (Some(at), Some(status)) = (to.latest, state.status) else { return };
@@ -297,19 +297,19 @@ pub(super) fn read_state(to: &mut Conversation, state: &State<'_>, intake: &mut 
         // It may have gone on to the next answer since.
         b"running" => {
             let earlier = n_answers.saturating_sub(1);
-            if ![n_answers, earlier].iter().any(|it| intake.has_seen(waiting(*it))) {
+            if ![n_answers, earlier].iter().any(|it| sink.has_seen(waiting(*it))) {
                 return;
             }
         }
-        b"waiting_for_confirmation" => _ = intake.is_new(waiting(n_answers)),
+        b"waiting_for_confirmation" => _ = sink.is_new(waiting(n_answers)),
         // What was asked of it since is not told of here.
         b"idle" => return,
         _ => {}
     }
     // What the agent does by now is told with the latest answer.
     let which = Fingerprint::of(status.raw()).and(Fingerprint::from(n_answers));
-    to.is_news = to.is_new(which, intake);
+    to.is_news = to.is_new(which, sink);
     to.now = at;
     to.is_at_rest = false;
-    tell_status(to, status, intake);
+    tell_status(to, status, sink);
 }

@@ -1,7 +1,7 @@
 //! Events of the time before the SDK.
 
 use watchkeeper_core::{
-    AgentId, Cause, EventKind, Fingerprint, Intake, ToolClass, ToolResult, WaitingFor,
+    AgentId, Cause, EventKind, EventSink, Fingerprint, ToolClass, ToolResult, WaitingFor,
 };
 
 use super::{
@@ -32,34 +32,34 @@ pub(super) fn read(
     to: &mut Conversation,
     entry: &Entry<'_>,
     lines: &mut LineCounter<'_>,
-    intake: &mut Intake<'_>,
+    sink: &mut EventSink<'_>,
 ) -> Result<(), Malformed> {
     let of = |name: Text<'_>| decode(name.raw()).into_owned();
     match (entry.action.map(of), entry.observation.map(of)) {
-        (Some(action), _) => read_action(to, &action, entry, intake),
-        (None, Some(observation)) => read_observation(to, &observation, entry, lines, intake),
+        (Some(action), _) => read_action(to, &action, entry, sink),
+        (None, Some(observation)) => read_observation(to, &observation, entry, lines, sink),
         (None, None) => return Err("neither action nor observation"),
     }
     Ok(())
 }
 
-fn read_action(to: &mut Conversation, action: &str, entry: &Entry<'_>, intake: &mut Intake<'_>) {
+fn read_action(to: &mut Conversation, action: &str, entry: &Entry<'_>, sink: &mut EventSink<'_>) {
     let args = &entry.args;
     // Old tasks begin with the prompt, and do not say whose it is.
     let is_of_agent = entry.source.map_or(1 < to.n_entries, |it| it.is("agent"));
     match action {
         "system" => {
             to.start.version = args.version.map(Text::boxed);
-            return to.begin(intake);
+            return to.begin(sink);
         }
         "message" if !is_of_agent => {
             let text = args.content.map(Text::boxed).unwrap_or_default();
             let synthetic = entry.source.is_some_and(|it| it.is("environment"));
-            return to.tell_prompt(text, synthetic, intake);
+            return to.tell_prompt(text, synthetic, sink);
         }
         "condensation" => {
             let kind = EventKind::Compaction { before_tokens: None, after_tokens: None };
-            return to.tell(kind, intake);
+            return to.tell(kind, sink);
         }
         "change_agent_state"
         | "condensation_request"
@@ -77,24 +77,24 @@ fn read_action(to: &mut Conversation, action: &str, entry: &Entry<'_>, intake: &
     }
     match action {
         "message" => {
-            to.tell_message(&args.content.map(Text::read).unwrap_or_default(), intake);
-            tell_usage(to, entry, intake);
+            to.tell_message(&args.content.map(Text::read).unwrap_or_default(), sink);
+            tell_usage(to, entry, sink);
             if args.waits {
-                to.tell(EventKind::TurnEnd, intake);
+                to.tell(EventKind::TurnEnd, sink);
             }
         }
         "finish" | "reject" => {
             let text = args.final_thought.filter(|it| !it.raw().is_empty()).or(args.thought);
-            to.tell_message(&text.map(Text::read).unwrap_or_default(), intake);
-            tell_usage(to, entry, intake);
+            to.tell_message(&text.map(Text::read).unwrap_or_default(), sink);
+            tell_usage(to, entry, sink);
             // A delegate that has finished is heard of once more.
             if to.delegates.is_empty() {
-                to.tell(EventKind::TurnEnd, intake);
+                to.tell(EventKind::TurnEnd, sink);
             }
         }
         _ => match tool(action, entry) {
-            Some((tool, class)) => read_call(to, &tool, class, action, entry, intake),
-            None => intake.skipped("unknown action"),
+            Some((tool, class)) => read_call(to, &tool, class, action, entry, sink),
+            None => sink.skipped("unknown action"),
         },
     }
 }
@@ -105,18 +105,18 @@ fn read_call(
     class: Option<ToolClass>,
     action: &str,
     entry: &Entry<'_>,
-    intake: &mut Intake<'_>,
+    sink: &mut EventSink<'_>,
 ) {
     if action != "think" {
-        to.tell_message(&entry.args.thought.map(Text::read).unwrap_or_default(), intake);
+        to.tell_message(&entry.args.thought.map(Text::read).unwrap_or_default(), sink);
     }
-    tell_usage(to, entry, intake);
+    tell_usage(to, entry, sink);
     let id = entry.id.map_or_else(|| to.n_entries.to_string(), |it| decode(it).into_owned());
     let volatile = if action == "think" { &[] } else { VOLATILE };
-    to.tell_call(&id, (tool, class), volatile, entry, intake);
+    to.tell_call(&id, (tool, class), volatile, entry, sink);
     if action == "delegate" && to.is_in_list && to.delegates.len() < MAX_DELEGATES {
         to.delegates.push(AgentId::from(format!("delegate-{id}")));
-        to.tell(EventKind::AgentStart, intake);
+        to.tell(EventKind::AgentStart, sink);
     }
     to.latest_call = Some(id.into());
 }
@@ -160,14 +160,14 @@ fn read_observation(
     observation: &str,
     entry: &Entry<'_>,
     lines: &mut LineCounter<'_>,
-    intake: &mut Intake<'_>,
+    sink: &mut EventSink<'_>,
 ) {
     match observation {
-        "agent_state_changed" => return read_state(to, entry, intake),
+        "agent_state_changed" => return read_state(to, entry, sink),
         "condense" | "microagent" | "null" | "recall" | "workspace_context" => return,
         "loop_detection" => {
             let message = entry.outcome.content.boxed();
-            return to.tell(EventKind::Error { message, retry: None }, intake);
+            return to.tell(EventKind::Error { message, retry: None }, sink);
         }
         _ => {}
     }
@@ -176,7 +176,7 @@ fn read_observation(
         return;
     }
     if observation == "delegate" && !to.delegates.is_empty() {
-        to.tell(EventKind::AgentEnd, intake);
+        to.tell(EventKind::AgentEnd, sink);
         to.delegates.pop();
     }
     // Old tasks do not say what answers what.
@@ -187,10 +187,10 @@ fn read_observation(
         None if observation == "error" => {
             let id = entry.id.map_or_else(|| to.n_entries.to_string(), |it| decode(it).into());
             let tool = ("unknown", Some(ToolClass::Other));
-            to.tell_call(&id, tool, VOLATILE, entry, intake);
+            to.tell_call(&id, tool, VOLATILE, entry, sink);
             id.into()
         }
-        None => return intake.skipped("observation of nothing"),
+        None => return sink.skipped("observation of nothing"),
     };
     let answer = match observation {
         // That something was thought says nothing.
@@ -209,7 +209,7 @@ fn read_observation(
         }
         _ => result(&id, entry, |output| failure(observation, output)),
     };
-    to.tell_result(answer, entry, lines, intake);
+    to.tell_result(answer, entry, lines, sink);
 }
 
 /// What an answer says of a failure, where nothing but its text tells that there
@@ -233,32 +233,32 @@ fn failure<'a>(observation: &str, output: &'a str) -> Option<&'a str> {
     has_failed.then_some(output)
 }
 
-fn read_state(to: &mut Conversation, entry: &Entry<'_>, intake: &mut Intake<'_>) {
+fn read_state(to: &mut Conversation, entry: &Entry<'_>, sink: &mut EventSink<'_>) {
     let reason = entry.outcome.reason.map(Text::boxed).unwrap_or_default();
     match entry.outcome.state.map(Text::raw).unwrap_or_default() {
         b"awaiting_user_input" | b"finished" | b"paused" | b"rejected" | b"stopped" => {
-            to.tell(EventKind::TurnEnd, intake);
+            to.tell(EventKind::TurnEnd, sink);
         }
         b"awaiting_user_confirmation" => {
-            to.tell(EventKind::Waiting(WaitingFor::Permission), intake);
+            to.tell(EventKind::Waiting(WaitingFor::Permission), sink);
         }
         b"user_confirmed" | b"user_rejected" => {
-            to.tell(EventKind::Resumed(WaitingFor::Permission), intake);
+            to.tell(EventKind::Resumed(WaitingFor::Permission), sink);
         }
         b"error" => {
-            to.tell(EventKind::Error { message: reason, retry: None }, intake);
-            to.tell(EventKind::TurnEnd, intake);
+            to.tell(EventKind::Error { message: reason, retry: None }, sink);
+            to.tell(EventKind::TurnEnd, sink);
         }
         b"rate_limited" => {
             let message = if reason.is_empty() { "rate limited".into() } else { reason };
-            to.tell(EventKind::Error { message, retry: Some(0) }, intake);
+            to.tell(EventKind::Error { message, retry: Some(0) }, sink);
         }
         _ => {}
     }
 }
 
 /// Tells what the answer of the model used that an action came with.
-fn tell_usage(to: &mut Conversation, entry: &Entry<'_>, intake: &mut Intake<'_>) {
+fn tell_usage(to: &mut Conversation, entry: &Entry<'_>, sink: &mut EventSink<'_>) {
     // A delegate has totals of its own.
     let totals = entry.totals.filter(|_| to.is_in_list && to.delegates.is_empty());
     let since = totals.and_then(|it| Some(it.since(to.totals?)));
@@ -273,5 +273,5 @@ fn tell_usage(to: &mut Conversation, entry: &Entry<'_>, intake: &mut Intake<'_>)
         (_, Some(used)) => used,
         (_, None) => return,
     };
-    to.tell_usage(entry.response.map(Text::boxed), entry.model, used, intake);
+    to.tell_usage(entry.response.map(Text::boxed), entry.model, used, sink);
 }

@@ -2,20 +2,22 @@
 
 use std::path::Path;
 
-use watchkeeper_core::{EventKind, Intake, SessionId, Source, SourceEntry, SourceKind, Timestamp};
+use watchkeeper_core::{
+    EventKind, EventSink, SessionId, Source, SourceEntry, SourceKind, Timestamp,
+};
 
 pub(crate) static PLAIN: SourceEntry = SourceEntry::of::<Plain>("here");
 
 struct Plain;
 
 impl Source for Plain {
-    fn read_line(&mut self, line: &[u8], intake: &mut Intake<'_>) {
+    fn read_line(&mut self, line: &[u8], sink: &mut EventSink<'_>) {
         if line == b"bad" {
-            return intake.unread("bad");
+            return sink.unread("bad");
         }
         let text = std::str::from_utf8(line).unwrap().into();
         let kind = EventKind::Message { text, delta: false };
-        intake.event(Timestamp::UNIX_EPOCH, &SessionId::from("s"), None, kind);
+        sink.event(Timestamp::UNIX_EPOCH, &SessionId::from("s"), None, kind);
     }
 }
 

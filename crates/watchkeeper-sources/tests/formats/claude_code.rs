@@ -1,7 +1,7 @@
 use std::path::{Path, PathBuf};
 
 use insta::assert_snapshot;
-use watchkeeper_core::{EventKind, Fingerprint, Registry, Seen, SourceKind as _};
+use watchkeeper_core::{DedupCache, EventKind, Fingerprint, Registry, SourceKind as _};
 use watchkeeper_sources::ClaudeCode;
 
 use crate::{events, read, render};
@@ -99,12 +99,12 @@ fn sub_agents_belong_to_their_session() {
 
 #[test]
 fn what_a_resumed_session_copies_counts_once() {
-    let mut seen = Seen::default();
+    let mut seen = DedupCache::default();
     let (first, _) = events("claude-code", "s-1.jsonl", EARLY, &mut seen);
     assert!(first.iter().any(|it| matches!(it.kind, EventKind::ToolCall(_))));
     let copy = [EARLY, RECENT].concat();
     let copied = events("claude-code", "copy.jsonl", &copy, &mut seen);
-    let alone = events("claude-code", "alone.jsonl", RECENT, &mut Seen::default());
+    let alone = events("claude-code", "alone.jsonl", RECENT, &mut DedupCache::default());
     let without_lines = |text: String| {
         let lines = text.lines().map(|it| it.split_once(' ').unwrap().1.to_owned());
         lines.collect::<Vec<_>>()
@@ -141,7 +141,7 @@ fn calls_that_ask_for_the_same_are_equal_and_images_are_told_apart() {
         image("5", "aaa"),
     ];
     let (events, _) =
-        events("claude-code", "s.jsonl", text.join("\n").as_bytes(), &mut Seen::default());
+        events("claude-code", "s.jsonl", text.join("\n").as_bytes(), &mut DedupCache::default());
     let fingerprints = events.iter().filter_map(|it| match &it.kind {
         EventKind::ToolCall(it) => Some(it.fingerprint),
         EventKind::ToolResult(it) => it.fingerprint,

@@ -1,7 +1,7 @@
 use std::path::{Path, PathBuf};
 
 use insta::assert_snapshot;
-use watchkeeper_core::{Registry, Seen, SourceKind as _};
+use watchkeeper_core::{DedupCache, Registry, SourceKind as _};
 use watchkeeper_sources::Codex;
 
 use crate::{events, read, render};
@@ -62,7 +62,7 @@ fn recent_versions() {
 
 #[test]
 fn sub_agents_belong_to_their_session_and_copies_count_once() {
-    let mut seen = Seen::default();
+    let mut seen = DedupCache::default();
     events("codex", "rollout-2.jsonl", RECENT, &mut seen);
     assert_snapshot!(render(&events("codex", "rollout-3.jsonl", AGENT, &mut seen)), @r#"
     1 08:01:00 th-2/th-3 agent_start

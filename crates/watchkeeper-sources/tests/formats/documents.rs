@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use insta::assert_snapshot;
-use watchkeeper_core::{Entry, Registry, Seen};
+use watchkeeper_core::{DedupCache, Entry, Registry};
 use watchkeeper_sources::MAX_LINE;
 
 use crate::{events, read, render};
@@ -123,9 +123,9 @@ fn what_is_told_again_counts_once() {
         ("openhands", LINES),
         ("openhands", TASKS),
     ] {
-        let (all, _) = events(kind, "run/t-1.json", text, &mut Seen::default());
+        let (all, _) = events(kind, "run/t-1.json", text, &mut DedupCache::default());
         // It is read while it is written, again and again.
-        let mut seen = Seen::default();
+        let mut seen = DedupCache::default();
         let mut told = Vec::new();
         for n_bytes in (0..text.len()).step_by(97).chain([text.len()]) {
             told.extend(events(kind, "run/t-1.json", &text[..n_bytes], &mut seen).0);
@@ -143,7 +143,7 @@ fn a_call_that_ended_since_it_was_read_last_is_answered() {
         let message = format!(r#"{{"info":{info},"parts":[{part}]}}"#);
         format!(r#"{{"info":{{"id":"ses_1"}},"messages":[{message}]}}"#)
     };
-    let mut seen = Seen::default();
+    let mut seen = DedupCache::default();
     let running = export(r#""status":"running","input":{"command":"ls"}"#);
     let done = export(r#""status":"completed","input":{"command":"ls"},"output":"a.rs""#);
     let mut told = String::new();

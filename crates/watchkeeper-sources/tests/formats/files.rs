@@ -1,6 +1,6 @@
 use std::{error::Error as _, fs, path::Path};
 
-use watchkeeper_core::{Entry as _, Registry, Seen};
+use watchkeeper_core::{DedupCache, Entry as _, Registry};
 use watchkeeper_sources::{discover, open};
 
 const LINE: &str = r#"{"at":"2026-03-01T09:00:00Z","session":"s","event":"turn_end"}"#;
@@ -14,7 +14,7 @@ fn a_file_is_opened_by_what_is_in_it() {
     let mut file = open(&path, None, &kinds).unwrap();
     assert_eq!(file.kind().kind(), "ndjson");
     let mut lines = Vec::new();
-    file.read(&mut Seen::default(), &mut |it| lines.push(it.origin.unwrap().line)).unwrap();
+    file.read(&mut DedupCache::default(), &mut |it| lines.push(it.origin.unwrap().line)).unwrap();
     assert_eq!(lines, [2, 4]);
     assert_eq!(file.unread().total(), 1);
 

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use insta::assert_snapshot;
 use proptest::prelude::*;
-use watchkeeper_core::{Event, Registry, Seen};
+use watchkeeper_core::{DedupCache, Event, Registry};
 use watchkeeper_sources::{MAX_LINE, SessionFile};
 
 use crate::{events, read};
@@ -47,7 +47,7 @@ impl Read for TwoPieces {
 fn events_do_not_depend_on_where_a_file_is_split() {
     let kinds = Registry::linked().unwrap().sources;
     for (kind, path, text) in FIXTURES {
-        let (expected, unread) = events(kind, path, text, &mut Seen::default());
+        let (expected, unread) = events(kind, path, text, &mut DedupCache::default());
         // Every byte of what is small, and enough of the rest.
         let step = 1 + text.len() / 3_000;
         for at in (0..=text.len()).step_by(step) {
@@ -56,7 +56,7 @@ fn events_do_not_depend_on_where_a_file_is_split() {
                 Box::new(TwoPieces(pieces.into_iter().filter(|it| !it.is_empty()).collect()));
             let mut file = SessionFile::new(Path::new(path), reader, kinds.get(kind).unwrap());
             let mut found = Vec::<Event>::new();
-            file.read(&mut Seen::default(), &mut |it| found.push(it)).unwrap();
+            file.read(&mut DedupCache::default(), &mut |it| found.push(it)).unwrap();
             assert!(found == expected && *file.unread() == unread, "{path} split at {at}");
         }
     }
@@ -185,7 +185,7 @@ proptest! {
                 _ => drop(text.remove(at)),
             }
         }
-        let (events, unread) = events(kind, path, &text, &mut Seen::default());
+        let (events, unread) = events(kind, path, &text, &mut DedupCache::default());
         // A change breaks a line, or cuts it in two; a document it may break
         // from where it stands.
         let is_document = matches!(kind, "opencode" | "openhands" | "swe-agent");

@@ -13,17 +13,22 @@ mod openhands;
 use std::{fmt::Write as _, path::Path};
 
 use jiff::tz::TimeZone;
-use watchkeeper_core::{Event, Registry, Seen, Unread};
+use watchkeeper_core::{DedupCache, Event, Registry, SkippedLines};
 use watchkeeper_sources::{SessionFile, write_event};
 
 /// Reads a file and gives back its events, one a line: where it was read, when
 /// it happened, in which session and agent, and what; and then what was not
 /// read.
 fn read(kind: &str, path: &str, text: &[u8]) -> String {
-    render(&events(kind, path, text, &mut Seen::default()))
+    render(&events(kind, path, text, &mut DedupCache::default()))
 }
 
-fn events(kind: &str, path: &str, text: &[u8], seen: &mut Seen) -> (Vec<Event>, Unread) {
+fn events(
+    kind: &str,
+    path: &str,
+    text: &[u8],
+    seen: &mut DedupCache,
+) -> (Vec<Event>, SkippedLines) {
     let kinds = Registry::linked().unwrap().sources;
     let reader = Box::new(std::io::Cursor::new(text.to_vec()));
     let mut file = SessionFile::new(Path::new(path), reader, kinds.get(kind).unwrap());
@@ -32,12 +37,12 @@ fn events(kind: &str, path: &str, text: &[u8], seen: &mut Seen) -> (Vec<Event>, 
     (events, file.unread().clone())
 }
 
-fn render(read: &(Vec<Event>, Unread)) -> String {
+fn render(read: &(Vec<Event>, SkippedLines)) -> String {
     render_in(&TimeZone::UTC, read)
 }
 
 /// The same, with times as a clock in a zone shows them.
-fn render_in(zone: &TimeZone, (events, unread): &(Vec<Event>, Unread)) -> String {
+fn render_in(zone: &TimeZone, (events, unread): &(Vec<Event>, SkippedLines)) -> String {
     let mut res = String::new();
     for event in events {
         let mut fields = serde_json::from_str::<serde_json::Value>(&write_event(event)).unwrap();

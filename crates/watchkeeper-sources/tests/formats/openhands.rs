@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, path::Path};
 
 use insta::assert_snapshot;
 use jiff::tz::TimeZone;
-use watchkeeper_core::{Entry, Event, EventKind, Registry, Seen, SourceKind, Unread};
+use watchkeeper_core::{DedupCache, Entry, Event, EventKind, Registry, SkippedLines, SourceKind};
 use watchkeeper_sources::{MAX_LINE, OpenHands};
 
 use crate::{events, read, render, render_in};
@@ -15,7 +15,7 @@ const TASKS: &[u8] = include_bytes!("fixtures/openhands_tasks.jsonl");
 
 /// Reads a file, and renders its times as they stand in it, without a zone.
 fn read_local(path: &str, text: &[u8]) -> String {
-    render_in(&TimeZone::system(), &events("openhands", path, text, &mut Seen::default()))
+    render_in(&TimeZone::system(), &events("openhands", path, text, &mut DedupCache::default()))
 }
 
 #[test]
@@ -119,8 +119,6 @@ fn events_of_the_sdk() {
     36 09:00:31 s-1 turn_end
     39 09:00:33 s-1 error message="LLMBadRequestError: no such model"
     39 09:00:33 s-1 turn_end
-    40 09:00:34 s-1 error message="OpenHands says that the agent is stuck"
-    40 09:00:34 s-1 turn_end
     42 09:00:36 s-1 tool_call arguments={"text":"Done"} class="other" id="c11" response="r11" tool="finish"
     43 09:00:36 s-1 tool_result id="c11" ok=false output="Error validating args: message is missing"
     skipped 1: unknown kind of event
@@ -133,7 +131,8 @@ fn what_the_terminal_says_tells_what_became_of_a_command() {
         let text = format!(
             r#"{{"id":"e","timestamp":"2026-01-05T09:00:00Z","source":"environment","tool_name":"terminal","tool_call_id":"c","observation":{{{members}}},"kind":"ObservationEvent"}}"#
         );
-        let (events, _) = events("openhands", "s.jsonl", text.as_bytes(), &mut Seen::default());
+        let (events, _) =
+            events("openhands", "s.jsonl", text.as_bytes(), &mut DedupCache::default());
         match &events.last().unwrap().kind {
             EventKind::ToolResult(it) => format!("{} {:?} {:?}", it.ok, it.exit_code, it.cause),
             other => panic!("{other:?}"),
@@ -171,7 +170,8 @@ fn what_the_terminal_says_tells_what_became_of_a_command() {
 
 #[test]
 fn tasks_of_a_benchmark() {
-    let (all, unread) = events("openhands", "run-1/output.jsonl", TASKS, &mut Seen::default());
+    let (all, unread) =
+        events("openhands", "run-1/output.jsonl", TASKS, &mut DedupCache::default());
     let (undated, dated) =
         all.into_iter().partition(|it: &Event| it.origin.as_ref().is_some_and(|it| it.line == 3));
     assert_snapshot!(render_in(&TimeZone::system(), &(dated, unread)), @r#"
@@ -189,7 +189,7 @@ fn tasks_of_a_benchmark() {
     2 09:00:06 run-1/t-2 session_end reason="AgentStuckInLoopError: it loops"
     "#);
     // What happened in old tasks has no times.
-    assert_snapshot!(render(&(undated, Unread::default())), @r#"
+    assert_snapshot!(render(&(undated, SkippedLines::default())), @r#"
     3 00:00:00 run-1/o/p#7 session_start
     3 00:00:00 run-1/o/p#7 prompt text="Solve it"
     3 00:00:02 run-1/o/p#7 message text="I look."
@@ -213,13 +213,13 @@ fn conversation() -> Vec<(String, String)> {
 
 #[test]
 fn a_conversation_has_a_file_for_each_event() {
-    let mut seen = Seen::default();
+    let mut seen = DedupCache::default();
     let mut one_by_one = Vec::new();
     for (path, text) in conversation() {
         one_by_one.extend(events("openhands", &path, text.as_bytes(), &mut seen).0);
     }
     assert!(one_by_one.iter().all(|it| it.session.as_str() == "abc"));
-    let (together, _) = events("openhands", "s-1.jsonl", EVENTS, &mut Seen::default());
+    let (together, _) = events("openhands", "s-1.jsonl", EVENTS, &mut DedupCache::default());
     // Apart, they do not know of one another what was used, nor who waits.
     let calls = |events: &[Event]| {
         let names = events.iter().map(|it| it.kind.name());
@@ -242,7 +242,8 @@ fn paths_tell_whose_an_event_is() {
         )
     };
     let check = |path: &str| {
-        let (events, _) = events("openhands", path, line("user").as_bytes(), &mut Seen::default());
+        let (events, _) =
+            events("openhands", path, line("user").as_bytes(), &mut DedupCache::default());
         let event = events.last().unwrap();
         match &event.agent {
             Some(agent) => format!("{}/{agent}", event.session),
@@ -263,11 +264,12 @@ fn paths_tell_whose_an_event_is() {
         assert_eq!(check(path), expected, "{path}");
     }
     let page = format!("[{}]", line("user"));
-    let at = |path| events("openhands", path, page.as_bytes(), &mut Seen::default()).0;
+    let at = |path| events("openhands", path, page.as_bytes(), &mut DedupCache::default()).0;
     assert_eq!(at("sessions/abc/event_cache/0-25.json")[0].session.as_str(), "abc");
     assert_eq!(at("w/abc.json")[0].session.as_str(), "abc");
     let answer = format!("{{\"trajectory\":{page}}}");
-    let (events, _) = events("openhands", "w/abc.json", answer.as_bytes(), &mut Seen::default());
+    let (events, _) =
+        events("openhands", "w/abc.json", answer.as_bytes(), &mut DedupCache::default());
     assert_eq!(events.last().unwrap().session.as_str(), "abc");
 }
 
@@ -288,7 +290,7 @@ fn state(status: &str, n_answers: usize) -> String {
 #[test]
 fn the_state_of_a_conversation_tells_what_was_used() {
     let path = "conversations/abc/base_state.json";
-    let mut seen = Seen::default();
+    let mut seen = DedupCache::default();
     let mut told = String::new();
     for text in [
         state("running", 0),
@@ -320,7 +322,7 @@ fn the_state_of_a_conversation_tells_what_was_used() {
 #[test]
 fn usage_that_is_told_in_two_places_counts_once() {
     let calls = |files: &[(String, String)]| {
-        let mut seen = Seen::default();
+        let mut seen = DedupCache::default();
         let read = |(path, text): &(String, String)| {
             events("openhands", path, text.as_bytes(), &mut seen).0
         };
@@ -340,11 +342,11 @@ fn usage_that_is_told_in_two_places_counts_once() {
 
 #[test]
 fn a_page_of_events_is_read_and_told_once() {
-    let mut seen = Seen::default();
+    let mut seen = DedupCache::default();
     let (all, _) = events("openhands", "sessions/s/trajectory.json", TRAJECTORY, &mut seen);
     assert!(!all.is_empty());
     let parsed: Vec<serde_json::Value> = serde_json::from_slice(TRAJECTORY).unwrap();
-    let mut seen = Seen::default();
+    let mut seen = DedupCache::default();
     let mut apart = Vec::new();
     for (n, event) in parsed.iter().enumerate() {
         let path = format!("sessions/s/events/{n}.json");

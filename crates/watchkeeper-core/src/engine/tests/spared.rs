@@ -8,6 +8,7 @@ use super::{
 };
 use crate::{
     Context, Detector, Engine, EngineConfig, Event, EventKind, EventSet, Fingerprint, Report,
+    Subscription,
 };
 
 /// Says that an agent was not heard of for a while, by what the engine knows.
@@ -40,17 +41,17 @@ impl Detector for Quiet {
     fn wake(&mut self, cx: &mut Context<'_>) {
         if cx.agent().activity.as_ref().is_some_and(|it| Self::LONG <= cx.time_since(it.at.into()))
         {
-            cx.raise(Fingerprint::NONE, 2, || Report::new("quiet"));
+            cx.report(Fingerprint::NONE, 2, || Report::new("quiet"));
         }
         Self::wait(cx);
     }
 
-    fn at_rest(&self) -> bool {
+    fn is_idle(&self) -> bool {
         true
     }
 
-    fn sleeps(&self) -> bool {
-        self.sleeps
+    fn subscription(&self) -> Subscription {
+        Subscription { is_timer_only: self.sleeps, ..Subscription::default() }
     }
 }
 
@@ -75,15 +76,15 @@ impl Detector for Since {
             self.n = 0;
         } else if 0 < self.n || self.begins_with.contains(&event.kind) {
             self.n += 1;
-            cx.raise(Fingerprint::NONE, self.n, || Report::new("since"));
+            cx.report(Fingerprint::NONE, self.n, || Report::new("since"));
         }
     }
 
-    fn begins_with(&self) -> EventSet {
-        self.begins_with
+    fn subscription(&self) -> Subscription {
+        Subscription::default().starting_with(self.begins_with)
     }
 
-    fn at_rest(&self) -> bool {
+    fn is_idle(&self) -> bool {
         self.n == 0
     }
 }

@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::{NamedDetector, Scene, Shared};
+use super::{NamedDetector, Shared, StreamScope};
 use crate::{AgentId, Fingerprint, SessionId, Severity};
 
 /// What a detector did as an event was handled, or a wake-up: for people who ask
@@ -11,7 +11,7 @@ use crate::{AgentId, Fingerprint, SessionId, Severity};
 /// Notes are taken of a session that the engine was asked to
 /// [`explain`](crate::Engine::explain).
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Note {
+pub struct ExplanationEntry {
     /// When.
     pub at: Timestamp,
     /// The name of the detector in the policy.
@@ -21,15 +21,15 @@ pub struct Note {
     /// It was woken: no event made it do this.
     pub is_wakeup: bool,
     /// What it did.
-    pub what: Noted,
+    pub what: ExplanationDetail,
 }
 
 /// What a detector did.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Noted {
+pub enum ExplanationDetail {
     /// It said that a condition holds.
-    Raised {
+    Reported {
         /// Which of its conditions.
         subject: Fingerprint,
         /// How far it has come.
@@ -50,8 +50,8 @@ pub enum Noted {
         was_open: bool,
     },
     /// It said something for those who ask why: see
-    /// [`Context::remark`](crate::Context::remark).
-    Remarked(String),
+    /// [`Context::note`](crate::Context::note).
+    Noted(String),
     /// It wants to be woken at another time than before.
     Rescheduled {
         /// When it would have been woken.
@@ -81,13 +81,13 @@ pub enum Outcome {
 /// The session that is explained, and what is to be told of it.
 pub(super) struct Explained {
     pub(super) session: SessionId,
-    pub(super) notes: Vec<Note>,
+    pub(super) notes: Vec<ExplanationEntry>,
 }
 
 impl Shared {
     /// Whether notes are taken of what happens here.
-    pub(super) fn explains(&self, scene: &Scene<'_>) -> bool {
-        self.desk.explained.as_ref().is_some_and(|it| it.session == scene.session.id)
+    pub(super) fn explains(&self, stream_scope: &StreamScope<'_>) -> bool {
+        self.scratch.explained.as_ref().is_some_and(|it| it.session == stream_scope.session.id)
     }
 }
 
@@ -97,11 +97,11 @@ impl Explained {
         named: &NamedDetector,
         at: Timestamp,
         is_wakeup: bool,
-        scene: &Scene<'_>,
-        noted: impl IntoIterator<Item = Noted>,
+        stream_scope: &StreamScope<'_>,
+        noted: impl IntoIterator<Item = ExplanationDetail>,
     ) {
-        let agent = named.agent_of(scene);
-        self.notes.extend(noted.into_iter().map(|what| Note {
+        let agent = named.agent_of(stream_scope);
+        self.notes.extend(noted.into_iter().map(|what| ExplanationEntry {
             at,
             detector: named.id.clone(),
             agent: agent.cloned(),

@@ -10,9 +10,9 @@ const MAX_NAME: usize = 256;
 /// What belongs to names that come again and again, each worked out once: very
 /// many sessions have few folders and models.
 #[derive(Debug, Default)]
-pub(crate) struct Known<T>(HashMap<Box<str>, T, RandomState>);
+pub(crate) struct Interner<T>(HashMap<Box<str>, T, RandomState>);
 
-impl<T: Clone> Known<T> {
+impl<T: Clone> Interner<T> {
     /// What `make` gives for a name, now or before.
     pub(crate) fn get(&mut self, name: &str, make: impl FnOnce() -> T) -> T {
         if let Some(it) = self.0.get(name) {
@@ -34,11 +34,11 @@ impl<T: Clone> Known<T> {
 mod tests {
     use std::sync::Arc;
 
-    use super::{Known, MAX_NAME, MAX_NAMES};
+    use super::{Interner, MAX_NAME, MAX_NAMES};
 
     #[test]
     fn names_are_kept_once_and_bounded() {
-        let mut names = Known::<Arc<str>>::default();
+        let mut names = Interner::<Arc<str>>::default();
         let mut share = |name: &str| {
             let res = names.get(name, || name.into());
             assert!(names.0.len() <= MAX_NAMES);

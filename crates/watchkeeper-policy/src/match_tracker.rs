@@ -9,7 +9,7 @@ use std::{
 };
 
 use watchkeeper_core::{
-    Context, Detector, Event, EventKind, NamedDetector, Scope, SessionFilter, make_safe,
+    Context, Detector, Event, EventKind, NamedDetector, SessionFilter, Subscription, make_safe,
 };
 
 use crate::{
@@ -24,13 +24,13 @@ use crate::{
 /// sessions: what matches nothing in them may have outlived its reason, or was
 /// never written right.
 #[derive(Default)]
-pub struct Exemptions {
-    list: Vec<Exemption>,
+pub struct MatchTracker {
+    list: Vec<TrackedEntry>,
     /// What notices that they match; see [`probes`](Self::probes).
     probes: Vec<NamedDetector>,
 }
 
-struct Exemption {
+struct TrackedEntry {
     /// Where it stands. One that holds in several ways in which overrides come
     /// together is here once.
     span: Span,
@@ -41,13 +41,13 @@ struct Exemption {
     covered_by: Option<Span>,
 }
 
-impl fmt::Debug for Exemptions {
+impl fmt::Debug for MatchTracker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Exemptions({})", self.list.len())
+        write!(f, "MatchTracker({})", self.list.len())
     }
 }
 
-impl Exemptions {
+impl MatchTracker {
     /// Detectors that find nothing: an engine that runs them over recorded
     /// sessions tells this which exceptions and overrides match.
     pub fn probes(&self) -> Vec<NamedDetector> {
@@ -56,7 +56,7 @@ impl Exemptions {
 
     /// A warning for each that has matched nothing so far.
     pub fn unmet(&self) -> Vec<Diagnostic> {
-        let unmet = |it: &Exemption| {
+        let unmet = |it: &TrackedEntry| {
             let diagnostic = it.diagnostic.clone();
             match it.met.load(Relaxed) {
                 MET => None,
@@ -87,7 +87,7 @@ impl Exemptions {
 
     pub(crate) fn add_override(&mut self, span: Span, reason: Option<&str>, filter: SessionFilter) {
         let message = "no recorded session matches this override";
-        let met = self.exemption(span, message, reason, None);
+        let met = self.track(span, message, reason, None);
         self.probes.push(probe(filter, Probe { exception: None, met }));
     }
 
@@ -106,14 +106,14 @@ impl Exemptions {
             let covered_by = covering.map(|(_, other)| other.span.clone());
             let message = "no recorded call matches this exception";
             let reason = it.exception.reason.as_deref();
-            let met = self.exemption(it.span.clone(), message, reason, covered_by);
+            let met = self.track(it.span.clone(), message, reason, covered_by);
             self.probes
                 .push(probe(filter.clone(), Probe { exception: Some(it.exception.clone()), met }));
         }
     }
 
     /// Notes that there is one, and gives back what is to be told when it matches.
-    fn exemption(
+    fn track(
         &mut self,
         span: Span,
         message: &str,
@@ -132,15 +132,15 @@ impl Exemptions {
             diagnostic = diagnostic.note(format!("its reason is: {}", make_safe(reason)));
         }
         let met = Arc::default();
-        self.list.push(Exemption { span, diagnostic, met: Arc::clone(&met), covered_by });
+        self.list.push(TrackedEntry { span, diagnostic, met: Arc::clone(&met), covered_by });
         met
     }
 }
 
 impl Reader<'_> {
     /// Points at exceptions that others make superfluous.
-    pub(crate) fn warn_of_covered(&mut self, exemptions: &Exemptions) {
-        for it in &exemptions.list {
+    pub(crate) fn warn_of_covered(&mut self, match_tracker: &MatchTracker) {
+        for it in &match_tracker.list {
             let Some(other) = &it.covered_by else { continue };
             let message = "this exception changes nothing: another covers all of its calls";
             let note = format!("the other is at {}", self.files.origin(other));
@@ -174,8 +174,8 @@ impl Detector for Probe {
         self.met.fetch_max(met, Relaxed);
     }
 
-    fn scope(&self) -> Scope {
-        Scope::Session
+    fn subscription(&self) -> Subscription {
+        Subscription::default().per_session()
     }
 }
 

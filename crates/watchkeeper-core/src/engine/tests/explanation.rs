@@ -7,11 +7,11 @@ use super::{
     panic_in_silence, prompt, steps, time,
 };
 use crate::{
-    Context, Detector, EngineConfig, Event, Fingerprint, Level, Note, Noted, Outcome, Report,
-    Severity, Status,
+    Context, Detector, EngineConfig, Event, ExplanationDetail, ExplanationEntry, Fingerprint,
+    Level, Outcome, Report, Severity, Status,
 };
 
-fn explained(steps: &[Step], session: &str) -> (Vec<Finding>, Vec<Note>) {
+fn explained(steps: &[Step], session: &str) -> (Vec<Finding>, Vec<ExplanationEntry>) {
     let mut engine = engine(&ALL);
     engine.explain(session.into());
     let (mut findings, mut notes) = (Vec::new(), Vec::new());
@@ -20,22 +20,24 @@ fn explained(steps: &[Step], session: &str) -> (Vec<Finding>, Vec<Note>) {
             Step::Event(event) => engine.observe(event, &mut findings),
             Step::Advance(secs) => engine.advance(time(*secs), &mut findings),
         }
-        notes.append(&mut engine.take_notes());
+        notes.append(&mut engine.take_explanation());
     }
     (findings, notes)
 }
 
 /// What a note says that a finding says, too.
-fn as_finding(note: &Note) -> Option<String> {
-    let Note { at, detector, agent, what, .. } = note;
+fn as_finding(note: &ExplanationEntry) -> Option<String> {
+    let ExplanationEntry { at, detector, agent, what, .. } = note;
     let what = match what {
-        Noted::Raised {
-            outcome: Outcome::Opened(it) | Outcome::Escalated(it), message, ..
+        ExplanationDetail::Reported {
+            outcome: Outcome::Opened(it) | Outcome::Escalated(it),
+            message,
+            ..
         } => {
             format!("{it} {message}")
         }
-        Noted::Ended { was_open: true, message, .. } => format!("over {message}"),
-        Noted::Panicked => "panicked".to_owned(),
+        ExplanationDetail::Ended { was_open: true, message, .. } => format!("over {message}"),
+        ExplanationDetail::Panicked => "panicked".to_owned(),
         _ => return None,
     };
     Some(format!("{at} {detector} {agent:?} {what}"))
@@ -70,9 +72,9 @@ proptest! {
     }
 }
 
-fn outcomes(notes: &[Note]) -> Vec<(u64, Outcome)> {
-    let outcome = |it: &Note| match it.what {
-        Noted::Raised { measure, outcome, .. } => Some((measure, outcome)),
+fn outcomes(notes: &[ExplanationEntry]) -> Vec<(u64, Outcome)> {
+    let outcome = |it: &ExplanationEntry| match it.what {
+        ExplanationDetail::Reported { measure, outcome, .. } => Some((measure, outcome)),
         _ => None,
     };
     notes.iter().filter_map(outcome).collect()
@@ -88,7 +90,7 @@ fn every_measure_is_noted_with_what_came_of_it() {
     }
     let (low, medium, high) = (Severity::Low, Severity::Medium, Severity::High);
     assert_eq!(
-        outcomes(&engine.take_notes()),
+        outcomes(&engine.take_explanation()),
         [
             (0, Outcome::Below),
             (1, Outcome::Below),
@@ -105,7 +107,7 @@ fn every_measure_is_noted_with_what_came_of_it() {
             (6, Outcome::Counted(high)),
         ]
     );
-    assert_eq!(engine.take_notes(), []);
+    assert_eq!(engine.take_explanation(), []);
 }
 
 #[test]
@@ -115,13 +117,13 @@ fn wake_ups_that_are_asked_for_are_noted() {
     observe(&mut engine, 0, "s1", message());
     observe(&mut engine, 5, "s1", message());
     observe(&mut engine, 13, "s1", Event::new(time(0), "s1", prompt()).kind);
-    let moved = |it: &Note| match it.what {
-        Noted::Rescheduled { from, to } => {
+    let moved = |it: &ExplanationEntry| match it.what {
+        ExplanationDetail::Rescheduled { from, to } => {
             Some((it.is_wakeup, [from, to].map(|it| it.map(jiff::Timestamp::as_second))))
         }
         _ => None,
     };
-    let moved: Vec<_> = engine.take_notes().iter().filter_map(moved).collect();
+    let moved: Vec<_> = engine.take_explanation().iter().filter_map(moved).collect();
     assert_eq!(
         moved,
         [
@@ -150,7 +152,7 @@ fn what_is_left_to_another_detector_is_noted() {
         observe(&mut engine, secs, "s1", message());
     }
     let notes: Vec<_> =
-        engine.take_notes().into_iter().filter(|it| &*it.detector == "less").collect();
+        engine.take_explanation().into_iter().filter(|it| &*it.detector == "less").collect();
     let (low, high) = (Severity::Low, Severity::High);
     // One message in two is about the same subject.
     assert_eq!(
@@ -173,8 +175,8 @@ impl Detector for Presuming {
     fn observe(&mut self, _: &Event, cx: &mut Context<'_>) {
         self.0 += 1;
         let n = self.0;
-        cx.remark(|| format!("event {n}"));
-        cx.raise(Fingerprint::NONE, n, || {
+        cx.note(|| format!("event {n}"));
+        cx.report(Fingerprint::NONE, n, || {
             if n < 2 {
                 panic_in_silence("it presumed too much");
             }
@@ -191,17 +193,17 @@ fn a_report_that_is_asked_for_too_early_does_no_harm() {
     let findings: Vec<_> =
         (0..2).flat_map(|secs| observe(&mut engine, secs, "s1", message())).collect();
     assert_eq!(findings.len(), 1, "{findings:?}");
-    let told: Vec<_> = engine.take_notes().into_iter().map(|it| it.what).collect();
+    let told: Vec<_> = engine.take_explanation().into_iter().map(|it| it.what).collect();
     let raised = |measure, message: &str, outcome| {
         let subject = Fingerprint::NONE;
-        Noted::Raised { subject, measure, message: message.to_owned(), outcome }
+        ExplanationDetail::Reported { subject, measure, message: message.to_owned(), outcome }
     };
     assert_eq!(
         told,
         [
-            Noted::Remarked("event 1".to_owned()),
+            ExplanationDetail::Noted("event 1".to_owned()),
             raised(1, "", Outcome::Below),
-            Noted::Remarked("event 2".to_owned()),
+            ExplanationDetail::Noted("event 2".to_owned()),
             raised(2, "severe", Outcome::Opened(Severity::Low)),
         ]
     );
