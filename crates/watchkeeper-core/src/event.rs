@@ -1,9 +1,16 @@
-use std::{borrow::Borrow, fmt, sync::Arc};
+mod targets;
+
+use std::{
+    borrow::{Borrow, Cow},
+    fmt,
+    sync::Arc,
+};
 
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use self::targets::Targets;
 use crate::{Fingerprint, Json, ToolClass};
 
 /// One thing that happened in a session.
@@ -345,6 +352,7 @@ pub struct ToolCall {
     pub response: Option<Box<str>>,
     /// Equal for two calls of one tool that ask for the same thing.
     pub fingerprint: Fingerprint,
+    targets: Option<Box<Targets>>,
 }
 
 impl ToolCall {
@@ -369,7 +377,29 @@ impl ToolCall {
         let class = class.unwrap_or_else(|| ToolClass::of_name(&tool));
         let fingerprint =
             Fingerprint::of(&*tool).and(Fingerprint::of_json(arguments.as_str(), volatile));
-        Self { id: id.into(), tool, class, arguments, response: None, fingerprint }
+        Self { id: id.into(), tool, class, arguments, response: None, fingerprint, targets: None }
+    }
+
+    /// Sets the paths, the command and the URLs that the call acts on.
+    ///
+    /// A source calls this where it knows more than
+    /// [`Targets::of_arguments`] derives: for arguments with other names, nested
+    /// arguments, paths in a patch, or a command behind `bash -lc`. The targets
+    /// then replace the derived ones.
+    pub fn with_targets(mut self, targets: Targets) -> Self {
+        self.targets = Some(Box::new(targets));
+        self
+    }
+
+    /// Returns the paths, the command and the URLs that the call acts on.
+    ///
+    /// Parses the arguments, unless the source filled the targets. A detector
+    /// calls this once per call and keeps the result.
+    pub fn targets(&self) -> Cow<'_, Targets> {
+        match &self.targets {
+            Some(targets) => Cow::Borrowed(targets),
+            None => Cow::Owned(Targets::of_arguments(&self.arguments)),
+        }
     }
 }
 

@@ -56,7 +56,7 @@ pub use crate::{
     },
     event::{
         AgentId, Cause, Event, EventKind, EventSet, ModelCall, Origin, SessionId, SessionStart,
-        Tokens, ToolCall, ToolResult, WaitingFor,
+        Targets, Tokens, ToolCall, ToolResult, WaitingFor,
     },
     facts::{Activity, AgentFacts, Call, SessionFacts, Totals, Usage},
     finding::{Evidence, Finding, Labels, Place, Status},
