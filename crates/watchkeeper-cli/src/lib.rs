@@ -27,7 +27,7 @@ mod trials;
 use std::{ffi::OsString, io, path::PathBuf, process::ExitCode};
 
 use clap::{Parser, ValueEnum};
-use watchkeeper_core::Registry;
+use watchkeeper_core::{DetectorKind, RegistryBuilder, SinkKind, SourceKind};
 // Named, so that they are linked in.
 use watchkeeper_sinks as _;
 use watchkeeper_sources as _;
@@ -83,45 +83,118 @@ enum Color {
     Never,
 }
 
-/// The whole program.
-pub fn main() -> ExitCode {
-    // A detector or a sink that panics is caught and becomes a finding; the
-    // text of a panic may hold anything and does not go to the terminal raw.
-    std::panic::set_hook(Box::new(|info| {
-        let text = watchkeeper_core::make_safe(&info.to_string());
-        let _ = io::Write::write_all(&mut io::stderr(), format!("panic: {text}\n").as_bytes());
-    }));
-    let mut output =
-        Output { out: &mut io::stdout().lock(), err: &mut io::stderr(), styles: Styles::detect() };
-    let status = run(std::env::args_os(), &mut output);
-    ExitCode::from(status as u8)
+/// The program, with the kinds that it registers.
+///
+/// Kinds of linked crates register themselves; this adds kinds of the program,
+/// which need no macro:
+///
+/// ```no_run
+/// # use watchkeeper_core::{Context, Detector, DetectorKind, Event, InvalidOption};
+/// # #[derive(Clone, Debug)]
+/// # struct BannedTool;
+/// # impl Detector for BannedTool {
+/// #     fn observe(&mut self, _: &Event, _: &mut Context<'_>) {}
+/// # }
+/// # impl DetectorKind for BannedTool {
+/// #     const KIND: &'static str = "banned-tool";
+/// #     const DOCS: &'static str = "# banned-tool\n\nReports banned tools.\n";
+/// #     const CLASS: &'static str = "banned";
+/// #     type Options = ();
+/// #     fn new((): ()) -> Result<Self, InvalidOption> {
+/// #         Ok(Self)
+/// #     }
+/// # }
+/// use watchkeeper_cli::App;
+///
+/// fn main() -> std::process::ExitCode {
+///     App::new().detector::<BannedTool>().run()
+/// }
+/// ```
+#[derive(Clone, Debug, Default)]
+#[must_use = "an `App` does nothing until `run` is called"]
+pub struct App {
+    registry: RegistryBuilder,
 }
 
-/// The whole program, but for the process around it.
-pub fn run(args: impl IntoIterator<Item = OsString>, output: &mut Output<'_>) -> Status {
-    let args = match Args::try_parse_from(args) {
-        Ok(it) => it,
-        Err(err) => {
-            let is_error = err.use_stderr();
-            let styled = if is_error { output.styles.err } else { output.styles.out };
-            let text = err.render();
-            let text = if styled { text.ansi().to_string() } else { text.to_string() };
-            return if is_error { output.fail(&text) } else { output.succeed(&text) };
+impl App {
+    /// Makes a program with the kinds that linked crates register.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a kind of detector.
+    pub fn detector<D: DetectorKind>(self) -> Self {
+        Self { registry: self.registry.detector::<D>() }
+    }
+
+    /// Adds a kind of sink.
+    pub fn sink<S: SinkKind>(self) -> Self {
+        Self { registry: self.registry.sink::<S>() }
+    }
+
+    /// Adds a kind of source.
+    pub fn source<S: SourceKind>(self) -> Self {
+        Self { registry: self.registry.source::<S>() }
+    }
+
+    /// Runs the program with the arguments and the standard streams of this
+    /// process.
+    pub fn run(self) -> ExitCode {
+        // A detector or a sink that panics is caught and becomes a finding; the
+        // text of a panic may hold anything and does not go to the terminal raw.
+        std::panic::set_hook(Box::new(|info| {
+            let text = watchkeeper_core::make_safe(&info.to_string());
+            let _ = io::Write::write_all(&mut io::stderr(), format!("panic: {text}\n").as_bytes());
+        }));
+        let mut output = Output {
+            out: &mut io::stdout().lock(),
+            err: &mut io::stderr(),
+            styles: Styles::detect(),
+        };
+        let status = self.run_with(std::env::args_os(), &mut output);
+        ExitCode::from(status as u8)
+    }
+
+    /// Runs the program with other arguments and other streams.
+    pub fn run_with(
+        self,
+        args: impl IntoIterator<Item = OsString>,
+        output: &mut Output<'_>,
+    ) -> Status {
+        let args = match Args::try_parse_from(args) {
+            Ok(it) => it,
+            Err(err) => {
+                let is_error = err.use_stderr();
+                let styled = if is_error { output.styles.err } else { output.styles.out };
+                let text = err.render();
+                let text = if styled { text.ansi().to_string() } else { text.to_string() };
+                return if is_error { output.fail(&text) } else { output.succeed(&text) };
+            }
+        };
+        match args.global.color {
+            Color::Auto => {}
+            Color::Always => output.styles.set_all(true),
+            Color::Never => output.styles.set_all(false),
         }
-    };
-    match args.global.color {
-        Color::Auto => {}
-        Color::Always => output.styles.set_all(true),
-        Color::Never => output.styles.set_all(false),
+        let registry = match self.registry.build() {
+            Ok(it) => it,
+            Err(err) => return output.fail(&format!("error: {err}\n")),
+        };
+        match args.command.run(&args.global, &registry, output) {
+            Ok(status) => status,
+            // A reader that has read enough is no failure.
+            Err(err) if err.kind() == io::ErrorKind::BrokenPipe => Status::Success,
+            Err(err) => output.fail(&format!("error: {err}\n")),
+        }
     }
-    let registry = match Registry::linked() {
-        Ok(it) => it,
-        Err(err) => return output.fail(&format!("error: {err}\n")),
-    };
-    match args.command.run(&args.global, &registry, output) {
-        Ok(status) => status,
-        // A reader that has read enough is no failure.
-        Err(err) if err.kind() == io::ErrorKind::BrokenPipe => Status::Success,
-        Err(err) => output.fail(&format!("error: {err}\n")),
-    }
+}
+
+/// Runs the program with the kinds that linked crates register.
+pub fn main() -> ExitCode {
+    App::new().run()
+}
+
+/// Runs the program like [`main`], with other arguments and other streams.
+pub fn run(args: impl IntoIterator<Item = OsString>, output: &mut Output<'_>) -> Status {
+    App::new().run_with(args, output)
 }

@@ -72,7 +72,8 @@ pub use crate::{
     queue::{Queue, QueueCounts},
     quote::{is_unsafe, make_safe, quote},
     registry::{
-        DetectorEntry, Entry, Kinds, Registry, RegistryError, SinkEntry, SourceEntry, UnknownKind,
+        DetectorEntry, Entry, Kinds, Registry, RegistryBuilder, RegistryError, SinkEntry,
+        SourceEntry, UnknownKind,
     },
     routes::{Matcher, Route, Router, SeverityMatch},
     secret::Secret,

@@ -113,7 +113,7 @@ impl Reader<'_> {
     /// Says that a kind is not compiled in.
     pub(crate) fn unknown_kind(&mut self, err: UnknownKind, span: Span) {
         let message = err.to_string();
-        let UnknownKind { sort, kind, known } = err;
+        let UnknownKind { sort, kind, known, .. } = err;
         let fix = Fix::string(&kind, span.clone(), known.iter().copied());
         let diagnostic = Diagnostic::error(span, message)
             .note(format!("compiled in: {}", known.join(", ")))
