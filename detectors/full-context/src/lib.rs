@@ -14,8 +14,9 @@ use watchkeeper_core::{
 #[derive(Clone, Debug)]
 pub struct FullContext {
     options: Arc<FullContextOptions>,
-    /// The largest window that a call has shown to be larger than that.
-    outgrown: u64,
+    /// The largest configured or known window that a call has exceeded, in
+    /// tokens: its real size is unknown.
+    exceeded_window: u64,
     is_open: bool,
 }
 
@@ -23,7 +24,7 @@ pub struct FullContext {
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FullContextOptions {
-    /// How many tokens the model can read at once; without it, what is known of
+    /// Context window of the model, in tokens. Defaults to the known window of
     /// the model.
     context_tokens: Option<TokenLimit>,
 }
@@ -40,44 +41,44 @@ impl DetectorKind for FullContext {
     type Options = FullContextOptions;
 
     fn new(options: FullContextOptions) -> Result<Self, InvalidOption> {
-        Ok(Self { options: Arc::new(options), outgrown: 0, is_open: false })
+        Ok(Self { options: Arc::new(options), exceeded_window: 0, is_open: false })
     }
 }
 
 impl Detector for FullContext {
     fn observe(&mut self, event: &Event, cx: &mut Context<'_>) {
         let EventKind::ModelCall(call) = &event.kind else { return };
-        let read = read(call);
-        // What is told in pieces may begin with what was written.
-        if read == 0 {
+        let tokens = input_tokens(call);
+        // Usage that arrives in pieces may start with the output tokens.
+        if tokens == 0 {
             return;
         }
         let lowest = cx.next_level(0).unwrap_or(1);
-        let is_known = self.options.context_tokens.is_some();
-        // Most calls are so small that it does not matter whose they are.
-        if !is_known && !self.is_open && percent(read, LEAST_CONTEXT_TOKENS) < lowest {
+        let is_configured = self.options.context_tokens.is_some();
+        // Most calls are below the lowest level of the smallest known window,
+        // which makes the lookup of the model unnecessary.
+        if !is_configured && !self.is_open && percent(tokens, LEAST_CONTEXT_TOKENS) < lowest {
             return;
         }
         let model = call.model.as_deref().or(cx.session().model.as_deref());
-        let own = || self.options.context_tokens.map(TokenLimit::get);
-        let known = || model.and_then(context_tokens);
-        let Some(window) = own().or_else(known) else { return };
-        if window < read {
-            self.outgrown = self.outgrown.max(window);
+        let configured = self.options.context_tokens.map(TokenLimit::get);
+        let Some(window) = configured.or_else(|| model.and_then(context_tokens)) else { return };
+        if window < tokens {
+            self.exceeded_window = self.exceeded_window.max(window);
         }
-        let full = Full { percent: percent(read, window), read, window };
-        if window <= self.outgrown {
-            self.resolve(full, cx, "the model can read more than was thought");
+        let usage = ContextUsage { percent: percent(tokens, window), tokens, window };
+        if window <= self.exceeded_window {
+            self.resolve(usage, cx, "the context window is larger than known");
             return;
         }
-        if full.percent < lowest - lowest / 4 {
-            self.resolve(full, cx, "the context has room again");
+        if usage.percent < lowest - lowest / 4 {
+            self.resolve(usage, cx, "the context has room again");
             return;
         }
-        self.is_open |= lowest <= full.percent;
-        let of = model.map_or_else(String::new, |it| format!(" of {}", quote(it)));
-        cx.report(Fingerprint::NONE, full.percent, || {
-            full.report(&format!("the context{of} is {}% full", full.percent))
+        self.is_open |= lowest <= usage.percent;
+        let of_model = model.map_or_else(String::new, |name| format!(" of {}", quote(name)));
+        cx.report(Fingerprint::NONE, usage.percent, || {
+            usage.report(&format!("the context{of_model} is {}% full", usage.percent))
         });
     }
 
@@ -87,39 +88,40 @@ impl Detector for FullContext {
     }
 
     fn is_idle(&self) -> bool {
-        self.outgrown == 0 && !self.is_open
+        self.exceeded_window == 0 && !self.is_open
     }
 }
 
 impl FullContext {
-    fn resolve(&mut self, full: Full, cx: &mut Context<'_>, why: &str) {
+    fn resolve(&mut self, usage: ContextUsage, cx: &mut Context<'_>, reason: &str) {
         if std::mem::take(&mut self.is_open) {
-            cx.resolve(Fingerprint::NONE, || full.report(why));
+            cx.resolve(Fingerprint::NONE, || usage.report(reason));
         }
     }
 }
 
-/// How full a context is.
+/// The share of the context window that one model call used.
 #[derive(Clone, Copy)]
-struct Full {
+struct ContextUsage {
     percent: u64,
-    read: u64,
+    tokens: u64,
     window: u64,
 }
 
-impl Full {
-    fn report(self, what: &str) -> Report {
-        let (read, window) = (grouped(self.read), grouped(self.window));
-        Report::new(format!("{what}: {read} of {window} tokens"))
+impl ContextUsage {
+    fn report(self, message: &str) -> Report {
+        let (tokens, window) = (grouped(self.tokens), grouped(self.window));
+        Report::new(format!("{message}: {tokens} of {window} tokens"))
             .with("percent", self.percent)
-            .with("tokens", self.read)
+            .with("tokens", self.tokens)
             .with("context_tokens", self.window)
     }
 }
 
-fn read(call: &ModelCall) -> u64 {
-    let it = call.tokens;
-    it.input.saturating_add(it.cache_read).saturating_add(it.cache_write)
+/// Returns the number of tokens that a call read, from a cache or not.
+fn input_tokens(call: &ModelCall) -> u64 {
+    let tokens = call.tokens;
+    tokens.input.saturating_add(tokens.cache_read).saturating_add(tokens.cache_write)
 }
 
 #[cfg(test)]
@@ -131,7 +133,7 @@ mod tests {
     use super::FullContext;
 
     #[test]
-    fn each_agent_fills_a_context_of_its_own() {
+    fn each_agent_has_its_own_context() {
         let trace = "
             0s   usage model=claude-opus-4-5 input=2000 cache_read=170000 output=90000
             1s   agent a1: usage model=claude-opus-4-5 input=190000
@@ -149,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_reads_more_than_there_is_has_a_larger_window() {
+    fn resolves_when_a_call_exceeds_the_known_window() {
         let trace = "
             0s   usage model=claude-sonnet-4-5 input=190000
             1s   usage model=claude-sonnet-4-5 input=201000
@@ -159,30 +161,30 @@ mod tests {
         ";
         assert_snapshot!(play::<FullContext>("", trace), @"
         0s      low       the context of `claude-sonnet-4-5` is 95% full: 190,000 of 200,000 tokens
-        1s      resolved  the model can read more than was thought: 201,000 of 200,000 tokens
+        1s      resolved  the context window is larger than known: 201,000 of 200,000 tokens
         3s      low       the context of `gpt-5` is 99% full: 271,000 of 272,000 tokens
         ");
         assert_snapshot!(play::<FullContext>("context_tokens = 1_000_000", trace), @"4s      low       the context of `home-grown` is 100% full: 1,000,000 of 1,000,000 tokens");
     }
 
     #[test]
-    fn a_window_of_nothing_is_refused() {
-        let refuse = |text| {
-            let built = Options::parse(text).and_then(|it| it.build(FullContext::new));
-            built.expect_err("it should be refused").to_string()
+    fn rejects_windows_that_are_not_a_positive_number() {
+        let error = |text| {
+            let built = Options::parse(text).and_then(|options| options.build(FullContext::new));
+            built.expect_err("the option is invalid").to_string()
         };
-        assert_snapshot!(refuse("context_tokens = 0"), @"invalid value: integer `0`, expected a number of tokens greater than zero, such as 500_000");
-        assert_snapshot!(refuse("context_tokens = '1M'"), @r#"invalid type: string "1M", expected a number of tokens greater than zero, such as 500_000"#);
+        assert_snapshot!(error("context_tokens = 0"), @"invalid value: integer `0`, expected a number of tokens greater than zero, such as 500_000");
+        assert_snapshot!(error("context_tokens = '1M'"), @r#"invalid type: string "1M", expected a number of tokens greater than zero, such as 500_000"#);
     }
 
     #[test]
-    fn it_obeys_the_laws_of_detectors() {
+    fn laws_hold() {
         laws::check::<FullContext>("");
         laws::check::<FullContext>("context_tokens = 1_000");
     }
 
     #[test]
-    fn one_for_each_of_many_streams_is_small() {
+    fn state_of_a_stream_is_small() {
         assert_eq!(size_of::<FullContext>(), 24);
     }
 }

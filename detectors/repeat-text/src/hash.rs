@@ -1,4 +1,4 @@
-/// A hash of bytes that come one by one (FNV-1a), equal on every machine.
+/// An FNV-1a hash of single bytes, identical on every platform.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Hash(u64);
 

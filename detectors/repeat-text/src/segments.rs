@@ -1,72 +1,74 @@
-//! Cuts text into segments where its content says so, so that what is repeated
-//! is cut in the same places each time.
+//! Content-defined segments of text: a repeated span is cut at the same places
+//! in every round.
 
 use crate::hash::Hash;
 
-/// Words of fewer letters than this join the next one.
+/// A word of fewer letters than this is joined with the next word.
 const SHORTEST_LAST_WORD: u8 = 4;
-/// From this length on, a segment ends where its bytes descend: text that knows
-/// no spaces is cut too, and a repetition has the same descents each time.
+/// From this number of letters on, a segment ends with a byte that is smaller
+/// than the previous byte. This also cuts text without spaces, and cuts every
+/// round at the same places.
 const MIN_CUT: u8 = 8;
-/// No segment has more letters than this.
+/// The largest number of letters in a segment.
 const MAX_CUT: u8 = 24;
-/// What a gap between two letters counts for at most, in bytes.
+/// The largest length of a gap between two letters, in bytes; longer gaps count
+/// as this.
 const MAX_GAP: u8 = 4;
-/// A fence has at least this many backticks, or tildes.
+/// The least number of backticks, or tildes, in a fence.
 const FENCE: u32 = 3;
 
-/// What text consists of.
+/// A piece of text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Piece {
     /// A few words, or a part of a long one.
     Segment {
-        /// Equal for segments that have the same letters, and never zero.
+        /// Equal for segments with the same letters, and never zero.
         symbol: u32,
-        /// How many bytes it takes up, long gaps aside.
+        /// The length in bytes, with long gaps shortened.
         len: u8,
     },
-    /// Something that repeats by design begins or ends: code, an item of a list,
-    /// a row of a table, a heading, a quotation, a line drawn with characters.
+    /// The start of text that repeats by design: code, a list item, a table
+    /// row, a heading, a quotation or a drawn line.
     Break,
 }
 
-/// Cuts text that comes in parts.
-///
-/// It makes no difference where one part ends and the next begins.
+/// Cuts text that arrives in parts. The segments do not depend on the
+/// boundaries between the parts.
 #[derive(Clone, Debug)]
 pub(crate) struct Segments {
-    /// Of the letters of the segment.
+    /// The hash of the letters of the segment.
     hash: Hash,
     n_letters: u8,
     len: u8,
-    /// How many bytes came since the latest letter: they belong to the next.
+    /// The number of bytes since the latest letter. They belong to the next
+    /// segment.
     gap: u8,
     latest: u8,
-    /// How many letters the word has, as far as that matters.
+    /// The number of letters in the current word, saturating.
     word: u8,
     line: Line,
-    /// How many backticks, or tildes, came last, in a row.
+    /// The number of consecutive backticks, or tildes, before this position.
     n_ticks: u32,
-    /// Which of the two they were.
+    /// The character of those: a backtick or a tilde.
     tick: u8,
-    /// How many opened the code that this is; none, if it is none.
+    /// The number of ticks that opened the current code block; 0 outside code.
     fence: u32,
-    /// Which of the two they were.
+    /// The character of the opening fence.
     fence_tick: u8,
 }
 
-/// What is known of a line from how it begins.
+/// The type of a line, as far as its start has been read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Line {
-    /// Nothing but space so far.
+    /// Only white space so far.
     Blank,
-    /// Digits so far: it may be an item of a list.
+    /// Only digits so far: possibly a list item.
     Number,
     /// Digits and a full stop, or a bracket, so far.
     NumberAndStop,
-    /// Marks so far, such as a bullet.
+    /// Only marks so far, such as a bullet.
     Marks,
-    /// It is text, or has been told from it.
+    /// The start of the line has been read.
     Known,
 }
 
@@ -96,8 +98,8 @@ impl Default for Segments {
 }
 
 impl Segments {
-    /// Takes the next part of the text. Each piece is given out with where it
-    /// ends in this part.
+    /// Reads the next part of the text, and passes each piece to `out` with the
+    /// position of its end in this part.
     pub(crate) fn read(&mut self, text: &str, mut out: impl FnMut(Piece, usize)) {
         let bytes = text.as_bytes();
         let mut at = 0;
@@ -153,7 +155,7 @@ impl Segments {
         }
     }
 
-    /// Whether what comes is code.
+    /// Returns true if the next text is inside a code block.
     pub(crate) fn is_code(&self) -> bool {
         self.fence != 0
     }
@@ -173,7 +175,7 @@ impl Segments {
         self.gap = MAX_GAP.min(self.gap + n);
     }
 
-    /// Ends the segment.
+    /// Ends the segment and returns it.
     fn take(&mut self) -> Piece {
         let len = self.len;
         let hash = self.hash.get();
@@ -187,7 +189,8 @@ impl Segments {
         (self.hash, self.n_letters, self.len, self.latest) = (Hash::default(), 0, 0, 0);
     }
 
-    /// Learns of a line by the word it begins with.
+    /// Updates the type of the line with its next byte. A list item, a table
+    /// row, a heading or a quotation is a break.
     fn begin_line(
         &mut self,
         byte: u8,
@@ -211,7 +214,7 @@ impl Segments {
                 self.line = Line::Marks;
                 return;
             }
-            // The rest of a character that is drawn is no letter.
+            // First byte of a drawing character; its other bytes are not letters.
             (Line::Blank | Line::Marks, _) if byte == 0xe2 => {
                 self.line = Line::Marks;
                 return;
@@ -249,25 +252,25 @@ fn is_tick(byte: u8) -> bool {
     matches!(byte, b'`' | b'~')
 }
 
-/// Whether a character that begins so is one that lines and boxes are drawn
-/// with, or a dash, an ellipsis or a bullet.
+/// Returns true if `bytes` start with a line or box drawing character, a dash,
+/// an ellipsis or a bullet.
 fn is_drawn(bytes: &[u8]) -> bool {
     matches!(bytes, [0xe2, 0x80 | 0x94..=0x97, _, ..])
 }
 
 const CLASSES: [Class; 256] = {
-    let mut res = [Class::Letter; 256];
+    let mut classes = [Class::Letter; 256];
     let marks = b"-+_=*~#|.>`";
     let mut at = 0;
     while at < marks.len() {
-        res[marks[at] as usize] = Class::Mark;
+        classes[marks[at] as usize] = Class::Mark;
         at += 1;
     }
     let spaces = b" \t\n\r\x0b\x0c";
     let mut at = 0;
     while at < spaces.len() {
-        res[spaces[at] as usize] = Class::Space;
+        classes[spaces[at] as usize] = Class::Space;
         at += 1;
     }
-    res
+    classes
 };

@@ -1,11 +1,11 @@
 #![doc = include_str!("../README.md")]
 
-mod calls;
 mod elapsed;
-mod silence;
+mod pending_calls;
+mod silent_model;
 #[cfg(test)]
 mod tests;
-mod watch;
+mod work_timer;
 
 use std::sync::Arc;
 
@@ -16,9 +16,11 @@ use watchkeeper_core::{
     Unit,
 };
 
-use crate::{calls::Calls, elapsed::Nanos, silence::Silence, watch::Watch};
+use crate::{
+    elapsed::Nanos, pending_calls::PendingCalls, silent_model::SilentModel, work_timer::WorkTimer,
+};
 
-/// Finds what takes too long: sessions, turns, tools, models, or anything.
+/// Finds sessions, turns, tool calls and models that take too long.
 #[derive(Clone, Debug)]
 pub struct Timeout {
     rules: Arc<Rules>,
@@ -29,32 +31,30 @@ pub struct Timeout {
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TimeoutOptions {
-    /// What may take too long.
+    /// The subject that is timed.
     of: Of,
-    /// How long it may take.
+    /// Time limit.
     max: Period,
-    /// With `of = "tool"`: whether tools that give work to another agent are
-    /// timed, too.
+    /// With `of = "tool"`: also time calls that delegate work to another agent.
     #[serde(default)]
     delegates: bool,
 }
 
-/// What may take too long.
+/// A subject that is timed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Of {
-    /// The work of a session: the time in which any of its agents has a turn
-    /// open.
+    /// The work of a session: the time during which any agent has an open turn.
     Session,
-    /// One turn: from a prompt until the agent rests.
+    /// One turn of one agent, from a prompt to the end of the turn.
     Turn,
-    /// One call of a tool: until its result.
+    /// One tool call, until its result.
     Tool,
-    /// The model's answer: the time in which an agent has a turn open, no call
-    /// pending, and says nothing.
+    /// The wait for the model: an agent has an open turn, no pending call, and
+    /// sends nothing.
     Model,
-    /// The next event: the time in which a turn is open and nothing happens in
-    /// any agent of the session.
+    /// The time without events from any agent of the session while a turn is
+    /// open.
     Idle,
 }
 
@@ -74,18 +74,19 @@ impl DetectorKind for Timeout {
 
     fn new(options: TimeoutOptions) -> Result<Self, InvalidOption> {
         if options.delegates && options.of != Of::Tool {
-            return Err(InvalidOption::new("delegates", r#"only `of = "tool"` has it"#));
+            let reason = r#"`delegates` applies only to `of = "tool"`; remove it"#;
+            return Err(InvalidOption::new("delegates", reason));
         }
         let state = match options.of {
-            Of::Tool => State::Calls(Calls::default()),
-            Of::Model => State::Silence(Silence::default()),
-            _ => State::Watch(Box::default()),
+            Of::Tool => State::PendingCalls(PendingCalls::default()),
+            Of::Model => State::SilentModel(SilentModel::default()),
+            _ => State::WorkTimer(Box::default()),
         };
         Ok(Self { rules: Arc::new(Rules::new(&options)), state })
     }
 }
 
-/// What the options say, ready to reckon with.
+/// The options in the form used for computation, shared by all streams.
 #[derive(Debug)]
 struct Rules {
     of: Of,
@@ -102,26 +103,26 @@ impl Rules {
 
 #[derive(Clone, Debug)]
 enum State {
-    /// In a box, as the others need less room, and of those there are very many.
-    Watch(Box<Watch>),
-    Silence(Silence),
-    Calls(Calls),
+    /// Boxed, because the smaller variants exist once for every agent.
+    WorkTimer(Box<WorkTimer>),
+    SilentModel(SilentModel),
+    PendingCalls(PendingCalls),
 }
 
 impl Detector for Timeout {
     fn observe(&mut self, event: &Event, cx: &mut Context<'_>) {
         match &mut self.state {
-            State::Watch(watch) => watch.observe(event, &self.rules, cx),
-            State::Silence(silence) => silence.observe(&self.rules, cx),
-            State::Calls(calls) => calls.observe(&self.rules, cx),
+            State::WorkTimer(timer) => timer.observe(event, &self.rules, cx),
+            State::SilentModel(model) => model.observe(&self.rules, cx),
+            State::PendingCalls(calls) => calls.observe(&self.rules, cx),
         }
     }
 
     fn wake(&mut self, cx: &mut Context<'_>) {
         match &mut self.state {
-            State::Watch(watch) => watch.wake(&self.rules, cx),
-            State::Silence(silence) => silence.wake(&self.rules, cx),
-            State::Calls(calls) => calls.wake(&self.rules, cx),
+            State::WorkTimer(timer) => timer.wake(&self.rules, cx),
+            State::SilentModel(model) => model.wake(&self.rules, cx),
+            State::PendingCalls(calls) => calls.wake(&self.rules, cx),
         }
     }
 
@@ -136,9 +137,9 @@ impl Detector for Timeout {
 
     fn is_idle(&self) -> bool {
         match &self.state {
-            State::Watch(it) => it.is_idle(),
-            State::Silence(it) => it.is_idle(),
-            State::Calls(it) => it.is_idle(),
+            State::WorkTimer(timer) => timer.is_idle(),
+            State::SilentModel(model) => model.is_idle(),
+            State::PendingCalls(calls) => calls.is_idle(),
         }
     }
 }

@@ -4,7 +4,7 @@ use watchkeeper_testing::{laws, play};
 use crate::Timeout;
 
 #[test]
-fn a_session_ages_while_it_works() {
+fn session_time_counts_only_while_the_session_works() {
     let trace = "
         0s   prompt hello
         2m   turn_end
@@ -13,14 +13,14 @@ fn a_session_ages_while_it_works() {
         +4m  session_end
     ";
     assert_snapshot!(play::<Timeout>("of = 'session'\nmax = '10m'", trace), @"
-    1h5m30s medium    the session has been at work for 7m 30s, 75% of 10m
-    1h8m    high      the session has been at work for 10m, the limit is 10m
+    1h5m30s medium    the session has been working for 7m 30s, 75% of 10m
+    1h8m    high      the session has been working for 10m, the limit is 10m
     1h9m    resolved  the session ended after 11m of work
     ");
 }
 
 #[test]
-fn a_turn_does_not_age_while_a_person_is_waited_for() {
+fn turn_time_pauses_while_a_person_is_waited_for() {
     let trace = "
         0s   prompt hello
         1m   wait permission
@@ -39,7 +39,7 @@ fn a_turn_does_not_age_while_a_person_is_waited_for() {
 }
 
 #[test]
-fn each_pending_call_has_a_time_of_its_own() {
+fn each_pending_call_is_timed_separately() {
     let trace = "
         0s    call #slow Bash make
         30s   call #quick Bash ls
@@ -53,20 +53,20 @@ fn each_pending_call_has_a_time_of_its_own() {
     assert_snapshot!(play::<Timeout>("of = 'tool'\nmax = '2m'", trace), @"
     6m30s   medium    `Bash` has been running for 1m 30s, 75% of 2m
     7m      high      `Bash` has been running for 2m, the limit is 2m
-    7m      resolved  `Bash` answered after 7m
+    7m      resolved  `Bash` returned after 7m
     ");
     assert_snapshot!(play::<Timeout>("of = 'tool'\nmax = '2m'\ndelegates = true", trace), @"
     6m30s   medium    `Bash` has been running for 1m 30s, 75% of 2m
     7m      high      `Bash` has been running for 2m, the limit is 2m
-    7m      resolved  `Bash` answered after 7m
+    7m      resolved  `Bash` returned after 7m
     7m30s   medium    `Task` has been running for 1m 30s, 75% of 2m
     8m      high      `Task` has been running for 2m, the limit is 2m
-    1h7m    resolved  `Task` was given up after 1h 1m
+    1h7m    resolved  `Task` was abandoned after 1h 1m
     ");
 }
 
 #[test]
-fn a_model_that_only_retries_is_silent() {
+fn retries_do_not_end_the_wait_for_the_model() {
     let trace = "
         0s    prompt hello
         1m    error retry=1 overloaded
@@ -77,14 +77,14 @@ fn a_model_that_only_retries_is_silent() {
         +1m   turn_end
     ";
     assert_snapshot!(play::<Timeout>("of = 'model'\nmax = '90s'", trace), @"
-    1m7s500ms medium    the model has been silent for 1m 7s, 75% of 1m 30s
-    1m30s   high      the model has been silent for 1m 30s, the limit is 1m 30s
-    2m10s   resolved  the silence of the model ended after 2m 10s
+    1m7s500ms medium    the model has sent nothing for 1m 7s, 75% of 1m 30s
+    1m30s   high      the model has sent nothing for 1m 30s, the limit is 1m 30s
+    2m10s   resolved  the wait for the model ended after 2m 10s
     ");
 }
 
 #[test]
-fn any_agent_keeps_a_session_from_being_idle() {
+fn events_of_any_agent_restart_the_idle_timer() {
     let trace = "
         0s    prompt hello
         10s   call Task look around
@@ -98,19 +98,19 @@ fn any_agent_keeps_a_session_from_being_idle() {
     assert_snapshot!(play::<Timeout>("of = 'idle'\nmax = '5m'", trace), @"
     1h3m45s medium    nothing has happened for 3m 45s, 75% of 5m
     1h5m    high      nothing has happened for 5m, the limit is 5m
-    1h6m    resolved  something happened after 6m
+    1h6m    resolved  an event arrived after 6m
     ");
 }
 
 #[test]
-fn it_obeys_the_laws_of_detectors() {
+fn laws_hold() {
     for of in ["session", "turn", "tool", "model", "idle"] {
         laws::check::<Timeout>(&format!("of = '{of}'\nmax = '2m'"));
     }
 }
 
 #[test]
-fn an_answer_that_has_begun_may_take_longer() {
+fn limit_doubles_once_a_response_has_started() {
     let trace = "
         0s   prompt write a long book
         5m   thinking a very long one
@@ -120,19 +120,19 @@ fn an_answer_that_has_begun_may_take_longer() {
         +5m  turn_end
     ";
     assert_snapshot!(play::<Timeout>("of = 'model'\nmax = '4m'", trace), @"
-    3m      medium    the model has been silent for 3m, 75% of 4m
-    4m      high      the model has been silent for 4m, the limit is 4m
-    5m      resolved  the silence of the model ended after 5m
-    11m1s   medium    the model has been silent amid an answer for 6m, 75% of 8m
-    13m1s   high      the model has been silent amid an answer for 8m, the limit is 8m
-    14m1s   resolved  the silence of the model ended after 9m
-    17m2s   medium    the model has been silent for 3m, 75% of 4m
-    18m2s   high      the model has been silent for 4m, the limit is 4m
-    19m2s   resolved  the silence of the model ended after 5m
+    3m      medium    the model has sent nothing for 3m, 75% of 4m
+    4m      high      the model has sent nothing for 4m, the limit is 4m
+    5m      resolved  the wait for the model ended after 5m
+    11m1s   medium    the model has sent nothing more of its response for 6m, 75% of 8m
+    13m1s   high      the model has sent nothing more of its response for 8m, the limit is 8m
+    14m1s   resolved  the wait for the model ended after 9m
+    17m2s   medium    the model has sent nothing for 3m, 75% of 4m
+    18m2s   high      the model has sent nothing for 4m, the limit is 4m
+    19m2s   resolved  the wait for the model ended after 5m
     ");
 }
 
 #[test]
-fn one_for_each_of_many_streams_is_small() {
+fn state_of_a_stream_is_small() {
     assert_eq!(size_of::<Timeout>(), 24);
 }

@@ -1,0 +1,118 @@
+//! The duration of sessions, of turns, and of sessions without events, each
+//! measured with one stopwatch.
+
+use watchkeeper_core::{
+    Context, Elapsed, Event, EventKind, Fingerprint, PackedTimestamp, Place, Report, percent,
+};
+
+use crate::{
+    Of, Rules,
+    elapsed::{Nanos, duration, report, since, wake_at_next_level},
+};
+
+/// A stopwatch that runs while the session, or the turn, is working.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct WorkTimer {
+    stopwatch: Stopwatch,
+    /// With `of = "turn"`: the start of the turn.
+    turn: Option<PackedTimestamp>,
+    /// The first event of the measured time, as evidence.
+    started_by: Option<Place>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Stopwatch {
+    /// The time measured before the latest start.
+    measured: Nanos,
+    /// The latest start; `None` while stopped.
+    running_since: Option<PackedTimestamp>,
+}
+
+impl WorkTimer {
+    pub(crate) fn observe(&mut self, event: &Event, rules: &Rules, cx: &mut Context<'_>) {
+        let (session, agent) = (cx.session(), cx.agent());
+        let turn = agent.turn;
+        let is_working = 0 < session.open_turns && session.waiting_agents == 0;
+        let (restarts, runs) = match rules.of {
+            Of::Turn => (turn != self.turn, turn.is_some() && !agent.waits_for_person()),
+            Of::Idle => (true, is_working),
+            _ => {
+                let is_end = matches!(event.kind, EventKind::SessionEnd { .. });
+                (is_end && event.agent.is_none(), is_working)
+            }
+        };
+        if restarts {
+            self.resolve(rules, cx);
+            self.stopwatch = Stopwatch::default();
+            self.turn = if rules.of == Of::Turn { turn } else { None };
+        }
+        match (self.stopwatch.running_since.is_some(), runs) {
+            (false, true) => {
+                self.stopwatch.start(cx);
+                if restarts || self.started_by.is_none() {
+                    cx.keep_place(&mut self.started_by);
+                }
+                wake_at_next_level(self.stopwatch.measured, rules.max, cx);
+            }
+            (was_running, false) => {
+                if was_running {
+                    self.stopwatch.stop(cx);
+                }
+                if restarts {
+                    self.started_by = None;
+                }
+                cx.cancel_wake();
+            }
+            (true, true) => {}
+        }
+    }
+
+    pub(crate) fn wake(&mut self, rules: &Rules, cx: &mut Context<'_>) {
+        if self.stopwatch.running_since.is_none() {
+            return;
+        }
+        let elapsed = self.stopwatch.elapsed(cx);
+        let percent = percent(elapsed, rules.max);
+        cx.report(Fingerprint::NONE, percent, || {
+            let condition = match rules.of {
+                Of::Turn => "the turn has been open",
+                Of::Idle => "nothing has happened",
+                _ => "the session has been working",
+            };
+            let first = self.started_by.as_ref().map(Place::evidence);
+            report(condition, elapsed, percent, rules.max).since(first)
+        });
+        wake_at_next_level(elapsed, rules.max, cx);
+    }
+
+    pub(crate) fn is_idle(&self) -> bool {
+        self.stopwatch == Stopwatch::default() && self.turn.is_none() && self.started_by.is_none()
+    }
+
+    fn resolve(&self, rules: &Rules, cx: &mut Context<'_>) {
+        let elapsed = duration(self.stopwatch.elapsed(cx));
+        cx.resolve(Fingerprint::NONE, || {
+            let took = Elapsed(elapsed);
+            let message = match rules.of {
+                Of::Turn => format!("the turn ended after {took} of work"),
+                Of::Idle => format!("an event arrived after {took}"),
+                _ => format!("the session ended after {took} of work"),
+            };
+            Report::new(message).with("elapsed_seconds", elapsed.as_secs())
+        });
+    }
+}
+
+impl Stopwatch {
+    fn start(&mut self, cx: &Context<'_>) {
+        self.running_since = Some(cx.now().into());
+    }
+
+    fn stop(&mut self, cx: &Context<'_>) {
+        *self = Self { measured: self.elapsed(cx), running_since: None };
+    }
+
+    fn elapsed(self, cx: &Context<'_>) -> Nanos {
+        self.measured.saturating_add(self.running_since.map_or(0, |at| since(at.into(), cx)))
+    }
+}
