@@ -16,6 +16,7 @@ mod policies;
 mod policy_tests;
 mod program;
 mod scenarios;
+mod service;
 mod tidy;
 mod watch;
 

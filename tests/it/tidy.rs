@@ -89,6 +89,9 @@ fn links_in_documents_lead_somewhere() {
         "docs/comparison.md",
         "docs/detector-contract.md",
         "docs/policy-tests.md",
+        "docs/service.md",
+        "CHANGELOG.md",
+        "SECURITY.md",
     ] {
         let path = root().join(name);
         let text = fs::read_to_string(&path).unwrap();
@@ -102,16 +105,56 @@ fn links_in_documents_lead_somewhere() {
     }
 }
 
+/// The minimum Rust version of the workspace holds for what it depends on.
+#[test]
+fn dependencies_support_the_minimum_rust_version() {
+    // The packages of other platforms need not be on this machine.
+    let metadata = metadata(&["--locked", "--filter-platform", &host()]);
+    let version = |package: &Value| {
+        let text = package["rust_version"].as_str()?;
+        let parts: Option<Vec<u32>> = text.split('.').map(|part| part.parse().ok()).collect();
+        parts.map(|mut parts| {
+            parts.resize(3, 0);
+            parts
+        })
+    };
+    let packages = metadata["packages"].as_array().expect("there should be packages");
+    let own = packages.iter().find(|package| package["name"] == "watchkeeper-core");
+    let minimum = own.and_then(version).expect("the workspace should state its minimum version");
+    for package in packages {
+        assert!(
+            version(package).is_none_or(|needed| needed <= minimum),
+            "{} {} needs Rust {}",
+            package["name"],
+            package["version"],
+            package["rust_version"]
+        );
+    }
+}
+
 pub(crate) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the package has a workspace")
 }
 
+/// Returns the target triple of this machine.
+fn host() -> String {
+    let output = Command::new(env!("CARGO")).arg("-vV").output().expect("cargo should start");
+    let text = String::from_utf8(output.stdout).expect("cargo should write UTF-8");
+    let host = text.lines().find_map(|line| line.strip_prefix("host: "));
+    host.expect("cargo should print its host").to_owned()
+}
+
 fn packages() -> Vec<Value> {
+    let metadata = metadata(&["--no-deps"]);
+    metadata["packages"].as_array().expect("there should be packages").clone()
+}
+
+fn metadata(args: &[&str]) -> Value {
     let output = Command::new(env!("CARGO"))
-        .args(["metadata", "--format-version=1", "--no-deps", "--offline"])
+        .args(["metadata", "--format-version=1", "--offline"])
+        .args(args)
         .current_dir(root())
         .output()
         .expect("cargo should start");
-    let metadata: Value = serde_json::from_slice(&output.stdout).expect("cargo should write JSON");
-    metadata["packages"].as_array().expect("there should be packages").clone()
+    serde_json::from_slice(&output.stdout).expect("cargo should write JSON")
 }

@@ -46,11 +46,14 @@ impl Watching {
 
     /// The same, with some variables of the environment.
     pub(crate) fn start_in(folder: &Folder, args: &[&str], variables: &[(&str, &str)]) -> Self {
-        let mut child = program()
-            .envs(variables.iter().copied())
-            .arg("watch")
-            .args(args)
-            .arg(folder.path())
+        let mut command = program();
+        command.envs(variables.iter().copied()).arg("watch").args(args).arg(folder.path());
+        Self::run(&mut command)
+    }
+
+    /// Starts a command that watches, and waits until it does.
+    pub(crate) fn run(command: &mut Command) -> Self {
+        let mut child = command
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
@@ -92,7 +95,7 @@ impl Watching {
 }
 
 /// A looping session that has just happened, as far as the program can tell.
-fn looping_now(n_calls: usize) -> String {
+pub(crate) fn looping_now(n_calls: usize) -> String {
     looping_from(SystemClock.now() - SignedDuration::from_secs(30), "live", n_calls)
 }
 
