@@ -67,7 +67,7 @@ fn every_command_and_its_options() {
 }
 
 #[track_caller]
-fn is_current(name: &str, made: &str) {
+pub(crate) fn is_current(name: &str, made: &str) {
     let path = tidy::root().join(name);
     if fs::read_to_string(&path).is_ok_and(|there| there == made) {
         return;

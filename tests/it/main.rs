@@ -15,6 +15,7 @@ mod openhands;
 mod policies;
 mod policy_tests;
 mod program;
+mod readme;
 mod scenarios;
 mod service;
 mod tidy;

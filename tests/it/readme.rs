@@ -1,0 +1,65 @@
+//! The README: its example sessions are what the program prints, and its policies
+//! are valid.
+//!
+//! `UPDATE=1 cargo test -p watchkeeper-tests` rewrites the outputs.
+
+use std::fs;
+
+use watchkeeper_policy::render;
+
+use crate::{
+    check::looping,
+    conformance::{load, registry},
+    generated::is_current,
+    program::{Folder, program},
+    tidy::root,
+};
+
+#[test]
+fn shows_what_the_program_prints() {
+    let mut readme = readme();
+    let folder = Folder::new();
+    folder.write("session.ndjson", looping("5b1e0c2a", 5));
+    show(&mut readme, &folder, "watchkeeper check session.ndjson");
+    show(&mut readme, &folder, "watchkeeper check --explain session.ndjson");
+    let policy = policies(&readme).next().expect("the README has a policy");
+    let (before, after) = policy.split_once("levels").expect("the policy has levels");
+    folder.write("policy.toml", format!("{before}levls{after}"));
+    show(&mut readme, &folder, "watchkeeper validate policy.toml");
+    is_current("README.md", &readme);
+}
+
+#[test]
+fn policies_are_valid() {
+    let readme = readme();
+    assert!(policies(&readme).next().is_some());
+    for policy in policies(&readme) {
+        let loaded = load(&registry(), policy);
+        assert!(loaded.diagnostics.is_empty(), "{}", render(&loaded, false));
+    }
+}
+
+/// Replaces the output that follows a command in a block of the README.
+#[track_caller]
+fn show(readme: &mut String, folder: &Folder, command: &str) {
+    let mut words = command.split(' ');
+    assert_eq!(words.next(), Some("watchkeeper"));
+    let ran = program().args(words).current_dir(folder.path()).output().unwrap();
+    let output = [ran.stdout, ran.stderr].map(|text| String::from_utf8(text).unwrap()).concat();
+    let prompt = format!("```console\n$ {command}\n");
+    let start = readme.find(&prompt).unwrap_or_else(|| panic!("no block with {command}"));
+    let start = start + prompt.len();
+    let end = start + readme[start..].find("```\n").expect("the block should end");
+    readme.replace_range(start..end, &output.replace("acme-watchkeeper", "watchkeeper"));
+}
+
+/// Returns the blocks of TOML that are whole policies.
+fn policies(readme: &str) -> impl Iterator<Item = &str> {
+    let blocks = readme.split("```toml\n").skip(1);
+    let blocks = blocks.filter_map(|block| block.split_once("```"));
+    blocks.map(|(policy, _)| policy).filter(|policy| policy.starts_with("version"))
+}
+
+fn readme() -> String {
+    fs::read_to_string(root().join("README.md")).expect("there is a README")
+}
