@@ -81,7 +81,7 @@ fn nothing_has_a_name_that_says_nothing() {
 }
 
 #[test]
-fn links_in_documents_lead_somewhere() {
+fn links_in_documents_have_targets() {
     for name in [
         "README.md",
         "ARCHITECTURE.md",
@@ -98,9 +98,17 @@ fn links_in_documents_lead_somewhere() {
         for (at, _) in text.match_indices("](") {
             let target = &text[at + 2..];
             let target = &target[..target.find(')').unwrap()];
-            if !target.contains("://") {
-                assert!(path.parent().unwrap().join(target).exists(), "{name}: {target}");
+            if target.contains("://") {
+                continue;
             }
+            let (file, heading) = target.split_once('#').unwrap_or((target, ""));
+            let file = if file.is_empty() { path.clone() } else { path.with_file_name(file) };
+            assert!(file.exists(), "{name}: {target}");
+            let has_heading = || {
+                let text = fs::read_to_string(&file).unwrap();
+                text.lines().any(|line| line.starts_with('#') && anchor(line) == heading)
+            };
+            assert!(heading.is_empty() || has_heading(), "{name}: {target}");
         }
     }
 }
@@ -130,6 +138,12 @@ fn dependencies_support_the_minimum_rust_version() {
             package["rust_version"]
         );
     }
+}
+
+/// Returns the anchor of a Markdown heading, as GitHub makes it.
+fn anchor(heading: &str) -> String {
+    let words = heading.trim_start_matches('#').trim().to_lowercase();
+    words.replace(' ', "-").chars().filter(|c| c.is_alphanumeric() || "-_".contains(*c)).collect()
 }
 
 pub(crate) fn root() -> &'static Path {
