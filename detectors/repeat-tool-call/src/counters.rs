@@ -1,12 +1,12 @@
-//! The numbers in an answer that say how far something has come.
+//! Counters in a result: numbers that show progress.
 
 use watchkeeper_core::Fingerprint;
 
 use crate::Brief;
 
-/// A number with so many digits is a time or an id.
+/// The least number of digits of a number that is a time or an id.
 const SHORTEST_ID: usize = 9;
-/// What stands before a number that names something, or is a time.
+/// Words before a number that is an id or a time.
 const NAMES: &[&str] = &[
     "id",
     "line",
@@ -26,53 +26,53 @@ const NAMES: &[&str] = &[
     "request",
     "attempt",
 ];
-/// What stands after a number of bytes.
+/// Units of a number of bytes.
 const SIZES: &[&str] = &["b", "k", "m", "g", "kb", "mb", "gb", "kib", "mib", "gib", "bytes"];
-/// What stands after a length of time.
+/// Units of a length of time.
 const TIMES: &[&str] =
     &["s", "ms", "sec", "secs", "second", "seconds", "min", "mins", "minutes", "hours"];
 
-/// What an answer counts: equal for two answers that are the same but for times,
-/// for ids and for the numbers of lines.
+/// Returns a fingerprint of the counters in a result. Times, ids and line
+/// numbers do not change it.
 pub(crate) fn counters(text: &str) -> Brief {
-    let mut res = Fingerprint::NONE;
+    let mut counters = Fingerprint::NONE;
     let mut before = "";
     let mut words = words(text).peekable();
     while let Some(word) = words.next() {
         let after = words.peek().copied().unwrap_or_default();
-        if word.bytes().any(|it| it.is_ascii_digit()) && counts(before, word, after) {
-            res = res.and(Fingerprint::of(word));
+        if word.bytes().any(|byte| byte.is_ascii_digit()) && is_counter(before, word, after) {
+            counters = counters.and(Fingerprint::of(word));
         }
         before = word;
     }
-    res.brief()
+    counters.brief()
 }
 
-/// Words, numbers, and what is written as one, like a date.
+/// Returns the words and numbers of a text. A date is one word.
 fn words(text: &str) -> impl Iterator<Item = &str> {
     let is_part = |c: char| c.is_alphanumeric() || matches!(c, '.' | ':' | '-' | '_');
     text.split(move |c| !is_part(c))
-        .map(|it| it.trim_matches(['.', ':', '-', '_']))
-        .filter(|it| !it.is_empty())
+        .map(|word| word.trim_matches(['.', ':', '-', '_']))
+        .filter(|word| !word.is_empty())
 }
 
-/// Whether a word with a digit in it counts something.
-fn counts(before: &str, word: &str, after: &str) -> bool {
+/// Returns true if a word with a digit in it is a counter.
+fn is_counter(before: &str, word: &str, after: &str) -> bool {
     let number = word.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let unit = &word[number.len()..];
-    let is = |word: &str, names: &[&str]| names.iter().any(|it| word.eq_ignore_ascii_case(it));
-    let names = || {
-        NAMES.iter().any(|it| {
-            before.len() >= it.len()
-                && before.is_char_boundary(before.len() - it.len())
-                && before[before.len() - it.len()..].eq_ignore_ascii_case(it)
+    let is = |word: &str, names: &[&str]| names.iter().any(|name| word.eq_ignore_ascii_case(name));
+    let ends_in_name = || {
+        NAMES.iter().any(|name| {
+            before.len() >= name.len()
+                && before.is_char_boundary(before.len() - name.len())
+                && before[before.len() - name.len()..].eq_ignore_ascii_case(name)
         })
     };
     number.len() < SHORTEST_ID
-        && number.bytes().all(|it| it.is_ascii_digit() || it == b'.')
+        && number.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.')
         && (unit.is_empty() || is(unit, SIZES))
         && !is(after, TIMES)
-        && !names()
+        && !ends_in_name()
 }
 
 #[cfg(test)]
@@ -82,7 +82,7 @@ mod tests {
     use super::counters;
 
     #[test]
-    fn what_is_counted_differs_and_what_is_named_does_not() {
+    fn counters_differ_and_ids_and_times_do_not() {
         for (a, b) in [
             ("12 of 200 built", "15 of 200 built"),
             (r#"{"rows":[[20]]}"#, r#"{"rows":[[37]]}"#),
@@ -110,7 +110,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_text_is_read(text in any::<String>(), a in any::<u16>(), b in any::<u16>()) {
+        fn reads_the_counter_after_any_text(text in any::<String>(), a in any::<u16>(), b in any::<u16>()) {
             let of = |n| counters(&format!("{text} so {n} of"));
             prop_assert_eq!(a == b, of(a) == of(b));
         }

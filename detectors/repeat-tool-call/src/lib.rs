@@ -1,10 +1,11 @@
 #![doc = include_str!("../README.md")]
 
 mod counters;
+mod messages;
+mod repeated_calls;
 mod streak;
 #[cfg(test)]
 mod tests;
-mod words;
 
 use std::sync::Arc;
 
@@ -15,28 +16,27 @@ use watchkeeper_core::{
     Level, Period, Severity, Subscription, ToolClass,
 };
 
-use crate::streak::Streak;
+use crate::repeated_calls::RepeatedCalls;
 
-/// Finds agents that make the same tool call again and again.
+/// Finds agents that repeat a tool call and get the same result.
 #[derive(Clone, Debug)]
 pub struct RepeatToolCall {
     options: Arc<RepeatToolCallOptions>,
-    streak: Option<Streak>,
+    calls: RepeatedCalls,
 }
 
 /// The options of `kind = "repeat-tool-call"`.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RepeatToolCallOptions {
-    /// What makes two calls the same.
+    /// The parts in which two calls must agree to be the same.
     #[serde(default)]
     #[schemars(with = "Vec<Part>")]
     same: Same,
-    /// How long after the call before a repeat still counts; without it,
-    /// however long.
+    /// Longest time between two calls. Defaults to no limit.
     within: Option<Period>,
-    /// Which classes of tools count; without it, all. A call of another class
-    /// ends what was repeated.
+    /// Classes of tools that count. Defaults to all. A call of another class
+    /// ends the repetition.
     classes: Option<Vec<ToolClass>>,
 }
 
@@ -46,13 +46,13 @@ pub struct RepeatToolCallOptions {
 pub enum Part {
     /// The name of the tool.
     Tool,
-    /// What the tool was given.
+    /// The arguments of the call.
     Arguments,
-    /// What the tool answered, numbers, ids and times aside.
+    /// The result of the call, ignoring numbers, ids and times.
     Result,
 }
 
-/// Which parts make two calls the same.
+/// The parts in which two calls must agree to be the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(from = "Vec<Part>")]
 struct Same {
@@ -73,7 +73,7 @@ impl Default for Same {
 
 impl From<Vec<Part>> for Same {
     fn from(parts: Vec<Part>) -> Self {
-        let has = |it| parts.contains(&it);
+        let has = |part| parts.contains(&part);
         Self { tool: has(Part::Tool), arguments: has(Part::Arguments), result: has(Part::Result) }
     }
 }
@@ -98,30 +98,30 @@ impl DetectorKind for RepeatToolCall {
             return Err(InvalidOption::new("same", reason));
         }
         if options.same.arguments && !options.same.tool {
-            let reason = r#""arguments" mean nothing without their "tool"; name both"#;
+            let reason = r#""arguments" requires "tool"; name both"#;
             return Err(InvalidOption::new("same", reason));
         }
         if options.classes.as_ref().is_some_and(Vec::is_empty) {
-            return Err(InvalidOption::new("classes", "name at least one, or leave it out"));
+            return Err(InvalidOption::new("classes", "name at least one, or remove the option"));
         }
-        Ok(Self { options: Arc::new(options), streak: None })
+        Ok(Self { options: Arc::new(options), calls: RepeatedCalls::default() })
     }
 }
 
 impl Detector for RepeatToolCall {
     fn observe(&mut self, event: &Event, cx: &mut Context<'_>) {
-        let Self { options, streak } = self;
+        let Self { options, calls } = self;
         match &event.kind {
-            EventKind::ToolCall(call) if !options.reads_answers() => {
-                if let Some(made) = cx.made() {
-                    Streak::called(streak, made, Some(call), options, cx);
+            EventKind::ToolCall(event) if !options.counts_at_result() => {
+                if let Some(call) = cx.made() {
+                    calls.add_call(call, Some(event), options, cx);
                 }
             }
-            EventKind::ToolResult(result) => Streak::answered(streak, result, options, cx),
+            EventKind::ToolResult(result) => calls.add_result(result, options, cx),
             EventKind::Prompt { synthetic: false, .. } => {
-                Streak::end(streak, options, cx, "a person spoke");
+                calls.end(options, cx, "a person sent a prompt");
             }
-            EventKind::TurnEnd if !options.same.arguments => Streak::rest(streak),
+            EventKind::TurnEnd if !options.same.arguments => calls.end_turn(),
             _ => {}
         }
     }
@@ -132,34 +132,34 @@ impl Detector for RepeatToolCall {
         const PROMPTS: EventSet = EventSet::of(&["prompt"]);
         const TURN_ENDS: EventSet = EventSet::of(&["turn_end"]);
         let same = &self.options.same;
-        let needs_results = self.options.reads_answers();
+        let counts_at_result = self.options.counts_at_result();
         let mut events = PROMPTS.or(RESULTS);
-        if same.arguments || !needs_results {
+        if same.arguments || !counts_at_result {
             events = events.or(CALLS);
         }
         if !same.arguments {
             events = events.or(TURN_ENDS);
         }
-        Subscription::to(events).starting_with(if needs_results { RESULTS } else { CALLS })
+        Subscription::to(events).starting_with(if counts_at_result { RESULTS } else { CALLS })
     }
 
     fn is_idle(&self) -> bool {
-        self.streak.is_none()
+        self.calls.is_empty()
     }
 }
 
 impl RepeatToolCallOptions {
-    fn counts(&self, class: ToolClass) -> bool {
-        self.classes.as_ref().is_none_or(|it| it.contains(&class))
+    fn includes(&self, class: ToolClass) -> bool {
+        self.classes.as_ref().is_none_or(|classes| classes.contains(&class))
     }
 
-    /// Whether a call is read as it is answered: where arguments may differ, one
-    /// that is not says nothing.
-    fn reads_answers(&self) -> bool {
+    /// Returns true if a call is counted when its result arrives. If arguments
+    /// may differ, a call without a result is no evidence.
+    fn counts_at_result(&self) -> bool {
         self.same.result && !self.same.arguments
     }
 
-    /// What two calls that count as the same have in common.
+    /// Returns the compared parts of a call that are known when it is made.
     fn key(&self, call: &Call) -> Brief {
         let key = if self.same.arguments {
             call.fingerprint
@@ -172,4 +172,5 @@ impl RepeatToolCallOptions {
     }
 }
 
+/// The short form of a fingerprint.
 type Brief = std::num::NonZeroU32;

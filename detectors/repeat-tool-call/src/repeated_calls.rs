@@ -1,0 +1,181 @@
+//! The calls and results of one agent, compared with the calls before.
+
+use watchkeeper_core::{Call, Cause, Context, Fingerprint, ToolCall, ToolClass, ToolResult};
+
+use crate::{
+    Brief, RepeatToolCallOptions,
+    counters::counters,
+    messages::is_sleep,
+    streak::{Streak, is_change},
+};
+
+/// The shortest result, in bytes, whose equality means anything for different
+/// calls.
+const SHORTEST_RESULT: usize = 12;
+/// The longest result of a command, in bytes, that only confirms success.
+const LONGEST_SUCCESS: usize = 120;
+/// Words in the output of a command that succeeded.
+const SUCCESS: &[&str] = &[
+    "success",
+    "passed",
+    "clean",
+    "done",
+    "ok",
+    "up to date",
+    "no issues",
+    "no errors",
+    "no problems",
+    "0 errors",
+    "finished",
+    "complete",
+    "renamed",
+    "all matched",
+];
+
+/// The calls of one agent that are the same and follow each other.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct RepeatedCalls {
+    streak: Option<Streak>,
+}
+
+impl RepeatedCalls {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.streak.is_none()
+    }
+
+    /// Adds a call. `event` is `None` if the call is counted at its result.
+    pub(crate) fn add_call(
+        &mut self,
+        call: &Call,
+        event: Option<&ToolCall>,
+        options: &RepeatToolCallOptions,
+        cx: &mut Context<'_>,
+    ) {
+        if !options.includes(call.class) {
+            self.end(options, cx, "another tool was called");
+            return;
+        }
+        let key = options.key(call);
+        let Some(streak) = &mut self.streak else {
+            self.streak = Some(Streak::new(call, key));
+            return;
+        };
+        if streak.key() != key {
+            // A sleep between two polls does not end them.
+            if streak.is_poll() && event.is_some_and(is_sleep) {
+                return;
+            }
+            streak.resolve(options, cx, "another call was made");
+        } else if streak.is_parallel_to(call, options) {
+            // Parallel copies are one attempt.
+            return;
+        } else if options.within.is_none_or(|within| streak.gap(call) <= within.get()) {
+            streak.repeat(call, event, options);
+            // A call that is counted at its result is reported with the result.
+            if event.is_some() {
+                streak.report(&call.tool, call.class, None, options, cx);
+            }
+            return;
+        } else {
+            streak.resolve(options, cx, "the next call came too late");
+        }
+        streak.restart(call, key);
+    }
+
+    /// Adds the result of the current call.
+    pub(crate) fn add_result(
+        &mut self,
+        result: &ToolResult,
+        options: &RepeatToolCallOptions,
+        cx: &mut Context<'_>,
+    ) {
+        if !options.same.result {
+            return;
+        }
+        let Some(call) = cx.call() else { return };
+        if options.counts_at_result() {
+            self.add_call(call, None, options, cx);
+        }
+        let Some(streak) = &mut self.streak else { return };
+        if !streak.has_call(call, options) {
+            return;
+        }
+        streak.end_pending();
+        let is_from_tool = match result.cause {
+            Some(Cause::Sibling | Cause::Interrupted) => false,
+            Some(Cause::Declined) => options.same.arguments,
+            _ => true,
+        };
+        let value = if is_change(call.class, result, options) {
+            // The same change again is equal, whatever the result contains.
+            Some(Fingerprint::from(true))
+        } else {
+            result.fingerprint
+        };
+        let Some(value) = value.filter(|_| is_from_tool).map(Fingerprint::brief) else { return };
+        if streak.is_first_result() {
+            streak.set_first_result(call, value);
+        } else {
+            compare(streak, value, call, result, options, cx);
+        }
+    }
+
+    /// Drops a single call at the end of a turn; repeated calls are kept.
+    pub(crate) fn end_turn(&mut self) {
+        self.streak.take_if(|streak| !streak.has_repeats());
+    }
+
+    /// Ends the repetition and resolves its findings.
+    pub(crate) fn end(
+        &mut self,
+        options: &RepeatToolCallOptions,
+        cx: &mut Context<'_>,
+        reason: &str,
+    ) {
+        if let Some(mut streak) = self.streak.take() {
+            streak.resolve(options, cx, reason);
+        }
+    }
+}
+
+/// Compares a result with the results of the calls before.
+#[cold]
+fn compare(
+    streak: &mut Streak,
+    value: Brief,
+    call: &Call,
+    result: &ToolResult,
+    options: &RepeatToolCallOptions,
+    cx: &mut Context<'_>,
+) {
+    let output = result.output.as_deref().unwrap_or_default();
+    let is_specific = options.same.arguments || is_specific(output, result.ok, call.class);
+    let is_equal = is_specific && streak.result() == Some(value);
+    // The numbers in a successful result may show progress.
+    let is_change = is_change(call.class, result, options);
+    let counters = (is_equal && result.ok && !is_change).then(|| counters(output));
+    let is_progress = streak.counters().is_some_and(|previous| Some(previous) != counters);
+    if is_equal && !is_progress || is_specific && streak.result().is_none() {
+        let text = is_equal.then(|| Fingerprint::of(output).brief());
+        // Without "arguments", an unchanged call that is repeated does not
+        // count: a detector with "arguments" counts it.
+        let counts = options.same.arguments || !is_equal || streak.is_other_call(call);
+        if streak.add_equal_result(call, value, text, counters, counts) {
+            streak.report(&call.tool, call.class, Some(result), options, cx);
+        }
+    } else {
+        streak.restart_with_result(call, value, counters, options, cx);
+    }
+}
+
+/// Returns true if equal results of different calls mean anything: the result
+/// is not short, and does not only confirm that a command succeeded.
+fn is_specific(output: &str, ok: bool, class: ToolClass) -> bool {
+    let output = output.trim();
+    let confirms_success = || {
+        let text = output.to_ascii_lowercase();
+        SUCCESS.iter().any(|word| text.contains(word))
+    };
+    let may_confirm = ok && class == ToolClass::Run && output.len() <= LONGEST_SUCCESS;
+    SHORTEST_RESULT <= output.len() && !(may_confirm && confirms_success())
+}
