@@ -109,7 +109,8 @@ impl Live {
         monitor.start()?;
         let mut is_held = false;
         while !is_stopped.load(Ordering::Acquire) && monitor.is_running() {
-            step(&mut follower, WAIT, &mut batch, on_update)?;
+            let on_panic = &mut |finding| _ = feed.report(finding);
+            step(&mut follower, WAIT, &mut batch, on_panic, on_update)?;
             // Time passes only between looks that have seen all there is: what
             // is half read looks like silence.
             let has_news = !batch.is_empty() || !follower.is_caught_up();
@@ -124,7 +125,8 @@ impl Live {
         }
         // What was written before the end is still read.
         let last_look = Deadline::after(LAST_LOOK);
-        while step(&mut follower, Duration::ZERO, &mut batch, on_update)?
+        let on_panic = &mut |finding| _ = feed.report(finding);
+        while step(&mut follower, Duration::ZERO, &mut batch, on_panic, on_update)?
             && !last_look.remaining().is_zero()
         {}
         in_order(&mut batch).for_each(|it| _ = feed.send(it));
@@ -155,7 +157,12 @@ impl Live {
                 && self.batch.len() < MAX_BATCH
                 && !self.is_stopped.load(Ordering::Acquire)
             {
-                has_more = step(&mut self.follower, Duration::ZERO, &mut self.batch, on_update)?;
+                let Self { follower, batch, delivery, .. } = self;
+                let on_panic = &mut |finding: Finding| {
+                    counts.findings += 1;
+                    delivery.deliver(&finding);
+                };
+                has_more = step(follower, Duration::ZERO, batch, on_panic, on_update)?;
             }
             for event in in_order(&mut self.batch) {
                 counts.events += 1;
@@ -189,12 +196,16 @@ fn step(
     follower: &mut Follower,
     wait: Duration,
     batch: &mut Vec<Event>,
+    on_panic: &mut dyn FnMut(Finding),
     on_update: &mut dyn FnMut(&Update) -> io::Result<()>,
 ) -> io::Result<bool> {
     let mut has_changed = false;
     let mut told = Ok(());
     follower.step(SystemClock.now(), wait, &mut |update| {
         has_changed = true;
+        if let Update::SourceFailed { file, panic } = &update {
+            on_panic(panic.finding(SystemClock.now(), file));
+        }
         match update {
             Update::Event(event) => batch.push(event),
             other if told.is_ok() => told = on_update(&other),

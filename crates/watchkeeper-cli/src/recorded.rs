@@ -96,7 +96,7 @@ impl Group {
             };
             loop {
                 let Some(at) = cursor.peek(seen)? else {
-                    unread.add(cursor.file.unread());
+                    unread.add(cursor.file.skipped_lines());
                     *slot = None;
                     break;
                 };
@@ -155,5 +155,5 @@ pub(crate) fn count_unread(
     while let Ok(true) = file.read_next(&mut seen, &mut events) {
         events.clear();
     }
-    file.unread().total()
+    file.skipped_lines().total()
 }

@@ -102,6 +102,8 @@ enum Message {
     Hold,
     /// Let time pass again, once as many of these came as of `Hold`.
     Release,
+    /// A finding about the part that feeds the monitor.
+    Finding(Box<Finding>),
     /// There is nothing to handle, but something to look at.
     Look,
 }
@@ -368,6 +370,13 @@ impl Feed {
         self.send_message(Message::Release)
     }
 
+    /// Delivers a finding about the part that feeds the monitor, such as a source
+    /// that failed. Waits while the queue is full. Returns whether the monitor
+    /// accepted the finding.
+    pub fn report(&self, finding: Finding) -> bool {
+        self.send_message(Message::Finding(Box::new(finding)))
+    }
+
     fn send_message(&self, message: Message) -> bool {
         !self.shared.is_stopping.load(Ordering::Acquire) && self.sender.send(message).is_ok()
     }
@@ -419,6 +428,7 @@ impl Parts {
                     Message::Event(event) => self.observe(&event, &mut findings, shared),
                     Message::Hold => n_holds += 1,
                     Message::Release => n_holds = n_holds.saturating_sub(1),
+                    Message::Finding(finding) => findings.push(*finding),
                     Message::Look => {}
                 }
                 if n_handled < BURST {
@@ -445,8 +455,10 @@ impl Parts {
         // No more than can wait at once: who goes on recording is not waited for.
         for _ in 0..self.config.queue_capacity.max(1) {
             let Ok(message) = self.receiver.try_recv() else { break };
-            if let Message::Event(event) = message {
-                self.observe(&event, &mut findings, shared);
+            match message {
+                Message::Event(event) => self.observe(&event, &mut findings, shared),
+                Message::Finding(finding) => findings.push(*finding),
+                Message::Hold | Message::Release | Message::Look => {}
             }
         }
         let now = self.clock.now();

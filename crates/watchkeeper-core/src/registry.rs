@@ -10,7 +10,7 @@ use thiserror::Error;
 
 use crate::{
     Detector, DetectorKind, Environment, Level, Options, OptionsError, Sink, SinkKind, Source,
-    SourceKind, Unit,
+    SourceKind, Unit, source::matches_name,
 };
 
 /// Registers a kind of detector with every program that links this crate: a
@@ -132,6 +132,7 @@ pub struct SourceEntry {
     about: About,
     recognizes: fn(&Path, &[u8]) -> bool,
     folders: fn(&Environment<'_>) -> Vec<PathBuf>,
+    files: &'static [&'static str],
     is_rewritten: bool,
     open: fn(&Path) -> Box<dyn Source>,
 }
@@ -148,6 +149,7 @@ impl SourceEntry {
             about: About { kind: S::KIND, docs: S::DOCS, origin },
             recognizes: |path, head| S::recognizes(path, head),
             folders: |environment| S::folders(environment),
+            files: S::FILES,
             is_rewritten: S::IS_REWRITTEN,
             open: |path| Box::new(S::new(path)),
         }
@@ -163,8 +165,14 @@ impl SourceEntry {
         (self.folders)(environment)
     }
 
-    /// Returns whether the agent replaces a whole file with each change, in
-    /// place of appending lines to it.
+    /// Returns whether the name of the file at `path` is one that the kind reads
+    /// in folders: see [`SourceKind::FILES`].
+    pub fn reads_name(&self, path: &Path) -> bool {
+        matches_name(self.files, path)
+    }
+
+    /// Returns whether the agent replaces the whole file instead of appending
+    /// lines.
     pub fn is_rewritten(&self) -> bool {
         self.is_rewritten
     }

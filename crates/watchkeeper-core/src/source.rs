@@ -10,88 +10,111 @@ use rapidhash::fast::RandomState;
 
 use crate::{AgentId, Event, EventKind, Fingerprint, Origin, SessionId};
 
-/// Reads one session file, line by line.
+/// Reads one session file, line by line, and emits its events.
 ///
-/// A source knows the format and the habits of one agent: it makes usage
-/// unique and its classes uniform, names what tools do, joins sub-agents to
-/// their session, and tells declined calls from failed ones. It never fails: a
-/// line that it cannot read is counted, with the reason, and the rest goes on.
+/// A source contains everything that is specific to one agent. It removes
+/// duplicate usage, maps token counts to the common classes, classifies tools,
+/// assigns sub-agents to their session, and distinguishes declined calls from
+/// failed ones. A source has no errors: it counts a line that it cannot read,
+/// with the reason, and continues with the next one. A panic ends the reading of
+/// that file only, and is reported.
 pub trait Source: Send {
     /// Reads the next line, which has no line break in it.
     fn read_line(&mut self, line: &[u8], sink: &mut EventSink<'_>);
 
-    /// Says what the end of a recorded file makes known. Not called for a file
-    /// that is being followed.
+    /// Emits the events that follow from the end of a recorded file. Not called
+    /// for a followed file.
     fn finish(&mut self, sink: &mut EventSink<'_>) {
         let _: &mut EventSink<'_> = sink;
     }
 }
 
-/// A kind of source: what `--source` names.
+/// A kind of source: its name, its manual, and the files that it reads.
 pub trait SourceKind: Source + Sized + 'static {
-    /// The name, in kebab-case.
+    /// The name, in kebab-case: the value of `--source`.
     const KIND: &'static str;
 
-    /// Its manual, in Markdown.
+    /// The manual, in Markdown.
     const DOCS: &'static str;
 
-    /// Whether the agent writes a file anew as a whole, rather than adding
-    /// lines to it. A follower reads such a file from its beginning whenever it
-    /// has changed, and the source hands on what [is new](EventSink::is_new).
+    /// Patterns for the names of session files, without their folders. In a
+    /// folder, only files that match one of the patterns are opened. `*` matches
+    /// any text. A pattern that starts with `!` excludes names that match the
+    /// others.
+    ///
+    /// A file that the user names is opened whatever its name is.
+    const FILES: &'static [&'static str] = &["*.jsonl"];
+
+    /// Whether the agent replaces the whole file instead of appending lines. A
+    /// follower reads such a file from the beginning after every change, and the
+    /// source skips the events that are not [new](EventSink::is_new).
     const IS_REWRITTEN: bool = false;
 
-    /// Whether a file that begins with `head` is of this kind. `head` is the
-    /// first 64 KiB at most, and may end inside a line.
+    /// Returns whether the file at `path` is of this kind. `head` is the first
+    /// 64 KiB of the file, or all of it if it is shorter. It may end in the
+    /// middle of a line.
     fn recognizes(path: &Path, head: &[u8]) -> bool;
 
-    /// The folders in which the agent keeps its sessions on this machine.
+    /// Returns the folders in which the agent keeps its sessions on this machine.
     fn folders(environment: &Environment<'_>) -> Vec<PathBuf> {
         let _: &Environment<'_> = environment;
         Vec::new()
     }
 
-    /// Begins to read the file at `path`.
+    /// Creates a source that reads the file at `path`.
     fn new(path: &Path) -> Self;
 }
 
 /// Looks up a variable of the process's environment.
 pub type Environment<'a> = dyn Fn(&str) -> Option<OsString> + 'a;
 
-/// Takes in what a source reads from one file.
+/// Returns whether the name of the file at `path` matches `patterns`, as
+/// described at [`SourceKind::FILES`].
+pub(crate) fn matches_name(patterns: &[&str], path: &Path) -> bool {
+    let Some(name) = path.file_name().and_then(|name| name.to_str()) else { return false };
+    let matches = |pattern: &str| crate::Glob::new(pattern).matches(name);
+    patterns.iter().any(|pattern| !pattern.starts_with('!') && matches(pattern))
+        && !patterns.iter().any(|pattern| pattern.strip_prefix('!').is_some_and(matches))
+}
+
+/// Receives the events that a source reads from one file.
 pub struct EventSink<'a> {
     source: &'static str,
     file: &'a Arc<str>,
     line: u64,
     events: &'a mut Vec<Event>,
-    unread: &'a mut SkippedLines,
-    seen: &'a mut DedupCache,
+    skipped_lines: &'a mut SkippedLines,
+    dedup_cache: &'a mut DedupCache,
 }
 
 impl<'a> EventSink<'a> {
-    /// Takes in what stands at a line of a file.
+    /// Creates a sink for one line of a file.
+    ///
+    /// `line` is the number of the line, counted from 1. `source` is the kind of
+    /// the source.
     pub fn new(
         source: &'static str,
         file: &'a Arc<str>,
         line: u64,
         events: &'a mut Vec<Event>,
-        unread: &'a mut SkippedLines,
-        seen: &'a mut DedupCache,
+        skipped_lines: &'a mut SkippedLines,
+        dedup_cache: &'a mut DedupCache,
     ) -> Self {
-        Self { source, file, line, events, unread, seen }
+        Self { source, file, line, events, skipped_lines, dedup_cache }
     }
 
-    /// The line that is read.
+    /// Returns the number of the current line.
     pub fn line(&self) -> u64 {
         self.line
     }
 
-    /// Says at which line stands what is taken in next, for sources that put
-    /// together what is written over many lines.
+    /// Sets the line of the next events, for sources that assemble an event from
+    /// many lines.
     pub fn at_line(&mut self, line: u64) {
         self.line = line;
     }
 
-    /// Takes an event in, and notes where it was read.
+    /// Emits an event, with the current line as its origin.
     pub fn event(
         &mut self,
         at: Timestamp,
@@ -109,69 +132,71 @@ impl<'a> EventSink<'a> {
         });
     }
 
-    /// Counts this line as not read, for a reason in a few words.
-    pub fn unread(&mut self, reason: &'static str) {
-        self.unread.count(reason);
+    /// Counts the current line as skipped. `reason` is a few words.
+    pub fn skip_line(&mut self, reason: &'static str) {
+        self.skipped_lines.count(reason);
     }
 
-    /// Counts a detail that was not read in a line that was, or an event that
-    /// the source does not know.
-    pub fn skipped(&mut self, reason: &'static str) {
-        *self.unread.skipped.entry(reason).or_default() += 1;
+    /// Counts a skipped part of a line, such as an event of an unknown type.
+    /// `reason` is a few words.
+    pub fn skip_part(&mut self, reason: &'static str) {
+        *self.skipped_lines.parts.entry(reason).or_default() += 1;
     }
 
-    /// Whether `key` was first seen in this file, and not in another one: for
-    /// history that an agent copies when a session is resumed.
+    /// Records `key`, and returns whether this file is the first that contains
+    /// it: for history that an agent copies when a session is resumed.
     pub fn is_first_here(&mut self, key: Fingerprint) -> bool {
         let file = Fingerprint::of(&**self.file);
-        self.seen.first(key, file) == file
+        self.dedup_cache.first(key, file) == file
     }
 
-    /// Whether `key` was seen before, in this file or in another one.
-    pub fn has_seen(&self, key: Fingerprint) -> bool {
-        self.seen.has(key)
+    /// Returns whether `key` was recorded before, for this file or another one.
+    pub fn is_known(&self, key: Fingerprint) -> bool {
+        self.dedup_cache.has(key)
     }
 
-    /// Whether `key` was not seen before, in this file or in another one: for
-    /// files that are written anew as a whole.
+    /// Records `key`, and returns whether it was not recorded before, for this
+    /// file or another one: for files that are rewritten as a whole.
     pub fn is_new(&mut self, key: Fingerprint) -> bool {
-        !self.seen.has(key) && self.is_first_here(key)
+        !self.dedup_cache.has(key) && self.is_first_here(key)
     }
 }
 
-/// What was not read, by reason.
+/// Counts of skipped input, by reason.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct SkippedLines {
-    /// Lines of which nothing was read.
+    /// Lines that were skipped as a whole.
     pub lines: BTreeMap<&'static str, u64>,
-    /// Details and unknown events in lines that were read.
-    pub skipped: BTreeMap<&'static str, u64>,
+    /// Skipped parts and unknown events of lines that were read.
+    pub parts: BTreeMap<&'static str, u64>,
 }
 
 impl SkippedLines {
-    /// Counts a line.
+    /// Counts a skipped line.
     pub fn count(&mut self, reason: &'static str) {
         *self.lines.entry(reason).or_default() += 1;
     }
 
-    /// How many lines were not read.
+    /// Returns the number of skipped lines.
     pub fn total(&self) -> u64 {
         self.lines.values().sum()
     }
 
-    /// Adds what another counted.
+    /// Adds the counts of `other`.
     pub fn add(&mut self, other: &Self) {
         for (reason, n) in &other.lines {
             *self.lines.entry(reason).or_default() += n;
         }
-        for (reason, n) in &other.skipped {
-            *self.skipped.entry(reason).or_default() += n;
+        for (reason, n) in &other.parts {
+            *self.parts.entry(reason).or_default() += n;
         }
     }
 }
 
-/// What was seen in which file first, over all files of one run: the latest
-/// keys, however many there are.
+/// The first file of each recorded key, over all files of one run.
+///
+/// Memory is bounded: the oldest keys are dropped.
 #[derive(Debug, Default)]
 pub struct DedupCache {
     newer: HashMap<Fingerprint, Fingerprint, RandomState>,
@@ -179,18 +204,18 @@ pub struct DedupCache {
 }
 
 impl DedupCache {
-    /// How many keys are held at least, once there were that many: more than
-    /// the files that are copied from one another have lines.
-    const ENOUGH: usize = 1 << 18;
+    /// The smallest number of recent keys that are kept: more than the number of
+    /// lines in files that are copied from one another.
+    const CAPACITY: usize = 1 << 18;
 
     fn has(&self, key: Fingerprint) -> bool {
         self.newer.contains_key(&key) || self.older.contains_key(&key)
     }
 
-    /// The file that `key` was first seen in, which is `file` if it is new.
+    /// Returns the first file of `key`, which is `file` if the key is new.
     fn first(&mut self, key: Fingerprint, file: Fingerprint) -> Fingerprint {
         let Some(first) = self.older.get(&key) else {
-            if self.newer.len() == Self::ENOUGH && !self.newer.contains_key(&key) {
+            if self.newer.len() == Self::CAPACITY && !self.newer.contains_key(&key) {
                 self.older = std::mem::take(&mut self.newer);
             }
             return *self.newer.entry(key).or_insert(file);
@@ -201,20 +226,36 @@ impl DedupCache {
 
 #[cfg(test)]
 mod tests {
-    use super::DedupCache;
+    use std::path::Path;
+
+    use super::{DedupCache, matches_name};
     use crate::Fingerprint;
 
     #[test]
-    fn what_was_seen_lately_is_held_and_no_more() {
-        let mut seen = DedupCache::default();
+    fn keeps_recent_keys_in_bounded_memory() {
+        let mut cache = DedupCache::default();
         let [file, other] = [1, 2].map(Fingerprint::from);
-        let n_keys = 3 * DedupCache::ENOUGH as u64;
+        let n_keys = 3 * DedupCache::CAPACITY as u64;
         for key in 0..n_keys {
-            assert_eq!(seen.first(Fingerprint::from(key), file), file);
+            assert_eq!(cache.first(Fingerprint::from(key), file), file);
         }
-        assert!(seen.newer.len() + seen.older.len() <= 2 * DedupCache::ENOUGH);
-        let lately = n_keys - DedupCache::ENOUGH as u64;
-        assert_eq!(seen.first(Fingerprint::from(lately), other), file);
-        assert_eq!(seen.first(Fingerprint::from(0), other), other);
+        assert!(cache.newer.len() + cache.older.len() <= 2 * DedupCache::CAPACITY);
+        let recent = n_keys - DedupCache::CAPACITY as u64;
+        assert_eq!(cache.first(Fingerprint::from(recent), other), file);
+        assert_eq!(cache.first(Fingerprint::from(0), other), other);
+    }
+
+    #[test]
+    fn matches_names_of_files_and_excludes_others() {
+        let patterns = ["*.json", "!*.meta.json", "trace-*"];
+        for (path, expected) in [
+            ("/sessions/a.json", true),
+            ("/sessions/a.meta.json", false),
+            ("/sessions/trace-1", true),
+            ("/sessions.json/a", false),
+            ("/sessions/a.JSON", false),
+        ] {
+            assert_eq!(matches_name(&patterns, Path::new(path)), expected, "{path}");
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! Prints what is in session files: one row of tab-separated columns a file.
+//! Prints the contents of session files: one row of tab-separated counts per file.
 
 use std::{env, error::Error, io::Write as _};
 
@@ -11,9 +11,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     writeln!(
         out,
         "file\tsource\ttool_calls\ttool_results\tfailed_results\tmodel_calls\tinput_tokens\t\
-         cache_read_tokens\tcache_write_tokens\toutput_tokens\tunread\tskipped\tevents"
+         cache_read_tokens\tcache_write_tokens\toutput_tokens\tskipped_lines\tskipped_parts\tevents"
     )?;
-    for path in discover(env::args_os().skip(1)) {
+    for path in discover(env::args_os().skip(1), kinds.iter()) {
         let mut file = match open(&path, None, &kinds) {
             Ok(file) => file,
             Err(error) => {
@@ -21,10 +21,10 @@ fn main() -> Result<(), Box<dyn Error>> {
                 continue;
             }
         };
-        let (mut calls, mut results, mut failed, mut answers) = (0, 0, 0, 0);
+        let (mut calls, mut results, mut failed, mut responses) = (0, 0, 0, 0);
         let (mut total, mut n_events) = (Tokens::default(), 0);
-        // An answer that is said again replaces what was said before.
-        let mut said = std::collections::BTreeMap::<Box<str>, Tokens>::new();
+        // A repeated response replaces the earlier one.
+        let mut by_id = std::collections::BTreeMap::<Box<str>, Tokens>::new();
         file.read(&mut DedupCache::default(), &mut |event| {
             n_events += 1;
             match event.kind {
@@ -34,25 +34,25 @@ fn main() -> Result<(), Box<dyn Error>> {
                     failed += u64::from(!result.ok);
                 }
                 EventKind::ModelCall(call) => {
-                    let earlier = call.id.and_then(|id| said.insert(id, call.tokens));
-                    answers += u64::from(earlier.is_none());
+                    let earlier = call.id.and_then(|id| by_id.insert(id, call.tokens));
+                    responses += u64::from(earlier.is_none());
                     total = total.plus(call.tokens).minus(earlier.unwrap_or_default());
                 }
                 _ => {}
             }
         })?;
-        let unread = file.unread();
-        let n_skipped: u64 = unread.skipped.values().sum();
+        let skipped = file.skipped_lines();
+        let n_parts: u64 = skipped.parts.values().sum();
         writeln!(
             out,
-            "{}\t{}\t{calls}\t{results}\t{failed}\t{answers}\t{}\t{}\t{}\t{}\t{}\t{n_skipped}\t{n_events}",
+            "{}\t{}\t{calls}\t{results}\t{failed}\t{responses}\t{}\t{}\t{}\t{}\t{}\t{n_parts}\t{n_events}",
             path.display(),
             watchkeeper_core::Entry::kind(file.kind()),
             total.input,
             total.cache_read,
             total.cache_write,
             total.output,
-            unread.total(),
+            skipped.total(),
         )?;
     }
     Ok(())

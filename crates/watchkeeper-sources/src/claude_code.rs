@@ -486,10 +486,10 @@ impl Source for ClaudeCode {
         }
         let mut it = Line::default();
         if let Err(reason) = it.read(line) {
-            return sink.unread(reason);
+            return sink.skip_line(reason);
         }
         let Some(kind) = it.kind else {
-            return sink.unread("no type");
+            return sink.skip_line("no type");
         };
         match kind.raw() {
             b"user" | b"assistant" => self.read_message(&it, sink),
@@ -508,7 +508,7 @@ impl Source for ClaudeCode {
             b"attachment" => self.read_attachment(&it, sink),
             b"cost-state" => self.end_session(&it, sink),
             _ if IGNORED.iter().any(|it| kind.is(it)) => {}
-            _ => sink.skipped("unknown type of line"),
+            _ => sink.skip_part("unknown type of line"),
         }
     }
 
@@ -525,7 +525,7 @@ impl ClaudeCode {
             }
             Ok(Some(scene)) => self.read_assistant(it, &scene, sink),
             Ok(None) => {}
-            Err(reason) => sink.unread(reason),
+            Err(reason) => sink.skip_line(reason),
         }
     }
 
@@ -591,7 +591,7 @@ impl ClaudeCode {
 
     fn read_user(&mut self, it: &Line<'_>, scene: &Scene, sink: &mut EventSink<'_>) {
         let Some(message) = &it.message else {
-            return sink.unread("no message");
+            return sink.skip_line("no message");
         };
         let mut prompt = Content::default();
         for block in &message.blocks {
@@ -703,7 +703,7 @@ impl ClaudeCode {
 
     fn read_assistant(&mut self, it: &Line<'_>, scene: &Scene, sink: &mut EventSink<'_>) {
         let Some(message) = &it.message else {
-            return sink.unread("no message");
+            return sink.skip_line("no message");
         };
         let texts = || message.blocks.iter().filter_map(|it| it.text);
         if it.is_api_error == Some(true) {
@@ -812,7 +812,7 @@ impl ClaudeCode {
                 scene.event(sink, kind);
             }
             Ok(None) => {}
-            Err(reason) => sink.unread(reason),
+            Err(reason) => sink.skip_line(reason),
         }
     }
 
@@ -830,7 +830,7 @@ impl ClaudeCode {
             }
             Ok(Some(scene)) => self.end_turn(&scene, sink),
             Ok(None) => {}
-            Err(reason) => sink.unread(reason),
+            Err(reason) => sink.skip_line(reason),
         }
     }
 

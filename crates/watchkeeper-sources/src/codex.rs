@@ -363,17 +363,17 @@ impl Source for Codex {
         }
         let mut it = Line::default();
         if let Err(reason) = it.read(line) {
-            return sink.unread(reason);
+            return sink.skip_line(reason);
         }
         let Some(kind) = it.kind else {
-            return sink.unread("no type");
+            return sink.skip_line("no type");
         };
         if !it.has_payload {
-            return sink.unread("no payload");
+            return sink.skip_line("no payload");
         }
         let written = it.timestamp.and_then(|it| it.read().parse::<Timestamp>().ok());
         let Some(at) = written.or(self.latest) else {
-            return sink.unread("no time");
+            return sink.skip_line("no time");
         };
         self.latest = self.latest.max(Some(at));
         let payload = &it.payload;
@@ -397,7 +397,7 @@ impl Source for Codex {
             b"world_state"
             | b"inter_agent_communication"
             | b"inter_agent_communication_metadata" => {}
-            _ => sink.skipped("unknown type of line"),
+            _ => sink.skip_part("unknown type of line"),
         }
     }
 }
@@ -429,7 +429,7 @@ impl Codex {
 
     fn read_session(&mut self, at: Timestamp, payload: &Payload<'_>, sink: &mut EventSink<'_>) {
         let Some(thread) = payload.id.or(payload.session_id) else {
-            return sink.unread("no id");
+            return sink.skip_line("no id");
         };
         if self.opened.is_some() {
             // The session was resumed, or this is part of what was copied.
@@ -635,7 +635,7 @@ impl Codex {
         sink: &mut EventSink<'_>,
     ) {
         let Some(tokens) = payload.usage else {
-            return sink.skipped("no usage");
+            return sink.skip_part("no usage");
         };
         if let Some(id) = payload.response_id {
             let key = Fingerprint::of(id.raw());
@@ -666,7 +666,7 @@ impl Codex {
 
 fn skip_unknown(kind: &[u8], sink: &mut EventSink<'_>) {
     if !IGNORED.iter().any(|it| it.as_bytes() == kind) {
-        sink.skipped("unknown kind of payload");
+        sink.skip_part("unknown kind of payload");
     }
 }
 

@@ -147,13 +147,13 @@ impl Document {
     ) {
         let number = sink.line();
         if let Err(reason) = self.begin_line(line, number) {
-            sink.unread(reason);
+            sink.skip_line(reason);
         }
         let mut rest = line;
         while let Some(part) = self.next(line, &mut rest) {
             sink.at_line(number);
             if let Err(reason) = part.and_then(|it| read(&it, sink)) {
-                sink.unread(reason);
+                sink.skip_line(reason);
             }
         }
         self.whole.keep(line);
@@ -162,7 +162,7 @@ impl Document {
     /// Says what is missing at the end of the file, if anything is.
     pub(crate) fn end(&self, sink: &mut EventSink<'_>) {
         if let Err(reason) = self.finish() {
-            sink.unread(reason);
+            sink.skip_line(reason);
         }
     }
 

@@ -1,4 +1,4 @@
-//! Recorded sessions: finding their files, telling what wrote them, and reading
+//! Recorded sessions: finding their files, recognizing their source, and reading
 //! them to the end.
 
 use std::{
@@ -7,193 +7,215 @@ use std::{
     fs::File,
     io::{self, Read, Seek, SeekFrom},
     path::{Path, PathBuf},
-    sync::Arc,
 };
 
 use thiserror::Error;
-use watchkeeper_core::{
-    DedupCache, Entry, Event, EventSink, Kinds, SkippedLines, Source, SourceEntry,
+use tracing::{debug, trace};
+use watchkeeper_core::{DedupCache, Entry, Event, Kinds, SkippedLines, SourceEntry, make_safe};
+
+use crate::{
+    Line, LineBytes, Lines, ReadError, SourcePanic,
+    file_source::{FileSource, TARGET, log_skipped_lines, recognize_among},
 };
 
-use crate::{Line, LineBytes, Lines};
-
-/// How much of a file tells what wrote it.
+/// The largest part of a file that [`recognize`] receives, in bytes.
 const HEAD: usize = 64 << 10;
 
-/// A session file, to be read from beginning to end.
+/// A session file that is read from beginning to end.
 pub struct SessionFile {
-    name: Arc<str>,
-    kind: &'static SourceEntry,
-    source: Box<dyn Source>,
+    source: FileSource,
     lines: Lines<Box<dyn Read + Send>>,
     /// The number of the latest line.
-    number: u64,
-    unread: SkippedLines,
+    line_number: u64,
+    skipped_lines: SkippedLines,
     is_finished: bool,
 }
 
-/// Why a session file cannot be read.
+/// The reason why a session file cannot be opened.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum OpenError {
-    /// It cannot be opened, or read.
+    /// The file cannot be opened or read.
     #[error("cannot read {}", .path.display())]
     Io {
         /// The file.
         path: PathBuf,
-        /// What went wrong.
+        /// The error of the system.
         source: io::Error,
     },
-    /// No kind of source recognizes it.
-    #[error("{} is not a session of {}; name its kind with `--source`", .path.display(), one_of(.known))]
+    /// No source recognizes the file.
+    #[error("{} is not a session of {}; name its kind with `--source`", .path.display(), any_of(.known))]
     Unrecognized {
         /// The file.
         path: PathBuf,
-        /// The kinds there are, sorted.
+        /// The available kinds of source, sorted.
         known: Vec<&'static str>,
     },
+    /// A source panicked while it recognized or opened the file.
+    #[error(transparent)]
+    Panic(#[from] SourcePanic),
 }
 
-fn one_of(known: &[&str]) -> String {
-    match known {
+fn any_of(kinds: &[&str]) -> String {
+    match kinds {
         [] => "any known agent".to_owned(),
-        [one] => (*one).to_owned(),
+        [kind] => (*kind).to_owned(),
         [first @ .., last] => format!("{} or {last}", first.join(", ")),
     }
 }
 
-/// Opens a session file. What wrote it is told by its first 64 KiB, unless
-/// `kind` says it.
+/// Opens a session file with the source `kind`, or with the source that
+/// recognizes its first 64 KiB.
 pub fn open(
     path: &Path,
     kind: Option<&'static SourceEntry>,
     kinds: &Kinds<SourceEntry>,
 ) -> Result<SessionFile, OpenError> {
     let failed = |source| OpenError::Io { path: path.to_owned(), source };
-    // Opening a pipe would wait for whoever writes to it, and a folder opens.
+    // Opening a FIFO would block until another process writes to it, and opening
+    // a folder succeeds.
     let metadata = fs::metadata(path).map_err(failed)?;
     if metadata.is_dir() {
         return Err(failed(io::ErrorKind::IsADirectory.into()));
     }
     let mut file = File::open(path).map_err(failed)?;
     if let Some(kind) = kind {
-        return Ok(SessionFile::new(path, Box::new(file), kind));
+        return Ok(SessionFile::new(path, Box::new(file), kind)?);
     }
     let mut head = Vec::new();
     (&mut file).take(HEAD as u64).read_to_end(&mut head).map_err(failed)?;
-    let kind = recognize(path, &head, kinds).ok_or_else(|| OpenError::Unrecognized {
+    let kind = recognize(path, &head, kinds)?.ok_or_else(|| OpenError::Unrecognized {
         path: path.to_owned(),
         known: kinds.iter().map(Entry::kind).collect(),
     })?;
     let reader: Box<dyn Read + Send> = match file.seek(SeekFrom::Start(0)) {
         Ok(_) => Box::new(file),
-        // A pipe: what was read is gone from it.
+        // A pipe cannot be read again.
         Err(_) => Box::new(io::Cursor::new(head).chain(file)),
     };
-    Ok(SessionFile::new(path, reader, kind))
+    Ok(SessionFile::new(path, reader, kind)?)
 }
 
-/// The kind of source that recognizes a file by its path and how it begins;
-/// the first in order of name if several do.
+/// Returns the kind of source that recognizes a file by its path and its first
+/// bytes: the first one in order of name.
+///
+/// A kind that panics is skipped. The panic is the error if no other kind
+/// recognizes the file.
 pub fn recognize(
     path: &Path,
     head: &[u8],
     kinds: &Kinds<SourceEntry>,
-) -> Option<&'static SourceEntry> {
-    kinds.iter().find(|it| it.recognizes(path, head))
+) -> Result<Option<&'static SourceEntry>, SourcePanic> {
+    recognize_among(kinds.iter(), path, head)
 }
 
 impl SessionFile {
-    /// Reads a session from `reader`; `path` is what it is called.
-    pub fn new(path: &Path, reader: Box<dyn Read + Send>, kind: &'static SourceEntry) -> Self {
-        Self {
-            name: path.to_string_lossy().into(),
-            kind,
-            source: kind.open(path),
+    /// Creates a session file that reads from `reader`. `path` is its name.
+    ///
+    /// Fails if the source panics.
+    pub fn new(
+        path: &Path,
+        reader: Box<dyn Read + Send>,
+        kind: &'static SourceEntry,
+    ) -> Result<Self, SourcePanic> {
+        Ok(Self {
+            source: FileSource::open(kind, path, path.to_string_lossy().into())?,
             lines: Lines::new(reader),
-            number: 0,
-            unread: SkippedLines::default(),
+            line_number: 0,
+            skipped_lines: SkippedLines::default(),
             is_finished: false,
-        }
+        })
     }
 
-    /// What wrote it.
+    /// Returns the kind of the source that reads the file.
     pub fn kind(&self) -> &'static SourceEntry {
-        self.kind
+        self.source.entry()
     }
 
     /// Reads the next line, and appends its events to `events`: none, one or
-    /// several. Says whether there may be more to read.
+    /// several. Returns whether there may be more lines.
+    ///
+    /// After an error the file is at its end.
     pub fn read_next(
         &mut self,
-        seen: &mut DedupCache,
+        dedup_cache: &mut DedupCache,
         events: &mut Vec<Event>,
-    ) -> io::Result<bool> {
+    ) -> Result<bool, ReadError> {
         if self.is_finished {
             return Ok(false);
         }
-        let (kind, name) = (self.kind.kind(), &self.name);
-        match self.lines.next()? {
-            Some(Line { bytes: LineBytes::Whole(bytes), number, .. }) => {
-                self.number = number;
-                let mut sink = EventSink::new(kind, name, number, events, &mut self.unread, seen);
-                self.source.read_line(bytes, &mut sink);
-            }
-            Some(Line { bytes: LineBytes::TooLong, number, .. }) => {
-                self.number = number;
-                self.unread.count("too long");
-            }
-            None => {
-                let number = self.number;
-                let mut sink = EventSink::new(kind, name, number, events, &mut self.unread, seen);
-                self.source.finish(&mut sink);
-                self.is_finished = true;
-            }
+        let result = self.try_read_next(dedup_cache, events);
+        self.is_finished = !matches!(result, Ok(true));
+        if self.is_finished {
+            log_skipped_lines(self.source.file(), &self.skipped_lines);
         }
-        Ok(!self.is_finished)
+        result
     }
 
-    /// Reads to the end. Every line's events are handed on before the next line
-    /// is read.
+    fn try_read_next(
+        &mut self,
+        dedup_cache: &mut DedupCache,
+        events: &mut Vec<Event>,
+    ) -> Result<bool, ReadError> {
+        let skipped_lines = &mut self.skipped_lines;
+        let Some(Line { bytes, number, .. }) = self.lines.next()? else {
+            self.source.finish(self.line_number, events, skipped_lines, dedup_cache)?;
+            return Ok(false);
+        };
+        self.line_number = number;
+        match bytes {
+            LineBytes::Whole(bytes) => {
+                self.source.read_line(bytes, number, events, skipped_lines, dedup_cache)?;
+            }
+            LineBytes::TooLong => skipped_lines.count("too long"),
+        }
+        Ok(true)
+    }
+
+    /// Reads all lines. Passes the events of each line to `on_event` before it
+    /// reads the next line.
     pub fn read(
         &mut self,
-        seen: &mut DedupCache,
+        dedup_cache: &mut DedupCache,
         on_event: &mut dyn FnMut(Event),
-    ) -> io::Result<()> {
+    ) -> Result<(), ReadError> {
         let mut events = Vec::new();
         let mut has_more = true;
         while has_more {
-            has_more = self.read_next(seen, &mut events)?;
+            has_more = self.read_next(dedup_cache, &mut events)?;
             events.drain(..).for_each(&mut *on_event);
         }
         Ok(())
     }
 
-    /// What was not read so far.
-    pub fn unread(&self) -> &SkippedLines {
-        &self.unread
+    /// Returns the counts of skipped lines so far.
+    pub fn skipped_lines(&self) -> &SkippedLines {
+        &self.skipped_lines
     }
 }
 
 impl fmt::Debug for SessionFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SessionFile")
-            .field("name", &self.name)
-            .field("kind", &self.kind)
+            .field("name", self.source.file())
+            .field("kind", self.kind())
             .finish_non_exhaustive()
     }
 }
 
-/// Finds session files: the named ones, and those in the named folders and the
-/// folders in them.
+/// Finds session files: the files in `paths`, and the files with a
+/// [session name](is_session_name) in the folders in `paths` and their
+/// subfolders.
 ///
-/// In folders only names that end in `.jsonl`, `.ndjson`, `.json` and `.traj`
-/// count.
-/// Links are followed, each folder is walked once, and what cannot be looked
-/// into is left out. The files come in order of their path, each once, with a
-/// session's own before those in its folder.
-pub fn discover(paths: impl IntoIterator<Item = impl Into<PathBuf>>) -> Vec<PathBuf> {
-    let mut walked = BTreeSet::new();
+/// Symbolic links are followed, each folder is searched once, and folders that
+/// cannot be read are skipped. The paths are sorted and unique, so that a session
+/// precedes the files in its folder.
+pub fn discover(
+    paths: impl IntoIterator<Item = impl Into<PathBuf>>,
+    kinds: impl IntoIterator<Item = &'static SourceEntry>,
+) -> Vec<PathBuf> {
+    let kinds: Vec<&SourceEntry> = kinds.into_iter().collect();
+    let mut searched = BTreeSet::new();
     let mut files = Vec::new();
     let mut folders = Vec::new();
     for path in paths {
@@ -205,15 +227,22 @@ pub fn discover(paths: impl IntoIterator<Item = impl Into<PathBuf>>) -> Vec<Path
         }
     }
     while let Some(folder) = folders.pop() {
-        let Ok(entries) = fs::canonicalize(&folder).and_then(|canonical| {
-            if walked.insert(canonical) { fs::read_dir(&folder).map(Some) } else { Ok(None) }
-        }) else {
-            continue;
+        let entries = fs::canonicalize(&folder).and_then(|canonical| {
+            if searched.insert(canonical) { fs::read_dir(&folder).map(Some) } else { Ok(None) }
+        });
+        let entries = match entries {
+            Ok(entries) => entries,
+            Err(error) => {
+                let folder = make_safe(&folder.to_string_lossy());
+                debug!(target: TARGET, folder, %error, "skipped a folder");
+                continue;
+            }
         };
-        for path in entries.into_iter().flatten().flatten().map(|it| it.path()) {
+        for path in entries.into_iter().flatten().flatten().map(|entry| entry.path()) {
             if path.is_dir() {
                 folders.push(path);
-            } else if is_session_name(&path) && path.is_file() {
+            } else if is_session_name(&path, kinds.iter().copied()) && path.is_file() {
+                trace!(target: TARGET, file = make_safe(&path.to_string_lossy()), "found a file");
                 files.push(path);
             }
         }
@@ -223,9 +252,7 @@ pub fn discover(paths: impl IntoIterator<Item = impl Into<PathBuf>>) -> Vec<Path
     files
 }
 
-/// Whether a file in a folder is taken for a session, by its name.
-pub fn is_session_name(path: &Path) -> bool {
-    let name = path.file_name().and_then(|it| it.to_str()).unwrap_or_default();
-    let extension = path.extension().and_then(|it| it.to_str()).unwrap_or_default();
-    matches!(extension, "jsonl" | "ndjson" | "json" | "traj") && !name.ends_with(".meta.json")
+/// Returns whether one of `kinds` reads files with the name of `path` in folders.
+pub fn is_session_name<'a>(path: &Path, kinds: impl IntoIterator<Item = &'a SourceEntry>) -> bool {
+    kinds.into_iter().any(|kind| kind.reads_name(path))
 }

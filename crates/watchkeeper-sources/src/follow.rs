@@ -1,6 +1,6 @@
 //! Follows session files as they grow, and folders as files appear in them.
 
-mod bell;
+mod changes;
 mod folders;
 mod open_files;
 mod platform;
@@ -16,55 +16,59 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use thiserror::Error;
+use tracing::{debug, trace};
 use watchkeeper_core::{Event, SignedDuration, SkippedLines, SourceEntry, Timestamp, make_safe};
 
-pub use self::bell::Waker;
+pub use self::changes::Waker;
 use self::{
-    bell::{Bell, Watch},
+    changes::{ChangeNotifier, FolderWatcher},
     folders::Folders,
     open_files::OpenFiles,
     platform::Identity,
     reading::{Progress, Reading, Shared, read_head},
 };
-use crate::file::is_session_name;
+use crate::{ReadError, SourcePanic, file::is_session_name, file_source::recognize_among};
 
-/// How much of a file is looked at to tell what it is, in bytes.
+/// The `tracing` target of events about following files.
+const TARGET: &str = "watchkeeper::follow";
+
+/// The largest part of a file that is used to recognize its source, in bytes.
 const PROBE: usize = 64 << 10;
-/// How many files are kept in mind.
+/// The largest number of files, read or not.
 const MAX_FILES: usize = 1 << 18;
-/// How long a file is looked at often after it changed.
+/// The time after a change during which a file is checked often.
 const HOT: SignedDuration = SignedDuration::from_secs(60);
-/// How often a file that changed a short while ago is looked at, where the
-/// system tells of changes, and where it does not.
-const GLANCE_WATCHED: SignedDuration = SignedDuration::from_secs(2);
-const GLANCE_POLLED: SignedDuration = SignedDuration::from_millis(250);
-/// The shortest time between two walks that were asked for by changes.
+/// The interval between checks of recently changed files, with notifications by the
+/// system.
+const CHECK_WATCHED: SignedDuration = SignedDuration::from_secs(2);
+/// The interval between checks of recently changed files, without notifications.
+const CHECK_POLLED: SignedDuration = SignedDuration::from_millis(250);
+/// The shortest interval between two walks that changes requested.
 const WALK_PAUSE: SignedDuration = SignedDuration::from_secs(1);
 
-/// How files are followed.
+/// Options of a [`Follower`].
 #[derive(Clone, Copy, Debug)]
 pub struct FollowOptions {
-    /// The kind of all sources, whatever the files hold; `None` to tell by
-    /// that.
+    /// The kind of source of all files. With `None`, each file is recognized by its
+    /// content.
     pub kind: Option<&'static SourceEntry>,
-    /// Which files are read from their beginning when they are first seen:
-    /// those that were written to within this time. A loop may be under way in
-    /// them, and only the whole session has the totals that the agent itself
-    /// shows.
+    /// The maximum age of the last change of a file that is read when it is first
+    /// found.
     ///
-    /// A file that was last written to longer ago is left alone until it
-    /// changes, and is then read from its beginning, too. What is read from
-    /// the beginning carries the times at which it happened.
+    /// An older file is read when it changes. Both are read from the beginning: a
+    /// loop may have started there, and only the whole session has the totals that
+    /// the agent itself shows. The events have the times of the file.
     pub recent: SignedDuration,
-    /// The longest time between two walks through all folders: how long what
-    /// the system did not tell of stays unseen.
+    /// The longest interval between two walks through all folders: the maximum
+    /// delay of a change without a notification by the system.
     pub rescan: SignedDuration,
-    /// Ask for no watch by the system, and look at the files instead.
+    /// Check the files at intervals instead of using notifications of the system.
     pub poll_only: bool,
 }
 
 impl Default for FollowOptions {
-    /// Any kind, an hour, ten seconds, watched.
+    /// Any kind, one hour, ten seconds, with notifications.
     fn default() -> Self {
         Self {
             kind: None,
@@ -75,145 +79,183 @@ impl Default for FollowOptions {
     }
 }
 
-/// What a [`Follower`] hands out.
+/// An event, or a change of the followed files.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub enum Update {
-    /// Something happened in a session.
+    /// An event of a session.
     Event(Event),
-    /// A session file is read, from its beginning.
+    /// The reading of a session file began, at its first line.
     Began {
-        /// The file, as its events name it.
+        /// The file, as in the origins of events.
         file: Arc<str>,
         /// The kind of its source.
         source: &'static str,
     },
-    /// A session file has another name. Nothing is read again.
+    /// A session file was renamed. No line is read again.
     Moved {
-        /// The name it had.
+        /// The old name.
         from: Arc<str>,
-        /// The name that its events carry from here on.
+        /// The new name, as in the origins of later events.
         to: Arc<str>,
     },
-    /// A session file that was read is no more.
+    /// The reading of a session file ended.
     Ended {
-        /// The file, as its events named it.
+        /// The file, as in the origins of events.
         file: Arc<str>,
-        /// What became of it.
+        /// The reason.
         reason: EndReason,
     },
-    /// A line was not read.
-    UnreadLine {
+    /// A line was skipped.
+    SkippedLine {
         /// The file.
         file: Arc<str>,
         /// The number of the line, counted from 1.
         line: u64,
-        /// Why, in a few words.
+        /// The reason, in a few words.
         reason: &'static str,
     },
-    /// A file or a folder cannot be read. It is tried again at every walk, and
-    /// this is said once until it succeeds.
+    /// A file or a folder cannot be read. Every walk tries it again. This update is
+    /// repeated only after a success.
     Unreadable {
         /// The file or the folder.
         file: Arc<str>,
-        /// Why.
+        /// The error of the system.
         reason: String,
     },
-    /// Something that whoever runs the program should know.
-    Notice(String),
+    /// The source of a file panicked. The file is not read any further.
+    SourceFailed {
+        /// The file.
+        file: Arc<str>,
+        /// The panic. [`SourcePanic::finding`] makes a finding of it.
+        panic: SourcePanic,
+    },
+    /// A message for the user about a limit of following.
+    Notice(FollowNotice),
 }
 
-/// What became of a file that is no longer read.
+/// A limit of following that the user should know about.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum FollowNotice {
+    /// There are more files or folders than a follower keeps.
+    #[error("there are more files or folders than can be followed; name fewer of them")]
+    TooMany,
+    /// The system does not notify the follower of changes. `reason` is safe for a
+    /// terminal.
+    #[error("the system reports no changes ({reason}); files are checked at intervals instead")]
+    NotWatched {
+        /// The error of the system.
+        reason: String,
+    },
+}
+
+impl FollowNotice {
+    fn not_watched(error: &notify::Error) -> Self {
+        Self::NotWatched { reason: make_safe(&error.to_string()) }
+    }
+}
+
+/// The reason why a file is no longer read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum EndReason {
-    /// It was deleted, moved away, or replaced by something that is no file.
+    /// The file was deleted, moved away, or replaced by something other than a
+    /// file.
     Gone,
-    /// It was cut or written anew. What it says is read from its beginning.
+    /// The file was truncated or rewritten. Its new content is read from the
+    /// beginning.
     Rewritten,
 }
 
-/// How a [`Follower`] fares.
+/// Counts of a [`Follower`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct FollowReport {
-    /// Folders that are known.
+    /// Folders that are followed.
     pub n_folders: usize,
-    /// Session files that are read.
+    /// Session files that are being read.
     pub n_followed: usize,
-    /// Files that are left alone until they change.
+    /// Files that are not read until they change.
     pub n_dormant: usize,
-    /// Files that are no session, or none that can be told yet.
+    /// Files that no source recognizes, or not yet.
     pub n_unrecognized: usize,
     /// Files and folders that cannot be read.
     pub n_unreadable: usize,
-    /// How often a file was cut or written anew.
+    /// Files whose source panicked.
+    pub n_failed: usize,
+    /// Truncations and rewrites of files.
     pub n_rewritten: u64,
-    /// Lines that were read, those included that could not be.
+    /// Lines, including skipped ones.
     pub n_lines: u64,
     /// Bytes in those lines.
     pub n_bytes: u64,
-    /// What was not read, by reason.
-    pub unread: SkippedLines,
+    /// Skipped lines and parts of lines, by reason.
+    pub skipped_lines: SkippedLines,
 }
 
-/// Follows session files and folders of them.
+/// Follows session files and folders of session files.
 ///
-/// What it promises:
+/// # Guarantees
 ///
-/// * A line is handed on when its line break has arrived, once, and in order.
-///   A file that is renamed goes on where it was; one that was cut or written
-///   anew is read from its beginning. One that its agent writes anew as a
-///   whole is read so whenever it has changed, with or without a last break.
-/// * Files and folders are found at any depth when they appear, also through
-///   symbolic links. What can be reached in several ways is followed once. In
-///   folders the same names count as for [`discover`](crate::discover); a file
-///   that is followed may take any name.
-/// * It holds at most 64 files open, and of unfinished lines nothing in
-///   memory. A FIFO, a device or a folder in the place of a file does no harm.
-/// * Trouble is told as an [`Update`], and the rest goes on.
+/// * Each line is read once and in order, after its line break has arrived. A
+///   renamed file continues at its position. A truncated or rewritten file is read
+///   from the beginning. A file whose agent
+///   [rewrites it](watchkeeper_core::SourceKind::IS_REWRITTEN) is read from the
+///   beginning after each change, and its last line needs no line break.
+/// * New files and folders are found at any depth, also behind symbolic links. A
+///   file with several paths is followed once. A file in a folder needs a
+///   [session name](crate::is_session_name) to be found, and keeps being followed
+///   under any name.
+/// * At most 64 files are open at a time. Unfinished lines are not kept in memory.
+///   A FIFO, a device or a folder at the path of a file is skipped.
+/// * An error of one file is reported as an [`Update`] and does not affect others.
 ///
-/// A thread is to call [`step`](Self::step) again and again. The system tells
-/// which files change; where it cannot, they are looked at instead: those that
-/// changed in the last minute four times a second, others at every walk.
+/// A thread calls [`step`](Self::step) repeatedly. Notifications of the system
+/// identify changed files. Without notifications, files that changed in the last
+/// minute are checked four times a second, and others at every walk.
 pub struct Follower {
     roots: Vec<PathBuf>,
     kinds: Vec<&'static SourceEntry>,
     options: FollowOptions,
-    bell: Arc<Bell>,
-    watch: Option<Watch>,
+    notifier: Arc<ChangeNotifier>,
+    watcher: Option<FolderWatcher>,
     folders: Folders,
     files: BTreeMap<Identity, Tracked>,
     paths: HashMap<Arc<Path>, Identity>,
     open: OpenFiles,
     shared: Shared,
-    /// Files that are to be read.
+    /// Files to read.
     queue: VecDeque<Identity>,
-    /// Files that changed a short while ago.
+    /// Recently changed files.
     hot: BTreeSet<Identity>,
-    notices: Vec<String>,
+    notices: Vec<FollowNotice>,
     is_full: bool,
     n_rewritten: u64,
     /// The number of the latest walk.
     walk: u64,
     wants_walk: bool,
     walked_at: Option<Timestamp>,
-    glanced_at: Option<Timestamp>,
+    checked_at: Option<Timestamp>,
 }
 
-/// A file that is known.
+/// A file, read or not.
 struct Tracked {
     path: Arc<Path>,
     stamp: Stamp,
     state: State,
-    /// The latest walk that met it.
+    /// The latest walk that found the file.
     walk: u64,
     changed_at: Timestamp,
     is_queued: bool,
-    /// Nothing of this identity stands at the path any more.
+    /// The path is now another file, or none.
     is_lost: bool,
-    /// It could not be read when it was last tried.
+    /// The latest attempt to read the file failed.
     is_unreadable: bool,
 }
 
-/// What a file that did not change still says.
+/// The length and time of change of a file. They are equal if the file did not
+/// change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Stamp {
     len: u64,
@@ -227,36 +269,39 @@ impl Stamp {
 }
 
 enum State {
-    /// Not written to for long, and not read.
+    /// Not changed recently, and not read.
     Dormant,
-    /// Not known to be a session after so many bytes of it.
+    /// Not recognized by any source from this number of bytes.
     Unrecognized(usize),
     Reading(Box<Reading>),
+    /// The source panicked.
+    Failed,
 }
 
 impl Follower {
-    /// Prepares to follow files and folders, which need not exist yet. A file
-    /// is of the first kind that recognizes it. Reads nothing before the first
-    /// step.
+    /// Creates a follower of files and folders, which need not exist yet.
+    ///
+    /// The source of a file is the first kind that recognizes it. Nothing is read
+    /// before the first step.
     pub fn new(
         paths: Vec<PathBuf>,
         kinds: impl IntoIterator<Item = &'static SourceEntry>,
         options: FollowOptions,
     ) -> Self {
-        let bell = Arc::<Bell>::default();
+        let notifier = Arc::<ChangeNotifier>::default();
         let mut notices = Vec::new();
-        let watch = if options.poll_only {
+        let watcher = if options.poll_only {
             None
         } else {
-            let watch = Watch::new(&bell);
-            watch.inspect_err(|error| notices.push(cannot_watch(error))).ok()
+            let watcher = FolderWatcher::new(&notifier);
+            watcher.inspect_err(|error| notices.push(FollowNotice::not_watched(error))).ok()
         };
         Self {
             roots: paths.into_iter().map(absolute).collect(),
             kinds: kinds.into_iter().collect(),
             options,
-            bell,
-            watch,
+            notifier,
+            watcher,
             folders: Folders::default(),
             files: BTreeMap::new(),
             paths: HashMap::new(),
@@ -270,59 +315,63 @@ impl Follower {
             walk: 0,
             wants_walk: false,
             walked_at: None,
-            glanced_at: None,
+            checked_at: None,
         }
     }
 
-    /// Whether everything was read that is known to have been written.
+    /// Returns whether every known change was read.
     pub fn is_caught_up(&self) -> bool {
         self.queue.is_empty()
     }
 
-    /// What makes a step return at once, from any thread.
+    /// Returns a handle that makes a step return at once, from any thread.
     pub fn waker(&self) -> Waker {
-        self.bell.waker()
+        self.notifier.waker()
     }
 
-    /// Whether the system tells of changes. Where it does not, a change is
-    /// seen later, and looking for it costs more.
+    /// Returns whether the system notifies the follower of changes. Without
+    /// notifications, changes are found later and at a higher cost.
     pub fn is_watched(&self) -> bool {
-        self.watch.is_some()
+        self.watcher.is_some()
     }
 
-    /// How it fares.
+    /// Returns the current counts.
     pub fn report(&self) -> FollowReport {
-        let mut res = FollowReport {
+        let mut report = FollowReport {
             n_folders: self.folders.len(),
             n_unreadable: self.folders.n_unreadable(),
             n_rewritten: self.n_rewritten,
             n_lines: self.shared.n_lines,
             n_bytes: self.shared.n_bytes,
-            unread: self.shared.unread.clone(),
+            skipped_lines: self.shared.skipped_lines.clone(),
             ..FollowReport::default()
         };
         for file in self.files.values() {
-            res.n_unreadable += usize::from(file.is_unreadable);
+            report.n_unreadable += usize::from(file.is_unreadable);
             *match file.state {
-                State::Dormant => &mut res.n_dormant,
-                State::Unrecognized(_) => &mut res.n_unrecognized,
-                State::Reading(_) => &mut res.n_followed,
+                State::Dormant => &mut report.n_dormant,
+                State::Unrecognized(_) => &mut report.n_unrecognized,
+                State::Reading(_) => &mut report.n_followed,
+                State::Failed => &mut report.n_failed,
             } += 1;
         }
-        res
+        report
     }
 
-    /// Looks at what is due at `now`, waits for changes for at most `wait`,
-    /// and hands out what was added to files.
+    /// Does the checks that are due at `now`, waits for changes for at most `wait`,
+    /// and passes the added events to `out`.
     ///
-    /// Returns early when something changed, when something else is due, and
-    /// when it is woken. A file that grows fast is read a few megabytes at a
-    /// time, so that all files have their turn.
+    /// Returns early after a change, when a check is due, and after a wake-up. A
+    /// file that grows fast is read a few megabytes at a time, so that other files
+    /// are not delayed.
     pub fn step(&mut self, now: Timestamp, wait: Duration, out: &mut dyn FnMut(Update)) {
         if self.is_walk_due(now) {
             self.walk(now, out);
-        } else if self.glance_pause().is_some_and(|it| is_over(it, self.glanced_at, now)) {
-            self.glance(now);
+        } else if self
+            .check_interval()
+            .is_some_and(|interval| has_passed(interval, self.checked_at, now))
+        {
+            self.check_hot(now);
         }
         let wait =
             if self.queue.is_empty() { wait.min(self.idle_for(now)) } else { Duration::ZERO };
@@ -331,15 +380,15 @@ impl Follower {
         }
         let n_queued = self.queue.len();
         for _ in 0..n_queued {
-            if self.bell.is_woken() {
+            if self.notifier.is_woken() {
                 return;
             }
             self.read_next(out);
         }
     }
 
-    /// Walks through all folders and hands out all that was added to files,
-    /// without waiting for anything.
+    /// Walks through all folders and reads every file to its end, without waiting.
+    /// Passes the events to `out`.
     pub fn scan(&mut self, now: Timestamp, out: &mut dyn FnMut(Update)) {
         self.take_changes(now, Duration::ZERO);
         self.walk(now, out);
@@ -347,57 +396,57 @@ impl Follower {
     }
 
     fn is_walk_due(&self, now: Timestamp) -> bool {
-        is_over(self.options.rescan, self.walked_at, now)
-            || self.wants_walk && is_over(WALK_PAUSE, self.walked_at, now)
+        has_passed(self.options.rescan, self.walked_at, now)
+            || self.wants_walk && has_passed(WALK_PAUSE, self.walked_at, now)
     }
 
-    /// How often files that changed a short while ago are looked at. With the
-    /// system's help that is only to be sure.
-    fn glance_pause(&self) -> Option<SignedDuration> {
-        match self.watch {
+    /// Returns the interval between checks of recently changed files. With
+    /// notifications, the checks find changes whose notification was lost.
+    fn check_interval(&self) -> Option<SignedDuration> {
+        match self.watcher {
             Some(_) if self.hot.is_empty() => None,
-            Some(_) => Some(GLANCE_WATCHED),
-            None => Some(GLANCE_POLLED),
+            Some(_) => Some(CHECK_WATCHED),
+            None => Some(CHECK_POLLED),
         }
     }
 
-    /// How long there is nothing to do, if nothing changes.
+    /// Returns the time until the next check is due.
     fn idle_for(&self, now: Timestamp) -> Duration {
-        let until = |pause: SignedDuration, since: Option<Timestamp>| {
-            let passed = since.map_or(pause, |since| now.duration_since(since));
-            Duration::try_from(pause.saturating_sub(passed)).unwrap_or_default()
+        let until = |interval: SignedDuration, since: Option<Timestamp>| {
+            let passed = since.map_or(interval, |since| now.duration_since(since));
+            Duration::try_from(interval.saturating_sub(passed)).unwrap_or_default()
         };
         let walk = if self.wants_walk { WALK_PAUSE } else { self.options.rescan };
         let walk = until(walk, self.walked_at);
-        self.glance_pause().map_or(walk, |pause| walk.min(until(pause, self.glanced_at)))
+        self.check_interval().map_or(walk, |interval| walk.min(until(interval, self.checked_at)))
     }
 
-    /// Waits for changes, and looks at what changed. Gives back whether it was
-    /// woken.
+    /// Waits for changes, and checks the changed paths. Returns whether the follower
+    /// was woken.
     fn take_changes(&mut self, now: Timestamp, wait: Duration) -> bool {
-        let changes = self.bell.wait(wait);
+        let changes = self.notifier.wait(wait);
         self.wants_walk |= changes.is_incomplete;
         for path in changes.paths {
-            let path = match &self.watch {
-                Some(watch) => watch.name(path),
+            let path = match &self.watcher {
+                Some(watcher) => watcher.followed_path(path),
                 None => path,
             };
-            self.look(&path, now);
+            self.check_path(&path, now);
         }
         changes.is_woken
     }
 
-    /// Looks at a path where something may have changed.
-    fn look(&mut self, path: &Path, now: Timestamp) {
-        if !self.paths.contains_key(path) && !self.is_ours(path) {
+    /// Checks a path that may have changed.
+    fn check_path(&mut self, path: &Path, now: Timestamp) {
+        if !self.paths.contains_key(path) && !self.is_followed(path) {
             return;
         }
         match fs::metadata(path) {
             Ok(metadata) if metadata.is_file() => self.found(path, &metadata, now),
-            // Whatever happened to a folder, a walk finds out.
+            // The next walk finds any other change of the folder.
             Ok(metadata) if metadata.is_dir() => {
                 self.lost(path);
-                self.wants_walk |= self.folders.forget(path, &mut self.watch);
+                self.wants_walk |= self.folders.remove(path, &mut self.watcher);
                 self.visit([path.to_owned()], now);
             }
             Ok(_) | Err(_) => {
@@ -407,16 +456,16 @@ impl Follower {
         }
     }
 
-    /// Whether what stands at a path is to be followed.
-    fn is_ours(&self, path: &Path) -> bool {
-        self.is_root(path) || path.parent().is_some_and(|it| self.folders.contains(it))
+    /// Returns whether the path is in a followed folder, or is followed itself.
+    fn is_followed(&self, path: &Path) -> bool {
+        self.is_root(path) || path.parent().is_some_and(|parent| self.folders.contains(parent))
     }
 
     fn is_root(&self, path: &Path) -> bool {
-        self.roots.iter().any(|it| it == path)
+        self.roots.iter().any(|root| root == path)
     }
 
-    /// A file stands at a path.
+    /// Handles a file at a path.
     fn found(&mut self, path: &Path, metadata: &Metadata, now: Timestamp) {
         let id = Identity::of(path, metadata);
         let stamp = Stamp::of(metadata);
@@ -426,10 +475,10 @@ impl Follower {
             return;
         };
         if *file.path != *path {
-            // It has two names, or it had another one.
-            let is_at =
-                |path: &Path| fs::metadata(path).is_ok_and(|it| Identity::of(path, &it) == id);
-            if !file.is_lost && is_at(&file.path) {
+            // The file has two paths, or was renamed.
+            let is_still_there =
+                fs::metadata(&file.path).is_ok_and(|it| Identity::of(&file.path, &it) == id);
+            if !file.is_lost && is_still_there {
                 self.lost(path);
                 return;
             }
@@ -452,21 +501,24 @@ impl Follower {
         self.enqueue(id);
     }
 
-    /// Keeps a file in mind, if by its name it may be a session.
+    /// Adds a file with a session name.
     fn add(&mut self, id: Identity, path: &Path, stamp: Stamp, now: Timestamp) {
-        if !is_session_name(path) && !self.is_root(path) {
+        let kinds = self.options.kind.into_iter().chain(self.kinds.iter().copied());
+        if !is_session_name(path, kinds) && !self.is_root(path) {
             return;
         }
         if MAX_FILES <= self.files.len() {
-            self.tell_full();
+            self.notify_full();
             return;
         }
         let modified = stamp.modified.and_then(|it| Timestamp::try_from(it).ok());
-        // A file whose time is not known may be of any time.
-        let is_recent = modified.is_none_or(|it| now.duration_since(it) <= self.options.recent);
+        // A file without a time of change may be recent.
+        let is_recent =
+            modified.is_none_or(|modified| now.duration_since(modified) <= self.options.recent);
         let changed_at = modified.map_or(now, |it| it.min(now));
         let path = Arc::<Path>::from(path);
         self.paths.insert(Arc::clone(&path), id);
+        trace!(target: TARGET, file = safe(&path), is_recent, "found a file");
         self.files.insert(
             id,
             Tracked {
@@ -481,26 +533,26 @@ impl Follower {
             },
         );
         if is_recent {
-            if !is_over(HOT, Some(changed_at), now) {
+            if !has_passed(HOT, Some(changed_at), now) {
                 self.hot.insert(id);
             }
             self.enqueue(id);
         }
     }
 
-    fn tell_full(&mut self) {
+    fn notify_full(&mut self) {
         if !mem::replace(&mut self.is_full, true) {
-            let notice = "there are more files or folders than can be followed; name fewer of them";
-            self.notices.push(notice.to_owned());
+            self.notices.push(FollowNotice::TooMany);
         }
     }
 
-    /// What stood at a path no longer does. It may turn up at another one.
+    /// Handles a file that is no longer at its path. It may have been renamed.
     fn lost(&mut self, path: &Path) {
         let Some(id) = self.paths.remove(path) else { return };
         let Some(file) = self.files.get_mut(&id) else { return };
         file.is_lost = true;
-        // What was written to it before, if it is still open.
+        debug!(target: TARGET, file = safe(path), "file moved or removed");
+        // If the file is still open, its last lines are still to be read.
         self.enqueue(id);
     }
 
@@ -512,7 +564,7 @@ impl Follower {
             self.paths.remove(&from);
         }
         self.paths.insert(Arc::clone(&file.path), id);
-        // It may be another file of the same number: that shows when it is read.
+        // The system may have reused the inode for another file. Reading detects that.
         self.enqueue(id);
     }
 
@@ -524,29 +576,29 @@ impl Follower {
         }
     }
 
-    /// Looks at the files that changed a short while ago.
-    fn glance(&mut self, now: Timestamp) {
-        self.glanced_at = Some(now);
+    /// Checks recently changed files.
+    fn check_hot(&mut self, now: Timestamp) {
+        self.checked_at = Some(now);
         let mut hot = mem::take(&mut self.hot);
         hot.retain(|id| {
             let Some(file) = self.files.get(id) else { return false };
             let path = Arc::clone(&file.path);
-            let is_hot = !is_over(HOT, Some(file.changed_at), now);
-            self.look(&path, now);
+            let is_hot = !has_passed(HOT, Some(file.changed_at), now);
+            self.check_path(&path, now);
             is_hot
         });
         self.hot.append(&mut hot);
-        if self.watch.is_none() {
+        if self.watcher.is_none() {
             self.visit(self.folders.changed(), now);
         }
     }
 
-    /// Looks at all there is.
+    /// Checks all paths.
     fn walk(&mut self, now: Timestamp, out: &mut dyn FnMut(Update)) {
         self.walk += 1;
         self.wants_walk = false;
         self.walked_at = Some(now);
-        self.folders.begin_walk(&mut self.watch);
+        self.folders.begin_walk(&mut self.watcher);
         let mut folders = Vec::new();
         for root in self.roots.clone() {
             let metadata = fs::metadata(&root);
@@ -554,7 +606,7 @@ impl Follower {
                 folders.push(root);
                 continue;
             }
-            self.watch_for(&root);
+            self.watch_parent(&root);
             if let Ok(metadata) = metadata
                 && metadata.is_file()
             {
@@ -566,23 +618,23 @@ impl Follower {
         self.end_walk(out);
     }
 
-    /// Sees that it is told of when something appears at a path.
-    fn watch_for(&mut self, path: &Path) {
+    /// Requests a notification when a file appears at `path`.
+    fn watch_parent(&mut self, path: &Path) {
         if let Some(parent) = path.parent() {
-            let result = self.folders.watch_only(parent, &mut self.watch);
+            let result = self.folders.watch_only(parent, &mut self.watcher);
             self.watch_failed(result);
         }
     }
 
-    /// Looks at all that is in some folders, and in those below them.
+    /// Checks all files in some folders and their subfolders.
     fn visit(&mut self, folders: impl IntoIterator<Item = PathBuf>, now: Timestamp) {
         let mut folders: VecDeque<PathBuf> = folders.into_iter().collect();
-        // Last, so that what can be reached without them has its own name.
+        // Last, so that a file with a path without links is followed by that path.
         let mut links = VecDeque::new();
         loop {
             if let Some(folder) = folders.pop_front() {
                 let is_root = self.roots.contains(&folder);
-                let (entries, result) = self.folders.list(&folder, is_root, &mut self.watch);
+                let (entries, result) = self.folders.list(&folder, is_root, &mut self.watcher);
                 self.watch_failed(result);
                 for entry in entries {
                     let Ok(kind) = entry.file_type() else { continue };
@@ -610,16 +662,17 @@ impl Follower {
 
     fn watch_failed(&mut self, result: notify::Result<()>) {
         let Err(error) = result else { return };
-        // A folder that is gone by now needs no watch.
-        if !matches!(error.kind, notify::ErrorKind::PathNotFound) && self.watch.take().is_some() {
-            self.notices.push(cannot_watch(&error));
+        // A folder that was deleted meanwhile needs no watch.
+        if !matches!(error.kind, notify::ErrorKind::PathNotFound) && self.watcher.take().is_some() {
+            self.notices.push(FollowNotice::not_watched(&error));
         }
     }
 
-    /// Lets go of what the walk did not meet, and tries what could not be read.
+    /// Ends a walk. Removes the files that it did not find, and tries unreadable
+    /// files again.
     fn end_walk(&mut self, out: &mut dyn FnMut(Update)) {
         if self.folders.is_full() {
-            self.tell_full();
+            self.notify_full();
         }
         for notice in self.notices.drain(..) {
             out(Update::Notice(notice));
@@ -636,8 +689,8 @@ impl Follower {
         for id in unreadable {
             self.enqueue(id);
         }
-        // By name: inodes have no order that means something.
-        gone.sort_by_key(|id| self.files.get(id).map(|it| Arc::clone(&it.path)));
+        // By path: the order of inodes has no meaning.
+        gone.sort_by_key(|id| self.files.get(id).map(|file| Arc::clone(&file.path)));
         for id in gone {
             self.drain(id, out);
             self.open.close(id);
@@ -647,21 +700,31 @@ impl Follower {
                 self.paths.remove(&file.path);
             }
             if let State::Reading(reading) = file.state {
-                out(Update::Ended { file: reading.file, reason: EndReason::Gone });
+                debug!(target: TARGET, file = make_safe(reading.file()), "file gone");
+                out(Update::Ended { file: Arc::clone(reading.file()), reason: EndReason::Gone });
             }
         }
     }
 
-    /// Reads what is left of a file that is gone but open.
+    /// Reads the last lines of a deleted file that is still open.
     fn drain(&mut self, id: Identity, out: &mut dyn FnMut(Update)) {
         if let Some(Tracked { state: State::Reading(reading), .. }) = self.files.get_mut(&id)
             && let Some(open) = self.open.get(id)
         {
-            while let Ok(Progress::More) = reading.read(open, &mut self.shared, out) {}
+            loop {
+                match reading.read(open, &mut self.shared, out) {
+                    Ok(Progress::More) => {}
+                    Ok(_) | Err(ReadError::Io(_)) => break,
+                    Err(ReadError::Panic(panic)) => {
+                        out(Update::SourceFailed { file: Arc::clone(reading.file()), panic });
+                        break;
+                    }
+                }
+            }
         }
     }
 
-    /// Reads a slice of the next file whose turn it is.
+    /// Reads a slice of the next file in the queue. Returns whether there was one.
     fn read_next(&mut self, out: &mut dyn FnMut(Update)) -> bool {
         let Some(id) = self.queue.pop_front() else { return false };
         let Some(file) = self.files.get_mut(&id) else { return true };
@@ -669,7 +732,8 @@ impl Follower {
         match self.read(id, out) {
             Ok(true) => self.enqueue(id),
             Ok(false) => {}
-            Err(error) => self.cannot_read(id, &error, out),
+            Err(ReadError::Io(error)) => self.cannot_read(id, &error, out),
+            Err(ReadError::Panic(panic)) => self.source_failed(id, panic, out),
         }
         true
     }
@@ -678,12 +742,20 @@ impl Follower {
         self.open.close(id);
         let Some(file) = self.files.get_mut(&id) else { return };
         if !mem::replace(&mut file.is_unreadable, true) {
+            debug!(target: TARGET, file = safe(&file.path), %error, "cannot read a file");
             out(Update::Unreadable { file: name(&file.path), reason: error.to_string() });
         }
     }
 
-    /// Reads a slice of a file. Gives back whether there is more.
-    fn read(&mut self, id: Identity, out: &mut dyn FnMut(Update)) -> io::Result<bool> {
+    fn source_failed(&mut self, id: Identity, panic: SourcePanic, out: &mut dyn FnMut(Update)) {
+        self.open.close(id);
+        let Some(file) = self.files.get_mut(&id) else { return };
+        file.state = State::Failed;
+        out(Update::SourceFailed { file: name(&file.path), panic });
+    }
+
+    /// Reads a slice of a file. Returns whether there is more.
+    fn read(&mut self, id: Identity, out: &mut dyn FnMut(Update)) -> Result<bool, ReadError> {
         if !self.probe(id, out)? {
             return Ok(false);
         }
@@ -693,50 +765,57 @@ impl Follower {
         let (Some(open), State::Reading(reading)) = (open, &mut file.state) else {
             return Ok(false);
         };
-        if !file.is_lost && *reading.file != *file.path.to_string_lossy() {
-            let from = mem::replace(&mut reading.file, name(&file.path));
-            out(Update::Moved { from, to: Arc::clone(&reading.file) });
+        if !file.is_lost && **reading.file() != *file.path.to_string_lossy() {
+            let from = reading.rename(name(&file.path));
+            let to = Arc::clone(reading.file());
+            debug!(target: TARGET, from = make_safe(&from), to = make_safe(&to), "file renamed");
+            out(Update::Moved { from, to });
         }
         let progress = reading.read(open, &mut self.shared, out)?;
         file.is_unreadable = false;
         if progress == Progress::Rewritten {
             self.n_rewritten += 1;
-            out(Update::Ended { file: Arc::clone(&reading.file), reason: EndReason::Rewritten });
+            let file_name = Arc::clone(reading.file());
+            debug!(target: TARGET, file = make_safe(&file_name), "file truncated or rewritten");
+            out(Update::Ended { file: file_name, reason: EndReason::Rewritten });
             file.state = State::Unrecognized(0);
         }
         Ok(progress != Progress::End)
     }
 
-    /// Finds out whether a file is a session. Gives back whether it is.
-    fn probe(&mut self, id: Identity, out: &mut dyn FnMut(Update)) -> io::Result<bool> {
+    /// Starts to read a file if a source recognizes it. Returns whether the file is
+    /// being read.
+    fn probe(&mut self, id: Identity, out: &mut dyn FnMut(Update)) -> Result<bool, ReadError> {
         let Some(file) = self.files.get_mut(&id) else { return Ok(false) };
-        let n_seen = match &mut file.state {
-            State::Dormant => return Ok(false),
-            State::Unrecognized(n_seen) => n_seen,
+        let n_probed = match &mut file.state {
+            State::Dormant | State::Failed => return Ok(false),
+            State::Unrecognized(n_probed) => n_probed,
             State::Reading(_) => return Ok(true),
         };
-        if file.stamp.len < *n_seen as u64 {
-            *n_seen = 0;
+        if file.stamp.len < *n_probed as u64 {
+            *n_probed = 0;
         }
-        if file.is_lost || file.stamp.len == 0 || PROBE <= *n_seen {
+        if file.is_lost || file.stamp.len == 0 || PROBE <= *n_probed {
             return Ok(false);
         }
         let Some(open) = self.open.get_or_open(id, &file.path)? else { return Ok(false) };
         let mut head = vec![0; PROBE];
         let n_bytes = read_head(open, &mut head)?;
         head.truncate(n_bytes);
-        *n_seen = n_bytes;
+        *n_probed = n_bytes;
         file.is_unreadable = false;
-        let kinds = &mut self.kinds.iter().copied();
-        let recognized = || kinds.find(|it| it.recognizes(&file.path, &head));
-        let kind = self.options.kind.or_else(recognized);
+        let kind = match self.options.kind {
+            Some(kind) => Some(kind),
+            None => recognize_among(self.kinds.iter().copied(), &file.path, &head)?,
+        };
         let Some(kind) = kind else {
-            // It may be one of many that never are a session.
+            // The folder may contain many files that are not sessions.
             self.open.close(id);
             return Ok(false);
         };
-        let reading = Reading::new(kind, &file.path, name(&file.path));
-        out(Update::Began { file: Arc::clone(&reading.file), source: reading.kind() });
+        let reading = Reading::new(kind, &file.path, name(&file.path))?;
+        debug!(target: TARGET, file = safe(&file.path), kind = reading.kind(), "reading a file");
+        out(Update::Began { file: Arc::clone(reading.file()), source: reading.kind() });
         file.state = State::Reading(Box::new(reading));
         Ok(true)
     }
@@ -752,9 +831,10 @@ impl fmt::Debug for Follower {
     }
 }
 
-/// Whether a time has passed. A clock that was set back has passed any.
-fn is_over(pause: SignedDuration, since: Option<Timestamp>, now: Timestamp) -> bool {
-    since.is_none_or(|since| now < since || pause <= now.duration_since(since))
+/// Returns whether `interval` has passed since `since`. True if the clock was set
+/// back.
+fn has_passed(interval: SignedDuration, since: Option<Timestamp>, now: Timestamp) -> bool {
+    since.is_none_or(|since| now < since || interval <= now.duration_since(since))
 }
 
 fn absolute(path: PathBuf) -> PathBuf {
@@ -765,9 +845,9 @@ fn name(path: &Path) -> Arc<str> {
     path.to_string_lossy().into()
 }
 
-fn cannot_watch(error: &notify::Error) -> String {
-    let error = make_safe(&error.to_string());
-    format!("the system does not tell of changes ({error}); files are looked at instead")
+/// Returns a path for a log, safe for a terminal.
+fn safe(path: &Path) -> String {
+    make_safe(&path.to_string_lossy())
 }
 
 #[cfg(test)]
@@ -775,17 +855,20 @@ mod tests {
     use std::{fs, time::Duration};
 
     use tempfile::TempDir;
-    use watchkeeper_core::{SignedDuration, Timestamp};
+    use watchkeeper_core::{SignedDuration, SourceEntry, Timestamp};
 
     use super::{FollowOptions, Follower, Update};
+    use crate::ClaudeCode;
+
+    static CLAUDE_CODE: SourceEntry = SourceEntry::of::<ClaudeCode>("watchkeeper-sources");
 
     #[test]
-    fn files_are_looked_at_when_there_are_no_watches_left() {
+    fn checks_files_at_intervals_when_the_system_has_no_watches_left() {
         let folder = TempDir::new().unwrap();
         let options = FollowOptions::default();
-        let mut follower = Follower::new(vec![folder.path().to_owned()], [], options);
+        let mut follower = Follower::new(vec![folder.path().to_owned()], [&CLAUDE_CODE], options);
         let mut now = Timestamp::UNIX_EPOCH;
-        follower.scan(now, &mut |it| panic!("{it:?}"));
+        follower.scan(now, &mut |update| panic!("{update:?}"));
         assert!(follower.is_watched());
 
         follower.watch_failed(Err(notify::Error::new(notify::ErrorKind::PathNotFound)));
@@ -795,14 +878,14 @@ mod tests {
         }
         assert!(!follower.is_watched());
         let mut notices = Vec::new();
-        follower.scan(now, &mut |it| notices.push(it));
+        follower.scan(now, &mut |update| notices.push(update));
         let [Update::Notice(notice)] = &notices[..] else { panic!("{notices:?}") };
-        assert!(notice.contains("limit"), "{notice}");
+        assert!(notice.to_string().contains("limit"), "{notice}");
 
-        // What is new in a folder shows at the next glance, before the next walk.
+        // The next check finds a new file, before the next walk.
         fs::write(folder.path().join("a.jsonl"), "{}").unwrap();
         now += SignedDuration::from_millis(250);
-        follower.step(now, Duration::ZERO, &mut |it| panic!("{it:?}"));
+        follower.step(now, Duration::ZERO, &mut |update| panic!("{update:?}"));
         assert_eq!(follower.report().n_unrecognized, 1);
     }
 }

@@ -1,21 +1,24 @@
 //! Reads the session files of agents as events, and follows them as they grow.
 //!
-//! A [`SessionFile`] is read to its end; a [`Follower`] reads on as files grow.
-//! Both cut what they read into [`Line`]s and hand those to a
-//! [`Source`](watchkeeper_core::Source), of which this crate has six:
+//! A [`SessionFile`] is read to its end. A [`Follower`] continues to read files
+//! as they grow. Both split the bytes into [`Line`]s and pass them to a
+//! [`Source`](watchkeeper_core::Source). This crate has six sources:
 //! [`ClaudeCode`], [`Codex`], [`Opencode`], [`OpenHands`], [`SweAgent`] and
-//! [`Ndjson`], watchkeeper's own form.
+//! [`Ndjson`], the format of watchkeeper itself.
 //!
 //! # Architecture invariants
 //!
-//! * No line of a session can make a source fail, recurse, or hold more than
-//!   it was given. What is not understood is counted.
-//! * However the bytes of a file arrive, its events are the same.
+//! * No line of a session makes a source of this crate fail, recurse, or use more
+//!   memory than the line. Skipped input is counted.
+//! * A panic of a source, which may be that of another crate, ends the reading of
+//!   one file.
+//! * The events of a file do not depend on the sizes of the reads.
 
 mod claude_code;
 mod codex;
 mod document;
 mod file;
+mod file_source;
 mod follow;
 mod json;
 mod lines;
@@ -30,7 +33,8 @@ pub use crate::{
     claude_code::ClaudeCode,
     codex::Codex,
     file::{OpenError, SessionFile, discover, is_session_name, open, recognize},
-    follow::{EndReason, FollowOptions, FollowReport, Follower, Update, Waker},
+    file_source::{ReadError, SourcePanic},
+    follow::{EndReason, FollowNotice, FollowOptions, FollowReport, Follower, Update, Waker},
     lines::{Line, LineBuffer, LineBytes, Lines, MAX_LINE, Position},
     ndjson::{EventError, Ndjson, event_schema, parse_event, write_event},
     opencode::Opencode,

@@ -1,86 +1,85 @@
-//! Cuts a growing stream of bytes into lines.
+//! Splits a growing stream of bytes into lines.
 
 use std::io::{self, Read};
 
 use memchr::memchr;
 
-/// The longest line that is handed on, in bytes: longer than any line an agent
-/// was seen to write, and short enough to be held in memory.
+/// The length of the longest line that is read, in bytes. Longer than any line in
+/// known sessions, and short enough to be kept in memory.
 pub const MAX_LINE: usize = 16 << 20;
 
-/// How much is asked of the reader at once.
+/// The size of one read, in bytes.
 const CHUNK: usize = 256 << 10;
-/// Reads end up at a multiple of this. Copying to where an allocation begins,
-/// 16 bytes into a page, is several times slower on some processors.
+/// The alignment of reads in memory. Copying to the start of an allocation, 16
+/// bytes into a page, is several times slower on some processors.
 const ALIGNMENT: usize = 64;
-/// The room in front of a read for the part of a line that came before it.
+/// The free space before a read, for the unfinished line that precedes it.
 const HEADROOM: usize = 64 << 10;
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// A line, without its line break.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Line<'a> {
-    /// Its number, counted from 1.
+    /// The number of the line, counted from 1.
     pub number: u64,
-    /// Where in the file it begins, in bytes.
+    /// The offset of the line in the file, in bytes.
     pub offset: u64,
-    /// What it says.
+    /// The content of the line.
     pub bytes: LineBytes<'a>,
 }
 
-/// What a line says.
+/// The content of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LineBytes<'a> {
-    /// All of it.
+    /// The whole line.
     Whole(&'a [u8]),
-    /// It is longer than [`MAX_LINE`], and was passed over.
+    /// The line is longer than [`MAX_LINE`], and was skipped.
     TooLong,
 }
 
-/// A place in a file from which its lines can be read on.
+/// A position in a file at which reading can continue.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Position {
-    /// How many bytes lie before it.
+    /// The number of bytes before the position.
     pub offset: u64,
-    /// How many lines end before it.
+    /// The number of lines that end before the position.
     pub lines: u64,
-    /// How many of those belong to a line that is longer than [`MAX_LINE`] and
-    /// has not ended.
-    pub passed_over: u64,
+    /// The number of skipped bytes before the position, of an unfinished line that is
+    /// longer than [`MAX_LINE`].
+    pub skipped: u64,
 }
 
-/// Cuts what it is filled with into lines.
+/// Splits bytes into lines.
 ///
-/// However the bytes arrive, the lines are the same. A line of which the end
-/// has not arrived is kept. Memory is bounded by [`MAX_LINE`], and none is
-/// held before the first read.
+/// The lines do not depend on the sizes of the reads. An unfinished line is kept.
+/// Memory is bounded by [`MAX_LINE`], and is allocated at the first read.
 ///
 /// ```
 /// use watchkeeper_sources::{LineBuffer, LineBytes};
 ///
 /// let mut lines = LineBuffer::default();
 /// lines.fill(&mut &b"one\ntw"[..])?;
-/// assert_eq!(lines.next_line().map(|it| it.bytes), Some(LineBytes::Whole(b"one")));
+/// assert_eq!(lines.next_line().map(|line| line.bytes), Some(LineBytes::Whole(b"one")));
 /// assert_eq!(lines.next_line(), None);
 /// lines.fill(&mut &b"o\n"[..])?;
-/// assert_eq!(lines.next_line().map(|it| (it.number, it.offset)), Some((2, 4)));
+/// assert_eq!(lines.next_line().map(|line| (line.number, line.offset)), Some((2, 4)));
 /// # Ok::<(), std::io::Error>(())
 /// ```
 #[derive(Debug, Default)]
 pub struct LineBuffer {
     storage: Vec<u8>,
-    /// Where reads end up, at a multiple of `ALIGNMENT`.
+    /// The index at which reads are stored, aligned to `ALIGNMENT`.
     read_at: usize,
-    /// What arrived and was not handed on: `start..end`.
+    /// The remaining bytes are at `start..end`.
     start: usize,
     end: usize,
-    /// How much of that has no line break in it.
+    /// The number of remaining bytes that contain no line break.
     n_searched: usize,
-    /// Where `start` is.
+    /// The position of `start` in the file.
     position: Position,
 }
 
-/// A line that was found, as a range of the storage.
+/// A line, as a range of the storage.
 struct Found {
     number: u64,
     offset: u64,
@@ -90,17 +89,18 @@ struct Found {
 }
 
 impl LineBuffer {
-    /// Goes on to another place, or to another file, and forgets what arrived.
+    /// Drops the remaining bytes, and continues at another position or in another
+    /// file.
     pub fn restart(&mut self, position: Position) {
         (self.start, self.end, self.n_searched) = (self.read_at, self.read_at, 0);
         self.position = position;
     }
 
-    /// Reads once. Gives back how many bytes arrived; zero says that the
-    /// reader is at its end.
+    /// Reads once. Returns the number of bytes, which is zero at the end of the
+    /// reader.
     ///
-    /// Read only when [`next_line`](Self::next_line) has no more: what was not
-    /// handed on is kept.
+    /// Call this when [`next_line`](Self::next_line) has no more lines: the remaining
+    /// bytes are kept.
     pub fn fill(&mut self, reader: &mut impl Read) -> io::Result<usize> {
         self.make_room();
         let room = &mut self.storage[self.read_at..self.read_at + CHUNK];
@@ -116,16 +116,16 @@ impl LineBuffer {
         }
     }
 
-    /// Moves what is kept to just before where the next read ends up.
+    /// Moves the remaining bytes to just before the next read.
     fn make_room(&mut self) {
         let kept = self.start..self.end;
         let needs = kept.len().next_multiple_of(ALIGNMENT);
         if self.storage.is_empty() || self.read_at < needs {
-            // Twice the need, so that a long line is moved few times.
+            // Twice the size, so that a long line is moved only a few times.
             let headroom = if needs <= HEADROOM { HEADROOM } else { needs * 2 };
             let mut storage = vec![0; headroom + CHUNK + ALIGNMENT];
             let aligned = storage.as_ptr().align_offset(ALIGNMENT);
-            // An offset that cannot be known is no reason to fail.
+            // The offset may be unknown: the alignment only affects speed.
             let read_at = headroom + if aligned < ALIGNMENT { aligned } else { 0 };
             storage[read_at - kept.len()..read_at].copy_from_slice(&self.storage[kept.clone()]);
             (self.storage, self.read_at) = (storage, read_at);
@@ -136,38 +136,38 @@ impl LineBuffer {
         self.end = self.read_at;
     }
 
-    /// Takes the next line of which the end has arrived.
+    /// Takes the next complete line.
     pub fn next_line(&mut self) -> Option<Line<'_>> {
         let found = self.find()?;
         Some(self.line(&found))
     }
 
-    /// Takes what follows the last line break, if anything does: the last line
-    /// of a file that ends without one.
+    /// Takes the remaining bytes as a line: the last line of a file without a final
+    /// line break.
     pub fn last_line(&mut self) -> Option<Line<'_>> {
         let len = self.end - self.start;
-        if len == 0 && self.position.passed_over == 0 {
+        if len == 0 && self.position.skipped == 0 {
             return None;
         }
         let found = self.take(len, 0);
         Some(self.line(&found))
     }
 
-    /// The beginning of the line that comes next: where to read on, with what
-    /// arrived of that line read again.
+    /// Returns the position of the next line, at which reading can continue. Bytes of
+    /// that line that were read are read again.
     pub fn position(&self) -> Position {
         self.position
     }
 
-    /// Looks for the end of a line, and moves on past it.
+    /// Finds the end of the next line, and advances past it.
     fn find(&mut self) -> Option<Found> {
-        let unread = &self.storage[self.start..self.end];
-        match memchr(b'\n', &unread[self.n_searched..]) {
+        let remaining = &self.storage[self.start..self.end];
+        match memchr(b'\n', &remaining[self.n_searched..]) {
             Some(at) => Some(self.take(self.n_searched + at, 1)),
             None => {
-                self.n_searched = unread.len();
-                if 0 < self.position.passed_over || MAX_LINE < self.n_searched {
-                    self.position.passed_over += self.n_searched as u64;
+                self.n_searched = remaining.len();
+                if 0 < self.position.skipped || MAX_LINE < self.n_searched {
+                    self.position.skipped += self.n_searched as u64;
                     self.position.offset += self.n_searched as u64;
                     (self.start, self.n_searched) = (self.end, 0);
                 }
@@ -176,21 +176,20 @@ impl LineBuffer {
         }
     }
 
-    /// Moves on past `len` bytes of a line and its line break.
+    /// Advances past `len` bytes of a line and its line break.
     fn take(&mut self, len: usize, n_break: usize) -> Found {
-        let Position { offset, lines, passed_over } = self.position;
+        let Position { offset, lines, skipped } = self.position;
         let found = Found {
             number: lines + 1,
-            offset: offset - passed_over,
+            offset: offset - skipped,
             start: self.start,
             end: self.start + len,
-            is_too_long: 0 < passed_over || MAX_LINE < len,
+            is_too_long: 0 < skipped || MAX_LINE < len,
         };
         let n_taken = len + n_break;
         self.start += n_taken;
         self.n_searched = 0;
-        self.position =
-            Position { offset: offset + n_taken as u64, lines: lines + 1, passed_over: 0 };
+        self.position = Position { offset: offset + n_taken as u64, lines: lines + 1, skipped: 0 };
         found
     }
 
@@ -209,7 +208,7 @@ impl LineBuffer {
     }
 }
 
-/// The lines of a reader, to its end. The last one need not have a line break.
+/// The lines of a reader. The last one needs no line break.
 #[derive(Debug)]
 pub struct Lines<R> {
     reader: R,
@@ -217,13 +216,13 @@ pub struct Lines<R> {
 }
 
 impl<R: Read> Lines<R> {
-    /// The lines that `reader` has yet to give.
+    /// Creates an iterator over the remaining lines of `reader`.
     pub fn new(reader: R) -> Self {
         Self { reader, buffer: LineBuffer::default() }
     }
 
-    /// The next line; `None` at the end.
-    #[expect(clippy::should_implement_trait, reason = "a line borrows from what reads it")]
+    /// Returns the next line, or `None` at the end.
+    #[expect(clippy::should_implement_trait, reason = "a line borrows from the reader")]
     pub fn next(&mut self) -> io::Result<Option<Line<'_>>> {
         loop {
             if let Some(found) = self.buffer.find() {
@@ -244,7 +243,7 @@ mod tests {
 
     use super::{ALIGNMENT, Line, LineBuffer, LineBytes, Lines, MAX_LINE, Position};
 
-    /// Gives what it has in pieces of some sizes, over and over.
+    /// Returns its bytes in reads of the given sizes, which repeat.
     struct Pieces<'a> {
         rest: &'a [u8],
         sizes: std::iter::Cycle<std::slice::Iter<'a, usize>>,
@@ -259,19 +258,19 @@ mod tests {
 
     fn lines(text: &[u8], sizes: &[usize]) -> Vec<(u64, u64, Option<Vec<u8>>)> {
         let mut lines = Lines::new(Pieces { rest: text, sizes: sizes.iter().cycle() });
-        let mut res = Vec::new();
+        let mut result = Vec::new();
         while let Some(Line { number, offset, bytes }) = lines.next().unwrap() {
             let bytes = match bytes {
                 LineBytes::Whole(bytes) => Some(bytes.to_vec()),
                 LineBytes::TooLong => None,
             };
-            res.push((number, offset, bytes));
+            result.push((number, offset, bytes));
         }
-        res
+        result
     }
 
     #[test]
-    fn marks_and_breaks_are_no_part_of_a_line() {
+    fn removes_byte_order_mark_and_line_breaks() {
         let text = b"\xef\xbb\xbfa\r\n\n\xef\xbb\xbfb\nc";
         let expected = vec![
             (1, 0, Some(b"a".to_vec())),
@@ -285,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_is_too_long_is_passed_over() {
+    fn skips_a_line_that_is_too_long() {
         let mut text = b"a\n".to_vec();
         text.resize(2 + MAX_LINE, b'x');
         text.extend(b"\nb\n");
@@ -302,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_without_end_costs_no_more_memory_than_the_longest_line() {
+    fn bounds_memory_for_a_line_without_an_end() {
         let mut lines = LineBuffer::default();
         let mut endless = io::repeat(b'[');
         for _ in 0..1_000 {
@@ -310,12 +309,12 @@ mod tests {
             assert_eq!(lines.next_line(), None);
         }
         assert!(lines.storage.len() < 3 * MAX_LINE, "{}", lines.storage.len());
-        assert_eq!(lines.position().passed_over, lines.position().offset);
+        assert_eq!(lines.position().skipped, lines.position().offset);
         assert!(200 << 20 < lines.position().offset);
     }
 
     #[test]
-    fn reads_end_up_where_they_are_fast() {
+    fn aligns_reads_in_memory() {
         let mut lines = LineBuffer::default();
         for text in [&b"a\nbcd"[..], b"e", b"\n"] {
             lines.fill(&mut { text }).unwrap();
@@ -326,7 +325,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn lines_do_not_depend_on_how_bytes_arrive(
+        fn splits_the_same_lines_for_all_sizes_of_reads(
             text in prop::collection::vec(prop_oneof![Just(b'\n'), Just(b'\r'), any::<u8>()], 0..200),
             sizes in prop::collection::vec(1..20_usize, 1..5),
         ) {
@@ -334,13 +333,13 @@ mod tests {
         }
 
         #[test]
-        fn lines_can_be_read_on_from_where_they_were_left(
+        fn continues_at_a_position(
             text in prop::collection::vec(prop_oneof![Just(b'\n'), any::<u8>()], 0..60),
             cut in 0..60_usize,
         ) {
             let cut = cut.min(text.len());
             let mut buffer = LineBuffer::default();
-            let mut res = Vec::new();
+            let mut result = Vec::new();
             let mut position = Position::default();
             for end in [cut, text.len()] {
                 buffer.restart(position);
@@ -348,15 +347,15 @@ mod tests {
                 buffer.fill(&mut &text[from..end]).unwrap();
                 while let Some(line) = buffer.next_line() {
                     let LineBytes::Whole(bytes) = line.bytes else { unreachable!() };
-                    res.push((line.number, line.offset, Some(bytes.to_vec())));
+                    result.push((line.number, line.offset, Some(bytes.to_vec())));
                 }
                 position = buffer.position();
             }
             let mut expected = lines(&text, &[1]);
-            if text.last().is_some_and(|it| *it != b'\n') {
+            if text.last().is_some_and(|byte| *byte != b'\n') {
                 expected.pop();
             }
-            prop_assert_eq!(res, expected);
+            prop_assert_eq!(result, expected);
         }
     }
 }

@@ -30,6 +30,7 @@ register_source!(Ndjson);
 impl SourceKind for Ndjson {
     const KIND: &'static str = "ndjson";
     const DOCS: &'static str = include_str!("../docs/ndjson.md");
+    const FILES: &'static [&'static str] = &["*.ndjson", "*.jsonl"];
 
     fn recognizes(_path: &Path, head: &[u8]) -> bool {
         head.split(|it| *it == b'\n').any(|line| {
@@ -57,9 +58,9 @@ impl Source for Ndjson {
                 }
                 sink.event(at, &session, agent.as_ref(), kind);
             }
-            Err(EventError::Unknown { .. }) => sink.skipped("unknown event"),
+            Err(EventError::Unknown { .. }) => sink.skip_part("unknown event"),
             Err(EventError::Malformed(reason) | EventError::Missing(reason)) => {
-                sink.unread(reason);
+                sink.skip_line(reason);
             }
         }
     }

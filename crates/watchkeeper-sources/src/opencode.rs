@@ -46,6 +46,7 @@ register_source!(Opencode);
 impl SourceKind for Opencode {
     const KIND: &'static str = "opencode";
     const DOCS: &'static str = include_str!("../docs/opencode.md");
+    const FILES: &'static [&'static str] = &["*.json", "!*.meta.json"];
     const IS_REWRITTEN: bool = true;
 
     fn recognizes(_path: &Path, head: &[u8]) -> bool {
@@ -520,7 +521,7 @@ impl Thread {
                 b"compaction" => story.tell(start, part.at, COMPACTION),
                 b"agent" | b"file" | b"patch" | b"snapshot" | b"step-finish" | b"step-start"
                 | b"subtask" => {}
-                _ => sink.skipped("unknown type of part"),
+                _ => sink.skip_part("unknown type of part"),
             }
         }
         let latest = story.told.iter().map(|it| it.at).max();

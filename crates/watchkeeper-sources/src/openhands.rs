@@ -111,6 +111,7 @@ register_source!(OpenHands);
 impl SourceKind for OpenHands {
     const KIND: &'static str = "openhands";
     const DOCS: &'static str = include_str!("../docs/openhands.md");
+    const FILES: &'static [&'static str] = &["*.json", "*.jsonl", "!*.meta.json"];
     const IS_REWRITTEN: bool = true;
 
     fn recognizes(path: &Path, head: &[u8]) -> bool {

@@ -42,6 +42,7 @@ register_source!(SweAgent);
 impl SourceKind for SweAgent {
     const KIND: &'static str = "swe-agent";
     const DOCS: &'static str = include_str!("../docs/swe-agent.md");
+    const FILES: &'static [&'static str] = &["*.traj", "*.json", "!*.meta.json"];
     const IS_REWRITTEN: bool = true;
 
     fn recognizes(_path: &Path, head: &[u8]) -> bool {

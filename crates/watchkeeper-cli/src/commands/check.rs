@@ -76,7 +76,7 @@ impl Check {
             let missing = quote(&missing.display().to_string());
             return Ok(output.fail(&format!("error: {missing} does not exist\n")));
         }
-        let files = watchkeeper_sources::discover(&paths);
+        let files = watchkeeper_sources::discover(&paths, registry.sources.iter());
         let is_named = |file: &Path| paths.iter().any(|it| it == file);
 
         let mut question = match self.question(&policy).transpose() {

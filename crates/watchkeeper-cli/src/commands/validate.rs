@@ -113,8 +113,11 @@ fn hold_against(
     let (mut seen, mut findings) = (DedupCache::default(), Vec::new());
     let mut sessions: Vec<SessionId> = Vec::new();
     let mut n_sessions = 0;
-    let (groups, _) =
-        recorded::group(watchkeeper_sources::discover(paths), None, &registry.sources);
+    let (groups, _) = recorded::group(
+        watchkeeper_sources::discover(paths, registry.sources.iter()),
+        None,
+        &registry.sources,
+    );
     for group in groups {
         let read = group.read(None, &registry.sources, &mut seen, &mut |event| {
             engine.observe(&event, &mut findings);

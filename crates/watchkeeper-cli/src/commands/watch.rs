@@ -74,7 +74,7 @@ impl Watch {
                 counted(counts.events, "event"),
                 counted(followed.n_followed as u64, "file"),
                 counted(counts.findings, "finding"),
-                counted(followed.unread.total(), "line") + " not read",
+                counted(followed.skipped_lines.total(), "line") + " not read",
             )?;
         }
         if 0 < outcome.counts.lost {
@@ -102,13 +102,17 @@ fn tell(update: &Update, global: &Global, err: &mut dyn Write) -> io::Result<()>
         Update::Ended { file, reason: EndReason::Rewritten } => {
             (format!("{} was written anew", quote(file)), true)
         }
-        Update::UnreadLine { file, line, reason } => {
+        Update::SkippedLine { file, line, reason } => {
             (format!("line {line} of {} not read: {reason}", quote(file)), true)
         }
         Update::Unreadable { file, reason } => {
             (format!("warning: cannot read {}: {}", quote(file), make_safe(reason)), false)
         }
-        Update::Notice(text) => (format!("note: {}", make_safe(text)), false),
+        Update::Notice(text) => (format!("note: {text}"), false),
+        Update::SourceFailed { file, panic } => {
+            (format!("error: {panic}; {} is not read any further", quote(file)), false)
+        }
+        _ => return Ok(()),
     };
     if global.verbose || (!is_detail && !global.quiet) {
         writeln!(err, "{text}")?;

@@ -1,4 +1,4 @@
-//! The folders that are followed.
+//! The followed folders.
 
 use std::{
     collections::BTreeMap,
@@ -7,17 +7,19 @@ use std::{
     time::SystemTime,
 };
 
-use super::{Update, bell::Watch, name, platform::Identity};
+use tracing::{debug, trace};
 
-/// How many folders are kept in mind: a link may lead anywhere.
+use super::{TARGET, Update, changes::FolderWatcher, name, platform::Identity, safe};
+
+/// The largest number of followed folders: a symbolic link may lead anywhere.
 const MAX_FOLDERS: usize = 1 << 16;
 
 #[derive(Debug, Default)]
 pub(super) struct Folders {
-    known: BTreeMap<PathBuf, Folder>,
-    /// The one path by which each folder is followed.
+    followed: BTreeMap<PathBuf, Folder>,
+    /// The path of each followed folder. A folder is followed by one path only.
     paths: BTreeMap<Identity, PathBuf>,
-    /// Folders that are not listed, and watched for what appears in them.
+    /// Folders that are watched for new entries but not listed.
     watched_only: BTreeMap<PathBuf, Identity>,
     walk: u64,
 }
@@ -25,115 +27,120 @@ pub(super) struct Folders {
 #[derive(Debug)]
 struct Folder {
     id: Identity,
-    /// When something in it was last added or removed.
+    /// The time of the last change of its entries.
     modified: Option<SystemTime>,
-    /// The latest walk that listed it.
+    /// The latest walk that listed the folder.
     walk: u64,
-    trouble: Option<Trouble>,
+    list_error: Option<ListError>,
 }
 
-/// Why a folder could not be listed.
+/// The reason why a folder could not be listed.
 #[derive(Debug)]
-struct Trouble {
+struct ListError {
     reason: String,
-    is_told: bool,
+    is_reported: bool,
 }
 
 impl Folders {
     pub(super) fn len(&self) -> usize {
-        self.known.len()
+        self.followed.len()
     }
 
     pub(super) fn contains(&self, path: &Path) -> bool {
-        self.known.contains_key(path)
+        self.followed.contains_key(path)
     }
 
     pub(super) fn is_full(&self) -> bool {
-        MAX_FOLDERS <= self.known.len()
+        MAX_FOLDERS <= self.followed.len()
     }
 
     pub(super) fn n_unreadable(&self) -> usize {
-        self.known.values().filter(|it| it.trouble.is_some()).count()
+        self.followed.values().filter(|folder| folder.list_error.is_some()).count()
     }
 
-    /// Lets go of folders that are gone, or are others by now.
-    pub(super) fn begin_walk(&mut self, watch: &mut Option<Watch>) {
+    /// Starts a walk. Removes folders that are gone or were replaced.
+    pub(super) fn begin_walk(&mut self, watcher: &mut Option<FolderWatcher>) {
         self.walk += 1;
-        let stale = self.known.iter().filter(|(path, it)| id_at(path) != Some(it.id));
+        let stale = self.followed.iter().filter(|(path, folder)| id_at(path) != Some(folder.id));
         let stale: Vec<PathBuf> = stale.map(|(path, _)| path.clone()).collect();
         for path in stale {
-            self.forget(&path, watch);
+            self.remove(&path, watcher);
         }
         self.watched_only.retain(|path, id| id_at(path) == Some(*id));
     }
 
-    /// Tells of folders that cannot be listed, once.
+    /// Ends a walk. Reports folders that cannot be listed, once each.
     pub(super) fn end_walk(&mut self, out: &mut dyn FnMut(Update)) {
-        for (path, folder) in &mut self.known {
-            if let Some(trouble) = folder.trouble.as_mut().filter(|it| !it.is_told) {
-                trouble.is_told = true;
-                out(Update::Unreadable { file: name(path), reason: trouble.reason.clone() });
+        for (path, folder) in &mut self.followed {
+            if let Some(error) = folder.list_error.as_mut().filter(|error| !error.is_reported) {
+                error.is_reported = true;
+                out(Update::Unreadable { file: name(path), reason: error.reason.clone() });
             }
         }
     }
 
-    /// Lets go of a folder. Gives back whether it was followed.
-    pub(super) fn forget(&mut self, path: &Path, watch: &mut Option<Watch>) -> bool {
-        let Some(folder) = self.known.remove(path) else { return false };
+    /// Stops following a folder. Returns whether it was followed.
+    pub(super) fn remove(&mut self, path: &Path, watcher: &mut Option<FolderWatcher>) -> bool {
+        let Some(folder) = self.followed.remove(path) else { return false };
+        debug!(target: TARGET, folder = safe(path), "no longer follows a folder");
         self.paths.remove(&folder.id);
-        if let Some(watch) = watch {
-            watch.remove(path);
+        if let Some(watcher) = watcher {
+            watcher.remove(path);
         }
         true
     }
 
-    /// Watches a folder for what appears in it, without listing it.
+    /// Watches a folder for new entries without listing it.
     pub(super) fn watch_only(
         &mut self,
         path: &Path,
-        watch: &mut Option<Watch>,
+        watcher: &mut Option<FolderWatcher>,
     ) -> notify::Result<()> {
         let Some(id) = id_at(path) else { return Ok(()) };
-        if self.known.contains_key(path) || self.watched_only.contains_key(path) {
+        if self.followed.contains_key(path) || self.watched_only.contains_key(path) {
             return Ok(());
         }
         self.watched_only.insert(path.to_owned(), id);
-        watch.as_mut().map_or(Ok(()), |watch| watch.add_shallow(path))
+        watcher.as_mut().map_or(Ok(()), |watcher| watcher.add_shallow(path))
     }
 
-    /// What is in a folder, in order of name: nothing, if this walk has listed
-    /// it before, or if it is followed by another path.
+    /// Returns the entries of a folder, in order of name, and the result of
+    /// watching it.
+    ///
+    /// There are no entries if the current walk has listed the folder before, or
+    /// if the folder is followed by another path.
     pub(super) fn list(
         &mut self,
         path: &Path,
         is_root: bool,
-        watch: &mut Option<Watch>,
+        watcher: &mut Option<FolderWatcher>,
     ) -> (Vec<DirEntry>, notify::Result<()>) {
         let mut watched = Ok(());
         let Ok(metadata) = fs::metadata(path) else { return (Vec::new(), watched) };
         let id = Identity::of(path, &metadata);
         let modified = metadata.modified().ok();
-        if let Some(other) = self.paths.get(&id).filter(|it| *it != path).cloned() {
+        if let Some(other) = self.paths.get(&id).filter(|other| *other != path).cloned() {
             if id_at(&other) == Some(id) {
                 return (Vec::new(), watched);
             }
-            // It was renamed.
-            self.forget(&other, watch);
+            // The folder was renamed.
+            self.remove(&other, watcher);
         }
-        if !self.known.contains_key(path) {
+        if !self.followed.contains_key(path) {
             if self.is_full() {
                 return (Vec::new(), watched);
             }
-            // Before it is listed: what appears in between is told of.
-            if let Some(watch) = watch {
-                watched = watch.add(path, is_root);
+            debug!(target: TARGET, folder = safe(path), "follows a folder");
+            // Before listing, so that later entries cause a notification.
+            if let Some(watcher) = watcher {
+                watched = watcher.add(path, is_root);
             }
             self.watched_only.remove(path);
             self.paths.insert(id, path.to_owned());
-            let folder = Folder { id, modified: None, walk: 0, trouble: None };
-            self.known.insert(path.to_owned(), folder);
+            let folder = Folder { id, modified: None, walk: 0, list_error: None };
+            self.followed.insert(path.to_owned(), folder);
         }
-        let Some(folder) = self.known.get_mut(path) else { return (Vec::new(), watched) };
+        let Some(folder) = self.followed.get_mut(path) else { return (Vec::new(), watched) };
         if folder.walk == self.walk && folder.modified == modified {
             return (Vec::new(), watched);
         }
@@ -141,23 +148,23 @@ impl Folders {
         folder.modified = modified;
         match fs::read_dir(path) {
             Ok(entries) => {
-                folder.trouble = None;
+                folder.list_error = None;
                 let mut entries: Vec<DirEntry> = entries.filter_map(Result::ok).collect();
                 entries.sort_by_cached_key(DirEntry::file_name);
+                trace!(target: TARGET, folder = safe(path), n_entries = entries.len(), "listed");
                 (entries, watched)
             }
             Err(error) => {
-                let is_told = folder.trouble.as_ref().is_some_and(|it| it.is_told);
-                folder.trouble = Some(Trouble { reason: error.to_string(), is_told });
+                let is_reported = folder.list_error.as_ref().is_some_and(|it| it.is_reported);
+                folder.list_error = Some(ListError { reason: error.to_string(), is_reported });
                 (Vec::new(), watched)
             }
         }
     }
 
-    /// The folders to which something was added, or from which something was
-    /// taken, since they were listed.
+    /// Returns the folders whose entries changed since they were listed.
     pub(super) fn changed(&self) -> Vec<PathBuf> {
-        let changed = self.known.iter().filter(|(path, folder)| {
+        let changed = self.followed.iter().filter(|(path, folder)| {
             fs::metadata(path).is_ok_and(|it| it.modified().ok() != folder.modified)
         });
         changed.map(|(path, _)| path.clone()).collect()

@@ -1,17 +1,17 @@
-//! The files that are held open: few, however many are followed.
+//! A bounded cache of open files.
 
 use std::{collections::BTreeMap, fs::File, io, path::Path};
 
 use super::platform::{self, Identity};
 
-/// How many files are held open.
+/// The largest number of open files.
 const MAX_OPEN: usize = 64;
 
-/// Open files, of which the one that was used longest ago makes room.
+/// Open files. The least recently used one is closed to make room.
 #[derive(Debug, Default)]
 pub(super) struct OpenFiles {
     files: BTreeMap<Identity, Open>,
-    /// Who was used when.
+    /// The files in order of their latest use.
     uses: BTreeMap<u64, Identity>,
     n_uses: u64,
 }
@@ -23,7 +23,7 @@ struct Open {
 }
 
 impl OpenFiles {
-    /// The file, if it is open.
+    /// Returns the file if it is open.
     pub(super) fn get(&mut self, id: Identity) -> Option<&File> {
         let open = self.files.get_mut(&id)?;
         self.uses.remove(&open.used);
@@ -33,7 +33,8 @@ impl OpenFiles {
         Some(&open.file)
     }
 
-    /// The file; `None` if another one stands at the path by now.
+    /// Returns the file, and opens it if necessary. Returns `None` if `path` is now
+    /// another file.
     pub(super) fn get_or_open(&mut self, id: Identity, path: &Path) -> io::Result<Option<&File>> {
         if !self.files.contains_key(&id) {
             let file = platform::open(path)?;
@@ -69,7 +70,7 @@ mod tests {
     use super::{Identity, MAX_OPEN, OpenFiles};
 
     #[test]
-    fn the_file_that_was_used_longest_ago_makes_room() {
+    fn closes_the_least_recently_used_file() {
         let folder = TempDir::new().unwrap();
         let mut open = OpenFiles::default();
         let mut ids = Vec::new();
@@ -87,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn what_took_the_place_of_a_file_is_not_it() {
+    fn does_not_open_a_replacement_of_the_file() {
         let folder = TempDir::new().unwrap();
         let path = folder.path().join("a");
         fs::write(&path, "").unwrap();

@@ -1,5 +1,5 @@
-//! What only some systems have: which file stands at a path, and how to open a
-//! path that may turn out to be no file.
+//! Operations that differ between systems: identifying a file, and opening a path
+//! that may not be a regular file.
 
 use std::{
     fs::{File, Metadata, OpenOptions},
@@ -7,7 +7,7 @@ use std::{
     path::Path,
 };
 
-/// Which file it is, wherever it stands and whatever it is called.
+/// Identifies a file independently of its path.
 #[cfg(unix)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Identity {
@@ -17,22 +17,22 @@ pub(super) struct Identity {
 
 #[cfg(unix)]
 impl Identity {
-    /// The device and the inode.
+    /// Returns the device and the inode.
     pub(super) fn of(_path: &Path, metadata: &Metadata) -> Self {
         use std::os::unix::fs::MetadataExt as _;
         Self { device: metadata.dev(), inode: metadata.ino() }
     }
 }
 
-/// Opens a file for reading. A FIFO that took the place of a file does not
-/// block, and a terminal does not become ours.
+/// Opens a file for reading. Opening a FIFO does not block, and a terminal does not
+/// become the controlling terminal.
 #[cfg(unix)]
 pub(super) fn open(path: &Path) -> io::Result<File> {
     use std::os::unix::fs::OpenOptionsExt as _;
     OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path)
 }
 
-/// Which file it is, as far as its path tells: one that is renamed is another.
+/// Identifies a file by its path. A renamed file is another one.
 #[cfg(not(unix))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Identity(watchkeeper_core::Fingerprint);

@@ -1,4 +1,4 @@
-//! One file that is being read, a slice at a time.
+//! One followed file, read a slice at a time.
 
 use std::{
     fs::File,
@@ -9,63 +9,64 @@ use std::{
 };
 
 use memchr::memchr;
-use watchkeeper_core::{
-    DedupCache, Entry as _, Event, EventSink, Fingerprint, SkippedLines, Source, SourceEntry,
-};
+use watchkeeper_core::{DedupCache, Entry as _, Event, Fingerprint, SkippedLines, SourceEntry};
 
 use super::{Stamp, Update};
-use crate::lines::{Line, LineBuffer, LineBytes, Position};
+use crate::{
+    ReadError, SourcePanic,
+    file_source::{FileSource, log_skipped_lines},
+    lines::{Line, LineBuffer, LineBytes, Position},
+};
 
-/// How much of a file's beginning tells it from another one, in bytes.
+/// The length of the beginning of a file that identifies its content, in bytes.
 const HEAD: usize = 256;
-/// How much is read of one file before it is another one's turn, in bytes. A
-/// line that is longer is read to its end.
+/// The number of bytes that are read from one file before the next file's turn. A
+/// longer line is read to its end.
 const SLICE: u64 = 4 << 20;
-/// A line without end that is longer than this is not read again before its
-/// end has come, in bytes.
+/// An unfinished line that is longer than this is read again only when its end
+/// has arrived, in bytes.
 const LONG: u64 = 256 << 10;
 
-/// What reading takes that all files share.
+/// Buffers and counts that all followed files share.
 #[derive(Debug, Default)]
 pub(super) struct Shared {
-    /// What is held of the file that is being read. Of all others nothing is
-    /// held: the part of a line that has no end yet stays on the disk.
+    /// The bytes of the file that is being read. Unfinished lines are not kept
+    /// between reads: they are read from the file again.
     lines: LineBuffer,
     events: Vec<Event>,
-    seen: DedupCache,
+    dedup_cache: DedupCache,
     pub(super) n_lines: u64,
     pub(super) n_bytes: u64,
-    pub(super) unread: SkippedLines,
+    pub(super) skipped_lines: SkippedLines,
 }
 
-/// How far reading came.
+/// The result of reading a slice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Progress {
-    /// To the end of the file.
+    /// The file was read to its end.
     End,
-    /// There is more.
+    /// There is more to read.
     More,
-    /// Nowhere: what was read is no longer there.
+    /// Nothing was read: the content that was read before has changed.
     Rewritten,
 }
 
-/// A session that is being read.
+/// A session file that is being read.
 pub(super) struct Reading {
-    kind: &'static SourceEntry,
-    source: Box<dyn Source>,
-    /// The name that its events carry.
-    pub(super) file: Arc<str>,
+    source: FileSource,
     /// The end of the last line that was read.
     position: Position,
     head: Head,
-    /// Up to where there is no line break after the position.
+    /// The offset up to which there is no line break after the position.
     n_searched: u64,
-    /// The file as it was read, if it is one that is written anew as a whole.
+    /// The stamp of the file when it was read, for files that are rewritten as a
+    /// whole.
     stamp: Option<Stamp>,
+    skipped_lines: SkippedLines,
 }
 
-/// The beginning of what was read: what tells a file that grew from one that
-/// was written anew.
+/// The beginning of a file as it was read. It differs if the file was rewritten,
+/// and is equal if the file only grew.
 #[derive(Clone, Copy)]
 struct Head {
     len: usize,
@@ -77,51 +78,64 @@ impl Head {
         Self { len: bytes.len(), fingerprint: Fingerprint::of(bytes) }
     }
 
-    fn is_in(&self, bytes: &[u8]) -> bool {
-        bytes.get(..self.len).is_some_and(|it| Fingerprint::of(it) == self.fingerprint)
+    fn is_start_of(&self, bytes: &[u8]) -> bool {
+        bytes.get(..self.len).is_some_and(|head| Fingerprint::of(head) == self.fingerprint)
     }
 }
 
 impl Reading {
     pub(super) fn kind(&self) -> &'static str {
-        self.kind.kind()
+        self.source.entry().kind()
     }
 
-    pub(super) fn new(kind: &'static SourceEntry, path: &Path, file: Arc<str>) -> Self {
-        Self {
-            kind,
-            source: kind.open(path),
-            file,
+    /// Returns the file name in the origins of events.
+    pub(super) fn file(&self) -> &Arc<str> {
+        self.source.file()
+    }
+
+    /// Renames the file in the origins of later events. Returns the old name.
+    pub(super) fn rename(&mut self, file: Arc<str>) -> Arc<str> {
+        self.source.rename(file)
+    }
+
+    pub(super) fn new(
+        kind: &'static SourceEntry,
+        path: &Path,
+        file: Arc<str>,
+    ) -> Result<Self, SourcePanic> {
+        Ok(Self {
+            source: FileSource::open(kind, path, file)?,
             position: Position::default(),
             head: Head::of(b""),
             n_searched: 0,
             stamp: None,
-        }
+            skipped_lines: SkippedLines::default(),
+        })
     }
 
-    /// Reads the lines that were added.
+    /// Reads a slice of the lines that were added.
     pub(super) fn read(
         &mut self,
         mut file: &File,
         shared: &mut Shared,
         out: &mut dyn FnMut(Update),
-    ) -> io::Result<Progress> {
+    ) -> Result<Progress, ReadError> {
         let mut bytes = [0; HEAD];
         let n_bytes = read_head(file, &mut bytes)?;
         let head = &bytes[..n_bytes];
         let metadata = file.metadata()?;
         let len = metadata.len();
-        if len < self.position.offset || !self.head.is_in(head) {
+        if len < self.position.offset || !self.head.is_start_of(head) {
             return Ok(Progress::Rewritten);
         }
-        let is_whole = self.kind.is_rewritten();
+        let is_whole = self.source.entry().is_rewritten();
         if is_whole {
             let stamp = Stamp::of(&metadata);
-            if self.stamp.replace(stamp).is_some_and(|it| it != stamp) {
+            if self.stamp.replace(stamp).is_some_and(|before| before != stamp) {
                 return Ok(Progress::Rewritten);
             }
         }
-        if !self.has_line(file, len)? {
+        if !self.may_have_line(file, len)? {
             return Ok(Progress::End);
         }
 
@@ -132,15 +146,15 @@ impl Reading {
         let result = loop {
             match shared.lines.fill(&mut file) {
                 Ok(0) => {
-                    if is_whole {
-                        self.take_last_line(shared, out);
-                    }
-                    break Ok(Progress::End);
+                    let read = if is_whole { self.read_last_line(shared, out) } else { Ok(()) };
+                    break read.map(|()| Progress::End).map_err(ReadError::from);
                 }
                 Ok(n) => n_read += n as u64,
-                Err(error) => break Err(error),
+                Err(error) => break Err(error.into()),
             }
-            self.take_lines(shared, out);
+            if let Err(panic) = self.read_lines(shared, out) {
+                break Err(panic.into());
+            }
             if SLICE <= n_read && self.position != start {
                 break Ok(Progress::More);
             }
@@ -148,18 +162,18 @@ impl Reading {
         shared.n_bytes += self.position.offset - start.offset;
         self.n_searched = start.offset + n_read;
         if self.head.len < HEAD {
-            // Only what was handed on: the rest may yet be taken back.
+            // Only lines that were read: unfinished ones may still change.
             let len = usize::try_from(self.position.offset).unwrap_or(HEAD).min(n_bytes);
             self.head = Head::of(&head[..len]);
         }
         result
     }
 
-    /// Whether it is worth reading on: a long line whose end has not come
-    /// would be read again and again, as it grows.
-    fn has_line(&mut self, mut file: &File, len: u64) -> io::Result<bool> {
+    /// Returns whether the file may contain a complete line after the position. A
+    /// long unfinished line is not read again each time that it grows.
+    fn may_have_line(&mut self, mut file: &File, len: u64) -> io::Result<bool> {
         let n_held = self.n_searched.saturating_sub(self.position.offset);
-        if n_held < LONG || len <= self.n_searched || 0 < self.position.passed_over {
+        if n_held < LONG || len <= self.n_searched || 0 < self.position.skipped {
             return Ok(true);
         }
         let mut chunk = vec![0; 64 << 10];
@@ -173,56 +187,72 @@ impl Reading {
         }
     }
 
-    fn take_lines(&mut self, shared: &mut Shared, out: &mut dyn FnMut(Update)) {
+    fn read_lines(
+        &mut self,
+        shared: &mut Shared,
+        out: &mut dyn FnMut(Update),
+    ) -> Result<(), SourcePanic> {
         let mut lines = mem::take(&mut shared.lines);
-        while let Some(line) = lines.next_line() {
-            self.take_line(line, shared, out);
+        let mut result = Ok(());
+        while result.is_ok()
+            && let Some(line) = lines.next_line()
+        {
+            result = self.read_line(line, shared, out);
         }
         self.position = lines.position();
         shared.lines = lines;
+        result
     }
 
-    /// Takes a line without a break: should it go on, all is read anew.
-    fn take_last_line(&mut self, shared: &mut Shared, out: &mut dyn FnMut(Update)) {
+    /// Reads a line without a line break. If the line grows later, the whole file
+    /// is read again.
+    fn read_last_line(
+        &mut self,
+        shared: &mut Shared,
+        out: &mut dyn FnMut(Update),
+    ) -> Result<(), SourcePanic> {
         let mut lines = mem::take(&mut shared.lines);
-        if let Some(line) = lines.last_line() {
-            self.take_line(line, shared, out);
-        }
+        let result = lines.last_line().map_or(Ok(()), |line| self.read_line(line, shared, out));
         self.position = lines.position();
         shared.lines = lines;
+        result
     }
 
-    fn take_line(&mut self, line: Line<'_>, shared: &mut Shared, out: &mut dyn FnMut(Update)) {
+    fn read_line(
+        &mut self,
+        line: Line<'_>,
+        shared: &mut Shared,
+        out: &mut dyn FnMut(Update),
+    ) -> Result<(), SourcePanic> {
         shared.n_lines += 1;
-        let mut unread = SkippedLines::default();
-        if let LineBytes::Whole(bytes) = line.bytes {
-            let mut sink = EventSink::new(
-                self.kind.kind(),
-                &self.file,
-                line.number,
-                &mut shared.events,
-                &mut unread,
-                &mut shared.seen,
-            );
-            self.source.read_line(bytes, &mut sink);
+        let mut skipped_lines = SkippedLines::default();
+        let result = if let LineBytes::Whole(bytes) = line.bytes {
+            let Shared { events, dedup_cache, .. } = shared;
+            self.source.read_line(bytes, line.number, events, &mut skipped_lines, dedup_cache)
         } else {
-            unread.count("too long");
+            skipped_lines.count("too long");
+            Ok(())
+        };
+        for reason in skipped_lines.lines.keys() {
+            let file = Arc::clone(self.file());
+            out(Update::SkippedLine { file, line: line.number, reason });
         }
-        report(&unread, line.number, &self.file, out);
-        shared.unread.add(&unread);
+        shared.skipped_lines.add(&skipped_lines);
+        self.skipped_lines.add(&skipped_lines);
         for event in shared.events.drain(..) {
             out(Update::Event(event));
         }
+        result
     }
 }
 
-fn report(unread: &SkippedLines, line: u64, file: &Arc<str>, out: &mut dyn FnMut(Update)) {
-    for reason in unread.lines.keys() {
-        out(Update::UnreadLine { file: Arc::clone(file), line, reason });
+impl Drop for Reading {
+    fn drop(&mut self) {
+        log_skipped_lines(self.source.file(), &self.skipped_lines);
     }
 }
 
-/// Reads the beginning of a file, as far as there is room for it.
+/// Reads the beginning of a file into `bytes`. Returns the number of bytes.
 pub(super) fn read_head(mut file: &File, bytes: &mut [u8]) -> io::Result<usize> {
     file.seek(SeekFrom::Start(0))?;
     let mut n_bytes = 0;

@@ -51,7 +51,7 @@ pub(super) fn read(
         | b"LLMCompletionLogEvent"
         | b"StreamingDeltaEvent"
         | b"TokenEvent" => {}
-        _ => sink.skipped("unknown kind of event"),
+        _ => sink.skip_part("unknown kind of event"),
     }
     Ok(())
 }
@@ -226,7 +226,7 @@ fn tell_status(to: &mut Conversation, status: Text<'_>, sink: &mut EventSink<'_>
 /// and its events tell it.
 fn is_heard(to: &Conversation, own: &str, other: &str, sink: &mut EventSink<'_>) -> bool {
     let key = |what| Fingerprint::of(to.session.as_str()).and(Fingerprint::of(what));
-    let is_heard = !sink.has_seen(key(other));
+    let is_heard = !sink.is_known(key(other));
     if is_heard {
         sink.is_new(key(own));
     }
@@ -274,7 +274,7 @@ pub(super) fn read_state(to: &mut Conversation, state: &State<'_>, sink: &mut Ev
             n_answers += 1;
             let cost = purpose.costs.get(nth).filter(|_| has_times);
             let Some((cost, at)) = cost.and_then(|it| Some((it.usd, it.at?))) else {
-                sink.skipped("usage without a time");
+                sink.skip_part("usage without a time");
                 continue;
             };
             let id = answer.id.map(Text::boxed);
@@ -297,7 +297,7 @@ pub(super) fn read_state(to: &mut Conversation, state: &State<'_>, sink: &mut Ev
         // It may have gone on to the next answer since.
         b"running" => {
             let earlier = n_answers.saturating_sub(1);
-            if ![n_answers, earlier].iter().any(|it| sink.has_seen(waiting(*it))) {
+            if ![n_answers, earlier].iter().any(|it| sink.is_known(waiting(*it))) {
                 return;
             }
         }

@@ -94,7 +94,7 @@ fn read_action(to: &mut Conversation, action: &str, entry: &Entry<'_>, sink: &mu
         }
         _ => match tool(action, entry) {
             Some((tool, class)) => read_call(to, &tool, class, action, entry, sink),
-            None => sink.skipped("unknown action"),
+            None => sink.skip_part("unknown action"),
         },
     }
 }
@@ -190,7 +190,7 @@ fn read_observation(
             to.tell_call(&id, tool, VOLATILE, entry, sink);
             id.into()
         }
-        None => return sink.skipped("observation of nothing"),
+        None => return sink.skip_part("observation of nothing"),
     };
     let answer = match observation {
         // That something was thought says nothing.

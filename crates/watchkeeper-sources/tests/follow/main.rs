@@ -3,7 +3,9 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod model;
+mod panics;
 mod plain;
+mod unreliable;
 
 use std::{
     fmt::Write as _,
@@ -107,11 +109,13 @@ impl Stage {
                 Update::Moved { from, to } => format!("{from} is {to}"),
                 Update::Ended { file, reason: EndReason::Gone } => format!("{file} is gone"),
                 Update::Ended { file, reason: EndReason::Rewritten } => format!("{file} is new"),
-                Update::UnreadLine { file, line, reason } => {
+                Update::SkippedLine { file, line, reason } => {
                     format!("{file}:{line} not read: {reason}")
                 }
                 Update::Unreadable { file, .. } => format!("{file} not readable"),
-                Update::Notice(text) => text.clone(),
+                Update::Notice(notice) => notice.to_string(),
+                Update::SourceFailed { file, panic } => format!("{file} failed, {panic}"),
+                _ => unreachable!("{update:?}"),
             };
             res += &line.replace(&folder, "").replace(".jsonl", "");
             res.push('\n');
@@ -291,7 +295,7 @@ fn a_document_is_read_again_whenever_it_has_changed() {
                 let line = it.origin.map_or(0, |it| it.line);
                 writeln!(res, "{line} {}", it.kind.name()).unwrap();
             }
-            Update::UnreadLine { reason, .. } => writeln!(res, "not read: {reason}").unwrap(),
+            Update::SkippedLine { reason, .. } => writeln!(res, "not read: {reason}").unwrap(),
             _ => {}
         });
         res
@@ -500,7 +504,7 @@ fn lines_that_are_not_read_are_told_and_counted() {
     a:3 not read: too long
     a:4 line 2
     ");
-    let unread = stage.follower.report().unread.lines;
+    let unread = stage.follower.report().skipped_lines.lines;
     assert_eq!(unread.into_iter().collect::<Vec<_>>(), [("bad", 1), ("too long", 1)]);
 }
 

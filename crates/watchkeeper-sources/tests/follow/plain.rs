@@ -1,4 +1,4 @@
-//! A format in which every line is a message.
+//! A source for tests: every line is a message.
 
 use std::path::Path;
 
@@ -13,7 +13,7 @@ struct Plain;
 impl Source for Plain {
     fn read_line(&mut self, line: &[u8], sink: &mut EventSink<'_>) {
         if line == b"bad" {
-            return sink.unread("bad");
+            return sink.skip_line("bad");
         }
         let text = std::str::from_utf8(line).unwrap().into();
         let kind = EventKind::Message { text, delta: false };

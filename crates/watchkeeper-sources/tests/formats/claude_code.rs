@@ -75,7 +75,7 @@ fn recent_versions() {
     18 08:00:33 s-2 error message="529 overloaded" retry=1
     19 08:03:00 s-2 error message="API Error: 529 overloaded"
     21 08:03:00 s-2 session_end
-    skipped 1: unknown type of line
+    skipped part 1: unknown type of line
     "#);
 }
 

@@ -56,7 +56,7 @@ fn recent_versions() {
     18 08:00:05 th-2 tool_result id="c3" ok=false output="it did not apply"
     19 08:00:09 th-2 error message="high demand"
     19 08:00:09 th-2 turn_end
-    skipped 1: unknown kind of payload
+    skipped part 1: unknown kind of payload
     "#);
 }
 

@@ -74,7 +74,7 @@ fn an_export() {
     530 08:00:31 ses_1 model_call id="msg_10" input_tokens=40 model="model-x" output_tokens=7
     548 08:00:33 ses_1 model_call id="msg_11" input_tokens=9 model="model-x" output_tokens=1
     548 08:00:33 ses_1 error message="no credit"
-    skipped 1: unknown type of part
+    skipped part 1: unknown type of part
     "#);
 }
 
@@ -177,16 +177,16 @@ fn what_is_wrong_in_a_document_leaves_the_rest_alone() {
     2 00:00:00 t tool_result id="1" ok=true output="a"
     6 00:00:01 t message text="hm"
     7 00:00:02 t tool_call arguments="pwd" class="run" id="3" tool="pwd"
-    unread 1: not JSON
-    unread 1: something follows the JSON
-    unread 1: too long
+    skipped line 1: not JSON
+    skipped line 1: something follows the JSON
+    skipped line 1: too long
     "#);
     // A quote is missing.
     let text = r#"{"trajectory":[{"action":"ls},
 {"action":"pwd"},{"action":"cat"},{"action":"ls"}]}"#;
     assert_snapshot!(
         read("swe-agent", "t.traj", text.as_bytes()),
-        @"unread 1: ends in the middle of JSON",
+        @"skipped line 1: ends in the middle of JSON",
     );
     let text = r#"{"info":{"id":"ses_1","parentID":"gone","time":{"created":"?"}},"messages":[
 {"info":{"role":"user"},"parts":[]},
@@ -200,8 +200,8 @@ fn what_is_wrong_in_a_document_leaves_the_rest_alone() {
     5 08:00:00 ses_1 model_call id="4" input_tokens=5 output_tokens=5 reasoning_tokens=3
     6 08:00:00 ses_1 tool_call arguments=null class="other" id="" response="5" tool="unknown"
     6 08:00:00 ses_1 tool_call arguments=null class="other" id="5/2" response="5" tool="unknown"
-    unread 1: ends in the middle of JSON
-    unread 1: no role
-    unread 1: no time
+    skipped line 1: ends in the middle of JSON
+    skipped line 1: no role
+    skipped line 1: no time
     "#);
 }

@@ -6,7 +6,7 @@ use watchkeeper_sources::{discover, open};
 const LINE: &str = r#"{"at":"2026-03-01T09:00:00Z","session":"s","event":"turn_end"}"#;
 
 #[test]
-fn a_file_is_opened_by_what_is_in_it() {
+fn opens_a_file_with_the_source_that_recognizes_it() {
     let kinds = Registry::linked().unwrap().sources;
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("events");
@@ -14,16 +14,17 @@ fn a_file_is_opened_by_what_is_in_it() {
     let mut file = open(&path, None, &kinds).unwrap();
     assert_eq!(file.kind().kind(), "ndjson");
     let mut lines = Vec::new();
-    file.read(&mut DedupCache::default(), &mut |it| lines.push(it.origin.unwrap().line)).unwrap();
+    file.read(&mut DedupCache::default(), &mut |event| lines.push(event.origin.unwrap().line))
+        .unwrap();
     assert_eq!(lines, [2, 4]);
-    assert_eq!(file.unread().total(), 1);
+    assert_eq!(file.skipped_lines().total(), 1);
 
     let named = open(&path, Some(kinds.get("codex").unwrap()), &kinds).unwrap();
     assert_eq!(named.kind().kind(), "codex");
 }
 
 #[test]
-fn what_cannot_be_opened_says_why() {
+fn reports_why_a_file_cannot_be_opened() {
     let kinds = Registry::linked().unwrap().sources;
     let folder = tempfile::tempdir().unwrap();
     let check = |path: &Path, expected: &str| {
@@ -46,7 +47,7 @@ fn what_cannot_be_opened_says_why() {
 }
 
 #[test]
-fn folders_are_walked_in_order_and_once() {
+fn discovers_files_once_and_in_order() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
     fs::create_dir_all(at("b/subagents")).unwrap();
@@ -66,7 +67,9 @@ fn folders_are_walked_in_order_and_once() {
         std::os::unix::fs::symlink(folder.path(), at("b/loop")).unwrap();
         std::os::unix::fs::symlink(at("nowhere"), at("gone.jsonl")).unwrap();
     }
-    let found = discover([folder.path().to_owned(), at("c.txt"), at("none"), at("d.json")]);
+    let kinds = Registry::linked().unwrap().sources;
+    let paths = [folder.path().to_owned(), at("c.txt"), at("none"), at("d.json")];
+    let found = discover(paths, kinds.iter());
     let names = found.iter().map(|it| it.strip_prefix(folder.path()).unwrap().to_str().unwrap());
     assert_eq!(
         names.collect::<Vec<_>>(),

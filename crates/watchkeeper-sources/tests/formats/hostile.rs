@@ -47,17 +47,21 @@ impl Read for TwoPieces {
 fn events_do_not_depend_on_where_a_file_is_split() {
     let kinds = Registry::linked().unwrap().sources;
     for (kind, path, text) in FIXTURES {
-        let (expected, unread) = events(kind, path, text, &mut DedupCache::default());
+        let (expected, skipped_lines) = events(kind, path, text, &mut DedupCache::default());
         // Every byte of what is small, and enough of the rest.
         let step = 1 + text.len() / 3_000;
         for at in (0..=text.len()).step_by(step) {
             let pieces = vec![text[..at].to_vec(), text[at..].to_vec()];
             let reader =
                 Box::new(TwoPieces(pieces.into_iter().filter(|it| !it.is_empty()).collect()));
-            let mut file = SessionFile::new(Path::new(path), reader, kinds.get(kind).unwrap());
+            let mut file =
+                SessionFile::new(Path::new(path), reader, kinds.get(kind).unwrap()).unwrap();
             let mut found = Vec::<Event>::new();
-            file.read(&mut DedupCache::default(), &mut |it| found.push(it)).unwrap();
-            assert!(found == expected && *file.unread() == unread, "{path} split at {at}");
+            file.read(&mut DedupCache::default(), &mut |event| found.push(event)).unwrap();
+            assert!(
+                found == expected && *file.skipped_lines() == skipped_lines,
+                "{path} split at {at}"
+            );
         }
     }
 }
@@ -126,11 +130,11 @@ fn lines_that_are_no_json_leave_the_others_alone() {
     14 00:00:00 s prompt text="hi"
     15 00:00:00 s prompt text="not �( UTF-8"
     17 00:00:00 s prompt text="the end"
-    unread 2: ends in the middle of JSON
-    unread 1: no type
-    unread 3: not JSON
-    unread 2: not a JSON object
-    unread 1: too long
+    skipped line 2: ends in the middle of JSON
+    skipped line 1: no type
+    skipped line 3: not JSON
+    skipped line 2: not a JSON object
+    skipped line 1: too long
     "#);
 }
 
@@ -141,7 +145,7 @@ fn nesting_of_lines_in_lines_costs_no_stack() {
     assert_eq!(read("claude-code", "s.jsonl", text.as_bytes()), "");
     let nested = r#"{"type":"event_msg","payload":{"type":"item_completed","item":"#;
     let text = format!("{nested}{}1{}}}}}", r#"{"item":"#.repeat(100_000), "}".repeat(100_000));
-    assert_eq!(read("codex", "s.jsonl", text.as_bytes()), "unread 1: no time\n");
+    assert_eq!(read("codex", "s.jsonl", text.as_bytes()), "skipped line 1: no time\n");
     let deep = r#"{"args":"#.repeat(100_000);
     let text = format!(
         r#"[{{"id":0,"source":"user","action":"null","args":{deep}1{}}}"#,
@@ -157,7 +161,7 @@ fn nesting_of_lines_in_lines_costs_no_stack() {
     let text = format!(r#"{{"info":{deep}1{},"messages":[{deep}"#, "}".repeat(100_000));
     assert_eq!(
         read("opencode", "s.json", text.as_bytes()),
-        "unread 1: ends in the middle of JSON\n",
+        "skipped line 1: ends in the middle of JSON\n",
     );
 }
 
@@ -185,11 +189,11 @@ proptest! {
                 _ => drop(text.remove(at)),
             }
         }
-        let (events, unread) = events(kind, path, &text, &mut DedupCache::default());
+        let (events, skipped_lines) = events(kind, path, &text, &mut DedupCache::default());
         // A change breaks a line, or cuts it in two; a document it may break
         // from where it stands.
         let is_document = matches!(kind, "opencode" | "openhands" | "swe-agent");
         let is_read = is_document || n_lines <= 16 || !events.is_empty();
-        prop_assert!(unread.total() <= 16 && is_read);
+        prop_assert!(skipped_lines.total() <= 16 && is_read);
     }
 }

@@ -32,11 +32,11 @@ fn every_event() {
     17 09:00:15 s1 handoff to="reviewer"
     18 09:00:16 s1 turn_end
     19 09:00:17 s1 session_end reason="done"
-    unread 1: no `at` that is an RFC 3339 time
-    unread 1: no `for` that is `permission` or `person`
-    unread 1: no `session`
-    unread 1: no `text`
-    skipped 1: unknown event
+    skipped line 1: no `at` that is an RFC 3339 time
+    skipped line 1: no `for` that is `permission` or `person`
+    skipped line 1: no `session`
+    skipped line 1: no `text`
+    skipped part 1: unknown event
     "#);
 }
 

@@ -121,7 +121,7 @@ fn events_of_the_sdk() {
     39 09:00:33 s-1 turn_end
     42 09:00:36 s-1 tool_call arguments={"text":"Done"} class="other" id="c11" response="r11" tool="finish"
     43 09:00:36 s-1 tool_result id="c11" ok=false output="Error validating args: message is missing"
-    skipped 1: unknown kind of event
+    skipped part 1: unknown kind of event
     "#);
 }
 
@@ -316,7 +316,7 @@ fn the_state_of_a_conversation_tells_what_was_used() {
     // Models without a price have no times.
     let unpriced = state("finished", 1)
         .replace(r#"{"model":"model-x","cost":0.25,"timestamp":1767603600.1}"#, "");
-    assert_snapshot!(read("openhands", path, unpriced.as_bytes()), @"skipped 1: usage without a time");
+    assert_snapshot!(read("openhands", path, unpriced.as_bytes()), @"skipped part 1: usage without a time");
 }
 
 #[test]
@@ -439,12 +439,12 @@ fn what_is_wrong_in_a_file_leaves_the_rest_alone() {
     1 09:00:00 s prompt text="hi"
     4 09:00:00 s prompt text="hi"
     8 09:00:00 s prompt text="hi"
-    unread 2: ends in the middle of JSON
-    unread 2: neither action nor observation
-    unread 1: not JSON
-    unread 1: not a JSON object
-    unread 1: too long
-    skipped 1: observation of nothing
-    skipped 1: unknown action
+    skipped line 2: ends in the middle of JSON
+    skipped line 2: neither action nor observation
+    skipped line 1: not JSON
+    skipped line 1: not a JSON object
+    skipped line 1: too long
+    skipped part 1: observation of nothing
+    skipped part 1: unknown action
     "#);
 }
