@@ -22,12 +22,8 @@ const STEP: SignedDuration = SignedDuration::from_secs(2);
 /// The policy that holds when no other is given.
 pub(crate) fn policy() -> Result<Policy, String> {
     let registry = Registry::linked().map_err(|err| err.to_string())?;
-    let loader = Loader {
-        registry: &registry,
-        read_file: &|_| Err(std::io::ErrorKind::NotFound.into()),
-        environment: None,
-        today: None,
-    };
+    let read_file = |_: &std::path::Path| Err(std::io::ErrorKind::NotFound.into());
+    let loader = Loader::new(&registry, &read_file);
     loader.load_builtin().policy.ok_or_else(|| "the built-in policy is wrong".to_owned())
 }
 

@@ -64,8 +64,7 @@ fn the_examples_in_the_manuals_work_and_obey_the_laws() {
 fn the_detectors_of_the_builtin_policy_obey_the_laws() {
     let registry = registry();
     let read_file = |_: &Path| Ok(String::new());
-    let loader =
-        Loader { registry: &registry, read_file: &read_file, environment: None, today: None };
+    let loader = Loader::new(&registry, &read_file);
     let loaded = loader.load_builtin();
     assert!(loaded.diagnostics.is_empty(), "{}", render(&loaded, false));
     for detector in &loaded.policy.expect("it has no mistakes").detectors {
@@ -87,6 +86,5 @@ pub(crate) fn registry() -> Registry {
 
 pub(crate) fn load(registry: &Registry, text: &str) -> Loaded {
     let read_file = |_: &Path| Ok(text.to_owned());
-    Loader { registry, read_file: &read_file, environment: None, today: None }
-        .load(Path::new("policy.toml"))
+    Loader::new(registry, &read_file).load(Path::new("policy.toml"))
 }

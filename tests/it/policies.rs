@@ -183,8 +183,7 @@ fn the_policy_in_force_can_be_loaded_again() {
     assert!(ran.out.contains("# builtin:default:"), "{}", ran.out);
     let registry = registry();
     let read_file = |_: &Path| Ok(ran.out.clone());
-    let loader =
-        Loader { registry: &registry, read_file: &read_file, environment: None, today: None };
+    let loader = Loader::new(&registry, &read_file);
     let again = loader.load(Path::new("printed.toml"));
     assert!(again.diagnostics.is_empty(), "{}", render(&again, false));
     let builtin = loader.load_builtin().policy.unwrap();

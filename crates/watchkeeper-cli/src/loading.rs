@@ -19,12 +19,7 @@ pub(crate) fn policy(
     output: &mut Output<'_>,
 ) -> Result<Policy, Status> {
     let environment = |name: &str| std::env::var_os(name);
-    let loader = Loader {
-        registry,
-        read_file: &read_text,
-        environment: Some(&environment),
-        today: Some(today()),
-    };
+    let loader = Loader::new(registry, &read_text).environment(&environment).today(today());
     let loaded = match &global.policy {
         Some(path) => loader.load(path),
         None => loader.load_builtin(),
@@ -62,6 +57,5 @@ pub(crate) fn today() -> Date {
 /// Loads a policy that is part of the program.
 pub(crate) fn embedded(registry: &Registry, name: &str, text: &str) -> Option<Policy> {
     let read_file = |_: &Path| Ok(text.to_owned());
-    let loader = Loader { registry, read_file: &read_file, environment: None, today: None };
-    loader.load(Path::new(name)).policy
+    Loader::new(registry, &read_file).load(Path::new(name)).policy
 }

@@ -1,4 +1,4 @@
-//! `[detectors]`.
+//! Reads `[detectors]`.
 
 use toml::{Spanned, de::DeValue};
 use watchkeeper_core::{
@@ -6,68 +6,68 @@ use watchkeeper_core::{
 };
 
 use crate::{
-    Diagnostic,
-    diagnostic::Fix,
-    exceptions::{WrittenException, except},
-    options::About,
+    diagnostic::{Diagnostic, Fix},
+    exception_filter::{SpannedException, with_exceptions},
+    options::KindContext,
     reader::Reader,
     toml_text,
     tree::{Span, Table, Value},
 };
 
-/// The keys that every detector has beside its kind's own.
+/// The keys of every detector, in addition to those of its kind.
 pub(crate) const DETECTOR_KEYS: &[&str] =
     &["enabled", "exceptions", "inhibited_by", "kind", "levels", "per", "severity"];
 const LEVEL_KEYS: &[&str] = &["at", "severity"];
 
 impl Reader<'_> {
-    /// Reads a detector, and its exceptions; `None` if it is switched off or wrong.
+    /// Reads a detector and its exceptions. Returns `None` if the detector is
+    /// disabled or invalid.
     pub(crate) fn detector(
         &mut self,
         id: &Spanned<String>,
         mut table: Spanned<Table<'_>>,
-    ) -> Option<(NamedDetector, Vec<WrittenException>)> {
+    ) -> Option<(NamedDetector, Vec<SpannedException>)> {
         let keys = table.get_mut();
         let enabled = self.take(keys, "enabled").unwrap_or(true);
         let severity = keys.remove_entry("severity");
         let levels = keys.remove_entry("levels");
         if let (Some(_), Some((key, _))) = (&severity, &levels) {
-            let message = "`levels` and `severity` do not go together";
-            let note = "`severity` stands for one level, at the limit of the kind";
+            let message = "`levels` and `severity` cannot be used together";
+            let note = "`severity` sets a single level, at the default measure of the kind";
             self.push(Diagnostic::error(key.span(), message).note(note));
         }
         let severity = severity.and_then(|(_, it)| self.read::<Severity>(it));
         let per = self.take_string(keys, "per");
         let per_label = per.and_then(|it| self.per_label(&it));
         let exceptions = keys.remove_entry("exceptions");
-        let exceptions = exceptions.map(|(key, it)| (key.span(), self.exceptions(it)));
+        let exceptions = exceptions.map(|(key, value)| (key.span(), self.exceptions(value)));
         let kind = match keys.remove("kind") {
-            Some(it) => {
-                let span = it.span();
-                Some(Spanned::new(span, self.read::<String>(it)?))
+            Some(value) => {
+                let span = value.span();
+                Some(Spanned::new(span, self.read::<String>(value)?))
             }
             None => None,
         };
         let has_type = keys.get_key_value("type").map(|(key, _)| key.span());
         let entry = self.detector_kind(id, kind, has_type)?;
         let levels = match (levels, severity) {
-            (Some((_, it)), _) => self.levels(it, entry),
+            (Some((_, value)), _) => self.levels(value, entry),
             (None, Some(severity)) => vec![Level::new(entry.limit, severity)],
             (None, None) => entry.levels.to_vec(),
         };
-        let about = About {
+        let context = KindContext {
             kind: entry.kind(),
             schema: entry.schema(&mut schemars::SchemaGenerator::default()),
             shared: DETECTOR_KEYS,
-            unread: Vec::new(),
+            unresolved: Vec::new(),
             secrets: Vec::new(),
         };
-        let detector = self.build(table, &about, |it| entry.build(it))?;
+        let detector = self.build(table, &context, |it| entry.build(it))?;
         let exceptions = match exceptions {
             Some((span, _)) if !detector.subscription().supports_exceptions => {
-                let message = format!("`{}` does not go by single calls", id.get_ref());
-                let note = "there is nothing to except for it; `[[overrides]]` change what it is \
-                            told in some sessions";
+                let message = format!("detector `{}` does not support exceptions", id.get_ref());
+                let note = "it does not check single calls; to change its options in some \
+                            sessions, use `[[overrides]]`";
                 self.push(Diagnostic::error(span, message).note(note));
                 return None;
             }
@@ -82,7 +82,7 @@ impl Reader<'_> {
             inhibited_by: Vec::new(),
             per_label,
             sessions: SessionFilter::default(),
-            detector: except(detector, &exceptions),
+            detector: with_exceptions(detector, &exceptions),
         };
         enabled.then_some((detector, exceptions))
     }
@@ -95,7 +95,7 @@ impl Reader<'_> {
     ) -> Option<&'static DetectorEntry> {
         let name = kind.as_ref().unwrap_or(id);
         let err = match self.registry.detectors.get(name.get_ref()) {
-            Ok(it) => return Some(it),
+            Ok(entry) => return Some(entry),
             Err(err) => err,
         };
         if kind.is_some() {
@@ -104,12 +104,12 @@ impl Reader<'_> {
         }
         let message = format!("detector `{}` has no `kind`", id.get_ref());
         let fix = match has_type {
-            Some(span) => Some(Fix::new("call it so", span, "kind")),
+            Some(span) => Some(Fix::new("rename the key", span, "kind")),
             None => Fix::key(id.get_ref(), id.span(), err.known.iter().copied()),
         };
         let diagnostic = Diagnostic::error(id.span(), message)
-            .note("only a detector that is named like its kind can leave it out")
-            .note(format!("compiled in: {}", err.known.join(", ")))
+            .note("`kind` is optional only if the detector has the name of its kind")
+            .note(format!("known kinds: {}", err.known.join(", ")))
             .fix(fix);
         self.push(diagnostic);
         None
@@ -119,19 +119,19 @@ impl Reader<'_> {
         if let Some(label) = per.get_ref().strip_prefix("label:").filter(|it| !it.is_empty()) {
             return Some(label.to_owned());
         }
-        let message = format!("a detector cannot watch per `{}`", per.get_ref());
-        let note = "`per = \"label:team\"` lets all sessions with the same `team` share one limit; \
-                    without `per`, each agent or session has its own";
+        let message = format!("invalid `per`: `{}`", per.get_ref());
+        let note = "with `per = \"label:team\"`, all sessions with the same `team` share one limit; \
+                    without `per`, each agent or session has its own limit";
         let is_name = !per.get_ref().is_empty() && !per.get_ref().contains(':');
         let fix = is_name.then(|| {
             let label = toml_text::string(&format!("label:{}", per.get_ref()));
-            Fix::new("if it is a label", per.span(), label)
+            Fix::new("if this is the name of a label", per.span(), label)
         });
         self.push(Diagnostic::error(per.span(), message).note(note).fix(fix));
         None
     }
 
-    /// Reads levels, lowest first.
+    /// Reads levels, and sorts them by measure.
     fn levels(&mut self, value: Value<'_>, entry: &DetectorEntry) -> Vec<Level> {
         let span = value.span();
         let DeValue::Array(items) = value.into_inner() else {
@@ -140,32 +140,33 @@ impl Reader<'_> {
             return Vec::new();
         };
         if items.is_empty() {
-            let message = "without levels nothing is ever found";
-            let note = "leave `levels` out for those of the kind, or say `enabled = false`";
+            let message = "a detector without levels reports nothing";
+            let note =
+                "remove `levels` to use the defaults of the kind, or write `enabled = false`";
             self.push(Diagnostic::error(span, message).note(note));
         }
         let mut levels: Vec<Spanned<Level>> = Vec::new();
-        for it in items {
-            levels.extend(self.level(it, entry));
+        for item in items {
+            levels.extend(self.level(item, entry));
         }
         levels.sort_by_key(|it| it.get_ref().at);
         for pair in levels.windows(2) {
             let (lower, higher) = (pair[0].get_ref(), pair[1].get_ref());
             if lower.at == higher.at {
-                let idle = if higher.severity < lower.severity { &pair[1] } else { &pair[0] };
-                let (at, severity) = (at_text(lower.at, entry.unit), idle.get_ref().severity);
+                let redundant = if higher.severity < lower.severity { &pair[1] } else { &pair[0] };
+                let (at, severity) = (at_text(lower.at, entry.unit), redundant.get_ref().severity);
                 let other = lower.severity.max(higher.severity);
                 let message = if severity == other {
-                    format!("there are two levels at {at}, and both are `{other}`")
+                    format!("two levels at {at} have severity `{other}`")
                 } else {
-                    format!("this level changes nothing: another at {at} is `{other}`")
+                    format!("this level has no effect: another level at {at} is `{other}`")
                 };
-                self.push(Diagnostic::warning(idle.span(), message));
+                self.push(Diagnostic::warning(redundant.span(), message));
             } else if higher.severity < lower.severity {
                 let message = format!(
-                    "this level changes nothing: from {} on a finding is `{}`",
-                    at_text(lower.at, entry.unit),
-                    lower.severity
+                    "this level has no effect: a finding is already `{}` from {} on",
+                    lower.severity,
+                    at_text(lower.at, entry.unit)
                 );
                 self.push(Diagnostic::warning(pair[1].span(), message));
             }
@@ -175,25 +176,25 @@ impl Reader<'_> {
 
     fn level(&mut self, value: Value<'_>, entry: &DetectorEntry) -> Option<Spanned<Level>> {
         let example = format!("write `{}`", level_text(entry.levels.first(), entry.unit));
-        let mut table = self.table_like(value, &example)?;
+        let mut table = self.table_or_example(value, &example)?;
         let span = table.span();
         let keys = table.get_mut();
         let mut missing = None;
         let at = match keys.remove("at") {
-            Some(it) => self.level_at(it, entry),
+            Some(value) => self.level_at(value, entry),
             None => {
                 missing = Some("at");
                 None
             }
         };
         let severity = match keys.remove("severity") {
-            Some(it) => self.read(it),
+            Some(value) => self.read(value),
             None => {
                 missing = missing.or(Some("severity"));
                 None
             }
         };
-        self.refuse_rest(keys, LEVEL_KEYS);
+        self.reject_keys(keys, LEVEL_KEYS);
         if let Some(missing) = missing {
             let message = format!("`{missing}` is missing");
             self.push(Diagnostic::error(span.clone(), message).note(example));
@@ -201,31 +202,31 @@ impl Reader<'_> {
         Some(Spanned::new(span, Level::new(at?, severity?)))
     }
 
-    /// Reads where a level begins, and shows the right spelling of a wrong one.
+    /// Reads the measure of a level. A fix shows the spelling for the kind's unit.
     fn level_at(&mut self, value: Value<'_>, entry: &DetectorEntry) -> Option<u64> {
         let span = value.span();
         let value = value.into_inner();
         let text = match &value {
-            DeValue::String(it) => it.trim().to_owned(),
+            DeValue::String(text) => text.trim().to_owned(),
             other => toml_text::value(other),
         };
         let digits = text.strip_suffix('%').map_or(text.as_str(), str::trim_end);
         let number = Some(digits)
-            .filter(|it| it.bytes().all(|it| it.is_ascii_digit()))
+            .filter(|it| it.bytes().all(|byte| byte.is_ascii_digit()))
             .and_then(|it| it.parse::<u64>().ok())
             .filter(|it| 0 < *it);
-        let right = number.map(|it| at_text(it, entry.unit));
-        if right.is_some() && right.as_deref() == Some(toml_text::value(&value).as_str()) {
+        let expected = number.map(|it| at_text(it, entry.unit));
+        if expected.is_some() && expected.as_deref() == Some(toml_text::value(&value).as_str()) {
             return number;
         }
         let kind = entry.kind();
         let message = match entry.unit {
-            Unit::Count => format!("a level of `{kind}` begins at a whole number, 1 or more"),
-            Unit::Percent => format!("a level of `{kind}` begins at a share of its limit"),
+            Unit::Count => format!("`at` of `{kind}` must be a whole number, 1 or more"),
+            Unit::Percent => format!("`at` of `{kind}` must be a percentage of the limit"),
         };
         let mut diagnostic = Diagnostic::error(span.clone(), message);
-        diagnostic = match right {
-            Some(right) => diagnostic.fix(Fix::new("write it so", span, right)),
+        diagnostic = match expected {
+            Some(expected) => diagnostic.fix(Fix::new("use this form", span, expected)),
             None => {
                 let example = entry.levels.first().map_or(1, |it| it.at);
                 diagnostic.note(format!("write `at = {}`", at_text(example, entry.unit)))
@@ -236,7 +237,7 @@ impl Reader<'_> {
     }
 }
 
-/// Writes where a level begins, as a policy does.
+/// Writes the measure of a level in the syntax of a policy.
 fn at_text(at: u64, unit: Unit) -> String {
     match unit {
         Unit::Count => at.to_string(),
@@ -249,7 +250,7 @@ fn level_text(level: Option<&Level>, unit: Unit) -> String {
     format!("{{ at = {}, severity = \"{}\" }}", at_text(level.at, unit), level.severity)
 }
 
-/// Writes levels, as a policy does.
+/// Writes levels in the syntax of a policy.
 pub(crate) fn levels_text(levels: &[Level], unit: Unit) -> String {
     let levels: Vec<String> = levels.iter().map(|it| level_text(Some(it), unit)).collect();
     format!("[{}]", levels.join(", "))

@@ -4,52 +4,54 @@ use annotate_snippets::{AnnotationKind, Level, Origin, Patch, Renderer, Snippet}
 use watchkeeper_core::{is_unsafe, make_safe};
 
 use crate::{
-    Loaded,
     files::{Files, SourceFile},
     toml_text,
 };
 
-/// One thing wrong with a policy, and where.
+/// An error or a warning about a policy, with its location.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Diagnostic {
-    /// The index of the file in [`Loaded::files`].
+    /// The index of the file in [`Loaded::files`](crate::Loaded::files).
     pub file: usize,
-    /// The bytes of the file to point at: in its text, and between characters.
+    /// The bytes of the file to highlight. Always within its text and on
+    /// character boundaries.
     pub span: Range<usize>,
-    /// How bad it is.
+    /// Error or warning.
     pub level: DiagnosticLevel,
-    /// What is wrong: lower case, no full stop.
+    /// The message: lower case, no full stop.
     pub message: String,
-    /// What else the reader should know.
+    /// Additional information, shown below the message.
     pub notes: Vec<String>,
-    /// What would put it right, if that can be guessed.
+    /// A suggested correction, if there is one.
     pub fix: Option<Fix>,
 }
 
-/// How bad a mistake is.
+/// The level of a diagnostic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
 pub enum DiagnosticLevel {
-    /// The policy works, but somebody did not mean what it says.
+    /// The policy works, but probably not as intended.
     Warning,
     /// The policy cannot be used.
     Error,
 }
 
-/// A replacement that may put a mistake right.
+/// A replacement that may correct the mistake.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Fix {
-    /// What it does: lower case, no full stop.
+    /// A description of the correction: lower case, no full stop.
     pub title: String,
     /// The bytes to replace, in the file of the diagnostic.
     pub span: Range<usize>,
-    /// What to replace them with.
+    /// The new text.
     pub replacement: String,
 }
 
 impl Diagnostic {
-    /// Points at what is wrong in the first of the files that were read.
+    /// Creates an error in the first file that was read. Characters that are unsafe
+    /// for a terminal are escaped in the message.
     pub fn error(span: Range<usize>, message: impl Into<String>) -> Self {
         let level = DiagnosticLevel::Error;
         let message = make_safe(&message.into());
@@ -60,7 +62,7 @@ impl Diagnostic {
         Self { level: DiagnosticLevel::Warning, ..Self::error(span, message) }
     }
 
-    /// Adds what else the reader should know.
+    /// Adds a note.
     #[must_use]
     pub fn note(mut self, note: impl Into<String>) -> Self {
         self.notes.push(make_safe(&note.into()));
@@ -72,7 +74,7 @@ impl Diagnostic {
         self
     }
 
-    /// Turns spans into all files into spans into one.
+    /// Turns spans into all files into spans into one file.
     pub(crate) fn settle(&mut self, files: &Files) {
         (self.file, self.span) = files.locate(&self.span);
         if let Some(fix) = &mut self.fix {
@@ -90,71 +92,68 @@ impl Fix {
         Self { title: title.into(), span, replacement: replacement.into() }
     }
 
-    /// Suggests the key most like the one `written`, if any is alike at all.
+    /// Suggests the candidate most similar to `name`, written as a key. Returns
+    /// `None` if none is similar.
     pub(crate) fn key<'a>(
-        written: &str,
+        name: &str,
         span: Range<usize>,
         candidates: impl IntoIterator<Item = &'a str>,
     ) -> Option<Self> {
-        let best = closest(written, candidates)?;
+        let best = closest(name, candidates)?;
         Some(Self::new(SIMILAR, span, toml_text::key(best)))
     }
 
-    /// Suggests the string most like the one `written`, if any is alike at all.
+    /// Suggests the candidate most similar to `name`, written as a string. Returns
+    /// `None` if none is similar.
     pub(crate) fn string<'a>(
-        written: &str,
+        name: &str,
         span: Range<usize>,
         candidates: impl IntoIterator<Item = &'a str>,
     ) -> Option<Self> {
-        let best = closest(written, candidates)?;
+        let best = closest(name, candidates)?;
         Some(Self::new(SIMILAR, span, toml_text::string(best)))
     }
 }
 
 const SIMILAR: &str = "there is one with a similar name";
 
-/// The candidate most like `written`: one that it begins, or one that few
-/// changes make of it.
-fn closest<'a>(written: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    /// Comparing takes time quadratic in the length; no name is that long.
-    const LONGEST: usize = 64;
-    const SHORTEST_BEGINNING: usize = 2;
-    if LONGEST < written.len() {
+/// Returns the candidate most similar to `name`: one that starts with it, or one
+/// within a small edit distance.
+fn closest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    /// Bounds the comparison, which takes time quadratic in the length.
+    const MAX_LEN: usize = 64;
+    const MIN_PREFIX_LEN: usize = 2;
+    if MAX_LEN < name.len() {
         return None;
     }
-    let written = written.to_lowercase();
-    let n_changes = |candidate: &str| {
+    let name = name.to_lowercase();
+    let distance = |candidate: &str| {
         let candidate = candidate.to_lowercase();
-        if SHORTEST_BEGINNING <= written.len() && candidate.starts_with(&written) {
+        if MIN_PREFIX_LEN <= name.len() && candidate.starts_with(&name) {
             return Some(1);
         }
-        let most = written.chars().count().max(3) / 3;
-        Some(strsim::osa_distance(&written, &candidate)).filter(|it| *it <= most)
+        let max_distance = name.chars().count().max(3) / 3;
+        Some(strsim::osa_distance(&name, &candidate)).filter(|it| *it <= max_distance)
     };
     candidates
         .into_iter()
-        .filter(|it| it.len() <= LONGEST)
-        .filter_map(|it| Some((n_changes(it)?, it)))
-        .min_by_key(|(n_changes, _)| *n_changes)
-        .map(|(_, it)| it)
+        .filter(|it| it.len() <= MAX_LEN)
+        .filter_map(|it| Some((distance(it)?, it)))
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, candidate)| candidate)
 }
 
-/// Renders what is wrong with a policy for a person, each mistake with the
-/// lines it is about.
-pub fn render(loaded: &Loaded, styled: bool) -> String {
-    render_diagnostics(&loaded.diagnostics, &loaded.files, styled)
-}
-
-/// Renders diagnostics about these files; see [`render`].
+/// Renders diagnostics about `files` for a person, each with its source lines.
+/// `styled` adds ANSI colors. Diagnostics about other files are left out.
 pub fn render_diagnostics(
     diagnostics: &[Diagnostic],
     files: &[SourceFile],
     styled: bool,
 ) -> String {
     let renderer = if styled { Renderer::styled() } else { Renderer::plain() };
-    let reports = diagnostics.iter().filter_map(|it| {
-        let file = files.get(it.file)?;
-        Some(render_one(it, file, &renderer))
+    let reports = diagnostics.iter().filter_map(|diagnostic| {
+        let file = files.get(diagnostic.file)?;
+        Some(render_one(diagnostic, file, &renderer))
     });
     reports.collect::<Vec<_>>().join("\n\n")
 }
@@ -167,12 +166,12 @@ fn render_one(diagnostic: &Diagnostic, file: &SourceFile, renderer: &Renderer) -
         DiagnosticLevel::Warning => Level::WARNING,
     };
     let title = level.primary_title(message);
-    let text = harmless(&file.text);
+    let text = without_unsafe(&file.text);
     let mut first = if text.is_empty() {
         title.element(Origin::path(path.as_str()))
     } else {
-        let place = AnnotationKind::Primary.span(span.clone());
-        title.element(Snippet::source(&text).path(path.as_str()).annotation(place))
+        let annotation = AnnotationKind::Primary.span(span.clone());
+        title.element(Snippet::source(&text).path(path.as_str()).annotation(annotation))
     };
     for note in notes {
         first = first.element(Level::NOTE.message(note));
@@ -186,23 +185,23 @@ fn render_one(diagnostic: &Diagnostic, file: &SourceFile, renderer: &Renderer) -
     renderer.render(&groups)
 }
 
-/// A text that a terminal can be shown, in which everything stands where it
-/// stood: what is unsafe is replaced by as many bytes.
-fn harmless(text: &str) -> String {
-    let mut res = String::with_capacity(text.len());
+/// Replaces characters that are unsafe for a terminal. The replacements have the
+/// same number of bytes, so that spans remain valid.
+fn without_unsafe(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len());
     let mut chars = text.chars().peekable();
     while let Some(c) = chars.next() {
         let is_line_end = c == '\n' || c == '\r' && chars.peek() == Some(&'\n');
         if is_line_end || c == '\t' || !is_unsafe(c) {
-            res.push(c);
+            safe.push(c);
             continue;
         }
-        res.push_str(match c.len_utf8() {
+        safe.push_str(match c.len_utf8() {
             1 => "?",
             2 => "\u{b7}",
             3 => "\u{fffd}",
             _ => "\u{fffd}?",
         });
     }
-    res
+    safe
 }

@@ -13,16 +13,16 @@ use crate::{
     tree::{Key, Table, Value},
 };
 
-/// The policy in force, all files laid over each other: TOML that says behind
-/// each value where it comes from.
+/// The active policy, merged from all of its files. Its `Display` form is TOML
+/// with a comment after each value that names the origin.
 ///
-/// It is a policy itself. Secrets are in it by name alone.
+/// The text is a valid policy. It contains the names of secrets, not their values.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Effective {
     blocks: Vec<Block>,
 }
 
-/// A header, and the lines below it.
+/// A header and the lines below it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Block {
     /// Empty for the lines at the top.
@@ -36,9 +36,9 @@ struct Line {
     origin: String,
 }
 
-/// Where a value comes from that no file names.
+/// The origin of a value that no file sets.
 const DEFAULT: &str = "default";
-/// Behind longer lines, comments do not stand below each other; in characters.
+/// The maximum width of the column before the comments, in characters.
 const MAX_INDENT: usize = 56;
 
 impl Effective {
@@ -49,17 +49,17 @@ impl Effective {
         for section in ["labels", "secrets"] {
             printer.section(section, table(policy, section));
         }
-        for (model, it) in entries(policy, "prices") {
-            printer.block(format!("[prices.{}]", toml_text::key(model.get_ref())), it);
+        for (model, price) in entries(policy, "prices") {
+            printer.block(format!("[prices.{}]", toml_text::key(model.get_ref())), price);
         }
-        for (id, it) in entries(policy, "detectors") {
-            printer.detector(id, it, registry);
+        for (id, detector) in entries(policy, "detectors") {
+            printer.detector(id, detector, registry);
         }
-        for it in tables(policy, "overrides") {
-            printer.block("[[overrides]]".to_owned(), it);
+        for table in tables(policy, "overrides") {
+            printer.block("[[overrides]]".to_owned(), table);
         }
-        for (id, it) in entries(policy, "sinks") {
-            printer.sink(id, it, registry);
+        for (id, sink) in entries(policy, "sinks") {
+            printer.sink(id, sink, registry);
         }
         printer.routes(policy);
         Self { blocks: printer.blocks }
@@ -68,8 +68,8 @@ impl Effective {
 
 impl fmt::Display for Effective {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (n, Block { header, lines }) in self.blocks.iter().enumerate() {
-            if 0 < n {
+        for (block_idx, Block { header, lines }) in self.blocks.iter().enumerate() {
+            if 0 < block_idx {
                 writeln!(f)?;
             }
             if !header.is_empty() {
@@ -172,8 +172,8 @@ impl Printer<'_> {
         }
         let name = format!("detectors.{}", toml_text::key(id.get_ref()));
         self.blocks.push(Block { header: format!("[{name}]"), lines });
-        for it in tables(table, "exceptions") {
-            self.block(format!("[[{name}.exceptions]]"), it);
+        for exception in tables(table, "exceptions") {
+            self.block(format!("[[{name}.exceptions]]"), exception);
         }
     }
 
@@ -199,8 +199,8 @@ impl Printer<'_> {
     fn routes(&mut self, policy: &Table<'_>) {
         let header = || "[[routes]]".to_owned();
         if policy.contains_key("routes") {
-            for it in tables(policy, "routes") {
-                self.block(header(), it);
+            for route in tables(policy, "routes") {
+                self.block(header(), route);
             }
             return;
         }
@@ -213,8 +213,8 @@ impl Printer<'_> {
         }
     }
 
-    /// Writes a value: a table with a line for each of its keys, an array that
-    /// was put together from several places with a line for each of its items.
+    /// Writes a value: a table with one line per key, and an array whose items come
+    /// from several places with one line per item.
     fn lines(&self, prefix: &str, key: &Key<'_>, value: &Value<'_>, lines: &mut Vec<Line>) {
         let name = format!("{prefix}{}", toml_text::key(key.get_ref()));
         match value.get_ref() {
@@ -227,13 +227,16 @@ impl Printer<'_> {
                 if items.iter().any(|it| !contains(&value.span(), &it.span())) =>
             {
                 lines.push(Line { text: format!("{name} = ["), origin: String::new() });
-                for it in items {
-                    let text = format!("    {},", toml_text::value(it.get_ref()));
-                    lines.push(Line { text, origin: self.origin(&it.span()) });
+                for item in items {
+                    let text = format!("    {},", toml_text::value(item.get_ref()));
+                    lines.push(Line { text, origin: self.origin(&item.span()) });
                 }
                 lines.push(Line { text: "]".to_owned(), origin: String::new() });
             }
-            it => lines.push(Line::new(&name, toml_text::value(it), self.origin(&key.span()))),
+            value => {
+                let text = toml_text::value(value);
+                lines.push(Line::new(&name, text, self.origin(&key.span())));
+            }
         }
     }
 
@@ -252,23 +255,23 @@ fn contains(outer: &Range<usize>, inner: &Range<usize>) -> bool {
     outer.start <= inner.start && inner.end <= outer.end
 }
 
-/// The options that a kind has and a table does not name, where the kind says
-/// what they are then.
+/// Returns a line for each option that has a default and that the table does not
+/// set.
 fn default_lines(schema: &Schema, table: &Table<'_>, origin: &str) -> Vec<Line> {
     let properties = schema.get("properties").and_then(serde_json::Value::as_object);
-    let defaults = properties.into_iter().flatten().filter_map(|(key, it)| {
-        let text = toml_text::json(it.get("default")?)?;
+    let defaults = properties.into_iter().flatten().filter_map(|(key, option)| {
+        let text = toml_text::json(option.get("default")?)?;
         (!table.contains_key(key.as_str())).then(|| Line::new(&toml_text::key(key), text, origin))
     });
     defaults.collect()
 }
 
-/// What kind an entry is of.
+/// Returns the kind of a detector or a sink.
 fn kind<'t>(id: &'t Key<'_>, table: &'t Table<'_>) -> &'t str {
     table.get("kind").and_then(|it| it.get_ref().as_str()).unwrap_or(id.get_ref())
 }
 
-/// The tables of a list.
+/// Returns the tables of a list, such as `routes`.
 fn tables<'t, 'f>(policy: &'t Table<'f>, name: &str) -> impl Iterator<Item = &'t Table<'f>> {
     let items = policy.get(name).and_then(|it| it.get_ref().as_array());
     items.into_iter().flatten().filter_map(|it| it.get_ref().as_table())
@@ -283,5 +286,5 @@ fn entries<'t, 'f>(
     section: &str,
 ) -> impl Iterator<Item = (&'t Key<'f>, &'t Table<'f>)> {
     let section = table(policy, section).into_iter().flatten();
-    section.filter_map(|(id, it)| Some((id, it.get_ref().as_table()?)))
+    section.filter_map(|(id, value)| Some((id, value.get_ref().as_table()?)))
 }

@@ -5,43 +5,49 @@ use std::{
 
 /// A file that a policy was read from.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct SourceFile {
-    /// Its path, or `builtin:default`.
+    /// The path, or `builtin:default`.
     pub path: PathBuf,
-    /// What it says; empty if it could not be read.
+    /// The text; empty if the file could not be read.
     pub text: String,
 }
 
 impl SourceFile {
-    /// The line that the byte at `at` is in, counted from 1.
+    /// Creates a file, for [`render_diagnostics`](crate::render_diagnostics).
+    pub fn new(path: impl Into<PathBuf>, text: impl Into<String>) -> Self {
+        Self { path: path.into(), text: text.into() }
+    }
+
+    /// Returns the line of the byte at `at`, counted from 1.
     pub(crate) fn line(&self, at: usize) -> usize {
         let before = &self.text.as_bytes()[..at.min(self.text.len())];
-        before.split(|it| *it == b'\n').count()
+        before.split(|byte| *byte == b'\n').count()
     }
 }
 
-/// The files of a policy, laid end to end: a span into the whole says both the
-/// file and the place in it.
+/// The files of a policy, concatenated: a span into the whole identifies both a
+/// file and a range in it.
 #[derive(Debug, Default)]
 pub(crate) struct Files {
     files: Vec<SourceFile>,
-    /// Where each begins.
+    /// The start of each file in the whole.
     starts: Vec<usize>,
 }
 
 impl Files {
-    /// Adds a file. Gives back where it begins.
+    /// Adds a file and returns its start in the whole.
     pub(crate) fn add(&mut self, path: &Path, text: String) -> usize {
-        // One more than its text, so that its end is not the next one's start.
+        // The extra byte keeps the end of one file apart from the start of the next.
         let end = |(start, file): (&usize, &SourceFile)| start + file.text.len() + 1;
         let start = self.starts.last().zip(self.files.last()).map_or(0, end);
-        self.files.push(SourceFile { path: path.to_owned(), text });
+        self.files.push(SourceFile::new(path, text));
         self.starts.push(start);
         start
     }
 
-    /// The file that a span is in, by its index, and the span in that file: in
-    /// its text, and between characters.
+    /// Returns the index of the file that contains a span, and the span in that
+    /// file. The returned span is within the text and on character boundaries.
     pub(crate) fn locate(&self, span: &Range<usize>) -> (usize, Range<usize>) {
         let file_idx = self.starts.partition_point(|it| *it <= span.start).saturating_sub(1);
         let Some((file, start)) = self.files.get(file_idx).zip(self.starts.get(file_idx)) else {
@@ -55,14 +61,14 @@ impl Files {
         (file_idx, from..to.max(from))
     }
 
-    /// The text of a file, and where it begins.
+    /// Returns the text of a file and its start in the whole.
     pub(crate) fn text(&self, file_idx: usize) -> Option<(&str, usize)> {
         let (file, start) = self.files.get(file_idx).zip(self.starts.get(file_idx))?;
         Some((&file.text, *start))
     }
 
-    /// What stands at a span.
-    pub(crate) fn written(&self, span: &Range<usize>) -> &str {
+    /// Returns the source text of a span.
+    pub(crate) fn source(&self, span: &Range<usize>) -> &str {
         let (file_idx, span) = self.locate(span);
         self.get(file_idx).and_then(|it| it.text.get(span)).unwrap_or("")
     }
@@ -71,13 +77,13 @@ impl Files {
         self.files.get(file_idx)
     }
 
-    /// The folder of the file that a span is in.
+    /// Returns the folder of the file that contains a span.
     pub(crate) fn folder(&self, span: &Range<usize>) -> &Path {
         let (file_idx, _) = self.locate(span);
         self.get(file_idx).and_then(|it| it.path.parent()).unwrap_or(Path::new(""))
     }
 
-    /// `policy.toml:12`.
+    /// Returns the file and line of a span, such as `policy.toml:12`.
     pub(crate) fn origin(&self, span: &Range<usize>) -> String {
         let (file_idx, span) = self.locate(span);
         let Some(file) = self.get(file_idx) else { return String::new() };

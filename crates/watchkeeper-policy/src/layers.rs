@@ -1,4 +1,4 @@
-//! Finds the files that a policy extends, and lays them over each other.
+//! Finds the files that a policy extends, and merges them.
 
 use std::{
     io,
@@ -11,50 +11,50 @@ use toml::{
 };
 
 use crate::{
-    BUILTIN_DEFAULT, Diagnostic, Loader, builtin,
-    diagnostic::Fix,
+    builtin::{BUILTIN_DEFAULT, builtin},
+    diagnostic::{Diagnostic, Fix},
     files::Files,
     toml_text,
     tree::{self, Span, Table, Value},
 };
 
-/// How long a chain of files may be in which each extends the next.
+/// The maximum length of a chain of files in which each extends the next.
 const MAX_CHAIN: usize = 16;
-/// The only version of the format there is.
+/// The only version of the format.
 const VERSION: &str = "1";
 
-/// One file, and those it extends.
+/// A file and the files that it extends.
 struct Layer {
     identity: PathBuf,
     file_idx: usize,
-    /// Layers before this one, in the order in which they are laid.
+    /// The indices of the extended layers, in the order of `extends`.
     bases: Vec<usize>,
 }
 
-/// The files of a policy, each after those it extends.
+/// The files of a policy, each after the files that it extends.
 pub(crate) struct Layers {
     layers: Vec<Layer>,
 }
 
 struct Finder<'a> {
-    loader: &'a Loader<'a>,
+    read_file: &'a dyn Fn(&Path) -> io::Result<String>,
     files: &'a mut Files,
     diagnostics: &'a mut Vec<Diagnostic>,
     layers: Vec<Layer>,
-    /// The files that are being read, each extended by the one before.
+    /// The files from the policy to the current file, each extended by the one before.
     chain: Vec<PathBuf>,
 }
 
 impl Layers {
-    /// Reads the file at `path` and all that it extends.
+    /// Reads the file at `path` and every file that it extends, directly or indirectly.
     pub(crate) fn find(
-        loader: &Loader<'_>,
+        read_file: &dyn Fn(&Path) -> io::Result<String>,
         path: &Path,
         files: &mut Files,
         diagnostics: &mut Vec<Diagnostic>,
     ) -> Self {
         let mut finder =
-            Finder { loader, files, diagnostics, layers: Vec::new(), chain: Vec::new() };
+            Finder { read_file, files, diagnostics, layers: Vec::new(), chain: Vec::new() };
         match finder.read(path) {
             Ok(text) => {
                 finder.add(path, text);
@@ -68,8 +68,13 @@ impl Layers {
         Self { layers: finder.layers }
     }
 
-    /// Lays the files over each other: tables merge, all else is replaced, and
-    /// `add` and `remove` edit arrays.
+    /// Returns the number of files.
+    pub(crate) fn len(&self) -> usize {
+        self.layers.len()
+    }
+
+    /// Merges the files: tables are merged, other values are replaced, and `add`
+    /// and `remove` edit arrays. Returns `None` if a file is not valid TOML.
     pub(crate) fn merge<'f>(
         &self,
         files: &'f Files,
@@ -84,19 +89,19 @@ impl Layers {
                 Table::new()
             });
             if is_toml {
-                version(&own, "the policy", start, diagnostics);
+                check_version(&own, "the policy", start, diagnostics);
             }
             own.remove("extends");
             let mut table = Table::new();
             for base_idx in &layer.bases {
                 let base = merged.get(*base_idx)?.clone();
-                table = lay_over(table, base, &[], diagnostics);
+                table = merge(table, base, &[], diagnostics);
             }
-            merged.push(lay_over(table, own, &[], diagnostics));
+            merged.push(merge(table, own, &[], diagnostics));
         }
-        // Whatever follows from bad syntax would only be noise.
+        // Further errors would only be consequences of the syntax errors.
         let table = merged.pop().filter(|_| is_toml)?;
-        Some(without_edits(table, diagnostics))
+        Some(reject_edits(table, diagnostics))
     }
 }
 
@@ -105,17 +110,16 @@ impl Finder<'_> {
         if let Some(text) = builtin(path) {
             return Ok(text.to_owned());
         }
-        (self.loader.read_file)(path)
+        (self.read_file)(path)
     }
 
-    /// Adds a file after those that it extends. Gives back its index among the
-    /// layers.
+    /// Adds a file after the files that it extends, and returns its layer index.
     fn add(&mut self, path: &Path, text: String) -> usize {
-        // What is wrong with it is found once more when it is merged.
+        // Syntax errors are reported later, by `Layers::merge`.
         let start = self.files.add(path, text.clone());
         let extended = tree::parse(&text, start, &mut Vec::new())
-            .and_then(|mut it| it.remove("extends"))
-            .map_or_else(Vec::new, |it| self.extended(it));
+            .and_then(|mut table| table.remove("extends"))
+            .map_or_else(Vec::new, |extends| self.extended(extends));
         let file_idx = self.files.locate(&(start..start)).0;
         let identity = identity(path);
         self.chain.push(identity.clone());
@@ -129,7 +133,7 @@ impl Finder<'_> {
         self.layers.len() - 1
     }
 
-    /// The names of the files that are extended.
+    /// Reads the file names in `extends`.
     fn extended(&mut self, value: Value<'_>) -> Vec<(String, Span)> {
         const EXAMPLE: &str = "write a list of files: `extends = [\"builtin:default\"]`";
         let span = value.span();
@@ -137,27 +141,29 @@ impl Finder<'_> {
             self.diagnostics.push(Diagnostic::error(span, "`extends` is not a list").note(EXAMPLE));
             return Vec::new();
         };
-        let mut res = Vec::new();
-        for it in items {
-            let span = it.span();
-            match it.into_inner() {
-                DeValue::String(it) => res.push((it.into_owned(), span)),
-                it => {
-                    let message = format!("expected the name of a file, found {}", it.type_str());
+        let mut names = Vec::new();
+        for item in items {
+            let span = item.span();
+            match item.into_inner() {
+                DeValue::String(name) => names.push((name.into_owned(), span)),
+                other => {
+                    let message = format!("expected a file name, found {}", other.type_str());
                     self.diagnostics.push(Diagnostic::error(span, message).note(EXAMPLE));
                 }
             }
         }
-        res
+        names
     }
 
-    /// Finds one file that is extended. Gives back its index among the layers.
+    /// Reads an extended file, unless it is known already, and returns its layer
+    /// index.
     fn base(&mut self, folder: &Path, name: &str, span: Span) -> Option<usize> {
-        let path = if let Some(builtin) = name.strip_prefix("builtin:") {
-            if crate::builtin(Path::new(name)).is_none() {
-                let message = format!("there is no policy `{builtin}` built in");
+        let path = if let Some(short_name) = name.strip_prefix("builtin:") {
+            if builtin(Path::new(name)).is_none() {
+                let message = format!("unknown built-in policy `{short_name}`");
                 let fix = Fix::string(name, span.clone(), [BUILTIN_DEFAULT]).unwrap_or_else(|| {
-                    Fix::new("there is this one", span.clone(), toml_text::string(BUILTIN_DEFAULT))
+                    let replacement = toml_text::string(BUILTIN_DEFAULT);
+                    Fix::new("use the built-in policy", span.clone(), replacement)
                 });
                 self.diagnostics.push(Diagnostic::error(span, message).fix(fix));
                 return None;
@@ -172,8 +178,8 @@ impl Finder<'_> {
             let mut chain: Vec<String> =
                 self.chain[at..].iter().map(|it| format!("`{}`", it.display())).collect();
             chain.push(format!("`{}`", identity.display()));
-            let message = format!("`{name}` would extend itself");
-            let note = format!("the files go in a circle: {}", chain.join(" extends "));
+            let message = format!("`{name}` extends itself");
+            let note = format!("the cycle is: {}", chain.join(" extends "));
             self.diagnostics.push(Diagnostic::error(span, message).note(note));
             return None;
         }
@@ -181,7 +187,7 @@ impl Finder<'_> {
             return Some(known);
         }
         if self.chain.len() == MAX_CHAIN {
-            let message = format!("more than {MAX_CHAIN} files extend each other");
+            let message = format!("the chain of extended files is longer than {MAX_CHAIN}");
             self.diagnostics.push(Diagnostic::error(span, message));
             return None;
         }
@@ -189,11 +195,11 @@ impl Finder<'_> {
             Ok(text) => Some(self.add(&path, text)),
             Err(err) => {
                 let message = format!("cannot read `{}`: {err}", path.display());
-                let note = "a file is looked for beside the one that extends it";
+                let note = "the path is relative to the file with `extends`";
                 let is_builtin = name == "default";
                 let fix = is_builtin.then(|| {
                     Fix::new(
-                        "this one is built in",
+                        "use the built-in policy",
                         span.clone(),
                         toml_text::string(BUILTIN_DEFAULT),
                     )
@@ -205,47 +211,49 @@ impl Finder<'_> {
     }
 }
 
-/// What makes two paths the same file, as far as their names tell.
+/// Normalizes a path lexically, to recognize a file that is extended twice.
 fn identity(path: &Path) -> PathBuf {
-    let mut res = PathBuf::new();
-    for it in path.components() {
-        match it {
+    let mut identity = PathBuf::new();
+    for component in path.components() {
+        match component {
             Component::CurDir => {}
             Component::ParentDir
-                if matches!(res.components().next_back(), Some(Component::Normal(_))) =>
+                if matches!(identity.components().next_back(), Some(Component::Normal(_))) =>
             {
-                res.pop();
+                identity.pop();
             }
-            it => res.push(it),
+            other => identity.push(other),
         }
     }
-    res
+    identity
 }
 
-pub(crate) fn version(
+/// Checks the `version` of a file. `what` names the file in the error.
+pub(crate) fn check_version(
     table: &Table<'_>,
     what: &str,
     start: usize,
     diagnostics: &mut Vec<Diagnostic>,
 ) {
     let Some(value) = table.get("version") else {
-        let message = format!("{what} does not say which version of the format it is written in");
-        let fix = Fix::new("say it first", start..start, "version = 1\n");
+        let message = format!("{what} has no `version`");
+        let fix = Fix::new("add the version of the format", start..start, "version = 1\n");
         diagnostics.push(Diagnostic::error(start..start, message).fix(fix));
         return;
     };
     let is_known = value.get_ref().as_integer().is_some_and(|it| it.to_string() == VERSION);
     if !is_known {
-        let message = format!("version {} is not known", toml_text::value(value.get_ref()));
-        let note = format!("this program reads version {VERSION}");
-        let is_text = value.get_ref().as_str().is_some_and(|it| it.trim() == VERSION);
-        let fix = is_text.then(|| Fix::new("leave the quotation marks out", value.span(), VERSION));
+        let message = format!("unsupported version {}", toml_text::value(value.get_ref()));
+        let note = format!("this program supports version {VERSION}");
+        let is_string = value.get_ref().as_str().is_some_and(|it| it.trim() == VERSION);
+        let fix = is_string.then(|| Fix::new("remove the quotes", value.span(), VERSION));
         diagnostics.push(Diagnostic::error(value.span(), message).note(note).fix(fix));
     }
 }
 
-/// Lays one table over another. `path` says where they are in the policy.
-fn lay_over<'f>(
+/// Merges `over` into `base`; values of `over` take precedence. `path` is the
+/// location of both tables in the policy.
+fn merge<'f>(
     mut base: Table<'f>,
     over: Table<'f>,
     path: &[&str],
@@ -262,11 +270,11 @@ fn lay_over<'f>(
                 let name = key.get_ref().clone();
                 let path: Vec<&str> = path.iter().copied().chain([name.as_ref()]).collect();
                 let below = if matches!(path[..], ["detectors" | "sinks", _]) {
-                    without_opposites(below, &value)
+                    without_replaced(below, &value)
                 } else {
                     below
                 };
-                DeValue::Table(lay_over(below, value, &path, diagnostics))
+                DeValue::Table(merge(below, value, &path, diagnostics))
             }
             (DeValue::Array(below), DeValue::Table(edit)) => {
                 let items = below.into_iter().collect();
@@ -281,14 +289,14 @@ fn lay_over<'f>(
     base
 }
 
-/// Lays what an override says of a detector over it.
-pub(crate) fn overridden<'f>(
+/// Merges the keys of an override into a detector.
+pub(crate) fn merge_override<'f>(
     below: Table<'f>,
     mut over: Table<'f>,
     diagnostics: &mut Vec<Diagnostic>,
 ) -> Table<'f> {
-    let mut below = without_opposites(below, &over);
-    // The first exception can be added, too.
+    let mut below = without_replaced(below, &over);
+    // `exceptions.add` also works for a detector without exceptions.
     if let Some((key, value)) = over.remove_entry("exceptions") {
         if !below.contains_key("exceptions") && value.get_ref().is_table() {
             let none = Spanned::new(value.span(), DeValue::Array(DeArray::new()));
@@ -296,13 +304,12 @@ pub(crate) fn overridden<'f>(
         }
         over.insert(key, value);
     }
-    without_edits(lay_over(below, over, &[], diagnostics), diagnostics)
+    reject_edits(merge(below, over, &[], diagnostics), diagnostics)
 }
 
-/// What stays of a detector or a sink when another file says more of it: the
-/// options of another kind mean nothing, and of `severity` and `levels` the
-/// later holds.
-fn without_opposites<'f>(mut below: Table<'f>, over: &Table<'f>) -> Table<'f> {
+/// Removes the keys of a detector or a sink that `over` makes obsolete: all keys
+/// if the kind differs, and `levels` or `severity` if `over` has the other one.
+fn without_replaced<'f>(mut below: Table<'f>, over: &Table<'f>) -> Table<'f> {
     if let (Some(new), Some(old)) = (over.get("kind"), below.get("kind"))
         && !tree::is_same(new.get_ref(), old.get_ref())
     {
@@ -316,7 +323,7 @@ fn without_opposites<'f>(mut below: Table<'f>, over: &Table<'f>) -> Table<'f> {
     below
 }
 
-/// Does what `add` and `remove` say.
+/// Applies `add` and `remove` to an array.
 fn edited<'f>(
     mut items: Vec<Value<'f>>,
     edit: Table<'f>,
@@ -327,7 +334,7 @@ fn edited<'f>(
     for (key, value) in edit {
         let verb = key.get_ref().as_ref();
         if !matches!(verb, "add" | "remove") {
-            let message = format!("`{name}` is a list: `{verb}` cannot be done to it");
+            let message = format!("unknown list operation `{verb}`");
             let fix = Fix::key(verb, key.span(), ["add", "remove"]);
             let note = format!("write `{name} = […]`, `{name}.add = […]` or `{name}.remove = […]`");
             diagnostics.push(Diagnostic::error(key.span(), message).note(note).fix(fix));
@@ -343,12 +350,12 @@ fn edited<'f>(
             added.extend(operands);
             continue;
         }
-        for it in operands {
+        for operand in operands {
             let n_before = items.len();
-            items.retain(|item| !tree::is_same(item.get_ref(), it.get_ref()));
+            items.retain(|item| !tree::is_same(item.get_ref(), operand.get_ref()));
             if items.len() == n_before {
-                let message = format!("there is nothing like this in `{name}` to remove");
-                diagnostics.push(Diagnostic::warning(it.span(), message));
+                let message = format!("`{name}` does not contain this value");
+                diagnostics.push(Diagnostic::warning(operand.span(), message));
             }
         }
     }
@@ -356,35 +363,35 @@ fn edited<'f>(
     items
 }
 
-/// Whether a table says how to edit an array.
+/// Returns whether a table consists of edits of an array.
 fn is_edit(table: &Table<'_>) -> bool {
-    let is_verb = |(key, it): (&tree::Key<'_>, &Value<'_>)| {
-        matches!(key.get_ref().as_ref(), "add" | "remove") && it.get_ref().is_array()
+    let is_verb = |(key, value): (&tree::Key<'_>, &Value<'_>)| {
+        matches!(key.get_ref().as_ref(), "add" | "remove") && value.get_ref().is_array()
     };
     !table.is_empty() && table.iter().all(is_verb)
 }
 
-/// Takes out the edits that found nothing to edit, and points at them.
-fn without_edits<'f>(table: Table<'f>, diagnostics: &mut Vec<Diagnostic>) -> Table<'f> {
-    let mut res = Table::new();
+/// Removes edits without an array to edit, and reports them.
+fn reject_edits<'f>(table: Table<'f>, diagnostics: &mut Vec<Diagnostic>) -> Table<'f> {
+    let mut remaining = Table::new();
     for (key, value) in table {
         let span = value.span();
         let value = match value.into_inner() {
             DeValue::Table(edit) if is_edit(&edit) => {
                 for (key, _) in &edit {
                     let message = match key.get_ref().as_ref() {
-                        "add" => "there is no list to add to",
-                        _ => "there is no list to remove from",
+                        "add" => "no list to add to",
+                        _ => "no list to remove from",
                     };
-                    let note = "only a list in a policy that this one extends can be edited";
+                    let note = "`add` and `remove` edit a list of an extended policy";
                     diagnostics.push(Diagnostic::error(key.span(), message).note(note));
                 }
                 continue;
             }
-            DeValue::Table(table) => DeValue::Table(without_edits(table, diagnostics)),
+            DeValue::Table(table) => DeValue::Table(reject_edits(table, diagnostics)),
             other => other,
         };
-        res.insert(key, Spanned::new(span, value));
+        remaining.insert(key, Spanned::new(span, value));
     }
-    res
+    remaining
 }

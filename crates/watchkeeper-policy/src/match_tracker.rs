@@ -1,4 +1,4 @@
-//! Which exceptions and overrides of a policy are of use.
+//! Finds exceptions and overrides that match nothing.
 
 use std::{
     fmt,
@@ -13,106 +13,112 @@ use watchkeeper_core::{
 };
 
 use crate::{
-    Diagnostic,
-    exceptions::{Exception, Match, WrittenException},
+    diagnostic::Diagnostic,
+    exception_filter::{Exception, Match, SpannedException},
     files::Files,
-    reader::Reader,
     tree::Span,
 };
 
-/// The exceptions and overrides of a policy, to be held against recorded
-/// sessions: what matches nothing in them may have outlived its reason, or was
-/// never written right.
+/// Records which exceptions and overrides of a policy match recorded sessions.
+///
+/// Run [`probes`](Self::probes) over the sessions, then call
+/// [`unmatched`](Self::unmatched). An entry without a match may be obsolete or
+/// misspelled.
 #[derive(Default)]
 pub struct MatchTracker {
-    list: Vec<TrackedEntry>,
-    /// What notices that they match; see [`probes`](Self::probes).
+    entries: Vec<TrackedEntry>,
     probes: Vec<NamedDetector>,
 }
 
 struct TrackedEntry {
-    /// Where it stands. One that holds in several ways in which overrides come
-    /// together is here once.
+    /// The location. An entry that applies to several combinations of overrides
+    /// is tracked once.
     span: Span,
-    /// What is said of it if nothing matches it.
-    diagnostic: Diagnostic,
-    met: Arc<AtomicU8>,
-    /// Another that covers it, wherever it holds.
+    /// The warning if nothing matches the entry.
+    warning: Diagnostic,
+    /// `NO_MATCH`, `TOOL_MATCH` or `FULL_MATCH`, shared with the probes.
+    best_match: Arc<AtomicU8>,
+    /// Another exception that covers this one in every combination.
     covered_by: Option<Span>,
 }
 
+const NO_MATCH: u8 = 0;
+const TOOL_MATCH: u8 = 1;
+const FULL_MATCH: u8 = 2;
+
 impl fmt::Debug for MatchTracker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "MatchTracker({})", self.list.len())
+        write!(f, "MatchTracker({})", self.entries.len())
     }
 }
 
 impl MatchTracker {
-    /// Detectors that find nothing: an engine that runs them over recorded
-    /// sessions tells this which exceptions and overrides match.
+    /// Returns detectors that report no findings. In an engine, they record here
+    /// which exceptions and overrides match the sessions of that engine.
     pub fn probes(&self) -> Vec<NamedDetector> {
         self.probes.clone()
     }
 
-    /// A warning for each that has matched nothing so far.
-    pub fn unmet(&self) -> Vec<Diagnostic> {
-        let unmet = |it: &TrackedEntry| {
-            let diagnostic = it.diagnostic.clone();
-            match it.met.load(Relaxed) {
-                MET => None,
-                MET_IN_PART => Some(diagnostic.note(
-                    "there are calls of such a tool, but none with such `arguments`; they are \
-                     matched whole, as in `command = \"*make check*\"`",
+    /// Returns a warning for each exception and override that has matched nothing
+    /// so far.
+    pub fn unmatched(&self) -> Vec<Diagnostic> {
+        let warning = |entry: &TrackedEntry| {
+            let warning = entry.warning.clone();
+            match entry.best_match.load(Relaxed) {
+                FULL_MATCH => None,
+                TOOL_MATCH => Some(warning.note(
+                    "calls of this tool exist, but none with these `arguments`; a pattern must \
+                     match the whole value, as in `command = \"*make check*\"`",
                 )),
-                _ => Some(diagnostic),
+                _ => Some(warning),
             }
         };
-        self.list.iter().filter_map(unmet).collect()
+        self.entries.iter().filter_map(warning).collect()
     }
 
-    /// How many there are.
+    /// Returns the number of exceptions and overrides.
     pub fn len(&self) -> usize {
-        self.list.len()
+        self.entries.len()
     }
 
-    /// Whether there are none.
+    /// Returns whether the policy has neither exceptions nor overrides.
     pub fn is_empty(&self) -> bool {
-        self.list.is_empty()
+        self.entries.is_empty()
     }
 
-    /// Turns spans into all files into spans into one.
+    /// Turns spans into all files into spans into one file.
     pub(crate) fn settle(&mut self, files: &Files) {
-        self.list.iter_mut().for_each(|it| it.diagnostic.settle(files));
+        self.entries.iter_mut().for_each(|it| it.warning.settle(files));
     }
 
     pub(crate) fn add_override(&mut self, span: Span, reason: Option<&str>, filter: SessionFilter) {
         let message = "no recorded session matches this override";
-        let met = self.track(span, message, reason, None);
-        self.probes.push(probe(filter, Probe { exception: None, met }));
+        let best_match = self.track(span, message, reason, None);
+        self.probes.push(probe(filter, Probe { exception: None, best_match }));
     }
 
     pub(crate) fn add_exceptions(
         &mut self,
-        exceptions: &[WrittenException],
+        exceptions: &[SpannedException],
         filter: &SessionFilter,
     ) {
-        for (exception_idx, it) in exceptions.iter().enumerate() {
+        for (exception_idx, SpannedException { span, exception }) in exceptions.iter().enumerate() {
             let covering = exceptions.iter().enumerate().find(|(other_idx, other)| {
                 *other_idx != exception_idx
-                    && other.exception.covers(&it.exception)
-                    // Of two that say the same, the later is one too many.
-                    && (*other_idx < exception_idx || !it.exception.covers(&other.exception))
+                    && other.exception.covers(exception)
+                    // Of two equal exceptions, the later one is covered.
+                    && (*other_idx < exception_idx || !exception.covers(&other.exception))
             });
             let covered_by = covering.map(|(_, other)| other.span.clone());
             let message = "no recorded call matches this exception";
-            let reason = it.exception.reason.as_deref();
-            let met = self.track(it.span.clone(), message, reason, covered_by);
-            self.probes
-                .push(probe(filter.clone(), Probe { exception: Some(it.exception.clone()), met }));
+            let reason = exception.reason.as_deref();
+            let best_match = self.track(span.clone(), message, reason, covered_by);
+            let exception = Some(exception.clone());
+            self.probes.push(probe(filter.clone(), Probe { exception, best_match }));
         }
     }
 
-    /// Notes that there is one, and gives back what is to be told when it matches.
+    /// Adds an entry, unless it is tracked already, and returns its best match.
     fn track(
         &mut self,
         span: Span,
@@ -120,58 +126,56 @@ impl MatchTracker {
         reason: Option<&str>,
         covered_by: Option<Span>,
     ) -> Arc<AtomicU8> {
-        if let Some(known) = self.list.iter_mut().find(|it| it.span == span) {
+        if let Some(entry) = self.entries.iter_mut().find(|it| it.span == span) {
             if covered_by.is_none() {
-                known.covered_by = None;
+                entry.covered_by = None;
             }
-            return Arc::clone(&known.met);
+            return Arc::clone(&entry.best_match);
         }
-        let mut diagnostic = Diagnostic::warning(span.clone(), message)
-            .note("take it out, or see that it is written as the sessions have it");
+        let mut warning = Diagnostic::warning(span.clone(), message)
+            .note("remove it, or compare its spelling with the sessions");
         if let Some(reason) = reason {
-            diagnostic = diagnostic.note(format!("its reason is: {}", make_safe(reason)));
+            warning = warning.note(format!("its reason is: {}", make_safe(reason)));
         }
-        let met = Arc::default();
-        self.list.push(TrackedEntry { span, diagnostic, met: Arc::clone(&met), covered_by });
-        met
+        let best_match = Arc::new(AtomicU8::new(NO_MATCH));
+        let entry = TrackedEntry { span, warning, best_match: Arc::clone(&best_match), covered_by };
+        self.entries.push(entry);
+        best_match
+    }
+
+    /// Returns a warning for each exception that another one covers.
+    pub(crate) fn covered_exceptions(&self, files: &Files) -> Vec<Diagnostic> {
+        let warning = |entry: &TrackedEntry| {
+            let other = entry.covered_by.as_ref()?;
+            let message = "this exception has no effect: another one covers all of its calls";
+            let note = format!("the other exception is at {}", files.origin(other));
+            Some(Diagnostic::warning(entry.span.clone(), message).note(note))
+        };
+        self.entries.iter().filter_map(warning).collect()
     }
 }
 
-impl Reader<'_> {
-    /// Points at exceptions that others make superfluous.
-    pub(crate) fn warn_of_covered(&mut self, match_tracker: &MatchTracker) {
-        for it in &match_tracker.list {
-            let Some(other) = &it.covered_by else { continue };
-            let message = "this exception changes nothing: another covers all of its calls";
-            let note = format!("the other is at {}", self.files.origin(other));
-            self.push(Diagnostic::warning(it.span.clone(), message).note(note));
-        }
-    }
-}
-
-const MET_IN_PART: u8 = 1;
-const MET: u8 = 2;
-
-/// Notices that something matches.
+/// A detector that records matches and reports nothing.
 #[derive(Clone, Debug)]
 struct Probe {
-    /// Without one, it is enough that a session is watched.
+    /// The exception to match. `None` for an override, which matches if the
+    /// probe receives any event.
     exception: Option<Exception>,
-    met: Arc<AtomicU8>,
+    best_match: Arc<AtomicU8>,
 }
 
 impl Detector for Probe {
     fn observe(&mut self, event: &Event, _: &mut Context<'_>) {
-        let met = match (&self.exception, &event.kind) {
-            (None, _) => MET,
-            (Some(it), EventKind::ToolCall(call)) => match it.matches(call) {
-                Match::Whole => MET,
-                Match::ToolOnly => MET_IN_PART,
-                Match::Not => return,
+        let found = match (&self.exception, &event.kind) {
+            (None, _) => FULL_MATCH,
+            (Some(exception), EventKind::ToolCall(call)) => match exception.matches(call) {
+                Match::Full => FULL_MATCH,
+                Match::ToolOnly => TOOL_MATCH,
+                Match::None => NO_MATCH,
             },
-            _ => return,
+            _ => NO_MATCH,
         };
-        self.met.fetch_max(met, Relaxed);
+        self.best_match.fetch_max(found, Relaxed);
     }
 
     fn subscription(&self) -> Subscription {

@@ -1,4 +1,4 @@
-//! What detectors and sinks have in common: a kind, and its own options.
+//! Builds detectors and sinks from the options of their kind.
 
 use schemars::Schema;
 use serde_json::Value as Json;
@@ -6,47 +6,46 @@ use toml::{Spanned, de::DeValue};
 use watchkeeper_core::{Options, OptionsError, UnknownKind};
 
 use crate::{
-    Diagnostic,
-    diagnostic::Fix,
+    diagnostic::{Diagnostic, Fix},
     reader::Reader,
     tree::{self, Span, Table},
 };
 
-/// How many mistakes of one table are told in one run.
+/// The maximum number of mistakes to report for one table.
 const MAX_MISTAKES: usize = 16;
 
-/// What is known of the options of a kind, besides how to read them.
-pub(crate) struct About<'s> {
+/// Facts about the options of a kind, for diagnostics.
+pub(crate) struct KindContext<'s> {
     pub(crate) kind: &'s str,
     pub(crate) schema: Schema,
-    /// The keys that are read before the kind sees its own.
+    /// The keys that are not options of the kind, such as `enabled`.
     pub(crate) shared: &'static [&'static str],
-    /// Values that nobody can judge: secrets that were not read.
-    pub(crate) unread: Vec<Span>,
-    /// Texts that must not be quoted.
+    /// The spans of secrets without a value. Errors about them are not reported.
+    pub(crate) unresolved: Vec<Span>,
+    /// The texts of secrets, which must not occur in a diagnostic.
     pub(crate) secrets: Vec<String>,
 }
 
 impl Reader<'_> {
-    /// Builds what a table says. Every option that is wrong is pointed at:
-    /// each is taken out of its table in its turn, and the rest is tried again.
+    /// Builds a detector or a sink from a table. To report every invalid option,
+    /// removes each one from the table and tries again.
     pub(crate) fn build<'f, T>(
         &mut self,
         mut table: Spanned<Table<'f>>,
-        about: &About<'_>,
+        context: &KindContext<'_>,
         build: impl Fn(Options<'f>) -> Result<T, OptionsError>,
     ) -> Option<T> {
         let mut removed = Vec::new();
         for _ in 0..MAX_MISTAKES {
             let OptionsError { message, span } = match build(Options::new(table.clone())) {
-                Ok(it) => return removed.is_empty().then_some(it),
+                Ok(built) => return removed.is_empty().then_some(built),
                 Err(err) => err,
             };
             if message.starts_with("missing field ") && span == table.span() {
-                self.missing(&table, about, &message, &removed);
+                self.missing(&table, context, &message, &removed);
                 return None;
             }
-            // An option that does not go with one that was removed may be right.
+            // An option may be invalid only because another one was removed.
             if message.starts_with("invalid value for `") && !removed.is_empty() {
                 return None;
             }
@@ -54,25 +53,25 @@ impl Reader<'_> {
                 key.span() == span || tree::contains(value, span.start)
             };
             let culprit = table.get_ref().iter().find(has);
-            let is_unread = culprit.is_some_and(|(_, value)| {
-                about.unread.iter().any(|it| tree::contains(value, it.start))
+            let is_unresolved = culprit.is_some_and(|(_, value)| {
+                context.unresolved.iter().any(|it| tree::contains(value, it.start))
             });
             let culprit = culprit.map(|(key, _)| key.get_ref().to_string());
-            // In a table of tables, such as symbols, more than one may be wrong.
+            // A table of tables can contain several invalid entries.
             let inner = culprit.as_deref().and_then(|it| table.get_ref().get(it));
             let inner = inner.and_then(|it| it.get_ref().as_table());
             let entry = inner.and_then(|it| it.iter().find(has));
             let entry = entry.map(|(key, _)| key.get_ref().to_string());
-            // What a table lacks, of which something was taken out, may be that.
+            // The missing key may be one that was removed before.
             let is_trimmed =
                 entry.is_none() && culprit.as_ref().is_some_and(|it| removed.contains(it));
-            if !is_unread && !is_trimmed {
+            if !is_unresolved && !is_trimmed {
                 let is_own =
                     culprit.is_none() || table.get_ref().iter().any(|(key, _)| key.span() == span);
-                let shared = if is_own { about.shared } else { &[] };
-                let message = redacted(&message, &about.secrets);
+                let shared = if is_own { context.shared } else { &[] };
+                let message = redacted(&message, &context.secrets);
                 let diagnostic = self.option_error(span, &message, shared);
-                self.push(diagnostic.note(about.note()));
+                self.push(diagnostic.note(context.note()));
             }
             let culprit = culprit?;
             let keys = table.get_mut();
@@ -89,55 +88,55 @@ impl Reader<'_> {
         None
     }
 
-    /// Points at the table for each option that it lacks.
+    /// Reports each required option that a table lacks.
     fn missing(
         &mut self,
         table: &Spanned<Table<'_>>,
-        about: &About<'_>,
+        context: &KindContext<'_>,
         message: &str,
         removed: &[String],
     ) {
-        let required = about.schema.get("required").and_then(Json::as_array);
+        let required = context.schema.get("required").and_then(Json::as_array);
         let required = required.into_iter().flatten().filter_map(Json::as_str);
         let mut missing: Vec<&str> =
             required.filter(|it| !table.get_ref().contains_key(*it)).collect();
         if missing.is_empty() {
             missing.extend(message.split('`').nth(1));
         }
-        for it in missing.into_iter().filter(|it| !removed.iter().any(|key| key == it)) {
-            let message = format!("`{it}` is missing");
-            self.push(Diagnostic::error(table.span(), message).note(about.note()));
+        for option in missing.into_iter().filter(|it| !removed.iter().any(|key| key == it)) {
+            let message = format!("`{option}` is missing");
+            self.push(Diagnostic::error(table.span(), message).note(context.note()));
         }
     }
 
-    /// Says that a kind is not compiled in.
+    /// Reports a kind that is not linked into the program.
     pub(crate) fn unknown_kind(&mut self, err: UnknownKind, span: Span) {
         let message = err.to_string();
         let UnknownKind { sort, kind, known, .. } = err;
         let fix = Fix::string(&kind, span.clone(), known.iter().copied());
         let diagnostic = Diagnostic::error(span, message)
-            .note(format!("compiled in: {}", known.join(", ")))
+            .note(format!("known kinds: {}", known.join(", ")))
             .note(format!(
-                "a {sort} of your own must be named by the program's main.rs: \
-                 `use acme_{sort} as _;`"
+                "to link an in-house {sort}, add a line such as `use acme_{sort} as _;` to the \
+                 program's main.rs"
             ))
             .fix(fix);
         self.push(diagnostic);
     }
 }
 
-impl About<'_> {
+impl KindContext<'_> {
     fn note(&self) -> String {
-        format!("see `watchkeeper explain {}` for its options", self.kind)
+        format!("run `watchkeeper explain {}` to see the options", self.kind)
     }
 }
 
-/// A message without what must not be quoted.
+/// Replaces the texts of secrets in a message.
 fn redacted(message: &str, secrets: &[String]) -> String {
-    let mut res = message.to_owned();
+    let mut redacted = message.to_owned();
     for secret in secrets.iter().filter(|it| !it.is_empty()) {
-        res = res.replace(secret, "[secret]");
-        res = res.replace(&secret.escape_debug().to_string(), "[secret]");
+        redacted = redacted.replace(secret, "[secret]");
+        redacted = redacted.replace(&secret.escape_debug().to_string(), "[secret]");
     }
-    res
+    redacted
 }

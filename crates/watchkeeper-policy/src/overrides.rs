@@ -1,4 +1,4 @@
-//! `[[overrides]]`.
+//! Reads `[[overrides]]`.
 
 use std::{mem, sync::Arc};
 
@@ -6,38 +6,40 @@ use toml::{Spanned, de::DeValue};
 use watchkeeper_core::{Entry as _, NamedDetector, SessionFilter, SessionMatcher};
 
 use crate::{
-    Diagnostic,
-    diagnostic::Fix,
-    exceptions::WHY,
+    diagnostic::{Diagnostic, Fix},
+    exceptions::REASON_NOTE,
     layers,
+    match_tracker::MatchTracker,
     reader::{Reader, unknown_key},
     tree::{self, Span, Table, Value},
 };
 
 /// The keys of an override.
 pub(crate) const OVERRIDE_KEYS: &[&str] = &["detectors", "match", "reason"];
-/// The keys of its `match`, beside `label:NAME`.
+/// The keys of `match`, in addition to `label:NAME`.
 pub(crate) const SESSION_KEYS: &[&str] = &["cwd", "model", "source", "version"];
-/// How many overrides may touch one detector: it is built once for each way in
-/// which they can come together.
+/// The maximum number of overrides of one detector, which is built once for each
+/// combination of them.
 const MAX_OVERRIDES: usize = 4;
 const EXAMPLE: &str = "write `detectors.ID.KEY = value`";
 
-/// What is different in some sessions.
+/// Changes of detectors for the sessions that match.
 pub(crate) struct Override<'f> {
-    /// Where it stands.
+    /// The location in the policy.
     span: Span,
     matcher: Arc<SessionMatcher>,
-    /// What is laid over detectors, by name.
+    /// The keys to merge into detectors, by the name of the detector.
     detectors: Vec<(Spanned<String>, Table<'f>)>,
 }
 
 impl Reader<'_> {
-    /// Reads the overrides, but for what they say of detectors.
+    /// Reads the overrides. The options of their detectors are read later, by
+    /// [`detector_and_overridden`](Self::detector_and_overridden).
     pub(crate) fn overrides<'f>(
         &mut self,
         section: Option<Value<'f>>,
         detector_ids: &[String],
+        match_tracker: &mut MatchTracker,
     ) -> Vec<Override<'f>> {
         let Some(section) = section else { return Vec::new() };
         let span = section.span();
@@ -46,16 +48,17 @@ impl Reader<'_> {
             self.push(Diagnostic::error(span, "`overrides` is not a list").note(note));
             return Vec::new();
         };
-        let mut res = Vec::new();
-        for it in items {
-            let Some(table) = self.table(it) else { continue };
-            let it = self.one_override(table, detector_ids);
-            let filter =
-                SessionFilter { all_of: vec![Arc::clone(&it.matcher)], ..SessionFilter::default() };
-            self.match_tracker.add_override(it.span.clone(), it.matcher.reason.as_deref(), filter);
-            res.push(it);
+        let mut overrides = Vec::new();
+        for item in items {
+            let Some(table) = self.table(item) else { continue };
+            let parsed = self.one_override(table, detector_ids);
+            let all_of = vec![Arc::clone(&parsed.matcher)];
+            let filter = SessionFilter { all_of, ..SessionFilter::default() };
+            let reason = parsed.matcher.reason.as_deref();
+            match_tracker.add_override(parsed.span.clone(), reason, filter);
+            overrides.push(parsed);
         }
-        res
+        overrides
     }
 
     fn one_override<'f>(
@@ -67,7 +70,7 @@ impl Reader<'_> {
         let mut keys = table.into_inner();
         for (key, note) in [
             ("match", "write `match = { cwd = \"*/nightly/*\" }`"),
-            ("reason", WHY),
+            ("reason", REASON_NOTE),
             ("detectors", EXAMPLE),
         ] {
             if !keys.contains_key(key) {
@@ -85,14 +88,14 @@ impl Reader<'_> {
             let message = "this override changes nothing";
             self.push(Diagnostic::warning(section.span(), message).note(EXAMPLE));
         }
-        self.refuse_rest(&keys, OVERRIDE_KEYS);
+        self.reject_keys(&keys, OVERRIDE_KEYS);
         let mut detectors = Vec::new();
         for (id, table) in self.entries(section) {
             if detector_ids.contains(id.get_ref()) {
                 detectors.push((id, table.into_inner()));
                 continue;
             }
-            let message = format!("there is no detector `{}` to override", id.get_ref());
+            let message = format!("unknown detector `{}`", id.get_ref());
             let ids = detector_ids.iter().map(String::as_str);
             let fix = Fix::key(id.get_ref(), id.span(), ids);
             self.push(Diagnostic::error(id.span(), message).fix(fix));
@@ -101,10 +104,10 @@ impl Reader<'_> {
     }
 
     fn session_matcher(&mut self, table: Spanned<Table<'_>>) -> SessionMatcher {
-        let mut res = SessionMatcher::default();
+        let mut matcher = SessionMatcher::default();
         if table.get_ref().is_empty() {
             let message = "this matches every session";
-            let note = "what holds for all of them stands with the detector itself";
+            let note = "set the options for all sessions in `[detectors]`";
             self.push(Diagnostic::error(table.span(), message).note(note));
         }
         for (key, value) in table.into_inner() {
@@ -113,56 +116,56 @@ impl Reader<'_> {
                 "source" => {
                     let sources: Vec<String> =
                         self.registry.sources.iter().map(|it| it.kind().to_owned()).collect();
-                    // Without any, as in a program that reads no files, there
-                    // is nothing to go by.
-                    res.source = if sources.is_empty() {
-                        self.any_globs(value)
+                    // A program that reads no files has no sources to compare with.
+                    matcher.source = if sources.is_empty() {
+                        self.globs(value)
                     } else {
-                        self.globs(value, "kind of source", &sources)
+                        self.known_globs(value, "kind of source", &sources)
                     };
                 }
-                "cwd" => res.cwd = self.any_globs(value),
-                "model" => res.model = self.any_globs(value),
-                "version" => res.version = self.any_globs(value),
+                "cwd" => matcher.cwd = self.globs(value),
+                "model" => matcher.model = self.globs(value),
+                "version" => matcher.version = self.globs(value),
                 name => match name.strip_prefix("label:").filter(|it| !it.is_empty()) {
                     Some(label) => {
-                        let globs = self.any_globs(value);
-                        res.labels.insert(label.to_owned(), globs);
+                        let globs = self.globs(value);
+                        matcher.labels.insert(label.to_owned(), globs);
                     }
                     None => {
-                        let note = "an override goes by what is known as a session begins; a \
-                                    label is matched by `\"label:NAME\" = \"value\"`";
+                        let note = "`match` uses facts that are known when a session starts; \
+                                    to match a label, write `\"label:NAME\" = \"value\"`";
                         self.push(unknown_key(name, span, SESSION_KEYS).note(note));
                     }
                 },
             }
         }
-        res
+        matcher
     }
 
-    /// Reads a detector: once as it stands, and once for each way in which the
-    /// overrides that touch it can come together.
+    /// Reads a detector: once without overrides, and once for each combination of
+    /// the overrides that change it. Returns the enabled ones.
     pub(crate) fn detector_and_overridden<'f>(
         &mut self,
         id: &Spanned<String>,
         table: Spanned<Table<'f>>,
         overrides: &[Override<'f>],
+        match_tracker: &mut MatchTracker,
     ) -> Vec<NamedDetector> {
-        let touching = self.touching(id, table.get_ref(), overrides);
+        let changes = self.changes(id, table.get_ref(), overrides);
         let whole = table.span();
-        // By which of the overrides match, as bits.
+        // The index of a table is a bit set of the overrides that match.
         let mut tables = vec![table.into_inner()];
         let mut found = Vec::new();
-        for (_, _, over) in &touching {
+        for (_, _, over) in &changes {
             for below in 0..tables.len() {
                 let below = tables[below].clone();
-                tables.push(layers::overridden(below, (*over).clone(), &mut found));
+                tables.push(layers::merge_override(below, (*over).clone(), &mut found));
             }
         }
-        for (override_idx, (key, _, over)) in touching.iter().enumerate() {
+        for (override_idx, (key, _, over)) in changes.iter().enumerate() {
             let bit = 1 << override_idx;
-            let is_off = |it: &Table<'_>| {
-                it.get("enabled").and_then(|it| it.get_ref().as_bool()) == Some(false)
+            let is_off = |table: &Table<'_>| {
+                table.get("enabled").and_then(|it| it.get_ref().as_bool()) == Some(false)
             };
             let changes_nothing = |matching: usize| {
                 let (with, without) = (&tables[matching], &tables[matching & !bit]);
@@ -170,59 +173,59 @@ impl Reader<'_> {
             };
             let mut matching = (0..tables.len()).filter(|it| it & bit != 0);
             if matching.all(changes_nothing) && !over.is_empty() {
-                let message = format!("this override changes nothing of `{}`", id.get_ref());
-                let note = "what it says holds anyway, or the detector is off";
+                let message = format!("this override does not change `{}`", id.get_ref());
+                let note = "the detector has these values already, or it is disabled";
                 found.push(Diagnostic::warning(key.span(), message).note(note));
             }
         }
         let mut detectors = Vec::new();
         for (matching, table) in tables.into_iter().enumerate() {
-            // What is wrong with the detector itself is wrong each time.
+            // Mistakes of the detector itself recur in each combination.
             let earlier = mem::take(self.diagnostics);
             let detector = self.detector(id, Spanned::new(whole.clone(), table));
             found.extend(mem::replace(self.diagnostics, earlier));
-            detectors.extend(detector.map(|(it, exceptions)| {
+            detectors.extend(detector.map(|(detector, exceptions)| {
                 let mut sessions = SessionFilter::default();
-                for (override_idx, (_, matcher, _)) in touching.iter().enumerate() {
+                for (override_idx, (_, matcher, _)) in changes.iter().enumerate() {
                     let is_matching = matching & (1 << override_idx) != 0;
                     let matchers =
                         if is_matching { &mut sessions.all_of } else { &mut sessions.none_of };
                     matchers.push(Arc::clone(matcher));
                 }
-                self.match_tracker.add_exceptions(&exceptions, &sessions);
-                NamedDetector { sessions, ..it }
+                match_tracker.add_exceptions(&exceptions, &sessions);
+                NamedDetector { sessions, ..detector }
             }));
         }
-        for it in found {
-            if !self.diagnostics.contains(&it) {
-                self.push(it);
+        for diagnostic in found {
+            if !self.diagnostics.contains(&diagnostic) {
+                self.push(diagnostic);
             }
         }
         detectors
     }
 
-    /// The overrides that touch a detector, and what they lay over it.
-    fn touching<'o, 'f>(
+    /// Returns the overrides that change a detector: the key, the matcher, and the
+    /// table to merge.
+    fn changes<'o, 'f>(
         &mut self,
         id: &Spanned<String>,
         table: &Table<'f>,
         overrides: &'o [Override<'f>],
     ) -> Vec<(&'o Spanned<String>, &'o Arc<SessionMatcher>, Table<'f>)> {
-        let mut res = Vec::new();
-        for it in overrides {
-            let ours = it.detectors.iter().find(|(it, _)| it.get_ref() == id.get_ref());
-            let Some((key, over)) = ours else { continue };
+        let mut changes = Vec::new();
+        for Override { matcher, detectors, .. } in overrides {
+            let change = detectors.iter().find(|(key, _)| key.get_ref() == id.get_ref());
+            let Some((key, over)) = change else { continue };
             if table.contains_key("per") {
                 let message = "a detector with `per` cannot be overridden";
-                let note = "its sessions share one stream, and so all that is said of it";
+                let note = "with `per`, many sessions share one stream and its options";
                 self.push(Diagnostic::error(key.span(), message).note(note));
                 continue;
             }
-            if res.len() == MAX_OVERRIDES {
+            if changes.len() == MAX_OVERRIDES {
                 let message =
                     format!("more than {MAX_OVERRIDES} overrides change `{}`", id.get_ref());
-                let note = "make one of those that say the same, with lists to match, or give \
-                            some sessions a detector of their own";
+                let note = "combine overrides with equal options: `match` accepts lists";
                 self.push(Diagnostic::error(key.span(), message).note(note));
                 break;
             }
@@ -230,12 +233,13 @@ impl Reader<'_> {
             for fixed in ["inhibited_by", "kind", "per"] {
                 if let Some((key, _)) = over.remove_entry(fixed) {
                     let message = format!("`{fixed}` cannot be overridden");
-                    let note = "an override changes what a detector is told, not what it is";
+                    let note =
+                        "an override changes only the options, levels and exceptions of a detector";
                     self.push(Diagnostic::error(key.span(), message).note(note));
                 }
             }
-            res.push((key, &it.matcher, over));
+            changes.push((key, matcher, over));
         }
-        res
+        changes
     }
 }

@@ -1,5 +1,6 @@
-use std::fmt;
+use std::{ffi::OsString, fmt, io, path::Path};
 
+use jiff::civil::Date;
 use serde::{Deserialize, Deserializer, de};
 use toml::{
     Spanned,
@@ -8,8 +9,7 @@ use toml::{
 use watchkeeper_core::{Period, Registry};
 
 use crate::{
-    Diagnostic, Loader, MatchTracker,
-    diagnostic::Fix,
+    diagnostic::{Diagnostic, Fix},
     files::Files,
     toml_text,
     tree::{Span, Table, Value},
@@ -29,25 +29,19 @@ pub(crate) const SECTIONS: &[&str] = &[
     "routes",
 ];
 
-/// Reads the sections of a policy, and notes whatever is wrong with them.
+/// Returns the value of an environment variable, or `None` if it is not set.
+pub type Variables<'a> = &'a dyn Fn(&str) -> Option<OsString>;
+
+/// Reads the sections of a policy and collects diagnostics.
 pub(crate) struct Reader<'a> {
-    pub(crate) loader: &'a Loader<'a>,
     pub(crate) registry: &'a Registry,
+    pub(crate) read_file: &'a dyn Fn(&Path) -> io::Result<String>,
+    /// `None` to leave secrets without a value.
+    pub(crate) environment: Option<Variables<'a>>,
+    /// The current date, in UTC; `None` to keep expired exceptions.
+    pub(crate) today: Option<Date>,
     pub(crate) files: &'a Files,
     pub(crate) diagnostics: &'a mut Vec<Diagnostic>,
-    /// The exceptions and overrides that were read.
-    pub(crate) match_tracker: MatchTracker,
-}
-
-impl<'a> Reader<'a> {
-    pub(crate) fn new(
-        loader: &'a Loader<'a>,
-        files: &'a Files,
-        diagnostics: &'a mut Vec<Diagnostic>,
-    ) -> Self {
-        let match_tracker = MatchTracker::default();
-        Self { loader, registry: loader.registry, files, diagnostics, match_tracker }
-    }
 }
 
 impl Reader<'_> {
@@ -59,7 +53,7 @@ impl Reader<'_> {
     pub(crate) fn read<T: for<'de> Deserialize<'de>>(&mut self, value: Value<'_>) -> Option<T> {
         let span = value.span();
         match T::deserialize(ValueDeserializer::from(value)) {
-            Ok(it) => Some(it),
+            Ok(value) => Some(value),
             Err(err) => {
                 let span = err.span().unwrap_or(span);
                 let diagnostic = self.option_error(span, err.message(), &[]);
@@ -69,7 +63,7 @@ impl Reader<'_> {
         }
     }
 
-    /// Takes one key out of a table and reads it as a `T`.
+    /// Removes a key from a table and reads its value as a `T`.
     pub(crate) fn take<T: for<'de> Deserialize<'de>>(
         &mut self,
         table: &mut Table<'_>,
@@ -78,7 +72,7 @@ impl Reader<'_> {
         table.remove(key).and_then(|it| self.read(it))
     }
 
-    /// Takes one key out of a table and reads it as a string.
+    /// Removes a key from a table and reads its value as a string.
     pub(crate) fn take_string(
         &mut self,
         table: &mut Table<'_>,
@@ -86,36 +80,37 @@ impl Reader<'_> {
     ) -> Option<Spanned<String>> {
         let value = table.remove(key)?;
         let span = value.span();
-        self.read(value).map(|it| Spanned::new(span, it))
+        self.read(value).map(|text| Spanned::new(span, text))
     }
 
     /// Reads a value as a table.
     pub(crate) fn table<'f>(&mut self, value: Value<'f>) -> Option<Spanned<Table<'f>>> {
-        self.table_like(value, "")
+        self.table_or_example(value, "")
     }
 
-    /// Reads a value as a table; `example` says how to write one.
-    pub(crate) fn table_like<'f>(
+    /// Reads a value as a table. For another value, the error shows `example`,
+    /// unless it is empty.
+    pub(crate) fn table_or_example<'f>(
         &mut self,
         value: Value<'f>,
         example: &str,
     ) -> Option<Spanned<Table<'f>>> {
         let span = value.span();
         let found = match value.into_inner() {
-            DeValue::Table(it) => return Some(Spanned::new(span, it)),
+            DeValue::Table(table) => return Some(Spanned::new(span, table)),
             DeValue::Array(_) => "a list".to_owned(),
-            DeValue::String(_) => "a text".to_owned(),
-            it @ (DeValue::Integer(_) | DeValue::Float(_)) => {
-                format!("the number `{}`", toml_text::value(&it))
+            DeValue::String(_) => "a string".to_owned(),
+            number @ (DeValue::Integer(_) | DeValue::Float(_)) => {
+                format!("the number `{}`", toml_text::value(&number))
             }
             other => toml_text::value(&other),
         };
         let mut diagnostic =
             Diagnostic::error(span.clone(), format!("expected a table, found {found}"));
         let header =
-            self.files.written(&span).strip_prefix("[[").and_then(|it| it.strip_suffix("]]"));
+            self.files.source(&span).strip_prefix("[[").and_then(|it| it.strip_suffix("]]"));
         if let Some(name) = header {
-            let fix = Fix::new("write its name in one pair of brackets", span, format!("[{name}]"));
+            let fix = Fix::new("use single brackets", span, format!("[{name}]"));
             diagnostic = diagnostic.fix(fix);
         } else if !example.is_empty() {
             diagnostic = diagnostic.note(example);
@@ -124,39 +119,41 @@ impl Reader<'_> {
         None
     }
 
-    /// Reads a section that is a table of tables.
+    /// Reads a section that is a table of tables, such as `[detectors]`.
     pub(crate) fn entries<'f>(
         &mut self,
         section: Option<Value<'f>>,
     ) -> Vec<(Spanned<String>, Spanned<Table<'f>>)> {
         let Some(section) = section.and_then(|it| self.table(it)) else { return Vec::new() };
-        let mut res = Vec::new();
+        let mut entries = Vec::new();
         for (key, value) in section.into_inner() {
             if let Some(table) = self.table(value) {
                 let id = Spanned::new(key.span(), key.into_inner().into_owned());
-                res.push((id, table));
+                entries.push((id, table));
             }
         }
-        res
+        entries
     }
 
-    /// Says what serde found wrong, in our words where it has words of its own.
-    /// `shared` are keys that are known beside those it names.
+    /// Turns an error message of serde into a diagnostic. `shared` contains
+    /// valid keys that the message does not list.
     pub(crate) fn option_error(&self, span: Span, message: &str, shared: &[&str]) -> Diagnostic {
-        if let Some(said) = message.strip_prefix("invalid ") {
-            let said = said.strip_prefix("type: ").or(said.strip_prefix("value: "));
-            if let Some((found, expected)) = said.and_then(|it| it.rsplit_once(", expected ")) {
+        if let Some(rest) = message.strip_prefix("invalid ") {
+            let rest = rest.strip_prefix("type: ").or(rest.strip_prefix("value: "));
+            if let Some((found, expected)) = rest.and_then(|it| it.rsplit_once(", expected ")) {
                 return self.mismatch(span, found, expected);
             }
         }
         if message == "wanted string or table" {
-            return Diagnostic::error(span, "expected a text");
+            return Diagnostic::error(span, "expected a string");
         }
         let parts: Vec<&str> = message.split('`').collect();
-        let [said, name, rest @ ..] = &parts[..] else { return Diagnostic::error(span, message) };
-        // Every other part was between backticks.
+        let [problem, name, rest @ ..] = &parts[..] else {
+            return Diagnostic::error(span, message);
+        };
+        // Every other part is between backticks.
         let expected: Vec<&str> = rest.iter().skip(1).step_by(2).copied().collect();
-        match *said {
+        match *problem {
             "unknown field " => {
                 let known: Vec<&str> = expected.iter().chain(shared).copied().collect();
                 unknown_key(name, span, &known)
@@ -164,7 +161,7 @@ impl Reader<'_> {
             "unknown variant " => {
                 let fix = Fix::string(name, span.clone(), expected.iter().copied());
                 Diagnostic::error(span, format!("unknown value `{name}`"))
-                    .note(known_here(&expected))
+                    .note(expected_one_of(&expected))
                     .fix(fix)
             }
             "missing field " => Diagnostic::error(span, format!("`{name}` is missing")),
@@ -172,24 +169,23 @@ impl Reader<'_> {
         }
     }
 
-    /// Says that something else is due where a value stands, and how to write it
-    /// if that is plain.
+    /// Reports a value of the wrong type, with a fix where the intended value is
+    /// clear.
     fn mismatch(&self, span: Span, found: &str, expected: &str) -> Diagnostic {
         let expected = match expected {
             "a boolean" => "`true` or `false`",
             "a sequence" => "a list",
             "a map" => "a table",
-            "a string" => "a text",
             "u8" | "u16" | "u32" | "u64" | "usize" => "a whole number, 0 or more",
             "i8" | "i16" | "i32" | "i64" => "a whole number",
             "f32" | "f64" => "a number",
-            it => it,
+            other => other,
         };
         let found = match found {
             "sequence" => "a list".to_owned(),
             "map" => "a table".to_owned(),
-            it => match it.split_once(' ') {
-                Some(("string", text)) => format!("the text {text}"),
+            other => match other.split_once(' ') {
+                Some(("string", text)) => format!("the string {text}"),
                 Some(("integer", number)) => {
                     format!("the number {}", number.trim_end_matches(" as i128"))
                 }
@@ -197,30 +193,31 @@ impl Reader<'_> {
                     format!("the number {}", number.replace("point ", ""))
                 }
                 Some(("boolean", value)) => value.to_owned(),
-                _ => it.to_owned(),
+                _ => other.to_owned(),
             },
         };
-        let written = self.files.written(&span);
-        let bare = written.trim_matches(['"', '\'']);
-        let is_text = bare.len() != written.len();
+        let source = self.files.source(&span);
+        let bare = source.trim_matches(['"', '\'']);
+        let is_string = bare.len() != source.len();
         let is_number = bare.parse::<f64>().is_ok();
         let fix = match expected {
-            "a list" if is_text => Some(("write a list", format!("[{written}]"))),
-            "`true` or `false`" if is_text && matches!(bare, "true" | "false") => {
-                Some(("leave the quotation marks out", bare.to_owned()))
+            "a list" if is_string => Some(("write a list", format!("[{source}]"))),
+            "`true` or `false`" if is_string && matches!(bare, "true" | "false") => {
+                Some(("remove the quotes", bare.to_owned()))
             }
-            "a text" if !is_text && (is_number || matches!(bare, "true" | "false")) => {
-                Some(("put it in quotation marks", toml_text::string(bare)))
+            "a string" if !is_string && (is_number || matches!(bare, "true" | "false")) => {
+                Some(("add quotes", toml_text::string(bare)))
             }
-            it if it.starts_with("a length of time") => bare
-                .replace('_', "")
-                .parse()
-                .ok()
-                .filter(|it| 0 < *it)
-                .map(|it| ("if these are seconds", Period::from_secs(it)))
-                .map(|(title, it)| (title, toml_text::string(&it.to_string()))),
-            it if is_text && is_number && it.contains("number") => {
-                Some(("leave the quotation marks out", bare.to_owned()))
+            // The description of a `Period`.
+            other if other.starts_with("a length of time") || other.starts_with("a duration") => {
+                let seconds = bare.replace('_', "").parse().ok().filter(|it| 0 < *it);
+                seconds.map(|it| {
+                    let period = Period::from_secs(it).to_string();
+                    ("if the number is in seconds", toml_text::string(&period))
+                })
+            }
+            other if is_string && is_number && other.contains("number") => {
+                Some(("remove the quotes", bare.to_owned()))
             }
             _ => None,
         };
@@ -228,9 +225,9 @@ impl Reader<'_> {
         Diagnostic::error(span, format!("expected {expected}, found {found}")).fix(fix)
     }
 
-    /// Points at the sections that nobody knows: of entries that stand outside of
-    /// theirs, it says where they go.
-    pub(crate) fn refuse_sections(&mut self, policy: &Table<'_>) {
+    /// Reports unknown sections. For a detector or a sink outside of its section,
+    /// suggests the right section.
+    pub(crate) fn reject_sections(&mut self, policy: &Table<'_>) {
         for (key, value) in policy {
             let mut diagnostic = unknown_key(key.get_ref(), key.span(), SECTIONS);
             let kind = value.get_ref().as_table().and_then(|it| it.get("kind"));
@@ -242,32 +239,37 @@ impl Reader<'_> {
             };
             if let Some(section) = section.filter(|_| value.get_ref().is_table()) {
                 let name = format!("{section}.{}", toml_text::key(key.get_ref()));
-                diagnostic = diagnostic.fix(Fix::new("it belongs here", key.span(), name));
+                let title = format!("move it to `[{section}]`");
+                diagnostic = diagnostic.fix(Fix::new(title, key.span(), name));
             }
             self.push(diagnostic);
         }
     }
 
-    /// Points at the keys that are left in a table, which nobody knows.
-    pub(crate) fn refuse_rest(&mut self, table: &Table<'_>, known: &[&str]) {
+    /// Reports every key that is left in a table as unknown.
+    pub(crate) fn reject_keys(&mut self, table: &Table<'_>, known: &[&str]) {
         for (key, _) in table {
             self.push(unknown_key(key.get_ref(), key.span(), known));
         }
     }
 }
 
-/// Says that nobody knows a key.
+/// Reports an unknown key.
 pub(crate) fn unknown_key(key: &str, span: Span, known: &[&str]) -> Diagnostic {
     let fix = Fix::key(key, span.clone(), known.iter().copied());
-    Diagnostic::error(span, format!("unknown key `{key}`")).note(known_here(known)).fix(fix)
+    Diagnostic::error(span, format!("unknown key `{key}`")).note(expected_one_of(known)).fix(fix)
 }
 
-fn known_here(known: &[&str]) -> String {
-    let known: Vec<String> = known.iter().map(|it| format!("`{it}`")).collect();
-    format!("known here: {}", known.join(", "))
+fn expected_one_of(names: &[&str]) -> String {
+    let quoted: Vec<String> = names.iter().map(|it| format!("`{it}`")).collect();
+    match &quoted[..] {
+        [] => "no keys are allowed here".to_owned(),
+        [one] => format!("expected {one}"),
+        _ => format!("expected one of {}", quoted.join(", ")),
+    }
 }
 
-/// A whole number that is not zero.
+/// A positive integer.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Count(pub(crate) u32);
 
@@ -284,9 +286,11 @@ impl<'de> Deserialize<'de> for Count {
                 f.write_str("a whole number, 1 or more")
             }
 
-            fn visit_i64<E: de::Error>(self, it: i64) -> Result<Count, E> {
-                let count = u32::try_from(it).ok().filter(|it| 0 < *it);
-                count.map(Count).ok_or_else(|| E::invalid_value(de::Unexpected::Signed(it), &self))
+            fn visit_i64<E: de::Error>(self, number: i64) -> Result<Count, E> {
+                let count = u32::try_from(number).ok().filter(|it| 0 < *it);
+                count
+                    .map(Count)
+                    .ok_or_else(|| E::invalid_value(de::Unexpected::Signed(number), &self))
             }
         }
     }

@@ -5,11 +5,11 @@ use watchkeeper_core::{Entry, Period, Price, Registry, Severity, Unit};
 const DETECTORS: &str = "#/$defs/detectors";
 const EXCEPTIONS: &str = "#/$defs/exceptions";
 
-/// Describes a policy for editors, with the options of every kind that is
-/// linked into this program.
+/// Returns the JSON schema of policies, for editors. The schema contains the
+/// options of every kind in `registry` and rejects unknown keys.
 ///
-/// It refuses every key that nobody knows. Since a policy may extend others,
-/// it does not ask for options that must be somewhere: the [`Loader`] does.
+/// Options are not required, because an extended policy may set them. The
+/// [`Loader`] reports missing options.
 ///
 /// [`Loader`]: crate::Loader
 pub fn schema(registry: &Registry) -> Schema {
@@ -43,46 +43,46 @@ pub fn schema(registry: &Registry) -> Schema {
         "properties": {
             "version": { "const": 1, "description": "The version of the format." },
             "extends": {
-                "description": "The policies that this one is laid over, the first at the bottom: \
-                                `builtin:default`, or files beside this one.",
+                "description": "The policies to build on: `builtin:default`, or paths relative to this file. \
+                                Later ones take precedence over earlier ones.",
                 "type": "array",
                 "items": text,
             },
             "monitor": {
-                "description": "How the monitor as a whole runs.",
+                "description": "Options of the monitor.",
                 "type": "object",
                 "properties": {
-                    "check_interval": with_description(&period, "How late a finding may be that no event brings about."),
-                    "shutdown_timeout": with_description(&period, "How long stopping may take."),
-                    "session_expiry": with_description(&period, "How long a session may be quiet before it is forgotten."),
-                    "max_sessions": count("How many sessions are watched at once."),
+                    "check_interval": with_description(&period, "Maximum delay of time-based findings, such as timeouts."),
+                    "shutdown_timeout": with_description(&period, "Time for sinks to deliver the remaining findings when the monitor stops."),
+                    "session_expiry": with_description(&period, "Time without events after which the state of a session is dropped."),
+                    "max_sessions": count("Maximum number of concurrent sessions."),
                 },
                 "additionalProperties": false,
             },
             "labels": {
-                "description": "Labels of every finding.",
+                "description": "Labels to add to every finding.",
                 "type": "object",
                 "additionalProperties": text,
             },
             "prices": {
-                "description": "What models cost, by name, before the built-in list.",
+                "description": "Prices of models, by name. They take precedence over the built-in prices.",
                 "type": "object",
                 "additionalProperties": price,
             },
             "secrets": {
-                "description": "Where secrets are, by the name that sinks use for them.",
+                "description": "Locations of secrets, by the name that sinks use.",
                 "type": "object",
                 "additionalProperties": secret_place(),
             },
             "detectors": { "$ref": DETECTORS },
             "overrides": editable(json!({
-                "description": "What is different in some sessions. Every override that matches holds, a later one over an earlier.",
+                "description": "Different options for the sessions that match. If several overrides match, later ones take precedence.",
                 "type": "array",
                 "items": one_override(),
             })),
             "sinks": entries("The sinks, by name.", &sinks),
             "routes": editable(json!({
-                "description": "Which findings go to which sinks. Every route that matches acts.",
+                "description": "Routes from findings to sinks. A finding goes through every route that matches.",
                 "type": "array",
                 "items": route(&period.into()),
             })),
@@ -97,7 +97,8 @@ pub fn schema(registry: &Registry) -> Schema {
     schema
 }
 
-/// Describes the entry of a kind. Gives back its name and a reference to it.
+/// Defines the schema of a kind, and returns the name of the kind and a reference
+/// to the definition.
 fn define<'k, E: Entry>(
     entry: &'k E,
     sort: &str,
@@ -106,15 +107,15 @@ fn define<'k, E: Entry>(
     defs: &mut Map<String, Value>,
 ) -> (&'k str, String) {
     each_property(&mut schema, editable);
-    // Shared keys go into the options' own schema and not beside it: that one
-    // refuses every key that it doesn't list.
+    // The schema of the options rejects keys that it does not list, so the shared
+    // keys must be part of it.
     let object = schema.ensure_object();
     let properties = object.entry("properties").or_insert_with(|| json!({}));
     for (key, value) in shared {
         properties[key] = value;
     }
     properties["kind"] = json!({ "const": entry.kind() });
-    // What is required may stand in a policy that is extended.
+    // An extended policy may set the required options.
     object.remove("required");
     object.entry("additionalProperties").or_insert(false.into());
     object.insert("title".to_owned(), entry.kind().into());
@@ -125,10 +126,11 @@ fn define<'k, E: Entry>(
     (entry.kind(), reference)
 }
 
-/// Describes a section of entries of several kinds. An entry that names no
-/// kind has that of its own name, or that of a policy that is extended.
+/// Returns the schema of a section with entries of several kinds. If an entry has
+/// no `kind`, its name or an extended policy determines it.
 fn entries(description: &str, kinds: &[(&str, String)]) -> Value {
-    let by_kind = |(_, it): &(&str, String)| json!({ "$ref": it, "required": ["kind"] });
+    let by_kind =
+        |(_, reference): &(&str, String)| json!({ "$ref": reference, "required": ["kind"] });
     let by_kind: Vec<Value> = kinds.iter().map(by_kind).collect();
     let any: Vec<Value> = kinds.iter().map(|(_, it)| json!({ "$ref": it })).collect();
     let entry = |otherwise: Value| {
@@ -139,7 +141,9 @@ fn entries(description: &str, kinds: &[(&str, String)]) -> Value {
             "else": otherwise,
         })
     };
-    let named = kinds.iter().map(|(kind, it)| ((*kind).to_owned(), entry(json!({ "$ref": it }))));
+    let named = kinds
+        .iter()
+        .map(|(kind, reference)| ((*kind).to_owned(), entry(json!({ "$ref": reference }))));
     json!({
         "description": description,
         "type": "object",
@@ -157,7 +161,7 @@ fn detector_keys(unit: Unit, generator: &mut SchemaGenerator) -> Vec<(&'static s
         }
     };
     let levels = editable(json!({
-        "description": "From what measure on a finding has which severity.",
+        "description": "Severities of findings, each from a minimum measure.",
         "type": "array",
         "minItems": 1,
         "items": {
@@ -173,7 +177,7 @@ fn detector_keys(unit: Unit, generator: &mut SchemaGenerator) -> Vec<(&'static s
         (
             "inhibited_by",
             editable(json!({
-                "description": "The detectors that say more about the same trouble: while one of them has a finding open, this one finds nothing that is no more severe.",
+                "description": "Detectors that report the same problem more specifically. While one of them has an open finding, this detector reports only findings of a higher severity.",
                 "type": "array",
                 "items": { "type": "string" },
             })),
@@ -182,7 +186,7 @@ fn detector_keys(unit: Unit, generator: &mut SchemaGenerator) -> Vec<(&'static s
         (
             "per",
             json!({
-                "description": "Whose sessions share one limit: those with the same value of a label.",
+                "description": "Label whose value groups sessions. Sessions with the same value share one limit.",
                 "type": "string",
                 "pattern": "^label:.",
                 "examples": ["label:team"],
@@ -194,24 +198,24 @@ fn detector_keys(unit: Unit, generator: &mut SchemaGenerator) -> Vec<(&'static s
 
 fn exceptions() -> Value {
     editable(json!({
-        "description": "Calls that it does not see, nor their results.",
+        "description": "Calls to ignore, together with their results.",
         "type": "array",
         "items": {
             "type": "object",
             "properties": {
                 "arguments": {
-                    "description": "What the arguments must be, by key; `*` stands for any text.",
+                    "description": "Patterns for arguments, by key. `*` matches any text.",
                     "type": "object",
-                    "additionalProperties": patterns("The value of an argument."),
+                    "additionalProperties": patterns("Value of the argument."),
                 },
                 "expires": {
-                    "description": "The day, in UTC, from which on it no longer applies.",
+                    "description": "First day, in UTC, on which the exception no longer applies.",
                     "type": "string",
                     "format": "date",
                     "examples": ["2027-03-31"],
                 },
                 "reason": reason(),
-                "tool": patterns("The tool; `*` stands for any text."),
+                "tool": patterns("Name of the tool. `*` matches any text."),
             },
             "required": ["reason", "tool"],
             "additionalProperties": false,
@@ -221,13 +225,13 @@ fn exceptions() -> Value {
 
 fn one_override() -> Value {
     let matcher = json!({
-        "description": "The sessions it is for: those that all of its keys match as they begin. `*` stands for any text.",
+        "description": "Sessions to change: those that match all keys when they start. `*` matches any text.",
         "type": "object",
         "properties": {
-            "cwd": patterns("The folder it works in."),
-            "model": patterns("The model it begins with."),
-            "source": patterns("The kind of source it comes from."),
-            "version": patterns("The version of the agent."),
+            "cwd": patterns("Working directory."),
+            "model": patterns("First model."),
+            "source": patterns("Kind of source."),
+            "version": patterns("Version of the agent."),
         },
         "patternProperties": { "^label:.": patterns("The value of a label.") },
         "minProperties": 1,
@@ -246,10 +250,10 @@ fn one_override() -> Value {
 }
 
 fn reason() -> Value {
-    json!({ "description": "Why, for whoever reads it next.", "type": "string", "pattern": "\\S" })
+    json!({ "description": "Reason, for other readers of the policy.", "type": "string", "pattern": "\\S" })
 }
 
-/// A pattern, or a list of them.
+/// Returns the schema of a pattern or a list of patterns.
 fn patterns(description: &str) -> Value {
     let text = json!({ "type": "string" });
     json!({
@@ -261,12 +265,12 @@ fn patterns(description: &str) -> Value {
 fn sink_keys() -> Vec<(&'static str, Value)> {
     vec![
         ("enabled", enabled()),
-        ("queue_capacity", count("How many findings may wait for the sink.")),
+        ("queue_capacity", count("Maximum number of findings in the queue of the sink.")),
     ]
 }
 
 fn enabled() -> Value {
-    json!({ "description": "Whether it is on.", "type": "boolean", "default": true })
+    json!({ "description": "`false` disables the entry.", "type": "boolean", "default": true })
 }
 
 fn count(description: &str) -> Value {
@@ -280,15 +284,15 @@ fn count(description: &str) -> Value {
 
 fn secret_place() -> Value {
     let optional = json!({
-        "description": "Whether it may be missing: the sinks that use it are then off.",
+        "description": "`true` allows the secret to be missing; the sinks that use it are then disabled.",
         "type": "boolean",
         "default": false,
     });
     json!({
         "type": "object",
         "properties": {
-            "env": { "description": "The variable of the environment.", "type": "string" },
-            "file": { "description": "The file, beside this one.", "type": "string" },
+            "env": { "description": "Name of an environment variable.", "type": "string" },
+            "file": { "description": "Path of a file, relative to this file.", "type": "string" },
             "optional": optional,
         },
         "oneOf": [{ "required": ["env"] }, { "required": ["file"] }],
@@ -300,17 +304,17 @@ fn route(period: &Value) -> Value {
     let text = json!({ "type": "string" });
     let severities = ["low", "medium", "high", ">=low", ">=medium", ">=high"];
     let matcher = json!({
-        "description": "The findings it takes: those that all of its keys match. `*` stands for any text.",
+        "description": "Findings to send: those that match all keys. `*` matches any text.",
         "type": "object",
         "properties": {
-            "agent": patterns("The name of a sub-agent."),
-            "class": patterns("The class: `timeout`, `runaway`, `budget`, `error`, or your own."),
-            "detector": patterns("The name of the detector."),
-            "kind": patterns("The kind of the detector."),
-            "session": patterns("The session."),
-            "severity": { "description": "The severity, or with `>=` all from it on.", "enum": severities },
-            "source": patterns("The kind of source the session came from."),
-            "status": { "description": "Whether the condition lasts.", "enum": ["open", "resolved"] },
+            "agent": patterns("Name of a sub-agent."),
+            "class": patterns("Class: `timeout`, `runaway`, `budget`, `error`, or one of your own."),
+            "detector": patterns("Name of the detector."),
+            "kind": patterns("Kind of the detector."),
+            "session": patterns("Id of the session."),
+            "severity": { "description": "Severity; with `>=`, this severity and above.", "enum": severities },
+            "source": patterns("Kind of source of the session."),
+            "status": { "description": "State of the finding.", "enum": ["open", "resolved"] },
         },
         "patternProperties": { "^label:.": patterns("The value of a label.") },
         "additionalProperties": false,
@@ -318,15 +322,15 @@ fn route(period: &Value) -> Value {
     json!({
         "type": "object",
         "properties": {
-            "cooldown": with_description(period, "How long it is silent about what it has told, unless that gets worse."),
+            "cooldown": with_description(period, "Time during which the route does not send a finding again, unless its severity rises."),
             "match": matcher,
-            "name": { "description": "What people call it.", "type": "string" },
+            "name": { "description": "Name of the route, for messages.", "type": "string" },
             "send_resolved": {
-                "description": "Whether it also tells the end of what it told the beginning of.",
+                "description": "`true` also sends the resolved finding for each open finding that the route sent.",
                 "type": "boolean",
                 "default": false,
             },
-            "sinks": { "description": "The names of sinks.", "type": "array", "items": text },
+            "sinks": { "description": "Names of sinks.", "type": "array", "items": text },
         },
         "required": ["sinks"],
         "additionalProperties": false,
@@ -341,12 +345,12 @@ pub(crate) fn with_description(schema: &(impl Clone + Into<Value>), description:
 
 fn each_property(schema: &mut Schema, change: fn(Value) -> Value) {
     let properties = schema.get_mut("properties").and_then(Value::as_object_mut);
-    for (_, it) in properties.into_iter().flatten() {
-        *it = change(it.take());
+    for (_, property) in properties.into_iter().flatten() {
+        *property = change(property.take());
     }
 }
 
-/// Lets an array be edited, too.
+/// Also allows `add` and `remove` for an array.
 fn editable(schema: Value) -> Value {
     if !is_type(&schema, "array") {
         return schema;
@@ -360,7 +364,7 @@ fn editable(schema: Value) -> Value {
     either(schema, edit)
 }
 
-/// Lets a string be a secret, too.
+/// Also allows a reference to a secret for a string.
 fn allow_secret(schema: Value) -> Value {
     if !is_type(&schema, "string") {
         return schema;
@@ -375,17 +379,17 @@ fn allow_secret(schema: Value) -> Value {
 }
 
 fn either(one: Value, other: Value) -> Value {
-    let mut res = json!({ "anyOf": [one, other] });
+    let mut schema = json!({ "anyOf": [one, other] });
     if let Some(description) = one.get("description") {
-        res["description"] = description.clone();
+        schema["description"] = description.clone();
     }
-    res
+    schema
 }
 
 fn is_type(schema: &Value, name: &str) -> bool {
     match schema.get("type") {
-        Some(Value::String(it)) => it == name,
-        Some(Value::Array(them)) => them.iter().any(|it| it == name),
+        Some(Value::String(only)) => only == name,
+        Some(Value::Array(names)) => names.iter().any(|it| it == name),
         _ => false,
     }
 }

@@ -1,92 +1,123 @@
-//! `[secrets]`: the only place a secret is named.
+//! Reads `[secrets]`, and inserts the secrets into the options of sinks.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{collections::BTreeMap, io, path::PathBuf};
 
+use thiserror::Error;
 use toml::{Spanned, de::DeValue};
 
 use crate::{
-    Diagnostic,
-    diagnostic::Fix,
-    reader::Reader,
+    diagnostic::{Diagnostic, Fix},
+    reader::{Reader, Variables},
     tree::{Span, Table, Value},
 };
 
 const KEYS: &[&str] = &["env", "file", "optional"];
 
-/// The secrets of a policy, by name. Each is looked up when it is first used.
+/// The secrets of a policy, by name. Each is looked up on first use.
 #[derive(Default)]
 pub(crate) struct Secrets(BTreeMap<String, Secret>);
 
 struct Secret {
     span: Span,
-    /// `None` if what the policy says of it is wrong.
+    /// `None` if the entry in the policy is invalid.
     place: Option<Spanned<Place>>,
     is_optional: bool,
-    /// Some sink uses it, if only one that is off.
-    is_named: bool,
-    found: Option<Found>,
+    /// Set if any sink uses the secret, even a disabled one.
+    is_used: bool,
+    /// The result of the lookup.
+    lookup: Option<Lookup>,
 }
 
+/// The location of a secret.
 enum Place {
+    /// The name of an environment variable.
     Environment(String),
     File(PathBuf),
 }
 
-/// What became of looking a secret up.
-#[derive(Clone)]
-pub(crate) enum Found {
-    /// Its text.
-    Text(String),
-    /// It is not there, and need not be.
-    Absent,
-    /// It was not looked up, or what is wrong with it has been said.
-    SkippedLines,
+#[derive(Debug, Error)]
+enum SecretError {
+    #[error("environment variable `{0}` is not set")]
+    NotSet(String),
+    #[error("environment variable `{0}` is not UTF-8")]
+    NotUtf8(String),
+    #[error("cannot read the secret in `{}`: {source}", path.display())]
+    Unreadable { path: PathBuf, source: io::Error },
+    #[error("the secret is empty")]
+    EmptyVariable,
+    #[error("the secret is empty")]
+    EmptyFile,
 }
 
-/// What the secrets in a table came to.
+impl SecretError {
+    /// Returns whether an optional secret may fail this way. An empty file is a
+    /// mistake, an empty variable is the usual way to unset one.
+    fn is_absence(&self) -> bool {
+        match self {
+            Self::NotSet(_) | Self::EmptyVariable => true,
+            Self::Unreadable { source, .. } => source.kind() == io::ErrorKind::NotFound,
+            Self::NotUtf8(_) | Self::EmptyFile => false,
+        }
+    }
+}
+
+/// The result of looking up a secret.
+#[derive(Clone)]
+enum Lookup {
+    /// The text of the secret.
+    Text(String),
+    /// The secret is optional and does not exist.
+    Absent,
+    /// The secret was not looked up, or its error has been reported.
+    Skipped,
+}
+
+/// The secrets that were inserted into a table.
 #[derive(Default)]
-pub(crate) struct Used {
-    /// The texts that were put in.
+pub(crate) struct InsertedSecrets {
+    /// The texts of the secrets.
     pub(crate) texts: Vec<String>,
-    /// Where secrets are named that have no text.
-    pub(crate) unread: Vec<Span>,
-    /// One is absent, and need not be there.
+    /// The spans of secrets without a text.
+    pub(crate) unresolved: Vec<Span>,
+    /// Set if an optional secret does not exist.
     pub(crate) is_absent: bool,
+    /// Set to look up secrets that were not looked up yet.
     is_on: bool,
 }
 
 impl Reader<'_> {
     pub(crate) fn secrets(&mut self, section: Option<Value<'_>>) -> Secrets {
-        let mut res = BTreeMap::new();
+        let mut secrets = BTreeMap::new();
         for (name, mut table) in self.entries(section) {
             let whole = table.span();
             let keys = table.get_mut();
             let env = keys.remove_entry("env");
             let file = keys.remove_entry("file");
             let is_optional = self.take(keys, "optional").unwrap_or(false);
-            self.refuse_rest(keys, KEYS);
+            self.reject_keys(keys, KEYS);
             let place = match (env, file) {
-                (Some((_, value)), None) => self.place(value, |_, it| Place::Environment(it)),
+                (Some((_, value)), None) => self.place(value, |_, name| Place::Environment(name)),
                 (None, Some((_, value))) => {
-                    self.place(value, |folder, it| Place::File(folder.join(it)))
+                    self.place(value, |folder, name| Place::File(folder.join(name)))
                 }
                 (Some(_), Some((key, _))) => {
-                    let message = "a secret is either in the environment or in a file";
+                    let message = "`env` and `file` cannot be used together";
                     self.push(Diagnostic::error(key.span(), message));
                     None
                 }
                 (None, None) => {
-                    let message = format!("nothing says where secret `{}` is", name.get_ref());
+                    let message =
+                        format!("secret `{}` has neither `env` nor `file`", name.get_ref());
                     let note = "write `{ env = \"VARIABLE\" }` or `{ file = \"path\" }`";
                     self.push(Diagnostic::error(whole, message).note(note));
                     None
                 }
             };
             let secret =
-                Secret { span: name.span(), place, is_optional, is_named: false, found: None };
-            res.insert(name.into_inner(), secret);
+                Secret { span: name.span(), place, is_optional, is_used: false, lookup: None };
+            secrets.insert(name.into_inner(), secret);
         }
-        Secrets(res)
+        Secrets(secrets)
     }
 
     fn place(
@@ -97,124 +128,142 @@ impl Reader<'_> {
         let span = value.span();
         let name = self.read::<String>(value)?;
         if name.is_empty() || name.contains(['\0', '=']) && !name.contains('/') {
-            self.push(Diagnostic::error(span, "nothing can have this name"));
+            self.push(Diagnostic::error(span, "this is not a valid name"));
             return None;
         }
         let folder = self.files.folder(&span).to_owned();
         Some(Spanned::new(span, make(folder, name)))
     }
 
-    /// Puts the texts of secrets in the place of their names; of a sink that is
-    /// off, none is looked up.
-    pub(crate) fn put_secrets(
+    /// Replaces references to secrets by their texts. For a disabled sink, no
+    /// secret is looked up.
+    pub(crate) fn insert_secrets(
         &mut self,
         table: &mut Table<'_>,
         secrets: &mut Secrets,
         is_on: bool,
-    ) -> Used {
-        let mut used = Used { is_on, ..Used::default() };
-        self.put_in_table(table, secrets, &mut used);
-        used
+    ) -> InsertedSecrets {
+        let mut inserted = InsertedSecrets { is_on, ..InsertedSecrets::default() };
+        self.insert_into_table(table, secrets, &mut inserted);
+        inserted
     }
 
-    fn put_in_table(&mut self, table: &mut Table<'_>, secrets: &mut Secrets, used: &mut Used) {
+    fn insert_into_table(
+        &mut self,
+        table: &mut Table<'_>,
+        secrets: &mut Secrets,
+        inserted: &mut InsertedSecrets,
+    ) {
         for (_, value) in &mut *table {
-            self.put_in(value, secrets, used);
+            self.insert_into(value, secrets, inserted);
         }
     }
 
-    fn put_in(&mut self, value: &mut Value<'_>, secrets: &mut Secrets, used: &mut Used) {
+    fn insert_into(
+        &mut self,
+        value: &mut Value<'_>,
+        secrets: &mut Secrets,
+        inserted: &mut InsertedSecrets,
+    ) {
         let span = value.span();
         match value.get_mut() {
             DeValue::Table(table) => {
                 let name = table.get("secret").filter(|_| table.len() == 1);
                 let Some(name) = name.and_then(|it| Some((it.get_ref().as_str()?, it.span())))
                 else {
-                    self.put_in_table(table, secrets, used);
+                    self.insert_into_table(table, secrets, inserted);
                     return;
                 };
-                match self.find_secret(name.0, name.1, secrets, used.is_on) {
-                    Found::Text(text) => {
+                match self.find_secret(name.0, name.1, secrets, inserted.is_on) {
+                    Lookup::Text(text) => {
                         *value.get_mut() = DeValue::String(text.clone().into());
-                        used.texts.push(text);
+                        inserted.texts.push(text);
                     }
-                    Found::Absent => {
-                        used.is_absent = true;
-                        used.unread.push(span);
+                    Lookup::Absent => {
+                        inserted.is_absent = true;
+                        inserted.unresolved.push(span);
                     }
-                    Found::SkippedLines => used.unread.push(span),
+                    Lookup::Skipped => inserted.unresolved.push(span),
                 }
             }
             DeValue::Array(items) => {
-                for it in items.iter_mut() {
-                    self.put_in(it, secrets, used);
+                for item in items.iter_mut() {
+                    self.insert_into(item, secrets, inserted);
                 }
             }
             _ => {}
         }
     }
 
-    fn find_secret(&mut self, name: &str, span: Span, secrets: &mut Secrets, is_on: bool) -> Found {
+    fn find_secret(
+        &mut self,
+        name: &str,
+        span: Span,
+        secrets: &mut Secrets,
+        is_on: bool,
+    ) -> Lookup {
         let Some(secret) = secrets.0.get_mut(name) else {
-            let message = format!("there is no secret `{name}`");
-            let note = format!("name it in `[secrets]`: `{name} = {{ env = \"VARIABLE\" }}`");
+            let message = format!("unknown secret `{name}`");
+            let note = format!("define it in `[secrets]`: `{name} = {{ env = \"VARIABLE\" }}`");
             let fix = Fix::string(name, span.clone(), secrets.0.keys().map(String::as_str));
             self.push(Diagnostic::error(span, message).note(note).fix(fix));
-            return Found::SkippedLines;
+            return Lookup::Skipped;
         };
-        secret.is_named = true;
-        if let Some(found) = &secret.found {
-            return found.clone();
+        secret.is_used = true;
+        if let Some(lookup) = &secret.lookup {
+            return lookup.clone();
         }
         if !is_on {
-            return Found::SkippedLines;
+            return Lookup::Skipped;
         }
-        let found = match &secret.place {
+        let lookup = match &secret.place {
             Some(place) => self.look_up(place, secret.is_optional),
-            None => Found::SkippedLines,
+            None => Lookup::Skipped,
         };
-        secret.found.insert(found).clone()
+        secret.lookup.insert(lookup).clone()
     }
 
-    fn look_up(&mut self, place: &Spanned<Place>, is_optional: bool) -> Found {
-        let Some(environment) = self.loader.environment else { return Found::SkippedLines };
-        let text = match place.get_ref() {
-            Place::Environment(name) => match environment(name) {
-                Some(it) if it.is_empty() && is_optional => return Found::Absent,
-                None if is_optional => return Found::Absent,
-                None => Err(format!("environment variable `{name}` is not set")),
-                Some(it) => it
-                    .into_string()
-                    .map_err(|_| format!("environment variable `{name}` is not UTF-8")),
-            },
-            Place::File(path) => match (self.loader.read_file)(path) {
-                Ok(mut it) => {
-                    it.truncate(it.trim_end_matches(['\r', '\n']).len());
-                    Ok(it)
-                }
-                Err(err) if is_optional && err.kind() == std::io::ErrorKind::NotFound => {
-                    return Found::Absent;
-                }
-                Err(err) => Err(format!("cannot read the secret in `{}`: {err}", path.display())),
-            },
+    fn look_up(&mut self, place: &Spanned<Place>, is_optional: bool) -> Lookup {
+        let Some(environment) = self.environment else { return Lookup::Skipped };
+        let err = match self.secret_text(place.get_ref(), environment) {
+            Ok(text) => return Lookup::Text(text),
+            Err(err) if is_optional && err.is_absence() => return Lookup::Absent,
+            Err(err) => err,
         };
-        let message = match text {
-            Ok(it) if it.is_empty() => "the secret is empty".to_owned(),
-            Ok(it) => return Found::Text(it),
-            Err(message) => message,
-        };
-        let diagnostic = Diagnostic::error(place.span(), message)
-            .note("a secret that is `optional = true` may be missing; its sinks are then off")
-            .note("`--no-environment` checks a policy without its secrets");
+        let diagnostic = Diagnostic::error(place.span(), err.to_string())
+            .note("with `optional = true`, a secret may be missing; its sinks are then disabled")
+            .note("use `--no-environment` to check a policy without its secrets");
         self.push(diagnostic);
-        Found::SkippedLines
+        Lookup::Skipped
     }
 
-    /// Points at the secrets that nothing uses.
-    pub(crate) fn warn_of_unused(&mut self, secrets: &Secrets) {
-        for (name, it) in secrets.0.iter().filter(|(_, it)| !it.is_named) {
-            let message = format!("nothing uses secret `{name}`");
-            self.push(Diagnostic::warning(it.span.clone(), message));
+    fn secret_text(
+        &self,
+        place: &Place,
+        environment: Variables<'_>,
+    ) -> Result<String, SecretError> {
+        match place {
+            Place::Environment(name) => {
+                let text = environment(name).ok_or_else(|| SecretError::NotSet(name.clone()))?;
+                if text.is_empty() {
+                    return Err(SecretError::EmptyVariable);
+                }
+                text.into_string().map_err(|_| SecretError::NotUtf8(name.clone()))
+            }
+            Place::File(path) => {
+                let mut text = (self.read_file)(path)
+                    .map_err(|source| SecretError::Unreadable { path: path.clone(), source })?;
+                text.truncate(text.trim_end_matches(['\r', '\n']).len());
+                if text.is_empty() { Err(SecretError::EmptyFile) } else { Ok(text) }
+            }
+        }
+    }
+
+    /// Warns of each secret that no sink uses.
+    pub(crate) fn warn_unused(&mut self, secrets: &Secrets) {
+        for (name, secret) in secrets.0.iter().filter(|(_, it)| !it.is_used) {
+            let message = format!("secret `{name}` is not used");
+            self.push(Diagnostic::warning(secret.span.clone(), message));
         }
     }
 }

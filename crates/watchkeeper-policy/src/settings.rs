@@ -1,4 +1,4 @@
-//! `[monitor]`, `[labels]` and `[prices]`.
+//! Reads `[monitor]`, `[labels]` and `[prices]`.
 
 use std::collections::BTreeMap;
 
@@ -7,21 +7,24 @@ use toml::{Spanned, de::ValueDeserializer};
 use watchkeeper_core::{Labels, Period, Price, Prices};
 
 use crate::{
-    Diagnostic,
+    diagnostic::Diagnostic,
     reader::{Count, Reader},
     tree::Value,
 };
 
-/// What `[monitor]` says of the monitor as a whole.
+/// The options of `[monitor]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct MonitorOptions {
-    /// How late a finding may be that no event brings about.
+    /// The maximum delay of time-based findings, such as timeouts; 5 s by default.
     pub check_interval: Period,
-    /// How long stopping may take.
+    /// The time that sinks have to deliver the remaining findings when the monitor
+    /// stops; 2 s by default.
     pub shutdown_timeout: Period,
-    /// How long a session may be quiet before it is forgotten.
+    /// The time without events after which the state of a session is dropped; 24 h
+    /// by default.
     pub session_expiry: Period,
-    /// How many sessions are watched at once.
+    /// The maximum number of concurrent sessions; 1,000,000 by default.
     pub max_sessions: usize,
 }
 
@@ -46,7 +49,7 @@ impl Reader<'_> {
         let Some(table) = section.and_then(|it| self.table(it)) else { return default };
         let mut table = table.into_inner();
         let count = |Count(it)| usize::try_from(it).unwrap_or(usize::MAX);
-        let res = MonitorOptions {
+        let options = MonitorOptions {
             check_interval: self
                 .take(&mut table, "check_interval")
                 .unwrap_or(default.check_interval),
@@ -58,23 +61,23 @@ impl Reader<'_> {
                 .unwrap_or(default.session_expiry),
             max_sessions: self.take(&mut table, "max_sessions").map_or(default.max_sessions, count),
         };
-        self.refuse_rest(&table, MONITOR_KEYS);
-        res
+        self.reject_keys(&table, MONITOR_KEYS);
+        options
     }
 
     pub(crate) fn labels(&mut self, section: Option<Value<'_>>) -> Labels {
-        let mut res = BTreeMap::new();
+        let mut labels = BTreeMap::new();
         let Some(table) = section.and_then(|it| self.table(it)) else { return Labels::default() };
         for (key, value) in table.into_inner() {
             if let Some(value) = self.read(value) {
-                res.insert(key.into_inner().into_owned(), value);
+                labels.insert(key.into_inner().into_owned(), value);
             }
         }
-        Labels::new(res)
+        Labels::new(labels)
     }
 
     pub(crate) fn prices(&mut self, section: Option<Value<'_>>) -> Prices {
-        let mut res = BTreeMap::new();
+        let mut prices = BTreeMap::new();
         for (model, table) in self.entries(section) {
             let spans: Vec<_> =
                 table.get_ref().values().map(|it| (it.span(), it.get_ref().clone())).collect();
@@ -82,26 +85,24 @@ impl Reader<'_> {
             let value = Spanned::new(whole.clone(), toml::de::DeValue::Table(table.into_inner()));
             match Price::deserialize(ValueDeserializer::from(value)) {
                 Ok(price) => {
-                    for (span, it) in spans {
-                        if f64::deserialize(ValueDeserializer::from(Spanned::new(span.clone(), it)))
-                            .is_ok_and(|it| !(it.is_finite() && 0.0 <= it))
-                        {
-                            self.push(Diagnostic::error(
-                                span,
-                                "a price cannot be less than nothing",
-                            ));
+                    for (span, value) in spans {
+                        let value = Spanned::new(span.clone(), value);
+                        let number = f64::deserialize(ValueDeserializer::from(value));
+                        if number.is_ok_and(|it| !(it.is_finite() && 0.0 <= it)) {
+                            let message = "a price must be a finite number, 0 or more";
+                            self.push(Diagnostic::error(span, message));
                         }
                     }
-                    res.insert(model.into_inner(), price);
+                    prices.insert(model.into_inner(), price);
                 }
                 Err(err) => {
                     let span = err.span().unwrap_or(whole);
-                    let note = "a price is in US dollars for a million tokens";
+                    let note = "prices are in US dollars per million tokens";
                     let diagnostic = self.option_error(span, err.message(), &[]);
                     self.push(diagnostic.note(note));
                 }
             }
         }
-        Prices::with(res)
+        Prices::with(prices)
     }
 }

@@ -1,4 +1,4 @@
-//! `[sinks]`.
+//! Reads `[sinks]`.
 
 use std::fmt;
 
@@ -6,28 +6,28 @@ use toml::Spanned;
 use watchkeeper_core::{Entry as _, Sink};
 
 use crate::{
-    Diagnostic,
-    diagnostic::Fix,
-    options::About,
+    diagnostic::{Diagnostic, Fix},
+    options::KindContext,
     reader::{Count, Reader},
     secrets::Secrets,
     tree::Table,
 };
 
-/// The keys that every sink has beside its kind's own.
+/// The keys of every sink, in addition to those of its kind.
 pub(crate) const SINK_KEYS: &[&str] = &["enabled", "kind", "queue_capacity"];
-/// How many findings wait for a sink where the policy does not say.
+/// The default of `queue_capacity`.
 pub(crate) const QUEUE_CAPACITY: usize = 1024;
 
-/// A kind of sink, configured and named by a policy.
+/// A sink, configured and named by a policy.
+#[non_exhaustive]
 pub struct NamedSink {
-    /// Its name in the policy.
+    /// The name in the policy.
     pub id: String,
-    /// Its kind.
+    /// The kind, such as `webhook`.
     pub kind: &'static str,
     /// The sink, not yet opened.
     pub sink: Box<dyn Sink>,
-    /// How many findings may wait for it.
+    /// The maximum number of findings in the queue of the sink.
     pub queue_capacity: usize,
 }
 
@@ -42,15 +42,15 @@ impl fmt::Debug for NamedSink {
     }
 }
 
-/// What a policy says of a sink, on or off.
+/// The name of a sink in the policy, whether or not the sink is enabled.
 pub(crate) struct SinkName {
     pub(crate) id: Spanned<String>,
     pub(crate) is_on: bool,
 }
 
 impl Reader<'_> {
-    /// Reads a sink. It is `None` if it is switched off, wrong, or lacks an
-    /// optional secret; its name is known all the same.
+    /// Reads a sink. The sink is `None` if it is disabled, invalid, or lacks an
+    /// optional secret.
     pub(crate) fn sink(
         &mut self,
         id: Spanned<String>,
@@ -63,11 +63,11 @@ impl Reader<'_> {
         let queue_capacity = queue_capacity
             .map_or(QUEUE_CAPACITY, |Count(it)| usize::try_from(it).unwrap_or(usize::MAX));
         let kind = self.take_string(keys, "kind");
-        let used = self.put_secrets(keys, secrets, enabled);
+        let used = self.insert_secrets(keys, secrets, enabled);
         let is_on = enabled && !used.is_absent;
         let name = kind.as_ref().unwrap_or(&id);
         let entry = match self.registry.sinks.get(name.get_ref()) {
-            Ok(it) => it,
+            Ok(entry) => entry,
             Err(err) => {
                 if kind.is_some() {
                     self.unknown_kind(err, name.span());
@@ -75,22 +75,22 @@ impl Reader<'_> {
                     let message = format!("sink `{}` has no `kind`", id.get_ref());
                     let fix = Fix::key(id.get_ref(), id.span(), err.known.iter().copied());
                     let diagnostic = Diagnostic::error(id.span(), message)
-                        .note("only a sink that is named like its kind can leave it out")
-                        .note(format!("compiled in: {}", err.known.join(", ")))
+                        .note("`kind` is optional only if the sink has the name of its kind")
+                        .note(format!("known kinds: {}", err.known.join(", ")))
                         .fix(fix);
                     self.push(diagnostic);
                 }
                 return (SinkName { id, is_on }, None);
             }
         };
-        let about = About {
+        let context = KindContext {
             kind: entry.kind(),
             schema: entry.schema(&mut schemars::SchemaGenerator::default()),
             shared: SINK_KEYS,
-            unread: used.unread,
+            unresolved: used.unresolved,
             secrets: used.texts,
         };
-        let sink = self.build(table, &about, |it| entry.build(it)).filter(|_| is_on);
+        let sink = self.build(table, &context, |it| entry.build(it)).filter(|_| is_on);
         let sink = sink.map(|sink| NamedSink {
             id: id.get_ref().clone(),
             kind: entry.kind(),

@@ -1,4 +1,4 @@
-//! Reads the tests of a policy, which stand in a file beside it.
+//! Reads test files, which contain the tests of a policy.
 
 use std::{
     collections::BTreeSet,
@@ -12,13 +12,14 @@ use toml::{Spanned, de::DeValue};
 use watchkeeper_core::{Entry as _, Glob, Period, Registry, Severity, SignedDuration, Status};
 
 use crate::{
-    BUILTIN_DEFAULT, Diagnostic, DiagnosticLevel, Loaded, Loader, Policy, SourceFile,
-    diagnostic::Fix,
-    files::Files,
+    builtin::{BUILTIN_DEFAULT, builtin},
+    diagnostic::{Diagnostic, Fix},
+    files::{Files, SourceFile},
+    generated_events::GeneratedEvents,
+    globs::MONITOR,
     layers,
+    loader::{Loaded, Loader, Policy, has_errors},
     reader::Reader,
-    rounds::Rounds,
-    routes::MONITOR,
     tree::{self, Table, Value},
 };
 
@@ -35,103 +36,108 @@ const TEST_KEYS: &[&str] = &[
     "trace",
 ];
 
-/// What came of reading the tests of a policy.
+/// The result of reading a test file.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct LoadedTests {
     /// The tests and their policy; `None` if any of the diagnostics is an error.
     pub tests: Option<PolicyTests>,
-    /// What is wrong with the tests and with the policy, in order of file and
-    /// place.
+    /// The errors and warnings about the tests and the policy, ordered by file and
+    /// position.
     pub diagnostics: Vec<Diagnostic>,
-    /// The files they were read from: first that of the tests.
+    /// The files that were read: the test file, then the files of the policy.
     pub files: Vec<SourceFile>,
 }
 
-/// The tests of a policy.
+/// The tests of a policy, and the policy.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct PolicyTests {
-    /// The policy that is tested.
+    /// The policy to test.
     pub policy: Policy,
-    /// What it should do, in the order of the file.
+    /// The tests, in the order of the file.
     pub tests: Vec<PolicyTest>,
 }
 
-/// A session, and what a policy should find in it.
+/// A session, and the findings and notifications that the policy should cause.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct PolicyTest {
-    /// What a person calls it.
+    /// The name, unique in the file unless there is a warning.
     pub name: String,
-    /// What happens.
-    pub story: Story,
-    /// How the session begins.
-    pub start: SessionFacts,
-    /// How much time passes after the last event.
+    /// The events.
+    pub input: TestInput,
+    /// The facts that are known when the session starts.
+    pub start: TestSession,
+    /// The time that passes after the last event.
     pub advance: Option<Period>,
-    /// The findings that are due, in order; `None` if the test is not about them.
+    /// The expected findings, in order; `None` if the test does not check them.
     pub expect: Option<Vec<ExpectedFinding>>,
-    /// Whether these are all that may be open.
+    /// Set if further open findings make the test fail.
     pub expect_no_others: bool,
-    /// The sinks that are told anything, sorted; `None` if the test is not about
-    /// them.
+    /// The names of all sinks that receive a finding, sorted; `None` if the test
+    /// does not check them.
     pub expect_sinks: Option<Vec<String>>,
 }
 
-/// What happens in a test.
+/// The events of a test.
 #[derive(Clone, Debug)]
-pub enum Story {
-    /// The events in a file, which any source may read.
+pub enum TestInput {
+    /// A recorded session, in the format of any source.
     Events {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
-        /// Where the file of the tests names it.
+        /// The location of the path in the test file, in bytes.
         span: Range<usize>,
     },
-    /// A trace, as `watchkeeper-testing` reads it.
+    /// A trace, in the format of `watchkeeper-testing`.
     Trace {
-        /// The trace.
+        /// The text of the trace.
         text: String,
-        /// Where it stands in the file of the tests, quotation marks included.
+        /// The location of the trace in the test file, in bytes, including quotes.
         span: Range<usize>,
     },
-    /// The same events, round after round.
-    Generated(Rounds),
+    /// Repeated events.
+    Generated(GeneratedEvents),
 }
 
-/// What is known of a session when it begins.
+/// The facts that are known when a session starts.
 #[derive(Clone, Debug, Default)]
-pub struct SessionFacts {
-    /// The kind of source it is read by.
+#[non_exhaustive]
+pub struct TestSession {
+    /// The kind of source.
     pub source: Option<&'static str>,
-    /// The folder it works in.
+    /// The working directory.
     pub cwd: Option<String>,
-    /// Labels of its own, by name.
+    /// The labels of the session: names and values.
     pub labels: Vec<(String, String)>,
 }
 
-/// A finding that is due. What it does not say may be anything.
+/// An expected finding. `None` matches any value.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct ExpectedFinding {
     /// The name of the detector in the policy.
     pub detector: String,
-    /// How severe it is.
+    /// The severity; `None` for a resolved finding.
     pub severity: Option<Severity>,
-    /// Whether it opens or ends.
+    /// `Open` for a new or escalated finding, `Resolved` for its end.
     pub status: Status,
-    /// How often the condition has come true.
+    /// The number of times that the condition was true.
     pub count: Option<u64>,
-    /// How long after the start of the session.
+    /// The time since the start of the session.
     pub at: Option<SignedDuration>,
-    /// What it says.
+    /// A pattern for the message.
     pub message: Option<Glob>,
 }
 
 impl Loader<'_> {
-    /// Reads the tests in a file, and the policy that they are for: the one the
-    /// file names, beside itself, or else the one at `policy`.
+    /// Reads a test file and its policy: the one at `policy`, or else the one that
+    /// the test file names, relative to itself.
     pub fn load_tests(&self, path: &Path, policy: Option<&Path>) -> LoadedTests {
         let mut files = Files::default();
         let mut diagnostics = Vec::new();
-        match (self.read_file)(path) {
+        match self.read_file(path) {
             Ok(text) => {
                 files.add(path, text);
             }
@@ -140,20 +146,20 @@ impl Loader<'_> {
                 diagnostics.push(Diagnostic::error(0..0, format!("cannot read the tests: {err}")));
             }
         }
-        let (tests, policy, policy_diagnostics, policy_files) =
-            self.read_tests(path, policy, &files, &mut diagnostics);
-        for it in &mut diagnostics {
-            it.settle(&files);
+        let (tests, loaded) = self.read_tests(path, policy, &files, &mut diagnostics);
+        let Loaded { policy, diagnostics: policy_diagnostics, files: policy_files } = loaded;
+        for diagnostic in &mut diagnostics {
+            diagnostic.settle(&files);
         }
         diagnostics.sort_by_key(|it| it.span.start);
         let mut files = files.into_files();
-        diagnostics.extend(policy_diagnostics.into_iter().map(|mut it| {
-            it.file += files.len();
-            it
+        diagnostics.extend(policy_diagnostics.into_iter().map(|mut diagnostic| {
+            diagnostic.file += files.len();
+            diagnostic
         }));
         files.extend(policy_files);
-        let is_wrong = diagnostics.iter().any(|it| it.level == DiagnosticLevel::Error);
-        let tests = policy.filter(|_| !is_wrong).map(|policy| PolicyTests { policy, tests });
+        let has_errors = has_errors(&diagnostics);
+        let tests = policy.filter(|_| !has_errors).map(|policy| PolicyTests { policy, tests });
         LoadedTests { tests, diagnostics, files }
     }
 
@@ -163,63 +169,67 @@ impl Loader<'_> {
         policy: Option<&Path>,
         files: &Files,
         diagnostics: &mut Vec<Diagnostic>,
-    ) -> (Vec<PolicyTest>, Option<Policy>, Vec<Diagnostic>, Vec<SourceFile>) {
-        let nothing = (Vec::new(), None, Vec::new(), Vec::new());
+    ) -> (Vec<PolicyTest>, Loaded) {
+        let mut loaded = Loaded { policy: None, diagnostics: Vec::new(), files: Vec::new() };
         if !diagnostics.is_empty() {
-            return nothing;
+            return (Vec::new(), loaded);
         }
-        let Some((text, start)) = files.text(0) else { return nothing };
-        let Some(mut table) = tree::parse(text, start, diagnostics) else { return nothing };
-        layers::version(&table, "the test file", start, diagnostics);
+        let parsed = files
+            .text(0)
+            .and_then(|(text, start)| Some((tree::parse(text, start, diagnostics)?, start)));
+        let Some((mut table, start)) = parsed else { return (Vec::new(), loaded) };
+        layers::check_version(&table, "the test file", start, diagnostics);
         table.remove("version");
-        let mut reader = Reader::new(self, files, diagnostics);
+        let mut reader = self.reader(files, diagnostics);
         let folder = path.parent().unwrap_or(Path::new(""));
         let named = reader.take_string(&mut table, "policy").map(Spanned::into_inner);
-        let named = named.map(|it| match it.as_str() {
-            it if crate::builtin(Path::new(it)).is_some() => PathBuf::from(it),
-            it => folder.join(it),
+        let named = named.map(|name| {
+            let is_builtin = builtin(Path::new(&name)).is_some();
+            if is_builtin { PathBuf::from(name) } else { folder.join(name) }
         });
         let policy = policy.map(Path::to_owned).or(named);
         let section = table.remove("tests");
-        reader.refuse_rest(&table, FILE_KEYS);
+        reader.reject_keys(&table, FILE_KEYS);
         if policy.is_none() && reader.diagnostics.is_empty() {
-            let fix = Fix::new("name it", start..start, "policy = \"policy.toml\"\n");
-            let message = "the tests do not say which policy they are for";
-            let note = format!("a file beside this one, or {BUILTIN_DEFAULT:?}");
+            let fix = Fix::new("name the policy", start..start, "policy = \"policy.toml\"\n");
+            let message = "the test file has no `policy`";
+            let note = format!("write a path relative to this file, or {BUILTIN_DEFAULT:?}");
             reader.push(Diagnostic::error(start..start, message).note(note).fix(fix));
         }
-        let (policy, policy_diagnostics, policy_files) = match policy.map(|it| self.load(&it)) {
-            Some(Loaded { policy, diagnostics, files }) => (policy, diagnostics, files),
-            None => (None, Vec::new(), Vec::new()),
-        };
-        let mut tests = Tests { folder, policy: policy.as_ref(), reader, names: BTreeSet::new() };
-        let list = tests.list(section, start);
-        (list, policy, policy_diagnostics, policy_files)
+        if let Some(policy) = policy {
+            loaded = self.load(&policy);
+        }
+        let policy = loaded.policy.as_ref();
+        let mut tests = TestReader { folder, policy, reader, names: BTreeSet::new() };
+        let tests = tests.tests(section, start);
+        (tests, loaded)
     }
 }
 
-struct Tests<'a> {
+struct TestReader<'a> {
+    /// The folder of the test file.
     folder: &'a Path,
-    /// `None` if it is wrong itself: then nobody knows what a test may expect.
+    /// `None` if the policy is invalid: the names of detectors and sinks are then
+    /// not checked.
     policy: Option<&'a Policy>,
     reader: Reader<'a>,
-    /// What the tests so far are called.
+    /// The names of the tests so far.
     names: BTreeSet<String>,
 }
 
-impl Tests<'_> {
-    fn list(&mut self, section: Option<Value<'_>>, start: usize) -> Vec<PolicyTest> {
+impl TestReader<'_> {
+    fn tests(&mut self, section: Option<Value<'_>>, start: usize) -> Vec<PolicyTest> {
         let note = "each test begins with `[[tests]]`";
         let Some(section) = section else {
-            self.reader.push(Diagnostic::error(start..start, "there are no tests").note(note));
+            self.reader.push(Diagnostic::error(start..start, "the file has no tests").note(note));
             return Vec::new();
         };
-        let mut res = Vec::new();
-        for it in self.items(section, "tests", note) {
-            let Some(table) = self.reader.table(it) else { continue };
-            res.extend(self.test(table));
+        let mut tests = Vec::new();
+        for item in self.items(section, "tests", note) {
+            let Some(table) = self.reader.table(item) else { continue };
+            tests.extend(self.test(table));
         }
-        res
+        tests
     }
 
     fn items<'f>(&mut self, value: Value<'f>, key: &str, note: &str) -> Vec<Value<'f>> {
@@ -237,13 +247,13 @@ impl Tests<'_> {
         let name = self.reader.take_string(&mut keys, "name");
         match &name {
             None => self.reader.push(Diagnostic::error(whole.clone(), "the test has no `name`")),
-            Some(it) if !self.names.insert(it.get_ref().clone()) => {
-                let message = format!("another test is called `{}`, too", it.get_ref());
-                self.reader.push(Diagnostic::warning(it.span(), message));
+            Some(name) if !self.names.insert(name.get_ref().clone()) => {
+                let message = format!("another test has the name `{}`", name.get_ref());
+                self.reader.push(Diagnostic::warning(name.span(), message));
             }
             Some(_) => {}
         }
-        let story = self.story(&mut keys, &whole);
+        let input = self.input(&mut keys, &whole);
         let start = keys.remove("start").and_then(|it| self.start(it));
         let advance = self.reader.take(&mut keys, "advance");
         let expect = keys.remove("expect").map(|it| self.expected(it));
@@ -251,11 +261,11 @@ impl Tests<'_> {
         let expect_sinks = keys.remove("expect_sinks").map(|it| self.sinks(it));
         match (&expect_no_others, &expect) {
             (Some((key, _)), None) => {
-                let message = "`expect_no_others` says nothing without `expect`";
+                let message = "`expect_no_others` requires `expect`";
                 self.reader.push(Diagnostic::error(key.span(), message));
             }
             (None, None) if expect_sinks.is_none() => {
-                let note = "write `expect = []` if nothing should be found";
+                let note = "write `expect = []` if the policy should report nothing";
                 let message = "the test expects nothing: neither `expect` nor `expect_sinks`";
                 self.reader.push(Diagnostic::error(whole, message).note(note));
             }
@@ -263,10 +273,10 @@ impl Tests<'_> {
         }
         let expect_no_others =
             expect_no_others.and_then(|(_, it)| self.reader.read(it)).unwrap_or(true);
-        self.reader.refuse_rest(&keys, TEST_KEYS);
+        self.reader.reject_keys(&keys, TEST_KEYS);
         Some(PolicyTest {
             name: name?.into_inner(),
-            story: story?,
+            input: input?,
             start: start.unwrap_or_default(),
             advance,
             expect,
@@ -275,19 +285,19 @@ impl Tests<'_> {
         })
     }
 
-    fn story(&mut self, keys: &mut Table<'_>, whole: &Range<usize>) -> Option<Story> {
+    fn input(&mut self, keys: &mut Table<'_>, whole: &Range<usize>) -> Option<TestInput> {
         let mut given: Vec<_> = ["events", "trace", "generate"]
             .into_iter()
             .filter_map(|key| Some((key, keys.remove(key)?)))
             .collect();
-        let note = "a test has exactly one of `events`, `trace` and `generate`";
+        let note = "a test must have exactly one of `events`, `trace` and `generate`";
         if let Some((key, value)) = given.get(1) {
-            let message = format!("`{key}` does not go with `{}`", given[0].0);
+            let message = format!("`{key}` and `{}` cannot be used together", given[0].0);
             self.reader.push(Diagnostic::error(value.span(), message).note(note));
             return None;
         }
         let Some((key, value)) = given.pop() else {
-            let message = "the test does not say what happens";
+            let message = "the test has no events";
             self.reader.push(Diagnostic::error(whole.clone(), message).note(note));
             return None;
         };
@@ -295,14 +305,14 @@ impl Tests<'_> {
         match key {
             "events" => {
                 let path: String = self.reader.read(value)?;
-                Some(Story::Events { path: self.folder.join(path), span })
+                Some(TestInput::Events { path: self.folder.join(path), span })
             }
-            "trace" => Some(Story::Trace { text: self.reader.read(value)?, span }),
-            _ => self.reader.rounds(value).map(Story::Generated),
+            "trace" => Some(TestInput::Trace { text: self.reader.read(value)?, span }),
+            _ => self.reader.generated_events(value).map(TestInput::Generated),
         }
     }
 
-    fn start(&mut self, value: Value<'_>) -> Option<SessionFacts> {
+    fn start(&mut self, value: Value<'_>) -> Option<TestSession> {
         #[derive(Deserialize)]
         #[serde(deny_unknown_fields)]
         struct Keys {
@@ -313,7 +323,7 @@ impl Tests<'_> {
         }
         let Keys { source, cwd, labels } = self.reader.read(value)?;
         let source = source.and_then(|it| source_kind(&mut self.reader, &it));
-        Some(SessionFacts { source, cwd, labels: labels.into_iter().collect() })
+        Some(TestSession { source, cwd, labels: labels.into_iter().collect() })
     }
 
     fn expected(&mut self, value: Value<'_>) -> Vec<ExpectedFinding> {
@@ -328,74 +338,74 @@ impl Tests<'_> {
             message: Option<String>,
         }
         let note = "write `expect = [{ detector = \"repeated_call\", severity = \"low\" }]`";
-        let mut res = Vec::new();
-        for it in self.items(value, "expect", note) {
-            let span = it.span();
-            let Some(keys) = self.reader.read::<Keys>(it) else { continue };
+        let mut findings = Vec::new();
+        for item in self.items(value, "expect", note) {
+            let span = item.span();
+            let Some(keys) = self.reader.read::<Keys>(item) else { continue };
             if let (Some(_), Some(ExpectedStatus::Resolved)) = (keys.severity, &keys.status) {
-                let message = "`severity` says nothing of what is resolved";
+                let message = "a resolved finding has no `severity`";
                 self.reader.push(Diagnostic::error(span, message));
             }
             self.check_detector(&keys.detector);
-            res.push(ExpectedFinding {
+            findings.push(ExpectedFinding {
                 detector: keys.detector.into_inner(),
                 severity: keys.severity,
-                status: keys.status.map_or(Status::Open, |it| match it {
+                status: keys.status.map_or(Status::Open, |status| match status {
                     ExpectedStatus::Open => Status::Open,
                     ExpectedStatus::Resolved => Status::Resolved,
                 }),
                 count: keys.count,
-                at: keys.at.map(|Offset(it)| it),
+                at: keys.at.map(|Offset(offset)| offset),
                 message: keys.message.map(Glob::new),
             });
         }
-        res
+        findings
     }
 
     fn check_detector(&mut self, detector: &Spanned<String>) {
         let Some(policy) = self.policy else { return };
         let name = detector.get_ref();
-        // One that overrides change is there more than once.
+        // A detector that overrides change occurs several times, in sequence.
         let mut ids: Vec<&str> = policy.detectors.iter().map(|it| &*it.id).collect();
         ids.dedup();
         if ids.contains(&name.as_str()) || name.starts_with(MONITOR) {
             return;
         }
-        let message = format!("the policy has no detector `{name}` that is on");
+        let message = format!("the policy has no enabled detector `{name}`");
         let fix = Fix::string(name, detector.span(), ids.iter().copied());
         let diagnostic = Diagnostic::error(detector.span(), message)
-            .note(format!("on are: {}", ids.join(", ")))
+            .note(format!("enabled detectors: {}", ids.join(", ")))
             .fix(fix);
         self.reader.push(diagnostic);
     }
 
     fn sinks(&mut self, value: Value<'_>) -> Vec<String> {
         let note = "write a list: `expect_sinks = [\"console\"]`";
-        let mut res = Vec::new();
-        for it in self.items(value, "expect_sinks", note) {
-            let span = it.span();
-            let Some(name) = self.reader.read::<String>(it) else { continue };
+        let mut names = Vec::new();
+        for item in self.items(value, "expect_sinks", note) {
+            let span = item.span();
+            let Some(name) = self.reader.read::<String>(item) else { continue };
             if let Some(policy) = self.policy
                 && !policy.sinks.iter().any(|it| it.id == name)
             {
                 let ids: Vec<&str> = policy.sinks.iter().map(|it| it.id.as_str()).collect();
                 let fix = Fix::string(&name, span.clone(), ids.iter().copied());
-                let message = format!("the policy has no sink `{name}` that is on");
-                let note = format!("on are: {}", ids.join(", "));
+                let message = format!("the policy has no enabled sink `{name}`");
+                let note = format!("enabled sinks: {}", ids.join(", "));
                 self.reader.push(Diagnostic::error(span, message).note(note).fix(fix));
             }
-            res.push(name);
+            names.push(name);
         }
-        res.sort();
-        res.dedup();
-        res
+        names.sort();
+        names.dedup();
+        names
     }
 }
 
 fn source_kind(reader: &mut Reader<'_>, name: &Spanned<String>) -> Option<&'static str> {
     let registry: &Registry = reader.registry;
     match registry.sources.get(name.get_ref()) {
-        Ok(it) => Some(it.kind()),
+        Ok(entry) => Some(entry.kind()),
         Err(err) => {
             reader.unknown_kind(err, name.span());
             None
@@ -410,7 +420,7 @@ enum ExpectedStatus {
     Resolved,
 }
 
-/// A length of time that may be zero.
+/// A duration of zero or more.
 struct Offset(SignedDuration);
 
 impl<'de> Deserialize<'de> for Offset {
@@ -428,8 +438,8 @@ impl<'de> Deserialize<'de> for Offset {
 
             fn visit_str<E: de::Error>(self, text: &str) -> Result<Offset, E> {
                 let parsed = text.parse::<SignedDuration>().ok();
-                let it = parsed.filter(|it| !it.is_negative());
-                it.map(Offset).ok_or_else(|| E::invalid_value(de::Unexpected::Str(text), &self))
+                let offset = parsed.filter(|it| !it.is_negative());
+                offset.map(Offset).ok_or_else(|| E::invalid_value(de::Unexpected::Str(text), &self))
             }
         }
     }

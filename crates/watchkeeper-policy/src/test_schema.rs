@@ -2,13 +2,13 @@ use schemars::{Schema, SchemaGenerator, json_schema};
 use serde_json::{Value, json};
 use watchkeeper_core::{Entry, Period, Registry, Severity};
 
-use crate::{rounds::MAX_ROUNDS, schema::with_description};
+use crate::{generated_events::MAX_REPEAT, schema::with_description};
 
-/// Describes the file of a policy's tests for editors, with every kind of source
-/// that is linked into this program.
+/// Returns the JSON schema of test files, for editors. The schema contains every
+/// kind of source in `registry` and rejects unknown keys.
 ///
-/// It refuses every key that nobody knows. Which detectors and sinks there are the
-/// policy knows, and the [`Loader`](crate::Loader) with it.
+/// The names of detectors and sinks depend on the policy; the
+/// [`Loader`](crate::Loader) checks them.
 pub fn test_schema(registry: &Registry) -> Schema {
     let mut generator = SchemaGenerator::default();
     let period = generator.subschema_for::<Period>();
@@ -19,9 +19,9 @@ pub fn test_schema(registry: &Registry) -> Schema {
         "type": "object",
         "properties": {
             "version": { "const": 1, "description": "The version of the format." },
-            "policy": text("The policy that is tested: a file beside this one, or `builtin:default`."),
+            "policy": text("Policy to test: a path relative to this file, or `builtin:default`."),
             "tests": {
-                "description": "The tests, each of one session.",
+                "description": "Tests, each with one session.",
                 "type": "array",
                 "items": test(registry, &period, &severity),
             },
@@ -35,17 +35,17 @@ pub fn test_schema(registry: &Registry) -> Schema {
 
 fn test(registry: &Registry, period: &Schema, severity: &Schema) -> Value {
     let sources: Vec<&str> = registry.sources.iter().map(Entry::kind).collect();
-    let mut source = text("The kind of source it comes from.");
+    let mut source = text("Kind of source.");
     if !sources.is_empty() {
         source["enum"] = json!(sources);
     }
     let start = object(
-        "What is known of the session when it begins.",
+        "Facts that are known when the session starts.",
         json!({
             "source": source,
-            "cwd": text("The folder it works in."),
+            "cwd": text("Working directory."),
             "labels": {
-                "description": "Labels of its own.",
+                "description": "Labels of the session.",
                 "type": "object",
                 "additionalProperties": { "type": "string" },
             },
@@ -53,27 +53,27 @@ fn test(registry: &Registry, period: &Schema, severity: &Schema) -> Value {
         &[],
     );
     let offset = json!({
-        "description": "How long after the start of the session.",
+        "description": "Time since the start of the session.",
         "type": "string",
         "examples": ["0s", "25s", "1h 30m"],
     });
     let mut expected = object(
-        "A finding that is due.",
+        "Expected finding. Keys that are left out match anything.",
         json!({
-            "detector": text("The name of the detector in the policy."),
-            "severity": with_description(severity, "How severe it is; nothing that is resolved has one."),
+            "detector": text("Name of the detector in the policy."),
+            "severity": with_description(severity, "Severity of an open finding; a resolved finding has none."),
             "status": {
-                "description": "Whether it opens or ends.",
+                "description": "`open` for a new or escalated finding, `resolved` for its end.",
                 "enum": ["open", "resolved"],
                 "default": "open",
             },
             "count": {
-                "description": "How often the condition has come true.",
+                "description": "Number of times that the condition was true.",
                 "type": "integer",
                 "minimum": 0,
             },
             "at": offset,
-            "message": text("What it says; `*` stands for any text."),
+            "message": text("Pattern for the message. `*` matches any text."),
         }),
         &["detector"],
     );
@@ -81,70 +81,70 @@ fn test(registry: &Registry, period: &Schema, severity: &Schema) -> Value {
         "properties": { "status": { "const": "resolved" } },
         "required": ["severity", "status"],
     });
-    let mut res = object(
-        "A session, and what the policy should find in it.",
+    let mut test = object(
+        "A session, and the findings and notifications that the policy should cause.",
         json!({
-            "name": text("What people call it."),
+            "name": text("Name of the test."),
             "start": start,
-            "events": text("A recorded session of any agent, in a file beside this one."),
-            "trace": text("What happens, an event on each line."),
+            "events": text("Path of a recorded session of any agent, relative to this file."),
+            "trace": text("Trace with one event per line."),
             "generate": generate(period),
-            "advance": with_description(period, "How much time passes after the last event."),
+            "advance": with_description(period, "Time that passes after the last event."),
             "expect": {
-                "description": "The findings that are due, in order.",
+                "description": "Expected findings, in order.",
                 "type": "array",
                 "items": expected,
             },
             "expect_no_others": {
-                "description": "Whether they are all that may be open.",
+                "description": "`true` makes the test fail if the policy reports further open findings.",
                 "type": "boolean",
                 "default": true,
             },
             "expect_sinks": {
-                "description": "The sinks that are told anything, in any order, and no others.",
+                "description": "All sinks that receive a finding, in any order.",
                 "type": "array",
                 "items": { "type": "string" },
             },
         }),
         &["name"],
     );
-    res["oneOf"] = one_of(&["events", "trace", "generate"]);
-    res["anyOf"] = one_of(&["expect", "expect_sinks"]);
-    res["dependentRequired"] = json!({ "expect_no_others": ["expect"] });
-    res
+    test["oneOf"] = one_of(&["events", "trace", "generate"]);
+    test["anyOf"] = one_of(&["expect", "expect_sinks"]);
+    test["dependentRequired"] = json!({ "expect_no_others": ["expect"] });
+    test
 }
 
 fn generate(period: &Schema) -> Value {
     let count =
         |description: &str| json!({ "description": description, "type": "integer", "minimum": 0 });
     let model_call = object(
-        "An answer of the model, and what it used.",
+        "Response of the model.",
         json!({
-            "model": text("The model."),
-            "input_tokens": count("What was read anew."),
-            "output_tokens": count("What was written."),
-            "cache_read_tokens": count("What was read from a cache."),
-            "cache_write_tokens": count("What was written to a cache."),
-            "cost_usd": { "description": "What it cost, in US dollars.", "type": "number" },
+            "model": text("Name of the model."),
+            "input_tokens": count("Input tokens, without cached tokens."),
+            "output_tokens": count("Output tokens, including reasoning."),
+            "cache_read_tokens": count("Tokens read from a cache."),
+            "cache_write_tokens": count("Tokens written to a cache."),
+            "cost_usd": { "description": "Cost in US dollars.", "type": "number" },
         }),
         &[],
     );
     let mut event = object(
-        "An event; in all texts, `{n}` is the number of the round.",
+        "An event. In all texts, `{n}` is replaced by the number of the repetition, from 1.",
         json!({
-            "agent": text("The sub-agent whose event it is."),
-            "tool": text("A call of this tool."),
-            "arguments": { "description": "Its arguments." },
-            "result": text("What it answers."),
+            "agent": text("Name of the sub-agent of the event."),
+            "tool": text("Name of the tool to call."),
+            "arguments": { "description": "Arguments of the call." },
+            "result": text("Output of the tool."),
             "ok": {
-                "description": "Whether it goes well.",
+                "description": "`false` if the call fails.",
                 "type": "boolean",
                 "default": true,
             },
-            "exit_code": { "description": "What it exits with.", "type": "integer" },
-            "takes": with_description(period, "How long it takes to answer."),
-            "prompt": text("A prompt of a person."),
-            "message": text("A message of the agent."),
+            "exit_code": { "description": "Exit code of the command.", "type": "integer" },
+            "takes": with_description(period, "Time from the call to its result."),
+            "prompt": text("Text of a prompt."),
+            "message": text("Text of a message of the agent."),
             "model_call": model_call,
         }),
         &[],
@@ -154,16 +154,16 @@ fn generate(period: &Schema) -> Value {
     let needs_tool = of_calls.map(|it| (it.to_owned(), json!(["tool"])));
     event["dependentRequired"] = Value::Object(needs_tool.into_iter().collect());
     object(
-        "The same events, round after round.",
+        "A list of events to repeat.",
         json!({
             "repeat": {
-                "description": "How many rounds there are.",
+                "description": "Number of repetitions.",
                 "type": "integer",
                 "minimum": 1,
-                "maximum": MAX_ROUNDS,
+                "maximum": MAX_REPEAT,
             },
-            "every": with_description(period, "How often a round begins."),
-            "events": { "description": "The events of a round.", "type": "array", "items": event },
+            "every": with_description(period, "Time from the start of one repetition to the start of the next."),
+            "events": { "description": "Events of one repetition.", "type": "array", "items": event },
         }),
         &["repeat", "every", "events"],
     )
@@ -183,7 +183,7 @@ fn object(description: &str, properties: Value, required: &[&str]) -> Value {
     })
 }
 
-/// What demands one of these keys: beside `oneOf`, exactly one.
+/// Returns a list of schemas, each of which requires one of the keys.
 fn one_of(keys: &[&str]) -> Value {
     keys.iter().map(|it| json!({ "required": [it] })).collect()
 }

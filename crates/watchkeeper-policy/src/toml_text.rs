@@ -1,11 +1,12 @@
-//! Writes TOML: one line, and safe for a terminal.
+//! Writes TOML values on one line, with characters escaped that are unsafe for a
+//! terminal.
 
 use std::fmt::Write as _;
 
 use toml::de::DeValue;
 use watchkeeper_core::is_unsafe;
 
-/// Writes a key, in quotes if it needs them.
+/// Writes a key, with quotes if necessary.
 pub(crate) fn key(name: &str) -> String {
     let is_bare = |c: char| c.is_ascii_alphanumeric() || "_-".contains(c);
     if !name.is_empty() && name.chars().all(is_bare) { name.to_owned() } else { string(name) }
@@ -13,40 +14,40 @@ pub(crate) fn key(name: &str) -> String {
 
 /// Writes a string.
 pub(crate) fn string(text: &str) -> String {
-    let mut res = String::from("\"");
+    let mut quoted = String::from("\"");
     for c in text.chars() {
         match c {
-            '"' | '\\' => res.extend(['\\', c]),
-            '\n' => res.push_str("\\n"),
-            '\t' => res.push_str("\\t"),
+            '"' | '\\' => quoted.extend(['\\', c]),
+            '\n' => quoted.push_str("\\n"),
+            '\t' => quoted.push_str("\\t"),
             _ if is_unsafe(c) => {
                 // Writing to a string cannot fail.
-                let _ = write!(res, "\\U{:08X}", u32::from(c));
+                let _ = write!(quoted, "\\U{:08X}", u32::from(c));
             }
-            _ => res.push(c),
+            _ => quoted.push(c),
         }
     }
-    res.push('"');
-    res
+    quoted.push('"');
+    quoted
 }
 
-/// Writes a value, tables inline.
+/// Writes a value, with inline tables.
 pub(crate) fn value(value: &DeValue<'_>) -> String {
     match value {
-        DeValue::String(it) => string(it),
-        DeValue::Integer(it) => it.to_string(),
-        DeValue::Float(it) => it.to_string(),
-        DeValue::Boolean(it) => it.to_string(),
-        DeValue::Datetime(it) => it.to_string(),
+        DeValue::String(text) => string(text),
+        DeValue::Integer(number) => number.to_string(),
+        DeValue::Float(number) => number.to_string(),
+        DeValue::Boolean(flag) => flag.to_string(),
+        DeValue::Datetime(datetime) => datetime.to_string(),
         DeValue::Array(items) => {
             let items: Vec<String> = items.iter().map(|it| self::value(it.get_ref())).collect();
             format!("[{}]", items.join(", "))
         }
         DeValue::Table(table) if table.is_empty() => "{}".to_owned(),
         DeValue::Table(table) => {
-            let entry = |(name, it): (&toml::Spanned<_>, &toml::Spanned<DeValue<'_>>)| {
+            let entry = |(name, value): (&toml::Spanned<_>, &toml::Spanned<DeValue<'_>>)| {
                 let name: &std::borrow::Cow<'_, str> = name.get_ref();
-                format!("{} = {}", key(name), self::value(it.get_ref()))
+                format!("{} = {}", key(name), self::value(value.get_ref()))
             };
             let entries: Vec<String> = table.iter().map(entry).collect();
             format!("{{ {} }}", entries.join(", "))
@@ -54,24 +55,24 @@ pub(crate) fn value(value: &DeValue<'_>) -> String {
     }
 }
 
-/// Writes a value that is not in any file; `None` if TOML has none like it.
+/// Writes a JSON value as TOML. Returns `None` for null, which TOML lacks.
 pub(crate) fn json(value: &serde_json::Value) -> Option<String> {
     use serde_json::Value;
     Some(match value {
         Value::Null => return None,
-        Value::Bool(it) => it.to_string(),
-        Value::Number(it) => it.to_string(),
-        Value::String(it) => string(it),
+        Value::Bool(flag) => flag.to_string(),
+        Value::Number(number) => number.to_string(),
+        Value::String(text) => string(text),
         Value::Array(items) => {
             let items: Option<Vec<String>> = items.iter().map(json).collect();
             format!("[{}]", items?.join(", "))
         }
         Value::Object(object) if object.is_empty() => "{}".to_owned(),
         Value::Object(object) => {
-            // What is null is left out, as it would be in a file.
+            // Keys with a null value are left out.
             let entries = object
                 .iter()
-                .filter_map(|(name, it)| Some(format!("{} = {}", key(name), json(it)?)));
+                .filter_map(|(name, value)| Some(format!("{} = {}", key(name), json(value)?)));
             format!("{{ {} }}", entries.collect::<Vec<_>>().join(", "))
         }
     })

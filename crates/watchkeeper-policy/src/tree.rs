@@ -1,4 +1,4 @@
-//! Parsed TOML whose spans point into all files of a policy.
+//! Parsed TOML with spans into all files of a policy.
 
 use std::{borrow::Cow, ops::Range};
 
@@ -7,18 +7,21 @@ use toml::{
     de::{DeTable, DeValue},
 };
 
-use crate::{Diagnostic, diagnostic::Fix, toml_text};
+use crate::{
+    diagnostic::{Diagnostic, Fix},
+    toml_text,
+};
 
 pub(crate) type Span = Range<usize>;
 pub(crate) type Key<'f> = Spanned<Cow<'f, str>>;
 pub(crate) type Value<'f> = Spanned<DeValue<'f>>;
 pub(crate) type Table<'f> = DeTable<'f>;
 
-/// How deep tables and arrays may lie in each other.
+/// The maximum nesting depth of tables and arrays.
 const MAX_DEPTH: usize = 32;
 
-/// Parses the text of a file that begins at `start`. What is wrong with it goes
-/// to `diagnostics`; then there is no table.
+/// Parses the text of the file that begins at `start`. Returns `None` and adds
+/// to `diagnostics` if the text is not valid TOML.
 pub(crate) fn parse<'f>(
     text: &'f str,
     start: usize,
@@ -30,43 +33,44 @@ pub(crate) fn parse<'f>(
     let mut last_line = None;
     for err in errors {
         let span = err.span().unwrap_or(0..0);
-        // Of several mistakes in one line the first makes the others.
+        // The first error of a line usually causes the others.
         let line = text.as_bytes()[..span.start.min(text.len())].split(|it| *it == b'\n').count();
         if last_line.replace(line) == Some(line) {
             continue;
         }
-        let written = text.get(span.clone()).unwrap_or("");
-        diagnostics.push(syntax_error(shift(&span, start), written, err.message()));
+        let source = text.get(span.clone()).unwrap_or("");
+        diagnostics.push(syntax_error(shift(&span, start), source, err.message()));
     }
     let table = shift_table(document.into_inner(), start, 0, diagnostics);
     (diagnostics.len() == n_before).then_some(table)
 }
 
-/// Says what is wrong with a text that is no TOML, and what to do where that is
-/// plain.
-fn syntax_error(span: Span, written: &str, message: &str) -> Diagnostic {
+/// Turns an error message of the TOML parser into a diagnostic.
+fn syntax_error(span: Span, source: &str, message: &str) -> Diagnostic {
     if message.starts_with("string values must be quoted") || message.starts_with("invalid boolean")
     {
-        if written.is_empty() {
+        if source.is_empty() {
             return Diagnostic::error(span, "the value is missing");
         }
-        let (title, replacement) = match written {
-            "yes" | "on" | "True" | "TRUE" => ("write it so", "true".to_owned()),
-            "no" | "off" | "False" | "FALSE" => ("write it so", "false".to_owned()),
-            _ => ("put it in quotation marks", toml_text::string(written)),
+        let (title, replacement) = match source {
+            "yes" | "on" | "True" | "TRUE" => ("write `true`", "true".to_owned()),
+            "no" | "off" | "False" | "FALSE" => ("write `false`", "false".to_owned()),
+            _ => ("add quotes", toml_text::string(source)),
         };
         let fix = Fix::new(title, span.clone(), replacement);
-        return Diagnostic::error(span, "a text stands in quotation marks").fix(fix);
+        return Diagnostic::error(span, "a string must be quoted").fix(fix);
     }
     if message == "duplicate key" {
-        let message = format!("`{}` is there twice", written.trim_matches(['"', '\'']));
-        let note = "put all that is said of it in one place";
+        let message = format!("duplicate key `{}`", source.trim_matches(['"', '\'']));
+        let note = "combine the two definitions";
         return Diagnostic::error(span, message).note(note);
     }
     let diagnostic = Diagnostic::error(span, message);
     match message.starts_with("invalid unquoted key") {
-        true if written.starts_with(':') => diagnostic.note("write `key = value`, with a `=`"),
-        true => diagnostic.note("a key with other characters stands in quotation marks"),
+        true if source.starts_with(':') => diagnostic.note("write `key = value`, with a `=`"),
+        true => {
+            diagnostic.note("quote keys with characters other than letters, digits, `_` and `-`")
+        }
         false => diagnostic,
     }
 }
@@ -96,34 +100,36 @@ fn shift_value<'f>(
 ) -> Value<'f> {
     let span = shift(&value.span(), start);
     let value = match value.into_inner() {
-        it @ (DeValue::Table(_) | DeValue::Array(_)) if depth == MAX_DEPTH => {
-            dismantle(it);
-            diagnostics.push(Diagnostic::error(span.clone(), "nested too deep"));
+        value @ (DeValue::Table(_) | DeValue::Array(_)) if depth == MAX_DEPTH => {
+            drop_iteratively(value);
+            diagnostics.push(Diagnostic::error(span.clone(), "nested too deeply"));
             DeValue::Boolean(false)
         }
-        DeValue::Table(it) => DeValue::Table(shift_table(it, start, depth, diagnostics)),
+        DeValue::Table(table) => DeValue::Table(shift_table(table, start, depth, diagnostics)),
         DeValue::Array(items) => {
             let items = items.into_iter().map(|it| shift_value(it, start, depth + 1, diagnostics));
             DeValue::Array(items.collect())
         }
-        it => it,
+        scalar => scalar,
     };
     Spanned::new(span, value)
 }
 
-/// Drops a value without recursion: it may be deeper than the stack.
-fn dismantle(value: DeValue<'_>) {
-    let mut rest = vec![value];
-    while let Some(value) = rest.pop() {
+/// Drops a value without recursion, which could overflow the stack.
+fn drop_iteratively(value: DeValue<'_>) {
+    let mut values = vec![value];
+    while let Some(value) = values.pop() {
         match value {
-            DeValue::Table(it) => rest.extend(it.into_iter().map(|(_, it)| it.into_inner())),
-            DeValue::Array(it) => rest.extend(it.into_iter().map(Spanned::into_inner)),
+            DeValue::Table(table) => {
+                values.extend(table.into_iter().map(|(_, it)| it.into_inner()));
+            }
+            DeValue::Array(items) => values.extend(items.into_iter().map(Spanned::into_inner)),
             _ => {}
         }
     }
 }
 
-/// Whether two values say the same.
+/// Returns whether two values are equal, apart from their spans.
 pub(crate) fn is_same(a: &DeValue<'_>, b: &DeValue<'_>) -> bool {
     match (a, b) {
         (DeValue::Table(a), DeValue::Table(b)) => is_same_table(a, b),
@@ -142,20 +148,21 @@ pub(crate) fn is_same(a: &DeValue<'_>, b: &DeValue<'_>) -> bool {
     }
 }
 
-/// Whether two tables say the same.
+/// Returns whether two tables are equal, apart from their spans.
 pub(crate) fn is_same_table(a: &Table<'_>, b: &Table<'_>) -> bool {
-    let has = |(key, it): (&Key<'_>, &Value<'_>)| {
-        b.get(key.get_ref().as_ref()).is_some_and(|b| is_same(it.get_ref(), b.get_ref()))
+    let is_in_b = |(key, value): (&Key<'_>, &Value<'_>)| {
+        b.get(key.get_ref().as_ref()).is_some_and(|b| is_same(value.get_ref(), b.get_ref()))
     };
-    a.len() == b.len() && a.iter().all(has)
+    a.len() == b.len() && a.iter().all(is_in_b)
 }
 
-/// Whether the byte at `at` is in the value, wherever its parts stand.
+/// Returns whether the byte at `at` is in the value. The parts of a merged value
+/// can be in several files.
 pub(crate) fn contains(value: &Value<'_>, at: usize) -> bool {
     value.span().contains(&at)
         || match value.get_ref() {
-            DeValue::Table(it) => {
-                it.iter().any(|(key, it)| key.span().contains(&at) || contains(it, at))
+            DeValue::Table(table) => {
+                table.iter().any(|(key, value)| key.span().contains(&at) || contains(value, at))
             }
             DeValue::Array(items) => items.iter().any(|it| contains(it, at)),
             _ => false,

@@ -93,8 +93,7 @@ fn detector(text: &str) -> NamedDetector {
     let text = format!("version = 1\n{text}");
     let registry = Registry::linked().expect("no two kinds share a name");
     let read_file = |_: &Path| Ok(text.clone());
-    let loader =
-        Loader { registry: &registry, read_file: &read_file, environment: None, today: None };
+    let loader = Loader::new(&registry, &read_file);
     let loaded = loader.load(Path::new("policy.toml"));
     assert!(loaded.diagnostics.is_empty(), "{}", render(&loaded, false));
     loaded.policy.expect("it is sound").detectors.remove(0)
@@ -305,8 +304,7 @@ fn what_does_not_go_by_calls_has_no_exceptions() {
     let registry = Registry::linked().expect("no two kinds share a name");
     let check = |text: &str| {
         let read_file = |_: &Path| Ok(format!("version = 1\n{text}"));
-        let loader =
-            Loader { registry: &registry, read_file: &read_file, environment: None, today: None };
+        let loader = Loader::new(&registry, &read_file);
         render(&loader.load(Path::new("policy.toml")), false)
     };
     assert_snapshot!(check("
@@ -329,28 +327,28 @@ match = { cwd = '/nightly/*' }
 reason = 'nightly'
 detectors.silent_model.exceptions.add = [{ tool = 'Read', reason = 'night' }]
 "), @"
-    error: `silent_model` does not go by single calls
+    error: detector `silent_model` does not support exceptions
      --> policy.toml:7:1
       |
     7 | exceptions = [{ tool = 'Bash', reason = 'builds take long' }]
       | ^^^^^^^^^^
       |
-      = note: there is nothing to except for it; `[[overrides]]` change what it is told in some sessions
+      = note: it does not check single calls; to change its options in some sessions, use `[[overrides]]`
 
-    error: `fast_spending` does not go by single calls
+    error: detector `fast_spending` does not support exceptions
       --> policy.toml:13:27
        |
     13 | [[detectors.fast_spending.exceptions]]
        |                           ^^^^^^^^^^
        |
-       = note: there is nothing to except for it; `[[overrides]]` change what it is told in some sessions
+       = note: it does not check single calls; to change its options in some sessions, use `[[overrides]]`
 
-    error: `silent_model` does not go by single calls
+    error: detector `silent_model` does not support exceptions
       --> policy.toml:20:24
        |
     20 | detectors.silent_model.exceptions.add = [{ tool = 'Read', reason = 'night' }]
        |                        ^^^^^^^^^^
        |
-       = note: there is nothing to except for it; `[[overrides]]` change what it is told in some sessions
+       = note: it does not check single calls; to change its options in some sessions, use `[[overrides]]`
     ");
 }

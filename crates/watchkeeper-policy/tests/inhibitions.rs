@@ -14,8 +14,7 @@ fn load(text: &str) -> Loaded {
         _ => Err(io::ErrorKind::NotFound.into()),
     };
     let registry = Registry::linked().expect("no two kinds share a name");
-    let loader =
-        Loader { registry: &registry, read_file: &read_file, environment: None, today: None };
+    let loader = Loader::new(&registry, &read_file);
     loader.load(Path::new("policy.toml"))
 }
 
@@ -87,9 +86,9 @@ fn mistakes() {
     5 |         inhibited_by = ['one', 'thre']
       |                         ^^^^^
       |
-      = note: name the one that says more about the same trouble
+      = note: only the more specific detector should inhibit the other one
 
-    error: there is no detector `thre`
+    error: unknown detector `thre`
      --> policy.toml:5:32
       |
     5 |         inhibited_by = ['one', 'thre']
@@ -107,9 +106,9 @@ fn mistakes() {
     9 |         inhibited_by = ['three', {}]
       |                         ^^^^^^^
       |
-      = note: name the one that says more about the same trouble
+      = note: only the more specific detector should inhibit the other one
 
-    error: expected a text, found a table
+    error: expected a string, found a table
      --> policy.toml:9:34
       |
     9 |         inhibited_by = ['three', {}]
@@ -121,7 +120,7 @@ fn mistakes() {
     13 |         inhibited_by = ['two']
        |                         ^^^^^
        |
-       = note: name the one that says more about the same trouble
+       = note: only the more specific detector should inhibit the other one
 
     error: `inhibited_by` is not a list
       --> policy.toml:17:24
@@ -137,7 +136,7 @@ fn mistakes() {
     22 |         inhibited_by = ['two']
        |         ^^^^^^^^^^^^
        |
-       = note: its sessions share one stream, and each may have other findings; write `inhibited_by = []` beside `per`
+       = note: with `per`, many sessions share one stream; write `inhibited_by = []`
 
     warning: `two` never inhibits `money`
       --> policy.toml:27:25
@@ -145,7 +144,7 @@ fn mistakes() {
     27 |         inhibited_by = ['two']
        |                         ^^^^^
        |
-       = note: one of them sees whole sessions and the other single agents
+       = note: one detector checks whole sessions, the other one single agents
 
     error: `inhibited_by` cannot be overridden
       --> policy.toml:32:24
@@ -153,6 +152,6 @@ fn mistakes() {
     32 |         detectors.four.inhibited_by = ['one']
        |                        ^^^^^^^^^^^^
        |
-       = note: an override changes what a detector is told, not what it is
+       = note: an override changes only the options, levels and exceptions of a detector
     "#);
 }

@@ -22,7 +22,7 @@ fn load(registry: &Registry, text: &str) -> Loaded {
         Some("policy.toml") => Ok(text.to_owned()),
         _ => Err(io::Error::from(io::ErrorKind::NotFound)),
     };
-    let loader = Loader { registry, read_file: &read_file, environment: None, today: None };
+    let loader = Loader::new(registry, &read_file);
     loader.load(Path::new("policy.toml"))
 }
 
@@ -48,8 +48,7 @@ fn ids(policy: &Policy) -> String {
 fn the_built_in_policy_is_sound() {
     let registry = registry();
     let read_file = |_: &Path| Err(io::Error::from(io::ErrorKind::NotFound));
-    let loader =
-        Loader { registry: &registry, read_file: &read_file, environment: None, today: None };
+    let loader = Loader::new(&registry, &read_file);
     let policy = sound(loader.load_builtin());
     assert_eq!(
         ids(&policy),
@@ -216,8 +215,7 @@ events = [
 fn loads(text: &str) -> bool {
     let registry = registry();
     let read_file = |_: &Path| Ok(text.to_owned());
-    let loader =
-        Loader { registry: &registry, read_file: &read_file, environment: None, today: None };
+    let loader = Loader::new(&registry, &read_file);
     loader.load_tests(Path::new("it.test.toml"), None).tests.is_some()
 }
 

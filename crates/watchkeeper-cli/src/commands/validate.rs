@@ -42,13 +42,10 @@ impl Validate {
         output: &mut Output<'_>,
     ) -> io::Result<Status> {
         let environment = |name: &str| std::env::var_os(name);
-        let environment: &dyn Fn(&str) -> Option<std::ffi::OsString> = &environment;
-        let loader = Loader {
-            registry,
-            read_file: &loading::read_text,
-            environment: (!self.no_environment).then_some(environment),
-            today: Some(loading::today()),
-        };
+        let mut loader = Loader::new(registry, &loading::read_text).today(loading::today());
+        if !self.no_environment {
+            loader = loader.environment(&environment);
+        }
         let path = self.file.or_else(|| global.policy.clone());
         let mut loaded = match &path {
             Some(path) => loader.load(path),
@@ -62,7 +59,7 @@ impl Validate {
                 }
                 Err(message) => return Ok(output.fail(&message)),
             }
-            loaded.diagnostics.extend(policy.match_tracker.unmet());
+            loaded.diagnostics.extend(policy.match_tracker.unmatched());
             loaded.diagnostics.sort_by_key(|it| (it.file, it.span.start));
         }
         if !loaded.diagnostics.is_empty() {

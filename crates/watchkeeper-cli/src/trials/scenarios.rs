@@ -23,7 +23,7 @@ pub(crate) fn run_scenarios(path: &Path, setup: &Setup<'_>) -> Result<Ran, NotRu
         Reader { path, text: &text, setup, diagnostics: Vec::new(), others: Vec::new() };
     let mut scenarios = reader.scenarios();
     scenarios.retain(|it| setup.takes(&it.name));
-    let mut files = vec![SourceFile { path: path.to_owned(), text: text.clone() }];
+    let mut files = vec![SourceFile::new(path, text.clone())];
     files.append(&mut reader.others);
     let shown = render_diagnostics(&reader.diagnostics, &files, setup.styled);
     if reader.diagnostics.iter().any(|it| it.level == DiagnosticLevel::Error) {
@@ -155,13 +155,8 @@ impl Reader<'_> {
         let read_file = |path: &Path| {
             if path == self.path { Ok(alone.clone()) } else { loading::read_text(path) }
         };
-        let loader = Loader {
-            registry: self.setup.registry,
-            read_file: &read_file,
-            environment: None,
-            today: None,
-        };
-        let Loaded { policy, diagnostics, files } = loader.load(self.path);
+        let loader = Loader::new(self.setup.registry, &read_file);
+        let Loaded { policy, diagnostics, files, .. } = loader.load(self.path);
         // The first file is that of the scenarios.
         let n_before = self.others.len();
         self.others.extend(files.into_iter().skip(1));

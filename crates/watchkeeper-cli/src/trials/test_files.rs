@@ -7,7 +7,7 @@ use watchkeeper_core::{
     Timestamp, make_safe,
 };
 use watchkeeper_policy::{
-    Diagnostic, ExpectedFinding, LoadedTests, Loader, Policy, PolicyTest, SessionFacts, Story,
+    Diagnostic, ExpectedFinding, LoadedTests, Loader, Policy, PolicyTest, TestInput, TestSession,
     builtin, render_diagnostics,
 };
 use watchkeeper_testing::{Step, Trace};
@@ -24,13 +24,8 @@ const SESSION: &str = "s1";
 
 /// Runs the tests of one file.
 pub(crate) fn run_test_file(path: &Path, setup: &Setup<'_>) -> Result<Ran, NotRun> {
-    let loader = Loader {
-        registry: setup.registry,
-        read_file: &loading::read_text,
-        environment: None,
-        today: None,
-    };
-    let LoadedTests { tests, mut diagnostics, files } = loader.load_tests(path, setup.policy);
+    let loader = Loader::new(setup.registry, &loading::read_text);
+    let LoadedTests { tests, mut diagnostics, files, .. } = loader.load_tests(path, setup.policy);
     let policy = files.get(1).map(|it| it.path.as_path());
     if let Some(missing) = policy.filter(|it| builtin(it).is_none() && !it.exists()) {
         let (missing, path) = (quoted_path(missing), quoted_path(path));
@@ -77,8 +72,8 @@ fn read(
     text: &str,
     registry: &Registry,
 ) -> Result<Vec<Step>, NoStory> {
-    let mut steps: Vec<Step> = match &test.story {
-        Story::Events { path, span } => {
+    let mut steps: Vec<Step> = match &test.input {
+        TestInput::Events { path, span } => {
             let events = read_events(path, &test.start, registry).map_err(|reason| {
                 let line = text[..span.start].lines().count().max(1);
                 let file = make_safe(&file.display().to_string());
@@ -87,20 +82,20 @@ fn read(
             })?;
             events.into_iter().map(Step::Event).collect()
         }
-        Story::Trace { text: trace, span } => match trace.parse::<Trace>() {
+        TestInput::Trace { text: trace, span } => match trace.parse::<Trace>() {
             Ok(it) => it.steps().to_vec(),
             Err(err) => {
                 let span = line_span(text, &inside(text, span), err.line());
                 return Err(NoStory::Trace(Box::new(Diagnostic::error(span, err.message()))));
             }
         },
-        Story::Generated(rounds) => {
+        TestInput::Generated(rounds) => {
             let events = rounds.events(&SESSION.into(), Timestamp::UNIX_EPOCH);
             events.into_iter().map(Step::Event).collect()
         }
     };
-    if let (Some(source), Story::Trace { .. } | Story::Generated(_)) =
-        (test.start.source, &test.story)
+    if let (Some(source), TestInput::Trace { .. } | TestInput::Generated(_)) =
+        (test.start.source, &test.input)
     {
         let origin = Origin { source, file: file.display().to_string().into(), line: 1 };
         for step in &mut steps {
@@ -141,7 +136,7 @@ fn time_of(step: &Step) -> Timestamp {
 /// Reads a recorded session, of whatever agent, in order of time.
 fn read_events(
     path: &Path,
-    start: &SessionFacts,
+    start: &TestSession,
     registry: &Registry,
 ) -> Result<Vec<Event>, String> {
     if !path.exists() {
@@ -166,7 +161,7 @@ fn read_events(
 }
 
 /// The event that tells what is known of the first session, if anything is.
-fn session_start(facts: &SessionFacts, steps: &[Step]) -> Option<Step> {
+fn session_start(facts: &TestSession, steps: &[Step]) -> Option<Step> {
     if facts.cwd.is_none() && facts.labels.is_empty() {
         return None;
     }
@@ -186,9 +181,9 @@ fn session_start(facts: &SessionFacts, steps: &[Step]) -> Option<Step> {
 
 fn try_out(test: &PolicyTest, steps: Vec<Step>, policy: &Policy, styled: bool) -> Outcome {
     // Generated events and traces begin at the epoch, recorded ones when they do.
-    let start = match &test.story {
-        Story::Events { .. } => steps.first().map_or(Timestamp::UNIX_EPOCH, time_of),
-        Story::Trace { .. } | Story::Generated(_) => Timestamp::UNIX_EPOCH,
+    let start = match &test.input {
+        TestInput::Events { .. } => steps.first().map_or(Timestamp::UNIX_EPOCH, time_of),
+        TestInput::Trace { .. } | TestInput::Generated(_) => Timestamp::UNIX_EPOCH,
     };
     let Played { findings, sinks } = play(policy, steps);
     let mut difference = Difference::default();
@@ -240,7 +235,7 @@ fn compare(
 }
 
 fn is_met(expected: &ExpectedFinding, found: &Finding, start: Timestamp) -> bool {
-    let ExpectedFinding { detector, severity, status, count, at, message } = expected;
+    let ExpectedFinding { detector, severity, status, count, at, message, .. } = expected;
     *detector == *found.detector
         && *status == found.status
         && severity.is_none_or(|it| it == found.severity)

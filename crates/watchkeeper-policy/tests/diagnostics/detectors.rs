@@ -27,8 +27,8 @@ kind = 'smoke-signal'
     3 | kind = 'quite'
       |        ^^^^^^^
       |
-      = note: compiled in: quiet, repeat
-      = note: a detector of your own must be named by the program's main.rs: `use acme_detector as _;`
+      = note: known kinds: quiet, repeat
+      = note: to link an in-house detector, add a line such as `use acme_detector as _;` to the program's main.rs
     help: there is one with a similar name
       |
     3 - kind = 'quite'
@@ -41,8 +41,8 @@ kind = 'smoke-signal'
     5 | kind = 'smoke-signal'
       |        ^^^^^^^^^^^^^^
       |
-      = note: compiled in: hook
-      = note: a sink of your own must be named by the program's main.rs: `use acme_sink as _;`
+      = note: known kinds: hook
+      = note: to link an in-house sink, add a line such as `use acme_sink as _;` to the program's main.rs
     "#);
 }
 
@@ -59,8 +59,8 @@ max = '1s'
     2 | [detectors.quite]
       |            ^^^^^
       |
-      = note: only a detector that is named like its kind can leave it out
-      = note: compiled in: quiet, repeat
+      = note: `kind` is optional only if the detector has the name of its kind
+      = note: known kinds: quiet, repeat
     help: there is one with a similar name
       |
     2 - [detectors.quite]
@@ -73,8 +73,8 @@ max = '1s'
     4 | [sinks.console]
       |        ^^^^^^^
       |
-      = note: only a sink that is named like its kind can leave it out
-      = note: compiled in: hook
+      = note: `kind` is optional only if the sink has the name of its kind
+      = note: known kinds: hook
     ");
 }
 
@@ -95,8 +95,8 @@ extra = { deep = 1 }
     4 | of = 'trun'
       |      ^^^^^^
       |
-      = note: known here: `session`, `turn`
-      = note: see `watchkeeper explain quiet` for its options
+      = note: expected one of `session`, `turn`
+      = note: run `watchkeeper explain quiet` to see the options
     help: there is one with a similar name
       |
     4 - of = 'trun'
@@ -109,8 +109,8 @@ extra = { deep = 1 }
     5 | maks = '5m'
       | ^^^^
       |
-      = note: known here: `of`, `max`, `extra`, `enabled`, `exceptions`, `inhibited_by`, `kind`, `levels`, `per`, `severity`
-      = note: see `watchkeeper explain quiet` for its options
+      = note: expected one of `of`, `max`, `extra`, `enabled`, `exceptions`, `inhibited_by`, `kind`, `levels`, `per`, `severity`
+      = note: run `watchkeeper explain quiet` to see the options
 
     error: expected a length of time such as "30s", "5m" or "1h 30m", found the number `300`
      --> policy.toml:6:7
@@ -118,8 +118,8 @@ extra = { deep = 1 }
     6 | max = 300
       |       ^^^
       |
-      = note: see `watchkeeper explain quiet` for its options
-    help: if these are seconds
+      = note: run `watchkeeper explain quiet` to see the options
+    help: if the number is in seconds
       |
     6 - max = 300
     6 + max = "5m"
@@ -131,8 +131,8 @@ extra = { deep = 1 }
     7 | sevrity = 'low'
       | ^^^^^^^
       |
-      = note: known here: `of`, `max`, `extra`, `enabled`, `exceptions`, `inhibited_by`, `kind`, `levels`, `per`, `severity`
-      = note: see `watchkeeper explain quiet` for its options
+      = note: expected one of `of`, `max`, `extra`, `enabled`, `exceptions`, `inhibited_by`, `kind`, `levels`, `per`, `severity`
+      = note: run `watchkeeper explain quiet` to see the options
     help: there is one with a similar name
       |
     7 | severity = 'low'
@@ -144,8 +144,8 @@ extra = { deep = 1 }
     8 | extra = { deep = 1 }
       |           ^^^^
       |
-      = note: known here: `depth`
-      = note: see `watchkeeper explain quiet` for its options
+      = note: expected `depth`
+      = note: run `watchkeeper explain quiet` to see the options
     "#);
 }
 
@@ -161,7 +161,7 @@ kind = 'quiet'
     2 | [detectors.q]
       | ^^^^^^^^^^^^^
       |
-      = note: see `watchkeeper explain quiet` for its options
+      = note: run `watchkeeper explain quiet` to see the options
 
     error: `max` is missing
      --> policy.toml:2:1
@@ -169,7 +169,7 @@ kind = 'quiet'
     2 | [detectors.q]
       | ^^^^^^^^^^^^^
       |
-      = note: see `watchkeeper explain quiet` for its options
+      = note: run `watchkeeper explain quiet` to see the options
     ");
 }
 
@@ -185,7 +185,7 @@ least = 1
     3 | least = 1
       | ^^^^^
       |
-      = note: see `watchkeeper explain repeat` for its options
+      = note: run `watchkeeper explain repeat` to see the options
     ");
 }
 
@@ -202,20 +202,20 @@ levels = [{ at = 3, severity = 'low' }]
     3 | severity = 'hi'
       |            ^^^^
       |
-      = note: known here: `low`, `medium`, `high`
+      = note: expected one of `low`, `medium`, `high`
     help: there is one with a similar name
       |
     3 - severity = 'hi'
     3 + severity = "high"
       |
 
-    error: `levels` and `severity` do not go together
+    error: `levels` and `severity` cannot be used together
      --> policy.toml:4:1
       |
     4 | levels = [{ at = 3, severity = 'low' }]
       | ^^^^^^
       |
-      = note: `severity` stands for one level, at the limit of the kind
+      = note: `severity` sets a single level, at the default measure of the kind
     "#);
 }
 
@@ -231,31 +231,31 @@ levels = [
   { severity = 'urgent' },
 ]
 "), @r#"
-    error: a level of `repeat` begins at a whole number, 1 or more
+    error: `at` of `repeat` must be a whole number, 1 or more
      --> policy.toml:4:10
       |
     4 |   { at = '75%', severity = 'low' },
       |          ^^^^^
       |
-    help: write it so
+    help: use this form
       |
     4 -   { at = '75%', severity = 'low' },
     4 +   { at = 75, severity = 'low' },
       |
 
-    error: a level of `repeat` begins at a whole number, 1 or more
+    error: `at` of `repeat` must be a whole number, 1 or more
      --> policy.toml:5:10
       |
     5 |   { at = '3', severity = 'low' },
       |          ^^^
       |
-    help: write it so
+    help: use this form
       |
     5 -   { at = '3', severity = 'low' },
     5 +   { at = 3, severity = 'low' },
       |
 
-    error: a level of `repeat` begins at a whole number, 1 or more
+    error: `at` of `repeat` must be a whole number, 1 or more
      --> policy.toml:6:10
       |
     6 |   { at = 0, severity = 'low' },
@@ -271,7 +271,7 @@ levels = [
       |
       = note: write `{ at = 1, severity = "medium" }`
 
-    error: a level of `repeat` begins at a whole number, 1 or more
+    error: `at` of `repeat` must be a whole number, 1 or more
      --> policy.toml:7:10
       |
     7 |   { at = 2.5, sevrity = 'low' },
@@ -285,7 +285,7 @@ levels = [
     7 |   { at = 2.5, sevrity = 'low' },
       |               ^^^^^^^
       |
-      = note: known here: `at`, `severity`
+      = note: expected one of `at`, `severity`
     help: there is one with a similar name
       |
     7 |   { at = 2.5, severity = 'low' },
@@ -305,7 +305,7 @@ levels = [
     8 |   { severity = 'urgent' },
       |                ^^^^^^^^
       |
-      = note: known here: `low`, `medium`, `high`
+      = note: expected one of `low`, `medium`, `high`
     "#);
 }
 
@@ -321,31 +321,31 @@ levels = [
   { at = 'all', severity = 'low' },
 ]
 "), @r#"
-    error: a level of `quiet` begins at a share of its limit
+    error: `at` of `quiet` must be a percentage of the limit
      --> policy.toml:6:10
       |
     6 |   { at = 75, severity = 'low' },
       |          ^^
       |
-    help: write it so
+    help: use this form
       |
     6 -   { at = 75, severity = 'low' },
     6 +   { at = "75%", severity = 'low' },
       |
 
-    error: a level of `quiet` begins at a share of its limit
+    error: `at` of `quiet` must be a percentage of the limit
      --> policy.toml:7:10
       |
     7 |   { at = '80', severity = 'low' },
       |          ^^^^
       |
-    help: write it so
+    help: use this form
       |
     7 -   { at = '80', severity = 'low' },
     7 +   { at = "80%", severity = 'low' },
       |
 
-    error: a level of `quiet` begins at a share of its limit
+    error: `at` of `quiet` must be a percentage of the limit
      --> policy.toml:8:10
       |
     8 |   { at = 'all', severity = 'low' },
@@ -361,7 +361,7 @@ fn levels_that_change_nothing() {
 [detectors.repeat]
 levels = [{ at = 5, severity = 'low' }, { at = 3, severity = 'high' }]
 "), @"
-    warning: this level changes nothing: from 3 on a finding is `high`
+    warning: this level has no effect: a finding is already `high` from 3 on
      --> policy.toml:3:11
       |
     3 | levels = [{ at = 5, severity = 'low' }, { at = 3, severity = 'high' }]
@@ -387,13 +387,13 @@ levels = []
       |
       = note: write `levels = [{ at = "1%", severity = "medium" }]`
 
-    error: without levels nothing is ever found
+    error: a detector without levels reports nothing
      --> policy.toml:7:10
       |
     7 | levels = []
       |          ^^
       |
-      = note: leave `levels` out for those of the kind, or say `enabled = false`
+      = note: remove `levels` to use the defaults of the kind, or write `enabled = false`
     "#);
 }
 
@@ -406,14 +406,14 @@ per = 'team'
 kind = 'repeat'
 per = 'label:team'
 "), @r#"
-    error: a detector cannot watch per `team`
+    error: invalid `per`: `team`
      --> policy.toml:3:7
       |
     3 | per = 'team'
       |       ^^^^^^
       |
-      = note: `per = "label:team"` lets all sessions with the same `team` share one limit; without `per`, each agent or session has its own
-    help: if it is a label
+      = note: with `per = "label:team"`, all sessions with the same `team` share one limit; without `per`, each agent or session has its own limit
+    help: if this is the name of a label
       |
     3 - per = 'team'
     3 + per = "label:team"
@@ -428,13 +428,13 @@ fn what_is_off_is_checked() {
 enabled = false
 least = 'few'
 "), @r#"
-    error: expected a whole number, 0 or more, found the text "few"
+    error: expected a whole number, 0 or more, found the string "few"
      --> policy.toml:4:9
       |
     4 | least = 'few'
       |         ^^^^^
       |
-      = note: see `watchkeeper explain repeat` for its options
+      = note: run `watchkeeper explain repeat` to see the options
     "#);
 }
 
@@ -456,45 +456,45 @@ max = '300'
 type = 'quiet'
 levels = [3]
 "), @r#"
-    error: expected a list, found the text "tool"
+    error: expected a list, found the string "tool"
      --> policy.toml:3:8
       |
     3 | same = 'tool'
       |        ^^^^^^
       |
-      = note: see `watchkeeper explain repeat` for its options
+      = note: run `watchkeeper explain repeat` to see the options
     help: write a list
       |
     3 - same = 'tool'
     3 + same = ['tool']
       |
 
-    error: expected a whole number, 0 or more, found the text "3"
+    error: expected a whole number, 0 or more, found the string "3"
      --> policy.toml:4:9
       |
     4 | least = '3'
       |         ^^^
       |
-      = note: see `watchkeeper explain repeat` for its options
-    help: leave the quotation marks out
+      = note: run `watchkeeper explain repeat` to see the options
+    help: remove the quotes
       |
     4 - least = '3'
     4 + least = 3
       |
 
-    error: expected `true` or `false`, found the text "false"
+    error: expected `true` or `false`, found the string "false"
      --> policy.toml:5:11
       |
     5 | enabled = 'false'
       |           ^^^^^^^
       |
-    help: leave the quotation marks out
+    help: remove the quotes
       |
     5 - enabled = 'false'
     5 + enabled = false
       |
 
-    error: expected a text
+    error: expected a string
      --> policy.toml:6:12
       |
     6 | severity = ['low']
@@ -506,25 +506,25 @@ levels = [3]
     9 | type = 'quiet'
       | ^^^^
       |
-      = note: known here: `of`, `max`, `extra`, `enabled`, `exceptions`, `inhibited_by`, `kind`, `levels`, `per`, `severity`
-      = note: see `watchkeeper explain quiet` for its options
+      = note: expected one of `of`, `max`, `extra`, `enabled`, `exceptions`, `inhibited_by`, `kind`, `levels`, `per`, `severity`
+      = note: run `watchkeeper explain quiet` to see the options
 
-    error: expected a text
+    error: expected a string
       --> policy.toml:10:6
        |
     10 | of = 3.5
        |      ^^^
        |
-       = note: see `watchkeeper explain quiet` for its options
+       = note: run `watchkeeper explain quiet` to see the options
 
-    error: expected a length of time such as "30s", "5m" or "1h 30m", found the text "300"
+    error: expected a length of time such as "30s", "5m" or "1h 30m", found the string "300"
       --> policy.toml:11:7
        |
     11 | max = '300'
        |       ^^^^^
        |
-       = note: see `watchkeeper explain quiet` for its options
-    help: if these are seconds
+       = note: run `watchkeeper explain quiet` to see the options
+    help: if the number is in seconds
        |
     11 - max = '300'
     11 + max = "5m"
@@ -536,9 +536,9 @@ levels = [3]
     13 | [detectors.other]
        |            ^^^^^
        |
-       = note: only a detector that is named like its kind can leave it out
-       = note: compiled in: quiet, repeat
-    help: call it so
+       = note: `kind` is optional only if the detector has the name of its kind
+       = note: known kinds: quiet, repeat
+    help: rename the key
        |
     14 - type = 'quiet'
     14 + kind = 'quiet'
@@ -557,13 +557,13 @@ levels = [
     { at = 5, severity = 'high' },
 ]
 "), @"
-    warning: this level changes nothing: another at 3 is `high`
+    warning: this level has no effect: another level at 3 is `high`
      --> policy.toml:4:5
       |
     4 |     { at = 3, severity = 'low' },
       |     ^^^^^^^^^^^^^^^^^^^^^^^^^^^^
 
-    warning: there are two levels at 5, and both are `high`
+    warning: two levels at 5 have severity `high`
      --> policy.toml:6:5
       |
     6 |     { at = 5, severity = 'high' },

@@ -66,13 +66,13 @@ expires = 2027-03-31T10:00:00Z
     4 | tol = 'gdb*'
       | ^^^
       |
-      = note: known here: `arguments`, `expires`, `reason`, `tool`
+      = note: expected one of `arguments`, `expires`, `reason`, `tool`
     help: there is one with a similar name
       |
     4 | tool = 'gdb*'
       |   +
 
-    error: nothing is in an empty list, so nothing matches
+    error: an empty list matches nothing
      --> policy.toml:6:8
       |
     6 | tool = []
@@ -84,53 +84,53 @@ expires = 2027-03-31T10:00:00Z
     7 | reason = ' '
       |          ^^^
       |
-      = note: say why, for whoever reads it next
+      = note: explain the reason to the next reader of this policy
 
-    error: expected a table, found a text
+    error: expected a table, found a string
      --> policy.toml:8:13
       |
     8 | arguments = 'next'
       |             ^^^^^^
 
-    error: `expires` is not a day
+    error: `expires` is not a date
      --> policy.toml:9:11
       |
     9 | expires = '2027-03-31'
       |           ^^^^^^^^^^^^
       |
-    help: write it so
+    help: write a date
       |
     9 - expires = '2027-03-31'
     9 + expires = 2027-03-31
       |
 
-    warning: this exception changes nothing: another covers all of its calls
+    warning: this exception has no effect: another one covers all of its calls
       --> policy.toml:10:1
        |
     10 | [[detectors.repeat.exceptions]]
        | ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
        |
-       = note: the other is at policy.toml:5
+       = note: the other exception is at policy.toml:5
 
-    error: expected a text, found a table
+    error: expected a string, found a table
       --> policy.toml:11:8
        |
     11 | tool = { name = 'x' }
        |        ^^^^^^^^^^^^^^
 
-    error: expected a text, found a table
+    error: expected a string, found a table
       --> policy.toml:13:21
        |
     13 | arguments.command = { glob = '*' }
        |                     ^^^^^^^^^^^^^^
 
-    error: `expires` is not a day
+    error: `expires` is not a date
       --> policy.toml:14:11
        |
     14 | expires = 2027-03-31T10:00:00Z
        |           ^^^^^^^^^^^^^^^^^^^^
        |
-    help: write it so
+    help: write a date
        |
     14 - expires = 2027-03-31T10:00:00Z
     14 + expires = 2027-03-31
@@ -147,7 +147,7 @@ tool = 'gdb'
 reason = 'it is so'
 expires = 'soon'
 "), @"
-    error: `expires` is not a day
+    error: `expires` is not a date
      --> policy.toml:6:11
       |
     6 | expires = 'soon'
@@ -183,13 +183,13 @@ exceptions = [
     { tool = 'lldb', reason = 'until it is mended', expires = 2027-01-02 },
 ]
 "), @"
-    warning: this exception no longer applies: it expired on 2027-01-01
+    warning: this exception expired on 2027-01-01
      --> policy.toml:4:62
       |
     4 |     { tool = 'gdb', reason = 'until it is mended', expires = 2027-01-01 },
       |                                                              ^^^^^^^^^^
       |
-      = note: take it out, or give it a later day if it still has a reason
+      = note: remove it, or set a later date if its reason still holds
       = note: its reason was: until it is mended
     ");
 }
@@ -275,29 +275,29 @@ tool = 'B*'
 arguments = { path = '/tmp/*' }
 reason = 'neither'
 "), @"
-    warning: this exception changes nothing: another covers all of its calls
+    warning: this exception has no effect: another one covers all of its calls
      --> policy.toml:4:1
       |
     4 | [[detectors.repeat.exceptions]]
       | ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
       |
-      = note: the other is at policy.toml:9
+      = note: the other exception is at policy.toml:9
 
-    warning: this exception changes nothing: another covers all of its calls
+    warning: this exception has no effect: another one covers all of its calls
       --> policy.toml:13:1
        |
     13 | [[detectors.repeat.exceptions]]
        | ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
        |
-       = note: the other is at policy.toml:9
+       = note: the other exception is at policy.toml:9
 
-    warning: this exception changes nothing: another covers all of its calls
+    warning: this exception has no effect: another one covers all of its calls
       --> policy.toml:18:1
        |
     18 | [[detectors.repeat.exceptions]]
        | ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
        |
-       = note: the other is at policy.toml:9
+       = note: the other exception is at policy.toml:9
     ");
 }
 
@@ -318,13 +318,13 @@ detectors.repeat.exceptions.add = [
     { tool = 'Bash', reason = 'as everywhere' },
 ]
 "), @"
-    warning: this exception changes nothing: another covers all of its calls
+    warning: this exception has no effect: another one covers all of its calls
       --> policy.toml:13:5
        |
     13 |     { tool = 'Bash', reason = 'as everywhere' },
        |     ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
        |
-       = note: the other is at policy.toml:4
+       = note: the other exception is at policy.toml:4
     ");
 }
 
@@ -337,15 +337,15 @@ fn a_tool_that_no_tool_is_called_like() {
 tool = ['Bash(git *)', 'Read|Write', 'mcp__.*', '^Bash$', ' Bash', 'mcp__files__*']
 reason = 'written for others'
 "), @r#"
-    warning: no tool is called `Bash(git *)`
+    warning: no tool can have the name `Bash(git *)`
      --> policy.toml:5:9
       |
     5 | tool = ['Bash(git *)', 'Read|Write', 'mcp__.*', '^Bash$', ' Bash', 'mcp__files__*']
       |         ^^^^^^^^^^^^^
       |
-      = note: the tool and its arguments are matched apart, as in `tool = "Bash"` and `arguments = { command = "git *" }`
+      = note: match the tool and its arguments separately, as in `tool = "Bash"` and `arguments = { command = "git *" }`
 
-    warning: no tool is called `Read|Write`
+    warning: no tool can have the name `Read|Write`
      --> policy.toml:5:24
       |
     5 | tool = ['Bash(git *)', 'Read|Write', 'mcp__.*', '^Bash$', ' Bash', 'mcp__files__*']
@@ -353,28 +353,28 @@ reason = 'written for others'
       |
       = note: write a list: `tool = ["Read", "Write"]`
 
-    warning: no tool is called `mcp__.*`
+    warning: no tool can have the name `mcp__.*`
      --> policy.toml:5:38
       |
     5 | tool = ['Bash(git *)', 'Read|Write', 'mcp__.*', '^Bash$', ' Bash', 'mcp__files__*']
       |                                      ^^^^^^^^^
       |
-      = note: only `*` is special, and stands for any text
+      = note: only `*` is special: it matches any text
 
-    warning: no tool is called `^Bash$`
+    warning: no tool can have the name `^Bash$`
      --> policy.toml:5:49
       |
     5 | tool = ['Bash(git *)', 'Read|Write', 'mcp__.*', '^Bash$', ' Bash', 'mcp__files__*']
       |                                                 ^^^^^^^^
       |
-      = note: only `*` is special, and stands for any text
+      = note: only `*` is special: it matches any text
 
-    warning: no tool is called ` Bash`
+    warning: no tool can have the name ` Bash`
      --> policy.toml:5:59
       |
     5 | tool = ['Bash(git *)', 'Read|Write', 'mcp__.*', '^Bash$', ' Bash', 'mcp__files__*']
       |                                                           ^^^^^^^
       |
-      = note: write its whole name, as the sessions have it
+      = note: write the full name as it appears in sessions
     "#);
 }

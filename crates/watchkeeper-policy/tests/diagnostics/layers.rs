@@ -23,13 +23,13 @@ fn files_that_go_in_a_circle() {
         ("team/policy.toml", "version = 1\nextends = ['../base.toml']\n"),
         ("team/../base.toml", "version = 1\nextends = ['team/policy.toml']\n"),
     ]), @"
-    error: `team/policy.toml` would extend itself
+    error: `team/policy.toml` extends itself
      --> team/../base.toml:2:12
       |
     2 | extends = ['team/policy.toml']
       |            ^^^^^^^^^^^^^^^^^^
       |
-      = note: the files go in a circle: `team/policy.toml` extends `base.toml` extends `team/policy.toml`
+      = note: the cycle is: `team/policy.toml` extends `base.toml` extends `team/policy.toml`
     ");
 }
 
@@ -39,25 +39,25 @@ fn mistakes_in_several_files() {
         ("team/policy.toml", "version = 1\nextends = ['base.toml']\n[labels]\nteam = 1\n"),
         ("team/base.toml", "[detectors.quiet]\nmax = '0s'\n[label]\n"),
     ]), @r#"
-    error: expected a text, found the number `1`
+    error: expected a string, found the number `1`
      --> team/policy.toml:4:8
       |
     4 | team = 1
       |        ^
       |
-    help: put it in quotation marks
+    help: add quotes
       |
     4 - team = 1
     4 + team = "1"
       |
 
-    error: the policy does not say which version of the format it is written in
+    error: the policy has no `version`
      --> team/base.toml:1:1
       |
     1 | [detectors.quiet]
       | ^
       |
-    help: say it first
+    help: add the version of the format
       |
     1 + version = 1
       |
@@ -68,7 +68,7 @@ fn mistakes_in_several_files() {
     1 | [detectors.quiet]
       | ^^^^^^^^^^^^^^^^^
       |
-      = note: see `watchkeeper explain quiet` for its options
+      = note: run `watchkeeper explain quiet` to see the options
 
     error: a length of time must be longer than zero
      --> team/base.toml:2:7
@@ -76,7 +76,7 @@ fn mistakes_in_several_files() {
     2 | max = '0s'
       |       ^^^^
       |
-      = note: see `watchkeeper explain quiet` for its options
+      = note: run `watchkeeper explain quiet` to see the options
 
     error: unknown key `label`
      --> team/base.toml:3:2
@@ -84,7 +84,7 @@ fn mistakes_in_several_files() {
     3 | [label]
       |  ^^^^^
       |
-      = note: known here: `version`, `extends`, `monitor`, `labels`, `prices`, `secrets`, `detectors`, `overrides`, `sinks`, `routes`
+      = note: expected one of `version`, `extends`, `monitor`, `labels`, `prices`, `secrets`, `detectors`, `overrides`, `sinks`, `routes`
     help: there is one with a similar name
       |
     3 | [labels]
@@ -121,21 +121,21 @@ fn lists_that_cannot_be_edited() {
                          [[routes]]\nsinks = []\n"),
         ("base.toml", "version = 1\n[detectors.repeat]\nsame = ['tool']\n"),
     ]), @"
-    warning: there is nothing like this in `same` to remove
+    warning: `same` does not contain this value
      --> policy.toml:4:16
       |
     4 | same.remove = ['result']
       |                ^^^^^^^^
 
-    error: there is no list to add to
+    error: no list to add to
      --> policy.toml:5:8
       |
     5 | levels.add = []
       |        ^^^
       |
-      = note: only a list in a policy that this one extends can be edited
+      = note: `add` and `remove` edit a list of an extended policy
 
-    warning: the route leads nowhere
+    warning: the route has no sinks
      --> policy.toml:7:9
       |
     7 | sinks = []
@@ -150,7 +150,7 @@ fn edits_that_are_wrong() {
                          [detectors.repeat]\nsame = { ad = ['x'], remove = 'tool' }\n"),
         ("base.toml", "version = 1\n[detectors.repeat]\nsame = ['tool']\n"),
     ]), @"
-    error: `same` is a list: `ad` cannot be done to it
+    error: unknown list operation `ad`
      --> policy.toml:4:10
       |
     4 | same = { ad = ['x'], remove = 'tool' }

@@ -145,8 +145,10 @@ fn load(files: &[(&str, &str)], environment: Option<Variables<'_>>) -> Loaded {
         file.map(|(_, text)| (*text).to_owned())
             .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "no such file"))
     };
-    let today = Some(date(2027, 1, 1));
-    let loader = Loader { registry: &registry, read_file: &read_file, environment, today };
+    let mut loader = Loader::new(&registry, &read_file).today(date(2027, 1, 1));
+    if let Some(environment) = environment {
+        loader = loader.environment(environment);
+    }
     let loaded = loader.load(Path::new(files[0].0));
     let is_wrong = render(&loaded, false).contains("error: ");
     assert_eq!(loaded.policy.is_none(), is_wrong, "a policy or an error");

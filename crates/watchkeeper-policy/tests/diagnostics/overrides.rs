@@ -32,7 +32,7 @@ detectors = 7
     2 | [[overrides]]
       | ^^^^^^^^^^^^^
       |
-      = note: say why, for whoever reads it next
+      = note: explain the reason to the next reader of this policy
 
     error: `detectors` is missing
      --> policy.toml:2:1
@@ -48,7 +48,7 @@ detectors = 7
     4 | match = {}
       |         ^^
       |
-      = note: what holds for all of them stands with the detector itself
+      = note: set the options for all sessions in `[detectors]`
 
     error: `reason` is empty
      --> policy.toml:5:10
@@ -56,7 +56,7 @@ detectors = 7
     5 | reason = ''
       |          ^^
       |
-      = note: say why, for whoever reads it next
+      = note: explain the reason to the next reader of this policy
 
     warning: this override changes nothing
      --> policy.toml:6:13
@@ -72,8 +72,8 @@ detectors = 7
     8 | match = { cdw = '*', agent = 'a', cwd = [] }
       |           ^^^
       |
-      = note: known here: `cwd`, `model`, `source`, `version`
-      = note: an override goes by what is known as a session begins; a label is matched by `"label:NAME" = "value"`
+      = note: expected one of `cwd`, `model`, `source`, `version`
+      = note: `match` uses facts that are known when a session starts; to match a label, write `"label:NAME" = "value"`
     help: there is one with a similar name
       |
     8 - match = { cdw = '*', agent = 'a', cwd = [] }
@@ -86,10 +86,10 @@ detectors = 7
     8 | match = { cdw = '*', agent = 'a', cwd = [] }
       |                      ^^^^^
       |
-      = note: known here: `cwd`, `model`, `source`, `version`
-      = note: an override goes by what is known as a session begins; a label is matched by `"label:NAME" = "value"`
+      = note: expected one of `cwd`, `model`, `source`, `version`
+      = note: `match` uses facts that are known when a session starts; to match a label, write `"label:NAME" = "value"`
 
-    error: nothing is in an empty list, so nothing matches
+    error: an empty list matches nothing
      --> policy.toml:8:41
       |
     8 | match = { cdw = '*', agent = 'a', cwd = [] }
@@ -101,7 +101,7 @@ detectors = 7
     10 | because = 'it is so'
        | ^^^^^^^
        |
-       = note: known here: `detectors`, `match`, `reason`
+       = note: expected one of `detectors`, `match`, `reason`
 
     error: expected a table, found the number `7`
       --> policy.toml:11:13
@@ -147,7 +147,7 @@ detectors.quiet.maks = '3h'
 detectors.quiet.max = 3
 detectors.quiet.levels = [{ at = 50, severity = 'low' }]
 "), @r#"
-    error: there is no detector `quite` to override
+    error: unknown detector `quite`
       --> policy.toml:11:11
        |
     11 | detectors.quite.max = '3h'
@@ -165,7 +165,7 @@ detectors.quiet.levels = [{ at = 50, severity = 'low' }]
     12 | detectors.team.least = 3
        |           ^^^^
        |
-       = note: its sessions share one stream, and so all that is said of it
+       = note: with `per`, many sessions share one stream and its options
 
     error: `kind` cannot be overridden
       --> policy.toml:13:17
@@ -173,7 +173,7 @@ detectors.quiet.levels = [{ at = 50, severity = 'low' }]
     13 | detectors.quiet.kind = 'repeat'
        |                 ^^^^
        |
-       = note: an override changes what a detector is told, not what it is
+       = note: an override changes only the options, levels and exceptions of a detector
 
     error: `per` cannot be overridden
       --> policy.toml:14:17
@@ -181,7 +181,7 @@ detectors.quiet.levels = [{ at = 50, severity = 'low' }]
     14 | detectors.quiet.per = 'label:team'
        |                 ^^^
        |
-       = note: an override changes what a detector is told, not what it is
+       = note: an override changes only the options, levels and exceptions of a detector
 
     error: unknown key `maks`
       --> policy.toml:15:17
@@ -189,8 +189,8 @@ detectors.quiet.levels = [{ at = 50, severity = 'low' }]
     15 | detectors.quiet.maks = '3h'
        |                 ^^^^
        |
-       = note: known here: `of`, `max`, `extra`, `enabled`, `exceptions`, `inhibited_by`, `kind`, `levels`, `per`, `severity`
-       = note: see `watchkeeper explain quiet` for its options
+       = note: expected one of `of`, `max`, `extra`, `enabled`, `exceptions`, `inhibited_by`, `kind`, `levels`, `per`, `severity`
+       = note: run `watchkeeper explain quiet` to see the options
 
     error: expected a length of time such as "30s", "5m" or "1h 30m", found the number `3`
       --> policy.toml:16:23
@@ -198,20 +198,20 @@ detectors.quiet.levels = [{ at = 50, severity = 'low' }]
     16 | detectors.quiet.max = 3
        |                       ^
        |
-       = note: see `watchkeeper explain quiet` for its options
-    help: if these are seconds
+       = note: run `watchkeeper explain quiet` to see the options
+    help: if the number is in seconds
        |
     16 - detectors.quiet.max = 3
     16 + detectors.quiet.max = "3s"
        |
 
-    error: a level of `quiet` begins at a share of its limit
+    error: `at` of `quiet` must be a percentage of the limit
       --> policy.toml:17:34
        |
     17 | detectors.quiet.levels = [{ at = 50, severity = 'low' }]
        |                                  ^^
        |
-    help: write it so
+    help: use this form
        |
     17 - detectors.quiet.levels = [{ at = 50, severity = 'low' }]
     17 + detectors.quiet.levels = [{ at = "50%", severity = 'low' }]
@@ -240,8 +240,8 @@ detectors.quiet.max = '1h'
     3 | of = 'trun'
       |      ^^^^^^
       |
-      = note: known here: `session`, `turn`
-      = note: see `watchkeeper explain quiet` for its options
+      = note: expected one of `session`, `turn`
+      = note: run `watchkeeper explain quiet` to see the options
     help: there is one with a similar name
       |
     3 - of = 'trun'
@@ -264,21 +264,21 @@ reason = 'they run long on purpose'
 detectors.quiet.max = '5m'
 detectors.repeat.least = 4
 "), @"
-    warning: this override changes nothing of `quiet`
+    warning: this override does not change `quiet`
       --> policy.toml:10:11
        |
     10 | detectors.quiet.max = '5m'
        |           ^^^^^
        |
-       = note: what it says holds anyway, or the detector is off
+       = note: the detector has these values already, or it is disabled
 
-    warning: this override changes nothing of `repeat`
+    warning: this override does not change `repeat`
       --> policy.toml:11:11
        |
     11 | detectors.repeat.least = 4
        |           ^^^^^^
        |
-       = note: what it says holds anyway, or the detector is off
+       = note: the detector has these values already, or it is disabled
     ");
 }
 
@@ -314,7 +314,7 @@ fn more_overrides_than_can_come_together() {
     22 | detectors.repeat.least = 15
        |           ^^^^^^
        |
-       = note: make one of those that say the same, with lists to match, or give some sessions a detector of their own
+       = note: combine overrides with equal options: `match` accepts lists
     ");
 }
 

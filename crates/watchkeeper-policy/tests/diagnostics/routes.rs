@@ -22,13 +22,13 @@ sinks = 'hook'
 [[routes]]
 sinks = []
 "), @r#"
-    warning: there is no sink `hok`
+    warning: unknown sink `hok`
      --> policy.toml:8:10
       |
     8 | sinks = ['hok', 'hook']
       |          ^^^^^
       |
-      = note: there are `hook`, `idle`
+      = note: known sinks: `hook`, `idle`
     help: there is one with a similar name
       |
     8 - sinks = ['hok', 'hook']
@@ -41,19 +41,19 @@ sinks = []
     9 | cooldwn = '5m'
       | ^^^^^^^
       |
-      = note: known here: `cooldown`, `match`, `name`, `send_resolved`, `sinks`
+      = note: expected one of `cooldown`, `match`, `name`, `send_resolved`, `sinks`
     help: there is one with a similar name
       |
     9 | cooldown = '5m'
       |      +
 
-    error: `sinks` is missing: the route leads nowhere
+    error: `sinks` is missing
       --> policy.toml:10:1
        |
     10 | [[routes]]
        | ^^^^^^^^^^
        |
-       = note: there are `hook`, `idle`
+       = note: known sinks: `hook`, `idle`
 
     error: `sinks` is not a list
       --> policy.toml:13:9
@@ -63,7 +63,7 @@ sinks = []
        |
        = note: write a list: `sinks = ["console"]`
 
-    warning: the route leads nowhere
+    warning: the route has no sinks
       --> policy.toml:15:9
        |
     15 | sinks = []
@@ -90,33 +90,33 @@ source = 7
 'label:team' = 'a'
 team = 'a'
 "), @r#"
-    error: there is no severity `>hihg`
+    error: unknown severity `>hihg`
      --> policy.toml:8:12
       |
     8 | severity = '>hihg'
       |            ^^^^^^^
       |
-      = note: there are `low`, `medium` and `high`, and `>=medium` for one and all above
+      = note: expected `low`, `medium` or `high`, or `>=medium` for a severity and all above
     help: there is one with a similar name
       |
     8 - severity = '>hihg'
     8 + severity = ">=high"
       |
 
-    error: there is no status `resolvd`
+    error: unknown status `resolvd`
      --> policy.toml:9:10
       |
     9 | status = 'resolvd'
       |          ^^^^^^^^^
       |
-      = note: a finding is `open` or `resolved`
+      = note: expected `open` or `resolved`
     help: there is one with a similar name
       |
     9 - status = 'resolvd'
     9 + status = "resolved"
       |
 
-    warning: no detector is called `repat`
+    warning: no detector matches `repat`
       --> policy.toml:10:13
        |
     10 | detector = ['repat', 'rep*', 'watchkeeper-delivery']
@@ -128,7 +128,7 @@ team = 'a'
     10 + detector = ["repeat", 'rep*', 'watchkeeper-delivery']
        |
 
-    warning: no kind of detector is called `quite`
+    warning: no kind of detector matches `quite`
       --> policy.toml:11:8
        |
     11 | kind = 'quite'
@@ -140,25 +140,25 @@ team = 'a'
     11 + kind = "quiet"
        |
 
-    warning: no class is called `budget`
+    warning: no class matches `budget`
       --> policy.toml:12:9
        |
     12 | class = 'budget'
        |         ^^^^^^^^
 
-    error: nothing is in an empty list, so nothing matches
+    error: an empty list matches nothing
       --> policy.toml:13:9
        |
     13 | agent = []
        |         ^^
 
-    error: expected a text, found the number `7`
+    error: expected a string, found the number `7`
       --> policy.toml:14:10
        |
     14 | source = 7
        |          ^
        |
-    help: put it in quotation marks
+    help: add quotes
        |
     14 - source = 7
     14 + source = "7"
@@ -170,8 +170,8 @@ team = 'a'
     16 | team = 'a'
        | ^^^^
        |
-       = note: known here: `agent`, `class`, `detector`, `kind`, `session`, `severity`, `source`, `status`
-       = note: a label is matched by `"label:NAME" = "value"`
+       = note: expected one of `agent`, `class`, `detector`, `kind`, `session`, `severity`, `source`, `status`
+       = note: to match a label, write `"label:NAME" = "value"`
     "#);
 }
 
@@ -185,21 +185,21 @@ sinks = ['hook']
 send_resolved = true
 match = { status = 'resolved', severity = 'high' }
 "), @"
-    error: `send_resolved` says nothing beside a `status`
+    error: `send_resolved` cannot be used with `match.status`
      --> policy.toml:6:1
       |
     6 | send_resolved = true
       | ^^^^^^^^^^^^^
       |
-      = note: without a `status` it adds the end of what the route sent
+      = note: without `status`, `send_resolved` adds a resolved finding for each one that was sent
 
-    error: what is resolved has no severity
+    error: a resolved finding has no severity
      --> policy.toml:7:32
       |
     7 | match = { status = 'resolved', severity = 'high' }
       |                                ^^^^^^^^
       |
-      = note: `send_resolved = true` on a route for open findings adds the end of each
+      = note: to send the end of each finding, use `send_resolved = true` on a route for open findings
     ");
 }
 
@@ -218,7 +218,7 @@ url = 'https://x'
 [[routes]]
 sinks = ['hook']
 "), @"
-    warning: no route reaches sink `idle`
+    warning: no route uses sink `idle`
      --> policy.toml:7:8
       |
     7 | [sinks.idle]
@@ -238,12 +238,12 @@ url = 'https://x'
 match = { severity = ['medium', 'high'] }
 sinks = ['hook']
 "), @r#"
-    error: `severity` is one text, and no list
+    error: `severity` is a list, but must be a string
      --> policy.toml:8:22
       |
     8 | match = { severity = ['medium', 'high'] }
       |                      ^^^^^^^^^^^^^^^^^^
       |
-      = note: write `severity = ">=medium"` for one and all above, or a route for each
+      = note: write `severity = ">=medium"` for a severity and all above, or one route for each
     "#);
 }

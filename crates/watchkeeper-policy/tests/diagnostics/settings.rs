@@ -19,7 +19,7 @@ max_sessions = 0
     3 | check_intervall = '5s'
       | ^^^^^^^^^^^^^^^
       |
-      = note: known here: `check_interval`, `max_sessions`, `session_expiry`, `shutdown_timeout`
+      = note: expected one of `check_interval`, `max_sessions`, `session_expiry`, `shutdown_timeout`
     help: there is one with a similar name
       |
     3 - check_intervall = '5s'
@@ -32,13 +32,13 @@ max_sessions = 0
     4 | shutdown_timeout = 2
       |                    ^
       |
-    help: if these are seconds
+    help: if the number is in seconds
       |
     4 - shutdown_timeout = 2
     4 + shutdown_timeout = "2s"
       |
 
-    error: expected a length of time such as "30s", "5m" or "1h 30m", found the text "1 month"
+    error: expected a length of time such as "30s", "5m" or "1h 30m", found the string "1 month"
      --> policy.toml:5:18
       |
     5 | session_expiry = '1 month'
@@ -63,19 +63,19 @@ output = 1
 [prices.n]
 inputs = 1.0
 "), @r#"
-    error: expected a text, found the number `5`
+    error: expected a string, found the number `5`
      --> policy.toml:3:8
       |
     3 | team = 5
       |        ^
       |
-    help: put it in quotation marks
+    help: add quotes
       |
     3 - team = 5
     3 + team = "5"
       |
 
-    error: a price cannot be less than nothing
+    error: a price must be a finite number, 0 or more
      --> policy.toml:5:9
       |
     5 | input = -1.0
@@ -87,8 +87,8 @@ inputs = 1.0
     8 | inputs = 1.0
       | ^^^^^^
       |
-      = note: known here: `input`, `output`, `cache_read`, `cache_write`
-      = note: a price is in US dollars for a million tokens
+      = note: expected one of `input`, `output`, `cache_read`, `cache_write`
+      = note: prices are in US dollars per million tokens
     help: there is one with a similar name
       |
     8 - inputs = 1.0

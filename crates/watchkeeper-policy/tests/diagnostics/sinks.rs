@@ -21,7 +21,7 @@ patience = 1
     3 | url = 'http://example.test'
       | ^^^
       |
-      = note: see `watchkeeper explain hook` for its options
+      = note: run `watchkeeper explain hook` to see the options
 
     error: expected a whole number, 1 or more, found the number `0`
      --> policy.toml:4:18
@@ -35,7 +35,7 @@ patience = 1
     7 | url = 7
       |       ^
       |
-      = note: see `watchkeeper explain hook` for its options
+      = note: run `watchkeeper explain hook` to see the options
 
     error: expected a length of time such as "30s", "5m" or "1h 30m", found the number `1`
      --> policy.toml:8:12
@@ -43,8 +43,8 @@ patience = 1
     8 | patience = 1
       |            ^
       |
-      = note: see `watchkeeper explain hook` for its options
-    help: if these are seconds
+      = note: run `watchkeeper explain hook` to see the options
+    help: if the number is in seconds
       |
     8 - patience = 1
     8 + patience = "1s"
@@ -78,8 +78,8 @@ unused = { env = 'URL' }
     3 | a = { env = 'NOT_SET' }
       |             ^^^^^^^^^
       |
-      = note: a secret that is `optional = true` may be missing; its sinks are then off
-      = note: `--no-environment` checks a policy without its secrets
+      = note: with `optional = true`, a secret may be missing; its sinks are then disabled
+      = note: use `--no-environment` to check a policy without its secrets
 
     error: the secret is empty
      --> policy.toml:4:13
@@ -87,8 +87,8 @@ unused = { env = 'URL' }
     4 | b = { env = 'EMPTY' }
       |             ^^^^^^^
       |
-      = note: a secret that is `optional = true` may be missing; its sinks are then off
-      = note: `--no-environment` checks a policy without its secrets
+      = note: with `optional = true`, a secret may be missing; its sinks are then disabled
+      = note: use `--no-environment` to check a policy without its secrets
 
     error: cannot read the secret in `no/file`: no such file
      --> policy.toml:5:14
@@ -96,10 +96,10 @@ unused = { env = 'URL' }
     5 | c = { file = 'no/file' }
       |              ^^^^^^^^^
       |
-      = note: a secret that is `optional = true` may be missing; its sinks are then off
-      = note: `--no-environment` checks a policy without its secrets
+      = note: with `optional = true`, a secret may be missing; its sinks are then disabled
+      = note: use `--no-environment` to check a policy without its secrets
 
-    error: nothing says where secret `d` is
+    error: secret `d` has neither `env` nor `file`
      --> policy.toml:6:5
       |
     6 | d = {}
@@ -107,7 +107,7 @@ unused = { env = 'URL' }
       |
       = note: write `{ env = "VARIABLE" }` or `{ file = "path" }`
 
-    error: a secret is either in the environment or in a file
+    error: `env` and `file` cannot be used together
      --> policy.toml:7:20
       |
     7 | e = { env = 'URL', file = 'x' }
@@ -119,25 +119,25 @@ unused = { env = 'URL' }
     8 | f = { env = 'URL', optinal = true }
       |                    ^^^^^^^
       |
-      = note: known here: `env`, `file`, `optional`
+      = note: expected one of `env`, `file`, `optional`
     help: there is one with a similar name
       |
     8 | f = { env = 'URL', optional = true }
       |                        +
 
-    warning: nothing uses secret `unused`
+    warning: secret `unused` is not used
      --> policy.toml:9:1
       |
     9 | unused = { env = 'URL' }
       | ^^^^^^
 
-    error: there is no secret `unusd`
+    error: unknown secret `unusd`
       --> policy.toml:17:39
        |
     17 | 7 = { kind = 'hook', url = { secret = 'unusd' } }
        |                                       ^^^^^^^
        |
-       = note: name it in `[secrets]`: `unusd = { env = "VARIABLE" }`
+       = note: define it in `[secrets]`: `unusd = { env = "VARIABLE" }`
     help: there is one with a similar name
        |
     17 - 7 = { kind = 'hook', url = { secret = 'unusd' } }
@@ -155,13 +155,13 @@ text = { env = 'TEXT' }
 url = { secret = 'text' }
 patience = { secret = 'text' }
 "), @r#"
-    error: expected a length of time such as "30s", "5m" or "1h 30m", found the text "[secret]"
+    error: expected a length of time such as "30s", "5m" or "1h 30m", found the string "[secret]"
      --> policy.toml:6:12
       |
     6 | patience = { secret = 'text' }
       |            ^^^^^^^^^^^^^^^^^^^
       |
-      = note: see `watchkeeper explain hook` for its options
+      = note: run `watchkeeper explain hook` to see the options
     "#);
 }
 

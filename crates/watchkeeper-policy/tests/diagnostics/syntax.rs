@@ -31,28 +31,28 @@ team = 'a'
 team = 'b'
 [labels]
 "), @"
-    error: `team` is there twice
+    error: duplicate key `team`
      --> policy.toml:4:1
       |
     4 | team = 'b'
       | ^^^^
       |
-      = note: put all that is said of it in one place
+      = note: combine the two definitions
 
-    error: `labels` is there twice
+    error: duplicate key `labels`
      --> policy.toml:5:2
       |
     5 | [labels]
       |  ^^^^^^
       |
-      = note: put all that is said of it in one place
+      = note: combine the two definitions
     ");
 }
 
 #[test]
 fn nested_too_deep() {
     assert_snapshot!(check(&format!("a = {}{}\n", "[".repeat(40), "]".repeat(40))), @"
-    error: nested too deep
+    error: nested too deeply
      --> policy.toml:2:36
       |
     2 | a = [[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]
@@ -63,13 +63,13 @@ fn nested_too_deep() {
 #[test]
 fn no_version() {
     assert_snapshot!(check_files(&[("policy.toml", "[labels]\nteam = 'a'\n")]), @"
-    error: the policy does not say which version of the format it is written in
+    error: the policy has no `version`
      --> policy.toml:1:1
       |
     1 | [labels]
       | ^
       |
-    help: say it first
+    help: add the version of the format
       |
     1 + version = 1
       |
@@ -79,13 +79,13 @@ fn no_version() {
 #[test]
 fn a_version_of_another_time() {
     assert_snapshot!(check_files(&[("policy.toml", "version = 2\n")]), @"
-    error: version 2 is not known
+    error: unsupported version 2
      --> policy.toml:1:11
       |
     1 | version = 2
       |           ^
       |
-      = note: this program reads version 1
+      = note: this program supports version 1
     ");
 }
 
@@ -98,9 +98,9 @@ fn no_file() {
     2 | extends = ['base.toml', 'builtin:defualt', 'default', 7]
       |            ^^^^^^^^^^^
       |
-      = note: a file is looked for beside the one that extends it
+      = note: the path is relative to the file with `extends`
 
-    error: there is no policy `defualt` built in
+    error: unknown built-in policy `defualt`
      --> policy.toml:2:25
       |
     2 | extends = ['base.toml', 'builtin:defualt', 'default', 7]
@@ -118,14 +118,14 @@ fn no_file() {
     2 | extends = ['base.toml', 'builtin:defualt', 'default', 7]
       |                                            ^^^^^^^^^
       |
-      = note: a file is looked for beside the one that extends it
-    help: this one is built in
+      = note: the path is relative to the file with `extends`
+    help: use the built-in policy
       |
     2 - extends = ['base.toml', 'builtin:defualt', 'default', 7]
     2 + extends = ['base.toml', 'builtin:defualt', "builtin:default", 7]
       |
 
-    error: expected the name of a file, found integer
+    error: expected a file name, found integer
      --> policy.toml:2:55
       |
     2 | extends = ['base.toml', 'builtin:defualt', 'default', 7]
@@ -139,8 +139,7 @@ fn no_file() {
 fn no_policy() {
     let registry = Registry::linked().expect("no two kinds share a name");
     let read_file = |_: &Path| Err(io::Error::new(io::ErrorKind::NotFound, "no such file"));
-    let loader =
-        Loader { registry: &registry, read_file: &read_file, environment: None, today: None };
+    let loader = Loader::new(&registry, &read_file);
     assert_snapshot!(render(&loader.load(Path::new("gone.toml")), false), @"
     error: cannot read the policy: no such file
     --> gone.toml
@@ -159,7 +158,7 @@ fn unknown_section() {
     2 | [detector.quiet]
       |  ^^^^^^^^
       |
-      = note: known here: `version`, `extends`, `monitor`, `labels`, `prices`, `secrets`, `detectors`, `overrides`, `sinks`, `routes`
+      = note: expected one of `version`, `extends`, `monitor`, `labels`, `prices`, `secrets`, `detectors`, `overrides`, `sinks`, `routes`
     help: there is one with a similar name
       |
     2 | [detectors.quiet]
@@ -171,7 +170,7 @@ fn unknown_section() {
     3 | [exceptions]
       |  ^^^^^^^^^^
       |
-      = note: known here: `version`, `extends`, `monitor`, `labels`, `prices`, `secrets`, `detectors`, `overrides`, `sinks`, `routes`
+      = note: expected one of `version`, `extends`, `monitor`, `labels`, `prices`, `secrets`, `detectors`, `overrides`, `sinks`, `routes`
     ");
 }
 
@@ -222,8 +221,8 @@ fn hostile_text_stays_text() {
     3 | kind = '�·x'
       |        ^^^^^
       |
-      = note: compiled in: quiet, repeat
-      = note: a detector of your own must be named by the program's main.rs: `use acme_detector as _;`
+      = note: known kinds: quiet, repeat
+      = note: to link an in-house detector, add a line such as `use acme_detector as _;` to the program's main.rs
 
     error: unknown key `\n\u{1b}]0;t\u{7}`
      --> policy.toml:4:2
@@ -231,7 +230,7 @@ fn hostile_text_stays_text() {
     4 | ["\n\u001b]0;t\u0007"]
       |  ^^^^^^^^^^^^^^^^^^^^
       |
-      = note: known here: `version`, `extends`, `monitor`, `labels`, `prices`, `secrets`, `detectors`, `overrides`, `sinks`, `routes`
+      = note: expected one of `version`, `extends`, `monitor`, `labels`, `prices`, `secrets`, `detectors`, `overrides`, `sinks`, `routes`
     "#);
 }
 
@@ -241,19 +240,19 @@ fn tables_deeper_than_the_stack_are_refused() {
     let text = format!("version = 1\n{}b = 1{}\n", deep.repeat(70), "}".repeat(70));
     let loaded = load(&[("policy.toml", &text)], None);
     assert_eq!(loaded.diagnostics.len(), 1);
-    assert_eq!(loaded.diagnostics[0].message, "nested too deep");
+    assert_eq!(loaded.diagnostics[0].message, "nested too deeply");
 }
 
 #[test]
 fn a_policy_without_detectors() {
     assert_snapshot!(check(""), @r#"
-    warning: the policy has no detectors, so nothing is ever found
+    warning: the policy has no detectors, so it reports nothing
      --> policy.toml:1:1
       |
     1 | version = 1
       | ^
       |
-      = note: `extends = ["builtin:default"]` takes those that are built in
+      = note: add `extends = ["builtin:default"]` to use the built-in detectors
     "#);
 }
 
@@ -266,37 +265,37 @@ max = 5m
 enabled = yes
 levels =
 "), @r#"
-    error: a text stands in quotation marks
+    error: a string must be quoted
      --> policy.toml:3:6
       |
     3 | of = turn
       |      ^^^^
       |
-    help: put it in quotation marks
+    help: add quotes
       |
     3 - of = turn
     3 + of = "turn"
       |
 
-    error: a text stands in quotation marks
+    error: a string must be quoted
      --> policy.toml:4:7
       |
     4 | max = 5m
       |       ^^
       |
-    help: put it in quotation marks
+    help: add quotes
       |
     4 - max = 5m
     4 + max = "5m"
       |
 
-    error: a text stands in quotation marks
+    error: a string must be quoted
      --> policy.toml:5:11
       |
     5 | enabled = yes
       |           ^^^
       |
-    help: write it so
+    help: write `true`
       |
     5 - enabled = yes
     5 + enabled = true
@@ -344,8 +343,8 @@ kind = 'other'
     2 | [quiet]
       |  ^^^^^
       |
-      = note: known here: `version`, `extends`, `monitor`, `labels`, `prices`, `secrets`, `detectors`, `overrides`, `sinks`, `routes`
-    help: it belongs here
+      = note: expected one of `version`, `extends`, `monitor`, `labels`, `prices`, `secrets`, `detectors`, `overrides`, `sinks`, `routes`
+    help: move it to `[detectors]`
       |
     2 | [detectors.quiet]
       |  ++++++++++
@@ -356,8 +355,8 @@ kind = 'other'
     6 | [calls]
       |  ^^^^^
       |
-      = note: known here: `version`, `extends`, `monitor`, `labels`, `prices`, `secrets`, `detectors`, `overrides`, `sinks`, `routes`
-    help: it belongs here
+      = note: expected one of `version`, `extends`, `monitor`, `labels`, `prices`, `secrets`, `detectors`, `overrides`, `sinks`, `routes`
+    help: move it to `[sinks]`
       |
     6 | [sinks.calls]
       |  ++++++
@@ -368,7 +367,7 @@ kind = 'other'
     9 | [[detectors.repeat]]
       | ^^^^^^^^^^^^^^^^^^^^
       |
-    help: write its name in one pair of brackets
+    help: use single brackets
       |
     9 - [[detectors.repeat]]
     9 + [detectors.repeat]
@@ -380,6 +379,6 @@ kind = 'other'
     12 | [other]
        |  ^^^^^
        |
-       = note: known here: `version`, `extends`, `monitor`, `labels`, `prices`, `secrets`, `detectors`, `overrides`, `sinks`, `routes`
+       = note: expected one of `version`, `extends`, `monitor`, `labels`, `prices`, `secrets`, `detectors`, `overrides`, `sinks`, `routes`
     ");
 }

@@ -8,22 +8,22 @@ use watchkeeper_core::{
     ToolResult,
 };
 
-use crate::{Diagnostic, reader::Reader, tree::Value};
+use crate::{diagnostic::Diagnostic, reader::Reader, tree::Value};
 
-/// The most rounds that a test may ask for.
-pub(crate) const MAX_ROUNDS: u32 = 100_000;
-/// What stands for the number of the round, in any text.
-const ROUND: &str = "{n}";
+/// The maximum of `repeat`.
+pub(crate) const MAX_REPEAT: u32 = 100_000;
+/// The placeholder for the number of the repetition, in any text.
+const NUMBER: &str = "{n}";
 
-/// The same events, round after round.
+/// A list of events that a test repeats at a regular interval.
 #[derive(Clone, Debug)]
-pub struct Rounds {
+pub struct GeneratedEvents {
     repeat: u32,
     every: Period,
     events: Vec<Template>,
 }
 
-/// An event of every round.
+/// An event of each repetition.
 #[derive(Clone, Debug)]
 struct Template {
     agent: Option<String>,
@@ -32,14 +32,14 @@ struct Template {
 
 #[derive(Clone, Debug)]
 enum Kind {
-    Call { tool: String, arguments: Json, answer: Option<Answer>, takes: Option<Period> },
+    Call { tool: String, arguments: Json, result: Option<CallResult>, takes: Option<Period> },
     Prompt(String),
     Message(String),
     ModelCall(ModelCallKeys),
 }
 
 #[derive(Clone, Debug)]
-struct Answer {
+struct CallResult {
     ok: bool,
     output: Option<String>,
     exit_code: Option<i32>,
@@ -75,64 +75,65 @@ struct EventKeys {
     model_call: Option<ModelCallKeys>,
 }
 
-impl Rounds {
-    /// The events, in order; the first happens at `start`.
+impl GeneratedEvents {
+    /// Returns the events in order of time. The first event is at `start`.
     pub fn events(&self, session: &SessionId, start: Timestamp) -> Vec<Event> {
-        let mut res = Vec::new();
-        let (mut round_at, mut now) = (start, start);
-        for n in 1..=self.repeat {
-            // A round that takes longer than it should delays the next.
-            now = now.max(round_at);
+        let mut events = Vec::new();
+        let (mut due, mut now) = (start, start);
+        for number in 1..=self.repeat {
+            // A repetition that takes longer than `every` delays the next one.
+            now = now.max(due);
             for (event_idx, template) in self.events.iter().enumerate() {
-                let id = format!("c{n}-{event_idx}");
-                template.tell(n, &id, session, &mut now, &mut res);
+                let id = format!("c{number}-{event_idx}");
+                template.emit(number, &id, session, &mut now, &mut events);
             }
-            round_at = later(round_at, self.every);
+            due = later(due, self.every);
         }
-        res
+        events
     }
 }
 
-/// At the end of all time there is no later.
+/// Adds a period to a time, up to the latest time that can be represented.
 fn later(at: Timestamp, by: Period) -> Timestamp {
     at.checked_add(by.get()).unwrap_or(Timestamp::MAX)
 }
 
 impl Template {
-    fn tell(
+    /// Appends the events of one repetition and moves `now` forward.
+    fn emit(
         &self,
-        n: u32,
+        number: u32,
         id: &str,
         session: &SessionId,
         now: &mut Timestamp,
         events: &mut Vec<Event>,
     ) {
-        let filled = |text: &str| text.replace(ROUND, &n.to_string());
-        let mut tell = |at: Timestamp, kind| {
+        let filled = |text: &str| text.replace(NUMBER, &number.to_string());
+        let mut push = |at: Timestamp, kind| {
             let mut event = Event::new(at, session.clone(), kind);
             event.agent = self.agent.as_deref().map(AgentId::from);
             events.push(event);
         };
         match &self.kind {
-            Kind::Call { tool, arguments, answer, takes } => {
-                let arguments = (&filled_json(arguments, n)).into();
+            Kind::Call { tool, arguments, result, takes } => {
+                let arguments = (&filled_json(arguments, number)).into();
                 let call = ToolCall::new(id, filled(tool).as_str(), arguments);
-                tell(*now, EventKind::ToolCall(call));
+                push(*now, EventKind::ToolCall(call));
                 *now = takes.map_or(*now, |it| later(*now, it));
-                if let Some(Answer { ok, output, exit_code }) = answer {
+                if let Some(CallResult { ok, output, exit_code }) = result {
                     let output = output.as_deref().map(|it| filled(it).into());
                     let mut result = ToolResult::new(id, *ok, output);
                     result.exit_code = *exit_code;
-                    tell(*now, EventKind::ToolResult(result));
+                    push(*now, EventKind::ToolResult(result));
                 }
             }
             Kind::Prompt(text) => {
-                tell(*now, EventKind::Prompt { text: filled(text).into(), synthetic: false });
+                push(*now, EventKind::Prompt { text: filled(text).into(), synthetic: false });
             }
             Kind::Message(text) => {
-                tell(*now, EventKind::Message { text: filled(text).into(), delta: false });
+                push(*now, EventKind::Message { text: filled(text).into(), delta: false });
             }
-            Kind::ModelCall(keys) => tell(*now, EventKind::ModelCall(keys.model_call())),
+            Kind::ModelCall(keys) => push(*now, EventKind::ModelCall(keys.model_call())),
         }
     }
 }
@@ -155,41 +156,42 @@ impl ModelCallKeys {
     }
 }
 
-/// Puts the number of the round into every text of a value. Parsed TOML is no
-/// deeper than recursion may go.
-fn filled_json(value: &Json, n: u32) -> Json {
+/// Replaces the placeholder in every text of a value. The recursion is bounded,
+/// because parsed TOML has a maximum depth.
+fn filled_json(value: &Json, number: u32) -> Json {
     match value {
-        Json::String(it) => it.replace(ROUND, &n.to_string()).into(),
-        Json::Array(items) => items.iter().map(|it| filled_json(it, n)).collect(),
+        Json::String(text) => text.replace(NUMBER, &number.to_string()).into(),
+        Json::Array(items) => items.iter().map(|it| filled_json(it, number)).collect(),
         Json::Object(object) => {
-            Json::Object(object.iter().map(|(key, it)| (key.clone(), filled_json(it, n))).collect())
+            let fill = |(key, value): (&String, &Json)| (key.clone(), filled_json(value, number));
+            Json::Object(object.iter().map(fill).collect())
         }
-        it => it.clone(),
+        other => other.clone(),
     }
 }
 
 impl Reader<'_> {
-    /// Reads what a test calls `generate`.
-    pub(crate) fn rounds(&mut self, value: Value<'_>) -> Option<Rounds> {
+    /// Reads the value of `generate`.
+    pub(crate) fn generated_events(&mut self, value: Value<'_>) -> Option<GeneratedEvents> {
         const KEYS: &[&str] = &["events", "every", "repeat"];
         const EXAMPLE: &str =
             "write `{ repeat = 4, every = \"10s\", events = [{ tool = \"Bash\" }] }`";
-        let table = self.table_like(value, EXAMPLE)?;
+        let table = self.table_or_example(value, EXAMPLE)?;
         let whole = table.span();
         let mut keys = table.into_inner();
         let missing: Vec<&str> =
             KEYS.iter().copied().filter(|it| !keys.contains_key(*it)).collect();
-        for it in missing {
-            let message = format!("`{it}` is missing");
+        for key in missing {
+            let message = format!("`{key}` is missing");
             self.push(Diagnostic::error(whole.clone(), message).note(EXAMPLE));
         }
-        let repeat = keys.remove("repeat").and_then(|it| {
-            let span = it.span();
-            let n = self.read::<u32>(it)?;
-            if (1..=MAX_ROUNDS).contains(&n) {
-                return Some(n);
+        let repeat = keys.remove("repeat").and_then(|value| {
+            let span = value.span();
+            let repeat = self.read::<u32>(value)?;
+            if (1..=MAX_REPEAT).contains(&repeat) {
+                return Some(repeat);
             }
-            let message = format!("`repeat` is 1 or more, and not more than {MAX_ROUNDS}");
+            let message = format!("`repeat` must be between 1 and {MAX_REPEAT}");
             self.push(Diagnostic::error(span, message));
             None
         });
@@ -198,9 +200,9 @@ impl Reader<'_> {
         if let Some(value) = keys.remove("events") {
             let span = value.span();
             if let DeValue::Array(items) = value.into_inner() {
-                for it in items {
-                    let span = it.span();
-                    let Some(keys) = self.read::<EventKeys>(it) else { continue };
+                for item in items {
+                    let span = item.span();
+                    let Some(keys) = self.read::<EventKeys>(item) else { continue };
                     events.extend(self.template(keys, span));
                 }
             } else {
@@ -208,8 +210,8 @@ impl Reader<'_> {
                 self.push(Diagnostic::error(span, "`events` is not a list").note(note));
             }
         }
-        self.refuse_rest(&keys, KEYS);
-        Some(Rounds { repeat: repeat?, every: every?, events })
+        self.reject_keys(&keys, KEYS);
+        Some(GeneratedEvents { repeat: repeat?, every: every?, events })
     }
 
     fn template(&mut self, keys: EventKeys, span: Range<usize>) -> Option<Template> {
@@ -217,36 +219,36 @@ impl Reader<'_> {
         let given = [tool.is_some(), prompt.is_some(), message.is_some(), model_call.is_some()];
         if given.iter().filter(|it| **it).count() != 1 {
             let message =
-                "an event has exactly one of `tool`, `prompt`, `message` and `model_call`";
+                "an event must have exactly one of `tool`, `prompt`, `message` and `model_call`";
             self.push(Diagnostic::error(span, message));
             return None;
         }
         let agent = agent.clone();
         if let Some(tool) = keys.tool {
-            let answer = (keys.result.is_some() || keys.ok.is_some() || keys.exit_code.is_some())
-                .then(|| Answer {
+            let result = (keys.result.is_some() || keys.ok.is_some() || keys.exit_code.is_some())
+                .then(|| CallResult {
                     ok: keys.ok.as_ref().is_none_or(|it| *it.get_ref()),
                     output: keys.result.map(Spanned::into_inner),
                     exit_code: keys.exit_code.map(Spanned::into_inner),
                 });
             let arguments = keys.arguments.map_or(Json::Null, Spanned::into_inner);
             let takes = keys.takes.map(Spanned::into_inner);
-            return Some(Template { agent, kind: Kind::Call { tool, arguments, answer, takes } });
+            return Some(Template { agent, kind: Kind::Call { tool, arguments, result, takes } });
         }
-        let of_calls = [
+        let call_keys = [
             ("arguments", keys.arguments.map(|it| it.span())),
             ("result", keys.result.map(|it| it.span())),
             ("ok", keys.ok.map(|it| it.span())),
             ("exit_code", keys.exit_code.map(|it| it.span())),
             ("takes", keys.takes.map(|it| it.span())),
         ];
-        for (key, span) in of_calls.into_iter().filter_map(|(key, span)| Some((key, span?))) {
-            self.push(Diagnostic::error(span, format!("`{key}` goes with `tool` alone")));
+        for (key, span) in call_keys.into_iter().filter_map(|(key, span)| Some((key, span?))) {
+            self.push(Diagnostic::error(span, format!("`{key}` requires `tool`")));
         }
         let kind = match (keys.prompt, keys.message, keys.model_call) {
-            (Some(it), _, _) => Kind::Prompt(it),
-            (_, Some(it), _) => Kind::Message(it),
-            (_, _, it) => Kind::ModelCall(it?),
+            (Some(text), _, _) => Kind::Prompt(text),
+            (_, Some(text), _) => Kind::Message(text),
+            (_, _, model_call) => Kind::ModelCall(model_call?),
         };
         Some(Template { agent, kind })
     }
@@ -257,42 +259,43 @@ mod tests {
     use serde_json::json;
     use watchkeeper_core::{AgentId, EventKind, Period, Timestamp};
 
-    use super::{Answer, Kind, Rounds, Template};
+    use super::{CallResult, GeneratedEvents, Kind, Template};
 
-    fn call(takes: Option<u32>, is_answered: bool) -> Template {
-        let answer =
-            Answer { ok: false, output: Some("{n} of {n}".to_owned()), exit_code: Some(2) };
+    fn call(takes: Option<u32>, has_result: bool) -> Template {
+        let result =
+            CallResult { ok: false, output: Some("{n} of {n}".to_owned()), exit_code: Some(2) };
         let kind = Kind::Call {
             tool: "Read".to_owned(),
             arguments: json!({ "path": ["{n}.rs", 1] }),
-            answer: is_answered.then_some(answer),
+            result: has_result.then_some(result),
             takes: takes.map(Period::from_secs),
         };
         Template { agent: Some("a1".to_owned()), kind }
     }
 
-    /// When each event happens, in seconds, and what it is.
-    fn told(events: Vec<Template>) -> Vec<(i64, String)> {
-        let rounds = Rounds { repeat: 2, every: Period::from_secs(10), events };
-        let events = rounds.events(&"s1".into(), Timestamp::UNIX_EPOCH);
-        let shown = events.into_iter().map(|it| {
-            assert_eq!(it.agent.as_ref().map(AgentId::as_str), Some("a1"));
-            let what = match it.kind {
-                EventKind::ToolCall(it) => {
-                    format!("{} {} {}", it.id, it.tool, it.arguments.as_str())
+    /// Repeats events twice. Returns the time of each event, in seconds, and its content.
+    fn repeated(events: Vec<Template>) -> Vec<(i64, String)> {
+        let generated = GeneratedEvents { repeat: 2, every: Period::from_secs(10), events };
+        let events = generated.events(&"s1".into(), Timestamp::UNIX_EPOCH);
+        let described = events.into_iter().map(|event| {
+            assert_eq!(event.agent.as_ref().map(AgentId::as_str), Some("a1"));
+            let content = match event.kind {
+                EventKind::ToolCall(call) => {
+                    format!("{} {} {}", call.id, call.tool, call.arguments.as_str())
                 }
-                EventKind::ToolResult(it) => {
-                    format!("{} {} {:?} {:?}", it.id, it.ok, it.output, it.exit_code)
+                EventKind::ToolResult(result) => {
+                    let output = result.output;
+                    format!("{} {} {output:?} {:?}", result.id, result.ok, result.exit_code)
                 }
-                it => it.name().to_owned(),
+                other => other.name().to_owned(),
             };
-            (it.at.as_second(), what)
+            (event.at.as_second(), content)
         });
-        shown.collect()
+        described.collect()
     }
 
     #[test]
-    fn each_round_has_its_number_and_its_time() {
+    fn repetitions_are_numbered_and_evenly_spaced() {
         let expected = [
             (0, r#"c1-0 Read {"path":["1.rs",1]}"#),
             (3, r#"c1-0 false Some("1 of 1") Some(2)"#),
@@ -301,13 +304,14 @@ mod tests {
             (13, r#"c2-0 false Some("2 of 2") Some(2)"#),
             (13, r#"c2-1 Read {"path":["2.rs",1]}"#),
         ];
-        let expected = expected.map(|(at, what)| (at, what.to_owned()));
-        assert_eq!(told(vec![call(Some(3), true), call(None, false)]), expected);
+        let expected = expected.map(|(at, content)| (at, content.to_owned()));
+        assert_eq!(repeated(vec![call(Some(3), true), call(None, false)]), expected);
     }
 
     #[test]
-    fn a_long_round_delays_the_next() {
-        let times: Vec<i64> = told(vec![call(Some(15), true)]).iter().map(|it| it.0).collect();
+    fn a_long_repetition_delays_the_next() {
+        let events = repeated(vec![call(Some(15), true)]);
+        let times: Vec<i64> = events.iter().map(|(at, _)| *at).collect();
         assert_eq!(times, [0, 15, 15, 30]);
     }
 }

@@ -1,0 +1,288 @@
+use std::{collections::BTreeSet, fmt, io, path::Path};
+
+use jiff::civil::Date;
+use thiserror::Error;
+use tracing::debug;
+use watchkeeper_core::{EngineConfig, Labels, NamedDetector, Prices, Registry, Route, make_safe};
+
+use crate::{
+    builtin::BUILTIN_DEFAULT,
+    diagnostic::{Diagnostic, DiagnosticLevel, render_diagnostics},
+    effective::Effective,
+    files::{Files, SourceFile},
+    layers::Layers,
+    match_tracker::MatchTracker,
+    reader::{Reader, Variables},
+    settings::MonitorOptions,
+    sinks::NamedSink,
+};
+
+/// The target of this crate's `tracing` events.
+const TARGET: &str = "watchkeeper::policy";
+
+/// Reads policies and their tests.
+///
+/// ```
+/// use std::{fs, path::Path};
+///
+/// use watchkeeper_core::Registry;
+/// use watchkeeper_policy::Loader;
+///
+/// let registry = Registry::linked()?;
+/// let read_file = |path: &Path| fs::read_to_string(path);
+/// let loaded = Loader::new(&registry, &read_file).load(Path::new("policy.toml"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Copy)]
+pub struct Loader<'a> {
+    registry: &'a Registry,
+    read_file: &'a dyn Fn(&Path) -> io::Result<String>,
+    environment: Option<Variables<'a>>,
+    today: Option<Date>,
+}
+
+impl fmt::Debug for Loader<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Loader").finish_non_exhaustive()
+    }
+}
+
+/// The result of reading a policy.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Loaded {
+    /// The policy; `None` if any of the diagnostics is an error.
+    pub policy: Option<Policy>,
+    /// The errors and warnings, ordered by file and position.
+    pub diagnostics: Vec<Diagnostic>,
+    /// The files that were read: the policy itself, then the files that it
+    /// extends, in the order of `extends`.
+    pub files: Vec<SourceFile>,
+}
+
+impl Loaded {
+    /// Returns the policy, or all diagnostics if one of them is an error.
+    pub fn into_policy(self) -> Result<Policy, InvalidPolicy> {
+        let Self { policy, diagnostics, files } = self;
+        policy.ok_or(InvalidPolicy { diagnostics, files })
+    }
+}
+
+/// A policy that cannot be used. The `Display` form shows every diagnostic with
+/// its source lines.
+#[derive(Debug, Error)]
+#[error("{}", render_diagnostics(.diagnostics, .files, false))]
+#[non_exhaustive]
+pub struct InvalidPolicy {
+    /// The errors and warnings, ordered by file and position.
+    pub diagnostics: Vec<Diagnostic>,
+    /// The files that the diagnostics refer to.
+    pub files: Vec<SourceFile>,
+}
+
+/// Renders all diagnostics of a policy for a person, each with its source lines.
+/// `styled` adds ANSI colors.
+pub fn render(loaded: &Loaded, styled: bool) -> String {
+    render_diagnostics(&loaded.diagnostics, &loaded.files, styled)
+}
+
+/// A policy, ready to run.
+#[non_exhaustive]
+pub struct Policy {
+    /// The options of `[monitor]`.
+    pub monitor: MonitorOptions,
+    /// The labels of every finding.
+    pub labels: Labels,
+    /// The prices of models.
+    pub prices: Prices,
+    /// The enabled detectors, ordered by name. A detector that overrides change
+    /// occurs once for each combination of matching overrides.
+    pub detectors: Vec<NamedDetector>,
+    /// The enabled sinks, ordered by name.
+    pub sinks: Vec<NamedSink>,
+    /// The routes, in the order of the policy.
+    pub routes: Vec<Route>,
+    /// Records which exceptions and overrides match recorded sessions.
+    pub match_tracker: MatchTracker,
+    /// The merged policy as text, with the origin of every value.
+    pub effective: Effective,
+}
+
+impl fmt::Debug for Policy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Policy({} detectors, {} sinks)", self.n_detectors(), self.sinks.len())
+    }
+}
+
+impl Policy {
+    /// Returns the number of enabled detectors. A detector counts once, however
+    /// many overrides change it.
+    pub fn n_detectors(&self) -> usize {
+        let ids: BTreeSet<&str> = self.detectors.iter().map(|it| &*it.id).collect();
+        ids.len()
+    }
+
+    /// Returns the engine's configuration, apart from the detectors.
+    pub fn engine_config(&self) -> EngineConfig {
+        EngineConfig {
+            labels: self.labels.clone(),
+            prices: self.prices.clone(),
+            session_expiry: self.monitor.session_expiry.get(),
+            max_sessions: self.monitor.max_sessions,
+        }
+    }
+}
+
+impl<'a> Loader<'a> {
+    /// Creates a loader for the kinds in `registry`. `read_file` reads policies,
+    /// tests and the files of secrets.
+    ///
+    /// Without [`environment`](Self::environment) the loader does not look up
+    /// secrets, and without [`today`](Self::today) no exception expires.
+    pub fn new(registry: &'a Registry, read_file: &'a dyn Fn(&Path) -> io::Result<String>) -> Self {
+        Self { registry, read_file, environment: None, today: None }
+    }
+
+    /// Enables the lookup of secrets, both in `variables` and in files.
+    ///
+    /// A policy that was loaded without this method can be checked but its sinks
+    /// cannot deliver if they use a secret.
+    #[must_use]
+    pub fn environment(self, variables: Variables<'a>) -> Self {
+        Self { environment: Some(variables), ..self }
+    }
+
+    /// Sets the current date, in UTC. Exceptions with an earlier or equal
+    /// `expires` are ignored, with a warning.
+    #[must_use]
+    pub fn today(self, date: Date) -> Self {
+        Self { today: Some(date), ..self }
+    }
+
+    /// Reads the policy in a file, or the [built-in policy](BUILTIN_DEFAULT) if
+    /// `path` is its name.
+    pub fn load(&self, path: &Path) -> Loaded {
+        let mut files = Files::default();
+        let mut diagnostics = Vec::new();
+        let layers = Layers::find(self.read_file, path, &mut files, &mut diagnostics);
+        let policy = self.read(&layers, &files, &mut diagnostics);
+        for diagnostic in &mut diagnostics {
+            diagnostic.settle(&files);
+        }
+        diagnostics.sort_by_key(|it| (it.file, it.span.start));
+        let has_errors = has_errors(&diagnostics);
+        let files = files.into_files();
+        for file in &files {
+            let path = make_safe(&file.path.display().to_string());
+            debug!(target: TARGET, path, bytes = file.text.len(), "read a policy file");
+        }
+        let policy = policy.filter(|_| !has_errors);
+        match &policy {
+            Some(policy) => debug!(
+                target: TARGET,
+                files = files.len(),
+                detectors = policy.n_detectors(),
+                sinks = policy.sinks.len(),
+                routes = policy.routes.len(),
+                warnings = diagnostics.len(),
+                "loaded the policy"
+            ),
+            None => debug!(
+                target: TARGET,
+                files = files.len(),
+                diagnostics = diagnostics.len(),
+                "rejected the policy"
+            ),
+        }
+        Loaded { policy, diagnostics, files }
+    }
+
+    /// Reads the built-in policy.
+    pub fn load_builtin(&self) -> Loaded {
+        self.load(Path::new(BUILTIN_DEFAULT))
+    }
+
+    /// Reads a file with the function that the caller passed.
+    pub(crate) fn read_file(&self, path: &Path) -> io::Result<String> {
+        (self.read_file)(path)
+    }
+
+    pub(crate) fn reader<'r>(
+        &self,
+        files: &'r Files,
+        diagnostics: &'r mut Vec<Diagnostic>,
+    ) -> Reader<'r>
+    where
+        'a: 'r,
+    {
+        Reader {
+            registry: self.registry,
+            read_file: self.read_file,
+            environment: self.environment,
+            today: self.today,
+            files,
+            diagnostics,
+        }
+    }
+
+    fn read(
+        &self,
+        layers: &Layers,
+        files: &Files,
+        diagnostics: &mut Vec<Diagnostic>,
+    ) -> Option<Policy> {
+        let mut table = layers.merge(files, diagnostics)?;
+        debug!(target: TARGET, layers = layers.len(), "merged the layers of the policy");
+        let effective = Effective::new(&table, files, self.registry);
+        let mut match_tracker = MatchTracker::default();
+        let mut reader = self.reader(files, diagnostics);
+        table.remove("version");
+        let monitor = reader.monitor(table.remove("monitor"));
+        let labels = reader.labels(table.remove("labels"));
+        let prices = reader.prices(table.remove("prices"));
+        let mut secrets = reader.secrets(table.remove("secrets"));
+        let detectors = table.remove("detectors");
+        // Includes entries that are not tables: they have an error of their own.
+        let detector_ids = detectors.as_ref().and_then(|it| it.get_ref().as_table());
+        let detector_ids: Vec<String> =
+            detector_ids.into_iter().flatten().map(|(id, _)| id.get_ref().to_string()).collect();
+        let mut entries = reader.entries(detectors);
+        let overrides =
+            reader.overrides(table.remove("overrides"), &detector_ids, &mut match_tracker);
+        let inhibitions = reader.inhibitions(&mut entries, &detector_ids);
+        let mut detectors = Vec::new();
+        for (id, entry) in entries {
+            detectors.extend(reader.detector_and_overridden(
+                &id,
+                entry,
+                &overrides,
+                &mut match_tracker,
+            ));
+        }
+        reader.inhibit(&mut detectors, &inhibitions);
+        let mut sink_names = Vec::new();
+        let mut sinks = Vec::new();
+        for (id, entry) in reader.entries(table.remove("sinks")) {
+            let (name, sink) = reader.sink(id, entry, &mut secrets);
+            sink_names.push(name);
+            sinks.extend(sink);
+        }
+        let routes = reader.routes(table.remove("routes"), &detector_ids, &sink_names);
+        reader.diagnostics.extend(match_tracker.covered_exceptions(files));
+        match_tracker.settle(files);
+        reader.warn_unused(&secrets);
+        reader.reject_sections(&table);
+        if detector_ids.is_empty() && !has_errors(reader.diagnostics) {
+            let message = "the policy has no detectors, so it reports nothing";
+            let note =
+                format!("add `extends = [{BUILTIN_DEFAULT:?}]` to use the built-in detectors");
+            reader.push(Diagnostic::warning(0..0, message).note(note));
+        }
+        Some(Policy { monitor, labels, prices, detectors, sinks, routes, match_tracker, effective })
+    }
+}
+
+/// Returns whether any of the diagnostics is an error.
+pub(crate) fn has_errors(diagnostics: &[Diagnostic]) -> bool {
+    diagnostics.iter().any(|it| it.level == DiagnosticLevel::Error)
+}
