@@ -1,4 +1,4 @@
-//! How long a cycle that counts may be.
+//! The option type for the length of a cycle.
 
 use std::{borrow::Cow, fmt};
 
@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer, de};
 
 use crate::cycle::MAX_PERIOD;
 
-/// How many calls a cycle has.
+/// A number of calls in a cycle, from 1 to 64.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct CycleLength(usize);
 
@@ -34,8 +34,9 @@ impl<'de> Deserialize<'de> for CycleLength {
             }
 
             fn visit_i64<E: de::Error>(self, n: i64) -> Result<CycleLength, E> {
-                let length = usize::try_from(n).ok().filter(|it| (1..=MAX_PERIOD).contains(it));
+                let length = usize::try_from(n).ok();
                 length
+                    .filter(|length| (1..=MAX_PERIOD).contains(length))
                     .map(CycleLength)
                     .ok_or_else(|| E::invalid_value(de::Unexpected::Signed(n), &self))
             }

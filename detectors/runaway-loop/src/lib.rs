@@ -1,14 +1,14 @@
 #![doc = include_str!("../README.md")]
 
+mod call_cycles;
 mod cycle;
 mod cycle_length;
-mod fruitless;
-mod rounds;
-mod step;
+mod messages;
+mod no_progress;
+mod open_findings;
+mod steps;
 #[cfg(test)]
 mod tests;
-mod trail;
-mod words;
 
 use std::sync::Arc;
 
@@ -21,12 +21,12 @@ use watchkeeper_core::{
 
 pub use crate::cycle_length::CycleLength;
 use crate::{
+    call_cycles::CallCycles,
     cycle::{Cycle, Cycles},
-    fruitless::Fruitless,
-    rounds::Rounds,
+    no_progress::NoProgress,
 };
 
-/// Finds agents that go round in circles.
+/// Finds agents that repeat a sequence of calls, or work without progress.
 #[derive(Clone, Debug)]
 pub struct RunawayLoop {
     options: Arc<RunawayLoopOptions>,
@@ -37,30 +37,30 @@ pub struct RunawayLoop {
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RunawayLoopOptions {
-    /// What is counted.
+    /// The repetition that is counted.
     #[serde(default)]
     of: Of,
-    /// The shortest cycle that counts, in calls. Of one call in a row
-    /// `repeat-tool-call` tells.
+    /// The shortest cycle that counts, in calls. `repeat-tool-call` reports
+    /// cycles of one call.
     #[serde(default = "two")]
     min_period: CycleLength,
     /// The longest cycle that counts, in calls.
     #[serde(default = "longest")]
     max_period: CycleLength,
-    /// Whether a call that gets the same answer again and again counts, too,
-    /// though there is no order in it: two times count as a round.
+    /// Also report a call that repeats in no order and gets the same result.
+    /// Two times count as one round.
     #[serde(default = "yes")]
     recurring: bool,
 }
 
-/// What is counted.
+/// A repetition that is counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Of {
-    /// Rounds of a cycle of calls that got the same answers.
+    /// Rounds of a cycle of calls with the same results.
     #[default]
     Cycle,
-    /// Answers of the model without progress.
+    /// Model calls without progress.
     Step,
     /// Handoffs between agents without progress.
     Handoff,
@@ -95,15 +95,15 @@ impl DetectorKind for RunawayLoop {
     fn new(options: RunawayLoopOptions) -> Result<Self, InvalidOption> {
         if options.max_period < options.min_period {
             let reason = format!(
-                "no cycle is both {} or longer and {} or shorter",
-                options.min_period.get(),
-                options.max_period.get()
+                "`max_period` {} is less than `min_period` {}; increase it",
+                options.max_period.get(),
+                options.min_period.get()
             );
             return Err(InvalidOption::new("max_period", reason));
         }
         let state = match options.of {
-            Of::Cycle => State::Cycle(Rounds::default()),
-            Of::Step | Of::Handoff => State::Fruitless(Fruitless::default()),
+            Of::Cycle => State::Calls(CallCycles::default()),
+            Of::Step | Of::Handoff => State::NoProgress(NoProgress::default()),
         };
         Ok(Self { options: Arc::new(options), state })
     }
@@ -111,27 +111,27 @@ impl DetectorKind for RunawayLoop {
 
 #[derive(Clone, Debug)]
 enum State {
-    Cycle(Rounds),
-    Fruitless(Fruitless),
+    Calls(CallCycles),
+    NoProgress(NoProgress),
 }
 
 impl Detector for RunawayLoop {
     fn observe(&mut self, event: &Event, cx: &mut Context<'_>) {
         match &mut self.state {
-            State::Cycle(rounds) => match &event.kind {
+            State::Calls(calls) => match &event.kind {
                 EventKind::Prompt { synthetic: false, .. } => {
-                    rounds.end(cx, "a person spoke");
-                    rounds.clear();
+                    calls.resolve_all(cx, "a person sent a prompt");
+                    calls.clear();
                 }
-                EventKind::ToolCall(call) if call.class != ToolClass::Wait => {
-                    if let Some(made) = cx.made() {
-                        rounds.called(made, &self.options, cx);
+                EventKind::ToolCall(event) if event.class != ToolClass::Wait => {
+                    if let Some(call) = cx.made() {
+                        calls.add_call(call, &self.options, cx);
                     }
                 }
-                EventKind::ToolResult(result) => rounds.answered(result, &self.options, cx),
+                EventKind::ToolResult(result) => calls.add_result(result, &self.options, cx),
                 _ => {}
             },
-            State::Fruitless(fruitless) => fruitless.observe(event, self.options.of, cx),
+            State::NoProgress(no_progress) => no_progress.observe(event, self.options.of, cx),
         }
     }
 
@@ -150,8 +150,8 @@ impl Detector for RunawayLoop {
 
     fn is_idle(&self) -> bool {
         match &self.state {
-            State::Cycle(rounds) => rounds.is_new(),
-            State::Fruitless(fruitless) => fruitless.is_new(),
+            State::Calls(calls) => calls.is_empty(),
+            State::NoProgress(no_progress) => no_progress.is_empty(),
         }
     }
 }

@@ -4,7 +4,7 @@ use watchkeeper_testing::{laws, play};
 use crate::{RunawayLoop, cycle::MAX_PERIOD};
 
 #[test]
-fn rounds_with_the_same_answers_are_counted() {
+fn counts_rounds_with_the_same_results() {
     let trace = "
         0s   prompt fix it
         1s   repeat 7 every 9s: call Edit a ;; result ok done ;; call Bash make ;; result fail 3 errors
@@ -19,14 +19,14 @@ fn rounds_with_the_same_answers_are_counted() {
         +1s  result a long text
     ";
     assert_snapshot!(play::<RunawayLoop>("", trace), @"
-    19s     medium    the same 2 calls of `Edit` and `Bash` got the same answers 3 times over in 18s
-    46s     high      the same 2 calls of `Edit` and `Bash` got the same answers 6 times over in 45s
-    1m4s    resolved  the cycle of 2 calls is over: the agent did something else
+    19s     medium    the same 2 calls of `Edit` and `Bash` returned the same results in 3 rounds in 18s
+    46s     high      the same 2 calls of `Edit` and `Bash` returned the same results in 6 rounds in 45s
+    1m4s    resolved  the cycle of 2 calls ended: the agent made other calls
     ");
 }
 
 #[test]
-fn a_round_with_another_answer_is_progress() {
+fn a_round_with_another_result_is_progress() {
     let trace = "
         0s   repeat 2 every 9s: call Edit a ;; result ok done ;; call Bash make ;; result fail no
         20s  call Edit a
@@ -39,43 +39,43 @@ fn a_round_with_another_answer_is_progress() {
 }
 
 #[test]
-fn three_rounds_of_any_length_are_found_as_they_are_completed() {
+fn finds_three_rounds_of_any_length_when_they_are_complete() {
     for period in 1..=MAX_PERIOD {
         let round: Vec<String> =
             (0..period).map(|n| format!("call Read f{n} ;; result ok {n}")).collect();
         let trace = format!("0s repeat 3 every 10s: {}\n+1s call Read g", round.join(" ;; "));
-        let what = match period {
-            1 => "the same call of `Read` got the same answer".to_owned(),
+        let condition = match period {
+            1 => "the same call of `Read` returned the same result".to_owned(),
             17.. => {
-                format!("the same {period} calls, the latest of `Read`, got the same answers")
+                format!("the same {period} calls, the latest of `Read`, returned the same results")
             }
-            _ => format!("the same {period} calls of `Read` got the same answers"),
+            _ => format!("the same {period} calls of `Read` returned the same results"),
         };
         assert_eq!(
             play::<RunawayLoop>("min_period = 1", &trace).trim_end(),
-            format!("20s     medium    {what} 3 times over in 20s")
+            format!("20s     medium    {condition} in 3 rounds in 20s")
         );
     }
 }
 
 #[test]
-fn an_odd_call_does_not_hide_a_cycle() {
+fn finds_a_cycle_with_unrelated_calls() {
     let round = "call Read a ;; result ok a ;; call Edit a ;; result ok done ;; call Bash make ;; result fail no ;; call Read b ;; result ok b";
     let rounds = (0..4).map(|n| {
-        let flawed =
+        let changed =
             round.replace("Bash make ;; result fail no", &format!("Grep {n} ;; result ok {n}"));
-        format!("+1s repeat 2 every 8s: {round}\n+8s repeat 1 every 8s: {flawed}\n+7s advance\n")
+        format!("+1s repeat 2 every 8s: {round}\n+8s repeat 1 every 8s: {changed}\n+7s advance\n")
     });
     let mut trace = rounds.collect::<Vec<_>>().concat();
     trace += "+1s call Read x\n+1s result ok x\n+1s call Read y\n+1s result ok y\n";
     assert_snapshot!(play::<RunawayLoop>("", &trace), @"
-    41s     medium    the same 4 calls of `Bash`, `Read` and `Edit` got the same answers 5 times over in 40s, but for 1 odd call in between
-    57s     high      the same 4 calls of `Read`, `Edit` and `Bash` got the same answers 7 times over in 56s, but for 2 odd calls in between
+    41s     medium    the same 4 calls of `Bash`, `Read` and `Edit` returned the same results in 5 rounds in 40s, with 1 unrelated call in between
+    57s     high      the same 4 calls of `Read`, `Edit` and `Bash` returned the same results in 7 rounds in 56s, with 2 unrelated calls in between
     ");
 }
 
 #[test]
-fn a_call_that_recurs_in_no_order_is_found() {
+fn finds_a_call_that_repeats_in_no_order() {
     let trace = "
         0s   prompt fix it
         1s   call Bash make
@@ -101,24 +101,24 @@ fn a_call_that_recurs_in_no_order_is_found() {
         12s  result fail no
     ";
     assert_snapshot!(play::<RunawayLoop>("", trace), @"
-    10s     medium    `Bash` gave the same answer to the same call 6 times in 10 calls, with no known change in between
-    11s     resolved  the call does not recur any more: something was changed
+    10s     medium    `Bash` returned the same result for the same call 6 times in 10 calls, with no known change in between
+    11s     resolved  no further repetition: a change succeeded
     ");
     assert_snapshot!(play::<RunawayLoop>("recurring = false", trace), @"");
-    // It is over when the call has not been made for long.
+    // The finding is resolved after 32 other calls.
     let mut others: Vec<String> =
         (0..40).map(|n| format!("+1s call Read f{n}\n+0s result ok {n}\n")).collect();
     others.insert(0, trace.split("11s").next().unwrap_or_default().to_owned());
     assert_snapshot!(play::<RunawayLoop>("", &others.concat()), @"
-    10s     medium    `Bash` gave the same answer to the same call 6 times in 10 calls, with no known change in between
-    42s     resolved  the call does not recur any more: it was made no more, or got another answer
+    10s     medium    `Bash` returned the same result for the same call 6 times in 10 calls, with no known change in between
+    42s     resolved  no further repetition: the agent stopped making the call, or its result changed
     ");
 }
 
 #[test]
-fn work_that_gets_on_recurs_too() {
-    // A test after each change, a file that is read between them, and an
-    // answer that comes and goes.
+fn ignores_repeated_calls_with_progress_in_between() {
+    // Among others: a test after each change, a file that is read between
+    // changes, and a result that alternates.
     for round in [
         "call Edit a N ;; result ok done ;; call Bash make ;; result fail no ;; call Bash make ;; result fail no",
         "call Bash make ;; result ok fine ;; call Bash sed N ;; result ok N",
@@ -132,29 +132,28 @@ fn work_that_gets_on_recurs_too() {
         let trace = rounds.collect::<Vec<_>>().concat();
         assert_eq!(play::<RunawayLoop>("", &trace), "", "{round}");
     }
-    // The same change once more gets nowhere, whatever it is said to have
-    // done.
+    // The same change again is no progress, whatever its result contains.
     let rounds = (0..6).map(|n| {
         format!("+9s call Edit a\n+0s result ok revision {n}\n+0s call Bash make\n+0s result fail no\n+0s call Bash make\n+0s result fail no\n")
     });
     let trace = rounds.collect::<Vec<_>>().concat();
     assert_snapshot!(play::<RunawayLoop>("", &trace), @"
-    27s     medium    `Bash` gave the same answer to the same call 6 times in 8 calls, with no known change in between
-    54s     high      `Bash` gave the same answer to the same call 12 times in 17 calls, with no known change in between
+    27s     medium    `Bash` returned the same result for the same call 6 times in 8 calls, with no known change in between
+    54s     high      `Bash` returned the same result for the same call 12 times in 17 calls, with no known change in between
     ");
 }
 
 #[test]
-fn calls_without_answers_count_for_less() {
+fn three_rounds_without_results_count_as_two() {
     let trace = "0s repeat 6 every 9s: call Edit a ;; call Bash make ;; call Read b";
     assert_snapshot!(play::<RunawayLoop>("", trace), @"
-    18s     low       the same 3 calls of `Edit`, `Bash` and `Read` were made 3 times over in 18s, and not all were answered
-    36s     medium    the same 3 calls of `Edit`, `Bash` and `Read` were made 5 times over in 36s, and not all were answered
+    18s     low       the same 3 calls of `Edit`, `Bash` and `Read` were made in 3 rounds in 18s, and not all results are known
+    36s     medium    the same 3 calls of `Edit`, `Bash` and `Read` were made in 5 rounds in 36s, and not all results are known
     ");
 }
 
 #[test]
-fn calls_left_behind_are_steps() {
+fn abandoned_calls_are_steps() {
     let trace = "
         0s   repeat 2 every 9s: call Read a ;; result ok a ;; call Note a
         20s  call Read a
@@ -164,29 +163,29 @@ fn calls_left_behind_are_steps() {
         24s  result ok a
     ";
     assert_snapshot!(play::<RunawayLoop>("", trace), @"
-    22s     low       the same 2 calls of `Read` and `Note` were made 3 times over in 13s, and not all were answered
-    24s     medium    the same 2 calls of `Read` and `Note` got the same answers 3 times over in 15s
+    22s     low       the same 2 calls of `Read` and `Note` were made in 3 rounds in 13s, and not all results are known
+    24s     medium    the same 2 calls of `Read` and `Note` returned the same results in 3 rounds in 15s
     ");
-    // An answer that comes after all is no step of its own.
+    // A late result is not another step.
     let late = "0s repeat 3 every 5s: call #a Read a ;; call #b Read b ;; result #b ok b ;; result #a ok a";
-    assert_snapshot!(play::<RunawayLoop>("", late), @"10s     medium    the same 2 calls of `Read` got the same answers 3 times over in 10s");
+    assert_snapshot!(play::<RunawayLoop>("", late), @"10s     medium    the same 2 calls of `Read` returned the same results in 3 rounds in 10s");
 }
 
 #[test]
-fn one_call_in_a_row_is_left_to_others_unless_asked_for() {
+fn ignores_cycles_of_one_call_unless_min_period_is_one() {
     let trace = "0s repeat 4 every 9s: call Bash make ;; result fail no";
     assert_snapshot!(play::<RunawayLoop>("", trace), @"");
-    assert_snapshot!(play::<RunawayLoop>("min_period = 1", trace), @"18s     medium    the same call of `Bash` got the same answer 3 times over in 18s");
+    assert_snapshot!(play::<RunawayLoop>("min_period = 1", trace), @"18s     medium    the same call of `Bash` returned the same result in 3 rounds in 18s");
 }
 
 #[test]
-fn answers_to_one_call_may_go_round() {
+fn finds_a_cycle_of_results_of_one_call() {
     let trace = "0s repeat 4 every 9s: call Check x ;; result fail the lock is held ;; call Check x ;; result fail the lock is stale";
-    assert_snapshot!(play::<RunawayLoop>("", trace), @"18s     medium    the same call of `Check` got the same 2 answers in turn 3 times over in 18s");
+    assert_snapshot!(play::<RunawayLoop>("", trace), @"18s     medium    the same call of `Check` returned the same 2 results in turn in 3 rounds in 18s");
 }
 
 #[test]
-fn parallel_answers_may_come_in_any_order() {
+fn parallel_results_may_arrive_in_any_order() {
     let trace = "
         0s   call #a Read @r1 a
         0s   call #b Read @r1 b
@@ -203,11 +202,11 @@ fn parallel_answers_may_come_in_any_order() {
         5s   result #b ok b
         5s   result #a ok a
     ";
-    assert_snapshot!(play::<RunawayLoop>("", trace), @"5s      medium    the same 2 calls of `Read` got the same answers 3 times over in 4s");
+    assert_snapshot!(play::<RunawayLoop>("", trace), @"5s      medium    the same 2 calls of `Read` returned the same results in 3 rounds in 4s");
 }
 
 #[test]
-fn steps_and_handoffs_are_counted_until_there_is_progress() {
+fn counts_steps_and_handoffs_until_there_is_progress() {
     let trace = "
         0s   prompt hello
         1s   handoff planner
@@ -223,18 +222,18 @@ fn steps_and_handoffs_are_counted_until_there_is_progress() {
     assert_snapshot!(play::<RunawayLoop>("of = 'handoff'", trace), @"
     2s      low       2 handoffs without progress
     5s      medium    3 handoffs without progress; since it was found: 3 tokens
-    7s      resolved  progress after 3 handoffs: something was changed; since it was found: 3 tokens
+    7s      resolved  progress after 3 handoffs: a change succeeded; since it was found: 3 tokens
     ");
     assert_snapshot!(play::<RunawayLoop>("of = 'step'", trace), @"
     4s      low       2 model calls without progress
-    7s      resolved  progress after 2 model calls: something was changed
+    7s      resolved  progress after 2 model calls: a change succeeded
     9s      low       2 model calls without progress
     10s     medium    3 model calls without progress; since it was found: 1 token
     ");
 }
 
 #[test]
-fn it_obeys_the_laws_of_detectors() {
+fn laws_hold() {
     laws::check::<RunawayLoop>("");
     laws::check::<RunawayLoop>("min_period = 1\nmax_period = 3");
     laws::check::<RunawayLoop>("of = 'step'");
@@ -242,6 +241,6 @@ fn it_obeys_the_laws_of_detectors() {
 }
 
 #[test]
-fn one_for_each_of_many_streams_is_small() {
+fn state_of_a_stream_is_small() {
     assert_eq!(size_of::<RunawayLoop>(), 104);
 }

@@ -1,31 +1,31 @@
-//! What is done without progress.
+//! Model calls or handoffs without progress.
 
 use watchkeeper_core::{Context, Event, EventKind, Fingerprint, Place, Report};
 
 use crate::Of;
 
-/// What was done since the last progress.
+/// The model calls or handoffs of a session since its latest progress.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Fruitless {
+pub(crate) struct NoProgress {
     n: u64,
-    since: Option<Place>,
+    first: Option<Place>,
 }
 
-impl Fruitless {
-    pub(crate) fn is_new(&self) -> bool {
+impl NoProgress {
+    pub(crate) fn is_empty(&self) -> bool {
         self.n == 0
     }
 
     pub(crate) fn observe(&mut self, event: &Event, of: Of, cx: &mut Context<'_>) {
         match &event.kind {
             EventKind::Prompt { synthetic: false, .. } => {
-                self.progress("a person spoke", of, cx);
+                self.resolve("a person sent a prompt", of, cx);
             }
             EventKind::ToolResult(_) if cx.agent().is_changing => {
-                self.progress("something was changed", of, cx);
+                self.resolve("a change succeeded", of, cx);
             }
             EventKind::ModelCall(_)
-                if of == Of::Step && cx.usage().is_none_or(|it| !it.replaces) =>
+                if of == Of::Step && cx.usage().is_none_or(|usage| !usage.replaces) =>
             {
                 self.count(of, cx);
             }
@@ -36,32 +36,33 @@ impl Fruitless {
 
     fn count(&mut self, of: Of, cx: &mut Context<'_>) {
         if self.n == 0 {
-            self.since = cx.place();
+            self.first = cx.place();
         }
         self.n += 1;
         let n = self.n;
         cx.report(Fingerprint::NONE, n, || {
-            Report::new(format!("{} without progress", of.times(n)))
+            Report::new(format!("{} without progress", of.amount(n)))
                 .with("count", n)
-                .since(self.since.as_ref().map(Place::evidence))
+                .since(self.first.as_ref().map(Place::evidence))
         });
     }
 
-    fn progress(&mut self, what: &str, of: Of, cx: &mut Context<'_>) {
+    fn resolve(&mut self, reason: &str, of: Of, cx: &mut Context<'_>) {
         let Self { n, .. } = std::mem::take(self);
         cx.resolve(Fingerprint::NONE, || {
-            Report::new(format!("progress after {}: {what}", of.times(n))).with("count", n)
+            Report::new(format!("progress after {}: {reason}", of.amount(n))).with("count", n)
         });
     }
 }
 
 impl Of {
-    fn times(self, n: u64) -> String {
-        let what = match self {
+    /// Returns a text such as "3 model calls".
+    fn amount(self, n: u64) -> String {
+        let noun = match self {
             Self::Cycle => "round",
             Self::Step => "model call",
             Self::Handoff => "handoff",
         };
-        if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") }
+        if n == 1 { format!("1 {noun}") } else { format!("{n} {noun}s") }
     }
 }

@@ -1,0 +1,221 @@
+//! Cycles and repetitions among the calls of one agent.
+
+use std::{mem, sync::Arc};
+
+use watchkeeper_core::{
+    Call, Cause, Context, Elapsed, PackedTimestamp, Place, ToolClass, ToolResult,
+};
+
+use crate::{
+    RunawayLoopOptions,
+    cycle::{Cycle, Cycles},
+    messages,
+    open_findings::{OpenFindings, REPEATED_CALL, subject},
+    steps::{Completed, OpenCalls, Step, symbol},
+};
+
+/// The least number of times that a call must occur to be reported although it
+/// repeats in no order.
+const MIN_TIMES: usize = 6;
+/// A command must occur `MIN_TIMES` within this number of steps.
+const DENSE: usize = 10;
+
+/// The latest calls of one agent and their repetitions.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct CallCycles {
+    cycles: Cycles,
+    /// True once a result is known. Until then, calls count without results.
+    has_results: bool,
+    /// The number of steps since the latest progress; may be less than the
+    /// real number beyond the capacity of `cycles`.
+    n_since_progress: u8,
+    open: OpenCalls,
+    /// The latest step that neither started nor continued a cycle: its location
+    /// and its time.
+    since: Option<Place>,
+    since_at: Option<PackedTimestamp>,
+    /// `None` if no cycle is likely.
+    findings: Option<Box<OpenFindings>>,
+}
+
+impl CallCycles {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.cycles.is_empty() && self.open.is_empty() && !self.has_results
+    }
+
+    /// Forgets all calls and keeps a small allocation.
+    pub(crate) fn clear(&mut self) {
+        let mut cycles = mem::take(&mut self.cycles);
+        cycles.clear();
+        *self = Self { cycles, ..Self::default() };
+    }
+
+    pub(crate) fn add_call(
+        &mut self,
+        call: &Call,
+        options: &RunawayLoopOptions,
+        cx: &mut Context<'_>,
+    ) {
+        let symbol = symbol(call.fingerprint, None);
+        self.open.push(call, symbol);
+        if !self.has_results {
+            let (tool, class) = (&call.tool, call.class);
+            self.add_step(Step { symbol, tool, class, is_at_call: true }, call, options, cx);
+        } else if self.cycles.is_repeating() && self.cycles.contains(symbol) {
+            // Earlier calls like this one got no result. Evaluate the cycle as
+            // if this one gets none either.
+            let mut cycles = self.cycles.clone();
+            cycles.push(symbol, options.max_period.get());
+            self.report_cycle(options.find(&cycles), false, Some(&call.tool), cx);
+        }
+    }
+
+    pub(crate) fn add_result(
+        &mut self,
+        result: &ToolResult,
+        options: &RunawayLoopOptions,
+        cx: &mut Context<'_>,
+    ) {
+        let Some(call) = cx.call() else { return };
+        // A call that was stopped from outside is not a step.
+        let is_from_tool = !matches!(result.cause, Some(Cause::Sibling | Cause::Interrupted));
+        let is_known = self.has_results || result.fingerprint.is_some();
+        let step = Step {
+            symbol: symbol(call.fingerprint, result.fingerprint),
+            tool: &call.tool,
+            class: call.class,
+            is_at_call: call.response.is_none(),
+        };
+        let completed = if is_from_tool && is_known {
+            self.open.complete(step, call, cx)
+        } else {
+            self.open.remove(call).then_some(Completed::Others(Vec::new()))
+        };
+        let Some(completed) = completed else { return };
+        if !self.has_results && is_from_tool && is_known {
+            // All previous steps are calls without results.
+            self.cycles.clear();
+            self.has_results = true;
+        }
+        if is_from_tool && call.class == ToolClass::Write && result.ok {
+            self.add_change(step.symbol, cx);
+        }
+        match completed {
+            Completed::This => self.add_step(step, call, options, cx),
+            Completed::Others(steps) => {
+                for step in &steps {
+                    self.add_step(step.as_step(), call, options, cx);
+                }
+            }
+        }
+    }
+
+    /// Resolves all findings.
+    pub(crate) fn resolve_all(&mut self, cx: &mut Context<'_>, reason: &str) {
+        if let Some(findings) = self.findings.take() {
+            findings.resolve_all(cx, reason);
+        }
+    }
+
+    /// Adds a step that was completed by `call`, or by its result.
+    fn add_step(
+        &mut self,
+        step: Step<'_>,
+        call: &Call,
+        options: &RunawayLoopOptions,
+        cx: &mut Context<'_>,
+    ) {
+        let is_known = self.cycles.push(step.symbol, options.max_period.get());
+        self.n_since_progress = self.n_since_progress.saturating_add(1);
+        if let Some(findings) = &mut self.findings {
+            findings.resolve_ended(&self.cycles, cx);
+        }
+        if self.cycles.has_candidate() {
+            self.findings.get_or_insert_default().push_tool(step.tool.clone());
+        } else {
+            self.findings.take_if(|findings| findings.is_empty());
+        }
+        if !self.cycles.is_repeating() {
+            match &mut self.since {
+                Some(since) if step.is_at_call => since.clone_from(&call.place),
+                None if step.is_at_call => self.since = Some(call.place.clone()),
+                since => cx.keep_place(since),
+            }
+            self.since_at = Some(cx.now().into());
+        }
+        if is_known {
+            self.report_cycle(options.find(&self.cycles), self.has_results, None, cx);
+            self.report_repeated_call(&step, options, cx);
+        }
+    }
+
+    /// Handles a successful change before it becomes a step: it is progress
+    /// unless the same change was made before.
+    fn add_change(&mut self, symbol: u32, cx: &mut Context<'_>) {
+        // Without results, the call itself is already a step.
+        let n_own = usize::from(!self.has_results);
+        if !cx.agent().is_changing || n_own < self.cycles.count(symbol) {
+            return;
+        }
+        self.resolve_all(cx, "a change succeeded");
+        self.cycles.interrupt();
+        self.n_since_progress = 0;
+    }
+
+    /// Reports the latest step if it occurred often since the latest progress,
+    /// but in no order.
+    fn report_repeated_call(
+        &mut self,
+        step: &Step<'_>,
+        options: &RunawayLoopOptions,
+        cx: &mut Context<'_>,
+    ) {
+        // A call of a reported cycle is not reported again.
+        let has_cycle = self.findings.as_ref().is_some_and(|findings| findings.has_cycle());
+        if !options.recurring || has_cycle || self.cycles.count(step.symbol) < MIN_TIMES {
+            return;
+        }
+        let latest = self.cycles.occurrences(step.symbol, usize::from(self.n_since_progress));
+        // In a row, the calls are a cycle of one call.
+        if latest.is_in_a_row || latest.n_times < MIN_TIMES {
+            return;
+        }
+        // A command may change files unnoticed.
+        let is_dense = || MIN_TIMES <= self.cycles.occurrences(step.symbol, DENSE).n_times;
+        if step.class == ToolClass::Run && !is_dense() {
+            return;
+        }
+        self.findings.get_or_insert_default().set_repeated_call(step.symbol);
+        let per_round = if self.has_results { 2 } else { 3 };
+        cx.report(REPEATED_CALL, latest.n_times as u64 / per_round, || {
+            messages::repeated_call(latest, self.has_results, step.tool)
+        });
+    }
+
+    /// Reports a cycle that ends in the latest step, or in a pending call of
+    /// the tool `pending`.
+    fn report_cycle(
+        &mut self,
+        cycle: Option<Cycle>,
+        has_results: bool,
+        pending: Option<&Arc<str>>,
+        cx: &mut Context<'_>,
+    ) {
+        let Some(cycle) = cycle else { return };
+        // Calls are weaker evidence than results: three rounds count as two.
+        let weight = cycle.weight();
+        let measure = if has_results { weight } else { weight * 2 / 3 };
+        let findings = self.findings.get_or_insert_default();
+        findings.add_cycle(cycle.period);
+        let now = cx.now();
+        cx.report(subject(cycle.period), measure, || {
+            let tools = findings.tools_of(cycle.period, pending);
+            let took = self.since_at.map(|at| now.duration_since(at.into()));
+            let took = Elapsed(took.unwrap_or_default());
+            let is_one_call =
+                cycle.period == 1 || pending.is_none() && self.cycles.is_one_call(cycle.period);
+            messages::cycle(cycle, is_one_call, has_results, &tools, took)
+                .since(self.since.as_ref().map(Place::evidence))
+        });
+    }
+}

@@ -1,0 +1,214 @@
+//! Steps: calls with their results, in a stable order.
+
+use std::{mem, num::NonZeroU32, sync::Arc};
+
+use watchkeeper_core::{Call, Context, Fingerprint, ToolClass};
+
+/// The largest number of open calls of one agent.
+const MAX_OPEN: usize = 64;
+
+/// A call and its result, or an abandoned call without a result.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Step<'a> {
+    pub(crate) symbol: u32,
+    pub(crate) tool: &'a Arc<str>,
+    pub(crate) class: ToolClass,
+    /// True if the evidence of the step is the call, not the result.
+    pub(crate) is_at_call: bool,
+}
+
+/// Returns the symbol of a step: the call in the upper half, the call with its
+/// result in the lower half. Sixteen bits are enough for each, because a cycle
+/// needs many equal symbols.
+#[expect(clippy::cast_possible_truncation, reason = "half of the fingerprint is kept")]
+pub(crate) fn symbol(call: Fingerprint, result: Option<Fingerprint>) -> u32 {
+    let with_result = result.map_or(call, |result| call.and(result));
+    (call.get() as u32 & 0xffff_0000) | (with_result.get() as u32 & 0xffff)
+}
+
+/// The calls that are not steps yet. Small, because most agents make one call
+/// at a time.
+#[derive(Clone, Debug, Default)]
+pub(crate) enum OpenCalls {
+    #[default]
+    None,
+    One(OpenCall),
+    Several(Box<Several>),
+}
+
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Several {
+    /// The calls without results, oldest first.
+    calls: Vec<OpenCall>,
+    /// The model response whose parallel calls are in `batch`.
+    response: Option<NonZeroU32>,
+    /// The completed calls of that response.
+    batch: Vec<OwnedStep>,
+}
+
+/// A call without a result.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct OpenCall {
+    id: NonZeroU32,
+    symbol: u32,
+    response: Option<NonZeroU32>,
+}
+
+/// A step that is kept until all parallel calls have results.
+#[derive(Clone, Debug)]
+pub(crate) struct OwnedStep {
+    symbol: u32,
+    tool: Arc<str>,
+    class: ToolClass,
+    is_at_call: bool,
+}
+
+/// The steps that a result completes.
+pub(crate) enum Completed {
+    /// The step of the result itself.
+    This,
+    /// These steps in this order, possibly none.
+    Others(Vec<OwnedStep>),
+}
+
+impl OpenCalls {
+    pub(crate) fn is_empty(&self) -> bool {
+        matches!(self, Self::None)
+    }
+
+    pub(crate) fn push(&mut self, call: &Call, symbol: u32) {
+        let call = OpenCall {
+            id: call.id.brief(),
+            symbol,
+            response: call.response.map(Fingerprint::brief),
+        };
+        match self {
+            Self::None => *self = Self::One(call),
+            Self::One(first) => {
+                let calls = vec![*first, call];
+                *self = Self::Several(Box::new(Several { calls, ..Several::default() }));
+            }
+            Self::Several(several) => several.push(call),
+        }
+    }
+
+    /// Handles the result of a call, and returns the steps that are now
+    /// complete; `None` if the call is not open.
+    pub(crate) fn complete(
+        &mut self,
+        step: Step<'_>,
+        call: &Call,
+        cx: &Context<'_>,
+    ) -> Option<Completed> {
+        match self {
+            Self::Several(several) => {
+                let steps = several.complete(step, call, cx)?;
+                self.shrink();
+                Some(Completed::Others(steps))
+            }
+            _ => self.remove(call).then_some(Completed::This),
+        }
+    }
+
+    /// Removes a call that does not become a step. Returns false if the call is
+    /// not open.
+    pub(crate) fn remove(&mut self, call: &Call) -> bool {
+        match self {
+            Self::One(open) if open.id == call.id.brief() => *self = Self::None,
+            Self::Several(several) => {
+                let Some(at) = several.position(call) else { return false };
+                several.calls.remove(at);
+                self.shrink();
+            }
+            _ => return false,
+        }
+        true
+    }
+
+    /// Frees the allocation for several calls if at most one is open.
+    fn shrink(&mut self) {
+        if let Self::Several(several) = self
+            && several.batch.is_empty()
+        {
+            match several.calls[..] {
+                [] => *self = Self::None,
+                [only] => *self = Self::One(only),
+                _ => {}
+            }
+        }
+    }
+}
+
+impl Several {
+    fn push(&mut self, call: OpenCall) {
+        if self.calls.len() == MAX_OPEN {
+            self.calls.remove(0);
+        }
+        self.calls.push(call);
+    }
+
+    fn position(&self, call: &Call) -> Option<usize> {
+        let id = call.id.brief();
+        self.calls.iter().position(|open| open.id == id)
+    }
+
+    fn complete(
+        &mut self,
+        step: Step<'_>,
+        call: &Call,
+        cx: &Context<'_>,
+    ) -> Option<Vec<OwnedStep>> {
+        let at = self.position(call)?;
+        let response = self.calls.remove(at).response;
+        let is_parallel = |open: &OpenCall| response.is_some() && open.response == response;
+        // The results of an earlier response come first.
+        let mut steps = Vec::new();
+        if response.is_none() || self.response != response {
+            steps = in_stable_order(mem::take(&mut self.batch));
+        }
+        // Earlier calls that are not parallel to this one were abandoned.
+        let abandoned = self.calls.extract_if(..at, |open| !is_parallel(open));
+        steps.extend(abandoned.map(|open| {
+            let call = cx.pending().find(|call| call.id.brief() == open.id);
+            let (tool, class) =
+                call.map_or((step.tool, step.class), |call| (&call.tool, call.class));
+            OwnedStep { symbol: open.symbol, tool: tool.clone(), class, is_at_call: true }
+        }));
+        // Parallel calls get their results in any order, and copies of one call
+        // are one step.
+        let has_parallel = self.calls.iter().any(is_parallel);
+        if response.is_none() || !has_parallel && self.batch.is_empty() {
+            steps.push(step.into());
+            return Some(steps);
+        }
+        self.response = response;
+        if self.batch.iter().all(|kept| kept.symbol != step.symbol) {
+            self.batch.push(step.into());
+        }
+        if !has_parallel {
+            steps.extend(in_stable_order(mem::take(&mut self.batch)));
+        }
+        Some(steps)
+    }
+}
+
+/// Sorts the steps of parallel calls, so that the order of their results does
+/// not matter.
+fn in_stable_order(mut batch: Vec<OwnedStep>) -> Vec<OwnedStep> {
+    batch.sort_unstable_by_key(|step| step.symbol);
+    batch
+}
+
+impl OwnedStep {
+    pub(crate) fn as_step(&self) -> Step<'_> {
+        let Self { symbol, ref tool, class, is_at_call } = *self;
+        Step { symbol, tool, class, is_at_call }
+    }
+}
+
+impl From<Step<'_>> for OwnedStep {
+    fn from(step: Step<'_>) -> Self {
+        let Step { symbol, tool, class, is_at_call } = step;
+        Self { symbol, tool: tool.clone(), class, is_at_call }
+    }
+}
