@@ -1,9 +1,19 @@
 //! What an agent waits for a monitor that it tells of everything.
 
-use std::{hint::black_box, io, thread};
+use std::{
+    hint::black_box,
+    io,
+    sync::{
+        Mutex, PoisonError,
+        mpsc::{self, Receiver},
+    },
+    thread,
+    time::Duration,
+};
 
 use watchkeeper_core::{
-    Delivery, EventKind, Json, Monitor, MonitorConfig, SessionHandle, ToolCall,
+    Delivery, EventKind, Json, Monitor, MonitorConfig, Running, SessionHandle, Timestamp, ToolCall,
+    clock::{Clock, SystemClock},
 };
 
 use crate::{
@@ -29,7 +39,8 @@ pub(crate) fn rows(plan: &Plan) -> io::Result<Vec<Row>> {
 
 fn monitor(plan: &Plan, queue_capacity: usize) -> Monitor {
     let engine = Engines::new(&plan.policy).engine();
-    let config = MonitorConfig { queue_capacity, ..MonitorConfig::default() };
+    let mut config = MonitorConfig::default();
+    config.queue_capacity = queue_capacity;
     Monitor::new(engine, Delivery::to_callback(|_| {}), config)
 }
 
@@ -38,7 +49,7 @@ fn kinds(traffic: &mut Traffic, n: usize) -> Vec<EventKind> {
 }
 
 /// Waits until all that was recorded has been handled.
-fn settle(monitor: &Monitor, n_recorded: u64) {
+fn settle(monitor: &Running, n_recorded: u64) {
     while monitor.counts().events + monitor.counts().dropped < n_recorded {
         thread::yield_now();
     }
@@ -46,8 +57,7 @@ fn settle(monitor: &Monitor, n_recorded: u64) {
 
 /// Calls that come faster than they are handled, into a queue with room.
 fn burst(plan: &Plan) -> io::Result<Vec<Row>> {
-    let monitor = monitor(plan, BURST);
-    monitor.start()?;
+    let monitor = monitor(plan, BURST).start()?;
     let session = monitor.session("5b1e");
     let mut traffic = Traffic::new(1, ARGUMENTS);
     let mut n_recorded = 0;
@@ -90,8 +100,7 @@ fn each<T>(items: impl IntoIterator<Item = T>, mut call: impl FnMut(T)) -> io::R
 
 /// The same, and all that an agent has is text.
 fn made_on_the_spot(plan: &Plan) -> io::Result<Row> {
-    let monitor = monitor(plan, BURST);
-    monitor.start()?;
+    let monitor = monitor(plan, BURST).start()?;
     let session = monitor.session("5b1e");
     let texts: Vec<String> = kinds(&mut Traffic::new(1, ARGUMENTS), BURST)
         .into_iter()
@@ -122,8 +131,7 @@ fn record_call(session: &SessionHandle, arguments: &str) {
 fn asleep(plan: &Plan) -> io::Result<Row> {
     /// In nanoseconds: long enough for the thread to fall asleep.
     const PAUSE: f64 = 100_000.0;
-    let monitor = monitor(plan, BURST);
-    monitor.start()?;
+    let monitor = monitor(plan, BURST).start()?;
     let session = monitor.session("5b1e");
     let mut costs = Vec::new();
     let kinds = kinds(&mut Traffic::new(1, ARGUMENTS), plan.rounds(1_000));
@@ -141,10 +149,27 @@ fn asleep(plan: &Plan) -> io::Result<Row> {
         .beside("median processor time; waking its thread is a call of the system"))
 }
 
+/// A clock that blocks the monitor's thread, which alone reads the uptime.
+struct HeldClock(Mutex<Receiver<()>>);
+
+impl Clock for HeldClock {
+    fn now(&self) -> Timestamp {
+        SystemClock.now()
+    }
+
+    fn uptime(&self) -> Duration {
+        // Returns once the sender is dropped.
+        let _ = self.0.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        SystemClock.uptime()
+    }
+}
+
 /// Calls that find the queue full.
 fn full(plan: &Plan) -> io::Result<Row> {
-    // It is not started, so nothing is ever taken from the queue.
-    let monitor = monitor(plan, 1);
+    // Held by its clock, the thread takes nothing from the queue.
+    let (release, released) = mpsc::channel();
+    let clock = HeldClock(Mutex::new(released));
+    let monitor = monitor(plan, 1).with_clock(clock).start()?;
     let session = monitor.session("5b1e");
     let mut traffic = Traffic::new(1, ARGUMENTS);
     session.record(EventKind::TurnEnd);
@@ -160,6 +185,7 @@ fn full(plan: &Plan) -> io::Result<Row> {
         let freed = middle - start;
         costs.push(measure::each(measure::thread_cpu()? - middle - freed, BURST));
     }
+    drop(release);
     let is_counted = monitor.counts().dropped == (costs.len() * BURST) as u64;
     let counted = if is_counted { "all" } else { "NOT all" };
     Ok(Row::new("record, a call that is dropped", Figure::Nanos(measure::median(costs)))

@@ -76,12 +76,10 @@ impl Live {
         paths: Vec<PathBuf>,
         options: &Options,
     ) -> Self {
-        let config = MonitorConfig {
-            check_interval: policy.monitor.check_interval.unsigned(),
-            shutdown_timeout: policy.monitor.shutdown_timeout.unsigned(),
-            since: SystemClock.now().checked_sub(options.news).ok(),
-            ..MonitorConfig::default()
-        };
+        let mut config = MonitorConfig::default();
+        config.check_interval = policy.monitor.check_interval.unsigned();
+        config.shutdown_timeout = policy.monitor.shutdown_timeout.unsigned();
+        config.since = SystemClock.now().checked_sub(options.news).ok();
         let engine_config = policy.engine_config();
         let engine = Engine::new(policy.detectors, engine_config);
         let ids: Vec<String> = policy.sinks.iter().map(|it| it.id.clone()).collect();
@@ -104,11 +102,10 @@ impl Live {
     ) -> io::Result<Outcome> {
         let caught_up = self.catch_up(on_update)?;
         let Self { engine, delivery, config, mut follower, is_stopped, mut batch } = self;
-        let monitor = Monitor::new(engine, delivery, config);
-        let feed = monitor.feed();
-        monitor.start()?;
+        let running = Monitor::new(engine, delivery, config).start()?;
+        let feed = running.feed();
         let mut is_held = false;
-        while !is_stopped.load(Ordering::Acquire) && monitor.is_running() {
+        while !is_stopped.load(Ordering::Acquire) && running.is_running() {
             let on_panic = &mut |finding| _ = feed.report(finding);
             step(&mut follower, WAIT, &mut batch, on_panic, on_update)?;
             // Time passes only between looks that have seen all there is: what
@@ -130,14 +127,10 @@ impl Live {
             && !last_look.remaining().is_zero()
         {}
         in_order(&mut batch).for_each(|it| _ = feed.send(it));
-        let all_delivered = monitor.stop();
-        let MonitorCounts { events, findings, dropped, lost } = monitor.counts();
-        let counts = MonitorCounts {
-            events: events + caught_up.events,
-            findings: findings + caught_up.findings,
-            dropped,
-            lost,
-        };
+        let all_delivered = !running.stop().timed_out;
+        let mut counts = running.counts();
+        counts.events += caught_up.events;
+        counts.findings += caught_up.findings;
         Ok(Outcome { counts, followed: follower.report(), all_delivered })
     }
 

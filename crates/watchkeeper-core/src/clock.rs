@@ -1,61 +1,118 @@
-//! The one place that reads the time.
+//! The only module that reads the time.
 
 use std::{
-    sync::OnceLock,
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     time::{Duration, Instant},
 };
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
-/// Tells the time.
-pub trait Clock: Send {
-    /// The time now.
+/// A wall clock and a monotonic clock.
+pub trait Clock: Send + Sync {
+    /// Returns the time of the wall clock.
     fn now(&self) -> Timestamp;
 
-    /// How much time has really passed since some fixed moment, while the
-    /// machine was awake and whatever was done to the clock on the wall.
+    /// Returns the time since some fixed moment, without the time that the
+    /// machine slept and unaffected by changes of the wall clock.
     ///
-    /// Where this grows by less than [`now`](Self::now), that has jumped ahead.
-    /// A clock that has nothing else to go by, and so never jumps, need not
-    /// implement this.
+    /// A wall clock that advances by more than this has jumped ahead. The
+    /// default returns the time of the wall clock, which then never jumps.
     fn uptime(&self) -> Duration {
         let since = self.now().duration_since(Timestamp::UNIX_EPOCH);
         Duration::try_from(since).unwrap_or(Duration::ZERO)
     }
 }
 
-/// The clock on the wall, which is also the one that agents write into their
-/// sessions.
+/// The clock of the machine.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemClock;
 
 impl Clock for SystemClock {
-    #[expect(clippy::disallowed_methods, reason = "this is the one place that may")]
+    #[expect(clippy::disallowed_methods, reason = "this module reads the time for all others")]
     fn now(&self) -> Timestamp {
         Timestamp::now()
     }
 
-    #[expect(clippy::disallowed_methods, reason = "this is the one place that may")]
+    #[expect(clippy::disallowed_methods, reason = "this module reads the time for all others")]
     fn uptime(&self) -> Duration {
         static START: OnceLock<Instant> = OnceLock::new();
         Instant::now().saturating_duration_since(*START.get_or_init(Instant::now))
     }
 }
 
-/// How long something may still take, whatever the clock on the wall does.
+/// A clock for tests, which stands still until the test moves it. Clones share
+/// one time.
+///
+/// ```
+/// use std::time::Duration;
+/// use watchkeeper_core::clock::{Clock, ManualClock};
+///
+/// let clock = ManualClock::new("2026-11-22T10:00:00Z".parse()?);
+/// clock.advance(Duration::from_secs(60));
+/// assert_eq!(clock.now().to_string(), "2026-11-22T10:01:00Z");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct ManualClock(Arc<Mutex<ClockReading>>);
+
+/// The time of both clocks at one moment.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ClockReading {
+    pub(crate) now: Timestamp,
+    pub(crate) uptime: Duration,
+}
+
+impl ManualClock {
+    /// Makes a clock that shows `now`.
+    pub fn new(now: Timestamp) -> Self {
+        Self(Arc::new(Mutex::new(ClockReading { now, uptime: Duration::ZERO })))
+    }
+
+    /// Lets time pass.
+    pub fn advance(&self, by: Duration) {
+        let passed = SignedDuration::try_from(by).unwrap_or(SignedDuration::MAX);
+        self.change(|reading| {
+            reading.now = reading.now.saturating_add(passed).unwrap_or(Timestamp::MAX);
+            reading.uptime = reading.uptime.saturating_add(by);
+        });
+    }
+
+    /// Sets the wall clock forward, or back if `by` is negative, without
+    /// letting time pass.
+    pub fn jump(&self, by: SignedDuration) {
+        let limit = if by.is_negative() { Timestamp::MIN } else { Timestamp::MAX };
+        self.change(|reading| reading.now = reading.now.saturating_add(by).unwrap_or(limit));
+    }
+
+    fn change<T>(&self, change: impl FnOnce(&mut ClockReading) -> T) -> T {
+        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Clock for ManualClock {
+    fn now(&self) -> Timestamp {
+        self.change(|reading| reading.now)
+    }
+
+    fn uptime(&self) -> Duration {
+        self.change(|reading| reading.uptime)
+    }
+}
+
+/// A moment that ends a wait, independent of the wall clock.
 #[derive(Clone, Copy, Debug)]
 pub struct Deadline(Instant);
 
 impl Deadline {
-    /// Ends `timeout` from now.
-    #[expect(clippy::disallowed_methods, reason = "this is the one place that may")]
+    /// Returns the deadline `timeout` from now.
+    #[expect(clippy::disallowed_methods, reason = "this module reads the time for all others")]
     pub fn after(timeout: Duration) -> Self {
         let now = Instant::now();
         Self(now.checked_add(timeout).unwrap_or_else(|| now + Duration::from_secs(24 * 60 * 60)))
     }
 
-    /// The time left; zero once it is over.
-    #[expect(clippy::disallowed_methods, reason = "this is the one place that may")]
+    /// Returns the time left; zero after the deadline.
+    #[expect(clippy::disallowed_methods, reason = "this module reads the time for all others")]
     pub fn remaining(&self) -> Duration {
         self.0.saturating_duration_since(Instant::now())
     }

@@ -1,97 +1,103 @@
+use std::sync::Arc;
+
 use jiff::Timestamp;
 
-use crate::{Finding, Queue, QueueCounts, Router, Severity, Sink, SinkError, clock::Deadline};
+use crate::{Finding, Fingerprint, Queue, QueueCounts, Router, Severity, grouped, quote};
 
-/// Takes findings to the sinks that the policy's routes choose.
+/// Sends findings to the sinks that the policy's routes choose.
 ///
-/// What a sink lost is a finding of its own, for all the others: once for
-/// every doubling of the number.
+/// The number of findings that a sink has lost is itself a finding, for all
+/// other sinks: one for the first loss, and one each time the number doubles.
 #[derive(Debug)]
 pub struct Delivery {
     router: Router,
-    queues: Vec<Queue>,
-    /// For each queue, how many lost findings were told of.
-    told: Vec<u64>,
+    queues: Arc<[Queue]>,
+    /// The first queue that receives every finding, whatever the routes.
+    first_unrouted: usize,
+    /// For each queue, the number of lost findings in its last report.
+    n_reported: Vec<u64>,
 }
 
 impl Delivery {
-    /// Joins a router and the queues that it numbers.
+    /// Joins a router and the queues, in the order of the router's sinks.
     pub fn new(router: Router, queues: Vec<Queue>) -> Self {
-        let told = vec![0; queues.len()];
-        Self { router, queues, told }
+        Self::with_observers(router, queues, Vec::new())
     }
 
-    /// Takes every finding to one function, which runs on a thread of its own:
-    /// it may panic, and it may block.
+    /// Adds queues that receive every finding, whatever the routes: open,
+    /// escalated and resolved.
+    pub fn with_observers(router: Router, mut queues: Vec<Queue>, observers: Vec<Queue>) -> Self {
+        let first_unrouted = queues.len();
+        queues.extend(observers);
+        let n_reported = vec![0; queues.len()];
+        Self { router, queues: queues.into(), first_unrouted, n_reported }
+    }
+
+    /// Sends every finding to one function: open, escalated and resolved.
+    ///
+    /// The function runs on a thread of its own; it may panic, and it may
+    /// block.
     pub fn to_callback(callback: impl FnMut(&Finding) + Send + 'static) -> Self {
-        const CAPACITY: usize = 1024;
-        let queue = Queue::new("callback", Box::new(Callback(callback)), CAPACITY);
-        Self::new(Router::to_all(&["callback".to_owned()]), vec![queue])
+        let router = Router::new(Vec::new(), &[]);
+        Self::with_observers(router, Vec::new(), vec![Queue::to_callback(callback)])
     }
 
-    /// Hands a finding to its sinks; never waits.
+    /// Adds a finding to the queues of its sinks; never waits.
     pub fn deliver(&mut self, finding: &Finding) {
-        for sink_idx in self.router.route(finding) {
+        let routed = self.router.route(finding);
+        let unrouted = self.first_unrouted..self.queues.len();
+        for sink_idx in routed.into_iter().chain(unrouted) {
             if let Some(queue) = self.queues.get(sink_idx) {
                 queue.push(finding.clone());
             }
         }
     }
 
-    /// Tells the other sinks what one has lost.
-    pub fn tell_losses(&mut self, now: Timestamp) {
-        for queue_idx in 0..self.queues.len() {
-            let queue = &self.queues[queue_idx];
-            let QueueCounts { dropped, failed, .. } = queue.counts();
-            let n_lost = dropped + failed;
-            if n_lost == 0 || n_lost < self.told[queue_idx].saturating_mul(2) {
+    /// Reports new losses of each sink to all other sinks.
+    pub fn report_losses(&mut self, now: Timestamp) {
+        for (queue_idx, queue) in self.queues.iter().enumerate() {
+            let n_lost = queue.counts().lost();
+            let n_reported = &mut self.n_reported[queue_idx];
+            if n_lost == 0 || n_lost < n_reported.saturating_mul(2) {
                 continue;
             }
-            self.told[queue_idx] = n_lost;
-            let mut message = format!("sink `{}` lost {n_lost} findings", queue.name());
-            if n_lost == 1 {
-                message.pop();
-            }
-            if let Some(reason) = queue.last_error() {
-                message = format!("{message}: {}", crate::quote(&reason));
-            }
-            let mut finding = Finding::about_monitor(now, "delivery", Severity::Medium, message);
-            finding.fingerprint = finding.fingerprint.and(crate::Fingerprint::of(queue.name()));
-            finding.id = finding.id.and(finding.fingerprint);
-            finding.count = n_lost;
-            for (_, other) in self.queues.iter().enumerate().filter(|(it, _)| *it != queue_idx) {
-                other.push(finding.clone());
+            *n_reported = n_lost;
+            let finding = loss(queue, n_lost, now);
+            for (other_idx, other) in self.queues.iter().enumerate() {
+                if other_idx != queue_idx {
+                    other.push(finding.clone());
+                }
             }
         }
     }
 
-    /// What became of the findings, by sink.
+    /// Returns the counts of each sink, by name.
     pub fn counts(&self) -> Vec<(&str, QueueCounts)> {
-        self.queues.iter().map(|it| (it.name(), it.counts())).collect()
+        self.queues.iter().map(|queue| (queue.name(), queue.counts())).collect()
     }
 
-    /// The queues, in the order of their sinks.
-    pub fn queues(&self) -> &[Queue] {
+    /// Returns the queues, in the order of their sinks.
+    pub fn queues(&self) -> &Arc<[Queue]> {
         &self.queues
     }
 
-    /// Takes nothing more, and waits until all is delivered or the time is up.
-    /// Says whether all was delivered.
-    pub fn close(&self, deadline: Deadline) -> bool {
+    /// Closes all queues; see [`Queue::close`].
+    pub fn close(&self) {
         self.queues.iter().for_each(Queue::close);
-        let mut all = true;
-        for queue in &self.queues {
-            all &= queue.wait_closed(deadline.remaining());
-        }
-        all
     }
 }
 
-struct Callback<F>(F);
-
-impl<F: FnMut(&Finding) + Send> Sink for Callback<F> {
-    fn deliver(&mut self, finding: &Finding) -> Result<(), SinkError> {
-        (self.0)(finding);
-        Ok(())
+/// Makes the finding about the losses of a sink.
+fn loss(queue: &Queue, n_lost: u64, now: Timestamp) -> Finding {
+    let name = quote(queue.name());
+    let s = if n_lost == 1 { "" } else { "s" };
+    let mut message = format!("sink {name} lost {} finding{s}", grouped(n_lost));
+    if let Some(reason) = queue.last_error() {
+        message = format!("{message}: {}", quote(&reason));
     }
+    let mut finding = Finding::about_monitor(now, "delivery", Severity::Medium, message);
+    finding.fingerprint = finding.fingerprint.and(Fingerprint::of(queue.name()));
+    finding.id = finding.id.and(finding.fingerprint);
+    finding.count = n_lost;
+    finding
 }

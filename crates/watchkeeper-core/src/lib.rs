@@ -65,7 +65,10 @@ pub use crate::{
     grouped::grouped,
     json::Json,
     models::{LEAST_CONTEXT_TOKENS, context_tokens},
-    monitor::{Feed, Monitor, MonitorConfig, MonitorCounts, SessionHandle},
+    monitor::{
+        Feed, ModelCallBuilder, ModelResponse, Monitor, MonitorConfig, MonitorCounts, Running,
+        SessionBuilder, SessionHandle, SinkOutcome, Stopped, ToolCallHandle,
+    },
     options::{InvalidOption, Options, OptionsError},
     period::{Elapsed, Period},
     prices::{Price, Prices},

@@ -1,43 +1,53 @@
+//! The monitor: an engine with a thread and a clock.
+//!
+//! [`Monitor`] is the configuration, [`Running`] the handle of the started
+//! monitor, [`SessionHandle`] and [`Feed`] record events from any thread. The
+//! thread itself is in `scheduler.rs`.
+
+mod scheduler;
+mod session;
 #[cfg(test)]
 mod tests;
 
 use std::{
-    fmt,
+    fmt, io,
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
-        mpsc::{self, Receiver, RecvTimeoutError, SyncSender},
+        mpsc::{self, SyncSender, TrySendError},
     },
     thread::{self, JoinHandle, ThreadId},
     time::Duration,
 };
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
+use self::scheduler::Scheduler;
+pub use self::session::{
+    ModelCallBuilder, ModelResponse, SessionBuilder, SessionHandle, ToolCallHandle,
+};
 use crate::{
-    AgentId, Delivery, Engine, Event, EventKind, Finding, Fingerprint, Queue, SessionId, Severity,
-    Status,
+    Delivery, Engine, Event, Finding, Queue, QueueCounts, SessionId,
     clock::{Clock, Deadline, SystemClock},
 };
 
-/// How many events are handled between two looks at the clock.
-const BURST: usize = 256;
-/// By how much more the clock on the wall may move than time passes before
-/// that is taken for a jump.
-const JUMP: SignedDuration = SignedDuration::from_secs(5);
+/// The `tracing` target of the monitor.
+const TARGET: &str = "watchkeeper::monitor";
 
-/// How a [`Monitor`] runs.
+/// The settings of a [`Monitor`].
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct MonitorConfig {
-    /// How late a finding may be that no event brings about: for so long the
-    /// monitor waits for events that are still being written.
+    /// The maximum delay of time-based findings, such as timeouts: the monitor
+    /// waits this long for events that are still being written. 5 s by
+    /// default.
     pub check_interval: Duration,
-    /// How long stopping may take.
+    /// The longest time that [`Running::stop`] takes. 2 s by default.
     pub shutdown_timeout: Duration,
-    /// How many recorded events may wait to be handled.
+    /// The number of recorded events that may wait, at least 1; further events
+    /// are dropped. 1,024 by default.
     pub queue_capacity: usize,
-    /// Findings dated earlier are not delivered: they are of what was watched
-    /// only to know where it stands.
+    /// The time of the oldest finding that is delivered; `None` delivers all.
     pub since: Option<Timestamp>,
 }
 
@@ -54,313 +64,417 @@ impl Default for MonitorConfig {
 
 /// Watches agents while they run: an [`Engine`] with a thread and a clock.
 ///
-/// The thread sleeps until an event is recorded or a detector wants to be
-/// woken; while nothing is due it does not run at all. Recording an event
-/// never waits. Dropping the monitor stops it.
+/// The thread sleeps until an event is recorded or a detector's wake-up is
+/// due. Recording an event never waits.
 ///
-/// Where the clock on the wall jumps ahead, since the machine has slept or
-/// somebody set it, wake-ups are put off by the jump: silence is not counted
-/// while nobody could speak. Where it is set back, time stands still for the
-/// sessions that were heard of before, until it is what it was: wake-ups come
-/// late, and nothing comes twice.
+/// If the wall clock jumps ahead, because the machine slept or somebody set
+/// the clock, pending wake-ups are postponed by the jump: the time in which no
+/// agent could run is not counted as inactivity. If the wall clock is set
+/// back, the time of existing sessions stands still until the clock has caught
+/// up: wake-ups are late, and no finding is repeated.
 ///
 /// ```
-/// use watchkeeper_core::{
-///     Delivery, Engine, EngineConfig, EventKind, Monitor, MonitorConfig,
-/// };
+/// use watchkeeper_core::{Delivery, Engine, EngineConfig, Monitor, MonitorConfig};
 ///
 /// let engine = Engine::new(Vec::new(), EngineConfig::default());
 /// let delivery = Delivery::to_callback(|finding| eprintln!("{}", finding.message));
-/// let monitor = Monitor::new(engine, delivery, MonitorConfig::default());
-/// monitor.start()?;
+/// let running = Monitor::new(engine, delivery, MonitorConfig::default()).start()?;
 ///
-/// let session = monitor.session("my-agent-1");
-/// session.record(EventKind::Prompt { text: "hello".into(), synthetic: false });
-/// session.record(EventKind::TurnEnd);
+/// let session = running.session("my-agent-1");
+/// session.prompt("hello");
+/// session.turn_end();
 ///
-/// assert!(monitor.stop());
+/// let stopped = running.stop();
+/// assert_eq!((stopped.handled, stopped.lost), (2, 0));
 /// # Ok::<(), std::io::Error>(())
 /// ```
+#[must_use = "a monitor does nothing until `start` is called"]
 pub struct Monitor {
-    shared: Arc<Shared>,
-    sender: SyncSender<Message>,
-    shutdown_timeout: Duration,
-    /// What the thread takes with it when it starts.
-    parts: Mutex<Option<Parts>>,
-    thread: Mutex<Option<JoinHandle<()>>>,
-    /// The threads of the sinks, which must not wait for themselves.
-    sink_threads: Vec<ThreadId>,
-}
-
-/// Everything that can wake the thread. The set is closed on purpose: to know
-/// what it reacts to, read this.
-enum Message {
-    /// An event happened.
-    Event(Event),
-    /// What follows, up to `Release`, may be older than what is due: let no
-    /// time pass between the two.
-    Hold,
-    /// Let time pass again, once as many of these came as of `Hold`.
-    Release,
-    /// A finding about the part that feeds the monitor.
-    Finding(Box<Finding>),
-    /// There is nothing to handle, but something to look at.
-    Look,
-}
-
-struct Parts {
     engine: Engine,
     delivery: Delivery,
-    receiver: Receiver<Message>,
-    clock: Box<dyn Clock>,
     config: MonitorConfig,
-}
-
-/// The clocks, as they stood at one moment.
-#[derive(Clone, Copy)]
-struct Reading {
-    now: Timestamp,
-    uptime: Duration,
-}
-
-#[derive(Default)]
-struct Shared {
-    phase: Mutex<Phase>,
-    changed: Condvar,
-    is_stopping: AtomicBool,
-    /// Events that found room.
-    n_sent: AtomicU64,
-    n_events: AtomicU64,
-    n_findings: AtomicU64,
-    /// Events that found none.
-    n_dropped: AtomicU64,
-    /// Findings that a sink lost, once the thread has ended.
-    n_lost: AtomicU64,
-}
-
-#[derive(Default)]
-enum Phase {
-    #[default]
-    New,
-    Running,
-    /// The thread is gone; it had delivered everything, or not.
-    Ended {
-        all_delivered: bool,
-    },
-}
-
-/// What a monitor did so far.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct MonitorCounts {
-    /// Events handled.
-    pub events: u64,
-    /// Findings handed to the sinks, without those that only say that one is
-    /// resolved.
-    pub findings: u64,
-    /// Events that were dropped: too many waited, or nobody was there to
-    /// handle them. Once the monitor has stopped, this and `events` add up to
-    /// what was recorded and fed.
-    pub dropped: u64,
-    /// Findings that were dropped or given up on, one for each sink that lost
-    /// it; known once the monitor has stopped.
-    pub lost: u64,
+    clock: Arc<dyn Clock>,
 }
 
 impl Monitor {
-    /// Makes a monitor that does not run yet.
+    /// Makes a monitor that uses the clock of the machine.
     pub fn new(engine: Engine, delivery: Delivery, config: MonitorConfig) -> Self {
-        Self::with_clock(engine, delivery, config, SystemClock)
+        Self { engine, delivery, config, clock: Arc::new(SystemClock) }
     }
 
-    /// Makes a monitor that is told the time by another clock.
-    pub fn with_clock(
-        engine: Engine,
-        delivery: Delivery,
-        config: MonitorConfig,
-        clock: impl Clock + 'static,
-    ) -> Self {
+    /// Sets the clock, such as a [`ManualClock`](crate::clock::ManualClock) in
+    /// a test.
+    pub fn with_clock(self, clock: impl Clock + 'static) -> Self {
+        Self { clock: Arc::new(clock), ..self }
+    }
+
+    /// Starts the thread. Fails only if the system provides no thread.
+    pub fn start(self) -> io::Result<Running> {
+        let Self { engine, delivery, config, clock } = self;
         let (sender, receiver) = mpsc::sync_channel(config.queue_capacity.max(1));
+        let queues = delivery.queues().clone();
+        for queue in &*queues {
+            let sender = sender.clone();
+            // If there is no room, the thread is awake and reads the counts soon.
+            queue.set_on_loss(move || drop(sender.try_send(Message::Look)));
+        }
         let shutdown_timeout = config.shutdown_timeout;
-        let sink_threads = delivery.queues().iter().filter_map(Queue::thread_id).collect();
-        let parts = Parts { engine, delivery, receiver, clock: Box::new(clock), config };
-        Self {
-            shared: Arc::default(),
-            sender,
+        let recorder = Recorder { sender, shared: Arc::new(Shared::new(clock)) };
+        let shared = recorder.shared.clone();
+        tracing::debug!(
+            target: TARGET,
+            sinks = queues.len(),
+            queue_capacity = config.queue_capacity,
+            "starting the monitor"
+        );
+        let scheduler = Scheduler { engine, delivery, receiver, config, shared };
+        let thread = thread::Builder::new()
+            .name("watchkeeper".to_owned())
+            .spawn(move || scheduler.run_to_end())?;
+        let own_threads = queues.iter().filter_map(Queue::thread_id);
+        let own_threads = own_threads.chain([thread.thread().id()]).collect();
+        Ok(Running {
+            recorder,
+            queues,
             shutdown_timeout,
-            parts: Mutex::new(Some(parts)),
-            thread: Mutex::new(None),
-            sink_threads,
-        }
-    }
-
-    /// Starts the thread. Does nothing if it was started or stopped before: a
-    /// monitor runs once.
-    ///
-    /// Fails only if the system gives no thread.
-    pub fn start(&self) -> std::io::Result<()> {
-        // Held to the end, so that nobody stops what is half started.
-        let mut parts = lock(&self.parts);
-        let Some(parts) = parts.take() else { return Ok(()) };
-        *self.shared.phase() = Phase::Running;
-        let shared = self.shared.clone();
-        let spawned = thread::Builder::new().name("watchkeeper".to_owned()).spawn(move || {
-            let mut end = End { shared, all_delivered: false };
-            let shared = end.shared.clone();
-            end.all_delivered = parts.run(&shared);
-        });
-        match spawned {
-            Ok(thread) => *lock(&self.thread) = Some(thread),
-            Err(err) => {
-                *self.shared.phase() = Phase::Ended { all_delivered: false };
-                return Err(err);
-            }
-        }
-        Ok(())
-    }
-
-    /// Whether the thread lives.
-    pub fn is_running(&self) -> bool {
-        matches!(*self.shared.phase(), Phase::Running)
-    }
-
-    /// A handle that records the events of one session.
-    pub fn session(&self, id: impl Into<SessionId>) -> SessionHandle {
-        SessionHandle {
-            session: id.into(),
-            agent: None,
-            sender: self.sender.clone(),
-            shared: self.shared.clone(),
-        }
-    }
-
-    /// A handle that feeds events of any session, and waits where the monitor
-    /// cannot keep up.
-    pub fn feed(&self) -> Feed {
-        Feed { sender: self.sender.clone(), shared: self.shared.clone() }
-    }
-
-    /// What it did so far.
-    pub fn counts(&self) -> MonitorCounts {
-        let has_ended = matches!(*self.shared.phase(), Phase::Ended { .. });
-        let get = |it: &AtomicU64| it.load(Ordering::Relaxed);
-        let Shared { n_sent, n_events, n_findings, n_dropped, n_lost, .. } = &*self.shared;
-        let (events, findings, mut dropped) = (get(n_events), get(n_findings), get(n_dropped));
-        if has_ended {
-            // What still waited when the thread went is lost.
-            dropped += get(n_sent).saturating_sub(events);
-        }
-        MonitorCounts { events, findings, dropped, lost: get(n_lost) }
-    }
-
-    /// Wakes the thread, has it handle what was recorded, delivers what was
-    /// found, and waits for that, for the configured `shutdown_timeout` at
-    /// most. Says whether everything was delivered in that time.
-    ///
-    /// May be called again, from any thread. A callback may call it too: it
-    /// then says no at once, since the finding in its hands is not delivered.
-    pub fn stop(&self) -> bool {
-        let never_ran = lock(&self.parts).take();
-        if let Some(Parts { delivery, .. }) = never_ran {
-            // There is nothing to deliver, but there are threads to wait for.
-            let all_delivered = delivery.close(Deadline::after(self.shutdown_timeout));
-            *self.shared.phase() = Phase::Ended { all_delivered };
-            return all_delivered;
-        }
-        self.shared.is_stopping.store(true, Ordering::Release);
-        // If there is no room, the thread is awake and about to see the flag.
-        let _ = self.sender.try_send(Message::Look);
-        if self.sink_threads.contains(&thread::current().id()) {
-            return false;
-        }
-        let phase = self.shared.phase();
-        let is_running = |it: &mut Phase| matches!(it, Phase::Running);
-        let wait = self.shared.changed.wait_timeout_while(phase, self.shutdown_timeout, is_running);
-        let (phase, _) = wait.unwrap_or_else(PoisonError::into_inner);
-        let Phase::Ended { all_delivered } = *phase else { return false };
-        drop(phase);
-        // It has nothing left to do but to go.
-        if let Some(thread) = lock(&self.thread).take() {
-            let _ = thread.join();
-        }
-        all_delivered
-    }
-}
-
-impl Drop for Monitor {
-    fn drop(&mut self) {
-        self.stop();
+            thread: Mutex::new(Some(thread)),
+            own_threads,
+            stopped: Mutex::new(None),
+        })
     }
 }
 
 impl fmt::Debug for Monitor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Monitor").field("is_running", &self.is_running()).finish_non_exhaustive()
+        f.debug_struct("Monitor").field("config", &self.config).finish_non_exhaustive()
     }
 }
 
-/// Records the events of one session, from any thread.
+/// A started monitor. Dropping it stops the monitor; see [`Running::stop`].
+pub struct Running {
+    recorder: Recorder,
+    queues: Arc<[Queue]>,
+    shutdown_timeout: Duration,
+    thread: Mutex<Option<JoinHandle<()>>>,
+    /// The threads of the monitor and its sinks, which cannot wait for themselves.
+    own_threads: Vec<ThreadId>,
+    /// The result of the first `stop` that waited.
+    stopped: Mutex<Option<Stopped>>,
+}
+
+/// Everything that wakes the thread.
+enum Message {
+    /// An event was recorded.
+    Event(Event),
+    /// Let no time pass until the matching `Release`: the next events may be
+    /// older than pending wake-ups.
+    Hold,
+    /// Let time pass again, once every `Hold` is released.
+    Release,
+    /// Deliver a finding about the part that feeds the monitor.
+    Finding(Box<Finding>),
+    /// Reply once all earlier events are handled and their findings are in the
+    /// queues of the sinks.
+    Flush(SyncSender<()>),
+    /// Read the flags and counts that other threads have changed.
+    Look,
+}
+
+/// The state that the thread shares with all handles.
+struct Shared {
+    clock: Arc<dyn Clock>,
+    has_ended: Mutex<bool>,
+    ended: Condvar,
+    is_stopping: AtomicBool,
+    /// The monitor was stopped by a timeout: handle no more events.
+    is_abandoned: AtomicBool,
+    /// Events that were recorded or fed, whatever became of them.
+    n_recorded: AtomicU64,
+    n_handled: AtomicU64,
+    n_findings: AtomicU64,
+    /// Events dropped because the queue was full.
+    n_overflowed: AtomicU64,
+    /// The number of ids that session handles have generated.
+    n_ids: AtomicU64,
+}
+
+/// The counts of a monitor so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct MonitorCounts {
+    /// Events handled.
+    pub events: u64,
+    /// Findings that opened or escalated, whatever their routes.
+    pub findings: u64,
+    /// Events dropped because too many were waiting or the monitor had
+    /// stopped. After a stop, `events` and `dropped` add up to the number of
+    /// events that were recorded and fed.
+    pub dropped: u64,
+    /// Findings that sinks lost; a finding that two sinks lost counts twice.
+    pub lost: u64,
+}
+
+/// The final counts of a monitor.
+///
+/// `recorded` is always the sum of `handled` and `dropped`, and `sent` the sum
+/// of `delivered` and `lost`, also where a sink blocked or panicked and the
+/// shutdown timeout passed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use = "check whether findings were lost"]
+#[non_exhaustive]
+pub struct Stopped {
+    /// Events recorded and fed until the stop.
+    pub recorded: u64,
+    /// Events that the detectors have seen.
+    pub handled: u64,
+    /// Events that were dropped because too many were waiting, or because the
+    /// monitor was stopping.
+    pub dropped: u64,
+    /// Findings sent to sinks; a finding that goes to two sinks counts twice.
+    pub sent: u64,
+    /// Findings that sinks delivered.
+    pub delivered: u64,
+    /// Findings that sinks did not deliver, for whatever reason.
+    pub lost: u64,
+    /// The shutdown timeout passed before everything was delivered.
+    pub timed_out: bool,
+    /// The counts of each sink.
+    pub sinks: Vec<SinkOutcome>,
+}
+
+/// The final counts of a sink.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SinkOutcome {
+    /// The name of the sink in the policy.
+    pub name: String,
+    /// Findings that the sink delivered.
+    pub delivered: u64,
+    /// Findings that the sink did not deliver.
+    pub lost: u64,
+    /// The error of the finding that the sink failed to deliver last. It may
+    /// quote the receiver: make it safe before it is printed.
+    pub last_error: Option<String>,
+}
+
+impl Running {
+    /// Returns whether the thread of the monitor is running.
+    pub fn is_running(&self) -> bool {
+        !*lock(&self.shared().has_ended)
+    }
+
+    /// Returns a handle that records the events of one session.
+    pub fn session(&self, id: impl Into<SessionId>) -> SessionHandle {
+        SessionHandle::new(id.into(), self.recorder.clone())
+    }
+
+    /// Returns a builder that starts a session with a folder, a model or
+    /// labels.
+    pub fn session_builder(&self, id: impl Into<SessionId>) -> SessionBuilder {
+        SessionBuilder::new(self.session(id))
+    }
+
+    /// Returns a handle that feeds events of any session. Unlike
+    /// [`SessionHandle::record`], it waits while too many events are waiting.
+    pub fn feed(&self) -> Feed {
+        Feed { recorder: self.recorder.clone() }
+    }
+
+    /// Returns the counts so far.
+    pub fn counts(&self) -> MonitorCounts {
+        let shared = self.shared();
+        let lost = self.queues.iter().map(|queue| queue.counts().lost()).sum();
+        let findings = shared.n_findings.load(Ordering::Relaxed);
+        let stopped = lock(&self.stopped).as_ref().map(|stopped| (stopped.handled, stopped.lost));
+        let (events, lost) = stopped.unwrap_or((shared.n_handled.load(Ordering::Acquire), lost));
+        let dropped = if stopped.is_some() || !self.is_running() {
+            // Events that were still waiting are never handled.
+            shared.n_recorded.load(Ordering::Acquire).saturating_sub(events)
+        } else {
+            shared.n_overflowed.load(Ordering::Relaxed)
+        };
+        MonitorCounts { events, findings, dropped, lost }
+    }
+
+    /// Waits until every event recorded before this call is handled and its
+    /// findings are delivered, for `timeout` at most. Returns whether that is
+    /// so.
+    ///
+    /// Wake-ups that are due by the monitor's clock run first, so that a test
+    /// with a [`ManualClock`](crate::clock::ManualClock) can let time pass and
+    /// flush.
+    pub fn flush(&self, timeout: Duration) -> bool {
+        let deadline = Deadline::after(timeout);
+        if self.is_own_thread() {
+            return false;
+        }
+        let (reply, replied) = mpsc::sync_channel(1);
+        let mut message = Message::Flush(reply);
+        loop {
+            match self.recorder.sender.try_send(message) {
+                Ok(()) => break,
+                Err(TrySendError::Full(returned)) if !deadline.remaining().is_zero() => {
+                    message = returned;
+                    thread::yield_now();
+                }
+                Err(_) => return false,
+            }
+        }
+        replied.recv_timeout(deadline.remaining()).is_ok()
+            && self.queues.iter().all(|queue| queue.wait_empty(deadline.remaining()))
+    }
+
+    /// Handles the events recorded so far, delivers their findings, and stops
+    /// the monitor. Takes no longer than the configured
+    /// [`shutdown_timeout`](MonitorConfig::shutdown_timeout); findings that are
+    /// not delivered by then count as lost.
+    ///
+    /// Further calls return the result of the first, from any thread.
+    ///
+    /// A callback or a sink that calls `stop` runs on a thread that `stop`
+    /// would have to wait for. Such a call only requests the stop and returns
+    /// at once: its result counts the events and findings that are still
+    /// waiting as dropped and lost. A later call from another thread returns
+    /// the final counts.
+    pub fn stop(&self) -> Stopped {
+        let shared = self.shared();
+        shared.is_stopping.store(true, Ordering::Release);
+        // If there is no room, the thread is awake and about to read the flag.
+        let _ = self.recorder.sender.try_send(Message::Look);
+        if self.is_own_thread() {
+            return self.outcome(false);
+        }
+        let mut stopped = lock(&self.stopped);
+        if let Some(stopped) = &*stopped {
+            return stopped.clone();
+        }
+        let deadline = Deadline::after(self.shutdown_timeout);
+        let has_ended = lock(&shared.has_ended);
+        let wait =
+            shared.ended.wait_timeout_while(has_ended, deadline.remaining(), |ended| !*ended);
+        let has_ended = *wait.unwrap_or_else(PoisonError::into_inner).0;
+        self.queues.iter().for_each(Queue::close);
+        let mut timed_out = !has_ended;
+        for queue in &*self.queues {
+            timed_out |= !queue.wait_closed(deadline.remaining());
+        }
+        shared.is_abandoned.store(true, Ordering::Release);
+        self.queues.iter().for_each(Queue::abandon);
+        if has_ended && let Some(thread) = lock(&self.thread).take() {
+            // The thread returns right after it sets `has_ended`.
+            let _ = thread.join();
+        }
+        let outcome = self.outcome(timed_out);
+        outcome.trace();
+        *stopped = Some(outcome.clone());
+        outcome
+    }
+
+    fn outcome(&self, timed_out: bool) -> Stopped {
+        let shared = self.shared();
+        // In this order: an event is recorded before it is handled.
+        let handled = shared.n_handled.load(Ordering::Acquire);
+        let recorded = shared.n_recorded.load(Ordering::Acquire);
+        let (mut sent, mut delivered) = (0, 0);
+        let mut sinks = Vec::new();
+        for queue in &*self.queues {
+            let counts: QueueCounts = queue.counts();
+            sent += counts.received;
+            delivered += counts.delivered;
+            sinks.push(SinkOutcome {
+                name: queue.name().to_owned(),
+                delivered: counts.delivered,
+                lost: counts.received - counts.delivered,
+                last_error: queue.last_error(),
+            });
+        }
+        Stopped {
+            recorded,
+            handled,
+            dropped: recorded.saturating_sub(handled),
+            sent,
+            delivered,
+            lost: sent - delivered,
+            timed_out,
+            sinks,
+        }
+    }
+
+    fn is_own_thread(&self) -> bool {
+        self.own_threads.contains(&thread::current().id())
+    }
+
+    fn shared(&self) -> &Shared {
+        &self.recorder.shared
+    }
+}
+
+impl Stopped {
+    fn trace(&self) {
+        let Self { handled, dropped, delivered, lost, timed_out, .. } = *self;
+        if 0 < lost {
+            tracing::warn!(
+                target: TARGET, handled, dropped, delivered, lost, timed_out,
+                "stopped the monitor; findings were lost"
+            );
+        } else {
+            tracing::debug!(target: TARGET, handled, dropped, delivered, "stopped the monitor");
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.stop();
+    }
+}
+
+impl fmt::Debug for Running {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Running").field("is_running", &self.is_running()).finish_non_exhaustive()
+    }
+}
+
+/// Sends events to the thread.
 #[derive(Clone)]
-pub struct SessionHandle {
-    session: SessionId,
-    agent: Option<AgentId>,
+struct Recorder {
     sender: SyncSender<Message>,
     shared: Arc<Shared>,
 }
 
-impl SessionHandle {
-    /// A handle for a sub-agent of the session.
-    pub fn agent(&self, id: impl Into<AgentId>) -> Self {
-        Self { agent: Some(id.into()), ..self.clone() }
+impl Recorder {
+    /// Records an event, or drops and counts it if there is no room.
+    fn record(&self, event: Event) {
+        self.shared.n_recorded.fetch_add(1, Ordering::Relaxed);
+        if let Err(TrySendError::Full(_)) = self.sender.try_send(Message::Event(event)) {
+            self.shared.n_overflowed.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
-    /// Records what happened, now. Never waits: where too much waits already
-    /// the event is dropped and counted, and the drops are a finding.
-    pub fn record(&self, kind: EventKind) {
-        self.record_at(SystemClock.now(), kind);
-    }
-
-    /// Records what happened at another time.
-    pub fn record_at(&self, at: Timestamp, kind: EventKind) {
-        let session = self.session.clone();
-        let event = Event { at, session, agent: self.agent.clone(), origin: None, kind };
-        let counter = match self.sender.try_send(Message::Event(event)) {
-            Ok(()) => &self.shared.n_sent,
-            Err(_) => &self.shared.n_dropped,
-        };
-        counter.fetch_add(1, Ordering::Relaxed);
+    /// Returns an id that no other event of this monitor has.
+    fn next_id(&self, prefix: &str) -> Box<str> {
+        let n = self.shared.n_ids.fetch_add(1, Ordering::Relaxed);
+        format!("{prefix}-{n}").into()
     }
 }
 
-impl fmt::Debug for SessionHandle {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SessionHandle")
-            .field("session", &self.session)
-            .field("agent", &self.agent)
-            .finish_non_exhaustive()
-    }
-}
-
-/// Feeds a monitor with events that a source read.
+/// Feeds a monitor with events that a source reads.
 #[derive(Clone)]
 pub struct Feed {
-    sender: SyncSender<Message>,
-    shared: Arc<Shared>,
+    recorder: Recorder,
 }
 
 impl Feed {
-    /// Hands an event over; waits while too many wait. Says whether anybody
-    /// is there to handle it.
+    /// Adds an event, and waits while too many events are waiting. Returns
+    /// whether the monitor is running; once it stops, the event is dropped and
+    /// counted.
     pub fn send(&self, event: Event) -> bool {
-        let is_sent = self.send_message(Message::Event(event));
-        if is_sent {
-            self.shared.n_sent.fetch_add(1, Ordering::Relaxed);
-        }
-        is_sent
+        self.recorder.shared.n_recorded.fetch_add(1, Ordering::Relaxed);
+        self.send_message(Message::Event(event))
     }
 
-    /// Says that what is sent next, up to [`release`](Self::release), may be
-    /// older than the time: no wake-up must come between. Each hold takes a
-    /// release of its own.
+    /// Lets no time pass until [`release`](Self::release): the next events may
+    /// be older than pending wake-ups. Each hold needs a release of its own.
     pub fn hold(&self) -> bool {
         self.send_message(Message::Hold)
     }
@@ -378,7 +492,8 @@ impl Feed {
     }
 
     fn send_message(&self, message: Message) -> bool {
-        !self.shared.is_stopping.load(Ordering::Acquire) && self.sender.send(message).is_ok()
+        let is_stopping = self.recorder.shared.is_stopping.load(Ordering::Acquire);
+        !is_stopping && self.recorder.sender.send(message).is_ok()
     }
 }
 
@@ -389,150 +504,22 @@ impl fmt::Debug for Feed {
 }
 
 impl Shared {
-    fn phase(&self) -> MutexGuard<'_, Phase> {
-        lock(&self.phase)
+    fn new(clock: Arc<dyn Clock>) -> Self {
+        Self {
+            clock,
+            has_ended: Mutex::new(false),
+            ended: Condvar::new(),
+            is_stopping: AtomicBool::new(false),
+            is_abandoned: AtomicBool::new(false),
+            n_recorded: AtomicU64::new(0),
+            n_handled: AtomicU64::new(0),
+            n_findings: AtomicU64::new(0),
+            n_overflowed: AtomicU64::new(0),
+            n_ids: AtomicU64::new(1),
+        }
     }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Says that the thread is gone, however it went.
-struct End {
-    shared: Arc<Shared>,
-    all_delivered: bool,
-}
-
-impl Drop for End {
-    fn drop(&mut self) {
-        *self.shared.phase() = Phase::Ended { all_delivered: self.all_delivered };
-        self.shared.changed.notify_all();
-    }
-}
-
-impl Parts {
-    fn run(mut self, shared: &Shared) -> bool {
-        let mut findings = Vec::new();
-        let mut n_holds = 0_usize;
-        let mut n_told = 0;
-        let mut reading = self.read_clocks();
-        while let Ok(message) = self.wait(n_holds) {
-            // Before the events, each of which lets the time of its session pass.
-            self.look(&mut reading);
-            let mut n_handled = 0;
-            let mut next = message;
-            while let Some(message) = next.take() {
-                n_handled += 1;
-                match message {
-                    Message::Event(event) => self.observe(&event, &mut findings, shared),
-                    Message::Hold => n_holds += 1,
-                    Message::Release => n_holds = n_holds.saturating_sub(1),
-                    Message::Finding(finding) => findings.push(*finding),
-                    Message::Look => {}
-                }
-                if n_handled < BURST {
-                    next = self.receiver.try_recv().ok();
-                }
-            }
-            let now = self.look(&mut reading);
-            if n_holds == 0 {
-                let settled = now.saturating_sub(self.lag()).unwrap_or(Timestamp::MIN);
-                self.engine.advance(settled, &mut findings);
-            }
-            // Once for every doubling of the number.
-            let n_dropped = shared.n_dropped.load(Ordering::Relaxed);
-            if n_told < n_dropped && n_told.saturating_mul(2) <= n_dropped {
-                n_told = n_dropped;
-                findings.push(dropped(now, n_dropped));
-            }
-            self.deliver(now, &mut findings, shared);
-            if shared.is_stopping.load(Ordering::Acquire) {
-                break;
-            }
-        }
-        let deadline = Deadline::after(self.config.shutdown_timeout);
-        // No more than can wait at once: who goes on recording is not waited for.
-        for _ in 0..self.config.queue_capacity.max(1) {
-            let Ok(message) = self.receiver.try_recv() else { break };
-            match message {
-                Message::Event(event) => self.observe(&event, &mut findings, shared),
-                Message::Finding(finding) => findings.push(*finding),
-                Message::Hold | Message::Release | Message::Look => {}
-            }
-        }
-        let now = self.clock.now();
-        let n_dropped = shared.n_dropped.load(Ordering::Relaxed);
-        if n_told < n_dropped {
-            findings.push(dropped(now, n_dropped));
-        }
-        self.deliver(now, &mut findings, shared);
-        let all_delivered = self.delivery.close(deadline);
-        let n_lost = self.delivery.counts().iter().map(|(_, it)| it.dropped + it.failed).sum();
-        shared.n_lost.store(n_lost, Ordering::Relaxed);
-        all_delivered
-    }
-
-    fn observe(&mut self, event: &Event, findings: &mut Vec<Finding>, shared: &Shared) {
-        shared.n_events.fetch_add(1, Ordering::Relaxed);
-        self.engine.observe(event, findings);
-    }
-
-    fn read_clocks(&self) -> Reading {
-        Reading { now: self.clock.now(), uptime: self.clock.uptime() }
-    }
-
-    /// Looks at the clocks. If that on the wall jumped ahead since the last
-    /// reading, what is due by time alone is put off.
-    fn look(&mut self, last: &mut Reading) -> Timestamp {
-        let reading = self.read_clocks();
-        let passed = reading.uptime.saturating_sub(last.uptime);
-        let passed = SignedDuration::try_from(passed).unwrap_or(SignedDuration::MAX);
-        let expected = last.now.saturating_add(passed).unwrap_or(Timestamp::MAX);
-        let jump = reading.now.duration_since(expected);
-        if JUMP < jump {
-            self.engine.postpone(expected, jump);
-        }
-        *last = reading;
-        reading.now
-    }
-
-    /// Waits for a message, or until the engine has something to do. `Err`
-    /// says that nobody is left who could send one.
-    fn wait(&self, n_holds: usize) -> Result<Option<Message>, ()> {
-        let due = self.engine.next_wakeup().filter(|_| n_holds == 0);
-        let Some(due) = due else {
-            return self.receiver.recv().map(Some).map_err(|_| ());
-        };
-        let wait = due.duration_since(self.clock.now()).saturating_add(self.lag());
-        let wait = Duration::try_from(wait).unwrap_or(Duration::ZERO);
-        match self.receiver.recv_timeout(wait) {
-            Ok(message) => Ok(Some(message)),
-            Err(RecvTimeoutError::Timeout) => Ok(None),
-            Err(RecvTimeoutError::Disconnected) => Err(()),
-        }
-    }
-
-    fn lag(&self) -> SignedDuration {
-        SignedDuration::try_from(self.config.check_interval).unwrap_or(SignedDuration::MAX)
-    }
-
-    fn deliver(&mut self, now: Timestamp, findings: &mut Vec<Finding>, shared: &Shared) {
-        for finding in findings.drain(..) {
-            if self.config.since.is_none_or(|it| it <= finding.at) {
-                let is_news = u64::from(finding.status == Status::Open);
-                shared.n_findings.fetch_add(is_news, Ordering::Relaxed);
-                self.delivery.deliver(&finding);
-            }
-        }
-        self.delivery.tell_losses(now);
-    }
-}
-
-fn dropped(now: Timestamp, n: u64) -> Finding {
-    let message = format!("{n} recorded events dropped: they came faster than they are handled");
-    let mut finding = Finding::about_monitor(now, "record", Severity::Medium, message);
-    finding.count = n;
-    finding.id = finding.id.and(Fingerprint::from(n));
-    finding
 }

@@ -1,22 +1,30 @@
+#[cfg(test)]
+mod tests;
+
 use std::{
+    any::Any,
     collections::VecDeque,
     fmt,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError},
     thread::{self, JoinHandle, ThreadId},
     time::Duration,
 };
 
-use crate::{Finding, Fingerprint, Retry, Sink, SinkError};
+use crate::{Finding, Fingerprint, Retry, Sink, SinkError, make_safe, sink::error_chain};
+
+/// The `tracing` target of everything that sinks do.
+const TARGET: &str = "watchkeeper::sink";
 
 /// A bounded queue in front of a sink, and the thread that empties it.
 ///
-/// Handing a finding over never waits. When the queue is full, the oldest of
-/// its least severe findings goes, and is counted. The thread tries a finding
-/// again as its sink's [`retry`](Sink::retry) says; a sink that panics or
-/// blocks for ever harms nobody but itself.
+/// Adding a finding never waits. A full queue drops the oldest of its least
+/// severe findings, and counts it. The thread retries a finding as the sink's
+/// [`retry`](Sink::retry) allows. A sink that panics or blocks affects no other
+/// sink.
 ///
-/// Dropping the queue closes it without waiting for what is in it.
+/// Every finding that a queue receives is delivered, waiting, or lost; see
+/// [`QueueCounts`]. Dropping the queue closes it without waiting.
 pub struct Queue {
     name: Arc<str>,
     shared: Arc<Shared>,
@@ -26,47 +34,73 @@ pub struct Queue {
 struct Shared {
     state: Mutex<State>,
     changed: Condvar,
+    /// Called after a finding was lost by the sink's thread.
+    on_loss: OnceLock<Box<dyn Fn() + Send + Sync>>,
 }
 
 struct State {
     waiting: VecDeque<Finding>,
     capacity: usize,
+    /// The thread has taken a finding whose outcome is not counted yet.
+    is_delivering: bool,
     is_closing: bool,
+    is_abandoned: bool,
     is_done: bool,
     counts: QueueCounts,
     last_error: Option<String>,
 }
 
-/// What became of the findings that a queue was given.
+/// The outcomes of the findings that a queue received.
+///
+/// Once the queue is closed and empty, or abandoned, `received` is the sum of
+/// `delivered`, `dropped` and `failed`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct QueueCounts {
-    /// Handed over.
+    /// Findings added to the queue.
     pub received: u64,
-    /// Delivered by the sink.
+    /// Findings that the sink delivered.
     pub delivered: u64,
-    /// Dropped because the queue was full.
+    /// Findings dropped before any attempt: the queue was full, closed or
+    /// abandoned.
     pub dropped: u64,
-    /// Given up on: the sink refused them, or every attempt failed.
+    /// Findings that the sink failed to deliver in all attempts.
     pub failed: u64,
 }
 
+impl QueueCounts {
+    /// Returns the number of findings that were dropped or failed.
+    pub const fn lost(&self) -> u64 {
+        self.dropped + self.failed
+    }
+}
+
 impl Queue {
-    /// Puts a queue of `capacity` findings in front of a sink; of less than
-    /// one, of one.
+    /// Starts a thread for a sink, behind a queue of `capacity` findings (at
+    /// least one).
     pub fn new(name: &str, sink: Box<dyn Sink>, capacity: usize) -> Self {
         let shared = Arc::new(Shared {
             state: Mutex::new(State {
                 waiting: VecDeque::new(),
                 capacity: capacity.max(1),
+                is_delivering: false,
                 is_closing: false,
+                is_abandoned: false,
                 is_done: false,
                 counts: QueueCounts::default(),
                 last_error: None,
             }),
             changed: Condvar::new(),
+            on_loss: OnceLock::new(),
         });
         let name: Arc<str> = name.into();
-        let worker = Worker { sink, is_open: false, shared: shared.clone() };
+        let worker = Worker {
+            name: make_safe(&name),
+            sink,
+            is_open: false,
+            is_failing: false,
+            shared: shared.clone(),
+        };
         let spawned = thread::Builder::new().name(format!("sink-{name}")).spawn(|| worker.run());
         let thread = match spawned {
             Ok(thread) => Some(thread),
@@ -74,19 +108,25 @@ impl Queue {
                 let mut state = shared.lock();
                 state.is_closing = true;
                 state.is_done = true;
-                state.last_error = Some(format!("no thread for the sink: {err}"));
+                state.last_error = Some(format!("cannot start a thread for the sink: {err}"));
                 None
             }
         };
         Self { name, shared, thread: Mutex::new(thread) }
     }
 
-    /// The name of the sink in the policy.
+    /// Starts a thread for a function, behind a queue of 1,024 findings.
+    pub fn to_callback(callback: impl FnMut(&Finding) + Send + 'static) -> Self {
+        const CAPACITY: usize = 1024;
+        Self::new("callback", Box::new(Callback(callback)), CAPACITY)
+    }
+
+    /// Returns the name of the sink in the policy.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Hands a finding over.
+    /// Adds a finding.
     pub fn push(&self, finding: Finding) {
         let mut state = self.shared.lock();
         state.counts.received += 1;
@@ -96,53 +136,90 @@ impl Queue {
         }
         if state.waiting.len() == state.capacity {
             state.counts.dropped += 1;
-            let least = state.waiting.iter().map(|it| it.severity).min();
-            if least.is_some_and(|it| finding.severity < it) {
+            let least = state.waiting.iter().map(|waiting| waiting.severity).min();
+            if least.is_some_and(|least| finding.severity < least) {
                 return;
             }
-            let oldest = state.waiting.iter().position(|it| Some(it.severity) == least);
-            oldest.and_then(|it| state.waiting.remove(it));
+            let oldest = state.waiting.iter().position(|other| Some(other.severity) == least);
+            oldest.and_then(|index| state.waiting.remove(index));
         }
         state.waiting.push_back(finding);
         drop(state);
         self.shared.changed.notify_all();
     }
 
-    /// What became of the findings so far.
+    /// Returns the outcomes so far.
     pub fn counts(&self) -> QueueCounts {
         self.shared.lock().counts
     }
 
-    /// Why the sink last failed to deliver a finding.
+    /// Returns the error of the finding that the sink failed to deliver last.
     pub fn last_error(&self) -> Option<String> {
         self.shared.lock().last_error.clone()
     }
 
-    /// Takes nothing more, and has the sink deliver what waits, each finding
-    /// in one attempt. Does not wait for it; see [`wait_closed`](Self::wait_closed).
+    /// Calls `on_loss` each time after the sink has failed to deliver a
+    /// finding. Only the first function that is set is called.
+    pub(crate) fn set_on_loss(&self, on_loss: impl Fn() + Send + Sync + 'static) {
+        let _ = self.shared.on_loss.set(Box::new(on_loss));
+    }
+
+    /// Accepts no more findings, and delivers those that wait, each in one
+    /// attempt. Does not wait for them; see [`wait_closed`](Self::wait_closed).
     pub fn close(&self) {
         self.shared.lock().is_closing = true;
         self.shared.changed.notify_all();
     }
 
-    /// Waits until a closed queue is empty and its thread is done, for
-    /// `timeout` at most. Says whether that was enough.
+    /// Waits until a closed queue is empty and its thread has ended, for
+    /// `timeout` at most. Returns whether the thread has ended.
     pub fn wait_closed(&self, timeout: Duration) -> bool {
-        let state = self.shared.lock();
-        let wait = self.shared.changed.wait_timeout_while(state, timeout, |it| !it.is_done);
-        let is_done = wait.unwrap_or_else(PoisonError::into_inner).0.is_done;
+        let is_done = self.wait_until(timeout, |state| state.is_done);
         let mut thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
         if is_done && let Some(thread) = thread.take() {
-            // It has nothing left to do but to go.
+            // The thread returns right after it sets `is_done`.
             let _ = thread.join();
         }
         is_done
     }
 
-    /// The thread that the sink runs on, until it has been waited for.
+    /// Waits until no finding waits for delivery, for `timeout` at most.
+    /// Returns whether the queue is empty.
+    pub(crate) fn wait_empty(&self, timeout: Duration) -> bool {
+        let is_empty = |state: &State| state.waiting.is_empty() && !state.is_delivering;
+        self.wait_until(timeout, |state| state.is_done || is_empty(state))
+    }
+
+    fn wait_until(&self, timeout: Duration, condition: impl Fn(&State) -> bool) -> bool {
+        let state = self.shared.lock();
+        let wait =
+            self.shared.changed.wait_timeout_while(state, timeout, |state| !condition(state));
+        condition(&wait.unwrap_or_else(PoisonError::into_inner).0)
+    }
+
+    /// Closes the queue and counts every finding that is not delivered yet as
+    /// lost. The outcome of a delivery that is under way is ignored.
+    pub(crate) fn abandon(&self) {
+        let mut guard = self.shared.lock();
+        let state = &mut *guard;
+        state.is_closing = true;
+        state.is_abandoned = true;
+        state.counts.dropped += state.waiting.len() as u64;
+        state.waiting.clear();
+        if state.is_delivering {
+            state.is_delivering = false;
+            state.counts.failed += 1;
+            state.last_error = Some("the sink did not return before the shutdown timeout".into());
+        }
+        drop(guard);
+        self.shared.changed.notify_all();
+    }
+
+    /// Returns the id of the sink's thread, until [`wait_closed`](Self::wait_closed)
+    /// has joined the thread.
     pub(crate) fn thread_id(&self) -> Option<ThreadId> {
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
-        thread.as_ref().map(|it| it.thread().id())
+        thread.as_ref().map(|handle| handle.thread().id())
     }
 }
 
@@ -164,14 +241,70 @@ impl fmt::Debug for Queue {
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
-        // No code but ours runs under the lock, and ours leaves the state whole.
+        // Only code of this module runs under the lock, and it keeps the state valid.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
+/// A sink that passes findings to a function.
+struct Callback<F>(F);
+
+impl<F: FnMut(&Finding) + Send> Sink for Callback<F> {
+    fn deliver(&mut self, finding: &Finding) -> Result<(), SinkError> {
+        (self.0)(finding);
+        Ok(())
+    }
+}
+
+/// An attempt that failed.
+struct Failure {
+    text: String,
+    /// The wait before the next attempt: `None` if no attempt can succeed.
+    retry_after: Option<RetryAfter>,
+}
+
+/// The wait before the next attempt.
+enum RetryAfter {
+    Requested(Duration),
+    Backoff,
+}
+
+impl From<SinkError> for Failure {
+    fn from(err: SinkError) -> Self {
+        let retry_after = match &err {
+            SinkError::Unavailable { retry_after, .. } => {
+                Some(retry_after.map_or(RetryAfter::Backoff, RetryAfter::Requested))
+            }
+            SinkError::Refused { .. } => None,
+        };
+        Self { text: error_chain(&err), retry_after }
+    }
+}
+
+impl Failure {
+    fn panicked(payload: &(dyn Any + Send)) -> Self {
+        let text = match panic_message(payload) {
+            Some(message) => format!("the sink panicked: {message}"),
+            None => "the sink panicked".to_owned(),
+        };
+        Self { text, retry_after: None }
+    }
+}
+
+/// Returns the message of a panic.
+fn panic_message(payload: &(dyn Any + Send)) -> Option<&str> {
+    let text = payload.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| payload.downcast_ref::<&str>().copied())
+}
+
+/// The thread of a sink.
 struct Worker {
+    /// The name of the sink, safe for a log.
+    name: String,
     sink: Box<dyn Sink>,
     is_open: bool,
+    /// The last attempt failed.
+    is_failing: bool,
     shared: Arc<Shared>,
 }
 
@@ -179,14 +312,7 @@ impl Worker {
     fn run(mut self) {
         while let Some(finding) = self.next() {
             let outcome = self.deliver(&finding);
-            let mut state = self.shared.lock();
-            match outcome {
-                Ok(()) => state.counts.delivered += 1,
-                Err(reason) => {
-                    state.counts.failed += 1;
-                    state.last_error = Some(reason);
-                }
-            }
+            self.count(outcome);
         }
         let Self { sink, shared, .. } = self;
         let _ = catch_unwind(AssertUnwindSafe(|| drop(sink)));
@@ -194,238 +320,122 @@ impl Worker {
         shared.changed.notify_all();
     }
 
-    /// Waits for a finding; `None` says that the queue is closed and empty.
+    /// Waits for a finding; returns `None` once the queue is closed and empty.
     fn next(&self) -> Option<Finding> {
         let state = self.shared.lock();
-        let is_idle = |it: &mut State| it.waiting.is_empty() && !it.is_closing;
-        let state = self.shared.changed.wait_while(state, is_idle);
-        state.unwrap_or_else(PoisonError::into_inner).waiting.pop_front()
+        let has_nothing = |state: &mut State| state.waiting.is_empty() && !state.is_closing;
+        let state = self.shared.changed.wait_while(state, has_nothing);
+        let mut state = state.unwrap_or_else(PoisonError::into_inner);
+        let finding = state.waiting.pop_front();
+        state.is_delivering = finding.is_some();
+        finding
     }
 
-    /// Delivers a finding, in as many attempts as the sink wants.
-    fn deliver(&mut self, finding: &Finding) -> Result<(), String> {
+    fn count(&self, outcome: Result<(), Failure>) {
+        let mut state = self.shared.lock();
+        if state.is_abandoned {
+            // The finding is counted as lost already.
+            return;
+        }
+        state.is_delivering = false;
+        let is_lost = outcome.is_err();
+        match outcome {
+            Ok(()) => state.counts.delivered += 1,
+            Err(failure) => {
+                state.counts.failed += 1;
+                tracing::warn!(
+                    target: TARGET,
+                    sink = self.name,
+                    lost = state.counts.lost(),
+                    error = make_safe(&failure.text),
+                    "lost a finding"
+                );
+                state.last_error = Some(failure.text);
+            }
+        }
+        drop(state);
+        self.shared.changed.notify_all();
+        if is_lost && let Some(on_loss) = self.shared.on_loss.get() {
+            on_loss();
+        }
+    }
+
+    /// Delivers a finding, in as many attempts as the sink allows.
+    fn deliver(&mut self, finding: &Finding) -> Result<(), Failure> {
         let retry = catch_unwind(AssertUnwindSafe(|| self.sink.retry())).unwrap_or(Retry::NEVER);
         let mut attempt = 1;
         loop {
             let is_last = retry.max_attempts <= attempt || self.shared.lock().is_closing;
-            let err = match self.attempt(finding) {
+            let failure = match self.attempt(finding) {
                 Ok(()) => return Ok(()),
-                Err(it) => it,
+                Err(failure) => failure,
             };
-            let reason = err.to_string();
-            let SinkError::Unavailable { retry_after, .. } = err else { return Err(reason) };
-            if is_last {
-                return Err(reason);
-            }
-            let wait = retry_after.unwrap_or_else(|| backoff(retry, attempt, finding));
+            let wait = match failure.retry_after {
+                _ if is_last => return Err(failure),
+                None => return Err(failure),
+                Some(RetryAfter::Requested(wait)) => wait,
+                Some(RetryAfter::Backoff) => backoff(retry, attempt, finding),
+            };
             if self.is_closed_within(wait.min(retry.max)) {
-                // The last chance: whoever stops us is waiting.
-                return self.attempt(finding).map_err(|err| err.to_string());
+                // The caller of `close` is waiting, so this is the last attempt.
+                return self.attempt(finding);
             }
             attempt += 1;
         }
     }
 
-    fn attempt(&mut self, finding: &Finding) -> Result<(), SinkError> {
+    fn attempt(&mut self, finding: &Finding) -> Result<(), Failure> {
         let attempt = AssertUnwindSafe(|| {
             if !self.is_open {
                 self.sink.open()?;
                 self.is_open = true;
+                tracing::debug!(target: TARGET, sink = self.name, "opened the sink");
             }
             self.sink.deliver(finding)
         });
-        catch_unwind(attempt)
-            .unwrap_or_else(|_| Err(SinkError::Refused { reason: "the sink panicked".to_owned() }))
+        let outcome = match catch_unwind(attempt) {
+            Ok(outcome) => outcome.map_err(Failure::from),
+            Err(payload) => Err(Failure::panicked(&*payload)),
+        };
+        self.trace(&outcome);
+        outcome
+    }
+
+    /// Traces the first failure after a success, and the first success after
+    /// a failure; repeated failures are details.
+    fn trace(&mut self, outcome: &Result<(), Failure>) {
+        let was_failing = std::mem::replace(&mut self.is_failing, outcome.is_err());
+        let sink = &self.name;
+        match outcome {
+            Ok(()) if was_failing => tracing::info!(target: TARGET, sink, "the sink works again"),
+            Ok(()) => {}
+            Err(failure) => {
+                let error = make_safe(&failure.text);
+                if was_failing {
+                    tracing::debug!(target: TARGET, sink, error, "the sink failed again");
+                } else {
+                    tracing::warn!(target: TARGET, sink, error, "the sink failed");
+                }
+            }
+        }
     }
 
     fn is_closed_within(&self, wait: Duration) -> bool {
         let state = self.shared.lock();
-        let waited = self.shared.changed.wait_timeout_while(state, wait, |it| !it.is_closing);
+        let waited = self.shared.changed.wait_timeout_while(state, wait, |state| !state.is_closing);
         waited.unwrap_or_else(PoisonError::into_inner).0.is_closing
     }
 }
 
-/// How long to wait after an attempt: anything between nothing and
-/// `initial * 2^(attempt - 1)` or `max`, as the finding and the attempt have
-/// it, so that many monitors do not try again at the same moment.
+/// Returns the wait after an attempt: between zero and `initial * 2^(attempt - 1)`,
+/// `max` at most. The finding, the attempt and the process determine the wait,
+/// so that monitors do not retry at the same moment.
 fn backoff(retry: Retry, attempt: u32, finding: &Finding) -> Duration {
     let factor = 2_u32.saturating_pow(attempt - 1);
     let longest = retry.initial.saturating_mul(factor).min(retry.max);
-    let dice = finding.id.and(Fingerprint::from(u64::from(attempt)));
-    let dice = dice.and(Fingerprint::from(u64::from(std::process::id())));
-    #[expect(clippy::cast_precision_loss, reason = "any number between 0 and 1 will do")]
-    let share = dice.get() as f64 / u64::MAX as f64;
+    let hash = finding.id.and(Fingerprint::from(u64::from(attempt)));
+    let hash = hash.and(Fingerprint::from(u64::from(std::process::id())));
+    #[expect(clippy::cast_precision_loss, reason = "an approximate share is enough")]
+    let share = hash.get() as f64 / u64::MAX as f64;
     Duration::try_from_secs_f64(longest.as_secs_f64() * share).unwrap_or(longest)
-}
-
-#[cfg(test)]
-mod tests {
-    use std::{
-        sync::mpsc::{self, Receiver, Sender},
-        time::Duration,
-    };
-
-    use jiff::Timestamp;
-
-    use proptest::prelude::*;
-
-    use super::{Queue, QueueCounts, backoff};
-    use crate::{Finding, Retry, Severity, Sink, SinkError};
-
-    const LONG: Duration = Duration::from_secs(60);
-
-    /// Says what it was given, and does what it is told next.
-    struct Told {
-        given: Sender<String>,
-        orders: Receiver<Result<(), SinkError>>,
-    }
-
-    impl Sink for Told {
-        fn deliver(&mut self, finding: &Finding) -> Result<(), SinkError> {
-            self.given.send(finding.message.clone()).expect("the test listens");
-            let order = self.orders.recv();
-            order.unwrap_or_else(|_| panic!("no more orders"))
-        }
-
-        fn retry(&self) -> Retry {
-            Retry { max_attempts: 3, initial: Duration::from_nanos(1), max: LONG }
-        }
-    }
-
-    fn finding(severity: Severity, message: &str) -> Finding {
-        Finding::about_monitor(Timestamp::UNIX_EPOCH, "test", severity, message)
-    }
-
-    fn told(capacity: usize) -> (Queue, Receiver<String>, Sender<Result<(), SinkError>>) {
-        let (given, was_given) = mpsc::channel();
-        let (orders, told) = mpsc::channel();
-        (Queue::new("told", Box::new(Told { given, orders: told }), capacity), was_given, orders)
-    }
-
-    fn unavailable() -> Result<(), SinkError> {
-        Err(SinkError::Unavailable { reason: "down".into(), retry_after: None })
-    }
-
-    #[test]
-    fn tries_again_and_gives_up() {
-        let (queue, given, orders) = told(8);
-        for order in
-            [unavailable(), unavailable(), Ok(()), unavailable(), unavailable(), unavailable()]
-        {
-            orders.send(order).unwrap();
-        }
-        queue.push(finding(Severity::Low, "a"));
-        queue.push(finding(Severity::Low, "b"));
-        let given: Vec<_> = given.iter().take(6).collect();
-        assert_eq!(given, ["a", "a", "a", "b", "b", "b"]);
-        queue.close();
-        assert!(queue.wait_closed(LONG));
-        let counts = QueueCounts { received: 2, delivered: 1, dropped: 0, failed: 1 };
-        assert_eq!(queue.counts(), counts);
-        assert_eq!(queue.last_error().as_deref(), Some("unavailable: down"));
-    }
-
-    #[test]
-    fn a_full_queue_drops_the_oldest_of_the_least() {
-        let (queue, given, orders) = told(2);
-        queue.push(finding(Severity::High, "at work"));
-        assert_eq!(given.recv().unwrap(), "at work");
-        queue.push(finding(Severity::Medium, "old"));
-        queue.push(finding(Severity::High, "grave"));
-        queue.push(finding(Severity::Medium, "new"));
-        queue.push(finding(Severity::Low, "slight"));
-        (0..3).for_each(|_| orders.send(Ok(())).unwrap());
-        queue.close();
-        assert!(queue.wait_closed(LONG));
-        assert_eq!(given.iter().collect::<Vec<_>>(), ["grave", "new"]);
-        let counts = QueueCounts { received: 5, delivered: 3, dropped: 2, failed: 0 };
-        assert_eq!(queue.counts(), counts);
-    }
-
-    #[test]
-    fn a_sink_that_panics_goes_on() {
-        let (queue, given, orders) = told(2);
-        drop(orders);
-        queue.push(finding(Severity::Low, "a"));
-        queue.push(finding(Severity::Low, "b"));
-        assert_eq!(given.iter().take(2).collect::<Vec<_>>(), ["a", "b"]);
-        queue.close();
-        assert!(queue.wait_closed(LONG));
-        assert_eq!(queue.counts().failed, 2);
-    }
-
-    #[test]
-    fn a_sink_that_blocks_does_not_hold_up_whoever_stops_it() {
-        let (queue, given, orders) = told(2);
-        queue.push(finding(Severity::Low, "a"));
-        given.recv().unwrap();
-        queue.close();
-        assert!(!queue.wait_closed(Duration::from_millis(1)));
-        orders.send(Ok(())).unwrap();
-        assert!(queue.wait_closed(LONG));
-    }
-
-    #[test]
-    fn a_closed_queue_tries_once() {
-        let (queue, given, orders) = told(2);
-        queue.push(finding(Severity::Low, "a"));
-        queue.push(finding(Severity::Low, "b"));
-        assert_eq!(given.recv().unwrap(), "a");
-        queue.close();
-        // One that was under way gets a last chance.
-        (0..3).for_each(|_| orders.send(unavailable()).unwrap());
-        assert!(queue.wait_closed(LONG));
-        assert_eq!(given.iter().collect::<Vec<_>>(), ["a", "b"]);
-        assert_eq!(queue.counts().failed, 2);
-        queue.push(finding(Severity::Low, "late"));
-        assert_eq!(queue.counts().dropped, 1);
-    }
-
-    #[test]
-    fn a_sink_may_panic_anywhere() {
-        struct Broken;
-        impl Sink for Broken {
-            fn open(&mut self) -> Result<(), SinkError> {
-                std::panic::resume_unwind(Box::new("in silence"))
-            }
-
-            fn deliver(&mut self, _: &Finding) -> Result<(), SinkError> {
-                Ok(())
-            }
-
-            fn retry(&self) -> Retry {
-                std::panic::resume_unwind(Box::new("in silence"))
-            }
-        }
-        impl Drop for Broken {
-            fn drop(&mut self) {
-                std::panic::resume_unwind(Box::new("in silence"))
-            }
-        }
-        let queue = Queue::new("broken", Box::new(Broken), 2);
-        queue.push(finding(Severity::Low, "a"));
-        queue.close();
-        assert!(queue.wait_closed(LONG));
-        assert_eq!(queue.counts().failed, 1);
-    }
-
-    proptest! {
-        #[test]
-        fn it_waits_no_longer_than_it_may(
-            initial: u64,
-            max: u64,
-            attempt in 1_u32..,
-            message in any::<u64>(),
-        ) {
-            let (initial, max) = (Duration::from_nanos(initial), Duration::from_nanos(max));
-            let retry = Retry { max_attempts: u32::MAX, initial, max };
-            let id = crate::Fingerprint::from(message);
-            let it = backoff(retry, attempt, &Finding { id, ..finding(Severity::Low, "") });
-            let longest = initial.saturating_mul(2_u32.saturating_pow(attempt - 1)).min(max);
-            // A share of it is rounded to the nearest nanosecond of a float.
-            prop_assert!(it <= longest.saturating_add(longest / 1_000_000), "{:?}", it);
-            let endless = Retry { initial: Duration::MAX, max: Duration::MAX, ..retry };
-            backoff(endless, attempt, &finding(Severity::Low, ""));
-        }
-    }
 }

@@ -1,4 +1,4 @@
-use std::{io, time::Duration};
+use std::{error::Error, io, time::Duration};
 
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
@@ -8,14 +8,15 @@ use crate::{Finding, InvalidOption};
 
 /// Delivers findings to people or to other programs.
 ///
-/// A sink runs on its own thread, behind a bounded [queue](crate::Queue): it
-/// may block, and it may fail, without holding up the engine or any other
-/// sink.
+/// A sink runs on its own thread, behind a bounded [queue](crate::Queue). It
+/// may block, fail or panic without delaying the engine or any other sink.
 pub trait Sink: Send {
-    /// Gets ready to deliver: opens the file, finds the terminal.
+    /// Prepares the delivery: opens the file, connects to the server.
     ///
-    /// Runs once, on the sink's own thread, before the first finding. Making a
-    /// sink does no I/O, so that a policy can be checked on any machine.
+    /// Runs on the sink's own thread before the first finding is delivered. If
+    /// it fails or panics, it runs again before the next attempt to deliver a
+    /// finding; once it has succeeded, it does not run again. The constructor
+    /// of a sink does no I/O, so that a policy can be checked on any machine.
     fn open(&mut self) -> Result<(), SinkError> {
         Ok(())
     }
@@ -23,38 +24,41 @@ pub trait Sink: Send {
     /// Delivers one finding.
     fn deliver(&mut self, finding: &Finding) -> Result<(), SinkError>;
 
-    /// How often and how patiently the queue tries again.
+    /// Returns the number of attempts and the waits between them.
     fn retry(&self) -> Retry {
         Retry::NEVER
     }
 }
 
-/// A kind of sink: what `kind = "…"` names in `[sinks.*]`.
+/// A kind of sink, which a policy names with `kind = "…"` in `[sinks.*]`.
 pub trait SinkKind: Sink + Sized + 'static {
     /// The name, in kebab-case.
     const KIND: &'static str;
 
-    /// Its manual, in Markdown.
+    /// The manual, in Markdown.
     const DOCS: &'static str;
 
-    /// What its table in a policy may hold, beside the keys that every sink has.
+    /// The options of its table in a policy, without the keys that every sink
+    /// has.
     type Options: DeserializeOwned + JsonSchema;
 
-    /// Makes the sink; it does no I/O until [`Sink::open`].
+    /// Makes the sink. Does no I/O; see [`Sink::open`].
     fn new(options: Self::Options) -> Result<Self, InvalidOption>;
 }
 
-/// How a queue tries again when its sink is unavailable: after the first
-/// attempt it waits between nothing and `initial`, then up to twice that, and
-/// so on up to `max` (exponential backoff with full jitter).
+/// The number of attempts to deliver a finding, and the waits between them.
+///
+/// The wait after the first attempt is between zero and `initial`. The upper
+/// bound doubles with each attempt, up to `max` (exponential backoff with full
+/// jitter).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Retry {
-    /// How many attempts a finding gets, the first included.
+    /// The largest number of attempts, the first included.
     pub max_attempts: u32,
     /// The longest wait before the second attempt.
     pub initial: Duration,
-    /// The longest wait before any attempt, one that the other side asks for
-    /// included.
+    /// The longest wait before any attempt, also where the receiver requests a
+    /// longer one.
     pub max: Duration,
 }
 
@@ -63,29 +67,100 @@ impl Retry {
     pub const NEVER: Self = Self { max_attempts: 1, initial: Duration::ZERO, max: Duration::ZERO };
 }
 
-/// Why a finding was not delivered.
+type Source = Box<dyn Error + Send + Sync>;
+
+/// An attempt to deliver a finding that failed. The variants differ in whether
+/// another attempt can succeed.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum SinkError {
-    /// Trying again later may help.
+    /// A later attempt may succeed: the network is down, the disk is full.
+    /// The queue retries as [`Sink::retry`] allows.
     #[error("unavailable: {reason}")]
+    #[non_exhaustive]
     Unavailable {
-        /// What went wrong.
+        /// The action that failed, or the response of the receiver.
         reason: String,
-        /// When the other side asks to be tried again.
+        /// The wait that the receiver requests before the next attempt.
         retry_after: Option<Duration>,
+        /// The error behind this one.
+        #[source]
+        source: Option<Source>,
     },
 
-    /// Trying again won't help.
+    /// No later attempt will succeed: the receiver rejected the finding, or
+    /// the sink is configured wrongly. The queue drops the finding.
     #[error("refused: {reason}")]
+    #[non_exhaustive]
     Refused {
-        /// What it said.
+        /// The action that failed, or the response of the receiver.
         reason: String,
+        /// The error behind this one.
+        #[source]
+        source: Option<Source>,
     },
 }
 
+impl SinkError {
+    /// Returns an error after which a later attempt may succeed.
+    pub fn unavailable(reason: impl Into<String>) -> Self {
+        Self::Unavailable { reason: reason.into(), retry_after: None, source: None }
+    }
+
+    /// Returns an error after which no later attempt will succeed.
+    pub fn refused(reason: impl Into<String>) -> Self {
+        Self::Refused { reason: reason.into(), source: None }
+    }
+
+    /// Sets the wait that the receiver requests; has no effect on a refusal.
+    #[must_use]
+    pub fn with_retry_after(mut self, wait: Duration) -> Self {
+        if let Self::Unavailable { retry_after, .. } = &mut self {
+            *retry_after = Some(wait);
+        }
+        self
+    }
+
+    /// Sets the error behind this one.
+    #[must_use]
+    pub fn with_source(mut self, error: impl Into<Source>) -> Self {
+        let (Self::Unavailable { source, .. } | Self::Refused { source, .. }) = &mut self;
+        *source = Some(error.into());
+        self
+    }
+}
+
+/// Keeps the error as the source; a later attempt may succeed.
 impl From<io::Error> for SinkError {
     fn from(err: io::Error) -> Self {
-        Self::Unavailable { reason: err.to_string(), retry_after: None }
+        Self::unavailable("I/O error").with_source(err)
+    }
+}
+
+/// Returns the message of an error and of the errors behind it, with `: `
+/// between them.
+pub(crate) fn error_chain(err: &dyn Error) -> String {
+    let mut text = err.to_string();
+    let mut source = err.source();
+    while let Some(err) = source {
+        text.push_str(": ");
+        text.push_str(&err.to_string());
+        source = err.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{error::Error as _, io};
+
+    use super::{SinkError, error_chain};
+
+    #[test]
+    fn an_io_error_is_kept_as_the_source() {
+        let err = SinkError::from(io::Error::from(io::ErrorKind::StorageFull));
+        let source = err.source().and_then(|source| source.downcast_ref::<io::Error>());
+        assert_eq!(source.map(io::Error::kind), Some(io::ErrorKind::StorageFull));
+        assert_eq!(error_chain(&err), "unavailable: I/O error: no storage space");
     }
 }

@@ -184,12 +184,12 @@ fn has_name(file: &fs::File, path: &Path) -> bool {
 /// Refuses whatever would have findings end up elsewhere.
 fn open(path: &Path, mode: u32) -> Result<fs::File, SinkError> {
     let shown = make_safe(&path.display().to_string());
-    let refused = |why: &str| SinkError::Refused { reason: format!("`{shown}` {why}") };
-    let failed = |err: io::Error| failure(&format!("can't open `{shown}`"), &err);
+    let refused = |why: &str| SinkError::refused(format!("`{shown}` {why}"));
+    let failed = |err: io::Error| failure(format!("cannot open `{shown}`"), err);
 
     let folder = path.parent().filter(|it| !it.as_os_str().is_empty()).unwrap_or(Path::new("."));
     platform::create_folders(folder)
-        .map_err(|err| failure(&format!("can't make the folder of `{shown}`"), &err))?;
+        .map_err(|err| failure(format!("cannot create the folder of `{shown}`"), err))?;
     if platform::is_open_to_all(&fs::metadata(folder).map_err(failed)?) {
         return Err(refused(
             "is in a folder that anyone may write to; use one of its own inside it",
@@ -217,17 +217,18 @@ fn open(path: &Path, mode: u32) -> Result<fs::File, SinkError> {
     Ok(file)
 }
 
-/// Says what failed, and whether it will do so for as long as nobody sees to it.
-fn failure(what: &str, err: &io::Error) -> SinkError {
-    let reason = format!("{what}: {err}");
-    match err.kind() {
+/// Keeps the I/O error behind the action that failed. A later attempt may
+/// succeed unless somebody has to change the file system first.
+fn failure(action: String, err: io::Error) -> SinkError {
+    let failed = match err.kind() {
         ErrorKind::AlreadyExists
         | ErrorKind::InvalidFilename
         | ErrorKind::NotADirectory
         | ErrorKind::PermissionDenied
-        | ErrorKind::ReadOnlyFilesystem => SinkError::Refused { reason },
-        _ => SinkError::Unavailable { reason, retry_after: None },
-    }
+        | ErrorKind::ReadOnlyFilesystem => SinkError::refused(action),
+        _ => SinkError::unavailable(action),
+    };
+    failed.with_source(err)
 }
 
 fn open_or_create(path: &Path, mode: u32) -> io::Result<fs::File> {

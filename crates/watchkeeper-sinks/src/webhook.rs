@@ -242,7 +242,7 @@ impl Sink for Webhook {
     }
 
     fn deliver(&mut self, finding: &Finding) -> Result<(), SinkError> {
-        let refused = |reason: &str| SinkError::Refused { reason: reason.to_owned() };
+        let refused = |reason: &str| SinkError::refused(reason);
         if self.is_gone {
             return Err(refused("the receiver has said that it is gone"));
         }
@@ -257,7 +257,7 @@ impl Sink for Webhook {
             Ok(it) => it,
             Err(err) => {
                 let reason = explain(&err, target, self.timeout);
-                return Err(SinkError::Unavailable { reason, retry_after: None });
+                return Err(SinkError::unavailable(reason));
             }
         };
         // Reading the answer to its end lets the connection serve again.
@@ -267,7 +267,7 @@ impl Sink for Webhook {
         let status = response.status();
         self.is_gone = status == StatusCode::GONE;
         let retry_after = response.headers().get(header::RETRY_AFTER);
-        judge(status, retry_after.and_then(|it| retry_after_in(it.to_str().ok()?, now)))
+        outcome_of(status, retry_after.and_then(|it| retry_after_in(it.to_str().ok()?, now)))
     }
 
     fn retry(&self) -> Retry {
@@ -303,22 +303,25 @@ fn post(
     request.send(body)
 }
 
-/// What a status means for the finding.
-fn judge(status: StatusCode, retry_after: Option<Duration>) -> Result<(), SinkError> {
-    let said = |what: &str| format!("the receiver answered {status}{what}");
+/// Returns the outcome of an attempt whose response has this status.
+fn outcome_of(status: StatusCode, retry_after: Option<Duration>) -> Result<(), SinkError> {
+    let response = format!("the receiver responded {status}");
     match status.as_u16() {
         200..=299 => Ok(()),
-        // Retrying asks for patience (425, 429), or may find the receiver well.
         408 | 425 | 429 | 500 | 502..=599 => {
-            Err(SinkError::Unavailable { reason: said(""), retry_after })
+            let unavailable = SinkError::unavailable(response);
+            Err(match retry_after {
+                Some(wait) => unavailable.with_retry_after(wait),
+                None => unavailable,
+            })
         }
-        300..=399 => Err(SinkError::Refused {
-            reason: said("; redirects are not followed, so give the address it points to"),
-        }),
-        410 => Err(SinkError::Refused {
-            reason: said("; it wants no more findings, so remove this sink from the policy"),
-        }),
-        _ => Err(SinkError::Refused { reason: said("") }),
+        300..=399 => Err(SinkError::refused(format!(
+            "{response}; redirects are not followed: set `url` to the address it points to"
+        ))),
+        410 => Err(SinkError::refused(format!(
+            "{response}; it accepts no more findings: remove this sink from the policy"
+        ))),
+        _ => Err(SinkError::refused(response)),
     }
 }
 

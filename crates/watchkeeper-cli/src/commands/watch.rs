@@ -79,7 +79,8 @@ impl Watch {
         }
         if 0 < outcome.counts.lost {
             let lost = counted(outcome.counts.lost, "finding");
-            return Ok(output.fail(&format!("error: sinks lost {lost}\n")));
+            let hint = if outcome.all_delivered { "" } else { "; see `shutdown_timeout`" };
+            return Ok(output.fail(&format!("error: sinks lost {lost}{hint}\n")));
         }
         if !outcome.all_delivered {
             let message = "error: not every finding was delivered before the time was up; \

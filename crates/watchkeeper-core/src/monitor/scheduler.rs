@@ -1,0 +1,209 @@
+//! The thread of a monitor.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::Ordering,
+        mpsc::{Receiver, RecvTimeoutError, SyncSender},
+    },
+    time::Duration,
+};
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::{Message, MonitorConfig, Shared, TARGET, lock};
+use crate::{
+    Delivery, Engine, Event, Finding, Fingerprint, Severity, Status, clock::ClockReading, grouped,
+};
+
+/// The largest number of messages between two readings of the clock.
+const BURST: usize = 256;
+/// The smallest difference between the wall clock and the monotonic clock that
+/// counts as a jump.
+const JUMP: SignedDuration = SignedDuration::from_secs(5);
+
+/// Passes events and time to the engine, and findings to the delivery.
+pub(super) struct Scheduler {
+    pub(super) engine: Engine,
+    pub(super) delivery: Delivery,
+    pub(super) receiver: Receiver<Message>,
+    pub(super) config: MonitorConfig,
+    pub(super) shared: Arc<Shared>,
+}
+
+/// Marks the thread as ended, also if the thread panics.
+struct EndGuard(Arc<Shared>);
+
+impl Drop for EndGuard {
+    fn drop(&mut self) {
+        *lock(&self.0.has_ended) = true;
+        self.0.ended.notify_all();
+    }
+}
+
+/// The state of the thread between two bursts of messages.
+#[derive(Default)]
+struct Progress {
+    findings: Vec<Finding>,
+    /// The callers of `flush` to reply to after this burst.
+    flushes: Vec<SyncSender<()>>,
+    n_holds: usize,
+    /// The number of dropped events in the last finding about them.
+    n_reported_drops: u64,
+}
+
+impl Scheduler {
+    pub(super) fn run_to_end(self) {
+        let _guard = EndGuard(self.shared.clone());
+        self.run();
+    }
+
+    fn run(mut self) {
+        let mut progress = Progress::default();
+        let mut last = self.read_clocks();
+        while !self.shared.is_stopping.load(Ordering::Acquire) {
+            let Ok(message) = self.wait(progress.n_holds) else { break };
+            // Before the events, since each of them advances the time of its session.
+            self.detect_jump(&mut last);
+            self.handle_burst(message, &mut progress);
+            let now = self.detect_jump(&mut last);
+            if progress.n_holds == 0 {
+                let settled = now.saturating_sub(self.lag()).unwrap_or(Timestamp::MIN);
+                self.engine.advance(settled, &mut progress.findings);
+            }
+            // Once each time the number has doubled.
+            let n_dropped = self.shared.n_overflowed.load(Ordering::Relaxed);
+            if progress.n_reported_drops.saturating_mul(2) <= n_dropped {
+                progress.report_drops(now, n_dropped);
+            }
+            self.deliver(now, &mut progress.findings);
+            for flush in progress.flushes.drain(..) {
+                // The caller may have given up.
+                let _ = flush.try_send(());
+            }
+        }
+        self.finish(progress);
+    }
+
+    /// Handles a message and those that wait behind it.
+    fn handle_burst(&mut self, first: Option<Message>, progress: &mut Progress) {
+        let mut n_handled = 0;
+        let mut next = first;
+        while let Some(message) = next.take() {
+            n_handled += 1;
+            match message {
+                Message::Event(event) => self.observe(&event, &mut progress.findings),
+                Message::Hold => progress.n_holds += 1,
+                Message::Release => progress.n_holds = progress.n_holds.saturating_sub(1),
+                Message::Finding(finding) => progress.findings.push(*finding),
+                Message::Flush(reply) => progress.flushes.push(reply),
+                Message::Look => {}
+            }
+            if n_handled < BURST {
+                next = self.receiver.try_recv().ok();
+            }
+        }
+    }
+
+    /// Handles the waiting events, delivers their findings, and closes the
+    /// queues of the sinks.
+    fn finish(&mut self, mut progress: Progress) {
+        // No more than fit into the queue: other threads may go on recording.
+        for _ in 0..self.config.queue_capacity.max(1) {
+            let Ok(message) = self.receiver.try_recv() else { break };
+            match message {
+                Message::Event(event) => self.observe(&event, &mut progress.findings),
+                Message::Finding(finding) => progress.findings.push(*finding),
+                Message::Hold | Message::Release | Message::Flush(_) | Message::Look => {}
+            }
+        }
+        let now = self.shared.clock.now();
+        let n_dropped = self.shared.n_overflowed.load(Ordering::Relaxed);
+        progress.report_drops(now, n_dropped);
+        self.deliver(now, &mut progress.findings);
+        self.delivery.close();
+    }
+
+    fn observe(&mut self, event: &Event, findings: &mut Vec<Finding>) {
+        if self.shared.is_abandoned.load(Ordering::Acquire) {
+            return;
+        }
+        self.shared.n_handled.fetch_add(1, Ordering::AcqRel);
+        self.engine.observe(event, findings);
+    }
+
+    fn read_clocks(&self) -> ClockReading {
+        let clock = &self.shared.clock;
+        ClockReading { now: clock.now(), uptime: clock.uptime() }
+    }
+
+    /// Reads the clocks, and postpones wake-ups if the wall clock has jumped
+    /// ahead since the last reading. Returns the time.
+    fn detect_jump(&mut self, last: &mut ClockReading) -> Timestamp {
+        let reading = self.read_clocks();
+        let passed = reading.uptime.saturating_sub(last.uptime);
+        let passed = SignedDuration::try_from(passed).unwrap_or(SignedDuration::MAX);
+        let expected = last.now.saturating_add(passed).unwrap_or(Timestamp::MAX);
+        let jump = reading.now.duration_since(expected);
+        if JUMP < jump {
+            tracing::info!(
+                target: TARGET,
+                seconds = jump.as_secs(),
+                "the wall clock jumped ahead; wake-ups are postponed"
+            );
+            self.engine.postpone(expected, jump);
+        }
+        *last = reading;
+        reading.now
+    }
+
+    /// Waits for a message, or until a wake-up is due (`Ok(None)`). Returns
+    /// `Err` if all senders are gone.
+    fn wait(&self, n_holds: usize) -> Result<Option<Message>, ()> {
+        let due = self.engine.next_wakeup().filter(|_| n_holds == 0);
+        let Some(due) = due else {
+            return self.receiver.recv().map(Some).map_err(|_| ());
+        };
+        let wait = due.duration_since(self.shared.clock.now()).saturating_add(self.lag());
+        let wait = Duration::try_from(wait).unwrap_or(Duration::ZERO);
+        match self.receiver.recv_timeout(wait) {
+            Ok(message) => Ok(Some(message)),
+            Err(RecvTimeoutError::Timeout) => Ok(None),
+            Err(RecvTimeoutError::Disconnected) => Err(()),
+        }
+    }
+
+    fn lag(&self) -> SignedDuration {
+        SignedDuration::try_from(self.config.check_interval).unwrap_or(SignedDuration::MAX)
+    }
+
+    fn deliver(&mut self, now: Timestamp, findings: &mut Vec<Finding>) {
+        for finding in findings.drain(..) {
+            if self.config.since.is_none_or(|since| since <= finding.at) {
+                if finding.status == Status::Open {
+                    self.shared.n_findings.fetch_add(1, Ordering::Relaxed);
+                }
+                self.delivery.deliver(&finding);
+            }
+        }
+        self.delivery.report_losses(now);
+    }
+}
+
+impl Progress {
+    /// Adds a finding about the dropped events, if there are new ones.
+    fn report_drops(&mut self, now: Timestamp, n_dropped: u64) {
+        if n_dropped <= self.n_reported_drops {
+            return;
+        }
+        self.n_reported_drops = n_dropped;
+        tracing::warn!(target: TARGET, dropped = n_dropped, "dropped recorded events");
+        let s = if n_dropped == 1 { "" } else { "s" };
+        let n = grouped(n_dropped);
+        let message = format!("dropped {n} recorded event{s}: the monitor's queue was full");
+        let mut finding = Finding::about_monitor(now, "record", Severity::Medium, message);
+        finding.count = n_dropped;
+        finding.id = finding.id.and(Fingerprint::from(n_dropped));
+        self.findings.push(finding);
+    }
+}

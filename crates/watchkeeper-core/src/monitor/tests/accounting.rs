@@ -1,0 +1,206 @@
+//! Nothing is lost without being counted, whatever sinks and callers do.
+
+use std::{
+    sync::mpsc::{self, Receiver, Sender},
+    time::Duration,
+};
+
+use proptest::{collection::vec, prelude::*};
+
+use super::{LONG, config, engine, prompt, time};
+use crate::{
+    Delivery, Finding, Monitor, MonitorConfig, Queue, Retry, Router, Sink, SinkError, Stopped,
+    clock::{Clock, ManualClock},
+};
+
+/// The behavior of a sink.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Behavior {
+    Deliver,
+    FailOnce,
+    FailAlways,
+    Refuse,
+    Panic,
+    PanicWhileOpening,
+    Block,
+}
+
+const BEHAVIORS: [Behavior; 7] = [
+    Behavior::Deliver,
+    Behavior::FailOnce,
+    Behavior::FailAlways,
+    Behavior::Refuse,
+    Behavior::Panic,
+    Behavior::PanicWhileOpening,
+    Behavior::Block,
+];
+
+/// A sink with a behavior. Sends `()` for each finding that it delivered.
+struct TestSink {
+    behavior: Behavior,
+    has_failed: bool,
+    delivered: Sender<()>,
+    /// Disconnected when blocked sinks may return.
+    released: Receiver<()>,
+}
+
+impl Sink for TestSink {
+    fn open(&mut self) -> Result<(), SinkError> {
+        if self.behavior == Behavior::PanicWhileOpening {
+            std::panic::resume_unwind(Box::new("cannot open"));
+        }
+        Ok(())
+    }
+
+    fn deliver(&mut self, _: &Finding) -> Result<(), SinkError> {
+        let had_failed = std::mem::replace(&mut self.has_failed, true);
+        match self.behavior {
+            Behavior::FailOnce if !had_failed => return Err(SinkError::unavailable("once")),
+            Behavior::FailAlways => return Err(SinkError::unavailable("always")),
+            Behavior::Refuse => return Err(SinkError::refused("never")),
+            Behavior::Panic => std::panic::resume_unwind(Box::new("panicked")),
+            Behavior::Block => drop(self.released.recv()),
+            Behavior::Deliver | Behavior::FailOnce | Behavior::PanicWhileOpening => {}
+        }
+        let _ = self.delivered.send(());
+        Ok(())
+    }
+
+    fn retry(&self) -> Retry {
+        Retry { max_attempts: 2, initial: Duration::from_nanos(1), max: LONG }
+    }
+}
+
+#[track_caller]
+fn assert_complete(stopped: &Stopped) {
+    assert_eq!(stopped.recorded, stopped.handled + stopped.dropped, "{stopped:?}");
+    assert_eq!(stopped.sent, stopped.delivered + stopped.lost, "{stopped:?}");
+    let delivered: u64 = stopped.sinks.iter().map(|sink| sink.delivered).sum();
+    let lost: u64 = stopped.sinks.iter().map(|sink| sink.lost).sum();
+    assert_eq!((stopped.delivered, stopped.lost), (delivered, lost), "{stopped:?}");
+}
+
+proptest! {
+    #[test]
+    fn counts_add_up_whatever_the_sinks_do(
+        sinks in vec((prop::sample::select(&BEHAVIORS[..]), 1_usize..6, any::<bool>()), 0..4),
+        bursts in vec((0_u64..8, any::<bool>()), 0..4),
+        queue_capacity in 1_usize..8,
+    ) {
+        let blocks = sinks.iter().any(|(behavior, ..)| *behavior == Behavior::Block);
+        let mut releases = Vec::new();
+        let mut deliveries = Vec::new();
+        let (mut routed, mut observers) = (Vec::new(), Vec::new());
+        for (sink_idx, &(behavior, capacity, is_observer)) in sinks.iter().enumerate() {
+            let (delivered, was_delivered) = mpsc::channel();
+            let (release, released) = mpsc::channel();
+            let sink = TestSink { behavior, has_failed: false, delivered, released };
+            let queue = Queue::new(&sink_idx.to_string(), Box::new(sink), capacity);
+            if is_observer { &mut observers } else { &mut routed }.push(queue);
+            releases.push(release);
+            deliveries.push((sink_idx.to_string(), behavior, was_delivered));
+        }
+        let ids: Vec<String> = routed.iter().map(|queue| queue.name().to_owned()).collect();
+        let delivery = Delivery::with_observers(Router::to_all(&ids), routed, observers);
+        // A timeout is waited for only where a sink blocks.
+        let shutdown_timeout = if blocks { Duration::from_millis(2) } else { LONG };
+        let config = MonitorConfig { shutdown_timeout, queue_capacity, ..config() };
+        let clock = ManualClock::new(time(0));
+        let monitor = Monitor::new(engine(), delivery, config).with_clock(clock.clone());
+        let running = monitor.start().expect("there are threads");
+        let session = running.session("s");
+        let mut n_recorded = 0;
+        for (n_events, flushes) in bursts {
+            for _ in 0..n_events {
+                session.record(prompt());
+                n_recorded += 1;
+            }
+            clock.advance(Duration::from_secs(90));
+            prop_assert!(!flushes || blocks || running.flush(LONG));
+        }
+        let stopped = running.stop();
+        assert_complete(&stopped);
+        prop_assert_eq!(stopped.recorded, n_recorded);
+        prop_assert!(blocks || !stopped.timed_out);
+        // Whatever happens afterwards changes nothing.
+        drop(releases);
+        session.record(prompt());
+        prop_assert_eq!(&running.stop(), &stopped);
+        let counts = running.counts();
+        prop_assert_eq!(counts.events + counts.dropped, n_recorded + 1);
+        prop_assert_eq!(counts.lost, stopped.lost);
+        drop(running);
+        for (name, behavior, was_delivered) in deliveries {
+            let sink = stopped.sinks.iter().find(|sink| sink.name == name);
+            let sink = sink.expect("every sink has an outcome");
+            if behavior != Behavior::Block {
+                prop_assert_eq!(was_delivered.iter().count() as u64, sink.delivered);
+            }
+        }
+    }
+}
+
+/// 8,000 findings wait for a sink that does not return.
+#[test]
+fn a_timeout_counts_every_undelivered_finding_as_lost() {
+    const N: u64 = 8_000;
+    let (release, released) = mpsc::channel();
+    let (delivered, _was_delivered) = mpsc::channel();
+    let sink = TestSink { behavior: Behavior::Block, has_failed: false, delivered, released };
+    let queue = Queue::new("slow", Box::new(sink), usize::MAX);
+    let delivery = Delivery::new(Router::to_all(&["slow".to_owned()]), vec![queue]);
+    let config = MonitorConfig {
+        shutdown_timeout: Duration::from_millis(200),
+        queue_capacity: 10_000,
+        ..config()
+    };
+    let running = Monitor::new(engine(), delivery, config).start().unwrap();
+    let session = running.session("s");
+    for _ in 0..N {
+        session.record_at(time(0), prompt());
+    }
+    let stopped = running.stop();
+    drop(release);
+    assert!(stopped.timed_out);
+    assert_complete(&stopped);
+    assert_eq!((stopped.recorded, stopped.delivered), (N, 0));
+    assert_eq!(stopped.lost, stopped.sent);
+    assert_eq!(running.counts().lost, stopped.lost);
+}
+
+#[test]
+fn dropped_events_are_reported() {
+    /// A clock that blocks the monitor's thread, which alone reads the uptime.
+    struct Held(std::sync::Mutex<Receiver<()>>);
+
+    impl Clock for Held {
+        fn now(&self) -> jiff::Timestamp {
+            time(0)
+        }
+
+        fn uptime(&self) -> Duration {
+            let _ = self.0.lock().unwrap().recv();
+            LONG
+        }
+    }
+
+    let (release, released) = mpsc::channel();
+    let (sender, messages) = mpsc::channel();
+    let delivery = Delivery::to_callback(move |finding| drop(sender.send(finding.message.clone())));
+    let config = MonitorConfig { queue_capacity: 3, ..config() };
+    let monitor = Monitor::new(engine(), delivery, config).with_clock(Held(released.into()));
+    let running = monitor.start().unwrap();
+    let session = running.session("s");
+    for _ in 0..5 {
+        session.turn_end();
+    }
+    drop(release);
+    let stopped = running.stop();
+    assert_complete(&stopped);
+    assert_eq!((stopped.handled, stopped.dropped), (3, 2));
+    drop(running);
+    let dropped = "dropped 2 recorded events: the monitor's queue was full";
+    let messages: Vec<_> = messages.iter().collect();
+    assert_eq!(messages.iter().filter(|message| *message == dropped).count(), 1, "{messages:?}");
+    assert_eq!(messages.len(), 4);
+}
