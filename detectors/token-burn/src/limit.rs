@@ -1,4 +1,4 @@
-//! What may be spent, and how that is said.
+//! Limits in tokens or dollars, and the text of amounts.
 
 use std::{borrow::Cow, fmt};
 
@@ -6,22 +6,21 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, de};
 use watchkeeper_core::{Fingerprint, TokenLimit, grouped};
 
-/// How finely what is spent is told apart in a window: in so many parts of the
-/// limit.
+/// The resolution of a window, in parts of the limit.
 const N_UNITS: u64 = 1 << 22;
 const NANOS_PER_DOLLAR: f64 = 1e9;
 
-/// An amount of US dollars, more than none.
+/// An amount of US dollars greater than zero.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct CostLimit(f64);
 
-/// A limit: what it is counted in, and how much of it there is.
+/// A limit in tokens, or in billionths of a US dollar.
 #[derive(Debug)]
 pub(crate) struct Limit {
     pub(crate) subject: Fingerprint,
     pub(crate) max: u64,
-    /// In what the pieces of a window are counted. Each takes half the room
-    /// that it would take otherwise, and there are very many sessions.
+    /// The unit in which the pieces of a window are counted, so that each piece
+    /// fits into 32 bits.
     pub(crate) unit: u64,
     is_money: bool,
 }
@@ -39,7 +38,7 @@ impl Limit {
         Self { subject, max, unit: (max / N_UNITS).max(1), is_money }
     }
 
-    /// Writes "9".
+    /// Returns a text such as "9" or "$9.00".
     pub(crate) fn amount(&self, n: u64) -> String {
         if !self.is_money {
             return grouped(n);
@@ -48,18 +47,19 @@ impl Limit {
         format!("${:.digits$}", dollars(n))
     }
 
-    /// Writes "9 of 10 tokens".
+    /// Returns a text such as "9 of 10 tokens".
     pub(crate) fn share(&self, n: u64, allowed: u64) -> String {
         let noun = if self.is_money { "" } else { " tokens" };
         format!("{} of {}{noun}", self.amount(n), self.amount(allowed))
     }
 }
 
-/// Whole numbers, so that what was added can be taken away again.
+/// Converts to billionths of a dollar: integers, so that subtracting an amount
+/// that was added is exact.
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
-    reason = "what is no amount of money becomes zero, what is too much the most there is"
+    reason = "negative amounts and NaN become zero, large amounts saturate"
 )]
 pub(crate) fn nano_dollars(dollars: f64) -> u64 {
     (dollars * NANOS_PER_DOLLAR).round() as u64
@@ -93,7 +93,7 @@ impl<'de> Deserialize<'de> for CostLimit {
 
             fn visit_i64<E: de::Error>(self, dollars: i64) -> Result<CostLimit, E> {
                 match i32::try_from(dollars) {
-                    Ok(it @ 1..) => Ok(CostLimit(it.into())),
+                    Ok(dollars @ 1..) => Ok(CostLimit(dollars.into())),
                     _ => Err(E::invalid_value(de::Unexpected::Signed(dollars), &self)),
                 }
             }

@@ -1,0 +1,50 @@
+//! The options in the form used for computation.
+
+use std::borrow::Cow;
+
+use watchkeeper_core::Tokens;
+
+use crate::{TokenBurnOptions, TokenClass, limit::Limit, window::Window};
+
+/// The computed options, shared by all sessions.
+#[derive(Debug)]
+pub(crate) struct Rules {
+    pub(crate) tokens: Option<Limit>,
+    pub(crate) cost: Option<Limit>,
+    count: Vec<TokenClass>,
+    pub(crate) window: Option<Window>,
+    pub(crate) times_usual: Option<u64>,
+}
+
+impl Rules {
+    pub(crate) fn new(options: TokenBurnOptions) -> Self {
+        let TokenBurnOptions { max_tokens, max_cost_usd, count, window, times_usual } = options;
+        Self {
+            tokens: max_tokens.map(Limit::of_tokens),
+            cost: max_cost_usd.map(Limit::of_cost),
+            count,
+            window: window.map(Window::new),
+            times_usual,
+        }
+    }
+
+    /// Returns the number of tokens that count towards the limit. A class that
+    /// is listed twice counts once.
+    pub(crate) fn counted(&self, tokens: &Tokens) -> u64 {
+        const ALL: [TokenClass; 4] =
+            [TokenClass::Input, TokenClass::CacheRead, TokenClass::CacheWrite, TokenClass::Output];
+        let amount = |class| match class {
+            TokenClass::Input => tokens.input,
+            TokenClass::CacheRead => tokens.cache_read,
+            TokenClass::CacheWrite => tokens.cache_write,
+            TokenClass::Output => tokens.output,
+        };
+        let counted = ALL.into_iter().filter(|class| self.count.contains(class));
+        counted.map(amount).fold(0, u64::saturating_add)
+    }
+
+    /// Returns a text such as " in 10m"; empty without a window.
+    pub(crate) fn in_window(&self) -> Cow<'static, str> {
+        self.window.map_or(Cow::Borrowed(""), |window| format!(" in {}", window.period).into())
+    }
+}
