@@ -1,26 +1,30 @@
-use std::fmt;
+use std::{borrow::Cow, convert::Infallible, fmt, str::FromStr};
 
-/// A pattern in which `*` stands for any text, also for none; every other
-/// character stands for itself.
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// A pattern in which `*` matches any text, including none; every other character matches
+/// itself.
 ///
-/// Matching takes time linear in the text and the pattern together.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Every text is a valid pattern. Matching takes time linear in the text and the pattern
+/// together.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Glob(Box<str>);
 
 impl Glob {
-    /// Makes a pattern; every text is one.
+    /// Creates a pattern.
     pub fn new(pattern: impl Into<Box<str>>) -> Self {
         Self(pattern.into())
     }
 
-    /// Whether the whole of `text` is what the pattern says.
+    /// Returns whether the pattern matches the whole of `text`.
     pub fn matches(&self, text: &str) -> bool {
         let Some((head, rest)) = self.0.split_once('*') else { return *self.0 == *text };
         let (middle, tail) = rest.rsplit_once('*').unwrap_or(("", rest));
         let Some(mut text) = text.strip_prefix(head).and_then(|it| it.strip_suffix(tail)) else {
             return false;
         };
-        // Each part at its first place leaves the most to those after it.
+        // The leftmost match of each part leaves the most text for the parts after it.
         for part in middle.split('*') {
             let Some(at) = text.find(part) else { return false };
             text = &text[at + part.len()..];
@@ -28,9 +32,23 @@ impl Glob {
         true
     }
 
-    /// The pattern, as it was written.
+    /// Returns the pattern.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+impl From<&str> for Glob {
+    fn from(pattern: &str) -> Self {
+        Self::new(pattern)
+    }
+}
+
+impl FromStr for Glob {
+    type Err = Infallible;
+
+    fn from_str(pattern: &str) -> Result<Self, Self::Err> {
+        Ok(Self::new(pattern))
     }
 }
 
@@ -40,14 +58,41 @@ impl fmt::Display for Glob {
     }
 }
 
+impl Serialize for Glob {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Glob {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer).map(Self::new)
+    }
+}
+
+impl JsonSchema for Glob {
+    fn schema_name() -> Cow<'static, str> {
+        "Glob".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "string",
+            "description": "A pattern for the whole of a text, in which `*` matches any text, including none.",
+            "examples": ["Bash", "mcp__*", "*/nightly/*"],
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use serde_json::{from_value, json};
 
     use super::Glob;
 
     #[test]
-    fn a_star_is_any_text() {
+    fn a_star_matches_any_text() {
         for (pattern, text, matches) in [
             ("", "", true),
             ("", "a", false),
@@ -78,6 +123,13 @@ mod tests {
             let chars = |it: &str| it.chars().collect::<Vec<_>>();
             let expected = naive(&chars(&pattern), &chars(&text));
             prop_assert_eq!(Glob::new(pattern).matches(&text), expected);
+        }
+
+        #[test]
+        fn every_text_is_a_pattern(pattern: String) {
+            let glob = Glob::new(&*pattern);
+            prop_assert_eq!(glob.to_string().parse(), Ok(glob.clone()));
+            prop_assert_eq!(from_value::<Glob>(json!(glob)).unwrap(), glob);
         }
     }
 }

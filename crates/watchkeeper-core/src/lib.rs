@@ -47,7 +47,7 @@ mod token_limit;
 mod tool_class;
 
 pub use crate::{
-    byte_size::ByteSize,
+    byte_size::{ByteSize, ParseByteSizeError},
     delivery::Delivery,
     detector::{CloneDetector, Context, Detector, DetectorKind, Report, Scope, Subscription},
     engine::{
@@ -70,7 +70,7 @@ pub use crate::{
         SessionBuilder, SessionHandle, SinkOutcome, Stopped, ToolCallHandle,
     },
     options::{InvalidOption, Options, OptionsError},
-    period::{Elapsed, Period},
+    period::{Elapsed, ParsePeriodError, Period},
     prices::{Price, Prices},
     queue::{Queue, QueueCounts},
     quote::{is_unsafe, make_safe, quote},
@@ -84,7 +84,7 @@ pub use crate::{
     severity::{Level, Severity, Unit, percent},
     sink::{Retry, Sink, SinkError, SinkKind},
     source::{DedupCache, Environment, EventSink, SkippedLines, Source, SourceKind},
-    token_limit::TokenLimit,
+    token_limit::{ParseTokenLimitError, TokenLimit},
     tool_class::ToolClass,
 };
 pub use jiff::{SignedDuration, Timestamp};

@@ -37,7 +37,8 @@ impl Reader<'_> {
     ) -> Option<T> {
         let mut removed = Vec::new();
         for _ in 0..MAX_MISTAKES {
-            let OptionsError { message, span } = match build(Options::new(table.clone())) {
+            let OptionsError { message, span, .. } = match build(Options::from_toml(table.clone()))
+            {
                 Ok(built) => return removed.is_empty().then_some(built),
                 Err(err) => err,
             };

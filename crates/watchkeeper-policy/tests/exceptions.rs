@@ -221,7 +221,7 @@ fn a_pending_call_that_is_excepted_is_not_timed() {
     assert_snapshot!(play_detector(&slow_tool(exceptions), trace), @"
     9s500ms medium    `Bash` has been running for 7s, 75% of 10s
     12s     high      `Bash` has been running for 10s, the limit is 10s
-    13s     resolved  `Bash` answered after 11s
+    13s     resolved  `Bash` returned after 11s
     ");
     assert_snapshot!(play_detector(&slow_tool(""), trace), @"
     8s500ms medium    `Bash` has been running for 7s, 75% of 10s

@@ -10,8 +10,7 @@ use watchkeeper_core::{
 
 /// Makes a sink from the options that a policy would give it.
 pub(crate) fn build<S: SinkKind>(options: &str) -> Result<S, OptionsError> {
-    let table = toml::de::DeTable::parse(options).expect("the test writes TOML");
-    Options::new(table).build(S::new)
+    Options::parse(options)?.build(S::new)
 }
 
 /// The message of the mistake in some options.

@@ -144,7 +144,7 @@ impl Program {
             let reason = format!(
                 "`{unused}` is used neither in `pattern` nor in `resets_on`; use it or take it out"
             );
-            return Err(InvalidOption::new("symbols", reason).at(unused));
+            return Err(InvalidOption::new("symbols", reason).entry(*unused));
         }
         let symbols: Vec<Symbol> = symbols.into_values().collect();
         if let Some(by) = &by {
@@ -209,11 +209,11 @@ fn check_names(symbols: &BTreeMap<String, Symbol>) -> Result<(), InvalidOption> 
                 "`{name}` cannot stand in a pattern; name it with ASCII letters, digits and `_`, a \
                  letter first"
             );
-            return refuse(reason).map_err(|it| it.at(name));
+            return refuse(reason).map_err(|err| err.entry(name));
         }
         if EventName::ALL.iter().any(|it| it.0 == name) {
             let reason = format!("`{name}` is the name of an event; name the symbol otherwise");
-            return refuse(reason).map_err(|it| it.at(name));
+            return refuse(reason).map_err(|err| err.entry(name));
         }
     }
     Ok(())

@@ -225,7 +225,7 @@ fn what_cannot_be_meant_is_refused() {
     assert_snapshot!(pattern("e X Fail"), @"invalid value for `pattern`: column 1: no symbol is called `e`; did you mean `E`?");
     assert_snapshot!(pattern("X Fail"), @"invalid value for `pattern`: column 1: no symbol is called `X`; there are `E`, `Fail`");
     assert_snapshot!(pattern("EE Fail"), @"invalid value for `pattern`: column 1: no symbol is called `EE`; write `E E`");
-    assert_snapshot!(pattern("E"), @"invalid value for `symbols`: `Fail` is used neither in `pattern` nor in `resets_on`; use it or take it out");
+    assert_snapshot!(pattern("E"), @"invalid value for `symbols.Fail`: `Fail` is used neither in `pattern` nor in `resets_on`; use it or take it out");
     assert_snapshot!(pattern("E* Fail?"), @"invalid value for `pattern`: it fits where nothing happens: all of it may be left out; use `+` for `*` or take away a `?`");
     assert_snapshot!(pattern("(E Fail"), @"invalid value for `pattern`: column 1: this `(` is not closed; add a `)`");
     assert_snapshot!(pattern("E Fail)"), @"invalid value for `pattern`: column 7: this `)` closes nothing; take it out");
@@ -270,9 +270,9 @@ fn what_cannot_be_meant_is_refused() {
     let rest = |options: &str| {
         said(&format!("pattern = 'S'\nsymbols.S = {{ event = 'error' }}\n{options}"))
     };
-    assert_snapshot!(rest("symbols.2x = { event = 'error' }"), @"invalid value for `symbols`: `2x` cannot stand in a pattern; name it with ASCII letters, digits and `_`, a letter first");
-    assert_snapshot!(rest("symbols.prompt = { event = 'error' }"), @"invalid value for `symbols`: `prompt` is the name of an event; name the symbol otherwise");
-    assert_snapshot!(rest("symbols.X = { event = 'error' }"), @"invalid value for `symbols`: `X` is used neither in `pattern` nor in `resets_on`; use it or take it out");
+    assert_snapshot!(rest("symbols.2x = { event = 'error' }"), @"invalid value for `symbols.2x`: `2x` cannot stand in a pattern; name it with ASCII letters, digits and `_`, a letter first");
+    assert_snapshot!(rest("symbols.prompt = { event = 'error' }"), @"invalid value for `symbols.prompt`: `prompt` is the name of an event; name the symbol otherwise");
+    assert_snapshot!(rest("symbols.X = { event = 'error' }"), @"invalid value for `symbols.X`: `X` is used neither in `pattern` nor in `resets_on`; use it or take it out");
     assert_snapshot!(rest("resets_on = ['promt']"), @"invalid value for `resets_on`: `promt` is neither a symbol nor an event; did you mean `prompt`?");
     assert_snapshot!(rest("resets_on = ['person']"), @"invalid value for `resets_on`: `person` is neither a symbol nor an event; name symbols of this detector, or events such as `prompt`");
     assert_snapshot!(rest("by = 'tool'"), @"invalid value for `by`: no symbol that a match begins with has `tool`, so none begins; begin with a symbol that has it, or leave `by` out");

@@ -570,3 +570,19 @@ levels = [
       |     ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
     ");
 }
+
+#[test]
+fn points_at_the_element_of_a_list_that_a_kind_refuses() {
+    assert_snapshot!(check(r#"
+[detectors.repeat]
+same = ["tool", "", "arguments"]
+"#), @r#"
+    error: invalid value for `same[1]`: an empty name matches no field
+     --> policy.toml:3:17
+      |
+    3 | same = ["tool", "", "arguments"]
+      |                 ^^
+      |
+      = note: see `watchkeeper explain repeat` for its options
+    "#);
+}

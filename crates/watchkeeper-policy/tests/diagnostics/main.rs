@@ -96,6 +96,9 @@ impl DetectorKind for Repeat {
         if options.least < 2 {
             return Err(InvalidOption::new("least", "one call is no repeat; use 2 or more"));
         }
+        if let Some(idx) = options.same.iter().position(String::is_empty) {
+            return Err(InvalidOption::new("same", "an empty name matches no field").element(idx));
+        }
         Ok(Self)
     }
 }
