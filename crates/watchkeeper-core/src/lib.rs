@@ -64,7 +64,7 @@ pub use crate::{
     glob::Glob,
     grouped::grouped,
     json::Json,
-    models::{LEAST_CONTEXT_TOKENS, context_tokens},
+    models::{context_tokens, least_context_tokens},
     monitor::{
         Feed, ModelCallBuilder, ModelResponse, Monitor, MonitorConfig, MonitorCounts, Running,
         SessionBuilder, SessionHandle, SinkOutcome, Stopped, ToolCallHandle,

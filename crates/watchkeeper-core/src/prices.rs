@@ -5,24 +5,24 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Tokens, models};
 
-/// What a model costs, in US dollars for a million tokens of each class.
+/// The price of a model, in US dollars per million tokens of each class.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Price {
-    /// Read, and not from a cache.
+    /// Input that was not read from a cache.
     pub input: f64,
-    /// Written, reasoning included.
+    /// Output, including reasoning.
     pub output: f64,
-    /// Read from a cache; a tenth of `input` where it is left out.
+    /// Input that was read from a cache. Default: 0.1 times `input`.
     pub cache_read: Option<f64>,
-    /// Read, and written to a cache for five minutes; five quarters of `input`
-    /// where it is left out. What is kept for an hour costs eight fifths of it.
+    /// Input that was written to a cache for five minutes. Default: 1.25 times `input`. Input
+    /// that was written to a cache for an hour costs 1.6 times as much.
     pub cache_write: Option<f64>,
 }
 
-/// How much more a write to a cache costs that is kept for an hour: twice the
-/// price of the input, in place of five quarters.
-const LONGER: f64 = 1.6;
+/// The price of a cache write for an hour, relative to one for five minutes: 2 times the price of
+/// the input instead of 1.25 times.
+const HOUR_FACTOR: f64 = 1.6;
 
 impl Price {
     pub(crate) const fn new(input: f64, output: f64, cache_read: f64, cache_write: f64) -> Self {
@@ -33,41 +33,40 @@ impl Price {
     pub(crate) fn cost_usd(&self, tokens: &Tokens) -> f64 {
         let cache_read = self.cache_read.unwrap_or(self.input * 0.1);
         let cache_write = self.cache_write.unwrap_or(self.input * 1.25);
-        let longer = tokens.cache_write_1h.min(tokens.cache_write) as f64;
+        let for_an_hour = tokens.cache_write_1h.min(tokens.cache_write) as f64;
         let cost = tokens.input as f64 * self.input
             + tokens.output as f64 * self.output
             + tokens.cache_read as f64 * cache_read
             + tokens.cache_write as f64 * cache_write
-            + longer * cache_write * (LONGER - 1.0);
+            + for_an_hour * cache_write * (HOUR_FACTOR - 1.0);
         cost / 1e6
     }
 }
 
-/// What models cost: a built-in table of list prices, and a policy's own.
+/// Prices of models: those of a policy, and a built-in table of list prices.
 ///
-/// A model is looked up by its name without a provider before it, with or
-/// without a date behind it. A name that is not listed has no price: that of a
-/// model with a similar name would be a guess.
+/// Models are looked up by name, without a provider prefix, with and without a date at the end.
+/// A model that is not listed has no price, even if a model with a similar name is listed.
 #[derive(Clone, Debug, Default)]
 pub struct Prices {
     own: BTreeMap<String, Price>,
 }
 
 impl Prices {
-    /// The built-in prices, with these before them.
+    /// Creates a price list in which `own` prices take precedence over the built-in ones.
     pub fn with(own: BTreeMap<String, Price>) -> Self {
         Self { own }
     }
 
-    /// The price of a model, if it is known.
+    /// Returns the price of a model, or `None` for an unknown model.
     pub fn get(&self, model: &str) -> Option<Price> {
         let own = |name| self.own.get(name).copied();
         models::names(model)
             .into_iter()
-            .find_map(|name| own(name).or_else(|| models::listed(name).map(|it| it.price)))
+            .find_map(|name| own(name).or_else(|| models::listed(name).map(|model| model.price)))
     }
 
-    /// What a model call costs, if the price is known.
+    /// Returns the cost of a model call in US dollars, or `None` for an unknown model.
     pub fn cost_usd(&self, model: &str, tokens: &Tokens) -> Option<f64> {
         self.get(model).map(|it| it.cost_usd(tokens))
     }
@@ -81,7 +80,7 @@ mod tests {
     use crate::Tokens;
 
     #[test]
-    fn names_are_found_without_provider_and_date() {
+    fn finds_prices_without_provider_and_date() {
         let prices = Prices::default();
         let input = |model| prices.get(model).map(|it| it.input);
         assert_eq!(input("claude-opus-4-5-20251101"), Some(5.0));
@@ -97,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn a_policys_own_price_goes_first() {
+    fn a_price_of_the_policy_takes_precedence() {
         let own = Price { input: 1.0, output: 0.0, cache_read: None, cache_write: None };
         let prices = Prices::with(BTreeMap::from([("gpt-5".to_owned(), own)]));
         let tokens = Tokens {
@@ -112,13 +111,13 @@ mod tests {
     }
 
     #[test]
-    fn what_is_kept_for_longer_costs_more() {
+    fn a_cache_write_for_an_hour_costs_more() {
         let tokens =
             |cache_write_1h| Tokens { cache_write: 1_000_000, cache_write_1h, ..Tokens::default() };
         let cost = |it| Prices::default().cost_usd("claude-sonnet-4-5", &tokens(it)).unwrap();
         assert!((cost(0) - 3.75).abs() < 1e-9);
         assert!((cost(400_000) - 4.65).abs() < 1e-9);
-        // It is a part of all that is written.
+        // `cache_write_1h` is a part of `cache_write` and cannot exceed it.
         assert!((cost(9_000_000) - 6.0).abs() < 1e-9);
     }
 }

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use watchkeeper_core::{
-    Context, Detector, DetectorKind, Event, EventKind, EventSet, Fingerprint, InvalidOption,
-    LEAST_CONTEXT_TOKENS, Level, ModelCall, Report, Severity, Subscription, TokenLimit, Unit,
-    context_tokens, grouped, percent, quote,
+    Context, Detector, DetectorKind, Event, EventKind, EventSet, Fingerprint, InvalidOption, Level,
+    ModelCall, Report, Severity, Subscription, TokenLimit, Unit, context_tokens, grouped,
+    least_context_tokens, percent, quote,
 };
 
 /// Finds agents whose context is nearly full.
@@ -57,7 +57,7 @@ impl Detector for FullContext {
         let is_configured = self.options.context_tokens.is_some();
         // Most calls are below the lowest level of the smallest known window,
         // which makes the lookup of the model unnecessary.
-        if !is_configured && !self.is_open && percent(tokens, LEAST_CONTEXT_TOKENS) < lowest {
+        if !is_configured && !self.is_open && percent(tokens, least_context_tokens()) < lowest {
             return;
         }
         let model = call.model.as_deref().or(cx.session().model.as_deref());
