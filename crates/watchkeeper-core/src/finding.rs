@@ -10,92 +10,91 @@ use crate::{AgentId, Fingerprint, Origin, SessionId, Severity, event::EVENT_NAME
 /// Labels of findings, by name.
 pub type Labels = Arc<BTreeMap<String, String>>;
 
-/// What a detector found, and where.
+/// The report of a condition that a detector found.
 ///
-/// One lasting condition makes one finding with the status `open`, one more
-/// for each higher severity it reaches, and one with the status `resolved`
-/// when it ends. All of them share their `fingerprint`.
+/// A lasting condition is reported once with the status `open`, again whenever its severity
+/// rises, and once with the status `resolved` when it ends. These findings have the same
+/// `fingerprint`.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct Finding {
-    /// A hash of what caused it: equal whenever the same events are read under
-    /// the same policy.
+    /// A hash of the cause. The same events under the same policy give the same id.
     #[schemars(with = "String")]
     pub id: Fingerprint,
-    /// When the condition became true, not when it was noticed.
+    /// The time at which the condition became true, which may precede its detection.
     #[schemars(with = "String")]
     pub at: Timestamp,
     /// The name of the detector in the policy.
     pub detector: Arc<str>,
     /// The kind of the detector.
     pub kind: Arc<str>,
-    /// What sort of trouble it is: `timeout`, `runaway`, `budget`, `error`, or
-    /// a team's own.
+    /// The category of the problem: `timeout`, `runaway`, `budget`, `error`, or a category
+    /// defined by an in-house detector.
     pub class: Arc<str>,
-    /// How much it matters.
+    /// The importance.
     pub severity: Severity,
-    /// Whether the condition lasts.
+    /// Whether the condition persists.
     pub status: Status,
-    /// How often it happened so far.
+    /// The number of occurrences so far.
     pub count: u64,
-    /// The session it is about; empty for findings about the monitor itself.
+    /// The session in which the condition holds; empty for findings about the monitor itself.
     #[schemars(with = "String")]
     pub session: SessionId,
-    /// The sub-agent it is about.
+    /// The sub-agent in which the condition holds; `None` for the main agent.
     #[schemars(with = "Option<String>")]
     pub agent: Option<AgentId>,
-    /// The kind of source the session came from.
+    /// The kind of source that read the session.
     pub source: Option<&'static str>,
-    /// What makes two findings the same: detector, session and subject.
+    /// A hash of detector, session and subject, which identifies the condition.
     #[schemars(with = "String")]
     pub fingerprint: Fingerprint,
     /// The labels of the policy and of the session.
     #[schemars(with = "BTreeMap<String, String>")]
     pub labels: Labels,
-    /// One line for a person: no full stop, safe for a terminal.
+    /// A one-line description for people: no full stop, safe for a terminal.
     pub message: String,
-    /// The facts behind the message, for programs.
+    /// The facts of the message, for programs.
     pub data: Map<String, Value>,
-    /// Where to look, oldest first.
+    /// The events that caused the finding, oldest first.
     pub evidence: Vec<Evidence>,
 }
 
-/// Whether the condition that a finding is about lasts.
+/// The state of the condition that a finding reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
-    /// It lasts.
+    /// The condition holds.
     Open,
-    /// It has ended.
+    /// The condition has ended.
     Resolved,
 }
 
-/// A place that shows what a finding says.
+/// The location of an event that contributed to a finding.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Evidence {
-    /// The file; `None` for an event that was recorded in memory.
+    /// The file; `None` for an event recorded in memory.
     #[schemars(with = "Option<String>")]
     pub file: Option<Arc<str>>,
-    /// The line, counted from 1.
+    /// The line number, counted from 1.
     pub line: Option<u64>,
-    /// The name of the event there.
+    /// The name of the event.
     pub event: &'static str,
 }
 
 impl Evidence {
-    /// Points at an event.
+    /// Creates the evidence for an event with this origin and name.
     pub fn new(origin: Option<&Origin>, event: &'static str) -> Self {
         Self { file: origin.map(|it| it.file.clone()), line: origin.map(|it| it.line), event }
     }
 }
 
-/// Where an event was read, in a third of the room that an optional
-/// [`Origin`] takes: what a detector keeps until it has something to say.
+/// The location of an event in 24 bytes, a third of an optional [`Origin`], for detectors to
+/// store.
 ///
-/// Becomes [`Evidence`] when it does.
+/// [`evidence`](Self::evidence) converts it for a report.
 #[derive(PartialEq, Eq)]
 pub struct Place {
     file: Option<Arc<str>>,
-    /// The line, and in the lowest byte which event it is, counted from 1.
+    /// Line number << 8 | index of the event name, plus 1.
     line_and_event: NonZeroU64,
 }
 
@@ -107,7 +106,8 @@ impl Place {
         }
     }
 
-    /// Moves it. To keep the name of a file costs less than to take it again.
+    /// Moves to another event. Cheaper than a new value if the file is the same, as its
+    /// reference count stays untouched.
     pub(crate) fn move_to(&mut self, origin: Option<&Origin>, name_idx: u8) {
         self.move_into(origin.map(|it| &it.file));
         self.line_and_event = Self::packed(origin, name_idx);
@@ -128,7 +128,7 @@ impl Place {
         NonZeroU64::MIN.saturating_add((line << 8) | u64::from(name_idx))
     }
 
-    /// Points there.
+    /// Returns the location as evidence for a report.
     pub fn evidence(&self) -> Evidence {
         let packed = self.line_and_event.get() - 1;
         let name_idx = usize::from(packed.to_le_bytes()[0]);
@@ -145,7 +145,7 @@ impl Clone for Place {
         Self { file: self.file.clone(), line_and_event: self.line_and_event }
     }
 
-    /// To keep the name of a file costs less than to take it again.
+    /// Leaves the reference count of the file untouched if it is the same.
     fn clone_from(&mut self, other: &Self) {
         self.move_into(other.file.as_ref());
         self.line_and_event = other.line_and_event;
@@ -164,7 +164,7 @@ mod tests {
     use crate::{Event, EventKind, Origin, Timestamp};
 
     #[test]
-    fn a_place_becomes_the_evidence_that_it_stands_for() {
+    fn converts_to_the_evidence_of_its_event() {
         for line in [0, 1, 402, u64::from(u32::MAX) + 1, u64::MAX >> 8] {
             let origin = Origin { source: "x", file: "a.jsonl".into(), line };
             let mut moved = Place::new(None, 0);
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn no_place_takes_no_more_room() {
+    fn takes_24_bytes_with_or_without_option() {
         assert_eq!((size_of::<Place>(), size_of::<Option<Place>>()), (24, 24));
     }
 }

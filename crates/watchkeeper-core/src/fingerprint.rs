@@ -4,71 +4,71 @@ use memchr::memchr2;
 use rapidhash::v3::rapidhash_v3;
 use serde::{Serialize, Serializer};
 
-/// What makes two things the same: a 64-bit hash, equal on every machine.
+/// A 64-bit hash that decides whether two things count as equal.
 ///
-/// It says nothing of what it was made from, and is no defence against
-/// somebody who looks for two things with the same one.
+/// The same on every machine and in every version of a build. Not cryptographic: an attacker can
+/// construct collisions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Fingerprint(u64);
 
-/// How much of an output counts from its start, after blurring, in bytes.
+/// The number of bytes at the start of an output that count, numbers and ids excluded.
 const HEAD: usize = 4096;
-/// How much of an output that is longer counts from its end, in bytes.
+/// The number of bytes at the end of a longer output that count.
 const TAIL: usize = 512;
-/// Nesting deeper than this is hashed without regard to its structure.
+/// The maximum nesting that is tracked. Deeper values are hashed as flat sequences of tokens.
 const MAX_DEPTH: usize = 128;
 
 impl Fingerprint {
-    /// The fingerprint of nothing: a subject for detectors that have only one.
+    /// A constant, for detectors with a single subject.
     pub const NONE: Self = Self(0);
 
-    /// Takes the fingerprint of some bytes, each of which matters.
+    /// Hashes bytes.
     pub fn of(bytes: impl AsRef<[u8]>) -> Self {
         Self(rapidhash_v3(bytes.as_ref()))
     }
 
-    /// Takes the fingerprint of JSON: the order of keys and the space between
-    /// tokens do not matter, nor do the `volatile` keys of the outermost object.
+    /// Hashes a JSON text. Ignores the order of keys, the whitespace between tokens, and the
+    /// entries of the outermost object whose keys are `volatile`.
     pub fn of_json(text: &str, volatile: &[&str]) -> Self {
-        JsonWalk { rest: text.as_bytes(), stack: Vec::new(), excess: 0, volatile }.run()
+        JsonHasher { rest: text.as_bytes(), stack: Vec::new(), excess: 0, volatile }.run()
     }
 
-    /// Takes the fingerprint of a tool's output: numbers, hashes, ids and times
-    /// do not matter, since a tool that says the same again changes those. A
-    /// number that tells of progress does, like `40%` or `3/12`.
+    /// Hashes the output of a tool.
     ///
-    /// Of a long output the first 4 KiB and the last 512 bytes count.
+    /// Ignores numbers, hashes, ids and times, because they differ between otherwise equal
+    /// outputs. Numbers that show progress, such as `40%` and `3/12`, count. Of a long output
+    /// only the first 4 KiB and the last 512 bytes count.
     pub fn of_output(text: &str) -> Self {
         let text = text.trim_ascii().as_bytes();
-        let (head, n_read) = blurred(text, HEAD);
+        let (head, n_read) = without_ids(text, HEAD);
         let rest = &text[n_read..];
         if rest.len() <= TAIL {
-            return head.and(blurred(rest, usize::MAX).0);
+            return head.and(without_ids(rest, usize::MAX).0);
         }
-        // From the start of a line, so that a longer number before the tail
-        // does not shift what is in it.
+        // Starts at a line break, so that a number of another length before the tail does not
+        // shift the text within the tail.
         let tail = &rest[rest.len() - TAIL..];
         let line = memchr::memchr(b'\n', tail).map_or(tail, |at| &tail[at..]);
-        head.and(blurred(line, usize::MAX).0)
+        head.and(without_ids(line, usize::MAX).0)
     }
 
-    /// Joins two fingerprints; the order matters.
+    /// Combines two fingerprints. The order matters.
     #[must_use]
     pub const fn and(self, other: Self) -> Self {
         Self(mix(self.0, other.0))
     }
 
-    /// The 64 bits.
+    /// Returns the 64 bits.
     pub const fn get(self) -> u64 {
         self.0
     }
 
-    /// Half of it, with room for `None`: enough to tell a few things apart, for
-    /// a detector that keeps them.
-    #[expect(clippy::cast_possible_truncation, reason = "half of it is kept")]
+    /// Returns 32 of the bits, never zero: enough for a detector that stores a few fingerprints,
+    /// and an `Option` of it takes no more space.
+    #[expect(clippy::cast_possible_truncation, reason = "the lower half is returned")]
     pub const fn brief(self) -> NonZeroU32 {
         match NonZeroU32::new(self.0 as u32) {
-            Some(it) => it,
+            Some(half) => half,
             None => NonZeroU32::MAX,
         }
     }
@@ -84,63 +84,61 @@ const fn mix(a: u64, b: u64) -> u64 {
     fold(a.rotate_left(23) ^ 0x2d35_8dcc_aa6c_78a5, b ^ 0x8bb8_4b93_962e_acc9)
 }
 
-/// Hashes text with its numbers and ids blurred, until `limit` bytes have been
-/// read that are neither. Says how many bytes that took.
-fn blurred(text: &[u8], limit: usize) -> (Fingerprint, usize) {
-    let mut res = Fingerprint::NONE;
-    // Where the stretch of plain bytes that is not hashed yet begins.
+/// Hashes text without its numbers and ids, until `limit` bytes that are neither have been
+/// hashed. Returns the hash and the number of bytes read.
+fn without_ids(text: &[u8], limit: usize) -> (Fingerprint, usize) {
+    let mut hash = Fingerprint::NONE;
+    // The start of the plain bytes that are not hashed yet.
     let mut start = 0;
     let mut n_plain = 0;
     let mut at = 0_usize;
-    // Where the stretch of hexadecimal digits ends that was looked at last: a
-    // long one that is no id must not be gone through for each of its digits.
+    // The end of the most recent run of hexadecimal digits. Scanning a long run again for each of
+    // its digits would take quadratic time.
     let mut hex_end = 0;
     loop {
         let cap = at.saturating_add(limit.saturating_sub(n_plain)).min(text.len());
         let Some(digit) = first_digit(&text[at..cap]).map(|it| at + it) else {
-            return (res.and(Fingerprint::of(&text[start..cap])), cap);
+            return (hash.and(Fingerprint::of(&text[start..cap])), cap);
         };
         n_plain += digit - at;
         if hex_end <= digit {
             hex_end = digit + text[digit..].iter().take_while(|it| it.is_ascii_hexdigit()).count();
         }
         let (from, to) = id_around(text, start, digit, hex_end);
-        if tells_progress(text, from, to) {
+        if shows_progress(text, from, to) {
             n_plain += to - digit;
             at = to;
             continue;
         }
-        res = res.and(Fingerprint::of(&text[start..from])).and(Fingerprint::NONE);
+        hash = hash.and(Fingerprint::of(&text[start..from])).and(Fingerprint::NONE);
         start = to;
         at = to;
     }
 }
 
-/// Whether a number says how far something has come, as in `40%` or `3/12`: an
-/// answer in which that changes is another answer.
-fn tells_progress(text: &[u8], from: usize, to: usize) -> bool {
+/// Returns whether a number shows progress, as in `40%` or `3/12`.
+fn shows_progress(text: &[u8], from: usize, to: usize) -> bool {
     let is_digit =
-        |at: Option<usize>| at.and_then(|it| text.get(it)).is_some_and(u8::is_ascii_digit);
+        |at: Option<usize>| at.and_then(|at| text.get(at)).is_some_and(u8::is_ascii_digit);
     let before = from.checked_sub(1);
     match text.get(to) {
         Some(b'%') => true,
         Some(b'/') => is_digit(Some(to + 1)),
         _ => {
-            before.is_some_and(|it| text[it] == b'/')
-                && is_digit(before.and_then(|it| it.checked_sub(1)))
+            before.is_some_and(|at| text[at] == b'/')
+                && is_digit(before.and_then(|at| at.checked_sub(1)))
         }
     }
 }
 
-/// Where the first digit is. Outputs are long and all of them are searched, so
-/// this looks at eight bytes at a time.
+/// Returns the offset of the first ASCII digit. Examines eight bytes at a time, as every output
+/// is searched and many are long.
 fn first_digit(text: &[u8]) -> Option<usize> {
     const ONES: u64 = u64::from_le_bytes([1; 8]);
     let (words, rest) = text.as_chunks::<8>();
     for (word_idx, word) in words.iter().enumerate() {
-        // Digits become 0 to 9. What is less than 10 borrows when 10 is taken
-        // away, and shows in its highest bit; only bytes after it can be
-        // wrong about that.
+        // The XOR turns digits into 0 to 9. Subtracting 10 sets the highest bit of bytes less
+        // than 10. The borrow can set it wrongly in later bytes only, never before the first.
         let word = u64::from_le_bytes(*word) ^ (ONES * u64::from(b'0'));
         let digits = word.wrapping_sub(ONES * 10) & !word & (ONES << 7);
         if digits != 0 {
@@ -151,17 +149,16 @@ fn first_digit(text: &[u8]) -> Option<usize> {
     Some(text.len() - rest.len() + in_rest)
 }
 
-/// The number or the id that the digit at `digit` belongs to, as a range that
-/// begins no earlier than `start`. The hexadecimal digits around it end at
-/// `hex_end`.
+/// Returns the range of the number or id that contains the digit at `digit`. The range begins at
+/// `start` or later. `hex_end` is the end of the run of hexadecimal digits around `digit`.
 fn id_around(text: &[u8], start: usize, digit: usize, hex_end: usize) -> (usize, usize) {
     const SHORTEST_HASH: usize = 6;
-    /// The inner groups of a UUID.
+    /// The length of the inner groups of a UUID.
     const UUID_GROUP: usize = 4;
     let is_hex = |it: &&u8| it.is_ascii_hexdigit();
     let from = digit - text[start..digit].iter().rev().take_while(is_hex).count();
     let to = hex_end;
-    let is_word = |it: Option<&u8>| it.is_some_and(u8::is_ascii_alphanumeric);
+    let is_word = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
     let is_whole =
         !is_word(from.checked_sub(1).and_then(|it| text.get(it))) && !is_word(text.get(to));
     let is_in_uuid = to - from == UUID_GROUP
@@ -169,29 +166,31 @@ fn id_around(text: &[u8], start: usize, digit: usize, hex_end: usize) -> (usize,
     if is_whole && (is_in_uuid || SHORTEST_HASH <= to - from) {
         return (from, to);
     }
-    // A number, with its fraction: `1`, `1.25` and `10` are equal.
+    // A number includes its fraction: `1`, `1.25` and `10` count as equal.
     let is_number = |it: &&u8| it.is_ascii_digit() || **it == b'.';
     let to = digit + text[digit..].iter().take_while(is_number).count();
     (digit, to)
 }
 
-struct JsonWalk<'a> {
+/// Hashes JSON without recursion, so that deep nesting cannot overflow the stack.
+struct JsonHasher<'a> {
     rest: &'a [u8],
     stack: Vec<Frame>,
-    /// How many brackets are open beyond `MAX_DEPTH`.
+    /// The number of open brackets beyond `MAX_DEPTH`.
     excess: usize,
     volatile: &'a [&'a str],
 }
 
 struct Frame {
     is_object: bool,
-    /// In an object a sum, which no order changes; in an array a chain.
+    /// For an object a sum of the entries, which is independent of their order; for an array a
+    /// chain of the elements.
     hash: Fingerprint,
-    /// The key that waits for its value, and whether it counts.
+    /// The key whose value comes next, and whether the entry counts.
     key: Option<(Fingerprint, bool)>,
 }
 
-impl<'a> JsonWalk<'a> {
+impl<'a> JsonHasher<'a> {
     fn run(mut self) -> Fingerprint {
         let mut top = Fingerprint::NONE;
         while let Some(&byte) = self.rest.first() {
@@ -253,7 +252,7 @@ impl<'a> JsonWalk<'a> {
         top
     }
 
-    /// Takes a string, as it is written between its quotes.
+    /// Consumes a string. Returns the text between its quotes, escapes included.
     fn string(&mut self) -> &'a [u8] {
         let body = &self.rest[1..];
         let mut at = 0;
@@ -269,7 +268,7 @@ impl<'a> JsonWalk<'a> {
         body
     }
 
-    /// Takes a number or a literal.
+    /// Consumes a number or a literal.
     fn scalar(&mut self) -> &'a [u8] {
         let ends =
             |it: &u8| matches!(it, b',' | b':' | b']' | b'}' | b'"' | b' ' | b'\n' | b'\t' | b'\r');
@@ -281,14 +280,14 @@ impl<'a> JsonWalk<'a> {
 }
 
 impl From<bool> for Fingerprint {
-    fn from(it: bool) -> Self {
-        Self(u64::from(it) + 1)
+    fn from(value: bool) -> Self {
+        Self(u64::from(value) + 1)
     }
 }
 
 impl From<u64> for Fingerprint {
-    fn from(it: u64) -> Self {
-        Self(it)
+    fn from(value: u64) -> Self {
+        Self(value)
     }
 }
 
@@ -306,12 +305,33 @@ impl Serialize for Fingerprint {
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
+    use proptest::{collection::vec, prelude::*};
+    use serde_json::{Value, json};
 
     use super::{Fingerprint, first_digit};
 
+    fn json_value() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i8>().prop_map(Value::from),
+            "[a-c]{0,2}".prop_map(Value::from),
+        ];
+        leaf.prop_recursive(3, 12, 3, |inner| {
+            prop_oneof![
+                vec(inner.clone(), 0..3).prop_map(Value::from),
+                vec(("[a-c]", inner), 0..3).prop_map(|entries| {
+                    entries.into_iter().fold(json!({}), |mut object, (key, value)| {
+                        object[key] = value;
+                        object
+                    })
+                }),
+            ]
+        })
+    }
+
     #[test]
-    fn keys_have_no_order_and_volatile_ones_no_weight() {
+    fn json_ignores_key_order_whitespace_and_volatile_keys() {
         let of = |text| Fingerprint::of_json(text, &["description"]);
         let plain = of(r#"{"command":"ls","n":[1,2]}"#);
         assert_eq!(plain, of(r#" { "n" : [1, 2], "command": "ls" } "#));
@@ -329,7 +349,7 @@ mod tests {
     }
 
     #[test]
-    fn depth_costs_no_stack() {
+    fn deeply_nested_json_does_not_overflow_the_stack() {
         let deep = |n| format!("{}{}", "[".repeat(n), "]".repeat(n));
         let of = |n| Fingerprint::of_json(&deep(n), &[]);
         assert_eq!(of(1_000_000), of(1_000_000));
@@ -337,7 +357,7 @@ mod tests {
     }
 
     #[test]
-    fn outputs_are_equal_but_for_numbers_and_ids() {
+    fn outputs_that_differ_in_numbers_and_ids_are_equal() {
         let of = Fingerprint::of_output;
         for (a, b) in [
             ("bash: line 9: cd: no", "bash: line 10: cd: no"),
@@ -366,7 +386,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_may_stand_where_the_head_ends() {
+    fn a_number_may_cross_the_end_of_the_head() {
         let of = |percent| {
             Fingerprint::of_output(&format!("{}{percent}% of it", "x".repeat(super::HEAD - 1)))
         };
@@ -375,15 +395,39 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_first_digit_is_found(text in any::<Vec<u8>>(), plain in 0..40_usize) {
+        fn finds_the_first_digit(text in any::<Vec<u8>>(), plain in 0..40_usize) {
             let text = [vec![b'/'; plain], text, b":9".to_vec()].concat();
             prop_assert_eq!(first_digit(&text), text.iter().position(u8::is_ascii_digit));
         }
 
         #[test]
-        fn any_text_has_one(text in ".*") {
-            prop_assert_eq!(Fingerprint::of_output(&text), Fingerprint::of_output(&text));
-            prop_assert_eq!(Fingerprint::of_json(&text, &[]), Fingerprint::of_json(&text, &[]));
+        fn outputs_ignore_every_whole_number(
+            words in vec("[a-z]{1,2}", 1..9),
+            numbers in vec((any::<u32>(), any::<u32>()), 9),
+        ) {
+            let join = |number: fn(&(u32, u32)) -> u32| {
+                let parts = words.iter().zip(&numbers);
+                parts.map(|(word, pair)| format!("{word}: {};\n", number(pair))).collect::<String>()
+            };
+            let (first, second) = (join(|it| it.0), join(|it| it.1));
+            let of_first = Fingerprint::of_output(&first);
+            prop_assert_eq!(of_first, Fingerprint::of_output(&second));
+            prop_assert_ne!(of_first, Fingerprint::of_output(&first.replacen(';', "%;", 1)));
+            prop_assert_ne!(of_first, Fingerprint::of_output(&format!("{first}x")));
+        }
+
+        #[test]
+        fn json_ignores_layout_only(value in json_value(), other in json_value()) {
+            let of = |value: &Value| Fingerprint::of_json(&value.to_string(), &[]);
+            let pretty = serde_json::to_string_pretty(&value).unwrap();
+            prop_assert_eq!(of(&value), Fingerprint::of_json(&pretty, &[]));
+            prop_assert_eq!(of(&value) == of(&other), value == other);
+        }
+
+        #[test]
+        fn hostile_text_does_not_panic(text in r#"[\[\]{}",:\\a0 é\n]{0,64}"#) {
+            Fingerprint::of_output(&text);
+            Fingerprint::of_json(&text, &["a"]);
         }
     }
 }

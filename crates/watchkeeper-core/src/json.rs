@@ -3,38 +3,37 @@ use std::fmt;
 use serde::{Deserialize, Deserializer, de};
 use serde_json::value::{RawValue, to_raw_value};
 
-/// A JSON value, kept as it was written.
+/// A JSON value, stored as its original text.
 ///
-/// Arguments of tools pass through by the million and are looked into rarely,
-/// so they are kept as text that is known to be JSON.
+/// Most tool arguments are only hashed and compared, so they are validated once and parsed into
+/// a value only on demand. Two values are equal if their texts are equal.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Json(Box<str>);
 
 impl Json {
-    /// Checks that `text` is JSON.
+    /// Validates and wraps a JSON text.
     pub fn parse(text: &str) -> Result<Self, serde_json::Error> {
         serde_json::from_str::<Box<RawValue>>(text).map(Self::from)
     }
 
-    /// `text` if it is JSON, and else `text` as a JSON string: for agents
-    /// whose tools take either.
+    /// Wraps `text` if it is valid JSON; otherwise converts it to a JSON string. For agents
+    /// whose tools accept both.
     pub fn parse_or_text(text: &str) -> Self {
         Self::parse(text).unwrap_or_else(|_| Self::text(text))
     }
 
-    /// A JSON string that says `text`.
+    /// Creates a JSON string with the contents `text`.
     pub fn text(text: &str) -> Self {
         Self(serde_json::Value::from(text).to_string().into())
     }
 
-    /// The JSON text.
+    /// Returns the JSON text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Reads the value.
+    /// Parses the value. Returns `null` if it is nested deeper than `serde_json` allows (128).
     pub fn to_value(&self) -> serde_json::Value {
-        // Text that passed as raw JSON may still nest deeper than a value may.
         serde_json::from_str(&self.0).unwrap_or_default()
     }
 }

@@ -1,45 +1,47 @@
 use std::fmt::Write as _;
 
-/// How much of a text is quoted, in characters.
+/// The maximum length of a quoted text, in characters.
 const MAX_QUOTED: usize = 80;
 
-/// Quotes a short piece of text from an agent between backticks: cut, without
-/// what looks like a secret, and safe for a terminal.
+/// Quotes text from an agent for a message: in backticks, at most 80 characters, with secrets
+/// redacted, and safe for a terminal.
 pub fn quote(text: &str) -> String {
-    // Enough for what is shown, and for a secret that begins in it.
+    // Bounds the time for long texts. A secret that begins within the quoted part is still
+    // recognized, as redaction sees four times as much.
     let cut = text.char_indices().nth(MAX_QUOTED * 4).map_or(text, |(at, _)| &text[..at]);
     let text = redact(cut);
-    let mut res = String::from("`");
+    let mut out = String::from("`");
     for (n, c) in text.chars().enumerate() {
         if n == MAX_QUOTED {
-            res.push('…');
+            out.push('…');
             break;
         }
-        res.push(if c == '`' { '\'' } else { c });
+        out.push(if c == '`' { '\'' } else { c });
     }
-    res.push('`');
-    make_safe(&res)
+    out.push('`');
+    make_safe(&out)
 }
 
-/// Makes text safe for a terminal and for a log: whatever could move the
-/// cursor, start a line, or turn the direction of text is written as `\u{…}`.
+/// Escapes every character that could control a terminal or forge a line of a log.
+///
+/// Line breaks become `\n` and `\r`, tabs become spaces, and every other [unsafe](is_unsafe)
+/// character becomes `\u{…}`.
 pub fn make_safe(text: &str) -> String {
-    let mut res = String::with_capacity(text.len());
+    let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
-            '\t' => res.push(' '),
-            '\n' => res.push_str("\\n"),
-            '\r' => res.push_str("\\r"),
-            _ if is_unsafe(c) => escape(&mut res, c),
-            _ => res.push(c),
+            '\t' => out.push(' '),
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            _ if is_unsafe(c) => escape(&mut out, c),
+            _ => out.push(c),
         }
     }
-    res
+    out
 }
 
-/// Whether a character must not reach a terminal: controls, marks that turn
-/// text around or hide it, separators of lines, and code points that are no
-/// characters.
+/// Returns whether a character must not reach a terminal: control characters, invisible
+/// characters, bidirectional marks, line separators, and code points that are not characters.
 pub fn is_unsafe(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}'
@@ -47,12 +49,12 @@ pub fn is_unsafe(c: char) -> bool {
             | '\u{fff0}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
-fn escape(res: &mut String, c: char) {
+fn escape(out: &mut String, c: char) {
     // Writing to a string cannot fail.
-    let _ = write!(res, "\\u{{{:x}}}", u32::from(c));
+    let _ = write!(out, "\\u{{{:x}}}", u32::from(c));
 }
 
-/// Beginnings by which the keys of common services are known.
+/// The prefixes of keys of common services.
 const KEY_PREFIXES: &[&str] = &[
     "sk-",
     "sk_live_",
@@ -84,7 +86,7 @@ const KEY_PREFIXES: &[&str] = &[
     "shpat_",
     "AGE-SECRET-KEY-",
 ];
-/// Names whose value is a secret.
+/// Endings of names whose value is a secret.
 const SECRET_NAMES: &[&str] = &[
     "password",
     "passwd",
@@ -99,11 +101,11 @@ const SECRET_NAMES: &[&str] = &[
     "private_key",
 ];
 
-/// Replaces what looks like a secret by `[redacted]`: the keys of common
-/// services by how they begin, and whatever follows a name like `password=`.
+/// Replaces secrets by `[redacted]`: words with the prefix of a common service's key, and
+/// values that follow a name such as `password=`.
 fn redact(text: &str) -> String {
     let is_word = |c: char| c.is_ascii_alphanumeric() || "_-./+=~%".contains(c);
-    let mut res = String::with_capacity(text.len());
+    let mut out = String::with_capacity(text.len());
     let mut rest = text;
     let mut is_value = false;
     while let Some(first) = rest.chars().next() {
@@ -111,31 +113,31 @@ fn redact(text: &str) -> String {
         let (word, tail) = rest.split_at(len);
         rest = tail;
         if !is_word(first) {
-            res.push_str(word);
-            // `password: x` and `"password": "x"` name a value; `password, x` does not.
+            out.push_str(word);
+            // `password: x` and `"password": "x"` contain a value; `password, x` does not.
             is_value = is_value && word.chars().all(|c| " \t:'\"=".contains(c));
             continue;
         }
         let (name, value) = word.split_once('=').unwrap_or((word, ""));
         if is_value && !is_name(word) {
-            res.push_str("[redacted]");
+            out.push_str("[redacted]");
             is_value = false;
         } else if let Some(at) = key_in_path(word) {
-            res.push_str(&word[..at]);
-            res.push_str("[redacted]");
+            out.push_str(&word[..at]);
+            out.push_str("[redacted]");
         } else if is_name(name) && !value.is_empty() {
-            res.push_str(name);
-            res.push_str("=[redacted]");
+            out.push_str(name);
+            out.push_str("=[redacted]");
             is_value = false;
         } else if is_key(value) {
-            res.push_str(name);
-            res.push_str("=[redacted]");
+            out.push_str(name);
+            out.push_str("=[redacted]");
         } else {
-            res.push_str(word);
+            out.push_str(word);
             is_value = is_name(name);
         }
     }
-    res
+    out
 }
 
 fn is_key(word: &str) -> bool {
@@ -143,7 +145,7 @@ fn is_key(word: &str) -> bool {
     SHORTEST <= word.len() && KEY_PREFIXES.iter().any(|it| word.starts_with(it))
 }
 
-/// Where a key begins in a path or a URL.
+/// Returns the offset of a key within a path or a URL.
 fn key_in_path(word: &str) -> Option<usize> {
     let starts = std::iter::once(0).chain(word.match_indices('/').map(|(at, _)| at + 1));
     starts.into_iter().find(|at| is_key(&word[*at..]))
@@ -161,7 +163,7 @@ mod tests {
     use super::{make_safe, quote};
 
     #[test]
-    fn secrets_are_not_quoted() {
+    fn redacts_secrets() {
         for (text, quoted) in [
             ("ls -l", "`ls -l`"),
             (
@@ -180,12 +182,12 @@ mod tests {
     }
 
     #[test]
-    fn long_text_is_cut() {
+    fn cuts_long_text() {
         assert_eq!(quote(&"é".repeat(1000)).chars().count(), 83);
     }
 
     #[test]
-    fn terminals_are_not_steered() {
+    fn escapes_terminal_control_characters() {
         let hostile = "a\u{1b}]0;title\u{7}b\r\nc\u{202e}d\u{9b}31m\u{2028}";
         let safe = r"a\u{1b}]0;title\u{7}b\r\nc\u{202e}d\u{9b}31m\u{2028}";
         assert_eq!(make_safe(hostile), safe);
@@ -193,7 +195,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_is_quoted_is_one_harmless_line(text in any::<String>()) {
+        fn quoted_text_is_one_bounded_line_without_control_characters(text in any::<String>()) {
             let quoted = quote(&text);
             prop_assert!(!quoted.chars().any(char::is_control));
             prop_assert!(quoted.chars().count() <= 8 * (super::MAX_QUOTED + 3));

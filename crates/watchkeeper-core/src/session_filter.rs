@@ -2,40 +2,40 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use crate::{Event, EventKind, Glob, SessionFacts};
 
-/// Which sessions a detector watches: by default all of them.
+/// The sessions that a detector monitors; by default all of them.
 ///
-/// This is decided once, at the first event of a session, and holds for its
-/// sub-agents as well: what a session says later changes nothing.
+/// The engine evaluates the filter once, at the first event of a session. The decision also
+/// holds for the session's sub-agents, and later events do not change it.
 #[derive(Clone, Debug, Default)]
 pub struct SessionFilter {
-    /// Only sessions that all of these match.
+    /// Matchers that all have to match.
     pub all_of: Vec<Arc<SessionMatcher>>,
-    /// And only sessions that none of these match.
+    /// Matchers of which none may match.
     pub none_of: Vec<Arc<SessionMatcher>>,
 }
 
-/// What a session is known to be as it begins: all parts must match.
+/// Conditions on the first event of a session, all of which have to hold.
 ///
-/// A part that is empty matches every session. A part that is not does not
-/// match a session whose first event does not say what it asks for.
+/// An empty condition holds for every session. A condition on a fact that the first event does
+/// not contain does not hold.
 #[derive(Clone, Debug, Default)]
 pub struct SessionMatcher {
-    /// From one of these kinds of source.
+    /// The kind of source matches one of these.
     pub source: Vec<Glob>,
-    /// In one of these folders.
+    /// The working folder matches one of these.
     pub cwd: Vec<Glob>,
-    /// With one of these models.
+    /// The model matches one of these.
     pub model: Vec<Glob>,
-    /// Of one of these versions of the agent.
+    /// The version of the agent matches one of these.
     pub version: Vec<Glob>,
-    /// With one of these values for each of these labels.
+    /// For each of these labels, the value matches one of these.
     pub labels: BTreeMap<String, Vec<Glob>>,
-    /// Why the policy makes a difference, for people who ask.
+    /// The reason given by the policy, shown by `check --explain`.
     pub reason: Option<String>,
 }
 
 impl SessionFilter {
-    /// Whether it lets a session through that begins with the event `first`.
+    /// Returns whether the detector monitors a session whose first event is `first`.
     pub(crate) fn takes(&self, facts: &SessionFacts, first: &Event) -> bool {
         let Self { all_of, none_of } = self;
         all_of.iter().all(|it| it.matches(facts, first))
@@ -47,7 +47,7 @@ impl SessionMatcher {
     fn matches(&self, facts: &SessionFacts, first: &Event) -> bool {
         let Self { source, cwd, model, version, labels, reason: _ } = self;
         let start = match &first.kind {
-            EventKind::SessionStart(it) if first.agent.is_none() => Some(it),
+            EventKind::SessionStart(start) if first.agent.is_none() => Some(start),
             _ => None,
         };
         any(source, facts.source)
@@ -76,16 +76,19 @@ mod tests {
         NamedDetector, Origin, Report, SessionStart, Severity,
     };
 
-    /// Tells of every message.
+    /// Reports every message.
     #[derive(Clone, Debug)]
-    struct Echo(&'static str, u64);
+    struct Echo {
+        text: &'static str,
+        n_messages: u64,
+    }
 
     impl Detector for Echo {
         fn observe(&mut self, event: &Event, cx: &mut Context<'_>) {
             if matches!(event.kind, EventKind::Message { .. }) {
-                self.1 += 1;
-                let subject = Fingerprint::from(self.1);
-                cx.report(subject, 1, || Report::new(self.0));
+                self.n_messages += 1;
+                let subject = Fingerprint::from(self.n_messages);
+                cx.report(subject, 1, || Report::new(self.text));
             }
         }
     }
@@ -94,11 +97,11 @@ mod tests {
         vec![Glob::new(pattern)]
     }
 
-    /// One name, watched one way in the sessions that match, and another way
-    /// in the others.
-    fn heard(matcher: SessionMatcher, events: &[Event]) -> Vec<String> {
+    /// Runs a detector for sessions that match and another for all other sessions. Returns
+    /// their messages, `matching` or `other`.
+    fn messages(matcher: SessionMatcher, events: &[Event]) -> Vec<String> {
         let matcher = Arc::new(matcher);
-        let named = |says, sessions| NamedDetector {
+        let named = |text, sessions| NamedDetector {
             id: "echo".into(),
             kind: "echo".into(),
             class: "test".into(),
@@ -106,7 +109,7 @@ mod tests {
             inhibited_by: Vec::new(),
             per_label: None,
             sessions,
-            detector: Box::new(Echo(says, 0)),
+            detector: Box::new(Echo { text, n_messages: 0 }),
         };
         let matching = SessionFilter { all_of: vec![matcher.clone()], none_of: Vec::new() };
         let others = SessionFilter { all_of: Vec::new(), none_of: vec![matcher] };
@@ -146,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn every_part_must_match() {
+    fn all_conditions_have_to_hold() {
         let label = |value| [("team".to_owned(), globs(value))].into();
         let nightly = || SessionMatcher { cwd: globs("*/nightly/*"), ..SessionMatcher::default() };
         for (matcher, expected) in [
@@ -162,26 +165,26 @@ mod tests {
             (SessionMatcher { labels: label("search"), ..nightly() }, "other"),
         ] {
             let events = events([(None, start("/srv/nightly/x")), (None, message())]);
-            assert_eq!(heard(matcher.clone(), &events), [expected], "{matcher:?}");
+            assert_eq!(messages(matcher.clone(), &events), [expected], "{matcher:?}");
         }
     }
 
     #[test]
-    fn what_is_said_later_changes_nothing() {
+    fn later_events_change_nothing() {
         let nightly = SessionMatcher { cwd: globs("*/nightly/*"), ..SessionMatcher::default() };
         let late = events([(None, message()), (None, start("/nightly/x")), (None, message())]);
-        assert_eq!(heard(nightly, &late), ["other", "other"]);
+        assert_eq!(messages(nightly, &late), ["other", "other"]);
         let gpt = SessionMatcher { model: globs("gpt-*"), ..SessionMatcher::default() };
         let model = EventKind::ModelCall(crate::ModelCall {
             model: Some("claude-opus".into()),
             ..crate::ModelCall::default()
         });
         let events = [(None, start("/x")), (None, model), (Some("a1"), message())];
-        assert_eq!(heard(gpt, &self::events(events)), ["matching"]);
+        assert_eq!(messages(gpt, &self::events(events)), ["matching"]);
     }
 
     #[test]
-    fn a_session_that_no_detector_watches_stays_so() {
+    fn a_session_without_a_detector_stays_without() {
         let filter = SessionFilter {
             none_of: vec![Arc::new(SessionMatcher {
                 source: globs("claude-code"),
@@ -197,7 +200,7 @@ mod tests {
             inhibited_by: Vec::new(),
             per_label: None,
             sessions: filter,
-            detector: Box::new(Echo("heard", 0)),
+            detector: Box::new(Echo { text: "reported", n_messages: 0 }),
         };
         let mut engine = Engine::new(vec![detector], EngineConfig::default());
         let mut findings = Vec::new();

@@ -3,25 +3,25 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// How much a finding matters.
+/// The importance of a finding.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
 )]
 #[serde(rename_all = "snake_case")]
 pub enum Severity {
-    /// Worth a line in a log.
+    /// For the log.
     Low,
-    /// Worth a look today.
+    /// To be looked at today.
     Medium,
-    /// Worth an interruption.
+    /// To be looked at immediately.
     High,
 }
 
 impl Severity {
-    /// All of them, the least first.
+    /// All severities, in ascending order.
     pub const ALL: [Self; 3] = [Self::Low, Self::Medium, Self::High];
 
-    /// Its name in policies and findings.
+    /// Returns the name used in policies and findings.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Low => "low",
@@ -37,39 +37,39 @@ impl fmt::Display for Severity {
     }
 }
 
-/// What a detector measures, and so how a policy writes its levels.
+/// The unit of a detector's measure. Policies write levels in this unit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Unit {
-    /// How many times: `at = 3`.
+    /// A number of occurrences: `at = 3`.
     Count,
-    /// How much of a limit, in percent: `at = "75%"`.
+    /// The used share of a limit, in percent: `at = "75%"`.
     Percent,
 }
 
-/// How many percent of `max` a number is, rounded down: what is measured in
-/// [`Unit::Percent`]. A `max` of zero counts as one, and what does not fit is as
-/// much as fits.
+/// Returns `n` as a percentage of `max`, rounded down: a measure in [`Unit::Percent`].
+///
+/// A `max` of zero counts as one. A percentage that exceeds `u64::MAX` becomes `u64::MAX`.
 pub fn percent(n: u64, max: u64) -> u64 {
     let max = max.max(1);
-    // Division is slow in 128 bits, and most numbers need no more than 64.
+    // Division is slow with 128 bits, and nearly all numbers fit in 64.
     n.checked_mul(100).map_or_else(
         || u64::try_from(u128::from(n) * 100 / u128::from(max)).unwrap_or(u64::MAX),
-        |it| it / max,
+        |hundredfold| hundredfold / max,
     )
 }
 
-/// From what measure on a finding has which severity.
+/// The lowest measure at which a finding has a severity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Level {
-    /// The measure it begins at, in the [`Unit`] of its kind.
+    /// The lowest measure, in the [`Unit`] of the detector's kind.
     pub at: u64,
-    /// The severity from there on.
+    /// The severity of a finding with at least this measure.
     pub severity: Severity,
 }
 
 impl Level {
-    /// Makes a level.
+    /// Creates a level.
     pub const fn new(at: u64, severity: Severity) -> Self {
         Self { at, severity }
     }
@@ -80,7 +80,7 @@ mod tests {
     use super::percent;
 
     #[test]
-    fn percent_of_small_and_large() {
+    fn percentages_are_rounded_down_and_saturate() {
         assert_eq!([percent(0, 3), percent(1, 3), percent(7, 2)], [0, 33, 350]);
         assert_eq!(percent(u64::MAX / 2, u64::MAX), 49);
         assert_eq!([percent(u64::MAX, u64::MAX), percent(u64::MAX, 1)], [100, u64::MAX]);

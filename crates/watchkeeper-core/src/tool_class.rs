@@ -1,30 +1,30 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// What a tool does to the world.
+/// The effect that a tool has outside the session.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum ToolClass {
-    /// Looks, and changes nothing.
+    /// Reads without changing anything.
     Read,
     /// Changes a file or a record.
     Write,
-    /// Runs a command or a program, which may do anything.
+    /// Runs a command or a program, with any effect.
     Run,
-    /// Waits for something that is already under way.
+    /// Waits for a running command or agent.
     Wait,
-    /// Asks a person.
+    /// Asks a person a question.
     Ask,
-    /// Gives work to another agent.
+    /// Delegates work to another agent.
     Delegate,
-    /// Nothing that its name tells.
+    /// An unknown effect, or none.
     #[default]
     Other,
 }
 
 impl ToolClass {
-    /// Its name in policies and findings.
+    /// Returns the name used in policies and findings.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Read => "read",
@@ -37,9 +37,10 @@ impl ToolClass {
         }
     }
 
-    /// Guesses the class from the name of a tool, for sources that do not know
-    /// better. The words are those of the tools of the agents whose formats we
-    /// read; the first that occurs in the name decides.
+    /// Guesses the class from the name of a tool, for sources without better information.
+    ///
+    /// Searches the name for known words, in a fixed order of precedence. The words come from
+    /// the tools of the agents that Watchkeeper supports.
     pub fn of_name(name: &str) -> Self {
         const WORDS: &[(&str, ToolClass)] = &[
             ("wait", ToolClass::Wait),
@@ -91,7 +92,7 @@ impl ToolClass {
             "ls" | "cat" => return Self::Read,
             _ => {}
         }
-        // "ask" must not be found in "task".
+        // "task" contains "ask", but is a different word.
         let has = |word: &str| {
             name.match_indices(word).any(|(at, _)| !(word == "ask" && name[..at].ends_with('t')))
         };
@@ -104,7 +105,7 @@ mod tests {
     use super::ToolClass;
 
     #[test]
-    fn names_tell_the_class() {
+    fn guesses_the_class_from_the_name() {
         for (name, class) in [
             ("Bash", ToolClass::Run),
             ("BashOutput", ToolClass::Wait),
