@@ -1,4 +1,4 @@
-//! What detectors cost, beyond what the engine does without them.
+//! The cost of detectors: an engine with them, minus an engine without.
 
 use std::{fmt::Write as _, io};
 
@@ -12,29 +12,30 @@ use crate::{
     traffic::{Engines, Traffic},
 };
 
-/// How long the arguments of a call are, in bytes.
+/// The length of the arguments of a call, in bytes.
 const ARGUMENTS: usize = 200;
-/// How many events of one session are observed at once: few enough to be in the
-/// caches, as those are that a source has just read.
+/// The number of events per round. They fit into the processor's caches, as do events that a
+/// source has just read.
 const BLOCK: usize = 2_000;
-/// How many bytes of text an agent says at once.
+/// The length of a long message, in bytes.
 const TEXT: usize = 1 << 20;
 
 pub(crate) fn rows(plan: &Plan) -> io::Result<Vec<Row>> {
-    let mut res = vec![
+    let mut rows = vec![
         of_policy("detectors, all of the built-in policy", plan.policy.detectors.clone(), plan)?
             .at_most(60.0),
     ];
-    for it in &plan.policy.detectors {
-        res.push(of_policy(&format!("detectors, `{}` alone", it.id), vec![it.clone()], plan)?);
+    for detector in &plan.policy.detectors {
+        let name = format!("detectors, `{}` alone", detector.id);
+        rows.push(of_policy(&name, vec![detector.clone()], plan)?);
     }
-    for (name, piece) in [("whole", TEXT), ("in pieces of 1,000 bytes", 1000), ("of 24", 24)] {
-        res.push(chant(&format!("chant, a byte of a message {name}"), piece, plan)?);
+    for (name, piece_len) in [("whole", TEXT), ("in pieces of 1,000", 1000), ("of 24", 24)] {
+        rows.push(repeated_text(&format!("repeated_text, a byte {name}"), piece_len, plan)?);
     }
-    Ok(res)
+    Ok(rows)
 }
 
-/// What each of the events of a session that goes well costs these detectors.
+/// Measures an event of a healthy session.
 fn of_policy(name: &str, detectors: Vec<NamedDetector>, plan: &Plan) -> io::Result<Row> {
     let engines = Engines::new(&plan.policy);
     let mut bare = (engines.with(Vec::new()), Traffic::new(1, ARGUMENTS));
@@ -45,14 +46,14 @@ fn of_policy(name: &str, detectors: Vec<NamedDetector>, plan: &Plan) -> io::Resu
         with.push(observe(&mut full.0, &full.1.take(BLOCK))?);
     }
     let (without, with) = (measure::undisturbed(without), measure::undisturbed(with));
-    let beside = format!("an event; without detectors it takes {}", Figure::Nanos(without));
-    Ok(Row::new(name, Figure::Nanos((with - without).max(0.0))).beside(beside))
+    let remark = format!("per event, beyond {} without detectors", Figure::Nanos(without));
+    Ok(Row::new(name, Figure::Nanos((with - without).max(0.0))).remark(remark))
 }
 
-/// What a byte of text costs that is told in pieces of this many bytes.
-fn chant(name: &str, piece: usize, plan: &Plan) -> io::Result<Row> {
+/// Measures a byte of a message that is streamed in pieces of `piece_len` bytes.
+fn repeated_text(name: &str, piece_len: usize, plan: &Plan) -> io::Result<Row> {
     let engines = Engines::new(&plan.policy);
-    let chanting = plan
+    let repeated_text = plan
         .policy
         .detectors
         .iter()
@@ -61,41 +62,41 @@ fn chant(name: &str, piece: usize, plan: &Plan) -> io::Result<Row> {
         .collect::<Vec<_>>();
     let text = prose();
     let session = SessionId::from("s");
-    let pieces = text.as_bytes().chunks(piece).map(|it| {
-        let text = String::from_utf8_lossy(it).into_owned().into();
-        let kind = EventKind::Message { text, delta: piece != TEXT };
+    let pieces = text.as_bytes().chunks(piece_len).map(|piece| {
+        let text = String::from_utf8_lossy(piece).into_owned().into();
+        let kind = EventKind::Message { text, delta: piece_len != TEXT };
         Event::new(Timestamp::UNIX_EPOCH, session.clone(), kind)
     });
     let pieces: Vec<Event> = pieces.collect();
     let (mut without, mut with) = (Vec::new(), Vec::new());
     for _ in 0..plan.rounds(9) {
         without.push(observe(&mut engines.with(Vec::new()), &pieces)?);
-        with.push(observe(&mut engines.with(chanting.clone()), &pieces)?);
+        with.push(observe(&mut engines.with(repeated_text.clone()), &pieces)?);
     }
     #[expect(clippy::cast_precision_loss, reason = "a measurement is not that exact")]
     let a_byte = |nanos: Vec<f64>| measure::median(nanos) * pieces.len() as f64 / TEXT as f64;
     let (without, with) = (a_byte(without), a_byte(with));
     let row = Row::new(name, Figure::Nanos((with - without).max(0.0)));
-    // In smaller pieces it is the events that cost.
-    let row = if 1000 <= piece { row.at_most(6.0) } else { row };
-    Ok(row.beside(format!("without detectors it takes {}", Figure::Nanos(without))))
+    // With smaller pieces, the cost per event dominates.
+    let row = if 1000 <= piece_len { row.at_most(6.0) } else { row };
+    Ok(row.remark(format!("beyond {} without detectors", Figure::Nanos(without))))
 }
 
-/// What agents say, in words that do not repeat.
+/// Generates text without repetition.
 fn prose() -> String {
-    let words = ["the", "harbor", "knows", "keel", "and", "anchor", "while", "a", "crane", "lifts"];
-    let mut res = String::with_capacity(TEXT + 32);
+    let words = ["the", "harbor", "holds", "keel", "and", "anchor", "while", "a", "crane", "lifts"];
+    let mut text = String::with_capacity(TEXT + 32);
     let mut n: u64 = 0;
-    while res.len() < TEXT {
+    while text.len() < TEXT {
         let dice = crate::dice::mixed(n);
-        let place = usize::try_from(dice % 10).unwrap_or_default();
-        res.push_str(words[place]);
+        let word_idx = usize::try_from(dice % 10).unwrap_or_default();
+        text.push_str(words[word_idx]);
         if dice.is_multiple_of(7) {
-            let _ = write!(res, "_{:x}", dice >> 40);
+            let _ = write!(text, "_{:x}", dice >> 40);
         }
-        res.push_str(if dice.is_multiple_of(13) { ".\n" } else { " " });
+        text.push_str(if dice.is_multiple_of(13) { ".\n" } else { " " });
         n += 1;
     }
-    res.truncate(TEXT);
-    res
+    text.truncate(TEXT);
+    text
 }

@@ -1,6 +1,6 @@
-//! Numbers that look random and are the same on every machine.
+//! A deterministic random number generator.
 
-/// `SplitMix64`.
+/// The generator `SplitMix64`: the same numbers on every machine.
 pub(crate) struct Dice(u64);
 
 impl Dice {
@@ -13,24 +13,24 @@ impl Dice {
         mixed(self.0)
     }
 
-    /// From 0 to `n - 1`.
-    #[expect(clippy::cast_possible_truncation, reason = "no more than `n` is left")]
+    /// Returns a number from 0 to `n - 1`.
+    #[expect(clippy::cast_possible_truncation, reason = "the result is less than `n`")]
     pub(crate) fn below(&mut self, n: usize) -> usize {
         (self.next() % n as u64) as usize
     }
 
-    /// From `least` to `most`.
+    /// Returns a number from `least` to `most`.
     pub(crate) fn between(&mut self, least: u64, most: u64) -> u64 {
         least + self.next() % (most - least + 1)
     }
 
-    /// True in so many cases of a hundred.
+    /// Returns `true` in `percent` of 100 calls, on average.
     pub(crate) fn is_below(&mut self, percent: u64) -> bool {
         self.next() % 100 < percent
     }
 
-    /// From `least` to `most`, and mostly small: no doubling is likelier than
-    /// the one before it.
+    /// Returns a number from `least` to `most`, small ones more often: each doubling is at most as
+    /// likely as the one before it.
     #[expect(clippy::cast_possible_truncation, reason = "a length")]
     pub(crate) fn skewed(&mut self, least: u64, most: u64) -> usize {
         let n_doublings = (most / least).ilog2() as usize + 1;

@@ -1,4 +1,4 @@
-//! What an event costs in the engine.
+//! The cost of an event in the engine.
 
 use std::{hint::black_box, io};
 
@@ -10,12 +10,12 @@ use crate::{
     traffic::{Engines, Traffic},
 };
 
-/// How long the arguments of a call are, in bytes.
+/// The length of the arguments of a call, in bytes.
 const ARGUMENTS: usize = 200;
 
 pub(crate) fn rows(plan: &Plan) -> io::Result<Vec<Row>> {
     let engines = Engines::new(&plan.policy);
-    let mut res = Vec::new();
+    let mut rows = Vec::new();
     let mut alone = None;
     for n_sessions in [1, 1_000, 100_000] {
         let nanos = for_sessions(n_sessions, &engines, plan)?;
@@ -26,20 +26,20 @@ pub(crate) fn rows(plan: &Plan) -> io::Result<Vec<Row>> {
             n => format!("engine, an event of {} sessions", grouped(n as f64)),
         };
         let row = Row::new(name, Figure::Nanos(nanos));
-        res.push(match n_sessions {
-            1 => row.beside("observed with the built-in policy, the event made beforehand"),
-            _ => row.times(nanos / alone).beside("an event of 1 session; these take turns"),
+        rows.push(match n_sessions {
+            1 => row.remark("with the built-in policy; excludes creating the event"),
+            _ => row.times(nanos / alone).remark("relative to 1 session; the sessions take turns"),
         });
     }
-    res.push(history(&engines, plan)?);
-    Ok(res)
+    rows.push(history(&engines, plan)?);
+    Ok(rows)
 }
 
-/// What an event costs if so many sessions take turns.
+/// Measures an event when `n_sessions` take turns.
 fn for_sessions(n_sessions: u64, engines: &Engines, plan: &Plan) -> io::Result<f64> {
     let mut engine = engines.engine();
     let mut traffic = Traffic::new(n_sessions, ARGUMENTS);
-    // Every session is in the middle of its work.
+    // Brings every session into the middle of its work.
     for _ in 0..n_sessions * 30 {
         engine.observe(&traffic.next(), &mut Vec::new());
     }
@@ -51,7 +51,7 @@ fn for_sessions(n_sessions: u64, engines: &Engines, plan: &Plan) -> io::Result<f
     Ok(measure::median(costs))
 }
 
-/// What an event costs late in a long session, and early in a short one.
+/// Compares an event late in a long session with one early in a short session.
 fn history(engines: &Engines, plan: &Plan) -> io::Result<Row> {
     const SHORT: usize = 1_000;
     const LONG: usize = 1_000_000;
@@ -71,14 +71,14 @@ fn history(engines: &Engines, plan: &Plan) -> io::Result<Row> {
         late.push(observe(&mut long.0, &long_block)?);
     }
     let (early, late) = (measure::median(early), measure::median(late));
-    let beside = format!("after 1,000 of the same: {}", Figure::Nanos(early));
+    let remark = format!("relative to an event after 1,000: {}", Figure::Nanos(early));
     Ok(Row::new("history, an event after 1,000,000", Figure::Nanos(late))
         .times(late / early)
         .at_most_times(1.1)
-        .beside(beside))
+        .remark(remark))
 }
 
-/// Nanoseconds for each event.
+/// Observes events. Returns the processor time per event, in nanoseconds.
 pub(crate) fn observe(engine: &mut Engine, events: &[Event]) -> io::Result<f64> {
     let mut findings = Vec::new();
     let before = measure::thread_cpu()?;

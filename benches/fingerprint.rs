@@ -1,4 +1,4 @@
-//! What it costs to tell whether two things are the same.
+//! The cost of fingerprints.
 
 use std::{hint::black_box, io};
 
@@ -33,8 +33,8 @@ fn row(
         plain.push(cost(text, |it| Fingerprint::of(it))?);
     }
     let (nanos, plain) = (measure::median(nanos), measure::median(plain));
-    let beside = format!("hashed as plain bytes: {}", Figure::Nanos(plain));
-    Ok(Row::new(name, Figure::Nanos(nanos)).times(nanos / plain).beside(beside))
+    let remark = format!("relative to a plain hash: {}", Figure::Nanos(plain));
+    Ok(Row::new(name, Figure::Nanos(nanos)).times(nanos / plain).remark(remark))
 }
 
 fn cost(text: &str, fingerprint: impl Fn(&str) -> Fingerprint) -> io::Result<f64> {
@@ -45,7 +45,7 @@ fn cost(text: &str, fingerprint: impl Fn(&str) -> Fingerprint) -> io::Result<f64
     Ok(measure::each(measure::thread_cpu()? - before, BLOCK))
 }
 
-/// Arguments of an edit.
+/// Returns the arguments of an edit.
 fn arguments() -> String {
     let code =
         r#"    let anchor = self.harbor.drop(keel, 17)?;\n    assert_eq!(anchor, \"held\");\n"#;
@@ -55,7 +55,7 @@ fn arguments() -> String {
     )
 }
 
-/// What a test run says.
+/// Returns the output of a test run.
 fn output() -> String {
     let line = "test harbor::keel::drops_an_anchor ... ok (0.013s)\n";
     format!("running 20 tests at 7f3c2a1 on 2026-01-01T10:00:05\n{}", line.repeat(19))

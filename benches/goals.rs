@@ -1,34 +1,61 @@
-//! The performance goals, measured: `cargo bench -p watchkeeper-benches`.
+//! Measures the performance goals: `cargo bench -p watchkeeper-benches`.
 //!
 //! ```text
-//! cargo bench -p watchkeeper-benches                        # all rows, minutes
+//! cargo bench -p watchkeeper-benches                        # all groups; takes minutes
 //! cargo bench -p watchkeeper-benches -- --quick             # fewer rounds
 //! cargo bench -p watchkeeper-benches -- replay memory       # some groups
+//! cargo bench -p watchkeeper-benches -- replay --against P  # compared with the program P
 //! ```
 //!
-//! One table comes out. A row is a figure, its ratio to what it is beside, the
-//! goal for one of the two, and whether that is met; a goal that is missed
-//! makes the exit status 1.
+//! The output is a table. Each row contains a figure, the ratio to a reference (named in the
+//! remark), a goal for one of the two, and whether the goal is met. If a goal is missed, the
+//! exit status is 1.
 //!
-//! | group | what it measures |
+//! # Goals
+//!
+//! | measurement | goal |
 //! | --- | --- |
-//! | `replay` | Processor time, user's and system's, of the whole program that checks one session of 200 MB, beside that of `wc -l`. This program runs itself once more as the real one, with the detectors that ship. The session is invented, and is kept in the target folder. |
-//! | `engine` | Processor time of `Engine::observe` with the built-in policy, for 1, 1,000 and 100,000 sessions that take turns. And of an event after a million others of its session, beside one after a thousand: what a session has behind it must not matter. |
-//! | `detectors` | Processor time of the detectors of the built-in policy, of all and of each alone: of an event in an engine that has them, less that in one that has none. And of a byte of text in the search for chants. |
-//! | `record` | What an agent waits for `SessionHandle::record`: in a burst, at the worst of 1,000 calls, with the call made from text, when the monitor sleeps, and when its queue is full. |
-//! | `memory` | By how much the resident memory of a process grows for each of 100,000 sessions under the built-in policy. |
-//! | `fingerprint` | Processor time of a fingerprint of 1 KB, beside a plain hash of it. |
+//! | all detectors of the built-in policy | at most 60 ns per event |
+//! | memory | at most 1,536 bytes per session |
+//! | `SessionHandle::record` | at most 150 ns in the median, 1 µs at the 99.9th percentile |
+//! | an event after a million others of its session | at most 1.1 times one after a thousand |
+//! | search for repeated text | at most 6 ns per byte |
+//! | replay | at most 12 times `wc -l` |
+//! | replay, against an earlier version | at most 1.0 times, with 3 % tolerance |
 //!
-//! # On a noisy machine
+//! # Groups
 //!
-//! Trust ratios more than figures, and compare figures only within one run:
-//! both sides of a ratio are measured in turns, and medians are shown. What
-//! detectors cost for an event is the difference of two figures, so these are
-//! what the fastest tenth of many short rounds take. Where it can be, what is
-//! measured is processor time, which others who are busy disturb through the
-//! caches alone; a fifth more or less is common. Only the first two rows of
-//! `record` are time that passes: they want a processor for the monitor's
-//! thread, and that of the worst call in 1,000 wants it idle.
+//! | group | measurement |
+//! | --- | --- |
+//! | `replay` | User and system time of `watchkeeper check` on a session of 200 MB, relative to `wc -l`. The benchmark starts itself as `watchkeeper`, with the detectors that ship. The session is generated once and stored in the target folder. |
+//! | `engine` | Processor time of `Engine::observe` with the built-in policy, for 1, 1,000 and 100,000 sessions that take turns. Also an event after a million others of its session, relative to one after a thousand: the cost must not depend on the history. |
+//! | `detectors` | Processor time of the detectors of the built-in policy, together and one by one: an event in an engine with them, minus an event in an engine without. Also a byte of text in the search for repeated text. |
+//! | `record` | Time that an agent waits for `SessionHandle::record`: in a burst, for the slowest of 1,000 calls, with the event created from text, with the monitor sleeping, and with a full queue. |
+//! | `memory` | Resident memory per session, for 100,000 sessions under the built-in policy. |
+//! | `fingerprint` | Processor time of a fingerprint of 1 KB, relative to a plain hash. |
+//!
+//! # Comparing two commits
+//!
+//! Figures of different runs are not comparable on a busy machine. `--against` therefore runs
+//! another program in turn with the current one. Build the base commit in a worktree first:
+//!
+//! ```text
+//! git worktree add ../base BASE_COMMIT
+//! (cd ../base && cargo build --release)
+//! cargo bench -p watchkeeper-benches -- replay --against ../base/target/release/watchkeeper
+//! ```
+//!
+//! For the other groups, run the benchmarks of both worktrees in turn, several times, and compare
+//! the medians.
+//!
+//! # Noise
+//!
+//! Trust ratios more than figures: the two sides of a ratio are measured in turn, and the table
+//! shows medians. The cost of detectors is the difference of two figures, so it uses the 10th
+//! percentile of many short rounds. Most figures are processor time, which other programs disturb
+//! only through the caches; deviations of a fifth are common. Only the first two rows of `record`
+//! are wall-clock time. They need a free processor for the monitor's thread, and the slowest call
+//! of 1,000 needs an idle one.
 
 mod detectors;
 mod dice;
@@ -44,7 +71,9 @@ mod traffic;
 
 use std::{
     ffi::OsString,
+    fs,
     io::{self, Write},
+    path::PathBuf,
     process::ExitCode,
 };
 
@@ -61,14 +90,16 @@ use watchkeeper_policy::Policy;
 
 use crate::table::Row;
 
-/// What is to be measured, and how well.
+/// The conditions of all measurements.
 struct Plan {
     policy: Policy,
     is_quick: bool,
+    /// Another version of `watchkeeper` to compare the replay with.
+    against: Option<PathBuf>,
 }
 
 impl Plan {
-    /// How many rounds, where `n` are enough to trust.
+    /// Returns the number of rounds, where `n` give a reliable result.
     fn rounds(&self, n: usize) -> usize {
         if self.is_quick { n.div_ceil(3) } else { n }
     }
@@ -88,45 +119,58 @@ const GROUPS: &[Group] = &[
 fn main() -> ExitCode {
     let mut args = std::env::args_os().skip(1).peekable();
     if args.next_if(|it| it == replay::AS_PROGRAM).is_some() {
-        return be_watchkeeper(args);
+        return run_watchkeeper(args);
     }
     let args: Vec<String> = args.map(|it| it.to_string_lossy().into_owned()).collect();
     if let [flag, n_events] = &args[..]
         && flag == memory::AS_SESSIONS
     {
         let bytes = n_events.parse().map_err(|_| "not a number".to_owned()).and_then(memory::fill);
-        return bytes.map_or_else(fail, |it| say(&format!("{it}\n")));
+        return bytes.map_or_else(fail, |bytes| print(&format!("{bytes}\n")));
     }
     match run(&args) {
         Ok((text, is_met)) => {
-            let code = say(&text);
+            let code = print(&text);
             if is_met { code } else { ExitCode::FAILURE }
         }
         Err(message) => fail(message),
     }
 }
 
-/// Measures, and gives the table and whether all goals are met.
+/// Measures. Returns the table and whether all goals are met.
 fn run(args: &[String]) -> Result<(String, bool), String> {
-    // Cargo says `--bench` to benchmarks, and nothing when it tests them.
+    // `cargo bench` passes `--bench`; `cargo test` does not.
     if !args.iter().any(|it| it == "--bench") {
-        return Ok(("to measure, use `cargo bench -p watchkeeper-benches`\n".to_owned(), true));
+        return Ok(("use `cargo bench -p watchkeeper-benches` to measure\n".to_owned(), true));
     }
-    let (flags, wanted): (Vec<_>, Vec<_>) = args.iter().partition(|it| it.starts_with('-'));
-    if let Some(flag) = flags.iter().find(|it| !["--bench", "--quick"].contains(&it.as_str())) {
-        return Err(format!("unknown flag `{flag}`, expected `--quick`"));
+    let (mut is_quick, mut against, mut wanted) = (false, None, Vec::new());
+    let mut args = args.iter();
+    while let Some(arg) = args.next() {
+        match arg.as_str() {
+            "--bench" => {}
+            "--quick" => is_quick = true,
+            "--against" => {
+                let program = args.next().ok_or("`--against` needs the path of a program")?;
+                let program = fs::canonicalize(program)
+                    .map_err(|err| format!("cannot find the program `{program}`: {err}"))?;
+                against = Some(program);
+            }
+            flag if flag.starts_with('-') => {
+                return Err(format!("unknown flag `{flag}`, expected `--quick` or `--against`"));
+            }
+            group => wanted.push(group),
+        }
     }
-    let is_wanted = |name: &str| wanted.is_empty() || wanted.iter().any(|it| name.contains(*it));
+    let is_wanted = |name: &str| wanted.is_empty() || wanted.iter().any(|it| name.contains(it));
     let groups: Vec<&Group> = GROUPS.iter().filter(|(name, _)| is_wanted(name)).collect();
     if groups.is_empty() {
         let names = GROUPS.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
-        return Err(format!("no such group, expected some of {names}"));
+        return Err(format!("unknown group, expected one of {names}"));
     }
-    let is_quick = flags.iter().any(|it| *it == "--quick");
-    let plan = Plan { policy: traffic::policy()?, is_quick };
+    let plan = Plan { policy: traffic::policy()?, is_quick, against };
     let mut rows = Vec::new();
     for (name, measure) in groups {
-        // So that one sees that it goes on; the table comes at the end.
+        // Shows progress, as the table is printed at the end.
         let _ = writeln!(io::stderr(), "measuring {name}");
         rows.extend(measure(&plan).map_err(|err| format!("cannot measure {name}: {err}"))?);
     }
@@ -134,15 +178,15 @@ fn run(args: &[String]) -> Result<(String, bool), String> {
     Ok((table::render(&rows), is_met))
 }
 
-/// The stock program, in this one.
-fn be_watchkeeper(args: impl Iterator<Item = OsString>) -> ExitCode {
+/// Runs this program as `watchkeeper`.
+fn run_watchkeeper(args: impl Iterator<Item = OsString>) -> ExitCode {
     let args = std::iter::once(OsString::from("watchkeeper")).chain(args);
     let mut output =
         Output { out: &mut io::stdout().lock(), err: &mut io::stderr(), styles: Styles::default() };
     ExitCode::from(watchkeeper_cli::run(args, &mut output) as u8)
 }
 
-fn say(text: &str) -> ExitCode {
+fn print(text: &str) -> ExitCode {
     match io::stdout().write_all(text.as_bytes()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(_) => ExitCode::FAILURE,

@@ -1,4 +1,4 @@
-//! Clocks, memory, and what to make of many measurements.
+//! Clocks, memory, and statistics of many measurements.
 
 use std::{fs, io, time::Duration};
 
@@ -10,19 +10,18 @@ use nix::{
     time::{ClockId, clock_gettime},
 };
 
-/// The processor time of this thread, in nanoseconds: whoever else is busy does
-/// not count.
+/// Returns the processor time of this thread, in nanoseconds. Excludes other threads and
+/// programs.
 pub(crate) fn thread_cpu() -> io::Result<f64> {
     Ok(nanos(clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID)?))
 }
 
-/// The time that passes, from some start, in nanoseconds.
+/// Returns the time since an arbitrary start, in nanoseconds.
 pub(crate) fn elapsed() -> io::Result<f64> {
     Ok(nanos(clock_gettime(ClockId::CLOCK_MONOTONIC)?))
 }
 
-/// The processor time, user's and system's, of all children that were waited
-/// for, in seconds.
+/// Returns the user and system time of all finished child processes, in seconds.
 pub(crate) fn children_cpu() -> io::Result<f64> {
     let usage = getrusage(UsageWho::RUSAGE_CHILDREN)?;
     let cpu = usage.user_time() + usage.system_time();
@@ -34,8 +33,7 @@ fn nanos(time: TimeSpec) -> f64 {
     Duration::from(time).as_nanos() as f64
 }
 
-/// How much memory of this process is resident, in bytes. `None` where the
-/// system does not say it in `/proc`.
+/// Returns the resident memory of this process in bytes, or `None` on a system without `/proc`.
 pub(crate) fn resident() -> Option<u64> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|it| it.strip_prefix("VmRSS:"))?;
@@ -43,29 +41,29 @@ pub(crate) fn resident() -> Option<u64> {
     Some(kibibytes * 1024)
 }
 
-/// What each of `n` took of a whole.
+/// Divides a total by a number of items.
 #[expect(clippy::cast_precision_loss, reason = "a measurement is not that exact")]
 pub(crate) fn each(whole: f64, n: usize) -> f64 {
     whole / n as f64
 }
 
-/// The value that half of them are below.
+/// Returns the median.
 pub(crate) fn median(values: Vec<f64>) -> f64 {
     quantile(values, 0.5)
 }
 
-/// The value that a tenth of them are below: of many short rounds, what one takes
-/// while nobody else is busy.
+/// Returns the 10th percentile: of many short rounds, the cost of one that no other program
+/// disturbed.
 pub(crate) fn undisturbed(values: Vec<f64>) -> f64 {
     quantile(values, 0.1)
 }
 
-/// The value that `part` of them are below.
+/// Returns the quantile `part`, from 0 to 1.
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_precision_loss,
     clippy::cast_sign_loss,
-    reason = "a place in a list"
+    reason = "an index into a list"
 )]
 pub(crate) fn quantile(mut values: Vec<f64>, part: f64) -> f64 {
     values.sort_by(f64::total_cmp);

@@ -1,4 +1,4 @@
-//! What an agent waits for a monitor that it tells of everything.
+//! The time that an agent waits for `SessionHandle::record`.
 
 use std::{
     hint::black_box,
@@ -22,19 +22,19 @@ use crate::{
     traffic::{Engines, Traffic},
 };
 
-/// How many calls are made in one go.
+/// The number of calls per round.
 const BURST: usize = 20_000;
-/// How long the arguments of a call are, in bytes.
+/// The length of the arguments of a call, in bytes.
 const ARGUMENTS: usize = 1_000;
-/// How much calls are that take the longest.
+/// The quantile of the slowest calls.
 const TAIL: f64 = 0.999;
 
 pub(crate) fn rows(plan: &Plan) -> io::Result<Vec<Row>> {
-    let mut res = burst(plan)?;
-    res.push(made_on_the_spot(plan)?);
-    res.push(asleep(plan)?);
-    res.push(full(plan)?);
-    Ok(res)
+    let mut rows = burst(plan)?;
+    rows.push(created_from_text(plan)?);
+    rows.push(sleeping(plan)?);
+    rows.push(full(plan)?);
+    Ok(rows)
 }
 
 fn monitor(plan: &Plan, queue_capacity: usize) -> Monitor {
@@ -48,14 +48,14 @@ fn kinds(traffic: &mut Traffic, n: usize) -> Vec<EventKind> {
     traffic.take(n).into_iter().map(|it| it.kind).collect()
 }
 
-/// Waits until all that was recorded has been handled.
+/// Waits until the monitor has handled all recorded events.
 fn settle(monitor: &Running, n_recorded: u64) {
     while monitor.counts().events + monitor.counts().dropped < n_recorded {
         thread::yield_now();
     }
 }
 
-/// Calls that come faster than they are handled, into a queue with room.
+/// Measures calls that arrive faster than the monitor handles them, while the queue has room.
 fn burst(plan: &Plan) -> io::Result<Vec<Row>> {
     let monitor = monitor(plan, BURST).start()?;
     let session = monitor.session("5b1e");
@@ -65,8 +65,8 @@ fn burst(plan: &Plan) -> io::Result<Vec<Row>> {
     let mut tails = Vec::new();
     let mut floors = Vec::new();
     for _ in 0..plan.rounds(15) {
-        let floor = each(0..BURST, |it| {
-            black_box(it);
+        let floor = each(0..BURST, |n| {
+            black_box(n);
         })?;
         let calls = each(kinds(&mut traffic, BURST), |it| session.record(it))?;
         n_recorded += BURST as u64;
@@ -79,27 +79,27 @@ fn burst(plan: &Plan) -> io::Result<Vec<Row>> {
     let n_dropped = monitor.counts().dropped;
     let middle = Row::new("record, a call", Figure::Nanos(measure::median(middles)))
         .at_most(150.0)
-        .beside(format!("median over an empty loop, 20,000 in a row, {n_dropped} dropped"));
+        .remark(format!("median beyond an empty loop, 20,000 in a row, {n_dropped} dropped"));
     let floor = Figure::Nanos(measure::median(floors));
     let tail = Row::new("record, 1 call of 1,000", Figure::Nanos(measure::median(tails)))
         .at_most(1_000.0)
-        .beside(format!("p99.9 over that of an empty loop, {floor}"));
+        .remark(format!("p99.9 beyond the p99.9 of an empty loop, {floor}"));
     Ok(vec![middle, tail])
 }
 
-/// How long each call takes, in nanoseconds, with two looks at the clock.
+/// Returns the time of each call in nanoseconds, including two readings of the clock.
 fn each<T>(items: impl IntoIterator<Item = T>, mut call: impl FnMut(T)) -> io::Result<Vec<f64>> {
-    let mut res = Vec::with_capacity(BURST);
-    for it in items {
+    let mut times = Vec::with_capacity(BURST);
+    for item in items {
         let before = measure::elapsed()?;
-        call(it);
-        res.push(measure::elapsed()? - before);
+        call(item);
+        times.push(measure::elapsed()? - before);
     }
-    Ok(res)
+    Ok(times)
 }
 
-/// The same, and all that an agent has is text.
-fn made_on_the_spot(plan: &Plan) -> io::Result<Row> {
+/// Measures calls including the creation of the event from text.
+fn created_from_text(plan: &Plan) -> io::Result<Row> {
     let monitor = monitor(plan, BURST).start()?;
     let session = monitor.session("5b1e");
     let texts: Vec<String> = kinds(&mut Traffic::new(1, ARGUMENTS), BURST)
@@ -118,8 +118,8 @@ fn made_on_the_spot(plan: &Plan) -> io::Result<Row> {
         costs.push(measure::each(measure::thread_cpu()? - before, texts.len()));
         settle(&monitor, (n_rounds * texts.len()) as u64);
     }
-    Ok(Row::new("record, made on the spot", Figure::Nanos(measure::median(costs)))
-        .beside("a call of a tool, its 1 KB of arguments checked, copied and fingerprinted"))
+    Ok(Row::new("record, created from text", Figure::Nanos(measure::median(costs)))
+        .remark("a tool call; its 1 KB of arguments is validated, copied and fingerprinted"))
 }
 
 fn record_call(session: &SessionHandle, arguments: &str) {
@@ -127,9 +127,9 @@ fn record_call(session: &SessionHandle, arguments: &str) {
     session.record(EventKind::ToolCall(call));
 }
 
-/// Calls that find the monitor's thread asleep, and wake it.
-fn asleep(plan: &Plan) -> io::Result<Row> {
-    /// In nanoseconds: long enough for the thread to fall asleep.
+/// Measures calls that wake the monitor's sleeping thread.
+fn sleeping(plan: &Plan) -> io::Result<Row> {
+    /// Long enough for the thread to go to sleep, in nanoseconds.
     const PAUSE: f64 = 100_000.0;
     let monitor = monitor(plan, BURST).start()?;
     let session = monitor.session("5b1e");
@@ -145,11 +145,11 @@ fn asleep(plan: &Plan) -> io::Result<Row> {
         session.record(kind);
         costs.push(measure::thread_cpu()? - before);
     }
-    Ok(Row::new("record, with the monitor asleep", Figure::Nanos(measure::median(costs)))
-        .beside("median processor time; waking its thread is a call of the system"))
+    Ok(Row::new("record, with the monitor sleeping", Figure::Nanos(measure::median(costs)))
+        .remark("median processor time, including the system call that wakes the thread"))
 }
 
-/// A clock that blocks the monitor's thread, which alone reads the uptime.
+/// A clock that blocks the monitor's thread, the only reader of the uptime.
 struct HeldClock(Mutex<Receiver<()>>);
 
 impl Clock for HeldClock {
@@ -164,9 +164,9 @@ impl Clock for HeldClock {
     }
 }
 
-/// Calls that find the queue full.
+/// Measures calls while the queue is full.
 fn full(plan: &Plan) -> io::Result<Row> {
-    // Held by its clock, the thread takes nothing from the queue.
+    // The clock blocks the thread, so nothing leaves the queue.
     let (release, released) = mpsc::channel();
     let clock = HeldClock(Mutex::new(released));
     let monitor = monitor(plan, 1).with_clock(clock).start()?;
@@ -189,5 +189,5 @@ fn full(plan: &Plan) -> io::Result<Row> {
     let is_counted = monitor.counts().dropped == (costs.len() * BURST) as u64;
     let counted = if is_counted { "all" } else { "NOT all" };
     Ok(Row::new("record, a call that is dropped", Figure::Nanos(measure::median(costs)))
-        .beside(format!("over freeing the same; the queue is full, {counted} drops are counted")))
+        .remark(format!("beyond freeing the event; {counted} drops are counted")))
 }

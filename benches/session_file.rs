@@ -1,4 +1,4 @@
-//! A long session of Claude Code, invented.
+//! A generated session file in the format of Claude Code.
 
 use std::{
     fs::{self, File},
@@ -11,12 +11,11 @@ use watchkeeper_core::{SignedDuration, Timestamp};
 
 use crate::dice::Dice;
 
-/// To be raised when what is written changes, so that no old file is taken for
-/// a new one.
+/// Part of the file name. Increase it whenever the generated contents change.
 const EDITION: u32 = 1;
 
-/// Gives a file of about `len` bytes, which is written once and kept. The same
-/// `len` gives the same bytes on every machine.
+/// Returns the path of a file of about `len` bytes, and writes the file if it does not exist. The
+/// same `len` gives the same bytes on every machine.
 pub(crate) fn path(len: u64) -> io::Result<PathBuf> {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
     let megabytes = len / 1_000_000;
@@ -25,7 +24,7 @@ pub(crate) fn path(len: u64) -> io::Result<PathBuf> {
         return Ok(path);
     }
     fs::create_dir_all(folder)?;
-    // Whoever is interrupted leaves no half of a file under its name.
+    // Renamed at the end, so that an interrupted run leaves no incomplete file.
     let unfinished = path.with_extension(format!("{}.unfinished", std::process::id()));
     let mut session = Session::new(BufWriter::new(File::create(&unfinished)?));
     while session.len < len {
@@ -40,23 +39,23 @@ struct Session {
     file: BufWriter<File>,
     len: u64,
     dice: Dice,
-    /// What texts are cut from.
+    /// The text of which all others are parts.
     source: String,
     id: String,
-    /// The line before.
+    /// The id of the previous line.
     parent: Option<String>,
     at: Timestamp,
     n_calls: u64,
     cached_tokens: u64,
 }
 
-/// One call of a tool, and what comes of it.
+/// A tool call and its result.
 struct Call {
     id: String,
     name: &'static str,
     input: String,
     output: String,
-    /// What the tool says in a form of its own.
+    /// The result in the tool's own format.
     result: String,
     is_error: bool,
 }
@@ -70,13 +69,13 @@ impl Session {
         Self { file, len: 0, dice, source, id, parent: None, at, n_calls: 0, cached_tokens: 9_000 }
     }
 
-    /// Writes a prompt and all that it brings about.
+    /// Writes a prompt and the work that follows.
     fn turn(&mut self) -> io::Result<()> {
         self.pass(20_000, 180_000);
         let prompt = self.text(40, 2_000);
         self.user(&quoted(&prompt), "")?;
         for _ in 0..self.dice.between(10, 70) {
-            self.answer()?;
+            self.response()?;
         }
         let last = self.text(200, 3_000);
         let block = format!(r#"{{"type":"text","text":{}}}"#, quoted(&last));
@@ -85,8 +84,8 @@ impl Session {
         self.assistant(&message, &request, &block, r#""end_turn""#)
     }
 
-    /// Writes an answer of the model that calls tools, and what they say.
-    fn answer(&mut self) -> io::Result<()> {
+    /// Writes a response of the model with tool calls, and their results.
+    fn response(&mut self) -> io::Result<()> {
         let [message, request] = self.message();
         self.pass(1_500, 12_000);
         if self.dice.is_below(20) {
@@ -103,16 +102,14 @@ impl Session {
         }
         let n_parallel = if self.dice.is_below(8) { 2 } else { 1 };
         let calls: Vec<Call> = (0..n_parallel).map(|_| self.call()).collect();
-        for it in &calls {
+        for Call { id, name, input, .. } in &calls {
             self.pass(5, 300);
-            let Call { id, name, input, .. } = it;
             let block =
                 format!(r#"{{"type":"tool_use","id":"{id}","name":"{name}","input":{input}}}"#);
             self.assistant(&message, &request, &block, r#""tool_use""#)?;
         }
-        for it in &calls {
+        for Call { id, output, result, is_error, .. } in &calls {
             self.pass(20, 3_000);
-            let Call { id, output, result, is_error, .. } = it;
             let content = format!(
                 r#"[{{"tool_use_id":"{id}","type":"tool_result","content":{output},"is_error":{is_error}}}]"#
             );
@@ -126,7 +123,7 @@ impl Session {
         let n = self.n_calls;
         let id = format!("toolu_01{}", letters(&mut self.dice, 22));
         let file = format!("/proj/harbor/src/{}_{n}.rs", self.dice.pick(WORDS));
-        // Most answers are short, and a few are long.
+        // Most results are short, and a few are long.
         let len = self.dice.skewed(200, 20_000);
         let text = self.cut(len);
         let is_error = self.dice.is_below(6);
@@ -196,7 +193,7 @@ impl Session {
         block: &str,
         stop_reason: &str,
     ) -> io::Result<()> {
-        // All lines of one answer say the same of what it used.
+        // All lines of one response contain the same usage.
         let cached = self.cached_tokens;
         let (written, output) = (cached % 1_900, cached % 700 + 20);
         let body = format!(
@@ -217,13 +214,13 @@ impl Session {
         writeln!(self.file, "{line}")
     }
 
-    /// The ids of the next answer of the model, and of what asked for it.
+    /// Returns the ids of the model's next response and of its request.
     fn message(&mut self) -> [String; 2] {
         self.cached_tokens = 9_000 + (self.cached_tokens + 1_013) % 90_000;
         ["msg_01", "req_01"].map(|it| format!("{it}{}", letters(&mut self.dice, 22)))
     }
 
-    /// Lets milliseconds pass.
+    /// Advances the time by `least` to `most` milliseconds.
     fn pass(&mut self, least: u64, most: u64) {
         let millis = self.dice.between(least, most);
         self.at += SignedDuration::from_millis(i64::try_from(millis).unwrap_or_default());
@@ -241,7 +238,7 @@ impl Session {
     }
 }
 
-/// The first place from `at` on where a character begins.
+/// Returns the first character boundary at `at` or later.
 fn boundary(text: &str, at: usize) -> usize {
     (at..text.len()).find(|it| text.is_char_boundary(*it)).unwrap_or(text.len())
 }
@@ -270,11 +267,11 @@ const WORDS: &[&str] = &[
     "storm", "tide", "token", "vessel", "voyage", "watch", "wave", "wharf", "wind", "writer",
 ];
 
-/// A megabyte of something like Rust, to cut texts from: what its quotes and
-/// line breaks cost in JSON is part of what is measured.
+/// Generates a megabyte of text that resembles Rust. Its quotes and line breaks matter, as they
+/// have to be escaped in JSON.
 fn source(dice: &mut Dice) -> String {
-    let mut res = String::new();
-    while res.len() < 1_000_000 {
+    let mut text = String::new();
+    while text.len() < 1_000_000 {
         let [first, second, third, last] = [(); 4].map(|()| *dice.pick(WORDS));
         let n = dice.below(1_000);
         let line = match dice.below(14) {
@@ -303,7 +300,7 @@ fn source(dice: &mut Dice) -> String {
             12 => "    }\n".to_owned(),
             _ => "\n".to_owned(),
         };
-        res.push_str(&line);
+        text.push_str(&line);
     }
-    res
+    text
 }

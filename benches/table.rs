@@ -1,14 +1,14 @@
-//! What was measured, as a table for people.
+//! The table of results.
 
 use std::fmt;
 
-/// One thing that was measured.
+/// One measurement.
 pub(crate) struct Row {
     name: String,
     figure: Figure,
     ratio: Option<f64>,
     goal: Option<Goal>,
-    beside: String,
+    remark: String,
 }
 
 #[derive(Clone, Copy)]
@@ -19,7 +19,7 @@ pub(crate) enum Figure {
     Unmeasured,
 }
 
-/// What is to be no more than so much.
+/// The maximum of a ratio or a figure.
 #[derive(Clone, Copy)]
 enum Goal {
     Ratio(f64),
@@ -28,12 +28,12 @@ enum Goal {
 
 impl Row {
     pub(crate) fn new(name: impl Into<String>, figure: Figure) -> Self {
-        Self { name: name.into(), figure, ratio: None, goal: None, beside: String::new() }
+        Self { name: name.into(), figure, ratio: None, goal: None, remark: String::new() }
     }
 
-    /// A row that says why there is no figure.
-    pub(crate) fn unmeasured(name: impl Into<String>, why: impl fmt::Display) -> Self {
-        Self::new(name, Figure::Unmeasured).beside(format!("not measured here: {why}"))
+    /// Creates a row without a figure, with the reason.
+    pub(crate) fn unmeasured(name: impl Into<String>, reason: impl fmt::Display) -> Self {
+        Self::new(name, Figure::Unmeasured).remark(format!("not measured: {reason}"))
     }
 
     pub(crate) fn at_most(self, goal: f64) -> Self {
@@ -48,12 +48,12 @@ impl Row {
         Self { goal: Some(Goal::Ratio(goal)), ..self }
     }
 
-    /// What it is compared to, or what it is made of.
-    pub(crate) fn beside(self, text: impl Into<String>) -> Self {
-        Self { beside: text.into(), ..self }
+    /// Adds the reference of the ratio, or the conditions of the measurement.
+    pub(crate) fn remark(self, text: impl Into<String>) -> Self {
+        Self { remark: text.into(), ..self }
     }
 
-    /// Whether its goal is met; `None` if it has none or was not measured.
+    /// Returns whether the goal is met, or `None` without a goal or a figure.
     pub(crate) fn is_met(&self) -> Option<bool> {
         match self.goal? {
             Goal::Ratio(goal) => Some(self.ratio? <= goal),
@@ -75,10 +75,10 @@ impl Row {
         [
             self.name.clone(),
             self.figure.to_string(),
-            self.ratio.map_or(String::new(), |it| format!("{it:.2}x")),
+            self.ratio.map_or(String::new(), |ratio| format!("{ratio:.2}x")),
             goal,
             met.to_owned(),
-            self.beside.clone(),
+            self.remark.clone(),
         ]
     }
 }
@@ -86,12 +86,12 @@ impl Row {
 impl Figure {
     fn value(self) -> Option<f64> {
         match self {
-            Self::Bytes(it) | Self::Nanos(it) | Self::Seconds(it) => Some(it),
+            Self::Bytes(value) | Self::Nanos(value) | Self::Seconds(value) => Some(value),
             Self::Unmeasured => None,
         }
     }
 
-    /// Another value of the same unit.
+    /// Returns another value in the same unit.
     fn with(self, value: f64) -> Self {
         match self {
             Self::Bytes(_) => Self::Bytes(value),
@@ -105,47 +105,47 @@ impl Figure {
 impl fmt::Display for Figure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Bytes(it) => write!(f, "{} B", grouped(*it)),
-            Self::Nanos(it) if *it < 10.0 => write!(f, "{it:.1} ns"),
-            Self::Nanos(it) => write!(f, "{} ns", grouped(*it)),
-            Self::Seconds(it) => write!(f, "{it:.3} s"),
+            Self::Bytes(value) => write!(f, "{} B", grouped(*value)),
+            Self::Nanos(value) if *value < 10.0 => write!(f, "{value:.1} ns"),
+            Self::Nanos(value) => write!(f, "{} ns", grouped(*value)),
+            Self::Seconds(value) => write!(f, "{value:.3} s"),
             Self::Unmeasured => write!(f, "-"),
         }
     }
 }
 
-/// A number with its thousands set apart.
+/// Formats a number with commas between thousands.
 pub(crate) fn grouped(number: f64) -> String {
     let digits = format!("{number:.0}");
-    let mut res = String::new();
+    let mut text = String::new();
     for (place, digit) in digits.chars().enumerate() {
-        if 0 < place && (digits.len() - place).is_multiple_of(3) && !res.ends_with('-') {
-            res.push(',');
+        if 0 < place && (digits.len() - place).is_multiple_of(3) && !text.ends_with('-') {
+            text.push(',');
         }
-        res.push(digit);
+        text.push(digit);
     }
-    res
+    text
 }
 
-/// Sets rows in columns.
+/// Renders rows in aligned columns.
 pub(crate) fn render(rows: &[Row]) -> String {
-    let head = ["name", "figure", "ratio", "goal", "met", "beside"].map(str::to_owned);
+    let head = ["name", "figure", "ratio", "goal", "met", "remark"].map(str::to_owned);
     let mut lines = vec![head];
     lines.extend(rows.iter().map(Row::cells));
     let widths: Vec<usize> = (0..6)
         .map(|column| lines.iter().map(|it| it[column].chars().count()).max().unwrap_or_default())
         .collect();
-    let mut res = String::new();
-    for [name, figure, ratio, goal, met, beside] in lines {
+    let mut text = String::new();
+    for [name, figure, ratio, goal, met, remark] in lines {
         let [name_width, figure_width, ratio_width, goal_width, met_width, _] = widths[..] else {
             continue;
         };
         let line = format!(
             "{name:name_width$}  {figure:>figure_width$}  {ratio:>ratio_width$}  \
-             {goal:>goal_width$}  {met:met_width$}  {beside}"
+             {goal:>goal_width$}  {met:met_width$}  {remark}"
         );
-        res.push_str(line.trim_end());
-        res.push('\n');
+        text.push_str(line.trim_end());
+        text.push('\n');
     }
-    res
+    text
 }

@@ -1,4 +1,4 @@
-//! What agents do, as events in memory.
+//! Generated events of healthy sessions.
 
 use std::sync::Arc;
 
@@ -10,24 +10,24 @@ use watchkeeper_policy::{Loader, Policy};
 
 use crate::dice::mixed;
 
-/// How many events a turn has: a prompt, a thought, calls, a last word, and
-/// the end.
+/// The number of events of a turn: a prompt, a thought, the events of the calls, a last message,
+/// and the end.
 const TURN: u64 = 4 + 3 * CALLS;
-/// How many calls a turn has. Each is an answer of the model, the call, and
-/// what the tool says.
+/// The number of tool calls of a turn. Each has three events: the model call, the tool call and
+/// the tool result.
 const CALLS: u64 = 6;
-/// How long an event takes.
+/// The time between two events of a session.
 const STEP: SignedDuration = SignedDuration::from_secs(2);
 
-/// The policy that holds when no other is given.
+/// Returns the built-in policy.
 pub(crate) fn policy() -> Result<Policy, String> {
     let registry = Registry::linked().map_err(|err| err.to_string())?;
     let read_file = |_: &std::path::Path| Err(std::io::ErrorKind::NotFound.into());
     let loader = Loader::new(&registry, &read_file);
-    loader.load_builtin().policy.ok_or_else(|| "the built-in policy is wrong".to_owned())
+    loader.load_builtin().policy.ok_or_else(|| "the built-in policy is invalid".to_owned())
 }
 
-/// Makes engines that run a policy.
+/// Creates engines that run a policy.
 pub(crate) struct Engines {
     detectors: Vec<NamedDetector>,
     config: watchkeeper_core::EngineConfig,
@@ -42,25 +42,25 @@ impl Engines {
         self.with(self.detectors.clone())
     }
 
-    /// One with other detectors.
+    /// Creates an engine with other detectors.
     pub(crate) fn with(&self, detectors: Vec<NamedDetector>) -> Engine {
         Engine::new(detectors, self.config.clone())
     }
 }
 
-/// Healthy sessions that take turns, each at another place of its work. No two
-/// calls are the same.
+/// Healthy sessions that take turns, each at a different step of its work. No two calls are
+/// equal.
 pub(crate) struct Traffic {
     sessions: Vec<SessionId>,
     tools: [Arc<str>; 4],
     file: Arc<str>,
-    /// What the arguments of every call are filled up with.
+    /// The text that pads the arguments of every call.
     filling: String,
     n_events: u64,
 }
 
 impl Traffic {
-    /// So many sessions, whose calls have arguments of about so many bytes.
+    /// Creates sessions whose calls have arguments of about `arguments_len` bytes.
     pub(crate) fn new(n_sessions: u64, arguments_len: usize) -> Self {
         let id = |n| SessionId::from(format!("{:08x}-5b1e-4c1f-9d5e-0123456789ab", mixed(n) >> 32));
         let filling = "let anchor = self.harbor(keel); ".repeat(arguments_len / 32 + 1);
@@ -92,11 +92,11 @@ impl Traffic {
 
     fn kind(&self, step: u64, n: u64) -> EventKind {
         let place = step % TURN;
-        // The three events of one call share it.
+        // The three events of one call have the same number.
         let call = step / TURN * CALLS + place.saturating_sub(2) / 3;
         match place {
             0 => EventKind::Prompt { text: "make the tests pass".into(), synthetic: false },
-            1 => EventKind::Thinking { text: "the harbor knows no keel".into() },
+            1 => EventKind::Thinking { text: "the harbor has no keel".into() },
             place if place == TURN - 2 => {
                 EventKind::Message { text: "all of them pass".into(), delta: false }
             }
@@ -132,17 +132,17 @@ impl Traffic {
             r#"{{"file_path":"/proj/harbor/src/{:016x}.rs","limit":200,"text":"{filling}"}}"#,
             mixed(n)
         );
-        let mut it = ToolCall::new(call_id(call), tool.clone(), Json::parse_or_text(&arguments));
-        it.response = Some(format!("msg_01{:022x}", mixed(call)).into());
-        EventKind::ToolCall(it)
+        let mut event = ToolCall::new(call_id(call), tool.clone(), Json::parse_or_text(&arguments));
+        event.response = Some(format!("msg_01{:022x}", mixed(call)).into());
+        EventKind::ToolCall(event)
     }
 }
 
 fn tool_result(call: u64, n: u64) -> EventKind {
     let output = "test harbor::keel ... ok\n".repeat(8);
-    let mut it = ToolResult::new(call_id(call), true, Some(output.into()));
-    it.fingerprint = Some(Fingerprint::from(mixed(n)));
-    EventKind::ToolResult(it)
+    let mut event = ToolResult::new(call_id(call), true, Some(output.into()));
+    event.fingerprint = Some(Fingerprint::from(mixed(n)));
+    EventKind::ToolResult(event)
 }
 
 fn call_id(call: u64) -> String {

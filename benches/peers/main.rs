@@ -1,19 +1,20 @@
-//! Compares the built-in policy with the guards that agents have.
+//! Compares the built-in policy with the loop guards of agents.
 //!
 //! ```text
 //! cargo run -p watchkeeper-benches --example peers -- DIR > docs/comparison.md
 //! cargo run -p watchkeeper-benches --example peers -- DIR --policy FILE
 //! ```
 //!
-//! `DIR` holds cases: files of events in watchkeeper's own form, and
-//! `cases.tsv`, a line of which is a file, what it wants (`medium`, `low` or
-//! `quiet`), the rule it is about, the system it was taken from, and a note.
-//! What follows `DIR` is given to `watchkeeper check`. Standard error tells of
-//! each case in which a system does not do what the case wants, if that is us,
-//! or if the case was taken from its own tests.
+//! `DIR` contains the cases: files of events in Watchkeeper's own format, and `cases.tsv` with one
+//! line per case. Its columns are the file, the expected result (`medium`, `low` or `quiet`), the
+//! rule, the system that the case comes from, and a comment. Arguments after `DIR` are passed to
+//! `watchkeeper check`.
+//!
+//! Standard error lists the cases in which Watchkeeper does not give the expected result, and those
+//! in which a guard disagrees with its own tests.
 
-mod chanting;
 mod page;
+mod repeated_text;
 mod rules;
 mod session;
 
@@ -39,17 +40,18 @@ use watchkeeper_sources::parse_event;
 
 use crate::{
     page::{GROUPS, Scores, render},
-    rules::{PEERS, Word},
+    rules::{PEERS, Response},
 };
 
 fn main() -> ExitCode {
     let mut args = std::env::args_os().skip(1);
     let page = match args.next() {
         Some(dir) => compare(Path::new(&dir), &args.collect::<Vec<_>>(), &mut io::stderr()),
-        None => Err("no folder of cases; say `-- DIR`".to_owned()),
+        None => Err("missing the folder of cases; use `-- DIR`".to_owned()),
     };
-    let written = page.and_then(|it| {
-        io::stdout().write_all(it.as_bytes()).map_err(|err| format!("cannot write: {err}"))
+    let written = page.and_then(|page| {
+        let written = io::stdout().write_all(page.as_bytes());
+        written.map_err(|err| format!("cannot write: {err}"))
     });
     match written {
         Ok(()) => ExitCode::SUCCESS,
@@ -60,31 +62,36 @@ fn main() -> ExitCode {
     }
 }
 
-/// Gives every case to every system, and makes the page.
+/// Runs every system on every case, and renders the page.
 fn compare(dir: &Path, check_args: &[OsString], err: &mut dyn Write) -> Result<String, String> {
     let mut ours = Scores::default();
     let mut theirs = vec![Scores::default(); PEERS.len()];
     for case in cases(dir)? {
         let severity = check(&case.path, check_args)?;
-        let is_right = case.want.allows(severity);
+        let is_right = case.expected.allows(severity);
         case.count(&mut ours, is_right);
         if !is_right {
-            let _ = writeln!(err, "we: {} wants {:?}, has {severity:?}", case.name, case.want);
+            let _ = writeln!(
+                err,
+                "watchkeeper: {}: expected {:?}, got {severity:?}",
+                case.name, case.expected
+            );
         }
         let events = events(&case.path)?;
         let steps = session::steps(&events);
         for (peer, scores) in PEERS.iter().zip(&mut theirs) {
-            let word = (peer.says)(&steps);
-            let is_right = match case.want {
-                Want::Quiet => word != Some(Word::Verdict),
-                Want::Low | Want::Medium => word.is_some(),
+            let response = (peer.evaluate)(&steps);
+            let is_right = match case.expected {
+                Expected::Quiet => response != Some(Response::Stop),
+                Expected::Low | Expected::Medium => response.is_some(),
             };
             case.count(scores, is_right);
             if case.is_of(peer.cases) {
-                scores.own.count(case.want.is_due(), is_right);
+                scores.own.count(case.expected.is_report(), is_right);
                 if !is_right {
-                    let (Case { name, want, .. }, peer) = (&case, peer.name);
-                    let _ = writeln!(err, "{peer}: {name} wants {want:?}, has {word:?}");
+                    let (Case { name, expected, .. }, peer) = (&case, peer.name);
+                    let _ =
+                        writeln!(err, "{peer}: {name}: expected {expected:?}, got {response:?}");
                 }
             }
         }
@@ -95,14 +102,14 @@ fn compare(dir: &Path, check_args: &[OsString], err: &mut dyn Write) -> Result<S
 struct Case {
     name: String,
     path: PathBuf,
-    want: Want,
-    /// Where its rule stands in [`GROUPS`].
+    expected: Expected,
+    /// The index of its rule's column in [`GROUPS`].
     group: usize,
 }
 
-/// What is due for a case.
+/// The expected result of a case.
 #[derive(Clone, Copy, Debug)]
-enum Want {
+enum Expected {
     /// A finding of `medium` or `high`.
     Medium,
     /// Any finding.
@@ -111,8 +118,8 @@ enum Want {
     Quiet,
 }
 
-impl Want {
-    fn is_due(self) -> bool {
+impl Expected {
+    fn is_report(self) -> bool {
         !matches!(self, Self::Quiet)
     }
 
@@ -130,44 +137,44 @@ impl Case {
         self.name.contains("__issue__")
     }
 
-    /// Whether it comes from the tests that are named like this.
+    /// Returns whether the case comes from the tests with this prefix.
     fn is_of(&self, cases: &str) -> bool {
         !self.is_complaint() && self.name.strip_prefix(cases).is_some_and(|it| it.starts_with("__"))
     }
 
     fn count(&self, scores: &mut Scores, is_right: bool) {
-        scores.groups[self.group].count(self.want.is_due(), is_right);
-        scores.all.count(self.want.is_due(), is_right);
+        scores.groups[self.group].count(self.expected.is_report(), is_right);
+        scores.all.count(self.expected.is_report(), is_right);
         if self.is_complaint() {
-            scores.complaints.count(self.want.is_due(), is_right);
+            scores.complaints.count(self.expected.is_report(), is_right);
         }
     }
 }
 
-/// Reads the list of cases.
+/// Reads `cases.tsv`.
 fn cases(dir: &Path) -> Result<Vec<Case>, String> {
     let path = dir.join("cases.tsv");
     let list = read(&path)?;
-    let mut res = Vec::new();
+    let mut cases = Vec::new();
     for (line, text) in (1..).zip(list.lines()).skip(1) {
         let at = || format!("{}:{line}", path.display());
-        let [name, want, rule] = text.splitn(4, '\t').take(3).collect::<Vec<_>>()[..] else {
-            return Err(format!("{}: expected a file, what it wants and a rule", at()));
+        let [name, expected, rule] = text.splitn(4, '\t').take(3).collect::<Vec<_>>()[..] else {
+            return Err(format!("{}: expected a file, a result and a rule", at()));
         };
-        let want = match want {
-            "medium" => Want::Medium,
-            "low" => Want::Low,
-            "quiet" => Want::Quiet,
-            _ => return Err(format!("{}: `{want}` is not medium, low or quiet", at())),
+        let expected = match expected {
+            "medium" => Expected::Medium,
+            "low" => Expected::Low,
+            "quiet" => Expected::Quiet,
+            result => return Err(format!("{}: `{result}` is not medium, low or quiet", at())),
         };
         let group = GROUPS.iter().position(|(_, rules)| rules.contains(&rule));
-        let group = group.ok_or_else(|| format!("{}: no column has the rule `{rule}`", at()))?;
-        res.push(Case { name: name.to_owned(), path: dir.join(name), want, group });
+        let group = group.ok_or_else(|| format!("{}: unknown rule `{rule}`", at()))?;
+        cases.push(Case { name: name.to_owned(), path: dir.join(name), expected, group });
     }
-    Ok(res)
+    Ok(cases)
 }
 
-/// Checks a file with the real program, and gives the highest severity.
+/// Runs `watchkeeper check` on a file. Returns the highest severity.
 fn check(path: &Path, args: &[OsString]) -> Result<Option<Severity>, String> {
     let words = ["watchkeeper", "check", "--quiet", "--source", "ndjson", "--format", "ndjson"];
     let words = words.map(OsString::from).into_iter().chain(args.iter().cloned());
@@ -177,15 +184,15 @@ fn check(path: &Path, args: &[OsString]) -> Result<Option<Severity>, String> {
     if !matches!(status, Status::Success | Status::Findings) {
         return Err(String::from_utf8_lossy(&err).trim_end().to_owned());
     }
-    let mut res = None;
+    let mut highest = None;
     for line in String::from_utf8_lossy(&out).lines() {
-        let finding: serde_json::Value =
-            serde_json::from_str(line).map_err(|err| format!("a finding is no JSON: {err}"))?;
+        let finding: serde_json::Value = serde_json::from_str(line)
+            .map_err(|err| format!("a finding is not valid JSON: {err}"))?;
         let severity = serde_json::from_value(finding["severity"].clone())
-            .map_err(|err| format!("a finding without a severity: {err}"))?;
-        res = res.max(Some(severity));
+            .map_err(|err| format!("a finding has no valid severity: {err}"))?;
+        highest = highest.max(Some(severity));
     }
-    Ok(res)
+    Ok(highest)
 }
 
 fn events(path: &Path) -> Result<Vec<Event>, String> {

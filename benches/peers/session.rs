@@ -1,38 +1,38 @@
-//! A session as the guards of agents see it: steps, and calls with answers.
+//! The input of a guard: a session as steps, and calls with their results.
 
 use std::collections::BTreeMap;
 
 use serde_json::Value;
 use watchkeeper_core::{Event, EventKind, ToolCall, ToolClass, ToolResult};
 
-/// What happened, in order.
+/// One step of a session.
 pub(crate) enum Step<'a> {
     Prompt,
-    /// A message, in the pieces in which it was streamed.
+    /// A message, as the pieces in which it was streamed.
     Message(Vec<&'a str>),
     Thinking(&'a str),
     Call(Call<'a>),
     Compaction,
 }
 
-/// A call of a tool, with the answer it got in the end.
+/// A tool call and its result.
 pub(crate) struct Call<'a> {
     pub(crate) made: &'a ToolCall,
     pub(crate) arguments: Value,
-    pub(crate) answer: Option<&'a ToolResult>,
-    /// What the agent thought since its last call.
+    pub(crate) result: Option<&'a ToolResult>,
+    /// The thoughts since the previous call.
     pub(crate) thought: String,
 }
 
-/// Reads events as steps.
+/// Converts events to steps.
 pub(crate) fn steps(events: &[Event]) -> Vec<Step<'_>> {
-    let mut answers = BTreeMap::new();
+    let mut results = BTreeMap::new();
     for event in events {
-        if let EventKind::ToolResult(it) = &event.kind {
-            answers.insert(&*it.id, it);
+        if let EventKind::ToolResult(result) = &event.kind {
+            results.insert(&*result.id, result);
         }
     }
-    let mut res = Vec::new();
+    let mut steps = Vec::new();
     let mut thought = String::new();
     let mut is_in_message = false;
     for event in events {
@@ -43,7 +43,7 @@ pub(crate) fn steps(events: &[Event]) -> Vec<Step<'_>> {
                 is_in_message = *delta;
                 if *delta
                     && was_in_message
-                    && let Some(Step::Message(pieces)) = res.last_mut()
+                    && let Some(Step::Message(pieces)) = steps.last_mut()
                 {
                     pieces.push(text);
                     continue;
@@ -57,36 +57,36 @@ pub(crate) fn steps(events: &[Event]) -> Vec<Step<'_>> {
             EventKind::ToolCall(call) => Step::Call(Call {
                 made: call,
                 arguments: call.arguments.to_value(),
-                answer: answers.get(&*call.id).copied(),
+                result: results.get(&*call.id).copied(),
                 thought: std::mem::take(&mut thought),
             }),
             EventKind::Compaction { .. } => Step::Compaction,
             _ => continue,
         };
-        res.push(step);
+        steps.push(step);
     }
-    res
+    steps
 }
 
-/// The stretches between prompts.
+/// Returns the steps between prompts, turn by turn.
 pub(crate) fn turns<'s, 'a>(steps: &'s [Step<'a>]) -> impl Iterator<Item = &'s [Step<'a>]> {
     steps.split(|it| matches!(it, Step::Prompt))
 }
 
-/// The calls among the steps.
+/// Returns the tool calls.
 pub(crate) fn calls<'s, 'a>(steps: &'s [Step<'a>]) -> Vec<&'s Call<'a>> {
     steps.iter().filter_map(Step::as_call).collect()
 }
 
-/// Whether somewhere the last `period` things come `times` times on end.
+/// Returns whether a block of `period` items occurs `times` times in a row.
 pub(crate) fn cycles<T>(
-    things: &[T],
+    items: &[T],
     period: usize,
     times: usize,
     is_same: impl Fn(&T, &T) -> bool,
 ) -> bool {
     let len = period * times;
-    things.windows(len).any(|it| (period..len).all(|idx| is_same(&it[idx], &it[idx - period])))
+    items.windows(len).any(|it| (period..len).all(|idx| is_same(&it[idx], &it[idx - period])))
 }
 
 impl<'a> Step<'a> {
@@ -97,7 +97,7 @@ impl<'a> Step<'a> {
         }
     }
 
-    /// The whole text of a message.
+    /// Returns the whole text of a message.
     pub(crate) fn message(&self) -> Option<String> {
         match self {
             Self::Message(pieces) => Some(pieces.concat()),
@@ -115,34 +115,34 @@ impl<'a> Call<'a> {
         self.made.class == class
     }
 
-    /// The same tool with the same arguments, in whatever order these stand.
-    pub(crate) fn asks_as(&self, other: &Self) -> bool {
+    /// Returns whether tool and arguments are equal, in any order of the arguments' keys.
+    pub(crate) fn is_same_call(&self, other: &Self) -> bool {
         self.tool() == other.tool() && self.arguments == other.arguments
     }
 
-    /// The same tool with arguments that are written the same.
-    pub(crate) fn is_written_as(&self, other: &Self) -> bool {
+    /// Returns whether the tool and the text of the arguments are equal.
+    pub(crate) fn is_same_text(&self, other: &Self) -> bool {
         self.tool() == other.tool() && self.made.arguments == other.made.arguments
     }
 
-    /// Both are answered, and by the same words.
-    pub(crate) fn is_answered_as(&self, other: &Self) -> bool {
-        let (Some(answer), Some(other)) = (self.answer, other.answer) else { return false };
-        (answer.ok, &answer.output, answer.exit_code) == (other.ok, &other.output, other.exit_code)
+    /// Returns whether both calls have results, and these are equal.
+    pub(crate) fn has_same_result(&self, other: &Self) -> bool {
+        let (Some(result), Some(other)) = (self.result, other.result) else { return false };
+        (result.ok, &result.output, result.exit_code) == (other.ok, &other.output, other.exit_code)
     }
 
-    /// The same call with the same answer.
+    /// Returns whether calls and results are equal.
     pub(crate) fn repeats(&self, other: &Self) -> bool {
-        self.asks_as(other) && self.is_answered_as(other)
+        self.is_same_call(other) && self.has_same_result(other)
     }
 
-    /// The tool failed; that nobody said no to it, or stopped it, is certain.
+    /// Returns whether the tool failed, as opposed to a call that was declined or interrupted.
     pub(crate) fn failed(&self) -> bool {
-        self.answer.is_some_and(ToolResult::failed)
+        self.result.is_some_and(ToolResult::failed)
     }
 
-    /// What the tool said, if it is known.
+    /// Returns the output of the tool, or an empty text.
     pub(crate) fn output(&self) -> &'a str {
-        self.answer.and_then(|it| it.output.as_deref()).unwrap_or_default()
+        self.result.and_then(|it| it.output.as_deref()).unwrap_or_default()
     }
 }

@@ -1,31 +1,30 @@
-//! Text that goes round in circles, as gemini-cli and its offspring see it.
+//! The search for repeated text of gemini-cli and its forks.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-/// How long the windows are that are compared, in characters.
+/// The length of the compared windows, in characters.
 const WINDOW: usize = 50;
-/// How often one must come.
+/// The number of occurrences of a window that count as repetition.
 const TIMES: usize = 10;
-/// How many different texts may stand between its comings.
+/// The maximum number of different texts between the occurrences.
 const MAX_PERIODS: usize = 5;
 
-/// A window of 50 characters comes 10 times, close together, with no more than
-/// 5 different texts between its comings. Markdown starts anew, and code in
-/// fences does not count.
-pub(crate) struct Chanting {
-    /// How far back is looked, in characters.
+/// Searches a message for a window of 50 characters that occurs 10 times, close together, with at
+/// most 5 different texts in between. Markdown resets the search, and code in fences is skipped.
+pub(crate) struct RepeatedText {
+    /// The length of the searched history, in characters.
     pub(crate) history: usize,
-    /// How far apart the comings may be on average.
+    /// The maximum average distance between the occurrences.
     pub(crate) max_distance: usize,
-    /// A dash begins an item of a list, and letters and digits are no divider.
-    pub(crate) knows_dashes: bool,
+    /// Whether a dash begins a list item, and letters and digits are not part of a divider.
+    pub(crate) dashes_are_items: bool,
 }
 
-impl Chanting {
-    /// Whether it hears any in a message that is streamed in these pieces.
+impl RepeatedText {
+    /// Returns whether a message that was streamed in these pieces contains repeated text.
     pub(crate) fn is_in(&self, pieces: &[&str]) -> bool {
         let mut text: Vec<char> = Vec::new();
-        let mut places: BTreeMap<Vec<char>, Vec<usize>> = BTreeMap::new();
+        let mut occurrences: BTreeMap<Vec<char>, Vec<usize>> = BTreeMap::new();
         let mut next = 0;
         let mut is_in_fence = false;
         for piece in pieces {
@@ -33,7 +32,7 @@ impl Chanting {
             let is_divider = self.is_divider(piece);
             if 0 < n_fences || is_divider || piece.lines().any(|it| self.is_markdown(it)) {
                 text.clear();
-                places.clear();
+                occurrences.clear();
                 next = 0;
             }
             let was_in_fence = is_in_fence;
@@ -45,7 +44,7 @@ impl Chanting {
             let oldest = text.len().saturating_sub(self.history);
             next = next.max(oldest);
             while next + WINDOW <= text.len() {
-                let at = places.entry(text[next..next + WINDOW].to_vec()).or_default();
+                let at = occurrences.entry(text[next..next + WINDOW].to_vec()).or_default();
                 at.retain(|it| oldest <= *it);
                 at.push(next);
                 if self.is_close(at, &text) {
@@ -57,7 +56,7 @@ impl Chanting {
         false
     }
 
-    /// Whether the last comings are close together.
+    /// Returns whether the most recent occurrences are close together.
     fn is_close(&self, at: &[usize], text: &[char]) -> bool {
         let Some(first) = at.len().checked_sub(TIMES) else { return false };
         let last = &at[first..];
@@ -68,7 +67,7 @@ impl Chanting {
     fn is_divider(&self, piece: &str) -> bool {
         let is_rule = |it: char| match it {
             '\u{2500}'..='\u{257f}' | '-' | '+' | '_' | '=' | '*' => true,
-            '+'..='_' => !self.knows_dashes,
+            '+'..='_' => !self.dashes_are_items,
             _ => false,
         };
         let piece = piece.trim();
@@ -80,7 +79,7 @@ impl Chanting {
         let after = |marks: &dyn Fn(char) -> bool| line.trim_start_matches(marks);
         let is_space = |rest: &str| rest.starts_with(char::is_whitespace);
         let is_item = line.strip_prefix(['*', '+']).is_some_and(is_space)
-            || (self.knows_dashes && line.strip_prefix('-').is_some_and(is_space));
+            || (self.dashes_are_items && line.strip_prefix('-').is_some_and(is_space));
         let number = after(&|it| it.is_ascii_digit());
         let is_numbered = number.len() < line.len() && number.starts_with(". ");
         let heading = after(&|it| it == '#');
