@@ -71,7 +71,7 @@ detectors.silent_model.max = "8m"
     4 | [[detectors.repeated_call.exceptions]]
       | ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
       |
-      = note: take it out, or see that it is written as the sessions have it
+      = note: remove it, or compare its spelling with the sessions
       = note: its reason is: stepping a debugger repeats by design
 
     warning: no recorded call matches this exception
@@ -80,9 +80,9 @@ detectors.silent_model.max = "8m"
     8 | [[detectors.repeated_call.exceptions]]
       | ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
       |
-      = note: take it out, or see that it is written as the sessions have it
+      = note: remove it, or compare its spelling with the sessions
       = note: its reason is: builds are repeated
-      = note: there are calls of such a tool, but none with such `arguments`; they are matched whole, as in `command = "*make check*"`
+      = note: calls of this tool exist, but none with these `arguments`; a pattern must match the whole value, as in `command = "*make check*"`
 
     warning: no recorded session matches this override
       --> policy.toml:17:1
@@ -90,7 +90,7 @@ detectors.silent_model.max = "8m"
     17 | [[overrides]]
        | ^^^^^^^^^^^^^
        |
-       = note: take it out, or see that it is written as the sessions have it
+       = note: remove it, or compare its spelling with the sessions
        = note: its reason is: the nightly run may take long
     policy.toml is sound: 13 detectors, 1 sink, 1 route, held against 1 session
     exit 0
@@ -254,7 +254,7 @@ detectors.session.max = "3h"
     let expired = policy("2020-02-29", "weekly");
     let ran = validate(&expired);
     assert_eq!(ran.status, 78, "{}", ran.err);
-    assert!(ran.err.contains("it expired on 2020-02-29"), "{}", ran.err);
+    assert!(ran.err.contains("this exception expired on 2020-02-29"), "{}", ran.err);
     let ran = check(&expired);
     assert_eq!(ran.status, 1, "{}{}", ran.out, ran.err);
     assert!(ran.out.contains("at work for 30m"), "{}", ran.out);

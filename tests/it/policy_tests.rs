@@ -102,7 +102,7 @@ start = { labels = { team = "payments" } }
 generate = { repeat = 4, every = "5s", events = [{ tool = "Bash", result = "no" }] }
 expect = [
     { detector = "repeated_call", severity = "low", at = "11s" },
-    { detector = "repeated_call", severity = "high", message = "`Bash` gave * 4 times in 15s*" },
+    { detector = "repeated_call", severity = "high", message = "`Bash` returned * 4 times in 15s*" },
     { detector = "repeated_call", count = 9 },
 ]
 expect_sinks = ["audit"]
@@ -114,8 +114,8 @@ expect_sinks = ["audit"]
 
           at   what  detector       count  message
         - 11s  low   repeated_call  *      *
-        + 10s  low   repeated_call  3      `Bash` gave the same answer to the same call 3 times in 10s: `no`
-          15s  high  repeated_call  4      `Bash` gave the same answer to the same call 4 times in 15s: `no`
+        + 10s  low   repeated_call  3      `Bash` returned the same result for the same call 3 times in 10s: `no`
+          15s  high  repeated_call  4      `Bash` returned the same result for the same call 4 times in 15s: `no`
         - *    *     repeated_call  9      *
           sinks that are told
           audit
@@ -160,13 +160,13 @@ expect_sinks = ["audti"]
 "#,
     );
     assert_snapshot!(seen(&folder, &["policy.test.toml"]), @r#"
-    error: `trace` does not go with `events`
+    error: `trace` and `events` cannot be used together
      --> policy.test.toml:6:9
       |
     6 | trace = "0s prompt hi"
       |         ^^^^^^^^^^^^^^
       |
-      = note: a test has exactly one of `events`, `trace` and `generate`
+      = note: a test must have exactly one of `events`, `trace` and `generate`
 
     error: expected a length of time such as "30s", "5m" or "1h 30m", found the number `30`
      --> policy.test.toml:8:11
@@ -174,7 +174,7 @@ expect_sinks = ["audti"]
     8 | advance = 30
       |           ^^
       |
-    help: if these are seconds
+    help: if the number is in seconds
       |
     8 - advance = 30
     8 + advance = "30s"
@@ -186,7 +186,7 @@ expect_sinks = ["audti"]
     9 | expects = []
       | ^^^^^^^
       |
-      = note: known here: `advance`, `events`, `expect`, `expect_no_others`, `expect_sinks`, `generate`, `name`, `start`, `trace`
+      = note: expected one of `advance`, `events`, `expect`, `expect_no_others`, `expect_sinks`, `generate`, `name`, `start`, `trace`
     help: there is one with a similar name
       |
     9 - expects = []
@@ -199,27 +199,27 @@ expect_sinks = ["audti"]
     10 | expect = [{ detector = "stuk", severity = "hi" }, { detector = "stuk" }]
        |                                           ^^^^
        |
-       = note: known here: `low`, `medium`, `high`
+       = note: expected one of `low`, `medium`, `high`
     help: there is one with a similar name
        |
     10 | expect = [{ detector = "stuk", severity = "high" }, { detector = "stuk" }]
        |                                              ++
 
-    error: the policy has no detector `stuk` that is on
+    error: the policy has no enabled detector `stuk`
       --> policy.test.toml:10:64
        |
     10 | expect = [{ detector = "stuk", severity = "hi" }, { detector = "stuk" }]
        |                                                                ^^^^^^
        |
-       = note: on are: repeated_call
+       = note: enabled detectors: repeated_call
 
-    error: the policy has no sink `audti` that is on
+    error: the policy has no enabled sink `audti`
       --> policy.test.toml:11:17
        |
     11 | expect_sinks = ["audti"]
        |                 ^^^^^^^
        |
-       = note: on are: audit, console
+       = note: enabled sinks: audit, console
     help: there is one with a similar name
        |
     11 - expect_sinks = ["audti"]
@@ -258,15 +258,15 @@ start = { source = "claude" }
     4 | [[tests]]
       | ^^^^^^^^^
       |
-      = note: write `expect = []` if nothing should be found
+      = note: write `expect = []` if the policy should report nothing
 
-    error: `repeat` is 1 or more, and not more than 100000
+    error: `repeat` must be between 1 and 100000
      --> policy.test.toml:5:23
       |
     5 | generate = { repeat = 0, every = "1s", events = [{ tool = "Bash", prompt = "hi" }] }
       |                       ^
 
-    error: an event has exactly one of `tool`, `prompt`, `message` and `model_call`
+    error: an event must have exactly one of `tool`, `prompt`, `message` and `model_call`
      --> policy.test.toml:5:50
       |
     5 | generate = { repeat = 0, every = "1s", events = [{ tool = "Bash", prompt = "hi" }] }
@@ -278,8 +278,8 @@ start = { source = "claude" }
     6 | start = { source = "claude" }
       |                    ^^^^^^^^
       |
-      = note: compiled in: claude-code, codex, ndjson, opencode, openhands, swe-agent
-      = note: a source of your own must be named by the program's main.rs: `use acme_source as _;`
+      = note: known kinds: claude-code, codex, ndjson, opencode, openhands, swe-agent
+      = note: to link an in-house source, add a line such as `use acme_source as _;` to the program's main.rs
     help: there is one with a similar name
       |
     6 | start = { source = "claude-code" }
@@ -293,13 +293,13 @@ trace = "0s turn_end"
 expect = [{ detector = "repeated_call", severity = "low", status = "resolved" }, { at = "-1s" }, {}]
 "#;
     assert_snapshot!(mistakes(test), @r#"
-    error: `severity` says nothing of what is resolved
+    error: a resolved finding has no `severity`
      --> policy.test.toml:7:11
       |
     7 | expect = [{ detector = "repeated_call", severity = "low", status = "resolved" }, { at = "-1s" }, {}]
       |           ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
 
-    error: expected a time since the start such as "0s", "25s" or "1h 30m", found the text "-1s"
+    error: expected a time since the start such as "0s", "25s" or "1h 30m", found the string "-1s"
      --> policy.test.toml:7:89
       |
     7 | expect = [{ detector = "repeated_call", severity = "low", status = "resolved" }, { at = "-1s" }, {}]
@@ -315,13 +315,13 @@ expect = [{ detector = "repeated_call", severity = "low", status = "resolved" },
     let folder = Folder::new();
     folder.write("policy.test.toml", "tests = 1\n");
     assert_snapshot!(seen(&folder, &["policy.test.toml"]), @"
-    error: the test file does not say which version of the format it is written in
+    error: the test file has no `version`
      --> policy.test.toml:1:1
       |
     1 | tests = 1
       | ^
       |
-    help: say it first
+    help: add the version of the format
       |
     1 + version = 1
       |
@@ -347,7 +347,7 @@ generate = { repaet = 3, events = [{ prompt = "hi", ok = true }, { tol = "Bash" 
 expect_sinks = []
 "#;
     assert_snapshot!(mistakes(test), @r#"
-    error: `expect_no_others` says nothing without `expect`
+    error: `expect_no_others` requires `expect`
      --> policy.test.toml:6:1
       |
     6 | expect_no_others = true
@@ -375,14 +375,14 @@ expect_sinks = []
     7 | generate = { repaet = 3, events = [{ prompt = "hi", ok = true }, { tol = "Bash" }] }
       |              ^^^^^^
       |
-      = note: known here: `events`, `every`, `repeat`
+      = note: expected one of `events`, `every`, `repeat`
     help: there is one with a similar name
       |
     7 - generate = { repaet = 3, events = [{ prompt = "hi", ok = true }, { tol = "Bash" }] }
     7 + generate = { repeat = 3, events = [{ prompt = "hi", ok = true }, { tol = "Bash" }] }
       |
 
-    error: `ok` goes with `tool` alone
+    error: `ok` requires `tool`
      --> policy.test.toml:7:58
       |
     7 | generate = { repaet = 3, events = [{ prompt = "hi", ok = true }, { tol = "Bash" }] }
@@ -394,7 +394,7 @@ expect_sinks = []
     7 | generate = { repaet = 3, events = [{ prompt = "hi", ok = true }, { tol = "Bash" }] }
       |                                                                    ^^^
       |
-      = note: known here: `agent`, `tool`, `arguments`, `result`, `ok`, `exit_code`, `takes`, `prompt`, `message`, `model_call`
+      = note: expected one of `agent`, `tool`, `arguments`, `result`, `ok`, `exit_code`, `takes`, `prompt`, `message`, `model_call`
     help: there is one with a similar name
       |
     7 | generate = { repaet = 3, events = [{ prompt = "hi", ok = true }, { tool = "Bash" }] }
@@ -428,7 +428,7 @@ fn a_line_of_a_trace_is_pointed_at() {
     6 | [detectors.banned]
       | ^^^^^^^^^^^^^^^^^^
       |
-      = note: see `watchkeeper explain acme-banned-tool` for its options
+      = note: run `watchkeeper explain acme-banned-tool` to see the options
 
     error: unknown key `tolls`
      --> bad.md:8:1
@@ -436,8 +436,8 @@ fn a_line_of_a_trace_is_pointed_at() {
     8 | tolls = ["WebFetch"]
       | ^^^^^
       |
-      = note: known here: `tools`, `enabled`, `exceptions`, `inhibited_by`, `kind`, `levels`, `per`, `severity`
-      = note: see `watchkeeper explain acme-banned-tool` for its options
+      = note: expected one of `tools`, `enabled`, `exceptions`, `inhibited_by`, `kind`, `levels`, `per`, `severity`
+      = note: run `watchkeeper explain acme-banned-tool` to see the options
     help: there is one with a similar name
       |
     8 - tolls = ["WebFetch"]
@@ -550,14 +550,14 @@ expect_sinks = ["audit", "console"]
     exit 0
     ");
     assert_snapshot!(seen(&folder, &["payments.test.toml"]), @r#"
-    error: the tests do not say which policy they are for
+    error: the test file has no `policy`
      --> payments.test.toml:1:1
       |
     1 | version = 1
       | ^
       |
-      = note: a file beside this one, or "builtin:default"
-    help: name it
+      = note: write a path relative to this file, or "builtin:default"
+    help: name the policy
       |
     1 + policy = "policy.toml"
       |
@@ -583,7 +583,7 @@ fn the_tests_in_the_manual_pass() {
     FAIL  manual.md: A sub-agent that repeats itself
 
         - 25s     low      stuck: `Grep` gave the same answer to the same call 3 times in 20s: `x` says `none`
-        + 25s     low      repeated_call: `Grep` gave the same answer to the same call 3 times in 20s: `x` says `none`
+        + 25s     low      repeated_call: `Grep` returned the same result for the same call 3 times in 20s: `x` returns `none`
 
     1 passed, 1 failed (- is expected, + is found)
     exit 1
@@ -616,7 +616,7 @@ expect = []
     2 | polcy = "policy.toml"
       | ^^^^^
       |
-      = note: known here: `policy`, `tests`, `version`
+      = note: expected one of `policy`, `tests`, `version`
     help: there is one with a similar name
       |
     2 | policy = "policy.toml"
@@ -630,7 +630,7 @@ expect = []
       |
       = note: write `{ repeat = 4, every = "10s", events = [{ tool = "Bash" }] }`
 
-    warning: another test is called `one`, too
+    warning: another test has the name `one`
       --> policy.test.toml:10:8
        |
     10 | name = "one"
@@ -678,7 +678,7 @@ fn files_that_are_not_utf_8() {
     folder.write("policy.test.toml", "version = 1\npolicy = 'policy.toml'\n");
     folder.write("wide.md", b"\xff\xfe#\0");
     assert_snapshot!(seen(&folder, &["policy.test.toml", "wide.md"]), @"
-    error: there are no tests
+    error: the file has no tests
      --> policy.test.toml:1:1
       |
     1 | version = 1
