@@ -1,39 +1,39 @@
-//! What a tool that failed says, and how much that weighs.
+//! Failed results: the error that they contain, and their weight.
 
 use watchkeeper_core::{Cause, Fingerprint, ToolClass, ToolResult};
 
-/// How much of a long answer is searched for its error, from its start and
-/// from its end, in bytes.
+/// The number of bytes at the start and at the end of a long result that are
+/// searched for an error.
 const SEARCHED: usize = 4096;
-/// How much of one line counts, in bytes.
+/// The number of bytes of one line that are compared.
 const LONGEST_LINE: usize = 300;
-/// A line with fewer letters says too little to be the same error twice.
+/// The least number of letters in a line that identifies an error.
 const FEWEST_LETTERS: usize = 8;
 
-/// The answer of a tool that failed.
+/// The result of a tool that failed.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Failure<'a> {
-    /// The line that tells what went wrong, if any does.
+    /// The line that contains the error, if any.
     pub(crate) line: Option<&'a str>,
-    /// Equal for two answers that tell of the same error.
+    /// Equal for two results with the same error.
     pub(crate) error: Option<Fingerprint>,
     pub(crate) weight: Weight,
 }
 
-/// How much a failure weighs.
+/// The weight of a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Weight {
     Full,
-    /// A look that found nothing.
+    /// A read of something that does not exist.
     Half,
-    /// Somebody else's trouble, which passes.
+    /// A temporary failure of another service.
     Third,
-    /// An editor that wants to be asked in another way.
-    Nothing,
+    /// An edit whose precondition is not met.
+    None,
 }
 
 impl Weight {
-    /// A whole failure.
+    /// The weight of a full failure.
     pub(crate) const UNIT: u64 = 6;
 
     pub(crate) const fn get(self) -> u64 {
@@ -41,42 +41,42 @@ impl Weight {
             Self::Full => Self::UNIT,
             Self::Half => Self::UNIT / 2,
             Self::Third => Self::UNIT / 3,
-            Self::Nothing => 0,
+            Self::None => 0,
         }
     }
 }
 
 impl<'a> Failure<'a> {
-    /// Reads the answer of a tool of this class.
+    /// Reads the result of a tool of this class.
     pub(crate) fn of(result: &'a ToolResult, class: ToolClass) -> Self {
         let weight = |line: &str| match line.to_ascii_lowercase() {
-            it if class == ToolClass::Write && has(&it, PRECONDITIONS) => Weight::Nothing,
-            it if is_passing_trouble(&it) => Weight::Third,
-            it if class == ToolClass::Read && has(&it, MISSES) => Weight::Half,
+            line if class == ToolClass::Write && has(&line, PRECONDITIONS) => Weight::None,
+            line if is_temporary(&line) => Weight::Third,
+            line if class == ToolClass::Read && has(&line, NOT_FOUND) => Weight::Half,
             _ => Weight::Full,
         };
         let timed_out = result.cause == Some(Cause::Timeout);
-        let unless_timed_out = |it| if timed_out { Weight::Third } else { it };
+        let unless_timed_out = |weight| if timed_out { Weight::Third } else { weight };
         let Some(output) = result.output.as_deref() else {
             return Self { line: None, error: None, weight: unless_timed_out(Weight::Full) };
         };
-        if let Some(line) = telling_line(output) {
+        if let Some(line) = error_line(output) {
             let error = Some(Fingerprint::of_output(line));
             return Self { line: Some(line), error, weight: unless_timed_out(weight(line)) };
         }
-        // Nothing that looks like an error: what is the same is the whole answer.
+        // Without an error line, whole results are compared.
         match lines(head(output)).next() {
             Some(line) => {
-                let error = result.fingerprint.filter(|_| says_enough(line));
+                let error = result.fingerprint.filter(|_| is_specific(line));
                 Self { line: Some(line), error, weight: unless_timed_out(weight(line)) }
             }
-            // `grep` and `test` say no like this.
+            // `grep` and `test` report "no" without output.
             None => Self { line: None, error: None, weight: unless_timed_out(Weight::Half) },
         }
     }
 }
 
-/// Words of which a line that tells of an error has one.
+/// Words in a line that contains an error.
 const ERRORS: &[&str] = &[
     "error",
     "exception",
@@ -113,7 +113,7 @@ const ERRORS: &[&str] = &[
     "unavailable",
     "usage:",
 ];
-/// What an editor says that wants the file to be read, and then takes the edit.
+/// Words in the result of an edit that requires the file to be read first.
 const PRECONDITIONS: &[&str] = &[
     "not been read",
     "read it first",
@@ -123,11 +123,11 @@ const PRECONDITIONS: &[&str] = &[
     "modified since",
     "changed since",
 ];
-/// What is said of something that was looked for and is not there.
-const MISSES: &[&str] =
+/// Words in the result of a read of something that does not exist.
+const NOT_FOUND: &[&str] =
     &["not found", "no such", "not exist", "no match", "no files", "cannot find", "404"];
-/// What a service says that will work later.
-const PASSING: &[&str] = &[
+/// Words in a temporary failure of a service.
+const TEMPORARY: &[&str] = &[
     "rate limit",
     "rate-limit",
     "ratelimit",
@@ -142,37 +142,39 @@ const PASSING: &[&str] = &[
     "timed out",
     "timeout",
 ];
-/// What a harness says of a provider that does not answer.
+/// Further words in the error of a harness whose provider does not respond.
 const PROVIDER: &[&str] =
     &["high demand", "server error", "server_error", "connection", "connect error", "disconnected"];
-/// The same as a number, which says so only beside one of `STATUS`.
-const PASSING_STATUS: &[&str] = &["429", "500", "502", "503", "504", "529"];
+/// Status codes of temporary failures, in a line with one of `STATUS`.
+const TEMPORARY_STATUS: &[&str] = &["429", "500", "502", "503", "504", "529"];
 const STATUS: &[&str] = &["http", "status"];
 
-/// The first line that tells of an error, at the start of a text or else at
-/// its end.
-fn telling_line(text: &str) -> Option<&str> {
-    let tells = |it: &&str| {
-        let line = it.to_ascii_lowercase();
-        let is_error = has(&line, ERRORS) && !says_none(&line) && !is_warning(&line);
-        is_error && says_enough(it) && !is_code(it)
+/// Returns the first line with an error, at the start of a text or else at its
+/// end.
+fn error_line(text: &str) -> Option<&str> {
+    let contains_error = |line: &&str| {
+        let lower = line.to_ascii_lowercase();
+        let is_error = has(&lower, ERRORS) && !counts_no_errors(&lower) && !is_warning(&lower);
+        is_error && is_specific(line) && !is_code(line)
     };
     let head = head(text);
-    lines(head).find(tells).or_else(|| lines(tail(&text[head.len()..])).find(tells))
+    lines(head)
+        .find(contains_error)
+        .or_else(|| lines(tail(&text[head.len()..])).find(contains_error))
 }
 
-/// The lines of a text that are not the wrapping that agents put around it.
+/// Returns the lines of a text without the lines that agents add.
 fn lines(text: &str) -> impl Iterator<Item = &str> {
     text.lines().filter_map(|line| {
         let line = line.trim();
         let line = line.strip_prefix("<tool_use_error>").unwrap_or(line);
         let line = line.strip_suffix("</tool_use_error>").unwrap_or(line);
-        let is_wrapping = line.is_empty() || WRAPPING.iter().any(|it| line.starts_with(it));
+        let is_wrapping = line.is_empty() || WRAPPING.iter().any(|start| line.starts_with(start));
         (!is_wrapping).then(|| cut(line, LONGEST_LINE))
     })
 }
 
-/// What lines begin with that agents write above the output of a command.
+/// Starts of lines that agents add above the output of a command.
 const WRAPPING: &[&str] = &[
     "Exit code",
     "Process exited with code",
@@ -183,20 +185,20 @@ const WRAPPING: &[&str] = &[
     "Traceback (most recent call last)",
 ];
 
-fn says_enough(line: &str) -> bool {
-    line.chars().filter(|it| it.is_alphabetic()).nth(FEWEST_LETTERS - 1).is_some()
+/// Returns true if a line has enough letters to identify an error.
+fn is_specific(line: &str) -> bool {
+    line.chars().filter(|c| c.is_alphabetic()).nth(FEWEST_LETTERS - 1).is_some()
 }
 
-/// Whether a line says that there is no error, as in `12 passed; 0 failed`.
-fn says_none(line: &str) -> bool {
-    let counts_none = |words: &str| {
+/// Returns true if a line counts no errors, as in `12 passed; 0 failed`.
+fn counts_no_errors(line: &str) -> bool {
+    let has_zero = |words: &str| {
         line.match_indices(words).any(|(at, _)| !line[..at].ends_with(|c: char| c.is_ascii_digit()))
     };
-    counts_none("0 fail") || counts_none("0 error") || line.contains("no errors")
+    has_zero("0 fail") || has_zero("0 error") || line.contains("no errors")
 }
 
-/// Whether a line is rather of a program than about it, as compilers show some
-/// around what is wrong.
+/// Returns true if a line is source code, which compilers show around an error.
 fn is_code(line: &str) -> bool {
     line.ends_with(['{', ';'])
 }
@@ -205,27 +207,29 @@ fn is_warning(line: &str) -> bool {
     line.contains("warn") && !line.contains("error")
 }
 
-fn is_passing_trouble(line: &str) -> bool {
+fn is_temporary(line: &str) -> bool {
     let is_status = || {
         has(line, STATUS)
             && line
                 .split(|c: char| !c.is_ascii_alphanumeric())
-                .any(|word| PASSING_STATUS.contains(&word))
+                .any(|word| TEMPORARY_STATUS.contains(&word))
     };
-    has(line, PASSING) || is_status()
+    has(line, TEMPORARY) || is_status()
 }
 
-/// Whether a harness that gave up says that the provider was at fault.
-pub(crate) fn is_provider_trouble(message: &str) -> bool {
+/// Returns true if the error of a harness was caused by its provider.
+pub(crate) fn is_provider_failure(message: &str) -> bool {
     let message = head(message).to_ascii_lowercase();
-    let says_status = || {
-        message.split(|c: char| !c.is_ascii_alphanumeric()).any(|it| PASSING_STATUS.contains(&it))
+    let has_status = || {
+        message
+            .split(|c: char| !c.is_ascii_alphanumeric())
+            .any(|word| TEMPORARY_STATUS.contains(&word))
     };
-    has(&message, PASSING) || has(&message, PROVIDER) || says_status()
+    has(&message, TEMPORARY) || has(&message, PROVIDER) || has_status()
 }
 
 fn has(line: &str, words: &[&str]) -> bool {
-    words.iter().any(|it| line.contains(it))
+    words.iter().any(|word| line.contains(word))
 }
 
 fn head(text: &str) -> &str {
@@ -234,12 +238,12 @@ fn head(text: &str) -> &str {
 
 fn tail(text: &str) -> &str {
     let from = text.len().saturating_sub(SEARCHED);
-    let from = (from..text.len()).find(|it| text.is_char_boundary(*it)).unwrap_or(text.len());
+    let from = (from..text.len()).find(|at| text.is_char_boundary(*at)).unwrap_or(text.len());
     &text[from..]
 }
 
 fn cut(text: &str, len: usize) -> &str {
-    let to = (0..=len.min(text.len())).rev().find(|it| text.is_char_boundary(*it)).unwrap_or(0);
+    let to = (0..=len.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
     &text[..to]
 }
 
@@ -255,54 +259,54 @@ mod tests {
     }
 
     #[track_caller]
-    fn assert_tells(output: &str, line: Option<&str>) {
+    fn assert_error_line(output: &str, line: Option<&str>) {
         assert_eq!(Failure::of(&result(output), ToolClass::Run).line, line, "{output}");
     }
 
     #[test]
-    fn the_line_that_tells_is_found() {
-        assert_tells("Exit code 2\nls: cannot access 'x'", Some("ls: cannot access 'x'"));
-        assert_tells(
+    fn finds_the_line_with_the_error() {
+        assert_error_line("Exit code 2\nls: cannot access 'x'", Some("ls: cannot access 'x'"));
+        assert_error_line(
             "Traceback (most recent call last):\n  File \"a.py\", line 3, in <module>\nKeyError: 'name'",
             Some("KeyError: 'name'"),
         );
-        assert_tells(
+        assert_error_line(
             "<tool_use_error>File does not exist.</tool_use_error>",
             Some("File does not exist."),
         );
-        assert_tells("ok 10 passed; 0 failed\n10 failed in all", Some("10 failed in all"));
-        assert_tells("npm warn unknown key\nno such script", Some("no such script"));
-        assert_tells("error: 1\nerror in the parser", Some("error in the parser"));
-        assert_tells("Wrong flag!", Some("Wrong flag!"));
-        assert_tells(
+        assert_error_line("ok 10 passed; 0 failed\n10 failed in all", Some("10 failed in all"));
+        assert_error_line("npm warn unknown key\nno such script", Some("no such script"));
+        assert_error_line("error: 1\nerror in the parser", Some("error in the parser"));
+        assert_error_line("Wrong flag!", Some("Wrong flag!"));
+        assert_error_line(
             "12 | } catch (error) {\n13 |   throw unknown;\nTypeError: undefined is no function",
             Some("TypeError: undefined is no function"),
         );
         let long = |end: &str| format!("{}\n{end}\n", "compiling\n".repeat(2_000));
-        assert_tells(&long("error: no rule"), Some("error: no rule"));
-        assert_tells(&long("done"), Some("compiling"));
-        for nothing in ["", "\n \n", "Exit code 1"] {
-            assert_tells(nothing, None);
+        assert_error_line(&long("error: no rule"), Some("error: no rule"));
+        assert_error_line(&long("done"), Some("compiling"));
+        for output in ["", "\n \n", "Exit code 1"] {
+            assert_error_line(output, None);
         }
     }
 
     #[test]
-    fn the_same_error_is_told_from_another() {
-        let error = |it: &str| Failure::of(&result(it), ToolClass::Run).error;
+    fn compares_errors_without_numbers() {
+        let error = |output: &str| Failure::of(&result(output), ToolClass::Run).error;
         assert_eq!(
             error("3 built\nerror[E0038]: no trait"),
             error("50 of 90\nerror[E0038]: no trait")
         );
         assert_ne!(error("error: no such trait"), error("error: no such type"));
-        // Where no line tells of an error, all of them do.
+        // Without an error line, whole results are compared.
         assert_ne!(error("all is lost\nhere"), error("all is lost\nthere"));
-        for nothing in ["", "Exit code 1", "nope", "E 1"] {
-            assert_eq!(error(nothing), None, "{nothing}");
+        for output in ["", "Exit code 1", "nope", "E 1"] {
+            assert_eq!(error(output), None, "{output}");
         }
     }
 
     #[test]
-    fn failures_differ_in_weight() {
+    fn weight_depends_on_class_and_error() {
         use ToolClass::{Read, Run, Write};
         for (class, output, weight) in [
             (Run, "error: mismatched types", Weight::Full),
@@ -313,21 +317,21 @@ mod tests {
             (Run, "HTTP 503 from the server: error", Weight::Third),
             (Run, "error at main.rs:503", Weight::Full),
             (Read, "Rate limit reached, try again later", Weight::Third),
-            (Write, "File has not been read yet. Read it first", Weight::Nothing),
+            (Write, "File has not been read yet. Read it first", Weight::None),
             (Run, "the lock must be read before errors are", Weight::Full),
         ] {
             assert_eq!(Failure::of(&result(output), class).weight, weight, "{output}");
         }
-        let mut late = result("killed the process");
-        late.cause = Some(Cause::Timeout);
-        assert_eq!(Failure::of(&late, Run).weight, Weight::Third);
+        let mut timed_out = result("killed the process");
+        timed_out.cause = Some(Cause::Timeout);
+        assert_eq!(Failure::of(&timed_out, Run).weight, Weight::Third);
         let unknown = ToolResult::new("c1", false, None);
         assert_eq!(Failure::of(&unknown, Run).weight, Weight::Full);
     }
 
     proptest! {
         #[test]
-        fn any_answer_is_read(
+        fn reads_any_result(
             output in prop_oneof![any::<String>(), "(é|error: |\n|no |0 fail|x){0,2000}"],
         ) {
             let result = result(&output);

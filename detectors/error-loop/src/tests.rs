@@ -8,7 +8,7 @@ use watchkeeper_testing::{Trace, detector, findings, laws, play};
 use crate::ErrorLoop;
 
 #[test]
-fn failures_are_counted_whatever_fails() {
+fn counts_failures_of_any_tool() {
     let trace = r"
         0s    prompt fix it
         +5s   repeat 3 every 5s: call Bash make ;; result fail no rule to make it
@@ -20,40 +20,40 @@ fn failures_are_counted_whatever_fails() {
         +1s   result done
     ";
     assert_snapshot!(play::<ErrorLoop>("of = 'failure'", trace), @"
-    15s     low       tools failed 3 times in 10s, and nothing was done in between, the last from `Bash`: `no rule to make it`
-    25s     medium    tools failed 5 times in 20s, and nothing was done in between, the last from `Edit`: `old text does not exist`
-    51s     high      tools failed 9 times in 46s, and nothing was done in between, the last from `Edit`: `text is ambiguous`
-    57s     resolved  no more failures after 9: a tool worked
+    15s     low       tools failed 3 times in 10s, without progress in between, the last from `Bash`: `no rule to make it`
+    25s     medium    tools failed 5 times in 20s, without progress in between, the last from `Edit`: `old text does not exist`
+    51s     high      tools failed 9 times in 46s, without progress in between, the last from `Edit`: `text is ambiguous`
+    57s     resolved  no further failures after 9: a tool succeeded
     ");
 }
 
 #[test]
-fn what_works_starts_the_count_of_failures_anew() {
+fn a_success_resets_the_count_of_failures() {
     let after = |between: &str| {
         let fail = "repeat 2 every 1s: call Edit x ;; result fail no such text in it";
         play::<ErrorLoop>("of = 'failure'", &format!("0s {fail}\n{between}\n+1s {fail}"))
     };
-    for anew in [
+    for success in [
         "+1s call Edit y\n+1s result done",
         "+1s call Bash make\n+1s result done",
-        "+1s call AskUserQuestion what\n+1s result that",
+        "+1s call AskUserQuestion what\n+1s result this",
         "+1s prompt go on",
     ] {
-        assert_eq!(after(anew), "", "{anew}");
+        assert_eq!(after(success), "", "{success}");
     }
-    for on in [
+    for other in [
         "+1s call Read y\n+1s result text",
-        "+1s synthetic go on\n+1s message so be it",
+        "+1s synthetic go on\n+1s message continuing",
         "+1s call Bash make\n+1s result declined not now",
         "+1s call Bash make\n+1s result sibling a parallel call failed",
     ] {
-        let found = after(on);
-        assert!(found.contains("low       tools failed 3 times"), "{on}: {found}");
+        let found = after(other);
+        assert!(found.contains("low       tools failed 3 times"), "{other}: {found}");
     }
 }
 
 #[test]
-fn an_edit_that_repeats_the_one_before_is_no_headway() {
+fn an_edit_that_repeats_the_previous_one_is_no_progress() {
     let trace = "
         0s   call Edit x
         +1s  result done
@@ -62,14 +62,14 @@ fn an_edit_that_repeats_the_one_before_is_no_headway() {
         +1s  result done
     ";
     assert_snapshot!(play::<ErrorLoop>("of = 'failure'", trace), @"
-    4s      low       tools failed 3 times in 2s, and nothing was done in between, the last from `Bash`: `cannot find it`
-    6s      medium    tools failed 5 times in 4s, and nothing was done in between, the last from `Bash`: `cannot find it`
-    8s      resolved  no more failures after 5: a tool worked
+    4s      low       tools failed 3 times in 2s, without progress in between, the last from `Bash`: `cannot find it`
+    6s      medium    tools failed 5 times in 4s, without progress in between, the last from `Bash`: `cannot find it`
+    8s      resolved  no further failures after 5: a tool succeeded
     ");
     assert_snapshot!(play::<ErrorLoop>("of = 'error'", trace), @"
-    4s      low       the same error came 3 times in 2s, the last from `Bash`: `cannot find it`
-    6s      medium    the same error came 5 times in 4s, the last from `Bash`: `cannot find it`
-    8s      resolved  no more failures after 5: a tool worked
+    4s      low       the same error occurred 3 times in 2s, the last from `Bash`: `cannot find it`
+    6s      medium    the same error occurred 5 times in 4s, the last from `Bash`: `cannot find it`
+    8s      resolved  no further failures after 5: a tool succeeded
     ");
 }
 
@@ -90,13 +90,13 @@ fn the_same_error_is_counted_whatever_is_tried() {
         +1s  result fail another error altogether
     "#;
     assert_snapshot!(play::<ErrorLoop>("of = 'error'", trace), @"
-    9s      low       the same error came 3 times in 8s, the last from `Bash`: `error[E0038]: the trait is not dyn compatible`
-    11s     resolved  no more failures after 3: another error came
+    9s      low       the same error occurred 3 times in 8s, the last from `Bash`: `error[E0038]: the trait is not dyn compatible`
+    11s     resolved  no further failures after 3: another error occurred
     ");
 }
 
 #[test]
-fn the_same_call_with_other_errors_counts_for_half() {
+fn other_errors_of_the_same_call_count_half() {
     let trace = r"
         0s   call Bash make
         +1s  result fail cannot find a rule
@@ -113,62 +113,62 @@ fn the_same_call_with_other_errors_counts_for_half() {
     ";
     assert_snapshot!(play::<ErrorLoop>("of = 'error'", trace), @"
     9s      low       the same call failed 5 times in 8s, with different errors, the last from `Bash`: `unable to link it`
-    11s     resolved  no more failures after 5: another error came
+    11s     resolved  no further failures after 5: another error occurred
     ");
     let trace = "0s repeat 3 every 1s: call Bash make ;; result fail nope";
-    assert_snapshot!(play::<ErrorLoop>("of = 'error'", trace), @"2s      low       the same error came 3 times in 2s, the last from `Bash`: `nope`");
+    assert_snapshot!(play::<ErrorLoop>("of = 'error'", trace), @"2s      low       the same error occurred 3 times in 2s, the last from `Bash`: `nope`");
     let trace = "0s repeat 9 every 1s: call Bash make ;; result fail nope ;; call Bash test ;; result fail nope";
     assert_snapshot!(play::<ErrorLoop>("of = 'error'", trace), @"");
 }
 
 #[test]
-fn who_gave_up_has_tried_before() {
+fn an_agent_that_gave_up_counts_as_five_attempts() {
     let of = |message: &str| {
         play::<ErrorLoop>("of = 'retry'", &format!("0s prompt go on\n+1m error {message}"))
     };
-    assert_snapshot!(of("We are experiencing high demand"), @"1m      medium    the model gave no answer, and the agent gave up: `We are experiencing high demand`");
+    assert_snapshot!(of("We are experiencing high demand"), @"1m      medium    the model did not respond, and the agent gave up: `We are experiencing high demand`");
     assert_ne!(of("API Error: 500 internal"), "");
     assert_eq!(of("the prompt is too long"), "");
     assert_eq!(of("please log in"), "");
 }
 
 #[test]
-fn what_works_in_between_halves_an_error() {
+fn an_error_counts_half_after_a_success_of_another_tool() {
     let trace = "0s repeat 9 every 1s: call Bash make ;; result fail cannot find it ;; call Bash ls ;; result x";
     assert_snapshot!(play::<ErrorLoop>("of = 'error'", trace), @"
-    4s      low       the same error came 5 times in 4s, the last from `Bash`: `cannot find it`
-    8s      medium    the same error came 9 times in 8s, the last from `Bash`: `cannot find it`
+    4s      low       the same error occurred 5 times in 4s, the last from `Bash`: `cannot find it`
+    8s      medium    the same error occurred 9 times in 8s, the last from `Bash`: `cannot find it`
     ");
 }
 
 #[test]
-fn answers_of_one_response_are_one_failure() {
+fn parallel_failures_are_one_failure() {
     let trace = "0s repeat 9 every 1s: call Bash @r1 make ;; result fail cannot find it";
     assert_snapshot!(play::<ErrorLoop>("of = 'error'", trace), @"");
     assert_snapshot!(play::<ErrorLoop>("of = 'failure'", trace), @"");
 }
 
 #[test]
-fn passing_trouble_and_looks_weigh_less() {
-    let of = |call: &str, answer: &str| {
-        let trace = format!("0s repeat 20 every 1s: call {call} ;; result {answer}");
+fn temporary_failures_and_reads_count_less() {
+    let of = |call: &str, result: &str| {
+        let trace = format!("0s repeat 20 every 1s: call {call} ;; result {result}");
         play::<ErrorLoop>("of = 'error'", &trace)
     };
     assert_snapshot!(of("Fetch x", "fail HTTP 429 Too Many Requests"), @"
-    8s      low       the same error came 9 times in 8s, the last from `Fetch`: `HTTP 429 Too Many Requests`
-    14s     medium    the same error came 15 times in 14s, the last from `Fetch`: `HTTP 429 Too Many Requests`
+    8s      low       the same error occurred 9 times in 8s, the last from `Fetch`: `HTTP 429 Too Many Requests`
+    14s     medium    the same error occurred 15 times in 14s, the last from `Fetch`: `HTTP 429 Too Many Requests`
     ");
     assert_snapshot!(of("Read x", "fail File does not exist"), @"
-    5s      low       the same error came 6 times in 5s, the last from `Read`: `File does not exist`
-    9s      medium    the same error came 10 times in 9s, the last from `Read`: `File does not exist`
-    17s     high      the same error came 18 times in 17s, the last from `Read`: `File does not exist`
+    5s      low       the same error occurred 6 times in 5s, the last from `Read`: `File does not exist`
+    9s      medium    the same error occurred 10 times in 9s, the last from `Read`: `File does not exist`
+    17s     high      the same error occurred 18 times in 17s, the last from `Read`: `File does not exist`
     ");
     assert_snapshot!(of("Edit x", "fail File has not been read yet"), @"");
     assert_snapshot!(of("Bash x", "fail exit 1"), @"");
 }
 
 #[test]
-fn a_storm_of_retries_is_over_when_it_is_quiet() {
+fn resolves_when_no_retry_occurs_for_some_time() {
     let trace = "
         0s   error retry=1 overloaded
         +1s  error retry=2 overloaded
@@ -181,20 +181,20 @@ fn a_storm_of_retries_is_over_when_it_is_quiet() {
         +1s  error retry=12 overloaded
     ";
     assert_snapshot!(play::<ErrorLoop>("of = 'retry'", trace), @"
-    3s      low       3 attempts to get an answer from the model failed in 3s: `overloaded`
-    9s      medium    5 attempts to get an answer from the model failed in 9s: `overloaded`
-    9m9s    resolved  no more retries for 5m
-    14m10s  high      attempt 12 to get an answer from the model failed: `overloaded`
+    3s      low       3 attempts to get a response from the model failed in 3s: `overloaded`
+    9s      medium    5 attempts to get a response from the model failed in 9s: `overloaded`
+    9m9s    resolved  no further retries for 5m
+    14m10s  high      attempt 12 to get a response from the model failed: `overloaded`
     ");
     assert_snapshot!(play::<ErrorLoop>("of = 'retry'\nwithin = '2s'", trace), @"
-    3s      low       attempt 3 to get an answer from the model failed: `overloaded`
-    5s      resolved  no more retries for 2s
-    14m10s  high      attempt 12 to get an answer from the model failed: `overloaded`
+    3s      low       attempt 3 to get a response from the model failed: `overloaded`
+    5s      resolved  no further retries for 2s
+    14m10s  high      attempt 12 to get a response from the model failed: `overloaded`
     ");
 }
 
 #[test]
-fn compactions_with_nothing_in_between_are_counted() {
+fn counts_compactions_without_work_in_between() {
     let trace = "
         0s   prompt go
         +1s  repeat 4 every 1s: compaction before=9 after=8 ;; synthetic go on ;; usage input=10
@@ -209,16 +209,16 @@ fn compactions_with_nothing_in_between_are_counted() {
         +1s  result text
     ";
     assert_snapshot!(play::<ErrorLoop>("of = 'compaction'", trace), @"
-    3s      low       the context was compacted 3 times in 2s, and nothing was done in between
-    7s      medium    the context was compacted 5 times in 6s, and nothing was done in between; since it was found: 20 tokens
-    8s      resolved  no more compactions after 5: the agent spoke; since it was found: 20 tokens
-    14s     low       the context was compacted 3 times in 2s, and nothing was done in between
-    16s     resolved  no more compactions after 3: a tool was used
+    3s      low       the context was compacted 3 times in 2s, without work in between
+    7s      medium    the context was compacted 5 times in 6s, without work in between; since it was found: 20 tokens
+    8s      resolved  no further compactions after 5: the agent sent a message; since it was found: 20 tokens
+    14s     low       the context was compacted 3 times in 2s, without work in between
+    16s     resolved  no further compactions after 3: a tool succeeded
     ");
 }
 
 #[test]
-fn what_happened_once_is_said_so() {
+fn message_for_a_single_failure() {
     let first = |options: &str, trace: &str| {
         let mut detector = detector::<ErrorLoop>(options);
         detector.levels = vec![Level::new(1, Severity::Low)];
@@ -227,25 +227,25 @@ fn what_happened_once_is_said_so() {
     };
     let fails = "0s call Bash make\n+1s result fail no rule to make it";
     assert_snapshot!(first("of = 'failure'", fails), @"a tool failed once, from `Bash`: `no rule to make it`");
-    assert_snapshot!(first("of = 'error'", fails), @"an error came once, from `Bash`: `no rule to make it`");
-    assert_snapshot!(first("of = 'retry'", "0s error retry=1 overloaded"), @"an attempt to get an answer from the model failed: `overloaded`");
+    assert_snapshot!(first("of = 'error'", fails), @"an error occurred once, from `Bash`: `no rule to make it`");
+    assert_snapshot!(first("of = 'retry'", "0s error retry=1 overloaded"), @"an attempt to get a response from the model failed: `overloaded`");
     assert_snapshot!(first("of = 'compaction'", "0s compaction"), @"the context was compacted once");
 }
 
 #[test]
-fn it_takes_little_room_where_nothing_fails() {
+fn state_of_a_stream_is_small() {
     assert!(size_of::<ErrorLoop>() <= 32, "{}", size_of::<ErrorLoop>());
 }
 
 #[test]
-fn it_obeys_the_laws_of_detectors() {
+fn laws_hold() {
     for of in ["failure", "error", "retry", "compaction"] {
         laws::check::<ErrorLoop>(&format!("of = '{of}'"));
     }
     laws::check::<ErrorLoop>("of = 'retry'\nwithin = '10s'");
 }
 
-/// Whether a finding opens at a measure of `at` or more.
+/// Returns true if a finding opens with a level at `at`.
 fn opens(options: &str, at: u64, trace: &str) -> bool {
     let trace: Trace = trace.parse().expect("every line is an event");
     let mut detector = detector::<ErrorLoop>(options);
@@ -266,9 +266,9 @@ const STEPS: &[&str] = &[
     "prompt go on",
 ];
 
-/// The longest row of failures, each step judged by what came before it.
+/// Returns the length of the longest row of failures.
 fn longest_row(steps: &[usize]) -> u64 {
-    // After a person spoke, no change is one more of the same.
+    // After a prompt of a person, no change repeats the previous one.
     let last_edit = |to: usize| steps[..to].iter().rev().find(|it| matches!(it, 3 | 4 | 9));
     let last_failure = |to: usize| steps[..to].iter().rev().find(|it| **it <= 2);
     let ends = |at: usize| match steps[at] {
@@ -288,20 +288,20 @@ fn longest_row(steps: &[usize]) -> u64 {
 
 proptest! {
     #[test]
-    fn failures_are_counted_as_a_person_would(
+    fn agrees_with_a_naive_count_of_failures(
         steps in proptest::collection::vec(0..STEPS.len(), 0..30),
         at in 1..6_u64,
     ) {
         let mut trace = String::new();
         for step in &steps {
-            writeln!(trace, "+1s repeat 1 every 1s: {}", STEPS[*step]).expect("a string takes it");
+            writeln!(trace, "+1s repeat 1 every 1s: {}", STEPS[*step]).expect("writing to a string succeeds");
         }
         let is_due = at <= longest_row(&steps);
         prop_assert_eq!(opens("of = 'failure'", at, &trace), is_due, "{}", trace);
     }
 
     #[test]
-    fn retries_are_counted_as_a_person_would(
+    fn agrees_with_a_naive_count_of_retries(
         gaps in proptest::collection::vec(select(&[0_u64, 1, 5, 9, 10, 11, 30][..]), 0..30),
         at in 1..8_u64,
     ) {
@@ -309,17 +309,17 @@ proptest! {
         for gap in gaps {
             now += gap;
             times.push(now);
-            writeln!(trace, "{now}s error retry=0 overloaded").expect("a string takes it");
+            writeln!(trace, "{now}s error retry=0 overloaded").expect("writing to a string succeeds");
         }
         let n_within = |end: &u64| times.iter().filter(|it| **it <= *end && *end < **it + 10).count();
-        // What shares its time with a later one has not seen it; that one has.
+        // Of attempts at the same time, the last one has the full count.
         let most = times.iter().map(n_within).max().unwrap_or(0);
-        let is_due = at <= u64::try_from(most).expect("they are few");
+        let is_due = at <= u64::try_from(most).expect("the number is small");
         prop_assert_eq!(opens("of = 'retry'\nwithin = '10s'", at, &trace), is_due, "{}", trace);
     }
 
     #[test]
-    fn errors_are_one_error_whatever_the_arguments(
+    fn arguments_and_numbers_do_not_change_an_error(
         n in 1..12_u64,
         at in 1..12_u64,
         numbers in proptest::collection::vec(any::<u32>(), 12),
@@ -327,7 +327,7 @@ proptest! {
         let mut trace = String::new();
         for (i, number) in (0..n).zip(numbers) {
             writeln!(trace, "+1s call Bash step {i}\n+1s result fail line {number}: no such word")
-                .expect("a string takes it");
+                .expect("writing to a string succeeds");
         }
         prop_assert_eq!(opens("of = 'error'", at, &trace), at <= n, "{}", trace);
     }
