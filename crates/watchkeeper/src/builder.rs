@@ -1,0 +1,210 @@
+use std::{
+    env, fmt, fs, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use jiff::tz::TimeZone;
+use watchkeeper_core::{
+    Delivery, DetectorKind, Engine, Finding, MonitorConfig, Queue, Registry, RegistryBuilder,
+    Router, Running, Sink, SinkKind, SourceKind,
+    clock::{Clock, SystemClock},
+    make_safe,
+};
+use watchkeeper_policy::{BUILTIN_DEFAULT, Loader, Policy};
+
+use crate::{PolicyError, StartError};
+
+/// The number of findings that may wait for a sink of the program.
+const SINK_CAPACITY: usize = 1024;
+/// The location that diagnostics show for a policy without a file.
+const UNNAMED_POLICY: &str = "<policy>";
+
+/// A monitor for the agents of this process.
+///
+/// `watchkeeper_core::Monitor` is the low-level monitor, which takes an engine
+/// in place of a policy.
+#[derive(Debug)]
+pub struct Monitor {
+    // The type only names the builder.
+    _private: (),
+}
+
+impl Monitor {
+    /// Returns a builder for a monitor.
+    pub fn builder() -> MonitorBuilder {
+        MonitorBuilder::default()
+    }
+}
+
+/// Configures and starts a monitor. The order of the calls does not matter.
+#[derive(Default)]
+#[must_use = "the monitor starts when `start` is called"]
+pub struct MonitorBuilder {
+    registry: RegistryBuilder,
+    policy: Option<PolicyText>,
+    observers: Vec<Observer>,
+    clock: Option<Arc<dyn Clock>>,
+    queue_capacity: Option<usize>,
+}
+
+/// A policy that is not parsed yet.
+struct PolicyText {
+    path: PathBuf,
+    text: String,
+}
+
+/// A sink of the program, which receives every finding.
+struct Observer {
+    name: String,
+    sink: Box<dyn Sink>,
+}
+
+impl MonitorBuilder {
+    /// Sets the policy to a file.
+    ///
+    /// Returns an error if the file cannot be read. [`start`](Self::start)
+    /// parses the policy and reads the files that it extends.
+    pub fn policy_file(self, path: impl AsRef<Path>) -> Result<Self, PolicyError> {
+        let path = path.as_ref().to_owned();
+        match fs::read_to_string(&path) {
+            Ok(text) => Ok(Self { policy: Some(PolicyText { path, text }), ..self }),
+            Err(source) => Err(PolicyError::Read { path, source }),
+        }
+    }
+
+    /// Sets the policy to a text in TOML. Relative paths in `extends` start at
+    /// the current folder.
+    pub fn policy_text(self, text: impl Into<String>) -> Self {
+        let path = PathBuf::from(UNNAMED_POLICY);
+        Self { policy: Some(PolicyText { path, text: text.into() }), ..self }
+    }
+
+    /// Calls a function for every finding: when it opens, when its severity
+    /// rises, and when it is resolved.
+    ///
+    /// The function receives all findings, whatever the routes of the policy.
+    /// It runs on a thread of its own, and may block or panic.
+    pub fn on_finding(self, callback: impl FnMut(&Finding) + Send + 'static) -> Self {
+        self.sink("on_finding", Callback(callback))
+    }
+
+    /// Adds a sink of the program, which receives every finding like
+    /// [`on_finding`](Self::on_finding). Its name occurs in logs, in findings
+    /// about lost findings, and in [`Stopped`](crate::Stopped).
+    pub fn sink(mut self, name: impl Into<String>, sink: impl Sink + 'static) -> Self {
+        self.observers.push(Observer { name: name.into(), sink: Box::new(sink) });
+        self
+    }
+
+    /// Adds a kind of detector that the policy may name.
+    pub fn detector<D: DetectorKind>(self) -> Self {
+        Self { registry: self.registry.detector::<D>(), ..self }
+    }
+
+    /// Adds a kind of sink that the policy may name.
+    pub fn sink_kind<S: SinkKind>(self) -> Self {
+        Self { registry: self.registry.sink::<S>(), ..self }
+    }
+
+    /// Adds a kind of source that the policy may name.
+    pub fn source<S: SourceKind>(self) -> Self {
+        Self { registry: self.registry.source::<S>(), ..self }
+    }
+
+    /// Sets the number of recorded events that may wait, 1,024 by default.
+    /// Further events are dropped and counted.
+    pub fn queue_capacity(self, n_events: usize) -> Self {
+        Self { queue_capacity: Some(n_events), ..self }
+    }
+
+    /// Sets the clock, such as a [`ManualClock`](crate::clock::ManualClock) in
+    /// a test.
+    pub fn clock(self, clock: impl Clock + 'static) -> Self {
+        Self { clock: Some(Arc::new(clock)), ..self }
+    }
+
+    /// Loads the policy and starts the monitor.
+    ///
+    /// Without a policy, the built-in policy applies; its sink, standard error,
+    /// is used only if the program has set neither
+    /// [`on_finding`](Self::on_finding) nor [`sink`](Self::sink).
+    pub fn start(self) -> Result<Running, StartError> {
+        let Self { registry, policy, observers, clock, queue_capacity } = self;
+        let registry = registry.build()?;
+        let clock = clock.unwrap_or_else(|| Arc::new(SystemClock));
+        let uses_policy_sinks = policy.is_some() || observers.is_empty();
+        let mut policy = load(policy, &registry, &*clock)?;
+        if !uses_policy_sinks {
+            policy.sinks.clear();
+        }
+
+        let mut config = MonitorConfig::default();
+        config.check_interval = policy.monitor.check_interval.unsigned();
+        config.shutdown_timeout = policy.monitor.shutdown_timeout.unsigned();
+        if let Some(queue_capacity) = queue_capacity {
+            config.queue_capacity = queue_capacity;
+        }
+        let engine_config = policy.engine_config();
+        let engine = Engine::new(policy.detectors, engine_config);
+        let sink_ids: Vec<String> = policy.sinks.iter().map(|sink| sink.id.clone()).collect();
+        let router = Router::new(policy.routes, &sink_ids);
+        let queues = policy.sinks.into_iter();
+        let queues = queues.map(|named| Queue::new(&named.id, named.sink, named.queue_capacity));
+        let observers = observers.into_iter();
+        let observers =
+            observers.map(|observer| Queue::new(&observer.name, observer.sink, SINK_CAPACITY));
+        let delivery = Delivery::with_observers(router, queues.collect(), observers.collect());
+        let monitor = watchkeeper_core::Monitor::new(engine, delivery, config).with_clock(clock);
+        monitor.start().map_err(StartError::Thread)
+    }
+}
+
+impl fmt::Debug for MonitorBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sinks: Vec<&str> = self.observers.iter().map(|observer| &*observer.name).collect();
+        f.debug_struct("MonitorBuilder")
+            .field("registry", &self.registry)
+            .field("policy", &self.policy.as_ref().map(|policy| &policy.path))
+            .field("sinks", &sinks)
+            .field("queue_capacity", &self.queue_capacity)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Parses a policy, or the built-in one, and logs its warnings.
+fn load(
+    policy: Option<PolicyText>,
+    registry: &Registry,
+    clock: &dyn Clock,
+) -> Result<Policy, PolicyError> {
+    let variables = |name: &str| env::var_os(name);
+    let read_file = |path: &Path| -> io::Result<String> {
+        match &policy {
+            Some(policy) if policy.path == path => Ok(policy.text.clone()),
+            _ => fs::read_to_string(path),
+        }
+    };
+    let path = policy.as_ref().map_or(Path::new(BUILTIN_DEFAULT), |policy| &policy.path);
+    let today = clock.now().to_zoned(TimeZone::UTC).date();
+    let loader = Loader::new(registry, &read_file).environment(&variables).today(today);
+    let loaded = loader.load(path);
+    if loaded.policy.is_some() {
+        for diagnostic in &loaded.diagnostics {
+            let file = loaded.files.get(diagnostic.file).map(|file| file.path.display());
+            let file = make_safe(&file.map(|path| path.to_string()).unwrap_or_default());
+            tracing::warn!(target: "watchkeeper::policy", file, "{}", diagnostic.message);
+        }
+    }
+    Ok(loaded.into_policy()?)
+}
+
+/// A sink that passes findings to a function.
+struct Callback<F>(F);
+
+impl<F: FnMut(&Finding) + Send> Sink for Callback<F> {
+    fn deliver(&mut self, finding: &Finding) -> Result<(), crate::SinkError> {
+        (self.0)(finding);
+        Ok(())
+    }
+}
