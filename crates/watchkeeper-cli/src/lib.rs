@@ -1,7 +1,7 @@
-//! The command line of watchkeeper, as a library.
+//! The command line of Watchkeeper as a library.
 //!
-//! A program is a list of detectors, each named so that it is linked in
-//! (`use acme_detector as _;`), and one call:
+//! A program names the detector crates to link (`use acme_detector as _;`)
+//! and calls [`main`]:
 //!
 //! ```no_run
 //! fn main() -> std::process::ExitCode {
@@ -9,44 +9,58 @@
 //! }
 //! ```
 //!
-//! The sinks and sources that ship with watchkeeper come with this crate; the
-//! detectors are for the program to name.
+//! The built-in sinks and sources are linked with this crate. The built-in
+//! detectors are not: the program chooses them.
 
+mod causes;
 mod commands;
-mod counted;
+mod demo;
+mod error;
+mod explain_request;
+mod explanation;
+mod global;
 mod live;
 mod loading;
+mod logging;
+mod numbers;
 mod output;
-mod places;
-mod question;
+mod policy_tests;
 mod recorded;
+mod replay;
 mod report;
-mod timeline;
-mod trials;
+mod session_paths;
 
-use std::{ffi::OsString, io, path::PathBuf, process::ExitCode};
+use std::{
+    ffi::OsString,
+    io::{self, Write as _},
+    path::Path,
+    process::ExitCode,
+};
 
-use clap::{Parser, ValueEnum};
+use clap::{CommandFactory as _, Parser};
 use watchkeeper_core::{DetectorKind, RegistryBuilder, SinkKind, SourceKind};
-// Named, so that they are linked in.
+// Imported to link their sinks and sources.
 use watchkeeper_sinks as _;
 use watchkeeper_sources as _;
 
-use crate::commands::Command;
+use crate::{commands::Command, error::Error, global::Global, logging::LoggingError};
 
 pub use crate::output::{Output, Status, Styles};
 
 const AFTER_HELP: &str = "\
 Exit status:
-  0   it did what was asked
-  1   `check` found something at or above --fail-on, or a `test` failed
-  2   it could not: the arguments, a file, or the machine are at fault
-  78  the policy is wrong";
+  0   success
+  1   findings at or above --fail-on, or a failed policy test
+  2   usage or I/O error
+  78  invalid policy
 
-/// Watches LLM agent sessions, and says in time when one loops, stalls, or
-/// burns money
+Environment:
+  WATCHKEEPER_LOG  diagnostics to log to stderr, such as `watchkeeper::source=debug,info`
+  NO_COLOR         disables colors; CLICOLOR_FORCE=1 forces them";
+
+/// Monitor LLM agent sessions and report loops, stalls and overspending
 #[derive(Debug, Parser)]
-#[command(version, after_help = AFTER_HELP)]
+#[command(name = "watchkeeper", version, after_help = AFTER_HELP)]
 struct Args {
     #[command(flatten)]
     global: Global,
@@ -55,38 +69,10 @@ struct Args {
     command: Command,
 }
 
-/// What every command takes.
-#[derive(Debug, clap::Args)]
-struct Global {
-    /// The policy to use in place of the built-in one
-    #[arg(long, value_name = "FILE", global = true)]
-    policy: Option<PathBuf>,
-
-    /// Say nothing but what was asked for
-    #[arg(short, long, global = true, conflicts_with = "verbose")]
-    quiet: bool,
-
-    /// Say more of what is going on
-    #[arg(short, long, global = true)]
-    verbose: bool,
-
-    /// When to use colours; `auto` heeds the terminal and `NO_COLOR`
-    #[arg(long, value_name = "WHEN", global = true, default_value = "auto")]
-    color: Color,
-}
-
-/// When to use colours.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Color {
-    Auto,
-    Always,
-    Never,
-}
-
 /// The program, with the kinds that it registers.
 ///
-/// Kinds of linked crates register themselves; this adds kinds of the program,
-/// which need no macro:
+/// Kinds of linked crates register themselves. An `App` adds kinds of the program
+/// itself, which need no macro:
 ///
 /// ```no_run
 /// # use watchkeeper_core::{Context, Detector, DetectorKind, Event, InvalidOption};
@@ -117,7 +103,7 @@ pub struct App {
 }
 
 impl App {
-    /// Makes a program with the kinds that linked crates register.
+    /// Creates a program with the kinds of the linked crates.
     pub fn new() -> Self {
         Self::default()
     }
@@ -137,64 +123,88 @@ impl App {
         Self { registry: self.registry.source::<S>() }
     }
 
-    /// Runs the program with the arguments and the standard streams of this
-    /// process.
+    /// Runs the program with the arguments and standard streams of this process.
+    ///
+    /// Installs a panic hook that escapes messages, and a log subscriber if `-v` or
+    /// `WATCHKEEPER_LOG` enables diagnostics.
     pub fn run(self) -> ExitCode {
-        // A detector or a sink that panics is caught and becomes a finding; the
-        // text of a panic may hold anything and does not go to the terminal raw.
+        // Panics of detectors and sinks are caught and become findings. A panic
+        // message can contain text from an agent, so it is escaped.
         std::panic::set_hook(Box::new(|info| {
             let text = watchkeeper_core::make_safe(&info.to_string());
-            let _ = io::Write::write_all(&mut io::stderr(), format!("panic: {text}\n").as_bytes());
+            let _ = io::stderr().write_all(format!("panic: {text}\n").as_bytes());
         }));
         let mut output = Output {
             out: &mut io::stdout().lock(),
             err: &mut io::stderr(),
             styles: Styles::detect(),
         };
-        let status = self.run_with(std::env::args_os(), &mut output);
+        let status = self.run_command(std::env::args_os(), &mut output, logging::install);
         ExitCode::from(status as u8)
     }
 
-    /// Runs the program with other arguments and other streams.
+    /// Runs the program with other arguments, of which the first is the program's
+    /// name, and other streams. Installs neither a panic hook nor a log subscriber.
     pub fn run_with(
         self,
         args: impl IntoIterator<Item = OsString>,
         output: &mut Output<'_>,
     ) -> Status {
-        let args = match Args::try_parse_from(args) {
-            Ok(it) => it,
-            Err(err) => {
-                let is_error = err.use_stderr();
-                let styled = if is_error { output.styles.err } else { output.styles.out };
-                let text = err.render();
-                let text = if styled { text.ansi().to_string() } else { text.to_string() };
-                return if is_error { output.fail(&text) } else { output.succeed(&text) };
-            }
+        self.run_command(args, output, |_, _| Ok(()))
+    }
+
+    fn run_command(
+        self,
+        args: impl IntoIterator<Item = OsString>,
+        output: &mut Output<'_>,
+        install_logging: impl FnOnce(&Global, Styles) -> Result<(), LoggingError>,
+    ) -> Status {
+        let args: Vec<OsString> = args.into_iter().collect();
+        let program_name = args.first().and_then(|arg| Path::new(arg).file_stem()?.to_str());
+        let program_name = program_name.unwrap_or("watchkeeper").to_owned();
+        let Args { global, command } = match Args::try_parse_from(args) {
+            Ok(args) => args,
+            Err(err) => return print_clap_error(&err, output),
         };
-        match args.global.color {
-            Color::Auto => {}
-            Color::Always => output.styles.set_all(true),
-            Color::Never => output.styles.set_all(false),
+        global.color.apply(&mut output.styles);
+        if let Err(err) = install_logging(&global, output.styles) {
+            return print_error(&err.into(), output);
         }
         let registry = match self.registry.build() {
-            Ok(it) => it,
-            Err(err) => return output.fail(&format!("error: {err}\n")),
+            Ok(registry) => registry,
+            Err(err) => return output.fail(&format!("error: {}\n", causes::with_causes(&err))),
         };
-        match args.command.run(&args.global, &registry, output) {
+        let parser = Args::command().bin_name(program_name);
+        match command.run(&global, &registry, parser, output) {
             Ok(status) => status,
-            // A reader that has read enough is no failure.
-            Err(err) if err.kind() == io::ErrorKind::BrokenPipe => Status::Success,
-            Err(err) => output.fail(&format!("error: {err}\n")),
+            // The reader of our output, such as `head`, has closed the pipe.
+            Err(Error::Io(err)) if err.kind() == io::ErrorKind::BrokenPipe => Status::Success,
+            Err(err) => print_error(&err, output),
         }
     }
 }
 
-/// Runs the program with the kinds that linked crates register.
+/// Runs the program with the kinds of the linked crates.
 pub fn main() -> ExitCode {
     App::new().run()
 }
 
-/// Runs the program like [`main`], with other arguments and other streams.
+/// Runs the program like [`main`], with other arguments and streams; see
+/// [`App::run_with`].
 pub fn run(args: impl IntoIterator<Item = OsString>, output: &mut Output<'_>) -> Status {
     App::new().run_with(args, output)
+}
+
+/// Prints help or the version, or a usage error.
+fn print_clap_error(err: &clap::Error, output: &mut Output<'_>) -> Status {
+    let is_error = err.use_stderr();
+    let styled = if is_error { output.styles.err } else { output.styles.out };
+    let text = err.render();
+    let text = if styled { text.ansi().to_string() } else { text.to_string() };
+    if is_error { output.fail(&text) } else { output.succeed(&text) }
+}
+
+fn print_error(err: &Error, output: &mut Output<'_>) -> Status {
+    output.fail(&format!("{}\n", err.render()));
+    err.status()
 }

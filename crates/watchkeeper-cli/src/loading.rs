@@ -1,37 +1,92 @@
-//! Loads the policy that a command runs under.
+//! Loads the policy of a command.
 
 use std::{fs, io, path::Path};
 
 use jiff::{civil::Date, tz::TimeZone};
+use thiserror::Error;
 use watchkeeper_core::{
     Registry,
     clock::{Clock as _, SystemClock},
 };
-use watchkeeper_policy::{Loader, Policy, render};
+use watchkeeper_policy::{Loaded, Loader, Policy, render};
 
-use crate::{Global, Output, Status};
+use crate::{
+    global::Global,
+    output::{Output, safe_path},
+};
 
-/// The policy of `--policy`, or the built-in one. What is wrong with it is
-/// shown, and so is, unless `quiet`, what is doubtful.
+/// A policy with mistakes.
+#[derive(Debug, Error)]
+#[error("{rendered}")]
+pub(crate) struct InvalidPolicy {
+    /// All diagnostics, rendered for people.
+    pub(crate) rendered: String,
+}
+
+/// Loads the policy of `--policy`, or the built-in policy. Prints warnings unless
+/// `--quiet` is set.
 pub(crate) fn policy(
     global: &Global,
     registry: &Registry,
     output: &mut Output<'_>,
-) -> Result<Policy, Status> {
+) -> Result<Policy, InvalidPolicy> {
     let environment = |name: &str| std::env::var_os(name);
     let loader = Loader::new(registry, &read_text).environment(&environment).today(today());
-    let loaded = match &global.policy {
+    let loaded = load(&loader, global.policy.as_deref());
+    let rendered = if loaded.diagnostics.is_empty() {
+        String::new()
+    } else {
+        render(&loaded, output.styles.err)
+    };
+    match loaded.policy {
+        Some(policy) => {
+            if !rendered.is_empty() && !global.quiet {
+                output.fail(&format!("{rendered}\n"));
+            }
+            Ok(policy)
+        }
+        None => Err(InvalidPolicy { rendered }),
+    }
+}
+
+/// Loads a policy file, or the built-in policy, and logs the result.
+pub(crate) fn load(loader: &Loader<'_>, path: Option<&Path>) -> Loaded {
+    let started = SystemClock.now();
+    let loaded = match path {
         Some(path) => loader.load(path),
         None => loader.load_builtin(),
     };
-    if !loaded.diagnostics.is_empty() && (loaded.policy.is_none() || !global.quiet) {
-        let text = render(&loaded, output.styles.err);
-        output.fail(&format!("{text}\n"));
+    let elapsed_ms = u64::try_from(SystemClock.now().duration_since(started).as_millis());
+    let elapsed_ms = elapsed_ms.unwrap_or(0);
+    let file = path.map_or("built-in".into(), |path| path.display().to_string());
+    let n_diagnostics = loaded.diagnostics.len();
+    for layer in loaded.files.iter().skip(1) {
+        tracing::debug!(target: "watchkeeper::policy", file = %layer.path.display(), "policy layer read");
     }
-    loaded.policy.ok_or(Status::BadPolicy)
+    match &loaded.policy {
+        Some(policy) => tracing::info!(
+            target: "watchkeeper::policy",
+            file,
+            layers = loaded.files.len(),
+            detectors = policy.n_detectors(),
+            sinks = policy.sinks.len(),
+            routes = policy.routes.len(),
+            diagnostics = n_diagnostics,
+            elapsed_ms,
+            "policy loaded"
+        ),
+        None => tracing::info!(
+            target: "watchkeeper::policy",
+            file,
+            diagnostics = n_diagnostics,
+            elapsed_ms,
+            "policy is invalid"
+        ),
+    }
+    loaded
 }
 
-/// Reads a file that a person wrote. What is wrong with it says what to do.
+/// Reads a text file. Errors suggest a remedy.
 pub(crate) fn read_text(path: &Path) -> io::Result<String> {
     if path.is_dir() {
         return Err(io::Error::other("it is a folder; name a file in it"));
@@ -42,20 +97,28 @@ pub(crate) fn read_text(path: &Path) -> io::Result<String> {
             "it is UTF-16; save it as UTF-8".to_owned()
         } else {
             let before = &bytes[..err.utf8_error().valid_up_to()];
-            let line = before.split(|it| *it == b'\n').count();
+            let line = before.split(|byte| *byte == b'\n').count();
             format!("line {line} is not UTF-8; save it as UTF-8")
         };
         io::Error::new(io::ErrorKind::InvalidData, reason)
     })
 }
 
-/// The day it is, in UTC.
+/// Returns the current date in UTC.
 pub(crate) fn today() -> Date {
     SystemClock.now().to_zoned(TimeZone::UTC).date()
 }
 
-/// Loads a policy that is part of the program.
+/// Loads a policy that is embedded in the program. Returns `None` if it needs
+/// kinds that are not linked.
 pub(crate) fn embedded(registry: &Registry, name: &str, text: &str) -> Option<Policy> {
     let read_file = |_: &Path| Ok(text.to_owned());
-    Loader::new(registry, &read_file).load(Path::new(name)).policy
+    let loader = Loader::new(registry, &read_file);
+    let Loaded { policy, .. } = load(&loader, Some(Path::new(name)));
+    policy
+}
+
+/// Returns the name of a policy file for messages.
+pub(crate) fn policy_name(path: Option<&Path>) -> String {
+    path.map_or("the built-in policy".to_owned(), safe_path)
 }

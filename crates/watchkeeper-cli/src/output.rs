@@ -5,55 +5,55 @@ use std::{
 
 use watchkeeper_core::make_safe;
 
-/// Where a command writes. Passed in, so that tests can read it back.
+/// Destinations of a command's output. Tests pass buffers.
 pub struct Output<'a> {
-    /// What was asked for.
+    /// Data: reports, schemas, help.
     pub out: &'a mut dyn Write,
-    /// What else there is to say.
+    /// Diagnostics: errors, warnings, progress.
     pub err: &'a mut dyn Write,
-    /// How to write to each.
+    /// Styles of both.
     pub styles: Styles,
 }
 
-/// Whether a person looks at what is written, in colours.
+/// Properties of the destinations.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Styles {
-    /// Whether standard output is styled.
+    /// `true` if standard output is colored.
     pub out: bool,
-    /// Whether standard error is styled.
+    /// `true` if standard error is colored.
     pub err: bool,
-    /// Whether standard error is a terminal, on which a line can be rewritten.
+    /// `true` if standard error is a terminal, where a progress bar can be drawn.
     pub err_is_terminal: bool,
 }
 
-/// How a command ended, for scripts.
+/// Exit status of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {
-    /// It did what was asked.
+    /// The command succeeded.
     Success = 0,
-    /// It did, and something was found, or a test failed.
+    /// The command succeeded, and there are findings or failed policy tests.
     Findings = 1,
-    /// It could not: the arguments, a file, or the machine are at fault.
+    /// Usage or I/O error.
     Failure = 2,
-    /// The policy is wrong (`EX_CONFIG` of `sysexits.h`).
-    BadPolicy = 78,
+    /// The policy is invalid (`EX_CONFIG` of `sysexits.h`).
+    InvalidPolicy = 78,
 }
 
 impl Status {
-    /// What a command says that did two things.
+    /// Returns the worse of two exit statuses.
     pub(crate) fn worse(self, other: Self) -> Self {
         if (self as u8) < other as u8 { other } else { self }
     }
 }
 
 impl Styles {
-    /// Looks at the terminal, and at what the environment says of colours:
-    /// `NO_COLOR` switches them off, `CLICOLOR_FORCE` on.
+    /// Detects terminals and reads the environment: `NO_COLOR` and `TERM=dumb`
+    /// disable colors, `CLICOLOR_FORCE` enables them.
     pub fn detect() -> Self {
-        let is_set = |name| std::env::var_os(name).is_some_and(|it| !it.is_empty() && it != "0");
-        let never = std::env::var_os("NO_COLOR").is_some_and(|it| !it.is_empty())
-            || std::env::var_os("TERM").is_some_and(|it| it == "dumb");
-        let always = is_set("CLICOLOR_FORCE");
+        let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+        let never =
+            variable("NO_COLOR").is_some() || variable("TERM").is_some_and(|it| it == "dumb");
+        let always = variable("CLICOLOR_FORCE").is_some_and(|it| it != "0");
         let err_is_terminal = io::stderr().is_terminal();
         Self {
             out: !never && (always || io::stdout().is_terminal()),
@@ -61,31 +61,33 @@ impl Styles {
             err_is_terminal,
         }
     }
-
-    pub(crate) fn set_all(&mut self, styled: bool) {
-        self.out = styled;
-        self.err = styled;
-    }
 }
 
 impl Output<'_> {
+    /// Writes `text` to standard output.
     pub(crate) fn succeed(&mut self, text: &str) -> Status {
         self.out.write_all(text.as_bytes()).map_or(Status::Failure, |()| Status::Success)
     }
 
+    /// Writes `text` to standard error.
     pub(crate) fn fail(&mut self, text: &str) -> Status {
-        // If even this can't be written, the exit status says it all.
+        // If writing fails, only the exit status is left to report the failure.
         self.err.write_all(text.as_bytes()).ok();
         Status::Failure
     }
 }
 
-/// A path as a person wrote it: whole, between backticks, and safe for a terminal.
+/// Returns a path between backticks, uncut and safe for a terminal.
 pub(crate) fn quoted_path(path: &Path) -> String {
-    format!("`{}`", make_safe(&path.display().to_string()))
+    format!("`{}`", safe_path(path))
 }
 
-/// A way to write text, as an SGR code of ECMA-48.
+/// Returns a path that is safe for a terminal.
+pub(crate) fn safe_path(path: &Path) -> String {
+    make_safe(&path.display().to_string())
+}
+
+/// Text style, as an SGR code of ECMA-48.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Style {
     Bold,
@@ -97,7 +99,7 @@ pub(crate) enum Style {
 }
 
 impl Style {
-    /// Dresses `text`, where it is `styled`.
+    /// Wraps `text` in the codes of this style if `styled`.
     pub(crate) fn paint(self, text: &str, styled: bool) -> String {
         if !styled {
             return text.to_owned();

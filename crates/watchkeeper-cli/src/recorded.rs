@@ -1,5 +1,5 @@
-//! Reads recorded sessions: files that belong together are read together, in
-//! the order in which things happened.
+//! Reads recorded sessions. The files of a session are read together, in order of
+//! time.
 
 use std::{
     cmp::Reverse,
@@ -8,61 +8,72 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use thiserror::Error;
 use watchkeeper_core::{DedupCache, Event, Kinds, SessionId, SkippedLines, SourceEntry, Timestamp};
-use watchkeeper_sources::SessionFile;
+use watchkeeper_sources::{OpenError, SessionFile};
 
-/// The files of one session: its own, be they one or thousands, and those of its
-/// sub-agents.
+/// The files of one session and of its sub-agents. There can be thousands.
 #[derive(Debug)]
 pub(crate) struct Group {
-    /// The session that they begin with.
+    /// Session of the first event.
     pub(crate) session: SessionId,
-    /// In order of when they begin.
+    /// In order of their first event.
     pub(crate) files: Vec<PathBuf>,
-    /// When each of them begins.
-    begins: Vec<Timestamp>,
+    /// Time of the first event of each file.
+    starts: Vec<Timestamp>,
     pub(crate) started_at: Timestamp,
 }
 
-/// Sorts files by the session that they begin with, and sessions by when they
-/// begin. Gives the files that begin with none, too, and why.
+/// A file that was not read.
+#[derive(Debug, Error)]
+pub(crate) enum ReadError {
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    #[error("cannot read the file")]
+    Io(#[from] io::Error),
+    #[error("contains no session")]
+    NoSession,
+}
+
+/// Groups files by the session of their first event, in order of time. Returns the
+/// files without a session separately.
 pub(crate) fn group(
     files: Vec<PathBuf>,
     only: Option<&'static SourceEntry>,
     kinds: &Kinds<SourceEntry>,
-) -> (Vec<Group>, Vec<(PathBuf, String)>) {
+) -> (Vec<Group>, Vec<(PathBuf, ReadError)>) {
     let mut groups: BTreeMap<SessionId, Vec<(Timestamp, PathBuf)>> = BTreeMap::new();
     let mut without = Vec::new();
     for path in files {
         match first_event(&path, only, kinds) {
             Ok(Some(event)) => groups.entry(event.session).or_default().push((event.at, path)),
-            Ok(None) => without.push((path, "no session in it".to_owned())),
-            Err(reason) => without.push((path, reason)),
+            Ok(None) => without.push((path, ReadError::NoSession)),
+            Err(err) => without.push((path, err)),
         }
     }
-    let mut res: Vec<Group> = groups
+    let mut groups: Vec<Group> = groups
         .into_iter()
         .map(|(session, mut files)| {
             files.sort();
             let started_at = files[0].0;
-            let (begins, files) = files.into_iter().unzip();
-            Group { session, files, begins, started_at }
+            let (starts, files) = files.into_iter().unzip();
+            Group { session, files, starts, started_at }
         })
         .collect();
-    res.sort_by(|a, b| (a.started_at, &a.files).cmp(&(b.started_at, &b.files)));
-    (res, without)
+    groups.sort_by(|a, b| (a.started_at, &a.files).cmp(&(b.started_at, &b.files)));
+    (groups, without)
 }
 
 fn first_event(
     path: &Path,
     only: Option<&'static SourceEntry>,
     kinds: &Kinds<SourceEntry>,
-) -> Result<Option<Event>, String> {
-    let mut file = watchkeeper_sources::open(path, only, kinds).map_err(|err| err.to_string())?;
-    // What is seen here is read again in earnest.
+) -> Result<Option<Event>, ReadError> {
+    let mut file = watchkeeper_sources::open(path, only, kinds)?;
+    // The file is read again later, with the cache of the whole run.
     let mut seen = DedupCache::default();
     let mut events = Vec::new();
-    while file.read_next(&mut seen, &mut events).map_err(|err| err.to_string())? {
+    while file.read_next(&mut seen, &mut events)? {
         if !events.is_empty() {
             return Ok(events.into_iter().next());
         }
@@ -71,32 +82,33 @@ fn first_event(
 }
 
 impl Group {
-    /// Reads all files of the group, in order of time. Gives what was not read.
+    /// Passes the events of all files to `on_event`, in order of time. Returns the
+    /// skipped lines.
     pub(crate) fn read(
         &self,
         only: Option<&'static SourceEntry>,
         kinds: &Kinds<SourceEntry>,
         seen: &mut DedupCache,
         on_event: &mut dyn FnMut(Event),
-    ) -> io::Result<SkippedLines> {
-        let mut unread = SkippedLines::default();
-        // A session may be spread over thousands of files, of which few overlap:
-        // a file is open from the time at which it begins to its end.
+    ) -> Result<SkippedLines, ReadError> {
+        let mut skipped = SkippedLines::default();
+        // Of thousands of files, few overlap in time: each file is open only from
+        // its first event to its last.
         let mut cursors: Vec<Option<Cursor>> = self.files.iter().map(|_| None).collect();
-        // The file whose next event is the oldest goes next; of two, the one
-        // that began first.
-        let begins = self.begins.iter().zip(0..);
-        let mut order: BinaryHeap<_> = begins.map(|(at, idx)| Reverse((*at, idx))).collect();
+        // The file with the oldest next event is read next; of two, the file that
+        // started first.
+        let starts = self.starts.iter().zip(0..);
+        let mut order: BinaryHeap<_> = starts.map(|(at, idx)| Reverse((*at, idx))).collect();
         while let Some(Reverse((_, cursor_idx))) = order.pop() {
-            let next = order.peek().map_or((Timestamp::MAX, usize::MAX), |Reverse(it)| *it);
+            let next = order.peek().map_or((Timestamp::MAX, usize::MAX), |Reverse(next)| *next);
             let slot: &mut Option<Cursor> = &mut cursors[cursor_idx];
             let cursor = match slot {
-                Some(it) => it,
+                Some(cursor) => cursor,
                 None => slot.insert(Cursor::open(&self.files[cursor_idx], only, kinds)?),
             };
             loop {
                 let Some(at) = cursor.peek(seen)? else {
-                    unread.add(cursor.file.skipped_lines());
+                    skipped.add(cursor.file.skipped_lines());
                     *slot = None;
                     break;
                 };
@@ -107,15 +119,15 @@ impl Group {
                 cursor.events.pop_front().into_iter().for_each(&mut *on_event);
             }
         }
-        Ok(unread)
+        Ok(skipped)
     }
 }
 
 struct Cursor {
     file: SessionFile,
     events: VecDeque<Event>,
-    /// The latest time in the file so far: what follows in a file follows in
-    /// time, whatever its stamp says.
+    /// Latest timestamp so far. Events of a file keep their order even if a
+    /// timestamp goes back.
     clock: Timestamp,
 }
 
@@ -124,11 +136,12 @@ impl Cursor {
         path: &Path,
         only: Option<&'static SourceEntry>,
         kinds: &Kinds<SourceEntry>,
-    ) -> io::Result<Self> {
-        let file = watchkeeper_sources::open(path, only, kinds).map_err(io::Error::other)?;
+    ) -> Result<Self, OpenError> {
+        let file = watchkeeper_sources::open(path, only, kinds)?;
         Ok(Self { file, events: VecDeque::new(), clock: Timestamp::MIN })
     }
 
+    /// Returns the time of the next event, or `None` at the end of the file.
     fn peek(&mut self, seen: &mut DedupCache) -> io::Result<Option<Timestamp>> {
         let mut events = Vec::new();
         while self.events.is_empty() {
@@ -144,8 +157,8 @@ impl Cursor {
     }
 }
 
-/// How many lines of a file without a session were not read.
-pub(crate) fn count_unread(
+/// Returns the number of skipped lines in a file without a session.
+pub(crate) fn count_skipped(
     path: &Path,
     only: Option<&'static SourceEntry>,
     kinds: &Kinds<SourceEntry>,

@@ -17,6 +17,7 @@
 
 pub mod clock;
 
+mod backlog;
 mod byte_size;
 mod delivery;
 mod detector;
@@ -47,6 +48,7 @@ mod token_limit;
 mod tool_class;
 
 pub use crate::{
+    backlog::{Backlog, BacklogCounts},
     byte_size::{ByteSize, ParseByteSizeError},
     delivery::Delivery,
     detector::{CloneDetector, Context, Detector, DetectorKind, Report, Scope, Subscription},

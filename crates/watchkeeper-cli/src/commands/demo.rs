@@ -1,35 +1,44 @@
 use std::{
-    fs::{self, File, OpenOptions},
-    io::{self, Write},
+    fs::{self, File},
+    io,
     path::{Path, PathBuf},
-    process::{self, Command, Stdio},
-    sync::mpsc,
+    process::{self, Child, Command, Stdio},
     thread,
-    time::Duration,
 };
 
 use clap::Args;
-use serde_json::{Value, json};
-use watchkeeper_core::{
-    Registry, Timestamp,
-    clock::{Clock as _, SystemClock},
-};
+use watchkeeper_core::{Finding, Registry, Status as FindingStatus, Timestamp};
+use watchkeeper_policy::Policy;
 
 use crate::{
-    Global, Output, Status,
-    counted::counted,
-    live::{self, Live},
+    demo::{self, Agent, Pace, terminal_svg},
+    error::Error,
+    global::Global,
+    live::{LiveMonitor, SignalListener},
     loading,
+    numbers::counted,
+    output::{Output, Status, safe_path},
+    replay,
 };
 
-/// Watch an agent go wrong: a live demonstration, in about ten seconds
+/// Name of the demo's session file.
+const SESSION_FILE: &str = "demo-session.jsonl";
+/// Session file and start time shown in the picture of `--svg`.
+const SVG_SESSION: &str = "/tmp/demo-session.jsonl";
+const SVG_START: &str = "2026-01-05T10:00:00Z";
+
+/// Monitor a misbehaving demo agent for about ten seconds
 ///
-/// Another process plays the agent and writes a session file as Claude Code
-/// does; nothing leaves this machine.
+/// A second process plays the agent and writes a session file as Claude Code does.
+/// No data leaves this machine.
 #[derive(Debug, Args)]
 pub(crate) struct Demo {
+    /// Play the demo in virtual time, and draw its output as an SVG picture
+    #[arg(long, value_name = "FILE")]
+    svg: Option<PathBuf>,
+
     /// Play the agent, and write its session to this file
-    #[arg(long, value_name = "FILE", hide = true)]
+    #[arg(long, value_name = "FILE", hide = true, conflicts_with = "svg")]
     as_agent: Option<PathBuf>,
 }
 
@@ -39,71 +48,123 @@ impl Demo {
         global: &Global,
         registry: &Registry,
         output: &mut Output<'_>,
-    ) -> io::Result<Status> {
+    ) -> Result<Status, Error> {
         if let Some(file) = self.as_agent {
-            Agent::new(&file)?.play()?;
+            Agent::new(&file, Pace::until_stdin_closes())?.play()?;
             return Ok(Status::Success);
         }
         let policy = match &global.policy {
-            Some(_) => match loading::policy(global, registry, output) {
-                Ok(it) => it,
-                Err(status) => return Ok(status),
-            },
-            None => {
-                match loading::embedded(registry, "demo.toml", include_str!("../demo_policy.toml"))
-                {
-                    Some(it) => it,
-                    None => {
-                        let message =
-                            "error: the demo needs the detectors that ship with watchkeeper\n";
-                        return Ok(output.fail(message));
-                    }
-                }
-            }
+            Some(_) => loading::policy(global, registry, output)?,
+            None => loading::embedded(registry, "demo.toml", demo::POLICY)
+                .ok_or(Error::DemoDetectors)?,
         };
-        let folder = Folder::new()?;
-        let file = folder.0.join("demo-session.jsonl");
-        // The file is there before anyone looks for it.
-        File::create_new(&file)?;
-
-        if !global.quiet {
-            let file = file.display();
-            writeln!(output.err, "An agent that goes wrong writes {file}; watching it live:\n")?;
+        match self.svg {
+            Some(file) => draw(&file, policy, registry, global.quiet, output),
+            None => play_live(policy, registry, global.quiet, output),
         }
-        let mut agent = Command::new(std::env::current_exe()?)
-            .args(["demo", "--as-agent"])
-            .arg(&file)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .spawn()?;
-        let live = Live::new(policy, registry, vec![folder.0.clone()], &live::Options::default());
-        let stopper = live.stopper();
-        let waiter = thread::spawn(move || {
-            let status = agent.wait();
-            stopper.stop();
-            status
-        });
-        let outcome = live.run(&mut |_| Ok(()))?;
-        let agent = waiter.join().map_err(|_| io::Error::other("the demo agent was lost"))??;
-
-        if !agent.success() {
-            return Ok(output.fail("error: the demo agent could not write its session\n"));
-        }
-        let found = counted(outcome.counts.findings, "finding");
-        let events = counted(outcome.counts.events, "event");
-        writeln!(output.out, "\n{found} in {events}. To watch your own agents: watchkeeper watch")?;
-        Ok(if outcome.all_delivered { Status::Success } else { Status::Failure })
     }
 }
 
-/// A folder for the demo alone, which goes when it ends.
+fn play_live(
+    policy: Policy,
+    registry: &Registry,
+    quiet: bool,
+    output: &mut Output<'_>,
+) -> Result<Status, Error> {
+    let folder = Folder::new()?;
+    let file = folder.0.join(SESSION_FILE);
+    // Create the file before the follower looks for it.
+    File::create_new(&file)?;
+    let live = LiveMonitor::new(policy, registry, vec![folder.0.clone()], None);
+    let signals = SignalListener::start(live.stopper())?;
+    if !quiet {
+        writeln!(output.err, "{}\n", intro(&safe_path(&file)))?;
+    }
+
+    let mut agent = start_agent(&file)?;
+    // The agent stops when its standard input is closed.
+    let stdin = agent.stdin.take();
+    let stopper = live.stopper();
+    let waiter = thread::spawn(move || {
+        let status = agent.wait();
+        stopper.stop();
+        status
+    });
+    let outcome = live.run(&mut |_| Ok(()));
+    drop(stdin);
+    let agent = waiter.join().map_err(|_| io::Error::other("the demo agent was lost"))??;
+    let is_interrupted = signals.finish();
+    let outcome = outcome?;
+
+    if !agent.success() && !is_interrupted {
+        return Err(Error::DemoAgent);
+    }
+    let summary = summary(outcome.counts.findings, outcome.counts.events);
+    writeln!(output.out, "\n{summary}")?;
+    if outcome.all_delivered { Ok(Status::Success) } else { Err(Error::NotAllDelivered) }
+}
+
+fn start_agent(file: &Path) -> io::Result<Child> {
+    Command::new(std::env::current_exe()?)
+        .args(["demo", "--as-agent"])
+        .arg(file)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+}
+
+/// Plays the demo in virtual time, and draws its terminal output.
+fn draw(
+    svg: &Path,
+    policy: Policy,
+    registry: &Registry,
+    quiet: bool,
+    output: &mut Output<'_>,
+) -> Result<Status, Error> {
+    let folder = Folder::new()?;
+    let file = folder.0.join(SESSION_FILE);
+    File::create_new(&file)?;
+    let start: Timestamp = SVG_START.parse().map_err(io::Error::other)?;
+    Agent::new(&file, Pace::Virtual(start))?.play()?;
+    let (mut findings, n_events) = replay::routed_findings(policy, registry, &file)
+        .map_err(|err| Error::DemoSession { source: err })?;
+
+    let mut text = format!("$ watchkeeper demo\n{}\n\n", intro(SVG_SESSION));
+    for finding in &mut findings {
+        for location in &mut finding.evidence {
+            location.file = location.file.take().map(|_| SVG_SESSION.into());
+        }
+        text.push_str(&watchkeeper_sinks::render_line(finding, true));
+        text.push('\n');
+    }
+    let is_open = |finding: &&Finding| finding.status == FindingStatus::Open;
+    let n_findings = findings.iter().filter(is_open).count() as u64;
+    text.push_str(&format!("\n{}\n", summary(n_findings, n_events)));
+    fs::write(svg, terminal_svg("watchkeeper demo", &text))
+        .map_err(|source| Error::Write { path: svg.to_owned(), source })?;
+    if !quiet {
+        writeln!(output.err, "wrote {}", safe_path(svg))?;
+    }
+    Ok(Status::Success)
+}
+
+fn intro(session_file: &str) -> String {
+    format!("Monitoring a misbehaving agent, which writes {session_file}:")
+}
+
+fn summary(n_findings: u64, n_events: u64) -> String {
+    let (findings, events) = (counted(n_findings, "finding"), counted(n_events, "event"));
+    format!("{findings} in {events}. To monitor your own agents: watchkeeper watch")
+}
+
+/// A temporary folder, removed on drop.
 struct Folder(PathBuf);
 
 impl Folder {
     fn new() -> io::Result<Self> {
         let name = format!("watchkeeper-demo-{}", process::id());
         let path = std::env::temp_dir().join(name);
-        // Fails if it is there, so nobody can lay it out for us.
+        // Fails if the path exists, so that no other user can prepare the folder.
         fs::create_dir(&path)?;
         Ok(Self(path))
     }
@@ -111,126 +172,7 @@ impl Folder {
 
 impl Drop for Folder {
     fn drop(&mut self) {
-        // What is left over in a folder for temporary files does no harm.
+        // A folder that remains among temporary files does no harm.
         let _ = fs::remove_dir_all(&self.0);
-    }
-}
-
-/// Plays an agent that goes wrong in four ways.
-struct Agent {
-    file: File,
-    n_lines: u32,
-    n_calls: u32,
-    /// Nobody ever sends to it: waiting for it is a pause.
-    pause: mpsc::Receiver<()>,
-    _sender: mpsc::Sender<()>,
-}
-
-impl Agent {
-    fn new(file: &Path) -> io::Result<Self> {
-        let (sender, pause) = mpsc::channel();
-        let file = OpenOptions::new().append(true).open(file)?;
-        Ok(Self { file, n_lines: 0, n_calls: 0, pause, _sender: sender })
-    }
-
-    fn play(mut self) -> io::Result<()> {
-        self.line(
-            "user",
-            json!({ "role": "user", "content": "Make the tests of the parser pass." }),
-            Value::Null,
-        )?;
-        // The same failing command again and again.
-        for _ in 0..5 {
-            let failed = "Exit code 101\nerror[E0425]: cannot find value `token` in this scope";
-            self.call("Bash", json!({ "command": "cargo test -p parser" }), failed, true, 500)?;
-        }
-        // Two looks that take turns, and change nothing.
-        for _ in 0..5 {
-            self.call("Grep", json!({ "pattern": "fn token" }), "No matches found", false, 250)?;
-            let read = "1\tpub fn parse() {}\n";
-            self.call("Read", json!({ "file_path": "src/parser.rs" }), read, false, 250)?;
-        }
-        // A very long context, sent anew each time.
-        self.answer(json!([{ "type": "text", "text": "Let me read everything again." }]), 950_000)?;
-        self.call("Read", json!({ "file_path": "src/lib.rs" }), "1\tmod parser;\n", false, 100)?;
-        // And then silence.
-        self.wait(3_500);
-        let answer = json!([{ "type": "text", "text": "I give up." }]);
-        self.message(answer, "end_turn", 1_000)?;
-        self.wait(700);
-        Ok(())
-    }
-
-    /// Calls a tool, which answers after a while.
-    fn call(
-        &mut self,
-        tool: &str,
-        input: Value,
-        output: &str,
-        is_error: bool,
-        millis: u64,
-    ) -> io::Result<()> {
-        self.n_calls += 1;
-        let id = format!("toolu_demo_{}", self.n_calls);
-        let call = json!([{ "type": "tool_use", "id": id, "name": tool, "input": input }]);
-        self.message(call, "tool_use", 2_000)?;
-        self.wait(millis);
-        let result = json!([{
-            "type": "tool_result", "tool_use_id": id, "content": output, "is_error": is_error,
-        }]);
-        self.line("user", json!({ "role": "user", "content": result }), Value::Null)
-    }
-
-    fn answer(&mut self, content: Value, cache_write_tokens: u64) -> io::Result<()> {
-        self.message(content, "tool_use", cache_write_tokens)
-    }
-
-    fn message(
-        &mut self,
-        content: Value,
-        stop_reason: &str,
-        cache_write_tokens: u64,
-    ) -> io::Result<()> {
-        let message = json!({
-            "id": format!("msg_demo_{}", self.n_lines),
-            "type": "message",
-            "role": "assistant",
-            "model": "claude-sonnet-5",
-            "content": content,
-            "stop_reason": stop_reason,
-            "usage": {
-                "input_tokens": 12,
-                "cache_creation_input_tokens": cache_write_tokens,
-                "cache_read_input_tokens": 40_000,
-                "output_tokens": 180,
-            },
-        });
-        self.line("assistant", message, json!(format!("req_demo_{}", self.n_lines)))
-    }
-
-    fn line(&mut self, line_type: &str, message: Value, request: Value) -> io::Result<()> {
-        let now: Timestamp = SystemClock.now();
-        let mut line = json!({
-            "parentUuid": null,
-            "isSidechain": false,
-            "userType": "external",
-            "cwd": "/demo/app",
-            "sessionId": "demo-session",
-            "version": "2.1.330",
-            "type": line_type,
-            "message": message,
-            "uuid": format!("demo-{}", self.n_lines),
-            "timestamp": format!("{now:.3}"),
-        });
-        if !request.is_null() {
-            line["requestId"] = request;
-        }
-        self.n_lines += 1;
-        self.file.write_all(format!("{line}\n").as_bytes())
-    }
-
-    fn wait(&self, millis: u64) {
-        // The sender lives as long as we do, so this ends with the time.
-        let _ = self.pause.recv_timeout(Duration::from_millis(millis));
     }
 }

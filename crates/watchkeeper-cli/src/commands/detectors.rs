@@ -3,9 +3,9 @@ use std::io;
 use clap::Args;
 use watchkeeper_core::{Entry, Registry};
 
-use crate::{Output, Status, output::Style};
+use crate::output::{Output, Status, Style};
 
-/// List the detectors, sinks and sources compiled into this program
+/// List the detectors, sinks and sources of this program
 #[derive(Debug, Args)]
 pub(crate) struct Detectors {}
 
@@ -37,10 +37,10 @@ impl List<'_, '_> {
         writeln!(self.output.out, "{}", Style::Bold.paint(title, styled))?;
         let kinds: Vec<_> = kinds.collect();
         let width = kinds.iter().map(|it| it.kind().len()).max().unwrap_or(0);
-        for it in kinds {
-            let kind = Style::Cyan.paint(&format!("{:width$}", it.kind()), styled);
-            let origin = Style::Dim.paint(&format!("({})", it.origin()), styled);
-            writeln!(self.output.out, "  {kind}  {}  {origin}", it.summary())?;
+        for entry in kinds {
+            let kind = Style::Cyan.paint(&format!("{:width$}", entry.kind()), styled);
+            let origin = Style::Dim.paint(&format!("({})", entry.origin()), styled);
+            writeln!(self.output.out, "  {kind}  {}  {origin}", entry.summary())?;
         }
         Ok(())
     }

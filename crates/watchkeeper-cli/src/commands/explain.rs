@@ -1,38 +1,35 @@
-use std::io;
-
 use clap::Args;
-use watchkeeper_core::{Entry, Registry};
+use watchkeeper_core::{Entry, Registry, quote};
 
-use crate::{Output, Status};
+use crate::{
+    error::Error,
+    output::{Output, Status},
+};
 
-/// Explain what a detector finds, or how a sink or a source is used
+/// Print the manual of a detector, a sink or a source
 #[derive(Debug, Args)]
 pub(crate) struct Explain {
-    /// The kind, as `watchkeeper detectors` lists it
+    /// Kind, as listed by `watchkeeper detectors`
     kind: String,
 }
 
 impl Explain {
-    pub(crate) fn run(self, registry: &Registry, output: &mut Output<'_>) -> io::Result<Status> {
-        let detector = registry.detectors.get(&self.kind).map(Entry::docs);
+    pub(crate) fn run(self, registry: &Registry, output: &mut Output<'_>) -> Result<Status, Error> {
+        let Registry { detectors, sinks, sources } = registry;
+        let detector = detectors.get(&self.kind).map(Entry::docs);
         let docs = detector
-            .or_else(|err| registry.sinks.get(&self.kind).map(Entry::docs).map_err(|_| err))
-            .or_else(|err| registry.sources.get(&self.kind).map(Entry::docs).map_err(|_| err));
-        match docs {
-            Ok(docs) => {
-                writeln!(output.out, "{}", docs.trim_end())?;
-                Ok(Status::Success)
-            }
-            Err(err) => {
-                let sinks = registry.sinks.iter().map(Entry::kind);
-                let sources = registry.sources.iter().map(Entry::kind);
-                let known: Vec<_> = err.known.iter().copied().chain(sinks).chain(sources).collect();
-                let kind = watchkeeper_core::quote(&self.kind);
-                let known = known.join(", ");
-                Ok(output.fail(&format!(
-                    "error: kind {kind} is not compiled in; compiled in: {known}\n"
-                )))
-            }
-        }
+            .or_else(|err| sinks.get(&self.kind).map(Entry::docs).map_err(|_| err))
+            .or_else(|err| sources.get(&self.kind).map(Entry::docs).map_err(|_| err));
+        let docs = docs.map_err(|err| Error::UnknownKind {
+            kind: quote(&self.kind),
+            known: err
+                .known
+                .into_iter()
+                .chain(sinks.iter().map(Entry::kind))
+                .chain(sources.iter().map(Entry::kind))
+                .collect(),
+        })?;
+        writeln!(output.out, "{}", docs.trim_end())?;
+        Ok(Status::Success)
     }
 }

@@ -10,14 +10,16 @@ mod test;
 mod validate;
 mod watch;
 
-use std::io;
-
 use clap::Subcommand;
 use watchkeeper_core::Registry;
 
-use crate::{Global, Output, Status};
+use crate::{
+    error::Error,
+    global::Global,
+    output::{Output, Status},
+};
 
-/// What to do. Each command is one file, and one `run`.
+/// Commands of the program. Each command is one file with one `run` method.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Watch(watch::Watch),
@@ -34,24 +36,27 @@ pub(crate) enum Command {
 }
 
 impl Command {
+    /// Runs the command. `parser` is the parser of the program's arguments, for
+    /// shell completions.
     pub(crate) fn run(
         self,
         global: &Global,
         registry: &Registry,
+        parser: clap::Command,
         output: &mut Output<'_>,
-    ) -> io::Result<Status> {
+    ) -> Result<Status, Error> {
         match self {
-            Self::Watch(it) => it.run(global, registry, output),
-            Self::Check(it) => it.run(global, registry, output),
-            Self::Demo(it) => it.run(global, registry, output),
-            Self::Validate(it) => it.run(global, registry, output),
-            Self::Test(it) => it.run(global, registry, output),
-            Self::Policy(it) => it.run(global, registry, output),
-            Self::Detectors(it) => it.run(registry, output),
-            Self::Explain(it) => it.run(registry, output),
-            Self::Schema(it) => it.run(registry, output),
-            Self::New(it) => it.run(global, registry, output),
-            Self::Completions(it) => it.run(output),
+            Self::Watch(command) => command.run(global, registry, output),
+            Self::Check(command) => command.run(global, registry, output),
+            Self::Demo(command) => command.run(global, registry, output),
+            Self::Validate(command) => command.run(global, registry, output),
+            Self::Test(command) => command.run(global, registry, output),
+            Self::Policy(command) => command.run(global, registry, output),
+            Self::Detectors(command) => Ok(command.run(registry, output)?),
+            Self::Explain(command) => command.run(registry, output),
+            Self::Schema(command) => Ok(command.run(registry, output)?),
+            Self::New(command) => Ok(command.run(global, registry, output)?),
+            Self::Completions(command) => Ok(command.run(parser, output)?),
         }
     }
 }

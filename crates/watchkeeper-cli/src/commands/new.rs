@@ -8,8 +8,8 @@ use clap::{Args, Subcommand};
 use watchkeeper_core::{Entry as _, Registry, make_safe, quote};
 
 use crate::{
-    Global, Output, Status,
-    output::{Style, quoted_path},
+    global::Global,
+    output::{Output, Status, Style, quoted_path},
 };
 
 /// Begin a detector of your own, and a program that links it

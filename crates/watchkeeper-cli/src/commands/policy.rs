@@ -1,14 +1,17 @@
-use std::io;
-
 use clap::Args;
 use watchkeeper_core::Registry;
 
-use crate::{Global, Output, Status, loading};
+use crate::{
+    error::Error,
+    global::Global,
+    loading,
+    output::{Output, Status},
+};
 
-/// Print the policy in force, with the origin of every value
+/// Print the active policy, with the origin of every value
 #[derive(Debug, Args)]
 pub(crate) struct ShowPolicy {
-    /// Print the built-in policy as it is written, comments and all
+    /// Print the source of the built-in policy, with its comments
     #[arg(long)]
     builtin: bool,
 }
@@ -19,17 +22,13 @@ impl ShowPolicy {
         global: &Global,
         registry: &Registry,
         output: &mut Output<'_>,
-    ) -> io::Result<Status> {
+    ) -> Result<Status, Error> {
         if self.builtin {
             output.out.write_all(watchkeeper_policy::BUILTIN.as_bytes())?;
-            return Ok(Status::Success);
+        } else {
+            let policy = loading::policy(global, registry, output)?;
+            write!(output.out, "{}", policy.effective)?;
         }
-        match loading::policy(global, registry, output) {
-            Ok(policy) => {
-                write!(output.out, "{}", policy.effective)?;
-                Ok(Status::Success)
-            }
-            Err(status) => Ok(status),
-        }
+        Ok(Status::Success)
     }
 }

@@ -7,30 +7,33 @@ use clap::Args;
 use watchkeeper_core::{Registry, make_safe};
 
 use crate::{
-    Global, Output, Status,
-    output::{Style, quoted_path},
-    trials::{NotRun, Outcome, Ran, Setup, run_scenarios, run_test_file},
+    error::Error,
+    global::Global,
+    output::{Output, Status, Style, safe_path},
+    policy_tests::{
+        Setup, TestOutcome, TestResult, TestResults, TestsError, run_scenarios, run_test_file,
+    },
 };
 
-/// How the files of a policy's tests end.
+/// End of the names of test files.
 const SUFFIX: &str = ".test.toml";
 
-/// Run the tests of a policy, in virtual time
+/// Run the tests of a policy in virtual time
 ///
-/// Tests are in TOML, or in Markdown that shows a policy, a trace and the
-/// findings; see docs/policy-tests.md. Without a file it runs those in files
-/// called `*.test.toml` in this folder, or the one beside `--policy`.
+/// Tests are written in TOML, or in Markdown with a policy, a trace and the expected
+/// findings; see docs/policy-tests.md. Without a file, runs the test file beside
+/// `--policy`, or all `*.test.toml` files in this folder.
 #[derive(Debug, Args)]
 pub(crate) struct Test {
-    /// Tests in TOML, and scenarios in Markdown (`.md`)
+    /// Test files in TOML, or scenarios in Markdown (`.md`)
     #[arg(value_name = "FILE")]
     files: Vec<PathBuf>,
 
-    /// Run the tests whose name contains this
-    #[arg(long, value_name = "NAME")]
+    /// Run only tests whose name contains this text
+    #[arg(long, value_name = "TEXT")]
     filter: Option<String>,
 
-    /// Write what is found into the scenarios
+    /// Write the actual findings into the scenarios
     #[arg(long)]
     update: bool,
 }
@@ -47,21 +50,17 @@ impl Test {
         global: &Global,
         registry: &Registry,
         output: &mut Output<'_>,
-    ) -> io::Result<Status> {
+    ) -> Result<Status, Error> {
         let files = if self.files.is_empty() {
-            beside(global.policy.as_deref())?
+            default_files(global.policy.as_deref())?
         } else {
             self.files.clone()
         };
         if files.is_empty() {
-            let message = "error: there are no tests here; name a file, or write \
-                           `policy.test.toml` beside `policy.toml`\n";
-            return Ok(output.fail(message));
+            return Err(Error::NoTestFiles);
         }
-        if self.update && !files.iter().any(|it| is_markdown(it)) {
-            let message = "error: --update writes what is found into scenarios (`.md`), and there \
-                           is none among these files\n";
-            return Ok(output.fail(message));
+        if self.update && !files.iter().any(|file| is_markdown(file)) {
+            return Err(Error::NothingToUpdate);
         }
         let setup = Setup {
             registry,
@@ -73,96 +72,102 @@ impl Test {
         let mut totals = Totals::default();
         let mut status = Status::Success;
         for file in &files {
-            let of_file = self.run_file(file, &setup, global, &mut totals, output)?;
-            status = status.worse(of_file);
+            let file_status = match run_file(file, &setup) {
+                Ok(results) => {
+                    print_results(file, results, &setup, global.quiet, &mut totals, output)?
+                }
+                // The tests of the other files still run.
+                Err(err) => {
+                    let err = Error::Tests(err);
+                    output.fail(&format!("{}\n", err.render()));
+                    err.status()
+                }
+            };
+            status = status.worse(file_status);
         }
         let Totals { passed, failed } = totals;
         if status == Status::Success && passed == 0 {
-            return Ok(output.fail("error: no test has a name that contains that of --filter\n"));
+            return Err(Error::NoMatchingTest);
         }
         if passed + failed == 0 {
             return Ok(status);
         }
         let mut summary = format!("{passed} passed, {failed} failed");
         if 0 < failed {
-            summary.push_str(" (- is expected, + is found)");
+            summary.push_str(" (- expected, + actual)");
         }
         let style = if status == Status::Success { Style::Green } else { Style::Red };
         writeln!(output.out, "{}", style.paint(&summary, output.styles.out))?;
         output.out.flush()?;
         Ok(status)
     }
+}
 
-    fn run_file(
-        &self,
-        file: &Path,
-        setup: &Setup<'_>,
-        global: &Global,
-        totals: &mut Totals,
-        output: &mut Output<'_>,
-    ) -> io::Result<Status> {
-        let shown = make_safe(&file.display().to_string());
-        if !file.is_file() {
-            let what = if file.is_dir() { "is a folder; name its files" } else { "does not exist" };
-            return Ok(output.fail(&format!("error: {} {what}\n", quoted_path(file))));
-        }
-        let ran =
-            if is_markdown(file) { run_scenarios(file, setup) } else { run_test_file(file, setup) };
-        let Ran { trials, doubts } = match ran {
-            Ok(it) => it,
-            Err(NotRun::Wrong(text)) => {
-                output.fail(&format!("{text}\n"));
-                return Ok(Status::BadPolicy);
-            }
-            Err(NotRun::Unreadable(text)) => return Ok(output.fail(&format!("error: {text}\n"))),
-        };
-        if !doubts.is_empty() && !global.quiet {
-            writeln!(output.err, "{doubts}")?;
-        }
-        let mut status = Status::Success;
-        for trial in trials {
-            let (word, style, difference) = match trial.outcome {
-                Outcome::Passed => ("ok", Style::Green, None),
-                Outcome::Updated => ("wrote", Style::Yellow, None),
-                Outcome::Failed(it) => ("FAIL", Style::Red, Some(it)),
-            };
-            match &difference {
-                None => totals.passed += 1,
-                Some(_) => {
-                    totals.failed += 1;
-                    status = Status::Findings;
-                }
-            }
-            if word != "ok" || !global.quiet {
-                let word = style.paint(&format!("{word:<5}"), setup.styled);
-                writeln!(output.out, "{word} {shown}: {}", make_safe(&trial.name))?;
-            }
-            if let Some(difference) = difference {
-                write!(output.out, "\n{difference}\n")?;
-            }
-        }
-        Ok(status)
+fn run_file(file: &Path, setup: &Setup<'_>) -> Result<TestResults, TestsError> {
+    if file.is_dir() {
+        return Err(TestsError::Folder(file.to_owned()));
     }
+    if !file.is_file() {
+        return Err(TestsError::Missing(file.to_owned()));
+    }
+    if is_markdown(file) { run_scenarios(file, setup) } else { run_test_file(file, setup) }
+}
+
+fn print_results(
+    file: &Path,
+    TestResults { results, warnings }: TestResults,
+    setup: &Setup<'_>,
+    quiet: bool,
+    totals: &mut Totals,
+    output: &mut Output<'_>,
+) -> io::Result<Status> {
+    let file = safe_path(file);
+    if !warnings.is_empty() && !quiet {
+        writeln!(output.err, "{warnings}")?;
+    }
+    let mut status = Status::Success;
+    for TestResult { name, outcome } in results {
+        let (word, style, difference) = match outcome {
+            TestOutcome::Passed => ("ok", Style::Green, None),
+            TestOutcome::Updated => ("wrote", Style::Yellow, None),
+            TestOutcome::Failed(difference) => ("FAIL", Style::Red, Some(difference)),
+        };
+        match &difference {
+            None => totals.passed += 1,
+            Some(_) => {
+                totals.failed += 1;
+                status = Status::Findings;
+            }
+        }
+        if word != "ok" || !quiet {
+            let word = style.paint(&format!("{word:<5}"), setup.styled);
+            writeln!(output.out, "{word} {file}: {}", make_safe(&name))?;
+        }
+        if let Some(difference) = difference {
+            write!(output.out, "\n{difference}\n")?;
+        }
+    }
+    Ok(status)
 }
 
 fn is_markdown(file: &Path) -> bool {
     file.extension().is_some_and(|it| it.eq_ignore_ascii_case("md"))
 }
 
-/// The tests that belong to a policy, or else those of this folder.
-fn beside(policy: Option<&Path>) -> io::Result<Vec<PathBuf>> {
+/// Returns the test file beside a policy, or else all test files of this folder.
+fn default_files(policy: Option<&Path>) -> io::Result<Vec<PathBuf>> {
     if let Some(policy) = policy {
         let mut file = policy.with_extension("").into_os_string();
         file.push(SUFFIX);
-        return Ok(Some(PathBuf::from(file)).filter(|it| it.is_file()).into_iter().collect());
+        return Ok(Some(PathBuf::from(file)).filter(|file| file.is_file()).into_iter().collect());
     }
-    let mut res = Vec::new();
+    let mut files = Vec::new();
     for entry in fs::read_dir(".")? {
         let name = PathBuf::from(entry?.file_name());
         if name.to_string_lossy().ends_with(SUFFIX) {
-            res.push(name);
+            files.push(name);
         }
     }
-    res.sort();
-    Ok(res)
+    files.sort();
+    Ok(files)
 }

@@ -1,32 +1,27 @@
-use std::{
-    io::{self, Write},
-    thread,
-};
+use std::io::{self, Write};
 
 use clap::Args;
-use signal_hook::{
-    consts::{SIGHUP, SIGINT, SIGTERM},
-    iterator::Signals,
-};
 use watchkeeper_core::{Registry, make_safe, quote};
 use watchkeeper_sources::{EndReason, Update};
 
 use crate::{
-    Global, Output, Status,
-    counted::counted,
-    live::{self, Live},
+    error::Error,
+    global::Global,
+    live::{LiveMonitor, SignalListener},
     loading,
-    places::{Found, Places},
+    numbers::counted,
+    output::{Output, Status, safe_path},
+    session_paths::{Selection, SessionPaths},
 };
 
-/// Follow live sessions, and deliver findings as they happen
+/// Follow live sessions and deliver findings as they happen
 ///
-/// Without a path it follows the sessions of every known agent on this
-/// machine. Ctrl-C ends it.
+/// Without a path, follows the sessions of all known agents on this machine.
+/// Press Ctrl-C to stop.
 #[derive(Debug, Args)]
 pub(crate) struct Watch {
     #[command(flatten)]
-    places: Places,
+    paths: SessionPaths,
 }
 
 impl Watch {
@@ -35,87 +30,70 @@ impl Watch {
         global: &Global,
         registry: &Registry,
         output: &mut Output<'_>,
-    ) -> io::Result<Status> {
-        let policy = match loading::policy(global, registry, output) {
-            Ok(it) => it,
-            Err(status) => return Ok(status),
-        };
-        let Found { paths, source } = match self.places.find(registry) {
-            Ok(it) => it,
-            Err(message) => return Ok(output.fail(&message)),
-        };
-        // Before anything is followed, so that no signal is missed.
-        let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
+    ) -> Result<Status, Error> {
+        let policy = loading::policy(global, registry, output)?;
+        let Selection { paths, source } = self.paths.select(registry)?;
+        let names: Vec<String> = paths.iter().map(|path| safe_path(path)).collect();
+        let live = LiveMonitor::new(policy, registry, paths, source);
+        // Before the first message, so that no signal is missed after it.
+        let signals = SignalListener::start(live.stopper())?;
         if !global.quiet {
-            let names: Vec<String> =
-                paths.iter().map(|it| make_safe(&it.display().to_string())).collect();
-            writeln!(output.err, "watching {} (Ctrl-C ends it)", names.join(", "))?;
+            writeln!(output.err, "watching {} (press Ctrl-C to stop)", names.join(", "))?;
         }
-
-        let options = live::Options { source, ..live::Options::default() };
-        let live = Live::new(policy, registry, paths, &options);
-        let stopper = live.stopper();
-        let handle = signals.handle();
-        let listener = thread::spawn(move || {
-            if signals.forever().next().is_some() {
-                stopper.stop();
-            }
-        });
         let err = &mut *output.err;
-        let outcome = live.run(&mut |update| tell(update, global, err))?;
-        handle.close();
-        let _ = listener.join();
+        let outcome = live.run(&mut |update| print_update(update, global, err))?;
+        signals.finish();
 
         if !global.quiet {
             let (counts, followed) = (outcome.counts, &outcome.followed);
             writeln!(
                 output.err,
-                "watched {} in {}: {}, {}",
+                "watched {} in {}: {}, {} skipped",
                 counted(counts.events, "event"),
                 counted(followed.n_followed as u64, "file"),
                 counted(counts.findings, "finding"),
-                counted(followed.skipped_lines.total(), "line") + " not read",
+                counted(followed.skipped_lines.total(), "line"),
             )?;
         }
         if 0 < outcome.counts.lost {
-            let lost = counted(outcome.counts.lost, "finding");
-            let hint = if outcome.all_delivered { "" } else { "; see `shutdown_timeout`" };
-            return Ok(output.fail(&format!("error: sinks lost {lost}{hint}\n")));
+            let lost = outcome.counts.lost;
+            return Err(Error::FindingsLost { lost, timed_out: !outcome.all_delivered });
         }
         if !outcome.all_delivered {
-            let message = "error: not every finding was delivered before the time was up; \
-                           see `shutdown_timeout`\n";
-            return Ok(output.fail(message));
+            return Err(Error::NotAllDelivered);
         }
         Ok(Status::Success)
     }
 }
 
-/// Says what happens to the files, as much of it as is asked for.
-fn tell(update: &Update, global: &Global, err: &mut dyn Write) -> io::Result<()> {
-    let (text, is_detail) = match update {
+/// Prints a change of a file: problems unless `--quiet` is set, everything else if
+/// `--verbose` is set.
+fn print_update(update: &Update, global: &Global, err: &mut dyn Write) -> io::Result<()> {
+    let (text, is_problem) = match update {
         Update::Event(_) => return Ok(()),
-        Update::Began { file, source } => (format!("{source}: reading {}", quote(file)), true),
-        Update::Moved { from, to } => (format!("{} is now {}", quote(from), quote(to)), true),
+        Update::Began { file, source } => (format!("{source}: reading {}", quote(file)), false),
+        Update::Moved { from, to } => {
+            (format!("{} was renamed to {}", quote(from), quote(to)), false)
+        }
         Update::Ended { file, reason: EndReason::Gone } => {
-            (format!("{} is gone", quote(file)), true)
+            (format!("{} was removed", quote(file)), false)
         }
         Update::Ended { file, reason: EndReason::Rewritten } => {
-            (format!("{} was written anew", quote(file)), true)
+            (format!("{} was rewritten", quote(file)), false)
         }
         Update::SkippedLine { file, line, reason } => {
-            (format!("line {line} of {} not read: {reason}", quote(file)), true)
+            (format!("skipped line {line} of {}: {reason}", quote(file)), false)
         }
         Update::Unreadable { file, reason } => {
-            (format!("warning: cannot read {}: {}", quote(file), make_safe(reason)), false)
+            (format!("warning: cannot read {}: {}", quote(file), make_safe(reason)), true)
         }
-        Update::Notice(text) => (format!("note: {text}"), false),
+        Update::Notice(notice) => (format!("note: {notice}"), true),
         Update::SourceFailed { file, panic } => {
-            (format!("error: {panic}; {} is not read any further", quote(file)), false)
+            (format!("error: {panic}; stopped reading {}", quote(file)), true)
         }
         _ => return Ok(()),
     };
-    if global.verbose || (!is_detail && !global.quiet) {
+    if global.is_verbose() || (is_problem && !global.quiet) {
         writeln!(err, "{text}")?;
     }
     Ok(())

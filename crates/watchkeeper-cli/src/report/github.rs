@@ -2,10 +2,9 @@ use std::io::{self, Write};
 
 use watchkeeper_core::Severity;
 
-use super::Report;
+use super::summary::Report;
 
-/// Writes the workflow commands `notice`, `warning` and `error` of GitHub
-/// Actions.
+/// Writes each finding as a workflow command of GitHub Actions.
 pub(super) fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
     for finding in report.findings() {
         let command = match finding.severity {
@@ -18,7 +17,7 @@ pub(super) fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
             && let Some(file) = &place.file
         {
             properties.push(format!("file={}", property(file)));
-            properties.extend(place.line.map(|it| format!("line={it}")));
+            properties.extend(place.line.map(|line| format!("line={line}")));
         }
         let properties = properties.join(",");
         writeln!(out, "::{command} {properties}::{}", data(&finding.message))?;
@@ -41,7 +40,7 @@ mod tests {
     use super::property;
 
     #[test]
-    fn nothing_ends_a_command_early() {
+    fn escapes_the_delimiters_of_commands() {
         assert_eq!(property("a:b,c\n::error::100%"), "a%3Ab%2Cc%0A%3A%3Aerror%3A%3A100%25");
     }
 }

@@ -6,10 +6,9 @@ use std::{
 use serde_json::{Value, json};
 use watchkeeper_core::{Finding, Severity};
 
-use super::Report;
+use super::summary::Report;
 
-/// Writes SARIF 2.1.0 (OASIS), for viewers of code scanning: a detector is a
-/// rule there, and a finding a result.
+/// Writes SARIF 2.1.0 (OASIS). Detectors become rules, and findings results.
 pub(super) fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
     let detectors: BTreeMap<&str, &Finding> =
         report.findings().map(|it| (&*it.detector, it)).collect();
@@ -51,7 +50,7 @@ fn result(finding: &Finding) -> Value {
             } }))
         })
         .collect();
-    // The last place is where the condition became true.
+    // At the last evidence the condition became true.
     let (related, location) = places.split_at(places.len().saturating_sub(1));
     json!({
         "ruleId": finding.detector,
@@ -70,8 +69,7 @@ fn result(finding: &Finding) -> Value {
     })
 }
 
-/// A path as a reference of a URI (RFC 3986): what may not stand in one is
-/// written in percent.
+/// Returns a path as a URI reference (RFC 3986), percent-encoded.
 fn uri(path: &str) -> String {
     let escape = |byte: u8| match byte {
         b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' => {

@@ -5,14 +5,14 @@ use std::{
 
 use watchkeeper_core::{Finding, Severity, Status, make_safe};
 
-use super::{FindingTotals, Report, ReportTotals, SessionReport};
+use super::summary::{FindingTotals, Report, ReportTotals, SessionReport};
 use crate::{
-    counted::{counted, dollars, duration, grouped, short},
-    output::Style,
+    numbers::{counted, dollars, duration, grouped, short},
+    output::{Style, safe_path},
 };
 
-/// Writes a report for a person: sessions in which something was found at
-/// length, the others in a line each where `verbose`, and the totals.
+/// Writes a report for people: sessions with findings or skipped lines, and the
+/// totals. `verbose` adds all other sessions.
 pub(super) fn write(
     report: &Report,
     verbose: bool,
@@ -23,130 +23,133 @@ pub(super) fn write(
     for session in &report.sessions {
         if verbose
             || !session.findings.is_empty()
-            || 0 < session.unread_lines
+            || 0 < session.skipped_lines
             || report.sessions.len() <= 3
         {
             text.session(session, out)?;
         }
     }
-    for it in &report.unread_files {
-        let file = make_safe(&it.file.display().to_string());
-        writeln!(out, "{}", Style::Bold.paint(&file, styled))?;
-        let lines = match it.unread_lines {
+    for skipped in &report.skipped_files {
+        writeln!(out, "{}", Style::Bold.paint(&safe_path(&skipped.file), styled))?;
+        let lines = match skipped.skipped_lines {
             0 => String::new(),
-            n => format!(" ({} not read)", counted(n, "line")),
+            n => format!(" ({} skipped)", counted(n, "line")),
         };
-        writeln!(out, "  {}{lines}\n", Style::Yellow.paint(&make_safe(&it.reason), styled))?;
+        let reason = Style::Yellow.paint(&make_safe(&skipped.reason), styled);
+        writeln!(out, "  {reason}{lines}\n")?;
     }
     text.totals(&report.totals, out)
 }
 
+/// Writer of reports for people.
 #[derive(Clone, Copy)]
 pub(super) struct Text {
     pub(super) styled: bool,
 }
 
 impl Text {
-    pub(super) fn session(self, it: &SessionReport, out: &mut dyn Write) -> io::Result<()> {
-        let title = it.files.first().map_or_else(
-            || make_safe(it.session.as_str()),
-            |file| make_safe(&file.display().to_string()),
-        );
+    /// Writes the numbers and findings of one session.
+    pub(super) fn session(self, session: &SessionReport, out: &mut dyn Write) -> io::Result<()> {
+        let title = session
+            .files
+            .first()
+            .map_or_else(|| make_safe(session.session.as_str()), |file| safe_path(file));
         writeln!(out, "{}", Style::Bold.paint(&title, self.styled))?;
-        if 1 < it.files.len() {
-            let more = counted(it.files.len() as u64 - 1, "more file");
+        if 1 < session.files.len() {
+            let more = counted(session.files.len() as u64 - 1, "more file");
             writeln!(out, "  {}", self.dim(&format!("and {more}")))?;
         }
 
-        let mut what = vec![it.source.unwrap_or("unknown source").to_owned()];
-        what.extend(it.model.as_deref().map(make_safe));
-        what.extend(it.cwd.as_deref().map(|it| format!("in {}", make_safe(it))));
-        writeln!(out, "  {}", self.dim(&what.join(" · ")))?;
+        let mut origin = vec![session.source.unwrap_or("unknown source").to_owned()];
+        origin.extend(session.model.as_deref().map(make_safe));
+        origin.extend(session.cwd.as_deref().map(|cwd| format!("in {}", make_safe(cwd))));
+        writeln!(out, "  {}", self.dim(&origin.join(" · ")))?;
 
-        let started = it.started_at.strftime("%Y-%m-%d %H:%M UTC").to_string();
-        let lasted = duration(it.ended_at.duration_since(it.started_at));
-        let mut did = vec![format!("{started}, {lasted}"), counted(it.events, "event")];
-        did.push(match it.failed_results {
-            0 => counted(it.tool_calls, "tool call"),
-            n => format!("{} ({} failed)", counted(it.tool_calls, "tool call"), grouped(n)),
-        });
-        writeln!(out, "  {}", did.join(" · "))?;
+        let started = session.started_at.strftime("%Y-%m-%d %H:%M UTC").to_string();
+        let lasted = duration(session.ended_at.duration_since(session.started_at));
+        let calls = counted(session.tool_calls, "tool call");
+        let calls = match session.failed_results {
+            0 => calls,
+            n => format!("{calls} ({} failed)", grouped(n)),
+        };
+        writeln!(out, "  {started}, {lasted} · {} · {calls}", counted(session.events, "event"))?;
 
-        if 0 < it.model_calls {
-            let tokens = &it.tokens;
-            let used = format!(
-                "{} · {} tokens in, {} from cache, {} to cache, {} out",
-                counted(it.model_calls, "model call"),
+        if 0 < session.model_calls {
+            let tokens = &session.tokens;
+            writeln!(
+                out,
+                "  {} · {} tokens in, {} from cache, {} to cache, {} out · {}",
+                counted(session.model_calls, "model call"),
                 short(tokens.input),
                 short(tokens.cache_read),
                 short(tokens.cache_write),
                 short(tokens.output),
-            );
-            writeln!(out, "  {used} · {}", cost(it.cost_usd, it.unpriced_calls))?;
+                cost(session.cost_usd, session.unpriced_calls),
+            )?;
         }
-        for finding in &it.findings {
+        for finding in &session.findings {
             self.finding(finding, out)?;
         }
-        if 0 < it.unread_lines {
-            let reasons: Vec<String> = it
-                .unread_reasons
+        if 0 < session.skipped_lines {
+            let reasons: Vec<String> = session
+                .skipped_reasons
                 .iter()
-                .map(|(why, n)| format!("{why} ({})", grouped(*n)))
+                .map(|(reason, n)| format!("{reason} ({})", grouped(*n)))
                 .collect();
-            let unread =
-                format!("{} not read: {}", counted(it.unread_lines, "line"), reasons.join(", "));
-            writeln!(out, "  {}", Style::Yellow.paint(&unread, self.styled))?;
+            let n = counted(session.skipped_lines, "line");
+            let skipped = format!("{n} skipped: {}", reasons.join(", "));
+            writeln!(out, "  {}", Style::Yellow.paint(&skipped, self.styled))?;
         }
         writeln!(out)
     }
 
-    fn finding(self, it: &Finding, out: &mut dyn Write) -> io::Result<()> {
-        let tag = format!("{:8}", format!("[{}]", it.severity.name().to_uppercase()));
-        let style = style_of(it.severity);
-        let over = match it.status {
+    fn finding(self, finding: &Finding, out: &mut dyn Write) -> io::Result<()> {
+        let tag = format!("{:8}", format!("[{}]", finding.severity.name().to_uppercase()));
+        let status = match finding.status {
             Status::Open => "",
-            Status::Resolved => ", since resolved",
+            Status::Resolved => " (resolved)",
         };
-        let detector = Style::Bold.paint(&make_safe(&it.detector), self.styled);
-        let agent = it.agent.as_ref().map(|it| format!(" (agent {})", make_safe(it.as_str())));
+        let agent = finding.agent.as_ref().map(|it| format!(" (agent {})", make_safe(it.as_str())));
         writeln!(
             out,
-            "  {} {detector}: {}{}{}",
-            style.paint(&tag, self.styled),
-            make_safe(&it.message),
+            "  {} {}: {}{}{}",
+            severity_style(finding.severity).paint(&tag, self.styled),
+            Style::Bold.paint(&make_safe(&finding.detector), self.styled),
+            make_safe(&finding.message),
             agent.unwrap_or_default(),
-            self.dim(over),
+            self.dim(status),
         )?;
-        for place in &it.evidence {
-            if let Some(file) = &place.file {
-                let line = place.line.map_or(String::new(), |it| format!(":{it}"));
-                let file = make_safe(&Path::new(&**file).display().to_string());
+        for evidence in &finding.evidence {
+            if let Some(file) = &evidence.file {
+                let line = evidence.line.map_or(String::new(), |line| format!(":{line}"));
+                let file = safe_path(Path::new(&**file));
                 writeln!(out, "           {}", self.dim(&format!("{file}{line}")))?;
             }
         }
         Ok(())
     }
 
-    fn totals(self, it: &ReportTotals, out: &mut dyn Write) -> io::Result<()> {
-        let title = format!("{} in {}", counted(it.sessions, "session"), counted(it.files, "file"));
+    fn totals(self, totals: &ReportTotals, out: &mut dyn Write) -> io::Result<()> {
+        let (sessions, files) =
+            (counted(totals.sessions, "session"), counted(totals.files, "file"));
         writeln!(
             out,
             "{}: {}, {} ({} failed), {}, {} tokens, {}",
-            Style::Bold.paint(&title, self.styled),
-            counted(it.events, "event"),
-            counted(it.tool_calls, "tool call"),
-            grouped(it.failed_results),
-            counted(it.model_calls, "model call"),
-            short(it.tokens.total()),
-            cost(it.cost_usd, it.unpriced_calls),
+            Style::Bold.paint(&format!("{sessions} in {files}"), self.styled),
+            counted(totals.events, "event"),
+            counted(totals.tool_calls, "tool call"),
+            grouped(totals.failed_results),
+            counted(totals.model_calls, "model call"),
+            short(totals.tokens.total()),
+            cost(totals.cost_usd, totals.unpriced_calls),
         )?;
-        if 0 < it.unread_lines {
-            let unread = format!("{} not read", counted(it.unread_lines, "line"));
-            writeln!(out, "{}", Style::Yellow.paint(&unread, self.styled))?;
+        if 0 < totals.skipped_lines {
+            let skipped = format!("{} skipped", counted(totals.skipped_lines, "line"));
+            writeln!(out, "{}", Style::Yellow.paint(&skipped, self.styled))?;
         }
-        let FindingTotals { low, medium, high } = it.findings;
-        let found = match high + medium + low {
-            0 => Style::Green.paint("nothing found", self.styled),
+        let FindingTotals { low, medium, high } = totals.findings;
+        let findings = match high + medium + low {
+            0 => Style::Green.paint("no findings", self.styled),
             n => {
                 let style = match (high, medium) {
                     (0, 0) => Style::Cyan,
@@ -157,15 +160,17 @@ impl Text {
                 format!("{n}: {high} high, {medium} medium, {low} low")
             }
         };
-        writeln!(out, "{found}")
+        writeln!(out, "{findings}")
     }
 
+    /// Returns `text` in a dim style.
     pub(super) fn dim(self, text: &str) -> String {
         if text.is_empty() { String::new() } else { Style::Dim.paint(text, self.styled) }
     }
 }
 
-pub(super) const fn style_of(severity: Severity) -> Style {
+/// Returns the style of a severity.
+pub(super) const fn severity_style(severity: Severity) -> Style {
     match severity {
         Severity::High => Style::Red,
         Severity::Medium => Style::Yellow,
@@ -176,7 +181,9 @@ pub(super) const fn style_of(severity: Severity) -> Style {
 fn cost(usd: Option<f64>, unpriced_calls: u64) -> String {
     match (usd, unpriced_calls) {
         (Some(usd), 0) => dollars(usd),
-        (Some(usd), n) => format!("{} and {} of unknown price", dollars(usd), counted(n, "call")),
-        (None, _) => "price unknown".to_owned(),
+        (Some(usd), n) => {
+            format!("{} and {} without a known price", dollars(usd), counted(n, "call"))
+        }
+        (None, _) => "unknown cost".to_owned(),
     }
 }

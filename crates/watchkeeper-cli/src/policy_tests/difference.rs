@@ -2,92 +2,93 @@ use std::fmt::Write as _;
 
 use crate::output::Style;
 
-/// How many lines of a difference a person reads.
+/// Limit of lines in a rendered difference.
 const MAX_LINES: usize = 200;
-/// How many pairs are looked at to find the best; of more, the first that match
-/// are taken.
+/// Limit of pairs for which the best alignment is computed. Beyond it, the first
+/// matches are used.
 const MAX_PAIRS: usize = 1 << 22;
 
-/// One step from what is expected to what was found.
+/// One step from the expected items to the actual ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Edit {
-    /// An expected one and the found one that it matches, by index.
+    /// Indices of an expected item and of the actual item that it matches.
     Match(usize, usize),
+    /// Index of an expected item without a match.
     Missing(usize),
+    /// Index of an actual item without a match.
     Extra(usize),
 }
 
-/// Pairs what is expected with what was found, both in order, so that as many
-/// as possible match.
+/// Aligns the expected items with the actual ones, in order, with the largest
+/// number of matches.
 pub(super) fn align(
     n_expected: usize,
-    n_found: usize,
+    n_actual: usize,
     matches: impl Fn(usize, usize) -> bool,
 ) -> Vec<Edit> {
-    if MAX_PAIRS < n_expected.saturating_mul(n_found) {
-        return align_fast(n_expected, n_found, matches);
+    if MAX_PAIRS < n_expected.saturating_mul(n_actual) {
+        return align_fast(n_expected, n_actual, matches);
     }
-    // `best[i][j]` is how many match of the expected from `i` on and the found
-    // from `j` on.
-    let mut best = vec![vec![0_u32; n_found + 1]; n_expected + 1];
+    // `best[i][j]` is the largest number of matches between the expected items from
+    // `i` on and the actual items from `j` on.
+    let mut best = vec![vec![0_u32; n_actual + 1]; n_expected + 1];
     for i in (0..n_expected).rev() {
-        for j in (0..n_found).rev() {
+        for j in (0..n_actual).rev() {
             let without = best[i + 1][j].max(best[i][j + 1]);
             let with = if matches(i, j) { best[i + 1][j + 1] + 1 } else { 0 };
             best[i][j] = with.max(without);
         }
     }
     let (mut i, mut j) = (0, 0);
-    let mut res = Vec::new();
-    while i < n_expected || j < n_found {
-        if i < n_expected && j < n_found && best[i][j] == best[i + 1][j + 1] + 1 && matches(i, j) {
-            res.push(Edit::Match(i, j));
+    let mut edits = Vec::new();
+    while i < n_expected || j < n_actual {
+        if i < n_expected && j < n_actual && best[i][j] == best[i + 1][j + 1] + 1 && matches(i, j) {
+            edits.push(Edit::Match(i, j));
             (i, j) = (i + 1, j + 1);
-        } else if i < n_expected && (j == n_found || best[i][j] == best[i + 1][j]) {
-            res.push(Edit::Missing(i));
+        } else if i < n_expected && (j == n_actual || best[i][j] == best[i + 1][j]) {
+            edits.push(Edit::Missing(i));
             i += 1;
         } else {
-            res.push(Edit::Extra(j));
+            edits.push(Edit::Extra(j));
             j += 1;
         }
     }
-    res
+    edits
 }
 
-/// Pairs each that is expected with the first that matches it, as long as they
-/// come in turn.
+/// Aligns each expected item with the first later match.
 fn align_fast(
     n_expected: usize,
-    n_found: usize,
+    n_actual: usize,
     matches: impl Fn(usize, usize) -> bool,
 ) -> Vec<Edit> {
-    let mut res = Vec::new();
+    let mut edits = Vec::new();
     let mut i = 0;
-    for j in 0..n_found {
+    for j in 0..n_actual {
         if i < n_expected && matches(i, j) {
-            res.push(Edit::Match(i, j));
+            edits.push(Edit::Match(i, j));
             i += 1;
         } else {
-            res.push(Edit::Extra(j));
+            edits.push(Edit::Extra(j));
         }
     }
-    res.extend((i..n_expected).map(Edit::Missing));
-    res
+    edits.extend((i..n_expected).map(Edit::Missing));
+    edits
 }
 
-/// Lines of a difference, each with its mark.
+/// Lines of a difference.
 #[derive(Debug, Default)]
 pub(super) struct Difference {
     lines: Vec<(Mark, String)>,
 }
 
-/// What a line of a difference is about.
+/// Side of a line of a difference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Mark {
-    /// Names the columns.
+    /// Title of the columns.
     Title,
     Expected,
-    Found,
+    Actual,
     Both,
 }
 
@@ -96,7 +97,7 @@ impl Difference {
         self.lines.push((mark, line.into()));
     }
 
-    /// Adds rows whose columns are aligned; the last column is not filled up.
+    /// Adds rows with aligned columns.
     pub(super) fn push_table<const N: usize>(&mut self, rows: Vec<(Mark, [String; N])>) {
         let width = |column: usize| {
             rows.iter().map(|(_, row)| row[column].chars().count()).max().unwrap_or(0)
@@ -112,23 +113,23 @@ impl Difference {
         }
     }
 
-    /// The lines, for a person.
+    /// Renders the lines for people.
     pub(super) fn render(&self, styled: bool) -> String {
-        let mut res = String::new();
+        let mut text = String::new();
         for (mark, line) in self.lines.iter().take(MAX_LINES) {
             let (sign, style) = match mark {
                 Mark::Title => (' ', Style::Bold),
                 Mark::Expected => ('-', Style::Red),
-                Mark::Found => ('+', Style::Green),
+                Mark::Actual => ('+', Style::Green),
                 Mark::Both => (' ', Style::Dim),
             };
             let line = format!("{sign} {line}");
-            let _ = writeln!(res, "    {}", style.paint(line.trim_end(), styled));
+            let _ = writeln!(text, "    {}", style.paint(line.trim_end(), styled));
         }
-        if let Some(n_more) = self.lines.len().checked_sub(MAX_LINES).filter(|it| 0 < *it) {
-            let _ = writeln!(res, "      and {n_more} more");
+        if let Some(n_more) = self.lines.len().checked_sub(MAX_LINES).filter(|n| 0 < *n) {
+            let _ = writeln!(text, "      and {n_more} more");
         }
-        res
+        text
     }
 }
 
@@ -136,27 +137,27 @@ impl Difference {
 mod tests {
     use super::{Difference, Edit, MAX_LINES, Mark, align};
 
-    fn aligned(expected: &str, found: &str) -> String {
-        let (expected, found): (Vec<char>, Vec<char>) =
-            (expected.chars().collect(), found.chars().collect());
-        let edits = align(expected.len(), found.len(), |i, j| {
-            expected[i] == found[j] || expected[i] == '?'
+    fn aligned(expected: &str, actual: &str) -> String {
+        let (expected, actual): (Vec<char>, Vec<char>) =
+            (expected.chars().collect(), actual.chars().collect());
+        let edits = align(expected.len(), actual.len(), |i, j| {
+            expected[i] == actual[j] || expected[i] == '?'
         });
-        let shown = edits.into_iter().map(|it| match it {
-            Edit::Match(_, j) => format!("{}", found[j]),
+        let shown = edits.into_iter().map(|edit| match edit {
+            Edit::Match(_, j) => format!("{}", actual[j]),
             Edit::Missing(i) => format!("-{}", expected[i]),
-            Edit::Extra(j) => format!("+{}", found[j]),
+            Edit::Extra(j) => format!("+{}", actual[j]),
         });
         shown.collect()
     }
 
     #[test]
-    fn as_many_match_as_can() {
+    fn finds_the_alignment_with_most_matches() {
         assert_eq!(aligned("", ""), "");
         assert_eq!(aligned("abc", "abc"), "abc");
         assert_eq!(aligned("abc", "axc"), "a-b+xc");
         assert_eq!(aligned("ab", "ba"), "-ab+a");
-        // What may be anything does not take what another needs.
+        // A wildcard leaves an item to an exact match.
         assert_eq!(aligned("?a", "ba"), "ba");
         assert_eq!(aligned("?a", "aba"), "a+ba");
         assert_eq!(aligned("a", ""), "-a");
@@ -164,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn very_many_are_paired_in_turn() {
+    fn aligns_long_lists_with_the_first_matches() {
         const N: usize = 5_000;
         let edits = align(N, N, |i, j| i == j);
         assert!(edits.iter().all(|it| matches!(it, Edit::Match(i, j) if i == j)));
@@ -174,10 +175,10 @@ mod tests {
     }
 
     #[test]
-    fn a_long_difference_is_cut() {
+    fn limits_the_lines_of_a_difference() {
         let mut difference = Difference::default();
         for _ in 0..MAX_LINES + 3 {
-            difference.push(Mark::Found, "x");
+            difference.push(Mark::Actual, "x");
         }
         let shown = difference.render(false);
         assert!(shown.ends_with("    + x\n      and 3 more\n"), "{shown}");

@@ -1,4 +1,4 @@
-//! Numbers and times, as a person reads them.
+//! Numbers and durations, formatted for people.
 
 use jiff::SignedDuration;
 pub(crate) use watchkeeper_core::grouped;
@@ -10,7 +10,7 @@ pub(crate) fn counted(n: u64, one: &str) -> String {
 }
 
 /// `950`, `12.3k`, `4.56M`.
-#[expect(clippy::cast_precision_loss, reason = "three digits are shown")]
+#[expect(clippy::cast_precision_loss, reason = "three digits remain")]
 pub(crate) fn short(n: u64) -> String {
     match n {
         0..1_000 => n.to_string(),
@@ -29,8 +29,8 @@ fn three_digits(n: f64, unit: &str) -> String {
 }
 
 /// `12s`, `3m 20s`, `2h 05m`, `4d 3h`.
-pub(crate) fn duration(it: SignedDuration) -> String {
-    let secs = it.as_secs().max(0);
+pub(crate) fn duration(duration: SignedDuration) -> String {
+    let secs = duration.as_secs().max(0);
     let (mins, hours, days) = (secs / 60, secs / 3600, secs / 86_400);
     match secs {
         0..60 => format!("{secs}s"),
@@ -44,7 +44,7 @@ pub(crate) fn duration(it: SignedDuration) -> String {
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
-    reason = "dollars of a session are few, and not negative"
+    reason = "costs are not negative and fit in 64 bits"
 )]
 pub(crate) fn dollars(usd: f64) -> String {
     let cents = (usd * 100.0).round() as u64;
@@ -58,7 +58,7 @@ mod tests {
     use super::{counted, dollars, duration, short};
 
     #[test]
-    fn numbers_read_well() {
+    fn formats_numbers_for_people() {
         assert_eq!(counted(1, "file"), "1 file");
         assert_eq!(counted(1_234_567, "file"), "1,234,567 files");
         assert_eq!(

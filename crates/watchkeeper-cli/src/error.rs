@@ -1,0 +1,92 @@
+//! Failures of commands.
+
+use std::{io, path::PathBuf};
+
+use thiserror::Error as ThisError;
+
+use crate::{
+    causes::with_causes,
+    explain_request::ExplainError,
+    loading::InvalidPolicy,
+    logging::LoggingError,
+    numbers::counted,
+    output::{Status, quoted_path},
+    policy_tests::TestsError,
+    recorded::ReadError,
+    replay::ProbeError,
+    session_paths::SessionPathsError,
+};
+
+/// Failure of a command. Printed after `error: `, together with its causes.
+#[derive(Debug, ThisError)]
+pub(crate) enum Error {
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    #[error(transparent)]
+    InvalidPolicy(#[from] InvalidPolicy),
+    #[error(transparent)]
+    Logging(#[from] LoggingError),
+    #[error(transparent)]
+    SessionPaths(#[from] SessionPathsError),
+    #[error(transparent)]
+    Explain(#[from] ExplainError),
+    #[error(transparent)]
+    Tests(#[from] TestsError),
+    #[error(transparent)]
+    Probe(#[from] ProbeError),
+    /// No detector, sink or source of this kind is linked.
+    #[error("unknown kind {kind}; known kinds: {}", .known.join(", "))]
+    UnknownKind {
+        /// The kind, quoted.
+        kind: String,
+        known: Vec<&'static str>,
+    },
+    #[error("no policy tests found; name a file, or write `policy.test.toml` beside `policy.toml`")]
+    NoTestFiles,
+    #[error("--update rewrites scenarios (`.md`), and none of the files is one")]
+    NothingToUpdate,
+    #[error("no test name contains the text of --filter")]
+    NoMatchingTest,
+    #[error("sinks lost {}{}", counted(*.lost, "finding"), timeout_hint(*.timed_out))]
+    FindingsLost {
+        lost: u64,
+        /// `true` if the shutdown timeout expired.
+        timed_out: bool,
+    },
+    #[error("not all findings were delivered in time; see `shutdown_timeout`")]
+    NotAllDelivered,
+    #[error("the demo needs the built-in detectors")]
+    DemoDetectors,
+    #[error("the demo agent failed to write its session")]
+    DemoAgent,
+    #[error("cannot read the demo session")]
+    DemoSession { source: ReadError },
+    #[error("cannot write {}", quoted_path(.path))]
+    Write { path: PathBuf, source: io::Error },
+}
+
+fn timeout_hint(timed_out: bool) -> &'static str {
+    if timed_out { "; see `shutdown_timeout`" } else { "" }
+}
+
+impl Error {
+    /// Returns the exit status of the program.
+    pub(crate) fn status(&self) -> Status {
+        match self {
+            Self::InvalidPolicy(_) | Self::Tests(TestsError::Invalid { .. }) => {
+                Status::InvalidPolicy
+            }
+            _ => Status::Failure,
+        }
+    }
+
+    /// Returns the message and its causes, for people.
+    pub(crate) fn render(&self) -> String {
+        match self {
+            // Rendered diagnostics begin with `error`, each with its location.
+            Self::InvalidPolicy(InvalidPolicy { rendered })
+            | Self::Tests(TestsError::Invalid { rendered }) => rendered.clone(),
+            _ => format!("error: {}", with_causes(self)),
+        }
+    }
+}

@@ -1,0 +1,122 @@
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+use watchkeeper_core::{AgentId, Cause, Event, EventKind, ToolCall, ToolResult, WaitingFor, quote};
+
+use crate::numbers::short;
+
+/// Limit of pending calls. Results of calls beyond this limit have no tool name.
+const MAX_PENDING: usize = 1024;
+
+/// Summarizes events in a few words that are safe for a terminal.
+#[derive(Default)]
+pub(super) struct EventSummarizer {
+    /// Quoted tool names of pending calls.
+    pending: BTreeMap<(Option<AgentId>, Box<str>), String>,
+}
+
+impl EventSummarizer {
+    /// Returns the summary of an event, or an empty text unless `is_needed`. Call
+    /// this for every event of the session: results need the tool of their call.
+    pub(super) fn summarize(&mut self, event: &Event, is_needed: bool) -> String {
+        let tool = match &event.kind {
+            EventKind::ToolCall(call) => {
+                if self.pending.len() == MAX_PENDING {
+                    self.pending.pop_first();
+                }
+                let key = (event.agent.clone(), call.id.clone());
+                self.pending.insert(key, quote(&call.tool));
+                None
+            }
+            EventKind::ToolResult(result) => {
+                self.pending.remove(&(event.agent.clone(), result.id.clone()))
+            }
+            _ => None,
+        };
+        if is_needed { summary(&event.kind, tool.as_deref()) } else { String::new() }
+    }
+}
+
+fn summary(event: &EventKind, tool: Option<&str>) -> String {
+    match event {
+        EventKind::SessionStart(_) => "session starts".to_owned(),
+        EventKind::Prompt { text, synthetic: false } => format!("prompt {}", brief(text)),
+        EventKind::Prompt { text, synthetic: true } => {
+            format!("synthetic prompt {}", brief(text))
+        }
+        EventKind::Message { text, delta: false } => format!("message {}", brief(text)),
+        EventKind::Message { text, delta: true } => format!("message part {}", brief(text)),
+        EventKind::Thinking { text } => format!("thinking {}", brief(text)),
+        EventKind::ModelCall(call) => {
+            let output = call.tokens.output;
+            let input = call.tokens.total().saturating_sub(output);
+            format!("model call: {} tokens in, {} out", short(input), short(output))
+        }
+        EventKind::ToolCall(call) => match argument(call) {
+            Some(argument) => format!("{} {argument}", quote(&call.tool)),
+            None => quote(&call.tool),
+        },
+        EventKind::ToolResult(result) => result_summary(result, tool.unwrap_or("an unknown call")),
+        EventKind::Waiting(subject) => format!("waits for {}", waited_for(*subject)),
+        EventKind::Resumed(subject) => format!("no longer waits for {}", waited_for(*subject)),
+        EventKind::TurnEnd => "turn ends".to_owned(),
+        EventKind::Error { message, retry: None } => format!("error {}", brief(message)),
+        EventKind::Error { message, retry: Some(n) } => {
+            format!("error {}, attempt {n}", brief(message))
+        }
+        EventKind::Compaction { .. } => "context compacted".to_owned(),
+        EventKind::Handoff { to } => format!("hands off to {}", quote(to)),
+        EventKind::AgentStart => "agent starts".to_owned(),
+        EventKind::AgentEnd => "agent ends".to_owned(),
+        EventKind::SessionEnd { .. } => "session ends".to_owned(),
+        _ => event.name().replace('_', " "),
+    }
+}
+
+/// Returns the first text argument of a call in order of names, or all arguments.
+fn argument(call: &ToolCall) -> Option<String> {
+    match call.arguments.to_value() {
+        Value::Null => None,
+        Value::String(text) => Some(brief(&text)),
+        Value::Object(arguments) if arguments.is_empty() => None,
+        Value::Object(arguments) => {
+            let text = arguments.values().find_map(Value::as_str).map(brief);
+            Some(text.unwrap_or_else(|| brief(call.arguments.as_str())))
+        }
+        _ => Some(brief(call.arguments.as_str())),
+    }
+}
+
+fn result_summary(result: &ToolResult, tool: &str) -> String {
+    let outcome = match (result.cause, result.exit_code) {
+        (Some(Cause::Declined), _) => " was declined".to_owned(),
+        (Some(Cause::Sibling), _) => " was canceled with a parallel call".to_owned(),
+        (Some(Cause::Interrupted), _) => " was interrupted".to_owned(),
+        (Some(Cause::Timeout), _) => " timed out".to_owned(),
+        (_, Some(code)) if !result.ok => format!(" failed with exit code {code}"),
+        _ if !result.ok => " failed".to_owned(),
+        _ => " returned".to_owned(),
+    };
+    match result.output.as_deref().map(str::trim).filter(|output| !output.is_empty()) {
+        Some(output) => format!("{tool}{outcome} {}", brief(output)),
+        None => format!("{tool}{outcome}"),
+    }
+}
+
+const fn waited_for(subject: WaitingFor) -> &'static str {
+    match subject {
+        WaitingFor::Permission => "permission",
+        WaitingFor::Person => "a person",
+    }
+}
+
+/// Returns the first line of a text, quoted.
+fn brief(text: &str) -> String {
+    let text = text.trim();
+    let line = text.lines().next().unwrap_or_default();
+    let quoted = quote(line);
+    if line.len() < text.len() && !quoted.ends_with("…`") {
+        return format!("{}…`", quoted.strip_suffix('`').unwrap_or(&quoted));
+    }
+    quoted
+}

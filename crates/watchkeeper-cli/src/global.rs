@@ -1,0 +1,74 @@
+//! Options of every command.
+
+use std::path::PathBuf;
+
+use clap::{ArgAction, ValueEnum};
+
+use crate::output::Styles;
+
+/// Options of every command.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Global {
+    /// Policy file to use instead of the built-in policy
+    #[arg(long, value_name = "FILE", global = true)]
+    pub(crate) policy: Option<PathBuf>,
+
+    /// Print only findings and errors
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub(crate) quiet: bool,
+
+    /// Print more details, and log diagnostics to stderr: `-v` info, `-vv` debug,
+    /// `-vvv` trace
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    verbose: u8,
+
+    /// When to use colors
+    #[arg(long, value_name = "WHEN", global = true, default_value = "auto")]
+    pub(crate) color: Color,
+
+    /// Format of diagnostics
+    #[arg(long, value_name = "FORMAT", global = true, default_value = "text")]
+    pub(crate) log_format: LogFormat,
+}
+
+/// When to use colors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Color {
+    /// On a terminal, unless `NO_COLOR` is set
+    Auto,
+    Always,
+    Never,
+}
+
+/// Format of diagnostics on standard error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// One line for people
+    Text,
+    /// One JSON object per line
+    Json,
+}
+
+impl Global {
+    /// Returns `true` if the command prints details, such as sessions without
+    /// findings.
+    pub(crate) fn is_verbose(&self) -> bool {
+        0 < self.verbose
+    }
+
+    /// Number of `-v` flags.
+    pub(crate) fn verbosity(&self) -> u8 {
+        self.verbose
+    }
+}
+
+impl Color {
+    /// Overrides the detected styles, except for `auto`.
+    pub(crate) fn apply(self, styles: &mut Styles) {
+        match self {
+            Self::Auto => {}
+            Self::Always => (styles.out, styles.err) = (true, true),
+            Self::Never => (styles.out, styles.err) = (false, false),
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! Selection of session files by command-line arguments.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use thiserror::Error;
+use watchkeeper_core::{Entry as _, Registry, SourceEntry, quote};
+
+use crate::output::{quoted_path, safe_path};
+
+/// Arguments that select session files.
+#[derive(Debug, Args)]
+pub(crate) struct SessionPaths {
+    /// Session files or folders [default: sessions of all known agents]
+    #[arg(value_name = "PATH")]
+    paths: Vec<PathBuf>,
+
+    /// Kind of source of the files [default: recognized from their content]
+    #[arg(long, value_name = "KIND")]
+    source: Option<String>,
+}
+
+/// Files and folders to read.
+pub(crate) struct Selection {
+    pub(crate) paths: Vec<PathBuf>,
+    /// Source of all files; `None` recognizes each file.
+    pub(crate) source: Option<&'static SourceEntry>,
+}
+
+/// No files were selected.
+#[derive(Debug, Error)]
+pub(crate) enum SessionPathsError {
+    #[error("unknown source kind {kind}; known kinds: {}", .known.join(", "))]
+    UnknownSource {
+        /// The kind, quoted.
+        kind: String,
+        known: Vec<&'static str>,
+    },
+    #[error("no agent sessions found; name a file or a folder\nLooked in: {}", list(.looked_in))]
+    NotFound { looked_in: Vec<PathBuf> },
+    #[error("{} does not exist", quoted_path(.path))]
+    Missing { path: PathBuf },
+}
+
+fn list(paths: &[PathBuf]) -> String {
+    match paths {
+        [] => "no folders".to_owned(),
+        _ => paths.iter().map(|path| safe_path(path)).collect::<Vec<_>>().join(", "),
+    }
+}
+
+impl SessionPaths {
+    /// Returns the paths of the arguments, or else the session folders of all known
+    /// agents on this machine.
+    pub(crate) fn select(&self, registry: &Registry) -> Result<Selection, SessionPathsError> {
+        let source = self.source.as_deref().map(|kind| registry.sources.get(kind)).transpose();
+        let source = source.map_err(|err| SessionPathsError::UnknownSource {
+            kind: quote(&err.kind),
+            known: err.known,
+        })?;
+        if !self.paths.is_empty() {
+            return Ok(Selection { paths: self.paths.clone(), source });
+        }
+        let looked_in = default_folders(registry, source);
+        let paths: Vec<PathBuf> = looked_in.iter().filter(|it| it.is_dir()).cloned().collect();
+        if paths.is_empty() {
+            return Err(SessionPathsError::NotFound { looked_in });
+        }
+        Ok(Selection { paths, source })
+    }
+}
+
+/// Returns an error that names the first path that does not exist.
+pub(crate) fn require_all(paths: &[PathBuf]) -> Result<(), SessionPathsError> {
+    match paths.iter().find(|path| !path.exists()) {
+        Some(path) => Err(SessionPathsError::Missing { path: path.clone() }),
+        None => Ok(()),
+    }
+}
+
+/// Returns the session folders of every linked source, or of one source.
+fn default_folders(registry: &Registry, only: Option<&SourceEntry>) -> Vec<PathBuf> {
+    let environment = |name: &str| std::env::var_os(name);
+    let sources = registry.sources.iter();
+    let selected = sources.filter(|it| only.is_none_or(|only| only.kind() == it.kind()));
+    let mut folders: Vec<PathBuf> = selected.flat_map(|it| it.folders(&environment)).collect();
+    folders.sort();
+    folders.dedup();
+    folders
+}
