@@ -102,7 +102,7 @@ fn a_report_for_programs() {
         ("tool_results", 4),
         ("failed_results", 1),
         ("model_calls", 0),
-        ("unread_lines", 0),
+        ("skipped_lines", 0),
     ] {
         assert_eq!(session[key], n, "{key}");
     }

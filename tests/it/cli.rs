@@ -132,11 +132,64 @@ fn colours_can_be_forced_and_switched_off() {
 }
 
 #[test]
-fn the_demo_finds_at_least_three_kinds_of_trouble() {
+fn the_demo_reports_all_its_problems() {
     let ran = run(&["demo"]);
     assert_eq!(ran.status, 0, "{}", ran.err);
     for detector in ["repeated_error", "call_loop", "fast_spending", "silent_model"] {
         assert!(ran.err.contains(detector), "no {detector}:\n{}", ran.err);
     }
     assert!(ran.out.starts_with("\n6 findings in "), "{}", ran.out);
+}
+
+/// Runs the program with an environment variable for the log.
+fn run_with_log(filter: Option<&str>, args: &[&str]) -> (String, String, Option<i32>) {
+    let mut command = crate::program::program();
+    command.env_remove("WATCHKEEPER_LOG").args(args);
+    if let Some(filter) = filter {
+        command.env("WATCHKEEPER_LOG", filter);
+    }
+    let output = command.output().expect("the program should start");
+    let text = |bytes| String::from_utf8(bytes).expect("the program should write UTF-8");
+    (text(output.stdout), text(output.stderr), output.status.code())
+}
+
+#[test]
+fn diagnostics_are_off_by_default() {
+    let (_, err, status) = run_with_log(None, &["policy"]);
+    assert_eq!((err.as_str(), status), ("", Some(0)));
+}
+
+#[test]
+fn verbose_logs_to_standard_error_only() {
+    let (plain, ..) = run_with_log(None, &["policy"]);
+    let (out, err, _) = run_with_log(None, &["-v", "policy"]);
+    assert_eq!(out, plain);
+    assert!(
+        err.contains(" INFO watchkeeper::policy: policy loaded file=built-in layers=1"),
+        "{err}"
+    );
+    assert!(!err.contains('\u{1b}'), "{err:?}");
+    let (_, err, _) = run_with_log(None, &["-v", "--color", "always", "policy"]);
+    assert!(err.contains('\u{1b}'), "{err:?}");
+}
+
+#[test]
+fn the_environment_selects_targets_and_levels() {
+    let (_, err, _) = run_with_log(Some("watchkeeper::policy=info"), &["policy"]);
+    assert!(err.contains("policy loaded"), "{err}");
+    let (_, err, _) = run_with_log(Some("watchkeeper::policy=warn,debug"), &["policy"]);
+    assert!(!err.contains("policy loaded"), "{err}");
+    let (out, err, status) = run_with_log(Some("watchkeeper=loud"), &["policy"]);
+    assert_eq!((out.as_str(), status), ("", Some(2)));
+    assert!(err.starts_with("error: invalid WATCHKEEPER_LOG `watchkeeper=loud`"), "{err}");
+}
+
+#[test]
+fn logs_json_with_escaped_fields() {
+    let (_, err, _) =
+        run_with_log(Some("info"), &["--log-format=json", "validate", "\u{1b}[2J\u{202e}.toml"]);
+    let line = err.lines().next().expect("a line was logged");
+    let line: serde_json::Value = serde_json::from_str(line).expect("the line is JSON");
+    assert_eq!(line["target"], "watchkeeper::policy");
+    assert_eq!(line["fields"]["file"], r"\u{1b}[2J\u{202e}.toml");
 }

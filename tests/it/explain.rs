@@ -361,17 +361,17 @@ fn programs_get_all_of_it() {
     assert_eq!(explained["session"], report["sessions"][0]);
     let repeated_call = &explained["detectors"][0];
     assert_eq!(repeated_call["detector"], "repeated_call");
-    assert_eq!(repeated_call["measures"], "count");
-    assert_eq!(repeated_call["most"]["measure"], 5);
-    assert_eq!(repeated_call["most"]["place"]["line"], 11);
+    assert_eq!(repeated_call["unit"], "count");
+    assert_eq!(repeated_call["maximum"]["measure"], 5);
+    assert_eq!(repeated_call["maximum"]["location"]["line"], 11);
     let lines = explain(&folder, &["s.ndjson", "--format", "ndjson"]).out;
     let lines: Vec<Value> =
         lines.lines().map(|it| serde_json::from_str(it).expect("it is JSON")).collect();
     assert_eq!(explained["timeline"].as_array(), Some(&lines));
     let last = lines.last().expect("something was measured");
-    let note =
-        last["notes"].as_array().into_iter().flatten().find(|it| it["detector"] == "repeated_call");
-    assert_snapshot!(serde_json::to_string_pretty(note.expect("it is there")).unwrap(), @r#"
+    let step =
+        last["steps"].as_array().into_iter().flatten().find(|it| it["detector"] == "repeated_call");
+    assert_snapshot!(serde_json::to_string_pretty(step.expect("the step exists")).unwrap(), @r#"
     {
       "detector": "repeated_call",
       "measure": 5,

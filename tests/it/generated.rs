@@ -6,7 +6,11 @@ use std::{env, fs};
 
 use watchkeeper_core::{Entry as _, Kinds};
 
-use crate::{conformance, program::run, tidy};
+use crate::{
+    conformance,
+    program::{Folder, run},
+    tidy,
+};
 
 #[test]
 fn schemas() {

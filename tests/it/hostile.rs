@@ -43,7 +43,7 @@ fn a_million_brackets() {
     let nested = [b"{\"type\":\"user\",\"x\":".as_slice(), &brackets].concat();
     let report = report(&[prompt(1), brackets, nested, answer(2, USAGE)]);
     assert_eq!(report["sessions"][0]["model_calls"], 1);
-    assert_eq!(report["sessions"][0]["unread_lines"], 2);
+    assert_eq!(report["sessions"][0]["skipped_lines"], 2);
 }
 
 #[test]
@@ -52,7 +52,7 @@ fn a_line_of_a_hundred_megabytes() {
     long.resize(100 << 20, b'a');
     let report = report(&[prompt(1), long, answer(2, USAGE)]);
     assert_eq!(report["sessions"][0]["model_calls"], 1);
-    assert_eq!(report["sessions"][0]["unread_lines"], 1);
+    assert_eq!(report["sessions"][0]["skipped_lines"], 1);
 }
 
 #[test]
@@ -60,7 +60,7 @@ fn bytes_that_are_no_text() {
     let invalid = b"{\"type\":\"user\",\"x\":\"\xff\xfe\"}".to_vec();
     let report = report(&[prompt(1), invalid, b"\0\0\0".to_vec(), answer(2, USAGE)]);
     assert_eq!(report["sessions"][0]["model_calls"], 1);
-    assert_eq!(report["sessions"][0]["unread_lines"], 2);
+    assert_eq!(report["sessions"][0]["skipped_lines"], 2);
 }
 
 #[test]
@@ -75,7 +75,7 @@ fn usage_that_is_not_what_it_should_be() {
     let session = &report["sessions"][0];
     assert_eq!(session["model_calls"], 4);
     assert_eq!(session["tokens"]["input"], 30);
-    assert_eq!(session["unread_lines"], 0);
+    assert_eq!(session["skipped_lines"], 0);
 }
 
 #[test]
@@ -83,7 +83,7 @@ fn a_line_cut_in_the_middle() {
     let cut = answer(2, USAGE)[..100].to_vec();
     let report = report(&[prompt(1), cut, answer(3, USAGE)]);
     assert_eq!(report["sessions"][0]["model_calls"], 1);
-    assert_eq!(report["sessions"][0]["unread_lines"], 1);
+    assert_eq!(report["sessions"][0]["skipped_lines"], 1);
 }
 
 #[test]

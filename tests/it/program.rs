@@ -21,6 +21,7 @@ pub(crate) fn program() -> Command {
         .env_clear()
         .env("HOME", "/nonexistent")
         .env("COLUMNS", "100")
+        .env("WATCHKEEPER_LOG", "off")
         .env("TMPDIR", std::env::temp_dir());
     command
 }

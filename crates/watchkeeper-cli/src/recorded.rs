@@ -4,7 +4,6 @@
 use std::{
     cmp::Reverse,
     collections::{BTreeMap, BinaryHeap, VecDeque},
-    io,
     path::{Path, PathBuf},
 };
 
@@ -29,8 +28,8 @@ pub(crate) struct Group {
 pub(crate) enum ReadError {
     #[error(transparent)]
     Open(#[from] OpenError),
-    #[error("cannot read the file")]
-    Io(#[from] io::Error),
+    #[error(transparent)]
+    Read(#[from] watchkeeper_sources::ReadError),
     #[error("contains no session")]
     NoSession,
 }
@@ -142,7 +141,7 @@ impl Cursor {
     }
 
     /// Returns the time of the next event, or `None` at the end of the file.
-    fn peek(&mut self, seen: &mut DedupCache) -> io::Result<Option<Timestamp>> {
+    fn peek(&mut self, seen: &mut DedupCache) -> Result<Option<Timestamp>, ReadError> {
         let mut events = Vec::new();
         while self.events.is_empty() {
             let more = self.file.read_next(seen, &mut events)?;
