@@ -122,6 +122,7 @@ impl Traffic {
                 cache_write_1h: 0,
             },
             cost_usd: None,
+            context_tokens: None,
         })
     }
 

@@ -281,6 +281,9 @@ pub struct ModelCall {
     pub tokens: Tokens,
     /// What it cost in US dollars, if the source knows.
     pub cost_usd: Option<f64>,
+    /// The size of the context window in tokens, if the source knows it. Overrides
+    /// the size that is known for the model.
+    pub context_tokens: Option<u64>,
 }
 
 /// Tokens, by class. The classes never overlap, but for the two that are part

@@ -1,8 +1,8 @@
 //! Claude Code: `~/.claude/projects/<folder>/<session>.jsonl`.
 //!
-//! A line holds one block of a message, so that the lines of one answer of the
-//! model share its id and repeat its usage. Lines of a session that is resumed
-//! or forked are copied to a new file, with the ids they have.
+//! A line contains one block of a message. The lines of one response of the model
+//! share its id and repeat its usage. When a session is resumed or forked, its lines
+//! are copied to a new file with the same ids.
 
 use std::{
     path::{Path, PathBuf},
@@ -13,11 +13,12 @@ use jiff::Timestamp;
 use memchr::memmem::Finder;
 use watchkeeper_core::{
     AgentId, Cause, Environment, EventKind, EventSink, Fingerprint, Json, ModelCall, SessionId,
-    SessionStart, Source, SourceKind, Tokens, ToolCall, ToolClass, ToolResult, register_source,
+    SessionStart, Source, SourceKind, Targets, Tokens, ToolCall, ToolClass, ToolResult,
+    register_source,
 };
 
 use crate::{
-    json::{Malformed, Reader, Text, decode, keep},
+    json::{Malformed, Reader, Text, decode, member, set_once},
     recent::Recent,
     tool_names::ToolNames,
 };
@@ -25,29 +26,29 @@ use crate::{
 /// Reads the sessions of Claude Code.
 #[derive(Debug)]
 pub struct ClaudeCode {
-    /// The session that lines belong to which do not name theirs.
+    /// The session of lines without a session id.
     session: SessionId,
-    /// The sub-agent whose file this is.
+    /// The sub-agent of this file.
     agent: Option<AgentId>,
-    /// The session that was said to have started.
+    /// The session whose start was emitted.
     started: Option<SessionId>,
-    /// The latest time that a line bore.
+    /// The latest time of a line.
     latest: Option<Timestamp>,
-    /// The agent that was named last, to be named again.
+    /// The agent of the latest line, cached to share its id.
     last_agent: Option<AgentId>,
-    /// Agents that were said to have started.
+    /// The agents whose start was emitted.
     agents: Recent<()>,
     /// Usage, by message.
     usage: Recent<Tokens>,
-    /// The calls that give work to another agent.
+    /// The calls that start another agent.
     delegations: Recent<()>,
-    /// The sub-agents that the main agent waits for, as far as its own file
-    /// tells what they do.
+    /// The sub-agents whose lines are nested in this file. The main agent waits for
+    /// them.
     awaited: Vec<AgentId>,
-    /// Whether the main agent's turn was said to have ended.
-    is_at_rest: bool,
-    /// When an agent said something that may have been its last word.
-    last_word: Option<(Timestamp, Option<AgentId>)>,
+    /// Whether the end of the main agent's turn was emitted.
+    is_turn_over: bool,
+    /// The latest message that may have ended a turn.
+    possible_turn_end: Option<(Timestamp, Option<AgentId>)>,
     tools: ToolNames,
 }
 
@@ -59,15 +60,15 @@ impl SourceKind for ClaudeCode {
 
     fn recognizes(_path: &Path, head: &[u8]) -> bool {
         head.split(|it| *it == b'\n').any(|line| {
-            let mut it = Line::default();
-            // The last line may be cut, and what was read of it still tells.
-            let _: Result<(), Malformed> = it.read(line);
+            let mut fields = Line::default();
+            // The last line may be incomplete. Its first fields are enough.
+            let _: Result<(), Malformed> = fields.read(line);
             let is_known = |kind: Text<'_>| {
-                let bears_events = ["user", "assistant", "system", "attachment", "progress"];
-                bears_events.iter().any(|it| kind.is(it)) || IGNORED.iter().any(|it| kind.is(it))
+                let with_events = ["user", "assistant", "system", "attachment", "progress"];
+                with_events.iter().chain(IGNORED).any(|known| kind.is(known))
             };
-            let has_id = it.session.is_some() || it.uuid.is_some() || it.leaf.is_some();
-            it.kind.is_some_and(is_known) && has_id
+            let has_id = fields.session.is_some() || fields.uuid.is_some() || fields.leaf.is_some();
+            fields.kind.is_some_and(is_known) && has_id
         })
     }
 
@@ -84,7 +85,7 @@ impl SourceKind for ClaudeCode {
     fn new(path: &Path) -> Self {
         let stem = path.file_stem().map(|it| it.to_string_lossy()).unwrap_or_default();
         let agent = stem.strip_prefix("agent-").map(AgentId::from);
-        // A sub-agent's file stands in a folder of its session's folder.
+        // The path of a sub-agent's file is `<session>/subagents/<agent>.jsonl`.
         let folder = path.parent().filter(|it| it.ends_with("subagents")).and_then(Path::parent);
         let session = folder.and_then(Path::file_name).map(|it| it.to_string_lossy());
         Self {
@@ -97,17 +98,17 @@ impl SourceKind for ClaudeCode {
             usage: Recent::default(),
             delegations: Recent::default(),
             awaited: Vec::new(),
-            is_at_rest: true,
-            last_word: None,
+            is_turn_over: true,
+            possible_turn_end: None,
             tools: ToolNames::default(),
         }
     }
 }
 
-/// How many sub-agents are kept in mind that one agent waits for.
+/// The largest number of sub-agents in `awaited`.
 const MAX_AWAITED: usize = 64;
 
-/// Types of lines that say nothing of what the agent does.
+/// Types of lines without events.
 const IGNORED: &[&str] = &[
     "agent-name",
     "ai-title",
@@ -133,7 +134,7 @@ const IGNORED: &[&str] = &[
     "worktree-state",
 ];
 
-/// What a line holds, as far as it is wanted.
+/// The fields of a line that are used.
 #[derive(Default)]
 struct Line<'a> {
     kind: Option<Text<'a>>,
@@ -150,19 +151,19 @@ struct Line<'a> {
     is_meta: Option<bool>,
     is_summary: Option<bool>,
     is_api_error: Option<bool>,
-    /// Who a prompt comes from.
+    /// The origin of a prompt.
     origin: Option<Text<'a>>,
     was_denied: bool,
     message: Option<Message<'a>>,
     attachment: Option<Attachment<'a>>,
-    /// The result once more, in a form of its tool's own.
+    /// The result in the format of its tool.
     tool_use_result: Option<&'a [u8]>,
     error: Option<Text<'a>>,
     retry: Option<u64>,
     compaction: (Option<u64>, Option<u64>),
-    /// A line of a sub-agent, told by the line of the one that waits for it.
-    told: Option<Box<Line<'a>>>,
-    is_told: bool,
+    /// A line of a sub-agent, in a line of the agent that waits for it.
+    nested: Option<Box<Line<'a>>>,
+    is_nested: bool,
 }
 
 #[derive(Default)]
@@ -187,12 +188,12 @@ struct Block<'a> {
     content: Content<'a>,
 }
 
-/// What a tool answered.
+/// The content of a tool result or a prompt.
 #[derive(Default)]
 struct Content<'a> {
     texts: Vec<Text<'a>>,
-    /// Of what is no text, like an image.
-    others: Option<Fingerprint>,
+    /// The fingerprint of content other than text, such as images.
+    other_content: Option<Fingerprint>,
 }
 
 #[derive(Default)]
@@ -211,22 +212,22 @@ impl<'a> Line<'a> {
 
     fn read_member(&mut self, reader: &mut Reader<'a>, key: &[u8]) -> Result<(), Malformed> {
         match key {
-            b"type" => keep(&mut self.kind, reader.text()?),
-            b"subtype" => keep(&mut self.subtype, reader.text()?),
-            b"uuid" => keep(&mut self.uuid, reader.text()?),
-            b"leafUuid" => keep(&mut self.leaf, reader.text()?),
-            b"sessionId" => keep(&mut self.session, reader.text()?),
-            b"agentId" => keep(&mut self.agent, reader.text()?),
-            b"requestId" => keep(&mut self.request, reader.text()?),
-            b"timestamp" => keep(&mut self.timestamp, reader.text()?),
-            b"cwd" => keep(&mut self.cwd, reader.text()?),
-            b"version" => keep(&mut self.version, reader.text()?),
-            b"isSidechain" => keep(&mut self.is_sidechain, reader.flag()?),
-            b"isMeta" => keep(&mut self.is_meta, reader.flag()?),
-            b"isCompactSummary" => keep(&mut self.is_summary, reader.flag()?),
-            b"isApiErrorMessage" => keep(&mut self.is_api_error, reader.flag()?),
-            b"retryAttempt" => keep(&mut self.retry, reader.count()?),
-            b"toolUseResult" => keep(&mut self.tool_use_result, Some(reader.skip()?)),
+            b"type" => set_once(&mut self.kind, reader.text()?),
+            b"subtype" => set_once(&mut self.subtype, reader.text()?),
+            b"uuid" => set_once(&mut self.uuid, reader.text()?),
+            b"leafUuid" => set_once(&mut self.leaf, reader.text()?),
+            b"sessionId" => set_once(&mut self.session, reader.text()?),
+            b"agentId" => set_once(&mut self.agent, reader.text()?),
+            b"requestId" => set_once(&mut self.request, reader.text()?),
+            b"timestamp" => set_once(&mut self.timestamp, reader.text()?),
+            b"cwd" => set_once(&mut self.cwd, reader.text()?),
+            b"version" => set_once(&mut self.version, reader.text()?),
+            b"isSidechain" => set_once(&mut self.is_sidechain, reader.flag()?),
+            b"isMeta" => set_once(&mut self.is_meta, reader.flag()?),
+            b"isCompactSummary" => set_once(&mut self.is_summary, reader.flag()?),
+            b"isApiErrorMessage" => set_once(&mut self.is_api_error, reader.flag()?),
+            b"retryAttempt" => set_once(&mut self.retry, reader.count()?),
+            b"toolUseResult" => set_once(&mut self.tool_use_result, Some(reader.skip()?)),
             b"toolDenialKind" => self.was_denied |= reader.text()?.is_some(),
             b"message" if self.message.is_none() => {
                 self.message = Some(Message::read(reader)?);
@@ -247,29 +248,29 @@ impl<'a> Line<'a> {
                 let (before, after) = &mut self.compaction;
                 reader.object(|reader, key| {
                     match key {
-                        b"preTokens" => keep(before, reader.count()?),
-                        b"postTokens" => keep(after, reader.count()?),
+                        b"preTokens" => set_once(before, reader.count()?),
+                        b"postTokens" => set_once(after, reader.count()?),
                         _ => reader.pass()?,
                     }
                     Ok(())
                 })?;
             }
             b"error" => self.error = read_error(reader)?,
-            b"data" if !self.is_told && self.told.is_none() => {
-                let mut told = Box::new(Self { is_told: true, ..Self::default() });
+            b"data" if !self.is_nested && self.nested.is_none() => {
+                let mut nested = Box::new(Self { is_nested: true, ..Self::default() });
                 let mut agent = None;
                 reader.object(|reader, key| {
                     match key {
-                        b"agentId" => keep(&mut agent, reader.text()?),
+                        b"agentId" => set_once(&mut agent, reader.text()?),
                         b"message" => {
-                            reader.object(|reader, key| told.read_member(reader, key))?;
+                            reader.object(|reader, key| nested.read_member(reader, key))?;
                         }
                         _ => reader.pass()?,
                     }
                     Ok(())
                 })?;
-                told.agent = agent;
-                self.told = Some(told);
+                nested.agent = agent;
+                self.nested = Some(nested);
             }
             _ => reader.pass()?,
         }
@@ -277,22 +278,7 @@ impl<'a> Line<'a> {
     }
 }
 
-/// Takes a string if its key is the one that is wanted.
-fn member<'a>(
-    reader: &mut Reader<'a>,
-    key: &[u8],
-    wanted: &[u8],
-    slot: &mut Option<Text<'a>>,
-) -> Result<(), Malformed> {
-    if key == wanted {
-        keep(slot, reader.text()?);
-    } else {
-        reader.skip()?;
-    }
-    Ok(())
-}
-
-/// Reads what went wrong, in the shortest words there are for it.
+/// Reads the shortest description of an error.
 fn read_error<'a>(reader: &mut Reader<'a>) -> Result<Option<Text<'a>>, Malformed> {
     if reader.peek()? == b'"' {
         return reader.text();
@@ -300,8 +286,8 @@ fn read_error<'a>(reader: &mut Reader<'a>) -> Result<Option<Text<'a>>, Malformed
     let (mut formatted, mut message, mut code) = (None, None, None);
     reader.object(|reader, key| {
         match key {
-            b"formatted" => keep(&mut formatted, reader.text()?),
-            b"message" => keep(&mut message, reader.text()?),
+            b"formatted" => set_once(&mut formatted, reader.text()?),
+            b"message" => set_once(&mut message, reader.text()?),
             b"cause" => {
                 reader.object(|reader, key| member(reader, key, b"code", &mut code))?;
             }
@@ -314,20 +300,20 @@ fn read_error<'a>(reader: &mut Reader<'a>) -> Result<Option<Text<'a>>, Malformed
 
 impl<'a> Message<'a> {
     fn read(reader: &mut Reader<'a>) -> Result<Self, Malformed> {
-        let mut res = Self::default();
+        let mut message = Self::default();
         reader.object(|reader, key| {
             match key {
-                b"id" => keep(&mut res.id, reader.text()?),
-                b"model" => keep(&mut res.model, reader.text()?),
-                b"stop_reason" => keep(&mut res.stop_reason, reader.text()?),
-                b"usage" if res.usage.is_none() => res.usage = read_usage(reader)?,
-                b"content" if res.blocks.is_empty() => {
+                b"id" => set_once(&mut message.id, reader.text()?),
+                b"model" => set_once(&mut message.model, reader.text()?),
+                b"stop_reason" => set_once(&mut message.stop_reason, reader.text()?),
+                b"usage" if message.usage.is_none() => message.usage = read_usage(reader)?,
+                b"content" if message.blocks.is_empty() => {
                     if reader.peek()? == b'"' {
                         let text = reader.text()?;
-                        res.blocks.push(Block { text, ..Block::default() });
+                        message.blocks.push(Block { text, ..Block::default() });
                     } else {
                         reader.array(|reader| {
-                            res.blocks.push(Block::read(reader)?);
+                            message.blocks.push(Block::read(reader)?);
                             Ok(())
                         })?;
                     }
@@ -336,7 +322,7 @@ impl<'a> Message<'a> {
             }
             Ok(())
         })?;
-        Ok(res)
+        Ok(message)
     }
 }
 
@@ -345,17 +331,17 @@ fn read_usage(reader: &mut Reader<'_>) -> Result<Option<Tokens>, Malformed> {
     let (mut thinking, mut split, mut longer) = (None, None, None);
     let is_object = reader.object(|reader, key| {
         match key {
-            b"input_tokens" => keep(&mut input, reader.count()?),
-            b"output_tokens" => keep(&mut output, reader.count()?),
-            b"cache_read_input_tokens" => keep(&mut read, reader.count()?),
-            b"cache_creation_input_tokens" => keep(&mut written, reader.count()?),
+            b"input_tokens" => set_once(&mut input, reader.count()?),
+            b"output_tokens" => set_once(&mut output, reader.count()?),
+            b"cache_read_input_tokens" => set_once(&mut read, reader.count()?),
+            b"cache_creation_input_tokens" => set_once(&mut written, reader.count()?),
             b"cache_creation" if split.is_none() => {
                 let mut sum = 0_u64;
                 reader.object(|reader, key| {
                     let n = reader.count()?;
                     sum = sum.saturating_add(n.unwrap_or(0));
                     if key == b"ephemeral_1h_input_tokens" {
-                        keep(&mut longer, n);
+                        set_once(&mut longer, n);
                     }
                     Ok(())
                 })?;
@@ -364,7 +350,7 @@ fn read_usage(reader: &mut Reader<'_>) -> Result<Option<Tokens>, Malformed> {
             b"output_tokens_details" => {
                 reader.object(|reader, key| {
                     match key {
-                        b"thinking_tokens" => keep(&mut thinking, reader.count()?),
+                        b"thinking_tokens" => set_once(&mut thinking, reader.count()?),
                         _ => reader.pass()?,
                     }
                     Ok(())
@@ -377,7 +363,7 @@ fn read_usage(reader: &mut Reader<'_>) -> Result<Option<Tokens>, Malformed> {
     Ok(is_object.then(|| Tokens {
         input: input.unwrap_or(0),
         cache_read: read.unwrap_or(0),
-        // Some versions fill in the split alone.
+        // Some versions write only the split.
         cache_write: written.unwrap_or(0).max(split.unwrap_or(0)),
         output: output.unwrap_or(0),
         reasoning: thinking.unwrap_or(0),
@@ -387,28 +373,28 @@ fn read_usage(reader: &mut Reader<'_>) -> Result<Option<Tokens>, Malformed> {
 
 impl<'a> Block<'a> {
     fn read(reader: &mut Reader<'a>) -> Result<Self, Malformed> {
-        let mut res = Self::default();
+        let mut block = Self::default();
         reader.object(|reader, key| {
             match key {
-                b"type" => keep(&mut res.kind, reader.text()?),
-                b"text" => keep(&mut res.text, reader.text()?),
-                b"thinking" => keep(&mut res.thinking, reader.text()?),
-                b"id" => keep(&mut res.id, reader.text()?),
-                b"name" => keep(&mut res.name, reader.text()?),
-                b"input" => keep(&mut res.input, Some(reader.skip()?)),
-                b"tool_use_id" => keep(&mut res.call, reader.text()?),
-                b"is_error" => keep(&mut res.is_error, reader.flag()?),
-                b"content" => res.content.read(reader)?,
+                b"type" => set_once(&mut block.kind, reader.text()?),
+                b"text" => set_once(&mut block.text, reader.text()?),
+                b"thinking" => set_once(&mut block.thinking, reader.text()?),
+                b"id" => set_once(&mut block.id, reader.text()?),
+                b"name" => set_once(&mut block.name, reader.text()?),
+                b"input" => set_once(&mut block.input, Some(reader.skip()?)),
+                b"tool_use_id" => set_once(&mut block.call, reader.text()?),
+                b"is_error" => set_once(&mut block.is_error, reader.flag()?),
+                b"content" => block.content.read(reader)?,
                 _ => reader.pass()?,
             }
             Ok(())
         })?;
-        Ok(res)
+        Ok(block)
     }
 }
 
 impl<'a> Content<'a> {
-    /// Reads a string, or a list of pieces.
+    /// Reads a string, or a list of parts.
     fn read(&mut self, reader: &mut Reader<'a>) -> Result<(), Malformed> {
         if reader.peek()? != b'[' {
             self.texts.extend(reader.text()?);
@@ -421,8 +407,8 @@ impl<'a> Content<'a> {
             match text {
                 Some(text) => self.texts.push(text),
                 None => {
-                    let others = self.others.unwrap_or_default();
-                    self.others = Some(others.and(Fingerprint::of(raw)));
+                    let other_content = self.other_content.unwrap_or_default();
+                    self.other_content = Some(other_content.and(Fingerprint::of(raw)));
                 }
             }
             Ok(())
@@ -440,21 +426,21 @@ impl<'a> Content<'a> {
 
 impl<'a> Attachment<'a> {
     fn read(reader: &mut Reader<'a>) -> Result<Self, Malformed> {
-        let mut res = Self::default();
+        let mut attachment = Self::default();
         reader.object(|reader, key| {
             match key {
-                b"type" => keep(&mut res.kind, reader.text()?),
-                b"prompt" => res.prompt.read(reader)?,
+                b"type" => set_once(&mut attachment.kind, reader.text()?),
+                b"prompt" => attachment.prompt.read(reader)?,
                 _ => reader.pass()?,
             }
             Ok(())
         })?;
-        Ok(res)
+        Ok(attachment)
     }
 }
 
-/// Whether a line is one of the large ones that say nothing. They are most of
-/// what recent versions write, and are told by how they begin.
+/// Returns whether a line is one of the large lines without events. Recent versions
+/// write many of them. The beginning of the line identifies them.
 fn is_noise(line: &[u8]) -> bool {
     const BEGINNING: usize = 256;
     static SNAPSHOT: LazyLock<Finder<'static>> =
@@ -466,14 +452,14 @@ fn is_noise(line: &[u8]) -> bool {
     SNAPSHOT.find(head).is_some()
 }
 
-/// Who speaks in a line, and when.
-struct Scene {
+/// The time, session and agent of a line.
+struct LineContext {
     at: Timestamp,
     session: SessionId,
     agent: Option<AgentId>,
 }
 
-impl Scene {
+impl LineContext {
     fn event(&self, sink: &mut EventSink<'_>, kind: EventKind) {
         sink.event(self.at, &self.session, self.agent.as_ref(), kind);
     }
@@ -484,143 +470,145 @@ impl Source for ClaudeCode {
         if line.trim_ascii().is_empty() || is_noise(line) {
             return;
         }
-        let mut it = Line::default();
-        if let Err(reason) = it.read(line) {
+        let mut fields = Line::default();
+        if let Err(reason) = fields.read(line) {
             return sink.skip_line(reason);
         }
-        let Some(kind) = it.kind else {
+        let Some(kind) = fields.kind else {
             return sink.skip_line("no type");
         };
         match kind.raw() {
-            b"user" | b"assistant" => self.read_message(&it, sink),
+            b"user" | b"assistant" => self.read_message(&fields, sink),
             b"progress" => {
-                // Versions up to 2.1.79 tell what a sub-agent does while its
-                // session waits for it.
-                if let Some(mut told) = it.told
-                    && told.agent.is_some()
-                    && told.kind.is_some_and(|it| it.is("user") || it.is("assistant"))
+                // Versions up to 2.1.79 write the lines of a sub-agent into the file
+                // of the session that waits for it.
+                if let Some(mut nested) = fields.nested
+                    && nested.agent.is_some()
+                    && nested.kind.is_some_and(|kind| kind.is("user") || kind.is("assistant"))
                 {
-                    told.session = it.session;
-                    self.read_message(&told, sink);
+                    nested.session = fields.session;
+                    self.read_message(&nested, sink);
                 }
             }
-            b"system" => self.read_system(&it, sink),
-            b"attachment" => self.read_attachment(&it, sink),
-            b"cost-state" => self.end_session(&it, sink),
+            b"system" => self.read_system(&fields, sink),
+            b"attachment" => self.read_attachment(&fields, sink),
+            b"cost-state" => self.end_session(&fields, sink),
             _ if IGNORED.iter().any(|it| kind.is(it)) => {}
             _ => sink.skip_part("unknown type of line"),
         }
     }
 
     fn finish(&mut self, sink: &mut EventSink<'_>) {
-        self.end_silent_turn(sink);
+        self.end_implicit_turn(sink);
     }
 }
 
 impl ClaudeCode {
-    fn read_message(&mut self, it: &Line<'_>, sink: &mut EventSink<'_>) {
-        match self.enter(it, sink) {
-            Ok(Some(scene)) if it.kind.is_some_and(|it| it.is("user")) => {
-                self.read_user(it, &scene, sink);
+    fn read_message(&mut self, line: &Line<'_>, sink: &mut EventSink<'_>) {
+        match self.begin_line(line, sink) {
+            Ok(Some(context)) if line.kind.is_some_and(|kind| kind.is("user")) => {
+                self.read_user(line, &context, sink);
             }
-            Ok(Some(scene)) => self.read_assistant(it, &scene, sink),
+            Ok(Some(context)) => self.read_assistant(line, &context, sink),
             Ok(None) => {}
             Err(reason) => sink.skip_line(reason),
         }
     }
 
-    /// Finds out who speaks in a line. `None` if the line was read before, in
-    /// the file it was copied from.
-    fn enter(
+    /// Determines the time, session and agent of a line, and emits their start.
+    /// Returns `None` if the line was read before, in the file that it was copied
+    /// from.
+    fn begin_line(
         &mut self,
-        it: &Line<'_>,
+        line: &Line<'_>,
         sink: &mut EventSink<'_>,
-    ) -> Result<Option<Scene>, Malformed> {
-        if let Some(uuid) = it.uuid
+    ) -> Result<Option<LineContext>, Malformed> {
+        if let Some(uuid) = line.uuid
             && !sink.is_first_here(Fingerprint::of(uuid.raw()))
         {
             return Ok(None);
         }
-        let written = it.timestamp.and_then(|it| it.read().parse::<Timestamp>().ok());
+        let written = line.timestamp.and_then(|time| time.read().parse::<Timestamp>().ok());
         let at = written.or(self.latest).ok_or("no time")?;
         self.latest = self.latest.max(Some(at));
-        if let Some(session) = it.session.map(Text::read)
+        if let Some(session) = line.session.map(Text::read)
             && session != self.session.as_str()
         {
             self.session = SessionId::from(session.as_ref());
         }
-        let scene = Scene { at, session: self.session.clone(), agent: self.agent_of(it) };
-        match &scene.agent {
-            None if self.started.as_ref() != Some(&scene.session) => {
-                self.started = Some(scene.session.clone());
+        let context = LineContext { at, session: self.session.clone(), agent: self.agent_of(line) };
+        match &context.agent {
+            None if self.started.as_ref() != Some(&context.session) => {
+                self.started = Some(context.session.clone());
                 let start = SessionStart {
-                    cwd: it.cwd.map(Text::boxed),
-                    version: it.version.map(Text::boxed),
+                    cwd: line.cwd.map(Text::boxed),
+                    version: line.version.map(Text::boxed),
                     ..SessionStart::default()
                 };
-                scene.event(sink, EventKind::SessionStart(start));
+                context.event(sink, EventKind::SessionStart(start));
             }
             Some(agent) => {
-                let key = Fingerprint::of(scene.session.as_str()).and(agent_key(agent.as_str()));
+                let key = Fingerprint::of(context.session.as_str()).and(agent_key(agent.as_str()));
                 if self.agents.get(key).is_none() {
                     self.agents.insert(key, ());
-                    if it.is_told && self.awaited.len() < MAX_AWAITED {
+                    if line.is_nested && self.awaited.len() < MAX_AWAITED {
                         self.awaited.push(agent.clone());
                     }
-                    scene.event(sink, EventKind::AgentStart);
+                    context.event(sink, EventKind::AgentStart);
                 }
             }
             None => {}
         }
-        Ok(Some(scene))
+        Ok(Some(context))
     }
 
-    fn agent_of(&mut self, it: &Line<'_>) -> Option<AgentId> {
-        let name = match (it.agent, &self.agent) {
+    fn agent_of(&mut self, line: &Line<'_>) -> Option<AgentId> {
+        let name = match (line.agent, &self.agent) {
             (Some(name), _) => name.read(),
             (None, Some(agent)) => return Some(agent.clone()),
-            // Early versions wrote sub-agents among the rest, without a name.
-            (None, None) if it.is_sidechain == Some(true) => "sidechain".into(),
+            // Early versions write the lines of unnamed sub-agents into the file of the
+            // session.
+            (None, None) if line.is_sidechain == Some(true) => "sidechain".into(),
             (None, None) => return None,
         };
-        if self.last_agent.as_ref().is_none_or(|it| it.as_str() != name) {
+        if self.last_agent.as_ref().is_none_or(|agent| agent.as_str() != name) {
             self.last_agent = Some(AgentId::from(name.as_ref()));
         }
         self.last_agent.clone()
     }
 
-    fn read_user(&mut self, it: &Line<'_>, scene: &Scene, sink: &mut EventSink<'_>) {
-        let Some(message) = &it.message else {
+    fn read_user(&mut self, line: &Line<'_>, context: &LineContext, sink: &mut EventSink<'_>) {
+        let Some(message) = &line.message else {
             return sink.skip_line("no message");
         };
         let mut prompt = Content::default();
         for block in &message.blocks {
             match block.call {
-                Some(call) => self.read_result(it, call, block, scene, sink),
+                Some(call) => self.read_result(line, call, block, context, sink),
                 None => match block.text {
                     Some(text) => prompt.texts.push(text),
-                    None => prompt.others = Some(Fingerprint::NONE),
+                    None => prompt.other_content = Some(Fingerprint::NONE),
                 },
             }
         }
-        if prompt.texts.is_empty() && prompt.others.is_none() {
+        if prompt.texts.is_empty() && prompt.other_content.is_none() {
             return;
         }
         let text = prompt.text();
-        let is_from_harness = it.is_meta == Some(true)
-            || it.is_summary == Some(true)
-            || it.origin.is_some_and(|it| it.is("task-notification"));
-        self.read_prompt(&text, is_from_harness, scene, sink);
+        let is_from_harness = line.is_meta == Some(true)
+            || line.is_summary == Some(true)
+            || line.origin.is_some_and(|origin| origin.is("task-notification"));
+        self.read_prompt(&text, is_from_harness, context, sink);
     }
 
     fn read_prompt(
         &mut self,
         text: &str,
         is_from_harness: bool,
-        scene: &Scene,
+        context: &LineContext,
         sink: &mut EventSink<'_>,
     ) {
-        // Commands that the client carries out itself, and what they printed.
+        // Commands that the client runs itself, and their output.
         const LOCAL: &[&str] = &[
             "<command-name>",
             "<local-command-",
@@ -631,50 +619,52 @@ impl ClaudeCode {
         const FROM_HARNESS: &[&str] =
             &["<system-reminder>", "<task-notification>", "Stop hook feedback:"];
         if text.starts_with("[Request interrupted by user") {
-            return self.end_turn(scene, sink);
+            return self.end_turn(context, sink);
         }
         if LOCAL.iter().any(|it| text.starts_with(it)) {
             return;
         }
-        self.end_silent_turn(sink);
+        self.end_implicit_turn(sink);
         if let Some(agent) = between(text, "<task-id>", "</task-id>")
             && text.starts_with("<task-notification>")
         {
-            self.end_agent(agent, scene, sink);
+            self.end_agent(agent, context, sink);
         }
         let synthetic = is_from_harness || FROM_HARNESS.iter().any(|it| text.starts_with(it));
-        self.is_at_rest &= scene.agent.is_some();
-        scene.event(sink, EventKind::Prompt { text: text.into(), synthetic });
+        self.is_turn_over &= context.agent.is_some();
+        context.event(sink, EventKind::Prompt { text: text.into(), synthetic });
     }
 
     fn read_result(
         &mut self,
-        it: &Line<'_>,
+        line: &Line<'_>,
         call: Text<'_>,
         block: &Block<'_>,
-        scene: &Scene,
+        context: &LineContext,
         sink: &mut EventSink<'_>,
     ) {
-        self.go_on(scene);
+        self.continue_turn(context);
         let output = block.content.text();
         let ok = block.is_error != Some(true);
-        let cause = if ok { None } else { cause(&output, it.was_denied) };
+        let cause = if ok { None } else { cause(&output, line.was_denied) };
         let exit_code = if ok { None } else { exit_code(&output) };
         let mut result = ToolResult::new(call.boxed(), ok, Some(output));
         (result.cause, result.exit_code) = (cause, exit_code);
-        if let (Some(fingerprint), Some(others)) = (&mut result.fingerprint, block.content.others) {
-            *fingerprint = fingerprint.and(others);
+        if let (Some(fingerprint), Some(other_content)) =
+            (&mut result.fingerprint, block.content.other_content)
+        {
+            *fingerprint = fingerprint.and(other_content);
         }
-        scene.event(sink, EventKind::ToolResult(result));
+        context.event(sink, EventKind::ToolResult(result));
 
         if self.delegations.remove(Fingerprint::of(call.raw())).is_some()
-            && let Some(raw) = it.tool_use_result
+            && let Some(raw) = line.tool_use_result
         {
             let (mut agent, mut is_async) = (None, None);
             let read = Reader::new(raw).object(|reader, key| {
                 match key {
-                    b"agentId" => keep(&mut agent, reader.text()?),
-                    b"isAsync" => keep(&mut is_async, reader.flag()?),
+                    b"agentId" => set_once(&mut agent, reader.text()?),
+                    b"isAsync" => set_once(&mut is_async, reader.flag()?),
                     _ => reader.pass()?,
                 }
                 Ok(())
@@ -685,64 +675,64 @@ impl ClaudeCode {
                 }
                 (Ok(true), Some(agent)) => {
                     self.agents.insert(agent_key(&agent.read()), ());
-                    self.end_agent(&agent.read(), scene, sink);
+                    self.end_agent(&agent.read(), context, sink);
                 }
                 _ => {}
             }
         }
     }
 
-    /// Says that a sub-agent which was launched from this file has ended.
-    fn end_agent(&mut self, agent: &str, scene: &Scene, sink: &mut EventSink<'_>) {
+    /// Emits the end of a sub-agent that was started in this file.
+    fn end_agent(&mut self, agent: &str, context: &LineContext, sink: &mut EventSink<'_>) {
         if self.agents.remove(agent_key(agent)).is_some() {
             self.awaited.retain(|it| it.as_str() != agent);
             let agent = AgentId::from(agent);
-            sink.event(scene.at, &scene.session, Some(&agent), EventKind::AgentEnd);
+            sink.event(context.at, &context.session, Some(&agent), EventKind::AgentEnd);
         }
     }
 
-    fn read_assistant(&mut self, it: &Line<'_>, scene: &Scene, sink: &mut EventSink<'_>) {
-        let Some(message) = &it.message else {
+    fn read_assistant(&mut self, line: &Line<'_>, context: &LineContext, sink: &mut EventSink<'_>) {
+        let Some(message) = &line.message else {
             return sink.skip_line("no message");
         };
         let texts = || message.blocks.iter().filter_map(|it| it.text);
-        if it.is_api_error == Some(true) {
-            self.is_at_rest = scene.agent.is_none();
+        if line.is_api_error == Some(true) {
+            self.is_turn_over = context.agent.is_none();
             let message = texts().next().map(Text::boxed).unwrap_or_default();
-            return scene.event(sink, EventKind::Error { message, retry: None });
+            return context.event(sink, EventKind::Error { message, retry: None });
         }
         if message.model.is_some_and(|it| it.is("<synthetic>")) {
-            // The client filled in for a model that was not asked.
-            return self.end_turn(scene, sink);
+            // The client wrote this message itself, without a model call.
+            return self.end_turn(context, sink);
         }
-        self.go_on(scene);
-        self.read_model_call(it, message, scene, sink);
+        self.continue_turn(context);
+        self.read_model_call(line, message, context, sink);
         for block in &message.blocks {
             if let Some(text) = block.thinking {
-                scene.event(sink, EventKind::Thinking { text: text.boxed() });
+                context.event(sink, EventKind::Thinking { text: text.boxed() });
             } else if let (Some(id), Some(name)) = (block.id, block.name) {
-                self.read_call(id, name, block, message, scene, sink);
+                self.read_call(id, name, block, message, context, sink);
             } else if let Some(text) = block.text {
-                scene.event(sink, EventKind::Message { text: text.boxed(), delta: false });
+                context.event(sink, EventKind::Message { text: text.boxed(), delta: false });
             }
         }
         let stop = message.stop_reason.map(Text::raw);
         let is_last =
             matches!(stop, Some(b"end_turn" | b"stop_sequence" | b"max_tokens" | b"refusal"));
-        let speaks = texts().next().is_some();
-        let calls = message.blocks.iter().any(|it| it.name.is_some());
-        if is_last && speaks {
-            self.end_turn(scene, sink);
-        } else if is_last || stop.is_none() && speaks && !calls {
-            self.last_word = Some((scene.at, scene.agent.clone()));
+        let has_text = texts().next().is_some();
+        let has_calls = message.blocks.iter().any(|it| it.name.is_some());
+        if is_last && has_text {
+            self.end_turn(context, sink);
+        } else if is_last || stop.is_none() && has_text && !has_calls {
+            self.possible_turn_end = Some((context.at, context.agent.clone()));
         }
     }
 
     fn read_model_call(
         &mut self,
-        it: &Line<'_>,
+        line: &Line<'_>,
         message: &Message<'_>,
-        scene: &Scene,
+        context: &LineContext,
         sink: &mut EventSink<'_>,
     ) {
         let Some(tokens) = message.usage else {
@@ -750,7 +740,7 @@ impl ClaudeCode {
         };
         let mut tokens = tokens;
         if let Some(id) = message.id {
-            let request = it.request.map(Text::raw).unwrap_or_default();
+            let request = line.request.map(Text::raw).unwrap_or_default();
             let key = Fingerprint::of(id.raw()).and(Fingerprint::of(request));
             if let Some(earlier) = self.usage.get(key) {
                 let larger = largest(*earlier, tokens);
@@ -761,13 +751,16 @@ impl ClaudeCode {
             }
             self.usage.insert(key, tokens);
         }
+        let model = message.model.map(Text::read);
+        let (model, context_tokens) = model.as_deref().map_or((None, None), without_suffix);
         let call = ModelCall {
             id: message.id.map(Text::boxed),
-            model: message.model.map(Text::boxed),
+            model: model.map(Box::from),
             tokens,
             cost_usd: None,
+            context_tokens,
         };
-        scene.event(sink, EventKind::ModelCall(call));
+        context.event(sink, EventKind::ModelCall(call));
     }
 
     fn read_call(
@@ -776,7 +769,7 @@ impl ClaudeCode {
         name: Text<'_>,
         block: &Block<'_>,
         message: &Message<'_>,
-        scene: &Scene,
+        context: &LineContext,
         sink: &mut EventSink<'_>,
     ) {
         let (tool, class) = self.tools.get(&name.read(), class);
@@ -785,100 +778,114 @@ impl ClaudeCode {
         let arguments = Json::parse_or_text(&input);
         let mut call = ToolCall::of_class(id.boxed(), tool, arguments, Some(class), volatile);
         call.response = message.id.map(Text::boxed);
+        // Their `command` is a command of the client, not of a shell.
+        if matches!(&*call.tool, "SlashCommand" | "Skill") {
+            call = call.with_targets(Targets::new());
+        }
         if call.class == ToolClass::Delegate {
             self.delegations.insert(Fingerprint::of(id.raw()), ());
         }
-        scene.event(sink, EventKind::ToolCall(call));
+        context.event(sink, EventKind::ToolCall(call));
     }
 
-    fn read_system(&mut self, it: &Line<'_>, sink: &mut EventSink<'_>) {
-        let subtype = it.subtype.map(Text::raw).unwrap_or_default();
+    fn read_system(&mut self, line: &Line<'_>, sink: &mut EventSink<'_>) {
+        let subtype = line.subtype.map(Text::raw).unwrap_or_default();
         let kind = match subtype {
             b"api_error" => EventKind::Error {
-                message: it.error.map(Text::boxed).unwrap_or_default(),
-                retry: Some(it.retry.and_then(|it| u32::try_from(it).ok()).unwrap_or(0)),
+                message: line.error.map(Text::boxed).unwrap_or_default(),
+                retry: Some(line.retry.and_then(|retry| u32::try_from(retry).ok()).unwrap_or(0)),
             },
             b"compact_boundary" => {
-                let (before_tokens, after_tokens) = it.compaction;
+                let (before_tokens, after_tokens) = line.compaction;
                 EventKind::Compaction { before_tokens, after_tokens }
             }
             b"turn_duration" | b"stop_hook_summary" => EventKind::TurnEnd,
             _ => return,
         };
-        match self.enter(it, sink) {
-            Ok(Some(scene)) if kind == EventKind::TurnEnd => self.end_turn(&scene, sink),
-            Ok(Some(scene)) => {
-                self.go_on(&scene);
-                scene.event(sink, kind);
+        match self.begin_line(line, sink) {
+            Ok(Some(context)) if kind == EventKind::TurnEnd => self.end_turn(&context, sink),
+            Ok(Some(context)) => {
+                self.continue_turn(&context);
+                context.event(sink, kind);
             }
             Ok(None) => {}
             Err(reason) => sink.skip_line(reason),
         }
     }
 
-    fn read_attachment(&mut self, it: &Line<'_>, sink: &mut EventSink<'_>) {
-        let Some(attachment) = &it.attachment else {
+    fn read_attachment(&mut self, line: &Line<'_>, sink: &mut EventSink<'_>) {
+        let Some(attachment) = &line.attachment else {
             return;
         };
         let kind = attachment.kind.map(Text::raw).unwrap_or_default();
         if !matches!(kind, b"queued_command" | b"hook_stopped_continuation") {
             return;
         }
-        match self.enter(it, sink) {
-            Ok(Some(scene)) if kind == b"queued_command" => {
-                self.read_prompt(&attachment.prompt.text(), false, &scene, sink);
+        match self.begin_line(line, sink) {
+            Ok(Some(context)) if kind == b"queued_command" => {
+                self.read_prompt(&attachment.prompt.text(), false, &context, sink);
             }
-            Ok(Some(scene)) => self.end_turn(&scene, sink),
+            Ok(Some(context)) => self.end_turn(&context, sink),
             Ok(None) => {}
             Err(reason) => sink.skip_line(reason),
         }
     }
 
-    /// The line with the session's costs is the last of a session that ends in
-    /// good order.
-    fn end_session(&mut self, it: &Line<'_>, sink: &mut EventSink<'_>) {
-        let session = it.session.map(|it| SessionId::from(it.read().as_ref()));
+    /// Emits the end of the session. A session that ends normally ends with a line
+    /// with its costs.
+    fn end_session(&mut self, line: &Line<'_>, sink: &mut EventSink<'_>) {
+        let session = line.session.map(|session| SessionId::from(session.read().as_ref()));
         if let (Some(at), Some(started)) = (self.latest, &self.started)
-            && session.is_none_or(|it| it == *started)
+            && session.is_none_or(|session| session == *started)
         {
-            self.last_word = None;
-            self.is_at_rest = true;
+            self.possible_turn_end = None;
+            self.is_turn_over = true;
             sink.event(at, started, None, EventKind::SessionEnd { reason: None });
         }
     }
 
-    /// The agent goes on: what it said before was not its last word.
-    fn go_on(&mut self, scene: &Scene) {
-        self.is_at_rest &= scene.agent.is_some();
-        if self.last_word.as_ref().is_some_and(|(_, agent)| *agent == scene.agent) {
-            self.last_word = None;
+    /// Handles further activity: the agent's earlier message did not end the turn.
+    fn continue_turn(&mut self, context: &LineContext) {
+        self.is_turn_over &= context.agent.is_some();
+        if self.possible_turn_end.as_ref().is_some_and(|(_, agent)| *agent == context.agent) {
+            self.possible_turn_end = None;
         }
     }
 
-    fn end_turn(&mut self, scene: &Scene, sink: &mut EventSink<'_>) {
-        self.last_word = None;
-        if scene.agent.is_some() || !self.is_at_rest {
-            self.is_at_rest |= scene.agent.is_none();
-            scene.event(sink, EventKind::TurnEnd);
+    fn end_turn(&mut self, context: &LineContext, sink: &mut EventSink<'_>) {
+        self.possible_turn_end = None;
+        if context.agent.is_some() || !self.is_turn_over {
+            self.is_turn_over |= context.agent.is_none();
+            context.event(sink, EventKind::TurnEnd);
         }
-        if scene.agent.is_none() {
-            // Whoever was interrupted in its waiting has stopped them, too.
+        if context.agent.is_none() {
+            // An interrupted agent stops the agents that it waits for, too.
             for agent in self.awaited.drain(..) {
-                sink.event(scene.at, &scene.session, Some(&agent), EventKind::AgentEnd);
+                sink.event(context.at, &context.session, Some(&agent), EventKind::AgentEnd);
             }
         }
     }
 
-    /// Ends a turn of which only what followed tells that it had ended.
-    fn end_silent_turn(&mut self, sink: &mut EventSink<'_>) {
-        if let Some((at, agent)) = self.last_word.take() {
-            let scene = Scene { at, session: self.session.clone(), agent };
-            self.end_turn(&scene, sink);
+    /// Ends a turn whose end is implied by the next line.
+    fn end_implicit_turn(&mut self, sink: &mut EventSink<'_>) {
+        if let Some((at, agent)) = self.possible_turn_end.take() {
+            let context = LineContext { at, session: self.session.clone(), agent };
+            self.end_turn(&context, sink);
         }
     }
 }
 
-/// The larger of two, class by class: a later line says no less.
+/// Splits the name of a model into the model and its context window in tokens, which
+/// Claude Code appends as a suffix: `claude-opus-4-5[1m]`.
+fn without_suffix(name: &str) -> (Option<&str>, Option<u64>) {
+    match name.strip_suffix(']').and_then(|name| name.rsplit_once('[')) {
+        Some((model, "1m")) => (Some(model), Some(1_000_000)),
+        Some((model, _)) => (Some(model), None),
+        None => (Some(name), None),
+    }
+}
+
+/// Returns the maximum of each class: counts only grow from line to line.
 fn largest(a: Tokens, b: Tokens) -> Tokens {
     Tokens {
         input: a.input.max(b.input),
@@ -894,7 +901,7 @@ fn agent_key(agent: &str) -> Fingerprint {
     Fingerprint::of(agent).and(Fingerprint::NONE)
 }
 
-/// What a tool does to the world, where its name misleads.
+/// Returns the class of a tool whose name is misleading.
 fn class(tool: &str) -> Option<ToolClass> {
     match tool {
         "Bash" | "PowerShell" => Some(ToolClass::Run),
@@ -902,12 +909,12 @@ fn class(tool: &str) -> Option<ToolClass> {
         "TaskOutput" | "BashOutput" | "AgentOutput" | "Monitor" => Some(ToolClass::Wait),
         "AskUserQuestion" | "ExitPlanMode" => Some(ToolClass::Ask),
         "TaskCreate" | "TaskUpdate" | "TaskStop" | "KillShell" => Some(ToolClass::Other),
-        // The name of a server says nothing of its tools.
+        // The name of the server does not describe the tool.
         _ => tool.rsplit_once("__").map(|(_, name)| ToolClass::of_name(name)),
     }
 }
 
-/// The arguments that say nothing of what a tool is asked.
+/// Returns the arguments that do not change what a call does.
 fn volatile(tool: &str) -> &'static [&'static str] {
     match tool {
         "Bash" | "PowerShell" => &["description", "timeout"],
@@ -917,7 +924,7 @@ fn volatile(tool: &str) -> &'static [&'static str] {
     }
 }
 
-/// Why a result that is not ok is not the tool's own answer.
+/// Returns the cause of a failed result that the tool did not return itself.
 fn cause(output: &str, was_denied: bool) -> Option<Cause> {
     const DECLINED: &[&str] = &[
         "The user doesn't want to",
@@ -948,5 +955,5 @@ fn exit_code(output: &str) -> Option<i32> {
 
 fn between<'a>(text: &'a str, start: &str, end: &str) -> Option<&'a str> {
     let (_, rest) = text.split_once(start)?;
-    rest.split_once(end).map(|(it, _)| it)
+    rest.split_once(end).map(|(middle, _)| middle)
 }

@@ -1,9 +1,8 @@
 //! Codex: `~/.codex/sessions/<year>/<month>/<day>/rollout-<time>-<thread>.jsonl`.
 //!
-//! Every line is `{"timestamp", "type", "payload"}`. A thread has a file of its
-//! own, and so has each of its sub-agents. Versions from 0.146 on number the
-//! lines and report what was done as completed items; earlier ones have an
-//! event for each kind of thing.
+//! Every line is `{"timestamp", "type", "payload"}`. A thread and each of its
+//! sub-agents has its own file. Versions since 0.146 number the lines and report
+//! completed items. Earlier versions have one type of event for each kind of item.
 
 use std::{
     borrow::Cow,
@@ -13,12 +12,14 @@ use std::{
 use jiff::{SignedDuration, Timestamp};
 use watchkeeper_core::{
     AgentId, Cause, Environment, EventKind, EventSink, Fingerprint, Json, ModelCall, SessionId,
-    SessionStart, Source, SourceKind, Tokens, ToolCall, ToolClass, ToolResult, register_source,
+    SessionStart, Source, SourceKind, Targets, Tokens, ToolCall, ToolClass, ToolResult,
+    register_source,
 };
 
 use crate::{
-    json::{Malformed, Reader, Text, decode, keep},
+    json::{Malformed, Reader, Text, decode, member, set_once},
     recent::Recent,
+    targets,
     tool_names::ToolNames,
 };
 
@@ -26,29 +27,29 @@ use crate::{
 #[derive(Debug)]
 pub struct Codex {
     session: SessionId,
-    /// The sub-agent whose file this is.
+    /// The sub-agent of this file.
     agent: Option<AgentId>,
-    /// When the file said whose it is.
+    /// The time of the line that identifies the thread.
     opened: Option<Timestamp>,
-    /// Another thread's history was copied into this file.
+    /// Whether the file begins with a copy of another thread's history.
     is_fork: bool,
     latest: Option<Timestamp>,
     model: Option<Box<str>>,
-    /// How this version writes what a person says.
-    prompts: Option<Form>,
-    /// Whether this version says what each answer of the model used.
+    /// The form of prompts in this version.
+    prompts: Option<PromptForm>,
+    /// Whether this version reports the usage of each response.
     has_usage_records: bool,
-    /// What the thread had used as it was last said.
+    /// The latest total usage of the thread.
     total: Tokens,
-    /// The answers of the model whose usage was said.
+    /// The responses whose usage was emitted.
     responses: Recent<()>,
-    /// How commands ended whose output is still to come, by call.
+    /// The outcomes of commands whose output was not read yet, by call.
     outcomes: Recent<Outcome>,
     tools: ToolNames,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Form {
+enum PromptForm {
     Event,
     Item,
 }
@@ -70,11 +71,12 @@ impl SourceKind for Codex {
         const KINDS: &[&str] =
             &["session_meta", "response_item", "event_msg", "turn_context", "compacted"];
         head.split(|it| *it == b'\n').any(|line| {
-            let mut it = Line::default();
-            // The last line may be cut, and what was read of it still tells.
-            let read = it.read(line);
-            let has_payload = it.has_payload || read.is_err();
-            it.kind.is_some_and(|kind| KINDS.iter().any(|it| kind.is(it))) && has_payload
+            let mut fields = Line::default();
+            // The last line may be incomplete. Its first fields are enough.
+            let read = fields.read(line);
+            let has_payload = fields.has_payload || read.is_err();
+            let is_known = |kind: Text<'_>| KINDS.iter().any(|known| kind.is(known));
+            fields.kind.is_some_and(is_known) && has_payload
         })
     }
 
@@ -105,8 +107,7 @@ impl SourceKind for Codex {
     }
 }
 
-/// Kinds of payload that say nothing of what the agent does, or say again what
-/// another line says.
+/// Kinds of payload without events, or with events that another line contains, too.
 const IGNORED: &[&str] = &[
     "agent_message",
     "agent_reasoning",
@@ -143,35 +144,35 @@ struct Line<'a> {
     payload: Payload<'a>,
 }
 
-/// What a line is about, as far as it is wanted: the fields of all kinds.
+/// The fields of a payload that are used, for all kinds of payload.
 #[derive(Default)]
 struct Payload<'a> {
     raw: &'a [u8],
     kind: Option<Text<'a>>,
     id: Option<Text<'a>>,
     call_id: Option<Text<'a>>,
-    // Of a session.
+    // Fields of a session.
     session_id: Option<Text<'a>>,
     parent: Option<Text<'a>>,
     forked_from: Option<Text<'a>>,
     cwd: Option<Text<'a>>,
     version: Option<Text<'a>>,
     model: Option<Text<'a>>,
-    // Of what is said.
+    // Fields of a message.
     role: Option<Text<'a>>,
     message: Option<Text<'a>>,
     texts: Vec<Text<'a>>,
-    // Of calls and results.
+    // Fields of calls and results.
     name: Option<Text<'a>>,
     namespace: Option<Text<'a>>,
     arguments: Option<&'a [u8]>,
     output: Vec<Text<'a>>,
-    others: Option<Fingerprint>,
+    other_content: Option<Fingerprint>,
     status: Option<Text<'a>>,
     success: Option<bool>,
     exit_code: Option<&'a str>,
     is_error: bool,
-    // Of usage.
+    // Fields of usage.
     response_id: Option<Text<'a>>,
     usage: Option<Tokens>,
     total: Option<Tokens>,
@@ -184,8 +185,8 @@ impl<'a> Line<'a> {
         let mut reader = Reader::new(line);
         let is_object = reader.object(|reader, key| {
             match key {
-                b"timestamp" => keep(&mut self.timestamp, reader.text()?),
-                b"type" => keep(&mut self.kind, reader.text()?),
+                b"timestamp" => set_once(&mut self.timestamp, reader.text()?),
+                b"type" => set_once(&mut self.kind, reader.text()?),
                 b"payload" if !self.has_payload => {
                     let start = reader.here();
                     self.payload.read(reader, 0)?;
@@ -205,35 +206,37 @@ impl<'a> Payload<'a> {
     fn read(&mut self, reader: &mut Reader<'a>, depth: u8) -> Result<(), Malformed> {
         reader.object(|reader, key| {
             match key {
-                b"type" => keep(&mut self.kind, reader.text()?),
-                b"id" => keep(&mut self.id, reader.text()?),
-                b"call_id" => keep(&mut self.call_id, reader.text()?),
-                b"session_id" => keep(&mut self.session_id, reader.text()?),
+                b"type" => set_once(&mut self.kind, reader.text()?),
+                b"id" => set_once(&mut self.id, reader.text()?),
+                b"call_id" => set_once(&mut self.call_id, reader.text()?),
+                b"session_id" => set_once(&mut self.session_id, reader.text()?),
                 b"source" => read_parent(reader, &mut self.parent)?,
-                b"forked_from_id" => keep(&mut self.forked_from, reader.text()?),
-                b"cwd" => keep(&mut self.cwd, reader.text()?),
-                b"cli_version" => keep(&mut self.version, reader.text()?),
-                b"model" => keep(&mut self.model, reader.text()?),
-                b"role" => keep(&mut self.role, reader.text()?),
-                b"message" => keep(&mut self.message, reader.text()?),
-                b"content" | b"summary" => read_pieces(reader, &mut self.texts, &mut self.others)?,
-                b"name" => keep(&mut self.name, reader.text()?),
-                b"namespace" => keep(&mut self.namespace, reader.text()?),
-                b"arguments" | b"input" | b"action" => {
-                    keep(&mut self.arguments, Some(reader.skip()?));
+                b"forked_from_id" => set_once(&mut self.forked_from, reader.text()?),
+                b"cwd" => set_once(&mut self.cwd, reader.text()?),
+                b"cli_version" => set_once(&mut self.version, reader.text()?),
+                b"model" => set_once(&mut self.model, reader.text()?),
+                b"role" => set_once(&mut self.role, reader.text()?),
+                b"message" => set_once(&mut self.message, reader.text()?),
+                b"content" | b"summary" => {
+                    read_pieces(reader, &mut self.texts, &mut self.other_content)?
                 }
-                b"output" => read_pieces(reader, &mut self.output, &mut self.others)?,
-                b"status" => keep(&mut self.status, reader.text()?),
-                b"success" => keep(&mut self.success, reader.flag()?),
-                b"exit_code" => keep(&mut self.exit_code, reader.number()?),
+                b"name" => set_once(&mut self.name, reader.text()?),
+                b"namespace" => set_once(&mut self.namespace, reader.text()?),
+                b"arguments" | b"input" | b"action" => {
+                    set_once(&mut self.arguments, Some(reader.skip()?));
+                }
+                b"output" => read_pieces(reader, &mut self.output, &mut self.other_content)?,
+                b"status" => set_once(&mut self.status, reader.text()?),
+                b"success" => set_once(&mut self.success, reader.flag()?),
+                b"exit_code" => set_once(&mut self.exit_code, reader.number()?),
                 b"result" => self.is_error |= read_is_error(reader)?,
-                b"response_id" => keep(&mut self.response_id, reader.text()?),
-                b"usage" => keep(&mut self.usage, read_usage(reader)?),
+                b"response_id" => set_once(&mut self.response_id, reader.text()?),
+                b"usage" => set_once(&mut self.usage, read_usage(reader)?),
                 b"info" => {
                     reader.object(|reader, key| {
                         match key {
-                            b"last_token_usage" => keep(&mut self.usage, read_usage(reader)?),
-                            b"total_token_usage" => keep(&mut self.total, read_usage(reader)?),
+                            b"last_token_usage" => set_once(&mut self.usage, read_usage(reader)?),
+                            b"total_token_usage" => set_once(&mut self.total, read_usage(reader)?),
                             _ => reader.pass()?,
                         }
                         Ok(())
@@ -242,7 +245,7 @@ impl<'a> Payload<'a> {
                 b"error" => {
                     reader.object(|reader, key| {
                         match key {
-                            b"message" => keep(&mut self.error, reader.text()?),
+                            b"message" => set_once(&mut self.error, reader.text()?),
                             _ => reader.pass()?,
                         }
                         Ok(())
@@ -261,7 +264,7 @@ impl<'a> Payload<'a> {
     }
 }
 
-/// Reads which thread spawned this one: `{"subagent": {"thread_spawn": {…}}}`.
+/// Reads the thread that spawned this one: `{"subagent": {"thread_spawn": {…}}}`.
 fn read_parent<'a>(
     reader: &mut Reader<'a>,
     parent: &mut Option<Text<'a>>,
@@ -270,7 +273,7 @@ fn read_parent<'a>(
         reader.object(|reader, _| {
             reader.object(|reader, key| {
                 match key {
-                    b"parent_thread_id" => keep(parent, reader.text()?),
+                    b"parent_thread_id" => set_once(parent, reader.text()?),
                     _ => reader.pass()?,
                 }
                 Ok(())
@@ -285,26 +288,26 @@ fn read_parent<'a>(
 /// Reads whether a tool of an MCP server failed: `{"Err": …}`, or
 /// `{"Ok": {"isError": true}}`.
 fn read_is_error(reader: &mut Reader<'_>) -> Result<bool, Malformed> {
-    let mut res = false;
+    let mut is_error = false;
     reader.object(|reader, key| {
-        res |= key == b"Err";
+        is_error |= key == b"Err";
         reader.object(|reader, key| {
             match key {
-                b"isError" => res |= reader.flag()? == Some(true),
+                b"isError" => is_error |= reader.flag()? == Some(true),
                 _ => reader.pass()?,
             }
             Ok(())
         })?;
         Ok(())
     })?;
-    Ok(res)
+    Ok(is_error)
 }
 
-/// Reads a string, or a list of pieces with texts.
+/// Reads a string, or a list of parts with texts.
 fn read_pieces<'a>(
     reader: &mut Reader<'a>,
     texts: &mut Vec<Text<'a>>,
-    others: &mut Option<Fingerprint>,
+    other_content: &mut Option<Fingerprint>,
 ) -> Result<(), Malformed> {
     if reader.peek()? != b'[' {
         texts.extend(reader.text()?);
@@ -315,31 +318,33 @@ fn read_pieces<'a>(
         let mut text = None;
         Reader::new(raw).object(|reader, key| {
             match key {
-                b"text" => keep(&mut text, reader.text()?),
+                b"text" => set_once(&mut text, reader.text()?),
                 _ => reader.pass()?,
             }
             Ok(())
         })?;
         match text {
             Some(text) => texts.push(text),
-            None => *others = Some(others.unwrap_or_default().and(Fingerprint::of(raw))),
+            None => {
+                *other_content = Some(other_content.unwrap_or_default().and(Fingerprint::of(raw)))
+            }
         }
         Ok(())
     })?;
     Ok(())
 }
 
-/// Reads usage. Its input includes what was cached, which a [`Tokens`] does not.
+/// Reads usage. Its input includes cached tokens, that of [`Tokens`] does not.
 fn read_usage(reader: &mut Reader<'_>) -> Result<Option<Tokens>, Malformed> {
     let (mut input, mut cached, mut written) = (None, None, None);
     let (mut output, mut reasoning) = (None, None);
     let is_object = reader.object(|reader, key| {
         match key {
-            b"input_tokens" => keep(&mut input, reader.count()?),
-            b"cached_input_tokens" => keep(&mut cached, reader.count()?),
-            b"cache_write_input_tokens" => keep(&mut written, reader.count()?),
-            b"output_tokens" => keep(&mut output, reader.count()?),
-            b"reasoning_output_tokens" => keep(&mut reasoning, reader.count()?),
+            b"input_tokens" => set_once(&mut input, reader.count()?),
+            b"cached_input_tokens" => set_once(&mut cached, reader.count()?),
+            b"cache_write_input_tokens" => set_once(&mut written, reader.count()?),
+            b"output_tokens" => set_once(&mut output, reader.count()?),
+            b"reasoning_output_tokens" => set_once(&mut reasoning, reader.count()?),
             _ => reader.pass()?,
         }
         Ok(())
@@ -361,22 +366,22 @@ impl Source for Codex {
         if line.trim_ascii().is_empty() {
             return;
         }
-        let mut it = Line::default();
-        if let Err(reason) = it.read(line) {
+        let mut fields = Line::default();
+        if let Err(reason) = fields.read(line) {
             return sink.skip_line(reason);
         }
-        let Some(kind) = it.kind else {
+        let Some(kind) = fields.kind else {
             return sink.skip_line("no type");
         };
-        if !it.has_payload {
+        if !fields.has_payload {
             return sink.skip_line("no payload");
         }
-        let written = it.timestamp.and_then(|it| it.read().parse::<Timestamp>().ok());
+        let written = fields.timestamp.and_then(|time| time.read().parse::<Timestamp>().ok());
         let Some(at) = written.or(self.latest) else {
             return sink.skip_line("no time");
         };
         self.latest = self.latest.max(Some(at));
-        let payload = &it.payload;
+        let payload = &fields.payload;
         match kind.raw() {
             b"session_meta" => self.read_session(at, payload, sink),
             b"turn_context" => {
@@ -403,7 +408,7 @@ impl Source for Codex {
 }
 
 impl Codex {
-    /// Takes an event in, unless it was copied from another thread's file.
+    /// Emits an event, unless its line was copied from another thread's file.
     fn event(
         &self,
         at: Timestamp,
@@ -411,11 +416,11 @@ impl Codex {
         kind: EventKind,
         sink: &mut EventSink<'_>,
     ) {
-        // Copies are all written when the file is, sooner than a model answers.
+        // Copied lines are written with the file, before the first response.
         const COPYING: SignedDuration = SignedDuration::from_secs(1);
         let is_first = sink.is_first_here(Fingerprint::of(payload.raw));
         if self.is_fork {
-            let is_early = self.opened.is_some_and(|it| at.duration_since(it) < COPYING);
+            let is_early = self.opened.is_some_and(|opened| at.duration_since(opened) < COPYING);
             let takes_time = matches!(
                 kind,
                 EventKind::ModelCall(_) | EventKind::ToolCall(_) | EventKind::ToolResult(_)
@@ -432,7 +437,7 @@ impl Codex {
             return sink.skip_line("no id");
         };
         if self.opened.is_some() {
-            // The session was resumed, or this is part of what was copied.
+            // The session was resumed, or the line is part of the copied history.
             return;
         }
         self.opened = Some(at);
@@ -472,7 +477,7 @@ impl Codex {
                 self.event(at, payload, kind, sink);
             }
             b"web_search_call" | b"image_generation_call" => {
-                // The service called the tool itself, and says so afterwards.
+                // The service called the tool itself, and the line reports it afterwards.
                 let call = self.call(payload);
                 let result = ToolResult::new(call.id.clone(), true, None);
                 self.event(at, payload, EventKind::ToolCall(call), sink);
@@ -495,7 +500,7 @@ impl Codex {
         let id = payload.call_id.or(payload.id).map(Text::boxed).unwrap_or_default();
         let name = match (payload.name, payload.kind) {
             (Some(name), _) => name.read(),
-            // Calls without a name have one of their own kind.
+            // Calls without a name are named by their kind.
             (None, Some(kind)) => kind.read(),
             (None, None) => "unknown".into(),
         };
@@ -512,36 +517,43 @@ impl Codex {
             Ok(Some(text)) => Json::parse_or_text(&text.read()),
             _ => Json::parse_or_text(&decode(raw)),
         };
-        // Without anything to type, it waits for more of what is printed.
+        // A call that types nothing waits for more output.
         let waits = &*tool == "write_stdin" && types_nothing(&arguments);
         let class = if waits { ToolClass::Wait } else { class };
-        ToolCall::of_class(id, tool, arguments, Some(class), VOLATILE)
+        let targets = targets_of(&tool, &arguments);
+        let call = ToolCall::of_class(id, tool, arguments, Some(class), VOLATILE);
+        match targets {
+            Some(targets) => call.with_targets(targets),
+            None => call,
+        }
     }
 
     fn result(&mut self, payload: &Payload<'_>) -> ToolResult {
         let id = payload.call_id.or(payload.id).map(Text::boxed).unwrap_or_default();
         let outcome = self.outcomes.remove(Fingerprint::of(id.as_bytes()));
-        let has_output = !payload.output.is_empty() || payload.others.is_some();
+        let has_output = !payload.output.is_empty() || payload.other_content.is_some();
         let text = joined(&payload.output);
-        let answer = Answer::read(&text);
-        let outcome = outcome.filter(|_| !answer.is_running).unwrap_or_default();
-        let ok = answer.ok.or(outcome.ok).unwrap_or(true);
-        let mut result = ToolResult::new(id, ok, has_output.then(|| answer.body.into()));
-        result.exit_code = answer.exit_code.or(outcome.exit_code);
+        let output = ToolOutput::read(&text);
+        let outcome = outcome.filter(|_| !output.is_running).unwrap_or_default();
+        let ok = output.ok.or(outcome.ok).unwrap_or(true);
+        let mut result = ToolResult::new(id, ok, has_output.then(|| output.body.into()));
+        result.exit_code = output.exit_code.or(outcome.exit_code);
         if !ok {
             let declined = outcome.declined.then_some(Cause::Declined);
-            result.cause = answer.cause.or(declined);
+            result.cause = output.cause.or(declined);
         }
-        if let (Some(fingerprint), Some(others)) = (&mut result.fingerprint, payload.others) {
-            *fingerprint = fingerprint.and(others);
+        if let (Some(fingerprint), Some(other_content)) =
+            (&mut result.fingerprint, payload.other_content)
+        {
+            *fingerprint = fingerprint.and(other_content);
         }
         result
     }
 
     fn read_event(&mut self, at: Timestamp, payload: &Payload<'_>, sink: &mut EventSink<'_>) {
         match payload.kind.map(Text::raw).unwrap_or_default() {
-            b"user_message" if self.prompts != Some(Form::Item) => {
-                self.prompts = Some(Form::Event);
+            b"user_message" if self.prompts != Some(PromptForm::Item) => {
+                self.prompts = Some(PromptForm::Event);
                 let text = payload.message.map(Text::boxed).unwrap_or_default();
                 self.read_prompt(at, text, payload, sink);
             }
@@ -563,9 +575,11 @@ impl Codex {
                 let message = payload.message.map(Text::boxed).unwrap_or_default();
                 self.event(at, payload, EventKind::Error { message, retry: None }, sink);
             }
-            b"mcp_tool_call_end" => self.note(payload, payload.call_id, Some(!payload.is_error)),
+            b"mcp_tool_call_end" => {
+                self.record_outcome(payload, payload.call_id, Some(!payload.is_error))
+            }
             b"patch_apply_end" | b"exec_command_end" => {
-                self.note(payload, payload.call_id, payload.success);
+                self.record_outcome(payload, payload.call_id, payload.success);
             }
             kind => skip_unknown(kind, sink),
         }
@@ -579,8 +593,8 @@ impl Codex {
         sink: &mut EventSink<'_>,
     ) {
         match item.kind.map(Text::raw).unwrap_or_default() {
-            b"UserMessage" if self.prompts != Some(Form::Event) => {
-                self.prompts = Some(Form::Item);
+            b"UserMessage" if self.prompts != Some(PromptForm::Event) => {
+                self.prompts = Some(PromptForm::Item);
                 self.read_prompt(at, joined(&item.texts), payload, sink);
             }
             b"CommandExecution" | b"FileChange" | b"McpToolCall" => {
@@ -589,7 +603,7 @@ impl Codex {
                     Some(b"failed" | b"declined") => Some(false),
                     _ => None,
                 };
-                self.note(item, item.call_id.or(item.id), ok);
+                self.record_outcome(item, item.call_id.or(item.id), ok);
             }
             _ => {}
         }
@@ -615,15 +629,15 @@ impl Codex {
     }
 
     /// Notes how a call ended, for when its output comes.
-    fn note(&mut self, of: &Payload<'_>, call: Option<Text<'_>>, ok: Option<bool>) {
+    fn record_outcome(&mut self, end: &Payload<'_>, call: Option<Text<'_>>, ok: Option<bool>) {
         let Some(call) = call else {
             return;
         };
-        let exit_code = of.exit_code.and_then(|it| it.parse::<i32>().ok());
+        let exit_code = end.exit_code.and_then(|it| it.parse::<i32>().ok());
         let outcome = Outcome {
             ok: exit_code.map(|it| it == 0).or(ok),
             exit_code,
-            declined: of.status.is_some_and(|it| it.is("declined")),
+            declined: end.status.is_some_and(|it| it.is("declined")),
         };
         self.outcomes.insert(Fingerprint::of(call.read().as_bytes()), outcome);
     }
@@ -645,12 +659,18 @@ impl Codex {
             self.responses.insert(key, ());
         }
         let id = payload.response_id.map(Text::boxed);
-        let call = ModelCall { id, model: self.model.clone(), tokens, cost_usd: None };
+        let call = ModelCall {
+            id,
+            model: self.model.clone(),
+            tokens,
+            cost_usd: None,
+            context_tokens: None,
+        };
         self.event(at, payload, EventKind::ModelCall(call), sink);
     }
 
-    /// Reads what the thread used, of versions that do not say it of each
-    /// answer. The same count may come again and again.
+    /// Reads the usage of the thread, in versions that do not report the usage of each
+    /// response. The same count may be repeated.
     fn read_count(&mut self, at: Timestamp, payload: &Payload<'_>, sink: &mut EventSink<'_>) {
         if self.has_usage_records || payload.total == Some(self.total) {
             return;
@@ -658,7 +678,13 @@ impl Codex {
         let since = payload.total.map(|it| it.minus(self.total));
         self.total = payload.total.unwrap_or(self.total);
         if let Some(tokens) = payload.usage.or(since) {
-            let call = ModelCall { id: None, model: self.model.clone(), tokens, cost_usd: None };
+            let call = ModelCall {
+                id: None,
+                model: self.model.clone(),
+                tokens,
+                cost_usd: None,
+                context_tokens: None,
+            };
             self.event(at, payload, EventKind::ModelCall(call), sink);
         }
     }
@@ -677,7 +703,7 @@ fn joined(texts: &[Text<'_>]) -> Box<str> {
     }
 }
 
-/// What a tool does to the world, where its name misleads.
+/// Returns the class of a tool whose name is misleading.
 fn class(tool: &str) -> Option<ToolClass> {
     match tool {
         "write_stdin" | "local_shell" => Some(ToolClass::Run),
@@ -685,8 +711,41 @@ fn class(tool: &str) -> Option<ToolClass> {
         "wait" | "wait_agent" => Some(ToolClass::Wait),
         "request_user_input" => Some(ToolClass::Ask),
         "update_plan" | "close_agent" => Some(ToolClass::Other),
-        // The name of a server says nothing of its tools.
+        // The name of the server does not describe the tool.
         _ => tool.rsplit_once("__").map(|(_, name)| ToolClass::of_name(name)),
+    }
+}
+
+/// Returns the targets of tools whose arguments need more than
+/// [`Targets::of_arguments`].
+fn targets_of(tool: &str, arguments: &Json) -> Option<Targets> {
+    match tool {
+        "apply_patch" => {
+            let (mut reader, mut patch) = (Reader::new(arguments.as_str().as_bytes()), None);
+            if reader.peek() == Ok(b'"') {
+                patch = reader.text().ok()?;
+            } else {
+                reader.object(|reader, key| member(reader, key, b"input", &mut patch)).ok()?;
+            }
+            Some(targets::of_patch(&patch?.read()))
+        }
+        "shell" | "local_shell" | "container.exec" => {
+            let mut words = Vec::new();
+            let mut reader = Reader::new(arguments.as_str().as_bytes());
+            let read = reader.object(|reader, key| match key {
+                b"command" => {
+                    reader.array(|reader| {
+                        words.extend(reader.text()?.map(Text::read));
+                        Ok(())
+                    })?;
+                    Ok(())
+                }
+                _ => reader.pass(),
+            });
+            let words: Vec<&str> = words.iter().map(|word| &**word).collect();
+            (read == Ok(true) && !words.is_empty()).then(|| targets::of_words(&words))
+        }
+        _ => None,
     }
 }
 
@@ -694,42 +753,42 @@ fn types_nothing(arguments: &Json) -> bool {
     let mut chars = None;
     let read = Reader::new(arguments.as_str().as_bytes()).object(|reader, key| {
         match key {
-            b"chars" => keep(&mut chars, reader.text()?),
+            b"chars" => set_once(&mut chars, reader.text()?),
             _ => reader.pass()?,
         }
         Ok(())
     });
-    // What cannot be read is taken for nothing: most of these calls wait.
+    // Arguments that cannot be read count as nothing typed: most of these calls wait.
     read != Ok(true) || chars.is_none_or(|it| it.raw().is_empty())
 }
 
-/// What a tool answered, without what Codex wrote above it.
-struct Answer<'a> {
+/// The output of a tool without the header of Codex.
+struct ToolOutput<'a> {
     body: Cow<'a, str>,
-    /// `None` if the text does not tell.
+    /// `None` if the text does not contain the outcome.
     ok: Option<bool>,
     exit_code: Option<i32>,
     cause: Option<Cause>,
-    /// The command goes on, and this is what it printed so far.
+    /// Whether the command is still running. The body is its output so far.
     is_running: bool,
 }
 
-impl<'a> Answer<'a> {
+impl<'a> ToolOutput<'a> {
     fn read(text: &'a str) -> Self {
-        let mut res =
+        let mut output =
             Self { body: text.into(), ok: None, exit_code: None, cause: None, is_running: false };
-        if !res.read_object(text) {
-            res.body = res.read_header(text).into();
+        if !output.read_object(text) {
+            output.body = output.read_header(text).into();
         }
-        res.ok = res.exit_code.map(|it| it == 0);
-        res.cause = res.told_cause();
-        if res.cause.is_some() || res.exit_code.is_none() && res.tells_failure() {
-            res.ok = Some(false);
+        output.ok = output.exit_code.map(|it| it == 0);
+        output.cause = output.find_cause();
+        if output.cause.is_some() || output.exit_code.is_none() && output.is_failure_message() {
+            output.ok = Some(false);
         }
-        res
+        output
     }
 
-    /// Reads the form of early versions: an object with the output in it.
+    /// Reads the form of early versions: an object that contains the output.
     fn read_object(&mut self, text: &'a str) -> bool {
         if !text.starts_with("{\"output\":") {
             return false;
@@ -738,11 +797,11 @@ impl<'a> Answer<'a> {
         let mut reader = Reader::new(text.as_bytes());
         let read = reader.object(|reader, key| {
             match key {
-                b"output" => keep(&mut output, reader.text()?),
+                b"output" => set_once(&mut output, reader.text()?),
                 b"metadata" => {
                     reader.object(|reader, key| {
                         match key {
-                            b"exit_code" => keep(&mut code, reader.number()?),
+                            b"exit_code" => set_once(&mut code, reader.number()?),
                             _ => reader.pass()?,
                         }
                         Ok(())
@@ -760,7 +819,8 @@ impl<'a> Answer<'a> {
         true
     }
 
-    /// Reads the lines above an output, which differ from call to call.
+    /// Reads the header lines of an output, which differ from call to call. Returns the
+    /// body.
     fn read_header(&mut self, text: &'a str) -> &'a str {
         const HEADER: &[&str] =
             &["Chunk ID: ", "Wall time: ", "Original token count: ", "Total output lines: "];
@@ -782,7 +842,7 @@ impl<'a> Answer<'a> {
         }
     }
 
-    fn told_cause(&self) -> Option<Cause> {
+    fn find_cause(&self) -> Option<Cause> {
         const DECLINED: &[&str] = &[
             "Command blocked by PreToolUse hook",
             "exec command rejected by user",
@@ -803,9 +863,9 @@ impl<'a> Answer<'a> {
         }
     }
 
-    /// Whether an answer without an exit code is how Codex says that a call
-    /// could not be made.
-    fn tells_failure(&self) -> bool {
+    /// Returns whether an output without an exit code is an error message of Codex
+    /// about a call that could not be made.
+    fn is_failure_message(&self) -> bool {
         const FAILURES: &[&str] = &[
             "unsupported call: ",
             "failed to parse function arguments",

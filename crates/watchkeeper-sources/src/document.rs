@@ -1,9 +1,9 @@
-//! Cuts a JSON document that is written over many lines into its entries.
+//! Splits a JSON document of many lines into its entries.
 //!
-//! Some agents keep a session as one JSON object, in which a list holds what
-//! happened. A [`Document`] hands on each entry of that list as soon as its end
-//! has come, and holds no more than one of them. All else in the object is
-//! passed over, but for a few members.
+//! Some agents store a session as one JSON object with a list of events. A
+//! [`Document`] passes on each entry of that list as soon as it is complete, and keeps
+//! at most one of them in memory. Other values of the object are skipped, except for a
+//! few members.
 
 use memchr::{memchr_iter, memchr2};
 use watchkeeper_core::EventSink;
@@ -15,38 +15,38 @@ use crate::{MAX_LINE, json::Malformed};
 pub(crate) struct Document {
     wanted: &'static Wanted,
     place: Place,
-    /// How many brackets are open in the value that is read.
+    /// The number of open brackets in the current value.
     depth: usize,
-    /// How many lists are open inside the one that is wanted.
+    /// The number of open lists inside the requested one.
     n_inner: usize,
     is_in_string: bool,
     is_escaped: bool,
-    /// The member that is read, or the beginning of its name.
+    /// The name of the current member, or the beginning of the name.
     key: Vec<u8>,
-    /// What came of the value that is read, if it is wanted.
+    /// The text of the current value so far, if it is requested.
     text: Vec<u8>,
-    /// The line at which the value begins.
+    /// The first line of the current value.
     first_line: u64,
     /// The latest line.
     line: u64,
-    /// What the value is, if it is wanted.
-    what: Option<What>,
+    /// The kind of the current value, if it is requested.
+    part_kind: Option<PartKind>,
     is_too_long: bool,
     whole: Whole,
-    /// Whether the latest document began like one that stands in a line.
+    /// Whether the latest document began like one that fits in a line.
     is_of_lines: bool,
 }
 
-/// What is wanted of a document.
+/// The requested parts of a document.
 #[derive(Debug)]
 pub(crate) struct Wanted {
     /// The lists whose objects are entries.
     pub(crate) lists: &'static [&'static str],
-    /// The members that are handed on.
+    /// The members that are passed on.
     pub(crate) members: &'static [&'static str],
-    /// Whether a file may hold other forms as well: a list alone, also one of
-    /// lists; an object without any of the lists, which is an entry itself; and
-    /// several documents, one after the other.
+    /// Whether a file may have other forms: a list, or a list of lists; an object
+    /// without any of the lists, which is an entry itself; and several documents in
+    /// sequence.
     pub(crate) is_loose: bool,
 }
 
@@ -65,55 +65,55 @@ enum Place {
     List,
     InEntry,
     End,
-    /// After something that is no JSON.
+    /// After invalid JSON.
     Lost,
 }
 
-/// The object that is read, which may turn out to be an entry itself.
+/// The current object, which may be an entry itself.
 #[derive(Debug, Default)]
 struct Whole {
-    /// Whether the document is an object, and no list was found in it.
+    /// Whether the document is an object without a requested list so far.
     is_possible: bool,
     is_too_long: bool,
     first_line: u64,
-    /// Where in its latest line the rest of it begins.
+    /// The offset in the latest line at which the object continues.
     at: usize,
-    /// What came of it in earlier lines.
+    /// The text of the object in earlier lines.
     text: Vec<u8>,
 }
 
-/// A part of a document that is wanted.
+/// A requested part of a document.
 pub(crate) struct Part<'a> {
-    pub(crate) what: What,
-    /// What it says.
+    pub(crate) kind: PartKind,
+    /// The JSON of the part.
     pub(crate) text: &'a [u8],
-    /// The line at which it begins.
+    /// The first line of the part.
     first_line: u64,
 }
 
-/// What a part is.
+/// The kind of a part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum What {
+pub(crate) enum PartKind {
     /// An entry of a list.
     Entry,
     /// A member of the object, by its name.
     Member(&'static str),
     /// A document that is an entry itself.
     Whole,
-    /// Nothing: a document in loose form has ended, which was a list or had one.
+    /// The end of a document in loose form that is a list or contains one. No text.
     End,
 }
 
-/// Tells the lines at which things stand in a part.
+/// Computes the lines of offsets in a part.
 pub(crate) struct LineCounter<'a> {
     text: &'a [u8],
     at: usize,
     line: u64,
 }
 
-/// How much room is kept for the next part, in bytes.
-const ROOM: usize = 64 << 10;
-/// Keys are told apart by this many bytes.
+/// The size of the buffer that is kept for the next part, in bytes.
+const KEPT_CAPACITY: usize = 64 << 10;
+/// The number of bytes of a key that are compared.
 const MAX_KEY: usize = 32;
 const ENDS_EARLY: Malformed = "ends in the middle of JSON";
 
@@ -130,14 +130,14 @@ impl Document {
             text: Vec::new(),
             first_line: 0,
             line: 0,
-            what: None,
+            part_kind: None,
             is_too_long: false,
             whole: Whole::default(),
             is_of_lines: false,
         }
     }
 
-    /// Reads the next line of the file, and has `read` read each part that it
+    /// Reads the next line of the file, and calls `read` for each part that the line
     /// completes.
     pub(crate) fn read_line(
         &mut self,
@@ -152,28 +152,28 @@ impl Document {
         let mut rest = line;
         while let Some(part) = self.next(line, &mut rest) {
             sink.at_line(number);
-            if let Err(reason) = part.and_then(|it| read(&it, sink)) {
+            if let Err(reason) = part.and_then(|part| read(&part, sink)) {
                 sink.skip_line(reason);
             }
         }
-        self.whole.keep(line);
+        self.whole.append(line);
     }
 
-    /// Says what is missing at the end of the file, if anything is.
+    /// Counts a skipped line if the document is incomplete at the end of the file.
     pub(crate) fn end(&self, sink: &mut EventSink<'_>) {
         if let Err(reason) = self.finish() {
             sink.skip_line(reason);
         }
     }
 
-    /// Begins to read the line of this number.
+    /// Begins the line `number`.
     fn begin_line(&mut self, line: &[u8], number: u64) -> Result<(), Malformed> {
-        // A line that was too long to be handed on counts, too.
+        // Lines that were skipped because they are too long count, too.
         let n_breaks = number.saturating_sub(self.line);
         self.line = number;
         self.is_escaped = false;
-        // In a file with a document in each line, one that is cut or broken
-        // leaves the others alone.
+        // In a file with a document in each line, an incomplete or invalid document
+        // does not affect the next ones.
         if self.is_of_lines && line.starts_with(b"{\"") {
             match self.place {
                 Place::Start | Place::List => {}
@@ -186,13 +186,13 @@ impl Document {
         }
         if matches!(self.place, Place::InValue | Place::InEntry) {
             for _ in 0..n_breaks {
-                self.keep(b"\n");
+                self.append(b"\n");
             }
         }
         Ok(())
     }
 
-    /// Takes from `rest` of a line up to the next part that ends in it.
+    /// Reads `rest` of a line up to the end of the next part. Returns the part.
     fn next<'a, 'line: 'a>(
         &'a mut self,
         line: &'line [u8],
@@ -206,12 +206,12 @@ impl Document {
                     let (n_bytes, has_ended) = self.pass(rest);
                     let (of_value, after) = rest.split_at(n_bytes);
                     *rest = after;
-                    self.keep(of_value);
+                    self.append(of_value);
                     if has_ended {
                         let is_entry = self.place == Place::InEntry;
                         self.place = if is_entry { Place::List } else { Place::Object };
-                        if let Some(what) = self.what {
-                            return Some(self.part(what));
+                        if let Some(kind) = self.part_kind {
+                            return Some(self.part(kind));
                         }
                     }
                     continue;
@@ -232,7 +232,7 @@ impl Document {
                         self.whole = Whole::default();
                     } else {
                         let member = self.key_of(self.wanted.members);
-                        self.begin(Place::InValue, member.map(What::Member));
+                        self.begin(Place::InValue, member.map(PartKind::Member));
                         continue;
                     }
                 }
@@ -241,11 +241,11 @@ impl Document {
                 Place::List if byte == b']' && self.key.is_empty() => {
                     *rest = after;
                     self.end_document();
-                    return Some(self.part(What::End));
+                    return Some(self.part(PartKind::End));
                 }
                 Place::List if byte == b']' => self.place = Place::Object,
                 Place::List if byte == b'{' => {
-                    self.begin(Place::InEntry, Some(What::Entry));
+                    self.begin(Place::InEntry, Some(PartKind::Entry));
                     continue;
                 }
                 Place::Object if byte == b'"' => {
@@ -285,7 +285,7 @@ impl Document {
                     *rest = &[];
                     return Some(Err(match place {
                         Place::End => "something follows the JSON",
-                        // Where a quote is missing, what follows is upside down.
+                        // After a missing quote, strings and values are swapped.
                         Place::List => "not a JSON object",
                         _ => "not JSON",
                     }));
@@ -296,7 +296,7 @@ impl Document {
         None
     }
 
-    /// What is missing at the end of a file, if anything is.
+    /// Returns an error if the document is incomplete.
     fn finish(&self) -> Result<(), Malformed> {
         match self.place {
             Place::Start | Place::End | Place::Lost => Ok(()),
@@ -304,25 +304,25 @@ impl Document {
         }
     }
 
-    /// The one of some names that the key is.
+    /// Returns the name that equals the current key.
     fn key_of(&self, names: &[&'static str]) -> Option<&'static str> {
         let key = self.key.strip_prefix(b"\"")?.strip_suffix(b"\"")?;
         names.iter().find(|it| it.as_bytes() == key).copied()
     }
 
-    /// Begins to read a value.
-    fn begin(&mut self, place: Place, what: Option<What>) {
+    /// Begins a value.
+    fn begin(&mut self, place: Place, kind: Option<PartKind>) {
         self.place = place;
-        self.what = what;
+        self.part_kind = kind;
         self.first_line = self.line;
         (self.depth, self.is_in_string, self.is_escaped) = (0, false, false);
         self.is_too_long = false;
         self.text.clear();
-        self.text.shrink_to(ROOM);
+        self.text.shrink_to(KEPT_CAPACITY);
     }
 
-    fn keep(&mut self, bytes: &[u8]) {
-        if self.what.is_none() || self.is_too_long {
+    fn append(&mut self, bytes: &[u8]) {
+        if self.part_kind.is_none() || self.is_too_long {
             return;
         }
         if MAX_LINE < self.text.len() + bytes.len() {
@@ -333,27 +333,27 @@ impl Document {
         }
     }
 
-    fn part(&self, what: What) -> Result<Part<'_>, Malformed> {
+    fn part(&self, kind: PartKind) -> Result<Part<'_>, Malformed> {
         if self.is_too_long {
             return Err("too long");
         }
-        Ok(Part { what, text: &self.text, first_line: self.first_line })
+        Ok(Part { kind, text: &self.text, first_line: self.first_line })
     }
 
-    /// Makes ready for the next document, and holds nothing until it comes:
-    /// there may be very many files that hold one document each.
+    /// Resets the state for the next document, and frees the buffers: there may be
+    /// many files with one document each.
     fn end_document(&mut self) {
         let (line, is_of_lines) = (self.line, self.is_of_lines);
         *self = Self { line, is_of_lines, ..Self::new(self.wanted) };
     }
 
-    /// Ends an object in loose form, of whose last line `line` is what belongs
-    /// to it.
+    /// Ends an object in loose form. `line` is the last line up to the end of the
+    /// object.
     fn end_object<'a>(&'a mut self, line: &'a [u8]) -> Result<Part<'a>, Malformed> {
         let whole = std::mem::take(&mut self.whole);
         self.end_document();
         if !whole.is_possible {
-            return self.part(What::End);
+            return self.part(PartKind::End);
         }
         if whole.is_too_long || MAX_LINE < whole.text.len() + line.len() {
             return Err("too long");
@@ -364,10 +364,11 @@ impl Document {
             self.text.extend(text);
             text = &self.text;
         }
-        Ok(Part { what: What::Whole, text, first_line: whole.first_line })
+        Ok(Part { kind: PartKind::Whole, text, first_line: whole.first_line })
     }
 
-    /// Passes over bytes of a value. Says how many, and whether it has ended.
+    /// Skips bytes of the current value. Returns their number, and whether the value
+    /// has ended.
     fn pass(&mut self, bytes: &[u8]) -> (usize, bool) {
         let mut at = 0;
         while let Some(&byte) = bytes.get(at) {
@@ -393,7 +394,7 @@ impl Document {
             match byte {
                 b'"' => self.is_in_string = true,
                 b'{' | b'[' => self.depth += 1,
-                // What follows a number or a word.
+                // The end of a number or a literal.
                 b'}' | b']' | b',' | b' ' | b'\t' | b'\r' | b'\n' if self.depth == 0 => {
                     return (at, true);
                 }
@@ -412,8 +413,8 @@ impl Document {
 }
 
 impl Whole {
-    /// Keeps a line of an object that has not ended in it.
-    fn keep(&mut self, line: &[u8]) {
+    /// Appends a line of an object that continues in the next line.
+    fn append(&mut self, line: &[u8]) {
         if !self.is_possible || self.is_too_long {
             return;
         }
@@ -430,7 +431,7 @@ impl Whole {
 
 impl<'a> Part<'a> {
     pub(crate) fn is_entry(&self) -> bool {
-        self.what == What::Entry
+        self.kind == PartKind::Entry
     }
 
     pub(crate) fn lines(&self) -> LineCounter<'a> {
@@ -439,8 +440,8 @@ impl<'a> Part<'a> {
 }
 
 impl LineCounter<'_> {
-    /// The line of the byte at `offset`, which lies after those asked for
-    /// before.
+    /// Returns the line of the byte at `offset`. Offsets must not decrease between
+    /// calls.
     pub(crate) fn line_of(&mut self, offset: usize) -> u64 {
         let passed = self.text.get(self.at..offset).unwrap_or_default();
         self.line += memchr_iter(b'\n', passed).count() as u64;
@@ -449,25 +450,25 @@ impl LineCounter<'_> {
     }
 }
 
-/// JSON in one line: what is written over several stands between its tokens.
+/// Removes the whitespace between the tokens of JSON.
 pub(crate) fn compact(json: &str) -> String {
-    let mut res = String::with_capacity(json.len());
+    let mut result = String::with_capacity(json.len());
     let mut rest = json;
     while let Some(quote) = rest.find('"') {
         let (between, string) = rest.split_at(quote);
-        res.extend(between.split_ascii_whitespace());
+        result.extend(between.split_ascii_whitespace());
         let mut is_escaped = false;
-        let end = string[1..].bytes().position(|it| {
-            let is_end = it == b'"' && !is_escaped;
-            is_escaped = it == b'\\' && !is_escaped;
+        let end = string[1..].bytes().position(|byte| {
+            let is_end = byte == b'"' && !is_escaped;
+            is_escaped = byte == b'\\' && !is_escaped;
             is_end
         });
         let (string, after) = string.split_at(end.map_or(string.len(), |it| it + 2));
-        res.push_str(string);
+        result.push_str(string);
         rest = after;
     }
-    res.extend(rest.split_ascii_whitespace());
-    res
+    result.extend(rest.split_ascii_whitespace());
+    result
 }
 
 #[cfg(test)]
@@ -475,7 +476,7 @@ mod tests {
     use insta::assert_snapshot;
     use proptest::prelude::*;
 
-    use super::{Document, Part, Wanted, What, compact};
+    use super::{Document, Part, PartKind, Wanted, compact};
     use crate::MAX_LINE;
 
     const WANTED: Wanted = Wanted { lists: &["list"], members: &["info"], is_loose: false };
@@ -485,43 +486,42 @@ mod tests {
         parts_of(text, &WANTED)
     }
 
-    /// The parts of a document, each with the line at which it begins, and what
-    /// is wrong with it.
+    /// Returns the parts of a document with their first lines, and its errors.
     fn parts_of(text: &str, wanted: &'static Wanted) -> String {
         let mut document = Document::new(wanted);
-        let mut res = Vec::new();
+        let mut result = Vec::new();
         for (number, line) in (1..).zip(text.split('\n')) {
             let line = line.as_bytes();
             if let Err(reason) = document.begin_line(line, number) {
-                res.push(format!("{number} {reason}"));
+                result.push(format!("{number} {reason}"));
             }
             let mut rest = line;
             while let Some(part) = document.next(line, &mut rest) {
-                res.push(match part {
-                    Ok(Part { what: What::End, .. }) => format!("{number} end"),
-                    Ok(it) => {
-                        let name = match it.what {
-                            What::Member(name) => name,
-                            What::Whole => "whole",
+                result.push(match part {
+                    Ok(Part { kind: PartKind::End, .. }) => format!("{number} end"),
+                    Ok(part) => {
+                        let name = match part.kind {
+                            PartKind::Member(name) => name,
+                            PartKind::Whole => "whole",
                             _ => "entry",
                         };
-                        let text = String::from_utf8_lossy(it.text);
+                        let text = String::from_utf8_lossy(part.text);
                         let text = if text.len() < 99 { text } else { "long".into() };
-                        let lines = it.text.len().saturating_sub(1);
-                        let last = it.lines().line_of(lines);
-                        format!("{}-{last} {name} {text:?}", it.first_line)
+                        let lines = part.text.len().saturating_sub(1);
+                        let last = part.lines().line_of(lines);
+                        format!("{}-{last} {name} {text:?}", part.first_line)
                     }
                     Err(reason) => format!("{number} {reason}"),
                 });
             }
-            document.whole.keep(line);
+            document.whole.append(line);
         }
-        res.extend(document.finish().err().map(|it| format!("end {it}")));
-        res.join("\n")
+        result.extend(document.finish().err().map(|it| format!("end {it}")));
+        result.join("\n")
     }
 
     #[test]
-    fn entries_are_handed_on_one_by_one() {
+    fn passes_on_entries_one_by_one() {
         assert_snapshot!(parts(r#"{"a":[{}],"list":[{"b":"]}\"{"},{}],"info":{"c":null}}"#), @r#"
         1-1 entry "{\"b\":\"]}\\\"{\"}"
         1-1 entry "{}"
@@ -536,7 +536,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_document_is_told_once() {
+    fn reports_an_invalid_document_once() {
         assert_snapshot!(parts("# Notes\n\nmore\n"), @"1 not JSON");
         assert_snapshot!(parts("[1]"), @"1 not JSON");
         assert_snapshot!(parts("{\"list\":[{}]}\n{}\n{}"), @r#"
@@ -561,7 +561,7 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_that_is_too_long_is_passed_over() {
+    fn skips_an_entry_that_is_too_long() {
         let line = "x".repeat(MAX_LINE / 2);
         let long = format!("{{\"a\":\"{line}\",\n\"b\":\"{line}\"}}");
         let list = format!("[{{}},{long},{{\"a\":\"{line}\"}}]");
@@ -575,7 +575,7 @@ mod tests {
     }
 
     #[test]
-    fn a_loose_document_is_a_list_or_an_entry_itself() {
+    fn reads_a_list_or_a_single_entry_in_loose_form() {
         let parts = |text: &str| parts_of(text, &LOOSE);
         assert_snapshot!(parts("[\n{\"a\":1},\n{\n}\n]\n"), @r#"
         2-2 entry "{\"a\":1}"
@@ -604,7 +604,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_is_broken_leaves_other_lines_alone() {
+    fn reads_other_lines_after_an_invalid_line() {
         let parts = |text: &str| parts_of(text, &LOOSE);
         let good = r#"{"a":1}"#;
         let list = r#"{"list":[{}]}"#;
@@ -629,7 +629,7 @@ mod tests {
     }
 
     #[test]
-    fn a_document_that_is_too_long_for_an_entry_is_passed_over() {
+    fn skips_a_document_that_is_too_long_for_an_entry() {
         let line = "x".repeat(MAX_LINE / 2);
         let text = format!("{{\n\"a\":\"{line}\",\n\"b\":\"{line}\"\n}}\n{{}}");
         assert_snapshot!(parts_of(&text, &LOOSE), @r#"
@@ -639,7 +639,7 @@ mod tests {
     }
 
     #[test]
-    fn depth_costs_nothing() {
+    fn reads_deeply_nested_values() {
         let deep = "[".repeat(1_000_000);
         let text = format!("{{\"x\":{deep}{},\"list\":[{{}},{{\"a\":{deep}", "]".repeat(1_000_000));
         assert_snapshot!(parts(&text), @r#"
@@ -650,14 +650,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_text_can_be_read(text in "([\\[\\]{}\":,\\\\ \n1a]|\"list\":|\"info\":)*") {
+        fn reads_any_text_without_a_panic(text in "([\\[\\]{}\":,\\\\ \n1a]|\"list\":|\"info\":)*") {
             parts(&text);
             parts_of(&text, &LOOSE);
             compact(&text);
         }
 
         #[test]
-        fn compact_json_says_the_same(text in r#"(\\PC|["\\ \n])*"#, n in any::<i64>()) {
+        fn compacts_json_without_changing_its_value(text in r#"(\\PC|["\\ \n])*"#, n in any::<i64>()) {
             let value = serde_json::json!({"a b": [text, n, {}, []], "c": {"d": [null]}});
             let pretty = serde_json::to_string_pretty(&value).expect("a value can be written");
             prop_assert_eq!(compact(&pretty), value.to_string());

@@ -1,11 +1,10 @@
-//! Reads JSON leniently, in one pass, and keeps none of it.
+//! A lenient JSON reader that makes one pass and builds no tree.
 //!
-//! Session files are large, and of most of their bytes nothing is wanted. A
-//! [`Reader`] is driven by what is wanted and passes over the rest, of which it
-//! checks only that strings and brackets close. It does not recurse into what
-//! it passes over, so that depth costs no stack. Where a value is of another
-//! type than was hoped for, it is passed over as well: agents change their
-//! formats, and the rest of the line still counts.
+//! Session files are large, and most of their bytes are not used. A [`Reader`]
+//! reads the requested values and skips the others. In skipped values it only checks
+//! that strings and brackets are closed. Skipping does not recurse, so that nested
+//! values use no stack. A value of an unexpected type is skipped, too: agents change
+//! their formats, and the other fields of the line are still useful.
 
 use std::borrow::Cow;
 
@@ -17,13 +16,13 @@ pub(crate) struct Reader<'a> {
     at: usize,
 }
 
-/// Why a text is not JSON, in a few words.
+/// The reason why a text is not JSON, in a few words.
 pub(crate) type Malformed = &'static str;
 
 const NOT_JSON: Malformed = "not JSON";
 const ENDS_EARLY: Malformed = "ends in the middle of JSON";
 
-/// A JSON string, as it is written between its quotes.
+/// A JSON string as written between its quotes, with its escapes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Text<'a>(&'a [u8]);
 
@@ -32,8 +31,8 @@ impl<'a> Reader<'a> {
         Self { text, at: 0 }
     }
 
-    /// Reads an object: `member` is given each key and must take its value.
-    /// Anything else is passed over, and `false` given back.
+    /// Reads an object. `member` receives each key and must read its value. Skips any
+    /// other value and returns `false`.
     pub(crate) fn object(
         &mut self,
         mut member: impl FnMut(&mut Self, &'a [u8]) -> Result<(), Malformed>,
@@ -68,8 +67,8 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Reads an array: `element` must take each of its values. Anything else
-    /// is passed over, and `false` given back.
+    /// Reads an array. `element` must read each value. Skips any other value and
+    /// returns `false`.
     pub(crate) fn array(
         &mut self,
         mut element: impl FnMut(&mut Self) -> Result<(), Malformed>,
@@ -114,14 +113,14 @@ impl<'a> Reader<'a> {
         })
     }
 
-    /// Reads a number that counts something, be it written as a float or in
-    /// quotes. What is negative or too large for a count is no count.
+    /// Reads a count, which may be written as a float or in quotes. Returns `None` for
+    /// numbers that are negative or too large.
     pub(crate) fn count(&mut self) -> Result<Option<u64>, Malformed> {
         let number = self.number()?;
         Ok(number.and_then(|it| it.parse().ok().or_else(|| whole(it.parse().ok()?))))
     }
 
-    /// Reads a number, be it in quotes or not.
+    /// Reads a number, with or without quotes.
     pub(crate) fn number(&mut self) -> Result<Option<&'a str>, Malformed> {
         let raw = self.skip()?;
         let raw = raw.strip_prefix(b"\"").and_then(|it| it.strip_suffix(b"\"")).unwrap_or(raw);
@@ -129,7 +128,7 @@ impl<'a> Reader<'a> {
         Ok(if is_number { str::from_utf8(raw).ok() } else { None })
     }
 
-    /// The first byte of what comes next, which is not taken.
+    /// Returns the first byte of the next value without reading it.
     pub(crate) fn peek(&mut self) -> Result<u8, Malformed> {
         while let Some(&byte) = self.text.get(self.at) {
             if !matches!(byte, b' ' | b'\t' | b'\n' | b'\r') {
@@ -140,17 +139,17 @@ impl<'a> Reader<'a> {
         Err(ENDS_EARLY)
     }
 
-    /// Where the reader is, for [`since`](Self::since).
+    /// Returns the current offset, for [`since`](Self::since).
     pub(crate) fn here(&self) -> usize {
         self.at
     }
 
-    /// What was read since the reader was at `start`.
+    /// Returns the text from the offset `start` to the current one.
     pub(crate) fn since(&self, start: usize) -> &'a [u8] {
         &self.text[start..self.at]
     }
 
-    /// Passes over a value. Gives it back as it is written.
+    /// Skips a value. Returns its text.
     pub(crate) fn skip(&mut self) -> Result<&'a [u8], Malformed> {
         let first = self.peek()?;
         let start = self.at;
@@ -170,12 +169,12 @@ impl<'a> Reader<'a> {
         Ok(&self.text[start..self.at])
     }
 
-    /// Passes over a value.
+    /// Skips a value.
     pub(crate) fn pass(&mut self) -> Result<(), Malformed> {
         self.skip().map(|_| ())
     }
 
-    /// Passes over an object or an array.
+    /// Skips an object or an array.
     fn skip_nested(&mut self) -> Result<(), Malformed> {
         let mut depth = 0_usize;
         while let Some(&byte) = self.text.get(self.at) {
@@ -199,7 +198,7 @@ impl<'a> Reader<'a> {
         Err(ENDS_EARLY)
     }
 
-    /// Takes the string that begins here, without its quotes.
+    /// Reads the string at the current offset. Returns it without its quotes.
     fn quoted(&mut self) -> Result<&'a [u8], Malformed> {
         let body = &self.text[self.at + 1..];
         for quote in memchr_iter(b'"', body) {
@@ -212,7 +211,7 @@ impl<'a> Reader<'a> {
         Err(ENDS_EARLY)
     }
 
-    /// Checks that nothing follows.
+    /// Checks that the text ends here.
     pub(crate) fn end(&mut self) -> Result<(), Malformed> {
         match self.peek() {
             Ok(_) => Err("something follows the JSON"),
@@ -224,37 +223,52 @@ impl<'a> Reader<'a> {
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
-    reason = "what no count can be was ruled out, and a fraction of a token is none"
+    reason = "the range is checked, and fractions of a token do not exist"
 )]
 fn whole(number: f64) -> Option<u64> {
     (0.0..1e19).contains(&number).then_some(number as u64)
 }
 
-/// Keeps a value, unless there is one: of a key that comes twice, the first
-/// counts.
-pub(crate) fn keep<T>(slot: &mut Option<T>, value: Option<T>) {
+/// Reads a string if its key is `wanted`. Skips other values.
+pub(crate) fn member<'a>(
+    reader: &mut Reader<'a>,
+    key: &[u8],
+    wanted: &[u8],
+    slot: &mut Option<Text<'a>>,
+) -> Result<(), Malformed> {
+    if key == wanted {
+        set_once(slot, reader.text()?);
+    } else {
+        reader.skip()?;
+    }
+    Ok(())
+}
+
+/// Sets `slot` unless it has a value: of a repeated key, the first value counts.
+pub(crate) fn set_once<T>(slot: &mut Option<T>, value: Option<T>) {
     if slot.is_none() {
         *slot = value;
     }
 }
 
 impl<'a> Text<'a> {
-    /// A string that is written as `raw` between its quotes, like a key.
+    /// Creates a text from the bytes between the quotes of a string, such as a key.
     pub(crate) fn new(raw: &'a [u8]) -> Self {
         Self(raw)
     }
 
-    /// Whether it is `text`, which needs no escapes.
+    /// Returns whether the string equals `text`, which must need no escapes.
     pub(crate) fn is(self, text: &str) -> bool {
         self.0 == text.as_bytes()
     }
 
-    /// The bytes between the quotes.
+    /// Returns the bytes between the quotes.
     pub(crate) fn raw(self) -> &'a [u8] {
         self.0
     }
 
-    /// What it says. What is not UTF-8, and what is no escape, is replaced.
+    /// Decodes the string. Invalid UTF-8 and invalid escapes become replacement
+    /// characters.
     pub(crate) fn read(self) -> Cow<'a, str> {
         let text = decode(self.0);
         match memchr(b'\\', text.as_bytes()) {
@@ -263,19 +277,19 @@ impl<'a> Text<'a> {
         }
     }
 
-    /// What it says, owned.
+    /// Decodes the string into an owned one.
     pub(crate) fn boxed(self) -> Box<str> {
         self.read().into()
     }
 }
 
-/// Reads UTF-8, and replaces what is none. The way that replaces is slow, and
-/// rarely needed.
+/// Decodes UTF-8, and replaces invalid sequences. The replacement is slow, and rarely
+/// needed.
 pub(crate) fn decode(bytes: &[u8]) -> Cow<'_, str> {
     str::from_utf8(bytes).map_or_else(|_| String::from_utf8_lossy(bytes), Cow::Borrowed)
 }
 
-/// Reads escapes, of which the first stands at `at`.
+/// Decodes escapes. `at` is the offset of the first one.
 fn unescape(text: &str, mut at: usize) -> String {
     let mut res = String::with_capacity(text.len());
     let mut rest = text;
@@ -307,8 +321,8 @@ fn unescape(text: &str, mut at: usize) -> String {
     res
 }
 
-/// Reads what follows `\u`: four digits, and a second escape if they are half
-/// of a pair.
+/// Decodes the text after `\u`: four digits, and a second escape if they are the
+/// first half of a surrogate pair.
 fn unescape_unicode(text: &str) -> (char, &str) {
     let unit = |text: &str| {
         let digits = text.get(..4).filter(|it| it.bytes().all(|b| b.is_ascii_hexdigit()))?;
@@ -338,7 +352,7 @@ mod tests {
 
     use super::{Malformed, Reader, Text};
 
-    /// Reads a text whole, with nothing but the methods of the reader.
+    /// Reads a whole text with the methods of the reader.
     fn read(text: &[u8]) -> Result<Value, Malformed> {
         fn value(reader: &mut Reader<'_>) -> Result<Value, Malformed> {
             match reader.peek()? {
@@ -390,7 +404,7 @@ mod tests {
     }
 
     #[test]
-    fn what_producers_write_for_a_number_is_read() {
+    fn reads_the_notations_of_numbers_that_agents_use() {
         for (text, expected) in [
             ("7", Some(7)),
             ("7.0", Some(7)),
@@ -408,7 +422,7 @@ mod tests {
     }
 
     #[test]
-    fn text_is_read_whatever_stands_in_it() {
+    fn reads_strings_with_any_content() {
         for (raw, expected) in [
             (&br#"a\n\t\r\b\f\/\\\"\u0041"#[..], "a\n\t\r\u{8}\u{c}/\\\"A"),
             (br"\ud83d\ude00!", "😀!"),
@@ -424,7 +438,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_told() {
+    fn reports_why_a_text_is_not_json() {
         let check = |text: &str, expected: Result<Value, Malformed>| {
             assert_eq!(read(text.as_bytes()), expected, "{text}");
         };
@@ -438,7 +452,7 @@ mod tests {
     }
 
     #[test]
-    fn depth_costs_no_stack() {
+    fn skips_deeply_nested_values_without_recursion() {
         let deep = "[".repeat(1_000_000);
         let closed = format!("{{\"a\":{deep}{},\"b\":1}}", "]".repeat(1_000_000));
         let mut b = None;
@@ -456,7 +470,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn json_is_read_as_it_was_written(value in any_json(), pretty in any::<bool>()) {
+        fn reads_the_value_that_was_written(value in any_json(), pretty in any::<bool>()) {
             let text = if pretty {
                 serde_json::to_string_pretty(&value).unwrap()
             } else {
@@ -468,10 +482,10 @@ mod tests {
         }
 
         #[test]
-        fn any_bytes_are_read_to_the_end(text in prop::collection::vec(
+        fn reads_any_bytes_without_a_panic(text in prop::collection::vec(
             prop_oneof![prop::sample::select(b"{}[]\",:\\0-n u".as_slice()), any::<u8>()], 0..60,
         )) {
-            // Strict readers accept no text that this one rejects.
+            // This reader accepts every text that a strict reader accepts.
             let strict = serde_json::from_slice::<Value>(&text);
             let lenient = read(&text);
             prop_assert!(lenient.is_ok() || strict.is_err(), "{:?}", lenient);

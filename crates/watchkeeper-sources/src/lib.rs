@@ -27,6 +27,7 @@ mod opencode;
 mod openhands;
 mod recent;
 mod swe_agent;
+mod targets;
 mod tool_names;
 
 pub use crate::{

@@ -1,4 +1,4 @@
-//! Watchkeeper's own form: one event a line, in JSON.
+//! The format of watchkeeper itself: one event per line, in JSON.
 
 use std::path::Path;
 
@@ -15,11 +15,11 @@ use watchkeeper_core::{
 };
 
 use crate::{
-    json::{Malformed, Reader, Text, decode, keep},
+    json::{Malformed, Reader, Text, decode, set_once},
     tool_names::ToolNames,
 };
 
-/// Reads events in watchkeeper's own form.
+/// Reads events in the format of watchkeeper itself.
 #[derive(Debug, Default)]
 pub struct Ndjson {
     tools: ToolNames,
@@ -34,10 +34,10 @@ impl SourceKind for Ndjson {
 
     fn recognizes(_path: &Path, head: &[u8]) -> bool {
         head.split(|it| *it == b'\n').any(|line| {
-            let mut it = Line::default();
-            // The last line may be cut, and what was read of it still tells.
-            let _: Result<(), Malformed> = it.read(line);
-            it.at.is_some() && it.session.is_some() && it.event.is_some()
+            let mut fields = Line::default();
+            // The last line may be incomplete. Its first fields are enough.
+            let _: Result<(), Malformed> = fields.read(line);
+            fields.at.is_some() && fields.session.is_some() && fields.event.is_some()
         })
     }
 
@@ -66,17 +66,17 @@ impl Source for Ndjson {
     }
 }
 
-/// Why a line is no event.
+/// The reason why a line is not an event.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum EventError {
-    /// It is no JSON object.
+    /// The line is not a JSON object.
     #[error("{0}")]
     Malformed(&'static str),
-    /// A field that its event must have is not there, or is of another type.
+    /// A required field is missing or has another type.
     #[error("{0}")]
     Missing(&'static str),
-    /// Its event has a name that is not known.
+    /// The name of the event is unknown.
     #[error("unknown event {}", quote(.name))]
     Unknown {
         /// The name.
@@ -84,20 +84,19 @@ pub enum EventError {
     },
 }
 
-/// Reads one line, without its line break.
+/// Parses one line, without its line break.
 ///
-/// Fields that are not known are ignored; of a field that comes twice, the
-/// first counts.
+/// Unknown fields are ignored. Of a repeated field, the first one counts.
 pub fn parse_event(line: impl AsRef<[u8]>) -> Result<Event, EventError> {
-    let mut it = Line::default();
-    it.read(line.as_ref()).map_err(EventError::Malformed)?;
-    let at = it.at.and_then(|it| it.read().parse::<Timestamp>().ok());
+    let mut fields = Line::default();
+    fields.read(line.as_ref()).map_err(EventError::Malformed)?;
+    let at = fields.at.and_then(|at| at.read().parse::<Timestamp>().ok());
     let at = at.ok_or(EventError::Missing("no `at` that is an RFC 3339 time"))?;
-    let session = it.session.ok_or(EventError::Missing("no `session`"))?;
-    let event = it.event.ok_or(EventError::Missing("no `event`"))?;
-    let kind = it.kind(&event.read())?;
+    let session = fields.session.ok_or(EventError::Missing("no `session`"))?;
+    let event = fields.event.ok_or(EventError::Missing("no `event`"))?;
+    let kind = fields.kind(&event.read())?;
     let event = Event::new(at, session.read().as_ref(), kind);
-    Ok(match it.agent {
+    Ok(match fields.agent {
         Some(agent) => event.in_agent(agent.read().as_ref()),
         None => event,
     })
@@ -105,7 +104,8 @@ pub fn parse_event(line: impl AsRef<[u8]>) -> Result<Event, EventError> {
 
 /// Writes an event as one line, without a line break.
 ///
-/// [`parse_event`] reads it again; where it was read is not written.
+/// [`parse_event`] parses the line. The line does not contain the origin of the
+/// event.
 pub fn write_event(event: &Event) -> String {
     let head = Head {
         at: event.at,
@@ -117,12 +117,12 @@ pub fn write_event(event: &Event) -> String {
         None => serde_json::to_string(&Nameless { event: event.kind.name() }),
     };
     let written = serde_json::to_string(&head).and_then(|head| Ok((head, body?)));
-    // Strings, numbers and JSON that was read before are all that is written.
+    // An event contains only strings, numbers and valid JSON.
     let (head, body) = written.expect("events can be written");
     format!("{},{}", &head[..head.len() - 1], &body[1..])
 }
 
-/// Describes a line of this form.
+/// Returns the JSON schema of a line.
 pub fn event_schema() -> Schema {
     let head = schema_for!(Head<'_>);
     let mut schema = schema_for!(Wire<'_>);
@@ -147,15 +147,15 @@ pub fn event_schema() -> Schema {
     schema
 }
 
-/// What every line has.
+/// The fields of all lines.
 #[derive(Serialize, JsonSchema)]
 struct Head<'a> {
-    /// When it happened.
+    /// The time of the event.
     #[schemars(with = "String", extend("format" = "date-time"))]
     at: Timestamp,
-    /// The session it happened in.
+    /// The session of the event.
     session: &'a str,
-    /// The sub-agent it happened in; left out for the session's main agent.
+    /// The sub-agent of the event; absent for the session's main agent.
     #[serde(skip_serializing_if = "Option::is_none")]
     agent: Option<&'a str>,
 }
@@ -165,168 +165,172 @@ struct Nameless {
     event: &'static str,
 }
 
-/// What a line says, beside what every line has.
+/// The other fields of a line, by event.
 #[derive(Serialize, JsonSchema)]
 #[serde(tag = "event", rename_all = "snake_case")]
 enum Wire<'a> {
     /// The session began, or was resumed.
     SessionStart {
-        /// The folder it works in.
+        /// The working folder.
         #[serde(skip_serializing_if = "Option::is_none")]
         cwd: Option<&'a str>,
-        /// The model it begins with.
+        /// The first model.
         #[serde(skip_serializing_if = "Option::is_none")]
         model: Option<&'a str>,
         /// The version of the agent.
         #[serde(skip_serializing_if = "Option::is_none")]
         version: Option<&'a str>,
-        /// The session it was forked from.
+        /// The session from which this one was forked.
         #[serde(skip_serializing_if = "Option::is_none")]
         parent: Option<&'a str>,
-        /// Labels of its own.
+        /// Labels of the session.
         #[serde(skip_serializing_if = "Labels::is_empty")]
         #[schemars(with = "std::collections::BTreeMap<String, String>", default)]
         labels: Labels<'a>,
     },
-    /// A person, or another agent, spoke to the agent.
+    /// A person or another agent prompted the agent.
     Prompt {
-        /// What was said.
+        /// The text of the prompt.
         text: &'a str,
-        /// The harness made it, and not a person.
+        /// The harness wrote the prompt, not a person.
         #[serde(skip_serializing_if = "is_false", default)]
         synthetic: bool,
     },
-    /// The agent said something.
+    /// The agent wrote a message.
     Message {
-        /// What it said.
+        /// The text of the message.
         text: &'a str,
-        /// It is a streamed piece of the current message.
+        /// The text is a streamed part of the current message.
         #[serde(skip_serializing_if = "is_false", default)]
         delta: bool,
     },
     /// The agent thought.
     Thinking {
-        /// What it thought.
+        /// The text of the thought.
         text: &'a str,
     },
-    /// A model answered. Classes of tokens never overlap, but for those that are
-    /// part of another.
+    /// A model responded. Token counts do not overlap, except those that are part of
+    /// another.
     ModelCall {
-        /// The id of the answer; a later one with the same id replaces it.
+        /// The id of the response. A later event with the same id replaces this one.
         #[serde(skip_serializing_if = "Option::is_none")]
         id: Option<&'a str>,
         /// The model.
         #[serde(skip_serializing_if = "Option::is_none")]
         model: Option<&'a str>,
-        /// Tokens read, and not from a cache.
+        /// Input tokens that were not read from a cache.
         input_tokens: u64,
-        /// Tokens written, reasoning included.
+        /// Output tokens, including reasoning.
         output_tokens: u64,
-        /// Tokens read from a cache.
+        /// Input tokens that were read from a cache.
         #[serde(skip_serializing_if = "is_zero", default)]
         cache_read_tokens: u64,
-        /// Tokens read, and written to a cache.
+        /// Input tokens that were written to a cache.
         #[serde(skip_serializing_if = "is_zero", default)]
         cache_write_tokens: u64,
-        /// The part of the output that was reasoning.
+        /// Output tokens of reasoning, a part of `output_tokens`.
         #[serde(skip_serializing_if = "is_zero", default)]
         reasoning_tokens: u64,
-        /// The part of what was written to a cache that is kept for an hour.
+        /// Tokens that the cache keeps for an hour, a part of `cache_write_tokens`.
         #[serde(skip_serializing_if = "is_zero", default)]
         cache_write_1h_tokens: u64,
-        /// What it cost in US dollars.
+        /// The cost in US dollars.
         #[serde(skip_serializing_if = "Option::is_none")]
         cost_usd: Option<f64>,
+        /// The size of the context window in tokens.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        context_tokens: Option<u64>,
     },
     /// The agent called a tool.
     ToolCall {
-        /// What its result will name it by.
+        /// The id of the call, which its result repeats.
         id: &'a str,
-        /// The tool.
+        /// The name of the tool.
         tool: &'a str,
-        /// What the tool does to the world; told by its name if left out.
+        /// The class of the tool. The default is the class that its name suggests.
         #[schemars(with = "Option<ToolClass>")]
         class: ToolClass,
-        /// What it was given.
+        /// The arguments of the call.
         #[schemars(with = "serde_json::Value")]
         arguments: &'a Json,
-        /// The answer of the model it came with: calls that share one are parallel.
+        /// The id of the model response with this call. Calls with the same response
+        /// run in parallel.
         #[serde(skip_serializing_if = "Option::is_none")]
         response: Option<&'a str>,
     },
-    /// A tool answered.
+    /// A tool returned a result.
     ToolResult {
         /// The id of the call.
         id: &'a str,
-        /// Whether the tool did what it was asked.
+        /// The call succeeded.
         ok: bool,
-        /// What it said.
+        /// The output of the tool.
         #[serde(skip_serializing_if = "Option::is_none")]
         output: Option<&'a str>,
         /// The exit code of a command.
         #[serde(skip_serializing_if = "Option::is_none")]
         exit_code: Option<i32>,
-        /// Why it is not the tool's own answer.
+        /// The cause of a failure outside the tool.
         #[serde(skip_serializing_if = "Option::is_none")]
         cause: Option<Cause>,
     },
-    /// The agent waits for someone.
+    /// The agent waits for a person.
     Waiting {
-        /// For what.
+        /// The reason for waiting.
         r#for: WaitingFor,
     },
-    /// It waits no longer.
+    /// The agent no longer waits.
     Resumed {
-        /// For what it had waited.
+        /// The reason for which it had waited.
         r#for: WaitingFor,
     },
-    /// The agent has done what the prompt asked, and rests.
+    /// The agent completed its turn.
     TurnEnd {},
-    /// Something went wrong outside the agent's tools.
+    /// An error occurred outside the agent's tools.
     Error {
-        /// What went wrong.
+        /// The error message.
         message: &'a str,
-        /// Which attempt it was, if it is tried again.
+        /// The number of the attempt, if the agent retries.
         #[serde(skip_serializing_if = "Option::is_none")]
         retry: Option<u32>,
     },
     /// The context was compacted.
     Compaction {
-        /// Tokens in the context before.
+        /// Tokens in the context before the compaction.
         #[serde(skip_serializing_if = "Option::is_none")]
         before_tokens: Option<u64>,
-        /// Tokens in the context after.
+        /// Tokens in the context after the compaction.
         #[serde(skip_serializing_if = "Option::is_none")]
         after_tokens: Option<u64>,
     },
-    /// The agent handed its work to another.
+    /// The agent handed its work to another agent.
     Handoff {
-        /// The other.
+        /// The other agent.
         to: &'a str,
     },
-    /// A sub-agent began.
+    /// A sub-agent started.
     AgentStart {},
     /// A sub-agent ended.
     AgentEnd {},
     /// The session ended.
     SessionEnd {
-        /// Why.
+        /// The reason for the end.
         #[serde(skip_serializing_if = "Option::is_none")]
         reason: Option<&'a str>,
     },
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
-fn is_false(it: &bool) -> bool {
-    !it
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
-fn is_zero(it: &u64) -> bool {
-    *it == 0
+fn is_zero(value: &u64) -> bool {
+    *value == 0
 }
 
-/// Labels, written as an object.
+/// Labels that are serialized as an object.
 #[derive(Default)]
 struct Labels<'a>(&'a [(Box<str>, Box<str>)]);
 
@@ -342,46 +346,47 @@ impl Serialize for Labels<'_> {
     }
 }
 
-/// `None` for an event that this form does not have yet.
+/// Returns the line of an event, or `None` if the format does not support it yet.
 fn wire(kind: &EventKind) -> Option<Wire<'_>> {
     Some(match kind {
-        EventKind::SessionStart(it) => Wire::SessionStart {
-            cwd: it.cwd.as_deref(),
-            model: it.model.as_deref(),
-            version: it.version.as_deref(),
-            parent: it.parent.as_ref().map(SessionId::as_str),
-            labels: Labels(&it.labels),
+        EventKind::SessionStart(start) => Wire::SessionStart {
+            cwd: start.cwd.as_deref(),
+            model: start.model.as_deref(),
+            version: start.version.as_deref(),
+            parent: start.parent.as_ref().map(SessionId::as_str),
+            labels: Labels(&start.labels),
         },
         EventKind::Prompt { text, synthetic } => Wire::Prompt { text, synthetic: *synthetic },
         EventKind::Message { text, delta } => Wire::Message { text, delta: *delta },
         EventKind::Thinking { text } => Wire::Thinking { text },
-        EventKind::ModelCall(it) => Wire::ModelCall {
-            id: it.id.as_deref(),
-            model: it.model.as_deref(),
-            input_tokens: it.tokens.input,
-            output_tokens: it.tokens.output,
-            cache_read_tokens: it.tokens.cache_read,
-            cache_write_tokens: it.tokens.cache_write,
-            reasoning_tokens: it.tokens.reasoning,
-            cache_write_1h_tokens: it.tokens.cache_write_1h,
-            cost_usd: it.cost_usd,
+        EventKind::ModelCall(call) => Wire::ModelCall {
+            id: call.id.as_deref(),
+            model: call.model.as_deref(),
+            input_tokens: call.tokens.input,
+            output_tokens: call.tokens.output,
+            cache_read_tokens: call.tokens.cache_read,
+            cache_write_tokens: call.tokens.cache_write,
+            reasoning_tokens: call.tokens.reasoning,
+            cache_write_1h_tokens: call.tokens.cache_write_1h,
+            cost_usd: call.cost_usd,
+            context_tokens: call.context_tokens,
         },
-        EventKind::ToolCall(it) => Wire::ToolCall {
-            id: &it.id,
-            tool: &it.tool,
-            class: it.class,
-            arguments: &it.arguments,
-            response: it.response.as_deref(),
+        EventKind::ToolCall(call) => Wire::ToolCall {
+            id: &call.id,
+            tool: &call.tool,
+            class: call.class,
+            arguments: &call.arguments,
+            response: call.response.as_deref(),
         },
-        EventKind::ToolResult(it) => Wire::ToolResult {
-            id: &it.id,
-            ok: it.ok,
-            output: it.output.as_deref(),
-            exit_code: it.exit_code,
-            cause: it.cause,
+        EventKind::ToolResult(result) => Wire::ToolResult {
+            id: &result.id,
+            ok: result.ok,
+            output: result.output.as_deref(),
+            exit_code: result.exit_code,
+            cause: result.cause,
         },
-        EventKind::Waiting(what) => Wire::Waiting { r#for: *what },
-        EventKind::Resumed(what) => Wire::Resumed { r#for: *what },
+        EventKind::Waiting(reason) => Wire::Waiting { r#for: *reason },
+        EventKind::Resumed(reason) => Wire::Resumed { r#for: *reason },
         EventKind::TurnEnd => Wire::TurnEnd {},
         EventKind::Error { message, retry } => Wire::Error { message, retry: *retry },
         EventKind::Compaction { before_tokens, after_tokens } => {
@@ -395,7 +400,7 @@ fn wire(kind: &EventKind) -> Option<Wire<'_>> {
     })
 }
 
-/// What a line holds: the fields of all events.
+/// The fields of a line, for all events.
 #[derive(Default)]
 struct Line<'a> {
     at: Option<Text<'a>>,
@@ -418,6 +423,7 @@ struct Line<'a> {
     reasoning: Option<u64>,
     cache_write_1h: Option<u64>,
     cost: Option<&'a str>,
+    context: Option<u64>,
     tool: Option<Text<'a>>,
     class: Option<Text<'a>>,
     arguments: Option<&'a [u8]>,
@@ -445,18 +451,18 @@ impl<'a> Line<'a> {
 
     fn read_field(&mut self, reader: &mut Reader<'a>, key: &[u8]) -> Result<(), Malformed> {
         match key {
-            b"at" => keep(&mut self.at, reader.text()?),
-            b"session" => keep(&mut self.session, reader.text()?),
-            b"agent" => keep(&mut self.agent, reader.text()?),
-            b"event" => keep(&mut self.event, reader.text()?),
-            b"id" => keep(&mut self.id, reader.text()?),
-            b"text" => keep(&mut self.text, reader.text()?),
-            b"synthetic" => keep(&mut self.synthetic, reader.flag()?),
-            b"delta" => keep(&mut self.delta, reader.flag()?),
-            b"cwd" => keep(&mut self.cwd, reader.text()?),
-            b"model" => keep(&mut self.model, reader.text()?),
-            b"version" => keep(&mut self.version, reader.text()?),
-            b"parent" => keep(&mut self.parent, reader.text()?),
+            b"at" => set_once(&mut self.at, reader.text()?),
+            b"session" => set_once(&mut self.session, reader.text()?),
+            b"agent" => set_once(&mut self.agent, reader.text()?),
+            b"event" => set_once(&mut self.event, reader.text()?),
+            b"id" => set_once(&mut self.id, reader.text()?),
+            b"text" => set_once(&mut self.text, reader.text()?),
+            b"synthetic" => set_once(&mut self.synthetic, reader.flag()?),
+            b"delta" => set_once(&mut self.delta, reader.flag()?),
+            b"cwd" => set_once(&mut self.cwd, reader.text()?),
+            b"model" => set_once(&mut self.model, reader.text()?),
+            b"version" => set_once(&mut self.version, reader.text()?),
+            b"parent" => set_once(&mut self.parent, reader.text()?),
             b"labels" if self.labels.is_empty() => {
                 reader.object(|reader, name| {
                     if let Some(value) = reader.text()? {
@@ -465,28 +471,29 @@ impl<'a> Line<'a> {
                     Ok(())
                 })?;
             }
-            b"input_tokens" => keep(&mut self.input, reader.count()?),
-            b"output_tokens" => keep(&mut self.output_tokens, reader.count()?),
-            b"cache_read_tokens" => keep(&mut self.cache_read, reader.count()?),
-            b"cache_write_tokens" => keep(&mut self.cache_write, reader.count()?),
-            b"reasoning_tokens" => keep(&mut self.reasoning, reader.count()?),
-            b"cache_write_1h_tokens" => keep(&mut self.cache_write_1h, reader.count()?),
-            b"cost_usd" => keep(&mut self.cost, reader.number()?),
-            b"tool" => keep(&mut self.tool, reader.text()?),
-            b"class" => keep(&mut self.class, reader.text()?),
-            b"arguments" => keep(&mut self.arguments, Some(reader.skip()?)),
-            b"response" => keep(&mut self.response, reader.text()?),
-            b"ok" => keep(&mut self.ok, reader.flag()?),
-            b"output" => keep(&mut self.output, reader.text()?),
-            b"exit_code" => keep(&mut self.exit_code, reader.number()?),
-            b"cause" => keep(&mut self.cause, reader.text()?),
-            b"for" => keep(&mut self.r#for, reader.text()?),
-            b"message" => keep(&mut self.message, reader.text()?),
-            b"retry" => keep(&mut self.retry, reader.count()?),
-            b"before_tokens" => keep(&mut self.before, reader.count()?),
-            b"after_tokens" => keep(&mut self.after, reader.count()?),
-            b"to" => keep(&mut self.to, reader.text()?),
-            b"reason" => keep(&mut self.reason, reader.text()?),
+            b"input_tokens" => set_once(&mut self.input, reader.count()?),
+            b"output_tokens" => set_once(&mut self.output_tokens, reader.count()?),
+            b"cache_read_tokens" => set_once(&mut self.cache_read, reader.count()?),
+            b"cache_write_tokens" => set_once(&mut self.cache_write, reader.count()?),
+            b"reasoning_tokens" => set_once(&mut self.reasoning, reader.count()?),
+            b"cache_write_1h_tokens" => set_once(&mut self.cache_write_1h, reader.count()?),
+            b"cost_usd" => set_once(&mut self.cost, reader.number()?),
+            b"context_tokens" => set_once(&mut self.context, reader.count()?),
+            b"tool" => set_once(&mut self.tool, reader.text()?),
+            b"class" => set_once(&mut self.class, reader.text()?),
+            b"arguments" => set_once(&mut self.arguments, Some(reader.skip()?)),
+            b"response" => set_once(&mut self.response, reader.text()?),
+            b"ok" => set_once(&mut self.ok, reader.flag()?),
+            b"output" => set_once(&mut self.output, reader.text()?),
+            b"exit_code" => set_once(&mut self.exit_code, reader.number()?),
+            b"cause" => set_once(&mut self.cause, reader.text()?),
+            b"for" => set_once(&mut self.r#for, reader.text()?),
+            b"message" => set_once(&mut self.message, reader.text()?),
+            b"retry" => set_once(&mut self.retry, reader.count()?),
+            b"before_tokens" => set_once(&mut self.before, reader.count()?),
+            b"after_tokens" => set_once(&mut self.after, reader.count()?),
+            b"to" => set_once(&mut self.to, reader.text()?),
+            b"reason" => set_once(&mut self.reason, reader.text()?),
             _ => reader.pass()?,
         }
         Ok(())
@@ -496,9 +503,9 @@ impl<'a> Line<'a> {
         let need = |field: Option<Text<'a>>, missing| {
             field.map(Text::boxed).ok_or(EventError::Missing(missing))
         };
-        let what = || {
-            let what = self.r#for.and_then(|it| one_of::<WaitingFor>(&it.read()));
-            what.ok_or(EventError::Missing("no `for` that is `permission` or `person`"))
+        let waiting_for = || {
+            let reason = self.r#for.and_then(|it| one_of::<WaitingFor>(&it.read()));
+            reason.ok_or(EventError::Missing("no `for` that is `permission` or `person`"))
         };
         Ok(match event {
             "session_start" => EventKind::SessionStart(SessionStart {
@@ -532,6 +539,7 @@ impl<'a> Line<'a> {
                     .cost
                     .and_then(|it| it.parse().ok())
                     .filter(|it: &f64| it.is_finite() && 0.0 <= *it),
+                context_tokens: self.context.filter(|n| 0 < *n),
             }),
             "tool_call" => EventKind::ToolCall(self.tool_call()?),
             "tool_result" => {
@@ -542,8 +550,8 @@ impl<'a> Line<'a> {
                 result.cause = self.cause.and_then(|it| one_of(&it.read()));
                 EventKind::ToolResult(result)
             }
-            "waiting" => EventKind::Waiting(what()?),
-            "resumed" => EventKind::Resumed(what()?),
+            "waiting" => EventKind::Waiting(waiting_for()?),
+            "resumed" => EventKind::Resumed(waiting_for()?),
             "turn_end" => EventKind::TurnEnd,
             "error" => EventKind::Error {
                 message: need(self.message, "no `message`")?,
@@ -573,7 +581,7 @@ impl<'a> Line<'a> {
     }
 }
 
-/// Reads the name of a variant.
+/// Parses the name of a variant.
 fn one_of<'de, T: Deserialize<'de>>(name: &'de str) -> Option<T> {
     T::deserialize(StrDeserializer::<NotOneOf>::new(name)).ok()
 }

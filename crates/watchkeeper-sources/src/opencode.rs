@@ -1,8 +1,8 @@
-//! opencode: what `opencode export <session>` prints.
+//! opencode: the output of `opencode export <session>`.
 //!
 //! An export is one JSON object: `{"info": {…}, "messages": [{"info": {…},
-//! "parts": […]}, …]}`. A message of the assistant is one answer of the model,
-//! with the calls it made and what became of them.
+//! "parts": […]}, …]}`. A message of the assistant is one model response, with its
+//! calls and their results.
 
 use std::{collections::BTreeSet, path::Path};
 
@@ -14,7 +14,8 @@ use watchkeeper_core::{
 
 use crate::{
     document::{Document, LineCounter, Part as DocumentPart, Wanted, compact},
-    json::{Malformed, Reader, Text, decode, keep},
+    json::{Malformed, Reader, Text, decode, member, set_once},
+    targets,
     tool_names::ToolNames,
 };
 
@@ -25,15 +26,15 @@ pub struct Opencode {
     thread: Thread,
 }
 
-/// The session that an export is of.
+/// The exported session.
 #[derive(Debug)]
 struct Thread {
     session: SessionId,
-    /// The sub-agent whose export this is.
+    /// The sub-agent of this export.
     agent: Option<AgentId>,
     has_started: bool,
     start: SessionStart,
-    /// How many messages were read.
+    /// The number of messages so far.
     n_messages: u64,
     latest: Option<Timestamp>,
     tools: ToolNames,
@@ -51,7 +52,7 @@ impl SourceKind for Opencode {
 
     fn recognizes(_path: &Path, head: &[u8]) -> bool {
         let mut info = Info::default();
-        // The head may be cut, and what was read of it still tells.
+        // The head may be incomplete. Its first fields are enough.
         let _: Result<bool, Malformed> = Reader::new(head).object(|reader, key| match key {
             b"info" => info.read(reader),
             _ => reader.pass(),
@@ -80,17 +81,17 @@ fn is_session(id: Text<'_>) -> bool {
     id.raw().starts_with(b"ses_")
 }
 
-/// What is said of a session or of a message, as far as it is wanted.
+/// The fields of a session or a message that are used.
 #[derive(Default)]
 struct Info<'a> {
     id: Option<Text<'a>>,
     created: Option<Timestamp>,
     completed: Option<Timestamp>,
-    // Of a session.
+    // Fields of a session.
     parent: Option<Text<'a>>,
     directory: Option<Text<'a>>,
     version: Option<Text<'a>>,
-    // Of a message.
+    // Fields of a message.
     role: Option<Text<'a>>,
     model: Option<Text<'a>>,
     finish: Option<Text<'a>>,
@@ -99,7 +100,7 @@ struct Info<'a> {
     error: Option<Failure<'a>>,
 }
 
-/// What an answer of the model used.
+/// The usage of a model response.
 #[derive(Clone, Copy, Default)]
 struct Used<'a> {
     tokens: Tokens,
@@ -121,12 +122,12 @@ struct Message<'a> {
 /// A part of a message: the fields of all kinds.
 #[derive(Default)]
 struct Part<'a> {
-    /// Where in the message it stands.
+    /// The offset of the part in the message.
     at: usize,
     kind: Option<Text<'a>>,
     text: Option<Text<'a>>,
     is_synthetic: bool,
-    /// When it began, and when it ended.
+    /// The start and the end of the part.
     time: Span,
     call: Option<Text<'a>>,
     tool: Option<Text<'a>>,
@@ -142,15 +143,15 @@ struct Span {
     end: Option<Timestamp>,
 }
 
-/// What became of a call.
+/// The state of a call.
 #[derive(Default)]
 struct State<'a> {
     status: Option<Text<'a>>,
     input: Option<&'a [u8]>,
     output: Option<Text<'a>>,
     error: Option<Text<'a>>,
-    /// Where the output stands, or the error.
-    answer_at: usize,
+    /// The offset of the output or the error.
+    result_at: usize,
     time: Span,
     exit_code: Option<&'a str>,
     /// The session of the sub-agent that was called.
@@ -166,8 +167,8 @@ impl Span {
     fn read(&mut self, reader: &mut Reader<'_>) -> Result<(), Malformed> {
         reader.object(|reader, key| {
             match key {
-                b"start" | b"created" => keep(&mut self.start, time(reader)?),
-                b"end" => keep(&mut self.end, time(reader)?),
+                b"start" | b"created" => set_once(&mut self.start, time(reader)?),
+                b"end" => set_once(&mut self.end, time(reader)?),
                 _ => reader.pass()?,
             }
             Ok(())
@@ -180,22 +181,22 @@ impl<'a> Info<'a> {
     fn read(&mut self, reader: &mut Reader<'a>) -> Result<(), Malformed> {
         reader.object(|reader, key| {
             match key {
-                b"id" => keep(&mut self.id, reader.text()?),
-                b"parentID" => keep(&mut self.parent, reader.text()?),
-                b"directory" => keep(&mut self.directory, reader.text()?),
-                b"version" => keep(&mut self.version, reader.text()?),
-                b"role" => keep(&mut self.role, reader.text()?),
-                b"modelID" => keep(&mut self.model, reader.text()?),
-                b"finish" => keep(&mut self.finish, reader.text()?),
+                b"id" => set_once(&mut self.id, reader.text()?),
+                b"parentID" => set_once(&mut self.parent, reader.text()?),
+                b"directory" => set_once(&mut self.directory, reader.text()?),
+                b"version" => set_once(&mut self.version, reader.text()?),
+                b"role" => set_once(&mut self.role, reader.text()?),
+                b"modelID" => set_once(&mut self.model, reader.text()?),
+                b"finish" => set_once(&mut self.finish, reader.text()?),
                 b"summary" => self.is_summary |= reader.flag()? == Some(true),
-                b"cost" => keep(&mut self.used.cost, reader.number()?),
+                b"cost" => set_once(&mut self.used.cost, reader.number()?),
                 b"tokens" => self.used.tokens = read_tokens(reader)?,
-                b"error" => keep(&mut self.error, read_error(reader)?),
+                b"error" => set_once(&mut self.error, read_error(reader)?),
                 b"time" => {
                     reader.object(|reader, key| {
                         match key {
-                            b"created" => keep(&mut self.created, time(reader)?),
-                            b"completed" => keep(&mut self.completed, time(reader)?),
+                            b"created" => set_once(&mut self.created, time(reader)?),
+                            b"completed" => set_once(&mut self.completed, time(reader)?),
                             _ => reader.pass()?,
                         }
                         Ok(())
@@ -210,18 +211,18 @@ impl<'a> Info<'a> {
 }
 
 fn read_tokens(reader: &mut Reader<'_>) -> Result<Tokens, Malformed> {
-    let (mut res, mut total) = (Tokens::default(), None);
+    let (mut tokens, mut total) = (Tokens::default(), None);
     reader.object(|reader, key| {
         match key {
-            b"total" => keep(&mut total, reader.count()?),
-            b"input" => res.input = reader.count()?.unwrap_or(0),
-            b"output" => res.output = reader.count()?.unwrap_or(0),
-            b"reasoning" => res.reasoning = reader.count()?.unwrap_or(0),
+            b"total" => set_once(&mut total, reader.count()?),
+            b"input" => tokens.input = reader.count()?.unwrap_or(0),
+            b"output" => tokens.output = reader.count()?.unwrap_or(0),
+            b"reasoning" => tokens.reasoning = reader.count()?.unwrap_or(0),
             b"cache" => {
                 reader.object(|reader, key| {
                     match key {
-                        b"read" => res.cache_read = reader.count()?.unwrap_or(0),
-                        b"write" => res.cache_write = reader.count()?.unwrap_or(0),
+                        b"read" => tokens.cache_read = reader.count()?.unwrap_or(0),
+                        b"write" => tokens.cache_write = reader.count()?.unwrap_or(0),
                         _ => reader.pass()?,
                     }
                     Ok(())
@@ -232,21 +233,21 @@ fn read_tokens(reader: &mut Reader<'_>) -> Result<Tokens, Malformed> {
         Ok(())
     })?;
     // Whether output includes reasoning depends on the version.
-    if total == Some(res.total().saturating_add(res.reasoning)) {
-        res.output = res.output.saturating_add(res.reasoning);
+    if total == Some(tokens.total().saturating_add(tokens.reasoning)) {
+        tokens.output = tokens.output.saturating_add(tokens.reasoning);
     }
-    Ok(res)
+    Ok(tokens)
 }
 
 fn read_error<'a>(reader: &mut Reader<'a>) -> Result<Option<Failure<'a>>, Malformed> {
-    let mut res = Failure::default();
+    let mut failure = Failure::default();
     let is_object = reader.object(|reader, key| {
         match key {
-            b"name" => keep(&mut res.name, reader.text()?),
+            b"name" => set_once(&mut failure.name, reader.text()?),
             b"data" => {
                 reader.object(|reader, key| {
                     match key {
-                        b"message" => keep(&mut res.message, reader.text()?),
+                        b"message" => set_once(&mut failure.message, reader.text()?),
                         _ => reader.pass()?,
                     }
                     Ok(())
@@ -256,19 +257,19 @@ fn read_error<'a>(reader: &mut Reader<'a>) -> Result<Option<Failure<'a>>, Malfor
         }
         Ok(())
     })?;
-    Ok(is_object.then_some(res))
+    Ok(is_object.then_some(failure))
 }
 
 impl<'a> Message<'a> {
     fn read(text: &'a [u8]) -> Result<Self, Malformed> {
-        let mut res = Self::default();
+        let mut message = Self::default();
         let mut reader = Reader::new(text);
         let is_object = reader.object(|reader, key| {
             match key {
-                b"info" => res.info.read(reader)?,
+                b"info" => message.info.read(reader)?,
                 b"parts" => {
                     reader.array(|reader| {
-                        res.parts.push(Part::read(reader)?);
+                        message.parts.push(Part::read(reader)?);
                         Ok(())
                     })?;
                 }
@@ -277,38 +278,38 @@ impl<'a> Message<'a> {
             Ok(())
         })?;
         reader.end()?;
-        if is_object { Ok(res) } else { Err("not a JSON object") }
+        if is_object { Ok(message) } else { Err("not a JSON object") }
     }
 }
 
 impl<'a> Part<'a> {
     fn read(reader: &mut Reader<'a>) -> Result<Self, Malformed> {
         reader.peek()?;
-        let mut res = Self { at: reader.here(), ..Self::default() };
+        let mut part = Self { at: reader.here(), ..Self::default() };
         reader.object(|reader, key| {
             match key {
-                b"type" => keep(&mut res.kind, reader.text()?),
-                b"text" | b"prompt" => keep(&mut res.text, reader.text()?),
-                b"synthetic" => res.is_synthetic |= reader.flag()? == Some(true),
-                b"time" => res.time.read(reader)?,
-                b"callID" => keep(&mut res.call, reader.text()?),
-                b"tool" => keep(&mut res.tool, reader.text()?),
-                b"state" => res.state.read(reader)?,
+                b"type" => set_once(&mut part.kind, reader.text()?),
+                b"text" | b"prompt" => set_once(&mut part.text, reader.text()?),
+                b"synthetic" => part.is_synthetic |= reader.flag()? == Some(true),
+                b"time" => part.time.read(reader)?,
+                b"callID" => set_once(&mut part.call, reader.text()?),
+                b"tool" => set_once(&mut part.tool, reader.text()?),
+                b"state" => part.state.read(reader)?,
                 b"tokens" => {
-                    let used = res.used.get_or_insert_default();
+                    let used = part.used.get_or_insert_default();
                     used.tokens = read_tokens(reader)?;
                 }
                 b"cost" => {
-                    let used = res.used.get_or_insert_default();
-                    keep(&mut used.cost, reader.number()?);
+                    let used = part.used.get_or_insert_default();
+                    set_once(&mut used.cost, reader.number()?);
                 }
-                b"attempt" => keep(&mut res.attempt, reader.count()?),
-                b"error" => keep(&mut res.error, read_error(reader)?),
+                b"attempt" => set_once(&mut part.attempt, reader.count()?),
+                b"error" => set_once(&mut part.error, read_error(reader)?),
                 _ => reader.pass()?,
             }
             Ok(())
         })?;
-        Ok(res)
+        Ok(part)
     }
 
     fn is(&self, kind: &str) -> bool {
@@ -320,20 +321,20 @@ impl<'a> State<'a> {
     fn read(&mut self, reader: &mut Reader<'a>) -> Result<(), Malformed> {
         reader.object(|reader, key| {
             match key {
-                b"status" => keep(&mut self.status, reader.text()?),
-                b"input" => keep(&mut self.input, Some(reader.skip()?)),
+                b"status" => set_once(&mut self.status, reader.text()?),
+                b"input" => set_once(&mut self.input, Some(reader.skip()?)),
                 b"output" | b"error" => {
                     reader.peek()?;
-                    self.answer_at = reader.here();
+                    self.result_at = reader.here();
                     let slot = if key == b"output" { &mut self.output } else { &mut self.error };
-                    keep(slot, reader.text()?);
+                    set_once(slot, reader.text()?);
                 }
                 b"time" => self.time.read(reader)?,
                 b"metadata" => {
                     reader.object(|reader, key| {
                         match key {
-                            b"exit" => keep(&mut self.exit_code, reader.number()?),
-                            b"sessionId" => keep(&mut self.session, reader.text()?),
+                            b"exit" => set_once(&mut self.exit_code, reader.number()?),
+                            b"sessionId" => set_once(&mut self.session, reader.text()?),
                             _ => reader.pass()?,
                         }
                         Ok(())
@@ -347,27 +348,27 @@ impl<'a> State<'a> {
     }
 }
 
-/// Something that happened, and the line at which it stands.
-struct Told {
+/// An event with its line.
+struct LocatedEvent {
     at: Timestamp,
     line: u64,
     kind: EventKind,
-    /// The agent that it happened in, if it is not the one that speaks.
+    /// The agent of the event, if it is not the agent of the export.
     agent: Option<AgentId>,
 }
 
-/// What a message tells, in the order in which it is written.
-struct Story<'a> {
+/// The events of a message, in the order of its parts.
+struct MessageEvents<'a> {
     lines: LineCounter<'a>,
     now: Timestamp,
-    told: Vec<Told>,
+    events: Vec<LocatedEvent>,
 }
 
-impl Story<'_> {
-    fn tell(&mut self, at: Option<Timestamp>, offset: usize, kind: EventKind) {
+impl MessageEvents<'_> {
+    fn push(&mut self, at: Option<Timestamp>, offset: usize, kind: EventKind) {
         self.now = at.unwrap_or(self.now);
         let line = self.lines.line_of(offset);
-        self.told.push(Told { at: self.now, line, kind, agent: None });
+        self.events.push(LocatedEvent { at: self.now, line, kind, agent: None });
     }
 }
 
@@ -430,11 +431,11 @@ impl Thread {
         }
     }
 
-    /// Whether something is told for the first time.
-    fn is_new(&self, what: Fingerprint, sink: &mut EventSink<'_>) -> bool {
+    /// Records `key` for this session, and returns whether it is new.
+    fn is_new(&self, key: Fingerprint, sink: &mut EventSink<'_>) -> bool {
         let agent = self.agent.as_ref().map_or("", AgentId::as_str);
-        let whose = Fingerprint::of(self.session.as_str()).and(Fingerprint::of(agent));
-        sink.is_new(whose.and(what))
+        let owner = Fingerprint::of(self.session.as_str()).and(Fingerprint::of(agent));
+        sink.is_new(owner.and(key))
     }
 
     fn read_message(
@@ -446,41 +447,41 @@ impl Thread {
         self.n_messages += 1;
         let info = &message.info;
         let now = info.created.or(self.latest).ok_or("no time")?;
-        let mut story = Story { lines: part.lines(), now, told: Vec::new() };
-        sink.at_line(story.lines.line_of(0));
+        let mut events = MessageEvents { lines: part.lines(), now, events: Vec::new() };
+        sink.at_line(events.lines.line_of(0));
         self.start(now, sink);
         match info.role.map(Text::raw) {
-            Some(b"user") => read_prompt(message, &mut story),
-            Some(b"assistant") => self.read_answer(message, &mut story, sink),
+            Some(b"user") => read_prompt(message, &mut events),
+            Some(b"assistant") => self.read_response(message, &mut events, sink),
             _ => return Err("no role"),
         }
-        let mut told = story.told;
-        // Calls that are made side by side end in any order.
-        told.sort_by_key(|it| it.at);
-        for (nth, it) in (0_u64..).zip(told) {
-            // A call that was under way may have ended by the next time, and
-            // then other things follow it.
-            let which = match &it.kind {
+        let mut events = events.events;
+        // Parallel calls end in any order.
+        events.sort_by_key(|event| event.at);
+        for (nth, event) in (0_u64..).zip(events) {
+            // When the file is read again, a pending call may have ended. The events
+            // after it then have other positions.
+            let key = match &event.kind {
                 EventKind::ToolCall(call) => Fingerprint::of(call.id.as_bytes()),
                 EventKind::ToolResult(result) => Fingerprint::of(result.id.as_bytes()),
                 _ => Fingerprint::from(nth),
             };
-            let what =
-                Fingerprint::from(self.n_messages).and(Fingerprint::of(it.kind.name())).and(which);
-            self.latest = self.latest.max(Some(it.at));
-            if self.is_new(what, sink) {
-                sink.at_line(it.line);
-                let agent = it.agent.as_ref().or(self.agent.as_ref());
-                sink.event(it.at, &self.session, agent, it.kind);
+            let name = Fingerprint::of(event.kind.name());
+            let key = Fingerprint::from(self.n_messages).and(name).and(key);
+            self.latest = self.latest.max(Some(event.at));
+            if self.is_new(key, sink) {
+                sink.at_line(event.line);
+                let agent = event.agent.as_ref().or(self.agent.as_ref());
+                sink.event(event.at, &self.session, agent, event.kind);
             }
         }
         Ok(())
     }
 
-    fn read_answer(
+    fn read_response(
         &mut self,
         message: &Message<'_>,
-        story: &mut Story<'_>,
+        events: &mut MessageEvents<'_>,
         sink: &mut EventSink<'_>,
     ) {
         let info = &message.info;
@@ -495,57 +496,57 @@ impl Thread {
                     let text = part.text.map(Text::boxed).unwrap_or_default();
                     if !text.trim().is_empty() {
                         let kind = EventKind::Message { text, delta: false };
-                        story.tell(end.or(start), part.at, kind);
+                        events.push(end.or(start), part.at, kind);
                     }
                 }
                 b"reasoning" => {
                     let text = part.text.map(Text::boxed).unwrap_or_default();
-                    story.tell(end.or(start), part.at, EventKind::Thinking { text });
+                    events.push(end.or(start), part.at, EventKind::Thinking { text });
                 }
                 b"tool" => {
-                    // The model has answered before its calls are made.
+                    // The response precedes its calls.
                     if let Some(usage) = usage.take().flatten() {
-                        story.tell(part.state.time.start, part.at, usage);
+                        events.push(part.state.time.start, part.at, usage);
                     }
-                    // Exports that were made anonymous have one id for all.
+                    // Anonymized exports have the same id for all calls.
                     let id = part.call.map(Text::read).unwrap_or_default();
                     let is_first = ids.insert(Fingerprint::of(id.as_bytes()));
                     let id = if is_first { id.into() } else { format!("{response}/{nth}").into() };
-                    self.read_call(id, part, &response, story);
+                    self.read_call(id, part, &response, events);
                 }
                 b"retry" => {
                     let retry = part.attempt.and_then(|it| u32::try_from(it).ok()).or(Some(0));
-                    let message = part.error.unwrap_or_default().told();
-                    story.tell(start, part.at, EventKind::Error { message, retry });
+                    let message = part.error.unwrap_or_default().into_message();
+                    events.push(start, part.at, EventKind::Error { message, retry });
                 }
-                b"compaction" => story.tell(start, part.at, COMPACTION),
+                b"compaction" => events.push(start, part.at, COMPACTION),
                 b"agent" | b"file" | b"patch" | b"snapshot" | b"step-finish" | b"step-start"
                 | b"subtask" => {}
                 _ => sink.skip_part("unknown type of part"),
             }
         }
-        let latest = story.told.iter().map(|it| it.at).max();
+        let latest = events.events.iter().map(|it| it.at).max();
         let end = info.completed.max(latest);
         let offset = message.parts.last().map_or(0, |it| it.at);
         if let Some(usage) = usage.flatten() {
-            story.tell(end, offset, usage);
+            events.push(end, offset, usage);
         }
         if let Some(error) = info.error {
             let was_stopped = error.name.is_some_and(|it| it.is("MessageAbortedError"));
             let kind = if was_stopped {
                 EventKind::TurnEnd
             } else {
-                EventKind::Error { message: error.told(), retry: None }
+                EventKind::Error { message: error.into_message(), retry: None }
             };
-            story.tell(end, offset, kind);
+            events.push(end, offset, kind);
         } else if info.finish.is_some_and(|it| !it.is("tool-calls") && !it.is("unknown"))
             && !info.is_summary
         {
-            story.tell(end, offset, EventKind::TurnEnd);
+            events.push(end, offset, EventKind::TurnEnd);
         }
     }
 
-    /// What an answer used: as its steps say, or else as it says itself.
+    /// Returns the usage of a response: the sum over its steps, or its own total.
     fn usage(&self, message: &Message<'_>, id: &str) -> Option<EventKind> {
         let cost = |it: Used<'_>| it.cost.and_then(|it| it.parse::<f64>().ok());
         let steps = || message.parts.iter().filter(|it| it.is("step-finish"));
@@ -556,7 +557,7 @@ impl Thread {
             tokens = message.info.used.tokens;
             cost_usd = cost(message.info.used).unwrap_or(0.0);
         }
-        // Nothing was used, or nothing is known of it yet.
+        // The usage is zero or not yet written.
         if tokens.total() == 0 && cost_usd <= 0.0 {
             return None;
         }
@@ -565,10 +566,17 @@ impl Thread {
             model: message.info.model.map(Text::boxed),
             tokens,
             cost_usd: Some(cost_usd).filter(|it| 0.0 < *it),
+            context_tokens: None,
         }))
     }
 
-    fn read_call(&mut self, id: Box<str>, part: &Part<'_>, response: &str, story: &mut Story<'_>) {
+    fn read_call(
+        &mut self,
+        id: Box<str>,
+        part: &Part<'_>,
+        response: &str,
+        events: &mut MessageEvents<'_>,
+    ) {
         let state = &part.state;
         let name = part.tool.map_or_else(|| "unknown".into(), Text::read);
         let (tool, class) = self.tools.get(&name, class);
@@ -577,13 +585,21 @@ impl Thread {
         let arguments = Json::parse_or_text(&input);
         let mut call = ToolCall::of_class(id.clone(), tool, arguments, Some(class), volatile);
         call.response = Some(response.into());
-        story.tell(state.time.start, part.at, EventKind::ToolCall(call));
+        if &*call.tool == "apply_patch" {
+            let mut patch = None;
+            let read = Reader::new(input.as_bytes())
+                .object(|reader, key| member(reader, key, b"patchText", &mut patch));
+            if let (Ok(true), Some(patch)) = (read, patch) {
+                call = call.with_targets(targets::of_patch(&patch.read()));
+            }
+        }
+        events.push(state.time.start, part.at, EventKind::ToolCall(call));
         if let Some(result) = result(id, state) {
-            story.tell(state.time.end, state.answer_at, EventKind::ToolResult(result));
+            events.push(state.time.end, state.result_at, EventKind::ToolResult(result));
             if let (ToolClass::Delegate, Some(session)) = (class, state.session) {
-                story.tell(None, state.answer_at, EventKind::AgentEnd);
-                if let Some(it) = story.told.last_mut() {
-                    it.agent = Some(AgentId::from(session.read().as_ref()));
+                events.push(None, state.result_at, EventKind::AgentEnd);
+                if let Some(event) = events.events.last_mut() {
+                    event.agent = Some(AgentId::from(session.read().as_ref()));
                 }
             }
         }
@@ -592,32 +608,33 @@ impl Thread {
 
 const COMPACTION: EventKind = EventKind::Compaction { before_tokens: None, after_tokens: None };
 
-/// What a person said, or what opencode said in a person's place.
-fn read_prompt(message: &Message<'_>, story: &mut Story<'_>) {
+/// Reads a prompt of a person, or of opencode in a person's place.
+fn read_prompt(message: &Message<'_>, events: &mut MessageEvents<'_>) {
     let texts = |is_synthetic: bool| {
         let parts = message.parts.iter().filter(move |it| it.is_synthetic == is_synthetic);
         let texts: Vec<_> = parts.filter_map(|it| it.text).map(Text::read).collect();
         texts.join("\n")
     };
     for part in message.parts.iter().filter(|it| it.is("compaction")) {
-        story.tell(None, part.at, COMPACTION);
+        events.push(None, part.at, COMPACTION);
     }
-    let spoken = message.parts.iter().find(|it| !it.is_synthetic && it.text.is_some());
-    let Some(part) = spoken.or_else(|| message.parts.iter().find(|it| it.text.is_some())) else {
+    let from_person = message.parts.iter().find(|it| !it.is_synthetic && it.text.is_some());
+    let Some(part) = from_person.or_else(|| message.parts.iter().find(|it| it.text.is_some()))
+    else {
         return;
     };
     let synthetic = part.is_synthetic;
     let kind = EventKind::Prompt { text: texts(synthetic).into(), synthetic };
-    story.tell(None, part.at, kind);
+    events.push(None, part.at, kind);
 }
 
 impl Failure<'_> {
-    fn told(self) -> Box<str> {
+    fn into_message(self) -> Box<str> {
         self.message.or(self.name).map(Text::boxed).unwrap_or_default()
     }
 }
 
-/// What a tool answered, if it has.
+/// Returns the result of a call that has ended.
 fn result(id: Box<str>, state: &State<'_>) -> Option<ToolResult> {
     let has_completed = match state.status.map(Text::raw) {
         Some(b"completed") => true,
@@ -627,15 +644,15 @@ fn result(id: Box<str>, state: &State<'_>) -> Option<ToolResult> {
     let output = if has_completed { state.output } else { state.error.or(state.output) };
     let output = output.map(Text::boxed);
     let exit_code = state.exit_code.and_then(|it| it.parse::<i32>().ok());
-    let said = output.as_deref().unwrap_or_default();
-    let cause = cause(said, has_completed).filter(|_| exit_code.is_none_or(|it| it != 0));
+    let text = output.as_deref().unwrap_or_default();
+    let cause = cause(text, has_completed).filter(|_| exit_code.is_none_or(|it| it != 0));
     let ok = has_completed && exit_code.is_none_or(|it| it == 0) && cause.is_none();
     let mut result = ToolResult::new(id, ok, output);
     (result.exit_code, result.cause) = (exit_code, cause);
     Some(result)
 }
 
-/// Why an answer is not the tool's own.
+/// Returns the cause of a failed result that the tool did not return itself.
 fn cause(output: &str, has_completed: bool) -> Option<Cause> {
     const DECLINED: &[&str] = &[
         "The user rejected permission",
@@ -643,11 +660,11 @@ fn cause(output: &str, has_completed: bool) -> Option<Cause> {
         "The user dismissed this question",
     ];
     if has_completed {
-        // opencode writes below what a command printed why it stopped it.
-        let (_, told) = output.rsplit_once("<bash_metadata>")?;
-        if told.contains("exceeding timeout") {
+        // opencode appends the reason why it stopped a command to the output.
+        let (_, metadata) = output.rsplit_once("<bash_metadata>")?;
+        if metadata.contains("exceeding timeout") {
             Some(Cause::Timeout)
-        } else if told.contains("User aborted") {
+        } else if metadata.contains("User aborted") {
             Some(Cause::Interrupted)
         } else {
             None
@@ -661,7 +678,7 @@ fn cause(output: &str, has_completed: bool) -> Option<Cause> {
     }
 }
 
-/// What a tool does to the world, where its name misleads.
+/// Returns the class of a tool whose name is misleading.
 fn class(tool: &str) -> Option<ToolClass> {
     match tool {
         "question" | "plan_exit" | "plan_enter" => Some(ToolClass::Ask),
@@ -670,7 +687,7 @@ fn class(tool: &str) -> Option<ToolClass> {
     }
 }
 
-/// The arguments that say nothing of what a tool is asked.
+/// Returns the arguments that do not change what a call does.
 fn volatile(tool: &str) -> &'static [&'static str] {
     match tool {
         "bash" => &["description", "timeout"],

@@ -1,9 +1,9 @@
 //! OpenHands: `~/.openhands/conversations/<conversation>/events/event-*.json`.
 //!
-//! Each event is one JSON object, and stands in a file of its own, in a line of
-//! a file, or in a list: a trajectory, or the `history` of a task of a benchmark.
-//! There are two generations of events. Those of the SDK say their `kind`; those
-//! before it say which `action` they are, or which `observation`.
+//! Each event is one JSON object in its own file, in a line of a file, or in a list: a
+//! trajectory, or the `history` of a benchmark task. There are two generations of
+//! events. Events of the SDK have a `kind`. Earlier events have an `action` or an
+//! `observation`.
 
 mod entry;
 mod sdk;
@@ -23,8 +23,9 @@ use self::{
     state::State,
 };
 use crate::{
-    document::{Document, LineCounter, Part, Wanted, What, compact},
-    json::{Malformed, Reader, Text, decode, keep},
+    document::{Document, LineCounter, Part, PartKind, Wanted, compact},
+    json::{Malformed, Reader, Text, decode, set_once},
+    targets,
     tool_names::ToolNames,
 };
 
@@ -35,58 +36,59 @@ pub struct OpenHands {
     conversation: Conversation,
 }
 
-/// The conversation that is read.
+/// The current conversation.
 #[derive(Debug)]
 struct Conversation {
     names: Names,
-    /// The zone of times that name none.
+    /// The time zone of times without one.
     zone: TimeZone,
     session: SessionId,
-    /// The sub-agent whose file this is.
+    /// The sub-agent of this file.
     agent: Option<AgentId>,
-    /// The sub-agents that work for one another, and for whom all else waits.
+    /// The chain of active sub-agents. Each waits for the next one.
     delegates: Vec<AgentId>,
     start: SessionStart,
     has_started: bool,
     /// Whether the events are in a list that has not ended.
     is_in_list: bool,
-    /// The task of a benchmark, if that is what a list is of.
+    /// The benchmark task of the current list.
     task: Option<Task>,
     n_entries: u64,
     latest: Option<Timestamp>,
-    /// What all answers used up to here, if that is known.
+    /// The total usage so far, if it is known.
     totals: Option<Used>,
-    /// What all answers used up to here, by what the model is used for.
+    /// The total usage so far, by purpose of the model.
     purposes: Vec<(Box<[u8]>, Used)>,
-    /// The latest answer of the model.
+    /// The latest model response.
     latest_response: Option<Fingerprint>,
-    /// The latest call, for observations that do not say what they answer.
+    /// The latest call, for observations without the id of a call.
     latest_call: Option<Box<str>>,
-    /// When the event that is read happened, and whether it is news.
+    /// The time of the current entry.
     now: Timestamp,
-    is_news: bool,
-    /// Whether the agent was said to rest.
-    is_at_rest: bool,
-    /// Whether it was said to wait for leave.
+    /// Whether the current entry was not read before.
+    is_unread: bool,
+    /// Whether the end of the turn was emitted.
+    is_turn_over: bool,
+    /// Whether the agent waits for permission.
     is_waiting: bool,
     tools: ToolNames,
 }
 
-/// What a session is called, as far as a path tells.
+/// The names of sessions that follow from the path of a file.
 #[derive(Debug)]
 struct Names {
-    /// Of the session that a file holds.
+    /// The session of a file with a whole session.
     file: SessionId,
-    /// What tasks in the file are called after.
+    /// The prefix of the names of tasks in the file.
     run: String,
-    /// Of the session of which a file holds one event.
+    /// The session of a file with one event.
     folder: SessionId,
     agent: Option<AgentId>,
     has_one_event: bool,
     is_state: bool,
 }
 
-/// What is known of a task of a benchmark.
+/// A benchmark task.
 #[derive(Debug, Default)]
 struct Task {
     name: Option<String>,
@@ -99,11 +101,11 @@ static WANTED: Wanted = Wanted {
     is_loose: true,
 };
 
-/// The file that holds the state of a conversation of the SDK.
+/// The name of the file with the state of a conversation of the SDK.
 const STATE: &str = "base_state.json";
-/// How many agents may work for one another.
+/// The largest number of nested delegates.
 const MAX_DELEGATES: usize = 16;
-/// For how many purposes models are used.
+/// The largest number of purposes of models.
 const MAX_PURPOSES: usize = 16;
 
 register_source!(OpenHands);
@@ -135,13 +137,13 @@ impl SourceKind for OpenHands {
             .or_else(|| home.as_deref().map(|it| it.join(".openhands")));
         let conversations = folder("OPENHANDS_CONVERSATIONS_DIR")
             .or_else(|| own.as_deref().map(|it| it.join("conversations")));
-        let mut res: Vec<PathBuf> = conversations.into_iter().collect();
+        let mut folders: Vec<PathBuf> = conversations.into_iter().collect();
         if let Some(own) = own {
-            // The server's, and those of the time before the SDK.
-            res.extend([own.join("v1_conversations"), own.join("sessions")]);
+            // The folders of the server and of versions before the SDK.
+            folders.extend([own.join("v1_conversations"), own.join("sessions")]);
         }
-        res.extend(home.map(|it| it.join(".openhands-state/sessions")));
-        res
+        folders.extend(home.map(|it| it.join(".openhands-state/sessions")));
+        folders
     }
 
     fn new(path: &Path) -> Self {
@@ -165,8 +167,8 @@ impl SourceKind for OpenHands {
                 latest_response: None,
                 latest_call: None,
                 now: Timestamp::UNIX_EPOCH,
-                is_news: false,
-                is_at_rest: false,
+                is_unread: false,
+                is_turn_over: false,
                 is_waiting: false,
                 tools: ToolNames::default(),
             },
@@ -176,20 +178,19 @@ impl SourceKind for OpenHands {
 
 impl Names {
     fn of(path: &Path) -> Self {
-        let name = |it: &Path| it.file_name().map(|it| it.to_string_lossy().into_owned());
-        let is_named = |it: &Path, names: &[&str]| {
-            it.file_name().is_some_and(|it| names.iter().any(|name| it == *name))
-        };
+        let name = |path: &Path| path.file_name().map(|name| name.to_string_lossy().into_owned());
+        let is_named =
+            |path: &Path, expected: &str| path.file_name().is_some_and(|name| name == expected);
         let stem = path.file_stem().map(|it| it.to_string_lossy()).unwrap_or_default();
         let mut folder = path.parent().unwrap_or(path);
         let run = if stem == "output" { name(folder) } else { None };
-        let is_page = is_named(folder, &["event_cache"]);
-        if is_page || is_named(folder, &["events"]) {
+        let is_page = is_named(folder, "event_cache");
+        if is_page || is_named(folder, "events") {
             folder = folder.parent().unwrap_or(folder);
         }
-        // A sub-agent's folder stands in one of its session's folder.
+        // The folder of a sub-agent is `<session>/subagents/<agent>`.
         let mut agent = None;
-        while let Some(above) = folder.parent().filter(|it| is_named(it, &["subagents"])) {
+        while let Some(above) = folder.parent().filter(|it| is_named(it, "subagents")) {
             agent = agent.or_else(|| name(folder)).filter(|it| !it.is_empty());
             folder = above.parent().unwrap_or(above);
         }
@@ -201,19 +202,19 @@ impl Names {
             folder: SessionId::from(folder.as_str()),
             agent: agent.map(AgentId::from),
             has_one_event: path.extension().is_some_and(|it| it == "json"),
-            is_state: is_named(path, &[STATE]),
+            is_state: is_named(path, STATE),
         }
     }
 }
 
-/// What the beginning of a file tells of it.
+/// The features of the beginning of a file.
 #[derive(Default)]
 struct Signs {
     has_id: bool,
     has_time: bool,
     has_source: bool,
     has_kind: bool,
-    /// There is a list of events in it.
+    /// Whether it contains a list of events.
     has_events: bool,
     has_instruction: bool,
     has_task: bool,
@@ -221,41 +222,42 @@ struct Signs {
     is_cut: bool,
 }
 
-const ENOUGH: Malformed = "enough was read";
+const STOPPED: Malformed = "stopped reading";
 
 impl Signs {
-    /// Whether it is an event. One that is cut may say too late what it is.
+    /// Returns whether the text is an event. The kind may be missing in an incomplete
+    /// event.
     fn is_event(&self) -> bool {
         let is_dated = self.has_id && self.has_time && self.has_source;
         is_dated && (self.has_kind || self.is_cut)
     }
 
-    /// Whether it is a task of a benchmark, of which there may be more before
-    /// its events than is looked at.
+    /// Returns whether the text is a benchmark task. The events of a task may begin
+    /// after the end of the head.
     fn is_task(&self) -> bool {
         self.has_events || self.has_instruction && self.has_task
     }
 
     /// Reads an object, and the lists in it if it may be a task.
     fn read(reader: &mut Reader<'_>, may_be_task: bool) -> Self {
-        let mut res = Self::default();
+        let mut signs = Self::default();
         let result = reader.object(|reader, key| match key {
             b"history" | b"trajectory" if may_be_task => {
-                res.has_events |= Self::of_list(reader).is_event();
-                Err(ENOUGH)
+                signs.has_events |= Self::of_list(reader).is_event();
+                Err(STOPPED)
             }
-            _ => res.read_member(reader, key),
+            _ => signs.read_member(reader, key),
         });
-        res.is_cut = result.is_err();
-        res.is_state &= res.has_id;
-        res
+        signs.is_cut = result.is_err();
+        signs.is_state &= signs.has_id;
+        signs
     }
 
     fn read_member(&mut self, reader: &mut Reader<'_>, key: &[u8]) -> Result<(), Malformed> {
         match key {
             b"source" => {
                 const SOURCES: &[&str] = &["agent", "environment", "hook", "user"];
-                let is_known = |it: Text<'_>| SOURCES.iter().any(|name| it.is(name));
+                let is_known = |source: Text<'_>| SOURCES.iter().any(|name| source.is(name));
                 self.has_source |= reader.text()?.is_some_and(is_known);
                 return Ok(());
             }
@@ -274,16 +276,16 @@ impl Signs {
 
     /// Reads the first object in a list, or in the first list in it.
     fn of_list(reader: &mut Reader<'_>) -> Self {
-        let mut res = None;
+        let mut first = None;
         let mut read = |reader: &mut Reader<'_>| {
-            res = Some(Self::read(reader, false));
-            Err(ENOUGH)
+            first = Some(Self::read(reader, false));
+            Err(STOPPED)
         };
-        // That not all was read is no news.
+        // The error only stops the reading.
         let _: Result<bool, Malformed> = reader.array(|reader| {
             if reader.peek()? == b'[' { reader.array(&mut read).map(|_| ()) } else { read(reader) }
         });
-        res.unwrap_or_default()
+        first.unwrap_or_default()
     }
 }
 
@@ -300,8 +302,8 @@ impl Source for OpenHands {
 
 impl Conversation {
     fn read(&mut self, part: &Part<'_>, sink: &mut EventSink<'_>) -> Result<(), Malformed> {
-        match part.what {
-            What::Whole => {
+        match part.kind {
+            PartKind::Whole => {
                 self.task = None;
                 if self.names.has_one_event {
                     self.go_to(self.names.folder.clone(), self.names.agent.clone());
@@ -315,14 +317,14 @@ impl Conversation {
                     self.read_entry(part, sink)?;
                 }
             }
-            What::Entry => {
+            PartKind::Entry => {
                 if !std::mem::replace(&mut self.is_in_list, true) {
                     self.begin_list(sink.line());
                 }
                 self.read_entry(part, sink)?;
             }
-            What::Member(name) => self.read_member(name, part.text)?,
-            What::End => self.end_list(sink),
+            PartKind::Member(name) => self.read_member(name, part.text)?,
+            PartKind::End => self.end_list(sink),
         }
         Ok(())
     }
@@ -334,21 +336,21 @@ impl Conversation {
         }
     }
 
-    /// Reads what is said of a task.
+    /// Reads a member of a task.
     fn read_member(&mut self, name: &str, text: &[u8]) -> Result<(), Malformed> {
         let mut reader = Reader::new(text);
         match name {
             "instance_id" => {
                 let name = reader.text()?.map(|it| it.read().into_owned());
-                keep(&mut self.task.get_or_insert_default().name, name);
+                set_once(&mut self.task.get_or_insert_default().name, name);
             }
             "issue" => {
                 let (mut owner, mut repo, mut number) = (None, None, None);
                 reader.object(|reader, key| {
                     match key {
-                        b"owner" => keep(&mut owner, reader.text()?),
-                        b"repo" => keep(&mut repo, reader.text()?),
-                        b"number" => keep(&mut number, reader.count()?),
+                        b"owner" => set_once(&mut owner, reader.text()?),
+                        b"repo" => set_once(&mut repo, reader.text()?),
+                        b"number" => set_once(&mut number, reader.count()?),
                         _ => reader.pass()?,
                     }
                     Ok(())
@@ -356,7 +358,7 @@ impl Conversation {
                 let task = self.task.get_or_insert_default();
                 if let (Some(owner), Some(repo), Some(number)) = (owner, repo, number) {
                     let (owner, repo) = (owner.read(), repo.read());
-                    keep(&mut task.name, Some(format!("{owner}/{repo}#{number}")));
+                    set_once(&mut task.name, Some(format!("{owner}/{repo}#{number}")));
                 }
             }
             "metadata" => {
@@ -380,7 +382,7 @@ impl Conversation {
                 if let (Some(task), Some(error)) = (&mut self.task, reader.text()?) {
                     let error = error.read();
                     let line = error.lines().find(|it| !it.trim().is_empty());
-                    keep(&mut task.error, line.map(|it| it.trim().into()));
+                    set_once(&mut task.error, line.map(|it| it.trim().into()));
                 }
             }
         }
@@ -403,7 +405,7 @@ impl Conversation {
         self.latest_response = None;
         self.latest_call = None;
         self.is_waiting = false;
-        self.is_at_rest = false;
+        self.is_turn_over = false;
         self.has_started = false;
         self.delegates.clear();
     }
@@ -416,16 +418,16 @@ impl Conversation {
         }
         if let Some(task) = task {
             self.delegates.clear();
-            self.is_news = self.is_new(Fingerprint::of("end"), sink);
-            self.tell(EventKind::SessionEnd { reason: task.error }, sink);
+            self.is_unread = self.is_new(Fingerprint::of("end"), sink);
+            self.emit(EventKind::SessionEnd { reason: task.error }, sink);
         }
     }
 
-    /// Whether something is told for the first time.
-    fn is_new(&self, what: Fingerprint, sink: &mut EventSink<'_>) -> bool {
+    /// Records `key` for this conversation, and returns whether it is new.
+    fn is_new(&self, key: Fingerprint, sink: &mut EventSink<'_>) -> bool {
         let agent = self.agent.as_ref().map_or("", AgentId::as_str);
-        let whose = Fingerprint::of(self.session.as_str()).and(Fingerprint::of(agent));
-        sink.is_new(whose.and(what))
+        let owner = Fingerprint::of(self.session.as_str()).and(Fingerprint::of(agent));
+        sink.is_new(owner.and(key))
     }
 
     fn read_entry(&mut self, part: &Part<'_>, sink: &mut EventSink<'_>) -> Result<(), Malformed> {
@@ -436,22 +438,22 @@ impl Conversation {
                 self.latest = Some(at);
                 at
             }
-            // Old tasks say nothing of when things happened.
+            // Old tasks have no times.
             None => self.latest.unwrap_or_else(|| {
                 let secs = i64::try_from(self.n_entries - 1).unwrap_or(i64::MAX);
                 Timestamp::from_second(secs).unwrap_or(Timestamp::MAX)
             }),
         };
-        let which = match entry.id {
+        let key = match entry.id {
             Some(id) => {
                 let at = entry.timestamp.map(Text::raw).unwrap_or_default();
                 Fingerprint::of(id).and(Fingerprint::of(at))
             }
             None => Fingerprint::of(part.text).and(Fingerprint::from(self.n_entries)),
         };
-        self.is_news = self.is_new(which, sink);
+        self.is_unread = self.is_new(key, sink);
         if self.is_in_list && self.n_entries == 1 {
-            // The first answer is known only where the beginning is.
+            // Usage since the beginning is known only if the list has the beginning.
             let is_beginning = self.task.is_some() || entry.id == Some(b"0");
             self.totals = is_beginning.then(Used::default);
         }
@@ -464,7 +466,7 @@ impl Conversation {
         }
     }
 
-    /// When something happened. Times are mostly written without a zone.
+    /// Parses a time. Most times are written without a zone.
     fn time(&self, text: &str) -> Option<Timestamp> {
         if let Ok(at) = text.parse() {
             return Some(at);
@@ -473,9 +475,9 @@ impl Conversation {
         self.zone.to_ambiguous_timestamp(at).compatible().ok()
     }
 
-    /// Tells that the session began, or the sub-agent, if that is news.
+    /// Emits the start of the session or the sub-agent, once.
     fn begin(&mut self, sink: &mut EventSink<'_>) {
-        if self.is_news
+        if self.is_unread
             && !std::mem::replace(&mut self.has_started, true)
             && self.is_new(Fingerprint::of("start"), sink)
         {
@@ -487,11 +489,11 @@ impl Conversation {
         }
     }
 
-    /// Tells what happened, if that is news.
-    fn tell(&mut self, kind: EventKind, sink: &mut EventSink<'_>) {
-        let rests = matches!(kind, EventKind::TurnEnd);
-        let was_at_rest = std::mem::replace(&mut self.is_at_rest, rests);
-        if !self.is_news || rests && was_at_rest {
+    /// Emits an event, unless the entry was read before.
+    fn emit(&mut self, kind: EventKind, sink: &mut EventSink<'_>) {
+        let ends_turn = matches!(kind, EventKind::TurnEnd);
+        let was_over = std::mem::replace(&mut self.is_turn_over, ends_turn);
+        if !self.is_unread || ends_turn && was_over {
             return;
         }
         self.begin(sink);
@@ -499,20 +501,20 @@ impl Conversation {
         sink.event(self.now, &self.session, agent, kind);
     }
 
-    /// Tells what the agent said, if it said anything.
-    fn tell_message(&mut self, text: &str, sink: &mut EventSink<'_>) {
+    /// Emits a message, unless it is empty.
+    fn emit_message(&mut self, text: &str, sink: &mut EventSink<'_>) {
         if !text.trim().is_empty() {
             let text = text.trim_end().into();
-            self.tell(EventKind::Message { text, delta: false }, sink);
+            self.emit(EventKind::Message { text, delta: false }, sink);
         }
     }
 
-    fn tell_prompt(&mut self, text: Box<str>, synthetic: bool, sink: &mut EventSink<'_>) {
+    fn emit_prompt(&mut self, text: Box<str>, synthetic: bool, sink: &mut EventSink<'_>) {
         let synthetic = synthetic || is_nudge(&text);
-        self.tell(EventKind::Prompt { text, synthetic }, sink);
+        self.emit(EventKind::Prompt { text, synthetic }, sink);
     }
 
-    fn tell_call(
+    fn emit_call(
         &mut self,
         id: &str,
         (tool, class): (&str, Option<ToolClass>),
@@ -529,10 +531,17 @@ impl Conversation {
         let class = class.unwrap_or(of_name);
         let mut call = ToolCall::of_class(id, tool, arguments, Some(class), volatile);
         call.response = entry.response.map(Text::boxed);
-        self.tell(EventKind::ToolCall(call), sink);
+        // The `command` of an editor or a task tracker is one of its own operations.
+        if entry.args.command.is_some()
+            && matches!(class, ToolClass::Read | ToolClass::Write | ToolClass::Other)
+        {
+            let targets = targets::without_command(&call.arguments);
+            call = call.with_targets(targets);
+        }
+        self.emit(EventKind::ToolCall(call), sink);
     }
 
-    fn tell_result(
+    fn emit_result(
         &mut self,
         result: ToolResult,
         entry: &Entry<'_>,
@@ -540,10 +549,10 @@ impl Conversation {
         sink: &mut EventSink<'_>,
     ) {
         sink.at_line(lines.line_of(entry.outcome.at));
-        self.tell(EventKind::ToolResult(result), sink);
+        self.emit(EventKind::ToolResult(result), sink);
     }
 
-    fn tell_usage(
+    fn emit_usage(
         &mut self,
         id: Option<Box<str>>,
         model: Option<Text<'_>>,
@@ -552,14 +561,15 @@ impl Conversation {
     ) {
         let (tokens, cost_usd) = (used.tokens(), used.cost_usd());
         if 0 < tokens.total() || cost_usd.is_some() {
-            let call = ModelCall { id, model: model.map(Text::boxed), tokens, cost_usd };
-            self.tell(EventKind::ModelCall(call), sink);
+            let model = model.map(Text::boxed);
+            let call = ModelCall { id, model, tokens, cost_usd, context_tokens: None };
+            self.emit(EventKind::ModelCall(call), sink);
         }
     }
 }
 
-/// Whether OpenHands, or who runs a benchmark, says something in a person's
-/// place.
+/// Returns whether a prompt comes from OpenHands or from a benchmark instead of a
+/// person.
 fn is_nudge(text: &str) -> bool {
     const BEGINNINGS: &[&str] = &[
         "Please continue working on the task on whatever approach you think is suitable",
@@ -569,12 +579,12 @@ fn is_nudge(text: &str) -> bool {
     BEGINNINGS.iter().any(|it| text.starts_with(it))
 }
 
-/// What became of a call, and what its answer says; `failure` is what it says of
-/// a failure, if that is what it is of.
+/// Returns the result of a call. `failure` extracts the error message of a failed call
+/// from the output.
 fn result(id: &str, entry: &Entry<'_>, failure: impl Fn(&str) -> Option<&str>) -> ToolResult {
     let outcome = &entry.outcome;
     let output = outcome.content.boxed();
-    // A command that has not ended has none.
+    // A running command has the exit code -1.
     let exit_code = outcome.exit_code.filter(|it| 0 <= *it);
     let suffix = outcome.suffix.map(Text::read).unwrap_or_default();
     let cause = if outcome.has_timed_out || suffix.contains("[The command timed out after") {
@@ -585,7 +595,7 @@ fn result(id: &str, entry: &Entry<'_>, failure: impl Fn(&str) -> Option<&str>) -
         None
     };
     let failure: Option<Box<str>> = failure(&output).map(Box::from);
-    // To stop a command is to do what was asked, whatever code it ends with.
+    // A call that stops a command succeeds with any exit code.
     let is_stopped = suffix.contains(". CTRL+") && suffix.ends_with(" was sent.]");
     let ok = !outcome.is_error
         && (is_stopped || exit_code.is_none_or(|it| it == 0))
@@ -597,8 +607,7 @@ fn result(id: &str, entry: &Entry<'_>, failure: impl Fn(&str) -> Option<&str>) -
     result
 }
 
-/// The class of a tool that runs commands: one without a command waits for what
-/// runs already.
+/// Returns the class of a command. An empty command waits for the running one.
 fn class_of_command(command: Option<Text<'_>>) -> ToolClass {
     let is_empty = command.is_some_and(|it| it.read().trim().is_empty());
     if is_empty { ToolClass::Wait } else { ToolClass::Run }

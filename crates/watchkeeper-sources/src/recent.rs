@@ -1,11 +1,14 @@
+//! A bounded map of values from recent lines.
+
 use std::collections::BTreeMap;
 
 use watchkeeper_core::Fingerprint;
 
-/// What was noted lately: the latest notes, at least this many.
-const ENOUGH: usize = 1024;
+/// The smallest number of recent values that are kept.
+const CAPACITY: usize = 1024;
 
-/// Notes of a file's latest lines, however long the file is.
+/// Values from the latest lines of a file. Memory does not depend on the length of
+/// the file.
 #[derive(Debug)]
 pub(crate) struct Recent<V> {
     newer: BTreeMap<Fingerprint, V>,
@@ -24,7 +27,7 @@ impl<V> Recent<V> {
     }
 
     pub(crate) fn insert(&mut self, key: Fingerprint, value: V) {
-        if self.newer.len() == ENOUGH {
+        if self.newer.len() == CAPACITY {
             self.older = std::mem::take(&mut self.newer);
         }
         self.newer.insert(key, value);
@@ -40,16 +43,16 @@ impl<V> Recent<V> {
 mod tests {
     use watchkeeper_core::Fingerprint;
 
-    use super::{ENOUGH, Recent};
+    use super::{CAPACITY, Recent};
 
     #[test]
-    fn the_latest_are_kept_and_no_more() {
+    fn keeps_recent_values_in_bounded_memory() {
         let mut recent = Recent::default();
         for n in 0..10_000_u64 {
             recent.insert(Fingerprint::from(n), n);
-            let oldest = n.saturating_sub(ENOUGH as u64 - 1);
+            let oldest = n.saturating_sub(CAPACITY as u64 - 1);
             assert_eq!(recent.get(Fingerprint::from(oldest)), Some(&oldest));
-            assert!(recent.newer.len() + recent.older.len() <= 2 * ENOUGH);
+            assert!(recent.newer.len() + recent.older.len() <= 2 * CAPACITY);
         }
         assert_eq!(recent.get(Fingerprint::from(1)), None);
         assert_eq!(recent.remove(Fingerprint::from(9_999)), Some(9_999));

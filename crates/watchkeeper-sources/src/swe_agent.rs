@@ -1,20 +1,20 @@
 //! SWE-agent: `trajectories/<user>/<run>/<task>/<task>.traj`.
 //!
 //! A trajectory is one JSON object: `{"trajectory": [step, …], "history": […],
-//! "info": {…}}`, with a step for each action. It has no times, and is written
-//! anew after every step. What the history holds, the steps say, too.
+//! "info": {…}}`, with a step for each action. It has no times, and the file
+//! is rewritten after every step. The steps contain everything that the history does.
 
 use std::path::Path;
 
 use jiff::Timestamp;
 use watchkeeper_core::{
     Cause, EventKind, EventSink, Fingerprint, Json, ModelCall, SessionId, SessionStart, Source,
-    SourceKind, Tokens, ToolCall, ToolClass, ToolResult, register_source,
+    SourceKind, Targets, Tokens, ToolCall, ToolClass, ToolResult, register_source,
 };
 
 use crate::{
     document::{Document, Part, Wanted},
-    json::{Malformed, Reader, Text, keep},
+    json::{Malformed, Reader, Text, set_once},
     tool_names::ToolNames,
 };
 
@@ -25,12 +25,12 @@ pub struct SweAgent {
     task: Task,
 }
 
-/// What a trajectory is of.
+/// The task of a trajectory.
 #[derive(Debug)]
 struct Task {
     session: SessionId,
     has_started: bool,
-    /// How many steps were read.
+    /// The number of steps so far.
     n_steps: u32,
     tools: ToolNames,
 }
@@ -47,7 +47,7 @@ impl SourceKind for SweAgent {
 
     fn recognizes(_path: &Path, head: &[u8]) -> bool {
         let mut has_step = false;
-        // The head may be cut, and what was read of it still tells.
+        // The head may be incomplete. Its first fields are enough.
         let _: Result<bool, Malformed> = Reader::new(head).object(|reader, key| match key {
             b"trajectory" => reader
                 .array(|reader| {
@@ -77,8 +77,8 @@ impl SourceKind for SweAgent {
     }
 }
 
-/// What a task is called: the same task is worked at in many runs, each of
-/// which has a folder.
+/// Returns the name of a task: its run and its own name. Several runs, each with a
+/// folder, may contain the same task.
 fn name(path: &Path) -> String {
     let task = path.file_stem().map(|it| it.to_string_lossy()).unwrap_or_default();
     let folders = path.ancestors().skip(1).filter_map(Path::file_name);
@@ -91,7 +91,7 @@ struct Step<'a> {
     action: Option<Text<'a>>,
     observation: Option<Text<'a>>,
     thought: Option<Text<'a>>,
-    /// Where they stand.
+    // The offsets of the three.
     action_at: usize,
     observation_at: usize,
     thought_at: usize,
@@ -108,43 +108,43 @@ struct Info<'a> {
 
 impl<'a> Step<'a> {
     fn read(text: &'a [u8]) -> Result<Self, Malformed> {
-        let mut res = Self::default();
+        let mut step = Self::default();
         let mut reader = Reader::new(text);
         let is_object = reader.object(|reader, key| {
             reader.peek()?;
             let at = reader.here();
             let (slot, slot_at) = match key {
-                b"action" => (&mut res.action, &mut res.action_at),
-                b"observation" => (&mut res.observation, &mut res.observation_at),
-                b"thought" => (&mut res.thought, &mut res.thought_at),
+                b"action" => (&mut step.action, &mut step.action_at),
+                b"observation" => (&mut step.observation, &mut step.observation_at),
+                b"thought" => (&mut step.thought, &mut step.thought_at),
                 _ => return reader.pass(),
             };
             if slot.is_none() {
                 *slot_at = at;
             }
-            keep(slot, reader.text()?);
+            set_once(slot, reader.text()?);
             Ok(())
         })?;
         reader.end()?;
-        if is_object { Ok(res) } else { Err("not a JSON object") }
+        if is_object { Ok(step) } else { Err("not a JSON object") }
     }
 }
 
 impl<'a> Info<'a> {
     fn read(text: &'a [u8]) -> Result<Self, Malformed> {
-        let mut res = Self::default();
+        let mut info = Self::default();
         let mut reader = Reader::new(text);
         reader.object(|reader, key| {
             match key {
-                b"exit_status" => keep(&mut res.exit_status, reader.text()?),
+                b"exit_status" => set_once(&mut info.exit_status, reader.text()?),
                 b"model_stats" => {
                     reader.object(|reader, key| {
                         match key {
-                            // `total_cost` is that of all tasks of a run.
-                            b"instance_cost" => keep(&mut res.cost, reader.number()?),
-                            b"tokens_sent" => keep(&mut res.sent, reader.count()?),
-                            b"tokens_received" => keep(&mut res.received, reader.count()?),
-                            b"api_calls" => res.has_calls |= 0 < reader.count()?.unwrap_or(0),
+                            // `total_cost` is the cost of all tasks of a run.
+                            b"instance_cost" => set_once(&mut info.cost, reader.number()?),
+                            b"tokens_sent" => set_once(&mut info.sent, reader.count()?),
+                            b"tokens_received" => set_once(&mut info.received, reader.count()?),
+                            b"api_calls" => info.has_calls |= 0 < reader.count()?.unwrap_or(0),
                             _ => reader.pass()?,
                         }
                         Ok(())
@@ -155,7 +155,7 @@ impl<'a> Info<'a> {
             Ok(())
         })?;
         reader.end()?;
-        Ok(res)
+        Ok(info)
     }
 }
 
@@ -181,7 +181,7 @@ impl Task {
         Ok(())
     }
 
-    /// The time of the latest step.
+    /// Returns the time of the latest step.
     fn now(&self) -> Timestamp {
         let secs = i64::from(self.n_steps.saturating_sub(1));
         Timestamp::from_second(secs).unwrap_or(Timestamp::MAX)
@@ -191,9 +191,9 @@ impl Task {
         sink.event(self.now(), &self.session, None, kind);
     }
 
-    /// Whether something is told for the first time.
-    fn is_new(&self, what: Fingerprint, sink: &mut EventSink<'_>) -> bool {
-        sink.is_new(Fingerprint::of(self.session.as_str()).and(what))
+    /// Records `key` for this session, and returns whether it is new.
+    fn is_new(&self, key: Fingerprint, sink: &mut EventSink<'_>) -> bool {
+        sink.is_new(Fingerprint::of(self.session.as_str()).and(key))
     }
 
     fn start(&mut self, sink: &mut EventSink<'_>) {
@@ -209,13 +209,13 @@ impl Task {
         let mut lines = part.lines();
         sink.at_line(lines.line_of(0));
         self.start(sink);
-        let what = [step.action, step.observation, step.thought]
+        let key = [step.action, step.observation, step.thought]
             .map(|it| Fingerprint::of(it.map(Text::raw).unwrap_or_default()))
             .into_iter()
             .fold(Fingerprint::from(u64::from(self.n_steps)), Fingerprint::and);
         let action = step.action.map(Text::read).unwrap_or_default();
         let action = action.trim();
-        if is_exit(action) || !self.is_new(what, sink) {
+        if is_exit(action) || !self.is_new(key, sink) {
             return;
         }
         let thought = step.thought.map(Text::read).unwrap_or_default();
@@ -231,10 +231,11 @@ impl Task {
         let (tool, class) = tool(action);
         let (tool, class) = self.tools.get(tool, |_| Some(class));
         sink.at_line(part.lines().line_of(step.action_at));
-        // One tool edits and looks.
+        // One tool edits and reads.
         let class =
             if action.starts_with("str_replace_editor view") { ToolClass::Read } else { class };
-        let call = ToolCall::of_class(id.as_str(), tool, Json::text(action), Some(class), &[]);
+        let call = ToolCall::of_class(id.as_str(), tool, Json::text(action), Some(class), &[])
+            .with_targets(targets(action, class));
         self.event(EventKind::ToolCall(call), sink);
         if let Some(observation) = step.observation {
             sink.at_line(part.lines().line_of(step.observation_at));
@@ -254,11 +255,12 @@ impl Task {
             output: info.received.unwrap_or(0),
             ..Tokens::default()
         };
-        let what = Fingerprint::of("usage").and(Fingerprint::from(tokens.total()));
-        if (info.has_calls || 0 < tokens.total()) && self.is_new(what, sink) {
+        let key = Fingerprint::of("usage").and(Fingerprint::from(tokens.total()));
+        if (info.has_calls || 0 < tokens.total()) && self.is_new(key, sink) {
             let cost_usd = info.cost.and_then(|it| it.parse().ok()).filter(|it| 0.0 < *it);
-            // Told again, it replaces what was told before.
-            let call = ModelCall { id: Some("all".into()), model: None, tokens, cost_usd };
+            // A later event with the same id replaces this one.
+            let id = Some("all".into());
+            let call = ModelCall { id, tokens, cost_usd, ..ModelCall::default() };
             self.event(EventKind::ModelCall(call), sink);
         }
         if let Some(status) = info.exit_status
@@ -269,7 +271,7 @@ impl Task {
     }
 }
 
-/// Whether SWE-agent itself made an action, to say why it gives up.
+/// Returns whether an action is the exit reason of SWE-agent itself.
 fn is_exit(action: &str) -> bool {
     matches!(
         action,
@@ -285,13 +287,13 @@ fn is_exit(action: &str) -> bool {
     )
 }
 
-/// The tool that an action calls, and what that does to the world.
+/// Returns the tool of an action, and its class.
 fn tool(action: &str) -> (&str, ToolClass) {
     const MAX_NAME: usize = 64;
-    let is_of_name = |it: u8| it.is_ascii_alphanumeric() || b"_-./".contains(&it);
+    let is_in_name = |byte: u8| byte.is_ascii_alphanumeric() || b"_-./".contains(&byte);
     let word = action.split_ascii_whitespace().next().unwrap_or_default();
     let is_name = word.len() <= MAX_NAME
-        && word.bytes().all(is_of_name)
+        && word.bytes().all(is_in_name)
         && word.bytes().any(|it| it.is_ascii_alphanumeric());
     let class = match word {
         "edit" | "create" | "insert" | "append" | "str_replace" | "str_replace_editor"
@@ -304,8 +306,24 @@ fn tool(action: &str) -> (&str, ToolClass) {
     if is_name { (word, class) } else { ("bash", ToolClass::Run) }
 }
 
-/// Whether an action succeeded, as far as its observation tells; if it did not,
-/// the cause that the failure has, where it is a special one.
+/// Returns the targets of an action.
+fn targets(action: &str, class: ToolClass) -> Targets {
+    let line = action.lines().next().unwrap_or_default();
+    let words: Vec<&str> = line.split_ascii_whitespace().collect();
+    match words[..] {
+        ["open" | "create" | "view" | "view_image" | "filemap", path, ..]
+        | ["str_replace_editor", _, path, ..]
+        | ["search_file", _, path, ..]
+        | ["search_dir" | "find_file", _, path, ..] => {
+            Targets::new().with_path(path.trim_matches(['"', '\'']))
+        }
+        _ if class == ToolClass::Run => Targets::new().with_command(action),
+        _ => Targets::new(),
+    }
+}
+
+/// Returns whether an action succeeded, judged by its observation. The error is the
+/// cause of the failure, if it is known.
 fn outcome(observation: &str) -> Result<(), Option<Cause>> {
     const BEGINNINGS: &[&str] = &[
         "Your proposed edit has introduced new syntax error",
@@ -343,12 +361,12 @@ fn outcome(observation: &str) -> Result<(), Option<Cause>> {
 mod tests {
     use std::path::Path;
 
-    use watchkeeper_core::{Cause, ToolClass};
+    use watchkeeper_core::{Cause, Targets, ToolClass};
 
-    use super::{name, outcome, tool};
+    use super::{name, outcome, targets, tool};
 
     #[test]
-    fn a_task_is_named_with_its_run() {
+    fn names_a_task_with_its_run() {
         for (path, expected) in [
             ("a-1.traj", "a-1"),
             ("run/a-1.traj", "run/a-1"),
@@ -361,7 +379,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_word_is_the_tool() {
+    fn uses_the_first_word_as_the_tool() {
         for (action, expected) in [
             ("edit 1:2\nx\nend_of_edit", ("edit", ToolClass::Write)),
             ("find_file \"a\"", ("find_file", ToolClass::Read)),
@@ -377,7 +395,22 @@ mod tests {
     }
 
     #[test]
-    fn an_observation_tells_of_failures() {
+    fn returns_the_targets_of_an_action() {
+        let [path, none] = [Targets::new().with_path("a.py"), Targets::new()];
+        for (action, expected) in [
+            ("open \"a.py\" 12", &path),
+            ("create a.py", &path),
+            ("str_replace_editor view a.py", &path),
+            ("search_file \"x\" a.py", &path),
+            ("edit 1:2\nx\nend_of_edit", &none),
+            ("python a.py\n", &Targets::new().with_command("python a.py\n")),
+        ] {
+            assert_eq!(targets(action, tool(action).1), *expected, "{action}");
+        }
+    }
+
+    #[test]
+    fn recognizes_failures_in_observations() {
         for (text, expected) in [
             ("", Ok(())),
             ("Found 1 matches", Ok(())),

@@ -1,17 +1,19 @@
+//! A cache of tool names and classes.
+
 use std::{collections::BTreeMap, sync::Arc};
 
 use watchkeeper_core::ToolClass;
 
-/// How many names are held; an agent has some dozens of tools.
+/// The largest number of names. An agent has a few dozen tools.
 const MAX_NAMES: usize = 256;
 
-/// Names of tools, each held once, with their class: to tell a class by a name
-/// takes longer than to find it here.
+/// The names and classes of tools. A lookup is faster than classifying the name.
 #[derive(Debug, Default)]
 pub(crate) struct ToolNames(BTreeMap<Arc<str>, ToolClass>);
 
 impl ToolNames {
-    /// Holds a name, whose class is told by `class` or else by the name.
+    /// Returns the shared name and the class of a tool. The class is that of `class`,
+    /// or the one that the name suggests.
     pub(crate) fn get(
         &mut self,
         name: &str,

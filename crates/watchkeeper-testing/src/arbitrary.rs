@@ -125,6 +125,7 @@ fn model_call() -> impl Strategy<Value = ModelCall> {
                 cache_write_1h: cache_write / 2,
             },
             cost_usd,
+            context_tokens: None,
         },
     )
 }

@@ -328,6 +328,7 @@ fn distinct_event(n: usize, n_agents: usize) -> Event {
             model: Some(text()),
             tokens: Tokens { input: 1, output: 1, ..Tokens::default() },
             cost_usd: None,
+            context_tokens: None,
         }),
         // One call that is never answered, and one that is.
         4 | 5 => EventKind::ToolCall(ToolCall::new(

@@ -168,7 +168,8 @@ fn tokens(input: u64, output: u64) -> Tokens {
 }
 
 fn model_call(id: Option<&str>, model: Option<&str>, tokens: Tokens) -> ModelCall {
-    ModelCall { id: id.map(Into::into), model: model.map(Into::into), tokens, cost_usd: None }
+    let (id, model) = (id.map(Into::into), model.map(Into::into));
+    ModelCall { id, model, tokens, ..ModelCall::default() }
 }
 
 /// What a session used after these calls, and what each of them added.

@@ -1,10 +1,10 @@
-//! The state of a conversation, as far as it is wanted: what the answers of the
-//! model used, and what the agent is doing.
+//! The fields of the state of a conversation that are used: the usage of the model and
+//! the status of the agent.
 
 use jiff::{SignedDuration, Timestamp};
 
 use super::entry::{Used, cost};
-use crate::json::{Malformed, Reader, Text, keep};
+use crate::json::{Malformed, Reader, Text, set_once};
 
 #[derive(Default)]
 pub(super) struct State<'a> {
@@ -14,20 +14,20 @@ pub(super) struct State<'a> {
     pub(super) purposes: Vec<Purpose<'a>>,
 }
 
-/// What a model is used for, like to act or to condense, and what that took.
+/// A purpose of a model, such as acting or condensing, and its usage.
 #[derive(Default)]
 pub(super) struct Purpose<'a> {
     pub(super) name: &'a [u8],
     pub(super) model: Option<Text<'a>>,
     pub(super) totals: Option<Used>,
-    pub(super) answers: Vec<Answer<'a>>,
-    /// What priced answers cost, and when.
+    pub(super) responses: Vec<Response<'a>>,
+    /// The costs of priced responses, with times.
     pub(super) costs: Vec<Cost>,
 }
 
-/// An answer of the model.
+/// A model response.
 #[derive(Default)]
-pub(super) struct Answer<'a> {
+pub(super) struct Response<'a> {
     pub(super) id: Option<Text<'a>>,
     pub(super) model: Option<Text<'a>>,
     pub(super) used: Used,
@@ -40,14 +40,16 @@ pub(super) struct Cost {
 
 impl<'a> State<'a> {
     pub(super) fn read(text: &'a [u8]) -> Result<Self, Malformed> {
-        let mut res = Self::default();
+        let mut state = Self::default();
         Reader::new(text).object(|reader, key| {
             match key {
-                b"execution_status" | b"agent_status" => keep(&mut res.status, reader.text()?),
+                b"execution_status" | b"agent_status" => {
+                    set_once(&mut state.status, reader.text()?)
+                }
                 b"workspace" => {
                     reader.object(|reader, key| {
                         match key {
-                            b"working_dir" => keep(&mut res.cwd, reader.text()?),
+                            b"working_dir" => set_once(&mut state.cwd, reader.text()?),
                             _ => reader.pass()?,
                         }
                         Ok(())
@@ -58,7 +60,7 @@ impl<'a> State<'a> {
                         b"llm" => reader
                             .object(|reader, key| {
                                 match key {
-                                    b"model" => keep(&mut res.model, reader.text()?),
+                                    b"model" => set_once(&mut state.model, reader.text()?),
                                     _ => reader.pass()?,
                                 }
                                 Ok(())
@@ -67,19 +69,19 @@ impl<'a> State<'a> {
                         _ => reader.pass(),
                     })?;
                 }
-                b"stats" => res.read_stats(reader)?,
+                b"stats" => state.read_stats(reader)?,
                 _ => reader.pass()?,
             }
             Ok(())
         })?;
-        Ok(res)
+        Ok(state)
     }
 
-    /// What all uses of models took.
+    /// Reads the usage by purpose.
     pub(super) fn of_stats(text: &'a [u8]) -> Result<Self, Malformed> {
-        let mut res = Self::default();
-        res.read_stats(&mut Reader::new(text))?;
-        Ok(res)
+        let mut state = Self::default();
+        state.read_stats(&mut Reader::new(text))?;
+        Ok(state)
     }
 
     fn read_stats(&mut self, reader: &mut Reader<'a>) -> Result<(), Malformed> {
@@ -100,18 +102,18 @@ impl<'a> Purpose<'a> {
     fn read(reader: &mut Reader<'a>, name: &'a [u8]) -> Result<Self, Malformed> {
         let text = reader.skip()?;
         let (totals, model) = Used::read_totals(&mut Reader::new(text))?;
-        let mut res = Self { name, model, totals, ..Self::default() };
+        let mut purpose = Self { name, model, totals, ..Self::default() };
         Reader::new(text).object(|reader, key| {
             match key {
                 b"token_usages" => {
                     reader.array(|reader| {
-                        res.answers.push(Answer::read(reader)?);
+                        purpose.responses.push(Response::read(reader)?);
                         Ok(())
                     })?;
                 }
                 b"costs" => {
                     reader.array(|reader| {
-                        res.costs.push(Cost::read(reader)?);
+                        purpose.costs.push(Cost::read(reader)?);
                         Ok(())
                     })?;
                 }
@@ -119,42 +121,42 @@ impl<'a> Purpose<'a> {
             }
             Ok(())
         })?;
-        Ok(res)
+        Ok(purpose)
     }
 }
 
-impl<'a> Answer<'a> {
+impl<'a> Response<'a> {
     fn read(reader: &mut Reader<'a>) -> Result<Self, Malformed> {
         let text = reader.skip()?;
-        let mut res = Self::default();
-        res.used.read(&mut Reader::new(text))?;
+        let mut response = Self::default();
+        response.used.read(&mut Reader::new(text))?;
         Reader::new(text).object(|reader, key| {
             match key {
-                b"response_id" => keep(&mut res.id, reader.text()?),
-                b"model" => keep(&mut res.model, reader.text()?),
+                b"response_id" => set_once(&mut response.id, reader.text()?),
+                b"model" => set_once(&mut response.model, reader.text()?),
                 _ => reader.pass()?,
             }
             Ok(())
         })?;
-        Ok(res)
+        Ok(response)
     }
 }
 
 impl Cost {
     fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
-        let mut res = Self { usd: 0.0, at: None };
+        let mut priced = Self { usd: 0.0, at: None };
         reader.object(|reader, key| {
             match key {
-                b"cost" => res.usd = cost(reader)?,
+                b"cost" => priced.usd = cost(reader)?,
                 b"timestamp" => {
                     let secs = reader.number()?.and_then(|it| it.parse().ok());
                     let since = secs.and_then(|it| SignedDuration::try_from_secs_f64(it).ok());
-                    res.at = since.and_then(|it| Timestamp::UNIX_EPOCH.checked_add(it).ok());
+                    priced.at = since.and_then(|it| Timestamp::UNIX_EPOCH.checked_add(it).ok());
                 }
                 _ => reader.pass()?,
             }
             Ok(())
         })?;
-        Ok(res)
+        Ok(priced)
     }
 }

@@ -1,4 +1,4 @@
-//! Events of the time before the SDK.
+//! Events of versions before the SDK.
 
 use watchkeeper_core::{
     AgentId, Cause, EventKind, EventSink, Fingerprint, ToolClass, ToolResult, WaitingFor,
@@ -14,7 +14,7 @@ use crate::{
     json::{Malformed, Text, decode},
 };
 
-/// What is given to tools that says nothing of what is asked of them.
+/// Arguments that do not change what a call does.
 const VOLATILE: &[&str] = &[
     "action_risk",
     "blocking",
@@ -45,7 +45,7 @@ pub(super) fn read(
 
 fn read_action(to: &mut Conversation, action: &str, entry: &Entry<'_>, sink: &mut EventSink<'_>) {
     let args = &entry.args;
-    // Old tasks begin with the prompt, and do not say whose it is.
+    // Old tasks begin with the prompt, which has no source.
     let is_of_agent = entry.source.map_or(1 < to.n_entries, |it| it.is("agent"));
     match action {
         "system" => {
@@ -55,11 +55,11 @@ fn read_action(to: &mut Conversation, action: &str, entry: &Entry<'_>, sink: &mu
         "message" if !is_of_agent => {
             let text = args.content.map(Text::boxed).unwrap_or_default();
             let synthetic = entry.source.is_some_and(|it| it.is("environment"));
-            return to.tell_prompt(text, synthetic, sink);
+            return to.emit_prompt(text, synthetic, sink);
         }
         "condensation" => {
             let kind = EventKind::Compaction { before_tokens: None, after_tokens: None };
-            return to.tell(kind, sink);
+            return to.emit(kind, sink);
         }
         "change_agent_state"
         | "condensation_request"
@@ -71,25 +71,25 @@ fn read_action(to: &mut Conversation, action: &str, entry: &Entry<'_>, sink: &mu
         | "start"
         | "stop"
         | "summarize" => return,
-        // OpenHands prepares the place where the agent works.
+        // OpenHands itself prepares the workspace of the agent.
         _ if !is_of_agent => return,
         _ => {}
     }
     match action {
         "message" => {
-            to.tell_message(&args.content.map(Text::read).unwrap_or_default(), sink);
-            tell_usage(to, entry, sink);
+            to.emit_message(&args.content.map(Text::read).unwrap_or_default(), sink);
+            emit_usage(to, entry, sink);
             if args.waits {
-                to.tell(EventKind::TurnEnd, sink);
+                to.emit(EventKind::TurnEnd, sink);
             }
         }
         "finish" | "reject" => {
             let text = args.final_thought.filter(|it| !it.raw().is_empty()).or(args.thought);
-            to.tell_message(&text.map(Text::read).unwrap_or_default(), sink);
-            tell_usage(to, entry, sink);
-            // A delegate that has finished is heard of once more.
+            to.emit_message(&text.map(Text::read).unwrap_or_default(), sink);
+            emit_usage(to, entry, sink);
+            // The end of a delegate is reported by a later observation, too.
             if to.delegates.is_empty() {
-                to.tell(EventKind::TurnEnd, sink);
+                to.emit(EventKind::TurnEnd, sink);
             }
         }
         _ => match tool(action, entry) {
@@ -108,20 +108,20 @@ fn read_call(
     sink: &mut EventSink<'_>,
 ) {
     if action != "think" {
-        to.tell_message(&entry.args.thought.map(Text::read).unwrap_or_default(), sink);
+        to.emit_message(&entry.args.thought.map(Text::read).unwrap_or_default(), sink);
     }
-    tell_usage(to, entry, sink);
+    emit_usage(to, entry, sink);
     let id = entry.id.map_or_else(|| to.n_entries.to_string(), |it| decode(it).into_owned());
     let volatile = if action == "think" { &[] } else { VOLATILE };
-    to.tell_call(&id, (tool, class), volatile, entry, sink);
+    to.emit_call(&id, (tool, class), volatile, entry, sink);
     if action == "delegate" && to.is_in_list && to.delegates.len() < MAX_DELEGATES {
         to.delegates.push(AgentId::from(format!("delegate-{id}")));
-        to.tell(EventKind::AgentStart, sink);
+        to.emit(EventKind::AgentStart, sink);
     }
     to.latest_call = Some(id.into());
 }
 
-/// The tool that an action calls, and its class, if its name does not tell.
+/// Returns the tool of an action, and its class if the name does not determine it.
 fn tool(action: &str, entry: &Entry<'_>) -> Option<(String, Option<ToolClass>)> {
     let class = match action {
         "run" => Some(class_of_command(entry.args.command)),
@@ -140,8 +140,7 @@ fn tool(action: &str, entry: &Entry<'_>) -> Option<(String, Option<ToolClass>)> 
     Some((name, class))
 }
 
-/// What code does to the world. Before there were tools for that, an agent edited
-/// files by calls of functions.
+/// Returns the class of code. Early agents edited files by calling functions in code.
 fn class_of_code(code: Option<Text<'_>>) -> ToolClass {
     let code = code.map(Text::read).unwrap_or_default();
     let function = code.trim_start().split('(').next().unwrap_or_default();
@@ -167,33 +166,33 @@ fn read_observation(
         "condense" | "microagent" | "null" | "recall" | "workspace_context" => return,
         "loop_detection" => {
             let message = entry.outcome.content.boxed();
-            return to.tell(EventKind::Error { message, retry: None }, sink);
+            return to.emit(EventKind::Error { message, retry: None }, sink);
         }
         _ => {}
     }
-    // What OpenHands does by itself has observations, too.
+    // Actions of OpenHands itself have observations, too.
     if entry.source.is_some_and(|it| it.is("user") || it.is("environment")) {
         return;
     }
     if observation == "delegate" && !to.delegates.is_empty() {
-        to.tell(EventKind::AgentEnd, sink);
+        to.emit(EventKind::AgentEnd, sink);
         to.delegates.pop();
     }
-    // Old tasks do not say what answers what.
+    // In old tasks, observations do not name their action.
     let latest = to.latest_call.take().filter(|_| entry.id.is_none());
     let id = match entry.cause.map(Box::from).or(latest) {
-        Some(it) => it,
-        // The model meant to call a tool, and OpenHands did not understand it.
+        Some(id) => id,
+        // OpenHands did not understand the tool call of the model.
         None if observation == "error" => {
             let id = entry.id.map_or_else(|| to.n_entries.to_string(), |it| decode(it).into());
             let tool = ("unknown", Some(ToolClass::Other));
-            to.tell_call(&id, tool, VOLATILE, entry, sink);
+            to.emit_call(&id, tool, VOLATILE, entry, sink);
             id.into()
         }
         None => return sink.skip_part("observation of nothing"),
     };
-    let answer = match observation {
-        // That something was thought says nothing.
+    let result = match observation {
+        // The observation of a thought is always the same.
         "think" => ToolResult::new(id, true, None),
         "error" => {
             let output = entry.outcome.content.boxed();
@@ -209,11 +208,11 @@ fn read_observation(
         }
         _ => result(&id, entry, |output| failure(observation, output)),
     };
-    to.tell_result(answer, entry, lines, sink);
+    to.emit_result(result, entry, lines, sink);
 }
 
-/// What an answer says of a failure, where nothing but its text tells that there
-/// was one.
+/// Returns the error message of an observation whose failure is visible only in its
+/// text.
 fn failure<'a>(observation: &str, output: &'a str) -> Option<&'a str> {
     const OF_CODE: &[&str] = &[
         "ERROR:",
@@ -221,7 +220,7 @@ fn failure<'a>(observation: &str, output: &'a str) -> Option<&'a str> {
         "[Your proposed edit has introduced new syntax error(s).",
     ];
     let has_failed = match observation {
-        // The mark says nothing of what went wrong.
+        // The prefix is not part of the message.
         "edit" | "read" | "write" => return output.strip_prefix("ERROR:").map(str::trim_start),
         "mcp" => output.contains("\"isError\":true") || output.contains("\"isError\": true"),
         "run_ipython" => {
@@ -237,41 +236,41 @@ fn read_state(to: &mut Conversation, entry: &Entry<'_>, sink: &mut EventSink<'_>
     let reason = entry.outcome.reason.map(Text::boxed).unwrap_or_default();
     match entry.outcome.state.map(Text::raw).unwrap_or_default() {
         b"awaiting_user_input" | b"finished" | b"paused" | b"rejected" | b"stopped" => {
-            to.tell(EventKind::TurnEnd, sink);
+            to.emit(EventKind::TurnEnd, sink);
         }
         b"awaiting_user_confirmation" => {
-            to.tell(EventKind::Waiting(WaitingFor::Permission), sink);
+            to.emit(EventKind::Waiting(WaitingFor::Permission), sink);
         }
         b"user_confirmed" | b"user_rejected" => {
-            to.tell(EventKind::Resumed(WaitingFor::Permission), sink);
+            to.emit(EventKind::Resumed(WaitingFor::Permission), sink);
         }
         b"error" => {
-            to.tell(EventKind::Error { message: reason, retry: None }, sink);
-            to.tell(EventKind::TurnEnd, sink);
+            to.emit(EventKind::Error { message: reason, retry: None }, sink);
+            to.emit(EventKind::TurnEnd, sink);
         }
         b"rate_limited" => {
             let message = if reason.is_empty() { "rate limited".into() } else { reason };
-            to.tell(EventKind::Error { message, retry: Some(0) }, sink);
+            to.emit(EventKind::Error { message, retry: Some(0) }, sink);
         }
         _ => {}
     }
 }
 
-/// Tells what the answer of the model used that an action came with.
-fn tell_usage(to: &mut Conversation, entry: &Entry<'_>, sink: &mut EventSink<'_>) {
-    // A delegate has totals of its own.
+/// Emits the usage of the model response of an action.
+fn emit_usage(to: &mut Conversation, entry: &Entry<'_>, sink: &mut EventSink<'_>) {
+    // A delegate has its own totals.
     let totals = entry.totals.filter(|_| to.is_in_list && to.delegates.is_empty());
     let since = totals.and_then(|it| Some(it.since(to.totals?)));
     to.totals = totals.or(to.totals);
     let response = entry.response.map(|it| Fingerprint::of(it.raw()));
-    let is_told = response.is_some() && response == to.latest_response;
+    let is_known = response.is_some() && response == to.latest_response;
     to.latest_response = response.or(to.latest_response);
-    let used = match (since, entry.used.filter(|_| !is_told)) {
-        // Totals count answers, too, with which nothing could be done.
+    let used = match (since, entry.used.filter(|_| !is_known)) {
+        // Totals include responses without an action.
         (Some(since), _) if totals.is_some_and(Used::has_tokens) => since,
         (Some(since), Some(used)) => used.at_cost(since.cost_usd().unwrap_or(0.0)),
         (_, Some(used)) => used,
         (_, None) => return,
     };
-    to.tell_usage(entry.response.map(Text::boxed), entry.model, used, sink);
+    to.emit_usage(entry.response.map(Text::boxed), entry.model, used, sink);
 }

@@ -1,4 +1,4 @@
-//! Following files, one look at a time.
+//! Tests of following files, one step at a time.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
@@ -26,7 +26,7 @@ use watchkeeper_sources::{EndReason, FollowOptions, Follower, MAX_LINE, Update};
 
 use crate::plain::PLAIN;
 
-/// A folder, who follows it, and the time.
+/// A folder, its follower, and the time.
 struct Stage {
     folder: TempDir,
     follower: Follower,
@@ -52,7 +52,7 @@ impl Stage {
         self.folder.path().join(name)
     }
 
-    /// A file that may be a session by its name.
+    /// Returns a path with a session name.
     fn file(&self, name: &str) -> PathBuf {
         if name.contains(".jsonl") { self.path(name) } else { self.path(&format!("{name}.jsonl")) }
     }
@@ -81,14 +81,14 @@ impl Stage {
         std::os::unix::fs::symlink(to, self.path(name)).unwrap();
     }
 
-    /// What a full look hands out.
+    /// Scans, and renders the updates.
     fn scan(&mut self) -> String {
         let mut res = Vec::new();
         self.follower.scan(self.now, &mut |it| res.push(it));
         self.show(&res)
     }
 
-    /// What a step hands out that waits for at most `wait`.
+    /// Makes a step that waits for at most `wait`, and renders the updates.
     fn step(&mut self, wait: Duration) -> String {
         let mut res = Vec::new();
         self.follower.step(self.now, wait, &mut |it| res.push(it));
@@ -125,7 +125,7 @@ impl Stage {
 }
 
 #[test]
-fn what_is_there_is_read_and_what_is_added_follows() {
+fn reads_existing_lines_and_then_added_lines() {
     let mut stage = Stage::new();
     stage.append("b", "line 1\nline 2\n");
     stage.append("a", "line 3\n");
@@ -145,7 +145,7 @@ fn what_is_there_is_read_and_what_is_added_follows() {
 }
 
 #[test]
-fn a_line_waits_for_its_break_wherever_it_is_cut() {
+fn reads_a_line_when_its_line_break_arrives() {
     let text = "line é\r\nline …🦀\n\nline z\n".as_bytes();
     for cut in 0..=text.len() {
         let mut stage = Stage::new();
@@ -161,7 +161,7 @@ fn a_line_waits_for_its_break_wherever_it_is_cut() {
 }
 
 #[test]
-fn folders_and_files_are_found_at_any_depth() {
+fn finds_folders_and_files_at_any_depth() {
     let mut stage = Stage::new();
     assert_eq!(stage.scan(), "");
     stage.append("x/y/z/a", "line 1\n");
@@ -188,7 +188,7 @@ fn folders_and_files_are_found_at_any_depth() {
 }
 
 #[test]
-fn an_old_file_is_read_whole_once_it_changes() {
+fn reads_an_old_file_from_the_beginning_when_it_changes() {
     let mut stage = Stage::new();
     stage.append("old", "line 1\n");
     stage.append("new", "line 2\n");
@@ -211,7 +211,7 @@ fn an_old_file_is_read_whole_once_it_changes() {
 }
 
 #[test]
-fn a_renamed_file_goes_on_and_the_one_in_its_place_is_another() {
+fn continues_a_renamed_file_and_reads_its_replacement() {
     let mut stage = Stage::new();
     stage.append("a", "line 1\nline");
     stage.scan();
@@ -227,7 +227,7 @@ fn a_renamed_file_goes_on_and_the_one_in_its_place_is_another() {
 }
 
 #[test]
-fn files_that_trade_places_are_told_apart() {
+fn distinguishes_files_that_swap_names() {
     let mut stage = Stage::new();
     stage.append("a", "line 1\n");
     stage.append("b", "line 2\n");
@@ -246,7 +246,7 @@ fn files_that_trade_places_are_told_apart() {
 }
 
 #[test]
-fn a_file_that_was_cut_or_written_anew_is_read_from_its_beginning() {
+fn reads_a_truncated_or_rewritten_file_from_the_beginning() {
     let mut stage = Stage::new();
     stage.append("a", "line 1\nline 2\n");
     stage.scan();
@@ -256,7 +256,7 @@ fn a_file_that_was_cut_or_written_anew_is_read_from_its_beginning() {
     a began, plain
     a:1 line 3
     ");
-    // Longer than it was: only its beginning tells.
+    // The new content is longer: only the beginning differs.
     fs::write(stage.file("a"), "line 4\nline 5\n").unwrap();
     assert_snapshot!(stage.scan(), @"
     a is new
@@ -275,7 +275,7 @@ fn a_file_that_was_cut_or_written_anew_is_read_from_its_beginning() {
 }
 
 #[test]
-fn a_document_is_read_again_whenever_it_has_changed() {
+fn reads_a_document_again_after_each_change() {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("run/task.traj");
     fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -285,7 +285,7 @@ fn a_document_is_read_again_whenever_it_has_changed() {
     let mut now = SystemClock.now();
     let mut look = |text: &str| {
         fs::write(&path, text).unwrap();
-        // Whatever the clock of the disk can tell apart.
+        // Times that the file system distinguishes.
         now += SignedDuration::from_secs(5);
         let file = File::options().append(true).open(&path).unwrap();
         file.set_modified(SystemTime::from(now)).unwrap();
@@ -300,14 +300,14 @@ fn a_document_is_read_again_whenever_it_has_changed() {
         });
         res
     };
-    // All of one length, or growing, and none with a break at its end.
+    // Contents of equal or growing length, without a final line break.
     let step = |action: &str| format!("{{\"action\":\"{action}\",\"observation\":\"ok\"}}");
     let write = |steps: &[String]| format!("{{\"trajectory\":[\n{}]}}", steps.join(",\n"));
     let steps = ["ls", "pwd", "cat"].map(step);
     assert_eq!(look(&write(&steps[..1])), "2 session_start\n2 tool_call\n2 tool_result\n");
     assert_eq!(look(&write(&steps[..1])), "");
     assert_eq!(look(&write(&steps[..2])), "3 tool_call\n3 tool_result\n");
-    // It is seen while it is written.
+    // The file is read while it is written.
     let whole = write(&steps);
     assert_eq!(look(&whole[..whole.len() - 9]), "");
     assert_eq!(look(&whole), "4 tool_call\n4 tool_result\n");
@@ -316,7 +316,7 @@ fn a_document_is_read_again_whenever_it_has_changed() {
 }
 
 #[test]
-fn a_file_that_lost_its_end_is_read_from_its_beginning() {
+fn reads_a_shortened_file_from_the_beginning() {
     let mut stage = Stage::new();
     stage.append("a", "line 1\n".repeat(100));
     stage.scan();
@@ -327,7 +327,7 @@ fn a_file_that_lost_its_end_is_read_from_its_beginning() {
 }
 
 #[test]
-fn a_part_of_a_line_may_be_taken_back() {
+fn ignores_an_unfinished_line_that_is_removed() {
     let mut stage = Stage::new();
     stage.append("a", "line 1\nline two that");
     stage.scan();
@@ -337,7 +337,7 @@ fn a_part_of_a_line_may_be_taken_back() {
 }
 
 #[test]
-fn what_was_written_just_before_a_file_was_deleted_is_read() {
+fn reads_the_last_lines_of_a_deleted_file() {
     let mut stage = Stage::new();
     stage.append("a", "line 1\n");
     stage.scan();
@@ -355,7 +355,7 @@ fn what_was_written_just_before_a_file_was_deleted_is_read() {
 }
 
 #[test]
-fn what_can_be_reached_in_several_ways_is_followed_once() {
+fn follows_a_file_with_several_paths_once() {
     let mut stage = Stage::with(&["", "x/b.jsonl", "x"], |_| ());
     stage.append("x/b", "line 1\n");
     stage.link(stage.path("x"), "to-x");
@@ -369,7 +369,7 @@ fn what_can_be_reached_in_several_ways_is_followed_once() {
     ");
     stage.append("to-x/b", "line 2\n");
     assert_snapshot!(stage.scan(), @"x/b:2 line 2");
-    // The other name that a file has takes its place.
+    // The other name of the file replaces the first one.
     stage.remove("x/b");
     stage.append("x/c", "line 3\n");
     assert_snapshot!(stage.scan(), @"
@@ -379,7 +379,7 @@ fn what_can_be_reached_in_several_ways_is_followed_once() {
 }
 
 #[test]
-fn links_lead_to_files_elsewhere_and_may_be_turned() {
+fn follows_symbolic_links_that_change() {
     let elsewhere = Stage::new();
     elsewhere.append("1", "line 1\n");
     elsewhere.append("2", "line 2\n");
@@ -405,7 +405,7 @@ fn links_lead_to_files_elsewhere_and_may_be_turned() {
 }
 
 #[test]
-fn what_is_no_file_does_no_harm() {
+fn skips_paths_that_are_not_files() {
     let mut stage = Stage::with(&["", "fifo.jsonl"], |_| ());
     for name in ["a", "b"] {
         stage.append(name, "line 1\n");
@@ -428,14 +428,14 @@ fn what_is_no_file_does_no_harm() {
 }
 
 #[test]
-fn what_cannot_be_read_is_told_once_and_tried_again() {
+fn reports_an_unreadable_file_once_and_tries_again() {
     use std::os::unix::fs::PermissionsExt as _;
 
     let mut stage = Stage::with(&[""], |it| it.recent = SignedDuration::from_hours(10_000_000));
     stage.append("a", "line 1\n");
     fs::set_permissions(stage.file("a"), fs::Permissions::from_mode(0o0)).unwrap();
     if File::open(stage.file("a")).is_ok() {
-        // Root may read any file, but for those that only can be written.
+        // Root can read every file, except write-only ones.
         stage.remove("a");
         stage.link("/sys/bus/cpu/drivers_probe", "a.jsonl");
         assert!(File::open(stage.file("a")).is_err());
@@ -453,20 +453,20 @@ fn what_cannot_be_read_is_told_once_and_tried_again() {
 }
 
 #[test]
-fn what_is_no_session_is_looked_at_again_as_it_grows() {
+fn probes_an_unrecognized_file_again_when_it_grows() {
     let mut stage = Stage::new();
     stage.append("a", "li");
     stage.append("b", "x".repeat(64 << 10));
     assert_eq!(stage.scan(), "");
     assert_eq!(stage.follower.report().n_unrecognized, 2);
     stage.append("a", "ne 1\n");
-    // What is no session for 64 KiB is none.
+    // After 64 KiB, an unrecognized file is not probed again.
     fs::write(stage.file("b"), format!("line {}\n", "x".repeat(64 << 10))).unwrap();
     assert_snapshot!(stage.scan(), @"
     a began, plain
     a:1 line 1
     ");
-    // One that is cut is another one.
+    // A truncated file is probed again.
     fs::write(stage.file("b"), "line 2\n").unwrap();
     assert_snapshot!(stage.scan(), @"
     b began, plain
@@ -475,7 +475,7 @@ fn what_is_no_session_is_looked_at_again_as_it_grows() {
 }
 
 #[test]
-fn files_have_the_kind_and_the_names_that_were_given() {
+fn uses_the_configured_kind_and_paths() {
     let mut stage = Stage::with(&["later/a.txt", "folder"], |it| it.kind = Some(&PLAIN));
     assert_eq!(stage.scan(), "");
     fs::create_dir(stage.path("later")).unwrap();
@@ -492,7 +492,7 @@ fn files_have_the_kind_and_the_names_that_were_given() {
 }
 
 #[test]
-fn lines_that_are_not_read_are_told_and_counted() {
+fn reports_and_counts_skipped_lines() {
     let mut stage = Stage::new();
     stage.append("a", "line 1\nbad\n");
     stage.append("a", vec![b'x'; MAX_LINE]);
@@ -509,7 +509,7 @@ fn lines_that_are_not_read_are_told_and_counted() {
 }
 
 #[test]
-fn a_long_line_is_read_when_its_end_has_come() {
+fn reads_a_long_line_when_its_end_arrives() {
     let mut stage = Stage::new();
     let piece = "x".repeat(200_000);
     stage.append("a", "line 1\nline ");
@@ -524,7 +524,7 @@ fn a_long_line_is_read_when_its_end_has_come() {
 }
 
 #[test]
-fn more_files_than_are_held_open_are_read() {
+fn reads_more_files_than_it_keeps_open() {
     let mut stage = Stage::new();
     for round in 0..3 {
         for n in 0..150 {
@@ -537,7 +537,7 @@ fn more_files_than_are_held_open_are_read() {
 }
 
 #[test]
-fn files_that_changed_lately_are_looked_at_often_and_others_at_every_walk() {
+fn checks_recently_changed_files_often_and_others_at_every_walk() {
     let mut stage = Stage::new();
     stage.append("a", "line 1\n");
     stage.append("old/b", "line 2\n");
@@ -564,14 +564,14 @@ fn files_that_changed_lately_are_looked_at_often_and_others_at_every_walk() {
     old/b:2 line 4
     old/b:3 line 6
     ");
-    // A clock that was set back keeps nothing from being looked at.
+    // Checks continue after the clock was set back.
     stage.append("a", "line 8\n");
     stage.now -= SignedDuration::from_hours(1);
     assert_snapshot!(stage.step(Duration::ZERO), @"a:4 line 8");
 }
 
 #[test]
-fn a_file_that_grows_fast_leaves_others_their_turn() {
+fn reads_other_files_while_one_grows_fast() {
     let mut stage = Stage::new();
     let line = format!("line {}\n", "x".repeat(99_994));
     stage.append("a", line.repeat(100));
@@ -586,12 +586,12 @@ fn a_file_that_grows_fast_leaves_others_their_turn() {
 }
 
 #[test]
-fn a_step_that_waits_can_be_woken() {
+fn wakes_a_waiting_step() {
     let mut stage = Stage::with(&[""], |it| it.poll_only = false);
     stage.scan();
     let waker = stage.follower.waker();
     let begin = SystemClock.now();
-    // Once before it waits, which is not forgotten, and once while it does.
+    // Once before the step, which is remembered, and once during the step.
     waker.wake();
     stage.step(Duration::from_mins(5));
     let thread = thread::spawn(move || waker.wake());
@@ -601,13 +601,13 @@ fn a_step_that_waits_can_be_woken() {
 }
 
 #[test]
-fn the_system_tells_of_changes() {
+fn uses_notifications_of_the_system() {
     let mut stage = Stage::with(&["", "later/named.jsonl"], |it| it.poll_only = false);
     stage.append("a", "line 1\n");
     stage.append("x/b", "line 2\n");
     stage.scan();
     assert!(stage.follower.is_watched());
-    // The time stands still: nothing is looked at unless it is told of.
+    // The time does not change: only notifications cause checks.
     let until = |stage: &mut Stage, expected: &str| {
         let mut seen = String::new();
         for _ in 0..1_000 {

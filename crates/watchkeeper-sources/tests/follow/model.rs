@@ -1,5 +1,5 @@
-//! The follower against a naive model: whatever is done to files, each line
-//! that was whole when the follower looked is handed on, once and in order.
+//! Compares the follower with a naive model: after any operations on files, each line
+//! that was complete at a scan is read once and in order.
 
 use std::{
     fs::{self, File},
@@ -25,38 +25,38 @@ enum Action {
         n_lines: usize,
         n_partial: usize,
     },
-    /// Give the file a name that it keeps, and lets go of this one.
+    /// Rename the file to a new name.
     Rotate {
         name: usize,
     },
-    /// Give the file another one's name.
+    /// Rename the file over another one.
     Rename {
         name: usize,
         to: usize,
     },
-    /// Write the file anew, in place.
+    /// Rewrite the file in place.
     Rewrite {
         name: usize,
         n_lines: usize,
     },
-    /// Take back the line that is not finished.
+    /// Remove the unfinished line.
     TakeBack {
         name: usize,
     },
     Delete {
         name: usize,
     },
-    /// Put a link to a file outside in its place.
+    /// Replace the file with a link to a file elsewhere.
     Link {
         name: usize,
     },
-    /// Put a folder in its place.
+    /// Replace the file with a folder.
     Folder {
         name: usize,
     },
-    /// Look at all there is.
+    /// Scan.
     Scan,
-    /// Look at what is due.
+    /// Make a step.
     Step {
         after: i64,
     },
@@ -79,12 +79,12 @@ fn action() -> impl Strategy<Value = Action> {
     ]
 }
 
-/// What is written between two times at which a file was empty.
+/// The content of a file between two times at which it was empty.
 #[derive(Debug, Default)]
 struct Text {
     lines: Vec<String>,
     partial: String,
-    /// How many of its lines the follower cannot have missed.
+    /// The number of lines that the follower must have read.
     n_due: usize,
     n_seen: usize,
 }
@@ -95,7 +95,7 @@ struct Model {
     follower: Follower,
     now: Timestamp,
     texts: Vec<Text>,
-    /// The text at each name, and at names that are kept.
+    /// The texts by name, including new names.
     at: [Option<usize>; NAMES.len()],
     kept: Vec<usize>,
     n_names: usize,
@@ -167,7 +167,7 @@ impl Model {
         let path = self.path(name);
         let mut file = File::options().create(true).append(true).open(&path).unwrap();
         file.write_all(written.as_bytes()).unwrap();
-        // Each change shows, however fast one follows another.
+        // Each change has its own time, also when changes are fast.
         self.n_writes += 1;
         let modified = SystemTime::from(self.now) + Duration::from_micros(self.n_writes);
         file.set_modified(modified).unwrap();
@@ -248,7 +248,7 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn each_line_is_seen_once_and_in_order(actions in vec(action(), 1..60)) {
+    fn reads_each_line_once_and_in_order(actions in vec(action(), 1..60)) {
         let mut model = Model::new();
         for action in &actions {
             model.act(action);

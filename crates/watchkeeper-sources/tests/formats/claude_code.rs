@@ -11,7 +11,7 @@ const RECENT: &[u8] = include_bytes!("fixtures/claude_code_recent.jsonl");
 const AGENT: &[u8] = include_bytes!("fixtures/claude_code_agent.jsonl");
 
 #[test]
-fn early_versions() {
+fn reads_early_versions() {
     assert_snapshot!(read("claude-code", "s-1.jsonl", EARLY), @r#"
     3 10:00:00 s-1 session_start cwd="/w/app" version="2.1.20"
     3 10:00:00 s-1 prompt text="Fix the parser"
@@ -52,7 +52,7 @@ fn early_versions() {
 }
 
 #[test]
-fn recent_versions() {
+fn reads_recent_versions() {
     assert_snapshot!(read("claude-code", "s-2.jsonl", RECENT), @r#"
     2 08:00:00 s-2 session_start cwd="/w/app" version="2.1.330"
     2 08:00:00 s-2 prompt text="Inspect it"
@@ -80,7 +80,7 @@ fn recent_versions() {
 }
 
 #[test]
-fn sub_agents_belong_to_their_session() {
+fn assigns_sub_agents_to_their_session() {
     assert_snapshot!(read("claude-code", "s-2/subagents/agent-b222.jsonl", AGENT), @r#"
     1 08:00:12 s-2/b222 agent_start
     1 08:00:12 s-2/b222 prompt text="Look at it"
@@ -88,7 +88,7 @@ fn sub_agents_belong_to_their_session() {
     2 08:00:29 s-2/b222 message text="Looked."
     2 08:00:29 s-2/b222 turn_end
     "#);
-    // Of a file whose lines do not say whose they are, the path does.
+    // Without ids in the lines, the path identifies session and agent.
     let text = r#"{"type":"user","message":{"content":"hi"},"timestamp":"2026-11-01T08:00:12Z"}"#;
     let path = "s-9/subagents/agent-c3.jsonl";
     assert_snapshot!(read("claude-code", path, text.as_bytes()), @r#"
@@ -98,7 +98,7 @@ fn sub_agents_belong_to_their_session() {
 }
 
 #[test]
-fn what_a_resumed_session_copies_counts_once() {
+fn counts_copied_lines_of_a_resumed_session_once() {
     let mut seen = DedupCache::default();
     let (first, _) = events("claude-code", "s-1.jsonl", EARLY, &mut seen);
     assert!(first.iter().any(|it| matches!(it.kind, EventKind::ToolCall(_))));
@@ -116,7 +116,7 @@ fn what_a_resumed_session_copies_counts_once() {
 }
 
 #[test]
-fn calls_that_ask_for_the_same_are_equal_and_images_are_told_apart() {
+fn gives_equal_calls_equal_fingerprints_and_distinguishes_images() {
     let line = |uuid: &str, block: &str, kind: &str| {
         format!(
             r#"{{"type":"{kind}","uuid":"{uuid}","sessionId":"s","timestamp":"2026-01-01T00:00:00Z","message":{{"content":[{block}]}}}}"#,
@@ -155,7 +155,7 @@ fn calls_that_ask_for_the_same_are_equal_and_images_are_told_apart() {
 }
 
 #[test]
-fn it_is_recognized_wherever_its_head_is_cut() {
+fn recognizes_a_file_by_any_length_of_its_head() {
     let sources = Registry::linked().unwrap().sources;
     let kinds = |head: &[u8]| {
         let known = sources.iter().filter(|it| it.recognizes(Path::new("x"), head));
@@ -171,7 +171,7 @@ fn it_is_recognized_wherever_its_head_is_cut() {
 }
 
 #[test]
-fn folders_follow_the_environment() {
+fn derives_folders_from_the_environment() {
     let folders = |variables: &[(&str, &str)]| {
         let get = |name: &str| variables.iter().find(|it| it.0 == name).map(|it| it.1.into());
         ClaudeCode::folders(&get)
@@ -180,4 +180,25 @@ fn folders_follow_the_environment() {
     assert_eq!(folders(&[("HOME", "/h"), ("CLAUDE_CONFIG_DIR", "")]), home);
     assert_eq!(folders(&[("HOME", "/h"), ("CLAUDE_CONFIG_DIR", "/c")]), [Path::new("/c/projects")]);
     assert_eq!(folders(&[]), Vec::<PathBuf>::new());
+}
+
+#[test]
+fn reports_the_context_window_of_a_model_suffix() {
+    for (name, expected) in [
+        ("claude-opus-4-5[1m]", ("claude-opus-4-5", Some(1_000_000))),
+        ("claude-opus-4-5[x]", ("claude-opus-4-5", None)),
+        ("claude-opus-4-5", ("claude-opus-4-5", None)),
+    ] {
+        let line = format!(
+            r#"{{"type":"assistant","sessionId":"s","timestamp":"2026-01-01T00:00:00Z","message":{{"model":"{name}","usage":{{"input_tokens":1}},"content":[]}}}}"#
+        );
+        let (events, _) =
+            events("claude-code", "s.jsonl", line.as_bytes(), &mut DedupCache::default());
+        let call = events.iter().find_map(|event| match &event.kind {
+            EventKind::ModelCall(call) => Some(call),
+            _ => None,
+        });
+        let call = call.unwrap();
+        assert_eq!((call.model.as_deref().unwrap(), call.context_tokens), expected);
+    }
 }

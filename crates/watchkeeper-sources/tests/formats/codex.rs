@@ -11,7 +11,7 @@ const RECENT: &[u8] = include_bytes!("fixtures/codex_recent.jsonl");
 const AGENT: &[u8] = include_bytes!("fixtures/codex_agent.jsonl");
 
 #[test]
-fn early_versions() {
+fn reads_early_versions() {
     assert_snapshot!(read("codex", "rollout-1.jsonl", EARLY), @r#"
     1 08:00:00 th-1 session_start cwd="/w/app" version="0.104.0"
     3 08:00:01 th-1 prompt text="Fix it"
@@ -41,7 +41,7 @@ fn early_versions() {
 }
 
 #[test]
-fn recent_versions() {
+fn reads_recent_versions() {
     assert_snapshot!(read("codex", "rollout-2.jsonl", RECENT), @r#"
     1 08:00:00 th-2 session_start cwd="/w/app" version="0.169.0"
     5 08:00:00 th-2 prompt text="Look"
@@ -61,7 +61,7 @@ fn recent_versions() {
 }
 
 #[test]
-fn sub_agents_belong_to_their_session_and_copies_count_once() {
+fn assigns_sub_agents_to_their_session_and_counts_copies_once() {
     let mut seen = DedupCache::default();
     events("codex", "rollout-2.jsonl", RECENT, &mut seen);
     assert_snapshot!(render(&events("codex", "rollout-3.jsonl", AGENT, &mut seen)), @r#"
@@ -73,7 +73,7 @@ fn sub_agents_belong_to_their_session_and_copies_count_once() {
 }
 
 #[test]
-fn it_is_recognized_wherever_its_head_is_cut() {
+fn recognizes_a_file_by_any_length_of_its_head() {
     let sources = Registry::linked().unwrap().sources;
     for text in [EARLY, RECENT, AGENT] {
         for head in [text, &text[..100]] {
@@ -85,7 +85,7 @@ fn it_is_recognized_wherever_its_head_is_cut() {
 }
 
 #[test]
-fn folders_follow_the_environment() {
+fn derives_folders_from_the_environment() {
     let home = |name: &str| (name == "HOME").then(|| "/h".into());
     assert_eq!(Codex::folders(&home), [PathBuf::from("/h/.codex/sessions")]);
     let own = |name: &str| (name == "CODEX_HOME").then(|| "/c".into());

@@ -1,4 +1,4 @@
-//! Sessions that are written as one JSON document.
+//! Tests of sessions that are one JSON document.
 
 use std::path::Path;
 
@@ -16,7 +16,7 @@ const LINES: &[u8] = include_bytes!("fixtures/openhands_events.jsonl");
 const TASKS: &[u8] = include_bytes!("fixtures/openhands_tasks.jsonl");
 
 #[test]
-fn a_trajectory() {
+fn reads_a_trajectory() {
     assert_snapshot!(read("swe-agent", "run/t-1/t-1.traj", TRAJECTORY), @r#"
     4 00:00:00 run/t-1 session_start
     9 00:00:00 run/t-1 message text="I look for the parser."
@@ -40,7 +40,7 @@ fn a_trajectory() {
 }
 
 #[test]
-fn an_export() {
+fn reads_an_export() {
     assert_snapshot!(read("opencode", "x.json", EXPORT), @r#"
     2 07:59:59 ses_1 session_start cwd="/w" version="1.2.21"
     28 08:00:00 ses_1 prompt text="Fix the lexer"
@@ -79,7 +79,7 @@ fn an_export() {
 }
 
 #[test]
-fn a_sub_agent_in_an_export_of_its_own() {
+fn reads_the_export_of_a_sub_agent() {
     assert_snapshot!(read("opencode", "y.json", AGENT), @r#"
     1 08:00:11 ses_1/ses_2 agent_start
     1 08:00:11 ses_1/ses_2 prompt text="Look closer"
@@ -93,7 +93,7 @@ fn a_sub_agent_in_an_export_of_its_own() {
 }
 
 #[test]
-fn they_are_recognized_wherever_their_head_is_cut() {
+fn recognizes_documents_by_any_length_of_their_head() {
     let sources = Registry::linked().unwrap().sources;
     for (text, n_enough, kind) in
         [(TRAJECTORY, 100, "swe-agent"), (EXPORT, 40, "opencode"), (AGENT, 40, "opencode")]
@@ -114,7 +114,7 @@ fn they_are_recognized_wherever_their_head_is_cut() {
 }
 
 #[test]
-fn what_is_told_again_counts_once() {
+fn counts_repeated_entries_once() {
     for (kind, text) in [
         ("swe-agent", TRAJECTORY),
         ("opencode", EXPORT),
@@ -124,7 +124,7 @@ fn what_is_told_again_counts_once() {
         ("openhands", TASKS),
     ] {
         let (all, _) = events(kind, "run/t-1.json", text, &mut DedupCache::default());
-        // It is read while it is written, again and again.
+        // The file is read repeatedly while it is written.
         let mut seen = DedupCache::default();
         let mut told = Vec::new();
         for n_bytes in (0..text.len()).step_by(97).chain([text.len()]) {
@@ -136,7 +136,7 @@ fn what_is_told_again_counts_once() {
 }
 
 #[test]
-fn a_call_that_ended_since_it_was_read_last_is_answered() {
+fn emits_the_result_of_a_call_that_ended_since_the_previous_read() {
     let export = |state: &str| {
         let part = format!(r#"{{"type":"tool","callID":"c1","tool":"bash","state":{{{state}}}}}"#);
         let info = r#"{"role":"assistant","time":{"created":1767254400000}}"#;
@@ -158,7 +158,7 @@ fn a_call_that_ended_since_it_was_read_last_is_answered() {
 }
 
 #[test]
-fn what_is_wrong_in_a_document_leaves_the_rest_alone() {
+fn reads_other_entries_after_an_invalid_one() {
     let long = "x".repeat(MAX_LINE - 99);
     let text = format!(
         r#"{{"trajectory":[

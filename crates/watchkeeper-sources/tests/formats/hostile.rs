@@ -1,4 +1,4 @@
-//! Whatever stands in a file, the rest of it is read.
+//! Tests with invalid and hostile input.
 
 use std::io::{self, Read};
 use std::path::Path;
@@ -26,7 +26,7 @@ const FIXTURES: &[(&str, &str, &[u8])] = &[
     ("swe-agent", "task.traj", include_bytes!("fixtures/swe_agent.traj")),
 ];
 
-/// Gives its bytes in two pieces.
+/// Returns its bytes in two reads.
 struct TwoPieces(Vec<Vec<u8>>);
 
 impl Read for TwoPieces {
@@ -48,7 +48,7 @@ fn events_do_not_depend_on_where_a_file_is_split() {
     let kinds = Registry::linked().unwrap().sources;
     for (kind, path, text) in FIXTURES {
         let (expected, skipped_lines) = events(kind, path, text, &mut DedupCache::default());
-        // Every byte of what is small, and enough of the rest.
+        // Every position in small files, and a sample in large ones.
         let step = 1 + text.len() / 3_000;
         for at in (0..=text.len()).step_by(step) {
             let pieces = vec![text[..at].to_vec(), text[at..].to_vec()];
@@ -67,7 +67,7 @@ fn events_do_not_depend_on_where_a_file_is_split() {
 }
 
 #[test]
-fn usage_is_read_however_it_is_written() {
+fn reads_the_notations_of_usage() {
     let line = |usage: &str| {
         format!(
             r#"{{"type":"assistant","sessionId":"s","timestamp":"2026-01-01T00:00:00Z","message":{{"id":"m","usage":{usage}}}}}"#,
@@ -78,7 +78,7 @@ fn usage_is_read_however_it_is_written() {
         line(r#"{"input_tokens":7.0,"output_tokens":"8","cache_read_input_tokens":1e400}"#),
         line(r#"{"input_tokens":9,"input_tokens":1}"#),
         line("[]"),
-        // A key that comes twice hides neither the line nor what came first.
+        // A repeated key hides neither the line nor the first value.
         line(r#"{"input_tokens":20},"usage":{"input_tokens":1},"id":"other""#),
     ]
     .join("\n");
@@ -92,7 +92,7 @@ fn usage_is_read_however_it_is_written() {
 }
 
 #[test]
-fn lines_that_are_no_json_leave_the_others_alone() {
+fn reads_other_lines_after_an_invalid_line() {
     let good = r#"{"type":"user","sessionId":"s","timestamp":"2026-01-01T00:00:00Z","message":{"content":"hi"}}"#;
     let deep = "[".repeat(1_000_000);
     let mut text = Vec::new();
@@ -139,7 +139,7 @@ fn lines_that_are_no_json_leave_the_others_alone() {
 }
 
 #[test]
-fn nesting_of_lines_in_lines_costs_no_stack() {
+fn reads_deeply_nested_lines_without_recursion() {
     let nested = r#"{"type":"progress","data":{"agentId":"a","message":"#.repeat(100_000);
     let text = format!("{nested}1{}", "}}".repeat(100_000));
     assert_eq!(read("claude-code", "s.jsonl", text.as_bytes()), "");
@@ -167,14 +167,14 @@ fn nesting_of_lines_in_lines_costs_no_stack() {
 
 proptest! {
     #[test]
-    fn any_bytes_can_be_read(text in prop::collection::vec(any::<u8>(), 0..300)) {
+    fn reads_any_bytes_without_a_panic(text in prop::collection::vec(any::<u8>(), 0..300)) {
         for kind in ["claude-code", "codex", "ndjson", "opencode", "openhands", "swe-agent"] {
             read(kind, "x.jsonl", &text);
         }
     }
 
     #[test]
-    fn broken_fixtures_can_be_read(
+    fn reads_damaged_fixtures(
         which in 0..FIXTURES.len(),
         changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>(), 0..3_u8), 1..8),
     ) {
@@ -190,8 +190,8 @@ proptest! {
             }
         }
         let (events, skipped_lines) = events(kind, path, &text, &mut DedupCache::default());
-        // A change breaks a line, or cuts it in two; a document it may break
-        // from where it stands.
+        // A change damages one line or splits it. A document may be damaged from
+        // there on.
         let is_document = matches!(kind, "opencode" | "openhands" | "swe-agent");
         let is_read = is_document || n_lines <= 16 || !events.is_empty();
         prop_assert!(skipped_lines.total() <= 16 && is_read);

@@ -9,6 +9,7 @@ mod files;
 mod hostile;
 mod neutral;
 mod openhands;
+mod targets;
 
 use std::{fmt::Write as _, path::Path};
 

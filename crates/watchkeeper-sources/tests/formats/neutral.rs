@@ -11,7 +11,7 @@ use crate::read;
 const ALL: &[u8] = include_bytes!("fixtures/neutral.ndjson");
 
 #[test]
-fn every_event() {
+fn reads_every_event() {
     assert_snapshot!(read("ndjson", "events.ndjson", ALL), @r#"
     1 09:00:00 s1 session_start cwd="/w" labels={"team":"payments"} model="m-1" parent="s0" version="1"
     2 09:00:01 s1 prompt text="go"
@@ -41,14 +41,14 @@ fn every_event() {
 }
 
 #[test]
-fn what_is_no_event_is_told() {
+fn reports_why_a_line_is_not_an_event() {
     let unknown = r#"{"at":"2026-03-01T09:00:00Z","session":"s","event":"frob`\u001b[2J"}"#;
     assert_eq!(parse_event(unknown).unwrap_err().to_string(), "unknown event `frob'\\u{1b}[2J`",);
     assert_eq!(parse_event("[]"), Err(EventError::Malformed("not a JSON object")));
 }
 
 #[test]
-fn the_manual_shows_what_can_be_read() {
+fn parses_the_example_of_the_manual() {
     let (_, example) = include_str!("../../docs/ndjson.md").split_once("```json\n").unwrap();
     let (example, _) = example.split_once("```").unwrap();
     for line in example.lines() {
@@ -57,7 +57,7 @@ fn the_manual_shows_what_can_be_read() {
 }
 
 #[test]
-fn the_schema_names_every_event_and_every_field() {
+fn describes_every_event_and_field_in_the_schema() {
     let schema = event_schema().to_value();
     let variants = schema["oneOf"].as_array().unwrap();
     for line in str::from_utf8(ALL).unwrap().lines() {
@@ -80,15 +80,21 @@ fn the_schema_names_every_event_and_every_field() {
 
 fn any_event() -> impl Strategy<Value = Event> {
     let text = || any::<String>().prop_map(String::into_boxed_str);
-    let tokens = any::<[u32; 6]>().prop_map(|it| {
-        let [input, cache_read, cache_write, output, reasoning, cache_write_1h] = it.map(u64::from);
+    let tokens = any::<[u32; 6]>().prop_map(|counts| {
+        let [input, cache_read, cache_write, output, reasoning, cache_write_1h] =
+            counts.map(u64::from);
         Tokens { input, cache_read, cache_write, output, reasoning, cache_write_1h }
     });
-    let model_call =
-        (prop::option::of(text()), prop::option::of(text()), tokens, prop::option::of(0.0..1e6))
-            .prop_map(|(id, model, tokens, cost_usd)| {
-                EventKind::ModelCall(ModelCall { id, model, tokens, cost_usd })
-            });
+    let model_call = (
+        prop::option::of(text()),
+        prop::option::of(text()),
+        tokens,
+        prop::option::of(0.0..1e6),
+        prop::option::of(1..u64::MAX),
+    )
+        .prop_map(|(id, model, tokens, cost_usd, context_tokens)| {
+            EventKind::ModelCall(ModelCall { id, model, tokens, cost_usd, context_tokens })
+        });
     let class = prop::sample::select(vec![
         ToolClass::Read,
         ToolClass::Write,
@@ -171,7 +177,7 @@ fn any_event() -> impl Strategy<Value = Event> {
 
 proptest! {
     #[test]
-    fn what_is_written_is_read_again(event in any_event()) {
+    fn parses_every_event_that_it_writes(event in any_event()) {
         let line = write_event(&event);
         prop_assert!(!line.contains('\n'));
         prop_assert_eq!(parse_event(&line), Ok(event));

@@ -1,4 +1,4 @@
-//! Sessions of both generations of OpenHands.
+//! Tests of both generations of OpenHands.
 
 use std::{collections::BTreeSet, path::Path};
 
@@ -13,13 +13,13 @@ const TRAJECTORY: &[u8] = include_bytes!("fixtures/openhands_trajectory.json");
 const EVENTS: &[u8] = include_bytes!("fixtures/openhands_events.jsonl");
 const TASKS: &[u8] = include_bytes!("fixtures/openhands_tasks.jsonl");
 
-/// Reads a file, and renders its times as they stand in it, without a zone.
+/// Reads a file, and renders its times as written, without a zone.
 fn read_local(path: &str, text: &[u8]) -> String {
     render_in(&TimeZone::system(), &events("openhands", path, text, &mut DedupCache::default()))
 }
 
 #[test]
-fn a_trajectory() {
+fn reads_a_trajectory() {
     assert_snapshot!(read_local("w/s-1.json", TRAJECTORY), @r#"
     2 09:00:00 s-1 session_start version="0.50.0"
     15 09:00:00 s-1 prompt text="Fix the lexer"
@@ -75,7 +75,7 @@ fn a_trajectory() {
 }
 
 #[test]
-fn events_of_the_sdk() {
+fn reads_events_of_the_sdk() {
     assert_snapshot!(read_local("w/s-1.jsonl", EVENTS), @r#"
     1 09:00:00 s-1 session_start
     2 09:00:01 s-1 prompt text="Fix the lexer"
@@ -119,6 +119,8 @@ fn events_of_the_sdk() {
     36 09:00:31 s-1 turn_end
     39 09:00:33 s-1 error message="LLMBadRequestError: no such model"
     39 09:00:33 s-1 turn_end
+    40 09:00:34 s-1 error message="OpenHands says that the agent is stuck"
+    40 09:00:34 s-1 turn_end
     42 09:00:36 s-1 tool_call arguments={"text":"Done"} class="other" id="c11" response="r11" tool="finish"
     43 09:00:36 s-1 tool_result id="c11" ok=false output="Error validating args: message is missing"
     skipped part 1: unknown kind of event
@@ -126,7 +128,7 @@ fn events_of_the_sdk() {
 }
 
 #[test]
-fn what_the_terminal_says_tells_what_became_of_a_command() {
+fn derives_the_result_of_a_command_from_the_terminal_output() {
     let result = |members: &str| {
         let text = format!(
             r#"{{"id":"e","timestamp":"2026-01-05T09:00:00Z","source":"environment","tool_name":"terminal","tool_call_id":"c","observation":{{{members}}},"kind":"ObservationEvent"}}"#
@@ -169,7 +171,7 @@ fn what_the_terminal_says_tells_what_became_of_a_command() {
 }
 
 #[test]
-fn tasks_of_a_benchmark() {
+fn reads_tasks_of_a_benchmark() {
     let (all, unread) =
         events("openhands", "run-1/output.jsonl", TASKS, &mut DedupCache::default());
     let (undated, dated) =
@@ -188,7 +190,7 @@ fn tasks_of_a_benchmark() {
     2 09:00:06 run-1/t-2 tool_call arguments={"command":"ls","kind":"TerminalAction"} class="run" id="c1" response="r1" tool="terminal"
     2 09:00:06 run-1/t-2 session_end reason="AgentStuckInLoopError: it loops"
     "#);
-    // What happened in old tasks has no times.
+    // Events of old tasks have no times.
     assert_snapshot!(render(&(undated, SkippedLines::default())), @r#"
     3 00:00:00 run-1/o/p#7 session_start
     3 00:00:00 run-1/o/p#7 prompt text="Solve it"
@@ -204,7 +206,7 @@ fn tasks_of_a_benchmark() {
     assert!(read("openhands", "run-1/retry.jsonl", TASKS).contains(" retry/t-1 "));
 }
 
-/// The files of a conversation of the SDK, each with its path.
+/// Returns the paths and contents of the files of an SDK conversation.
 fn conversation() -> Vec<(String, String)> {
     let lines = std::str::from_utf8(EVENTS).unwrap().lines();
     let paths = (0..).map(|it| format!("conversations/abc/events/event-{it:05}-00000000.json"));
@@ -212,7 +214,7 @@ fn conversation() -> Vec<(String, String)> {
 }
 
 #[test]
-fn a_conversation_has_a_file_for_each_event() {
+fn reads_a_conversation_with_a_file_for_each_event() {
     let mut seen = DedupCache::default();
     let mut one_by_one = Vec::new();
     for (path, text) in conversation() {
@@ -220,20 +222,20 @@ fn a_conversation_has_a_file_for_each_event() {
     }
     assert!(one_by_one.iter().all(|it| it.session.as_str() == "abc"));
     let (together, _) = events("openhands", "s-1.jsonl", EVENTS, &mut DedupCache::default());
-    // Apart, they do not know of one another what was used, nor who waits.
+    // In separate files, earlier usage and the waiting state are unknown.
     let calls = |events: &[Event]| {
         let names = events.iter().map(|it| it.kind.name());
         names.filter(|it| !matches!(*it, "model_call" | "resumed" | "turn_end")).collect::<Vec<_>>()
     };
     assert_eq!(calls(&one_by_one), calls(&together));
-    // Nothing is told twice.
+    // No event is emitted twice.
     for (path, text) in conversation() {
         assert_eq!(events("openhands", &path, text.as_bytes(), &mut seen).0, []);
     }
 }
 
 #[test]
-fn paths_tell_whose_an_event_is() {
+fn derives_session_and_agent_from_the_path() {
     let line = |source: &str| {
         let message =
             r#""llm_message":{"role":"assistant","content":[{"type":"text","text":"x"}]}"#;
@@ -273,11 +275,11 @@ fn paths_tell_whose_an_event_is() {
     assert_eq!(events.last().unwrap().session.as_str(), "abc");
 }
 
-fn state(status: &str, n_answers: usize) -> String {
-    let answers: Vec<String> = (1..=n_answers)
+fn state(status: &str, n_responses: usize) -> String {
+    let answers: Vec<String> = (1..=n_responses)
         .map(|it| format!(r#"{{"model":"model-x","prompt_tokens":{it}000,"completion_tokens":{it}0,"cache_read_tokens":500,"response_id":"r{it}"}}"#))
         .collect();
-    let costs: Vec<String> = (1..=n_answers)
+    let costs: Vec<String> = (1..=n_responses)
         .map(|it| format!(r#"{{"model":"model-x","cost":0.25,"timestamp":1767603600.{it}}}"#))
         .collect();
     format!(
@@ -288,7 +290,7 @@ fn state(status: &str, n_answers: usize) -> String {
 }
 
 #[test]
-fn the_state_of_a_conversation_tells_what_was_used() {
+fn reads_usage_from_the_state_of_a_conversation() {
     let path = "conversations/abc/base_state.json";
     let mut seen = DedupCache::default();
     let mut told = String::new();
@@ -320,7 +322,7 @@ fn the_state_of_a_conversation_tells_what_was_used() {
 }
 
 #[test]
-fn usage_that_is_told_in_two_places_counts_once() {
+fn counts_usage_of_two_files_once() {
     let calls = |files: &[(String, String)]| {
         let mut seen = DedupCache::default();
         let read = |(path, text): &(String, String)| {
@@ -341,7 +343,7 @@ fn usage_that_is_told_in_two_places_counts_once() {
 }
 
 #[test]
-fn a_page_of_events_is_read_and_told_once() {
+fn reads_a_page_of_events_once() {
     let mut seen = DedupCache::default();
     let (all, _) = events("openhands", "sessions/s/trajectory.json", TRAJECTORY, &mut seen);
     assert!(!all.is_empty());
@@ -361,7 +363,7 @@ fn a_page_of_events_is_read_and_told_once() {
 }
 
 #[test]
-fn they_are_recognized_wherever_their_head_is_cut() {
+fn recognizes_files_by_any_length_of_their_head() {
     let sources = Registry::linked().unwrap().sources;
     let known = |path: &str, head: &[u8]| {
         let known = sources.iter().filter(|it| it.recognizes(Path::new(path), head));
@@ -397,7 +399,7 @@ fn they_are_recognized_wherever_their_head_is_cut() {
 }
 
 #[test]
-fn its_folders_are_those_of_both_generations() {
+fn returns_the_folders_of_both_generations() {
     let folders = |variables: &[(&str, &str)]| {
         let find = |name: &str| {
             let found = variables.iter().find(|(key, _)| *key == name);
@@ -415,7 +417,7 @@ fn its_folders_are_those_of_both_generations() {
 }
 
 #[test]
-fn what_is_wrong_in_a_file_leaves_the_rest_alone() {
+fn reads_other_entries_after_an_invalid_one() {
     let good = r#"{"id":1,"timestamp":"2026-01-05T09:00:00Z","source":"user","action":"message","args":{"content":"hi"}}"#;
     let long = good.replace("hi", &"x".repeat(MAX_LINE));
     let deep = good.replace("\"hi\"", &"[".repeat(100_000));
