@@ -62,7 +62,8 @@ impl Detector for FullContext {
         }
         let model = call.model.as_deref().or(cx.session().model.as_deref());
         let configured = self.options.context_tokens.map(TokenLimit::get);
-        let Some(window) = configured.or_else(|| model.and_then(context_tokens)) else { return };
+        let stated = configured.or(call.context_tokens);
+        let Some(window) = stated.or_else(|| model.and_then(context_tokens)) else { return };
         if window < tokens {
             self.exceeded_window = self.exceeded_window.max(window);
         }
