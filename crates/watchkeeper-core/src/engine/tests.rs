@@ -821,6 +821,7 @@ fn findings_say_what_was_used_since_the_first() {
             model: None,
             tokens: Tokens { output: tokens, ..Tokens::default() },
             cost_usd: Some(0.25),
+            context_tokens: None,
         })
     };
     let told = |class: &str| {
