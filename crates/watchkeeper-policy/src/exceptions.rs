@@ -22,7 +22,7 @@ pub(crate) const REASON_NOTE: &str = "explain the reason to the next reader of t
 const PATTERN_CHARS: &[char] = &['?', '[', ']', '{', '}', '^', '$', '+', '\\'];
 
 impl Reader<'_> {
-    /// Reads exceptions, without those that have expired.
+    /// Reads exceptions, and leaves out expired ones.
     pub(crate) fn exceptions(&mut self, value: Value<'_>) -> Vec<SpannedException> {
         let span = value.span();
         let DeValue::Array(items) = value.into_inner() else {
@@ -72,7 +72,7 @@ impl Reader<'_> {
         Some(SpannedException { span: whole, exception })
     }
 
-    /// Reads the names of tools, and warns of those that no tool can have.
+    /// Reads the names of tools, and warns of impossible names.
     fn tools(&mut self, value: Value<'_>) -> Vec<Glob> {
         let globs = self.spanned_globs(value);
         for glob in &globs {

@@ -18,19 +18,19 @@ pub fn schema(registry: &Registry) -> Schema {
     let detectors: Vec<(&str, String)> = registry
         .detectors
         .iter()
-        .map(|it| {
-            let shared = detector_keys(it.unit, &mut generator);
-            let own = it.schema(&mut generator);
-            define(it, "detector", own, shared, &mut defs)
+        .map(|entry| {
+            let shared = detector_keys(entry.unit, &mut generator);
+            let own = entry.schema(&mut generator);
+            define(entry, "detector", own, shared, &mut defs)
         })
         .collect();
     let sinks: Vec<(&str, String)> = registry
         .sinks
         .iter()
-        .map(|it| {
-            let mut own = it.schema(&mut generator);
+        .map(|entry| {
+            let mut own = entry.schema(&mut generator);
             each_property(&mut own, allow_secret);
-            define(it, "sink", own, sink_keys(), &mut defs)
+            define(entry, "sink", own, sink_keys(), &mut defs)
         })
         .collect();
     let period = generator.subschema_for::<Period>();

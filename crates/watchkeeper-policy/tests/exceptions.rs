@@ -1,4 +1,4 @@
-//! What a detector sees that has exceptions.
+//! Detectors with exceptions.
 
 use std::{collections::BTreeMap, path::Path};
 
@@ -16,11 +16,11 @@ use watchkeeper_detector_token_burn as _;
 use watchkeeper_policy::{Loader, render};
 use watchkeeper_testing::{events, laws, play_detector};
 
-/// Tells of every event that it sees, and of every pause.
+/// Reports every event and every wake-up.
 #[derive(Clone, Debug)]
 struct Echo {
     scope: Scope,
-    n_told: u64,
+    n_reports: u64,
 }
 
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -39,32 +39,32 @@ impl DetectorKind for Echo {
 
     fn new(options: EchoOptions) -> Result<Self, InvalidOption> {
         let scope = if options.whole_sessions { Scope::Session } else { Scope::Agent };
-        Ok(Self { scope, n_told: 0 })
+        Ok(Self { scope, n_reports: 0 })
     }
 }
 
 impl Echo {
-    fn tell(&mut self, message: String, cx: &mut Context<'_>) {
-        self.n_told += 1;
-        cx.report(Fingerprint::of(self.n_told.to_string()), 1, || Report::new(message));
+    fn report(&mut self, message: String, cx: &mut Context<'_>) {
+        self.n_reports += 1;
+        cx.report(Fingerprint::of(self.n_reports.to_string()), 1, || Report::new(message));
     }
 }
 
 impl Detector for Echo {
     fn observe(&mut self, event: &Event, cx: &mut Context<'_>) {
-        let what = match &event.kind {
-            EventKind::ToolCall(it) => {
-                format!("{} {} {}", it.id, quote(&it.tool), quote(it.arguments.as_str()))
+        let content = match &event.kind {
+            EventKind::ToolCall(call) => {
+                format!("{} {} {}", call.id, quote(&call.tool), quote(call.arguments.as_str()))
             }
-            EventKind::ToolResult(it) => format!("{} {}", it.id, it.ok),
+            EventKind::ToolResult(result) => format!("{} {}", result.id, result.ok),
             _ => String::new(),
         };
-        self.tell(format!("{} {what}!", event.kind.name()), cx);
+        self.report(format!("{} {content}!", event.kind.name()), cx);
         cx.wake_after(SignedDuration::from_secs(10));
     }
 
     fn wake(&mut self, cx: &mut Context<'_>) {
-        self.tell("a pause".to_owned(), cx);
+        self.report("a pause".to_owned(), cx);
     }
 
     fn subscription(&self) -> Subscription {
@@ -82,7 +82,7 @@ fn echo(whole_sessions: bool, exceptions: &str) -> NamedDetector {
     detector(&format!("[detectors.echo]\nwhole_sessions = {whole_sessions}\n{exceptions}"))
 }
 
-/// Times every call of a tool.
+/// A detector that times every tool call.
 fn slow_tool(exceptions: &str) -> NamedDetector {
     detector(&format!(
         "[detectors.slow_tool]\nkind = 'timeout'\nof = 'tool'\nmax = '10s'\n{exceptions}"
@@ -96,12 +96,13 @@ fn detector(text: &str) -> NamedDetector {
     let loader = Loader::new(&registry, &read_file);
     let loaded = loader.load(Path::new("policy.toml"));
     assert!(loaded.diagnostics.is_empty(), "{}", render(&loaded, false));
-    loaded.policy.expect("it is sound").detectors.remove(0)
+    loaded.policy.expect("a valid policy").detectors.remove(0)
 }
 
-/// What a detector tells of one agent after the other, until an hour has passed.
-fn told(detector: NamedDetector, events: &[Event]) -> Vec<Finding> {
-    // What a detector does not see keeps its session from being forgotten.
+/// Returns the findings of a detector, ordered by agent, until one hour after the
+/// last event.
+fn findings(detector: NamedDetector, events: &[Event]) -> Vec<Finding> {
+    // Events that the detector does not receive still keep its session active.
     let session_expiry = SignedDuration::from_hours(24 * 365);
     let config = EngineConfig { session_expiry, ..EngineConfig::default() };
     let mut engine = Engine::new(vec![detector], config);
@@ -115,7 +116,7 @@ fn told(detector: NamedDetector, events: &[Event]) -> Vec<Finding> {
     res
 }
 
-/// What is left without the calls of some tools, and without their results.
+/// Returns the events without the excepted calls and their results.
 fn without_excepted(events: Vec<Event>, whole_sessions: bool) -> Vec<Event> {
     let mut excepted = Vec::new();
     let mut res = Vec::new();
@@ -137,7 +138,7 @@ fn without_excepted(events: Vec<Event>, whole_sessions: bool) -> Vec<Event> {
                     continue;
                 }
             }
-            // Whoever watched an agent that has ended has ended as well.
+            // The state of a detector ends with its agent.
             EventKind::AgentEnd if !whole_sessions && event.agent.is_some() => {
                 excepted.retain(|it| it.0 != agent);
             }
@@ -153,8 +154,8 @@ fn without_excepted(events: Vec<Event>, whole_sessions: bool) -> Vec<Event> {
     res
 }
 
-/// Gives every call an id of its own, and results that of the latest call.
-fn tell_calls_apart(events: &mut [Event]) {
+/// Gives every call a unique id. A result gets the id of the latest call.
+fn make_call_ids_unique(events: &mut [Event]) {
     let mut n_calls = 0;
     let mut latest = BTreeMap::new();
     for event in events {
@@ -177,31 +178,31 @@ fn tell_calls_apart(events: &mut [Event]) {
 
 proptest! {
     #[test]
-    fn what_is_excepted_might_as_well_not_have_happened(
+    fn excepted_calls_do_not_affect_the_detector(
         mut events in events(), whole_sessions in any::<bool>()
     ) {
         events.sort_by_key(|it| it.at);
         let seen = without_excepted(events.clone(), whole_sessions);
         prop_assert_eq!(
-            told(echo(whole_sessions, EXCEPTIONS), &events),
-            told(echo(whole_sessions, ""), &seen)
+            findings(echo(whole_sessions, EXCEPTIONS), &events),
+            findings(echo(whole_sessions, ""), &seen)
         );
     }
 
     #[test]
-    fn a_call_that_is_excepted_takes_no_time(mut events in events()) {
+    fn excepted_calls_are_not_timed(mut events in events()) {
         events.sort_by_key(|it| it.at);
-        // A call says that nobody waits any more, excepted or not.
+        // Every call ends the state `waiting`, excepted or not.
         events.retain(|it| !matches!(it.kind, EventKind::Waiting(_) | EventKind::Resumed(_)));
-        tell_calls_apart(&mut events);
+        make_call_ids_unique(&mut events);
         let seen = without_excepted(events.clone(), false);
         let exceptions = EXCEPTIONS.replace("echo", "slow_tool");
-        prop_assert_eq!(told(slow_tool(&exceptions), &events), told(slow_tool(""), &seen));
+        prop_assert_eq!(findings(slow_tool(&exceptions), &events), findings(slow_tool(""), &seen));
     }
 }
 
 #[test]
-fn a_pending_call_that_is_excepted_is_not_timed() {
+fn a_pending_excepted_call_is_not_timed() {
     let exceptions = "
         [[detectors.slow_tool.exceptions]]
         tool = 'Bash'
@@ -228,8 +229,8 @@ fn a_pending_call_that_is_excepted_is_not_timed() {
     9s500ms medium    `Bash` has been running for 7s, 75% of 10s
     11s     high      `Bash` has been running for 10s, the limit is 10s
     12s     high      `Bash` has been running for 10s, the limit is 10s
-    13s     resolved  `Bash` answered after 11s
-    1m      resolved  `Bash` answered after 59s
+    13s     resolved  `Bash` returned after 11s
+    1m      resolved  `Bash` returned after 59s
     ");
     laws::check_detector(&slow_tool(exceptions));
 }
@@ -243,7 +244,7 @@ fn a_detector_with_exceptions_obeys_the_laws() {
 }
 
 #[test]
-fn it_sees_as_much_of_a_session_as_without() {
+fn exceptions_do_not_change_the_scope() {
     for whole_sessions in [false, true] {
         let scope = |exceptions| echo(whole_sessions, exceptions).detector.subscription().scope;
         assert_eq!(scope(EXCEPTIONS), scope(""));
@@ -283,7 +284,7 @@ fn all_arguments_must_match() {
 }
 
 #[test]
-fn a_call_takes_the_id_of_an_excepted_one_over() {
+fn a_call_can_reuse_the_id_of_an_excepted_call() {
     let trace = "
         0s  call #1 Read a
         1s  call #1 Bash make
@@ -300,7 +301,7 @@ fn a_call_takes_the_id_of_an_excepted_one_over() {
 }
 
 #[test]
-fn what_does_not_go_by_calls_has_no_exceptions() {
+fn detectors_that_do_not_check_calls_reject_exceptions() {
     let registry = Registry::linked().expect("no two kinds share a name");
     let check = |text: &str| {
         let read_file = |_: &Path| Ok(format!("version = 1\n{text}"));

@@ -1,4 +1,4 @@
-//! What people see of `inhibited_by`.
+//! Values and diagnostics of `inhibited_by`.
 
 use std::{io, path::Path};
 
@@ -19,7 +19,7 @@ fn load(text: &str) -> Loaded {
 }
 
 #[test]
-fn detectors_are_told_what_inhibits_them() {
+fn detectors_contain_the_ids_of_their_inhibitors() {
     let loaded = load(
         "
         [detectors.less]
@@ -35,16 +35,29 @@ fn detectors_are_told_what_inhibits_them() {
         ",
     );
     assert_snapshot!(render(&loaded, false), @"");
-    let policy = loaded.policy.expect("it has no mistakes");
-    let told = policy.detectors.iter().map(|it| (&*it.id, it.inhibited_by.join(" ")));
+    let policy = loaded.policy.expect("a valid policy");
+    let inhibitors = policy.detectors.iter().map(|it| (&*it.id, it.inhibited_by.join(" ")));
     assert_eq!(
-        told.collect::<Vec<_>>(),
+        inhibitors.collect::<Vec<_>>(),
         [("less", "more off".to_owned()), ("more", String::new())]
     );
 }
 
 #[test]
-fn mistakes() {
+fn an_empty_list_is_accepted_with_per() {
+    let loaded = load(
+        "
+        [detectors.shared]
+        kind = 'repeat-tool-call'
+        per = 'label:team'
+        inhibited_by = []
+        ",
+    );
+    assert_eq!(loaded.diagnostics, []);
+}
+
+#[test]
+fn mistakes_are_reported() {
     let loaded = load(
         "
         [detectors.one]

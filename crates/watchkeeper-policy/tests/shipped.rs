@@ -1,4 +1,4 @@
-//! The policies that come with the program work, and editors know it.
+//! The built-in policy, the example policy and the JSON schemas agree.
 
 use std::{io, path::Path};
 
@@ -27,9 +27,9 @@ fn load(registry: &Registry, text: &str) -> Loaded {
 }
 
 #[track_caller]
-fn sound(loaded: Loaded) -> Policy {
+fn valid(loaded: Loaded) -> Policy {
     assert!(loaded.diagnostics.is_empty(), "{}", render(&loaded, false));
-    loaded.policy.expect("a policy without mistakes")
+    loaded.policy.expect("a policy without policy_errors")
 }
 
 fn registry() -> Registry {
@@ -45,11 +45,11 @@ fn ids(policy: &Policy) -> String {
 }
 
 #[test]
-fn the_built_in_policy_is_sound() {
+fn built_in_policy_is_valid() {
     let registry = registry();
     let read_file = |_: &Path| Err(io::Error::from(io::ErrorKind::NotFound));
     let loader = Loader::new(&registry, &read_file);
-    let policy = sound(loader.load_builtin());
+    let policy = valid(loader.load_builtin());
     assert_eq!(
         ids(&policy),
         "call_loop failure_streak fast_spending full_context provider_retries repeated_call repeated_compaction repeated_error repeated_message repeated_result repeated_text silent_model slow_tool console"
@@ -58,8 +58,8 @@ fn the_built_in_policy_is_sound() {
 }
 
 #[test]
-fn the_example_is_sound() {
-    let policy = sound(load(&registry(), EXAMPLE));
+fn example_policy_is_valid() {
+    let policy = valid(load(&registry(), EXAMPLE));
     assert_eq!(
         ids(&policy),
         "call_loop failure_streak fast_spending full_context no_progress provider_retries repeated_call repeated_compaction repeated_error repeated_message repeated_result repeated_text session silent_model team_budget turn audit console night ops"
@@ -68,11 +68,11 @@ fn the_example_is_sound() {
 }
 
 #[test]
-fn the_policy_in_force_is_a_policy() {
+fn effective_policy_is_valid() {
     let registry = registry();
     for text in [EXAMPLE, BUILTIN] {
-        let policy = sound(load(&registry, text));
-        let again = sound(load(&registry, &policy.effective.to_string()));
+        let policy = valid(load(&registry, text));
+        let again = valid(load(&registry, &policy.effective.to_string()));
         assert_eq!(ids(&policy), ids(&again));
         assert_eq!(policy.routes.len(), again.routes.len());
         for (a, b) in policy.detectors.iter().zip(&again.detectors) {
@@ -83,51 +83,51 @@ fn the_policy_in_force_is_a_policy() {
     }
 }
 
-/// What an editor checks: a day is a text to it.
-fn json_of(text: &str) -> Value {
-    let mut res = toml::from_str(text).expect("the text is TOML");
-    write_out_days(&mut res);
-    res
+/// Converts TOML to JSON as an editor does, with dates as strings.
+fn to_json(text: &str) -> Value {
+    let mut value = toml::from_str(text).expect("the text is TOML");
+    replace_dates_by_strings(&mut value);
+    value
 }
 
-fn write_out_days(value: &mut Value) {
+fn replace_dates_by_strings(value: &mut Value) {
     if let Some(day) = value.get("$__toml_private_datetime") {
         *value = day.clone();
     }
     match value {
-        Value::Object(object) => object.values_mut().for_each(write_out_days),
-        Value::Array(items) => items.iter_mut().for_each(write_out_days),
+        Value::Object(object) => object.values_mut().for_each(replace_dates_by_strings),
+        Value::Array(items) => items.iter_mut().for_each(replace_dates_by_strings),
         _ => {}
     }
 }
 
-fn mistakes(registry: &Registry, policy: &Value) -> Vec<String> {
-    mistakes_by(&schema(registry), policy)
+fn policy_errors(registry: &Registry, policy: &Value) -> Vec<String> {
+    schema_errors(&schema(registry), policy)
 }
 
 #[track_caller]
-fn mistakes_by(schema: &Schema, value: &Value) -> Vec<String> {
+fn schema_errors(schema: &Schema, value: &Value) -> Vec<String> {
     let validator = jsonschema::validator_for(schema.as_value()).expect("a schema");
     validator.iter_errors(value).map(|it| format!("{} {it}", it.instance_path())).collect()
 }
 
 #[test]
-fn the_schema_takes_what_the_loader_takes() {
+fn schema_accepts_shipped_policies() {
     let registry = registry();
     for text in [BUILTIN, EXAMPLE] {
-        assert_eq!(mistakes(&registry, &json_of(text)), Vec::<String>::new());
-        let effective = sound(load(&registry, text)).effective.to_string();
-        assert_eq!(mistakes(&registry, &json_of(&effective)), Vec::<String>::new());
+        assert_eq!(policy_errors(&registry, &to_json(text)), Vec::<String>::new());
+        let effective = valid(load(&registry, text)).effective.to_string();
+        assert_eq!(policy_errors(&registry, &to_json(&effective)), Vec::<String>::new());
     }
 }
 
 #[test]
-fn the_schema_refuses_a_misspelled_key_anywhere() {
+fn schema_rejects_a_misspelled_key_anywhere() {
     let registry = registry();
-    let policy = json_of(EXAMPLE);
+    let policy = to_json(EXAMPLE);
     let mut n_objects = 0;
     for pointer in objects(&policy, String::new()) {
-        // In these, keys are names.
+        // The keys of these objects are names.
         let sections = ["/labels", "/prices", "/secrets", "/detectors", "/sinks"];
         let names = ["/overrides/0/detectors", "/detectors/repeated_call/exceptions/1/arguments"];
         if sections.iter().chain(&names).any(|it| *it == pointer) {
@@ -135,36 +135,36 @@ fn the_schema_refuses_a_misspelled_key_anywhere() {
         }
         let mut wrong = policy.clone();
         wrong.pointer_mut(&pointer).expect("it is there")["misspelled"] = json!(true);
-        assert_ne!(mistakes(&registry, &wrong), Vec::<String>::new(), "at `{pointer}`");
+        assert_ne!(policy_errors(&registry, &wrong), Vec::<String>::new(), "at `{pointer}`");
         n_objects += 1;
     }
     assert!(30 < n_objects, "{n_objects}");
 }
 
-/// Where the objects in a value are.
+/// Returns the JSON pointers of all objects in a value.
 fn objects(value: &Value, at: String) -> Vec<String> {
-    let mut res = Vec::new();
+    let mut pointers = Vec::new();
     match value {
         Value::Object(object) => {
-            for (key, it) in object {
-                res.extend(objects(it, format!("{at}/{key}")));
+            for (key, value) in object {
+                pointers.extend(objects(value, format!("{at}/{key}")));
             }
-            res.push(at);
+            pointers.push(at);
         }
         Value::Array(items) => {
-            for (n, it) in items.iter().enumerate() {
-                res.extend(objects(it, format!("{at}/{n}")));
+            for (item_idx, item) in items.iter().enumerate() {
+                pointers.extend(objects(item, format!("{at}/{item_idx}")));
             }
         }
         _ => {}
     }
-    res
+    pointers
 }
 
 #[test]
-fn the_schema_refuses_what_does_not_fit_the_kind() {
+fn schema_checks_options_by_kind() {
     let registry = registry();
-    for (detector, is_right) in [
+    for (detector, is_valid) in [
         (json!({ "kind": "timeout", "of": "turn", "max": "5m" }), true),
         (json!({ "kind": "timeout", "of": "turn", "max": 5 }), false),
         (json!({ "kind": "timeout", "of": "turns", "max": "5m" }), false),
@@ -180,14 +180,14 @@ fn the_schema_refuses_what_does_not_fit_the_kind() {
         (json!({ "kind": "runaway-loop", "levels": [{ "at": "75%", "severity": "low" }] }), false),
     ] {
         let policy = json!({ "version": 1, "detectors": { "it": detector } });
-        assert_eq!(mistakes(&registry, &policy).is_empty(), is_right, "{policy}");
+        assert_eq!(policy_errors(&registry, &policy).is_empty(), is_valid, "{policy}");
     }
-    // By its name this is a timeout.
+    // The name determines the kind.
     let policy = json!({ "version": 1, "detectors": { "timeout": { "max_tokens": 5 } } });
-    assert_ne!(mistakes(&registry, &policy), Vec::<String>::new());
+    assert_ne!(policy_errors(&registry, &policy), Vec::<String>::new());
 }
 
-/// A test of everything.
+/// A test file with every key.
 const TEST: &str = r#"
 version = 1
 policy = "builtin:default"
@@ -211,7 +211,7 @@ events = [
 ]
 "#;
 
-/// What the loader says of tests.
+/// Returns whether the loader accepts a test file.
 fn loads(text: &str) -> bool {
     let registry = registry();
     let read_file = |_: &Path| Ok(text.to_owned());
@@ -220,27 +220,27 @@ fn loads(text: &str) -> bool {
 }
 
 #[test]
-fn the_schema_of_tests_takes_what_the_loader_takes() {
+fn test_schema_accepts_valid_tests() {
     let registry = registry();
     let tests = include_str!("../../../policy.example.test.toml");
     for text in [TEST, tests] {
-        assert_eq!(mistakes_by(&test_schema(&registry), &json_of(text)), Vec::<String>::new());
+        assert_eq!(schema_errors(&test_schema(&registry), &to_json(text)), Vec::<String>::new());
     }
     assert!(loads(TEST));
 }
 
 #[test]
-fn the_schema_of_tests_refuses_what_the_loader_refuses() {
+fn test_schema_rejects_what_the_loader_rejects() {
     let schema = test_schema(&registry());
-    let known = json_of(TEST);
+    let known = to_json(TEST);
     for pointer in objects(&known, String::new()) {
-        // In these, keys are names.
+        // The keys of these objects are names.
         if pointer.ends_with("/arguments") || pointer.ends_with("/labels") {
             continue;
         }
         let mut wrong = known.clone();
         wrong.pointer_mut(&pointer).expect("it is there")["misspelled"] = json!(true);
-        assert_ne!(mistakes_by(&schema, &wrong), Vec::<String>::new(), "at `{pointer}`");
+        assert_ne!(schema_errors(&schema, &wrong), Vec::<String>::new(), "at `{pointer}`");
     }
     for (right, wrong) in [
         ("version = 1", ""),
@@ -262,7 +262,7 @@ fn the_schema_of_tests_refuses_what_the_loader_refuses() {
         assert_ne!(right, wrong);
         let text = TEST.replacen(right, wrong, 1);
         assert_ne!(text, TEST, "{right}");
-        assert_ne!(mistakes_by(&schema, &json_of(&text)), Vec::<String>::new(), "{wrong}");
+        assert_ne!(schema_errors(&schema, &to_json(&text)), Vec::<String>::new(), "{wrong}");
         assert!(!loads(&text), "{wrong}");
     }
 }

@@ -1,11 +1,11 @@
-//! `[detectors]`.
+//! Diagnostics of `[detectors]`.
 
 use insta::assert_snapshot;
 
 use crate::check;
 
 #[test]
-fn a_sound_policy_has_none() {
+fn a_valid_policy_has_no_diagnostics() {
     assert_snapshot!(check("
 [detectors.quiet]
 of = 'turn'
@@ -47,7 +47,7 @@ kind = 'smoke-signal'
 }
 
 #[test]
-fn no_kind() {
+fn a_missing_kind() {
     assert_snapshot!(check("
 [detectors.quite]
 max = '1s'
@@ -79,7 +79,7 @@ max = '1s'
 }
 
 #[test]
-fn every_option_that_is_wrong() {
+fn every_invalid_option_is_reported() {
     assert_snapshot!(check("
 [detectors.q]
 kind = 'quiet'
@@ -150,7 +150,7 @@ extra = { deep = 1 }
 }
 
 #[test]
-fn options_that_are_missing() {
+fn every_missing_option_is_reported() {
     assert_snapshot!(check("
 [detectors.q]
 kind = 'quiet'
@@ -174,7 +174,7 @@ kind = 'quiet'
 }
 
 #[test]
-fn an_option_that_cannot_be_meant() {
+fn an_option_that_the_kind_rejects() {
     assert_snapshot!(check("
 [detectors.repeat]
 least = 1
@@ -220,7 +220,7 @@ levels = [{ at = 3, severity = 'low' }]
 }
 
 #[test]
-fn levels_of_a_count() {
+fn levels_with_counts() {
     assert_snapshot!(check("
 [detectors.repeat]
 levels = [
@@ -310,7 +310,7 @@ levels = [
 }
 
 #[test]
-fn levels_of_a_share() {
+fn levels_with_percentages() {
     assert_snapshot!(check("
 [detectors.quiet]
 of = 'turn'
@@ -356,7 +356,7 @@ levels = [
 }
 
 #[test]
-fn levels_that_change_nothing() {
+fn levels_without_effect() {
     assert_snapshot!(check("
 [detectors.repeat]
 levels = [{ at = 5, severity = 'low' }, { at = 3, severity = 'high' }]
@@ -370,7 +370,7 @@ levels = [{ at = 5, severity = 'low' }, { at = 3, severity = 'high' }]
 }
 
 #[test]
-fn levels_that_are_no_levels() {
+fn values_that_are_not_levels() {
     assert_snapshot!(check("
 [detectors.quiet]
 of = 'turn'
@@ -398,7 +398,7 @@ levels = []
 }
 
 #[test]
-fn per() {
+fn invalid_per() {
     assert_snapshot!(check("
 [detectors.repeat]
 per = 'team'
@@ -422,7 +422,7 @@ per = 'label:team'
 }
 
 #[test]
-fn what_is_off_is_checked() {
+fn disabled_entries_are_checked() {
     assert_snapshot!(check("
 [detectors.repeat]
 enabled = false
@@ -547,7 +547,7 @@ levels = [3]
 }
 
 #[test]
-fn two_levels_at_one_place() {
+fn two_levels_at_one_measure() {
     assert_snapshot!(check("
 [detectors.repeat]
 levels = [
@@ -583,6 +583,6 @@ same = ["tool", "", "arguments"]
     3 | same = ["tool", "", "arguments"]
       |                 ^^
       |
-      = note: see `watchkeeper explain repeat` for its options
+      = note: run `watchkeeper explain repeat` to see the options
     "#);
 }

@@ -2,10 +2,10 @@
 
 use insta::assert_snapshot;
 
-use crate::{check, in_force};
+use crate::{check, effective};
 
 #[test]
-fn sound_exceptions_and_overrides() {
+fn valid_exceptions_and_overrides() {
     assert_snapshot!(check("
 [detectors.repeat]
 same = ['tool', 'result']
@@ -28,7 +28,7 @@ detectors.repeat.exceptions.add = [{ tool = 'sleep', reason = 'they wait' }]
 }
 
 #[test]
-fn an_exception_that_is_none() {
+fn invalid_exceptions() {
     assert_snapshot!(check("
 [detectors.repeat]
 [[detectors.repeat.exceptions]]
@@ -139,7 +139,7 @@ expires = 2027-03-31T10:00:00Z
 }
 
 #[test]
-fn an_exception_that_expires_some_day() {
+fn an_exception_that_expires_later() {
     assert_snapshot!(check("
 [detectors.repeat]
 [[detectors.repeat.exceptions]]
@@ -158,7 +158,7 @@ expires = 'soon'
 }
 
 #[test]
-fn exceptions_that_are_no_list() {
+fn exceptions_must_be_a_list() {
     assert_snapshot!(check("
 [detectors.repeat.exceptions]
 tool = 'gdb*'
@@ -195,7 +195,7 @@ exceptions = [
 }
 
 #[test]
-fn exceptions_and_overrides_in_force() {
+fn effective_exceptions_and_overrides() {
     let base = "version = 1
 [detectors.repeat]
 [[detectors.repeat.exceptions]]
@@ -213,7 +213,7 @@ reason = 'it is so'
 detectors.repeat.least = 7
 detectors.repeat.exceptions.remove = [{ tool = 'sleep', arguments = { n = '1*' }, reason = 'it waits' }]
 ";
-    assert_snapshot!(in_force(&[("policy.toml", policy), ("base.toml", base)]), @r#"
+    assert_snapshot!(effective(&[("policy.toml", policy), ("base.toml", base)]), @r#"
     version = 1  # policy.toml:1
 
     [monitor]
@@ -329,7 +329,7 @@ detectors.repeat.exceptions.add = [
 }
 
 #[test]
-fn a_tool_that_no_tool_is_called_like() {
+fn impossible_tool_names() {
     assert_snapshot!(check("
 [detectors.repeat]
 

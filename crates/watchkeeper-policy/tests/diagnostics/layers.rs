@@ -1,11 +1,11 @@
-//! Files that extend each other, and what holds in the end.
+//! Files that extend other files, and the merged policy.
 
 use insta::assert_snapshot;
 
-use crate::{check, check_files, in_force};
+use crate::{check, check_files, effective};
 
 #[test]
-fn extends_is_no_list() {
+fn extends_must_be_a_list() {
     assert_snapshot!(check("extends = 'builtin:default'\n"), @r#"
     error: `extends` is not a list
      --> policy.toml:2:11
@@ -18,7 +18,7 @@ fn extends_is_no_list() {
 }
 
 #[test]
-fn files_that_go_in_a_circle() {
+fn files_that_extend_each_other() {
     assert_snapshot!(check_files(&[
         ("team/policy.toml", "version = 1\nextends = ['../base.toml']\n"),
         ("team/../base.toml", "version = 1\nextends = ['team/policy.toml']\n"),
@@ -144,7 +144,7 @@ fn lists_that_cannot_be_edited() {
 }
 
 #[test]
-fn edits_that_are_wrong() {
+fn invalid_edits() {
     assert_snapshot!(check_files(&[
         ("policy.toml", "version = 1\nextends = ['base.toml']\n\
                          [detectors.repeat]\nsame = { ad = ['x'], remove = 'tool' }\n"),
@@ -171,8 +171,8 @@ fn edits_that_are_wrong() {
 }
 
 #[test]
-fn files_are_laid_over_each_other() {
-    assert_snapshot!(in_force(&[
+fn files_are_merged() {
+    assert_snapshot!(effective(&[
         (
             "team/policy.toml",
             "version = 1\nextends = ['base.toml', 'more.toml']\n\
@@ -254,8 +254,8 @@ fn files_are_laid_over_each_other() {
 }
 
 #[test]
-fn without_routes_everything_goes_everywhere() {
-    assert_snapshot!(in_force(&[("policy.toml", "version = 1\n[sinks.hook]\nurl = 'https://x'\n")]), @r#"
+fn without_routes_every_finding_goes_to_every_sink() {
+    assert_snapshot!(effective(&[("policy.toml", "version = 1\n[sinks.hook]\nurl = 'https://x'\n")]), @r#"
     version = 1  # policy.toml:1
 
     [monitor]

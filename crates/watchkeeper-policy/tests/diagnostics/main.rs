@@ -1,4 +1,4 @@
-//! What people see when a policy is wrong.
+//! Rendered diagnostics of invalid policies.
 
 mod any_text;
 mod detectors;
@@ -21,7 +21,7 @@ use watchkeeper_core::{
 };
 use watchkeeper_policy::{Loaded, Loader, Variables, render};
 
-/// Measures a share of a limit.
+/// A detector with levels in percent of a limit.
 #[derive(Clone, Debug)]
 struct Quiet;
 
@@ -31,7 +31,7 @@ struct Quiet;
 struct QuietOptions {
     of: Of,
     max: Period,
-    /// What it may also be.
+    /// An optional table.
     extra: Option<Extra>,
 }
 
@@ -67,7 +67,7 @@ impl Detector for Quiet {
     fn observe(&mut self, _: &Event, _: &mut Context<'_>) {}
 }
 
-/// Counts.
+/// A detector with levels in counts.
 #[derive(Clone, Debug)]
 struct Repeat;
 
@@ -107,7 +107,7 @@ impl Detector for Repeat {
     fn observe(&mut self, _: &Event, _: &mut Context<'_>) {}
 }
 
-/// Delivers nowhere.
+/// A sink that drops findings.
 #[derive(Debug)]
 struct Hook;
 
@@ -140,7 +140,7 @@ impl Sink for Hook {
     }
 }
 
-/// Loads a policy from files of which the first is the policy.
+/// Loads the first of the files as a policy.
 fn load(files: &[(&str, &str)], environment: Option<Variables<'_>>) -> Loaded {
     let registry = Registry::linked().expect("no two kinds share a name");
     let read_file = |path: &Path| {
@@ -167,7 +167,7 @@ fn environment(name: &str) -> Option<OsString> {
     }
 }
 
-/// What is said of a policy.
+/// Returns the rendered diagnostics of a policy.
 fn check(text: &str) -> String {
     let text = text.trim_start_matches('\n');
     check_files(&[("policy.toml", &format!("version = 1\n{text}"))])
@@ -177,8 +177,8 @@ fn check_files(files: &[(&str, &str)]) -> String {
     render(&load(files, Some(&environment)), false)
 }
 
-/// What holds in the end.
-fn in_force(files: &[(&str, &str)]) -> String {
+/// Returns the text of the effective policy.
+fn effective(files: &[(&str, &str)]) -> String {
     let loaded = load(files, Some(&environment));
     let policy = loaded.policy.as_ref().unwrap_or_else(|| panic!("{}", render(&loaded, false)));
     policy.effective.to_string()

@@ -1,11 +1,11 @@
-//! `[[overrides]]`.
+//! Diagnostics of `[[overrides]]`.
 
 use insta::assert_snapshot;
 
 use crate::{check, load};
 
 #[test]
-fn an_override_that_lacks_everything() {
+fn overrides_with_missing_keys() {
     assert_snapshot!(check("
 [[overrides]]
 [[overrides]]
@@ -112,7 +112,7 @@ detectors = 7
 }
 
 #[test]
-fn overrides_that_are_no_list() {
+fn overrides_must_be_a_list() {
     assert_snapshot!(check("
 [overrides]
 match = { cwd = '*/nightly/*' }
@@ -128,7 +128,7 @@ match = { cwd = '*/nightly/*' }
 }
 
 #[test]
-fn an_override_of_what_is_not_there_or_not_so() {
+fn overrides_of_detectors_that_cannot_be_overridden() {
     assert_snapshot!(check("
 [detectors.quiet]
 of = 'turn'
@@ -220,7 +220,7 @@ detectors.quiet.levels = [{ at = 50, severity = 'low' }]
 }
 
 #[test]
-fn what_is_wrong_with_a_detector_is_said_once() {
+fn a_mistake_of_a_detector_is_reported_once() {
     assert_snapshot!(check("
 [detectors.quiet]
 of = 'trun'
@@ -251,7 +251,7 @@ detectors.quiet.max = '1h'
 }
 
 #[test]
-fn an_override_that_changes_nothing() {
+fn an_override_without_effect() {
     assert_snapshot!(check("
 [detectors.quiet]
 of = 'turn'
@@ -283,7 +283,7 @@ detectors.repeat.least = 4
 }
 
 #[test]
-fn an_override_that_takes_another_back_changes_something() {
+fn an_override_that_reverts_another_has_an_effect() {
     assert_snapshot!(check("
 [detectors.quiet]
 of = 'turn'
@@ -300,7 +300,7 @@ detectors.quiet.max = '5m'
 }
 
 #[test]
-fn more_overrides_than_can_come_together() {
+fn too_many_overrides_of_one_detector() {
     let one = |n: u8| {
         format!(
             "[[overrides]]\nmatch = {{ cwd = '{n}' }}\nreason = 'r'\ndetectors.repeat.least = 1{n}\n"
@@ -319,7 +319,7 @@ fn more_overrides_than_can_come_together() {
 }
 
 #[test]
-fn a_detector_is_there_once_for_each_way_it_is_overridden() {
+fn a_detector_is_built_for_each_combination_of_overrides() {
     let text = "version = 1
 [detectors.quiet]
 of = 'turn'
@@ -337,14 +337,15 @@ match = { version = '1.*' }
 reason = 'it is old'
 detectors.quiet.enabled = false
 ";
-    let policy = load(&[("policy.toml", text)], None).policy.expect("it is sound");
+    let policy = load(&[("policy.toml", text)], None).policy.expect("a valid policy");
     assert_eq!(policy.n_detectors(), 1);
-    let ways = policy.detectors.iter().map(|it| {
-        let severities: Vec<&str> = it.levels.iter().map(|it| it.severity.name()).collect();
-        let (all, none) = (it.sessions.all_of.len(), it.sessions.none_of.len());
+    let combinations = policy.detectors.iter().map(|detector| {
+        let severities: Vec<&str> = detector.levels.iter().map(|it| it.severity.name()).collect();
+        let sessions = &detector.sessions;
+        let (all, none) = (sessions.all_of.len(), sessions.none_of.len());
         format!("{all} of 3 match, {none} do not: {}", severities.join(", "))
     });
-    assert_snapshot!(ways.collect::<Vec<_>>().join("\n"), @"
+    assert_snapshot!(combinations.collect::<Vec<_>>().join("\n"), @"
     0 of 3 match, 3 do not: medium
     1 of 3 match, 2 do not: low
     1 of 3 match, 2 do not: high

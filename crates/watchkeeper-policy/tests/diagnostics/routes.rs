@@ -5,7 +5,7 @@ use insta::assert_snapshot;
 use crate::check;
 
 #[test]
-fn routes() {
+fn invalid_routes() {
     assert_snapshot!(check("
 [sinks.hook]
 url = 'https://x'
@@ -72,7 +72,7 @@ sinks = []
 }
 
 #[test]
-fn matches() {
+fn invalid_matches() {
     assert_snapshot!(check("
 [detectors.repeat]
 [sinks.hook]
@@ -176,7 +176,7 @@ team = 'a'
 }
 
 #[test]
-fn what_is_resolved() {
+fn resolved_findings_in_matches() {
     assert_snapshot!(check("
 [sinks.hook]
 url = 'https://x'
@@ -204,7 +204,7 @@ match = { status = 'resolved', severity = 'high' }
 }
 
 #[test]
-fn a_sink_that_no_route_reaches() {
+fn a_sink_without_a_route() {
     assert_snapshot!(check("
 [detectors.repeat]
 
@@ -227,7 +227,7 @@ sinks = ['hook']
 }
 
 #[test]
-fn several_severities_in_a_list() {
+fn a_list_of_severities() {
     assert_snapshot!(check("
 [detectors.repeat]
 

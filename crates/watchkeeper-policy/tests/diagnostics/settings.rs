@@ -1,11 +1,11 @@
-//! `[monitor]`, `[labels]` and `[prices]`.
+//! Diagnostics of `[monitor]`, `[labels]` and `[prices]`.
 
 use insta::assert_snapshot;
 
 use crate::check;
 
 #[test]
-fn monitor() {
+fn invalid_monitor_options() {
     assert_snapshot!(check("
 [monitor]
 check_intervall = '5s'
@@ -53,7 +53,7 @@ max_sessions = 0
 }
 
 #[test]
-fn labels_and_prices() {
+fn invalid_labels_and_prices() {
     assert_snapshot!(check("
 [labels]
 team = 5

@@ -1,11 +1,11 @@
-//! `[sinks]`, and the secrets they use.
+//! Diagnostics of `[sinks]` and `[secrets]`.
 
 use insta::assert_snapshot;
 
 use crate::{check, environment, load};
 
 #[test]
-fn sinks() {
+fn invalid_sinks() {
     assert_snapshot!(check("
 [sinks.hook]
 url = 'http://example.test'
@@ -53,7 +53,7 @@ patience = 1
 }
 
 #[test]
-fn secrets() {
+fn invalid_secrets() {
     assert_snapshot!(check("
 [secrets]
 a = { env = 'NOT_SET' }
@@ -147,7 +147,7 @@ unused = { env = 'URL' }
 }
 
 #[test]
-fn a_secret_is_not_quoted() {
+fn secrets_are_redacted_in_messages() {
     assert_snapshot!(check("
 [secrets]
 text = { env = 'TEXT' }
@@ -166,7 +166,7 @@ patience = { secret = 'text' }
 }
 
 #[test]
-fn without_the_environment_secrets_are_not_missed() {
+fn missing_secrets_are_accepted_without_an_environment() {
     let text = "version = 1\n[detectors.repeat]\n[secrets]\nurl = { env = 'NOT_SET' }\n[sinks.hook]\nurl = { secret = 'url' }\n\
                 patience = { secret = 'url' }\n";
     let loaded = load(&[("policy.toml", text)], None);
@@ -175,13 +175,13 @@ fn without_the_environment_secrets_are_not_missed() {
 }
 
 #[test]
-fn a_sink_without_its_optional_secret_is_off() {
+fn a_sink_without_its_optional_secret_is_disabled() {
     let text = "version = 1\n[detectors.repeat]\n[secrets]\nurl = { env = 'NOT_SET', optional = true }\n\
                 [sinks.hook]\nurl = { secret = 'url' }\n[sinks.other]\nkind = 'hook'\nurl = 'https://x'\n\
                 [[routes]]\nsinks = ['hook', 'other']\n";
     let loaded = load(&[("policy.toml", text)], Some(&environment));
     assert_eq!(loaded.diagnostics, []);
-    let sinks = loaded.policy.expect("a sound policy").sinks;
+    let sinks = loaded.policy.expect("a valid policy").sinks;
     assert_eq!(sinks.iter().map(|it| it.id.as_str()).collect::<Vec<_>>(), ["other"]);
 }
 

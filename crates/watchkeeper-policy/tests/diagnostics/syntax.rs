@@ -24,7 +24,7 @@ max = five
 }
 
 #[test]
-fn a_key_given_twice() {
+fn duplicate_keys() {
     assert_snapshot!(check("
 [labels]
 team = 'a'
@@ -50,7 +50,7 @@ team = 'b'
 }
 
 #[test]
-fn nested_too_deep() {
+fn nested_too_deeply() {
     assert_snapshot!(check(&format!("a = {}{}\n", "[".repeat(40), "]".repeat(40))), @"
     error: nested too deeply
      --> policy.toml:2:36
@@ -77,7 +77,7 @@ fn no_version() {
 }
 
 #[test]
-fn a_version_of_another_time() {
+fn an_unsupported_version() {
     assert_snapshot!(check_files(&[("policy.toml", "version = 2\n")]), @"
     error: unsupported version 2
      --> policy.toml:1:11
@@ -90,7 +90,7 @@ fn a_version_of_another_time() {
 }
 
 #[test]
-fn no_file() {
+fn extended_files_that_cannot_be_read() {
     assert_snapshot!(render(&load(&[("policy.toml", "version = 1\nextends = ['base.toml', 'builtin:defualt', 'default', 7]\n")], None), false), @r#"
     error: cannot read `base.toml`: no such file
      --> policy.toml:2:12
@@ -136,7 +136,7 @@ fn no_file() {
 }
 
 #[test]
-fn no_policy() {
+fn a_policy_that_cannot_be_read() {
     let registry = Registry::linked().expect("no two kinds share a name");
     let read_file = |_: &Path| Err(io::Error::new(io::ErrorKind::NotFound, "no such file"));
     let loader = Loader::new(&registry, &read_file);
@@ -175,7 +175,7 @@ fn unknown_section() {
 }
 
 #[test]
-fn a_section_that_is_no_table() {
+fn a_section_must_be_a_table() {
     assert_snapshot!(check("
 detectors = 1
 routes = 2
@@ -212,7 +212,7 @@ x = 1
 }
 
 #[test]
-fn hostile_text_stays_text() {
+fn unsafe_characters_are_escaped() {
     let text = "[detectors.\"a\\u001b[2Jb\\u202e\"]\nkind = '\u{202e}\u{9b}x'\n[\"\\n\\u001b]0;t\\u0007\"]\n";
     assert_snapshot!(check(text), @r#"
     error: detector kind `\u{202e}\u{9b}x` is not compiled in
@@ -235,7 +235,7 @@ fn hostile_text_stays_text() {
 }
 
 #[test]
-fn tables_deeper_than_the_stack_are_refused() {
+fn tables_deeper_than_the_stack_are_rejected() {
     let deep = format!("{}a = {{", "a.".repeat(70));
     let text = format!("version = 1\n{}b = 1{}\n", deep.repeat(70), "}".repeat(70));
     let loaded = load(&[("policy.toml", &text)], None);
@@ -257,7 +257,7 @@ fn a_policy_without_detectors() {
 }
 
 #[test]
-fn what_people_write_who_know_other_formats() {
+fn syntax_of_other_formats() {
     assert_snapshot!(check("
 [detectors.quiet]
 of = turn
@@ -322,7 +322,7 @@ of: 'turn'
 }
 
 #[test]
-fn entries_that_stand_elsewhere() {
+fn entries_outside_their_section() {
     assert_snapshot!(check("
 [quiet]
 of = 'turn'
