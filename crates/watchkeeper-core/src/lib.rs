@@ -19,6 +19,7 @@ pub mod clock;
 
 mod backlog;
 mod byte_size;
+mod compact;
 mod delivery;
 mod detector;
 mod engine;
@@ -50,18 +51,16 @@ mod tool_class;
 pub use crate::{
     backlog::{Backlog, BacklogCounts},
     byte_size::{ByteSize, ParseByteSizeError},
+    compact::Place,
     delivery::Delivery,
     detector::{CloneDetector, Context, Detector, DetectorKind, Report, Scope, Subscription},
-    engine::{
-        Engine, EngineConfig, ExplanationDetail, ExplanationEntry, NamedDetector, Outcome,
-        PackedTimestamp,
-    },
+    engine::{Engine, EngineConfig, ExplanationDetail, ExplanationEntry, NamedDetector, Outcome},
     event::{
         AgentId, Cause, Event, EventKind, EventSet, ModelCall, Origin, SessionId, SessionStart,
         Targets, Tokens, ToolCall, ToolResult, WaitingFor,
     },
     facts::{Activity, AgentFacts, Call, SessionFacts, Totals, Usage},
-    finding::{Evidence, Finding, Labels, Place, Status},
+    finding::{Evidence, Finding, Labels, Status},
     fingerprint::Fingerprint,
     glob::Glob,
     grouped::grouped,

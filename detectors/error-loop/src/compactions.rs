@@ -1,6 +1,6 @@
 //! Compactions of the context without work in between.
 
-use watchkeeper_core::{Context, Elapsed, EventKind, Fingerprint, PackedTimestamp, Place, Report};
+use watchkeeper_core::{Context, Elapsed, EventKind, Fingerprint, Place, Report, Timestamp};
 
 /// The compactions of one agent without work in between.
 #[derive(Clone, Debug, Default)]
@@ -11,7 +11,7 @@ pub(crate) struct Compactions {
 #[derive(Clone, Debug)]
 struct Row {
     n: u64,
-    since: PackedTimestamp,
+    since: Timestamp,
     first: Option<Place>,
 }
 
@@ -33,9 +33,9 @@ impl Compactions {
     }
 
     fn add(&mut self, cx: &mut Context<'_>) {
-        let row = self.row.get_or_insert_with(|| {
-            Box::new(Row { n: 0, since: cx.now().into(), first: cx.place() })
-        });
+        let row = self
+            .row
+            .get_or_insert_with(|| Box::new(Row { n: 0, since: cx.now(), first: cx.place() }));
         row.n += 1;
         let (n, took) = (row.n, Elapsed(cx.now().duration_since(row.since.into())));
         cx.report(Fingerprint::NONE, n, || {

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use watchkeeper_core::{
-    Context, Elapsed, EventKind, Fingerprint, PackedTimestamp, Place, Report, ToolClass,
-    ToolResult, quote,
+    Context, Elapsed, EventKind, Fingerprint, Place, Report, Timestamp, ToolClass, ToolResult,
+    quote,
 };
 
 use crate::{
@@ -37,7 +37,7 @@ struct Row {
     tool: Arc<str>,
     class: ToolClass,
     response: Option<Fingerprint>,
-    since: PackedTimestamp,
+    since: Timestamp,
     first: Option<Place>,
 }
 
@@ -84,7 +84,7 @@ impl Failures {
                 tool: Arc::default(),
                 class,
                 response: None,
-                since: cx.now().into(),
+                since: cx.now(),
                 first: cx.place(),
             })
         });
@@ -122,7 +122,7 @@ impl Failures {
         let ends = match (of, class) {
             _ if row.call == call.fingerprint => true,
             // Repeating the previous change is no progress.
-            (_, ToolClass::Write) => cx.agent().is_changing,
+            (_, ToolClass::Write) => cx.agent().has_new_change(),
             (_, ToolClass::Ask) => true,
             (Of::Error, _) => {
                 row.is_eased = true;
@@ -153,7 +153,7 @@ impl Row {
     }
 
     fn report(&self, failure: &Failure<'_>, of: Of, cx: &mut Context<'_>) {
-        let took = Elapsed(cx.now().duration_since(self.since.into()));
+        let took = Elapsed(cx.now().duration_since(self.since));
         cx.report(Fingerprint::NONE, self.weight / Weight::UNIT, || {
             let n = self.n_failures;
             let tool = quote(&self.tool);

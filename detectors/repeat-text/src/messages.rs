@@ -1,8 +1,6 @@
 //! Equal messages, or equal thoughts, in a row.
 
-use watchkeeper_core::{
-    Context, Elapsed, EventKind, Fingerprint, PackedTimestamp, Place, Report, quote,
-};
+use watchkeeper_core::{Context, Elapsed, EventKind, Fingerprint, Place, Report, Timestamp, quote};
 
 use crate::{TextKind, hash::Hash};
 
@@ -28,7 +26,7 @@ pub(crate) struct RepeatedMessages {
 #[derive(Clone, Debug)]
 struct Repetition {
     text: Fingerprint,
-    since: PackedTimestamp,
+    since: Timestamp,
     n_times: u32,
     first: Option<Place>,
 }
@@ -37,7 +35,7 @@ struct Repetition {
 struct PartialMessage {
     hash: Hash,
     head: String,
-    since: PackedTimestamp,
+    since: Timestamp,
     first: Option<Place>,
 }
 
@@ -78,7 +76,7 @@ impl RepeatedMessages {
         let first = Repetition {
             text: Fingerprint::from(hash.get()),
             n_times: 1,
-            since: cx.now().into(),
+            since: cx.now(),
             first: cx.place(),
         };
         self.count(kind, first, text, cx);
@@ -90,7 +88,7 @@ impl RepeatedMessages {
             Box::new(PartialMessage {
                 hash: Hash::default(),
                 head: String::new(),
-                since: cx.now().into(),
+                since: cx.now(),
                 first: cx.place(),
             })
         });
@@ -127,7 +125,7 @@ impl RepeatedMessages {
         };
         repeated.n_times = repeated.n_times.saturating_add(1);
         let n = u64::from(repeated.n_times);
-        let took = Elapsed(cx.now().duration_since(repeated.since.into()));
+        let took = Elapsed(cx.now().duration_since(repeated.since));
         let text = text.trim();
         let is_short = !text.is_empty() && text.len() < SHORT;
         let measure = if is_short { n / 2 } else { n };

@@ -113,7 +113,7 @@ impl Detector for RepeatToolCall {
         let Self { options, calls } = self;
         match &event.kind {
             EventKind::ToolCall(event) if !options.counts_at_result() => {
-                if let Some(call) = cx.made() {
+                if let Some(call) = cx.new_call() {
                     calls.add_call(call, Some(event), options, cx);
                 }
             }

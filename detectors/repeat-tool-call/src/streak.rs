@@ -3,7 +3,7 @@
 use std::mem;
 
 use watchkeeper_core::{
-    Call, Context, Elapsed, Fingerprint, PackedTimestamp, Place, Report, SignedDuration, ToolCall,
+    Call, Context, Elapsed, Fingerprint, Place, Report, SignedDuration, Timestamp, ToolCall,
     ToolClass, ToolResult, quote,
 };
 
@@ -29,7 +29,7 @@ const DIFFERENT_RESULTS: u64 = 1;
 #[derive(Clone, Debug)]
 pub(crate) struct Streak {
     first: Place,
-    since: PackedTimestamp,
+    since: Timestamp,
     /// The compared parts of the calls.
     key: Brief,
     /// The latest call. It may differ from earlier calls outside the key.
@@ -78,7 +78,7 @@ impl Streak {
     pub(crate) fn new(call: &Call, key: Brief) -> Self {
         Self {
             first: call.place.clone(),
-            since: call.at.into(),
+            since: call.at,
             key,
             call: call.fingerprint.brief(),
             response: call.response.map(Fingerprint::brief),
@@ -99,7 +99,7 @@ impl Streak {
 
     fn start_at(&mut self, call: &Call) {
         self.first.clone_from(&call.place);
-        self.since = call.at.into();
+        self.since = call.at;
         self.call = call.fingerprint.brief();
         self.response = call.response.map(Fingerprint::brief);
         self.is_poll = call.class == ToolClass::Wait;
@@ -132,7 +132,7 @@ impl Streak {
         options: &RepeatToolCallOptions,
     ) {
         let is_slow = SLOW_GAP <= self.gap(call);
-        let took = call.at.duration_since(self.since.into());
+        let took = call.at.duration_since(self.since);
         self.is_pending = true;
         self.response = call.response.map(Fingerprint::brief);
         let n_results = u32::from(self.result.is_some());
@@ -225,7 +225,7 @@ impl Streak {
 
     /// Returns the time from the latest call to `call`.
     pub(crate) fn gap(&self, call: &Call) -> SignedDuration {
-        call.at.duration_since(self.since.into()).saturating_sub(self.took())
+        call.at.duration_since(self.since).saturating_sub(self.took())
     }
 
     /// Returns the time from the first call to the latest.

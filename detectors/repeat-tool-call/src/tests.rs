@@ -273,5 +273,5 @@ fn laws_hold() {
 
 #[test]
 fn state_of_a_stream_is_small() {
-    assert_eq!(size_of::<RepeatToolCall>(), 72);
+    assert_eq!(size_of::<RepeatToolCall>(), 80);
 }

@@ -2,9 +2,7 @@
 
 use std::{mem, sync::Arc};
 
-use watchkeeper_core::{
-    Call, Cause, Context, Elapsed, PackedTimestamp, Place, ToolClass, ToolResult,
-};
+use watchkeeper_core::{Call, Cause, Context, Elapsed, Place, Timestamp, ToolClass, ToolResult};
 
 use crate::{
     RunawayLoopOptions,
@@ -33,7 +31,7 @@ pub(crate) struct CallCycles {
     /// The latest step that neither started nor continued a cycle: its location
     /// and its time.
     since: Option<Place>,
-    since_at: Option<PackedTimestamp>,
+    since_at: Option<Timestamp>,
     /// `None` if no cycle is likely.
     findings: Option<Box<OpenFindings>>,
 }
@@ -139,9 +137,9 @@ impl CallCycles {
             match &mut self.since {
                 Some(since) if step.is_at_call => since.clone_from(&call.place),
                 None if step.is_at_call => self.since = Some(call.place.clone()),
-                since => cx.keep_place(since),
+                since => *since = cx.place(),
             }
-            self.since_at = Some(cx.now().into());
+            self.since_at = Some(cx.now());
         }
         if is_known {
             self.report_cycle(options.find(&self.cycles), self.has_results, None, cx);
@@ -154,7 +152,7 @@ impl CallCycles {
     fn add_change(&mut self, symbol: u32, cx: &mut Context<'_>) {
         // Without results, the call itself is already a step.
         let n_own = usize::from(!self.has_results);
-        if !cx.agent().is_changing || n_own < self.cycles.count(symbol) {
+        if !cx.agent().has_new_change() || n_own < self.cycles.count(symbol) {
             return;
         }
         self.resolve_all(cx, "a change succeeded");
@@ -210,7 +208,7 @@ impl CallCycles {
         let now = cx.now();
         cx.report(subject(cycle.period), measure, || {
             let tools = findings.tools_of(cycle.period, pending);
-            let took = self.since_at.map(|at| now.duration_since(at.into()));
+            let took = self.since_at.map(|at| now.duration_since(at));
             let took = Elapsed(took.unwrap_or_default());
             let is_one_call =
                 cycle.period == 1 || pending.is_none() && self.cycles.is_one_call(cycle.period);

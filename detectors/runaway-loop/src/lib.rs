@@ -124,7 +124,7 @@ impl Detector for RunawayLoop {
                     calls.clear();
                 }
                 EventKind::ToolCall(event) if event.class != ToolClass::Wait => {
-                    if let Some(call) = cx.made() {
+                    if let Some(call) = cx.new_call() {
                         calls.add_call(call, &self.options, cx);
                     }
                 }

@@ -21,7 +21,7 @@ impl NoProgress {
             EventKind::Prompt { synthetic: false, .. } => {
                 self.resolve("a person sent a prompt", of, cx);
             }
-            EventKind::ToolResult(_) if cx.agent().is_changing => {
+            EventKind::ToolResult(_) if cx.agent().has_new_change() => {
                 self.resolve("a change succeeded", of, cx);
             }
             EventKind::ModelCall(_)

@@ -111,7 +111,7 @@ fn timed_calls<'a>(
     cx: &'a Context<'_>,
 ) -> impl Iterator<Item = (&'a Call, Nanos)> + 'a {
     let agent = cx.agent();
-    let since_resumed = agent.resumed_at.map_or(Nanos::MAX, |at| since(at.into(), cx));
+    let since_resumed = agent.resumed_at().map_or(Nanos::MAX, |at| since(at, cx));
     let is_running = !agent.waits_for_person();
     let timed = cx.pending().filter(move |call| is_running && is_timed(call.class, rules));
     timed.map(move |call| (call, since(call.at, cx).min(since_resumed)))

@@ -1,6 +1,6 @@
 //! Models that send nothing while a response is expected.
 
-use watchkeeper_core::{Activity, Context, Elapsed, Fingerprint, PackedTimestamp, Report, percent};
+use watchkeeper_core::{Activity, Context, Elapsed, Fingerprint, Report, Timestamp, percent};
 
 use crate::{
     Rules,
@@ -12,7 +12,7 @@ use crate::{
 #[derive(Clone, Debug, Default)]
 pub(crate) struct SilentModel {
     /// The start of the wait that was reported.
-    reported_since: Option<PackedTimestamp>,
+    reported_since: Option<Timestamp>,
     /// True while the limit is doubled because a response has started. Any
     /// event may end this, so the detector is not idle meanwhile.
     is_mid_response: bool,
@@ -20,9 +20,9 @@ pub(crate) struct SilentModel {
 
 impl SilentModel {
     pub(crate) fn observe(&mut self, rules: &Rules, cx: &mut Context<'_>) {
-        let latest = cx.agent().activity.as_ref().map(|activity| activity.at);
+        let latest = cx.agent().activity().map(Activity::at);
         if let Some(since_at) = self.reported_since.take_if(|at| Some(*at) != latest) {
-            let elapsed = duration(since(since_at.into(), cx));
+            let elapsed = duration(since(since_at, cx));
             cx.resolve(Fingerprint::NONE, || {
                 let message = format!("the wait for the model ended after {}", Elapsed(elapsed));
                 Report::new(message).with("elapsed_seconds", elapsed.as_secs())
@@ -32,19 +32,20 @@ impl SilentModel {
     }
 
     pub(crate) fn wake(&mut self, rules: &Rules, cx: &mut Context<'_>) {
-        if let Some(Activity { at, place, is_amid_answer }) = activity_before_wait(cx).cloned() {
-            let limit = limit(is_amid_answer, rules);
-            let elapsed = since(at.into(), cx);
+        if let Some(activity) = activity_before_wait(cx).cloned() {
+            let (at, is_mid_response) = (activity.at(), activity.is_within_response());
+            let limit = limit(is_mid_response, rules);
+            let elapsed = since(at, cx);
             let percent = percent(elapsed, limit);
             if cx.next_level(0).is_some_and(|lowest| lowest <= percent) {
                 self.reported_since = Some(at);
                 cx.report(Fingerprint::NONE, percent, || {
-                    let condition = if is_amid_answer {
+                    let condition = if is_mid_response {
                         "the model has sent nothing more of its response"
                     } else {
                         "the model has sent nothing"
                     };
-                    report(condition, elapsed, percent, limit).since(Some(place.evidence()))
+                    report(condition, elapsed, percent, limit).since(Some(activity.evidence()))
                 });
             }
         }
@@ -57,8 +58,8 @@ impl SilentModel {
 
     fn request_wake_up(&mut self, rules: &Rules, cx: &mut Context<'_>) {
         let activity = activity_before_wait(cx);
-        self.is_mid_response = activity.is_some_and(|activity| activity.is_amid_answer);
-        match activity.map(|activity| since(activity.at.into(), cx)) {
+        self.is_mid_response = activity.is_some_and(Activity::is_within_response);
+        match activity.map(|activity| since(activity.at(), cx)) {
             Some(elapsed) => wake_at_next_level(elapsed, limit(self.is_mid_response, rules), cx),
             None => cx.cancel_wake(),
         }
@@ -68,7 +69,7 @@ impl SilentModel {
 /// Returns the agent's latest activity if a response of the model is expected.
 fn activity_before_wait<'a>(cx: &'a Context<'_>) -> Option<&'a Activity> {
     let agent = cx.agent();
-    agent.activity.as_ref().filter(|_| agent.owes_answer())
+    agent.activity().filter(|_| agent.awaits_response())
 }
 
 /// Returns the longest allowed wait. A response that has started may take

@@ -134,5 +134,5 @@ fn limit_doubles_once_a_response_has_started() {
 
 #[test]
 fn state_of_a_stream_is_small() {
-    assert_eq!(size_of::<Timeout>(), 24);
+    assert_eq!(size_of::<Timeout>(), 40);
 }

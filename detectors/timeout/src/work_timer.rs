@@ -2,7 +2,7 @@
 //! measured with one stopwatch.
 
 use watchkeeper_core::{
-    Context, Elapsed, Event, EventKind, Fingerprint, PackedTimestamp, Place, Report, percent,
+    Context, Elapsed, Event, EventKind, Fingerprint, Place, Report, Timestamp, percent,
 };
 
 use crate::{
@@ -15,7 +15,7 @@ use crate::{
 pub(crate) struct WorkTimer {
     stopwatch: Stopwatch,
     /// With `of = "turn"`: the start of the turn.
-    turn: Option<PackedTimestamp>,
+    turn: Option<Timestamp>,
     /// The first event of the measured time, as evidence.
     started_by: Option<Place>,
 }
@@ -25,13 +25,13 @@ struct Stopwatch {
     /// The time measured before the latest start.
     measured: Nanos,
     /// The latest start; `None` while stopped.
-    running_since: Option<PackedTimestamp>,
+    running_since: Option<Timestamp>,
 }
 
 impl WorkTimer {
     pub(crate) fn observe(&mut self, event: &Event, rules: &Rules, cx: &mut Context<'_>) {
         let (session, agent) = (cx.session(), cx.agent());
-        let turn = agent.turn;
+        let turn = agent.turn();
         let is_working = 0 < session.open_turns && session.waiting_agents == 0;
         let (restarts, runs) = match rules.of {
             Of::Turn => (turn != self.turn, turn.is_some() && !agent.waits_for_person()),
@@ -50,7 +50,7 @@ impl WorkTimer {
             (false, true) => {
                 self.stopwatch.start(cx);
                 if restarts || self.started_by.is_none() {
-                    cx.keep_place(&mut self.started_by);
+                    self.started_by = cx.place();
                 }
                 wake_at_next_level(self.stopwatch.measured, rules.max, cx);
             }
@@ -105,7 +105,7 @@ impl WorkTimer {
 
 impl Stopwatch {
     fn start(&mut self, cx: &Context<'_>) {
-        self.running_since = Some(cx.now().into());
+        self.running_since = Some(cx.now());
     }
 
     fn stop(&mut self, cx: &Context<'_>) {
@@ -113,6 +113,6 @@ impl Stopwatch {
     }
 
     fn elapsed(self, cx: &Context<'_>) -> Nanos {
-        self.measured.saturating_add(self.running_since.map_or(0, |at| since(at.into(), cx)))
+        self.measured.saturating_add(self.running_since.map_or(0, |at| since(at, cx)))
     }
 }

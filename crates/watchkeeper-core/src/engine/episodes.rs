@@ -1,86 +1,93 @@
-use crate::{Fingerprint, Level, Severity, detector::Used};
+use super::{detectors::CompiledDetector, explanation::Outcome};
+use crate::{
+    Fingerprint, Totals,
+    detector::condition::{Condition, reached},
+};
 
-/// How many conditions of one stream may last at once; of more, the oldest is
-/// forgotten.
+/// The number of conditions of one stream that may be open at once. The oldest is
+/// dropped first.
 pub(super) const MAX_EPISODES: usize = 32;
 
-/// The conditions of one stream that last.
+/// The open conditions of one agent or session, for all its detectors, the oldest
+/// first.
 #[derive(Debug, Default)]
-pub(crate) struct Episodes(
+pub(super) struct Episodes(
     #[expect(clippy::box_collection, reason = "most of very many streams have none")]
-    Option<Box<Vec<Episode>>>,
+    Option<Box<Vec<Condition>>>,
 );
 
-#[derive(Debug)]
-pub(super) struct Episode {
-    pub(super) subject: Fingerprint,
-    pub(super) measure: u64,
-    severity: Severity,
-    /// What its session had used when it was found.
-    pub(super) used: Used,
-}
-
 impl Episodes {
-    /// Notes how far a condition has come, and what its session has used. If there
-    /// is something new to say, gives back how severe it is, and what had been
-    /// used when it was found.
-    pub(crate) fn raise(
+    /// Compares the measure of a condition with the levels. Returns the outcome, and
+    /// the condition if it was opened or escalated.
+    pub(super) fn report(
         &mut self,
+        detector: &CompiledDetector,
         subject: Fingerprint,
         measure: u64,
-        levels: &[Level],
-        inhibited: Option<Severity>,
-        used: Used,
-    ) -> Option<(Severity, Used)> {
-        let reached = levels.iter().filter(|it| it.at <= measure).map(|it| it.severity).max();
-        let reached = reached.filter(|it| inhibited.is_none_or(|inhibited| inhibited < *it));
-        let open = self.0.iter_mut().flat_map(|it| it.iter_mut()).find(|it| it.subject == subject);
-        if let Some(episode) = open {
-            episode.measure = episode.measure.max(measure);
-            let higher = reached.filter(|it| episode.severity < *it)?;
-            episode.severity = higher;
-            return Some((higher, episode.used));
+        totals: &Totals,
+    ) -> (Outcome, Option<Condition>) {
+        let reached = reached(&detector.named.levels, measure);
+        let inhibitors = self.conditions().iter();
+        let inhibitors = inhibitors.filter(|it| detector.inhibitors.contains(&it.detector_idx));
+        let inhibited = inhibitors.map(|condition| condition.severity).max();
+        let effective = reached.filter(|severity| inhibited < Some(*severity));
+        if let Some(condition) = self.find(detector.idx, subject) {
+            condition.measure = condition.measure.max(measure);
+            let open = condition.severity;
+            if let Some(severity) = effective.filter(|severity| open < *severity) {
+                condition.severity = severity;
+                return (Outcome::Escalated(severity), Some(*condition));
+            }
+            let inhibited = reached.filter(|severity| open < *severity);
+            return (inhibited.map_or(Outcome::Counted(open), Outcome::Inhibited), None);
         }
-        let severity = reached?;
-        let episodes = self.0.get_or_insert_default();
-        if episodes.len() == MAX_EPISODES {
-            episodes.remove(0);
+        let Some(severity) = effective else {
+            return (reached.map_or(Outcome::Below, Outcome::Inhibited), None);
+        };
+        let (detector_idx, tokens, cost_usd) =
+            (detector.idx, totals.tokens.total(), totals.cost_usd);
+        let condition = Condition { detector_idx, severity, subject, measure, tokens, cost_usd };
+        self.open(condition);
+        (Outcome::Opened(severity), Some(condition))
+    }
+
+    fn open(&mut self, condition: Condition) {
+        let conditions = self.0.get_or_insert_default();
+        let is_of_detector = |it: &Condition| it.detector_idx == condition.detector_idx;
+        if conditions.iter().filter(|it| is_of_detector(it)).count() == MAX_EPISODES
+            && let Some(oldest) = conditions.iter().position(is_of_detector)
+        {
+            conditions.remove(oldest);
         }
-        episodes.push(Episode { subject, measure, severity, used });
-        Some((severity, used))
+        conditions.push(condition);
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_none()
-    }
-
-    /// How severe a condition is, if it is open.
-    pub(crate) fn severity(&self, subject: Fingerprint) -> Option<Severity> {
-        self.iter().find(|it| it.subject == subject).map(|it| it.severity)
-    }
-
-    /// Ends a condition. Gives back how far it came, and what had been used when
-    /// it was found, if it was open.
-    pub(crate) fn resolve(&mut self, subject: Fingerprint) -> Option<(u64, Used)> {
-        let episodes = self.0.as_mut()?;
-        let at = episodes.iter().position(|it| it.subject == subject)?;
-        let ended = episodes.remove(at);
-        if episodes.is_empty() {
+    /// Removes and returns a condition if it is open.
+    pub(super) fn resolve(&mut self, detector_idx: u32, subject: Fingerprint) -> Option<Condition> {
+        let conditions = self.0.as_mut()?;
+        let is_same = |it: &Condition| it.detector_idx == detector_idx && it.subject == subject;
+        let condition = conditions.remove(conditions.iter().position(is_same)?);
+        if conditions.is_empty() {
             self.0 = None;
         }
-        Some((ended.measure, ended.used))
+        Some(condition)
     }
 
-    /// The severest of them.
-    pub(super) fn severest(&self) -> Option<Severity> {
-        self.iter().map(|it| it.severity).max()
+    fn find(&mut self, detector_idx: u32, subject: Fingerprint) -> Option<&mut Condition> {
+        let mut conditions = self.0.iter_mut().flat_map(|conditions| conditions.iter_mut());
+        conditions.find(|it| it.detector_idx == detector_idx && it.subject == subject)
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Episode> {
-        self.0.iter().flat_map(|it| it.iter())
+    pub(super) fn conditions(&self) -> &[Condition] {
+        self.0.as_ref().map_or(&[], |conditions| conditions.as_slice())
     }
 
-    pub(super) fn take(&mut self) -> Vec<Episode> {
-        self.0.take().map_or_else(Vec::new, |it| *it)
+    pub(super) fn has_open(&self, detector_idx: u32) -> bool {
+        self.conditions().iter().any(|condition| condition.detector_idx == detector_idx)
+    }
+
+    /// Removes and returns all conditions.
+    pub(super) fn take(&mut self) -> Vec<Condition> {
+        self.0.take().map_or_else(Vec::new, |conditions| *conditions)
     }
 }

@@ -6,42 +6,49 @@ use std::{
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
-    Shared,
-    dispatch::{DispatchContext, Observed, StreamScope},
-    moment::{PackedTimestamp, earlier, postponed},
-    stream::Run,
-    streams::Streams,
+    findings::StreamScope,
+    shared::Shared,
+    streams::{Dispatch, Streams},
     subscriptions::SubscriptionTable,
+    timers::{earlier, postponed},
 };
 use crate::{
-    AgentFacts, AgentId, Call, Event, EventKind, Finding, Fingerprint, SessionFacts, Usage,
-    facts::AgentStatus,
+    AgentFacts, AgentId, Event, EventKind, Finding, Fingerprint, SessionFacts,
+    compact::PackedTimestamp,
+    detector::Observed,
+    facts::{AgentStatus, Step},
 };
 
-/// How many agents of one session are watched at once; of more, the one that
-/// has been quiet longest is forgotten.
+/// The number of sub-agents of one session that are watched at once. Of more, the one
+/// that has been inactive longest is dropped.
 pub(super) const MAX_AGENTS: usize = 256;
 
-/// A session, its agents, and the detectors at work on them.
+/// A session with its agents and streams; or all sessions that share the value of a
+/// label, which have one stream and no agents of their own.
 pub(super) struct Session {
     pub(super) facts: SessionFacts,
     now: PackedTimestamp,
-    /// When it is forgotten unless it is heard of again.
+    /// The time at which the session is dropped if no event arrives before.
     expires_at: PackedTimestamp,
-    /// No later than this, one of its streams wants to be woken, or one of the
-    /// detectors that sleep.
+    /// The time of the first wake-up of its streams, or an earlier one.
     wake_at: Option<PackedTimestamp>,
-    pub(super) alarm_at: Option<PackedTimestamp>,
-    /// It was heard of again since it was made, or last looked at when one had
-    /// to go.
-    pub(super) was_touched: bool,
-    watch: Arc<SubscriptionTable>,
+    /// The time of its timer.
+    pub(super) timer_at: Option<PackedTimestamp>,
+    /// Whether an event arrived since the engine last looked for a session to drop.
+    pub(super) is_recent: bool,
+    table: Arc<SubscriptionTable>,
     streams: Streams,
     main: Agent,
     agents: Agents,
 }
 
-/// The sub-agents of a session, the one that spoke last at the end.
+#[derive(Default)]
+pub(super) struct Agent {
+    pub(super) facts: AgentFacts,
+    streams: Streams,
+}
+
+/// The sub-agents of a session, the one with the latest event last.
 #[derive(Default)]
 struct Agents(
     #[expect(clippy::box_collection, reason = "most of very many sessions have none")]
@@ -52,37 +59,39 @@ impl Deref for Agents {
     type Target = [(AgentId, Agent)];
 
     fn deref(&self) -> &Self::Target {
-        self.0.as_ref().map_or(&[], |it| it.as_slice())
+        self.0.as_ref().map_or(&[], |agents| agents.as_slice())
     }
 }
 
 impl DerefMut for Agents {
     fn deref_mut(&mut self) -> &mut Self::Target {
-        self.0.as_mut().map_or(&mut [], |it| it.as_mut_slice())
+        self.0.as_mut().map_or(&mut [], |agents| agents.as_mut_slice())
     }
 }
 
-#[derive(Default)]
-pub(super) struct Agent {
-    pub(super) facts: AgentFacts,
-    streams: Streams,
-}
-
 impl Session {
-    pub(super) fn new(event: &Event, shared: &Shared) -> Self {
-        let labels = shared.config.labels.clone();
+    pub(super) fn new(facts: SessionFacts, expires_at: PackedTimestamp) -> Self {
         Self {
-            facts: SessionFacts::new(event.session.clone(), event.at, labels),
-            now: event.at.into(),
-            expires_at: shared.expiry(event.at),
+            now: facts.started_at.into(),
+            facts,
+            expires_at,
             wake_at: None,
-            alarm_at: None,
-            was_touched: false,
-            watch: Arc::default(),
+            timer_at: None,
+            is_recent: false,
+            table: Arc::default(),
             streams: Streams::default(),
             main: Agent::default(),
             agents: Agents::default(),
         }
+    }
+
+    /// Makes the session that stands for all sessions that share a label.
+    pub(super) fn of_label(
+        facts: SessionFacts,
+        expires_at: PackedTimestamp,
+        table: Arc<SubscriptionTable>,
+    ) -> Self {
+        Self { table, ..Self::new(facts, expires_at) }
     }
 
     pub(super) fn now(&self) -> Timestamp {
@@ -93,205 +102,233 @@ impl Session {
         self.expires_at.into()
     }
 
-    /// When it must be looked at, at the latest.
+    /// Returns the time at which the session needs attention, at the latest.
     pub(super) fn due_at(&self) -> PackedTimestamp {
-        self.wake_at.map_or(self.expires_at, |it| it.min(self.expires_at))
+        self.wake_at.map_or(self.expires_at, |at| at.min(self.expires_at))
     }
 
     pub(super) fn agent(&self, id: Option<&AgentId>) -> &Agent {
-        let find = |id| self.agents.iter().rev().find(|(it, _)| it == id).map(|(_, it)| it);
-        id.and_then(find).unwrap_or(&self.main)
+        let find = |id| self.agents.iter().rev().find(|(it, _)| it == id);
+        id.and_then(find).map_or(&self.main, |(_, agent)| agent)
     }
 
-    pub(super) fn open_findings(&self, shared: &Shared) -> Vec<(Fingerprint, u64)> {
-        let agents = self.agents.iter().map(|(id, it)| (Some(id), it));
-        let agents = std::iter::once((None, &self.main)).chain(agents);
-        let of_agents = agents.flat_map(|(id, it)| it.streams.iter().map(move |it| (id, it)));
-        let streams = self.streams.iter().map(|it| (None, it)).chain(of_agents);
-        let open = streams.flat_map(|(agent_id, stream)| {
-            let stream_scope = StreamScope {
-                session: &self.facts,
-                agent: &self.main.facts,
-                agent_id,
-                group: None,
-            };
-            stream.open_findings(&stream_scope, shared)
-        });
-        open.collect()
-    }
-
-    /// Whether a detector tables the whole of it, and it alone.
-    pub(super) fn is_watched_by(&self, detector_idx: u32) -> bool {
-        self.watch.session.contain(detector_idx)
-    }
-
-    /// Whether a detector tables it, or its agents.
-    pub(super) fn is_seen_by(&self, detector_idx: u32) -> bool {
-        self.is_watched_by(detector_idx) || self.watch.agents.contain(detector_idx)
-    }
-
-    pub(super) fn postpone(&mut self, since: Timestamp, by: SignedDuration) {
-        self.expires_at = postponed(self.expires_at, since, by);
-        self.streams.postpone(since, by);
-        for agent in self.agents.iter_mut().map(|(_, it)| it).chain([&mut self.main]) {
-            agent.streams.postpone(since, by);
-        }
-        // Those sleeping may have asked to be woken no earlier than that.
-        self.wake_at = self.wake_at.map(|it| postponed(it, since, by));
-    }
-
+    /// Handles an event: updates the facts, runs the streams of its agent, then those
+    /// of the session. Returns the changes to the facts.
     pub(super) fn observe(
         &mut self,
         event: &Event,
         at: Timestamp,
         shared: &mut Shared,
         findings: &mut Vec<Finding>,
-    ) -> (Option<Usage>, Option<Call>) {
+    ) -> Step {
         self.now = at.into();
         self.expires_at = shared.expiry(at);
         self.facts.observe(event, at, &mut shared.names);
         if self.facts.totals.events == 1 {
-            // Only now, since the first event may bring labels.
-            self.watch = shared.watch(&self.facts, event);
+            // The first event may set labels, which select detectors.
+            self.table = shared.table(&self.facts, event);
         }
         if let Some(id) = &event.agent {
-            self.seat(id);
+            self.move_to_end(id);
         }
+        let Self { facts, table, streams, main, agents, .. } = self;
         let agent = match &event.agent {
-            Some(_) => self.agents.last_mut().map_or(&mut self.main, |(_, it)| it),
-            None => &mut self.main,
+            Some(_) => agents.last_mut().map_or(main, |(_, agent)| agent),
+            None => main,
         };
-        let was = agent.facts.status();
-        let call = agent.facts.observe(event, at);
-        self.facts.recount(was, agent.facts.status());
-        let usage = match &event.kind {
-            EventKind::ModelCall(call) => {
-                let price = |it: &str| shared.prices.get(it, || shared.config.prices.get(it));
-                Some(self.facts.charge(call, agent.facts.answers(), price))
-            }
-            _ => None,
-        };
-        let agent_id = event.agent.as_ref();
-        let stream_scope =
-            StreamScope { session: &self.facts, agent: &agent.facts, agent_id, group: None };
-        let observed = Observed { event, usage: usage.as_ref(), call: call.as_ref() };
-        let dispatch = DispatchContext::of_event(at, stream_scope, observed, shared);
+        let Shared { config, prices, .. } = &mut *shared;
+        let price = |model: &str| prices.get(model, || config.prices.get(model));
+        let step = facts.observe_agent(&mut agent.facts, event, at, price);
+
         let is_end = matches!(event.kind, EventKind::SessionEnd { .. });
         let agent_ends = is_end || matches!(event.kind, EventKind::AgentEnd);
-        let session_ends = is_end && agent_id.is_none();
+        let session_ends = is_end && event.agent.is_none();
         let sort_idx = event.kind.sort_idx().into();
-        let (mut run, pools) = Run::new(&dispatch, shared, findings);
-        agent.streams.observe(&self.watch.agents, sort_idx, &mut run, pools);
+        let scope =
+            StreamScope { session: facts, agent_id: event.agent.as_ref(), label_value: None };
+        let observed = Some(Observed { event, step: &step });
+        let Shared { clock, runner, .. } = &mut *shared;
+        let dispatch = Dispatch::new(at, observed, &agent.facts, scope, clock, runner);
+        agent.streams.observe(table.agents.of(sort_idx), &dispatch, runner, findings);
         if agent_ends {
-            agent.streams.end(&mut run);
+            agent.streams.end(&dispatch, runner, findings);
         }
-        self.streams.observe(&self.watch.session, sort_idx, &mut run, pools);
+        streams.observe(table.session.of(sort_idx), &dispatch, runner, findings);
         if session_ends {
-            self.streams.end(&mut run);
+            streams.end(&dispatch, runner, findings);
         }
-        self.wake_at = earlier(self.wake_at, run.scratch.first_wake);
+        let requested = earlier(agent.streams.first_wakeup(), streams.first_wakeup());
+        self.wake_at = earlier(self.wake_at, requested);
         if session_ends {
-            for (id, mut agent) in self.agents.0.take().map_or_else(Vec::new, |it| *it) {
-                self.facts.recount(agent.facts.status(), AgentStatus::default());
-                let (facts, agent_id) = (&self.facts, Some(&id));
-                let stream_scope =
-                    StreamScope { session: facts, agent: &agent.facts, agent_id, group: None };
-                let dispatch = DispatchContext::of_event(at, stream_scope, observed, shared);
-                let (mut run, _) = Run::new(&dispatch, shared, findings);
-                agent.streams.end(&mut run);
-            }
-        } else if agent_ends && agent_id.is_some() {
-            self.agents.0.as_mut().and_then(|it| it.pop());
-            self.agents.0.take_if(|it| it.is_empty());
+            self.end_agents(event, &step, shared, findings);
+        } else if agent_ends && event.agent.is_some() {
+            self.agents.0.as_mut().and_then(|agents| agents.pop());
+            self.agents.0.take_if(|agents| agents.is_empty());
         }
-        if !shared.scratch.panicked.is_empty() {
-            self.turn_off_panicked(shared);
-        }
-        (usage, call)
+        self.turn_off_panicked(shared);
+        step
     }
 
-    /// Makes a sub-agent the last in the row.
-    fn seat(&mut self, id: &AgentId) {
+    /// Handles an event of `source`, one of the sessions that share this label.
+    pub(super) fn observe_shared(
+        &mut self,
+        observed: Observed<'_>,
+        at: Timestamp,
+        label_value: &str,
+        source: &Self,
+        shared: &mut Shared,
+        findings: &mut Vec<Finding>,
+    ) {
+        let Observed { event, .. } = observed;
+        self.now = at.into();
+        self.expires_at = shared.expiry(at);
+        self.facts.set_identity(&source.facts, at);
+        let agent = &source.agent(event.agent.as_ref()).facts;
+        self.main.facts.clone_from(agent);
+        let scope = StreamScope {
+            session: &source.facts,
+            agent_id: event.agent.as_ref(),
+            label_value: Some(label_value),
+        };
+        let Shared { clock, runner, .. } = &mut *shared;
+        let dispatch = Dispatch::new(at, Some(observed), agent, scope, clock, runner);
+        let subscribers = self.table.session.of(event.kind.sort_idx().into());
+        self.streams.observe(subscribers, &dispatch, runner, findings);
+        self.wake_at = earlier(self.wake_at, self.streams.first_wakeup());
+        self.turn_off_panicked(shared);
+    }
+
+    /// Handles every wake-up that is due at `until`, in order of time.
+    #[inline]
+    pub(super) fn wake_until(
+        &mut self,
+        until: Timestamp,
+        label_value: Option<&str>,
+        shared: &mut Shared,
+        findings: &mut Vec<Finding>,
+    ) {
+        if self.wake_at.is_some_and(|at| at <= until.into()) {
+            self.wake(until.into(), label_value, shared, findings);
+        }
+    }
+
+    #[cold]
+    fn wake(
+        &mut self,
+        until: PackedTimestamp,
+        label_value: Option<&str>,
+        shared: &mut Shared,
+        findings: &mut Vec<Finding>,
+    ) {
+        while let Some(due) = self.first_wakeup().filter(|at| *at <= until) {
+            self.now = self.now.max(due);
+            let n_before = findings.len();
+            let Self { facts, streams, main, agents, .. } = &mut *self;
+            let Shared { clock, runner, .. } = &mut *shared;
+            let scope = StreamScope { session: facts, agent_id: None, label_value };
+            let dispatch = Dispatch::new(due.into(), None, &main.facts, scope, clock, runner);
+            streams.wake(&dispatch, runner, findings);
+            main.streams.wake(&dispatch, runner, findings);
+            for (id, agent) in agents.iter_mut() {
+                let scope = StreamScope { agent_id: Some(id), ..scope };
+                let dispatch = Dispatch::new(due.into(), None, &agent.facts, scope, clock, runner);
+                agent.streams.wake(&dispatch, runner, findings);
+            }
+            findings[n_before..]
+                .sort_by(|a, b| (&a.detector, &a.agent).cmp(&(&b.detector, &b.agent)));
+            self.turn_off_panicked(shared);
+        }
+        self.wake_at = self.first_wakeup();
+    }
+
+    fn first_wakeup(&self) -> Option<PackedTimestamp> {
+        let agents = self.agents.iter().filter_map(|(_, agent)| agent.streams.first_wakeup());
+        let own = [self.streams.first_wakeup(), self.main.streams.first_wakeup()];
+        own.into_iter().flatten().chain(agents).min()
+    }
+
+    /// Makes a sub-agent the last in the list, and adds it if it is new.
+    fn move_to_end(&mut self, id: &AgentId) {
         match self.agents.iter().rposition(|(it, _)| it == id) {
             Some(place) if place + 1 == self.agents.len() => {}
             Some(place) => self.agents[place..].rotate_left(1),
             None => {
                 let agents = self.agents.0.get_or_insert_default();
                 if agents.len() == MAX_AGENTS {
-                    let (_, gone) = agents.remove(0);
-                    self.facts.recount(gone.facts.status(), AgentStatus::default());
+                    let (_, dropped) = agents.remove(0);
+                    self.facts.count_agent(dropped.facts.status(), AgentStatus::default());
                 }
                 agents.push((id.clone(), Agent::default()));
             }
         }
     }
 
-    fn next_wake(&self) -> Option<PackedTimestamp> {
-        let agents = self.agents.iter().filter_map(|(_, it)| it.streams.first_wake());
-        let own = [self.streams.first_wake(), self.main.streams.first_wake()];
-        own.into_iter().flatten().chain(agents).min()
-    }
-
-    /// Handles every wake-up due by `until`, in order of time.
-    #[inline]
-    pub(super) fn wake_until(
+    /// Ends all sub-agents, since the session has ended.
+    fn end_agents(
         &mut self,
-        until: Timestamp,
+        event: &Event,
+        step: &Step,
         shared: &mut Shared,
         findings: &mut Vec<Finding>,
     ) {
-        if self.wake_at.is_some_and(|it| it <= until.into()) {
-            self.wake(until.into(), shared, findings);
+        let agents = self.agents.0.take().map_or_else(Vec::new, |agents| *agents);
+        let Shared { clock, runner, .. } = shared;
+        for (id, mut agent) in agents {
+            self.facts.count_agent(agent.facts.status(), AgentStatus::default());
+            let scope =
+                StreamScope { session: &self.facts, agent_id: Some(&id), label_value: None };
+            let observed = Some(Observed { event, step });
+            let now = self.now.into();
+            let dispatch = Dispatch::new(now, observed, &agent.facts, scope, clock, runner);
+            agent.streams.end(&dispatch, runner, findings);
         }
     }
 
-    #[cold]
-    fn wake(&mut self, until: PackedTimestamp, shared: &mut Shared, findings: &mut Vec<Finding>) {
-        while let Some(due) = self.wake_at.filter(|it| *it <= until) {
-            let is_due = self.next_wake().is_some_and(|it| it <= due);
-            let n_before = findings.len();
-            let facts = &self.facts;
-            let main = StreamScope {
-                session: facts,
-                agent: &self.main.facts,
-                agent_id: None,
-                group: None,
-            };
-            let dispatch = DispatchContext::of_wakeup(due, main, shared);
-            let (mut run, pools) = Run::new(&dispatch, shared, findings);
-            self.streams.wake(&mut run, pools);
-            self.main.streams.wake(&mut run, pools);
-            let mut asked = run.scratch.first_wake;
-            for (id, agent) in self.agents.iter_mut() {
-                let agent_id = Some(&*id);
-                let stream_scope =
-                    StreamScope { session: facts, agent: &agent.facts, agent_id, group: None };
-                let dispatch = DispatchContext::of_wakeup(due, stream_scope, shared);
-                let (mut run, pools) = Run::new(&dispatch, shared, findings);
-                agent.streams.wake(&mut run, pools);
-                asked = earlier(asked, run.scratch.first_wake);
-            }
-            // Who sleeps may be woken for nothing, and that moves no time.
-            if is_due || n_before < findings.len() {
-                self.now = self.now.max(due);
-            }
-            findings[n_before..]
-                .sort_by(|a, b| (&a.detector, &a.agent).cmp(&(&b.detector, &b.agent)));
-            self.turn_off_panicked(shared);
-            self.wake_at = earlier(self.next_wake(), asked);
-        }
-    }
-
-    /// Turns the detectors off, for all of it, that have just panicked in one of
-    /// its streams.
+    /// Turns the detectors off that have just panicked in one of the streams, for the
+    /// whole session.
     fn turn_off_panicked(&mut self, shared: &mut Shared) {
-        for detector_idx in shared.scratch.panicked.drain(..) {
-            self.watch = Arc::new(self.watch.without(detector_idx));
-            let compiled = &shared.detectors[detector_idx as usize];
-            self.streams.turn_off(compiled);
-            for agent in self.agents.iter_mut().map(|(_, it)| it).chain([&mut self.main]) {
-                agent.streams.turn_off(compiled);
+        for detector_idx in shared.runner.panicked.drain(..) {
+            self.table = Arc::new(self.table.without(detector_idx));
+            self.all_streams_mut().for_each(|streams| streams.turn_off(detector_idx));
+        }
+    }
+
+    /// Postpones the expiry and the wake-ups that are due after `since`.
+    pub(super) fn postpone(&mut self, since: Timestamp, duration: SignedDuration) {
+        self.expires_at = postponed(self.expires_at, since, duration);
+        self.all_streams_mut().for_each(|streams| streams.postpone(since, duration));
+        self.wake_at = self.first_wakeup();
+    }
+
+    fn all_streams_mut(&mut self) -> impl Iterator<Item = &mut Streams> {
+        let agents = self.agents.iter_mut().map(|(_, agent)| &mut agent.streams);
+        [&mut self.streams, &mut self.main.streams].into_iter().chain(agents)
+    }
+
+    /// Returns the fingerprints of the open findings, and the measure of each.
+    pub(super) fn open_findings(&self, shared: &Shared) -> Vec<(Fingerprint, u64)> {
+        let agents = self.agents.iter().map(|(id, agent)| (Some(id), &agent.streams));
+        let own = [(None, &self.streams), (None, &self.main.streams)];
+        let mut open = Vec::new();
+        for (agent_id, streams) in own.into_iter().chain(agents) {
+            let scope = StreamScope { session: &self.facts, agent_id, label_value: None };
+            for condition in streams.episodes().conditions() {
+                let compiled = &shared.runner.detectors[condition.detector_idx as usize];
+                let fingerprint = compiled.fingerprint(&scope, condition.subject);
+                open.push((fingerprint, condition.measure));
             }
         }
+        open
+    }
+
+    /// Returns whether the session as a whole is a stream of a detector, which no
+    /// other session shares.
+    pub(super) fn is_stream_of(&self, detector_idx: u32) -> bool {
+        self.table.session.contain(detector_idx)
+    }
+
+    /// Returns whether a detector watches the session or its agents.
+    pub(super) fn is_watched_by(&self, detector_idx: u32) -> bool {
+        self.is_stream_of(detector_idx) || self.table.agents.contain(detector_idx)
     }
 }

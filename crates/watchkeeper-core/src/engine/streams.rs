@@ -1,206 +1,423 @@
 use std::{
     any::Any,
-    mem,
     panic::{AssertUnwindSafe, catch_unwind},
-    slice,
 };
 
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
-    CompiledDetector,
-    moment::PackedTimestamp,
-    stream::{DetectorPool, Run, Stream},
-    subscriptions::{EventSubscribers, Subscriber, Subscribers, TimerOnlySet},
+    detectors::CompiledDetector,
+    episodes::Episodes,
+    explanation::{Explanation, ExplanationDetail, ExplanationEntry},
+    findings::StreamScope,
+    subscriptions::Subscriber,
+    timers::postponed,
 };
-/// The streams of one agent, or of a session as a whole.
+use crate::{
+    AgentFacts, Context, Detector, Finding, Fingerprint, Report, SessionId,
+    compact::PackedTimestamp,
+    detector::{
+        Input, Observed,
+        condition::OpenConditions,
+        outbox::{Action, Outbox, WakeupRequest},
+    },
+    facts::ClockAdjustments,
+};
+
+/// The number of idle detectors of each sort that are kept for reuse.
+const MAX_IDLE: usize = 16;
+
+/// The streams of one agent, or of a session as a whole: one for each detector.
+///
+/// Most detectors are idle most of the time. So this keeps three short lists in
+/// place of one entry for each detector. All are sorted by detector.
 #[derive(Default)]
 pub(super) struct Streams {
-    /// Those with something to remember, in the order of the policy.
-    kept: Vec<Stream>,
-    /// The detectors that sleep, and are woken with the first that is.
-    sleeping: TimerOnlySet,
-    /// The marks of those kept, at least.
-    marks: u32,
+    /// The detectors that are not idle.
+    active: Vec<ActiveDetector>,
+    wakeups: Vec<Wakeup>,
+    episodes: Episodes,
 }
+
+struct ActiveDetector {
+    detector_idx: u32,
+    detector: Box<dyn Detector>,
+}
+
+/// The wake-up that a detector has requested.
+#[derive(Clone, Copy)]
+struct Wakeup {
+    at: PackedTimestamp,
+    detector_idx: u32,
+}
+
+#[cfg(test)]
+pub(super) const ACTIVE_BYTES: usize = size_of::<ActiveDetector>();
+#[cfg(test)]
+pub(super) const WAKEUP_BYTES: usize = size_of::<Wakeup>();
+
+/// The event or wake-up that streams handle, and the session and agent of the
+/// streams.
+pub(super) struct Dispatch<'a> {
+    pub(super) input: Input<'a>,
+    pub(super) scope: StreamScope<'a>,
+}
+
+/// The detectors of the engine, and the values that all streams share while they run.
+pub(super) struct Runner {
+    /// Each after its inhibitors.
+    pub(super) detectors: Vec<CompiledDetector>,
+    /// By detector.
+    idle: Box<[IdleDetectors]>,
+    outbox: Outbox,
+    /// The detectors that have just panicked, until they are turned off for the whole
+    /// session.
+    pub(super) panicked: Vec<u32>,
+    pub(super) explanation: Explanation,
+}
+
+/// Idle copies of one detector, which run for the streams in which it is idle.
+#[derive(Default)]
+struct IdleDetectors(Vec<Box<dyn Detector>>);
 
 impl Streams {
-    pub(super) fn iter(&self) -> slice::Iter<'_, Stream> {
-        self.kept.iter()
-    }
-
-    /// Runs the stream of each detector that reads the event, which stands here
-    /// among all that an [`EventSet`](crate::EventSet) tells apart.
+    /// Runs the detectors that receive an event.
     pub(super) fn observe(
         &mut self,
-        subscribers: &Subscribers,
-        sort_idx: usize,
-        run: &mut Run<'_>,
-        pools: &mut [DetectorPool],
-    ) {
-        let EventSubscribers { all, sleepless, timer_only } = subscribers.of(sort_idx);
-        if run.dispatch.is_explained {
-            // A person who asks why is told of every wake-up that is put off.
-            self.sleeping &= !timer_only;
-        }
-        let mut subscribers =
-            if self.sleeping & timer_only == *timer_only { sleepless } else { all }.as_ref();
-        if subscribers.is_empty() {
-            return;
-        }
-        let mut running = 0;
-        // One that panics is turned off, and the rest go on.
-        while let Err(panic) = catch_unwind(AssertUnwindSafe(|| {
-            self.show(subscribers, &mut running, run, pools);
-        })) {
-            subscribers =
-                &subscribers[subscribers.partition_point(|it| it.detector_idx <= running)..];
-            self.turn_off_running(&mut pools[running as usize], panic.as_ref(), run);
-        }
-    }
-
-    /// Runs these subscribers, but for those that are at rest and cannot begin with the
-    /// event. Says which it is that runs.
-    fn show(
-        &mut self,
         subscribers: &[Subscriber],
-        running: &mut u32,
-        run: &mut Run<'_>,
-        pools: &mut [DetectorPool],
+        dispatch: &Dispatch<'_>,
+        runner: &mut Runner,
+        findings: &mut Vec<Finding>,
     ) {
         let mut place = 0;
-        for &Subscriber { detector_idx, begins, timer_bit } in subscribers {
-            let stays_at_rest = !begins && self.marks & mark(detector_idx) == 0;
-            if stays_at_rest || self.sleeping & timer_bit != 0 {
-                continue;
-            }
-            while self.kept.get(place).is_some_and(|it| it.detector_idx < detector_idx) {
+        for subscriber in subscribers {
+            let idx = subscriber.detector_idx;
+            while self.active.get(place).is_some_and(|it| it.detector_idx < idx) {
                 place += 1;
             }
-            *running = detector_idx;
-            let compiled = &run.detectors[detector_idx as usize];
-            let pool = &mut pools[detector_idx as usize];
-            let (before, rest) = self.kept.split_at_mut(place);
-            let kept = rest.first_mut().filter(|it| it.detector_idx == detector_idx);
-            let is_kept = kept.is_some();
-            let stream = match kept {
-                Some(it) if begins || it.is_at_work() => pool.equip(it),
-                None if begins => &mut pool.stream,
-                _ => continue,
-            };
-            let is_at_rest = run.run(stream, compiled, before);
-            self.sleeping |= run.put_to_sleep(stream, timer_bit);
-            if is_kept {
-                let stream = &mut self.kept[place];
-                if is_at_rest {
-                    pool.take_back(stream);
-                    if stream.is_empty() {
-                        self.kept.remove(place);
-                        self.marks = marks(&self.kept);
-                    }
-                }
-            } else if let Some(stream) = pool.take(is_at_rest) {
-                self.take_in(place, stream);
+            let is_active = self.active.get(place).is_some_and(|it| it.detector_idx == idx);
+            if is_active || self.receives_idle(subscriber, dispatch) {
+                self.run(idx, place, is_active, dispatch, runner, findings);
             }
         }
     }
 
-    /// Turns the detector off that ran as it panicked, in the stream that is kept
-    /// of it or in the pool one.
-    fn turn_off_running(
+    /// Returns whether a detector receives the event although it is idle.
+    #[inline]
+    fn receives_idle(&self, subscriber: &Subscriber, dispatch: &Dispatch<'_>) -> bool {
+        let Subscriber { detector_idx, is_start, is_timer_only } = *subscriber;
+        if is_start && !is_timer_only {
+            return true;
+        }
+        let waits = self.wakeup_of(detector_idx).is_some();
+        // An explanation contains every request of a wake-up.
+        let waits_only = is_timer_only
+            && waits
+            && !self.episodes.has_open(detector_idx)
+            && !dispatch.input.is_explained;
+        !waits_only && (is_start || waits)
+    }
+
+    /// Runs the detectors whose wake-ups are due.
+    pub(super) fn wake(
         &mut self,
-        pool: &mut DetectorPool,
-        panic: &(dyn Any + Send),
-        run: &mut Run<'_>,
+        dispatch: &Dispatch<'_>,
+        runner: &mut Runner,
+        findings: &mut Vec<Finding>,
     ) {
-        let Stream { detector_idx, .. } = pool.stream;
-        let place = self.kept.partition_point(|it| it.detector_idx < detector_idx);
-        match self.kept.get_mut(place).filter(|it| it.detector_idx == detector_idx) {
-            Some(stream) => run.turn_off(stream, panic),
-            None => {
-                run.turn_off(&mut pool.stream, panic);
-                if let Some(stream) = pool.take(true) {
-                    self.take_in(place, stream);
-                }
-            }
-        }
-    }
-
-    /// Runs the wake-ups that are due, and wakes all that sleep.
-    pub(super) fn wake(&mut self, run: &mut Run<'_>, pools: &mut [DetectorPool]) {
-        let mut sleeping = mem::take(&mut self.sleeping);
-        let mut place = 0;
-        loop {
-            let kept_idx = self.kept.get(place).map(|it| it.detector_idx);
-            let sleeper_idx = run.first_of(sleeping);
-            let Some(detector_idx) = kept_idx.into_iter().chain(sleeper_idx).min() else { break };
-            let compiled = &run.detectors[detector_idx as usize];
-            let pool = &mut pools[detector_idx as usize];
-            if sleeper_idx == Some(detector_idx) {
-                sleeping &= !compiled.timer_bit;
-                let mut stream = Stream::new(detector_idx);
-                run.stream(&mut stream, &self.kept[..place], pool);
-                self.sleeping |= run.put_to_sleep(&mut stream, compiled.timer_bit);
-                if !stream.is_empty() {
-                    self.take_in(place, stream);
-                    place += 1;
-                }
+        let now = PackedTimestamp::from(dispatch.input.now);
+        // A wake-up that a detector requests while it runs is later than `now`.
+        while let Some(due) = self.wakeups.iter().position(|wakeup| wakeup.at <= now) {
+            let idx = self.wakeups.remove(due).detector_idx;
+            if runner.panicked.contains(&idx) {
                 continue;
             }
-            let (before, rest) = self.kept.split_at_mut(place);
-            if let [stream, ..] = rest
-                && stream.ring(run.dispatch.moment).is_some()
-            {
-                run.stream(stream, before, pool);
-                self.sleeping |= run.put_to_sleep(stream, compiled.timer_bit);
+            let place = self.active.partition_point(|it| it.detector_idx < idx);
+            let is_active = self.active.get(place).is_some_and(|it| it.detector_idx == idx);
+            self.run(idx, place, is_active, dispatch, runner, findings);
+        }
+    }
+
+    /// Runs one detector. `place` is its place in `active`, or the place for it.
+    fn run(
+        &mut self,
+        detector_idx: u32,
+        place: usize,
+        is_active: bool,
+        dispatch: &Dispatch<'_>,
+        runner: &mut Runner,
+        findings: &mut Vec<Finding>,
+    ) {
+        let Runner { detectors, idle, outbox, .. } = runner;
+        let compiled = &detectors[detector_idx as usize];
+        let idle = &mut idle[detector_idx as usize];
+        let detector = if is_active {
+            &mut self.active[place].detector
+        } else {
+            idle.first(&compiled.named.detector)
+        };
+        let mut cx = Context {
+            input: &dispatch.input,
+            levels: &compiled.named.levels,
+            open: OpenConditions { detector_idx, conditions: self.episodes.conditions() },
+            outbox,
+        };
+        let is_idle = catch_unwind(AssertUnwindSafe(|| {
+            match dispatch.input.event() {
+                Some(event) => detector.observe(event, &mut cx),
+                None => detector.wake(&mut cx),
             }
-            place += 1;
+            detector.is_idle()
+        }));
+        let panic = match is_idle {
+            Ok(is_idle) => {
+                if is_active && is_idle {
+                    idle.put(self.active.remove(place).detector);
+                } else if !is_active && !is_idle {
+                    // Most streams have few, and there are very many streams.
+                    self.active.reserve_exact(1);
+                    let detector = idle.take(&compiled.named.detector);
+                    self.active.insert(place, ActiveDetector { detector_idx, detector });
+                }
+                None
+            }
+            Err(panic) => {
+                if is_active {
+                    self.active.remove(place);
+                } else {
+                    drop(idle.take(&compiled.named.detector));
+                }
+                Some(panic)
+            }
+        };
+        let has_actions = !outbox.actions.is_empty() || !outbox.hidden_calls.is_empty();
+        if has_actions || panic.is_some() || dispatch.input.is_explained {
+            self.settle(detector_idx, panic.as_deref(), dispatch, runner, findings);
+        } else if let Some(request) = outbox.wakeup.take() {
+            self.set_wakeup(detector_idx, request);
         }
-        self.kept.retain(|it| !it.is_empty());
     }
 
-    /// Keeps a stream that has something to remember.
-    fn take_in(&mut self, place: usize, stream: Stream) {
-        // Most keep few, and there are very many. The room stays: it is needed
-        // again in the next turn.
-        self.kept.reserve_exact(1);
-        self.marks |= mark(stream.detector_idx);
-        self.kept.insert(place, stream);
-    }
-
-    /// Ends with what they watched.
-    pub(super) fn end(&mut self, run: &mut Run<'_>) {
-        for stream in &mut self.kept {
-            stream.end(run);
+    /// Turns the actions of a detector into episodes, findings, wake-ups and entries
+    /// of an explanation.
+    #[cold]
+    fn settle(
+        &mut self,
+        detector_idx: u32,
+        panic: Option<&(dyn Any + Send)>,
+        dispatch: &Dispatch<'_>,
+        runner: &mut Runner,
+        findings: &mut Vec<Finding>,
+    ) {
+        let Runner { detectors, outbox, panicked, explanation, .. } = runner;
+        let compiled = &detectors[detector_idx as usize];
+        for action in outbox.actions.drain(..) {
+            let detail = match action {
+                Action::Measure { subject, measure, report } => {
+                    self.report(compiled, (subject, measure), report, dispatch, findings)
+                }
+                Action::Resolve { subject, report } => {
+                    self.resolve(compiled, subject, report, dispatch, findings)
+                }
+                Action::Note(text) => ExplanationDetail::Noted(text),
+            };
+            explanation.record(compiled, dispatch, detail);
         }
-        self.kept.retain(|it| !it.is_empty());
-        self.sleeping = 0;
-    }
-
-    /// Turns a detector off that has panicked.
-    pub(super) fn turn_off(&mut self, compiled: &CompiledDetector) {
-        self.sleeping &= !compiled.timer_bit;
-        for stream in self.kept.iter_mut().filter(|it| it.detector_idx == compiled.idx) {
-            stream.turn_off();
+        if let Some(panic) = panic {
+            explanation.record(compiled, dispatch, ExplanationDetail::Panicked);
+            findings.push(compiled.panic_finding(dispatch.input.now, &dispatch.scope, panic));
+            self.turn_off(detector_idx);
+            panicked.push(detector_idx);
+        } else if let Some(request) = outbox.wakeup {
+            let from = self.wakeup_of(detector_idx);
+            self.set_wakeup(detector_idx, request);
+            let [from, to] = [from, self.wakeup_of(detector_idx)].map(|at| at.map(Timestamp::from));
+            if from != to {
+                let detail = ExplanationDetail::Rescheduled { from, to };
+                explanation.record(compiled, dispatch, detail);
+            }
         }
-        self.kept.retain(|it| !it.is_empty());
+        outbox.clear();
     }
 
-    pub(super) fn postpone(&mut self, since: Timestamp, by: SignedDuration) {
-        self.kept.iter_mut().for_each(|it| it.postpone(since, by));
+    fn report(
+        &mut self,
+        compiled: &CompiledDetector,
+        (subject, measure): (Fingerprint, u64),
+        report: Option<Report>,
+        dispatch: &Dispatch<'_>,
+        findings: &mut Vec<Finding>,
+    ) -> ExplanationDetail {
+        let Dispatch { input, scope } = dispatch;
+        let totals = &input.session.totals;
+        let (outcome, changed) = self.episodes.report(compiled, subject, measure, totals);
+        let mut report = report.unwrap_or_default();
+        let mut message = report.message.clone();
+        if let Some(condition) = changed {
+            report = compiled.with_cost(report, &condition, totals);
+            message.clone_from(&report.message);
+            report.evidence.extend(input.evidence());
+            findings.push(compiled.open_finding(input.now, scope, &condition, measure, report));
+        }
+        ExplanationDetail::Reported { subject, measure, message, outcome }
     }
 
-    /// The first time at which one of them wants to be woken.
-    pub(super) fn first_wake(&self) -> Option<PackedTimestamp> {
-        self.kept.iter().filter_map(|it| it.wake_at).min()
+    fn resolve(
+        &mut self,
+        compiled: &CompiledDetector,
+        subject: Fingerprint,
+        report: Report,
+        dispatch: &Dispatch<'_>,
+        findings: &mut Vec<Finding>,
+    ) -> ExplanationDetail {
+        let Dispatch { input, scope } = dispatch;
+        let Some(condition) = self.episodes.resolve(compiled.idx, subject) else {
+            return ExplanationDetail::Ended { subject, message: report.message, was_open: false };
+        };
+        let report = compiled.with_cost(report, &condition, &input.session.totals);
+        let message = report.message.clone();
+        findings.push(compiled.resolved_finding(input.now, scope, &condition, report));
+        ExplanationDetail::Ended { subject, message, was_open: true }
+    }
+
+    /// Resolves all findings, since the agent or session has ended.
+    pub(super) fn end(
+        &mut self,
+        dispatch: &Dispatch<'_>,
+        runner: &mut Runner,
+        findings: &mut Vec<Finding>,
+    ) {
+        self.wakeups.clear();
+        let mut conditions = self.episodes.take();
+        conditions.sort_by_key(|condition| condition.detector_idx);
+        for condition in conditions {
+            let compiled = &runner.detectors[condition.detector_idx as usize];
+            let what = if dispatch.scope.agent_id.is_some() { "agent" } else { "session" };
+            let report = Report::new(format!("over, as the {what} ended"));
+            let Dispatch { input, scope } = dispatch;
+            let report = compiled.with_cost(report, &condition, &input.session.totals);
+            let message = report.message.clone();
+            let detail =
+                ExplanationDetail::Ended { subject: condition.subject, message, was_open: true };
+            runner.explanation.record(compiled, dispatch, detail);
+            findings.push(compiled.resolved_finding(input.now, scope, &condition, report));
+        }
+    }
+
+    /// Drops the state and the wake-up of a detector. Its findings stay open until the
+    /// session ends.
+    pub(super) fn turn_off(&mut self, detector_idx: u32) {
+        self.active.retain(|it| it.detector_idx != detector_idx);
+        self.wakeups.retain(|it| it.detector_idx != detector_idx);
+    }
+
+    /// Postpones the wake-ups that are due after `since`.
+    pub(super) fn postpone(&mut self, since: Timestamp, duration: SignedDuration) {
+        for wakeup in &mut self.wakeups {
+            wakeup.at = postponed(wakeup.at, since, duration);
+        }
+    }
+
+    /// Returns the time of the first wake-up.
+    pub(super) fn first_wakeup(&self) -> Option<PackedTimestamp> {
+        self.wakeups.iter().map(|wakeup| wakeup.at).min()
+    }
+
+    pub(super) fn episodes(&self) -> &Episodes {
+        &self.episodes
+    }
+
+    fn wakeup_of(&self, detector_idx: u32) -> Option<PackedTimestamp> {
+        let wakeup = self.wakeups.iter().find(|it| it.detector_idx == detector_idx);
+        wakeup.map(|wakeup| wakeup.at)
+    }
+
+    fn set_wakeup(&mut self, detector_idx: u32, request: WakeupRequest) {
+        let place = self.wakeups.iter().position(|it| detector_idx <= it.detector_idx);
+        let place = place.unwrap_or(self.wakeups.len());
+        let is_set = self.wakeups.get(place).is_some_and(|it| it.detector_idx == detector_idx);
+        match request {
+            WakeupRequest::At(at) if is_set => self.wakeups[place].at = at.into(),
+            WakeupRequest::At(at) => {
+                self.wakeups.reserve_exact(1);
+                self.wakeups.insert(place, Wakeup { at: at.into(), detector_idx });
+            }
+            WakeupRequest::Cancel if is_set => drop(self.wakeups.remove(place)),
+            WakeupRequest::Cancel => {}
+        }
     }
 }
 
-/// A bit that some detectors share, where there are very many.
-fn mark(detector_idx: u32) -> u32 {
-    1 << (detector_idx % u32::BITS)
+impl<'a> Dispatch<'a> {
+    pub(super) fn new(
+        now: Timestamp,
+        observed: Option<Observed<'a>>,
+        agent: &'a AgentFacts,
+        scope: StreamScope<'a>,
+        clock: &'a ClockAdjustments,
+        runner: &Runner,
+    ) -> Self {
+        let session = scope.session;
+        let is_explained = runner.explains(&session.id);
+        Self { input: Input { now, observed, session, agent, clock, is_explained }, scope }
+    }
 }
 
-fn marks(streams: &[Stream]) -> u32 {
-    streams.iter().fold(0, |res, it| res | mark(it.detector_idx))
+impl Runner {
+    pub(super) fn new(detectors: Vec<CompiledDetector>) -> Self {
+        let idle = detectors.iter().map(|_| IdleDetectors::default()).collect();
+        Self {
+            detectors,
+            idle,
+            outbox: Outbox::default(),
+            panicked: Vec::new(),
+            explanation: Explanation::default(),
+        }
+    }
+
+    fn explains(&self, session: &SessionId) -> bool {
+        self.explanation.session.as_ref().is_some_and(|id| id == session)
+    }
+}
+
+impl IdleDetectors {
+    /// Returns an idle copy, which stays here.
+    fn first(&mut self, pristine: &Box<dyn Detector>) -> &mut Box<dyn Detector> {
+        if self.0.is_empty() {
+            self.0.push(pristine.clone());
+        }
+        let last = self.0.len() - 1;
+        &mut self.0[last]
+    }
+
+    /// Removes the copy that [`first`](Self::first) returned.
+    fn take(&mut self, pristine: &Box<dyn Detector>) -> Box<dyn Detector> {
+        self.0.pop().unwrap_or_else(|| pristine.clone())
+    }
+
+    /// Keeps a detector that has become idle.
+    fn put(&mut self, detector: Box<dyn Detector>) {
+        if self.0.len() < MAX_IDLE {
+            self.0.push(detector);
+        }
+    }
+}
+
+impl Explanation {
+    fn record(
+        &mut self,
+        compiled: &CompiledDetector,
+        dispatch: &Dispatch<'_>,
+        what: ExplanationDetail,
+    ) {
+        if dispatch.input.is_explained {
+            self.entries.push(ExplanationEntry {
+                at: dispatch.input.now,
+                detector: compiled.named.id.clone(),
+                agent: compiled.agent_of(&dispatch.scope).cloned(),
+                is_wakeup: dispatch.input.observed.is_none(),
+                what,
+            });
+        }
+    }
 }

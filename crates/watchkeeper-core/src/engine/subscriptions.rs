@@ -1,63 +1,57 @@
 use std::array;
 
-use super::CompiledDetector;
+use super::detectors::CompiledDetector;
 use crate::{Event, Scope, SessionFacts, event::N_SORTS};
 
-/// The detectors that watch a session, as its first event settled it.
+/// The detectors that watch a session, selected at its first event.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct SubscriptionTable {
-    /// Those that see all of it.
+    /// The detectors whose stream is the session.
     pub(super) session: Subscribers,
-    /// Those that see one agent each.
+    /// The detectors whose streams are its agents.
     pub(super) agents: Subscribers,
 }
 
-/// Some detectors, by their places in the policy and in order of them.
+/// Some of the detectors, by their indexes and in order of them.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Subscribers {
     all: Box<[u32]>,
-    /// By what an [`EventSet`](crate::EventSet) tells apart.
-    by_event: [EventSubscribers; N_SORTS],
+    /// By the index of [`EventKind::sort_idx`](crate::EventKind::sort_idx).
+    by_event: [Box<[Subscriber]>; N_SORTS],
 }
 
-/// Those that read events of one sort.
-#[derive(Debug, Default, PartialEq)]
-pub(super) struct EventSubscribers {
-    pub(super) all: Box<[Subscriber]>,
-    /// Those among them that do not sleep.
-    pub(super) sleepless: Box<[Subscriber]>,
-    /// The bits of the others.
-    pub(super) timer_only: TimerOnlySet,
-}
-
+/// A detector that receives events of one sort.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Subscriber {
     pub(super) detector_idx: u32,
-    /// Whether it reads such events also when it is at rest.
-    pub(super) begins: bool,
-    /// Its bit, if it sleeps.
-    pub(super) timer_bit: TimerOnlySet,
+    /// Whether it receives such events while it is idle.
+    pub(super) is_start: bool,
+    pub(super) is_timer_only: bool,
 }
 
-/// Some of the detectors that sleep, each a bit.
-pub(super) type TimerOnlySet = u32;
-
 impl SubscriptionTable {
-    /// Those that watch a session which begins with the event `first`.
+    /// Selects the detectors for a session whose first event is `first`.
     pub(super) fn new(detectors: &[CompiledDetector], facts: &SessionFacts, first: &Event) -> Self {
-        let of = |scope| {
-            let takes = |it: &&CompiledDetector| it.named.sessions.takes(facts, first);
-            let scoped = detectors.iter().filter(takes).filter(|it| match &it.named.per_label {
-                None => it.subscription.scope == scope,
-                // A session without the label is a group of its own.
-                Some(label) => scope == Scope::Session && !facts.labels.contains_key(label),
-            });
-            Subscribers::new(scoped)
+        let select = |scope| {
+            let watches = |it: &&CompiledDetector| it.named.sessions.takes(facts, first);
+            let watching =
+                detectors.iter().filter(watches).filter(|it| match &it.named.per_label {
+                    None => it.subscription.scope == scope,
+                    // A session without the label has a stream of its own.
+                    Some(label) => scope == Scope::Session && !facts.labels.contains_key(label),
+                });
+            Subscribers::new(watching)
         };
-        Self { session: of(Scope::Session), agents: of(Scope::Agent) }
+        Self { session: select(Scope::Session), agents: select(Scope::Agent) }
     }
 
-    /// All but one.
+    /// Selects one detector for the sessions that share a label.
+    pub(super) fn of_label(detector: &CompiledDetector) -> Self {
+        let session = Subscribers::new(std::iter::once(detector));
+        Self { session, agents: Subscribers::default() }
+    }
+
+    /// Returns the table without one of the detectors.
     pub(super) fn without(&self, detector_idx: u32) -> Self {
         Self {
             session: self.session.without(detector_idx),
@@ -68,45 +62,39 @@ impl SubscriptionTable {
 
 impl Subscribers {
     fn new<'a>(detectors: impl Iterator<Item = &'a CompiledDetector> + Clone) -> Self {
-        let of = |sort_idx| EventSubscribers::new(detectors.clone(), sort_idx);
-        Self { all: detectors.clone().map(|it| it.idx).collect(), by_event: array::from_fn(of) }
+        let of_event = |sort_idx| {
+            let receivers = detectors.clone();
+            let receivers = receivers.filter(|it| it.subscription.events.contains_idx(sort_idx));
+            let subscriber = |it: &CompiledDetector| Subscriber {
+                detector_idx: it.idx,
+                is_start: it.subscription.start_events.contains_idx(sort_idx),
+                is_timer_only: it.subscription.is_timer_only,
+            };
+            receivers.map(subscriber).collect()
+        };
+        Self {
+            all: detectors.clone().map(|it| it.idx).collect(),
+            by_event: array::from_fn(of_event),
+        }
     }
 
     fn without(&self, detector_idx: u32) -> Self {
-        let all = self.all.iter().copied().filter(|it| *it != detector_idx).collect();
-        Self { all, by_event: self.by_event.each_ref().map(|it| it.without(detector_idx)) }
+        let others = |subscribers: &Box<[Subscriber]>| {
+            let others = subscribers.iter().filter(|it| it.detector_idx != detector_idx);
+            others.copied().collect()
+        };
+        Self {
+            all: self.all.iter().copied().filter(|idx| *idx != detector_idx).collect(),
+            by_event: self.by_event.each_ref().map(others),
+        }
     }
 
-    /// Those that read events of this sort.
-    pub(super) fn of(&self, sort_idx: usize) -> &EventSubscribers {
+    /// Returns the detectors that receive events of a sort.
+    pub(super) fn of(&self, sort_idx: usize) -> &[Subscriber] {
         &self.by_event[sort_idx]
     }
 
     pub(super) fn contain(&self, detector_idx: u32) -> bool {
         self.all.contains(&detector_idx)
-    }
-}
-
-impl EventSubscribers {
-    fn new<'a>(detectors: impl Iterator<Item = &'a CompiledDetector>, sort_idx: usize) -> Self {
-        let reading = detectors.filter(|it| it.subscription.events.contains_idx(sort_idx));
-        let all = reading.map(|it| Subscriber {
-            detector_idx: it.idx,
-            // One that sleeps is woken by any if a person asks why.
-            begins: it.subscription.start_events.contains_idx(sort_idx) || it.timer_bit != 0,
-            timer_bit: it.timer_bit,
-        });
-        Self::of(all.collect())
-    }
-
-    fn of(all: Box<[Subscriber]>) -> Self {
-        let sleepless = all.iter().copied().filter(|it| it.timer_bit == 0).collect();
-        let timer_only = all.iter().fold(0, |res, it| res | it.timer_bit);
-        Self { all, sleepless, timer_only }
-    }
-
-    fn without(&self, detector_idx: u32) -> Self {
-        let all = self.all.iter().copied().filter(|it| it.detector_idx != detector_idx);
-        Self::of(all.collect())
     }
 }

@@ -1,13 +1,12 @@
-use std::collections::BTreeMap;
-
 use jiff::{SignedDuration, Timestamp};
 use proptest::{collection::vec, prelude::*};
 
 use super::{
-    Engine, EngineConfig, Group, MAX_GROUPS, NamedDetector,
+    Engine, EngineConfig, NamedDetector,
     episodes::MAX_EPISODES,
     session::{Agent, MAX_AGENTS, Session},
-    stream::Stream,
+    sessions::SessionsKind,
+    streams::{ACTIVE_BYTES, Streams, WAKEUP_BYTES},
 };
 use crate::{
     AgentId, Context, Detector, Event, EventKind, Finding, Fingerprint, Level, ModelCall, Report,
@@ -289,7 +288,7 @@ fn run_in(mut engine: Engine, steps: &[Step]) -> Vec<Finding> {
             Step::Event(event) => engine.observe(event, &mut findings),
             Step::Advance(secs) => engine.advance(time(*secs), &mut findings),
         }
-        assert!(engine.alarms.len() <= engine.n_sessions(), "an alarm is left over");
+        assert!(engine.sessions.n_timers() <= engine.n_sessions(), "an alarm is left over");
     }
     findings
 }
@@ -575,7 +574,7 @@ fn of_too_many_sessions_the_quiet_ones_go() {
         findings.extend(observe(&mut engine, secs, "busy", EventKind::TurnEnd));
         findings.extend(observe(&mut engine, secs, &format!("s{secs}"), message()));
         assert!(engine.n_sessions() <= 4);
-        assert!(engine.alarms.len() <= 4 && engine.turns.len() <= 4);
+        assert!(engine.sessions.n_timers() <= 4 && engine.sessions.n_turns() <= 4);
         assert!(engine.session(&SessionId::from("busy")).is_some());
     }
     let messages: Vec<_> = findings.iter().map(|it| it.message.as_str()).collect();
@@ -611,8 +610,8 @@ fn sessions_that_come_and_go_leave_nothing() {
         advance(&mut engine, secs);
     }
     assert_eq!(engine.n_sessions(), 1);
-    assert_eq!(engine.alarms.len(), 1);
-    assert!(engine.turns.len() <= 2 + 64, "{}", engine.turns.len());
+    assert_eq!(engine.sessions.n_timers(), 1);
+    assert!(engine.sessions.n_turns() <= 2 + 64, "{}", engine.sessions.n_turns());
 }
 
 #[test]
@@ -624,7 +623,7 @@ fn waking_and_resting_costs_no_room() {
         observe(&mut engine, 20 * turn + 16, "s", EventKind::TurnEnd);
         advance(&mut engine, 20 * turn + 19);
     }
-    assert_eq!(engine.alarms.len(), 1);
+    assert_eq!(engine.sessions.n_timers(), 1);
 }
 
 #[test]
@@ -679,13 +678,13 @@ fn a_label_that_comes_late_makes_no_second_stream() {
     observe(&mut engine, 2, "s", message());
     let findings = observe(&mut engine, 3, "s", message());
     assert_eq!(tell(&findings), ["3s s Team low 2"]);
-    assert!(engine.groups.iter().all(BTreeMap::is_empty));
+    assert_eq!(engine.labels[0].sessions.len(), 0);
 }
 
 #[test]
 fn labels_are_bounded_and_forgotten() {
     let mut engine = engine_with(&[Sort::Team], EngineConfig::default());
-    let n = i64::try_from(MAX_GROUPS).expect("it is small") + 3;
+    let n = i64::try_from(SessionsKind::MAX_LABEL_VALUES).expect("it is small") + 3;
     let mut findings = Vec::new();
     for secs in 0..n {
         findings.extend(observe(
@@ -695,14 +694,15 @@ fn labels_are_bounded_and_forgotten() {
             start(&format!("{secs}")),
         ));
     }
-    assert_eq!(engine.groups[0].len(), MAX_GROUPS);
-    assert_eq!(engine.group_alarms.len(), MAX_GROUPS);
-    assert!(!engine.groups[0].contains_key("0") && engine.groups[0].contains_key("5"));
+    assert_eq!(engine.labels[0].sessions.len(), SessionsKind::MAX_LABEL_VALUES);
+    assert_eq!(engine.labels[0].sessions.n_timers(), SessionsKind::MAX_LABEL_VALUES);
+    let has_value = |value: &str| engine.labels[0].sessions.get(&SessionId::from(value)).is_some();
+    assert!(!has_value("0") && has_value("5"));
     let messages: Vec<_> = findings.iter().map(|it| it.message.as_str()).collect();
     let told = |n: u8| format!("more than 4096 values of one label at once: {n} forgotten so far");
     assert_eq!(messages, [told(1), told(2)]);
     advance(&mut engine, 2 * 24 * 60 * 60);
-    assert!(engine.groups[0].is_empty());
+    assert_eq!(engine.labels[0].sessions.len(), 0);
     assert_eq!(engine.next_wakeup(), None);
 }
 
@@ -964,17 +964,15 @@ const MAX_SESSION_BYTES: usize = 840;
 fn a_session_is_small() {
     // A table is half empty at worst, and a node of a tree as well.
     let index = 2 * (size_of::<(SessionId, Box<Session>)>() + 1)
-        + 2 * size_of::<(super::PackedTimestamp, SessionId)>()
+        + 2 * size_of::<(crate::compact::PackedTimestamp, SessionId)>()
         + size_of::<SessionId>();
-    let state = size_of::<Session>() + 8 * size_of::<Stream>();
+    let state = size_of::<Session>() + 6 * ACTIVE_BYTES + 2 * WAKEUP_BYTES;
     println!(
-        "session {} (agent {}), stream {}, state {state}, index {index}, group {}",
+        "session {} (agent {}, streams {}), state {state}, index {index}",
         size_of::<Session>(),
         size_of::<Agent>(),
-        size_of::<Stream>(),
-        size_of::<Group>(),
+        size_of::<Streams>(),
     );
     assert!(state <= MAX_SESSION_BYTES, "{state}");
     assert!(index <= 150, "{index}");
-    assert_eq!(size_of::<Stream>(), 40);
 }

@@ -1,10 +1,10 @@
 use jiff::{SignedDuration, Timestamp};
 use proptest::{collection::vec, prelude::*};
 
-use super::{AgentFacts, Answers, Interner, MAX_PENDING, SessionFacts, Usage};
+use super::{AgentFacts, SessionFacts, Usage, agent::MAX_PENDING, responses::Responses};
 use crate::{
     Event, EventKind, Json, Labels, ModelCall, Prices, SessionStart, Tokens, ToolCall, ToolClass,
-    ToolResult, WaitingFor,
+    ToolResult, WaitingFor, interner::Interner,
 };
 
 fn time(secs: i64) -> Timestamp {
@@ -41,15 +41,15 @@ fn error(retry: Option<u32>) -> EventKind {
 }
 
 fn tools(facts: &AgentFacts) -> Vec<&str> {
-    facts.pending.iter().map(|it| &*it.tool).collect()
+    facts.pending().iter().map(|it| &*it.tool).collect()
 }
 
 #[test]
 fn a_turn_lasts_from_a_prompt_to_its_end() {
-    assert_eq!(agent([message(), prompt(false), message()]).turn, Some(time(1).into()));
-    assert_eq!(agent([message(), prompt(true), message()]).turn, Some(time(0).into()));
-    assert_eq!(agent([EventKind::AgentStart, message()]).turn, Some(time(0).into()));
-    assert_eq!(agent([prompt(false), error(Some(1))]).turn, Some(time(0).into()));
+    assert_eq!(agent([message(), prompt(false), message()]).turn(), Some(time(1)));
+    assert_eq!(agent([message(), prompt(true), message()]).turn(), Some(time(0)));
+    assert_eq!(agent([EventKind::AgentStart, message()]).turn(), Some(time(0)));
+    assert_eq!(agent([prompt(false), error(Some(1))]).turn(), Some(time(0)));
     for end in [
         EventKind::TurnEnd,
         EventKind::AgentEnd,
@@ -57,18 +57,18 @@ fn a_turn_lasts_from_a_prompt_to_its_end() {
         error(None),
     ] {
         let facts = agent([prompt(false), call("1", "Bash"), end.clone()]);
-        assert_eq!((facts.turn, tools(&facts)), (None, vec![]), "{end:?}");
-        assert_eq!(agent([prompt(false), end, message()]).turn, Some(time(2).into()));
+        assert_eq!((facts.turn(), tools(&facts)), (None, vec![]), "{end:?}");
+        assert_eq!(agent([prompt(false), end, message()]).turn(), Some(time(2)));
     }
     let start = EventKind::SessionStart(SessionStart::default());
-    assert_eq!(agent([start]).turn, None);
+    assert_eq!(agent([start]).turn(), None);
 }
 
 #[test]
 fn calls_are_pending_until_they_are_answered() {
     let facts = agent([call("1", "Read"), call("2", "Bash"), call("3", "Grep"), result("2")]);
     assert_eq!(tools(&facts), ["Read", "Grep"]);
-    assert_eq!(facts.pending[1].at, time(2));
+    assert_eq!(facts.pending()[1].at, time(2));
     assert_eq!(tools(&agent([call("1", "Read"), result("x")])), ["Read"]);
 
     let mut facts = agent([call("1", "Read"), call("2", "Bash")]);
@@ -85,27 +85,27 @@ fn calls_are_pending_until_they_are_answered() {
 fn calls_that_are_never_answered_are_bounded() {
     let ids = (0..100).map(|it| it.to_string());
     let facts = agent(ids.map(|it| call(&it, &it)));
-    assert_eq!(facts.pending.len(), MAX_PENDING);
-    assert_eq!(&*facts.pending[0].tool, "36");
+    assert_eq!(facts.pending().len(), MAX_PENDING);
+    assert_eq!(&*facts.pending()[0].tool, "36");
 }
 
 #[test]
 fn many_calls_at_once_leave_no_room_behind() {
     let calls = (0..20).map(|it| call(&it.to_string(), "Read"));
     let results = (0..20).map(|it| result(&it.to_string()));
-    assert_eq!(agent(calls.chain(results)).pending.capacity(), 0);
+    assert_eq!(agent(calls.chain(results)).pending_capacity(), 0);
     let one_by_one = (0..20).flat_map(|_| [call("1", "Read"), result("1")]);
-    assert_eq!(agent(one_by_one).pending.capacity(), 0);
+    assert_eq!(agent(one_by_one).pending_capacity(), 0);
     let pending = (0..20).flat_map(|_| [call("1", "Read"), result("1")]).chain([call("1", "Read")]);
-    assert_eq!(agent(pending).pending.capacity(), 1);
+    assert_eq!(agent(pending).pending_capacity(), 1);
 }
 
 #[test]
 fn a_person_is_waited_for_until_something_happens() {
     let waiting = EventKind::Waiting(WaitingFor::Permission);
     let facts = agent([prompt(false), waiting.clone()]);
-    assert_eq!(facts.waiting, Some((time(1).into(), WaitingFor::Permission)));
-    assert!(facts.waits_for_person() && facts.turn.is_some());
+    assert_eq!(facts.waiting(), Some((time(1), WaitingFor::Permission)));
+    assert!(facts.waits_for_person() && facts.turn().is_some());
     for next in [
         EventKind::Resumed(WaitingFor::Permission),
         prompt(false),
@@ -174,10 +174,12 @@ fn model_call(id: Option<&str>, model: Option<&str>, tokens: Tokens) -> ModelCal
 
 /// What a session used after these calls, and what each of them added.
 fn charge(calls: &[ModelCall]) -> (SessionFacts, Vec<Usage>) {
-    let (mut facts, mut answers) = (session([]), Answers::default());
+    let (mut facts, mut responses) = (session([]), Responses::default());
     let prices = Prices::default();
-    let usage =
-        calls.iter().map(|it| facts.charge(it, &mut answers, |it| prices.get(it))).collect();
+    let usage = calls
+        .iter()
+        .map(|it| facts.totals.charge(it, &mut responses, |it| prices.get(it)))
+        .collect();
     (facts, usage)
 }
 
@@ -239,7 +241,7 @@ proptest! {
         calls in vec((0..4_usize, 0_u64..100, 0_u64..100), 0..40),
     ) {
         let ids = [Some("a"), Some("b"), None, None];
-        // Two answers at a time can be told of in turn.
+        // Two responses at a time can be told of in turn.
         let list: Vec<_> = calls
             .iter()
             .map(|&(id, input, output)| model_call(ids[id], Some("gpt-5"), tokens(input, output)))

@@ -26,8 +26,8 @@ impl Quiet {
     }
 
     fn wait(cx: &mut Context<'_>) {
-        let Some(it) = &cx.agent().activity else { return };
-        let left = Self::LONG - cx.time_since(it.at.into());
+        let Some(it) = cx.agent().activity() else { return };
+        let left = Self::LONG - cx.time_since(it.at());
         if left.is_positive() { cx.wake_after(left) } else { cx.cancel_wake() }
     }
 }
@@ -39,8 +39,7 @@ impl Detector for Quiet {
     }
 
     fn wake(&mut self, cx: &mut Context<'_>) {
-        if cx.agent().activity.as_ref().is_some_and(|it| Self::LONG <= cx.time_since(it.at.into()))
-        {
+        if cx.agent().activity().is_some_and(|it| Self::LONG <= cx.time_since(it.at())) {
             cx.report(Fingerprint::NONE, 2, || Report::new("quiet"));
         }
         Self::wait(cx);

@@ -1,0 +1,244 @@
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::{
+    Report,
+    condition::{OpenConditions, reached},
+    outbox::{Action, Outbox, WakeupRequest},
+};
+use crate::{
+    AgentFacts, Call, Event, EventKind, Evidence, Fingerprint, Level, Place, SessionFacts, Usage,
+    facts::{ClockAdjustments, Step},
+};
+
+/// The facts that a detector reads, and the requests that it makes.
+pub struct Context<'a> {
+    pub(crate) input: &'a Input<'a>,
+    /// Sorted by measure, the lowest first.
+    pub(crate) levels: &'a [Level],
+    pub(crate) open: OpenConditions<'a>,
+    pub(crate) outbox: &'a mut Outbox,
+}
+
+/// The event or wake-up that detectors handle, and the facts that belong to it.
+pub(crate) struct Input<'a> {
+    pub(crate) now: Timestamp,
+    /// `None` in a wake-up.
+    pub(crate) observed: Option<Observed<'a>>,
+    pub(crate) session: &'a SessionFacts,
+    pub(crate) agent: &'a AgentFacts,
+    pub(crate) clock: &'a ClockAdjustments,
+    /// Whether the engine explains the session.
+    pub(crate) is_explained: bool,
+}
+
+/// An event and the changes that it made to the facts.
+#[derive(Clone, Copy)]
+pub(crate) struct Observed<'a> {
+    pub(crate) event: &'a Event,
+    pub(crate) step: &'a Step,
+}
+
+impl<'a> Input<'a> {
+    /// Returns the event; `None` in a wake-up.
+    pub(crate) fn event(&self) -> Option<&'a Event> {
+        self.observed.map(|observed| observed.event)
+    }
+
+    /// Returns the location of the event.
+    pub(crate) fn evidence(&self) -> Option<Evidence> {
+        self.event().map(|event| Evidence::new(event.origin.as_ref(), event.kind.name()))
+    }
+}
+
+impl<'a> Context<'a> {
+    /// Returns the time of the event or wake-up that is being handled.
+    pub fn now(&self) -> Timestamp {
+        self.input.now
+    }
+
+    /// Returns the time that has passed since `at`, without the time in which the
+    /// machine was suspended: an agent on a suspended machine does nothing.
+    pub fn time_since(&self, at: Timestamp) -> SignedDuration {
+        self.input.clock.time_between(at, self.now())
+    }
+
+    /// Returns the facts of the session.
+    ///
+    /// In a wake-up of a detector whose stream is a label, only the id, source and
+    /// labels are set, to those of the session with the latest event.
+    pub fn session(&self) -> &SessionFacts {
+        self.input.session
+    }
+
+    /// Returns the facts of the agent of the event.
+    ///
+    /// In a wake-up these are the facts of the main agent for a detector whose
+    /// stream is a session, and of the agent with the latest event for a detector
+    /// whose stream is a label.
+    pub fn agent(&self) -> &AgentFacts {
+        self.input.agent
+    }
+
+    /// Returns the calls of this agent that have no result yet, oldest first,
+    /// without those that the policy's `exceptions` hide from the detector.
+    pub fn pending(&self) -> impl Iterator<Item = &Call> {
+        let hidden = &self.outbox.hidden_calls;
+        self.agent().pending().iter().filter(|call| !hidden.contains(&call.id))
+    }
+
+    /// Hides the calls with these ids from [`pending`](Self::pending). For the
+    /// exceptions of a policy only.
+    #[doc(hidden)]
+    pub fn hide(&mut self, ids: impl IntoIterator<Item = Fingerprint>) {
+        self.outbox.hidden_calls.extend(ids);
+    }
+
+    /// Returns the usage that this event added to the session: `Some` for a
+    /// `model_call` only.
+    pub fn usage(&self) -> Option<&'a Usage> {
+        self.input.observed?.step.usage.as_ref()
+    }
+
+    /// Returns the call of this result: `Some` for a `tool_result` whose call is
+    /// known.
+    pub fn call(&self) -> Option<&'a Call> {
+        self.input.observed?.step.finished_call.as_ref()
+    }
+
+    /// Returns the call that this event makes, with its fingerprints: `Some` for a
+    /// `tool_call`.
+    pub fn new_call(&self) -> Option<&'a Call> {
+        let is_call = matches!(self.input.event()?.kind, EventKind::ToolCall(_));
+        self.input.agent.pending().last().filter(|_| is_call)
+    }
+
+    /// Returns the location of the event that is being handled.
+    pub fn evidence(&self) -> Option<Evidence> {
+        self.input.evidence()
+    }
+
+    /// Returns the location of the event that is being handled in 24 bytes, for a
+    /// detector that keeps it.
+    pub fn place(&self) -> Option<Place> {
+        self.input.event().map(|event| Place::new(event.origin.as_ref(), event.kind.name_idx()))
+    }
+
+    /// Reports that a condition holds, with its measure.
+    ///
+    /// Call this whenever the measure grows. The engine compares the measure with
+    /// the levels of the policy, opens one finding when the lowest is reached, emits
+    /// one more for each higher severity, and counts all other reports.
+    ///
+    /// The `subject` separates the conditions of one stream; a detector that has
+    /// only one uses [`Fingerprint::NONE`]. `report` runs only when a level is
+    /// reached that is new for the subject, or when the session is explained, and
+    /// must change nothing. The finding is dated [`now`](Self::now).
+    ///
+    /// Where the policy sets `inhibited_by`, the engine opens and escalates nothing
+    /// while an inhibiting detector has a finding open that is as severe.
+    #[inline]
+    pub fn report(&mut self, subject: Fingerprint, measure: u64, report: impl FnOnce() -> Report) {
+        let is_below = self.levels.first().is_none_or(|level| measure < level.at);
+        if !is_below || !self.open.conditions.is_empty() || self.input.is_explained {
+            self.send_measure(subject, measure, report);
+        }
+    }
+
+    #[cold]
+    fn send_measure(
+        &mut self,
+        subject: Fingerprint,
+        measure: u64,
+        report: impl FnOnce() -> Report,
+    ) {
+        let is_resolved = self.outbox.resolves(subject);
+        let open = self.open.severity(subject).filter(|_| !is_resolved);
+        let reached = reached(self.levels, measure);
+        let report = if open < reached {
+            Some(report())
+        } else if self.input.is_explained {
+            // The closure was written for measures that reach a level. An explanation
+            // must not turn the detector off.
+            Some(catch_unwind(AssertUnwindSafe(report)).unwrap_or_default())
+        } else if open.is_some() {
+            None
+        } else {
+            return;
+        };
+        self.outbox.actions.push(Action::Measure { subject, measure, report });
+    }
+
+    /// Reports that a condition has ended. Does nothing if no finding is open.
+    #[inline]
+    pub fn resolve(&mut self, subject: Fingerprint, report: impl FnOnce() -> Report) {
+        if !self.open.conditions.is_empty()
+            || !self.outbox.actions.is_empty()
+            || self.input.is_explained
+        {
+            self.send_resolution(subject, report);
+        }
+    }
+
+    #[cold]
+    fn send_resolution(&mut self, subject: Fingerprint, report: impl FnOnce() -> Report) {
+        let is_open = self.outbox.is_open(subject);
+        let is_open = is_open.unwrap_or_else(|| self.open.severity(subject).is_some());
+        let report = if is_open {
+            report()
+        } else if self.input.is_explained {
+            catch_unwind(AssertUnwindSafe(report)).unwrap_or_default()
+        } else {
+            return;
+        };
+        self.outbox.actions.push(Action::Resolve { subject, report });
+    }
+
+    /// Adds text to the explanation of the session, which
+    /// `watchkeeper check --explain` shows.
+    ///
+    /// This has no other effect, and `text` runs only when the session is
+    /// explained. An explanation contains all measures anyway; use this for the
+    /// events that a detector ignores, and the reason.
+    pub fn note(&mut self, text: impl FnOnce() -> String) {
+        if self.input.is_explained {
+            let text = catch_unwind(AssertUnwindSafe(text)).unwrap_or_default();
+            self.outbox.actions.push(Action::Note(text));
+        }
+    }
+
+    /// Returns the lowest level of the policy above `measure`: the measure of the
+    /// next report that can open or escalate a finding.
+    pub fn next_level(&self, measure: u64) -> Option<u64> {
+        self.levels.iter().map(|level| level.at).find(|at| measure < *at)
+    }
+
+    /// Requests one wake-up at `at`. Replaces the earlier request.
+    ///
+    /// A time that has passed counts as now, so that the wake-up comes before the
+    /// next event. In a wake-up it cancels the request, since the wake-ups would
+    /// never end.
+    pub fn wake_at(&mut self, at: Timestamp) {
+        let now = self.now();
+        self.outbox.wakeup = Some(match self.input.observed {
+            Some(_) => WakeupRequest::At(at.max(now)),
+            None if now < at => WakeupRequest::At(at),
+            None => WakeupRequest::Cancel,
+        });
+    }
+
+    /// Requests one wake-up after `delay`, as [`time_since`](Self::time_since)
+    /// measures time. Replaces the earlier request.
+    pub fn wake_after(&mut self, delay: SignedDuration) {
+        match self.input.clock.time_after(self.now(), delay) {
+            Some(at) => self.wake_at(at),
+            None => self.cancel_wake(),
+        }
+    }
+
+    /// Cancels the request.
+    pub fn cancel_wake(&mut self) {
+        self.outbox.wakeup = Some(WakeupRequest::Cancel);
+    }
+}

@@ -1,0 +1,82 @@
+use std::{collections::BTreeMap, sync::Arc};
+
+use crate::{Detector, Level, Scope, SessionFilter, Subscription};
+
+/// A detector, configured and named by a policy.
+#[derive(Clone)]
+pub struct NamedDetector {
+    /// The name in the policy.
+    pub id: Arc<str>,
+    /// The kind.
+    pub kind: Arc<str>,
+    /// The class of its findings.
+    pub class: Arc<str>,
+    /// The measures from which findings have a severity.
+    pub levels: Vec<Level>,
+    /// The names of the detectors that report the same problem more precisely. While
+    /// one of them has a finding open in the same agent or session, this detector
+    /// opens or escalates only findings that are more severe. Policies refuse two
+    /// detectors that inhibit each other.
+    pub inhibited_by: Vec<Arc<str>>,
+    /// The label whose sessions share one stream, where the policy says so.
+    pub per_label: Option<String>,
+    /// The sessions that it watches. Others of the same name may watch other
+    /// sessions.
+    pub sessions: SessionFilter,
+    /// The detector in its pristine state.
+    pub detector: Box<dyn Detector>,
+}
+
+/// A detector of the engine, with values that are computed once.
+pub(super) struct CompiledDetector {
+    /// The index among all detectors.
+    pub(super) idx: u32,
+    pub(super) named: NamedDetector,
+    pub(super) subscription: Subscription,
+    /// The indexes of the detectors that inhibit it.
+    pub(super) inhibitors: Box<[u32]>,
+    /// Whether its findings are about usage.
+    pub(super) is_budget: bool,
+}
+
+impl CompiledDetector {
+    fn new(idx: u32, mut named: NamedDetector, all: &[Arc<str>]) -> Self {
+        named.levels.sort_by_key(|level| level.at);
+        let subscription = named.detector.subscription();
+        // Detectors run in order, and only one that has run can inhibit another.
+        let earlier = all.iter().zip(0..idx);
+        let inhibitors = earlier.filter(|(id, _)| named.inhibited_by.contains(id));
+        let inhibitors = inhibitors.map(|(_, idx)| idx).collect();
+        let is_budget = &*named.class == "budget";
+        Self { idx, named, subscription, inhibitors, is_budget }
+    }
+
+    /// Returns whether a stream is one agent.
+    pub(super) fn is_per_agent(&self) -> bool {
+        self.subscription.scope == Scope::Agent && self.named.per_label.is_none()
+    }
+}
+
+/// Sorts detectors and computes their subscriptions and inhibitors.
+pub(super) fn compile(mut detectors: Vec<NamedDetector>) -> Vec<CompiledDetector> {
+    sort(&mut detectors);
+    let ids: Vec<_> = detectors.iter().map(|named| named.id.clone()).collect();
+    let compiled = detectors.into_iter().zip(0..);
+    compiled.map(|(named, idx)| CompiledDetector::new(idx, named, &ids)).collect()
+}
+
+/// Sorts each detector after its inhibitors, and otherwise by name.
+fn sort(detectors: &mut [NamedDetector]) {
+    detectors.sort_by(|a, b| a.id.cmp(&b.id));
+    let mut depths: BTreeMap<Arc<str>, usize> =
+        detectors.iter().map(|named| (named.id.clone(), 0)).collect();
+    // Each round completes one depth at least, unless detectors inhibit each other.
+    for _ in 0..detectors.len() {
+        for named in &*detectors {
+            let inhibitors = named.inhibited_by.iter().filter_map(|id| depths.get(id));
+            let depth = inhibitors.map(|depth| depth + 1).max().unwrap_or(0);
+            depths.insert(named.id.clone(), depth);
+        }
+    }
+    detectors.sort_by_key(|named| depths[&named.id]);
+}

@@ -1,0 +1,208 @@
+use std::any::Any;
+
+use jiff::Timestamp;
+use serde_json::Map;
+
+use super::detectors::CompiledDetector;
+use crate::{
+    AgentId, Evidence, Finding, Fingerprint, Labels, Report, SessionFacts, Severity, Status,
+    Totals, detector::condition::Condition, grouped, quote,
+};
+
+/// The session, and the agent or label, that the findings of a stream are about.
+#[derive(Clone, Copy)]
+pub(super) struct StreamScope<'a> {
+    pub(super) session: &'a SessionFacts,
+    pub(super) agent_id: Option<&'a AgentId>,
+    /// The value of the label, if its sessions share the stream.
+    pub(super) label_value: Option<&'a str>,
+}
+
+impl CompiledDetector {
+    /// Returns the sub-agent that a finding is about.
+    pub(super) fn agent_of<'a>(&self, scope: &StreamScope<'a>) -> Option<&'a AgentId> {
+        scope.agent_id.filter(|_| self.is_per_agent())
+    }
+
+    /// Returns the fingerprint of the findings about a condition.
+    pub(super) fn fingerprint(&self, scope: &StreamScope<'_>, subject: Fingerprint) -> Fingerprint {
+        let agent = || {
+            let agent = self.agent_of(scope);
+            agent.map_or(Fingerprint::NONE, |id| Fingerprint::of(id.as_str()))
+        };
+        let stream = scope.label_value.map_or_else(
+            || Fingerprint::of(scope.session.id.as_str()).and(agent()),
+            Fingerprint::of,
+        );
+        Fingerprint::of(&*self.named.id).and(stream).and(subject)
+    }
+
+    /// Makes the finding for a condition that was opened or escalated.
+    pub(super) fn open_finding(
+        &self,
+        at: Timestamp,
+        scope: &StreamScope<'_>,
+        condition: &Condition,
+        measure: u64,
+        report: Report,
+    ) -> Finding {
+        let (subject, severity) = (condition.subject, condition.severity);
+        self.finding(at, scope, subject, (severity, Status::Open), measure, report)
+    }
+
+    /// Makes the finding for a condition that has ended.
+    pub(super) fn resolved_finding(
+        &self,
+        at: Timestamp,
+        scope: &StreamScope<'_>,
+        condition: &Condition,
+        report: Report,
+    ) -> Finding {
+        let severity = (Severity::Low, Status::Resolved);
+        self.finding(at, scope, condition.subject, severity, condition.measure, report)
+    }
+
+    fn finding(
+        &self,
+        at: Timestamp,
+        scope: &StreamScope<'_>,
+        subject: Fingerprint,
+        (severity, status): (Severity, Status),
+        count: u64,
+        report: Report,
+    ) -> Finding {
+        let Report { message, data, evidence } = report;
+        let fingerprint = self.fingerprint(scope, subject);
+        Finding {
+            id: finding_id(fingerprint, at, severity, status),
+            at,
+            detector: self.named.id.clone(),
+            kind: self.named.kind.clone(),
+            class: self.named.class.clone(),
+            severity,
+            status,
+            count,
+            session: scope.session.id.clone(),
+            agent: self.agent_of(scope).cloned(),
+            source: scope.session.source,
+            fingerprint,
+            labels: scope.session.labels.clone(),
+            message,
+            data,
+            evidence,
+        }
+    }
+
+    /// Makes the finding for a panic of the detector.
+    pub(super) fn panic_finding(
+        &self,
+        at: Timestamp,
+        scope: &StreamScope<'_>,
+        panic: &(dyn Any + Send),
+    ) -> Finding {
+        let text = panic
+            .downcast_ref::<String>()
+            .map(String::as_str)
+            .or_else(|| panic.downcast_ref::<&str>().copied())
+            .unwrap_or("no message");
+        let stream = match (scope.label_value, &self.named.per_label) {
+            (Some(value), Some(label)) => {
+                format!("where the label {} is {}", quote(label), quote(value))
+            }
+            _ => "for this session".to_owned(),
+        };
+        let detector = quote(&self.named.id);
+        let message = format!("detector {detector} panicked and is off {stream}: {}", quote(text));
+        let subject = Fingerprint::of("panic");
+        let severity = (Severity::Medium, Status::Open);
+        let finding = self.finding(at, scope, subject, severity, 1, Report::new(message));
+        Finding { class: "error".into(), ..finding }
+    }
+
+    /// Adds the usage of the session since a condition was opened, unless the finding
+    /// is about usage.
+    pub(super) fn with_cost(
+        &self,
+        report: Report,
+        condition: &Condition,
+        totals: &Totals,
+    ) -> Report {
+        let tokens = totals.tokens.total().saturating_sub(condition.tokens);
+        if self.is_budget || tokens == 0 {
+            return report;
+        }
+        let noun = if tokens == 1 { "token" } else { "tokens" };
+        let mut used = format!("{} {noun}", grouped(tokens));
+        let mut report = report.with("tokens_since_found", tokens);
+        let cost_usd = totals.cost_usd - condition.cost_usd;
+        if 0.005 <= cost_usd {
+            used = format!("{used}, ${cost_usd:.2}");
+            report = report.with("cost_usd_since_found", cost_usd);
+        }
+        report.message = format!("{}; since it was found: {used}", report.message);
+        report
+    }
+}
+
+impl Finding {
+    /// Makes a finding of class `error` about the monitor itself.
+    ///
+    /// `part` names the part of the monitor. The detector is `watchkeeper-PART`.
+    pub fn about_monitor(
+        at: Timestamp,
+        part: &str,
+        severity: Severity,
+        message: impl Into<String>,
+    ) -> Self {
+        let fingerprint = Fingerprint::of("watchkeeper").and(Fingerprint::of(part));
+        Self {
+            id: finding_id(fingerprint, at, severity, Status::Open),
+            at,
+            detector: format!("watchkeeper-{part}").into(),
+            kind: "watchkeeper".into(),
+            class: "error".into(),
+            severity,
+            status: Status::Open,
+            count: 1,
+            session: "".into(),
+            agent: None,
+            source: None,
+            fingerprint,
+            labels: Labels::default(),
+            message: message.into(),
+            data: Map::new(),
+            evidence: Vec::<Evidence>::new(),
+        }
+    }
+}
+
+/// Makes the finding that sessions or labels were dropped because there were too
+/// many: only for each doubling of the number, so that there are few findings.
+pub(super) fn evicted(at: Timestamp, part: &str, limit: &str, n_evicted: u64) -> Option<Finding> {
+    if !n_evicted.is_power_of_two() {
+        return None;
+    }
+    let message = format!("{limit}: {n_evicted} forgotten so far");
+    let mut finding = Finding::about_monitor(at, part, Severity::Medium, message);
+    finding.count = n_evicted;
+    finding.id = finding.id.and(Fingerprint::from(n_evicted));
+    Some(finding)
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a hash does not need all bits of the time"
+)]
+fn finding_id(
+    fingerprint: Fingerprint,
+    at: Timestamp,
+    severity: Severity,
+    status: Status,
+) -> Fingerprint {
+    let step = match status {
+        Status::Open => severity as u64,
+        Status::Resolved => u64::MAX,
+    };
+    fingerprint.and(Fingerprint::from(at.as_nanosecond() as u64)).and(Fingerprint::from(step))
+}

@@ -1,0 +1,243 @@
+//! The engine: runs the detectors of a policy over any number of sessions.
+//!
+//! # The way of one event
+//!
+//! [`Engine::observe`] finds the session ([`sessions`]) and first handles the
+//! wake-ups that are due before the event. The session ([`session`]) updates its
+//! facts and those of the agent, then runs the streams of the agent and its own
+//! ([`streams`]). Each detector that receives the event ([`subscriptions`]) reads
+//! the facts from a [`Context`](crate::Context) and leaves measures and a wake-up
+//! request in an outbox. The streams compare the measures with the levels
+//! ([`episodes`]), and turn every opened, escalated and resolved condition into a
+//! finding ([`findings`]). The request becomes a wake-up, and the first wake-up of
+//! the session its timer ([`timers`]). [`Engine::advance`] takes the same way from
+//! the timers, without an event.
+//!
+//! Sessions that share a label are one session with another key, the value of the
+//! label: its stream runs after those of the session itself, in the same way.
+//!
+//! An explanation records the actions of detectors as the outbox is emptied, and
+//! changes nothing. A panic is caught around the detector alone.
+//!
+//! Imports point from this module down this list, and never back: `sessions`,
+//! `session`, `shared`, `streams`, `subscriptions`, `episodes`, `findings`, `detectors`,
+//! `explanation`, `timers`.
+
+mod detectors;
+mod episodes;
+mod explanation;
+mod findings;
+mod session;
+mod sessions;
+mod shared;
+mod streams;
+mod subscriptions;
+#[cfg(test)]
+mod tests;
+mod timers;
+
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+
+pub use self::{
+    detectors::NamedDetector,
+    explanation::{ExplanationDetail, ExplanationEntry, Outcome},
+    shared::EngineConfig,
+};
+use self::{
+    detectors::compile,
+    session::Session,
+    sessions::{Sessions, SessionsKind},
+    shared::Shared,
+    subscriptions::SubscriptionTable,
+};
+use crate::{
+    Event, Finding, Fingerprint, SessionFacts, SessionId, detector::Observed, facts::Step,
+};
+
+/// Runs the detectors of a policy over any number of sessions.
+///
+/// The engine has no clock, no thread and no socket: its caller passes the time. The
+/// [`Monitor`](crate::Monitor) has a thread and a clock for it. Each session has a
+/// time of its own, which its events move forward and never back, so sessions of
+/// different years can be read in any order. [`advance`](Self::advance) moves the
+/// time of all sessions.
+///
+/// A wake-up that is due at the time of an event comes before the event. The same
+/// events cause the same findings with the same ids, live or replayed, regardless of
+/// the calls of `advance` between them.
+pub struct Engine {
+    shared: Shared,
+    sessions: Sessions,
+    labels: Vec<LabelStreams>,
+}
+
+/// The streams of one detector with a `per_label`: one for each value of the label.
+struct LabelStreams {
+    detector_idx: u32,
+    label: String,
+    table: Arc<SubscriptionTable>,
+    sessions: Sessions,
+}
+
+impl Engine {
+    /// Makes an engine for the detectors of a policy.
+    pub fn new(detectors: Vec<NamedDetector>, config: EngineConfig) -> Self {
+        let detectors = compile(detectors);
+        let labels = detectors.iter().filter_map(|detector| {
+            Some(LabelStreams {
+                detector_idx: detector.idx,
+                label: detector.named.per_label.clone()?,
+                table: Arc::new(SubscriptionTable::of_label(detector)),
+                sessions: Sessions::new(SessionsKind::LabelValue),
+            })
+        });
+        let labels = labels.collect();
+        let sessions = Sessions::new(SessionsKind::Session);
+        Self { shared: Shared::new(detectors, config), sessions, labels }
+    }
+
+    /// Handles one event, after the wake-ups of its session that are due by then.
+    pub fn observe(&mut self, event: &Event, findings: &mut Vec<Finding>) {
+        let new = |shared: &Shared| {
+            let labels = shared.config.labels.clone();
+            let facts = SessionFacts::new(event.session.clone(), event.at, labels);
+            Session::new(facts, shared.expiry(event.at))
+        };
+        let handle = |session: &mut Session, at, shared: &mut Shared, findings: &mut Vec<_>| {
+            let n_before = findings.len();
+            (session.observe(event, at, shared, findings), at, n_before)
+        };
+        let visited =
+            self.sessions.visit(&event.session, event.at, &mut self.shared, findings, new, handle);
+        let (step, at, n_before) = visited;
+        if !self.labels.is_empty() {
+            self.observe_labels(event, &step, at, findings);
+        }
+        // The streams of agents, sessions and labels have run in turn. Findings are in
+        // order of time and detector.
+        findings[n_before..].sort_by(|a, b| (a.at, &a.detector).cmp(&(b.at, &b.detector)));
+    }
+
+    /// Runs the streams of the labels that the session of an event has.
+    fn observe_labels(
+        &mut self,
+        event: &Event,
+        step: &Step,
+        at: Timestamp,
+        findings: &mut Vec<Finding>,
+    ) {
+        let Some(source) = self.sessions.get(&event.session) else { return };
+        for LabelStreams { detector_idx, label, table, sessions } in &mut self.labels {
+            let Some(value) = source.facts.labels.get(label) else { continue };
+            // A session without the label at its first event has a stream of its own.
+            if source.is_stream_of(*detector_idx) {
+                continue;
+            }
+            let new = |shared: &Shared| {
+                let SessionFacts { id, labels, .. } = &source.facts;
+                let facts = SessionFacts::new(id.clone(), at, labels.clone());
+                Session::of_label(facts, shared.expiry(at), table.clone())
+            };
+            let observed = Observed { event, step };
+            let handle = |session: &mut Session, at, shared: &mut Shared, findings: &mut Vec<_>| {
+                session.observe_shared(observed, at, value, source, shared, findings);
+            };
+            let value = SessionId::from(value.as_str());
+            sessions.visit(&value, at, &mut self.shared, findings, new, handle);
+        }
+    }
+
+    /// Moves the time of every session to `now`, and handles every wake-up that is
+    /// due by then, in order of time.
+    pub fn advance(&mut self, now: Timestamp, findings: &mut Vec<Finding>) {
+        loop {
+            let labels = self.labels.iter_mut().map(|label| &mut label.sessions);
+            let first = labels
+                .filter(|sessions| sessions.first_timer().is_some_and(|at| at <= now))
+                .min_by_key(|sessions| sessions.first_timer());
+            let until = first.as_ref().and_then(|it| it.first_timer()).unwrap_or(now);
+            if self.sessions.wake_first(until, &mut self.shared, findings) {
+                continue;
+            }
+            let Some(sessions) = first else { return };
+            sessions.wake_first(now, &mut self.shared, findings);
+        }
+    }
+
+    /// Returns the time at which [`advance`](Self::advance) has work, or an earlier
+    /// one.
+    pub fn next_wakeup(&self) -> Option<Timestamp> {
+        let labels = self.labels.iter().map(|label| &label.sessions);
+        labels.chain([&self.sessions]).filter_map(Sessions::first_timer).min()
+    }
+
+    /// Postpones by `duration` every wake-up and expiry that is due after `since`.
+    ///
+    /// For a wall clock that has skipped a period, since the machine was suspended:
+    /// the agents were suspended, too.
+    /// [`Context::time_since`](crate::Context::time_since) leaves the period out.
+    pub fn postpone(&mut self, since: Timestamp, duration: SignedDuration) {
+        self.shared.clock.add(since, duration);
+        let labels = self.labels.iter_mut().map(|label| &mut label.sessions);
+        labels.chain([&mut self.sessions]).for_each(|it| it.postpone(since, duration));
+    }
+
+    /// Returns the facts of a session.
+    pub fn session(&self, id: &SessionId) -> Option<&SessionFacts> {
+        self.sessions.get(id).map(|session| &session.facts)
+    }
+
+    /// Returns the facts of every session, in order of their ids.
+    pub fn sessions(&self) -> Vec<&SessionFacts> {
+        let mut sessions: Vec<_> = self.sessions.iter().map(|session| &session.facts).collect();
+        sessions.sort_by(|a, b| a.id.cmp(&b.id));
+        sessions
+    }
+
+    /// Returns the fingerprints of the open findings of a session, and the measure of
+    /// each.
+    pub fn open_findings(&self, id: &SessionId) -> Vec<(Fingerprint, u64)> {
+        let session = self.sessions.get(id);
+        session.map_or_else(Vec::new, |session| session.open_findings(&self.shared))
+    }
+
+    /// Returns the detectors that watch a session and have not panicked in it. Its
+    /// first event selects them.
+    pub fn watching(&self, id: &SessionId) -> Vec<&NamedDetector> {
+        let Some(session) = self.sessions.get(id) else { return Vec::new() };
+        let watching = self.shared.runner.detectors.iter().filter(|detector| {
+            let label = detector.named.per_label.as_ref();
+            session.is_watched_by(detector.idx)
+                || label.is_some_and(|label| session.facts.labels.contains_key(label))
+        });
+        watching.map(|detector| &detector.named).collect()
+    }
+
+    /// Explains one session from now on, in place of any other: records the actions
+    /// of its detectors for [`take_explanation`](Self::take_explanation). The findings
+    /// stay the same.
+    pub fn explain(&mut self, id: SessionId) {
+        let explanation = &mut self.shared.runner.explanation;
+        explanation.session = Some(id);
+        explanation.entries.clear();
+    }
+
+    /// Returns the entries of the explanation since the last call, in order.
+    ///
+    /// Call it after each event: the number of entries has no bound.
+    pub fn take_explanation(&mut self) -> Vec<ExplanationEntry> {
+        std::mem::take(&mut self.shared.runner.explanation.entries)
+    }
+
+    /// Returns the number of sessions.
+    pub fn n_sessions(&self) -> usize {
+        self.sessions.len()
+    }
+
+    /// Drops a session that will have no more events.
+    pub fn forget(&mut self, id: &SessionId) {
+        self.sessions.remove(id);
+    }
+}

@@ -1,0 +1,181 @@
+use std::collections::{HashMap, HashSet, VecDeque};
+
+use jiff::{SignedDuration, Timestamp};
+use rapidhash::fast::RandomState;
+
+use super::{findings::evicted, session::Session, shared::Shared, timers::TimerQueue};
+use crate::{Finding, SessionId};
+
+/// Sessions by id, with their timers: all sessions of the engine; or, for a detector
+/// with `per_label`, one for each value of the label.
+pub(super) struct Sessions {
+    by_id: HashMap<SessionId, Box<Session>, RandomState>,
+    timers: TimerQueue,
+    /// The order in which sessions are considered when one must be dropped. Contains
+    /// ids of dropped sessions, too.
+    turns: VecDeque<SessionId>,
+    kind: SessionsKind,
+    n_evicted: u64,
+}
+
+/// The meaning of the ids.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum SessionsKind {
+    Session,
+    LabelValue,
+}
+
+impl Sessions {
+    pub(super) fn new(kind: SessionsKind) -> Self {
+        Self {
+            by_id: HashMap::default(),
+            timers: TimerQueue::default(),
+            turns: VecDeque::new(),
+            kind,
+            n_evicted: 0,
+        }
+    }
+
+    /// Adds a session if there is none with this id, handles every wake-up that is
+    /// due at `at`, and then calls `handle` with the session and its time.
+    pub(super) fn visit<R>(
+        &mut self,
+        id: &SessionId,
+        at: Timestamp,
+        shared: &mut Shared,
+        findings: &mut Vec<Finding>,
+        new: impl FnOnce(&Shared) -> Session,
+        handle: impl FnOnce(&mut Session, Timestamp, &mut Shared, &mut Vec<Finding>) -> R,
+    ) -> R {
+        let label_value = self.kind.label_value(id);
+        let session = match self.by_id.get_mut(id) {
+            Some(session) if at < session.expires_at() => {
+                session.is_recent = true;
+                session
+            }
+            found => {
+                if let Some(session) = found {
+                    let expires_at = session.expires_at();
+                    session.wake_until(expires_at, label_value, shared, findings);
+                    self.remove(id);
+                }
+                self.make_room(at, shared, findings);
+                self.turns.push_back(id.clone());
+                let session = Box::new(new(shared));
+                self.by_id.entry(id.clone()).or_insert(session)
+            }
+        };
+        let at = at.max(session.now());
+        session.wake_until(at, label_value, shared, findings);
+        let result = handle(session, at, shared, findings);
+        let due_at = session.due_at();
+        self.timers.set(&mut session.timer_at, due_at, id);
+        result
+    }
+
+    /// Handles the wake-ups of the session with the first timer, if it is due at
+    /// `now`, and drops an expired session. Returns whether a timer was due.
+    pub(super) fn wake_first(
+        &mut self,
+        now: Timestamp,
+        shared: &mut Shared,
+        findings: &mut Vec<Finding>,
+    ) -> bool {
+        let Some((at, id)) = self.timers.pop_due(now) else { return false };
+        let Some(session) = self.by_id.get_mut(&id) else { return true };
+        session.timer_at = None;
+        session.wake_until(at, self.kind.label_value(&id), shared, findings);
+        if session.expires_at() <= at {
+            self.remove(&id);
+        } else {
+            let due_at = session.due_at();
+            self.timers.set(&mut session.timer_at, due_at, &id);
+        }
+        true
+    }
+
+    /// Returns the time of the first timer.
+    pub(super) fn first_timer(&self) -> Option<Timestamp> {
+        self.timers.first()
+    }
+
+    /// Drops a session.
+    pub(super) fn remove(&mut self, id: &SessionId) {
+        let Some(session) = self.by_id.remove(id) else { return };
+        self.timers.cancel(session.timer_at, id);
+        // This halves the list each time, so the cost per session is constant.
+        if 2 * self.by_id.len() + 64 < self.turns.len() {
+            let mut seen = HashSet::with_hasher(RandomState::default());
+            self.turns.retain(|id| self.by_id.contains_key(id) && seen.insert(id.clone()));
+        }
+    }
+
+    /// Drops a session if there are too many.
+    fn make_room(&mut self, at: Timestamp, shared: &Shared, findings: &mut Vec<Finding>) {
+        let max = self.kind.max(shared);
+        if self.by_id.len() < max {
+            return;
+        }
+        // A session with an event since its last turn gets another turn.
+        while let Some(id) = self.turns.pop_front() {
+            let Some(session) = self.by_id.get_mut(&id) else { continue };
+            if std::mem::take(&mut session.is_recent) && 1 < max {
+                self.turns.push_back(id);
+                continue;
+            }
+            self.remove(&id);
+            break;
+        }
+        self.n_evicted += 1;
+        let (part, limit) = match self.kind {
+            SessionsKind::Session => ("sessions", format!("more than {max} sessions at once")),
+            SessionsKind::LabelValue => {
+                ("labels", format!("more than {max} values of one label at once"))
+            }
+        };
+        findings.extend(evicted(at, part, &limit, self.n_evicted));
+    }
+
+    pub(super) fn postpone(&mut self, since: Timestamp, duration: SignedDuration) {
+        // The timers stay, since a timer may be early.
+        self.by_id.values_mut().for_each(|session| session.postpone(since, duration));
+    }
+
+    pub(super) fn get(&self, id: &SessionId) -> Option<&Session> {
+        self.by_id.get(id).map(|session| &**session)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Session> {
+        self.by_id.values().map(|session| &**session)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.by_id.len()
+    }
+
+    #[cfg(test)]
+    pub(super) fn n_timers(&self) -> usize {
+        self.timers.len()
+    }
+
+    #[cfg(test)]
+    pub(super) fn n_turns(&self) -> usize {
+        self.turns.len()
+    }
+}
+
+impl SessionsKind {
+    /// The number of values of one label that are watched at once.
+    pub(super) const MAX_LABEL_VALUES: usize = 4096;
+
+    fn max(self, shared: &Shared) -> usize {
+        match self {
+            Self::Session => shared.config.max_sessions.max(1),
+            Self::LabelValue => Self::MAX_LABEL_VALUES,
+        }
+    }
+
+    fn label_value(self, id: &SessionId) -> Option<&str> {
+        (self == Self::LabelValue).then(|| id.as_str())
+    }
+}

@@ -1,0 +1,86 @@
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::{detectors::CompiledDetector, streams::Runner, subscriptions::SubscriptionTable};
+use crate::{
+    Event, Labels, Price, Prices, SessionFacts, compact::PackedTimestamp, facts::ClockAdjustments,
+    interner::Interner,
+};
+
+/// The number of subscription tables that are kept for reuse.
+const MAX_TABLES: usize = 64;
+
+/// The configuration of an engine, beside its detectors.
+#[derive(Clone, Debug)]
+pub struct EngineConfig {
+    /// Labels of every finding.
+    pub labels: Labels,
+    /// The prices of models.
+    pub prices: Prices,
+    /// The time after its latest event at which a session is dropped.
+    pub session_expiry: SignedDuration,
+    /// The number of sessions that are watched at once. Of more, a session that has
+    /// long been inactive is dropped, and the engine emits a finding.
+    pub max_sessions: usize,
+}
+
+impl Default for EngineConfig {
+    fn default() -> Self {
+        Self {
+            labels: Labels::default(),
+            prices: Prices::default(),
+            session_expiry: SignedDuration::from_hours(24),
+            max_sessions: 1_000_000,
+        }
+    }
+}
+
+/// The values that all sessions share.
+pub(super) struct Shared {
+    pub(super) config: EngineConfig,
+    pub(super) runner: Runner,
+    pub(super) clock: ClockAdjustments,
+    /// Folders and models, each once.
+    pub(super) names: Interner<Arc<str>>,
+    /// Prices by model. A lookup in `config` takes longer than all other work for a
+    /// model call.
+    pub(super) prices: Interner<Option<Price>>,
+    /// The tables of the sessions so far, each once: nearly all sessions have the
+    /// same.
+    tables: Vec<Arc<SubscriptionTable>>,
+}
+
+impl Shared {
+    pub(super) fn new(detectors: Vec<CompiledDetector>, config: EngineConfig) -> Self {
+        Self {
+            config,
+            runner: Runner::new(detectors),
+            clock: ClockAdjustments::default(),
+            names: Interner::default(),
+            prices: Interner::default(),
+            tables: Vec::new(),
+        }
+    }
+
+    /// Returns the detectors for a session whose first event is `first`.
+    pub(super) fn table(&mut self, facts: &SessionFacts, first: &Event) -> Arc<SubscriptionTable> {
+        let table = SubscriptionTable::new(&self.runner.detectors, facts, first);
+        if let Some(existing) = self.tables.iter().find(|existing| ***existing == table) {
+            return existing.clone();
+        }
+        let table = Arc::new(table);
+        // Sessions keep the tables that they have.
+        if self.tables.len() == MAX_TABLES {
+            self.tables.clear();
+        }
+        self.tables.push(table.clone());
+        table
+    }
+
+    /// Returns the time at which a session expires whose latest event is at `at`.
+    pub(super) fn expiry(&self, at: Timestamp) -> PackedTimestamp {
+        let expiry = PackedTimestamp::from(at).checked_add(self.config.session_expiry);
+        expiry.unwrap_or_else(|| Timestamp::MAX.into())
+    }
+}

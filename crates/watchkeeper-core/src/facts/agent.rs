@@ -1,0 +1,219 @@
+use jiff::Timestamp;
+
+use super::{call::Call, responses::Responses};
+use crate::{
+    Event, EventKind, Evidence, Fingerprint, Place, ToolClass, WaitingFor, compact::PackedTimestamp,
+};
+
+/// The number of pending calls that an agent keeps. The oldest is dropped first.
+pub(super) const MAX_PENDING: usize = 64;
+
+/// The facts of one agent of a session.
+#[derive(Clone, Debug, Default)]
+pub struct AgentFacts {
+    turn: Option<PackedTimestamp>,
+    waiting: Option<(PackedTimestamp, WaitingFor)>,
+    pending: Vec<Call>,
+    resumed_at: Option<PackedTimestamp>,
+    activity: Option<Activity>,
+    /// The latest change that succeeded since the latest prompt of a person.
+    last_change: Fingerprint,
+    has_new_change: bool,
+    responses: Responses,
+}
+
+/// The latest sign of life of an agent.
+///
+/// A retried error does not count while a response is pending: the model is still
+/// silent.
+#[derive(Clone, Debug)]
+pub struct Activity {
+    at: PackedTimestamp,
+    place: Place,
+    is_within_response: bool,
+}
+
+/// The part of an agent's state that its session counts.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct AgentStatus {
+    pub(super) has_turn: bool,
+    pub(super) waits: bool,
+}
+
+impl AgentFacts {
+    /// Returns the time since which a turn is open: from a prompt, or the first
+    /// activity, until the agent has finished.
+    pub fn turn(&self) -> Option<Timestamp> {
+        self.turn.map(Into::into)
+    }
+
+    /// Returns the time since which the agent waits for a person, and the reason.
+    pub fn waiting(&self) -> Option<(Timestamp, WaitingFor)> {
+        self.waiting.map(|(at, reason)| (at.into(), reason))
+    }
+
+    /// Returns the calls without a result, oldest first.
+    pub fn pending(&self) -> &[Call] {
+        &self.pending
+    }
+
+    /// Returns the time at which the agent last stopped waiting for a person, if a
+    /// call has been pending since then.
+    pub fn resumed_at(&self) -> Option<Timestamp> {
+        self.resumed_at.map(Into::into)
+    }
+
+    /// Returns the latest activity.
+    pub fn activity(&self) -> Option<&Activity> {
+        self.activity.as_ref()
+    }
+
+    /// Returns whether the latest event is a successful change that differs from the
+    /// change before it.
+    pub fn has_new_change(&self) -> bool {
+        self.has_new_change
+    }
+
+    /// Returns whether the model has to respond: a turn is open, no call is pending,
+    /// and the agent does not wait for a person.
+    pub fn awaits_response(&self) -> bool {
+        self.turn.is_some() && self.pending.is_empty() && self.waiting.is_none()
+    }
+
+    /// Returns whether the agent waits for a person: it said so, or a call that asks
+    /// a person is pending.
+    pub fn waits_for_person(&self) -> bool {
+        self.waiting.is_some() || self.pending.iter().any(|call| call.class == ToolClass::Ask)
+    }
+
+    /// Updates the facts from an event. Returns the call of a result.
+    pub(crate) fn observe(&mut self, event: &Event, at: Timestamp) -> Option<Call> {
+        let waited = self.waits_for_person();
+        let is_retry = matches!(event.kind, EventKind::Error { retry: Some(_), .. });
+        let is_still_silent = is_retry && self.awaits_response();
+        let finished_call = self.update_turn(event, at);
+        if self.pending.is_empty() {
+            self.resumed_at = None;
+        } else if waited && !self.waits_for_person() {
+            self.resumed_at = Some(at.into());
+        }
+        if !is_still_silent {
+            self.update_activity(event, at);
+        }
+        finished_call
+    }
+
+    fn update_activity(&mut self, event: &Event, at: Timestamp) {
+        let (at, name_idx) = (at.into(), event.kind.name_idx());
+        let is_part = matches!(event.kind, EventKind::Thinking { .. } | EventKind::Message { .. });
+        match &mut self.activity {
+            Some(activity) => {
+                activity.at = at;
+                activity.place.set(event.origin.as_ref(), name_idx);
+                // Some agents record the usage of a response before it is complete.
+                let is_usage = matches!(event.kind, EventKind::ModelCall(_));
+                activity.is_within_response = is_part || activity.is_within_response && is_usage;
+            }
+            none => {
+                let place = Place::new(event.origin.as_ref(), name_idx);
+                *none = Some(Activity { at, place, is_within_response: is_part });
+            }
+        }
+    }
+
+    fn update_turn(&mut self, event: &Event, at: Timestamp) -> Option<Call> {
+        self.has_new_change = false;
+        match &event.kind {
+            EventKind::Prompt { synthetic, .. } => {
+                if !synthetic {
+                    self.turn = None;
+                    self.last_change = Fingerprint::NONE;
+                }
+                self.continue_turn(at);
+            }
+            EventKind::AgentStart
+            | EventKind::Message { .. }
+            | EventKind::Thinking { .. }
+            | EventKind::ModelCall(_)
+            | EventKind::Handoff { .. }
+            | EventKind::Compaction { .. }
+            | EventKind::Error { retry: Some(_), .. } => self.continue_turn(at),
+            EventKind::ToolCall(call) => {
+                self.continue_turn(at);
+                if self.pending.len() == MAX_PENDING {
+                    self.pending.remove(0);
+                }
+                // Most agents make one call at a time.
+                if self.pending.is_empty() {
+                    self.pending.reserve_exact(1);
+                }
+                self.pending.push(Call::new(call, event, at));
+            }
+            EventKind::ToolResult(result) => {
+                self.continue_turn(at);
+                let id = Fingerprint::of(&*result.id);
+                let idx = self.pending.iter().position(|call| call.id == id)?;
+                let call = self.pending.remove(idx);
+                if self.pending.is_empty() {
+                    self.pending = Vec::new();
+                }
+                if result.ok && call.class == ToolClass::Write {
+                    self.has_new_change = self.last_change != call.fingerprint;
+                    self.last_change = call.fingerprint;
+                }
+                return Some(call);
+            }
+            EventKind::Waiting(reason) => self.waiting = Some((at.into(), *reason)),
+            EventKind::Resumed(_) => self.waiting = None,
+            EventKind::TurnEnd
+            | EventKind::AgentEnd
+            | EventKind::SessionEnd { .. }
+            | EventKind::Error { retry: None, .. } => self.close_turn(),
+            EventKind::SessionStart(_) => {}
+        }
+        None
+    }
+
+    fn continue_turn(&mut self, at: Timestamp) {
+        if self.turn.is_none() {
+            self.turn = Some(at.into());
+        }
+        self.waiting = None;
+    }
+
+    fn close_turn(&mut self) {
+        self.turn = None;
+        self.waiting = None;
+        self.pending = Vec::new();
+    }
+
+    pub(crate) fn status(&self) -> AgentStatus {
+        AgentStatus { has_turn: self.turn.is_some(), waits: self.waits_for_person() }
+    }
+
+    #[cfg(test)]
+    pub(super) fn pending_capacity(&self) -> usize {
+        self.pending.capacity()
+    }
+
+    pub(super) fn responses(&mut self) -> &mut Responses {
+        &mut self.responses
+    }
+}
+
+impl Activity {
+    /// Returns the time of the event.
+    pub fn at(&self) -> Timestamp {
+        self.at.into()
+    }
+
+    /// Returns the location of the event.
+    pub fn evidence(&self) -> Evidence {
+        self.place.evidence()
+    }
+
+    /// Returns whether the model has begun a response that may be incomplete.
+    pub fn is_within_response(&self) -> bool {
+        self.is_within_response
+    }
+}

@@ -1,0 +1,124 @@
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::{
+    Step, Totals,
+    agent::{AgentFacts, AgentStatus},
+};
+use crate::{Event, EventKind, Labels, ModelCall, Price, SessionId, interner::Interner};
+
+/// The facts of a session.
+#[derive(Clone, Debug)]
+pub struct SessionFacts {
+    /// The id.
+    pub id: SessionId,
+    /// The kind of source that read the session.
+    pub source: Option<&'static str>,
+    /// The working folder at the start.
+    pub cwd: Option<Arc<str>>,
+    /// The model of the latest model call.
+    pub model: Option<Arc<str>>,
+    /// The labels of the policy and of the session.
+    pub labels: Labels,
+    /// The time of the first event.
+    pub started_at: Timestamp,
+    /// The time of the latest event of any agent.
+    pub last_event_at: Timestamp,
+    /// The number of agents that have an open turn.
+    pub open_turns: u32,
+    /// The number of agents that wait for a person.
+    pub waiting_agents: u32,
+    /// The counts, tokens and cost so far.
+    pub totals: Totals,
+}
+
+impl SessionFacts {
+    pub(crate) fn new(id: SessionId, started_at: Timestamp, labels: Labels) -> Self {
+        Self {
+            id,
+            source: None,
+            cwd: None,
+            model: None,
+            labels,
+            started_at,
+            last_event_at: started_at,
+            open_turns: 0,
+            waiting_agents: 0,
+            totals: Totals::default(),
+        }
+    }
+
+    /// Updates the facts from an event, except those that depend on its agent.
+    pub(crate) fn observe(&mut self, event: &Event, at: Timestamp, names: &mut Interner<Arc<str>>) {
+        self.last_event_at = at;
+        self.totals.events += 1;
+        if self.source.is_none() {
+            self.source = event.origin.as_ref().map(|origin| origin.source);
+        }
+        match &event.kind {
+            EventKind::SessionStart(start) if event.agent.is_none() => {
+                let mut shared = |name: &str| names.get(name, || name.into());
+                if self.cwd.is_none() {
+                    self.cwd = start.cwd.as_deref().map(&mut shared);
+                }
+                if self.model.is_none() {
+                    self.model = start.model.as_deref().map(&mut shared);
+                }
+                let labels = || start.labels.iter().map(|(k, v)| (k.to_string(), v.to_string()));
+                if !start.labels.is_empty() {
+                    Arc::make_mut(&mut self.labels).extend(labels());
+                }
+            }
+            EventKind::ToolCall(_) => self.totals.tool_calls += 1,
+            EventKind::ToolResult(result) => {
+                self.totals.tool_results += 1;
+                self.totals.failed_results += u64::from(!result.ok);
+            }
+            EventKind::ModelCall(ModelCall { model: Some(model), .. })
+                if self.model.as_deref() != Some(model) =>
+            {
+                self.model = Some(names.get(model, || (**model).into()));
+            }
+            _ => {}
+        }
+    }
+
+    /// Updates the facts of the agent of an event, and those of the session that
+    /// depend on them.
+    ///
+    /// `price` returns the price of a model.
+    pub(crate) fn observe_agent(
+        &mut self,
+        agent: &mut AgentFacts,
+        event: &Event,
+        at: Timestamp,
+        price: impl FnOnce(&str) -> Option<Price>,
+    ) -> Step {
+        let before = agent.status();
+        let finished_call = agent.observe(event, at);
+        self.count_agent(before, agent.status());
+        let usage = match &event.kind {
+            EventKind::ModelCall(call) => Some(self.totals.charge(call, agent.responses(), price)),
+            _ => None,
+        };
+        Step { usage, finished_call }
+    }
+
+    /// Updates the number of open turns and waiting agents after the status of one
+    /// agent has changed.
+    pub(crate) fn count_agent(&mut self, before: AgentStatus, after: AgentStatus) {
+        let count = |n: u32, before: bool, after: bool| n + u32::from(after) - u32::from(before);
+        self.open_turns = count(self.open_turns, before.has_turn, after.has_turn);
+        self.waiting_agents = count(self.waiting_agents, before.waits, after.waits);
+    }
+
+    /// Sets the id, source and labels to those of the session with the latest event,
+    /// where several sessions share a stream.
+    pub(crate) fn set_identity(&mut self, session: &Self, at: Timestamp) {
+        self.id.clone_from(&session.id);
+        self.source = session.source;
+        self.labels.clone_from(&session.labels);
+        self.last_event_at = at;
+    }
+}
