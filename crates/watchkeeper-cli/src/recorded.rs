@@ -34,6 +34,14 @@ pub(crate) enum ReadError {
     NoSession,
 }
 
+impl ReadError {
+    /// Returns whether the source of the file panicked.
+    pub(crate) fn is_panic(&self) -> bool {
+        use watchkeeper_sources::ReadError as SourceError;
+        matches!(self, Self::Open(OpenError::Panic(_)) | Self::Read(SourceError::Panic(_)))
+    }
+}
+
 /// Groups files by the session of their first event, in order of time. Returns the
 /// files without a session separately.
 pub(crate) fn group(

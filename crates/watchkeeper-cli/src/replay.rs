@@ -50,7 +50,7 @@ pub(crate) fn check(
     report.totals.files = files.len() as u64;
     let (groups, without) = recorded::group(files, source, &registry.sources);
     for (file, err) in without {
-        if named.contains(&file) {
+        if named.contains(&file) || err.is_panic() {
             let skipped_lines = recorded::count_skipped(&file, source, &registry.sources);
             report.totals.skipped_lines += skipped_lines;
             report.skipped_files.push(SkippedFile {
