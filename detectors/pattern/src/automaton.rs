@@ -1,31 +1,31 @@
-//! Which stretches of events fit a pattern.
+//! The automaton that matches events with a pattern.
 //!
-//! The pattern is kept as a tree whose leaves are its positions, written out
-//! flat, children before parents. A position remembers the latest event at
-//! which a run that has just come to it began; what follows what is read off
-//! the tree anew for each event, so that a step takes time linear in the
-//! positions, however many pairs of them may follow each other.
+//! The pattern is a tree whose leaves are its positions, stored as a list with
+//! children before parents. Each position stores the start of the latest run
+//! that has reached it. The successors of a position are derived from the tree
+//! for each event, so that a step takes time linear in the number of positions,
+//! independent of the number of pairs that may follow each other.
 
-/// A pattern, as it was read.
+/// A parsed pattern.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Tree {
-    /// An event that satisfies the symbol of this index.
+    /// An event that satisfies the symbol with this index.
     Symbol(u8),
-    /// One after the other.
+    /// All parts in this order.
     Sequence(Vec<Tree>),
-    /// One of them.
+    /// One of the parts.
     Choice(Vec<Tree>),
-    /// The same again, so many times; without a `max`, any number of them.
+    /// At least `min` and at most `max` repetitions.
     Repeat { inner: Box<Tree>, min: u32, max: Option<u32> },
 }
 
 impl Tree {
-    /// How many positions it has once counted repetitions are written out.
+    /// Returns the number of positions after expanding counted repetitions.
     pub(crate) fn n_positions(&self) -> u64 {
         match self {
             Self::Symbol(_) => 1,
             Self::Sequence(parts) | Self::Choice(parts) => {
-                parts.iter().fold(0, |sum, it| it.n_positions().saturating_add(sum))
+                parts.iter().fold(0, |sum, part| part.n_positions().saturating_add(sum))
             }
             Self::Repeat { inner, min, max } => {
                 inner.n_positions().saturating_mul(u64::from(max.unwrap_or(*min).max(1)))
@@ -33,7 +33,7 @@ impl Tree {
         }
     }
 
-    /// Whether no events at all fit it.
+    /// Returns true if the pattern matches without any event.
     pub(crate) fn is_nullable(&self) -> bool {
         match self {
             Self::Symbol(_) => false,
@@ -44,10 +44,10 @@ impl Tree {
     }
 }
 
-/// A pattern, written out flat.
+/// A pattern as a list of nodes.
 #[derive(Clone, Debug)]
 pub(crate) struct Automaton {
-    /// Children before parents; the last is the whole.
+    /// Children before parents; the last node is the whole pattern.
     nodes: Box<[Node]>,
     symbols: u64,
     first_symbols: u64,
@@ -56,9 +56,9 @@ pub(crate) struct Automaton {
 #[derive(Clone, Copy, Debug)]
 struct Node {
     part: Part,
-    /// What fits it may come again at once.
+    /// True if the node may be repeated.
     repeats: bool,
-    /// No events at all fit it.
+    /// True if the node matches without any event.
     is_nullable: bool,
 }
 
@@ -71,75 +71,77 @@ enum Part {
 }
 
 impl Automaton {
-    /// Writes a tree out; it takes twice as many nodes as there are positions.
+    /// Converts a tree, to fewer than twice as many nodes as positions.
     pub(crate) fn new(tree: &Tree) -> Self {
         let mut nodes = Vec::new();
         emit(tree, &mut nodes);
-        let mut res = Self { nodes: nodes.into(), symbols: 0, first_symbols: 0 };
-        let entered = res.enter(|_| 0, 1);
-        for (node, entered) in res.nodes.iter().zip(entered) {
+        let mut automaton = Self { nodes: nodes.into(), symbols: 0, first_symbols: 0 };
+        let entered = automaton.enter(|_| 0, 1);
+        for (node, entered) in automaton.nodes.iter().zip(entered) {
             if let Part::Symbol(symbol) = node.part {
-                res.symbols |= 1 << symbol;
-                res.first_symbols |= entered << symbol;
+                automaton.symbols |= 1 << symbol;
+                automaton.first_symbols |= entered << symbol;
             }
         }
-        res
+        automaton
     }
 
-    /// How many nodes it has: fewer than twice its positions.
+    /// Returns the number of nodes: fewer than twice the number of positions.
     pub(crate) fn n_nodes(&self) -> usize {
         self.nodes.len()
     }
 
-    /// The symbols that occur in it, as bits.
+    /// Returns the symbols of the pattern, as bits.
     pub(crate) fn symbols(&self) -> u64 {
         self.symbols
     }
 
-    /// The symbols that what fits it may begin with, as bits.
+    /// Returns the symbols that may start a match, as bits.
     pub(crate) fn first_symbols(&self) -> u64 {
         self.first_symbols
     }
 
-    /// For each node, the latest beginning of a run that may come to it next.
+    /// Returns, for each node, the start of the latest run that may enter the
+    /// node next. `ended` returns the start of the latest run that has ended in
+    /// a node.
     fn enter(&self, ended: impl Fn(usize) -> u64, first: u64) -> Vec<u64> {
-        let mut res = vec![0; self.nodes.len()];
-        res[self.nodes.len() - 1] = first;
+        let mut starts = vec![0; self.nodes.len()];
+        starts[self.nodes.len() - 1] = first;
         for (idx, node) in self.nodes.iter().enumerate().rev() {
-            let mut entered = res[idx];
+            let mut entered = starts[idx];
             if node.repeats {
                 entered = entered.max(ended(idx));
-                res[idx] = entered;
+                starts[idx] = entered;
             }
             match node.part {
                 Part::Symbol(_) => {}
                 Part::Sequence(left, right) => {
-                    let skips = self.nodes[left as usize].is_nullable;
-                    res[left as usize] = entered;
-                    res[right as usize] = ended(left as usize).max(if skips { entered } else { 0 });
+                    let skipped = if self.nodes[left as usize].is_nullable { entered } else { 0 };
+                    starts[left as usize] = entered;
+                    starts[right as usize] = ended(left as usize).max(skipped);
                 }
                 Part::Choice(left, right) => {
-                    res[left as usize] = entered;
-                    res[right as usize] = entered;
+                    starts[left as usize] = entered;
+                    starts[right as usize] = entered;
                 }
             }
         }
-        res
+        starts
     }
 }
 
-/// Adds the nodes of a tree. Gives back the index of its root.
+/// Adds the nodes of a tree. Returns the index of its root.
 fn emit(tree: &Tree, nodes: &mut Vec<Node>) -> u32 {
     match tree {
         Tree::Symbol(symbol) => {
             push(Node { part: Part::Symbol(*symbol), repeats: false, is_nullable: false }, nodes)
         }
         Tree::Sequence(parts) => {
-            let roots = parts.iter().map(|it| emit(it, nodes)).collect();
+            let roots = parts.iter().map(|part| emit(part, nodes)).collect();
             in_sequence(roots, nodes)
         }
         Tree::Choice(parts) => {
-            let roots: Vec<u32> = parts.iter().map(|it| emit(it, nodes)).collect();
+            let roots: Vec<u32> = parts.iter().map(|part| emit(part, nodes)).collect();
             let mut roots = roots.into_iter();
             let first = roots.next().unwrap_or_default();
             roots.fold(first, |left, right| {
@@ -156,8 +158,8 @@ fn emit(tree: &Tree, nodes: &mut Vec<Node>) -> u32 {
             {
                 nodes[*last as usize].repeats = true;
             }
-            // `a{1,3}` is `a (a (a)?)?`: so each copy is left out only with
-            // those after it.
+            // `a{1,3}` is `a (a (a)?)?`: a copy is omitted only together with
+            // all later copies.
             while (*min as usize) < roots.len() {
                 let Some(last) = roots.pop() else { break };
                 nodes[last as usize].is_nullable = true;
@@ -184,27 +186,26 @@ fn push(node: Node, nodes: &mut Vec<Node>) -> u32 {
     nodes.len() as u32 - 1
 }
 
-/// How far the runs of one stream have come.
+/// The unfinished runs of one stream.
 ///
-/// A run is known by the number of the event it began at; of runs that have
-/// come to the same position only the latest is kept, which is the last that
-/// is too old.
+/// A run is identified by the number of its first event. Of several runs at
+/// the same position only the latest is kept, because it expires last.
 #[derive(Clone, Debug)]
 pub(crate) struct Runs {
-    /// For each node, the latest beginning of a run that has just come to its
-    /// end; 0 where there is none.
+    /// For each node, the start of the latest run that ended in the node with
+    /// the current event; 0 if there is none.
     ended: Box<[u64]>,
 }
 
 impl Runs {
-    /// No run.
+    /// Returns an empty set of runs.
     pub(crate) fn new(automaton: &Automaton) -> Self {
         Self { ended: vec![0; automaton.nodes.len()].into() }
     }
 
-    /// Takes in an event that satisfies `symbols`. A run begins with it if
-    /// `first` is a number and not 0; runs that began before `oldest` are
-    /// forgotten. Gives back the latest beginning of those that are complete.
+    /// Adds an event that satisfies `symbols`. If `first` is not 0, a run with
+    /// that number starts. Runs that started before `oldest` are dropped.
+    /// Returns the start of the latest run that is complete.
     pub(crate) fn step(
         &mut self,
         automaton: &Automaton,
@@ -214,8 +215,8 @@ impl Runs {
     ) -> Option<u64> {
         let entered = {
             let ended = |idx: usize| match self.ended[idx] {
-                it if it < oldest => 0,
-                it => it,
+                start if start < oldest => 0,
+                start => start,
             };
             automaton.enter(ended, first)
         };
@@ -236,16 +237,15 @@ impl Runs {
         self.ended.last().copied().filter(|it| *it != 0)
     }
 
-    /// Whether none of them can go on.
     pub(crate) fn is_empty(&self) -> bool {
         self.ended.iter().all(|it| *it == 0)
     }
 
-    /// The beginnings of those that can go on.
-    pub(crate) fn beginnings(&self) -> Vec<u64> {
-        let mut res: Vec<u64> = self.ended.iter().copied().filter(|it| *it != 0).collect();
-        res.sort_unstable();
-        res.dedup();
-        res
+    /// Returns the starts of all unfinished runs, sorted.
+    pub(crate) fn starts(&self) -> Vec<u64> {
+        let mut starts: Vec<u64> = self.ended.iter().copied().filter(|start| *start != 0).collect();
+        starts.sort_unstable();
+        starts.dedup();
+        starts
     }
 }

@@ -1,4 +1,4 @@
-//! What a finding says: text, and fields of the match in braces.
+//! The message of a finding: text, with fields of the match in braces.
 
 use std::{borrow::Cow, fmt, fmt::Write as _, sync::Arc};
 
@@ -6,14 +6,14 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, de};
 use watchkeeper_core::{Elapsed, SessionFacts, SignedDuration, ToolClass, make_safe, quote};
 
-use crate::nearest;
+use crate::program::nearest;
 
 /// The longest text that a policy may give, in bytes.
 const MAX_LEN: usize = 500;
-/// The longest message that is made of it, in bytes.
-const MAX_MADE: usize = 1900;
+/// The longest rendered message, in bytes.
+const MAX_RENDERED: usize = 1900;
 
-/// What a finding says, as the policy has it.
+/// The message of a finding, as the policy sets it.
 #[derive(Clone, Debug)]
 pub struct Message {
     parts: Vec<Part>,
@@ -31,8 +31,8 @@ enum Field {
     Count,
     Took,
     By,
-    First(EndField),
-    Last(EndField),
+    First(EventField),
+    Last(EventField),
     Cwd,
     Model,
     Session,
@@ -40,7 +40,7 @@ enum Field {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum EndField {
+enum EventField {
     Event,
     Tool,
     Class,
@@ -50,15 +50,15 @@ const FIELDS: &[(&str, Field)] = &[
     ("count", Field::Count),
     ("took", Field::Took),
     ("by", Field::By),
-    ("event", Field::Last(EndField::Event)),
-    ("tool", Field::Last(EndField::Tool)),
-    ("class", Field::Last(EndField::Class)),
-    ("first.event", Field::First(EndField::Event)),
-    ("first.tool", Field::First(EndField::Tool)),
-    ("first.class", Field::First(EndField::Class)),
-    ("last.event", Field::Last(EndField::Event)),
-    ("last.tool", Field::Last(EndField::Tool)),
-    ("last.class", Field::Last(EndField::Class)),
+    ("event", Field::Last(EventField::Event)),
+    ("tool", Field::Last(EventField::Tool)),
+    ("class", Field::Last(EventField::Class)),
+    ("first.event", Field::First(EventField::Event)),
+    ("first.tool", Field::First(EventField::Tool)),
+    ("first.class", Field::First(EventField::Class)),
+    ("last.event", Field::Last(EventField::Event)),
+    ("last.tool", Field::Last(EventField::Tool)),
+    ("last.class", Field::Last(EventField::Class)),
     ("session.cwd", Field::Cwd),
     ("session.id", Field::Session),
     ("session.model", Field::Model),
@@ -67,127 +67,135 @@ const FIELDS: &[(&str, Field)] = &[
 
 /// The first or the last event of a match.
 #[derive(Clone, Debug)]
-pub(crate) struct End {
+pub(crate) struct MatchEvent {
     pub(crate) event: &'static str,
     pub(crate) tool: Option<Arc<str>>,
     pub(crate) class: Option<ToolClass>,
 }
 
-/// A match, for a message to tell of.
-pub(crate) struct Told<'a> {
+/// The latest match of a finding.
+pub(crate) struct Match<'a> {
+    /// The number of matches of the finding.
     pub(crate) count: u64,
     pub(crate) took: SignedDuration,
-    /// Quoted.
+    /// The value of `by`, quoted.
     pub(crate) by: Option<&'a str>,
-    pub(crate) first: &'a End,
-    pub(crate) last: &'a End,
+    pub(crate) first: &'a MatchEvent,
+    pub(crate) last: &'a MatchEvent,
 }
 
 impl Message {
-    /// Whether it tells of the value that `by` parts the events by.
-    pub(crate) fn tells_by(&self) -> bool {
-        self.parts.iter().any(|it| matches!(it, Part::Field(Field::By)))
+    /// Returns true if the message contains `{by}`.
+    pub(crate) fn contains_by(&self) -> bool {
+        self.parts.iter().any(|part| matches!(part, Part::Field(Field::By)))
     }
 
-    /// Writes it for one match.
-    pub(crate) fn render(&self, told: &Told<'_>, session: &SessionFacts) -> String {
-        let mut res = String::new();
+    /// Renders the message for the latest match.
+    pub(crate) fn render(&self, latest: &Match<'_>, session: &SessionFacts) -> String {
+        let mut text = String::new();
         for part in &self.parts {
             match part {
-                Part::Text(text) => res.push_str(text),
-                Part::Field(field) => field.write(&mut res, told, session),
+                Part::Text(part) => text.push_str(part),
+                Part::Field(field) => field.write(&mut text, latest, session),
             }
         }
-        if MAX_MADE < res.len() {
-            let end = (0..=MAX_MADE).rfind(|it| res.is_char_boundary(*it));
-            res.truncate(end.unwrap_or_default());
-            res.push('…');
+        if MAX_RENDERED < text.len() {
+            let end = (0..=MAX_RENDERED).rfind(|at| text.is_char_boundary(*at));
+            text.truncate(end.unwrap_or_default());
+            text.push('…');
         }
-        res
+        text
     }
 
     fn parse(text: &str) -> Result<Self, String> {
         let text = text.trim();
         if text.is_empty() {
-            return Err("it says nothing; leave it out for the usual message".to_owned());
+            return Err("the message is empty; remove it to use the default message".to_owned());
         }
         if MAX_LEN < text.len() {
-            return Err(format!("it has {} bytes, and {MAX_LEN} are the most", text.len()));
+            return Err(format!(
+                "the message has {} bytes, the maximum is {MAX_LEN}; shorten it",
+                text.len()
+            ));
         }
         if make_safe(text) != text {
-            return Err("it has control characters; a message is one line of plain text".to_owned());
+            return Err(
+                "the message contains control characters; use one line of plain text".to_owned()
+            );
         }
         if text.ends_with('.') {
-            return Err("a message ends without a full stop; take it out".to_owned());
+            return Err("the message ends with a full stop; remove it".to_owned());
         }
         let mut parts = Vec::new();
-        let mut said = String::new();
+        let mut literal = String::new();
         let mut rest = text;
         while let Some(at) = rest.find(['{', '}']) {
-            said.push_str(&rest[..at]);
+            literal.push_str(&rest[..at]);
             let brace = &rest[at..=at];
             let after = &rest[at + 1..];
             if let Some(after) = after.strip_prefix(brace) {
-                said.push_str(brace);
+                literal.push_str(brace);
                 rest = after;
                 continue;
             }
             let field = if brace == "{" { after.split_once('}') } else { None };
             let Some((name, after)) = field else {
                 return Err(format!(
-                    "`{brace}` stands alone; write `{brace}{brace}` to say `{brace}`"
+                    "unmatched `{brace}`; write `{brace}{brace}` for a literal `{brace}`"
                 ));
             };
-            let Some((_, field)) = FIELDS.iter().find(|it| it.0 == name) else {
+            let Some((_, field)) = FIELDS.iter().find(|(known, _)| *known == name) else {
                 return Err(unknown_field(name));
             };
-            if !said.is_empty() {
-                parts.push(Part::Text(std::mem::take(&mut said)));
+            if !literal.is_empty() {
+                parts.push(Part::Text(std::mem::take(&mut literal)));
             }
             parts.push(Part::Field(*field));
             rest = after;
         }
-        said.push_str(rest);
-        if !said.is_empty() {
-            parts.push(Part::Text(said));
+        literal.push_str(rest);
+        if !literal.is_empty() {
+            parts.push(Part::Text(literal));
         }
         Ok(Self { parts })
     }
 }
 
 fn unknown_field(name: &str) -> String {
-    let names: Vec<&str> = FIELDS.iter().map(|it| it.0).collect();
+    let names: Vec<&str> = FIELDS.iter().map(|(name, _)| *name).collect();
     match nearest(name, names.iter().copied()) {
         Some(near) => format!("a match has no field `{name}`; did you mean `{near}`?"),
-        None => format!("a match has no field `{name}`; it has `{}`", names.join("`, `")),
+        None => format!("a match has no field `{name}`; use one of `{}`", names.join("`, `")),
     }
 }
 
 impl Field {
-    fn write(self, res: &mut String, told: &Told<'_>, session: &SessionFacts) {
+    fn write(self, text: &mut String, latest: &Match<'_>, session: &SessionFacts) {
         const UNKNOWN: &str = "unknown";
-        let quoted = |it: Option<&str>| it.map_or(UNKNOWN.to_owned(), quote);
+        let quoted = |value: Option<&str>| value.map_or(UNKNOWN.to_owned(), quote);
         // Writing to a string cannot fail.
         let _ = match self {
-            Self::Count => write!(res, "{}", told.count),
-            Self::Took => write!(res, "{}", Elapsed(told.took)),
-            Self::By => write!(res, "{}", told.by.unwrap_or(UNKNOWN)),
-            Self::First(it) => write!(res, "{}", told.first.shown(it)),
-            Self::Last(it) => write!(res, "{}", told.last.shown(it)),
-            Self::Cwd => write!(res, "{}", quoted(session.cwd.as_deref())),
-            Self::Model => write!(res, "{}", quoted(session.model.as_deref())),
-            Self::Session => write!(res, "{}", quote(session.id.as_str())),
-            Self::Source => write!(res, "{}", session.source.unwrap_or(UNKNOWN)),
+            Self::Count => write!(text, "{}", latest.count),
+            Self::Took => write!(text, "{}", Elapsed(latest.took)),
+            Self::By => write!(text, "{}", latest.by.unwrap_or(UNKNOWN)),
+            Self::First(field) => write!(text, "{}", latest.first.field(field)),
+            Self::Last(field) => write!(text, "{}", latest.last.field(field)),
+            Self::Cwd => write!(text, "{}", quoted(session.cwd.as_deref())),
+            Self::Model => write!(text, "{}", quoted(session.model.as_deref())),
+            Self::Session => write!(text, "{}", quote(session.id.as_str())),
+            Self::Source => write!(text, "{}", session.source.unwrap_or(UNKNOWN)),
         };
     }
 }
 
-impl End {
-    fn shown(&self, field: EndField) -> Cow<'static, str> {
+impl MatchEvent {
+    fn field(&self, field: EventField) -> Cow<'static, str> {
         match field {
-            EndField::Event => self.event.into(),
-            EndField::Tool => self.tool.as_deref().map_or("unknown".into(), |it| quote(it).into()),
-            EndField::Class => self.class.map_or("unknown", ToolClass::name).into(),
+            EventField::Event => self.event.into(),
+            EventField::Tool => {
+                self.tool.as_deref().map_or("unknown".into(), |tool| quote(tool).into())
+            }
+            EventField::Class => self.class.map_or("unknown", ToolClass::name).into(),
         }
     }
 }
@@ -220,7 +228,7 @@ impl JsonSchema for Message {
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
             "type": "string",
-            "description": "Text, and fields of the match in braces.",
+            "description": "Text, with fields of the match in braces.",
             "minLength": 1,
             "maxLength": MAX_LEN,
             "examples": ["{tool} failed {count} times in {took}"],

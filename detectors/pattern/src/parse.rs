@@ -1,20 +1,20 @@
-//! Reads a pattern.
+//! The parser of patterns.
 
 use std::fmt;
 
-use crate::{automaton::Tree, nearest};
+use crate::{automaton::Tree, program::nearest};
 
 /// The longest pattern, in bytes.
 pub(crate) const MAX_LEN: usize = 8192;
-/// The most positions, once counted repetitions are written out.
+/// The largest number of positions after expanding counted repetitions.
 pub(crate) const MAX_POSITIONS: u64 = 1024;
 /// The deepest nesting of parentheses.
 const MAX_DEPTH: usize = 64;
 
-/// What is wrong with a pattern, and where.
+/// An error in a pattern, with its column.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct PatternError {
-    /// In characters, counted from 1; `None` is the whole.
+    /// In characters, starting at 1; `None` for the whole pattern.
     column: Option<usize>,
     message: String,
 }
@@ -28,28 +28,30 @@ impl fmt::Display for PatternError {
     }
 }
 
-/// Reads a pattern over symbols of these names.
+/// Parses a pattern over symbols with these names.
 pub(crate) fn parse(text: &str, names: &[&str]) -> Result<Tree, PatternError> {
     let whole = |message: String| PatternError { column: None, message };
     if text.trim().is_empty() {
-        return Err(whole("it is empty; name the symbols in the order they come in".to_owned()));
+        return Err(whole(
+            "the pattern is empty; write the symbols in the order of their events".to_owned(),
+        ));
     }
     if MAX_LEN < text.len() {
         return Err(whole(format!(
-            "it has {} bytes, and {MAX_LEN} are the most; repeat what recurs with `{{m,n}}`",
+            "the pattern has {} bytes, the maximum is {MAX_LEN}; use `{{m,n}}` for repetitions",
             text.len()
         )));
     }
     let mut parser = Parser { chars: text.chars().collect(), at: 0, depth: 0, names };
     let tree = parser.choice()?;
     if parser.peek().is_some() {
-        return Err(parser.error("this `)` closes nothing; take it out"));
+        return Err(parser.error("unmatched `)`; remove it"));
     }
     check_size(&tree).map_err(whole)?;
     if tree.is_nullable() {
         return Err(whole(
-            "it fits where nothing happens: all of it may be left out; use `+` for `*` or take \
-             away a `?`"
+            "the pattern matches without any event, because all parts are optional; replace `*` \
+             with `+` or remove a `?`"
                 .to_owned(),
         ));
     }
@@ -60,8 +62,8 @@ fn check_size(tree: &Tree) -> Result<(), String> {
     match tree.n_positions() {
         ..=MAX_POSITIONS => Ok(()),
         n => Err(format!(
-            "with counted repetitions written out, the pattern has {n} positions, and \
-             {MAX_POSITIONS} are the most; repeat less, or let levels count the matches"
+            "the pattern has {n} positions after expanding counted repetitions, the maximum is \
+             {MAX_POSITIONS}; use fewer repetitions, or count matches with levels"
         )),
     }
 }
@@ -91,7 +93,7 @@ impl Parser<'_> {
             }
         }
         match parts.len() {
-            0 => Err(self.error("a symbol is missing here; put a `?` after what may be left out")),
+            0 => Err(self.error("missing symbol; put a `?` after an optional part")),
             1 => Ok(parts.remove(0)),
             _ => Ok(Tree::Sequence(parts)),
         }
@@ -113,12 +115,12 @@ impl Parser<'_> {
         }
         if let Some(next @ ('?' | '*' | '+' | '{')) = self.peek() {
             return Err(self.error(format!(
-                "a repetition is repeated by `{next}`; put what it repeats in parentheses"
+                "`{next}` follows another repetition; put the repeated part in parentheses"
             )));
         }
-        let res = Tree::Repeat { inner: Box::new(atom), min, max };
-        check_size(&res).map_err(|message| PatternError { column: Some(start + 1), message })?;
-        Ok(res)
+        let tree = Tree::Repeat { inner: Box::new(atom), min, max };
+        check_size(&tree).map_err(|message| PatternError { column: Some(start + 1), message })?;
+        Ok(tree)
     }
 
     fn atom(&mut self) -> Result<Tree, PatternError> {
@@ -130,64 +132,64 @@ impl Parser<'_> {
                 if self.depth > MAX_DEPTH {
                     return Err(self.error_at(
                         start,
-                        format!("parentheses are nested deeper than {MAX_DEPTH}; write it flatter"),
+                        format!("parentheses are nested deeper than {MAX_DEPTH}; nest fewer"),
                     ));
                 }
-                let res = self.choice()?;
+                let tree = self.choice()?;
                 if !self.eat(')') {
-                    return Err(self.error_at(start, "this `(` is not closed; add a `)`"));
+                    return Err(self.error_at(start, "unclosed `(`; add a `)`"));
                 }
                 self.depth -= 1;
-                Ok(res)
+                Ok(tree)
             }
             Some(c) if is_name(c) => {
-                while self.chars.get(self.at).is_some_and(|it| is_name(*it)) {
+                while self.chars.get(self.at).is_some_and(|c| is_name(*c)) {
                     self.at += 1;
                 }
                 let name: String = self.chars[start..self.at].iter().collect();
                 self.symbol(&name, start)
             }
             Some(c @ ('?' | '*' | '+' | '{')) => {
-                Err(self.error(format!("there is nothing before this `{c}` to repeat")))
+                Err(self.error(format!("missing symbol before `{c}`")))
             }
             Some('.') => Err(self.error(
-                "no `.` stands for any event: events that satisfy no symbol of the pattern are \
-                 passed over anyway",
+                "`.` is not supported; remove it: events that satisfy no symbol of the pattern \
+                 are skipped",
             )),
             Some(c) => Err(self.error(format!(
-                "`{c}` means nothing here; there are names, spaces, `( ) | ? * +` and `{{m,n}}`"
+                "unexpected `{c}`; use names, spaces, `( ) | ? * +` and `{{m,n}}`"
             ))),
-            None => Err(self.error("a symbol is missing at the end")),
+            None => Err(self.error("missing symbol at the end")),
         }
     }
 
     fn symbol(&self, name: &str, start: usize) -> Result<Tree, PatternError> {
-        if let Some(idx) = self.names.iter().position(|it| *it == name) {
+        if let Some(idx) = self.names.iter().position(|known| *known == name) {
             return Ok(Tree::Symbol(u8::try_from(idx).unwrap_or(u8::MAX)));
         }
-        // Whoever writes `EF` has been writing other regular expressions.
+        // `EF` is a sequence in other regular expressions.
         let letters: Vec<String> = name.chars().map(String::from).collect();
-        let hint = if letters.iter().all(|it| self.names.contains(&it.as_str())) {
+        let hint = if letters.iter().all(|letter| self.names.contains(&letter.as_str())) {
             format!("write `{}`", letters.join(" "))
         } else if let Some(near) = nearest(name, self.names.iter().copied()) {
             format!("did you mean `{near}`?")
         } else {
-            format!("there are `{}`", self.names.join("`, `"))
+            format!("use one of `{}`", self.names.join("`, `"))
         };
-        Err(self.error_at(start, format!("no symbol is called `{name}`; {hint}")))
+        Err(self.error_at(start, format!("unknown symbol `{name}`; {hint}")))
     }
 
     /// Reads `{m}`, `{m,}` or `{m,n}`.
     fn bounds(&mut self) -> Result<(u32, Option<u32>), PatternError> {
         let start = self.at;
-        let len = self.chars[start..].iter().position(|it| *it == '}');
-        let Some(end) = len.map(|it| start + it) else {
-            return Err(self.error("this `{` is not closed; write `{m}`, `{m,}` or `{m,n}`"));
+        let len = self.chars[start..].iter().position(|c| *c == '}');
+        let Some(end) = len.map(|len| start + len) else {
+            return Err(self.error("unclosed `{`; write `{m}`, `{m,}` or `{m,n}`"));
         };
         let inner: String = self.chars[start + 1..end].iter().collect();
         self.at = end + 1;
         let (min, max) = inner.split_once(',').map_or((&*inner, None), |(a, b)| (a, Some(b)));
-        let number = |it: &str| it.trim().parse::<u32>().ok();
+        let number = |text: &str| text.trim().parse::<u32>().ok();
         let (min, max) = match (number(min), max.map(str::trim)) {
             (Some(min), None) => (min, Some(min)),
             (Some(min), Some("")) => (min, None),
@@ -196,27 +198,27 @@ impl Parser<'_> {
                 return Err(self.error_at(
                     start,
                     format!(
-                        "`{{{inner}}}` is no number of times; write `{{m}}`, `{{m,}}` or `{{m,n}}`"
+                        "invalid repetition `{{{inner}}}`; write `{{m}}`, `{{m,}}` or `{{m,n}}`"
                     ),
                 ));
             }
         };
         if max == Some(0) {
-            return Err(self.error_at(start, "what comes 0 times can be taken out"));
+            return Err(self.error_at(start, "zero repetitions; remove the repeated part"));
         }
-        if max.is_some_and(|it| it < min) {
-            let right = format!("{{{},{min}}}", max.unwrap_or_default());
+        if max.is_some_and(|max| max < min) {
+            let swapped = format!("{{{},{min}}}", max.unwrap_or_default());
             return Err(self.error_at(
                 start,
-                format!("`{{{inner}}}` is the wrong way round; write `{right}`"),
+                format!("the minimum in `{{{inner}}}` exceeds the maximum; write `{swapped}`"),
             ));
         }
         Ok((min, max))
     }
 
-    /// The next character that is no space.
+    /// Skips white space and returns the next character.
     fn peek(&mut self) -> Option<char> {
-        while self.chars.get(self.at).is_some_and(|it| it.is_whitespace()) {
+        while self.chars.get(self.at).is_some_and(|c| c.is_whitespace()) {
             self.at += 1;
         }
         self.chars.get(self.at).copied()
@@ -237,7 +239,7 @@ impl Parser<'_> {
     }
 }
 
-/// Whether a character may stand in the name of a symbol.
+/// Returns true if a character is allowed in the name of a symbol.
 pub(crate) fn is_name(c: char) -> bool {
     c.is_ascii_alphanumeric() || c == '_'
 }

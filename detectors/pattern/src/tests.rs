@@ -21,7 +21,7 @@ const EDIT_FAIL: &str = "
 ";
 
 #[test]
-fn changes_that_do_not_help_are_found() {
+fn counts_edits_that_are_followed_by_failures() {
     let trace = "
         0s   prompt fix it
         1s   repeat 5 every 1m: call Edit {} ;; result ok ;; message now? ;; call Bash {} ;; result fail no
@@ -31,13 +31,13 @@ fn changes_that_do_not_help_are_found() {
         +1s  result fail no
     ";
     assert_snapshot!(play::<Pattern>(EDIT_FAIL, trace), @"
-    2m1s    medium    `(E+ F){3,}` happened, in 2m
-    24m1s   resolved  no more after 3 matches: none in 20m
+    2m1s    medium    `(E+ F){3,}` matched in 2m
+    24m1s   resolved  no further match after 3 matches: none in 20m
     ");
 }
 
 #[test]
-fn what_fits_no_symbol_is_passed_over_and_what_fits_one_must_fit() {
+fn skips_events_without_symbols_and_requires_all_others() {
     let options = "
         symbols.A = { event = 'tool_call', tool = 'a' }
         symbols.B = { event = 'tool_call', tool = 'b' }
@@ -45,34 +45,34 @@ fn what_fits_no_symbol_is_passed_over_and_what_fits_one_must_fit() {
         resets_on = ['B', 'prompt']
     ";
     let passed_over = "0s call a\n1s call c\n2s message hm\n3s synthetic go on\n4s call a";
-    assert_snapshot!(play::<Pattern>(options, passed_over), @"4s      medium    `A A` happened, in 4s");
+    assert_snapshot!(play::<Pattern>(options, passed_over), @"4s      medium    `A A` matched in 4s");
     for reset in ["call b", "prompt stop"] {
         let trace = format!("0s call a\n1s {reset}\n2s call a");
         assert_eq!(play::<Pattern>(options, &trace), "", "{reset}");
     }
     let options = options.replace("'A A'", "'A B? A B'").replace("'B', ", "");
     assert_eq!(play::<Pattern>(&options, "0s call a\n1s call b\n2s call b\n3s call a"), "");
-    assert_snapshot!(play::<Pattern>(&options, "0s call a\n1s call b\n2s call a\n3s call b"), @"3s      medium    `A B? A B` happened, in 3s");
+    assert_snapshot!(play::<Pattern>(&options, "0s call a\n1s call b\n2s call a\n3s call b"), @"3s      medium    `A B? A B` matched in 3s");
 }
 
 #[test]
-fn a_match_has_to_fit_into_its_time_and_no_shorter_one_is_missed() {
+fn within_limits_the_time_of_a_match() {
     let options = "
         symbols.A = { event = 'tool_call', tool = 'a' }
         symbols.B = { event = 'tool_call', tool = 'b' }
         pattern = 'A+ B'
         within = '10s'
     ";
-    // The run that began first is too old; that which began last is not.
+    // The first run is too old, the second is not.
     let trace = "0s call a\n5s call a\n15s call b\n20s call a\n31s call b";
     assert_snapshot!(play::<Pattern>(options, trace), @"
-    15s     medium    `A+ B` happened, in 10s
-    25s     resolved  no more after 1 match: none in 10s
+    15s     medium    `A+ B` matched in 10s
+    25s     resolved  no further match after 1 match: none in 10s
     ");
 }
 
 #[test]
-fn where_runs_meet_the_latest_goes_on() {
+fn keeps_the_latest_of_runs_at_the_same_position() {
     for (pattern, trace) in [
         ("A? B C", "0s call a\n5s call ab\n12s call c"),
         ("(A A | B) C", "0s call a\n5s call ab\n12s call c"),
@@ -95,7 +95,7 @@ fn where_runs_meet_the_latest_goes_on() {
 }
 
 #[test]
-fn each_value_is_watched_by_itself() {
+fn each_value_is_matched_separately() {
     let options = "
         symbols.E = { event = 'tool_result', class = 'write' }
         symbols.F = { event = 'tool_result', class = 'run', ok = false }
@@ -124,12 +124,12 @@ fn each_value_is_watched_by_itself() {
     "#;
     assert_snapshot!(play::<Pattern>(options, trace), @"
     10s     medium    `a.rs` was written again in 6s, by `Edit` and `Write` in `/work`
-    13s     resolved  no more after 1 match for `a.rs`: reset by prompt
+    13s     resolved  no further match after 1 match for `a.rs`: reset by prompt
     ");
 }
 
 #[test]
-fn of_very_many_values_the_quietest_is_forgotten() {
+fn drops_the_value_that_is_inactive_longest() {
     let options = "
         symbols.A = { event = 'tool_call' }
         pattern = 'A A'
@@ -138,14 +138,14 @@ fn of_very_many_values_the_quietest_is_forgotten() {
     let others: Vec<String> = (0..64).map(|n| format!("+1s call t{n}")).collect();
     let trace = format!("0s call a\n1s call a\n{}\n+1s call a", others.join("\n"));
     assert_snapshot!(play::<Pattern>(options, &trace), @"
-    1s      medium    `A A` happened for `a`, in 1s
-    1m5s    resolved  no more after 1 match for `a`: there are more than 64 others
+    1s      medium    `A A` matched for `a` in 1s
+    1m5s    resolved  no further match after 1 match for `a`: more than 64 other values were active
     ");
 }
 
 #[test]
-fn every_field_can_be_asked_for() {
-    let said = |symbol: &str, event: &str| {
+fn every_field_of_a_symbol_matches() {
+    let matches = |symbol: &str, event: &str| {
         let options = format!("symbols.S = {{ {symbol} }}\npattern = 'S'\nmessage = '{{event}}'");
         let trace =
             format!("0s call #c Bash {{\"command\":\"git push -f\",\"n\":[1]}}\n1s {event}");
@@ -189,13 +189,13 @@ fn every_field_can_be_asked_for() {
         ("event = 'turn_end'", "turn_end", "agent_start"),
         ("event = 'session_end'", "session_end", "agent_end"),
     ] {
-        assert!(said(symbol, fits), "{symbol}: {fits}");
-        assert!(!said(symbol, does_not), "{symbol}: {does_not}");
+        assert!(matches(symbol, fits), "{symbol}: {fits}");
+        assert!(!matches(symbol, does_not), "{symbol}: {does_not}");
     }
 }
 
 #[test]
-fn an_answer_that_is_told_twice_is_one_event_for_each_symbol() {
+fn a_repeated_model_call_counts_once_for_each_symbol() {
     let options = "
         symbols.M = { event = 'model_call' }
         symbols.big = { event = 'model_call', output_tokens = '>= 100' }
@@ -204,97 +204,97 @@ fn an_answer_that_is_told_twice_is_one_event_for_each_symbol() {
     let trace = "0s usage id=a output=1\n1s usage id=a output=1\n2s usage id=a output=500\n3s usage id=a output=600";
     assert_eq!(play::<Pattern>(options, trace), "");
     let trace = format!("{trace}\n4s usage id=b output=1");
-    assert_snapshot!(play::<Pattern>(options, &trace), @"4s      medium    `M big M` happened, in 4s");
+    assert_snapshot!(play::<Pattern>(options, &trace), @"4s      medium    `M big M` matched in 4s");
 }
 
 #[test]
-fn what_cannot_be_meant_is_refused() {
-    let said = |options: &str| {
-        let built = Options::parse(options).and_then(|it| it.build(Pattern::new));
-        built.err().map_or_else(|| "accepted".to_owned(), |it| it.to_string())
+fn rejects_invalid_options() {
+    let error = |options: &str| {
+        let built = Options::parse(options).and_then(|options| options.build(Pattern::new));
+        built.err().map_or_else(|| "accepted".to_owned(), |err| err.to_string())
     };
     let pattern = |pattern: &str| {
-        said(&format!(
+        error(&format!(
             "pattern = '{pattern}'\nsymbols.E = {{ event = 'error' }}\nsymbols.Fail = {{ event = 'turn_end' }}"
         ))
     };
     assert_snapshot!(pattern("E Fail"), @"accepted");
-    assert_snapshot!(pattern(" "), @"invalid value for `pattern`: it is empty; name the symbols in the order they come in");
-    assert_snapshot!(pattern("E fial"), @"invalid value for `pattern`: column 3: no symbol is called `fial`; did you mean `Fail`?");
-    assert_snapshot!(pattern("E Fial"), @"invalid value for `pattern`: column 3: no symbol is called `Fial`; did you mean `Fail`?");
-    assert_snapshot!(pattern("e X Fail"), @"invalid value for `pattern`: column 1: no symbol is called `e`; did you mean `E`?");
-    assert_snapshot!(pattern("X Fail"), @"invalid value for `pattern`: column 1: no symbol is called `X`; there are `E`, `Fail`");
-    assert_snapshot!(pattern("EE Fail"), @"invalid value for `pattern`: column 1: no symbol is called `EE`; write `E E`");
-    assert_snapshot!(pattern("E"), @"invalid value for `symbols.Fail`: `Fail` is used neither in `pattern` nor in `resets_on`; use it or take it out");
-    assert_snapshot!(pattern("E* Fail?"), @"invalid value for `pattern`: it fits where nothing happens: all of it may be left out; use `+` for `*` or take away a `?`");
-    assert_snapshot!(pattern("(E Fail"), @"invalid value for `pattern`: column 1: this `(` is not closed; add a `)`");
-    assert_snapshot!(pattern("E Fail)"), @"invalid value for `pattern`: column 7: this `)` closes nothing; take it out");
-    assert_snapshot!(pattern("E (|Fail)"), @"invalid value for `pattern`: column 4: a symbol is missing here; put a `?` after what may be left out");
-    assert_snapshot!(pattern("E | "), @"invalid value for `pattern`: column 5: a symbol is missing here; put a `?` after what may be left out");
-    assert_snapshot!(pattern("E +* Fail"), @"invalid value for `pattern`: column 4: a repetition is repeated by `*`; put what it repeats in parentheses");
-    assert_snapshot!(pattern("+ E Fail"), @"invalid value for `pattern`: column 1: there is nothing before this `+` to repeat");
-    assert_snapshot!(pattern("E . Fail"), @"invalid value for `pattern`: column 3: no `.` stands for any event: events that satisfy no symbol of the pattern are passed over anyway");
-    assert_snapshot!(pattern("E ; Fail"), @"invalid value for `pattern`: column 3: `;` means nothing here; there are names, spaces, `( ) | ? * +` and `{m,n}`");
-    assert_snapshot!(pattern("E{3,2} Fail"), @"invalid value for `pattern`: column 2: `{3,2}` is the wrong way round; write `{2,3}`");
-    assert_snapshot!(pattern("E{0} Fail"), @"invalid value for `pattern`: column 2: what comes 0 times can be taken out");
-    assert_snapshot!(pattern("E{,2} Fail"), @"invalid value for `pattern`: column 2: `{,2}` is no number of times; write `{m}`, `{m,}` or `{m,n}`");
-    assert_snapshot!(pattern("E{2 Fail"), @"invalid value for `pattern`: column 2: this `{` is not closed; write `{m}`, `{m,}` or `{m,n}`");
-    assert_snapshot!(pattern("E ((E Fail){500}){40}"), @"invalid value for `pattern`: column 18: with counted repetitions written out, the pattern has 40000 positions, and 1024 are the most; repeat less, or let levels count the matches");
-    assert_snapshot!(pattern("E{600} Fail{600}"), @"invalid value for `pattern`: with counted repetitions written out, the pattern has 1200 positions, and 1024 are the most; repeat less, or let levels count the matches");
-    assert_snapshot!(pattern(&format!("{}E Fail{}", "(".repeat(65), ")".repeat(65))), @"invalid value for `pattern`: column 65: parentheses are nested deeper than 64; write it flatter");
-    assert_snapshot!(pattern(&"E ".repeat(5000)), @"invalid value for `pattern`: it has 10000 bytes, and 8192 are the most; repeat what recurs with `{m,n}`");
+    assert_snapshot!(pattern(" "), @"invalid value for `pattern`: the pattern is empty; write the symbols in the order of their events");
+    assert_snapshot!(pattern("E fial"), @"invalid value for `pattern`: column 3: unknown symbol `fial`; did you mean `Fail`?");
+    assert_snapshot!(pattern("E Fial"), @"invalid value for `pattern`: column 3: unknown symbol `Fial`; did you mean `Fail`?");
+    assert_snapshot!(pattern("e X Fail"), @"invalid value for `pattern`: column 1: unknown symbol `e`; did you mean `E`?");
+    assert_snapshot!(pattern("X Fail"), @"invalid value for `pattern`: column 1: unknown symbol `X`; use one of `E`, `Fail`");
+    assert_snapshot!(pattern("EE Fail"), @"invalid value for `pattern`: column 1: unknown symbol `EE`; write `E E`");
+    assert_snapshot!(pattern("E"), @"invalid value for `symbols.Fail`: `Fail` is used neither in `pattern` nor in `resets_on`; use it or remove it");
+    assert_snapshot!(pattern("E* Fail?"), @"invalid value for `pattern`: the pattern matches without any event, because all parts are optional; replace `*` with `+` or remove a `?`");
+    assert_snapshot!(pattern("(E Fail"), @"invalid value for `pattern`: column 1: unclosed `(`; add a `)`");
+    assert_snapshot!(pattern("E Fail)"), @"invalid value for `pattern`: column 7: unmatched `)`; remove it");
+    assert_snapshot!(pattern("E (|Fail)"), @"invalid value for `pattern`: column 4: missing symbol; put a `?` after an optional part");
+    assert_snapshot!(pattern("E | "), @"invalid value for `pattern`: column 5: missing symbol; put a `?` after an optional part");
+    assert_snapshot!(pattern("E +* Fail"), @"invalid value for `pattern`: column 4: `*` follows another repetition; put the repeated part in parentheses");
+    assert_snapshot!(pattern("+ E Fail"), @"invalid value for `pattern`: column 1: missing symbol before `+`");
+    assert_snapshot!(pattern("E . Fail"), @"invalid value for `pattern`: column 3: `.` is not supported; remove it: events that satisfy no symbol of the pattern are skipped");
+    assert_snapshot!(pattern("E ; Fail"), @"invalid value for `pattern`: column 3: unexpected `;`; use names, spaces, `( ) | ? * +` and `{m,n}`");
+    assert_snapshot!(pattern("E{3,2} Fail"), @"invalid value for `pattern`: column 2: the minimum in `{3,2}` exceeds the maximum; write `{2,3}`");
+    assert_snapshot!(pattern("E{0} Fail"), @"invalid value for `pattern`: column 2: zero repetitions; remove the repeated part");
+    assert_snapshot!(pattern("E{,2} Fail"), @"invalid value for `pattern`: column 2: invalid repetition `{,2}`; write `{m}`, `{m,}` or `{m,n}`");
+    assert_snapshot!(pattern("E{2 Fail"), @"invalid value for `pattern`: column 2: unclosed `{`; write `{m}`, `{m,}` or `{m,n}`");
+    assert_snapshot!(pattern("E ((E Fail){500}){40}"), @"invalid value for `pattern`: column 18: the pattern has 40000 positions after expanding counted repetitions, the maximum is 1024; use fewer repetitions, or count matches with levels");
+    assert_snapshot!(pattern("E{600} Fail{600}"), @"invalid value for `pattern`: the pattern has 1200 positions after expanding counted repetitions, the maximum is 1024; use fewer repetitions, or count matches with levels");
+    assert_snapshot!(pattern(&format!("{}E Fail{}", "(".repeat(65), ")".repeat(65))), @"invalid value for `pattern`: column 65: parentheses are nested deeper than 64; nest fewer");
+    assert_snapshot!(pattern(&"E ".repeat(5000)), @"invalid value for `pattern`: the pattern has 10000 bytes, the maximum is 8192; use `{m,n}` for repetitions");
 
-    let symbol = |fields: &str| said(&format!("pattern = 'S'\nsymbols.S = {{ {fields} }}"));
-    assert_snapshot!(symbol(""), @"this symbol would be every event; name at least an `event`");
+    let symbol = |fields: &str| error(&format!("pattern = 'S'\nsymbols.S = {{ {fields} }}"));
+    assert_snapshot!(symbol(""), @"the symbol matches every event; set at least `event`");
     assert_snapshot!(symbol("evnt = 'error'"), @"unknown field `evnt`, expected one of `event`, `tool`, `class`, `arguments`, `ok`, `cause`, `exit_code`, `text`, `synthetic`, `model`, `input_tokens`, `output_tokens`, `cache_read_tokens`, `cache_write_tokens`, `reasoning_tokens`, `cost_usd`, `retry`, `before_tokens`, `after_tokens`, `to`, `for`");
     assert_snapshot!(symbol("event = 'tool_calls'"), @"unknown variant `tool_calls`, expected one of `session_start`, `prompt`, `message`, `thinking`, `model_call`, `tool_call`, `tool_result`, `waiting`, `resumed`, `turn_end`, `error`, `compaction`, `handoff`, `agent_start`, `agent_end`, `session_end`");
-    assert_snapshot!(symbol("event = []"), @"an empty list is satisfied by nothing; name something, or leave it out");
-    assert_snapshot!(symbol("event = 3"), @"invalid type: integer `3`, expected a text, or a list of which any will do");
+    assert_snapshot!(symbol("event = []"), @"an empty list matches no event; add a value, or remove the field");
+    assert_snapshot!(symbol("event = 3"), @"invalid type: integer `3`, expected a string, or a list of strings");
     assert_snapshot!(symbol("event = 'prompt', tool = 'Bash'"), @"no event satisfies this: `prompt` has no `tool`, which is a field of tool_call and tool_result");
     assert_snapshot!(symbol("event = ['tool_call', 'tool_result'], ok = true"), @"no event satisfies this: `tool_call` has no `ok`, which is a field of tool_result");
-    assert_snapshot!(symbol("tool = 'Bash', retry = 1"), @"no event satisfies this: none has both `tool` and `retry`");
-    assert_snapshot!(symbol("ok = true, cause = 'declined'"), @"no event satisfies this: a result that is ok has no `cause`");
+    assert_snapshot!(symbol("tool = 'Bash', retry = 1"), @"no event satisfies this: no event has both `tool` and `retry`");
+    assert_snapshot!(symbol("ok = true, cause = 'declined'"), @"no event satisfies this: a successful result has no `cause`");
     assert_snapshot!(symbol("input_tokens = '< 0'"), @"no event satisfies this: `input_tokens` is never `< 0`");
     assert_snapshot!(symbol("retry = 1.5"), @"no event satisfies this: `retry` is never `== 1.5`");
     assert_snapshot!(symbol("cost_usd = '<= -1'"), @"no event satisfies this: `cost_usd` is never `<= -1`");
     assert_snapshot!(symbol("exit_code = 0.5"), @"no event satisfies this: `exit_code` is never `== 0.5`");
-    assert_snapshot!(symbol("exit_code = '=> 1'"), @r#"invalid value: string "=> 1", expected a number, or a comparison with one such as ">= 100" or "!= 0""#);
-    assert_snapshot!(symbol("exit_code = true"), @r#"invalid type: boolean `true`, expected a number, or a comparison with one such as ">= 100" or "!= 0""#);
-    assert_snapshot!(symbol("arguments = {}"), @"`arguments` names no key; name one, or leave it out");
-    assert_snapshot!(symbol("arguments = 'ls'"), @r#"invalid type: string "ls", expected texts by the keys of arguments, such as { command = "git push*" }"#);
-    assert_snapshot!(symbol("text = { regex = '(a' }"), @"`(a` is no regular expression: unclosed group; mend it, or write a glob");
-    assert_snapshot!(symbol("text = { regex = '(a{1000}){1000}' }"), @"the regular expression takes more than 256 KiB; repeat less in it");
+    assert_snapshot!(symbol("exit_code = '=> 1'"), @r#"invalid value: string "=> 1", expected a number, or a comparison such as ">= 100" or "!= 0""#);
+    assert_snapshot!(symbol("exit_code = true"), @r#"invalid type: boolean `true`, expected a number, or a comparison such as ">= 100" or "!= 0""#);
+    assert_snapshot!(symbol("arguments = {}"), @"`arguments` is empty; name an argument, or remove the field");
+    assert_snapshot!(symbol("arguments = 'ls'"), @r#"invalid type: string "ls", expected a table of patterns by argument, such as { command = "git push*" }"#);
+    assert_snapshot!(symbol("text = { regex = '(a' }"), @"invalid regular expression `(a`: unclosed group; correct it, or use a glob");
+    assert_snapshot!(symbol("text = { regex = '(a{1000}){1000}' }"), @"the compiled regular expression exceeds 256 KiB; use fewer repetitions");
     assert_snapshot!(symbol("text = { regexp = 'a' }"), @"unknown field `regexp`, expected `regex`");
     assert_snapshot!(symbol("text = [1]"), @r#"invalid type: integer `1`, expected a glob such as "git push*", or { regex = "…" }"#);
 
     let rest = |options: &str| {
-        said(&format!("pattern = 'S'\nsymbols.S = {{ event = 'error' }}\n{options}"))
+        error(&format!("pattern = 'S'\nsymbols.S = {{ event = 'error' }}\n{options}"))
     };
-    assert_snapshot!(rest("symbols.2x = { event = 'error' }"), @"invalid value for `symbols.2x`: `2x` cannot stand in a pattern; name it with ASCII letters, digits and `_`, a letter first");
-    assert_snapshot!(rest("symbols.prompt = { event = 'error' }"), @"invalid value for `symbols.prompt`: `prompt` is the name of an event; name the symbol otherwise");
-    assert_snapshot!(rest("symbols.X = { event = 'error' }"), @"invalid value for `symbols.X`: `X` is used neither in `pattern` nor in `resets_on`; use it or take it out");
+    assert_snapshot!(rest("symbols.2x = { event = 'error' }"), @"invalid value for `symbols.2x`: `2x` is not a valid name; use ASCII letters, digits and `_`, starting with a letter");
+    assert_snapshot!(rest("symbols.prompt = { event = 'error' }"), @"invalid value for `symbols.prompt`: `prompt` is the name of an event; use another name");
+    assert_snapshot!(rest("symbols.X = { event = 'error' }"), @"invalid value for `symbols.X`: `X` is used neither in `pattern` nor in `resets_on`; use it or remove it");
     assert_snapshot!(rest("resets_on = ['promt']"), @"invalid value for `resets_on`: `promt` is neither a symbol nor an event; did you mean `prompt`?");
-    assert_snapshot!(rest("resets_on = ['person']"), @"invalid value for `resets_on`: `person` is neither a symbol nor an event; name symbols of this detector, or events such as `prompt`");
-    assert_snapshot!(rest("by = 'tool'"), @"invalid value for `by`: no symbol that a match begins with has `tool`, so none begins; begin with a symbol that has it, or leave `by` out");
+    assert_snapshot!(rest("resets_on = ['person']"), @"invalid value for `resets_on`: `person` is neither a symbol nor an event; use symbols of this detector, or events such as `prompt`");
+    assert_snapshot!(rest("by = 'tool'"), @"invalid value for `by`: no event that can start a match has the field `tool`; start the pattern with a symbol that has the field, or remove `by`");
     assert_snapshot!(rest("by = 'arguments.'"), @r#"invalid value: string "arguments.", expected "tool", "class", "model" or an argument such as "arguments.file_path""#);
-    assert_snapshot!(rest("message = '{by}'"), @"invalid value for `message`: `{by}` is unknown without `by`; add that, or take it out");
+    assert_snapshot!(rest("message = '{by}'"), @"invalid value for `message`: `{by}` requires the option `by`; add the option or remove `{by}`");
     assert_snapshot!(rest("message = '{cuont} times'"), @"a match has no field `cuont`; did you mean `count`?");
-    assert_snapshot!(rest("message = '{session.user}'"), @"a match has no field `session.user`; it has `count`, `took`, `by`, `event`, `tool`, `class`, `first.event`, `first.tool`, `first.class`, `last.event`, `last.tool`, `last.class`, `session.cwd`, `session.id`, `session.model`, `session.source`");
-    assert_snapshot!(rest("message = 'a } b'"), @"`}` stands alone; write `}}` to say `}`");
-    assert_snapshot!(rest("message = 'that is {tool'"), @"`{` stands alone; write `{{` to say `{`");
-    assert_snapshot!(rest("message = 'bad.'"), @"a message ends without a full stop; take it out");
-    assert_snapshot!(rest("message = ' '"), @"it says nothing; leave it out for the usual message");
-    assert_snapshot!(rest(r#"message = "a\u001bb""#), @"it has control characters; a message is one line of plain text");
+    assert_snapshot!(rest("message = '{session.user}'"), @"a match has no field `session.user`; use one of `count`, `took`, `by`, `event`, `tool`, `class`, `first.event`, `first.tool`, `first.class`, `last.event`, `last.tool`, `last.class`, `session.cwd`, `session.id`, `session.model`, `session.source`");
+    assert_snapshot!(rest("message = 'a } b'"), @"unmatched `}`; write `}}` for a literal `}`");
+    assert_snapshot!(rest("message = 'a {tool'"), @"unmatched `{`; write `{{` for a literal `{`");
+    assert_snapshot!(rest("message = 'bad.'"), @"the message ends with a full stop; remove it");
+    assert_snapshot!(rest("message = ' '"), @"the message is empty; remove it to use the default message");
+    assert_snapshot!(rest(r#"message = "a\u001bb""#), @"the message contains control characters; use one line of plain text");
     assert_snapshot!(rest("within = 20"), @r#"invalid type: integer `20`, expected a length of time such as "30s", "5m" or "1h 30m""#);
-    assert_snapshot!(said("pattern = 'S'\nsymbols = {}"), @r#"invalid value for `symbols`: name at least one, as in `symbols.F = { event = "error" }`"#);
+    assert_snapshot!(error("pattern = 'S'\nsymbols = {}"), @r#"invalid value for `symbols`: name at least one, as in `symbols.F = { event = "error" }`"#);
     let many: Vec<String> =
         (0..65).map(|n| format!("symbols.S{n} = {{ event = 'error' }}")).collect();
     let many = many.join("\n");
-    assert_snapshot!(said(&format!("pattern = 'S1'\n{many}")), @"invalid value for `symbols`: there are 65, and 64 are the most; a symbol may name several events, tools and texts");
+    assert_snapshot!(error(&format!("pattern = 'S1'\n{many}")), @"invalid value for `symbols`: 65 symbols, the maximum is 64; combine events, tools and texts in one symbol");
 }
 
 #[test]
-fn braces_can_be_said_and_long_messages_are_cut() {
+fn messages_may_contain_braces_and_are_cut() {
     let of = |message: &str, tool: &str| {
         let options =
             format!("symbols.S = {{ event = 'tool_call' }}\npattern = 'S'\nmessage = '{message}'");
@@ -306,7 +306,7 @@ fn braces_can_be_said_and_long_messages_are_cut() {
 }
 
 #[test]
-fn it_obeys_the_laws_of_detectors() {
+fn laws_hold() {
     laws::check::<Pattern>(EDIT_FAIL);
     laws::check::<Pattern>(
         "
@@ -330,8 +330,8 @@ fn it_obeys_the_laws_of_detectors() {
     );
 }
 
-/// A tool call as the properties have it: the letters of its tool are the
-/// symbols that it satisfies.
+/// A tool call. The letters in the name of its tool are the symbols that it
+/// satisfies.
 #[derive(Clone, Debug)]
 struct Letter {
     tool: &'static str,
@@ -340,7 +340,7 @@ struct Letter {
 }
 
 fn letters() -> impl Strategy<Value = Vec<Letter>> {
-    // Where one event may stand in several places, runs meet.
+    // Several runs reach one position if an event satisfies several symbols.
     let tool = select(&["a", "b", "c", "ab", "ac", "bc", "abc", "abc", "x", "ax"][..]);
     let value = option::of(select(&["v", "w"][..]));
     let letter = (tool, value, select(&[0_i64, 1, 1, 2, 5][..]));
@@ -365,10 +365,10 @@ fn trees() -> impl Strategy<Value = Tree> {
             }),
         ]
     })
-    .prop_filter("it fits where nothing happens", |it| !it.is_nullable())
+    .prop_filter("the pattern matches without any event", |it| !it.is_nullable())
 }
 
-/// Writes a tree as a policy does.
+/// Returns a tree in the syntax of a policy.
 fn written(tree: &Tree) -> String {
     let all = |parts: &[Tree], with: &str| parts.iter().map(written).collect::<Vec<_>>().join(with);
     match tree {
@@ -389,7 +389,7 @@ fn written(tree: &Tree) -> String {
     }
 }
 
-/// Whether a stretch of events fits, tried with every split there is.
+/// Returns true if the events match the tree, by trying every split.
 fn fits(tree: &Tree, events: &[&Letter]) -> bool {
     match tree {
         Tree::Symbol(idx) => {
@@ -414,7 +414,7 @@ fn fits(tree: &Tree, events: &[&Letter]) -> bool {
                 min: min.saturating_sub(1),
                 max: max.map(|it| it - 1),
             };
-            // A round that takes nothing changes nothing but the count.
+            // A repetition without events only changes the count.
             let start = usize::from(!inner.is_nullable() || *min == 0);
             (start..=events.len()).any(|at| {
                 let is_progress = 0 < at || 0 < *min;
@@ -424,38 +424,38 @@ fn fits(tree: &Tree, events: &[&Letter]) -> bool {
     }
 }
 
-/// What else a policy says.
+/// The other options.
 #[derive(Clone, Copy, Debug)]
-struct Rest {
+struct OtherOptions {
     within: Option<i64>,
     by: bool,
-    /// Whether a tool with an `x` in its name resets.
+    /// True if a tool with an `x` in its name resets the detector.
     resets: bool,
 }
 
-fn rests() -> impl Strategy<Value = Rest> {
+fn other_options() -> impl Strategy<Value = OtherOptions> {
     let within = option::of(1..8_i64);
-    (within, any::<bool>(), any::<bool>()).prop_map(|(within, by, resets)| Rest {
+    (within, any::<bool>(), any::<bool>()).prop_map(|(within, by, resets)| OtherOptions {
         within,
         by,
         resets,
     })
 }
 
-/// For each event, the values whose matches end there.
+/// For each event, the values with a match that ends there.
 type Ends = Vec<Vec<Option<&'static str>>>;
 
-/// Tries every beginning.
-fn naive(tree: &Tree, letters: &[Letter], rest: Rest) -> Ends {
-    let Rest { within, by, resets } = rest;
+/// Searches by trying every start of a match.
+fn naive(tree: &Tree, letters: &[Letter], rest: OtherOptions) -> Ends {
+    let OtherOptions { within, by, resets } = rest;
     let values = if by { vec![Some("v"), Some("w")] } else { vec![None] };
-    // What satisfies no symbol of the pattern is passed over.
+    // Events that satisfy no symbol of the pattern are skipped.
     let used = written(tree).to_ascii_lowercase();
     let counts = |it: &Letter| it.tool.chars().any(|c| used.contains(c));
     let mut times = Vec::new();
     let mut now = 0;
-    for it in letters {
-        now += it.gap;
+    for letter in letters {
+        now += letter.gap;
         times.push(now);
     }
     let ends_at = |end: usize, value: Option<&str>| {
@@ -478,25 +478,25 @@ fn naive(tree: &Tree, letters: &[Letter], rest: Rest) -> Ends {
         .collect()
 }
 
-/// A detector, and what it counted at each event.
+/// A detector that logs the matches of each event.
 #[derive(Clone, Debug)]
-struct Watched {
+struct Logged {
     inner: Pattern,
     resets: bool,
     log: Arc<Mutex<Ends>>,
 }
 
-impl Watched {
+impl Logged {
     fn counts(&self) -> BTreeMap<Option<&'static str>, u64> {
-        let of = |it: &crate::Matcher| {
-            let value = it.value.as_ref().map(|it| if &*it.shown == "`v`" { "v" } else { "w" });
-            (value, it.found.map_or(0, |it| it.count))
+        let of = |it: &crate::matcher::Matcher| {
+            let value = it.value.as_ref().map(|it| if &*it.quoted == "`v`" { "v" } else { "w" });
+            (value, it.matches.map_or(0, |it| it.count))
         };
         self.inner.matchers.iter().map(of).collect()
     }
 }
 
-impl Detector for Watched {
+impl Detector for Logged {
     fn observe(&mut self, event: &Event, cx: &mut Context<'_>) {
         let EventKind::ToolCall(call) = &event.kind else { return };
         let mut before = self.counts();
@@ -518,8 +518,8 @@ impl Detector for Watched {
     }
 }
 
-fn observed(tree: &Tree, letters: &[Letter], rest: Rest) -> Ends {
-    let Rest { within, by, resets } = rest;
+fn observed(tree: &Tree, letters: &[Letter], rest: OtherOptions) -> Ends {
+    let OtherOptions { within, by, resets } = rest;
     let pattern = written(tree);
     let mut options = vec![format!("pattern = '{pattern}'")];
     for (name, tool) in [("A", "*a*"), ("B", "*b*"), ("C", "*c*"), ("X", "*x*")] {
@@ -534,16 +534,16 @@ fn observed(tree: &Tree, letters: &[Letter], rest: Rest) -> Ends {
     let options = options.join("\n");
     let log = Arc::default();
     let inner = Options::parse(&options).and_then(|it| it.build(Pattern::new)).unwrap();
-    let watched = Box::new(Watched { inner, resets, log: Arc::clone(&log) });
-    let named = NamedDetector { detector: watched, ..detector::<Pattern>(&options) };
+    let logged = Box::new(Logged { inner, resets, log: Arc::clone(&log) });
+    let named = NamedDetector { detector: logged, ..detector::<Pattern>(&options) };
     let mut engine = Engine::new(vec![named], EngineConfig::default());
     let mut at = Timestamp::UNIX_EPOCH;
-    for it in letters {
-        at += SignedDuration::from_secs(it.gap);
-        let arguments = it.value.map_or(Json::default(), |it| {
-            Json::parse_or_text(&format!(r#"{{"j": [0], "k": "{it}"}}"#))
+    for letter in letters {
+        at += SignedDuration::from_secs(letter.gap);
+        let arguments = letter.value.map_or(Json::default(), |value| {
+            Json::parse_or_text(&format!(r#"{{"j": [0], "k": "{value}"}}"#))
         });
-        let call = ToolCall::new("c", it.tool, arguments);
+        let call = ToolCall::new("c", letter.tool, arguments);
         engine.observe(&Event::new(at, "s", EventKind::ToolCall(call)), &mut Vec::new());
     }
     log.lock().unwrap().clone()
@@ -553,10 +553,10 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn it_agrees_with_a_matcher_that_tries_every_split(
+    fn agrees_with_a_matcher_that_tries_every_split(
         tree in trees(),
         letters in letters(),
-        rest in rests(),
+        rest in other_options(),
     ) {
         prop_assert_eq!(
             observed(&tree, &letters, rest),
@@ -566,7 +566,7 @@ proptest! {
     }
 
     #[test]
-    fn no_pattern_is_too_odd_to_be_read_or_refused(text in "[AB ?*+{}(),|0-9.é-]{0,40}") {
+    fn parses_or_rejects_any_text(text in "[AB ?*+{}(),|0-9.é-]{0,40}") {
         if let Err(err) = parse::parse(&text, &["A", "B"]) {
             prop_assert!(!err.to_string().is_empty());
         }
