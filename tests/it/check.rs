@@ -56,7 +56,7 @@ fn a_report_for_a_person() {
     s.ndjson
       ndjson
       2026-03-01 10:00 UTC, 10s · 11 events · 5 tool calls
-      [MEDIUM] repeated_call: `Bash` gave the same answer to the same call 4 times in 6s: `make` says `make: nothing to be done for all`
+      [MEDIUM] repeated_call: `Bash` returned the same result for the same call 4 times in 6s: `make` returns `make: nothing to be done for all`
                s.ndjson:2
                s.ndjson:9
       1 line not read: something follows the JSON (1)

@@ -9,14 +9,14 @@ fn lists_the_kinds_that_were_linked_in() {
     assert_snapshot!(seen(&["detectors"]), @"
     Detectors
       acme-banned-tool  Finds calls of tools that the team has banned.  (acme-detector 3.2.1)
-      error-loop        Finds agents that fail again and again.  (watchkeeper-detector-error-loop 0.1.0)
-      full-context      Finds agents whose context is nearly full.  (watchkeeper-detector-full-context 0.1.0)
+      error-loop        Finds agents that fail repeatedly.  (watchkeeper-detector-error-loop 0.1.0)
+      full-context      Finds agents whose context window is nearly full.  (watchkeeper-detector-full-context 0.1.0)
       pattern           Finds sequences of events that a policy describes.  (watchkeeper-detector-pattern 0.1.0)
-      repeat-text       Finds agents that say the same again and again.  (watchkeeper-detector-repeat-text 0.1.0)
-      repeat-tool-call  Finds agents that make the same tool call again and again.  (watchkeeper-detector-repeat-tool-call 0.1.0)
-      runaway-loop      Finds agents that go round in circles, or on and on without progress.  (watchkeeper-detector-runaway-loop 0.1.0)
+      repeat-text       Finds agents that repeat a message, or a span of text within a message.  (watchkeeper-detector-repeat-text 0.1.0)
+      repeat-tool-call  Finds agents that repeat a tool call and get the same result.  (watchkeeper-detector-repeat-tool-call 0.1.0)
+      runaway-loop      Finds agents that repeat a sequence of calls, or continue without progress.  (watchkeeper-detector-runaway-loop 0.1.0)
       timeout           Finds sessions, turns, tool calls and models that take too long.  (watchkeeper-detector-timeout 0.1.0)
-      token-burn        Finds sessions that use more tokens or money than they may.  (watchkeeper-detector-token-burn 0.1.0)
+      token-burn        Finds sessions that use more tokens or money than their limit.  (watchkeeper-detector-token-burn 0.1.0)
 
     Sinks
       file     Appends findings to a file, one line of JSON each.  (watchkeeper-sinks 0.1.0)

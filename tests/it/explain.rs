@@ -78,36 +78,36 @@ fn what_was_measured_and_when() {
     s.ndjson
       ndjson
       2026-03-01 10:00 UTC, 23s · 15 events · 6 tool calls
-      [MEDIUM] repeated_call: `Bash` gave the same answer to the same call 4 times in 6s: `make` says `make: nothing to be done for all`, since resolved
+      [MEDIUM] repeated_call: `Bash` returned the same result for the same call 4 times in 6s: `make` returns `make: nothing to be done for all`, since resolved
                s.ndjson:2
                s.ndjson:9
 
     What the detectors measured
                 … 3 events
        0:00:03  line 4     `Bash` `make`
-                  same_tool 2 of 4           `Bash` was called 2 times in a row in 2s
+                  same_tool     2 of 4           `Bash` was called 2 times in a row in 2s
        0:00:04  line 5     `Bash` answered `make: nothing to be done for all`
-                  repeated_call     2 of 3           `Bash` gave the same answer to the same call 2 times in 2s: `make` says `make: nothing to be done for all`
+                  repeated_call 2 of 3           `Bash` returned the same result for the same call 2 times in 2s: `make` returns `make: nothing to be done for all`
        0:00:05  line 6     `Bash` `make`
-                  same_tool 3 of 4           `Bash` was called 3 times in a row in 4s
+                  same_tool     3 of 4           `Bash` was called 3 times in a row in 4s
        0:00:06  line 7     `Bash` answered `make: nothing to be done for all`
-                  repeated_call     LOW at 3         `Bash` gave the same answer to the same call 3 times in 4s: `make` says `make: nothing to be done for all`
+                  repeated_call LOW at 3         `Bash` returned the same result for the same call 3 times in 4s: `make` returns `make: nothing to be done for all`
        0:00:07  line 8     `Bash` `make`
-                  same_tool 4, left          left to repeated_call: `Bash` was called 4 times in a row in 6s
+                  same_tool     4, left          left to repeated_call: `Bash` was called 4 times in a row in 6s
        0:00:08  line 9     `Bash` answered `make: nothing to be done for all`
-                  repeated_call     MEDIUM at 4      `Bash` gave the same answer to the same call 4 times in 6s: `make` says `make: nothing to be done for all`
+                  repeated_call MEDIUM at 4      `Bash` returned the same result for the same call 4 times in 6s: `make` returns `make: nothing to be done for all`
                 … 2 events
        0:00:20  line 12    `Read` `/w/a.rs`
-                  same_tool ended            no more repeats after 5: another call was made
-                  repeated_call     resolved         no more repeats after 5: another call was made
+                  repeated_call resolved         no further repetition after 5: another call was made
+                  same_tool     ended            no further repetition after 5: another call was made
                 … 3 events
 
     What became of each detector
-      repeated_call     MEDIUM   1 finding; came to 5 at 0:00:10 (line 11); levels: low 3, medium 4
-      same_tool nothing  came to 5 at 0:00:09 (line 10); levels: low 4
-                         `Bash` was called 5 times in a row in 8s
-                         left it 2 times to repeated_call
-      silent_model    nothing  waited 10s at most, until 0:00:20 (line 12); it would look after 5m 00s; levels: medium 100%
+      repeated_call MEDIUM   1 finding; came to 5 at 0:00:10 (line 11); levels: low 3, medium 4
+      same_tool     nothing  came to 5 at 0:00:09 (line 10); levels: low 4
+                             `Bash` was called 5 times in a row in 8s
+                             left it 2 times to repeated_call
+      silent_model  nothing  waited 10s at most, until 0:00:20 (line 12); it would look after 5m 00s; levels: medium 100%
     exit 1
     ");
 }
@@ -120,24 +120,24 @@ fn all_that_was_measured_of_one_detector() {
     s.ndjson
       ndjson
       2026-03-01 10:00 UTC, 8s · 9 events · 4 tool calls
-      [MEDIUM] repeated_call: `Bash` gave the same answer to the same call 4 times in 6s: `make` says `make: nothing to be done for all`
+      [MEDIUM] repeated_call: `Bash` returned the same result for the same call 4 times in 6s: `make` returns `make: nothing to be done for all`
                s.ndjson:2
                s.ndjson:9
 
     What the detectors measured
                 … 3 events
        0:00:03  line 4     `Bash` `make`
-                  repeated_call 1 of 3           `Bash` gave the same answer to the same call 1 times in 2s: `make`
+                  repeated_call 1 of 3           `Bash` returned the same result for the same call 1 times in 2s: `make`
        0:00:04  line 5     `Bash` answered `make: nothing to be done for all`
-                  repeated_call 2 of 3           `Bash` gave the same answer to the same call 2 times in 2s: `make` says `make: nothing to be done for all`
+                  repeated_call 2 of 3           `Bash` returned the same result for the same call 2 times in 2s: `make` returns `make: nothing to be done for all`
        0:00:05  line 6     `Bash` `make`
-                  repeated_call 2 of 3           `Bash` gave the same answer to the same call 2 times in 4s: `make`
+                  repeated_call 2 of 3           `Bash` returned the same result for the same call 2 times in 4s: `make`
        0:00:06  line 7     `Bash` answered `make: nothing to be done for all`
-                  repeated_call LOW at 3         `Bash` gave the same answer to the same call 3 times in 4s: `make` says `make: nothing to be done for all`
+                  repeated_call LOW at 3         `Bash` returned the same result for the same call 3 times in 4s: `make` returns `make: nothing to be done for all`
        0:00:07  line 8     `Bash` `make`
-                  repeated_call low, 3 of 4      `Bash` gave the same answer to the same call 3 times in 6s: `make`
+                  repeated_call low, 3 of 4      `Bash` returned the same result for the same call 3 times in 6s: `make`
        0:00:08  line 9     `Bash` answered `make: nothing to be done for all`
-                  repeated_call MEDIUM at 4      `Bash` gave the same answer to the same call 4 times in 6s: `make` says `make: nothing to be done for all`
+                  repeated_call MEDIUM at 4      `Bash` returned the same result for the same call 4 times in 6s: `make` returns `make: nothing to be done for all`
 
     What became of each detector
       repeated_call MEDIUM   1 finding; came to 4 at 0:00:08 (line 9); levels: low 3, medium 4
@@ -163,15 +163,15 @@ fn time_that_passes_and_a_silence_that_the_recording_ends() {
     s.ndjson
       ndjson
       2026-03-01 10:00 UTC, 10m 00s · 4 events · 0 tool calls
-      [MEDIUM] silent_model: the model has been silent for 5m, the limit is 5m, since resolved
+      [MEDIUM] silent_model: the model has sent nothing for 5m, the limit is 5m, since resolved
                s.ndjson:1
 
     What the detectors measured
                 … 1 event
        0:05:00             time passed
-                  silent_model MEDIUM at 100%   the model has been silent for 5m, the limit is 5m
+                  silent_model MEDIUM at 100%   the model has sent nothing for 5m, the limit is 5m
        0:06:30  line 2     message `done`
-                  silent_model resolved         the silence of the model ended after 6m 30s
+                  silent_model resolved         the wait for the model ended after 6m 30s
                 … 2 events
 
     What became of each detector
@@ -276,7 +276,7 @@ fn sub_agents_and_hostile_names() {
     s.ndjson
       ndjson
       2026-03-01 10:00 UTC, 31s · 7 events · 3 tool calls (3 failed)
-      [LOW]    repeated_call: `\u{1b}]0;owned\u{7}\nBash` gave the same answer to the same call 3 times in 20s: `\u{202e}txt\u{1b}[31m` says `\u{1b}[2Jit is as it was before` (agent a\u{1b}[2J1)
+      [LOW]    repeated_call: `\u{1b}]0;owned\u{7}\nBash` returned the same result for the same call 3 times in 20s: `\u{202e}txt\u{1b}[31m` returns `\u{1b}[2Jit is as it was before` (agent a\u{1b}[2J1)
                s.ndjson:2
                s.ndjson:7
 
@@ -285,11 +285,11 @@ fn sub_agents_and_hostile_names() {
        0:00:20  line 4     `\u{1b}]0;owned\u{7}\nBash` `\u{202e}txt\u{1b}[31m` (agent a\u{1b}[2J1)
                   same_tool     2 of 4           `\u{1b}]0;owned\u{7}\nBash` was called 2 times in a row in 10s
        0:00:21  line 5     `\u{1b}]0;owned\u{7}\nBash` failed with 1 `\u{1b}[2Jit is as it was before…` (agent a\u{1b}[2J1)
-                  repeated_call 2 of 3           `\u{1b}]0;owned\u{7}\nBash` gave the same answer to the same call 2 times in 10s: `\u{202e}txt\u{1b}[31m` says `\u{1b}[2Jit is as it was before`
+                  repeated_call 2 of 3           `\u{1b}]0;owned\u{7}\nBash` returned the same result for the same call 2 times in 10s: `\u{202e}txt\u{1b}[31m` returns `\u{1b}[2Jit is as it was before`
        0:00:30  line 6     `\u{1b}]0;owned\u{7}\nBash` `\u{202e}txt\u{1b}[31m` (agent a\u{1b}[2J1)
                   same_tool     3 of 4           `\u{1b}]0;owned\u{7}\nBash` was called 3 times in a row in 20s
        0:00:31  line 7     `\u{1b}]0;owned\u{7}\nBash` failed with 1 `\u{1b}[2Jit is as it was before…` (agent a\u{1b}[2J1)
-                  repeated_call LOW at 3         `\u{1b}]0;owned\u{7}\nBash` gave the same answer to the same call 3 times in 20s: `\u{202e}txt\u{1b}[31m` says `\u{1b}[2Jit is as it was before`
+                  repeated_call LOW at 3         `\u{1b}]0;owned\u{7}\nBash` returned the same result for the same call 3 times in 20s: `\u{202e}txt\u{1b}[31m` returns `\u{1b}[2Jit is as it was before`
 
     What became of each detector
       repeated_call LOW      1 finding; came to 3 at 0:00:31 (line 7); levels: low 3, medium 4
@@ -375,7 +375,7 @@ fn programs_get_all_of_it() {
     {
       "detector": "repeated_call",
       "measure": 5,
-      "message": "`Bash` gave the same answer to the same call 5 times in 8s: `make` says `make: nothing to be done for all`",
+      "message": "`Bash` returned the same result for the same call 5 times in 8s: `make` returns `make: nothing to be done for all`",
       "next": null,
       "outcome": "counted",
       "severity": "medium"

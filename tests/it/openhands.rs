@@ -100,7 +100,7 @@ fn a_folder_of_events_is_one_session() {
       openhands · m
       2026-03-01 09:00 UTC, 3m 20s · 204 events · 100 tool calls (100 failed)
       1 model call · 200 tokens in, 800 from cache, 0 to cache, 50 out · $0.25
-      [HIGH]   repeated_error: the same error came 6 times in 10s, the last from `terminal`: `lexer.c:1: error: expected ';'`
+      [HIGH]   repeated_error: the same error occurred 6 times in 10s, the last from `terminal`: `lexer.c:1: error: expected ';'`
                5b1e/events/event-00002-00000002.json:1
                5b1e/events/event-00012-000000012.json:1
 
