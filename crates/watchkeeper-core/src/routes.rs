@@ -8,80 +8,80 @@ use rapidhash::fast::RandomState;
 
 use crate::{AgentId, Finding, Fingerprint, Glob, Period, Severity, Status};
 
-/// How many deliveries are remembered before older ones may be forgotten.
+/// The number of remembered deliveries from which older ones are forgotten.
 const MAX_REMEMBERED: usize = 1 << 15;
 
-/// Which findings go to which sinks.
+/// A rule that sends matching findings to sinks.
 #[derive(Clone, Debug)]
 pub struct Route {
-    /// What a person calls it.
+    /// The name of the route.
     pub name: String,
-    /// The findings it takes.
+    /// The findings that the route accepts.
     pub matcher: Matcher,
-    /// The names of the sinks it sends them to.
+    /// The names of its sinks.
     pub sinks: Vec<String>,
-    /// How long it stays silent about what it has just told, unless that gets
-    /// worse.
+    /// The time in which the route suppresses repeats of a finding that it has
+    /// sent. A higher severity is sent in spite of the cooldown.
     pub cooldown: Option<Period>,
-    /// Whether it also tells the end of what it told the beginning of.
+    /// Sends the resolved finding too, if the route has sent the open one.
     pub send_resolved: bool,
 }
 
-/// Which findings a route takes: those that all of its parts match.
+/// The condition of a route. A finding must match all fields.
 ///
-/// A part that is empty matches every finding. A part that is not does not
-/// match a finding that lacks what it asks for.
+/// An empty field matches every finding. Any other field does not match a
+/// finding that lacks the value.
 #[derive(Clone, Debug, Default)]
 pub struct Matcher {
-    /// How severe.
+    /// The severities.
     pub severity: Option<SeverityMatch>,
-    /// Found by a detector of one of these names.
+    /// The names of detectors.
     pub detector: Vec<Glob>,
-    /// Found by a detector of one of these kinds.
+    /// The kinds of detectors.
     pub kind: Vec<Glob>,
-    /// Of one of these classes.
+    /// The classes of findings.
     pub class: Vec<Glob>,
-    /// About one of these sessions.
+    /// The ids of sessions.
     pub session: Vec<Glob>,
-    /// About a session from one of these kinds of source.
+    /// The kinds of sources.
     pub source: Vec<Glob>,
-    /// About one of these sub-agents.
+    /// The ids of sub-agents.
     pub agent: Vec<Glob>,
-    /// With one of these values for each of these labels.
+    /// The values of labels, by name; every label must match.
     pub labels: BTreeMap<String, Vec<Glob>>,
-    /// With this status; without one, open findings, and the end of those that
-    /// the route sent if [`Route::send_resolved`] says so.
+    /// The status. `None` matches open findings, and with
+    /// [`Route::send_resolved`] also resolved ones.
     pub status: Option<Status>,
 }
 
-/// Which severities a route takes.
+/// The severities that a route accepts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SeverityMatch {
-    /// This one alone.
+    /// One severity.
     Only(Severity),
-    /// This one and those above.
+    /// One severity and all higher ones.
     AtLeast(Severity),
 }
 
 impl SeverityMatch {
-    /// Whether it takes this severity.
+    /// Returns whether the severity matches.
     pub fn matches(self, severity: Severity) -> bool {
         match self {
-            Self::Only(it) => it == severity,
-            Self::AtLeast(it) => it <= severity,
+            Self::Only(only) => only == severity,
+            Self::AtLeast(least) => least <= severity,
         }
     }
 }
 
 impl Matcher {
-    /// Whether all of its parts match, the status aside.
+    /// Returns whether all fields except the status match.
     pub fn matches(&self, finding: &Finding) -> bool {
         let Self { severity, detector, kind, class, session, source, agent, labels, status: _ } =
             self;
         let any = |globs: &[Glob], text: Option<&str>| {
             globs.is_empty() || text.is_some_and(|text| globs.iter().any(|it| it.matches(text)))
         };
-        // What ends has no severity of its own.
+        // A resolved finding has no severity of its own.
         let is_resolved = finding.status == Status::Resolved;
         (is_resolved || severity.is_none_or(|it| it.matches(finding.severity)))
             && any(detector, Some(&finding.detector))
@@ -98,27 +98,27 @@ impl Matcher {
 
 /// Sends each finding to the sinks that the routes of a policy choose.
 ///
-/// Every route that matches acts. What a router remembers is bounded: of very
-/// many conditions the one told longest ago is forgotten, and told again if it
-/// comes back within its cooldown.
+/// All matching routes apply. The memory of a router is bounded: among very
+/// many findings, the router forgets those sent longest ago, and sends them
+/// again if they repeat within the cooldown.
 #[derive(Debug)]
 pub struct Router {
     routes: Vec<(Route, Vec<usize>)>,
-    told: Memory,
+    sent: Memory,
 }
 
-/// What a route told last of one condition.
+/// The finding with one fingerprint that a route sent last.
 #[derive(Clone, Copy, Debug)]
-struct Told {
+struct Sent {
     at: Timestamp,
     severity: Severity,
-    /// Its end has not been told.
+    /// The resolved finding is not sent yet.
     is_open: bool,
 }
 
 impl Router {
-    /// Makes a router for sinks of these names, which it counts from 0. The
-    /// names of other sinks in a route are ignored.
+    /// Makes a router for sinks with these names; [`route`](Self::route) returns
+    /// their indexes. Unknown names in a route are ignored.
     pub fn new(routes: Vec<Route>, sink_ids: &[String]) -> Self {
         let with_sinks = |route: Route| {
             let named = |(sink_idx, id)| route.sinks.contains(id).then_some(sink_idx);
@@ -126,30 +126,31 @@ impl Router {
             (route, sinks)
         };
         let routes = routes.into_iter().map(with_sinks).collect();
-        Self { routes, told: Memory::new(MAX_REMEMBERED) }
+        Self { routes, sent: Memory::new(MAX_REMEMBERED) }
     }
 
-    /// Makes a router that sends every open finding to every sink.
+    /// Makes a router that sends all open findings to all sinks.
     pub fn to_all(sink_ids: &[String]) -> Self {
         Self::new(vec![Route::to_all(sink_ids)], sink_ids)
     }
 
-    /// The sinks that this finding goes to, in order, each once.
+    /// Returns the indexes of the sinks for this finding, sorted and without
+    /// duplicates.
     pub fn route(&mut self, finding: &Finding) -> Vec<usize> {
-        let mut res = Vec::new();
+        let mut chosen = Vec::new();
         for (route_idx, (route, sinks)) in self.routes.iter().enumerate() {
-            if route.takes(route_idx, finding, &mut self.told) {
-                res.extend(sinks);
+            if route.accepts(route_idx, finding, &mut self.sent) {
+                chosen.extend(sinks);
             }
         }
-        res.sort_unstable();
-        res.dedup();
-        res
+        chosen.sort_unstable();
+        chosen.dedup();
+        chosen
     }
 }
 
 impl Route {
-    /// Makes a route for every open finding to every sink.
+    /// Makes a route that sends all open findings to all sinks.
     pub fn to_all(sink_ids: &[String]) -> Self {
         Self {
             name: "all".to_owned(),
@@ -160,7 +161,7 @@ impl Route {
         }
     }
 
-    fn takes(&self, route_idx: usize, finding: &Finding, told: &mut Memory) -> bool {
+    fn accepts(&self, route_idx: usize, finding: &Finding, sent: &mut Memory) -> bool {
         if !self.matcher.matches(finding) {
             return false;
         }
@@ -174,21 +175,21 @@ impl Route {
                 if cooldown.is_none() && !send_resolved {
                     return true;
                 }
-                let last = told.get(key);
-                let is_known = cooldown.zip(last).is_some_and(|(cooldown, last)| {
+                let last = sent.get(key);
+                let is_repeat = cooldown.zip(last).is_some_and(|(cooldown, last)| {
                     finding.severity <= last.severity
                         && finding.at.duration_since(last.at) < cooldown.get()
                 });
-                if !is_known {
+                if !is_repeat {
                     let severity = finding.severity;
-                    told.insert(key, Told { at: finding.at, severity, is_open: true });
+                    sent.insert(key, Sent { at: finding.at, severity, is_open: true });
                 }
-                !is_known
+                !is_repeat
             }
             (Status::Resolved, Some(Status::Resolved)) => true,
-            (Status::Resolved, None) => match told.get(key).filter(|it| it.is_open) {
+            (Status::Resolved, None) => match sent.get(key).filter(|it| it.is_open) {
                 Some(last) if self.send_resolved => {
-                    told.insert(key, Told { is_open: false, ..last });
+                    sent.insert(key, Sent { is_open: false, ..last });
                     true
                 }
                 _ => false,
@@ -197,13 +198,13 @@ impl Route {
     }
 }
 
-/// A map that forgets what was written longest ago: once the young half is
-/// full it becomes the old one, and the old one goes.
+/// A bounded map that forgets the entries written longest ago: a full young
+/// half replaces the old half.
 #[derive(Debug)]
 struct Memory {
     max: usize,
-    young: HashMap<(usize, Fingerprint), Told, RandomState>,
-    old: HashMap<(usize, Fingerprint), Told, RandomState>,
+    young: HashMap<(usize, Fingerprint), Sent, RandomState>,
+    old: HashMap<(usize, Fingerprint), Sent, RandomState>,
 }
 
 impl Memory {
@@ -211,15 +212,15 @@ impl Memory {
         Self { max, young: HashMap::default(), old: HashMap::default() }
     }
 
-    fn get(&self, key: (usize, Fingerprint)) -> Option<Told> {
+    fn get(&self, key: (usize, Fingerprint)) -> Option<Sent> {
         self.young.get(&key).or_else(|| self.old.get(&key)).copied()
     }
 
-    fn insert(&mut self, key: (usize, Fingerprint), told: Told) {
+    fn insert(&mut self, key: (usize, Fingerprint), sent: Sent) {
         if self.young.len() == self.max && !self.young.contains_key(&key) {
             self.old = mem::take(&mut self.young);
         }
-        self.young.insert(key, told);
+        self.young.insert(key, sent);
     }
 }
 
@@ -235,7 +236,7 @@ mod tests {
 
     fn finding(secs: i64, subject: u64, severity: Severity, status: Status) -> Finding {
         let at = Timestamp::UNIX_EPOCH + SignedDuration::from_secs(secs);
-        let it = Finding::about_monitor(at, "test", severity, "");
+        let base = Finding::about_monitor(at, "test", severity, "");
         let labels = Arc::new(BTreeMap::from([("team".to_owned(), "payments".to_owned())]));
         Finding {
             fingerprint: Fingerprint::from(subject),
@@ -247,7 +248,7 @@ mod tests {
             session: "s1".into(),
             agent: Some("helper".into()),
             source: Some("claude-code"),
-            ..it
+            ..base
         }
     }
 
@@ -266,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn every_route_that_matches_acts_and_each_sink_once() {
+    fn all_matching_routes_apply_and_each_sink_occurs_once() {
         let high = Matcher {
             severity: Some(SeverityMatch::AtLeast(Severity::High)),
             ..Matcher::default()
@@ -279,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn each_part_of_a_match_counts() {
+    fn every_field_must_match() {
         let globs = |it: &str| vec![Glob::new("nothing"), Glob::new(it)];
         let labels = |value| BTreeMap::from([("team".to_owned(), globs(value))]);
         let any = Matcher::default;
@@ -314,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cooldown_silences_repeats_but_not_what_gets_worse() {
+    fn a_cooldown_suppresses_repeats_but_no_higher_severity() {
         let cooldown = Some(Period::from_secs(60));
         let mut router =
             Router::new(vec![Route { cooldown, ..route(Matcher::default(), &["0"]) }], &ids(1));
@@ -330,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn the_end_is_told_to_whom_the_beginning_was() {
+    fn a_resolved_finding_goes_to_the_sinks_of_the_open_one() {
         let high = || Matcher {
             severity: Some(SeverityMatch::Only(Severity::High)),
             ..Matcher::default()
@@ -353,14 +354,15 @@ mod tests {
         assert_eq!(check(2, Severity::Low, Status::Resolved), [2]);
     }
 
-    /// Looks through everything that was told before.
-    fn naive(route: &Route, told: &[Finding], it: &Finding) -> bool {
-        let mut same = told.iter().rev().filter(|old| old.fingerprint == it.fingerprint);
-        match it.status {
+    /// Decides by searching all findings that the route has sent.
+    fn naive(route: &Route, sent: &[Finding], finding: &Finding) -> bool {
+        let mut same = sent.iter().rev().filter(|old| old.fingerprint == finding.fingerprint);
+        match finding.status {
             Status::Open => {
                 let opened = same.find(|old| old.status == Status::Open);
                 !route.cooldown.zip(opened).is_some_and(|(cooldown, old)| {
-                    it.at.duration_since(old.at) < cooldown.get() && it.severity <= old.severity
+                    finding.at.duration_since(old.at) < cooldown.get()
+                        && finding.severity <= old.severity
                 })
             }
             Status::Resolved => {
@@ -392,17 +394,17 @@ mod tests {
                 ..route(Matcher::default(), &["0"])
             };
             let mut router = Router::new(vec![route.clone()], &ids(1));
-            router.told = Memory::new(max);
-            let mut told = Vec::new();
-            for it in findings {
-                let expected = naive(&route, &told, &it);
-                let tells = !router.route(&it).is_empty();
-                // What was forgotten is told again, and not told as over.
-                let is_forgotten = max < 100 && tells == (it.status == Status::Open);
-                prop_assert!(tells == expected || is_forgotten, "{:?}", it);
-                prop_assert!(router.told.young.len() <= max && router.told.old.len() <= max);
-                if tells {
-                    told.push(it);
+            router.sent = Memory::new(max);
+            let mut sent = Vec::new();
+            for finding in findings {
+                let expected = naive(&route, &sent, &finding);
+                let sends = !router.route(&finding).is_empty();
+                // A forgotten finding is sent again if open, and not sent if resolved.
+                let is_forgotten = max < 100 && sends == (finding.status == Status::Open);
+                prop_assert!(sends == expected || is_forgotten, "{:?}", finding);
+                prop_assert!(router.sent.young.len() <= max && router.sent.old.len() <= max);
+                if sends {
+                    sent.push(finding);
                 }
             }
         }

@@ -6,22 +6,21 @@ use serde::{
     de::{self, MapAccess},
 };
 
-/// A text that nobody but its user may see: the key of a webhook, or its URL.
+/// A secret text, such as the key or the URL of a webhook.
 ///
-/// A policy writes it as `{ secret = "name" }`, and whoever reads the policy
-/// puts the text of that name in its place. Neither [`Debug`] nor [`fmt::Display`]
-/// shows it, and it can't be serialized.
+/// A policy contains `{ secret = "name" }`; the loader of the policy replaces
+/// the name with the text. [`Debug`] and [`fmt::Display`] show `[secret]`, and a
+/// secret cannot be serialized.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(Option<Box<str>>);
 
 impl Secret {
-    /// Wraps a text.
+    /// Makes a secret from its text.
     pub fn new(text: impl Into<Box<str>>) -> Self {
         Self(Some(text.into()))
     }
 
-    /// The text, for its user alone; `None` if the policy was read without its
-    /// secrets, so that nobody can tell whether the text is right.
+    /// Returns the text, or `None` if the policy was loaded without its secrets.
     pub fn expose(&self) -> Option<&str> {
         self.0.as_deref()
     }
@@ -65,7 +64,7 @@ impl<'de> Deserialize<'de> for Secret {
         #[derive(Deserialize)]
         #[serde(deny_unknown_fields)]
         struct Reference {
-            #[expect(dead_code, reason = "what it names is looked up before this is read")]
+            #[expect(dead_code, reason = "the loader has replaced the names of known secrets")]
             secret: String,
         }
     }
@@ -78,7 +77,7 @@ impl JsonSchema for Secret {
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
-            "description": "The name of an entry of `[secrets]`, or the text itself.",
+            "description": "The name of an entry in `[secrets]`, or the text itself.",
             "oneOf": [
                 { "type": "string" },
                 {
@@ -104,24 +103,24 @@ mod tests {
     use super::Secret;
 
     fn read(text: &str) -> Result<Secret, String> {
-        let value = ValueDeserializer::parse(text).expect("the test writes TOML");
+        let value = ValueDeserializer::parse(text).expect("the text is TOML");
         Secret::deserialize(value).map_err(|err| err.message().to_owned())
     }
 
     #[test]
-    fn only_its_user_sees_it() {
+    fn only_expose_returns_the_text() {
         let secret = read("'hunter2'").unwrap();
         assert_eq!(secret.expose(), Some("hunter2"));
         assert_eq!(format!("{secret} {secret:?}"), "[secret] [secret]");
     }
 
     #[test]
-    fn a_name_alone_exposes_nothing() {
+    fn a_name_without_a_text_exposes_nothing() {
         assert_eq!(read("{ secret = 'ops_key' }").unwrap().expose(), None);
     }
 
     #[test]
-    fn what_is_neither_is_refused() {
+    fn other_values_are_refused() {
         assert_snapshot!(read("7").unwrap_err(), @r#"invalid type: integer `7`, expected a secret such as { secret = "name" }, or a string"#);
         assert_snapshot!(read("{ env = 'KEY' }").unwrap_err(), @"unknown field `env`, expected `secret`");
     }

@@ -3,12 +3,12 @@ use std::fmt;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, de};
 
-/// A whole number from `MIN` to `MAX`, as a policy writes it.
+/// An option whose value is a whole number from `MIN` to `MAX`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Count<const MIN: u32, const MAX: u32>(u32);
 
 impl<const MIN: u32, const MAX: u32> Count<MIN, MAX> {
-    /// Makes a count; one that is out of range becomes the nearest in it.
+    /// Makes a count; a number out of range becomes the nearest in range.
     pub(crate) const fn new(n: u32) -> Self {
         Self(if n < MIN {
             MIN
@@ -19,7 +19,7 @@ impl<const MIN: u32, const MAX: u32> Count<MIN, MAX> {
         })
     }
 
-    /// The number, from `MIN` to `MAX`.
+    /// Returns the number, from `MIN` to `MAX`.
     pub(crate) const fn get(self) -> u32 {
         self.0
     }
@@ -40,14 +40,14 @@ impl<'de, const MIN: u32, const MAX: u32> Deserialize<'de> for Count<MIN, MAX> {
 
             fn visit_i64<E: de::Error>(self, n: i64) -> Result<Self::Value, E> {
                 match u32::try_from(n) {
-                    Ok(it) if (MIN..=MAX).contains(&it) => Ok(Count(it)),
+                    Ok(number) if (MIN..=MAX).contains(&number) => Ok(Count(number)),
                     _ => Err(E::invalid_value(de::Unexpected::Signed(n), &self)),
                 }
             }
 
             fn visit_u64<E: de::Error>(self, n: u64) -> Result<Self::Value, E> {
                 match i64::try_from(n) {
-                    Ok(it) => self.visit_i64(it),
+                    Ok(number) => self.visit_i64(number),
                     Err(_) => Err(E::invalid_value(de::Unexpected::Unsigned(n), &self)),
                 }
             }

@@ -28,7 +28,7 @@ mod unix;
 pub struct File {
     path: PathBuf,
     rotate: Option<Rotate>,
-    /// The file that had the name when it was last looked at.
+    /// The file that had this path at the last delivery.
     opened: Option<fs::File>,
     /// The mode of the next file.
     mode: u32,
@@ -38,21 +38,21 @@ pub struct File {
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FileOptions {
-    /// The file. Folders that are missing on the way to it are made.
+    /// The file. Missing folders on its path are created.
     path: PathBuf,
-    /// When to begin a new file. Without it the file grows, or something else
-    /// moves it away: its name is then given to a new one.
+    /// The size at which to start a new file. Without this option the file
+    /// grows until another program, such as logrotate, renames it.
     #[serde(default)]
     rotate: Option<Rotate>,
 }
 
-/// When a sink begins a new file, and how many old ones it keeps.
+/// The size at which a sink starts a new file, and the number of old files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Rotate {
-    /// The size that no file exceeds, unless a single line does.
+    /// The largest size of a file; only a single longer line exceeds it.
     max_size: ByteSize,
-    /// How many old files are kept: `path.1` is the youngest.
+    /// The number of old files to keep; `path.1` is the newest.
     #[serde(default = "default_keep")]
     keep: Keep,
 }
@@ -71,9 +71,12 @@ impl SinkKind for File {
     type Options = FileOptions;
 
     fn new(FileOptions { path, rotate }: FileOptions) -> Result<Self, InvalidOption> {
-        let ends_like_a_folder = path.as_os_str().as_encoded_bytes().last() == Some(&b'/');
-        if path.file_name().is_none() || ends_like_a_folder {
-            return Err(InvalidOption::new("path", "names no file; write `findings.ndjson`"));
+        let is_folder = path.as_os_str().as_encoded_bytes().last() == Some(&b'/');
+        if path.file_name().is_none() || is_folder {
+            return Err(InvalidOption::new(
+                "path",
+                "is not the path of a file; write a path such as `findings.ndjson`",
+            ));
         }
         Ok(Self { path, rotate, opened: None, mode: platform::NEW_FILE })
     }
@@ -91,7 +94,7 @@ impl Sink for File {
             let file = current(opened, path, *mode)?;
             let _lock = Lock::new(file);
             if !has_name(file, path) {
-                // It was moved away while we waited for the lock.
+                // Another program renamed the file while this one waited for the lock.
                 continue;
             }
             let metadata = file.metadata()?;
@@ -103,29 +106,31 @@ impl Sink for File {
                 *mode = platform::mode(&metadata);
                 continue;
             }
-            // Where the file can't be moved away it grows, for a finding is
-            // worth more than a limit.
-            return Ok(append(file, &line)?);
+            // If the file cannot be renamed it grows: delivering a finding is
+            // more important than the limit.
+            let shown = make_safe(&path.display().to_string());
+            return append(file, &line)
+                .map_err(|err| failure(format!("cannot write to `{shown}`"), err));
         }
-        Err(moved_away_again().into())
+        Err(renamed_again().into())
     }
 
-    /// For some minutes, after which the trouble is reported: a disk that is
-    /// full may soon have room again, or need somebody to see to it.
+    /// Retries for some minutes, in which a full disk may have room again; then
+    /// the finding is lost and the loss is reported.
     fn retry(&self) -> Retry {
         Retry { max_attempts: 20, initial: Duration::from_secs(1), max: Duration::from_secs(60) }
     }
 }
 
-/// How often a file may be moved away under us before we stop running after it.
+/// The number of times that another program may rename the file during one delivery.
 const MAX_ROUNDS: usize = 16;
 
-fn moved_away_again() -> io::Error {
-    io::Error::new(ErrorKind::NotFound, "the file is moved away again and again")
+fn renamed_again() -> io::Error {
+    io::Error::new(ErrorKind::NotFound, "another program keeps renaming the file")
 }
 
-/// Keeps other monitors from the file for as long as it lives, where files
-/// have locks; elsewhere a monitor must have its file alone.
+/// An exclusive lock on the file, which monitors that share the file respect.
+/// Where files have no locks, each monitor needs a file of its own.
 struct Lock<'a>(&'a fs::File);
 
 impl<'a> Lock<'a> {
@@ -137,33 +142,33 @@ impl<'a> Lock<'a> {
 
 impl Drop for Lock<'_> {
     fn drop(&mut self) {
-        // If that fails there was no lock.
+        // Fails only if there is no lock.
         self.0.unlock().ok();
     }
 }
 
-/// The file that has the name now.
+/// Returns the file that has the path now.
 fn current<'a>(
     opened: &'a mut Option<fs::File>,
     path: &Path,
     mode: u32,
 ) -> Result<&'a fs::File, SinkError> {
     let file = match opened.take() {
-        Some(it) if has_name(&it, path) => it,
+        Some(file) if has_name(&file, path) => file,
         _ => open(path, mode)?,
     };
     Ok(opened.insert(file))
 }
 
-/// Moves the file away, and those that were moved before it, up to `keep`.
+/// Renames the file to `path.1`, `path.1` to `path.2`, and so on up to `keep`.
 fn shift(path: &Path, keep: Keep) -> io::Result<()> {
     let numbered = |n: u32| {
-        let mut res = OsString::from(path);
-        res.push(format!(".{n}"));
-        PathBuf::from(res)
+        let mut numbered = OsString::from(path);
+        numbered.push(format!(".{n}"));
+        PathBuf::from(numbered)
     };
-    // Up to the first name that is free, so that nothing goes before it must,
-    // not even after an attempt that failed half-way.
+    // Renaming up to the first free name keeps every old file as long as
+    // possible, also after an attempt that failed half-way.
     let is_free = |n: &u32| fs::symlink_metadata(numbered(*n)).is_err();
     let last = (1..keep.get()).find(is_free).unwrap_or(keep.get());
     for n in (1..last).rev() {
@@ -172,7 +177,7 @@ fn shift(path: &Path, keep: Keep) -> io::Result<()> {
     fs::rename(path, numbered(1))
 }
 
-/// Whether `path` still names `file`.
+/// Returns whether `path` still leads to `file`.
 fn has_name(file: &fs::File, path: &Path) -> bool {
     let (Ok(named), Ok(opened)) = (fs::symlink_metadata(path), file.metadata()) else {
         return false;
@@ -180,11 +185,11 @@ fn has_name(file: &fs::File, path: &Path) -> bool {
     platform::is_same(&named, &opened)
 }
 
-/// Opens a file to append to it; makes it, with `mode`, if it is missing.
-/// Refuses whatever would have findings end up elsewhere.
+/// Opens a file to append to it; creates a missing file with `mode`. Refuses
+/// links and other files that would send findings elsewhere.
 fn open(path: &Path, mode: u32) -> Result<fs::File, SinkError> {
     let shown = make_safe(&path.display().to_string());
-    let refused = |why: &str| SinkError::refused(format!("`{shown}` {why}"));
+    let refused = |reason: &str| SinkError::refused(format!("`{shown}` {reason}"));
     let failed = |err: io::Error| failure(format!("cannot open `{shown}`"), err);
 
     let folder = path.parent().filter(|it| !it.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -192,24 +197,26 @@ fn open(path: &Path, mode: u32) -> Result<fs::File, SinkError> {
         .map_err(|err| failure(format!("cannot create the folder of `{shown}`"), err))?;
     if platform::is_open_to_all(&fs::metadata(folder).map_err(failed)?) {
         return Err(refused(
-            "is in a folder that anyone may write to; use one of its own inside it",
+            "is in a folder that any user may write to; use a private folder inside it",
         ));
     }
     let file = match open_or_create(path, mode) {
-        Ok(it) => it,
+        Ok(file) => file,
         Err(err) => {
             let found = fs::symlink_metadata(path).map(|it| it.file_type());
             return Err(match found {
-                Ok(it) if it.is_symlink() => refused("is a symbolic link; name the file itself"),
-                Ok(it) if it.is_dir() => refused("is a folder; name a file in it"),
-                Ok(it) if !it.is_file() => refused("is no regular file"),
+                Ok(kind) if kind.is_symlink() => {
+                    refused("is a symbolic link; name the file itself")
+                }
+                Ok(kind) if kind.is_dir() => refused("is a folder; name a file in it"),
+                Ok(kind) if !kind.is_file() => refused("is not a regular file"),
                 _ => failed(err),
             });
         }
     };
     let metadata = file.metadata().map_err(failed)?;
     if !metadata.is_file() {
-        return Err(refused("is no regular file"));
+        return Err(refused("is not a regular file"));
     }
     if platform::has_other_names(&metadata) {
         return Err(refused("has another name (a hard link); use a file of its own"));
@@ -246,11 +253,12 @@ fn open_or_create(path: &Path, mode: u32) -> io::Result<fs::File> {
             done => return done,
         }
     }
-    Err(moved_away_again())
+    Err(renamed_again())
 }
 
-/// Appends a line, in one write, so that whoever reads along sees it whole.
-/// After half a line, which a full disk leaves behind, it begins a fresh one.
+/// Appends a line in one write, so that a program that follows the file reads
+/// the line as a whole. After half a line, which a full disk leaves behind,
+/// starts a new line.
 fn append(mut file: &fs::File, line: &str) -> io::Result<()> {
     if ends_mid_line(file)? {
         write_once(&mut file, format!("\n{line}").as_bytes())
@@ -281,7 +289,7 @@ fn write_once(writer: &mut impl Write, bytes: &[u8]) -> io::Result<()> {
     let n_bytes = bytes.len();
     Err(io::Error::new(
         ErrorKind::StorageFull,
-        format!("no room: {n_written} of {n_bytes} bytes were written"),
+        format!("wrote only {n_written} of {n_bytes} bytes"),
     ))
 }
 

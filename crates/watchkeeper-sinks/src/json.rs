@@ -2,29 +2,28 @@ use std::fmt::Write as _;
 
 use watchkeeper_core::{Finding, is_unsafe};
 
-/// Writes a finding as one line of JSON, without the end of the line.
+/// Returns a finding as one line of JSON, without a line break.
 ///
-/// What could steer a terminal is escaped, though JSON would allow it: such
-/// lines are read with `cat` and `tail`, too.
+/// Characters that could control a terminal are escaped although JSON allows
+/// them, since people read such lines with `cat` and `tail`.
 pub fn render_json(finding: &Finding) -> String {
-    let json =
-        serde_json::to_string(finding).expect("the keys of a finding are strings, all of them");
+    let json = serde_json::to_string(finding).expect("all keys of a finding are strings");
     if !json.contains(is_unsafe) {
         return json;
     }
-    // Between strings JSON has no such characters, so all of them are inside.
-    let mut res = String::with_capacity(json.len() + 64);
+    // JSON has no such characters outside strings.
+    let mut escaped = String::with_capacity(json.len() + 64);
     for c in json.chars() {
         if is_unsafe(c) {
             for unit in c.encode_utf16(&mut [0; 2]) {
                 // Writing to a string cannot fail.
-                let _ = write!(res, "\\u{unit:04x}");
+                let _ = write!(escaped, "\\u{unit:04x}");
             }
         } else {
-            res.push(c);
+            escaped.push(c);
         }
     }
-    res
+    escaped
 }
 
 #[cfg(test)]
@@ -37,12 +36,12 @@ mod tests {
     use crate::samples::{any_finding, finding, is_harmless};
 
     #[test]
-    fn a_finding_is_one_line() {
-        assert_snapshot!(render_json(&finding()), @r#"{"id":"9f2c000000000001","at":"2026-11-22T10:14:07.12Z","detector":"repeated_call","kind":"repeat-tool-call","class":"runaway","severity":"high","status":"open","count":4,"session":"5b1e0c2a-7f4d-4b6e-9f3e-0123456789ab","agent":null,"source":"claude-code","fingerprint":"00000000000000ab","labels":{"team":"payments"},"message":"`Bash` gave the same answer to the same call 4 times in 31s","data":{"repeats":4,"tool":"Bash"},"evidence":[{"file":"/home/ada/.claude/projects/shop/5b1e.jsonl","line":790,"event":"tool_call"},{"file":"/home/ada/.claude/projects/shop/5b1e.jsonl","line":812,"event":"tool_call"}]}"#);
+    fn writes_a_finding_as_one_line() {
+        assert_snapshot!(render_json(&finding()), @r#"{"id":"9f2c000000000001","at":"2026-11-22T10:14:07.12Z","detector":"repeated_call","kind":"repeat-tool-call","class":"runaway","severity":"high","status":"open","count":4,"session":"5b1e0c2a-7f4d-4b6e-9f3e-0123456789ab","agent":null,"source":"claude-code","fingerprint":"00000000000000ab","labels":{"team":"payments"},"message":"`Bash` returned the same result for the same call 4 times in 31s","data":{"repeats":4,"tool":"Bash"},"evidence":[{"file":"/home/ada/.claude/projects/shop/5b1e.jsonl","line":790,"event":"tool_call"},{"file":"/home/ada/.claude/projects/shop/5b1e.jsonl","line":812,"event":"tool_call"}]}"#);
     }
 
     #[test]
-    fn what_steers_a_terminal_is_escaped() {
+    fn escapes_characters_that_control_a_terminal() {
         let mut finding = finding();
         finding.message = "a\u{9b}31m\u{7f}\u{202e}\u{2028}\u{e0041}b".to_owned();
         let json = render_json(&finding);
@@ -51,11 +50,11 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_finding_is_harmless_and_reads_as_it_was(finding in any_finding()) {
+        fn every_finding_is_harmless_and_parses_to_the_same_value(finding in any_finding()) {
             let json = render_json(&finding);
             prop_assert!(json.chars().all(is_harmless), "{:?}", json);
-            let value: Value = serde_json::from_str(&json).expect("it is JSON");
-            prop_assert_eq!(value, serde_json::to_value(&finding).expect("it is JSON"));
+            let value: Value = serde_json::from_str(&json).expect("a finding is JSON");
+            prop_assert_eq!(value, serde_json::to_value(&finding).expect("a finding is JSON"));
         }
     }
 }

@@ -1,13 +1,13 @@
-//! Where findings go: standard error, a file, a webhook.
+//! The sinks `stderr`, `file` and `webhook`.
 //!
-//! A sink makes one attempt for each call of [`deliver`] and says whether
-//! another is worth it; waiting and trying again is the business of the
-//! [`Queue`] in front of it. What an agent wrote reaches none of them as it
-//! is: no line, of text or of JSON, holds a character that could steer a
-//! terminal or begin another line.
+//! A sink makes one attempt for each call of [`deliver`], and returns whether
+//! another attempt can succeed; the [`Queue`] in front of the sink waits and
+//! retries. No line that a sink writes, text or JSON, contains a character
+//! that could control a terminal or begin another line, whatever an agent
+//! wrote.
 //!
-//! Name this crate in the program (`use watchkeeper_sinks as _;`), and
-//! policies know its kinds.
+//! A program that names this crate (`use watchkeeper_sinks as _;`) registers
+//! these kinds.
 //!
 //! [`deliver`]: watchkeeper_core::Sink::deliver
 //! [`Queue`]: watchkeeper_core::Queue
@@ -40,13 +40,13 @@ mod tests {
         let registry = Registry::linked().unwrap();
         let kinds: Vec<_> =
             registry.sinks.iter().map(|it| format!("{}: {}", it.kind(), it.summary())).collect();
-        let mut due = vec![
+        let mut expected = vec![
             "file: Appends findings to a file, one line of JSON each.",
             "stderr: Writes findings to standard error, one line each.",
         ];
         if cfg!(feature = "webhook") {
-            due.push("webhook: Posts each finding to a URL as JSON.");
+            expected.push("webhook: Posts each finding to a URL as JSON.");
         }
-        assert_eq!(kinds, due);
+        assert_eq!(kinds, expected);
     }
 }

@@ -1,4 +1,4 @@
-//! Findings for tests.
+//! Findings and options for tests.
 
 use std::{collections::BTreeMap, ffi::OsStr, process::Command, sync::Arc};
 
@@ -8,12 +8,12 @@ use watchkeeper_core::{
     Evidence, Finding, Fingerprint, Options, OptionsError, Severity, SinkKind, Status, Timestamp,
 };
 
-/// Makes a sink from the options that a policy would give it.
+/// Builds a sink from the options in a policy.
 pub(crate) fn build<S: SinkKind>(options: &str) -> Result<S, OptionsError> {
     Options::parse(options)?.build(S::new)
 }
 
-/// The message of the mistake in some options.
+/// Returns the message of the error in some options.
 #[track_caller]
 pub(crate) fn mistake<S: SinkKind>(options: &str) -> String {
     match build::<S>(options) {
@@ -22,7 +22,7 @@ pub(crate) fn mistake<S: SinkKind>(options: &str) -> String {
     }
 }
 
-/// Makes a sink from the example in its manual.
+/// Builds a sink from the example in its manual.
 pub(crate) fn build_example<S: SinkKind>() -> Result<S, OptionsError> {
     let (_, example) = S::DOCS.split_once("```toml\n").expect("the manual has an example");
     let (example, _) = example.split_once("```").expect("the example ends");
@@ -30,18 +30,18 @@ pub(crate) fn build_example<S: SinkKind>() -> Result<S, OptionsError> {
     build(&example.lines().filter(own).collect::<Vec<_>>().join("\n"))
 }
 
-/// Runs a test again in a process of its own, which `command` starts, with a
-/// variable in its environment.
+/// Runs a test again in a new process, which `command` starts, with an
+/// environment variable.
 #[track_caller]
 pub(crate) fn run_again(command: &mut Command, test: &str, variable: (&str, &OsStr)) {
-    let (_, test) = test.split_once("::").expect("it begins with the name of the crate");
+    let (_, test) = test.split_once("::").expect("the path begins with the crate");
     let command = command.args(["--exact", test, "--nocapture"]).env(variable.0, variable.1);
-    let output = command.output().expect("it can be run");
-    let said = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success() && said.contains("1 passed"), "{output:?}");
+    let output = command.output().expect("the command should start");
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && stdout.contains("1 passed"), "{output:?}");
 }
 
-/// A finding like any other.
+/// Returns a typical finding.
 pub(crate) fn finding() -> Finding {
     let evidence = |line| Evidence {
         file: Some("/home/ada/.claude/projects/shop/5b1e.jsonl".into()),
@@ -50,7 +50,7 @@ pub(crate) fn finding() -> Finding {
     };
     Finding {
         id: Fingerprint::from(0x9f2c_0000_0000_0001),
-        at: "2026-11-22T10:14:07.120Z".parse().expect("it is a time"),
+        at: "2026-11-22T10:14:07.120Z".parse().expect("the text is a time"),
         detector: "repeated_call".into(),
         kind: "repeat-tool-call".into(),
         class: "runaway".into(),
@@ -62,15 +62,15 @@ pub(crate) fn finding() -> Finding {
         source: Some("claude-code"),
         fingerprint: Fingerprint::from(0xab),
         labels: Arc::new(BTreeMap::from([("team".to_owned(), "payments".to_owned())])),
-        message: "`Bash` gave the same answer to the same call 4 times in 31s".to_owned(),
+        message: "`Bash` returned the same result for the same call 4 times in 31s".to_owned(),
         data: Map::from_iter([("repeats".into(), json!(4)), ("tool".into(), json!("Bash"))]),
         evidence: vec![evidence(790), evidence(812)],
     }
 }
 
-/// Any finding, whatever an agent managed to put into it.
+/// Generates findings with arbitrary and hostile text in every field.
 pub(crate) fn any_finding() -> impl Strategy<Value = Finding> {
-    // Text that steers terminals is rare among all text, so it is asked for.
+    // Text that controls terminals is rare in arbitrary text.
     let text = || {
         let hostile = prop::sample::select(vec![
             "\u{1b}]0;title\u{7}",
@@ -94,15 +94,15 @@ pub(crate) fn any_finding() -> impl Strategy<Value = Finding> {
         let piece = prop_oneof![any::<String>(), hostile.prop_map(str::to_owned)];
         vec(piece, 0..40).prop_map(|it| it.concat())
     };
-    let who = (text(), text(), text(), option::of(text()));
-    let what = (any::<(u64, bool)>(), 0..3_usize, text(), text());
-    let places = vec((option::of(text()), option::of(any::<u64>())), 0..3);
-    (any::<i32>(), who, what, places).prop_map(|(at, who, what, places)| {
-        let (detector, class, session, agent) = who;
-        let ((count, is_open), severity, message, value) = what;
+    let names = (text(), text(), text(), option::of(text()));
+    let content = (any::<(u64, bool)>(), 0..3_usize, text(), text());
+    let locations = vec((option::of(text()), option::of(any::<u64>())), 0..3);
+    (any::<i32>(), names, content, locations).prop_map(|(at, names, content, locations)| {
+        let (detector, class, session, agent) = names;
+        let ((count, is_open), severity, message, value) = content;
         Finding {
             id: Fingerprint::of(&message),
-            at: Timestamp::from_second(at.into()).expect("it is within range"),
+            at: Timestamp::from_second(at.into()).expect("the time is in range"),
             detector: detector.into(),
             class: class.into(),
             severity: Severity::ALL[severity],
@@ -112,7 +112,7 @@ pub(crate) fn any_finding() -> impl Strategy<Value = Finding> {
             agent: agent.map(Into::into),
             message,
             data: Map::from_iter([(value.clone(), json!(value))]),
-            evidence: places
+            evidence: locations
                 .into_iter()
                 .map(|(file, line)| Evidence {
                     file: file.map(Into::into),
@@ -125,13 +125,13 @@ pub(crate) fn any_finding() -> impl Strategy<Value = Finding> {
     })
 }
 
-/// Whether a character may reach a terminal: stated apart from the code that
-/// sees to it.
+/// Returns whether a character may reach a terminal. Independent of the code
+/// under test.
 pub(crate) fn is_harmless(c: char) -> bool {
     match u32::from(c) {
         0x20..=0x7e => true,
-        // Controls; the soft hyphen and marks that turn the direction of text;
-        // the separators of lines and of paragraphs; the byte order mark; tags.
+        // Control characters, the soft hyphen, marks that change the direction
+        // of text, line and paragraph separators, the byte order mark, tags.
         0..=0x9f
         | 0xad
         | 0x61c

@@ -21,36 +21,36 @@ pub struct Stderr {
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct StderrOptions {
-    /// How a finding is written: a line for people, or a line of JSON.
+    /// The format of a finding: a line for people, or a line of JSON.
     #[serde(default)]
     format: Format,
-    /// Whether `text` has colours.
+    /// Colours of the `text` format.
     #[serde(default)]
     color: Color,
 }
 
-/// How a finding is written.
+/// The format of a finding.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Format {
-    /// As a line for people; see [`render_line`].
+    /// A line for people; see [`render_line`].
     #[default]
     Text,
-    /// As a line of JSON; see [`render_json`].
+    /// A line of JSON; see [`render_json`].
     Json,
 }
 
-/// Whether text has colours.
+/// The use of colours.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Color {
-    /// On a terminal, unless `NO_COLOR` is set; with `CLICOLOR_FORCE`
-    /// elsewhere too.
+    /// Colours on a terminal, unless `NO_COLOR` is set; with `CLICOLOR_FORCE`
+    /// everywhere.
     #[default]
     Auto,
-    /// Always.
+    /// Colours everywhere.
     Always,
-    /// Never.
+    /// No colours.
     Never,
 }
 
@@ -79,7 +79,7 @@ impl Sink for Stderr {
 }
 
 impl Color {
-    /// Decides for a place that is a terminal or not, in an environment.
+    /// Returns whether text has colours, given the environment variables.
     pub fn is_on(self, is_terminal: bool, variable: impl Fn(&str) -> Option<OsString>) -> bool {
         let is_set = |name| variable(name).is_some_and(|it| !it.is_empty());
         match self {
@@ -96,7 +96,7 @@ impl Color {
     }
 }
 
-/// Writes findings to a writer, one line each, each in one go.
+/// Writes findings to a writer, one line each, each in one write.
 pub struct Lines<W> {
     writer: W,
     format: Format,
@@ -104,7 +104,7 @@ pub struct Lines<W> {
 }
 
 impl<W: Write + Send> Lines<W> {
-    /// Writes to `writer`; text has colours if `styled`.
+    /// Makes a sink that writes to `writer`; `styled` adds colours to text.
     pub fn new(writer: W, format: Format, styled: bool) -> Self {
         Self { writer, format, styled }
     }
@@ -117,10 +117,9 @@ impl<W: Write + Send> Sink for Lines<W> {
             Format::Json => render_json(finding),
         };
         line.push('\n');
-        // In one go, so that what others write does not come in between.
-        self.writer.write_all(line.as_bytes())?;
-        self.writer.flush()?;
-        Ok(())
+        // One write, so that other output cannot split the line.
+        let written = self.writer.write_all(line.as_bytes()).and_then(|()| self.writer.flush());
+        written.map_err(|err| SinkError::unavailable("cannot write the line").with_source(err))
     }
 }
 
@@ -149,25 +148,25 @@ mod tests {
     };
 
     #[test]
-    fn the_example_in_the_manual_works() {
+    fn the_example_in_the_manual_is_valid() {
         let stderr = build_example::<Stderr>().unwrap();
         assert_eq!((stderr.lines.format, stderr.color), (Format::Text, Color::Auto));
     }
 
     #[test]
-    fn text_and_auto_are_what_nobody_asks_for() {
+    fn the_defaults_are_text_and_auto() {
         let stderr = build::<Stderr>("").unwrap();
         assert_eq!((stderr.lines.format, stderr.color), (Format::Text, Color::Auto));
     }
 
     #[test]
-    fn mistakes_are_named() {
+    fn invalid_options_are_named() {
         assert_snapshot!(mistake::<Stderr>("format = 'yaml'"), @"unknown variant `yaml`, expected `text` or `json`");
         assert_snapshot!(mistake::<Stderr>("colour = 'auto'"), @"unknown field `colour`, expected `format` or `color`");
     }
 
     #[test]
-    fn each_finding_is_a_line_in_its_format() {
+    fn writes_each_finding_as_a_line_in_the_format() {
         for (format, line) in
             [(Format::Text, render_line(&finding(), true)), (Format::Json, render_json(&finding()))]
         {
@@ -180,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn a_finding_is_written_in_one_go() {
+    fn a_finding_is_one_write() {
         struct Counted(usize);
         impl Write for Counted {
             fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -197,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn a_closed_pipe_is_worth_another_try() {
+    fn a_closed_pipe_is_unavailable() {
         let (reader, writer) = io::pipe().unwrap();
         drop(reader);
         let err = Lines::new(writer, Format::Text, false).deliver(&finding()).unwrap_err();
@@ -205,13 +204,13 @@ mod tests {
     }
 
     #[test]
-    fn colours_are_for_terminals_unless_the_environment_says_otherwise() {
+    fn colours_depend_on_the_terminal_and_the_environment() {
         let is_on = |color: Color, is_terminal, variables: &[(&str, &str)]| {
             color.is_on(is_terminal, |name| {
                 variables.iter().find(|it| it.0 == name).map(|it| it.1.into())
             })
         };
-        for (is_terminal, variables, due) in [
+        for (is_terminal, variables, expected) in [
             (true, &[][..], true),
             (false, &[], false),
             (true, &[("NO_COLOR", "1")], false),
@@ -222,7 +221,7 @@ mod tests {
             (false, &[("CLICOLOR_FORCE", "0")], false),
             (false, &[("CLICOLOR_FORCE", "1"), ("NO_COLOR", "1")], false),
         ] {
-            assert_eq!(is_on(Color::Auto, is_terminal, variables), due, "{variables:?}");
+            assert_eq!(is_on(Color::Auto, is_terminal, variables), expected, "{variables:?}");
             assert!(is_on(Color::Always, is_terminal, variables));
             assert!(!is_on(Color::Never, is_terminal, variables));
         }
@@ -230,12 +229,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_finding_steers_the_terminal(finding in any_finding(), is_json in any::<bool>()) {
+        fn no_finding_controls_the_terminal(finding in any_finding(), is_json in any::<bool>()) {
             let format = if is_json { Format::Json } else { Format::Text };
             let mut written = Vec::new();
-            Lines::new(&mut written, format, false).deliver(&finding).expect("a vector takes all");
-            let written = String::from_utf8(written).expect("it is text");
-            let line = written.strip_suffix('\n').expect("it is a line");
+            Lines::new(&mut written, format, false).deliver(&finding).expect("a vector accepts every write");
+            let written = String::from_utf8(written).expect("the line is UTF-8");
+            let line = written.strip_suffix('\n').expect("the line ends");
             prop_assert!(line.chars().all(is_harmless), "{:?}", line);
             prop_assert!(is_json || written.len() <= MAX_LINE);
         }

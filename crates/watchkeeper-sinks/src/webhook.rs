@@ -25,15 +25,15 @@ use crate::{count::Count, render_json};
 
 mod signature;
 
-/// How long making a connection may take.
+/// The longest time to connect.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// The longest head of an answer, in bytes.
+/// The longest head of a response, in bytes.
 const MAX_HEAD: usize = 16 << 10;
-/// How much is read of the body of an answer, in bytes.
+/// The longest part of a response body that is read, in bytes.
 const MAX_BODY: u64 = 64 << 10;
-/// The longest that a receiver may ask us to wait.
+/// The longest wait that a receiver may request.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
-/// Headers that are not the policy's to set.
+/// Headers that a policy cannot set.
 const OWN_HEADERS: &[HeaderName] = &[
     header::CONNECTION,
     header::CONTENT_LENGTH,
@@ -45,14 +45,14 @@ const OWN_HEADERS: &[HeaderName] = &[
 
 /// Posts each finding to a URL as JSON.
 pub struct Webhook {
-    /// Where to post; `None` if the policy was read without its secrets.
+    /// The receiver; `None` if the policy was read without its secrets.
     target: Option<Target>,
     timeout: Period,
     retry: RetryOptions,
     proxy_from_environment: bool,
     agent: Option<Agent>,
     clock: Box<dyn Clock>,
-    /// The receiver has said that it wants nothing more.
+    /// The receiver responded `410 Gone`: it accepts no more findings.
     is_gone: bool,
 }
 
@@ -60,29 +60,28 @@ pub struct Webhook {
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct WebhookOptions {
-    /// Where to post, an `https` address.
+    /// The address to post to, with `https`.
     url: Secret,
-    /// The key to sign with, as Standard Webhooks has it: `whsec_` and 24 to 64
-    /// bytes in base64. Two with a space between them, while one replaces the
-    /// other.
+    /// The key to sign with, in the form of Standard Webhooks: `whsec_` and 24 to
+    /// 64 bytes in base64. During a rotation, two keys separated by a space.
     #[serde(default)]
     sign: Option<Secret>,
-    /// How long one attempt may take, from the look-up of the name to the end
-    /// of the answer.
+    /// The longest time of one attempt, from the name lookup to the end of the
+    /// response.
     #[serde(default = "default_timeout")]
     timeout: Period,
-    /// Headers to send along, such as `authorization`.
+    /// Additional headers, such as `authorization`.
     #[serde(default)]
     headers: BTreeMap<String, Secret>,
-    /// How often and how patiently to try again.
+    /// The number of attempts, and the waits between them.
     #[serde(default)]
     retry: RetryOptions,
-    /// Whether `url` may be an `http` address of another machine, so that
-    /// whoever is on the way reads every finding.
+    /// Allows an `http` address of another machine. Anyone on the network path
+    /// can then read every finding.
     #[serde(default)]
     allow_http: bool,
-    /// Whether to go through the proxy that `HTTPS_PROXY`, `HTTP_PROXY` or
-    /// `ALL_PROXY` names.
+    /// Uses the proxy that the environment variable `HTTPS_PROXY`, `HTTP_PROXY`
+    /// or `ALL_PROXY` sets.
     #[serde(default)]
     proxy_from_environment: bool,
 }
@@ -91,13 +90,13 @@ const fn default_timeout() -> Period {
     Period::from_secs(10)
 }
 
-/// How often and how patiently a webhook is tried again.
+/// The number of attempts, and the waits between them.
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 struct RetryOptions {
-    /// How many attempts a finding gets, the first included.
+    /// The largest number of attempts for a finding, the first included.
     max_attempts: Count<1, 1000>,
-    /// The longest wait before the second attempt; it doubles with each.
+    /// The longest wait before the second attempt; it doubles with each attempt.
     initial: Period,
     /// The longest wait before any attempt.
     max: Period,
@@ -113,7 +112,7 @@ impl Default for RetryOptions {
     }
 }
 
-/// Where to post, and what to send along.
+/// The receiver: its address, and the keys and headers of each request.
 struct Target {
     url: Uri,
     keys: Option<Keys>,
@@ -147,7 +146,7 @@ impl SinkKind for Webhook {
 }
 
 impl Target {
-    /// Checks the secrets that are known; `None` if any is not.
+    /// Checks the known secrets; returns `None` if a secret is unknown.
     fn new(options: &WebhookOptions) -> Result<Option<Self>, InvalidOption> {
         let WebhookOptions { url, sign, headers, allow_http, .. } = options;
         let url = url.expose().map(|it| parse_url(it, *allow_http)).transpose()?;
@@ -155,7 +154,7 @@ impl Target {
             None => Some(None),
             Some(None) => None,
             Some(Some(text)) => Some(Some(Keys::parse(text).ok_or_else(|| {
-                let reason = "must be `whsec_` and then 24 to 64 bytes in base64";
+                let reason = "must be `whsec_` followed by 24 to 64 bytes in base64";
                 InvalidOption::new("sign", reason)
             })?)),
         };
@@ -176,7 +175,7 @@ fn parse_url(text: &str, allow_http: bool) -> Result<Uri, InvalidOption> {
     if *scheme == Scheme::HTTP {
         if !allow_http && !is_loopback(host) {
             return Err(invalid(
-                "`http` lets anyone on the way read the findings; use `https`, or set `allow_http = true`",
+                "`http` lets anyone on the network path read the findings; use `https`, or set `allow_http = true`",
             ));
         }
     } else if *scheme != Scheme::HTTPS {
@@ -185,7 +184,7 @@ fn parse_url(text: &str, allow_http: bool) -> Result<Uri, InvalidOption> {
     Ok(url)
 }
 
-/// Whether a host is this machine, by its very name: nothing is looked up.
+/// Returns whether the name of a host, without a lookup, is this machine.
 fn is_loopback(host: &str) -> bool {
     let address = host.trim_start_matches('[').trim_end_matches(']');
     host.eq_ignore_ascii_case("localhost")
@@ -193,30 +192,30 @@ fn is_loopback(host: &str) -> bool {
 }
 
 fn parse_headers(headers: &BTreeMap<String, Secret>) -> Result<Option<HeaderMap>, InvalidOption> {
-    let mut res = Some(HeaderMap::new());
+    let mut parsed = Some(HeaderMap::new());
     for (name, value) in headers {
         let shown = make_safe(name);
-        let invalid = |what: &str| InvalidOption::new("headers", format!("`{shown}` {what}"));
-        let name: HeaderName = name.parse().map_err(|_| invalid("is no name of a header"))?;
+        let invalid = |reason: &str| InvalidOption::new("headers", format!("`{shown}` {reason}"));
+        let name: HeaderName = name.parse().map_err(|_| invalid("is not a valid header name"))?;
         if OWN_HEADERS.contains(&name) || name.as_str().starts_with("webhook-") {
             return Err(invalid("is set by the sink itself"));
         }
         let Some(value) = value.expose() else {
-            res = None;
+            parsed = None;
             continue;
         };
         let mut value = HeaderValue::from_str(value)
-            .map_err(|_| invalid("has a value that no header can have"))?;
+            .map_err(|_| invalid("has a value that is not valid in a header"))?;
         value.set_sensitive(true);
-        if let Some(res) = &mut res {
-            res.insert(name, value);
+        if let Some(parsed) = &mut parsed {
+            parsed.insert(name, value);
         }
     }
-    Ok(res)
+    Ok(parsed)
 }
 
 impl Webhook {
-    /// Makes the HTTP client, which trusts only what `roots` vouch for.
+    /// Makes the HTTP client, which trusts certificates signed by `roots`.
     fn agent(&self, roots: RootCerts) -> Agent {
         let timeout = self.timeout.get().unsigned_abs();
         let proxy = if self.proxy_from_environment { Proxy::try_from_env() } else { None };
@@ -244,7 +243,7 @@ impl Sink for Webhook {
     fn deliver(&mut self, finding: &Finding) -> Result<(), SinkError> {
         let refused = |reason: &str| SinkError::refused(reason);
         if self.is_gone {
-            return Err(refused("the receiver has said that it is gone"));
+            return Err(refused("the receiver responded 410 Gone before"));
         }
         let Some(target) = &self.target else {
             return Err(refused("the policy was read without its secrets"));
@@ -254,14 +253,14 @@ impl Sink for Webhook {
         };
         let now = self.clock.now();
         let mut response = match post(agent, target, finding, now) {
-            Ok(it) => it,
+            Ok(response) => response,
             Err(err) => {
-                let reason = explain(&err, target, self.timeout);
+                let reason = describe(&err, target, self.timeout);
                 return Err(SinkError::unavailable(reason));
             }
         };
-        // Reading the answer to its end lets the connection serve again.
-        // Whether that works changes nothing: the receiver has decided.
+        // Reading the response to its end allows the connection to be reused. A
+        // failure does not matter: the status is known.
         io::copy(&mut response.body_mut().as_reader().take(MAX_BODY), &mut io::sink()).ok();
 
         let status = response.status();
@@ -325,11 +324,11 @@ fn outcome_of(status: StatusCode, retry_after: Option<Duration>) -> Result<(), S
     }
 }
 
-/// Reads a `retry-after`: seconds, or a date.
+/// Parses the value of `retry-after`: seconds, or a date.
 fn retry_after_in(text: &str, now: Timestamp) -> Option<Duration> {
     let text = text.trim();
     let wait = if !text.is_empty() && text.bytes().all(|it| it.is_ascii_digit()) {
-        // More than fits is more than is waited for, too.
+        // A number that does not fit is above the longest wait.
         text.parse().map_or(MAX_RETRY_AFTER, Duration::from_secs)
     } else {
         let at = rfc2822::DateTimeParser::new().parse_timestamp(text).ok()?;
@@ -338,13 +337,13 @@ fn retry_after_in(text: &str, now: Timestamp) -> Option<Duration> {
     Some(wait.min(MAX_RETRY_AFTER))
 }
 
-/// Why there was no answer, in words that give no secret away.
-fn explain(err: &ureq::Error, target: &Target, timeout: Period) -> String {
+/// Describes an error without secrets.
+fn describe(err: &ureq::Error, target: &Target, timeout: Period) -> String {
     let reason = match err {
-        ureq::Error::Timeout(Timeout::Connect) => "it took too long to connect".to_owned(),
-        ureq::Error::Timeout(_) => format!("no answer within {timeout}"),
-        ureq::Error::HostNotFound => "no host has the name in the URL".to_owned(),
-        // Without the word `io`, which says nothing to a person.
+        ureq::Error::Timeout(Timeout::Connect) => "the connection timed out".to_owned(),
+        ureq::Error::Timeout(_) => format!("no response within {timeout}"),
+        ureq::Error::HostNotFound => "the host name in the URL does not exist".to_owned(),
+        // Without the prefix `io: ` of the HTTP client.
         ureq::Error::Io(err) => err.to_string(),
         err => err.to_string(),
     };

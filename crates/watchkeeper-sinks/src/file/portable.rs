@@ -1,4 +1,4 @@
-//! What stands in for `unix.rs` elsewhere: the folder's own rights guard its files.
+//! Replaces `unix.rs` on other systems, where the permissions of the folder protect its files.
 
 use std::{
     fs::{self, File, Metadata, OpenOptions},
@@ -9,16 +9,16 @@ use std::{
 pub(super) const NEW_FILE: u32 = 0;
 
 pub(super) fn open_options() -> OpenOptions {
-    let mut res = OpenOptions::new();
-    res.read(true).append(true);
-    res
+    let mut options = OpenOptions::new();
+    options.read(true).append(true);
+    options
 }
 
 pub(super) fn create_folders(path: &Path) -> io::Result<()> {
     fs::create_dir_all(path)
 }
 
-#[expect(clippy::unnecessary_wraps, reason = "it may fail on Unix")]
+#[expect(clippy::unnecessary_wraps, reason = "the function can fail on Unix")]
 pub(super) fn set_mode(_: &File, _: u32) -> io::Result<()> {
     Ok(())
 }

@@ -22,7 +22,7 @@ fn numbered(n: u64) -> Finding {
     Finding { id: Fingerprint::from(n), ..finding() }
 }
 
-/// The ids of the findings in a file, each line of which must be one.
+/// Returns the ids of the findings in a file; every line must be a finding.
 #[track_caller]
 fn ids(path: &Path) -> Vec<String> {
     let text = fs::read_to_string(path).unwrap_or_default();
@@ -36,30 +36,30 @@ fn id(line: &str) -> String {
     value["id"].as_str().unwrap().trim_start_matches('0').to_owned()
 }
 
-/// What `deliver` says, without the name of the temporary folder.
-fn complaint(sink: &mut File, folder: &TempDir) -> String {
+/// Returns the error of `deliver`, without the path of the temporary folder.
+fn error(sink: &mut File, folder: &TempDir) -> String {
     let err = sink.deliver(&finding()).unwrap_err();
     err.to_string().replace(&folder.path().display().to_string(), "…")
 }
 
 #[test]
-fn the_example_in_the_manual_works() {
+fn the_example_in_the_manual_is_valid() {
     let file = build_example::<File>().unwrap();
     assert_eq!(file.path, Path::new("findings.ndjson"));
 }
 
 #[test]
-fn mistakes_are_named() {
+fn invalid_options_are_named() {
     assert_snapshot!(mistake::<File>(""), @"missing field `path`");
-    assert_snapshot!(mistake::<File>("path = ''"), @"invalid value for `path`: names no file; write `findings.ndjson`");
-    assert_snapshot!(mistake::<File>("path = 'logs/'"), @"invalid value for `path`: names no file; write `findings.ndjson`");
+    assert_snapshot!(mistake::<File>("path = ''"), @"invalid value for `path`: is not the path of a file; write a path such as `findings.ndjson`");
+    assert_snapshot!(mistake::<File>("path = 'logs/'"), @"invalid value for `path`: is not the path of a file; write a path such as `findings.ndjson`");
     assert_snapshot!(mistake::<File>("path = 'a'\nrotate = { max_size = 64 }"), @r#"invalid type: integer `64`, expected a size such as "64MiB", "1GB" or "500kB""#);
     assert_snapshot!(mistake::<File>("path = 'a'\nrotate = { max_size = '1MB', keep = 0 }"), @"invalid value: integer `0`, expected a whole number from 1 to 999");
     assert_snapshot!(mistake::<File>("path = 'a'\nrotate = { size = '1MB' }"), @"unknown field `size`, expected `max_size` or `keep`");
 }
 
 #[test]
-fn findings_are_appended_a_line_each() {
+fn appends_one_line_for_each_finding() {
     let folder = folder();
     let path = folder.path().join("findings.ndjson");
     fs::write(&path, "{\"id\":\"a\"}\n").unwrap();
@@ -73,7 +73,7 @@ fn findings_are_appended_a_line_each() {
 }
 
 #[test]
-fn half_a_line_is_not_continued() {
+fn starts_a_new_line_after_half_a_line() {
     let folder = folder();
     let path = folder.path().join("findings.ndjson");
     fs::write(&path, "{\"id\":\"torn").unwrap();
@@ -87,7 +87,7 @@ fn half_a_line_is_not_continued() {
 }
 
 #[test]
-fn a_file_that_was_moved_away_is_begun_anew() {
+fn creates_a_file_that_was_renamed_or_removed() {
     let folder = folder();
     let path = folder.path().join("findings.ndjson");
     let away = folder.path().join("away");
@@ -105,7 +105,7 @@ fn a_file_that_was_moved_away_is_begun_anew() {
 }
 
 #[test]
-fn old_files_are_shifted_and_the_oldest_goes() {
+fn rotation_renames_old_files_and_drops_the_oldest() {
     let folder = folder();
     let path = folder.path().join("findings.ndjson");
     let size = 2 * (render_json(&numbered(1)).len() + 1);
@@ -123,7 +123,7 @@ fn old_files_are_shifted_and_the_oldest_goes() {
 }
 
 #[test]
-fn a_line_longer_than_a_file_may_be_has_one_to_itself() {
+fn a_line_longer_than_the_limit_gets_a_file_of_its_own() {
     let folder = folder();
     let path = folder.path().join("findings.ndjson");
     let mut sink = sink(&path, "rotate = { max_size = '1B', keep = 9 }");
@@ -134,7 +134,7 @@ fn a_line_longer_than_a_file_may_be_has_one_to_itself() {
 }
 
 #[test]
-fn nothing_goes_before_it_must() {
+fn rotation_drops_no_file_while_a_number_is_free() {
     let folder = folder();
     let path = folder.path().join("findings.ndjson");
     let old = |n: u32| folder.path().join(format!("findings.ndjson.{n}"));
@@ -146,10 +146,10 @@ fn nothing_goes_before_it_must() {
 }
 
 #[test]
-fn a_file_that_cannot_be_moved_goes_on() {
+fn a_file_that_cannot_be_renamed_grows() {
     let folder = folder();
     let path = folder.path().join("findings.ndjson");
-    // A folder with something in it, which no file can replace.
+    // A folder that is not empty, which no file can replace.
     fs::create_dir_all(folder.path().join("findings.ndjson.1/full")).unwrap();
     let mut sink = sink(&path, "rotate = { max_size = '1B', keep = 1 }");
     (1..=2).for_each(|n| sink.deliver(&numbered(n)).unwrap());
@@ -157,18 +157,18 @@ fn a_file_that_cannot_be_moved_goes_on() {
 }
 
 #[test]
-fn a_folder_that_cannot_be_is_not_waited_for() {
+fn an_impossible_folder_is_refused() {
     let folder = folder();
     fs::write(folder.path().join("file"), "").unwrap();
     for path in ["file/findings.ndjson", "file/below/findings.ndjson"] {
         let mut sink = sink(&folder.path().join(path), "");
-        let complaint = complaint(&mut sink, &folder);
-        assert_eq!(complaint, format!("refused: cannot create the folder of `…/{path}`"));
+        let error = error(&mut sink, &folder);
+        assert_eq!(error, format!("refused: cannot create the folder of `…/{path}`"));
     }
 }
 
 #[test]
-fn monitors_that_share_a_file_lose_and_mix_nothing() {
+fn monitors_that_share_a_file_lose_no_line_and_split_no_line() {
     const N_MONITORS: u64 = 4;
     const N_FINDINGS: u64 = 250;
     let folder = folder();
@@ -185,10 +185,11 @@ fn monitors_that_share_a_file_lose_and_mix_nothing() {
     });
     let files: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|it| it.unwrap().path()).collect();
     let found: Vec<String> = files.iter().flat_map(|it| ids(it)).collect();
-    let due: BTreeSet<String> = (1..=N_MONITORS * N_FINDINGS).map(|n| format!("{n:x}")).collect();
+    let expected: BTreeSet<String> =
+        (1..=N_MONITORS * N_FINDINGS).map(|n| format!("{n:x}")).collect();
     assert!(10 < files.len(), "{} files", files.len());
-    assert_eq!(found.len(), due.len());
-    assert_eq!(found.into_iter().collect::<BTreeSet<_>>(), due);
+    assert_eq!(found.len(), expected.len());
+    assert_eq!(found.into_iter().collect::<BTreeSet<_>>(), expected);
 }
 
 #[cfg(unix)]
@@ -215,7 +216,7 @@ mod unix {
     }
 
     #[test]
-    fn files_and_folders_are_their_owners_alone() {
+    fn only_the_owner_may_use_new_files_and_folders() {
         let folder = folder();
         let path = folder.path().join("a/b/findings.ndjson");
         sink(&path, "").deliver(&finding()).unwrap();
@@ -230,7 +231,7 @@ mod unix {
         let path = folder.path().join("findings.ndjson");
         let mut sink = sink(&path, "rotate = { max_size = '1B' }");
         sink.deliver(&numbered(1)).unwrap();
-        // More than any usual umask leaves.
+        // More permissions than any usual umask allows.
         set_mode(&path, 0o662);
         sink.deliver(&numbered(2)).unwrap();
         assert_eq!(ids(&path), ["2"]);
@@ -238,7 +239,7 @@ mod unix {
     }
 
     #[test]
-    fn what_leads_elsewhere_is_refused() {
+    fn refuses_links_folders_pipes_and_sockets() {
         let folder = folder();
         let at = |name: &str| folder.path().join(name);
         let canary = at("canary");
@@ -251,44 +252,44 @@ mod unix {
         fs::write(at("one"), "").unwrap();
         fs::hard_link(at("one"), at("other")).unwrap();
 
-        let said = |name: &str| complaint(&mut sink(&at(name), ""), &folder);
-        assert_snapshot!(said("link"), @"refused: `…/link` is a symbolic link; name the file itself");
-        assert_snapshot!(said("dangling"), @"refused: `…/dangling` is a symbolic link; name the file itself");
-        assert_snapshot!(said("folder"), @"refused: `…/folder` is a folder; name a file in it");
-        assert_snapshot!(said("socket"), @"refused: `…/socket` is no regular file");
-        assert_snapshot!(said("pipe"), @"refused: `…/pipe` is no regular file");
-        assert_snapshot!(said("other"), @"refused: `…/other` has another name (a hard link); use a file of its own");
+        let error_of = |name: &str| error(&mut sink(&at(name), ""), &folder);
+        assert_snapshot!(error_of("link"), @"refused: `…/link` is a symbolic link; name the file itself");
+        assert_snapshot!(error_of("dangling"), @"refused: `…/dangling` is a symbolic link; name the file itself");
+        assert_snapshot!(error_of("folder"), @"refused: `…/folder` is a folder; name a file in it");
+        assert_snapshot!(error_of("socket"), @"refused: `…/socket` is not a regular file");
+        assert_snapshot!(error_of("pipe"), @"refused: `…/pipe` is not a regular file");
+        assert_snapshot!(error_of("other"), @"refused: `…/other` has another name (a hard link); use a file of its own");
         assert_eq!(fs::read(&canary).unwrap(), b"");
         assert!(!at("nowhere").exists());
 
         let err = sink(Path::new("/dev/null"), "").deliver(&finding()).unwrap_err();
-        assert_snapshot!(err, @"refused: `/dev/null` is no regular file");
+        assert_snapshot!(err, @"refused: `/dev/null` is not a regular file");
     }
 
     #[test]
-    fn a_pipe_that_somebody_reads_is_refused_too() {
+    fn refuses_a_pipe_that_has_a_reader() {
         let folder = folder();
         let path = folder.path().join("pipe");
         assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
-        // Opened for both, since opening for one waits for the other.
+        // Opened for both, since opening a pipe for one waits for the other.
         let _reader = fs::File::options().read(true).write(true).open(&path).unwrap();
-        assert_snapshot!(complaint(&mut sink(&path, ""), &folder), @"refused: `…/pipe` is no regular file");
+        assert_snapshot!(error(&mut sink(&path, ""), &folder), @"refused: `…/pipe` is not a regular file");
     }
 
     #[test]
-    fn a_folder_open_to_all_is_refused_unless_sticky() {
+    fn refuses_a_folder_that_any_user_may_write_to_unless_sticky() {
         let folder = folder();
         let path = folder.path().join("findings.ndjson");
         set_mode(folder.path(), 0o777);
         let mut file = sink(&path, "");
-        assert_snapshot!(complaint(&mut file, &folder), @"refused: `…/findings.ndjson` is in a folder that anyone may write to; use one of its own inside it");
+        assert_snapshot!(error(&mut file, &folder), @"refused: `…/findings.ndjson` is in a folder that any user may write to; use a private folder inside it");
         sink(&folder.path().join("own/findings.ndjson"), "").deliver(&finding()).unwrap();
         set_mode(folder.path(), 0o1777);
         file.deliver(&finding()).unwrap();
     }
 
     #[test]
-    fn a_link_put_in_the_place_of_the_file_is_not_followed() {
+    fn refuses_a_link_that_replaces_the_file() {
         let folder = folder();
         let path = folder.path().join("findings.ndjson");
         let canary = folder.path().join("canary");
@@ -297,34 +298,34 @@ mod unix {
         fs::rename(&path, &canary).unwrap();
         symlink(&canary, &path).unwrap();
         let len = fs::metadata(&canary).unwrap().len();
-        assert_snapshot!(complaint(&mut sink, &folder), @"refused: `…/findings.ndjson` is a symbolic link; name the file itself");
+        assert_snapshot!(error(&mut sink, &folder), @"refused: `…/findings.ndjson` is a symbolic link; name the file itself");
         assert_eq!(fs::metadata(&canary).unwrap().len(), len);
     }
 
     #[test]
-    fn a_path_does_not_steer_the_terminal() {
+    fn a_path_cannot_control_the_terminal() {
         let folder = folder();
         let path = folder.path().join("a\u{1b}[2Jb");
         fs::create_dir(&path).unwrap();
         let options =
             format!("path = \"{}\"", path.display().to_string().replace('\u{1b}', "\\u001b"));
         let mut sink: File = build(&options).unwrap();
-        assert_snapshot!(complaint(&mut sink, &folder), @r"refused: `…/a\u{1b}[2Jb` is a folder; name a file in it");
+        assert_snapshot!(error(&mut sink, &folder), @r"refused: `…/a\u{1b}[2Jb` is a folder; name a file in it");
     }
 
-    /// Runs itself again as a process that may write no more than 4 KiB to any
-    /// file, which fails as a full disk does: with half a line first.
+    /// Runs the test again in a process that may write 4 KiB at most to a file.
+    /// The write at the limit fails like on a full disk: it writes half a line.
     #[test]
-    fn a_full_disk_leaves_no_line_that_begins_in_another() {
+    fn a_full_disk_does_not_join_two_lines() {
         const FOLDER: &str = "WATCHKEEPER_TEST_FULL_DISK";
         const BLOCKS: u32 = 8;
         if let Some(folder) = std::env::var_os(FOLDER) {
             let path = Path::new(&folder).join("findings.ndjson");
             let mut sink = sink(&path, "");
             let failed = (1..=20).find_map(|n| sink.deliver(&numbered(n)).err());
-            let failed = failed.expect("the limit is in force");
+            let failed = failed.expect("a write should exceed the limit");
             assert!(matches!(failed, SinkError::Unavailable { .. }), "{failed:?}");
-            let failed = sink.deliver(&numbered(99)).expect_err("the limit is still in force");
+            let failed = sink.deliver(&numbered(99)).expect_err("the file should still be full");
             assert!(matches!(failed, SinkError::Unavailable { .. }), "{failed:?}");
             return;
         }
@@ -332,11 +333,11 @@ mod unix {
         let limited = format!("trap '' XFSZ; ulimit -f {BLOCKS}; exec \"$0\" \"$@\"");
         run_again(
             Command::new("sh").args(["-c", &limited]).arg(std::env::current_exe().unwrap()),
-            concat!(module_path!(), "::a_full_disk_leaves_no_line_that_begins_in_another"),
+            concat!(module_path!(), "::a_full_disk_does_not_join_two_lines"),
             (FOLDER, folder.path().as_os_str()),
         );
 
-        // There is room again.
+        // The disk has room again.
         let path = folder.path().join("findings.ndjson");
         sink(&path, "").deliver(&numbered(100)).unwrap();
         let written = fs::read_to_string(&path).unwrap();

@@ -1,4 +1,4 @@
-//! Signatures after Standard Webhooks 1.0.0.
+//! Signatures of Standard Webhooks 1.0.0.
 
 use base64::{
     Engine,
@@ -7,19 +7,19 @@ use base64::{
 };
 use ring::hmac;
 
-/// Reads keys with and without padding, as receivers hand them out.
+/// Decodes keys with and without padding: receivers issue both.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &STANDARD,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-/// What a message is signed with: one key, or two while one replaces the other.
+/// The keys that sign a message: one key, or two during a rotation.
 pub(super) struct Keys(Vec<hmac::Key>);
 
 impl Keys {
-    /// Reads keys with space between them; `None` if one of them is no key.
+    /// Parses keys separated by spaces; returns `None` if one of them is invalid.
     pub(super) fn parse(text: &str) -> Option<Self> {
-        /// How long a key is, in bytes.
+        /// The length of a key, in bytes.
         const LEN: std::ops::RangeInclusive<usize> = 24..=64;
         let key = |word: &str| {
             let bytes = BASE64.decode(word.strip_prefix("whsec_")?).ok()?;
@@ -45,12 +45,12 @@ mod tests {
     const KEY: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
     fn sign(keys: &str) -> String {
-        let keys = Keys::parse(keys).expect("they are keys");
+        let keys = Keys::parse(keys).expect("the keys are valid");
         keys.sign("msg_p5jXN8AQM9LWM0D4loKWxJek", 1_614_265_330, r#"{"test": 2432232314}"#)
     }
 
     #[test]
-    fn the_example_of_the_standard_comes_out() {
+    fn signs_the_example_of_the_standard() {
         assert_eq!(sign(KEY), "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=");
     }
 
@@ -62,13 +62,13 @@ mod tests {
     }
 
     #[test]
-    fn padding_may_be_left_out() {
+    fn padding_is_optional() {
         let padded = "whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA==";
         assert_eq!(sign(padded), sign(padded.trim_end_matches('=')));
     }
 
     #[test]
-    fn what_is_no_key_is_refused() {
+    fn invalid_keys_are_refused() {
         for text in [
             "",
             "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",

@@ -21,7 +21,7 @@ use crate::{
 
 const KEY: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
-/// The time of the findings, and of every attempt.
+/// A clock that shows the time of the findings.
 struct Stopped;
 
 impl Clock for Stopped {
@@ -30,32 +30,32 @@ impl Clock for Stopped {
     }
 }
 
-/// A receiver on this machine, which gives each connection one answer.
+/// A receiver on this machine, which sends one response to each connection.
 struct Receiver {
     url: String,
     requests: JoinHandle<Vec<String>>,
 }
 
 impl Receiver {
-    fn new(answers: impl IntoIterator<Item = String>) -> Self {
-        let answers: Vec<_> = answers.into_iter().collect();
-        Self::serve(answers.len(), move |n, stream| {
-            // If the other side is gone, it will say so in its own test.
-            stream.write_all(answers[n].as_bytes()).ok();
+    fn new(responses: impl IntoIterator<Item = String>) -> Self {
+        let responses: Vec<_> = responses.into_iter().collect();
+        Self::serve(responses.len(), move |n, stream| {
+            // If the sink has closed the connection, its own test fails.
+            stream.write_all(responses[n].as_bytes()).ok();
         })
     }
 
-    /// Takes `n_connections`, and reads one request from each.
+    /// Accepts `n_connections`, and reads one request from each.
     fn serve(
         n_connections: usize,
-        mut answer: impl FnMut(usize, &mut TcpStream) + Send + 'static,
+        mut respond: impl FnMut(usize, &mut TcpStream) + Send + 'static,
     ) -> Self {
         let (listener, url) = listen();
         let requests = thread::spawn(move || {
             let serve = |n| {
                 let (mut stream, _) = listener.accept().unwrap();
                 let request = read_request(&stream);
-                answer(n, &mut stream);
+                respond(n, &mut stream);
                 request
             };
             (0..n_connections).map(serve).collect()
@@ -76,21 +76,21 @@ fn listen() -> (TcpListener, String) {
 
 fn read_request(stream: &TcpStream) -> String {
     let mut reader = BufReader::new(stream);
-    let mut res = String::new();
-    while !res.ends_with("\r\n\r\n") {
-        assert_ne!(reader.read_line(&mut res).unwrap(), 0, "{res}");
+    let mut request = String::new();
+    while !request.ends_with("\r\n\r\n") {
+        assert_ne!(reader.read_line(&mut request).unwrap(), 0, "{request}");
     }
-    let len = header(&res, "content-length").map_or(0, |it| it.parse().unwrap());
+    let len = header(&request, "content-length").map_or(0, |it| it.parse().unwrap());
     let mut body = vec![0; len];
     reader.read_exact(&mut body).unwrap();
-    res + &String::from_utf8(body).unwrap()
+    request + &String::from_utf8(body).unwrap()
 }
 
 fn header<'a>(request: &'a str, name: &str) -> Option<&'a str> {
     request.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
 }
 
-fn answer(status: &str, headers: &str) -> String {
+fn response(status: &str, headers: &str) -> String {
     format!("HTTP/1.1 {status}\r\n{headers}content-length: 0\r\nconnection: close\r\n\r\n")
 }
 
@@ -101,12 +101,12 @@ fn sink(url: &str, options: &str) -> Webhook {
     sink
 }
 
-/// What becomes of a finding when the receiver gives this answer.
-fn outcome(answer: String) -> Result<(), SinkError> {
-    let receiver = Receiver::new([answer]);
-    let res = sink(&receiver.url, "").deliver(&finding());
+/// Delivers a finding to a receiver that sends this response.
+fn outcome(response: String) -> Result<(), SinkError> {
+    let receiver = Receiver::new([response]);
+    let outcome = sink(&receiver.url, "").deliver(&finding());
     receiver.requests();
-    res
+    outcome
 }
 
 fn retry_after(outcome: Result<(), SinkError>) -> Option<Duration> {
@@ -117,39 +117,39 @@ fn retry_after(outcome: Result<(), SinkError>) -> Option<Duration> {
 }
 
 #[test]
-fn the_example_in_the_manual_works() {
+fn the_example_in_the_manual_is_valid() {
     let sink = build_example::<Webhook>().unwrap();
     assert!(sink.target.is_none());
     assert_eq!(sink.retry(), build::<Webhook>("url = 'https://localhost'").unwrap().retry());
 }
 
 #[test]
-fn mistakes_are_named_and_secrets_are_not() {
-    let said = |options: &str| {
-        let said = mistake::<Webhook>(options);
-        assert!(!said.contains("hunter2"), "{said}");
-        said
+fn invalid_options_are_named_without_their_secrets() {
+    let error = |options: &str| {
+        let error = mistake::<Webhook>(options);
+        assert!(!error.contains("hunter2"), "{error}");
+        error
     };
-    assert_snapshot!(said(""), @"missing field `url`");
-    assert_snapshot!(said("url = 'hunter2'"), @"invalid value for `url`: must be an address such as `https://example.com/hook`");
-    assert_snapshot!(said("url = '/hunter2'"), @"invalid value for `url`: must be an address such as `https://example.com/hook`");
-    assert_snapshot!(said("url = 'ftp://localhost/hunter2'"), @"invalid value for `url`: must be an address such as `https://example.com/hook`");
-    assert_snapshot!(said("url = 'http://example.com/hunter2'"), @"invalid value for `url`: `http` lets anyone on the way read the findings; use `https`, or set `allow_http = true`");
+    assert_snapshot!(error(""), @"missing field `url`");
+    assert_snapshot!(error("url = 'hunter2'"), @"invalid value for `url`: must be an address such as `https://example.com/hook`");
+    assert_snapshot!(error("url = '/hunter2'"), @"invalid value for `url`: must be an address such as `https://example.com/hook`");
+    assert_snapshot!(error("url = 'ftp://localhost/hunter2'"), @"invalid value for `url`: must be an address such as `https://example.com/hook`");
+    assert_snapshot!(error("url = 'http://example.com/hunter2'"), @"invalid value for `url`: `http` lets anyone on the network path read the findings; use `https`, or set `allow_http = true`");
     let url = "url = 'https://example.com'\n";
-    let said = |options: &str| said(&format!("{url}{options}"));
-    assert_snapshot!(said("sign = 'hunter2'"), @"invalid value for `sign`: must be `whsec_` and then 24 to 64 bytes in base64");
-    assert_snapshot!(said("headers = { 'a b' = 'hunter2' }"), @"invalid value for `headers`: `a b` is no name of a header");
-    assert_snapshot!(said(r#"headers = { x = "hunter2\n" }"#), @"invalid value for `headers`: `x` has a value that no header can have");
-    assert_snapshot!(said("headers = { Host = 'hunter2' }"), @"invalid value for `headers`: `Host` is set by the sink itself");
-    assert_snapshot!(said("headers = { webhook-id = 'hunter2' }"), @"invalid value for `headers`: `webhook-id` is set by the sink itself");
-    assert_snapshot!(said("retry = { initial = '2m', max = '1m' }"), @"invalid value for `retry`: `max` is shorter than `initial`");
-    assert_snapshot!(said("retry = { max_attempts = 0 }"), @"invalid value: integer `0`, expected a whole number from 1 to 1000");
-    assert_snapshot!(said("timeout = 10"), @r#"invalid type: integer `10`, expected a length of time such as "30s", "5m" or "1h 30m""#);
-    assert_snapshot!(said("follow_redirects = true"), @"unknown field `follow_redirects`, expected one of `url`, `sign`, `timeout`, `headers`, `retry`, `allow_http`, `proxy_from_environment`");
+    let error = |options: &str| error(&format!("{url}{options}"));
+    assert_snapshot!(error("sign = 'hunter2'"), @"invalid value for `sign`: must be `whsec_` followed by 24 to 64 bytes in base64");
+    assert_snapshot!(error("headers = { 'a b' = 'hunter2' }"), @"invalid value for `headers`: `a b` is not a valid header name");
+    assert_snapshot!(error(r#"headers = { x = "hunter2\n" }"#), @"invalid value for `headers`: `x` has a value that is not valid in a header");
+    assert_snapshot!(error("headers = { Host = 'hunter2' }"), @"invalid value for `headers`: `Host` is set by the sink itself");
+    assert_snapshot!(error("headers = { webhook-id = 'hunter2' }"), @"invalid value for `headers`: `webhook-id` is set by the sink itself");
+    assert_snapshot!(error("retry = { initial = '2m', max = '1m' }"), @"invalid value for `retry`: `max` is shorter than `initial`");
+    assert_snapshot!(error("retry = { max_attempts = 0 }"), @"invalid value: integer `0`, expected a whole number from 1 to 1000");
+    assert_snapshot!(error("timeout = 10"), @r#"invalid type: integer `10`, expected a length of time such as "30s", "5m" or "1h 30m""#);
+    assert_snapshot!(error("follow_redirects = true"), @"unknown field `follow_redirects`, expected one of `url`, `sign`, `timeout`, `headers`, `retry`, `allow_http`, `proxy_from_environment`");
 }
 
 #[test]
-fn http_is_for_this_machine_unless_asked_for() {
+fn http_needs_a_local_host_or_allow_http() {
     for host in ["localhost", "LOCALHOST:80", "127.0.0.1", "127.8.9.1:8080", "[::1]:8080"] {
         let url = format!("url = 'http://{host}/hook'");
         assert!(build::<Webhook>(&url).is_ok(), "{host}");
@@ -172,8 +172,8 @@ fn http_is_for_this_machine_unless_asked_for() {
 }
 
 #[test]
-fn a_request_is_a_standard_webhook() {
-    let receiver = Receiver::new([answer("204 No Content", "")]);
+fn a_request_follows_standard_webhooks() {
+    let receiver = Receiver::new([response("204 No Content", "")]);
     let options = format!("sign = '{KEY}'\nheaders = {{ Authorization = 'Bearer hunter2' }}");
     sink(&receiver.url, &options).deliver(&finding()).unwrap();
     let requests = receiver.requests();
@@ -185,18 +185,18 @@ fn a_request_is_a_standard_webhook() {
     POST /hooks/hunter2 HTTP/1.1
     accept: */*
     authorization: Bearer hunter2
-    content-length: 608
+    content-length: 613
     content-type: application/json
     user-agent: watchkeeper/0.1.0
     webhook-id: 9f2c000000000001
-    webhook-signature: v1,lxaOYRvCX54lN0FGS7wzUAcTyQdRt999UFQ3mjXnR3Q=
+    webhook-signature: v1,5MdDqSLgWXKmmN+9Y3/A1pbEmvBFyKUq+wfInt1nFKc=
     webhook-timestamp: 1795342447
     ");
 }
 
 #[test]
 fn every_attempt_has_the_same_id() {
-    let receiver = Receiver::new(["503 Down", "200 OK"].map(|it| answer(it, "")));
+    let receiver = Receiver::new(["503 Down", "200 OK"].map(|it| response(it, "")));
     let mut sink = sink(&receiver.url, "");
     assert_eq!(retry_after(sink.deliver(&finding())), None);
     sink.deliver(&finding()).unwrap();
@@ -207,33 +207,33 @@ fn every_attempt_has_the_same_id() {
 }
 
 #[test]
-fn a_status_says_whether_another_try_is_worth_it() {
+fn the_status_decides_whether_to_retry() {
     for status in [200, 201, 202, 204, 299] {
-        assert!(outcome(answer(&format!("{status} A"), "")).is_ok(), "{status}");
+        assert!(outcome(response(&format!("{status} A"), "")).is_ok(), "{status}");
     }
     for status in [408, 425, 429, 500, 502, 503, 504, 507, 599] {
-        let outcome = outcome(answer(&format!("{status} A"), ""));
+        let outcome = outcome(response(&format!("{status} A"), ""));
         assert!(matches!(outcome, Err(SinkError::Unavailable { .. })), "{status}: {outcome:?}");
     }
     for status in [300, 301, 302, 303, 304, 307, 308, 400, 401, 403, 404, 410, 413, 422, 501, 999] {
-        let outcome = outcome(answer(&format!("{status} A"), ""));
+        let outcome = outcome(response(&format!("{status} A"), ""));
         assert!(matches!(outcome, Err(SinkError::Refused { .. })), "{status}: {outcome:?}");
     }
 }
 
 #[test]
-fn errors_say_what_the_receiver_said_but_not_in_its_words() {
-    let said = |status: &str| outcome(answer(status, "x: y\r\n")).unwrap_err().to_string();
-    assert_snapshot!(said("400 \u{202e}hunter2"), @"refused: the receiver responded 400 Bad Request");
-    assert_snapshot!(said("503 Down"), @"unavailable: the receiver responded 503 Service Unavailable");
-    assert_snapshot!(said("302 Found"), @"refused: the receiver responded 302 Found; redirects are not followed: set `url` to the address it points to");
+fn errors_contain_the_status_but_no_text_of_the_receiver() {
+    let error = |status: &str| outcome(response(status, "x: y\r\n")).unwrap_err().to_string();
+    assert_snapshot!(error("400 \u{202e}hunter2"), @"refused: the receiver responded 400 Bad Request");
+    assert_snapshot!(error("503 Down"), @"unavailable: the receiver responded 503 Service Unavailable");
+    assert_snapshot!(error("302 Found"), @"refused: the receiver responded 302 Found; redirects are not followed: set `url` to the address it points to");
 }
 
 #[test]
-fn a_receiver_may_say_when_to_try_again() {
+fn a_receiver_may_request_a_wait() {
     let after = |value: &str| {
-        let answer = answer("429 Slow Down", &format!("retry-after: {value}\r\n"));
-        retry_after(outcome(answer))
+        let response = response("429 Slow Down", &format!("retry-after: {value}\r\n"));
+        retry_after(outcome(response))
     };
     assert_eq!(after("7"), Some(Duration::from_secs(7)));
     // The finding, and so the attempt, is of Sun, 22 Nov 2026 10:14:07.12 GMT.
@@ -242,9 +242,9 @@ fn a_receiver_may_say_when_to_try_again() {
 }
 
 #[test]
-fn what_it_says_of_waiting_is_not_trusted() {
+fn invalid_waits_are_ignored_and_long_waits_are_cut() {
     let after = |text: &str| retry_after_in(text, finding().at);
-    for (text, due) in [
+    for (text, expected) in [
         ("0", Some(Duration::ZERO)),
         (" 3 ", Some(Duration::from_secs(3))),
         ("86401", Some(MAX_RETRY_AFTER)),
@@ -257,7 +257,7 @@ fn what_it_says_of_waiting_is_not_trusted() {
         ("1.5", None),
         ("2026-11-22T10:15:07Z", None),
     ] {
-        assert_eq!(after(text), due, "{text}");
+        assert_eq!(after(text), expected, "{text}");
     }
 }
 
@@ -265,7 +265,7 @@ fn what_it_says_of_waiting_is_not_trusted() {
 fn redirects_are_not_followed() {
     let (canary, elsewhere) = listen();
     for status in ["301 A", "302 A", "303 A", "307 A", "308 A"] {
-        let outcome = outcome(answer(status, &format!("location: {elsewhere}\r\n")));
+        let outcome = outcome(response(status, &format!("location: {elsewhere}\r\n")));
         assert!(matches!(outcome, Err(SinkError::Refused { .. })), "{status}: {outcome:?}");
     }
     canary.set_nonblocking(true).unwrap();
@@ -273,12 +273,12 @@ fn redirects_are_not_followed() {
 }
 
 #[test]
-fn a_receiver_that_is_gone_is_left_alone() {
-    let receiver = Receiver::new([answer("410 Gone", "")]);
+fn nothing_is_posted_after_410_gone() {
+    let receiver = Receiver::new([response("410 Gone", "")]);
     let mut sink = sink(&receiver.url, "");
-    let mut said = || sink.deliver(&finding()).unwrap_err().to_string();
-    assert_snapshot!(said(), @"refused: the receiver responded 410 Gone; it accepts no more findings: remove this sink from the policy");
-    assert_snapshot!(said(), @"refused: the receiver has said that it is gone");
+    let mut error = || sink.deliver(&finding()).unwrap_err().to_string();
+    assert_snapshot!(error(), @"refused: the receiver responded 410 Gone; it accepts no more findings: remove this sink from the policy");
+    assert_snapshot!(error(), @"refused: the receiver responded 410 Gone before");
     assert_eq!(receiver.requests().len(), 1);
 }
 
@@ -288,10 +288,10 @@ fn wait_for_end(stream: &mut TcpStream) {
 }
 
 #[test]
-fn a_receiver_that_says_nothing_is_given_up_on() {
+fn an_attempt_ends_at_the_timeout() {
     let receiver = Receiver::serve(1, |_, stream| wait_for_end(stream));
     let err = sink(&receiver.url, "timeout = '200ms'").deliver(&finding()).unwrap_err();
-    assert_snapshot!(err, @"unavailable: no answer within 200ms");
+    assert_snapshot!(err, @"unavailable: no response within 200ms");
     receiver.requests();
 }
 
@@ -299,7 +299,7 @@ fn a_receiver_that_says_nothing_is_given_up_on() {
 fn a_receiver_that_never_comes_to_the_point_is_given_up_on() {
     let receiver = Receiver::serve(1, |_, stream| {
         stream.write_all(b"HTTP/1.1 200 OK\r\n").unwrap();
-        // Until the other side has closed the connection.
+        // Until the sink has closed the connection.
         while stream.write_all(b"x: y\r\n").is_ok() {}
     });
     let err = sink(&receiver.url, "").deliver(&finding()).unwrap_err();
@@ -313,13 +313,13 @@ fn a_body_without_end_is_not_read_to_its_end() {
         stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").unwrap();
         while stream.write_all(&vec![b'x'; 1 << 16]).is_ok() {}
     });
-    // So long that the test would not end within it.
+    // A timeout that the test never reaches.
     sink(&receiver.url, "timeout = '1h'").deliver(&finding()).unwrap();
     receiver.requests();
 }
 
 #[test]
-fn a_body_that_does_not_come_delays_but_does_not_undo() {
+fn a_missing_body_does_not_undo_the_delivery() {
     let receiver = Receiver::serve(1, |_, stream| {
         stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n").unwrap();
         wait_for_end(stream);
@@ -329,7 +329,7 @@ fn a_body_that_does_not_come_delays_but_does_not_undo() {
 }
 
 #[test]
-fn what_is_no_receiver_is_unavailable() {
+fn a_missing_or_foreign_receiver_is_unavailable() {
     let (listener, url) = listen();
     drop(listener);
     let err = sink(&url, "").deliver(&finding()).unwrap_err();
@@ -342,7 +342,7 @@ fn what_is_no_receiver_is_unavailable() {
 }
 
 #[test]
-fn a_connection_serves_more_than_once() {
+fn a_connection_is_reused() {
     const N: u64 = 3;
     let receiver = Receiver::serve(1, |_, stream| {
         for n in 1..=N {
@@ -361,8 +361,9 @@ fn a_connection_serves_more_than_once() {
 }
 
 #[test]
-fn a_queue_posts_again_what_found_the_receiver_down() {
-    let receiver = Receiver::new(["503 Down", "429 Slow Down", "200 OK"].map(|it| answer(it, "")));
+fn a_queue_retries_while_the_receiver_is_down() {
+    let receiver =
+        Receiver::new(["503 Down", "429 Slow Down", "200 OK"].map(|it| response(it, "")));
     let options = "retry = { max_attempts = 3, initial = '1ms', max = '1ms' }";
     let queue = Queue::new("ops", Box::new(sink(&receiver.url, options)), 8);
     queue.push(finding());
@@ -373,9 +374,9 @@ fn a_queue_posts_again_what_found_the_receiver_down() {
     assert_eq!((counts.received, counts.delivered, counts.lost()), (1, 1, 0));
 }
 
-/// Runs itself again with a proxy in the environment.
+/// Runs the test again with a proxy in the environment.
 #[test]
-fn a_proxy_in_the_environment_is_used_only_if_asked_for() {
+fn a_proxy_in_the_environment_is_used_only_if_enabled() {
     const URL: &str = "WATCHKEEPER_TEST_PROXY";
     if let Ok(url) = std::env::var(URL) {
         sink(&url, "").deliver(&finding()).unwrap();
@@ -383,12 +384,12 @@ fn a_proxy_in_the_environment_is_used_only_if_asked_for() {
         assert!(matches!(err, SinkError::Unavailable { .. }), "{err:?}");
         return;
     }
-    let receiver = Receiver::new([answer("200 OK", "")]);
+    let receiver = Receiver::new([response("200 OK", "")]);
     let (proxy, proxy_url) = listen();
     let proxy = thread::spawn(move || {
         let (mut stream, _) = proxy.accept().unwrap();
         let request = read_request(&stream);
-        stream.write_all(answer("502 Bad Gateway", "").as_bytes()).unwrap();
+        stream.write_all(response("502 Bad Gateway", "").as_bytes()).unwrap();
         proxy.set_nonblocking(true).unwrap();
         (request, proxy.accept().unwrap_err().kind())
     });
@@ -398,7 +399,7 @@ fn a_proxy_in_the_environment_is_used_only_if_asked_for() {
     }
     run_again(
         again.env_remove("NO_PROXY").env_remove("no_proxy"),
-        concat!(module_path!(), "::a_proxy_in_the_environment_is_used_only_if_asked_for"),
+        concat!(module_path!(), "::a_proxy_in_the_environment_is_used_only_if_enabled"),
         (URL, receiver.url.as_ref()),
     );
     assert_eq!(receiver.requests().len(), 1);
@@ -407,7 +408,7 @@ fn a_proxy_in_the_environment_is_used_only_if_asked_for() {
     assert_eq!(more, ErrorKind::WouldBlock);
 }
 
-/// A certificate for `localhost` that vouches for itself, until the end of a
+/// Makes a self-signed certificate for `localhost`, valid until the end of a
 /// year.
 fn certificate(until: i32) -> CertifiedKey<KeyPair> {
     let mut params = CertificateParams::new(["localhost".to_owned()]).unwrap();
@@ -417,7 +418,7 @@ fn certificate(until: i32) -> CertifiedKey<KeyPair> {
     CertifiedKey { cert: params.self_signed(&signing_key).unwrap(), signing_key }
 }
 
-/// Posts to a receiver that shows `certificate`, while `trusted` is trusted.
+/// Posts to a receiver with `certificate`, from a sink that trusts `trusted`.
 fn post_over_tls(
     host: &str,
     certificate: &CertifiedKey<KeyPair>,
@@ -433,41 +434,41 @@ fn post_over_tls(
         let (mut stream, _) = listener.accept().unwrap();
         let mut connection = ServerConnection::new(Arc::new(config)).unwrap();
         let mut stream = rustls::Stream::new(&mut connection, &mut stream);
-        // Whoever does not trust the certificate sends no request.
+        // A sink that does not trust the certificate sends no request.
         let mut request = [0; 4096];
         if stream.read(&mut request).is_ok_and(|it| it != 0) {
-            stream.write_all(answer("200 OK", "").as_bytes()).unwrap();
+            stream.write_all(response("200 OK", "").as_bytes()).unwrap();
         }
     });
     let url = url.replace("http://127.0.0.1", &format!("https://{host}"));
     let mut sink = sink(&url, "");
     sink.agent = Some(sink.agent(trusted));
-    let res = sink.deliver(&finding());
+    let outcome = sink.deliver(&finding());
     receiver.join().unwrap();
-    res
+    outcome
 }
 
 #[test]
-fn a_certificate_is_for_the_host_in_force_and_vouched_for() {
+fn a_certificate_must_be_trusted_current_and_for_the_host() {
     let localhost = &certificate(4000);
     let expired = &certificate(2001);
-    let only = |it: &CertifiedKey<KeyPair>| {
-        RootCerts::new_with_certs(&[Certificate::from_der(it.cert.der()).to_owned()])
+    let only = |trusted: &CertifiedKey<KeyPair>| {
+        RootCerts::new_with_certs(&[Certificate::from_der(trusted.cert.der()).to_owned()])
     };
     post_over_tls("localhost", localhost, only(localhost)).unwrap();
 
-    let said = |res: Result<(), SinkError>| res.unwrap_err().to_string();
-    assert_snapshot!(said(post_over_tls("localhost", localhost, RootCerts::WebPki)), @"unavailable: invalid peer certificate: UnknownIssuer");
-    assert_snapshot!(said(post_over_tls("127.0.0.1", localhost, only(localhost))), @r#"unavailable: invalid peer certificate: certificate not valid for name "[secret]"; certificate is only valid for DnsName("localhost")"#);
-    let said = said(post_over_tls("localhost", expired, only(expired)));
+    let error = |outcome: Result<(), SinkError>| outcome.unwrap_err().to_string();
+    assert_snapshot!(error(post_over_tls("localhost", localhost, RootCerts::WebPki)), @"unavailable: invalid peer certificate: UnknownIssuer");
+    assert_snapshot!(error(post_over_tls("127.0.0.1", localhost, only(localhost))), @r#"unavailable: invalid peer certificate: certificate not valid for name "[secret]"; certificate is only valid for DnsName("localhost")"#);
+    let error = error(post_over_tls("localhost", expired, only(expired)));
     assert!(
-        said.starts_with("unavailable: invalid peer certificate: certificate expired"),
-        "{said}"
+        error.starts_with("unavailable: invalid peer certificate: certificate expired"),
+        "{error}"
     );
 }
 
 #[test]
-fn no_secret_is_shown() {
+fn errors_and_debug_output_contain_no_secret() {
     let (listener, url) = listen();
     drop(listener);
     let options = format!("sign = '{KEY}'\nheaders = {{ authorization = 'hunter2' }}");
@@ -480,12 +481,12 @@ fn no_secret_is_shown() {
 }
 
 #[test]
-fn without_its_secrets_it_posts_nothing() {
+fn posts_nothing_if_a_secret_is_unknown() {
     let mut sink = build::<Webhook>("url = { secret = 'ops_url' }").unwrap();
     sink.open().unwrap();
     let err = sink.deliver(&finding()).unwrap_err();
     assert_snapshot!(err, @"refused: the policy was read without its secrets");
-    // What is known is checked all the same.
-    let said = mistake::<Webhook>("url = { secret = 'ops_url' }\nsign = 'short'");
-    assert_snapshot!(said, @"invalid value for `sign`: must be `whsec_` and then 24 to 64 bytes in base64");
+    // Known options are still checked.
+    let error = mistake::<Webhook>("url = { secret = 'ops_url' }\nsign = 'short'");
+    assert_snapshot!(error, @"invalid value for `sign`: must be `whsec_` followed by 24 to 64 bytes in base64");
 }
