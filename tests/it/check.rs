@@ -1,4 +1,4 @@
-//! What people and programs see of recorded sessions.
+//! Output of `check`.
 
 use insta::assert_snapshot;
 use serde_json::Value;
@@ -6,19 +6,19 @@ use watchkeeper_core::{SignedDuration, Timestamp};
 
 use crate::program::{Folder, Ran, program, run};
 
-/// A session in the neutral form: a prompt, and then the same failing call
-/// again and again, one step a second.
+/// Returns an NDJSON session: a prompt, then one repeated call, with one event per
+/// second.
 pub(crate) fn looping(session: &str, n_calls: usize) -> String {
     looping_from("2026-03-01T10:00:00Z".parse().expect("it is a time"), session, n_calls)
 }
 
-/// The same, from another time on.
+/// Returns the session of [`looping`] with another start time.
 pub(crate) fn looping_from(start: Timestamp, session: &str, n_calls: usize) -> String {
     let mut at = start;
-    let mut res = String::new();
+    let mut text = String::new();
     let mut line = |event: &str| {
         let line = format!("{{\"at\":\"{at}\",\"session\":\"{session}\",\"event\":{event}}}\n");
-        res.push_str(&line);
+        text.push_str(&line);
         at += SignedDuration::from_secs(1);
     };
     line("\"prompt\",\"text\":\"go\"");
@@ -30,7 +30,7 @@ pub(crate) fn looping_from(start: Timestamp, session: &str, n_calls: usize) -> S
              \"output\":\"make: nothing to be done for all\""
         ));
     }
-    res
+    text
 }
 
 fn check(folder: &Folder, args: &[&str]) -> Ran {
@@ -48,7 +48,7 @@ fn check(folder: &Folder, args: &[&str]) -> Ran {
 }
 
 #[test]
-fn a_report_for_a_person() {
+fn writes_a_report_for_people() {
     let folder = Folder::new();
     folder.write("s.ndjson", looping("s1", 5) + "no JSON\n");
     let Ran { out, err, status } = check(&folder, &["s.ndjson"]);
@@ -69,7 +69,7 @@ fn a_report_for_a_person() {
 }
 
 #[test]
-fn the_exit_status_tells_what_was_found() {
+fn the_exit_status_depends_on_fail_on() {
     let folder = Folder::new();
     folder.write("calm.ndjson", looping("s1", 1));
     folder.write("looping.ndjson", looping("s2", 5));
@@ -82,7 +82,7 @@ fn the_exit_status_tells_what_was_found() {
 }
 
 #[test]
-fn a_report_for_programs() {
+fn writes_a_report_as_json() {
     let folder = Folder::new();
     let failed =
         r#"{"at":"2026-03-01T10:00:07Z","session":"s1","event":"tool_result","id":"x","ok":false}"#;
@@ -115,7 +115,7 @@ fn a_report_for_programs() {
 }
 
 #[test]
-fn findings_a_line_each_say_the_same_in_every_run() {
+fn writes_the_same_lines_in_every_run() {
     let folder = Folder::new();
     folder.write("s.ndjson", looping("s1", 9));
     let first = check(&folder, &["--format", "ndjson", "s.ndjson"]);
@@ -128,7 +128,7 @@ fn findings_a_line_each_say_the_same_in_every_run() {
 }
 
 #[test]
-fn reports_for_code_hosts() {
+fn writes_reports_for_code_hosts() {
     let folder = Folder::new();
     folder.write("s.ndjson", looping("s1", 5));
     let sarif: Value =
@@ -145,7 +145,7 @@ fn reports_for_code_hosts() {
 }
 
 #[test]
-fn sessions_of_known_agents_are_found_by_themselves() {
+fn finds_sessions_of_known_agents_by_default() {
     let folder = Folder::new();
     folder.write(
         "claude/projects/-w-app/5b1e.jsonl",
@@ -160,14 +160,14 @@ fn sessions_of_known_agents_are_found_by_themselves() {
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(report["sessions"][0]["session"], "5b1e");
     assert_eq!(report["sessions"][0]["source"], "claude-code");
-    // With no agent on the machine there is nothing to do, and that is said.
+    // Without sessions on the machine, the error lists the folders.
     let none = run(&["check"]);
     assert_eq!(none.status, 2);
-    assert!(none.err.contains("name a file or a folder"), "{}", none.err);
+    assert!(none.err.contains("name a file or a folder\nLooked in: "), "{}", none.err);
 }
 
 #[test]
-fn an_in_house_detector_finds_what_it_should() {
+fn runs_an_in_house_detector() {
     let folder = Folder::new();
     folder.write("s.ndjson", looping("s1", 1));
     folder.write(

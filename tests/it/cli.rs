@@ -1,4 +1,4 @@
-//! What people see of the commands that do no watching.
+//! Output of the commands that read no sessions.
 
 use insta::assert_snapshot;
 
@@ -35,14 +35,14 @@ fn lists_the_kinds_that_were_linked_in() {
 }
 
 #[test]
-fn explains_a_detector_of_a_teams_own() {
+fn explains_an_in_house_detector() {
     let ran = run(&["explain", "acme-banned-tool"]);
     assert_eq!(ran.out, include_str!("../acme-detector/README.md"));
     assert_eq!(ran.status, 0);
 }
 
 #[test]
-fn says_what_there_is_to_explain() {
+fn lists_the_known_kinds_for_an_unknown_kind() {
     assert_snapshot!(seen(&["explain", "runaway"]), @"
     error: kind `runaway` is not compiled in; compiled in: acme-banned-tool, error-loop, full-context, pattern, repeat-text, repeat-tool-call, runaway-loop, timeout, token-burn, file, stderr, webhook, claude-code, codex, ndjson, opencode, openhands, swe-agent
     exit 2
@@ -89,7 +89,7 @@ fn help_fits_on_a_screen() {
 }
 
 #[test]
-fn a_misspelled_command_is_shown_the_right_one() {
+fn suggests_the_command_for_a_misspelled_one() {
     assert_snapshot!(seen(&["chekc"]), @"
     error: unrecognized subcommand 'chekc'
 
@@ -103,7 +103,7 @@ fn a_misspelled_command_is_shown_the_right_one() {
 }
 
 #[test]
-fn completions_are_for_every_shell() {
+fn prints_completions_for_every_shell() {
     for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
         let ran = run(&["completions", shell]);
         assert_eq!(ran.status, 0, "{}", ran.err);
@@ -112,7 +112,7 @@ fn completions_are_for_every_shell() {
 }
 
 #[test]
-fn colours_can_be_forced_and_switched_off() {
+fn colors_can_be_forced_and_disabled() {
     assert!(run(&["--color=always", "detectors"]).out.contains('\u{1b}'));
     assert!(!run(&["--color=never", "detectors"]).out.contains('\u{1b}'));
     assert!(!run(&["detectors"]).out.contains('\u{1b}'));

@@ -65,7 +65,7 @@ fn seen(folder: &Folder, args: &[&str]) -> String {
 }
 
 #[test]
-fn what_was_measured_and_when() {
+fn shows_measures_in_order_of_time() {
     let folder = Folder::new();
     let more = session(&[
         ("10:00:20", r#""tool_call","id":"r1","tool":"Read","arguments":{"file_path":"/w/a.rs"}"#),
@@ -113,7 +113,7 @@ fn what_was_measured_and_when() {
 }
 
 #[test]
-fn all_that_was_measured_of_one_detector() {
+fn verbose_shows_all_measures_of_one_detector() {
     let folder = Folder::new();
     folder.write("s.ndjson", looping("s1", 4));
     assert_snapshot!(seen(&folder, &["s.ndjson", "-v", "--detector", "repeated_call"]), @"
@@ -150,7 +150,7 @@ fn all_that_was_measured_of_one_detector() {
 }
 
 #[test]
-fn time_that_passes_and_a_silence_that_the_recording_ends() {
+fn shows_wake_ups_and_the_longest_wait() {
     let folder = Folder::new();
     let lines = session(&[
         ("10:00:00", r#""prompt","text":"go""#),
@@ -200,7 +200,7 @@ fn time_that_passes_and_a_silence_that_the_recording_ends() {
 }
 
 #[test]
-fn exceptions_and_overrides_are_named() {
+fn names_exceptions_and_overrides() {
     let folder = Folder::new();
     let lines = session(&[
         ("10:00:00", r#""session_start","cwd":"/srv/app""#),
@@ -256,7 +256,7 @@ fn exceptions_and_overrides_are_named() {
 }
 
 #[test]
-fn sub_agents_and_hostile_names() {
+fn escapes_hostile_names_of_sub_agents_and_tools() {
     let folder = Folder::new();
     let mut lines = vec![("10:00:00".to_owned(), r#""prompt","text":"go""#.to_owned())];
     for n in 1..4 {
@@ -301,7 +301,7 @@ fn sub_agents_and_hostile_names() {
 }
 
 #[test]
-fn a_session_is_picked_among_many() {
+fn selects_one_of_several_sessions() {
     let folder = Folder::new();
     folder.write("a/one.ndjson", looping("ab1", 3));
     folder.write("a/two.ndjson", looping("ab2", 1) + &looping("cd", 2));
@@ -346,7 +346,7 @@ fn a_session_is_picked_among_many() {
 }
 
 #[test]
-fn programs_get_all_of_it() {
+fn writes_the_whole_explanation_as_json() {
     let folder = Folder::new();
     folder.write("s.ndjson", looping("s1", 5));
     let ran = explain(&folder, &["s.ndjson", "--format", "json"]);

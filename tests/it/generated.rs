@@ -1,6 +1,6 @@
-//! Files that are made from the code, and must not fall behind it.
+//! Files that are generated from the code and must be current.
 //!
-//! `UPDATE=1 cargo test -p watchkeeper-tests` writes them anew.
+//! `UPDATE=1 cargo test -p watchkeeper-tests` rewrites them.
 
 use std::{env, fs};
 
@@ -13,9 +13,9 @@ use crate::{
 };
 
 #[test]
-fn schemas() {
+fn schemas_are_current() {
     let mut registry = conformance::registry();
-    // That of the stock program: the one of the tests has a detector more.
+    // The schema of the stock program has no in-house detectors.
     let stock = registry.detectors.iter().filter(|it| !it.kind().starts_with("acme-"));
     registry.detectors = Kinds::new("detectors", stock).expect("no two have one name");
     let policy = serde_json::to_string_pretty(&watchkeeper_policy::schema(&registry)).unwrap();
@@ -28,13 +28,13 @@ fn schemas() {
 }
 
 #[test]
-fn the_schema_of_policies_knows_a_teams_own_detector() {
+fn the_policy_schema_contains_in_house_detectors() {
     let schema = run(&["schema", "policy"]).out;
     assert!(schema.contains("acme-banned-tool"), "{schema}");
 }
 
 #[test]
-fn the_manuals_in_one_page() {
+fn the_page_of_manuals_is_current() {
     let mut made = vec!["# Detectors\n\nMade from the manual of each kind.\n".to_owned()];
     for it in conformance::registry().detectors.iter() {
         if !it.kind().starts_with("acme-") {
@@ -47,7 +47,7 @@ fn the_manuals_in_one_page() {
 }
 
 #[test]
-fn every_command_and_its_options() {
+fn the_page_of_commands_is_current() {
     let help = run(&["help"]);
     let mut made = vec![
         "# Commands\n\nMade from the program itself.\n".to_owned(),
@@ -68,6 +68,16 @@ fn every_command_and_its_options() {
     }
     let made = made.join("\n");
     is_current("docs/commands.md", &made.replace("acme-watchkeeper", "watchkeeper"));
+}
+
+#[test]
+fn the_picture_of_the_demo_is_current() {
+    let folder = Folder::new();
+    let svg = folder.path().join("demo.svg");
+    let ran = run(&["demo", "--svg", svg.to_str().expect("the path is UTF-8")]);
+    assert_eq!(ran.status, 0, "{}", ran.err);
+    let svg = fs::read_to_string(svg).expect("the picture was written");
+    is_current("docs/demo.svg", &svg);
 }
 
 #[track_caller]

@@ -25,7 +25,7 @@ fn prompt(n: usize) -> Vec<u8> {
     .into()
 }
 
-fn answer(n: usize, usage: &str) -> Vec<u8> {
+fn response(n: usize, usage: &str) -> Vec<u8> {
     format!(
         "{{\"type\":\"assistant\",\"sessionId\":\"s\",\"uuid\":\"a{n}\",\"requestId\":\"r{n}\",\
          \"timestamp\":\"2026-03-01T10:00:{n:02}.000Z\",\"message\":{{\"id\":\"m{n}\",\"role\":\"assistant\",\
@@ -38,39 +38,39 @@ fn answer(n: usize, usage: &str) -> Vec<u8> {
 const USAGE: &str = "{\"input_tokens\":10,\"output_tokens\":5}";
 
 #[test]
-fn a_million_brackets() {
+fn skips_a_line_with_a_million_brackets() {
     let brackets = vec![b'['; 1_000_000];
     let nested = [b"{\"type\":\"user\",\"x\":".as_slice(), &brackets].concat();
-    let report = report(&[prompt(1), brackets, nested, answer(2, USAGE)]);
+    let report = report(&[prompt(1), brackets, nested, response(2, USAGE)]);
     assert_eq!(report["sessions"][0]["model_calls"], 1);
     assert_eq!(report["sessions"][0]["skipped_lines"], 2);
 }
 
 #[test]
-fn a_line_of_a_hundred_megabytes() {
+fn skips_a_line_of_a_hundred_megabytes() {
     let mut long = b"{\"type\":\"user\",\"x\":\"".to_vec();
     long.resize(100 << 20, b'a');
-    let report = report(&[prompt(1), long, answer(2, USAGE)]);
+    let report = report(&[prompt(1), long, response(2, USAGE)]);
     assert_eq!(report["sessions"][0]["model_calls"], 1);
     assert_eq!(report["sessions"][0]["skipped_lines"], 1);
 }
 
 #[test]
-fn bytes_that_are_no_text() {
+fn skips_lines_that_are_not_utf_8() {
     let invalid = b"{\"type\":\"user\",\"x\":\"\xff\xfe\"}".to_vec();
-    let report = report(&[prompt(1), invalid, b"\0\0\0".to_vec(), answer(2, USAGE)]);
+    let report = report(&[prompt(1), invalid, b"\0\0\0".to_vec(), response(2, USAGE)]);
     assert_eq!(report["sessions"][0]["model_calls"], 1);
     assert_eq!(report["sessions"][0]["skipped_lines"], 2);
 }
 
 #[test]
-fn usage_that_is_not_what_it_should_be() {
+fn ignores_invalid_usage() {
     let report = report(&[
         prompt(1),
-        answer(2, "{\"input_tokens\":10,\"output_tokens\":null}"),
-        answer(3, "{\"input_tokens\":\"10\",\"output_tokens\":5.0}"),
-        answer(4, "{\"input_tokens\":-10,\"output_tokens\":1e400}"),
-        answer(5, "{\"input_tokens\":10,\"input_tokens\":99,\"output_tokens\":5}"),
+        response(2, "{\"input_tokens\":10,\"output_tokens\":null}"),
+        response(3, "{\"input_tokens\":\"10\",\"output_tokens\":5.0}"),
+        response(4, "{\"input_tokens\":-10,\"output_tokens\":1e400}"),
+        response(5, "{\"input_tokens\":10,\"input_tokens\":99,\"output_tokens\":5}"),
     ]);
     let session = &report["sessions"][0];
     assert_eq!(session["model_calls"], 4);
@@ -79,15 +79,15 @@ fn usage_that_is_not_what_it_should_be() {
 }
 
 #[test]
-fn a_line_cut_in_the_middle() {
-    let cut = answer(2, USAGE)[..100].to_vec();
-    let report = report(&[prompt(1), cut, answer(3, USAGE)]);
+fn skips_a_truncated_line() {
+    let cut = response(2, USAGE)[..100].to_vec();
+    let report = report(&[prompt(1), cut, response(3, USAGE)]);
     assert_eq!(report["sessions"][0]["model_calls"], 1);
     assert_eq!(report["sessions"][0]["skipped_lines"], 1);
 }
 
 #[test]
-fn text_that_steers_terminals_stays_in_the_file() {
+fn escapes_terminal_control_sequences() {
     let hostile = "\\u001b]0;owned\\u0007\\u001b[2J\\u202e";
     let text = looping("s1", 5).replace("Bash", hostile).replace("\"s1\"", "\"s\\r\\n1\"");
     let folder = Folder::new();

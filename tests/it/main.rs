@@ -1,8 +1,8 @@
-//! Tests of watchkeeper as a whole, from the outside.
+//! Black-box tests of the whole program.
 //!
-//! What can be tested further in is tested further in: a policy's mistakes in
-//! `watchkeeper-policy`, a detector's findings in the detector. Here is only what
-//! needs the whole: that the parts were put together, and what people see.
+//! Most behavior is tested inside its crate: mistakes of policies in
+//! `watchkeeper-policy`, findings in the crate of the detector. These tests cover the
+//! assembled program and its output.
 
 mod check;
 mod cli;
@@ -21,7 +21,7 @@ mod service;
 mod tidy;
 mod watch;
 
-// What the stock program links, and a detector of a team's own.
+// The crates that the stock program links, and an in-house detector.
 use acme_detector as _;
 use watchkeeper_detector_error_loop as _;
 use watchkeeper_detector_full_context as _;

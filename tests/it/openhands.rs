@@ -69,7 +69,7 @@ impl<'a> Conversation<'a> {
 }
 
 #[test]
-fn a_folder_of_events_is_one_session() {
+fn reads_a_folder_of_events_as_one_session() {
     let folder = Folder::new();
     let start: Timestamp = START.parse().expect("it is a time");
     let mut conversation = Conversation::begin(&folder, start, SignedDuration::ZERO);
@@ -111,7 +111,7 @@ fn a_folder_of_events_is_one_session() {
 }
 
 #[test]
-fn a_conversation_is_followed_in_the_zone_of_the_machine() {
+fn follows_a_conversation_in_local_time() {
     let folder = Folder::new();
     let (ahead, now) = (SignedDuration::from_hours(3), SystemClock.now());
     let start = now - SignedDuration::from_secs(30);

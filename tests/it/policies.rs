@@ -12,14 +12,14 @@ use crate::{
 };
 
 #[test]
-fn the_example_policy_is_sound_without_its_environment() {
+fn the_example_policy_is_valid_without_its_environment() {
     let path = tidy::root().join("policy.example.toml");
     let ran = run(&["validate", "--no-environment", "--deny-warnings", path.to_str().unwrap()]);
     assert_eq!((ran.status, ran.out.as_str()), (0, ""), "{}", ran.err);
 }
 
 #[test]
-fn exceptions_and_overrides_are_held_against_sessions() {
+fn warns_about_exceptions_and_overrides_that_match_nothing() {
     let folder = Folder::new();
     folder.write(
         "sessions/s1.ndjson",
@@ -111,7 +111,7 @@ detectors.silent_model.max = "8m"
 }
 
 #[test]
-fn five_mistakes_are_shown_in_one_run() {
+fn reports_five_mistakes_in_one_run() {
     let folder = Folder::new();
     let policy = folder.write(
         "policy.toml",
@@ -149,7 +149,7 @@ sinks = ["console"]
 }
 
 #[test]
-fn every_symbol_that_is_wrong_is_pointed_at() {
+fn points_at_every_invalid_value() {
     let text = r#"version = 1
 
 [detectors.push]
@@ -168,7 +168,7 @@ within = 20
 }
 
 #[test]
-fn a_policy_that_is_not_there_is_said_to_be() {
+fn reports_a_missing_policy() {
     let folder = Folder::new();
     let missing = folder.path().join("missing.toml");
     let ran = run(&["validate", missing.to_str().unwrap()]);
@@ -177,7 +177,7 @@ fn a_policy_that_is_not_there_is_said_to_be() {
 }
 
 #[test]
-fn the_policy_in_force_can_be_loaded_again() {
+fn the_printed_policy_can_be_loaded_again() {
     let ran = run(&["policy"]);
     assert_eq!(ran.status, 0, "{}", ran.err);
     assert!(ran.out.contains("# builtin:default:"), "{}", ran.out);
@@ -194,7 +194,7 @@ fn the_policy_in_force_can_be_loaded_again() {
 }
 
 #[test]
-fn the_builtin_policy_explains_itself() {
+fn the_builtin_policy_has_comments() {
     let ran = run(&["policy", "--builtin"]);
     assert_eq!(ran.status, 0);
     assert!(ran.out.lines().filter(|it| it.starts_with('#')).count() > 10, "{}", ran.out);
@@ -202,7 +202,7 @@ fn the_builtin_policy_explains_itself() {
 }
 
 #[test]
-fn an_exception_has_its_day_and_an_override_its_sessions() {
+fn exceptions_expire_and_overrides_match_sessions() {
     let folder = Folder::new();
     let session = folder.write(
         "session.ndjson",
@@ -247,7 +247,7 @@ detectors.session.max = "3h"
     let good = policy("9999-12-31", "nightly");
     let ran = validate(&good);
     assert_eq!(ran.status, 0, "{}", ran.err);
-    assert!(ran.err.contains("is sound: 2 detectors"), "{}", ran.err);
+    assert!(ran.err.contains("is valid: 2 detectors"), "{}", ran.err);
     let ran = check(&good);
     assert_eq!(ran.status, 0, "{}{}", ran.out, ran.err);
 

@@ -82,7 +82,7 @@ fn the_example_policy_passes_its_tests() {
 }
 
 #[test]
-fn what_differs_is_shown_side_by_side() {
+fn shows_expected_and_actual_findings() {
     let folder = Folder::new();
     folder.write("policy.toml", POLICY);
     folder.write(
@@ -141,7 +141,7 @@ expect_sinks = ["audit"]
 }
 
 #[test]
-fn every_mistake_is_pointed_at() {
+fn points_at_every_mistake() {
     let folder = Folder::new();
     folder.write("policy.toml", POLICY);
     folder.write(
@@ -239,7 +239,7 @@ fn mistakes(tests: &str) -> String {
 }
 
 #[test]
-fn a_test_says_what_happens_and_what_is_due() {
+fn a_test_needs_an_input_and_an_expectation() {
     let test = r#"
 [[tests]]
 generate = { repeat = 0, every = "1s", events = [{ tool = "Bash", prompt = "hi" }] }
@@ -338,7 +338,7 @@ expect = [{ detector = "repeated_call", severity = "low", status = "resolved" },
 }
 
 #[test]
-fn what_is_generated_is_checked_event_by_event() {
+fn checks_every_generated_event() {
     let test = r#"
 [[tests]]
 name = "more"
@@ -404,7 +404,7 @@ expect_sinks = []
 }
 
 #[test]
-fn a_line_of_a_trace_is_pointed_at() {
+fn points_at_the_line_of_a_trace() {
     let folder = Folder::new();
     folder.write("policy.toml", POLICY);
     folder.write(
@@ -454,7 +454,7 @@ fn a_line_of_a_trace_is_pointed_at() {
 }
 
 #[test]
-fn a_file_that_is_missing_is_no_failed_test() {
+fn a_missing_file_is_an_error() {
     let folder = Folder::new();
     assert_snapshot!(seen(&folder, &[]), @"
     error: there are no tests here; name a file, or write `policy.test.toml` beside `policy.toml`
@@ -480,7 +480,7 @@ fn a_file_that_is_missing_is_no_failed_test() {
 }
 
 #[test]
-fn scenarios_are_written_anew_if_asked_for() {
+fn update_rewrites_the_findings_of_scenarios() {
     let folder = Folder::new();
     let path = folder.write("pages.md", SCENARIO);
     assert_snapshot!(seen(&folder, &["pages.md"]), @"
@@ -519,7 +519,7 @@ fn scenarios_are_written_anew_if_asked_for() {
 }
 
 #[test]
-fn recorded_sessions_of_any_source_can_be_tested() {
+fn tests_recorded_sessions_of_any_source() {
     let folder = Folder::new();
     let event = |n, at, rest| {
         format!(
@@ -591,7 +591,7 @@ fn the_tests_in_the_manual_pass() {
 }
 
 #[test]
-fn mistakes_are_shown_though_nobody_knows_the_policy() {
+fn reports_mistakes_without_a_policy() {
     let folder = Folder::new();
     folder.write(
         "policy.test.toml",
@@ -648,7 +648,7 @@ expect = []
 }
 
 #[test]
-fn update_writes_scenarios_alone() {
+fn update_requires_a_scenario() {
     let folder = Folder::new();
     folder.write("policy.toml", POLICY);
     folder.write("policy.test.toml", "version = 1\npolicy = 'policy.toml'\n");
@@ -659,7 +659,7 @@ fn update_writes_scenarios_alone() {
 }
 
 #[test]
-fn update_ends_lines_as_the_file_does() {
+fn update_keeps_the_line_endings() {
     let folder = Folder::new();
     let scenario = SCENARIO.replace('\n', "\r\n");
     let (before, _) = scenario.rsplit_once("```findings\r\n").expect("it has findings");
@@ -672,7 +672,7 @@ fn update_ends_lines_as_the_file_does() {
 }
 
 #[test]
-fn files_that_are_not_utf_8() {
+fn reports_files_that_are_not_utf_8() {
     let folder = Folder::new();
     folder.write("policy.toml", b"version = 1\n# caf\xe9\n");
     folder.write("policy.test.toml", "version = 1\npolicy = 'policy.toml'\n");

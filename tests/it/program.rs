@@ -1,4 +1,4 @@
-//! Runs the program of the team that has a detector of its own.
+//! Runs a program with an in-house detector.
 
 use std::{
     fs,
@@ -6,14 +6,14 @@ use std::{
     process::{Command, Stdio},
 };
 
-/// What a run of the program wrote, and how it ended.
+/// Output and exit status of a run.
 pub(crate) struct Ran {
     pub(crate) out: String,
     pub(crate) err: String,
     pub(crate) status: i32,
 }
 
-/// The program, in an environment that holds nothing of this machine.
+/// Returns the program, with an environment that is independent of this machine.
 pub(crate) fn program() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_acme-watchkeeper"));
     command
@@ -26,7 +26,7 @@ pub(crate) fn program() -> Command {
     command
 }
 
-/// Runs the program to its end.
+/// Runs the program until it exits.
 #[track_caller]
 pub(crate) fn run<S: AsRef<std::ffi::OsStr>>(args: &[S]) -> Ran {
     let output = program().args(args).output().expect("the program should start");
@@ -38,14 +38,14 @@ pub(crate) fn run<S: AsRef<std::ffi::OsStr>>(args: &[S]) -> Ran {
     }
 }
 
-/// All that a person sees of a run.
+/// Returns the output and exit status of a run.
 #[track_caller]
 pub(crate) fn seen(args: &[&str]) -> String {
     let Ran { out, err, status } = run(args);
     format!("{out}{err}exit {status}")
 }
 
-/// A folder for one test, which goes with it.
+/// A folder for one test, removed on drop.
 pub(crate) struct Folder(tempfile::TempDir);
 
 impl Folder {
@@ -57,7 +57,7 @@ impl Folder {
         self.0.path()
     }
 
-    /// Writes a file, and gives its path.
+    /// Writes a file and returns its path.
     pub(crate) fn write(&self, name: &str, text: impl AsRef<[u8]>) -> PathBuf {
         let path = self.path().join(name);
         if let Some(parent) = path.parent() {

@@ -19,7 +19,7 @@ use crate::{
     program::{Folder, program},
 };
 
-/// Long enough for any machine; a test that needs it has failed.
+/// Timeout that only a failing test reaches.
 const LONG: Duration = Duration::from_secs(60);
 
 pub(crate) struct Watching {
@@ -27,7 +27,7 @@ pub(crate) struct Watching {
     lines: Receiver<String>,
 }
 
-/// A process that does not outlive a test that fails.
+/// A process that is killed on drop.
 struct Running(Child);
 
 impl Drop for Running {
@@ -72,7 +72,7 @@ impl Watching {
         self.until_any(&[text])
     }
 
-    /// Waits for a line that contains one of these.
+    /// Waits for a line that contains one of `texts`.
     #[track_caller]
     fn until_any(&self, texts: &[&str]) -> String {
         loop {
@@ -84,7 +84,8 @@ impl Watching {
         }
     }
 
-    /// Sends a signal, and waits for the end. Gives the rest of the lines.
+    /// Sends a signal and waits for the exit. Returns the exit status and the
+    /// remaining lines.
     pub(crate) fn end(mut self, signal: &str) -> (Option<i32>, Vec<String>) {
         let pid = self.child.0.id().to_string();
         let sent = Command::new("kill").args(["-s", signal, &pid]).status().expect("kill runs");
@@ -94,13 +95,13 @@ impl Watching {
     }
 }
 
-/// A looping session that has just happened, as far as the program can tell.
+/// Returns a looping session with current timestamps.
 pub(crate) fn looping_now(n_calls: usize) -> String {
     looping_from(SystemClock.now() - SignedDuration::from_secs(30), "live", n_calls)
 }
 
 #[test]
-fn a_loop_is_told_of_as_it_happens_and_a_signal_ends_it() {
+fn reports_a_loop_as_it_happens_until_a_signal() {
     for signal in ["INT", "TERM"] {
         let folder = Folder::new();
         let file = folder.write("s.ndjson", "");
@@ -121,7 +122,7 @@ fn a_loop_is_told_of_as_it_happens_and_a_signal_ends_it() {
 }
 
 #[test]
-fn what_was_written_just_before_the_end_is_delivered() {
+fn delivers_findings_written_just_before_the_end() {
     let folder = Folder::new();
     let file = folder.write("s.ndjson", "");
     let policy = folder.write(
@@ -158,10 +159,10 @@ fn what_was_written_just_before_the_end_is_delivered() {
 }
 
 #[test]
-fn what_a_sink_lost_is_told_by_the_others_and_at_the_end() {
+fn reports_lost_findings_at_once_and_at_the_end() {
     let folder = Folder::new();
     let file = folder.write("s.ndjson", "");
-    // A folder stands where the file should.
+    // The path of the sink's file is a folder.
     folder.write("audit/kept.txt", "");
     let audit = folder.path().join("audit");
     let text = format!(
@@ -175,13 +176,13 @@ fn what_a_sink_lost_is_told_by_the_others_and_at_the_end() {
     let mut file = OpenOptions::new().append(true).open(file).unwrap();
     file.write_all(looping_now(4).as_bytes()).unwrap();
     watching.until("4 times");
-    // The loss is told along with what comes next, whenever the sink is done.
-    let is_told = (0..100).any(|n| {
+    // The loss is reported with the next finding after the sink has failed.
+    let is_reported = (0..100).any(|n| {
         let next = looping_now(4).replace("\"live\"", &format!("\"s{n}\""));
         file.write_all(next.as_bytes()).unwrap();
         watching.until_any(&["4 times", "sink `audit` lost"]).contains("lost")
     });
-    assert!(is_told, "nobody told what was lost");
+    assert!(is_reported, "no loss was reported");
     let (status, rest) = watching.end("TERM");
     assert_eq!(status, Some(2), "{rest:?}");
     assert!(rest.iter().any(|it| it.starts_with("error: sinks lost ")), "{rest:?}");
