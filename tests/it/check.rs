@@ -59,10 +59,10 @@ fn writes_a_report_for_people() {
       [MEDIUM] repeated_call: `Bash` returned the same result for the same call 4 times in 6s: `make` returns `make: nothing to be done for all`
                s.ndjson:2
                s.ndjson:9
-      1 line not read: something follows the JSON (1)
+      1 line skipped: something follows the JSON (1)
 
     1 session in 1 file: 11 events, 5 tool calls (0 failed), 0 model calls, 0 tokens, $0.00
-    1 line not read
+    1 line skipped
     1 finding: 0 high, 1 medium, 0 low
     exit 1
     ");

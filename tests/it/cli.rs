@@ -44,46 +44,76 @@ fn explains_an_in_house_detector() {
 #[test]
 fn lists_the_known_kinds_for_an_unknown_kind() {
     assert_snapshot!(seen(&["explain", "runaway"]), @"
-    error: kind `runaway` is not compiled in; compiled in: acme-banned-tool, error-loop, full-context, pattern, repeat-text, repeat-tool-call, runaway-loop, timeout, token-burn, file, stderr, webhook, claude-code, codex, ndjson, opencode, openhands, swe-agent
+    error: unknown kind `runaway`; known kinds: acme-banned-tool, error-loop, full-context, pattern, repeat-text, repeat-tool-call, runaway-loop, timeout, token-burn, file, stderr, webhook, claude-code, codex, ndjson, opencode, openhands, swe-agent
     exit 2
     ");
 }
 
 #[test]
-fn help_fits_on_a_screen() {
+fn prints_help() {
     assert_snapshot!(seen(&["--help"]), @"
-    Watches LLM agent sessions, and says in time when one loops, stalls, or burns money
+    Monitor LLM agent sessions and report loops, stalls and overspending
 
     Usage: acme-watchkeeper [OPTIONS] <COMMAND>
 
     Commands:
-      watch        Follow live sessions, and deliver findings as they happen
-      check        Check recorded sessions, and report what is found
-      demo         Watch an agent go wrong: a live demonstration, in about ten seconds
-      validate     Check a policy, and say what is wrong with it and where
-      test         Run the tests of a policy, in virtual time
-      policy       Print the policy in force, with the origin of every value
-      detectors    List the detectors, sinks and sources compiled into this program
-      explain      Explain what a detector finds, or how a sink or a source is used
-      schema       Print a JSON schema, for editors and programs
+      watch        Follow live sessions and deliver findings as they happen
+      check        Check recorded sessions and report findings
+      demo         Monitor a misbehaving demo agent for about ten seconds
+      validate     Check a policy and report its mistakes
+      test         Run the tests of a policy in virtual time
+      policy       Print the active policy, with the origin of every value
+      detectors    List the detectors, sinks and sources of this program
+      explain      Print the manual of a detector, a sink or a source
+      schema       Print a JSON schema
       new          Begin a detector of your own, and a program that links it
       completions  Print completions for a shell
       help         Print this message or the help of the given subcommand(s)
 
     Options:
-          --policy <FILE>  The policy to use in place of the built-in one
-      -q, --quiet          Say nothing but what was asked for
-      -v, --verbose        Say more of what is going on
-          --color <WHEN>   When to use colours; `auto` heeds the terminal and `NO_COLOR` [default: auto]
-                           [possible values: auto, always, never]
-      -h, --help           Print help
-      -V, --version        Print version
+          --policy <FILE>
+              Policy file to use instead of the built-in policy
+
+      -q, --quiet
+              Print only findings and errors
+
+      -v, --verbose...
+              Print more details, and log diagnostics to stderr: `-v` info, `-vv` debug, `-vvv` trace
+
+          --color <WHEN>
+              When to use colors
+
+              Possible values:
+              - auto:   On a terminal, unless `NO_COLOR` is set
+              - always
+              - never
+              
+              [default: auto]
+
+          --log-format <FORMAT>
+              Format of diagnostics
+
+              Possible values:
+              - text: One line for people
+              - json: One JSON object per line
+              
+              [default: text]
+
+      -h, --help
+              Print help (see a summary with '-h')
+
+      -V, --version
+              Print version
 
     Exit status:
-      0   it did what was asked
-      1   `check` found something at or above --fail-on, or a `test` failed
-      2   it could not: the arguments, a file, or the machine are at fault
-      78  the policy is wrong
+      0   success
+      1   findings at or above --fail-on, or a failed policy test
+      2   usage or I/O error
+      78  invalid policy
+
+    Environment:
+      WATCHKEEPER_LOG  diagnostics to log to stderr, such as `watchkeeper::source=debug,info`
+      NO_COLOR         disables colors; CLICOLOR_FORCE=1 forces them
     exit 0
     ");
 }

@@ -78,23 +78,23 @@ fn shows_measures_in_order_of_time() {
     s.ndjson
       ndjson
       2026-03-01 10:00 UTC, 23s · 15 events · 6 tool calls
-      [MEDIUM] repeated_call: `Bash` returned the same result for the same call 4 times in 6s: `make` returns `make: nothing to be done for all`, since resolved
+      [MEDIUM] repeated_call: `Bash` returned the same result for the same call 4 times in 6s: `make` returns `make: nothing to be done for all` (resolved)
                s.ndjson:2
                s.ndjson:9
 
-    What the detectors measured
+    Timeline
                 … 3 events
        0:00:03  line 4     `Bash` `make`
                   same_tool     2 of 4           `Bash` was called 2 times in a row in 2s
-       0:00:04  line 5     `Bash` answered `make: nothing to be done for all`
+       0:00:04  line 5     `Bash` returned `make: nothing to be done for all`
                   repeated_call 2 of 3           `Bash` returned the same result for the same call 2 times in 2s: `make` returns `make: nothing to be done for all`
        0:00:05  line 6     `Bash` `make`
                   same_tool     3 of 4           `Bash` was called 3 times in a row in 4s
-       0:00:06  line 7     `Bash` answered `make: nothing to be done for all`
+       0:00:06  line 7     `Bash` returned `make: nothing to be done for all`
                   repeated_call LOW at 3         `Bash` returned the same result for the same call 3 times in 4s: `make` returns `make: nothing to be done for all`
        0:00:07  line 8     `Bash` `make`
-                  same_tool     4, left          left to repeated_call: `Bash` was called 4 times in a row in 6s
-       0:00:08  line 9     `Bash` answered `make: nothing to be done for all`
+                  same_tool     4, suppressed    suppressed by repeated_call: `Bash` was called 4 times in a row in 6s
+       0:00:08  line 9     `Bash` returned `make: nothing to be done for all`
                   repeated_call MEDIUM at 4      `Bash` returned the same result for the same call 4 times in 6s: `make` returns `make: nothing to be done for all`
                 … 2 events
        0:00:20  line 12    `Read` `/w/a.rs`
@@ -102,12 +102,12 @@ fn shows_measures_in_order_of_time() {
                   same_tool     ended            no further repetition after 5: another call was made
                 … 3 events
 
-    What became of each detector
-      repeated_call MEDIUM   1 finding; came to 5 at 0:00:10 (line 11); levels: low 3, medium 4
-      same_tool     nothing  came to 5 at 0:00:09 (line 10); levels: low 4
+    Detectors
+      repeated_call MEDIUM   1 finding; reached 5 at 0:00:10 (line 11); levels: low 3, medium 4
+      same_tool     -        reached 5 at 0:00:09 (line 10); levels: low 4
                              `Bash` was called 5 times in a row in 8s
-                             left it 2 times to repeated_call
-      silent_model  nothing  waited 10s at most, until 0:00:20 (line 12); it would look after 5m 00s; levels: medium 100%
+                             suppressed 2 times by repeated_call
+      silent_model  -        longest wait 10s of 5m 00s, until 0:00:20 (line 12); levels: medium 100%
     exit 1
     ");
 }
@@ -124,23 +124,23 @@ fn verbose_shows_all_measures_of_one_detector() {
                s.ndjson:2
                s.ndjson:9
 
-    What the detectors measured
+    Timeline
                 … 3 events
        0:00:03  line 4     `Bash` `make`
                   repeated_call 1 of 3           `Bash` returned the same result for the same call 1 times in 2s: `make`
-       0:00:04  line 5     `Bash` answered `make: nothing to be done for all`
+       0:00:04  line 5     `Bash` returned `make: nothing to be done for all`
                   repeated_call 2 of 3           `Bash` returned the same result for the same call 2 times in 2s: `make` returns `make: nothing to be done for all`
        0:00:05  line 6     `Bash` `make`
                   repeated_call 2 of 3           `Bash` returned the same result for the same call 2 times in 4s: `make`
-       0:00:06  line 7     `Bash` answered `make: nothing to be done for all`
+       0:00:06  line 7     `Bash` returned `make: nothing to be done for all`
                   repeated_call LOW at 3         `Bash` returned the same result for the same call 3 times in 4s: `make` returns `make: nothing to be done for all`
        0:00:07  line 8     `Bash` `make`
                   repeated_call low, 3 of 4      `Bash` returned the same result for the same call 3 times in 6s: `make`
-       0:00:08  line 9     `Bash` answered `make: nothing to be done for all`
+       0:00:08  line 9     `Bash` returned `make: nothing to be done for all`
                   repeated_call MEDIUM at 4      `Bash` returned the same result for the same call 4 times in 6s: `make` returns `make: nothing to be done for all`
 
-    What became of each detector
-      repeated_call MEDIUM   1 finding; came to 4 at 0:00:08 (line 9); levels: low 3, medium 4
+    Detectors
+      repeated_call MEDIUM   1 finding; reached 4 at 0:00:08 (line 9); levels: low 3, medium 4
     exit 1
     ");
     assert_snapshot!(seen(&folder, &["s.ndjson", "--detector", "stick"]), @"
@@ -163,10 +163,10 @@ fn shows_wake_ups_and_the_longest_wait() {
     s.ndjson
       ndjson
       2026-03-01 10:00 UTC, 10m 00s · 4 events · 0 tool calls
-      [MEDIUM] silent_model: the model has sent nothing for 5m, the limit is 5m, since resolved
+      [MEDIUM] silent_model: the model has sent nothing for 5m, the limit is 5m (resolved)
                s.ndjson:1
 
-    What the detectors measured
+    Timeline
                 … 1 event
        0:05:00             time passed
                   silent_model MEDIUM at 100%   the model has sent nothing for 5m, the limit is 5m
@@ -174,8 +174,8 @@ fn shows_wake_ups_and_the_longest_wait() {
                   silent_model resolved         the wait for the model ended after 6m 30s
                 … 2 events
 
-    What became of each detector
-      silent_model MEDIUM   1 finding; came to 100% at 0:05:00; levels: medium 100%
+    Detectors
+      silent_model MEDIUM   1 finding; reached 100% at 0:05:00; levels: medium 100%
     exit 1
     ");
     let lines = session(&[
@@ -216,7 +216,7 @@ fn names_exceptions_and_overrides() {
       ndjson · in /srv/app
       2026-03-01 10:00 UTC, 4s · 6 events · 2 tool calls
 
-    What the detectors measured
+    Timeline
                 … 2 events
        0:00:01  line 3     `gdb_step`
                   repeated_call                  excepted: stepping a debugger repeats by design
@@ -225,11 +225,11 @@ fn names_exceptions_and_overrides() {
                   same_tool     2 of 4           `gdb_step` was called 2 times in a row in 2s
                 … 1 event
 
-    What became of each detector
-      same_tool     nothing  came to 2 at 0:00:03 (line 5); levels: low 4
+    Detectors
+      same_tool     -        reached 2 at 0:00:03 (line 5); levels: low 4
                              `gdb_step` was called 2 times in a row in 2s
-      silent_model  nothing  waited 1s at most, until 0:00:01 (line 3); it would look after 5m 00s; levels: medium 100%
-      repeated_call nothing  nothing that it counts has happened; levels: low 3, medium 4
+      silent_model  -        longest wait 1s of 5m 00s, until 0:00:01 (line 3); levels: medium 100%
+      repeated_call -        no event counted; levels: low 3, medium 4
                              excepted: stepping a debugger repeats by design, 2 times
     exit 0
     ");
@@ -280,22 +280,22 @@ fn escapes_hostile_names_of_sub_agents_and_tools() {
                s.ndjson:2
                s.ndjson:7
 
-    What the detectors measured
+    Timeline
                 … 3 events
        0:00:20  line 4     `\u{1b}]0;owned\u{7}\nBash` `\u{202e}txt\u{1b}[31m` (agent a\u{1b}[2J1)
                   same_tool     2 of 4           `\u{1b}]0;owned\u{7}\nBash` was called 2 times in a row in 10s
-       0:00:21  line 5     `\u{1b}]0;owned\u{7}\nBash` failed with 1 `\u{1b}[2Jit is as it was before…` (agent a\u{1b}[2J1)
+       0:00:21  line 5     `\u{1b}]0;owned\u{7}\nBash` failed with exit code 1 `\u{1b}[2Jit is as it was before…` (agent a\u{1b}[2J1)
                   repeated_call 2 of 3           `\u{1b}]0;owned\u{7}\nBash` returned the same result for the same call 2 times in 10s: `\u{202e}txt\u{1b}[31m` returns `\u{1b}[2Jit is as it was before`
        0:00:30  line 6     `\u{1b}]0;owned\u{7}\nBash` `\u{202e}txt\u{1b}[31m` (agent a\u{1b}[2J1)
                   same_tool     3 of 4           `\u{1b}]0;owned\u{7}\nBash` was called 3 times in a row in 20s
-       0:00:31  line 7     `\u{1b}]0;owned\u{7}\nBash` failed with 1 `\u{1b}[2Jit is as it was before…` (agent a\u{1b}[2J1)
+       0:00:31  line 7     `\u{1b}]0;owned\u{7}\nBash` failed with exit code 1 `\u{1b}[2Jit is as it was before…` (agent a\u{1b}[2J1)
                   repeated_call LOW at 3         `\u{1b}]0;owned\u{7}\nBash` returned the same result for the same call 3 times in 20s: `\u{202e}txt\u{1b}[31m` returns `\u{1b}[2Jit is as it was before`
 
-    What became of each detector
-      repeated_call LOW      1 finding; came to 3 at 0:00:31 (line 7); levels: low 3, medium 4
-      same_tool     nothing  came to 3 at 0:00:30 (line 6); levels: low 4
+    Detectors
+      repeated_call LOW      1 finding; reached 3 at 0:00:31 (line 7); levels: low 3, medium 4
+      same_tool     -        reached 3 at 0:00:30 (line 6); levels: low 4
                              `\u{1b}]0;owned\u{7}\nBash` was called 3 times in a row in 20s
-      silent_model  nothing  waited 31s at most, until what was recorded ends; it would look after 5m 00s; levels: medium 100%
+      silent_model  -        longest wait 31s of 5m 00s, until the end of the recording; levels: medium 100%
     exit 0
     ");
 }
@@ -307,10 +307,10 @@ fn selects_one_of_several_sessions() {
     folder.write("a/two.ndjson", looping("ab2", 1) + &looping("cd", 2));
     folder.write("a/none.ndjson", "");
     assert_snapshot!(seen(&folder, &["a"]), @"
-    error: `--explain` is about one session, and here are 2 sessions:
+    error: `--explain` needs one session, and 2 sessions match:
       2026-03-01 10:00 UTC  ab1  a/one.ndjson
       2026-03-01 10:00 UTC  ab2  a/two.ndjson
-    name its file, or pick it with `--session ID`
+    name its file, or select it with `--session ID`
     exit 2
     ");
     assert_snapshot!(seen(&folder, &["a", "--session", "x"]), @"
@@ -376,7 +376,7 @@ fn writes_the_whole_explanation_as_json() {
       "detector": "repeated_call",
       "measure": 5,
       "message": "`Bash` returned the same result for the same call 5 times in 8s: `make` returns `make: nothing to be done for all`",
-      "next": null,
+      "next_level": null,
       "outcome": "counted",
       "severity": "medium"
     }

@@ -92,7 +92,7 @@ detectors.silent_model.max = "8m"
        |
        = note: remove it, or compare its spelling with the sessions
        = note: its reason is: the nightly run may take long
-    policy.toml is sound: 13 detectors, 1 sink, 1 route, held against 1 session
+    policy.toml is valid: 13 detectors, 1 sink, 1 route; compared with 1 session
     exit 0
     "#);
     assert_snapshot!(validate(&["--deny-warnings"]), @"
@@ -257,5 +257,5 @@ detectors.session.max = "3h"
     assert!(ran.err.contains("this exception expired on 2020-02-29"), "{}", ran.err);
     let ran = check(&expired);
     assert_eq!(ran.status, 1, "{}{}", ran.out, ran.err);
-    assert!(ran.out.contains("at work for 30m"), "{}", ran.out);
+    assert!(ran.out.contains("working for 30m"), "{}", ran.out);
 }

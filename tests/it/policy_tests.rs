@@ -112,16 +112,16 @@ expect_sinks = ["audit"]
     ok    policy.test.toml: it passes
     FAIL  policy.test.toml: severity, time, message and sinks
 
-          at   what  detector       count  message
-        - 11s  low   repeated_call  *      *
-        + 10s  low   repeated_call  3      `Bash` returned the same result for the same call 3 times in 10s: `no`
-          15s  high  repeated_call  4      `Bash` returned the same result for the same call 4 times in 15s: `no`
-        - *    *     repeated_call  9      *
-          sinks that are told
+          at   status  detector       count  message
+        - 11s  low     repeated_call  *      *
+        + 10s  low     repeated_call  3      `Bash` returned the same result for the same call 3 times in 10s: `no`
+          15s  high    repeated_call  4      `Bash` returned the same result for the same call 4 times in 15s: `no`
+        - *    *       repeated_call  9      *
+          notified sinks
           audit
         + console
 
-    1 passed, 1 failed (- is expected, + is found)
+    1 passed, 1 failed (- expected, + actual)
     exit 1
     ");
     assert_snapshot!(seen(&folder, &["--filter", "passes"]), @"
@@ -457,7 +457,7 @@ fn points_at_the_line_of_a_trace() {
 fn a_missing_file_is_an_error() {
     let folder = Folder::new();
     assert_snapshot!(seen(&folder, &[]), @"
-    error: there are no tests here; name a file, or write `policy.test.toml` beside `policy.toml`
+    error: no policy tests found; name a file, or write `policy.test.toml` beside `policy.toml`
     exit 2
     ");
     assert_snapshot!(seen(&folder, &["missing.test.toml", "."]), @"
@@ -494,7 +494,7 @@ fn update_rewrites_the_findings_of_scenarios() {
         - 9s      low      banned: again
         + 7s      medium   banned: `WebFetch` is banned
 
-    0 passed, 2 failed (- is expected, + is found)
+    0 passed, 2 failed (- expected, + actual)
     exit 1
     ");
     assert_eq!(fs::read_to_string(&path).unwrap(), SCENARIO);
@@ -579,14 +579,10 @@ fn the_tests_in_the_manual_pass() {
     folder.write("manual.test.toml", builtin);
     folder.write("manual.md", block("````markdown\n", "````\n"));
     assert_snapshot!(seen(&folder, &["manual.test.toml", "manual.md"]), @"
-    ok    manual.test.toml: an agent that repeats a failing build is stuck
-    FAIL  manual.md: A sub-agent that repeats itself
-
-        - 25s     low      stuck: `Grep` gave the same answer to the same call 3 times in 20s: `x` says `none`
-        + 25s     low      repeated_call: `Grep` returned the same result for the same call 3 times in 20s: `x` returns `none`
-
-    1 passed, 1 failed (- is expected, + is found)
-    exit 1
+    ok    manual.test.toml: reports a build that fails repeatedly
+    ok    manual.md: A sub-agent that repeats a call
+    2 passed, 0 failed
+    exit 0
     ");
 }
 
@@ -653,7 +649,7 @@ fn update_requires_a_scenario() {
     folder.write("policy.toml", POLICY);
     folder.write("policy.test.toml", "version = 1\npolicy = 'policy.toml'\n");
     assert_snapshot!(seen(&folder, &["--update"]), @"
-    error: --update writes what is found into scenarios (`.md`), and there is none among these files
+    error: --update rewrites scenarios (`.md`), and none of the files is one
     exit 2
     ");
 }
@@ -688,7 +684,7 @@ fn reports_files_that_are_not_utf_8() {
 
     error: cannot read the policy: line 2 is not UTF-8; save it as UTF-8
     --> policy.toml
-    error: `wide.md`: it is UTF-16; save it as UTF-8
+    error: cannot read `wide.md`: it is UTF-16; save it as UTF-8
     exit 78
     ");
 }
