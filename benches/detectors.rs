@@ -2,7 +2,7 @@
 
 use std::{fmt::Write as _, io};
 
-use watchkeeper_core::{Event, EventKind, NamedDetector, SessionId, Timestamp};
+use watchkeeper_core::{Event, EventKind, SessionId, Timestamp, embed::NamedDetector};
 
 use crate::{
     Plan,

@@ -12,8 +12,9 @@ use std::{
 };
 
 use watchkeeper_core::{
-    Delivery, EventKind, Json, Monitor, MonitorConfig, Running, SessionHandle, Timestamp, ToolCall,
+    EventKind, Json, Monitor, Timestamp, ToolCall,
     clock::{Clock, SystemClock},
+    embed::{Delivery, MonitorConfig, Running, SessionHandle},
 };
 
 use crate::{

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use watchkeeper_core::{DetectorEntry, Entry, Registry};
+use watchkeeper_core::embed::{DetectorEntry, Entry, Registry};
 use watchkeeper_policy::{Loaded, Loader, render};
 use watchkeeper_testing::laws;
 

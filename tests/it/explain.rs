@@ -271,7 +271,10 @@ fn escapes_hostile_names_of_sub_agents_and_tools() {
     let lines: Vec<_> = lines.iter().map(|(at, it)| (at.as_str(), it.as_str())).collect();
     folder.write("s.ndjson", session(&lines));
     let seen = seen(&folder, &["s.ndjson"]);
-    assert!(!seen.chars().any(|it| it != '\n' && watchkeeper_core::is_unsafe(it)), "{seen:?}");
+    assert!(
+        !seen.chars().any(|it| it != '\n' && watchkeeper_core::author::is_unsafe(it)),
+        "{seen:?}"
+    );
     assert_snapshot!(seen, @r"
     s.ndjson
       ndjson

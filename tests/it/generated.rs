@@ -4,7 +4,7 @@
 
 use std::{env, fs};
 
-use watchkeeper_core::{Entry as _, Kinds};
+use watchkeeper_core::embed::{Entry as _, Kinds};
 
 use crate::{
     conformance,

@@ -7,7 +7,9 @@ use std::{
 };
 
 use thiserror::Error;
-use watchkeeper_core::{Engine, Event, Registry, SessionId, Timestamp, make_safe, quote};
+use watchkeeper_core::{
+    Engine, Event, SessionId, Timestamp, author::make_safe, embed::Registry, quote,
+};
 use watchkeeper_policy::Policy;
 
 use crate::{

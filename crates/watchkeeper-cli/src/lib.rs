@@ -38,7 +38,7 @@ use std::{
 };
 
 use clap::{CommandFactory as _, Parser};
-use watchkeeper_core::{DetectorKind, RegistryBuilder, SinkKind, SourceKind};
+use watchkeeper_core::{DetectorKind, SinkKind, SourceKind, embed::RegistryBuilder};
 // Imported to link their sinks and sources.
 use watchkeeper_sinks as _;
 use watchkeeper_sources as _;
@@ -131,7 +131,7 @@ impl App {
         // Panics of detectors and sinks are caught and become findings. A panic
         // message can contain text from an agent, so it is escaped.
         std::panic::set_hook(Box::new(|info| {
-            let text = watchkeeper_core::make_safe(&info.to_string());
+            let text = watchkeeper_core::author::make_safe(&info.to_string());
             let _ = io::stderr().write_all(format!("panic: {text}\n").as_bytes());
         }));
         let mut output = Output {

@@ -18,9 +18,11 @@ use signal_hook::{
     iterator::{Handle, Signals},
 };
 use watchkeeper_core::{
-    Backlog, Delivery, Engine, Event, Finding, Monitor, MonitorConfig, MonitorCounts, Queue,
-    Registry, Router, SignedDuration, SourceEntry, Timestamp,
+    Engine, Event, Finding, Monitor, SignedDuration, Timestamp,
     clock::{Clock as _, Deadline, SystemClock},
+    embed::{
+        Backlog, Delivery, MonitorConfig, MonitorCounts, Queue, Registry, Router, SourceEntry,
+    },
 };
 use watchkeeper_policy::{NamedSink, Policy};
 use watchkeeper_sources::{FollowOptions, FollowReport, Follower, Update, Waker};

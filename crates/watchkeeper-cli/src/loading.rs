@@ -5,8 +5,8 @@ use std::{fs, io, path::Path};
 use jiff::{civil::Date, tz::TimeZone};
 use thiserror::Error;
 use watchkeeper_core::{
-    Registry,
     clock::{Clock as _, SystemClock},
+    embed::Registry,
 };
 use watchkeeper_policy::{Loaded, Loader, Policy, render};
 

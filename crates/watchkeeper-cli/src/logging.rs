@@ -24,8 +24,9 @@ use tracing_subscriber::{
     util::SubscriberInitExt as _,
 };
 use watchkeeper_core::{
+    author::make_safe,
     clock::{Clock as _, SystemClock},
-    make_safe, quote,
+    quote,
 };
 
 use crate::{

@@ -1,7 +1,7 @@
 //! Numbers and durations, formatted for people.
 
 use jiff::SignedDuration;
-pub(crate) use watchkeeper_core::grouped;
+pub(crate) use watchkeeper_core::author::grouped;
 
 /// `1 file`, `2 files`.
 pub(crate) fn counted(n: u64, one: &str) -> String {

@@ -3,7 +3,7 @@ use std::{
     path::Path,
 };
 
-use watchkeeper_core::make_safe;
+use watchkeeper_core::author::make_safe;
 
 /// Destinations of a command's output. Tests pass buffers.
 pub struct Output<'a> {

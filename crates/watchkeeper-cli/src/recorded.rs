@@ -8,7 +8,11 @@ use std::{
 };
 
 use thiserror::Error;
-use watchkeeper_core::{DedupCache, Event, Kinds, SessionId, SkippedLines, SourceEntry, Timestamp};
+use watchkeeper_core::{
+    Event, SessionId, Timestamp,
+    author::{DedupCache, SkippedLines},
+    embed::{Kinds, SourceEntry},
+};
 use watchkeeper_sources::{OpenError, SessionFile};
 
 /// The files of one session and of its sub-agents. There can be thousands.

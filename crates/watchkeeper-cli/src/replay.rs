@@ -9,8 +9,9 @@ use std::{
 use indicatif::ProgressBar;
 use thiserror::Error;
 use watchkeeper_core::{
-    DedupCache, Engine, EngineConfig, Finding, Registry, Router, SessionId, SignedDuration,
-    SkippedLines, SourceEntry,
+    Engine, Finding, SessionId, SignedDuration,
+    author::{DedupCache, SkippedLines},
+    embed::{EngineConfig, Registry, Router, SourceEntry},
 };
 use watchkeeper_policy::{MatchTracker, Policy};
 

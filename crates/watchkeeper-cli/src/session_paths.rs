@@ -4,7 +4,10 @@ use std::path::PathBuf;
 
 use clap::Args;
 use thiserror::Error;
-use watchkeeper_core::{Entry as _, Registry, SourceEntry, quote};
+use watchkeeper_core::{
+    embed::{Entry as _, Registry, SourceEntry},
+    quote,
+};
 
 use crate::output::{quoted_path, safe_path};
 

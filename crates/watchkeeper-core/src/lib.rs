@@ -1,19 +1,20 @@
-//! The vocabulary of watchkeeper, and the engine that speaks it.
+//! The vocabulary and the engine of Watchkeeper, which monitors LLM agents.
 //!
-//! An agent session is a stream of [`Event`]s, which a [`Source`] reads. A
-//! [`Detector`] reads the events of one session and reports [`Finding`]s; a
-//! [`Sink`] delivers them. The [`Engine`] joins detectors and events; the
-//! [`Monitor`] gives the engine a thread and a clock.
+//! An agent session is a stream of [`Event`]s, emitted by a [`Source`]. A [`Detector`] observes the
+//! events of one session and reports [`Finding`]s; a [`Sink`] delivers them. The [`Engine`] runs
+//! detectors on events, and the [`Monitor`] gives the engine a thread and a clock.
 //!
-//! # Architecture invariants
+//! The names that most programs need are at the root. The others are in two modules: [`author`] for
+//! detectors, sources and sinks, and [`embed`] for programs that run them.
 //!
-//! * Nothing in this crate does I/O. Only [`clock`] reads the time, and only
-//!   the [`Monitor`] and the [`Queue`] have threads. A detector can't fail, and
-//!   neither can the engine.
-//! * A detector sees one stream. The engine gives every stream its own copy,
-//!   so no detector needs a map keyed by session.
-//! * Findings come out in one order: by time, then by the detector's name.
-//!   Nothing depends on the order in which detectors were linked.
+//! # Invariants
+//!
+//! * This crate performs no I/O. Only [`clock`] reads the time, and only the monitor and its
+//!   [`Queue`](embed::Queue)s have threads. Neither detectors nor the engine can fail.
+//! * A detector observes one stream of events. Each stream has its own copy of the detector, so no
+//!   detector needs a map keyed by session.
+//! * Findings are ordered by time and then by the name of the detector. The order in which detectors
+//!   are linked has no effect.
 
 pub mod clock;
 
@@ -49,32 +50,95 @@ mod token_limit;
 mod tool_class;
 
 pub use crate::{
+    detector::{Context, Detector, DetectorKind, Report, Subscription},
+    engine::Engine,
+    event::{AgentId, Event, EventKind, EventSet, ModelCall, SessionId, ToolCall, ToolResult},
+    finding::{Finding, Status},
+    fingerprint::Fingerprint,
+    json::Json,
+    monitor::Monitor,
+    options::InvalidOption,
+    quote::quote,
+    severity::{Level, Severity, Unit},
+    sink::{Sink, SinkKind},
+    source::{Source, SourceKind},
+    tool_class::ToolClass,
+};
+pub use jiff::{SignedDuration, Timestamp};
+
+pub mod author {
+    //! For authors of detectors, sources and sinks.
+    //!
+    //! Option types ([`Period`], [`ByteSize`], [`Glob`], [`TokenLimit`], [`Secret`]), the facts about
+    //! sessions and agents, the details of events, and helpers for messages.
+
+    pub use crate::{
+        byte_size::{ByteSize, ParseByteSizeError},
+        detector::Scope,
+        event::{Cause, Origin, SessionStart, Targets, Tokens, WaitingFor},
+        facts::{Activity, AgentFacts, Call, SessionFacts, Totals, Usage},
+        finding::{Evidence, Labels},
+        glob::Glob,
+        grouped::grouped,
+        models::{context_tokens, least_context_tokens},
+        options::{Options, OptionsError},
+        period::{Elapsed, ParsePeriodError, Period},
+        quote::{is_unsafe, make_safe},
+        secret::Secret,
+        severity::percent,
+        sink::{Retry, SinkError},
+        source::{DedupCache, Environment, EventSink, SkippedLines},
+        token_limit::{ParseTokenLimitError, TokenLimit},
+    };
+}
+
+pub mod embed {
+    //! For programs that run detectors: the configuration of the engine and the monitor, typed
+    //! session handles, delivery to sinks, and the registry of kinds.
+
+    pub use crate::{
+        backlog::{Backlog, BacklogCounts},
+        delivery::Delivery,
+        engine::{EngineConfig, ExplanationDetail, ExplanationEntry, NamedDetector, Outcome},
+        monitor::{
+            Feed, ModelCallBuilder, ModelResponse, MonitorConfig, MonitorCounts, Running,
+            SessionBuilder, SessionHandle, SinkOutcome, Stopped, ToolCallHandle,
+        },
+        prices::{Price, Prices},
+        queue::{Queue, QueueCounts},
+        registry::{
+            DetectorEntry, Entry, Kinds, Registry, RegistryBuilder, RegistryError, SinkEntry,
+            SourceEntry, UnknownKind,
+        },
+        routes::{Matcher, Route, Router, SeverityMatch},
+        session_filter::{SessionFilter, SessionMatcher},
+    };
+}
+
+// The same names at the root, where code from before the modules finds them.
+#[doc(hidden)]
+pub use crate::{
     backlog::{Backlog, BacklogCounts},
     byte_size::{ByteSize, ParseByteSizeError},
     compact::Place,
     delivery::Delivery,
-    detector::{CloneDetector, Context, Detector, DetectorKind, Report, Scope, Subscription},
-    engine::{Engine, EngineConfig, ExplanationDetail, ExplanationEntry, NamedDetector, Outcome},
-    event::{
-        AgentId, Cause, Event, EventKind, EventSet, ModelCall, Origin, SessionId, SessionStart,
-        Targets, Tokens, ToolCall, ToolResult, WaitingFor,
-    },
+    detector::{CloneDetector, Scope},
+    engine::{EngineConfig, ExplanationDetail, ExplanationEntry, NamedDetector, Outcome},
+    event::{Cause, Origin, SessionStart, Targets, Tokens, WaitingFor},
     facts::{Activity, AgentFacts, Call, SessionFacts, Totals, Usage},
-    finding::{Evidence, Finding, Labels, Status},
-    fingerprint::Fingerprint,
+    finding::{Evidence, Labels},
     glob::Glob,
     grouped::grouped,
-    json::Json,
     models::{context_tokens, least_context_tokens},
     monitor::{
-        Feed, ModelCallBuilder, ModelResponse, Monitor, MonitorConfig, MonitorCounts, Running,
+        Feed, ModelCallBuilder, ModelResponse, MonitorConfig, MonitorCounts, Running,
         SessionBuilder, SessionHandle, SinkOutcome, Stopped, ToolCallHandle,
     },
-    options::{InvalidOption, Options, OptionsError},
+    options::{Options, OptionsError},
     period::{Elapsed, ParsePeriodError, Period},
     prices::{Price, Prices},
     queue::{Queue, QueueCounts},
-    quote::{is_unsafe, make_safe, quote},
+    quote::{is_unsafe, make_safe},
     registry::{
         DetectorEntry, Entry, Kinds, Registry, RegistryBuilder, RegistryError, SinkEntry,
         SourceEntry, UnknownKind,
@@ -82,16 +146,16 @@ pub use crate::{
     routes::{Matcher, Route, Router, SeverityMatch},
     secret::Secret,
     session_filter::{SessionFilter, SessionMatcher},
-    severity::{Level, Severity, Unit, percent},
-    sink::{Retry, Sink, SinkError, SinkKind},
-    source::{DedupCache, Environment, EventSink, SkippedLines, Source, SourceKind},
+    severity::percent,
+    sink::{Retry, SinkError},
+    source::{DedupCache, Environment, EventSink, SkippedLines},
     token_limit::{ParseTokenLimitError, TokenLimit},
-    tool_class::ToolClass,
 };
-pub use jiff::{SignedDuration, Timestamp};
 
 #[doc(hidden)]
 pub mod private {
     //! Used by the macros of this crate; not public API.
     pub use inventory::submit;
+
+    pub use crate::registry::{DetectorEntry, SinkEntry, SourceEntry};
 }

@@ -74,7 +74,7 @@ impl Default for MonitorConfig {
 /// up: wake-ups are late, and no finding is repeated.
 ///
 /// ```
-/// use watchkeeper_core::{Delivery, Engine, EngineConfig, Monitor, MonitorConfig};
+/// use watchkeeper_core::{Engine, Monitor, embed::{Delivery, EngineConfig, MonitorConfig}};
 ///
 /// let engine = Engine::new(Vec::new(), EngineConfig::default());
 /// let delivery = Delivery::to_callback(|finding| eprintln!("{}", finding.message));

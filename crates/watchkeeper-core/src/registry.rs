@@ -26,7 +26,7 @@ macro_rules! register {
     };
     (@submit $entry:ident, $kind:ty) => {
         $crate::private::submit! {
-            $crate::$entry::of::<$kind>(
+            $crate::private::$entry::of::<$kind>(
                 concat!(env!("CARGO_PKG_NAME"), " ", env!("CARGO_PKG_VERSION")),
             )
         }
@@ -288,7 +288,7 @@ impl Registry {
 /// Adds kinds to those that linked crates register.
 ///
 /// ```
-/// # use watchkeeper_core::{Context, Detector, DetectorKind, Entry, Event, InvalidOption, Registry};
+/// # use watchkeeper_core::{Context, Detector, DetectorKind, Event, InvalidOption, embed::{Entry, Registry}};
 /// # #[derive(Clone, Debug)]
 /// # struct Quiet;
 /// # impl Detector for Quiet {
@@ -305,7 +305,7 @@ impl Registry {
 /// # }
 /// let registry = Registry::builder().detector::<Quiet>().build()?;
 /// assert!(registry.detectors.iter().any(|entry| entry.kind() == "quiet"));
-/// # Ok::<(), watchkeeper_core::RegistryError>(())
+/// # Ok::<(), watchkeeper_core::embed::RegistryError>(())
 /// ```
 #[derive(Clone, Debug, Default)]
 pub struct RegistryBuilder {

@@ -7,8 +7,10 @@
 use std::{fs, sync::mpsc, thread, time::Duration};
 
 use watchkeeper_core::{
-    Context, Delivery, Detector, Engine, EngineConfig, Event, Fingerprint, Level, Monitor,
-    MonitorConfig, NamedDetector, Report, Severity, SignedDuration, clock::Deadline,
+    Context, Detector, Engine, Event, Fingerprint, Level, Monitor, Report, Severity,
+    SignedDuration,
+    clock::Deadline,
+    embed::{Delivery, EngineConfig, MonitorConfig, NamedDetector},
 };
 
 const LONG: Duration = Duration::from_secs(60);
@@ -41,7 +43,7 @@ fn a_thousand_starts_and_stops_leave_no_thread_and_no_file() {
             levels: vec![Level::new(1, Severity::Low)],
             inhibited_by: Vec::new(),
             per_label: None,
-            sessions: watchkeeper_core::SessionFilter::default(),
+            sessions: watchkeeper_core::embed::SessionFilter::default(),
             detector: Box::new(Patient),
         };
         let engine = Engine::new(vec![detector], EngineConfig::default());

@@ -2,7 +2,8 @@
 
 use toml::{Spanned, de::DeValue};
 use watchkeeper_core::{
-    DetectorEntry, Entry as _, Level, NamedDetector, SessionFilter, Severity, Unit,
+    Level, Severity, Unit,
+    embed::{DetectorEntry, Entry as _, NamedDetector, SessionFilter},
 };
 
 use crate::{

@@ -1,7 +1,7 @@
 use std::ops::Range;
 
 use annotate_snippets::{AnnotationKind, Level, Origin, Patch, Renderer, Snippet};
-use watchkeeper_core::{is_unsafe, make_safe};
+use watchkeeper_core::author::{is_unsafe, make_safe};
 
 use crate::{
     files::{Files, SourceFile},

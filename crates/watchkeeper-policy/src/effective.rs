@@ -2,7 +2,10 @@ use std::{fmt, ops::Range};
 
 use schemars::{Schema, SchemaGenerator};
 use toml::de::DeValue;
-use watchkeeper_core::{Entry as _, Registry, make_safe};
+use watchkeeper_core::{
+    author::make_safe,
+    embed::{Entry as _, Registry},
+};
 
 use crate::{
     detectors::levels_text,

@@ -6,8 +6,8 @@ use std::{
 };
 
 use watchkeeper_core::{
-    AgentId, Context, Detector, Event, EventKind, EventSet, Fingerprint, Glob, Subscription,
-    ToolCall, make_safe,
+    AgentId, Context, Detector, Event, EventKind, EventSet, Fingerprint, Subscription, ToolCall,
+    author::{Glob, make_safe},
 };
 
 use crate::tree::Span;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::civil::Date;
 use toml::{Spanned, de::DeValue, value::Datetime};
-use watchkeeper_core::Glob;
+use watchkeeper_core::author::Glob;
 
 use crate::{
     diagnostic::{Diagnostic, Fix},

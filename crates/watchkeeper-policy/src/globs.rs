@@ -1,5 +1,5 @@
 use toml::{Spanned, de::DeValue};
-use watchkeeper_core::Glob;
+use watchkeeper_core::author::Glob;
 
 use crate::{
     diagnostic::{Diagnostic, Fix},

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use toml::{Spanned, de::DeValue};
-use watchkeeper_core::NamedDetector;
+use watchkeeper_core::embed::NamedDetector;
 
 use crate::{
     diagnostic::{Diagnostic, Fix},

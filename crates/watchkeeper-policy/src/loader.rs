@@ -3,7 +3,10 @@ use std::{collections::BTreeSet, fmt, io, path::Path};
 use jiff::civil::Date;
 use thiserror::Error;
 use tracing::debug;
-use watchkeeper_core::{EngineConfig, Labels, NamedDetector, Prices, Registry, Route, make_safe};
+use watchkeeper_core::{
+    author::{Labels, make_safe},
+    embed::{EngineConfig, NamedDetector, Prices, Registry, Route},
+};
 
 use crate::{
     builtin::BUILTIN_DEFAULT,
@@ -25,7 +28,7 @@ const TARGET: &str = "watchkeeper::policy";
 /// ```
 /// use std::{fs, path::Path};
 ///
-/// use watchkeeper_core::Registry;
+/// use watchkeeper_core::embed::Registry;
 /// use watchkeeper_policy::Loader;
 ///
 /// let registry = Registry::linked()?;

@@ -9,7 +9,9 @@ use std::{
 };
 
 use watchkeeper_core::{
-    Context, Detector, Event, EventKind, NamedDetector, SessionFilter, Subscription, make_safe,
+    Context, Detector, Event, EventKind, Subscription,
+    author::make_safe,
+    embed::{NamedDetector, SessionFilter},
 };
 
 use crate::{

@@ -3,7 +3,10 @@
 use schemars::Schema;
 use serde_json::Value as Json;
 use toml::{Spanned, de::DeValue};
-use watchkeeper_core::{Options, OptionsError, UnknownKind};
+use watchkeeper_core::{
+    author::{Options, OptionsError},
+    embed::UnknownKind,
+};
 
 use crate::{
     diagnostic::{Diagnostic, Fix},

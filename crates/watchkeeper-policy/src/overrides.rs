@@ -3,7 +3,7 @@
 use std::{mem, sync::Arc};
 
 use toml::{Spanned, de::DeValue};
-use watchkeeper_core::{Entry as _, NamedDetector, SessionFilter, SessionMatcher};
+use watchkeeper_core::embed::{Entry as _, NamedDetector, SessionFilter, SessionMatcher};
 
 use crate::{
     diagnostic::{Diagnostic, Fix},

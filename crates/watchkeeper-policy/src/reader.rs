@@ -6,7 +6,7 @@ use toml::{
     Spanned,
     de::{DeValue, ValueDeserializer},
 };
-use watchkeeper_core::{Period, Registry};
+use watchkeeper_core::{author::Period, embed::Registry};
 
 use crate::{
     diagnostic::{Diagnostic, Fix},

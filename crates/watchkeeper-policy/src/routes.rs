@@ -1,7 +1,10 @@
 //! Reads `[[routes]]`.
 
 use toml::{Spanned, de::DeValue};
-use watchkeeper_core::{Entry as _, Matcher, Route, Severity, SeverityMatch, Status};
+use watchkeeper_core::{
+    Severity, Status,
+    embed::{Entry as _, Matcher, Route, SeverityMatch},
+};
 
 use crate::{
     diagnostic::{Diagnostic, Fix},

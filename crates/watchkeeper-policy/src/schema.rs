@@ -1,6 +1,10 @@
 use schemars::{Schema, SchemaGenerator, json_schema};
 use serde_json::{Map, Value, json};
-use watchkeeper_core::{Entry, Period, Price, Registry, Severity, Unit};
+use watchkeeper_core::{
+    Severity, Unit,
+    author::Period,
+    embed::{Entry, Price, Registry},
+};
 
 const DETECTORS: &str = "#/$defs/detectors";
 const EXCEPTIONS: &str = "#/$defs/exceptions";

@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use toml::{Spanned, de::ValueDeserializer};
-use watchkeeper_core::{Labels, Period, Price, Prices};
+use watchkeeper_core::{
+    author::{Labels, Period},
+    embed::{Price, Prices},
+};
 
 use crate::{
     diagnostic::Diagnostic,

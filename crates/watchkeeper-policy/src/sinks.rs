@@ -3,7 +3,7 @@
 use std::fmt;
 
 use toml::Spanned;
-use watchkeeper_core::{Entry as _, Sink};
+use watchkeeper_core::{Sink, embed::Entry as _};
 
 use crate::{
     diagnostic::{Diagnostic, Fix},

@@ -9,7 +9,11 @@ use std::{
 
 use serde::{Deserialize, Deserializer, de};
 use toml::{Spanned, de::DeValue};
-use watchkeeper_core::{Entry as _, Glob, Period, Registry, Severity, SignedDuration, Status};
+use watchkeeper_core::{
+    Severity, SignedDuration, Status,
+    author::{Glob, Period},
+    embed::{Entry as _, Registry},
+};
 
 use crate::{
     builtin::{BUILTIN_DEFAULT, builtin},

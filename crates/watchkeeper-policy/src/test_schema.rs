@@ -1,6 +1,10 @@
 use schemars::{Schema, SchemaGenerator, json_schema};
 use serde_json::{Value, json};
-use watchkeeper_core::{Entry, Period, Registry, Severity};
+use watchkeeper_core::{
+    Severity,
+    author::Period,
+    embed::{Entry, Registry},
+};
 
 use crate::{generated_events::MAX_REPEAT, schema::with_description};
 

@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 
 use toml::de::DeValue;
-use watchkeeper_core::is_unsafe;
+use watchkeeper_core::author::is_unsafe;
 
 /// Writes a key, with quotes if necessary.
 pub(crate) fn key(name: &str) -> String {

@@ -8,8 +8,11 @@ use proptest::prelude::*;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use watchkeeper_core::{
-    Context, Detector, DetectorKind, Engine, EngineConfig, Event, EventKind, Finding, Fingerprint,
-    InvalidOption, NamedDetector, Registry, Report, Scope, Subscription, Timestamp, quote,
+    Context, Detector, DetectorKind, Engine, Event, EventKind, Finding, Fingerprint, InvalidOption,
+    Report, Subscription, Timestamp,
+    author::Scope,
+    embed::{EngineConfig, NamedDetector, Registry},
+    quote,
 };
 use watchkeeper_detector_timeout as _;
 use watchkeeper_detector_token_burn as _;

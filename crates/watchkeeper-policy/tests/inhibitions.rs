@@ -3,7 +3,7 @@
 use std::{io, path::Path};
 
 use insta::assert_snapshot;
-use watchkeeper_core::Registry;
+use watchkeeper_core::embed::Registry;
 use watchkeeper_detector_repeat_tool_call as _;
 use watchkeeper_detector_token_burn as _;
 use watchkeeper_policy::{Loaded, Loader, render};

@@ -4,7 +4,7 @@ use std::{io, path::Path};
 
 use schemars::Schema;
 use serde_json::{Value, json};
-use watchkeeper_core::Registry;
+use watchkeeper_core::embed::Registry;
 use watchkeeper_detector_error_loop as _;
 use watchkeeper_detector_full_context as _;
 use watchkeeper_detector_repeat_text as _;

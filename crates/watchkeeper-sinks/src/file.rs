@@ -9,7 +9,8 @@ use std::{
 use schemars::JsonSchema;
 use serde::Deserialize;
 use watchkeeper_core::{
-    ByteSize, Finding, InvalidOption, Retry, Sink, SinkError, SinkKind, make_safe,
+    Finding, InvalidOption, Sink, SinkKind,
+    author::{ByteSize, Retry, SinkError, make_safe},
 };
 
 #[cfg(not(unix))]

@@ -1,6 +1,6 @@
 use std::fmt::Write as _;
 
-use watchkeeper_core::{Finding, is_unsafe};
+use watchkeeper_core::{Finding, author::is_unsafe};
 
 /// Returns a finding as one line of JSON, without a line break.
 ///

@@ -10,7 +10,7 @@
 //! these kinds.
 //!
 //! [`deliver`]: watchkeeper_core::Sink::deliver
-//! [`Queue`]: watchkeeper_core::Queue
+//! [`Queue`]: watchkeeper_core::embed::Queue
 
 mod count;
 mod file;
@@ -33,7 +33,7 @@ pub use crate::{
 
 #[cfg(test)]
 mod tests {
-    use watchkeeper_core::{Entry, Registry};
+    use watchkeeper_core::embed::{Entry, Registry};
 
     #[test]
     fn every_kind_is_registered_with_a_summary() {

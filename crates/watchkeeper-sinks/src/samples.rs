@@ -5,7 +5,8 @@ use std::{collections::BTreeMap, ffi::OsStr, process::Command, sync::Arc};
 use proptest::{collection::vec, option, prelude::*};
 use serde_json::{Map, json};
 use watchkeeper_core::{
-    Evidence, Finding, Fingerprint, Options, OptionsError, Severity, SinkKind, Status, Timestamp,
+    Finding, Fingerprint, Severity, SinkKind, Status, Timestamp,
+    author::{Evidence, Options, OptionsError},
 };
 
 /// Builds a sink from the options in a policy.

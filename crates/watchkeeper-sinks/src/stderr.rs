@@ -6,7 +6,7 @@ use std::{
 
 use schemars::JsonSchema;
 use serde::Deserialize;
-use watchkeeper_core::{Finding, InvalidOption, Sink, SinkError, SinkKind};
+use watchkeeper_core::{Finding, InvalidOption, Sink, SinkKind, author::SinkError};
 
 use crate::{render_json, render_line};
 
@@ -139,7 +139,7 @@ mod tests {
 
     use insta::assert_snapshot;
     use proptest::prelude::*;
-    use watchkeeper_core::{Sink, SinkError};
+    use watchkeeper_core::{Sink, author::SinkError};
 
     use super::{Color, Format, Lines, Stderr};
     use crate::{

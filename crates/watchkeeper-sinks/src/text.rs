@@ -1,6 +1,9 @@
 use std::borrow::Cow;
 
-use watchkeeper_core::{Evidence, Finding, Severity, Status, make_safe};
+use watchkeeper_core::{
+    Finding, Severity, Status,
+    author::{Evidence, make_safe},
+};
 
 /// The longest line of text, line break included, in bytes.
 pub const MAX_LINE: usize = 2048;

@@ -15,9 +15,9 @@ use ureq::{
     tls::{RootCerts, TlsConfig},
 };
 use watchkeeper_core::{
-    Finding, InvalidOption, Period, Retry, Secret, Sink, SinkError, SinkKind, Timestamp,
+    Finding, InvalidOption, Sink, SinkKind, Timestamp,
+    author::{Period, Retry, Secret, SinkError, make_safe},
     clock::{Clock, SystemClock},
-    make_safe,
 };
 
 use self::signature::Keys;

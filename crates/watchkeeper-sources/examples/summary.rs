@@ -2,7 +2,11 @@
 
 use std::{env, error::Error, io::Write as _};
 
-use watchkeeper_core::{DedupCache, EventKind, Registry, Tokens};
+use watchkeeper_core::{
+    EventKind,
+    author::{DedupCache, Tokens},
+    embed::Registry,
+};
 use watchkeeper_sources::{discover, open};
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -47,7 +51,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             out,
             "{}\t{}\t{calls}\t{results}\t{failed}\t{responses}\t{}\t{}\t{}\t{}\t{}\t{n_parts}\t{n_events}",
             path.display(),
-            watchkeeper_core::Entry::kind(file.kind()),
+            watchkeeper_core::embed::Entry::kind(file.kind()),
             total.input,
             total.cache_read,
             total.cache_write,

@@ -11,7 +11,11 @@ use std::{
 
 use thiserror::Error;
 use tracing::{debug, trace};
-use watchkeeper_core::{DedupCache, Entry, Event, Kinds, SkippedLines, SourceEntry, make_safe};
+use watchkeeper_core::{
+    Event,
+    author::{DedupCache, SkippedLines, make_safe},
+    embed::{Entry, Kinds, SourceEntry},
+};
 
 use crate::{
     Line, LineBytes, Lines, ReadError, SourcePanic,

@@ -12,8 +12,10 @@ use std::{
 use thiserror::Error;
 use tracing::{debug, enabled, trace, warn};
 use watchkeeper_core::{
-    DedupCache, Entry as _, Event, EventSink, Finding, Fingerprint, Severity, SkippedLines, Source,
-    SourceEntry, Timestamp, make_safe, quote,
+    Event, Finding, Fingerprint, Severity, Source, Timestamp,
+    author::{DedupCache, EventSink, SkippedLines, make_safe},
+    embed::{Entry as _, SourceEntry},
+    quote,
 };
 
 /// The `tracing` target of events about recognizing and reading files.

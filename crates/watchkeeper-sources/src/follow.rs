@@ -18,7 +18,11 @@ use std::{
 
 use thiserror::Error;
 use tracing::{debug, trace};
-use watchkeeper_core::{Event, SignedDuration, SkippedLines, SourceEntry, Timestamp, make_safe};
+use watchkeeper_core::{
+    Event, SignedDuration, Timestamp,
+    author::{SkippedLines, make_safe},
+    embed::SourceEntry,
+};
 
 pub use self::changes::Waker;
 use self::{
@@ -855,7 +859,7 @@ mod tests {
     use std::{fs, time::Duration};
 
     use tempfile::TempDir;
-    use watchkeeper_core::{SignedDuration, SourceEntry, Timestamp};
+    use watchkeeper_core::{SignedDuration, Timestamp, embed::SourceEntry};
 
     use super::{FollowOptions, Follower, Update};
     use crate::ClaudeCode;

@@ -6,10 +6,10 @@ use std::{
 
 use jiff::tz::TimeZone;
 use watchkeeper_core::{
-    Delivery, DetectorKind, Engine, Finding, MonitorConfig, Queue, Registry, RegistryBuilder,
-    Router, Running, Sink, SinkKind, SourceKind,
+    DetectorKind, Engine, Finding, Sink, SinkKind, SourceKind,
+    author::make_safe,
     clock::{Clock, SystemClock},
-    make_safe,
+    embed::{Delivery, MonitorConfig, Queue, Registry, RegistryBuilder, Router, Running},
 };
 use watchkeeper_policy::{BUILTIN_DEFAULT, Loader, Policy};
 

@@ -1,7 +1,7 @@
 use std::{io, path::PathBuf};
 
 use thiserror::Error;
-use watchkeeper_core::{RegistryError, make_safe};
+use watchkeeper_core::{author::make_safe, embed::RegistryError};
 use watchkeeper_policy::InvalidPolicy;
 
 /// A monitor that could not be started.

@@ -81,9 +81,14 @@ use {schemars as _, serde as _, serde_json as _, tempfile as _};
 pub use watchkeeper_cli as cli;
 pub use watchkeeper_core as core;
 pub use watchkeeper_core::{
-    AgentId, Cause, EventKind, Feed, Finding, Json, ModelCallBuilder, ModelResponse, MonitorCounts,
-    Retry, Running, SessionBuilder, SessionHandle, SessionId, Severity, SignedDuration, Sink,
-    SinkError, SinkOutcome, Status, Stopped, Timestamp, ToolCallHandle, WaitingFor, clock,
+    AgentId, EventKind, Finding, Json, SessionId, Severity, SignedDuration, Sink, Status,
+    Timestamp,
+    author::{Cause, Retry, SinkError, WaitingFor},
+    clock,
+    embed::{
+        Feed, ModelCallBuilder, ModelResponse, MonitorCounts, Running, SessionBuilder,
+        SessionHandle, SinkOutcome, Stopped, ToolCallHandle,
+    },
 };
 pub use watchkeeper_policy::{Diagnostic, DiagnosticLevel, InvalidPolicy};
 

@@ -1,6 +1,6 @@
 //! Failed results: the error that they contain, and their weight.
 
-use watchkeeper_core::{Cause, Fingerprint, ToolClass, ToolResult};
+use watchkeeper_core::{Fingerprint, ToolClass, ToolResult, author::Cause};
 
 /// The number of bytes at the start and at the end of a long result that are
 /// searched for an error.
@@ -250,7 +250,7 @@ fn cut(text: &str, len: usize) -> &str {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use watchkeeper_core::{Cause, ToolClass, ToolResult};
+    use watchkeeper_core::{ToolClass, ToolResult, author::Cause};
 
     use super::{Failure, Weight};
 

@@ -12,8 +12,8 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use watchkeeper_core::{
-    Context, Detector, DetectorKind, Event, EventSet, InvalidOption, Level, Period, Severity,
-    SignedDuration, Subscription,
+    Context, Detector, DetectorKind, Event, EventSet, InvalidOption, Level, Severity,
+    SignedDuration, Subscription, author::Period,
 };
 
 use crate::{compactions::Compactions, failures::Failures, retries::Retries};

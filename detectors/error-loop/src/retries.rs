@@ -3,7 +3,9 @@
 use std::collections::VecDeque;
 
 use watchkeeper_core::{
-    Context, Elapsed, EventKind, Fingerprint, Place, Report, SignedDuration, Timestamp, quote,
+    Context, EventKind, Fingerprint, Report, SignedDuration, Timestamp,
+    author::{Elapsed, Place},
+    quote,
 };
 
 use crate::failure::is_provider_failure;

@@ -4,7 +4,11 @@ use std::{borrow::Cow, fmt, fmt::Write as _, sync::Arc};
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, de};
-use watchkeeper_core::{Elapsed, SessionFacts, SignedDuration, ToolClass, make_safe, quote};
+use watchkeeper_core::{
+    SignedDuration, ToolClass,
+    author::{Elapsed, SessionFacts, make_safe},
+    quote,
+};
 
 use crate::program::nearest;
 

@@ -6,8 +6,10 @@ use std::{
 use insta::assert_snapshot;
 use proptest::{collection::vec, option, prelude::*, sample::select};
 use watchkeeper_core::{
-    Context, Detector, DetectorKind, Engine, EngineConfig, Event, EventKind, Json, NamedDetector,
-    Options, SignedDuration, Timestamp, ToolCall,
+    Context, Detector, DetectorKind, Engine, Event, EventKind, Json, SignedDuration, Timestamp,
+    ToolCall,
+    author::Options,
+    embed::{EngineConfig, NamedDetector},
 };
 use watchkeeper_testing::{detector, laws, play};
 

@@ -1,7 +1,7 @@
 //! Texts of findings: the arguments of a call and its result, shortened.
 
 use serde_json::Value;
-use watchkeeper_core::{Elapsed, Json, ToolCall, ToolResult, quote};
+use watchkeeper_core::{Json, ToolCall, ToolResult, author::Elapsed, quote};
 
 use crate::{Brief, Same};
 

@@ -1,6 +1,9 @@
 //! The calls and results of one agent, compared with the calls before.
 
-use watchkeeper_core::{Call, Cause, Context, Fingerprint, ToolCall, ToolClass, ToolResult};
+use watchkeeper_core::{
+    Context, Fingerprint, ToolCall, ToolClass, ToolResult,
+    author::{Call, Cause},
+};
 
 use crate::{
     Brief, RepeatToolCallOptions,

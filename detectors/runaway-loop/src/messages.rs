@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use watchkeeper_core::{Elapsed, Report, quote};
+use watchkeeper_core::{Report, author::Elapsed, quote};
 
 use crate::{
     cycle::{Cycle, Occurrences},

@@ -2,7 +2,7 @@
 
 use std::{mem, num::NonZeroU32, sync::Arc};
 
-use watchkeeper_core::{Call, Context, Fingerprint, ToolClass};
+use watchkeeper_core::{Context, Fingerprint, ToolClass, author::Call};
 
 /// The largest number of open calls of one agent.
 const MAX_OPEN: usize = 64;

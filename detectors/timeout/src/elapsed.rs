@@ -1,6 +1,6 @@
 //! Elapsed times and their share of the limit.
 
-use watchkeeper_core::{Context, Elapsed, Report, SignedDuration, Timestamp};
+use watchkeeper_core::{Context, Report, SignedDuration, Timestamp, author::Elapsed};
 
 /// A length of time in nanoseconds, at most about 584 years. An integer,
 /// because the arithmetic runs for every event.

@@ -12,8 +12,8 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use watchkeeper_core::{
-    Context, Detector, DetectorKind, Event, InvalidOption, Level, Period, Severity, Subscription,
-    Unit,
+    Context, Detector, DetectorKind, Event, InvalidOption, Level, Severity, Subscription, Unit,
+    author::Period,
 };
 
 use crate::{

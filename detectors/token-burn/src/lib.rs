@@ -13,7 +13,8 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use watchkeeper_core::{
     Context, Detector, DetectorKind, Event, EventKind, EventSet, Fingerprint, InvalidOption, Level,
-    ModelCall, Period, Report, Severity, Subscription, TokenLimit, Tokens, Unit, Usage, grouped,
+    ModelCall, Report, Severity, Subscription, Unit,
+    author::{Period, TokenLimit, Tokens, Usage, grouped},
     quote,
 };
 

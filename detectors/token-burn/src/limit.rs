@@ -4,7 +4,10 @@ use std::{borrow::Cow, fmt};
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, de};
-use watchkeeper_core::{Fingerprint, TokenLimit, grouped};
+use watchkeeper_core::{
+    Fingerprint,
+    author::{TokenLimit, grouped},
+};
 
 /// The resolution of a window, in parts of the limit.
 const N_UNITS: u64 = 1 << 22;

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use watchkeeper_core::Tokens;
+use watchkeeper_core::author::Tokens;
 
 use crate::{TokenBurnOptions, TokenClass, limit::Limit, window::Window};
 

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use watchkeeper_core::{Context, Report, Timestamp, percent};
+use watchkeeper_core::{Context, Report, Timestamp, author::percent};
 
 use crate::{
     limit::Limit,

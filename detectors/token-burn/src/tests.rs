@@ -1,6 +1,6 @@
 use insta::assert_snapshot;
 use proptest::{collection::vec, prelude::*};
-use watchkeeper_core::{DetectorKind, Options, Timestamp};
+use watchkeeper_core::{DetectorKind, Timestamp, author::Options};
 use watchkeeper_testing::{laws, play};
 
 use crate::{TokenBurn, spending::Spent};

@@ -1,6 +1,6 @@
 //! A sliding window of recent usage, and the usual usage of a session.
 
-use watchkeeper_core::{Period, Timestamp};
+use watchkeeper_core::{Timestamp, author::Period};
 
 /// The number of pieces of a window.
 const N_BUCKETS: usize = 12;

@@ -5,7 +5,7 @@ use clap::{
     builder::{PossibleValuesParser, TypedValueParser as _},
 };
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use watchkeeper_core::{Registry, Severity};
+use watchkeeper_core::{Severity, embed::Registry};
 use watchkeeper_policy::Policy;
 
 use crate::{

@@ -7,7 +7,7 @@ use std::{
 };
 
 use clap::Args;
-use watchkeeper_core::{Finding, Registry, Status as FindingStatus, Timestamp};
+use watchkeeper_core::{Finding, Status as FindingStatus, Timestamp, embed::Registry};
 use watchkeeper_policy::Policy;
 
 use crate::{

@@ -1,7 +1,7 @@
 use std::io;
 
 use clap::Args;
-use watchkeeper_core::{Entry, Registry};
+use watchkeeper_core::embed::{Entry, Registry};
 
 use crate::output::{Output, Status, Style};
 

@@ -1,5 +1,8 @@
 use clap::Args;
-use watchkeeper_core::{Entry, Registry, quote};
+use watchkeeper_core::{
+    embed::{Entry, Registry},
+    quote,
+};
 
 use crate::{
     error::Error,

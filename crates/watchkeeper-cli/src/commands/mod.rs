@@ -11,7 +11,7 @@ mod validate;
 mod watch;
 
 use clap::Subcommand;
-use watchkeeper_core::Registry;
+use watchkeeper_core::embed::Registry;
 
 use crate::{
     error::Error,

@@ -5,7 +5,11 @@ use std::{
 };
 
 use clap::{Args, Subcommand};
-use watchkeeper_core::{Entry as _, Registry, make_safe, quote};
+use watchkeeper_core::{
+    author::make_safe,
+    embed::{Entry as _, Registry},
+    quote,
+};
 
 use crate::{
     global::Global,

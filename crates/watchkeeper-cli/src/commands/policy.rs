@@ -1,5 +1,5 @@
 use clap::Args;
-use watchkeeper_core::Registry;
+use watchkeeper_core::embed::Registry;
 
 use crate::{
     error::Error,

@@ -1,7 +1,7 @@
 use std::io;
 
 use clap::{Args, ValueEnum};
-use watchkeeper_core::{Finding, Registry};
+use watchkeeper_core::{Finding, embed::Registry};
 
 use crate::{
     output::{Output, Status},

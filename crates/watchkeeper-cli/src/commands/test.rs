@@ -4,7 +4,7 @@ use std::{
 };
 
 use clap::Args;
-use watchkeeper_core::{Registry, make_safe};
+use watchkeeper_core::{author::make_safe, embed::Registry};
 
 use crate::{
     error::Error,

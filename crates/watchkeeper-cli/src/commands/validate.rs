@@ -1,7 +1,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use watchkeeper_core::Registry;
+use watchkeeper_core::embed::Registry;
 use watchkeeper_policy::{DiagnosticLevel, Loader, render};
 
 use crate::{

@@ -1,7 +1,7 @@
 use std::io::{self, Write};
 
 use clap::Args;
-use watchkeeper_core::{Registry, make_safe, quote};
+use watchkeeper_core::{author::make_safe, embed::Registry, quote};
 use watchkeeper_sources::{EndReason, Update};
 
 use crate::{

@@ -1,7 +1,11 @@
 use std::collections::BTreeMap;
 
 use serde_json::Value;
-use watchkeeper_core::{AgentId, Cause, Event, EventKind, ToolCall, ToolResult, WaitingFor, quote};
+use watchkeeper_core::{
+    AgentId, Event, EventKind, ToolCall, ToolResult,
+    author::{Cause, WaitingFor},
+    quote,
+};
 
 use crate::numbers::short;
 

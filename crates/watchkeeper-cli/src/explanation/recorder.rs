@@ -1,8 +1,8 @@
 use std::{cmp::Reverse, collections::BTreeMap, sync::Arc};
 
 use watchkeeper_core::{
-    AgentId, Engine, Event, ExplanationDetail, ExplanationEntry, Fingerprint, Outcome, Registry,
-    SessionId, Severity, Timestamp, Unit,
+    AgentId, Engine, Event, Fingerprint, SessionId, Severity, Timestamp, Unit,
+    embed::{ExplanationDetail, ExplanationEntry, Outcome, Registry},
 };
 
 use super::{

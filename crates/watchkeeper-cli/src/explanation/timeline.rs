@@ -2,7 +2,9 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use schemars::JsonSchema;
 use serde::Serialize;
-use watchkeeper_core::{AgentId, Level, NamedDetector, Severity, SignedDuration, Timestamp, Unit};
+use watchkeeper_core::{
+    AgentId, Level, Severity, SignedDuration, Timestamp, Unit, embed::NamedDetector,
+};
 
 /// Timeline of one session.
 #[derive(Debug)]

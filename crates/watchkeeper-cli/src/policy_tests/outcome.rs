@@ -1,7 +1,10 @@
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
-use watchkeeper_core::{Registry, UnknownKind, make_safe};
+use watchkeeper_core::{
+    author::make_safe,
+    embed::{Registry, UnknownKind},
+};
 
 use crate::{
     output::{quoted_path, safe_path},

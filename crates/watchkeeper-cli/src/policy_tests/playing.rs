@@ -1,6 +1,6 @@
 use std::{collections::BTreeSet, ops::Range};
 
-use watchkeeper_core::{Engine, Finding, Router, SignedDuration};
+use watchkeeper_core::{Engine, Finding, SignedDuration, embed::Router};
 use watchkeeper_policy::Policy;
 use watchkeeper_testing::Step;
 

@@ -3,7 +3,7 @@
 
 use std::{fs, ops::Range, path::Path, rc::Rc};
 
-use watchkeeper_core::{Finding, Status, Timestamp, make_safe};
+use watchkeeper_core::{Finding, Status, Timestamp, author::make_safe};
 use watchkeeper_policy::{
     Diagnostic, DiagnosticLevel, Loaded, Loader, Policy, SourceFile, render_diagnostics,
 };

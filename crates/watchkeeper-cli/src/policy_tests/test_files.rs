@@ -3,8 +3,9 @@
 use std::{collections::BTreeSet, ops::Range, path::Path};
 
 use watchkeeper_core::{
-    DedupCache, Event, EventKind, Finding, Origin, Registry, SessionStart, SignedDuration, Status,
-    Timestamp, make_safe,
+    Event, EventKind, Finding, SignedDuration, Status, Timestamp,
+    author::{DedupCache, Origin, SessionStart, make_safe},
+    embed::Registry,
 };
 use watchkeeper_policy::{
     Diagnostic, ExpectedFinding, LoadedTests, Loader, Policy, PolicyTest, TestInput, TestSession,

@@ -5,7 +5,7 @@ use std::{
 
 use schemars::JsonSchema;
 use serde::Serialize;
-use watchkeeper_core::{Severity, SignedDuration, Timestamp, Unit, make_safe};
+use watchkeeper_core::{Severity, SignedDuration, Timestamp, Unit, author::make_safe};
 
 use super::{
     summary::SessionReport,

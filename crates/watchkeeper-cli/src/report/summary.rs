@@ -2,8 +2,8 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use serde::Serialize;
 use watchkeeper_core::{
-    Finding, Fingerprint, SessionFacts, SessionId, Severity, SkippedLines, Status, Timestamp,
-    Tokens, Totals,
+    Finding, Fingerprint, SessionId, Severity, Status, Timestamp,
+    author::{SessionFacts, SkippedLines, Tokens, Totals},
 };
 
 /// Results of a check of recorded sessions.

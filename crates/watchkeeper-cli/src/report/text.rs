@@ -3,7 +3,7 @@ use std::{
     path::Path,
 };
 
-use watchkeeper_core::{Finding, Severity, Status, make_safe};
+use watchkeeper_core::{Finding, Severity, Status, author::make_safe};
 
 use super::summary::{FindingTotals, Report, ReportTotals, SessionReport};
 use crate::{

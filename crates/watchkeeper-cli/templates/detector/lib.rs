@@ -4,9 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use schemars::JsonSchema;
 use serde::Deserialize;
-use watchkeeper_core::{
-    Context, Detector, DetectorKind, Event, EventKind, Fingerprint, InvalidOption, Report, quote,
-};
+use watchkeeper_core::{Context, Detector, DetectorKind, Event, EventKind, Fingerprint, InvalidOption, Report, quote};
 
 /// Finds calls of tools that an agent should not use.
 ///

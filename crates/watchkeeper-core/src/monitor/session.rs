@@ -19,7 +19,7 @@ use crate::{
 /// into the same session. Dropping a handle records nothing.
 ///
 /// ```
-/// # use watchkeeper_core::{Delivery, Engine, EngineConfig, Monitor, MonitorConfig};
+/// # use watchkeeper_core::{Engine, Monitor, embed::{Delivery, EngineConfig, MonitorConfig}};
 /// use serde_json::json;
 ///
 /// # let engine = Engine::new(Vec::new(), EngineConfig::default());

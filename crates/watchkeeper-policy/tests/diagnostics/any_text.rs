@@ -1,7 +1,7 @@
 //! Property tests: the loader accepts any text without a panic.
 
 use proptest::{collection::vec, prelude::*, sample::select};
-use watchkeeper_core::is_unsafe;
+use watchkeeper_core::author::is_unsafe;
 use watchkeeper_policy::{Diagnostic, Loaded, render};
 
 use crate::{environment, load};

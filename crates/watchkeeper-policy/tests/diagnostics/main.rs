@@ -16,8 +16,9 @@ use jiff::civil::date;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use watchkeeper_core::{
-    Context, Detector, DetectorKind, Event, Finding, InvalidOption, Period, Registry, Secret, Sink,
-    SinkError, SinkKind, Unit,
+    Context, Detector, DetectorKind, Event, Finding, InvalidOption, Sink, SinkKind, Unit,
+    author::{Period, Secret, SinkError},
+    embed::Registry,
 };
 use watchkeeper_policy::{Loaded, Loader, Variables, render};
 

@@ -3,7 +3,7 @@
 use std::{io, path::Path};
 
 use insta::assert_snapshot;
-use watchkeeper_core::Registry;
+use watchkeeper_core::embed::Registry;
 use watchkeeper_policy::{Loader, render};
 
 use crate::{check, check_files, load};

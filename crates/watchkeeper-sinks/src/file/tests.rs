@@ -203,7 +203,7 @@ mod unix {
         process::Command,
     };
 
-    use watchkeeper_core::SinkError;
+    use watchkeeper_core::author::SinkError;
 
     use super::*;
 

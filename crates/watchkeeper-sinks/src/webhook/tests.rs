@@ -11,7 +11,9 @@ use insta::assert_snapshot;
 use rcgen::{CertificateParams, CertifiedKey, KeyPair, date_time_ymd};
 use rustls::{ServerConfig, ServerConnection, pki_types::PrivatePkcs8KeyDer};
 use ureq::tls::{Certificate, RootCerts};
-use watchkeeper_core::{Finding, Fingerprint, Queue, Sink, SinkError, Timestamp, clock::Clock};
+use watchkeeper_core::{
+    Finding, Fingerprint, Sink, Timestamp, author::SinkError, clock::Clock, embed::Queue,
+};
 
 use super::{MAX_RETRY_AFTER, Webhook, retry_after_in};
 use crate::{

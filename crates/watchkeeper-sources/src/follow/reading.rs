@@ -9,7 +9,11 @@ use std::{
 };
 
 use memchr::memchr;
-use watchkeeper_core::{DedupCache, Entry as _, Event, Fingerprint, SkippedLines, SourceEntry};
+use watchkeeper_core::{
+    Event, Fingerprint,
+    author::{DedupCache, SkippedLines},
+    embed::{Entry as _, SourceEntry},
+};
 
 use super::{Stamp, Update};
 use crate::{

@@ -1,7 +1,11 @@
 use std::fs;
 
 use tempfile::TempDir;
-use watchkeeper_core::{DedupCache, Event, Kinds, Severity, SourceEntry, Timestamp};
+use watchkeeper_core::{
+    Event, Severity, Timestamp,
+    author::DedupCache,
+    embed::{Kinds, SourceEntry},
+};
 use watchkeeper_sources::{FollowOptions, Follower, OpenError, ReadError, Update, discover, open};
 
 use crate::{

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use watchkeeper_core::{
-    EventKind, EventSink, SessionId, Source, SourceEntry, SourceKind, Timestamp,
+    EventKind, SessionId, Source, SourceKind, Timestamp, author::EventSink, embed::SourceEntry,
 };
 
 pub(crate) static PLAIN: SourceEntry = SourceEntry::of::<Plain>("here");

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use watchkeeper_core::{EventSink, Source, SourceEntry, SourceKind, Timestamp};
+use watchkeeper_core::{Source, SourceKind, Timestamp, author::EventSink, embed::SourceEntry};
 
 pub(crate) static PANICS_IN_RECOGNIZES: SourceEntry = SourceEntry::of::<Unreliable<0>>("here");
 pub(crate) static PANICS_IN_NEW: SourceEntry = SourceEntry::of::<Unreliable<1>>("here");

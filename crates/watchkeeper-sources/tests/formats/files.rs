@@ -1,6 +1,9 @@
 use std::{error::Error as _, fs, path::Path};
 
-use watchkeeper_core::{DedupCache, Entry as _, Registry};
+use watchkeeper_core::{
+    author::DedupCache,
+    embed::{Entry as _, Registry},
+};
 use watchkeeper_sources::{discover, open};
 
 const LINE: &str = r#"{"at":"2026-03-01T09:00:00Z","session":"s","event":"turn_end"}"#;
