@@ -13,7 +13,7 @@ pub(crate) const GROUPS: &[(&str, &[&str])] = &[
     ("two in turns", &["alternating"]),
     ("longer cycles", &["cycle"]),
     ("errors", &["error-loop"]),
-    ("text", &["chanting", "repeated_message"]),
+    ("text", &["chanting", "monologue"]),
     ("other", &["stagnation", "read-loop", "compaction-loop"]),
 ];
 
