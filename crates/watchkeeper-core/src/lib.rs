@@ -74,6 +74,7 @@ pub mod author {
 
     pub use crate::{
         byte_size::{ByteSize, ParseByteSizeError},
+        compact::Place,
         detector::Scope,
         event::{Cause, Origin, SessionStart, Targets, Tokens, WaitingFor},
         facts::{Activity, AgentFacts, Call, SessionFacts, Totals, Usage},
