@@ -29,7 +29,7 @@ pub(crate) struct Model {
 /// date.
 pub(crate) fn names(model: &str) -> [&str; 2] {
     let model = model.rsplit_once('/').map_or(model, |(_, name)| name);
-    let model = model.find(['@', '[', ':']).map_or(model, |at| &model[..at]);
+    let model = model.find(['@', ':']).map_or(model, |at| &model[..at]);
     [model, without_date(model)]
 }
 

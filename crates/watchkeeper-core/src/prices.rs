@@ -86,7 +86,6 @@ mod tests {
         assert_eq!(input("claude-opus-4-5-20251101"), Some(5.0));
         assert_eq!(input("claude-opus-4-20250514"), Some(15.0));
         assert_eq!(input("anthropic/claude-sonnet-5"), Some(2.0));
-        assert_eq!(input("claude-opus-5[1m]"), Some(5.0));
         assert_eq!(input("gpt-5-2025-08-07"), Some(1.25));
         assert_eq!(input("gpt-5.3-codex"), Some(1.75));
         assert_eq!(input("gpt-5.3-codex-spark"), None);
