@@ -16,35 +16,35 @@ use crate::{Fingerprint, Json, ToolClass};
 /// One thing that happened in a session.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Event {
-    /// When it happened, by the clock of whoever wrote the session.
+    /// The time of the event, by the clock of the program that wrote the session.
     pub at: Timestamp,
-    /// The session it happened in.
+    /// The session.
     pub session: SessionId,
-    /// The sub-agent it happened in; `None` is the session's main agent.
+    /// The sub-agent; `None` is the main agent of the session.
     pub agent: Option<AgentId>,
-    /// Where it was read; `None` for an event that was recorded in memory.
+    /// The location in a file; `None` for an event that was recorded in memory.
     pub origin: Option<Origin>,
-    /// What happened.
+    /// The kind of event, with its fields.
     pub kind: EventKind,
 }
 
 impl Event {
-    /// Makes an event of a session's main agent, read from nowhere.
+    /// Makes an event of the main agent of a session, without an origin.
     pub fn new(at: Timestamp, session: impl Into<SessionId>, kind: EventKind) -> Self {
         Self { at, session: session.into(), agent: None, origin: None, kind }
     }
 
-    /// Says that it happened in a sub-agent.
+    /// Sets the sub-agent.
     pub fn in_agent(mut self, agent: impl Into<AgentId>) -> Self {
         self.agent = Some(agent.into());
         self
     }
 }
 
-/// Where an event was read: what a person opens to see it.
+/// The location of an event, for a person to open.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Origin {
-    /// The kind of source that read it.
+    /// The kind of source that read the event.
     pub source: &'static str,
     /// The file.
     pub file: Arc<str>,
@@ -52,48 +52,49 @@ pub struct Origin {
     pub line: u64,
 }
 
-/// What happened.
+/// The kind of an event, with its fields.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum EventKind {
     /// The session began, or was resumed.
     SessionStart(SessionStart),
-    /// A person, or another agent, spoke to the agent.
+    /// A person, or another agent, sent a prompt.
     Prompt {
-        /// What was said.
+        /// The text.
         text: Box<str>,
-        /// The harness made it, not a person: it resets nothing.
+        /// Whether the harness sent it and not a person. A synthetic prompt resets
+        /// nothing.
         synthetic: bool,
     },
-    /// The agent said something.
+    /// The agent wrote a message.
     Message {
-        /// What it said.
+        /// The text.
         text: Box<str>,
-        /// It is a streamed piece of the current message.
+        /// Whether the text is a streamed piece of the current message.
         delta: bool,
     },
-    /// The agent thought.
+    /// The model wrote a thought.
     Thinking {
-        /// What it thought, where it is known.
+        /// The text, where it is known.
         text: Box<str>,
     },
-    /// The model answered, at this price.
+    /// The model responded and used tokens.
     ModelCall(ModelCall),
     /// The agent called a tool.
     ToolCall(ToolCall),
-    /// A tool answered.
+    /// A tool returned a result.
     ToolResult(ToolResult),
-    /// The agent waits for someone.
+    /// The agent waits for a person.
     Waiting(WaitingFor),
-    /// It waits no longer.
+    /// The agent stopped waiting.
     Resumed(WaitingFor),
-    /// The agent has done what the prompt asked, and rests.
+    /// The agent has finished the turn.
     TurnEnd,
-    /// Something went wrong outside the agent's tools.
+    /// An error outside the tools of the agent.
     Error {
-        /// What went wrong.
+        /// The error message.
         message: Box<str>,
-        /// Which attempt it was, if it is tried again.
+        /// The number of the failed attempt, if the request is retried.
         retry: Option<u32>,
     },
     /// The context was compacted.
@@ -103,9 +104,9 @@ pub enum EventKind {
         /// Tokens in the context after.
         after_tokens: Option<u64>,
     },
-    /// The agent handed its work to another.
+    /// The agent handed its work to another agent.
     Handoff {
-        /// The other.
+        /// The other agent.
         to: Box<str>,
     },
     /// A sub-agent began.
@@ -114,18 +115,18 @@ pub enum EventKind {
     AgentEnd,
     /// The session ended.
     SessionEnd {
-        /// Why, if it is known.
+        /// The reason, if it is known.
         reason: Option<Box<str>>,
     },
 }
 
 impl EventKind {
-    /// The name of the event, as it stands in the neutral form and in evidence.
+    /// Returns the name of the event, as in the neutral form and in evidence.
     pub const fn name(&self) -> &'static str {
         EVENT_NAMES[self.name_idx() as usize]
     }
 
-    /// Where its name stands among all names.
+    /// Returns the index of the name in [`EVENT_NAMES`].
     pub(crate) const fn name_idx(&self) -> u8 {
         match self {
             Self::SessionStart(_) => 0,
@@ -147,7 +148,7 @@ impl EventKind {
         }
     }
 
-    /// Where it stands among what an [`EventSet`] tells apart.
+    /// Returns the index of the sort of event that an [`EventSet`] distinguishes.
     #[inline]
     pub(crate) const fn sort_idx(&self) -> u8 {
         match self {
@@ -177,33 +178,32 @@ pub(crate) const EVENT_NAMES: [&str; 16] = [
     "session_end",
 ];
 
-/// Where the name of a call of a tool stands among them.
+/// The index of `tool_call`.
 pub(crate) const TOOL_CALL_IDX: u8 = 5;
 const TOOL_RESULT_IDX: u8 = 6;
 
-/// What an [`EventSet`] tells apart: events by their names, and after those the
-/// results that are not ok.
+/// The number of sorts of events that an [`EventSet`] distinguishes: one for each
+/// name, and the results that are not ok.
 pub(crate) const N_SORTS: usize = EVENT_NAMES.len() + 1;
 #[expect(clippy::cast_possible_truncation, reason = "there are few names")]
 const FAILED_RESULT_IDX: u8 = EVENT_NAMES.len() as u8;
 
-/// Some kinds of events.
+/// A set of kinds of events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EventSet(u32);
 
 impl EventSet {
-    /// All of them.
+    /// All events.
     pub const ALL: Self = Self(u32::MAX);
 
-    /// The results of tools that are not ok.
+    /// The tool results that are not ok.
     pub const FAILED_RESULTS: Self = Self(1 << FAILED_RESULT_IDX);
 
-    /// Those with these names, as the neutral form has them.
+    /// Makes the set of the events with these names, as in the neutral form.
     ///
-    /// Make a constant of it: a name that no event has is then a mistake that
-    /// the compiler finds, and else a panic.
+    /// In a constant, an unknown name is a compiler error; elsewhere it is a panic.
     pub const fn of(names: &[&str]) -> Self {
-        let mut res = 0;
+        let mut bits = 0;
         let mut name_idx = 0;
         while name_idx < names.len() {
             let mut event_idx = 0;
@@ -211,32 +211,32 @@ impl EventSet {
                 event_idx += 1;
                 assert!(event_idx < EVENT_NAMES.len(), "no event has this name");
             }
-            res |= 1 << event_idx;
+            bits |= 1 << event_idx;
             name_idx += 1;
         }
-        if res & (1 << TOOL_RESULT_IDX) != 0 {
-            res |= Self::FAILED_RESULTS.0;
+        if bits & (1 << TOOL_RESULT_IDX) != 0 {
+            bits |= Self::FAILED_RESULTS.0;
         }
-        Self(res)
+        Self(bits)
     }
 
-    /// Those that are in one of the two.
+    /// Returns the union of two sets.
     pub const fn or(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }
 
-    /// Whether an event is of one of these kinds.
+    /// Returns whether the set contains an event.
     pub const fn contains(self, event: &EventKind) -> bool {
         self.contains_idx(event.sort_idx() as usize)
     }
 
-    /// The same for what stands here among all that a set tells apart.
+    /// Returns whether the set contains the sort of event with this index.
     pub(crate) const fn contains_idx(self, sort_idx: usize) -> bool {
         self.0 & (1 << sort_idx) != 0
     }
 }
 
-/// What `==` says, where the compiler cannot ask it yet.
+/// Compares bytes in a constant, where `==` is not available yet.
 const fn is_same(a: &[u8], b: &[u8]) -> bool {
     if a.len() != b.len() {
         return false;
@@ -251,61 +251,60 @@ const fn is_same(a: &[u8], b: &[u8]) -> bool {
     true
 }
 
-/// What is known of a session when it begins.
+/// The fields of `session_start`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct SessionStart {
-    /// The folder it works in.
+    /// The working folder.
     pub cwd: Option<Box<str>>,
-    /// The model it begins with.
+    /// The model.
     pub model: Option<Box<str>>,
     /// The version of the agent.
     pub version: Option<Box<str>>,
-    /// The session it was forked from.
+    /// The session from which this one was forked.
     pub parent: Option<SessionId>,
-    /// Labels of its own, on top of the policy's.
+    /// Labels of the session, in addition to those of the policy.
     pub labels: Vec<(Box<str>, Box<str>)>,
 }
 
-/// One answer of a model.
+/// One response of a model.
 ///
-/// The classes of tokens never overlap: input is what was not cached, and
-/// output includes reasoning. An event with the `id` of an earlier one
-/// replaces that one; see [`Usage`](crate::Usage).
+/// An event with the `id` of an earlier one replaces it; see
+/// [`Usage`](crate::Usage).
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ModelCall {
-    /// The id of the answer, unique in its session.
+    /// The id of the response, unique in its session.
     pub id: Option<Box<str>>,
     /// The model.
     pub model: Option<Box<str>>,
-    /// What it read and wrote.
+    /// The tokens.
     pub tokens: Tokens,
-    /// What it cost in US dollars, if the source knows.
+    /// The cost in US dollars, if the session contains it.
     pub cost_usd: Option<f64>,
     /// The size of the context window in tokens, if the source knows it. Overrides
     /// the size that is known for the model.
     pub context_tokens: Option<u64>,
 }
 
-/// Tokens, by class. The classes never overlap, but for the two that are part
-/// of another.
+/// Tokens by class. The classes never overlap, except `reasoning` and
+/// `cache_write_1h`, which are parts of others.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Tokens {
-    /// Read, and not from a cache.
+    /// Input that was not read from a cache.
     pub input: u64,
-    /// Read from a cache.
+    /// Input that was read from a cache.
     pub cache_read: u64,
-    /// Read, and written to a cache.
+    /// Input that was written to a cache.
     pub cache_write: u64,
-    /// Written, reasoning included.
+    /// Output, including reasoning.
     pub output: u64,
-    /// The part of `output` that was reasoning, where it is known.
+    /// The part of `output` that is reasoning, where it is known.
     pub reasoning: u64,
-    /// The part of `cache_write` that is kept for an hour, which costs more.
+    /// The part of `cache_write` with a lifetime of an hour, at a higher price.
     pub cache_write_1h: u64,
 }
 
 impl Tokens {
-    /// All tokens, each counted once.
+    /// Returns the number of tokens, each counted once.
     pub const fn total(&self) -> u64 {
         self.input
             .saturating_add(self.cache_read)
@@ -313,7 +312,7 @@ impl Tokens {
             .saturating_add(self.output)
     }
 
-    /// Adds, class by class, without overflow.
+    /// Adds class by class, up to the maximum.
     #[must_use]
     pub const fn plus(self, other: Self) -> Self {
         Self {
@@ -326,7 +325,7 @@ impl Tokens {
         }
     }
 
-    /// Subtracts, class by class, down to zero.
+    /// Subtracts class by class, down to zero.
     #[must_use]
     pub const fn minus(self, other: Self) -> Self {
         Self {
@@ -340,35 +339,36 @@ impl Tokens {
     }
 }
 
-/// One call of a tool.
+/// One tool call.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ToolCall {
-    /// What its result will name it by.
+    /// The id, which its result contains, too.
     pub id: Box<str>,
     /// The tool.
     pub tool: Arc<str>,
-    /// What the tool does to the world.
+    /// The effect of the tool.
     pub class: ToolClass,
-    /// What it was given.
+    /// The arguments.
     pub arguments: Json,
-    /// The model's answer it came with: calls that share one are parallel.
+    /// The model response that contains the call. Calls of one response run in
+    /// parallel.
     pub response: Option<Box<str>>,
-    /// Equal for two calls of one tool that ask for the same thing.
+    /// Equal for calls of one tool with the same arguments, except volatile ones.
     pub fingerprint: Fingerprint,
     targets: Option<Box<Targets>>,
 }
 
 impl ToolCall {
-    /// Makes a call whose class is told by the tool's name, and in which every
-    /// argument matters.
+    /// Makes a call whose class depends on the name of the tool, and whose fingerprint
+    /// depends on every argument.
     pub fn new(id: impl Into<Box<str>>, tool: impl Into<Arc<str>>, arguments: Json) -> Self {
         Self::of_class(id, tool, arguments, None, &[])
     }
 
-    /// Makes a call as a source that knows its agent does.
+    /// Makes a call, for a source that knows the tools of its agent.
     ///
-    /// The class is told by the name where it is `None`. The `volatile` keys of
-    /// the arguments say nothing of what is asked for, like a description.
+    /// Where `class` is `None`, it depends on the name of the tool. The fingerprint
+    /// leaves out the `volatile` keys of the arguments, such as a description.
     pub fn of_class(
         id: impl Into<Box<str>>,
         tool: impl Into<Arc<str>>,
@@ -406,70 +406,70 @@ impl ToolCall {
     }
 }
 
-/// What a tool answered.
+/// The result of a tool call.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ToolResult {
     /// The id of the call.
     pub id: Box<str>,
-    /// Whether the tool did what it was asked.
+    /// Whether the call succeeded.
     pub ok: bool,
-    /// What it said; `None` where that is unknown.
+    /// The output; `None` where it is unknown.
     pub output: Option<Box<str>>,
     /// The exit code of a command.
     pub exit_code: Option<i32>,
-    /// Why it is not the tool's own answer.
+    /// The reason, if the result does not come from the tool.
     pub cause: Option<Cause>,
-    /// Equal for two answers that say the same, numbers, ids and times aside,
-    /// but for short ones that are ok; `None` where the output is unknown.
+    /// Equal for outputs that differ only in numbers, ids and times. Short successful
+    /// outputs must be equal in every byte. `None` where the output is unknown.
     pub fingerprint: Option<Fingerprint>,
 }
 
 impl ToolResult {
-    /// Makes a result, and takes the fingerprint of its output.
+    /// Makes a result with the fingerprint of its output.
     pub fn new(id: impl Into<Box<str>>, ok: bool, output: Option<Box<str>>) -> Self {
-        /// In an answer that is shorter than this, a number is what it says.
+        /// In a shorter output, in bytes, a number is the information.
         const SHORT: usize = 40;
         let fingerprint = output.as_deref().map(|it| {
             let is_short = ok && it.trim_ascii().len() < SHORT;
-            let said = if is_short {
+            let text = if is_short {
                 Fingerprint::of(it.trim_ascii())
             } else {
                 Fingerprint::of_output(it)
             };
-            said.and(Fingerprint::from(ok))
+            text.and(Fingerprint::from(ok))
         });
         Self { id: id.into(), ok, output, exit_code: None, cause: None, fingerprint }
     }
 
-    /// Whether the tool itself failed: nobody declined or interrupted it, and
-    /// no parallel call took it down.
+    /// Returns whether the tool itself failed: the call was not declined, interrupted
+    /// or cancelled by the failure of a parallel call.
     pub fn failed(&self) -> bool {
         !self.ok && matches!(self.cause, None | Some(Cause::Timeout))
     }
 }
 
-/// Why a result is not the tool's own answer.
+/// The reason for a result that does not come from the tool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Cause {
-    /// A person, or a rule, said no.
+    /// A person or a rule declined the call.
     Declined,
-    /// A parallel call failed and took this one down.
+    /// A parallel call failed, which cancelled this one.
     Sibling,
-    /// A person stopped it.
+    /// A person interrupted the call.
     Interrupted,
-    /// It took too long.
+    /// The call timed out.
     Timeout,
 }
 
-/// Whom an agent waits for.
+/// The reason why an agent waits for a person.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum WaitingFor {
-    /// For leave to make a call.
+    /// Permission for a call.
     Permission,
-    /// For an answer.
+    /// A reply.
     Person,
 }
 
@@ -481,7 +481,7 @@ macro_rules! id {
         pub struct $name(Arc<str>);
 
         impl $name {
-            /// The id as its source wrote it: not safe for a terminal.
+            /// Returns the id as its source wrote it: not safe for a terminal.
             pub fn as_str(&self) -> &str {
                 &self.0
             }
@@ -508,11 +508,11 @@ macro_rules! id {
 }
 
 id! {
-    /// Names one agent conversation.
+    /// The id of one agent conversation.
     SessionId
 }
 
 id! {
-    /// Names a sub-agent within its session.
+    /// The id of a sub-agent within its session.
     AgentId
 }

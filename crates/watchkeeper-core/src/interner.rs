@@ -2,31 +2,29 @@ use std::collections::HashMap;
 
 use rapidhash::fast::RandomState;
 
-/// How many names are known at once.
+/// The number of names that are kept.
 const MAX_NAMES: usize = 1024;
-/// The longest name that is kept, in bytes.
+/// The length of the longest name that is kept, in bytes.
 const MAX_NAME: usize = 256;
 
-/// What belongs to names that come again and again, each worked out once: very
-/// many sessions have few folders and models.
+/// Values by name, each computed once: many sessions have few folders and models.
 #[derive(Debug, Default)]
 pub(crate) struct Interner<T>(HashMap<Box<str>, T, RandomState>);
 
 impl<T: Clone> Interner<T> {
-    /// What `make` gives for a name, now or before.
+    /// Returns the value of a name, and calls `make` if it is not kept.
     pub(crate) fn get(&mut self, name: &str, make: impl FnOnce() -> T) -> T {
-        if let Some(it) = self.0.get(name) {
-            return it.clone();
+        if let Some(value) = self.0.get(name) {
+            return value.clone();
         }
-        let res = make();
+        let value = make();
         if name.len() <= MAX_NAME {
-            // Whoever has one keeps it.
             if self.0.len() == MAX_NAMES {
                 self.0.clear();
             }
-            self.0.insert(name.into(), res.clone());
+            self.0.insert(name.into(), value.clone());
         }
-        res
+        value
     }
 }
 
@@ -37,12 +35,12 @@ mod tests {
     use super::{Interner, MAX_NAME, MAX_NAMES};
 
     #[test]
-    fn names_are_kept_once_and_bounded() {
+    fn keeps_each_name_once_and_drops_names_above_the_limit() {
         let mut names = Interner::<Arc<str>>::default();
         let mut share = |name: &str| {
-            let res = names.get(name, || name.into());
+            let shared = names.get(name, || name.into());
             assert!(names.0.len() <= MAX_NAMES);
-            res
+            shared
         };
         let of = |n: usize| format!("/proj/{n}");
         let first = share(&of(0));

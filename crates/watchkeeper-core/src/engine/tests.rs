@@ -16,12 +16,12 @@ use crate::{
 
 mod explanation;
 mod model;
-mod spared;
+mod subscriptions;
 
-/// How long the sessions of these tests may be quiet, in seconds.
+/// The session expiry of these tests, in seconds.
 const EXPIRY: i64 = 40;
 
-/// A small detector of each sort, by what it does.
+/// The behaviour of a detector of these tests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Sort {
     /// Wakes after a silence, again and again.
@@ -33,16 +33,16 @@ enum Sort {
     /// Counts the events of all sessions that share a label, and forgets them
     /// after a silence.
     Team,
-    /// Asks to be woken at every event, earlier or later than before.
+    /// Requests a wake-up at every event, earlier or later than before.
     Rearm,
-    /// Panics at a compaction, if it saw an event before.
+    /// Panics at a compaction after the first event.
     Fragile,
     /// Panics when it is woken.
     Restless,
 }
 
-/// What a detector does, in whole seconds: the tests' detectors run on this,
-/// in the engine and in the model of it.
+/// A detector of these tests, in whole seconds. The engine and the model run the same
+/// code.
 #[derive(Clone, Debug)]
 struct Probe {
     sort: Sort,
@@ -52,10 +52,10 @@ struct Probe {
 
 #[derive(Clone, Copy, Debug)]
 enum Act {
-    Raise(u64, u64),
+    Report(u64, u64),
     Resolve(u64),
     WakeAt(i64),
-    Sleep,
+    CancelWake,
 }
 
 impl Probe {
@@ -65,19 +65,19 @@ impl Probe {
 
     /// Acts on an event, or on a wake-up.
     fn step(&mut self, now: i64, event: Option<&str>) -> Vec<Act> {
-        use Act::{Raise, Resolve, Sleep, WakeAt};
+        use Act::{CancelWake, Report, Resolve, WakeAt};
 
         assert!(self.now <= now, "time ran back from {} to {now}", self.now);
         self.now = now;
         match (self.sort, event) {
             (Sort::Silence, Some(event)) => {
                 self.n = 0;
-                let next = if event == "turn_end" { Sleep } else { WakeAt(now + 7) };
+                let next = if event == "turn_end" { CancelWake } else { WakeAt(now + 7) };
                 vec![Resolve(0), next]
             }
             (Sort::Silence, None) => {
                 self.n += 1;
-                vec![Raise(0, self.n), WakeAt(now + 7)]
+                vec![Report(0, self.n), WakeAt(now + 7)]
             }
             (Sort::Messages, Some("prompt")) => {
                 self.n = 0;
@@ -85,34 +85,34 @@ impl Probe {
             }
             (Sort::Messages, Some("message")) => {
                 self.n += 1;
-                vec![Raise(self.n % 2, self.n)]
+                vec![Report(self.n % 2, self.n)]
             }
             (Sort::Events, Some(_)) => {
                 self.n += 1;
-                vec![Raise(1, self.n / 2)]
+                vec![Report(1, self.n / 2)]
             }
             (Sort::Team, Some(_)) => {
                 self.n += 1;
-                vec![Raise(2, self.n / 2), WakeAt(now + 11)]
+                vec![Report(2, self.n / 2), WakeAt(now + 11)]
             }
             (Sort::Team, None) => {
                 self.n = 0;
-                vec![Raise(3, 6), Resolve(2)]
+                vec![Report(3, 6), Resolve(2)]
             }
             // A time that has passed counts as the present one.
             (Sort::Rearm, Some("prompt")) => vec![WakeAt(now - 5)],
             (Sort::Rearm, Some("message")) => vec![WakeAt(now + 15), Resolve(0)],
             (Sort::Rearm, Some(_)) => vec![WakeAt(now + 3)],
-            (Sort::Rearm, None) => vec![Raise(0, 3), WakeAt(now - 1)],
+            (Sort::Rearm, None) => vec![Report(0, 3), WakeAt(now - 1)],
             (Sort::Fragile, Some(event)) => {
                 if event == "compaction" && 0 < self.n {
-                    panic_in_silence("it broke");
+                    panic_quietly("it broke");
                 }
                 self.n += 1;
-                vec![Raise(0, self.n)]
+                vec![Report(0, self.n)]
             }
-            (Sort::Restless, Some("error")) => vec![Raise(0, 2), WakeAt(now + 5)],
-            (Sort::Restless, None) => panic_in_silence("woken"),
+            (Sort::Restless, Some("error")) => vec![Report(0, 2), WakeAt(now + 5)],
+            (Sort::Restless, None) => panic_quietly("woken"),
             _ => Vec::new(),
         }
     }
@@ -121,7 +121,7 @@ impl Probe {
         let now = cx.now();
         for act in self.step(now.as_second(), event.map(|it| it.kind.name())) {
             match act {
-                Act::Raise(subject, measure) => {
+                Act::Report(subject, measure) => {
                     let report = || Report::new(format!("{measure} of {subject}"));
                     cx.report(Fingerprint::from(subject), measure, report);
                 }
@@ -129,22 +129,22 @@ impl Probe {
                     cx.resolve(Fingerprint::from(subject), || Report::new("over"));
                 }
                 Act::WakeAt(at) => cx.wake_at(time(at)),
-                Act::Sleep => cx.cancel_wake(),
+                Act::CancelWake => cx.cancel_wake(),
             }
         }
-        if self.rests() {
+        if self.is_idle_state() {
             *self = Self::new(self.sort);
         }
     }
 
-    /// Whether it has nothing to remember.
-    fn rests(&self) -> bool {
+    /// Returns whether the state is that of a new probe.
+    fn is_idle_state(&self) -> bool {
         matches!(self.sort, Sort::Silence | Sort::Messages | Sort::Rearm) && self.n == 0
     }
 }
 
 /// Panics as `panic!` does, and writes no backtrace for each of thousands.
-fn panic_in_silence(message: &'static str) -> ! {
+fn panic_quietly(message: &'static str) -> ! {
     std::panic::resume_unwind(Box::new(message))
 }
 
@@ -165,7 +165,7 @@ impl Detector for Probe {
     }
 
     fn is_idle(&self) -> bool {
-        self.rests()
+        self.is_idle_state()
     }
 }
 
@@ -248,21 +248,21 @@ fn advance(engine: &mut Engine, secs: i64) -> Vec<Finding> {
     findings
 }
 
-/// What a person would say of the findings, one a line.
-fn tell(findings: &[Finding]) -> Vec<String> {
-    let tell = |it: &Finding| {
-        let Finding { detector, session, severity, status, count, .. } = it;
-        let secs = it.at.as_second();
-        let agent = it.agent.as_ref().map_or_else(String::new, |it| format!("/{it}"));
+/// Writes each finding in one line.
+fn render(findings: &[Finding]) -> Vec<String> {
+    let line = |finding: &Finding| {
+        let Finding { detector, session, severity, status, count, .. } = finding;
+        let secs = finding.at.as_second();
+        let agent = finding.agent.as_ref().map_or_else(String::new, |it| format!("/{it}"));
         match status {
             Status::Open => format!("{secs}s {session}{agent} {detector} {severity} {count}"),
             Status::Resolved => format!("{secs}s {session}{agent} {detector} over {count}"),
         }
     };
-    findings.iter().map(tell).collect()
+    findings.iter().map(line).collect()
 }
 
-/// The findings in an order that does not depend on how they came about.
+/// Sorts findings by their contents.
 fn sorted(mut findings: Vec<Finding>) -> Vec<Finding> {
     findings.sort_by(|a, b| {
         let key = |it: &Finding| (it.at, it.detector.clone(), it.session.clone(), it.id);
@@ -306,8 +306,8 @@ fn kinds() -> impl Strategy<Value = EventKind> {
     ]
 }
 
-/// Events of a few sessions and agents in the order of their times, but for
-/// some that are `late`, and looks at the clock between them.
+/// Events of a few sessions and agents in order of time, some of them `late`, and
+/// calls of `advance` between them.
 fn steps(late: impl Strategy<Value = i64>) -> impl Strategy<Value = Vec<Step>> {
     let pauses = prop_oneof![8 => 0_i64..6, 2 => 6_i64..15, 1 => 30_i64..60];
     let step = (pauses, late, 0..3_usize, 0..4_usize, proptest::option::weighted(0.8, kinds()));
@@ -339,21 +339,21 @@ fn steps(late: impl Strategy<Value = i64>) -> impl Strategy<Value = Vec<Step>> {
 proptest! {
     #[test]
     fn agrees_with_the_model(steps in steps(prop_oneof![4 => Just(0_i64), 1 => 0_i64..20])) {
-        let told = |findings: &[Finding]| {
+        let rendered = |findings: &[Finding]| {
             let class = |it: &Finding| if &*it.class == "error" { " broke" } else { "" };
-            let mut res: Vec<_> = tell(findings)
+            let mut res: Vec<_> = render(findings)
                 .into_iter()
                 .zip(findings)
-                .map(|(told, it)| (it.at, format!("{told}{}", class(it))))
+                .map(|(line, it)| (it.at, format!("{line}{}", class(it))))
                 .collect();
             res.sort();
             res.into_iter().map(|(_, it)| it).collect::<Vec<_>>()
         };
-        prop_assert_eq!(told(&run(&steps, &ALL)), model::run(&steps, &ALL));
+        prop_assert_eq!(rendered(&run(&steps, &ALL)), model::run(&steps, &ALL));
     }
 
     #[test]
-    fn it_makes_no_difference_how_often_time_passes(
+    fn calls_of_advance_change_no_finding(
         steps in steps(Just(0)),
         every in 1_i64..20,
     ) {
@@ -380,7 +380,7 @@ proptest! {
     }
 
     #[test]
-    fn sessions_can_be_read_in_any_order(steps in steps(Just(0))) {
+    fn the_order_of_sessions_changes_no_finding(steps in steps(Just(0))) {
         let sorts: Vec<_> = ALL.into_iter().filter(|it| *it != Sort::Team).collect();
         let of = |session: &str| {
             let is_of = |it: &&Step| matches!(it, Step::Event(it) if it.session.as_str() == session);
@@ -397,15 +397,15 @@ proptest! {
     }
 
     #[test]
-    fn any_time_will_do(
+    fn accepts_any_time(
         times in vec((any::<i128>(), 0..3_usize, kinds()), 0..20),
         looks in vec(any::<i128>(), 0..5),
     ) {
         let (min, max) = (Timestamp::MIN.as_nanosecond(), Timestamp::MAX.as_nanosecond());
         // Half of all are close to the ends of time.
-        let time = |it: i128| {
-            let it = if it % 2 == 0 { it } else { (it % 1_000_000_000_000).saturating_mul(1 << 60) };
-            Timestamp::from_nanosecond(it.clamp(min, max)).expect("it is in range")
+        let time = |n: i128| {
+            let nanos = if n % 2 == 0 { n } else { (n % 1_000_000_000_000).saturating_mul(1 << 60) };
+            Timestamp::from_nanosecond(nanos.clamp(min, max)).expect("the time is in range")
         };
         let mut engine = engine(&[Sort::Events, Sort::Messages]);
         let mut findings = Vec::new();
@@ -431,7 +431,7 @@ fn a_wake_up_comes_before_an_event_of_its_time() {
     }
     // The second of two wake-ups reaches the lowest level.
     let findings = observe(&mut engine, 20, "s", message());
-    assert_eq!(tell(&findings), ["20s s Silence low 2", "20s s Silence over 2"]);
+    assert_eq!(render(&findings), ["20s s Silence low 2", "20s s Silence over 2"]);
 }
 
 #[test]
@@ -441,7 +441,7 @@ fn late_events_do_not_move_time_back() {
     let findings: Vec<_> =
         times.into_iter().flat_map(|secs| observe(&mut engine, secs, "s", message())).collect();
     let all = ["10s s Messages low 2", "10s s Messages low 3", "11s s Messages medium 4"];
-    assert_eq!(tell(&findings), all);
+    assert_eq!(render(&findings), all);
     let facts = engine.session(&SessionId::from("s")).expect("it is watched");
     assert_eq!(facts.last_event_at, time(11));
     assert_eq!(facts.started_at, time(10));
@@ -453,24 +453,24 @@ fn a_finding_opens_once_and_escalates_once_per_severity() {
     let findings: Vec<_> =
         (0..30).flat_map(|secs| observe(&mut engine, secs, "s", message())).collect();
     let all = ["3s s Events low 2", "7s s Events medium 4", "11s s Events high 6"];
-    assert_eq!(tell(&findings), all);
+    assert_eq!(render(&findings), all);
     assert!(findings.iter().all(|it| it.fingerprint == findings[0].fingerprint));
     assert!(findings.iter().skip(1).all(|it| it.id != findings[0].id));
-    // What counted in silence is told at the end.
+    // The resolved finding has the last count.
     let findings = observe(&mut engine, 30, "s", SESSION_END);
-    assert_eq!(tell(&findings), ["30s s Events over 15"]);
+    assert_eq!(render(&findings), ["30s s Events over 15"]);
     assert_eq!(findings[0].message, "over, as the session ended");
 }
 
 #[test]
-fn what_is_resolved_opens_again() {
+fn a_resolved_condition_opens_again() {
     let mut engine = engine(&[Sort::Silence]);
     observe(&mut engine, 0, "s", message());
     let mut findings = advance(&mut engine, 15);
     findings.extend(observe(&mut engine, 16, "s", message()));
     findings.extend(advance(&mut engine, 33));
     let all = ["14s s Silence low 2", "16s s Silence over 2", "30s s Silence low 2"];
-    assert_eq!(tell(&findings), all);
+    assert_eq!(render(&findings), all);
 }
 
 #[test]
@@ -482,7 +482,7 @@ fn the_end_of_an_agent_resolves_what_is_open_in_it() {
         findings.extend(observe_event(&mut engine, &in_agent(secs, message())));
     }
     findings.extend(observe_event(&mut engine, &in_agent(3, EventKind::AgentEnd)));
-    // It begins anew.
+    // The agent starts again.
     findings.extend(observe_event(&mut engine, &in_agent(4, message())));
     let all = [
         "1s s/a Messages low 2",
@@ -491,12 +491,12 @@ fn the_end_of_an_agent_resolves_what_is_open_in_it() {
         "3s s/a Messages over 2",
         "3s s/a Messages over 3",
     ];
-    let mut told = tell(&findings);
-    told.sort();
-    assert_eq!(told, all);
+    let mut rendered = render(&findings);
+    rendered.sort();
+    assert_eq!(rendered, all);
     let findings = observe_event(&mut engine, &in_agent(5, SESSION_END));
-    assert!(findings.is_empty(), "the end of an agent's own session is that of the agent");
-    assert_eq!(tell(&observe(&mut engine, 6, "s", SESSION_END)), ["6s s Events over 3"]);
+    assert!(findings.is_empty(), "a session_end of an agent ends only the agent");
+    assert_eq!(render(&observe(&mut engine, 6, "s", SESSION_END)), ["6s s Events over 3"]);
 }
 
 #[test]
@@ -512,20 +512,20 @@ fn a_detector_that_panics_is_off_for_that_session_alone() {
     let broke = observe(&mut engine, 3, "s1", COMPACTION);
     let (errors, others): (Vec<_>, Vec<_>) =
         broke.into_iter().partition(|it| &*it.class == "error");
-    assert_eq!(tell(&errors), ["3s s1 Fragile medium 1"]);
+    assert_eq!(render(&errors), ["3s s1 Fragile medium 1"]);
     assert_eq!(
         errors[0].message,
         "detector `Fragile` panicked and is off for this session: `it broke`"
     );
-    assert_eq!(tell(&others), ["3s s1 Events low 2"]);
+    assert_eq!(render(&others), ["3s s1 Events low 2"]);
     findings.extend(observe(&mut engine, 4, "s1", COMPACTION));
     assert!(findings.is_empty());
     let findings = observe(&mut engine, 4, "s2", message());
-    assert_eq!(tell(&findings), ["4s s2 Events low 2", "4s s2 Fragile medium 4"]);
+    assert_eq!(render(&findings), ["4s s2 Events low 2", "4s s2 Fragile medium 4"]);
 }
 
 #[test]
-fn what_panics_for_one_agent_is_off_for_all_of_the_session() {
+fn a_panic_for_one_agent_turns_the_detector_off_for_the_session() {
     let mut engine = engine(&[Sort::Restless]);
     let mut findings = Vec::new();
     for agent in ["a", "b"] {
@@ -535,14 +535,14 @@ fn what_panics_for_one_agent_is_off_for_all_of_the_session() {
     findings.extend(observe(&mut engine, 0, "s", failure()));
     assert_eq!(findings.len(), 3);
     let findings = advance(&mut engine, 20);
-    assert_eq!(tell(&findings), ["5s s Restless medium 1"]);
+    assert_eq!(render(&findings), ["5s s Restless medium 1"]);
     let event = Event::new(time(21), "s", failure()).in_agent("c");
     assert!(observe_event(&mut engine, &event).is_empty());
     assert!(advance(&mut engine, 60).is_empty());
 }
 
 #[test]
-fn a_quiet_session_is_forgotten() {
+fn an_inactive_session_is_dropped() {
     let mut engine = engine(&[Sort::Silence]);
     observe(&mut engine, 0, "s1", message());
     observe(&mut engine, 1, "s2", message());
@@ -566,7 +566,7 @@ fn a_session_that_comes_back_too_late_is_a_new_one() {
 }
 
 #[test]
-fn of_too_many_sessions_the_quiet_ones_go() {
+fn drops_inactive_sessions_above_the_limit() {
     let config = EngineConfig { max_sessions: 4, ..EngineConfig::default() };
     let mut engine = engine_with(&[Sort::Silence], config);
     let mut findings = Vec::new();
@@ -590,17 +590,17 @@ fn of_too_many_sessions_the_quiet_ones_go() {
 }
 
 #[test]
-fn one_session_at_least_is_watched() {
+fn watches_at_least_one_session() {
     let config = EngineConfig { max_sessions: 0, ..EngineConfig::default() };
     let mut engine = engine_with(&[Sort::Messages], config);
     assert!(observe(&mut engine, 0, "s", message()).is_empty());
-    assert_eq!(tell(&observe(&mut engine, 1, "s", message())), ["1s s Messages low 2"]);
+    assert_eq!(render(&observe(&mut engine, 1, "s", message())), ["1s s Messages low 2"]);
     assert_eq!(observe(&mut engine, 2, "t", message()).len(), 1);
     assert_eq!(engine.n_sessions(), 1);
 }
 
 #[test]
-fn sessions_that_come_and_go_leave_nothing() {
+fn dropped_sessions_leave_no_timers() {
     let mut engine = engine(&[Sort::Silence]);
     for secs in 0..2000 {
         let id = if secs % 2 == 0 { "again".to_owned() } else { format!("s{secs}") };
@@ -615,7 +615,7 @@ fn sessions_that_come_and_go_leave_nothing() {
 }
 
 #[test]
-fn waking_and_resting_costs_no_room() {
+fn a_session_has_one_timer() {
     let mut engine = engine_with(&[Sort::Silence], EngineConfig::default());
     for turn in 0..1000 {
         observe(&mut engine, 20 * turn, "s", message());
@@ -636,7 +636,7 @@ fn sessions_that_share_a_label_share_a_stream() {
     findings.extend(observe(&mut engine, 3, "s4", message()));
     findings.extend(observe(&mut engine, 4, "s1", message()));
     findings.extend(observe(&mut engine, 5, "s2", message()));
-    // Who ended leaves the others alone.
+    // The end of one session does not end the stream.
     findings.extend(observe(&mut engine, 6, "s2", SESSION_END));
     engine.forget(&SessionId::from("s2"));
     findings.extend(advance(&mut engine, 17));
@@ -647,15 +647,15 @@ fn sessions_that_share_a_label_share_a_stream() {
         "17s s2 Team high 6",
         "17s s2 Team over 2",
     ];
-    assert_eq!(tell(&findings), all);
-    // Of what the sessions share, not of the one that spoke last.
+    assert_eq!(render(&findings), all);
+    // Fingerprints and labels depend on the label, not on the session.
     assert_eq!(findings[0].fingerprint, findings[4].fingerprint);
     assert_eq!(findings[0].labels, findings[4].labels);
     assert_eq!(findings[4].labels["team"], "red");
 }
 
 #[test]
-fn a_wake_up_of_a_label_is_about_the_session_that_spoke_before_it() {
+fn a_wake_up_of_a_label_is_about_the_session_with_the_latest_event() {
     let steps = |look: bool| {
         let event = |secs, id: &str, kind| Step::Event(Event::new(time(secs), id, kind));
         let look = look.then_some(Step::Advance(12));
@@ -666,23 +666,23 @@ fn a_wake_up_of_a_label_is_about_the_session_that_spoke_before_it() {
             .collect::<Vec<_>>()
     };
     let findings = run(&steps(false), &[Sort::Team]);
-    assert_eq!(tell(&findings), ["11s s1 Team high 6"]);
+    assert_eq!(render(&findings), ["11s s1 Team high 6"]);
     assert_eq!(findings, run(&steps(true), &[Sort::Team]));
 }
 
 #[test]
-fn a_label_that_comes_late_makes_no_second_stream() {
+fn a_label_after_the_first_event_makes_no_second_stream() {
     let mut engine = engine(&[Sort::Team]);
     observe(&mut engine, 0, "s", message());
     observe(&mut engine, 1, "s", start("red"));
     observe(&mut engine, 2, "s", message());
     let findings = observe(&mut engine, 3, "s", message());
-    assert_eq!(tell(&findings), ["3s s Team low 2"]);
+    assert_eq!(render(&findings), ["3s s Team low 2"]);
     assert_eq!(engine.labels[0].sessions.len(), 0);
 }
 
 #[test]
-fn labels_are_bounded_and_forgotten() {
+fn drops_inactive_label_values_above_the_limit() {
     let mut engine = engine_with(&[Sort::Team], EngineConfig::default());
     let n = i64::try_from(SessionsKind::MAX_LABEL_VALUES).expect("it is small") + 3;
     let mut findings = Vec::new();
@@ -699,21 +699,22 @@ fn labels_are_bounded_and_forgotten() {
     let has_value = |value: &str| engine.labels[0].sessions.get(&SessionId::from(value)).is_some();
     assert!(!has_value("0") && has_value("5"));
     let messages: Vec<_> = findings.iter().map(|it| it.message.as_str()).collect();
-    let told = |n: u8| format!("more than 4096 values of one label at once: {n} forgotten so far");
-    assert_eq!(messages, [told(1), told(2)]);
+    let rendered =
+        |n: u8| format!("more than 4096 values of one label at once: {n} forgotten so far");
+    assert_eq!(messages, [rendered(1), rendered(2)]);
     advance(&mut engine, 2 * 24 * 60 * 60);
     assert_eq!(engine.labels[0].sessions.len(), 0);
     assert_eq!(engine.next_wakeup(), None);
 }
 
 #[test]
-fn a_detector_that_panics_for_a_label_says_where() {
+fn a_panic_for_a_label_turns_the_detector_off_for_that_value() {
     let mut detector = named(Sort::Fragile);
     detector.per_label = Some("team".to_owned());
     let mut engine = Engine::new(vec![detector], EngineConfig::default());
     observe(&mut engine, 0, "s1", start("red"));
     let findings = observe(&mut engine, 1, "s2", start("red"));
-    assert_eq!(tell(&findings), ["1s s2 Fragile low 2"]);
+    assert_eq!(render(&findings), ["1s s2 Fragile low 2"]);
     let findings = observe(&mut engine, 2, "s1", COMPACTION);
     assert_eq!(
         findings[0].message,
@@ -721,11 +722,11 @@ fn a_detector_that_panics_for_a_label_says_where() {
     );
     assert!(observe(&mut engine, 3, "s2", message()).is_empty());
     assert!(observe(&mut engine, 3, "s3", start("blue")).is_empty());
-    assert_eq!(tell(&observe(&mut engine, 4, "s3", message())), ["4s s3 Fragile low 2"]);
+    assert_eq!(render(&observe(&mut engine, 4, "s3", message())), ["4s s3 Fragile low 2"]);
 }
 
 #[test]
-fn agents_are_bounded_and_the_quiet_ones_go() {
+fn drops_inactive_agents_above_the_limit() {
     let mut engine = engine(&[Sort::Messages]);
     let say = |engine: &mut Engine, agent: usize| {
         let event = Event::new(time(0), "s", message()).in_agent(format!("a{agent}"));
@@ -737,13 +738,13 @@ fn agents_are_bounded_and_the_quiet_ones_go() {
     }
     let facts = engine.session(&SessionId::from("s")).expect("it is watched");
     assert_eq!(facts.open_turns as usize, MAX_AGENTS);
-    // The first spoke all the time; the second was forgotten.
+    // The first has the latest event each time; the second was dropped.
     assert!(say(&mut engine, 1).is_empty());
     assert_eq!(say(&mut engine, MAX_AGENTS).len(), 1);
 }
 
 #[test]
-fn conditions_of_a_stream_are_bounded() {
+fn drops_the_oldest_condition_above_the_limit() {
     #[derive(Clone, Debug)]
     struct Many(u64);
     impl Detector for Many {
@@ -763,7 +764,7 @@ fn conditions_of_a_stream_are_bounded() {
         assert_eq!(observe(&mut engine, secs, "s", message()).len(), 1);
     }
     // The first is still known: it gets worse, and does not open again.
-    assert_eq!(tell(&observe(&mut engine, 40, "s", prompt())), ["40s s Messages high 6"]);
+    assert_eq!(render(&observe(&mut engine, 40, "s", prompt())), ["40s s Messages high 6"]);
     assert!(observe(&mut engine, 41, "s", prompt()).is_empty());
     observe(&mut engine, 42, "s", message());
     let findings = observe(&mut engine, 43, "s", SESSION_END);
@@ -772,7 +773,7 @@ fn conditions_of_a_stream_are_bounded() {
 }
 
 #[test]
-fn what_another_tells_of_is_not_told_again() {
+fn an_inhibited_detector_reports_only_higher_severities() {
     let more = NamedDetector {
         id: "more".into(),
         levels: vec![Level::new(4, Severity::Medium)],
@@ -795,9 +796,9 @@ fn what_another_tells_of_is_not_told_again() {
         findings.extend(observe_event(&mut engine, &event));
     }
     findings.extend(observe(&mut engine, 9, "s", prompt()));
-    let told = tell(&findings);
+    let rendered = render(&findings);
     assert_eq!(
-        told,
+        rendered,
         [
             "2s s less low 2",
             "3s s less low 3",
@@ -814,7 +815,7 @@ fn what_another_tells_of_is_not_told_again() {
 }
 
 #[test]
-fn findings_say_what_was_used_since_the_first() {
+fn findings_contain_the_usage_since_they_were_opened() {
     let usage = |tokens| {
         EventKind::ModelCall(ModelCall {
             id: None,
@@ -824,7 +825,7 @@ fn findings_say_what_was_used_since_the_first() {
             context_tokens: None,
         })
     };
-    let told = |class: &str| {
+    let rendered = |class: &str| {
         let detector = NamedDetector { class: class.into(), ..named(Sort::Messages) };
         let mut engine = Engine::new(vec![detector], EngineConfig::default());
         let mut findings = Vec::new();
@@ -836,7 +837,7 @@ fn findings_say_what_was_used_since_the_first() {
         findings.into_iter().map(|it| it.message).collect::<Vec<_>>()
     };
     assert_eq!(
-        told("runaway"),
+        rendered("runaway"),
         [
             "2 of 0",
             "3 of 1",
@@ -845,12 +846,12 @@ fn findings_say_what_was_used_since_the_first() {
             "over; since it was found: 1,000 tokens, $0.25",
         ]
     );
-    // What was used is what these are about.
-    assert_eq!(told("budget"), ["2 of 0", "3 of 1", "4 of 0", "over", "over"]);
+    // Findings about usage contain it anyway.
+    assert_eq!(rendered("budget"), ["2 of 0", "3 of 1", "4 of 0", "over", "over"]);
 }
 
 #[test]
-fn what_is_put_off_comes_later() {
+fn postponed_wake_ups_come_later() {
     let mut engine = engine(&[Sort::Silence, Sort::Team]);
     observe(&mut engine, 0, "old", message());
     observe(&mut engine, 100, "s", start("red"));
@@ -858,17 +859,17 @@ fn what_is_put_off_comes_later() {
     engine.postpone(time(102), SignedDuration::from_secs(1000));
     let findings = advance(&mut engine, 1106);
     assert_eq!(
-        tell(&findings),
+        render(&findings),
         ["11s old Team high 6", "14s old Silence low 2", "28s old Silence medium 4"]
     );
     // An event of the time after the jump finds nothing due.
     assert!(observe(&mut engine, 1106, "s", EventKind::TurnEnd).is_empty());
     assert_eq!(engine.n_sessions(), 1);
-    assert_eq!(tell(&advance(&mut engine, 1130)), ["1117s s Team high 6"]);
+    assert_eq!(render(&advance(&mut engine, 1130)), ["1117s s Team high 6"]);
 }
 
 #[test]
-fn findings_of_one_time_stand_in_the_order_of_their_detectors() {
+fn findings_of_one_time_are_in_order_of_detectors() {
     let mut engine = engine(&ALL);
     observe(&mut engine, 0, "s", start("red"));
     observe(&mut engine, 1, "s", message());
@@ -876,11 +877,11 @@ fn findings_of_one_time_stand_in_the_order_of_their_detectors() {
     let findings = observe(&mut engine, 1, "s", message());
     let all =
         ["1s s Events low 2", "1s s Fragile medium 4", "1s s Messages low 3", "1s s Team low 2"];
-    assert_eq!(tell(&findings), all);
+    assert_eq!(render(&findings), all);
 }
 
 #[test]
-fn calls_are_lent_to_all_streams() {
+fn every_stream_receives_the_call_of_a_result() {
     #[derive(Clone, Debug)]
     struct Answered(Scope);
     impl Detector for Answered {
@@ -912,7 +913,7 @@ fn calls_are_lent_to_all_streams() {
     observe(&mut engine, 1, "s", EventKind::ToolCall(call));
     let result = ToolResult::new("c1", true, None);
     let findings = observe(&mut engine, 2, "s", EventKind::ToolResult(result));
-    assert_eq!(tell(&findings), ["2s s agent low 2", "2s s label low 2", "2s s session low 2"]);
+    assert_eq!(render(&findings), ["2s s agent low 2", "2s s label low 2", "2s s session low 2"]);
     assert!(findings.iter().all(|it| it.message == "bash"));
 }
 
@@ -939,7 +940,7 @@ fn the_session_counts_its_agents() {
 }
 
 #[test]
-fn answers_that_agents_give_side_by_side_count_once() {
+fn parallel_responses_of_agents_count_once() {
     let mut engine = engine(&[]);
     let tokens = Tokens { input: 7, ..Tokens::default() };
     for _ in 0..3 {
@@ -954,10 +955,9 @@ fn answers_that_agents_give_side_by_side_count_once() {
     assert_eq!((facts.totals.model_calls, facts.totals.tokens.total()), (10, 70));
 }
 
-/// What the engine itself keeps for one session of one agent under a policy of
-/// eight detectors, in bytes: the documented bound on the state that grows with
-/// the number of sessions. Ids, open conditions, pending calls and what the
-/// detectors keep come on top.
+/// The memory of the engine for one session of one agent with six active detectors
+/// and two wake-ups, in bytes. Ids, open conditions, pending calls and the states of
+/// detectors come in addition.
 const MAX_SESSION_BYTES: usize = 840;
 
 #[test]

@@ -11,7 +11,7 @@ fn time(secs: i64) -> Timestamp {
     Timestamp::UNIX_EPOCH + SignedDuration::from_secs(secs)
 }
 
-/// What an agent knows after these events, one a second.
+/// Returns the facts of an agent after these events, one a second.
 fn agent(kinds: impl IntoIterator<Item = EventKind>) -> AgentFacts {
     let mut facts = AgentFacts::default();
     for (at, kind) in (0..).map(time).zip(kinds) {
@@ -65,24 +65,24 @@ fn a_turn_lasts_from_a_prompt_to_its_end() {
 }
 
 #[test]
-fn calls_are_pending_until_they_are_answered() {
+fn calls_are_pending_until_their_results() {
     let facts = agent([call("1", "Read"), call("2", "Bash"), call("3", "Grep"), result("2")]);
     assert_eq!(tools(&facts), ["Read", "Grep"]);
     assert_eq!(facts.pending()[1].at, time(2));
     assert_eq!(tools(&agent([call("1", "Read"), result("x")])), ["Read"]);
 
     let mut facts = agent([call("1", "Read"), call("2", "Bash")]);
-    let mut answer = |id| {
+    let mut finish = |id| {
         let call = facts.observe(&Event::new(time(9), "s", result(id)), time(9));
         call.map(|it| (it.tool.to_string(), it.at, it.class))
     };
-    assert_eq!(answer("1"), Some(("Read".to_owned(), time(0), ToolClass::Read)));
-    assert_eq!(answer("1"), None);
-    assert_eq!(answer("2"), Some(("Bash".to_owned(), time(1), ToolClass::Run)));
+    assert_eq!(finish("1"), Some(("Read".to_owned(), time(0), ToolClass::Read)));
+    assert_eq!(finish("1"), None);
+    assert_eq!(finish("2"), Some(("Bash".to_owned(), time(1), ToolClass::Run)));
 }
 
 #[test]
-fn calls_that_are_never_answered_are_bounded() {
+fn drops_the_oldest_pending_call_above_the_limit() {
     let ids = (0..100).map(|it| it.to_string());
     let facts = agent(ids.map(|it| call(&it, &it)));
     assert_eq!(facts.pending().len(), MAX_PENDING);
@@ -90,7 +90,7 @@ fn calls_that_are_never_answered_are_bounded() {
 }
 
 #[test]
-fn many_calls_at_once_leave_no_room_behind() {
+fn parallel_calls_leave_no_capacity() {
     let calls = (0..20).map(|it| call(&it.to_string(), "Read"));
     let results = (0..20).map(|it| result(&it.to_string()));
     assert_eq!(agent(calls.chain(results)).pending_capacity(), 0);
@@ -101,7 +101,7 @@ fn many_calls_at_once_leave_no_room_behind() {
 }
 
 #[test]
-fn a_person_is_waited_for_until_something_happens() {
+fn waits_for_a_person_until_the_next_activity() {
     let waiting = EventKind::Waiting(WaitingFor::Permission);
     let facts = agent([prompt(false), waiting.clone()]);
     assert_eq!(facts.waiting(), Some((time(1), WaitingFor::Permission)));
@@ -121,7 +121,7 @@ fn a_person_is_waited_for_until_something_happens() {
     assert!(!agent(ask.into_iter().chain([result("1")])).waits_for_person());
 }
 
-/// What a session knows after these events of its main agent, one a second.
+/// Returns the facts of a session after these events of its main agent, one a second.
 fn session(kinds: impl IntoIterator<Item = EventKind>) -> SessionFacts {
     let mut facts = SessionFacts::new("s".into(), time(0), Labels::default());
     for (at, kind) in (0..).map(time).zip(kinds) {
@@ -131,7 +131,7 @@ fn session(kinds: impl IntoIterator<Item = EventKind>) -> SessionFacts {
 }
 
 #[test]
-fn a_session_is_what_it_was_when_it_began() {
+fn a_session_keeps_its_first_folder() {
     let start = |cwd: &str, team: &str| {
         EventKind::SessionStart(SessionStart {
             cwd: Some(cwd.into()),
@@ -148,7 +148,7 @@ fn a_session_is_what_it_was_when_it_began() {
     assert_eq!(facts.model.as_deref(), Some("second"));
     assert_eq!(facts.labels["team"], "blue");
     assert_eq!((facts.started_at, facts.last_event_at), (time(0), time(2)));
-    // An agent's own start says nothing of the session.
+    // The start of a sub-agent does not change the session.
     let mut facts = session([]);
     let event = Event::new(time(1), "s", start("/c", "green")).in_agent("a");
     facts.observe(&event, time(1), &mut Interner::default());
@@ -172,7 +172,7 @@ fn model_call(id: Option<&str>, model: Option<&str>, tokens: Tokens) -> ModelCal
     ModelCall { id, model, tokens, ..ModelCall::default() }
 }
 
-/// What a session used after these calls, and what each of them added.
+/// Returns the facts of a session after these calls, and the usage of each.
 fn charge(calls: &[ModelCall]) -> (SessionFacts, Vec<Usage>) {
     let (mut facts, mut responses) = (session([]), Responses::default());
     let prices = Prices::default();
@@ -184,7 +184,7 @@ fn charge(calls: &[ModelCall]) -> (SessionFacts, Vec<Usage>) {
 }
 
 #[test]
-fn an_answer_told_again_counts_once() {
+fn a_repeated_response_counts_once() {
     let opus = Some("claude-opus-5");
     let (facts, usage) = charge(&[
         model_call(Some("a"), opus, tokens(1000, 1)),
@@ -204,7 +204,7 @@ fn an_answer_told_again_counts_once() {
 }
 
 #[test]
-fn an_answer_never_takes_back_what_it_said() {
+fn figures_of_a_response_never_shrink() {
     let (facts, usage) = charge(&[
         model_call(Some("a"), Some("gpt-5"), tokens(100, 50)),
         model_call(Some("a"), None, tokens(0, 60)),
@@ -237,11 +237,11 @@ fn a_call_is_unpriced_until_its_price_is_known() {
 
 proptest! {
     #[test]
-    fn totals_are_the_most_that_each_answer_said(
+    fn totals_are_the_highest_figures_of_each_response(
         calls in vec((0..4_usize, 0_u64..100, 0_u64..100), 0..40),
     ) {
         let ids = [Some("a"), Some("b"), None, None];
-        // Two responses at a time can be told of in turn.
+        // Events of two responses may alternate.
         let list: Vec<_> = calls
             .iter()
             .map(|&(id, input, output)| model_call(ids[id], Some("gpt-5"), tokens(input, output)))

@@ -1,10 +1,10 @@
-//! What is noted of a session that is explained.
+//! The explanation of a session.
 
 use proptest::prelude::*;
 
 use super::{
     ALL, Engine, Finding, LEVELS, NamedDetector, Sort, Step, engine, message, named, observe,
-    panic_in_silence, prompt, steps, time,
+    panic_quietly, prompt, steps, time,
 };
 use crate::{
     Context, Detector, EngineConfig, Event, ExplanationDetail, ExplanationEntry, Fingerprint,
@@ -14,20 +14,20 @@ use crate::{
 fn explained(steps: &[Step], session: &str) -> (Vec<Finding>, Vec<ExplanationEntry>) {
     let mut engine = engine(&ALL);
     engine.explain(session.into());
-    let (mut findings, mut notes) = (Vec::new(), Vec::new());
+    let (mut findings, mut entries) = (Vec::new(), Vec::new());
     for step in steps {
         match step {
             Step::Event(event) => engine.observe(event, &mut findings),
             Step::Advance(secs) => engine.advance(time(*secs), &mut findings),
         }
-        notes.append(&mut engine.take_explanation());
+        entries.append(&mut engine.take_explanation());
     }
-    (findings, notes)
+    (findings, entries)
 }
 
-/// What a note says that a finding says, too.
-fn as_finding(note: &ExplanationEntry) -> Option<String> {
-    let ExplanationEntry { at, detector, agent, what, .. } = note;
+/// Writes an entry that belongs to a finding as [`finding_line`] writes the finding.
+fn entry_line(entry: &ExplanationEntry) -> Option<String> {
+    let ExplanationEntry { at, detector, agent, what, .. } = entry;
     let what = match what {
         ExplanationDetail::Reported {
             outcome: Outcome::Opened(it) | Outcome::Escalated(it),
@@ -43,7 +43,7 @@ fn as_finding(note: &ExplanationEntry) -> Option<String> {
     Some(format!("{at} {detector} {agent:?} {what}"))
 }
 
-fn as_note(finding: &Finding) -> String {
+fn finding_line(finding: &Finding) -> String {
     let Finding { at, detector, agent, severity, message, .. } = finding;
     let what = match finding.status {
         _ if &*finding.class == "error" => "panicked".to_owned(),
@@ -55,33 +55,33 @@ fn as_note(finding: &Finding) -> String {
 
 proptest! {
     #[test]
-    fn to_explain_a_session_changes_nothing_and_tells_all(
+    fn an_explanation_changes_no_finding_and_contains_all(
         steps in steps(prop_oneof![4 => Just(0_i64), 1 => 0_i64..20]),
     ) {
         let findings = super::run(&steps, &ALL);
         for session in ["s1", "s2", "s3"] {
-            let (explained, notes) = explained(&steps, session);
+            let (explained, entries) = explained(&steps, session);
             prop_assert_eq!(&explained, &findings);
-            let of_it = findings.iter().filter(|it| it.session.as_str() == session);
-            let mut told: Vec<_> = notes.iter().filter_map(as_finding).collect();
-            let mut found: Vec<_> = of_it.map(as_note).collect();
-            told.sort();
+            let of_session = findings.iter().filter(|it| it.session.as_str() == session);
+            let mut messages: Vec<_> = entries.iter().filter_map(entry_line).collect();
+            let mut found: Vec<_> = of_session.map(finding_line).collect();
+            messages.sort();
             found.sort();
-            prop_assert_eq!(told, found);
+            prop_assert_eq!(messages, found);
         }
     }
 }
 
-fn outcomes(notes: &[ExplanationEntry]) -> Vec<(u64, Outcome)> {
+fn outcomes(entries: &[ExplanationEntry]) -> Vec<(u64, Outcome)> {
     let outcome = |it: &ExplanationEntry| match it.what {
         ExplanationDetail::Reported { measure, outcome, .. } => Some((measure, outcome)),
         _ => None,
     };
-    notes.iter().filter_map(outcome).collect()
+    entries.iter().filter_map(outcome).collect()
 }
 
 #[test]
-fn every_measure_is_noted_with_what_came_of_it() {
+fn contains_every_measure_with_its_outcome() {
     let mut engine = engine(&[Sort::Events]);
     engine.explain("s1".into());
     for secs in 0..13 {
@@ -111,7 +111,7 @@ fn every_measure_is_noted_with_what_came_of_it() {
 }
 
 #[test]
-fn wake_ups_that_are_asked_for_are_noted() {
+fn contains_requests_of_wake_ups() {
     let mut engine = engine(&[Sort::Silence]);
     engine.explain("s1".into());
     observe(&mut engine, 0, "s1", message());
@@ -136,7 +136,7 @@ fn wake_ups_that_are_asked_for_are_noted() {
 }
 
 #[test]
-fn what_is_left_to_another_detector_is_noted() {
+fn contains_inhibited_measures() {
     let levels = vec![Level::new(1, Severity::Low), Level::new(4, Severity::High)];
     let more =
         NamedDetector { id: "more".into(), levels: LEVELS.to_vec(), ..named(Sort::Messages) };
@@ -151,12 +151,12 @@ fn what_is_left_to_another_detector_is_noted() {
     for secs in 0..5 {
         observe(&mut engine, secs, "s1", message());
     }
-    let notes: Vec<_> =
+    let entries: Vec<_> =
         engine.take_explanation().into_iter().filter(|it| &*it.detector == "less").collect();
     let (low, high) = (Severity::Low, Severity::High);
     // One message in two is about the same subject.
     assert_eq!(
-        outcomes(&notes),
+        outcomes(&entries),
         [
             (1, Outcome::Opened(low)),
             (2, Outcome::Inhibited(low)),
@@ -167,18 +167,18 @@ fn what_is_left_to_another_detector_is_noted() {
     );
 }
 
-/// Says something that it can say only of what is severe.
+/// Panics in its first report, which reaches no level.
 #[derive(Clone, Debug)]
-struct Presuming(u64);
+struct PanicsBelowLevel(u64);
 
-impl Detector for Presuming {
+impl Detector for PanicsBelowLevel {
     fn observe(&mut self, _: &Event, cx: &mut Context<'_>) {
         self.0 += 1;
         let n = self.0;
         cx.note(|| format!("event {n}"));
         cx.report(Fingerprint::NONE, n, || {
             if n < 2 {
-                panic_in_silence("it presumed too much");
+                panic_quietly("below every level");
             }
             Report::new("severe")
         });
@@ -186,25 +186,26 @@ impl Detector for Presuming {
 }
 
 #[test]
-fn a_report_that_is_asked_for_too_early_does_no_harm() {
-    let detector = NamedDetector { detector: Box::new(Presuming(0)), ..named(Sort::Messages) };
+fn a_panic_of_a_report_below_every_level_does_not_turn_the_detector_off() {
+    let detector =
+        NamedDetector { detector: Box::new(PanicsBelowLevel(0)), ..named(Sort::Messages) };
     let mut engine = Engine::new(vec![detector], EngineConfig::default());
     engine.explain("s1".into());
     let findings: Vec<_> =
         (0..2).flat_map(|secs| observe(&mut engine, secs, "s1", message())).collect();
     assert_eq!(findings.len(), 1, "{findings:?}");
-    let told: Vec<_> = engine.take_explanation().into_iter().map(|it| it.what).collect();
-    let raised = |measure, message: &str, outcome| {
+    let messages: Vec<_> = engine.take_explanation().into_iter().map(|it| it.what).collect();
+    let reported = |measure, message: &str, outcome| {
         let subject = Fingerprint::NONE;
         ExplanationDetail::Reported { subject, measure, message: message.to_owned(), outcome }
     };
     assert_eq!(
-        told,
+        messages,
         [
             ExplanationDetail::Noted("event 1".to_owned()),
-            raised(1, "", Outcome::Below),
+            reported(1, "", Outcome::Below),
             ExplanationDetail::Noted("event 2".to_owned()),
-            raised(2, "severe", Outcome::Opened(Severity::Low)),
+            reported(2, "severe", Outcome::Opened(Severity::Low)),
         ]
     );
 }

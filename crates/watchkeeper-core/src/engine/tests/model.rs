@@ -1,5 +1,5 @@
-//! The engine, written plainly: it looks every second whether something is
-//! due, keeps no alarms, and shares nothing.
+//! A naive model of the engine: checks every second for due wake-ups, has no timers,
+//! and shares nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,42 +7,42 @@ use super::Act;
 use super::{EXPIRY, LEVELS, Probe, Sort, Step};
 use crate::{Event, EventKind, Severity};
 
-/// What the findings of these steps are, in order.
+/// Returns the findings of these steps, in order.
 pub(super) fn run(steps: &[Step], sorts: &[Sort]) -> Vec<String> {
     let mut model =
-        Model { sorts, sessions: BTreeMap::new(), groups: BTreeMap::new(), told: Vec::new() };
+        Model { sorts, sessions: BTreeMap::new(), groups: BTreeMap::new(), findings: Vec::new() };
     for step in steps {
         match step {
             Step::Event(event) => model.observe(event),
             Step::Advance(secs) => model.advance(*secs),
         }
     }
-    model.told.sort();
-    model.told.into_iter().map(|(_, it)| it).collect()
+    model.findings.sort();
+    model.findings.into_iter().map(|(_, it)| it).collect()
 }
 
 struct Model<'a> {
     sorts: &'a [Sort],
     sessions: BTreeMap<String, Session>,
     groups: BTreeMap<String, Group>,
-    told: Vec<(i64, String)>,
+    findings: Vec<(i64, String)>,
 }
 
 struct Session {
     now: i64,
-    heard_at: i64,
+    latest_at: i64,
     label: Option<String>,
     is_alone: bool,
     streams: Vec<Stream>,
-    /// The main agent first, then the others, who spoke last at the end.
+    /// The main agent first, then the others, the one with the latest event last.
     agents: Vec<(Option<String>, Vec<Stream>)>,
     off: BTreeSet<String>,
 }
 
 struct Group {
     now: i64,
-    heard_at: i64,
-    /// The session that spoke last.
+    latest_at: i64,
+    /// The session with the latest event.
     session: String,
     stream: Stream,
 }
@@ -55,8 +55,8 @@ struct Stream {
     open: Vec<(u64, u64, Severity)>,
 }
 
-/// Whom a finding is about.
-struct Whom<'a> {
+/// The session and agent of a finding.
+struct Subject<'a> {
     session: &'a str,
     agent: Option<&'a str>,
 }
@@ -70,15 +70,15 @@ impl Model<'_> {
         let id = event.session.to_string();
         let secs = event.at.as_second();
         if let Some(session) = self.sessions.get_mut(&id)
-            && session.heard_at + EXPIRY <= secs
+            && session.latest_at + EXPIRY <= secs
         {
-            session.walk(&id, secs, &mut self.told);
+            session.walk(&id, secs, &mut self.findings);
             self.sessions.remove(&id);
         }
         let is_new = !self.sessions.contains_key(&id);
         let session = self.sessions.entry(id.clone()).or_insert_with(|| Session {
             now: secs,
-            heard_at: secs,
+            latest_at: secs,
             label: None,
             is_alone: false,
             streams: Vec::new(),
@@ -86,9 +86,9 @@ impl Model<'_> {
             off: BTreeSet::new(),
         });
         let at = secs.max(session.now);
-        session.walk(&id, at, &mut self.told);
+        session.walk(&id, at, &mut self.findings);
         session.now = at;
-        session.heard_at = at;
+        session.latest_at = at;
         if let (EventKind::SessionStart(start), None) = (&event.kind, &event.agent) {
             session.label =
                 start.labels.iter().map(|(_, it)| it.to_string()).next().or(session.label.take());
@@ -105,7 +105,7 @@ impl Model<'_> {
         }
         let agent = event.agent.as_ref().map(ToString::to_string);
         let place = session.agents.iter().position(|(it, _)| *it == agent);
-        let mut speaker = match place {
+        let mut agent_entry = match place {
             Some(place) => session.agents.remove(place),
             None => (agent.clone(), of_agents().collect()),
         };
@@ -113,30 +113,30 @@ impl Model<'_> {
         let is_end = kind == "session_end";
         let session_ends = is_end && agent.is_none();
         let agent_ends = is_end || kind == "agent_end";
-        let whom = Whom { session: &id, agent: agent.as_deref() };
-        for stream in &mut speaker.1 {
-            stream.step(at, Some(kind), &whom, &mut session.off, &mut self.told);
+        let about = Subject { session: &id, agent: agent.as_deref() };
+        for stream in &mut agent_entry.1 {
+            stream.step(at, Some(kind), &about, &mut session.off, &mut self.findings);
             if agent_ends {
-                stream.end(at, &whom, &mut self.told);
+                stream.end(at, &about, &mut self.findings);
             }
         }
-        let whom = Whom { session: &id, agent: None };
+        let about = Subject { session: &id, agent: None };
         for stream in &mut session.streams {
-            stream.step(at, Some(kind), &whom, &mut session.off, &mut self.told);
+            stream.step(at, Some(kind), &about, &mut session.off, &mut self.findings);
             if session_ends {
-                stream.end(at, &whom, &mut self.told);
+                stream.end(at, &about, &mut self.findings);
             }
         }
         match agent {
-            None => session.agents.insert(0, speaker),
+            None => session.agents.insert(0, agent_entry),
             Some(_) if agent_ends => {}
-            Some(_) => session.agents.push(speaker),
+            Some(_) => session.agents.push(agent_entry),
         }
         if session_ends {
             for (agent, mut streams) in session.agents.split_off(1) {
-                let whom = Whom { session: &id, agent: agent.as_deref() };
+                let about = Subject { session: &id, agent: agent.as_deref() };
                 for stream in &mut streams {
-                    stream.end(at, &whom, &mut self.told);
+                    stream.end(at, &about, &mut self.findings);
                 }
             }
         }
@@ -150,34 +150,34 @@ impl Model<'_> {
 
     fn observe_group(&mut self, label: &str, session: &str, at: i64, kind: &str) {
         if let Some(group) = self.groups.get_mut(label)
-            && group.heard_at + EXPIRY <= at
+            && group.latest_at + EXPIRY <= at
         {
-            group.walk(at, &mut self.told);
+            group.walk(at, &mut self.findings);
             self.groups.remove(label);
         }
         let group = self.groups.entry(label.to_owned()).or_insert_with(|| Group {
             now: at,
-            heard_at: at,
+            latest_at: at,
             session: session.to_owned(),
             stream: Stream::new(Sort::Team),
         });
         let at = at.max(group.now);
-        group.walk(at, &mut self.told);
-        (group.now, group.heard_at) = (at, at);
+        group.walk(at, &mut self.findings);
+        (group.now, group.latest_at) = (at, at);
         session.clone_into(&mut group.session);
-        let whom = Whom { session, agent: None };
-        group.stream.step(at, Some(kind), &whom, &mut BTreeSet::new(), &mut self.told);
+        let about = Subject { session, agent: None };
+        group.stream.step(at, Some(kind), &about, &mut BTreeSet::new(), &mut self.findings);
     }
 
     fn advance(&mut self, secs: i64) {
-        self.sessions.retain(|id, it| it.walk(id, secs, &mut self.told));
-        self.groups.retain(|_, it| it.walk(secs, &mut self.told));
+        self.sessions.retain(|id, it| it.walk(id, secs, &mut self.findings));
+        self.groups.retain(|_, it| it.walk(secs, &mut self.findings));
     }
 }
 
 impl Session {
-    /// Lets second after second pass. Says whether it is still known.
-    fn walk(&mut self, id: &str, until: i64, told: &mut Vec<(i64, String)>) -> bool {
+    /// Moves the time in steps of a second. Returns false if the session has expired.
+    fn walk(&mut self, id: &str, until: i64, findings: &mut Vec<(i64, String)>) -> bool {
         for secs in self.now..=until {
             let of_session = self.streams.iter_mut().map(|it| (None, it));
             let of_agents = self
@@ -185,14 +185,14 @@ impl Session {
                 .iter_mut()
                 .flat_map(|(agent, streams)| streams.iter_mut().map(|it| (agent.as_deref(), it)));
             for (agent, stream) in of_session.chain(of_agents) {
-                let whom = Whom { session: id, agent };
+                let about = Subject { session: id, agent };
                 if stream.wake_at == Some(secs) && !self.off.contains(&stream.name) {
                     stream.wake_at = None;
                     self.now = secs;
-                    stream.step(secs, None, &whom, &mut self.off, told);
+                    stream.step(secs, None, &about, &mut self.off, findings);
                 }
             }
-            if self.heard_at + EXPIRY == secs {
+            if self.latest_at + EXPIRY == secs {
                 return false;
             }
         }
@@ -201,15 +201,15 @@ impl Session {
 }
 
 impl Group {
-    fn walk(&mut self, until: i64, told: &mut Vec<(i64, String)>) -> bool {
+    fn walk(&mut self, until: i64, findings: &mut Vec<(i64, String)>) -> bool {
         for secs in self.now..=until {
             if self.stream.wake_at == Some(secs) {
                 self.stream.wake_at = None;
                 self.now = secs;
-                let whom = Whom { session: &self.session, agent: None };
-                self.stream.step(secs, None, &whom, &mut BTreeSet::new(), told);
+                let about = Subject { session: &self.session, agent: None };
+                self.stream.step(secs, None, &about, &mut BTreeSet::new(), findings);
             }
-            if self.heard_at + EXPIRY == secs {
+            if self.latest_at + EXPIRY == secs {
                 return false;
             }
         }
@@ -226,48 +226,50 @@ impl Stream {
         &mut self,
         now: i64,
         event: Option<&str>,
-        whom: &Whom<'_>,
+        about: &Subject<'_>,
         off: &mut BTreeSet<String>,
-        told: &mut Vec<(i64, String)>,
+        findings: &mut Vec<(i64, String)>,
     ) {
         if off.contains(&self.name) {
             return;
         }
-        // Where the detector panics, says the model, and does not run it.
-        let breaks = match self.probe.sort {
+        // The model knows when the detector panics, and does not run it.
+        let panics = match self.probe.sort {
             Sort::Fragile => event == Some("compaction") && 0 < self.probe.n,
             Sort::Restless => event.is_none(),
             _ => false,
         };
-        if breaks {
+        if panics {
             off.insert(self.name.clone());
-            self.tell(now, whom, "medium 1 broke", told);
+            self.push(now, about, "medium 1 broke", findings);
             return;
         }
         for act in self.probe.step(now, event) {
             match act {
                 Act::WakeAt(at) if event.is_some() => self.wake_at = Some(at.max(now)),
                 Act::WakeAt(at) => self.wake_at = Some(at).filter(|it| now < *it),
-                Act::Sleep => self.wake_at = None,
-                Act::Raise(subject, measure) => self.raise(now, subject, measure, whom, told),
+                Act::CancelWake => self.wake_at = None,
+                Act::Report(subject, measure) => {
+                    self.report(now, subject, measure, about, findings)
+                }
                 Act::Resolve(subject) => {
                     let of_subject = self.open.iter().position(|it| it.0 == subject);
                     if let Some(place) = of_subject {
                         let (_, measure, _) = self.open.remove(place);
-                        self.tell(now, whom, &format!("over {measure}"), told);
+                        self.push(now, about, &format!("over {measure}"), findings);
                     }
                 }
             }
         }
     }
 
-    fn raise(
+    fn report(
         &mut self,
         now: i64,
         subject: u64,
         measure: u64,
-        whom: &Whom<'_>,
-        told: &mut Vec<(i64, String)>,
+        about: &Subject<'_>,
+        findings: &mut Vec<(i64, String)>,
     ) {
         let Some(level) = LEVELS.iter().rfind(|it| it.at <= measure) else { return };
         match self.open.iter_mut().find(|it| it.0 == subject) {
@@ -280,19 +282,19 @@ impl Stream {
             }
             None => self.open.push((subject, measure, level.severity)),
         }
-        self.tell(now, whom, &format!("{} {measure}", level.severity), told);
+        self.push(now, about, &format!("{} {measure}", level.severity), findings);
     }
 
-    fn end(&mut self, now: i64, whom: &Whom<'_>, told: &mut Vec<(i64, String)>) {
+    fn end(&mut self, now: i64, about: &Subject<'_>, findings: &mut Vec<(i64, String)>) {
         self.wake_at = None;
         for (_, measure, _) in std::mem::take(&mut self.open) {
-            self.tell(now, whom, &format!("over {measure}"), told);
+            self.push(now, about, &format!("over {measure}"), findings);
         }
     }
 
-    fn tell(&self, now: i64, whom: &Whom<'_>, what: &str, told: &mut Vec<(i64, String)>) {
-        let agent = whom.agent.filter(|_| is_of_agents(self.probe.sort));
+    fn push(&self, now: i64, about: &Subject<'_>, what: &str, findings: &mut Vec<(i64, String)>) {
+        let agent = about.agent.filter(|_| is_of_agents(self.probe.sort));
         let agent = agent.map_or_else(String::new, |it| format!("/{it}"));
-        told.push((now, format!("{now}s {}{agent} {} {what}", whom.session, self.name)));
+        findings.push((now, format!("{now}s {}{agent} {} {what}", about.session, self.name)));
     }
 }

@@ -1,38 +1,38 @@
-//! Detectors that are spared events find what they would find.
+//! Skipped events change no finding.
 
 use jiff::SignedDuration;
 use proptest::prelude::*;
 
 use super::{
-    ALL, NamedDetector, Sort, advance, message, named, observe, run_in, steps, tell, time,
+    ALL, NamedDetector, Sort, advance, message, named, observe, render, run_in, steps, time,
 };
 use crate::{
     Context, Detector, Engine, EngineConfig, Event, EventKind, EventSet, Fingerprint, Report,
     Subscription,
 };
 
-/// Says that an agent was not heard of for a while, by what the engine knows.
+/// Reports that an agent has been inactive, from the facts alone.
 #[derive(Clone, Debug)]
-struct Quiet {
-    sleeps: bool,
+struct Inactive {
+    is_timer_only: bool,
 }
 
-impl Quiet {
+impl Inactive {
     const LONG: SignedDuration = SignedDuration::from_secs(9);
 
-    fn named(sleeps: bool) -> NamedDetector {
-        let detector = Box::new(Self { sleeps });
-        NamedDetector { id: "Quiet".into(), detector, ..named(Sort::Silence) }
+    fn named(is_timer_only: bool) -> NamedDetector {
+        let detector = Box::new(Self { is_timer_only });
+        NamedDetector { id: "Inactive".into(), detector, ..named(Sort::Silence) }
     }
 
     fn wait(cx: &mut Context<'_>) {
-        let Some(it) = cx.agent().activity() else { return };
-        let left = Self::LONG - cx.time_since(it.at());
+        let Some(activity) = cx.agent().activity() else { return };
+        let left = Self::LONG - cx.time_since(activity.at());
         if left.is_positive() { cx.wake_after(left) } else { cx.cancel_wake() }
     }
 }
 
-impl Detector for Quiet {
+impl Detector for Inactive {
     fn observe(&mut self, _: &Event, cx: &mut Context<'_>) {
         cx.resolve(Fingerprint::NONE, || Report::new("over"));
         Self::wait(cx);
@@ -40,7 +40,7 @@ impl Detector for Quiet {
 
     fn wake(&mut self, cx: &mut Context<'_>) {
         if cx.agent().activity().is_some_and(|it| Self::LONG <= cx.time_since(it.at())) {
-            cx.report(Fingerprint::NONE, 2, || Report::new("quiet"));
+            cx.report(Fingerprint::NONE, 2, || Report::new("inactive"));
         }
         Self::wait(cx);
     }
@@ -50,20 +50,20 @@ impl Detector for Quiet {
     }
 
     fn subscription(&self) -> Subscription {
-        Subscription { is_timer_only: self.sleeps, ..Subscription::default() }
+        Subscription { is_timer_only: self.is_timer_only, ..Subscription::default() }
     }
 }
 
-/// Counts the events of a turn after one with which it can begin.
+/// Counts the events of a turn from the first start event on.
 #[derive(Clone, Debug)]
 struct Since {
-    begins_with: EventSet,
+    start_event: EventSet,
     n: u64,
 }
 
 impl Since {
-    fn named(id: usize, begins_with: &str) -> NamedDetector {
-        let detector = Box::new(Self { begins_with: EventSet::of(&[begins_with]), n: 0 });
+    fn named(id: usize, start_event: &str) -> NamedDetector {
+        let detector = Box::new(Self { start_event: EventSet::of(&[start_event]), n: 0 });
         NamedDetector { id: format!("since-{id:02}").into(), detector, ..named(Sort::Silence) }
     }
 }
@@ -73,14 +73,14 @@ impl Detector for Since {
         if matches!(event.kind, EventKind::TurnEnd) {
             cx.resolve(Fingerprint::NONE, || Report::new("over"));
             self.n = 0;
-        } else if 0 < self.n || self.begins_with.contains(&event.kind) {
+        } else if 0 < self.n || self.start_event.contains(&event.kind) {
             self.n += 1;
             cx.report(Fingerprint::NONE, self.n, || Report::new("since"));
         }
     }
 
     fn subscription(&self) -> Subscription {
-        Subscription::default().starting_with(self.begins_with)
+        Subscription::default().starting_with(self.start_event)
     }
 
     fn is_idle(&self) -> bool {
@@ -90,41 +90,41 @@ impl Detector for Since {
 
 proptest! {
     #[test]
-    fn who_sleeps_finds_the_same(
+    fn a_timer_only_detector_finds_the_same(
         steps in steps(prop_oneof![4 => Just(0_i64), 1 => 0_i64..20]),
         sorts in proptest::sample::subsequence(ALL.to_vec(), 0..=ALL.len()),
     ) {
-        let run = |sleeps| {
+        let run = |is_timer_only| {
             let mut detectors: Vec<_> = sorts.iter().copied().map(named).collect();
-            detectors.push(Quiet::named(sleeps));
+            detectors.push(Inactive::named(is_timer_only));
             run_in(Engine::new(detectors, EngineConfig::default()), &steps)
         };
-        prop_assert_eq!(tell(&run(true)), tell(&run(false)));
+        prop_assert_eq!(render(&run(true)), render(&run(false)));
     }
 
     #[test]
-    fn each_of_very_many_finds_what_it_finds_alone(steps in steps(Just(0))) {
-        let begins_with = ["prompt", "message", "error", "compaction"];
-        let all = (0..40).map(|id| Since::named(id, begins_with[id % begins_with.len()]));
+    fn each_of_40_detectors_finds_the_same_alone(steps in steps(Just(0))) {
+        let start_events = ["prompt", "message", "error", "compaction"];
+        let all = (0..40).map(|id| Since::named(id, start_events[id % start_events.len()]));
         let run = |detectors| run_in(Engine::new(detectors, EngineConfig::default()), &steps);
         let together = run(all.clone().collect());
-        for it in all {
-            let id = it.id.clone();
-            let its: Vec<_> = together.iter().filter(|it| it.detector == id).cloned().collect();
-            prop_assert_eq!(tell(&its), tell(&run(vec![it])));
+        for detector in all {
+            let id = detector.id.clone();
+            let own: Vec<_> = together.iter().filter(|it| it.detector == id).cloned().collect();
+            prop_assert_eq!(render(&own), render(&run(vec![detector])));
         }
     }
 }
 
 #[test]
-fn who_sleeps_is_not_misled_by_a_jump() {
-    let mut engine = Engine::new(vec![Quiet::named(true)], EngineConfig::default());
+fn a_postponed_wake_up_of_a_timer_only_detector_is_on_time() {
+    let mut engine = Engine::new(vec![Inactive::named(true)], EngineConfig::default());
     observe(&mut engine, 0, "s", message());
     observe(&mut engine, 8, "s", message());
     observe(&mut engine, 9, "overdue", message());
     observe(&mut engine, 19, "s", message());
-    // It asked to be woken at 9, and goes to sleep again until 28.
+    // Its wake-up at 9 requests the next one, at 28.
     engine.postpone(time(20), SignedDuration::from_secs(1000));
-    assert_eq!(tell(&advance(&mut engine, 1027)), ["18s overdue Quiet low 2"]);
-    assert_eq!(tell(&advance(&mut engine, 1100)), ["1028s s Quiet low 2"]);
+    assert_eq!(render(&advance(&mut engine, 1027)), ["18s overdue Inactive low 2"]);
+    assert_eq!(render(&advance(&mut engine, 1100)), ["1028s s Inactive low 2"]);
 }
