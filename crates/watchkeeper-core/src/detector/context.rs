@@ -3,9 +3,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
-    Report,
     condition::{OpenConditions, reached},
     outbox::{Action, Outbox, WakeupRequest},
+    report::Report,
 };
 use crate::{
     AgentFacts, Call, Event, EventKind, Evidence, Fingerprint, Level, Place, SessionFacts, Usage,

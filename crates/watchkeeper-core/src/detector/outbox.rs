@@ -1,6 +1,6 @@
 use jiff::Timestamp;
 
-use super::Report;
+use super::report::Report;
 use crate::Fingerprint;
 
 /// The requests of one detector while it handles one event or wake-up.

@@ -3,8 +3,9 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::{
-    Step, Totals,
     agent::{AgentFacts, AgentStatus},
+    step::Step,
+    totals::Totals,
 };
 use crate::{Event, EventKind, Labels, ModelCall, Price, SessionId, interner::Interner};
 

@@ -1,0 +1,10 @@
+use super::{call::Call, totals::Usage};
+
+/// The changes that one event makes to the facts. A wake-up makes none.
+#[derive(Debug, Default)]
+pub(crate) struct Step {
+    /// The usage that a model call adds.
+    pub(crate) usage: Option<Usage>,
+    /// The call of a result.
+    pub(crate) finished_call: Option<Call>,
+}
