@@ -50,8 +50,8 @@ impl Clock for SystemClock {
     }
 }
 
-/// A clock for tests, which stands still until the test moves it. Clones share
-/// one time.
+/// A clock for tests, whose time changes only when the test changes it. Clones
+/// share one time.
 ///
 /// ```
 /// use std::time::Duration;

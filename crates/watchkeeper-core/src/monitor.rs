@@ -70,7 +70,7 @@ impl Default for MonitorConfig {
 /// If the wall clock jumps ahead, because the machine slept or somebody set
 /// the clock, pending wake-ups are postponed by the jump: the time in which no
 /// agent could run is not counted as inactivity. If the wall clock is set
-/// back, the time of existing sessions stands still until the clock has caught
+/// back, the time of existing sessions does not advance until the clock has caught
 /// up: wake-ups are late, and no finding is repeated.
 ///
 /// ```

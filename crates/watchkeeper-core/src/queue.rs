@@ -164,7 +164,7 @@ impl Queue {
         let _ = self.shared.on_loss.set(Box::new(on_loss));
     }
 
-    /// Accepts no more findings, and delivers those that wait, each in one
+    /// Accepts no more findings, and delivers the waiting findings, each in one
     /// attempt. Does not wait for them; see [`wait_closed`](Self::wait_closed).
     pub fn close(&self) {
         self.shared.lock().is_closing = true;

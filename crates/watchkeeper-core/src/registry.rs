@@ -285,7 +285,7 @@ impl Registry {
     }
 }
 
-/// Adds kinds to those that linked crates register.
+/// Builds a registry of the kinds that linked crates register and further kinds.
 ///
 /// ```
 /// # use watchkeeper_core::{Context, Detector, DetectorKind, Event, InvalidOption, embed::{Entry, Registry}};

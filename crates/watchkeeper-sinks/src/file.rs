@@ -131,7 +131,7 @@ fn renamed_again() -> io::Error {
 }
 
 /// An exclusive lock on the file, which monitors that share the file respect.
-/// Where files have no locks, each monitor needs a file of its own.
+/// On systems without file locks, each monitor needs a file of its own.
 struct Lock<'a>(&'a fs::File);
 
 impl<'a> Lock<'a> {

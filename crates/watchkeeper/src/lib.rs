@@ -42,7 +42,7 @@
 //! * [`SessionHandle`] has one method for each event. Clones and handles of
 //!   sub-agents record from any thread.
 //! * [`Running::stop`] handles the recorded events and delivers their findings.
-//!   Its result counts what was delivered and what was lost.
+//!   Its result counts delivered and lost findings.
 //!
 //! # Logs
 //!

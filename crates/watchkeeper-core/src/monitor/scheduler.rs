@@ -85,7 +85,7 @@ impl Scheduler {
         self.finish(progress);
     }
 
-    /// Handles a message and those that wait behind it.
+    /// Handles a message and the waiting messages behind it.
     fn handle_burst(&mut self, first: Option<Message>, progress: &mut Progress) {
         let mut n_handled = 0;
         let mut next = first;
