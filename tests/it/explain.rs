@@ -144,7 +144,7 @@ fn verbose_shows_all_measures_of_one_detector() {
     exit 1
     ");
     assert_snapshot!(seen(&folder, &["s.ndjson", "--detector", "stick"]), @"
-    error: the policy has no detector `stick`; it has: repeated_call, same_tool, silent_model
+    error: the policy has no detector `stick`; its detectors: repeated_call, same_tool, silent_model
     exit 2
     ");
 }
@@ -190,11 +190,11 @@ fn shows_wake_ups_and_the_longest_wait() {
       ndjson
       2026-03-01 10:00 UTC, 9m 00s · 4 events · 1 tool call (1 failed)
 
-    What the detectors measured
-      in 4 events nothing came near a level
+    Timeline
+      no measure came near a level in 4 events
 
-    What became of each detector
-      silent_model nothing  waited 4m 00s at most, until what was recorded ends; it would look after 5m 00s; levels: medium 100%
+    Detectors
+      silent_model -        longest wait 4m 00s of 5m 00s, until the end of the recording; levels: medium 100%
     exit 0
     ");
 }
@@ -239,18 +239,18 @@ fn names_exceptions_and_overrides() {
       ndjson · in /srv/nightly/app
       2026-03-01 10:00 UTC, 4s · 6 events · 2 tool calls
 
-    What the detectors measured
+    Timeline
                 … 4 events
        0:00:03  line 5     `gdb_step`
                   same_tool     2 of 4           `gdb_step` was called 2 times in a row in 2s
                 … 1 event
 
-    What became of each detector
-      same_tool     nothing  came to 2 at 0:00:03 (line 5); levels: low 4
+    Detectors
+      same_tool     -        reached 2 at 0:00:03 (line 5); levels: low 4
                              `gdb_step` was called 2 times in a row in 2s
-      silent_model  nothing  waited 1s at most, until 0:00:01 (line 3); it would look after 1h 00m; levels: medium 100%
-                             changed for this session: nightly work is slow on purpose
-      repeated_call off      the overrides of the policy switch it off for this session
+      silent_model  -        longest wait 1s of 1h 00m, until 0:00:01 (line 3); levels: medium 100%
+                             overridden for this session: nightly work is slow on purpose
+      repeated_call off      an override of the policy disables it for this session
     exit 0
     ");
 }
@@ -317,14 +317,14 @@ fn selects_one_of_several_sessions() {
     exit 2
     ");
     assert_snapshot!(seen(&folder, &["a", "--session", "x"]), @"
-    error: no session here has an id that begins with `x`
+    error: no session id starts with `x`
     exit 2
     ");
     assert_snapshot!(seen(&folder, &["a", "--session", "ab"]), @"
-    error: `--explain` is about one session, and here are 2 sessions:
+    error: `--explain` needs one session, and 2 sessions match:
       2026-03-01 10:00 UTC  ab1  a/one.ndjson
       2026-03-01 10:00 UTC  ab2  a/two.ndjson
-    name its file, or pick it with `--session ID`
+    name its file, or select it with `--session ID`
     exit 2
     ");
     // Not the first session of its file.
@@ -335,14 +335,14 @@ fn selects_one_of_several_sessions() {
         assert!(session.starts_with(id), "{session} for {id}");
     }
     assert_snapshot!(seen(&folder, &["a/two.ndjson"]), @"
-    error: `--explain` is about one session, and here are 2 sessions:
+    error: `--explain` needs one session, and 2 sessions match:
       2026-03-01 10:00 UTC  ab2  a/two.ndjson
       2026-03-01 10:00 UTC  cd  a/two.ndjson
-    name its file, or pick it with `--session ID`
+    name its file, or select it with `--session ID`
     exit 2
     ");
     assert_snapshot!(seen(&folder, &["a/none.ndjson"]), @"
-    error: there is no session here to explain
+    error: no session found
       a/none.ndjson: a/none.ndjson is not a session of claude-code, codex, ndjson, opencode, openhands or swe-agent; name its kind with `--source`
     exit 2
     ");

@@ -120,7 +120,7 @@ fn follows_a_conversation_in_local_time() {
     for _ in 0..3 {
         conversation.fail();
     }
-    let line = watching.until("the same error came 3 times");
+    let line = watching.until("the same error occurred 3 times");
     assert!(line.contains("MEDIUM") && line.contains("`terminal`"), "{line}");
     let (status, rest) = watching.end("INT");
     assert_eq!(status, Some(0), "{rest:?}");

@@ -96,7 +96,7 @@ detectors.silent_model.max = "8m"
     exit 0
     "#);
     assert_snapshot!(validate(&["--deny-warnings"]), @"
-    policy.toml is sound: 13 detectors, 1 sink, 1 route
+    policy.toml is valid: 13 detectors, 1 sink, 1 route
     exit 0
     ");
     assert!(validate(&["--deny-warnings", "--against", "sessions"]).ends_with("exit 78"));
@@ -105,7 +105,7 @@ detectors.silent_model.max = "8m"
     exit 2
     ");
     assert_snapshot!(validate(&["--against", "policy.toml"]), @"
-    error: there is no session in what --against names
+    error: no session found in the paths of --against
     exit 2
     ");
 }
