@@ -1,520 +1,519 @@
-//! What every detector must do, whatever it detects.
+//! The laws that every detector must satisfy.
 //!
-//! * **Total**: no trace makes it panic.
-//! * **Deterministic**: the same trace gives the same findings.
-//! * **Punctual**: it makes no difference how often the engine looks at the
-//!   clock between two events.
-//! * **Isolated**: what happens in one session changes nothing in another.
-//! * **Legible**: what it says is one short line without a full stop, safe for
-//!   a terminal.
-//! * **Bounded**: its state does not grow with its stream.
-//! * **Sincere**: of events that it does not read it learns nothing, and at rest
-//!   nothing of those with which nothing begins.
-//! * **Rested**: when it says that it is at rest, it is as good as new.
-//! * **Open**: it finds the same where somebody asks why.
+//! | law | requirement |
+//! | --- | --- |
+//! | total | no trace makes the detector panic |
+//! | deterministic | the same trace gives the same findings: in every run, in a second engine at the same time, and from a second detector with the same options |
+//! | punctual | advancing the engine's clock between two events changes no finding |
+//! | isolated | events of other sessions change no finding |
+//! | legible | a message is one short line without a full stop, and safe for a terminal |
+//! | bounded | the state stops growing, and contains no long text of the stream |
+//! | subscribed | events outside the [`Subscription`](watchkeeper_core::Subscription) change neither state nor findings |
+//! | resettable | the state of an idle detector equals that of a new one |
+//! | explainable | explaining a session changes no finding: report closures have no side effects |
+//!
+//! [`check`] tries random traces. They contain the strings of the detector's
+//! options as names of tools, arguments and texts, so many detectors report
+//! something with no further help. A run in which the detector reported nothing
+//! has proved nothing and fails; [`Laws::traces`] then takes a trace that makes the
+//! detector report. Traces are also repeated many times, mixed with other events,
+//! and filled with hostile text:
+//!
+//! ```no_run
+//! use watchkeeper_testing::laws;
+//! # use watchkeeper_core::*;
+//! # #[derive(Clone, Debug)] struct BannedTool;
+//! # impl Detector for BannedTool { fn observe(&mut self, _: &Event, _: &mut Context<'_>) {} }
+//! # impl DetectorKind for BannedTool {
+//! #     const KIND: &'static str = "";
+//! #     const DOCS: &'static str = "";
+//! #     const CLASS: &'static str = "";
+//! #     type Options = ();
+//! #     fn new((): ()) -> Result<Self, InvalidOption> { Ok(Self) }
+//! # }
+//!
+//! laws::of::<BannedTool>("tools = ['WebFetch']")
+//!     .arguments([r#"{"url": "https://example.com"}"#])
+//!     .traces(["0s call WebFetch {\"url\": \"https://example.com\"}"])
+//!     .check();
+//! ```
+//!
+//! # Environment variables
+//!
+//! * `PROPTEST_CASES`: the number of random traces, 96 by default.
+//! * `PROPTEST_RNG_SEED`: the seed of the random traces. A failure prints its seed.
+//!
+//! # Limits
+//!
+//! The state of a detector is its [`Debug`](std::fmt::Debug) output. Growth that a
+//! hand-written `Debug` hides cannot be seen, so derive `Debug`. A clock that a
+//! detector reads in whole hours can return the same hour in every run.
 
-use std::{
-    fmt,
-    sync::{Arc, Mutex, PoisonError},
-};
+mod bounded;
+mod minimize;
+pub(crate) mod panics;
+mod probe;
+mod runs;
+mod sweep;
 
-use jiff::{SignedDuration, Timestamp};
+use std::{cell::RefCell, fmt, rc::Rc, sync::Arc};
+
+use jiff::SignedDuration;
 use proptest::{
     collection::vec,
-    test_runner::{Config, TestCaseError, TestError, TestRunner},
+    strategy::{Strategy, ValueTree},
+    test_runner::{Config, RngSeed, TestRunner},
 };
-use watchkeeper_core::{
-    Context, Detector, DetectorKind, Engine, EngineConfig, Event, EventKind, Finding, Json,
-    ModelCall, NamedDetector, SessionId, Subscription, Tokens, ToolCall, ToolResult, make_safe,
-};
+use watchkeeper_core::{DetectorKind, Event, Json, NamedDetector};
 
-use crate::{Trace, detector, events, render};
+use self::runs::Subject;
+use crate::{Step, Trace, arbitrary::Vocabulary, detector, hostile, manual};
 
-/// The longest message, in bytes.
-const MAX_MESSAGE: usize = 2000;
-/// After how many events the state is weighed for the first time, and for the
-/// last: what is kept of each event is seen by then.
-const WEIGHED_AT: [usize; 2] = [4_000, 40_000];
-/// What a bounded state may grow by in between, in bytes of what `Debug`
-/// writes: it may fill up, and its numbers grow longer.
-const MAX_GROWTH: usize = 16 * 1024;
-
-/// A law that a detector breaks, and a trace that shows it.
-#[derive(Clone, Debug)]
-pub struct Breach {
-    detector: Arc<str>,
-    what: String,
-    trace: Option<Trace>,
+/// A requirement that holds for every detector.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Law {
+    /// No trace makes the detector panic.
+    Total,
+    /// The same trace gives the same findings.
+    Deterministic,
+    /// Advancing the clock between two events changes no finding.
+    Punctual,
+    /// Events of other sessions change no finding.
+    Isolated,
+    /// A message is one short line without a full stop, and safe for a terminal.
+    Legible,
+    /// The state stops growing, and contains no long text of the stream.
+    Bounded,
+    /// Events outside the subscription change neither state nor findings.
+    Subscribed,
+    /// The state of an idle detector equals that of a new one.
+    Resettable,
+    /// Explaining a session changes no finding.
+    Explainable,
 }
 
-impl fmt::Display for Breach {
+impl Law {
+    /// The name: an adjective.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Total => "total",
+            Self::Deterministic => "deterministic",
+            Self::Punctual => "punctual",
+            Self::Isolated => "isolated",
+            Self::Legible => "legible",
+            Self::Bounded => "bounded",
+            Self::Subscribed => "subscribed",
+            Self::Resettable => "resettable",
+            Self::Explainable => "explainable",
+        }
+    }
+
+    /// The requirement, in one clause.
+    const fn requirement(self) -> &'static str {
+        match self {
+            Self::Total => "no trace makes the detector panic",
+            Self::Deterministic => "the same trace gives the same findings",
+            Self::Punctual => "advancing the clock between two events changes no finding",
+            Self::Isolated => "events of other sessions change no finding",
+            Self::Legible => {
+                "a message is one short line without a full stop, and safe for a terminal"
+            }
+            Self::Bounded => "the state stops growing, and contains no long text of the stream",
+            Self::Subscribed => "events outside the subscription change neither state nor findings",
+            Self::Resettable => "the state of an idle detector equals that of a new one",
+            Self::Explainable => {
+                "explaining a session changes no finding: report closures have no side effects"
+            }
+        }
+    }
+}
+
+/// A failed check of the laws.
+#[derive(Clone, Debug)]
+pub struct Violation {
+    detector: Arc<str>,
+    law: Option<Law>,
+    message: String,
+    trace: Option<Trace>,
+    /// A call of the check, up to its traces.
+    code: Option<Arc<str>>,
+    seed: u64,
+    n_cases: u32,
+}
+
+impl Violation {
+    /// The broken law; `None` if the run was vacuous.
+    pub fn law(&self) -> Option<Law> {
+        self.law
+    }
+
+    /// The shortest trace found that breaks the law; `None` for laws that need a
+    /// very long trace, and for vacuous runs.
+    pub fn trace(&self) -> Option<&Trace> {
+        self.trace.as_ref()
+    }
+}
+
+impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { detector, what, trace } = self;
-        write!(f, "`{detector}` {what}")?;
+        let Self { detector, law, message, trace, code, seed, n_cases } = self;
+        match law {
+            Some(law) => {
+                writeln!(f, "`{detector}` is not {}: {message}", law.name())?;
+                writeln!(f, "\nthe law: {}", law.requirement())?;
+            }
+            None => writeln!(f, "`{detector}` {message}")?,
+        }
         if let Some(trace) = trace {
-            write!(f, "\n\nthe shortest trace that shows it, as `play` takes it:\n\n{trace}")?;
+            let trace = trace.to_string();
+            writeln!(f, "\nthe shortest trace that shows it:\n\n{trace}")?;
+            if let (Some(law), Some(code)) = (law, code) {
+                let (name, fence) = (law.name(), fence(&trace));
+                writeln!(f, "as a test:\n")?;
+                writeln!(f, "    #[test]\n    fn is_{name}() {{")?;
+                writeln!(f, "        {code}")?;
+                writeln!(f, "            .traces([r{fence}\"\n{trace}\"{fence}])")?;
+                writeln!(f, "            .check();\n    }}\n")?;
+            }
+        }
+        if law.is_some() {
+            let run = "cargo test";
+            write!(
+                f,
+                "to repeat this run: PROPTEST_RNG_SEED={seed} PROPTEST_CASES={n_cases} {run}"
+            )?;
         }
         Ok(())
     }
 }
 
-impl std::error::Error for Breach {}
+impl std::error::Error for Violation {}
 
-/// Checks the laws for one kind of detector, with the given options.
+/// Returns the number signs that a raw string needs around a text.
+fn fence(text: &str) -> String {
+    (1..).map(|n| "#".repeat(n)).find(|it| !text.contains(&format!("\"{it}"))).unwrap_or_default()
+}
+
+/// Checks the laws and the manual of one kind of detector, with these options.
 ///
-/// Panics with the shortest trace that shows a breach, which a test can then
-/// [`play`](crate::play). The environment variable `PROPTEST_CASES` says how
-/// many traces are tried.
+/// Short for `laws::of::<D>(options).check()`.
+///
+/// # Panics
+///
+/// If the detector breaks a law, if no trace makes it report anything, or if its
+/// manual has a [problem](crate::manual). The message contains the shortest trace.
 #[track_caller]
 pub fn check<D: DetectorKind>(options: &str) {
-    check_detector(&detector::<D>(options));
+    of::<D>(options).check();
 }
 
-/// Checks the laws for a detector of a policy; see [`check`].
+/// Checks the laws for a detector of a policy; see [`of_detector`].
 #[track_caller]
 pub fn check_detector(detector: &NamedDetector) {
-    if let Err(breach) = find_breach(detector) {
-        panic!("{breach}");
-    }
+    of_detector(detector).check();
 }
 
-/// Looks for a breach of the laws.
-pub fn find_breach(detector: &NamedDetector) -> Result<(), Breach> {
-    let breach = |what, trace| Breach { detector: detector.id.clone(), what, trace };
-    let config = Config { failure_persistence: None, ..Config::default() };
-    let cases = (events(), vec(0..4_u8, 1..20));
-    let outcome = TestRunner::new(config).run(&cases, |(events, ticks)| {
-        obeys(detector, &events, &ticks).map_err(TestCaseError::fail)
-    });
-    match outcome {
-        Ok(()) => {}
-        Err(TestError::Fail(what, (events, _))) => {
-            return Err(breach(what.message().to_owned(), Some(Trace::from(events))));
-        }
-        Err(TestError::Abort(why)) => return Err(breach(format!("was not checked: {why}"), None)),
-    }
-    for n_agents in [1, usize::MAX] {
-        is_bounded(detector, n_agents).map_err(|what| breach(what, None))?;
-    }
-    Ok(())
+/// Prepares a check of one kind of detector. `options` are the detector's own keys
+/// in a policy, as TOML.
+#[track_caller]
+pub fn of<D: DetectorKind>(options: &str) -> Laws {
+    let pristine = detector::<D>(options);
+    let kind = std::any::type_name::<D>().rsplit("::").next().unwrap_or_default();
+    let fence = if options.is_empty() { String::new() } else { fence(options) };
+    let raw = if options.is_empty() { "" } else { "r" };
+    let options_text = options.to_owned();
+    let mut laws = Laws::new(pristine, Rc::new(move || detector::<D>(&options_text)));
+    laws.code = Some(format!("laws::of::<{kind}>({raw}{fence}\"{options}\"{fence})").into());
+    laws.manual = Some(manual::check::<D>);
+    laws.add_words(options);
+    laws
 }
 
-fn obeys(detector: &NamedDetector, events: &[Event], ticks: &[u8]) -> Result<(), String> {
-    let all = run(detector, events, &[], None);
-    for it in &all {
-        if &*it.class == "error" && it.message.contains("panicked") {
-            return Err(format!("is not total: {}", it.message));
-        }
-        let message = &it.message;
-        if *message != make_safe(message) || message.ends_with('.') || message.is_empty() {
-            return Err(format!("is not legible: {message:?}"));
-        }
-        if MAX_MESSAGE < message.len() {
-            return Err(format!("is not legible: a message has {} bytes", message.len()));
-        }
-    }
-    same("deterministic", "once", &all, "again", &run(detector, events, &[], None))?;
-    keeps_its_word(detector, events, &all)?;
-    same("punctual", "undisturbed", &all, "looked at often", &run(detector, events, ticks, None))?;
-    // Sessions that share a label share a stream.
-    if detector.per_label.is_some() {
-        return Ok(());
-    }
-    let mut sessions: Vec<&SessionId> = events.iter().map(|it| &it.session).collect();
-    sessions.sort();
-    sessions.dedup();
-    for session in sessions {
-        let alone: Vec<_> = events.iter().filter(|it| it.session == *session).cloned().collect();
-        let among: Vec<_> = all.iter().filter(|it| it.session == *session).cloned().collect();
-        same("isolated", "among others", &among, "alone", &run(detector, &alone, &[], None))?;
-        let explained = run(detector, events, &[], Some(session));
-        same("open", "unexplained", &all, "explained", &explained)?;
-    }
-    Ok(())
+/// Prepares a check of a detector of a policy. Its manual is not checked.
+pub fn of_detector(detector: &NamedDetector) -> Laws {
+    let copy = detector.clone();
+    Laws::new(detector.clone(), Rc::new(move || copy.clone()))
 }
 
-fn same(
-    law: &str,
-    one: &str,
-    findings: &[Finding],
-    other: &str,
-    others: &[Finding],
-) -> Result<(), String> {
-    if findings == others {
-        return Ok(());
-    }
-    let (findings, others) = (render(findings), render(others));
-    let hint =
-        if findings == others { "\nthey differ in their data, ids or evidence\n" } else { "" };
-    Err(format!("is not {law}\n\n{one}:\n{findings}\n{other}:\n{others}{hint}"))
+/// A check of the laws, with the words that make the detector report something.
+///
+/// See the [module](self) for an example.
+#[must_use = "nothing is checked before `check`"]
+pub struct Laws {
+    pristine: NamedDetector,
+    fresh: Rc<dyn Fn() -> NamedDetector>,
+    words: Vocabulary,
+    /// The time after the last event that the author's traces need at most.
+    tail: SignedDuration,
+    may_be_silent: bool,
+    code: Option<Arc<str>>,
+    manual: Option<fn()>,
 }
 
-/// Plays events and lets half a day pass, looking at the clock this often
-/// before each event. Gives back the findings of one session after the other.
-fn run(
-    detector: &NamedDetector,
-    events: &[Event],
-    ticks: &[u8],
-    explained: Option<&SessionId>,
-) -> Vec<Finding> {
-    const TAIL: SignedDuration = SignedDuration::from_hours(12);
-    let config = EngineConfig {
-        session_expiry: SignedDuration::from_hours(24 * 365),
-        ..EngineConfig::default()
-    };
-    let mut engine = Engine::new(vec![detector.clone()], config);
-    if let Some(session) = explained {
-        engine.explain(session.clone());
-    }
-    let mut res = Vec::new();
-    // No clock is ahead of what is still to happen.
-    let mut limits: Vec<_> = events.iter().map(|it| it.at).collect();
-    for idx in (1..limits.len()).rev() {
-        limits[idx - 1] = limits[idx - 1].min(limits[idx]);
-    }
-    let mut now = Timestamp::UNIX_EPOCH;
-    let mut ticks = ticks.iter().cycle();
-    for (event, limit) in events.iter().zip(limits) {
-        let n_ticks = ticks.next().map_or(0, |it| i32::from(*it));
-        for tick in 1..=n_ticks {
-            let step = limit.duration_since(now) / (n_ticks + 1 - tick);
-            now = now.saturating_add(step).unwrap_or(limit);
-            engine.advance(now, &mut res);
-        }
-        engine.observe(event, &mut res);
-        engine.take_explanation();
-    }
-    let end = events.iter().map(|it| it.at).max().unwrap_or(now);
-    engine.advance(end.saturating_add(TAIL).unwrap_or(end), &mut res);
-    res.sort_by(|a, b| a.session.cmp(&b.session));
-    res
-}
-
-fn keeps_its_word(
-    detector: &NamedDetector,
-    events: &[Event],
-    all: &[Finding],
-) -> Result<(), String> {
-    let broken = Arc::default();
-    let watched = Watched {
-        inner: detector.detector.clone(),
-        pristine: format!("{:?}", detector.detector).into(),
-        broken: Arc::clone(&broken),
-    };
-    let watched = NamedDetector { detector: Box::new(watched), ..detector.clone() };
-    let unspared = run(&watched, events, &[], None);
-    broken.lock().unwrap_or_else(PoisonError::into_inner).take().map_or(Ok(()), Err)?;
-    same("sincere", "given what it reads", all, "given everything", &unspared)
-}
-
-/// A detector whose word is not taken for what it reads, and for its rest.
-#[derive(Clone, Debug)]
-struct Watched {
-    inner: Box<dyn Detector>,
-    pristine: Arc<str>,
-    /// How it broke its word.
-    broken: Arc<Mutex<Option<String>>>,
-}
-
-impl Watched {
-    fn look(&self) {
-        let state = || format!("{:?}", self.inner);
-        if self.inner.is_idle() && *state() != *self.pristine {
-            self.breaks(format!(
-                "is not rested: it says that it is, and keeps\n\n{}\n\nwhere a new one keeps\n\n{}\n",
-                state(),
-                self.pristine
-            ));
-        }
-    }
-
-    fn breaks(&self, how: String) {
-        self.broken.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(how);
-    }
-}
-
-impl Detector for Watched {
-    fn observe(&mut self, event: &Event, cx: &mut Context<'_>) {
-        let says = if !self.inner.subscription().events.contains(&event.kind) {
-            Some("it does not read")
-        } else if self.inner.is_idle()
-            && !self.inner.subscription().start_events.contains(&event.kind)
-        {
-            Some("nothing begins with")
-        } else {
-            None
+impl Laws {
+    fn new(pristine: NamedDetector, fresh: Rc<dyn Fn() -> NamedDetector>) -> Self {
+        let mut laws = Self {
+            fresh,
+            words: Vocabulary::default(),
+            tail: SignedDuration::from_hours(12),
+            may_be_silent: false,
+            code: None,
+            manual: None,
+            pristine,
         };
-        let before = says.map(|says| (says, format!("{:?}", self.inner)));
-        self.inner.observe(event, cx);
-        if let Some((says, before)) = before
-            && before != format!("{:?}", self.inner)
-        {
-            let name = event.kind.name();
-            self.breaks(format!(
-                "is not sincere: it says that {says} `{name}`, and one changed\n\n{before}\n\ninto\n\n{:?}\n",
-                self.inner
-            ));
-        }
-        self.look();
+        // The options are part of the state, as a rule.
+        laws.add_words(&format!("{:?}", laws.pristine.detector));
+        laws
     }
 
-    fn wake(&mut self, cx: &mut Context<'_>) {
-        self.inner.wake(cx);
-        self.look();
+    /// Adds the names of tools that the detector looks for.
+    pub fn tools<'a>(mut self, tools: impl IntoIterator<Item = &'a str>) -> Self {
+        self.words.tools.extend(tools.into_iter().map(ToOwned::to_owned));
+        self
     }
 
-    fn subscription(&self) -> Subscription {
-        Subscription::default().scope(self.inner.subscription().scope)
-    }
-}
-
-fn is_bounded(detector: &NamedDetector, n_agents: usize) -> Result<(), String> {
-    let weights = Arc::default();
-    let weighed =
-        Weighed { inner: detector.detector.clone(), n_events: 0, weights: Arc::clone(&weights) };
-    let detector = NamedDetector { detector: Box::new(weighed), ..detector.clone() };
-    let mut engine = Engine::new(vec![detector], EngineConfig::default());
-    let mut findings = Vec::new();
-    for n in 0..WEIGHED_AT[1] {
-        engine.observe(&distinct_event(n, n_agents), &mut findings);
-        findings.clear();
-    }
-    match weights.lock().unwrap_or_else(PoisonError::into_inner)[..] {
-        [first, last] if first + MAX_GROWTH < last => Err(format!(
-            "is not bounded: what it keeps takes {first} bytes to write down after {} events, \
-             and {last} after {}",
-            WEIGHED_AT[0], WEIGHED_AT[1]
-        )),
-        _ => Ok(()),
-    }
-}
-
-/// A detector, and a pair of scales.
-#[derive(Clone, Debug)]
-struct Weighed {
-    inner: Box<dyn Detector>,
-    n_events: usize,
-    weights: Arc<Mutex<Vec<usize>>>,
-}
-
-impl Detector for Weighed {
-    fn observe(&mut self, event: &Event, cx: &mut Context<'_>) {
-        self.inner.observe(event, cx);
-        self.n_events += 1;
-        if WEIGHED_AT.contains(&self.n_events) {
-            let weight = format!("{:?}", self.inner).len();
-            self.weights.lock().unwrap_or_else(PoisonError::into_inner).push(weight);
-        }
+    /// Adds arguments of calls, as JSON or as plain text.
+    pub fn arguments<'a>(mut self, arguments: impl IntoIterator<Item = &'a str>) -> Self {
+        // Before those that come from the options, which are guesses.
+        self.words.arguments.splice(..0, arguments.into_iter().map(ToOwned::to_owned));
+        self
     }
 
-    fn wake(&mut self, cx: &mut Context<'_>) {
-        self.inner.wake(cx);
+    /// Adds texts of messages, prompts and results, and names of models.
+    pub fn texts<'a>(mut self, texts: impl IntoIterator<Item = &'a str>) -> Self {
+        self.words.texts.extend(texts.into_iter().map(ToOwned::to_owned));
+        self
     }
 
-    fn subscription(&self) -> Subscription {
-        Subscription::default().scope(self.inner.subscription().scope)
-    }
-}
-
-/// The n-th event of a session that never says the same twice, and never rests.
-fn distinct_event(n: usize, n_agents: usize) -> Event {
-    let text = || Box::<str>::from(format!("text {n}, {}", "x".repeat(n % 50)));
-    let kind = match n % 8 {
-        0 => EventKind::Prompt { text: text(), synthetic: true },
-        1 => EventKind::Message { text: text(), delta: true },
-        2 => EventKind::Thinking { text: text() },
-        3 => EventKind::ModelCall(ModelCall {
-            id: Some(text()),
-            model: Some(text()),
-            tokens: Tokens { input: 1, output: 1, ..Tokens::default() },
-            cost_usd: None,
-            context_tokens: None,
-        }),
-        // One call that is never answered, and one that is.
-        4 | 5 => EventKind::ToolCall(ToolCall::new(
-            format!("call {}", n - n % 8 + n % 2),
-            format!("tool {n}"),
-            Json::text(&text()),
-        )),
-        6 => EventKind::ToolResult(ToolResult::new(
-            format!("call {}", n - n % 8 + 1),
-            true,
-            Some(text()),
-        )),
-        _ => EventKind::Handoff { to: text() },
-    };
-    let at = SignedDuration::from_secs(i64::try_from(n).unwrap_or_default());
-    let mut res = Event::new(Timestamp::UNIX_EPOCH + at, "s1", kind);
-    if n_agents != 1 {
-        res.agent = Some(format!("agent {}", (n / 8) % n_agents).into());
-    }
-    res
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::atomic::{AtomicU64, Ordering};
-
-    use watchkeeper_core::{
-        Context, Detector, Event, EventKind, EventSet, Fingerprint, Level, NamedDetector, Report,
-        Severity, Subscription,
-    };
-
-    use super::find_breach;
-
-    /// Does what it is told on each prompt of a person, and on waking.
-    #[derive(Clone, Debug)]
-    struct Outlaw {
-        on_prompt: fn(&mut Self, &str, &mut Context<'_>),
-        on_wake: fn(&mut Self, &mut Context<'_>),
-        seen: Vec<String>,
-        /// Says that no prompt is news to it when it is new.
-        is_aloof: bool,
-    }
-
-    impl Detector for Outlaw {
-        fn observe(&mut self, event: &Event, cx: &mut Context<'_>) {
-            match &event.kind {
-                EventKind::Prompt { text, .. } => (self.on_prompt)(self, text, cx),
-                EventKind::TurnEnd => cx.resolve(Fingerprint::NONE, || Report::new("rested")),
-                _ => {}
-            }
-        }
-
-        fn subscription(&self) -> Subscription {
-            const ENDS: EventSet = EventSet::of(&["turn_end"]);
-            let events = if self.seen.len() == 3 { ENDS } else { EventSet::ALL };
-            Subscription::to(events).starting_with(if self.is_aloof { ENDS } else { events })
-        }
-
-        fn is_idle(&self) -> bool {
-            self.seen.len() == 1 || self.is_aloof && self.seen.is_empty()
-        }
-
-        fn wake(&mut self, cx: &mut Context<'_>) {
-            (self.on_wake)(self, cx);
-        }
-    }
-
-    fn say(message: &str, cx: &mut Context<'_>) {
-        cx.report(Fingerprint::NONE, 1, || Report::new(message));
-    }
-
-    fn breach(
-        on_prompt: fn(&mut Outlaw, &str, &mut Context<'_>),
-        on_wake: fn(&mut Outlaw, &mut Context<'_>),
-    ) -> Option<String> {
-        breach_of(Outlaw { on_prompt, on_wake, seen: Vec::new(), is_aloof: false })
-    }
-
-    fn breach_of(outlaw: Outlaw) -> Option<String> {
-        let detector = NamedDetector {
-            id: "outlaw".into(),
-            kind: "outlaw".into(),
-            class: "test".into(),
-            levels: vec![Level::new(1, Severity::Low)],
-            inhibited_by: Vec::new(),
-            per_label: None,
-            sessions: watchkeeper_core::SessionFilter::default(),
-            detector: Box::new(outlaw),
-        };
-        find_breach(&detector).err().map(|it| it.to_string())
-    }
-
+    /// Adds traces, in the syntax of [`Trace`]: at least one that makes the detector
+    /// report something.
+    ///
+    /// # Panics
+    ///
+    /// If a text is not a trace.
     #[track_caller]
-    fn assert_breaks(law: &str, breach: Option<String>) {
-        let breach = breach.unwrap_or_else(|| panic!("a detector that is not {law} passed"));
-        assert!(breach.starts_with(&format!("`outlaw` is not {law}")), "{breach}");
-    }
-
-    #[test]
-    fn whoever_obeys_passes() {
-        let on_prompt = |_: &mut Outlaw, _: &str, cx: &mut Context<'_>| {
-            cx.wake_after(jiff::SignedDuration::from_secs(7));
-        };
-        assert_eq!(breach(on_prompt, |_, cx| say("quiet since the prompt", cx)), None);
-    }
-
-    #[test]
-    fn panics_are_found_and_cut_down_to_one_event() {
-        let on_prompt = |_: &mut Outlaw, text: &str, _: &mut Context<'_>| {
-            assert!(text.is_ascii(), "what was that");
-        };
-        let breach = breach(on_prompt, |_, _| {});
-        assert_breaks("total", breach.clone());
-        let breach = breach.expect("it is there");
-        let (_, trace) = breach.split_once("takes it:\n\n").expect("a trace is shown");
-        assert_eq!(trace.lines().count(), 1, "{breach}");
-    }
-
-    #[test]
-    fn memory_beyond_the_stream_is_found() {
-        static N: AtomicU64 = AtomicU64::new(0);
-        let on_prompt = |_: &mut Outlaw, _: &str, cx: &mut Context<'_>| {
-            say(&format!("prompt {}", N.fetch_add(1, Ordering::Relaxed)), cx);
-        };
-        assert_breaks("deterministic", breach(on_prompt, |_, _| {}));
-    }
-
-    #[test]
-    fn quoted_escapes_and_full_stops_are_found() {
-        let on_prompt =
-            |_: &mut Outlaw, text: &str, cx: &mut Context<'_>| say(&format!("said {text}!"), cx);
-        assert_breaks("legible", breach(on_prompt, |_, _| {}));
-        let on_prompt = |_: &mut Outlaw, _: &str, cx: &mut Context<'_>| say("Found it.", cx);
-        assert_breaks("legible", breach(on_prompt, |_, _| {}));
-    }
-
-    #[test]
-    fn reports_that_change_something_are_found() {
-        let on_prompt = |it: &mut Outlaw, _: &str, cx: &mut Context<'_>| {
-            let n = it.seen.len() as u64;
-            if n < 3 {
-                cx.report(Fingerprint::NONE, n, || {
-                    it.seen.push("told".to_owned());
-                    Report::new("told")
-                });
+    pub fn traces<'a>(mut self, traces: impl IntoIterator<Item = &'a str>) -> Self {
+        for text in traces {
+            let trace: Trace = match text.parse() {
+                Ok(trace) => trace,
+                Err(err) => panic!("invalid trace: {err}\n{text}"),
+            };
+            let events: Vec<Event> = trace.events().cloned().collect();
+            if let (Some(last), Some(Step::Advance(end))) = (events.last(), trace.steps().last()) {
+                self.tail = self.tail.max(end.duration_since(last.at));
             }
+            if !events.is_empty() {
+                self.words.traces.push(events);
+            }
+        }
+        self
+    }
+
+    /// Accepts a detector that reports nothing in any trace: for a wrapper that hides
+    /// every event, for example.
+    pub fn allow_no_reports(mut self) -> Self {
+        self.may_be_silent = true;
+        self
+    }
+
+    /// Checks the laws.
+    ///
+    /// # Panics
+    ///
+    /// If the detector breaks a law, if no trace makes it report anything, or if its
+    /// manual has a [problem](crate::manual).
+    #[track_caller]
+    pub fn check(self) {
+        if let Some(check_manual) = self.manual {
+            check_manual();
+        }
+        if let Err(violation) = self.find_violation() {
+            panic!("{violation}");
+        }
+    }
+
+    /// Returns the first violation of a law as an error. Does not check the manual.
+    pub fn find_violation(&self) -> Result<(), Violation> {
+        const DEFAULT_CASES: u32 = 96;
+        let config = Config::default();
+        let has_cases = std::env::var_os("PROPTEST_CASES").is_some();
+        let n_cases = if has_cases { config.cases } else { DEFAULT_CASES };
+        let seed = seed(&config);
+        let subject =
+            Subject { pristine: self.pristine.clone(), fresh: self.fresh.clone(), tail: self.tail };
+        let violation = |broken: Broken| Violation {
+            detector: self.pristine.id.clone(),
+            law: broken.law,
+            message: broken.message,
+            trace: broken.events.map(Trace::from),
+            code: self.code.clone(),
+            seed,
+            n_cases,
         };
-        assert_breaks("open", breach(on_prompt, |_, _| {}));
+        self.search(&subject, n_cases, seed).map_err(violation)
     }
 
-    #[test]
-    fn growing_state_is_found() {
-        let on_prompt = |it: &mut Outlaw, text: &str, _: &mut Context<'_>| {
-            it.seen.extend([text.into(), text.into()]);
+    fn search(&self, subject: &Subject, n_cases: u32, seed: u64) -> Result<(), Broken> {
+        let mut n_reports = 0;
+        for trace in &self.words.traces {
+            for ticks in [&[3][..], &[0, 2, 1]] {
+                n_reports += examine(subject, trace, ticks)?;
+            }
+        }
+        let config = Config {
+            rng_seed: RngSeed::Fixed(seed),
+            failure_persistence: None,
+            ..Config::default()
         };
-        assert_breaks("bounded", breach(on_prompt, |_, _| {}));
+        let mut runner = TestRunner::new(config);
+        let cases = (self.words.events(), vec(0..4_u8, 1..20));
+        // The first case is tried again at the end, when time has passed.
+        let mut first_case = None;
+        let mut shortest_report: Option<Vec<Event>> = None;
+        for _ in 0..n_cases {
+            let case = cases.new_tree(&mut runner).map_err(|why| Broken {
+                law: None,
+                message: format!("was not checked: {why}"),
+                events: None,
+            })?;
+            let (events, ticks) = case.current();
+            let n = examine(subject, &events, &ticks)?;
+            n_reports += n;
+            if 0 < n {
+                first_case.get_or_insert_with(|| events.clone());
+                if shortest_report.as_ref().is_none_or(|it| events.len() < it.len()) {
+                    shortest_report = Some(events);
+                }
+            }
+        }
+        if n_reports == 0 && !self.may_be_silent {
+            return Err(self.vacuous(n_cases));
+        }
+        let mut traces = self.words.traces.clone();
+        if let Some(events) = shortest_report.filter(|_| traces.is_empty()) {
+            let reports = |events: &[Event]| subject.reports(events);
+            traces = self.with_own_arguments(minimize::remove_events(events, reports));
+        }
+        let earlier = first_case.map(|events| (subject.run(&events, &[]), events));
+        for trace in &traces {
+            sweep::check(subject, trace)?;
+        }
+        bounded::check(subject, &traces)?;
+        if let Some((findings, events)) = earlier {
+            subject.is_same_later(&findings, &events).map_err(|(law, message)| Broken {
+                law: Some(law),
+                message,
+                events: Some(events),
+            })?;
+        }
+        Ok(())
     }
 
-    #[test]
-    fn a_look_at_what_is_not_read_is_found() {
-        let on_prompt =
-            |it: &mut Outlaw, text: &str, _: &mut Context<'_>| it.seen = vec![text.into(); 3];
-        assert_breaks("sincere", breach(on_prompt, |_, _| {}));
+    /// Returns the trace, and copies of it whose calls have other arguments.
+    fn with_own_arguments(&self, trace: Vec<Event>) -> Vec<Vec<Event>> {
+        const MAX_COPIES: usize = 4;
+        let mut traces = vec![trace.clone()];
+        for arguments in self.words.arguments.iter().take(MAX_COPIES) {
+            let mut copy = trace.clone();
+            let arguments = Json::parse_or_text(arguments).to_value();
+            copy.iter_mut().for_each(|event| hostile::replace_arguments(event, &arguments));
+            if !traces.contains(&copy) {
+                traces.push(copy);
+            }
+        }
+        traces
     }
 
-    #[test]
-    fn a_beginning_that_is_denied_is_found() {
-        let on_prompt =
-            |it: &mut Outlaw, text: &str, _: &mut Context<'_>| it.seen = vec![text.into(); 2];
-        let on_wake = |_: &mut Outlaw, _: &mut Context<'_>| {};
-        let outlaw = Outlaw { on_prompt, on_wake, seen: Vec::new(), is_aloof: true };
-        assert_breaks("sincere", breach_of(outlaw));
+    fn vacuous(&self, n_cases: u32) -> Broken {
+        let given = match self.words.traces.len() {
+            0 => format!("{n_cases} random traces"),
+            n => format!("{n_cases} random traces and {n} of your own"),
+        };
+        let builder = match &self.code {
+            Some(code) => code.to_string(),
+            None => "laws::of_detector(&detector)".to_owned(),
+        };
+        let message = format!(
+            "reported nothing in {given}, so the laws were not checked\n\n\
+             Pass a trace that makes the detector report something, and the tools or arguments \
+             that it looks for:\n\n    \
+             {builder}\n        \
+             .tools([\"WebFetch\"])\n        \
+             .traces([\"0s call WebFetch {{}}\"])\n        \
+             .check();"
+        );
+        Broken { law: None, message, events: None }
     }
 
-    #[test]
-    fn a_finding_by_what_is_not_read_is_found() {
-        let on_prompt = |_: &mut Outlaw, _: &str, cx: &mut Context<'_>| say("here", cx);
-        let on_wake = |_: &mut Outlaw, _: &mut Context<'_>| {};
-        let outlaw = Outlaw { on_prompt, on_wake, seen: Vec::new(), is_aloof: true };
-        assert_breaks("sincere", breach_of(outlaw));
+    /// Uses the quoted strings of a text as names and arguments.
+    fn add_words(&mut self, text: &str) {
+        const MAX_WORDS: usize = 40;
+        for word in quoted_strings(text) {
+            // A glob becomes a text that matches.
+            let word = word.replace('*', "x").replace('?', "y");
+            let words = &mut self.words;
+            if word.is_empty() || words.tools.contains(&word) || MAX_WORDS <= words.tools.len() {
+                continue;
+            }
+            let value = serde_json::Value::from(word.as_str());
+            for key in ["command", "file_path", "url"] {
+                words.arguments.push(serde_json::json!({ key: value }).to_string());
+            }
+            words.texts.extend([word.clone(), format!("so {word} it is")]);
+            words.tools.push(word);
+        }
     }
+}
 
-    #[test]
-    fn false_rest_is_found() {
-        let on_prompt =
-            |it: &mut Outlaw, text: &str, _: &mut Context<'_>| it.seen = vec![text.into()];
-        assert_breaks("rested", breach(on_prompt, |_, _| {}));
+/// Returns the strings in a text that stand between two quotation marks of one kind.
+fn quoted_strings(text: &str) -> Vec<String> {
+    const MAX_BYTES: usize = 200;
+    let mut strings = Vec::new();
+    let mut rest = text;
+    while let Some(start) = rest.find(['"', '\'']) {
+        let mark = &rest[start..=start];
+        rest = &rest[start + 1..];
+        let Some(end) = rest.find(mark) else { break };
+        if end <= MAX_BYTES {
+            strings.push(rest[..end].to_owned());
+        }
+        rest = &rest[end + 1..];
     }
+    strings
+}
+
+/// Returns the seed from the environment, or else a random one.
+fn seed(config: &Config) -> u64 {
+    use std::hash::BuildHasher as _;
+    match config.rng_seed {
+        RngSeed::Fixed(seed) => seed,
+        RngSeed::Random => std::hash::RandomState::new().hash_one(0) & 0xffff_ffff,
+    }
+}
+
+/// A broken law before the report about it is complete.
+pub(crate) struct Broken {
+    law: Option<Law>,
+    message: String,
+    events: Option<Vec<Event>>,
+}
+
+/// Checks the laws for one trace. Returns the number of reports, or the shortest
+/// trace that breaks the same law.
+fn examine(subject: &Subject, events: &[Event], ticks: &[u8]) -> Result<usize, Broken> {
+    let (law, message) = match subject.examine(events, ticks) {
+        Ok(n_reports) => return Ok(n_reports),
+        Err(broken) => broken,
+    };
+    let latest = RefCell::new(message);
+    let events =
+        minimize::minimize(events.to_vec(), |candidate| match subject.examine(candidate, ticks) {
+            Err((other, message)) if other == law => {
+                latest.replace(message);
+                true
+            }
+            _ => false,
+        });
+    Err(Broken { law: Some(law), message: latest.into_inner(), events: Some(events) })
 }

@@ -1,9 +1,7 @@
-//! A test kit for authors of detectors.
+//! A test kit for authors of detectors, sinks and sources.
 //!
-//! Time is data here: a [`Trace`] says when each event happened, and no test
-//! ever waits. [`play`] runs a detector over one; [`laws`] state what every
-//! detector must do, whatever it detects. The feature `laws`, on by default,
-//! brings them and proptest.
+//! A [`Trace`] lists events with their times, so tests run in virtual time. [`play`]
+//! runs a detector over a trace and returns its findings as text.
 //!
 //! ```
 //! use watchkeeper_testing::Trace;
@@ -20,12 +18,24 @@
 //! .expect("every line is an event");
 //! assert_eq!(trace.events().count(), 12);
 //! ```
+//!
+//! The feature `laws`, on by default, adds the checks that hold for every kind:
+//!
+//! * [`laws`] for the behaviour of detectors;
+//! * [`manual`] for manuals and options;
+//! * [`kit`] for sinks and sources.
 
 #[cfg(feature = "laws")]
+pub mod kit;
+#[cfg(feature = "laws")]
 pub mod laws;
+#[cfg(feature = "laws")]
+pub mod manual;
 
 #[cfg(feature = "laws")]
 mod arbitrary;
+#[cfg(feature = "laws")]
+mod hostile;
 mod trace;
 
 use std::fmt::Write as _;
@@ -43,50 +53,57 @@ use watchkeeper_core::{
 pub use crate::arbitrary::events;
 pub use crate::trace::{Step, Trace, TraceError};
 
-/// The session of every event that names no other.
+/// The session of events that do not name one.
 const SESSION: &str = "s1";
 
-/// Runs a detector over a trace, with the default levels of its kind; returns
-/// its findings, one to a line.
+/// Runs a detector over a trace, with the default levels of its kind, and returns
+/// its findings as [`render`] writes them.
 ///
-/// The options are the keys of the detector's own in a policy, as TOML. Time
-/// ends with the trace: its last line may let some pass.
+/// `options` are the detector's own keys in a policy, as TOML. The run ends with the
+/// trace; a last line such as `advance 10m` lets time pass.
+///
+/// # Panics
+///
+/// If the options are refused, or the text is not a trace.
 #[track_caller]
 pub fn play<D: DetectorKind>(options: &str, trace: &str) -> String {
     play_detector(&detector::<D>(options), trace)
 }
 
-/// Runs a detector of a policy over a trace; returns its findings, one to a
-/// line.
+/// Runs a detector of a policy over a trace; see [`play`].
 #[track_caller]
 pub fn play_detector(detector: &NamedDetector, trace: &str) -> String {
     let trace: Trace = match trace.parse() {
-        Ok(it) => it,
-        Err(err) => panic!("not a trace: {err}"),
+        Ok(trace) => trace,
+        Err(err) => panic!("invalid trace: {err}"),
     };
     render(&findings(detector, &trace))
 }
 
-/// Runs a detector over a trace.
+/// Runs a detector over a trace and returns its findings.
 pub fn findings(detector: &NamedDetector, trace: &Trace) -> Vec<Finding> {
     let mut engine = Engine::new(vec![detector.clone()], EngineConfig::default());
-    let mut res = Vec::new();
+    let mut findings = Vec::new();
     for step in trace.steps() {
         match step {
-            Step::Event(event) => engine.observe(event, &mut res),
-            Step::Advance(now) => engine.advance(*now, &mut res),
+            Step::Event(event) => engine.observe(event, &mut findings),
+            Step::Advance(now) => engine.advance(*now, &mut findings),
         }
     }
-    res
+    findings
 }
 
-/// Makes a detector with the default levels of its kind, named after its kind.
+/// Builds a detector with the default levels of its kind. Its id is the kind.
+///
+/// # Panics
+///
+/// If the options are refused.
 #[track_caller]
 pub fn detector<D: DetectorKind>(options: &str) -> NamedDetector {
-    let built = Options::parse(options).and_then(|it| it.build(D::new));
+    let built = Options::parse(options).and_then(|options| options.build(D::new));
     let detector = match built {
-        Ok(it) => it,
-        Err(err) => panic!("the options of `{}` are wrong: {err}", D::KIND),
+        Ok(detector) => detector,
+        Err(err) => panic!("the options of `{}` are invalid: {err}", D::KIND),
     };
     NamedDetector {
         id: D::KIND.into(),
@@ -100,29 +117,29 @@ pub fn detector<D: DetectorKind>(options: &str) -> NamedDetector {
     }
 }
 
-/// Writes findings as a person would read them, one to a line: when, how
-/// grave, in which session and agent if it is not the first, and what.
+/// Writes findings, one to a line: the time since the start of the trace, the
+/// severity or `resolved`, the session unless it is the first, the agent unless it
+/// is the main agent, and the message.
 pub fn render(findings: &[Finding]) -> String {
-    let mut res = String::new();
+    let mut text = String::new();
     for finding in findings {
-        let what = match (finding.status, finding.severity) {
+        let status = match (finding.status, finding.severity) {
             (Status::Resolved, _) => "resolved",
             (Status::Open, Severity::Low) => "low",
             (Status::Open, Severity::Medium) => "medium",
             (Status::Open, Severity::High) => "high",
         };
-        let session = Some(finding.session.as_str()).filter(|it| *it != SESSION);
+        let session = Some(finding.session.as_str()).filter(|id| *id != SESSION);
         let agent = finding.agent.as_ref().map(AgentId::as_str);
-        let mut who: Vec<_> = session.into_iter().chain(agent).collect();
-        who.push("");
-        let who = who.join(": ");
+        let stream: String =
+            session.into_iter().chain(agent).flat_map(|name| [name, ": "]).collect();
         // Writing to a string cannot fail.
-        let _ = writeln!(res, "{:7} {what:8}  {who}{}", offset(finding.at), finding.message);
+        let _ = writeln!(text, "{:7} {status:8}  {stream}{}", offset(finding.at), finding.message);
     }
-    res
+    text
 }
 
-/// How long after the start of all traces something happened.
+/// Writes the time since the start of all traces.
 fn offset(at: Timestamp) -> String {
     const PRINTER: SpanPrinter =
         SpanPrinter::new().designator(Designator::Compact).spacing(Spacing::None);

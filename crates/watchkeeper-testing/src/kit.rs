@@ -1,0 +1,1 @@
+//! Test kits for sinks and sources.

@@ -1,0 +1,40 @@
+//! Panics of the checked detector: kept for the report, and not printed.
+
+use std::{
+    cell::RefCell,
+    panic::{self, PanicHookInfo},
+    sync::Once,
+};
+
+thread_local! {
+    /// The latest panic, while this thread captures panics.
+    static CAPTURED: RefCell<Option<Option<String>>> = const { RefCell::new(None) };
+}
+
+/// Runs a function and returns its result with the latest panic that was caught
+/// within it, such as those of detectors.
+pub(crate) fn capture<T>(run: impl FnOnce() -> T) -> (T, Option<String>) {
+    static INSTALL: Once = Once::new();
+    INSTALL.call_once(|| {
+        let print = panic::take_hook();
+        panic::set_hook(Box::new(move |info| {
+            if !record(info) {
+                print(info);
+            }
+        }));
+    });
+    CAPTURED.with_borrow_mut(|captured| *captured = Some(None));
+    let result = run();
+    (result, CAPTURED.take().flatten())
+}
+
+/// Records a panic. Returns whether this thread captures panics.
+fn record(info: &PanicHookInfo<'_>) -> bool {
+    CAPTURED.with_borrow_mut(|captured| {
+        let Some(captured) = captured else { return false };
+        let message = info.payload_as_str().unwrap_or("no message");
+        let place = info.location().map(|it| format!(" at {}:{}", it.file(), it.line()));
+        *captured = Some(format!("{message}{}", place.unwrap_or_default()));
+        true
+    })
+}
