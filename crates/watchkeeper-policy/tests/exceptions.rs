@@ -57,9 +57,14 @@ impl Detector for Echo {
     fn observe(&mut self, event: &Event, cx: &mut Context<'_>) {
         let content = match &event.kind {
             EventKind::ToolCall(call) => {
-                format!("{} {} {}", call.id, quote(&call.tool), quote(call.arguments.as_str()))
+                format!(
+                    "{} {} {}",
+                    quote(&call.id),
+                    quote(&call.tool),
+                    quote(call.arguments.as_str())
+                )
             }
-            EventKind::ToolResult(result) => format!("{} {}", result.id, result.ok),
+            EventKind::ToolResult(result) => format!("{} {}", quote(&result.id), result.ok),
             _ => String::new(),
         };
         self.report(format!("{} {content}!", event.kind.name()), cx);
@@ -243,7 +248,7 @@ fn a_detector_with_exceptions_obeys_the_laws() {
     laws::check_detector(&echo(false, EXCEPTIONS));
     laws::check_detector(&echo(true, EXCEPTIONS));
     let everything = "[[detectors.echo.exceptions]]\ntool = '*'\nreason = 'none'";
-    laws::check_detector(&echo(true, everything));
+    laws::of_detector(&echo(true, everything)).allow_no_reports().check();
 }
 
 #[test]

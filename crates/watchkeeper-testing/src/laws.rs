@@ -391,6 +391,7 @@ impl Laws {
             return Err(self.vacuous(n_cases));
         }
         let mut traces = self.words.traces.clone();
+        traces.retain(|trace| subject.reports(trace));
         if let Some(events) = shortest_report.filter(|_| traces.is_empty()) {
             let reports = |events: &[Event]| subject.reports(events);
             traces = self.with_own_arguments(minimize::remove_events(events, reports));

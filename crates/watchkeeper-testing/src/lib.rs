@@ -1,4 +1,4 @@
-//! A test kit for authors of detectors, sinks and sources.
+//! A test kit for authors of detectors.
 //!
 //! A [`Trace`] lists events with their times, so tests run in virtual time. [`play`]
 //! runs a detector over a trace and returns its findings as text.
@@ -22,11 +22,8 @@
 //! The feature `laws`, on by default, adds the checks that hold for every kind:
 //!
 //! * [`laws`] for the behaviour of detectors;
-//! * [`manual`] for manuals and options;
-//! * [`kit`] for sinks and sources.
+//! * [`manual`] for manuals and options.
 
-#[cfg(feature = "laws")]
-pub mod kit;
 #[cfg(feature = "laws")]
 pub mod laws;
 #[cfg(feature = "laws")]

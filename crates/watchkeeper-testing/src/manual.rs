@@ -21,9 +21,6 @@ pub const DETECTOR_SECTIONS: &[&str] =
 /// The sections of a sink's manual.
 pub const SINK_SECTIONS: &[&str] = &["What it does", "Example", "Limits"];
 
-/// The sections of a source's manual.
-pub const SOURCE_SECTIONS: &[&str] = &["What it does", "Limits"];
-
 /// The keys that every detector has in a policy, beside its own options.
 const DETECTOR_KEYS: &[&str] =
     &["enabled", "exceptions", "inhibited_by", "kind", "levels", "per", "severity"];
@@ -74,13 +71,8 @@ pub fn sink_problems(entry: &SinkEntry) -> Vec<String> {
     problems
 }
 
-/// Returns the problems of the manual of a kind of source.
-pub(crate) fn source_problems(kind: &str, docs: &str) -> Vec<String> {
-    Manual { kind, docs }.problems(SOURCE_SECTIONS)
-}
-
 #[track_caller]
-pub(crate) fn assert_none(kind: &str, problems: &[String]) {
+fn assert_none(kind: &str, problems: &[String]) {
     let list = problems.join("\n* ");
     assert!(problems.is_empty(), "the manual or the options of `{kind}` have problems:\n* {list}");
 }

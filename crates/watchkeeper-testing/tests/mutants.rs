@@ -363,5 +363,25 @@ fn a_violation_shows_a_short_trace_and_a_test() {
         .expect_err("a text is sliced within a character");
     let text = violation.to_string();
     let (text, _) = text.split_once("to repeat this run").expect("it can be repeated");
-    assert_snapshot!(text, @"");
+    assert_snapshot!(text, @r##"
+    `acme-lookups` is not total: it panicked: end byte index 4 is out of bounds of `` at crates/watchkeeper-testing/tests/mutants.rs:226
+
+    the law: no trace makes the detector panic
+
+    the shortest trace that shows it:
+
+    0s call #"" WebFetch {"url":""}
+
+    as a test:
+
+        #[test]
+        fn is_total() {
+            laws::of::<Lookups>(r#"tools = ['WebFetch']
+    fault = 'slices_text'"#)
+                .traces([r#"
+    0s call #"" WebFetch {"url":""}
+    "#])
+                .check();
+        }
+    "##);
 }

@@ -180,8 +180,8 @@ mod tests {
 
     #[test]
     fn laws_hold() {
-        laws::check::<FullContext>("");
-        laws::check::<FullContext>("context_tokens = 1_000");
+        laws::of::<FullContext>("").traces(["0s usage model=claude-opus-4-5 input=195000"]).check();
+        laws::of::<FullContext>("context_tokens = 1_000").traces(["0s usage input=950"]).check();
     }
 
     #[test]

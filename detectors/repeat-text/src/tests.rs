@@ -330,8 +330,10 @@ proptest! {
 
 #[test]
 fn laws_hold() {
-    laws::check::<RepeatText>(MESSAGE);
-    laws::check::<RepeatText>(SPAN);
+    let message = format!("0s repeat 12 every 5s: message {SENTENCE}see");
+    laws::of::<RepeatText>(MESSAGE).traces([&*message]).check();
+    let span = format!("0s message {}", SENTENCE.repeat(12));
+    laws::of::<RepeatText>(SPAN).traces([&*span]).check();
 }
 
 #[test]

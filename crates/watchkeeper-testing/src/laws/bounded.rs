@@ -12,11 +12,11 @@ use super::{Broken, Law, runs::Subject};
 use crate::{SESSION, Trace, hostile};
 
 /// The number of events of one run.
-const N_EVENTS: usize = 20_000;
+const N_EVENTS: usize = 12_000;
 /// The number of traces to repeat, at most.
-const MAX_TRACES: usize = 3;
+const MAX_TRACES: usize = 2;
 /// The number of events between two samples of the state.
-const SAMPLE_EVERY: usize = 500;
+const SAMPLE_EVERY: usize = 300;
 /// The growth from the second to the last quarter of a run that is not a leak, in
 /// bytes of `Debug` output: numbers get longer.
 const MAX_GROWTH: usize = 1_000;

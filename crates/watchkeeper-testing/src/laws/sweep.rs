@@ -15,7 +15,7 @@ use crate::hostile::{self, HUGE, Noise};
 /// The number of repetitions of the whole trace.
 const N_ROUNDS: usize = 30;
 /// The number of events that are played at most.
-const MAX_EVENTS: usize = 40_000;
+const MAX_EVENTS: usize = 15_000;
 /// The state that a detector may need while it reads a huge text, in bytes of
 /// `Debug` output.
 const MAX_STATE: usize = HUGE - 10_000;
@@ -104,6 +104,8 @@ fn repeated(trace: &[Event], is_at_once: bool) -> Vec<Event> {
 enum Variant {
     /// Replaces a text wherever it is.
     Replace(String, Value),
+    /// Makes a text huge wherever it is, except in names and ids.
+    Lengthen(String),
     /// Replaces the arguments of each call.
     Arguments(Value),
     /// Replaces texts and arguments at random.
@@ -122,11 +124,37 @@ impl Variant {
                 Self::Replace(old, new) => {
                     hostile::change_texts(event, &mut |text| (text == old).then(|| new.clone()));
                 }
+                Self::Lengthen(old) => {
+                    let huge = Value::from(format!("{old}{}", "x".repeat(HUGE)));
+                    if !is_name(event, old) {
+                        hostile::change_texts(event, &mut |text| {
+                            (text == old).then(|| huge.clone())
+                        });
+                    }
+                }
                 Self::Arguments(arguments) => hostile::replace_arguments(event, arguments),
                 Self::Disturb(_) => hostile::disturb(event, &mut noise),
             }
         }
         events
+    }
+}
+
+/// Returns whether a text is a name or an id in an event.
+fn is_name(event: &Event, text: &str) -> bool {
+    if event.agent.as_ref().is_some_and(|agent| agent.as_str() == text) {
+        return true;
+    }
+    match &event.kind {
+        EventKind::ToolCall(call) => {
+            [Some(&*call.id), Some(&*call.tool), call.response.as_deref()].contains(&Some(text))
+        }
+        EventKind::ToolResult(result) => &*result.id == text,
+        EventKind::Prompt { .. }
+        | EventKind::Message { .. }
+        | EventKind::Thinking { .. }
+        | EventKind::Error { .. } => false,
+        _ => true,
     }
 }
 
@@ -153,8 +181,7 @@ fn variants(trace: &[Event]) -> Vec<Variant> {
             variants.push(Variant::Replace(text.clone(), longer));
             variants.push(Variant::Replace(text.clone(), Value::from(hostile)));
         }
-        let huge = format!("{text}{}", "x".repeat(HUGE));
-        variants.push(Variant::Replace(text.clone(), Value::from(huge)));
+        variants.push(Variant::Lengthen(text.clone()));
         for odd in [Value::Null, json!(7), json!([text]), json!({ "text": text })] {
             variants.push(Variant::Replace(text.clone(), odd));
         }

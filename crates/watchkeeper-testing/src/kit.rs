@@ -1,1 +1,0 @@
-//! Test kits for sinks and sources.
