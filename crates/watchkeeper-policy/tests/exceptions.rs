@@ -282,12 +282,12 @@ fn all_arguments_must_match() {
         1s  result #2 ok
     "#;
     assert_snapshot!(play_detector(&detector, trace), @r#"
-    0s      medium    tool_call 3 `Bash` `{"command": "make", "timeout": 5000}`!
-    0s      medium    tool_call 4 `Bash` `{"command": "sleep 1"}`!
-    0s      medium    tool_call 5 `Bash` `"sleep 1"`!
-    0s      medium    tool_call 6 `Read` `{"command": "sleep 1", "timeout": 5000}`!
-    1s      medium    tool_result 3 true!
-    1s      medium    tool_result 2 true!
+    0s      medium    tool_call `3` `Bash` `{"command": "make", "timeout": 5000}`!
+    0s      medium    tool_call `4` `Bash` `{"command": "sleep 1"}`!
+    0s      medium    tool_call `5` `Bash` `"sleep 1"`!
+    0s      medium    tool_call `6` `Read` `{"command": "sleep 1", "timeout": 5000}`!
+    1s      medium    tool_result `3` true!
+    1s      medium    tool_result `2` true!
     "#);
 }
 
@@ -302,9 +302,9 @@ fn a_call_can_reuse_the_id_of_an_excepted_call() {
         5s  agent a1: result #1 ok
     ";
     assert_snapshot!(play_detector(&echo(true, EXCEPTIONS), trace), @r#"
-    1s      medium    tool_call 1 `Bash` `"make"`!
-    2s      medium    tool_result 1 true!
-    4s      medium    tool_result 1 true!
+    1s      medium    tool_call `1` `Bash` `"make"`!
+    2s      medium    tool_result `1` true!
+    4s      medium    tool_result `1` true!
     "#);
 }
 
