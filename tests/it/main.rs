@@ -10,6 +10,7 @@ mod conformance;
 mod explain;
 mod generated;
 mod hostile;
+mod modules;
 mod new_detector;
 mod openhands;
 mod policies;

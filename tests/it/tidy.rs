@@ -1,10 +1,10 @@
-//! The shape of the workspace, as a test.
+//! Rules about the workspace: dependencies, names, links, minimum Rust version.
 
 use std::{fs, path::Path, process::Command};
 
 use serde_json::Value;
 
-/// Who may depend on whom, among our own crates. Arrows point one way: up.
+/// Crates and the crates of this workspace that they may depend on.
 const ALLOWED: &[(&str, &[&str])] = &[
     ("watchkeeper-core", &[]),
     ("watchkeeper-policy", &["watchkeeper-core"]),
@@ -42,7 +42,7 @@ fn dependencies_point_one_way() {
 }
 
 #[test]
-fn the_program_links_nothing_that_only_tests_need() {
+fn program_links_no_test_dependencies() {
     let output = Command::new(env!("CARGO"))
         .args(["tree", "--offline", "--package=watchkeeper", "--edges=normal", "--prefix=none"])
         .current_dir(root())
@@ -56,7 +56,7 @@ fn the_program_links_nothing_that_only_tests_need() {
 }
 
 #[test]
-fn every_crate_says_what_it_is() {
+fn crates_have_a_description() {
     for package in packages() {
         let description = package["description"].as_str().unwrap_or_default();
         assert!(description.ends_with('.'), "{}: {description:?}", package["name"]);
@@ -64,7 +64,7 @@ fn every_crate_says_what_it_is() {
 }
 
 #[test]
-fn nothing_has_a_name_that_says_nothing() {
+fn files_and_folders_have_specific_names() {
     let mut folders = vec![root().to_owned()];
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(&folder).unwrap().map(Result::unwrap) {
