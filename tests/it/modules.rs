@@ -173,7 +173,8 @@ fn imports<'a>(
         rest = next;
     }
     code.push_str(rest);
-    for word in code.split(|c: char| !(c.is_alphanumeric() || c == '_' || c == ':')) {
+    // The `$crate` of a macro is whichever crate uses it.
+    for word in code.split(|c: char| !(c.is_alphanumeric() || "_:$".contains(c))) {
         if let Some(path) = absolute(word.trim_end_matches(':'), module)
             && !path.is_empty()
             && word.contains("::")

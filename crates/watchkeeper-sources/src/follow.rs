@@ -2,9 +2,12 @@
 
 mod changes;
 mod folders;
+mod log;
 mod open_files;
 mod platform;
 mod reading;
+mod stamp;
+mod update;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
@@ -13,29 +16,30 @@ use std::{
     io, mem,
     path::{Path, PathBuf},
     sync::Arc,
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
-use thiserror::Error;
 use tracing::{debug, trace};
 use watchkeeper_core::{
-    Event, SignedDuration, Timestamp,
+    SignedDuration, Timestamp,
     author::{SkippedLines, make_safe},
     embed::SourceEntry,
 };
 
-pub use self::changes::Waker;
+pub use self::{
+    changes::Waker,
+    update::{EndReason, FollowNotice, Update},
+};
 use self::{
     changes::{ChangeNotifier, FolderWatcher},
     folders::Folders,
+    log::{TARGET, name, safe},
     open_files::OpenFiles,
     platform::Identity,
     reading::{Progress, Reading, Shared, read_head},
+    stamp::Stamp,
 };
 use crate::{ReadError, SourcePanic, file::is_session_name, file_source::recognize_among};
-
-/// The `tracing` target of events about following files.
-const TARGET: &str = "watchkeeper::follow";
 
 /// The largest part of a file that is used to recognize its source, in bytes.
 const PROBE: usize = 64 << 10;
@@ -81,95 +85,6 @@ impl Default for FollowOptions {
             poll_only: false,
         }
     }
-}
-
-/// An event, or a change of the followed files.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub enum Update {
-    /// An event of a session.
-    Event(Event),
-    /// The reading of a session file began, at its first line.
-    Began {
-        /// The file, as in the origins of events.
-        file: Arc<str>,
-        /// The kind of its source.
-        source: &'static str,
-    },
-    /// A session file was renamed. No line is read again.
-    Moved {
-        /// The old name.
-        from: Arc<str>,
-        /// The new name, as in the origins of later events.
-        to: Arc<str>,
-    },
-    /// The reading of a session file ended.
-    Ended {
-        /// The file, as in the origins of events.
-        file: Arc<str>,
-        /// The reason.
-        reason: EndReason,
-    },
-    /// A line was skipped.
-    SkippedLine {
-        /// The file.
-        file: Arc<str>,
-        /// The number of the line, counted from 1.
-        line: u64,
-        /// The reason, in a few words.
-        reason: &'static str,
-    },
-    /// A file or a folder cannot be read. Every walk tries it again. This update is
-    /// repeated only after a success.
-    Unreadable {
-        /// The file or the folder.
-        file: Arc<str>,
-        /// The error of the system.
-        reason: String,
-    },
-    /// The source of a file panicked. The file is not read any further.
-    SourceFailed {
-        /// The file.
-        file: Arc<str>,
-        /// The panic. [`SourcePanic::finding`] makes a finding of it.
-        panic: SourcePanic,
-    },
-    /// A message for the user about a limit of following.
-    Notice(FollowNotice),
-}
-
-/// A limit of following that the user should know about.
-#[derive(Clone, Debug, Error, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum FollowNotice {
-    /// There are more files or folders than a follower keeps.
-    #[error("there are more files or folders than can be followed; name fewer of them")]
-    TooMany,
-    /// The system does not notify the follower of changes. `reason` is safe for a
-    /// terminal.
-    #[error("the system reports no changes ({reason}); files are checked at intervals instead")]
-    NotWatched {
-        /// The error of the system.
-        reason: String,
-    },
-}
-
-impl FollowNotice {
-    fn not_watched(error: &notify::Error) -> Self {
-        Self::NotWatched { reason: make_safe(&error.to_string()) }
-    }
-}
-
-/// The reason why a file is no longer read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum EndReason {
-    /// The file was deleted, moved away, or replaced by something other than a
-    /// file.
-    Gone,
-    /// The file was truncated or rewritten. Its new content is read from the
-    /// beginning.
-    Rewritten,
 }
 
 /// Counts of a [`Follower`].
@@ -256,20 +171,6 @@ struct Tracked {
     is_lost: bool,
     /// The latest attempt to read the file failed.
     is_unreadable: bool,
-}
-
-/// The length and time of change of a file. They are equal if the file did not
-/// change.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Stamp {
-    len: u64,
-    modified: Option<SystemTime>,
-}
-
-impl Stamp {
-    fn of(metadata: &Metadata) -> Self {
-        Self { len: metadata.len(), modified: metadata.modified().ok() }
-    }
 }
 
 enum State {
@@ -843,15 +744,6 @@ fn has_passed(interval: SignedDuration, since: Option<Timestamp>, now: Timestamp
 
 fn absolute(path: PathBuf) -> PathBuf {
     std::path::absolute(&path).unwrap_or(path)
-}
-
-fn name(path: &Path) -> Arc<str> {
-    path.to_string_lossy().into()
-}
-
-/// Returns a path for a log, safe for a terminal.
-fn safe(path: &Path) -> String {
-    make_safe(&path.to_string_lossy())
 }
 
 #[cfg(test)]

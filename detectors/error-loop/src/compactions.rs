@@ -37,7 +37,7 @@ impl Compactions {
             .row
             .get_or_insert_with(|| Box::new(Row { n: 0, since: cx.now(), first: cx.place() }));
         row.n += 1;
-        let (n, took) = (row.n, Elapsed(cx.now().duration_since(row.since.into())));
+        let (n, took) = (row.n, Elapsed(cx.now().duration_since(row.since)));
         cx.report(Fingerprint::NONE, n, || {
             Report::new(match n {
                 1 => "the context was compacted once".to_owned(),

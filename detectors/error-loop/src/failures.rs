@@ -8,8 +8,8 @@ use watchkeeper_core::{
 };
 
 use crate::{
-    Of,
     failure::{Failure, Weight},
+    options::Of,
 };
 
 /// The current row of failures of one agent, if any.

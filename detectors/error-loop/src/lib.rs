@@ -3,54 +3,25 @@
 mod compactions;
 mod failure;
 mod failures;
+mod options;
 mod retries;
 #[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
 
-use schemars::JsonSchema;
-use serde::Deserialize;
 use watchkeeper_core::{
-    Context, Detector, DetectorKind, Event, EventSet, InvalidOption, Level, Severity,
-    SignedDuration, Subscription, author::Period,
+    Context, Detector, DetectorKind, Event, EventSet, InvalidOption, Level, Severity, Subscription,
 };
 
+pub use crate::options::{ErrorLoopOptions, Of};
 use crate::{compactions::Compactions, failures::Failures, retries::Retries};
-
-/// The default of `within`.
-const WITHIN: Period = Period::from_secs(5 * 60);
 
 /// Finds agents that fail repeatedly.
 #[derive(Clone, Debug)]
 pub struct ErrorLoop {
     options: Arc<ErrorLoopOptions>,
     state: State,
-}
-
-/// The options of `kind = "error-loop"`.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct ErrorLoopOptions {
-    /// The failure that is counted.
-    of: Of,
-    /// With `of = "retry"`: time for which a retry counts. Defaults to 5
-    /// minutes.
-    within: Option<Period>,
-}
-
-/// A failure that is counted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Of {
-    /// Failed tool calls, with any tool and any error.
-    Failure,
-    /// Failed tool calls with the same error.
-    Error,
-    /// Failed model calls that are retried.
-    Retry,
-    /// Compactions of the context without work in between.
-    Compaction,
 }
 
 watchkeeper_core::register!(ErrorLoop);
@@ -124,11 +95,5 @@ impl Detector for ErrorLoop {
             State::Retries(retries) => retries.is_empty(),
             State::Compactions(compactions) => compactions.is_empty(),
         }
-    }
-}
-
-impl ErrorLoopOptions {
-    fn within(&self) -> SignedDuration {
-        self.within.unwrap_or(WITHIN).get()
     }
 }

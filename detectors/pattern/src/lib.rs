@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod addressee;
 mod arguments;
 mod automaton;
 mod by;
@@ -7,6 +8,8 @@ mod comparison;
 mod event_name;
 mod matcher;
 mod message;
+mod nearest;
+mod options;
 mod parse;
 mod program;
 mod symbol;
@@ -15,27 +18,24 @@ mod tests;
 mod text;
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::VecDeque,
     sync::Arc,
 };
 
-use schemars::JsonSchema;
-use serde::Deserialize;
 use watchkeeper_core::{
-    Context, Detector, DetectorKind, Event, EventKind, Fingerprint, InvalidOption, Period,
+    Context, Detector, DetectorKind, Event, EventKind, Fingerprint, InvalidOption,
 };
 
 use crate::{
+    addressee::{Addressee, Value},
     arguments::Arguments,
     event_name::EventName,
-    matcher::{Addressee, Matcher, Value},
+    matcher::Matcher,
     message::MatchEvent,
     program::Program,
 };
-pub use crate::{by::By, message::Message, symbol::Symbol};
+pub use crate::{by::By, message::Message, options::PatternOptions, symbol::Symbol};
 
-/// The largest number of symbols in one pattern: one bit each.
-const MAX_SYMBOLS: usize = 64;
 /// The largest number of values of `by` with a state of their own. The value
 /// that has been inactive longest is dropped first.
 const MAX_VALUES: usize = 64;
@@ -55,27 +55,6 @@ pub struct Pattern {
     model_call: Option<LatestModelCall>,
     /// The number of events that satisfied a symbol of the pattern.
     n_events: u64,
-}
-
-/// The options of `kind = "pattern"`.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct PatternOptions {
-    /// The symbols of the pattern: for each name, the events that satisfy it.
-    symbols: BTreeMap<String, Symbol>,
-    /// A regular expression over names of symbols, separated by spaces:
-    /// `? * + {m,n} | ( )`.
-    pattern: String,
-    /// Longest time from the first event of a match to the last. Defaults to no
-    /// limit.
-    within: Option<Period>,
-    /// Field by whose values events are matched separately.
-    by: Option<By>,
-    /// Symbols and events that reset the detector.
-    #[serde(default)]
-    resets_on: Vec<String>,
-    /// Message of the finding.
-    message: Option<Message>,
 }
 
 watchkeeper_core::register!(Pattern);

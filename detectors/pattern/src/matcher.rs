@@ -5,6 +5,7 @@ use watchkeeper_core::{
 };
 
 use crate::{
+    addressee::Value,
     automaton::Runs,
     message::{Match, MatchEvent},
     program::Program,
@@ -23,14 +24,6 @@ pub(crate) struct Matcher {
     pub(crate) matches: Option<Matches>,
 }
 
-/// A value of `by`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Value {
-    fingerprint: Fingerprint,
-    /// The value, quoted.
-    pub(crate) quoted: Box<str>,
-}
-
 /// The first event of a run.
 #[derive(Clone, Debug)]
 struct First {
@@ -45,17 +38,6 @@ struct First {
 pub(crate) struct Matches {
     pub(crate) count: u64,
     last_at: Timestamp,
-}
-
-/// The matchers that receive an event.
-#[derive(Debug)]
-pub(crate) enum Addressee {
-    /// All matchers: the event has no value.
-    All,
-    /// The matcher of this value.
-    Value(Value),
-    /// No matcher: the value of the event is unknown.
-    None,
 }
 
 impl Matcher {
@@ -159,27 +141,6 @@ fn default_message(pattern: &str, latest: &Match<'_>) -> String {
     match count {
         1 => format!("{pattern} matched{value} in {}", Elapsed(*took)),
         n => format!("{pattern} matched {n} times{value}, the last in {}", Elapsed(*took)),
-    }
-}
-
-impl Addressee {
-    /// Returns the matcher of a value, or all matchers without a value.
-    pub(crate) fn of_value(value: Option<Value>) -> Self {
-        value.map_or(Self::All, Self::Value)
-    }
-
-    pub(crate) fn includes(&self, value: Option<&Value>) -> bool {
-        match self {
-            Self::All => true,
-            Self::Value(own) => Some(own) == value,
-            Self::None => false,
-        }
-    }
-}
-
-impl Value {
-    pub(crate) fn new(text: &str) -> Self {
-        Self { fingerprint: Fingerprint::of(text), quoted: quote(text).into() }
     }
 }
 

@@ -10,7 +10,7 @@ use watchkeeper_core::{
     quote,
 };
 
-use crate::program::nearest;
+use crate::nearest::nearest;
 
 /// The longest text that a policy may give, in bytes.
 const MAX_LEN: usize = 500;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::{automaton::Tree, program::nearest};
+use crate::{automaton::Tree, nearest::nearest};
 
 /// The longest pattern, in bytes.
 pub(crate) const MAX_LEN: usize = 8192;

@@ -5,16 +5,20 @@ use std::collections::BTreeMap;
 use watchkeeper_core::{Call, Event, EventKind, InvalidOption, Period};
 
 use crate::{
-    MAX_SYMBOLS, PatternOptions,
+    addressee::{Addressee, Value},
     arguments::Arguments,
     automaton::Automaton,
     by::By,
     event_name::EventName,
-    matcher::{Addressee, Value},
     message::Message,
+    nearest::nearest,
+    options::PatternOptions,
     parse,
     symbol::Symbol,
 };
+
+/// The largest number of symbols in one pattern: one bit each.
+const MAX_SYMBOLS: usize = 64;
 
 /// The compiled options, shared by all streams.
 #[derive(Debug)]
@@ -199,17 +203,4 @@ impl Program {
 /// Returns the indexes of the bits that are set.
 fn bits(set: u64) -> impl Iterator<Item = usize> {
     (0..MAX_SYMBOLS).filter(move |it| set >> it & 1 == 1)
-}
-
-/// Returns the known name that is most similar to an unknown one, if any.
-pub(crate) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    const MAX_DISTANCE: usize = 3;
-    // A name of one letter is equally similar to all others.
-    let len = name.chars().count();
-    let limit = MAX_DISTANCE.min(len.div_ceil(3)).min(len.saturating_sub(1));
-    let distance = |other: &str| {
-        if other.eq_ignore_ascii_case(name) { 0 } else { strsim::damerau_levenshtein(name, other) }
-    };
-    let near = known.map(|other| (distance(other), other)).filter(|(far, _)| *far <= limit);
-    near.min_by_key(|(far, _)| *far).map(|(_, other)| other)
 }

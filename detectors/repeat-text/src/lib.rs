@@ -7,6 +7,7 @@ mod segments;
 mod spans;
 #[cfg(test)]
 mod tests;
+mod text_kind;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -63,13 +64,6 @@ impl DetectorKind for RepeatText {
 enum State {
     Messages(RepeatedMessages),
     Spans(RepeatedSpans),
-}
-
-/// A kind of text, counted separately from the other.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum TextKind {
-    Message,
-    Thought,
 }
 
 impl Detector for RepeatText {

@@ -2,7 +2,7 @@
 
 use watchkeeper_core::{Context, Elapsed, EventKind, Fingerprint, Place, Report, Timestamp, quote};
 
-use crate::{TextKind, hash::Hash};
+use crate::{hash::Hash, text_kind::TextKind};
 
 /// The part of a streamed message that is kept for the finding's message, in
 /// bytes.

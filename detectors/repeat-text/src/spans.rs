@@ -3,9 +3,9 @@
 use watchkeeper_core::{Context, EventKind, Fingerprint, Report, quote};
 
 use crate::{
-    TextKind,
     repetitions::{MAX_SEGMENTS, MIN_ROUNDS, RepeatedSpan, Repetitions},
     segments::{Piece, Segments},
+    text_kind::TextKind,
 };
 
 /// The number of repeated bytes that count as one. Three are ten rounds of a
@@ -70,7 +70,7 @@ impl RepeatedSpans {
             EventKind::ModelCall(_) if self.streaming == Some(TextKind::Thought) => self.end_text(),
             EventKind::ToolCall(_) => self.resolve(cx, "a tool was called"),
             EventKind::Prompt { synthetic: false, .. } => {
-                self.resolve(cx, "a person sent a prompt")
+                self.resolve(cx, "a person sent a prompt");
             }
             EventKind::TurnEnd | EventKind::AgentEnd | EventKind::SessionEnd { .. } => {
                 self.resolve(cx, "the turn ended");

@@ -2,7 +2,7 @@
 
 use watchkeeper_core::Fingerprint;
 
-use crate::Brief;
+use crate::options::Brief;
 
 /// The least number of digits of a number that is a time or an id.
 const SHORTEST_ID: usize = 9;

@@ -2,6 +2,7 @@
 
 mod counters;
 mod messages;
+mod options;
 mod repeated_calls;
 mod streak;
 #[cfg(test)]
@@ -9,73 +10,19 @@ mod tests;
 
 use std::sync::Arc;
 
-use schemars::JsonSchema;
-use serde::Deserialize;
 use watchkeeper_core::{
-    Call, Context, Detector, DetectorKind, Event, EventKind, EventSet, Fingerprint, InvalidOption,
-    Level, Period, Severity, Subscription, ToolClass,
+    Context, Detector, DetectorKind, Event, EventKind, EventSet, InvalidOption,
+    Level, Severity, Subscription,
 };
 
-use crate::repeated_calls::RepeatedCalls;
+pub use crate::options::{Part, RepeatToolCallOptions};
+use crate::{options::Same, repeated_calls::RepeatedCalls};
 
 /// Finds agents that repeat a tool call and get the same result.
 #[derive(Clone, Debug)]
 pub struct RepeatToolCall {
     options: Arc<RepeatToolCallOptions>,
     calls: RepeatedCalls,
-}
-
-/// The options of `kind = "repeat-tool-call"`.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct RepeatToolCallOptions {
-    /// The parts in which two calls must agree to be the same.
-    #[serde(default)]
-    #[schemars(with = "Vec<Part>")]
-    same: Same,
-    /// Longest time between two calls. Defaults to no limit.
-    within: Option<Period>,
-    /// Classes of tools that count. Defaults to all. A call of another class
-    /// ends the repetition.
-    classes: Option<Vec<ToolClass>>,
-}
-
-/// A part of a call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Part {
-    /// The name of the tool.
-    Tool,
-    /// The arguments of the call.
-    Arguments,
-    /// The result of the call, ignoring numbers, ids and times.
-    Result,
-}
-
-/// The parts in which two calls must agree to be the same.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(from = "Vec<Part>")]
-struct Same {
-    tool: bool,
-    arguments: bool,
-    result: bool,
-}
-
-impl Same {
-    const NOTHING: Self = Self { tool: false, arguments: false, result: false };
-}
-
-impl Default for Same {
-    fn default() -> Self {
-        Self { tool: true, arguments: true, result: true }
-    }
-}
-
-impl From<Vec<Part>> for Same {
-    fn from(parts: Vec<Part>) -> Self {
-        let has = |part| parts.contains(&part);
-        Self { tool: has(Part::Tool), arguments: has(Part::Arguments), result: has(Part::Result) }
-    }
 }
 
 watchkeeper_core::register!(RepeatToolCall);
@@ -147,30 +94,3 @@ impl Detector for RepeatToolCall {
         self.calls.is_empty()
     }
 }
-
-impl RepeatToolCallOptions {
-    fn includes(&self, class: ToolClass) -> bool {
-        self.classes.as_ref().is_none_or(|classes| classes.contains(&class))
-    }
-
-    /// Returns true if a call is counted when its result arrives. If arguments
-    /// may differ, a call without a result is no evidence.
-    fn counts_at_result(&self) -> bool {
-        self.same.result && !self.same.arguments
-    }
-
-    /// Returns the compared parts of a call that are known when it is made.
-    fn key(&self, call: &Call) -> Brief {
-        let key = if self.same.arguments {
-            call.fingerprint
-        } else if self.same.tool {
-            Fingerprint::of(&*call.tool)
-        } else {
-            Fingerprint::NONE
-        };
-        key.brief()
-    }
-}
-
-/// The short form of a fingerprint.
-type Brief = std::num::NonZeroU32;

@@ -3,7 +3,7 @@
 use serde_json::Value;
 use watchkeeper_core::{Json, ToolCall, ToolResult, author::Elapsed, quote};
 
-use crate::{Brief, Same};
+use crate::options::{Brief, Same};
 
 /// The arguments that identify a call best, in order of preference.
 const IDENTIFYING: &[&str] =

@@ -6,9 +6,9 @@ use watchkeeper_core::{
 };
 
 use crate::{
-    Brief, RepeatToolCallOptions,
     counters::counters,
     messages::is_sleep,
+    options::{Brief, RepeatToolCallOptions},
     streak::{Streak, is_change},
 };
 

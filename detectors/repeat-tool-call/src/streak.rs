@@ -8,8 +8,8 @@ use watchkeeper_core::{
 };
 
 use crate::{
-    Brief, RepeatToolCallOptions,
     messages::{Repeated, message, message_for_different_results, quoted_arguments},
+    options::{Brief, RepeatToolCallOptions},
 };
 
 /// The number of polls that count as one call: a poll repeats by design.

@@ -5,10 +5,11 @@ use std::{mem, sync::Arc};
 use watchkeeper_core::{Call, Cause, Context, Elapsed, Place, Timestamp, ToolClass, ToolResult};
 
 use crate::{
-    RunawayLoopOptions,
-    cycle::{Cycle, Cycles},
+    cycle::Cycle,
+    cycles::Cycles,
     messages,
     open_findings::{OpenFindings, REPEATED_CALL, subject},
+    options::RunawayLoopOptions,
     steps::{Completed, OpenCalls, Step, symbol},
 };
 

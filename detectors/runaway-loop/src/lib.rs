@@ -3,27 +3,26 @@
 mod call_cycles;
 mod cycle;
 mod cycle_length;
+mod cycles;
 mod messages;
 mod no_progress;
 mod open_findings;
+mod options;
 mod steps;
 #[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
 
-use schemars::JsonSchema;
-use serde::Deserialize;
 use watchkeeper_core::{
     Context, Detector, DetectorKind, Event, EventKind, EventSet, InvalidOption, Level, Scope,
     Severity, Subscription, ToolClass,
 };
 
-pub use crate::cycle_length::CycleLength;
-use crate::{
-    call_cycles::CallCycles,
-    cycle::{Cycle, Cycles},
-    no_progress::NoProgress,
+use crate::{call_cycles::CallCycles, no_progress::NoProgress};
+pub use crate::{
+    cycle_length::CycleLength,
+    options::{Of, RunawayLoopOptions},
 };
 
 /// Finds agents that repeat a sequence of calls, or work without progress.
@@ -31,51 +30,6 @@ use crate::{
 pub struct RunawayLoop {
     options: Arc<RunawayLoopOptions>,
     state: State,
-}
-
-/// The options of `kind = "runaway-loop"`.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct RunawayLoopOptions {
-    /// The repetition that is counted.
-    #[serde(default)]
-    of: Of,
-    /// The shortest cycle that counts, in calls. `repeat-tool-call` reports
-    /// cycles of one call.
-    #[serde(default = "two")]
-    min_period: CycleLength,
-    /// The longest cycle that counts, in calls.
-    #[serde(default = "longest")]
-    max_period: CycleLength,
-    /// Also report a call that repeats in no order and gets the same result.
-    /// Two times count as one round.
-    #[serde(default = "yes")]
-    recurring: bool,
-}
-
-/// A repetition that is counted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Of {
-    /// Rounds of a cycle of calls with the same results.
-    #[default]
-    Cycle,
-    /// Model calls without progress.
-    Step,
-    /// Handoffs between agents without progress.
-    Handoff,
-}
-
-const fn two() -> CycleLength {
-    CycleLength::TWO
-}
-
-const fn longest() -> CycleLength {
-    CycleLength::LONGEST
-}
-
-const fn yes() -> bool {
-    true
 }
 
 watchkeeper_core::register!(RunawayLoop);
@@ -153,11 +107,5 @@ impl Detector for RunawayLoop {
             State::Calls(calls) => calls.is_empty(),
             State::NoProgress(no_progress) => no_progress.is_empty(),
         }
-    }
-}
-
-impl RunawayLoopOptions {
-    fn find(&self, cycles: &Cycles) -> Option<Cycle> {
-        cycles.find(self.min_period.get(), self.max_period.get())
     }
 }

@@ -4,10 +4,7 @@ use std::sync::Arc;
 
 use watchkeeper_core::{Report, author::Elapsed, quote};
 
-use crate::{
-    cycle::{Cycle, Occurrences},
-    open_findings::MAX_TOOLS,
-};
+use crate::{cycle::Cycle, cycles::Occurrences, open_findings::MAX_TOOLS};
 
 /// The largest number of tools in a message.
 const MAX_NAMED: usize = 4;

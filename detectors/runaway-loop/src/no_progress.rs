@@ -2,7 +2,7 @@
 
 use watchkeeper_core::{Context, Event, EventKind, Fingerprint, Place, Report};
 
-use crate::Of;
+use crate::options::Of;
 
 /// The model calls or handoffs of a session since its latest progress.
 #[derive(Clone, Debug, Default)]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use watchkeeper_core::{Context, Fingerprint, Report};
 
-use crate::cycle::{Cycles, MAX_PERIOD};
+use crate::{cycle::MAX_PERIOD, cycles::Cycles};
 
 /// The number of latest steps whose tools are kept.
 pub(crate) const MAX_TOOLS: usize = 16;

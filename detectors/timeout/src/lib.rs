@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod elapsed;
+mod options;
 mod pending_calls;
 mod silent_model;
 #[cfg(test)]
@@ -9,15 +10,13 @@ mod work_timer;
 
 use std::sync::Arc;
 
-use schemars::JsonSchema;
-use serde::Deserialize;
 use watchkeeper_core::{
     Context, Detector, DetectorKind, Event, InvalidOption, Level, Severity, Subscription, Unit,
-    author::Period,
 };
 
+pub use crate::options::{Of, TimeoutOptions};
 use crate::{
-    elapsed::Nanos, pending_calls::PendingCalls, silent_model::SilentModel, work_timer::WorkTimer,
+    options::Rules, pending_calls::PendingCalls, silent_model::SilentModel, work_timer::WorkTimer,
 };
 
 /// Finds sessions, turns, tool calls and models that take too long.
@@ -25,37 +24,6 @@ use crate::{
 pub struct Timeout {
     rules: Arc<Rules>,
     state: State,
-}
-
-/// The options of `kind = "timeout"`.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct TimeoutOptions {
-    /// The subject that is timed.
-    of: Of,
-    /// Time limit.
-    max: Period,
-    /// With `of = "tool"`: also time calls that delegate work to another agent.
-    #[serde(default)]
-    delegates: bool,
-}
-
-/// A subject that is timed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Of {
-    /// The work of a session: the time during which any agent has an open turn.
-    Session,
-    /// One turn of one agent, from a prompt to the end of the turn.
-    Turn,
-    /// One tool call, until its result.
-    Tool,
-    /// The wait for the model: an agent has an open turn, no pending call, and
-    /// sends nothing.
-    Model,
-    /// The time without events from any agent of the session while a turn is
-    /// open.
-    Idle,
 }
 
 watchkeeper_core::register!(Timeout);
@@ -83,21 +51,6 @@ impl DetectorKind for Timeout {
             _ => State::WorkTimer(Box::default()),
         };
         Ok(Self { rules: Arc::new(Rules::new(&options)), state })
-    }
-}
-
-/// The options in the form used for computation, shared by all streams.
-#[derive(Debug)]
-struct Rules {
-    of: Of,
-    max: Nanos,
-    delegates: bool,
-}
-
-impl Rules {
-    fn new(options: &TimeoutOptions) -> Self {
-        let TimeoutOptions { of, max, delegates } = *options;
-        Self { of, max: u64::try_from(max.get().as_nanos()).unwrap_or(u64::MAX), delegates }
     }
 }
 

@@ -7,8 +7,8 @@ use watchkeeper_core::{
 };
 
 use crate::{
-    Rules,
     elapsed::{Nanos, duration, report, since, time_to_next_level},
+    options::Rules,
 };
 
 /// The late calls of one agent. All other facts about pending calls come from

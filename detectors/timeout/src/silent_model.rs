@@ -3,8 +3,8 @@
 use watchkeeper_core::{Activity, Context, Elapsed, Fingerprint, Report, Timestamp, percent};
 
 use crate::{
-    Rules,
     elapsed::{Nanos, duration, report, since, wake_at_next_level},
+    options::Rules,
 };
 
 /// The state of one agent's wait for its model. The time of the latest activity

@@ -6,8 +6,8 @@ use watchkeeper_core::{
 };
 
 use crate::{
-    Of, Rules,
     elapsed::{Nanos, duration, report, since, wake_at_next_level},
+    options::{Of, Rules},
 };
 
 /// A stopwatch that runs while the session, or the turn, is working.

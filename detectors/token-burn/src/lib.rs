@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod limit;
+mod options;
 mod rules;
 mod spending;
 #[cfg(test)]
@@ -9,19 +10,18 @@ mod window;
 
 use std::sync::Arc;
 
-use schemars::JsonSchema;
-use serde::Deserialize;
 use watchkeeper_core::{
     Context, Detector, DetectorKind, Event, EventKind, EventSet, Fingerprint, InvalidOption, Level,
     ModelCall, Report, Severity, Subscription, Unit,
-    author::{Period, TokenLimit, Tokens, Usage, grouped},
+    author::{Tokens, Usage, grouped},
     quote,
 };
 
-pub use limit::CostLimit;
-use limit::nano_dollars;
-use rules::Rules;
-use spending::Spending;
+pub use crate::{
+    limit::CostLimit,
+    options::{TokenBurnOptions, TokenClass},
+};
+use crate::{limit::nano_dollars, rules::Rules, spending::Spending};
 
 /// Finds sessions that use more tokens or money than their limit.
 #[derive(Clone, Debug)]
@@ -30,44 +30,6 @@ pub struct TokenBurn {
     tokens: Spending,
     /// In billionths of a US dollar.
     cost: Spending,
-}
-
-/// The options of `kind = "token-burn"`.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct TokenBurnOptions {
-    /// Limit in tokens.
-    max_tokens: Option<TokenLimit>,
-    /// Limit in US dollars.
-    max_cost_usd: Option<CostLimit>,
-    /// Classes of tokens that count towards `max_tokens`.
-    #[serde(default = "uncached")]
-    count: Vec<TokenClass>,
-    /// Time in which the limit applies. Defaults to the whole session.
-    window: Option<Period>,
-    /// Multiple of the session's usual usage in a window that is allowed, if
-    /// that is more than the limit. Until the usual usage is known, the limit
-    /// is used in its place.
-    #[schemars(range(min = 2))]
-    times_usual: Option<u64>,
-}
-
-/// A class of tokens. The classes never overlap.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum TokenClass {
-    /// Input tokens that were neither read from a cache nor written to one.
-    Input,
-    /// Input tokens that were read from a cache.
-    CacheRead,
-    /// Input tokens that were written to a cache.
-    CacheWrite,
-    /// Output tokens, including reasoning.
-    Output,
-}
-
-fn uncached() -> Vec<TokenClass> {
-    vec![TokenClass::Input, TokenClass::CacheWrite, TokenClass::Output]
 }
 
 watchkeeper_core::register!(TokenBurn);

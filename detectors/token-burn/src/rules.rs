@@ -4,7 +4,11 @@ use std::borrow::Cow;
 
 use watchkeeper_core::author::Tokens;
 
-use crate::{TokenBurnOptions, TokenClass, limit::Limit, window::Window};
+use crate::{
+    limit::Limit,
+    options::{TokenBurnOptions, TokenClass},
+    window::Window,
+};
 
 /// The computed options, shared by all sessions.
 #[derive(Debug)]

@@ -9,7 +9,12 @@ use std::{
 
 use tracing::{debug, trace};
 
-use super::{TARGET, Update, changes::FolderWatcher, name, platform::Identity, safe};
+use super::{
+    changes::FolderWatcher,
+    log::{TARGET, name, safe},
+    platform::Identity,
+    update::Update,
+};
 
 /// The largest number of followed folders: a symbolic link may lead anywhere.
 const MAX_FOLDERS: usize = 1 << 16;

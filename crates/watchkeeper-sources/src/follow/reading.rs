@@ -15,7 +15,7 @@ use watchkeeper_core::{
     embed::{Entry as _, SourceEntry},
 };
 
-use super::{Stamp, Update};
+use super::{stamp::Stamp, update::Update};
 use crate::{
     ReadError, SourcePanic,
     file_source::{FileSource, log_skipped_lines},

@@ -1,6 +1,6 @@
 //! Counts and scores of all periods.
 
-use super::{Cycle, MAX_PERIOD};
+use crate::cycle::{Cycle, MAX_PERIOD};
 
 /// The decrease of a score at a symbol that does not fit.
 const PENALTY: u8 = 2;

@@ -1,0 +1,188 @@
+//! Detection of cycles in a stream of symbols.
+
+mod counts;
+#[cfg(test)]
+mod tests;
+
+use self::counts::Counts;
+use crate::cycle::{Cycle, MAX_PERIOD};
+
+/// The initial capacity for symbols; no allocation is smaller.
+const MIN_CAPACITY: usize = 6;
+/// The least number of rounds. Fewer are a coincidence.
+const MIN_ROUNDS: u64 = 3;
+
+/// Detects the cycles at the end of a stream of symbols.
+///
+/// For each period, `Counts` counts the latest symbols that equal the symbol
+/// one period before: a stream ends in `r` rounds of a cycle of period `p` if
+/// and only if `(r - 1) * p` symbols do. One step is one pass over short
+/// arrays, which the compiler vectorizes.
+///
+/// In addition, each period has a score. A symbol that fits the period raises
+/// the score by one, any other symbol lowers it by two. The score follows a
+/// cycle across an unrelated symbol.
+///
+/// There is one `Cycles` for every agent, and most symbols are new, so
+/// all arrays are allocated as needed.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Cycles {
+    /// The latest symbols, oldest first.
+    recent: Vec<u32>,
+    /// `None` if all counts and scores are zero.
+    counts: Option<Box<Counts>>,
+}
+
+/// The occurrences of one symbol among the latest symbols.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Occurrences {
+    pub(crate) n_times: usize,
+    /// The number of symbols from the first occurrence to the end.
+    pub(crate) n_steps: usize,
+    /// True if there are no other symbols in between.
+    pub(crate) is_in_a_row: bool,
+}
+
+impl Cycles {
+    /// Adds the next symbol and updates the cycles of up to `max_period`.
+    /// Returns true if the symbol is among the latest symbols.
+    pub(crate) fn push(&mut self, symbol: u32, max_period: usize) -> bool {
+        let is_known = self.contains(symbol);
+        if is_known {
+            let mut is_same = [false; MAX_PERIOD];
+            for (is_same, recent) in is_same.iter_mut().zip(self.recent.iter().rev()) {
+                *is_same = *recent == symbol;
+            }
+            self.counts.get_or_insert_default().push(&is_same);
+        } else if let Some(counts) = &mut self.counts {
+            counts.push(&[false; MAX_PERIOD]);
+        }
+        if let Some(counts) = &mut self.counts {
+            counts.update_candidate(is_known, max_period);
+        }
+        self.counts.take_if(|counts| counts.is_zero());
+        self.keep(symbol);
+        is_known
+    }
+
+    fn keep(&mut self, symbol: u32) {
+        let n = self.recent.len();
+        if n == MAX_PERIOD {
+            self.recent.remove(0);
+        } else if n == self.recent.capacity() {
+            self.recent.reserve_exact(n.max(MIN_CAPACITY).min(MAX_PERIOD - n));
+        }
+        self.recent.push(symbol);
+    }
+
+    /// Removes all symbols and keeps a small allocation.
+    pub(crate) fn clear(&mut self) {
+        self.recent.clear();
+        self.recent.shrink_to(2 * MIN_CAPACITY);
+        self.counts = None;
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.recent.is_empty()
+    }
+
+    /// Returns true if some of the latest symbols may be part of a cycle.
+    pub(crate) fn is_repeating(&self) -> bool {
+        self.counts.is_some()
+    }
+
+    /// Returns true if the latest two rounds of some period are similar.
+    pub(crate) fn has_candidate(&self) -> bool {
+        self.counts.as_ref().is_some_and(|counts| counts.has_candidate())
+    }
+
+    /// Returns true if a symbol is among the latest symbols.
+    pub(crate) fn contains(&self, symbol: u32) -> bool {
+        // Without an early exit, so that the loop is vectorized.
+        self.recent.iter().map(|it| u32::from(*it == symbol)).fold(0, |found, it| found | it) != 0
+    }
+
+    /// Returns the number of times that a symbol is among the latest symbols.
+    pub(crate) fn count(&self, symbol: u32) -> usize {
+        self.recent.iter().filter(|it| **it == symbol).count()
+    }
+
+    /// Returns the occurrences of a symbol among the latest `within` symbols,
+    /// back to the latest symbol that differs only in its lower half: the same
+    /// call with another result.
+    pub(crate) fn occurrences(&self, symbol: u32, within: usize) -> Occurrences {
+        let is_other = |it: &&u32| **it != symbol && **it >> 16 == symbol >> 16;
+        let latest = self.recent.iter().rev().take(within).take_while(|it| !is_other(it));
+        let mut occurrences = Occurrences { n_times: 0, n_steps: 0, is_in_a_row: true };
+        for (n_before, _) in latest.enumerate().filter(|(_, it)| **it == symbol) {
+            occurrences.is_in_a_row &= occurrences.n_times == n_before;
+            occurrences.n_times += 1;
+            occurrences.n_steps = n_before + 1;
+        }
+        occurrences
+    }
+
+    /// Returns true if the latest symbols all have the same upper half: they
+    /// are one call.
+    pub(crate) fn is_one_call(&self, n_latest: usize) -> bool {
+        let mut calls = self.recent.iter().rev().take(n_latest).map(|it| it >> 16);
+        let latest = calls.next();
+        calls.all(|call| Some(call) == latest)
+    }
+
+    /// Ends all cycles and keeps the latest symbols.
+    pub(crate) fn interrupt(&mut self) {
+        self.counts = None;
+    }
+
+    /// Returns true if a cycle of this period continues. It ends after about
+    /// one round of other symbols.
+    pub(crate) fn continues(&self, period: usize) -> bool {
+        self.counts.as_ref().is_some_and(|counts| counts.continues(period))
+    }
+
+    /// Returns the cycle with the most rounds, of those with a period in this
+    /// range and enough rounds.
+    ///
+    /// Equal rounds count from three on. Rounds with an unrelated symbol in
+    /// between need one more, and every position of the round must have
+    /// repeated: a position with a new symbol in every round is progress.
+    pub(crate) fn find(&self, min_period: usize, max_period: usize) -> Option<Cycle> {
+        let counts = self.counts.as_deref()?;
+        let exact = counts.has_three_rounds().then(|| self.longest(min_period, max_period));
+        let exact = exact.flatten().filter(|cycle| MIN_ROUNDS <= cycle.rounds);
+        let is_better = |cycle: &Cycle| exact.is_none_or(|exact| exact.weight() < cycle.weight());
+        let inexact = counts.inexact_cycle().filter(|cycle| {
+            (min_period..=max_period).contains(&cycle.period)
+                && is_better(cycle)
+                && !counts.is_multiple(cycle.period)
+        });
+        inexact.or(exact)
+    }
+
+    /// Returns the cycle with the most equal rounds, at least two, of those
+    /// with a period in this range. Several rounds of a shorter cycle are not a
+    /// cycle of their own.
+    fn longest(&self, min_period: usize, max_period: usize) -> Option<Cycle> {
+        let runs = self.counts.as_deref()?.runs();
+        let mut best: Option<Cycle> = None;
+        // The number of latest symbols that belong to shorter cycles.
+        let mut covered = 0;
+        // Saturated counters are equal: the shortest cycle represents them all.
+        let mut has_full = false;
+        for (run, period) in runs[..max_period].iter().zip(1..) {
+            let run = usize::from(*run);
+            let reach = run + period;
+            let is_full = run == usize::from(u16::MAX);
+            if period <= run && covered < reach && !(is_full && has_full) {
+                covered = reach;
+                has_full |= is_full;
+                let rounds = (reach / period) as u64;
+                if min_period <= period && best.is_none_or(|best| best.rounds < rounds) {
+                    best = Some(Cycle { period, rounds, n_unrelated: None });
+                }
+            }
+        }
+        best
+    }
+}

@@ -1,0 +1,43 @@
+use schemars::JsonSchema;
+use serde::Deserialize;
+use watchkeeper_core::author::{Period, TokenLimit};
+
+use crate::limit::CostLimit;
+
+/// The options of `kind = "token-burn"`.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TokenBurnOptions {
+    /// Limit in tokens.
+    pub(crate) max_tokens: Option<TokenLimit>,
+    /// Limit in US dollars.
+    pub(crate) max_cost_usd: Option<CostLimit>,
+    /// Classes of tokens that count towards `max_tokens`.
+    #[serde(default = "uncached")]
+    pub(crate) count: Vec<TokenClass>,
+    /// Time in which the limit applies. Defaults to the whole session.
+    pub(crate) window: Option<Period>,
+    /// Multiple of the session's usual usage in a window that is allowed, if
+    /// that is more than the limit. Until the usual usage is known, the limit
+    /// is used in its place.
+    #[schemars(range(min = 2))]
+    pub(crate) times_usual: Option<u64>,
+}
+
+/// A class of tokens. The classes never overlap.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum TokenClass {
+    /// Input tokens that were neither read from a cache nor written to one.
+    Input,
+    /// Input tokens that were read from a cache.
+    CacheRead,
+    /// Input tokens that were written to a cache.
+    CacheWrite,
+    /// Output tokens, including reasoning.
+    Output,
+}
+
+fn uncached() -> Vec<TokenClass> {
+    vec![TokenClass::Input, TokenClass::CacheWrite, TokenClass::Output]
+}
