@@ -17,10 +17,7 @@ mod symbol;
 mod tests;
 mod text;
 
-use std::{
-    collections::VecDeque,
-    sync::Arc,
-};
+use std::{collections::VecDeque, sync::Arc};
 
 use watchkeeper_core::{
     Context, Detector, DetectorKind, Event, EventKind, Fingerprint, InvalidOption,

@@ -11,8 +11,8 @@ mod tests;
 use std::sync::Arc;
 
 use watchkeeper_core::{
-    Context, Detector, DetectorKind, Event, EventKind, EventSet, InvalidOption,
-    Level, Severity, Subscription,
+    Context, Detector, DetectorKind, Event, EventKind, EventSet, InvalidOption, Level, Severity,
+    Subscription,
 };
 
 pub use crate::options::{Part, RepeatToolCallOptions};
