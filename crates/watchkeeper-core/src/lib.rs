@@ -36,6 +36,7 @@ mod models;
 mod monitor;
 mod options;
 mod period;
+mod price;
 mod prices;
 mod queue;
 mod quote;
@@ -105,7 +106,8 @@ pub mod embed {
             Feed, ModelCallBuilder, ModelResponse, MonitorConfig, MonitorCounts, Running,
             SessionBuilder, SessionHandle, SinkOutcome, Stopped, ToolCallHandle,
         },
-        prices::{Price, Prices},
+        price::Price,
+        prices::Prices,
         queue::{Queue, QueueCounts},
         registry::{
             DetectorEntry, Entry, Kinds, Registry, RegistryBuilder, RegistryError, SinkEntry,
@@ -137,7 +139,8 @@ pub use crate::{
     },
     options::{Options, OptionsError},
     period::{Elapsed, ParsePeriodError, Period},
-    prices::{Price, Prices},
+    price::Price,
+    prices::Prices,
     queue::{Queue, QueueCounts},
     quote::{is_unsafe, make_safe},
     registry::{

@@ -1,47 +1,6 @@
 use std::collections::BTreeMap;
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-
-use crate::{Tokens, models};
-
-/// The price of a model, in US dollars per million tokens of each class.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Price {
-    /// Input that was not read from a cache.
-    pub input: f64,
-    /// Output, including reasoning.
-    pub output: f64,
-    /// Input that was read from a cache. Default: 0.1 times `input`.
-    pub cache_read: Option<f64>,
-    /// Input that was written to a cache for five minutes. Default: 1.25 times `input`. Input
-    /// that was written to a cache for an hour costs 1.6 times as much.
-    pub cache_write: Option<f64>,
-}
-
-/// The price of a cache write for an hour, relative to one for five minutes: 2 times the price of
-/// the input instead of 1.25 times.
-const HOUR_FACTOR: f64 = 1.6;
-
-impl Price {
-    pub(crate) const fn new(input: f64, output: f64, cache_read: f64, cache_write: f64) -> Self {
-        Self { input, output, cache_read: Some(cache_read), cache_write: Some(cache_write) }
-    }
-
-    #[expect(clippy::cast_precision_loss, reason = "dollars are shown to the cent")]
-    pub(crate) fn cost_usd(&self, tokens: &Tokens) -> f64 {
-        let cache_read = self.cache_read.unwrap_or(self.input * 0.1);
-        let cache_write = self.cache_write.unwrap_or(self.input * 1.25);
-        let for_an_hour = tokens.cache_write_1h.min(tokens.cache_write) as f64;
-        let cost = tokens.input as f64 * self.input
-            + tokens.output as f64 * self.output
-            + tokens.cache_read as f64 * cache_read
-            + tokens.cache_write as f64 * cache_write
-            + for_an_hour * cache_write * (HOUR_FACTOR - 1.0);
-        cost / 1e6
-    }
-}
+use crate::{Price, Tokens, models};
 
 /// Prices of models: those of a policy, and a built-in table of list prices.
 ///
@@ -76,8 +35,8 @@ impl Prices {
 mod tests {
     use std::collections::BTreeMap;
 
-    use super::{Price, Prices};
-    use crate::Tokens;
+    use super::Prices;
+    use crate::{Price, Tokens};
 
     #[test]
     fn finds_prices_without_provider_and_date() {

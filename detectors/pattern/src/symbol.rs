@@ -124,37 +124,41 @@ impl Symbol {
         }
         let fields = &self.fields;
         match &event.kind {
-            EventKind::SessionStart(start) => matches(&fields.model, start.model.as_deref()),
+            EventKind::SessionStart(start) => {
+                matches(fields.model.as_ref(), start.model.as_deref())
+            }
             EventKind::Prompt { text, synthetic } => {
                 fields.synthetic.is_none_or(|expected| expected == *synthetic)
-                    && matches(&fields.text, Some(text))
+                    && matches(fields.text.as_ref(), Some(text))
             }
             EventKind::Message { text, .. } | EventKind::Thinking { text } => {
-                matches(&fields.text, Some(text))
+                matches(fields.text.as_ref(), Some(text))
             }
             EventKind::ModelCall(call) => {
-                matches(&fields.model, call.model.as_deref()) && fields.fits_usage(call)
+                matches(fields.model.as_ref(), call.model.as_deref()) && fields.fits_usage(call)
             }
             EventKind::ToolCall(call) => {
-                matches(&fields.tool, Some(&call.tool)) && fields.fits_class(Some(call.class))
+                matches(fields.tool.as_ref(), Some(&call.tool))
+                    && fields.fits_class(Some(call.class))
             }
             EventKind::ToolResult(result) => {
                 fields.fits_result(result)
-                    && matches(&fields.tool, call.map(|call| &*call.tool))
+                    && matches(fields.tool.as_ref(), call.map(|call| &*call.tool))
                     && fields.fits_class(call.map(|call| call.class))
-                    && matches(&fields.text, result.output.as_deref())
+                    && matches(fields.text.as_ref(), result.output.as_deref())
             }
             EventKind::Waiting(reason) | EventKind::Resumed(reason) => {
                 fields.r#for.as_ref().is_none_or(|reasons| reasons.any(|it| it == reason))
             }
             EventKind::Error { message, retry } => {
-                fits(fields.retry, retry.map(f64::from)) && matches(&fields.text, Some(message))
+                fits(fields.retry, retry.map(f64::from))
+                    && matches(fields.text.as_ref(), Some(message))
             }
             EventKind::Compaction { before_tokens, after_tokens } => {
                 fits(fields.before_tokens, before_tokens.map(count))
                     && fits(fields.after_tokens, after_tokens.map(count))
             }
-            EventKind::Handoff { to } => matches(&fields.to, Some(to)),
+            EventKind::Handoff { to } => matches(fields.to.as_ref(), Some(to)),
             _ => true,
         }
     }
@@ -162,8 +166,8 @@ impl Symbol {
 
 /// Returns true if a text matches one of the patterns, or if there are none. An
 /// unknown text matches no pattern.
-fn matches(patterns: &Option<OneOrMany<Text>>, text: Option<&str>) -> bool {
-    patterns.as_ref().is_none_or(|patterns| {
+fn matches(patterns: Option<&OneOrMany<Text>>, text: Option<&str>) -> bool {
+    patterns.is_none_or(|patterns| {
         text.is_some_and(|text| patterns.any(|pattern| pattern.matches(text)))
     })
 }
