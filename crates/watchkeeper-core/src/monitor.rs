@@ -4,63 +4,38 @@
 //! monitor, [`SessionHandle`] and [`Feed`] record events from any thread. The
 //! thread itself is in `scheduler.rs`.
 
+mod config;
+mod feed;
 mod scheduler;
 mod session;
+mod shared;
 #[cfg(test)]
 mod tests;
 
 use std::{
     fmt, io,
     sync::{
-        Arc, Condvar, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-        mpsc::{self, SyncSender, TrySendError},
+        Arc, Mutex, PoisonError,
+        atomic::Ordering,
+        mpsc::{self, TrySendError},
     },
     thread::{self, JoinHandle, ThreadId},
     time::Duration,
 };
 
-use jiff::Timestamp;
-
-use self::scheduler::Scheduler;
-pub use self::session::{
-    ModelCallBuilder, ModelResponse, SessionBuilder, SessionHandle, ToolCallHandle,
+pub use self::{
+    config::MonitorConfig,
+    feed::Feed,
+    session::{ModelCallBuilder, ModelResponse, SessionBuilder, SessionHandle, ToolCallHandle},
+};
+use self::{
+    scheduler::Scheduler,
+    shared::{Message, Recorder, Shared, TARGET, lock},
 };
 use crate::{
-    Delivery, Engine, Event, Finding, Queue, QueueCounts, SessionId,
+    Delivery, Engine, Queue, QueueCounts, SessionId,
     clock::{Clock, Deadline, SystemClock},
 };
-
-/// The `tracing` target of the monitor.
-const TARGET: &str = "watchkeeper::monitor";
-
-/// The settings of a [`Monitor`].
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct MonitorConfig {
-    /// The maximum delay of time-based findings, such as timeouts: the monitor
-    /// waits this long for events that are still being written. 5 s by
-    /// default.
-    pub check_interval: Duration,
-    /// The longest time that [`Running::stop`] takes. 2 s by default.
-    pub shutdown_timeout: Duration,
-    /// The number of recorded events that may wait, at least 1; further events
-    /// are dropped. 1,024 by default.
-    pub queue_capacity: usize,
-    /// The time of the oldest finding that is delivered; `None` delivers all.
-    pub since: Option<Timestamp>,
-}
-
-impl Default for MonitorConfig {
-    fn default() -> Self {
-        Self {
-            check_interval: Duration::from_secs(5),
-            shutdown_timeout: Duration::from_secs(2),
-            queue_capacity: 1024,
-            since: None,
-        }
-    }
-}
 
 /// Watches agents while they run: an [`Engine`] with a thread and a clock.
 ///
@@ -160,42 +135,6 @@ pub struct Running {
     own_threads: Vec<ThreadId>,
     /// The result of the first `stop` that waited.
     stopped: Mutex<Option<Stopped>>,
-}
-
-/// Everything that wakes the thread.
-enum Message {
-    /// An event was recorded.
-    Event(Event),
-    /// Let no time pass until the matching `Release`: the next events may be
-    /// older than pending wake-ups.
-    Hold,
-    /// Let time pass again, once every `Hold` is released.
-    Release,
-    /// Deliver a finding about the part that feeds the monitor.
-    Finding(Box<Finding>),
-    /// Reply once all earlier events are handled and their findings are in the
-    /// queues of the sinks.
-    Flush(SyncSender<()>),
-    /// Read the flags and counts that other threads have changed.
-    Look,
-}
-
-/// The state that the thread shares with all handles.
-struct Shared {
-    clock: Arc<dyn Clock>,
-    has_ended: Mutex<bool>,
-    ended: Condvar,
-    is_stopping: AtomicBool,
-    /// The monitor was stopped by a timeout: handle no more events.
-    is_abandoned: AtomicBool,
-    /// Events that were recorded or fed, whatever became of them.
-    n_recorded: AtomicU64,
-    n_handled: AtomicU64,
-    n_findings: AtomicU64,
-    /// Events dropped because the queue was full.
-    n_overflowed: AtomicU64,
-    /// The number of ids that session handles have generated.
-    n_ids: AtomicU64,
 }
 
 /// The counts of a monitor so far.
@@ -433,93 +372,4 @@ impl fmt::Debug for Running {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Running").field("is_running", &self.is_running()).finish_non_exhaustive()
     }
-}
-
-/// Sends events to the thread.
-#[derive(Clone)]
-struct Recorder {
-    sender: SyncSender<Message>,
-    shared: Arc<Shared>,
-}
-
-impl Recorder {
-    /// Records an event, or drops and counts it if there is no room.
-    fn record(&self, event: Event) {
-        self.shared.n_recorded.fetch_add(1, Ordering::Relaxed);
-        if let Err(TrySendError::Full(_)) = self.sender.try_send(Message::Event(event)) {
-            self.shared.n_overflowed.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-
-    /// Returns an id that no other event of this monitor has.
-    fn next_id(&self, prefix: &str) -> Box<str> {
-        let n = self.shared.n_ids.fetch_add(1, Ordering::Relaxed);
-        format!("{prefix}-{n}").into()
-    }
-}
-
-/// Feeds a monitor with events that a source reads.
-#[derive(Clone)]
-pub struct Feed {
-    recorder: Recorder,
-}
-
-impl Feed {
-    /// Adds an event, and waits while too many events are waiting. Returns
-    /// whether the monitor is running; once it stops, the event is dropped and
-    /// counted.
-    pub fn send(&self, event: Event) -> bool {
-        self.recorder.shared.n_recorded.fetch_add(1, Ordering::Relaxed);
-        self.send_message(Message::Event(event))
-    }
-
-    /// Lets no time pass until [`release`](Self::release): the next events may
-    /// be older than pending wake-ups. Each hold needs a release of its own.
-    pub fn hold(&self) -> bool {
-        self.send_message(Message::Hold)
-    }
-
-    /// Lets time pass again.
-    pub fn release(&self) -> bool {
-        self.send_message(Message::Release)
-    }
-
-    /// Delivers a finding about the part that feeds the monitor, such as a source
-    /// that failed. Waits while the queue is full. Returns whether the monitor
-    /// accepted the finding.
-    pub fn report(&self, finding: Finding) -> bool {
-        self.send_message(Message::Finding(Box::new(finding)))
-    }
-
-    fn send_message(&self, message: Message) -> bool {
-        let is_stopping = self.recorder.shared.is_stopping.load(Ordering::Acquire);
-        !is_stopping && self.recorder.sender.send(message).is_ok()
-    }
-}
-
-impl fmt::Debug for Feed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Feed").finish_non_exhaustive()
-    }
-}
-
-impl Shared {
-    fn new(clock: Arc<dyn Clock>) -> Self {
-        Self {
-            clock,
-            has_ended: Mutex::new(false),
-            ended: Condvar::new(),
-            is_stopping: AtomicBool::new(false),
-            is_abandoned: AtomicBool::new(false),
-            n_recorded: AtomicU64::new(0),
-            n_handled: AtomicU64::new(0),
-            n_findings: AtomicU64::new(0),
-            n_overflowed: AtomicU64::new(0),
-            n_ids: AtomicU64::new(1),
-        }
-    }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -11,7 +11,10 @@ use std::{
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Message, MonitorConfig, Shared, TARGET, lock};
+use super::{
+    config::MonitorConfig,
+    shared::{Message, Shared, TARGET, lock},
+};
 use crate::{
     Delivery, Engine, Event, Finding, Fingerprint, Severity, Status, clock::ClockReading, grouped,
 };

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::value::to_raw_value;
 
-use super::Recorder;
+use super::shared::Recorder;
 use crate::{
     AgentId, Cause, Event, EventKind, Json, ModelCall, SessionId, SessionStart, ToolCall,
     ToolResult, WaitingFor,

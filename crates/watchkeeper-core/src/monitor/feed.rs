@@ -1,0 +1,49 @@
+use std::{fmt, sync::atomic::Ordering};
+
+use super::shared::{Message, Recorder};
+use crate::{Event, Finding};
+
+/// Feeds a monitor with events that a source reads.
+#[derive(Clone)]
+pub struct Feed {
+    pub(super) recorder: Recorder,
+}
+
+impl Feed {
+    /// Adds an event, and waits while too many events are waiting. Returns
+    /// whether the monitor is running; once it stops, the event is dropped and
+    /// counted.
+    pub fn send(&self, event: Event) -> bool {
+        self.recorder.shared.n_recorded.fetch_add(1, Ordering::Relaxed);
+        self.send_message(Message::Event(event))
+    }
+
+    /// Lets no time pass until [`release`](Self::release): the next events may
+    /// be older than pending wake-ups. Each hold needs a release of its own.
+    pub fn hold(&self) -> bool {
+        self.send_message(Message::Hold)
+    }
+
+    /// Lets time pass again.
+    pub fn release(&self) -> bool {
+        self.send_message(Message::Release)
+    }
+
+    /// Delivers a finding about the part that feeds the monitor, such as a source
+    /// that failed. Waits while the queue is full. Returns whether the monitor
+    /// accepted the finding.
+    pub fn report(&self, finding: Finding) -> bool {
+        self.send_message(Message::Finding(Box::new(finding)))
+    }
+
+    fn send_message(&self, message: Message) -> bool {
+        let is_stopping = self.recorder.shared.is_stopping.load(Ordering::Acquire);
+        !is_stopping && self.recorder.sender.send(message).is_ok()
+    }
+}
+
+impl fmt::Debug for Feed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Feed").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,92 @@
+//! The state that the monitor's thread shares with its handles, and the messages to it.
+
+use std::sync::{
+    Arc, Condvar, Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicBool, AtomicU64, Ordering},
+    mpsc::{SyncSender, TrySendError},
+};
+
+use crate::{Event, Finding, clock::Clock};
+
+/// The `tracing` target of the monitor.
+pub(super) const TARGET: &str = "watchkeeper::monitor";
+
+/// Everything that wakes the thread.
+pub(super) enum Message {
+    /// An event was recorded.
+    Event(Event),
+    /// Let no time pass until the matching `Release`: the next events may be
+    /// older than pending wake-ups.
+    Hold,
+    /// Let time pass again, once every `Hold` is released.
+    Release,
+    /// Deliver a finding about the part that feeds the monitor.
+    Finding(Box<Finding>),
+    /// Reply once all earlier events are handled and their findings are in the
+    /// queues of the sinks.
+    Flush(SyncSender<()>),
+    /// Read the flags and counts that other threads have changed.
+    Look,
+}
+
+/// The state that the thread shares with all handles.
+pub(super) struct Shared {
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) has_ended: Mutex<bool>,
+    pub(super) ended: Condvar,
+    pub(super) is_stopping: AtomicBool,
+    /// The monitor was stopped by a timeout: handle no more events.
+    pub(super) is_abandoned: AtomicBool,
+    /// Events that were recorded or fed, whatever became of them.
+    pub(super) n_recorded: AtomicU64,
+    pub(super) n_handled: AtomicU64,
+    pub(super) n_findings: AtomicU64,
+    /// Events dropped because the queue was full.
+    pub(super) n_overflowed: AtomicU64,
+    /// The number of ids that session handles have generated.
+    pub(super) n_ids: AtomicU64,
+}
+
+impl Shared {
+    pub(super) fn new(clock: Arc<dyn Clock>) -> Self {
+        Self {
+            clock,
+            has_ended: Mutex::new(false),
+            ended: Condvar::new(),
+            is_stopping: AtomicBool::new(false),
+            is_abandoned: AtomicBool::new(false),
+            n_recorded: AtomicU64::new(0),
+            n_handled: AtomicU64::new(0),
+            n_findings: AtomicU64::new(0),
+            n_overflowed: AtomicU64::new(0),
+            n_ids: AtomicU64::new(1),
+        }
+    }
+}
+
+/// Sends events to the thread.
+#[derive(Clone)]
+pub(super) struct Recorder {
+    pub(super) sender: SyncSender<Message>,
+    pub(super) shared: Arc<Shared>,
+}
+
+impl Recorder {
+    /// Records an event, or drops and counts it if there is no room.
+    pub(super) fn record(&self, event: Event) {
+        self.shared.n_recorded.fetch_add(1, Ordering::Relaxed);
+        if let Err(TrySendError::Full(_)) = self.sender.try_send(Message::Event(event)) {
+            self.shared.n_overflowed.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Returns an id that no other event of this monitor has.
+    pub(super) fn next_id(&self, prefix: &str) -> Box<str> {
+        let n = self.shared.n_ids.fetch_add(1, Ordering::Relaxed);
+        format!("{prefix}-{n}").into()
+    }
+}
+
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
