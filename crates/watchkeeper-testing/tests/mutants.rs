@@ -276,9 +276,29 @@ impl Lookups {
 
 const OPTIONS: &str = "tools = ['WebFetch', 'WebSearch']\n";
 
+/// Many lookups in one turn, and two in the next.
+const LOOKUPS: &str = r#"
+    0s   prompt look
+    1s   repeat 9 every 1s: call WebFetch {"url": "https://example.com/a/long/path/to/a/page"}
+    30s  prompt again
+    31s  call WebSearch {"url": "https://example.com/another/long/path/to/a/page"}
+    32s  session s2: call WebFetch {"url": "https://example.com"}
+    33s  repeat 4 every 1s: call WebFetch {"url": "https://example.com"}
+    1h   advance
+"#;
+
+/// Lookups that end a pause before its time.
+const PAUSES: &str = r#"
+    0s   call WebFetch {"url": "https://example.com"}
+    5m   call WebFetch {"url": "https://example.com"}
+    14m  call WebSearch {"url": "https://example.com"}
+    1h   advance
+"#;
+
 fn violation(fault: &str) -> Option<Violation> {
     laws::of::<Lookups>(&format!("{OPTIONS}fault = '{fault}'"))
         .arguments([r#"{"url": "https://example.com/a/page/with/a/long/path"}"#])
+        .traces([LOOKUPS, PAUSES])
         .find_violation()
         .err()
 }
@@ -341,8 +361,10 @@ fn every_mutant_is_found() {
 fn a_run_without_reports_is_vacuous() {
     let violation = violation("never_reports").expect("nothing was checked");
     assert_eq!(violation.law(), None);
-    assert_snapshot!(violation, @r##"
-    `acme-lookups` reported nothing in 256 random traces, so the laws were not checked
+    let text = violation.to_string();
+    let (_, text) = text.split_once(" random traces").expect("the cases are counted");
+    assert_snapshot!(text, @r##"
+     and 2 of your own, so the laws were not checked
 
     Pass a trace that makes the detector report something, and the tools or arguments that it looks for:
 
