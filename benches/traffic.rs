@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use watchkeeper_core::{
-    Engine, Event, EventKind, Fingerprint, Json, ModelCall, NamedDetector, Origin, Registry,
-    SessionId, SignedDuration, Timestamp, Tokens, ToolCall, ToolResult,
+    Engine, Event, EventKind, Fingerprint, Json, ModelCall, SessionId, SignedDuration, Timestamp,
+    ToolCall, ToolResult,
+    author::{Origin, Tokens},
+    embed::{NamedDetector, Registry},
 };
 use watchkeeper_policy::{Loader, Policy};
 
@@ -30,7 +32,7 @@ pub(crate) fn policy() -> Result<Policy, String> {
 /// Creates engines that run a policy.
 pub(crate) struct Engines {
     detectors: Vec<NamedDetector>,
-    config: watchkeeper_core::EngineConfig,
+    config: watchkeeper_core::embed::EngineConfig,
 }
 
 impl Engines {

@@ -118,42 +118,26 @@ pub mod embed {
     };
 }
 
-// The same names at the root, where code from before the modules finds them.
-#[doc(hidden)]
-pub use crate::{
-    backlog::{Backlog, BacklogCounts},
-    byte_size::{ByteSize, ParseByteSizeError},
+// Short paths inside this crate.
+pub(crate) use crate::{
     compact::Place,
     delivery::Delivery,
-    detector::{CloneDetector, Scope},
-    engine::{EngineConfig, ExplanationDetail, ExplanationEntry, NamedDetector, Outcome},
-    event::{Cause, Origin, SessionStart, Targets, Tokens, WaitingFor},
-    facts::{Activity, AgentFacts, Call, SessionFacts, Totals, Usage},
+    detector::Scope,
+    event::{Cause, Origin, SessionStart, Tokens, WaitingFor},
+    facts::{AgentFacts, Call, SessionFacts, Totals, Usage},
     finding::{Evidence, Labels},
     glob::Glob,
     grouped::grouped,
-    models::{context_tokens, least_context_tokens},
-    monitor::{
-        Feed, ModelCallBuilder, ModelResponse, MonitorConfig, MonitorCounts, Running,
-        SessionBuilder, SessionHandle, SinkOutcome, Stopped, ToolCallHandle,
-    },
     options::{Options, OptionsError},
-    period::{Elapsed, ParsePeriodError, Period},
+    period::Period,
     price::Price,
     prices::Prices,
     queue::{Queue, QueueCounts},
-    quote::{is_unsafe, make_safe},
-    registry::{
-        DetectorEntry, Entry, Kinds, Registry, RegistryBuilder, RegistryError, SinkEntry,
-        SourceEntry, UnknownKind,
-    },
-    routes::{Matcher, Route, Router, SeverityMatch},
-    secret::Secret,
-    session_filter::{SessionFilter, SessionMatcher},
-    severity::percent,
+    quote::make_safe,
+    routes::Router,
+    session_filter::SessionFilter,
     sink::{Retry, SinkError},
-    source::{DedupCache, Environment, EventSink, SkippedLines},
-    token_limit::{ParseTokenLimitError, TokenLimit},
+    source::Environment,
 };
 
 #[doc(hidden)]

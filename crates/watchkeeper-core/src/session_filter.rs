@@ -72,8 +72,9 @@ mod tests {
 
     use super::{SessionFilter, SessionMatcher};
     use crate::{
-        Context, Detector, Engine, EngineConfig, Event, EventKind, Fingerprint, Glob, Level,
-        NamedDetector, Origin, Report, SessionStart, Severity,
+        Context, Detector, Engine, Event, EventKind, Fingerprint, Glob, Level, Origin, Report,
+        SessionStart, Severity,
+        embed::{EngineConfig, NamedDetector},
     };
 
     /// Reports every message.

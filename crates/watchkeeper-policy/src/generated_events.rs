@@ -4,8 +4,8 @@ use serde::Deserialize;
 use serde_json::Value as Json;
 use toml::{Spanned, de::DeValue};
 use watchkeeper_core::{
-    AgentId, Event, EventKind, ModelCall, Period, SessionId, Timestamp, Tokens, ToolCall,
-    ToolResult,
+    AgentId, Event, EventKind, ModelCall, SessionId, Timestamp, ToolCall, ToolResult,
+    author::{Period, Tokens},
 };
 
 use crate::{diagnostic::Diagnostic, reader::Reader, tree::Value};
@@ -258,7 +258,7 @@ impl Reader<'_> {
 #[cfg(test)]
 mod tests {
     use serde_json::json;
-    use watchkeeper_core::{AgentId, EventKind, Period, Timestamp};
+    use watchkeeper_core::{AgentId, EventKind, Timestamp, author::Period};
 
     use super::{CallResult, GeneratedEvents, Kind, Template};
 

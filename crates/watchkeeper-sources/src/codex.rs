@@ -11,8 +11,9 @@ use std::{
 
 use jiff::{SignedDuration, Timestamp};
 use watchkeeper_core::{
-    AgentId, Cause, Environment, EventKind, EventSink, Fingerprint, Json, ModelCall, SessionId,
-    SessionStart, Source, SourceKind, Targets, Tokens, ToolCall, ToolClass, ToolResult,
+    AgentId, EventKind, Fingerprint, Json, ModelCall, SessionId, Source, SourceKind, ToolCall,
+    ToolClass, ToolResult,
+    author::{Cause, Environment, EventSink, SessionStart, Targets, Tokens},
     register_source,
 };
 

@@ -6,7 +6,7 @@
 //! few members.
 
 use memchr::{memchr_iter, memchr2};
-use watchkeeper_core::EventSink;
+use watchkeeper_core::author::EventSink;
 
 use crate::{MAX_LINE, json::Malformed};
 

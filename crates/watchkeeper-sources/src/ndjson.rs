@@ -10,8 +10,10 @@ use serde::{
 };
 use thiserror::Error;
 use watchkeeper_core::{
-    AgentId, Cause, Event, EventKind, EventSink, Json, ModelCall, SessionId, SessionStart, Source,
-    SourceKind, Tokens, ToolCall, ToolClass, ToolResult, WaitingFor, quote, register_source,
+    AgentId, Event, EventKind, Json, ModelCall, SessionId, Source, SourceKind, ToolCall, ToolClass,
+    ToolResult,
+    author::{Cause, EventSink, SessionStart, Tokens, WaitingFor},
+    quote, register_source,
 };
 
 use crate::{

@@ -8,8 +8,10 @@ use std::{collections::BTreeSet, path::Path};
 
 use jiff::Timestamp;
 use watchkeeper_core::{
-    AgentId, Cause, EventKind, EventSink, Fingerprint, Json, ModelCall, SessionId, SessionStart,
-    Source, SourceKind, Tokens, ToolCall, ToolClass, ToolResult, register_source,
+    AgentId, EventKind, Fingerprint, Json, ModelCall, SessionId, Source, SourceKind, ToolCall,
+    ToolClass, ToolResult,
+    author::{Cause, EventSink, SessionStart, Tokens},
+    register_source,
 };
 
 use crate::{

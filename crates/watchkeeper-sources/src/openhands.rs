@@ -14,8 +14,10 @@ use std::path::{Path, PathBuf};
 
 use jiff::{Timestamp, civil::DateTime, tz::TimeZone};
 use watchkeeper_core::{
-    AgentId, Cause, Environment, EventKind, EventSink, Fingerprint, Json, ModelCall, SessionId,
-    SessionStart, Source, SourceKind, ToolCall, ToolClass, ToolResult, register_source,
+    AgentId, EventKind, Fingerprint, Json, ModelCall, SessionId, Source, SourceKind, ToolCall,
+    ToolClass, ToolResult,
+    author::{Cause, Environment, EventSink, SessionStart},
+    register_source,
 };
 
 use self::{

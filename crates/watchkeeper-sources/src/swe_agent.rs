@@ -8,8 +8,10 @@ use std::path::Path;
 
 use jiff::Timestamp;
 use watchkeeper_core::{
-    Cause, EventKind, EventSink, Fingerprint, Json, ModelCall, SessionId, SessionStart, Source,
-    SourceKind, Targets, Tokens, ToolCall, ToolClass, ToolResult, register_source,
+    EventKind, Fingerprint, Json, ModelCall, SessionId, Source, SourceKind, ToolCall, ToolClass,
+    ToolResult,
+    author::{Cause, EventSink, SessionStart, Targets, Tokens},
+    register_source,
 };
 
 use crate::{
@@ -361,7 +363,10 @@ fn outcome(observation: &str) -> Result<(), Option<Cause>> {
 mod tests {
     use std::path::Path;
 
-    use watchkeeper_core::{Cause, Targets, ToolClass};
+    use watchkeeper_core::{
+        ToolClass,
+        author::{Cause, Targets},
+    };
 
     use super::{name, outcome, targets, tool};
 

@@ -1,6 +1,6 @@
 //! Targets of tool calls in notations that several agents use.
 
-use watchkeeper_core::{Json, Targets};
+use watchkeeper_core::{Json, author::Targets};
 
 /// Returns the files of a patch in the format of `apply_patch`.
 pub(crate) fn of_patch(patch: &str) -> Targets {
@@ -41,7 +41,7 @@ fn is_shell(word: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use watchkeeper_core::Targets;
+    use watchkeeper_core::author::Targets;
 
     use super::{of_patch, of_words};
 

@@ -1,8 +1,8 @@
 use jiff::{SignedDuration, Timestamp};
 use proptest::{collection::vec, option, prelude::*, sample::select};
 use watchkeeper_core::{
-    AgentId, Cause, Event, EventKind, Json, ModelCall, SessionId, SessionStart, Tokens, ToolCall,
-    ToolResult, WaitingFor,
+    AgentId, Event, EventKind, Json, ModelCall, SessionId, ToolCall, ToolResult,
+    author::{Cause, SessionStart, Tokens, WaitingFor},
 };
 
 use crate::{SESSION, hostile};

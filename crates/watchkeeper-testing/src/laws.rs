@@ -64,7 +64,7 @@ use proptest::{
     strategy::{Strategy, ValueTree},
     test_runner::{Config, RngSeed, TestRunner},
 };
-use watchkeeper_core::{DetectorKind, Event, Json, NamedDetector};
+use watchkeeper_core::{DetectorKind, Event, Json, embed::NamedDetector};
 
 use self::runs::Subject;
 use crate::{Step, Trace, arbitrary::Vocabulary, detector, hostile, manual};

@@ -42,8 +42,9 @@ use jiff::{
     fmt::friendly::{Designator, Spacing, SpanPrinter},
 };
 use watchkeeper_core::{
-    AgentId, DetectorKind, Engine, EngineConfig, Finding, NamedDetector, Options, SessionFilter,
-    Severity, Status,
+    AgentId, DetectorKind, Engine, Finding, Severity, Status,
+    author::Options,
+    embed::{EngineConfig, NamedDetector, SessionFilter},
 };
 
 #[cfg(feature = "laws")]

@@ -12,7 +12,11 @@
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde_json::Value;
 use toml::Table;
-use watchkeeper_core::{DetectorEntry, DetectorKind, Entry, Options, SinkEntry};
+use watchkeeper_core::{
+    DetectorKind,
+    author::Options,
+    embed::{DetectorEntry, Entry, SinkEntry},
+};
 
 /// The sections of a detector's manual.
 pub const DETECTOR_SECTIONS: &[&str] =
@@ -227,7 +231,9 @@ mod tests {
     use insta::assert_snapshot;
     use schemars::JsonSchema;
     use serde::Deserialize;
-    use watchkeeper_core::{Context, Detector, DetectorEntry, DetectorKind, Event, InvalidOption};
+    use watchkeeper_core::{
+        Context, Detector, DetectorKind, Event, InvalidOption, embed::DetectorEntry,
+    };
 
     use super::detector_problems;
 

@@ -2,8 +2,8 @@ use std::{collections::BTreeMap, fmt, str::FromStr};
 
 use jiff::{SignedDuration, Timestamp, fmt::friendly::SpanParser};
 use watchkeeper_core::{
-    AgentId, Cause, Event, EventKind, Json, ModelCall, SessionId, SessionStart, Tokens, ToolCall,
-    ToolResult, WaitingFor,
+    AgentId, Event, EventKind, Json, ModelCall, SessionId, ToolCall, ToolResult,
+    author::{Cause, SessionStart, Tokens, WaitingFor},
 };
 
 use crate::{SESSION, offset};

@@ -1,6 +1,9 @@
 //! Compactions of the context without work in between.
 
-use watchkeeper_core::{Context, Elapsed, EventKind, Fingerprint, Place, Report, Timestamp};
+use watchkeeper_core::{
+    Context, EventKind, Fingerprint, Report, Timestamp,
+    author::{Elapsed, Place},
+};
 
 /// The compactions of one agent without work in between.
 #[derive(Clone, Debug, Default)]

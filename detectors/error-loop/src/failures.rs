@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use watchkeeper_core::{
-    Context, Elapsed, EventKind, Fingerprint, Place, Report, Timestamp, ToolClass, ToolResult,
+    Context, EventKind, Fingerprint, Report, Timestamp, ToolClass, ToolResult,
+    author::{Elapsed, Place},
     quote,
 };
 

@@ -6,8 +6,9 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use watchkeeper_core::{
     Context, Detector, DetectorKind, Event, EventKind, EventSet, Fingerprint, InvalidOption, Level,
-    ModelCall, Report, Severity, Subscription, TokenLimit, Unit, context_tokens, grouped,
-    least_context_tokens, percent, quote,
+    ModelCall, Report, Severity, Subscription, Unit,
+    author::{TokenLimit, context_tokens, grouped, least_context_tokens, percent},
+    quote,
 };
 
 /// Finds agents whose context is nearly full.
@@ -128,7 +129,7 @@ fn input_tokens(call: &ModelCall) -> u64 {
 #[cfg(test)]
 mod tests {
     use insta::assert_snapshot;
-    use watchkeeper_core::{DetectorKind, Options};
+    use watchkeeper_core::{DetectorKind, author::Options};
     use watchkeeper_testing::{laws, play};
 
     use super::FullContext;

@@ -1,7 +1,9 @@
 //! The matches for one value of `by`.
 
 use watchkeeper_core::{
-    Call, Context, Elapsed, Event, EventKind, Evidence, Fingerprint, Report, Timestamp, quote,
+    Context, Event, EventKind, Fingerprint, Report, Timestamp,
+    author::{Call, Elapsed, Evidence},
+    quote,
 };
 
 use crate::{

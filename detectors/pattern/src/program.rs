@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use watchkeeper_core::{Call, Event, EventKind, InvalidOption, Period};
+use watchkeeper_core::{
+    Event, EventKind, InvalidOption,
+    author::{Call, Period},
+};
 
 use crate::{
     addressee::{Addressee, Value},

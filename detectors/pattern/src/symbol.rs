@@ -8,7 +8,8 @@ use serde::{
     de::{self, value::MapAccessDeserializer},
 };
 use watchkeeper_core::{
-    Call, Cause, Event, EventKind, ModelCall, ToolClass, ToolResult, WaitingFor,
+    Event, EventKind, ModelCall, ToolClass, ToolResult,
+    author::{Call, Cause, WaitingFor},
 };
 
 use crate::{

@@ -8,7 +8,7 @@ use serde::{
     Deserialize, Deserializer,
     de::{self, IntoDeserializer as _, value::MapAccessDeserializer},
 };
-use watchkeeper_core::Glob;
+use watchkeeper_core::author::Glob;
 
 /// The longest regular expression, in bytes.
 const MAX_REGEX_LEN: usize = 1024;

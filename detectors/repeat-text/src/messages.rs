@@ -1,6 +1,10 @@
 //! Equal messages, or equal thoughts, in a row.
 
-use watchkeeper_core::{Context, Elapsed, EventKind, Fingerprint, Place, Report, Timestamp, quote};
+use watchkeeper_core::{
+    Context, EventKind, Fingerprint, Report, Timestamp,
+    author::{Elapsed, Place},
+    quote,
+};
 
 use crate::{hash::Hash, text_kind::TextKind};
 

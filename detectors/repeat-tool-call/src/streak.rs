@@ -3,8 +3,9 @@
 use std::mem;
 
 use watchkeeper_core::{
-    Call, Context, Elapsed, Fingerprint, Place, Report, SignedDuration, Timestamp, ToolCall,
-    ToolClass, ToolResult, quote,
+    Context, Fingerprint, Report, SignedDuration, Timestamp, ToolCall, ToolClass, ToolResult,
+    author::{Call, Elapsed, Place},
+    quote,
 };
 
 use crate::{

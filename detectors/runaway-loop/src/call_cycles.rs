@@ -2,7 +2,10 @@
 
 use std::{mem, sync::Arc};
 
-use watchkeeper_core::{Call, Cause, Context, Elapsed, Place, Timestamp, ToolClass, ToolResult};
+use watchkeeper_core::{
+    Context, Timestamp, ToolClass, ToolResult,
+    author::{Call, Cause, Elapsed, Place},
+};
 
 use crate::{
     cycle::Cycle,

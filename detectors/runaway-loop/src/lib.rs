@@ -15,8 +15,8 @@ mod tests;
 use std::sync::Arc;
 
 use watchkeeper_core::{
-    Context, Detector, DetectorKind, Event, EventKind, EventSet, InvalidOption, Level, Scope,
-    Severity, Subscription, ToolClass,
+    Context, Detector, DetectorKind, Event, EventKind, EventSet, InvalidOption, Level, Severity,
+    Subscription, ToolClass, author::Scope,
 };
 
 use crate::{call_cycles::CallCycles, no_progress::NoProgress};

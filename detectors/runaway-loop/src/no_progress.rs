@@ -1,6 +1,6 @@
 //! Model calls or handoffs without progress.
 
-use watchkeeper_core::{Context, Event, EventKind, Fingerprint, Place, Report};
+use watchkeeper_core::{Context, Event, EventKind, Fingerprint, Report, author::Place};
 
 use crate::options::Of;
 

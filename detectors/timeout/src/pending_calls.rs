@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use watchkeeper_core::{
-    Call, Context, Elapsed, Fingerprint, Report, Timestamp, ToolClass, percent, quote,
+    Context, Fingerprint, Report, Timestamp, ToolClass,
+    author::{Call, Elapsed, percent},
+    quote,
 };
 
 use crate::{

@@ -1,6 +1,9 @@
 //! Models that send nothing while a response is expected.
 
-use watchkeeper_core::{Activity, Context, Elapsed, Fingerprint, Report, Timestamp, percent};
+use watchkeeper_core::{
+    Context, Fingerprint, Report, Timestamp,
+    author::{Activity, Elapsed, percent},
+};
 
 use crate::{
     elapsed::{Nanos, duration, report, since, wake_at_next_level},

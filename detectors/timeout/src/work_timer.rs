@@ -2,7 +2,8 @@
 //! measured with one stopwatch.
 
 use watchkeeper_core::{
-    Context, Elapsed, Event, EventKind, Fingerprint, Place, Report, Timestamp, percent,
+    Context, Event, EventKind, Fingerprint, Report, Timestamp,
+    author::{Elapsed, Place, percent},
 };
 
 use crate::{

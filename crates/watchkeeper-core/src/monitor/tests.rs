@@ -14,9 +14,10 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{Monitor, MonitorConfig, Running};
 use crate::{
-    Context, Delivery, Detector, Engine, EngineConfig, Event, EventKind, Finding, Fingerprint,
-    Level, NamedDetector, Queue, Report, Router, Severity, Sink, SinkError, Status,
+    Context, Delivery, Detector, Engine, Event, EventKind, Finding, Fingerprint, Level, Queue,
+    Report, Router, Severity, Sink, SinkError, Status,
     clock::{Clock, ManualClock, SystemClock},
+    embed::{EngineConfig, NamedDetector},
 };
 
 /// Longer than any test takes, however slow the machine.

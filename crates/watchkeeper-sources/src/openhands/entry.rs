@@ -1,6 +1,6 @@
 //! The fields of an event of OpenHands that are used.
 
-use watchkeeper_core::Tokens;
+use watchkeeper_core::author::Tokens;
 
 use crate::json::{Malformed, Reader, Text, set_once};
 

@@ -3,7 +3,8 @@
 use std::borrow::Cow;
 
 use watchkeeper_core::{
-    AgentId, Cause, EventKind, EventSink, Fingerprint, ToolClass, ToolResult, WaitingFor,
+    AgentId, EventKind, Fingerprint, ToolClass, ToolResult,
+    author::{Cause, EventSink, WaitingFor},
 };
 
 use super::{Conversation, MAX_PURPOSES, class_of_command, entry::Entry, result, state::State};

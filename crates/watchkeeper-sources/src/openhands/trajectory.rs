@@ -1,7 +1,8 @@
 //! Events of versions before the SDK.
 
 use watchkeeper_core::{
-    AgentId, Cause, EventKind, EventSink, Fingerprint, ToolClass, ToolResult, WaitingFor,
+    AgentId, EventKind, Fingerprint, ToolClass, ToolResult,
+    author::{Cause, EventSink, WaitingFor},
 };
 
 use super::{

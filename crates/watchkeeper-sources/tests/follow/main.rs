@@ -19,8 +19,9 @@ use std::{
 use insta::assert_snapshot;
 use tempfile::TempDir;
 use watchkeeper_core::{
-    EventKind, Registry, SignedDuration, Timestamp,
+    EventKind, SignedDuration, Timestamp,
     clock::{Clock as _, SystemClock},
+    embed::Registry,
 };
 use watchkeeper_sources::{EndReason, FollowOptions, Follower, MAX_LINE, Update};
 

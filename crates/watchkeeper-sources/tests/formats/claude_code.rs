@@ -1,7 +1,9 @@
 use std::path::{Path, PathBuf};
 
 use insta::assert_snapshot;
-use watchkeeper_core::{DedupCache, EventKind, Fingerprint, Registry, SourceKind as _};
+use watchkeeper_core::{
+    EventKind, Fingerprint, SourceKind as _, author::DedupCache, embed::Registry,
+};
 use watchkeeper_sources::ClaudeCode;
 
 use crate::{events, read, render};
@@ -159,7 +161,7 @@ fn recognizes_a_file_by_any_length_of_its_head() {
     let sources = Registry::linked().unwrap().sources;
     let kinds = |head: &[u8]| {
         let known = sources.iter().filter(|it| it.recognizes(Path::new("x"), head));
-        known.map(watchkeeper_core::Entry::kind).collect::<Vec<_>>()
+        known.map(watchkeeper_core::embed::Entry::kind).collect::<Vec<_>>()
     };
     for text in [EARLY, RECENT, AGENT] {
         assert_eq!(kinds(text), ["claude-code"]);

@@ -1,7 +1,7 @@
 use std::path::{Path, PathBuf};
 
 use insta::assert_snapshot;
-use watchkeeper_core::{DedupCache, Registry, SourceKind as _};
+use watchkeeper_core::{SourceKind as _, author::DedupCache, embed::Registry};
 use watchkeeper_sources::Codex;
 
 use crate::{events, read, render};
@@ -78,7 +78,7 @@ fn recognizes_a_file_by_any_length_of_its_head() {
     for text in [EARLY, RECENT, AGENT] {
         for head in [text, &text[..100]] {
             let known = sources.iter().filter(|it| it.recognizes(Path::new("x"), head));
-            let kinds = known.map(watchkeeper_core::Entry::kind).collect::<Vec<_>>();
+            let kinds = known.map(watchkeeper_core::embed::Entry::kind).collect::<Vec<_>>();
             assert_eq!(kinds, ["codex"]);
         }
     }

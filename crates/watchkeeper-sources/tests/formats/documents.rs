@@ -3,7 +3,10 @@
 use std::path::Path;
 
 use insta::assert_snapshot;
-use watchkeeper_core::{DedupCache, Entry, Registry};
+use watchkeeper_core::{
+    author::DedupCache,
+    embed::{Entry, Registry},
+};
 use watchkeeper_sources::MAX_LINE;
 
 use crate::{events, read, render};

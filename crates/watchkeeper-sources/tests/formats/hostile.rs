@@ -5,7 +5,7 @@ use std::path::Path;
 
 use insta::assert_snapshot;
 use proptest::prelude::*;
-use watchkeeper_core::{DedupCache, Event, Registry};
+use watchkeeper_core::{Event, author::DedupCache, embed::Registry};
 use watchkeeper_sources::{MAX_LINE, SessionFile};
 
 use crate::{events, read};

@@ -14,7 +14,11 @@ mod targets;
 use std::{fmt::Write as _, path::Path};
 
 use jiff::tz::TimeZone;
-use watchkeeper_core::{DedupCache, Event, Registry, SkippedLines};
+use watchkeeper_core::{
+    Event,
+    author::{DedupCache, SkippedLines},
+    embed::Registry,
+};
 use watchkeeper_sources::{SessionFile, write_event};
 
 /// Reads a file and returns one line per event: line number, time, session and

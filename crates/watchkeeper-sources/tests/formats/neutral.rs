@@ -1,8 +1,8 @@
 use insta::assert_snapshot;
 use proptest::prelude::*;
 use watchkeeper_core::{
-    Cause, Event, EventKind, Json, ModelCall, SessionStart, Timestamp, Tokens, ToolCall, ToolClass,
-    ToolResult, WaitingFor,
+    Event, EventKind, Json, ModelCall, Timestamp, ToolCall, ToolClass, ToolResult,
+    author::{Cause, SessionStart, Tokens, WaitingFor},
 };
 use watchkeeper_sources::{EventError, event_schema, parse_event, write_event};
 

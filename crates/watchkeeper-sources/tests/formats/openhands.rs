@@ -4,7 +4,11 @@ use std::{collections::BTreeSet, path::Path};
 
 use insta::assert_snapshot;
 use jiff::tz::TimeZone;
-use watchkeeper_core::{DedupCache, Entry, Event, EventKind, Registry, SkippedLines, SourceKind};
+use watchkeeper_core::{
+    Event, EventKind, SourceKind,
+    author::{DedupCache, SkippedLines},
+    embed::{Entry, Registry},
+};
 use watchkeeper_sources::{MAX_LINE, OpenHands};
 
 use crate::{events, read, render, render_in};

@@ -1,6 +1,9 @@
 //! Tests of the targets of tool calls.
 
-use watchkeeper_core::{DedupCache, EventKind, Targets};
+use watchkeeper_core::{
+    EventKind,
+    author::{DedupCache, Targets},
+};
 
 use crate::events;
 

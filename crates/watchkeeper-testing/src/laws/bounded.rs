@@ -4,8 +4,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::{SignedDuration, Timestamp};
 use watchkeeper_core::{
-    AgentId, Context, Detector, Event, EventKind, Json, ModelCall, NamedDetector, Scope,
-    Subscription, Tokens, ToolCall, ToolResult,
+    AgentId, Context, Detector, Event, EventKind, Json, ModelCall, Subscription, ToolCall,
+    ToolResult,
+    author::{Scope, Tokens},
+    embed::NamedDetector,
 };
 
 use super::{Broken, Law, runs::Subject};

@@ -4,7 +4,9 @@ use std::{rc::Rc, sync::Arc};
 
 use jiff::{SignedDuration, Timestamp};
 use watchkeeper_core::{
-    Engine, EngineConfig, Event, ExplanationDetail, Finding, NamedDetector, SessionId, make_safe,
+    Engine, Event, Finding, SessionId,
+    author::make_safe,
+    embed::{EngineConfig, ExplanationDetail, NamedDetector},
 };
 
 use super::{Law, panics, probe::Probe};

@@ -7,8 +7,8 @@ use super::{
     panic_quietly, prompt, steps, time,
 };
 use crate::{
-    Context, Detector, EngineConfig, Event, ExplanationDetail, ExplanationEntry, Fingerprint,
-    Level, Outcome, Report, Severity, Status,
+    Context, Detector, Event, Fingerprint, Level, Report, Severity, Status,
+    embed::{EngineConfig, ExplanationDetail, ExplanationEntry, Outcome},
 };
 
 fn explained(steps: &[Step], session: &str) -> (Vec<Finding>, Vec<ExplanationEntry>) {

@@ -7,8 +7,8 @@ use super::{
     ALL, NamedDetector, Sort, advance, message, named, observe, render, run_in, steps, time,
 };
 use crate::{
-    Context, Detector, Engine, EngineConfig, Event, EventKind, EventSet, Fingerprint, Report,
-    Subscription,
+    Context, Detector, Engine, Event, EventKind, EventSet, Fingerprint, Report, Subscription,
+    embed::EngineConfig,
 };
 
 /// Reports that an agent has been inactive, from the facts alone.

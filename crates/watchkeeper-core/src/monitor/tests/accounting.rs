@@ -9,8 +9,9 @@ use proptest::{collection::vec, prelude::*};
 
 use super::{LONG, config, engine, prompt, time};
 use crate::{
-    Delivery, Finding, Monitor, MonitorConfig, Queue, Retry, Router, Sink, SinkError, Stopped,
+    Delivery, Finding, Monitor, Queue, Retry, Router, Sink, SinkError,
     clock::{Clock, ManualClock},
+    embed::{MonitorConfig, Stopped},
 };
 
 /// The behavior of a sink.

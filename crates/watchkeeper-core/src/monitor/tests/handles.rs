@@ -5,8 +5,9 @@ use std::sync::{Arc, Mutex};
 use serde_json::json;
 
 use crate::{
-    Cause, Context, Delivery, Detector, Engine, EngineConfig, Event, EventKind, Json, Level,
-    Monitor, NamedDetector, Running, Severity, WaitingFor,
+    Cause, Context, Delivery, Detector, Engine, Event, EventKind, Json, Level, Monitor, Severity,
+    WaitingFor,
+    embed::{EngineConfig, NamedDetector, Running},
 };
 
 /// Copies every event into a list.
