@@ -32,7 +32,7 @@ fn no_file_is_too_long() {
     for crate_root in crates() {
         for (_, path) in files(&crate_root) {
             let name = path.file_name().unwrap().to_str().unwrap();
-            let n_lines = without_tests(&fs::read_to_string(&path).unwrap()).lines().count();
+            let n_lines = without_tests(&read(&path)).lines().count();
             let is_long = MAX_LINES < n_lines && !LONG_FILES.contains(&name);
             assert!(!is_long, "{} has {n_lines} lines, more than {MAX_LINES}", path.display());
         }
@@ -79,8 +79,8 @@ fn imports_are_resolved() {
 fn crates() -> Vec<PathBuf> {
     let mut folders = Vec::new();
     for group in ["crates", "detectors"] {
-        let entries = fs::read_dir(root().join(group)).unwrap();
-        folders.extend(entries.map(|entry| entry.unwrap().path().join("src")));
+        let entries = fs::read_dir(root().join(group)).expect("the folder should be readable");
+        folders.extend(entries.flatten().map(|entry| entry.path().join("src")));
     }
     folders.sort();
     folders
@@ -90,7 +90,7 @@ fn crates() -> Vec<PathBuf> {
 fn arrows(crate_root: &Path) -> BTreeMap<Module, BTreeSet<Module>> {
     let texts: BTreeMap<Module, String> = files(crate_root)
         .into_iter()
-        .map(|(module, path)| (module, without_tests(&fs::read_to_string(path).unwrap())))
+        .map(|(module, path)| (module, without_tests(&read(&path))))
         .collect();
     let is_module = |path: &[String]| texts.contains_key(path);
     let mut re_exports = BTreeMap::new();
@@ -189,9 +189,9 @@ fn imports<'a>(
 fn absolute(path: &str, module: &[String]) -> Option<Module> {
     let mut absolute = module.to_vec();
     let mut segments = path.split("::").peekable();
-    match segments.peek()? {
-        &"crate" => absolute.clear(),
-        &("super" | "self") => {}
+    match *segments.peek()? {
+        "crate" => absolute.clear(),
+        "super" | "self" => {}
         _ => return None,
     }
     for segment in segments {
@@ -217,6 +217,10 @@ fn expanded(item: &str) -> Vec<String> {
     parts.flat_map(|part| expanded(&format!("{}{part}", prefix.trim()))).collect()
 }
 
+fn read(path: &Path) -> String {
+    fs::read_to_string(path).expect("the file should be text")
+}
+
 /// Removes comments and the unit tests.
 fn without_tests(text: &str) -> String {
     let code = text.split("\n#[cfg(test)]\nmod tests {").next().unwrap_or_default();
@@ -229,15 +233,17 @@ fn files(crate_root: &Path) -> Vec<(Module, PathBuf)> {
     let mut files = Vec::new();
     let mut folders = vec![crate_root.to_owned()];
     while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
+        let entries = fs::read_dir(folder).expect("the folder should be readable");
+        for entry in entries.flatten() {
+            let path = entry.path();
             if path.is_dir() {
                 folders.push(path);
                 continue;
             }
-            let relative = path.strip_prefix(crate_root).unwrap().with_extension("");
+            let relative = path.strip_prefix(crate_root).expect("the file is in the crate");
+            let relative = relative.with_extension("");
             let mut module: Module =
-                relative.iter().map(|part| part.to_str().unwrap().to_owned()).collect();
+                relative.iter().map(|part| part.to_string_lossy().into_owned()).collect();
             if ["lib", "main", "mod"].contains(&module[module.len() - 1].as_str()) {
                 module.pop();
             }

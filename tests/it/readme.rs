@@ -44,8 +44,13 @@ fn policies_are_valid() {
 fn show(readme: &mut String, folder: &Folder, command: &str) {
     let mut words = command.split(' ');
     assert_eq!(words.next(), Some("watchkeeper"));
-    let ran = program().args(words).current_dir(folder.path()).output().unwrap();
-    let output = [ran.stdout, ran.stderr].map(|text| String::from_utf8(text).unwrap()).concat();
+    let ran = program()
+        .args(words)
+        .current_dir(folder.path())
+        .output()
+        .expect("the program should start");
+    let output =
+        [ran.stdout, ran.stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).concat();
     let prompt = format!("```console\n$ {command}\n");
     let start = readme.find(&prompt).unwrap_or_else(|| panic!("no block with {command}"));
     let start = start + prompt.len();

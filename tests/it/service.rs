@@ -58,9 +58,9 @@ fn follows_and_ends(folder: &Folder, command: &str) {
     let args = args.split(' ');
     folder.write(".config/watchkeeper/policy.toml", POLICY);
     let file = folder.write(".claude/projects/p/s.jsonl", "");
-    let home = folder.path().to_str().unwrap();
+    let home = folder.path().to_str().expect("the path should be text");
     let watching = Watching::run(program().args(args).env("HOME", home));
-    fs::write(file, looping_now(4)).unwrap();
+    fs::write(file, looping_now(4)).expect("the file should be writable");
     watching.until("repeated_call");
     let (status, _) = watching.end("TERM");
     assert_eq!(status, Some(0));

@@ -87,7 +87,7 @@ pub(crate) fn check(
         n_findings += findings.len();
         match skipped {
             Ok(skipped) => {
-                add_sessions(&group, sessions, findings, skipped, &mut engine, &mut report)
+                add_sessions(&group, sessions, findings, skipped, &mut engine, &mut report);
             }
             Err(err) => report.skipped_files.push(SkippedFile {
                 file: group.files[0].clone(),
@@ -209,7 +209,9 @@ pub(crate) fn probe(
         let file: &Path = &group.files[0];
         read.map_err(|source| ProbeError::Read { file: file.to_owned(), source })?;
         n_sessions += sessions.len() as u64;
-        sessions.iter().for_each(|session| engine.forget(session));
+        for session in &sessions {
+            engine.forget(session);
+        }
     }
     if n_sessions == 0 {
         return Err(ProbeError::NoSession);

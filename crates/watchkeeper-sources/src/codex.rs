@@ -219,7 +219,7 @@ impl<'a> Payload<'a> {
                 b"role" => set_once(&mut self.role, reader.text()?),
                 b"message" => set_once(&mut self.message, reader.text()?),
                 b"content" | b"summary" => {
-                    read_pieces(reader, &mut self.texts, &mut self.other_content)?
+                    read_pieces(reader, &mut self.texts, &mut self.other_content)?;
                 }
                 b"name" => set_once(&mut self.name, reader.text()?),
                 b"namespace" => set_once(&mut self.namespace, reader.text()?),
@@ -327,7 +327,7 @@ fn read_pieces<'a>(
         match text {
             Some(text) => texts.push(text),
             None => {
-                *other_content = Some(other_content.unwrap_or_default().and(Fingerprint::of(raw)))
+                *other_content = Some(other_content.unwrap_or_default().and(Fingerprint::of(raw)));
             }
         }
         Ok(())
@@ -577,7 +577,7 @@ impl Codex {
                 self.event(at, payload, EventKind::Error { message, retry: None }, sink);
             }
             b"mcp_tool_call_end" => {
-                self.record_outcome(payload, payload.call_id, Some(!payload.is_error))
+                self.record_outcome(payload, payload.call_id, Some(!payload.is_error));
             }
             b"patch_apply_end" | b"exec_command_end" => {
                 self.record_outcome(payload, payload.call_id, payload.success);

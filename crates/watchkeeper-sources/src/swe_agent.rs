@@ -314,9 +314,7 @@ fn targets(action: &str, class: ToolClass) -> Targets {
     let words: Vec<&str> = line.split_ascii_whitespace().collect();
     match words[..] {
         ["open" | "create" | "view" | "view_image" | "filemap", path, ..]
-        | ["str_replace_editor", _, path, ..]
-        | ["search_file", _, path, ..]
-        | ["search_dir" | "find_file", _, path, ..] => {
+        | ["str_replace_editor" | "search_file" | "search_dir" | "find_file", _, path, ..] => {
             Targets::new().with_path(path.trim_matches(['"', '\'']))
         }
         _ if class == ToolClass::Run => Targets::new().with_command(action),

@@ -30,7 +30,8 @@ fn run(app: App, args: &[&str]) -> (Status, String, String) {
     let args = ["watchkeeper"].iter().chain(args).map(Into::into);
     let mut output = Output { out: &mut out, err: &mut err, styles: Styles::default() };
     let status = app.run_with(args, &mut output);
-    (status, String::from_utf8(out).unwrap(), String::from_utf8(err).unwrap())
+    let text = |bytes| String::from_utf8(bytes).expect("the program should write UTF-8");
+    (status, text(out), text(err))
 }
 
 #[test]

@@ -139,7 +139,9 @@ fn draw(
     }
     let is_open = |finding: &&Finding| finding.status == FindingStatus::Open;
     let n_findings = findings.iter().filter(is_open).count() as u64;
-    text.push_str(&format!("\n{}\n", summary(n_findings, n_events)));
+    text.push('\n');
+    text.push_str(&summary(n_findings, n_events));
+    text.push('\n');
     fs::write(svg, terminal_svg("watchkeeper demo", &text))
         .map_err(|source| Error::Write { path: svg.to_owned(), source })?;
     if !quiet {

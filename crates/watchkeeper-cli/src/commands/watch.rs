@@ -70,7 +70,6 @@ impl Watch {
 /// `--verbose` is set.
 fn print_update(update: &Update, global: &Global, err: &mut dyn Write) -> io::Result<()> {
     let (text, is_problem) = match update {
-        Update::Event(_) => return Ok(()),
         Update::Began { file, source } => (format!("{source}: reading {}", quote(file)), false),
         Update::Moved { from, to } => {
             (format!("{} was renamed to {}", quote(from), quote(to)), false)

@@ -44,7 +44,7 @@ impl<'a> State<'a> {
         Reader::new(text).object(|reader, key| {
             match key {
                 b"execution_status" | b"agent_status" => {
-                    set_once(&mut state.status, reader.text()?)
+                    set_once(&mut state.status, reader.text()?);
                 }
                 b"workspace" => {
                     reader.object(|reader, key| {

@@ -4,6 +4,7 @@ use tempfile::TempDir;
 use watchkeeper_core::{
     Event, Severity, Timestamp,
     author::DedupCache,
+    clock::{Clock as _, SystemClock},
     embed::{Kinds, SourceEntry},
 };
 use watchkeeper_sources::{FollowOptions, Follower, OpenError, ReadError, Update, discover, open};
@@ -82,7 +83,7 @@ fn follows_other_files_after_a_source_panics() {
         let mut follower = Follower::new(vec![folder.path().to_owned()], [entry, &PLAIN], options);
         let scan = |follower: &mut Follower| {
             let (mut panics, mut n_plain) = (Vec::new(), 0);
-            follower.scan(Timestamp::now(), &mut |update| match update {
+            follower.scan(SystemClock.now(), &mut |update| match update {
                 Update::SourceFailed { file, panic } => {
                     panics.push(panic.finding(Timestamp::UNIX_EPOCH, &file));
                 }
