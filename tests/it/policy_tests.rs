@@ -413,7 +413,7 @@ fn points_at_the_line_of_a_trace() {
          trace = \"\"\"\n0s prompt hi\n  1s cal Bash\n\"\"\"\n",
     );
     assert_snapshot!(seen(&folder, &["policy.test.toml"]), @"
-    error: `cal` is no event; there are session_start, prompt, synthetic, message, delta, thinking, usage, call, result, wait, resume, turn_end, error, compaction, handoff, agent_start, agent_end and session_end
+    error: unknown event `cal`; use session_start, prompt, synthetic, message, delta, thinking, usage, call, result, wait, resume, turn_end, error, compaction, handoff, agent_start, agent_end or session_end
      --> policy.test.toml:9:3
       |
     9 |   1s cal Bash
@@ -444,7 +444,7 @@ fn points_at_the_line_of_a_trace() {
     8 + tools = ["WebFetch"]
       |
 
-    error: `cal` is no event; there are session_start, prompt, synthetic, message, delta, thinking, usage, call, result, wait, resume, turn_end, error, compaction, handoff, agent_start, agent_end and session_end
+    error: unknown event `cal`; use session_start, prompt, synthetic, message, delta, thinking, usage, call, result, wait, resume, turn_end, error, compaction, handoff, agent_start, agent_end or session_end
       --> bad.md:24:1
        |
     24 | 7s cal WebFetch

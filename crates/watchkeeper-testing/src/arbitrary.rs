@@ -1,3 +1,5 @@
+//! Random events.
+
 use jiff::{SignedDuration, Timestamp};
 use proptest::{collection::vec, option, prelude::*, sample::select};
 use watchkeeper_core::{
@@ -5,7 +7,7 @@ use watchkeeper_core::{
     author::{Cause, SessionStart, Tokens, WaitingFor},
 };
 
-use crate::{SESSION, hostile};
+use crate::{hostile, trace::SESSION};
 
 /// Generates the events of a few sessions and agents.
 ///
@@ -59,7 +61,7 @@ const MODELS: &[&str] = &["claude-opus-4-5", "no-such-model"];
 const IDS: &[&str] = &["c1", "c2", "c3", "c4"];
 const GAPS_IN_MILLIS: &[i64] =
     &[0, 1, 250, 1_000, 1_000, 5_000, 5_000, 30_000, 61_000, 300_000, 1_000_000, 7_200_000];
-/// The delays of an event's time behind the clock of its sequence.
+/// Delays of an event's time behind the clock of its sequence.
 const LAGS_IN_MILLIS: &[i64] = &[0, 0, 0, 0, 0, 0, 0, 1_500, 90_000, 10_000_000];
 /// The number of events after which a repeated trace is cut off.
 const MAX_TRACE_EVENTS: usize = 300;
@@ -182,21 +184,25 @@ impl Vocabulary {
             3 => select(MODELS).prop_map(ToOwned::to_owned),
             1 => self.text(),
         ]);
+        let tokens = (count(), count(), count(), count());
         let cost = option::weighted(0.2, 0.0..50.0_f64);
-        (option::of(select(IDS)), model, count(), count(), count(), count(), cost).prop_map(
-            |(id, model, input, cache_read, cache_write, output, cost_usd)| ModelCall {
-                id: id.map(Into::into),
-                model: model.map(Into::into),
-                tokens: Tokens {
-                    input,
-                    cache_read,
-                    cache_write,
-                    output,
-                    reasoning: output / 2,
-                    cache_write_1h: cache_write / 2,
-                },
-                cost_usd,
-                context_tokens: None,
+        let context = option::weighted(0.2, count());
+        (option::of(select(IDS)), model, tokens, cost, context).prop_map(
+            |(id, model, (input, cache_read, cache_write, output), cost_usd, context_tokens)| {
+                ModelCall {
+                    id: id.map(Into::into),
+                    model: model.map(Into::into),
+                    tokens: Tokens {
+                        input,
+                        cache_read,
+                        cache_write,
+                        output,
+                        reasoning: output / 2,
+                        cache_write_1h: cache_write / 2,
+                    },
+                    cost_usd,
+                    context_tokens,
+                }
             },
         )
     }
@@ -218,7 +224,7 @@ impl Vocabulary {
     }
 
     fn tool(&self) -> BoxedStrategy<String> {
-        with_own(&self.tools, select(TOOLS).prop_map(ToOwned::to_owned))
+        prefer(&self.tools, select(TOOLS).prop_map(ToOwned::to_owned))
     }
 
     fn arguments(&self) -> BoxedStrategy<String> {
@@ -226,7 +232,7 @@ impl Vocabulary {
         let odd = (0..hostile::ODD_ARGUMENTS.len())
             .prop_map(|idx| hostile::ODD_ARGUMENTS[idx]().to_string());
         let usual = select(ARGUMENTS).prop_map(ToOwned::to_owned);
-        with_own(&self.arguments, prop_oneof![8 => usual, 2 => text, 1 => odd])
+        prefer(&self.arguments, prop_oneof![8 => usual, 2 => text, 1 => odd])
     }
 
     fn text(&self) -> BoxedStrategy<String> {
@@ -235,19 +241,19 @@ impl Vocabulary {
             1 => any::<String>(),
             1 => (any::<char>(), 0..6_000_usize).prop_map(|(c, n)| c.to_string().repeat(n)),
         ];
-        with_own(&self.texts, usual)
+        prefer(&self.texts, usual)
     }
 }
 
-/// Prefers the author's words to those that every detector gets.
-fn with_own(
-    own: &[String],
+/// Prefers the words of the author to the common words of all detectors.
+fn prefer(
+    words: &[String],
     usual: impl Strategy<Value = String> + 'static,
 ) -> BoxedStrategy<String> {
-    if own.is_empty() {
+    if words.is_empty() {
         return usual.boxed();
     }
-    prop_oneof![select(own.to_vec()), usual].boxed()
+    prop_oneof![select(words.to_vec()), usual].boxed()
 }
 
 fn call(id: &str, tool: &str, arguments: &str, response: Option<&str>) -> EventKind {

@@ -19,7 +19,7 @@ pub(crate) const TEXTS: &[fn() -> String] = &[
     || "export TOKEN=abcdef\0".to_owned(),
 ];
 
-/// JSON values that are not what a tool takes.
+/// JSON values that no tool expects as arguments.
 pub(crate) const ODD_ARGUMENTS: &[fn() -> Value] = &[
     || Value::Null,
     || json!(true),
@@ -146,7 +146,7 @@ pub(crate) fn replace_arguments(event: &mut Event, arguments: &Value) {
     }
 }
 
-/// Gives the ids of an event's call, response and model call a suffix.
+/// Adds a suffix to the ids of an event's call, response and model call.
 pub(crate) fn renumber(event: &mut Event, round: usize) {
     let fresh = |id: &str| Box::<str>::from(format!("{id}-{round}"));
     match &mut event.kind {
@@ -171,9 +171,8 @@ pub(crate) fn disturb(event: &mut Event, noise: &mut Noise) {
     });
 }
 
-/// Gives about half of an event's texts a suffix that no other round has, and few
-/// names of tools, so that
-/// the rounds contain known and unknown texts in every combination.
+/// Adds a suffix, which is new in each round, to about half of an event's texts and
+/// to few names of tools. The rounds thus mix known and unknown texts.
 pub(crate) fn freshen(event: &mut Event, round: usize, noise: &mut Noise) {
     renumber(event, round);
     let agent = event.agent.take();

@@ -9,15 +9,15 @@
 //! | legible | a message is one short line without a full stop, and safe for a terminal |
 //! | bounded | the state stops growing, and contains no long text of the stream |
 //! | subscribed | events outside the [`Subscription`](watchkeeper_core::Subscription) change neither state nor findings |
-//! | resettable | the state of an idle detector equals that of a new one |
+//! | resettable | the state of an idle detector equals the state of a new one |
 //! | explainable | explaining a session changes no finding: report closures have no side effects |
 //!
 //! [`check`] tries random traces. They contain the strings of the detector's
 //! options as names of tools, arguments and texts, so many detectors report
-//! something with no further help. A run in which the detector reported nothing
-//! has proved nothing and fails; [`Laws::traces`] then takes a trace that makes the
-//! detector report. Traces are also repeated many times, mixed with other events,
-//! and filled with hostile text:
+//! something in them. A run without any report proves nothing, and fails: pass a
+//! trace that makes the detector report something to [`Laws::traces`]. The check
+//! also repeats traces many times, mixes them with other events, and puts hostile
+//! text into them:
 //!
 //! ```no_run
 //! use watchkeeper_testing::laws;
@@ -45,18 +45,20 @@
 //!
 //! # Limits
 //!
-//! The state of a detector is its [`Debug`](std::fmt::Debug) output. Growth that a
-//! hand-written `Debug` hides cannot be seen, so derive `Debug`. A clock that a
-//! detector reads in whole hours can return the same hour in every run.
+//! The state of a detector is its [`Debug`](std::fmt::Debug) output. A hand-written
+//! `Debug` can hide growth, so derive `Debug`. If a detector reads the clock in
+//! whole hours, every run can read the same hour.
 
 mod bounded;
+mod law;
 mod minimize;
 pub(crate) mod panics;
 mod probe;
 mod runs;
 mod sweep;
+mod violation;
 
-use std::{cell::RefCell, fmt, rc::Rc, sync::Arc};
+use std::{cell::RefCell, rc::Rc, sync::Arc};
 
 use jiff::SignedDuration;
 use proptest::{
@@ -66,134 +68,14 @@ use proptest::{
 };
 use watchkeeper_core::{DetectorKind, Event, Json, embed::NamedDetector};
 
-use self::runs::Subject;
-use crate::{Step, Trace, arbitrary::Vocabulary, detector, hostile, manual};
-
-/// A requirement that holds for every detector.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Law {
-    /// No trace makes the detector panic.
-    Total,
-    /// The same trace gives the same findings.
-    Deterministic,
-    /// Advancing the clock between two events changes no finding.
-    Punctual,
-    /// Events of other sessions change no finding.
-    Isolated,
-    /// A message is one short line without a full stop, and safe for a terminal.
-    Legible,
-    /// The state stops growing, and contains no long text of the stream.
-    Bounded,
-    /// Events outside the subscription change neither state nor findings.
-    Subscribed,
-    /// The state of an idle detector equals that of a new one.
-    Resettable,
-    /// Explaining a session changes no finding.
-    Explainable,
-}
-
-impl Law {
-    /// The name: an adjective.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Total => "total",
-            Self::Deterministic => "deterministic",
-            Self::Punctual => "punctual",
-            Self::Isolated => "isolated",
-            Self::Legible => "legible",
-            Self::Bounded => "bounded",
-            Self::Subscribed => "subscribed",
-            Self::Resettable => "resettable",
-            Self::Explainable => "explainable",
-        }
-    }
-
-    /// The requirement, in one clause.
-    const fn requirement(self) -> &'static str {
-        match self {
-            Self::Total => "no trace makes the detector panic",
-            Self::Deterministic => "the same trace gives the same findings",
-            Self::Punctual => "advancing the clock between two events changes no finding",
-            Self::Isolated => "events of other sessions change no finding",
-            Self::Legible => {
-                "a message is one short line without a full stop, and safe for a terminal"
-            }
-            Self::Bounded => "the state stops growing, and contains no long text of the stream",
-            Self::Subscribed => "events outside the subscription change neither state nor findings",
-            Self::Resettable => "the state of an idle detector equals that of a new one",
-            Self::Explainable => {
-                "explaining a session changes no finding: report closures have no side effects"
-            }
-        }
-    }
-}
-
-/// A failed check of the laws.
-#[derive(Clone, Debug)]
-pub struct Violation {
-    detector: Arc<str>,
-    law: Option<Law>,
-    message: String,
-    trace: Option<Trace>,
-    /// A call of the check, up to its traces.
-    code: Option<Arc<str>>,
-    seed: u64,
-    n_cases: u32,
-}
-
-impl Violation {
-    /// The broken law; `None` if the run was vacuous.
-    pub fn law(&self) -> Option<Law> {
-        self.law
-    }
-
-    /// The shortest trace found that breaks the law; `None` for laws that need a
-    /// very long trace, and for vacuous runs.
-    pub fn trace(&self) -> Option<&Trace> {
-        self.trace.as_ref()
-    }
-}
-
-impl fmt::Display for Violation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { detector, law, message, trace, code, seed, n_cases } = self;
-        match law {
-            Some(law) => {
-                writeln!(f, "`{detector}` is not {}: {message}", law.name())?;
-                writeln!(f, "\nthe law: {}", law.requirement())?;
-            }
-            None => writeln!(f, "`{detector}` {message}")?,
-        }
-        if let Some(trace) = trace {
-            let trace = trace.to_string();
-            writeln!(f, "\nthe shortest trace that shows it:\n\n{trace}")?;
-            if let (Some(law), Some(code)) = (law, code) {
-                let (name, fence) = (law.name(), fence(&trace));
-                writeln!(f, "as a test:\n")?;
-                writeln!(f, "    #[test]\n    fn is_{name}() {{")?;
-                writeln!(f, "        {code}")?;
-                writeln!(f, "            .traces([r{fence}\"\n{trace}\"{fence}])")?;
-                writeln!(f, "            .check();\n    }}\n")?;
-            }
-        }
-        if law.is_some() {
-            let run = "cargo test";
-            write!(
-                f,
-                "to repeat this run: PROPTEST_RNG_SEED={seed} PROPTEST_CASES={n_cases} {run}"
-            )?;
-        }
-        Ok(())
-    }
-}
-
-impl std::error::Error for Violation {}
-
-/// Returns the number signs that a raw string needs around a text.
-fn fence(text: &str) -> String {
-    (1..).map(|n| "#".repeat(n)).find(|it| !text.contains(&format!("\"{it}"))).unwrap_or_default()
-}
+use self::{law::Broken, runs::Subject, violation::fence};
+pub use self::{law::Law, violation::Violation};
+use crate::{
+    arbitrary::Vocabulary,
+    hostile, manual,
+    play::detector,
+    trace::{Step, Trace},
+};
 
 /// Checks the laws and the manual of one kind of detector, with these options.
 ///
@@ -244,9 +126,9 @@ pub struct Laws {
     pristine: NamedDetector,
     fresh: Rc<dyn Fn() -> NamedDetector>,
     words: Vocabulary,
-    /// The time after the last event that the author's traces need at most.
+    /// The time to play after the last event.
     tail: SignedDuration,
-    may_be_silent: bool,
+    allows_no_reports: bool,
     code: Option<Arc<str>>,
     manual: Option<fn()>,
 }
@@ -257,12 +139,12 @@ impl Laws {
             fresh,
             words: Vocabulary::default(),
             tail: SignedDuration::from_hours(12),
-            may_be_silent: false,
+            allows_no_reports: false,
             code: None,
             manual: None,
             pristine,
         };
-        // The options are part of the state, as a rule.
+        // The state of most detectors contains the options.
         laws.add_words(&format!("{:?}", laws.pristine.detector));
         laws
     }
@@ -275,7 +157,7 @@ impl Laws {
 
     /// Adds arguments of calls, as JSON or as plain text.
     pub fn arguments<'a>(mut self, arguments: impl IntoIterator<Item = &'a str>) -> Self {
-        // Before those that come from the options, which are guesses.
+        // Arguments made from the options are guesses, so they come last.
         self.words.arguments.splice(..0, arguments.into_iter().map(ToOwned::to_owned));
         self
     }
@@ -286,7 +168,7 @@ impl Laws {
         self
     }
 
-    /// Adds traces, in the syntax of [`Trace`]: at least one that makes the detector
+    /// Adds traces, in the syntax of [`Trace`]. At least one should make the detector
     /// report something.
     ///
     /// # Panics
@@ -310,10 +192,10 @@ impl Laws {
         self
     }
 
-    /// Accepts a detector that reports nothing in any trace: for a wrapper that hides
-    /// every event, for example.
+    /// Accepts a detector that reports nothing in any trace, such as a wrapper that
+    /// hides every event.
     pub fn allow_no_reports(mut self) -> Self {
-        self.may_be_silent = true;
+        self.allows_no_reports = true;
         self
     }
 
@@ -368,13 +250,13 @@ impl Laws {
         };
         let mut runner = TestRunner::new(config);
         let cases = (self.words.events(), vec(0..4_u8, 1..20));
-        // The first case is tried again at the end, when time has passed.
+        // The first case runs again at the end, to find a detector that reads the clock.
         let mut first_case = None;
         let mut shortest_report: Option<Vec<Event>> = None;
         for _ in 0..n_cases {
-            let case = cases.new_tree(&mut runner).map_err(|why| Broken {
+            let case = cases.new_tree(&mut runner).map_err(|reason| Broken {
                 law: None,
-                message: format!("was not checked: {why}"),
+                message: format!("was not checked: {reason}"),
                 events: None,
             })?;
             let (events, ticks) = case.current();
@@ -382,12 +264,12 @@ impl Laws {
             n_reports += n;
             if 0 < n {
                 first_case.get_or_insert_with(|| events.clone());
-                if shortest_report.as_ref().is_none_or(|it| events.len() < it.len()) {
+                if shortest_report.as_ref().is_none_or(|shortest| events.len() < shortest.len()) {
                     shortest_report = Some(events);
                 }
             }
         }
-        if n_reports == 0 && !self.may_be_silent {
+        if n_reports == 0 && !self.allows_no_reports {
             return Err(self.vacuous(n_cases));
         }
         let mut traces = self.words.traces.clone();
@@ -467,7 +349,7 @@ impl Laws {
     }
 }
 
-/// Returns the strings in a text that stand between two quotation marks of one kind.
+/// Returns the quoted strings of a text, without their quotation marks.
 fn quoted_strings(text: &str) -> Vec<String> {
     const MAX_BYTES: usize = 200;
     let mut strings = Vec::new();
@@ -491,13 +373,6 @@ fn seed(config: &Config) -> u64 {
         RngSeed::Fixed(seed) => seed,
         RngSeed::Random => std::hash::RandomState::new().hash_one(0) & 0xffff_ffff,
     }
-}
-
-/// A broken law before the report about it is complete.
-pub(crate) struct Broken {
-    law: Option<Law>,
-    message: String,
-    events: Option<Vec<Event>>,
 }
 
 /// Checks the laws for one trace. Returns the number of reports, or the shortest

@@ -2,8 +2,7 @@
 //!
 //! * The manual starts with a title, which is the name of the kind, and a sentence.
 //!   The sentence of a detector starts with "Finds".
-//! * It has the sections that its readers expect, in [`DETECTOR_SECTIONS`] for a
-//!   detector.
+//! * It has the sections of its kind, such as [`DETECTOR_SECTIONS`].
 //! * It mentions every option, as `` `option` ``.
 //! * It has an example in TOML, and the options of the examples are accepted.
 //! * The JSON schema of the options refuses unknown keys: the structs derive
@@ -221,7 +220,7 @@ fn inline(value: &toml::Value) -> String {
     }
 }
 
-/// Writes a basic string of TOML: its escapes are those of JSON.
+/// Writes a basic string of TOML. Its escapes are the same as in JSON.
 fn quoted(text: &str) -> String {
     Value::from(text).to_string()
 }

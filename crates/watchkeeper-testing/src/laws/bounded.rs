@@ -10,8 +10,14 @@ use watchkeeper_core::{
     embed::NamedDetector,
 };
 
-use super::{Broken, Law, runs::Subject};
-use crate::{SESSION, Trace, hostile};
+use super::{
+    law::{Broken, Law},
+    runs::Subject,
+};
+use crate::{
+    hostile,
+    trace::{SESSION, Trace},
+};
 
 /// The number of events of one run.
 const N_EVENTS: usize = 12_000;
@@ -23,27 +29,27 @@ const SAMPLE_EVERY: usize = 300;
 /// bytes of `Debug` output: numbers get longer.
 const MAX_GROWTH: usize = 1_000;
 
-/// Plays long runs of distinct events and of repeated traces, with all events at
-/// one time and apart, from one agent and, for detectors of whole sessions, from
-/// ever new agents.
+/// Plays long runs of distinct events and of repeated traces, with and without time
+/// between the events. For detectors of whole sessions, the events come from one
+/// agent and then from many.
 pub(super) fn check(subject: &Subject, traces: &[Vec<Event>]) -> Result<(), Broken> {
     let is_per_agent = subject.pristine.per_label.is_none()
         && subject.pristine.detector.subscription().scope == Scope::Agent;
-    for has_new_agents in [false, true] {
-        if has_new_agents && is_per_agent {
+    for has_many_agents in [false, true] {
+        if has_many_agents && is_per_agent {
             continue;
         }
         for gap in [SignedDuration::ZERO, SignedDuration::from_secs(1)] {
-            let agent = if has_new_agents { "ever new agents" } else { "one agent" };
+            let agent = if has_many_agents { "many agents" } else { "one agent" };
             let label = format!("events of {agent}, {gap:#} apart");
-            let distinct = (0..N_EVENTS).map(|n| distinct_event(n, has_new_agents));
+            let distinct = (0..N_EVENTS).map(|n| distinct_event(n, has_many_agents));
             let label_of_distinct = format!("{N_EVENTS} distinct {label}");
             is_bounded(subject, gap, distinct)
                 .map_err(|growth| broken(&growth, &label_of_distinct, None))?;
             for trace in traces.iter().take(MAX_TRACES) {
                 let label =
                     format!("{N_EVENTS} {label}, that repeat a trace with new ids and texts");
-                is_bounded(subject, gap, repeated(trace, has_new_agents))
+                is_bounded(subject, gap, repeated(trace, has_many_agents))
                     .map_err(|growth| broken(&growth, &label, Some(trace)))?;
             }
         }
@@ -110,7 +116,7 @@ impl Samples {
     }
 }
 
-/// Wraps a detector such that the size of its state is sampled once in this many
+/// Wraps a detector, and samples the size of its state once in `sample_every`
 /// events.
 pub(super) fn measured(
     detector: &NamedDetector,
@@ -150,7 +156,7 @@ impl Detector for Measured {
 }
 
 /// Repeats a trace in one session, with new ids and texts.
-fn repeated(trace: &[Event], has_new_agents: bool) -> impl Iterator<Item = Event> {
+fn repeated(trace: &[Event], has_many_agents: bool) -> impl Iterator<Item = Event> {
     let mut noise = hostile::Noise::new(7);
     let rounds = N_EVENTS.div_ceil(trace.len().max(1));
     (0..rounds)
@@ -158,7 +164,7 @@ fn repeated(trace: &[Event], has_new_agents: bool) -> impl Iterator<Item = Event
         .map(move |(round, event)| {
             let mut event = event.clone();
             event.session = SESSION.into();
-            event.agent = has_new_agents.then(|| AgentId::from(format!("agent {round}")));
+            event.agent = has_many_agents.then(|| AgentId::from(format!("agent {round}")));
             hostile::freshen(&mut event, round, &mut noise);
             event
         })
@@ -166,7 +172,7 @@ fn repeated(trace: &[Event], has_new_agents: bool) -> impl Iterator<Item = Event
 }
 
 /// Returns the n-th event of a session in which no text repeats.
-fn distinct_event(n: usize, has_new_agents: bool) -> Event {
+fn distinct_event(n: usize, has_many_agents: bool) -> Event {
     let text = || Box::<str>::from(format!("text {n}, {}", "x".repeat(n % 50)));
     let kind = match n % 8 {
         0 => EventKind::Prompt { text: text(), synthetic: true },
@@ -193,6 +199,6 @@ fn distinct_event(n: usize, has_new_agents: bool) -> Event {
         _ => EventKind::Handoff { to: text() },
     };
     let mut event = Event::new(Timestamp::UNIX_EPOCH, SESSION, kind);
-    event.agent = has_new_agents.then(|| AgentId::from(format!("agent {}", n / 8)));
+    event.agent = has_many_agents.then(|| AgentId::from(format!("agent {}", n / 8)));
     event
 }

@@ -4,7 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use watchkeeper_core::Event;
 
-use crate::{SESSION, hostile};
+use crate::{hostile, trace::SESSION};
 
 /// The number of candidates to try.
 const MAX_TRIES: usize = 400;

@@ -1,4 +1,4 @@
-//! Panics of the checked detector: kept for the report, and not printed.
+//! Panics of the checked detector, which are reported instead of printed.
 
 use std::{
     cell::RefCell,
@@ -11,8 +11,8 @@ thread_local! {
     static CAPTURED: RefCell<Option<Option<String>>> = const { RefCell::new(None) };
 }
 
-/// Runs a function and returns its result with the latest panic that was caught
-/// within it, such as those of detectors.
+/// Runs a function. Returns its result and the message of the latest panic in it,
+/// which may be one that the engine caught.
 pub(crate) fn capture<T>(run: impl FnOnce() -> T) -> (T, Option<String>) {
     static INSTALL: Once = Once::new();
     INSTALL.call_once(|| {
@@ -33,8 +33,8 @@ fn record(info: &PanicHookInfo<'_>) -> bool {
     CAPTURED.with_borrow_mut(|captured| {
         let Some(captured) = captured else { return false };
         let message = info.payload_as_str().unwrap_or("no message");
-        let place = info.location().map(|it| format!(" at {}:{}", it.file(), it.line()));
-        *captured = Some(format!("{message}{}", place.unwrap_or_default()));
+        let location = info.location().map(|it| format!(" at {}:{}", it.file(), it.line()));
+        *captured = Some(format!("{message}{}", location.unwrap_or_default()));
         true
     })
 }

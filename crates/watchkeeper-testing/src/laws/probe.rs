@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use watchkeeper_core::{Context, Detector, Event, Subscription};
 
-use super::{Law, runs::Failure};
+use super::law::{Failure, Law};
 
 /// The first broken promise of a detector.
 pub(super) type BrokenPromise = Arc<Mutex<Option<Failure>>>;
@@ -37,7 +37,10 @@ impl Probe {
         if state != *self.pristine {
             self.record(Law::Resettable, || {
                 let pristine = &self.pristine;
-                format!("it is idle in the state\n\n{state}\n\nand a new one has\n\n{pristine}\n")
+                format!(
+                    "it is idle in the state\n\n{state}\n\nbut the state of a new one is\n\n\
+                     {pristine}\n"
+                )
             });
         }
     }

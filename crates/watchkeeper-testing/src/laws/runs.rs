@@ -9,14 +9,14 @@ use watchkeeper_core::{
     embed::{EngineConfig, ExplanationDetail, NamedDetector},
 };
 
-use super::{Law, panics, probe::Probe};
-use crate::render;
+use super::{
+    law::{Failure, Law},
+    panics, probe,
+};
+use crate::play::render;
 
 /// The length of the longest legible message, in bytes.
 const MAX_MESSAGE: usize = 2000;
-
-/// The broken law, and how.
-pub(super) type Failure = (Law, String);
 
 /// The detector whose laws are checked.
 pub(super) struct Subject {
@@ -31,7 +31,7 @@ impl Subject {
     /// Checks all laws that one short trace can break. Returns the number of reports,
     /// those below every level included.
     pub(super) fn examine(&self, events: &[Event], ticks: &[u8]) -> Result<usize, Failure> {
-        let findings = self.run_soundly(events)?;
+        let findings = self.run_checked(events)?;
         self.is_same_later(&findings, events)?;
         self.keeps_contract(events, &findings)?;
         let disturbed = self.run(events, ticks);
@@ -92,8 +92,8 @@ impl Subject {
         same(Law::Deterministic, ("from one detector", findings), ("from an equal one", &fresh))
     }
 
-    /// Plays events, and checks that the detector does not panic and is legible.
-    pub(super) fn run_soundly(&self, events: &[Event]) -> Result<Vec<Finding>, Failure> {
+    /// Plays events. Fails if the detector panics or a message is not legible.
+    pub(super) fn run_checked(&self, events: &[Event]) -> Result<Vec<Finding>, Failure> {
         let (findings, panic) = panics::capture(|| self.run(events, &[]));
         if let Some(panic) = panic {
             return Err((Law::Total, format!("it panicked: {panic}")));
@@ -104,8 +104,8 @@ impl Subject {
         Ok(findings)
     }
 
-    /// Plays events, advances the clock as often as `ticks` says before each event,
-    /// and lets the tail pass. The findings are sorted by session.
+    /// Plays events and the tail. `ticks` is the number of clock advances before each
+    /// event, and repeats. The findings are sorted by session.
     pub(super) fn run(&self, events: &[Event], ticks: &[u8]) -> Vec<Finding> {
         self.run_detector(self.pristine.clone(), events, ticks)
     }
@@ -166,10 +166,10 @@ impl Subject {
     /// every event.
     fn keeps_contract(&self, events: &[Event], findings: &[Finding]) -> Result<(), Failure> {
         let broken = Arc::default();
-        let probe = Probe::new(self.pristine.detector.clone(), Arc::clone(&broken));
+        let probe = probe::Probe::new(self.pristine.detector.clone(), Arc::clone(&broken));
         let probed = NamedDetector { detector: Box::new(probe), ..self.pristine.clone() };
         let unfiltered = self.run_detector(probed, events, &[]);
-        super::probe::take(&broken)?;
+        probe::take(&broken)?;
         same(
             Law::Subscribed,
             ("with the events of its subscription", findings),

@@ -6,9 +6,10 @@ use serde_json::{Value, json};
 use watchkeeper_core::{Event, EventKind};
 
 use super::{
-    Broken, Law, bounded,
+    bounded,
+    law::{Broken, Failure, Law},
     minimize::minimize,
-    runs::{Failure, Subject},
+    runs::Subject,
 };
 use crate::hostile::{self, HUGE, Noise};
 
@@ -20,7 +21,7 @@ const MAX_EVENTS: usize = 15_000;
 /// `Debug` output.
 const MAX_STATE: usize = HUGE - 10_000;
 
-/// Plays a trace many times over, with odd arguments, and with each of its texts
+/// Plays a trace many times, with odd arguments, and with each of its texts
 /// replaced by hostile ones.
 pub(super) fn check(subject: &Subject, trace: &[Event]) -> Result<(), Broken> {
     let state = format!("{:?}", subject.pristine.detector).len();
@@ -47,10 +48,11 @@ pub(super) fn check(subject: &Subject, trace: &[Event]) -> Result<(), Broken> {
     Ok(())
 }
 
-/// Checks that a run does not panic, is legible, and keeps no huge text.
+/// Fails if the detector panics, a message is not legible, or the state contains a
+/// huge text.
 fn examine(subject: &Subject, events: &[Event], pristine: usize) -> Result<(), Failure> {
     let samples = bounded::Samples::default();
-    subject.run_soundly(events)?;
+    subject.run_checked(events)?;
     let has_huge_text = events.iter().any(|event| {
         let mut is_huge = false;
         hostile::change_texts(&mut event.clone(), &mut |text| {
