@@ -407,7 +407,8 @@ mod tests {
         ) {
             let join = |number: fn(&(u32, u32)) -> u32| {
                 let parts = words.iter().zip(&numbers);
-                parts.map(|(word, pair)| format!("{word}: {};\n", number(pair))).collect::<String>()
+                let lines = parts.map(|(word, pair)| format!("{word}: {};\n", number(pair)));
+                lines.collect::<Vec<_>>().concat()
             };
             let (first, second) = (join(|it| it.0), join(|it| it.1));
             let of_first = Fingerprint::of_output(&first);

@@ -9,6 +9,7 @@ use super::{
 };
 use crate::{
     AgentFacts, Call, Event, EventKind, Evidence, Fingerprint, Level, Place, SessionFacts, Usage,
+    compact::PackedTimestamp,
     facts::{ClockAdjustments, Step},
 };
 
@@ -220,21 +221,25 @@ impl<'a> Context<'a> {
     /// next event. In a wake-up it cancels the request, since the wake-ups would
     /// never end.
     pub fn wake_at(&mut self, at: Timestamp) {
-        let now = self.now();
-        self.outbox.wakeup = Some(match self.input.observed {
-            Some(_) => WakeupRequest::At(at.max(now)),
-            None if now < at => WakeupRequest::At(at),
-            None => WakeupRequest::Cancel,
-        });
+        self.request(at.into());
     }
 
     /// Requests one wake-up after `delay`, as [`time_since`](Self::time_since)
     /// measures time. Replaces the earlier request.
     pub fn wake_after(&mut self, delay: SignedDuration) {
         match self.input.clock.time_after(self.now(), delay) {
-            Some(at) => self.wake_at(at),
+            Some(at) => self.request(at),
             None => self.cancel_wake(),
         }
+    }
+
+    fn request(&mut self, at: PackedTimestamp) {
+        let now = PackedTimestamp::from(self.now());
+        self.outbox.wakeup = Some(match self.input.observed {
+            Some(_) => WakeupRequest::At(at.max(now)),
+            None if now < at => WakeupRequest::At(at),
+            None => WakeupRequest::Cancel,
+        });
     }
 
     /// Cancels the request.

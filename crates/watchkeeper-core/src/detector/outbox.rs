@@ -1,7 +1,5 @@
-use jiff::Timestamp;
-
 use super::report::Report;
-use crate::Fingerprint;
+use crate::{Fingerprint, compact::PackedTimestamp};
 
 /// The requests of one detector while it handles one event or wake-up.
 ///
@@ -36,7 +34,7 @@ pub(crate) enum Action {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum WakeupRequest {
-    At(Timestamp),
+    At(PackedTimestamp),
     Cancel,
 }
 

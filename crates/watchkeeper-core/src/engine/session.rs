@@ -98,8 +98,14 @@ impl Session {
         self.now.into()
     }
 
+    /// Returns the time at which the session expires if no event arrives before.
     pub(super) fn expires_at(&self) -> Timestamp {
         self.expires_at.into()
+    }
+
+    /// Returns whether the session has expired at `at`.
+    pub(super) fn is_expired(&self, at: Timestamp) -> bool {
+        self.expires_at <= at.into()
     }
 
     /// Returns the time at which the session needs attention, at the latest.
@@ -157,8 +163,7 @@ impl Session {
         if session_ends {
             streams.end(&dispatch, runner, findings);
         }
-        let requested = earlier(agent.streams.first_wakeup(), streams.first_wakeup());
-        self.wake_at = earlier(self.wake_at, requested);
+        self.wake_at = earlier(self.wake_at, runner.requested.take());
         if session_ends {
             self.end_agents(event, &step, shared, findings);
         } else if agent_ends && event.agent.is_some() {
@@ -194,7 +199,7 @@ impl Session {
         let dispatch = Dispatch::new(at, Some(observed), agent, scope, clock, runner);
         let subscribers = self.table.session.of(event.kind.sort_idx().into());
         self.streams.observe(subscribers, &dispatch, runner, findings);
-        self.wake_at = earlier(self.wake_at, self.streams.first_wakeup());
+        self.wake_at = earlier(self.wake_at, runner.requested.take());
         self.turn_off_panicked(shared);
     }
 
@@ -221,23 +226,27 @@ impl Session {
         findings: &mut Vec<Finding>,
     ) {
         while let Some(due) = self.first_wakeup().filter(|at| *at <= until) {
-            self.now = self.now.max(due);
             let n_before = findings.len();
             let Self { facts, streams, main, agents, .. } = &mut *self;
             let Shared { clock, runner, .. } = &mut *shared;
             let scope = StreamScope { session: facts, agent_id: None, label_value };
             let dispatch = Dispatch::new(due.into(), None, &main.facts, scope, clock, runner);
-            streams.wake(&dispatch, runner, findings);
-            main.streams.wake(&dispatch, runner, findings);
+            let mut was_due = streams.wake(&dispatch, runner, findings);
+            was_due |= main.streams.wake(&dispatch, runner, findings);
             for (id, agent) in agents.iter_mut() {
                 let scope = StreamScope { agent_id: Some(id), ..scope };
                 let dispatch = Dispatch::new(due.into(), None, &agent.facts, scope, clock, runner);
-                agent.streams.wake(&dispatch, runner, findings);
+                was_due |= agent.streams.wake(&dispatch, runner, findings);
+            }
+            // A spurious wake-up of a timer-only detector leaves the time unchanged.
+            if was_due || n_before < findings.len() {
+                self.now = self.now.max(due);
             }
             findings[n_before..]
                 .sort_by(|a, b| (&a.detector, &a.agent).cmp(&(&b.detector, &b.agent)));
             self.turn_off_panicked(shared);
         }
+        shared.runner.requested = None;
         self.wake_at = self.first_wakeup();
     }
 
@@ -286,6 +295,7 @@ impl Session {
 
     /// Turns the detectors off that have just panicked in one of the streams, for the
     /// whole session.
+    #[inline]
     fn turn_off_panicked(&mut self, shared: &mut Shared) {
         for detector_idx in shared.runner.panicked.drain(..) {
             self.table = Arc::new(self.table.without(detector_idx));

@@ -49,7 +49,7 @@ impl Sessions {
     ) -> R {
         let label_value = self.kind.label_value(id);
         let session = match self.by_id.get_mut(id) {
-            Some(session) if at < session.expires_at() => {
+            Some(session) if !session.is_expired(at) => {
                 session.is_recent = true;
                 session
             }
@@ -85,7 +85,7 @@ impl Sessions {
         let Some(session) = self.by_id.get_mut(&id) else { return true };
         session.timer_at = None;
         session.wake_until(at, self.kind.label_value(&id), shared, findings);
-        if session.expires_at() <= at {
+        if session.is_expired(at) {
             self.remove(&id);
         } else {
             let due_at = session.due_at();

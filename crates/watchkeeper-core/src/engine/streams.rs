@@ -11,7 +11,7 @@ use super::{
     explanation::{Explanation, ExplanationDetail, ExplanationEntry},
     findings::StreamScope,
     subscriptions::Subscriber,
-    timers::postponed,
+    timers::{earlier, postponed},
 };
 use crate::{
     AgentFacts, Context, Detector, Finding, Fingerprint, Report, SessionId,
@@ -29,32 +29,23 @@ const MAX_IDLE: usize = 16;
 
 /// The streams of one agent, or of a session as a whole: one for each detector.
 ///
-/// Most detectors are idle most of the time. So this keeps three short lists in
-/// place of one entry for each detector. All are sorted by detector.
+/// Most detectors are idle most of the time, and have no wake-up and no open
+/// condition. Only the others need memory.
 #[derive(Default)]
 pub(super) struct Streams {
-    /// The detectors that are not idle.
-    active: Vec<ActiveDetector>,
-    wakeups: Vec<Wakeup>,
+    /// Sorted by detector.
+    states: Vec<StreamState>,
     episodes: Episodes,
 }
 
-struct ActiveDetector {
+/// The state of a stream whose detector is active or has requested a wake-up.
+pub(super) struct StreamState {
     detector_idx: u32,
-    detector: Box<dyn Detector>,
+    /// The wake-up that the detector has requested.
+    wake_at: Option<PackedTimestamp>,
+    /// `None` while the detector is idle.
+    active: Option<Box<dyn Detector>>,
 }
-
-/// The wake-up that a detector has requested.
-#[derive(Clone, Copy)]
-struct Wakeup {
-    at: PackedTimestamp,
-    detector_idx: u32,
-}
-
-#[cfg(test)]
-pub(super) const ACTIVE_BYTES: usize = size_of::<ActiveDetector>();
-#[cfg(test)]
-pub(super) const WAKEUP_BYTES: usize = size_of::<Wakeup>();
 
 /// The event or wake-up that streams handle, and the session and agent of the
 /// streams.
@@ -70,6 +61,10 @@ pub(super) struct Runner {
     /// By detector.
     idle: Box<[IdleDetectors]>,
     outbox: Outbox,
+    /// The detector that runs, or ran last.
+    running: u32,
+    /// The first of the wake-ups that were requested since this was last taken.
+    pub(super) requested: Option<PackedTimestamp>,
     /// The detectors that have just panicked, until they are turned off for the whole
     /// session.
     pub(super) panicked: Vec<u32>,
@@ -89,113 +84,135 @@ impl Streams {
         runner: &mut Runner,
         findings: &mut Vec<Finding>,
     ) {
-        let mut place = 0;
-        for subscriber in subscribers {
-            let idx = subscriber.detector_idx;
-            while self.active.get(place).is_some_and(|it| it.detector_idx < idx) {
-                place += 1;
+        let mut subscribers = subscribers.iter();
+        self.catch_panics(dispatch, runner, findings, |streams, runner, findings| {
+            let mut place = 0;
+            for subscriber in subscribers.by_ref() {
+                let idx = subscriber.detector_idx;
+                while streams.states.get(place).is_some_and(|it| it.detector_idx < idx) {
+                    place += 1;
+                }
+                if streams.receives(*subscriber, place, dispatch) {
+                    streams.run(idx, place, dispatch, runner, findings);
+                }
             }
-            let is_active = self.active.get(place).is_some_and(|it| it.detector_idx == idx);
-            if is_active || self.receives_idle(subscriber, dispatch) {
-                self.run(idx, place, is_active, dispatch, runner, findings);
-            }
-        }
+        });
     }
 
-    /// Returns whether a detector receives the event although it is idle.
+    /// Returns whether a detector receives the event. `place` is the place of its
+    /// state, or the place for it.
     #[inline]
-    fn receives_idle(&self, subscriber: &Subscriber, dispatch: &Dispatch<'_>) -> bool {
-        let Subscriber { detector_idx, is_start, is_timer_only } = *subscriber;
-        if is_start && !is_timer_only {
-            return true;
-        }
-        let waits = self.wakeup_of(detector_idx).is_some();
+    fn receives(&self, subscriber: Subscriber, place: usize, dispatch: &Dispatch<'_>) -> bool {
+        let Subscriber { detector_idx, is_start, is_timer_only } = subscriber;
+        let state = self.states.get(place).filter(|it| it.detector_idx == detector_idx);
+        let Some(state) = state else { return is_start };
         // An explanation contains every request of a wake-up.
-        let waits_only = is_timer_only
-            && waits
-            && !self.episodes.has_open(detector_idx)
-            && !dispatch.input.is_explained;
-        !waits_only && (is_start || waits)
+        !self.waits_only(state, is_timer_only) || dispatch.input.is_explained
     }
 
-    /// Runs the detectors whose wake-ups are due.
+    /// Returns whether a detector has requested a wake-up and receives no event before.
+    fn waits_only(&self, state: &StreamState, is_timer_only: bool) -> bool {
+        is_timer_only && state.active.is_none() && !self.episodes.has_open(state.detector_idx)
+    }
+
+    /// Runs the detectors whose wake-ups are due. Returns whether one of them is not
+    /// [waiting only](Self::waits_only), since those may be woken too early.
     pub(super) fn wake(
         &mut self,
         dispatch: &Dispatch<'_>,
         runner: &mut Runner,
         findings: &mut Vec<Finding>,
-    ) {
+    ) -> bool {
+        let mut was_due = false;
         let now = PackedTimestamp::from(dispatch.input.now);
-        // A wake-up that a detector requests while it runs is later than `now`.
-        while let Some(due) = self.wakeups.iter().position(|wakeup| wakeup.at <= now) {
-            let idx = self.wakeups.remove(due).detector_idx;
-            if runner.panicked.contains(&idx) {
-                continue;
+        let is_due = |state: &StreamState| state.wake_at.is_some_and(|at| at <= now);
+        self.catch_panics(dispatch, runner, findings, |streams, runner, findings| {
+            // A wake-up that a detector requests while it runs is later than `now`.
+            while let Some(place) = streams.states.iter().position(is_due) {
+                let idx = streams.states[place].detector_idx;
+                let is_timer_only = runner.detectors[idx as usize].subscription.is_timer_only;
+                was_due |= !streams.waits_only(&streams.states[place], is_timer_only);
+                streams.states[place].wake_at = None;
+                if runner.panicked.contains(&idx) {
+                    streams.turn_off(idx);
+                } else {
+                    streams.run(idx, place, dispatch, runner, findings);
+                }
             }
-            let place = self.active.partition_point(|it| it.detector_idx < idx);
-            let is_active = self.active.get(place).is_some_and(|it| it.detector_idx == idx);
-            self.run(idx, place, is_active, dispatch, runner, findings);
+        });
+        was_due
+    }
+
+    /// Calls `run_all`, which runs detectors, and again after each panic of a detector,
+    /// which is off from then on. `run_all` continues with the next detector.
+    fn catch_panics(
+        &mut self,
+        dispatch: &Dispatch<'_>,
+        runner: &mut Runner,
+        findings: &mut Vec<Finding>,
+        mut run_all: impl FnMut(&mut Self, &mut Runner, &mut Vec<Finding>),
+    ) {
+        while let Err(panic) = catch_unwind(AssertUnwindSafe(|| run_all(self, runner, findings))) {
+            self.settle_panic(&*panic, dispatch, runner, findings);
         }
     }
 
-    /// Runs one detector. `place` is its place in `active`, or the place for it.
+    /// Runs one detector. `place` is the place of its state, or the place for it.
     fn run(
         &mut self,
         detector_idx: u32,
         place: usize,
-        is_active: bool,
         dispatch: &Dispatch<'_>,
         runner: &mut Runner,
         findings: &mut Vec<Finding>,
     ) {
-        let Runner { detectors, idle, outbox, .. } = runner;
+        let Runner { detectors, idle, outbox, running, requested, .. } = runner;
+        *running = detector_idx;
         let compiled = &detectors[detector_idx as usize];
         let idle = &mut idle[detector_idx as usize];
-        let detector = if is_active {
-            &mut self.active[place].detector
-        } else {
-            idle.first(&compiled.named.detector)
-        };
+        let state = self.states.get_mut(place).filter(|it| it.detector_idx == detector_idx);
+        let has_state = state.is_some();
+        let active = state.and_then(|state| state.active.as_mut());
+        let was_idle = active.is_none();
+        let detector = active.unwrap_or_else(|| idle.first(&*compiled.named.detector));
         let mut cx = Context {
             input: &dispatch.input,
             levels: &compiled.named.levels,
             open: OpenConditions { detector_idx, conditions: self.episodes.conditions() },
             outbox,
         };
-        let is_idle = catch_unwind(AssertUnwindSafe(|| {
-            match dispatch.input.event() {
-                Some(event) => detector.observe(event, &mut cx),
-                None => detector.wake(&mut cx),
-            }
-            detector.is_idle()
-        }));
-        let panic = match is_idle {
-            Ok(is_idle) => {
-                if is_active && is_idle {
-                    idle.put(self.active.remove(place).detector);
-                } else if !is_active && !is_idle {
-                    // Most streams have few, and there are very many streams.
-                    self.active.reserve_exact(1);
-                    let detector = idle.take(&compiled.named.detector);
-                    self.active.insert(place, ActiveDetector { detector_idx, detector });
-                }
-                None
-            }
-            Err(panic) => {
-                if is_active {
-                    self.active.remove(place);
-                } else {
-                    drop(idle.take(&compiled.named.detector));
-                }
-                Some(panic)
-            }
-        };
-        let has_actions = !outbox.actions.is_empty() || !outbox.hidden_calls.is_empty();
-        if has_actions || panic.is_some() || dispatch.input.is_explained {
-            self.settle(detector_idx, panic.as_deref(), dispatch, runner, findings);
-        } else if let Some(request) = outbox.wakeup.take() {
-            self.set_wakeup(detector_idx, request);
+        match dispatch.input.event() {
+            Some(event) => detector.observe(event, &mut cx),
+            None => detector.wake(&mut cx),
         }
+        let is_idle = detector.is_idle();
+        if is_idle && !was_idle {
+            idle.put(self.states[place].active.take());
+        } else if was_idle && !is_idle {
+            let detector = idle.take(&*compiled.named.detector);
+            self.state(place, detector_idx).active = Some(detector);
+        }
+        if !outbox.actions.is_empty()
+            || !outbox.hidden_calls.is_empty()
+            || dispatch.input.is_explained
+        {
+            self.settle(detector_idx, place, dispatch, runner, findings);
+        } else if let Some(request) = outbox.wakeup.take() {
+            self.set_wakeup(detector_idx, place, request, requested);
+        }
+        if has_state && self.states[place].is_empty() {
+            self.states.remove(place);
+        }
+    }
+
+    /// Returns the state of a detector, and adds it at `place` if there is none.
+    fn state(&mut self, place: usize, detector_idx: u32) -> &mut StreamState {
+        if self.states.get(place).is_none_or(|it| it.detector_idx != detector_idx) {
+            // Most streams have few, and there are very many streams.
+            self.states.reserve_exact(1);
+            self.states.insert(place, StreamState { detector_idx, wake_at: None, active: None });
+        }
+        &mut self.states[place]
     }
 
     /// Turns the actions of a detector into episodes, findings, wake-ups and entries
@@ -204,12 +221,12 @@ impl Streams {
     fn settle(
         &mut self,
         detector_idx: u32,
-        panic: Option<&(dyn Any + Send)>,
+        place: usize,
         dispatch: &Dispatch<'_>,
         runner: &mut Runner,
         findings: &mut Vec<Finding>,
     ) {
-        let Runner { detectors, outbox, panicked, explanation, .. } = runner;
+        let Runner { detectors, outbox, requested, explanation, .. } = runner;
         let compiled = &detectors[detector_idx as usize];
         for action in outbox.actions.drain(..) {
             let detail = match action {
@@ -223,14 +240,9 @@ impl Streams {
             };
             explanation.record(compiled, dispatch, detail);
         }
-        if let Some(panic) = panic {
-            explanation.record(compiled, dispatch, ExplanationDetail::Panicked);
-            findings.push(compiled.panic_finding(dispatch.input.now, &dispatch.scope, panic));
-            self.turn_off(detector_idx);
-            panicked.push(detector_idx);
-        } else if let Some(request) = outbox.wakeup {
+        if let Some(request) = outbox.wakeup {
             let from = self.wakeup_of(detector_idx);
-            self.set_wakeup(detector_idx, request);
+            self.set_wakeup(detector_idx, place, request, requested);
             let [from, to] = [from, self.wakeup_of(detector_idx)].map(|at| at.map(Timestamp::from));
             if from != to {
                 let detail = ExplanationDetail::Rescheduled { from, to };
@@ -238,6 +250,32 @@ impl Streams {
             }
         }
         outbox.clear();
+    }
+
+    /// Turns the detector off that has just panicked. Its actions before the panic
+    /// count, except a request of a wake-up.
+    #[cold]
+    fn settle_panic(
+        &mut self,
+        panic: &(dyn Any + Send),
+        dispatch: &Dispatch<'_>,
+        runner: &mut Runner,
+        findings: &mut Vec<Finding>,
+    ) {
+        let detector_idx = runner.running;
+        let place = self.states.partition_point(|it| it.detector_idx < detector_idx);
+        let state = self.states.get(place).filter(|it| it.detector_idx == detector_idx);
+        if state.is_none_or(|state| state.active.is_none()) {
+            // An idle copy ran.
+            runner.idle[detector_idx as usize].0.pop();
+        }
+        runner.outbox.wakeup = None;
+        self.settle(detector_idx, place, dispatch, runner, findings);
+        let compiled = &runner.detectors[detector_idx as usize];
+        runner.explanation.record(compiled, dispatch, ExplanationDetail::Panicked);
+        findings.push(compiled.panic_finding(dispatch.input.now, &dispatch.scope, panic));
+        self.turn_off(detector_idx);
+        runner.panicked.push(detector_idx);
     }
 
     fn report(
@@ -287,7 +325,10 @@ impl Streams {
         runner: &mut Runner,
         findings: &mut Vec<Finding>,
     ) {
-        self.wakeups.clear();
+        self.states.retain_mut(|state| {
+            state.wake_at = None;
+            !state.is_empty()
+        });
         let mut conditions = self.episodes.take();
         conditions.sort_by_key(|condition| condition.detector_idx);
         for condition in conditions {
@@ -307,20 +348,19 @@ impl Streams {
     /// Drops the state and the wake-up of a detector. Its findings stay open until the
     /// session ends.
     pub(super) fn turn_off(&mut self, detector_idx: u32) {
-        self.active.retain(|it| it.detector_idx != detector_idx);
-        self.wakeups.retain(|it| it.detector_idx != detector_idx);
+        self.states.retain(|it| it.detector_idx != detector_idx);
     }
 
     /// Postpones the wake-ups that are due after `since`.
     pub(super) fn postpone(&mut self, since: Timestamp, duration: SignedDuration) {
-        for wakeup in &mut self.wakeups {
-            wakeup.at = postponed(wakeup.at, since, duration);
+        for at in self.states.iter_mut().filter_map(|state| state.wake_at.as_mut()) {
+            *at = postponed(*at, since, duration);
         }
     }
 
     /// Returns the time of the first wake-up.
     pub(super) fn first_wakeup(&self) -> Option<PackedTimestamp> {
-        self.wakeups.iter().map(|wakeup| wakeup.at).min()
+        self.states.iter().filter_map(|state| state.wake_at).min()
     }
 
     pub(super) fn episodes(&self) -> &Episodes {
@@ -328,23 +368,36 @@ impl Streams {
     }
 
     fn wakeup_of(&self, detector_idx: u32) -> Option<PackedTimestamp> {
-        let wakeup = self.wakeups.iter().find(|it| it.detector_idx == detector_idx);
-        wakeup.map(|wakeup| wakeup.at)
+        self.states.iter().find(|it| it.detector_idx == detector_idx)?.wake_at
     }
 
-    fn set_wakeup(&mut self, detector_idx: u32, request: WakeupRequest) {
-        let place = self.wakeups.iter().position(|it| detector_idx <= it.detector_idx);
-        let place = place.unwrap_or(self.wakeups.len());
-        let is_set = self.wakeups.get(place).is_some_and(|it| it.detector_idx == detector_idx);
+    /// Handles a request of a wake-up. `place` is the place of the detector's state, or
+    /// the place for it.
+    fn set_wakeup(
+        &mut self,
+        detector_idx: u32,
+        place: usize,
+        request: WakeupRequest,
+        requested: &mut Option<PackedTimestamp>,
+    ) {
         match request {
-            WakeupRequest::At(at) if is_set => self.wakeups[place].at = at.into(),
             WakeupRequest::At(at) => {
-                self.wakeups.reserve_exact(1);
-                self.wakeups.insert(place, Wakeup { at: at.into(), detector_idx });
+                self.state(place, detector_idx).wake_at = Some(at);
+                *requested = earlier(*requested, Some(at));
             }
-            WakeupRequest::Cancel if is_set => drop(self.wakeups.remove(place)),
-            WakeupRequest::Cancel => {}
+            WakeupRequest::Cancel => {
+                let state = self.states.get_mut(place);
+                if let Some(state) = state.filter(|it| it.detector_idx == detector_idx) {
+                    state.wake_at = None;
+                }
+            }
         }
+    }
+}
+
+impl StreamState {
+    fn is_empty(&self) -> bool {
+        self.active.is_none() && self.wake_at.is_none()
     }
 }
 
@@ -370,6 +423,8 @@ impl Runner {
             detectors,
             idle,
             outbox: Outbox::default(),
+            running: 0,
+            requested: None,
             panicked: Vec::new(),
             explanation: Explanation::default(),
         }
@@ -382,23 +437,23 @@ impl Runner {
 
 impl IdleDetectors {
     /// Returns an idle copy, which stays here.
-    fn first(&mut self, pristine: &Box<dyn Detector>) -> &mut Box<dyn Detector> {
+    fn first(&mut self, pristine: &dyn Detector) -> &mut Box<dyn Detector> {
         if self.0.is_empty() {
-            self.0.push(pristine.clone());
+            self.0.push(pristine.clone_box());
         }
         let last = self.0.len() - 1;
         &mut self.0[last]
     }
 
     /// Removes the copy that [`first`](Self::first) returned.
-    fn take(&mut self, pristine: &Box<dyn Detector>) -> Box<dyn Detector> {
-        self.0.pop().unwrap_or_else(|| pristine.clone())
+    fn take(&mut self, pristine: &dyn Detector) -> Box<dyn Detector> {
+        self.0.pop().unwrap_or_else(|| pristine.clone_box())
     }
 
     /// Keeps a detector that has become idle.
-    fn put(&mut self, detector: Box<dyn Detector>) {
+    fn put(&mut self, detector: Option<Box<dyn Detector>>) {
         if self.0.len() < MAX_IDLE {
-            self.0.push(detector);
+            self.0.extend(detector);
         }
     }
 }

@@ -79,13 +79,13 @@ impl Subscribers {
     }
 
     fn without(&self, detector_idx: u32) -> Self {
-        let others = |subscribers: &Box<[Subscriber]>| {
-            let others = subscribers.iter().filter(|it| it.detector_idx != detector_idx);
+        let others = |sort_idx: usize| {
+            let others = self.of(sort_idx).iter().filter(|it| it.detector_idx != detector_idx);
             others.copied().collect()
         };
         Self {
             all: self.all.iter().copied().filter(|idx| *idx != detector_idx).collect(),
-            by_event: self.by_event.each_ref().map(others),
+            by_event: array::from_fn(others),
         }
     }
 

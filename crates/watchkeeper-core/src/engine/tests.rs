@@ -6,7 +6,7 @@ use super::{
     episodes::MAX_EPISODES,
     session::{Agent, MAX_AGENTS, Session},
     sessions::SessionsKind,
-    streams::{ACTIVE_BYTES, Streams, WAKEUP_BYTES},
+    streams::{StreamState, Streams},
 };
 use crate::{
     AgentId, Context, Detector, Event, EventKind, Finding, Fingerprint, Level, ModelCall, Report,
@@ -966,7 +966,7 @@ fn a_session_is_small() {
     let index = 2 * (size_of::<(SessionId, Box<Session>)>() + 1)
         + 2 * size_of::<(crate::compact::PackedTimestamp, SessionId)>()
         + size_of::<SessionId>();
-    let state = size_of::<Session>() + 6 * ACTIVE_BYTES + 2 * WAKEUP_BYTES;
+    let state = size_of::<Session>() + 8 * size_of::<StreamState>();
     println!(
         "session {} (agent {}, streams {}), state {state}, index {index}",
         size_of::<Session>(),

@@ -68,5 +68,8 @@ pub(super) fn earlier(
     a: Option<PackedTimestamp>,
     b: Option<PackedTimestamp>,
 ) -> Option<PackedTimestamp> {
-    a.into_iter().chain(b).min()
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
+    }
 }

@@ -250,7 +250,7 @@ impl Stream {
                 Act::WakeAt(at) => self.wake_at = Some(at).filter(|it| now < *it),
                 Act::CancelWake => self.wake_at = None,
                 Act::Report(subject, measure) => {
-                    self.report(now, subject, measure, about, findings)
+                    self.report(now, subject, measure, about, findings);
                 }
                 Act::Resolve(subject) => {
                     let of_subject = self.open.iter().position(|it| it.0 == subject);

@@ -128,3 +128,14 @@ fn a_postponed_wake_up_of_a_timer_only_detector_is_on_time() {
     assert_eq!(render(&advance(&mut engine, 1027)), ["18s overdue Inactive low 2"]);
     assert_eq!(render(&advance(&mut engine, 1100)), ["1028s s Inactive low 2"]);
 }
+
+#[test]
+fn a_spurious_wake_up_of_a_timer_only_detector_leaves_the_time_unchanged() {
+    let mut engine = Engine::new(vec![Inactive::named(true)], EngineConfig::default());
+    observe(&mut engine, 0, "s", message());
+    observe(&mut engine, 4, "s", message());
+    // The wake-up at 9 is 4 seconds early.
+    assert_eq!(render(&advance(&mut engine, 9)), [""; 0]);
+    observe(&mut engine, 8, "s", message());
+    assert_eq!(render(&advance(&mut engine, 30)), ["17s s Inactive low 2"]);
+}
