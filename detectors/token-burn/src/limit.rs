@@ -12,6 +12,7 @@ use watchkeeper_core::{
 /// The resolution of a window, in parts of the limit.
 const N_UNITS: u64 = 1 << 22;
 const NANOS_PER_DOLLAR: f64 = 1e9;
+const NANOS_PER_CENT: u64 = 10_000_000;
 
 /// An amount of US dollars greater than zero.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -41,12 +42,13 @@ impl Limit {
         Self { subject, max, unit: (max / N_UNITS).max(1), is_money }
     }
 
-    /// Returns a text such as "9" or "$9.00".
+    /// Returns a text such as "9" or "$9.00". Amounts under a cent have four
+    /// digits.
     pub(crate) fn amount(&self, n: u64) -> String {
         if !self.is_money {
             return grouped(n);
         }
-        let digits = if self.max < 1_000_000_000 { 4 } else { 2 };
+        let digits = if (1..NANOS_PER_CENT).contains(&n) { 4 } else { 2 };
         format!("${:.digits$}", dollars(n))
     }
 
