@@ -376,7 +376,10 @@ impl Worker {
                 Some(RetryAfter::Requested(wait)) => wait,
                 Some(RetryAfter::Backoff) => backoff(retry, attempt, finding),
             };
-            if self.is_closed_within(wait.min(retry.max)) {
+            let wait = wait.min(retry.max);
+            let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+            tracing::debug!(target: TARGET, sink = self.name, attempt, wait_ms, "waiting to retry");
+            if self.is_closed_within(wait) {
                 // The caller of `close` is waiting, so this is the last attempt.
                 return self.attempt(finding);
             }

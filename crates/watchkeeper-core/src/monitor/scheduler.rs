@@ -17,6 +17,7 @@ use super::{
 };
 use crate::{
     Delivery, Engine, Event, Finding, Fingerprint, Severity, Status, clock::ClockReading, grouped,
+    make_safe,
 };
 
 /// The largest number of messages between two readings of the clock.
@@ -182,6 +183,7 @@ impl Scheduler {
 
     fn deliver(&mut self, now: Timestamp, findings: &mut Vec<Finding>) {
         for finding in findings.drain(..) {
+            trace_finding(&finding);
             if self.config.since.is_none_or(|since| since <= finding.at) {
                 if finding.status == Status::Open {
                     self.shared.n_findings.fetch_add(1, Ordering::Relaxed);
@@ -191,6 +193,26 @@ impl Scheduler {
         }
         self.delivery.report_losses(now);
     }
+}
+
+/// Traces a finding. Findings about the monitor itself, such as evicted sessions,
+/// are warnings.
+fn trace_finding(finding: &Finding) {
+    let detector = make_safe(&finding.detector);
+    if &*finding.kind == "watchkeeper" {
+        let problem = make_safe(&finding.message);
+        tracing::warn!(target: TARGET, detector, problem, "a finding about the monitor");
+        return;
+    }
+    tracing::debug!(
+        target: TARGET,
+        detector,
+        session = make_safe(finding.session.as_str()),
+        severity = finding.severity.name(),
+        status = ?finding.status,
+        count = finding.count,
+        "a finding"
+    );
 }
 
 impl Progress {
