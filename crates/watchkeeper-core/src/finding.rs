@@ -16,6 +16,7 @@ pub type Labels = Arc<BTreeMap<String, String>>;
 /// rises, and once with the status `resolved` when it ends. These findings have the same
 /// `fingerprint`.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+#[non_exhaustive]
 pub struct Finding {
     /// A hash of the cause. The same events under the same policy give the same id.
     #[schemars(with = "String")]
@@ -70,6 +71,7 @@ pub enum Status {
 
 /// The location of an event that contributed to a finding.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[non_exhaustive]
 pub struct Evidence {
     /// The file; `None` for an event recorded in memory.
     #[schemars(with = "Option<String>")]

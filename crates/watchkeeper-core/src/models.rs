@@ -43,7 +43,7 @@ const DATA: &str = include_str!("models.toml");
 static TABLE: LazyLock<Table> = LazyLock::new(|| {
     let file: DataFile = toml::from_str(DATA).expect("the built-in table of models should parse");
     let models = file.models.into_iter().map(|(name, row)| {
-        let price = Price::new(row.input, row.output, row.cache_read, row.cache_write);
+        let price = Price::new(row.input, row.output).with_cache(row.cache_read, row.cache_write);
         (name, Model { context_tokens: row.context_tokens, price })
     });
     let models: BTreeMap<_, _> = models.collect();

@@ -6,6 +6,7 @@ use crate::Tokens;
 /// The price of a model, in US dollars per million tokens of each class.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct Price {
     /// Input that was not read from a cache.
     pub input: f64,
@@ -23,8 +24,15 @@ pub struct Price {
 const HOUR_FACTOR: f64 = 1.6;
 
 impl Price {
-    pub(crate) const fn new(input: f64, output: f64, cache_read: f64, cache_write: f64) -> Self {
-        Self { input, output, cache_read: Some(cache_read), cache_write: Some(cache_write) }
+    /// Creates a price with the default prices of cached input.
+    pub const fn new(input: f64, output: f64) -> Self {
+        Self { input, output, cache_read: None, cache_write: None }
+    }
+
+    /// Sets the prices of cached input.
+    #[must_use]
+    pub const fn with_cache(self, read: f64, write: f64) -> Self {
+        Self { cache_read: Some(read), cache_write: Some(write), ..self }
     }
 
     #[expect(clippy::cast_precision_loss, reason = "dollars are shown to the cent")]

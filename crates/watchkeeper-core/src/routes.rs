@@ -13,6 +13,7 @@ const MAX_REMEMBERED: usize = 1 << 15;
 
 /// A rule that sends matching findings to sinks.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Route {
     /// The name of the route.
     pub name: String,
@@ -32,6 +33,7 @@ pub struct Route {
 /// An empty field matches every finding. Any other field does not match a
 /// finding that lacks the value.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct Matcher {
     /// The severities.
     pub severity: Option<SeverityMatch>,
@@ -61,6 +63,14 @@ pub enum SeverityMatch {
     Only(Severity),
     /// One severity and all higher ones.
     AtLeast(Severity),
+}
+
+impl Route {
+    /// Creates a route that sends each matching open finding to these sinks,
+    /// without a cooldown.
+    pub fn new(name: impl Into<String>, matcher: Matcher, sinks: Vec<String>) -> Self {
+        Self { name: name.into(), matcher, sinks, cooldown: None, send_resolved: false }
+    }
 }
 
 impl SeverityMatch {

@@ -7,6 +7,7 @@ use crate::{Event, EventKind, Glob, SessionFacts};
 /// The engine evaluates the filter once, at the first event of a session. The decision also
 /// holds for the session's sub-agents, and later events do not change it.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct SessionFilter {
     /// Matchers that all have to match.
     pub all_of: Vec<Arc<SessionMatcher>>,
@@ -19,6 +20,7 @@ pub struct SessionFilter {
 /// An empty condition holds for every session. A condition on a fact that the first event does
 /// not contain does not hold.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct SessionMatcher {
     /// The kind of source matches one of these.
     pub source: Vec<Glob>,
@@ -35,6 +37,11 @@ pub struct SessionMatcher {
 }
 
 impl SessionFilter {
+    /// Creates a filter for the sessions that all of these matchers match.
+    pub fn matching(all_of: Vec<Arc<SessionMatcher>>) -> Self {
+        Self { all_of, none_of: Vec::new() }
+    }
+
     /// Returns whether the detector monitors a session whose first event is `first`.
     pub(crate) fn takes(&self, facts: &SessionFacts, first: &Event) -> bool {
         let Self { all_of, none_of } = self;

@@ -52,6 +52,7 @@ pub trait SinkKind: Sink + Sized + 'static {
 /// bound doubles with each attempt, up to `max` (exponential backoff with full
 /// jitter).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Retry {
     /// The largest number of attempts, the first included.
     pub max_attempts: u32,
@@ -63,6 +64,12 @@ pub struct Retry {
 }
 
 impl Retry {
+    /// Creates a limit of attempts, and of the waits before the second and before
+    /// any attempt.
+    pub const fn new(max_attempts: u32, initial: Duration, max: Duration) -> Self {
+        Self { max_attempts, initial, max }
+    }
+
     /// One attempt.
     pub const NEVER: Self = Self { max_attempts: 1, initial: Duration::ZERO, max: Duration::ZERO };
 }

@@ -52,8 +52,7 @@ impl Reader<'_> {
         for item in items {
             let Some(table) = self.table(item) else { continue };
             let parsed = self.one_override(table, detector_ids);
-            let all_of = vec![Arc::clone(&parsed.matcher)];
-            let filter = SessionFilter { all_of, ..SessionFilter::default() };
+            let filter = SessionFilter::matching(vec![Arc::clone(&parsed.matcher)]);
             let reason = parsed.matcher.reason.as_deref();
             match_tracker.add_override(parsed.span.clone(), reason, filter);
             overrides.push(parsed);
@@ -79,8 +78,9 @@ impl Reader<'_> {
             }
         }
         let matcher = keys.remove("match").and_then(|it| self.table(it));
-        let matcher = matcher.map_or_else(SessionMatcher::default, |it| self.session_matcher(it));
-        let matcher = SessionMatcher { reason: self.reason(&mut keys), ..matcher };
+        let mut matcher =
+            matcher.map_or_else(SessionMatcher::default, |table| self.session_matcher(table));
+        matcher.reason = self.reason(&mut keys);
         let section = keys.remove("detectors");
         if let Some(section) = &section
             && section.get_ref().as_table().is_some_and(Table::is_empty)

@@ -86,7 +86,10 @@ impl Reader<'_> {
             return None;
         };
         let sinks = self.targets(targets, sinks)?;
-        Some(Route { name, matcher, sinks, cooldown, send_resolved })
+        let mut route = Route::new(name, matcher, sinks);
+        route.cooldown = cooldown;
+        route.send_resolved = send_resolved;
+        Some(route)
     }
 
     fn targets(&mut self, value: Value<'_>, sinks: &[SinkName]) -> Option<Vec<String>> {

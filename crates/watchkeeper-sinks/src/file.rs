@@ -119,7 +119,7 @@ impl Sink for File {
     /// Retries for some minutes, in which a full disk may have room again; then
     /// the finding is lost and the loss is reported.
     fn retry(&self) -> Retry {
-        Retry { max_attempts: 20, initial: Duration::from_secs(1), max: Duration::from_secs(60) }
+        Retry::new(20, Duration::from_secs(1), Duration::from_secs(60))
     }
 }
 

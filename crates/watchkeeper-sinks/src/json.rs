@@ -37,7 +37,7 @@ mod tests {
 
     #[test]
     fn writes_a_finding_as_one_line() {
-        assert_snapshot!(render_json(&finding()), @r#"{"id":"9f2c000000000001","at":"2026-11-22T10:14:07.12Z","detector":"repeated_call","kind":"repeat-tool-call","class":"runaway","severity":"high","status":"open","count":4,"session":"5b1e0c2a-7f4d-4b6e-9f3e-0123456789ab","agent":null,"source":"claude-code","fingerprint":"00000000000000ab","labels":{"team":"payments"},"message":"`Bash` returned the same result for the same call 4 times in 31s","data":{"repeats":4,"tool":"Bash"},"evidence":[{"file":"/home/ada/.claude/projects/shop/5b1e.jsonl","line":790,"event":"tool_call"},{"file":"/home/ada/.claude/projects/shop/5b1e.jsonl","line":812,"event":"tool_call"}]}"#);
+        assert_snapshot!(render_json(&finding()), @r#"{"id":"9f2c000000000001","at":"2026-11-22T10:14:07.12Z","detector":"repeated_call","kind":"repeat-tool-call","class":"runaway","severity":"high","status":"open","count":4,"session":"5b1e0c2a-7f4d-4b6e-9f3e-0123456789ab","agent":null,"source":"claude-code","fingerprint":"00000000000000ab","labels":{"team":"payments"},"message":"`Bash` returned the same result for the same call 4 times in 31s: `make` returns `no rule to make it`","data":{"repeats":4,"tool":"Bash"},"evidence":[{"file":"/home/ada/.claude/projects/shop/5b1e.jsonl","line":790,"event":"tool_call"},{"file":"/home/ada/.claude/projects/shop/5b1e.jsonl","line":812,"event":"tool_call"}]}"#);
     }
 
     #[test]

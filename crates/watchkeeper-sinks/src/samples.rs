@@ -6,7 +6,7 @@ use proptest::{collection::vec, option, prelude::*};
 use serde_json::{Map, json};
 use watchkeeper_core::{
     Finding, Fingerprint, Severity, SinkKind, Status, Timestamp,
-    author::{Evidence, Options, OptionsError},
+    author::{Evidence, Options, OptionsError, Origin},
 };
 
 /// Builds a sink from the options in a policy.
@@ -44,29 +44,28 @@ pub(crate) fn run_again(command: &mut Command, test: &str, variable: (&str, &OsS
 
 /// Returns a typical finding.
 pub(crate) fn finding() -> Finding {
-    let evidence = |line| Evidence {
-        file: Some("/home/ada/.claude/projects/shop/5b1e.jsonl".into()),
-        line: Some(line),
-        event: "tool_call",
+    let evidence = |line| {
+        let file = "/home/ada/.claude/projects/shop/5b1e.jsonl".into();
+        Evidence::new(Some(&Origin { source: "claude-code", file, line }), "tool_call")
     };
-    Finding {
-        id: Fingerprint::from(0x9f2c_0000_0000_0001),
-        at: "2026-11-22T10:14:07.120Z".parse().expect("the text is a time"),
-        detector: "repeated_call".into(),
-        kind: "repeat-tool-call".into(),
-        class: "runaway".into(),
-        severity: Severity::High,
-        status: Status::Open,
-        count: 4,
-        session: "5b1e0c2a-7f4d-4b6e-9f3e-0123456789ab".into(),
-        agent: None,
-        source: Some("claude-code"),
-        fingerprint: Fingerprint::from(0xab),
-        labels: Arc::new(BTreeMap::from([("team".to_owned(), "payments".to_owned())])),
-        message: "`Bash` returned the same result for the same call 4 times in 31s".to_owned(),
-        data: Map::from_iter([("repeats".into(), json!(4)), ("tool".into(), json!("Bash"))]),
-        evidence: vec![evidence(790), evidence(812)],
-    }
+    let mut finding = Finding::new(
+        "2026-11-22T10:14:07.120Z".parse().expect("the text is a time"),
+        "repeated_call",
+        "5b1e0c2a-7f4d-4b6e-9f3e-0123456789ab",
+        Severity::High,
+        "`Bash` returned the same result for the same call 4 times in 31s: \
+         `make` returns `no rule to make it`",
+    );
+    finding.id = Fingerprint::from(0x9f2c_0000_0000_0001);
+    finding.kind = "repeat-tool-call".into();
+    finding.class = "runaway".into();
+    finding.count = 4;
+    finding.source = Some("claude-code");
+    finding.fingerprint = Fingerprint::from(0xab);
+    finding.labels = Arc::new(BTreeMap::from([("team".to_owned(), "payments".to_owned())]));
+    finding.data = Map::from_iter([("repeats".into(), json!(4)), ("tool".into(), json!("Bash"))]);
+    finding.evidence = vec![evidence(790), evidence(812)];
+    finding
 }
 
 /// Generates findings with arbitrary and hostile text in every field.
@@ -101,28 +100,22 @@ pub(crate) fn any_finding() -> impl Strategy<Value = Finding> {
     (any::<i32>(), names, content, locations).prop_map(|(at, names, content, locations)| {
         let (detector, class, session, agent) = names;
         let ((count, is_open), severity, message, value) = content;
-        Finding {
-            id: Fingerprint::of(&message),
-            at: Timestamp::from_second(at.into()).expect("the time is in range"),
-            detector: detector.into(),
-            class: class.into(),
-            severity: Severity::ALL[severity],
-            status: if is_open { Status::Open } else { Status::Resolved },
-            count,
-            session: session.into(),
-            agent: agent.map(Into::into),
-            message,
-            data: Map::from_iter([(value.clone(), json!(value))]),
-            evidence: locations
-                .into_iter()
-                .map(|(file, line)| Evidence {
-                    file: file.map(Into::into),
-                    line,
-                    event: "tool_call",
-                })
-                .collect(),
-            ..finding()
-        }
+        let at = Timestamp::from_second(at.into()).expect("the time is in range");
+        let severity = Severity::ALL[severity];
+        let mut finding = Finding::new(at, &detector, session, severity, message);
+        finding.class = class.into();
+        finding.status = if is_open { Status::Open } else { Status::Resolved };
+        finding.count = count;
+        finding.agent = agent.map(Into::into);
+        finding.data = Map::from_iter([(value.clone(), json!(value))]);
+        let evidence = |(file, line): (Option<String>, Option<u64>)| {
+            let mut evidence = Evidence::new(None, "tool_call");
+            evidence.file = file.map(Into::into);
+            evidence.line = line;
+            evidence
+        };
+        finding.evidence = locations.into_iter().map(evidence).collect();
+        finding
     })
 }
 

@@ -139,12 +139,12 @@ mod tests {
     #[test]
     fn a_line_has_time_detector_message_and_location() {
         let mut finding = finding();
-        assert_snapshot!(render_line(&finding, false), @"10:14:07Z [HIGH]   repeated_call 5b1e0c2a…89ab: `Bash` returned the same result for the same call 4 times in 31s --> /home/ada/.claude/projects/shop/5b1e.jsonl:812");
+        assert_snapshot!(render_line(&finding, false), @"10:14:07Z [HIGH]   repeated_call 5b1e0c2a…89ab: `Bash` returned the same result for the same call 4 times in 31s: `make` returns `no rule to make it` --> /home/ada/.claude/projects/shop/5b1e.jsonl:812");
         finding.severity = Severity::Medium;
         finding.agent = Some("reviewer".into());
         finding.session = "s1".into();
         finding.evidence.clear();
-        assert_snapshot!(render_line(&finding, false), @"10:14:07Z [MEDIUM] repeated_call s1/reviewer: `Bash` returned the same result for the same call 4 times in 31s");
+        assert_snapshot!(render_line(&finding, false), @"10:14:07Z [MEDIUM] repeated_call s1/reviewer: `Bash` returned the same result for the same call 4 times in 31s: `make` returns `no rule to make it`");
     }
 
     #[test]
@@ -152,7 +152,7 @@ mod tests {
         let mut finding = finding();
         finding.status = Status::Resolved;
         finding.evidence.clear();
-        assert_snapshot!(render_line(&finding, false), @"10:14:07Z [HIGH]   repeated_call 5b1e0c2a…89ab resolved: `Bash` returned the same result for the same call 4 times in 31s");
+        assert_snapshot!(render_line(&finding, false), @"10:14:07Z [HIGH]   repeated_call 5b1e0c2a…89ab resolved: `Bash` returned the same result for the same call 4 times in 31s: `make` returns `no rule to make it`");
     }
 
     #[test]

@@ -271,11 +271,7 @@ impl Sink for Webhook {
 
     fn retry(&self) -> Retry {
         let RetryOptions { max_attempts, initial, max } = self.retry;
-        Retry {
-            max_attempts: max_attempts.get(),
-            initial: initial.get().unsigned_abs(),
-            max: max.get().unsigned_abs(),
-        }
+        Retry::new(max_attempts.get(), initial.get().unsigned_abs(), max.get().unsigned_abs())
     }
 }
 

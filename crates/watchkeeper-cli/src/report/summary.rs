@@ -11,7 +11,7 @@ use watchkeeper_core::{
 pub(crate) struct Report {
     /// In order of their start time.
     pub(crate) sessions: Vec<SessionReport>,
-    /// Files without a readable session.
+    /// Files without a session, and files that could not be read to their end.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) skipped_files: Vec<SkippedFile>,
     pub(crate) totals: ReportTotals,
@@ -44,12 +44,17 @@ pub(crate) struct SessionReport {
     pub(crate) skipped_reasons: BTreeMap<&'static str, u64>,
 }
 
-/// A file without a readable session.
+/// A file without a session, or one that could not be read to its end.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct SkippedFile {
     pub(crate) file: PathBuf,
     pub(crate) reason: String,
+    /// Number of skipped lines. The lines of a file that was read in part count in
+    /// its session.
     pub(crate) skipped_lines: u64,
+    /// `true` if the command line names the file.
+    #[serde(skip)]
+    pub(crate) is_named: bool,
 }
 
 /// Totals of all sessions.
@@ -124,7 +129,8 @@ fn episodes(findings: Vec<Finding>) -> Vec<Finding> {
             }
             (Status::Open, Some(idx)) => {
                 let opened_at = merged[idx].at;
-                merged[idx] = Finding { at: opened_at, ..finding };
+                merged[idx] = finding;
+                merged[idx].at = opened_at;
             }
             (Status::Resolved, Some(idx)) => {
                 open.remove(&finding.fingerprint);

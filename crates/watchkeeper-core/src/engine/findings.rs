@@ -5,7 +5,7 @@ use serde_json::Map;
 
 use super::detectors::CompiledDetector;
 use crate::{
-    AgentId, Evidence, Finding, Fingerprint, Labels, Report, SessionFacts, Severity, Status,
+    AgentId, Finding, Fingerprint, Labels, Report, SessionFacts, SessionId, Severity, Status,
     Totals, detector::condition::Condition, grouped, quote,
 };
 
@@ -145,6 +145,40 @@ impl CompiledDetector {
 }
 
 impl Finding {
+    /// Creates an open finding of a detector about a session, as a test of a sink
+    /// needs it.
+    ///
+    /// The count is 1, kind and class are empty, and there is no data or evidence;
+    /// set these fields afterwards. Id and fingerprint are hashes of the arguments.
+    pub fn new(
+        at: Timestamp,
+        detector: &str,
+        session: impl Into<SessionId>,
+        severity: Severity,
+        message: impl Into<String>,
+    ) -> Self {
+        let session = session.into();
+        let fingerprint = Fingerprint::of(detector).and(Fingerprint::of(session.as_str()));
+        Self {
+            id: finding_id(fingerprint, at, severity, Status::Open),
+            at,
+            detector: detector.into(),
+            kind: "".into(),
+            class: "".into(),
+            severity,
+            status: Status::Open,
+            count: 1,
+            session,
+            agent: None,
+            source: None,
+            fingerprint,
+            labels: Labels::default(),
+            message: message.into(),
+            data: Map::new(),
+            evidence: Vec::new(),
+        }
+    }
+
     /// Makes a finding of class `error` about the monitor itself.
     ///
     /// `part` names the part of the monitor. The detector is `watchkeeper-PART`.
@@ -157,21 +191,10 @@ impl Finding {
         let fingerprint = Fingerprint::of("watchkeeper").and(Fingerprint::of(part));
         Self {
             id: finding_id(fingerprint, at, severity, Status::Open),
-            at,
-            detector: format!("watchkeeper-{part}").into(),
             kind: "watchkeeper".into(),
             class: "error".into(),
-            severity,
-            status: Status::Open,
-            count: 1,
-            session: "".into(),
-            agent: None,
-            source: None,
             fingerprint,
-            labels: Labels::default(),
-            message: message.into(),
-            data: Map::new(),
-            evidence: Vec::<Evidence>::new(),
+            ..Self::new(at, &format!("watchkeeper-{part}"), "", severity, message)
         }
     }
 }

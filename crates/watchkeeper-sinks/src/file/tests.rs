@@ -19,7 +19,9 @@ fn sink(path: &Path, options: &str) -> File {
 }
 
 fn numbered(n: u64) -> Finding {
-    Finding { id: Fingerprint::from(n), ..finding() }
+    let mut finding = finding();
+    finding.id = Fingerprint::from(n);
+    finding
 }
 
 /// Returns the ids of the findings in a file; every line must be a finding.

@@ -12,7 +12,7 @@ use rcgen::{CertificateParams, CertifiedKey, KeyPair, date_time_ymd};
 use rustls::{ServerConfig, ServerConnection, pki_types::PrivatePkcs8KeyDer};
 use ureq::tls::{Certificate, RootCerts};
 use watchkeeper_core::{
-    Finding, Fingerprint, Sink, Timestamp, author::SinkError, clock::Clock, embed::Queue,
+    Fingerprint, Sink, Timestamp, author::SinkError, clock::Clock, embed::Queue,
 };
 
 use super::{MAX_RETRY_AFTER, Webhook, retry_after_in};
@@ -187,11 +187,11 @@ fn a_request_follows_standard_webhooks() {
     POST /hooks/hunter2 HTTP/1.1
     accept: */*
     authorization: Bearer hunter2
-    content-length: 613
+    content-length: 650
     content-type: application/json
     user-agent: watchkeeper/0.1.0
     webhook-id: 9f2c000000000001
-    webhook-signature: v1,5MdDqSLgWXKmmN+9Y3/A1pbEmvBFyKUq+wfInt1nFKc=
+    webhook-signature: v1,sfbJFVJcaO4ej/bOrynZmZmLbmvOal2LTx9hM7OE6aM=
     webhook-timestamp: 1795342447
     ");
 }
@@ -356,7 +356,8 @@ fn a_connection_is_reused() {
     });
     let mut sink = sink(&receiver.url, "");
     for n in 0..N {
-        let finding = Finding { id: Fingerprint::from(n), ..finding() };
+        let mut finding = finding();
+        finding.id = Fingerprint::from(n);
         sink.deliver(&finding).unwrap();
     }
     receiver.requests();
