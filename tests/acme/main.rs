@@ -1,8 +1,13 @@
 //! A team's own `watchkeeper`: the stock detectors, and one of its own.
+//!
+//! With `ACME_SOURCE` set, the program also has a source that panics on some lines.
 
 #![cfg_attr(not(test), deny(unused_crate_dependencies))]
 
+mod panicking_source;
+
 use acme_detector as _;
+use watchkeeper_cli::App;
 use watchkeeper_detector_error_loop as _;
 use watchkeeper_detector_full_context as _;
 use watchkeeper_detector_pattern as _;
@@ -13,5 +18,9 @@ use watchkeeper_detector_timeout as _;
 use watchkeeper_detector_token_burn as _;
 
 fn main() -> std::process::ExitCode {
-    watchkeeper_cli::main()
+    let app = App::new();
+    match std::env::var_os("ACME_SOURCE") {
+        Some(_) => app.source::<panicking_source::PanickingSource>().run(),
+        None => app.run(),
+    }
 }

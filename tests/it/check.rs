@@ -1,5 +1,7 @@
 //! Output of `check`.
 
+use std::process::Command;
+
 use insta::assert_snapshot;
 use serde_json::Value;
 use watchkeeper_core::{SignedDuration, Timestamp};
@@ -34,12 +36,16 @@ pub(crate) fn looping_from(start: Timestamp, session: &str, n_calls: usize) -> S
 }
 
 fn check(folder: &Folder, args: &[&str]) -> Ran {
-    let output = program()
-        .current_dir(folder.path())
-        .arg("check")
-        .args(args)
-        .output()
-        .expect("the program should start");
+    check_with(program().current_dir(folder.path()), args)
+}
+
+/// Checks with the source that panics on some lines.
+fn check_panicking(folder: &Folder, args: &[&str]) -> Ran {
+    check_with(program().current_dir(folder.path()).env("ACME_SOURCE", "1"), args)
+}
+
+fn check_with(command: &mut Command, args: &[&str]) -> Ran {
+    let output = command.arg("check").args(args).output().expect("the program should start");
     Ran {
         out: String::from_utf8(output.stdout).expect("the program should write UTF-8"),
         err: String::from_utf8(output.stderr).expect("the program should write UTF-8"),
@@ -179,4 +185,80 @@ fn runs_an_in_house_detector() {
     let finding: Value = serde_json::from_str(&ran.out).unwrap();
     assert_eq!(finding["class"], "banned");
     assert_eq!(finding["message"], "`Bash` is banned");
+}
+
+/// A file of the session of [`looping`] whose source panics at line 2.
+pub(crate) const PANICKING: &str = "\
+2026-03-01T10:00:02Z s1 hello
+2026-03-01T10:00:03Z s1 panic
+2026-03-01T10:00:04Z s1 unreachable
+";
+
+#[test]
+fn a_panic_of_a_source_ends_one_file_of_a_session() {
+    let folder = Folder::new();
+    folder.write("a/s.ndjson", looping("s1", 5));
+    folder.write("a/s.acme", PANICKING);
+    folder.write("a/t.ndjson", looping("s2", 1));
+    let Ran { out, err, status } = check_panicking(&folder, &["a"]);
+    assert_eq!(err.matches("line 2 says panic").count(), 1, "{err}");
+    assert_snapshot!(format!("{out}exit {status}"), @"
+    a/s.ndjson
+      and 1 more file
+      ndjson
+      2026-03-01 10:00 UTC, 10s · 12 events · 5 tool calls
+      [MEDIUM] repeated_call: `Bash` returned the same result for the same call 4 times in 6s: `make` returns `make: nothing to be done for all`
+               a/s.ndjson:4
+               a/s.ndjson:11
+
+    a/t.ndjson
+      ndjson
+      2026-03-01 10:00 UTC, 2s · 3 events · 1 tool call
+
+    a/s.acme
+      not read to its end: source `acme-prompts` panicked: `line 2 says panic`
+
+    2 sessions in 3 files: 15 events, 6 tool calls (0 failed), 0 model calls, 0 tokens, $0.00
+    1 finding: 0 high, 1 medium, 0 low
+    exit 1
+    ");
+
+    let ran = check_panicking(&folder, &["a", "--format", "json"]);
+    let report: Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!(report["skipped_files"][0]["file"], "a/s.acme");
+    assert_eq!(report["totals"]["sessions"], 2);
+    assert_eq!(report["totals"]["findings"]["medium"], 1);
+
+    let ran = check_panicking(&folder, &["a", "--format", "ndjson"]);
+    assert_eq!(ran.out.lines().count(), 1, "{}", ran.out);
+    assert!(ran.err.contains("warning: `a/s.acme`: not read to its end"), "{}", ran.err);
+}
+
+#[test]
+fn a_named_file_that_cannot_be_read_sets_the_exit_status_to_2() {
+    let folder = Folder::new();
+    folder.write("a/s.ndjson", looping("s1", 5));
+    folder.write("a/s.acme", PANICKING);
+    folder.write("a/notes.txt", "no session\n");
+    assert_eq!(check_panicking(&folder, &["a/s.ndjson", "a/s.acme"]).status, 2);
+    let Ran { out, err, status } = check(&folder, &["a/s.ndjson", "a/notes.txt"]);
+    assert_snapshot!(format!("{out}{err}exit {status}"), @"
+    a/s.ndjson
+      ndjson
+      2026-03-01 10:00 UTC, 10s · 11 events · 5 tool calls
+      [MEDIUM] repeated_call: `Bash` returned the same result for the same call 4 times in 6s: `make` returns `make: nothing to be done for all`
+               a/s.ndjson:2
+               a/s.ndjson:9
+
+    a/notes.txt
+      a/notes.txt is not a session of claude-code, codex, ndjson, opencode, openhands or swe-agent; name its kind with `--source`
+
+    1 session in 2 files: 11 events, 5 tool calls (0 failed), 0 model calls, 0 tokens, $0.00
+    1 finding: 0 high, 1 medium, 0 low
+    exit 2
+    ");
+    let Ran { out, err, status } = check_panicking(&folder, &["a", "--explain", "--session", "s1"]);
+    assert!(out.contains("[MEDIUM] repeated_call"), "{out}");
+    assert!(err.contains("warning: `a/s.acme`: not read to its end"), "{err}");
+    assert_eq!(status, 1);
 }

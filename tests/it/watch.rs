@@ -15,7 +15,7 @@ use watchkeeper_core::{
 };
 
 use crate::{
-    check::looping_from,
+    check::{PANICKING, looping_from},
     program::{Folder, program},
 };
 
@@ -119,6 +119,22 @@ fn reports_a_loop_as_it_happens_until_a_signal() {
         assert_eq!(status, Some(0), "{rest:?}");
         assert!(rest.iter().any(|it| it.starts_with("watched 9 events")), "{rest:?}");
     }
+}
+
+#[test]
+fn a_panic_of_a_source_ends_one_file_and_is_reported() {
+    let folder = Folder::new();
+    let file = folder.write("s.ndjson", "");
+    let panicking = folder.write("s.acme", "");
+    let watching = Watching::start_in(&folder, &[], &[("ACME_SOURCE", "1")]);
+    let mut panicking = OpenOptions::new().append(true).open(panicking).unwrap();
+    panicking.write_all(PANICKING.as_bytes()).unwrap();
+    let line = watching.until("error: source `acme-prompts` panicked");
+    assert!(line.contains("line 2 says panic") && line.contains("s.acme"), "{line}");
+    let mut file = OpenOptions::new().append(true).open(file).unwrap();
+    file.write_all(looping_now(4).as_bytes()).unwrap();
+    watching.until("4 times");
+    assert_eq!(watching.end("INT").0, Some(0));
 }
 
 #[test]

@@ -166,8 +166,10 @@ impl ExplainRequest {
         let Some(session) = self.selected().map(|it| it.session.clone()) else {
             return Err(self.not_selected(report));
         };
-        let sessions = std::mem::take(report).sessions;
+        let Report { sessions, skipped_files, .. } = std::mem::take(report);
         for mut selected in sessions.into_iter().filter(|it| it.session == session) {
+            let is_selected = |skipped: &&SkippedFile| selected.files.contains(&skipped.file);
+            report.skipped_files.extend(skipped_files.iter().filter(is_selected).cloned());
             selected
                 .findings
                 .retain(|finding| self.detector.as_ref().is_none_or(|id| *id == finding.detector));

@@ -27,7 +27,16 @@ pub(crate) struct Group {
     pub(crate) started_at: Timestamp,
 }
 
-/// A file that was not read.
+/// A file that was not read to its end.
+#[derive(Debug)]
+pub(crate) struct UnreadFile {
+    pub(crate) file: PathBuf,
+    pub(crate) error: ReadError,
+    /// Number of skipped lines of a file without a session.
+    pub(crate) skipped_lines: u64,
+}
+
+/// The reason why a file was not read to its end.
 #[derive(Debug, Error)]
 pub(crate) enum ReadError {
     #[error(transparent)]
@@ -46,21 +55,34 @@ impl ReadError {
     }
 }
 
+/// The result of reading the files of a group.
+#[derive(Debug, Default)]
+pub(crate) struct GroupRead {
+    pub(crate) skipped: SkippedLines,
+    /// Files whose reading failed partway. `skipped` includes their skipped lines.
+    pub(crate) failed: Vec<UnreadFile>,
+}
+
 /// Groups files by the session of their first event, in order of time. Returns the
 /// files without a session separately.
 pub(crate) fn group(
     files: Vec<PathBuf>,
     only: Option<&'static SourceEntry>,
     kinds: &Kinds<SourceEntry>,
-) -> (Vec<Group>, Vec<(PathBuf, ReadError)>) {
+) -> (Vec<Group>, Vec<UnreadFile>) {
     let mut groups: BTreeMap<SessionId, Vec<(Timestamp, PathBuf)>> = BTreeMap::new();
     let mut without = Vec::new();
     for path in files {
-        match first_event(&path, only, kinds) {
-            Ok(Some(event)) => groups.entry(event.session).or_default().push((event.at, path)),
-            Ok(None) => without.push((path, ReadError::NoSession)),
-            Err(err) => without.push((path, err)),
-        }
+        let mut skipped_lines = 0;
+        let error = match first_event(&path, only, kinds, &mut skipped_lines) {
+            Ok(Some(event)) => {
+                groups.entry(event.session).or_default().push((event.at, path));
+                continue;
+            }
+            Ok(None) => ReadError::NoSession,
+            Err(error) => error,
+        };
+        without.push(UnreadFile { file: path, error, skipped_lines });
     }
     let mut groups: Vec<Group> = groups
         .into_iter()
@@ -75,34 +97,39 @@ pub(crate) fn group(
     (groups, without)
 }
 
+/// Returns the first event of a file. `skipped_lines` is set to the number of
+/// skipped lines before it.
 fn first_event(
     path: &Path,
     only: Option<&'static SourceEntry>,
     kinds: &Kinds<SourceEntry>,
+    skipped_lines: &mut u64,
 ) -> Result<Option<Event>, ReadError> {
     let mut file = watchkeeper_sources::open(path, only, kinds)?;
     // The file is read again later, with the cache of the whole run.
     let mut seen = DedupCache::default();
     let mut events = Vec::new();
-    while file.read_next(&mut seen, &mut events)? {
-        if !events.is_empty() {
-            return Ok(events.into_iter().next());
-        }
+    let mut has_more = Ok(true);
+    while events.is_empty() && matches!(has_more, Ok(true)) {
+        has_more = file.read_next(&mut seen, &mut events);
     }
-    Ok(None)
+    *skipped_lines = file.skipped_lines().total();
+    has_more?;
+    Ok(events.into_iter().next())
 }
 
 impl Group {
-    /// Passes the events of all files to `on_event`, in order of time. Returns the
-    /// skipped lines.
+    /// Passes the events of all files to `on_event`, in order of time.
+    ///
+    /// A file that cannot be read any further does not affect the other files.
     pub(crate) fn read(
         &self,
         only: Option<&'static SourceEntry>,
         kinds: &Kinds<SourceEntry>,
         seen: &mut DedupCache,
         on_event: &mut dyn FnMut(Event),
-    ) -> Result<SkippedLines, ReadError> {
-        let mut skipped = SkippedLines::default();
+    ) -> GroupRead {
+        let mut result = GroupRead::default();
         // Of thousands of files, few overlap in time: each file is open only from
         // its first event to its last.
         let mut cursors: Vec<Option<Cursor>> = self.files.iter().map(|_| None).collect();
@@ -115,12 +142,22 @@ impl Group {
             let slot: &mut Option<Cursor> = &mut cursors[cursor_idx];
             let cursor = match slot {
                 Some(cursor) => cursor,
-                None => slot.insert(Cursor::open(&self.files[cursor_idx], only, kinds)?),
+                None => match Cursor::open(&self.files[cursor_idx], only, kinds) {
+                    Ok(cursor) => slot.insert(cursor),
+                    Err(error) => {
+                        result.fail(&self.files[cursor_idx], error.into());
+                        continue;
+                    }
+                },
             };
             loop {
-                let Some(at) = cursor.peek(seen)? else {
-                    skipped.add(cursor.file.skipped_lines());
+                let next_at = cursor.peek(seen);
+                let Ok(Some(at)) = next_at else {
+                    result.skipped.add(cursor.file.skipped_lines());
                     *slot = None;
+                    if let Err(error) = next_at {
+                        result.fail(&self.files[cursor_idx], error);
+                    }
                     break;
                 };
                 if next < (at, cursor_idx) {
@@ -130,7 +167,19 @@ impl Group {
                 cursor.events.pop_front().into_iter().for_each(&mut *on_event);
             }
         }
-        Ok(skipped)
+        result
+    }
+}
+
+impl GroupRead {
+    /// Returns the skipped lines, or the first file that could not be read to its
+    /// end.
+    pub(crate) fn complete(self) -> Result<SkippedLines, UnreadFile> {
+        self.failed.into_iter().next().map_or(Ok(self.skipped), Err)
+    }
+
+    fn fail(&mut self, file: &Path, error: ReadError) {
+        self.failed.push(UnreadFile { file: file.to_owned(), error, skipped_lines: 0 });
     }
 }
 
@@ -166,18 +215,4 @@ impl Cursor {
         self.clock = self.clock.max(at);
         Ok(Some(self.clock))
     }
-}
-
-/// Returns the number of skipped lines in a file without a session.
-pub(crate) fn count_skipped(
-    path: &Path,
-    only: Option<&'static SourceEntry>,
-    kinds: &Kinds<SourceEntry>,
-) -> u64 {
-    let Ok(mut file) = watchkeeper_sources::open(path, only, kinds) else { return 0 };
-    let (mut seen, mut events) = (DedupCache::default(), Vec::new());
-    while let Ok(true) = file.read_next(&mut seen, &mut events) {
-        events.clear();
-    }
-    file.skipped_lines().total()
 }

@@ -19,7 +19,7 @@ use crate::{
     causes::with_causes,
     explain_request::ExplainRequest,
     output::quoted_path,
-    recorded::{self, Group, ReadError},
+    recorded::{self, Group, ReadError, UnreadFile},
     report::{Report, SessionReport, SkippedFile},
     session_paths::{SessionPathsError, require_all},
 };
@@ -50,15 +50,12 @@ pub(crate) fn check(
     let mut report = Report::default();
     report.totals.files = files.len() as u64;
     let (groups, without) = recorded::group(files, source, &registry.sources);
-    for (file, err) in without {
-        if named.contains(&file) || err.is_panic() {
-            let skipped_lines = recorded::count_skipped(&file, source, &registry.sources);
+    for UnreadFile { file, error, skipped_lines } in without {
+        let is_named = named.contains(&file);
+        if is_named || error.is_panic() {
             report.totals.skipped_lines += skipped_lines;
-            report.skipped_files.push(SkippedFile {
-                file,
-                reason: with_causes(&err),
-                skipped_lines,
-            });
+            let reason = with_causes(&error);
+            report.skipped_files.push(SkippedFile { file, reason, skipped_lines, is_named });
         } else {
             report.totals.files -= 1;
         }
@@ -71,7 +68,7 @@ pub(crate) fn check(
     for group in groups {
         let mut findings: Vec<Finding> = Vec::new();
         let mut sessions: BTreeSet<SessionId> = BTreeSet::new();
-        let skipped = group.read(source, &registry.sources, &mut seen, &mut |event| {
+        let read = group.read(source, &registry.sources, &mut seen, &mut |event| {
             if let Some(request) = &mut request {
                 request.before_event(&event, &mut engine);
             }
@@ -85,15 +82,11 @@ pub(crate) fn check(
         });
         n_sessions += sessions.len();
         n_findings += findings.len();
-        match skipped {
-            Ok(skipped) => {
-                add_sessions(&group, sessions, findings, skipped, &mut engine, &mut report);
-            }
-            Err(err) => report.skipped_files.push(SkippedFile {
-                file: group.files[0].clone(),
-                reason: with_causes(&err),
-                skipped_lines: 0,
-            }),
+        add_sessions(&group, sessions, findings, read.skipped, &mut engine, &mut report);
+        for UnreadFile { file, error, skipped_lines } in read.failed {
+            let is_named = named.contains(&file);
+            let reason = format!("not read to its end: {}", with_causes(&error));
+            report.skipped_files.push(SkippedFile { file, reason, skipped_lines, is_named });
         }
         bar.inc(size_of(&group.files));
     }
@@ -155,14 +148,16 @@ pub(crate) fn routed_findings(
     let mut engine = Engine::new(policy.detectors, config);
     let (mut findings, mut n_events) = (Vec::new(), 0);
     let (groups, without) = recorded::group(vec![file.to_owned()], None, &registry.sources);
-    if let Some((_, err)) = without.into_iter().next() {
-        return Err(err);
+    if let Some(unread) = without.into_iter().next() {
+        return Err(unread.error);
     }
     for group in groups {
-        group.read(None, &registry.sources, &mut DedupCache::default(), &mut |event| {
+        let mut seen = DedupCache::default();
+        let read = group.read(None, &registry.sources, &mut seen, &mut |event| {
             n_events += 1;
             engine.observe(&event, &mut findings);
-        })?;
+        });
+        read.complete().map_err(|unread| unread.error)?;
     }
     let ids: Vec<String> = policy.sinks.iter().map(|sink| sink.id.clone()).collect();
     let mut router = Router::new(policy.routes, &ids);
@@ -206,8 +201,8 @@ pub(crate) fn probe(
                 sessions.insert(event.session);
             }
         });
-        let file: &Path = &group.files[0];
-        read.map_err(|source| ProbeError::Read { file: file.to_owned(), source })?;
+        read.complete()
+            .map_err(|unread| ProbeError::Read { file: unread.file, source: unread.error })?;
         n_sessions += sessions.len() as u64;
         for session in &sessions {
             engine.forget(session);

@@ -1,11 +1,11 @@
-use std::path::PathBuf;
+use std::{io, path::PathBuf};
 
 use clap::{
     Args,
     builder::{PossibleValuesParser, TypedValueParser as _},
 };
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use watchkeeper_core::{Severity, embed::Registry};
+use watchkeeper_core::{Severity, author::make_safe, embed::Registry};
 use watchkeeper_policy::Policy;
 
 use crate::{
@@ -13,15 +13,17 @@ use crate::{
     explain_request::{ExplainError, ExplainRequest},
     global::Global,
     loading,
-    output::{Output, Status},
+    output::{Output, Status, quoted_path},
     replay::{self, Recording},
-    report::{self, Format, Report},
+    report::{self, Format, Report, SkippedFile},
     session_paths::{Selection, SessionPaths, require_all},
 };
 
 /// Check recorded sessions and report findings
 ///
-/// Without a path, checks the sessions of all known agents on this machine.
+/// Without a path, checks the sessions of all known agents on this machine. A file
+/// that cannot be read does not affect the other files; the exit status is 2 if the
+/// command line names that file, or if no session was read.
 #[derive(Debug, Args)]
 pub(crate) struct Check {
     #[command(flatten)]
@@ -88,8 +90,14 @@ impl Check {
                         output,
                     )?;
                 }
+                warn_about(&report.skipped_files, output)?;
             }
-            None => report::write(&report, self.format, global.is_verbose(), output)?,
+            None => {
+                report::write(&report, self.format, global.is_verbose(), output)?;
+                if !self.format.lists_skipped_files() {
+                    warn_about(&report.skipped_files, output)?;
+                }
+            }
         }
         output.out.flush()?;
         Ok(self.status(&report))
@@ -106,14 +114,25 @@ impl Check {
     }
 
     fn status(&self, report: &Report) -> Status {
-        if report.reaches(self.fail_on) {
-            Status::Findings
-        } else if report.sessions.is_empty() && !report.skipped_files.is_empty() {
+        let skipped = &report.skipped_files;
+        let has_failed = skipped.iter().any(|file| file.is_named)
+            || report.sessions.is_empty() && !skipped.is_empty();
+        if has_failed {
             Status::Failure
+        } else if report.reaches(self.fail_on) {
+            Status::Findings
         } else {
             Status::Success
         }
     }
+}
+
+/// Prints the files that were not read, for formats that cannot contain them.
+fn warn_about(files: &[SkippedFile], output: &mut Output<'_>) -> io::Result<()> {
+    for SkippedFile { file, reason, .. } in files {
+        writeln!(output.err, "warning: {}: {}", quoted_path(file), make_safe(reason))?;
+    }
+    Ok(())
 }
 
 /// Returns a progress bar on standard error, which is hidden unless that is a

@@ -147,13 +147,14 @@ fn read_events(
     let only = start.source.map(|kind| registry.sources.get(kind)).transpose();
     let only = only.map_err(SessionError::UnknownSource)?;
     let (groups, without) = recorded::group(vec![path.to_owned()], only, &registry.sources);
-    if let Some((_, err)) = without.into_iter().next() {
-        return Err(err.into());
+    if let Some(unread) = without.into_iter().next() {
+        return Err(unread.error.into());
     }
     let mut events = Vec::new();
     for group in groups {
         let on_event = &mut |event| events.push(event);
-        let skipped = group.read(only, &registry.sources, &mut DedupCache::default(), on_event)?;
+        let read = group.read(only, &registry.sources, &mut DedupCache::default(), on_event);
+        let skipped = read.complete().map_err(|unread| unread.error)?;
         if 0 < skipped.total() {
             return Err(SessionError::SkippedLines(skipped.total()));
         }

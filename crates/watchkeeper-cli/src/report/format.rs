@@ -24,6 +24,13 @@ pub(crate) enum Format {
     Github,
 }
 
+impl Format {
+    /// Returns `true` if reports in this format list the skipped files.
+    pub(crate) fn lists_skipped_files(self) -> bool {
+        matches!(self, Self::Text | Self::Json)
+    }
+}
+
 /// Writes a report to standard output. `verbose` adds sessions without findings
 /// to the text format.
 pub(crate) fn write(
