@@ -26,7 +26,7 @@ fn lists_the_kinds_that_were_linked_in() {
     Sources
       claude-code  Reads the sessions of Claude Code.  (watchkeeper-sources 0.1.0)
       codex        Reads the sessions of Codex.  (watchkeeper-sources 0.1.0)
-      ndjson       Reads watchkeeper's own form: one JSON object a line.  (watchkeeper-sources 0.1.0)
+      ndjson       Reads the format of watchkeeper itself: one JSON object per line.  (watchkeeper-sources 0.1.0)
       opencode     Reads the sessions that opencode exports.  (watchkeeper-sources 0.1.0)
       openhands    Reads the conversations of OpenHands.  (watchkeeper-sources 0.1.0)
       swe-agent    Reads the trajectories of SWE-agent.  (watchkeeper-sources 0.1.0)
@@ -78,26 +78,26 @@ fn prints_help() {
               Print only findings and errors
 
       -v, --verbose...
-              Print more details, and log diagnostics to stderr: `-v` info, `-vv` debug, `-vvv` trace
+              Print more details, and log diagnostics to stderr; repeat for more
+              
+              `-v` logs the level info, `-vv` debug, `-vvv` trace. The variable `WATCHKEEPER_LOG` takes
+              precedence.
 
           --color <WHEN>
               When to use colors
-
-              Possible values:
-              - auto:   On a terminal, unless `NO_COLOR` is set
-              - always
-              - never
+              
+              `auto` uses colors on a terminal, unless `NO_COLOR` is set.
               
               [default: auto]
+              [possible values: auto, always, never]
 
           --log-format <FORMAT>
               Format of diagnostics
-
-              Possible values:
-              - text: One line for people
-              - json: One JSON object per line
+              
+              Each diagnostic is one line: text for people, or a JSON object.
               
               [default: text]
+              [possible values: text, json]
 
       -h, --help
               Print help (see a summary with '-h')

@@ -17,16 +17,22 @@ pub(crate) struct Global {
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     pub(crate) quiet: bool,
 
-    /// Print more details, and log diagnostics to stderr: `-v` info, `-vv` debug,
-    /// `-vvv` trace
+    /// Print more details, and log diagnostics to stderr; repeat for more
+    ///
+    /// `-v` logs the level info, `-vv` debug, `-vvv` trace. The variable
+    /// `WATCHKEEPER_LOG` takes precedence.
     #[arg(short, long, global = true, action = ArgAction::Count)]
     verbose: u8,
 
     /// When to use colors
+    ///
+    /// `auto` uses colors on a terminal, unless `NO_COLOR` is set.
     #[arg(long, value_name = "WHEN", global = true, default_value = "auto")]
     pub(crate) color: Color,
 
     /// Format of diagnostics
+    ///
+    /// Each diagnostic is one line: text for people, or a JSON object.
     #[arg(long, value_name = "FORMAT", global = true, default_value = "text")]
     pub(crate) log_format: LogFormat,
 }
@@ -34,7 +40,6 @@ pub(crate) struct Global {
 /// When to use colors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Color {
-    /// On a terminal, unless `NO_COLOR` is set
     Auto,
     Always,
     Never,
@@ -43,9 +48,7 @@ pub(crate) enum Color {
 /// Format of diagnostics on standard error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum LogFormat {
-    /// One line for people
     Text,
-    /// One JSON object per line
     Json,
 }
 

@@ -60,9 +60,6 @@ pub(crate) fn load(loader: &Loader<'_>, path: Option<&Path>) -> Loaded {
     let elapsed_ms = elapsed_ms.unwrap_or(0);
     let file = path.map_or("built-in".into(), |path| path.display().to_string());
     let n_diagnostics = loaded.diagnostics.len();
-    for layer in loaded.files.iter().skip(1) {
-        tracing::debug!(target: "watchkeeper::policy", file = %layer.path.display(), "policy layer read");
-    }
     match &loaded.policy {
         Some(policy) => tracing::info!(
             target: "watchkeeper::policy",
