@@ -29,22 +29,26 @@ const MAX_IDLE: usize = 16;
 
 /// The streams of one agent, or of a session as a whole: one for each detector.
 ///
-/// Most detectors are idle most of the time, and have no wake-up and no open
-/// condition. Only the others need memory.
+/// Most detectors are idle most of the time. So this keeps three short lists in
+/// place of one entry for each detector. All are sorted by detector.
 #[derive(Default)]
 pub(super) struct Streams {
-    /// Sorted by detector.
-    states: Vec<StreamState>,
+    /// The detectors that are not idle.
+    active: Vec<ActiveDetector>,
+    wakeups: Vec<Wakeup>,
     episodes: Episodes,
 }
 
-/// The state of a stream whose detector is active or has requested a wake-up.
-pub(super) struct StreamState {
+pub(super) struct ActiveDetector {
     detector_idx: u32,
-    /// The wake-up that the detector has requested.
-    wake_at: Option<PackedTimestamp>,
-    /// `None` while the detector is idle.
-    active: Option<Box<dyn Detector>>,
+    detector: Box<dyn Detector>,
+}
+
+/// The wake-up that a detector has requested.
+#[derive(Clone, Copy)]
+pub(super) struct Wakeup {
+    at: PackedTimestamp,
+    detector_idx: u32,
 }
 
 /// The event or wake-up that streams handle, and the session and agent of the
@@ -89,34 +93,37 @@ impl Streams {
             let mut place = 0;
             for subscriber in subscribers.by_ref() {
                 let idx = subscriber.detector_idx;
-                while streams.states.get(place).is_some_and(|it| it.detector_idx < idx) {
+                while streams.active.get(place).is_some_and(|it| it.detector_idx < idx) {
                     place += 1;
                 }
-                if streams.receives(*subscriber, place, dispatch) {
-                    streams.run(idx, place, dispatch, runner, findings);
+                let is_active = streams.is_active(place, idx);
+                if is_active || streams.receives_idle(*subscriber, dispatch) {
+                    streams.run(idx, place, is_active, dispatch, runner, findings);
                 }
             }
         });
     }
 
-    /// Returns whether a detector receives the event. `place` is the place of its
-    /// state, or the place for it.
+    fn is_active(&self, place: usize, detector_idx: u32) -> bool {
+        self.active.get(place).is_some_and(|it| it.detector_idx == detector_idx)
+    }
+
+    /// Returns whether a detector receives the event although it is idle.
     #[inline]
-    fn receives(&self, subscriber: Subscriber, place: usize, dispatch: &Dispatch<'_>) -> bool {
+    fn receives_idle(&self, subscriber: Subscriber, dispatch: &Dispatch<'_>) -> bool {
         let Subscriber { detector_idx, is_start, is_timer_only } = subscriber;
-        let state = self.states.get(place).filter(|it| it.detector_idx == detector_idx);
-        let Some(state) = state else { return is_start };
+        if is_start && !is_timer_only {
+            return true;
+        }
+        if self.wakeup_of(detector_idx).is_none() {
+            return is_start;
+        }
         // An explanation contains every request of a wake-up.
-        !self.waits_only(state, is_timer_only) || dispatch.input.is_explained
+        !is_timer_only || self.episodes.has_open(detector_idx) || dispatch.input.is_explained
     }
 
-    /// Returns whether a detector has requested a wake-up and receives no event before.
-    fn waits_only(&self, state: &StreamState, is_timer_only: bool) -> bool {
-        is_timer_only && state.active.is_none() && !self.episodes.has_open(state.detector_idx)
-    }
-
-    /// Runs the detectors whose wake-ups are due. Returns whether one of them is not
-    /// [waiting only](Self::waits_only), since those may be woken too early.
+    /// Runs the detectors whose wake-ups are due. Returns whether one of them received
+    /// the events before its wake-up: the wake-up of any other may be too early.
     pub(super) fn wake(
         &mut self,
         dispatch: &Dispatch<'_>,
@@ -125,19 +132,18 @@ impl Streams {
     ) -> bool {
         let mut was_due = false;
         let now = PackedTimestamp::from(dispatch.input.now);
-        let is_due = |state: &StreamState| state.wake_at.is_some_and(|at| at <= now);
         self.catch_panics(dispatch, runner, findings, |streams, runner, findings| {
             // A wake-up that a detector requests while it runs is later than `now`.
-            while let Some(place) = streams.states.iter().position(is_due) {
-                let idx = streams.states[place].detector_idx;
-                let is_timer_only = runner.detectors[idx as usize].subscription.is_timer_only;
-                was_due |= !streams.waits_only(&streams.states[place], is_timer_only);
-                streams.states[place].wake_at = None;
+            while let Some(due) = streams.wakeups.iter().position(|wakeup| wakeup.at <= now) {
+                let idx = streams.wakeups.remove(due).detector_idx;
                 if runner.panicked.contains(&idx) {
-                    streams.turn_off(idx);
-                } else {
-                    streams.run(idx, place, dispatch, runner, findings);
+                    continue;
                 }
+                let place = streams.active.partition_point(|it| it.detector_idx < idx);
+                let is_active = streams.is_active(place, idx);
+                let is_timer_only = runner.detectors[idx as usize].subscription.is_timer_only;
+                was_due |= !is_timer_only || is_active || streams.episodes.has_open(idx);
+                streams.run(idx, place, is_active, dispatch, runner, findings);
             }
         });
         was_due
@@ -157,11 +163,12 @@ impl Streams {
         }
     }
 
-    /// Runs one detector. `place` is the place of its state, or the place for it.
+    /// Runs one detector. `place` is its place in `active`, or the place for it.
     fn run(
         &mut self,
         detector_idx: u32,
         place: usize,
+        is_active: bool,
         dispatch: &Dispatch<'_>,
         runner: &mut Runner,
         findings: &mut Vec<Finding>,
@@ -170,11 +177,11 @@ impl Streams {
         *running = detector_idx;
         let compiled = &detectors[detector_idx as usize];
         let idle = &mut idle[detector_idx as usize];
-        let state = self.states.get_mut(place).filter(|it| it.detector_idx == detector_idx);
-        let has_state = state.is_some();
-        let active = state.and_then(|state| state.active.as_mut());
-        let was_idle = active.is_none();
-        let detector = active.unwrap_or_else(|| idle.first(&*compiled.named.detector));
+        let detector = if is_active {
+            &mut self.active[place].detector
+        } else {
+            idle.first(&*compiled.named.detector)
+        };
         let mut cx = Context {
             input: &dispatch.input,
             levels: &compiled.named.levels,
@@ -186,33 +193,22 @@ impl Streams {
             None => detector.wake(&mut cx),
         }
         let is_idle = detector.is_idle();
-        if is_idle && !was_idle {
-            idle.put(self.states[place].active.take());
-        } else if was_idle && !is_idle {
+        if is_active && is_idle {
+            idle.put(self.active.remove(place).detector);
+        } else if !is_active && !is_idle {
+            // Most streams have few, and there are very many streams.
+            self.active.reserve_exact(1);
             let detector = idle.take(&*compiled.named.detector);
-            self.state(place, detector_idx).active = Some(detector);
+            self.active.insert(place, ActiveDetector { detector_idx, detector });
         }
         if !outbox.actions.is_empty()
             || !outbox.hidden_calls.is_empty()
             || dispatch.input.is_explained
         {
-            self.settle(detector_idx, place, dispatch, runner, findings);
+            self.settle(detector_idx, dispatch, runner, findings);
         } else if let Some(request) = outbox.wakeup.take() {
-            self.set_wakeup(detector_idx, place, request, requested);
+            self.set_wakeup(detector_idx, request, requested);
         }
-        if has_state && self.states[place].is_empty() {
-            self.states.remove(place);
-        }
-    }
-
-    /// Returns the state of a detector, and adds it at `place` if there is none.
-    fn state(&mut self, place: usize, detector_idx: u32) -> &mut StreamState {
-        if self.states.get(place).is_none_or(|it| it.detector_idx != detector_idx) {
-            // Most streams have few, and there are very many streams.
-            self.states.reserve_exact(1);
-            self.states.insert(place, StreamState { detector_idx, wake_at: None, active: None });
-        }
-        &mut self.states[place]
     }
 
     /// Turns the actions of a detector into episodes, findings, wake-ups and entries
@@ -221,7 +217,6 @@ impl Streams {
     fn settle(
         &mut self,
         detector_idx: u32,
-        place: usize,
         dispatch: &Dispatch<'_>,
         runner: &mut Runner,
         findings: &mut Vec<Finding>,
@@ -242,7 +237,7 @@ impl Streams {
         }
         if let Some(request) = outbox.wakeup {
             let from = self.wakeup_of(detector_idx);
-            self.set_wakeup(detector_idx, place, request, requested);
+            self.set_wakeup(detector_idx, request, requested);
             let [from, to] = [from, self.wakeup_of(detector_idx)].map(|at| at.map(Timestamp::from));
             if from != to {
                 let detail = ExplanationDetail::Rescheduled { from, to };
@@ -263,14 +258,12 @@ impl Streams {
         findings: &mut Vec<Finding>,
     ) {
         let detector_idx = runner.running;
-        let place = self.states.partition_point(|it| it.detector_idx < detector_idx);
-        let state = self.states.get(place).filter(|it| it.detector_idx == detector_idx);
-        if state.is_none_or(|state| state.active.is_none()) {
+        if self.active.iter().all(|it| it.detector_idx != detector_idx) {
             // An idle copy ran.
             runner.idle[detector_idx as usize].0.pop();
         }
         runner.outbox.wakeup = None;
-        self.settle(detector_idx, place, dispatch, runner, findings);
+        self.settle(detector_idx, dispatch, runner, findings);
         let compiled = &runner.detectors[detector_idx as usize];
         runner.explanation.record(compiled, dispatch, ExplanationDetail::Panicked);
         findings.push(compiled.panic_finding(dispatch.input.now, &dispatch.scope, panic));
@@ -325,10 +318,7 @@ impl Streams {
         runner: &mut Runner,
         findings: &mut Vec<Finding>,
     ) {
-        self.states.retain_mut(|state| {
-            state.wake_at = None;
-            !state.is_empty()
-        });
+        self.wakeups.clear();
         let mut conditions = self.episodes.take();
         conditions.sort_by_key(|condition| condition.detector_idx);
         for condition in conditions {
@@ -348,19 +338,20 @@ impl Streams {
     /// Drops the state and the wake-up of a detector. Its findings stay open until the
     /// session ends.
     pub(super) fn turn_off(&mut self, detector_idx: u32) {
-        self.states.retain(|it| it.detector_idx != detector_idx);
+        self.active.retain(|it| it.detector_idx != detector_idx);
+        self.wakeups.retain(|it| it.detector_idx != detector_idx);
     }
 
     /// Postpones the wake-ups that are due after `since`.
     pub(super) fn postpone(&mut self, since: Timestamp, duration: SignedDuration) {
-        for at in self.states.iter_mut().filter_map(|state| state.wake_at.as_mut()) {
-            *at = postponed(*at, since, duration);
+        for wakeup in &mut self.wakeups {
+            wakeup.at = postponed(wakeup.at, since, duration);
         }
     }
 
     /// Returns the time of the first wake-up.
     pub(super) fn first_wakeup(&self) -> Option<PackedTimestamp> {
-        self.states.iter().filter_map(|state| state.wake_at).min()
+        self.wakeups.iter().map(|wakeup| wakeup.at).min()
     }
 
     pub(super) fn episodes(&self) -> &Episodes {
@@ -368,36 +359,32 @@ impl Streams {
     }
 
     fn wakeup_of(&self, detector_idx: u32) -> Option<PackedTimestamp> {
-        self.states.iter().find(|it| it.detector_idx == detector_idx)?.wake_at
+        let wakeup = self.wakeups.iter().find(|it| it.detector_idx == detector_idx);
+        wakeup.map(|wakeup| wakeup.at)
     }
 
-    /// Handles a request of a wake-up. `place` is the place of the detector's state, or
-    /// the place for it.
     fn set_wakeup(
         &mut self,
         detector_idx: u32,
-        place: usize,
         request: WakeupRequest,
         requested: &mut Option<PackedTimestamp>,
     ) {
+        let place = self.wakeups.iter().position(|it| detector_idx <= it.detector_idx);
+        let place = place.unwrap_or(self.wakeups.len());
+        let is_set = self.wakeups.get(place).is_some_and(|it| it.detector_idx == detector_idx);
         match request {
             WakeupRequest::At(at) => {
-                self.state(place, detector_idx).wake_at = Some(at);
                 *requested = earlier(*requested, Some(at));
-            }
-            WakeupRequest::Cancel => {
-                let state = self.states.get_mut(place);
-                if let Some(state) = state.filter(|it| it.detector_idx == detector_idx) {
-                    state.wake_at = None;
+                if is_set {
+                    self.wakeups[place].at = at;
+                } else {
+                    self.wakeups.reserve_exact(1);
+                    self.wakeups.insert(place, Wakeup { at, detector_idx });
                 }
             }
+            WakeupRequest::Cancel if is_set => drop(self.wakeups.remove(place)),
+            WakeupRequest::Cancel => {}
         }
-    }
-}
-
-impl StreamState {
-    fn is_empty(&self) -> bool {
-        self.active.is_none() && self.wake_at.is_none()
     }
 }
 
@@ -451,9 +438,9 @@ impl IdleDetectors {
     }
 
     /// Keeps a detector that has become idle.
-    fn put(&mut self, detector: Option<Box<dyn Detector>>) {
+    fn put(&mut self, detector: Box<dyn Detector>) {
         if self.0.len() < MAX_IDLE {
-            self.0.extend(detector);
+            self.0.push(detector);
         }
     }
 }

@@ -6,7 +6,7 @@ use super::{
     episodes::MAX_EPISODES,
     session::{Agent, MAX_AGENTS, Session},
     sessions::SessionsKind,
-    streams::{StreamState, Streams},
+    streams::{ActiveDetector, Streams, Wakeup},
 };
 use crate::{
     AgentId, Context, Detector, Event, EventKind, Finding, Fingerprint, Level, ModelCall, Report,
@@ -966,7 +966,7 @@ fn a_session_is_small() {
     let index = 2 * (size_of::<(SessionId, Box<Session>)>() + 1)
         + 2 * size_of::<(crate::compact::PackedTimestamp, SessionId)>()
         + size_of::<SessionId>();
-    let state = size_of::<Session>() + 8 * size_of::<StreamState>();
+    let state = size_of::<Session>() + 6 * size_of::<ActiveDetector>() + 2 * size_of::<Wakeup>();
     println!(
         "session {} (agent {}, streams {}), state {state}, index {index}",
         size_of::<Session>(),
