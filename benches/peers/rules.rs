@@ -555,7 +555,7 @@ mod tests {
     }
 
     #[test]
-    fn what_agents_say() {
+    fn guards_that_compare_text_find_repeated_text() {
         stops_at("OpenHands V0", 3, |n| rounds(n, "message I will look into it"));
         let varied = |n| rounds(n, "message {}");
         stops_at("OpenHands SDK", 3, varied);

@@ -1,4 +1,4 @@
-//! A team's own `watchkeeper`: the stock detectors, and one of its own.
+//! A team's `watchkeeper`, with the stock detectors and an in-house detector.
 //!
 //! With `ACME_SOURCE` set, the program also has a source that panics on some lines.
 

@@ -1,4 +1,4 @@
-//! What holds for every kind that is linked in, whoever wrote it.
+//! Requirements of every linked kind, in this workspace or not.
 
 use std::path::Path;
 
@@ -40,15 +40,15 @@ fn manuals_and_options_have_no_problems() {
 }
 
 #[test]
-fn the_examples_in_the_manuals_work_and_obey_the_laws() {
+fn the_examples_in_the_manuals_are_valid_and_obey_the_laws() {
     let registry = registry();
-    for it in registry.detectors.iter() {
-        for example in examples(it) {
+    for entry in registry.detectors.iter() {
+        for example in examples(entry) {
             let text = format!("version = 1\n{example}");
             let loaded = load(&registry, &text);
-            assert!(loaded.diagnostics.is_empty(), "{it:?}:\n{}", render(&loaded, false));
+            assert!(loaded.diagnostics.is_empty(), "{entry:?}:\n{}", render(&loaded, false));
             let policy = loaded.policy.expect("a policy without mistakes");
-            assert!(!policy.detectors.is_empty(), "{it:?} shows no detector:\n{text}");
+            assert!(!policy.detectors.is_empty(), "{entry:?} shows no detector:\n{text}");
             for detector in &policy.detectors {
                 laws::of_detector(detector)
                     .traces(TRACES.iter().copied())
@@ -66,17 +66,18 @@ fn the_detectors_of_the_builtin_policy_obey_the_laws() {
     let loader = Loader::new(&registry, &read_file);
     let loaded = loader.load_builtin();
     assert!(loaded.diagnostics.is_empty(), "{}", render(&loaded, false));
-    for detector in &loaded.policy.expect("it has no mistakes").detectors {
+    for detector in &loaded.policy.expect("a policy without mistakes").detectors {
         laws::of_detector(detector).traces(TRACES.iter().copied()).allow_no_reports().check();
     }
 }
 
-/// The blocks of TOML in a manual that are policies.
+/// Returns the blocks of TOML in a manual.
 fn examples(entry: &DetectorEntry) -> Vec<&'static str> {
     let blocks = entry.docs().split("```toml\n").skip(1);
-    let res: Vec<_> = blocks.filter_map(|it| it.split_once("```")).map(|(it, _)| it).collect();
-    assert!(!res.is_empty(), "{entry:?} shows no example");
-    res
+    let examples: Vec<_> =
+        blocks.filter_map(|block| block.split_once("```")).map(|(example, _)| example).collect();
+    assert!(!examples.is_empty(), "{entry:?} shows no example");
+    examples
 }
 
 pub(crate) fn registry() -> Registry {

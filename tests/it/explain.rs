@@ -1,4 +1,4 @@
-//! What a person sees who asks why something was found, or was not.
+//! Output of `check --explain`: the reasons for findings and for their absence.
 
 use insta::assert_snapshot;
 use serde_json::Value;
@@ -36,7 +36,7 @@ detectors.silent_model.max = "1h"
 detectors.repeated_call.enabled = false
 "#;
 
-/// The lines of a session in the neutral form, without what each of them has.
+/// Returns a session in the neutral format. Each line gets a time, a session and an event.
 fn session(lines: &[(&str, &str)]) -> String {
     let line = |(at, event): &(&str, &str)| {
         format!("{{\"at\":\"2026-03-01T{at}Z\",\"session\":\"s1\",\"event\":{event}}}\n")
@@ -260,21 +260,21 @@ fn escapes_hostile_names_of_sub_agents_and_tools() {
     let folder = Folder::new();
     let mut lines = vec![("10:00:00".to_owned(), r#""prompt","text":"go""#.to_owned())];
     for n in 1..4 {
-        let (called, answered) = (format!("10:00:{n}0"), format!("10:00:{n}1"));
+        let (called_at, returned_at) = (format!("10:00:{n}0"), format!("10:00:{n}1"));
         let of = format!(r#""agent":"a\u001b[2J1","id":"c{n}""#);
         let tool =
             r#""tool":"\u001b]0;owned\u0007\nBash","arguments":{"command":"\u202etxt\u001b[31m"}"#;
-        lines.push((called, format!(r#""tool_call",{of},{tool}"#)));
+        lines.push((called_at, format!(r#""tool_call",{of},{tool}"#)));
         let output = r#""output":"\u001b[2Jit is as it was before\nline 2""#;
-        lines.push((answered, format!(r#""tool_result",{of},"ok":false,"exit_code":1,{output}"#)));
+        lines.push((
+            returned_at,
+            format!(r#""tool_result",{of},"ok":false,"exit_code":1,{output}"#),
+        ));
     }
-    let lines: Vec<_> = lines.iter().map(|(at, it)| (at.as_str(), it.as_str())).collect();
+    let lines: Vec<_> = lines.iter().map(|(at, event)| (at.as_str(), event.as_str())).collect();
     folder.write("s.ndjson", session(&lines));
     let seen = seen(&folder, &["s.ndjson"]);
-    assert!(
-        !seen.chars().any(|it| it != '\n' && watchkeeper_core::author::is_unsafe(it)),
-        "{seen:?}"
-    );
+    assert!(!seen.chars().any(|c| c != '\n' && watchkeeper_core::author::is_unsafe(c)), "{seen:?}");
     assert_snapshot!(seen, @r"
     s.ndjson
       ndjson
@@ -330,8 +330,8 @@ fn selects_one_of_several_sessions() {
     // Not the first session of its file.
     for id in ["ab1", "ab2", "cd", "c"] {
         let ran = explain(&folder, &["a", "--session", id, "--format", "json"]);
-        let explained: Value = serde_json::from_str(&ran.out).expect("it is JSON");
-        let session = explained["session"]["session"].as_str().expect("it is a text");
+        let explained: Value = serde_json::from_str(&ran.out).expect("the output is JSON");
+        let session = explained["session"]["session"].as_str().expect("the id is text");
         assert!(session.starts_with(id), "{session} for {id}");
     }
     assert_snapshot!(seen(&folder, &["a/two.ndjson"]), @"
@@ -353,14 +353,14 @@ fn writes_the_whole_explanation_as_json() {
     let folder = Folder::new();
     folder.write("s.ndjson", looping("s1", 5));
     let ran = explain(&folder, &["s.ndjson", "--format", "json"]);
-    let explained: Value = serde_json::from_str(&ran.out).expect("it is JSON");
+    let explained: Value = serde_json::from_str(&ran.out).expect("the output is JSON");
     assert_eq!(ran.status, 1);
     let report = program()
         .current_dir(folder.path())
         .args(["check", "--policy", "policy.toml", "--format", "json", "s.ndjson"])
         .output()
         .expect("the program should start");
-    let report: Value = serde_json::from_slice(&report.stdout).expect("it is JSON");
+    let report: Value = serde_json::from_slice(&report.stdout).expect("the output is JSON");
     assert_eq!(explained["session"], report["sessions"][0]);
     let repeated_call = &explained["detectors"][0];
     assert_eq!(repeated_call["detector"], "repeated_call");
@@ -369,9 +369,9 @@ fn writes_the_whole_explanation_as_json() {
     assert_eq!(repeated_call["maximum"]["location"]["line"], 11);
     let lines = explain(&folder, &["s.ndjson", "--format", "ndjson"]).out;
     let lines: Vec<Value> =
-        lines.lines().map(|it| serde_json::from_str(it).expect("it is JSON")).collect();
+        lines.lines().map(|it| serde_json::from_str(it).expect("the output is JSON")).collect();
     assert_eq!(explained["timeline"].as_array(), Some(&lines));
-    let last = lines.last().expect("something was measured");
+    let last = lines.last().expect("the timeline has steps");
     let step =
         last["steps"].as_array().into_iter().flatten().find(|it| it["detector"] == "repeated_call");
     assert_snapshot!(serde_json::to_string_pretty(step.expect("the step exists")).unwrap(), @r#"

@@ -16,14 +16,14 @@ use crate::{
 fn schemas_are_current() {
     let mut registry = conformance::registry();
     // The schema of the stock program has no in-house detectors.
-    let stock = registry.detectors.iter().filter(|it| !it.kind().starts_with("acme-"));
+    let stock = registry.detectors.iter().filter(|entry| !entry.kind().starts_with("acme-"));
     registry.detectors = Kinds::new("detectors", stock).expect("no two have one name");
     let policy = serde_json::to_string_pretty(&watchkeeper_policy::schema(&registry)).unwrap();
     is_current("docs/policy.schema.json", &format!("{policy}\n"));
-    for of in ["test", "event", "explanation", "finding"] {
-        let made = run(&["schema", of]);
+    for name in ["test", "event", "explanation", "finding"] {
+        let made = run(&["schema", name]);
         assert_eq!(made.status, 0, "{}", made.err);
-        is_current(&format!("docs/{of}.schema.json"), &made.out);
+        is_current(&format!("docs/{name}.schema.json"), &made.out);
     }
 }
 
@@ -36,10 +36,10 @@ fn the_policy_schema_contains_in_house_detectors() {
 #[test]
 fn the_page_of_manuals_is_current() {
     let mut made = vec!["# Detectors\n\nMade from the manual of each kind.\n".to_owned()];
-    for it in conformance::registry().detectors.iter() {
-        if !it.kind().starts_with("acme-") {
+    for entry in conformance::registry().detectors.iter() {
+        if !entry.kind().starts_with("acme-") {
             // One level below the title of the page.
-            made.push(it.docs().replace("\n#", "\n##").replacen('#', "##", 1));
+            made.push(entry.docs().replace("\n#", "\n##").replacen('#', "##", 1));
         }
     }
     let made = made.join("\n");
@@ -83,10 +83,10 @@ fn the_picture_of_the_demo_is_current() {
 #[track_caller]
 pub(crate) fn is_current(name: &str, made: &str) {
     let path = tidy::root().join(name);
-    if fs::read_to_string(&path).is_ok_and(|there| there == made) {
+    if fs::read_to_string(&path).is_ok_and(|present| present == made) {
         return;
     }
     let updates = env::var_os("UPDATE").is_some();
-    assert!(updates, "{name} has fallen behind; run `UPDATE=1 cargo test -p watchkeeper-tests`");
+    assert!(updates, "{name} is out of date; run `UPDATE=1 cargo test -p watchkeeper-tests`");
     fs::write(&path, made).expect("the file can be written");
 }

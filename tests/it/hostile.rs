@@ -1,4 +1,4 @@
-//! Files that were made to do harm, or that broke on the way.
+//! Hostile and damaged session files.
 
 use serde_json::Value;
 
@@ -7,7 +7,7 @@ use crate::{
     program::{Folder, run},
 };
 
-/// Checks a file that begins as a session of Claude Code, and gives the report.
+/// Checks a file that starts like a session of Claude Code, and returns the report.
 #[track_caller]
 fn report(lines: &[Vec<u8>]) -> Value {
     let folder = Folder::new();

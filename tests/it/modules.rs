@@ -1,4 +1,4 @@
-//! Rules about the files of each crate: no cycle between them, and none too long.
+//! Rules of the files of each crate: no import cycles, and a maximum length.
 //!
 //! Imports are read as text. A re-export is followed to the file that defines the
 //! name, so a façade adds no arrow; tests do not count.
@@ -11,9 +11,9 @@ use std::{
 
 use crate::tidy::root;
 
-/// The most lines of a file, tests left out.
+/// The largest number of lines of a file, without tests.
 const MAX_LINES: usize = 600;
-/// Readers of formats, which are to be derived from a description of the format.
+/// Readers of formats, which may be longer.
 const LONG_FILES: &[&str] = &[
     "claude_code.rs",
     "codex.rs",
@@ -75,7 +75,7 @@ fn imports_are_resolved() {
     assert_eq!(found, ["a::B", "c", "c::D", "m::f", "h::i"]);
 }
 
-/// The `src` folders of the workspace's libraries.
+/// Returns the `src` folders of the workspace's libraries.
 fn crates() -> Vec<PathBuf> {
     let mut folders = Vec::new();
     for group in ["crates", "detectors"] {
@@ -86,7 +86,7 @@ fn crates() -> Vec<PathBuf> {
     folders
 }
 
-/// The files that each file of a crate imports from.
+/// Returns the files that each file of a crate imports from.
 fn arrows(crate_root: &Path) -> BTreeMap<Module, BTreeSet<Module>> {
     let texts: BTreeMap<Module, String> = files(crate_root)
         .into_iter()
@@ -132,7 +132,7 @@ struct Import {
     is_public: bool,
 }
 
-/// Finds the paths into its own crate that a file uses.
+/// Returns the paths into its own crate that a file uses.
 fn imports<'a>(
     text: &'a str,
     module: &'a [String],
@@ -173,7 +173,7 @@ fn imports<'a>(
         rest = next;
     }
     code.push_str(rest);
-    // The `$crate` of a macro is whichever crate uses it.
+    // The `$crate` of a macro is the crate that uses the macro.
     for word in code.split(|c: char| !(c.is_alphanumeric() || "_:$".contains(c))) {
         if let Some(path) = absolute(word.trim_end_matches(':'), module)
             && !path.is_empty()
@@ -228,7 +228,7 @@ fn without_tests(text: &str) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
-/// The files of a crate with their modules, tests left out.
+/// Returns the files of a crate with their modules, without tests.
 fn files(crate_root: &Path) -> Vec<(Module, PathBuf)> {
     let mut files = Vec::new();
     let mut folders = vec![crate_root.to_owned()];
@@ -247,7 +247,7 @@ fn files(crate_root: &Path) -> Vec<(Module, PathBuf)> {
             if ["lib", "main", "mod"].contains(&module[module.len() - 1].as_str()) {
                 module.pop();
             }
-            let is_code = path.extension().is_some_and(|it| it == "rs");
+            let is_code = path.extension().is_some_and(|extension| extension == "rs");
             if is_code && !module.iter().any(|name| name == "tests") {
                 files.push((module, path));
             }

@@ -1,4 +1,4 @@
-//! Conversations of OpenHands, which have a file for each event.
+//! Conversations of OpenHands, which consist of one file per event.
 
 use std::process::Command;
 
@@ -15,10 +15,10 @@ use crate::{
 
 const START: &str = "2026-03-01T09:00:00Z";
 
-/// Writes a conversation in which a command fails again and again.
+/// Writes a conversation in which a command fails repeatedly.
 struct Conversation<'a> {
     folder: &'a Folder,
-    /// By how much the clock of the agent is ahead of UTC.
+    /// The difference between the local time of the agent and UTC.
     offset: SignedDuration,
     now: Timestamp,
     n_events: usize,
@@ -26,12 +26,12 @@ struct Conversation<'a> {
 
 impl<'a> Conversation<'a> {
     fn begin(folder: &'a Folder, start: Timestamp, offset: SignedDuration) -> Self {
-        let mut res = Self { folder, offset, now: start, n_events: 0 };
+        let mut conversation = Self { folder, offset, now: start, n_events: 0 };
         let content = r#"[{"type":"text","text":"build it"}]"#;
-        res.write(&format!(
+        conversation.write(&format!(
             r#""source":"user","llm_message":{{"role":"user","content":{content}}},"kind":"MessageEvent""#
         ));
-        res
+        conversation
     }
 
     fn write(&mut self, members: &str) {
@@ -56,9 +56,9 @@ impl<'a> Conversation<'a> {
         ));
     }
 
-    fn state(&self, status: &str, answers: &str, costs: &str) {
+    fn state(&self, status: &str, usages: &str, costs: &str) {
         let metrics =
-            format!(r#"{{"model_name":"m","token_usages":[{answers}],"costs":[{costs}]}}"#);
+            format!(r#"{{"model_name":"m","token_usages":[{usages}],"costs":[{costs}]}}"#);
         self.folder.write(
             "5b1e/base_state.json",
             format!(
@@ -71,7 +71,7 @@ impl<'a> Conversation<'a> {
 #[test]
 fn reads_a_folder_of_events_as_one_session() {
     let folder = Folder::new();
-    let start: Timestamp = START.parse().expect("it is a time");
+    let start: Timestamp = START.parse().expect("the text is a time");
     let mut conversation = Conversation::begin(&folder, start, SignedDuration::ZERO);
     for _ in 0..100 {
         conversation.fail();
@@ -82,7 +82,7 @@ fn reads_a_folder_of_events_as_one_session() {
         r#"{"model":"m","prompt_tokens":1000,"completion_tokens":50,"cache_read_tokens":800,"response_id":"r1"}"#,
         &format!(r#"{{"model":"m","cost":0.25,"timestamp":{at}.5}}"#),
     );
-    // Few of them are open at a time.
+    // The limit on open files is below the number of files.
     let program = program();
     let output = Command::new("sh")
         .args(["-c", "ulimit -n 40 && exec \"$0\" check 5b1e"])

@@ -1,4 +1,4 @@
-//! The policies that the repository shows to people.
+//! The policies in the repository, and the commands that read and print policies.
 
 use std::path::Path;
 
@@ -61,8 +61,8 @@ detectors.silent_model.max = "8m"
         let mut command = program();
         let output = command.current_dir(folder.path()).args(["validate", "policy.toml"]);
         let output = output.args(args).output().expect("the program should start");
-        let err = String::from_utf8(output.stderr).expect("it should write UTF-8");
-        format!("{err}exit {}", output.status.code().expect("it should exit by itself"))
+        let err = String::from_utf8(output.stderr).expect("the program should write UTF-8");
+        format!("{err}exit {}", output.status.code().expect("the program should exit by itself"))
     };
     assert_snapshot!(validate(&["--against", "sessions"]), @r#"
     warning: no recorded call matches this exception
@@ -187,8 +187,8 @@ fn the_printed_policy_can_be_loaded_again() {
     let again = loader.load(Path::new("printed.toml"));
     assert!(again.diagnostics.is_empty(), "{}", render(&again, false));
     let builtin = loader.load_builtin().policy.unwrap();
-    let ids = |it: &watchkeeper_policy::Policy| {
-        it.detectors.iter().map(|it| it.id.to_string()).collect::<Vec<_>>()
+    let ids = |policy: &watchkeeper_policy::Policy| {
+        policy.detectors.iter().map(|detector| detector.id.to_string()).collect::<Vec<_>>()
     };
     assert_eq!(ids(&again.policy.unwrap()), ids(&builtin));
 }

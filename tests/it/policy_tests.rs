@@ -1,4 +1,4 @@
-//! The command that runs the tests of a policy.
+//! Output of `test`, which runs the tests of a policy.
 
 use std::fs;
 
@@ -9,7 +9,7 @@ use crate::{
     tidy,
 };
 
-/// All that a person sees of a run in a folder.
+/// Returns the output and exit status of a run in a folder.
 #[track_caller]
 fn seen(folder: &Folder, args: &[&str]) -> String {
     let mut command = program();
@@ -229,7 +229,7 @@ expect_sinks = ["audti"]
     "#);
 }
 
-/// What a person sees of wrong tests.
+/// Returns the output for invalid tests.
 #[track_caller]
 fn mistakes(tests: &str) -> String {
     let folder = Folder::new();
@@ -543,7 +543,7 @@ expect = [{ detector = "repeated_call", severity = "low" }, { detector = "repeat
 expect_sinks = ["audit", "console"]
 "#,
     );
-    // The policy of the command line stands in for the one that is not named.
+    // The file names no policy, so the policy of the command line applies.
     assert_snapshot!(seen(&folder, &["--policy", "payments.toml"]), @"
     ok    payments.test.toml: a recorded session
     1 passed, 0 failed
@@ -658,10 +658,10 @@ fn update_requires_a_scenario() {
 fn update_keeps_the_line_endings() {
     let folder = Folder::new();
     let scenario = SCENARIO.replace('\n', "\r\n");
-    let (before, _) = scenario.rsplit_once("```findings\r\n").expect("it has findings");
+    let (before, _) = scenario.rsplit_once("```findings\r\n").expect("the scenario has findings");
     let path = folder.write("own.md", format!("{before}```findings\r\n```\r\n"));
     seen(&folder, &["--update", "own.md"]);
-    let text = fs::read_to_string(path).expect("the file is there");
+    let text = fs::read_to_string(path).expect("the file exists");
     assert!(text.contains("acme") && text.lines().count() > before.lines().count() + 2, "{text}");
     assert_eq!(text.replace("\r\n", "").find('\n'), None, "{text:?}");
     assert!(seen(&folder, &["own.md"]).ends_with("exit 0"));

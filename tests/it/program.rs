@@ -50,7 +50,7 @@ pub(crate) struct Folder(tempfile::TempDir);
 
 impl Folder {
     pub(crate) fn new() -> Self {
-        Self(tempfile::tempdir().expect("there is room for a folder"))
+        Self(tempfile::tempdir().expect("a temporary folder can be made"))
     }
 
     pub(crate) fn path(&self) -> &Path {

@@ -1,5 +1,4 @@
-//! The README: its example sessions are what the program prints, and its policies
-//! are valid.
+//! The README: its outputs are current, and its policies are valid.
 //!
 //! `UPDATE=1 cargo test -p watchkeeper-tests` rewrites the outputs.
 
@@ -16,7 +15,7 @@ use crate::{
 };
 
 #[test]
-fn shows_what_the_program_prints() {
+fn outputs_are_current() {
     let mut readme = readme();
     let folder = Folder::new();
     folder.write("session.ndjson", looping("5b1e0c2a", 5));
@@ -66,5 +65,5 @@ fn policies(readme: &str) -> impl Iterator<Item = &str> {
 }
 
 fn readme() -> String {
-    fs::read_to_string(root().join("README.md")).expect("there is a README")
+    fs::read_to_string(root().join("README.md")).expect("the README exists")
 }

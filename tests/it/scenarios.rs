@@ -1,15 +1,15 @@
-//! Runs `tests/scenarios/*.md`: each holds a policy, a trace, and the findings
-//! that the one makes of the other.
+//! Runs `tests/scenarios/*.md`. Each file contains a policy, a trace and the
+//! expected findings.
 //!
-//! `UPDATE=1 cargo test -p watchkeeper-tests` writes the findings that came out
-//! into the files.
+//! `UPDATE=1 cargo test -p watchkeeper-tests` replaces the expected findings by the
+//! actual ones.
 
 use std::{env, fs};
 
 use crate::{program::run, tidy};
 
 #[test]
-fn scenarios() {
+fn scenarios_have_the_expected_findings() {
     let entries = fs::read_dir(tidy::root().join("tests/scenarios")).unwrap();
     let mut paths: Vec<_> = entries.map(|it| it.unwrap().path().into_os_string()).collect();
     paths.sort();

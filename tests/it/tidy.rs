@@ -1,4 +1,4 @@
-//! Rules about the workspace: dependencies, names, links, minimum Rust version.
+//! Rules of the workspace: dependencies, names, links, minimum Rust version.
 
 use std::{fs, path::Path, process::Command};
 
@@ -27,16 +27,20 @@ const ALLOWED: &[(&str, &[&str])] = &[
 fn dependencies_point_one_way() {
     for package in packages() {
         let name = package["name"].as_str().unwrap();
-        let allowed = match ALLOWED.iter().find(|(it, _)| *it == name) {
+        let allowed = match ALLOWED.iter().find(|(package, _)| *package == name) {
             Some((_, allowed)) => *allowed,
             None if name.starts_with("watchkeeper-detector-") => &["watchkeeper-core"],
             None => continue, // Programs and tests may use everything.
         };
         for dependency in package["dependencies"].as_array().unwrap() {
-            let on = dependency["name"].as_str().unwrap();
-            let is_ours = on == "watchkeeper" || on.starts_with("watchkeeper-");
+            let dependency_name = dependency["name"].as_str().unwrap();
+            let is_ours =
+                dependency_name == "watchkeeper" || dependency_name.starts_with("watchkeeper-");
             let is_normal = dependency["kind"].is_null();
-            assert!(!is_ours || !is_normal || allowed.contains(&on), "{name} depends on {on}");
+            assert!(
+                !is_ours || !is_normal || allowed.contains(&dependency_name),
+                "{name} depends on {dependency_name}"
+            );
         }
     }
 }
@@ -113,7 +117,7 @@ fn links_in_documents_have_targets() {
     }
 }
 
-/// The minimum Rust version of the workspace holds for what it depends on.
+/// No dependency needs a newer Rust version than the workspace.
 #[test]
 fn dependencies_support_the_minimum_rust_version() {
     // The packages of other platforms need not be on this machine.

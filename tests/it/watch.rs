@@ -32,38 +32,40 @@ struct Running(Child);
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // Neither can fail for a child that has not been waited for.
+        // Both succeed unless the child has been waited for already.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
 }
 
 impl Watching {
-    /// Starts to watch a folder, and waits until it does.
+    /// Starts to watch a folder, and waits until the program watches.
     fn start(folder: &Folder, args: &[&str]) -> Self {
         Self::start_in(folder, args, &[])
     }
 
-    /// The same, with some variables of the environment.
+    /// Starts to watch a folder with variables of the environment.
     pub(crate) fn start_in(folder: &Folder, args: &[&str], variables: &[(&str, &str)]) -> Self {
         let mut command = program();
         command.envs(variables.iter().copied()).arg("watch").args(args).arg(folder.path());
         Self::run(&mut command)
     }
 
-    /// Starts a command that watches, and waits until it does.
+    /// Starts a command, and waits until the program watches.
     pub(crate) fn run(command: &mut Command) -> Self {
         let mut child = command
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
             .expect("the program should start");
-        let err = BufReader::new(child.stderr.take().expect("it is piped"));
+        let err = BufReader::new(child.stderr.take().expect("standard error is piped"));
         let (sender, lines) = mpsc::channel();
-        thread::spawn(move || err.lines().map_while(Result::ok).try_for_each(|it| sender.send(it)));
-        let res = Self { child: Running(child), lines };
-        res.until("watching ");
-        res
+        thread::spawn(move || {
+            err.lines().map_while(Result::ok).try_for_each(|line| sender.send(line))
+        });
+        let watching = Self { child: Running(child), lines };
+        watching.until("watching ");
+        watching
     }
 
     /// Waits for a line that contains `text`.
@@ -91,7 +93,7 @@ impl Watching {
         let sent = Command::new("kill").args(["-s", signal, &pid]).status().expect("kill runs");
         assert!(sent.success());
         let lines = self.lines.iter().collect();
-        (self.child.0.wait().expect("it ends").code(), lines)
+        (self.child.0.wait().expect("the process ends").code(), lines)
     }
 }
 
@@ -159,7 +161,7 @@ fn delivers_findings_written_just_before_the_end() {
     let mut line = String::new();
     while !line.starts_with("watching ") {
         line.clear();
-        assert_ne!(err.read_line(&mut line).unwrap(), 0, "it should watch");
+        assert_ne!(err.read_line(&mut line).unwrap(), 0, "the program should watch");
     }
     OpenOptions::new()
         .append(true)

@@ -12,11 +12,11 @@ pub trait Clock: Send + Sync {
     /// Returns the time of the wall clock.
     fn now(&self) -> Timestamp;
 
-    /// Returns the time since some fixed moment, without the time that the
-    /// machine slept and unaffected by changes of the wall clock.
+    /// Returns the time since a fixed start, without the time in which the machine
+    /// was suspended. Adjustments of the wall clock do not affect it.
     ///
-    /// A wall clock that advances by more than this has jumped ahead. The
-    /// default returns the time of the wall clock, which then never jumps.
+    /// A wall clock that advances by more than this was adjusted. The default
+    /// returns the time of the wall clock, and thus detects no adjustment.
     fn uptime(&self) -> Duration {
         let since = self.now().duration_since(Timestamp::UNIX_EPOCH);
         Duration::try_from(since).unwrap_or(Duration::ZERO)
@@ -65,7 +65,7 @@ impl Clock for SystemClock {
 #[derive(Clone, Debug)]
 pub struct ManualClock(Arc<Mutex<ClockReading>>);
 
-/// The time of both clocks at one moment.
+/// The time of both clocks, read together.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ClockReading {
     pub(crate) now: Timestamp,
@@ -87,9 +87,9 @@ impl ManualClock {
         });
     }
 
-    /// Sets the wall clock forward, or back if `by` is negative, without
-    /// letting time pass.
-    pub fn jump(&self, by: SignedDuration) {
+    /// Sets the wall clock forward, or back if `by` is negative, while no time
+    /// passes.
+    pub fn adjust(&self, by: SignedDuration) {
         let limit = if by.is_negative() { Timestamp::MIN } else { Timestamp::MAX };
         self.change(|reading| reading.now = reading.now.saturating_add(by).unwrap_or(limit));
     }
@@ -109,7 +109,7 @@ impl Clock for ManualClock {
     }
 }
 
-/// A moment that ends a wait, independent of the wall clock.
+/// The end of a wait, independent of the wall clock.
 #[derive(Clone, Copy, Debug)]
 pub struct Deadline(Instant);
 

@@ -429,12 +429,12 @@ impl ToolResult {
     pub fn new(id: impl Into<Box<str>>, ok: bool, output: Option<Box<str>>) -> Self {
         /// In a shorter output, in bytes, a number is the information.
         const SHORT: usize = 40;
-        let fingerprint = output.as_deref().map(|it| {
-            let is_short = ok && it.trim_ascii().len() < SHORT;
+        let fingerprint = output.as_deref().map(|output| {
+            let is_short = ok && output.trim_ascii().len() < SHORT;
             let text = if is_short {
-                Fingerprint::of(it.trim_ascii())
+                Fingerprint::of(output.trim_ascii())
             } else {
-                Fingerprint::of_output(it)
+                Fingerprint::of_output(output)
             };
             text.and(Fingerprint::from(ok))
         });

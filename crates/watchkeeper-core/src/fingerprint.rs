@@ -175,13 +175,14 @@ fn id_around(text: &[u8], start: usize, digit: usize, hex_end: usize) -> (usize,
 /// Hashes JSON without recursion, so that deep nesting cannot overflow the stack.
 struct JsonHasher<'a> {
     rest: &'a [u8],
-    stack: Vec<Frame>,
+    stack: Vec<Container>,
     /// The number of open brackets beyond `MAX_DEPTH`.
     excess: usize,
     volatile: &'a [&'a str],
 }
 
-struct Frame {
+/// An open object or array.
+struct Container {
     is_object: bool,
     /// For an object a sum of the entries, which is independent of their order; for an array a
     /// chain of the elements.
@@ -204,7 +205,7 @@ impl<'a> JsonHasher<'a> {
                     if self.stack.len() < MAX_DEPTH {
                         let is_object = byte == b'{';
                         let hash = Fingerprint(u64::from(byte));
-                        self.stack.push(Frame { is_object, hash, key: None });
+                        self.stack.push(Container { is_object, hash, key: None });
                         continue;
                     }
                     self.excess += 1;
@@ -215,8 +216,8 @@ impl<'a> JsonHasher<'a> {
                     if 0 < self.excess {
                         self.excess -= 1;
                         Fingerprint(u64::from(byte))
-                    } else if let Some(frame) = self.stack.pop() {
-                        frame.hash.and(Fingerprint(1))
+                    } else if let Some(container) = self.stack.pop() {
+                        container.hash.and(Fingerprint(1))
                     } else {
                         continue;
                     }
@@ -225,14 +226,14 @@ impl<'a> JsonHasher<'a> {
                     let text = self.string();
                     let hash = Fingerprint::of(text);
                     let is_outermost = self.stack.len() == 1;
-                    if let Some(frame) = self.stack.last_mut()
-                        && frame.is_object
-                        && frame.key.is_none()
+                    if let Some(container) = self.stack.last_mut()
+                        && container.is_object
+                        && container.key.is_none()
                         && self.excess == 0
                     {
                         let counts =
                             !(is_outermost && self.volatile.iter().any(|it| it.as_bytes() == text));
-                        frame.key = Some((hash, counts));
+                        container.key = Some((hash, counts));
                         continue;
                     }
                     hash.and(Fingerprint(2))
@@ -241,8 +242,8 @@ impl<'a> JsonHasher<'a> {
             };
             match self.stack.last_mut() {
                 None => top = top.and(done),
-                Some(Frame { is_object: false, hash, .. }) => *hash = hash.and(done),
-                Some(Frame { hash, key, .. }) => match key.take() {
+                Some(Container { is_object: false, hash, .. }) => *hash = hash.and(done),
+                Some(Container { hash, key, .. }) => match key.take() {
                     Some((key, true)) => hash.0 = hash.0.wrapping_add(key.and(done).0),
                     Some((_, false)) => {}
                     None => *hash = hash.and(done),

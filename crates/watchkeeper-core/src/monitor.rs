@@ -39,12 +39,12 @@ use crate::{
 
 /// Watches agents while they run: an [`Engine`] with a thread and a clock.
 ///
-/// The thread sleeps until an event is recorded or a detector's wake-up is
+/// The thread waits until an event is recorded or a detector's wake-up is
 /// due. Recording an event never waits.
 ///
-/// If the wall clock jumps ahead, because the machine slept or somebody set
-/// the clock, pending wake-ups are postponed by the jump: the time in which no
-/// agent could run is not counted as inactivity. If the wall clock is set
+/// If the wall clock is set forward, or the machine was suspended, pending wake-ups
+/// are postponed by the difference: the time in which no agent could run is not
+/// counted as inactivity. If the wall clock is set
 /// back, the time of existing sessions does not advance until the clock has caught
 /// up: wake-ups are late, and no finding is repeated.
 ///

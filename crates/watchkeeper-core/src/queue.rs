@@ -432,7 +432,7 @@ impl Worker {
 
 /// Returns the wait after an attempt: between zero and `initial * 2^(attempt - 1)`,
 /// `max` at most. The finding, the attempt and the process determine the wait,
-/// so that monitors do not retry at the same moment.
+/// so that monitors do not retry at the same time.
 fn backoff(retry: Retry, attempt: u32, finding: &Finding) -> Duration {
     let factor = 2_u32.saturating_pow(attempt - 1);
     let longest = retry.initial.saturating_mul(factor).min(retry.max);

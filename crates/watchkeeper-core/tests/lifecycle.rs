@@ -48,7 +48,8 @@ fn a_thousand_starts_and_stops_leave_no_thread_and_no_file() {
         };
         let engine = Engine::new(vec![detector], EngineConfig::default());
         let (sender, findings) = mpsc::channel();
-        let delivery = Delivery::to_callback(move |it| drop(sender.send(it.message.clone())));
+        let delivery =
+            Delivery::to_callback(move |finding| drop(sender.send(finding.message.clone())));
         let mut config = MonitorConfig::default();
         config.shutdown_timeout = LONG;
         let monitor = Monitor::new(engine, delivery, config);
@@ -68,7 +69,7 @@ fn a_thousand_starts_and_stops_leave_no_thread_and_no_file() {
         stops.push(LONG.saturating_sub(deadline.remaining()));
         assert!(!running.is_running());
     }
-    // Linux removes a joined thread from `/proc` a moment later.
+    // Linux removes a joined thread from `/proc` with a short delay.
     let deadline = Deadline::after(LONG);
     let mut after = before;
     while !deadline.remaining().is_zero() {

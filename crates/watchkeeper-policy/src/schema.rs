@@ -229,7 +229,7 @@ fn exceptions() -> Value {
 
 fn one_override() -> Value {
     let matcher = json!({
-        "description": "Sessions to change: those that match all keys when they start. `*` matches any text.",
+        "description": "Sessions to change. All keys must match when a session starts. `*` matches any text.",
         "type": "object",
         "properties": {
             "cwd": patterns("Working directory."),
@@ -308,7 +308,7 @@ fn route(period: &Value) -> Value {
     let text = json!({ "type": "string" });
     let severities = ["low", "medium", "high", ">=low", ">=medium", ">=high"];
     let matcher = json!({
-        "description": "Findings to send: those that match all keys. `*` matches any text.",
+        "description": "Findings to send. All keys must match. `*` matches any text.",
         "type": "object",
         "properties": {
             "agent": patterns("Name of a sub-agent."),

@@ -335,7 +335,7 @@ fn read_pieces<'a>(
     Ok(())
 }
 
-/// Reads usage. Its input includes cached tokens, that of [`Tokens`] does not.
+/// Reads usage, and subtracts cached tokens from the input, as [`Tokens`] requires.
 fn read_usage(reader: &mut Reader<'_>) -> Result<Option<Tokens>, Malformed> {
     let (mut input, mut cached, mut written) = (None, None, None);
     let (mut output, mut reasoning) = (None, None);

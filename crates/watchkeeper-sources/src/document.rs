@@ -1,8 +1,8 @@
 //! Splits a JSON document of many lines into its entries.
 //!
 //! Some agents store a session as one JSON object with a list of events. A
-//! [`Document`] passes on each entry of that list as soon as it is complete, and keeps
-//! at most one of them in memory. Other values of the object are skipped, except for a
+//! [`Document`] passes on each complete entry of that list at once, and keeps at most
+//! one entry in memory. Other values of the object are skipped, except for a
 //! few members.
 
 use memchr::{memchr_iter, memchr2};

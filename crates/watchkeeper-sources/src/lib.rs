@@ -10,8 +10,7 @@
 //!
 //! * No line of a session makes a source of this crate fail, recurse, or use more
 //!   memory than the line. Skipped input is counted.
-//! * A panic of a source, which may be that of another crate, ends the reading of
-//!   one file.
+//! * A panic of a source, in this crate or another, ends the reading of one file.
 //! * The events of a file do not depend on the sizes of the reads.
 
 mod claude_code;

@@ -211,8 +211,8 @@ enum Wire<'a> {
         /// The text of the thought.
         text: &'a str,
     },
-    /// A model responded. Token counts do not overlap, except those that are part of
-    /// another.
+    /// A model responded. Token counts do not overlap, except a count that is
+    /// documented as part of another.
     ModelCall {
         /// The id of the response. A later event with the same id replaces this one.
         #[serde(skip_serializing_if = "Option::is_none")]

@@ -12,8 +12,8 @@ const MAX_NAMES: usize = 256;
 pub(crate) struct ToolNames(BTreeMap<Arc<str>, ToolClass>);
 
 impl ToolNames {
-    /// Returns the shared name and the class of a tool. The class is that of `class`,
-    /// or the one that the name suggests.
+    /// Returns the shared name and the class of a tool. The class comes
+    /// from `class`, or else from the name.
     pub(crate) fn get(
         &mut self,
         name: &str,

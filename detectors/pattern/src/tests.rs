@@ -492,11 +492,12 @@ struct Logged {
 
 impl Logged {
     fn counts(&self) -> BTreeMap<Option<&'static str>, u64> {
-        let of = |it: &crate::matcher::Matcher| {
-            let value = it.value.as_ref().map(|it| if &*it.quoted == "`v`" { "v" } else { "w" });
-            (value, it.matches.map_or(0, |it| it.count))
+        let count = |matcher: &crate::matcher::Matcher| {
+            let value = matcher.value.as_ref();
+            let value = value.map(|value| if &*value.quoted == "`v`" { "v" } else { "w" });
+            (value, matcher.matches.map_or(0, |matches| matches.count))
         };
-        self.inner.matchers.iter().map(of).collect()
+        self.inner.matchers.iter().map(count).collect()
     }
 }
 

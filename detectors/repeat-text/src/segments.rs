@@ -69,7 +69,7 @@ enum Line {
     /// Only marks so far, such as a bullet.
     Marks,
     /// The start of the line has been read.
-    Known,
+    Started,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -124,7 +124,7 @@ impl Segments {
                 continue;
             }
             let class = CLASSES[usize::from(byte)];
-            if self.line != Line::Known {
+            if self.line != Line::Started {
                 self.begin_line(byte, class, at, &mut out);
             }
             match class {
@@ -221,7 +221,7 @@ impl Segments {
             }
             _ => false,
         };
-        self.line = Line::Known;
+        self.line = Line::Started;
         if is_marked {
             self.interrupt(at, out);
         }
@@ -237,7 +237,7 @@ impl Segments {
             self.interrupt(at, out);
         } else if self.fence <= n_ticks && self.fence_tick == self.tick {
             self.fence = 0;
-            self.line = Line::Known;
+            self.line = Line::Started;
         }
     }
 

@@ -12,7 +12,7 @@ use watchkeeper_core::{
 #[derive(Clone, Debug)]
 pub struct BannedTool {
     options: Arc<BannedToolOptions>,
-    /// How often each banned tool was called; no longer than the list of them.
+    /// The number of calls of each banned tool.
     calls: BTreeMap<String, u64>,
 }
 

@@ -18,7 +18,7 @@ pub(crate) struct Condition {
 #[derive(Clone, Copy)]
 pub(crate) struct OpenConditions<'a> {
     pub(crate) detector_idx: u32,
-    /// Those of all detectors.
+    /// The open conditions of all detectors.
     pub(crate) conditions: &'a [Condition],
 }
 

@@ -83,7 +83,7 @@ impl<'a> Context<'a> {
     }
 
     /// Returns the calls of this agent that have no result yet, oldest first,
-    /// without those that the policy's `exceptions` hide from the detector.
+    /// without the calls that the policy's `exceptions` hide from the detector.
     pub fn pending(&self) -> impl Iterator<Item = &Call> {
         let hidden = &self.outbox.hidden_calls;
         self.agent().pending().iter().filter(|call| !hidden.contains(&call.id))
@@ -137,8 +137,8 @@ impl<'a> Context<'a> {
     /// reached that is new for the subject, or when the session is explained, and
     /// must change nothing. The finding is dated [`now`](Self::now).
     ///
-    /// Where the policy sets `inhibited_by`, the engine opens and escalates nothing
-    /// while an inhibiting detector has a finding open that is as severe.
+    /// With `inhibited_by` in the policy, the engine opens and escalates nothing
+    /// while an inhibiting detector has an open finding of at least that severity.
     #[inline]
     pub fn report(&mut self, subject: Fingerprint, measure: u64, report: impl FnOnce() -> Report) {
         let is_below = self.levels.first().is_none_or(|level| measure < level.at);

@@ -52,19 +52,19 @@ pub trait Detector: CloneDetector + fmt::Debug + Send + Sync {
     /// Returns the events that the detector receives, and the definition of its
     /// stream.
     ///
-    /// The engine asks once, for the detector that the policy built. The default
-    /// is every event of one agent. A narrower subscription makes the monitor
+    /// The engine calls this once, for the detector that the policy built. The
+    /// default is every event of one agent. A narrower subscription makes the monitor
     /// faster and must change no finding; the laws check that.
     fn subscription(&self) -> Subscription {
         Subscription::default()
     }
 
-    /// Returns whether the state equals that of a new detector.
+    /// Returns whether the state equals the state of a new detector.
     ///
     /// The engine drops the state of an idle detector and clones the pristine
-    /// detector again when an event arrives, so that quiet sessions cost almost
-    /// no memory. The [`Debug`](fmt::Debug) output of an idle detector equals that
-    /// of a new one.
+    /// detector again when an event arrives, so that inactive sessions need almost
+    /// no memory. An idle detector and a new one have the same
+    /// [`Debug`](fmt::Debug) output.
     fn is_idle(&self) -> bool {
         false
     }
@@ -95,7 +95,7 @@ pub trait DetectorKind: Detector + Clone + Sized + 'static {
         Unit::Percent => 100,
     };
 
-    /// The keys of its table in a policy, beside those that every detector has.
+    /// The keys of its table in a policy, beside the keys of every detector.
     type Options: DeserializeOwned + JsonSchema;
 
     /// Builds a detector in its pristine state.

@@ -12,7 +12,7 @@ pub(crate) struct Outbox {
     /// The latest request; `None` if the detector made none.
     pub(crate) wakeup: Option<WakeupRequest>,
     /// The ids of pending calls that [`Context::pending`](super::Context::pending)
-    /// leaves out.
+    /// skips.
     pub(crate) hidden_calls: Vec<Fingerprint>,
 }
 

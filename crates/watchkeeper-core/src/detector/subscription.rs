@@ -24,8 +24,8 @@ pub struct Subscription {
     /// woken, possibly too early, and requests the next wake-up then.
     pub is_timer_only: bool,
     /// Whether a policy may hide single calls from the detector (`exceptions`).
-    /// The policy reader refuses exceptions for a detector that does not look at
-    /// single calls.
+    /// The policy reader refuses exceptions for a detector that does not use single
+    /// calls.
     pub supports_exceptions: bool,
 }
 
@@ -76,8 +76,8 @@ impl Default for Subscription {
 /// The definition of one stream of events.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Scope {
-    /// One agent of a session: the calls of a sub-agent do not interrupt those of
-    /// its parent.
+    /// One agent of a session: the calls of a sub-agent do not interrupt the calls
+    /// of its parent.
     #[default]
     Agent,
     /// A session with its sub-agents: the session pays for their tokens.

@@ -22,10 +22,10 @@ pub struct AgentFacts {
     responses: Responses,
 }
 
-/// The latest sign of life of an agent.
+/// The latest activity of an agent.
 ///
-/// A retried error does not count while a response is pending: the model is still
-/// silent.
+/// A retried error does not count while a response is pending, since the model has
+/// sent nothing.
 #[derive(Clone, Debug)]
 pub struct Activity {
     at: PackedTimestamp,
@@ -80,8 +80,8 @@ impl AgentFacts {
         self.turn.is_some() && self.pending.is_empty() && self.waiting.is_none()
     }
 
-    /// Returns whether the agent waits for a person: it said so, or a call that asks
-    /// a person is pending.
+    /// Returns whether the agent waits for a person: after a `waiting` event, or while
+    /// a call that asks a person is pending.
     pub fn waits_for_person(&self) -> bool {
         self.waiting.is_some() || self.pending.iter().any(|call| call.class == ToolClass::Ask)
     }

@@ -5,8 +5,8 @@ const MAX_REPLACEABLE: usize = 2;
 
 /// The latest model calls of an agent, which later events may replace.
 ///
-/// Each agent has its own: agents that run in parallel stream their responses in
-/// turn, and none may displace those of another.
+/// Each agent has its own, since agents that run in parallel stream their responses
+/// in turn. One agent must not displace the responses of another.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Responses(Option<Box<[PackedResponse; MAX_REPLACEABLE]>>);
 

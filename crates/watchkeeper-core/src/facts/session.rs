@@ -50,7 +50,7 @@ impl SessionFacts {
         }
     }
 
-    /// Updates the facts from an event, except those that depend on its agent.
+    /// Updates the facts that do not depend on the agent of the event.
     pub(crate) fn observe(&mut self, event: &Event, at: Timestamp, names: &mut Interner<Arc<str>>) {
         self.last_event_at = at;
         self.totals.events += 1;
@@ -85,7 +85,7 @@ impl SessionFacts {
         }
     }
 
-    /// Updates the facts of the agent of an event, and those of the session that
+    /// Updates the facts of the event's agent, and the facts of the session that
     /// depend on them.
     ///
     /// `price` returns the price of a model.
@@ -114,8 +114,8 @@ impl SessionFacts {
         self.waiting_agents = count(self.waiting_agents, before.waits, after.waits);
     }
 
-    /// Sets the id, source and labels to those of the session with the latest event,
-    /// where several sessions share a stream.
+    /// Copies the id, source and labels of the session with the latest event, for a
+    /// stream that several sessions share.
     pub(crate) fn set_identity(&mut self, session: &Self, at: Timestamp) {
         self.id.clone_from(&session.id);
         self.source = session.source;

@@ -140,8 +140,8 @@ fn a_session_keeps_its_first_folder() {
             ..SessionStart::default()
         })
     };
-    let model = |it: &str| {
-        EventKind::ModelCall(ModelCall { model: Some(it.into()), ..ModelCall::default() })
+    let model = |name: &str| {
+        EventKind::ModelCall(ModelCall { model: Some(name.into()), ..ModelCall::default() })
     };
     let facts = session([start("/a", "red"), model("second"), start("/b", "blue")]);
     assert_eq!(facts.cwd.as_deref(), Some("/a"));

@@ -22,9 +22,9 @@ use crate::{
 
 /// The largest number of messages between two readings of the clock.
 const BURST: usize = 256;
-/// The smallest difference between the wall clock and the monotonic clock that
-/// counts as a jump.
-const JUMP: SignedDuration = SignedDuration::from_secs(5);
+/// The largest difference between the wall clock and the monotonic clock that is
+/// not an adjustment.
+const MAX_DRIFT: SignedDuration = SignedDuration::from_secs(5);
 
 /// Passes events and time to the engine, and findings to the delivery.
 pub(super) struct Scheduler {
@@ -68,9 +68,9 @@ impl Scheduler {
         while !self.shared.is_stopping.load(Ordering::Acquire) {
             let Ok(message) = self.wait(progress.n_holds) else { break };
             // Before the events, since each of them advances the time of its session.
-            self.detect_jump(&mut last);
+            self.detect_adjustment(&mut last);
             self.handle_burst(message, &mut progress);
-            let now = self.detect_jump(&mut last);
+            let now = self.detect_adjustment(&mut last);
             if progress.n_holds == 0 {
                 let settled = now.saturating_sub(self.lag()).unwrap_or(Timestamp::MIN);
                 self.engine.advance(settled, &mut progress.findings);
@@ -141,21 +141,21 @@ impl Scheduler {
         ClockReading { now: clock.now(), uptime: clock.uptime() }
     }
 
-    /// Reads the clocks, and postpones wake-ups if the wall clock has jumped
-    /// ahead since the last reading. Returns the time.
-    fn detect_jump(&mut self, last: &mut ClockReading) -> Timestamp {
+    /// Reads the clocks, and postpones wake-ups if the wall clock was set forward
+    /// since the last reading. Returns the time.
+    fn detect_adjustment(&mut self, last: &mut ClockReading) -> Timestamp {
         let reading = self.read_clocks();
         let passed = reading.uptime.saturating_sub(last.uptime);
         let passed = SignedDuration::try_from(passed).unwrap_or(SignedDuration::MAX);
         let expected = last.now.saturating_add(passed).unwrap_or(Timestamp::MAX);
-        let jump = reading.now.duration_since(expected);
-        if JUMP < jump {
+        let adjustment = reading.now.duration_since(expected);
+        if MAX_DRIFT < adjustment {
             tracing::info!(
                 target: TARGET,
-                seconds = jump.as_secs(),
-                "the wall clock jumped ahead; wake-ups are postponed"
+                seconds = adjustment.as_secs(),
+                "the wall clock was set forward; wake-ups are postponed"
             );
-            self.engine.postpone(expected, jump);
+            self.engine.postpone(expected, adjustment);
         }
         *last = reading;
         reading.now

@@ -103,8 +103,8 @@ impl Fixture {
         self.clock.advance(Duration::from_secs(secs));
     }
 
-    fn jump(&self, secs: i64) {
-        self.clock.jump(SignedDuration::from_secs(secs));
+    fn adjust(&self, secs: i64) {
+        self.clock.adjust(SignedDuration::from_secs(secs));
     }
 
     /// Waits until everything due is handled. Returns the new findings about
@@ -234,7 +234,7 @@ fn a_wake_up_needs_no_event() {
     let (sender, findings) = mpsc::channel();
     let delivery = Delivery::to_callback(move |finding| drop(sender.send(finding.message.clone())));
     let running = Monitor::new(engine(), delivery, config()).start().unwrap();
-    // The minute ends a moment after the event is handled.
+    // The minute ends shortly after the event is handled.
     let almost_a_minute = SignedDuration::from_millis(59_950);
     running.session("s").record_at(SystemClock.now() - almost_a_minute, prompt());
     assert_eq!(findings.recv_timeout(LONG).as_deref(), Ok("prompt"));
@@ -271,39 +271,39 @@ fn findings_older_than_since_are_not_delivered() {
 }
 
 #[test]
-fn a_jump_of_the_wall_clock_postpones_wake_ups() {
+fn setting_the_wall_clock_forward_postpones_wake_ups() {
     let fixture = Fixture::new();
     for session in ["s", "t", "u"] {
         fixture.feed(session, time(0), prompt());
     }
     fixture.advance(30);
     assert!(fixture.inactive().is_empty());
-    // The machine sleeps for eight hours; then one agent continues at once.
+    // The machine is suspended for eight hours; then one agent continues at once.
     let night = 8 * HOUR;
-    fixture.jump(night);
+    fixture.adjust(night);
     assert!(fixture.feed("t", time(night + 30), EventKind::TurnEnd).is_empty());
     fixture.advance(29);
     assert!(fixture.inactive().is_empty());
     fixture.advance(1);
-    // The others were inactive for 30 s before the jump and 30 s after.
+    // The others were inactive for 30 s before the adjustment and 30 s after.
     let inactive = |session| format!("{}s {session} inactive", night + 60);
     assert_eq!(fixture.inactive(), [inactive("s"), inactive("u")]);
 }
 
 #[test]
-fn a_wake_up_that_was_due_before_a_jump_is_not_postponed() {
+fn setting_the_wall_clock_forward_does_not_postpone_due_wake_ups() {
     let fixture = Fixture::new();
     fixture.feed("s", time(0), prompt());
     fixture.advance(60);
-    fixture.jump(HOUR);
+    fixture.adjust(HOUR);
     assert_eq!(fixture.inactive(), ["60s s inactive"]);
 }
 
 #[test]
-fn small_changes_of_the_wall_clock_are_no_jump() {
+fn small_changes_of_the_wall_clock_postpone_nothing() {
     let fixture = Fixture::new();
     fixture.feed("s", time(0), prompt());
-    fixture.jump(5);
+    fixture.adjust(5);
     assert!(fixture.inactive().is_empty());
     fixture.advance(55);
     assert_eq!(fixture.inactive(), ["60s s inactive"]);
@@ -314,7 +314,7 @@ fn setting_the_wall_clock_back_delays_existing_sessions_only() {
     let fixture = Fixture::new();
     fixture.advance(3600);
     fixture.feed("s", time(HOUR), prompt());
-    fixture.jump(-HOUR);
+    fixture.adjust(-HOUR);
     fixture.feed("t", time(0), prompt());
     fixture.advance(60);
     assert_eq!(fixture.inactive(), ["60s t inactive"]);

@@ -290,16 +290,16 @@ fn reads_a_document_again_after_each_change() {
         now += SignedDuration::from_secs(5);
         let file = File::options().append(true).open(&path).unwrap();
         file.set_modified(SystemTime::from(now)).unwrap();
-        let mut res = String::new();
-        follower.scan(now, &mut |it| match it {
-            Update::Event(it) => {
-                let line = it.origin.map_or(0, |it| it.line);
-                writeln!(res, "{line} {}", it.kind.name()).unwrap();
+        let mut updates = String::new();
+        follower.scan(now, &mut |update| match update {
+            Update::Event(event) => {
+                let line = event.origin.map_or(0, |origin| origin.line);
+                writeln!(updates, "{line} {}", event.kind.name()).unwrap();
             }
-            Update::SkippedLine { reason, .. } => writeln!(res, "not read: {reason}").unwrap(),
+            Update::SkippedLine { reason, .. } => writeln!(updates, "not read: {reason}").unwrap(),
             _ => {}
         });
-        res
+        updates
     };
     // Contents of equal or growing length, without a final line break.
     let step = |action: &str| format!("{{\"action\":\"{action}\",\"observation\":\"ok\"}}");
@@ -505,8 +505,8 @@ fn reports_and_counts_skipped_lines() {
     a:3 not read: too long
     a:4 line 2
     ");
-    let unread = stage.follower.report().skipped_lines.lines;
-    assert_eq!(unread.into_iter().collect::<Vec<_>>(), [("bad", 1), ("too long", 1)]);
+    let skipped = stage.follower.report().skipped_lines.lines;
+    assert_eq!(skipped.into_iter().collect::<Vec<_>>(), [("bad", 1), ("too long", 1)]);
 }
 
 #[test]

@@ -144,9 +144,9 @@ fn gives_equal_calls_equal_fingerprints_and_distinguishes_images() {
     ];
     let (events, _) =
         events("claude-code", "s.jsonl", text.join("\n").as_bytes(), &mut DedupCache::default());
-    let fingerprints = events.iter().filter_map(|it| match &it.kind {
-        EventKind::ToolCall(it) => Some(it.fingerprint),
-        EventKind::ToolResult(it) => it.fingerprint,
+    let fingerprints = events.iter().filter_map(|event| match &event.kind {
+        EventKind::ToolCall(call) => Some(call.fingerprint),
+        EventKind::ToolResult(result) => result.fingerprint,
         _ => None,
     });
     let [call, again, image, other, same] = *fingerprints.collect::<Vec<Fingerprint>>() else {

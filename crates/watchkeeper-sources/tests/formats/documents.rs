@@ -129,11 +129,11 @@ fn counts_repeated_entries_once() {
         let (all, _) = events(kind, "run/t-1.json", text, &mut DedupCache::default());
         // The file is read repeatedly while it is written.
         let mut seen = DedupCache::default();
-        let mut told = Vec::new();
+        let mut found = Vec::new();
         for n_bytes in (0..text.len()).step_by(97).chain([text.len()]) {
-            told.extend(events(kind, "run/t-1.json", &text[..n_bytes], &mut seen).0);
+            found.extend(events(kind, "run/t-1.json", &text[..n_bytes], &mut seen).0);
         }
-        assert!(told == all, "{kind}");
+        assert!(found == all, "{kind}");
         assert_eq!(events(kind, "run/t-1.json", text, &mut seen).0, []);
     }
 }
@@ -149,11 +149,11 @@ fn emits_the_result_of_a_call_that_ended_since_the_previous_read() {
     let mut seen = DedupCache::default();
     let running = export(r#""status":"running","input":{"command":"ls"}"#);
     let done = export(r#""status":"completed","input":{"command":"ls"},"output":"a.rs""#);
-    let mut told = String::new();
+    let mut rendered = String::new();
     for text in [&running, &running, &done, &done] {
-        told += &render(&events("opencode", "x.json", text.as_bytes(), &mut seen));
+        rendered += &render(&events("opencode", "x.json", text.as_bytes(), &mut seen));
     }
-    assert_snapshot!(told, @r#"
+    assert_snapshot!(rendered, @r#"
     1 08:00:00 ses_1 session_start
     1 08:00:00 ses_1 tool_call arguments={"command":"ls"} class="run" id="c1" response="1" tool="bash"
     1 08:00:00 ses_1 tool_result id="c1" ok=true output="a.rs"

@@ -140,7 +140,9 @@ fn derives_the_result_of_a_command_from_the_terminal_output() {
         let (events, _) =
             events("openhands", "s.jsonl", text.as_bytes(), &mut DedupCache::default());
         match &events.last().unwrap().kind {
-            EventKind::ToolResult(it) => format!("{} {:?} {:?}", it.ok, it.exit_code, it.cause),
+            EventKind::ToolResult(result) => {
+                format!("{} {:?} {:?}", result.ok, result.exit_code, result.cause)
+            }
             other => panic!("{other:?}"),
         }
     };
@@ -176,11 +178,11 @@ fn derives_the_result_of_a_command_from_the_terminal_output() {
 
 #[test]
 fn reads_tasks_of_a_benchmark() {
-    let (all, unread) =
+    let (all, skipped) =
         events("openhands", "run-1/output.jsonl", TASKS, &mut DedupCache::default());
     let (undated, dated) =
         all.into_iter().partition(|it: &Event| it.origin.as_ref().is_some_and(|it| it.line == 3));
-    assert_snapshot!(render_in(&TimeZone::system(), &(dated, unread)), @r#"
+    assert_snapshot!(render_in(&TimeZone::system(), &(dated, skipped)), @r#"
     1 09:00:00 run-1/t-1 session_start model="x/model-x"
     1 09:00:00 run-1/t-1 prompt text="Solve it"
     1 09:00:01 run-1/t-1 model_call cost_usd=0.25 id="r1" input_tokens=100 model="model-x" output_tokens=5
@@ -297,7 +299,7 @@ fn state(status: &str, n_responses: usize) -> String {
 fn reads_usage_from_the_state_of_a_conversation() {
     let path = "conversations/abc/base_state.json";
     let mut seen = DedupCache::default();
-    let mut told = String::new();
+    let mut rendered = String::new();
     for text in [
         state("running", 0),
         state("running", 1),
@@ -308,9 +310,9 @@ fn reads_usage_from_the_state_of_a_conversation() {
         state("idle", 3),
         state("finished", 3),
     ] {
-        told += &render(&events("openhands", path, text.as_bytes(), &mut seen));
+        rendered += &render(&events("openhands", path, text.as_bytes(), &mut seen));
     }
-    assert_snapshot!(told, @r#"
+    assert_snapshot!(rendered, @r#"
     1 09:00:00 abc session_start cwd="/w" model="model-x"
     1 09:00:00 abc model_call cache_read_tokens=500 cost_usd=0.25 id="r1" input_tokens=500 model="model-x" output_tokens=10
     1 09:00:00 abc waiting for="permission"
