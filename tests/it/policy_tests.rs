@@ -134,7 +134,7 @@ expect_sinks = ["audit"]
     exit 0
     ");
     assert_snapshot!(seen(&folder, &["--filter", "nothing"]), @"
-    error: no test has a name that contains that of --filter
+    error: no test name contains the text of --filter
     exit 2
     ");
     assert!(seen(&folder, &["--color=always"]).contains("\u{1b}[32m+ "));
@@ -474,7 +474,7 @@ fn a_missing_file_is_an_error() {
     ");
     folder.write("policy.toml", POLICY);
     assert_snapshot!(seen(&folder, &[]), @"
-    error: policy.test.toml:6: `missing.ndjson`: it does not exist
+    error: policy.test.toml:6: cannot read `missing.ndjson`: no such file
     exit 2
     ");
 }
