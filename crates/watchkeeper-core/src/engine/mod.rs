@@ -21,7 +21,7 @@
 //!
 //! Imports point from this module down this list, and never back: `sessions`,
 //! `session`, `shared`, `streams`, `subscriptions`, `episodes`, `findings`, `detectors`,
-//! `explanation`, `timers`.
+//! `explanation`, `wakeups`, `timers`.
 
 mod detectors;
 mod episodes;
@@ -35,6 +35,7 @@ mod subscriptions;
 #[cfg(test)]
 mod tests;
 mod timers;
+mod wakeups;
 
 use std::sync::Arc;
 

@@ -11,7 +11,8 @@ use super::{
     explanation::{Explanation, ExplanationDetail, ExplanationEntry},
     findings::StreamScope,
     subscriptions::Subscriber,
-    timers::{earlier, postponed},
+    timers::earlier,
+    wakeups::Wakeups,
 };
 use crate::{
     AgentFacts, Context, Detector, Finding, Fingerprint, Report, SessionId,
@@ -35,20 +36,13 @@ const MAX_IDLE: usize = 16;
 pub(super) struct Streams {
     /// The detectors that are not idle.
     active: Vec<ActiveDetector>,
-    wakeups: Vec<Wakeup>,
+    wakeups: Wakeups,
     episodes: Episodes,
 }
 
 pub(super) struct ActiveDetector {
     detector_idx: u32,
     detector: Box<dyn Detector>,
-}
-
-/// The wake-up that a detector has requested.
-#[derive(Clone, Copy)]
-pub(super) struct Wakeup {
-    at: PackedTimestamp,
-    detector_idx: u32,
 }
 
 /// The event or wake-up that streams handle, and the session and agent of the
@@ -115,7 +109,7 @@ impl Streams {
         if is_start && !is_timer_only {
             return true;
         }
-        if self.wakeup_of(detector_idx).is_none() {
+        if !self.wakeups.contain(detector_idx) {
             return is_start;
         }
         // An explanation contains every request of a wake-up.
@@ -134,8 +128,7 @@ impl Streams {
         let now = PackedTimestamp::from(dispatch.input.now);
         self.catch_panics(dispatch, runner, findings, |streams, runner, findings| {
             // A wake-up that a detector requests while it runs is later than `now`.
-            while let Some(due) = streams.wakeups.iter().position(|wakeup| wakeup.at <= now) {
-                let idx = streams.wakeups.remove(due).detector_idx;
+            while let Some(idx) = streams.wakeups.pop_due(now) {
                 if runner.panicked.contains(&idx) {
                     continue;
                 }
@@ -236,9 +229,10 @@ impl Streams {
             explanation.record(compiled, dispatch, detail);
         }
         if let Some(request) = outbox.wakeup {
-            let from = self.wakeup_of(detector_idx);
+            let from = self.wakeups.get(detector_idx);
             self.set_wakeup(detector_idx, request, requested);
-            let [from, to] = [from, self.wakeup_of(detector_idx)].map(|at| at.map(Timestamp::from));
+            let [from, to] =
+                [from, self.wakeups.get(detector_idx)].map(|at| at.map(Timestamp::from));
             if from != to {
                 let detail = ExplanationDetail::Rescheduled { from, to };
                 explanation.record(compiled, dispatch, detail);
@@ -339,28 +333,21 @@ impl Streams {
     /// session ends.
     pub(super) fn turn_off(&mut self, detector_idx: u32) {
         self.active.retain(|it| it.detector_idx != detector_idx);
-        self.wakeups.retain(|it| it.detector_idx != detector_idx);
+        self.wakeups.cancel(detector_idx);
     }
 
     /// Postpones the wake-ups that are due after `since`.
     pub(super) fn postpone(&mut self, since: Timestamp, duration: SignedDuration) {
-        for wakeup in &mut self.wakeups {
-            wakeup.at = postponed(wakeup.at, since, duration);
-        }
+        self.wakeups.postpone(since, duration);
     }
 
     /// Returns the time of the first wake-up.
     pub(super) fn first_wakeup(&self) -> Option<PackedTimestamp> {
-        self.wakeups.iter().map(|wakeup| wakeup.at).min()
+        self.wakeups.first()
     }
 
     pub(super) fn episodes(&self) -> &Episodes {
         &self.episodes
-    }
-
-    fn wakeup_of(&self, detector_idx: u32) -> Option<PackedTimestamp> {
-        let wakeup = self.wakeups.iter().find(|it| it.detector_idx == detector_idx);
-        wakeup.map(|wakeup| wakeup.at)
     }
 
     fn set_wakeup(
@@ -369,21 +356,12 @@ impl Streams {
         request: WakeupRequest,
         requested: &mut Option<PackedTimestamp>,
     ) {
-        let place = self.wakeups.iter().position(|it| detector_idx <= it.detector_idx);
-        let place = place.unwrap_or(self.wakeups.len());
-        let is_set = self.wakeups.get(place).is_some_and(|it| it.detector_idx == detector_idx);
         match request {
             WakeupRequest::At(at) => {
+                self.wakeups.set(detector_idx, at);
                 *requested = earlier(*requested, Some(at));
-                if is_set {
-                    self.wakeups[place].at = at;
-                } else {
-                    self.wakeups.reserve_exact(1);
-                    self.wakeups.insert(place, Wakeup { at, detector_idx });
-                }
             }
-            WakeupRequest::Cancel if is_set => drop(self.wakeups.remove(place)),
-            WakeupRequest::Cancel => {}
+            WakeupRequest::Cancel => self.wakeups.cancel(detector_idx),
         }
     }
 }

@@ -6,7 +6,8 @@ use super::{
     episodes::MAX_EPISODES,
     session::{Agent, MAX_AGENTS, Session},
     sessions::SessionsKind,
-    streams::{ActiveDetector, Streams, Wakeup},
+    streams::{ActiveDetector, Streams},
+    wakeups::Wakeup,
 };
 use crate::{
     AgentId, Context, Detector, Event, EventKind, Finding, Fingerprint, Level, ModelCall, Report,
