@@ -64,7 +64,7 @@ const GAPS_IN_MILLIS: &[i64] =
 /// Delays of an event's time behind the clock of its sequence.
 const LAGS_IN_MILLIS: &[i64] = &[0, 0, 0, 0, 0, 0, 0, 1_500, 90_000, 10_000_000];
 /// The number of events after which a repeated trace is cut off.
-const MAX_TRACE_EVENTS: usize = 300;
+const MAX_TRACE_EVENTS: usize = 120;
 
 impl Vocabulary {
     /// Generates the events of a few sessions.
@@ -72,7 +72,7 @@ impl Vocabulary {
         let stream = (select(&[SESSION, SESSION, SESSION, "s2"]), select(AGENTS));
         let piece = (stream, self.piece(), select(GAPS_IN_MILLIS), select(LAGS_IN_MILLIS));
         let noise = option::weighted(0.3, any::<u64>());
-        (vec(piece, 0..40), noise).prop_map(|(pieces, noise)| {
+        (vec(piece, 0..24), noise).prop_map(|(pieces, noise)| {
             let mut noise = noise.map(hostile::Noise::new);
             let mut clock = 0_i64;
             let mut events = Vec::new();

@@ -40,7 +40,7 @@
 //!
 //! # Environment variables
 //!
-//! * `PROPTEST_CASES`: the number of random traces, 96 by default.
+//! * `PROPTEST_CASES`: the number of random traces, 64 by default.
 //! * `PROPTEST_RNG_SEED`: the seed of the random traces. A failure prints its seed.
 //!
 //! # Limits
@@ -217,7 +217,7 @@ impl Laws {
 
     /// Returns the first violation of a law as an error. Does not check the manual.
     pub fn find_violation(&self) -> Result<(), Violation> {
-        const DEFAULT_CASES: u32 = 96;
+        const DEFAULT_CASES: u32 = 64;
         let config = Config::default();
         let has_cases = std::env::var_os("PROPTEST_CASES").is_some();
         let n_cases = if has_cases { config.cases } else { DEFAULT_CASES };

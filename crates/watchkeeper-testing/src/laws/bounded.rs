@@ -20,11 +20,11 @@ use crate::{
 };
 
 /// The number of events of one run.
-const N_EVENTS: usize = 12_000;
+const N_EVENTS: usize = 8_000;
 /// The number of traces to repeat, at most.
 const MAX_TRACES: usize = 2;
 /// The number of events between two samples of the state.
-const SAMPLE_EVERY: usize = 300;
+const SAMPLE_EVERY: usize = 200;
 /// The growth from the second to the last quarter of a run that is not a leak, in
 /// bytes of `Debug` output: numbers get longer.
 const MAX_GROWTH: usize = 1_000;

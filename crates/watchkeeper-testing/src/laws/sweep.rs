@@ -16,7 +16,7 @@ use crate::hostile::{self, HUGE, Noise};
 /// The number of repetitions of the whole trace.
 const N_ROUNDS: usize = 30;
 /// The number of events that are played at most.
-const MAX_EVENTS: usize = 15_000;
+const MAX_EVENTS: usize = 6_000;
 /// The state that a detector may need while it reads a huge text, in bytes of
 /// `Debug` output.
 const MAX_STATE: usize = HUGE - 10_000;
