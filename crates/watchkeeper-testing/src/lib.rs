@@ -22,18 +22,25 @@
 //! The feature `laws`, on by default, adds the checks that hold for every kind:
 //!
 //! * [`laws`] for the behaviour of detectors;
+//! * [`sink`] and [`source`] for sinks and sources;
 //! * [`manual`] for manuals and options.
 
 #[cfg(feature = "laws")]
 pub mod laws;
 #[cfg(feature = "laws")]
 pub mod manual;
+#[cfg(feature = "laws")]
+pub mod sink;
+#[cfg(feature = "laws")]
+pub mod source;
 
 #[cfg(feature = "laws")]
 mod arbitrary;
 #[cfg(feature = "laws")]
 mod hostile;
 mod play;
+#[cfg(feature = "laws")]
+mod promise;
 mod trace;
 
 #[cfg(feature = "laws")]
