@@ -66,7 +66,7 @@ fn prints_help() {
       detectors    List the detectors, sinks and sources of this program
       explain      Print the manual of a detector, a sink or a source
       schema       Print a JSON schema
-      new          Begin a detector of your own, and a program that links it
+      new          Create a crate with a detector, a sink or a source of your own
       completions  Print completions for a shell
       help         Print this message or the help of the given subcommand(s)
 

@@ -6,6 +6,7 @@ use thiserror::Error as ThisError;
 
 use crate::{
     causes::with_causes,
+    commands::NewError,
     explain_request::ExplainError,
     loading::InvalidPolicy,
     logging::LoggingError,
@@ -34,6 +35,8 @@ pub(crate) enum Error {
     Tests(#[from] TestsError),
     #[error(transparent)]
     Probe(#[from] ProbeError),
+    #[error(transparent)]
+    New(#[from] NewError),
     /// No detector, sink or source of this kind is linked.
     #[error("unknown kind {kind}; known kinds: {}", .known.join(", "))]
     UnknownKind {

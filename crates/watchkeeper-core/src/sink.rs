@@ -39,7 +39,7 @@ pub trait SinkKind: Sink + Sized + 'static {
     const DOCS: &'static str;
 
     /// The options of its table in a policy, without the keys that every sink
-    /// has.
+    /// has. A kind without options uses an empty struct: `()` refuses a table.
     type Options: DeserializeOwned + JsonSchema;
 
     /// Makes the sink. Does no I/O; see [`Sink::open`].

@@ -48,10 +48,10 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, json};
 use watchkeeper_core::{
     Finding, Fingerprint, Severity, SinkKind, Status, Timestamp,
-    author::{Evidence, Options, SinkError},
+    author::{Evidence, Options, Origin, SinkError},
     embed::SinkEntry,
 };
 
@@ -105,62 +105,58 @@ pub fn build<S: SinkKind>(options: &str) -> S {
 
 /// Returns an ordinary finding: an agent that repeats a call.
 pub fn finding() -> Finding {
-    let evidence = |line| Evidence {
-        file: Some("/home/ada/sessions/shop.jsonl".into()),
-        line: Some(line),
-        event: "tool_call",
+    let evidence = |line| {
+        let origin =
+            Origin { source: "ndjson", file: "/home/ada/sessions/shop.jsonl".into(), line };
+        Evidence::new(Some(&origin), "tool_call")
     };
-    Finding {
-        id: Fingerprint::of("an ordinary finding"),
-        at: Timestamp::UNIX_EPOCH,
-        detector: "repeated_call".into(),
-        kind: "repeat-tool-call".into(),
-        class: "runaway".into(),
-        severity: Severity::High,
-        status: Status::Open,
-        count: 4,
-        session: "shop".into(),
-        agent: None,
-        source: Some("ndjson"),
-        fingerprint: Fingerprint::of("a condition"),
-        labels: Arc::new(BTreeMap::from([("team".to_owned(), "payments".to_owned())])),
-        message: "`make` returned the same result 4 times in 31s".to_owned(),
-        data: Map::from_iter([("repeats".into(), json!(4)), ("tool".into(), json!("Bash"))]),
-        evidence: vec![evidence(790), evidence(812)],
-    }
+    let mut finding = Finding::new(
+        Timestamp::UNIX_EPOCH,
+        "repeated_call",
+        "shop",
+        Severity::High,
+        "`make` returned the same result 4 times in 31s",
+    );
+    finding.kind = "repeat-tool-call".into();
+    finding.class = "runaway".into();
+    finding.count = 4;
+    finding.source = Some("ndjson");
+    finding.labels = Arc::new(BTreeMap::from([("team".to_owned(), "payments".to_owned())]));
+    finding.data = Map::from_iter([("repeats".into(), json!(4)), ("tool".into(), json!("Bash"))]);
+    finding.evidence = vec![evidence(790), evidence(812)];
+    finding
 }
 
 /// Returns the findings that [`check`] delivers: the ordinary one, its resolution, one of a
 /// sub-agent, one about the monitor itself, some with hostile text in every field, and a long
 /// one. Each has another id.
 pub fn findings() -> Vec<Finding> {
-    let mut findings = vec![
-        finding(),
-        Finding {
-            status: Status::Resolved,
-            message: "another call was made".to_owned(),
-            evidence: Vec::new(),
-            ..finding()
-        },
-        Finding { severity: Severity::Low, agent: Some("helper".into()), ..finding() },
-        Finding {
-            severity: Severity::Medium,
-            session: "".into(),
-            source: None,
-            labels: Arc::default(),
-            data: Map::new(),
-            evidence: vec![Evidence { file: None, line: None, event: "session_start" }],
-            count: u64::MAX,
-            ..finding()
-        },
-    ];
+    let mut resolved = finding();
+    resolved.status = Status::Resolved;
+    "another call was made".clone_into(&mut resolved.message);
+    resolved.evidence.clear();
+
+    let mut of_helper = finding();
+    of_helper.severity = Severity::Low;
+    of_helper.agent = Some("helper".into());
+
+    let mut of_monitor = finding();
+    of_monitor.severity = Severity::Medium;
+    of_monitor.session = "".into();
+    of_monitor.source = None;
+    of_monitor.labels = Arc::default();
+    of_monitor.data.clear();
+    of_monitor.evidence = vec![Evidence::new(None, "session_start")];
+    of_monitor.count = u64::MAX;
+
+    let mut long = finding();
+    long.message = "a".repeat(10_000);
+    long.data.insert("output".into(), "é".repeat(hostile::HUGE).into());
+    long.evidence = vec![finding().evidence[0].clone(); 1_000];
+
+    let mut findings = vec![finding(), resolved, of_helper, of_monitor];
     findings.extend(hostile::TEXTS.iter().map(|text| hostile_finding(&text())));
-    findings.push(Finding {
-        message: "a".repeat(10_000),
-        data: Map::from_iter([("output".into(), Value::from("é".repeat(hostile::HUGE)))]),
-        evidence: vec![finding().evidence[0].clone(); 1_000],
-        ..finding()
-    });
+    findings.push(long);
     for (idx, finding) in (1_u64..).zip(&mut findings) {
         finding.id = Fingerprint::from(idx);
     }
@@ -169,17 +165,17 @@ pub fn findings() -> Vec<Finding> {
 
 /// Returns a finding with `text` in every field that contains text.
 fn hostile_finding(text: &str) -> Finding {
-    Finding {
-        detector: text.into(),
-        class: text.into(),
-        session: text.into(),
-        agent: Some(text.into()),
-        labels: Arc::new(BTreeMap::from([(text.to_owned(), text.to_owned())])),
-        message: text.to_owned(),
-        data: Map::from_iter([(text.to_owned(), json!([text, { text: text }]))]),
-        evidence: vec![Evidence { file: Some(text.into()), line: Some(0), event: "tool_call" }],
-        ..finding()
-    }
+    let origin = Origin { source: "ndjson", file: text.into(), line: 0 };
+    let mut finding = finding();
+    finding.detector = text.into();
+    finding.class = text.into();
+    finding.session = text.into();
+    finding.agent = Some(text.into());
+    finding.labels = Arc::new(BTreeMap::from([(text.to_owned(), text.to_owned())]));
+    text.clone_into(&mut finding.message);
+    finding.data = Map::from_iter([(text.to_owned(), json!([text, { text: text }]))]);
+    finding.evidence = vec![Evidence::new(Some(&origin), "tool_call")];
+    finding
 }
 
 #[track_caller]

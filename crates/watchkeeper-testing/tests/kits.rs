@@ -94,7 +94,7 @@ sink!(
     Busy,
     |_| Ok(()),
     fn retry(&self) -> Retry {
-        Retry { max_attempts: 9, initial: Duration::ZERO, max: Duration::ZERO }
+        Retry::new(9, Duration::ZERO, Duration::ZERO)
     }
 );
 

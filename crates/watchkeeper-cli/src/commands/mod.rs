@@ -13,6 +13,8 @@ mod watch;
 use clap::Subcommand;
 use watchkeeper_core::embed::Registry;
 
+pub(crate) use self::new::NewError;
+
 use crate::{
     error::Error,
     global::Global,
@@ -55,7 +57,7 @@ impl Command {
             Self::Detectors(command) => Ok(command.run(registry, output)?),
             Self::Explain(command) => command.run(registry, output),
             Self::Schema(command) => Ok(command.run(registry, output)?),
-            Self::New(command) => Ok(command.run(global, registry, output)?),
+            Self::New(command) => command.run(global, registry, output),
             Self::Completions(command) => Ok(command.run(parser, output)?),
         }
     }

@@ -95,7 +95,8 @@ pub trait DetectorKind: Detector + Clone + Sized + 'static {
         Unit::Percent => 100,
     };
 
-    /// The keys of its table in a policy, beside the keys of every detector.
+    /// The keys of its table in a policy, beside the keys of every detector. A kind
+    /// without options uses an empty struct: `()` refuses a table.
     type Options: DeserializeOwned + JsonSchema;
 
     /// Builds a detector in its pristine state.
