@@ -35,7 +35,7 @@ fn the_policy_schema_contains_in_house_detectors() {
 
 #[test]
 fn the_page_of_manuals_is_current() {
-    let mut made = vec!["# Detectors\n\nMade from the manual of each kind.\n".to_owned()];
+    let mut made = vec!["# Detectors\n\nThe manual of each kind. Do not edit this page: `UPDATE=1 cargo test -p watchkeeper-tests` writes it from the READMEs of the detectors.\n".to_owned()];
     for entry in conformance::registry().detectors.iter() {
         if !entry.kind().starts_with("acme-") {
             // One level below the title of the page.
@@ -50,7 +50,7 @@ fn the_page_of_manuals_is_current() {
 fn the_page_of_commands_is_current() {
     let help = run(&["help"]);
     let mut made = vec![
-        "# Commands\n\nMade from the program itself.\n".to_owned(),
+        "# Commands\n\nThe help texts of the program. Do not edit this page: `UPDATE=1 cargo test -p watchkeeper-tests` writes it.\n".to_owned(),
         format!("```text\n{}```\n", help.out),
     ];
     let commands = help.out.lines().skip_while(|it| *it != "Commands:").skip(1);

@@ -88,3 +88,77 @@ impl Evidence {
         Self { file: origin.map(|it| it.file.clone()), line: origin.map(|it| it.line), event }
     }
 }
+
+impl Finding {
+    /// Creates an open finding of a detector about a session, as a test of a sink
+    /// needs it.
+    ///
+    /// The count is 1, kind and class are empty, and there is no data or evidence;
+    /// set these fields afterwards. Id and fingerprint are hashes of the arguments.
+    pub fn new(
+        at: Timestamp,
+        detector: &str,
+        session: impl Into<SessionId>,
+        severity: Severity,
+        message: impl Into<String>,
+    ) -> Self {
+        let session = session.into();
+        let fingerprint = Fingerprint::of(detector).and(Fingerprint::of(session.as_str()));
+        Self {
+            id: finding_id(fingerprint, at, severity, Status::Open),
+            at,
+            detector: detector.into(),
+            kind: "".into(),
+            class: "".into(),
+            severity,
+            status: Status::Open,
+            count: 1,
+            session,
+            agent: None,
+            source: None,
+            fingerprint,
+            labels: Labels::default(),
+            message: message.into(),
+            data: Map::new(),
+            evidence: Vec::new(),
+        }
+    }
+
+    /// Makes a finding of class `error` about the monitor itself.
+    ///
+    /// `part` names the part of the monitor. The detector is `watchkeeper-PART`.
+    pub fn about_monitor(
+        at: Timestamp,
+        part: &str,
+        severity: Severity,
+        message: impl Into<String>,
+    ) -> Self {
+        let fingerprint = Fingerprint::of("watchkeeper").and(Fingerprint::of(part));
+        Self {
+            id: finding_id(fingerprint, at, severity, Status::Open),
+            kind: "watchkeeper".into(),
+            class: "error".into(),
+            fingerprint,
+            ..Self::new(at, &format!("watchkeeper-{part}"), "", severity, message)
+        }
+    }
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a hash does not need all bits of the time"
+)]
+/// Returns the id of a finding: a hash of its cause.
+pub(crate) fn finding_id(
+    fingerprint: Fingerprint,
+    at: Timestamp,
+    severity: Severity,
+    status: Status,
+) -> Fingerprint {
+    let step = match status {
+        Status::Open => severity as u64,
+        Status::Resolved => u64::MAX,
+    };
+    fingerprint.and(Fingerprint::from(at.as_nanosecond() as u64)).and(Fingerprint::from(step))
+}

@@ -1,12 +1,11 @@
 use std::any::Any;
 
 use jiff::Timestamp;
-use serde_json::Map;
 
 use super::detectors::CompiledDetector;
 use crate::{
-    AgentId, Finding, Fingerprint, Labels, Report, SessionFacts, SessionId, Severity, Status,
-    Totals, detector::condition::Condition, grouped, quote,
+    AgentId, Finding, Fingerprint, Report, SessionFacts, Severity, Status, Totals,
+    detector::condition::Condition, finding::finding_id, grouped, quote,
 };
 
 /// The session, and the agent or label, that the findings of a stream are about.
@@ -144,61 +143,6 @@ impl CompiledDetector {
     }
 }
 
-impl Finding {
-    /// Creates an open finding of a detector about a session, as a test of a sink
-    /// needs it.
-    ///
-    /// The count is 1, kind and class are empty, and there is no data or evidence;
-    /// set these fields afterwards. Id and fingerprint are hashes of the arguments.
-    pub fn new(
-        at: Timestamp,
-        detector: &str,
-        session: impl Into<SessionId>,
-        severity: Severity,
-        message: impl Into<String>,
-    ) -> Self {
-        let session = session.into();
-        let fingerprint = Fingerprint::of(detector).and(Fingerprint::of(session.as_str()));
-        Self {
-            id: finding_id(fingerprint, at, severity, Status::Open),
-            at,
-            detector: detector.into(),
-            kind: "".into(),
-            class: "".into(),
-            severity,
-            status: Status::Open,
-            count: 1,
-            session,
-            agent: None,
-            source: None,
-            fingerprint,
-            labels: Labels::default(),
-            message: message.into(),
-            data: Map::new(),
-            evidence: Vec::new(),
-        }
-    }
-
-    /// Makes a finding of class `error` about the monitor itself.
-    ///
-    /// `part` names the part of the monitor. The detector is `watchkeeper-PART`.
-    pub fn about_monitor(
-        at: Timestamp,
-        part: &str,
-        severity: Severity,
-        message: impl Into<String>,
-    ) -> Self {
-        let fingerprint = Fingerprint::of("watchkeeper").and(Fingerprint::of(part));
-        Self {
-            id: finding_id(fingerprint, at, severity, Status::Open),
-            kind: "watchkeeper".into(),
-            class: "error".into(),
-            fingerprint,
-            ..Self::new(at, &format!("watchkeeper-{part}"), "", severity, message)
-        }
-    }
-}
-
 /// Makes the finding that sessions or labels were dropped because there were too
 /// many: only for each doubling of the number, so that there are few findings.
 pub(super) fn evicted(at: Timestamp, part: &str, limit: &str, n_evicted: u64) -> Option<Finding> {
@@ -210,22 +154,4 @@ pub(super) fn evicted(at: Timestamp, part: &str, limit: &str, n_evicted: u64) ->
     finding.count = n_evicted;
     finding.id = finding.id.and(Fingerprint::from(n_evicted));
     Some(finding)
-}
-
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "a hash does not need all bits of the time"
-)]
-fn finding_id(
-    fingerprint: Fingerprint,
-    at: Timestamp,
-    severity: Severity,
-    status: Status,
-) -> Fingerprint {
-    let step = match status {
-        Status::Open => severity as u64,
-        Status::Resolved => u64::MAX,
-    };
-    fingerprint.and(Fingerprint::from(at.as_nanosecond() as u64)).and(Fingerprint::from(step))
 }

@@ -17,7 +17,8 @@
 //! label: its stream runs after those of the session itself, in the same way.
 //!
 //! An explanation records the actions of detectors as the outbox is emptied, and
-//! changes nothing. A panic is caught around the detector alone.
+//! changes nothing. A panic is caught around the detectors of one agent or session and
+//! attributed to the one that ran; the others continue.
 //!
 //! Imports point from this module down this list, and never back: `sessions`,
 //! `session`, `shared`, `streams`, `subscriptions`, `episodes`, `findings`, `detectors`,

@@ -31,7 +31,7 @@ const MAX_IDLE: usize = 16;
 /// The streams of one agent, or of a session as a whole: one for each detector.
 ///
 /// Most detectors are idle most of the time. So this keeps three short lists in
-/// place of one entry for each detector. All are sorted by detector.
+/// place of one entry for each detector.
 #[derive(Default)]
 pub(super) struct Streams {
     /// The detectors that are not idle.
