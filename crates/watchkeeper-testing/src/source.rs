@@ -520,7 +520,7 @@ impl<S: SourceKind> FileReader<S> {
     }
 
     fn finish(&mut self) {
-        self.call(|source, sink| source.finish(sink));
+        self.call(S::finish);
     }
 
     fn call(&mut self, call: impl FnOnce(&mut S, &mut EventSink<'_>)) {

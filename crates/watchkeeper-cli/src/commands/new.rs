@@ -95,7 +95,7 @@ impl New {
 
 /// Returns the origin of a linked kind.
 fn origin<E: Entry, U>(found: Result<&'static E, U>) -> Option<&'static str> {
-    found.ok().map(|entry| entry.origin())
+    found.ok().map(Entry::origin)
 }
 
 impl NewCrate {

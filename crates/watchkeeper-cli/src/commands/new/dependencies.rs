@@ -63,7 +63,8 @@ fn relative(from: &Path, to: &Path) -> Option<PathBuf> {
         return None;
     }
     while from.peek().is_some() && from.peek() == to.peek() {
-        (from.next(), to.next());
+        from.next();
+        to.next();
     }
     Some(from.map(|_| Component::ParentDir).chain(to).collect())
 }

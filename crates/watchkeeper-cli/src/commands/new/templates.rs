@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use watchkeeper_core::embed::{Entry as _, Registry};
+use watchkeeper_core::embed::{Entry, Registry};
 
 use super::{
     dependencies::{Checkout, DETECTOR_PREFIX, dependency},
@@ -133,7 +133,7 @@ impl Template<'_> {
 
     /// Returns the packages of the detectors that ship with watchkeeper, and their versions.
     fn stock_detectors(&self) -> Vec<(&'static str, &'static str)> {
-        let origins = self.registry.detectors.iter().map(|detector| detector.origin());
+        let origins = self.registry.detectors.iter().map(Entry::origin);
         let mut packages: Vec<_> = origins
             .filter_map(|origin| origin.split_once(' '))
             .filter(|(package, _)| package.starts_with(DETECTOR_PREFIX))
