@@ -134,7 +134,8 @@ impl Streams {
                 }
                 let place = streams.active.partition_point(|it| it.detector_idx < idx);
                 let is_active = streams.is_active(place, idx);
-                let is_timer_only = runner.detectors[idx as usize].subscription.is_timer_only;
+                let is_timer_only = runner.detectors[idx as usize].subscription.is_timer_only
+                    && dispatch.scope.label_value.is_none();
                 was_due |= !is_timer_only || is_active || streams.episodes.has_open(idx);
                 streams.run(idx, place, is_active, dispatch, runner, findings);
             }

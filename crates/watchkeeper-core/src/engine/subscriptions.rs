@@ -45,9 +45,13 @@ impl SubscriptionTable {
         Self { session: select(Scope::Session), agents: select(Scope::Agent) }
     }
 
-    /// Selects one detector for the sessions that share a label.
+    /// Selects one detector for the sessions that share a label. Each event may be
+    /// about another agent, so a timer-only detector receives all of them.
     pub(super) fn of_label(detector: &CompiledDetector) -> Self {
-        let session = Subscribers::new(std::iter::once(detector));
+        let mut session = Subscribers::new(std::iter::once(detector));
+        for subscriber in session.by_event.iter_mut().flat_map(|it| it.iter_mut()) {
+            subscriber.is_timer_only = false;
+        }
         Self { session, agents: Subscribers::default() }
     }
 
