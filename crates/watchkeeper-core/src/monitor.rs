@@ -15,7 +15,7 @@ mod tests;
 use std::{
     fmt, io,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, OnceLock, PoisonError,
         atomic::Ordering,
         mpsc::{self, TrySendError},
     },
@@ -114,7 +114,8 @@ impl Monitor {
             shutdown_timeout,
             thread: Mutex::new(Some(thread)),
             own_threads,
-            stopped: Mutex::new(None),
+            stopping: Mutex::new(()),
+            stopped: OnceLock::new(),
         })
     }
 }
@@ -133,8 +134,11 @@ pub struct Running {
     thread: Mutex<Option<JoinHandle<()>>>,
     /// The threads of the monitor and its sinks, which cannot wait for themselves.
     own_threads: Vec<ThreadId>,
+    /// Held by a `stop` that waits. No other method locks this mutex: sinks call
+    /// them while `stop` waits for the sinks.
+    stopping: Mutex<()>,
     /// The result of the first `stop` that waited.
-    stopped: Mutex<Option<Stopped>>,
+    stopped: OnceLock<Stopped>,
 }
 
 /// The counts of a monitor so far.
@@ -143,7 +147,8 @@ pub struct Running {
 pub struct MonitorCounts {
     /// Events handled.
     pub events: u64,
-    /// Findings that opened or escalated, whatever their routes.
+    /// Findings that opened or escalated, whatever their routes. Findings dated
+    /// before [`MonitorConfig::since`] are not counted.
     pub findings: u64,
     /// Events dropped because too many were waiting or the monitor had
     /// stopped. After a stop, `events` and `dropped` add up to the number of
@@ -224,7 +229,7 @@ impl Running {
         let shared = self.shared();
         let lost = self.queues.iter().map(|queue| queue.counts().lost()).sum();
         let findings = shared.n_findings.load(Ordering::Relaxed);
-        let stopped = lock(&self.stopped).as_ref().map(|stopped| (stopped.handled, stopped.lost));
+        let stopped = self.stopped.get().map(|stopped| (stopped.handled, stopped.lost));
         let (events, lost) = stopped.unwrap_or((shared.n_handled.load(Ordering::Acquire), lost));
         let dropped = if stopped.is_some() || !self.is_running() {
             // Events that were still waiting are never handled.
@@ -283,8 +288,8 @@ impl Running {
         if self.is_own_thread() {
             return self.outcome(false);
         }
-        let mut stopped = lock(&self.stopped);
-        if let Some(stopped) = &*stopped {
+        let _stopping = lock(&self.stopping);
+        if let Some(stopped) = self.stopped.get() {
             return stopped.clone();
         }
         let deadline = Deadline::after(self.shutdown_timeout);
@@ -305,8 +310,7 @@ impl Running {
         }
         let outcome = self.outcome(timed_out);
         outcome.trace();
-        *stopped = Some(outcome.clone());
-        outcome
+        self.stopped.get_or_init(|| outcome).clone()
     }
 
     fn outcome(&self, timed_out: bool) -> Stopped {

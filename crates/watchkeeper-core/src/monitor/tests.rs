@@ -409,6 +409,27 @@ fn a_stop_from_a_callback_returns_at_once() {
 }
 
 #[test]
+fn a_callback_reads_the_counts_while_stop_waits() {
+    static RUNNING: OnceLock<Weak<Running>> = OnceLock::new();
+    let (sender, results) = mpsc::channel();
+    let delivery = Delivery::to_callback(move |_| {
+        let running = RUNNING.wait().upgrade().expect("the test keeps the monitor");
+        // The monitor has ended, so `stop` waits for this callback.
+        while running.is_running() {
+            thread::yield_now();
+        }
+        sender.send(running.counts()).expect("the test receives");
+    });
+    let monitor = Monitor::new(engine(), delivery, config()).with_clock(ManualClock::new(time(0)));
+    let running = Arc::new(monitor.start().unwrap());
+    RUNNING.set(Arc::downgrade(&running)).expect("the cell is set once");
+    running.session("s").record_at(time(0), prompt());
+    let stopped = running.stop();
+    assert_eq!((stopped.sent, stopped.delivered, stopped.timed_out), (1, 1, false));
+    assert_eq!(results.recv_timeout(LONG).unwrap().events, 1);
+}
+
+#[test]
 fn a_thread_that_panics_does_not_run() {
     struct Broken {
         _alive: Sender<()>,
