@@ -35,6 +35,7 @@ mod json;
 mod models;
 mod monitor;
 mod options;
+mod panic_message;
 mod period;
 mod price;
 mod prices;
@@ -84,6 +85,7 @@ pub mod author {
         grouped::grouped,
         models::{context_tokens, least_context_tokens},
         options::{Options, OptionsError},
+        panic_message::panic_message,
         period::{Elapsed, ParsePeriodError, Period},
         quote::{is_unsafe, make_safe},
         secret::Secret,
@@ -129,6 +131,7 @@ pub(crate) use crate::{
     glob::Glob,
     grouped::grouped,
     options::{Options, OptionsError},
+    panic_message::panic_message,
     period::Period,
     price::Price,
     prices::Prices,

@@ -11,7 +11,9 @@ use std::{
     time::Duration,
 };
 
-use crate::{Finding, Fingerprint, Retry, Sink, SinkError, make_safe, sink::error_chain};
+use crate::{
+    Finding, Fingerprint, Retry, Sink, SinkError, make_safe, panic_message, sink::error_chain,
+};
 
 /// The `tracing` target of everything that sinks do.
 const TARGET: &str = "watchkeeper::sink";
@@ -289,12 +291,6 @@ impl Failure {
         };
         Self { text, retry_after: None }
     }
-}
-
-/// Returns the message of a panic.
-fn panic_message(payload: &(dyn Any + Send)) -> Option<&str> {
-    let text = payload.downcast_ref::<String>().map(String::as_str);
-    text.or_else(|| payload.downcast_ref::<&str>().copied())
 }
 
 /// The thread of a sink.

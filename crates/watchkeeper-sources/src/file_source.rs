@@ -13,7 +13,7 @@ use thiserror::Error;
 use tracing::{debug, enabled, trace, warn};
 use watchkeeper_core::{
     Event, Finding, Fingerprint, Severity, Source, Timestamp,
-    author::{DedupCache, EventSink, SkippedLines, make_safe},
+    author::{DedupCache, EventSink, SkippedLines, make_safe, panic_message},
     embed::{Entry as _, SourceEntry},
     quote,
 };
@@ -34,11 +34,7 @@ pub struct SourcePanic {
 
 impl SourcePanic {
     fn new(entry: &SourceEntry, payload: &(dyn Any + Send)) -> Self {
-        let message = payload
-            .downcast_ref::<String>()
-            .map(String::as_str)
-            .or_else(|| payload.downcast_ref::<&str>().copied())
-            .unwrap_or("no message");
+        let message = panic_message(payload).unwrap_or("no message");
         Self { kind: entry.kind(), message: quote(message) }
     }
 

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use super::detectors::CompiledDetector;
 use crate::{
     AgentId, Finding, Fingerprint, Report, SessionFacts, Severity, Status, Totals,
-    detector::condition::Condition, finding::finding_id, grouped, quote,
+    detector::condition::Condition, finding::finding_id, grouped, panic_message, quote,
 };
 
 /// The session, and the agent or label, that the findings of a stream are about.
@@ -99,11 +99,7 @@ impl CompiledDetector {
         scope: &StreamScope<'_>,
         panic: &(dyn Any + Send),
     ) -> Finding {
-        let text = panic
-            .downcast_ref::<String>()
-            .map(String::as_str)
-            .or_else(|| panic.downcast_ref::<&str>().copied())
-            .unwrap_or("no message");
+        let text = panic_message(panic).unwrap_or("no message");
         let stream = match (scope.label_value, &self.named.per_label) {
             (Some(value), Some(label)) => {
                 format!("where the label {} is {}", quote(label), quote(value))

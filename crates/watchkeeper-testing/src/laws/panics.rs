@@ -6,6 +6,8 @@ use std::{
     sync::Once,
 };
 
+use watchkeeper_core::author::panic_message;
+
 thread_local! {
     /// The latest panic, while this thread captures panics.
     static CAPTURED: RefCell<Option<Option<String>>> = const { RefCell::new(None) };
@@ -32,7 +34,7 @@ pub(crate) fn capture<T>(run: impl FnOnce() -> T) -> (T, Option<String>) {
 fn record(info: &PanicHookInfo<'_>) -> bool {
     CAPTURED.with_borrow_mut(|captured| {
         let Some(captured) = captured else { return false };
-        let message = info.payload_as_str().unwrap_or("no message");
+        let message = panic_message(info.payload()).unwrap_or("no message");
         let location = info.location().map(|it| format!(" at {}:{}", it.file(), it.line()));
         *captured = Some(format!("{message}{}", location.unwrap_or_default()));
         true
