@@ -3,6 +3,7 @@
 use std::{
     fs::OpenOptions,
     io::{BufRead, BufReader, Write},
+    path::Path,
     process::{Child, Command, Stdio},
     sync::mpsc::{self, Receiver},
     thread,
@@ -139,6 +140,25 @@ fn a_panic_of_a_source_ends_one_file_and_is_reported() {
     assert_eq!(watching.end("INT").0, Some(0));
 }
 
+/// Watches a file with a policy, and waits until the program watches.
+fn watch_to_audit(folder: &Folder, policy: &Path, file: &Path) -> Running {
+    let child = program()
+        .current_dir(folder.path())
+        .args(["watch", "--verbose", "--policy"])
+        .args([policy, file])
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut child = Running(child);
+    let mut err = BufReader::new(child.0.stderr.as_mut().unwrap());
+    let mut line = String::new();
+    while !line.starts_with("watching ") {
+        line.clear();
+        assert_ne!(err.read_line(&mut line).unwrap(), 0, "the program should watch");
+    }
+    child
+}
+
 #[test]
 fn delivers_findings_written_just_before_the_end() {
     let folder = Folder::new();
@@ -148,21 +168,7 @@ fn delivers_findings_written_just_before_the_end() {
         "version = 1\nextends = [\"builtin:default\"]\n\
          [sinks.audit]\nkind = \"file\"\npath = \"audit.ndjson\"\n",
     );
-    let child = program()
-        .current_dir(folder.path())
-        .args(["watch", "--policy"])
-        .arg(policy)
-        .arg(&file)
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut child = Running(child);
-    let mut err = BufReader::new(child.0.stderr.take().unwrap());
-    let mut line = String::new();
-    while !line.starts_with("watching ") {
-        line.clear();
-        assert_ne!(err.read_line(&mut line).unwrap(), 0, "the program should watch");
-    }
+    let mut child = watch_to_audit(&folder, &policy, &file);
     OpenOptions::new()
         .append(true)
         .open(&file)
@@ -172,6 +178,27 @@ fn delivers_findings_written_just_before_the_end() {
     let pid = child.0.id().to_string();
     assert!(Command::new("kill").args(["-s", "INT", &pid]).status().unwrap().success());
     assert_eq!(child.0.wait().unwrap().code(), Some(0));
+    let audit = std::fs::read_to_string(folder.path().join("audit.ndjson")).unwrap();
+    assert!(audit.contains("\"severity\":\"medium\""), "{audit}");
+}
+
+#[test]
+fn watches_on_after_standard_error_is_closed() {
+    let folder = Folder::new();
+    let file = folder.write("s.ndjson", "");
+    let policy = folder.write(
+        "policy.toml",
+        "version = 1\nextends = [\"builtin:default\"]\n\
+         [sinks.audit]\nkind = \"file\"\npath = \"audit.ndjson\"\n",
+    );
+    let mut watching = watch_to_audit(&folder, &policy, &file);
+    drop(watching.0.stderr.take());
+    // The program prints a notice about the first line.
+    let text = format!("not JSON\n{}", looping_now(5));
+    OpenOptions::new().append(true).open(&file).unwrap().write_all(text.as_bytes()).unwrap();
+    let pid = watching.0.id().to_string();
+    assert!(Command::new("kill").args(["-s", "INT", &pid]).status().unwrap().success());
+    assert_eq!(watching.0.wait().unwrap().code(), Some(0));
     let audit = std::fs::read_to_string(folder.path().join("audit.ndjson")).unwrap();
     assert!(audit.contains("\"severity\":\"medium\""), "{audit}");
 }

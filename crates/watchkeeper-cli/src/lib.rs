@@ -43,7 +43,9 @@ use watchkeeper_core::{DetectorKind, SinkKind, SourceKind, embed::RegistryBuilde
 use watchkeeper_sinks as _;
 use watchkeeper_sources as _;
 
-use crate::{commands::Command, error::Error, global::Global, logging::LoggingError};
+use crate::{
+    commands::Command, error::Error, global::Global, logging::LoggingError, output::BestEffort,
+};
 
 pub use crate::output::{Output, Status, Styles};
 
@@ -159,6 +161,11 @@ impl App {
         output: &mut Output<'_>,
         install_logging: impl FnOnce(&Global, Styles) -> Result<(), LoggingError>,
     ) -> Status {
+        let output = &mut Output {
+            out: &mut *output.out,
+            err: &mut BestEffort(&mut *output.err),
+            styles: output.styles,
+        };
         let args: Vec<OsString> = args.into_iter().collect();
         let program_name = args.first().and_then(|arg| Path::new(arg).file_stem()?.to_str());
         let program_name = program_name.unwrap_or("watchkeeper").to_owned();
@@ -177,7 +184,8 @@ impl App {
         let parser = Args::command().bin_name(program_name);
         match command.run(&global, &registry, parser, output) {
             Ok(status) => status,
-            // The reader of our output, such as `head`, has closed the pipe.
+            // The reader of standard output, such as `head`, has closed the pipe.
+            // Writing to standard error cannot fail.
             Err(Error::Io(err)) if err.kind() == io::ErrorKind::BrokenPipe => Status::Success,
             Err(err) => print_error(&err, output),
         }

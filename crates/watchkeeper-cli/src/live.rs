@@ -96,14 +96,11 @@ impl LiveMonitor {
     }
 
     /// Follows sessions until stopped. Updates other than events go to `on_update`.
-    pub(crate) fn run(
-        self,
-        on_update: &mut dyn FnMut(&Update) -> io::Result<()>,
-    ) -> io::Result<Outcome> {
+    pub(crate) fn run(self, on_update: &mut dyn FnMut(&Update)) -> io::Result<Outcome> {
         let Self { engine, mut delivery, config, mut follower, is_stopped } = self;
         let is_stopped = || is_stopped.load(Ordering::Acquire);
         let mut backlog = Backlog::new(engine, config.since);
-        read_backlog(&mut follower, &mut backlog, &is_stopped, on_update)?;
+        read_backlog(&mut follower, &mut backlog, &is_stopped, on_update);
         let (engine, backlog_counts) = backlog.deliver(&mut delivery);
 
         let running = Monitor::new(engine, delivery, config).start()?;
@@ -112,7 +109,7 @@ impl LiveMonitor {
         let mut is_held = false;
         while !is_stopped() && running.is_running() {
             let on_panic = &mut |finding| _ = feed.report(finding);
-            step(&mut follower, WAIT, &mut batch, on_panic, on_update)?;
+            step(&mut follower, WAIT, &mut batch, on_panic, on_update);
             // Hold the monitor's time until everything is read: a session that is
             // half read looks inactive.
             let has_more = !batch.is_empty() || !follower.is_caught_up();
@@ -128,7 +125,7 @@ impl LiveMonitor {
         // Read lines that were written before the stop.
         let last_look = Deadline::after(LAST_LOOK);
         let on_panic = &mut |finding| _ = feed.report(finding);
-        while step(&mut follower, Duration::ZERO, &mut batch, on_panic, on_update)?
+        while step(&mut follower, Duration::ZERO, &mut batch, on_panic, on_update)
             && !last_look.remaining().is_zero()
         {}
         take_in_order(&mut batch).for_each(|event| _ = feed.send(event));
@@ -136,6 +133,7 @@ impl LiveMonitor {
         let mut counts = running.counts();
         counts.events += backlog_counts.events;
         counts.findings += backlog_counts.findings;
+        counts.lost += backlog_counts.dropped;
         Ok(Outcome { counts, followed: follower.report(), all_delivered })
     }
 }
@@ -145,19 +143,18 @@ fn read_backlog(
     follower: &mut Follower,
     backlog: &mut Backlog,
     is_stopped: &dyn Fn() -> bool,
-    on_update: &mut dyn FnMut(&Update) -> io::Result<()>,
-) -> io::Result<()> {
+    on_update: &mut dyn FnMut(&Update),
+) {
     let mut batch = Vec::new();
     let mut has_more = true;
     while has_more && !is_stopped() {
         // A session can be spread over files; sort as many events as memory allows.
         while has_more && batch.len() < MAX_BATCH && !is_stopped() {
             let on_panic = &mut |finding| backlog.report(finding);
-            has_more = step(follower, Duration::ZERO, &mut batch, on_panic, on_update)?;
+            has_more = step(follower, Duration::ZERO, &mut batch, on_panic, on_update);
         }
         take_in_order(&mut batch).for_each(|event| backlog.observe(&event));
     }
-    Ok(())
 }
 
 /// Reads changes into `batch`. Findings about panics of sources go to `on_panic`.
@@ -167,10 +164,9 @@ fn step(
     wait: Duration,
     batch: &mut Vec<Event>,
     on_panic: &mut dyn FnMut(Finding),
-    on_update: &mut dyn FnMut(&Update) -> io::Result<()>,
-) -> io::Result<bool> {
+    on_update: &mut dyn FnMut(&Update),
+) -> bool {
     let mut has_changed = false;
-    let mut result = Ok(());
     follower.step(SystemClock.now(), wait, &mut |update| {
         has_changed = true;
         if let Update::SourceFailed { file, panic } = &update {
@@ -178,11 +174,10 @@ fn step(
         }
         match update {
             Update::Event(event) => batch.push(event),
-            other if result.is_ok() => result = on_update(&other),
-            _ => {}
+            other => on_update(&other),
         }
     });
-    result.map(|()| has_changed || !follower.is_caught_up())
+    has_changed || !follower.is_caught_up()
 }
 
 /// Removes all events from `batch` and returns them in order of time over all

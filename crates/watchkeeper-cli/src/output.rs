@@ -15,6 +15,22 @@ pub struct Output<'a> {
     pub styles: Styles,
 }
 
+/// A writer for diagnostics that ignores errors: a closed standard error ends no
+/// command.
+pub(crate) struct BestEffort<'a>(pub(crate) &'a mut dyn Write);
+
+impl Write for BestEffort<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let _ = self.0.write_all(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let _ = self.0.flush();
+        Ok(())
+    }
+}
+
 /// Properties of the destinations.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Styles {

@@ -90,7 +90,7 @@ fn play_live(
         stopper.stop();
         status
     });
-    let outcome = live.run(&mut |_| Ok(()));
+    let outcome = live.run(&mut |_| ());
     drop(stdin);
     let agent = waiter.join().map_err(|_| io::Error::other("the demo agent was lost"))??;
     let is_interrupted = signals.finish();

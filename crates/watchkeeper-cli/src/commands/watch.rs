@@ -1,4 +1,4 @@
-use std::io::{self, Write};
+use std::io::Write;
 
 use clap::Args;
 use watchkeeper_core::{author::make_safe, embed::Registry, quote};
@@ -68,7 +68,7 @@ impl Watch {
 
 /// Prints a change of a file: problems unless `--quiet` is set, everything else if
 /// `--verbose` is set.
-fn print_update(update: &Update, global: &Global, err: &mut dyn Write) -> io::Result<()> {
+fn print_update(update: &Update, global: &Global, err: &mut dyn Write) {
     let (text, is_problem) = match update {
         Update::Began { file, source } => (format!("{source}: reading {}", quote(file)), false),
         Update::Moved { from, to } => {
@@ -90,10 +90,10 @@ fn print_update(update: &Update, global: &Global, err: &mut dyn Write) -> io::Re
         Update::SourceFailed { file, panic } => {
             (format!("error: {panic}; stopped reading {}", quote(file)), true)
         }
-        _ => return Ok(()),
+        _ => return,
     };
     if global.is_verbose() || (is_problem && !global.quiet) {
-        writeln!(err, "{text}")?;
+        // A closed standard error does not end the monitor.
+        let _ = writeln!(err, "{text}");
     }
-    Ok(())
 }
