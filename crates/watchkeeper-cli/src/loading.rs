@@ -49,38 +49,9 @@ pub(crate) fn policy(
     }
 }
 
-/// Loads a policy file, or the built-in policy, and logs the result.
+/// Loads a policy file, or the built-in policy.
 pub(crate) fn load(loader: &Loader<'_>, path: Option<&Path>) -> Loaded {
-    let started = SystemClock.now();
-    let loaded = match path {
-        Some(path) => loader.load(path),
-        None => loader.load_builtin(),
-    };
-    let elapsed_ms = u64::try_from(SystemClock.now().duration_since(started).as_millis());
-    let elapsed_ms = elapsed_ms.unwrap_or(0);
-    let file = path.map_or("built-in".into(), |path| path.display().to_string());
-    let n_diagnostics = loaded.diagnostics.len();
-    match &loaded.policy {
-        Some(policy) => tracing::info!(
-            target: "watchkeeper::policy",
-            file,
-            layers = loaded.files.len(),
-            detectors = policy.n_detectors(),
-            sinks = policy.sinks.len(),
-            routes = policy.routes.len(),
-            diagnostics = n_diagnostics,
-            elapsed_ms,
-            "policy loaded"
-        ),
-        None => tracing::info!(
-            target: "watchkeeper::policy",
-            file,
-            diagnostics = n_diagnostics,
-            elapsed_ms,
-            "policy is invalid"
-        ),
-    }
-    loaded
+    path.map_or_else(|| loader.load_builtin(), |path| loader.load(path))
 }
 
 /// Reads a text file. Errors suggest a remedy.

@@ -2,7 +2,7 @@ use std::{collections::BTreeSet, fmt, io, path::Path};
 
 use jiff::civil::Date;
 use thiserror::Error;
-use tracing::debug;
+use tracing::{debug, info};
 use watchkeeper_core::{
     author::{Labels, make_safe},
     embed::{EngineConfig, NamedDetector, Prices, Registry, Route},
@@ -176,25 +176,27 @@ impl<'a> Loader<'a> {
         let has_errors = has_errors(&diagnostics);
         let files = files.into_files();
         for file in &files {
-            let path = make_safe(&file.path.display().to_string());
-            debug!(target: TARGET, path, bytes = file.text.len(), "read a policy file");
+            let file_path = make_safe(&file.path.display().to_string());
+            debug!(target: TARGET, path = file_path, bytes = file.text.len(), "read a policy file");
         }
         let policy = policy.filter(|_| !has_errors);
+        let path = make_safe(&path.display().to_string());
         match &policy {
-            Some(policy) => debug!(
+            Some(policy) => info!(
                 target: TARGET,
-                files = files.len(),
+                file = path,
+                layers = files.len(),
                 detectors = policy.n_detectors(),
                 sinks = policy.sinks.len(),
                 routes = policy.routes.len(),
-                warnings = diagnostics.len(),
-                "loaded the policy"
-            ),
-            None => debug!(
-                target: TARGET,
-                files = files.len(),
                 diagnostics = diagnostics.len(),
-                "rejected the policy"
+                "policy loaded"
+            ),
+            None => info!(
+                target: TARGET,
+                file = path,
+                diagnostics = diagnostics.len(),
+                "policy is invalid"
             ),
         }
         Loaded { policy, diagnostics, files }
