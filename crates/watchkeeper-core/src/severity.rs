@@ -40,6 +40,7 @@ impl fmt::Display for Severity {
 /// The unit of a detector's measure. Policies write levels in this unit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Unit {
     /// A number of occurrences: `at = 3`.
     Count,

@@ -222,8 +222,8 @@ impl Reader<'_> {
         }
         let kind = entry.kind();
         let message = match entry.unit {
-            Unit::Count => format!("`at` of `{kind}` must be a whole number, 1 or more"),
             Unit::Percent => format!("`at` of `{kind}` must be a percentage of the limit"),
+            _ => format!("`at` of `{kind}` must be a whole number, 1 or more"),
         };
         let mut diagnostic = Diagnostic::error(span.clone(), message);
         diagnostic = match expected {
@@ -241,8 +241,8 @@ impl Reader<'_> {
 /// Writes the measure of a level in the syntax of a policy.
 fn at_text(at: u64, unit: Unit) -> String {
     match unit {
-        Unit::Count => at.to_string(),
         Unit::Percent => format!("\"{at}%\""),
+        _ => at.to_string(),
     }
 }
 

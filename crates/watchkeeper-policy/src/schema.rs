@@ -159,10 +159,10 @@ fn entries(description: &str, kinds: &[(&str, String)]) -> Value {
 fn detector_keys(unit: Unit, generator: &mut SchemaGenerator) -> Vec<(&'static str, Value)> {
     let severity: Value = generator.subschema_for::<Severity>().into();
     let at = match unit {
-        Unit::Count => json!({ "type": "integer", "minimum": 1 }),
         Unit::Percent => {
             json!({ "type": "string", "pattern": "^[1-9][0-9]*%$", "examples": ["75%"] })
         }
+        _ => json!({ "type": "integer", "minimum": 1 }),
     };
     let levels = editable(json!({
         "description": "Severities of findings, each from a minimum measure.",

@@ -236,6 +236,7 @@ impl TimelineRecorder {
                 summary.severity = summary.severity.max(Some(severity));
                 self.open.insert(condition.clone(), severity);
             }
+            _ => {}
         }
         let shown = if step.is_notable { Some(measure) } else { shown };
         self.shown.insert(condition, shown);

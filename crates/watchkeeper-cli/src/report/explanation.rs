@@ -294,7 +294,7 @@ fn levels(summary: &DetectorSummary) -> String {
 
 fn with_unit(measure: u64, unit: Unit) -> String {
     match unit {
-        Unit::Count => grouped(measure),
         Unit::Percent => format!("{}%", grouped(measure)),
+        _ => grouped(measure),
     }
 }

@@ -75,6 +75,7 @@ impl Default for Subscription {
 
 /// The definition of one stream of events.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Scope {
     /// One agent of a session: the calls of a sub-agent do not interrupt the calls
     /// of its parent.

@@ -9,6 +9,7 @@ use crate::{AgentId, Fingerprint, SessionId, Severity};
 /// The engine records entries for the session that it
 /// [`explain`](crate::Engine::explain)s.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ExplanationEntry {
     /// The time of the event or wake-up.
     pub at: Timestamp,
@@ -62,6 +63,7 @@ pub enum ExplanationDetail {
 
 /// The outcome of a measure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Outcome {
     /// The measure is below every level of the policy.
     Below,

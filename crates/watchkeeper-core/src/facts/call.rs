@@ -6,6 +6,7 @@ use crate::{Event, Evidence, Fingerprint, Place, ToolCall, ToolClass, event::TOO
 
 /// A tool call, from its event until its result.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Call {
     /// The fingerprint of its id.
     pub id: Fingerprint,

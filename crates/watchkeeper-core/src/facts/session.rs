@@ -11,6 +11,7 @@ use crate::{Event, EventKind, Labels, ModelCall, Price, SessionId, interner::Int
 
 /// The facts of a session.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct SessionFacts {
     /// The id.
     pub id: SessionId,

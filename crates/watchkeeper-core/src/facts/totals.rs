@@ -8,6 +8,7 @@ use crate::{
 
 /// The counts, tokens and cost of a session so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct Totals {
     /// Events.
     pub events: u64,
@@ -31,6 +32,7 @@ pub struct Totals {
 ///
 /// A model call with the id of a recent one replaces it, and adds the difference.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[non_exhaustive]
 pub struct Usage {
     /// Tokens.
     pub tokens: Tokens,
