@@ -38,6 +38,16 @@ fn policies_are_valid() {
     }
 }
 
+#[test]
+fn the_embedding_example_is_tested() {
+    let readme = readme();
+    let (_, example) = readme.split_once("```rust\n").expect("the README has an example");
+    let (example, _) = example.split_once("```").expect("the block should end");
+    let test = root().join("crates/watchkeeper/tests/readme.rs");
+    let test = fs::read_to_string(test).expect("the test exists");
+    assert!(test.contains(example), "copy the example of the README to the test:\n{example}");
+}
+
 /// Replaces the output that follows a command in a block of the README.
 #[track_caller]
 fn show(readme: &mut String, folder: &Folder, command: &str) {

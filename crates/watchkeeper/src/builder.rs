@@ -44,6 +44,7 @@ pub struct MonitorBuilder {
     registry: RegistryBuilder,
     policy: Option<PolicyText>,
     observers: Vec<Observer>,
+    n_callbacks: usize,
     clock: Option<Arc<dyn Clock>>,
     queue_capacity: Option<usize>,
 }
@@ -85,8 +86,16 @@ impl MonitorBuilder {
     ///
     /// The function receives all findings, whatever the routes of the policy.
     /// It runs on a thread of its own, and may block or panic.
-    pub fn on_finding(self, callback: impl FnMut(&Finding) + Send + 'static) -> Self {
-        self.sink("on_finding", Callback(callback))
+    ///
+    /// The sink of the first function is named `on_finding`, the next one
+    /// `on_finding-2`, and so on.
+    pub fn on_finding(mut self, callback: impl FnMut(&Finding) + Send + 'static) -> Self {
+        self.n_callbacks += 1;
+        let name = match self.n_callbacks {
+            1 => "on_finding".to_owned(),
+            n => format!("on_finding-{n}"),
+        };
+        self.sink(name, Callback(callback))
     }
 
     /// Adds a sink of the program, which receives every finding like
@@ -107,7 +116,8 @@ impl MonitorBuilder {
         Self { registry: self.registry.sink::<S>(), ..self }
     }
 
-    /// Adds a kind of source that the policy may name.
+    /// Adds a kind of source that the sessions of an override may name. The monitor
+    /// reads no files.
     pub fn source<S: SourceKind>(self) -> Self {
         Self { registry: self.registry.source::<S>(), ..self }
     }
@@ -130,7 +140,7 @@ impl MonitorBuilder {
     /// is used only if the program has set neither
     /// [`on_finding`](Self::on_finding) nor [`sink`](Self::sink).
     pub fn start(self) -> Result<Running, StartError> {
-        let Self { registry, policy, observers, clock, queue_capacity } = self;
+        let Self { registry, policy, observers, clock, queue_capacity, .. } = self;
         let registry = registry.build()?;
         let clock = clock.unwrap_or_else(|| Arc::new(SystemClock));
         let uses_policy_sinks = policy.is_some() || observers.is_empty();
