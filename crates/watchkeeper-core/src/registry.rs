@@ -224,7 +224,7 @@ pub trait Entry: sealed::Sealed + 'static {
     /// path of the type if the program registered it by itself.
     fn origin(&self) -> &'static str;
 
-    /// Returns the first sentence of the manual, for lists.
+    /// Returns the first line of the manual that is not a heading, for lists.
     fn summary(&self) -> &'static str {
         let mut lines =
             self.docs().lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
