@@ -195,7 +195,7 @@ fn verbose_logs_to_standard_error_only() {
     let (out, err, _) = run_with_log(None, &["-v", "policy"]);
     assert_eq!(out, plain);
     assert!(
-        err.contains(" INFO watchkeeper::policy: policy loaded file=\"builtin:default\" layers=1"),
+        err.contains(" INFO watchkeeper::policy: policy loaded file=builtin:default layers=1"),
         "{err}"
     );
     assert!(!err.contains('\u{1b}'), "{err:?}");
