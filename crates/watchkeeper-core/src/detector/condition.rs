@@ -18,6 +18,8 @@ pub(crate) struct Condition {
 #[derive(Clone, Copy)]
 pub(crate) struct OpenConditions<'a> {
     pub(crate) detector_idx: u32,
+    /// The indexes of the detectors that inhibit this one.
+    pub(crate) inhibitors: &'a [u32],
     /// The open conditions of all detectors.
     pub(crate) conditions: &'a [Condition],
 }
@@ -28,6 +30,12 @@ impl OpenConditions<'_> {
             condition.detector_idx == self.detector_idx && condition.subject == subject
         };
         self.conditions.iter().find(is_same).map(|condition| condition.severity)
+    }
+
+    /// Returns the severity up to which other detectors inhibit this one.
+    pub(crate) fn inhibited(self) -> Option<Severity> {
+        let inhibits = |it: &&Condition| self.inhibitors.contains(&it.detector_idx);
+        self.conditions.iter().filter(inhibits).map(|condition| condition.severity).max()
     }
 }
 

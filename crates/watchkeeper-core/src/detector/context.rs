@@ -134,8 +134,8 @@ impl<'a> Context<'a> {
     ///
     /// The `subject` separates the conditions of one stream; a detector that has
     /// only one uses [`Fingerprint::NONE`]. `report` runs only when a level is
-    /// reached that is new for the subject, or when the session is explained, and
-    /// must change nothing. The finding is dated [`now`](Self::now).
+    /// reached that is new for the subject and not inhibited, or when the session is
+    /// explained, and must change nothing. The finding is dated [`now`](Self::now).
     ///
     /// With `inhibited_by` in the policy, the engine opens and escalates nothing
     /// while an inhibiting detector has an open finding of at least that severity.
@@ -157,7 +157,7 @@ impl<'a> Context<'a> {
         let is_resolved = self.outbox.resolves(subject);
         let open = self.open.severity(subject).filter(|_| !is_resolved);
         let reached = reached(self.levels, measure);
-        let report = if open < reached {
+        let report = if open < reached && self.open.inhibited() < reached {
             Some(report())
         } else if self.input.is_explained {
             // The closure was written for measures that reach a level. An explanation

@@ -22,8 +22,8 @@ pub(crate) enum Action {
     Measure {
         subject: Fingerprint,
         measure: u64,
-        /// `None` if the measure reaches no level that is new for its subject, and
-        /// the session is not explained.
+        /// `None` if the measure reaches no level that is new for its subject and not
+        /// inhibited, and the session is not explained.
         report: Option<Report>,
     },
     /// A condition has ended.

@@ -1,7 +1,7 @@
 use super::{detectors::CompiledDetector, explanation::Outcome};
 use crate::{
     Fingerprint, Totals,
-    detector::condition::{Condition, reached},
+    detector::condition::{Condition, OpenConditions, reached},
 };
 
 /// The number of conditions of one stream that may be open at once. The oldest is
@@ -27,9 +27,7 @@ impl Episodes {
         totals: &Totals,
     ) -> (Outcome, Option<Condition>) {
         let reached = reached(&detector.named.levels, measure);
-        let inhibitors = self.conditions().iter();
-        let inhibitors = inhibitors.filter(|it| detector.inhibitors.contains(&it.detector_idx));
-        let inhibited = inhibitors.map(|condition| condition.severity).max();
+        let inhibited = self.of(detector).inhibited();
         let effective = reached.filter(|severity| inhibited < Some(*severity));
         if let Some(condition) = self.find(detector.idx, subject) {
             condition.measure = condition.measure.max(measure);
@@ -76,6 +74,15 @@ impl Episodes {
     fn find(&mut self, detector_idx: u32, subject: Fingerprint) -> Option<&mut Condition> {
         let mut conditions = self.0.iter_mut().flat_map(|conditions| conditions.iter_mut());
         conditions.find(|it| it.detector_idx == detector_idx && it.subject == subject)
+    }
+
+    /// Returns the open conditions, for one detector.
+    pub(super) fn of<'a>(&'a self, detector: &'a CompiledDetector) -> OpenConditions<'a> {
+        OpenConditions {
+            detector_idx: detector.idx,
+            inhibitors: &detector.inhibitors,
+            conditions: self.conditions(),
+        }
     }
 
     pub(super) fn conditions(&self) -> &[Condition] {

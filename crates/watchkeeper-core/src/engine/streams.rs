@@ -19,7 +19,6 @@ use crate::{
     compact::PackedTimestamp,
     detector::{
         Input, Observed,
-        condition::OpenConditions,
         outbox::{Action, Outbox, WakeupRequest},
     },
     facts::ClockAdjustments,
@@ -179,7 +178,7 @@ impl Streams {
         let mut cx = Context {
             input: &dispatch.input,
             levels: &compiled.named.levels,
-            open: OpenConditions { detector_idx, conditions: self.episodes.conditions() },
+            open: self.episodes.of(compiled),
             outbox,
         };
         match dispatch.input.event() {
