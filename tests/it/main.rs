@@ -4,6 +4,8 @@
 //! `watchkeeper-policy`, findings in the crate of the detector. These tests cover the
 //! assembled program and its output.
 
+#![allow(clippy::unwrap_used, reason = "a test ends at its first error")]
+
 mod check;
 mod cli;
 mod conformance;

@@ -75,7 +75,9 @@ impl Backlog {
     /// which continues with live events.
     pub fn deliver(self, delivery: &mut Delivery) -> (Engine, BacklogCounts) {
         let findings = self.open.findings;
-        findings.values().for_each(|finding| delivery.deliver(finding));
+        for finding in findings.values() {
+            delivery.deliver(finding);
+        }
         let counts = BacklogCounts {
             events: self.n_events,
             findings: findings.len() as u64,
@@ -155,7 +157,7 @@ mod tests {
         let mut backlog = backlog(None);
         let n_findings = MAX_OPEN as u64 + 2;
         for n in 0..n_findings {
-            backlog.report(finding(n, n as i64, Severity::Low));
+            backlog.report(finding(n, n.cast_signed(), Severity::Low));
         }
         assert_eq!(open(&backlog).first(), Some(&(2, Severity::Low)));
         let (_, counts) = backlog.deliver(&mut Delivery::to_callback(|_| ()));

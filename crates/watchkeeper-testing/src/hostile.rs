@@ -62,8 +62,8 @@ pub(crate) fn change_texts(event: &mut Event, change: &mut dyn FnMut(&str) -> Op
         | EventKind::Message { text, .. }
         | EventKind::Thinking { text }
         | EventKind::Handoff { to: text }
-        | EventKind::Error { message: text, .. } => change_text(text, change),
-        EventKind::SessionEnd { reason: Some(text) } => change_text(text, change),
+        | EventKind::Error { message: text, .. }
+        | EventKind::SessionEnd { reason: Some(text) } => change_text(text, change),
         EventKind::ModelCall(call) => {
             for text in [&mut call.id, &mut call.model].into_iter().flatten() {
                 change_text(text, change);

@@ -300,7 +300,9 @@ impl Laws {
         for arguments in self.words.arguments.iter().take(MAX_COPIES) {
             let mut copy = trace.clone();
             let arguments = Json::parse_or_text(arguments).to_value();
-            copy.iter_mut().for_each(|event| hostile::replace_arguments(event, &arguments));
+            for event in &mut copy {
+                hostile::replace_arguments(event, &arguments);
+            }
             if !traces.contains(&copy) {
                 traces.push(copy);
             }

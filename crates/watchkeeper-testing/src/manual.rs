@@ -144,11 +144,11 @@ impl Manual<'_> {
                 }
                 n_tables += 1;
                 table.retain(|key, _| !common.contains(&key));
-                let options: String = table
-                    .iter()
-                    .map(|(key, value)| format!("{} = {}\n", quoted(key), inline(value)))
-                    .collect();
-                if let Err(err) = build(&options) {
+                let options = table.iter();
+                let options =
+                    options.map(|(key, value)| format!("{} = {}", quoted(key), inline(value)));
+                let options: Vec<String> = options.collect();
+                if let Err(err) = build(&options.join("\n")) {
                     problems.push(format!("the example `[{group}.{name}]` is refused: {err}"));
                 }
             }

@@ -57,9 +57,8 @@ macro_rules! sink {
 }
 
 sink!(Correct, |_| Ok(()),);
-sink!(RefusesText, |finding| match finding.message.is_ascii() {
-    true => Ok(()),
-    false => Err(SinkError::refused("not ASCII")),
+sink!(RefusesText, |finding| {
+    if finding.message.is_ascii() { Ok(()) } else { Err(SinkError::refused("not ASCII")) }
 },);
 sink!(Slices, |finding| {
     let _ = &finding.message[..finding.message.len().min(1)];
@@ -223,8 +222,9 @@ source!(Silent, is_chat, |line, sink| {
 },);
 source!(Overflows, is_chat, |line, sink| {
     let digits = line.iter().take_while(|byte| byte.is_ascii_digit());
-    let seconds =
-        digits.fold(0_i8, |sum, digit| sum.checked_mul(10).unwrap() + (digit & 0xf) as i8);
+    let seconds = digits.fold(0_i8, |sum, digit| {
+        sum.checked_mul(10).expect("it overflows") + (digit & 0xf).cast_signed()
+    });
     match parse(line) {
         Some((_, text)) => emit(seconds.into(), "s1", text, sink),
         None => sink.skip_line("not a message"),

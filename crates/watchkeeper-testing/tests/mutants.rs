@@ -28,7 +28,7 @@ use watchkeeper_testing::{
 #[derive(Clone, Debug)]
 struct Lookups {
     options: Arc<LookupsOptions>,
-    n_lookups: u64,
+    n_calls: u64,
     is_open: bool,
     // The fields below belong to faults.
     pages: Vec<Fingerprint>,
@@ -133,7 +133,7 @@ impl DetectorKind for Lookups {
         let by_tool = options.tools.iter().map(|tool| (tool.clone(), 0)).collect();
         Ok(Self {
             options: Arc::new(options),
-            n_lookups: 0,
+            n_calls: 0,
             is_open: false,
             pages: Vec::new(),
             recent: VecDeque::new(),
@@ -189,7 +189,7 @@ impl Detector for Lookups {
             | Fault::GrowingDequeAlwaysIdle
             | Fault::AlwaysIdle
             | Fault::TimerOnly => true,
-            _ => self.n_lookups == 0,
+            _ => self.n_calls == 0,
         }
     }
 }
@@ -200,8 +200,8 @@ impl Lookups {
             return cx.wake_after(SignedDuration::from_mins(10));
         }
         let page = url.clone().unwrap_or_default();
-        self.n_lookups += 1;
-        let mut measure = self.n_lookups;
+        self.n_calls += 1;
+        let mut measure = self.n_calls;
         let mut message = format!("looked up {measure} pages, the last with {}", quote(tool));
         match self.options.fault {
             Fault::NeverReports => return,
@@ -229,11 +229,11 @@ impl Lookups {
                 write!(message, ": {}", quote(&page[..30])).expect("a string takes text");
             }
             Fault::NeedsUrl => assert!(url.is_some(), "a lookup has a page"),
-            Fault::PanicsAfter20Calls => assert!(self.n_lookups < 20, "too many"),
+            Fault::PanicsAfter20Calls => assert!(self.n_calls < 20, "too many"),
             Fault::ForgetsToReset => self.last_tool = Some(Fingerprint::of(tool)),
             Fault::RawMessage => message = format!("looked up {page} with {tool}"),
-            Fault::TwoLines => message = "looked up pages\nagain".to_owned(),
-            Fault::FullStop => message = "Looked up pages.".to_owned(),
+            Fault::TwoLines => "looked up pages\nagain".clone_into(&mut message),
+            Fault::FullStop => "Looked up pages.".clone_into(&mut message),
             Fault::LongMessage => message = "x".repeat(4000),
             Fault::EmptyMessage => message = String::new(),
             Fault::KeepsText => self.last_page = page,
@@ -246,16 +246,16 @@ impl Lookups {
         self.is_open |= 3 <= measure;
         match self.options.fault {
             Fault::SideEffectInReport => {
-                let n_lookups = &mut self.n_lookups;
+                let n_calls = &mut self.n_calls;
                 cx.report(Fingerprint::NONE, measure, || {
-                    *n_lookups += 1;
+                    *n_calls += 1;
                     Report::new(message)
                 });
             }
             Fault::SideEffectInNote => {
-                let n_lookups = &mut self.n_lookups;
+                let n_calls = &mut self.n_calls;
                 cx.note(|| {
-                    *n_lookups += 1;
+                    *n_calls += 1;
                     "counted".to_owned()
                 });
                 cx.report(Fingerprint::NONE, measure, || Report::new(message));
@@ -267,7 +267,7 @@ impl Lookups {
 
     fn reset(&mut self, cx: &mut Context<'_>) {
         cx.cancel_wake();
-        self.n_lookups = 0;
+        self.n_calls = 0;
         if std::mem::take(&mut self.is_open) {
             cx.resolve(Fingerprint::NONE, || Report::new("no lookup for a while"));
         }

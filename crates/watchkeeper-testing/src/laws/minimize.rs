@@ -76,9 +76,9 @@ const SIMPLIFICATIONS: &[fn(&mut [Event])] = &[
     |events| {
         let first = events.iter().map(|event| event.at).min().unwrap_or(Timestamp::UNIX_EPOCH);
         let shift = first.duration_since(Timestamp::UNIX_EPOCH);
-        events
-            .iter_mut()
-            .for_each(|event| event.at = event.at.saturating_sub(shift).unwrap_or(event.at));
+        for event in events {
+            event.at = event.at.saturating_sub(shift).unwrap_or(event.at);
+        }
     },
     |events| {
         for (n, event) in (0..).zip(events) {

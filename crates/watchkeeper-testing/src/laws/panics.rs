@@ -9,8 +9,17 @@ use std::{
 use watchkeeper_core::author::panic_message;
 
 thread_local! {
-    /// The latest panic, while this thread captures panics.
-    static CAPTURED: RefCell<Option<Option<String>>> = const { RefCell::new(None) };
+    static CAPTURED: RefCell<Capture> = const { RefCell::new(Capture::Off) };
+}
+
+/// The state of a thread.
+#[derive(Default)]
+enum Capture {
+    /// Panics are printed.
+    #[default]
+    Off,
+    On,
+    Captured(String),
 }
 
 /// Runs a function. Returns its result and the message of the latest panic in it,
@@ -25,18 +34,23 @@ pub(crate) fn capture<T>(run: impl FnOnce() -> T) -> (T, Option<String>) {
             }
         }));
     });
-    CAPTURED.with_borrow_mut(|captured| *captured = Some(None));
+    CAPTURED.set(Capture::On);
     let result = run();
-    (result, CAPTURED.take().flatten())
+    match CAPTURED.take() {
+        Capture::Captured(message) => (result, Some(message)),
+        Capture::On | Capture::Off => (result, None),
+    }
 }
 
 /// Records a panic. Returns whether this thread captures panics.
 fn record(info: &PanicHookInfo<'_>) -> bool {
     CAPTURED.with_borrow_mut(|captured| {
-        let Some(captured) = captured else { return false };
+        if matches!(captured, Capture::Off) {
+            return false;
+        }
         let message = panic_message(info.payload()).unwrap_or("no message");
         let location = info.location().map(|it| format!(" at {}:{}", it.file(), it.line()));
-        *captured = Some(format!("{message}{}", location.unwrap_or_default()));
+        *captured = Capture::Captured(format!("{message}{}", location.unwrap_or_default()));
         true
     })
 }

@@ -65,7 +65,7 @@ impl std::error::Error for Violation {}
 
 /// Returns the number signs that a raw string needs around a text.
 pub(super) fn fence(text: &str) -> String {
-    (1..)
+    (1..=text.len() + 1)
         .map(|n| "#".repeat(n))
         .find(|signs| !text.contains(&format!("\"{signs}")))
         .unwrap_or_default()
