@@ -189,7 +189,8 @@ fn watches_on_after_standard_error_is_closed() {
     let policy = folder.write(
         "policy.toml",
         "version = 1\nextends = [\"builtin:default\"]\n\
-         [sinks.audit]\nkind = \"file\"\npath = \"audit.ndjson\"\n",
+         [sinks.audit]\nkind = \"file\"\npath = \"audit.ndjson\"\n\
+         [sinks.console]\nenabled = false\n",
     );
     let mut watching = watch_to_audit(&folder, &policy, &file);
     drop(watching.0.stderr.take());
