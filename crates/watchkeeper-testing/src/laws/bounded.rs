@@ -76,16 +76,27 @@ fn is_bounded(
     let mut engine = subject.engine(measured(&subject.pristine, &samples, SAMPLE_EVERY));
     let mut findings = Vec::new();
     let mut now = Timestamp::UNIX_EPOCH;
+    // The streams of a label have fewer events, and so does a stream that ends.
+    let mut is_whole = subject.pristine.per_label.is_none();
     for mut event in events {
+        is_whole &= !matches!(event.kind, EventKind::AgentEnd | EventKind::SessionEnd { .. });
         event.at = now;
         engine.observe(&event, &mut findings);
         findings.clear();
         now = now.saturating_add(gap).unwrap_or(now);
     }
     let samples = samples.sizes();
-    // A stream that ended early, such as one of many agents, has no late samples.
-    if samples.len() < N_EVENTS / SAMPLE_EVERY {
-        return Ok(());
+    let n_expected = N_EVENTS / SAMPLE_EVERY;
+    if samples.len() < n_expected {
+        return if is_whole {
+            Err(format!(
+                "its state cannot be measured: it received the events of {} samples, not of \
+                 {n_expected}",
+                samples.len(),
+            ))
+        } else {
+            Ok(())
+        };
     }
     let quarter = samples.len() / 4;
     let largest = samples[quarter..2 * quarter].iter().max().copied().unwrap_or(0);
