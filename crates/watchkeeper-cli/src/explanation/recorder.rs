@@ -157,10 +157,10 @@ impl TimelineRecorder {
                 step.message = message;
                 step.is_notable = was_open || shown.flatten().is_some();
             }
-            ExplanationDetail::Noted(note) => {
+            ExplanationDetail::Comment(note) => {
                 let n = summary.notes.entry(note.clone()).or_default();
                 *n += 1;
-                step.outcome = StepOutcome::Noted;
+                step.outcome = StepOutcome::Comment;
                 step.is_notable = *n == 1;
                 step.message = note;
             }

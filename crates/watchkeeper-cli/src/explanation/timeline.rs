@@ -139,7 +139,7 @@ pub(crate) enum StepOutcome {
     /// The open finding was resolved.
     Resolved,
     /// The detector added a note, such as an exception that applied.
-    Noted,
+    Comment,
     /// The detector panicked and was disabled.
     Panicked,
 }

@@ -150,7 +150,7 @@ impl Page<'_> {
             StepOutcome::Resolved => ("resolved".to_owned(), Some(Style::Green)),
             StepOutcome::Panicked => ("panicked".to_owned(), Some(Style::Red)),
             StepOutcome::Ended => ("ended".to_owned(), None),
-            StepOutcome::Noted => (String::new(), None),
+            StepOutcome::Comment => (String::new(), None),
         };
         let padded = format!("{column:MEASURE_WIDTH$}");
         let column = style.map_or(padded.clone(), |it| it.paint(&padded, self.text.styled));

@@ -49,7 +49,7 @@ pub enum ExplanationDetail {
         was_open: bool,
     },
     /// It added text: see [`Context::note`](crate::Context::note).
-    Noted(String),
+    Comment(String),
     /// It requested another wake-up than before.
     Rescheduled {
         /// The earlier request.

@@ -224,7 +224,7 @@ impl Streams {
                 Action::Resolve { subject, report } => {
                     self.resolve(compiled, subject, report, dispatch, findings)
                 }
-                Action::Note(text) => ExplanationDetail::Noted(text),
+                Action::Note(text) => ExplanationDetail::Comment(text),
             };
             explanation.record(compiled, dispatch, detail);
         }

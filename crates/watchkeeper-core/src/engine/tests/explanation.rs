@@ -202,9 +202,9 @@ fn a_panic_of_a_report_below_every_level_does_not_turn_the_detector_off() {
     assert_eq!(
         messages,
         [
-            ExplanationDetail::Noted("event 1".to_owned()),
+            ExplanationDetail::Comment("event 1".to_owned()),
             reported(1, "", Outcome::Below),
-            ExplanationDetail::Noted("event 2".to_owned()),
+            ExplanationDetail::Comment("event 2".to_owned()),
             reported(2, "severe", Outcome::Opened(Severity::Low)),
         ]
     );
