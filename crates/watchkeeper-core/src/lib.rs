@@ -10,7 +10,7 @@
 //! # Invariants
 //!
 //! * This crate performs no I/O. Only [`clock`] reads the time, and only the monitor and its
-//!   [`Queue`](embed::Queue)s have threads. Neither detectors nor the engine can fail.
+//!   [`Queue`]s have threads. The engine returns no errors.
 //! * A detector observes one stream of events. Each stream has its own copy of the detector, so no
 //!   detector needs a map keyed by session.
 //! * Findings are ordered by time and then by the name of the detector. The order in which detectors

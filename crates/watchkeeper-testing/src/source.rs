@@ -15,7 +15,7 @@
 //! swapped, cut and filled with other values.
 //!
 //! [`read`] returns the events of one text. [`Reading::trace`] writes them as a
-//! [`Trace`](crate::Trace), for a comparison in a test:
+//! [`Trace`], for a comparison in a test:
 //!
 //! ```
 //! # use std::path::Path;
