@@ -107,13 +107,15 @@ impl Engine {
             let facts = SessionFacts::new(event.session.clone(), event.at, labels);
             Session::new(facts, shared.expiry(event.at))
         };
+        let mut step = Step::default();
         let handle = |session: &mut Session, at, shared: &mut Shared, findings: &mut Vec<_>| {
             let n_before = findings.len();
-            (session.observe(event, at, shared, findings), at, n_before)
+            session.observe(event, at, shared, &mut step, findings);
+            (at, n_before)
         };
         let visited =
             self.sessions.visit(&event.session, event.at, &mut self.shared, findings, new, handle);
-        let (step, at, n_before) = visited;
+        let (at, n_before) = visited;
         if !self.labels.is_empty() {
             self.observe_labels(event, &step, at, findings);
         }

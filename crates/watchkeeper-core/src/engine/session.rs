@@ -119,14 +119,16 @@ impl Session {
     }
 
     /// Handles an event: updates the facts, runs the streams of its agent, then those
-    /// of the session. Returns the changes to the facts.
+    /// of the session. The changes to the facts are written to `step`, which is empty
+    /// before.
     pub(super) fn observe(
         &mut self,
         event: &Event,
         at: Timestamp,
         shared: &mut Shared,
+        step: &mut Step,
         findings: &mut Vec<Finding>,
-    ) -> Step {
+    ) {
         self.now = at.into();
         self.expires_at = shared.expiry(at);
         self.facts.observe(event, at, &mut shared.names);
@@ -144,7 +146,7 @@ impl Session {
         };
         let Shared { config, prices, .. } = &mut *shared;
         let price = |model: &str| prices.get(model, || config.prices.get(model));
-        let step = facts.observe_agent(&mut agent.facts, event, at, price);
+        facts.observe_agent(&mut agent.facts, event, at, price, step);
 
         let is_end = matches!(event.kind, EventKind::SessionEnd { .. });
         let agent_ends = is_end || matches!(event.kind, EventKind::AgentEnd);
@@ -152,7 +154,8 @@ impl Session {
         let sort_idx = event.kind.sort_idx().into();
         let scope =
             StreamScope { session: facts, agent_id: event.agent.as_ref(), label_value: None };
-        let observed = Some(Observed { event, step: &step });
+        let step = &*step;
+        let observed = Some(Observed { event, step });
         let Shared { clock, runner, .. } = &mut *shared;
         let dispatch = Dispatch::new(at, observed, &agent.facts, scope, clock, runner);
         agent.streams.observe(table.agents.of(sort_idx), &dispatch, runner, findings);
@@ -165,13 +168,12 @@ impl Session {
         }
         self.wake_at = earlier(self.wake_at, runner.requested.take());
         if session_ends {
-            self.end_agents(event, &step, shared, findings);
+            self.end_agents(event, step, shared, findings);
         } else if agent_ends && event.agent.is_some() {
             self.agents.0.as_mut().and_then(|agents| agents.pop());
             self.agents.0.take_if(|agents| agents.is_empty());
         }
         self.turn_off_panicked(shared);
-        step
     }
 
     /// Handles an event of `source`, one of the sessions that share this label.

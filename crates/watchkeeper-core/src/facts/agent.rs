@@ -86,12 +86,18 @@ impl AgentFacts {
         self.waiting.is_some() || self.pending.iter().any(|call| call.class == ToolClass::Ask)
     }
 
-    /// Updates the facts from an event. Returns the call of a result.
-    pub(crate) fn observe(&mut self, event: &Event, at: Timestamp) -> Option<Call> {
+    /// Updates the facts from an event, and writes the call of a result to
+    /// `finished_call`, which is `None` before.
+    pub(crate) fn observe(
+        &mut self,
+        event: &Event,
+        at: Timestamp,
+        finished_call: &mut Option<Call>,
+    ) {
         let waited = self.waits_for_person();
         let is_retry = matches!(event.kind, EventKind::Error { retry: Some(_), .. });
         let is_still_silent = is_retry && self.awaits_response();
-        let finished_call = self.update_turn(event, at);
+        self.update_turn(event, at, finished_call);
         if self.pending.is_empty() {
             self.resumed_at = None;
         } else if waited && !self.waits_for_person() {
@@ -100,7 +106,6 @@ impl AgentFacts {
         if !is_still_silent {
             self.update_activity(event, at);
         }
-        finished_call
     }
 
     fn update_activity(&mut self, event: &Event, at: Timestamp) {
@@ -121,7 +126,7 @@ impl AgentFacts {
         }
     }
 
-    fn update_turn(&mut self, event: &Event, at: Timestamp) -> Option<Call> {
+    fn update_turn(&mut self, event: &Event, at: Timestamp, finished_call: &mut Option<Call>) {
         self.has_new_change = false;
         match &event.kind {
             EventKind::Prompt { synthetic, .. } => {
@@ -152,8 +157,10 @@ impl AgentFacts {
             EventKind::ToolResult(result) => {
                 self.continue_turn(at);
                 let id = Fingerprint::of(&*result.id);
-                let idx = self.pending.iter().position(|call| call.id == id)?;
-                let call = self.pending.remove(idx);
+                let Some(idx) = self.pending.iter().position(|call| call.id == id) else {
+                    return;
+                };
+                let call = finished_call.insert(self.pending.remove(idx));
                 if self.pending.is_empty() {
                     self.pending = Vec::new();
                 }
@@ -161,7 +168,6 @@ impl AgentFacts {
                     self.has_new_change = self.last_change != call.fingerprint;
                     self.last_change = call.fingerprint;
                 }
-                return Some(call);
             }
             EventKind::Waiting(reason) => self.waiting = Some((at.into(), *reason)),
             EventKind::Resumed(_) => self.waiting = None,
@@ -171,7 +177,6 @@ impl AgentFacts {
             | EventKind::Error { retry: None, .. } => self.close_turn(),
             EventKind::SessionStart(_) => {}
         }
-        None
     }
 
     fn continue_turn(&mut self, at: Timestamp) {

@@ -89,22 +89,22 @@ impl SessionFacts {
     /// Updates the facts of the event's agent, and the facts of the session that
     /// depend on them.
     ///
-    /// `price` returns the price of a model.
+    /// `price` returns the price of a model. The changes are written to `step`, which is
+    /// empty before.
     pub(crate) fn observe_agent(
         &mut self,
         agent: &mut AgentFacts,
         event: &Event,
         at: Timestamp,
         price: impl FnOnce(&str) -> Option<Price>,
-    ) -> Step {
+        step: &mut Step,
+    ) {
         let before = agent.status();
-        let finished_call = agent.observe(event, at);
+        agent.observe(event, at, &mut step.finished_call);
         self.count_agent(before, agent.status());
-        let usage = match &event.kind {
-            EventKind::ModelCall(call) => Some(self.totals.charge(call, agent.responses(), price)),
-            _ => None,
-        };
-        Step { usage, finished_call }
+        if let EventKind::ModelCall(call) = &event.kind {
+            step.usage = Some(self.totals.charge(call, agent.responses(), price));
+        }
     }
 
     /// Updates the number of open turns and waiting agents after the status of one
