@@ -15,7 +15,7 @@ fn time(secs: i64) -> Timestamp {
 fn agent(kinds: impl IntoIterator<Item = EventKind>) -> AgentFacts {
     let mut facts = AgentFacts::default();
     for (at, kind) in (0..).map(time).zip(kinds) {
-        facts.observe(&Event::new(at, "s", kind), at);
+        facts.observe(&Event::new(at, "s", kind), at, &mut None);
     }
     facts
 }
@@ -73,7 +73,8 @@ fn calls_are_pending_until_their_results() {
 
     let mut facts = agent([call("1", "Read"), call("2", "Bash")]);
     let mut finish = |id| {
-        let call = facts.observe(&Event::new(time(9), "s", result(id)), time(9));
+        let mut call = None;
+        facts.observe(&Event::new(time(9), "s", result(id)), time(9), &mut call);
         call.map(|it| (it.tool.to_string(), it.at, it.class))
     };
     assert_eq!(finish("1"), Some(("Read".to_owned(), time(0), ToolClass::Read)));
