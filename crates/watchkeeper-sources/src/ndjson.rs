@@ -53,11 +53,8 @@ impl Source for Ndjson {
         if line.trim_ascii().is_empty() {
             return;
         }
-        match parse_event(line) {
-            Ok(Event { at, session, agent, mut kind, .. }) => {
-                if let EventKind::ToolCall(call) = &mut kind {
-                    call.tool = self.tools.get(&call.tool, |_| None).0;
-                }
+        match parse(line, &mut self.tools) {
+            Ok(Event { at, session, agent, kind, .. }) => {
                 sink.event(at, &session, agent.as_ref(), kind);
             }
             Err(EventError::Unknown { .. }) => sink.skip_part("unknown event"),
@@ -90,13 +87,17 @@ pub enum EventError {
 ///
 /// Unknown fields are ignored. Of a repeated field, the first one counts.
 pub fn parse_event(line: impl AsRef<[u8]>) -> Result<Event, EventError> {
+    parse(line.as_ref(), &mut ToolNames::default())
+}
+
+fn parse(line: &[u8], tools: &mut ToolNames) -> Result<Event, EventError> {
     let mut fields = Line::default();
-    fields.read(line.as_ref()).map_err(EventError::Malformed)?;
+    fields.read(line).map_err(EventError::Malformed)?;
     let at = fields.at.and_then(|at| at.read().parse::<Timestamp>().ok());
     let at = at.ok_or(EventError::Missing("no `at` that is an RFC 3339 time"))?;
     let session = fields.session.ok_or(EventError::Missing("no `session`"))?;
     let event = fields.event.ok_or(EventError::Missing("no `event`"))?;
-    let kind = fields.kind(&event.read())?;
+    let kind = fields.kind(&event.read(), tools)?;
     let event = Event::new(at, session.read().as_ref(), kind);
     Ok(match fields.agent {
         Some(agent) => event.in_agent(agent.read().as_ref()),
@@ -501,7 +502,7 @@ impl<'a> Line<'a> {
         Ok(())
     }
 
-    fn kind(&mut self, event: &str) -> Result<EventKind, EventError> {
+    fn kind(&mut self, event: &str, tools: &mut ToolNames) -> Result<EventKind, EventError> {
         let need = |field: Option<Text<'a>>, missing| {
             field.map(Text::boxed).ok_or(EventError::Missing(missing))
         };
@@ -543,7 +544,7 @@ impl<'a> Line<'a> {
                     .filter(|it: &f64| it.is_finite() && 0.0 <= *it),
                 context_tokens: self.context.filter(|n| 0 < *n),
             }),
-            "tool_call" => EventKind::ToolCall(self.tool_call()?),
+            "tool_call" => EventKind::ToolCall(self.tool_call(tools)?),
             "tool_result" => {
                 let id = need(self.id, "no `id`")?;
                 let ok = self.ok.ok_or(EventError::Missing("no `ok`"))?;
@@ -570,14 +571,16 @@ impl<'a> Line<'a> {
         })
     }
 
-    fn tool_call(&self) -> Result<ToolCall, EventError> {
+    fn tool_call(&self, tools: &mut ToolNames) -> Result<ToolCall, EventError> {
         let id = self.id.ok_or(EventError::Missing("no `id`"))?.boxed();
         let tool = self.tool.ok_or(EventError::Missing("no `tool`"))?.read();
         let arguments = decode(self.arguments.unwrap_or(b"null"));
         let arguments = Json::parse(&arguments)
             .map_err(|_| EventError::Malformed("arguments that are not JSON"))?;
+        let (tool, class_of_name) = tools.get(&tool, |_| None);
         let class = self.class.and_then(|it| one_of::<ToolClass>(&it.read()));
-        let mut call = ToolCall::of_class(id, tool.as_ref(), arguments, class, &[]);
+        let class = class.unwrap_or(class_of_name);
+        let mut call = ToolCall::of_class(id, tool, arguments, Some(class), &[]);
         call.response = self.response.map(Text::boxed);
         Ok(call)
     }
