@@ -1,0 +1,157 @@
+//! Bounds of sessions, agents, conditions and memory.
+
+use super::*;
+
+#[test]
+fn an_inactive_session_is_dropped() {
+    let mut engine = engine(&[Sort::Silence]);
+    observe(&mut engine, 0, "s1", message());
+    observe(&mut engine, 1, "s2", message());
+    observe(&mut engine, 30, "s1", message());
+    // However often its detectors wake.
+    advance(&mut engine, EXPIRY);
+    assert_eq!(engine.n_sessions(), 2);
+    advance(&mut engine, EXPIRY + 1);
+    assert_eq!(engine.n_sessions(), 1);
+    advance(&mut engine, EXPIRY + 30);
+    assert_eq!((engine.n_sessions(), engine.next_wakeup()), (0, None));
+}
+
+#[test]
+fn a_session_that_comes_back_too_late_is_a_new_one() {
+    let mut engine = engine(&[Sort::Messages]);
+    (0..3).for_each(|secs| drop(observe(&mut engine, secs, "s", message())));
+    assert!(observe(&mut engine, 2 + EXPIRY, "s", message()).is_empty());
+    let facts = engine.session(&SessionId::from("s")).expect("it is watched");
+    assert_eq!((facts.started_at, facts.totals.events), (time(2 + EXPIRY), 1));
+}
+
+#[test]
+fn drops_inactive_sessions_above_the_limit() {
+    let config = EngineConfig { max_sessions: 4, ..EngineConfig::default() };
+    let mut engine = engine_with(&[Sort::Silence], config);
+    let mut findings = Vec::new();
+    for secs in 0..1000 {
+        findings.extend(observe(&mut engine, secs, "busy", EventKind::TurnEnd));
+        findings.extend(observe(&mut engine, secs, &format!("s{secs}"), message()));
+        assert!(engine.n_sessions() <= 4);
+        assert!(engine.sessions.n_timers() <= 4 && engine.sessions.n_turns() <= 4);
+        assert!(engine.session(&SessionId::from("busy")).is_some());
+    }
+    let messages: Vec<_> = findings.iter().map(|it| it.message.as_str()).collect();
+    assert_eq!(messages.len(), 10);
+    assert_eq!(
+        messages[..2],
+        [
+            "more than 4 sessions at once: 1 forgotten so far",
+            "more than 4 sessions at once: 2 forgotten so far",
+        ]
+    );
+    assert!(findings.iter().all(|it| &*it.class == "error"));
+}
+
+#[test]
+fn watches_at_least_one_session() {
+    let config = EngineConfig { max_sessions: 0, ..EngineConfig::default() };
+    let mut engine = engine_with(&[Sort::Messages], config);
+    assert!(observe(&mut engine, 0, "s", message()).is_empty());
+    assert_eq!(render(&observe(&mut engine, 1, "s", message())), ["1s s Messages low 2"]);
+    assert_eq!(observe(&mut engine, 2, "t", message()).len(), 1);
+    assert_eq!(engine.n_sessions(), 1);
+}
+
+#[test]
+fn dropped_sessions_leave_no_timers() {
+    let mut engine = engine(&[Sort::Silence]);
+    for secs in 0..2000 {
+        let id = if secs % 2 == 0 { "again".to_owned() } else { format!("s{secs}") };
+        observe(&mut engine, secs, &id, message());
+        engine.forget(&SessionId::from(id.as_str()));
+        observe(&mut engine, secs, "stays", message());
+        advance(&mut engine, secs);
+    }
+    assert_eq!(engine.n_sessions(), 1);
+    assert_eq!(engine.sessions.n_timers(), 1);
+    assert!(engine.sessions.n_turns() <= 2 + 64, "{}", engine.sessions.n_turns());
+}
+
+#[test]
+fn a_session_has_one_timer() {
+    let mut engine = engine_with(&[Sort::Silence], EngineConfig::default());
+    for turn in 0..1000 {
+        observe(&mut engine, 20 * turn, "s", message());
+        advance(&mut engine, 20 * turn + 15);
+        observe(&mut engine, 20 * turn + 16, "s", EventKind::TurnEnd);
+        advance(&mut engine, 20 * turn + 19);
+    }
+    assert_eq!(engine.sessions.n_timers(), 1);
+}
+
+#[test]
+fn drops_inactive_agents_above_the_limit() {
+    let mut engine = engine(&[Sort::Messages]);
+    let say = |engine: &mut Engine, agent: usize| {
+        let event = Event::new(time(0), "s", message()).in_agent(format!("a{agent}"));
+        observe_event(engine, &event)
+    };
+    for agent in 0..=MAX_AGENTS {
+        say(&mut engine, 0);
+        say(&mut engine, agent);
+    }
+    let facts = engine.session(&SessionId::from("s")).expect("it is watched");
+    assert_eq!(facts.open_turns as usize, MAX_AGENTS);
+    // The first has the latest event each time; the second was dropped.
+    assert!(say(&mut engine, 1).is_empty());
+    assert_eq!(say(&mut engine, MAX_AGENTS).len(), 1);
+}
+
+#[test]
+fn drops_the_oldest_condition_above_the_limit() {
+    #[derive(Clone, Debug)]
+    struct Many(u64);
+    impl Detector for Many {
+        fn observe(&mut self, event: &Event, cx: &mut Context<'_>) {
+            let report = || Report::new("again");
+            match event.kind {
+                EventKind::Prompt { .. } => cx.report(Fingerprint::from(0), 6, report),
+                _ => cx.report(Fingerprint::from(self.0), 3, report),
+            }
+            self.0 += 1;
+        }
+    }
+    let detector = NamedDetector { detector: Box::new(Many(0)), ..named(Sort::Messages) };
+    let mut engine = Engine::new(vec![detector], EngineConfig::default());
+    for secs in 0..MAX_EPISODES {
+        let secs = i64::try_from(secs).expect("it is small");
+        assert_eq!(observe(&mut engine, secs, "s", message()).len(), 1);
+    }
+    // The first is still known: it gets worse, and does not open again.
+    assert_eq!(render(&observe(&mut engine, 40, "s", prompt())), ["40s s Messages high 6"]);
+    assert!(observe(&mut engine, 41, "s", prompt()).is_empty());
+    observe(&mut engine, 42, "s", message());
+    let findings = observe(&mut engine, 43, "s", SESSION_END);
+    let n_resolved = findings.iter().filter(|it| it.status == Status::Resolved).count();
+    assert_eq!(n_resolved, MAX_EPISODES);
+}
+
+/// The memory of the engine for one session of one agent with six active detectors
+/// and two wake-ups, in bytes. Ids, open conditions, pending calls and the states of
+/// detectors come in addition.
+const MAX_SESSION_BYTES: usize = 840;
+
+#[test]
+fn a_session_is_small() {
+    // A table is half empty at worst, and a node of a tree as well.
+    let index = 2 * (size_of::<(SessionId, Box<Session>)>() + 1)
+        + 2 * size_of::<(crate::compact::PackedTimestamp, SessionId)>()
+        + size_of::<SessionId>();
+    let state = size_of::<Session>() + 6 * size_of::<ActiveDetector>() + 2 * size_of::<Wakeup>();
+    println!(
+        "session {} (agent {}, streams {}), state {state}, index {index}",
+        size_of::<Session>(),
+        size_of::<Agent>(),
+        size_of::<Streams>(),
+    );
+    assert!(state <= MAX_SESSION_BYTES, "{state}");
+    assert!(index <= 150, "{index}");
+}
