@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod calendar;
 mod limit;
 mod options;
 mod rules;
@@ -18,6 +19,7 @@ use watchkeeper_core::{
 };
 
 pub use crate::{
+    calendar::{CalendarUnit, WindowOption, ZoneOption},
     limit::CostLimit,
     options::{TokenBurnOptions, TokenClass},
 };
@@ -63,6 +65,15 @@ impl DetectorKind for TokenBurn {
         if options.times_usual.is_some() && options.window.is_none() {
             let reason = r#"`times_usual` requires a `window`, such as "10m""#;
             return Err(InvalidOption::new("times_usual", reason));
+        }
+        let is_calendar = matches!(options.window, Some(WindowOption::Calendar(_)));
+        if options.times_usual.is_some() && is_calendar {
+            let reason = r#"`times_usual` requires a `window` of a fixed length, such as "24h""#;
+            return Err(InvalidOption::new("times_usual", reason));
+        }
+        if options.time_zone.is_some() && !is_calendar {
+            let reason = r#"a time zone applies to the windows "day", "week" and "month""#;
+            return Err(InvalidOption::new("time_zone", reason));
         }
         Ok(Self {
             rules: Arc::new(Rules::new(options)),

@@ -1,8 +1,11 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
-use watchkeeper_core::author::{Period, TokenLimit};
+use watchkeeper_core::author::TokenLimit;
 
-use crate::limit::CostLimit;
+use crate::{
+    calendar::{WindowOption, ZoneOption},
+    limit::CostLimit,
+};
 
 /// The options of `kind = "token-burn"`.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -15,8 +18,11 @@ pub struct TokenBurnOptions {
     /// Classes of tokens that count towards `max_tokens`.
     #[serde(default = "uncached")]
     pub(crate) count: Vec<TokenClass>,
-    /// Time in which the limit applies. Defaults to the whole session.
-    pub(crate) window: Option<Period>,
+    /// Time in which the limit applies: a length of time before now, or the current
+    /// day, week or month of the calendar. Defaults to the whole session.
+    pub(crate) window: Option<WindowOption>,
+    /// Time zone of a calendar window, by its IANA name. Defaults to UTC.
+    pub(crate) time_zone: Option<ZoneOption>,
     /// Multiple of the session's usual usage in a window that is allowed, if
     /// that is more than the limit. Until the usual usage is known, the limit
     /// is used in its place.

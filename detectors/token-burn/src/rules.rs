@@ -2,12 +2,13 @@
 
 use std::borrow::Cow;
 
-use watchkeeper_core::author::Tokens;
+use watchkeeper_core::{Timestamp, author::Tokens};
 
 use crate::{
+    calendar::{Calendar, WindowOption},
     limit::Limit,
     options::{TokenBurnOptions, TokenClass},
-    window::Window,
+    window::{SlidingWindow, Window},
 };
 
 /// The computed options, shared by all sessions.
@@ -22,12 +23,17 @@ pub(crate) struct Rules {
 
 impl Rules {
     pub(crate) fn new(options: TokenBurnOptions) -> Self {
-        let TokenBurnOptions { max_tokens, max_cost_usd, count, window, times_usual } = options;
+        let TokenBurnOptions { max_tokens, max_cost_usd, count, window, time_zone, times_usual } =
+            options;
+        let window = window.map(|window| match window {
+            WindowOption::Sliding(period) => Window::Sliding(SlidingWindow::new(period)),
+            WindowOption::Calendar(unit) => Window::Calendar(Calendar::new(unit, time_zone)),
+        });
         Self {
             tokens: max_tokens.map(Limit::of_tokens),
             cost: max_cost_usd.map(Limit::of_cost),
             count,
-            window: window.map(Window::new),
+            window,
             times_usual,
         }
     }
@@ -47,8 +53,12 @@ impl Rules {
         counted.map(amount).fold(0, u64::saturating_add)
     }
 
-    /// Returns a text such as " in 10m"; empty without a window.
-    pub(crate) fn in_window(&self) -> Cow<'static, str> {
-        self.window.map_or(Cow::Borrowed(""), |window| format!(" in {}", window.period).into())
+    /// Returns a text such as " in 10m" or " on 2026-03-01"; empty without a window.
+    pub(crate) fn in_window(&self, now: Timestamp) -> Cow<'static, str> {
+        match &self.window {
+            None => Cow::Borrowed(""),
+            Some(Window::Sliding(window)) => format!(" in {}", window.period).into(),
+            Some(Window::Calendar(calendar)) => calendar.text(now).into(),
+        }
     }
 }

@@ -7,7 +7,7 @@ use watchkeeper_core::{Context, Report, Timestamp, author::percent};
 use crate::{
     limit::Limit,
     rules::Rules,
-    window::{Recent, Window},
+    window::{Recent, SlidingWindow, Window},
 };
 
 /// The usage that counts towards one limit; `None` if there is none. Boxed,
@@ -41,17 +41,23 @@ impl Spending {
             return;
         }
         let spent = self.0.get_or_insert_default();
-        if let Some(window) = rules.window {
-            spent.advance(limit, window, cx.now());
+        match &rules.window {
+            Some(Window::Sliding(window)) => spent.advance(limit, *window, cx.now()),
+            Some(Window::Calendar(calendar)) => {
+                if spent.recent.start_unit(cx.now(), calendar) {
+                    spent.n = 0;
+                }
+            }
+            None => {}
         }
         spent.n = spent.n.saturating_add(n);
         let allowance = spent.allowance(limit, rules);
         let percent = percent(spent.n, allowance.allowed);
         spent.recent.is_open |= cx.next_level(0).is_some_and(|lowest| lowest <= percent);
-        let n = spent.n;
+        let (n, now) = (spent.n, cx.now());
         cx.report(limit.subject, percent, || {
             let (share, usual) = (limit.share(n, allowance.allowed), allowance.usual_text(limit));
-            Report::new(format!("{share} used{}, {percent}%{usual}", rules.in_window()))
+            Report::new(format!("{share} used{}, {percent}%{usual}", rules.in_window(now)))
                 .with("percent", percent)
         });
     }
@@ -60,8 +66,25 @@ impl Spending {
     /// three quarters of the lowest level, so that steady usage around that
     /// level is reported once.
     pub(crate) fn update(&mut self, limit: &Limit, rules: &Rules, cx: &mut Context<'_>) {
-        let (Some(window), Some(spent)) = (rules.window, &mut self.0) else { return };
-        spent.advance(limit, window, cx.now());
+        let Some(spent) = &mut self.0 else { return };
+        let now = cx.now();
+        match &rules.window {
+            Some(Window::Sliding(window)) => spent.advance(limit, *window, now),
+            Some(Window::Calendar(calendar)) => {
+                if spent.recent.start_unit(now, calendar) {
+                    if spent.recent.is_open {
+                        let amount = limit.amount(limit.max);
+                        cx.resolve(limit.subject, || {
+                            let unit = calendar.text(now);
+                            Report::new(format!("the limit of {amount} starts again{unit}"))
+                        });
+                    }
+                    self.0 = None;
+                }
+                return;
+            }
+            None => return,
+        }
         if spent.recent.is_open {
             let allowance = spent.allowance(limit, rules);
             let percent = percent(spent.n, allowance.allowed);
@@ -69,7 +92,7 @@ impl Spending {
                 spent.recent.is_open = false;
                 let share = limit.share(spent.n, allowance.allowed);
                 cx.resolve(limit.subject, || {
-                    Report::new(format!("down to {share}{}, {percent}%", rules.in_window()))
+                    Report::new(format!("down to {share}{}, {percent}%", rules.in_window(now)))
                         .with("percent", percent)
                 });
             }
@@ -81,7 +104,11 @@ impl Spending {
 
     /// Returns the time of the next `update`.
     pub(crate) fn wake_at(&self, rules: &Rules) -> Option<Timestamp> {
-        let (window, recent) = (rules.window?, &self.0.as_ref()?.recent);
+        let recent = &self.0.as_ref()?.recent;
+        let window = match rules.window.as_ref()? {
+            Window::Sliding(window) => *window,
+            Window::Calendar(_) => return recent.unit_ends_at(),
+        };
         match (recent.is_open, rules.times_usual) {
             (true, _) => recent.oldest_leaves_at(window),
             (false, None) => recent.empty_at(window),
@@ -93,14 +120,14 @@ impl Spending {
 impl Spent {
     /// Advances the window to `now`.
     #[inline]
-    pub(crate) fn advance(&mut self, limit: &Limit, window: Window, now: Timestamp) {
+    pub(crate) fn advance(&mut self, limit: &Limit, window: SlidingWindow, now: Timestamp) {
         if !self.recent.is_latest(now, window) {
             self.start_piece(limit, window, now);
         }
     }
 
     /// Starts another piece of the window.
-    fn start_piece(&mut self, limit: &Limit, window: Window, now: Timestamp) {
+    fn start_piece(&mut self, limit: &Limit, window: SlidingWindow, now: Timestamp) {
         self.recent.fill_up(self.n.div_ceil(limit.unit));
         let n_removed = self.recent.advance(now, window);
         if n_removed == 0 {

@@ -1,9 +1,12 @@
 use insta::assert_snapshot;
 use proptest::{collection::vec, prelude::*};
-use watchkeeper_core::{DetectorKind, Timestamp, author::Options};
+use watchkeeper_core::{
+    DetectorKind, Timestamp,
+    author::{Options, OptionsError},
+};
 use watchkeeper_testing::{laws, play};
 
-use crate::{TokenBurn, spending::Spent};
+use crate::{TokenBurn, spending::Spent, window::Window};
 
 #[test]
 fn usage_of_sub_agents_counts_for_their_session() {
@@ -44,7 +47,8 @@ proptest! {
     ) {
         let options = Options::parse("max_tokens = 1_000\nwindow = '12s'").expect("a table");
         let rules = options.build(TokenBurn::new).expect("valid options").rules;
-        let (limit, window) = (rules.tokens.as_ref().expect("a limit"), rules.window.expect("a window"));
+        let limit = rules.tokens.as_ref().expect("a limit");
+        let Some(Window::Sliding(window)) = rules.window else { panic!("a sliding window") };
         let mut spent = Spent::default();
         let mut all = Vec::new();
         let mut millis = 0;
@@ -138,4 +142,78 @@ fn laws_hold() {
 #[test]
 fn state_of_a_stream_is_small() {
     assert_eq!((size_of::<TokenBurn>(), size_of::<Spent>()), (24, 72));
+}
+
+#[test]
+fn a_calendar_window_starts_at_midnight_of_the_time_zone() {
+    // The trace starts at midnight UTC, which is one o'clock in Lagos.
+    let options = "max_tokens = 100\nwindow = 'day'\ntime_zone = 'Africa/Lagos'";
+    let trace = "
+        22h    usage input=60
+        22h30m usage input=50
+        22h59m usage input=1
+        23h    usage input=60
+        24h    usage input=30
+        advance 48h
+    ";
+    assert_snapshot!(play::<TokenBurn>(options, trace), @"
+    22h     low       60 of 100 tokens used on 1970-01-01, 60%
+    22h30m  high      110 of 100 tokens used on 1970-01-01, 110%
+    23h     resolved  the limit of 100 starts again on 1970-01-02
+    23h     low       60 of 100 tokens used on 1970-01-02, 60%
+    24h     medium    90 of 100 tokens used on 1970-01-02, 90%
+    47h     resolved  the limit of 100 starts again on 1970-01-03
+    ");
+    let utc = options.replace("'Africa/Lagos'", "'UTC'");
+    assert!(play::<TokenBurn>(&utc, trace).contains("24h     resolved"));
+}
+
+#[test]
+fn a_week_and_a_month_start_on_their_first_day() {
+    let trace = "
+        0s   usage input=60
+        20h  usage input=60
+        120h usage input=60
+        800h usage input=60
+    ";
+    let mut found = String::new();
+    for window in ["week", "month"] {
+        let options = format!("max_tokens = 100\nwindow = '{window}'");
+        found.push_str(&format!("{window}\n{}\n", play::<TokenBurn>(&options, trace)));
+    }
+    assert_snapshot!(found, @"
+    week
+    0s      low       60 of 100 tokens used in the week from 1969-12-29, 60%
+    20h     high      120 of 100 tokens used in the week from 1969-12-29, 120%
+    120h    low       60 of 100 tokens used in the week from 1970-01-05, 60%
+    800h    low       60 of 100 tokens used in the week from 1970-02-02, 60%
+
+    month
+    0s      low       60 of 100 tokens used in January 1970, 60%
+    20h     high      120 of 100 tokens used in January 1970, 120%
+    120h    low       60 of 100 tokens used in January 1970, 60%
+    800h    low       60 of 100 tokens used in February 1970, 60%
+    ");
+}
+
+fn built(options: &str) -> Result<TokenBurn, OptionsError> {
+    let text = format!("max_tokens = 100\n{options}");
+    let options = Options::parse(&text)?;
+    options.build(TokenBurn::new)
+}
+
+#[test]
+fn options_of_calendar_windows_are_checked() {
+    for (options, reason) in [
+        ("window = 'day'\ntimes_usual = 3", "requires a `window` of a fixed length"),
+        ("window = '1d'\ntime_zone = 'UTC'", "applies to the windows"),
+        ("window = 'year'", "expected a length of time"),
+        ("window = 'day'\ntime_zone = 'Mars/Olympus'", "the name of a time zone"),
+    ] {
+        let err = built(options).unwrap_err();
+        assert!(err.to_string().contains(reason), "{options}: {err}");
+    }
+    for window in ["1d", "1w", "36h", "month"] {
+        built(&format!("window = '{window}'")).unwrap();
+    }
 }

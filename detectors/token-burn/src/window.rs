@@ -2,6 +2,8 @@
 
 use watchkeeper_core::{Timestamp, author::Period};
 
+use crate::calendar::Calendar;
+
 /// The number of pieces of a window.
 const N_BUCKETS: usize = 12;
 #[expect(clippy::cast_possible_wrap, reason = "the number is small")]
@@ -9,16 +11,23 @@ const N_PIECES: i64 = N_BUCKETS as i64;
 /// The number of pieces in the average of the usual usage: ten windows of work.
 const MEMORY: u8 = 120;
 
+/// The time in which a limit applies.
+#[derive(Clone, Debug)]
+pub(crate) enum Window {
+    Sliding(SlidingWindow),
+    Calendar(Calendar),
+}
+
 /// The length of a window and of its pieces.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Window {
+pub(crate) struct SlidingWindow {
     pub(crate) period: Period,
     /// The length of one piece in nanoseconds, at least 128, so that the number
     /// of a piece fits into 63 bits.
     width: i64,
 }
 
-impl Window {
+impl SlidingWindow {
     pub(crate) fn new(period: Period) -> Self {
         let width = period.get().as_nanos() / i128::from(N_PIECES);
         Self { period, width: i64::try_from(width).unwrap_or(i64::MAX).max(128) }
@@ -50,7 +59,7 @@ impl Window {
 pub(crate) struct Recent {
     /// In units of the limit. The latest bucket is empty until its piece ends.
     buckets: [u32; N_BUCKETS],
-    /// The number of the latest piece.
+    /// The number of the latest piece; for a calendar window, its end in seconds.
     latest: i64,
     /// The usual usage in a piece, in units of the limit: a moving average of
     /// the pieces that have left the window, without pieces of no usage.
@@ -70,12 +79,27 @@ impl Default for Recent {
 
 impl Recent {
     /// Returns true if `now` is in the latest piece.
-    pub(crate) fn is_latest(&self, now: Timestamp, window: Window) -> bool {
+    pub(crate) fn is_latest(&self, now: Timestamp, window: SlidingWindow) -> bool {
         window.contains(self.latest, now)
     }
 
+    /// Starts the calendar window that contains `now`, unless it has started already.
+    /// Returns whether it has just started.
+    pub(crate) fn start_unit(&mut self, now: Timestamp, calendar: &Calendar) -> bool {
+        let is_over = self.latest <= now.as_second();
+        if is_over {
+            self.latest = calendar.end(now);
+        }
+        is_over
+    }
+
+    /// Returns the end of the calendar window.
+    pub(crate) fn unit_ends_at(&self) -> Option<Timestamp> {
+        Timestamp::from_second(self.latest).ok()
+    }
+
     /// Advances to `now`. Returns the number of units that left the window.
-    pub(crate) fn advance(&mut self, now: Timestamp, window: Window) -> u64 {
+    pub(crate) fn advance(&mut self, now: Timestamp, window: SlidingWindow) -> u64 {
         let piece = window.piece(now);
         let n_passed = piece.saturating_sub(self.latest).clamp(0, N_PIECES);
         let mut n_removed = 0;
@@ -114,14 +138,14 @@ impl Recent {
     }
 
     /// Returns the time at which the oldest usage leaves the window.
-    pub(crate) fn oldest_leaves_at(&self, window: Window) -> Option<Timestamp> {
+    pub(crate) fn oldest_leaves_at(&self, window: SlidingWindow) -> Option<Timestamp> {
         let mut before = self.latest.checked_sub(N_PIECES - 1)?..self.latest;
         let oldest = before.find(|piece| self.buckets[slot(*piece)] != 0);
         window.leaves_at(oldest.unwrap_or(self.latest))
     }
 
     /// Returns the time at which the latest usage leaves the window.
-    pub(crate) fn empty_at(&self, window: Window) -> Option<Timestamp> {
+    pub(crate) fn empty_at(&self, window: SlidingWindow) -> Option<Timestamp> {
         window.leaves_at(self.latest)
     }
 
