@@ -20,7 +20,7 @@ mod text;
 use std::{collections::VecDeque, sync::Arc};
 
 use watchkeeper_core::{
-    Context, Detector, DetectorKind, Event, EventKind, Fingerprint, InvalidOption,
+    Context, Detector, DetectorKind, Event, EventKind, Fingerprint, InvalidOption, Subscription,
 };
 
 use crate::{
@@ -94,16 +94,17 @@ struct LatestModelCall {
 impl Detector for Pattern {
     fn observe(&mut self, event: &Event, cx: &mut Context<'_>) {
         let program = Arc::clone(&self.program);
-        if program.ends_at_prompt()
-            && matches!(event.kind, EventKind::Prompt { synthetic: false, .. })
-        {
+        // Only the main agent receives prompts of a person.
+        let is_prompt = matches!(event.kind, EventKind::Prompt { synthetic: false, .. })
+            && (event.agent.is_none() || !program.counts_agents());
+        if program.ends_at_prompt() && is_prompt {
             self.resolve(cx, "a person sent a prompt", |_| true);
         }
         if EventName::of(&event.kind).is_none_or(|name| program.events & name.bit() == 0) {
             return;
         }
         let (symbols, addressee) = self.satisfied_symbols(event, cx);
-        if program.resets_on.contains(event, symbols) {
+        if program.resets_on.contains(event, symbols, is_prompt) {
             let is_addressed = |matcher: &Matcher| addressee.includes(matcher.value.as_ref());
             self.resolve(cx, &format!("reset by {}", event.kind.name()), is_addressed);
             self.matchers.retain(|matcher| !is_addressed(matcher));
@@ -126,6 +127,11 @@ impl Detector for Pattern {
         }
         self.matchers.retain(|matcher| !matcher.is_idle());
         self.request_wake_up(cx);
+    }
+
+    fn subscription(&self) -> Subscription {
+        let all = Subscription::default();
+        if self.program.counts_agents() { all.per_session() } else { all }
     }
 }
 

@@ -39,6 +39,8 @@ pub(crate) struct Program {
     pub(crate) argument_keys: Vec<String>,
     /// True if results are matched by the arguments of their calls.
     pub(crate) follows_calls: bool,
+    /// True if a symbol of the pattern requires the start or the end of a sub-agent.
+    counts_agents: bool,
 }
 
 /// The symbols and events that reset the detector, as bits.
@@ -85,6 +87,8 @@ impl Program {
         argument_keys.dedup();
         let mut events =
             symbols.iter().fold(resets_on.events, |bits, symbol| bits | symbol.events());
+        let agents = EventName::AgentStart.bit() | EventName::AgentEnd.bit();
+        let counts_agents = bits(automaton.symbols()).any(|idx| symbols[idx].requires(agents));
         let follows_calls = !argument_keys.is_empty() && events & EventName::ToolResult.bit() != 0;
         if follows_calls {
             events |= EventName::ToolCall.bit();
@@ -100,7 +104,14 @@ impl Program {
             events,
             argument_keys,
             follows_calls,
+            counts_agents,
         })
+    }
+
+    /// Returns true if the stream is the session: a sub-agent starts and ends once, so
+    /// these events repeat only among all agents of a session.
+    pub(crate) fn counts_agents(&self) -> bool {
+        self.counts_agents
     }
 
     /// Returns true if findings are resolved by a prompt of a person, because
@@ -162,10 +173,11 @@ impl Resets {
     }
 
     /// Returns true if an event that satisfies `symbols` resets the detector.
-    pub(crate) fn contains(&self, event: &Event, symbols: u64) -> bool {
+    /// `is_prompt` is true for a prompt of a person.
+    pub(crate) fn contains(&self, event: &Event, symbols: u64, is_prompt: bool) -> bool {
         // A prompt that the harness generated is not the event `prompt`.
-        let is_synthetic = matches!(event.kind, EventKind::Prompt { synthetic: true, .. });
-        let name = EventName::of(&event.kind).filter(|_| !is_synthetic);
+        let name = EventName::of(&event.kind);
+        let name = name.filter(|name| *name != EventName::Prompt || is_prompt);
         self.symbols & symbols != 0 || name.is_some_and(|name| self.events & name.bit() != 0)
     }
 }

@@ -104,6 +104,11 @@ impl Symbol {
         self.events
     }
 
+    /// Returns true if only these kinds of events may satisfy the symbol.
+    pub(crate) fn requires(&self, events: u16) -> bool {
+        self.events & !events == 0
+    }
+
     /// Returns the keys of the arguments that the symbol uses.
     pub(crate) fn argument_keys(&self) -> impl Iterator<Item = &str> {
         self.fields.arguments.iter().flat_map(BTreeMap::keys).map(String::as_str)

@@ -39,6 +39,26 @@ fn counts_edits_that_are_followed_by_failures() {
 }
 
 #[test]
+fn starts_of_sub_agents_are_counted_in_the_session() {
+    let options = "
+        symbols.S = { event = 'agent_start' }
+        symbols.F = { event = 'error' }
+        pattern = 'S{3,}'
+        resets_on = ['F', 'prompt']
+    ";
+    let trace = "
+        0s  prompt split the work
+        1s  agent a1: agent_start
+        1s  agent a1: prompt read the code
+        2s  agent a2: agent_start
+        3s  agent a3: agent_start
+    ";
+    assert_snapshot!(play::<Pattern>(options, trace), @"3s      medium    `S{3,}` matched in 2s");
+    let reset = trace.replace("2s  agent a2: agent_start", "2s  agent a2: error no");
+    assert_eq!(play::<Pattern>(options, &reset), "");
+}
+
+#[test]
 fn skips_events_without_symbols_and_requires_all_others() {
     let options = "
         symbols.A = { event = 'tool_call', tool = 'a' }
