@@ -2,20 +2,31 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use crate::{Finding, Fingerprint, Queue, QueueCounts, Router, Severity, grouped, quote};
+use crate::{Finding, Fingerprint, Queue, QueueCounts, Router, Severity, Status, grouped, quote};
 
 /// Sends findings to the sinks that the policy's routes choose.
 ///
-/// The number of findings that a sink has lost is itself a finding, for all
-/// other sinks: one for the first loss, and one each time the number doubles.
+/// A sink that fails is itself a finding, for all other sinks: one when an outage begins,
+/// and one when the sink works again. The number of findings that a sink has lost is
+/// another. Both are reported for the first time, and each time their number doubles: two
+/// sinks that fail now and then would otherwise report each other forever.
 #[derive(Debug)]
 pub struct Delivery {
     router: Router,
     queues: Arc<[Queue]>,
     /// The first queue that receives every finding, whatever the routes.
     first_unrouted: usize,
-    /// For each queue, the number of lost findings in its last report.
-    n_reported: Vec<u64>,
+    /// By queue.
+    reported: Vec<Reported>,
+}
+
+/// The last report about a sink.
+#[derive(Clone, Copy, Debug, Default)]
+struct Reported {
+    n_lost: u64,
+    n_outages: u64,
+    /// The outage was reported, and its end was not.
+    is_failing: bool,
 }
 
 impl Delivery {
@@ -29,8 +40,8 @@ impl Delivery {
     pub fn with_observers(router: Router, mut queues: Vec<Queue>, observers: Vec<Queue>) -> Self {
         let first_unrouted = queues.len();
         queues.extend(observers);
-        let n_reported = vec![0; queues.len()];
-        Self { router, queues: queues.into(), first_unrouted, n_reported }
+        let reported = vec![Reported::default(); queues.len()];
+        Self { router, queues: queues.into(), first_unrouted, reported }
     }
 
     /// Sends every finding to one function: open, escalated and resolved.
@@ -53,22 +64,48 @@ impl Delivery {
         }
     }
 
-    /// Reports new losses of each sink to all other sinks.
-    pub fn report_losses(&mut self, now: Timestamp) {
-        for (queue_idx, queue) in self.queues.iter().enumerate() {
-            let n_lost = queue.counts().lost();
-            let n_reported = &mut self.n_reported[queue_idx];
-            if n_lost == 0 || n_lost < n_reported.saturating_mul(2) {
-                continue;
-            }
-            *n_reported = n_lost;
-            let finding = loss(queue, n_lost, now);
-            for (other_idx, other) in self.queues.iter().enumerate() {
-                if other_idx != queue_idx {
-                    other.push(finding.clone());
-                }
+    /// Reports outages and new losses of each sink to all other sinks.
+    pub fn report_failures(&mut self, now: Timestamp) {
+        for queue_idx in 0..self.queues.len() {
+            for finding in self.new_failures(queue_idx, now) {
+                let others = self.queues.iter().enumerate().filter(|(idx, _)| *idx != queue_idx);
+                others.for_each(|(_, other)| other.push(finding.clone()));
             }
         }
+    }
+
+    /// Makes the findings about a sink since the last call.
+    fn new_failures(&mut self, queue_idx: usize, now: Timestamp) -> Vec<Finding> {
+        let (queue, reported) = (&self.queues[queue_idx], &mut self.reported[queue_idx]);
+        let (outages, n_lost) = (queue.outages(), queue.counts().lost());
+        let is_due = |n: u64, n_reported: u64| n_reported.saturating_mul(2).max(1) <= n;
+        let mut findings = Vec::new();
+        let is_loss_due = is_due(n_lost, reported.n_lost);
+        match &outages.cause {
+            Some(cause) if !reported.is_failing && is_due(outages.n, reported.n_outages) => {
+                reported.n_outages = outages.n;
+                reported.is_failing = true;
+                // A report of a loss contains the cause.
+                if !is_loss_due {
+                    findings.push(outage(queue, cause, outages.n, now));
+                }
+            }
+            None if reported.is_failing => {
+                reported.is_failing = false;
+                findings.push(outage_end(queue, outages.n, now));
+            }
+            _ => {}
+        }
+        if is_loss_due {
+            reported.n_lost = n_lost;
+            findings.push(loss(queue, n_lost, now));
+        }
+        findings
+    }
+
+    /// Returns the number of repeats that cooldowns have suppressed.
+    pub fn n_suppressed(&self) -> u64 {
+        self.router.n_suppressed()
     }
 
     /// Returns the counts of each sink, by name.
@@ -85,6 +122,34 @@ impl Delivery {
     pub fn close(&self) {
         self.queues.iter().for_each(Queue::close);
     }
+}
+
+/// Makes the finding that a sink fails.
+fn outage(queue: &Queue, cause: &str, n_outages: u64, now: Timestamp) -> Finding {
+    let message = format!("sink {} fails: {}", quote(queue.name()), quote(cause));
+    let mut finding = Finding::about_monitor(now, "delivery", Severity::Medium, message);
+    identify(&mut finding, queue, "outage");
+    finding.count = n_outages;
+    finding.id = finding.id.and(Fingerprint::from(n_outages));
+    finding
+}
+
+/// Makes the finding that a sink works again.
+fn outage_end(queue: &Queue, n_outages: u64, now: Timestamp) -> Finding {
+    let message = format!("sink {} works again", quote(queue.name()));
+    let mut finding = Finding::about_monitor(now, "delivery", Severity::Low, message);
+    identify(&mut finding, queue, "outage");
+    finding.count = n_outages;
+    finding.status = Status::Resolved;
+    finding.id = finding.id.and(Fingerprint::of("resolved")).and(Fingerprint::from(n_outages));
+    finding
+}
+
+/// Sets the fingerprint and the id of a finding about a sink.
+fn identify(finding: &mut Finding, queue: &Queue, subject: &str) {
+    let sink = Fingerprint::of(queue.name()).and(Fingerprint::of(subject));
+    finding.fingerprint = finding.fingerprint.and(sink);
+    finding.id = finding.id.and(finding.fingerprint);
 }
 
 /// Makes the finding about the losses of a sink.

@@ -91,7 +91,7 @@ impl Monitor {
         for queue in &*queues {
             let sender = sender.clone();
             // If there is no room, the thread is awake and reads the counts soon.
-            queue.set_on_loss(move || drop(sender.try_send(Message::Look)));
+            queue.set_on_change(move || drop(sender.try_send(Message::Look)));
         }
         let shutdown_timeout = config.shutdown_timeout;
         let recorder = Recorder { sender, shared: Arc::new(Shared::new(clock)) };
@@ -150,6 +150,8 @@ pub struct MonitorCounts {
     /// Findings that opened or escalated, whatever their routes. Findings dated
     /// before [`MonitorConfig::since`] are not counted.
     pub findings: u64,
+    /// Repeats of findings that the cooldowns of routes have suppressed.
+    pub suppressed: u64,
     /// Events dropped because too many were waiting or the monitor had
     /// stopped. After a stop, `events` and `dropped` add up to the number of
     /// events that were recorded and fed.
@@ -237,7 +239,8 @@ impl Running {
         } else {
             shared.n_overflowed.load(Ordering::Relaxed)
         };
-        MonitorCounts { events, findings, dropped, lost }
+        let suppressed = shared.n_suppressed.load(Ordering::Relaxed);
+        MonitorCounts { events, findings, suppressed, dropped, lost }
     }
 
     /// Waits until every event recorded before this call is handled and its

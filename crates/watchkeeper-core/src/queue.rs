@@ -36,8 +36,9 @@ pub struct Queue {
 struct Shared {
     state: Mutex<State>,
     changed: Condvar,
-    /// Called after a finding was lost by the sink's thread.
-    on_loss: OnceLock<Box<dyn Fn() + Send + Sync>>,
+    /// Called after the sink's thread has lost a finding, and when an outage begins or
+    /// ends.
+    on_change: OnceLock<Box<dyn Fn() + Send + Sync>>,
 }
 
 struct State {
@@ -50,6 +51,16 @@ struct State {
     is_done: bool,
     counts: QueueCounts,
     last_error: Option<String>,
+    outages: Outages,
+}
+
+/// The times in which every attempt of a sink fails.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Outages {
+    /// The number of outages so far.
+    pub(crate) n: u64,
+    /// The error that began the present outage.
+    pub(crate) cause: Option<String>,
 }
 
 /// The outcomes of the findings that a queue received.
@@ -91,18 +102,14 @@ impl Queue {
                 is_done: false,
                 counts: QueueCounts::default(),
                 last_error: None,
+                outages: Outages::default(),
             }),
             changed: Condvar::new(),
-            on_loss: OnceLock::new(),
+            on_change: OnceLock::new(),
         });
         let name: Arc<str> = name.into();
-        let worker = Worker {
-            name: make_safe(&name),
-            sink,
-            is_open: false,
-            is_failing: false,
-            shared: shared.clone(),
-        };
+        let worker =
+            Worker { name: make_safe(&name), sink, is_open: false, shared: shared.clone() };
         let spawned = thread::Builder::new().name(format!("sink-{name}")).spawn(|| worker.run());
         let thread = match spawned {
             Ok(thread) => Some(thread),
@@ -160,10 +167,15 @@ impl Queue {
         self.shared.lock().last_error.clone()
     }
 
-    /// Calls `on_loss` each time after the sink has failed to deliver a
-    /// finding. Only the first function that is set is called.
-    pub(crate) fn set_on_loss(&self, on_loss: impl Fn() + Send + Sync + 'static) {
-        let _ = self.shared.on_loss.set(Box::new(on_loss));
+    /// Returns the outages of the sink.
+    pub(crate) fn outages(&self) -> Outages {
+        self.shared.lock().outages.clone()
+    }
+
+    /// Calls `on_change` each time after the sink has failed to deliver a finding, and
+    /// when an outage begins or ends. Only the first function that is set is called.
+    pub(crate) fn set_on_change(&self, on_change: impl Fn() + Send + Sync + 'static) {
+        let _ = self.shared.on_change.set(Box::new(on_change));
     }
 
     /// Accepts no more findings, and delivers the waiting findings, each in one
@@ -246,6 +258,12 @@ impl Shared {
         // Only code of this module runs under the lock, and it keeps the state valid.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    fn notify_change(&self) {
+        if let Some(on_change) = self.on_change.get() {
+            on_change();
+        }
+    }
 }
 
 /// A sink that passes findings to a function.
@@ -299,8 +317,6 @@ struct Worker {
     name: String,
     sink: Box<dyn Sink>,
     is_open: bool,
-    /// The last attempt failed.
-    is_failing: bool,
     shared: Arc<Shared>,
 }
 
@@ -351,8 +367,8 @@ impl Worker {
         }
         drop(state);
         self.shared.changed.notify_all();
-        if is_lost && let Some(on_loss) = self.shared.on_loss.get() {
-            on_loss();
+        if is_lost {
+            self.shared.notify_change();
         }
     }
 
@@ -396,14 +412,27 @@ impl Worker {
             Ok(outcome) => outcome.map_err(Failure::from),
             Err(payload) => Err(Failure::panicked(&*payload)),
         };
-        self.trace(&outcome);
+        self.record(&outcome);
         outcome
     }
 
-    /// Traces the first failure after a success, and the first success after
+    /// Records the first failure after a success, and the first success after
     /// a failure; repeated failures are details.
-    fn trace(&mut self, outcome: &Result<(), Failure>) {
-        let was_failing = std::mem::replace(&mut self.is_failing, outcome.is_err());
+    fn record(&self, outcome: &Result<(), Failure>) {
+        let mut state = self.shared.lock();
+        let was_failing = state.outages.cause.is_some();
+        match outcome {
+            Ok(()) => state.outages.cause = None,
+            Err(failure) if !was_failing => {
+                state.outages.n += 1;
+                state.outages.cause = Some(failure.text.clone());
+            }
+            Err(_) => {}
+        }
+        drop(state);
+        if was_failing != outcome.is_err() {
+            self.shared.notify_change();
+        }
         let sink = &self.name;
         match outcome {
             Ok(()) if was_failing => tracing::info!(target: TARGET, sink, "the sink works again"),

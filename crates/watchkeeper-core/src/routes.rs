@@ -115,6 +115,7 @@ impl Matcher {
 pub struct Router {
     routes: Vec<(Route, Vec<usize>)>,
     sent: Memory,
+    n_suppressed: u64,
 }
 
 /// The finding with one fingerprint that a route sent last.
@@ -136,7 +137,7 @@ impl Router {
             (route, sinks)
         };
         let routes = routes.into_iter().map(with_sinks).collect();
-        Self { routes, sent: Memory::new(MAX_REMEMBERED) }
+        Self { routes, sent: Memory::new(MAX_REMEMBERED), n_suppressed: 0 }
     }
 
     /// Makes a router that sends all open findings to all sinks.
@@ -149,14 +150,31 @@ impl Router {
     pub fn route(&mut self, finding: &Finding) -> Vec<usize> {
         let mut chosen = Vec::new();
         for (route_idx, (route, sinks)) in self.routes.iter().enumerate() {
-            if route.accepts(route_idx, finding, &mut self.sent) {
-                chosen.extend(sinks);
+            match route.decide(route_idx, finding, &mut self.sent) {
+                Decision::Send => chosen.extend(sinks),
+                Decision::Suppress => self.n_suppressed += 1,
+                Decision::Skip => {}
             }
         }
         chosen.sort_unstable();
         chosen.dedup();
         chosen
     }
+
+    /// Returns the number of repeats that cooldowns have suppressed.
+    pub fn n_suppressed(&self) -> u64 {
+        self.n_suppressed
+    }
+}
+
+/// The decision of a route about a finding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Decision {
+    Send,
+    /// The finding repeats within the cooldown.
+    Suppress,
+    /// The finding does not match.
+    Skip,
 }
 
 impl Route {
@@ -171,38 +189,39 @@ impl Route {
         }
     }
 
-    fn accepts(&self, route_idx: usize, finding: &Finding, sent: &mut Memory) -> bool {
+    fn decide(&self, route_idx: usize, finding: &Finding, sent: &mut Memory) -> Decision {
         if !self.matcher.matches(finding) {
-            return false;
+            return Decision::Skip;
         }
         let key = (route_idx, finding.fingerprint);
         match (finding.status, self.matcher.status) {
             (Status::Open, Some(Status::Resolved)) | (Status::Resolved, Some(Status::Open)) => {
-                false
+                Decision::Skip
             }
             (Status::Open, _) => {
                 let Self { cooldown, send_resolved, .. } = *self;
                 if cooldown.is_none() && !send_resolved {
-                    return true;
+                    return Decision::Send;
                 }
                 let last = sent.get(key);
                 let is_repeat = cooldown.zip(last).is_some_and(|(cooldown, last)| {
                     finding.severity <= last.severity
                         && finding.at.duration_since(last.at) < cooldown.get()
                 });
-                if !is_repeat {
-                    let severity = finding.severity;
-                    sent.insert(key, Sent { at: finding.at, severity, is_open: true });
+                if is_repeat {
+                    return Decision::Suppress;
                 }
-                !is_repeat
+                let severity = finding.severity;
+                sent.insert(key, Sent { at: finding.at, severity, is_open: true });
+                Decision::Send
             }
-            (Status::Resolved, Some(Status::Resolved)) => true,
+            (Status::Resolved, Some(Status::Resolved)) => Decision::Send,
             (Status::Resolved, None) => match sent.get(key).filter(|it| it.is_open) {
                 Some(last) if self.send_resolved => {
                     sent.insert(key, Sent { is_open: false, ..last });
-                    true
+                    Decision::Send
                 }
-                _ => false,
+                _ => Decision::Skip,
             },
         }
     }
@@ -338,6 +357,7 @@ mod tests {
         assert!(check(59, 1, Severity::High));
         assert!(!check(60, 1, Severity::Medium));
         assert!(check(119, 1, Severity::Low));
+        assert_eq!(router.n_suppressed(), 2);
     }
 
     #[test]

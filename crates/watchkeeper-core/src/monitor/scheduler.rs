@@ -191,7 +191,8 @@ impl Scheduler {
                 self.delivery.deliver(&finding);
             }
         }
-        self.delivery.report_losses(now);
+        self.delivery.report_failures(now);
+        self.shared.n_suppressed.store(self.delivery.n_suppressed(), Ordering::Relaxed);
     }
 }
 

@@ -41,6 +41,8 @@ pub(super) struct Shared {
     pub(super) n_recorded: AtomicU64,
     pub(super) n_handled: AtomicU64,
     pub(super) n_findings: AtomicU64,
+    /// Repeats of findings that cooldowns have suppressed.
+    pub(super) n_suppressed: AtomicU64,
     /// Events dropped because the queue was full.
     pub(super) n_overflowed: AtomicU64,
     /// The number of ids that session handles have generated.
@@ -58,6 +60,7 @@ impl Shared {
             n_recorded: AtomicU64::new(0),
             n_handled: AtomicU64::new(0),
             n_findings: AtomicU64::new(0),
+            n_suppressed: AtomicU64::new(0),
             n_overflowed: AtomicU64::new(0),
             n_ids: AtomicU64::new(1),
         }

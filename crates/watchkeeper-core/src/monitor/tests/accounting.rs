@@ -9,7 +9,7 @@ use proptest::{collection::vec, prelude::*};
 
 use super::{LONG, config, engine, prompt, time};
 use crate::{
-    Delivery, Finding, Monitor, Queue, Retry, Router, Sink, SinkError,
+    Delivery, Finding, Monitor, Queue, Retry, Router, Sink, SinkError, Status,
     clock::{Clock, ManualClock},
     embed::{MonitorConfig, Stopped},
 };
@@ -204,4 +204,61 @@ fn dropped_events_are_reported() {
     let messages: Vec<_> = messages.iter().collect();
     assert_eq!(messages.iter().filter(|message| *message == dropped).count(), 1, "{messages:?}");
     assert_eq!(messages.len(), 4);
+}
+
+#[test]
+fn an_outage_of_a_sink_and_its_end_are_reported_to_the_other_sinks() {
+    let (failing, results) = mpsc::channel::<Result<(), SinkError>>();
+    let (sender, messages) = mpsc::channel();
+    let queues = vec![
+        Queue::new("pager", Box::new(Scripted(results)), 8),
+        Queue::to_callback(move |finding: &Finding| {
+            let _ = sender.send((finding.status, finding.message.clone()));
+        }),
+    ];
+    let delivery = Delivery::new(Router::to_all(&["pager".into(), "callback".into()]), queues);
+    let running = Monitor::new(engine(), delivery, config()).start().expect("the thread starts");
+    let feed = running.feed();
+    let report = |n: u64| {
+        let finding = Finding::about_monitor(time(0), "test", crate::Severity::Low, "x");
+        let fingerprint = crate::Fingerprint::from(n);
+        assert!(feed.report(Finding { fingerprint, ..finding }));
+        assert_eq!(messages.recv_timeout(LONG).unwrap().1, "x");
+    };
+    let next = || messages.recv_timeout(LONG).unwrap();
+    report(1);
+    failing.send(Err(SinkError::unavailable("no route to host"))).unwrap();
+    assert_eq!(
+        next(),
+        (Status::Open, "sink `pager` fails: `unavailable: no route to host`".to_owned())
+    );
+    failing.send(Err(SinkError::unavailable("still no route"))).unwrap();
+    failing.send(Ok(())).unwrap();
+    assert_eq!(next(), (Status::Resolved, "sink `pager` works again".to_owned()));
+    // The first outage is enough; the next report is due when their number has doubled.
+    report(2);
+    failing.send(Err(SinkError::unavailable("down again"))).unwrap();
+    assert_eq!(next().1, "sink `pager` fails: `unavailable: down again`");
+    failing.send(Ok(())).unwrap();
+    assert_eq!(next().1, "sink `pager` works again");
+    report(3);
+    failing.send(Err(SinkError::unavailable("down for the third time"))).unwrap();
+    failing.send(Ok(())).unwrap();
+    report(4);
+    failing.send(Ok(())).unwrap();
+    assert_eq!(running.stop().lost, 0);
+    assert_eq!(messages.iter().count(), 0);
+}
+
+/// A sink whose results the test sends.
+struct Scripted(Receiver<Result<(), SinkError>>);
+
+impl Sink for Scripted {
+    fn deliver(&mut self, _: &Finding) -> Result<(), SinkError> {
+        self.0.recv().unwrap_or_else(|_| Err(SinkError::refused("no more results")))
+    }
+
+    fn retry(&self) -> Retry {
+        Retry { max_attempts: 8, initial: Duration::from_nanos(1), max: LONG }
+    }
 }
