@@ -103,7 +103,10 @@ pub mod embed {
     pub use crate::{
         backlog::{Backlog, BacklogCounts},
         delivery::Delivery,
-        engine::{EngineConfig, ExplanationDetail, ExplanationEntry, NamedDetector, Outcome},
+        engine::{
+            EngineConfig, ExplanationDetail, ExplanationEntry, LabelRule, NamedDetector, Outcome,
+            Per,
+        },
         monitor::{
             Feed, ModelCallBuilder, ModelResponse, MonitorConfig, MonitorCounts, Running,
             SessionBuilder, SessionHandle, SinkOutcome, Stopped, ToolCallHandle,

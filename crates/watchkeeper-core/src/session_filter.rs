@@ -51,6 +51,19 @@ impl SessionFilter {
 }
 
 impl SessionMatcher {
+    /// Returns whether the facts so far match. The version is not among them, so a matcher
+    /// with a version does not match.
+    pub(crate) fn matches_known(&self, facts: &SessionFacts) -> bool {
+        let Self { source, cwd, model, version, labels, reason: _ } = self;
+        version.is_empty()
+            && any(source, facts.source)
+            && any(cwd, facts.cwd.as_deref())
+            && any(model, facts.model.as_deref())
+            && labels
+                .iter()
+                .all(|(name, globs)| any(globs, facts.labels.get(name).map(String::as_str)))
+    }
+
     fn matches(&self, facts: &SessionFacts, first: &Event) -> bool {
         let Self { source, cwd, model, version, labels, reason: _ } = self;
         let start = match &first.kind {
@@ -115,7 +128,7 @@ mod tests {
             class: "test".into(),
             levels: vec![Level::new(1, Severity::Low)],
             inhibited_by: Vec::new(),
-            per_label: None,
+            per: None,
             sessions,
             detector: Box::new(Echo { text, n_messages: 0 }),
         };
@@ -206,7 +219,7 @@ mod tests {
             class: "test".into(),
             levels: vec![Level::new(1, Severity::Low)],
             inhibited_by: Vec::new(),
-            per_label: None,
+            per: None,
             sessions: filter,
             detector: Box::new(Echo { text: "reported", n_messages: 0 }),
         };

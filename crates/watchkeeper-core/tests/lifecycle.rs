@@ -42,7 +42,7 @@ fn a_thousand_starts_and_stops_leave_no_thread_and_no_file() {
             class: "timeout".into(),
             levels: vec![Level::new(1, Severity::Low)],
             inhibited_by: Vec::new(),
-            per_label: None,
+            per: None,
             sessions: watchkeeper_core::embed::SessionFilter::default(),
             detector: Box::new(Patient),
         };

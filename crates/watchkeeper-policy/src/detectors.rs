@@ -3,7 +3,7 @@
 use toml::{Spanned, de::DeValue};
 use watchkeeper_core::{
     Level, Severity, Unit,
-    embed::{DetectorEntry, Entry as _, NamedDetector, SessionFilter},
+    embed::{DetectorEntry, Entry as _, NamedDetector, Per, SessionFilter},
 };
 
 use crate::{
@@ -39,7 +39,7 @@ impl Reader<'_> {
         }
         let severity = severity.and_then(|(_, it)| self.read::<Severity>(it));
         let per = self.take_string(keys, "per");
-        let per_label = per.and_then(|it| self.per_label(&it));
+        let per = per.and_then(|it| self.per(&it));
         let exceptions = keys.remove_entry("exceptions");
         let exceptions = exceptions.map(|(key, value)| (key.span(), self.exceptions(value)));
         let kind = match keys.remove("kind") {
@@ -81,7 +81,7 @@ impl Reader<'_> {
             class: entry.class.into(),
             levels,
             inhibited_by: Vec::new(),
-            per_label,
+            per,
             sessions: SessionFilter::default(),
             detector: with_exceptions(detector, &exceptions),
         };
@@ -116,12 +116,19 @@ impl Reader<'_> {
         None
     }
 
-    fn per_label(&mut self, per: &Spanned<String>) -> Option<String> {
-        if let Some(label) = per.get_ref().strip_prefix("label:").filter(|it| !it.is_empty()) {
-            return Some(label.to_owned());
+    fn per(&mut self, per: &Spanned<String>) -> Option<Per> {
+        match per.get_ref().as_str() {
+            "cwd" => return Some(Per::Cwd),
+            "model" => return Some(Per::Model),
+            other => {
+                if let Some(label) = other.strip_prefix("label:").filter(|it| !it.is_empty()) {
+                    return Some(Per::Label(label.to_owned()));
+                }
+            }
         }
         let message = format!("invalid `per`: `{}`", per.get_ref());
-        let note = "with `per = \"label:team\"`, all sessions with the same `team` share one limit; \
+        let note = "with `per = \"label:team\"`, all sessions with the same `team` share one limit, \
+                    with `per = \"cwd\"` or `per = \"model\"` those of one folder or model; \
                     without `per`, each agent or session has its own limit";
         let is_name = !per.get_ref().is_empty() && !per.get_ref().contains(':');
         let fix = is_name.then(|| {

@@ -1,4 +1,4 @@
-use std::ops::Range;
+use std::{ops::Range, path::Path};
 
 use annotate_snippets::{AnnotationKind, Level, Origin, Patch, Renderer, Snippet};
 use watchkeeper_core::author::{is_unsafe, make_safe};
@@ -79,6 +79,27 @@ impl Diagnostic {
         (self.file, self.span) = files.locate(&self.span);
         if let Some(fix) = &mut self.fix {
             (_, fix.span) = files.locate(&fix.span);
+        }
+    }
+}
+
+/// Removes the text of files that the policy must not quote, and replaces the errors in
+/// each of them by one: a message can contain text of the file.
+pub(crate) fn hide_foreign(files: &mut Files, policy: &Path, diagnostics: &mut Vec<Diagnostic>) {
+    for file_idx in files.hide_foreign(policy) {
+        let n_before = diagnostics.len();
+        diagnostics.retain(|it| it.file != file_idx || it.level != DiagnosticLevel::Error);
+        for diagnostic in diagnostics.iter_mut().filter(|it| it.file == file_idx) {
+            (diagnostic.span, diagnostic.fix) = (0..0, None);
+        }
+        let n_errors = n_before - diagnostics.len();
+        if 0 < n_errors {
+            let noun = if n_errors == 1 { "error" } else { "errors" };
+            let message = format!("this file is not a valid policy: {n_errors} {noun}");
+            let note = "its text is not shown, because it is not a TOML file in the folder of the \
+                        policy; to see the errors, validate this file itself";
+            let error = Diagnostic::error(0..0, message).note(note);
+            diagnostics.push(Diagnostic { file: file_idx, ..error });
         }
     }
 }

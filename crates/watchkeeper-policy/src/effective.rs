@@ -52,6 +52,9 @@ impl Effective {
         for section in ["labels", "secrets"] {
             printer.section(section, table(policy, section));
         }
+        for table in tables(policy, "labels") {
+            printer.block("[[labels]]".to_owned(), table);
+        }
         for (model, price) in entries(policy, "prices") {
             printer.block(format!("[prices.{}]", toml_text::key(model.get_ref())), price);
         }

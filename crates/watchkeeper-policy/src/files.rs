@@ -1,7 +1,9 @@
 use std::{
     ops::Range,
-    path::{Path, PathBuf},
+    path::{Component, Path, PathBuf},
 };
+
+use crate::builtin::builtin;
 
 /// A file that a policy was read from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,7 +92,44 @@ impl Files {
         format!("{}:{}", file.path.display(), file.line(span.start))
     }
 
+    /// Removes the text of files that the policy must not quote: all except TOML files
+    /// in its own folder. Any file can be named in `extends`. Returns their indices.
+    pub(crate) fn hide_foreign(&mut self, policy: &Path) -> Vec<usize> {
+        let folder = normalized(policy.parent().unwrap_or(Path::new("")));
+        let is_own = |path: &Path| {
+            let path = normalized(path);
+            let is_toml = path.extension().is_some_and(|it| it == "toml");
+            let is_inside = path.strip_prefix(&folder).is_ok_and(|it| !it.starts_with(".."));
+            is_toml && is_inside && path.is_absolute() == folder.is_absolute()
+        };
+        let mut foreign = Vec::new();
+        for (file_idx, file) in self.files.iter_mut().enumerate().skip(1) {
+            if builtin(&file.path).is_none() && !is_own(&file.path) {
+                file.text.clear();
+                foreign.push(file_idx);
+            }
+        }
+        foreign
+    }
+
     pub(crate) fn into_files(self) -> Vec<SourceFile> {
         self.files
     }
+}
+
+/// Normalizes a path lexically, to recognize a file that is extended twice.
+pub(crate) fn normalized(path: &Path) -> PathBuf {
+    let mut normalized = PathBuf::new();
+    for component in path.components() {
+        match component {
+            Component::CurDir => {}
+            Component::ParentDir
+                if matches!(normalized.components().next_back(), Some(Component::Normal(_))) =>
+            {
+                normalized.pop();
+            }
+            other => normalized.push(other),
+        }
+    }
+    normalized
 }

@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    path::{Component, Path, PathBuf},
+    path::{Path, PathBuf},
 };
 
 use toml::{
@@ -13,7 +13,7 @@ use toml::{
 use crate::{
     builtin::{BUILTIN_DEFAULT, builtin},
     diagnostic::{Diagnostic, Fix},
-    files::Files,
+    files::{Files, normalized},
     toml_text,
     tree::{self, Span, Table, Value},
 };
@@ -121,7 +121,7 @@ impl Finder<'_> {
             .and_then(|mut table| table.remove("extends"))
             .map_or_else(Vec::new, |extends| self.extended(extends));
         let file_idx = self.files.locate(&(start..start)).0;
-        let identity = identity(path);
+        let identity = normalized(path);
         self.chain.push(identity.clone());
         let folder = path.parent().unwrap_or(Path::new(""));
         let mut bases = Vec::new();
@@ -173,7 +173,7 @@ impl Finder<'_> {
             let path = if builtin(folder).is_some() { Path::new("") } else { folder };
             path.join(name).components().collect()
         };
-        let identity = identity(&path);
+        let identity = normalized(&path);
         if let Some(at) = self.chain.iter().position(|it| *it == identity) {
             let mut chain: Vec<String> =
                 self.chain[at..].iter().map(|it| format!("`{}`", it.display())).collect();
@@ -209,23 +209,6 @@ impl Finder<'_> {
             }
         }
     }
-}
-
-/// Normalizes a path lexically, to recognize a file that is extended twice.
-fn identity(path: &Path) -> PathBuf {
-    let mut identity = PathBuf::new();
-    for component in path.components() {
-        match component {
-            Component::CurDir => {}
-            Component::ParentDir
-                if matches!(identity.components().next_back(), Some(Component::Normal(_))) =>
-            {
-                identity.pop();
-            }
-            other => identity.push(other),
-        }
-    }
-    identity
 }
 
 /// Checks the `version` of a file. `what` names the file in the error.
@@ -276,6 +259,17 @@ fn merge<'f>(
                 };
                 DeValue::Table(merge(below, value, &path, diagnostics))
             }
+            // `[labels]` counts as an entry of `[[labels]]` for all sessions.
+            (DeValue::Array(below), DeValue::Table(labels))
+                if is_labels(path, &key) && !is_edit(&labels) =>
+            {
+                let entry = labels_entry(&key, Spanned::new(span.clone(), DeValue::Table(labels)));
+                DeValue::Array(below.into_iter().chain([entry]).collect())
+            }
+            (below @ DeValue::Table(_), DeValue::Array(rules)) if is_labels(path, &key) => {
+                let entry = labels_entry(&key, Spanned::new(span.clone(), below));
+                DeValue::Array([entry].into_iter().chain(rules).collect())
+            }
             (DeValue::Array(below), DeValue::Table(edit)) => {
                 let items = below.into_iter().collect();
                 DeValue::Array(
@@ -287,6 +281,19 @@ fn merge<'f>(
         base.insert(key, Spanned::new(span, value));
     }
     base
+}
+
+/// Returns whether a key is the section `labels`.
+fn is_labels(path: &[&str], key: &tree::Key<'_>) -> bool {
+    path.is_empty() && key.get_ref() == "labels"
+}
+
+/// Turns `[labels]` into an entry of `[[labels]]`.
+fn labels_entry<'f>(key: &tree::Key<'f>, labels: Value<'f>) -> Value<'f> {
+    let span = labels.span();
+    let mut entry = Table::new();
+    entry.insert(key.clone(), labels);
+    Spanned::new(span, DeValue::Table(entry))
 }
 
 /// Merges the keys of an override into a detector.

@@ -17,6 +17,7 @@
 //!   then `test_file`.
 
 mod builtin;
+mod coverage;
 mod detectors;
 mod diagnostic;
 mod effective;
@@ -26,6 +27,7 @@ mod files;
 mod generated_events;
 mod globs;
 mod inhibitions;
+mod labels;
 mod layers;
 mod loader;
 mod match_tracker;

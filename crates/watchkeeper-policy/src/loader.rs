@@ -2,15 +2,17 @@ use std::{collections::BTreeSet, fmt, io, path::Path};
 
 use jiff::civil::Date;
 use thiserror::Error;
+use toml::Spanned;
 use tracing::{debug, info};
 use watchkeeper_core::{
     author::{Labels, make_safe},
-    embed::{EngineConfig, NamedDetector, Prices, Registry, Route},
+    embed::{EngineConfig, LabelRule, NamedDetector, Prices, Registry, Route},
 };
 
 use crate::{
     builtin::BUILTIN_DEFAULT,
-    diagnostic::{Diagnostic, DiagnosticLevel, render_diagnostics},
+    coverage,
+    diagnostic::{Diagnostic, DiagnosticLevel, hide_foreign, render_diagnostics},
     effective::Effective,
     files::{Files, SourceFile},
     layers::Layers,
@@ -42,6 +44,7 @@ pub struct Loader<'a> {
     read_file: &'a dyn Fn(&Path) -> io::Result<String>,
     environment: Option<Variables<'a>>,
     today: Option<Date>,
+    warns_of_undelivered: bool,
 }
 
 impl fmt::Debug for Loader<'_> {
@@ -96,6 +99,8 @@ pub struct Policy {
     pub monitor: MonitorOptions,
     /// The labels of every finding.
     pub labels: Labels,
+    /// The labels of the findings of some sessions.
+    pub label_rules: Vec<LabelRule>,
     /// The prices of models.
     pub prices: Prices,
     /// The enabled detectors, ordered by name. A detector that overrides change
@@ -129,6 +134,7 @@ impl Policy {
     pub fn engine_config(&self) -> EngineConfig {
         EngineConfig {
             labels: self.labels.clone(),
+            label_rules: self.label_rules.clone(),
             prices: self.prices.clone(),
             session_expiry: self.monitor.session_expiry.get(),
             max_sessions: self.monitor.max_sessions,
@@ -143,7 +149,7 @@ impl<'a> Loader<'a> {
     /// Without [`environment`](Self::environment) the loader does not look up
     /// secrets, and without [`today`](Self::today) no exception expires.
     pub fn new(registry: &'a Registry, read_file: &'a dyn Fn(&Path) -> io::Result<String>) -> Self {
-        Self { registry, read_file, environment: None, today: None }
+        Self { registry, read_file, environment: None, today: None, warns_of_undelivered: false }
     }
 
     /// Enables the lookup of secrets, both in `variables` and in files.
@@ -162,6 +168,12 @@ impl<'a> Loader<'a> {
         Self { today: Some(date), ..self }
     }
 
+    /// Warns of findings that no sink receives, for commands that deliver findings.
+    #[must_use]
+    pub fn warn_of_undelivered(self) -> Self {
+        Self { warns_of_undelivered: true, ..self }
+    }
+
     /// Reads the policy in a file, or the [built-in policy](BUILTIN_DEFAULT) if
     /// `path` is its name.
     pub fn load(&self, path: &Path) -> Loaded {
@@ -172,6 +184,7 @@ impl<'a> Loader<'a> {
         for diagnostic in &mut diagnostics {
             diagnostic.settle(&files);
         }
+        hide_foreign(&mut files, path, &mut diagnostics);
         diagnostics.sort_by_key(|it| (it.file, it.span.start));
         let has_errors = has_errors(&diagnostics);
         let files = files.into_files();
@@ -243,7 +256,7 @@ impl<'a> Loader<'a> {
         let mut reader = self.reader(files, diagnostics);
         table.remove("version");
         let monitor = reader.monitor(table.remove("monitor"));
-        let labels = reader.labels(table.remove("labels"));
+        let (labels, label_rules) = reader.labels(table.remove("labels"));
         let prices = reader.prices(table.remove("prices"));
         let mut secrets = reader.secrets(table.remove("secrets"));
         let detectors = table.remove("detectors");
@@ -265,6 +278,7 @@ impl<'a> Loader<'a> {
             ));
         }
         reader.inhibit(&mut detectors, &inhibitions);
+        let routes_span = table.get("routes").map(Spanned::span);
         let mut sink_names = Vec::new();
         let mut sinks = Vec::new();
         for (id, entry) in reader.entries(table.remove("sinks")) {
@@ -273,6 +287,11 @@ impl<'a> Loader<'a> {
             sinks.extend(sink);
         }
         let routes = reader.routes(table.remove("routes"), &detector_ids, &sink_names);
+        if self.warns_of_undelivered && !has_errors(reader.diagnostics) {
+            let undelivered = coverage::undelivered(&detectors, &routes, &sink_names);
+            let span = routes_span.unwrap_or(0..0);
+            reader.diagnostics.extend(undelivered.map(|it| it.warning(span)));
+        }
         reader.diagnostics.extend(match_tracker.covered_exceptions(files));
         match_tracker.settle(files);
         reader.warn_unused(&secrets);
@@ -283,7 +302,17 @@ impl<'a> Loader<'a> {
                 format!("add `extends = [{BUILTIN_DEFAULT:?}]` to use the built-in detectors");
             reader.push(Diagnostic::warning(0..0, message).note(note));
         }
-        Some(Policy { monitor, labels, prices, detectors, sinks, routes, match_tracker, effective })
+        Some(Policy {
+            monitor,
+            labels,
+            label_rules,
+            prices,
+            detectors,
+            sinks,
+            routes,
+            match_tracker,
+            effective,
+        })
     }
 }
 

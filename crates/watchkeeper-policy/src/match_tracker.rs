@@ -192,7 +192,7 @@ fn probe(sessions: SessionFilter, probe: Probe) -> NamedDetector {
         class: "probe".into(),
         levels: Vec::new(),
         inhibited_by: Vec::new(),
-        per_label: None,
+        per: None,
         sessions,
         detector: Box::new(probe),
     }

@@ -78,8 +78,10 @@ impl Reader<'_> {
             }
         }
         let matcher = keys.remove("match").and_then(|it| self.table(it));
-        let mut matcher =
-            matcher.map_or_else(SessionMatcher::default, |table| self.session_matcher(table));
+        let mut matcher = matcher.map_or_else(SessionMatcher::default, |table| {
+            let if_all = "set the options for all sessions in `[detectors]`";
+            self.session_matcher(table, if_all)
+        });
         matcher.reason = self.reason(&mut keys);
         let section = keys.remove("detectors");
         if let Some(section) = &section
@@ -103,12 +105,15 @@ impl Reader<'_> {
         Override { span: whole, matcher: Arc::new(matcher), detectors }
     }
 
-    fn session_matcher(&mut self, table: Spanned<Table<'_>>) -> SessionMatcher {
+    pub(crate) fn session_matcher(
+        &mut self,
+        table: Spanned<Table<'_>>,
+        if_all: &str,
+    ) -> SessionMatcher {
         let mut matcher = SessionMatcher::default();
         if table.get_ref().is_empty() {
             let message = "this matches every session";
-            let note = "set the options for all sessions in `[detectors]`";
-            self.push(Diagnostic::error(table.span(), message).note(note));
+            self.push(Diagnostic::error(table.span(), message).note(if_all));
         }
         for (key, value) in table.into_inner() {
             let span = key.span();

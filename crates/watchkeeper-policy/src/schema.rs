@@ -63,11 +63,7 @@ pub fn schema(registry: &Registry) -> Schema {
                 },
                 "additionalProperties": false,
             },
-            "labels": {
-                "description": "Labels to add to every finding.",
-                "type": "object",
-                "additionalProperties": text,
-            },
+            "labels": labels(),
             "prices": {
                 "description": "Prices of models, by name. They take precedence over the built-in prices.",
                 "type": "object",
@@ -190,10 +186,10 @@ fn detector_keys(unit: Unit, generator: &mut SchemaGenerator) -> Vec<(&'static s
         (
             "per",
             json!({
-                "description": "Label whose value groups sessions. Sessions with the same value share one limit.",
+                "description": "Fact that groups sessions: a label, the working folder or the model. Sessions with the same value share one limit.",
                 "type": "string",
-                "pattern": "^label:.",
-                "examples": ["label:team"],
+                "pattern": "^(label:.+|cwd|model)$",
+                "examples": ["label:team", "cwd", "model"],
             }),
         ),
         ("severity", severity),
@@ -225,6 +221,34 @@ fn exceptions() -> Value {
             "additionalProperties": false,
         },
     }))
+}
+
+fn labels() -> Value {
+    let values = json!({ "type": "object", "additionalProperties": { "type": "string" } });
+    let matcher = json!({
+        "description": "Sessions to label. All keys must match. `*` matches any text. Without `match`, all sessions.",
+        "type": "object",
+        "properties": {
+            "cwd": patterns("Working folder."),
+            "model": patterns("First model."),
+            "source": patterns("Kind of source."),
+        },
+        "patternProperties": { "^label:.": patterns("The value of a label.") },
+        "minProperties": 1,
+        "additionalProperties": false,
+    });
+    let rules = json!({
+        "type": "array",
+        "items": {
+            "type": "object",
+            "properties": { "labels": values, "match": matcher },
+            "required": ["labels"],
+            "additionalProperties": false,
+        },
+    });
+    let mut schema = json!({ "anyOf": [values, editable(rules)] });
+    schema["description"] = "Labels of findings: `[labels]` for all sessions, `[[labels]]` for the sessions that match. Later entries take precedence, and labels of a session over both.".into();
+    schema
 }
 
 fn one_override() -> Value {

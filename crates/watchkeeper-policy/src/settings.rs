@@ -1,11 +1,11 @@
-//! Reads `[monitor]`, `[labels]` and `[prices]`.
+//! Reads `[monitor]` and `[prices]`.
 
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use toml::{Spanned, de::ValueDeserializer};
 use watchkeeper_core::{
-    author::{Labels, Period},
+    author::Period,
     embed::{Price, Prices},
 };
 
@@ -66,17 +66,6 @@ impl Reader<'_> {
         };
         self.reject_keys(&table, MONITOR_KEYS);
         options
-    }
-
-    pub(crate) fn labels(&mut self, section: Option<Value<'_>>) -> Labels {
-        let mut labels = BTreeMap::new();
-        let Some(table) = section.and_then(|it| self.table(it)) else { return Labels::default() };
-        for (key, value) in table.into_inner() {
-            if let Some(value) = self.read(value) {
-                labels.insert(key.into_inner().into_owned(), value);
-            }
-        }
-        Labels::new(labels)
     }
 
     pub(crate) fn prices(&mut self, section: Option<Value<'_>>) -> Prices {

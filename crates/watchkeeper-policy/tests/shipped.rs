@@ -22,7 +22,7 @@ fn load(registry: &Registry, text: &str) -> Loaded {
         Some("policy.toml") => Ok(text.to_owned()),
         _ => Err(io::Error::from(io::ErrorKind::NotFound)),
     };
-    let loader = Loader::new(registry, &read_file);
+    let loader = Loader::new(registry, &read_file).warn_of_undelivered();
     loader.load(Path::new("policy.toml"))
 }
 
@@ -76,7 +76,7 @@ fn effective_policy_is_valid() {
         assert_eq!(ids(&policy), ids(&again));
         assert_eq!(policy.routes.len(), again.routes.len());
         for (a, b) in policy.detectors.iter().zip(&again.detectors) {
-            assert_eq!((&a.levels, &a.per_label), (&b.levels, &b.per_label), "{}", a.id);
+            assert_eq!((&a.levels, &a.per), (&b.levels, &b.per), "{}", a.id);
             assert_eq!(format!("{:?}", a.sessions), format!("{:?}", b.sessions), "{}", a.id);
             assert_eq!(format!("{:?}", a.detector), format!("{:?}", b.detector), "{}", a.id);
         }

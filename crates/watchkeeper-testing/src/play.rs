@@ -65,7 +65,7 @@ pub fn detector<D: DetectorKind>(options: &str) -> NamedDetector {
         class: D::CLASS.into(),
         levels: D::LEVELS.to_vec(),
         inhibited_by: Vec::new(),
-        per_label: None,
+        per: None,
         sessions: SessionFilter::default(),
         detector: Box::new(detector),
     }

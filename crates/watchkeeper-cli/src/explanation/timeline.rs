@@ -3,7 +3,8 @@ use std::{collections::BTreeMap, sync::Arc};
 use schemars::JsonSchema;
 use serde::Serialize;
 use watchkeeper_core::{
-    AgentId, Level, Severity, SignedDuration, Timestamp, Unit, embed::NamedDetector,
+    AgentId, Level, Severity, SignedDuration, Timestamp, Unit,
+    embed::{NamedDetector, Per},
 };
 
 /// Timeline of one session.
@@ -24,8 +25,8 @@ pub(crate) struct DetectorSummary {
     pub(crate) kind: Arc<str>,
     /// `false` if an override disables the detector for this session.
     pub(crate) active: bool,
-    /// Label whose sessions the detector counts together.
-    pub(crate) per_label: Option<String>,
+    /// Fact whose sessions the detector counts together, such as `label:team`.
+    pub(crate) per: Option<String>,
     /// Reasons of the overrides that apply to this session.
     pub(crate) overrides: Vec<String>,
     /// Unit of the measures.
@@ -167,7 +168,7 @@ impl DetectorSummary {
         let overrides = detector.sessions.all_of.iter().filter_map(|it| it.reason.clone());
         Self {
             active: true,
-            per_label: detector.per_label.clone(),
+            per: detector.per.as_ref().map(Per::to_string),
             overrides: overrides.collect(),
             unit,
             levels: detector.levels.iter().map(level).collect(),
@@ -182,7 +183,7 @@ impl DetectorSummary {
             detector: id.clone(),
             kind: kind.clone(),
             active: false,
-            per_label: None,
+            per: None,
             overrides: Vec::new(),
             unit: Unit::Count,
             levels: Vec::new(),
@@ -200,9 +201,8 @@ impl DetectorSummary {
     /// Returns `true` if the detector counted no event and has no note, override or
     /// label.
     pub(crate) fn is_unremarkable(&self) -> bool {
-        let Self { active, per_label, overrides, maximum, longest_wait, notes, panicked, .. } =
-            self;
-        let is_plain = *active && per_label.is_none() && overrides.is_empty() && !panicked;
+        let Self { active, per, overrides, maximum, longest_wait, notes, panicked, .. } = self;
+        let is_plain = *active && per.is_none() && overrides.is_empty() && !panicked;
         is_plain && maximum.is_none() && longest_wait.is_none() && notes.is_empty()
     }
 

@@ -240,9 +240,9 @@ impl Page<'_> {
         for reason in &summary.overrides {
             lines.push(format!("overridden for this session: {}", make_safe(reason)));
         }
-        if let Some(label) = &summary.per_label {
-            let label = make_safe(label);
-            lines.push(format!("counts all sessions with the same label {label} together"));
+        if let Some(per) = &summary.per {
+            let per = make_safe(per);
+            lines.push(format!("counts all sessions with the same `{per}` together"));
         }
         if summary.panicked {
             lines.push(Style::Red.paint("panicked, and was disabled", self.text.styled));

@@ -1,6 +1,54 @@
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, fmt, sync::Arc};
 
-use crate::{Detector, Level, Scope, SessionFilter, Subscription};
+use crate::{Detector, Level, Scope, SessionFacts, SessionFilter, Subscription, quote};
+
+/// The fact whose value groups sessions: all sessions of a group share one stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Per {
+    /// A label. A session without the label has a stream of its own.
+    Label(String),
+    /// The working folder. Sessions without a recorded folder form one group.
+    Cwd,
+    /// The model of the latest model call. Events before the first model call belong
+    /// to the group of unknown models.
+    Model,
+}
+
+impl Per {
+    /// The group of sessions without a recorded value.
+    const UNKNOWN: &'static str = "unknown";
+
+    /// Returns the value of a session; `None` if the session has a stream of its own.
+    pub(super) fn value<'a>(&self, facts: &'a SessionFacts) -> Option<&'a str> {
+        match self {
+            Self::Label(label) => facts.labels.get(label).map(String::as_str),
+            Self::Cwd => Some(facts.cwd.as_deref().unwrap_or(Self::UNKNOWN)),
+            Self::Model => Some(facts.model.as_deref().unwrap_or(Self::UNKNOWN)),
+        }
+    }
+
+    /// Returns a text for a group, such as "team `payments`" or "folder `/srv/app`".
+    pub(super) fn describe(&self, value: &str) -> String {
+        let name = match self {
+            Self::Label(label) => quote(label).trim_matches('`').to_owned(),
+            Self::Cwd => "folder".to_owned(),
+            Self::Model => "model".to_owned(),
+        };
+        format!("{name} {}", quote(value))
+    }
+}
+
+/// The spelling in a policy, such as `label:team`.
+impl fmt::Display for Per {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Label(label) => write!(f, "label:{label}"),
+            Self::Cwd => f.write_str("cwd"),
+            Self::Model => f.write_str("model"),
+        }
+    }
+}
 
 /// A detector, configured and named by a policy.
 #[derive(Clone)]
@@ -18,8 +66,9 @@ pub struct NamedDetector {
     /// opens or escalates only findings that are more severe. Policies refuse two
     /// detectors that inhibit each other.
     pub inhibited_by: Vec<Arc<str>>,
-    /// The label whose sessions share one stream, where the policy says so.
-    pub per_label: Option<String>,
+    /// The fact whose groups of sessions share one stream each; `None` for a stream of
+    /// each session or agent.
+    pub per: Option<Per>,
     /// The sessions that it watches. Others of the same name may watch other
     /// sessions.
     pub sessions: SessionFilter,
@@ -53,7 +102,7 @@ impl CompiledDetector {
 
     /// Returns whether a stream is one agent.
     pub(super) fn is_per_agent(&self) -> bool {
-        self.subscription.scope == Scope::Agent && self.named.per_label.is_none()
+        self.subscription.scope == Scope::Agent && self.named.per.is_none()
     }
 }
 

@@ -2,10 +2,10 @@ use std::any::Any;
 
 use jiff::Timestamp;
 
-use super::detectors::CompiledDetector;
+use super::detectors::{CompiledDetector, Per};
 use crate::{
     AgentId, Finding, Fingerprint, Report, SessionFacts, Severity, Status, Totals,
-    detector::condition::Condition, finding::finding_id, grouped, panic_message, quote,
+    detector::condition::Condition, finding::finding_id, grouped, make_safe, panic_message, quote,
 };
 
 /// The session, and the agent or label, that the findings of a stream are about.
@@ -46,6 +46,7 @@ impl CompiledDetector {
         report: Report,
     ) -> Finding {
         let (subject, severity) = (condition.subject, condition.severity);
+        let report = self.about_group(report, scope);
         self.finding(at, scope, subject, (severity, Status::Open), measure, report)
     }
 
@@ -58,7 +59,19 @@ impl CompiledDetector {
         report: Report,
     ) -> Finding {
         let severity = (Severity::Low, Status::Resolved);
+        let report = self.about_group(report, scope);
         self.finding(at, scope, condition.subject, severity, condition.measure, report)
+    }
+
+    /// Adds the group of sessions to a report. The value of a label is in the labels.
+    fn about_group(&self, mut report: Report, scope: &StreamScope<'_>) -> Report {
+        let (Some(value), Some(per)) = (scope.label_value, &self.named.per) else { return report };
+        report.message = format!("{} ({})", report.message, per.describe(value));
+        match per {
+            Per::Label(_) => report,
+            Per::Cwd => report.with("cwd", make_safe(value)),
+            Per::Model => report.with("model", make_safe(value)),
+        }
     }
 
     fn finding(
@@ -100,10 +113,8 @@ impl CompiledDetector {
         panic: &(dyn Any + Send),
     ) -> Finding {
         let text = panic_message(panic).unwrap_or("no message");
-        let stream = match (scope.label_value, &self.named.per_label) {
-            (Some(value), Some(label)) => {
-                format!("where the label {} is {}", quote(label), quote(value))
-            }
+        let stream = match (scope.label_value, &self.named.per) {
+            (Some(value), Some(per)) => format!("for {}", per.describe(value)),
             _ => "for this session".to_owned(),
         };
         let detector = quote(&self.named.id);

@@ -42,17 +42,17 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 
-pub use self::{
-    detectors::NamedDetector,
-    explanation::{ExplanationDetail, ExplanationEntry, Outcome},
-    shared::EngineConfig,
-};
 use self::{
     detectors::compile,
     session::Session,
     sessions::{Sessions, SessionsKind},
     shared::Shared,
     subscriptions::SubscriptionTable,
+};
+pub use self::{
+    detectors::{NamedDetector, Per},
+    explanation::{ExplanationDetail, ExplanationEntry, Outcome},
+    shared::{EngineConfig, LabelRule},
 };
 use crate::{
     Event, Finding, Fingerprint, SessionFacts, SessionId, detector::Observed, facts::Step,
@@ -75,10 +75,10 @@ pub struct Engine {
     labels: Vec<LabelStreams>,
 }
 
-/// The streams of one detector with a `per_label`: one for each value of the label.
+/// The streams of one detector with a `per`: one for each group of sessions.
 struct LabelStreams {
     detector_idx: u32,
-    label: String,
+    per: Per,
     table: Arc<SubscriptionTable>,
     sessions: Sessions,
 }
@@ -90,9 +90,9 @@ impl Engine {
         let labels = detectors.iter().filter_map(|detector| {
             Some(LabelStreams {
                 detector_idx: detector.idx,
-                label: detector.named.per_label.clone()?,
+                per: detector.named.per.clone()?,
                 table: Arc::new(SubscriptionTable::of_label(detector)),
-                sessions: Sessions::new(SessionsKind::LabelValue),
+                sessions: Sessions::new(SessionsKind::Group { is_budget: detector.is_budget }),
             })
         });
         let labels = labels.collect();
@@ -133,8 +133,8 @@ impl Engine {
         findings: &mut Vec<Finding>,
     ) {
         let Some(source) = self.sessions.get(&event.session) else { return };
-        for LabelStreams { detector_idx, label, table, sessions } in &mut self.labels {
-            let Some(value) = source.facts.labels.get(label) else { continue };
+        for LabelStreams { detector_idx, per, table, sessions } in &mut self.labels {
+            let Some(value) = per.value(&source.facts) else { continue };
             // A session without the label at its first event has a stream of its own.
             if source.is_stream_of(*detector_idx) {
                 continue;
@@ -148,7 +148,7 @@ impl Engine {
             let handle = |session: &mut Session, at, shared: &mut Shared, findings: &mut Vec<_>| {
                 session.observe_shared(observed, at, value, source, shared, findings);
             };
-            let value = SessionId::from(value.as_str());
+            let value = SessionId::from(value);
             sessions.visit(&value, at, &mut self.shared, findings, new, handle);
         }
     }
@@ -212,9 +212,9 @@ impl Engine {
     pub fn watching(&self, id: &SessionId) -> Vec<&NamedDetector> {
         let Some(session) = self.sessions.get(id) else { return Vec::new() };
         let watching = self.shared.runner.detectors.iter().filter(|detector| {
-            let label = detector.named.per_label.as_ref();
+            let per = detector.named.per.as_ref();
             session.is_watched_by(detector.idx)
-                || label.is_some_and(|label| session.facts.labels.contains_key(label))
+                || per.is_some_and(|per| per.value(&session.facts).is_some())
         });
         watching.map(|detector| &detector.named).collect()
     }

@@ -103,6 +103,19 @@ impl Session {
         self.expires_at.into()
     }
 
+    /// Postpones the expiry. Returns `false` if the time cannot be later.
+    pub(super) fn extend(&mut self, shared: &Shared) -> bool {
+        let expires_at = shared.expiry(self.expires_at.into());
+        let is_later = self.expires_at < expires_at;
+        self.expires_at = expires_at;
+        is_later
+    }
+
+    /// Returns whether every detector of the session as a whole is idle.
+    pub(super) fn is_idle(&self) -> bool {
+        self.streams.is_idle()
+    }
+
     /// Returns whether the session has expired at `at`.
     pub(super) fn is_expired(&self, at: Timestamp) -> bool {
         self.expires_at <= at.into()
@@ -131,7 +144,13 @@ impl Session {
     ) {
         self.now = at.into();
         self.expires_at = shared.expiry(at);
+        let known = self.facts.n_known();
         self.facts.observe(event, at, &mut shared.names);
+        if !shared.config.label_rules.is_empty()
+            && (self.facts.totals.events == 1 || self.facts.n_known() != known)
+        {
+            self.add_labels(event, shared);
+        }
         if self.facts.totals.events == 1 {
             // The first event may set labels, which select detectors.
             self.table = shared.table(&self.facts, event);
@@ -174,6 +193,22 @@ impl Session {
             self.agents.0.take_if(|agents| agents.is_empty());
         }
         self.turn_off_panicked(shared);
+    }
+
+    /// Adds the labels of the rules that match the facts so far.
+    #[cold]
+    fn add_labels(&mut self, event: &Event, shared: &Shared) {
+        let Shared { config, runner, .. } = shared;
+        config.add_labels(&mut self.facts, event);
+        // A session that has just got a label shares the stream of the label.
+        for detector in &runner.detectors {
+            let is_shared =
+                detector.named.per.as_ref().is_some_and(|per| per.value(&self.facts).is_some());
+            if is_shared && self.is_stream_of(detector.idx) {
+                self.table = Arc::new(self.table.without(detector.idx));
+                self.streams.turn_off(detector.idx);
+            }
+        }
     }
 
     /// Handles an event of `source`, one of the sessions that share this label.

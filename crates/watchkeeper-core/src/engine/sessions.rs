@@ -7,7 +7,7 @@ use super::{findings::evicted, session::Session, shared::Shared, timers::TimerQu
 use crate::{Finding, SessionId};
 
 /// Sessions by id, with their timers: all sessions of the engine; or, for a detector
-/// with `per_label`, one for each value of the label.
+/// with `per`, one for each group of sessions.
 pub(super) struct Sessions {
     by_id: HashMap<SessionId, Box<Session>, RandomState>,
     timers: TimerQueue,
@@ -22,7 +22,11 @@ pub(super) struct Sessions {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum SessionsKind {
     Session,
-    LabelValue,
+    /// Values of `per`. The group of a budget is kept until its detector is idle: a
+    /// week without events does not reset the budget of a month.
+    Group {
+        is_budget: bool,
+    },
 }
 
 impl Sessions {
@@ -48,17 +52,13 @@ impl Sessions {
         handle: impl FnOnce(&mut Session, Timestamp, &mut Shared, &mut Vec<Finding>) -> R,
     ) -> R {
         let label_value = self.kind.label_value(id);
+        self.expire_until(id, at, shared, findings);
         let session = match self.by_id.get_mut(id) {
             Some(session) if !session.is_expired(at) => {
                 session.is_recent = true;
                 session
             }
-            found => {
-                if let Some(session) = found {
-                    let expires_at = session.expires_at();
-                    session.wake_until(expires_at, label_value, shared, findings);
-                    self.remove(id);
-                }
+            _ => {
                 self.make_room(at, shared, findings);
                 self.turns.push_back(id.clone());
                 let session = Box::new(new(shared));
@@ -73,6 +73,26 @@ impl Sessions {
         result
     }
 
+    /// Drops a session that has expired at `at`, or keeps the group of a budget.
+    fn expire_until(
+        &mut self,
+        id: &SessionId,
+        at: Timestamp,
+        shared: &mut Shared,
+        findings: &mut Vec<Finding>,
+    ) {
+        let label_value = self.kind.label_value(id);
+        while let Some(session) = self.by_id.get_mut(id)
+            && session.is_expired(at)
+        {
+            let expires_at = session.expires_at();
+            session.wake_until(expires_at, label_value, shared, findings);
+            if !self.kind.keeps(session) || !session.extend(shared) {
+                self.remove(id);
+            }
+        }
+    }
+
     /// Handles the wake-ups of the session with the first timer, if it is due at
     /// `now`, and drops an expired session. Returns whether a timer was due.
     pub(super) fn wake_first(
@@ -85,7 +105,7 @@ impl Sessions {
         let Some(session) = self.by_id.get_mut(&id) else { return true };
         session.timer_at = None;
         session.wake_until(at, self.kind.label_value(&id), shared, findings);
-        if session.is_expired(at) {
+        if session.is_expired(at) && !(self.kind.keeps(session) && session.extend(shared)) {
             self.remove(&id);
         } else {
             let due_at = session.due_at();
@@ -129,7 +149,7 @@ impl Sessions {
         self.n_evicted += 1;
         let (part, limit) = match self.kind {
             SessionsKind::Session => ("sessions", format!("more than {max} sessions at once")),
-            SessionsKind::LabelValue => {
+            SessionsKind::Group { .. } => {
                 ("labels", format!("more than {max} values of one label at once"))
             }
         };
@@ -165,17 +185,22 @@ impl Sessions {
 }
 
 impl SessionsKind {
-    /// The number of values of one label that are watched at once.
-    pub(super) const MAX_LABEL_VALUES: usize = 4096;
+    /// The number of groups of one detector that are watched at once.
+    pub(super) const MAX_GROUPS: usize = 4096;
 
     fn max(self, shared: &Shared) -> usize {
         match self {
             Self::Session => shared.config.max_sessions.max(1),
-            Self::LabelValue => Self::MAX_LABEL_VALUES,
+            Self::Group { .. } => Self::MAX_GROUPS,
         }
     }
 
     fn label_value(self, id: &SessionId) -> Option<&str> {
-        (self == Self::LabelValue).then(|| id.as_str())
+        matches!(self, Self::Group { .. }).then(|| id.as_str())
+    }
+
+    /// Returns whether a session stays although it has expired.
+    fn keeps(self, session: &Session) -> bool {
+        self == Self::Group { is_budget: true } && !session.is_idle()
     }
 }

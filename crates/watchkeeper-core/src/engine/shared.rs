@@ -1,11 +1,11 @@
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use jiff::{SignedDuration, Timestamp};
 
 use super::{detectors::CompiledDetector, streams::Runner, subscriptions::SubscriptionTable};
 use crate::{
-    Event, Labels, Price, Prices, SessionFacts, compact::PackedTimestamp, facts::ClockAdjustments,
-    interner::Interner,
+    Event, EventKind, Labels, Price, Prices, SessionFacts, compact::PackedTimestamp,
+    facts::ClockAdjustments, interner::Interner, session_filter::SessionMatcher,
 };
 
 /// The number of subscription tables that are kept for reuse.
@@ -16,6 +16,9 @@ const MAX_TABLES: usize = 64;
 pub struct EngineConfig {
     /// Labels of every finding.
     pub labels: Labels,
+    /// Labels of the findings of some sessions. Later rules take precedence over earlier
+    /// ones and over `labels`; labels of the session itself over all of them.
+    pub label_rules: Vec<LabelRule>,
     /// The prices of models.
     pub prices: Prices,
     /// The time after its latest event at which a session is dropped.
@@ -29,9 +32,57 @@ impl Default for EngineConfig {
     fn default() -> Self {
         Self {
             labels: Labels::default(),
+            label_rules: Vec::new(),
             prices: Prices::default(),
             session_expiry: SignedDuration::from_hours(24),
             max_sessions: 1_000_000,
+        }
+    }
+}
+
+/// Labels for the sessions that match.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct LabelRule {
+    /// The sessions.
+    pub matcher: SessionMatcher,
+    /// The names and values of the labels.
+    pub labels: BTreeMap<String, String>,
+}
+
+impl LabelRule {
+    /// Creates a rule.
+    pub fn new(matcher: SessionMatcher, labels: BTreeMap<String, String>) -> Self {
+        Self { matcher, labels }
+    }
+}
+
+impl EngineConfig {
+    /// Adds the labels of the rules that match the facts so far. `event` is the event
+    /// that has just been added to the facts.
+    pub(super) fn add_labels(&self, facts: &mut SessionFacts, event: &Event) {
+        for rule in &self.label_rules {
+            if !rule.matcher.matches_known(facts) {
+                continue;
+            }
+            for (name, value) in &rule.labels {
+                // A label of another origin is one of the session itself.
+                let is_replaceable = facts.labels.get(name).is_none_or(|current| {
+                    let set_by_rule = |it: &LabelRule| it.labels.get(name) == Some(current);
+                    self.labels.get(name) == Some(current)
+                        || self.label_rules.iter().any(set_by_rule)
+                });
+                if is_replaceable && facts.labels.get(name) != Some(value) {
+                    Arc::make_mut(&mut facts.labels).insert(name.clone(), value.clone());
+                }
+            }
+        }
+        if let EventKind::SessionStart(start) = &event.kind
+            && event.agent.is_none()
+            && !start.labels.is_empty()
+        {
+            let labels = start.labels.iter().map(|(k, v)| (k.to_string(), v.to_string()));
+            Arc::make_mut(&mut facts.labels).extend(labels);
         }
     }
 }

@@ -97,6 +97,11 @@ impl Streams {
         });
     }
 
+    /// Returns whether every detector is idle.
+    pub(super) fn is_idle(&self) -> bool {
+        self.active.is_empty()
+    }
+
     fn is_active(&self, place: usize, detector_idx: u32) -> bool {
         self.active.get(place).is_some_and(|it| it.detector_idx == detector_idx)
     }

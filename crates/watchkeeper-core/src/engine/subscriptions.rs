@@ -34,12 +34,10 @@ impl SubscriptionTable {
     pub(super) fn new(detectors: &[CompiledDetector], facts: &SessionFacts, first: &Event) -> Self {
         let select = |scope| {
             let watches = |it: &&CompiledDetector| it.named.sessions.takes(facts, first);
-            let watching =
-                detectors.iter().filter(watches).filter(|it| match &it.named.per_label {
-                    None => it.subscription.scope == scope,
-                    // A session without the label has a stream of its own.
-                    Some(label) => scope == Scope::Session && !facts.labels.contains_key(label),
-                });
+            let watching = detectors.iter().filter(watches).filter(|it| match &it.named.per {
+                None => it.subscription.scope == scope,
+                Some(per) => scope == Scope::Session && per.value(facts).is_none(),
+            });
             Subscribers::new(watching)
         };
         Self { session: select(Scope::Session), agents: select(Scope::Agent) }

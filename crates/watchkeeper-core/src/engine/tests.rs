@@ -2,7 +2,7 @@ use jiff::{SignedDuration, Timestamp};
 use proptest::{collection::vec, prelude::*};
 
 use super::{
-    Engine, EngineConfig, NamedDetector,
+    Engine, EngineConfig, LabelRule, NamedDetector, Per,
     episodes::MAX_EPISODES,
     session::{Agent, MAX_AGENTS, Session},
     sessions::SessionsKind,
@@ -197,7 +197,7 @@ fn named(sort: Sort) -> NamedDetector {
         class: "runaway".into(),
         levels: LEVELS.to_vec(),
         inhibited_by: Vec::new(),
-        per_label: (sort == Sort::Team).then(|| "team".to_owned()),
+        per: (sort == Sort::Team).then(|| Per::Label("team".to_owned())),
         sessions: crate::SessionFilter::default(),
         detector: Box::new(Probe::new(sort)),
     }
@@ -485,9 +485,9 @@ fn every_stream_receives_the_call_of_a_result() {
             Subscription::default().scope(self.0)
         }
     }
-    let with = |id: &str, scope, per_label: Option<&str>| NamedDetector {
+    let with = |id: &str, scope, per: Option<&str>| NamedDetector {
         id: id.into(),
-        per_label: per_label.map(str::to_owned),
+        per: per.map(|it| Per::Label(it.to_owned())),
         detector: Box::new(Answered(scope)),
         ..named(Sort::Messages)
     };
@@ -503,7 +503,8 @@ fn every_stream_receives_the_call_of_a_result() {
     let result = ToolResult::new("c1", true, None);
     let findings = observe(&mut engine, 2, "s", EventKind::ToolResult(result));
     assert_eq!(render(&findings), ["2s s agent low 2", "2s s label low 2", "2s s session low 2"]);
-    assert!(findings.iter().all(|it| it.message == "bash"));
+    let messages: Vec<_> = findings.iter().map(|it| it.message.as_str()).collect();
+    assert_eq!(messages, ["bash", "bash (team `red`)", "bash"]);
 }
 
 #[test]

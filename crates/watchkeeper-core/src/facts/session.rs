@@ -107,6 +107,14 @@ impl SessionFacts {
         }
     }
 
+    /// Returns the number of known facts that a rule for labels can match.
+    pub(crate) fn n_known(&self) -> usize {
+        [self.source.is_some(), self.cwd.is_some(), self.model.is_some()]
+            .into_iter()
+            .filter(|is_known| *is_known)
+            .count()
+    }
+
     /// Updates the number of open turns and waiting agents after the status of one
     /// agent has changed.
     pub(crate) fn count_agent(&mut self, before: AgentStatus, after: AgentStatus) {

@@ -56,7 +56,7 @@ fn engine() -> Engine {
         class: "timeout".into(),
         levels: vec![Level::new(1, Severity::Medium)],
         inhibited_by: Vec::new(),
-        per_label: None,
+        per: None,
         sessions: crate::SessionFilter::default(),
         detector: Box::new(Everything::default()),
     };
@@ -191,7 +191,7 @@ fn a_callback_receives_resolved_findings() {
         class: "test".into(),
         levels: vec![Level::new(1, Severity::Low)],
         inhibited_by: Vec::new(),
-        per_label: None,
+        per: None,
         sessions: crate::SessionFilter::default(),
         detector: Box::new(OpenTurn),
     };

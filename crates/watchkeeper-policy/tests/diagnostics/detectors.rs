@@ -412,7 +412,7 @@ per = 'label:team'
     3 | per = 'team'
       |       ^^^^^^
       |
-      = note: with `per = "label:team"`, all sessions with the same `team` share one limit; without `per`, each agent or session has its own limit
+      = note: with `per = "label:team"`, all sessions with the same `team` share one limit, with `per = "cwd"` or `per = "model"` those of one folder or model; without `per`, each agent or session has its own limit
     help: if this is the name of a label
       |
     3 - per = 'team'

@@ -23,13 +23,9 @@ fn files_that_extend_each_other() {
         ("team/policy.toml", "version = 1\nextends = ['../base.toml']\n"),
         ("team/../base.toml", "version = 1\nextends = ['team/policy.toml']\n"),
     ]), @"
-    error: `team/policy.toml` extends itself
-     --> team/../base.toml:2:12
-      |
-    2 | extends = ['team/policy.toml']
-      |            ^^^^^^^^^^^^^^^^^^
-      |
-      = note: the cycle is: `team/policy.toml` extends `base.toml` extends `team/policy.toml`
+    error: this file is not a valid policy: 1 error
+    --> team/../base.toml
+     = note: its text is not shown, because it is not a TOML file in the folder of the policy; to see the errors, validate this file itself
     ");
 }
 
@@ -272,4 +268,25 @@ fn without_routes_every_finding_goes_to_every_sink() {
     [[routes]]
     sinks = ["hook"]  # default: every finding goes to every sink
     "#);
+}
+
+#[test]
+fn only_toml_files_in_the_folder_of_the_policy_are_quoted() {
+    const SECRET: &str = "root:$6$hunter2:19000:0\n";
+    const TOKEN: &str = "version = 1\nhunter2 = 'hunter2'\n";
+    for (file, text) in [
+        ("/etc/shadow", SECRET),
+        ("shadow", SECRET),
+        ("../credentials.toml", TOKEN),
+        ("/home/u/credentials.toml", TOKEN),
+    ] {
+        let policy = format!("version = 1\nextends = ['{file}']\n");
+        let path = if file.starts_with('/') { file.to_owned() } else { format!("team/{file}") };
+        let rendered = check_files(&[("team/policy.toml", &policy), (&path, text)]);
+        assert!(rendered.contains("not a valid policy"), "{rendered}");
+        assert!(!rendered.contains("hunter2"), "{rendered}");
+    }
+    let policy = "version = 1\nextends = ['sub/base.toml']\n";
+    let rendered = check_files(&[("team/policy.toml", policy), ("team/sub/base.toml", TOKEN)]);
+    assert!(rendered.contains("2 | hunter2"), "{rendered}");
 }

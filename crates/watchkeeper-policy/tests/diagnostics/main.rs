@@ -3,6 +3,7 @@
 mod any_text;
 mod detectors;
 mod exceptions;
+mod labels;
 mod layers;
 mod overrides;
 mod routes;

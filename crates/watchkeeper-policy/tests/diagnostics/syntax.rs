@@ -197,12 +197,6 @@ x = 1
       |
       = note: each route begins with `[[routes]]`
 
-    error: expected a table, found a list
-     --> policy.toml:4:10
-      |
-    4 | labels = []
-      |          ^^
-
     error: expected a table, found the number `1`
      --> policy.toml:6:5
       |

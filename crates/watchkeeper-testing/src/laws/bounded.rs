@@ -33,7 +33,7 @@ const MAX_GROWTH: usize = 1_000;
 /// between the events. For detectors of whole sessions, the events come from one
 /// agent and then from many.
 pub(super) fn check(subject: &Subject, traces: &[Vec<Event>]) -> Result<(), Broken> {
-    let is_per_agent = subject.pristine.per_label.is_none()
+    let is_per_agent = subject.pristine.per.is_none()
         && subject.pristine.detector.subscription().scope == Scope::Agent;
     for has_many_agents in [false, true] {
         if has_many_agents && is_per_agent {
@@ -77,7 +77,7 @@ fn is_bounded(
     let mut findings = Vec::new();
     let mut now = Timestamp::UNIX_EPOCH;
     // The streams of a label have fewer events, and so does a stream that ends.
-    let mut is_whole = subject.pristine.per_label.is_none();
+    let mut is_whole = subject.pristine.per.is_none();
     for mut event in events {
         is_whole &= !matches!(event.kind, EventKind::AgentEnd | EventKind::SessionEnd { .. });
         event.at = now;

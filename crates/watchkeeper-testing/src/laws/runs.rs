@@ -37,7 +37,7 @@ impl Subject {
         let disturbed = self.run(events, ticks);
         same(Law::Punctual, ("undisturbed", &findings), ("with clock advances", &disturbed))?;
         // Sessions that share a label share a stream.
-        let has_own_sessions = self.pristine.per_label.is_none();
+        let has_own_sessions = self.pristine.per.is_none();
         let mut sessions: Vec<&SessionId> = events.iter().map(|event| &event.session).collect();
         sessions.sort();
         sessions.dedup();

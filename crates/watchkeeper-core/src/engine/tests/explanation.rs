@@ -45,6 +45,8 @@ fn entry_line(entry: &ExplanationEntry) -> Option<String> {
 
 fn finding_line(finding: &Finding) -> String {
     let Finding { at, detector, agent, severity, message, .. } = finding;
+    // An explanation has the report of the detector, without the group of sessions.
+    let message = message.split(" (team ").next().unwrap_or_default();
     let what = match finding.status {
         _ if &*finding.class == "error" => "panicked".to_owned(),
         Status::Open => format!("{severity} {message}"),

@@ -1,6 +1,9 @@
 //! Sessions that share a label.
 
+use std::sync::Arc;
+
 use super::*;
+use crate::{Glob, Labels, session_filter::SessionMatcher};
 
 #[test]
 fn sessions_that_share_a_label_share_a_stream() {
@@ -60,7 +63,7 @@ fn a_label_after_the_first_event_makes_no_second_stream() {
 #[test]
 fn drops_inactive_label_values_above_the_limit() {
     let mut engine = engine_with(&[Sort::Team], EngineConfig::default());
-    let n = i64::try_from(SessionsKind::MAX_LABEL_VALUES).expect("it is small") + 3;
+    let n = i64::try_from(SessionsKind::MAX_GROUPS).expect("it is small") + 3;
     let mut findings = Vec::new();
     for secs in 0..n {
         findings.extend(observe(
@@ -70,8 +73,8 @@ fn drops_inactive_label_values_above_the_limit() {
             start(&format!("{secs}")),
         ));
     }
-    assert_eq!(engine.labels[0].sessions.len(), SessionsKind::MAX_LABEL_VALUES);
-    assert_eq!(engine.labels[0].sessions.n_timers(), SessionsKind::MAX_LABEL_VALUES);
+    assert_eq!(engine.labels[0].sessions.len(), SessionsKind::MAX_GROUPS);
+    assert_eq!(engine.labels[0].sessions.n_timers(), SessionsKind::MAX_GROUPS);
     let has_value = |value: &str| engine.labels[0].sessions.get(&SessionId::from(value)).is_some();
     assert!(!has_value("0") && has_value("5"));
     let messages: Vec<_> = findings.iter().map(|it| it.message.as_str()).collect();
@@ -86,7 +89,7 @@ fn drops_inactive_label_values_above_the_limit() {
 #[test]
 fn a_panic_for_a_label_turns_the_detector_off_for_that_value() {
     let mut detector = named(Sort::Fragile);
-    detector.per_label = Some("team".to_owned());
+    detector.per = Some(Per::Label("team".to_owned()));
     let mut engine = Engine::new(vec![detector], EngineConfig::default());
     observe(&mut engine, 0, "s1", start("red"));
     let findings = observe(&mut engine, 1, "s2", start("red"));
@@ -94,9 +97,120 @@ fn a_panic_for_a_label_turns_the_detector_off_for_that_value() {
     let findings = observe(&mut engine, 2, "s1", COMPACTION);
     assert_eq!(
         findings[0].message,
-        "detector `Fragile` panicked and is off where the label `team` is `red`: `it broke`"
+        "detector `Fragile` panicked and is off for team `red`: `it broke`"
     );
     assert!(observe(&mut engine, 3, "s2", message()).is_empty());
     assert!(observe(&mut engine, 3, "s3", start("blue")).is_empty());
     assert_eq!(render(&observe(&mut engine, 4, "s3", message())), ["4s s3 Fragile low 2"]);
+}
+
+/// Returns the start of a session in a folder.
+fn start_in(cwd: &str) -> EventKind {
+    EventKind::SessionStart(SessionStart { cwd: Some(cwd.into()), ..SessionStart::default() })
+}
+
+/// Returns a model call.
+fn call_of(model: &str) -> EventKind {
+    EventKind::ModelCall(ModelCall { model: Some(model.into()), ..ModelCall::default() })
+}
+
+/// Returns a rule that sets the label `team`.
+fn rule(matcher: SessionMatcher, team: &str) -> LabelRule {
+    LabelRule::new(matcher, [("team".to_owned(), team.to_owned())].into())
+}
+
+fn in_folder(pattern: &str) -> SessionMatcher {
+    SessionMatcher { cwd: vec![Glob::new(pattern)], ..SessionMatcher::default() }
+}
+
+fn of_model(pattern: &str) -> SessionMatcher {
+    SessionMatcher { model: vec![Glob::new(pattern)], ..SessionMatcher::default() }
+}
+
+#[test]
+fn rules_label_the_sessions_that_match() {
+    let label_rules = vec![
+        rule(in_folder("*/pay*"), "payments"),
+        rule(in_folder("*/payroll"), "payroll"),
+        rule(of_model("opus*"), "research"),
+    ];
+    let labels: Labels = Arc::new([("team".to_owned(), "other".to_owned())].into());
+    let config = || EngineConfig {
+        labels: labels.clone(),
+        label_rules: label_rules.clone(),
+        ..EngineConfig::default()
+    };
+    let own = EventKind::SessionStart(SessionStart {
+        cwd: Some("/srv/payroll".into()),
+        labels: vec![("team".into(), "own".into())],
+        ..SessionStart::default()
+    });
+    for (events, expected) in [
+        (vec![start_in("/srv/search")], "other"),
+        (vec![start_in("/srv/pay")], "payments"),
+        (vec![start_in("/srv/payroll")], "payroll"),
+        // The folder and the model are known later.
+        (vec![message(), start_in("/srv/pay")], "payments"),
+        (vec![start_in("/srv/pay"), call_of("opus-4")], "research"),
+        (vec![start_in("/srv/pay"), call_of("haiku"), call_of("opus-4")], "payments"),
+        (vec![own.clone()], "own"),
+        (vec![own, call_of("opus-4")], "own"),
+    ] {
+        let mut engine = Engine::new(Vec::new(), config());
+        for kind in events.clone() {
+            observe(&mut engine, 0, "s", kind);
+        }
+        let facts = engine.session(&SessionId::from("s")).expect("the session is watched");
+        assert_eq!(facts.labels["team"], expected, "{events:?}");
+    }
+}
+
+#[test]
+fn a_label_of_a_rule_moves_a_session_to_the_stream_of_the_label() {
+    let label_rules = vec![rule(of_model("opus*"), "research")];
+    let config = EngineConfig { label_rules, ..EngineConfig::default() };
+    let mut engine = engine_with(&[Sort::Team], config);
+    observe(&mut engine, 0, "s1", message());
+    observe(&mut engine, 1, "s1", call_of("opus-4"));
+    observe(&mut engine, 2, "s2", call_of("opus-4"));
+    observe(&mut engine, 3, "s1", message());
+    let findings = observe(&mut engine, 4, "s2", message());
+    assert_eq!(render(&findings), ["4s s2 Team low 2"]);
+    assert_eq!(findings[0].labels["team"], "research");
+}
+
+#[test]
+fn sessions_of_a_folder_or_a_model_share_a_stream() {
+    for (per, group) in [(Per::Cwd, "folder `/srv/pay`"), (Per::Model, "model `opus-4`")] {
+        let detector = NamedDetector { per: Some(per), ..named(Sort::Team) };
+        let mut engine = Engine::new(vec![detector], EngineConfig::default());
+        for (session, cwd, model) in [("s1", "/srv/pay", "opus-4"), ("s3", "/srv/search", "haiku")]
+        {
+            observe(&mut engine, 0, session, start_in(cwd));
+            let findings = observe(&mut engine, 0, session, call_of(model));
+            assert!(findings.is_empty(), "{findings:?}");
+        }
+        let mut findings = observe(&mut engine, 1, "s2", start_in("/srv/pay"));
+        findings.extend(observe(&mut engine, 1, "s2", call_of("opus-4")));
+        assert_eq!(render(&findings), ["1s s2 Team low 2"]);
+        assert!(findings[0].message.ends_with(&format!(" ({group})")), "{findings:?}");
+    }
+}
+
+#[test]
+fn a_group_of_a_budget_is_kept_until_its_detector_is_idle() {
+    const DAY: i64 = 24 * 60 * 60;
+    for (class, is_kept) in [("budget", true), ("runaway", false)] {
+        for looks in [false, true] {
+            let per = Some(Per::Label("team".to_owned()));
+            let detector = NamedDetector { per, class: class.into(), ..named(Sort::Fragile) };
+            let mut engine = Engine::new(vec![detector], EngineConfig::default());
+            observe(&mut engine, 0, "s1", start("red"));
+            if looks {
+                advance(&mut engine, 9 * DAY);
+            }
+            let findings = observe(&mut engine, 10 * DAY, "s2", start("red"));
+            assert_eq!(!findings.is_empty(), is_kept, "{class} {looks} {findings:?}");
+        }
+    }
 }

@@ -29,7 +29,7 @@ fn events(record: impl FnOnce(&Running)) -> Vec<Event> {
         class: "test".into(),
         levels: vec![Level::new(1, Severity::Low)],
         inhibited_by: Vec::new(),
-        per_label: None,
+        per: None,
         sessions: crate::SessionFilter::default(),
         detector: Box::new(copier.clone()),
     };
