@@ -55,12 +55,17 @@ impl Watching {
     /// Starts a command, and waits until the program watches.
     pub(crate) fn run(command: &mut Command) -> Self {
         let mut child = command
-            .stdout(Stdio::null())
+            .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
             .expect("the program should start");
+        let out = BufReader::new(child.stdout.take().expect("standard output is piped"));
         let err = BufReader::new(child.stderr.take().expect("standard error is piped"));
         let (sender, lines) = mpsc::channel();
+        let findings = sender.clone();
+        thread::spawn(move || {
+            out.lines().map_while(Result::ok).try_for_each(|line| findings.send(line))
+        });
         thread::spawn(move || {
             err.lines().map_while(Result::ok).try_for_each(|line| sender.send(line))
         });
@@ -232,4 +237,32 @@ fn reports_lost_findings_at_once_and_at_the_end() {
     let (status, rest) = watching.end("TERM");
     assert_eq!(status, Some(2), "{rest:?}");
     assert!(rest.iter().any(|it| it.starts_with("error: sinks lost ")), "{rest:?}");
+}
+
+#[test]
+fn findings_are_data_on_standard_output() {
+    let folder = Folder::new();
+    let file = folder.write("s.ndjson", "");
+    let watching = Watching::start(&folder, &["--format", "json"]);
+    watching.until("read 0 files");
+    let mut file = OpenOptions::new().append(true).open(file).unwrap();
+    file.write_all(looping_now(4).as_bytes()).unwrap();
+    let line = watching.until("4 times");
+    assert!(line.starts_with("{\"") && line.contains("\"severity\":\"medium\""), "{line}");
+    assert_eq!(watching.end("INT").0, Some(0));
+}
+
+#[test]
+fn waits_for_paths_to_appear_and_ignores_a_hangup() {
+    let folder = Folder::new();
+    let mut command = program();
+    command.env("HOME", folder.path()).arg("watch");
+    let watching = Watching::run(&mut command);
+    let pid = watching.child.0.id().to_string();
+    let sent = Command::new("kill").args(["-s", "HUP", &pid]).status();
+    assert!(sent.expect("kill runs").success());
+    watching.until("SIGHUP is ignored");
+    folder.write(".claude/projects/p/s.jsonl", looping_now(4));
+    watching.until("4 times");
+    assert_eq!(watching.end("TERM").0, Some(0));
 }

@@ -50,9 +50,16 @@ pub(crate) enum Error {
     NothingToUpdate,
     #[error("no test name contains the text of --filter")]
     NoMatchingTest,
-    #[error("sinks lost {}{}", counted(*.lost, "finding"), timeout_hint(*.timed_out))]
+    #[error(
+        "sinks lost {}{}{}",
+        counted(*.lost, "finding"),
+        sinks_list(.sinks),
+        timeout_hint(*.timed_out)
+    )]
     FindingsLost {
         lost: u64,
+        /// The sinks that lost findings, each with its last error.
+        sinks: Vec<String>,
         /// `true` if the shutdown timeout expired.
         timed_out: bool,
     },
@@ -64,8 +71,18 @@ pub(crate) enum Error {
     DemoAgent,
     #[error("cannot read the demo session")]
     DemoSession { source: ReadError },
+    #[error("{} exists already; use --force to replace it", quoted_path(.path))]
+    PolicyExists { path: PathBuf },
+    #[error("no folder for the user's configuration: set HOME or XDG_CONFIG_HOME")]
+    NoUserFolder,
+    #[error("watch follows files; to check standard input, use `watchkeeper check -`")]
+    StandardInput,
     #[error("cannot write {}", quoted_path(.path))]
     Write { path: PathBuf, source: io::Error },
+}
+
+fn sinks_list(sinks: &[String]) -> String {
+    if sinks.is_empty() { String::new() } else { format!(": {}", sinks.join("; ")) }
 }
 
 fn timeout_hint(timed_out: bool) -> &'static str {

@@ -9,7 +9,7 @@ use crate::output::Styles;
 /// Options of every command.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Global {
-    /// Policy file to use instead of the built-in policy
+    /// Policy file [default: the first policy at the usual places]
     #[arg(long, value_name = "FILE", global = true)]
     pub(crate) policy: Option<PathBuf>,
 

@@ -24,6 +24,7 @@ mod loading;
 mod logging;
 mod numbers;
 mod output;
+mod policy_file;
 mod policy_tests;
 mod recorded;
 mod replay;
@@ -55,6 +56,11 @@ Exit status:
   1   findings at or above --fail-on, or a failed policy test
   2   usage or I/O error
   78  invalid policy
+
+Policy:
+  The first that exists: the file of --policy; `.watchkeeper.toml` in the working
+  folder, or above it in the same repository; `watchkeeper/policy.toml` in
+  $XDG_CONFIG_HOME or ~/.config; the built-in policy. `watchkeeper init` writes one.
 
 Environment:
   WATCHKEEPER_LOG  diagnostics to log to stderr, such as `watchkeeper::source=debug,info`
@@ -137,7 +143,8 @@ impl App {
             let _ = io::stderr().write_all(format!("panic: {text}\n").as_bytes());
         }));
         let mut output = Output {
-            out: &mut io::stdout().lock(),
+            // Without a lock: `watch` prints findings from other threads.
+            out: &mut io::stdout(),
             err: &mut io::stderr(),
             styles: Styles::detect(),
         };

@@ -3,7 +3,7 @@
 
 use std::{
     collections::BTreeMap,
-    io,
+    io::{self, Write as _},
     path::PathBuf,
     sync::{
         Arc,
@@ -19,10 +19,13 @@ use signal_hook::{
 };
 use watchkeeper_core::{
     Engine, Event, Finding, Monitor, SignedDuration, Timestamp,
+    author::make_safe,
     clock::{Clock as _, Deadline, SystemClock},
     embed::{
-        Backlog, Delivery, MonitorConfig, MonitorCounts, Queue, Registry, Router, SourceEntry,
+        Backlog, Delivery, MonitorConfig, MonitorCounts, Queue, Registry, Router, SinkOutcome,
+        SourceEntry,
     },
+    quote,
 };
 use watchkeeper_policy::{NamedSink, Policy};
 use watchkeeper_sources::{FollowOptions, FollowReport, Follower, Update, Waker};
@@ -35,6 +38,8 @@ const MAX_BATCH: usize = 1 << 18;
 const LAST_LOOK: Duration = Duration::from_secs(1);
 /// Maximum age of a finding at the start that is still delivered.
 const MAX_AGE: SignedDuration = SignedDuration::from_mins(10);
+
+const HANGUP: &str = "note: SIGHUP is ignored; to use a changed policy, restart the program\n";
 
 /// A follower and a monitor for its events.
 pub(crate) struct LiveMonitor {
@@ -52,7 +57,7 @@ pub(crate) struct Stopper {
     waker: Waker,
 }
 
-/// Stops a [`LiveMonitor`] on SIGINT, SIGTERM and SIGHUP.
+/// Stops a [`LiveMonitor`] on SIGINT and SIGTERM, and on a SIGHUP that ends the terminal.
 pub(crate) struct SignalListener {
     handle: Handle,
     thread: JoinHandle<bool>,
@@ -65,16 +70,19 @@ pub(crate) struct Outcome {
     pub(crate) followed: FollowReport,
     /// `true` if all findings were delivered in time.
     pub(crate) all_delivered: bool,
+    /// The sinks that lost findings, each with its last error.
+    pub(crate) losses: Vec<String>,
 }
 
 impl LiveMonitor {
     /// Creates a monitor for the sessions in `paths`. `source` is the kind of all
-    /// files; `None` recognizes each file.
+    /// files; `None` recognizes each file. `observers` receive every finding.
     pub(crate) fn new(
         policy: Policy,
         registry: &Registry,
         paths: Vec<PathBuf>,
         source: Option<&'static SourceEntry>,
+        observers: Vec<Queue>,
     ) -> Self {
         let mut config = MonitorConfig::default();
         config.check_interval = policy.monitor.check_interval.unsigned();
@@ -85,7 +93,8 @@ impl LiveMonitor {
         let ids: Vec<String> = policy.sinks.iter().map(|sink| sink.id.clone()).collect();
         let queue = |sink: NamedSink| Queue::new(&sink.id, sink.sink, sink.queue_capacity);
         let queues = policy.sinks.into_iter().map(queue).collect();
-        let delivery = Delivery::new(Router::new(policy.routes, &ids), queues);
+        let router = Router::new(policy.routes, &ids);
+        let delivery = Delivery::with_observers(router, queues, observers);
         let follow = FollowOptions { kind: source, ..FollowOptions::default() };
         let follower = Follower::new(paths, registry.sources.iter(), follow);
         Self { engine, delivery, config, follower, is_stopped: Arc::default() }
@@ -96,12 +105,18 @@ impl LiveMonitor {
     }
 
     /// Follows sessions until stopped. Updates other than events go to `on_update`.
-    pub(crate) fn run(self, on_update: &mut dyn FnMut(&Update)) -> io::Result<Outcome> {
+    /// `on_start` runs once everything that is recorded already is read.
+    pub(crate) fn run(
+        self,
+        on_update: &mut dyn FnMut(&Update),
+        on_start: &mut dyn FnMut(&FollowReport, usize),
+    ) -> io::Result<Outcome> {
         let Self { engine, mut delivery, config, mut follower, is_stopped } = self;
         let is_stopped = || is_stopped.load(Ordering::Acquire);
         let mut backlog = Backlog::new(engine, config.since);
         read_backlog(&mut follower, &mut backlog, &is_stopped, on_update);
         let (engine, backlog_counts) = backlog.deliver(&mut delivery);
+        on_start(&follower.report(), engine.sessions().len());
 
         let running = Monitor::new(engine, delivery, config).start()?;
         let feed = running.feed();
@@ -129,13 +144,22 @@ impl LiveMonitor {
             && !last_look.remaining().is_zero()
         {}
         take_in_order(&mut batch).for_each(|event| _ = feed.send(event));
-        let all_delivered = !running.stop().timed_out;
+        let stopped = running.stop();
+        let all_delivered = !stopped.timed_out;
+        let losses = stopped.sinks.iter().filter(|sink| 0 < sink.lost).map(describe_loss).collect();
         let mut counts = running.counts();
         counts.events += backlog_counts.events;
         counts.findings += backlog_counts.findings;
         counts.lost += backlog_counts.dropped;
-        Ok(Outcome { counts, followed: follower.report(), all_delivered })
+        Ok(Outcome { counts, followed: follower.report(), all_delivered, losses })
     }
+}
+
+/// Returns a text such as "`ops` 3 (unavailable: no route to host)".
+fn describe_loss(sink: &SinkOutcome) -> String {
+    let SinkOutcome { name, lost, last_error, .. } = sink;
+    let cause = last_error.as_deref().unwrap_or("too many findings at once");
+    format!("{} {lost} ({})", quote(name), make_safe(cause))
 }
 
 /// Reads everything that is recorded already.
@@ -209,12 +233,20 @@ impl Stopper {
 }
 
 impl SignalListener {
-    /// Starts a thread that calls the stopper on the first signal.
-    pub(crate) fn start(stopper: Stopper) -> io::Result<Self> {
+    /// Starts a thread that calls the stopper on the first signal. `ignores_hangup` is
+    /// `true` for a program that continues after SIGHUP, such as a service.
+    pub(crate) fn start(stopper: Stopper, ignores_hangup: bool) -> io::Result<Self> {
         let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
         let handle = signals.handle();
         let thread = thread::spawn(move || {
-            let is_signaled = signals.forever().next().is_some();
+            let is_signaled = signals.forever().any(|signal| {
+                let is_ignored = signal == SIGHUP && ignores_hangup;
+                if is_ignored {
+                    // A closed standard error does not end the monitor.
+                    let _ = io::stderr().write_all(HANGUP.as_bytes());
+                }
+                !is_ignored
+            });
             if is_signaled {
                 stopper.stop();
             }

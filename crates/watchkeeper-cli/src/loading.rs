@@ -13,6 +13,7 @@ use watchkeeper_policy::{Loaded, Loader, Policy, render};
 use crate::{
     global::Global,
     output::{Output, safe_path},
+    policy_file::PolicyFile,
 };
 
 /// A policy with mistakes.
@@ -23,16 +24,36 @@ pub(crate) struct InvalidPolicy {
     pub(crate) rendered: String,
 }
 
-/// Loads the policy of `--policy`, or the built-in policy. Prints warnings unless
-/// `--quiet` is set.
+/// Loads the policy of `--policy`, or the first policy at the usual places. Prints
+/// warnings unless `--quiet` is set, and the place if `--verbose` is.
 pub(crate) fn policy(
     global: &Global,
     registry: &Registry,
     output: &mut Output<'_>,
 ) -> Result<Policy, InvalidPolicy> {
+    let file = PolicyFile::find(global.policy.as_deref());
+    print_place(&file, global, output);
     let environment = |name: &str| std::env::var_os(name);
     let loader = Loader::new(registry, &read_text).environment(&environment).today(today());
-    let loaded = load(&loader, global.policy.as_deref());
+    policy_in(&file, loader, global, output)
+}
+
+/// Prints the place of the policy if `--verbose` is set.
+pub(crate) fn print_place(file: &PolicyFile, global: &Global, output: &mut Output<'_>) {
+    if global.is_verbose() {
+        let name = policy_name(file.path());
+        output.fail(&format!("policy: {name} ({})\n", file.reason()));
+    }
+}
+
+/// Loads a policy, and prints warnings unless `--quiet` is set.
+pub(crate) fn policy_in(
+    file: &PolicyFile,
+    loader: Loader<'_>,
+    global: &Global,
+    output: &mut Output<'_>,
+) -> Result<Policy, InvalidPolicy> {
+    let loaded = load(&loader, file.path());
     let rendered = if loaded.diagnostics.is_empty() {
         String::new()
     } else {

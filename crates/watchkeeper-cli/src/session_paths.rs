@@ -56,11 +56,7 @@ impl SessionPaths {
     /// Returns the paths of the arguments, or else the session folders of all known
     /// agents on this machine.
     pub(crate) fn select(&self, registry: &Registry) -> Result<Selection, SessionPathsError> {
-        let source = self.source.as_deref().map(|kind| registry.sources.get(kind)).transpose();
-        let source = source.map_err(|err| SessionPathsError::UnknownSource {
-            kind: quote(&err.kind),
-            known: err.known,
-        })?;
+        let source = self.source(registry)?;
         if !self.paths.is_empty() {
             return Ok(Selection { paths: self.paths.clone(), source });
         }
@@ -70,6 +66,34 @@ impl SessionPaths {
             return Err(SessionPathsError::NotFound { looked_in });
         }
         Ok(Selection { paths, source })
+    }
+
+    fn source(
+        &self,
+        registry: &Registry,
+    ) -> Result<Option<&'static SourceEntry>, SessionPathsError> {
+        let source = self.source.as_deref().map(|kind| registry.sources.get(kind)).transpose();
+        source.map_err(|err| SessionPathsError::UnknownSource {
+            kind: quote(&err.kind),
+            known: err.known,
+        })
+    }
+}
+
+impl SessionPaths {
+    /// Returns the paths of the arguments, or else the session folders of all known
+    /// agents, also those that do not exist yet.
+    pub(crate) fn select_all(&self, registry: &Registry) -> Result<Selection, SessionPathsError> {
+        match self.select(registry) {
+            Err(SessionPathsError::NotFound { looked_in }) if !looked_in.is_empty() => {
+                Ok(Selection { paths: looked_in, source: self.source(registry)? })
+            }
+            Ok(selection) if self.paths.is_empty() => {
+                let paths = default_folders(registry, selection.source);
+                Ok(Selection { paths, ..selection })
+            }
+            selected => selected,
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! The sinks `stderr`, `file` and `webhook`.
+//! The sinks `console`, `stderr`, `file` and `webhook`.
 //!
 //! A sink makes one attempt for each call of [`deliver`], and returns whether
 //! another attempt can succeed; the [`Queue`] in front of the sink waits and
@@ -12,6 +12,7 @@
 //! [`deliver`]: watchkeeper_core::Sink::deliver
 //! [`Queue`]: watchkeeper_core::embed::Queue
 
+mod console;
 mod count;
 mod file;
 mod json;
@@ -25,6 +26,7 @@ mod webhook;
 #[cfg(feature = "webhook")]
 pub use crate::webhook::{Webhook, WebhookOptions};
 pub use crate::{
+    console::{Console, ConsoleOptions, print_to_stdout},
     file::{File, FileOptions},
     json::render_json,
     stderr::{Color, Format, Lines, Stderr, StderrOptions},
@@ -41,6 +43,7 @@ mod tests {
         let kinds: Vec<_> =
             registry.sinks.iter().map(|it| format!("{}: {}", it.kind(), it.summary())).collect();
         let mut expected = vec![
+            "console: Prints findings, one line each.",
             "file: Appends findings to a file, one line of JSON each.",
             "stderr: Writes findings to standard error, one line each.",
         ];

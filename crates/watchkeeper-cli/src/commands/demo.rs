@@ -75,8 +75,8 @@ fn play_live(
     let file = folder.0.join(SESSION_FILE);
     // Create the file before the follower looks for it.
     File::create_new(&file)?;
-    let live = LiveMonitor::new(policy, registry, vec![folder.0.clone()], None);
-    let signals = SignalListener::start(live.stopper())?;
+    let live = LiveMonitor::new(policy, registry, vec![folder.0.clone()], None, Vec::new());
+    let signals = SignalListener::start(live.stopper(), false)?;
     if !quiet {
         writeln!(output.err, "{}\n", intro(&safe_path(&file)))?;
     }
@@ -90,7 +90,7 @@ fn play_live(
         stopper.stop();
         status
     });
-    let outcome = live.run(&mut |_| ());
+    let outcome = live.run(&mut |_| (), &mut |_, _| ());
     drop(stdin);
     let agent = waiter.join().map_err(|_| io::Error::other("the demo agent was lost"))??;
     let is_interrupted = signals.finish();

@@ -3,6 +3,7 @@ mod completions;
 mod demo;
 mod detectors;
 mod explain;
+mod init;
 mod new;
 mod policy;
 mod schema;
@@ -27,6 +28,7 @@ pub(crate) enum Command {
     Watch(watch::Watch),
     Check(check::Check),
     Demo(demo::Demo),
+    Init(init::Init),
     Validate(validate::Validate),
     Test(test::Test),
     Policy(policy::ShowPolicy),
@@ -51,6 +53,7 @@ impl Command {
             Self::Watch(command) => command.run(global, registry, output),
             Self::Check(command) => command.run(global, registry, output),
             Self::Demo(command) => command.run(global, registry, output),
+            Self::Init(command) => command.run(global, registry, output),
             Self::Validate(command) => command.run(global, registry, output),
             Self::Test(command) => command.run(global, registry, output),
             Self::Policy(command) => command.run(global, registry, output),

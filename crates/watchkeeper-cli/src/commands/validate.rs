@@ -10,13 +10,15 @@ use crate::{
     loading,
     numbers::counted,
     output::{Output, Status},
+    policy_file::PolicyFile,
     replay,
 };
 
 /// Check a policy and report its mistakes
 #[derive(Debug, Args)]
 pub(crate) struct Validate {
-    /// Policy file [default: the file of --policy, or the built-in policy]
+    /// Policy file [default: the file of --policy, or the first policy at the usual
+    /// places]
     file: Option<PathBuf>,
 
     /// Do not look up the policy's secrets on this machine
@@ -41,12 +43,16 @@ impl Validate {
         output: &mut Output<'_>,
     ) -> Result<Status, Error> {
         let environment = |name: &str| std::env::var_os(name);
-        let mut loader = Loader::new(registry, &loading::read_text).today(loading::today());
+        let mut loader = Loader::new(registry, &loading::read_text)
+            .today(loading::today())
+            .warn_of_undelivered();
         if !self.no_environment {
             loader = loader.environment(&environment);
         }
-        let path = self.file.or_else(|| global.policy.clone());
-        let mut loaded = loading::load(&loader, path.as_deref());
+        let given = self.file.or_else(|| global.policy.clone());
+        let file = PolicyFile::find(given.as_deref());
+        loading::print_place(&file, global, output);
+        let mut loaded = loading::load(&loader, file.path());
         let mut compared = String::new();
         if let Some(policy) = loaded.policy.as_ref().filter(|_| !self.against.is_empty()) {
             let n_sessions = replay::probe(&policy.match_tracker, &self.against, registry)?;
@@ -57,7 +63,7 @@ impl Validate {
         if !loaded.diagnostics.is_empty() {
             writeln!(output.err, "{}", render(&loaded, output.styles.err))?;
         }
-        let name = loading::policy_name(path.as_deref());
+        let name = loading::policy_name(file.path());
         let is_error =
             |level: &DiagnosticLevel| self.deny_warnings || *level == DiagnosticLevel::Error;
         let n_errors = loaded.diagnostics.iter().filter(|it| is_error(&it.level)).count();

@@ -1,8 +1,19 @@
-use std::io::Write;
+use std::{
+    cell::RefCell,
+    collections::BTreeSet,
+    io::{self, Write},
+    path::{Path, PathBuf},
+};
 
-use clap::Args;
-use watchkeeper_core::{author::make_safe, embed::Registry, quote};
-use watchkeeper_sources::{EndReason, Update};
+use clap::{Args, ValueEnum};
+use watchkeeper_core::{
+    author::make_safe,
+    embed::{Queue, Registry},
+    quote,
+};
+use watchkeeper_policy::Policy;
+use watchkeeper_sinks::Lines;
+use watchkeeper_sources::{EndReason, FollowReport, Update};
 
 use crate::{
     error::Error,
@@ -10,18 +21,43 @@ use crate::{
     live::{LiveMonitor, SignalListener},
     loading,
     numbers::counted,
-    output::{Output, Status, safe_path},
+    output::{Output, Status, Styles, quoted_path, safe_path},
+    policy_file::PolicyFile,
     session_paths::{Selection, SessionPaths},
 };
 
 /// Follow live sessions and deliver findings as they happen
 ///
-/// Without a path, follows the sessions of all known agents on this machine.
-/// Press Ctrl-C to stop.
+/// Without a path, follows the sessions of all known agents on this machine. A path
+/// that does not exist yet is followed as soon as it appears. Findings go to the sinks
+/// of the policy. Those of the sink `console` are printed on standard output; a policy
+/// without a sink for a terminal prints all of them. Press Ctrl-C to stop.
 #[derive(Debug, Args)]
 pub(crate) struct Watch {
     #[command(flatten)]
     paths: SessionPaths,
+
+    /// Format of the findings on standard output [default: that of the policy, or text]
+    #[arg(long, value_name = "FORMAT")]
+    format: Option<FindingFormat>,
+}
+
+/// Format of the findings on standard output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum FindingFormat {
+    /// A line for people
+    Text,
+    /// A line of JSON
+    Json,
+}
+
+impl From<FindingFormat> for watchkeeper_sinks::Format {
+    fn from(format: FindingFormat) -> Self {
+        match format {
+            FindingFormat::Text => Self::Text,
+            FindingFormat::Json => Self::Json,
+        }
+    }
 }
 
 impl Watch {
@@ -31,17 +67,38 @@ impl Watch {
         registry: &Registry,
         output: &mut Output<'_>,
     ) -> Result<Status, Error> {
+        let policy_file = PolicyFile::find(global.policy.as_deref());
         let policy = loading::policy(global, registry, output)?;
-        let Selection { paths, source } = self.paths.select(registry)?;
-        let names: Vec<String> = paths.iter().map(|path| safe_path(path)).collect();
-        let live = LiveMonitor::new(policy, registry, paths, source);
-        // Before the first message, so that no signal is missed after it.
-        let signals = SignalListener::start(live.stopper())?;
-        if !global.quiet {
-            writeln!(output.err, "watching {} (press Ctrl-C to stop)", names.join(", "))?;
+        let Selection { paths, source } = self.paths.select_all(registry)?;
+        if paths.iter().any(|path| path == Path::new("-")) {
+            return Err(Error::StandardInput);
         }
-        let err = &mut *output.err;
-        let outcome = live.run(&mut |update| print_update(update, global, err))?;
+        let summary = Summary::new(&paths, &policy_file, &policy);
+        let observers = self.printer(&policy, output.styles);
+        let live = LiveMonitor::new(policy, registry, paths, source, observers);
+        // Before the first message, so that no signal is missed after it. A closed terminal
+        // ends the program; a service has none.
+        let signals = SignalListener::start(live.stopper(), !output.styles.err_is_terminal)?;
+        if !global.quiet {
+            summary.print_start(output.err)?;
+        }
+        let err = RefCell::new(&mut *output.err);
+        let mut recognized: BTreeSet<PathBuf> = BTreeSet::new();
+        let recognized = RefCell::new(&mut recognized);
+        let outcome = live.run(
+            &mut |update| {
+                if let Update::Began { file, .. } = update {
+                    recognized.borrow_mut().insert(PathBuf::from(&**file));
+                }
+                print_update(update, global, &mut **err.borrow_mut());
+            },
+            &mut |report, n_sessions| {
+                if !global.quiet {
+                    let recognized = &**recognized.borrow();
+                    summary.print_read(report, n_sessions, recognized, &mut **err.borrow_mut());
+                }
+            },
+        )?;
         signals.finish();
 
         if !global.quiet {
@@ -54,15 +111,106 @@ impl Watch {
                 counted(counts.findings, "finding"),
                 counted(followed.skipped_lines.total(), "line"),
             )?;
+            if 0 < counts.suppressed {
+                let repeats = counted(counts.suppressed, "repeat");
+                writeln!(output.err, "cooldowns of routes suppressed {repeats} of findings")?;
+            }
         }
         if 0 < outcome.counts.lost {
-            let lost = outcome.counts.lost;
-            return Err(Error::FindingsLost { lost, timed_out: !outcome.all_delivered });
+            return Err(Error::FindingsLost {
+                lost: outcome.counts.lost,
+                sinks: outcome.losses,
+                timed_out: !outcome.all_delivered,
+            });
         }
         if !outcome.all_delivered {
             return Err(Error::NotAllDelivered);
         }
         Ok(Status::Success)
+    }
+
+    /// Makes the consoles of the policy print to standard output. Returns a printer of all
+    /// findings if the policy has no console.
+    fn printer(&self, policy: &Policy, styles: Styles) -> Vec<Queue> {
+        const CAPACITY: usize = 1024;
+        let format = self.format.map(watchkeeper_sinks::Format::from);
+        watchkeeper_sinks::print_to_stdout(format);
+        let has = |kind: &str| policy.sinks.iter().any(|sink| sink.kind == kind);
+        if has("console") || (has("stderr") && format.is_none()) {
+            return Vec::new();
+        }
+        let lines = Lines::new(io::stdout(), format.unwrap_or_default(), styles.out);
+        vec![Queue::new("stdout", Box::new(lines), CAPACITY)]
+    }
+}
+
+/// The messages at the start: the paths, the policy, and the files that are read.
+struct Summary {
+    existing: Vec<PathBuf>,
+    missing: Vec<PathBuf>,
+    policy: String,
+}
+
+impl Summary {
+    fn new(paths: &[PathBuf], file: &PolicyFile, policy: &Policy) -> Self {
+        let (existing, missing) = paths.iter().cloned().partition(|path| path.exists());
+        let sinks: Vec<&str> = policy.sinks.iter().map(|sink| &*sink.id).collect();
+        let sinks = if sinks.is_empty() { "none".to_owned() } else { sinks.join(", ") };
+        let policy = format!(
+            "policy: {} ({}); {}; sinks: {}",
+            loading::policy_name(file.path()),
+            file.reason(),
+            counted(policy.n_detectors() as u64, "detector"),
+            make_safe(&sinks),
+        );
+        Self { existing, missing, policy }
+    }
+
+    fn print_start(&self, err: &mut dyn Write) -> io::Result<()> {
+        let list = |paths: &[PathBuf]| {
+            paths.iter().map(|path| safe_path(path)).collect::<Vec<_>>().join(", ")
+        };
+        if !self.missing.is_empty() {
+            writeln!(err, "waiting for paths that do not exist yet: {}", list(&self.missing))?;
+        }
+        writeln!(err, "{}", self.policy)?;
+        let paths = if self.existing.is_empty() { &self.missing } else { &self.existing };
+        writeln!(err, "watching {} (press Ctrl-C to stop)", list(paths))
+    }
+
+    /// Prints the counts of files. A closed standard error does not end the monitor.
+    fn print_read(
+        &self,
+        report: &FollowReport,
+        n_sessions: usize,
+        recognized: &BTreeSet<PathBuf>,
+        err: &mut dyn Write,
+    ) {
+        let files = |n: usize| counted(n as u64, "file");
+        let read = format!(
+            "read {} of {}",
+            files(report.n_followed),
+            counted(n_sessions as u64, "session")
+        );
+        let mut parts = vec![read];
+        for (n, reason) in [
+            (report.n_dormant, "not read until they change"),
+            (report.n_unrecognized, "of no known format"),
+            (report.n_unreadable, "not readable"),
+            (report.n_failed, "given up after a panic of their source"),
+        ] {
+            if 0 < n {
+                parts.push(format!("{} {reason}", files(n)));
+            }
+        }
+        let _ = writeln!(err, "{}", parts.join("; "));
+        for path in self.existing.iter().filter(|path| path.is_file()) {
+            let absolute = std::path::absolute(path).unwrap_or_else(|_| path.clone());
+            if !recognized.contains(&absolute) {
+                let path = quoted_path(path);
+                let _ = writeln!(err, "warning: {path} is not read: no source recognizes it yet");
+            }
+        }
     }
 }
 
