@@ -86,7 +86,7 @@ pub mod author {
         models::{context_tokens, least_context_tokens},
         options::{Options, OptionsError},
         panic_message::panic_message,
-        period::{Elapsed, ParsePeriodError, Period},
+        period::{Elapsed, ParsePeriodError, Period, Within, untimed},
         quote::{is_unsafe, make_safe},
         secret::Secret,
         severity::percent,
@@ -104,8 +104,8 @@ pub mod embed {
         backlog::{Backlog, BacklogCounts},
         delivery::Delivery,
         engine::{
-            EngineConfig, ExplanationDetail, ExplanationEntry, LabelRule, NamedDetector, Outcome,
-            Per,
+            EngineConfig, EpisodeUpdate, ExplanationDetail, ExplanationEntry, LabelRule,
+            NamedDetector, OpenFinding, Outcome, Per,
         },
         monitor::{
             Feed, ModelCallBuilder, ModelResponse, MonitorConfig, MonitorCounts, Running,

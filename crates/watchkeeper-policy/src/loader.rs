@@ -138,6 +138,7 @@ impl Policy {
             prices: self.prices.clone(),
             session_expiry: self.monitor.session_expiry.get(),
             max_sessions: self.monitor.max_sessions,
+            ..EngineConfig::default()
         }
     }
 }

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use watchkeeper_core::{
     EventKind, Fingerprint, Json, ModelCall, SessionId, Source, SourceKind, ToolCall, ToolClass,
     ToolResult,
-    author::{Cause, EventSink, SessionStart, Targets, Tokens},
+    author::{Cause, EventSink, SessionStart, Targets, Tokens, untimed},
     register_source,
 };
 
@@ -185,8 +185,7 @@ impl Task {
 
     /// Returns the time of the latest step.
     fn now(&self) -> Timestamp {
-        let secs = i64::from(self.n_steps.saturating_sub(1));
-        Timestamp::from_second(secs).unwrap_or(Timestamp::MAX)
+        untimed(self.n_steps.saturating_sub(1))
     }
 
     fn event(&self, kind: EventKind, sink: &mut EventSink<'_>) {

@@ -11,7 +11,7 @@ use jiff::{
     SignedDuration, Timestamp,
     fmt::friendly::{Designator, Spacing, SpanPrinter},
 };
-use watchkeeper_core::Event;
+use watchkeeper_core::{Event, author::untimed};
 
 /// The session of events that do not name one.
 pub(crate) const SESSION: &str = "s1";
@@ -118,6 +118,7 @@ impl std::error::Error for TraceError {}
 pub(crate) fn offset(at: Timestamp) -> String {
     const PRINTER: SpanPrinter =
         SpanPrinter::new().designator(Designator::Compact).spacing(Spacing::None);
-    let since: SignedDuration = at.duration_since(Timestamp::UNIX_EPOCH);
+    let start = if at < Timestamp::UNIX_EPOCH { untimed(0) } else { Timestamp::UNIX_EPOCH };
+    let since: SignedDuration = at.duration_since(start);
     PRINTER.duration_to_string(&since)
 }

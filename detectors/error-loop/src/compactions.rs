@@ -1,9 +1,6 @@
 //! Compactions of the context without work in between.
 
-use watchkeeper_core::{
-    Context, EventKind, Fingerprint, Report, Timestamp,
-    author::{Elapsed, Place},
-};
+use watchkeeper_core::{Context, EventKind, Fingerprint, Report, Timestamp, author::Place};
 
 /// The compactions of one agent without work in between.
 #[derive(Clone, Debug, Default)]
@@ -40,13 +37,11 @@ impl Compactions {
             .row
             .get_or_insert_with(|| Box::new(Row { n: 0, since: cx.now(), first: cx.place() }));
         row.n += 1;
-        let (n, took) = (row.n, Elapsed(cx.now().duration_since(row.since)));
+        let (n, took) = (row.n, cx.within(cx.now().duration_since(row.since)));
         cx.report(Fingerprint::NONE, n, || {
             Report::new(match n {
                 1 => "the context was compacted once".to_owned(),
-                _ => format!(
-                    "the context was compacted {n} times in {took}, without work in between"
-                ),
+                _ => format!("the context was compacted {n} times{took}, without work in between"),
             })
             .with("compactions", n)
             .since(row.first.as_ref().map(Place::evidence))

@@ -3,9 +3,7 @@
 use std::sync::Arc;
 
 use watchkeeper_core::{
-    Context, EventKind, Fingerprint, Report, Timestamp, ToolClass, ToolResult,
-    author::{Elapsed, Place},
-    quote,
+    Context, EventKind, Fingerprint, Report, Timestamp, ToolClass, ToolResult, author::Place, quote,
 };
 
 use crate::{
@@ -154,7 +152,7 @@ impl Row {
     }
 
     fn report(&self, failure: &Failure<'_>, of: Of, cx: &mut Context<'_>) {
-        let took = Elapsed(cx.now().duration_since(self.since));
+        let took = cx.within(cx.now().duration_since(self.since));
         cx.report(Fingerprint::NONE, self.weight / Weight::UNIT, || {
             let n = self.n_failures;
             let tool = quote(&self.tool);
@@ -162,12 +160,12 @@ impl Row {
                 Of::Error if n == 1 => "an error occurred once".to_owned(),
                 _ if n == 1 => "a tool failed once".to_owned(),
                 Of::Error if self.is_one_error => {
-                    format!("the same error occurred {n} times in {took}")
+                    format!("the same error occurred {n} times{took}")
                 }
                 Of::Error => {
-                    format!("the same call failed {n} times in {took}, with different errors")
+                    format!("the same call failed {n} times{took}, with different errors")
                 }
-                _ => format!("tools failed {n} times in {took}, without progress in between"),
+                _ => format!("tools failed {n} times{took}, without progress in between"),
             };
             if !self.tool.is_empty() {
                 message.push_str(if n == 1 { ", from " } else { ", the last from " });

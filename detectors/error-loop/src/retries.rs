@@ -89,6 +89,7 @@ impl Attempts {
         let n_recorded = u64::try_from(self.times.len()).unwrap_or(u64::MAX);
         // The harness may have made attempts that were not recorded.
         let measure = n_recorded.max(attempt.unwrap_or(MIN_ATTEMPTS));
+        let took = cx.within(now.duration_since(since));
         cx.report(Fingerprint::NONE, measure, || {
             let mut text = match attempt {
                 None => "the model did not respond, and the agent gave up".to_owned(),
@@ -99,10 +100,7 @@ impl Attempts {
                     "an attempt to get a response from the model failed".to_owned()
                 }
                 Some(_) => {
-                    let took = Elapsed(now.duration_since(since));
-                    format!(
-                        "{n_recorded} attempts to get a response from the model failed in {took}"
-                    )
+                    format!("{n_recorded} attempts to get a response from the model failed{took}")
                 }
             };
             let message = message.trim();

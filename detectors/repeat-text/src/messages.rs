@@ -1,10 +1,6 @@
 //! Equal messages, or equal thoughts, in a row.
 
-use watchkeeper_core::{
-    Context, EventKind, Fingerprint, Report, Timestamp,
-    author::{Elapsed, Place},
-    quote,
-};
+use watchkeeper_core::{Context, EventKind, Fingerprint, Report, Timestamp, author::Place, quote};
 
 use crate::{hash::Hash, text_kind::TextKind};
 
@@ -129,22 +125,22 @@ impl RepeatedMessages {
         };
         repeated.n_times = repeated.n_times.saturating_add(1);
         let n = u64::from(repeated.n_times);
-        let took = Elapsed(cx.now().duration_since(repeated.since));
+        let took = cx.within(cx.now().duration_since(repeated.since));
         let text = text.trim();
         let is_short = !text.is_empty() && text.len() < SHORT;
         let measure = if is_short { n / 2 } else { n };
         cx.report(subject(kind), measure, || {
             let message = match (kind, text) {
                 (TextKind::Message, "") => {
-                    format!("the agent sent {n} empty messages in a row in {took}")
+                    format!("the agent sent {n} empty messages in a row{took}")
                 }
                 (TextKind::Message, text) => {
                     let text = quote(text);
-                    format!("the agent sent the same message {n} times in a row in {took}: {text}")
+                    format!("the agent sent the same message {n} times in a row{took}: {text}")
                 }
                 (TextKind::Thought, text) => {
                     let text = quote(text);
-                    format!("the agent had the same thought {n} times in a row in {took}: {text}")
+                    format!("the agent had the same thought {n} times in a row{took}: {text}")
                 }
             };
             Report::new(message)

@@ -1,7 +1,7 @@
 //! Texts of findings: the arguments of a call and its result, shortened.
 
 use serde_json::Value;
-use watchkeeper_core::{Json, ToolCall, ToolResult, author::Elapsed, quote};
+use watchkeeper_core::{Json, ToolCall, ToolResult, author::Within, quote};
 
 use crate::options::{Brief, Same};
 
@@ -17,7 +17,7 @@ pub(crate) struct Repeated<'a> {
     pub(crate) tool: &'a str,
     /// The number of calls.
     pub(crate) n: u64,
-    pub(crate) took: Elapsed,
+    pub(crate) took: Within,
     /// The arguments, quoted; empty if unknown or different.
     pub(crate) arguments: &'a str,
     /// The latest known result.
@@ -34,22 +34,22 @@ pub(crate) fn message(repeated: &Repeated<'_>, result: Option<&ToolResult>, same
     let ignoring = if repeated.differs { ", ignoring numbers, ids and times" } else { "" };
     let condition = match (same.result, same.arguments) {
         (true, true) if repeated.result.is_none() => format!(
-            "{tool} was called with the same arguments {n} times in {took}, and no result is known"
+            "{tool} was called with the same arguments {n} times{took}, and no result is known"
         ),
-        (true, true) if is_change => format!("{tool} made the same change {n} times in {took}"),
-        (true, true) => format!(
-            "{tool} returned the same result for the same call {n} times in {took}{ignoring}"
-        ),
+        (true, true) if is_change => format!("{tool} made the same change {n} times{took}"),
+        (true, true) => {
+            format!("{tool} returned the same result for the same call {n} times{took}{ignoring}")
+        }
         (true, false) if same.tool => format!(
-            "{tool} returned the same result for {n} different calls in a row in {took}{ignoring}"
+            "{tool} returned the same result for {n} different calls in a row{took}{ignoring}"
         ),
         (true, false) => format!(
-            "{n} different calls in a row returned the same result in {took}{ignoring}, the last from {tool}"
+            "{n} different calls in a row returned the same result{took}{ignoring}, the last from {tool}"
         ),
         (false, true) => {
-            format!("{tool} was called with the same arguments {n} times in {took}")
+            format!("{tool} was called with the same arguments {n} times{took}")
         }
-        (false, false) => format!("{tool} was called {n} times in a row in {took}"),
+        (false, false) => format!("{tool} was called {n} times in a row{took}"),
     };
     match result.filter(|_| same.result && !is_change).map(quoted_result) {
         Some(result) if arguments.is_empty() => format!("{condition}: {result}"),

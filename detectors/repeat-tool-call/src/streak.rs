@@ -4,7 +4,7 @@ use std::mem;
 
 use watchkeeper_core::{
     Context, Fingerprint, Report, SignedDuration, Timestamp, ToolCall, ToolClass, ToolResult,
-    author::{Call, Elapsed, Place},
+    author::{Call, Place},
     quote,
 };
 
@@ -244,12 +244,13 @@ impl Streak {
     ) {
         let Some(repeats) = &self.repeats else { return };
         let count = self.count(options);
+        let took = cx.within(self.took());
         cx.report(Fingerprint::NONE, repeats.measure(count.measured, class), || {
             let tool = quote(tool);
             let repeated = Repeated {
                 tool: &tool,
                 n: count.shown,
-                took: Elapsed(self.took()),
+                took,
                 arguments: &repeats.arguments,
                 result: self.result,
                 differs: repeats.differs,

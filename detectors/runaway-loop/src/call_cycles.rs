@@ -4,7 +4,7 @@ use std::{mem, sync::Arc};
 
 use watchkeeper_core::{
     Context, Timestamp, ToolClass, ToolResult,
-    author::{Call, Cause, Elapsed, Place},
+    author::{Call, Cause, Place},
 };
 
 use crate::{
@@ -209,11 +209,10 @@ impl CallCycles {
         let measure = if has_results { weight } else { weight * 2 / 3 };
         let findings = self.findings.get_or_insert_default();
         findings.add_cycle(cycle.period);
-        let now = cx.now();
+        let took = self.since_at.map(|at| cx.now().duration_since(at));
+        let took = cx.within(took.unwrap_or_default());
         cx.report(subject(cycle.period), measure, || {
             let tools = findings.tools_of(cycle.period, pending);
-            let took = self.since_at.map(|at| now.duration_since(at));
-            let took = Elapsed(took.unwrap_or_default());
             let is_one_call =
                 cycle.period == 1 || pending.is_none() && self.cycles.is_one_call(cycle.period);
             messages::cycle(cycle, is_one_call, has_results, &tools, took)

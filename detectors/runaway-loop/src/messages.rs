@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use watchkeeper_core::{Report, author::Elapsed, quote};
+use watchkeeper_core::{Report, author::Within, quote};
 
 use crate::{cycle::Cycle, cycles::Occurrences, open_findings::MAX_TOOLS};
 
@@ -16,7 +16,7 @@ pub(crate) fn cycle(
     is_one_call: bool,
     has_results: bool,
     tools: &[&str],
-    took: Elapsed,
+    took: Within,
 ) -> Report {
     let Cycle { period, rounds, n_unrelated } = cycle;
     let names = tool_names(tools);
@@ -39,7 +39,7 @@ pub(crate) fn cycle(
         (false, false) => "were made".to_owned(),
     };
     let missing = if has_results { "" } else { ", and not all results are known" };
-    Report::new(format!("{calls} {outcome} in {rounds} rounds in {took}{exception}{missing}"))
+    Report::new(format!("{calls} {outcome} in {rounds} rounds{took}{exception}{missing}"))
         .with("period", period)
         .with("rounds", rounds)
         .with("unrelated_calls", n_unrelated.unwrap_or_default())

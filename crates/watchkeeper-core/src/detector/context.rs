@@ -11,6 +11,7 @@ use crate::{
     AgentFacts, Call, Event, EventKind, Evidence, Fingerprint, Level, Place, SessionFacts, Usage,
     compact::PackedTimestamp,
     facts::{ClockAdjustments, Step},
+    period::Within,
 };
 
 /// The facts that a detector reads, and the requests that it makes.
@@ -32,6 +33,8 @@ pub(crate) struct Input<'a> {
     pub(crate) clock: &'a ClockAdjustments,
     /// Whether the engine explains the session.
     pub(crate) is_explained: bool,
+    /// Whether every report about an open finding is needed, not only the first.
+    pub(crate) follows_episodes: bool,
 }
 
 /// An event and the changes that it made to the facts.
@@ -163,12 +166,20 @@ impl<'a> Context<'a> {
             // The closure was written for measures that reach a level. An explanation
             // must not turn the detector off.
             Some(catch_unwind(AssertUnwindSafe(report)).unwrap_or_default())
+        } else if open.is_some() && reached.is_some() && self.input.follows_episodes {
+            catch_unwind(AssertUnwindSafe(report)).ok()
         } else if open.is_some() {
             None
         } else {
             return;
         };
         self.outbox.actions.push(Action::Measure { subject, measure, report });
+    }
+
+    /// Returns a period for a message, such as ` in 5s`; nothing if the session has no
+    /// times.
+    pub fn within(&self, duration: SignedDuration) -> Within {
+        Within(Some(duration).filter(|_| self.input.session.has_times()))
     }
 
     /// Reports that a condition has ended. Does nothing if no finding is open.

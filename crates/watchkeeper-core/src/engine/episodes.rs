@@ -71,6 +71,12 @@ impl Episodes {
         Some(condition)
     }
 
+    /// Returns the highest measure of an open condition.
+    pub(super) fn measure(&self, detector_idx: u32, subject: Fingerprint) -> Option<u64> {
+        let is_same = |it: &&Condition| it.detector_idx == detector_idx && it.subject == subject;
+        self.conditions().iter().find(is_same).map(|condition| condition.measure)
+    }
+
     fn find(&mut self, detector_idx: u32, subject: Fingerprint) -> Option<&mut Condition> {
         let mut conditions = self.0.iter_mut().flat_map(|conditions| conditions.iter_mut());
         conditions.find(|it| it.detector_idx == detector_idx && it.subject == subject)

@@ -1,12 +1,51 @@
 use std::any::Any;
 
 use jiff::Timestamp;
+use serde_json::{Map, Value};
 
 use super::detectors::{CompiledDetector, Per};
 use crate::{
-    AgentId, Finding, Fingerprint, Report, SessionFacts, Severity, Status, Totals,
+    AgentId, Evidence, Finding, Fingerprint, Report, SessionFacts, Severity, Status, Totals,
     detector::condition::Condition, finding::finding_id, grouped, make_safe, panic_message, quote,
 };
+
+/// A report of a detector about an open finding, or its resolution.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct EpisodeUpdate {
+    /// The fingerprint of the finding.
+    pub fingerprint: Fingerprint,
+    /// Whether the condition persists.
+    pub status: Status,
+    /// The highest measure of the episode so far.
+    pub count: u64,
+    /// The tokens of the session since the finding was opened, at its resolution; 0
+    /// before, and for a finding about usage.
+    pub tokens: u64,
+    /// The cost of the session in US dollars since the finding was opened, like
+    /// `tokens`.
+    pub cost_usd: f64,
+    /// The message, without the usage since the finding was opened.
+    pub message: String,
+    /// The facts of the message.
+    pub data: Map<String, Value>,
+    /// The events that caused the report, oldest first.
+    pub evidence: Vec<Evidence>,
+}
+
+/// A finding that is open, and the usage of its session since it was opened.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct OpenFinding {
+    /// The fingerprint of the finding.
+    pub fingerprint: Fingerprint,
+    /// The highest measure so far.
+    pub count: u64,
+    /// Tokens; 0 for a finding about usage.
+    pub tokens: u64,
+    /// US dollars; 0 for a finding about usage.
+    pub cost_usd: f64,
+}
 
 /// The session, and the agent or label, that the findings of a stream are about.
 #[derive(Clone, Copy)]
@@ -123,6 +162,43 @@ impl CompiledDetector {
         let severity = (Severity::Medium, Status::Open);
         let finding = self.finding(at, scope, subject, severity, 1, Report::new(message));
         Finding { class: "error".into(), ..finding }
+    }
+
+    /// Returns the update of an episode that has ended.
+    pub(super) fn resolution(
+        &self,
+        scope: &StreamScope<'_>,
+        condition: &Condition,
+        report: &Report,
+    ) -> EpisodeUpdate {
+        let OpenFinding { fingerprint, count, tokens, cost_usd } =
+            self.open_condition(scope, condition);
+        EpisodeUpdate {
+            fingerprint,
+            status: Status::Resolved,
+            count,
+            tokens,
+            cost_usd,
+            message: report.message.clone(),
+            data: report.data.clone(),
+            evidence: Vec::new(),
+        }
+    }
+
+    /// Describes an open condition of a stream.
+    pub(super) fn open_condition(
+        &self,
+        scope: &StreamScope<'_>,
+        condition: &Condition,
+    ) -> OpenFinding {
+        let fingerprint = self.fingerprint(scope, condition.subject);
+        let (mut tokens, mut cost_usd) = (0, 0.0);
+        if !self.is_budget {
+            let totals = &scope.session.totals;
+            tokens = totals.tokens.total().saturating_sub(condition.tokens);
+            cost_usd = (totals.cost_usd - condition.cost_usd).max(0.0);
+        }
+        OpenFinding { fingerprint, count: condition.measure, tokens, cost_usd }
     }
 
     /// Adds the usage of the session since a condition was opened, unless the finding

@@ -52,11 +52,10 @@ use self::{
 pub use self::{
     detectors::{NamedDetector, Per},
     explanation::{ExplanationDetail, ExplanationEntry, Outcome},
+    findings::{EpisodeUpdate, OpenFinding},
     shared::{EngineConfig, LabelRule},
 };
-use crate::{
-    Event, Finding, Fingerprint, SessionFacts, SessionId, detector::Observed, facts::Step,
-};
+use crate::{Event, Finding, SessionFacts, SessionId, detector::Observed, facts::Step};
 
 /// Runs the detectors of a policy over any number of sessions.
 ///
@@ -200,9 +199,8 @@ impl Engine {
         sessions
     }
 
-    /// Returns the fingerprints of the open findings of a session, and the measure of
-    /// each.
-    pub fn open_findings(&self, id: &SessionId) -> Vec<(Fingerprint, u64)> {
+    /// Returns the open findings of a session.
+    pub fn open_findings(&self, id: &SessionId) -> Vec<OpenFinding> {
         let session = self.sessions.get(id);
         session.map_or_else(Vec::new, |session| session.open_findings(&self.shared))
     }
@@ -233,6 +231,14 @@ impl Engine {
     /// Call it after each event: the number of entries has no bound.
     pub fn take_explanation(&mut self) -> Vec<ExplanationEntry> {
         std::mem::take(&mut self.shared.runner.explanation.entries)
+    }
+
+    /// Returns the reports about open findings since the last call, in order, if
+    /// [`EngineConfig::follows_episodes`] is set.
+    ///
+    /// Call it after each event: the number of updates has no bound.
+    pub fn take_updates(&mut self) -> Vec<EpisodeUpdate> {
+        std::mem::take(&mut self.shared.runner.updates)
     }
 
     /// Returns the number of sessions.

@@ -6,14 +6,14 @@ use std::{
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
-    findings::StreamScope,
+    findings::{OpenFinding, StreamScope},
     shared::Shared,
     streams::{Dispatch, Streams},
     subscriptions::SubscriptionTable,
     timers::{earlier, postponed},
 };
 use crate::{
-    AgentFacts, AgentId, Event, EventKind, Finding, Fingerprint, SessionFacts,
+    AgentFacts, AgentId, Event, EventKind, Finding, SessionFacts,
     compact::PackedTimestamp,
     detector::Observed,
     facts::{AgentStatus, Step},
@@ -353,7 +353,7 @@ impl Session {
     }
 
     /// Returns the fingerprints of the open findings, and the measure of each.
-    pub(super) fn open_findings(&self, shared: &Shared) -> Vec<(Fingerprint, u64)> {
+    pub(super) fn open_findings(&self, shared: &Shared) -> Vec<OpenFinding> {
         let agents = self.agents.iter().map(|(id, agent)| (Some(id), &agent.streams));
         let own = [(None, &self.streams), (None, &self.main.streams)];
         let mut open = Vec::new();
@@ -361,8 +361,7 @@ impl Session {
             let scope = StreamScope { session: &self.facts, agent_id, label_value: None };
             for condition in streams.episodes().conditions() {
                 let compiled = &shared.runner.detectors[condition.detector_idx as usize];
-                let fingerprint = compiled.fingerprint(&scope, condition.subject);
-                open.push((fingerprint, condition.measure));
+                open.push(compiled.open_condition(&scope, condition));
             }
         }
         open

@@ -26,6 +26,10 @@ pub struct EngineConfig {
     /// The number of sessions that are watched at once. Of more, a session that has
     /// long been inactive is dropped, and the engine emits a finding.
     pub max_sessions: usize,
+    /// Whether the engine records every report about an open finding for
+    /// [`Engine::take_updates`](crate::Engine::take_updates). The findings stay the
+    /// same.
+    pub follows_episodes: bool,
 }
 
 impl Default for EngineConfig {
@@ -36,6 +40,7 @@ impl Default for EngineConfig {
             prices: Prices::default(),
             session_expiry: SignedDuration::from_hours(24),
             max_sessions: 1_000_000,
+            follows_episodes: false,
         }
     }
 }
@@ -104,9 +109,11 @@ pub(super) struct Shared {
 
 impl Shared {
     pub(super) fn new(detectors: Vec<CompiledDetector>, config: EngineConfig) -> Self {
+        let mut runner = Runner::new(detectors);
+        runner.follows_episodes = config.follows_episodes;
         Self {
             config,
-            runner: Runner::new(detectors),
+            runner,
             clock: ClockAdjustments::default(),
             names: Interner::default(),
             prices: Interner::default(),

@@ -9,13 +9,13 @@ use super::{
     detectors::CompiledDetector,
     episodes::Episodes,
     explanation::{Explanation, ExplanationDetail, ExplanationEntry},
-    findings::StreamScope,
+    findings::{EpisodeUpdate, StreamScope},
     subscriptions::Subscriber,
     timers::earlier,
     wakeups::Wakeups,
 };
 use crate::{
-    AgentFacts, Context, Detector, Finding, Fingerprint, Report, SessionId,
+    AgentFacts, Context, Detector, Finding, Fingerprint, Report, SessionId, Status,
     compact::PackedTimestamp,
     detector::{
         Input, Observed,
@@ -66,6 +66,10 @@ pub(super) struct Runner {
     /// session.
     pub(super) panicked: Vec<u32>,
     pub(super) explanation: Explanation,
+    /// Whether every report about an open finding becomes an update.
+    pub(super) follows_episodes: bool,
+    /// The updates since they were last taken.
+    pub(super) updates: Vec<EpisodeUpdate>,
 }
 
 /// Idle copies of one detector, which run for the streams in which it is idle.
@@ -219,15 +223,17 @@ impl Streams {
         runner: &mut Runner,
         findings: &mut Vec<Finding>,
     ) {
-        let Runner { detectors, outbox, requested, explanation, .. } = runner;
+        let Runner { detectors, outbox, requested, explanation, updates, .. } = runner;
         let compiled = &detectors[detector_idx as usize];
         for action in outbox.actions.drain(..) {
             let detail = match action {
                 Action::Measure { subject, measure, report } => {
-                    self.report(compiled, (subject, measure), report, dispatch, findings)
+                    let measured = (subject, measure);
+                    updates.extend(self.update(compiled, measured, report.as_ref(), dispatch));
+                    self.report(compiled, measured, report, dispatch, findings)
                 }
                 Action::Resolve { subject, report } => {
-                    self.resolve(compiled, subject, report, dispatch, findings)
+                    self.resolve(compiled, subject, report, dispatch, (findings, updates))
                 }
                 Action::Note(text) => ExplanationDetail::Comment(text),
             };
@@ -292,18 +298,50 @@ impl Streams {
         ExplanationDetail::Reported { subject, measure, message, outcome }
     }
 
+    /// Returns the update of an episode from a report of its highest measure so far,
+    /// if updates are needed.
+    fn update(
+        &self,
+        compiled: &CompiledDetector,
+        (subject, measure): (Fingerprint, u64),
+        report: Option<&Report>,
+        dispatch: &Dispatch<'_>,
+    ) -> Option<EpisodeUpdate> {
+        let Dispatch { input, scope } = dispatch;
+        let report = report.filter(|_| input.follows_episodes)?;
+        let highest = self.episodes.measure(compiled.idx, subject);
+        if highest.is_some_and(|highest| measure < highest) {
+            return None;
+        }
+        let mut evidence = report.evidence.clone();
+        evidence.extend(input.evidence());
+        Some(EpisodeUpdate {
+            fingerprint: compiled.fingerprint(scope, subject),
+            status: Status::Open,
+            count: measure,
+            tokens: 0,
+            cost_usd: 0.0,
+            message: report.message.clone(),
+            data: report.data.clone(),
+            evidence,
+        })
+    }
+
     fn resolve(
         &mut self,
         compiled: &CompiledDetector,
         subject: Fingerprint,
         report: Report,
         dispatch: &Dispatch<'_>,
-        findings: &mut Vec<Finding>,
+        (findings, updates): (&mut Vec<Finding>, &mut Vec<EpisodeUpdate>),
     ) -> ExplanationDetail {
         let Dispatch { input, scope } = dispatch;
         let Some(condition) = self.episodes.resolve(compiled.idx, subject) else {
             return ExplanationDetail::Ended { subject, message: report.message, was_open: false };
         };
+        if input.follows_episodes {
+            updates.push(compiled.resolution(scope, &condition, &report));
+        }
         let report = compiled.with_cost(report, &condition, &input.session.totals);
         let message = report.message.clone();
         findings.push(compiled.resolved_finding(input.now, scope, &condition, report));
@@ -325,6 +363,9 @@ impl Streams {
             let what = if dispatch.scope.agent_id.is_some() { "agent" } else { "session" };
             let report = Report::new(format!("over, as the {what} ended"));
             let Dispatch { input, scope } = dispatch;
+            if input.follows_episodes {
+                runner.updates.push(compiled.resolution(scope, &condition, &report));
+            }
             let report = compiled.with_cost(report, &condition, &input.session.totals);
             let message = report.message.clone();
             let detail =
@@ -382,7 +423,9 @@ impl<'a> Dispatch<'a> {
     ) -> Self {
         let session = scope.session;
         let is_explained = runner.explains(&session.id);
-        Self { input: Input { now, observed, session, agent, clock, is_explained }, scope }
+        let follows_episodes = runner.follows_episodes;
+        let input = Input { now, observed, session, agent, clock, is_explained, follows_episodes };
+        Self { input, scope }
     }
 }
 
@@ -397,6 +440,8 @@ impl Runner {
             requested: None,
             panicked: Vec::new(),
             explanation: Explanation::default(),
+            follows_episodes: false,
+            updates: Vec::new(),
         }
     }
 

@@ -51,6 +51,14 @@ impl SessionFacts {
         }
     }
 
+    /// Returns whether the session contains times.
+    ///
+    /// The events of a session without times have the times of
+    /// [`untimed`](crate::author::untimed), which are before 1970.
+    pub fn has_times(&self) -> bool {
+        Timestamp::UNIX_EPOCH <= self.started_at
+    }
+
     /// Updates the facts that do not depend on the agent of the event.
     pub(crate) fn observe(&mut self, event: &Event, at: Timestamp, names: &mut Interner<Arc<str>>) {
         self.last_event_at = at;
