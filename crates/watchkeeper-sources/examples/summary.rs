@@ -17,7 +17,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         "file\tsource\ttool_calls\ttool_results\tfailed_results\tmodel_calls\tinput_tokens\t\
          cache_read_tokens\tcache_write_tokens\toutput_tokens\tskipped_lines\tskipped_parts\tevents"
     )?;
-    for path in discover(env::args_os().skip(1), kinds.iter()) {
+    for path in discover(env::args_os().skip(1), kinds.iter()).files {
         let mut file = match open(&path, None, &kinds) {
             Ok(file) => file,
             Err(error) => {

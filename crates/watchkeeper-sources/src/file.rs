@@ -2,7 +2,6 @@
 //! them to the end.
 
 use std::{
-    collections::BTreeSet,
     fmt, fs,
     fs::File,
     io::{self, Read, Seek, SeekFrom},
@@ -10,7 +9,6 @@ use std::{
 };
 
 use thiserror::Error;
-use tracing::{debug, trace};
 use watchkeeper_core::{
     Event,
     author::{DedupCache, SkippedLines, make_safe},
@@ -19,7 +17,8 @@ use watchkeeper_core::{
 
 use crate::{
     Line, LineBytes, Lines, ReadError, SourcePanic,
-    file_source::{FileSource, TARGET, log_skipped_lines, recognize_among},
+    file_source::{FileSource, log_skipped_lines, recognize_among},
+    unsupported,
 };
 
 /// The largest part of a file that [`recognize`] receives, in bytes.
@@ -40,7 +39,7 @@ pub struct SessionFile {
 #[non_exhaustive]
 pub enum OpenError {
     /// The file cannot be opened or read.
-    #[error("cannot read {}", .path.display())]
+    #[error("cannot read {}", make_safe(&.path.to_string_lossy()))]
     Io {
         /// The file.
         path: PathBuf,
@@ -48,16 +47,27 @@ pub enum OpenError {
         source: io::Error,
     },
     /// No source recognizes the file.
-    #[error("{} is not a session of {}; name its kind with `--source`", .path.display(), any_of(.known))]
+    #[error("{} {}", make_safe(&.path.to_string_lossy()), not_recognized(*.agent, .known))]
     Unrecognized {
         /// The file.
         path: PathBuf,
         /// The available kinds of source, sorted.
         known: Vec<&'static str>,
+        /// The agent without a source that writes such files.
+        agent: Option<&'static str>,
     },
     /// A source panicked while it recognized or opened the file.
     #[error(transparent)]
     Panic(#[from] SourcePanic),
+}
+
+fn not_recognized(agent: Option<&str>, known: &[&str]) -> String {
+    match agent {
+        Some(agent) => {
+            format!("is a session of {agent}, which is not supported; supported: {}", any_of(known))
+        }
+        None => format!("is not a session of {}; name its kind with `--source`", any_of(known)),
+    }
 }
 
 fn any_of(kinds: &[&str]) -> String {
@@ -91,6 +101,7 @@ pub fn open(
     let kind = recognize(path, &head, kinds)?.ok_or_else(|| OpenError::Unrecognized {
         path: path.to_owned(),
         known: kinds.iter().map(Entry::kind).collect(),
+        agent: unsupported::agent_of(path, &head),
     })?;
     let reader: Box<dyn Read + Send> = match file.seek(SeekFrom::Start(0)) {
         Ok(_) => Box::new(file),
@@ -205,58 +216,4 @@ impl fmt::Debug for SessionFile {
             .field("kind", self.kind())
             .finish_non_exhaustive()
     }
-}
-
-/// Finds session files: the files in `paths`, and the files with a
-/// [session name](is_session_name) in the folders in `paths` and their
-/// subfolders.
-///
-/// Symbolic links are followed, each folder is searched once, and folders that
-/// cannot be read are skipped. The paths are sorted and unique, so that a session
-/// precedes the files in its folder.
-pub fn discover(
-    paths: impl IntoIterator<Item = impl Into<PathBuf>>,
-    kinds: impl IntoIterator<Item = &'static SourceEntry>,
-) -> Vec<PathBuf> {
-    let kinds: Vec<&SourceEntry> = kinds.into_iter().collect();
-    let mut searched = BTreeSet::new();
-    let mut files = Vec::new();
-    let mut folders = Vec::new();
-    for path in paths {
-        let path = path.into();
-        if path.is_dir() {
-            folders.push(path);
-        } else {
-            files.push(path);
-        }
-    }
-    while let Some(folder) = folders.pop() {
-        let entries = fs::canonicalize(&folder).and_then(|canonical| {
-            if searched.insert(canonical) { fs::read_dir(&folder).map(Some) } else { Ok(None) }
-        });
-        let entries = match entries {
-            Ok(entries) => entries,
-            Err(error) => {
-                let folder = make_safe(&folder.to_string_lossy());
-                debug!(target: TARGET, folder, %error, "skipped a folder");
-                continue;
-            }
-        };
-        for path in entries.into_iter().flatten().flatten().map(|entry| entry.path()) {
-            if path.is_dir() {
-                folders.push(path);
-            } else if is_session_name(&path, kinds.iter().copied()) && path.is_file() {
-                trace!(target: TARGET, file = make_safe(&path.to_string_lossy()), "found a file");
-                files.push(path);
-            }
-        }
-    }
-    files.sort_unstable_by(|a, b| a.as_os_str().cmp(b.as_os_str()));
-    files.dedup();
-    files
-}
-
-/// Returns whether one of `kinds` reads files with the name of `path` in folders.
-pub fn is_session_name<'a>(path: &Path, kinds: impl IntoIterator<Item = &'a SourceEntry>) -> bool {
-    kinds.into_iter().any(|kind| kind.reads_name(path))
 }

@@ -102,6 +102,11 @@ pub(crate) fn recognize_among(
     first_panic.map_or(Ok(None), Err)
 }
 
+/// Returns whether one of `kinds` reads files with the name of `path` in folders.
+pub fn is_session_name<'a>(path: &Path, kinds: impl IntoIterator<Item = &'a SourceEntry>) -> bool {
+    kinds.into_iter().any(|kind| kind.reads_name(path))
+}
+
 /// Calls a source, and returns its panic as an error.
 ///
 /// A source that panicked must not be called again: its state is unspecified.

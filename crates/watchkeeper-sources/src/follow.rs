@@ -26,6 +26,7 @@ use watchkeeper_core::{
     embed::SourceEntry,
 };
 
+pub(crate) use self::platform::Identity;
 pub use self::{
     changes::Waker,
     update::{EndReason, FollowNotice, Update},
@@ -35,11 +36,13 @@ use self::{
     folders::Folders,
     log::{TARGET, name, safe},
     open_files::OpenFiles,
-    platform::Identity,
     reading::{Progress, Reading, Shared, read_head},
     stamp::Stamp,
 };
-use crate::{ReadError, SourcePanic, file::is_session_name, file_source::recognize_among};
+use crate::{
+    ReadError, SourcePanic,
+    file_source::{is_session_name, recognize_among},
+};
 
 /// The largest part of a file that is used to recognize its source, in bytes.
 const PROBE: usize = 64 << 10;

@@ -15,6 +15,7 @@
 
 mod claude_code;
 mod codex;
+mod discover;
 mod document;
 mod file;
 mod file_source;
@@ -28,16 +29,19 @@ mod recent;
 mod swe_agent;
 mod targets;
 mod tool_names;
+mod unsupported;
 
 pub use crate::{
     claude_code::ClaudeCode,
     codex::Codex,
-    file::{OpenError, SessionFile, discover, is_session_name, open, recognize},
-    file_source::{ReadError, SourcePanic},
+    discover::{Discovery, discover},
+    file::{OpenError, SessionFile, open, recognize},
+    file_source::{ReadError, SourcePanic, is_session_name},
     follow::{EndReason, FollowNotice, FollowOptions, FollowReport, Follower, Update, Waker},
     lines::{Line, LineBuffer, LineBytes, Lines, MAX_LINE, Position},
     ndjson::{EventError, Ndjson, event_schema, parse_event, write_event},
     opencode::Opencode,
     openhands::OpenHands,
     swe_agent::SweAgent,
+    unsupported::unsupported_agent,
 };

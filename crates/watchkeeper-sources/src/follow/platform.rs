@@ -10,7 +10,7 @@ use std::{
 /// Identifies a file independently of its path.
 #[cfg(unix)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Identity {
+pub(crate) struct Identity {
     device: u64,
     inode: u64,
 }
@@ -18,7 +18,7 @@ pub(super) struct Identity {
 #[cfg(unix)]
 impl Identity {
     /// Returns the device and the inode.
-    pub(super) fn of(_path: &Path, metadata: &Metadata) -> Self {
+    pub(crate) fn of(_path: &Path, metadata: &Metadata) -> Self {
         use std::os::unix::fs::MetadataExt as _;
         Self { device: metadata.dev(), inode: metadata.ino() }
     }
@@ -35,11 +35,11 @@ pub(super) fn open(path: &Path) -> io::Result<File> {
 /// Identifies a file by its path. A renamed file is another one.
 #[cfg(not(unix))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Identity(watchkeeper_core::Fingerprint);
+pub(crate) struct Identity(watchkeeper_core::Fingerprint);
 
 #[cfg(not(unix))]
 impl Identity {
-    pub(super) fn of(path: &Path, _metadata: &Metadata) -> Self {
+    pub(crate) fn of(path: &Path, _metadata: &Metadata) -> Self {
         Self(watchkeeper_core::Fingerprint::of(path.as_os_str().as_encoded_bytes()))
     }
 }

@@ -73,9 +73,30 @@ fn discovers_files_once_and_in_order() {
     let kinds = Registry::linked().unwrap().sources;
     let paths = [folder.path().to_owned(), at("c.txt"), at("none"), at("d.json")];
     let found = discover(paths, kinds.iter());
-    let names = found.iter().map(|it| it.strip_prefix(folder.path()).unwrap().to_str().unwrap());
+    let names =
+        found.files.iter().map(|it| it.strip_prefix(folder.path()).unwrap().to_str().unwrap());
     assert_eq!(
         names.collect::<Vec<_>>(),
         ["a.ndjson", "b.jsonl", "b/subagents/agent-2.jsonl", "c.txt", "d.json", "e.traj", "none",],
     );
+}
+
+#[test]
+fn searches_deep_folders_and_names_the_stores_of_unsupported_agents() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut path = folder.path().to_owned();
+    let name = "d".repeat(200);
+    while path.as_os_str().len() < 3_800 {
+        path.push(&name);
+    }
+    fs::create_dir_all(&path).unwrap();
+    fs::write(path.join("a.ndjson"), LINE).unwrap();
+    let store = folder.path().join(".cursor/chats/store.db");
+    fs::create_dir_all(store.parent().unwrap()).unwrap();
+    fs::write(&store, "SQLite format 3").unwrap();
+    let kinds = Registry::linked().unwrap().sources;
+    let found = discover([folder.path()], kinds.iter());
+    assert_eq!(found.files, [path.join("a.ndjson")]);
+    assert_eq!(found.unsupported, [(store, "cursor")]);
+    assert!(found.unreadable.is_empty());
 }

@@ -1,0 +1,299 @@
+//! Session files of agents without a source, which are counted and not read.
+
+use std::{
+    fs::File,
+    io::Read as _,
+    path::{Component, Path},
+};
+
+use memchr::memmem;
+
+/// The agents without a source. Of two that match, the first one counts.
+const AGENTS: &[Agent] = &[
+    // Stores with names that no source reads.
+    Agent { name: "aider", names: &[".aider.chat.history.md"], ..Agent::NONE },
+    Agent { name: "amazon-q", folders: &["amazon-q"], names: &["data.sqlite3"], ..Agent::NONE },
+    Agent { name: "crush", names: &["crush.db"], ..Agent::NONE },
+    Agent { name: "cursor", folders: &[".cursor"], names: &["store.db"], ..Agent::NONE },
+    Agent { name: "cursor", folders: &["Cursor"], names: &["state.vscdb"], ..Agent::NONE },
+    Agent { name: "goose", folders: &["goose"], names: &["sessions.db"], ..Agent::NONE },
+    Agent { name: "kiro", folders: &["kiro-cli"], names: &["data.sqlite3"], ..Agent::NONE },
+    Agent { name: "opencode (database)", names: &["opencode.db"], ..Agent::NONE },
+    // Transcripts, by a folder of the agent or by their shape.
+    Agent {
+        name: "antigravity",
+        folders: &[".gemini", "antigravity", "transcripts"],
+        shapes: &[Shape { start: r#"{"step_index":"#, contains: &[r#""source":"#] }],
+        ..Agent::NONE
+    },
+    Agent {
+        name: "gemini-cli",
+        folders: &[".gemini", "tmp", "chats"],
+        shapes: &[
+            Shape { start: "{", contains: &[r#""projectHash":"#, r#""sessionId":"#] },
+            Shape { start: "{", contains: &[r#""messages":"#, r#""type":"gemini""#] },
+            Shape { start: "{", contains: &[r#""role":"gemini""#, r#""parts":["#] },
+        ],
+        ..Agent::NONE
+    },
+    Agent {
+        name: "copilot-cli",
+        folders: &[".copilot", "session-state"],
+        shapes: &[
+            Shape { start: r#"{"type":"session.start""#, contains: &[r#""data":"#] },
+            Shape { start: "{", contains: &[r#""copilotVersion":"#] },
+        ],
+        ..Agent::NONE
+    },
+    Agent {
+        name: "copilot-chat",
+        folders: &["chatSessions"],
+        shapes: &[Shape { start: "{", contains: &[r#""requesterUsername":"#, r#""requests":"#] }],
+        ..Agent::NONE
+    },
+    Agent {
+        name: "cursor",
+        folders: &[".cursor", "agent-transcripts"],
+        shapes: &[Shape { start: r#"{"role":"user","message":"#, contains: &[r#""content":"#] }],
+        ..Agent::NONE
+    },
+    Agent {
+        name: "openclaw",
+        folders: &[".openclaw", "sessions"],
+        shapes: &[Shape { start: r#"{"type":"session","#, contains: &[r#""cwd":"#, "openclaw"] }],
+        ..Agent::NONE
+    },
+    Agent {
+        name: "pi",
+        folders: &[".pi", "sessions"],
+        shapes: &[Shape {
+            start: r#"{"type":"session","#,
+            contains: &[r#""version":"#, r#""cwd":"#],
+        }],
+        ..Agent::NONE
+    },
+    Agent {
+        name: "qwen",
+        folders: &[".qwen", "chats"],
+        shapes: &[Shape {
+            start: r#"{"uuid":"#,
+            contains: &[r#""sessionId":"#, r#""message":{"role":"#, r#""parts":["#],
+        }],
+        ..Agent::NONE
+    },
+    Agent {
+        name: "droid",
+        folders: &[".factory", "sessions"],
+        shapes: &[
+            Shape { start: r#"{"type":"session_start","#, contains: &[r#""id":"#] },
+            Shape { start: r#"{"type":"system","#, contains: &[r#""toolId":"#] },
+            Shape {
+                start: r#"{"type":"system","#,
+                contains: &[r#""session_id":"#, r#""type":"message""#, r#""text":"#],
+            },
+        ],
+        ..Agent::NONE
+    },
+    Agent {
+        name: "kimi",
+        folders: &[".kimi", "sessions"],
+        shapes: &[
+            Shape { start: r#"{"type":"metadata","protocol_version":"#, contains: &[] },
+            Shape { start: r#"{"role":"_checkpoint""#, contains: &[] },
+        ],
+        ..Agent::NONE
+    },
+    Agent {
+        name: "hermes",
+        folders: &[".hermes", "sessions"],
+        shapes: &[Shape {
+            start: "{",
+            contains: &[r#""session_start":"#, r#""platform":"#, r#""messages":"#],
+        }],
+        ..Agent::NONE
+    },
+    Agent {
+        name: "grok",
+        folders: &[".grok", "sessions"],
+        shapes: &[
+            Shape { start: "{", contains: &[r#""model_fingerprint":"#, r#""tool_calls":"#] },
+            Shape { start: r#"{"type":"system","content":"You are Grok"#, contains: &[] },
+            Shape { start: "{", contains: &[r#""chat_format_version":"#] },
+        ],
+        ..Agent::NONE
+    },
+    Agent {
+        name: "kiro",
+        folders: &[".kiro", "sessions"],
+        shapes: &[Shape { start: "{", contains: &[r#""conversation_id":"#, r#""history":["#] }],
+        ..Agent::NONE
+    },
+    Agent { name: "amp", folders: &["amp", "threads"], ..Agent::NONE },
+    Agent { name: "augment", folders: &[".augment", "sessions"], ..Agent::NONE },
+    Agent {
+        name: "cline",
+        names: &["api_conversation_history.json", "ui_messages.json"],
+        ..Agent::NONE
+    },
+    Agent { name: "continue", folders: &[".continue", "sessions"], ..Agent::NONE },
+    Agent { name: "goose", folders: &["goose", "sessions"], ..Agent::NONE },
+    Agent { name: "junie", folders: &[".junie", "sessions"], ..Agent::NONE },
+];
+
+/// The session files of one agent.
+struct Agent {
+    name: &'static str,
+    /// Names of folders above the file, outermost first; empty for any.
+    folders: &'static [&'static str],
+    /// Names of the file; empty for any.
+    names: &'static [&'static str],
+    /// Shapes of the content, any of which is enough, wherever the file is.
+    shapes: &'static [Shape],
+}
+
+/// The beginning of a file, compared without the whitespace of JSON.
+struct Shape {
+    start: &'static str,
+    contains: &'static [&'static str],
+}
+
+impl Agent {
+    const NONE: Self = Self { name: "", folders: &[], names: &[], shapes: &[] };
+
+    /// Returns whether the folders and the name of a path are those of the agent.
+    fn has_path(&self, path: &Path) -> bool {
+        let name = path.file_name().and_then(|name| name.to_str());
+        let has_name = self.names.is_empty() || name.is_some_and(|it| self.names.contains(&it));
+        let mut wanted = self.folders.iter();
+        let mut next = wanted.next();
+        for component in path.parent().into_iter().flat_map(Path::components) {
+            if let Component::Normal(folder) = component
+                && next.is_some_and(|next| folder == *next)
+            {
+                next = wanted.next();
+            }
+        }
+        has_name && next.is_none() && !(self.names.is_empty() && self.folders.is_empty())
+    }
+}
+
+/// Returns the agent of a file that no source reads by its name.
+pub(crate) fn agent_of_name(path: &Path) -> Option<&'static str> {
+    let named = AGENTS.iter().filter(|agent| !agent.names.is_empty());
+    named.into_iter().find(|agent| agent.has_path(path)).map(|agent| agent.name)
+}
+
+/// Returns the agent of a file that no source recognizes, by its path or by its
+/// first bytes.
+pub(crate) fn agent_of(path: &Path, head: &[u8]) -> Option<&'static str> {
+    let by_path = AGENTS.iter().find(|agent| agent.has_path(path));
+    let by_shape = || {
+        let text = without_whitespace(head);
+        let is_of = |shape: &Shape| {
+            text.starts_with(shape.start.as_bytes())
+                && shape.contains.iter().all(|it| memmem::find(&text, it.as_bytes()).is_some())
+        };
+        AGENTS.iter().find(|agent| agent.shapes.iter().any(is_of))
+    };
+    by_path.or_else(by_shape).map(|agent| agent.name)
+}
+
+/// Returns the agent of a file that a source recognizes and finds no session in.
+/// Returns `None` if the file cannot be read.
+pub fn unsupported_agent(path: &Path) -> Option<&'static str> {
+    const HEAD: u64 = 64 << 10;
+    let mut head = Vec::new();
+    File::open(path).ok()?.take(HEAD).read_to_end(&mut head).ok()?;
+    agent_of(path, &head)
+}
+
+/// Returns JSON without the whitespace outside its strings.
+fn without_whitespace(json: &[u8]) -> Vec<u8> {
+    let json = json.strip_prefix(b"\xef\xbb\xbf").unwrap_or(json);
+    let (mut in_string, mut is_escaped) = (false, false);
+    let mut text = json.to_vec();
+    text.retain(|byte| {
+        if !in_string && byte.is_ascii_whitespace() {
+            return false;
+        }
+        if *byte == b'"' && !is_escaped {
+            in_string = !in_string;
+        }
+        is_escaped = in_string && *byte == b'\\' && !is_escaped;
+        true
+    });
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::{agent_of, agent_of_name};
+
+    #[test]
+    fn recognizes_agents_by_the_shape_of_their_files() {
+        for (agent, head) in [
+            ("gemini-cli", r#"{ "sessionId": "a", "projectHash": "b", "messages": [] }"#),
+            ("gemini-cli", r#"{"kind":"main","messages":[{"type": "gemini"}]}"#),
+            ("copilot-cli", r#"{"type":"session.start","data":{"sessionId":"a"}}"#),
+            ("cursor", r#"{"role":"user","message":{"content":[]}}"#),
+            ("pi", r#"{"type":"session","version":3,"id":"a","cwd":"/a"}"#),
+            ("openclaw", r#"{"type":"session","version":3,"id":"a","cwd":"/openclaw"}"#),
+            (
+                "qwen",
+                r#"{"uuid":"a","sessionId":"b","type":"user","message":{"role":"user","parts":[]}}"#,
+            ),
+            ("droid", r#"{"type":"session_start","id":"a","title":"b"}"#),
+            (
+                "droid",
+                "{\"type\":\"system\",\"id\":\"a\"}\n{\"type\":\"tool_call\",\"toolId\":\"b\"}",
+            ),
+            ("kimi", r#"{"type":"metadata","protocol_version":"1.4"}"#),
+            ("hermes", r#"{"session_id":"a","platform":"cli","session_start":"","messages":[]}"#),
+            ("grok", r#"{"info":{"id":"a"},"chat_format_version":1}"#),
+            ("kiro", "{\n \"conversation_id\": \"a\",\n \"history\": [\n ]\n}"),
+            ("antigravity", r#"{"step_index":0,"source":"MODEL"}"#),
+        ] {
+            assert_eq!(agent_of(Path::new("a.jsonl"), head.as_bytes()), Some(agent), "{head}");
+        }
+    }
+
+    #[test]
+    fn recognizes_agents_by_the_path_of_their_files() {
+        for (agent, path) in [
+            ("gemini-cli", "/h/.gemini/tmp/p/chats/session-1.jsonl"),
+            ("copilot-cli", "/h/.copilot/session-state/a/events.jsonl"),
+            ("cursor", "/h/.cursor/projects/p/agent-transcripts/a.jsonl"),
+            ("pi", "/h/.pi/agent/sessions/p/a.jsonl"),
+            ("amp", "/h/.local/share/amp/threads/T-1.json"),
+            ("cline", "/h/tasks/1/api_conversation_history.json"),
+        ] {
+            assert_eq!(agent_of(Path::new(path), b""), Some(agent), "{path}");
+        }
+        for (agent, path) in [
+            ("cursor", "/h/.cursor/chats/a/b/store.db"),
+            ("goose", "/h/.local/share/goose/sessions/sessions.db"),
+            ("aider", "/p/.aider.chat.history.md"),
+        ] {
+            assert_eq!(agent_of_name(Path::new(path)), Some(agent), "{path}");
+        }
+    }
+
+    #[test]
+    fn ignores_files_of_no_agent() {
+        for (path, head) in [
+            ("package.json", r#"{"name":"a","version":"1.0.0"}"#),
+            ("/h/.gemini/settings.json", r#"{"security":{}}"#),
+            ("tsconfig.json", "{}"),
+            ("a.jsonl", r#"{"role":"user","content":"a"}"#),
+            ("a.jsonl", r#"{"type":"system","content":"a"}"#),
+            ("a.jsonl", ""),
+            ("a.jsonl", "\"\\"),
+        ] {
+            assert_eq!(agent_of(Path::new(path), head.as_bytes()), None, "{path} {head}");
+        }
+        assert_eq!(agent_of_name(Path::new("/p/store.db")), None);
+        assert_eq!(agent_of_name(Path::new("/p/README.md")), None);
+    }
+}
