@@ -62,9 +62,10 @@ fn writes_a_report_for_people() {
     s.ndjson
       ndjson
       2026-03-01 10:00 UTC, 10s · 11 events · 5 tool calls
-      [MEDIUM] repeated_call: `Bash` returned the same result for the same call 4 times in 6s: `make` returns `make: nothing to be done for all`
+      [MEDIUM] repeated_call: `Bash` returned the same result for the same call 5 times in 8s: `make` returns `make: nothing to be done for all`
+               open at the end, 4s after it was found
                s.ndjson:2
-               s.ndjson:9
+               s.ndjson:11
       1 line skipped: something follows the JSON (1)
 
     1 session in 1 file: 11 events, 5 tool calls (0 failed), 0 model calls, 0 tokens, $0.00
@@ -144,10 +145,10 @@ fn writes_reports_for_code_hosts() {
     assert_eq!(result["level"], "warning");
     let place = &result["locations"][0]["physicalLocation"];
     assert_eq!(place["artifactLocation"]["uri"], "s.ndjson");
-    assert_eq!(place["region"]["startLine"], 9);
+    assert_eq!(place["region"]["startLine"], 11);
     let github = check(&folder, &["--format", "github", "s.ndjson"]).out;
     assert!(github.starts_with("::warning title="), "{github}");
-    assert!(github.contains("file=s.ndjson,line=9::"), "{github}");
+    assert!(github.contains("file=s.ndjson,line=11::"), "{github}");
 }
 
 #[test]
@@ -208,6 +209,7 @@ fn a_panic_of_a_source_ends_one_file_of_a_session() {
       ndjson
       2026-03-01 10:00 UTC, 10s · 12 events · 5 tool calls
       [MEDIUM] repeated_call: `Bash` returned the same result for the same call 4 times in 6s: `make` returns `make: nothing to be done for all`
+               open at the end, 2s after it was found
                a/s.ndjson:4
                a/s.ndjson:11
 
@@ -246,12 +248,13 @@ fn a_named_file_that_cannot_be_read_sets_the_exit_status_to_2() {
     a/s.ndjson
       ndjson
       2026-03-01 10:00 UTC, 10s · 11 events · 5 tool calls
-      [MEDIUM] repeated_call: `Bash` returned the same result for the same call 4 times in 6s: `make` returns `make: nothing to be done for all`
+      [MEDIUM] repeated_call: `Bash` returned the same result for the same call 5 times in 8s: `make` returns `make: nothing to be done for all`
+               open at the end, 4s after it was found
                a/s.ndjson:2
-               a/s.ndjson:9
+               a/s.ndjson:11
 
     a/notes.txt
-      a/notes.txt is not a session of claude-code, codex, ndjson, opencode, openhands or swe-agent; name its kind with `--source`
+      is not a session of claude-code, codex, ndjson, opencode, openhands or swe-agent; name its kind with `--source`
 
     1 session in 2 files: 11 events, 5 tool calls (0 failed), 0 model calls, 0 tokens, $0.00
     1 finding: 0 high, 1 medium, 0 low

@@ -44,7 +44,7 @@ fn explains_an_in_house_detector() {
 #[test]
 fn lists_the_known_kinds_for_an_unknown_kind() {
     assert_snapshot!(seen(&["explain", "runaway"]), @"
-    error: unknown kind `runaway`; known kinds: acme-banned-tool, error-loop, full-context, pattern, repeat-text, repeat-tool-call, runaway-loop, timeout, token-burn, file, stderr, webhook, claude-code, codex, ndjson, opencode, openhands, swe-agent
+    error: unknown name `runaway`; did you mean `runaway-loop`?; known names: acme-banned-tool, call_loop, claude-code, codex, console, error-loop, failure_streak, fast_spending, file, full-context, full_context, ndjson, opencode, openhands, pattern, provider_retries, repeat-text, repeat-tool-call, repeated_call, repeated_compaction, repeated_error, repeated_message, repeated_result, repeated_text, runaway-loop, silent_model, slow_tool, stderr, swe-agent, timeout, token-burn, webhook
     exit 2
     ");
 }
@@ -75,7 +75,7 @@ fn prints_help() {
               Policy file to use instead of the built-in policy
 
       -q, --quiet
-              Print only findings and errors
+              Print only findings and errors; `check` prints only errors
 
       -v, --verbose...
               Print more details, and log diagnostics to stderr; repeat for more

@@ -78,9 +78,10 @@ fn shows_measures_in_order_of_time() {
     s.ndjson
       ndjson
       2026-03-01 10:00 UTC, 23s · 15 events · 6 tool calls
-      [MEDIUM] repeated_call: `Bash` returned the same result for the same call 4 times in 6s: `make` returns `make: nothing to be done for all` (resolved)
+      [MEDIUM] repeated_call: `Bash` returned the same result for the same call 5 times in 8s: `make` returns `make: nothing to be done for all`
+               resolved 14s after it was found: no further repetition after 5: another call was made
                s.ndjson:2
-               s.ndjson:9
+               s.ndjson:11
 
     Timeline
                 … 3 events
@@ -121,6 +122,7 @@ fn verbose_shows_all_measures_of_one_detector() {
       ndjson
       2026-03-01 10:00 UTC, 8s · 9 events · 4 tool calls
       [MEDIUM] repeated_call: `Bash` returned the same result for the same call 4 times in 6s: `make` returns `make: nothing to be done for all`
+               open at the end, 2s after it was found
                s.ndjson:2
                s.ndjson:9
 
@@ -163,7 +165,8 @@ fn shows_wake_ups_and_the_longest_wait() {
     s.ndjson
       ndjson
       2026-03-01 10:00 UTC, 10m 00s · 4 events · 0 tool calls
-      [MEDIUM] silent_model: the model has sent nothing for 5m, the limit is 5m (resolved)
+      [MEDIUM] silent_model: the model has sent nothing for 5m, the limit is 5m
+               resolved 1m 30s after it was found: the wait for the model ended after 6m 30s
                s.ndjson:1
 
     Timeline
@@ -280,6 +283,7 @@ fn escapes_hostile_names_of_sub_agents_and_tools() {
       ndjson
       2026-03-01 10:00 UTC, 31s · 7 events · 3 tool calls (3 failed)
       [LOW]    repeated_call: `\u{1b}]0;owned\u{7}\nBash` returned the same result for the same call 3 times in 20s: `\u{202e}txt\u{1b}[31m` returns `\u{1b}[2Jit is as it was before` (agent a\u{1b}[2J1)
+               open at the end, 0s after it was found
                s.ndjson:2
                s.ndjson:7
 
@@ -343,7 +347,7 @@ fn selects_one_of_several_sessions() {
     ");
     assert_snapshot!(seen(&folder, &["a/none.ndjson"]), @"
     error: no session found
-      a/none.ndjson: a/none.ndjson is not a session of claude-code, codex, ndjson, opencode, openhands or swe-agent; name its kind with `--source`
+      a/none.ndjson: is not a session of claude-code, codex, ndjson, opencode, openhands or swe-agent; name its kind with `--source`
     exit 2
     ");
 }

@@ -20,6 +20,7 @@ mod policies;
 mod policy_tests;
 mod program;
 mod readme;
+mod reports;
 mod scenarios;
 mod service;
 mod tidy;

@@ -37,13 +37,17 @@ pub(crate) enum Error {
     Probe(#[from] ProbeError),
     #[error(transparent)]
     New(#[from] NewError),
-    /// No detector, sink or source of this kind is linked.
-    #[error("unknown kind {kind}; known kinds: {}", .known.join(", "))]
-    UnknownKind {
-        /// The kind, quoted.
-        kind: String,
-        known: Vec<&'static str>,
+    /// No detector, sink or source has this name.
+    #[error("unknown name {name}{}; known names: {}", similar_hint(.similar.as_deref()), .known.join(", "))]
+    UnknownName {
+        /// The name, quoted.
+        name: String,
+        /// The most similar of the known names.
+        similar: Option<String>,
+        known: Vec<String>,
     },
+    #[error("`--group-by` supports the formats `text`, `json` and `csv`")]
+    GroupFormat,
     #[error("no policy tests found; name a file, or write `policy.test.toml` beside `policy.toml`")]
     NoTestFiles,
     #[error("--update rewrites scenarios (`.md`), and none of the files is one")]
@@ -83,6 +87,10 @@ pub(crate) enum Error {
 
 fn sinks_list(sinks: &[String]) -> String {
     if sinks.is_empty() { String::new() } else { format!(": {}", sinks.join("; ")) }
+}
+
+fn similar_hint(similar: Option<&str>) -> String {
+    similar.map(|name| format!("; did you mean `{name}`?")).unwrap_or_default()
 }
 
 fn timeout_hint(timed_out: bool) -> &'static str {

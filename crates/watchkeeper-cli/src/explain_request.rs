@@ -172,7 +172,7 @@ impl ExplainRequest {
             report.skipped_files.extend(skipped_files.iter().filter(is_selected).cloned());
             selected
                 .findings
-                .retain(|finding| self.detector.as_ref().is_none_or(|id| *id == finding.detector));
+                .retain(|it| self.detector.as_ref().is_none_or(|id| *id == it.finding.detector));
             report.add(selected);
         }
         let recorder = self.recorder.filter(|it| *it.session() == session);

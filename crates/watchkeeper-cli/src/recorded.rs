@@ -47,14 +47,6 @@ pub(crate) enum ReadError {
     NoSession,
 }
 
-impl ReadError {
-    /// Returns whether the source of the file panicked.
-    pub(crate) fn is_panic(&self) -> bool {
-        use watchkeeper_sources::ReadError as SourceError;
-        matches!(self, Self::Open(OpenError::Panic(_)) | Self::Read(SourceError::Panic(_)))
-    }
-}
-
 /// The result of reading the files of a group.
 #[derive(Debug, Default)]
 pub(crate) struct GroupRead {

@@ -14,23 +14,24 @@ use watchkeeper_core::{
     embed::{EngineConfig, Registry, Router, SourceEntry},
 };
 use watchkeeper_policy::{MatchTracker, Policy};
+use watchkeeper_sources::{Discovery, OpenError};
 
 use crate::{
     causes::with_causes,
     explain_request::ExplainRequest,
-    output::quoted_path,
+    output::{quoted_path, safe_path},
     recorded::{self, Group, ReadError, UnreadFile},
-    report::{Report, SessionReport, SkippedFile},
+    report::{EpisodeRecorder, Report, SessionReport, SkippedFile, UsageRecorder, Window},
     session_paths::{SessionPathsError, require_all},
 };
 
 /// Recorded files, and how to read them.
 pub(crate) struct Recording {
-    pub(crate) files: Vec<PathBuf>,
+    pub(crate) found: Discovery,
     /// Source of all files; `None` recognizes each file.
     pub(crate) source: Option<&'static SourceEntry>,
-    /// Paths from the command line. A file in a folder is skipped silently if it
-    /// contains no session; a named file is reported.
+    /// Paths from the command line. A file in a folder is counted if it contains no
+    /// session; a named file is an error.
     pub(crate) named: Vec<PathBuf>,
 }
 
@@ -40,53 +41,68 @@ pub(crate) fn check(
     policy: Policy,
     registry: &Registry,
     recording: Recording,
-    mut request: Option<&mut ExplainRequest>,
+    options: CheckOptions<'_>,
     bar: &ProgressBar,
 ) -> Report {
-    let Recording { files, source, named } = recording;
+    let Recording { found, source, named } = recording;
+    let CheckOptions { mut request, window, with_usage } = options;
+    let named: BTreeSet<PathBuf> = named.into_iter().collect();
     let config = unlimited(policy.engine_config());
-    let mut engine = Engine::new(policy.detectors, config);
-    let mut seen = DedupCache::default();
-    let mut report = Report::default();
-    report.totals.files = files.len() as u64;
-    let (groups, without) = recorded::group(files, source, &registry.sources);
-    for UnreadFile { file, error, skipped_lines } in without {
-        let is_named = named.contains(&file);
-        if is_named || error.is_panic() {
-            report.totals.skipped_lines += skipped_lines;
-            let reason = with_causes(&error);
-            report.skipped_files.push(SkippedFile { file, reason, skipped_lines, is_named });
-        } else {
-            report.totals.files -= 1;
-        }
+    let config = EngineConfig { follows_episodes: true, ..config };
+    let mut report = Report { window, ..Report::default() };
+    report.totals.files = found.files.len() as u64;
+    for (folder, error) in found.unreadable {
+        let reason = format!("cannot read the folder: {error}");
+        let is_named = named.contains(&folder);
+        report.skipped_files.push(SkippedFile { file: folder, reason, skipped_lines: 0, is_named });
+    }
+    for (file, agent) in found.unsupported {
+        report.unsupported_files.entry(agent).or_default().push(file);
+    }
+    let (groups, without) = recorded::group(found.files, source, &registry.sources);
+    for unread in without {
+        add_unread(unread, &named, &mut report);
     }
     let groups = match &mut request {
         Some(request) => request.select(groups),
         None => groups,
     };
+    let mut run = Run {
+        engine: Engine::new(policy.detectors, config),
+        episodes: EpisodeRecorder::default(),
+        usage: with_usage.then(UsageRecorder::default),
+        report,
+    };
+    let (mut seen, mut findings) = (DedupCache::default(), Vec::new());
     let (mut n_sessions, mut n_findings) = (0, 0);
     for group in groups {
-        let mut findings: Vec<Finding> = Vec::new();
         let mut sessions: BTreeSet<SessionId> = BTreeSet::new();
         let read = group.read(source, &registry.sources, &mut seen, &mut |event| {
             if let Some(request) = &mut request {
-                request.before_event(&event, &mut engine);
+                request.before_event(&event, &mut run.engine);
             }
-            engine.observe(&event, &mut findings);
+            run.engine.observe(&event, &mut findings);
             if let Some(request) = &mut request {
-                request.after_event(&event, &mut engine, registry);
+                request.after_event(&event, &mut run.engine, registry);
+            }
+            n_findings += findings.len();
+            run.episodes.record(&mut findings, run.engine.take_updates());
+            if let Some(usage) = &mut run.usage
+                && let Some(facts) = run.engine.session(&event.session)
+            {
+                usage.observe(&event, facts);
             }
             if !sessions.contains(&event.session) {
                 sessions.insert(event.session);
             }
         });
         n_sessions += sessions.len();
-        n_findings += findings.len();
-        add_sessions(&group, sessions, findings, read.skipped, &mut engine, &mut report);
+        run.add_sessions(&group, sessions, read.skipped);
         for UnreadFile { file, error, skipped_lines } in read.failed {
             let is_named = named.contains(&file);
             let reason = format!("not read to its end: {}", with_causes(&error));
-            report.skipped_files.push(SkippedFile { file, reason, skipped_lines, is_named });
+            let skipped = SkippedFile { file, reason, skipped_lines, is_named };
+            run.report.skipped_files.push(skipped);
         }
         bar.inc(size_of(&group.files));
     }
@@ -96,40 +112,83 @@ pub(crate) fn check(
         findings = n_findings,
         "recorded sessions checked"
     );
-    report
+    run.report.sort();
+    run.report
+}
+
+/// Options of [`check`].
+pub(crate) struct CheckOptions<'a> {
+    pub(crate) request: Option<&'a mut ExplainRequest>,
+    pub(crate) window: Window,
+    /// `true` to record the usage of each session by day and model.
+    pub(crate) with_usage: bool,
+}
+
+/// Adds a file without a session to the report.
+fn add_unread(unread: UnreadFile, named: &BTreeSet<PathBuf>, report: &mut Report) {
+    let UnreadFile { file, error, skipped_lines } = unread;
+    let is_named = named.contains(&file);
+    let agent = match &error {
+        ReadError::Open(OpenError::Unrecognized { agent, .. }) => Some(*agent),
+        ReadError::NoSession => Some(watchkeeper_sources::unsupported_agent(&file)),
+        _ => None,
+    };
+    match agent {
+        Some(agent) if !is_named => {
+            report.totals.files -= 1;
+            match agent {
+                Some(agent) => report.unsupported_files.entry(agent).or_default().push(file),
+                None => report.other_files.push(file),
+            }
+        }
+        _ => {
+            report.totals.skipped_lines += skipped_lines;
+            let reason = with_causes(&error);
+            // The report names the file.
+            let prefix = format!("{} ", safe_path(&file));
+            let reason = reason.strip_prefix(&prefix).unwrap_or(&reason).to_owned();
+            report.skipped_files.push(SkippedFile { file, reason, skipped_lines, is_named });
+        }
+    }
+}
+
+/// State of [`check`].
+struct Run {
+    engine: Engine,
+    episodes: EpisodeRecorder,
+    usage: Option<UsageRecorder>,
+    report: Report,
+}
+
+impl Run {
+    /// Moves the sessions of a group from the engine to the report.
+    fn add_sessions(
+        &mut self,
+        group: &Group,
+        sessions: BTreeSet<SessionId>,
+        mut skipped: SkippedLines,
+    ) {
+        for id in sessions {
+            let open = self.engine.open_findings(&id);
+            if let Some(facts) = self.engine.session(&id) {
+                let findings = self.episodes.finish(facts, open);
+                let mut session =
+                    SessionReport::new(facts, group.files.clone(), findings, &skipped);
+                if let Some(usage) = &mut self.usage {
+                    session.usage = usage.finish(facts);
+                }
+                self.report.add(session);
+                // The lines of a file with several sessions are counted once.
+                skipped = SkippedLines::default();
+            }
+            self.engine.forget(&id);
+        }
+    }
 }
 
 /// Returns a configuration that keeps every session until it is forgotten.
 fn unlimited(config: EngineConfig) -> EngineConfig {
     EngineConfig { max_sessions: usize::MAX, session_expiry: SignedDuration::MAX, ..config }
-}
-
-/// Moves the sessions of a group from the engine to the report.
-fn add_sessions(
-    group: &Group,
-    sessions: BTreeSet<SessionId>,
-    mut findings: Vec<Finding>,
-    mut skipped: SkippedLines,
-    engine: &mut Engine,
-    report: &mut Report,
-) {
-    for id in sessions {
-        // The count of a finding dates from its emission; update it to the end.
-        for (fingerprint, count) in engine.open_findings(&id) {
-            let latest = findings.iter_mut().rfind(|it| it.fingerprint == fingerprint);
-            if let Some(finding) = latest {
-                finding.count = count;
-            }
-        }
-        let (own, others) = findings.into_iter().partition(|it| it.session == id);
-        findings = others;
-        if let Some(facts) = engine.session(&id) {
-            report.add(SessionReport::new(facts, group.files.clone(), own, &skipped));
-            // The lines of a file with several sessions are counted once.
-            skipped = SkippedLines::default();
-        }
-        engine.forget(&id);
-    }
 }
 
 /// Returns the size of all readable files, in bytes.
@@ -188,7 +247,7 @@ pub(crate) fn probe(
     let (mut seen, mut findings) = (DedupCache::default(), Vec::new());
     let mut n_sessions = 0;
     let (groups, _) = recorded::group(
-        watchkeeper_sources::discover(paths, registry.sources.iter()),
+        watchkeeper_sources::discover(paths, registry.sources.iter()).files,
         None,
         &registry.sources,
     );

@@ -140,7 +140,7 @@ const SIMILAR: &str = "there is one with a similar name";
 
 /// Returns the candidate most similar to `name`: one that starts with it, or one
 /// within a small edit distance.
-fn closest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub fn closest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     /// Bounds the comparison, which takes time quadratic in the length.
     const MAX_LEN: usize = 64;
     const MIN_PREFIX_LEN: usize = 2;

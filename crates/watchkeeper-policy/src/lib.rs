@@ -46,7 +46,7 @@ mod tree;
 
 pub use crate::{
     builtin::{BUILTIN, BUILTIN_DEFAULT, builtin},
-    diagnostic::{Diagnostic, DiagnosticLevel, Fix, render_diagnostics},
+    diagnostic::{Diagnostic, DiagnosticLevel, Fix, closest, render_diagnostics},
     effective::Effective,
     files::SourceFile,
     generated_events::GeneratedEvents,

@@ -5,7 +5,11 @@ use clap::{
     builder::{PossibleValuesParser, TypedValueParser as _},
 };
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use watchkeeper_core::{Severity, author::make_safe, embed::Registry};
+use watchkeeper_core::{
+    Severity,
+    clock::{Clock as _, SystemClock},
+    embed::Registry,
+};
 use watchkeeper_policy::Policy;
 
 use crate::{
@@ -14,8 +18,8 @@ use crate::{
     global::Global,
     loading,
     output::{Output, Status, quoted_path},
-    replay::{self, Recording},
-    report::{self, Format, Report, SkippedFile},
+    replay::{self, CheckOptions, Recording},
+    report::{self, Format, GroupBy, Notice, Report, TimeArgument, Window},
     session_paths::{Selection, SessionPaths, require_all},
 };
 
@@ -23,7 +27,7 @@ use crate::{
 ///
 /// Without a path, checks the sessions of all known agents on this machine. A file
 /// that cannot be read does not affect the other files; the exit status is 2 if the
-/// command line names that file, or if no session was read.
+/// command line names that file, or if no session was read. `-q` prints no report.
 #[derive(Debug, Args)]
 pub(crate) struct Check {
     #[command(flatten)]
@@ -32,6 +36,27 @@ pub(crate) struct Check {
     /// Format of the report
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     format: Format,
+
+    /// Report only sessions and findings that last into this time or later: a date,
+    /// a time, or an age such as 7d; UTC
+    #[arg(long, value_name = "TIME", conflicts_with = "explain")]
+    since: Option<TimeArgument>,
+
+    /// Report only sessions and findings that begin before the end of this date, or
+    /// before this time
+    #[arg(long, value_name = "TIME", conflicts_with = "explain")]
+    until: Option<TimeArgument>,
+
+    /// Lowest severity of the findings in the report
+    ///
+    /// Does not change the exit status.
+    #[arg(long, value_name = "SEVERITY", value_parser = severity(), conflicts_with = "explain")]
+    min_severity: Option<Severity>,
+
+    /// Print a table of sessions, tokens, dollars and findings for each group;
+    /// formats: text, json, csv
+    #[arg(long, value_name = "PROPERTY", conflicts_with = "explain")]
+    group_by: Option<GroupBy>,
 
     /// Lowest severity that sets the exit status to 1
     #[arg(long, value_name = "SEVERITY", default_value = "medium", value_parser = severity())]
@@ -71,11 +96,17 @@ impl Check {
         let Selection { paths, source } = self.paths.select(registry)?;
         require_all(&paths)?;
         let mut request = self.explain_request(&policy)?;
+        self.require_groups()?;
 
-        let files = watchkeeper_sources::discover(&paths, registry.sources.iter());
-        let bar = progress_bar(&files, global.quiet, output);
-        let recording = Recording { files, source, named: paths };
-        let mut report = replay::check(policy, registry, recording, request.as_mut(), &bar);
+        let found = watchkeeper_sources::discover(&paths, registry.sources.iter());
+        let bar = progress_bar(&found.files, global.quiet, output);
+        let recording = Recording { found, source, named: paths };
+        let options = CheckOptions {
+            request: request.as_mut(),
+            window: self.window(),
+            with_usage: self.group_by.is_some() || self.format == Format::Csv,
+        };
+        let mut report = replay::check(policy, registry, recording, options, &bar);
         bar.finish_and_clear();
 
         match request {
@@ -90,12 +121,21 @@ impl Check {
                         output,
                     )?;
                 }
-                warn_about(&report.skipped_files, output)?;
+                warn_about(report.notices(), global.quiet, output)?;
             }
             None => {
-                report::write(&report, self.format, global.is_verbose(), output)?;
-                if !self.format.lists_skipped_files() {
-                    warn_about(&report.skipped_files, output)?;
+                let verbose = global.is_verbose();
+                if !global.quiet
+                    && let Some(by) = self.group_by
+                {
+                    report::write_groups(&report, by, self.format, output)?;
+                } else if !global.quiet {
+                    let kinds = &registry.detectors;
+                    report::write(&report, self.format, verbose, kinds, output)?;
+                }
+                let has_notices = self.format.has_notices() && self.group_by.is_none();
+                if global.quiet || !has_notices || report.is_empty() {
+                    warn_about(report.notices(), global.quiet, output)?;
                 }
             }
         }
@@ -107,17 +147,30 @@ impl Check {
         if !self.explain {
             return Ok(None);
         }
-        if let Format::Sarif | Format::Github = self.format {
+        if let Format::Sarif | Format::Github | Format::Csv = self.format {
             return Err(ExplainError::Format);
         }
         ExplainRequest::new(policy, self.detector.as_deref(), self.session.as_deref()).map(Some)
     }
 
+    fn require_groups(&self) -> Result<(), Error> {
+        match self.group_by {
+            Some(_) if !self.format.has_groups() => Err(Error::GroupFormat),
+            _ => Ok(()),
+        }
+    }
+
+    fn window(&self) -> Window {
+        let now = SystemClock.now();
+        Window {
+            since: self.since.map(|time| time.start(now)),
+            until: self.until.map(|time| time.end(now)),
+            min_severity: self.min_severity,
+        }
+    }
+
     fn status(&self, report: &Report) -> Status {
-        let skipped = &report.skipped_files;
-        let has_failed = skipped.iter().any(|file| file.is_named)
-            || report.sessions.is_empty() && !skipped.is_empty();
-        if has_failed {
+        if report.skipped_files.iter().any(|file| file.is_named) || report.is_empty() {
             Status::Failure
         } else if report.reaches(self.fail_on) {
             Status::Findings
@@ -127,10 +180,14 @@ impl Check {
     }
 }
 
-/// Prints the files that were not read, for formats that cannot contain them.
-fn warn_about(files: &[SkippedFile], output: &mut Output<'_>) -> io::Result<()> {
-    for SkippedFile { file, reason, .. } in files {
-        writeln!(output.err, "warning: {}: {}", quoted_path(file), make_safe(reason))?;
+/// Prints messages about files that were not read. `quiet` prints only errors.
+fn warn_about(notices: Vec<Notice<'_>>, quiet: bool, output: &mut Output<'_>) -> io::Result<()> {
+    for Notice { is_error, file, text } in notices {
+        let label = if is_error { "error" } else { "warning" };
+        let file = file.map(|file| format!("{}: ", quoted_path(file))).unwrap_or_default();
+        if is_error || !quiet {
+            writeln!(output.err, "{label}: {file}{text}")?;
+        }
     }
     Ok(())
 }
@@ -145,7 +202,8 @@ fn progress_bar(files: &[PathBuf], quiet: bool, output: &Output<'_>) -> Progress
         return ProgressBar::hidden();
     }
     let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr_with_hz(10));
-    let template = "{bar:30} {percent:>3}%  {binary_bytes} of {binary_total_bytes}  {eta} left";
+    // Fits into any terminal.
+    let template = "{wide_bar} {percent:>3}%  {eta:>4} left";
     bar.set_style(
         ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()),
     );

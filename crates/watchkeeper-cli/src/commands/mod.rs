@@ -58,7 +58,7 @@ impl Command {
             Self::Test(command) => command.run(global, registry, output),
             Self::Policy(command) => command.run(global, registry, output),
             Self::Detectors(command) => Ok(command.run(registry, output)?),
-            Self::Explain(command) => command.run(registry, output),
+            Self::Explain(command) => command.run(global, registry, output),
             Self::Schema(command) => Ok(command.run(registry, output)?),
             Self::New(command) => command.run(global, registry, output),
             Self::Completions(command) => Ok(command.run(parser, output)?),

@@ -8,6 +8,7 @@ use serde::Serialize;
 use watchkeeper_core::{Severity, SignedDuration, Timestamp, Unit, author::make_safe};
 
 use super::{
+    safe_json::{write_line, write_pretty},
     summary::SessionReport,
     text::{Text, severity_style},
 };
@@ -39,15 +40,13 @@ pub(super) fn write_json(
 ) -> io::Result<()> {
     let Timeline { detectors, entries } = timeline;
     let explanation = Explanation { session, detectors, timeline: entries };
-    serde_json::to_writer_pretty(&mut *out, &explanation)?;
-    writeln!(out)
+    write_pretty(&explanation, out)
 }
 
 /// Writes one entry of the timeline per line.
 pub(super) fn write_lines(timeline: &Timeline, out: &mut dyn Write) -> io::Result<()> {
     for entry in &timeline.entries {
-        serde_json::to_writer(&mut *out, entry)?;
-        writeln!(out)?;
+        write_line(entry, out)?;
     }
     Ok(())
 }
@@ -256,9 +255,11 @@ impl Page<'_> {
         Style::Bold.paint(&padded, self.text.styled)
     }
 
-    /// Returns the time since the start of the session.
+    /// Returns the time since the start of the session; nothing if the session has
+    /// no times.
     fn since_start(self, at: Timestamp) -> String {
-        let since = at.duration_since(self.session.started_at).max(SignedDuration::ZERO);
+        let Some(started_at) = self.session.started_at else { return String::new() };
+        let since = at.duration_since(started_at).max(SignedDuration::ZERO);
         let secs = since.as_secs();
         format!("{}:{:02}:{:02}", secs / 3600, secs / 60 % 60, secs % 60)
     }
@@ -279,6 +280,7 @@ impl Page<'_> {
         let since = self.since_start(location.at);
         match self.file_and_line(location).trim() {
             "" => since,
+            line if since.is_empty() => line.to_owned(),
             line => format!("{since} ({line})"),
         }
     }

@@ -1,9 +1,12 @@
 use std::io;
 
 use clap::ValueEnum;
+use watchkeeper_core::embed::{DetectorEntry, Kinds};
 
 use super::{
-    explanation, github, json, sarif,
+    explanation, github,
+    groups::{self, GroupBy},
+    json, sarif,
     summary::{Report, SessionReport},
     text,
 };
@@ -14,7 +17,7 @@ use crate::{explanation::Timeline, output::Output};
 pub(crate) enum Format {
     /// For people
     Text,
-    /// One JSON object with all sessions
+    /// One JSON object with all sessions, or all groups
     Json,
     /// One finding per line, as JSON
     Ndjson,
@@ -22,29 +25,57 @@ pub(crate) enum Format {
     Sarif,
     /// Workflow commands of GitHub Actions
     Github,
+    /// One line per session or group, for spreadsheets
+    Csv,
 }
 
 impl Format {
-    /// Returns `true` if reports in this format list the skipped files.
-    pub(crate) fn lists_skipped_files(self) -> bool {
-        matches!(self, Self::Text | Self::Json)
+    /// Returns `true` if reports in this format contain the files that were not read.
+    pub(crate) fn has_notices(self) -> bool {
+        matches!(self, Self::Text)
+    }
+
+    /// Returns `true` if there is a table of groups in this format.
+    pub(crate) fn has_groups(self) -> bool {
+        matches!(self, Self::Text | Self::Json | Self::Csv)
     }
 }
 
 /// Writes a report to standard output. `verbose` adds sessions without findings
-/// to the text format.
+/// and files without a session to the text format.
 pub(crate) fn write(
     report: &Report,
     format: Format,
     verbose: bool,
+    kinds: &Kinds<DetectorEntry>,
     output: &mut Output<'_>,
 ) -> io::Result<()> {
     match format {
         Format::Text => text::write(report, verbose, output.styles.out, output.out),
         Format::Json => json::write(report, output.out),
         Format::Ndjson => json::write_lines(report, output.out),
-        Format::Sarif => sarif::write(report, output.out),
+        Format::Sarif => sarif::write(report, kinds, output.out),
         Format::Github => github::write(report, output.out),
+        Format::Csv => groups::write_csv(report, GroupBy::Session, output.out),
+    }
+}
+
+/// Writes the groups of a report to standard output, in a format that
+/// [has groups](Format::has_groups).
+pub(crate) fn write_groups(
+    report: &Report,
+    by: GroupBy,
+    format: Format,
+    output: &mut Output<'_>,
+) -> io::Result<()> {
+    match format {
+        Format::Json => groups::write_json(report, by, output.out),
+        Format::Csv => groups::write_csv(report, by, output.out),
+        _ => {
+            let styled = output.styles.out;
+            groups::write(report, by, styled, output.out)?;
+            text::write_omissions(report, false, styled, output.out)
+        }
     }
 }
 

@@ -1,12 +1,14 @@
 use std::io::{self, Write};
 
-use watchkeeper_core::Severity;
+use watchkeeper_core::{Severity, author::make_safe};
 
-use super::summary::Report;
+use super::summary::{Notice, Report};
 
-/// Writes each finding as a workflow command of GitHub Actions.
+/// Writes each finding and each file that was not read as a workflow command of
+/// GitHub Actions.
 pub(super) fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
-    for finding in report.findings() {
+    for episode in report.episodes() {
+        let finding = &episode.finding;
         let command = match finding.severity {
             Severity::Low => "notice",
             Severity::Medium => "warning",
@@ -22,12 +24,22 @@ pub(super) fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
         let properties = properties.join(",");
         writeln!(out, "::{command} {properties}::{}", data(&finding.message))?;
     }
+    for Notice { is_error, file, text } in report.notices() {
+        let command = if is_error { "error" } else { "warning" };
+        let file = file.map(|file| format!(",file={}", property(&file.to_string_lossy())));
+        writeln!(
+            out,
+            "::{command} title=watchkeeper{}::{}",
+            file.unwrap_or_default(),
+            data(&text)
+        )?;
+    }
     Ok(())
 }
 
 /// Escapes text as `@actions/core` does for the message of a command.
 fn data(text: &str) -> String {
-    text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A")
+    make_safe(&text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A"))
 }
 
 /// Escapes text as `@actions/core` does for a property of a command.
@@ -42,5 +54,6 @@ mod tests {
     #[test]
     fn escapes_the_delimiters_of_commands() {
         assert_eq!(property("a:b,c\n::error::100%"), "a%3Ab%2Cc%0A%3A%3Aerror%3A%3A100%25");
+        assert_eq!(property("a\u{1b}\u{202e}"), "a\\u{1b}\\u{202e}");
     }
 }

@@ -1,18 +1,16 @@
 use std::io::{self, Write};
 
-use super::summary::Report;
+use super::{
+    safe_json::{write_line, write_pretty},
+    summary::Report,
+};
 
 /// Writes the report as one object.
 pub(super) fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
-    serde_json::to_writer_pretty(&mut *out, report)?;
-    writeln!(out)
+    write_pretty(report, out)
 }
 
 /// Writes one finding per line.
 pub(super) fn write_lines(report: &Report, out: &mut dyn Write) -> io::Result<()> {
-    for finding in report.findings() {
-        serde_json::to_writer(&mut *out, finding)?;
-        writeln!(out)?;
-    }
-    Ok(())
+    report.episodes().into_iter().try_for_each(|episode| write_line(episode, out))
 }

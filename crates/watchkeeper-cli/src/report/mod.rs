@@ -1,15 +1,26 @@
 //! Reports of `check`: their content, and the formats in which it is written.
 
+mod episodes;
 mod explanation;
 mod format;
 mod github;
+mod groups;
 mod json;
+mod safe_json;
 mod sarif;
 mod summary;
+#[cfg(all(test, unix))]
+mod tests;
 mod text;
+mod usage;
+mod window;
 
 pub(crate) use self::{
+    episodes::EpisodeRecorder,
     explanation::Explanation,
-    format::{Format, write, write_explanation},
-    summary::{Report, SessionReport, SkippedFile},
+    format::{Format, write, write_explanation, write_groups},
+    groups::GroupBy,
+    summary::{Notice, Report, SessionReport, SkippedFile},
+    usage::UsageRecorder,
+    window::{TimeArgument, Window},
 };

@@ -4,19 +4,39 @@ use std::{
 };
 
 use serde_json::{Value, json};
-use watchkeeper_core::{Finding, Severity};
+use watchkeeper_core::{
+    Finding, Severity,
+    embed::{DetectorEntry, Entry as _, Kinds},
+};
 
-use super::summary::Report;
+use super::{
+    episodes::Episode,
+    safe_json::write_pretty,
+    summary::{Notice, Report},
+};
+
+/// The project's page.
+const PROJECT: &str = env!("CARGO_PKG_REPOSITORY");
+/// Beginning of the packages of the detectors that ship with the program.
+const SHIPPED: &str = "watchkeeper-detector-";
 
 /// Writes SARIF 2.1.0 (OASIS). Detectors become rules, and findings results.
-pub(super) fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
+pub(super) fn write(
+    report: &Report,
+    kinds: &Kinds<DetectorEntry>,
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    let episodes = report.episodes();
     let detectors: BTreeMap<&str, &Finding> =
-        report.findings().map(|it| (&*it.detector, it)).collect();
+        episodes.iter().map(|it| (&*it.finding.detector, &it.finding)).collect();
     let rules: Vec<Value> = detectors
-        .iter()
-        .map(|(id, it)| json!({ "id": id, "name": it.kind, "properties": { "class": it.class } }))
+        .into_values()
+        .map(|finding| rule(finding, kinds.get(&finding.kind).ok()))
         .collect();
-    let results: Vec<Value> = report.findings().map(result).collect();
+    let results: Vec<Value> = episodes.into_iter().map(result).collect();
+    let notices = report.notices();
+    let is_successful = !notices.iter().any(|notice| notice.is_error);
+    let notifications: Vec<Value> = notices.iter().map(notification).collect();
     let sarif = json!({
         "$schema": "https://json.schemastore.org/sarif-2.1.0.json",
         "version": "2.1.0",
@@ -24,16 +44,41 @@ pub(super) fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
             "tool": { "driver": {
                 "name": "watchkeeper",
                 "version": env!("CARGO_PKG_VERSION"),
+                "informationUri": PROJECT,
                 "rules": rules,
             } },
+            "invocations": [{
+                "executionSuccessful": is_successful,
+                "toolExecutionNotifications": notifications,
+            }],
             "results": results,
         }],
     });
-    serde_json::to_writer_pretty(&mut *out, &sarif)?;
-    writeln!(out)
+    write_pretty(&sarif, out)
 }
 
-fn result(finding: &Finding) -> Value {
+/// Returns the rule of a detector, with the manual of its kind.
+fn rule(finding: &Finding, entry: Option<&DetectorEntry>) -> Value {
+    let mut rule = json!({
+        "id": finding.detector,
+        "name": finding.kind,
+        "properties": { "class": finding.class },
+    });
+    if let Some(entry) = entry {
+        let (summary, manual) = (entry.summary(), entry.docs().trim_end());
+        rule["shortDescription"] = json!({ "text": summary });
+        rule["fullDescription"] = json!({ "text": summary });
+        rule["help"] = json!({ "text": manual, "markdown": manual });
+        if entry.origin().starts_with(SHIPPED) {
+            let folder = format!("{PROJECT}/blob/main/detectors/{}", entry.kind());
+            rule["helpUri"] = format!("{folder}/README.md").into();
+        }
+    }
+    rule
+}
+
+fn result(episode: &Episode) -> Value {
+    let finding = &episode.finding;
     let level = match finding.severity {
         Severity::Low => "note",
         Severity::Medium => "warning",
@@ -42,15 +87,12 @@ fn result(finding: &Finding) -> Value {
     let places: Vec<Value> = finding
         .evidence
         .iter()
-        .filter_map(|it| {
-            let uri = uri(it.file.as_deref()?);
-            Some(json!({ "physicalLocation": {
-                "artifactLocation": { "uri": uri },
-                "region": { "startLine": it.line.unwrap_or(1).max(1) },
-            } }))
+        .filter_map(|evidence| {
+            let line = evidence.line.unwrap_or(1).max(1);
+            Some(location(evidence.file.as_deref()?, Some(line)))
         })
         .collect();
-    // At the last evidence the condition became true.
+    // The last evidence is the latest occurrence.
     let (related, location) = places.split_at(places.len().saturating_sub(1));
     json!({
         "ruleId": finding.detector,
@@ -62,11 +104,29 @@ fn result(finding: &Finding) -> Value {
         "properties": {
             "session": finding.session,
             "at": finding.at,
+            "ended_at": episode.ended_at,
             "count": finding.count,
             "status": finding.status,
+            "tokens": episode.tokens,
+            "cost_usd": episode.cost_usd,
             "data": finding.data,
         },
     })
+}
+
+fn notification(notice: &Notice<'_>) -> Value {
+    let level = if notice.is_error { "error" } else { "warning" };
+    let file = notice.file.map(|file| file.to_string_lossy());
+    let locations: Vec<Value> = file.iter().map(|file| location(file, None)).collect();
+    json!({ "level": level, "message": { "text": notice.text }, "locations": locations })
+}
+
+fn location(file: &str, line: Option<u64>) -> Value {
+    let mut physical = json!({ "artifactLocation": { "uri": uri(file) } });
+    if let Some(line) = line {
+        physical["region"] = json!({ "startLine": line });
+    }
+    json!({ "physicalLocation": physical })
 }
 
 /// Returns a path as a URI reference (RFC 3986), percent-encoded.

@@ -1,20 +1,55 @@
-use std::{collections::BTreeMap, path::PathBuf};
-
-use serde::Serialize;
-use watchkeeper_core::{
-    Finding, Fingerprint, SessionId, Severity, Status, Timestamp,
-    author::{SessionFacts, SkippedLines, Tokens, Totals},
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
 };
+
+use serde::{Serialize, Serializer};
+use watchkeeper_core::{
+    SessionId, Severity, Timestamp,
+    author::{SessionFacts, SkippedLines, Tokens, Totals, make_safe},
+};
+
+use super::{
+    episodes::Episode,
+    safe_json::{lossy_path, lossy_paths},
+    usage::UsageSlice,
+    window::Window,
+};
+use crate::numbers::counted;
 
 /// Results of a check of recorded sessions.
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct Report {
-    /// In order of their start time.
+    /// By the severity of their findings, then in order of their start time.
     pub(crate) sessions: Vec<SessionReport>,
-    /// Files without a session, and files that could not be read to their end.
+    /// Named files without a session, and files that could not be read to their end.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) skipped_files: Vec<SkippedFile>,
+    /// Session files of agents without a source, by agent. Serialized as their
+    /// number.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", serialize_with = "numbers")]
+    pub(crate) unsupported_files: BTreeMap<&'static str, Vec<PathBuf>>,
+    /// Files in folders that contain no session. Serialized as their number.
+    #[serde(skip_serializing_if = "Vec::is_empty", serialize_with = "number")]
+    pub(crate) other_files: Vec<PathBuf>,
+    /// Sessions and findings outside the window of the report.
+    #[serde(skip_serializing_if = "Hidden::is_empty")]
+    pub(crate) hidden: Hidden,
     pub(crate) totals: ReportTotals,
+    /// Selection of sessions and findings.
+    #[serde(skip)]
+    pub(crate) window: Window,
+}
+
+fn number<S: Serializer>(files: &[PathBuf], to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_u64(files.len() as u64)
+}
+
+fn numbers<S: Serializer>(
+    files: &BTreeMap<&'static str, Vec<PathBuf>>,
+    to: S,
+) -> Result<S::Ok, S::Error> {
+    to.collect_map(files.iter().map(|(agent, files)| (agent, files.len())))
 }
 
 /// Totals and findings of one session.
@@ -24,9 +59,12 @@ pub(crate) struct SessionReport {
     pub(crate) source: Option<&'static str>,
     pub(crate) cwd: Option<Box<str>>,
     pub(crate) model: Option<Box<str>>,
+    #[serde(serialize_with = "lossy_paths")]
     pub(crate) files: Vec<PathBuf>,
-    pub(crate) started_at: Timestamp,
-    pub(crate) ended_at: Timestamp,
+    /// `None` if the session has no times.
+    pub(crate) started_at: Option<Timestamp>,
+    /// `None` if the session has no times.
+    pub(crate) ended_at: Option<Timestamp>,
     pub(crate) events: u64,
     pub(crate) tool_calls: u64,
     pub(crate) tool_results: u64,
@@ -37,16 +75,20 @@ pub(crate) struct SessionReport {
     pub(crate) cost_usd: Option<f64>,
     /// Number of model calls without a known price, which `cost_usd` excludes.
     pub(crate) unpriced_calls: u64,
-    pub(crate) findings: Vec<Finding>,
+    pub(crate) findings: Vec<Episode>,
     pub(crate) skipped_lines: u64,
     /// Number of skipped lines by reason.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) skipped_reasons: BTreeMap<&'static str, u64>,
+    /// Usage by day and model, if the report is grouped by one of them.
+    #[serde(skip)]
+    pub(crate) usage: Vec<UsageSlice>,
 }
 
 /// A file without a session, or one that could not be read to its end.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct SkippedFile {
+    #[serde(serialize_with = "lossy_path")]
     pub(crate) file: PathBuf,
     pub(crate) reason: String,
     /// Number of skipped lines. The lines of a file that was read in part count in
@@ -55,6 +97,22 @@ pub(crate) struct SkippedFile {
     /// `true` if the command line names the file.
     #[serde(skip)]
     pub(crate) is_named: bool,
+}
+
+/// Sessions and findings that the report leaves out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct Hidden {
+    pub(crate) sessions: u64,
+    pub(crate) findings: FindingTotals,
+}
+
+/// A message about files that were not read.
+#[derive(Debug)]
+pub(crate) struct Notice<'a> {
+    /// `true` if the file is named on the command line, or if no session was read.
+    pub(crate) is_error: bool,
+    pub(crate) file: Option<&'a Path>,
+    pub(crate) text: String,
 }
 
 /// Totals of all sessions.
@@ -86,7 +144,7 @@ impl SessionReport {
     pub(crate) fn new(
         facts: &SessionFacts,
         files: Vec<PathBuf>,
-        findings: Vec<Finding>,
+        findings: Vec<Episode>,
         skipped: &SkippedLines,
     ) -> Self {
         let Totals {
@@ -98,8 +156,8 @@ impl SessionReport {
             cwd: facts.cwd.as_deref().map(Into::into),
             model: facts.model.as_deref().map(Into::into),
             files,
-            started_at: facts.started_at,
-            ended_at: facts.last_event_at,
+            started_at: facts.has_times().then_some(facts.started_at),
+            ended_at: facts.has_times().then_some(facts.last_event_at),
             events,
             tool_calls,
             tool_results,
@@ -109,43 +167,37 @@ impl SessionReport {
             cost_usd: (facts.totals.unpriced_calls < model_calls || model_calls == 0)
                 .then_some(facts.totals.cost_usd),
             unpriced_calls: facts.totals.unpriced_calls,
-            findings: episodes(findings),
+            findings,
             skipped_lines: skipped.total(),
             skipped_reasons: skipped.lines.clone(),
+            usage: Vec::new(),
         }
     }
-}
 
-/// Merges the findings of each episode into one: the finding of the highest
-/// severity, with the time of the first and the count and status of the last.
-fn episodes(findings: Vec<Finding>) -> Vec<Finding> {
-    let mut merged: Vec<Finding> = Vec::new();
-    let mut open: BTreeMap<Fingerprint, usize> = BTreeMap::new();
-    for finding in findings {
-        match (finding.status, open.get(&finding.fingerprint).copied()) {
-            (Status::Open, None) => {
-                open.insert(finding.fingerprint, merged.len());
-                merged.push(finding);
-            }
-            (Status::Open, Some(idx)) => {
-                let opened_at = merged[idx].at;
-                merged[idx] = finding;
-                merged[idx].at = opened_at;
-            }
-            (Status::Resolved, Some(idx)) => {
-                open.remove(&finding.fingerprint);
-                merged[idx].status = Status::Resolved;
-                merged[idx].count = finding.count;
-            }
-            (Status::Resolved, None) => {}
-        }
+    /// Returns the highest severity of the findings.
+    pub(super) fn severity(&self) -> Option<Severity> {
+        self.findings.iter().map(|episode| episode.finding.severity).max()
     }
-    merged
 }
 
 impl Report {
-    /// Adds a session, and its numbers to the totals.
-    pub(crate) fn add(&mut self, session: SessionReport) {
+    /// Adds a session, and its numbers to the totals. Leaves out what the window
+    /// hides.
+    pub(crate) fn add(&mut self, mut session: SessionReport) {
+        if !self.window.overlaps(session.started_at, session.ended_at) {
+            self.hidden.sessions += 1;
+            return;
+        }
+        session.findings.retain(|episode| {
+            let Episode { finding, ended_at, .. } = episode;
+            let start = ended_at.map(|_| finding.at);
+            let is_severe = self.window.min_severity.is_none_or(|min| min <= finding.severity);
+            let is_shown = is_severe && self.window.overlaps(start, *ended_at);
+            if !is_shown {
+                self.hidden.findings.add(finding.severity);
+            }
+            is_shown
+        });
         let totals = &mut self.totals;
         totals.sessions += 1;
         totals.events += session.events;
@@ -159,32 +211,106 @@ impl Report {
         }
         totals.unpriced_calls += session.unpriced_calls;
         totals.skipped_lines += session.skipped_lines;
-        totals.findings.add(&session.findings);
+        for episode in &session.findings {
+            totals.findings.add(episode.finding.severity);
+        }
         self.sessions.push(session);
     }
 
-    /// Returns `true` if there is a finding of at least this severity.
-    pub(crate) fn reaches(&self, severity: Severity) -> bool {
-        let FindingTotals { low, medium, high } = self.totals.findings;
-        0 < high
-            || 0 < medium && severity <= Severity::Medium
-            || 0 < low && severity <= Severity::Low
+    /// Sorts the sessions by the severity of their findings. Of two, the one that was
+    /// added first stays first.
+    pub(crate) fn sort(&mut self) {
+        self.sessions.sort_by_key(|session| std::cmp::Reverse(session.severity()));
     }
 
-    /// Returns the findings of all sessions.
-    pub(super) fn findings(&self) -> impl Iterator<Item = &Finding> {
-        self.sessions.iter().flat_map(|it| &it.findings)
+    /// Returns `true` if there is a finding of at least this severity, in the report
+    /// or below its lowest severity.
+    pub(crate) fn reaches(&self, severity: Severity) -> bool {
+        let [shown, hidden] = [self.totals.findings, self.hidden.findings];
+        shown.reaches(severity) || hidden.reaches(severity)
+    }
+
+    /// Returns `true` if no session was read, in the window or outside.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.totals.sessions + self.hidden.sessions == 0
+    }
+
+    /// Returns the findings of all sessions, by severity and then in order of their
+    /// sessions.
+    pub(super) fn episodes(&self) -> Vec<&Episode> {
+        let mut episodes: Vec<&Episode> =
+            self.sessions.iter().flat_map(|session| &session.findings).collect();
+        episodes.sort_by_key(|episode| std::cmp::Reverse(episode.finding.severity));
+        episodes
+    }
+
+    /// Returns messages about files that were not read, the errors first.
+    pub(crate) fn notices(&self) -> Vec<Notice<'_>> {
+        let mut notices: Vec<Notice<'_>> = Vec::new();
+        for SkippedFile { file, reason, is_named, .. } in &self.skipped_files {
+            let (file, text) = (Some(file.as_path()), make_safe(reason));
+            notices.push(Notice { is_error: *is_named, file, text });
+        }
+        let others = [self.unsupported(), self.others()].into_iter().flatten();
+        notices.extend(others.map(|text| Notice { is_error: false, file: None, text }));
+        if self.is_empty() {
+            let text = "no session was read".to_owned();
+            notices.push(Notice { is_error: true, file: None, text });
+        }
+        notices.sort_by_key(|notice| !notice.is_error);
+        notices
+    }
+
+    /// Returns a line about the files of agents that are not supported.
+    pub(super) fn unsupported(&self) -> Option<String> {
+        let mut agents: Vec<(&str, usize)> =
+            self.unsupported_files.iter().map(|(agent, files)| (*agent, files.len())).collect();
+        agents.sort_by_key(|(_, n)| std::cmp::Reverse(*n));
+        let n_files: usize = agents.iter().map(|(_, n)| n).sum();
+        let counts: Vec<String> = agents.iter().map(|(agent, n)| format!("{agent} {n}")).collect();
+        let files = counted(n_files as u64, "file");
+        let (of, verb) = match agents.len() {
+            0 => return None,
+            1 => ("1 agent".to_owned(), "is"),
+            n => (format!("{n} agents"), "are"),
+        };
+        Some(format!("{files} of {of} that {verb} not supported: {}", counts.join(", ")))
+    }
+
+    /// Returns a line about files in folders that contain no session.
+    pub(super) fn others(&self) -> Option<String> {
+        match self.other_files.len() as u64 {
+            0 => None,
+            1 => Some("1 other file contains no session".to_owned()),
+            n => Some(format!("{} contain no session", counted(n, "other file"))),
+        }
+    }
+}
+
+impl Hidden {
+    fn is_empty(&self) -> bool {
+        *self == Self::default()
     }
 }
 
 impl FindingTotals {
-    fn add(&mut self, findings: &[Finding]) {
-        for finding in findings {
-            match finding.severity {
-                Severity::Low => self.low += 1,
-                Severity::Medium => self.medium += 1,
-                Severity::High => self.high += 1,
-            }
+    pub(super) fn add(&mut self, severity: Severity) {
+        match severity {
+            Severity::Low => self.low += 1,
+            Severity::Medium => self.medium += 1,
+            Severity::High => self.high += 1,
         }
+    }
+
+    /// Returns the number of findings of every severity.
+    pub(super) fn total(self) -> u64 {
+        self.low + self.medium + self.high
+    }
+
+    fn reaches(self, severity: Severity) -> bool {
+        let Self { low, medium, high } = self;
+        0 < high
+            || 0 < medium && severity <= Severity::Medium
+            || 0 < low && severity <= Severity::Low
     }
 }

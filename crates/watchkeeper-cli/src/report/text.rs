@@ -1,18 +1,24 @@
 use std::{
     io::{self, Write},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
-use watchkeeper_core::{Finding, Severity, Status, author::make_safe};
+use watchkeeper_core::{Severity, Status, author::make_safe};
 
-use super::summary::{FindingTotals, Report, ReportTotals, SessionReport};
+use super::{
+    episodes::Episode,
+    summary::{FindingTotals, Report, ReportTotals, SessionReport},
+};
 use crate::{
     numbers::{counted, dollars, duration, grouped, short},
     output::{Style, safe_path},
 };
 
+/// Number of sessions that are always listed.
+const FEW: usize = 3;
+
 /// Writes a report for people: sessions with findings or skipped lines, and the
-/// totals. `verbose` adds all other sessions.
+/// totals. `verbose` adds all other sessions, and the files without a session.
 pub(super) fn write(
     report: &Report,
     verbose: bool,
@@ -20,14 +26,16 @@ pub(super) fn write(
     out: &mut dyn Write,
 ) -> io::Result<()> {
     let text = Text { styled };
-    for session in &report.sessions {
-        if verbose
+    let is_listed = |session: &&SessionReport| {
+        verbose
             || !session.findings.is_empty()
             || 0 < session.skipped_lines
-            || report.sessions.len() <= 3
-        {
-            text.session(session, out)?;
-        }
+            || report.sessions.len() <= FEW
+    };
+    let (listed, healthy): (Vec<&SessionReport>, Vec<&SessionReport>) =
+        report.sessions.iter().partition(is_listed);
+    for session in listed {
+        text.session(session, out)?;
     }
     for skipped in &report.skipped_files {
         writeln!(out, "{}", Style::Bold.paint(&safe_path(&skipped.file), styled))?;
@@ -38,7 +46,50 @@ pub(super) fn write(
         let reason = Style::Yellow.paint(&make_safe(&skipped.reason), styled);
         writeln!(out, "  {reason}{lines}\n")?;
     }
-    text.totals(&report.totals, out)
+    text.totals(&report.totals, out)?;
+    if !healthy.is_empty() {
+        let usd = healthy.iter().filter_map(|session| session.cost_usd).sum();
+        let sessions = counted(healthy.len() as u64, "session");
+        let line = format!("{sessions} without findings: {}; `-v` lists them", dollars(usd));
+        writeln!(out, "{}", text.dim(&line))?;
+    }
+    write_omissions(report, verbose, styled, out)?;
+    text.findings(report, out)
+}
+
+/// Writes the numbers of files, sessions and findings that the report leaves out.
+/// `verbose` lists the files.
+pub(super) fn write_omissions(
+    report: &Report,
+    verbose: bool,
+    styled: bool,
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    let text = Text { styled };
+    if let Some(line) = report.unsupported() {
+        writeln!(out, "{}", Style::Yellow.paint(&line, styled))?;
+        if verbose {
+            let files = report.unsupported_files.values().flatten();
+            text.files(files, out)?;
+        }
+    }
+    if let Some(line) = report.others() {
+        writeln!(out, "{}", text.dim(&line))?;
+        if verbose {
+            text.files(&report.other_files, out)?;
+        }
+    }
+    let hidden = &report.hidden;
+    let parts = [
+        (hidden.sessions, "session", "outside the period"),
+        (hidden.findings.total(), "finding", "outside the period or below `--min-severity`"),
+    ];
+    for (n, noun, place) in parts {
+        if 0 < n {
+            writeln!(out, "{}", text.dim(&format!("{} {place}", counted(n, noun))))?;
+        }
+    }
+    Ok(())
 }
 
 /// Writer of reports for people.
@@ -65,14 +116,19 @@ impl Text {
         origin.extend(session.cwd.as_deref().map(|cwd| format!("in {}", make_safe(cwd))));
         writeln!(out, "  {}", self.dim(&origin.join(" · ")))?;
 
-        let started = session.started_at.strftime("%Y-%m-%d %H:%M UTC").to_string();
-        let lasted = duration(session.ended_at.duration_since(session.started_at));
+        let times = match (session.started_at, session.ended_at) {
+            (Some(start), Some(end)) => {
+                let lasted = duration(end.duration_since(start));
+                format!("{}, {lasted}", start.strftime("%Y-%m-%d %H:%M UTC"))
+            }
+            _ => "times not known".to_owned(),
+        };
         let calls = counted(session.tool_calls, "tool call");
         let calls = match session.failed_results {
             0 => calls,
             n => format!("{calls} ({} failed)", grouped(n)),
         };
-        writeln!(out, "  {started}, {lasted} · {} · {calls}", counted(session.events, "event"))?;
+        writeln!(out, "  {times} · {} · {calls}", counted(session.events, "event"))?;
 
         if 0 < session.model_calls {
             let tokens = &session.tokens;
@@ -87,8 +143,8 @@ impl Text {
                 cost(session.cost_usd, session.unpriced_calls),
             )?;
         }
-        for finding in &session.findings {
-            self.finding(finding, out)?;
+        for episode in &session.findings {
+            self.episode(episode, out)?;
         }
         if 0 < session.skipped_lines {
             let reasons: Vec<String> = session
@@ -103,22 +159,19 @@ impl Text {
         writeln!(out)
     }
 
-    fn finding(self, finding: &Finding, out: &mut dyn Write) -> io::Result<()> {
+    fn episode(self, episode: &Episode, out: &mut dyn Write) -> io::Result<()> {
+        let finding = &episode.finding;
         let tag = format!("{:8}", format!("[{}]", finding.severity.name().to_uppercase()));
-        let status = match finding.status {
-            Status::Open => "",
-            Status::Resolved => " (resolved)",
-        };
         let agent = finding.agent.as_ref().map(|it| format!(" (agent {})", make_safe(it.as_str())));
         writeln!(
             out,
-            "  {} {}: {}{}{}",
+            "  {} {}: {}{}",
             severity_style(finding.severity).paint(&tag, self.styled),
             Style::Bold.paint(&make_safe(&finding.detector), self.styled),
             make_safe(&finding.message),
             agent.unwrap_or_default(),
-            self.dim(status),
         )?;
+        writeln!(out, "           {}", self.dim(&end(episode)))?;
         for evidence in &finding.evidence {
             if let Some(file) = &evidence.file {
                 let line = evidence.line.map_or(String::new(), |line| format!(":{line}"));
@@ -147,7 +200,15 @@ impl Text {
             let skipped = format!("{} skipped", counted(totals.skipped_lines, "line"));
             writeln!(out, "{}", Style::Yellow.paint(&skipped, self.styled))?;
         }
-        let FindingTotals { low, medium, high } = totals.findings;
+        Ok(())
+    }
+
+    /// Writes the number of findings, or that there is no session.
+    fn findings(self, report: &Report, out: &mut dyn Write) -> io::Result<()> {
+        if report.is_empty() {
+            return writeln!(out, "{}", Style::Red.paint("no session was read", self.styled));
+        }
+        let FindingTotals { low, medium, high } = report.totals.findings;
         let findings = match high + medium + low {
             0 => Style::Green.paint("no findings", self.styled),
             n => {
@@ -163,6 +224,15 @@ impl Text {
         writeln!(out, "{findings}")
     }
 
+    fn files<'a>(
+        self,
+        files: impl IntoIterator<Item = &'a PathBuf>,
+        out: &mut dyn Write,
+    ) -> io::Result<()> {
+        let mut files = files.into_iter();
+        files.try_for_each(|file| writeln!(out, "  {}", self.dim(&safe_path(file))))
+    }
+
     /// Returns `text` in a dim style.
     pub(super) fn dim(self, text: &str) -> String {
         if text.is_empty() { String::new() } else { Style::Dim.paint(text, self.styled) }
@@ -175,6 +245,37 @@ pub(super) const fn severity_style(severity: Severity) -> Style {
         Severity::High => Style::Red,
         Severity::Medium => Style::Yellow,
         Severity::Low => Style::Cyan,
+    }
+}
+
+/// Returns a line about the end of an episode: its duration, the reason, and the
+/// usage of the session in it.
+fn end(episode: &Episode) -> String {
+    let lasted = episode.duration().map(duration);
+    let mut line = match (episode.finding.status, &lasted) {
+        (Status::Open, None) => "open at the end".to_owned(),
+        (Status::Open, Some(lasted)) => format!("open at the end, {lasted} after it was found"),
+        (Status::Resolved, None) => "resolved".to_owned(),
+        (Status::Resolved, Some(lasted)) => format!("resolved {lasted} after it was found"),
+    };
+    if 0 < episode.tokens {
+        line.push_str(&format!(", {} tokens", short(episode.tokens)));
+    }
+    if 0.005 <= episode.cost_usd {
+        line.push_str(&format!(", {}", dollars(episode.cost_usd)));
+    }
+    if let Some(reason) = &episode.resolution {
+        line.push_str(&format!(": {}", make_safe(reason)));
+    }
+    line
+}
+
+/// Returns the cost of model calls of a group.
+pub(super) fn dollars_and_unpriced(usd: f64, unpriced_calls: u64, model_calls: u64) -> String {
+    match unpriced_calls {
+        0 => dollars(usd),
+        n if n == model_calls => "unknown".to_owned(),
+        _ => format!("{}+", dollars(usd)),
     }
 }
 
