@@ -332,6 +332,9 @@ fn laws_hold() {
     laws::of::<Pattern>(EDIT_FAIL)
         .traces(["0s repeat 4 every 5s: call Edit a ;; result ok done ;; call Bash make ;; result fail no"])
         .check();
+    laws::of::<Pattern>("symbols.S = { event = 'agent_start' }\npattern = 'S{2,}'")
+        .traces(["0s prompt go\n1s agent a1: agent_start\n2s agent a2: agent_start"])
+        .check();
     laws::check::<Pattern>(
         "
         symbols.C = { event = 'tool_call', arguments = { command = '*' } }

@@ -134,6 +134,7 @@ fn laws_hold() {
     laws::check::<TokenBurn>("max_tokens = 100_000\nmax_cost_usd = 20.0\nwindow = '5m'");
     laws::check::<TokenBurn>("max_tokens = 1\nwindow = '1ns'");
     laws::check::<TokenBurn>("max_tokens = 1\nwindow = '5m'\ntimes_usual = 2");
+    laws::check::<TokenBurn>("max_tokens = 1_000\nwindow = 'day'\ntime_zone = 'Asia/Tokyo'");
     laws::check::<TokenBurn>(
         "max_tokens = 1\nmax_cost_usd = 0.01\nwindow = '1ns'\ntimes_usual = 2",
     );
