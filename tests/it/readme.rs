@@ -48,6 +48,26 @@ fn the_embedding_example_is_tested() {
     assert!(test.contains(example), "copy the example of the README to the test:\n{example}");
 }
 
+#[test]
+fn the_budget_of_a_team_passes_its_test() {
+    let readme = readme();
+    let (_, section) = readme.split_once("### A budget for a team").expect("there is a section");
+    let mut blocks = section.split("```toml\n").skip(1).map(|it| it.split("```").next().unwrap());
+    let folder = Folder::new();
+    folder.write("team.toml", blocks.next().expect("the section has a policy"));
+    folder.write("team.test.toml", blocks.next().expect("the section has tests"));
+    for (args, text) in [
+        (&["validate", "--deny-warnings", "team.toml"][..], "team.toml is valid"),
+        (&["test", "team.test.toml"], "2 passed"),
+    ] {
+        let mut command = program();
+        let ran = command.args(args).current_dir(folder.path()).output().expect("it runs");
+        let output = [ran.stdout, ran.stderr].concat();
+        let output = String::from_utf8_lossy(&output);
+        assert!(ran.status.success() && output.contains(text), "{output}");
+    }
+}
+
 /// Replaces the output that follows a command in a block of the README.
 #[track_caller]
 fn show(readme: &mut String, folder: &Folder, command: &str) {
@@ -71,7 +91,8 @@ fn show(readme: &mut String, folder: &Folder, command: &str) {
 fn policies(readme: &str) -> impl Iterator<Item = &str> {
     let blocks = readme.split("```toml\n").skip(1);
     let blocks = blocks.filter_map(|block| block.split_once("```"));
-    blocks.map(|(policy, _)| policy).filter(|policy| policy.starts_with("version"))
+    let files = blocks.map(|(file, _)| file).filter(|file| file.starts_with("version"));
+    files.filter(|file| !file.contains("[[tests]]"))
 }
 
 fn readme() -> String {

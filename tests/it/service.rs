@@ -59,6 +59,7 @@ fn launch_agent() -> Command {
     let plist = service_file("watchkeeper.plist");
     let script = plist.split("<string>").find_map(|text| text.strip_prefix("exec ")).unwrap();
     let (script, _) = script.split_once("</string>").unwrap();
+    let script = script.replace("&amp;", "&");
     let mut command = Command::new("/bin/sh");
     command.args(["-c", &format!("exec {script}")]);
     command
