@@ -233,6 +233,8 @@ severity = "high"
 match = {{ source = "ndjson", cwd = "*/{folder_name}/*" }}
 reason = "the nightly refactor runs long on purpose"
 detectors.session.max = "3h"
+
+[sinks.console]
 "#
         );
         folder.write("policy.toml", &text)
@@ -258,4 +260,58 @@ detectors.session.max = "3h"
     let ran = check(&expired);
     assert_eq!(ran.status, 1, "{}{}", ran.out, ran.err);
     assert!(ran.out.contains("working for 30m"), "{}", ran.out);
+}
+
+#[test]
+fn init_writes_a_policy_that_is_found() {
+    let folder = Folder::new();
+    folder.write("home/.claude/projects/p/.keep", "");
+    folder.write("work/.git/HEAD", "");
+    folder.write("work/src/.keep", "");
+    let run = |inner: &str, args: &[&str]| {
+        let mut command = program();
+        command.env("HOME", folder.path().join("home")).current_dir(folder.path().join(inner));
+        let ran = command.args(args).output().expect("the program should start");
+        let text = [ran.stdout, ran.stderr].concat();
+        (ran.status.code(), String::from_utf8(text).expect("the program writes UTF-8"))
+    };
+    let (status, text) = run("work", &["init"]);
+    assert_eq!(status, Some(0), "{text}");
+    assert!(text.contains("wrote .watchkeeper.toml") && text.contains("claude-code"), "{text}");
+    let policy = std::fs::read_to_string(folder.path().join("work/.watchkeeper.toml")).unwrap();
+    assert!(policy.contains("#   claude-code: "), "{policy}");
+    // All commands find the file in the repository.
+    let (status, text) = run("work/src", &["validate", "-v", "--deny-warnings"]);
+    assert_eq!(status, Some(0), "{text}");
+    assert!(text.contains(".watchkeeper.toml (found in this repository)"), "{text}");
+    let (status, text) = run("work", &["init"]);
+    assert_eq!(status, Some(2));
+    assert!(text.contains("exists already; use --force"), "{text}");
+    assert_eq!(run("work", &["init", "--force", "--quiet"]), (Some(0), String::new()));
+    // Every suggestion in the policy is valid.
+    let all = policy.lines().map(|line| match line.strip_prefix("# ") {
+        Some(code) if code.starts_with('[') || code.contains(" = ") && !code.contains('`') => code,
+        _ => line,
+    });
+    let all: Vec<&str> = all.collect();
+    folder.write("work/all.toml", all.join("\n"));
+    let (status, text) = run("work", &["validate", "--deny-warnings", "all.toml"]);
+    assert_eq!(status, Some(0), "{text}");
+    assert!(text.contains("15 detectors, 2 sinks, 2 routes"), "{text}");
+    // The user's policy applies outside of the repository.
+    assert_eq!(run("home", &["init", "--user", "--quiet"]), (Some(0), String::new()));
+    let (_, text) = run("home", &["policy", "-v"]);
+    assert!(text.contains("policy.toml (found in your folder for configuration)"), "{text}");
+}
+
+#[test]
+fn validate_denies_a_policy_that_notifies_nobody() {
+    let folder = Folder::new();
+    let policy = "version = 1\n[detectors.repeated_call]\nkind = \"repeat-tool-call\"\n";
+    let path = folder.write("policy.toml", policy);
+    let path = path.to_str().unwrap();
+    assert_eq!(run(&["validate", path]).status, 0);
+    let ran = run(&["validate", "--deny-warnings", path]);
+    assert_eq!(ran.status, 78);
+    assert!(ran.err.contains("warning: the policy has no sinks"), "{}", ran.err);
 }

@@ -151,6 +151,7 @@ fn watch_to_audit(folder: &Folder, policy: &Path, file: &Path) -> Running {
         .current_dir(folder.path())
         .args(["watch", "--verbose", "--policy"])
         .args([policy, file])
+        .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();

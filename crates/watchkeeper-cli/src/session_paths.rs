@@ -82,7 +82,7 @@ impl SessionPaths {
 
 impl SessionPaths {
     /// Returns the paths of the arguments, or else the session folders of all known
-    /// agents, also those that do not exist yet.
+    /// agents, whether or not they exist yet.
     pub(crate) fn select_all(&self, registry: &Registry) -> Result<Selection, SessionPathsError> {
         match self.select(registry) {
             Err(SessionPathsError::NotFound { looked_in }) if !looked_in.is_empty() => {

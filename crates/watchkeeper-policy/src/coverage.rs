@@ -96,7 +96,7 @@ impl Undelivered {
         let Self::Some { by_severity, conditions } = self else {
             let message = "the policy has no sinks, so nobody is notified of a finding";
             return Diagnostic::warning(0..0, message)
-                .note("add a sink, such as `[sinks.console]` with `kind = \"stdout\"`");
+                .note("add a sink, such as `[sinks.console]` with `kind = \"console\"`");
         };
         let parts: Vec<String> = by_severity
             .into_iter()

@@ -79,10 +79,10 @@ impl Init {
         write!(
             output.err,
             "\nNext steps:\n  \
-             watchkeeper{option} check       check the sessions that are recorded already\n  \
-             watchkeeper{option} watch       follow the running sessions\n  \
-             watchkeeper validate {name}   check the policy after a change\n  \
-             watchkeeper{option} policy      print every value with its origin\n"
+             watchkeeper{option} check     check the recorded sessions\n  \
+             watchkeeper{option} watch     follow the running sessions\n  \
+             watchkeeper{option} validate  check the policy after a change\n  \
+             watchkeeper{option} policy    print every value with its origin\n"
         )?;
         Ok(Status::Success)
     }

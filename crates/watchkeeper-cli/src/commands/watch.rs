@@ -30,14 +30,14 @@ use crate::{
 ///
 /// Without a path, follows the sessions of all known agents on this machine. A path
 /// that does not exist yet is followed as soon as it appears. Findings go to the sinks
-/// of the policy. Those of the sink `console` are printed on standard output; a policy
-/// without a sink for a terminal prints all of them. Press Ctrl-C to stop.
+/// of the policy: the sink `console` prints them on standard output. With a policy that
+/// has no sink for a terminal, `watch` prints all findings. Press Ctrl-C to stop.
 #[derive(Debug, Args)]
 pub(crate) struct Watch {
     #[command(flatten)]
     paths: SessionPaths,
 
-    /// Format of the findings on standard output [default: that of the policy, or text]
+    /// Format of the findings on standard output [default: the format of the policy]
     #[arg(long, value_name = "FORMAT")]
     format: Option<FindingFormat>,
 }
@@ -174,8 +174,11 @@ impl Summary {
             writeln!(err, "waiting for paths that do not exist yet: {}", list(&self.missing))?;
         }
         writeln!(err, "{}", self.policy)?;
-        let paths = if self.existing.is_empty() { &self.missing } else { &self.existing };
-        writeln!(err, "watching {} (press Ctrl-C to stop)", list(paths))
+        let paths = match &self.existing[..] {
+            [] => "for new files".to_owned(),
+            existing => list(existing),
+        };
+        writeln!(err, "watching {paths} (press Ctrl-C to stop)")
     }
 
     /// Prints the counts of files. A closed standard error does not end the monitor.
