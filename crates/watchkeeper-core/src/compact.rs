@@ -2,6 +2,10 @@
 //!
 //! With 100,000 sessions, each byte of a session counts. Code outside this module
 //! converts to the plain types at its border: detectors see [`Timestamp`].
+//!
+//! Each representation is needed for the goal of 1,536 bytes for a session, which the
+//! benchmark `goals memory` measures: with all of them a session had 1,525 bytes,
+//! with plain times 1,612, with plain locations 1,601, and with plain responses 1,604.
 
 use std::{fmt, num::NonZeroU32, num::NonZeroU64, sync::Arc};
 

@@ -24,9 +24,6 @@ use crate::{
     facts::ClockAdjustments,
 };
 
-/// The number of idle detectors of each sort that are kept for reuse.
-const MAX_IDLE: usize = 16;
-
 /// The streams of one agent, or of a session as a whole: one for each detector.
 ///
 /// Most detectors are idle most of the time. So this keeps three short lists in
@@ -56,7 +53,7 @@ pub(super) struct Runner {
     /// Each after its inhibitors.
     pub(super) detectors: Vec<CompiledDetector>,
     /// By detector.
-    idle: Box<[IdleDetectors]>,
+    idle: Box<[IdleDetector]>,
     outbox: Outbox,
     /// The detector that runs, or ran last.
     running: u32,
@@ -72,9 +69,9 @@ pub(super) struct Runner {
     pub(super) updates: Vec<EpisodeUpdate>,
 }
 
-/// Idle copies of one detector, which run for the streams in which it is idle.
+/// An idle copy of one detector, which runs for the streams in which it is idle.
 #[derive(Default)]
-struct IdleDetectors(Vec<Box<dyn Detector>>);
+struct IdleDetector(Option<Box<dyn Detector>>);
 
 impl Streams {
     /// Runs the detectors that receive an event.
@@ -182,7 +179,7 @@ impl Streams {
         let detector = if is_active {
             &mut self.active[place].detector
         } else {
-            idle.first(&*compiled.named.detector)
+            idle.get(&*compiled.named.detector)
         };
         let mut cx = Context {
             input: &dispatch.input,
@@ -265,7 +262,7 @@ impl Streams {
         let detector_idx = runner.running;
         if self.active.iter().all(|it| it.detector_idx != detector_idx) {
             // An idle copy ran.
-            runner.idle[detector_idx as usize].0.pop();
+            runner.idle[detector_idx as usize].0 = None;
         }
         runner.outbox.wakeup = None;
         self.settle(detector_idx, dispatch, runner, findings);
@@ -431,7 +428,7 @@ impl<'a> Dispatch<'a> {
 
 impl Runner {
     pub(super) fn new(detectors: Vec<CompiledDetector>) -> Self {
-        let idle = detectors.iter().map(|_| IdleDetectors::default()).collect();
+        let idle = detectors.iter().map(|_| IdleDetector::default()).collect();
         Self {
             detectors,
             idle,
@@ -450,26 +447,20 @@ impl Runner {
     }
 }
 
-impl IdleDetectors {
-    /// Returns an idle copy, which stays here.
-    fn first(&mut self, pristine: &dyn Detector) -> &mut Box<dyn Detector> {
-        if self.0.is_empty() {
-            self.0.push(pristine.clone_box());
-        }
-        let last = self.0.len() - 1;
-        &mut self.0[last]
+impl IdleDetector {
+    /// Returns the idle copy, which stays here.
+    fn get(&mut self, pristine: &dyn Detector) -> &mut Box<dyn Detector> {
+        self.0.get_or_insert_with(|| pristine.clone_box())
     }
 
-    /// Removes the copy that [`first`](Self::first) returned.
+    /// Removes the copy that [`get`](Self::get) returned.
     fn take(&mut self, pristine: &dyn Detector) -> Box<dyn Detector> {
-        self.0.pop().unwrap_or_else(|| pristine.clone_box())
+        self.0.take().unwrap_or_else(|| pristine.clone_box())
     }
 
     /// Keeps a detector that has become idle.
     fn put(&mut self, detector: Box<dyn Detector>) {
-        if self.0.len() < MAX_IDLE {
-            self.0.push(detector);
-        }
+        self.0 = Some(detector);
     }
 }
 
