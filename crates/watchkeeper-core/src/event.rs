@@ -11,7 +11,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use self::targets::Targets;
-use crate::{Fingerprint, Json, ToolClass};
+use crate::{
+    Fingerprint, Json, Purpose, ResultClass, ToolClass, fingerprint::STATED_INTENT,
+    result_class::is_nothing,
+};
 
 /// One thing that happened in a session.
 #[derive(Clone, Debug, PartialEq)]
@@ -348,6 +351,8 @@ pub struct ToolCall {
     pub tool: Arc<str>,
     /// The effect of the tool.
     pub class: ToolClass,
+    /// The reason for the call.
+    pub purpose: Purpose,
     /// The arguments.
     pub arguments: Json,
     /// The model response that contains the call. Calls of one response run in
@@ -368,7 +373,9 @@ impl ToolCall {
     /// Makes a call, for a source that knows the tools of its agent.
     ///
     /// Where `class` is `None`, it depends on the name of the tool. The fingerprint
-    /// leaves out the `volatile` keys of the arguments, such as a description.
+    /// leaves out the `volatile` keys of the arguments, such as a timeout. Of calls that
+    /// do not change or delegate anything, it also leaves out stated intent, such as a
+    /// description.
     pub fn of_class(
         id: impl Into<Box<str>>,
         tool: impl Into<Arc<str>>,
@@ -378,9 +385,22 @@ impl ToolCall {
     ) -> Self {
         let tool = tool.into();
         let class = class.unwrap_or_else(|| ToolClass::of_name(&tool));
-        let fingerprint =
-            Fingerprint::of(&*tool).and(Fingerprint::of_json(arguments.as_str(), volatile));
-        Self { id: id.into(), tool, class, arguments, response: None, fingerprint, targets: None }
+        let purpose = Purpose::of(class, &tool, &arguments);
+        let is_stated =
+            matches!(class, ToolClass::Read | ToolClass::Run | ToolClass::Wait | ToolClass::Other);
+        let intent = if is_stated { STATED_INTENT } else { &[] };
+        let arguments_fingerprint = Fingerprint::of_arguments(arguments.as_str(), volatile, intent);
+        let fingerprint = Fingerprint::of(&*tool).and(arguments_fingerprint);
+        Self {
+            id: id.into(),
+            tool,
+            class,
+            purpose,
+            arguments,
+            response: None,
+            fingerprint,
+            targets: None,
+        }
     }
 
     /// Sets the paths, the command and the URLs that the call acts on.
@@ -390,6 +410,11 @@ impl ToolCall {
     /// arguments, paths in a patch, or a command behind `bash -lc`. The targets
     /// then replace the derived ones.
     pub fn with_targets(mut self, targets: Targets) -> Self {
+        if self.class == ToolClass::Run
+            && let Some(command) = targets.command()
+        {
+            self.purpose = Purpose::of_command(command);
+        }
         self.targets = Some(Box::new(targets));
         self
     }
@@ -430,6 +455,9 @@ impl ToolResult {
         /// In a shorter output, in bytes, a number is the information.
         const SHORT: usize = 40;
         let fingerprint = output.as_deref().map(|output| {
+            if ok && is_nothing(output) {
+                return Fingerprint::NOTHING_FOUND;
+            }
             let is_short = ok && output.trim_ascii().len() < SHORT;
             let text = if is_short {
                 Fingerprint::of(output.trim_ascii())
@@ -439,6 +467,13 @@ impl ToolResult {
             text.and(Fingerprint::from(ok))
         });
         Self { id: id.into(), ok, output, exit_code: None, cause: None, fingerprint }
+    }
+
+    /// Returns the class of the result of a call with this purpose.
+    ///
+    /// Reads the output, so a detector calls this once per result.
+    pub fn class(&self, purpose: Purpose) -> ResultClass {
+        ResultClass::of(self, purpose)
     }
 
     /// Returns whether the tool itself failed: the call was not declined, interrupted

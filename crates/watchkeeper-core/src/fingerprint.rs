@@ -18,7 +18,26 @@ const TAIL: usize = 512;
 /// The maximum nesting that is tracked. Deeper values are hashed as flat sequences of tokens.
 const MAX_DEPTH: usize = 128;
 
+/// The arguments in which agents state the intent of a call. They differ between otherwise equal
+/// calls.
+pub(crate) const STATED_INTENT: &[&str] = &[
+    "description",
+    "intent",
+    "intention",
+    "reason",
+    "reasoning",
+    "explanation",
+    "rationale",
+    "justification",
+    "purpose",
+    "toolAction",
+    "toolSummary",
+];
+
 impl Fingerprint {
+    /// The fingerprint of every result that reports that nothing was found.
+    pub(crate) const NOTHING_FOUND: Self = Self(0x6e6f_7468_696e_6721);
+
     /// A constant, for detectors with a single subject.
     pub const NONE: Self = Self(0);
 
@@ -30,7 +49,19 @@ impl Fingerprint {
     /// Hashes a JSON text. Ignores the order of keys, the whitespace between tokens, and the
     /// entries of the outermost object whose keys are `volatile`.
     pub fn of_json(text: &str, volatile: &[&str]) -> Self {
-        JsonHasher { rest: text.as_bytes(), stack: Vec::new(), excess: 0, volatile }.run()
+        JsonHasher::new(text, volatile).run().0
+    }
+
+    /// Hashes the arguments of a call. Ignores the entries whose keys are `volatile`, and those
+    /// that state an intent unless there are no others.
+    pub(crate) fn of_arguments(text: &str, volatile: &[&str], intent: &'static [&str]) -> Self {
+        let mut hasher = JsonHasher::new(text, volatile);
+        hasher.intent = intent;
+        let (hash, ignored_intent) = hasher.run();
+        if ignored_intent && hash == Self::of_json("{}", &[]) {
+            return Self::of_json(text, volatile);
+        }
+        hash
     }
 
     /// Hashes the output of a tool.
@@ -179,6 +210,8 @@ struct JsonHasher<'a> {
     /// The number of open brackets beyond `MAX_DEPTH`.
     excess: usize,
     volatile: &'a [&'a str],
+    intent: &'static [&'static str],
+    has_intent: bool,
 }
 
 /// An open object or array.
@@ -192,7 +225,19 @@ struct Container {
 }
 
 impl<'a> JsonHasher<'a> {
-    fn run(mut self) -> Fingerprint {
+    fn new(text: &'a str, volatile: &'a [&'a str]) -> Self {
+        Self {
+            rest: text.as_bytes(),
+            stack: Vec::new(),
+            excess: 0,
+            volatile,
+            intent: &[],
+            has_intent: false,
+        }
+    }
+
+    /// Returns the hash, and whether an entry that states an intent was ignored.
+    fn run(mut self) -> (Fingerprint, bool) {
         let mut top = Fingerprint::NONE;
         while let Some(&byte) = self.rest.first() {
             let done = match byte {
@@ -231,8 +276,11 @@ impl<'a> JsonHasher<'a> {
                         && container.key.is_none()
                         && self.excess == 0
                     {
-                        let counts =
-                            !(is_outermost && self.volatile.iter().any(|it| it.as_bytes() == text));
+                        let is_one_of =
+                            |keys: &[&str]| keys.iter().any(|key| key.as_bytes() == text);
+                        let states_intent = is_outermost && is_one_of(self.intent);
+                        let counts = !(states_intent || is_outermost && is_one_of(self.volatile));
+                        self.has_intent |= states_intent;
                         container.key = Some((hash, counts));
                         continue;
                     }
@@ -250,7 +298,7 @@ impl<'a> JsonHasher<'a> {
                 },
             }
         }
-        top
+        (top, self.has_intent)
     }
 
     /// Consumes a string. Returns the text between its quotes, escapes included.
@@ -347,6 +395,17 @@ mod tests {
         ] {
             assert_ne!(plain, of(other), "{other}");
         }
+    }
+
+    #[test]
+    fn arguments_ignore_stated_intent() {
+        let of = |text| Fingerprint::of_arguments(text, &["timeout"], super::STATED_INTENT);
+        let plain = of(r#"{"command":"ls"}"#);
+        assert_eq!(plain, of(r#"{"command":"ls","description":"List","reason":"to see"}"#));
+        assert_eq!(plain, of(r#"{"intent":"look","command":"ls","timeout":3}"#));
+        assert_ne!(plain, of(r#"{"command":"ls -l","description":"List"}"#));
+        // An intent without other arguments is the argument.
+        assert_ne!(of(r#"{"reason":"a"}"#), of(r#"{"reason":"b"}"#));
     }
 
     #[test]

@@ -39,9 +39,11 @@ mod panic_message;
 mod period;
 mod price;
 mod prices;
+mod purpose;
 mod queue;
 mod quote;
 mod registry;
+mod result_class;
 mod routes;
 mod secret;
 mod session_filter;
@@ -60,7 +62,9 @@ pub use crate::{
     json::Json,
     monitor::Monitor,
     options::InvalidOption,
+    purpose::Purpose,
     quote::quote,
+    result_class::ResultClass,
     severity::{Level, Severity, Unit},
     sink::{Sink, SinkKind},
     source::{Source, SourceKind},

@@ -2,7 +2,9 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use crate::{Event, Evidence, Fingerprint, Place, ToolCall, ToolClass, event::TOOL_CALL_IDX};
+use crate::{
+    Event, Evidence, Fingerprint, Place, Purpose, ToolCall, ToolClass, event::TOOL_CALL_IDX,
+};
 
 /// A tool call, from its event until its result.
 #[derive(Clone, Debug, PartialEq)]
@@ -16,6 +18,8 @@ pub struct Call {
     pub tool: Arc<str>,
     /// The effect of the tool.
     pub class: ToolClass,
+    /// The reason for the call.
+    pub purpose: Purpose,
     /// Equal for calls of one tool with the same arguments.
     pub fingerprint: Fingerprint,
     /// The model response that contains the call. Calls of one response run in
@@ -32,6 +36,7 @@ impl Call {
             at,
             tool: call.tool.clone(),
             class: call.class,
+            purpose: call.purpose,
             fingerprint: call.fingerprint,
             response: call.response.as_deref().map(Fingerprint::of),
             place: Place::new(event.origin.as_ref(), TOOL_CALL_IDX),

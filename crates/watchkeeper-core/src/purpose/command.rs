@@ -1,0 +1,158 @@
+//! The purposes of shell commands.
+
+use super::Purpose;
+
+/// The number of bytes of a command that are examined.
+const EXAMINED: usize = 1024;
+
+/// Commands that read a state which changes by itself: the program, and the words of which one
+/// must follow. No words stand for any.
+const POLLS: &[(&str, &[&str])] = &[
+    ("aws", &["describe", "wait", "status", "get", "logs", "list"]),
+    ("argocd", &["get", "wait", "list"]),
+    ("az", &["show", "list", "wait"]),
+    ("circleci", &["status", "get"]),
+    ("curl", &["health", "healthz", "status", "ready", "readyz", "ping", "localhost", "jobs"]),
+    ("docker", &["ps", "logs", "inspect", "stats", "top", "ls"]),
+    ("docker-compose", &["ps", "logs", "top"]),
+    ("flyctl", &["status", "logs"]),
+    ("fly", &["status", "logs"]),
+    ("gcloud", &["describe", "list", "logs", "wait"]),
+    ("gh", &["run", "checks", "status", "workflow", "deployment"]),
+    ("glab", &["status", "view", "ci", "pipeline"]),
+    ("heroku", &["ps", "logs", "releases", "status"]),
+    ("helm", &["status", "list", "history"]),
+    ("jobs", &[]),
+    ("journalctl", &[]),
+    ("kubectl", &["get", "describe", "logs", "rollout", "top", "wait"]),
+    ("lsof", &[]),
+    ("netlify", &["status", "watch"]),
+    ("nvidia-smi", &[]),
+    ("oc", &["get", "describe", "logs", "status"]),
+    ("pg_isready", &[]),
+    ("pgrep", &[]),
+    ("pm2", &["status", "list", "logs", "ls"]),
+    ("podman", &["ps", "logs", "inspect", "stats"]),
+    ("ps", &[]),
+    ("qstat", &[]),
+    ("railway", &["status", "logs"]),
+    ("redis-cli", &["ping", "info", "PING", "INFO"]),
+    ("sacct", &[]),
+    ("screen", &["ls"]),
+    ("squeue", &[]),
+    ("ss", &[]),
+    ("supervisorctl", &["status", "tail"]),
+    ("systemctl", &["status", "is-active", "show"]),
+    ("tail", &[]),
+    ("terraform", &["show", "output"]),
+    ("tmux", &["capture-pane", "ls", "list-panes", "list-sessions"]),
+    ("top", &[]),
+    ("uptime", &[]),
+    ("vercel", &["inspect", "ls", "logs"]),
+    ("wait", &[]),
+    ("watch", &[]),
+    ("workmux", &["status", "list"]),
+];
+/// Commands that search, and print nothing where they find nothing.
+const SEARCHES: &[&str] = &[
+    "ack", "ag", "fd", "fdfind", "find", "grep", "egrep", "fgrep", "locate", "ls", "rg", "whereis",
+    "which",
+];
+/// Commands that have no purpose of their own.
+const NEUTRAL: &[&str] = &[
+    "", ":", "[", "[[", "break", "cd", "clear", "date", "done", "echo", "exit", "export", "false",
+    "fi", "for", "printf", "pwd", "set", "source", "test", "true",
+];
+/// Words that may stand before a program.
+const PREFIXES: &[&str] = &[
+    "!", "bash", "command", "do", "else", "env", "exec", "if", "nohup", "sh", "sudo", "then",
+    "time", "timeout", "until", "while", "zsh",
+];
+
+/// One command of a list or a pipe.
+enum Simple {
+    Sleep,
+    Neutral,
+    With(Purpose),
+}
+
+/// Returns the purpose of a shell command.
+pub(super) fn of_command(command: &str) -> Purpose {
+    let mut purpose = None;
+    let mut sleeps = false;
+    for simple in simple_commands(cut(command)) {
+        match of_simple_command(simple) {
+            Simple::Sleep => sleeps = true,
+            Simple::Neutral => {}
+            Simple::With(next) => {
+                purpose = Some(match (purpose, next) {
+                    (None, next) => next,
+                    (Some(known), next) if known == next => known,
+                    (Some(Purpose::Poll | Purpose::Search), Purpose::Poll | Purpose::Search) => {
+                        Purpose::Poll
+                    }
+                    _ => Purpose::Run,
+                });
+            }
+        }
+    }
+    match (purpose, sleeps) {
+        (None, true) => Purpose::Wait,
+        (Some(_), true) => Purpose::Poll,
+        (purpose, false) => purpose.unwrap_or(Purpose::Run),
+    }
+}
+
+/// Returns the commands of a list. Of a pipe, only the first command counts: the others filter
+/// its output.
+fn simple_commands(command: &str) -> impl Iterator<Item = &str> {
+    // A command that was read from JSON has escaped line breaks.
+    let lines = command.split("\\n").flat_map(|line| line.split(['\n', ';']));
+    let lists = lines.flat_map(|line| line.split("&&")).flat_map(|line| line.split("||"));
+    lists.filter_map(|list| list.split('|').next())
+}
+
+fn of_simple_command(text: &str) -> Simple {
+    let is_quote =
+        |c: char| matches!(c, '"' | '\'' | '\\' | '(' | ')' | '{' | '}' | '$' | '`' | ',');
+    let parts = text.split(|c: char| c.is_ascii_whitespace() || c == ',');
+    let mut words = parts.map(|word| word.trim_matches(is_quote)).filter(|word| !word.is_empty());
+    let is_program = |word: &&str| {
+        let is_option = word.starts_with('-') || word.starts_with(|c: char| c.is_ascii_digit());
+        !(is_option || word.contains('=') || PREFIXES.contains(word))
+    };
+    let Some(program) = words.find(is_program) else { return Simple::Neutral };
+    let program = program.rsplit('/').next().unwrap_or(program);
+    if program.starts_with('#') || NEUTRAL.contains(&program) {
+        return Simple::Neutral;
+    }
+    if program == "sleep" {
+        return match words.next() {
+            Some(time) if time.starts_with(|c: char| c.is_ascii_digit()) => Simple::Sleep,
+            _ => Simple::With(Purpose::Run),
+        };
+    }
+    if program == "tmux" && words.clone().any(|word| word == "send-keys") {
+        return Simple::With(Purpose::Navigate);
+    }
+    if SEARCHES.contains(&program) || program == "git" && words.clone().next() == Some("grep") {
+        return Simple::With(Purpose::Search);
+    }
+    let is_poll = |(name, required): &(&str, &[&str])| {
+        let is_required = |part: &str| required.contains(&part);
+        *name == program
+            && (required.is_empty()
+                || words.clone().any(|word| {
+                    is_required(word) || word.split(['-', '/', ':', '.', '?']).any(is_required)
+                }))
+    };
+    match POLLS.iter().any(is_poll) {
+        true => Simple::With(Purpose::Poll),
+        false => Simple::With(Purpose::Run),
+    }
+}
+
+fn cut(text: &str) -> &str {
+    let end = (0..=EXAMINED.min(text.len())).rev().find(|at| text.is_char_boundary(*at));
+    &text[..end.unwrap_or_default()]
+}

@@ -1,0 +1,152 @@
+use proptest::prelude::*;
+
+use super::ResultClass;
+use crate::{Purpose, ToolResult};
+
+fn of(purpose: Purpose, output: &str, ok: bool) -> ResultClass {
+    ToolResult::new("1", ok, Some(output.into())).class(purpose)
+}
+
+/// Each row: a result that reports nothing, and a similar result that does not.
+#[test]
+fn recognizes_that_nothing_was_found() {
+    for (nothing, other) in [
+        ("[]", "[1]"),
+        ("[ ]", r#"[{"id":1}]"#),
+        ("{}", r#"{"id":1}"#),
+        ("null", "nullable"),
+        ("None", "None of these fit, use another"),
+        ("0 rows", "10 rows"),
+        ("(0 rows)", "(3 rows)"),
+        ("0 results", "1 result: a.rs"),
+        ("No results", "No. 7 Main Street, Springfield"),
+        ("No results for \"foo\".", "Results for \"foo\": a.rs and b.rs"),
+        ("No files found", "12 files found in the folder"),
+        ("No matches found", "matches found: src/a.rs:12 and 13"),
+        ("No matching issues", "matching issues: #12 and also #13"),
+        ("no references found for `foo`", "4 references found for `foo`"),
+        ("Not found", "Not found in a.rs, but found in b.rs: `foo`".trim_start_matches("Not ")),
+        ("Found 0 files", "Found 3 files: a.rs, b.rs and c.rs"),
+        ("nothing found", "something found: a.rs and b.rs"),
+        (r#"{"results": []}"#, r#"{"results": ["a.rs"]}"#),
+        (r#"{"results":[],"total":0,"query":"foo"}"#, r#"{"results":[],"total":7,"query":"foo"}"#),
+        (
+            r#"{"total_count":0,"incomplete_results":false,"items":[]}"#,
+            r#"{"total_count":1,"incomplete_results":false,"items":[{"id":1}]}"#,
+        ),
+        (r#"{"data":null}"#, r#"{"data":{"id":1,"tags":[]}}"#),
+        (r#"{"ok":true,"messages":[]}"#, r#"{"ok":true,"messages":["hello there"]}"#),
+        (r#"[{"type":"text","text":"[]"}]"#, r#"[{"type":"text","text":"[7]"}]"#),
+        (r#"{"hits":{"hits":[],"total":0}}"#, r#"{"hits":{"hits":[1],"total":1}}"#),
+        (
+            r#"{"nodes":[],"pageInfo":{"hasNextPage":false,"endCursor":null}}"#,
+            r#"{"nodes":[],"name":"the only project"}"#,
+        ),
+        ("Empty set (0.00 sec)", "Emptied set of 12 rows in 1 sec"),
+        ("No entries", "No issues found"),
+    ] {
+        assert_eq!(of(Purpose::Search, nothing, true), ResultClass::Nothing, "{nothing}");
+        assert_eq!(of(Purpose::Other, nothing, true), ResultClass::Nothing, "{nothing}");
+        assert_ne!(of(Purpose::Search, other, true), ResultClass::Nothing, "{other}");
+    }
+    // All of them are equal.
+    let fingerprint = |output: &str| ToolResult::new("1", true, Some(output.into())).fingerprint;
+    assert_eq!(fingerprint("[]"), fingerprint("No results for \"foo\"."));
+    assert_ne!(fingerprint("[]"), fingerprint("[1]"));
+}
+
+#[test]
+fn silence_depends_on_the_purpose() {
+    for output in ["", " \n", "(no output)", "(Bash completed with no output)"] {
+        assert_eq!(of(Purpose::Search, output, true), ResultClass::Nothing, "{output}");
+        assert_eq!(of(Purpose::Run, output, true), ResultClass::Acknowledged, "{output}");
+        assert_eq!(of(Purpose::Search, output, false), ResultClass::Nothing, "{output}");
+        assert_eq!(of(Purpose::Run, output, false), ResultClass::Failed, "{output}");
+    }
+}
+
+/// Each row: an acknowledgement, and a similar result with information.
+#[test]
+fn recognizes_acknowledgements() {
+    for (acknowledgement, answer) in [
+        ("ok", "error: the server did not respond"),
+        ("true", "{\"width\":120,\"height\":80,\"x\":5}"),
+        ("clicked", "page https://shop.example shows a cart"),
+        ("Action completed successfully.", "Action not completed: no such element"),
+        ("Message sent to #general", "Message by Ada: where is the report?"),
+        ("Pressed key: down", "The cursor is on line 12 of the file"),
+        ("The file /src/a.rs has been updated.", "The file /src/a.rs contains 12 lines of text"),
+        ("File written successfully", "File could not be written successfully"),
+        (
+            "Todos have been modified successfully. Ensure that you continue to use the todo list",
+            "Todos: write the parser, test the parser",
+        ),
+        (
+            "Command running in background with ID: b12x. Output is being written to: /tmp/b12x",
+            "Command not found in the folder /tmp/b12x",
+        ),
+        ("{\"ok\":true,\"ts\":\"1700000000.12\"}", "{\"user\":\"ada\",\"name\":\"Ada Lovelace\"}"),
+        ("{\"success\":true,\"id\":\"abc-123-def\"}", "{\"success\":false,\"error\":\"locked\"}"),
+        ("{\"result\":\"true\"}", "{\"result\":\"the door is blue and open\"}"),
+        ("Updated cell B7 of Sheet1 to 12", "Cell B7 of Sheet1 contains the text 12"),
+        ("Uploaded report.pdf (12 KB)", "report.pdf has 12 pages and a cover"),
+        (
+            "Issue #12 closed, and its author was notified",
+            "Issue #12 by Ada: the button is too small",
+        ),
+        ("Successfully added label `bug` to #12", "Labels of #12: bug, parser, regression"),
+        ("12 tests passed, 0 failed", "10 tests in 3 files, 2 failed"),
+        ("nothing to commit, working tree clean", "changes in the files src/a.rs and src/b.rs"),
+        ("Already up to date.", "Your branch is behind by 3 commits"),
+        ("Task created: task-7 in the list", "Task task-7: write a parser for dates"),
+        ("Navigated to http://localhost:3000/edit", "Page at http://localhost:3000/edit: a form"),
+        ("Typed \"Ada\" into the field `name`", "The field `name` contains \"Ada\""),
+        ("Scrolled down by 300 pixels", "The page is 300 pixels high and 20 wide"),
+        ("Submitted the form `checkout`", "The form `checkout` has four fields"),
+        ("Record upserted: 1 row was inserted", "Record 7: Ada Lovelace, London, 1815"),
+    ] {
+        assert_eq!(
+            of(Purpose::Other, acknowledgement, true),
+            ResultClass::Acknowledged,
+            "{acknowledgement}"
+        );
+        assert_eq!(of(Purpose::Read, answer, true), ResultClass::Answered, "{answer}");
+    }
+    assert_eq!(of(Purpose::Act, "The button is now blue instead", true), ResultClass::Acknowledged);
+    assert_eq!(of(Purpose::Act, &"a page ".repeat(80), true), ResultClass::Answered);
+}
+
+#[test]
+fn recognizes_unfinished_work_and_outages() {
+    for (unfinished, other) in [
+        (r#"{"job":"j-42","state":"running"}"#, r#"{"job":"j-42","state":"failed with 3"}"#),
+        ("status: in progress", "status: finished with code 0"),
+        ("web-1 0/1 ContainerCreating 0 12s", "web-1 1/1 CrashLoopBackOff 4 12s"),
+        ("the deployment is not ready", "the deployment has three replicas"),
+        ("queued", "the door is blue and open"),
+        ("build 12: pending approval by ada", "build 12: no approval needed by ada"),
+    ] {
+        assert_eq!(of(Purpose::Poll, unfinished, true), ResultClass::Unfinished, "{unfinished}");
+        assert_ne!(of(Purpose::Poll, other, true), ResultClass::Unfinished, "{other}");
+    }
+    for (outage, failure) in [
+        ("HTTP 503 Service Unavailable", "error at main.rs:503"),
+        ("429 Too Many Requests", "HTTP 404 for the page"),
+        ("API Error: 529 overloaded_error", "API Error: 400 invalid_request_error"),
+        ("rate limit exceeded, retry after 20s", "size limit exceeded: 20 MB"),
+        ("502 Bad Gateway", "the gateway is bad"),
+        ("status code 500 from upstream", "500 tests failed"),
+    ] {
+        assert_eq!(of(Purpose::Read, outage, false), ResultClass::Outage, "{outage}");
+        assert_eq!(of(Purpose::Read, failure, false), ResultClass::Failed, "{failure}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn accepts_any_result(output in prop_oneof![any::<String>(), "[\\[\\]{}:,\"0nul a]{0,40}"], ok: bool) {
+        for purpose in [Purpose::Search, Purpose::Run, Purpose::Act] {
+            of(purpose, &output, ok);
+        }
+    }
+}
