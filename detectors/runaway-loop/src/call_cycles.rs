@@ -3,7 +3,7 @@
 use std::{mem, sync::Arc};
 
 use watchkeeper_core::{
-    Context, Timestamp, ToolClass, ToolResult,
+    Context, Purpose, ResultClass, SignedDuration, Timestamp, ToolClass, ToolResult,
     author::{Call, Cause, Place},
 };
 
@@ -21,6 +21,11 @@ use crate::{
 const MIN_TIMES: usize = 6;
 /// A command must occur `MIN_TIMES` within this number of steps.
 const DENSE: usize = 10;
+/// Polls with gaps of at least this length leave the polled work time to
+/// proceed.
+const POLL_GAP: SignedDuration = SignedDuration::from_secs(15);
+/// The time of such polls that counts as one round: an hour counts as three.
+const POLLED: SignedDuration = SignedDuration::from_mins(20);
 
 /// The latest calls of one agent and their repetitions.
 #[derive(Clone, Debug, Default)]
@@ -61,8 +66,9 @@ impl CallCycles {
         let symbol = symbol(call.fingerprint, None);
         self.open.push(call, symbol);
         if !self.has_results {
-            let (tool, class) = (&call.tool, call.class);
-            self.add_step(Step { symbol, tool, class, is_at_call: true }, call, options, cx);
+            let (tool, class, purpose) = (&call.tool, call.class, call.purpose);
+            let step = Step { symbol, tool, class, purpose, is_at_call: true };
+            self.add_step(step, call, options, cx);
         } else if self.cycles.is_repeating() && self.cycles.contains(symbol) {
             // Earlier calls like this one got no result. Evaluate the cycle as
             // if this one gets none either.
@@ -79,13 +85,17 @@ impl CallCycles {
         cx: &mut Context<'_>,
     ) {
         let Some(call) = cx.call() else { return };
-        // A call that was stopped from outside is not a step.
-        let is_from_tool = !matches!(result.cause, Some(Cause::Sibling | Cause::Interrupted));
+        // A call that was stopped from outside is not a step, nor is a call that
+        // failed because a service did.
+        let is_stopped = matches!(result.cause, Some(Cause::Sibling | Cause::Interrupted));
+        let is_outage = !result.ok && result.class(call.purpose) == ResultClass::Outage;
+        let is_from_tool = !is_stopped && !is_outage;
         let is_known = self.has_results || result.fingerprint.is_some();
         let step = Step {
             symbol: symbol(call.fingerprint, result.fingerprint),
             tool: &call.tool,
             class: call.class,
+            purpose: call.purpose,
             is_at_call: call.response.is_none(),
         };
         let completed = if is_from_tool && is_known {
@@ -94,7 +104,7 @@ impl CallCycles {
             self.open.remove(call).then_some(Completed::Others(Vec::new()))
         };
         let Some(completed) = completed else { return };
-        if !self.has_results && is_from_tool && is_known {
+        if !self.has_results && (is_from_tool || is_outage) && is_known {
             // All previous steps are calls without results.
             self.cycles.clear();
             self.has_results = true;
@@ -133,7 +143,7 @@ impl CallCycles {
             findings.resolve_ended(&self.cycles, cx);
         }
         if self.cycles.has_candidate() {
-            self.findings.get_or_insert_default().push_tool(step.tool.clone());
+            self.findings.get_or_insert_default().push_tool(step.tool.clone(), step.purpose);
         } else {
             self.findings.take_if(|findings| findings.is_empty());
         }
@@ -174,7 +184,13 @@ impl CallCycles {
     ) {
         // A call of a reported cycle is not reported again.
         let has_cycle = self.findings.as_ref().is_some_and(|findings| findings.has_cycle());
-        if !options.recurring || has_cycle || self.cycles.count(step.symbol) < MIN_TIMES {
+        // Polls recur by design while other work is done.
+        let recurs_by_design = matches!(step.purpose, Purpose::Poll | Purpose::Navigate);
+        if !options.recurring
+            || recurs_by_design
+            || has_cycle
+            || self.cycles.count(step.symbol) < MIN_TIMES
+        {
             return;
         }
         let latest = self.cycles.occurrences(step.symbol, usize::from(self.n_since_progress));
@@ -208,9 +224,23 @@ impl CallCycles {
         let weight = cycle.weight();
         let measure = if has_results { weight } else { weight * 2 / 3 };
         let findings = self.findings.get_or_insert_default();
+        let now = cx.now();
+        let took = self.since_at.map(|at| now.duration_since(at)).unwrap_or_default();
+        let n_gaps = cycle.rounds.saturating_mul(cycle.period as u64).saturating_sub(1).max(1);
+        let is_spaced = POLL_GAP.as_millis() <= took.as_millis() / i128::from(n_gaps);
+        let measure = match findings.purpose_of(cycle.period) {
+            Some(Purpose::Poll) if is_spaced => {
+                let polled = took.as_millis() / POLLED.as_millis();
+                measure.min(u64::try_from(polled).unwrap_or_default())
+            }
+            Some(purpose) => measure / purpose.calls_per_repetition(),
+            None => measure,
+        };
+        if measure == 0 {
+            return;
+        }
         findings.add_cycle(cycle.period);
-        let took = self.since_at.map(|at| cx.now().duration_since(at));
-        let took = cx.within(took.unwrap_or_default());
+        let took = cx.within(took);
         cx.report(subject(cycle.period), measure, || {
             let tools = findings.tools_of(cycle.period, pending);
             let is_one_call =

@@ -168,15 +168,13 @@ impl Cycles {
         let mut best: Option<Cycle> = None;
         // The number of latest symbols that belong to shorter cycles.
         let mut covered = 0;
-        // Saturated counters are equal: the shortest cycle represents them all.
-        let mut has_full = false;
         for (run, period) in runs[..max_period].iter().zip(1..) {
             let run = usize::from(*run);
             let reach = run + period;
             let is_full = run == usize::from(u16::MAX);
-            if period <= run && covered < reach && !(is_full && has_full) {
-                covered = reach;
-                has_full |= is_full;
+            if period <= run && covered < reach {
+                // A full counter covers all multiples of its period, full or not.
+                covered = if is_full { usize::MAX } else { reach };
                 let rounds = (reach / period) as u64;
                 if min_period <= period && best.is_none_or(|best| best.rounds < rounds) {
                     best = Some(Cycle { period, rounds, n_unrelated: None });

@@ -15,8 +15,8 @@ mod tests;
 use std::sync::Arc;
 
 use watchkeeper_core::{
-    Context, Detector, DetectorKind, Event, EventKind, EventSet, InvalidOption, Level, Severity,
-    Subscription, ToolClass, author::Scope,
+    Context, Detector, DetectorKind, Event, EventKind, EventSet, InvalidOption, Level, Purpose,
+    Severity, Subscription, ToolCall, ToolClass, author::Scope,
 };
 
 use crate::{call_cycles::CallCycles, no_progress::NoProgress};
@@ -69,6 +69,11 @@ enum State {
     NoProgress(NoProgress),
 }
 
+/// Returns true unless a call waits, or lets time pass.
+fn is_step(call: &ToolCall) -> bool {
+    call.class != ToolClass::Wait && call.purpose != Purpose::Wait
+}
+
 impl Detector for RunawayLoop {
     fn observe(&mut self, event: &Event, cx: &mut Context<'_>) {
         match &mut self.state {
@@ -77,7 +82,7 @@ impl Detector for RunawayLoop {
                     calls.resolve_all(cx, "a person sent a prompt");
                     calls.clear();
                 }
-                EventKind::ToolCall(event) if event.class != ToolClass::Wait => {
+                EventKind::ToolCall(event) if is_step(event) => {
                     if let Some(call) = cx.new_call() {
                         calls.add_call(call, &self.options, cx);
                     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use watchkeeper_core::{Context, Fingerprint, Report};
+use watchkeeper_core::{Context, Fingerprint, Purpose, Report};
 
 use crate::{cycle::MAX_PERIOD, cycles::Cycles};
 
@@ -22,16 +22,16 @@ pub(crate) struct OpenFindings {
     periods: u64,
     /// The reported call that repeats in no order.
     repeated_call: Option<u32>,
-    /// The tools of the latest steps, oldest first.
-    tools: Vec<Arc<str>>,
+    /// The tools of the latest steps, oldest first, with the purposes of the calls.
+    tools: Vec<(Arc<str>, Purpose)>,
 }
 
 impl OpenFindings {
-    pub(crate) fn push_tool(&mut self, tool: Arc<str>) {
+    pub(crate) fn push_tool(&mut self, tool: Arc<str>, purpose: Purpose) {
         if self.tools.len() == MAX_TOOLS {
             self.tools.remove(0);
         }
-        self.tools.push(tool);
+        self.tools.push((tool, purpose));
     }
 
     /// Returns the tools of the latest calls of a round, each once, in order of
@@ -43,13 +43,20 @@ impl OpenFindings {
         pending: Option<&'a Arc<str>>,
     ) -> Vec<&'a str> {
         let mut tools: Vec<&str> = Vec::new();
-        let latest = pending.into_iter().chain(self.tools.iter().rev());
+        let latest = pending.into_iter().chain(self.tools.iter().rev().map(|(tool, _)| tool));
         for tool in latest.take(period.min(MAX_TOOLS)) {
             tools.retain(|known| **known != **tool);
             tools.push(tool);
         }
         tools.reverse();
         tools
+    }
+
+    /// Returns the purpose of the latest calls of a round, if all have the same.
+    pub(crate) fn purpose_of(&self, period: usize) -> Option<Purpose> {
+        let mut purposes = self.tools.iter().rev().take(period).map(|(_, purpose)| *purpose);
+        let latest = purposes.next()?;
+        purposes.all(|purpose| purpose == latest).then_some(latest)
     }
 
     pub(crate) fn add_cycle(&mut self, period: usize) {

@@ -2,7 +2,7 @@
 
 use std::{mem, num::NonZeroU32, sync::Arc};
 
-use watchkeeper_core::{Context, Fingerprint, ToolClass, author::Call};
+use watchkeeper_core::{Context, Fingerprint, Purpose, ToolClass, author::Call};
 
 /// The largest number of open calls of one agent.
 const MAX_OPEN: usize = 64;
@@ -13,6 +13,7 @@ pub(crate) struct Step<'a> {
     pub(crate) symbol: u32,
     pub(crate) tool: &'a Arc<str>,
     pub(crate) class: ToolClass,
+    pub(crate) purpose: Purpose,
     /// True if the evidence of the step is the call, not the result.
     pub(crate) is_at_call: bool,
 }
@@ -60,6 +61,7 @@ pub(crate) struct OwnedStep {
     symbol: u32,
     tool: Arc<str>,
     class: ToolClass,
+    purpose: Purpose,
     is_at_call: bool,
 }
 
@@ -170,9 +172,10 @@ impl Several {
         let abandoned = self.calls.extract_if(..at, |open| !is_parallel(open));
         steps.extend(abandoned.map(|open| {
             let call = cx.pending().find(|call| call.id.brief() == open.id);
-            let (tool, class) =
-                call.map_or((step.tool, step.class), |call| (&call.tool, call.class));
-            OwnedStep { symbol: open.symbol, tool: tool.clone(), class, is_at_call: true }
+            let known = (step.tool, step.class, step.purpose);
+            let (tool, class, purpose) =
+                call.map_or(known, |call| (&call.tool, call.class, call.purpose));
+            OwnedStep { symbol: open.symbol, tool: tool.clone(), class, purpose, is_at_call: true }
         }));
         // Parallel calls get their results in any order, and copies of one call
         // are one step.
@@ -201,14 +204,14 @@ fn in_stable_order(mut batch: Vec<OwnedStep>) -> Vec<OwnedStep> {
 
 impl OwnedStep {
     pub(crate) fn as_step(&self) -> Step<'_> {
-        let Self { symbol, ref tool, class, is_at_call } = *self;
-        Step { symbol, tool, class, is_at_call }
+        let Self { symbol, ref tool, class, purpose, is_at_call } = *self;
+        Step { symbol, tool, class, purpose, is_at_call }
     }
 }
 
 impl From<Step<'_>> for OwnedStep {
     fn from(step: Step<'_>) -> Self {
-        let Step { symbol, tool, class, is_at_call } = step;
-        Self { symbol, tool: tool.clone(), class, is_at_call }
+        let Step { symbol, tool, class, purpose, is_at_call } = step;
+        Self { symbol, tool: tool.clone(), class, purpose, is_at_call }
     }
 }

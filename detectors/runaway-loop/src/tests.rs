@@ -180,8 +180,8 @@ fn ignores_cycles_of_one_call_unless_min_period_is_one() {
 
 #[test]
 fn finds_a_cycle_of_results_of_one_call() {
-    let trace = "0s repeat 4 every 9s: call Check x ;; result fail the lock is held ;; call Check x ;; result fail the lock is stale";
-    assert_snapshot!(play::<RunawayLoop>("", trace), @"18s     medium    the same call of `Check` returned the same 2 results in turn in 3 rounds in 18s");
+    let trace = "0s repeat 4 every 9s: call Probe x ;; result fail the lock is held ;; call Probe x ;; result fail the lock is stale";
+    assert_snapshot!(play::<RunawayLoop>("", trace), @"18s     medium    the same call of `Probe` returned the same 2 results in turn in 3 rounds in 18s");
 }
 
 #[test]
@@ -230,6 +230,29 @@ fn counts_steps_and_handoffs_until_there_is_progress() {
     9s      low       2 model calls without progress
     10s     medium    3 model calls without progress; since it was found: 1 token
     ");
+}
+
+#[test]
+fn polls_and_steps_in_turn_count_less() {
+    let of = |n, gap, round: &str| {
+        let found = play::<RunawayLoop>("", &format!("0s repeat {n} every {gap}s: {round}"));
+        found.contains("medium")
+    };
+    // A sleep is no step, so one call is repeated.
+    let status =
+        r#"call Bash {"command":"sleep 30"} ;; result ;; call job_status 1 ;; result running"#;
+    assert!(!of(30, 30, status));
+    let polls = "call job_status 1 ;; result running ;; call get_progress 1 ;; result half of them";
+    assert!(!of(20, 40, polls));
+    assert!(of(100, 40, polls));
+    assert!(of(20, 1, polls));
+    let keys =
+        "call press_key Tab ;; result pressed Tab ;; call press_key Enter ;; result pressed it";
+    assert!(!of(12, 2, keys));
+    assert!(of(12, 2, &keys.replace("press_key", "click")));
+    let outage = "call Fetch a ;; result fail HTTP 503 ;; call Fetch b ;; result fail HTTP 503 b";
+    assert!(!of(12, 9, outage));
+    assert!(of(12, 9, &outage.replace("503", "404")));
 }
 
 #[test]

@@ -222,3 +222,18 @@ fn counters_saturate() {
         assert_eq!(longer_only, None);
     }
 }
+
+#[test]
+fn one_cycle_is_found_when_counters_are_full() {
+    for period in [1, 2, 3] {
+        let mut cycles = Cycles::default();
+        for n in 0..66_100_u32 {
+            cycles.push(n % period, MAX_PERIOD);
+            if 65_400 < n {
+                let found = cycles.find(1, MAX_PERIOD).map(|cycle| cycle.period);
+                assert_eq!(found, Some(period as usize), "at {n}");
+                assert_eq!(cycles.find(period as usize + 1, MAX_PERIOD), None, "at {n}");
+            }
+        }
+    }
+}
