@@ -66,7 +66,7 @@ impl Detector for RepeatToolCall {
             }
             EventKind::ToolResult(result) => calls.add_result(result, options, cx),
             EventKind::Prompt { synthetic: false, .. } => {
-                calls.end(options, cx, "a person sent a prompt");
+                calls.start_turn(options, cx);
             }
             EventKind::TurnEnd if !options.same.arguments => calls.end_turn(),
             _ => {}

@@ -1,7 +1,7 @@
 //! Texts of findings: the arguments of a call and its result, shortened.
 
 use serde_json::Value;
-use watchkeeper_core::{Json, ToolCall, ToolResult, author::Within, quote};
+use watchkeeper_core::{Json, ToolResult, author::Within, quote};
 
 use crate::options::{Brief, Same};
 
@@ -67,6 +67,11 @@ pub(crate) fn message_for_different_results(tool: &str, n: u64, arguments: &str)
     )
 }
 
+/// Returns the message of a finding about turns that consist of one equal call.
+pub(crate) fn message_for_equal_turns(tool: &str, n: u8) -> String {
+    format!("{tool} was the only call of {n} turns in a row, with the same arguments and result")
+}
+
 /// Returns the argument that identifies a call best, quoted; empty if the call
 /// has no arguments.
 pub(crate) fn quoted_arguments(arguments: &Json) -> String {
@@ -94,19 +99,4 @@ fn quoted_result(result: &ToolResult) -> String {
         Some(line) => quote(line),
         None => "nothing".to_owned(),
     }
-}
-
-/// Returns true if a call only waits for some time to pass.
-pub(crate) fn is_sleep(call: &ToolCall) -> bool {
-    let is_time = |text: &str| {
-        text.starts_with(|c: char| c.is_ascii_digit())
-            && text
-                .trim_end_matches(['s', 'm', 'h'])
-                .bytes()
-                .all(|byte| byte.is_ascii_digit() || byte == b'.')
-    };
-    let value = call.arguments.to_value();
-    let command = value.get("command").or_else(|| value.get("cmd")).unwrap_or(&value);
-    let sleeps = |text: &str| text.trim().strip_prefix("sleep ").is_some_and(is_time);
-    call.tool.eq_ignore_ascii_case("sleep") || command.as_str().is_some_and(sleeps)
 }

@@ -1,39 +1,21 @@
 //! The calls and results of one agent, compared with the calls before.
 
 use watchkeeper_core::{
-    Context, Fingerprint, ToolCall, ToolClass, ToolResult,
+    Context, Fingerprint, Purpose, ResultClass, ToolCall, ToolResult,
     author::{Call, Cause},
 };
 
 use crate::{
     counters::counters,
-    messages::is_sleep,
     options::{Brief, RepeatToolCallOptions},
     streak::{Streak, is_change},
 };
 
-/// The shortest result, in bytes, whose equality means anything for different
+/// The shortest error, in bytes, whose equality means anything for different
 /// calls.
-const SHORTEST_RESULT: usize = 12;
-/// The longest result of a command, in bytes, that only confirms success.
-const LONGEST_SUCCESS: usize = 120;
-/// Words in the output of a command that succeeded.
-const SUCCESS: &[&str] = &[
-    "success",
-    "passed",
-    "clean",
-    "done",
-    "ok",
-    "up to date",
-    "no issues",
-    "no errors",
-    "no problems",
-    "0 errors",
-    "finished",
-    "complete",
-    "renamed",
-    "all matched",
-];
+const SHORTEST_ERROR: usize = 12;
+/// The longest result, in bytes, that contains only a state.
+const LONGEST_STATE: usize = 100;
 
 /// The calls of one agent that are the same and follow each other.
 #[derive(Clone, Debug, Default)]
@@ -63,9 +45,13 @@ impl RepeatedCalls {
             self.streak = Some(Streak::new(call, key));
             return;
         };
-        if streak.key() != key {
-            // A sleep between two polls does not end them.
-            if streak.is_poll() && event.is_some_and(is_sleep) {
+        if streak.add_first_of_turn(call, key) {
+            return;
+        }
+        if streak.key() != key || streak.is_of_previous_turn() {
+            // A sleep between two calls does not end their repetition.
+            if event.is_some() && call.purpose == Purpose::Wait && !streak.is_of_previous_turn() {
+                streak.add_sleep();
                 return;
             }
             streak.resolve(options, cx, "another call was made");
@@ -96,6 +82,15 @@ impl RepeatedCalls {
             return;
         }
         let Some(call) = cx.call() else { return };
+        if !result.ok && result.class(call.purpose) == ResultClass::Outage {
+            if let Some(streak) = self.streak.as_mut().filter(|it| it.has_call(call, options)) {
+                streak.end_pending();
+                if !options.counts_at_result() {
+                    streak.excuse_call();
+                }
+            }
+            return;
+        }
         if options.counts_at_result() {
             self.add_call(call, None, options, cx);
         }
@@ -116,6 +111,9 @@ impl RepeatedCalls {
             result.fingerprint
         };
         let Some(value) = value.filter(|_| is_from_tool).map(Fingerprint::brief) else { return };
+        if streak.compare_turns(call, value, cx) {
+            return;
+        }
         if streak.is_first_result() {
             streak.set_first_result(call, value);
         } else {
@@ -126,6 +124,16 @@ impl RepeatedCalls {
     /// Drops a single call at the end of a turn; repeated calls are kept.
     pub(crate) fn end_turn(&mut self) {
         self.streak.take_if(|streak| !streak.has_repeats());
+    }
+
+    /// Starts a turn of a person. The call of a turn that consists of one call is
+    /// compared with the next turn.
+    pub(crate) fn start_turn(&mut self, options: &RepeatToolCallOptions, cx: &mut Context<'_>) {
+        let compares_turns = options.same.arguments && options.same.result;
+        if compares_turns && self.streak.as_mut().is_some_and(Streak::start_turn) {
+            return;
+        }
+        self.end(options, cx, "a person sent a prompt");
     }
 
     /// Ends the repetition and resolves its findings.
@@ -152,18 +160,20 @@ fn compare(
     cx: &mut Context<'_>,
 ) {
     let output = result.output.as_deref().unwrap_or_default();
-    let is_specific = options.same.arguments || is_specific(output, result.ok, call.class);
+    let class = result.class(call.purpose);
+    let is_specific = options.same.arguments || is_specific(output, class);
     let is_equal = is_specific && streak.result() == Some(value);
     // The numbers in a successful result may show progress.
     let is_change = is_change(call.class, result, options);
-    let counters = (is_equal && result.ok && !is_change).then(|| counters(output));
+    let may_progress = is_equal && result.ok && !is_change && class != ResultClass::Nothing;
+    let counters = may_progress.then(|| counters(output));
     let is_progress = streak.counters().is_some_and(|previous| Some(previous) != counters);
     if is_equal && !is_progress || is_specific && streak.result().is_none() {
         let text = is_equal.then(|| Fingerprint::of(output).brief());
         // Without "arguments", an unchanged call that is repeated does not
         // count: a detector with "arguments" counts it.
         let counts = options.same.arguments || !is_equal || streak.is_other_call(call);
-        if streak.add_equal_result(call, value, text, counters, counts) {
+        if streak.add_equal_result(call, value, text, counters, class, counts) {
             streak.report(&call.tool, call.class, Some(result), options, cx);
         }
     } else {
@@ -171,14 +181,13 @@ fn compare(
     }
 }
 
-/// Returns true if equal results of different calls mean anything: the result
-/// is not short, and does not only confirm that a command succeeded.
-fn is_specific(output: &str, ok: bool, class: ToolClass) -> bool {
-    let output = output.trim();
-    let confirms_success = || {
-        let text = output.to_ascii_lowercase();
-        SUCCESS.iter().any(|word| text.contains(word))
-    };
-    let may_confirm = ok && class == ToolClass::Run && output.len() <= LONGEST_SUCCESS;
-    SHORTEST_RESULT <= output.len() && !(may_confirm && confirms_success())
+/// Returns true if equal results of different calls mean anything: the result is
+/// neither an acknowledgement nor a state.
+fn is_specific(output: &str, class: ResultClass) -> bool {
+    match class {
+        ResultClass::Acknowledged | ResultClass::Declined | ResultClass::Outage => false,
+        ResultClass::Unfinished => LONGEST_STATE < output.len(),
+        ResultClass::Failed => SHORTEST_ERROR <= output.trim().len(),
+        _ => true,
+    }
 }

@@ -3,18 +3,32 @@
 use std::mem;
 
 use watchkeeper_core::{
-    Context, Fingerprint, Report, SignedDuration, Timestamp, ToolCall, ToolClass, ToolResult,
+    Context, Fingerprint, Purpose, Report, ResultClass, SignedDuration, Timestamp, ToolCall,
+    ToolClass, ToolResult,
     author::{Call, Place},
     quote,
 };
 
 use crate::{
-    messages::{Repeated, message, message_for_different_results, quoted_arguments},
+    messages::{
+        Repeated, message, message_for_different_results, message_for_equal_turns, quoted_arguments,
+    },
     options::{Brief, RepeatToolCallOptions},
 };
 
-/// The number of polls that count as one call: a poll repeats by design.
-const POLLS_PER_CALL: u64 = 5;
+/// Polls with gaps of at least this length leave the polled work time to
+/// proceed. They are measured by the time that has passed.
+const POLL_GAP: SignedDuration = SignedDuration::from_secs(15);
+/// The time of such polls that counts as one call. A poll whose result has not
+/// changed for an hour counts as four.
+const POLLED_MILLIS: u32 = 15 * 60 * 1000;
+/// The number of steps, such as keys, that count as one call if the result shows
+/// that nothing has changed.
+const STEPS_WITHOUT_EFFECT: u64 = 3;
+/// The number of different calls without a finding that count as two.
+const NOTHINGS_PER_CALL: u64 = 2;
+/// The least number of turns in a row that consist of one equal call.
+const MANY_TURNS: u8 = 4;
 /// Calls with gaps of at least this length are probably polls: five count as
 /// two.
 const SLOW_GAP: SignedDuration = SignedDuration::from_secs(60);
@@ -22,8 +36,13 @@ const SLOW_GAP: SignedDuration = SignedDuration::from_secs(60);
 /// results differ.
 const MANY_CALLS: u64 = 100;
 
+/// The largest number of copies of a call in one model response that count.
+const MAX_COPIES: u32 = 3;
+
 /// The subject of a finding about equal calls with different results.
 const DIFFERENT_RESULTS: u64 = 1;
+/// The subject of a finding about turns that consist of one equal call.
+const EQUAL_TURNS: u64 = 2;
 
 /// Calls in a row that are the same. Small, because there is one for every
 /// agent and most contain one call.
@@ -40,10 +59,27 @@ pub(crate) struct Streak {
     result: Option<Brief>,
     /// True while the latest call has no result.
     is_pending: bool,
-    /// True if the calls wait for something.
-    is_poll: bool,
+    purpose: Purpose,
+    /// True if the agent slept between the calls.
+    sleeps: bool,
+    /// The number of turns before this one that consist of the call, with the
+    /// same result; saturating.
+    n_turns: u8,
+    turn: Turn,
     /// The calls after the first.
     repeats: Option<Box<Repeats>>,
+}
+
+/// The position of the latest call in its turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Turn {
+    /// The call was made in this turn, and is not compared with another turn.
+    Current,
+    /// The turn has no call yet. The call belongs to the previous turn.
+    Empty,
+    /// The call is the first of this turn and equal to the call of the previous
+    /// turn. Its result is not known.
+    Same,
 }
 
 #[derive(Clone, Debug)]
@@ -52,6 +88,10 @@ struct Repeats {
     n_results: u32,
     /// The number of calls at least `SLOW_GAP` after the previous call.
     n_slow: u32,
+    /// The number of calls at least `POLL_GAP` after the previous call.
+    n_spaced: u32,
+    /// The class of the latest equal result.
+    class: Option<ResultClass>,
     /// The number of calls, including calls before the result last changed.
     n_all_calls: u32,
     /// Milliseconds from the first call to the latest.
@@ -85,7 +125,10 @@ impl Streak {
             response: call.response.map(Fingerprint::brief),
             result: None,
             is_pending: true,
-            is_poll: call.class == ToolClass::Wait,
+            purpose: call.purpose,
+            sleeps: false,
+            n_turns: 0,
+            turn: Turn::Current,
             repeats: None,
         }
     }
@@ -103,7 +146,9 @@ impl Streak {
         self.since = call.at;
         self.call = call.fingerprint.brief();
         self.response = call.response.map(Fingerprint::brief);
-        self.is_poll = call.class == ToolClass::Wait;
+        self.purpose = call.purpose;
+        self.sleeps = false;
+        self.turn = Turn::Current;
     }
 
     /// Starts again with a call whose result differs from the previous one.
@@ -132,7 +177,7 @@ impl Streak {
         event: Option<&ToolCall>,
         options: &RepeatToolCallOptions,
     ) {
-        let is_slow = SLOW_GAP <= self.gap(call);
+        let gap = self.gap(call);
         let took = call.at.duration_since(self.since);
         self.is_pending = true;
         self.response = call.response.map(Fingerprint::brief);
@@ -140,7 +185,8 @@ impl Streak {
         let repeats = self.repeats.get_or_insert_with(|| Box::new(Repeats::new(n_results)));
         repeats.n_calls = repeats.n_calls.saturating_add(1);
         repeats.n_all_calls = repeats.n_all_calls.saturating_add(1);
-        repeats.n_slow = repeats.n_slow.saturating_add(u32::from(is_slow));
+        repeats.n_slow = repeats.n_slow.saturating_add(u32::from(SLOW_GAP <= gap));
+        repeats.n_spaced = repeats.n_spaced.saturating_add(u32::from(POLL_GAP <= gap));
         repeats.took = u32::try_from(took.as_millis()).unwrap_or(u32::MAX);
         if let Some(event) = event
             && repeats.arguments.is_empty()
@@ -164,12 +210,14 @@ impl Streak {
         result: Brief,
         text: Option<Brief>,
         counters: Option<Brief>,
+        class: ResultClass,
         counts: bool,
     ) -> bool {
         self.set_first_result(call, result);
         let Some(repeats) = &mut self.repeats else { return false };
         repeats.differs |= repeats.text.is_some() && repeats.text != text;
         (repeats.text, repeats.counters) = (text, counters);
+        repeats.class = Some(class);
         // Parallel copies of a call are one call with several results.
         let n_results = repeats.n_results.saturating_add(u32::from(counts));
         repeats.n_results = repeats.n_calls.min(n_results);
@@ -193,8 +241,89 @@ impl Streak {
         self.repeats.as_ref().and_then(|repeats| repeats.counters)
     }
 
-    pub(crate) fn is_poll(&self) -> bool {
-        self.is_poll
+    /// Records that the agent slept after the latest call.
+    pub(crate) fn add_sleep(&mut self) {
+        self.sleeps = true;
+    }
+
+    /// Removes the latest call from the count: a provider failed, not the agent.
+    pub(crate) fn excuse_call(&mut self) {
+        if let Some(repeats) = &mut self.repeats {
+            repeats.n_calls = repeats.n_calls.saturating_sub(1).max(1);
+            repeats.n_all_calls = repeats.n_all_calls.saturating_sub(1).max(1);
+        }
+    }
+
+    /// Starts a turn of a person. Returns false if the previous turn did not
+    /// consist of one call whose repetition in the next turn is significant.
+    pub(crate) fn start_turn(&mut self) -> bool {
+        let is_significant =
+            matches!(self.purpose, Purpose::Read | Purpose::Search | Purpose::Run | Purpose::Other);
+        let is_one_call =
+            self.turn == Turn::Current && self.repeats.is_none() && self.result.is_some();
+        if is_one_call && is_significant {
+            self.turn = Turn::Empty;
+        }
+        is_one_call && is_significant
+    }
+
+    /// Adds the first call of a turn. Returns false if the turn has a call, or if
+    /// the call is not equal to that of the previous turn.
+    pub(crate) fn add_first_of_turn(&mut self, call: &Call, key: Brief) -> bool {
+        let is_first = self.turn == Turn::Empty && self.key == key;
+        if is_first {
+            self.start_at(call);
+            self.is_pending = true;
+            self.turn = Turn::Same;
+        }
+        is_first
+    }
+
+    /// Compares the result of the first call of a turn with that of the previous
+    /// turn. Returns false if there is nothing to compare.
+    pub(crate) fn compare_turns(
+        &mut self,
+        call: &Call,
+        result: Brief,
+        cx: &mut Context<'_>,
+    ) -> bool {
+        if self.turn != Turn::Same || self.repeats.is_some() {
+            return false;
+        }
+        self.turn = Turn::Current;
+        if self.result != Some(result) {
+            self.end_turns(cx, "the result changed");
+            self.result = Some(result);
+            return true;
+        }
+        self.n_turns = self.n_turns.saturating_add(1);
+        let n_turns = self.n_turns.saturating_add(1);
+        if let Some(lowest) = cx.next_level(0)
+            && MANY_TURNS <= n_turns
+            && cx.next_level(lowest).is_some()
+        {
+            cx.report(Fingerprint::from(EQUAL_TURNS), lowest, || {
+                let tool = quote(&call.tool);
+                Report::new(message_for_equal_turns(&tool, n_turns))
+                    .with("tool", tool.trim_matches('`'))
+                    .with("turns", n_turns)
+            });
+        }
+        true
+    }
+
+    /// Ends the series of turns that consist of one equal call.
+    pub(crate) fn end_turns(&mut self, cx: &mut Context<'_>, reason: &str) {
+        if self.n_turns != 0 {
+            let n = u64::from(self.n_turns) + 1;
+            resolve(Fingerprint::from(EQUAL_TURNS), n, cx, reason);
+            self.n_turns = 0;
+        }
+    }
+
+    /// Returns true if the latest call belongs to the previous turn of a person.
+    pub(crate) fn is_of_previous_turn(&self) -> bool {
+        self.turn == Turn::Empty
     }
 
     pub(crate) fn has_repeats(&self) -> bool {
@@ -217,11 +346,18 @@ impl Streak {
     }
 
     /// Returns true if a call belongs to the same model response as the latest
-    /// call, which must be pending unless calls are counted at their results.
+    /// call.
     pub(crate) fn is_parallel_to(&self, call: &Call, options: &RepeatToolCallOptions) -> bool {
-        (self.is_pending || options.counts_at_result())
-            && call.response.is_some()
-            && self.response == call.response.map(Fingerprint::brief)
+        let response = call.response.map(Fingerprint::brief);
+        if response.is_some() || options.counts_at_result() {
+            // Copies that get their results in turn count up to a limit.
+            let counts = |repeats: &Repeats| repeats.n_calls < MAX_COPIES;
+            let counts = !self.is_pending && self.repeats.as_deref().is_none_or(counts);
+            let is_copy = response.is_some() && self.response == response;
+            return is_copy && (options.counts_at_result() || !counts);
+        }
+        // Without ids of responses, calls at one moment are parallel.
+        self.is_pending && self.gap(call).is_zero() && self.since != Timestamp::UNIX_EPOCH
     }
 
     /// Returns the time from the latest call to `call`.
@@ -245,7 +381,7 @@ impl Streak {
         let Some(repeats) = &self.repeats else { return };
         let count = self.count(options);
         let took = cx.within(self.took());
-        cx.report(Fingerprint::NONE, repeats.measure(count.measured, class), || {
+        cx.report(Fingerprint::NONE, self.measure(repeats, count.measured, options), || {
             let tool = quote(tool);
             let repeated = Repeated {
                 tool: &tool,
@@ -265,7 +401,7 @@ impl Streak {
             report.since(Some(self.first.evidence()))
         });
         if options.same.arguments {
-            repeats.report_different_results(tool, class, cx);
+            self.report_different_results(repeats, tool, cx);
         }
     }
 
@@ -283,6 +419,7 @@ impl Streak {
             resolve(Fingerprint::from(DIFFERENT_RESULTS), n_all_calls, cx, reason);
             self.repeats = None;
         }
+        self.end_turns(cx, reason);
     }
 
     fn count(&self, options: &RepeatToolCallOptions) -> Count {
@@ -303,6 +440,51 @@ impl Streak {
         // Calls are weaker evidence than results: four count as three.
         Count { shown: n_calls, measured: n_results.max(n_calls - n_calls / 4) }
     }
+
+    /// Returns the measure of `n` equal calls. The weight of a repetition depends
+    /// on the purpose of the call and on the class of its result.
+    fn measure(&self, repeats: &Repeats, n: u64, options: &RepeatToolCallOptions) -> u64 {
+        if !options.same.arguments {
+            return match repeats.class {
+                Some(ResultClass::Nothing) => n / NOTHINGS_PER_CALL,
+                _ => n,
+            };
+        }
+        let is_poll = self.sleeps
+            || matches!(self.purpose, Purpose::Poll | Purpose::Wait)
+            || repeats.class == Some(ResultClass::Unfinished);
+        if is_poll && repeats.mostly(repeats.n_spaced) {
+            return n.min(u64::from(repeats.took / POLLED_MILLIS));
+        }
+        let has_answer = repeats.class == Some(ResultClass::Answered);
+        let n_per_call = match self.purpose {
+            Purpose::Navigate if has_answer => STEPS_WITHOUT_EFFECT,
+            purpose => purpose.calls_per_repetition(),
+        };
+        let weighted = n / n_per_call;
+        if repeats.mostly(repeats.n_slow) { weighted.min(n * 2 / 5) } else { weighted }
+    }
+
+    /// Reports very many equal calls with different results, with the lowest
+    /// severity, if the policy has more than one level.
+    fn report_different_results(&self, repeats: &Repeats, tool: &str, cx: &mut Context<'_>) {
+        let n_all_calls = u64::from(repeats.n_all_calls);
+        let weighted = n_all_calls / self.purpose.calls_per_repetition();
+        let is_slow = repeats.mostly(repeats.n_slow);
+        if let Some(lowest) = cx.next_level(0)
+            && repeats.n_calls < repeats.n_all_calls
+            && MANY_CALLS <= if is_slow { weighted.min(n_all_calls * 2 / 5) } else { weighted }
+            && cx.next_level(lowest).is_some()
+        {
+            cx.report(Fingerprint::from(DIFFERENT_RESULTS), lowest, || {
+                let tool = quote(tool);
+                let arguments = &repeats.arguments;
+                Report::new(message_for_different_results(&tool, n_all_calls, arguments))
+                    .with("tool", tool.trim_matches('`'))
+                    .with("repeats", n_all_calls)
+            });
+        }
+    }
 }
 
 impl Repeats {
@@ -312,6 +494,8 @@ impl Repeats {
             n_calls: 1,
             n_results,
             n_slow: 0,
+            n_spaced: 0,
+            class: None,
             n_all_calls: 1,
             took: 0,
             text: None,
@@ -321,34 +505,11 @@ impl Repeats {
         }
     }
 
-    /// Returns the measure of `n` calls: polls and slow calls count less.
-    fn measure(&self, n: u64, class: ToolClass) -> u64 {
+    /// Returns true if at most half of the gaps are shorter than those counted in
+    /// `n_long`.
+    fn mostly(&self, n_long: u32) -> bool {
         let n_gaps = self.n_calls.saturating_sub(1);
-        if class == ToolClass::Wait {
-            n / POLLS_PER_CALL
-        } else if 0 < n_gaps && n_gaps <= self.n_slow.saturating_mul(2) {
-            n * 2 / 5
-        } else {
-            n
-        }
-    }
-
-    /// Reports very many equal calls with different results, with the lowest
-    /// severity, if the policy has more than one level.
-    fn report_different_results(&self, tool: &str, class: ToolClass, cx: &mut Context<'_>) {
-        let n_all_calls = u64::from(self.n_all_calls);
-        if let Some(lowest) = cx.next_level(0)
-            && self.n_calls < self.n_all_calls
-            && MANY_CALLS <= self.measure(n_all_calls, class)
-            && cx.next_level(lowest).is_some()
-        {
-            cx.report(Fingerprint::from(DIFFERENT_RESULTS), lowest, || {
-                let tool = quote(tool);
-                Report::new(message_for_different_results(&tool, n_all_calls, &self.arguments))
-                    .with("tool", tool.trim_matches('`'))
-                    .with("repeats", n_all_calls)
-            });
-        }
+        0 < n_gaps && n_gaps <= n_long.saturating_mul(2)
     }
 }
 

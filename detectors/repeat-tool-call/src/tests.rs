@@ -67,15 +67,20 @@ fn four_calls_without_results_count_as_three() {
 
 #[test]
 fn polls_and_slow_calls_count_less() {
-    let polls = "0s repeat 20 every 30s: call BashOutput {} ;; result still running";
+    let polls = "0s repeat 125 every 30s: call BashOutput {} ;; result still running";
     assert_snapshot!(play::<RepeatToolCall>("", polls), @"
-    7m      low       `BashOutput` returned the same result for the same call 15 times in 7m: `still running`
-    9m30s   medium    `BashOutput` returned the same result for the same call 20 times in 9m 30s: `still running`
+    45m     low       `BashOutput` returned the same result for the same call 90 times in 45m
+    1h      medium    `BashOutput` returned the same result for the same call 120 times in 1h
     ");
-    let slow = "0s repeat 10 every 1m: call Bash {} ;; result still running";
+    let fast = "0s repeat 20 every 5s: call BashOutput {} ;; result still running";
+    assert_snapshot!(play::<RepeatToolCall>("", fast), @"
+    1m10s   low       `BashOutput` returned the same result for the same call 15 times in 1m 10s: `still running`
+    1m35s   medium    `BashOutput` returned the same result for the same call 20 times in 1m 35s: `still running`
+    ");
+    let slow = "0s repeat 10 every 1m: call Bash {} ;; result two of the files are there";
     assert_snapshot!(play::<RepeatToolCall>("", slow), @"
-    7m      low       `Bash` returned the same result for the same call 8 times in 7m: `still running`
-    9m      medium    `Bash` returned the same result for the same call 10 times in 9m: `still running`
+    7m      low       `Bash` returned the same result for the same call 8 times in 7m: `two of the files are there`
+    9m      medium    `Bash` returned the same result for the same call 10 times in 9m: `two of the files are there`
     ");
 }
 
@@ -83,14 +88,14 @@ fn polls_and_slow_calls_count_less() {
 fn a_sleep_between_polls_does_not_end_them() {
     let of = |between: &str| {
         let trace = format!(
-            "0s repeat 20 every 30s: call BashOutput {{}} ;; result still running ;; {between} ;; result ok"
+            "0s repeat 125 every 30s: call BashOutput {{}} ;; result still running ;; {between} ;; result ok"
         );
         play::<RepeatToolCall>("", &trace)
     };
     let found = of(r#"call Bash {"command":"sleep 20"}"#);
     assert_snapshot!(found, @"
-    7m      low       `BashOutput` returned the same result for the same call 15 times in 7m: `still running`
-    9m30s   medium    `BashOutput` returned the same result for the same call 20 times in 9m 30s: `still running`
+    45m     low       `BashOutput` returned the same result for the same call 90 times in 45m
+    1h      medium    `BashOutput` returned the same result for the same call 120 times in 1h
     ");
     assert_eq!(of("call sleep {}"), found);
     for other in
@@ -104,13 +109,13 @@ fn a_sleep_between_polls_does_not_end_them() {
 fn compares_only_the_parts_in_same() {
     let trace = "
         0s   call Grep foo
-        1s   result no matches were found
+        1s   result the index is out of date
         2s   call Grep bar
-        3s   result no matches were found
+        3s   result the index is out of date
         4s   call Grep baz
-        5s   result no matches were found
+        5s   result the index is out of date
         6s   call Read README.md
-        7s   result no matches were found
+        7s   result the index is out of date
     ";
     let of = |options| play::<RepeatToolCall>(options, trace);
     assert_snapshot!(of("same = ['tool']"), @"
@@ -118,12 +123,12 @@ fn compares_only_the_parts_in_same() {
     6s      resolved  no further repetition after 3: another call was made
     ");
     assert_snapshot!(of("same = ['tool', 'result']"), @"
-    5s      low       `Grep` returned the same result for 3 different calls in a row in 4s: `no matches were found`
+    5s      low       `Grep` returned the same result for 3 different calls in a row in 4s: `the index is out of date`
     7s      resolved  no further repetition after 3: another call was made
     ");
     assert_snapshot!(of("same = ['result']"), @"
-    5s      low       3 different calls in a row returned the same result in 4s, the last from `Grep`: `no matches were found`
-    7s      medium    4 different calls in a row returned the same result in 6s, the last from `Read`: `no matches were found`
+    5s      low       3 different calls in a row returned the same result in 4s, the last from `Grep`: `the index is out of date`
+    7s      medium    4 different calls in a row returned the same result in 6s, the last from `Read`: `the index is out of date`
     ");
     assert_snapshot!(of("same = ['result']\nclasses = ['write']"), @"");
     assert_snapshot!(of("same = ['result']\nwithin = '1s'"), @"");
@@ -171,12 +176,12 @@ fn repeated_changes_are_equal_despite_different_results() {
 fn slow_calls_count_less_only_if_most_are_slow() {
     let of = |gaps: &[u64]| {
         let calls: Vec<_> =
-            gaps.iter().map(|gap| format!("+{gap}s call Check x\n+1s result not yet")).collect();
+            gaps.iter().map(|gap| format!("+{gap}s call Probe x\n+1s result not yet")).collect();
         play::<RepeatToolCall>("", &calls.join("\n"))
     };
     assert_snapshot!(of(&[0, 1, 600, 1]), @"
-    10m5s   low       `Check` returned the same result for the same call 3 times in 10m 5s: `x`
-    10m6s   medium    `Check` returned the same result for the same call 4 times in 10m 5s: `x` returns `not yet`
+    10m5s   low       `Probe` returned the same result for the same call 3 times in 10m 5s: `x`
+    10m6s   medium    `Probe` returned the same result for the same call 4 times in 10m 5s: `x` returns `not yet`
     ");
     assert_snapshot!(of(&[0, 90, 1, 90, 90]), @"");
 }
@@ -198,7 +203,7 @@ fn ignores_results_that_are_not_specific() {
     }
     assert_ne!(of("fail the server does not answer"), "");
     // An unchanged call is counted only if arguments are compared.
-    let same = "0s repeat 9 every 1s: call Grep foo ;; result no matches were found";
+    let same = "0s repeat 9 every 1s: call Grep foo ;; result the index is out of date";
     assert_eq!(play::<RepeatToolCall>("same = ['tool', 'result']", same), "");
 }
 
@@ -207,20 +212,20 @@ fn counts_calls_at_their_results_if_arguments_may_differ() {
     let of = |between: &str| {
         let trace = format!(
             "0s call Grep foo
-             +1s result no matches were found
+             +1s result the index is out of date
              +1s {between}
              +1s call Grep @r1 bar
-             +1s result no matches were found
+             +1s result the index is out of date
              +1s call Grep @r1 bars
-             +1s result no matches were found
+             +1s result the index is out of date
              +1s call Grep baz
-             +1s result no matches were found"
+             +1s result the index is out of date"
         );
         play::<RepeatToolCall>("same = ['tool', 'result']\nclasses = ['read', 'run']", &trace)
     };
     // Copies and calls without a result do not count.
     let found = of("call Read README.md");
-    assert_snapshot!(found, @"8s      low       `Grep` returned the same result for 3 different calls in a row in 7s: `no matches were found`");
+    assert_snapshot!(found, @"8s      low       `Grep` returned the same result for 3 different calls in a row in 7s: `the index is out of date`");
     assert_eq!(of("message it must be somewhere"), found);
     for other in ["call Bash sleep 20", "call Edit a.rs"] {
         assert_eq!(of(&format!("{other}\n+0s result done with that, at last")), "", "{other}");
@@ -230,11 +235,11 @@ fn counts_calls_at_their_results_if_arguments_may_differ() {
 #[test]
 fn reports_a_hundred_equal_calls_with_different_results() {
     let calls: Vec<_> = (0..120)
-        .map(|n| format!("+1s call Step next\n+1s result at {}", "x".repeat(n % 7 + 1)))
+        .map(|n| format!("+1s call Job next\n+1s result at {}", "x".repeat(n % 7 + 1)))
         .collect();
     let trace = format!("{}\n+1s call Read x", calls.join("\n"));
     assert_snapshot!(play::<RepeatToolCall>("", &trace), @"
-    3m19s   low       `Step` was called with the same arguments 100 times in a row, with different results: `next`
+    3m19s   low       `Job` was called with the same arguments 100 times in a row, with different results: `next`
     4m1s    resolved  no further repetition after 120: another call was made
     ");
     let mut one_level = detector::<RepeatToolCall>("");
@@ -263,12 +268,212 @@ fn message_shows_arguments_and_result_without_secrets() {
     assert_snapshot!(of("{}", "x"), @"2s      low       `Tool` returned the same result for the same call 3 times in 2s: `x`");
 }
 
+/// Returns true if a trace has a finding of medium severity or above.
+fn alarms(options: &str, trace: &str) -> bool {
+    let found = play::<RepeatToolCall>(options, trace);
+    found.contains(" medium ") || found.contains(" high ")
+}
+
+/// Each row: a call and its result. Polled every 20 seconds, the call may repeat for
+/// half an hour, but not for more than an hour.
+#[test]
+fn honest_polls_are_reported_after_an_hour() {
+    for poll in [
+        r#"call job_status {"id":1} ;; result {"state":"running"}"#,
+        "call get_deployment_progress {} ;; result the build is queued behind two others",
+        "call check_deployment {} ;; result the same three replicas are there",
+        "call TaskOutput {} ;; result no change since the last look at the task",
+        r#"call mcp__github__get_workflow_run {} ;; result {"status":"in_progress","id":"a"}"#,
+        r#"call mcp__kubernetes__pods_list {} ;; result web ContainerCreating"#,
+        r#"call Bash {"command":"kubectl get pods"} ;; result web-1 0/1 Init"#,
+        r#"call Bash {"command":"ps aux | grep vite"} ;; result vite --port 3000 serves the shop"#,
+        r#"call Bash {"command":"sleep 20 && gh run view 12"} ;; result the same jobs are listed"#,
+        r#"call Bash {"command":"sleep 20; tail -3 a.log"} ;; result building the crate"#,
+        r#"call Bash {"command":"gh pr checks 7"} ;; result lint has no result yet, tests neither"#,
+        r#"call Bash {"command":"curl -s localhost:3000/health"} ;; result fail"#,
+        r#"call run_shell_command {"command":"docker compose logs web"} ;; result web starts up"#,
+        r#"call Bash {"command":"aws ecs describe-services"} ;; result rollout of the shop goes on"#,
+        r#"call Bash {"command":"terraform show"} ;; result the same plan is shown here"#,
+        r#"call Bash {"command":"squeue -u me"} ;; result 12 PD gpu-node train.sh"#,
+        r#"call shell {"command":["bash","-lc","sleep 15 && ls out"]} ;; result a.bin"#,
+        r#"call Bash {"command":"nvidia-smi"} ;; result gpu memory is in use by train.py"#,
+        r#"call Bash {"command":"systemctl is-active shop"} ;; result activating the shop unit"#,
+        r#"call Bash {"command":"tmux capture-pane -p"} ;; result the prompt of the other pane"#,
+        r#"call describe_stack {} ;; result {"StackStatus":"CREATE pending"}"#,
+        "call fetch_build {} ;; result build a is still compiling",
+        "call Bash {\"command\":\"cat out/state\"} ;; result waiting for the lock of the other",
+        "call read_page {} ;; result the page says: processing",
+        "call argo_get {} ;; result phase: Progressing",
+    ] {
+        let of = |n| format!("0s repeat {n} every 20s: {poll}");
+        assert!(!alarms("", &of(90)), "{poll}");
+        assert!(alarms("", &of(190)), "{poll}");
+        let fast = format!("0s repeat 45 every 1s: {poll}");
+        assert!(alarms("", &fast), "{poll}");
+    }
+    // A sleep between two calls makes them a poll.
+    let calls = r#"call Bash {"command":"cat a.txt"} ;; result the same text as before ;; call Bash {"command":"sleep 20"} ;; result ok"#;
+    assert!(!alarms("", &format!("0s repeat 20 every 21s: {calls}")));
+    let calls = r#"call Bash {"command":"cat a.txt"} ;; result the same text as before"#;
+    assert!(alarms("", &format!("0s repeat 20 every 21s: {calls}")));
+}
+
+/// Each row: a tool that acknowledges different calls, with its result.
+#[test]
+fn acknowledgements_count_for_equal_calls_only() {
+    for (tool, result) in [
+        ("browser_click", "clicked"),
+        ("browser_type", "Typed the text into the field"),
+        ("browser_select_option", "Selected the option in the list"),
+        ("browser_file_upload", "Uploaded the file"),
+        ("browser_act", "Action completed successfully."),
+        ("browser_evaluate", "true"),
+        ("browser_fill_form", "The form has been filled"),
+        ("slack_post_message", r#"{"ok":true,"channel":"C1"}"#),
+        ("slack_add_reaction", r#"{"ok":true}"#),
+        ("mcp__github__add_issue_comment", "Comment was added to the issue"),
+        ("mcp__github__update_issue", "Issue updated"),
+        ("mcp__linear__set_label", "label set"),
+        ("send_email", "Email queued for delivery to the recipient"),
+        ("set_cell", "ok"),
+        ("append_row", "1 row added to the sheet"),
+        ("upload_file", "upload finished without complaints"),
+        ("submit_form", "Submitted."),
+        ("TodoWrite", "Todos have been modified successfully. Ensure that you continue"),
+        ("update_plan", "Plan updated"),
+        ("TaskUpdate", "Updated the task and its owner"),
+        ("Bash", "Command running in background with ID: abc. Output is being written to: /tmp/a"),
+        ("Bash", "(no output)"),
+        ("Bash", "All checks have passed"),
+        ("memory_store", "Stored the memory successfully"),
+        ("publish_event", "accepted by the queue of events"),
+        ("device_tap", "Tapped the screen at the position"),
+    ] {
+        let of = |arguments: fn(usize) -> usize| {
+            let calls = (0..9).map(|n| {
+                format!("+2s call {tool} {{\"n\":{}}}\n+1s result {result}", arguments(n))
+            });
+            calls.collect::<Vec<_>>().join("\n")
+        };
+        assert_eq!(play::<RepeatToolCall>("same = ['tool', 'result']", &of(|n| n)), "", "{tool}");
+        assert!(alarms("", &of(|_| 1)), "{tool}");
+    }
+}
+
+/// Each row: a search that finds nothing, and the same search with a finding.
+#[test]
+fn nothing_found_counts_half_for_different_calls() {
+    let levels = "same = ['tool', 'result']";
+    for (nothing, found) in [
+        ("[]", r#"["src/main.rs"]"#),
+        ("null", r#"{"a":"b","c":"d"}"#),
+        ("0 rows", "10 rows of data"),
+        ("No results", "Results: a.rs, b.rs"),
+        ("Not found", "It was found in a.rs"),
+        ("(no output)", "a.rs: foo, b.rs: foo"),
+        ("No files found", "a.rs and b.rs and c.rs"),
+        (r#"{"results": []}"#, r#"{"results": ["a.rs"]}"#),
+    ] {
+        let of = |n: usize, result: &str| {
+            let calls = (0..n).map(|n| format!("+2s call search {n}\n+1s result {result}"));
+            calls.collect::<Vec<_>>().join("\n")
+        };
+        assert!(!alarms(levels, &of(7, nothing)), "{nothing}");
+        assert!(alarms(levels, &of(14, nothing)), "{nothing}");
+        assert!(alarms(levels, &of(7, found)), "{found}");
+    }
+    // Different texts of one class are equal.
+    let texts = ["[]", "null", "No results for this query", "0 rows", r#"{"items":[]}"#, "None"];
+    let calls: Vec<_> = (0..14)
+        .map(|n| format!("+2s call search {n}\n+1s result {}", texts[n % texts.len()]))
+        .collect();
+    assert!(alarms(levels, &calls.join("\n")));
+}
+
+/// Each row: a step that may be repeated, and an act of the same kind that may not.
+#[test]
+fn steps_count_less_than_acts() {
+    for (step, act) in [
+        ("computer_use_key down", "computer_use_click down"),
+        ("browser_press_key Tab", "browser_click e1"),
+        ("mouse_scroll 3", "mouse_drag 3"),
+        ("undo {}", "submit {}"),
+        ("next_page {}", "publish_page {}"),
+        ("send_keys Down", "send_message Down"),
+        (r#"computer {"action":"scroll"}"#, r#"computer {"action":"left_click"}"#),
+        (r#"Bash {"command":"tmux send-keys Down"}"#, r#"Bash {"command":"xdotool click 1"}"#),
+        ("browser_navigate_back {}", "browser_navigate http://a.example"),
+    ] {
+        let of =
+            |n, call: &str| format!("0s repeat {n} every 2s: call {call} ;; result done with it");
+        assert!(!alarms("", &of(28, step)), "{step}");
+        assert!(alarms("", &of(60, step)), "{step}");
+        assert!(alarms("", &of(9, act)), "{act}");
+    }
+    // A page that does not change shows that the step has no effect.
+    let page = "the page shows a list of goods, ".repeat(15);
+    let scrolls = |n| format!("0s repeat {n} every 2s: call mouse_scroll 3 ;; result {page}");
+    assert!(!alarms("", &scrolls(9)) && alarms("", &scrolls(12)));
+}
+
+#[test]
+fn outages_do_not_count() {
+    let of = |result: &str| format!("0s repeat 12 every 5s: call Fetch a ;; result fail {result}");
+    for outage in ["HTTP 503 Service Unavailable", "429 Too Many Requests", "529 overloaded_error"]
+    {
+        assert_eq!(play::<RepeatToolCall>("", &of(outage)), "", "{outage}");
+    }
+    assert!(alarms("", &of("HTTP 404 for the page")));
+}
+
+#[test]
+fn parallel_copies_are_one_call() {
+    let calls = "5s call #a Fetch x\n5s call #b Fetch x\n5s call #c Fetch x\n5s call #d Fetch x\n";
+    let results = "6s result #a the page\n6s result #b the page\n6s result #c the page\n6s result #d the page";
+    let start = "0s prompt go\n";
+    assert_eq!(play::<RepeatToolCall>("", &format!("{start}{calls}{results}")), "");
+    // Results that arrive in turn.
+    let in_turn = "0s repeat 6 every 1s: call Fetch @r1 x ;; result the page";
+    assert!(!alarms("", in_turn));
+}
+
+#[test]
+fn stated_intent_is_no_argument() {
+    let calls: Vec<_> = (0..6)
+        .map(|n| format!(r#"+2s call Bash {{"command":"make","description":"Try {n}"}}"#))
+        .map(|call| format!("{call}\n+1s result no rule to make it"))
+        .collect();
+    assert!(alarms("", &calls.join("\n")));
+}
+
+#[test]
+fn reports_turns_that_consist_of_one_equal_call() {
+    let turn = "prompt continue ;; call Read a.rs ;; result the same text";
+    let trace =
+        format!("0s repeat 5 every 1m: {turn}\n+1s call Read b.rs\n+1s result another text");
+    assert_snapshot!(play::<RepeatToolCall>("", &trace), @"
+    3m      low       `Read` was the only call of 4 turns in a row, with the same arguments and result
+    4m1s    resolved  no further repetition after 5: another call was made
+    ");
+    for other in [
+        "prompt continue ;; call Read a.rs ;; result the same text ;; call Read b.rs ;; result b",
+        "prompt continue ;; call job_status a ;; result the same state",
+        "prompt continue ;; call Edit a.rs ;; result done",
+        "prompt continue ;; call Read a.rs ;; result the same text ;; prompt why?",
+    ] {
+        let trace = format!("0s repeat 6 every 1m: {other}");
+        assert_eq!(play::<RepeatToolCall>("", &trace), "", "{other}");
+    }
+}
+
 #[test]
 fn laws_hold() {
     laws::check::<RepeatToolCall>("");
-    laws::check::<RepeatToolCall>(
-        "same = ['tool', 'result']\nwithin = '10m'\nclasses = ['run', 'read']",
-    );
+    let options = "same = ['tool', 'result']\nwithin = '10m'\nclasses = ['run', 'read']";
+    let calls: Vec<_> = (0..6)
+        .map(|n| format!("+1s call WebFetch {n}\n+1s result the index is out of date"))
+        .collect();
+    laws::of::<RepeatToolCall>(options).tools(["WebFetch"]).traces([&*calls.join("\n")]).check();
 }
 
 #[test]

@@ -63,7 +63,7 @@ const NEUTRAL: &[&str] = &[
     "", ":", "[", "[[", "break", "cd", "clear", "date", "done", "echo", "exit", "export", "false",
     "fi", "for", "printf", "pwd", "set", "source", "test", "true",
 ];
-/// Words that may stand before a program.
+/// Words that are allowed before a program.
 const PREFIXES: &[&str] = &[
     "!", "bash", "command", "do", "else", "env", "exec", "if", "nohup", "sh", "sudo", "then",
     "time", "timeout", "until", "while", "zsh",

@@ -56,7 +56,7 @@ const NOUNS: &[&str] = &[
 ];
 /// Words after which `found` reports success, as in `No issues found`.
 const PROBLEMS: &[&str] = &["error", "issue", "problem", "warning", "conflict", "vulnerabilit"];
-/// Keys whose values do not say that something was found.
+/// Keys whose values are no evidence that something was found.
 const ENVELOPE: &[&str] = &[
     "query",
     "q",
