@@ -187,12 +187,14 @@ fn sessions_of_a_folder_or_a_model_share_a_stream() {
         for (session, cwd, model) in [("s1", "/srv/pay", "opus-4"), ("s3", "/srv/search", "haiku")]
         {
             observe(&mut engine, 0, session, start_in(cwd));
+            observe(&mut engine, 0, session, call_of(model));
             let findings = observe(&mut engine, 0, session, call_of(model));
             assert!(findings.is_empty(), "{findings:?}");
         }
         let mut findings = observe(&mut engine, 1, "s2", start_in("/srv/pay"));
         findings.extend(observe(&mut engine, 1, "s2", call_of("opus-4")));
-        assert_eq!(render(&findings), ["1s s2 Team low 2"]);
+        findings.extend(observe(&mut engine, 1, "s2", call_of("opus-4")));
+        assert_eq!(render(&findings), ["1s s2 Team low 2"], "{group}");
         assert!(findings[0].message.ends_with(&format!(" ({group})")), "{findings:?}");
     }
 }
