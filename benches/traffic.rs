@@ -123,8 +123,7 @@ impl Traffic {
                 reasoning: 0,
                 cache_write_1h: 0,
             },
-            cost_usd: None,
-            context_tokens: None,
+            ..ModelCall::default()
         })
     }
 

@@ -286,6 +286,10 @@ pub struct ModelCall {
     /// The size of the context window in tokens, if the source knows it. Overrides
     /// the size that is known for the model.
     pub context_tokens: Option<u64>,
+    /// The number of web searches of the provider, which have a price of their own.
+    pub web_searches: u32,
+    /// Whether the provider answered in its fast mode, at a multiple of the price.
+    pub is_fast: bool,
 }
 
 /// Tokens by class. The classes never overlap, except `reasoning` and

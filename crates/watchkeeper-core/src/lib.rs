@@ -95,7 +95,7 @@ pub mod author {
         secret::Secret,
         severity::percent,
         sink::{Retry, SinkError},
-        source::{DedupCache, Environment, EventSink, SkippedLines},
+        source::{ClientTotal, DedupCache, Environment, EventSink, SkippedLines},
         token_limit::{ParseTokenLimitError, TokenLimit},
     };
 }

@@ -1,7 +1,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::Tokens;
+use crate::{ModelCall, Tokens};
 
 /// The price of a model, in US dollars per million tokens of each class.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -15,13 +15,16 @@ pub struct Price {
     /// Input that was read from a cache. Default: 0.1 times `input`.
     pub cache_read: Option<f64>,
     /// Input that was written to a cache for five minutes. Default: 1.25 times `input`. Input
-    /// that was written to a cache for an hour costs 1.6 times as much.
+    /// that was written to a cache for an hour costs twice `input`.
     pub cache_write: Option<f64>,
 }
 
-/// The price of a cache write for an hour, relative to one for five minutes: 2 times the price of
-/// the input instead of 1.25 times.
-const HOUR_FACTOR: f64 = 1.6;
+/// The price of a cache write for an hour, relative to the price of the input.
+const HOUR_FACTOR: f64 = 2.0;
+/// The price of the fast mode, relative to the standard one, by the price list of Anthropic.
+const FAST_FACTOR: f64 = 6.0;
+/// The price of a web search of the provider in US dollars: 10 for 1,000.
+const WEB_SEARCH_USD: f64 = 0.01;
 
 impl Price {
     /// Creates a price with the default prices of cached input.
@@ -44,7 +47,13 @@ impl Price {
             + tokens.output as f64 * self.output
             + tokens.cache_read as f64 * cache_read
             + tokens.cache_write as f64 * cache_write
-            + for_an_hour * cache_write * (HOUR_FACTOR - 1.0);
+            + for_an_hour * (self.input * HOUR_FACTOR - cache_write).max(0.0);
         cost / 1e6
+    }
+
+    /// Returns the cost of a model call, including its web searches.
+    pub(crate) fn cost_of_call(&self, call: &ModelCall) -> f64 {
+        let factor = if call.is_fast { FAST_FACTOR } else { 1.0 };
+        self.cost_usd(&call.tokens) * factor + f64::from(call.web_searches) * WEB_SEARCH_USD
     }
 }

@@ -36,7 +36,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::Prices;
-    use crate::{Price, Tokens};
+    use crate::{ModelCall, Price, Tokens};
 
     #[test]
     fn finds_prices_without_provider_and_date() {
@@ -77,5 +77,21 @@ mod tests {
         assert!((cost(400_000) - 4.65).abs() < 1e-9);
         // `cache_write_1h` is a part of `cache_write` and cannot exceed it.
         assert!((cost(9_000_000) - 6.0).abs() < 1e-9);
+        // It costs twice the price of the input where the table has one price for both.
+        let cost = Prices::default().cost_usd("gpt-5.5", &tokens(1_000_000)).unwrap();
+        assert!((cost - 10.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn web_searches_and_the_fast_mode_cost_extra() {
+        let price = Price::new(5.0, 25.0);
+        let tokens = Tokens { input: 100_000, output: 20_000, ..Tokens::default() };
+        let call = ModelCall { tokens, ..ModelCall::default() };
+        for (web_searches, is_fast, expected) in
+            [(0, false, 1.0), (30, false, 1.3), (0, true, 6.0), (1_000, true, 16.0)]
+        {
+            let call = ModelCall { web_searches, is_fast, ..call.clone() };
+            assert!((price.cost_of_call(&call) - expected).abs() < 1e-9, "{call:?}");
+        }
     }
 }

@@ -8,7 +8,7 @@ use std::{
 use jiff::Timestamp;
 use rapidhash::fast::RandomState;
 
-use crate::{AgentId, Event, EventKind, Fingerprint, Origin, SessionId};
+use crate::{AgentId, Event, EventKind, Fingerprint, Origin, SessionId, Tokens};
 
 /// Reads one session file, line by line, and emits its events.
 ///
@@ -27,6 +27,21 @@ pub trait Source: Send {
     fn finish(&mut self, sink: &mut EventSink<'_>) {
         let _: &mut EventSink<'_> = sink;
     }
+
+    /// Returns the totals that the agent's client wrote to the file so far, if there are
+    /// any: to compare them with the counted ones.
+    fn client_total(&self) -> Option<ClientTotal> {
+        None
+    }
+}
+
+/// The totals of a session by its client's own count.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct ClientTotal {
+    /// The tokens.
+    pub tokens: Option<Tokens>,
+    /// The cost in US dollars.
+    pub cost_usd: Option<f64>,
 }
 
 /// A kind of source: its name, its manual, and the files that it reads.
@@ -52,7 +67,8 @@ pub trait SourceKind: Source + Sized + 'static {
 
     /// Returns whether the file at `path` is of this kind. `head` is the first
     /// 64 KiB of the file, or all of it if it is shorter. It may end in the
-    /// middle of a line.
+    /// middle of a line. If no kind recognizes the file, this function is called again
+    /// with the whole last line.
     fn recognizes(path: &Path, head: &[u8]) -> bool;
 
     /// Returns the folders in which the agent keeps its sessions on this machine.

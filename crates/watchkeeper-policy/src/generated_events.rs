@@ -152,7 +152,7 @@ impl ModelCallKeys {
                 cache_write_1h: 0,
             },
             cost_usd: self.cost_usd,
-            context_tokens: None,
+            ..ModelCall::default()
         }
     }
 }

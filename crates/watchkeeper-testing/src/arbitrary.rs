@@ -202,6 +202,7 @@ impl Vocabulary {
                     },
                     cost_usd,
                     context_tokens,
+                    ..ModelCall::default()
                 }
             },
         )

@@ -54,7 +54,7 @@ impl Totals {
         price: impl FnOnce(&str) -> Option<Price>,
     ) -> Usage {
         let stated = call.cost_usd.filter(|cost| cost.is_finite() && 0.0 <= *cost);
-        let priced = || Some(price(call.model.as_deref()?)?.cost_usd(&call.tokens));
+        let priced = || Some(price(call.model.as_deref()?)?.cost_of_call(call));
         let cost_usd = stated.or_else(priced);
         let id = call.id.as_deref().map(ResponseId::of);
         let (response, usage) = match id.and_then(|id| responses.take(id)) {

@@ -193,8 +193,7 @@ fn distinct_event(n: usize, has_many_agents: bool) -> Event {
             id: Some(text()),
             model: Some(text()),
             tokens: Tokens { input: 1, output: 1, ..Tokens::default() },
-            cost_usd: None,
-            context_tokens: None,
+            ..ModelCall::default()
         }),
         // One call without a result, and one with.
         4 | 5 => EventKind::ToolCall(ToolCall::new(

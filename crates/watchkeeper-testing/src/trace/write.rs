@@ -49,7 +49,7 @@ fn write_kind(kind: &EventKind, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         EventKind::Message { text, delta: true } => write!(f, " delta {}", json(text)),
         EventKind::Message { text, delta: false } => write!(f, " message {}", json(text)),
         EventKind::Thinking { text } => write!(f, " thinking {}", json(text)),
-        EventKind::ModelCall(ModelCall { id, model, tokens, cost_usd, context_tokens }) => {
+        EventKind::ModelCall(ModelCall { id, model, tokens, cost_usd, context_tokens, .. }) => {
             let Tokens { input, cache_read, cache_write, output, reasoning, cache_write_1h } =
                 tokens;
             write!(f, " usage input={input} output={output} cache_read={cache_read}")?;

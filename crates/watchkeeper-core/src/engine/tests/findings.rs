@@ -128,7 +128,7 @@ fn findings_contain_the_usage_since_they_were_opened() {
             model: None,
             tokens: Tokens { output: tokens, ..Tokens::default() },
             cost_usd: Some(0.25),
-            context_tokens: None,
+            ..ModelCall::default()
         })
     };
     let rendered = |class: &str| {
