@@ -9,17 +9,18 @@ use std::{
     sync::LazyLock,
 };
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use memchr::memmem::Finder;
 use watchkeeper_core::{
     AgentId, EventKind, Fingerprint, Json, ModelCall, SessionId, Source, SourceKind, ToolCall,
     ToolClass, ToolResult,
-    author::{Cause, Environment, EventSink, SessionStart, Targets, Tokens},
+    author::{Cause, ClientTotal, Environment, EventSink, SessionStart, Targets, Tokens},
     register_source,
 };
 
 use crate::{
     json::{Malformed, Reader, Text, decode, member, set_once},
+    lines::lines_of,
     recent::Recent,
     tool_names::ToolNames,
 };
@@ -27,8 +28,10 @@ use crate::{
 /// Reads the sessions of Claude Code.
 #[derive(Debug)]
 pub struct ClaudeCode {
-    /// The session of lines without a session id.
+    /// The session of all lines of this file.
     session: SessionId,
+    /// Whether `session` is final. Until then, the path suggests an id.
+    is_identified: bool,
     /// The sub-agent of this file.
     agent: Option<AgentId>,
     /// The session whose start was emitted.
@@ -40,7 +43,7 @@ pub struct ClaudeCode {
     /// The agents whose start was emitted.
     agents: Recent<()>,
     /// Usage, by message.
-    usage: Recent<Tokens>,
+    usage: Recent<(Tokens, u32)>,
     /// The calls that start another agent.
     delegations: Recent<()>,
     /// The sub-agents whose lines are nested in this file. The main agent waits for
@@ -49,8 +52,18 @@ pub struct ClaudeCode {
     /// Whether the end of the main agent's turn was emitted.
     is_turn_over: bool,
     /// The latest message that may have ended a turn.
-    possible_turn_end: Option<(Timestamp, Option<AgentId>)>,
+    possible_turn_end: Option<PossibleTurnEnd>,
+    client_total: Option<ClientTotal>,
     tools: ToolNames,
+}
+
+/// A message that ended a turn, unless its agent continues at once.
+#[derive(Debug)]
+struct PossibleTurnEnd {
+    at: Timestamp,
+    agent: Option<AgentId>,
+    /// The fingerprint of the message's id. Later lines with this id are parts of it.
+    message: Option<Fingerprint>,
 }
 
 register_source!(ClaudeCode);
@@ -60,17 +73,23 @@ impl SourceKind for ClaudeCode {
     const DOCS: &'static str = include_str!("../docs/claude-code.md");
 
     fn recognizes(_path: &Path, head: &[u8]) -> bool {
-        head.split(|it| *it == b'\n').any(|line| {
+        let mut is_recognized = false;
+        for line in lines_of(head) {
             let mut fields = Line::default();
             // The last line may be incomplete. Its first fields are enough.
             let _: Result<(), Malformed> = fields.read(line);
+            // Other agents write lines with the same types and ids.
+            if fields.is_foreign || fields.message.as_ref().is_some_and(|it| it.is_foreign) {
+                return false;
+            }
             let is_known = |kind: Text<'_>| {
                 let with_events = ["user", "assistant", "system", "attachment", "progress"];
                 with_events.iter().chain(IGNORED).any(|known| kind.is(known))
             };
             let has_id = fields.session.is_some() || fields.uuid.is_some() || fields.leaf.is_some();
-            fields.kind.is_some_and(is_known) && has_id
-        })
+            is_recognized |= fields.kind.is_some_and(is_known) && has_id;
+        }
+        is_recognized
     }
 
     fn folders(environment: &Environment<'_>) -> Vec<PathBuf> {
@@ -89,8 +108,10 @@ impl SourceKind for ClaudeCode {
         // The path of a sub-agent's file is `<session>/subagents/<agent>.jsonl`.
         let folder = path.parent().filter(|it| it.ends_with("subagents")).and_then(Path::parent);
         let session = folder.and_then(Path::file_name).map(|it| it.to_string_lossy());
+        let session = session.unwrap_or_else(|| stem.clone());
         Self {
-            session: SessionId::from(session.unwrap_or_else(|| stem.clone()).as_ref()),
+            is_identified: is_uuid(&session),
+            session: SessionId::from(session.as_ref()),
             agent,
             started: None,
             latest: None,
@@ -101,6 +122,7 @@ impl SourceKind for ClaudeCode {
             awaited: Vec::new(),
             is_turn_over: true,
             possible_turn_end: None,
+            client_total: None,
             tools: ToolNames::default(),
         }
     }
@@ -162,6 +184,14 @@ struct Line<'a> {
     error: Option<Text<'a>>,
     retry: Option<u64>,
     compaction: (Option<u64>, Option<u64>),
+    compaction_trigger: Option<Text<'a>>,
+    // Fields of the totals of a session.
+    start_time: Option<u64>,
+    total_duration: Option<u64>,
+    total_cost: Option<&'a str>,
+    model_usage: Option<Tokens>,
+    /// Whether the line has a field of another agent.
+    is_foreign: bool,
     /// A line of a sub-agent, in a line of the agent that waits for it.
     nested: Option<Box<Line<'a>>>,
     is_nested: bool,
@@ -172,8 +202,22 @@ struct Message<'a> {
     id: Option<Text<'a>>,
     model: Option<Text<'a>>,
     stop_reason: Option<Text<'a>>,
-    usage: Option<Tokens>,
+    usage: Option<Usage<'a>>,
     blocks: Vec<Block<'a>>,
+    /// Whether the message has a field of another agent.
+    is_foreign: bool,
+}
+
+/// The usage of a response, or of one of its iterations.
+#[derive(Default)]
+struct Usage<'a> {
+    kind: Option<Text<'a>>,
+    model: Option<Text<'a>>,
+    tokens: Tokens,
+    web_searches: u32,
+    is_fast: bool,
+    /// The iterations that are calls of another model. `tokens` does not include them.
+    advisors: Vec<Usage<'a>>,
 }
 
 #[derive(Default)]
@@ -229,6 +273,16 @@ impl<'a> Line<'a> {
             b"isApiErrorMessage" => set_once(&mut self.is_api_error, reader.flag()?),
             b"retryAttempt" => set_once(&mut self.retry, reader.count()?),
             b"toolUseResult" => set_once(&mut self.tool_use_result, Some(reader.skip()?)),
+            b"startTime" => set_once(&mut self.start_time, reader.count()?),
+            b"totalDuration" => set_once(&mut self.total_duration, reader.count()?),
+            b"totalCostUSD" => set_once(&mut self.total_cost, reader.number()?),
+            b"modelUsage" if self.model_usage.is_none() => {
+                self.model_usage = Some(read_model_usage(reader)?);
+            }
+            b"systemPayload" => {
+                self.is_foreign = true;
+                reader.pass()?;
+            }
             b"toolDenialKind" => self.was_denied |= reader.text()?.is_some(),
             b"message" if self.message.is_none() => {
                 self.message = Some(Message::read(reader)?);
@@ -247,10 +301,12 @@ impl<'a> Line<'a> {
             }
             b"compactMetadata" => {
                 let (before, after) = &mut self.compaction;
+                let trigger = &mut self.compaction_trigger;
                 reader.object(|reader, key| {
                     match key {
                         b"preTokens" => set_once(before, reader.count()?),
                         b"postTokens" => set_once(after, reader.count()?),
+                        b"trigger" => set_once(trigger, reader.text()?),
                         _ => reader.pass()?,
                     }
                     Ok(())
@@ -307,7 +363,11 @@ impl<'a> Message<'a> {
                 b"id" => set_once(&mut message.id, reader.text()?),
                 b"model" => set_once(&mut message.model, reader.text()?),
                 b"stop_reason" => set_once(&mut message.stop_reason, reader.text()?),
-                b"usage" if message.usage.is_none() => message.usage = read_usage(reader)?,
+                b"usage" if message.usage.is_none() => message.usage = read_usage(reader, true)?,
+                b"parts" => {
+                    message.is_foreign = true;
+                    reader.pass()?;
+                }
                 b"content" if message.blocks.is_empty() => {
                     if reader.peek()? == b'"' {
                         let text = reader.text()?;
@@ -327,7 +387,12 @@ impl<'a> Message<'a> {
     }
 }
 
-fn read_usage(reader: &mut Reader<'_>) -> Result<Option<Tokens>, Malformed> {
+/// Reads the usage of a response, and of its iterations if `with_iterations` is set.
+fn read_usage<'a>(
+    reader: &mut Reader<'a>,
+    with_iterations: bool,
+) -> Result<Option<Usage<'a>>, Malformed> {
+    let mut usage = Usage::default();
     let (mut input, mut output, mut read, mut written) = (None, None, None, None);
     let (mut thinking, mut split, mut longer) = (None, None, None);
     let is_object = reader.object(|reader, key| {
@@ -348,6 +413,29 @@ fn read_usage(reader: &mut Reader<'_>) -> Result<Option<Tokens>, Malformed> {
                 })?;
                 split = Some(sum);
             }
+            b"type" => set_once(&mut usage.kind, reader.text()?),
+            b"model" => set_once(&mut usage.model, reader.text()?),
+            b"speed" => usage.is_fast = reader.text()?.is_some_and(|speed| speed.is("fast")),
+            b"server_tool_use" => {
+                let mut searches = None;
+                reader.object(|reader, key| {
+                    match key {
+                        b"web_search_requests" => set_once(&mut searches, reader.count()?),
+                        _ => reader.pass()?,
+                    }
+                    Ok(())
+                })?;
+                usage.web_searches = u32::try_from(searches.unwrap_or(0)).unwrap_or(u32::MAX);
+            }
+            b"iterations" if with_iterations => {
+                reader.array(|reader| {
+                    let iteration = read_usage(reader, false)?;
+                    let is_advisor =
+                        |usage: &Usage<'_>| usage.kind.is_some_and(|it| it.is("advisor_message"));
+                    usage.advisors.extend(iteration.filter(is_advisor));
+                    Ok(())
+                })?;
+            }
             b"output_tokens_details" => {
                 reader.object(|reader, key| {
                     match key {
@@ -361,7 +449,7 @@ fn read_usage(reader: &mut Reader<'_>) -> Result<Option<Tokens>, Malformed> {
         }
         Ok(())
     })?;
-    Ok(is_object.then(|| Tokens {
+    usage.tokens = Tokens {
         input: input.unwrap_or(0),
         cache_read: read.unwrap_or(0),
         // Some versions write only the split.
@@ -369,7 +457,32 @@ fn read_usage(reader: &mut Reader<'_>) -> Result<Option<Tokens>, Malformed> {
         output: output.unwrap_or(0),
         reasoning: thinking.unwrap_or(0),
         cache_write_1h: longer.unwrap_or(0),
-    }))
+    };
+    Ok(is_object.then_some(usage))
+}
+
+/// Reads the sum of the client's own totals by model.
+fn read_model_usage(reader: &mut Reader<'_>) -> Result<Tokens, Malformed> {
+    let mut sum = Tokens::default();
+    reader.object(|reader, _| {
+        let mut tokens = Tokens::default();
+        reader.object(|reader, key| {
+            let count = match key {
+                b"inputTokens" => &mut tokens.input,
+                b"outputTokens" => &mut tokens.output,
+                b"thinkingTokens" => &mut tokens.reasoning,
+                b"cacheReadInputTokens" => &mut tokens.cache_read,
+                b"cacheCreationInputTokens" => &mut tokens.cache_write,
+                b"cacheCreationEphemeral1hInputTokens" => &mut tokens.cache_write_1h,
+                _ => return reader.pass(),
+            };
+            *count = reader.count()?.unwrap_or(0);
+            Ok(())
+        })?;
+        sum = sum.plus(tokens);
+        Ok(())
+    })?;
+    Ok(sum)
 }
 
 impl<'a> Block<'a> {
@@ -502,6 +615,10 @@ impl Source for ClaudeCode {
     fn finish(&mut self, sink: &mut EventSink<'_>) {
         self.end_implicit_turn(sink);
     }
+
+    fn client_total(&self) -> Option<ClientTotal> {
+        self.client_total
+    }
 }
 
 impl ClaudeCode {
@@ -517,25 +634,27 @@ impl ClaudeCode {
     }
 
     /// Determines the time, session and agent of a line, and emits their start.
-    /// Returns `None` if the line was read before, in the file that it was copied
-    /// from.
+    /// Returns `None` if the line was read before, in this file or in the file that it
+    /// was copied from.
     fn begin_line(
         &mut self,
         line: &Line<'_>,
         sink: &mut EventSink<'_>,
     ) -> Result<Option<LineContext>, Malformed> {
         if let Some(uuid) = line.uuid
-            && !sink.is_first_here(Fingerprint::of(uuid.raw()))
+            && !sink.is_new(Fingerprint::of(uuid.raw()))
         {
             return Ok(None);
         }
         let written = line.timestamp.and_then(|time| time.read().parse::<Timestamp>().ok());
         let at = written.or(self.latest).ok_or("no time")?;
         self.latest = self.latest.max(Some(at));
-        if let Some(session) = line.session.map(Text::read)
-            && session != self.session.as_str()
+        // Hooks of a resumed session write lines with the id of the earlier session.
+        if let Some(session) = line.session
+            && !self.is_identified
         {
-            self.session = SessionId::from(session.as_ref());
+            self.session = SessionId::from(session.read().as_ref());
+            self.is_identified = true;
         }
         let context = LineContext { at, session: self.session.clone(), agent: self.agent_of(line) };
         match &context.agent {
@@ -599,6 +718,10 @@ impl ClaudeCode {
         let is_from_harness = line.is_meta == Some(true)
             || line.is_summary == Some(true)
             || line.origin.is_some_and(|origin| origin.is("task-notification"));
+        // The summary of a compaction that a person requested needs no response.
+        if self.is_turn_over && context.agent.is_none() && is_summary(line, &text) {
+            return;
+        }
         self.read_prompt(&text, is_from_harness, context, sink);
     }
 
@@ -616,13 +739,22 @@ impl ClaudeCode {
             "<bash-input>",
             "<bash-stdout>",
             "<bash-stderr>",
+            "Caveat: The messages below were generated by the user while running local commands",
         ];
-        const FROM_HARNESS: &[&str] =
-            &["<system-reminder>", "<task-notification>", "Stop hook feedback:"];
-        if text.starts_with("[Request interrupted by user") {
+        const FROM_HARNESS: &[&str] = &[
+            "<system-reminder>",
+            "<task-notification>",
+            "<teammate-message",
+            "<cross-session-message",
+            "Another Claude session sent a message:",
+            "Stop hook feedback:",
+            SUMMARY,
+        ];
+        const ENDS_TURN: &[&str] = &["[Request interrupted by user", "Operation stopped by hook:"];
+        if ENDS_TURN.iter().any(|it| text.starts_with(it)) {
             return self.end_turn(context, sink);
         }
-        if LOCAL.iter().any(|it| text.starts_with(it)) {
+        if LOCAL.iter().any(|it| text.starts_with(it)) || is_client_command(text) {
             return;
         }
         self.end_implicit_turn(sink);
@@ -644,7 +776,7 @@ impl ClaudeCode {
         context: &LineContext,
         sink: &mut EventSink<'_>,
     ) {
-        self.continue_turn(context);
+        self.continue_turn(context, None, sink);
         let output = block.content.text();
         let ok = block.is_error != Some(true);
         let cause = if ok { None } else { cause(&output, line.was_denied) };
@@ -706,7 +838,8 @@ impl ClaudeCode {
             // The client wrote this message itself, without a model call.
             return self.end_turn(context, sink);
         }
-        self.continue_turn(context);
+        let id = message.id.map(|id| Fingerprint::of(id.raw()));
+        self.continue_turn(context, id, sink);
         self.read_model_call(line, message, context, sink);
         for block in &message.blocks {
             if let Some(text) = block.thinking {
@@ -725,7 +858,8 @@ impl ClaudeCode {
         if is_last && has_text {
             self.end_turn(context, sink);
         } else if is_last || stop.is_none() && has_text && !has_calls {
-            self.possible_turn_end = Some((context.at, context.agent.clone()));
+            let (at, agent) = (context.at, context.agent.clone());
+            self.possible_turn_end = Some(PossibleTurnEnd { at, agent, message: id });
         }
     }
 
@@ -736,30 +870,52 @@ impl ClaudeCode {
         context: &LineContext,
         sink: &mut EventSink<'_>,
     ) {
-        let Some(tokens) = message.usage else {
+        let Some(usage) = &message.usage else {
             return;
         };
-        let mut tokens = tokens;
-        if let Some(id) = message.id {
-            let request = line.request.map(Text::raw).unwrap_or_default();
-            let key = Fingerprint::of(id.raw()).and(Fingerprint::of(request));
+        let request = line.request.map(Text::raw).unwrap_or_default();
+        let key = |id: Text<'_>| Fingerprint::of(id.raw()).and(Fingerprint::of(request));
+        // An advisor is another model that the provider calls within a response.
+        for (n, advisor) in (1_u64..).zip(&usage.advisors) {
+            let id = message.id.map(|id| {
+                (format!("{}/advisor-{n}", id.read()).into(), key(id).and(Fingerprint::from(n)))
+            });
+            self.charge(id, advisor.model, advisor, context, sink);
+        }
+        let id = message.id.map(|id| (id.boxed(), key(id)));
+        self.charge(id, message.model, usage, context, sink);
+    }
+
+    /// Emits a model call, unless an earlier line with the same key had this usage.
+    fn charge(
+        &mut self,
+        id: Option<(Box<str>, Fingerprint)>,
+        model: Option<Text<'_>>,
+        usage: &Usage<'_>,
+        context: &LineContext,
+        sink: &mut EventSink<'_>,
+    ) {
+        let mut used = (usage.tokens, usage.web_searches);
+        if let Some((_, key)) = id {
             if let Some(earlier) = self.usage.get(key) {
-                let larger = largest(*earlier, tokens);
+                let larger = (largest(earlier.0, used.0), earlier.1.max(used.1));
                 if larger == *earlier {
                     return;
                 }
-                tokens = larger;
+                used = larger;
             }
-            self.usage.insert(key, tokens);
+            self.usage.insert(key, used);
         }
-        let model = message.model.map(Text::read);
+        let model = model.map(Text::read);
         let (model, context_tokens) = model.as_deref().map_or((None, None), without_suffix);
         let call = ModelCall {
-            id: message.id.map(Text::boxed),
+            id: id.map(|(id, _)| id),
             model: model.map(Box::from),
-            tokens,
+            tokens: used.0,
             cost_usd: None,
             context_tokens,
+            web_searches: used.1,
+            is_fast: usage.is_fast,
         };
         context.event(sink, EventKind::ModelCall(call));
     }
@@ -806,8 +962,13 @@ impl ClaudeCode {
         match self.begin_line(line, sink) {
             Ok(Some(context)) if kind == EventKind::TurnEnd => self.end_turn(&context, sink),
             Ok(Some(context)) => {
-                self.continue_turn(&context);
+                let is_manual = line.compaction_trigger.is_some_and(|it| it.is("manual"));
+                self.continue_turn(&context, None, sink);
                 context.event(sink, kind);
+                if is_manual {
+                    // A person requested the compaction, between two turns.
+                    self.end_turn(&context, sink);
+                }
             }
             Ok(None) => {}
             Err(reason) => sink.skip_line(reason),
@@ -833,24 +994,53 @@ impl ClaudeCode {
     }
 
     /// Emits the end of the session. A session that ends normally ends with a line
-    /// with its costs.
+    /// with its costs, which has no time but a start and a duration.
     fn end_session(&mut self, line: &Line<'_>, sink: &mut EventSink<'_>) {
         let session = line.session.map(|session| SessionId::from(session.read().as_ref()));
         if let (Some(at), Some(started)) = (self.latest, &self.started)
             && session.is_none_or(|session| session == *started)
         {
+            let ended_at =
+                line.start_time.zip(line.total_duration).and_then(|(start, duration)| {
+                    let millis = i64::try_from(start.checked_add(duration)?).ok()?;
+                    Timestamp::from_millisecond(millis).ok()
+                });
+            let at = ended_at.map_or(at, |ended_at| at.max(ended_at));
+            let tokens = line.model_usage.filter(|tokens| 0 < tokens.total());
+            let cost_usd = line.total_cost.and_then(|cost| cost.parse().ok());
+            if tokens.is_some() {
+                self.client_total = Some(ClientTotal { tokens, cost_usd });
+            }
             self.possible_turn_end = None;
             self.is_turn_over = true;
+            self.latest = Some(at);
             sink.event(at, started, None, EventKind::SessionEnd { reason: None });
         }
     }
 
-    /// Handles further activity: the agent's earlier message did not end the turn.
-    fn continue_turn(&mut self, context: &LineContext) {
-        self.is_turn_over &= context.agent.is_some();
-        if self.possible_turn_end.as_ref().is_some_and(|(_, agent)| *agent == context.agent) {
+    /// Handles further activity of an agent, in the message with the id `message`.
+    ///
+    /// The agent's earlier message ended the turn if it is another one and the activity
+    /// comes later than the next step of a turn.
+    fn continue_turn(
+        &mut self,
+        context: &LineContext,
+        message: Option<Fingerprint>,
+        sink: &mut EventSink<'_>,
+    ) {
+        /// The blocks of a message are written together, and the calls in it start at
+        /// once.
+        const NEXT_STEP: SignedDuration = SignedDuration::from_secs(5);
+        if let Some(end) = &self.possible_turn_end
+            && end.agent == context.agent
+        {
+            let is_same = end.message.is_some() && end.message == message;
+            if !is_same && NEXT_STEP < context.at.duration_since(end.at) {
+                self.end_implicit_turn(sink);
+            }
             self.possible_turn_end = None;
         }
+        self.is_turn_over &= context.agent.is_some();
     }
 
     fn end_turn(&mut self, context: &LineContext, sink: &mut EventSink<'_>) {
@@ -869,7 +1059,7 @@ impl ClaudeCode {
 
     /// Ends a turn whose end is implied by the next line.
     fn end_implicit_turn(&mut self, sink: &mut EventSink<'_>) {
-        if let Some((at, agent)) = self.possible_turn_end.take() {
+        if let Some(PossibleTurnEnd { at, agent, .. }) = self.possible_turn_end.take() {
             let context = LineContext { at, session: self.session.clone(), agent };
             self.end_turn(&context, sink);
         }
@@ -896,6 +1086,60 @@ fn largest(a: Tokens, b: Tokens) -> Tokens {
         reasoning: a.reasoning.max(b.reasoning),
         cache_write_1h: a.cache_write_1h.max(b.cache_write_1h),
     }
+}
+
+/// The beginning of the prompt that replaces a conversation after a compaction.
+const SUMMARY: &str = "This session is being continued from a previous conversation";
+
+fn is_summary(line: &Line<'_>, text: &str) -> bool {
+    line.is_summary == Some(true) || text.starts_with(SUMMARY)
+}
+
+/// Returns whether a prompt is a command that the client runs without the model, in the
+/// order of tags of recent versions.
+fn is_client_command(text: &str) -> bool {
+    const COMMANDS: &[&str] = &[
+        "add-dir",
+        "agents",
+        "clear",
+        "compact",
+        "config",
+        "context",
+        "cost",
+        "doctor",
+        "exit",
+        "export",
+        "help",
+        "hooks",
+        "ide",
+        "login",
+        "logout",
+        "mcp",
+        "memory",
+        "model",
+        "permissions",
+        "plugin",
+        "quit",
+        "rename",
+        "resume",
+        "rewind",
+        "status",
+        "theme",
+        "usage",
+        "vim",
+    ];
+    text.starts_with("<command-message>")
+        && between(text, "<command-name>", "</command-name>")
+            .is_some_and(|name| COMMANDS.contains(&name.trim_start_matches('/')))
+}
+
+/// Returns whether a name is a UUID in its usual form, as session ids are.
+fn is_uuid(name: &str) -> bool {
+    name.len() == 36
+        && name.bytes().enumerate().all(|(idx, byte)| match idx {
+            8 | 13 | 18 | 23 => byte == b'-',
+            _ => byte.is_ascii_hexdigit(),
+        })
 }
 
 fn agent_key(agent: &str) -> Fingerprint {

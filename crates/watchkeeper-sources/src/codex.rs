@@ -13,12 +13,13 @@ use jiff::{SignedDuration, Timestamp};
 use watchkeeper_core::{
     AgentId, EventKind, Fingerprint, Json, ModelCall, SessionId, Source, SourceKind, ToolCall,
     ToolClass, ToolResult,
-    author::{Cause, Environment, EventSink, SessionStart, Targets, Tokens},
+    author::{Cause, ClientTotal, Environment, EventSink, SessionStart, Targets, Tokens},
     register_source,
 };
 
 use crate::{
     json::{Malformed, Reader, Text, decode, member, set_once},
+    lines::lines_of,
     recent::Recent,
     targets,
     tool_names::ToolNames,
@@ -32,16 +33,30 @@ pub struct Codex {
     agent: Option<AgentId>,
     /// The time of the line that identifies the thread.
     opened: Option<Timestamp>,
-    /// Whether the file begins with a copy of another thread's history.
+    /// Whether the thread has another one as its origin, whose history the file may
+    /// begin with.
     is_fork: bool,
+    /// Whether the file contains the identification of another thread, which is the first
+    /// line of a copied history.
+    has_copy: bool,
     latest: Option<Timestamp>,
     model: Option<Box<str>>,
     /// The form of prompts in this version.
     prompts: Option<PromptForm>,
     /// Whether this version reports the usage of each response.
     has_usage_records: bool,
+    /// The number of responses so far, which identifies the calls of one response.
+    n_responses: u64,
+    /// Whether the next call or text begins a response.
+    is_response_over: bool,
+    /// Whether the usage of a response was reported since the latest count.
+    has_record: bool,
+    /// The number of failed attempts since the latest response.
+    n_failures: u32,
     /// The latest total usage of the thread.
     total: Tokens,
+    /// The usage of the thread, by the client's own count.
+    client_total: Option<Tokens>,
     /// The responses whose usage was emitted.
     responses: Recent<()>,
     /// The outcomes of commands whose output was not read yet, by call.
@@ -71,7 +86,7 @@ impl SourceKind for Codex {
     fn recognizes(_path: &Path, head: &[u8]) -> bool {
         const KINDS: &[&str] =
             &["session_meta", "response_item", "event_msg", "turn_context", "compacted"];
-        head.split(|it| *it == b'\n').any(|line| {
+        lines_of(head).any(|line| {
             let mut fields = Line::default();
             // The last line may be incomplete. Its first fields are enough.
             let read = fields.read(line);
@@ -96,11 +111,17 @@ impl SourceKind for Codex {
             agent: None,
             opened: None,
             is_fork: false,
+            has_copy: false,
+            n_responses: 0,
+            is_response_over: true,
+            has_record: false,
+            n_failures: 0,
             latest: None,
             model: None,
             prompts: None,
             has_usage_records: false,
             total: Tokens::default(),
+            client_total: None,
             responses: Recent::default(),
             outcomes: Recent::default(),
             tools: ToolNames::default(),
@@ -178,6 +199,8 @@ struct Payload<'a> {
     usage: Option<Tokens>,
     total: Option<Tokens>,
     error: Option<Text<'a>>,
+    /// The usage of the thread, by the client's own count.
+    thread_usage: Option<Tokens>,
     item: Option<Box<Payload<'a>>>,
 }
 
@@ -232,6 +255,7 @@ impl<'a> Payload<'a> {
                 b"exit_code" => set_once(&mut self.exit_code, reader.number()?),
                 b"result" => self.is_error |= read_is_error(reader)?,
                 b"response_id" => set_once(&mut self.response_id, reader.text()?),
+                b"thread_token_usage" => set_once(&mut self.thread_usage, read_usage(reader)?),
                 b"usage" => set_once(&mut self.usage, read_usage(reader)?),
                 b"info" => {
                     reader.object(|reader, key| {
@@ -382,6 +406,10 @@ impl Source for Codex {
             return sink.skip_line("no time");
         };
         self.latest = self.latest.max(Some(at));
+        // A line that is repeated as a whole is a copy, in this file or another one.
+        if !sink.is_new(Fingerprint::of(line).and(Fingerprint::of("codex"))) {
+            return;
+        }
         let payload = &fields.payload;
         match kind.raw() {
             b"session_meta" => self.read_session(at, payload, sink),
@@ -396,6 +424,7 @@ impl Source for Codex {
             }
             b"token_usage_record" => {
                 self.has_usage_records = true;
+                (self.has_record, self.n_failures, self.is_response_over) = (true, 0, true);
                 self.read_usage_record(at, payload, sink);
             }
             b"response_item" => self.read_item(at, payload, sink),
@@ -405,6 +434,12 @@ impl Source for Codex {
             | b"inter_agent_communication_metadata" => {}
             _ => sink.skip_part("unknown type of line"),
         }
+    }
+
+    fn client_total(&self) -> Option<ClientTotal> {
+        // The count of a fork may include the thread that it was forked from.
+        let tokens = self.client_total.filter(|_| !self.is_fork);
+        tokens.map(|tokens| ClientTotal { tokens: Some(tokens), cost_usd: None })
     }
 }
 
@@ -419,9 +454,15 @@ impl Codex {
     ) {
         // Copied lines are written with the file, before the first response.
         const COPYING: SignedDuration = SignedDuration::from_secs(1);
-        let is_first = sink.is_first_here(Fingerprint::of(payload.raw));
+        let mut is_first = sink.is_first_here(Fingerprint::of(payload.raw));
+        if let Some(id) = payload.call_id.or(payload.response_id) {
+            // The copy of a call may differ from the call, except in its id.
+            let key = Fingerprint::of(id.raw()).and(Fingerprint::of(kind.name()));
+            is_first &= sink.is_first_here(key);
+        }
         if self.is_fork {
-            let is_early = self.opened.is_some_and(|opened| at.duration_since(opened) < COPYING);
+            let is_early = self.has_copy
+                && self.opened.is_some_and(|opened| at.duration_since(opened) < COPYING);
             let takes_time = matches!(
                 kind,
                 EventKind::ModelCall(_) | EventKind::ToolCall(_) | EventKind::ToolResult(_)
@@ -437,12 +478,14 @@ impl Codex {
         let Some(thread) = payload.id.or(payload.session_id) else {
             return sink.skip_line("no id");
         };
+        let thread = thread.read();
         if self.opened.is_some() {
             // The session was resumed, or the line is part of the copied history.
+            let own = self.agent.as_ref().map_or(self.session.as_str(), AgentId::as_str);
+            self.has_copy |= thread != own;
             return;
         }
         self.opened = Some(at);
-        let thread = thread.read();
         let root = payload.session_id.map(Text::read).filter(|it| *it != thread);
         let root = root.or_else(|| payload.parent.map(Text::read));
         self.is_fork = root.is_some() || payload.forked_from.is_some();
@@ -465,11 +508,13 @@ impl Codex {
     fn read_item(&mut self, at: Timestamp, payload: &Payload<'_>, sink: &mut EventSink<'_>) {
         match payload.kind.map(Text::raw).unwrap_or_default() {
             b"message" if payload.role.is_some_and(|it| it.is("assistant")) => {
+                self.continue_response();
                 let kind = EventKind::Message { text: joined(&payload.texts), delta: false };
                 self.event(at, payload, kind, sink);
             }
             b"message" => {}
             b"reasoning" => {
+                self.continue_response();
                 let kind = EventKind::Thinking { text: joined(&payload.texts) };
                 self.event(at, payload, kind, sink);
             }
@@ -488,6 +533,8 @@ impl Codex {
             | b"custom_tool_call_output"
             | b"local_shell_call_output"
             | b"tool_search_output" => {
+                // Versions without usage records do not mark the end of a response.
+                self.is_response_over |= !self.has_usage_records;
                 let kind = EventKind::ToolResult(self.result(payload));
                 self.event(at, payload, kind, sink);
             }
@@ -495,7 +542,13 @@ impl Codex {
         }
     }
 
+    /// Begins a response, unless its earlier parts were read.
+    fn continue_response(&mut self) {
+        self.n_responses += u64::from(std::mem::take(&mut self.is_response_over));
+    }
+
     fn call(&mut self, payload: &Payload<'_>) -> ToolCall {
+        self.continue_response();
         const VOLATILE: &[&str] =
             &["yield_time_ms", "max_output_tokens", "timeout_ms", "justification"];
         let id = payload.call_id.or(payload.id).map(Text::boxed).unwrap_or_default();
@@ -522,7 +575,8 @@ impl Codex {
         let waits = &*tool == "write_stdin" && types_nothing(&arguments);
         let class = if waits { ToolClass::Wait } else { class };
         let targets = targets_of(&tool, &arguments);
-        let call = ToolCall::of_class(id, tool, arguments, Some(class), VOLATILE);
+        let mut call = ToolCall::of_class(id, tool, arguments, Some(class), VOLATILE);
+        call.response = Some(format!("response-{}", self.n_responses).into());
         match targets {
             Some(targets) => call.with_targets(targets),
             None => call,
@@ -652,6 +706,7 @@ impl Codex {
         let Some(tokens) = payload.usage else {
             return sink.skip_part("no usage");
         };
+        self.client_total = payload.thread_usage.or(self.client_total);
         if let Some(id) = payload.response_id {
             let key = Fingerprint::of(id.raw());
             if self.responses.get(key).is_some() {
@@ -660,32 +715,35 @@ impl Codex {
             self.responses.insert(key, ());
         }
         let id = payload.response_id.map(Text::boxed);
-        let call = ModelCall {
-            id,
-            model: self.model.clone(),
-            tokens,
-            cost_usd: None,
-            context_tokens: None,
-        };
+        let call = ModelCall { id, model: self.model.clone(), tokens, ..ModelCall::default() };
         self.event(at, payload, EventKind::ModelCall(call), sink);
     }
 
     /// Reads the usage of the thread, in versions that do not report the usage of each
     /// response. The same count may be repeated.
+    ///
+    /// In other versions, a count follows each attempt. Without a response since the
+    /// count before it, the attempt failed, and the client makes another one.
     fn read_count(&mut self, at: Timestamp, payload: &Payload<'_>, sink: &mut EventSink<'_>) {
-        if self.has_usage_records || payload.total == Some(self.total) {
+        if self.has_usage_records {
+            let has_record = std::mem::take(&mut self.has_record);
+            if payload.total.is_some() && !has_record {
+                self.n_failures = self.n_failures.saturating_add(1);
+                let message = "the model's response was cut off or timed out".into();
+                let kind = EventKind::Error { message, retry: Some(self.n_failures) };
+                sink.event(at, &self.session, self.agent.as_ref(), kind);
+            }
             return;
         }
+        if payload.total == Some(self.total) {
+            return;
+        }
+        self.is_response_over = true;
         let since = payload.total.map(|it| it.minus(self.total));
         self.total = payload.total.unwrap_or(self.total);
         if let Some(tokens) = payload.usage.or(since) {
-            let call = ModelCall {
-                id: None,
-                model: self.model.clone(),
-                tokens,
-                cost_usd: None,
-                context_tokens: None,
-            };
+            let call =
+                ModelCall { id: None, model: self.model.clone(), tokens, ..ModelCall::default() };
             self.event(at, payload, EventKind::ModelCall(call), sink);
         }
     }

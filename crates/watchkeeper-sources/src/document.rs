@@ -48,6 +48,8 @@ pub(crate) struct Wanted {
     /// without any of the lists, which is an entry itself; and several documents in
     /// sequence.
     pub(crate) is_loose: bool,
+    /// Whether text may precede the document.
+    pub(crate) has_preface: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -265,6 +267,7 @@ impl Document {
                     };
                 }
                 Place::Start if byte == b'[' && is_loose => self.place = Place::List,
+                Place::Start if self.wanted.has_preface => {}
                 Place::Object if byte == b'}' && is_loose => {
                     *rest = after;
                     let text = &line[..line.len() - after.len()];
@@ -479,7 +482,9 @@ mod tests {
     use super::{Document, Part, PartKind, Wanted, compact};
     use crate::MAX_LINE;
 
-    const WANTED: Wanted = Wanted { lists: &["list"], members: &["info"], is_loose: false };
+    const WANTED: Wanted =
+        Wanted { lists: &["list"], members: &["info"], is_loose: false, has_preface: false };
+    const WITH_PREFACE: Wanted = Wanted { has_preface: true, ..WANTED };
     const LOOSE: Wanted = Wanted { is_loose: true, ..WANTED };
 
     fn parts(text: &str) -> String {
@@ -539,6 +544,11 @@ mod tests {
     fn reports_an_invalid_document_once() {
         assert_snapshot!(parts("# Notes\n\nmore\n"), @"1 not JSON");
         assert_snapshot!(parts("[1]"), @"1 not JSON");
+        let text = "Exporting session: [1]\nses_1{\"info\":3,\n\"list\":[{}]}";
+        assert_snapshot!(parts_of(text, &WITH_PREFACE), @r#"
+        2-2 info "3"
+        3-3 entry "{}"
+        "#);
         assert_snapshot!(parts("{\"list\":[{}]}\n{}\n{}"), @r#"
         1-1 entry "{}"
         2 something follows the JSON

@@ -6,23 +6,26 @@ use std::{
     fs::File,
     io::{self, Read, Seek, SeekFrom},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
+use memchr::memchr;
 use thiserror::Error;
 use watchkeeper_core::{
     Event,
-    author::{DedupCache, SkippedLines, make_safe},
+    author::{ClientTotal, DedupCache, SkippedLines, make_safe},
     embed::{Entry, Kinds, SourceEntry},
 };
 
 use crate::{
-    Line, LineBytes, Lines, ReadError, SourcePanic,
+    Line, LineBytes, Lines, MAX_LINE, ReadError, SourcePanic,
     file_source::{FileSource, log_skipped_lines, recognize_among},
     unsupported,
 };
 
-/// The largest part of a file that [`recognize`] receives, in bytes.
-const HEAD: usize = 64 << 10;
+/// The part of a file that [`recognize`] receives first, in bytes. If no source
+/// recognizes the file, `recognize` receives the whole line at its end, too.
+pub(crate) const HEAD: usize = 64 << 10;
 
 /// A session file that is read from beginning to end.
 pub struct SessionFile {
@@ -79,7 +82,11 @@ fn any_of(kinds: &[&str]) -> String {
 }
 
 /// Opens a session file with the source `kind`, or with the source that
-/// recognizes its first 64 KiB.
+/// recognizes its first lines: 64 KiB, and the line that ends after them up to
+/// [`MAX_LINE`].
+///
+/// A pipe is read from its present position, and can be opened only once; see
+/// [`open_bytes`].
 pub fn open(
     path: &Path,
     kind: Option<&'static SourceEntry>,
@@ -98,17 +105,68 @@ pub fn open(
     }
     let mut head = Vec::new();
     (&mut file).take(HEAD as u64).read_to_end(&mut head).map_err(failed)?;
-    let kind = recognize(path, &head, kinds)?.ok_or_else(|| OpenError::Unrecognized {
-        path: path.to_owned(),
-        known: kinds.iter().map(Entry::kind).collect(),
-        agent: unsupported::agent_of(path, &head),
-    })?;
+    let mut recognized = recognize(path, &head, kinds)?;
+    if recognized.is_none() && head.len() == HEAD {
+        read_to_line_end(&mut file, &mut head).map_err(failed)?;
+        recognized = recognize(path, &head, kinds)?;
+    }
+    let kind = recognized.ok_or_else(|| unrecognized(path, &head, kinds))?;
     let reader: Box<dyn Read + Send> = match file.seek(SeekFrom::Start(0)) {
         Ok(_) => Box::new(file),
         // A pipe cannot be read again.
         Err(_) => Box::new(io::Cursor::new(head).chain(file)),
     };
     Ok(SessionFile::new(path, reader, kind)?)
+}
+
+/// Opens a session whose bytes are in memory, such as the contents of a pipe.
+///
+/// `path` is the name of the session. The source is `kind`, or the source that
+/// recognizes the bytes.
+pub fn open_bytes(
+    path: &Path,
+    bytes: Arc<[u8]>,
+    kind: Option<&'static SourceEntry>,
+    kinds: &Kinds<SourceEntry>,
+) -> Result<SessionFile, OpenError> {
+    let kind = match kind {
+        Some(kind) => kind,
+        None => {
+            let head = &bytes[..head_len(&bytes)];
+            recognize(path, head, kinds)?.ok_or_else(|| unrecognized(path, head, kinds))?
+        }
+    };
+    Ok(SessionFile::new(path, Box::new(io::Cursor::new(bytes)), kind)?)
+}
+
+fn unrecognized(path: &Path, head: &[u8], kinds: &Kinds<SourceEntry>) -> OpenError {
+    OpenError::Unrecognized {
+        path: path.to_owned(),
+        known: kinds.iter().map(Entry::kind).collect(),
+        agent: unsupported::agent_of(path, head),
+    }
+}
+
+/// Returns the length of the whole lines that begin in the first [`HEAD`] bytes, at most
+/// `HEAD` and [`MAX_LINE`] bytes.
+fn head_len(bytes: &[u8]) -> usize {
+    let Some(after) = bytes.get(HEAD..) else { return bytes.len() };
+    let after = &after[..after.len().min(MAX_LINE)];
+    HEAD + memchr(b'\n', after).unwrap_or(after.len())
+}
+
+/// Appends the remaining bytes of a line to its beginning, at most [`MAX_LINE`] bytes.
+pub(crate) fn read_to_line_end(mut file: impl Read, head: &mut Vec<u8>) -> io::Result<()> {
+    const STEP: u64 = 256 << 10;
+    let max_len = head.len() + MAX_LINE;
+    while head.len() < max_len {
+        let n_before = head.len();
+        (&mut file).take(STEP).read_to_end(head)?;
+        if head.len() == n_before || memchr(b'\n', &head[n_before..]).is_some() {
+            break;
+        }
+    }
+    Ok(())
 }
 
 /// Returns the kind of source that recognizes a file by its path and its first
@@ -201,6 +259,11 @@ impl SessionFile {
             events.drain(..).for_each(&mut *on_event);
         }
         Ok(())
+    }
+
+    /// Returns the totals that the agent's client wrote to the file so far.
+    pub fn client_total(&self) -> Option<ClientTotal> {
+        self.source.client_total()
     }
 
     /// Returns the counts of skipped lines so far.

@@ -13,10 +13,12 @@ use thiserror::Error;
 use tracing::{debug, enabled, trace, warn};
 use watchkeeper_core::{
     Event, Finding, Fingerprint, Severity, Source, Timestamp,
-    author::{DedupCache, EventSink, SkippedLines, make_safe, panic_message},
+    author::{ClientTotal, DedupCache, EventSink, SkippedLines, make_safe, panic_message},
     embed::{Entry as _, SourceEntry},
     quote,
 };
+
+use crate::lines::trim_nul;
 
 /// The `tracing` target of events about recognizing and reading files.
 pub(crate) const TARGET: &str = "watchkeeper::source";
@@ -162,6 +164,10 @@ impl FileSource {
         &self.file
     }
 
+    pub(crate) fn client_total(&self) -> Option<ClientTotal> {
+        self.source.client_total()
+    }
+
     /// Renames the file in the origins of later events. Returns the old name.
     pub(crate) fn rename(&mut self, file: Arc<str>) -> Arc<str> {
         std::mem::replace(&mut self.file, file)
@@ -178,7 +184,7 @@ impl FileSource {
         dedup_cache: &mut DedupCache,
     ) -> Result<(), SourcePanic> {
         self.call(number, events, skipped_lines, dedup_cache, |source, sink| {
-            source.read_line(line, sink);
+            source.read_line(trim_nul(line), sink);
         })
     }
 

@@ -13,12 +13,14 @@ use std::{
     collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
     fmt,
     fs::{self, Metadata},
-    io, mem,
+    io::{self, Seek as _, SeekFrom},
+    mem,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
 
+use memchr::memchr;
 use tracing::{debug, trace};
 use watchkeeper_core::{
     SignedDuration, Timestamp,
@@ -40,12 +42,11 @@ use self::{
     stamp::Stamp,
 };
 use crate::{
-    ReadError, SourcePanic,
+    MAX_LINE, ReadError, SourcePanic,
+    file::{HEAD, read_to_line_end},
     file_source::{is_session_name, recognize_among},
 };
 
-/// The largest part of a file that is used to recognize its source, in bytes.
-const PROBE: usize = 64 << 10;
 /// The largest number of files, read or not.
 const MAX_FILES: usize = 1 << 18;
 /// The time after a change during which a file is checked often.
@@ -179,8 +180,11 @@ struct Tracked {
 enum State {
     /// Not changed recently, and not read.
     Dormant,
-    /// Not recognized by any source from this number of bytes.
+    /// Not recognized by any source from this number of bytes, of which the last line
+    /// may be unfinished.
     Unrecognized(usize),
+    /// Not recognized by any source from whole lines of this number of bytes.
+    Unknown(usize),
     Reading(Box<Reading>),
     /// The source panicked.
     Failed,
@@ -258,7 +262,7 @@ impl Follower {
             report.n_unreadable += usize::from(file.is_unreadable);
             *match file.state {
                 State::Dormant => &mut report.n_dormant,
-                State::Unrecognized(_) => &mut report.n_unrecognized,
+                State::Unrecognized(_) | State::Unknown(_) => &mut report.n_unrecognized,
                 State::Reading(_) => &mut report.n_followed,
                 State::Failed => &mut report.n_failed,
             } += 1;
@@ -695,26 +699,48 @@ impl Follower {
     /// being read.
     fn probe(&mut self, id: Identity, out: &mut dyn FnMut(Update)) -> Result<bool, ReadError> {
         let Some(file) = self.files.get_mut(&id) else { return Ok(false) };
-        let n_probed = match &mut file.state {
+        let len = file.stamp.len;
+        let n_probed = match file.state {
             State::Dormant | State::Failed => return Ok(false),
-            State::Unrecognized(n_probed) => n_probed,
+            State::Unknown(n_probed) if n_probed as u64 <= len => return Ok(false),
+            State::Unrecognized(n_probed) if n_probed as u64 <= len => n_probed,
+            // The file was truncated.
+            State::Unknown(_) | State::Unrecognized(_) => 0,
             State::Reading(_) => return Ok(true),
         };
-        if file.stamp.len < *n_probed as u64 {
-            *n_probed = 0;
-        }
-        if file.is_lost || file.stamp.len == 0 || PROBE <= *n_probed {
+        if file.is_lost || len == 0 {
             return Ok(false);
         }
-        let Some(open) = self.open.get_or_open(id, &file.path)? else { return Ok(false) };
-        let mut head = vec![0; PROBE];
+        let Some(mut open) = self.open.get_or_open(id, &file.path)? else { return Ok(false) };
+        file.is_unreadable = false;
+        if HEAD <= n_probed && self.options.kind.is_none() {
+            // Only the added bytes can end the long first line.
+            let mut added = Vec::new();
+            open.seek(SeekFrom::Start(n_probed as u64))?;
+            read_to_line_end(open, &mut added)?;
+            let n_probed = n_probed + added.len();
+            if n_probed < MAX_LINE && memchr(b'\n', &added).is_none() {
+                file.state = State::Unrecognized(n_probed);
+                return Ok(false);
+            }
+        }
+        let mut head = vec![0; HEAD];
         let n_bytes = read_head(open, &mut head)?;
         head.truncate(n_bytes);
-        *n_probed = n_bytes;
-        file.is_unreadable = false;
-        let kind = match self.options.kind {
-            Some(kind) => Some(kind),
-            None => recognize_among(self.kinds.iter().copied(), &file.path, &head)?,
+        let recognized = |head: &[u8]| match self.options.kind {
+            Some(kind) => Ok(Some(kind)),
+            None => recognize_among(self.kinds.iter().copied(), &file.path, head),
+        };
+        let mut kind = recognized(&head)?;
+        let mut is_whole = false;
+        if kind.is_none() && n_bytes == HEAD {
+            read_to_line_end(open, &mut head)?;
+            is_whole = MAX_LINE <= head.len() || memchr(b'\n', &head[HEAD..]).is_some();
+            kind = recognized(&head)?;
+        }
+        file.state = match is_whole {
+            true => State::Unknown(head.len()),
+            false => State::Unrecognized(head.len()),
         };
         let Some(kind) = kind else {
             // The folder may contain many files that are not sessions.

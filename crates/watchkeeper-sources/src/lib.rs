@@ -35,7 +35,7 @@ pub use crate::{
     claude_code::ClaudeCode,
     codex::Codex,
     discover::{Discovery, discover},
-    file::{OpenError, SessionFile, open, recognize},
+    file::{OpenError, SessionFile, open, open_bytes, recognize},
     file_source::{ReadError, SourcePanic, is_session_name},
     follow::{EndReason, FollowNotice, FollowOptions, FollowReport, Follower, Update, Waker},
     lines::{Line, LineBuffer, LineBytes, Lines, MAX_LINE, Position},

@@ -208,6 +208,20 @@ impl LineBuffer {
     }
 }
 
+/// Removes NUL bytes at both ends of a line, which a power failure leaves in files. A line
+/// of NUL bytes remains.
+pub(crate) fn trim_nul(line: &[u8]) -> &[u8] {
+    let Some(start) = line.iter().position(|byte| *byte != 0) else { return line };
+    let end = line.iter().rposition(|byte| *byte != 0).map_or(line.len(), |idx| idx + 1);
+    &line[start..end]
+}
+
+/// Splits the beginning of a file into lines, without NUL bytes at their ends.
+pub(crate) fn lines_of(head: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let head = head.strip_prefix(BYTE_ORDER_MARK).unwrap_or(head);
+    head.split(|byte| *byte == b'\n').map(trim_nul)
+}
+
 /// The lines of a reader. The last one needs no line break.
 #[derive(Debug)]
 pub struct Lines<R> {

@@ -10,14 +10,15 @@ use serde::{
 };
 use thiserror::Error;
 use watchkeeper_core::{
-    AgentId, Event, EventKind, Json, ModelCall, SessionId, Source, SourceKind, ToolCall, ToolClass,
-    ToolResult,
+    AgentId, Event, EventKind, Fingerprint, Json, ModelCall, SessionId, Source, SourceKind,
+    ToolCall, ToolClass, ToolResult,
     author::{Cause, EventSink, SessionStart, Tokens, WaitingFor},
     quote, register_source,
 };
 
 use crate::{
     json::{Malformed, Reader, Text, decode, set_once},
+    lines::lines_of,
     tool_names::ToolNames,
 };
 
@@ -35,7 +36,7 @@ impl SourceKind for Ndjson {
     const FILES: &'static [&'static str] = &["*.ndjson", "*.jsonl"];
 
     fn recognizes(_path: &Path, head: &[u8]) -> bool {
-        head.split(|it| *it == b'\n').any(|line| {
+        lines_of(head).any(|line| {
             let mut fields = Line::default();
             // The last line may be incomplete. Its first fields are enough.
             let _: Result<(), Malformed> = fields.read(line);
@@ -55,13 +56,27 @@ impl Source for Ndjson {
         }
         match parse(line, &mut self.tools) {
             Ok(Event { at, session, agent, kind, .. }) => {
-                sink.event(at, &session, agent.as_ref(), kind);
+                if is_new(line, &kind, sink) {
+                    sink.event(at, &session, agent.as_ref(), kind);
+                }
             }
             Err(EventError::Unknown { .. }) => sink.skip_part("unknown event"),
             Err(EventError::Malformed(reason) | EventError::Missing(reason)) => {
                 sink.skip_line(reason);
             }
         }
+    }
+}
+
+/// Returns whether an event is not a copy of an earlier line of this file or another
+/// one.
+///
+/// The parts of a streamed text may be equal within a file.
+fn is_new(line: &[u8], kind: &EventKind, sink: &mut EventSink<'_>) -> bool {
+    let key = Fingerprint::of(line.trim_ascii()).and(Fingerprint::of("ndjson"));
+    match kind {
+        EventKind::Message { .. } | EventKind::Thinking { .. } => sink.is_first_here(key),
+        _ => sink.is_new(key),
     }
 }
 
@@ -243,6 +258,12 @@ enum Wire<'a> {
         /// The size of the context window in tokens.
         #[serde(skip_serializing_if = "Option::is_none")]
         context_tokens: Option<u64>,
+        /// Web searches of the provider, which have a price of their own.
+        #[serde(skip_serializing_if = "is_zero_u32", default)]
+        web_searches: u32,
+        /// Whether the provider answered in its fast mode, at a multiple of the price.
+        #[serde(skip_serializing_if = "is_false", default)]
+        fast: bool,
     },
     /// The agent called a tool.
     ToolCall {
@@ -333,6 +354,11 @@ fn is_zero(value: &u64) -> bool {
     *value == 0
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero_u32(value: &u32) -> bool {
+    *value == 0
+}
+
 /// Labels that are serialized as an object.
 #[derive(Default)]
 struct Labels<'a>(&'a [(Box<str>, Box<str>)]);
@@ -373,6 +399,8 @@ fn wire(kind: &EventKind) -> Option<Wire<'_>> {
             cache_write_1h_tokens: call.tokens.cache_write_1h,
             cost_usd: call.cost_usd,
             context_tokens: call.context_tokens,
+            web_searches: call.web_searches,
+            fast: call.is_fast,
         },
         EventKind::ToolCall(call) => Wire::ToolCall {
             id: &call.id,
@@ -427,6 +455,8 @@ struct Line<'a> {
     cache_write_1h: Option<u64>,
     cost: Option<&'a str>,
     context: Option<u64>,
+    web_searches: Option<u64>,
+    is_fast: Option<bool>,
     tool: Option<Text<'a>>,
     class: Option<Text<'a>>,
     arguments: Option<&'a [u8]>,
@@ -482,6 +512,8 @@ impl<'a> Line<'a> {
             b"cache_write_1h_tokens" => set_once(&mut self.cache_write_1h, reader.count()?),
             b"cost_usd" => set_once(&mut self.cost, reader.number()?),
             b"context_tokens" => set_once(&mut self.context, reader.count()?),
+            b"web_searches" => set_once(&mut self.web_searches, reader.count()?),
+            b"fast" => set_once(&mut self.is_fast, reader.flag()?),
             b"tool" => set_once(&mut self.tool, reader.text()?),
             b"class" => set_once(&mut self.class, reader.text()?),
             b"arguments" => set_once(&mut self.arguments, Some(reader.skip()?)),
@@ -543,6 +575,8 @@ impl<'a> Line<'a> {
                     .and_then(|it| it.parse().ok())
                     .filter(|it: &f64| it.is_finite() && 0.0 <= *it),
                 context_tokens: self.context.filter(|n| 0 < *n),
+                web_searches: self.web_searches.map_or(0, |n| u32::try_from(n).unwrap_or(u32::MAX)),
+                is_fast: self.is_fast.unwrap_or(false),
             }),
             "tool_call" => EventKind::ToolCall(self.tool_call(tools)?),
             "tool_result" => {

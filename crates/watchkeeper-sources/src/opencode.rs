@@ -7,6 +7,7 @@
 use std::{collections::BTreeSet, path::Path};
 
 use jiff::Timestamp;
+use memchr::memchr;
 use watchkeeper_core::{
     AgentId, EventKind, Fingerprint, Json, ModelCall, SessionId, Source, SourceKind, ToolCall,
     ToolClass, ToolResult,
@@ -42,7 +43,13 @@ struct Thread {
     tools: ToolNames,
 }
 
-static WANTED: Wanted = Wanted { lists: &["messages"], members: &["info"], is_loose: false };
+static WANTED: Wanted = Wanted {
+    lists: &["messages"],
+    members: &["info"],
+    is_loose: false,
+    // On some systems, the output of the command begins with its progress.
+    has_preface: true,
+};
 
 register_source!(Opencode);
 
@@ -53,12 +60,14 @@ impl SourceKind for Opencode {
     const IS_REWRITTEN: bool = true;
 
     fn recognizes(_path: &Path, head: &[u8]) -> bool {
+        let Some(start) = memchr(b'{', head) else { return false };
         let mut info = Info::default();
         // The head may be incomplete. Its first fields are enough.
-        let _: Result<bool, Malformed> = Reader::new(head).object(|reader, key| match key {
-            b"info" => info.read(reader),
-            _ => reader.pass(),
-        });
+        let _: Result<bool, Malformed> =
+            Reader::new(&head[start..]).object(|reader, key| match key {
+                b"info" => info.read(reader),
+                _ => reader.pass(),
+            });
         info.id.is_some_and(is_session)
     }
 
@@ -568,7 +577,7 @@ impl Thread {
             model: message.info.model.map(Text::boxed),
             tokens,
             cost_usd: Some(cost_usd).filter(|it| 0.0 < *it),
-            context_tokens: None,
+            ..ModelCall::default()
         }))
     }
 

@@ -101,6 +101,7 @@ static WANTED: Wanted = Wanted {
     lists: &["history", "trajectory"],
     members: &["error", "instance_id", "issue", "metadata"],
     is_loose: true,
+    has_preface: false,
 };
 
 /// The name of the file with the state of a conversation of the SDK.
@@ -564,7 +565,7 @@ impl Conversation {
         let (tokens, cost_usd) = (used.tokens(), used.cost_usd());
         if 0 < tokens.total() || cost_usd.is_some() {
             let model = model.map(Text::boxed);
-            let call = ModelCall { id, model, tokens, cost_usd, context_tokens: None };
+            let call = ModelCall { id, model, tokens, cost_usd, ..ModelCall::default() };
             self.emit(EventKind::ModelCall(call), sink);
         }
     }

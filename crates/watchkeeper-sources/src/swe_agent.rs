@@ -37,7 +37,8 @@ struct Task {
     tools: ToolNames,
 }
 
-static WANTED: Wanted = Wanted { lists: &["trajectory"], members: &["info"], is_loose: false };
+static WANTED: Wanted =
+    Wanted { lists: &["trajectory"], members: &["info"], is_loose: false, has_preface: false };
 
 register_source!(SweAgent);
 

@@ -457,12 +457,12 @@ fn reports_an_unreadable_file_once_and_tries_again() {
 fn probes_an_unrecognized_file_again_when_it_grows() {
     let mut stage = Stage::new();
     stage.append("a", "li");
-    stage.append("b", "x".repeat(64 << 10));
+    stage.append("b", format!("{}\n", "x".repeat(64 << 10)));
     assert_eq!(stage.scan(), "");
     assert_eq!(stage.follower.report().n_unrecognized, 2);
     stage.append("a", "ne 1\n");
-    // After 64 KiB, an unrecognized file is not probed again.
-    fs::write(stage.file("b"), format!("line {}\n", "x".repeat(64 << 10))).unwrap();
+    // After 64 KiB of whole lines, an unrecognized file is not probed again.
+    fs::write(stage.file("b"), format!("line {}\n", "x".repeat(65 << 10))).unwrap();
     assert_snapshot!(stage.scan(), @"
     a began, plain
     a:1 line 1

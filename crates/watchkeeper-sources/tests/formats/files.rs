@@ -4,7 +4,7 @@ use watchkeeper_core::{
     author::DedupCache,
     embed::{Entry as _, Registry},
 };
-use watchkeeper_sources::{discover, open};
+use watchkeeper_sources::{discover, open, open_bytes};
 
 const LINE: &str = r#"{"at":"2026-03-01T09:00:00Z","session":"s","event":"turn_end"}"#;
 
@@ -13,7 +13,8 @@ fn opens_a_file_with_the_source_that_recognizes_it() {
     let kinds = Registry::linked().unwrap().sources;
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("events");
-    fs::write(&path, format!("\n{LINE}\nnot JSON\n{LINE}")).unwrap();
+    let later = LINE.replace("09:00:00", "09:00:01");
+    fs::write(&path, format!("\n{LINE}\nnot JSON\n{later}")).unwrap();
     let mut file = open(&path, None, &kinds).unwrap();
     assert_eq!(file.kind().kind(), "ndjson");
     let mut lines = Vec::new();
@@ -24,6 +25,58 @@ fn opens_a_file_with_the_source_that_recognizes_it() {
 
     let named = open(&path, Some(kinds.get("codex").unwrap()), &kinds).unwrap();
     assert_eq!(named.kind().kind(), "codex");
+}
+
+#[test]
+fn recognizes_a_file_whose_first_line_is_long() {
+    let kinds = Registry::linked().unwrap().sources;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("long.jsonl");
+    let event = |text: &str| {
+        format!(
+            r#"{{"text":"{text}","event":"message","session":"s","at":"2026-03-01T09:00:00Z"}}"#
+        )
+    };
+    for n_bytes in [70_000, 15_000_000] {
+        let text = format!("{}\n{LINE}\n", event(&"x".repeat(n_bytes)));
+        fs::write(&path, &text).unwrap();
+        let in_memory = open_bytes(&path, text.into_bytes().into(), None, &kinds).unwrap();
+        for mut file in [open(&path, None, &kinds).unwrap(), in_memory] {
+            let mut n_events = 0;
+            file.read(&mut DedupCache::default(), &mut |_| n_events += 1).unwrap();
+            assert_eq!((file.kind().kind(), n_events), ("ndjson", 2));
+        }
+    }
+}
+
+#[test]
+fn repeated_events_change_nothing() {
+    let kinds = Registry::linked().unwrap().sources;
+    let event = |secs: u32, rest: &str| {
+        format!("{{\"at\":\"2026-03-01T09:00:0{secs}Z\",\"session\":\"s\",{rest}}}\n")
+    };
+    let part = event(3, r#""event":"message","delta":true,"text":"ha""#);
+    let text = [
+        event(1, r#""event":"prompt","text":"go""#),
+        event(2, r#""event":"tool_call","id":"1","tool":"Read""#),
+        // The same part of a text may be streamed twice at one time.
+        part.clone(),
+        part,
+    ]
+    .concat();
+    let mut seen = DedupCache::default();
+    let mut n_events = |name: &str, text: &str| {
+        let bytes = text.as_bytes().into();
+        let mut file = open_bytes(Path::new(name), bytes, None, &kinds).unwrap();
+        let mut n_events = 0;
+        file.read(&mut seen, &mut |_| n_events += 1).unwrap();
+        n_events
+    };
+    assert_eq!(n_events("a", &text), 4);
+    assert_eq!(n_events("copy of a", &text), 0);
+    let other = text.replace("\"s\"", "\"other\"");
+    let doubled: String = other.lines().take(2).map(|it| format!("{it}\n{it}\n")).collect();
+    assert_eq!(n_events("b", &doubled), 2);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod claude_code;
+mod claude_code_cases;
 mod codex;
 mod documents;
 mod files;

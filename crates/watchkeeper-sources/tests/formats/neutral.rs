@@ -91,9 +91,18 @@ fn any_event() -> impl Strategy<Value = Event> {
         tokens,
         prop::option::of(0.0..1e6),
         prop::option::of(1..u64::MAX),
+        any::<(u32, bool)>(),
     )
-        .prop_map(|(id, model, tokens, cost_usd, context_tokens)| {
-            EventKind::ModelCall(ModelCall { id, model, tokens, cost_usd, context_tokens })
+        .prop_map(|(id, model, tokens, cost_usd, context_tokens, (web_searches, is_fast))| {
+            EventKind::ModelCall(ModelCall {
+                id,
+                model,
+                tokens,
+                cost_usd,
+                context_tokens,
+                web_searches,
+                is_fast,
+            })
         });
     let class = prop::sample::select(vec![
         ToolClass::Read,
