@@ -4,13 +4,16 @@
 use std::{
     cmp::Reverse,
     collections::{BTreeMap, BinaryHeap, VecDeque},
+    fs::{self, File},
+    io::{self, Read},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use thiserror::Error;
 use watchkeeper_core::{
     Event, SessionId, Timestamp,
-    author::{DedupCache, SkippedLines},
+    author::{ClientTotal, DedupCache, SkippedLines},
     embed::{Kinds, SourceEntry},
 };
 use watchkeeper_sources::{OpenError, SessionFile};
@@ -24,6 +27,8 @@ pub(crate) struct Group {
     pub(crate) files: Vec<PathBuf>,
     /// Time of the first event of each file.
     starts: Vec<Timestamp>,
+    /// Contents of the files that are pipes. A pipe cannot be read twice.
+    pipes: BTreeMap<PathBuf, Arc<[u8]>>,
     pub(crate) started_at: Timestamp,
 }
 
@@ -53,6 +58,8 @@ pub(crate) struct GroupRead {
     pub(crate) skipped: SkippedLines,
     /// Files whose reading failed partway. `skipped` includes their skipped lines.
     pub(crate) failed: Vec<UnreadFile>,
+    /// Totals by the count of the agent's client, if they are of the whole session.
+    pub(crate) client_total: Option<ClientTotal>,
 }
 
 /// Groups files by the session of their first event, in order of time. Returns the
@@ -63,10 +70,15 @@ pub(crate) fn group(
     kinds: &Kinds<SourceEntry>,
 ) -> (Vec<Group>, Vec<UnreadFile>) {
     let mut groups: BTreeMap<SessionId, Vec<(Timestamp, PathBuf)>> = BTreeMap::new();
+    let mut pipes = BTreeMap::new();
     let mut without = Vec::new();
     for path in files {
         let mut skipped_lines = 0;
-        let error = match first_event(&path, only, kinds, &mut skipped_lines) {
+        let opened = read_pipe(&path, &mut pipes);
+        let opened = opened.and_then(|()| open(&path, only, kinds, &pipes));
+        let first =
+            opened.map_err(Into::into).and_then(|file| first_event(file, &mut skipped_lines));
+        let error = match first {
             Ok(Some(event)) => {
                 groups.entry(event.session).or_default().push((event.at, path));
                 continue;
@@ -81,23 +93,65 @@ pub(crate) fn group(
         .map(|(session, mut files)| {
             files.sort();
             let started_at = files[0].0;
-            let (starts, files) = files.into_iter().unzip();
-            Group { session, files, starts, started_at }
+            let (starts, files): (_, Vec<PathBuf>) = files.into_iter().unzip();
+            let pipes = files.iter().filter_map(|path| pipes.remove_entry(path)).collect();
+            Group { session, files, starts, pipes, started_at }
         })
         .collect();
     groups.sort_by(|a, b| (a.started_at, &a.files).cmp(&(b.started_at, &b.files)));
     (groups, without)
 }
 
-/// Returns the first event of a file. `skipped_lines` is set to the number of
-/// skipped lines before it.
-fn first_event(
+/// Reads a pipe, or standard input for the path `-`, to its end. Leaves files and
+/// folders alone.
+fn read_pipe(path: &Path, pipes: &mut BTreeMap<PathBuf, Arc<[u8]>>) -> Result<(), OpenError> {
+    /// Larger inputs, such as `/dev/zero`, are not sessions.
+    const MAX_PIPE: u64 = 1 << 30;
+    let read = || -> io::Result<Option<Vec<u8>>> {
+        let reader: Box<dyn Read> = if is_standard_input(path) {
+            Box::new(io::stdin().lock())
+        } else if fs::metadata(path).is_ok_and(|it| !it.is_file() && !it.is_dir()) {
+            Box::new(File::open(path)?)
+        } else {
+            return Ok(None);
+        };
+        let mut bytes = Vec::new();
+        reader.take(MAX_PIPE + 1).read_to_end(&mut bytes)?;
+        if MAX_PIPE < bytes.len() as u64 {
+            return Err(io::Error::other("more than 1 GiB; save the session to a file"));
+        }
+        Ok(Some(bytes))
+    };
+    if !pipes.contains_key(path)
+        && let Some(bytes) =
+            read().map_err(|source| OpenError::Io { path: path.to_owned(), source })?
+    {
+        pipes.insert(path.to_owned(), bytes.into());
+    }
+    Ok(())
+}
+
+/// Returns whether a path stands for standard input.
+pub(crate) fn is_standard_input(path: &Path) -> bool {
+    path == Path::new("-")
+}
+
+/// Opens a file, or a pipe whose contents were read.
+fn open(
     path: &Path,
     only: Option<&'static SourceEntry>,
     kinds: &Kinds<SourceEntry>,
-    skipped_lines: &mut u64,
-) -> Result<Option<Event>, ReadError> {
-    let mut file = watchkeeper_sources::open(path, only, kinds)?;
+    pipes: &BTreeMap<PathBuf, Arc<[u8]>>,
+) -> Result<SessionFile, OpenError> {
+    match pipes.get(path) {
+        Some(bytes) => watchkeeper_sources::open_bytes(path, Arc::clone(bytes), only, kinds),
+        None => watchkeeper_sources::open(path, only, kinds),
+    }
+}
+
+/// Returns the first event of a file. `skipped_lines` is set to the number of
+/// skipped lines before it.
+fn first_event(mut file: SessionFile, skipped_lines: &mut u64) -> Result<Option<Event>, ReadError> {
     // The file is read again later, with the cache of the whole run.
     let mut seen = DedupCache::default();
     let mut events = Vec::new();
@@ -134,7 +188,7 @@ impl Group {
             let slot: &mut Option<Cursor> = &mut cursors[cursor_idx];
             let cursor = match slot {
                 Some(cursor) => cursor,
-                None => match Cursor::open(&self.files[cursor_idx], only, kinds) {
+                None => match Cursor::open(&self.files[cursor_idx], only, kinds, &self.pipes) {
                     Ok(cursor) => slot.insert(cursor),
                     Err(error) => {
                         result.fail(&self.files[cursor_idx], error.into());
@@ -146,6 +200,11 @@ impl Group {
                 let next_at = cursor.peek(seen);
                 let Ok(Some(at)) = next_at else {
                     result.skipped.add(cursor.file.skipped_lines());
+                    // Only a cost includes the sub-agents, which have files of their own.
+                    let total = cursor.file.client_total();
+                    let is_whole =
+                        |it: &ClientTotal| self.files.len() == 1 || it.cost_usd.is_some();
+                    result.client_total = total.filter(is_whole).or(result.client_total);
                     *slot = None;
                     if let Err(error) = next_at {
                         result.fail(&self.files[cursor_idx], error);
@@ -188,8 +247,9 @@ impl Cursor {
         path: &Path,
         only: Option<&'static SourceEntry>,
         kinds: &Kinds<SourceEntry>,
+        pipes: &BTreeMap<PathBuf, Arc<[u8]>>,
     ) -> Result<Self, OpenError> {
-        let file = watchkeeper_sources::open(path, only, kinds)?;
+        let file = open(path, only, kinds, pipes)?;
         Ok(Self { file, events: VecDeque::new(), clock: Timestamp::MIN })
     }
 

@@ -10,7 +10,7 @@ use indicatif::ProgressBar;
 use thiserror::Error;
 use watchkeeper_core::{
     Engine, Finding, SessionId, SignedDuration,
-    author::{DedupCache, SkippedLines},
+    author::{ClientTotal, DedupCache, SkippedLines},
     embed::{EngineConfig, Registry, Router, SourceEntry},
 };
 use watchkeeper_policy::{MatchTracker, Policy};
@@ -97,7 +97,9 @@ pub(crate) fn check(
             }
         });
         n_sessions += sessions.len();
-        run.add_sessions(&group, sessions, read.skipped);
+        // The totals of a client are of one session.
+        let client_total = read.client_total.filter(|_| sessions.len() == 1);
+        run.add_sessions(&group, sessions, read.skipped, client_total);
         for UnreadFile { file, error, skipped_lines } in read.failed {
             let is_named = named.contains(&file);
             let reason = format!("not read to its end: {}", with_causes(&error));
@@ -167,6 +169,7 @@ impl Run {
         group: &Group,
         sessions: BTreeSet<SessionId>,
         mut skipped: SkippedLines,
+        client_total: Option<ClientTotal>,
     ) {
         for id in sessions {
             let open = self.engine.open_findings(&id);
@@ -174,6 +177,9 @@ impl Run {
                 let findings = self.episodes.finish(facts, open);
                 let mut session =
                     SessionReport::new(facts, group.files.clone(), findings, &skipped);
+                if let Some(total) = client_total {
+                    session.compare(total);
+                }
                 if let Some(usage) = &mut self.usage {
                     session.usage = usage.finish(facts);
                 }

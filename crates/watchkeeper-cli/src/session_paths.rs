@@ -9,12 +9,16 @@ use watchkeeper_core::{
     quote,
 };
 
-use crate::output::{quoted_path, safe_path};
+use crate::{
+    output::{quoted_path, safe_path},
+    recorded::is_standard_input,
+};
 
 /// Arguments that select session files.
 #[derive(Debug, Args)]
 pub(crate) struct SessionPaths {
-    /// Session files or folders [default: sessions of all known agents]
+    /// Session files or folders; `-` is standard input [default: sessions of all known
+    /// agents]
     #[arg(value_name = "PATH")]
     paths: Vec<PathBuf>,
 
@@ -99,7 +103,7 @@ impl SessionPaths {
 
 /// Returns an error that names the first path that does not exist.
 pub(crate) fn require_all(paths: &[PathBuf]) -> Result<(), SessionPathsError> {
-    match paths.iter().find(|path| !path.exists()) {
+    match paths.iter().find(|path| !is_standard_input(path) && !path.exists()) {
         Some(path) => Err(SessionPathsError::Missing { path: path.clone() }),
         None => Ok(()),
     }

@@ -6,7 +6,7 @@ use std::{
 use serde::{Serialize, Serializer};
 use watchkeeper_core::{
     SessionId, Severity, Timestamp,
-    author::{SessionFacts, SkippedLines, Tokens, Totals, make_safe},
+    author::{ClientTotal, SessionFacts, SkippedLines, Tokens, Totals, make_safe},
 };
 
 use super::{
@@ -75,6 +75,9 @@ pub(crate) struct SessionReport {
     pub(crate) cost_usd: Option<f64>,
     /// Number of model calls without a known price, which `cost_usd` excludes.
     pub(crate) unpriced_calls: u64,
+    /// Totals of the recorded responses, if the totals of the agent's client differ.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) client_difference: Option<ClientDifference>,
     pub(crate) findings: Vec<Episode>,
     pub(crate) skipped_lines: u64,
     /// Number of skipped lines by reason.
@@ -83,6 +86,22 @@ pub(crate) struct SessionReport {
     /// Usage by day and model, if the report is grouped by one of them.
     #[serde(skip)]
     pub(crate) usage: Vec<UsageSlice>,
+}
+
+/// Totals of one session by two counts that differ by more than one per cent.
+///
+/// The session's totals are the larger ones: the file does not contain responses that
+/// were cut off, and the client does not count sessions that it resumed.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(crate) struct ClientDifference {
+    /// Tokens of the recorded responses.
+    pub(crate) recorded_tokens: u64,
+    /// Cost of the recorded responses; `None` if no price is known.
+    pub(crate) recorded_cost_usd: Option<f64>,
+    /// Tokens by the count of the client, if it counts them.
+    pub(crate) client_tokens: Option<u64>,
+    /// Cost by the count of the client, if it counts it.
+    pub(crate) client_cost_usd: Option<f64>,
 }
 
 /// A file without a session, or one that could not be read to its end.
@@ -167,10 +186,38 @@ impl SessionReport {
             cost_usd: (facts.totals.unpriced_calls < model_calls || model_calls == 0)
                 .then_some(facts.totals.cost_usd),
             unpriced_calls: facts.totals.unpriced_calls,
+            client_difference: None,
             findings,
             skipped_lines: skipped.total(),
             skipped_reasons: skipped.lines.clone(),
             usage: Vec::new(),
+        }
+    }
+
+    /// Compares the totals with those of the agent's client.
+    pub(crate) fn compare(&mut self, client: ClientTotal) {
+        #[expect(clippy::cast_precision_loss, reason = "the difference is a fraction")]
+        let tokens = |tokens: Tokens| tokens.total() as f64;
+        let has_other_tokens =
+            client.tokens.is_some_and(|own| differ(tokens(self.tokens), tokens(own)));
+        let has_other_cost = match (self.cost_usd, client.cost_usd) {
+            (Some(recorded), Some(own)) => differ(recorded, own),
+            _ => false,
+        };
+        if !has_other_tokens && !has_other_cost {
+            return;
+        }
+        self.client_difference = Some(ClientDifference {
+            recorded_tokens: self.tokens.total(),
+            recorded_cost_usd: self.cost_usd,
+            client_tokens: client.tokens.map(|tokens| tokens.total()),
+            client_cost_usd: client.cost_usd,
+        });
+        if let Some(own) = client.tokens.filter(|own| self.tokens.total() < own.total()) {
+            self.tokens = own;
+        }
+        if let (Some(recorded), Some(own)) = (self.cost_usd, client.cost_usd) {
+            self.cost_usd = Some(recorded.max(own));
         }
     }
 
@@ -312,5 +359,59 @@ impl FindingTotals {
         0 < high
             || 0 < medium && severity <= Severity::Medium
             || 0 < low && severity <= Severity::Low
+    }
+}
+
+/// Returns whether two totals differ by more than one per cent of the larger one.
+fn differ(a: f64, b: f64) -> bool {
+    0.01 * a.max(b) < (a - b).abs()
+}
+
+#[cfg(test)]
+mod tests {
+    use watchkeeper_core::author::{ClientTotal, Tokens};
+
+    use super::SessionReport;
+
+    #[test]
+    fn uses_the_larger_totals_if_the_client_counts_differently() {
+        let tokens = |input| Tokens { input, ..Tokens::default() };
+        for (client_tokens, client_usd, expected) in [
+            (1_000, 2.0, (1_000, 2.0, false)),
+            (1_009, 2.01, (1_000, 2.0, false)),
+            (3_000, 5.0, (3_000, 5.0, true)),
+            (400, 1.0, (1_000, 2.0, true)),
+        ] {
+            let mut session = SessionReport {
+                session: "s".into(),
+                source: None,
+                cwd: None,
+                model: None,
+                files: Vec::new(),
+                started_at: None,
+                ended_at: None,
+                events: 0,
+                tool_calls: 0,
+                tool_results: 0,
+                failed_results: 0,
+                model_calls: 1,
+                tokens: tokens(1_000),
+                cost_usd: Some(2.0),
+                unpriced_calls: 0,
+                client_difference: None,
+                findings: Vec::new(),
+                skipped_lines: 0,
+                skipped_reasons: std::collections::BTreeMap::new(),
+                usage: Vec::new(),
+            };
+            let tokens = Some(tokens(client_tokens));
+            session.compare(ClientTotal { tokens, cost_usd: Some(client_usd) });
+            let usd = session.cost_usd.unwrap_or_default();
+            assert_eq!(
+                (session.tokens.input, session.client_difference.is_some()),
+                (expected.0, expected.2)
+            );
+            assert!((usd - expected.1).abs() < 1e-9, "{usd}");
+        }
     }
 }

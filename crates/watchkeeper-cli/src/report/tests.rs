@@ -51,6 +51,7 @@ fn report_of(bytes: &[u8]) -> Report {
         tokens: Tokens::default(),
         cost_usd: Some(0.5),
         unpriced_calls: 0,
+        client_difference: None,
         findings: vec![episode],
         skipped_lines: 0,
         skipped_reasons: Default::default(),

@@ -7,7 +7,7 @@ use watchkeeper_core::{Severity, Status, author::make_safe};
 
 use super::{
     episodes::Episode,
-    summary::{FindingTotals, Report, ReportTotals, SessionReport},
+    summary::{ClientDifference, FindingTotals, Report, ReportTotals, SessionReport},
 };
 use crate::{
     numbers::{counted, dollars, duration, grouped, short},
@@ -29,6 +29,7 @@ pub(super) fn write(
     let is_listed = |session: &&SessionReport| {
         verbose
             || !session.findings.is_empty()
+            || session.client_difference.is_some()
             || 0 < session.skipped_lines
             || report.sessions.len() <= FEW
     };
@@ -143,6 +144,9 @@ impl Text {
                 cost(session.cost_usd, session.unpriced_calls),
             )?;
         }
+        if let Some(difference) = &session.client_difference {
+            self.client_difference(difference, out)?;
+        }
         for episode in &session.findings {
             self.episode(episode, out)?;
         }
@@ -157,6 +161,22 @@ impl Text {
             writeln!(out, "  {}", Style::Yellow.paint(&skipped, self.styled))?;
         }
         writeln!(out)
+    }
+
+    fn client_difference(
+        self,
+        difference: &ClientDifference,
+        out: &mut dyn Write,
+    ) -> io::Result<()> {
+        let usage = |tokens: Option<u64>, usd: Option<f64>| {
+            let tokens = tokens.map(|n| format!("{} tokens", short(n)));
+            let parts: Vec<String> = tokens.into_iter().chain(usd.map(dollars)).collect();
+            parts.join(", ")
+        };
+        let recorded = usage(Some(difference.recorded_tokens), difference.recorded_cost_usd);
+        let client = usage(difference.client_tokens, difference.client_cost_usd);
+        let text = format!("recorded responses: {recorded}; total of the client: {client}");
+        writeln!(out, "  {}", Style::Yellow.paint(&text, self.styled))
     }
 
     fn episode(self, episode: &Episode, out: &mut dyn Write) -> io::Result<()> {
