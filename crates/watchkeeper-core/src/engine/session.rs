@@ -144,11 +144,10 @@ impl Session {
     ) {
         self.now = at.into();
         self.expires_at = shared.expiry(at);
-        let known = self.facts.n_known();
+        let has_rules = !shared.config.label_rules.is_empty();
+        let n_known = if has_rules { self.facts.n_known() } else { 0 };
         self.facts.observe(event, at, &mut shared.names);
-        if !shared.config.label_rules.is_empty()
-            && (self.facts.totals.events == 1 || self.facts.n_known() != known)
-        {
+        if has_rules && (self.facts.totals.events == 1 || self.facts.n_known() != n_known) {
             self.add_labels(event, shared);
         }
         if self.facts.totals.events == 1 {
