@@ -55,7 +55,7 @@ impl RepeatedCalls {
                 return;
             }
             streak.resolve(options, cx, "another call was made");
-        } else if streak.is_parallel_to(call, options) {
+        } else if streak.is_parallel_to(call, options, cx.session().has_times()) {
             // Parallel copies are one attempt.
             return;
         } else if options.within.is_none_or(|within| streak.gap(call) <= within.get()) {

@@ -347,7 +347,12 @@ impl Streak {
 
     /// Returns true if a call belongs to the same model response as the latest
     /// call.
-    pub(crate) fn is_parallel_to(&self, call: &Call, options: &RepeatToolCallOptions) -> bool {
+    pub(crate) fn is_parallel_to(
+        &self,
+        call: &Call,
+        options: &RepeatToolCallOptions,
+        has_times: bool,
+    ) -> bool {
         let response = call.response.map(Fingerprint::brief);
         if response.is_some() || options.counts_at_result() {
             // Copies that get their results in turn count up to a limit.
@@ -357,7 +362,7 @@ impl Streak {
             return is_copy && (options.counts_at_result() || !counts);
         }
         // Without ids of responses, calls at one moment are parallel.
-        self.is_pending && self.gap(call).is_zero() && self.since != Timestamp::UNIX_EPOCH
+        self.is_pending && has_times && self.gap(call).is_zero()
     }
 
     /// Returns the time from the latest call to `call`.

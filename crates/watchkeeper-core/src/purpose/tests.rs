@@ -50,10 +50,10 @@ fn recognizes_the_purpose_by_the_name() {
         assert_eq!(of(tool, "{}"), purpose, "{tool}");
         assert_eq!(of(opposite, "{}"), its_purpose, "{opposite}");
     }
-    assert_eq!(of("computer", r#"{"action":"scroll","coordinate":[1,2]}"#), Purpose::Navigate);
-    assert_eq!(of("computer", r#"{"action":"left_click"}"#), Purpose::Act);
+    assert_eq!(of("computer", r#"{"action":"scroll","coordinate":[1,2]}"#), Navigate);
+    assert_eq!(of("computer", r#"{"action":"left_click"}"#), Act);
     let known = ToolCall::of_class("1", "status", Json::default(), Some(ToolClass::Write), &[]);
-    assert_eq!(known.purpose, Purpose::Write);
+    assert_eq!(known.purpose, Write);
 }
 
 /// Each row: a command, and a similar command with the opposite purpose.
@@ -94,7 +94,7 @@ fn recognizes_the_purpose_by_the_command() {
         assert_of_command(opposite, its_purpose);
     }
     let list = of("shell", r#"{"command": ["bash", "-lc", "sleep 20 && gh run list"]}"#);
-    assert_eq!(list, Purpose::Poll);
+    assert_eq!(list, Poll);
 }
 
 proptest! {
