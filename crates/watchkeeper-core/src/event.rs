@@ -124,6 +124,10 @@ pub enum EventKind {
 }
 
 impl EventKind {
+    /// The reason of a `session_end` that the agent did not record: its process no
+    /// longer exists.
+    pub const PROCESS_GONE: &'static str = "process_gone";
+
     /// Returns the name of the event, as in the neutral form and in evidence.
     pub const fn name(&self) -> &'static str {
         EVENT_NAMES[self.name_idx() as usize]
@@ -421,6 +425,11 @@ impl ToolCall {
         }
         self.targets = Some(Box::new(targets));
         self
+    }
+
+    /// Returns the targets that the source set.
+    pub(crate) fn given_targets(&self) -> Option<&Targets> {
+        self.targets.as_deref()
     }
 
     /// Returns the paths, the command and the URLs that the call acts on.

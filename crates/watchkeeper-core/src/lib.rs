@@ -83,7 +83,7 @@ pub mod author {
         compact::Place,
         detector::Scope,
         event::{Cause, Origin, SessionStart, Targets, Tokens, WaitingFor},
-        facts::{Activity, AgentFacts, Call, SessionFacts, Totals, Usage},
+        facts::{Activity, AgentFacts, AgentState, Call, SessionFacts, StateKind, Totals, Usage},
         finding::{Evidence, Labels},
         glob::Glob,
         grouped::grouped,

@@ -15,14 +15,21 @@ pub(crate) fn duration(nanos: Nanos) -> SignedDuration {
     SignedDuration::from_nanos(i64::try_from(nanos).unwrap_or(i64::MAX))
 }
 
-/// Returns a report that a condition has lasted for `elapsed`.
-pub(crate) fn report(condition: &str, elapsed: Nanos, percent: u64, max: Nanos) -> Report {
+/// Returns a report that a condition has lasted for `elapsed`. `detail` is the end of the
+/// message.
+pub(crate) fn report(
+    condition: &str,
+    elapsed: Nanos,
+    percent: u64,
+    max: Nanos,
+    detail: &str,
+) -> Report {
     let (elapsed, max) = (duration(elapsed), duration(max));
     let (took, limit) = (Elapsed(elapsed), Elapsed(max));
     let message = if percent < 100 {
-        format!("{condition} for {took}, {percent}% of {limit}")
+        format!("{condition} for {took}, {percent}% of {limit}{detail}")
     } else {
-        format!("{condition} for {took}, the limit is {limit}")
+        format!("{condition} for {took}, the limit is {limit}{detail}")
     };
     Report::new(message)
         .with("elapsed_seconds", elapsed.as_secs())

@@ -66,7 +66,7 @@ impl Detector for Timeout {
     fn observe(&mut self, event: &Event, cx: &mut Context<'_>) {
         match &mut self.state {
             State::WorkTimer(timer) => timer.observe(event, &self.rules, cx),
-            State::SilentModel(model) => model.observe(&self.rules, cx),
+            State::SilentModel(model) => model.observe(event, &self.rules, cx),
             State::PendingCalls(calls) => calls.observe(&self.rules, cx),
         }
     }

@@ -1,9 +1,7 @@
 //! The duration of pending tool calls.
 
-use std::sync::Arc;
-
 use watchkeeper_core::{
-    Context, Fingerprint, Report, Timestamp, ToolClass,
+    Context, Fingerprint, Report, SignedDuration, Timestamp, ToolClass,
     author::{Call, Elapsed, percent},
     quote,
 };
@@ -25,7 +23,7 @@ pub(crate) struct PendingCalls {
 #[derive(Clone, Debug)]
 struct LateCall {
     id: Fingerprint,
-    tool: Arc<str>,
+    name: String,
     at: Timestamp,
     /// The latest reported measure.
     percent: u64,
@@ -54,15 +52,21 @@ impl PendingCalls {
                 Some(late) => late.percent = percent,
                 None => self.late.get_or_insert_default().push(LateCall {
                     id: call.id,
-                    tool: call.tool.clone(),
+                    name: name(&call),
                     at: call.at,
                     percent,
                 }),
             }
             cx.report(call.id, percent, || {
-                let tool = quote(&call.tool);
-                report(&format!("{tool} has been running"), elapsed, percent, rules.max)
-                    .with("tool", tool.trim_matches('`'))
+                let name = name(&call);
+                let (condition, detail) = if call.is_running {
+                    (format!("{name} has been running"), String::new())
+                } else {
+                    ("no result".to_owned(), format!(": {name} is running or waits for permission"))
+                };
+                report(&condition, elapsed, percent, rules.max, &detail)
+                    .with("tool", quote(&call.tool).trim_matches('`'))
+                    .with("is_running", call.is_running)
                     .since(Some(call.evidence()))
             });
         }
@@ -76,23 +80,43 @@ impl PendingCalls {
     /// Resolves the findings about calls that are no longer pending.
     fn resolve_completed(&mut self, cx: &mut Context<'_>) {
         let Some(late) = self.late.take() else { return };
-        let returned = cx.call().map(|call| call.id);
+        let returned = cx.call();
         let (late, completed): (Vec<_>, Vec<_>) =
             late.into_iter().partition(|late| cx.pending().any(|call| call.id == late.id));
         self.late = (!late.is_empty()).then(|| Box::new(late));
         for call in completed {
             let elapsed = cx.time_since(call.at);
             cx.resolve(call.id, || {
-                let (tool, took) = (quote(&call.tool), Elapsed(elapsed));
-                let message = if returned == Some(call.id) {
-                    format!("{tool} returned after {took}")
-                } else {
-                    format!("{tool} was abandoned after {took}")
+                let (name, took) = (&call.name, Elapsed(elapsed));
+                let returned = returned.filter(|returned| returned.id == call.id);
+                let message = match returned {
+                    Some(returned) => match time_limit_exceeded(returned, elapsed) {
+                        Some(limit) => format!(
+                            "{name} returned after {took}; its own time limit is {}, so a person \
+                             was asked for permission",
+                            Elapsed(limit)
+                        ),
+                        None => format!("{name} returned after {took}"),
+                    },
+                    None => format!("{name} was abandoned after {took}"),
                 };
                 Report::new(message).with("elapsed_seconds", elapsed.as_secs())
             });
         }
     }
+}
+
+/// Returns the tool of a call and its command, quoted.
+fn name(call: &Call) -> String {
+    let tool = quote(&call.tool);
+    call.command().map_or_else(|| tool.clone(), |command| format!("{tool} {}", quote(command)))
+}
+
+/// Returns the call's own time limit if the call lasted much longer: the tool would have
+/// ended the command, so the command started later.
+fn time_limit_exceeded(call: &Call, elapsed: SignedDuration) -> Option<SignedDuration> {
+    let limit = call.max_duration()?;
+    (limit.saturating_mul(2) < elapsed && !call.is_running).then_some(limit)
 }
 
 fn request_wake_up(rules: &Rules, cx: &mut Context<'_>) {

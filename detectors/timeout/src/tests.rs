@@ -1,5 +1,6 @@
 use insta::assert_snapshot;
-use watchkeeper_testing::{laws, play};
+use watchkeeper_core::{Level, Severity};
+use watchkeeper_testing::{detector, laws, play, play_detector};
 
 use crate::Timeout;
 
@@ -51,16 +52,16 @@ fn each_pending_call_is_timed_separately() {
         +1h   turn_end
     ";
     assert_snapshot!(play::<Timeout>("of = 'tool'\nmax = '2m'", trace), @"
-    6m30s   medium    `Bash` has been running for 1m 30s, 75% of 2m
-    7m      high      `Bash` has been running for 2m, the limit is 2m
+    6m30s   medium    no result for 1m 30s, 75% of 2m: `Bash` is running or waits for permission
+    7m      high      no result for 2m, the limit is 2m: `Bash` is running or waits for permission
     7m      resolved  `Bash` returned after 7m
     ");
     assert_snapshot!(play::<Timeout>("of = 'tool'\nmax = '2m'\ndelegates = true", trace), @"
-    6m30s   medium    `Bash` has been running for 1m 30s, 75% of 2m
-    7m      high      `Bash` has been running for 2m, the limit is 2m
+    6m30s   medium    no result for 1m 30s, 75% of 2m: `Bash` is running or waits for permission
+    7m      high      no result for 2m, the limit is 2m: `Bash` is running or waits for permission
     7m      resolved  `Bash` returned after 7m
-    7m30s   medium    `Task` has been running for 1m 30s, 75% of 2m
-    8m      high      `Task` has been running for 2m, the limit is 2m
+    7m30s   medium    no result for 1m 30s, 75% of 2m: `Task` is running or waits for permission
+    8m      high      no result for 2m, the limit is 2m: `Task` is running or waits for permission
     1h7m    resolved  `Task` was abandoned after 1h 1m
     ");
 }
@@ -77,8 +78,8 @@ fn retries_do_not_end_the_wait_for_the_model() {
         +1m   turn_end
     ";
     assert_snapshot!(play::<Timeout>("of = 'model'\nmax = '90s'", trace), @"
-    1m7s500ms medium    the model has sent nothing for 1m 7s, 75% of 1m 30s
-    1m30s   high      the model has sent nothing for 1m 30s, the limit is 1m 30s
+    1m7s500ms medium    the model has sent nothing for 1m 7s, 75% of 1m 30s; 1 attempt failed
+    1m30s   high      the model has sent nothing for 1m 30s, the limit is 1m 30s; 1 attempt failed
     2m10s   resolved  the wait for the model ended after 2m 10s
     ");
 }
@@ -130,6 +131,94 @@ fn limit_doubles_once_a_response_has_started() {
     18m2s   high      the model has sent nothing for 4m, the limit is 4m
     19m2s   resolved  the wait for the model ended after 5m
     ");
+}
+
+#[test]
+fn a_finding_names_the_command_and_claims_only_what_is_proven() {
+    let trace = r#"
+        0s    prompt hello
+        1s    call #a Bash {"command": "ls -la"}
+        +1h   result #a
+        +1s   call #b Bash {"command": "make"}
+        +1m   resume permission
+        +1h   result #b
+        +1s   call #c Bash {"command": "ls", "timeout": 120000}
+        +1h   result #c
+        +1s   turn_end
+    "#;
+    assert_snapshot!(play::<Timeout>("of = 'tool'\nmax = '45m'", trace), @"
+    33m46s  medium    no result for 33m 45s, 75% of 45m: `Bash` `ls -la` is running or waits for permission
+    45m1s   high      no result for 45m, the limit is 45m: `Bash` `ls -la` is running or waits for permission
+    1h1s    resolved  `Bash` `ls -la` returned after 1h
+    1h34m47s medium    `Bash` `make` has been running for 33m 45s, 75% of 45m
+    1h46m2s high      `Bash` `make` has been running for 45m, the limit is 45m
+    2h1m2s  resolved  `Bash` `make` returned after 1h 1m
+    2h34m48s medium    no result for 33m 45s, 75% of 45m: `Bash` `ls` is running or waits for permission
+    2h46m3s high      no result for 45m, the limit is 45m: `Bash` `ls` is running or waits for permission
+    3h1m3s  resolved  `Bash` `ls` returned after 1h; its own time limit is 2m, so a person was asked for permission
+    ");
+}
+
+#[test]
+fn a_silence_is_worse_if_attempts_fail_or_the_turn_is_lost() {
+    let mut silence = detector::<Timeout>("of = 'model'\nmax = '7m'");
+    silence.levels = vec![
+        Level::new(70, Severity::Low),
+        Level::new(100, Severity::Medium),
+        Level::new(1000, Severity::High),
+    ];
+    let recovers = "
+        0s    prompt hello
+        4m30s message thought for a while
+        +5m   message here I am
+        +1s   turn_end
+    ";
+    assert_snapshot!(play_detector(&silence, recovers), @"");
+    let fails = "
+        0s    prompt hello
+        5m    error retry=1 overloaded
+        6m    error retry=2 overloaded
+        +1s   message here I am
+        +1s   turn_end
+    ";
+    assert_snapshot!(play_detector(&silence, fails), @"
+    4m54s   low       the model has sent nothing for 4m 54s, 70% of 7m
+    6m      medium    the model has sent nothing for 6m, 85% of 7m; 2 attempts failed
+    6m1s    resolved  the wait for the model ended after 6m 1s
+    ");
+    let is_lost = "
+        0s    prompt hello
+        6m    turn_end
+    ";
+    assert_snapshot!(play_detector(&silence, is_lost), @"
+    4m54s   low       the model has sent nothing for 4m 54s, 70% of 7m
+    6m      medium    the turn ended after 6m without a response
+    6m      resolved  the wait for the model ended after 6m
+    ");
+    let lasts_hours = "
+        0s    prompt hello
+        2h    message here I am
+        +1s   turn_end
+    ";
+    assert_snapshot!(play_detector(&silence, lasts_hours), @"
+    4m54s   low       the model has sent nothing for 4m 54s, 70% of 7m
+    7m      medium    the model has sent nothing for 7m, the limit is 7m
+    1h10m   high      the model has sent nothing for 1h 10m, the limit is 7m
+    2h      resolved  the wait for the model ended after 2h
+    ");
+}
+
+#[test]
+fn compacting_between_two_turns_is_not_a_wait() {
+    let trace = "
+        0s   prompt hello
+        1m   message done
+        +1s  turn_end
+        +1m  compaction
+        +9h  prompt go on
+        +1s  turn_end
+    ";
+    assert_snapshot!(play::<Timeout>("of = 'model'\nmax = '7m'", trace), @"");
 }
 
 #[test]

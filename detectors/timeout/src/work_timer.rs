@@ -81,7 +81,7 @@ impl WorkTimer {
                 _ => "the session has been working",
             };
             let first = self.started_by.as_ref().map(Place::evidence);
-            report(condition, elapsed, percent, rules.max).since(first)
+            report(condition, elapsed, percent, rules.max, "").since(first)
         });
         wake_at_next_level(elapsed, rules.max, cx);
     }

@@ -1,6 +1,10 @@
 use jiff::Timestamp;
 
-use super::{call::Call, responses::Responses};
+use super::{
+    call::Call,
+    responses::Responses,
+    state::{AgentState, StateKind},
+};
 use crate::{
     Event, EventKind, Evidence, Fingerprint, Place, ToolClass, WaitingFor, compact::PackedTimestamp,
 };
@@ -19,6 +23,7 @@ pub struct AgentFacts {
     /// The latest change that succeeded since the latest prompt of a person.
     last_change: Fingerprint,
     has_new_change: bool,
+    ending: Ending,
     responses: Responses,
 }
 
@@ -31,6 +36,17 @@ pub struct Activity {
     at: PackedTimestamp,
     place: Place,
     is_within_response: bool,
+    /// The number of attempts that failed since, at most 255.
+    n_failed_attempts: u8,
+}
+
+/// The end of a session.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Ending {
+    #[default]
+    None,
+    Ended,
+    Gone,
 }
 
 /// The part of an agent's state that its session counts.
@@ -68,6 +84,36 @@ impl AgentFacts {
         self.activity.as_ref()
     }
 
+    /// Returns the present state of the agent, and the event that proves the state.
+    pub fn state(&self) -> AgentState {
+        let ask = self.pending.iter().find(|call| call.class == ToolClass::Ask);
+        let activity = self.activity.as_ref();
+        let (kind, since) = if let Some((at, reason)) = self.waiting {
+            (StateKind::waiting_for(reason), Some(at.into()))
+        } else if let Some(call) = ask {
+            (StateKind::WaitingForPerson, Some(call.at))
+        } else if let Some(call) = self.pending.first() {
+            let is_running = self.pending.iter().any(|call| call.is_running);
+            let kind = if is_running { StateKind::RunningTool } else { StateKind::CallPending };
+            return AgentState::new(kind, Some(call.at), Some(call.evidence()));
+        } else if self.turn.is_none() {
+            let kind = match self.ending {
+                Ending::None => StateKind::Idle,
+                Ending::Ended => StateKind::Ended,
+                Ending::Gone => StateKind::Gone,
+            };
+            (kind, activity.map(Activity::at))
+        } else {
+            let kind = match activity {
+                Some(activity) if 0 < activity.n_failed_attempts => StateKind::Retrying,
+                Some(activity) if activity.is_within_response => StateKind::Working,
+                _ => StateKind::WaitingForModel,
+            };
+            (kind, activity.map(Activity::at))
+        };
+        AgentState::new(kind, since, activity.map(Activity::evidence))
+    }
+
     /// Returns whether the latest event is a successful change that differs from the
     /// change before it.
     pub fn has_new_change(&self) -> bool {
@@ -100,11 +146,15 @@ impl AgentFacts {
         self.update_turn(event, at, finished_call);
         if self.pending.is_empty() {
             self.resumed_at = None;
-        } else if waited && !self.waits_for_person() {
+        } else if waited && !self.waits_for_person() || matches!(event.kind, EventKind::Resumed(_))
+        {
             self.resumed_at = Some(at.into());
         }
         if !is_still_silent {
             self.update_activity(event, at);
+        }
+        if let (true, Some(activity)) = (is_retry, &mut self.activity) {
+            activity.n_failed_attempts = activity.n_failed_attempts.saturating_add(1);
         }
     }
 
@@ -114,6 +164,7 @@ impl AgentFacts {
         match &mut self.activity {
             Some(activity) => {
                 activity.at = at;
+                activity.n_failed_attempts = 0;
                 activity.place.set(event.origin.as_ref(), name_idx);
                 // Some agents record the usage of a response before it is complete.
                 let is_usage = matches!(event.kind, EventKind::ModelCall(_));
@@ -121,7 +172,8 @@ impl AgentFacts {
             }
             none => {
                 let place = Place::new(event.origin.as_ref(), name_idx);
-                *none = Some(Activity { at, place, is_within_response: is_part });
+                *none =
+                    Some(Activity { at, place, is_within_response: is_part, n_failed_attempts: 0 });
             }
         }
     }
@@ -141,7 +193,6 @@ impl AgentFacts {
             | EventKind::Thinking { .. }
             | EventKind::ModelCall(_)
             | EventKind::Handoff { .. }
-            | EventKind::Compaction { .. }
             | EventKind::Error { retry: Some(_), .. } => self.continue_turn(at),
             EventKind::ToolCall(call) => {
                 self.continue_turn(at);
@@ -170,18 +221,30 @@ impl AgentFacts {
                 }
             }
             EventKind::Waiting(reason) => self.waiting = Some((at.into(), *reason)),
-            EventKind::Resumed(_) => self.waiting = None,
-            EventKind::TurnEnd
-            | EventKind::AgentEnd
-            | EventKind::SessionEnd { .. }
-            | EventKind::Error { retry: None, .. } => self.close_turn(),
-            EventKind::SessionStart(_) => {}
+            EventKind::Resumed(_) => {
+                self.waiting = None;
+                // Of parallel calls, the event does not identify the one that runs.
+                if let [call] = self.pending.as_mut_slice() {
+                    call.is_running = true;
+                }
+            }
+            EventKind::TurnEnd | EventKind::AgentEnd | EventKind::Error { retry: None, .. } => {
+                self.close_turn();
+            }
+            EventKind::SessionEnd { reason } => {
+                self.close_turn();
+                let is_gone = reason.as_deref() == Some(EventKind::PROCESS_GONE);
+                self.ending = if is_gone { Ending::Gone } else { Ending::Ended };
+            }
+            // A person can compact the context between two turns.
+            EventKind::Compaction { .. } | EventKind::SessionStart(_) => {}
         }
     }
 
     fn continue_turn(&mut self, at: Timestamp) {
         if self.turn.is_none() {
             self.turn = Some(at.into());
+            self.ending = Ending::None;
         }
         self.waiting = None;
     }
@@ -215,6 +278,11 @@ impl Activity {
     /// Returns the location of the event.
     pub fn evidence(&self) -> Evidence {
         self.place.evidence()
+    }
+
+    /// Returns the number of attempts to call the model that failed since, at most 255.
+    pub fn n_failed_attempts(&self) -> u8 {
+        self.n_failed_attempts
     }
 
     /// Returns whether the model has begun a response that may be incomplete.

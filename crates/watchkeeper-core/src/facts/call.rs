@@ -1,6 +1,7 @@
 use std::sync::Arc;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
+use serde::Deserialize;
 
 use crate::{
     Event, Evidence, Fingerprint, Place, Purpose, ToolCall, ToolClass, event::TOOL_CALL_IDX,
@@ -27,7 +28,31 @@ pub struct Call {
     pub response: Option<Fingerprint>,
     /// The location of the call.
     pub place: Place,
+    /// Whether an event proves that the call runs: it does not wait for permission.
+    pub is_running: bool,
+    command: Option<Box<Command>>,
 }
+
+/// The command of a call, which few calls have.
+#[derive(Clone, Debug, PartialEq)]
+struct Command {
+    /// The beginning of the command.
+    text: Box<str>,
+    max_duration: Option<SignedDuration>,
+}
+
+/// The arguments of most tools that run a command.
+#[derive(Deserialize)]
+struct CommandArguments {
+    #[serde(alias = "cmd")]
+    command: String,
+    #[serde(default, alias = "timeout_ms")]
+    timeout: Option<u32>,
+}
+
+/// The part of a command that is kept, in characters: as many as a quote shows, and
+/// some more to recognize a secret at the end.
+const MAX_COMMAND: usize = 320;
 
 impl Call {
     pub(super) fn new(call: &ToolCall, event: &Event, at: Timestamp) -> Self {
@@ -40,11 +65,44 @@ impl Call {
             fingerprint: call.fingerprint,
             response: call.response.as_deref().map(Fingerprint::of),
             place: Place::new(event.origin.as_ref(), TOOL_CALL_IDX),
+            is_running: false,
+            command: Command::of(call).map(Box::new),
         }
     }
 
     /// Returns the location of the call.
     pub fn evidence(&self) -> Evidence {
         self.place.evidence()
+    }
+
+    /// Returns the beginning of the command, if the call runs one. Not safe for a terminal.
+    pub fn command(&self) -> Option<&str> {
+        self.command.as_ref().map(|command| &*command.text)
+    }
+
+    /// Returns the time after which the tool ends the command, if the arguments contain
+    /// it.
+    pub fn max_duration(&self) -> Option<SignedDuration> {
+        self.command.as_ref()?.max_duration
+    }
+}
+
+impl Command {
+    fn of(call: &ToolCall) -> Option<Self> {
+        if call.class != ToolClass::Run {
+            return None;
+        }
+        let arguments = serde_json::from_str::<CommandArguments>(call.arguments.as_str()).ok();
+        let text = match (call.given_targets(), &arguments) {
+            (Some(targets), _) => targets.command()?,
+            (None, Some(arguments)) => &arguments.command,
+            (None, None) => return None,
+        };
+        let end = text.char_indices().nth(MAX_COMMAND).map_or(text.len(), |(at, _)| at);
+        // Agents write milliseconds. A smaller number is not a limit in milliseconds.
+        let millis =
+            arguments.as_ref().and_then(|arguments| arguments.timeout).filter(|n| 1000 <= *n);
+        let max_duration = millis.map(|n| SignedDuration::from_millis(n.into()));
+        Some(Self { text: text[..end].into(), max_duration })
     }
 }

@@ -5,6 +5,7 @@ mod call;
 mod clock_adjustments;
 mod responses;
 mod session;
+mod state;
 mod step;
 #[cfg(test)]
 mod tests;
@@ -15,5 +16,6 @@ pub use self::{
     agent::{Activity, AgentFacts},
     call::Call,
     session::SessionFacts,
+    state::{AgentState, StateKind},
     totals::{Totals, Usage},
 };

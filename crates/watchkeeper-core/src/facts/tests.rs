@@ -1,7 +1,7 @@
 use jiff::{SignedDuration, Timestamp};
 use proptest::{collection::vec, prelude::*};
 
-use super::{AgentFacts, SessionFacts, Usage, agent::MAX_PENDING, responses::Responses};
+use super::{AgentFacts, SessionFacts, StateKind, Usage, agent::MAX_PENDING, responses::Responses};
 use crate::{
     Event, EventKind, Json, Labels, ModelCall, Prices, SessionStart, Tokens, ToolCall, ToolClass,
     ToolResult, WaitingFor, interner::Interner,
@@ -260,4 +260,34 @@ proptest! {
         prop_assert_eq!(added, expected);
         prop_assert_eq!(facts.totals.unpriced_calls, 0);
     }
+}
+
+#[test]
+fn the_state_is_proven_by_an_event() {
+    let ask = || call("1", "AskUserQuestion");
+    let run = || call("1", "Bash");
+    let resumed = || EventKind::Resumed(WaitingFor::Permission);
+    let end = |reason: Option<&str>| EventKind::SessionEnd { reason: reason.map(Into::into) };
+    for (events, kind, event) in [
+        (vec![prompt(false)], StateKind::WaitingForModel, "prompt"),
+        (vec![prompt(false), message()], StateKind::Working, "message"),
+        (vec![prompt(false), run()], StateKind::CallPending, "tool_call"),
+        (vec![prompt(false), run(), resumed()], StateKind::RunningTool, "tool_call"),
+        (vec![prompt(false), run(), result("1")], StateKind::WaitingForModel, "tool_result"),
+        (vec![prompt(false), ask()], StateKind::WaitingForPerson, "tool_call"),
+        (
+            vec![prompt(false), run(), EventKind::Waiting(WaitingFor::Permission)],
+            StateKind::WaitingForPermission,
+            "waiting",
+        ),
+        (vec![prompt(false), error(Some(1))], StateKind::Retrying, "prompt"),
+        (vec![prompt(false), EventKind::TurnEnd], StateKind::Idle, "turn_end"),
+        (vec![prompt(false), end(None)], StateKind::Ended, "session_end"),
+        (vec![prompt(false), end(Some(EventKind::PROCESS_GONE))], StateKind::Gone, "session_end"),
+    ] {
+        let state = agent(events).state();
+        let proof = state.proof.map(|proof| proof.event);
+        assert_eq!((state.kind, proof), (kind, Some(event)));
+    }
+    assert_eq!(AgentFacts::default().state().proof, None);
 }

@@ -1,0 +1,59 @@
+use jiff::Timestamp;
+
+use crate::{Evidence, WaitingFor};
+
+/// The state of an agent, and the event that proves the state.
+///
+/// Computed from the facts on demand by [`AgentFacts::state`](crate::AgentFacts::state).
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct AgentState {
+    /// The kind of state.
+    pub kind: StateKind,
+    /// The time at which the state began; `None` before the first event.
+    pub since: Option<Timestamp>,
+    /// The location of the event that proves the state; `None` before the first event.
+    pub proof: Option<Evidence>,
+}
+
+/// The kinds of states of an agent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StateKind {
+    /// The model is sending a response.
+    Working,
+    /// The model has to respond and has sent nothing.
+    WaitingForModel,
+    /// A call runs: an event proves that it has started.
+    RunningTool,
+    /// A call has no result. It runs, or it waits for permission: the source does not
+    /// record which.
+    CallPending,
+    /// The agent waits for permission for a call.
+    WaitingForPermission,
+    /// The agent waits for the reply of a person.
+    WaitingForPerson,
+    /// An attempt to call the model failed, and the agent tries again.
+    Retrying,
+    /// No turn is open.
+    Idle,
+    /// The session has ended.
+    Ended,
+    /// The process of the agent no longer exists, and the session has no end.
+    Gone,
+}
+
+impl AgentState {
+    pub(super) fn new(kind: StateKind, since: Option<Timestamp>, proof: Option<Evidence>) -> Self {
+        Self { kind, since, proof }
+    }
+}
+
+impl StateKind {
+    pub(super) const fn waiting_for(reason: WaitingFor) -> Self {
+        match reason {
+            WaitingFor::Permission => Self::WaitingForPermission,
+            WaitingFor::Person => Self::WaitingForPerson,
+        }
+    }
+}
