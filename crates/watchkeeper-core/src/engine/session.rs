@@ -6,7 +6,7 @@ use std::{
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
-    findings::{OpenFinding, StreamScope},
+    findings::{OpenFinding, StreamScope, evicted},
     shared::Shared,
     streams::{Dispatch, Streams},
     subscriptions::SubscriptionTable,
@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// The number of sub-agents of one session that are watched at once. Of more, the one
-/// that has been inactive longest is dropped.
+/// is dropped, which the engine reports.
 pub(super) const MAX_AGENTS: usize = 256;
 
 /// A session with its agents and streams; or all sessions that share the value of a
@@ -155,7 +155,7 @@ impl Session {
             self.table = shared.table(&self.facts, event);
         }
         if let Some(id) = &event.agent {
-            self.move_to_end(id);
+            self.move_to_end(id, at, shared, findings);
         }
         let Self { facts, table, streams, main, agents, .. } = self;
         let agent = match &event.agent {
@@ -293,14 +293,32 @@ impl Session {
     }
 
     /// Makes a sub-agent the last in the list, and adds it if it is new.
-    fn move_to_end(&mut self, id: &AgentId) {
+    ///
+    /// If there are too many, drops the one that has been inactive longest, of those
+    /// without an open turn if there are any, then of those without an open finding.
+    fn move_to_end(
+        &mut self,
+        id: &AgentId,
+        at: Timestamp,
+        shared: &mut Shared,
+        findings: &mut Vec<Finding>,
+    ) {
         match self.agents.iter().rposition(|(it, _)| it == id) {
             Some(place) if place + 1 == self.agents.len() => {}
             Some(place) => self.agents[place..].rotate_left(1),
             None => {
                 let agents = self.agents.0.get_or_insert_default();
                 if agents.len() == MAX_AGENTS {
-                    let (_, dropped) = agents.remove(0);
+                    let rank = |(_, agent): &(AgentId, Agent)| {
+                        let has_open = !agent.streams.episodes().conditions().is_empty();
+                        (agent.facts.turn().is_some(), has_open)
+                    };
+                    // The first of those with the lowest rank.
+                    let first = (0..MAX_AGENTS).min_by_key(|idx| rank(&agents[*idx]));
+                    let (_, dropped) = agents.remove(first.unwrap_or(0));
+                    shared.n_evicted_agents += 1;
+                    let limit = format!("more than {MAX_AGENTS} sub-agents of one session at once");
+                    findings.extend(evicted(at, "agents", &limit, shared.n_evicted_agents));
                     self.facts.count_agent(dropped.facts.status(), AgentStatus::default());
                 }
                 agents.push((id.clone(), Agent::default()));

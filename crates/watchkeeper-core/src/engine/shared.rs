@@ -105,6 +105,8 @@ pub(super) struct Shared {
     /// The tables of the sessions so far, each once: nearly all sessions have the
     /// same.
     tables: Vec<Arc<SubscriptionTable>>,
+    /// The number of sub-agents that were dropped, over all sessions.
+    pub(super) n_evicted_agents: u64,
 }
 
 impl Shared {
@@ -118,6 +120,7 @@ impl Shared {
             names: Interner::default(),
             prices: Interner::default(),
             tables: Vec::new(),
+            n_evicted_agents: 0,
         }
     }
 

@@ -94,15 +94,37 @@ fn drops_inactive_agents_above_the_limit() {
         let event = Event::new(time(0), "s", message()).in_agent(format!("a{agent}"));
         observe_event(engine, &event)
     };
+    let mut evicted = Vec::new();
     for agent in 0..=MAX_AGENTS {
         say(&mut engine, 0);
-        say(&mut engine, agent);
+        evicted = say(&mut engine, agent);
     }
+    assert!(
+        evicted.iter().any(|finding| finding.message.contains("sub-agents of one session")),
+        "{evicted:?}"
+    );
     let facts = engine.session(&SessionId::from("s")).expect("it is watched");
     assert_eq!(facts.open_turns as usize, MAX_AGENTS);
     // The first has the latest event each time; the second was dropped.
-    assert!(say(&mut engine, 1).is_empty());
-    assert_eq!(say(&mut engine, MAX_AGENTS).len(), 1);
+    let is_own = |finding: &Finding| &*finding.kind != "watchkeeper";
+    assert!(!say(&mut engine, 1).iter().any(is_own));
+    assert!(say(&mut engine, MAX_AGENTS).iter().any(is_own));
+}
+
+#[test]
+fn drops_agents_without_an_open_turn_first() {
+    let mut engine = engine(&[]);
+    let mut observe = |agent: usize, kind| {
+        let event = Event::new(time(0), "s", kind).in_agent(format!("a{agent}"));
+        observe_event(&mut engine, &event);
+    };
+    observe(0, message());
+    for agent in 1..2 * MAX_AGENTS {
+        observe(agent, message());
+        observe(agent, EventKind::TurnEnd);
+    }
+    let facts = engine.session(&SessionId::from("s")).expect("it is watched");
+    assert_eq!(facts.open_turns, 1);
 }
 
 #[test]
