@@ -44,9 +44,9 @@ use crate::{
 ///
 /// If the wall clock is set forward, or the machine was suspended, pending wake-ups
 /// are postponed by the difference: the time in which no agent could run is not
-/// counted as inactivity. If the wall clock is set
-/// back, the time of existing sessions does not advance until the clock has caught
-/// up: wake-ups are late, and no finding is repeated.
+/// counted as inactivity. If the wall clock is set back, the time of sessions
+/// continues, and findings are dated by the wall clock. An event that is dated more than
+/// 5 seconds after its arrival gets the time of its arrival.
 ///
 /// ```
 /// use watchkeeper_core::{Engine, Monitor, embed::{Delivery, EngineConfig, MonitorConfig}};

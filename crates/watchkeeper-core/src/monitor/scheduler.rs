@@ -25,6 +25,11 @@ const BURST: usize = 256;
 /// The largest difference between the wall clock and the monotonic clock that is
 /// not an adjustment.
 const MAX_DRIFT: SignedDuration = SignedDuration::from_secs(5);
+/// The largest time by which an event may be ahead of the monitor's time.
+const MAX_AHEAD: SignedDuration = SignedDuration::from_secs(5);
+
+/// The kind of findings about the monitor itself.
+const MONITOR_KIND: &str = "watchkeeper";
 
 /// Passes events and time to the engine, and findings to the delivery.
 pub(super) struct Scheduler {
@@ -54,6 +59,9 @@ struct Progress {
     n_holds: usize,
     /// The number of dropped events in the last finding about them.
     n_reported_drops: u64,
+    /// The time by which the engine is ahead of the wall clock, since the wall clock
+    /// was set back. The time of the engine never goes back.
+    ahead: SignedDuration,
 }
 
 impl Scheduler {
@@ -66,13 +74,13 @@ impl Scheduler {
         let mut progress = Progress::default();
         let mut last = self.read_clocks();
         while !self.shared.is_stopping.load(Ordering::Acquire) {
-            let Ok(message) = self.wait(progress.n_holds) else { break };
+            let Ok(message) = self.wait(&progress) else { break };
             // Before the events, since each of them advances the time of its session.
-            self.detect_adjustment(&mut last);
+            self.detect_adjustment(&mut last, &mut progress.ahead);
             self.handle_burst(message, &mut progress);
-            let now = self.detect_adjustment(&mut last);
+            let now = self.detect_adjustment(&mut last, &mut progress.ahead);
             if progress.n_holds == 0 {
-                let settled = now.saturating_sub(self.lag()).unwrap_or(Timestamp::MIN);
+                let settled = later(now, progress.ahead.saturating_sub(self.lag()));
                 self.engine.advance(settled, &mut progress.findings);
             }
             // Once each time the number has doubled.
@@ -80,7 +88,7 @@ impl Scheduler {
             if progress.n_reported_drops.saturating_mul(2) <= n_dropped {
                 progress.report_drops(now, n_dropped);
             }
-            self.deliver(now, &mut progress.findings);
+            self.deliver(now, &mut progress);
             for flush in progress.flushes.drain(..) {
                 // The caller may have given up.
                 let _ = flush.try_send(());
@@ -96,7 +104,7 @@ impl Scheduler {
         while let Some(message) = next.take() {
             n_handled += 1;
             match message {
-                Message::Event(event) => self.observe(&event, &mut progress.findings),
+                Message::Event(event) => self.observe(event, progress),
                 Message::Hold => progress.n_holds += 1,
                 Message::Release => progress.n_holds = progress.n_holds.saturating_sub(1),
                 Message::Finding(finding) => progress.findings.push(*finding),
@@ -116,7 +124,7 @@ impl Scheduler {
         for _ in 0..self.config.queue_capacity.max(1) {
             let Ok(message) = self.receiver.try_recv() else { break };
             match message {
-                Message::Event(event) => self.observe(&event, &mut progress.findings),
+                Message::Event(event) => self.observe(event, &mut progress),
                 Message::Finding(finding) => progress.findings.push(*finding),
                 Message::Hold | Message::Release | Message::Flush(_) | Message::Look => {}
             }
@@ -124,16 +132,22 @@ impl Scheduler {
         let now = self.shared.clock.now();
         let n_dropped = self.shared.n_overflowed.load(Ordering::Relaxed);
         progress.report_drops(now, n_dropped);
-        self.deliver(now, &mut progress.findings);
+        self.deliver(now, &mut progress);
         self.delivery.close();
     }
 
-    fn observe(&mut self, event: &Event, findings: &mut Vec<Finding>) {
+    fn observe(&mut self, mut event: Event, progress: &mut Progress) {
         if self.shared.is_abandoned.load(Ordering::Acquire) {
             return;
         }
         self.shared.n_handled.fetch_add(1, Ordering::AcqRel);
-        self.engine.observe(event, findings);
+        // No event is later than its arrival, whatever its time says.
+        let now = self.shared.clock.now();
+        if later(now, MAX_AHEAD) < event.at {
+            event.at = now;
+        }
+        event.at = later(event.at, progress.ahead);
+        self.engine.observe(&event, &mut progress.findings);
     }
 
     fn read_clocks(&self) -> ClockReading {
@@ -141,15 +155,31 @@ impl Scheduler {
         ClockReading { now: clock.now(), uptime: clock.uptime() }
     }
 
-    /// Reads the clocks, and postpones wake-ups if the wall clock was set forward
-    /// since the last reading. Returns the time.
-    fn detect_adjustment(&mut self, last: &mut ClockReading) -> Timestamp {
+    /// Reads the clocks. If the wall clock was set forward since the last reading,
+    /// postpones wake-ups; if the wall clock was set back, `ahead` grows. Returns the
+    /// time of the wall clock.
+    fn detect_adjustment(
+        &mut self,
+        last: &mut ClockReading,
+        ahead: &mut SignedDuration,
+    ) -> Timestamp {
         let reading = self.read_clocks();
         let passed = reading.uptime.saturating_sub(last.uptime);
         let passed = SignedDuration::try_from(passed).unwrap_or(SignedDuration::MAX);
         let expected = last.now.saturating_add(passed).unwrap_or(Timestamp::MAX);
         let adjustment = reading.now.duration_since(expected);
-        if MAX_DRIFT < adjustment {
+        if adjustment < -MAX_DRIFT {
+            tracing::info!(
+                target: TARGET,
+                seconds = -adjustment.as_secs(),
+                "the wall clock was set back; the time of sessions continues"
+            );
+            *ahead = ahead.saturating_sub(adjustment);
+        } else if MAX_DRIFT < adjustment {
+            let expected = later(expected, *ahead);
+            let caught_up = adjustment.min(*ahead);
+            *ahead = ahead.saturating_sub(caught_up);
+            let adjustment = adjustment.saturating_sub(caught_up);
             tracing::info!(
                 target: TARGET,
                 seconds = adjustment.as_secs(),
@@ -163,12 +193,13 @@ impl Scheduler {
 
     /// Waits for a message, or until a wake-up is due (`Ok(None)`). Returns
     /// `Err` if all senders are gone.
-    fn wait(&self, n_holds: usize) -> Result<Option<Message>, ()> {
-        let due = self.engine.next_wakeup().filter(|_| n_holds == 0);
+    fn wait(&self, progress: &Progress) -> Result<Option<Message>, ()> {
+        let due = self.engine.next_wakeup().filter(|_| progress.n_holds == 0);
         let Some(due) = due else {
             return self.receiver.recv().map(Some).map_err(|_| ());
         };
-        let wait = due.duration_since(self.shared.clock.now()).saturating_add(self.lag());
+        let wait = due.duration_since(later(self.shared.clock.now(), progress.ahead));
+        let wait = wait.saturating_add(self.lag());
         let wait = Duration::try_from(wait).unwrap_or(Duration::ZERO);
         match self.receiver.recv_timeout(wait) {
             Ok(message) => Ok(Some(message)),
@@ -181,8 +212,12 @@ impl Scheduler {
         SignedDuration::try_from(self.config.check_interval).unwrap_or(SignedDuration::MAX)
     }
 
-    fn deliver(&mut self, now: Timestamp, findings: &mut Vec<Finding>) {
-        for finding in findings.drain(..) {
+    fn deliver(&mut self, now: Timestamp, progress: &mut Progress) {
+        for mut finding in progress.findings.drain(..) {
+            // Findings about the monitor have the time of the wall clock.
+            if &*finding.kind != MONITOR_KIND {
+                finding.at = later(finding.at, -progress.ahead);
+            }
             trace_finding(&finding);
             if self.config.since.is_none_or(|since| since <= finding.at) {
                 if finding.status == Status::Open {
@@ -196,11 +231,17 @@ impl Scheduler {
     }
 }
 
+/// Returns the time `by` after `at`, or before `at` if `by` is negative.
+fn later(at: Timestamp, by: SignedDuration) -> Timestamp {
+    let limit = if by.is_negative() { Timestamp::MIN } else { Timestamp::MAX };
+    at.saturating_add(by).unwrap_or(limit)
+}
+
 /// Traces a finding. Findings about the monitor itself, such as evicted sessions,
 /// are warnings.
 fn trace_finding(finding: &Finding) {
     let detector = make_safe(&finding.detector);
-    if &*finding.kind == "watchkeeper" {
+    if &*finding.kind == MONITOR_KIND {
         let problem = make_safe(&finding.message);
         tracing::warn!(target: TARGET, detector, problem, "a finding about the monitor");
         return;

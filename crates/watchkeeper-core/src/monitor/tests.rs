@@ -263,6 +263,7 @@ fn no_time_passes_while_a_feed_holds_it() {
 #[test]
 fn findings_older_than_since_are_not_delivered() {
     let fixture = Fixture::with_config(MonitorConfig { since: Some(time(100)), ..config() });
+    fixture.advance(100);
     let session = fixture.running.session("s");
     for secs in [99, 100] {
         session.record_at(time(secs), EventKind::TurnEnd);
@@ -310,17 +311,31 @@ fn small_changes_of_the_wall_clock_postpone_nothing() {
 }
 
 #[test]
-fn setting_the_wall_clock_back_delays_existing_sessions_only() {
+fn setting_the_wall_clock_back_delays_no_wake_up() {
     let fixture = Fixture::new();
     fixture.advance(3600);
     fixture.feed("s", time(HOUR), prompt());
     fixture.adjust(-HOUR);
     fixture.feed("t", time(0), prompt());
     fixture.advance(60);
-    assert_eq!(fixture.inactive(), ["60s t inactive"]);
-    assert!(fixture.feed("s", time(60), prompt()).is_empty());
-    fixture.advance(3600);
-    assert_eq!(fixture.inactive(), ["3660s s inactive"]);
+    assert_eq!(fixture.inactive(), ["60s s inactive", "60s t inactive"]);
+    assert!(fixture.feed("u", time(60), prompt()).is_empty());
+    fixture.advance(60);
+    assert_eq!(fixture.inactive(), ["120s u inactive"]);
+
+    // When the clock is corrected, nothing is postponed.
+    fixture.feed("v", time(120), prompt());
+    fixture.adjust(HOUR);
+    fixture.advance(60);
+    assert_eq!(fixture.inactive(), ["3780s v inactive"]);
+}
+
+#[test]
+fn an_event_is_not_later_than_its_arrival() {
+    let fixture = Fixture::new();
+    fixture.feed("s", time(300), prompt());
+    fixture.advance(60);
+    assert_eq!(fixture.inactive(), ["60s s inactive"]);
 }
 
 /// Delivers to a function.
