@@ -36,7 +36,8 @@ const WAIT: Duration = Duration::from_secs(1);
 const MAX_BATCH: usize = 1 << 18;
 /// Time limit for reading the last lines after a stop.
 const LAST_LOOK: Duration = Duration::from_secs(1);
-/// Maximum age of a finding at the start that is still delivered.
+/// Age above which a finding is not delivered, if its session file is first read after
+/// the start.
 const MAX_AGE: SignedDuration = SignedDuration::from_mins(10);
 
 const HANGUP: &str = "note: SIGHUP is ignored; to use a changed policy, restart the program\n";
@@ -113,7 +114,8 @@ impl LiveMonitor {
     ) -> io::Result<Outcome> {
         let Self { engine, mut delivery, config, mut follower, is_stopped } = self;
         let is_stopped = || is_stopped.load(Ordering::Acquire);
-        let mut backlog = Backlog::new(engine, config.since);
+        // An open finding is delivered however old: the problem continues.
+        let mut backlog = Backlog::new(engine);
         read_backlog(&mut follower, &mut backlog, &is_stopped, on_update);
         let (engine, backlog_counts) = backlog.deliver(&mut delivery);
         on_start(&follower.report(), engine.sessions().len());

@@ -1,7 +1,5 @@
 use std::collections::{BTreeMap, HashMap};
 
-use jiff::Timestamp;
-
 use crate::{Delivery, Engine, Event, Finding, Fingerprint, Status};
 
 /// The largest number of open findings that a backlog keeps.
@@ -10,11 +8,9 @@ const MAX_OPEN: usize = 1 << 14;
 /// Events of live sessions that were recorded before the monitor started.
 ///
 /// The engine observes them all, since detectors need the whole session. Of the
-/// findings, only those still open at the end and dated after `since` are
-/// delivered.
+/// findings, only those still open at the end are delivered.
 pub struct Backlog {
     engine: Engine,
-    since: Option<Timestamp>,
     open: OpenFindings,
     n_events: u64,
     n_dropped: u64,
@@ -42,9 +38,9 @@ pub struct BacklogCounts {
 }
 
 impl Backlog {
-    /// Creates an empty backlog. Findings dated before `since` are not delivered.
-    pub fn new(engine: Engine, since: Option<Timestamp>) -> Self {
-        Self { engine, since, open: OpenFindings::default(), n_events: 0, n_dropped: 0 }
+    /// Creates an empty backlog.
+    pub fn new(engine: Engine) -> Self {
+        Self { engine, open: OpenFindings::default(), n_events: 0, n_dropped: 0 }
     }
 
     /// Observes the next event, in order of time.
@@ -61,8 +57,7 @@ impl Backlog {
     /// about a source.
     pub fn report(&mut self, finding: Finding) {
         self.open.remove(finding.fingerprint);
-        let is_recent = self.since.is_none_or(|since| since <= finding.at);
-        if is_recent && finding.status == Status::Open {
+        if finding.status == Status::Open {
             self.open.push(finding);
         }
         if MAX_OPEN < self.open.findings.len() {
@@ -110,13 +105,13 @@ impl OpenFindings {
 
 #[cfg(test)]
 mod tests {
-    use jiff::SignedDuration;
+    use jiff::{SignedDuration, Timestamp};
 
     use super::*;
     use crate::{Severity, embed::EngineConfig};
 
-    fn backlog(since: Option<Timestamp>) -> Backlog {
-        Backlog::new(Engine::new(Vec::new(), EngineConfig::default()), since)
+    fn backlog() -> Backlog {
+        Backlog::new(Engine::new(Vec::new(), EngineConfig::default()))
     }
 
     /// Makes a finding of a subject.
@@ -135,7 +130,7 @@ mod tests {
 
     #[test]
     fn keeps_the_latest_of_each_open_finding() {
-        let mut backlog = backlog(None);
+        let mut backlog = backlog();
         backlog.report(finding(1, 1, Severity::Low));
         backlog.report(finding(2, 2, Severity::Low));
         backlog.report(finding(3, 3, Severity::Low));
@@ -145,16 +140,8 @@ mod tests {
     }
 
     #[test]
-    fn old_findings_are_not_kept() {
-        let mut backlog = backlog(Some(Timestamp::UNIX_EPOCH + SignedDuration::from_secs(2)));
-        backlog.report(finding(1, 1, Severity::Low));
-        backlog.report(finding(2, 2, Severity::Low));
-        assert_eq!(open(&backlog), [(2, Severity::Low)]);
-    }
-
-    #[test]
     fn drops_and_counts_the_oldest_findings() {
-        let mut backlog = backlog(None);
+        let mut backlog = backlog();
         let n_findings = MAX_OPEN as u64 + 2;
         for n in 0..n_findings {
             backlog.report(finding(n, n.cast_signed(), Severity::Low));
