@@ -14,7 +14,7 @@ use memchr::memmem::Finder;
 use watchkeeper_core::{
     AgentId, EventKind, Fingerprint, Json, ModelCall, SessionId, Source, SourceKind, ToolCall,
     ToolClass, ToolResult,
-    author::{Cause, ClientTotal, Environment, EventSink, SessionStart, Targets, Tokens},
+    author::{Cause, ClientTotal, Environment, EventSink, SessionStart, Targets, Tokens, WaitingFor},
     register_source,
 };
 
@@ -54,6 +54,8 @@ pub struct ClaudeCode {
     /// The latest message that may have ended a turn.
     possible_turn_end: Option<PossibleTurnEnd>,
     client_total: Option<ClientTotal>,
+    /// The calls that run, as their progress proves.
+    running: Recent<()>,
     tools: ToolNames,
 }
 
@@ -123,6 +125,7 @@ impl SourceKind for ClaudeCode {
             is_turn_over: true,
             possible_turn_end: None,
             client_total: None,
+            running: Recent::default(),
             tools: ToolNames::default(),
         }
     }
@@ -195,6 +198,9 @@ struct Line<'a> {
     /// A line of a sub-agent, in a line of the agent that waits for it.
     nested: Option<Box<Line<'a>>>,
     is_nested: bool,
+    /// The call whose progress the line shows, and the type of progress.
+    parent_call: Option<Text<'a>>,
+    progress: Option<Text<'a>>,
 }
 
 #[derive(Default)]
@@ -283,6 +289,7 @@ impl<'a> Line<'a> {
                 self.is_foreign = true;
                 reader.pass()?;
             }
+            b"parentToolUseID" => set_once(&mut self.parent_call, reader.text()?),
             b"toolDenialKind" => self.was_denied |= reader.text()?.is_some(),
             b"message" if self.message.is_none() => {
                 self.message = Some(Message::read(reader)?);
@@ -315,9 +322,10 @@ impl<'a> Line<'a> {
             b"error" => self.error = read_error(reader)?,
             b"data" if !self.is_nested && self.nested.is_none() => {
                 let mut nested = Box::new(Self { is_nested: true, ..Self::default() });
-                let mut agent = None;
+                let (mut agent, progress) = (None, &mut self.progress);
                 reader.object(|reader, key| {
                     match key {
+                        b"type" => set_once(progress, reader.text()?),
                         b"agentId" => set_once(&mut agent, reader.text()?),
                         b"message" => {
                             reader.object(|reader, key| nested.read_member(reader, key))?;
@@ -596,12 +604,14 @@ impl Source for ClaudeCode {
             b"progress" => {
                 // Versions up to 2.1.79 write the lines of a sub-agent into the file
                 // of the session that waits for it.
-                if let Some(mut nested) = fields.nested
+                if let Some(mut nested) = fields.nested.take()
                     && nested.agent.is_some()
                     && nested.kind.is_some_and(|kind| kind.is("user") || kind.is("assistant"))
                 {
                     nested.session = fields.session;
                     self.read_message(&nested, sink);
+                } else {
+                    self.read_progress(&fields, sink);
                 }
             }
             b"system" => self.read_system(&fields, sink),
@@ -630,6 +640,22 @@ impl ClaudeCode {
             Ok(Some(context)) => self.read_assistant(line, &context, sink),
             Ok(None) => {}
             Err(reason) => sink.skip_line(reason),
+        }
+    }
+
+    /// Reads the progress of a call. The first line proves that the call does not wait
+    /// for permission. Hooks run before a person is asked, so their progress proves
+    /// nothing.
+    fn read_progress(&mut self, line: &Line<'_>, sink: &mut EventSink<'_>) {
+        let (Some(progress), Some(call)) = (line.progress, line.parent_call) else { return };
+        let key = Fingerprint::of(call.raw());
+        let proves_run = progress.is("bash_progress") || progress.is("mcp_progress");
+        if !proves_run || self.running.get(key).is_some() {
+            return;
+        }
+        self.running.insert(key, ());
+        if let Ok(Some(context)) = self.begin_line(line, sink) {
+            context.event(sink, EventKind::Resumed(WaitingFor::Permission));
         }
     }
 
