@@ -14,7 +14,9 @@ use memchr::memmem::Finder;
 use watchkeeper_core::{
     AgentId, EventKind, Fingerprint, Json, ModelCall, SessionId, Source, SourceKind, ToolCall,
     ToolClass, ToolResult,
-    author::{Cause, ClientTotal, Environment, EventSink, SessionStart, Targets, Tokens, WaitingFor},
+    author::{
+        Cause, ClientTotal, Environment, EventSink, SessionStart, Targets, Tokens, WaitingFor,
+    },
     register_source,
 };
 
