@@ -83,7 +83,9 @@ pub mod author {
         compact::Place,
         detector::Scope,
         event::{Cause, Origin, SessionStart, Targets, Tokens, WaitingFor},
-        facts::{Activity, AgentFacts, AgentState, Call, SessionFacts, StateKind, Totals, Usage},
+        facts::{
+            Activity, AgentFacts, AgentState, Call, SessionFacts, Start, StateKind, Totals, Usage,
+        },
         finding::{Evidence, Labels},
         glob::Glob,
         grouped::grouped,

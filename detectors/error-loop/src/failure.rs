@@ -34,7 +34,7 @@ pub(crate) enum Weight {
 
 impl Weight {
     /// The weight of a full failure.
-    pub(crate) const UNIT: u64 = 6;
+    pub(crate) const UNIT: u64 = 12;
 
     pub(crate) const fn get(self) -> u64 {
         match self {

@@ -31,6 +31,12 @@ struct Row {
     weight: u64,
     /// True if another tool succeeded after the latest failure.
     is_eased: bool,
+    /// True if a change succeeded after the latest failure.
+    is_edited: bool,
+    /// The number of failures with the same error after a change.
+    n_survived: u64,
+    /// The output of the latest failure.
+    output: Option<Fingerprint>,
     /// The latest failed call, if it is known.
     call: Fingerprint,
     tool: Arc<str>,
@@ -79,6 +85,9 @@ impl Failures {
                 n_failures: 0,
                 weight: 0,
                 is_eased: false,
+                is_edited: false,
+                n_survived: 0,
+                output: None,
                 call: key,
                 tool: Arc::default(),
                 class,
@@ -92,14 +101,14 @@ impl Failures {
             return;
         }
         row.n_failures += 1;
-        // Another error of the same call shows that the agent tries something.
-        let n_halves = u32::from(row.is_eased) + u32::from(row.error != error);
-        row.weight += failure.weight.get() >> n_halves;
+        row.weight += row.weight_of(&failure, error, result.fingerprint);
         row.is_one_error &= row.error == error;
         row.is_one_call &= row.call == key && key != Fingerprint::NONE;
         row.error = error;
         row.call = key;
         row.is_eased = false;
+        row.is_edited = false;
+        row.output = result.fingerprint;
         row.class = class;
         row.response = response;
         if let Some(call) = call {
@@ -121,6 +130,10 @@ impl Failures {
         let ends = match (of, class) {
             _ if row.call == call.fingerprint => true,
             // Repeating the previous change is no progress.
+            (Of::Error, ToolClass::Write) if row.class != ToolClass::Write => {
+                row.is_edited |= cx.agent().has_new_change();
+                false
+            }
             (_, ToolClass::Write) => cx.agent().has_new_change(),
             (_, ToolClass::Ask) => true,
             (Of::Error, _) => {
@@ -148,7 +161,28 @@ impl Row {
     /// Returns true if a failure has the same error or the same call.
     fn includes(&self, error: Fingerprint, call: Fingerprint) -> bool {
         let is_same_call = self.is_one_call && self.call == call && call != Fingerprint::NONE;
-        self.is_one_error && self.error == error || is_same_call
+        // Another error after a change is progress.
+        self.is_one_error && self.error == error || is_same_call && !self.is_edited
+    }
+
+    /// Returns the weight of the next failure. Counts the changes that an error
+    /// survives: the first ones are honest work, and each further one is
+    /// stronger evidence.
+    fn weight_of(
+        &mut self,
+        failure: &Failure<'_>,
+        error: Fingerprint,
+        output: Option<Fingerprint>,
+    ) -> u64 {
+        let full = failure.weight.get();
+        if self.is_edited {
+            self.n_survived += 1;
+            // Other output around the same error shows that the change had an effect.
+            let n_halves = u32::from(self.output != output);
+            return full * self.n_survived.min(Weight::UNIT) / Weight::UNIT >> n_halves;
+        }
+        // Another error of the same call shows that the agent tries something.
+        full >> (u32::from(self.is_eased) + u32::from(self.error != error))
     }
 
     fn report(&self, failure: &Failure<'_>, of: Of, cx: &mut Context<'_>) {

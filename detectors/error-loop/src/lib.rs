@@ -4,9 +4,11 @@ mod compactions;
 mod failure;
 mod failures;
 mod options;
+mod prompts;
 mod retries;
 #[cfg(test)]
 mod tests;
+mod turns;
 
 use std::sync::Arc;
 
@@ -15,7 +17,10 @@ use watchkeeper_core::{
 };
 
 pub use crate::options::{ErrorLoopOptions, Of};
-use crate::{compactions::Compactions, failures::Failures, retries::Retries};
+use crate::{
+    compactions::Compactions, failures::Failures, prompts::RepeatedPrompts, retries::Retries,
+    turns::FailedTurns,
+};
 
 /// Finds agents that fail repeatedly.
 #[derive(Clone, Debug)]
@@ -47,6 +52,8 @@ impl DetectorKind for ErrorLoop {
             Of::Failure | Of::Error => State::Failures(Failures::default()),
             Of::Retry => State::Retries(Retries::default()),
             Of::Compaction => State::Compactions(Compactions::default()),
+            Of::Turn => State::Turns(FailedTurns::default()),
+            Of::Prompt => State::Prompts(RepeatedPrompts::default()),
         };
         Ok(Self { options: Arc::new(options), state })
     }
@@ -58,6 +65,8 @@ enum State {
     Failures(Failures),
     Retries(Retries),
     Compactions(Compactions),
+    Turns(FailedTurns),
+    Prompts(RepeatedPrompts),
 }
 
 impl Detector for ErrorLoop {
@@ -66,6 +75,8 @@ impl Detector for ErrorLoop {
             State::Failures(failures) => failures.observe(&event.kind, self.options.of, cx),
             State::Retries(retries) => retries.observe(&event.kind, self.options.within(), cx),
             State::Compactions(compactions) => compactions.observe(&event.kind, cx),
+            State::Turns(turns) => turns.observe(&event.kind, cx),
+            State::Prompts(prompts) => prompts.observe(&event.kind, cx),
         }
     }
 
@@ -80,12 +91,24 @@ impl Detector for ErrorLoop {
         const ERRORS: EventSet = EventSet::of(&["error"]);
         const COMPACTIONS: EventSet = EventSet::of(&["compaction"]);
         const PROGRESS: EventSet = EventSet::of(&["message", "prompt", "tool_result"]);
+        const PROMPTS: EventSet = EventSet::of(&["prompt"]);
+        const TURNS: EventSet = EventSet::of(&[
+            "error",
+            "prompt",
+            "message",
+            "model_call",
+            "tool_result",
+            "session_start",
+            "agent_start",
+        ]);
         match self.state {
             State::Failures(_) => Subscription::to(RESULTS).starting_with(EventSet::FAILED_RESULTS),
             State::Retries(_) => Subscription::to(ERRORS),
             State::Compactions(_) => {
                 Subscription::to(COMPACTIONS.or(PROGRESS)).starting_with(COMPACTIONS)
             }
+            State::Turns(_) => Subscription::to(TURNS).starting_with(ERRORS),
+            State::Prompts(_) => Subscription::to(RESULTS).starting_with(PROMPTS),
         }
     }
 
@@ -94,6 +117,8 @@ impl Detector for ErrorLoop {
             State::Failures(failures) => failures.is_empty(),
             State::Retries(retries) => retries.is_empty(),
             State::Compactions(compactions) => compactions.is_empty(),
+            State::Turns(turns) => turns.is_empty(),
+            State::Prompts(prompts) => prompts.is_empty(),
         }
     }
 }

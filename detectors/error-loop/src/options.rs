@@ -28,6 +28,10 @@ pub enum Of {
     Retry,
     /// Compactions of the context without work in between.
     Compaction,
+    /// Turns in a row that end in an error.
+    Turn,
+    /// Equal prompts of the harness without a result in between.
+    Prompt,
 }
 
 impl ErrorLoopOptions {

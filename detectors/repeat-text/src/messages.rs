@@ -1,6 +1,10 @@
 //! Equal messages, or equal thoughts, in a row.
 
-use watchkeeper_core::{Context, EventKind, Fingerprint, Report, Timestamp, author::Place, quote};
+use watchkeeper_core::{
+    Context, EventKind, Fingerprint, Report, Timestamp,
+    author::{Place, Start},
+    quote,
+};
 
 use crate::{hash::Hash, text_kind::TextKind};
 
@@ -11,6 +15,14 @@ const MAX_HEAD: usize = 160;
 /// Two messages shorter than this, in bytes, count as one: `Ok` is a fair reply
 /// to different prompts.
 const SHORT: usize = 12;
+
+/// The least number of equal messages in a row that count.
+const MIN_TIMES: u64 = 3;
+
+/// The number of restarts, seconds after a turn ended, that count as one
+/// message. They count as one message more at most: each may be a reply to an
+/// event of its own.
+const RESTARTS_PER_COUNT: u64 = 12;
 
 /// The latest message and thought of an agent, each with its repetitions since
 /// the latest tool call or prompt of a person.
@@ -28,6 +40,8 @@ struct Repetition {
     text: Fingerprint,
     since: Timestamp,
     n_times: u32,
+    /// The number of times that the harness restarted the agent in between.
+    n_restarts: u32,
     first: Option<Place>,
 }
 
@@ -47,8 +61,16 @@ impl RepeatedMessages {
                 return;
             }
             EventKind::ToolCall(_) => return self.reset(cx, "a tool was called"),
-            EventKind::Prompt { synthetic: false, .. } => {
-                return self.reset(cx, "a person sent a prompt");
+            EventKind::Prompt { .. } => {
+                let start = cx.agent().start();
+                if let Some(reason) = start.reason() {
+                    return self.reset(cx, reason);
+                }
+                self.complete_partial(cx);
+                if start == Start::Restarted {
+                    self.add_restart();
+                }
+                return;
             }
             // These may arrive in the middle of a streamed message.
             EventKind::ToolResult(_) | EventKind::Waiting(_) | EventKind::Resumed(_) => return,
@@ -69,6 +91,12 @@ impl RepeatedMessages {
         self.message.is_none() && self.thought.is_none() && self.partial.is_none()
     }
 
+    fn add_restart(&mut self) {
+        for latest in [&mut self.message, &mut self.thought].into_iter().flatten() {
+            latest.n_restarts = latest.n_restarts.saturating_add(1);
+        }
+    }
+
     /// Adds a complete message or thought.
     fn add_text(&mut self, kind: TextKind, text: &str, cx: &mut Context<'_>) {
         let mut hash = Hash::default();
@@ -76,6 +104,7 @@ impl RepeatedMessages {
         let first = Repetition {
             text: Fingerprint::from(hash.get()),
             n_times: 1,
+            n_restarts: 0,
             since: cx.now(),
             first: cx.place(),
         };
@@ -105,7 +134,8 @@ impl RepeatedMessages {
     fn complete_partial(&mut self, cx: &mut Context<'_>) {
         let Some(partial) = self.partial.take() else { return };
         let PartialMessage { hash, head, since, first } = *partial;
-        let first = Repetition { text: Fingerprint::from(hash.get()), n_times: 1, since, first };
+        let text = Fingerprint::from(hash.get());
+        let first = Repetition { text, n_times: 1, n_restarts: 0, since, first };
         self.count(TextKind::Message, first, &head, cx);
     }
 
@@ -128,7 +158,7 @@ impl RepeatedMessages {
         let took = cx.within(cx.now().duration_since(repeated.since));
         let text = text.trim();
         let is_short = !text.is_empty() && text.len() < SHORT;
-        let measure = if is_short { n / 2 } else { n };
+        let measure = repeated.measure(is_short);
         cx.report(subject(kind), measure, || {
             let message = match (kind, text) {
                 (TextKind::Message, "") => {
@@ -153,6 +183,15 @@ impl RepeatedMessages {
         *self = Self::default();
         resolve(TextKind::Message, reason, cx);
         resolve(TextKind::Thought, reason, cx);
+    }
+}
+
+impl Repetition {
+    fn measure(&self, is_short: bool) -> u64 {
+        let n_restarts = u64::from(self.n_restarts);
+        let n = u64::from(self.n_times.saturating_sub(self.n_restarts));
+        let n = if is_short { n / 2 } else { n };
+        if MIN_TIMES <= n { n } else { 1 + (n_restarts / RESTARTS_PER_COUNT).min(1) }
     }
 }
 

@@ -4,6 +4,7 @@ mod call_cycles;
 mod cycle;
 mod cycle_length;
 mod cycles;
+mod handoffs;
 mod messages;
 mod no_progress;
 mod open_findings;
@@ -19,7 +20,7 @@ use watchkeeper_core::{
     Severity, Subscription, ToolCall, ToolClass, author::Scope,
 };
 
-use crate::{call_cycles::CallCycles, no_progress::NoProgress};
+use crate::{call_cycles::CallCycles, handoffs::Handoffs, no_progress::NoProgress};
 pub use crate::{
     cycle_length::CycleLength,
     options::{Of, RunawayLoopOptions},
@@ -57,7 +58,8 @@ impl DetectorKind for RunawayLoop {
         }
         let state = match options.of {
             Of::Cycle => State::Calls(CallCycles::default()),
-            Of::Step | Of::Handoff => State::NoProgress(NoProgress::default()),
+            Of::Step => State::NoProgress(NoProgress::default()),
+            Of::Handoff => State::Handoffs(Handoffs::default()),
         };
         Ok(Self { options: Arc::new(options), state })
     }
@@ -67,6 +69,7 @@ impl DetectorKind for RunawayLoop {
 enum State {
     Calls(CallCycles),
     NoProgress(NoProgress),
+    Handoffs(Handoffs),
 }
 
 /// Returns true unless a call waits, or lets time pass.
@@ -78,9 +81,11 @@ impl Detector for RunawayLoop {
     fn observe(&mut self, event: &Event, cx: &mut Context<'_>) {
         match &mut self.state {
             State::Calls(calls) => match &event.kind {
-                EventKind::Prompt { synthetic: false, .. } => {
-                    calls.resolve_all(cx, "a person sent a prompt");
-                    calls.clear();
+                EventKind::Prompt { .. } => {
+                    if let Some(reason) = cx.agent().start().reason() {
+                        calls.resolve_all(cx, reason);
+                        calls.clear();
+                    }
                 }
                 EventKind::ToolCall(event) if is_step(event) => {
                     if let Some(call) = cx.new_call() {
@@ -90,7 +95,8 @@ impl Detector for RunawayLoop {
                 EventKind::ToolResult(result) => calls.add_result(result, &self.options, cx),
                 _ => {}
             },
-            State::NoProgress(no_progress) => no_progress.observe(event, self.options.of, cx),
+            State::NoProgress(no_progress) => no_progress.observe(event, cx),
+            State::Handoffs(handoffs) => handoffs.observe(event, cx),
         }
     }
 
@@ -111,6 +117,7 @@ impl Detector for RunawayLoop {
         match &self.state {
             State::Calls(calls) => calls.is_empty(),
             State::NoProgress(no_progress) => no_progress.is_empty(),
+            State::Handoffs(handoffs) => handoffs.is_empty(),
         }
     }
 }

@@ -3,6 +3,7 @@ use jiff::Timestamp;
 use super::{
     call::Call,
     responses::Responses,
+    start::Start,
     state::{AgentState, StateKind},
 };
 use crate::{
@@ -24,6 +25,7 @@ pub struct AgentFacts {
     last_change: Fingerprint,
     has_new_change: bool,
     ending: Ending,
+    start: Start,
     responses: Responses,
 }
 
@@ -120,6 +122,11 @@ impl AgentFacts {
         self.has_new_change
     }
 
+    /// Returns the effect of the latest event on the stretch of work.
+    pub fn start(&self) -> Start {
+        self.start
+    }
+
     /// Returns whether the model has to respond: a turn is open, no call is pending,
     /// and the agent does not wait for a person.
     pub fn awaits_response(&self) -> bool {
@@ -180,8 +187,10 @@ impl AgentFacts {
 
     fn update_turn(&mut self, event: &Event, at: Timestamp, finished_call: &mut Option<Call>) {
         self.has_new_change = false;
+        self.start = Start::Continued;
         match &event.kind {
             EventKind::Prompt { synthetic, .. } => {
+                self.start = self.start_of_prompt(*synthetic, at);
                 if !synthetic {
                     self.turn = None;
                     self.last_change = Fingerprint::NONE;
@@ -192,7 +201,6 @@ impl AgentFacts {
             | EventKind::Message { .. }
             | EventKind::Thinking { .. }
             | EventKind::ModelCall(_)
-            | EventKind::Handoff { .. }
             | EventKind::Error { retry: Some(_), .. } => self.continue_turn(at),
             EventKind::ToolCall(call) => {
                 self.continue_turn(at);
@@ -228,9 +236,11 @@ impl AgentFacts {
                     call.is_running = true;
                 }
             }
-            EventKind::TurnEnd | EventKind::AgentEnd | EventKind::Error { retry: None, .. } => {
-                self.close_turn();
-            }
+            // After a handoff the other agent continues the conversation.
+            EventKind::Handoff { .. }
+            | EventKind::TurnEnd
+            | EventKind::AgentEnd
+            | EventKind::Error { retry: None, .. } => self.close_turn(),
             EventKind::SessionEnd { reason } => {
                 self.close_turn();
                 let is_gone = reason.as_deref() == Some(EventKind::PROCESS_GONE);
@@ -239,6 +249,16 @@ impl AgentFacts {
             // A person can compact the context between two turns.
             EventKind::Compaction { .. } | EventKind::SessionStart(_) => {}
         }
+    }
+
+    fn start_of_prompt(&self, synthetic: bool, at: Timestamp) -> Start {
+        if !synthetic {
+            return Start::Person;
+        }
+        let Some(activity) = self.activity.as_ref().filter(|_| self.pending.is_empty()) else {
+            return Start::Continued;
+        };
+        Start::of_synthetic(self.turn.is_some(), at.duration_since(activity.at()))
     }
 
     fn continue_turn(&mut self, at: Timestamp) {

@@ -5,6 +5,7 @@ mod call;
 mod clock_adjustments;
 mod responses;
 mod session;
+mod start;
 mod state;
 mod step;
 #[cfg(test)]
@@ -16,6 +17,7 @@ pub use self::{
     agent::{Activity, AgentFacts},
     call::Call,
     session::SessionFacts,
+    start::Start,
     state::{AgentState, StateKind},
     totals::{Totals, Usage},
 };
