@@ -19,6 +19,7 @@ fn lists_the_kinds_that_were_linked_in() {
       token-burn        Finds sessions that use more tokens or money than their limit.  (watchkeeper-detector-token-burn 0.1.0)
 
     Sinks
+      console  Prints findings, one line each.  (watchkeeper-sinks 0.1.0)
       file     Appends findings to a file, one line of JSON each.  (watchkeeper-sinks 0.1.0)
       stderr   Writes findings to standard error, one line each.  (watchkeeper-sinks 0.1.0)
       webhook  Posts each finding to a URL as JSON.  (watchkeeper-sinks 0.1.0)
@@ -44,7 +45,7 @@ fn explains_an_in_house_detector() {
 #[test]
 fn lists_the_known_kinds_for_an_unknown_kind() {
     assert_snapshot!(seen(&["explain", "runaway"]), @"
-    error: unknown name `runaway`; did you mean `runaway-loop`?; known names: acme-banned-tool, call_loop, claude-code, codex, console, error-loop, failure_streak, fast_spending, file, full-context, full_context, ndjson, opencode, openhands, pattern, provider_retries, repeat-text, repeat-tool-call, repeated_call, repeated_compaction, repeated_error, repeated_message, repeated_result, repeated_text, runaway-loop, silent_model, slow_tool, stderr, swe-agent, timeout, token-burn, webhook
+    error: unknown name `runaway`; did you mean `runaway-loop`?; known names: acme-banned-tool, call_loop, claude-code, codex, console, error-loop, failed_turns, failure_streak, fast_spending, file, full-context, full_context, handoffs_without_progress, ndjson, opencode, openhands, pattern, provider_retries, repeat-text, repeat-tool-call, repeated_call, repeated_compaction, repeated_error, repeated_message, repeated_prompt, repeated_result, repeated_text, runaway-loop, silent_model, slow_tool, stderr, swe-agent, timeout, token-burn, webhook
     exit 2
     ");
 }
@@ -60,6 +61,7 @@ fn prints_help() {
       watch        Follow live sessions and deliver findings as they happen
       check        Check recorded sessions and report findings
       demo         Monitor a misbehaving demo agent for about ten seconds
+      init         Write a commented policy for the agents on this machine
       validate     Check a policy and report its mistakes
       test         Run the tests of a policy in virtual time
       policy       Print the active policy, with the origin of every value
@@ -72,7 +74,7 @@ fn prints_help() {
 
     Options:
           --policy <FILE>
-              Policy file to use instead of the built-in policy
+              Policy file [default: the first policy at the usual places]
 
       -q, --quiet
               Print only findings and errors; `check` prints only errors
@@ -110,6 +112,11 @@ fn prints_help() {
       1   findings at or above --fail-on, or a failed policy test
       2   usage or I/O error
       78  invalid policy
+
+    Policy:
+      The first that exists: the file of --policy; `.watchkeeper.toml` in the working
+      folder, or above it in the same repository; `watchkeeper/policy.toml` in
+      $XDG_CONFIG_HOME or ~/.config; the built-in policy. `watchkeeper init` writes one.
 
     Environment:
       WATCHKEEPER_LOG  diagnostics to log to stderr, such as `watchkeeper::source=debug,info`

@@ -143,6 +143,7 @@ fn verbose_shows_all_measures_of_one_detector() {
 
     Detectors
       repeated_call MEDIUM   1 finding; reached 4 at 0:00:08 (line 9); levels: low 3, medium 4
+    policy: policy.toml (given by --policy)
     exit 1
     ");
     assert_snapshot!(seen(&folder, &["s.ndjson", "--detector", "stick"]), @"

@@ -100,9 +100,10 @@ fn reads_a_folder_of_events_as_one_session() {
       openhands · m
       2026-03-01 09:00 UTC, 3m 20s · 204 events · 100 tool calls (100 failed)
       1 model call · 200 tokens in, 800 from cache, 0 to cache, 50 out · $0.25
-      [HIGH]   repeated_error: the same error occurred 6 times in 10s, the last from `terminal`: `lexer.c:1: error: expected ';'`
+      [HIGH]   repeated_error: the same error occurred 100 times in 3m 18s, the last from `terminal`: `lexer.c:1: error: expected ';'`
+               open at the end, 3m 16s after it was found
                5b1e/events/event-00002-00000002.json:1
-               5b1e/events/event-00012-000000012.json:1
+               5b1e/events/event-00200-0000000200.json:1
 
     1 session in 202 files: 204 events, 100 tool calls (100 failed), 1 model call, 1.05k tokens, $0.25
     1 finding: 1 high, 0 medium, 0 low

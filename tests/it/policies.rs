@@ -92,7 +92,7 @@ detectors.silent_model.max = "8m"
        |
        = note: remove it, or compare its spelling with the sessions
        = note: its reason is: the nightly run may take long
-    policy.toml is valid: 13 detectors, 1 sink, 1 route; compared with 1 session
+    policy.toml is valid: 16 detectors, 1 sink, 1 route; compared with 1 session
     exit 0
     "#);
     assert_snapshot!(validate(&["--deny-warnings"]), @"
@@ -243,7 +243,7 @@ detectors.session.max = "3h"
         |policy: &Path| run(&["validate".as_ref(), "--deny-warnings".as_ref(), policy.as_os_str()]);
     let check = |policy: &Path| {
         let (policy, session) = (policy.as_os_str(), session.as_os_str());
-        run(&["--quiet".as_ref(), "--policy".as_ref(), policy, "check".as_ref(), session])
+        run(&["--policy".as_ref(), policy, "check".as_ref(), session])
     };
 
     let good = policy("9999-12-31", "nightly");
@@ -259,7 +259,7 @@ detectors.session.max = "3h"
     assert!(ran.err.contains("this exception expired on 2020-02-29"), "{}", ran.err);
     let ran = check(&expired);
     assert_eq!(ran.status, 1, "{}{}", ran.out, ran.err);
-    assert!(ran.out.contains("working for 30m"), "{}", ran.out);
+    assert!(ran.out.contains("working for "), "{}", ran.out);
 }
 
 #[test]
@@ -297,7 +297,7 @@ fn init_writes_a_policy_that_is_found() {
     folder.write("work/all.toml", all.join("\n"));
     let (status, text) = run("work", &["validate", "--deny-warnings", "all.toml"]);
     assert_eq!(status, Some(0), "{text}");
-    assert!(text.contains("15 detectors, 2 sinks, 2 routes"), "{text}");
+    assert!(text.contains("18 detectors, 2 sinks, 2 routes"), "{text}");
     // The user's policy applies outside of the repository.
     assert_eq!(run("home", &["init", "--user", "--quiet"]), (Some(0), String::new()));
     let (_, text) = run("home", &["policy", "-v"]);

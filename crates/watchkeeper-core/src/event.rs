@@ -12,8 +12,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::targets::Targets;
 use crate::{
-    Fingerprint, Json, Purpose, ResultClass, ToolClass, fingerprint::STATED_INTENT,
-    result_class::is_nothing,
+    Fingerprint, Json, Purpose, ToolClass, fingerprint::STATED_INTENT, nothing_found::is_nothing,
 };
 
 /// One thing that happened in a session.
@@ -480,13 +479,6 @@ impl ToolResult {
             text.and(Fingerprint::from(ok))
         });
         Self { id: id.into(), ok, output, exit_code: None, cause: None, fingerprint }
-    }
-
-    /// Returns the class of the result of a call with this purpose.
-    ///
-    /// Reads the output, so a detector calls this once per result.
-    pub fn class(&self, purpose: Purpose) -> ResultClass {
-        ResultClass::of(self, purpose)
     }
 
     /// Returns whether the tool itself failed: the call was not declined, interrupted

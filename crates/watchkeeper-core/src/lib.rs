@@ -34,6 +34,7 @@ mod interner;
 mod json;
 mod models;
 mod monitor;
+mod nothing_found;
 mod options;
 mod panic_message;
 mod period;

@@ -10,12 +10,10 @@
 //! | declined | a person, a rule or a parallel failure stopped the call | does not count for different calls |
 //! | outage | a service is overloaded or unavailable | does not count: providers fail without the agent |
 
-mod nothing;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use self::nothing::is_nothing;
-use crate::{Cause, Purpose, ToolResult};
+use crate::{Cause, Purpose, ToolResult, nothing_found::is_nothing};
 
 /// The class of a tool result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -43,6 +41,15 @@ const LONGEST: usize = 400;
 const SHORTEST_ANSWER: usize = 24;
 /// The shortest successful result of a search or a read, in bytes, that contains information.
 const SHORTEST_FINDING: usize = 12;
+
+impl ToolResult {
+    /// Returns the class of the result of a call with this purpose.
+    ///
+    /// Reads the output, so a detector calls this once per result.
+    pub fn class(&self, purpose: Purpose) -> ResultClass {
+        ResultClass::of(self, purpose)
+    }
+}
 
 impl ResultClass {
     /// Returns the class of the result of a call.

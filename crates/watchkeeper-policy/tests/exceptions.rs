@@ -228,17 +228,17 @@ fn a_pending_excepted_call_is_not_timed() {
         2m   turn_end
     "#;
     assert_snapshot!(play_detector(&slow_tool(exceptions), trace), @"
-    9s500ms medium    `Bash` has been running for 7s, 75% of 10s
-    12s     high      `Bash` has been running for 10s, the limit is 10s
-    13s     resolved  `Bash` returned after 11s
+    9s500ms medium    no result for 7s, 75% of 10s: `Bash` `make` is running or waits for permission
+    12s     high      no result for 10s, the limit is 10s: `Bash` `make` is running or waits for permission
+    13s     resolved  `Bash` `make` returned after 11s
     ");
     assert_snapshot!(play_detector(&slow_tool(""), trace), @"
-    8s500ms medium    `Bash` has been running for 7s, 75% of 10s
-    9s500ms medium    `Bash` has been running for 7s, 75% of 10s
-    11s     high      `Bash` has been running for 10s, the limit is 10s
-    12s     high      `Bash` has been running for 10s, the limit is 10s
-    13s     resolved  `Bash` returned after 11s
-    1m      resolved  `Bash` returned after 59s
+    8s500ms medium    no result for 7s, 75% of 10s: `Bash` `./deploy` is running or waits for permission
+    9s500ms medium    no result for 7s, 75% of 10s: `Bash` `make` is running or waits for permission
+    11s     high      no result for 10s, the limit is 10s: `Bash` `./deploy` is running or waits for permission
+    12s     high      no result for 10s, the limit is 10s: `Bash` `make` is running or waits for permission
+    13s     resolved  `Bash` `make` returned after 11s
+    1m      resolved  `Bash` `./deploy` returned after 59s
     ");
     laws::check_detector(&slow_tool(exceptions));
 }

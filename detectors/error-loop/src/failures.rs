@@ -179,7 +179,7 @@ impl Row {
             self.n_survived += 1;
             // Other output around the same error shows that the change had an effect.
             let n_halves = u32::from(self.output != output);
-            return full * self.n_survived.min(Weight::UNIT) / Weight::UNIT >> n_halves;
+            return (full * self.n_survived.min(Weight::UNIT) / Weight::UNIT) >> n_halves;
         }
         // Another error of the same call shows that the agent tries something.
         full >> (u32::from(self.is_eased) + u32::from(self.error != error))

@@ -69,8 +69,79 @@ fn an_edit_that_repeats_the_previous_one_is_no_progress() {
     assert_snapshot!(play::<ErrorLoop>("of = 'error'", trace), @"
     4s      low       the same error occurred 3 times in 2s, the last from `Bash`: `cannot find it`
     6s      medium    the same error occurred 5 times in 4s, the last from `Bash`: `cannot find it`
-    8s      resolved  no further failures after 5: a tool succeeded
     ");
+}
+
+#[test]
+fn an_error_that_remains_after_changes_counts_less() {
+    let opens = |at: u64, n_rounds: u32| {
+        let mut trace = "0s prompt fix it\n".to_owned();
+        for n in 0..n_rounds {
+            let change = format!("+9s call Edit lib.rs {n}\n+1s result done\n");
+            trace += &change;
+            trace += "+9s call Bash make\n+1s result fail lib.rs:7: error: expected ;\n";
+        }
+        opens("of = 'error'", at, &trace)
+    };
+    assert!(!opens(2, 5) && opens(2, 6));
+    assert!(!opens(3, 7) && opens(3, 8));
+}
+
+/// Errors with which clients and providers end a turn.
+const TURN_ERRORS: &[&str] = &[
+    "API Error: 400 invalid_request_error: messages.3: tool_use ids were found without tool_result",
+    "API Error: 401 authentication_error: invalid x-api-key",
+    "API Error: 403 permission_error: your organization has no access to this model",
+    "API Error: 404 not_found_error: model: opus-9",
+    "API Error: 413 request_too_large",
+    "API Error: 529 overloaded_error: Overloaded",
+    "Credit balance is too low",
+    "You exceeded your current quota, please check your plan and billing details",
+    "prompt is too long: 213462 tokens > 200000 maximum",
+    "This model's maximum context length is 128000 tokens",
+    "input length and max_tokens exceed context limit",
+    "You have hit your limit. It resets at 5pm",
+    "usage limit reached",
+    "fetch failed",
+    "TypeError: terminated",
+    "read ECONNRESET",
+    "connect ECONNREFUSED 127.0.0.1:8080",
+    "getaddrinfo ENOTFOUND api.example.com",
+    "getaddrinfo EAI_AGAIN api.example.com",
+    "socket hang up",
+    "Premature close",
+    "stream disconnected before completion: stream closed before response.completed",
+    "error sending request for url",
+    "unexpected end of JSON input",
+    "self-signed certificate in certificate chain",
+    "Request was aborted by the server",
+    "OAuth token has expired",
+    "Model not found",
+    "thinking blocks cannot be modified",
+    "something else",
+];
+
+#[test]
+fn turns_that_end_in_an_error_are_counted_whatever_its_text() {
+    for text in TURN_ERRORS {
+        let dead = format!("0s repeat 3 every 30s: prompt go on ;; error {text}");
+        assert!(opens("of = 'turn'", 3, &dead), "{text}");
+        let recovers =
+            format!("0s repeat 9 every 30s: prompt go on ;; error {text} ;; message it is done");
+        assert!(!opens("of = 'turn'", 2, &recovers), "{text}");
+    }
+    let stopped = "0s repeat 9 every 30s: prompt go on ;; error Request interrupted by user";
+    assert!(!opens("of = 'turn'", 1, stopped));
+}
+
+#[test]
+fn equal_prompts_of_the_harness_count_until_a_tool_returns() {
+    let prompt = "synthetic the call could not be parsed, please retry ;; message I retry";
+    assert!(opens("of = 'prompt'", 5, &format!("0s repeat 5 every 3s: {prompt}")));
+    let works = format!("0s repeat 9 every 3s: {prompt} ;; call Read x ;; result a text");
+    assert!(!opens("of = 'prompt'", 2, &works));
+    let person = format!("0s repeat 9 every 3s: {prompt} ;; prompt go on");
+    assert!(!opens("of = 'prompt'", 2, &person));
 }
 
 #[test]
@@ -239,7 +310,7 @@ fn state_of_a_stream_is_small() {
 
 #[test]
 fn laws_hold() {
-    for of in ["failure", "error", "retry", "compaction"] {
+    for of in ["failure", "error", "retry", "compaction", "turn", "prompt"] {
         laws::check::<ErrorLoop>(&format!("of = '{of}'"));
     }
     laws::check::<ErrorLoop>("of = 'retry'\nwithin = '10s'");
@@ -326,7 +397,7 @@ proptest! {
     ) {
         let mut trace = String::new();
         for (i, number) in (0..n).zip(numbers) {
-            writeln!(trace, "+1s call Bash step {i}\n+1s result fail line {number}: no such word")
+            writeln!(trace, "+1s call Bash step {n}\n+1s result fail line {number}: no such word")
                 .expect("writing to a string succeeds");
         }
         prop_assert_eq!(opens("of = 'error'", at, &trace), at <= n, "{}", trace);

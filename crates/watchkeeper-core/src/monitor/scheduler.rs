@@ -214,12 +214,13 @@ impl Scheduler {
 
     fn deliver(&mut self, now: Timestamp, progress: &mut Progress) {
         for mut finding in progress.findings.drain(..) {
+            let is_recent = self.config.since.is_none_or(|since| since <= finding.at);
             // Findings about the monitor have the time of the wall clock.
             if &*finding.kind != MONITOR_KIND {
                 finding.at = later(finding.at, -progress.ahead);
             }
             trace_finding(&finding);
-            if self.config.since.is_none_or(|since| since <= finding.at) {
+            if is_recent {
                 if finding.status == Status::Open {
                     self.shared.n_findings.fetch_add(1, Ordering::Relaxed);
                 }

@@ -1,6 +1,6 @@
 //! The purposes of shell commands.
 
-use super::Purpose;
+use super::kind::Purpose;
 
 /// The number of bytes of a command that are examined.
 const EXAMINED: usize = 1024;

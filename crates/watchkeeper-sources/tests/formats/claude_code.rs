@@ -23,6 +23,7 @@ fn reads_early_versions() {
     7 10:00:05 s-1 model_call cache_read_tokens=41000 cache_write_1h_tokens=900 cache_write_tokens=1000 id="msg_1" input_tokens=3 model="model-a" output_tokens=210
     7 10:00:05 s-1 tool_call arguments={"command":"cargo test","description":"Run the tests"} class="run" id="t1" response="msg_1" tool="Bash"
     8 10:00:05 s-1 tool_call arguments={"file_path":"/w/app/a.rs"} class="read" id="t2" response="msg_1" tool="Read"
+    9 10:00:07 s-1 resumed for="permission"
     10 10:00:09 s-1 tool_result exit_code=101 id="t1" ok=false output="Exit code 101\nerror[E0308]: mismatched types"
     11 10:00:09 s-1 tool_result cause="sibling" id="t2" ok=false output="<tool_use_error>Sibling tool call errored</tool_use_error>"
     12 10:00:12 s-1 model_call id="msg_2" input_tokens=5 model="model-a" output_tokens=2
