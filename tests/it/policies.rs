@@ -96,7 +96,7 @@ detectors.silent_model.max = "8m"
     exit 0
     "#);
     assert_snapshot!(validate(&["--deny-warnings"]), @"
-    policy.toml is valid: 13 detectors, 1 sink, 1 route
+    policy.toml is valid: 16 detectors, 1 sink, 1 route
     exit 0
     ");
     assert!(validate(&["--deny-warnings", "--against", "sessions"]).ends_with("exit 78"));
