@@ -28,10 +28,7 @@ impl Reader<'_> {
             return (Labels::new(labels.unwrap_or_default()), Vec::new());
         }
         let (mut labels, mut rules) = (BTreeMap::new(), Vec::new());
-        let items = match section.into_inner() {
-            DeValue::Array(items) => items,
-            _ => return Default::default(),
-        };
+        let DeValue::Array(items) = section.into_inner() else { return Default::default() };
         for item in items {
             let Some(table) = self.table(item) else { continue };
             let Some((matcher, values)) = self.label_rule(table) else { continue };

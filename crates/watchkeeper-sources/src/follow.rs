@@ -738,10 +738,8 @@ impl Follower {
             is_whole = MAX_LINE <= head.len() || memchr(b'\n', &head[HEAD..]).is_some();
             kind = recognized(&head)?;
         }
-        file.state = match is_whole {
-            true => State::Unknown(head.len()),
-            false => State::Unrecognized(head.len()),
-        };
+        file.state =
+            if is_whole { State::Unknown(head.len()) } else { State::Unrecognized(head.len()) };
         let Some(kind) = kind else {
             // The folder may contain many files that are not sessions.
             self.open.close(id);

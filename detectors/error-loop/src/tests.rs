@@ -396,7 +396,7 @@ proptest! {
         numbers in proptest::collection::vec(any::<u32>(), 12),
     ) {
         let mut trace = String::new();
-        for (i, number) in (0..n).zip(numbers) {
+        for (_i, number) in (0..n).zip(numbers) {
             writeln!(trace, "+1s call Bash step {n}\n+1s result fail line {number}: no such word")
                 .expect("writing to a string succeeds");
         }

@@ -284,7 +284,7 @@ fn honest_polls_are_reported_after_an_hour() {
         "call check_deployment {} ;; result the same three replicas are there",
         "call TaskOutput {} ;; result no change since the last look at the task",
         r#"call mcp__github__get_workflow_run {} ;; result {"status":"in_progress","id":"a"}"#,
-        r#"call mcp__kubernetes__pods_list {} ;; result web ContainerCreating"#,
+        r"call mcp__kubernetes__pods_list {} ;; result web ContainerCreating",
         r#"call Bash {"command":"kubectl get pods"} ;; result web-1 0/1 Init"#,
         r#"call Bash {"command":"ps aux | grep vite"} ;; result vite --port 3000 serves the shop"#,
         r#"call Bash {"command":"sleep 20 && gh run view 12"} ;; result the same jobs are listed"#,

@@ -44,9 +44,8 @@ impl Spending {
         match &rules.window {
             Some(Window::Sliding(window)) => spent.advance(limit, *window, cx.now()),
             Some(Window::Calendar(calendar)) => {
-                if spent.recent.start_unit(cx.now(), calendar) {
-                    spent.n = 0;
-                }
+                let is_new = spent.recent.start_unit(cx.now(), calendar);
+                spent.n = if is_new { 0 } else { spent.n };
             }
             None => {}
         }

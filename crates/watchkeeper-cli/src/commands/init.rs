@@ -25,7 +25,7 @@ pub(crate) struct Init {
     /// File to write [default: .watchkeeper.toml]
     file: Option<PathBuf>,
 
-    /// Write the policy of the user: `watchkeeper/policy.toml` in $XDG_CONFIG_HOME or
+    /// Write the policy of the user: `watchkeeper/policy.toml` in $`XDG_CONFIG_HOME` or
     /// ~/.config
     #[arg(long, conflicts_with = "file")]
     user: bool,
@@ -106,7 +106,7 @@ fn policy(agents: &[Agent]) -> String {
     let (mut found, mut missing) = (String::new(), String::new());
     for Agent { kind, folder, exists } in agents {
         let lines = if *exists { &mut found } else { &mut missing };
-        lines.push_str(&format!("#   {kind}: {}\n", safe_path(folder)));
+        *lines += &["#   ", kind, ": ", &safe_path(folder), "\n"].concat();
     }
     let mut text = String::new();
     for (title, lines) in [
@@ -114,7 +114,7 @@ fn policy(agents: &[Agent]) -> String {
         ("# These agents are followed as soon as their folders exist:\n", missing),
     ] {
         if !lines.is_empty() {
-            text.push_str(&format!("{title}{lines}#\n"));
+            text += &[title, &lines, "#\n"].concat();
         }
     }
     TEMPLATE.replace("#AGENTS#\n", &text)

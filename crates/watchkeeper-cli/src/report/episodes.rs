@@ -122,7 +122,7 @@ impl EpisodeRecorder {
                 episode.ended_at = Some(facts.last_event_at);
             }
         }
-        episodes.sort_by(|a, b| b.finding.severity.cmp(&a.finding.severity));
+        episodes.sort_by_key(|episode| std::cmp::Reverse(episode.finding.severity));
         episodes
     }
 }

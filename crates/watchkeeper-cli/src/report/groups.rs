@@ -163,7 +163,7 @@ pub(super) fn write(
     for (n, line) in lines.iter().enumerate() {
         let mut text = format!("{:width$}", line[0], width = widths[0]);
         for (cell, width) in line.iter().zip(&widths).skip(1) {
-            text.push_str(&format!("  {cell:>width$}"));
+            text.extend([format!("  {cell:>width$}")]);
         }
         let is_bold = styled && (n == 0 || n == last);
         writeln!(out, "{}", Style::Bold.paint(text.trim_end(), is_bold))?;

@@ -19,6 +19,7 @@ pub(super) fn write_line(value: &impl Serialize, out: &mut dyn Write) -> io::Res
 }
 
 /// Serializes a path as text. Bytes that are not UTF-8 become U+FFFD.
+#[expect(clippy::ptr_arg, reason = "serde passes the type of the field")]
 pub(super) fn lossy_path<S: Serializer>(path: &PathBuf, to: S) -> Result<S::Ok, S::Error> {
     to.serialize_str(&path.to_string_lossy())
 }

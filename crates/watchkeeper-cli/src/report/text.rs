@@ -279,13 +279,13 @@ fn end(episode: &Episode) -> String {
         (Status::Resolved, Some(lasted)) => format!("resolved {lasted} after it was found"),
     };
     if 0 < episode.tokens {
-        line.push_str(&format!(", {} tokens", short(episode.tokens)));
+        line.extend([format!(", {} tokens", short(episode.tokens))]);
     }
     if 0.005 <= episode.cost_usd {
-        line.push_str(&format!(", {}", dollars(episode.cost_usd)));
+        line.extend([format!(", {}", dollars(episode.cost_usd))]);
     }
     if let Some(reason) = &episode.resolution {
-        line.push_str(&format!(": {}", make_safe(reason)));
+        line.extend([format!(": {}", make_safe(reason))]);
     }
     line
 }

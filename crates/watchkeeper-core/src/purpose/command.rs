@@ -146,10 +146,7 @@ fn of_simple_command(text: &str) -> Simple {
                     is_required(word) || word.split(['-', '/', ':', '.', '?']).any(is_required)
                 }))
     };
-    match POLLS.iter().any(is_poll) {
-        true => Simple::With(Purpose::Poll),
-        false => Simple::With(Purpose::Run),
-    }
+    if POLLS.iter().any(is_poll) { Simple::With(Purpose::Poll) } else { Simple::With(Purpose::Run) }
 }
 
 fn cut(text: &str) -> &str {

@@ -131,7 +131,7 @@ fn findings_that_no_route_accepts_are_named() {
         found(&route("'label:team' = 'payments'")),
         "warning: no sink receives findings of severity `low` and `high` of sessions that match no route by `label:team`"
     );
-    assert_eq!(found(&route("status = 'resolved'")).contains("`low` and `high`"), true);
+    assert!(found(&route("status = 'resolved'")).contains("`low` and `high`"));
     assert_eq!(found(&(route("detector = 'repeat'") + &route("detector = 'o*'"))), "");
     assert_eq!(found(&(route("severity = 'high'") + &route("severity = '>=low'"))), "");
 }
