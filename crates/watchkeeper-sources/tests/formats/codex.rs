@@ -157,7 +157,7 @@ fn a_sub_agent_keeps_its_first_second() {
 #[test]
 fn repeated_lines_change_nothing() {
     let text = thread(&[META, FIRST, RECORD, OUTPUT, COUNT]);
-    let doubled: String = text.lines().map(|it| format!("{it}\n\0{it}\0\n")).collect();
+    let doubled: String = text.lines().flat_map(|it| [it, "\n\0", it, "\0\n"]).collect();
     let names = |text: &str, seen: &mut DedupCache| {
         let (events, _) = events("codex", "r.jsonl", text.as_bytes(), seen);
         events.iter().map(|event| event.kind.name()).collect::<Vec<_>>()
