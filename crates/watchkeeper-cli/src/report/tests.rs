@@ -23,7 +23,7 @@ use crate::output::{Output, Styles};
 fn report_of(bytes: &[u8]) -> Report {
     let text = String::from_utf8_lossy(bytes).into_owned();
     let file = PathBuf::from(OsStr::from_bytes(bytes));
-    let at: Timestamp = "2026-03-01T10:00:00Z".parse().unwrap();
+    let at: Timestamp = "2026-03-01T10:00:00Z".parse().expect("the text is a time");
     let mut finding = Finding::new(at, &text, text.as_str(), Severity::High, text.clone());
     finding.data.insert(text.clone(), text.clone().into());
     let origin = Origin { file: text.as_str().into(), line: 3, source: "ndjson" };
@@ -54,7 +54,7 @@ fn report_of(bytes: &[u8]) -> Report {
         client_difference: None,
         findings: vec![episode],
         skipped_lines: 0,
-        skipped_reasons: Default::default(),
+        skipped_reasons: std::collections::BTreeMap::default(),
         usage: vec![UsageSlice {
             day: None,
             model: Some(text.as_str().into()),
