@@ -180,7 +180,7 @@ fn a_week_and_a_month_start_on_their_first_day() {
     let mut found = String::new();
     for window in ["week", "month"] {
         let options = format!("max_tokens = 100\nwindow = '{window}'");
-        found.push_str(&format!("{window}\n{}\n", play::<TokenBurn>(&options, trace)));
+        found += &[window, "\n", &play::<TokenBurn>(&options, trace), "\n"].concat();
     }
     assert_snapshot!(found, @"
     week
