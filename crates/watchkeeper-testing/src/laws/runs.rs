@@ -48,7 +48,9 @@ impl Subject {
                     events.iter().filter(|event| event.session == **session).cloned().collect();
                 let among: Vec<_> =
                     findings.iter().filter(|it| it.session == **session).cloned().collect();
-                let alone = self.run(&alone, &[]);
+                // Time passes as long as among the other sessions.
+                let end = self.end(events);
+                let alone = self.run_detector(self.pristine.clone(), &alone, &[], end);
                 same(Law::Isolated, ("among other sessions", &among), ("alone", &alone))?;
             }
             let (explained, messages) = self.run_explained(events, session);
@@ -107,7 +109,7 @@ impl Subject {
     /// Plays events and the tail. `ticks` is the number of clock advances before each
     /// event, and repeats. The findings are sorted by session.
     pub(super) fn run(&self, events: &[Event], ticks: &[u8]) -> Vec<Finding> {
-        self.run_detector(self.pristine.clone(), events, ticks)
+        self.run_detector(self.pristine.clone(), events, ticks, self.end(events))
     }
 
     fn run_detector(
@@ -115,6 +117,7 @@ impl Subject {
         detector: NamedDetector,
         events: &[Event],
         ticks: &[u8],
+        end: Timestamp,
     ) -> Vec<Finding> {
         let mut engine = self.engine(detector);
         let mut findings = Vec::new();
@@ -134,7 +137,7 @@ impl Subject {
             }
             engine.observe(event, &mut findings);
         }
-        engine.advance(self.end(events), &mut findings);
+        engine.advance(end, &mut findings);
         sort_by_session(&mut findings);
         findings
     }
@@ -168,7 +171,7 @@ impl Subject {
         let broken = Arc::default();
         let probe = probe::Probe::new(self.pristine.detector.clone(), Arc::clone(&broken));
         let probed = NamedDetector { detector: Box::new(probe), ..self.pristine.clone() };
-        let unfiltered = self.run_detector(probed, events, &[]);
+        let unfiltered = self.run_detector(probed, events, &[], self.end(events));
         probe::take(&broken)?;
         same(
             Law::Subscribed,
