@@ -92,6 +92,10 @@ impl SourceKind for ClaudeCode {
             };
             let has_id = fields.session.is_some() || fields.uuid.is_some() || fields.leaf.is_some();
             is_recognized |= fields.kind.is_some_and(is_known) && has_id;
+            // A message of another agent would have the fields of that agent.
+            if is_recognized && fields.message.is_some() {
+                return true;
+            }
         }
         is_recognized
     }
