@@ -13,7 +13,9 @@
 #[cfg(test)]
 mod tests;
 
-use crate::{Cause, Purpose, ToolResult, nothing_found::is_nothing};
+use memchr::memmem;
+
+use crate::{Cause, Fingerprint, Purpose, ToolResult, nothing_found::is_nothing};
 
 /// The class of a tool result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -41,15 +43,6 @@ const LONGEST: usize = 400;
 const SHORTEST_ANSWER: usize = 24;
 /// The shortest successful result of a search or a read, in bytes, that contains information.
 const SHORTEST_FINDING: usize = 12;
-
-impl ToolResult {
-    /// Returns the class of the result of a call with this purpose.
-    ///
-    /// Reads the output, so a detector calls this once per result.
-    pub fn class(&self, purpose: Purpose) -> ResultClass {
-        ResultClass::of(self, purpose)
-    }
-}
 
 impl ResultClass {
     /// Returns the class of the result of a call.
@@ -80,7 +73,7 @@ impl ResultClass {
         match () {
             () if is_silent && searches => Self::Nothing,
             () if is_silent => Self::Acknowledged,
-            () if is_nothing(text) => Self::Nothing,
+            () if result.fingerprint == Some(Fingerprint::NOTHING_FOUND) => Self::Nothing,
             () if has(&lower, IN_BACKGROUND) => Self::Acknowledged,
             () if has(&lower, CLEAN) => Self::Acknowledged,
             () if has_word(&lower, UNFINISHED) || has(&lower, UNFINISHED_PHRASES) => {
@@ -121,27 +114,27 @@ const CLEAN: &[&str] = &[
 ];
 /// States of work that is not finished.
 const UNFINISHED: &[&str] = &[
-    "running",
-    "pending",
-    "queued",
-    "waiting",
     "building",
-    "deploying",
-    "provisioning",
-    "initializing",
-    "starting",
-    "scheduled",
-    "processing",
-    "creating",
-    "containercreating",
-    "in_progress",
-    "inprogress",
     "compiling",
+    "containercreating",
+    "creating",
+    "deploying",
     "downloading",
+    "in_progress",
+    "initializing",
+    "inprogress",
     "installing",
+    "pending",
+    "processing",
     "progressing",
-    "uploading",
+    "provisioning",
+    "queued",
+    "running",
+    "scheduled",
+    "starting",
     "still",
+    "uploading",
+    "waiting",
 ];
 const UNFINISHED_PHRASES: &[&str] = &["in progress", "not ready", "not yet"];
 /// Words that confirm an action.
@@ -239,9 +232,11 @@ fn is_outage(text: &str) -> bool {
 }
 
 fn has(text: &str, phrases: &[&str]) -> bool {
-    phrases.iter().any(|phrase| text.contains(phrase))
+    phrases.iter().any(|phrase| memmem::find(text.as_bytes(), phrase.as_bytes()).is_some())
 }
 
-fn has_word(text: &str, known: &[&str]) -> bool {
-    text.split(|c: char| !(c.is_alphanumeric() || c == '_')).any(|word| known.contains(&word))
+/// Returns true if the text contains a word of a sorted list.
+fn has_word(text: &str, sorted: &[&str]) -> bool {
+    let mut words = text.split(|c: char| !(c.is_alphanumeric() || c == '_'));
+    words.any(|word| sorted.binary_search(&word).is_ok())
 }

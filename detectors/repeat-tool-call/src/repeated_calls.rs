@@ -82,7 +82,7 @@ impl RepeatedCalls {
             return;
         }
         let Some(call) = cx.call() else { return };
-        if !result.ok && result.class(call.purpose) == ResultClass::Outage {
+        if !result.ok && cx.result_class() == Some(ResultClass::Outage) {
             if let Some(streak) = self.streak.as_mut().filter(|it| it.has_call(call, options)) {
                 streak.end_pending();
                 if !options.counts_at_result() {
@@ -160,7 +160,7 @@ fn compare(
     cx: &mut Context<'_>,
 ) {
     let output = result.output.as_deref().unwrap_or_default();
-    let class = result.class(call.purpose);
+    let Some(class) = cx.result_class() else { return };
     let is_specific = options.same.arguments || is_specific(output, class);
     let is_equal = is_specific && streak.result() == Some(value);
     // The numbers in a successful result may show progress.

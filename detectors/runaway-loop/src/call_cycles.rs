@@ -88,7 +88,7 @@ impl CallCycles {
         // A call that was stopped from outside is not a step, nor is a call that
         // failed because a service did.
         let is_stopped = matches!(result.cause, Some(Cause::Sibling | Cause::Interrupted));
-        let is_outage = !result.ok && result.class(call.purpose) == ResultClass::Outage;
+        let is_outage = !result.ok && cx.result_class() == Some(ResultClass::Outage);
         let is_from_tool = !is_stopped && !is_outage;
         let is_known = self.has_results || result.fingerprint.is_some();
         let step = Step {

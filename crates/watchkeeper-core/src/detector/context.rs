@@ -8,7 +8,8 @@ use super::{
     report::Report,
 };
 use crate::{
-    AgentFacts, Call, Event, EventKind, Evidence, Fingerprint, Level, Place, SessionFacts, Usage,
+    AgentFacts, Call, Event, EventKind, Evidence, Fingerprint, Level, Place, ResultClass,
+    SessionFacts, Usage,
     compact::PackedTimestamp,
     facts::{ClockAdjustments, Step},
     period::Within,
@@ -109,6 +110,18 @@ impl<'a> Context<'a> {
     /// known.
     pub fn call(&self) -> Option<&'a Call> {
         self.input.observed?.step.finished_call.as_ref()
+    }
+
+    /// Returns the class of this result: `Some` for a `tool_result` whose call is
+    /// known.
+    ///
+    /// The first detector that calls this classifies the result, the others get the
+    /// same class.
+    pub fn result_class(&self) -> Option<ResultClass> {
+        let Observed { event, step } = self.input.observed?;
+        let EventKind::ToolResult(result) = &event.kind else { return None };
+        let purpose = step.finished_call.as_ref()?.purpose;
+        Some(*step.result_class.get_or_init(|| ResultClass::of(result, purpose)))
     }
 
     /// Returns the call that this event makes, with its fingerprints: `Some` for a

@@ -1,4 +1,7 @@
+use std::cell::OnceCell;
+
 use super::{call::Call, totals::Usage};
+use crate::ResultClass;
 
 /// The changes that one event makes to the facts. A wake-up makes none.
 #[derive(Debug, Default)]
@@ -7,4 +10,6 @@ pub(crate) struct Step {
     pub(crate) usage: Option<Usage>,
     /// The call of a result.
     pub(crate) finished_call: Option<Call>,
+    /// The class of a result, once a detector has read it.
+    pub(crate) result_class: OnceCell<ResultClass>,
 }

@@ -4,7 +4,7 @@ use super::ResultClass;
 use crate::{Purpose, ToolResult};
 
 fn of(purpose: Purpose, output: &str, ok: bool) -> ResultClass {
-    ToolResult::new("1", ok, Some(output.into())).class(purpose)
+    ResultClass::of(&ToolResult::new("1", ok, Some(output.into())), purpose)
 }
 
 /// Each row: a result that reports nothing, and a similar result that does not.
@@ -148,5 +148,12 @@ proptest! {
         for purpose in [Purpose::Search, Purpose::Run, Purpose::Act] {
             of(purpose, &output, ok);
         }
+    }
+}
+
+#[test]
+fn lists_of_words_are_sorted() {
+    for words in [super::UNFINISHED, super::CONFIRMATIONS, super::OUTAGE_STATUS] {
+        assert!(words.is_sorted(), "{words:?}");
     }
 }
