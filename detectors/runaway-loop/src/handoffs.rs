@@ -2,10 +2,14 @@
 
 use std::collections::VecDeque;
 
-use watchkeeper_core::{Context, Event, EventKind, Fingerprint, Report, author::Place};
+use watchkeeper_core::{Context, Event, EventKind, Fingerprint};
+
+use crate::count::Count;
 
 /// The number of latest results that are compared.
 const MAX_RESULTS: usize = 16;
+
+const NOUN: &str = "handoff";
 
 /// The handoffs of a session since its latest progress.
 #[derive(Clone, Debug, Default)]
@@ -15,8 +19,7 @@ pub(crate) struct Handoffs {
 
 #[derive(Clone, Debug, Default)]
 struct Row {
-    n: u64,
-    first: Option<Place>,
+    count: Count,
     /// The latest results with their calls, oldest first. A repeated result is
     /// no progress.
     results: VecDeque<Fingerprint>,
@@ -29,23 +32,23 @@ impl Handoffs {
 
     pub(crate) fn observe(&mut self, event: &Event, cx: &mut Context<'_>) {
         if let EventKind::Handoff { .. } = event.kind {
-            return self.row.get_or_insert_default().count(cx);
+            return self.row.get_or_insert_default().count.add(NOUN, cx);
         }
         let Some(row) = &mut self.row else { return };
         match &event.kind {
             EventKind::Prompt { .. } => {
                 if let Some(reason) = cx.agent().start().reason() {
-                    row.resolve(cx, reason);
+                    row.count.reset(NOUN, reason, cx);
                     self.row = None;
                 }
             }
             EventKind::ToolResult(_) if cx.agent().has_new_change() => {
-                row.resolve(cx, "a change succeeded");
+                row.count.reset(NOUN, "a change succeeded", cx);
             }
             EventKind::ToolResult(result) if result.ok => {
                 let call = cx.call().map_or(Fingerprint::NONE, |call| call.fingerprint);
                 if row.add(call.and(result.fingerprint.unwrap_or(Fingerprint::NONE))) {
-                    row.resolve(cx, "a tool returned a new result");
+                    row.count.reset(NOUN, "a tool returned a new result", cx);
                 }
             }
             _ => {}
@@ -54,19 +57,6 @@ impl Handoffs {
 }
 
 impl Row {
-    fn count(&mut self, cx: &mut Context<'_>) {
-        if self.n == 0 {
-            self.first = cx.place();
-        }
-        self.n += 1;
-        let n = self.n;
-        cx.report(Fingerprint::NONE, n, || {
-            Report::new(format!("{} without progress", amount(n)))
-                .with("count", n)
-                .since(self.first.as_ref().map(Place::evidence))
-        });
-    }
-
     /// Adds a result. Returns true if it is not among the latest results.
     fn add(&mut self, result: Fingerprint) -> bool {
         let is_new = !self.results.contains(&result);
@@ -78,16 +68,4 @@ impl Row {
         }
         is_new
     }
-
-    fn resolve(&mut self, cx: &mut Context<'_>, reason: &str) {
-        let n = std::mem::take(&mut self.n);
-        self.first = None;
-        cx.resolve(Fingerprint::NONE, || {
-            Report::new(format!("progress after {}: {reason}", amount(n))).with("count", n)
-        });
-    }
-}
-
-fn amount(n: u64) -> String {
-    if n == 1 { "1 handoff".to_owned() } else { format!("{n} handoffs") }
 }

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod call_cycles;
+mod count;
 mod cycle;
 mod cycle_length;
 mod cycles;
