@@ -39,6 +39,9 @@ struct SafeJson<W>(W);
 
 impl<W: Write> Write for SafeJson<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if bytes.iter().all(|byte| matches!(byte, b'\n' | b' '..=b'~')) {
+            return self.0.write(bytes);
+        }
         let text = match str::from_utf8(bytes) {
             Ok(text) => text,
             // The end of a character comes with the next write.
