@@ -1,4 +1,4 @@
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
@@ -43,9 +43,9 @@ struct Command {
 
 /// The arguments of most tools that run a command.
 #[derive(Deserialize)]
-struct CommandArguments {
-    #[serde(alias = "cmd")]
-    command: String,
+struct CommandArguments<'a> {
+    #[serde(alias = "cmd", borrow)]
+    command: Cow<'a, str>,
     #[serde(default, alias = "timeout_ms")]
     timeout: Option<u32>,
 }
@@ -92,7 +92,7 @@ impl Command {
         if call.class != ToolClass::Run {
             return None;
         }
-        let arguments = serde_json::from_str::<CommandArguments>(call.arguments.as_str()).ok();
+        let arguments = serde_json::from_str::<CommandArguments<'_>>(call.arguments.as_str()).ok();
         let text = match (call.given_targets(), &arguments) {
             (Some(targets), _) => targets.command()?,
             (None, Some(arguments)) => &arguments.command,
