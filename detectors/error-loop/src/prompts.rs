@@ -2,7 +2,7 @@
 
 use watchkeeper_core::{
     Context, EventKind, Fingerprint, Report, Timestamp,
-    author::{Elapsed, Place, Start},
+    author::{Place, Start},
     quote,
 };
 
@@ -49,13 +49,13 @@ impl RepeatedPrompts {
             Box::new(Repetition { text, n: 0, since: cx.now(), first: cx.place() })
         });
         latest.n += 1;
-        let (n, took) = (latest.n, Elapsed(cx.now().duration_since(latest.since)));
+        let (n, took) = (latest.n, cx.within(cx.now().duration_since(latest.since)));
         cx.report(Fingerprint::NONE, n, || {
             let prompt = quote(prompt.trim());
             let message = match n {
                 1 => format!("the harness sent a prompt: {prompt}"),
                 _ => format!(
-                    "the harness sent the same prompt {n} times in {took}, without a result in between: {prompt}"
+                    "the harness sent the same prompt {n} times{took}, without a result in between: {prompt}"
                 ),
             };
             Report::new(message)

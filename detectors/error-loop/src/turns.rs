@@ -1,10 +1,6 @@
 //! Turns in a row that end in an error.
 
-use watchkeeper_core::{
-    Context, EventKind, Fingerprint, Report, Timestamp,
-    author::{Elapsed, Place},
-    quote,
-};
+use watchkeeper_core::{Context, EventKind, Fingerprint, Report, Timestamp, author::Place, quote};
 
 /// Parts of the errors that a harness records when a person stops a turn.
 const INTERRUPTIONS: &[&str] = &[
@@ -72,11 +68,11 @@ impl FailedTurns {
             return;
         }
         row.n += 1;
-        let (n, took) = (row.n, Elapsed(cx.now().duration_since(row.since)));
+        let (n, took) = (row.n, cx.within(cx.now().duration_since(row.since)));
         cx.report(Fingerprint::NONE, n, || {
             let mut text = match n {
                 1 => "a turn ended in an error".to_owned(),
-                _ => format!("{n} turns in a row ended in an error in {took}"),
+                _ => format!("{n} turns in a row ended in an error{took}"),
             };
             let message = message.trim();
             if !message.is_empty() {
