@@ -1,4 +1,4 @@
-//! The content of reports of `check`: what is counted, selected, sorted and grouped.
+//! The content of reports of `check`: counts, selection, order and groups.
 
 use std::ffi::OsStr;
 

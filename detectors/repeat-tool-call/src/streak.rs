@@ -268,7 +268,7 @@ impl Streak {
     }
 
     /// Adds the first call of a turn. Returns false if the turn has a call, or if
-    /// the call is not equal to that of the previous turn.
+    /// the call differs from the first call of the previous turn.
     pub(crate) fn add_first_of_turn(&mut self, call: &Call, key: Brief) -> bool {
         let is_first = self.turn == Turn::Empty && self.key == key;
         if is_first {
@@ -279,8 +279,8 @@ impl Streak {
         is_first
     }
 
-    /// Compares the result of the first call of a turn with that of the previous
-    /// turn. Returns false if there is nothing to compare.
+    /// Compares the results of the first calls of a turn and of the previous turn.
+    /// Returns false if there is nothing to compare.
     pub(crate) fn compare_turns(
         &mut self,
         call: &Call,

@@ -141,7 +141,7 @@ impl Scheduler {
             return;
         }
         self.shared.n_handled.fetch_add(1, Ordering::AcqRel);
-        // No event is later than its arrival, whatever its time says.
+        // No event is later than its arrival, although its time may be.
         let now = self.shared.clock.now();
         if later(now, MAX_AHEAD) < event.at {
             event.at = now;
