@@ -1,6 +1,7 @@
 //! Session files of agents without a source, which are counted and not read.
 
 use std::{
+    cell::OnceCell,
     fs::File,
     io::Read as _,
     path::{Component, Path},
@@ -188,10 +189,14 @@ pub(crate) fn agent_of_name(path: &Path) -> Option<&'static str> {
 pub(crate) fn agent_of(path: &Path, head: &[u8]) -> Option<&'static str> {
     let by_path = AGENTS.iter().find(|agent| agent.has_path(path));
     let by_shape = || {
-        let text = without_whitespace(head);
+        let text: OnceCell<Vec<u8>> = OnceCell::new();
         let is_of = |shape: &Shape| {
-            text.starts_with(shape.start.as_bytes())
-                && shape.contains.iter().all(|it| memmem::find(&text, it.as_bytes()).is_some())
+            let start = without_whitespace(head).take(shape.start.len());
+            if !start.eq(shape.start.bytes()) {
+                return false;
+            }
+            let text = text.get_or_init(|| without_whitespace(head).collect());
+            shape.contains.iter().all(|it| memmem::find(text, it.as_bytes()).is_some())
         };
         AGENTS.iter().find(|agent| agent.shapes.iter().any(is_of))
     };
@@ -208,11 +213,10 @@ pub fn unsupported_agent(path: &Path) -> Option<&'static str> {
 }
 
 /// Returns JSON without the whitespace outside its strings.
-fn without_whitespace(json: &[u8]) -> Vec<u8> {
+fn without_whitespace(json: &[u8]) -> impl Iterator<Item = u8> {
     let json = json.strip_prefix(b"\xef\xbb\xbf").unwrap_or(json);
     let (mut in_string, mut is_escaped) = (false, false);
-    let mut text = json.to_vec();
-    text.retain(|byte| {
+    json.iter().copied().filter(move |byte| {
         if !in_string && byte.is_ascii_whitespace() {
             return false;
         }
@@ -221,8 +225,7 @@ fn without_whitespace(json: &[u8]) -> Vec<u8> {
         }
         is_escaped = in_string && *byte == b'\\' && !is_escaped;
         true
-    });
-    text
+    })
 }
 
 #[cfg(test)]
