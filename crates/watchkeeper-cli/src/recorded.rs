@@ -25,8 +25,8 @@ pub(crate) struct Group {
     pub(crate) session: SessionId,
     /// In order of their first event.
     pub(crate) files: Vec<PathBuf>,
-    /// Time of the first event of each file.
-    starts: Vec<Timestamp>,
+    /// Time of the first event of each file, and the source that recognized it.
+    starts: Vec<(Timestamp, &'static SourceEntry)>,
     /// Contents of the files that are pipes. A pipe cannot be read twice.
     pipes: BTreeMap<PathBuf, Arc<[u8]>>,
     pub(crate) started_at: Timestamp,
@@ -69,18 +69,20 @@ pub(crate) fn group(
     only: Option<&'static SourceEntry>,
     kinds: &Kinds<SourceEntry>,
 ) -> (Vec<Group>, Vec<UnreadFile>) {
-    let mut groups: BTreeMap<SessionId, Vec<(Timestamp, PathBuf)>> = BTreeMap::new();
+    let mut groups: BTreeMap<SessionId, Vec<_>> = BTreeMap::new();
     let mut pipes = BTreeMap::new();
     let mut without = Vec::new();
     for path in files {
         let mut skipped_lines = 0;
         let opened = read_pipe(&path, &mut pipes);
         let opened = opened.and_then(|()| open(&path, only, kinds, &pipes));
-        let first =
-            opened.map_err(Into::into).and_then(|file| first_event(file, &mut skipped_lines));
+        let first = opened.map_err(Into::into).and_then(|file| {
+            let kind = file.kind();
+            Ok(first_event(file, &mut skipped_lines)?.map(|event| (event, kind)))
+        });
         let error = match first {
-            Ok(Some(event)) => {
-                groups.entry(event.session).or_default().push((event.at, path));
+            Ok(Some((event, kind))) => {
+                groups.entry(event.session).or_default().push((path, (event.at, kind)));
                 continue;
             }
             Ok(None) => ReadError::NoSession,
@@ -91,9 +93,9 @@ pub(crate) fn group(
     let mut groups: Vec<Group> = groups
         .into_iter()
         .map(|(session, mut files)| {
-            files.sort();
-            let started_at = files[0].0;
-            let (starts, files): (_, Vec<PathBuf>) = files.into_iter().unzip();
+            files.sort_by(|(a, (a_at, _)), (b, (b_at, _))| (a_at, a).cmp(&(b_at, b)));
+            let (files, starts): (Vec<PathBuf>, Vec<_>) = files.into_iter().unzip();
+            let started_at = starts[0].0;
             let pipes = files.iter().filter_map(|path| pipes.remove_entry(path)).collect();
             Group { session, files, starts, pipes, started_at }
         })
@@ -170,7 +172,6 @@ impl Group {
     /// A file that cannot be read any further does not affect the other files.
     pub(crate) fn read(
         &self,
-        only: Option<&'static SourceEntry>,
         kinds: &Kinds<SourceEntry>,
         seen: &mut DedupCache,
         on_event: &mut dyn FnMut(Event),
@@ -182,13 +183,13 @@ impl Group {
         // The file with the oldest next event is read next; of two, the file that
         // started first.
         let starts = self.starts.iter().zip(0..);
-        let mut order: BinaryHeap<_> = starts.map(|(at, idx)| Reverse((*at, idx))).collect();
+        let mut order: BinaryHeap<_> = starts.map(|((at, _), idx)| Reverse((*at, idx))).collect();
         while let Some(Reverse((_, cursor_idx))) = order.pop() {
             let next = order.peek().map_or((Timestamp::MAX, usize::MAX), |Reverse(next)| *next);
             let slot: &mut Option<Cursor> = &mut cursors[cursor_idx];
             let cursor = match slot {
                 Some(cursor) => cursor,
-                None => match Cursor::open(&self.files[cursor_idx], only, kinds, &self.pipes) {
+                None => match self.open(cursor_idx, kinds) {
                     Ok(cursor) => slot.insert(cursor),
                     Err(error) => {
                         result.fail(&self.files[cursor_idx], error.into());
@@ -220,6 +221,12 @@ impl Group {
         }
         result
     }
+
+    fn open(&self, file_idx: usize, kinds: &Kinds<SourceEntry>) -> Result<Cursor, OpenError> {
+        let (_, kind) = self.starts[file_idx];
+        let file = open(&self.files[file_idx], Some(kind), kinds, &self.pipes)?;
+        Ok(Cursor { file, events: VecDeque::new(), clock: Timestamp::MIN })
+    }
 }
 
 impl GroupRead {
@@ -243,16 +250,6 @@ struct Cursor {
 }
 
 impl Cursor {
-    fn open(
-        path: &Path,
-        only: Option<&'static SourceEntry>,
-        kinds: &Kinds<SourceEntry>,
-        pipes: &BTreeMap<PathBuf, Arc<[u8]>>,
-    ) -> Result<Self, OpenError> {
-        let file = open(path, only, kinds, pipes)?;
-        Ok(Self { file, events: VecDeque::new(), clock: Timestamp::MIN })
-    }
-
     /// Returns the time of the next event, or `None` at the end of the file.
     fn peek(&mut self, seen: &mut DedupCache) -> Result<Option<Timestamp>, ReadError> {
         let mut events = Vec::new();

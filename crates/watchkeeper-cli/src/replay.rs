@@ -77,7 +77,7 @@ pub(crate) fn check(
     let (mut n_sessions, mut n_findings) = (0, 0);
     for group in groups {
         let mut sessions: BTreeSet<SessionId> = BTreeSet::new();
-        let read = group.read(source, &registry.sources, &mut seen, &mut |event| {
+        let read = group.read(&registry.sources, &mut seen, &mut |event| {
             if let Some(request) = &mut request {
                 request.before_event(&event, &mut run.engine);
             }
@@ -218,7 +218,7 @@ pub(crate) fn routed_findings(
     }
     for group in groups {
         let mut seen = DedupCache::default();
-        let read = group.read(None, &registry.sources, &mut seen, &mut |event| {
+        let read = group.read(&registry.sources, &mut seen, &mut |event| {
             n_events += 1;
             engine.observe(&event, &mut findings);
         });
@@ -259,7 +259,7 @@ pub(crate) fn probe(
     );
     for group in groups {
         let mut sessions: BTreeSet<SessionId> = BTreeSet::new();
-        let read = group.read(None, &registry.sources, &mut seen, &mut |event| {
+        let read = group.read(&registry.sources, &mut seen, &mut |event| {
             engine.observe(&event, &mut findings);
             findings.clear();
             if !sessions.contains(&event.session) {
