@@ -10,11 +10,11 @@
 //! | declined | a person, a rule or a parallel failure stopped the call | does not count for different calls |
 //! | outage | a service is overloaded or unavailable | does not count: providers fail without the agent |
 
+mod phrases;
 #[cfg(test)]
 mod tests;
 
-use memchr::memmem;
-
+use self::phrases::{Meaning, Meanings};
 use crate::{Cause, Fingerprint, Purpose, ToolResult, nothing_found::is_nothing};
 
 /// The class of a tool result.
@@ -59,11 +59,13 @@ impl ResultClass {
         if LONGEST < text.len() {
             return if result.ok { Self::Answered } else { Self::Failed };
         }
-        let lower = text.to_ascii_lowercase();
-        let is_silent = lower.is_empty() || has(&lower, SILENT);
+        let meanings = Meanings::of(text);
+        let has = |meaning| meanings.has(meaning);
+        let is_silent = text.is_empty() || has(Meaning::Silent);
         if !result.ok {
+            let has_status = has(Meaning::Status) && has(Meaning::OutageStatus);
             return match () {
-                () if is_outage(&lower) => Self::Outage,
+                () if has(Meaning::Outage) || has_status => Self::Outage,
                 () if purpose == Purpose::Search && (is_silent || is_nothing(text)) => {
                     Self::Nothing
                 }
@@ -74,169 +76,13 @@ impl ResultClass {
             () if is_silent && searches => Self::Nothing,
             () if is_silent => Self::Acknowledged,
             () if result.fingerprint == Some(Fingerprint::NOTHING_FOUND) => Self::Nothing,
-            () if has(&lower, IN_BACKGROUND) => Self::Acknowledged,
-            () if has(&lower, CLEAN) => Self::Acknowledged,
-            () if has_word(&lower, UNFINISHED) || has(&lower, UNFINISHED_PHRASES) => {
-                Self::Unfinished
-            }
+            () if has(Meaning::InBackground) || has(Meaning::Clean) => Self::Acknowledged,
+            () if has(Meaning::Unfinished) => Self::Unfinished,
             () if text.len() < shortest => Self::Acknowledged,
-            () if has(&lower, ERRORS) => Self::Answered,
+            () if has(Meaning::Error) => Self::Answered,
             () if matches!(purpose, Purpose::Act | Purpose::Navigate) => Self::Acknowledged,
-            () if has_word(&lower, CONFIRMATIONS) => Self::Acknowledged,
+            () if has(Meaning::Confirmation) => Self::Acknowledged,
             () => Self::Answered,
         }
     }
-}
-
-/// Texts of harnesses for a command that printed nothing.
-const SILENT: &[&str] = &[
-    "no output",
-    "without output",
-    "not produce any output",
-    "without producing any output",
-    "no stdout",
-];
-const IN_BACKGROUND: &[&str] = &["in background", "in the background"];
-/// Phrases that report the absence of problems.
-const CLEAN: &[&str] = &[
-    "no error",
-    "no issue",
-    "no problem",
-    "no warning",
-    "no conflict",
-    "no change",
-    "0 error",
-    "0 issue",
-    "0 problem",
-    "0 fail",
-    "up to date",
-    "all matched",
-];
-/// States of work that is not finished.
-const UNFINISHED: &[&str] = &[
-    "building",
-    "compiling",
-    "containercreating",
-    "creating",
-    "deploying",
-    "downloading",
-    "in_progress",
-    "initializing",
-    "inprogress",
-    "installing",
-    "pending",
-    "processing",
-    "progressing",
-    "provisioning",
-    "queued",
-    "running",
-    "scheduled",
-    "starting",
-    "still",
-    "uploading",
-    "waiting",
-];
-const UNFINISHED_PHRASES: &[&str] = &["in progress", "not ready", "not yet"];
-/// Words that confirm an action.
-const CONFIRMATIONS: &[&str] = &[
-    "accepted",
-    "added",
-    "applied",
-    "archived",
-    "assigned",
-    "clean",
-    "clicked",
-    "closed",
-    "complete",
-    "completed",
-    "copied",
-    "created",
-    "deleted",
-    "delivered",
-    "disabled",
-    "done",
-    "enabled",
-    "filled",
-    "finished",
-    "inserted",
-    "merged",
-    "modified",
-    "moved",
-    "navigated",
-    "ok",
-    "opened",
-    "passed",
-    "posted",
-    "pressed",
-    "published",
-    "received",
-    "registered",
-    "removed",
-    "renamed",
-    "replaced",
-    "saved",
-    "scrolled",
-    "selected",
-    "sent",
-    "set",
-    "stored",
-    "submitted",
-    "success",
-    "successful",
-    "successfully",
-    "typed",
-    "updated",
-    "uploaded",
-    "written",
-    "wrote",
-];
-/// Words after which a result is no confirmation.
-const ERRORS: &[&str] = &[
-    "error",
-    "fail",
-    "cannot",
-    "can't",
-    "could not",
-    "unable",
-    "not found",
-    "no such",
-    "denied",
-    "invalid",
-    "refused",
-    "does not ",
-    "doesn't",
-    "is not ",
-    "was not ",
-];
-/// Phrases in the error of a service that is overloaded or unavailable.
-const OUTAGES: &[&str] = &[
-    "rate limit",
-    "rate-limit",
-    "rate_limit",
-    "ratelimit",
-    "too many requests",
-    "overloaded",
-    "service unavailable",
-    "temporarily unavailable",
-    "try again later",
-    "bad gateway",
-    "internal server error",
-    "gateway time",
-];
-/// Status codes of an outage, if one of `STATUS` is in the same text.
-const OUTAGE_STATUS: &[&str] = &["429", "500", "502", "503", "504", "529"];
-const STATUS: &[&str] = &["http", "status", "api error"];
-
-fn is_outage(text: &str) -> bool {
-    has(text, OUTAGES) || has(text, STATUS) && has_word(text, OUTAGE_STATUS)
-}
-
-fn has(text: &str, phrases: &[&str]) -> bool {
-    phrases.iter().any(|phrase| memmem::find(text.as_bytes(), phrase.as_bytes()).is_some())
-}
-
-/// Returns true if the text contains a word of a sorted list.
-fn has_word(text: &str, sorted: &[&str]) -> bool {
-    let mut words = text.split(|c: char| !(c.is_alphanumeric() || c == '_'));
-    words.any(|word| sorted.binary_search(&word).is_ok())
 }

@@ -150,10 +150,3 @@ proptest! {
         }
     }
 }
-
-#[test]
-fn lists_of_words_are_sorted() {
-    for words in [super::UNFINISHED, super::CONFIRMATIONS, super::OUTAGE_STATUS] {
-        assert!(words.is_sorted(), "{words:?}");
-    }
-}
