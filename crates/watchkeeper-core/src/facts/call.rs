@@ -1,4 +1,4 @@
-use std::{borrow::Cow, sync::Arc};
+use std::{borrow::Cow, num::NonZeroU32, sync::Arc};
 
 use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
@@ -38,7 +38,9 @@ pub struct Call {
 struct Command {
     /// The beginning of the command.
     text: Box<str>,
-    max_duration: Option<SignedDuration>,
+    /// The time after which the tool ends the command. Agents write milliseconds; a
+    /// smaller number than a second is not a limit in milliseconds.
+    max_millis: Option<NonZeroU32>,
 }
 
 /// The arguments of most tools that run a command.
@@ -83,7 +85,8 @@ impl Call {
     /// Returns the time after which the tool ends the command, if the arguments contain
     /// it.
     pub fn max_duration(&self) -> Option<SignedDuration> {
-        self.command.as_ref()?.max_duration
+        let millis = self.command.as_ref()?.max_millis?;
+        Some(SignedDuration::from_millis(millis.get().into()))
     }
 }
 
@@ -99,10 +102,8 @@ impl Command {
             (None, None) => return None,
         };
         let end = text.char_indices().nth(MAX_COMMAND).map_or(text.len(), |(at, _)| at);
-        // Agents write milliseconds. A smaller number is not a limit in milliseconds.
-        let millis =
-            arguments.as_ref().and_then(|arguments| arguments.timeout).filter(|n| 1000 <= *n);
-        let max_duration = millis.map(|n| SignedDuration::from_millis(n.into()));
-        Some(Self { text: text[..end].into(), max_duration })
+        let millis = arguments.as_ref().and_then(|arguments| arguments.timeout);
+        let max_millis = millis.filter(|n| 1000 <= *n).and_then(NonZeroU32::new);
+        Some(Self { text: text[..end].into(), max_millis })
     }
 }
