@@ -1,6 +1,6 @@
 //! Failed tool calls without progress in between.
 
-use std::sync::Arc;
+use std::{num::NonZeroU32, sync::Arc};
 
 use watchkeeper_core::{
     Context, EventKind, Fingerprint, Report, Timestamp, ToolClass, ToolResult, author::Place, quote,
@@ -34,9 +34,9 @@ struct Row {
     /// True if a change succeeded after the latest failure.
     is_edited: bool,
     /// The number of failures with the same error after a change.
-    n_survived: u64,
+    n_survived: u32,
     /// The output of the latest failure.
-    output: Option<Fingerprint>,
+    output: Option<NonZeroU32>,
     /// The latest failed call, if it is known.
     call: Fingerprint,
     tool: Arc<str>,
@@ -101,14 +101,15 @@ impl Failures {
             return;
         }
         row.n_failures += 1;
-        row.weight += row.weight_of(&failure, error, result.fingerprint);
+        let output = result.fingerprint.map(Fingerprint::brief);
+        row.weight += row.weight_of(&failure, error, output);
         row.is_one_error &= row.error == error;
         row.is_one_call &= row.call == key && key != Fingerprint::NONE;
         row.error = error;
         row.call = key;
         row.is_eased = false;
         row.is_edited = false;
-        row.output = result.fingerprint;
+        row.output = output;
         row.class = class;
         row.response = response;
         if let Some(call) = call {
@@ -172,14 +173,15 @@ impl Row {
         &mut self,
         failure: &Failure<'_>,
         error: Fingerprint,
-        output: Option<Fingerprint>,
+        output: Option<NonZeroU32>,
     ) -> u64 {
         let full = failure.weight.get();
         if self.is_edited {
-            self.n_survived += 1;
+            self.n_survived = self.n_survived.saturating_add(1);
             // Other output around the same error shows that the change had an effect.
             let n_halves = u32::from(self.output != output);
-            return (full * self.n_survived.min(Weight::UNIT) / Weight::UNIT) >> n_halves;
+            return (full * u64::from(self.n_survived).min(Weight::UNIT) / Weight::UNIT)
+                >> n_halves;
         }
         // Another error of the same call shows that the agent tries something.
         full >> (u32::from(self.is_eased) + u32::from(self.error != error))
