@@ -21,6 +21,8 @@ mod kind;
 #[cfg(test)]
 mod tests;
 
+use memchr::memmem;
+
 use self::command::of_command;
 pub use self::kind::Purpose;
 use crate::{Json, ToolClass};
@@ -149,7 +151,8 @@ fn command_text(arguments: &str) -> Option<&str> {
 
 /// Returns the string, or the text of the array, that follows a key.
 fn string_of<'a>(arguments: &'a str, key: &str) -> Option<&'a str> {
-    let (_, value) = arguments.split_once(key)?;
+    let at = memmem::find(arguments.as_bytes(), key.as_bytes())?;
+    let value = &arguments[at + key.len()..];
     let value = value.trim_start().strip_prefix(':')?.trim_start();
     match value.strip_prefix('"') {
         Some(text) => Some(until_quote(text)),

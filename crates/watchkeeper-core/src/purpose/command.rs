@@ -105,11 +105,28 @@ pub(super) fn of_command(command: &str) -> Purpose {
 
 /// Returns the commands of a list. Of a pipe, only the first command counts: the others filter
 /// its output.
-fn simple_commands(command: &str) -> impl Iterator<Item = &str> {
-    // A command that was read from JSON has escaped line breaks.
-    let lines = command.split("\\n").flat_map(|line| line.split(['\n', ';']));
-    let lists = lines.flat_map(|line| line.split("&&")).flat_map(|line| line.split("||"));
-    lists.filter_map(|list| list.split('|').next())
+pub(super) fn simple_commands(command: &str) -> impl Iterator<Item = &str> {
+    let mut rest = Some(command);
+    std::iter::from_fn(move || {
+        let text = rest.take()?;
+        let bytes = text.as_bytes();
+        let mut pipe = None;
+        for (at, byte) in bytes.iter().enumerate() {
+            let separator_len = match (byte, bytes.get(at + 1)) {
+                (b'\n' | b';', _) => 1,
+                // A command that was read from JSON has escaped line breaks.
+                (b'\\', Some(b'n')) | (b'&', Some(b'&')) | (b'|', Some(b'|')) => 2,
+                (b'|', _) => {
+                    pipe.get_or_insert(at);
+                    continue;
+                }
+                _ => continue,
+            };
+            rest = Some(&text[at + separator_len..]);
+            return Some(&text[..pipe.unwrap_or(at)]);
+        }
+        Some(&text[..pipe.unwrap_or(text.len())])
+    })
 }
 
 fn of_simple_command(text: &str) -> Simple {

@@ -107,3 +107,16 @@ proptest! {
         Purpose::of_command(&command);
     }
 }
+
+#[test]
+fn commands_are_split_like_a_chain_of_splits() {
+    let naive = |command: &str| -> Vec<String> {
+        let lines = command.split("\\n").flat_map(|line| line.split(['\n', ';']));
+        let lists = lines.flat_map(|line| line.split("&&")).flat_map(|line| line.split("||"));
+        lists.filter_map(|list| list.split('|').next()).map(str::to_owned).collect()
+    };
+    proptest!(|(command in r"([a |&;é\n]|\\n|\\){0,24}")| {
+        let commands: Vec<&str> = super::command::simple_commands(&command).collect();
+        prop_assert_eq!(commands, naive(&command));
+    });
+}
