@@ -17,7 +17,10 @@ pub(super) const MAX_PENDING: usize = 64;
 #[derive(Clone, Debug, Default)]
 pub struct AgentFacts {
     turn: Option<PackedTimestamp>,
-    waiting: Option<(PackedTimestamp, WaitingFor)>,
+    /// Set together with `waiting_for`, and a field of its own since a pair of both has
+    /// three bytes of padding.
+    waiting_since: Option<PackedTimestamp>,
+    waiting_for: Option<WaitingFor>,
     pending: Vec<Call>,
     resumed_at: Option<PackedTimestamp>,
     activity: Option<Activity>,
@@ -67,7 +70,7 @@ impl AgentFacts {
 
     /// Returns the time since which the agent waits for a person, and the reason.
     pub fn waiting(&self) -> Option<(Timestamp, WaitingFor)> {
-        self.waiting.map(|(at, reason)| (at.into(), reason))
+        self.waiting_since.map(Into::into).zip(self.waiting_for)
     }
 
     /// Returns the calls without a result, oldest first.
@@ -90,8 +93,8 @@ impl AgentFacts {
     pub fn state(&self) -> AgentState {
         let ask = self.pending.iter().find(|call| call.class == ToolClass::Ask);
         let activity = self.activity.as_ref();
-        let (kind, since) = if let Some((at, reason)) = self.waiting {
-            (StateKind::waiting_for(reason), Some(at.into()))
+        let (kind, since) = if let Some((at, reason)) = self.waiting() {
+            (StateKind::waiting_for(reason), Some(at))
         } else if let Some(call) = ask {
             (StateKind::WaitingForPerson, Some(call.at))
         } else if let Some(call) = self.pending.first() {
@@ -130,13 +133,13 @@ impl AgentFacts {
     /// Returns whether the model has to respond: a turn is open, no call is pending,
     /// and the agent does not wait for a person.
     pub fn awaits_response(&self) -> bool {
-        self.turn.is_some() && self.pending.is_empty() && self.waiting.is_none()
+        self.turn.is_some() && self.pending.is_empty() && self.waiting_for.is_none()
     }
 
     /// Returns whether the agent waits for a person: after a `waiting` event, or while
     /// a call that asks a person is pending.
     pub fn waits_for_person(&self) -> bool {
-        self.waiting.is_some() || self.pending.iter().any(|call| call.class == ToolClass::Ask)
+        self.waiting_for.is_some() || self.pending.iter().any(|call| call.class == ToolClass::Ask)
     }
 
     /// Updates the facts from an event, and writes the call of a result to
@@ -228,9 +231,9 @@ impl AgentFacts {
                     self.last_change = call.fingerprint;
                 }
             }
-            EventKind::Waiting(reason) => self.waiting = Some((at.into(), *reason)),
+            EventKind::Waiting(reason) => self.set_waiting(Some((at, *reason))),
             EventKind::Resumed(_) => {
-                self.waiting = None;
+                self.set_waiting(None);
                 // Of parallel calls, the event does not identify the one that runs.
                 if let [call] = self.pending.as_mut_slice() {
                     call.is_running = true;
@@ -266,12 +269,17 @@ impl AgentFacts {
             self.turn = Some(at.into());
             self.ending = Ending::None;
         }
-        self.waiting = None;
+        self.set_waiting(None);
+    }
+
+    fn set_waiting(&mut self, waiting: Option<(Timestamp, WaitingFor)>) {
+        self.waiting_since = waiting.map(|(at, _)| at.into());
+        self.waiting_for = waiting.map(|(_, reason)| reason);
     }
 
     fn close_turn(&mut self) {
         self.turn = None;
-        self.waiting = None;
+        self.set_waiting(None);
         self.pending = Vec::new();
     }
 
