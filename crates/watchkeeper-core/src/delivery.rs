@@ -77,7 +77,7 @@ impl Delivery {
     /// Makes the findings about a sink since the last call.
     fn new_failures(&mut self, queue_idx: usize, now: Timestamp) -> Vec<Finding> {
         let (queue, reported) = (&self.queues[queue_idx], &mut self.reported[queue_idx]);
-        let (outages, n_lost) = (queue.outages(), queue.counts().lost());
+        let (outages, n_lost) = queue.failures();
         let is_due = |n: u64, n_reported: u64| n_reported.saturating_mul(2).max(1) <= n;
         let mut findings = Vec::new();
         let is_loss_due = is_due(n_lost, reported.n_lost);

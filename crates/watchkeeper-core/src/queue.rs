@@ -63,6 +63,21 @@ pub(crate) struct Outages {
     pub(crate) cause: Option<String>,
 }
 
+impl Outages {
+    /// Records the outcome of an attempt. Returns whether an outage began or ended.
+    fn record(&mut self, outcome: &Result<(), Failure>) -> bool {
+        match outcome {
+            Ok(()) => self.cause.take().is_some(),
+            Err(_) if self.cause.is_some() => false,
+            Err(failure) => {
+                self.n += 1;
+                self.cause = Some(failure.text.clone());
+                true
+            }
+        }
+    }
+}
+
 /// The outcomes of the findings that a queue received.
 ///
 /// Once the queue is closed and empty, or abandoned, `received` is the sum of
@@ -167,9 +182,11 @@ impl Queue {
         self.shared.lock().last_error.clone()
     }
 
-    /// Returns the outages of the sink.
-    pub(crate) fn outages(&self) -> Outages {
-        self.shared.lock().outages.clone()
+    /// Returns the outages of the sink and the number of findings that are lost, at one
+    /// moment.
+    pub(crate) fn failures(&self) -> (Outages, u64) {
+        let state = self.shared.lock();
+        (state.outages.clone(), state.counts.lost())
     }
 
     /// Calls `on_change` each time after the sink has failed to deliver a finding, and
@@ -343,6 +360,7 @@ impl Worker {
         finding
     }
 
+    /// Counts the outcome of the last attempt to deliver a finding.
     fn count(&self, outcome: Result<(), Failure>) {
         let mut state = self.shared.lock();
         if state.is_abandoned {
@@ -350,24 +368,23 @@ impl Worker {
             return;
         }
         state.is_delivering = false;
-        let is_lost = outcome.is_err();
+        // Under the same lock as the count: an outage and its first loss are one report.
+        let is_changed = state.outages.record(&outcome) || outcome.is_err();
+        let mut n_lost = None;
         match outcome {
             Ok(()) => state.counts.delivered += 1,
             Err(failure) => {
                 state.counts.failed += 1;
-                tracing::warn!(
-                    target: TARGET,
-                    sink = self.name,
-                    lost = state.counts.lost(),
-                    error = make_safe(&failure.text),
-                    "lost a finding"
-                );
                 state.last_error = Some(failure.text);
+                n_lost = Some(state.counts.lost());
             }
         }
         drop(state);
         self.shared.changed.notify_all();
-        if is_lost {
+        if let Some(lost) = n_lost {
+            tracing::warn!(target: TARGET, sink = self.name, lost, "lost a finding");
+        }
+        if is_changed {
             self.shared.notify_change();
         }
     }
@@ -388,6 +405,9 @@ impl Worker {
                 Some(RetryAfter::Requested(wait)) => wait,
                 Some(RetryAfter::Backoff) => backoff(retry, attempt, finding),
             };
+            if self.shared.lock().outages.record(&Err(failure)) {
+                self.shared.notify_change();
+            }
             let wait = wait.min(retry.max);
             let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
             tracing::debug!(target: TARGET, sink = self.name, attempt, wait_ms, "waiting to retry");
@@ -412,28 +432,15 @@ impl Worker {
             Ok(outcome) => outcome.map_err(Failure::from),
             Err(payload) => Err(Failure::panicked(&*payload)),
         };
-        self.record(&outcome);
+        self.log(&outcome);
         outcome
     }
 
-    /// Records the first failure after a success, and the first success after
-    /// a failure; repeated failures are details.
-    fn record(&self, outcome: &Result<(), Failure>) {
-        let mut state = self.shared.lock();
-        let was_failing = state.outages.cause.is_some();
-        match outcome {
-            Ok(()) => state.outages.cause = None,
-            Err(failure) if !was_failing => {
-                state.outages.n += 1;
-                state.outages.cause = Some(failure.text.clone());
-            }
-            Err(_) => {}
-        }
-        drop(state);
-        if was_failing != outcome.is_err() {
-            self.shared.notify_change();
-        }
+    /// Logs the first failure after a success, and the first success after a failure;
+    /// repeated failures are details.
+    fn log(&self, outcome: &Result<(), Failure>) {
         let sink = &self.name;
+        let was_failing = self.shared.lock().outages.cause.is_some();
         match outcome {
             Ok(()) if was_failing => tracing::info!(target: TARGET, sink, "the sink works again"),
             Ok(()) => {}

@@ -1,5 +1,8 @@
 use std::{
-    sync::mpsc::{self, Receiver, Sender},
+    sync::{
+        Arc,
+        mpsc::{self, Receiver, Sender},
+    },
     time::Duration,
 };
 
@@ -218,4 +221,29 @@ fn opens_again_until_it_succeeds() {
     assert_eq!(was_opened.iter().count(), 3);
     let counts = QueueCounts { received: 4, delivered: 2, dropped: 0, failed: 2 };
     assert_eq!(queue.counts(), counts);
+}
+
+#[test]
+fn an_outage_is_seen_together_with_its_first_loss() {
+    struct Refuses;
+
+    impl Sink for Refuses {
+        fn deliver(&mut self, _: &Finding) -> Result<(), SinkError> {
+            Err(SinkError::refused("closed"))
+        }
+    }
+
+    let queue = Arc::new(Queue::new("sink", Box::new(Refuses), 8));
+    let (sender, failures) = mpsc::channel();
+    let changed = Arc::downgrade(&queue);
+    queue.set_on_change(move || {
+        if let Some(queue) = changed.upgrade() {
+            let (outages, n_lost) = queue.failures();
+            let _ = sender.send((outages.n, n_lost));
+        }
+    });
+    for n_lost in 1..=3 {
+        queue.push(finding(Severity::Low, "x"));
+        assert_eq!(failures.recv_timeout(LONG), Ok((1, n_lost)));
+    }
 }
