@@ -8,7 +8,10 @@ use memchr::memchr;
 /// known sessions, and short enough to be kept in memory.
 pub const MAX_LINE: usize = 16 << 20;
 
-/// The size of one read, in bytes.
+/// The size of the first read, in bytes. Most sessions are short, and the memory of a
+/// read is cleared first.
+const FIRST_CHUNK: usize = 16 << 10;
+/// The size of each read after a read that was full, in bytes.
 const CHUNK: usize = 256 << 10;
 /// The alignment of reads in memory. Copying to the start of an allocation, 16
 /// bytes into a page, is several times slower on some processors.
@@ -103,11 +106,11 @@ impl LineBuffer {
     /// bytes are kept.
     pub fn fill(&mut self, reader: &mut impl Read) -> io::Result<usize> {
         self.make_room();
-        let room = &mut self.storage[self.read_at..self.read_at + CHUNK];
+        let room = &mut self.storage[self.read_at..];
         loop {
             match reader.read(room) {
                 Ok(n) => {
-                    self.end = self.read_at + n.min(CHUNK);
+                    self.end = self.read_at + n.min(room.len());
                     return Ok(n);
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -120,13 +123,20 @@ impl LineBuffer {
     fn make_room(&mut self) {
         let kept = self.start..self.end;
         let needs = kept.len().next_multiple_of(ALIGNMENT);
-        if self.storage.is_empty() || self.read_at < needs {
-            // Twice the size, so that a long line is moved only a few times.
-            let headroom = if needs <= HEADROOM { HEADROOM } else { needs * 2 };
-            let mut storage = vec![0; headroom + CHUNK + ALIGNMENT];
+        let was_full = self.end == self.storage.len();
+        let is_small = self.storage.len() < CHUNK;
+        if self.read_at < needs || was_full && is_small {
+            let (headroom, chunk) = match needs {
+                _ if self.storage.is_empty() => (0, FIRST_CHUNK),
+                ..=HEADROOM => (HEADROOM, CHUNK),
+                // Twice the size, so that a long line is moved only a few times.
+                _ => (needs * 2, CHUNK),
+            };
+            let mut storage = vec![0; headroom + ALIGNMENT + chunk];
             let aligned = storage.as_ptr().align_offset(ALIGNMENT);
             // The offset may be unknown: the alignment only affects speed.
             let read_at = headroom + if aligned < ALIGNMENT { aligned } else { 0 };
+            storage.truncate(read_at + chunk);
             storage[read_at - kept.len()..read_at].copy_from_slice(&self.storage[kept.clone()]);
             (self.storage, self.read_at) = (storage, read_at);
         } else {
@@ -255,7 +265,7 @@ mod tests {
 
     use proptest::prelude::*;
 
-    use super::{ALIGNMENT, Line, LineBuffer, LineBytes, Lines, MAX_LINE, Position};
+    use super::{ALIGNMENT, FIRST_CHUNK, Line, LineBuffer, LineBytes, Lines, MAX_LINE, Position};
 
     /// Returns its bytes in reads of the given sizes, which repeat.
     struct Pieces<'a> {
@@ -265,7 +275,7 @@ mod tests {
 
     impl Read for Pieces<'_> {
         fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
-            let size = *self.sizes.next().unwrap();
+            let size = to.len().min(*self.sizes.next().unwrap());
             self.rest.read(&mut to[..size])
         }
     }
@@ -330,7 +340,8 @@ mod tests {
     #[test]
     fn aligns_reads_in_memory() {
         let mut lines = LineBuffer::default();
-        for text in [&b"a\nbcd"[..], b"e", b"\n"] {
+        let full = [b'x'; FIRST_CHUNK];
+        for text in [&b"a\nbcd"[..], b"e", b"\n", &full, &full] {
             lines.fill(&mut { text }).unwrap();
             assert_eq!(lines.storage[lines.read_at..].as_ptr().align_offset(ALIGNMENT), 0);
             while lines.next_line().is_some() {}
