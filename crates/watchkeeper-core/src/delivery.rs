@@ -85,11 +85,12 @@ impl Delivery {
             Some(cause) if !reported.is_failing && is_due(outages.n, reported.n_outages) => {
                 reported.n_outages = outages.n;
                 reported.is_failing = true;
-                // A report of a loss contains the cause.
+                // The report of a loss contains the cause.
                 if !is_loss_due {
                     findings.push(outage(queue, cause, outages.n, now));
                 }
             }
+            Some(_) if is_loss_due => reported.is_failing = true,
             None if reported.is_failing => {
                 reported.is_failing = false;
                 findings.push(outage_end(queue, outages.n, now));
@@ -128,9 +129,8 @@ impl Delivery {
 fn outage(queue: &Queue, cause: &str, n_outages: u64, now: Timestamp) -> Finding {
     let message = format!("sink {} fails: {}", quote(queue.name()), quote(cause));
     let mut finding = Finding::about_monitor(now, "delivery", Severity::Medium, message);
-    identify(&mut finding, queue, "outage");
     finding.count = n_outages;
-    finding.id = finding.id.and(Fingerprint::from(n_outages));
+    identify(&mut finding, queue, "outage");
     finding
 }
 
@@ -138,18 +138,20 @@ fn outage(queue: &Queue, cause: &str, n_outages: u64, now: Timestamp) -> Finding
 fn outage_end(queue: &Queue, n_outages: u64, now: Timestamp) -> Finding {
     let message = format!("sink {} works again", quote(queue.name()));
     let mut finding = Finding::about_monitor(now, "delivery", Severity::Low, message);
-    identify(&mut finding, queue, "outage");
-    finding.count = n_outages;
     finding.status = Status::Resolved;
-    finding.id = finding.id.and(Fingerprint::of("resolved")).and(Fingerprint::from(n_outages));
+    finding.count = n_outages;
+    identify(&mut finding, queue, "end of outage");
     finding
 }
 
 /// Sets the fingerprint and the id of a finding about a sink.
-fn identify(finding: &mut Finding, queue: &Queue, subject: &str) {
-    let sink = Fingerprint::of(queue.name()).and(Fingerprint::of(subject));
-    finding.fingerprint = finding.fingerprint.and(sink);
-    finding.id = finding.id.and(finding.fingerprint);
+///
+/// The findings about one sink have the same fingerprint: a receiver that was notified of
+/// an outage or of a loss closes it at the end of the outage.
+fn identify(finding: &mut Finding, queue: &Queue, event: &str) {
+    finding.fingerprint = finding.fingerprint.and(Fingerprint::of(queue.name()));
+    let event = Fingerprint::of(event).and(Fingerprint::from(finding.count));
+    finding.id = finding.id.and(finding.fingerprint).and(event);
 }
 
 /// Makes the finding about the losses of a sink.
@@ -161,8 +163,7 @@ fn loss(queue: &Queue, n_lost: u64, now: Timestamp) -> Finding {
         message = format!("{message}: {}", quote(&reason));
     }
     let mut finding = Finding::about_monitor(now, "delivery", Severity::Medium, message);
-    finding.fingerprint = finding.fingerprint.and(Fingerprint::of(queue.name()));
-    finding.id = finding.id.and(finding.fingerprint);
     finding.count = n_lost;
+    identify(&mut finding, queue, "loss");
     finding
 }

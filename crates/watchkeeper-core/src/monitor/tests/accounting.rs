@@ -11,7 +11,7 @@ use super::{LONG, config, engine, prompt, time};
 use crate::{
     Delivery, Finding, Monitor, Queue, Retry, Router, Sink, SinkError, Status,
     clock::{Clock, ManualClock},
-    embed::{MonitorConfig, Stopped},
+    embed::{MonitorConfig, Running, Stopped},
 };
 
 /// The behavior of a sink.
@@ -213,14 +213,9 @@ fn dropped_events_are_reported() {
 fn an_outage_of_a_sink_and_its_end_are_reported_to_the_other_sinks() {
     let (failing, results) = mpsc::channel::<Result<(), SinkError>>();
     let (sender, messages) = mpsc::channel();
-    let queues = vec![
-        Queue::new("pager", Box::new(Scripted(results)), 8),
-        Queue::to_callback(move |finding: &Finding| {
-            let _ = sender.send((finding.status, finding.message.clone()));
-        }),
-    ];
-    let delivery = Delivery::new(Router::to_all(&["pager".into(), "callback".into()]), queues);
-    let running = Monitor::new(engine(), delivery, config()).start().expect("the thread starts");
+    let running = with_pager(results, move |finding| {
+        let _ = sender.send((finding.status, finding.message.clone()));
+    });
     let feed = running.feed();
     let report = |n: u64| {
         let finding = Finding::about_monitor(time(0), "test", crate::Severity::Low, "x");
@@ -253,6 +248,39 @@ fn an_outage_of_a_sink_and_its_end_are_reported_to_the_other_sinks() {
     assert!(running.flush(LONG));
     assert_eq!(running.stop().lost, 0);
     assert_eq!(messages.iter().collect::<Vec<_>>(), []);
+}
+
+#[test]
+fn the_end_of_an_outage_resolves_the_finding_about_it() {
+    let (failing, results) = mpsc::channel::<Result<(), SinkError>>();
+    let (sender, findings) = mpsc::channel();
+    let running = with_pager(results, move |finding| drop(sender.send(finding.clone())));
+    let report = |n: u64| {
+        let finding = Finding::about_monitor(time(0), "test", crate::Severity::Low, "x");
+        assert!(running.feed().report(Finding { fingerprint: n.into(), ..finding }));
+        assert_eq!(findings.recv_timeout(LONG).unwrap().message, "x");
+    };
+    // The outage begins with a loss.
+    report(1);
+    failing.send(Err(SinkError::refused("closed"))).unwrap();
+    let lost = findings.recv_timeout(LONG).unwrap();
+    report(2);
+    failing.send(Ok(())).unwrap();
+    let ended = findings.recv_timeout(LONG).unwrap();
+    assert_eq!((lost.status, ended.status), (Status::Open, Status::Resolved));
+    assert_eq!(lost.fingerprint, ended.fingerprint);
+    assert_ne!(lost.id, ended.id);
+}
+
+/// Starts a monitor with the sink `pager`, whose results the test sends, and a callback.
+fn with_pager(
+    results: Receiver<Result<(), SinkError>>,
+    callback: impl FnMut(&Finding) + Send + 'static,
+) -> Running {
+    let queues =
+        vec![Queue::new("pager", Box::new(Scripted(results)), 8), Queue::to_callback(callback)];
+    let delivery = Delivery::new(Router::to_all(&["pager".into(), "callback".into()]), queues);
+    Monitor::new(engine(), delivery, config()).start().expect("the thread starts")
 }
 
 /// A sink whose results the test sends.
