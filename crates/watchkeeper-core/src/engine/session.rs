@@ -103,12 +103,11 @@ impl Session {
         self.expires_at.into()
     }
 
-    /// Postpones the expiry. Returns `false` if the time cannot be later.
-    pub(super) fn extend(&mut self, shared: &Shared) -> bool {
-        let expires_at = shared.expiry(self.expires_at.into());
-        let is_later = self.expires_at < expires_at;
-        self.expires_at = expires_at;
-        is_later
+    /// Postpones the expiry as if an event had arrived at `at`. Returns `false` if the
+    /// session has expired at `at` nevertheless.
+    pub(super) fn extend(&mut self, at: Timestamp, shared: &Shared) -> bool {
+        self.expires_at = shared.expiry(at);
+        !self.is_expired(at)
     }
 
     /// Returns whether every detector of the session as a whole is idle.

@@ -82,12 +82,12 @@ impl Sessions {
         findings: &mut Vec<Finding>,
     ) {
         let label_value = self.kind.label_value(id);
-        while let Some(session) = self.by_id.get_mut(id)
+        if let Some(session) = self.by_id.get_mut(id)
             && session.is_expired(at)
         {
             let expires_at = session.expires_at();
             session.wake_until(expires_at, label_value, shared, findings);
-            if !self.kind.keeps(session) || !session.extend(shared) {
+            if !self.kind.keeps(session) || !session.extend(at, shared) {
                 self.remove(id);
             }
         }
@@ -105,7 +105,7 @@ impl Sessions {
         let Some(session) = self.by_id.get_mut(&id) else { return true };
         session.timer_at = None;
         session.wake_until(at, self.kind.label_value(&id), shared, findings);
-        if session.is_expired(at) && !(self.kind.keeps(session) && session.extend(shared)) {
+        if session.is_expired(at) && !(self.kind.keeps(session) && session.extend(at, shared)) {
             self.remove(&id);
         } else {
             let due_at = session.due_at();
