@@ -147,7 +147,7 @@ impl Session {
         let n_known = if has_rules { self.facts.n_known() } else { 0 };
         self.facts.observe(event, at, &mut shared.names);
         if has_rules && (self.facts.totals.events == 1 || self.facts.n_known() != n_known) {
-            self.add_labels(event, shared);
+            self.add_labels(shared);
         }
         if self.facts.totals.events == 1 {
             // The first event may set labels, which select detectors.
@@ -195,9 +195,9 @@ impl Session {
 
     /// Adds the labels of the rules that match the facts so far.
     #[cold]
-    fn add_labels(&mut self, event: &Event, shared: &Shared) {
+    fn add_labels(&mut self, shared: &Shared) {
         let Shared { config, runner, .. } = shared;
-        config.add_labels(&mut self.facts, event);
+        config.add_labels(&mut self.facts);
         // A session that has just got a label shares the stream of the label.
         for detector in &runner.detectors {
             let is_shared =

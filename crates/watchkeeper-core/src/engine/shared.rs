@@ -4,8 +4,8 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{detectors::CompiledDetector, streams::Runner, subscriptions::SubscriptionTable};
 use crate::{
-    Event, EventKind, Labels, Price, Prices, SessionFacts, compact::PackedTimestamp,
-    facts::ClockAdjustments, interner::Interner, session_filter::SessionMatcher,
+    Event, Labels, Price, Prices, SessionFacts, compact::PackedTimestamp, facts::ClockAdjustments,
+    interner::Interner, session_filter::SessionMatcher,
 };
 
 /// The number of subscription tables that are kept for reuse.
@@ -63,31 +63,17 @@ impl LabelRule {
 }
 
 impl EngineConfig {
-    /// Adds the labels of the rules that match the facts so far. `event` is the event
-    /// that has just been added to the facts.
-    pub(super) fn add_labels(&self, facts: &mut SessionFacts, event: &Event) {
+    /// Adds the labels of the rules that match the facts so far.
+    pub(super) fn add_labels(&self, facts: &mut SessionFacts) {
         for rule in &self.label_rules {
             if !rule.matcher.matches_known(facts) {
                 continue;
             }
             for (name, value) in &rule.labels {
-                // A label of another origin is one of the session itself.
-                let is_replaceable = facts.labels.get(name).is_none_or(|current| {
-                    let set_by_rule = |it: &LabelRule| it.labels.get(name) == Some(current);
-                    self.labels.get(name) == Some(current)
-                        || self.label_rules.iter().any(set_by_rule)
-                });
-                if is_replaceable && facts.labels.get(name) != Some(value) {
+                if !facts.has_own_label(name) && facts.labels.get(name) != Some(value) {
                     Arc::make_mut(&mut facts.labels).insert(name.clone(), value.clone());
                 }
             }
-        }
-        if let EventKind::SessionStart(start) = &event.kind
-            && event.agent.is_none()
-            && !start.labels.is_empty()
-        {
-            let labels = start.labels.iter().map(|(k, v)| (k.to_string(), v.to_string()));
-            Arc::make_mut(&mut facts.labels).extend(labels);
         }
     }
 }

@@ -1,4 +1,4 @@
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use jiff::Timestamp;
 
@@ -23,6 +23,8 @@ pub struct SessionFacts {
     pub model: Option<Arc<str>>,
     /// The labels of the policy and of the session.
     pub labels: Labels,
+    /// The names of the labels that the session set itself.
+    own_labels: Option<Box<BTreeSet<String>>>,
     /// The time of the first event.
     pub started_at: Timestamp,
     /// The time of the latest event of any agent.
@@ -43,6 +45,7 @@ impl SessionFacts {
             cwd: None,
             model: None,
             labels,
+            own_labels: None,
             started_at,
             last_event_at: started_at,
             open_turns: 0,
@@ -57,6 +60,11 @@ impl SessionFacts {
     /// [`untimed`](crate::author::untimed), which are before 1970.
     pub fn has_times(&self) -> bool {
         Timestamp::UNIX_EPOCH <= self.started_at
+    }
+
+    /// Returns whether the session set a label of this name itself.
+    pub(crate) fn has_own_label(&self, name: &str) -> bool {
+        self.own_labels.as_ref().is_some_and(|names| names.contains(name))
     }
 
     /// Updates the facts that do not depend on the agent of the event.
@@ -78,6 +86,8 @@ impl SessionFacts {
                 let labels = || start.labels.iter().map(|(k, v)| (k.to_string(), v.to_string()));
                 if !start.labels.is_empty() {
                     Arc::make_mut(&mut self.labels).extend(labels());
+                    let names = labels().map(|(name, _)| name);
+                    self.own_labels.get_or_insert_default().extend(names);
                 }
             }
             EventKind::ToolCall(_) => self.totals.tool_calls += 1,

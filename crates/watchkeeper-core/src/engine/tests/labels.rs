@@ -140,11 +140,13 @@ fn rules_label_the_sessions_that_match() {
         label_rules: label_rules.clone(),
         ..EngineConfig::default()
     };
-    let own = EventKind::SessionStart(SessionStart {
-        cwd: Some("/srv/payroll".into()),
-        labels: vec![("team".into(), "own".into())],
-        ..SessionStart::default()
-    });
+    let own = |team: &str| {
+        EventKind::SessionStart(SessionStart {
+            cwd: Some("/srv/payroll".into()),
+            labels: vec![("team".into(), team.into())],
+            ..SessionStart::default()
+        })
+    };
     for (events, expected) in [
         (vec![start_in("/srv/search")], "other"),
         (vec![start_in("/srv/pay")], "payments"),
@@ -153,8 +155,10 @@ fn rules_label_the_sessions_that_match() {
         (vec![message(), start_in("/srv/pay")], "payments"),
         (vec![start_in("/srv/pay"), call_of("opus-4")], "research"),
         (vec![start_in("/srv/pay"), call_of("haiku"), call_of("opus-4")], "payments"),
-        (vec![own.clone()], "own"),
-        (vec![own, call_of("opus-4")], "own"),
+        (vec![own("own")], "own"),
+        (vec![own("own"), call_of("opus-4")], "own"),
+        // The value of the session is also the value of a rule.
+        (vec![own("payroll"), call_of("opus-4")], "payroll"),
     ] {
         let mut engine = Engine::new(Vec::new(), config());
         for kind in events.clone() {
