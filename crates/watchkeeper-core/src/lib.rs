@@ -93,7 +93,7 @@ pub mod author {
         models::{context_tokens, least_context_tokens},
         options::{Options, OptionsError},
         panic_message::panic_message,
-        period::{Elapsed, ParsePeriodError, Period, Within, untimed},
+        period::{Elapsed, ParsePeriodError, Period, Within, known_time, untimed},
         quote::{is_unsafe, make_safe},
         secret::Secret,
         severity::percent,

@@ -28,6 +28,12 @@ pub trait Source: Send {
         let _: &mut EventSink<'_> = sink;
     }
 
+    /// Emits the events that follow from a pause: nothing was added to a followed file for
+    /// half a minute. Lines may follow. Not called for a recorded file.
+    fn pause(&mut self, sink: &mut EventSink<'_>) {
+        let _: &mut EventSink<'_> = sink;
+    }
+
     /// Returns the totals that the agent's client wrote to the file so far, if there are
     /// any: to compare them with the counted ones.
     fn client_total(&self) -> Option<ClientTotal> {

@@ -632,6 +632,10 @@ impl Source for ClaudeCode {
         self.end_implicit_turn(sink);
     }
 
+    fn pause(&mut self, sink: &mut EventSink<'_>) {
+        self.end_implicit_turn(sink);
+    }
+
     fn client_total(&self) -> Option<ClientTotal> {
         self.client_total
     }

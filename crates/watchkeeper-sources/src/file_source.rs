@@ -199,6 +199,17 @@ impl FileSource {
         self.call(number, events, skipped_lines, dedup_cache, |source, sink| source.finish(sink))
     }
 
+    /// Reports a pause after the line `number`.
+    pub(crate) fn pause(
+        &mut self,
+        number: u64,
+        events: &mut Vec<Event>,
+        skipped_lines: &mut SkippedLines,
+        dedup_cache: &mut DedupCache,
+    ) -> Result<(), SourcePanic> {
+        self.call(number, events, skipped_lines, dedup_cache, |source, sink| source.pause(sink))
+    }
+
     fn call(
         &mut self,
         number: u64,

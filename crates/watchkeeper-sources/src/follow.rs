@@ -1,26 +1,27 @@
 //! Follows session files as they grow, and folders as files appear in them.
 
+mod arrival;
 mod changes;
 mod folders;
 mod log;
 mod open_files;
 mod platform;
+mod read;
 mod reading;
 mod stamp;
+mod tracked;
 mod update;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
     fmt,
     fs::{self, Metadata},
-    io::{self, Seek as _, SeekFrom},
     mem,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
 
-use memchr::memchr;
 use tracing::{debug, trace};
 use watchkeeper_core::{
     SignedDuration, Timestamp,
@@ -29,23 +30,21 @@ use watchkeeper_core::{
 };
 
 pub(crate) use self::platform::Identity;
+use self::{
+    arrival::{Arrival, TOLERANCE},
+    changes::{ChangeNotifier, FolderWatcher},
+    folders::Folders,
+    log::{TARGET, safe},
+    open_files::OpenFiles,
+    reading::Shared,
+    stamp::Stamp,
+    tracked::{State, Tracked, UnsupportedFiles},
+};
 pub use self::{
     changes::Waker,
     update::{EndReason, FollowNotice, Update},
 };
-use self::{
-    changes::{ChangeNotifier, FolderWatcher},
-    folders::Folders,
-    log::{TARGET, name, safe},
-    open_files::OpenFiles,
-    reading::{Progress, Reading, Shared, read_head},
-    stamp::Stamp,
-};
-use crate::{
-    MAX_LINE, ReadError, SourcePanic,
-    file::{HEAD, read_to_line_end},
-    file_source::{is_session_name, recognize_among},
-};
+use crate::file_source::is_session_name;
 
 /// The largest number of files, read or not.
 const MAX_FILES: usize = 1 << 18;
@@ -56,6 +55,8 @@ const HOT: SignedDuration = SignedDuration::from_secs(60);
 const CHECK_WATCHED: SignedDuration = SignedDuration::from_secs(2);
 /// The interval between checks of recently changed files, without notifications.
 const CHECK_POLLED: SignedDuration = SignedDuration::from_millis(250);
+/// The time without a change after which a source may take a turn for ended.
+const PAUSE: SignedDuration = SignedDuration::from_secs(30);
 /// The shortest interval between two walks that changes requested.
 const WALK_PAUSE: SignedDuration = SignedDuration::from_secs(1);
 
@@ -101,8 +102,10 @@ pub struct FollowReport {
     pub n_followed: usize,
     /// Files that are not read until they change.
     pub n_dormant: usize,
-    /// Files that no source recognizes, or not yet.
+    /// Files that no source recognizes, or not yet, without those of `unsupported`.
     pub n_unrecognized: usize,
+    /// The number of session files of each agent without a source.
+    pub unsupported: BTreeMap<&'static str, usize>,
     /// Files and folders that cannot be read.
     pub n_unreadable: usize,
     /// Files whose source panicked.
@@ -132,6 +135,12 @@ pub struct FollowReport {
 ///   under any name.
 /// * At most 64 files are open at a time. Unfinished lines are not kept in memory.
 ///   A FIFO, a device or a folder at the path of a file is skipped.
+/// * Lines that are added to a file that was read to its end are new, also if the clock of
+///   their agent is slow: events that are dated much earlier than the previous step are
+///   moved to it, together with the others of the same lines. So are the events of a file
+///   that has just been created.
+/// * Half a minute after the last change of a file,
+///   [`Source::pause`](watchkeeper_core::Source::pause) is called.
 /// * An error of one file is reported as an [`Update`] and does not affect others.
 ///
 /// A thread calls [`step`](Self::step) repeatedly. Notifications of the system
@@ -160,34 +169,12 @@ pub struct Follower {
     wants_walk: bool,
     walked_at: Option<Timestamp>,
     checked_at: Option<Timestamp>,
-}
-
-/// A file, read or not.
-struct Tracked {
-    path: Arc<Path>,
-    stamp: Stamp,
-    state: State,
-    /// The latest walk that found the file.
-    walk: u64,
-    changed_at: Timestamp,
-    is_queued: bool,
-    /// The path is now another file, or none.
-    is_lost: bool,
-    /// The latest attempt to read the file failed.
-    is_unreadable: bool,
-}
-
-enum State {
-    /// Not changed recently, and not read.
-    Dormant,
-    /// Not recognized by any source from this number of bytes, of which the last line
-    /// may be unfinished.
-    Unrecognized(usize),
-    /// Not recognized by any source from whole lines of this number of bytes.
-    Unknown(usize),
-    Reading(Box<Reading>),
-    /// The source panicked.
-    Failed,
+    /// The time of the current step, or of the latest one.
+    step_at: Timestamp,
+    /// Lines that the current step finds were added after this time; `None` in the first
+    /// step.
+    added_since: Option<Timestamp>,
+    unsupported: UnsupportedFiles,
 }
 
 impl Follower {
@@ -228,6 +215,9 @@ impl Follower {
             wants_walk: false,
             walked_at: None,
             checked_at: None,
+            step_at: Timestamp::MAX,
+            added_since: None,
+            unsupported: UnsupportedFiles::default(),
         }
     }
 
@@ -256,15 +246,19 @@ impl Follower {
             n_lines: self.shared.n_lines,
             n_bytes: self.shared.n_bytes,
             skipped_lines: self.shared.skipped_lines.clone(),
+            unsupported: self.unsupported.counts(),
             ..FollowReport::default()
         };
         for file in self.files.values() {
             report.n_unreadable += usize::from(file.is_unreadable);
-            *match file.state {
-                State::Dormant => &mut report.n_dormant,
-                State::Unrecognized(_) | State::Unknown(_) => &mut report.n_unrecognized,
-                State::Reading(_) => &mut report.n_followed,
-                State::Failed => &mut report.n_failed,
+            *match (&file.state, file.agent) {
+                (State::Dormant, _) => &mut report.n_dormant,
+                (State::Unrecognized(_) | State::Unknown(_), Some(agent)) => {
+                    report.unsupported.entry(agent).or_default()
+                }
+                (State::Unrecognized(_) | State::Unknown(_), None) => &mut report.n_unrecognized,
+                (State::Reading(_), _) => &mut report.n_followed,
+                (State::Failed, _) => &mut report.n_failed,
             } += 1;
         }
         report
@@ -277,13 +271,14 @@ impl Follower {
     /// file that grows fast is read a few megabytes at a time, so that other files
     /// are not delayed.
     pub fn step(&mut self, now: Timestamp, wait: Duration, out: &mut dyn FnMut(Update)) {
+        self.begin_step(now);
         if self.is_walk_due(now) {
             self.walk(now, out);
         } else if self
             .check_interval()
             .is_some_and(|interval| has_passed(interval, self.checked_at, now))
         {
-            self.check_hot(now);
+            self.check_hot(now, out);
         }
         let wait =
             if self.queue.is_empty() { wait.min(self.idle_for(now)) } else { Duration::ZERO };
@@ -302,9 +297,19 @@ impl Follower {
     /// Walks through all folders and reads every file to its end, without waiting.
     /// Passes the events to `out`.
     pub fn scan(&mut self, now: Timestamp, out: &mut dyn FnMut(Update)) {
+        self.begin_step(now);
         self.take_changes(now, Duration::ZERO);
         self.walk(now, out);
         while self.read_next(out) {}
+    }
+
+    fn begin_step(&mut self, now: Timestamp) {
+        if self.walked_at.is_some() {
+            // A change without a notification is found by the next walk.
+            let latest = TOLERANCE.saturating_add(self.options.rescan);
+            self.added_since = self.step_at.min(now).checked_sub(latest).ok();
+        }
+        self.step_at = now;
     }
 
     fn is_walk_due(&self, now: Timestamp) -> bool {
@@ -406,6 +411,10 @@ impl Follower {
         }
         file.stamp = stamp;
         file.changed_at = now;
+        file.is_paused = false;
+        if mem::take(&mut file.is_at_end) {
+            file.arrival = self.added_since.map(|since| Arrival { since, is_new_file: false });
+        }
         if let State::Dormant = file.state {
             file.state = State::Unrecognized(0);
         }
@@ -417,6 +426,7 @@ impl Follower {
     fn add(&mut self, id: Identity, path: &Path, stamp: Stamp, now: Timestamp) {
         let kinds = self.options.kind.into_iter().chain(self.kinds.iter().copied());
         if !is_session_name(path, kinds) && !self.is_root(path) {
+            self.unsupported.find(path, self.walk);
             return;
         }
         if MAX_FILES <= self.files.len() {
@@ -428,6 +438,10 @@ impl Follower {
         let is_recent =
             modified.is_none_or(|modified| now.duration_since(modified) <= self.options.recent);
         let changed_at = modified.map_or(now, |it| it.min(now));
+        let arrival = self
+            .added_since
+            .filter(|since| modified.is_some_and(|modified| *since <= modified))
+            .map(|since| Arrival { since, is_new_file: true });
         let path = Arc::<Path>::from(path);
         self.paths.insert(Arc::clone(&path), id);
         trace!(target: TARGET, file = safe(&path), is_recent, "found a file");
@@ -442,6 +456,10 @@ impl Follower {
                 is_queued: false,
                 is_lost: false,
                 is_unreadable: false,
+                is_at_end: false,
+                is_paused: false,
+                arrival,
+                agent: None,
             },
         );
         if is_recent {
@@ -489,7 +507,7 @@ impl Follower {
     }
 
     /// Checks recently changed files.
-    fn check_hot(&mut self, now: Timestamp) {
+    fn check_hot(&mut self, now: Timestamp, out: &mut dyn FnMut(Update)) {
         self.checked_at = Some(now);
         let mut hot = mem::take(&mut self.hot);
         hot.retain(|id| {
@@ -497,6 +515,7 @@ impl Follower {
             let path = Arc::clone(&file.path);
             let is_hot = !has_passed(HOT, Some(file.changed_at), now);
             self.check_path(&path, now);
+            self.pause(*id, out);
             is_hot
         });
         self.hot.append(&mut hot);
@@ -598,6 +617,7 @@ impl Follower {
                 unreadable.push(*id);
             }
         }
+        self.unsupported.end_walk(self.walk);
         for id in unreadable {
             self.enqueue(id);
         }
@@ -616,140 +636,6 @@ impl Follower {
                 out(Update::Ended { file: Arc::clone(reading.file()), reason: EndReason::Gone });
             }
         }
-    }
-
-    /// Reads the last lines of a deleted file that is still open.
-    fn drain(&mut self, id: Identity, out: &mut dyn FnMut(Update)) {
-        if let Some(Tracked { state: State::Reading(reading), .. }) = self.files.get_mut(&id)
-            && let Some(open) = self.open.get(id)
-        {
-            loop {
-                match reading.read(open, &mut self.shared, out) {
-                    Ok(Progress::More) => {}
-                    Ok(_) | Err(ReadError::Io(_)) => break,
-                    Err(ReadError::Panic(panic)) => {
-                        out(Update::SourceFailed { file: Arc::clone(reading.file()), panic });
-                        break;
-                    }
-                }
-            }
-        }
-    }
-
-    /// Reads a slice of the next file in the queue. Returns whether there was one.
-    fn read_next(&mut self, out: &mut dyn FnMut(Update)) -> bool {
-        let Some(id) = self.queue.pop_front() else { return false };
-        let Some(file) = self.files.get_mut(&id) else { return true };
-        file.is_queued = false;
-        match self.read(id, out) {
-            Ok(true) => self.enqueue(id),
-            Ok(false) => {}
-            Err(ReadError::Io(error)) => self.cannot_read(id, &error, out),
-            Err(ReadError::Panic(panic)) => self.source_failed(id, panic, out),
-        }
-        true
-    }
-
-    fn cannot_read(&mut self, id: Identity, error: &io::Error, out: &mut dyn FnMut(Update)) {
-        self.open.close(id);
-        let Some(file) = self.files.get_mut(&id) else { return };
-        if !mem::replace(&mut file.is_unreadable, true) {
-            debug!(target: TARGET, file = safe(&file.path), %error, "cannot read a file");
-            out(Update::Unreadable { file: name(&file.path), reason: error.to_string() });
-        }
-    }
-
-    fn source_failed(&mut self, id: Identity, panic: SourcePanic, out: &mut dyn FnMut(Update)) {
-        self.open.close(id);
-        let Some(file) = self.files.get_mut(&id) else { return };
-        file.state = State::Failed;
-        out(Update::SourceFailed { file: name(&file.path), panic });
-    }
-
-    /// Reads a slice of a file. Returns whether there is more.
-    fn read(&mut self, id: Identity, out: &mut dyn FnMut(Update)) -> Result<bool, ReadError> {
-        if !self.probe(id, out)? {
-            return Ok(false);
-        }
-        let Some(file) = self.files.get_mut(&id) else { return Ok(false) };
-        let open =
-            if file.is_lost { self.open.get(id) } else { self.open.get_or_open(id, &file.path)? };
-        let (Some(open), State::Reading(reading)) = (open, &mut file.state) else {
-            return Ok(false);
-        };
-        if !file.is_lost && **reading.file() != *file.path.to_string_lossy() {
-            let from = reading.rename(name(&file.path));
-            let to = Arc::clone(reading.file());
-            debug!(target: TARGET, from = make_safe(&from), to = make_safe(&to), "file renamed");
-            out(Update::Moved { from, to });
-        }
-        let progress = reading.read(open, &mut self.shared, out)?;
-        file.is_unreadable = false;
-        if progress == Progress::Rewritten {
-            self.n_rewritten += 1;
-            let file_name = Arc::clone(reading.file());
-            debug!(target: TARGET, file = make_safe(&file_name), "file truncated or rewritten");
-            out(Update::Ended { file: file_name, reason: EndReason::Rewritten });
-            file.state = State::Unrecognized(0);
-        }
-        Ok(progress != Progress::End)
-    }
-
-    /// Starts to read a file if a source recognizes it. Returns whether the file is
-    /// being read.
-    fn probe(&mut self, id: Identity, out: &mut dyn FnMut(Update)) -> Result<bool, ReadError> {
-        let Some(file) = self.files.get_mut(&id) else { return Ok(false) };
-        let len = file.stamp.len;
-        let n_probed = match file.state {
-            State::Dormant | State::Failed => return Ok(false),
-            State::Unknown(n_probed) if n_probed as u64 <= len => return Ok(false),
-            State::Unrecognized(n_probed) if n_probed as u64 <= len => n_probed,
-            // The file was truncated.
-            State::Unknown(_) | State::Unrecognized(_) => 0,
-            State::Reading(_) => return Ok(true),
-        };
-        if file.is_lost || len == 0 {
-            return Ok(false);
-        }
-        let Some(mut open) = self.open.get_or_open(id, &file.path)? else { return Ok(false) };
-        file.is_unreadable = false;
-        if HEAD <= n_probed && self.options.kind.is_none() {
-            // Only the added bytes can end the long first line.
-            let mut added = Vec::new();
-            open.seek(SeekFrom::Start(n_probed as u64))?;
-            read_to_line_end(open, &mut added)?;
-            let n_probed = n_probed + added.len();
-            if n_probed < MAX_LINE && memchr(b'\n', &added).is_none() {
-                file.state = State::Unrecognized(n_probed);
-                return Ok(false);
-            }
-        }
-        let mut head = vec![0; HEAD];
-        let n_bytes = read_head(open, &mut head)?;
-        head.truncate(n_bytes);
-        let recognized = |head: &[u8]| match self.options.kind {
-            Some(kind) => Ok(Some(kind)),
-            None => recognize_among(self.kinds.iter().copied(), &file.path, head),
-        };
-        let mut kind = recognized(&head)?;
-        let mut is_whole = false;
-        if kind.is_none() && n_bytes == HEAD {
-            read_to_line_end(open, &mut head)?;
-            is_whole = MAX_LINE <= head.len() || memchr(b'\n', &head[HEAD..]).is_some();
-            kind = recognized(&head)?;
-        }
-        file.state =
-            if is_whole { State::Unknown(head.len()) } else { State::Unrecognized(head.len()) };
-        let Some(kind) = kind else {
-            // The folder may contain many files that are not sessions.
-            self.open.close(id);
-            return Ok(false);
-        };
-        let reading = Reading::new(kind, &file.path, name(&file.path))?;
-        debug!(target: TARGET, file = safe(&file.path), kind = reading.kind(), "reading a file");
-        out(Update::Began { file: Arc::clone(reading.file()), source: reading.kind() });
-        file.state = State::Reading(Box::new(reading));
-        Ok(true)
     }
 }
 

@@ -117,6 +117,29 @@ impl Reading {
         })
     }
 
+    /// Returns whether the agent replaces the whole file.
+    pub(super) fn is_rewritten(&self) -> bool {
+        self.source.entry().is_rewritten()
+    }
+
+    /// Reports a pause to the source.
+    pub(super) fn pause(
+        &mut self,
+        shared: &mut Shared,
+        out: &mut dyn FnMut(Update),
+    ) -> Result<(), SourcePanic> {
+        let mut skipped_lines = SkippedLines::default();
+        let Shared { events, dedup_cache, .. } = shared;
+        let line = self.position.lines;
+        let result = self.source.pause(line, events, &mut skipped_lines, dedup_cache);
+        shared.skipped_lines.add(&skipped_lines);
+        self.skipped_lines.add(&skipped_lines);
+        for event in shared.events.drain(..) {
+            out(Update::Event(event));
+        }
+        result
+    }
+
     /// Reads a slice of the lines that were added.
     pub(super) fn read(
         &mut self,
@@ -132,7 +155,7 @@ impl Reading {
         if len < self.position.offset || !self.head.is_start_of(head) {
             return Ok(Progress::Rewritten);
         }
-        let is_whole = self.source.entry().is_rewritten();
+        let is_whole = self.is_rewritten();
         if is_whole {
             let stamp = Stamp::of(&metadata);
             if self.stamp.replace(stamp).is_some_and(|before| before != stamp) {

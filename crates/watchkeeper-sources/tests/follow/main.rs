@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod arrival;
 mod model;
 mod panics;
 mod plain;
@@ -473,6 +474,24 @@ fn probes_an_unrecognized_file_again_when_it_grows() {
     b began, plain
     b:1 line 2
     ");
+}
+
+#[test]
+fn counts_the_files_of_unsupported_agents() {
+    let mut stage = Stage::new();
+    stage.append("x/chats/a", "{\"sessionId\":\"a\",\"projectHash\":\"b\"}\n");
+    stage.append("b", "{\"sessionId\":\"b\",\"projectHash\":\"b\"}\n");
+    stage.append("c", "{}\n");
+    fs::write(stage.path(".aider.chat.history.md"), "# aider\n").unwrap();
+    assert_eq!(stage.scan(), "");
+    let report = stage.follower.report();
+    let counts: Vec<_> = report.unsupported.into_iter().collect();
+    assert_eq!((counts, report.n_unrecognized), (vec![("aider", 1), ("gemini-cli", 2)], 1));
+    fs::remove_file(stage.path(".aider.chat.history.md")).unwrap();
+    stage.remove("b");
+    stage.scan();
+    let counts: Vec<_> = stage.follower.report().unsupported.into_iter().collect();
+    assert_eq!(counts, [("gemini-cli", 1)]);
 }
 
 #[test]

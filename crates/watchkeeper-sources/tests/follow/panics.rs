@@ -1,8 +1,8 @@
-use std::fs;
+use std::{fs, time::Duration};
 
 use tempfile::TempDir;
 use watchkeeper_core::{
-    Event, Severity, Timestamp,
+    Event, Severity, SignedDuration, Timestamp,
     author::DedupCache,
     clock::{Clock as _, SystemClock},
     embed::{Kinds, SourceEntry},
@@ -11,7 +11,9 @@ use watchkeeper_sources::{FollowOptions, Follower, OpenError, ReadError, Update,
 
 use crate::{
     plain::PLAIN,
-    unreliable::{PANICS_IN_FINISH, PANICS_IN_NEW, PANICS_IN_READ_LINE, PANICS_IN_RECOGNIZES},
+    unreliable::{
+        PANICS_IN_FINISH, PANICS_IN_NEW, PANICS_IN_PAUSE, PANICS_IN_READ_LINE, PANICS_IN_RECOGNIZES,
+    },
 };
 
 const TEXT: &str = "acme 1\nbad\nacme 2\n";
@@ -111,4 +113,23 @@ fn follows_other_files_after_a_source_panics() {
         let (panics, n_plain) = scan(&mut follower);
         assert_eq!((panics.len(), n_plain), (0, 1));
     }
+}
+
+#[test]
+fn reports_a_panic_of_a_source_in_a_pause_once() {
+    let folder = TempDir::new().unwrap();
+    fs::write(folder.path().join("a.acme"), TEXT).unwrap();
+    let options = FollowOptions { poll_only: true, ..FollowOptions::default() };
+    let mut follower = Follower::new(vec![folder.path().to_owned()], [&PANICS_IN_PAUSE], options);
+    let now = SystemClock.now();
+    let mut n_panics = 0;
+    for secs in [0, 40, 80] {
+        follower.scan(now + SignedDuration::from_secs(secs), &mut |update| {
+            n_panics += usize::from(matches!(update, Update::SourceFailed { .. }));
+        });
+        follower.step(now + SignedDuration::from_secs(secs + 2), Duration::ZERO, &mut |update| {
+            n_panics += usize::from(matches!(update, Update::SourceFailed { .. }));
+        });
+    }
+    assert_eq!((n_panics, follower.report().n_failed), (1, 1));
 }

@@ -8,6 +8,7 @@ pub(crate) static PANICS_IN_RECOGNIZES: SourceEntry = SourceEntry::of::<Unreliab
 pub(crate) static PANICS_IN_NEW: SourceEntry = SourceEntry::of::<Unreliable<1>>("here");
 pub(crate) static PANICS_IN_READ_LINE: SourceEntry = SourceEntry::of::<Unreliable<2>>("here");
 pub(crate) static PANICS_IN_FINISH: SourceEntry = SourceEntry::of::<Unreliable<3>>("here");
+pub(crate) static PANICS_IN_PAUSE: SourceEntry = SourceEntry::of::<Unreliable<4>>("here");
 
 /// Reads `.acme` files, and panics at the stage `STAGE`.
 struct Unreliable<const STAGE: u8>;
@@ -28,10 +29,14 @@ impl<const STAGE: u8> Source for Unreliable<STAGE> {
     fn finish(&mut self, _: &mut EventSink<'_>) {
         panic_at(3, STAGE);
     }
+
+    fn pause(&mut self, _: &mut EventSink<'_>) {
+        panic_at(4, STAGE);
+    }
 }
 
 impl<const STAGE: u8> SourceKind for Unreliable<STAGE> {
-    const KIND: &'static str = ["acme-0", "acme-1", "acme-2", "acme-3"][STAGE as usize];
+    const KIND: &'static str = ["acme-0", "acme-1", "acme-2", "acme-3", "acme-4"][STAGE as usize];
     const DOCS: &'static str = "Panics.";
     const FILES: &'static [&'static str] = &["*.acme"];
 
