@@ -7,7 +7,7 @@ use std::{
     process::{Child, Command, Stdio},
     sync::mpsc::{self, Receiver},
     thread,
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use watchkeeper_core::{
@@ -266,4 +266,141 @@ fn waits_for_paths_to_appear_and_ignores_a_hangup() {
     folder.write(".claude/projects/p/s.jsonl", looping_now(4));
     watching.until("4 times");
     assert_eq!(watching.end("TERM").0, Some(0));
+}
+
+/// A policy whose findings about time are not delayed.
+const WITHOUT_DELAY: &str = "version = 1\nextends = [\"builtin:default\"]\n\
+                             [monitor]\ncheck_interval = \"1ms\"\n";
+
+/// A watched folder of sessions.
+struct Sessions {
+    folder: Folder,
+    watching: Watching,
+    /// Lines of the start that were not returned yet.
+    lines: Vec<String>,
+    n_loops: usize,
+}
+
+impl Sessions {
+    /// Starts to watch sessions, of which these exist already, and waits until they are read.
+    fn watch(sessions: &[(&str, &str, SignedDuration)]) -> Self {
+        let folder = Folder::new();
+        folder.write("sessions/.keep", "");
+        for (name, text, age) in sessions {
+            let path = folder.write(&format!("sessions/{name}"), text);
+            let modified = SystemTime::from(SystemClock.now() - *age);
+            OpenOptions::new().append(true).open(path).unwrap().set_modified(modified).unwrap();
+        }
+        let policy = folder.write("policy.toml", WITHOUT_DELAY);
+        let mut command = program();
+        command.args(["watch", "--policy"]).arg(policy).arg(folder.path().join("sessions"));
+        let watching = Watching::run(&mut command);
+        let mut lines = Vec::new();
+        while !lines.last().is_some_and(|line: &String| line.starts_with("read ")) {
+            lines.push(watching.until(""));
+        }
+        Self { folder, watching, lines, n_loops: 0 }
+    }
+
+    /// Appends a line to a file.
+    fn append(&self, name: &str, line: &str) {
+        let path = self.folder.path().join("sessions").join(name);
+        let mut file = OpenOptions::new().create(true).append(true).open(path).unwrap();
+        file.write_all(line.as_bytes()).unwrap();
+    }
+
+    /// Waits until everything so far is handled and the loop of a new session is reported.
+    /// Returns the findings about the session `id` before it.
+    fn findings(&mut self, id: &str) -> Vec<String> {
+        self.n_loops += 1;
+        let looping = format!("loop{}", self.n_loops);
+        let text = looping_now(4).replace("\"live\"", &format!("\"{looping}\""));
+        self.append(&format!("{looping}.ndjson"), &text);
+        let mut lines = std::mem::take(&mut self.lines);
+        loop {
+            let line = self.watching.until("");
+            if line.contains(&format!(" {looping}: ")) {
+                lines.retain(|line| line.contains(&format!(" {id}: ")));
+                return lines;
+            }
+            lines.push(line);
+        }
+    }
+}
+
+/// Returns a line of a session with an event that was recorded some time ago.
+fn event(session: &str, age: SignedDuration, event: &str) -> String {
+    let at = SystemClock.now() - age;
+    format!("{{\"at\":\"{at}\",\"session\":\"{session}\",\"event\":{event}}}\n")
+}
+
+#[test]
+fn reports_a_loop_that_began_long_before_the_start() {
+    let start = SystemClock.now() - SignedDuration::from_mins(40);
+    let text = looping_from(start, "old", 9);
+    let mut sessions = Sessions::watch(&[("s.ndjson", &text, SignedDuration::ZERO)]);
+    let findings = sessions.findings("old");
+    let found: Vec<_> = findings.iter().filter(|line| line.contains("repeated_call")).collect();
+    let [line] = &found[..] else { panic!("{findings:?}") };
+    assert!(line.contains("[HIGH]"), "{line}");
+}
+
+#[test]
+fn a_slow_clock_of_an_agent_is_no_silence() {
+    const SLOW: SignedDuration = SignedDuration::from_hours(3);
+    let mut sessions = Sessions::watch(&[("s.ndjson", "", SignedDuration::ZERO)]);
+    for (name, id) in [("s.ndjson", "slow"), ("new.ndjson", "new")] {
+        for line in [
+            "\"prompt\",\"text\":\"go\"",
+            "\"tool_call\",\"id\":\"c\",\"tool\":\"Bash\",\"arguments\":{\"command\":\"ls\"}",
+            "\"tool_result\",\"id\":\"c\",\"ok\":true,\"output\":\"a.txt\"",
+        ] {
+            sessions.append(name, &event(id, SLOW, line));
+            assert_eq!(sessions.findings(id), [""; 0], "{line}");
+        }
+    }
+}
+
+#[test]
+fn a_turn_without_an_end_mark_that_ends_in_text_is_no_silence() {
+    const AGE: SignedDuration = SignedDuration::from_mins(8);
+    let line = |kind: &str, content: &str| {
+        let at = SystemClock.now() - AGE;
+        format!(
+            "{{\"type\":\"{kind}\",\"uuid\":\"{kind}\",\"sessionId\":\"s\",\"timestamp\":\"{at}\",\
+             \"message\":{{\"role\":\"{kind}\",\"id\":\"m\",\"content\":[{content}]}}}}\n"
+        )
+    };
+    let prompt = line("user", "{\"type\":\"text\",\"text\":\"go\"}");
+    let text = line("assistant", "{\"type\":\"text\",\"text\":\"Done.\"}");
+    for (session, is_silent) in [(prompt.clone(), true), (prompt + &text, false)] {
+        let mut sessions = Sessions::watch(&[("s.jsonl", &session, AGE)]);
+        assert_eq!(!sessions.findings("s").is_empty(), is_silent);
+    }
+}
+
+#[test]
+fn names_what_is_not_read() {
+    let folder = Folder::new();
+    let gemini = "{\"sessionId\":\"a\",\"projectHash\":\"b\"}\n";
+    let named = folder.write("gemini.jsonl", gemini);
+    folder.write("sessions/gemini.jsonl", gemini);
+    folder.write("sessions/.aider.chat.history.md", "# aider\n");
+    let binary = folder.write("binary", [0, 159, 146, 150]);
+    let mut command = program();
+    command.arg("watch").args([folder.path().join("sessions"), named, binary]);
+    command.arg("/dev/null").arg(folder.path().join("missing"));
+    let watching = Watching::run(&mut command);
+    let line = watching.until("read 0 files of 0 sessions");
+    assert_eq!(
+        line,
+        "read 0 files of 0 sessions; 1 file of no known format; \
+         3 files of 2 agents that are not supported: gemini-cli 2, aider 1"
+    );
+    let line = watching.until("gemini.jsonl` is not read");
+    assert!(line.ends_with(": it is a session of gemini-cli, which is not supported"), "{line}");
+    let line = watching.until("binary` is not read");
+    assert!(line.ends_with(": no source recognizes it yet"), "{line}");
+    let line = watching.until("/dev/null` is not read");
+    assert!(line.ends_with(": it is neither a file nor a folder"), "{line}");
 }

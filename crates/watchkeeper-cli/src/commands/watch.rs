@@ -23,6 +23,7 @@ use crate::{
     numbers::counted,
     output::{Output, Status, Styles, quoted_path, safe_path},
     policy_file::PolicyFile,
+    report::unsupported_agents,
     session_paths::{Selection, SessionPaths},
 };
 
@@ -206,14 +207,27 @@ impl Summary {
                 parts.push(format!("{} {reason}", files(n)));
             }
         }
+        let unsupported = report.unsupported.iter().map(|(agent, n)| (*agent, *n)).collect();
+        parts.extend(unsupported_agents(unsupported));
         let _ = writeln!(err, "{}", parts.join("; "));
-        for path in self.existing.iter().filter(|path| path.is_file()) {
+        for path in self.existing.iter().filter(|path| !path.is_dir()) {
             let absolute = std::path::absolute(path).unwrap_or_else(|_| path.clone());
             if !recognized.contains(&absolute) {
-                let path = quoted_path(path);
-                let _ = writeln!(err, "warning: {path} is not read: no source recognizes it yet");
+                let reason = reason_not_read(path);
+                let _ = writeln!(err, "warning: {} is not read: {reason}", quoted_path(path));
             }
         }
+    }
+}
+
+/// Returns the reason why a file is not read, or not yet.
+fn reason_not_read(path: &Path) -> String {
+    if !path.is_file() {
+        return "it is neither a file nor a folder".to_owned();
+    }
+    match watchkeeper_sources::unsupported_agent(path) {
+        Some(agent) => format!("it is a session of {agent}, which is not supported"),
+        None => "no source recognizes it yet".to_owned(),
     }
 }
 

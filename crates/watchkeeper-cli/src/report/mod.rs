@@ -20,7 +20,7 @@ pub(crate) use self::{
     explanation::Explanation,
     format::{Format, write, write_explanation, write_groups},
     groups::GroupBy,
-    summary::{Notice, Report, SessionReport, SkippedFile},
+    summary::{Notice, Report, SessionReport, SkippedFile, unsupported_agents},
     usage::UsageRecorder,
     window::{TimeArgument, Window},
 };

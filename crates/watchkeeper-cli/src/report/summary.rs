@@ -310,18 +310,8 @@ impl Report {
 
     /// Returns a line about the files of agents that are not supported.
     pub(super) fn unsupported(&self) -> Option<String> {
-        let mut agents: Vec<(&str, usize)> =
-            self.unsupported_files.iter().map(|(agent, files)| (*agent, files.len())).collect();
-        agents.sort_by_key(|(_, n)| std::cmp::Reverse(*n));
-        let n_files: usize = agents.iter().map(|(_, n)| n).sum();
-        let counts: Vec<String> = agents.iter().map(|(agent, n)| format!("{agent} {n}")).collect();
-        let files = counted(n_files as u64, "file");
-        let (of, verb) = match agents.len() {
-            0 => return None,
-            1 => ("1 agent".to_owned(), "is"),
-            n => (format!("{n} agents"), "are"),
-        };
-        Some(format!("{files} of {of} that {verb} not supported: {}", counts.join(", ")))
+        let files = &self.unsupported_files;
+        unsupported_agents(files.iter().map(|(agent, files)| (*agent, files.len())).collect())
     }
 
     /// Returns a line about files in folders that contain no session.
@@ -332,6 +322,21 @@ impl Report {
             n => Some(format!("{} contain no session", counted(n, "other file"))),
         }
     }
+}
+
+/// Returns a line about the numbers of session files of agents that are not supported, or
+/// `None` if there are none.
+pub(crate) fn unsupported_agents(mut agents: Vec<(&str, usize)>) -> Option<String> {
+    agents.sort_by_key(|(_, n)| std::cmp::Reverse(*n));
+    let n_files: usize = agents.iter().map(|(_, n)| n).sum();
+    let counts: Vec<String> = agents.iter().map(|(agent, n)| format!("{agent} {n}")).collect();
+    let files = counted(n_files as u64, "file");
+    let (of, verb) = match agents.len() {
+        0 => return None,
+        1 => ("1 agent".to_owned(), "is"),
+        n => (format!("{n} agents"), "are"),
+    };
+    Some(format!("{files} of {of} that {verb} not supported: {}", counts.join(", ")))
 }
 
 impl Hidden {
