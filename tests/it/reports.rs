@@ -258,5 +258,13 @@ fn a_session_without_times_says_so() {
     assert!(!out.contains("1970") && !out.contains(" 8s"), "{out}");
     let report = json(&folder, &["run"]);
     assert_eq!(report["sessions"][0]["started_at"], Value::Null);
-    assert_eq!(report["sessions"][0]["findings"][0]["ended_at"], Value::Null);
+    let finding = &report["sessions"][0]["findings"][0];
+    assert_eq!((&finding["at"], &finding["ended_at"]), (&Value::Null, &Value::Null));
+    for format in ["ndjson", "sarif", "github"] {
+        let Ran { out, .. } = check(&folder, &["--format", format, "run"]);
+        assert!(out.contains("runaway") || format != "ndjson", "{out}");
+        assert!(!out.contains("1696-") && !out.contains("1970-"), "{out}");
+    }
+    let Ran { out, .. } = check(&folder, &["--format", "json", "--explain", "run"]);
+    assert!(out.contains("\"at\": null") && !out.contains("1696-"), "{out}");
 }

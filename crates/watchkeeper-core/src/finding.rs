@@ -2,10 +2,10 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use jiff::Timestamp;
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
 
-use crate::{AgentId, Fingerprint, Origin, SessionId, Severity};
+use crate::{AgentId, Fingerprint, Origin, SessionId, Severity, period::known_time};
 
 /// Labels of findings, by name.
 pub type Labels = Arc<BTreeMap<String, String>>;
@@ -22,7 +22,9 @@ pub struct Finding {
     #[schemars(with = "String")]
     pub id: Fingerprint,
     /// The time at which the condition became true, which may precede its detection.
-    #[schemars(with = "String")]
+    /// JSON has `null` for a session without times.
+    #[serde(serialize_with = "known")]
+    #[schemars(with = "Option<String>")]
     pub at: Timestamp,
     /// The name of the detector in the policy.
     pub detector: Arc<str>,
@@ -87,6 +89,11 @@ impl Evidence {
     pub fn new(origin: Option<&Origin>, event: &'static str) -> Self {
         Self { file: origin.map(|it| it.file.clone()), line: origin.map(|it| it.line), event }
     }
+}
+
+/// Serializes a time; see [`known_time`].
+fn known<S: Serializer>(at: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
+    known_time(*at).serialize(serializer)
 }
 
 impl Finding {

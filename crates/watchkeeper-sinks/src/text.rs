@@ -2,7 +2,7 @@ use std::borrow::Cow;
 
 use watchkeeper_core::{
     Finding, Severity, Status,
-    author::{Evidence, make_safe},
+    author::{Evidence, known_time, make_safe},
 };
 
 /// The longest line of text, line break included, in bytes.
@@ -18,6 +18,9 @@ const MAX_ID: usize = 13;
 /// The longest character in UTF-8, in bytes.
 const LONGEST_CHAR: usize = 4;
 
+/// Shown for the time of a finding in a session without times; as long as a time.
+const NO_TIME: &str = "(no time)";
+
 const DIM: &str = "2";
 const GREEN: &str = "32";
 
@@ -27,7 +30,7 @@ const GREEN: &str = "32";
 /// 10:14:07Z [HIGH]   repeated_call 5b1e0c2a…89ab: `Bash` returned the same result 4 times --> 5b1e.jsonl:812
 /// ```
 ///
-/// The time is UTC, as in the files of agents. A long id is shortened to its
+/// The time is UTC, as in the files of agents; `(no time)` if the session has no times. A long id is shortened to its
 /// first eight and last four characters. The location is the last one in the
 /// evidence. `styled` adds SGR codes for a terminal. The line is always shorter
 /// than [`MAX_LINE`] and safe for a terminal.
@@ -40,7 +43,8 @@ pub fn render_line(finding: &Finding, styled: bool) -> String {
     let padding = " ".repeat("[MEDIUM]".len() - tag.len());
     let color = if is_resolved { GREEN } else { color(finding.severity) };
 
-    let mut line = paint(DIM, finding.at.strftime("%H:%M:%SZ").to_string());
+    let time = known_time(finding.at).map(|at| at.strftime("%H:%M:%SZ").to_string());
+    let mut line = paint(DIM, time.unwrap_or_else(|| NO_TIME.to_owned()));
     line.push(' ');
     line.push_str(&paint(color, tag));
     line.push_str(&padding);
@@ -131,7 +135,7 @@ fn boundary_after(text: &str, at: usize) -> usize {
 mod tests {
     use insta::assert_snapshot;
     use proptest::prelude::*;
-    use watchkeeper_core::{Severity, Status};
+    use watchkeeper_core::{Severity, Status, author::untimed};
 
     use super::{MAX_LINE, render_line};
     use crate::samples::{any_finding, finding, is_harmless};
@@ -164,6 +168,15 @@ mod tests {
         finding.message = "`ops` dropped 3 findings".into();
         finding.evidence.clear();
         assert_snapshot!(render_line(&finding, false), @"10:14:07Z [LOW]    sinks: `ops` dropped 3 findings");
+    }
+
+    #[test]
+    fn a_finding_of_a_session_without_times_has_no_time() {
+        let mut finding = finding();
+        finding.at = untimed(7);
+        finding.evidence.clear();
+        finding.message = "m".into();
+        assert_snapshot!(render_line(&finding, false), @"(no time) [HIGH]   repeated_call 5b1e0c2a…89ab: m");
     }
 
     #[test]

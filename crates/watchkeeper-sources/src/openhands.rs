@@ -16,7 +16,7 @@ use jiff::{Timestamp, civil::DateTime, tz::TimeZone};
 use watchkeeper_core::{
     AgentId, EventKind, Fingerprint, Json, ModelCall, SessionId, Source, SourceKind, ToolCall,
     ToolClass, ToolResult,
-    author::{Cause, Environment, EventSink, SessionStart},
+    author::{Cause, Environment, EventSink, SessionStart, untimed},
     register_source,
 };
 
@@ -442,10 +442,9 @@ impl Conversation {
                 at
             }
             // Old tasks have no times.
-            None => self.latest.unwrap_or_else(|| {
-                let secs = i64::try_from(self.n_entries - 1).unwrap_or(i64::MAX);
-                Timestamp::from_second(secs).unwrap_or(Timestamp::MAX)
-            }),
+            None => self
+                .latest
+                .unwrap_or_else(|| untimed(u32::try_from(self.n_entries - 1).unwrap_or(u32::MAX))),
         };
         let key = match entry.id {
             Some(id) => {

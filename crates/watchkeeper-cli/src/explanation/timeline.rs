@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use watchkeeper_core::{
     AgentId, Level, Severity, SignedDuration, Timestamp, Unit,
+    author::known_time,
     embed::{NamedDetector, Per},
 };
 
@@ -148,10 +149,16 @@ pub(crate) enum StepOutcome {
 /// Time, file and line of an event.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub(crate) struct Location {
-    #[schemars(with = "String")]
+    /// `null` if the session has no times.
+    #[serde(serialize_with = "known")]
+    #[schemars(with = "Option<String>")]
     pub(crate) at: Timestamp,
     pub(crate) file: Option<Arc<str>>,
     pub(crate) line: Option<u64>,
+}
+
+fn known<S: serde::Serializer>(at: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
+    known_time(*at).serialize(serializer)
 }
 
 fn seconds<S: serde::Serializer>(

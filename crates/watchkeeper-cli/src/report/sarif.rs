@@ -6,6 +6,7 @@ use std::{
 use serde_json::{Value, json};
 use watchkeeper_core::{
     Finding, Severity,
+    author::known_time,
     embed::{DetectorEntry, Entry as _, Kinds},
 };
 
@@ -103,7 +104,7 @@ fn result(episode: &Episode) -> Value {
         "partialFingerprints": { "watchkeeper/v1": finding.fingerprint },
         "properties": {
             "session": finding.session,
-            "at": finding.at,
+            "at": known_time(finding.at),
             "ended_at": episode.ended_at,
             "count": finding.count,
             "status": finding.status,

@@ -153,7 +153,7 @@ impl Engine {
     }
 
     /// Moves the time of every session to `now`, and handles every wake-up that is
-    /// due by then, in order of time.
+    /// due by then, in order of time. The time of a session without times stays.
     pub fn advance(&mut self, now: Timestamp, findings: &mut Vec<Finding>) {
         loop {
             let labels = self.labels.iter_mut().map(|label| &mut label.sessions);

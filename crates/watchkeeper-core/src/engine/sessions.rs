@@ -4,7 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 use rapidhash::fast::RandomState;
 
 use super::{findings::evicted, session::Session, shared::Shared, timers::TimerQueue};
-use crate::{Finding, SessionId};
+use crate::{Finding, SessionId, period::known_time};
 
 /// Sessions by id, with their timers: all sessions of the engine; or, for a detector
 /// with `per`, one for each group of sessions.
@@ -68,8 +68,11 @@ impl Sessions {
         let at = at.max(session.now());
         session.wake_until(at, label_value, shared, findings);
         let result = handle(session, at, shared, findings);
-        let due_at = session.due_at();
-        self.timers.set(&mut session.timer_at, due_at, id);
+        // In a session without times, no time passes between two events.
+        if known_time(at).is_some() {
+            let due_at = session.due_at();
+            self.timers.set(&mut session.timer_at, due_at, id);
+        }
         result
     }
 

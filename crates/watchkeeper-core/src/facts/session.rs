@@ -7,7 +7,9 @@ use super::{
     step::Step,
     totals::Totals,
 };
-use crate::{Event, EventKind, Labels, ModelCall, Price, SessionId, interner::Interner};
+use crate::{
+    Event, EventKind, Labels, ModelCall, Price, SessionId, interner::Interner, period::known_time,
+};
 
 /// The facts of a session.
 #[derive(Clone, Debug)]
@@ -59,7 +61,7 @@ impl SessionFacts {
     /// The events of a session without times have the times of
     /// [`untimed`](crate::author::untimed), which are before 1970.
     pub fn has_times(&self) -> bool {
-        Timestamp::UNIX_EPOCH <= self.started_at
+        known_time(self.started_at).is_some()
     }
 
     /// Returns whether the session set a label of this name itself.

@@ -15,7 +15,8 @@ pub struct MonitorConfig {
     /// The number of recorded events that may wait, at least 1; further events
     /// are dropped. 1,024 by default.
     pub queue_capacity: usize,
-    /// The time of the oldest finding that is delivered; `None` delivers all.
+    /// The time of the oldest finding that is delivered; `None` delivers all. Findings of
+    /// sessions without times are always delivered.
     pub since: Option<Timestamp>,
 }
 

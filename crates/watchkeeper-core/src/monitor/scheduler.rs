@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     Delivery, Engine, Event, Finding, Fingerprint, Severity, Status, clock::ClockReading, grouped,
-    make_safe,
+    make_safe, period::known_time,
 };
 
 /// The largest number of messages between two readings of the clock.
@@ -214,7 +214,10 @@ impl Scheduler {
 
     fn deliver(&mut self, now: Timestamp, progress: &mut Progress) {
         for mut finding in progress.findings.drain(..) {
-            let is_recent = self.config.since.is_none_or(|since| since <= finding.at);
+            let is_recent = match (self.config.since, known_time(finding.at)) {
+                (Some(since), Some(at)) => since <= at,
+                _ => true,
+            };
             // Findings about the monitor have the time of the wall clock.
             if &*finding.kind != MONITOR_KIND {
                 finding.at = later(finding.at, -progress.ahead);

@@ -18,6 +18,7 @@ use crate::{
     Report, Router, Severity, Sink, SinkError, Status,
     clock::{Clock, ManualClock, SystemClock},
     embed::{EngineConfig, NamedDetector},
+    period::untimed,
 };
 
 /// Longer than any test takes, however slow the machine.
@@ -258,6 +259,20 @@ fn no_time_passes_while_a_feed_holds_it() {
     assert_eq!(fixture.inactive(), ["140s t inactive"]);
     assert_eq!(fixture.feed("u", time(0), prompt()), ["60s u inactive"]);
     assert!(feed.release(), "a release without a hold is accepted");
+}
+
+#[test]
+fn no_time_passes_in_a_session_without_times() {
+    let fixture = Fixture::with_config(MonitorConfig { since: Some(time(100)), ..config() });
+    fixture.advance(1_000_000);
+    assert_eq!(fixture.feed("untimed", untimed(0), prompt()), [""; 0]);
+    fixture.advance(1_000_000);
+    assert_eq!(fixture.feed("untimed", untimed(59), prompt()), [""; 0]);
+    fixture.advance(1_000_000);
+    let found = format!("{}s untimed {INACTIVE}", untimed(119).as_second());
+    assert_eq!(fixture.feed("untimed", untimed(200), prompt()), [found]);
+    // The session was not dropped, and its findings are delivered.
+    assert_eq!(fixture.stop(), [""; 0]);
 }
 
 #[test]
