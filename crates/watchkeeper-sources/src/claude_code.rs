@@ -21,6 +21,7 @@ use watchkeeper_core::{
 };
 
 use crate::{
+    cut_attempts::CutAttempts,
     json::{Malformed, Reader, Text, decode, member, set_once},
     lines::lines_of,
     recent::Recent,
@@ -58,6 +59,7 @@ pub struct ClaudeCode {
     client_total: Option<ClientTotal>,
     /// The calls that run, as their progress proves.
     running: Recent<()>,
+    cut_attempts: CutAttempts,
     tools: ToolNames,
 }
 
@@ -132,6 +134,7 @@ impl SourceKind for ClaudeCode {
             possible_turn_end: None,
             client_total: None,
             running: Recent::default(),
+            cut_attempts: CutAttempts::default(),
             tools: ToolNames::default(),
         }
     }
@@ -573,7 +576,7 @@ fn is_noise(line: &[u8]) -> bool {
     const BEGINNING: usize = 256;
     static SNAPSHOT: LazyLock<Finder<'static>> =
         LazyLock::new(|| Finder::new(br#""attachment":{"type":"prompt_snapshot""#));
-    if line.starts_with(br#"{"type":"api-request"#) {
+    if line.starts_with(br#"{"type":"api-request-"#) {
         return true;
     }
     let head = &line[..line.len().min(BEGINNING)];
@@ -596,6 +599,12 @@ impl LineContext {
 impl Source for ClaudeCode {
     fn read_line(&mut self, line: &[u8], sink: &mut EventSink<'_>) {
         if line.trim_ascii().is_empty() || is_noise(line) {
+            return;
+        }
+        if line.starts_with(br#"{"type":"api-request","#) {
+            if let Err(reason) = self.cut_attempts.read_request(line) {
+                sink.skip_line(reason);
+            }
             return;
         }
         let mut fields = Line::default();
@@ -648,7 +657,7 @@ impl ClaudeCode {
                 self.read_user(line, &context, sink);
             }
             Ok(Some(context)) => self.read_assistant(line, &context, sink),
-            Ok(None) => {}
+            Ok(None) => _ = self.cut_attempts.take(),
             Err(reason) => sink.skip_line(reason),
         }
     }
@@ -866,6 +875,8 @@ impl ClaudeCode {
         };
         let texts = || message.blocks.iter().filter_map(|it| it.text);
         if line.is_api_error == Some(true) {
+            // The usage of the attempts remains unknown.
+            self.cut_attempts.take();
             self.is_turn_over = context.agent.is_none();
             let message = texts().next().map(Text::boxed).unwrap_or_default();
             return context.event(sink, EventKind::Error { message, retry: None });
@@ -917,6 +928,17 @@ impl ClaudeCode {
                 (format!("{}/advisor-{n}", id.read()).into(), key(id).and(Fingerprint::from(n)))
             });
             self.charge(id, advisor.model, advisor, context, sink);
+        }
+        // An attempt that was cut off had the same input. Its output is not known.
+        let n_cut = if line.is_nested { 0 } else { self.cut_attempts.take() };
+        for n in 1..=n_cut {
+            let tokens = Tokens { output: 0, reasoning: 0, ..usage.tokens };
+            let attempt = Usage { tokens, is_fast: usage.is_fast, ..Usage::default() };
+            let id = message.id.map(|id| {
+                let key = key(id).and(Fingerprint::of("cut")).and(Fingerprint::from(u64::from(n)));
+                (format!("{}/cut-{n}", id.read()).into(), key)
+            });
+            self.charge(id, message.model, &attempt, context, sink);
         }
         let id = message.id.map(|id| (id.boxed(), key(id)));
         self.charge(id, message.model, usage, context, sink);
@@ -995,6 +1017,9 @@ impl ClaudeCode {
             b"turn_duration" | b"stop_hook_summary" => EventKind::TurnEnd,
             _ => return,
         };
+        if subtype == b"api_error" {
+            self.cut_attempts.add_error(line.error);
+        }
         match self.begin_line(line, sink) {
             Ok(Some(context)) if kind == EventKind::TurnEnd => self.end_turn(&context, sink),
             Ok(Some(context)) => {

@@ -15,6 +15,7 @@
 
 mod claude_code;
 mod codex;
+mod cut_attempts;
 mod discover;
 mod document;
 mod file;

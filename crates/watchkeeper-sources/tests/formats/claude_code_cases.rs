@@ -208,3 +208,61 @@ fn files_of_similar_agents_are_not_recognized() {
     assert!(!recognizes(&foreign));
     assert!(!recognizes(&format!("{payload}\n{foreign}")));
 }
+
+/// Returns the line of a request: its id, the id of the request before it, and whether it
+/// adds messages.
+fn request(id: &str, base: &str, is_new: bool) -> String {
+    let tail = if is_new { "\"h\"" } else { "" };
+    format!(
+        r#"{{"type":"api-request","sessionId":"{SESSION}","id":"{id}","base":"{base}","tail":[{tail}]}}"#
+    )
+}
+
+fn api_error(secs: u32, formatted: &str) -> String {
+    let fields = format!(
+        r#""uuid":"e{secs}","subtype":"api_error","error":{{"formatted":"{formatted}"}},"retryAttempt":1"#
+    );
+    line("system", secs, &fields)
+}
+
+#[test]
+fn charges_responses_that_were_cut_off() {
+    const DROPPED: &str = "Connection dropped (ECONNRESET)";
+    let retry = |secs: u32, error: &str| {
+        let n = secs + 1;
+        vec![api_error(secs, error), request(&format!("r{n}"), &format!("r{secs}"), false)]
+    };
+    let failed = |secs: u32| {
+        line(
+            "assistant",
+            secs,
+            r#""uuid":"f","isApiErrorMessage":true,"message":{"content":[{"type":"text","text":"API Error"}]}"#,
+        )
+    };
+    for (name, attempts, n_cut) in [
+        ("no retry", vec![], 0),
+        ("cut twice", [retry(1, DROPPED), retry(2, DROPPED)].concat(), 2),
+        ("no connection", retry(1, "Unable to connect to API (ECONNRESET)"), 0),
+        ("overloaded", retry(1, "529 overloaded"), 0),
+        ("timed out", retry(1, "Request timed out."), 0),
+        ("silent and repeated", vec![request("r2", "r1", false)], 1),
+        ("another request", vec![request("r2", "r1", true)], 0),
+        ("the request of another agent", vec![request("r2", "r0", false)], 0),
+        ("cut, then overloaded", [retry(1, DROPPED), retry(2, "529 overloaded")].concat(), 1),
+        ("cut, then given up", [retry(1, DROPPED), vec![failed(2)]].concat(), 0),
+    ] {
+        let first = [user(0, "Go", ""), request("r1", "", true)];
+        let last = [assistant(9, "m", "\"tool_use\"", CALL), assistant(10, "m", "null", TEXT)];
+        let lines = [&first[..], &attempts, &last].concat();
+        let calls: Vec<(Option<Box<str>>, u64)> = events_of(&lines)
+            .into_iter()
+            .filter_map(|event| match event.kind {
+                EventKind::ModelCall(call) => Some((call.id, call.tokens.input)),
+                _ => None,
+            })
+            .collect();
+        let cut = (1..=n_cut).map(|n| format!("m/cut-{n}"));
+        let expected: Vec<_> = cut.chain(["m".to_owned()]).map(|id| (Some(id.into()), 1)).collect();
+        assert_eq!(calls, expected, "{name}");
+    }
+}
