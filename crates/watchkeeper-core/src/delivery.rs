@@ -55,11 +55,11 @@ impl Delivery {
 
     /// Adds a finding to the queues of its sinks; never waits.
     pub fn deliver(&mut self, finding: &Finding) {
-        let routed = self.router.route(finding);
-        let unrouted = self.first_unrouted..self.queues.len();
-        for sink_idx in routed.into_iter().chain(unrouted) {
+        let routed = self.router.route_counted(finding);
+        let unrouted = (self.first_unrouted..self.queues.len()).map(|sink_idx| (sink_idx, 0));
+        for (sink_idx, n_suppressed) in routed.into_iter().chain(unrouted) {
             if let Some(queue) = self.queues.get(sink_idx) {
-                queue.push(finding.clone());
+                queue.push(with_suppressed(finding.clone(), n_suppressed));
             }
         }
     }
@@ -123,6 +123,17 @@ impl Delivery {
     pub fn close(&self) {
         self.queues.iter().for_each(Queue::close);
     }
+}
+
+/// Adds the number of repeats that a cooldown has suppressed to the finding after them.
+fn with_suppressed(mut finding: Finding, n_suppressed: u32) -> Finding {
+    if 0 < n_suppressed {
+        let s = if n_suppressed == 1 { "" } else { "s" };
+        let n = grouped(n_suppressed.into());
+        finding.message = format!("{} ({n} earlier repeat{s} suppressed)", finding.message);
+        finding.data.insert("suppressed_repeats".to_owned(), n_suppressed.into());
+    }
+    finding
 }
 
 /// Makes the finding that a sink fails.

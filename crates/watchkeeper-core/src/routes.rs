@@ -125,6 +125,8 @@ struct Sent {
     severity: Severity,
     /// The resolved finding is not sent yet.
     is_open: bool,
+    /// Repeats that the cooldown has suppressed since.
+    n_suppressed: u32,
 }
 
 impl Router {
@@ -148,16 +150,25 @@ impl Router {
     /// Returns the indexes of the sinks for this finding, sorted and without
     /// duplicates.
     pub fn route(&mut self, finding: &Finding) -> Vec<usize> {
-        let mut chosen = Vec::new();
+        self.route_counted(finding).into_keys().collect()
+    }
+
+    /// Returns the indexes of the sinks for this finding, each with the number of repeats
+    /// that cooldowns have suppressed since the sink received the finding.
+    pub(crate) fn route_counted(&mut self, finding: &Finding) -> BTreeMap<usize, u32> {
+        let mut chosen = BTreeMap::new();
         for (route_idx, (route, sinks)) in self.routes.iter().enumerate() {
             match route.decide(route_idx, finding, &mut self.sent) {
-                Decision::Send => chosen.extend(sinks),
+                Decision::Send { n_suppressed } => {
+                    for sink_idx in sinks {
+                        let n: &mut u32 = chosen.entry(*sink_idx).or_default();
+                        *n = n_suppressed.max(*n);
+                    }
+                }
                 Decision::Suppress => self.n_suppressed += 1,
                 Decision::Skip => {}
             }
         }
-        chosen.sort_unstable();
-        chosen.dedup();
         chosen
     }
 
@@ -170,7 +181,10 @@ impl Router {
 /// The decision of a route about a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Decision {
-    Send,
+    /// The finding is sent, after this number of suppressed repeats.
+    Send {
+        n_suppressed: u32,
+    },
     /// The finding repeats within the cooldown.
     Suppress,
     /// The finding does not match.
@@ -201,30 +215,38 @@ impl Route {
             (Status::Open, _) => {
                 let Self { cooldown, send_resolved, .. } = *self;
                 if cooldown.is_none() && !send_resolved {
-                    return Decision::Send;
+                    return Decision::Send { n_suppressed: 0 };
                 }
                 let last = sent.get(key);
-                let is_repeat = cooldown.zip(last).is_some_and(|(cooldown, last)| {
-                    finding.severity <= last.severity
-                        && finding.at.duration_since(last.at) < cooldown.get()
-                });
-                if is_repeat {
+                if let Some((cooldown, last)) = cooldown.zip(last)
+                    && finding.severity <= last.severity
+                    && is_within(cooldown, last.at, finding.at)
+                {
+                    let n_suppressed = last.n_suppressed.saturating_add(1);
+                    sent.insert(key, Sent { n_suppressed, ..last });
                     return Decision::Suppress;
                 }
-                let severity = finding.severity;
-                sent.insert(key, Sent { at: finding.at, severity, is_open: true });
-                Decision::Send
+                let Finding { at, severity, .. } = *finding;
+                sent.insert(key, Sent { at, severity, is_open: true, n_suppressed: 0 });
+                Decision::Send { n_suppressed: last.map_or(0, |last| last.n_suppressed) }
             }
-            (Status::Resolved, Some(Status::Resolved)) => Decision::Send,
+            (Status::Resolved, Some(Status::Resolved)) => Decision::Send { n_suppressed: 0 },
             (Status::Resolved, None) => match sent.get(key).filter(|it| it.is_open) {
                 Some(last) if self.send_resolved => {
-                    sent.insert(key, Sent { is_open: false, ..last });
-                    Decision::Send
+                    sent.insert(key, Sent { is_open: false, n_suppressed: 0, ..last });
+                    Decision::Send { n_suppressed: last.n_suppressed }
                 }
                 _ => Decision::Skip,
             },
         }
     }
+}
+
+/// Returns whether a finding at `at` is within the cooldown of one at `last`. Not if the
+/// wall clock was set back meanwhile: a cooldown would last until the clock has caught up.
+fn is_within(cooldown: Period, last: Timestamp, at: Timestamp) -> bool {
+    let since = at.duration_since(last);
+    !since.is_negative() && since < cooldown.get()
 }
 
 /// A bounded map that forgets the entries written longest ago: a full young
@@ -357,7 +379,32 @@ mod tests {
         assert!(check(59, 1, Severity::High));
         assert!(!check(60, 1, Severity::Medium));
         assert!(check(119, 1, Severity::Low));
+        // The wall clock was set back.
+        assert!(check(50, 1, Severity::Low));
         assert_eq!(router.n_suppressed(), 2);
+    }
+
+    #[test]
+    fn the_next_finding_has_the_number_of_suppressed_repeats() {
+        let cooldown = Some(Period::from_secs(60));
+        let with = |send_resolved, sinks| Route {
+            cooldown,
+            send_resolved,
+            ..route(Matcher::default(), sinks)
+        };
+        let all = route(Matcher::default(), &["1", "2"]);
+        let mut router = Router::new(vec![with(true, &["0"]), with(false, &["1"]), all], &ids(3));
+        let mut check = |secs, severity, status| -> Vec<(usize, u32)> {
+            router.route_counted(&finding(secs, 1, severity, status)).into_iter().collect()
+        };
+        let (low, high, open) = (Severity::Low, Severity::High, Status::Open);
+        assert_eq!(check(0, low, open), [(0, 0), (1, 0), (2, 0)]);
+        assert_eq!(check(1, low, open), [(1, 0), (2, 0)]);
+        assert_eq!(check(2, low, open), [(1, 0), (2, 0)]);
+        assert_eq!(check(3, high, open), [(0, 2), (1, 2), (2, 0)]);
+        assert_eq!(check(4, low, open), [(1, 0), (2, 0)]);
+        assert_eq!(check(5, low, Status::Resolved), [(0, 1)]);
+        assert_eq!(check(99, low, open), [(0, 0), (1, 1), (2, 0)]);
     }
 
     #[test]
