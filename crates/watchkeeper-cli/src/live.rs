@@ -41,6 +41,8 @@ const LAST_LOOK: Duration = Duration::from_secs(1);
 const MAX_AGE: SignedDuration = SignedDuration::from_mins(10);
 
 const HANGUP: &str = "note: SIGHUP is ignored; to use a changed policy, restart the program\n";
+const HANGUP_ENDS: &str = "note: stopping after SIGHUP, which the end of a terminal sends; to \
+                           use a changed policy, restart the program\n";
 
 /// A follower and a monitor for its events.
 pub(crate) struct LiveMonitor {
@@ -242,12 +244,12 @@ impl SignalListener {
         let handle = signals.handle();
         let thread = thread::spawn(move || {
             let is_signaled = signals.forever().any(|signal| {
-                let is_ignored = signal == SIGHUP && ignores_hangup;
-                if is_ignored {
+                if signal == SIGHUP {
+                    let message = if ignores_hangup { HANGUP } else { HANGUP_ENDS };
                     // A closed standard error does not end the monitor.
-                    let _ = io::stderr().write_all(HANGUP.as_bytes());
+                    let _ = io::stderr().write_all(message.as_bytes());
                 }
-                !is_ignored
+                signal != SIGHUP || !ignores_hangup
             });
             if is_signaled {
                 stopper.stop();

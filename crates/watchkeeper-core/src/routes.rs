@@ -182,9 +182,7 @@ impl Router {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Decision {
     /// The finding is sent, after this number of suppressed repeats.
-    Send {
-        n_suppressed: u32,
-    },
+    Send { n_suppressed: u32 },
     /// The finding repeats within the cooldown.
     Suppress,
     /// The finding does not match.

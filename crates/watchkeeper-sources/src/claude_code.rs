@@ -602,10 +602,7 @@ impl Source for ClaudeCode {
             return;
         }
         if line.starts_with(br#"{"type":"api-request","#) {
-            if let Err(reason) = self.cut_attempts.read_request(line) {
-                sink.skip_line(reason);
-            }
-            return;
+            return self.read_request(line, sink);
         }
         let mut fields = Line::default();
         if let Err(reason) = fields.read(line) {
@@ -660,6 +657,22 @@ impl ClaudeCode {
             Ok(None) => _ = self.cut_attempts.take(),
             Err(reason) => sink.skip_line(reason),
         }
+    }
+
+    /// Reads a request. If the client gave up the previous response, which sent nothing for
+    /// minutes, this is the only line about it.
+    fn read_request(&mut self, line: &[u8], sink: &mut EventSink<'_>) {
+        let request = match self.cut_attempts.read_request(line) {
+            Ok(request) => request,
+            Err(reason) => return sink.skip_line(reason),
+        };
+        let (Some(session), true) = (&self.started, request.follows_silence) else { return };
+        let written = request.timestamp.and_then(|time| time.read().parse::<Timestamp>().ok());
+        let Some(at) = written.or(self.latest) else { return };
+        self.latest = self.latest.max(Some(at));
+        let context = LineContext { at, session: session.clone(), agent: self.agent.clone() };
+        let message = "the client gave up a response that had stopped".into();
+        context.event(sink, EventKind::Error { message, retry: Some(0) });
     }
 
     /// Reads the progress of a call. The first line proves that the call does not wait

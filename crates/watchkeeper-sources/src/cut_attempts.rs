@@ -20,13 +20,23 @@ pub(crate) struct CutAttempts {
     n_cut: u32,
 }
 
+/// A request of the client to the model.
+#[derive(Default)]
+pub(crate) struct Request<'a> {
+    pub(crate) timestamp: Option<Text<'a>>,
+    /// The request repeats the previous one, whose response had stopped without an error.
+    pub(crate) follows_silence: bool,
+}
+
 impl CutAttempts {
     /// Reads a line of type `api-request`, which the client writes as it sends a request.
-    pub(crate) fn read_request(&mut self, line: &[u8]) -> Result<(), Malformed> {
+    pub(crate) fn read_request<'a>(&mut self, line: &'a [u8]) -> Result<Request<'a>, Malformed> {
+        let mut request = Request::default();
         let (mut id, mut base, mut has_new_messages) = (None, None, false);
         Reader::new(line).object(|reader, key| {
             match key {
                 b"id" => set_once(&mut id, reader.text()?),
+                b"timestamp" => set_once(&mut request.timestamp, reader.text()?),
                 b"base" => set_once(&mut base, reader.text()?),
                 b"tail" => {
                     reader.array(|reader| {
@@ -40,12 +50,11 @@ impl CutAttempts {
         })?;
         let fingerprint = |id: Option<Text<'_>>| id.map(|id| Fingerprint::of(id.raw()));
         let repeats_latest = fingerprint(base) == Some(self.request) && !has_new_messages;
-        if repeats_latest && !self.has_failed {
-            self.n_cut += 1;
-        }
+        request.follows_silence = repeats_latest && !self.has_failed;
+        self.n_cut += u32::from(request.follows_silence);
         self.request = fingerprint(id).unwrap_or_default();
         self.has_failed = false;
-        Ok(())
+        Ok(request)
     }
 
     /// Adds an error that the client recorded about the latest request.

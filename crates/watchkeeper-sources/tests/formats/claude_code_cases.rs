@@ -266,3 +266,19 @@ fn charges_responses_that_were_cut_off() {
         assert_eq!(calls, expected, "{name}");
     }
 }
+
+#[test]
+fn a_repeated_request_without_an_error_is_a_failed_attempt() {
+    let at = |secs: u32, request: String| {
+        let time = format!("\"timestamp\":\"2026-11-01T08:{:02}:{:02}Z\"", secs / 60, secs % 60);
+        request.replace("\"id\"", &format!("{time},\"id\""))
+    };
+    let lines = [
+        user(0, "Go", ""),
+        at(1, request("r1", "", true)),
+        at(301, request("r2", "r1", false)),
+        api_error(601, "Request timed out."),
+        at(602, request("r3", "r2", false)),
+    ];
+    assert_eq!(names(&lines), ["0 prompt", "301 error", "601 error"]);
+}
