@@ -362,6 +362,17 @@ fn a_slow_clock_of_an_agent_is_no_silence() {
 }
 
 #[test]
+fn a_clock_that_was_ahead_before_the_start_hides_no_silence() {
+    const AHEAD: SignedDuration = SignedDuration::from_hours(3);
+    let since_prompt = SignedDuration::from_mins(20);
+    let prompt = event("s", since_prompt - AHEAD, "\"prompt\",\"text\":\"go\"");
+    let end = event("s", -AHEAD, "\"agent_end\",\"agent\":\"reviewer\"");
+    let mut sessions = Sessions::watch(&[("s.ndjson", &(prompt + &end), SignedDuration::ZERO)]);
+    let findings = sessions.findings("s");
+    assert!(findings.iter().any(|line| line.contains("silent_model")), "{findings:?}");
+}
+
+#[test]
 fn a_turn_without_an_end_mark_that_ends_in_text_is_no_silence() {
     const AGE: SignedDuration = SignedDuration::from_mins(8);
     let line = |kind: &str, content: &str| {

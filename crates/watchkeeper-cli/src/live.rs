@@ -18,8 +18,8 @@ use signal_hook::{
     iterator::{Handle, Signals},
 };
 use watchkeeper_core::{
-    Engine, Event, Finding, Monitor, SignedDuration, Timestamp,
-    author::make_safe,
+    Engine, Event, Finding, Monitor, SessionId, SignedDuration, Timestamp,
+    author::{known_time, make_safe},
     clock::{Clock as _, Deadline, SystemClock},
     embed::{
         Backlog, Delivery, MonitorConfig, MonitorCounts, Queue, Registry, Router, SinkOutcome,
@@ -39,6 +39,9 @@ const LAST_LOOK: Duration = Duration::from_secs(1);
 /// Age above which a finding is not delivered, if its session file is first read after
 /// the start.
 const MAX_AGE: SignedDuration = SignedDuration::from_mins(10);
+
+/// Time by which an event may be ahead of the wall clock.
+const MAX_AHEAD: SignedDuration = SignedDuration::from_secs(5);
 
 const HANGUP: &str = "note: SIGHUP is ignored; to use a changed policy, restart the program\n";
 const HANGUP_ENDS: &str = "note: stopping after SIGHUP, which the end of a terminal sends; to \
@@ -135,6 +138,7 @@ impl LiveMonitor {
             if has_more && !is_held {
                 is_held = feed.hold();
             }
+            correct_clocks(&mut batch, SystemClock.now());
             take_in_order(&mut batch).for_each(|event| _ = feed.send(event));
             if is_held && follower.is_caught_up() {
                 feed.release();
@@ -181,6 +185,7 @@ fn read_backlog(
             let on_panic = &mut |finding| backlog.report(finding);
             has_more = step(follower, Duration::ZERO, &mut batch, on_panic, on_update);
         }
+        correct_clocks(&mut batch, SystemClock.now());
         take_in_order(&mut batch).for_each(|event| backlog.observe(&event));
     }
 }
@@ -206,6 +211,27 @@ fn step(
         }
     });
     has_changed || !follower.is_caught_up()
+}
+
+/// Moves the events of sessions whose clock is ahead of `now`, so that the latest one is
+/// not: the wall clock may have been set back. The periods between the events stay.
+fn correct_clocks(batch: &mut [Event], now: Timestamp) {
+    let mut ahead: BTreeMap<SessionId, SignedDuration> = BTreeMap::new();
+    for event in &*batch {
+        let by = event.at.duration_since(now);
+        if MAX_AHEAD < by {
+            let longest = ahead.entry(event.session.clone()).or_default();
+            *longest = by.max(*longest);
+        }
+    }
+    if ahead.is_empty() {
+        return;
+    }
+    for event in batch {
+        if let (Some(by), Some(at)) = (ahead.get(&event.session), known_time(event.at)) {
+            event.at = at.saturating_sub(*by).unwrap_or(now);
+        }
+    }
 }
 
 /// Removes all events from `batch` and returns them in order of time over all
@@ -263,5 +289,35 @@ impl SignalListener {
     pub(crate) fn finish(self) -> bool {
         self.handle.close();
         self.thread.join().unwrap_or(false)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use watchkeeper_core::{Event, EventKind, SignedDuration, Timestamp, author::untimed};
+
+    use super::correct_clocks;
+
+    #[test]
+    fn moves_sessions_whose_clock_is_ahead() {
+        let now: Timestamp = "2026-11-01T08:00:00Z".parse().unwrap();
+        for (secs, expected) in [
+            (vec![-60, 0, 5], vec![-60, 0, 5]),
+            (vec![-60, 0, 6], vec![-66, -6, 0]),
+            (vec![7_200, 10_800, 7_300], vec![-3_600, 0, -3_500]),
+        ] {
+            let event = |secs: &i64, session: &str| {
+                Event::new(now + SignedDuration::from_secs(*secs), session, EventKind::TurnEnd)
+            };
+            let mut batch: Vec<Event> = secs.iter().map(|secs| event(secs, "ahead")).collect();
+            batch.push(event(&-9, "other"));
+            batch.push(Event::new(untimed(3), "ahead", EventKind::TurnEnd));
+            correct_clocks(&mut batch, now);
+            let (untimed_event, batch) = batch.split_last().unwrap();
+            assert_eq!(untimed_event.at, untimed(3));
+            let corrected: Vec<i64> =
+                batch.iter().map(|event| event.at.duration_since(now).as_secs()).collect();
+            assert_eq!(corrected, [expected, vec![-9]].concat());
+        }
     }
 }
