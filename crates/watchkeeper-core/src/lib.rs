@@ -35,6 +35,7 @@ mod json;
 mod models;
 mod monitor;
 mod nothing_found;
+mod open_findings;
 mod options;
 mod panic_message;
 mod period;

@@ -147,8 +147,8 @@ pub struct Running {
 pub struct MonitorCounts {
     /// Events handled.
     pub events: u64,
-    /// Findings that opened or escalated, whatever their routes. Findings dated
-    /// before [`MonitorConfig::since`] are not counted.
+    /// Findings that opened or escalated, whatever their routes. Findings that
+    /// [`MonitorConfig::since`] leaves out are not counted.
     pub findings: u64,
     /// Repeats of findings that the cooldowns of routes have suppressed.
     pub suppressed: u64,

@@ -15,8 +15,9 @@ pub struct MonitorConfig {
     /// The number of recorded events that may wait, at least 1; further events
     /// are dropped. 1,024 by default.
     pub queue_capacity: usize,
-    /// The time of the oldest finding that is delivered; `None` delivers all. Findings of
-    /// sessions without times are always delivered.
+    /// The time before which a finding is old; with `None`, none is. Of the old findings,
+    /// only those still open are delivered, once no [hold](crate::embed::Feed::hold) is
+    /// left. Findings of sessions without times are never old.
     pub since: Option<Timestamp>,
 }
 

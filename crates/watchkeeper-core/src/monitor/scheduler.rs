@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     Delivery, Engine, Event, Finding, Fingerprint, Severity, Status, clock::ClockReading, grouped,
-    make_safe, period::known_time,
+    make_safe, open_findings::OpenFindings, period::known_time,
 };
 
 /// The largest number of messages between two readings of the clock.
@@ -54,6 +54,8 @@ impl Drop for EndGuard {
 #[derive(Default)]
 struct Progress {
     findings: Vec<Finding>,
+    /// The open findings from before [`MonitorConfig::since`] that are not delivered.
+    old: OpenFindings,
     /// The callers of `flush` to reply to after this burst.
     flushes: Vec<SyncSender<()>>,
     n_holds: usize,
@@ -88,7 +90,12 @@ impl Scheduler {
             if progress.n_reported_drops.saturating_mul(2) <= n_dropped {
                 progress.report_drops(now, n_dropped);
             }
-            self.deliver(now, &mut progress);
+            self.deliver(&mut progress);
+            if progress.n_holds == 0 {
+                self.deliver_old(&mut progress);
+            }
+            self.delivery.report_failures(now);
+            self.shared.n_suppressed.store(self.delivery.n_suppressed(), Ordering::Relaxed);
             for flush in progress.flushes.drain(..) {
                 // The caller may have given up.
                 let _ = flush.try_send(());
@@ -132,7 +139,10 @@ impl Scheduler {
         let now = self.shared.clock.now();
         let n_dropped = self.shared.n_overflowed.load(Ordering::Relaxed);
         progress.report_drops(now, n_dropped);
-        self.deliver(now, &mut progress);
+        self.deliver(&mut progress);
+        self.deliver_old(&mut progress);
+        self.delivery.report_failures(now);
+        self.shared.n_suppressed.store(self.delivery.n_suppressed(), Ordering::Relaxed);
         self.delivery.close();
     }
 
@@ -212,7 +222,8 @@ impl Scheduler {
         SignedDuration::try_from(self.config.check_interval).unwrap_or(SignedDuration::MAX)
     }
 
-    fn deliver(&mut self, now: Timestamp, progress: &mut Progress) {
+    /// Delivers the recent findings, and keeps the old ones that are open.
+    fn deliver(&mut self, progress: &mut Progress) {
         for mut finding in progress.findings.drain(..) {
             let is_recent = match (self.config.since, known_time(finding.at)) {
                 (Some(since), Some(at)) => since <= at,
@@ -223,15 +234,26 @@ impl Scheduler {
                 finding.at = later(finding.at, -progress.ahead);
             }
             trace_finding(&finding);
-            if is_recent {
-                if finding.status == Status::Open {
-                    self.shared.n_findings.fetch_add(1, Ordering::Relaxed);
-                }
-                self.delivery.deliver(&finding);
+            if !is_recent {
+                progress.old.add(finding);
+                continue;
             }
+            let was_kept = progress.old.remove(finding.fingerprint);
+            if finding.status == Status::Open {
+                self.shared.n_findings.fetch_add(1, Ordering::Relaxed);
+            } else if was_kept {
+                // The end of a finding that was not delivered.
+                continue;
+            }
+            self.delivery.deliver(&finding);
         }
-        self.delivery.report_failures(now);
-        self.shared.n_suppressed.store(self.delivery.n_suppressed(), Ordering::Relaxed);
+    }
+
+    /// Delivers the old findings that are still open: the problem continues.
+    fn deliver_old(&mut self, progress: &mut Progress) {
+        let (_, findings) = progress.old.take();
+        self.shared.n_findings.fetch_add(findings.len() as u64, Ordering::Relaxed);
+        findings.iter().for_each(|finding| self.delivery.deliver(finding));
     }
 }
 

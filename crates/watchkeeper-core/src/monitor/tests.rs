@@ -108,12 +108,18 @@ impl Fixture {
         self.clock.adjust(SignedDuration::from_secs(secs));
     }
 
+    /// Waits until everything due is handled. Returns the new findings.
+    fn flush(&self) -> Vec<String> {
+        assert!(self.running.flush(LONG));
+        self.findings.try_iter().map(|finding| summary(&finding)).collect()
+    }
+
     /// Waits until everything due is handled. Returns the new findings about
     /// inactivity.
     fn inactive(&self) -> Vec<String> {
-        assert!(self.running.flush(LONG));
-        let findings = self.findings.try_iter();
-        findings.filter(|finding| finding.message == INACTIVE).map(|it| summary(&it)).collect()
+        let mut findings = self.flush();
+        findings.retain(|finding| finding.ends_with(INACTIVE));
+        findings
     }
 
     /// Feeds an event and waits until it is handled. Returns the new findings
@@ -276,14 +282,28 @@ fn no_time_passes_in_a_session_without_times() {
 }
 
 #[test]
-fn findings_older_than_since_are_not_delivered() {
+fn of_findings_older_than_since_only_open_ones_are_delivered() {
     let fixture = Fixture::with_config(MonitorConfig { since: Some(time(100)), ..config() });
-    fixture.advance(100);
-    let session = fixture.running.session("s");
-    for secs in [99, 100] {
-        session.record_at(time(secs), EventKind::TurnEnd);
+    fixture.advance(1_000);
+    let feed = fixture.running.feed();
+    let report = |subject: u64, secs: i64, status: Status| {
+        let finding =
+            Finding::about_monitor(time(secs), "test", Severity::Low, format!("{subject}"));
+        assert!(feed.report(Finding { fingerprint: subject.into(), status, ..finding }));
+    };
+    assert!(feed.hold());
+    for subject in 1..=3 {
+        report(subject, 50, Status::Open);
     }
-    assert_eq!(fixture.stop(), ["100s s turn_end"]);
+    report(1, 60, Status::Resolved);
+    // The opening is old, and its end is recent.
+    report(2, 200, Status::Resolved);
+    report(4, 200, Status::Open);
+    assert_eq!(fixture.flush(), ["200s  4"]);
+    assert!(feed.release());
+    assert_eq!(fixture.flush(), ["50s  3"]);
+    report(3, 300, Status::Resolved);
+    assert_eq!(fixture.stop(), ["300s  3"]);
 }
 
 #[test]
