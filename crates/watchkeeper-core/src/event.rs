@@ -1,3 +1,4 @@
+mod command_arguments;
 mod targets;
 
 use std::{
@@ -10,6 +11,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub(crate) use self::command_arguments::CommandArguments;
 pub use self::targets::Targets;
 use crate::{
     Fingerprint, Json, Purpose, ToolClass, fingerprint::STATED_INTENT, nothing_found::is_nothing,

@@ -1,5 +1,6 @@
 use serde_json::Value;
 
+use super::command_arguments::CommandArguments;
 use crate::Json;
 
 /// The paths, the command and the URLs that a tool call acts on.
@@ -42,8 +43,6 @@ const PATH_KEYS: [&str; 18] = [
     "folder",
     "source_path",
 ];
-/// The argument names that contain a shell command.
-const COMMAND_KEYS: [&str; 4] = ["command", "cmd", "shell_command", "command_line"];
 /// The argument names that contain URLs.
 const URL_KEYS: [&str; 4] = ["url", "urls", "uri", "href"];
 
@@ -77,16 +76,12 @@ impl Targets {
     ///
     /// A command that is a list of words is joined with spaces.
     pub fn of_arguments(arguments: &Json) -> Self {
-        let Value::Object(arguments) = arguments.to_value() else { return Self::default() };
+        let Value::Object(values) = arguments.to_value() else { return Self::default() };
         let values_of = |keys: &[&str]| {
-            let values = keys.iter().filter_map(|key| arguments.get(*key));
+            let values = keys.iter().filter_map(|key| values.get(*key));
             values.flat_map(strings).map(Box::from).collect()
         };
-        let command = COMMAND_KEYS.iter().find_map(|key| match arguments.get(*key)? {
-            Value::String(text) => Some(text.as_str().into()),
-            list @ Value::Array(_) => Some(strings_joined(list)),
-            _ => None,
-        });
+        let command = CommandArguments::of(arguments).command.map(Box::from);
         Self { paths: values_of(&PATH_KEYS), command, urls: values_of(&URL_KEYS) }
     }
 
@@ -129,10 +124,6 @@ fn strings(value: &Value) -> Vec<&str> {
         Value::Array(items) => items.iter().filter_map(Value::as_str).collect(),
         _ => Vec::new(),
     }
-}
-
-fn strings_joined(list: &Value) -> Box<str> {
-    strings(list).join(" ").into()
 }
 
 #[cfg(test)]

@@ -1,10 +1,11 @@
-use std::{borrow::Cow, num::NonZeroU32, sync::Arc};
+use std::{num::NonZeroU32, sync::Arc};
 
 use jiff::{SignedDuration, Timestamp};
-use serde::Deserialize;
 
+use super::state::{AgentState, StateKind};
 use crate::{
-    Event, Evidence, Fingerprint, Place, Purpose, ToolCall, ToolClass, event::TOOL_CALL_IDX,
+    Event, Evidence, Fingerprint, Place, Purpose, ToolCall, ToolClass,
+    event::{CommandArguments, TOOL_CALL_IDX},
 };
 
 /// A tool call, from its event until its result.
@@ -38,18 +39,8 @@ pub struct Call {
 struct Command {
     /// The beginning of the command.
     text: Box<str>,
-    /// The time after which the tool ends the command. Agents write milliseconds; a
-    /// smaller number than a second is not a limit in milliseconds.
+    /// The time after which the tool ends the command.
     max_millis: Option<NonZeroU32>,
-}
-
-/// The arguments of most tools that run a command.
-#[derive(Deserialize)]
-struct CommandArguments<'a> {
-    #[serde(alias = "cmd", borrow)]
-    command: Cow<'a, str>,
-    #[serde(default, alias = "timeout_ms")]
-    timeout: Option<u32>,
 }
 
 /// The part of a command that is kept, in characters: as many as a quote shows, and
@@ -77,6 +68,12 @@ impl Call {
         self.place.evidence()
     }
 
+    /// Returns the state of an agent that waits for the result of this call alone.
+    pub fn state(&self) -> AgentState {
+        let kind = if self.is_running { StateKind::RunningTool } else { StateKind::CallPending };
+        AgentState::new(kind, Some(self.at), Some(self.evidence()))
+    }
+
     /// Returns the beginning of the command, if the call runs one. Not safe for a terminal.
     pub fn command(&self) -> Option<&str> {
         self.command.as_ref().map(|command| &*command.text)
@@ -95,15 +92,12 @@ impl Command {
         if call.class != ToolClass::Run {
             return None;
         }
-        let arguments = serde_json::from_str::<CommandArguments<'_>>(call.arguments.as_str()).ok();
-        let text = match (call.given_targets(), &arguments) {
-            (Some(targets), _) => targets.command()?,
-            (None, Some(arguments)) => &arguments.command,
-            (None, None) => return None,
+        let arguments = CommandArguments::of(&call.arguments);
+        let text = match call.given_targets() {
+            Some(targets) => targets.command()?,
+            None => arguments.command.as_deref()?,
         };
         let end = text.char_indices().nth(MAX_COMMAND).map_or(text.len(), |(at, _)| at);
-        let millis = arguments.as_ref().and_then(|arguments| arguments.timeout);
-        let max_millis = millis.filter(|n| 1000 <= *n).and_then(NonZeroU32::new);
-        Some(Self { text: text[..end].into(), max_millis })
+        Some(Self { text: text[..end].into(), max_millis: arguments.max_millis })
     }
 }

@@ -1,0 +1,242 @@
+//! The command and its time limit in the arguments of a tool call.
+
+use std::{borrow::Cow, fmt, num::NonZeroU32};
+
+use serde::{
+    Deserialize, Deserializer,
+    de::{Error, IgnoredAny, MapAccess, SeqAccess, Visitor},
+};
+
+use crate::Json;
+
+/// The argument names that contain a command, in most agents. The first has precedence.
+const COMMAND_KEYS: [&str; 5] = ["command", "cmd", "shell_command", "command_line", "script"];
+/// The argument names that contain the time limit of a command in milliseconds.
+const LIMIT_KEYS: [&str; 2] = ["timeout", "timeout_ms"];
+/// The smallest time limit. Some tools count seconds: a smaller number is not a limit in
+/// milliseconds.
+const MIN_LIMIT: f64 = 1000.0;
+
+/// The arguments of a tool that runs a command.
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct CommandArguments<'a> {
+    /// The command. A list of words is joined with spaces.
+    pub(crate) command: Option<Cow<'a, str>>,
+    /// The time after which the tool ends the command, in milliseconds.
+    pub(crate) max_millis: Option<NonZeroU32>,
+}
+
+impl<'a> CommandArguments<'a> {
+    /// Reads the arguments at the top level of an object. A string is the command itself.
+    pub(crate) fn of(arguments: &'a Json) -> Self {
+        serde_json::from_str(arguments.as_str()).unwrap_or_default()
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for CommandArguments<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        return deserializer.deserialize_any(Arguments);
+
+        struct Arguments;
+
+        impl<'de> Visitor<'de> for Arguments {
+            type Value = CommandArguments<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("arguments")
+            }
+
+            fn visit_borrowed_str<E: Error>(self, text: &'de str) -> Result<Self::Value, E> {
+                Ok(CommandArguments { command: Some(text.into()), max_millis: None })
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
+                Ok(CommandArguments { command: Some(text.to_owned().into()), max_millis: None })
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut arguments = CommandArguments::default();
+                let mut best = COMMAND_KEYS.len();
+                while let Some(Key(key)) = map.next_key()? {
+                    let position = COMMAND_KEYS.iter().position(|name| *name == key);
+                    if let Some(position) = position.filter(|position| *position < best) {
+                        if let Argument::Text(text) = map.next_value()? {
+                            (arguments.command, best) = (Some(text), position);
+                        }
+                    } else if LIMIT_KEYS.contains(&&*key) {
+                        if let Argument::Number(millis) = map.next_value()? {
+                            arguments.max_millis = limit(millis);
+                        }
+                    } else {
+                        map.next_value::<IgnoredAny>()?;
+                    }
+                }
+                Ok(arguments)
+            }
+        }
+    }
+}
+
+/// Returns a time limit in milliseconds, at most about 50 days.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "the cast saturates, and negative numbers are below the smallest limit"
+)]
+fn limit(millis: f64) -> Option<NonZeroU32> {
+    if MIN_LIMIT <= millis { NonZeroU32::new(millis as u32) } else { None }
+}
+
+/// The name of an argument.
+#[derive(Deserialize)]
+#[serde(transparent)]
+struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
+
+/// The value of an argument.
+enum Argument<'a> {
+    Text(Cow<'a, str>),
+    Number(f64),
+    Other,
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Argument<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        return deserializer.deserialize_any(AnyValue);
+
+        struct AnyValue;
+
+        impl<'de> Visitor<'de> for AnyValue {
+            type Value = Argument<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a value")
+            }
+
+            fn visit_borrowed_str<E: Error>(self, text: &'de str) -> Result<Self::Value, E> {
+                Ok(Argument::Text(text.into()))
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
+                Ok(Argument::Text(text.to_owned().into()))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+                let mut words: Vec<Cow<'_, str>> = Vec::new();
+                while let Some(item) = seq.next_element()? {
+                    if let Argument::Text(word) = item {
+                        words.push(word);
+                    }
+                }
+                if words.is_empty() {
+                    return Ok(Argument::Other);
+                }
+                Ok(Argument::Text(words.join(" ").into()))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+                Ok(Argument::Other)
+            }
+
+            #[expect(clippy::cast_precision_loss, reason = "a time limit needs no precision")]
+            fn visit_u64<E: Error>(self, n: u64) -> Result<Self::Value, E> {
+                Ok(Argument::Number(n as f64))
+            }
+
+            fn visit_i64<E: Error>(self, _: i64) -> Result<Self::Value, E> {
+                Ok(Argument::Other)
+            }
+
+            fn visit_f64<E: Error>(self, n: f64) -> Result<Self::Value, E> {
+                Ok(Argument::Number(n))
+            }
+
+            fn visit_bool<E: Error>(self, _: bool) -> Result<Self::Value, E> {
+                Ok(Argument::Other)
+            }
+
+            fn visit_unit<E: Error>(self) -> Result<Self::Value, E> {
+                Ok(Argument::Other)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::CommandArguments;
+    use crate::Json;
+
+    #[track_caller]
+    fn assert_command(arguments: &str, command: Option<&str>, max_millis: Option<u32>) {
+        let json = Json::parse(arguments).expect("the test contains valid JSON");
+        let arguments = CommandArguments::of(&json);
+        let limit = arguments.max_millis.map(u32::from);
+        assert_eq!((arguments.command.as_deref(), limit), (command, max_millis), "{json:?}");
+    }
+
+    #[test]
+    fn reads_the_command_and_its_time_limit() {
+        assert_command(r#"{"command":"ls"}"#, Some("ls"), None);
+        assert_command(r#"{"cmd":"ls","timeout":2000}"#, Some("ls"), Some(2000));
+        assert_command(r#"{"timeout_ms":5000,"shell_command":"a\nb"}"#, Some("a\nb"), Some(5000));
+        assert_command(r#"{"command":["bash","-lc","make"]}"#, Some("bash -lc make"), None);
+        assert_command(r#"{"script":"a","command_line":"b"}"#, Some("b"), None);
+        assert_command(r#"{"command_line":"b","script":"a"}"#, Some("b"), None);
+        assert_command(r#""make \"all\"""#, Some("make \"all\""), None);
+    }
+
+    #[test]
+    fn any_time_limit_leaves_the_command() {
+        for (limit, max_millis) in [
+            ("5000000000", Some(u32::MAX)),
+            ("1e300", Some(u32::MAX)),
+            ("1500.5", Some(1500)),
+            ("120", None),
+            ("999.9", None),
+            ("-5000", None),
+            ("-1.5", None),
+            ("null", None),
+            ("true", None),
+            (r#""2m""#, None),
+            ("{\"ms\":[5000]}", None),
+            ("[5000]", None),
+        ] {
+            let arguments = format!(r#"{{"timeout":{limit},"command":"ls"}}"#);
+            assert_command(&arguments, Some("ls"), max_millis);
+        }
+    }
+
+    #[test]
+    fn reads_the_top_level_only() {
+        for arguments in [
+            "null",
+            "3",
+            "[]",
+            "{}",
+            r#"{"options":{"command":"ls"}}"#,
+            r#"{"text":"\"command\":\"ls\""}"#,
+            r#"{"type":"command"}"#,
+            r#"{"command":{"a":1}}"#,
+            r#"{"command":null}"#,
+            r#"{"command":[]}"#,
+            r#"{"command":[1]}"#,
+        ] {
+            assert_command(arguments, None, None);
+        }
+        assert_command(r#"{"command":3,"cmd":"ls"}"#, Some("ls"), None);
+    }
+
+    proptest! {
+        #[test]
+        fn reads_any_text_as_it_is(command in any::<String>(), millis: u32) {
+            let json = Json::from(&serde_json::json!({ "timeout": millis, "command": &command }));
+            let arguments = CommandArguments::of(&json);
+            prop_assert_eq!(arguments.command.as_deref(), Some(&*command));
+            let is_limit = 1000 <= millis;
+            prop_assert_eq!(arguments.max_millis.map(u32::from), is_limit.then_some(millis));
+        }
+    }
+}
