@@ -34,6 +34,7 @@ mod interner;
 mod json;
 mod models;
 mod monitor;
+mod name_words;
 mod nothing_found;
 mod open_findings;
 mod options;
@@ -66,7 +67,7 @@ pub use crate::{
     options::InvalidOption,
     purpose::Purpose,
     quote::quote,
-    result_class::ResultClass,
+    result_class::{Outage, ResultClass},
     severity::{Level, Severity, Unit},
     sink::{Sink, SinkKind},
     source::{Source, SourceKind},

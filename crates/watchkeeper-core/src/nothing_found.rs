@@ -1,13 +1,18 @@
 //! Results that report that nothing was found.
 
+use std::sync::LazyLock;
+
+use aho_corasick::AhoCorasick;
 use serde_json::Value;
 
 /// The longest text, in bytes, that can report nothing.
 const LONGEST: usize = 300;
+/// The longest text, in bytes, that can report nothing after its first words.
+const LONGEST_STATEMENT: usize = 120;
 /// Complete texts, in lower case.
 const WORDS: &[&str] =
     &["[]", "{}", "null", "none", "nil", "undefined", "empty", "nothing", "\"\"", "(empty)", "n/a"];
-/// Starts of texts, in lower case.
+/// Starts of statements, in lower case.
 const STARTS: &[&str] = &[
     "0 rows",
     "0 results",
@@ -23,17 +28,37 @@ const STARTS: &[&str] = &[
     "not found",
     "nothing found",
     "nothing matched",
+    "nothing matches",
+    "nothing was found",
+    "nothing to show",
     "empty result",
     "empty set",
     "empty list",
-    "could not find any",
-    "did not find any",
     "found no ",
     "found nothing",
-    "returned no ",
-    "query returned no ",
-    "search returned no ",
 ];
+/// Parts of statements, in lower case.
+const PARTS: &[&str] = &[
+    "not find any",
+    "n't find any",
+    "not found any",
+    "n't found any",
+    "not return any",
+    "n't return any",
+    "not match any",
+    "n't match any",
+    "returned 0 ",
+    "returned zero ",
+    "returned no ",
+    "returned nothing",
+    "returned empty",
+    "returned an empty",
+    "matched no ",
+    "matches no ",
+    "matched 0 ",
+];
+/// Words before a zero, as in `Total: 0`.
+const COUNTS: &[&str] = &["total", "count", "found", "length", "size", "returned"];
 /// Words after `no`, as in `No results for "x"`.
 const NOUNS: &[&str] = &[
     "results",
@@ -49,6 +74,7 @@ const NOUNS: &[&str] = &[
     "data",
     "documents",
     "hits",
+    "pages",
     "references",
     "symbols",
     "messages",
@@ -83,35 +109,107 @@ const ENVELOPE: &[&str] = &[
 pub(crate) fn is_nothing(text: &str) -> bool {
     let text = text.trim();
     match text.as_bytes() {
-        [b'{' | b'[', .., b'}' | b']'] if text.len() <= LONGEST => {
+        _ if LONGEST < text.len() => false,
+        [b'{' | b'[', .., b'}' | b']'] => {
             let may_be_empty = ["[]", "{}", "null", ":0", ": 0", "\"\"", "[ ]"];
             WORDS.contains(&text)
                 || may_be_empty.iter().any(|part| text.contains(part))
                     && serde_json::from_str(text).is_ok_and(|value| is_empty(&value))
         }
-        [
-            b'0' | b'(' | b'"' | b'n' | b'N' | b'e' | b'E' | b'f' | b'F' | b'u' | b'z' | b'Z'
-            | b'r' | b'R' | b'c' | b'C' | b'd' | b'D' | b'q' | b'Q' | b's' | b'S',
-            ..,
-        ] if text.len() <= LONGEST => is_nothing_in_words(text),
-        _ => false,
+        [b'<', .., b'>'] => is_empty_list(text),
+        _ => HINTS.is_match(text) && is_nothing_in_words(text),
     }
 }
+
+/// Finds texts that may report nothing. Most results contain none of these.
+static HINTS: LazyLock<AhoCorasick> = LazyLock::new(|| {
+    let hints = [
+        "no ",
+        "not ",
+        "n't ",
+        "nothing",
+        "none",
+        "zero",
+        "0 ",
+        " 0",
+        "null",
+        "nil",
+        "undefined",
+        "empty",
+        "n/a",
+        "\"\"",
+    ];
+    let automaton = AhoCorasick::builder().ascii_case_insensitive(true).build(hints);
+    automaton.expect("the patterns are few and short")
+});
 
 fn is_nothing_in_words(text: &str) -> bool {
     let text = text.to_ascii_lowercase();
     let text = text.trim_end_matches(['.', '!']);
     // Longer texts contain further information.
-    if text.contains('\n') && 120 < text.len() {
+    let is_long = LONGEST_STATEMENT < text.len();
+    if is_long && text.contains('\n') {
         return false;
     }
-    if WORDS.contains(&text) || STARTS.iter().any(|start| text.starts_with(start)) {
+    if WORDS.contains(&text) || starts_with_nothing(text) {
         return true;
     }
-    let Some(what) = text.strip_prefix("no ") else { return false };
-    let is_problem = !what.starts_with("match") && PROBLEMS.iter().any(|word| what.contains(word));
-    let mut words = what.split(|c: char| !c.is_alphanumeric()).take(4);
-    !is_problem && (words.any(|word| NOUNS.contains(&word)) || what.contains(" found"))
+    if is_long || has_problem(text) {
+        return false;
+    }
+    PARTS.iter().any(|part| text.contains(part))
+        || is_zero_count(text)
+        || text.split(['.', ':', ';', ',', '\n']).skip(1).any(ends_with_nothing)
+}
+
+/// Returns true if a text begins by reporting nothing, as in `No results for "x"`.
+fn starts_with_nothing(text: &str) -> bool {
+    if STARTS.iter().any(|start| text.starts_with(start)) {
+        return !text.contains("affected");
+    }
+    let Some(object) = text.strip_prefix("no ") else { return false };
+    let is_problem = !object.starts_with("match") && has_problem(object);
+    let mut words = object.split(|c: char| !c.is_alphanumeric()).take(4);
+    !is_problem && (words.any(|word| NOUNS.contains(&word)) || object.contains(" found"))
+}
+
+/// Returns true if the last statement of a text is that there are none, as in
+/// `Searched 12 files, no matches`.
+fn ends_with_nothing(statement: &str) -> bool {
+    let statement = statement.trim();
+    let Some(object) = statement.strip_prefix("no ").or(statement.strip_prefix("0 ")) else {
+        return false;
+    };
+    let mut words = object.split(' ').skip_while(|word| !NOUNS.contains(word));
+    words.next().is_some()
+        && words.next().is_none_or(|next| {
+            ["found", "returned", "matched", "available", "match", "for", "in", "here"]
+                .contains(&next)
+        })
+}
+
+/// Returns true if a text is a count of zero, as in `Total: 0` and `Results = 0`.
+fn is_zero_count(text: &str) -> bool {
+    let Some((name, "0")) = text.rsplit_once([':', '=', ' ']) else { return false };
+    let name = name.trim_end_matches([':', '=', ' ']);
+    let last = name.rsplit(|c: char| !c.is_alphanumeric()).next().unwrap_or_default();
+    COUNTS.contains(&last) || NOUNS.contains(&last)
+}
+
+fn has_problem(text: &str) -> bool {
+    PROBLEMS.iter().any(|word| text.contains(word))
+}
+
+/// Returns true if a text consists of tags for a list, without contents or attributes, as in
+/// `<results></results>`.
+fn is_empty_list(text: &str) -> bool {
+    let mut names_list = false;
+    let is_empty = text.split('<').skip(1).all(|part| {
+        let Some((tag, contents)) = part.split_once('>') else { return false };
+        names_list |= NOUNS.iter().any(|noun| tag.contains(noun));
+        contents.trim().is_empty() && !tag.contains('=')
+    });
+    is_empty && names_list
 }
 
 /// Returns true if a JSON value contains no information.

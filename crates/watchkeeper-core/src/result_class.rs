@@ -10,11 +10,13 @@
 //! | declined | a person, a rule or a parallel failure stopped the call | does not count for different calls |
 //! | outage | a service is overloaded or unavailable | does not count: providers fail without the agent |
 
+mod outage;
 mod phrases;
 #[cfg(test)]
 mod tests;
 
-use self::phrases::{Meaning, Meanings};
+pub use self::outage::Outage;
+use self::phrases::{Meaning, Meanings, STATES};
 use crate::{Cause, Fingerprint, Purpose, ToolResult, nothing_found::is_nothing};
 
 /// The class of a tool result.
@@ -63,9 +65,9 @@ impl ResultClass {
         let has = |meaning| meanings.has(meaning);
         let is_silent = text.is_empty() || has(Meaning::Silent);
         if !result.ok {
-            let has_status = has(Meaning::Status) && has(Meaning::OutageStatus);
+            let outage = Outage::of_meanings(meanings);
             return match () {
-                () if has(Meaning::Outage) || has_status => Self::Outage,
+                () if outage == Some(Outage::Unavailable) => Self::Outage,
                 () if purpose == Purpose::Search && (is_silent || is_nothing(text)) => {
                     Self::Nothing
                 }
@@ -78,11 +80,48 @@ impl ResultClass {
             () if result.fingerprint == Some(Fingerprint::NOTHING_FOUND) => Self::Nothing,
             () if has(Meaning::InBackground) || has(Meaning::Clean) => Self::Acknowledged,
             () if has(Meaning::Unfinished) => Self::Unfinished,
+            () if has(Meaning::State) && names_ongoing_state(text) => Self::Unfinished,
             () if text.len() < shortest => Self::Acknowledged,
             () if has(Meaning::Error) => Self::Answered,
             () if matches!(purpose, Purpose::Act | Purpose::Navigate) => Self::Acknowledged,
             () if has(Meaning::Confirmation) => Self::Acknowledged,
+            () if purpose == Purpose::Other && reports_past_action(text) => Self::Acknowledged,
             () => Self::Answered,
         }
     }
 }
+
+/// Returns true if a state is named by a verb in `-ing`, as in `"phase": "Planning"`.
+fn names_ongoing_state(text: &str) -> bool {
+    let ends_with = |word: &str, end: &str| {
+        let start = word.len().checked_sub(end.len()).filter(|start| word.is_char_boundary(*start));
+        start.is_some_and(|start| word[start..].eq_ignore_ascii_case(end))
+    };
+    let mut words = text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty());
+    let is_state = |word: &str| STATES.iter().any(|state| ends_with(word, state));
+    let mut follows_state = false;
+    words.any(|word| {
+        let is_ongoing = follows_state && SHORTEST_VERB <= word.len() && ends_with(word, "ing");
+        follows_state = is_state(word);
+        is_ongoing
+    })
+}
+
+/// Returns true if a short text is one statement with a verb in `-ed` and no negation, as in
+/// `Target reached within the tolerance`.
+fn reports_past_action(text: &str) -> bool {
+    let mut has_verb = false;
+    let is_statement = text.split(|c: char| !(c.is_alphanumeric() || c == '\'')).all(|word| {
+        let is_negation =
+            word.ends_with("n't") || NEGATIONS.iter().any(|it| word.eq_ignore_ascii_case(it));
+        has_verb |= SHORTEST_VERB <= word.len() && word.ends_with("ed");
+        !is_negation
+    });
+    text.len() <= LONGEST_STATEMENT && !text.contains(['\n', ':']) && is_statement && has_verb
+}
+
+/// The longest statement, in bytes, that can confirm an action by its form alone.
+const LONGEST_STATEMENT: usize = 80;
+/// The fewest letters of a verb in `-ing` or `-ed`: `need` and `king` are none.
+const SHORTEST_VERB: usize = 5;
+const NEGATIONS: &[&str] = &["no", "not", "never", "nothing", "none", "without"];

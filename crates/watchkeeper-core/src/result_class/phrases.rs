@@ -6,7 +6,7 @@ use aho_corasick::AhoCorasick;
 
 /// A meaning of a phrase.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Meaning {
+pub(crate) enum Meaning {
     /// A command printed nothing.
     Silent,
     /// A command runs in the background.
@@ -25,11 +25,17 @@ pub(super) enum Meaning {
     Status,
     /// The status code of an outage.
     OutageStatus,
+    /// A service did not respond in time.
+    Timeout,
+    /// The connection to a service failed.
+    Connection,
+    /// The name of a state follows.
+    State,
 }
 
 /// The meanings of the phrases in a text.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Meanings(u16);
+pub(crate) struct Meanings(u16);
 
 /// Phrases that count anywhere in a text.
 const PHRASES: &[(Meaning, &[&str])] = &[
@@ -40,6 +46,9 @@ const PHRASES: &[(Meaning, &[&str])] = &[
     (Meaning::Error, ERRORS),
     (Meaning::Outage, OUTAGES),
     (Meaning::Status, STATUS),
+    (Meaning::Timeout, TIMEOUTS),
+    (Meaning::Connection, CONNECTIONS),
+    (Meaning::State, STATES),
 ];
 /// Words that count where no letter, digit or underscore is beside them.
 const WORDS: &[(Meaning, &[&str])] = &[
@@ -74,6 +83,7 @@ const CLEAN: &[&str] = &[
 ];
 /// States of work that is not finished.
 const UNFINISHED: &[&str] = &[
+    "awaiting",
     "building",
     "compiling",
     "containercreating",
@@ -84,7 +94,9 @@ const UNFINISHED: &[&str] = &[
     "initializing",
     "inprogress",
     "installing",
+    "ongoing",
     "pending",
+    "preparing",
     "processing",
     "progressing",
     "provisioning",
@@ -93,60 +105,132 @@ const UNFINISHED: &[&str] = &[
     "scheduled",
     "starting",
     "still",
+    "underway",
     "uploading",
     "waiting",
 ];
-const UNFINISHED_PHRASES: &[&str] = &["in progress", "not ready", "not yet"];
+const UNFINISHED_PHRASES: &[&str] =
+    &["in progress", "in queue", "in the queue", "not finished", "not ready", "not yet"];
+/// Words before the name of a state, as in `phase: Planning`.
+pub(super) const STATES: &[&str] = &["phase", "stage", "state", "status"];
 /// Words that confirm an action.
 const CONFIRMATIONS: &[&str] = &[
     "accepted",
+    "acknowledged",
     "added",
+    "adjusted",
+    "appended",
     "applied",
+    "approved",
     "archived",
     "assigned",
+    "associated",
+    "attached",
+    "booked",
+    "canceled",
+    "cancelled",
+    "changed",
+    "checked",
     "clean",
+    "cleared",
     "clicked",
     "closed",
+    "committed",
     "complete",
     "completed",
+    "configured",
+    "connected",
     "copied",
     "created",
     "deleted",
     "delivered",
     "disabled",
+    "dismissed",
     "done",
+    "dragged",
+    "dropped",
+    "edited",
     "enabled",
+    "executed",
+    "exported",
     "filled",
     "finished",
+    "focused",
+    "forwarded",
+    "granted",
+    "hovered",
+    "imported",
     "inserted",
+    "installed",
+    "invited",
+    "joined",
+    "launched",
+    "linked",
+    "locked",
+    "marked",
     "merged",
     "modified",
     "moved",
+    "muted",
     "navigated",
+    "notified",
     "ok",
     "opened",
     "passed",
+    "performed",
+    "pinned",
+    "placed",
+    "played",
     "posted",
     "pressed",
+    "processed",
     "published",
+    "pushed",
+    "reached",
     "received",
+    "recorded",
+    "refreshed",
     "registered",
+    "released",
     "removed",
     "renamed",
     "replaced",
+    "replied",
+    "reset",
+    "resized",
+    "resolved",
+    "restored",
+    "resumed",
+    "rotated",
+    "satisfied",
     "saved",
     "scrolled",
     "selected",
     "sent",
     "set",
+    "shared",
+    "started",
+    "stopped",
     "stored",
     "submitted",
+    "subscribed",
     "success",
     "successful",
     "successfully",
+    "swiped",
+    "synced",
+    "tagged",
+    "tapped",
+    "toggled",
+    "transferred",
+    "transitioned",
+    "triggered",
+    "turned",
     "typed",
+    "unlocked",
     "updated",
     "uploaded",
+    "verified",
     "written",
     "wrote",
 ];
@@ -182,7 +266,13 @@ const OUTAGES: &[&str] = &[
     "bad gateway",
     "internal server error",
     "gateway time",
+    "upstream connect error",
+    "no healthy upstream",
 ];
+const TIMEOUTS: &[&str] = &["timed out", "timeout"];
+/// Phrases in the error of a harness that cannot reach its provider.
+const CONNECTIONS: &[&str] =
+    &["high demand", "server error", "server_error", "connection", "connect error", "disconnected"];
 /// Status codes of an outage, if one of `STATUS` is in the same text.
 const OUTAGE_STATUS: &[&str] = &["429", "500", "502", "503", "504", "529"];
 const STATUS: &[&str] = &["http", "status", "api error"];
@@ -207,7 +297,7 @@ static MATCHER: LazyLock<Matcher> = LazyLock::new(|| {
 
 impl Meanings {
     /// Returns the meanings of all phrases in a text. The case of letters is ignored.
-    pub(super) fn of(text: &str) -> Self {
+    pub(crate) fn of(text: &str) -> Self {
         let Matcher { automaton, patterns } = &*MATCHER;
         let mut found = Self::default();
         for matched in automaton.find_overlapping_iter(text) {
@@ -219,7 +309,7 @@ impl Meanings {
         found
     }
 
-    pub(super) fn has(self, meaning: Meaning) -> bool {
+    pub(crate) fn has(self, meaning: Meaning) -> bool {
         self.0 & 1 << meaning as u16 != 0
     }
 }

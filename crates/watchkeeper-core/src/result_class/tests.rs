@@ -1,6 +1,6 @@
 use proptest::prelude::*;
 
-use super::ResultClass;
+use super::{Outage, ResultClass};
 use crate::{Purpose, ToolResult};
 
 fn of(purpose: Purpose, output: &str, ok: bool) -> ResultClass {
@@ -44,6 +44,21 @@ fn recognizes_that_nothing_was_found() {
         ),
         ("Empty set (0.00 sec)", "Emptied set of 12 rows in 1 sec"),
         ("No entries", "No issues found"),
+        ("Total: 0", "Total: 10"),
+        ("Results = 0", "Results = 7"),
+        ("Query returned zero rows.", "Query returned zero-based indexes: 1, 4"),
+        ("Nothing matches your search", "Something matches your search: a.rs"),
+        ("Searched 12 files, no matches", "Searched 12 files, one match: a.rs"),
+        ("Search complete: no results found", "Search complete: no errors found"),
+        ("The search did not return any results", "The linter did not return any errors"),
+        ("Couldn't find any pages about this", "Couldn't find any problems in the pages"),
+        ("<results></results>", "<results><id>7</id></results>"),
+        ("<items/>", "<item id=\"7\"/>"),
+        (
+            r#"{"ids":[[]],"documents":[[]],"distances":null}"#,
+            r#"{"ids":[["a"]],"documents":[[]]}"#,
+        ),
+        (r#"{"count":0,"next":null,"previous":null,"results":[]}"#, r#"{"count":1,"next":null}"#),
     ] {
         assert_eq!(of(Purpose::Search, nothing, true), ResultClass::Nothing, "{nothing}");
         assert_eq!(of(Purpose::Other, nothing, true), ResultClass::Nothing, "{nothing}");
@@ -104,6 +119,12 @@ fn recognizes_acknowledgements() {
         ("Scrolled down by 300 pixels", "The page is 300 pixels high and 20 wide"),
         ("Submitted the form `checkout`", "The form `checkout` has four fields"),
         ("Record upserted: 1 row was inserted", "Record 7: Ada Lovelace, London, 1815"),
+        ("The issue has been transitioned to In Review", "The issue is in the list `In Review`"),
+        ("Target pose reached within the tolerance", "Target pose is 12 cm out of tolerance"),
+        ("Labels of the issue changed as requested", "Labels of the issue: parser, help wanted"),
+        ("The hull was painted in two colours", "The hull is blue, with a white line"),
+        ("Brightness lowered by one notch", "Brightness is at the third notch"),
+        ("Requirement already satisfied: requests", "Requirement: requests, of any version"),
     ] {
         assert_eq!(
             of(Purpose::Other, acknowledgement, true),
@@ -125,6 +146,10 @@ fn recognizes_unfinished_work_and_outages() {
         ("the deployment is not ready", "the deployment has three replicas"),
         ("queued", "the door is blue and open"),
         ("build 12: pending approval by ada", "build 12: no approval needed by ada"),
+        (r#"{"status":"planning","changes":false}"#, r#"{"status":"planned","changes":false}"#),
+        (r#"{"readyState":"UPLOADING"}"#, r#"{"readyState":"ERROR in the upload"}"#),
+        ("Phase: Migrating the database", "The king is in the third phase of it"),
+        ("Build 77ab: in queue", "Build 77ab: out of memory in step 7"),
     ] {
         assert_eq!(of(Purpose::Poll, unfinished, true), ResultClass::Unfinished, "{unfinished}");
         assert_ne!(of(Purpose::Poll, other, true), ResultClass::Unfinished, "{other}");
@@ -139,6 +164,25 @@ fn recognizes_unfinished_work_and_outages() {
     ] {
         assert_eq!(of(Purpose::Read, outage, false), ResultClass::Outage, "{outage}");
         assert_eq!(of(Purpose::Read, failure, false), ResultClass::Failed, "{failure}");
+    }
+}
+
+#[test]
+fn outages_of_tools_and_providers() {
+    for (error, of_tool, of_provider) in [
+        ("HTTP 503", Some(Outage::Unavailable), Some(Outage::Unavailable)),
+        (r#"{"type":"rate_limit_error"}"#, Some(Outage::Unavailable), Some(Outage::Unavailable)),
+        ("upstream connect error", Some(Outage::Unavailable), Some(Outage::Unavailable)),
+        ("API Error: 529", Some(Outage::Unavailable), Some(Outage::Unavailable)),
+        ("529 {}", None, Some(Outage::Unavailable)),
+        ("a.rs:503: error", None, Some(Outage::Unavailable)),
+        ("the request timed out", Some(Outage::Timeout), Some(Outage::Timeout)),
+        ("connection refused", None, Some(Outage::Connection)),
+        ("We are in high demand", None, Some(Outage::Connection)),
+        ("the prompt is too long", None, None),
+    ] {
+        assert_eq!(Outage::of_tool(error), of_tool, "{error}");
+        assert_eq!(Outage::of_provider(error), of_provider, "{error}");
     }
 }
 
