@@ -2,10 +2,10 @@
 //!
 //! | purpose | recognized by | equal calls that count as one |
 //! | --- | --- | --- |
-//! | poll | a status, progress or check tool; `kubectl get`, `gh run view`, `ps`; a command that also sleeps | 5: the state changes outside the session |
+//! | poll | a status, progress or check tool; a tool that reads a job, run or deployment; `kubectl get`, `gh run view`, `ps`; a command that also sleeps | 5: the state changes outside the session |
 //! | wait | `sleep` and nothing else | 5: only time passes |
 //! | act | click, type, send, set, upload, submit | 1: the same act has the same effect |
-//! | navigate | keys, scroll, next, back, undo, `tmux send-keys` | 10: each call moves one step |
+//! | navigate | keys, scroll, next, back, undo, move, `tmux send-keys` | 10: each call moves one step |
 //! | search | search, grep, glob, query; `grep`, `rg`, `find` | 1 |
 //! | read | the class `read` | 1 |
 //! | write | the class `write` | 1 |
@@ -25,26 +25,34 @@ use memchr::memmem;
 
 use self::command::of_command;
 pub use self::kind::Purpose;
-use crate::{Json, ToolClass};
+use crate::{
+    Json, ToolClass,
+    event::CommandArguments,
+    name_words::{without_server, words},
+};
 
 impl Purpose {
     /// Returns the purpose of a call of this class.
     pub(crate) fn of(class: ToolClass, tool: &str, arguments: &Json) -> Self {
-        let tool = tool.rsplit_once("__").map_or(tool, |(_, name)| name);
-        let named = || of_words(tool);
+        let named = || of_words(without_server(tool));
         match class {
             ToolClass::Ask => Self::Ask,
             ToolClass::Write => Self::Write,
             ToolClass::Wait if named() == Some(Self::Wait) => Self::Wait,
             ToolClass::Wait => Self::Poll,
-            ToolClass::Delegate => named().filter(|it| *it == Self::Poll).unwrap_or(Self::Delegate),
+            ToolClass::Delegate => {
+                named().filter(|purpose| *purpose == Self::Poll).unwrap_or(Self::Delegate)
+            }
             ToolClass::Read => match named() {
                 Some(purpose @ (Self::Poll | Self::Search)) => purpose,
                 _ => Self::Read,
             },
-            ToolClass::Run => match command_text(arguments.as_str()) {
-                Some(command) => of_command(command),
-                None => named().filter(|it| *it == Self::Poll).unwrap_or(Self::Run),
+            ToolClass::Run => match CommandArguments::of(arguments).command {
+                Some(command) => of_command(&command),
+                None => match named() {
+                    Some(purpose @ (Self::Poll | Self::Navigate)) => purpose,
+                    _ => Self::Run,
+                },
             },
             ToolClass::Other => match named() {
                 // Todo lists and plans are records of the agent itself.
@@ -61,15 +69,26 @@ impl Purpose {
     }
 }
 
+/// The number of bytes in the longest word of the tables.
+const LONGEST: usize = 16;
+
 /// Returns the purpose that the words of a name indicate.
 fn of_words(name: &str) -> Option<Purpose> {
     let mut purpose = None;
+    let (mut previous, mut gets, mut is_of_work) = ([0; LONGEST], false, false);
     for word in words(name) {
-        let mut lower = [0; 16];
-        let Some(lower) = lower.get_mut(..word.len()) else { continue };
-        lower.copy_from_slice(word.as_bytes());
-        lower.make_ascii_lowercase();
-        let next = of_word(lower);
+        let mut lower = [0; LONGEST];
+        let Some(start) = lower.get_mut(..word.len()) else {
+            is_of_work = false;
+            continue;
+        };
+        start.copy_from_slice(word.as_bytes());
+        start.make_ascii_lowercase();
+        let next = if is_step(&previous, &lower) {
+            Some(Purpose::Navigate)
+        } else {
+            of_word(&lower[..word.len()])
+        };
         purpose = match (purpose, next) {
             (None, next) => next,
             // `get_job_status`, `run_status`
@@ -80,52 +99,86 @@ fn of_words(name: &str) -> Option<Purpose> {
             | (Some(Purpose::Poll), Some(Purpose::Act | Purpose::Write)) => next,
             (known, _) => known,
         };
+        let is_getter = GETTERS.iter().any(|getter| *getter == &lower[..word.len()]);
+        gets |= is_getter;
+        // Either the verb or the object comes last: `get_job`, `job_get`.
+        is_of_work = is_getter && is_of_work || is_work(&lower[..word.len()]);
+        previous = lower;
     }
-    purpose
+    match purpose {
+        Some(Purpose::Read | Purpose::Search | Purpose::Run) if gets && is_of_work => {
+            Some(Purpose::Poll)
+        }
+        purpose => purpose,
+    }
 }
 
-/// Returns the words of a name in camel case, or with separators.
-fn words(name: &str) -> impl Iterator<Item = &str> {
-    name.split(|c: char| !c.is_ascii_alphanumeric()).flat_map(|part| {
-        let mut rest = part;
-        std::iter::from_fn(move || {
-            if rest.is_empty() {
-                return None;
-            }
-            let bytes = rest.as_bytes();
-            let starts_word =
-                |at: &usize| bytes[*at].is_ascii_uppercase() && bytes[at - 1].is_ascii_lowercase();
-            let end = (1..bytes.len()).find(starts_word).unwrap_or(bytes.len());
-            let (word, after) = rest.split_at(end);
-            rest = after;
-            Some(word)
-        })
-    })
+/// Verbs of tools that return the present state of something.
+const GETTERS: &[&[u8]] =
+    &[b"get", b"list", b"fetch", b"describe", b"show", b"retrieve", b"view", b"read"];
+
+/// Returns true if a word names work that goes on outside the session. A task is a record of
+/// the agent itself in most agents.
+fn is_work(word: &[u8]) -> bool {
+    const NOUNS: &[&[u8]] = &[
+        b"alarm",
+        b"build",
+        b"container",
+        b"crawl",
+        b"deployment",
+        b"execution",
+        b"instance",
+        b"invocation",
+        b"job",
+        b"machine",
+        b"operation",
+        b"pipeline",
+        b"pod",
+        b"process",
+        b"processe",
+        b"replica",
+        b"rollout",
+        b"run",
+        b"stack",
+    ];
+    NOUNS.contains(&word) || word.strip_suffix(b"s").is_some_and(|word| NOUNS.contains(&word))
+}
+
+/// Returns true if two words in a row name a step in a direction, as in `page_down`.
+fn is_step(previous: &[u8], word: &[u8]) -> bool {
+    const MOVED: &[&[u8]] = &[b"brightness", b"dpad", b"page", b"volume"];
+    const DIRECTIONS: &[&[u8]] = &[b"down", b"left", b"right", b"up"];
+    let trimmed = |word: &[u8]| word.len() - word.iter().rev().take_while(|it| **it == 0).count();
+    DIRECTIONS.contains(&&word[..trimmed(word)]) && MOVED.contains(&&previous[..trimmed(previous)])
 }
 
 /// Returns the purpose that a word in lower case indicates.
 fn of_word(word: &[u8]) -> Option<Purpose> {
     Some(match word {
-        b"status" | b"progress" | b"check" | b"poll" | b"health" | b"healthcheck" | b"liveness"
-        | b"readiness" | b"ready" | b"state" | b"taskget" | b"logs" | b"tail" | b"monitor"
-        | b"watch" | b"heartbeat" | b"ping" | b"inspect" | b"checks" | b"runs" | b"pods"
-        | b"events" => Purpose::Poll,
+        b"status" | b"statuses" | b"progress" | b"check" | b"poll" | b"health" | b"healthcheck"
+        | b"liveness" | b"readiness" | b"ready" | b"running" | b"state" | b"taskget" | b"logs"
+        | b"tail" | b"monitor" | b"watch" | b"heartbeat" | b"ping" | b"inspect" | b"checks"
+        | b"runs" | b"pods" | b"pane" | b"events" => Purpose::Poll,
         b"sleep" | b"wait" | b"delay" | b"pause" => Purpose::Wait,
         b"click" | b"tap" | b"type" | b"press" | b"fill" | b"hover" | b"drag" | b"drop"
         | b"select" | b"act" | b"send" | b"post" | b"reply" | b"comment" | b"add" | b"set"
         | b"put" | b"update" | b"upload" | b"submit" | b"publish" | b"upsert" | b"assign"
         | b"label" | b"close" | b"enable" | b"disable" | b"start" | b"stop" | b"restart"
         | b"trigger" | b"toggle" | b"deploy" | b"notify" | b"email" | b"schedule" | b"queue"
-        | b"enqueue" | b"commit" | b"push" | b"merge" | b"approve" | b"archive" | b"navigate" => {
-            Purpose::Act
-        }
-        b"key" | b"keys" | b"hotkey" | b"keypress" | b"keystroke" | b"scroll" | b"swipe"
-        | b"next" | b"prev" | b"previous" | b"back" | b"forward" | b"undo" | b"redo" | b"arrow"
-        | b"step" | b"zoom" | b"seek" | b"pagedown" | b"pageup" | b"flip" => Purpose::Navigate,
+        | b"enqueue" | b"commit" | b"push" | b"merge" | b"approve" | b"archive" | b"navigate"
+        | b"transition" | b"associate" | b"link" | b"attach" | b"register" | b"subscribe"
+        | b"invite" | b"mark" | b"pin" | b"react" | b"vote" | b"book" | b"change" | b"draw"
+        | b"play" | b"connect" | b"launch" | b"activate" | b"lock" | b"unlock" | b"tag"
+        | b"share" | b"confirm" | b"store" | b"save" | b"resolve" | b"dismiss" | b"acknowledge"
+        | b"invoke" | b"cancel" | b"refund" | b"charge" | b"resize" | b"scale" => Purpose::Act,
+        b"key" | b"keys" | b"hotkey" | b"keypress" | b"keystroke" | b"keystrokes" | b"scroll"
+        | b"swipe" | b"next" | b"prev" | b"previous" | b"back" | b"forward" | b"undo" | b"redo"
+        | b"arrow" | b"step" | b"zoom" | b"seek" | b"pagedown" | b"pageup" | b"flip" | b"move"
+        | b"turn" | b"rotate" | b"pan" | b"tilt" | b"cursor" | b"input" => Purpose::Navigate,
         b"search" | b"grep" | b"glob" | b"find" | b"query" | b"lookup" | b"list" | b"filter"
         | b"websearch" => Purpose::Search,
         b"read" | b"get" | b"fetch" | b"view" | b"describe" | b"show" | b"open" | b"snapshot"
-        | b"screenshot" => Purpose::Read,
+        | b"screenshot" | b"retrieve" => Purpose::Read,
         b"write" | b"edit" | b"create" | b"delete" | b"insert" | b"remove" => Purpose::Write,
         b"bash" | b"shell" | b"exec" | b"run" | b"execute" | b"evaluate" => Purpose::Run,
         _ => return None,
@@ -137,36 +190,9 @@ fn of_action(arguments: &str) -> Option<Purpose> {
     string_of(arguments, "\"action\"").and_then(of_words)
 }
 
-/// The arguments that contain a command, quoted.
-const COMMAND_KEYS: &[&str] =
-    &["\"command\"", "\"cmd\"", "\"shell_command\"", "\"command_line\"", "\"script\""];
-
-/// Returns the command in JSON arguments, with its escapes.
-fn command_text(arguments: &str) -> Option<&str> {
-    match arguments.strip_prefix('"') {
-        Some(text) => Some(until_quote(text)),
-        None => COMMAND_KEYS.iter().find_map(|key| string_of(arguments, key)),
-    }
-}
-
-/// Returns the string, or the text of the array, that follows a key.
+/// Returns the string that follows a key.
 fn string_of<'a>(arguments: &'a str, key: &str) -> Option<&'a str> {
-    let at = memmem::find(arguments.as_bytes(), key.as_bytes())?;
-    let value = &arguments[at + key.len()..];
-    let value = value.trim_start().strip_prefix(':')?.trim_start();
-    match value.strip_prefix('"') {
-        Some(text) => Some(until_quote(text)),
-        None => value.strip_prefix('[')?.split(']').next(),
-    }
-}
-
-/// Returns the text before the first quote that is not escaped.
-fn until_quote(text: &str) -> &str {
-    let mut is_escaped = false;
-    let end = text.bytes().position(|byte| {
-        let is_end = byte == b'"' && !is_escaped;
-        is_escaped = byte == b'\\' && !is_escaped;
-        is_end
-    });
-    &text[..end.unwrap_or(text.len())]
+    let idx = memmem::find(arguments.as_bytes(), key.as_bytes())?;
+    let value = arguments[idx + key.len()..].trim_start().strip_prefix(':')?.trim_start();
+    value.strip_prefix('"')?.split('"').next()
 }

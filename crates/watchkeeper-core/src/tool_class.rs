@@ -1,6 +1,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::name_words::{without_server, words};
+
 /// The effect that a tool has outside the session.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -37,68 +39,95 @@ impl ToolClass {
         }
     }
 
-    /// Guesses the class from the name of a tool, for sources without better information.
+    /// Guesses the class from the words of a tool's name, for sources without better
+    /// information.
     ///
-    /// Searches the name for known words, in a fixed order of precedence. The words come from
-    /// the tools of the agents that Watchkeeper supports.
+    /// A server in front of the name, as in `mcp__github__get_issue`, is ignored. A verb such
+    /// as `get` at the beginning decides. Otherwise the words are looked up in a fixed order of
+    /// precedence; they come from the tools of agents and of public servers.
     pub fn of_name(name: &str) -> Self {
-        const WORDS: &[(&str, ToolClass)] = &[
-            ("wait", ToolClass::Wait),
-            ("sleep", ToolClass::Wait),
-            ("poll", ToolClass::Wait),
-            ("output", ToolClass::Wait),
-            ("ask", ToolClass::Ask),
-            ("followup", ToolClass::Ask),
-            ("agent", ToolClass::Delegate),
-            ("delegate", ToolClass::Delegate),
-            ("send_message", ToolClass::Delegate),
-            ("todo", ToolClass::Other),
-            ("plan", ToolClass::Other),
-            ("write_stdin", ToolClass::Run),
-            ("write", ToolClass::Write),
-            ("edit", ToolClass::Write),
-            ("patch", ToolClass::Write),
-            ("replace", ToolClass::Write),
-            ("create", ToolClass::Write),
-            ("insert", ToolClass::Write),
-            ("delete", ToolClass::Write),
-            ("apply", ToolClass::Write),
-            ("append", ToolClass::Write),
-            ("rename", ToolClass::Write),
-            ("remove", ToolClass::Write),
-            ("mkdir", ToolClass::Write),
-            ("move_file", ToolClass::Write),
-            ("bash", ToolClass::Run),
-            ("shell", ToolClass::Run),
-            ("exec", ToolClass::Run),
-            ("run", ToolClass::Run),
-            ("command", ToolClass::Run),
-            ("terminal", ToolClass::Run),
-            ("python", ToolClass::Run),
-            ("read", ToolClass::Read),
-            ("grep", ToolClass::Read),
-            ("glob", ToolClass::Read),
-            ("search", ToolClass::Read),
-            ("find", ToolClass::Read),
-            ("list", ToolClass::Read),
-            ("view", ToolClass::Read),
-            ("open", ToolClass::Read),
-            ("fetch", ToolClass::Read),
-            ("get", ToolClass::Read),
-        ];
-        let name = name.to_ascii_lowercase();
-        match name.as_str() {
-            "task" => return Self::Delegate,
-            "ls" | "cat" => return Self::Read,
+        let name = without_server(name);
+        let names: Vec<String> = words(name).map(str::to_ascii_lowercase).collect();
+        match &*names {
+            [only] => match &**only {
+                "task" => return Self::Delegate,
+                "ls" | "cat" => return Self::Read,
+                _ => {}
+            },
+            [first, ..] if GETTERS.contains(&&**first) => return Self::Read,
             _ => {}
         }
-        // "task" contains "ask", but is a different word.
-        let has = |word: &str| {
-            name.match_indices(word).any(|(at, _)| !(word == "ask" && name[..at].ends_with('t')))
+        let has = |phrase: &str| {
+            let phrase: Vec<&str> = phrase.split('_').collect();
+            names.windows(phrase.len()).any(|words| words == phrase)
         };
-        WORDS.iter().find(|(word, _)| has(word)).map_or(Self::Other, |(_, class)| *class)
+        let find = |has: &dyn Fn(&str) -> bool| {
+            WORDS.iter().find(|(word, _)| has(word)).map(|(_, class)| *class)
+        };
+        find(&has)
+            // A name without separators, such as `webfetch`.
+            .or_else(|| match &*names {
+                [only] => find(&|word| only.starts_with(word) || only.ends_with(word)),
+                _ => None,
+            })
+            .unwrap_or_default()
     }
 }
+
+/// Verbs at the beginning of a name that decide its class.
+const GETTERS: &[&str] = &["describe", "fetch", "get", "list", "retrieve"];
+
+/// Words and their class, the highest precedence first.
+const WORDS: &[(&str, ToolClass)] = &[
+    ("wait", ToolClass::Wait),
+    ("sleep", ToolClass::Wait),
+    ("poll", ToolClass::Wait),
+    ("output", ToolClass::Wait),
+    ("ask", ToolClass::Ask),
+    ("followup", ToolClass::Ask),
+    ("agent", ToolClass::Delegate),
+    ("subagent", ToolClass::Delegate),
+    ("delegate", ToolClass::Delegate),
+    ("send_message", ToolClass::Delegate),
+    ("todo", ToolClass::Other),
+    ("todos", ToolClass::Other),
+    ("plan", ToolClass::Other),
+    ("write_stdin", ToolClass::Run),
+    ("write", ToolClass::Write),
+    ("edit", ToolClass::Write),
+    ("multiedit", ToolClass::Write),
+    ("patch", ToolClass::Write),
+    ("replace", ToolClass::Write),
+    ("create", ToolClass::Write),
+    ("insert", ToolClass::Write),
+    ("delete", ToolClass::Write),
+    ("apply", ToolClass::Write),
+    ("append", ToolClass::Write),
+    ("rename", ToolClass::Write),
+    ("remove", ToolClass::Write),
+    ("mkdir", ToolClass::Write),
+    ("move_file", ToolClass::Write),
+    ("bash", ToolClass::Run),
+    ("shell", ToolClass::Run),
+    ("powershell", ToolClass::Run),
+    ("exec", ToolClass::Run),
+    ("execute", ToolClass::Run),
+    ("run", ToolClass::Run),
+    ("command", ToolClass::Run),
+    ("terminal", ToolClass::Run),
+    ("python", ToolClass::Run),
+    ("ipython", ToolClass::Run),
+    ("read", ToolClass::Read),
+    ("grep", ToolClass::Read),
+    ("glob", ToolClass::Read),
+    ("search", ToolClass::Read),
+    ("find", ToolClass::Read),
+    ("list", ToolClass::Read),
+    ("view", ToolClass::Read),
+    ("open", ToolClass::Read),
+    ("fetch", ToolClass::Read),
+    ("get", ToolClass::Read),
+];
 
 #[cfg(test)]
 mod tests {
@@ -122,6 +151,23 @@ mod tests {
             ("Read", ToolClass::Read),
             ("TodoWrite", ToolClass::Other),
             ("frobnicate", ToolClass::Other),
+            // Words inside of other words do not count.
+            ("reddit_credits", ToolClass::Other),
+            ("spreadsheet_update", ToolClass::Other),
+            ("slack_reply_to_thread", ToolClass::Other),
+            ("dispatch_event", ToolClass::Other),
+            ("truncate_table", ToolClass::Other),
+            ("apply_mask", ToolClass::Write),
+            ("magento_orders", ToolClass::Other),
+            ("listen_to_playlist", ToolClass::Other),
+            ("mcp__agent-browser__click", ToolClass::Other),
+            ("mcp__task-runner__get_tasks", ToolClass::Read),
+            ("get_terminal_output", ToolClass::Read),
+            ("runSubagent", ToolClass::Delegate),
+            ("webfetch", ToolClass::Read),
+            ("readfile", ToolClass::Read),
+            ("todowrite", ToolClass::Other),
+            ("API-patch-page", ToolClass::Write),
         ] {
             assert_eq!(ToolClass::of_name(name), class, "{name}");
         }

@@ -12,11 +12,21 @@ const POLLS: &[(&str, &[&str])] = &[
     ("argocd", &["get", "wait", "list"]),
     ("az", &["show", "list", "wait"]),
     ("circleci", &["status", "get"]),
+    ("adb", &["devices", "logcat", "get-state"]),
+    ("airflow", &["state", "list", "list-runs"]),
+    ("bjobs", &[]),
+    ("bq", &["ls", "show", "wait"]),
+    ("condor_q", &[]),
+    ("crictl", &["ps", "logs", "pods"]),
     ("curl", &["health", "healthz", "status", "ready", "readyz", "ping", "localhost", "jobs"]),
+    ("dig", &[]),
     ("docker", &["ps", "logs", "inspect", "stats", "top", "ls"]),
     ("docker-compose", &["ps", "logs", "top"]),
-    ("flyctl", &["status", "logs"]),
-    ("fly", &["status", "logs"]),
+    ("doctl", &["get", "list"]),
+    ("eas", &["list", "view"]),
+    ("flux", &["get"]),
+    ("fly", &["list", "logs", "releases", "status"]),
+    ("flyctl", &["list", "logs", "releases", "status"]),
     ("gcloud", &["describe", "list", "logs", "wait"]),
     ("gh", &["run", "checks", "status", "workflow", "deployment"]),
     ("glab", &["status", "view", "ci", "pipeline"]),
@@ -26,12 +36,16 @@ const POLLS: &[(&str, &[&str])] = &[
     ("journalctl", &[]),
     ("kubectl", &["get", "describe", "logs", "rollout", "top", "wait"]),
     ("lsof", &[]),
+    ("nc", &["-z", "-zv", "-vz"]),
     ("netlify", &["status", "watch"]),
+    ("netstat", &[]),
+    ("nslookup", &[]),
     ("nvidia-smi", &[]),
     ("oc", &["get", "describe", "logs", "status"]),
     ("pg_isready", &[]),
     ("pgrep", &[]),
     ("pm2", &["status", "list", "logs", "ls"]),
+    ("ping", &[]),
     ("podman", &["ps", "logs", "inspect", "stats"]),
     ("ps", &[]),
     ("qstat", &[]),
@@ -51,7 +65,21 @@ const POLLS: &[(&str, &[&str])] = &[
     ("vercel", &["inspect", "ls", "logs"]),
     ("wait", &[]),
     ("watch", &[]),
+    ("wget", &["--spider", "health", "healthz", "status", "ready", "localhost"]),
     ("workmux", &["status", "list"]),
+    ("xcrun", &["list"]),
+];
+/// Subcommands that read a state, of any program but those in `NOT_POLLED`.
+const STATE_SUBCOMMANDS: &[&str] =
+    &["health", "list-jobs", "list-runs", "logs", "progress", "ps", "status", "wait"];
+/// Programs whose state only the agent changes.
+const NOT_POLLED: &[&str] = &["git", "hg", "jj", "svn", "cargo", "make", "npm", "pip"];
+/// The number of words after a program that may be its subcommand.
+const MAX_SUBCOMMAND: usize = 2;
+/// Names of keys, which a tool sends to a terminal instead of a command.
+const KEYS: &[&str] = &[
+    "BSpace", "Down", "End", "Enter", "Escape", "Home", "Left", "NPage", "PPage", "PageDown",
+    "PageUp", "Right", "Space", "Tab", "Up",
 ];
 /// Commands that search, and print nothing where they find nothing.
 const SEARCHES: &[&str] = &[
@@ -114,8 +142,7 @@ pub(super) fn simple_commands(command: &str) -> impl Iterator<Item = &str> {
         for (at, byte) in bytes.iter().enumerate() {
             let separator_len = match (byte, bytes.get(at + 1)) {
                 (b'\n' | b';', _) => 1,
-                // A command that was read from JSON has escaped line breaks.
-                (b'\\', Some(b'n')) | (b'&', Some(b'&')) | (b'|', Some(b'|')) => 2,
+                (b'&', Some(b'&')) | (b'|', Some(b'|')) => 2,
                 (b'|', _) => {
                     pipe.get_or_insert(at);
                     continue;
@@ -154,6 +181,14 @@ fn of_simple_command(text: &str) -> Simple {
     }
     if SEARCHES.contains(&program) || program == "git" && words.clone().next() == Some("grep") {
         return Simple::With(Purpose::Search);
+    }
+    if KEYS.contains(&program) && words.clone().all(|word| KEYS.contains(&word)) {
+        return Simple::With(Purpose::Navigate);
+    }
+    let is_state = |word: &str| STATE_SUBCOMMANDS.contains(&word);
+    let mut subcommands = words.clone().filter(|word| !word.starts_with('-')).take(MAX_SUBCOMMAND);
+    if !NOT_POLLED.contains(&program) && subcommands.any(is_state) {
+        return Simple::With(Purpose::Poll);
     }
     let is_poll = |(name, required): &(&str, &[&str])| {
         let is_required = |part: &str| required.contains(&part);

@@ -29,7 +29,7 @@ fn recognizes_the_purpose_by_the_name() {
         ("build_status", Poll, "status_update", Act),
         ("pods_list", Poll, "namespaces_list", Search),
         ("health_check", Poll, "set_health", Act),
-        ("get_deployment_progress", Poll, "get_deployment", Read),
+        ("get_deployment_progress", Poll, "get_deployment_settings", Read),
         ("sleep", Wait, "poll_job", Poll),
         ("browser_click", Act, "browser_snapshot", Read),
         ("browser_type", Act, "browser_press_key", Navigate),
@@ -54,6 +54,94 @@ fn recognizes_the_purpose_by_the_name() {
     assert_eq!(of("computer", r#"{"action":"left_click"}"#), Act);
     let known = ToolCall::of_class("1", "status", Json::default(), Some(ToolClass::Write), &[]);
     assert_eq!(known.purpose, Write);
+}
+
+/// Each row: a tool of a public MCP server or agent, and a tool of the same server with
+/// another purpose, each in the notation of its server.
+#[test]
+fn recognizes_tools_of_public_servers() {
+    use Purpose::{Act, Ask, Delegate, Navigate, Other, Poll, Read, Run, Search, Wait, Write};
+    let mut wrong = Vec::new();
+    for (tool, purpose, opposite, its_purpose) in [
+        // GitHub, GitLab
+        ("mcp__github__get_workflow_run", Poll, "mcp__github__run_workflow", Run),
+        ("mcp__github__get_job_logs", Poll, "mcp__github__get_commit", Read),
+        ("mcp__github__list_workflow_jobs", Poll, "mcp__github__list_commits", Search),
+        ("get_pull_request_status", Poll, "get_pull_request_files", Read),
+        ("merge_pull_request", Act, "create_pull_request", Write),
+        ("push_files", Act, "search_repositories", Search),
+        ("mcp__gitlab__get_pipeline", Poll, "mcp__gitlab__get_merge_request", Read),
+        ("mcp__gitlab__list_pipeline_jobs", Poll, "mcp__gitlab__list_issues", Search),
+        // Slack, Linear, Notion, Jira
+        ("mcp__slack__slack_post_message", Act, "mcp__slack__slack_get_thread_replies", Read),
+        ("slack_reply_to_thread", Act, "slack_list_channels", Search),
+        ("slack_add_reaction", Act, "slack_get_user_profile", Read),
+        ("mcp__linear__update_issue", Act, "mcp__linear__list_issues", Search),
+        ("linear_createComment", Write, "linear_getIssue", Read),
+        ("API-post-search", Read, "API-patch-block-children", Write),
+        ("API-retrieve-a-page", Read, "API-update-a-block", Act),
+        ("jira_transition_issue", Act, "jira_get_issue", Read),
+        ("jira_add_worklog", Act, "jira_search", Search),
+        ("addCommentToJiraIssue", Act, "getJiraIssue", Read),
+        // Browsers, computers
+        ("mcp__playwright__browser_click", Act, "mcp__playwright__browser_snapshot", Read),
+        ("browser_press_key", Navigate, "browser_select_option", Act),
+        ("browser_wait_for", Wait, "browser_hover", Act),
+        ("browser_navigate_back", Navigate, "browser_navigate", Act),
+        ("puppeteer_fill", Act, "puppeteer_evaluate", Run),
+        ("scroll_down", Navigate, "click_element_by_index", Act),
+        ("computer_use.key", Navigate, "computer_use.left_click", Act),
+        ("keyboard_type", Act, "mouse_scroll", Navigate),
+        ("next_page", Navigate, "submit_form", Act),
+        ("page_down", Navigate, "open_page", Read),
+        ("volumeUp", Navigate, "setVolume", Act),
+        // Kubernetes, AWS, Docker, Terraform
+        ("pods_list_in_namespace", Poll, "resources_create_or_update", Write),
+        ("kubectl_get_rollout", Poll, "kubectl_apply", Write),
+        ("pods_log", Poll, "helm_install", Other),
+        ("ecs_describe_instances", Poll, "lambda_invoke", Act),
+        ("describe_stacks", Poll, "describe_key_pairs", Read),
+        ("list_containers", Poll, "list_images", Search),
+        ("fetch_container_logs", Poll, "create_container", Write),
+        ("get_run_details", Read, "get_run", Poll),
+        ("create_run", Write, "list_runs", Poll),
+        // Files, shells, terminals
+        ("read_text_file", Read, "write_file", Write),
+        ("directory_tree", Other, "move_file", Write),
+        ("read_process_output", Poll, "start_process", Act),
+        ("interact_with_process", Other, "list_processes", Poll),
+        ("start_search", Read, "get_file_info", Read),
+        ("capture-pane", Poll, "list-windows", Search),
+        ("send-keys", Navigate, "create-session", Write),
+        ("terminal_send_input", Navigate, "get_terminal_output", Read),
+        // Sentry, Postgres, Drive, Stripe, Vercel, memories
+        ("find_releases", Search, "update_issue", Act),
+        ("search_events", Poll, "get_issue_details", Read),
+        ("execute_sql", Run, "list_objects", Search),
+        ("gdrive_search", Search, "gdrive_read_file", Read),
+        ("create_refund", Write, "retrieve_balance", Read),
+        ("cancel_subscription", Act, "list_invoices", Search),
+        ("get_deployment", Poll, "deploy_to_vercel", Act),
+        ("list_deployments", Poll, "list_teams", Search),
+        ("search_nodes", Search, "add_observations", Act),
+        // Agents
+        ("TaskGet", Read, "TaskUpdate", Act),
+        ("BashOutput", Poll, "KillShell", Run),
+        ("exec_command", Run, "wait_agent", Wait),
+        ("spawn_agent", Delegate, "runSubagent", Delegate),
+        ("AskUserQuestion", Ask, "ask_followup_question", Ask),
+        ("webfetch", Read, "todowrite", Other),
+        ("multiedit", Write, "read_many_files", Read),
+        ("SearchReplace", Write, "codebase_search", Search),
+    ] {
+        for (tool, expected) in [(tool, purpose), (opposite, its_purpose)] {
+            let found = of(tool, "{}");
+            if found != expected {
+                wrong.push((tool, found, expected));
+            }
+        }
+    }
+    assert_eq!(wrong, []);
 }
 
 /// Each row: a command, and a similar command with the opposite purpose.
@@ -89,6 +177,16 @@ fn recognizes_the_purpose_by_the_command() {
         ("bash -lc 'git grep foo'", Search, "bash -lc 'git push'", Run),
         ("FOO=1 timeout 30 /usr/bin/pgrep node", Poll, "FOO=1 timeout 30 node a.js", Run),
         ("helm status shop\nkubectl get pods", Poll, "helm status shop\nmake", Run),
+        ("nc -z localhost 5432; echo $?", Poll, "nc -l 5432", Run),
+        ("flyctl machines list -a shop", Poll, "flyctl deploy -a shop", Run),
+        ("eas build:view 12", Poll, "eas build --local", Run),
+        ("az acr task list-runs -r shop", Poll, "az acr build -r shop .", Run),
+        ("supabase status", Poll, "git status", Run),
+        ("nomad job status shop", Poll, "nomad job run shop.hcl", Run),
+        ("heroku logs -a shop", Poll, "npm logs", Run),
+        ("Down", Navigate, "down", Run),
+        ("Enter", Navigate, "Enter-Shop --now", Run),
+        ("dig +short a.example", Poll, "wget https://a.example/a.tgz", Run),
     ] {
         assert_of_command(command, purpose);
         assert_of_command(opposite, its_purpose);
@@ -111,11 +209,13 @@ proptest! {
 #[test]
 fn commands_are_split_like_a_chain_of_splits() {
     let naive = |command: &str| -> Vec<String> {
-        let lines = command.split("\\n").flat_map(|line| line.split(['\n', ';']));
-        let lists = lines.flat_map(|line| line.split("&&")).flat_map(|line| line.split("||"));
+        let lists = command
+            .split(['\n', ';'])
+            .flat_map(|line| line.split("&&"))
+            .flat_map(|line| line.split("||"));
         lists.filter_map(|list| list.split('|').next()).map(str::to_owned).collect()
     };
-    proptest!(|(command in r"([a |&;é\n]|\\n|\\){0,24}")| {
+    proptest!(|(command in r"[a |&;é\n\\]{0,24}")| {
         let commands: Vec<&str> = super::command::simple_commands(&command).collect();
         prop_assert_eq!(commands, naive(&command));
     });
