@@ -98,9 +98,8 @@ impl AgentFacts {
         } else if let Some(call) = ask {
             (StateKind::WaitingForPerson, Some(call.at))
         } else if let Some(call) = self.pending.first() {
-            let is_running = self.pending.iter().any(|call| call.is_running);
-            let kind = if is_running { StateKind::RunningTool } else { StateKind::CallPending };
-            return AgentState::new(kind, Some(call.at), Some(call.evidence()));
+            let call = self.pending.iter().find(|call| call.is_running).unwrap_or(call);
+            return call.state();
         } else if self.turn.is_none() {
             let kind = match self.ending {
                 Ending::None => StateKind::Idle,
@@ -217,11 +216,14 @@ impl AgentFacts {
                 self.pending.push(Call::new(call, event, at));
             }
             EventKind::ToolResult(result) => {
-                self.continue_turn(at);
                 let id = Fingerprint::of(&*result.id);
-                let Some(idx) = self.pending.iter().position(|call| call.id == id) else {
-                    return;
-                };
+                let idx = self.pending.iter().position(|call| call.id == id);
+                // The result of a call that ended the turn, such as a handoff, comes late and
+                // begins no turn. The first event of a session may be any result.
+                if idx.is_some() || self.turn.is_some() || self.activity.is_none() {
+                    self.continue_turn(at);
+                }
+                let Some(idx) = idx else { return };
                 let call = finished_call.insert(self.pending.remove(idx));
                 if self.pending.is_empty() {
                     self.pending = Vec::new();

@@ -50,6 +50,22 @@ impl AgentState {
 }
 
 impl StateKind {
+    /// Returns the name used in findings.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Working => "working",
+            Self::WaitingForModel => "waiting_for_model",
+            Self::RunningTool => "running_tool",
+            Self::CallPending => "call_pending",
+            Self::WaitingForPermission => "waiting_for_permission",
+            Self::WaitingForPerson => "waiting_for_person",
+            Self::Retrying => "retrying",
+            Self::Idle => "idle",
+            Self::Ended => "ended",
+            Self::Gone => "gone",
+        }
+    }
+
     pub(super) const fn waiting_for(reason: WaitingFor) -> Self {
         match reason {
             WaitingFor::Permission => Self::WaitingForPermission,

@@ -83,6 +83,19 @@ fn calls_are_pending_until_their_results() {
 }
 
 #[test]
+fn a_late_result_begins_no_turn() {
+    let handoff = || EventKind::Handoff { to: "billing".into() };
+    let transfer = || call("1", "transfer_to_billing");
+    for end in [handoff(), EventKind::TurnEnd] {
+        let late = [prompt(false), transfer(), end, result("1")];
+        assert_eq!(agent(late).turn(), None);
+    }
+    // A session may be followed from its middle.
+    assert_eq!(agent([result("1")]).turn(), Some(time(0)));
+    assert_eq!(agent([prompt(false), handoff(), transfer(), result("1")]).turn(), Some(time(2)));
+}
+
+#[test]
 fn drops_the_oldest_pending_call_above_the_limit() {
     let ids = (0..100).map(|it| it.to_string());
     let facts = agent(ids.map(|it| call(&it, &it)));
