@@ -19,7 +19,11 @@ impl Compactions {
     pub(crate) fn observe(&mut self, event: &EventKind, cx: &mut Context<'_>) {
         match event {
             EventKind::Compaction { .. } => self.add(cx),
-            EventKind::Prompt { synthetic: false, .. } => self.end(cx, "a person sent a prompt"),
+            EventKind::Prompt { .. } => {
+                if let Some(reason) = cx.agent().start().reason() {
+                    self.end(cx, reason);
+                }
+            }
             EventKind::Message { text, .. } if !text.trim_ascii().is_empty() => {
                 self.end(cx, "the agent sent a message");
             }

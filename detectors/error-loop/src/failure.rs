@@ -1,6 +1,6 @@
 //! Failed results: the error that they contain, and their weight.
 
-use watchkeeper_core::{Fingerprint, ToolClass, ToolResult, author::Cause};
+use watchkeeper_core::{Fingerprint, Outage, ToolClass, ToolResult, author::Cause};
 
 /// The number of bytes at the start and at the end of a long result that are
 /// searched for an error.
@@ -24,6 +24,9 @@ pub(crate) struct Failure<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Weight {
     Full,
+    /// An edit of a text that the file does not contain. The same edit again has the full
+    /// weight.
+    TwoThirds,
     /// A read of something that does not exist.
     Half,
     /// A temporary failure of another service.
@@ -34,11 +37,12 @@ pub(crate) enum Weight {
 
 impl Weight {
     /// The weight of a full failure.
-    pub(crate) const UNIT: u64 = 12;
+    pub(crate) const UNIT: u64 = 1200;
 
     pub(crate) const fn get(self) -> u64 {
         match self {
             Self::Full => Self::UNIT,
+            Self::TwoThirds => Self::UNIT * 2 / 3,
             Self::Half => Self::UNIT / 2,
             Self::Third => Self::UNIT / 3,
             Self::None => 0,
@@ -51,7 +55,8 @@ impl<'a> Failure<'a> {
     pub(crate) fn of(result: &'a ToolResult, class: ToolClass) -> Self {
         let weight = |line: &str| match line.to_ascii_lowercase() {
             line if class == ToolClass::Write && has(&line, PRECONDITIONS) => Weight::None,
-            line if is_temporary(&line) => Weight::Third,
+            line if Outage::of_tool(&line).is_some() => Weight::Third,
+            line if class == ToolClass::Write && has(&line, NOT_IN_FILE) => Weight::TwoThirds,
             line if class == ToolClass::Read && has(&line, NOT_FOUND) => Weight::Half,
             _ => Weight::Full,
         };
@@ -126,28 +131,18 @@ const PRECONDITIONS: &[&str] = &[
 /// Words in the result of a read of something that does not exist.
 const NOT_FOUND: &[&str] =
     &["not found", "no such", "not exist", "no match", "no files", "cannot find", "404"];
-/// Words in a temporary failure of a service.
-const TEMPORARY: &[&str] = &[
-    "rate limit",
-    "rate-limit",
-    "ratelimit",
-    "too many requests",
-    "overloaded",
-    "service unavailable",
-    "temporarily unavailable",
-    "try again later",
-    "bad gateway",
-    "internal server error",
-    "gateway time",
-    "timed out",
-    "timeout",
+/// Words in the result of an edit of a text that the file does not contain.
+const NOT_IN_FILE: &[&str] = &[
+    "not found",
+    "no match",
+    "not match",
+    "not contain",
+    "not appear",
+    "no replacement",
+    "could not find",
+    "cannot find",
+    "failed to find",
 ];
-/// Further words in the error of a harness whose provider does not respond.
-const PROVIDER: &[&str] =
-    &["high demand", "server error", "server_error", "connection", "connect error", "disconnected"];
-/// Status codes of temporary failures, in a line with one of `STATUS`.
-const TEMPORARY_STATUS: &[&str] = &["429", "500", "502", "503", "504", "529"];
-const STATUS: &[&str] = &["http", "status"];
 
 /// Returns the first line with an error, at the start of a text or else at its
 /// end.
@@ -207,25 +202,9 @@ fn is_warning(line: &str) -> bool {
     line.contains("warn") && !line.contains("error")
 }
 
-fn is_temporary(line: &str) -> bool {
-    let is_status = || {
-        has(line, STATUS)
-            && line
-                .split(|c: char| !c.is_ascii_alphanumeric())
-                .any(|word| TEMPORARY_STATUS.contains(&word))
-    };
-    has(line, TEMPORARY) || is_status()
-}
-
 /// Returns true if the error of a harness was caused by its provider.
 pub(crate) fn is_provider_failure(message: &str) -> bool {
-    let message = head(message).to_ascii_lowercase();
-    let has_status = || {
-        message
-            .split(|c: char| !c.is_ascii_alphanumeric())
-            .any(|word| TEMPORARY_STATUS.contains(&word))
-    };
-    has(&message, TEMPORARY) || has(&message, PROVIDER) || has_status()
+    Outage::of_provider(head(message)).is_some()
 }
 
 fn has(line: &str, words: &[&str]) -> bool {

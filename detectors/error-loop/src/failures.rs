@@ -3,13 +3,22 @@
 use std::{num::NonZeroU32, sync::Arc};
 
 use watchkeeper_core::{
-    Context, EventKind, Fingerprint, Report, Timestamp, ToolClass, ToolResult, author::Place, quote,
+    Context, EventKind, Fingerprint, Purpose, Report, SignedDuration, Timestamp, ToolClass,
+    ToolResult, author::Place, quote,
 };
 
 use crate::{
     failure::{Failure, Weight},
     options::Of,
 };
+
+/// Polls and outages with gaps of at least this length are measured by the time that has
+/// passed: the agent gives the awaited service time.
+const SPACED_GAP: SignedDuration = SignedDuration::from_secs(15);
+/// The time of such failures that counts as one failure.
+const SPACED_TIME: SignedDuration = SignedDuration::from_mins(30);
+/// The number of changes after which an error that survives them has its full weight.
+const MANY_CHANGES: u64 = 12;
 
 /// The current row of failures of one agent, if any.
 #[derive(Clone, Debug, Default)]
@@ -49,7 +58,11 @@ struct Row {
 impl Failures {
     pub(crate) fn observe(&mut self, event: &EventKind, of: Of, cx: &mut Context<'_>) {
         match event {
-            EventKind::Prompt { synthetic: false, .. } => self.end(cx, "a person sent a prompt"),
+            EventKind::Prompt { .. } => {
+                if let Some(reason) = cx.agent().start().reason() {
+                    self.end(cx, reason);
+                }
+            }
             EventKind::ToolResult(result) if result.ok => self.add_success(of, cx),
             EventKind::ToolResult(result) if result.failed() => self.add_failure(result, of, cx),
             _ => {}
@@ -102,7 +115,13 @@ impl Failures {
         }
         row.n_failures += 1;
         let output = result.fingerprint.map(Fingerprint::brief);
-        row.weight += row.weight_of(&failure, error, output);
+        let waits =
+            call.as_ref().is_some_and(|call| matches!(call.purpose, Purpose::Poll | Purpose::Wait))
+                || failure.weight == Weight::Third;
+        row.weight += match row.weight_if_spaced(&failure, cx).filter(|_| waits) {
+            Some(weight) => weight,
+            None => row.weight_of(&failure, error, key, output),
+        };
         row.is_one_error &= row.error == error;
         row.is_one_call &= row.call == key && key != Fingerprint::NONE;
         row.error = error;
@@ -166,6 +185,19 @@ impl Row {
         self.is_one_error && self.error == error || is_same_call && !self.is_edited
     }
 
+    /// Returns the weight of the next failure if the gaps between failures are long on
+    /// average.
+    fn weight_if_spaced(&self, failure: &Failure<'_>, cx: &Context<'_>) -> Option<u64> {
+        let n_gaps = i64::try_from(self.n_failures.checked_sub(1)?).ok().filter(|n| *n != 0)?;
+        let gap = cx.now().duration_since(self.since).as_secs() / n_gaps;
+        if gap < SPACED_GAP.as_secs() {
+            return None;
+        }
+        let gap = u64::try_from(gap.min(SPACED_TIME.as_secs())).unwrap_or_default();
+        let weight = Weight::UNIT * gap / SPACED_TIME.as_secs().unsigned_abs();
+        Some(weight.min(failure.weight.get()))
+    }
+
     /// Returns the weight of the next failure. Counts the changes that an error
     /// survives: the first ones are honest work, and each further one is
     /// stronger evidence.
@@ -173,14 +205,19 @@ impl Row {
         &mut self,
         failure: &Failure<'_>,
         error: Fingerprint,
+        call: Fingerprint,
         output: Option<NonZeroU32>,
     ) -> u64 {
-        let full = failure.weight.get();
+        let is_same_call = self.call == call && 1 < self.n_failures;
+        let full = match failure.weight {
+            Weight::TwoThirds if is_same_call => Weight::UNIT,
+            weight => weight.get(),
+        };
         if self.is_edited {
             self.n_survived = self.n_survived.saturating_add(1);
             // Other output around the same error shows that the change had an effect.
             let n_halves = u32::from(self.output != output);
-            return (full * u64::from(self.n_survived).min(Weight::UNIT) / Weight::UNIT)
+            return (full * u64::from(self.n_survived).min(MANY_CHANGES) / MANY_CHANGES)
                 >> n_halves;
         }
         // Another error of the same call shows that the agent tries something.

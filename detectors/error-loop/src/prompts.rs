@@ -24,10 +24,16 @@ struct Repetition {
 impl RepeatedPrompts {
     pub(crate) fn observe(&mut self, event: &EventKind, cx: &mut Context<'_>) {
         match event {
-            EventKind::Prompt { text, synthetic: true } if !text.trim_ascii().is_empty() => {
-                self.add(text, cx);
+            EventKind::Prompt { text, synthetic } => {
+                match cx.agent().start() {
+                    Start::Continued => {}
+                    Start::Restarted => self.end(cx, "the harness began another turn"),
+                    start => self.end(cx, start.reason().unwrap_or_default()),
+                }
+                if *synthetic && !text.trim_ascii().is_empty() {
+                    self.add(text, cx);
+                }
             }
-            EventKind::Prompt { synthetic: false, .. } => self.end(cx, "a person sent a prompt"),
             EventKind::ToolResult(_) => self.end(cx, "a tool returned a result"),
             _ => {}
         }
@@ -40,9 +46,7 @@ impl RepeatedPrompts {
     fn add(&mut self, prompt: &str, cx: &mut Context<'_>) {
         let text = Fingerprint::of_output(prompt);
         let is_same = |latest: &Repetition| latest.text == text;
-        if cx.agent().start() != Start::Continued {
-            self.end(cx, "the harness began another turn");
-        } else if !self.latest.as_deref().is_some_and(is_same) {
+        if !self.latest.as_deref().is_some_and(is_same) {
             self.end(cx, "the harness sent another prompt");
         }
         let latest = self.latest.get_or_insert_with(|| {

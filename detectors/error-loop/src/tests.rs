@@ -238,6 +238,66 @@ fn temporary_failures_and_reads_count_less() {
     assert_snapshot!(of("Bash x", "fail exit 1"), @"");
 }
 
+/// Each row: a call and its failure. Every 20 seconds, the failure is expected for half an
+/// hour; within seconds, or for two hours, it is not.
+#[test]
+fn failures_of_polls_and_outages_are_measured_by_time_if_spaced() {
+    let alarms = |n, gap, call: &str| {
+        let trace = format!("0s repeat {n} every {gap}s: {call}");
+        play::<ErrorLoop>("of = 'error'", &trace).contains(" low ")
+    };
+    for poll in [
+        r#"call Bash {"command":"nc -z localhost 5432"} ;; result fail connection to the port failed"#,
+        r#"call Bash {"command":"curl -s localhost:3000/health"} ;; result fail cannot connect to the server"#,
+        r#"call Bash {"command":"sleep 20; cat out/a.txt"} ;; result fail cat: no such file as out/a.txt"#,
+        r#"call Bash {"command":"kubectl get pod web"} ;; result fail pods "web" is not found here"#,
+        "call get_job_status a ;; result fail the job is unknown to the scheduler",
+        "call Fetch a ;; result fail HTTP 503 Service Unavailable",
+        r#"call llm {} ;; result fail {"type":"rate_limit_error"}"#,
+    ] {
+        assert!(!alarms(90, 20, poll), "{poll}");
+        assert!(alarms(360, 20, poll), "{poll}");
+        assert!(alarms(15, 1, poll), "{poll}");
+    }
+    for other in [
+        r#"call Bash {"command":"make"} ;; result fail no rule to make target"#,
+        r#"call Bash {"command":"cat out/a.txt"} ;; result fail cat: no such file as out/a.txt"#,
+        "call Fetch a ;; result fail HTTP 401 is not allowed",
+    ] {
+        assert!(alarms(5, 20, other), "{other}");
+    }
+}
+
+#[test]
+fn edits_of_a_missing_text_count_two_thirds_unless_repeated() {
+    let of = |edits: &str, text: &str| {
+        let trace = format!("0s repeat 1 every 1s: {}", edits.replace("ERROR", text));
+        play::<ErrorLoop>("of = 'error'", &trace)
+    };
+    let edits = "call Edit a ;; result fail ERROR ;; call Edit b ;; result fail ERROR ;; call Edit c ;; result fail ERROR ;; call Edit d ;; result fail ERROR";
+    for missing in [
+        "String to replace not found in the file",
+        "No replacement was performed, old_str did not appear in it",
+        "Failed to find expected lines in a.rs",
+    ] {
+        assert_eq!(of(edits, missing), "", "{missing}");
+        let same = edits.replace("Edit b", "Edit a").replace("Edit c", "Edit a");
+        assert!(of(&same, missing).contains(" low "), "{missing}");
+    }
+    assert!(of(edits, "permission denied for this file").contains(" low "));
+}
+
+#[test]
+fn a_scheduled_turn_resets_the_count() {
+    let turn = |gap| {
+        format!(
+            "0s repeat 6 every {gap}s: synthetic look ;; call Mail a ;; result fail the login was refused ;; message no ;; turn_end"
+        )
+    };
+    assert_eq!(play::<ErrorLoop>("of = 'error'", &turn(300)), "");
+    assert!(play::<ErrorLoop>("of = 'error'", &turn(1)).contains(" medium "));
+}
+
 #[test]
 fn resolves_when_no_retry_occurs_for_some_time() {
     let trace = "
