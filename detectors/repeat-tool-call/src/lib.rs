@@ -65,9 +65,7 @@ impl Detector for RepeatToolCall {
                 }
             }
             EventKind::ToolResult(result) => calls.add_result(result, options, cx),
-            EventKind::Prompt { synthetic: false, .. } => {
-                calls.start_turn(options, cx);
-            }
+            EventKind::Prompt { .. } => calls.observe_prompt(options, cx),
             EventKind::TurnEnd if !options.same.arguments => calls.end_turn(),
             _ => {}
         }

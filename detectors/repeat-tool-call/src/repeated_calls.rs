@@ -2,7 +2,7 @@
 
 use watchkeeper_core::{
     Context, Fingerprint, Purpose, ResultClass, ToolCall, ToolResult,
-    author::{Call, Cause},
+    author::{Call, Cause, Start},
 };
 
 use crate::{
@@ -126,14 +126,18 @@ impl RepeatedCalls {
         self.streak.take_if(|streak| !streak.has_repeats());
     }
 
-    /// Starts a turn of a person. The call of a turn that consists of one call is
-    /// compared with the next turn.
-    pub(crate) fn start_turn(&mut self, options: &RepeatToolCallOptions, cx: &mut Context<'_>) {
-        let compares_turns = options.same.arguments && options.same.result;
+    /// Ends the repetition if a prompt begins a new stretch of work. The call of a person's
+    /// turn that consists of one call is compared with the next turn.
+    pub(crate) fn observe_prompt(&mut self, options: &RepeatToolCallOptions, cx: &mut Context<'_>) {
+        let start = cx.agent().start();
+        let Some(reason) = start.reason() else { return };
+        // A turn that the harness schedules is the same by design.
+        let compares_turns =
+            start == Start::Person && options.same.arguments && options.same.result;
         if compares_turns && self.streak.as_mut().is_some_and(Streak::start_turn) {
             return;
         }
-        self.end(options, cx, "a person sent a prompt");
+        self.end(options, cx, reason);
     }
 
     /// Ends the repetition and resolves its findings.

@@ -54,6 +54,18 @@ fn resets_at_a_prompt_of_a_person_but_not_of_the_harness() {
 }
 
 #[test]
+fn resets_at_a_scheduled_turn_but_not_at_a_nudge() {
+    let of = |gap| {
+        let turn = "synthetic look ;; call Read a.txt ;; result nothing is due today ;; turn_end";
+        play::<RepeatToolCall>("", &format!("0s repeat 9 every {gap}s: {turn}"))
+    };
+    for gap in [15, 20, 300, 1800] {
+        assert_eq!(of(gap), "", "{gap}");
+    }
+    assert!(of(1).contains(" high "));
+}
+
+#[test]
 fn four_calls_without_results_count_as_three() {
     let trace = "0s repeat 5 every 1s: call Bash make";
     assert_snapshot!(play::<RepeatToolCall>("", trace), @"

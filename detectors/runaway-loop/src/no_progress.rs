@@ -19,8 +19,10 @@ impl NoProgress {
 
     pub(crate) fn observe(&mut self, event: &Event, cx: &mut Context<'_>) {
         match &event.kind {
-            EventKind::Prompt { synthetic: false, .. } => {
-                self.count.reset(Self::NOUN, "a person sent a prompt", cx);
+            EventKind::Prompt { .. } => {
+                if let Some(reason) = cx.agent().start().reason() {
+                    self.count.reset(Self::NOUN, reason, cx);
+                }
             }
             EventKind::ToolResult(_) if cx.agent().has_new_change() => {
                 self.count.reset(Self::NOUN, "a change succeeded", cx);
