@@ -2,7 +2,7 @@
 
 use watchkeeper_core::{
     Context, Fingerprint, Report, SignedDuration, Timestamp, ToolClass,
-    author::{Call, Elapsed, percent},
+    author::{Call, Elapsed, StateKind, percent},
     quote,
 };
 
@@ -58,16 +58,18 @@ impl PendingCalls {
                 }),
             }
             cx.report(call.id, percent, || {
-                let name = name(&call);
-                let (condition, detail) = if call.is_running {
-                    (format!("{name} has been running"), String::new())
-                } else {
-                    ("no result".to_owned(), format!(": {name} is running or waits for permission"))
+                let (name, state) = (name(&call), call.state());
+                let (condition, detail) = match state.kind {
+                    StateKind::RunningTool => (format!("{name} has been running"), String::new()),
+                    _ => (
+                        "no result".to_owned(),
+                        format!(": {name} is running or waits for permission"),
+                    ),
                 };
                 report(&condition, elapsed, percent, rules.max, &detail)
                     .with("tool", quote(&call.tool).trim_matches('`'))
-                    .with("is_running", call.is_running)
-                    .since(Some(call.evidence()))
+                    .with("state", state.kind.name())
+                    .since(state.proof)
             });
         }
         request_wake_up(rules, cx);
