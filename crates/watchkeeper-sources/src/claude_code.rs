@@ -895,7 +895,9 @@ impl ClaudeCode {
             return context.event(sink, EventKind::Error { message, retry: None });
         }
         if message.model.is_some_and(|it| it.is("<synthetic>")) {
-            // The client wrote this message itself, without a model call.
+            // The client wrote this message itself, without a model call. An earlier message
+            // may have ended the turn hours before.
+            self.end_implicit_turn(sink);
             return self.end_turn(context, sink);
         }
         let id = message.id.map(|id| Fingerprint::of(id.raw()));

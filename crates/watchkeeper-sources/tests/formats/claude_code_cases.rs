@@ -117,6 +117,10 @@ fn a_message_that_ends_in_text_ends_the_turn() {
     ] {
         assert_eq!(names(&lines)[2], "1 turn_end");
     }
+    // A message of the client itself comes with the next local command.
+    let of_client = r#""uuid":"c","message":{"model":"<synthetic>","stop_reason":"stop_sequence","content":[{"type":"text","text":"No response requested."}]}"#;
+    let lines = [assistant(1, "m1", "null", TEXT), line("assistant", 600, of_client)];
+    assert_eq!(names(&lines), ["1 model_call", "1 message", "1 turn_end"]);
 }
 
 #[test]
