@@ -1,4 +1,4 @@
-/// An FNV-1a hash of single bytes, identical on every platform.
+/// An FNV-1a hash, identical on every platform.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Hash(u64);
 
@@ -10,10 +10,21 @@ impl Default for Hash {
 
 impl Hash {
     pub(crate) fn push(&mut self, byte: u8) {
-        self.0 = (self.0 ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+        self.push_symbol(u32::from(byte));
+    }
+
+    /// Adds a symbol in one step.
+    pub(crate) fn push_symbol(&mut self, symbol: u32) {
+        self.0 = (self.0 ^ u64::from(symbol)).wrapping_mul(0x0100_0000_01b3);
     }
 
     pub(crate) fn get(self) -> u64 {
         self.0
+    }
+
+    /// Returns the hash as a symbol, which is never zero.
+    pub(crate) fn symbol(self) -> u32 {
+        let [low, high] = [self.0 & 0xffff_ffff, self.0 >> 32];
+        u32::try_from(low ^ high).unwrap_or_default().max(1)
     }
 }

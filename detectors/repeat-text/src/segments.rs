@@ -13,7 +13,10 @@ const MIN_CUT: u8 = 8;
 const MAX_CUT: u8 = 24;
 /// The largest length of a gap between two letters, in bytes; longer gaps count
 /// as this.
-const MAX_GAP: u8 = 4;
+pub(crate) const MAX_GAP: u8 = 4;
+/// The number of letters from which on a word with digits is data, such as
+/// base64.
+const MIN_DATA: u8 = u8::MAX;
 /// The least number of backticks, or tildes, in a fence.
 const FENCE: u32 = 3;
 
@@ -27,9 +30,11 @@ pub(crate) enum Piece {
         /// The length in bytes, with long gaps shortened.
         len: u8,
     },
-    /// The start of text that repeats by design: code, a list item, a table
-    /// row, a heading, a quotation or a drawn line.
+    /// The start of text that repeats by design: a list item, a table row, a
+    /// heading, a quotation or a drawn line. Also the end of data or code.
     Break,
+    /// The start of code between fences.
+    Code,
 }
 
 /// Cuts text that arrives in parts. The segments do not depend on the
@@ -46,6 +51,8 @@ pub(crate) struct Segments {
     latest: u8,
     /// The number of letters in the current word, saturating.
     word: u8,
+    /// The type of the current word.
+    long_word: LongWord,
     line: Line,
     /// The number of consecutive backticks, or tildes, before this position.
     n_ticks: u32,
@@ -55,6 +62,17 @@ pub(crate) struct Segments {
     fence: u32,
     /// The character of the opening fence.
     fence_tick: u8,
+}
+
+/// The type of a word, as far as the ends of its segments after the first
+/// `MIN_DATA` letters show.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum LongWord {
+    Unknown,
+    /// ASCII letters and digits.
+    Data,
+    /// Text in a script without spaces.
+    Text,
 }
 
 /// The type of a line, as far as its start has been read.
@@ -75,7 +93,11 @@ enum Line {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Class {
     Letter,
+    /// Emphasis, or a part of a drawn line. In code, a mark belongs to the next
+    /// letter.
     Mark,
+    /// A character of a fence.
+    Tick,
     Space,
 }
 
@@ -88,6 +110,7 @@ impl Default for Segments {
             gap: 0,
             latest: 0,
             word: 0,
+            long_word: LongWord::Unknown,
             line: Line::Blank,
             n_ticks: 0,
             tick: 0,
@@ -104,7 +127,8 @@ impl Segments {
         let bytes = text.as_bytes();
         let mut at = 0;
         while let Some(&byte) = bytes.get(at) {
-            if is_tick(byte) {
+            let class = CLASSES[usize::from(byte)];
+            if class == Class::Tick {
                 if self.tick != byte {
                     self.end_ticks(at, &mut out);
                 }
@@ -113,40 +137,38 @@ impl Segments {
             } else if self.n_ticks != 0 {
                 self.end_ticks(at, &mut out);
             }
-            if self.fence != 0 {
-                let rest = &bytes[at + 1..];
-                let n_skipped = if is_tick(byte) {
-                    0
-                } else {
-                    rest.iter().position(|it| is_tick(*it)).unwrap_or(rest.len())
-                };
-                at += 1 + n_skipped;
-                continue;
-            }
-            let class = CLASSES[usize::from(byte)];
             if self.line != Line::Started {
                 self.begin_line(byte, class, at, &mut out);
             }
             match class {
-                Class::Letter if byte == 0xe2 && is_drawn(&bytes[at..]) => {
+                Class::Letter if byte == 0xe2 && self.fence == 0 && is_drawn(&bytes[at..]) => {
                     self.skip(1);
                     at += 2;
                 }
+                Class::Mark => {
+                    if self.fence != 0 {
+                        self.hash.push(byte);
+                    }
+                    self.skip(1);
+                }
+                Class::Tick => self.skip(1),
                 Class::Letter => {
                     self.letter(byte);
                     if MIN_CUT <= self.n_letters && self.is_cut(byte) {
                         out(self.take(), at + 1);
+                        if self.word == MIN_DATA && self.is_data(byte) {
+                            out(Piece::Break, at + 1);
+                        }
                     }
                     self.latest = byte;
                 }
-                Class::Mark => self.skip(1),
                 Class::Space => {
                     if SHORTEST_LAST_WORD <= self.word && self.n_letters != 0 {
                         out(self.take(), at);
                     }
-                    self.word = 0;
+                    self.end_word();
                     self.skip(1);
-                    if byte == b'\n' {
+                    if byte == b'\n' && self.fence == 0 {
                         self.line = Line::Blank;
                     }
                 }
@@ -155,16 +177,26 @@ impl Segments {
         }
     }
 
-    /// Returns true if the next text is inside a code block.
-    pub(crate) fn is_code(&self) -> bool {
-        self.fence != 0
-    }
-
     fn letter(&mut self, byte: u8) {
         self.n_letters += 1;
         self.len += 1 + std::mem::take(&mut self.gap);
         self.word = self.word.saturating_add(1);
         self.hash.push(byte);
+    }
+
+    /// Returns true if the word, in which a segment ends with this letter, is
+    /// data.
+    fn is_data(&mut self, letter: u8) -> bool {
+        if !letter.is_ascii() {
+            self.long_word = LongWord::Text;
+        } else if letter.is_ascii_digit() && self.long_word == LongWord::Unknown {
+            self.long_word = LongWord::Data;
+        }
+        self.long_word == LongWord::Data
+    }
+
+    fn end_word(&mut self) {
+        (self.word, self.long_word) = (0, LongWord::Unknown);
     }
 
     fn is_cut(&self, byte: u8) -> bool {
@@ -177,10 +209,7 @@ impl Segments {
 
     /// Ends the segment and returns it.
     fn take(&mut self) -> Piece {
-        let len = self.len;
-        let hash = self.hash.get();
-        let [low, high] = [hash & 0xffff_ffff, hash >> 32];
-        let symbol = u32::try_from(low ^ high).unwrap_or_default().max(1);
+        let (symbol, len) = (self.hash.symbol(), self.len);
         self.clear();
         Piece::Segment { symbol, len }
     }
@@ -210,7 +239,7 @@ impl Segments {
                 self.line = Line::NumberAndStop;
                 return;
             }
-            (Line::Blank | Line::Marks, Class::Mark) => {
+            (Line::Blank | Line::Marks, Class::Mark | Class::Tick) => {
                 self.line = Line::Marks;
                 return;
             }
@@ -223,7 +252,7 @@ impl Segments {
         };
         self.line = Line::Started;
         if is_marked {
-            self.interrupt(at, out);
+            self.interrupt(Piece::Break, at, out);
         }
     }
 
@@ -234,22 +263,21 @@ impl Segments {
         }
         if self.fence == 0 {
             (self.fence, self.fence_tick) = (n_ticks, self.tick);
-            self.interrupt(at, out);
+            self.line = Line::Started;
+            self.interrupt(Piece::Code, at, out);
         } else if self.fence <= n_ticks && self.fence_tick == self.tick {
             self.fence = 0;
             self.line = Line::Started;
+            self.interrupt(Piece::Break, at, out);
         }
     }
 
-    fn interrupt(&mut self, at: usize, out: &mut impl FnMut(Piece, usize)) {
+    fn interrupt(&mut self, piece: Piece, at: usize, out: &mut impl FnMut(Piece, usize)) {
         self.clear();
-        (self.word, self.gap) = (0, 0);
-        out(Piece::Break, at);
+        self.end_word();
+        self.gap = 0;
+        out(piece, at);
     }
-}
-
-fn is_tick(byte: u8) -> bool {
-    matches!(byte, b'`' | b'~')
 }
 
 /// Returns true if `bytes` start with a line or box drawing character, a dash,
@@ -258,19 +286,19 @@ fn is_drawn(bytes: &[u8]) -> bool {
     matches!(bytes, [0xe2, 0x80 | 0x94..=0x97, _, ..])
 }
 
-const CLASSES: [Class; 256] = {
+static CLASSES: [Class; 256] = {
     let mut classes = [Class::Letter; 256];
-    let marks = b"-+_=*~#|.>`";
-    let mut at = 0;
-    while at < marks.len() {
-        classes[marks[at] as usize] = Class::Mark;
-        at += 1;
-    }
-    let spaces = b" \t\n\r\x0b\x0c";
-    let mut at = 0;
-    while at < spaces.len() {
-        classes[spaces[at] as usize] = Class::Space;
-        at += 1;
+    let others: [(&[u8], Class); 3] =
+        [(b"-+_=*#|.>", Class::Mark), (b"`~", Class::Tick), (b" \t\n\r\x0b\x0c", Class::Space)];
+    let mut n = 0;
+    while n < others.len() {
+        let (bytes, class) = others[n];
+        let mut at = 0;
+        while at < bytes.len() {
+            classes[bytes[at] as usize] = class;
+            at += 1;
+        }
+        n += 1;
     }
     classes
 };

@@ -3,15 +3,27 @@
 use watchkeeper_core::{Context, EventKind, Fingerprint, Report, quote};
 
 use crate::{
-    repetitions::{MAX_SEGMENTS, MIN_ROUNDS, RepeatedSpan, Repetitions},
-    segments::{Piece, Segments},
+    blocks::Blocks,
+    repetitions::{MIN_ROUNDS, MeasuredSpan, RepeatedSpan, Repetitions},
+    segments::{MAX_GAP, Piece, Segments},
     text_kind::TextKind,
 };
 
-/// The number of repeated bytes that count as one. Three are ten rounds of a
-/// sentence of 50 bytes, minus the loss at both ends: the first and the latest
-/// round are measured in whole segments.
-const BYTES_PER_COUNT: u32 = 155;
+/// The bar for plain text. Three counts are ten rounds of a sentence of 50
+/// bytes, minus the loss at both ends: the first and the latest round are
+/// measured in whole segments.
+const PLAIN: Bar = Bar { min_rounds: MIN_ROUNDS, bytes_per_count: 155 };
+/// The bar for text that may repeat by design. Three counts are about 4 KB.
+const BY_DESIGN: Bar = Bar { min_rounds: 8, bytes_per_count: 1300 };
+/// The longest round that repeats by design in text with lists, tables, headings
+/// or data, in bytes.
+const MAX_BY_DESIGN: u32 = 1024;
+/// The least number of segments in a span of code: an array of zeros repeats a
+/// single one.
+const MIN_SEGMENTS_OF_CODE: usize = 2;
+/// The number of bytes of other text that end a repetition, if its rounds are
+/// not longer.
+const MIN_OTHER_BYTES: u32 = 512;
 /// The least measure of a whole message that ends in a repeated span: the
 /// message was cut off, or the model gave up.
 const MIN_MEASURE_AT_END: u64 = 3;
@@ -48,9 +60,35 @@ struct SpanReader {
 #[derive(Clone, Debug, Default)]
 struct Scan {
     segments: Segments,
-    repetitions: Repetitions,
-    /// The number of segments since the latest repeated span.
-    n_since: usize,
+    repetitions: Repetitions<u8>,
+    /// `None` while the text is too short for a repeated block.
+    blocks: Option<Box<Blocks>>,
+    context: TextContext,
+    latest: LatestSpan,
+}
+
+/// The position of a segment relative to text that repeats by design.
+#[derive(Clone, Copy, Debug)]
+struct TextContext {
+    is_code: bool,
+    /// The number of bytes since the latest break; saturating. Includes a gap
+    /// before the first segment, as every other round has one.
+    since_break: u32,
+}
+
+/// The latest repeated span.
+#[derive(Clone, Copy, Debug, Default)]
+struct LatestSpan {
+    span_bytes: u32,
+    /// The number of bytes since the end of the span; saturating.
+    n_since: u32,
+}
+
+/// The least amount of repetition that counts.
+#[derive(Clone, Copy, Debug)]
+struct Bar {
+    min_rounds: u32,
+    bytes_per_count: u32,
 }
 
 /// True while a finding about a repeated span is open.
@@ -111,12 +149,12 @@ impl RepeatedSpans {
 impl SpanFinding {
     fn report(
         &mut self,
-        measure: u64,
-        span: RepeatedSpan,
+        measured: MeasuredSpan,
         excerpt: impl FnOnce() -> String,
         cx: &mut Context<'_>,
     ) {
         self.0 = true;
+        let MeasuredSpan { measure, span } = measured;
         cx.report(Fingerprint::NONE, measure, || {
             let (n_rounds, span_bytes) = (span.n_rounds(), span.span_bytes);
             let text = quote(excerpt().trim());
@@ -147,7 +185,7 @@ impl SpanReader {
     /// Reads the next part of the text.
     fn read(&mut self, text: &str, finding: &mut SpanFinding, cx: &mut Context<'_>) {
         let Self { scan, tail } = self;
-        if scan.is_none() && tail.len() + text.len() < BYTES_PER_COUNT as usize {
+        if scan.is_none() && tail.len() + text.len() < PLAIN.bytes_per_count as usize {
             tail.push_str(text);
             return;
         }
@@ -167,11 +205,11 @@ fn read_whole(text: &str, finding: &mut SpanFinding, cx: &mut Context<'_>) {
     if MIN_BYTES <= text.len() {
         let mut scan = Scan::default();
         let after_break = scan.read("", text, finding, cx);
-        let span = if scan.segments.is_code() { None } else { span_at_end(&text[after_break..]) };
+        let span = if scan.context.is_code { None } else { span_at_end(&text[after_break..]) };
         if let Some(span) = span {
-            let measure = measure(span).max(MIN_MEASURE_AT_END);
+            let measure = PLAIN.measure(span).max(MIN_MEASURE_AT_END);
             let excerpt = || excerpt("", text.as_bytes(), span.span_bytes);
-            finding.report(measure, span, excerpt, cx);
+            finding.report(MeasuredSpan { measure, span }, excerpt, cx);
         }
     }
     if previous.0 && !finding.0 {
@@ -190,25 +228,35 @@ impl Scan {
         finding: &mut SpanFinding,
         cx: &mut Context<'_>,
     ) -> usize {
-        let Self { segments, repetitions, n_since } = self;
+        let Self { segments, repetitions, blocks, context, latest } = self;
         let mut latest_break = 0;
         segments.read(text, |piece, at| {
             let Piece::Segment { symbol, len } = piece else {
-                *repetitions = Repetitions::default();
+                *context = TextContext { is_code: piece == Piece::Code, ..TextContext::default() };
                 latest_break = at;
                 return;
             };
-            let repeated = repetitions.push(symbol, len);
-            // `repeated` includes all rounds except the first.
-            let is_enough = BYTES_PER_COUNT * (MIN_ROUNDS - 1) <= repeated * MIN_ROUNDS;
-            let span = if is_enough { repetitions.span() } else { None };
-            if let Some(span) = span.filter(|span| BYTES_PER_COUNT <= span.total_bytes) {
-                *n_since = 0;
-                let excerpt = || excerpt(tail, &text.as_bytes()[..at], span.span_bytes);
-                finding.report(measure(span), span, excerpt, cx);
+            context.since_break = context.since_break.saturating_add(len.into());
+            let mut span = None;
+            if repetitions.push(symbol, len) {
+                let min_segments = if context.is_code { MIN_SEGMENTS_OF_CODE } else { 1 };
+                span = repetitions.span(min_segments, |span| context.measure(span));
+            }
+            if let Some(blocks) = blocks {
+                let is_end = repetitions.is_at_minimum();
+                let measure = |block| context.measure(block);
+                let block = blocks.push(symbol, len.into(), is_end, &measure);
+                span = span.or(block);
+            } else if repetitions.is_full() {
+                *blocks = Some(Box::default());
+            }
+            if let Some(span) = span {
+                *latest = LatestSpan { span_bytes: span.span.span_bytes, n_since: 0 };
+                let excerpt = || excerpt(tail, &text.as_bytes()[..at], latest.span_bytes);
+                finding.report(span, excerpt, cx);
             } else if finding.0 {
-                *n_since += 1;
-                if *n_since == MAX_SEGMENTS {
+                latest.n_since = latest.n_since.saturating_add(len.into());
+                if latest.span_bytes.max(MIN_OTHER_BYTES) <= latest.n_since {
                     finding.resolve(cx, "other text followed");
                 }
             }
@@ -217,8 +265,34 @@ impl Scan {
     }
 }
 
-fn measure(span: RepeatedSpan) -> u64 {
-    u64::from(span.total_bytes / BYTES_PER_COUNT)
+impl Default for TextContext {
+    fn default() -> Self {
+        Self { is_code: false, since_break: MAX_GAP.into() }
+    }
+}
+
+impl TextContext {
+    /// Returns the part of a span that counts, and its measure.
+    fn measure(self, span: RepeatedSpan) -> Option<MeasuredSpan> {
+        let plain_bytes = if self.is_code { 0 } else { self.since_break };
+        let plain = RepeatedSpan { total_bytes: span.total_bytes.min(plain_bytes), ..span };
+        let measured = match PLAIN.measure(plain) {
+            0 if !self.is_code && span.span_bytes <= MAX_BY_DESIGN => return None,
+            0 => MeasuredSpan { measure: BY_DESIGN.measure(span), span },
+            measure => MeasuredSpan { measure, span: plain },
+        };
+        (measured.measure != 0).then_some(measured)
+    }
+}
+
+impl Bar {
+    /// Returns the measure of a span; 0 if it has too few rounds.
+    fn measure(self, span: RepeatedSpan) -> u64 {
+        if span.n_rounds() < self.min_rounds {
+            return 0;
+        }
+        u64::from(span.total_bytes / self.bytes_per_count)
+    }
 }
 
 /// Returns the repeated span, in whole words, at the end of a text.
@@ -261,4 +335,15 @@ fn keep_tail(tail: &mut String, text: &str) {
     tail.reserve_exact(2 * MAX_EXCERPT - tail.len());
     tail.push_str(text);
     tail.drain(..start_of_tail(tail));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Blocks, Scan};
+
+    #[test]
+    fn scan_is_small() {
+        assert_eq!(size_of::<Scan>(), 280);
+        assert_eq!(size_of::<Blocks>(), 280);
+    }
 }
