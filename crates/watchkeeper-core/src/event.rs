@@ -1,5 +1,6 @@
 mod command_arguments;
 mod targets;
+mod turn_effect;
 
 use std::{
     borrow::{Borrow, Cow},
@@ -12,7 +13,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use self::command_arguments::CommandArguments;
-pub use self::targets::Targets;
+pub use self::{targets::Targets, turn_effect::TurnEffect};
 use crate::{
     Fingerprint, Json, Purpose, ToolClass, fingerprint::STATED_INTENT, nothing_found::is_nothing,
 };

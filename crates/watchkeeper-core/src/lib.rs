@@ -85,7 +85,7 @@ pub mod author {
         byte_size::{ByteSize, ParseByteSizeError},
         compact::Place,
         detector::Scope,
-        event::{Cause, Origin, SessionStart, Targets, Tokens, WaitingFor},
+        event::{Cause, Origin, SessionStart, Targets, Tokens, TurnEffect, WaitingFor},
         facts::{
             Activity, AgentFacts, AgentState, Call, SessionFacts, Start, StateKind, Totals, Usage,
         },

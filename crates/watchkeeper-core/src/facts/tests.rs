@@ -4,7 +4,7 @@ use proptest::{collection::vec, prelude::*};
 use super::{AgentFacts, SessionFacts, StateKind, Usage, agent::MAX_PENDING, responses::Responses};
 use crate::{
     Event, EventKind, Json, Labels, ModelCall, Prices, SessionStart, Tokens, ToolCall, ToolClass,
-    ToolResult, WaitingFor, interner::Interner,
+    ToolResult, WaitingFor, event::TurnEffect, interner::Interner,
 };
 
 fn time(secs: i64) -> Timestamp {
@@ -303,4 +303,40 @@ fn the_state_is_proven_by_an_event() {
         assert_eq!((state.kind, proof), (kind, Some(event)));
     }
     assert_eq!(AgentFacts::default().state().proof, None);
+}
+
+#[test]
+fn the_effect_of_an_event_on_the_turn_is_that_of_the_facts() {
+    let kinds = [
+        EventKind::SessionStart(SessionStart::default()),
+        prompt(false),
+        prompt(true),
+        message(),
+        EventKind::Thinking { text: "".into() },
+        EventKind::ModelCall(ModelCall::default()),
+        call("1", "Bash"),
+        result("1"),
+        EventKind::Waiting(WaitingFor::Person),
+        EventKind::Resumed(WaitingFor::Person),
+        EventKind::TurnEnd,
+        error(None),
+        error(Some(1)),
+        EventKind::Compaction { before_tokens: None, after_tokens: None },
+        EventKind::Handoff { to: "".into() },
+        EventKind::AgentStart,
+        EventKind::AgentEnd,
+        EventKind::SessionEnd { reason: None },
+    ];
+    for kind in kinds {
+        let is_open = |before: &[EventKind]| {
+            let kinds = before.iter().chain([&kind]).cloned();
+            agent(kinds).turn().is_some()
+        };
+        let expected = match (is_open(&[]), is_open(&[prompt(false)])) {
+            (true, true) => TurnEffect::Continues,
+            (false, true) => TurnEffect::None,
+            (_, false) => TurnEffect::Ends,
+        };
+        assert_eq!(kind.turn_effect(), expected, "{kind:?}");
+    }
 }
