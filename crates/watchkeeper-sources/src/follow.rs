@@ -29,20 +29,23 @@ use watchkeeper_core::{
     embed::SourceEntry,
 };
 
-pub(crate) use self::platform::Identity;
+pub use self::{
+    changes::Waker,
+    update::{EndReason, FollowNotice, Update},
+};
 use self::{
     arrival::{Arrival, TOLERANCE},
     changes::{ChangeNotifier, FolderWatcher},
     folders::Folders,
-    log::{TARGET, safe},
+    log::TARGET,
     open_files::OpenFiles,
     reading::Shared,
-    stamp::Stamp,
     tracked::{State, Tracked, UnsupportedFiles},
 };
-pub use self::{
-    changes::Waker,
-    update::{EndReason, FollowNotice, Update},
+pub(crate) use self::{
+    log::safe,
+    platform::{Identity, open, owner},
+    stamp::Stamp,
 };
 use crate::file_source::is_session_name;
 
@@ -651,7 +654,11 @@ impl fmt::Debug for Follower {
 
 /// Returns whether `interval` has passed since `since`. True if the clock was set
 /// back.
-fn has_passed(interval: SignedDuration, since: Option<Timestamp>, now: Timestamp) -> bool {
+pub(crate) fn has_passed(
+    interval: SignedDuration,
+    since: Option<Timestamp>,
+    now: Timestamp,
+) -> bool {
     since.is_none_or(|since| now < since || interval <= now.duration_since(since))
 }
 

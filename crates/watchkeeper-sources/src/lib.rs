@@ -26,6 +26,7 @@ mod lines;
 mod ndjson;
 mod opencode;
 mod openhands;
+mod processes;
 mod recent;
 mod swe_agent;
 mod targets;
@@ -43,6 +44,7 @@ pub use crate::{
     ndjson::{EventError, Ndjson, event_schema, parse_event, write_event},
     opencode::Opencode,
     openhands::OpenHands,
+    processes::{ProcessOptions, ProcessTracker},
     swe_agent::SweAgent,
     unsupported::unsupported_agent,
 };

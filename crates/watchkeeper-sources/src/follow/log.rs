@@ -13,6 +13,6 @@ pub(super) fn name(path: &Path) -> Arc<str> {
 }
 
 /// Returns a path for a diagnostic, safe for a terminal.
-pub(super) fn safe(path: &Path) -> String {
+pub(crate) fn safe(path: &Path) -> String {
     make_safe(&path.to_string_lossy())
 }

@@ -27,7 +27,7 @@ impl Identity {
 /// Opens a file for reading. Opening a FIFO does not block, and a terminal does not
 /// become the controlling terminal.
 #[cfg(unix)]
-pub(super) fn open(path: &Path) -> io::Result<File> {
+pub(crate) fn open(path: &Path) -> io::Result<File> {
     use std::os::unix::fs::OpenOptionsExt as _;
     OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path)
 }
@@ -46,6 +46,20 @@ impl Identity {
 
 /// Opens a file for reading.
 #[cfg(not(unix))]
-pub(super) fn open(path: &Path) -> io::Result<File> {
+pub(crate) fn open(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).open(path)
+}
+
+/// Returns the id of the user who owns a file.
+#[cfg(unix)]
+#[expect(clippy::unnecessary_wraps, reason = "other systems have no such id")]
+pub(crate) fn owner(metadata: &Metadata) -> Option<u32> {
+    use std::os::unix::fs::MetadataExt as _;
+    Some(metadata.uid())
+}
+
+/// Returns `None`: files have no such owner on this system.
+#[cfg(not(unix))]
+pub(crate) fn owner(_metadata: &Metadata) -> Option<u32> {
+    None
 }
