@@ -115,11 +115,17 @@ impl Printer<'_> {
         for (key, value) in given.into_iter().flatten() {
             self.lines("", key, value, &mut lines);
         }
-        let MonitorOptions { check_interval, shutdown_timeout, session_expiry, max_sessions } =
-            MonitorOptions::default();
+        let MonitorOptions {
+            check_interval,
+            shutdown_timeout,
+            session_expiry,
+            max_sessions,
+            processes,
+        } = MonitorOptions::default();
         let defaults = [
             ("check_interval", toml_text::string(&check_interval.to_string())),
             ("max_sessions", max_sessions.to_string()),
+            ("processes", processes.to_string()),
             ("session_expiry", toml_text::string(&session_expiry.to_string())),
             ("shutdown_timeout", toml_text::string(&shutdown_timeout.to_string())),
         ];

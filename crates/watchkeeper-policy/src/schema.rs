@@ -60,6 +60,10 @@ pub fn schema(registry: &Registry) -> Schema {
                     "shutdown_timeout": with_description(&period, "Time for sinks to deliver the remaining findings when the monitor stops."),
                     "session_expiry": with_description(&period, "Time without events after which the state of a session is dropped."),
                     "max_sessions": count("Maximum number of concurrent sessions."),
+                    "processes": {
+                        "description": "Whether `watch` uses the processes of agents and the state files beside their sessions. Defaults to true.",
+                        "type": "boolean",
+                    },
                 },
                 "additionalProperties": false,
             },

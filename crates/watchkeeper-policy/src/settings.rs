@@ -29,6 +29,9 @@ pub struct MonitorOptions {
     pub session_expiry: Period,
     /// The maximum number of concurrent sessions; 1,000,000 by default.
     pub max_sessions: usize,
+    /// Whether `watch` uses the processes of agents and the state files beside their
+    /// sessions; `true` by default.
+    pub processes: bool,
 }
 
 impl Default for MonitorOptions {
@@ -38,13 +41,14 @@ impl Default for MonitorOptions {
             shutdown_timeout: Period::from_secs(2),
             session_expiry: Period::from_secs(24 * 60 * 60),
             max_sessions: 1_000_000,
+            processes: true,
         }
     }
 }
 
 /// The keys of `[monitor]`.
 pub(crate) const MONITOR_KEYS: &[&str] =
-    &["check_interval", "max_sessions", "session_expiry", "shutdown_timeout"];
+    &["check_interval", "max_sessions", "processes", "session_expiry", "shutdown_timeout"];
 
 impl Reader<'_> {
     pub(crate) fn monitor(&mut self, section: Option<Value<'_>>) -> MonitorOptions {
@@ -63,6 +67,7 @@ impl Reader<'_> {
                 .take(&mut table, "session_expiry")
                 .unwrap_or(default.session_expiry),
             max_sessions: self.take(&mut table, "max_sessions").map_or(default.max_sessions, count),
+            processes: self.take(&mut table, "processes").unwrap_or(default.processes),
         };
         self.reject_keys(&table, MONITOR_KEYS);
         options

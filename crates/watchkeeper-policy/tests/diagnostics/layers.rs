@@ -199,6 +199,7 @@ fn files_are_merged() {
     [monitor]
     max_sessions = 5         # team/more.toml:3
     check_interval = "5s"    # default
+    processes = true         # default
     session_expiry = "24h"   # default
     shutdown_timeout = "2s"  # default
 
@@ -257,6 +258,7 @@ fn without_routes_every_finding_goes_to_every_sink() {
     [monitor]
     check_interval = "5s"    # default
     max_sessions = 1000000   # default
+    processes = true         # default
     session_expiry = "24h"   # default
     shutdown_timeout = "2s"  # default
 

@@ -12,6 +12,7 @@ check_intervall = '5s'
 shutdown_timeout = 2
 session_expiry = '1 month'
 max_sessions = 0
+processes = 'no'
 "), @r#"
     error: unknown key `check_intervall`
      --> policy.toml:3:1
@@ -19,7 +20,7 @@ max_sessions = 0
     3 | check_intervall = '5s'
       | ^^^^^^^^^^^^^^^
       |
-      = note: expected one of `check_interval`, `max_sessions`, `session_expiry`, `shutdown_timeout`
+      = note: expected one of `check_interval`, `max_sessions`, `processes`, `session_expiry`, `shutdown_timeout`
     help: there is one with a similar name
       |
     3 - check_intervall = '5s'
@@ -49,6 +50,12 @@ max_sessions = 0
       |
     6 | max_sessions = 0
       |                ^
+
+    error: expected `true` or `false`, found the string "no"
+     --> policy.toml:7:13
+      |
+    7 | processes = 'no'
+      |             ^^^^
     "#);
 }
 
