@@ -100,14 +100,16 @@ impl Detector for ErrorLoop {
             "tool_result",
             "session_start",
             "agent_start",
+            "session_end",
         ]);
+        const FAILED_TURNS: EventSet = EventSet::of(&["error", "session_end"]);
         match self.state {
             State::Failures(_) => Subscription::to(RESULTS).starting_with(EventSet::FAILED_RESULTS),
             State::Retries(_) => Subscription::to(ERRORS),
             State::Compactions(_) => {
                 Subscription::to(COMPACTIONS.or(PROGRESS)).starting_with(COMPACTIONS)
             }
-            State::Turns(_) => Subscription::to(TURNS).starting_with(ERRORS),
+            State::Turns(_) => Subscription::to(TURNS).starting_with(FAILED_TURNS),
             State::Prompts(_) => Subscription::to(RESULTS).starting_with(PROMPTS),
         }
     }

@@ -135,6 +135,21 @@ fn turns_that_end_in_an_error_are_counted_whatever_its_text() {
 }
 
 #[test]
+fn a_turn_whose_process_is_gone_is_low_by_itself() {
+    let gone = "5m prompt go on\n6m session_end process_gone";
+    assert!(opens("of = 'turn'", 3, gone));
+    assert!(!opens("of = 'turn'", 4, gone));
+    let errors = format!("0s repeat 4 every 30s: prompt go on ;; error it died\n{gone}");
+    assert!(opens("of = 'turn'", 5, &errors));
+    assert!(!opens("of = 'turn'", 6, &errors));
+    assert!(!opens("of = 'turn'", 1, "0s prompt go on\n1m session_end done"));
+    assert_snapshot!(play::<ErrorLoop>("of = 'turn'", gone), @"
+    6m      low       the process of the client ended amid a turn
+    6m      resolved  over, as the session ended
+    ");
+}
+
+#[test]
 fn equal_prompts_of_the_harness_count_until_a_tool_returns() {
     let prompt = "synthetic the call could not be parsed, please retry ;; message I retry";
     assert!(opens("of = 'prompt'", 5, &format!("0s repeat 5 every 3s: {prompt}")));

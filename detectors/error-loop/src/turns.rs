@@ -1,4 +1,4 @@
-//! Turns in a row that end in an error.
+//! Turns in a row that end in an error, and turns that end with the process of the client.
 
 use watchkeeper_core::{Context, EventKind, Fingerprint, Report, Timestamp, author::Place, quote};
 
@@ -16,6 +16,10 @@ const INTERRUPTIONS: &[&str] = &[
     "canceled by the user",
     "cancelled by the user",
 ];
+
+/// The number of failed turns for which one counts whose client was killed: it writes no
+/// error, and nothing follows.
+const KILLED: u64 = 3;
 
 /// The failed turns of one agent since its latest success.
 #[derive(Clone, Debug, Default)]
@@ -37,6 +41,11 @@ impl FailedTurns {
         match event {
             EventKind::Error { message, retry: None } if !is_interruption(message) => {
                 self.add(message, cx);
+            }
+            EventKind::SessionEnd { reason: Some(reason) }
+                if **reason == *EventKind::PROCESS_GONE =>
+            {
+                self.report_killed(cx);
             }
             EventKind::Prompt { .. } | EventKind::SessionStart(_) | EventKind::AgentStart => {
                 if let Some(row) = &mut self.row {
@@ -80,6 +89,17 @@ impl FailedTurns {
                 text.push_str(&quote(message));
             }
             Report::new(text).with("turns", n).since(row.first.as_ref().map(Place::evidence))
+        });
+    }
+
+    /// Reports the end of the process amid a turn. The end of the session then resolves
+    /// the finding.
+    fn report_killed(&mut self, cx: &mut Context<'_>) {
+        let row = self.row.take();
+        let n = row.as_ref().map_or(1, |row| row.n + 1);
+        cx.report(Fingerprint::NONE, n.max(KILLED), || {
+            let text = "the process of the client ended amid a turn";
+            Report::new(text).with("turns", n)
         });
     }
 
