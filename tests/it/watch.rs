@@ -1,7 +1,7 @@
 //! Live sessions, through the real program.
 
 use std::{
-    fs::OpenOptions,
+    fs::{self, OpenOptions},
     io::{BufRead, BufReader, Write},
     path::Path,
     process::{Child, Command, Stdio},
@@ -184,7 +184,7 @@ fn delivers_findings_written_just_before_the_end() {
     let pid = child.0.id().to_string();
     assert!(Command::new("kill").args(["-s", "INT", &pid]).status().unwrap().success());
     assert_eq!(child.0.wait().unwrap().code(), Some(0));
-    let audit = std::fs::read_to_string(folder.path().join("audit.ndjson")).unwrap();
+    let audit = fs::read_to_string(folder.path().join("audit.ndjson")).unwrap();
     assert!(audit.contains("\"severity\":\"medium\""), "{audit}");
 }
 
@@ -206,7 +206,7 @@ fn watches_on_after_standard_error_is_closed() {
     let pid = watching.0.id().to_string();
     assert!(Command::new("kill").args(["-s", "INT", &pid]).status().unwrap().success());
     assert_eq!(watching.0.wait().unwrap().code(), Some(0));
-    let audit = std::fs::read_to_string(folder.path().join("audit.ndjson")).unwrap();
+    let audit = fs::read_to_string(folder.path().join("audit.ndjson")).unwrap();
     assert!(audit.contains("\"severity\":\"medium\""), "{audit}");
 }
 
@@ -414,4 +414,46 @@ fn names_what_is_not_read() {
     assert!(line.ends_with(": no source recognizes it yet"), "{line}");
     let line = watching.until("/dev/null` is not read");
     assert!(line.ends_with(": it is neither a file nor a folder"), "{line}");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn reports_once_that_the_process_of_a_client_ended_amid_a_turn() {
+    let folder = Folder::new();
+    // Reads its standard input until the test ends the process.
+    let client = Command::new("cat").stdin(Stdio::piped()).stdout(Stdio::null()).spawn();
+    let mut client = Running(client.expect("`cat` runs"));
+    let pid = client.0.id();
+    let read = |path: &str| fs::read_to_string(path).expect("the system shows its processes");
+    let stat = read(&format!("/proc/{pid}/stat"));
+    let fields = stat.rsplit_once(')').expect("the name ends").1;
+    let started = fields.split_whitespace().nth(19).expect("there is a start");
+    let machine_id = fs::read_to_string("/etc/machine-id").unwrap_or_default();
+    let machine_id = machine_id.trim();
+    let namespace = fs::read_link("/proc/self/ns/pid").expect("there is a namespace");
+    let namespace = namespace.display();
+    let state = format!(
+        r#"{{"pid":{pid},"procStart":"{started}","sessionId":"s1","status":"busy",
+        "statusUpdatedAt":{},"pidDomain":"linux:{machine_id}:{namespace}"}}"#,
+        SystemClock.now().as_millisecond(),
+    );
+    folder.write(&format!("sessions/{pid}.json"), state);
+    let prompt = format!(
+        r#"{{"type":"user","uuid":"u1","sessionId":"s1","timestamp":"{}","cwd":"/work",
+        "message":{{"role":"user","content":"fix the build"}}}}"#,
+        SystemClock.now(),
+    );
+    folder.write("projects/p/s1.jsonl", prompt.replace('\n', "") + "\n");
+
+    let mut command = program();
+    command.arg("watch").arg(folder.path().join("projects"));
+    let watching = Watching::run(&mut command);
+    watching.until("read 1 file of 1 session");
+    client.0.kill().expect("the process can be ended");
+    client.0.wait().expect("the process ends");
+    let line = watching.until("the process of the client ended amid a turn");
+    assert!(line.contains("LOW"), "{line}");
+    let (status, rest) = watching.end("INT");
+    assert_eq!(status, Some(0), "{rest:?}");
+    assert!(rest.iter().any(|line| line.contains("1 finding")), "{rest:?}");
 }

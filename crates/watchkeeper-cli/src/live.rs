@@ -3,6 +3,7 @@
 
 use std::{
     collections::BTreeMap,
+    env,
     io::{self, Write as _},
     path::PathBuf,
     sync::{
@@ -28,7 +29,9 @@ use watchkeeper_core::{
     quote,
 };
 use watchkeeper_policy::{NamedSink, Policy};
-use watchkeeper_sources::{FollowOptions, FollowReport, Follower, Update, Waker};
+use watchkeeper_sources::{
+    FollowOptions, FollowReport, Follower, ProcessOptions, ProcessTracker, Update, Waker,
+};
 
 /// Maximum wait for a change before the follower looks again.
 const WAIT: Duration = Duration::from_secs(1);
@@ -53,6 +56,8 @@ pub(crate) struct LiveMonitor {
     delivery: Delivery,
     config: MonitorConfig,
     follower: Follower,
+    /// `None` if the policy or the system does not allow it.
+    processes: Option<ProcessTracker>,
     is_stopped: Arc<AtomicBool>,
 }
 
@@ -94,6 +99,7 @@ impl LiveMonitor {
         config.check_interval = policy.monitor.check_interval.unsigned();
         config.shutdown_timeout = policy.monitor.shutdown_timeout.unsigned();
         config.since = SystemClock.now().checked_sub(MAX_AGE).ok();
+        let processes = policy.monitor.processes.then(track_processes).flatten();
         let engine_config = policy.engine_config();
         let engine = Engine::new(policy.detectors, engine_config);
         let ids: Vec<String> = policy.sinks.iter().map(|sink| sink.id.clone()).collect();
@@ -103,7 +109,7 @@ impl LiveMonitor {
         let delivery = Delivery::with_observers(router, queues, observers);
         let follow = FollowOptions { kind: source, ..FollowOptions::default() };
         let follower = Follower::new(paths, registry.sources.iter(), follow);
-        Self { engine, delivery, config, follower, is_stopped: Arc::default() }
+        Self { engine, delivery, config, follower, processes, is_stopped: Arc::default() }
     }
 
     pub(crate) fn stopper(&self) -> Stopper {
@@ -117,11 +123,11 @@ impl LiveMonitor {
         on_update: &mut dyn FnMut(&Update),
         on_start: &mut dyn FnMut(&FollowReport, usize),
     ) -> io::Result<Outcome> {
-        let Self { engine, mut delivery, config, mut follower, is_stopped } = self;
+        let Self { engine, mut delivery, config, mut follower, mut processes, is_stopped } = self;
         let is_stopped = || is_stopped.load(Ordering::Acquire);
         // An open finding is delivered however old: the problem continues.
         let mut backlog = Backlog::new(engine);
-        read_backlog(&mut follower, &mut backlog, &is_stopped, on_update);
+        read_backlog(&mut follower, &mut backlog, &mut processes, &is_stopped, on_update);
         let (engine, backlog_counts) = backlog.deliver(&mut delivery);
         on_start(&follower.report(), engine.sessions().len());
 
@@ -139,7 +145,15 @@ impl LiveMonitor {
                 is_held = feed.hold();
             }
             correct_clocks(&mut batch, SystemClock.now());
-            take_in_order(&mut batch).for_each(|event| _ = feed.send(event));
+            take_in_order(&mut batch).for_each(|event| {
+                observe(&mut processes, &event);
+                feed.send(event);
+            });
+            if follower.is_caught_up() {
+                let on_panic = &mut |finding| _ = feed.report(finding);
+                let send = &mut |event| _ = feed.send(event);
+                look_at_processes(&mut processes, &mut follower, send, on_panic, on_update);
+            }
             if is_held && follower.is_caught_up() {
                 feed.release();
                 is_held = false;
@@ -170,10 +184,48 @@ fn describe_loss(sink: &SinkOutcome) -> String {
     format!("{} {lost} ({})", quote(name), make_safe(cause))
 }
 
+/// Returns a tracker, unless the system does not show its processes.
+fn track_processes() -> Option<ProcessTracker> {
+    let mut options = ProcessOptions::default();
+    options.config_folders.extend(env::var_os("CLAUDE_CONFIG_DIR").map(PathBuf::from));
+    ProcessTracker::new(options)
+}
+
+fn observe(processes: &mut Option<ProcessTracker>, event: &Event) {
+    if let Some(processes) = processes {
+        processes.observe(event);
+    }
+}
+
+/// Sends the events that follow from the processes of clients. If a process is gone, reads
+/// everything that it wrote before it ended.
+fn look_at_processes(
+    processes: &mut Option<ProcessTracker>,
+    follower: &mut Follower,
+    send: &mut dyn FnMut(Event),
+    on_panic: &mut dyn FnMut(Finding),
+    on_update: &mut dyn FnMut(&Update),
+) {
+    let Some(processes) = processes else { return };
+    let now = SystemClock.now();
+    if !processes.look(now, send) {
+        return;
+    }
+    let mut batch = Vec::new();
+    follower.scan(now, &mut |update| collect(update, &mut batch, on_panic, on_update));
+    correct_clocks(&mut batch, now);
+    for event in take_in_order(&mut batch) {
+        processes.observe(&event);
+        send(event);
+    }
+    processes.end_sessions(now, send);
+}
+
 /// Reads everything that is recorded already.
 fn read_backlog(
     follower: &mut Follower,
     backlog: &mut Backlog,
+    processes: &mut Option<ProcessTracker>,
     is_stopped: &dyn Fn() -> bool,
     on_update: &mut dyn FnMut(&Update),
 ) {
@@ -186,8 +238,16 @@ fn read_backlog(
             has_more = step(follower, Duration::ZERO, &mut batch, on_panic, on_update);
         }
         correct_clocks(&mut batch, SystemClock.now());
-        take_in_order(&mut batch).for_each(|event| backlog.observe(&event));
+        for event in take_in_order(&mut batch) {
+            observe(processes, &event);
+            backlog.observe(&event);
+        }
     }
+    let mut panics = Vec::new();
+    let send = &mut |event| backlog.observe(&event);
+    let on_panic = &mut |finding| panics.push(finding);
+    look_at_processes(processes, follower, send, on_panic, on_update);
+    panics.into_iter().for_each(|finding| backlog.report(finding));
 }
 
 /// Reads changes into `batch`. Findings about panics of sources go to `on_panic`.
@@ -202,15 +262,25 @@ fn step(
     let mut has_changed = false;
     follower.step(SystemClock.now(), wait, &mut |update| {
         has_changed = true;
-        if let Update::SourceFailed { file, panic } = &update {
-            on_panic(panic.finding(SystemClock.now(), file));
-        }
-        match update {
-            Update::Event(event) => batch.push(event),
-            other => on_update(&other),
-        }
+        collect(update, batch, on_panic, on_update);
     });
     has_changed || !follower.is_caught_up()
+}
+
+/// Adds an event to `batch`, and passes every other update on.
+fn collect(
+    update: Update,
+    batch: &mut Vec<Event>,
+    on_panic: &mut dyn FnMut(Finding),
+    on_update: &mut dyn FnMut(&Update),
+) {
+    if let Update::SourceFailed { file, panic } = &update {
+        on_panic(panic.finding(SystemClock.now(), file));
+    }
+    match update {
+        Update::Event(event) => batch.push(event),
+        other => on_update(&other),
+    }
 }
 
 /// Moves the events of sessions whose clock is ahead of `now`, so that the latest one is

@@ -29,10 +29,6 @@ use watchkeeper_core::{
     embed::SourceEntry,
 };
 
-pub use self::{
-    changes::Waker,
-    update::{EndReason, FollowNotice, Update},
-};
 use self::{
     arrival::{Arrival, TOLERANCE},
     changes::{ChangeNotifier, FolderWatcher},
@@ -41,6 +37,10 @@ use self::{
     open_files::OpenFiles,
     reading::Shared,
     tracked::{State, Tracked, UnsupportedFiles},
+};
+pub use self::{
+    changes::Waker,
+    update::{EndReason, FollowNotice, Update},
 };
 pub(crate) use self::{
     log::safe,

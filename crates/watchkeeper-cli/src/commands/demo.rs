@@ -66,11 +66,13 @@ impl Demo {
 }
 
 fn play_live(
-    policy: Policy,
+    mut policy: Policy,
     registry: &Registry,
     quiet: bool,
     output: &mut Output<'_>,
 ) -> Result<Status, Error> {
+    // The demo has no processes of clients.
+    policy.monitor.processes = false;
     let folder = Folder::new()?;
     let file = folder.0.join(SESSION_FILE);
     // Create the file before the follower looks for it.
