@@ -170,8 +170,8 @@ impl<'a> Context<'a> {
         measure: u64,
         report: impl FnOnce() -> Report,
     ) {
-        let is_resolved = self.outbox.resolves(subject);
-        let open = self.open.severity(subject).filter(|_| !is_resolved);
+        let is_reopened = self.outbox.resolves(subject);
+        let open = self.open.severity(subject).filter(|_| !is_reopened);
         let reached = reached(self.levels, measure);
         let report = if open < reached && self.open.inhibited() < reached {
             Some(report())
@@ -186,7 +186,12 @@ impl<'a> Context<'a> {
         } else {
             return;
         };
-        self.outbox.actions.push(Action::Measure { subject, measure, report });
+        let action = Action::Measure { subject, measure, report, reached, is_reopened };
+        if self.input.is_explained {
+            self.outbox.actions.push(action);
+        } else {
+            self.outbox.add_measure(action);
+        }
     }
 
     /// Returns a period for a message, such as ` in 5s`; nothing if the session has no

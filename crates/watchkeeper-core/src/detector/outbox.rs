@@ -1,5 +1,5 @@
 use super::report::Report;
-use crate::{Fingerprint, compact::PackedTimestamp};
+use crate::{Fingerprint, Severity, compact::PackedTimestamp};
 
 /// The requests of one detector while it handles one event or wake-up.
 ///
@@ -25,6 +25,10 @@ pub(crate) enum Action {
         /// `None` if the measure reaches no level that is new for its subject and not
         /// inhibited, and the session is not explained.
         report: Option<Report>,
+        /// The severity of the highest level that the measure reaches.
+        reached: Option<Severity>,
+        /// The finding that was open before the event has ended.
+        is_reopened: bool,
     },
     /// A condition has ended.
     Resolve { subject: Fingerprint, report: Report },
@@ -38,6 +42,21 @@ pub(crate) enum WakeupRequest {
     Cancel,
 }
 
+impl Action {
+    /// Returns whether another measure of the condition, of the same severity, is at least
+    /// as high; `None` if the actions differ in anything else.
+    fn is_exceeded_by(&self, other: &Self) -> Option<bool> {
+        let measure = |action: &Self| match action {
+            Self::Measure { subject, measure, reached, is_reopened, .. } => {
+                Some((*measure, (*subject, *reached, *is_reopened)))
+            }
+            Self::Resolve { .. } | Self::Note(_) => None,
+        };
+        let ((own, condition), (others, other_condition)) = (measure(self)?, measure(other)?);
+        (condition == other_condition).then_some(own <= others)
+    }
+}
+
 impl Outbox {
     pub(crate) fn clear(&mut self) {
         self.actions.clear();
@@ -45,10 +64,29 @@ impl Outbox {
         self.wakeup = None;
     }
 
-    /// Returns whether an earlier action ends the condition.
+    /// Returns whether an earlier action ends the finding that was open before the event.
     pub(super) fn resolves(&self, of: Fingerprint) -> bool {
-        let mut actions = self.actions.iter();
-        actions.any(|action| matches!(action, Action::Resolve { subject, .. } if *subject == of))
+        let latest = self.actions.iter().rev().find_map(|action| match action {
+            Action::Measure { subject, is_reopened, .. } if *subject == of => Some(*is_reopened),
+            Action::Resolve { subject, .. } if *subject == of => Some(true),
+            _ => None,
+        });
+        latest.unwrap_or(false)
+    }
+
+    /// Adds a measure, in place of the latest one if neither changes a severity: a long
+    /// message may contain thousands of repetitions. The higher measure counts.
+    pub(super) fn add_measure(&mut self, action: Action) {
+        if let [.., before, latest] = &mut self.actions[..]
+            && let Some(higher) = latest.is_exceeded_by(&action)
+            && before.is_exceeded_by(&action).is_some()
+        {
+            if higher {
+                *latest = action;
+            }
+        } else {
+            self.actions.push(action);
+        }
     }
 
     /// Returns whether the latest action about a condition leaves it open; `None` if
@@ -59,5 +97,38 @@ impl Outbox {
             Action::Resolve { subject, .. } if *subject == of => Some(false),
             _ => None,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Action, Outbox};
+    use crate::{Fingerprint, Severity, detector::report::Report};
+
+    fn measure(subject: u64, measure: u64) -> Action {
+        Action::Measure {
+            subject: Fingerprint::from(subject),
+            measure,
+            report: None,
+            reached: (3 <= measure).then_some(Severity::Low),
+            is_reopened: false,
+        }
+    }
+
+    #[test]
+    fn keeps_the_highest_of_many_measures() {
+        let mut outbox = Outbox::default();
+        for n in (0..10_000).chain([7]) {
+            outbox.add_measure(measure(1, n));
+        }
+        outbox.actions.push(Action::Resolve { subject: 1.into(), report: Report::default() });
+        outbox.add_measure(measure(1, 4));
+        outbox.add_measure(measure(2, 5));
+        let measures = outbox.actions.iter().map(|action| match action {
+            Action::Measure { measure, .. } => Some(*measure),
+            _ => None,
+        });
+        let kept: Vec<_> = measures.collect();
+        assert_eq!(kept, [Some(0), Some(2), Some(3), Some(9_999), None, Some(4), Some(5)]);
     }
 }

@@ -224,7 +224,7 @@ impl Streams {
         let compiled = &detectors[detector_idx as usize];
         for action in outbox.actions.drain(..) {
             let detail = match action {
-                Action::Measure { subject, measure, report } => {
+                Action::Measure { subject, measure, report, .. } => {
                     let measured = (subject, measure);
                     updates.extend(self.update(compiled, measured, report.as_ref(), dispatch));
                     self.report(compiled, measured, report, dispatch, findings)
