@@ -393,6 +393,10 @@ fn a_turn_without_an_end_mark_that_ends_in_text_is_no_silence() {
 #[test]
 fn names_what_is_not_read() {
     let folder = Folder::new();
+    folder.write(".gemini/tmp/.keep", "");
+    let checked = program().env("HOME", folder.path()).arg("check").output().unwrap();
+    let note = "note: agents on this machine that are not supported: gemini-cli\n";
+    assert!(String::from_utf8_lossy(&checked.stderr).starts_with(note));
     let gemini = "{\"sessionId\":\"a\",\"projectHash\":\"b\"}\n";
     let named = folder.write("gemini.jsonl", gemini);
     folder.write("sessions/gemini.jsonl", gemini);

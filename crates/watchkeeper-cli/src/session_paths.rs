@@ -1,6 +1,6 @@
 //! Selection of session files by command-line arguments.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use thiserror::Error;
@@ -70,6 +70,15 @@ impl SessionPaths {
             return Err(SessionPathsError::NotFound { looked_in });
         }
         Ok(Selection { paths, source })
+    }
+
+    /// Returns a note about the agents on this machine whose sessions are not read, if no
+    /// path is named.
+    pub(crate) fn unsupported_note(&self) -> Option<String> {
+        let home = std::env::var_os("HOME").filter(|_| self.paths.is_empty())?;
+        let agents = watchkeeper_sources::unsupported_agents_in(Path::new(&home));
+        let agents = Some(agents.join(", ")).filter(|agents| !agents.is_empty())?;
+        Some(format!("note: agents on this machine that are not supported: {agents}"))
     }
 
     fn source(

@@ -46,5 +46,5 @@ pub use crate::{
     openhands::OpenHands,
     processes::{ProcessOptions, ProcessTracker},
     swe_agent::SweAgent,
-    unsupported::unsupported_agent,
+    unsupported::{unsupported_agent, unsupported_agents_in},
 };

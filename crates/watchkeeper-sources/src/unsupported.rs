@@ -212,6 +212,25 @@ pub fn unsupported_agent(path: &Path) -> Option<&'static str> {
     agent_of(path, &head)
 }
 
+/// Returns the agents without a source that have a folder in the home folder of a user,
+/// sorted.
+pub fn unsupported_agents_in(home: &Path) -> Vec<&'static str> {
+    let has_folder = |agent: &&Agent| {
+        let Some((first, inner)) = agent.folders.split_first() else { return false };
+        if !first.starts_with('.') || !home.join(first).is_dir() {
+            return false;
+        }
+        // Two agents can share a folder.
+        let is_shared =
+            AGENTS.iter().any(|it| it.name != agent.name && it.folders.first() == Some(first));
+        !is_shared || inner.first().is_some_and(|inner| home.join(first).join(inner).is_dir())
+    };
+    let mut agents: Vec<&str> = AGENTS.iter().filter(has_folder).map(|agent| agent.name).collect();
+    agents.sort_unstable();
+    agents.dedup();
+    agents
+}
+
 /// Returns JSON without the whitespace outside its strings.
 fn without_whitespace(json: &[u8]) -> impl Iterator<Item = u8> {
     let json = json.strip_prefix(b"\xef\xbb\xbf").unwrap_or(json);
@@ -232,7 +251,7 @@ fn without_whitespace(json: &[u8]) -> impl Iterator<Item = u8> {
 mod tests {
     use std::path::Path;
 
-    use super::{agent_of, agent_of_name};
+    use super::{agent_of, agent_of_name, unsupported_agents_in};
 
     #[test]
     fn recognizes_agents_by_the_shape_of_their_files() {
@@ -281,6 +300,16 @@ mod tests {
         ] {
             assert_eq!(agent_of_name(Path::new(path)), Some(agent), "{path}");
         }
+    }
+
+    #[test]
+    fn finds_agents_by_their_folders_in_the_home_folder() {
+        let home = tempfile::tempdir().unwrap();
+        assert_eq!(unsupported_agents_in(home.path()), [""; 0]);
+        for folder in [".cursor/projects", ".gemini/tmp", ".claude/projects", "sessions"] {
+            std::fs::create_dir_all(home.path().join(folder)).unwrap();
+        }
+        assert_eq!(unsupported_agents_in(home.path()), ["cursor", "gemini-cli"]);
     }
 
     #[test]

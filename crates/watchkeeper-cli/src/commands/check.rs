@@ -93,6 +93,11 @@ impl Check {
         output: &mut Output<'_>,
     ) -> Result<Status, Error> {
         let policy = loading::policy(global, registry, output)?;
+        if !global.quiet
+            && let Some(note) = self.paths.unsupported_note()
+        {
+            writeln!(output.err, "{note}")?;
+        }
         let Selection { paths, source } = self.paths.select(registry)?;
         require_all(&paths)?;
         let mut request = self.explain_request(&policy)?;

@@ -81,6 +81,9 @@ impl Watch {
         // ends the program; a service has none.
         let signals = SignalListener::start(live.stopper(), !output.styles.err_is_terminal)?;
         if !global.quiet {
+            if let Some(note) = self.paths.unsupported_note() {
+                writeln!(output.err, "{note}")?;
+            }
             summary.print_start(output.err)?;
         }
         let err = RefCell::new(&mut *output.err);

@@ -54,7 +54,7 @@ pub(super) enum State {
 pub(super) struct UnsupportedFiles(BTreeMap<PathBuf, (&'static str, u64)>);
 
 impl UnsupportedFiles {
-    /// Adds a file if its name is that of an agent without a source.
+    /// Adds a file with a name that only an agent without a source uses.
     pub(super) fn find(&mut self, path: &Path, walk: u64) {
         let Some(agent) = unsupported::agent_of_name(path) else { return };
         if self.0.len() < MAX_UNSUPPORTED || self.0.contains_key(path) {
