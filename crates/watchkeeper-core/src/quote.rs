@@ -42,11 +42,18 @@ pub fn make_safe(text: &str) -> String {
 
 /// Returns whether a character must not reach a terminal: control characters, invisible
 /// characters, bidirectional marks, line separators, and code points that are not characters.
+///
+/// The invisible ones are those with the properties `Default_Ignorable_Code_Point` or `Cf`
+/// in Unicode 17, and the blank letters of Braille and Hangul.
 pub fn is_unsafe(c: char) -> bool {
     c.is_control()
-        || matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}'
-            | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}'
-            | '\u{fff0}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+        || matches!(c, '\u{ad}' | '\u{34f}' | '\u{600}'..='\u{605}' | '\u{61c}' | '\u{6dd}'
+            | '\u{70f}' | '\u{890}' | '\u{891}' | '\u{8e2}' | '\u{115f}' | '\u{1160}'
+            | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}'
+            | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{2800}' | '\u{3164}'
+            | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}'
+            | '\u{110bd}' | '\u{110cd}' | '\u{13430}'..='\u{1345f}' | '\u{1bca0}'..='\u{1bca3}'
+            | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
 }
 
 fn escape(out: &mut String, c: char) {
@@ -191,6 +198,11 @@ mod tests {
         let hostile = "a\u{1b}]0;title\u{7}b\r\nc\u{202e}d\u{9b}31m\u{2028}";
         let safe = r"a\u{1b}]0;title\u{7}b\r\nc\u{202e}d\u{9b}31m\u{2028}";
         assert_eq!(make_safe(hostile), safe);
+        for invisible in ['\u{34f}', '\u{3164}', '\u{fe0f}', '\u{2800}', '\u{1d173}', '\u{e0100}'] {
+            let escaped = format!("\\u{{{:x}}}", u32::from(invisible));
+            assert_eq!(make_safe(&invisible.to_string()), escaped);
+        }
+        assert_eq!(make_safe("ångström, 日本語, 😀"), "ångström, 日本語, 😀");
     }
 
     proptest! {

@@ -1,6 +1,6 @@
 use std::{
     collections::{BTreeMap, HashMap},
-    ffi::OsString,
+    ffi::{OsStr, OsString},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -93,8 +93,8 @@ pub type Environment<'a> = dyn Fn(&str) -> Option<OsString> + 'a;
 /// Returns whether the name of the file at `path` matches `patterns`, as
 /// described at [`SourceKind::FILES`].
 pub(crate) fn matches_name(patterns: &[&str], path: &Path) -> bool {
-    let Some(name) = path.file_name().and_then(|name| name.to_str()) else { return false };
-    let matches = |pattern: &str| crate::Glob::new(pattern).matches(name);
+    let Some(name) = path.file_name().map(OsStr::to_string_lossy) else { return false };
+    let matches = |pattern: &str| crate::Glob::new(pattern).matches(&name);
     patterns.iter().any(|pattern| !pattern.starts_with('!') && matches(pattern))
         && !patterns.iter().any(|pattern| pattern.strip_prefix('!').is_some_and(matches))
 }
@@ -279,5 +279,14 @@ mod tests {
         ] {
             assert_eq!(matches_name(&patterns, Path::new(path)), expected, "{path}");
         }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn matches_names_that_are_not_utf8() {
+        use std::{ffi::OsStr, os::unix::ffi::OsStrExt as _};
+
+        let path = Path::new(OsStr::from_bytes(b"/sessions/\xff.json"));
+        assert!(matches_name(&["*.json"], path));
     }
 }

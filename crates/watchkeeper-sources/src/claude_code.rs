@@ -700,6 +700,7 @@ impl ClaudeCode {
         sink: &mut EventSink<'_>,
     ) -> Result<Option<LineContext>, Malformed> {
         if let Some(uuid) = line.uuid
+            && !uuid.raw().is_empty()
             && !sink.is_new(Fingerprint::of(uuid.raw()))
         {
             return Ok(None);
@@ -1084,6 +1085,7 @@ impl ClaudeCode {
             let at = ended_at.map_or(at, |ended_at| at.max(ended_at));
             let tokens = line.model_usage.filter(|tokens| 0 < tokens.total());
             let cost_usd = line.total_cost.and_then(|cost| cost.parse().ok());
+            let cost_usd = cost_usd.filter(|cost: &f64| cost.is_finite() && 0.0 <= *cost);
             if tokens.is_some() {
                 self.client_total = Some(ClientTotal { tokens, cost_usd });
             }

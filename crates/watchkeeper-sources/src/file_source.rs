@@ -18,7 +18,7 @@ use watchkeeper_core::{
     quote,
 };
 
-use crate::lines::trim_nul;
+use crate::lines::{BYTE_ORDER_MARK, trim_nul};
 
 /// The `tracing` target of events about recognizing and reading files.
 pub(crate) const TARGET: &str = "watchkeeper::source";
@@ -87,6 +87,8 @@ pub(crate) fn recognize_among(
     path: &Path,
     head: &[u8],
 ) -> Result<Option<&'static SourceEntry>, SourcePanic> {
+    // Readers of lines remove the mark, too.
+    let head = head.strip_prefix(BYTE_ORDER_MARK).unwrap_or(head);
     let mut first_panic = None;
     for kind in kinds {
         match guard(kind, path, || kind.recognizes(path, head)) {

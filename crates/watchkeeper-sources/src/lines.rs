@@ -18,7 +18,7 @@ const CHUNK: usize = 256 << 10;
 const ALIGNMENT: usize = 64;
 /// The free space before a read, for the unfinished line that precedes it.
 const HEADROOM: usize = 64 << 10;
-const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+pub(crate) const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// A line, without its line break.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

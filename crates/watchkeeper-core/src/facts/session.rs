@@ -39,6 +39,14 @@ pub struct SessionFacts {
     pub totals: Totals,
 }
 
+/// Returns the name of a folder, which is the same with a final slash and without.
+fn without_final_slash(folder: &str) -> &str {
+    match folder.trim_end_matches('/') {
+        "" => folder,
+        trimmed => trimmed,
+    }
+}
+
 impl SessionFacts {
     pub(crate) fn new(id: SessionId, started_at: Timestamp, labels: Labels) -> Self {
         Self {
@@ -80,7 +88,7 @@ impl SessionFacts {
             EventKind::SessionStart(start) if event.agent.is_none() => {
                 let mut shared = |name: &str| names.get(name, || name.into());
                 if self.cwd.is_none() {
-                    self.cwd = start.cwd.as_deref().map(&mut shared);
+                    self.cwd = start.cwd.as_deref().map(without_final_slash).map(&mut shared);
                 }
                 if self.model.is_none() {
                     self.model = start.model.as_deref().map(&mut shared);

@@ -157,11 +157,12 @@ fn a_session_keeps_its_first_folder() {
     let model = |name: &str| {
         EventKind::ModelCall(ModelCall { model: Some(name.into()), ..ModelCall::default() })
     };
-    let facts = session([start("/a", "red"), model("second"), start("/b", "blue")]);
+    let facts = session([start("/a/", "red"), model("second"), start("/b", "blue")]);
     assert_eq!(facts.cwd.as_deref(), Some("/a"));
     assert_eq!(facts.model.as_deref(), Some("second"));
     assert_eq!(facts.labels["team"], "blue");
     assert_eq!((facts.started_at, facts.last_event_at), (time(0), time(2)));
+    assert_eq!(session([start("/", "red")]).cwd.as_deref(), Some("/"));
     // The start of a sub-agent does not change the session.
     let mut facts = session([]);
     let event = Event::new(time(1), "s", start("/c", "green")).in_agent("a");
@@ -243,10 +244,15 @@ fn a_call_is_unpriced_until_its_price_is_known() {
     let nameless = model_call(None, None, tokens(1, 1));
     assert_eq!(unpriced(&[nameless.clone(), nameless.clone(), known]), 2);
     let stated = |cost| ModelCall { cost_usd: Some(cost), ..nameless.clone() };
-    let (facts, usage) =
-        charge(&[stated(0.5), stated(f64::NAN), stated(f64::INFINITY), stated(-1.0)]);
+    let (facts, usage) = charge(&[
+        stated(0.5),
+        stated(f64::NAN),
+        stated(f64::INFINITY),
+        stated(1e308),
+        stated(-1.0),
+    ]);
     assert_eq!((usage[0].cost_usd, facts.totals.cost_usd), (Some(0.5), 0.5));
-    assert_eq!(facts.totals.unpriced_calls, 3);
+    assert_eq!(facts.totals.unpriced_calls, 4);
 }
 
 proptest! {

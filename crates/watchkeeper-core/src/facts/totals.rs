@@ -43,6 +43,10 @@ pub struct Usage {
     pub replaces: bool,
 }
 
+/// The cost of one call, in US dollars, from which on it is not believed: far above any
+/// price, and low enough that sums are exact to a cent.
+const MAX_STATED_COST: f64 = 1e6;
+
 impl Totals {
     /// Adds a model call, and returns the tokens and cost that it adds.
     ///
@@ -53,7 +57,7 @@ impl Totals {
         responses: &mut Responses,
         price: impl FnOnce(&str) -> Option<Price>,
     ) -> Usage {
-        let stated = call.cost_usd.filter(|cost| cost.is_finite() && 0.0 <= *cost);
+        let stated = call.cost_usd.filter(|cost| (0.0..MAX_STATED_COST).contains(cost));
         let priced = || Some(price(call.model.as_deref()?)?.cost_of_call(call));
         let cost_usd = stated.or_else(priced);
         let id = call.id.as_deref().map(ResponseId::of);

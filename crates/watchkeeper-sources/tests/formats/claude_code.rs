@@ -174,6 +174,18 @@ fn recognizes_a_file_by_any_length_of_its_head() {
 }
 
 #[test]
+fn an_empty_id_of_a_line_is_no_id() {
+    let text: String = (0..3)
+        .map(|n| {
+            format!(
+                r#"{{"type":"user","uuid":"","sessionId":"s","timestamp":"2026-01-01T00:00:0{n}Z","message":{{"content":"hi"}}}}"#
+            ) + "\n"
+        })
+        .collect();
+    assert_eq!(read("claude-code", "s.jsonl", text.as_bytes()).matches(" prompt ").count(), 3);
+}
+
+#[test]
 fn derives_folders_from_the_environment() {
     let folders = |variables: &[(&str, &str)]| {
         let get = |name: &str| variables.iter().find(|it| it.0 == name).map(|it| it.1.into());

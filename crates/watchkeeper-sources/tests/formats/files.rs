@@ -28,6 +28,31 @@ fn opens_a_file_with_the_source_that_recognizes_it() {
 }
 
 #[test]
+fn a_byte_order_mark_changes_nothing() {
+    let kinds = Registry::linked().unwrap().sources;
+    let folder = tempfile::tempdir().unwrap();
+    for (name, fixture) in [
+        ("a.traj", &include_bytes!("fixtures/swe_agent.traj")[..]),
+        ("a.json", include_bytes!("fixtures/openhands_trajectory.json")),
+        ("b.json", include_bytes!("fixtures/opencode.json")),
+        ("a.jsonl", include_bytes!("fixtures/claude_code_recent.jsonl")),
+        ("a.ndjson", include_bytes!("fixtures/neutral.ndjson")),
+    ] {
+        let path = folder.path().join(name);
+        let mut events = [b"".as_slice(), b"\xef\xbb\xbf"].map(|mark| {
+            fs::write(&path, [mark, fixture].concat()).unwrap();
+            let mut events = Vec::new();
+            let mut file = open(&path, None, &kinds).unwrap();
+            file.read(&mut DedupCache::default(), &mut |event| events.push(event)).unwrap();
+            events
+        });
+        let [without, with] = &mut events;
+        assert!(!without.is_empty(), "{name}");
+        assert_eq!(with, without, "{name}");
+    }
+}
+
+#[test]
 fn recognizes_a_file_whose_first_line_is_long() {
     let kinds = Registry::linked().unwrap().sources;
     let folder = tempfile::tempdir().unwrap();
