@@ -51,6 +51,7 @@ impl Blocks {
         if is_at_minimum { self.end_chunk(measure) } else { None }
     }
 
+    #[inline(never)] // Rare, so that `push` is small enough to be inlined.
     fn end_chunk(
         &mut self,
         measure: &impl Fn(RepeatedSpan) -> Option<MeasuredSpan>,

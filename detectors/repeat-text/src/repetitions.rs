@@ -18,8 +18,9 @@ const MINIMUM_OF: usize = 8;
 /// vectorizes.
 #[derive(Clone, Debug)]
 pub(crate) struct Repetitions<Len> {
-    /// The latest symbols, newest first; zero in unused slots.
-    symbols: [u32; MAX_SEGMENTS],
+    /// The latest symbols, newest first; zero in unused slots. With one more
+    /// slot than necessary, whole registers are moved without a call.
+    symbols: [u32; MAX_SEGMENTS + 1],
     lens: [Len; MAX_SEGMENTS],
     /// The number of repeated segments for spans of `n` segments at index
     /// `n - 1`; saturating.
@@ -45,7 +46,7 @@ pub(crate) struct MeasuredSpan {
 impl<Len: Copy + Default> Default for Repetitions<Len> {
     fn default() -> Self {
         Self {
-            symbols: [0; MAX_SEGMENTS],
+            symbols: [0; MAX_SEGMENTS + 1],
             lens: [Len::default(); MAX_SEGMENTS],
             runs: [0; MAX_SEGMENTS],
         }
@@ -62,7 +63,7 @@ impl<Len: Copy + Into<u32>> Repetitions<Len> {
             *run = if *earlier == symbol { run.saturating_add(1) } else { 0 };
             excess |= run.saturating_sub(*max_few);
         }
-        self.symbols.copy_within(..MAX_SEGMENTS - 1, 1);
+        self.symbols.copy_within(..MAX_SEGMENTS, 1);
         self.symbols[0] = symbol;
         self.lens.copy_within(..MAX_SEGMENTS - 1, 1);
         self.lens[0] = len;

@@ -343,7 +343,7 @@ mod tests {
 
     #[test]
     fn scan_is_small() {
-        assert_eq!(size_of::<Scan>(), 280);
-        assert_eq!(size_of::<Blocks>(), 280);
+        assert_eq!(size_of::<Scan>(), 288);
+        assert_eq!(size_of::<Blocks>(), 288);
     }
 }
