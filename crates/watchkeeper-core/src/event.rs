@@ -135,6 +135,31 @@ impl EventKind {
         EVENT_NAMES[self.name_idx() as usize]
     }
 
+    /// Returns the effect of the event on the turn of its agent, as in
+    /// [`AgentFacts::turn`](crate::AgentFacts::turn). A program without the facts of the
+    /// engine finds open turns with this.
+    pub const fn turn_effect(&self) -> TurnEffect {
+        match self {
+            Self::Prompt { .. }
+            | Self::AgentStart
+            | Self::Message { .. }
+            | Self::Thinking { .. }
+            | Self::ModelCall(_)
+            | Self::Error { retry: Some(_), .. }
+            | Self::ToolCall(_)
+            | Self::ToolResult(_) => TurnEffect::Continues,
+            Self::Handoff { .. }
+            | Self::TurnEnd
+            | Self::AgentEnd
+            | Self::Error { retry: None, .. }
+            | Self::SessionEnd { .. } => TurnEffect::Ends,
+            Self::Waiting(_)
+            | Self::Resumed(_)
+            | Self::Compaction { .. }
+            | Self::SessionStart(_) => TurnEffect::None,
+        }
+    }
+
     /// Returns the index of the name in [`EVENT_NAMES`].
     pub(crate) const fn name_idx(&self) -> u8 {
         match self {
