@@ -220,12 +220,14 @@ fn is_empty(value: &Value) -> bool {
         Value::Array(items) => items.iter().all(is_empty),
         Value::Object(entries) => {
             let is_zero = |value: &Value| value.as_u64() == Some(0);
+            // The message confirms an action that has no data.
+            let has_message = entries.get("message").is_some_and(Value::is_string);
             let mut has_empty = entries.is_empty();
             let all_empty = entries.iter().all(|(key, value)| {
                 let is_envelope =
                     ENVELOPE.contains(&&**key) && !value.is_array() && !value.is_object();
                 let is_empty = is_empty(value) || is_zero(value) || value == &Value::Bool(false);
-                has_empty |= is_empty && !is_envelope;
+                has_empty |= is_empty && !is_envelope && !(has_message && value.is_null());
                 is_envelope || is_empty
             });
             all_empty && has_empty

@@ -125,6 +125,7 @@ fn is_work(word: &[u8]) -> bool {
         b"build",
         b"container",
         b"crawl",
+        b"deploy",
         b"deployment",
         b"execution",
         b"instance",
@@ -158,7 +159,7 @@ fn of_word(word: &[u8]) -> Option<Purpose> {
         b"status" | b"statuses" | b"progress" | b"check" | b"poll" | b"health" | b"healthcheck"
         | b"liveness" | b"readiness" | b"ready" | b"running" | b"state" | b"taskget" | b"logs"
         | b"tail" | b"monitor" | b"watch" | b"heartbeat" | b"ping" | b"inspect" | b"checks"
-        | b"runs" | b"pods" | b"pane" | b"events" => Purpose::Poll,
+        | b"runs" | b"pods" | b"pane" | b"metrics" | b"events" => Purpose::Poll,
         b"sleep" | b"wait" | b"delay" | b"pause" => Purpose::Wait,
         b"click" | b"tap" | b"type" | b"press" | b"fill" | b"hover" | b"drag" | b"drop"
         | b"select" | b"act" | b"send" | b"post" | b"reply" | b"comment" | b"add" | b"set"
@@ -174,13 +175,17 @@ fn of_word(word: &[u8]) -> Option<Purpose> {
         b"key" | b"keys" | b"hotkey" | b"keypress" | b"keystroke" | b"keystrokes" | b"scroll"
         | b"swipe" | b"next" | b"prev" | b"previous" | b"back" | b"forward" | b"undo" | b"redo"
         | b"arrow" | b"step" | b"zoom" | b"seek" | b"pagedown" | b"pageup" | b"flip" | b"move"
-        | b"turn" | b"rotate" | b"pan" | b"tilt" | b"cursor" | b"input" => Purpose::Navigate,
+        | b"turn" | b"rotate" | b"pan" | b"tilt" | b"cursor" | b"input" | b"wheel" => {
+            Purpose::Navigate
+        }
         b"search" | b"grep" | b"glob" | b"find" | b"query" | b"lookup" | b"list" | b"filter"
         | b"websearch" => Purpose::Search,
         b"read" | b"get" | b"fetch" | b"view" | b"describe" | b"show" | b"open" | b"snapshot"
         | b"screenshot" | b"retrieve" => Purpose::Read,
         b"write" | b"edit" | b"create" | b"delete" | b"insert" | b"remove" => Purpose::Write,
         b"bash" | b"shell" | b"exec" | b"run" | b"execute" | b"evaluate" => Purpose::Run,
+        // `feedkeys`, `sendkeys`
+        _ if word.ends_with(b"keys") => Purpose::Navigate,
         _ => return None,
     })
 }

@@ -49,6 +49,7 @@ const POLLS: &[(&str, &[&str])] = &[
     ("podman", &["ps", "logs", "inspect", "stats"]),
     ("ps", &[]),
     ("qstat", &[]),
+    ("pulumi", &["stack"]),
     ("railway", &["status", "logs"]),
     ("redis-cli", &["ping", "info", "PING", "INFO"]),
     ("sacct", &[]),
@@ -71,9 +72,20 @@ const POLLS: &[(&str, &[&str])] = &[
 ];
 /// Subcommands that read a state, of any program but those in `NOT_POLLED`.
 const STATE_SUBCOMMANDS: &[&str] =
-    &["health", "list-jobs", "list-runs", "logs", "progress", "ps", "status", "wait"];
+    &["health", "list", "logs", "ls", "progress", "ps", "queue", "status", "wait"];
 /// Programs whose state only the agent changes.
-const NOT_POLLED: &[&str] = &["git", "hg", "jj", "svn", "cargo", "make", "npm", "pip"];
+const NOT_POLLED: &[&str] = &[
+    "apt", "brew", "bun", "cargo", "conda", "git", "go", "hg", "jj", "make", "npm", "pip", "pnpm",
+    "svn", "yarn",
+];
+/// Commands that send a key or a gesture: the program, and the words of which one must follow.
+const STEPS: &[(&str, &[&str])] = &[
+    ("adb", &["keyevent", "swipe"]),
+    ("screen", &["stuff"]),
+    ("tmux", &["send-keys"]),
+    ("xdotool", &["key", "keydown"]),
+    ("ydotool", &["key"]),
+];
 /// The number of words after a program that may be its subcommand.
 const MAX_SUBCOMMAND: usize = 2;
 /// Names of keys, which a tool sends to a terminal instead of a command.
@@ -176,7 +188,8 @@ fn of_simple_command(text: &str) -> Simple {
             _ => Simple::With(Purpose::Run),
         };
     }
-    if program == "tmux" && words.clone().any(|word| word == "send-keys") {
+    let mut steps = STEPS.iter().filter(|(name, _)| *name == program);
+    if steps.any(|(_, required)| words.clone().any(|word| required.contains(&word))) {
         return Simple::With(Purpose::Navigate);
     }
     if SEARCHES.contains(&program) || program == "git" && words.clone().next() == Some("grep") {

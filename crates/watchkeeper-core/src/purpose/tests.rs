@@ -113,6 +113,10 @@ fn recognizes_tools_of_public_servers() {
         ("start_search", Read, "get_file_info", Read),
         ("capture-pane", Poll, "list-windows", Search),
         ("send-keys", Navigate, "create-session", Write),
+        ("nvim_feedkeys", Navigate, "nvim_open_file", Read),
+        ("mouse_wheel", Navigate, "mouse_press", Act),
+        ("query_run_metrics", Poll, "query_entity", Search),
+        ("get_deploy", Poll, "get_service", Read),
         ("terminal_send_input", Navigate, "get_terminal_output", Read),
         // Sentry, Postgres, Drive, Stripe, Vercel, memories
         ("find_releases", Search, "update_issue", Act),
@@ -186,6 +190,11 @@ fn recognizes_the_purpose_by_the_command() {
         ("heroku logs -a shop", Poll, "npm logs", Run),
         ("Down", Navigate, "down", Run),
         ("Enter", Navigate, "Enter-Shop --now", Run),
+        ("xdotool key Down", Navigate, "xdotool click 1", Run),
+        ("adb shell input swipe 5 9 5 1", Navigate, "adb install a.apk", Run),
+        ("modal app list", Poll, "pnpm list", Run),
+        ("sky queue shop", Poll, "sky launch shop.yaml", Run),
+        ("pulumi stack --show-urns", Poll, "pulumi up --yes", Run),
         ("dig +short a.example", Poll, "wget https://a.example/a.tgz", Run),
     ] {
         assert_of_command(command, purpose);

@@ -90,7 +90,6 @@ const UNFINISHED: &[&str] = &[
     "creating",
     "deploying",
     "downloading",
-    "in_progress",
     "initializing",
     "inprogress",
     "installing",
@@ -109,8 +108,24 @@ const UNFINISHED: &[&str] = &[
     "uploading",
     "waiting",
 ];
-const UNFINISHED_PHRASES: &[&str] =
-    &["in progress", "in queue", "in the queue", "not finished", "not ready", "not yet"];
+const UNFINISHED_PHRASES: &[&str] = &[
+    "in progress",
+    "in_progress",
+    "in flight",
+    "in queue",
+    "in the queue",
+    "incomplete",
+    "insufficient_data",
+    "not finished",
+    "not ready",
+    "not started",
+    "not yet",
+    "on hold",
+    "on_hold",
+    "setting up",
+    "setting_up",
+    "starting up",
+];
 /// Words before the name of a state, as in `phase: Planning`.
 pub(super) const STATES: &[&str] = &["phase", "stage", "state", "status"];
 /// Words that confirm an action.

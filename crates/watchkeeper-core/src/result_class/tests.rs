@@ -122,6 +122,10 @@ fn recognizes_acknowledgements() {
         ("The issue has been transitioned to In Review", "The issue is in the list `In Review`"),
         ("Target pose reached within the tolerance", "Target pose is 12 cm out of tolerance"),
         ("Labels of the issue changed as requested", "Labels of the issue: parser, help wanted"),
+        (
+            r#"{"success":true,"message":"GameObject created in the scene","data":null}"#,
+            r#"{"message":"2 objects are here","data":{"id":[7,9]}}"#,
+        ),
         ("The hull was painted in two colours", "The hull is blue, with a white line"),
         ("Brightness lowered by one notch", "Brightness is at the third notch"),
         ("Requirement already satisfied: requests", "Requirement: requests, of any version"),
@@ -149,6 +153,10 @@ fn recognizes_unfinished_work_and_outages() {
         (r#"{"status":"planning","changes":false}"#, r#"{"status":"planned","changes":false}"#),
         (r#"{"readyState":"UPLOADING"}"#, r#"{"readyState":"ERROR in the upload"}"#),
         ("Phase: Migrating the database", "The king is in the third phase of it"),
+        (r#"{"status":"build_in_progress"}"#, r#"{"status":"built in 12 steps, 3 cached"}"#),
+        ("CREATE_IN_PROGRESS", "CREATE_FAILED for the stack `shop`"),
+        ("Update in flight: 14 of 30", "Updates of 30 resources: 14 to go"),
+        ("Workflow build: on_hold", "Workflow build: one step has an error"),
         ("Build 77ab: in queue", "Build 77ab: out of memory in step 7"),
     ] {
         assert_eq!(of(Purpose::Poll, unfinished, true), ResultClass::Unfinished, "{unfinished}");
