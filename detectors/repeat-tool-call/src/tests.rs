@@ -385,6 +385,24 @@ fn nothing_found_counts_half_for_different_calls() {
         ("(no output)", "a.rs: foo, b.rs: foo"),
         ("No files found", "a.rs and b.rs and c.rs"),
         (r#"{"results": []}"#, r#"{"results": ["a.rs"]}"#),
+        ("undefined", "undefined is the value of `a` in the table"),
+        ("No hits", "Hits: a.rs, b.rs, c.rs"),
+        ("Total: 0", "Total: ten pages about parsers"),
+        ("Query returned zero rows.", "Query returned the rows `a` and `b`"),
+        ("Nothing matches your search", "Something matches your search: a.rs"),
+        ("No documents matched the query", "The document a.md matched the query"),
+        ("Couldn't find any pages about this", "Found the page `parser` about this"),
+        ("Your search did not match any articles.", "Your search matched the article `a`"),
+        ("The search did not return any results", "The search returned the page `a`"),
+        ("Searched 12 files, no matches", "Searched 12 files, one match: a.rs"),
+        ("Empty set (0.00 sec)", "Rows: a, b and c of the list"),
+        ("no references found for `foo`", "references of `foo`: a.rs, b.rs"),
+        ("<results></results>", "<results><page>a</page></results>"),
+        (r#"{"count":0,"next":null,"results":[]}"#, r#"{"next":null,"results":["a"]}"#),
+        (r#"{"ids":[[]],"documents":[[]]}"#, r#"{"ids":[["a"]],"documents":[["b"]]}"#),
+        (r#"{"data":{"search":{"nodes":[]}}}"#, r#"{"data":{"search":{"nodes":["a"]}}}"#),
+        (r#"[{"type":"text","text":"[]"}]"#, r#"[{"type":"text","text":"a page"}]"#),
+        ("(0 rows)", "(the rows a and b)"),
     ] {
         let of = |n: usize, result: &str| {
             let calls = (0..n).map(|n| format!("+2s call search {n}\n+1s result {result}"));
@@ -415,12 +433,45 @@ fn steps_count_less_than_acts() {
         (r#"computer {"action":"scroll"}"#, r#"computer {"action":"left_click"}"#),
         (r#"Bash {"command":"tmux send-keys Down"}"#, r#"Bash {"command":"xdotool click 1"}"#),
         ("browser_navigate_back {}", "browser_navigate http://a.example"),
+        ("mcp__playwright__browser_press_key ArrowDown", "mcp__playwright__browser_hover e1"),
+        ("keyPress Enter", "valueStore Enter"),
+        ("keyboard_hotkey ctrl+z", "keyboard_type z"),
+        ("page_down {}", "page_publish {}"),
+        ("scrollDown {}", "pinDown {}"),
+        ("swipe_left {}", "tap_left {}"),
+        ("volume_up {}", "volume_set 3"),
+        ("debugger_step_over {}", "debugger_restart {}"),
+        ("mcp__dap__next {}", "mcp__dap__disconnect {}"),
+        ("gdb_step {}", "gdb_attach {}"),
+        ("game_move left", "game_submit left"),
+        ("robot_turn left", "robot_connect left"),
+        ("camera_pan 5", "camera_start 5"),
+        ("map_zoom in", "map_pin in"),
+        ("video_seek 10", "video_play 10"),
+        ("slides_previous {}", "slides_save {}"),
+        ("redo {}", "approve {}"),
+        (r#"terminal_send_input {"input":"q"}"#, "terminal_close {}"),
+        ("nvim_feedkeys j", "nvim_save j"),
+        ("mouse_wheel 3", "mouse_press 3"),
+        (
+            r#"computer {"action":"key","text":"Down"}"#,
+            r#"computer {"action":"type","text":"Down"}"#,
+        ),
+        (r#"execute-command {"command":"Down"}"#, r#"execute-command {"command":"down"}"#),
+        (r#"Bash {"command":"xdotool key Down"}"#, r#"Bash {"command":"xdotool type Down"}"#),
+        (r#"Bash {"command":"adb shell input swipe 5 9 5 1"}"#, r#"Bash {"command":"adb reboot"}"#),
     ] {
         let of =
             |n, call: &str| format!("0s repeat {n} every 2s: call {call} ;; result done with it");
         assert!(!alarms("", &of(28, step)), "{step}");
         assert!(alarms("", &of(60, step)), "{step}");
         assert!(alarms("", &of(9, act)), "{act}");
+    }
+    // Equal clicks are found, whether they return a page that does not change or confirm.
+    let goods = "the page shows a list of goods, ".repeat(15);
+    for result in [&*goods, "Clicked"] {
+        let clicks = format!("0s repeat 9 every 2s: call browser_click e7 ;; result {result}");
+        assert!(alarms("", &clicks), "{result}");
     }
     // A page that does not change shows that the step has no effect.
     let page = "the page shows a list of goods, ".repeat(15);
