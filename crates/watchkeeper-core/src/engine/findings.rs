@@ -103,7 +103,7 @@ impl CompiledDetector {
     }
 
     /// Adds the group of sessions to a report. The value of a label is in the labels.
-    fn about_group(&self, mut report: Report, scope: &StreamScope<'_>) -> Report {
+    pub(super) fn about_group(&self, mut report: Report, scope: &StreamScope<'_>) -> Report {
         let (Some(value), Some(per)) = (scope.label_value, &self.named.per) else { return report };
         report.message = format!("{} ({})", report.message, per.describe(value));
         match per {

@@ -295,8 +295,8 @@ impl Streams {
         ExplanationDetail::Reported { subject, measure, message, outcome }
     }
 
-    /// Returns the update of an episode from a report of its highest measure so far,
-    /// if updates are needed.
+    /// Returns the update of an open episode from a report of its highest measure so
+    /// far, if updates are needed.
     fn update(
         &self,
         compiled: &CompiledDetector,
@@ -306,11 +306,12 @@ impl Streams {
     ) -> Option<EpisodeUpdate> {
         let Dispatch { input, scope } = dispatch;
         let report = report.filter(|_| input.follows_episodes)?;
-        let highest = self.episodes.measure(compiled.idx, subject);
-        if highest.is_some_and(|highest| measure < highest) {
+        // An explanation contains the measures of closed and suppressed conditions, too.
+        if measure < self.episodes.measure(compiled.idx, subject)? {
             return None;
         }
-        let mut evidence = report.evidence.clone();
+        let report = compiled.about_group(report.clone(), scope);
+        let mut evidence = report.evidence;
         evidence.extend(input.evidence());
         Some(EpisodeUpdate {
             fingerprint: compiled.fingerprint(scope, subject),
@@ -318,8 +319,8 @@ impl Streams {
             count: measure,
             tokens: 0,
             cost_usd: 0.0,
-            message: report.message.clone(),
-            data: report.data.clone(),
+            message: report.message,
+            data: report.data,
             evidence,
         })
     }

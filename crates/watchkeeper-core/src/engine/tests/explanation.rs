@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     Context, Detector, Event, Fingerprint, Level, Report, Severity, Status,
-    embed::{EngineConfig, ExplanationDetail, ExplanationEntry, Outcome},
+    embed::{EngineConfig, EpisodeUpdate, ExplanationDetail, ExplanationEntry, Outcome},
 };
 
 fn explained(steps: &[Step], session: &str) -> (Vec<Finding>, Vec<ExplanationEntry>) {
@@ -55,7 +55,33 @@ fn finding_line(finding: &Finding) -> String {
     format!("{at} {detector} {agent:?} {what}")
 }
 
+/// Returns the updates of open episodes, of an engine that explains a session or not.
+fn updates(steps: &[Step], explained: Option<&str>) -> Vec<EpisodeUpdate> {
+    let config = EngineConfig { follows_episodes: true, ..EngineConfig::default() };
+    let detectors = ALL.into_iter().map(named);
+    // Suppresses measures of the others.
+    let inhibited =
+        detectors.map(|it| NamedDetector { inhibited_by: vec!["Messages".into()], ..it });
+    let mut engine = Engine::new(inhibited.collect(), config);
+    explained.into_iter().for_each(|session| engine.explain(session.into()));
+    let mut findings = Vec::new();
+    for step in steps {
+        match step {
+            Step::Event(event) => engine.observe(event, &mut findings),
+            Step::Advance(secs) => engine.advance(time(*secs), &mut findings),
+        }
+    }
+    engine.take_updates()
+}
+
 proptest! {
+    #[test]
+    fn an_explanation_changes_no_update_of_an_episode(
+        steps in steps(prop_oneof![4 => Just(0_i64), 1 => 0_i64..20]),
+    ) {
+        prop_assert_eq!(updates(&steps, Some("s1")), updates(&steps, None));
+    }
+
     #[test]
     fn an_explanation_changes_no_finding_and_contains_all(
         steps in steps(prop_oneof![4 => Just(0_i64), 1 => 0_i64..20]),

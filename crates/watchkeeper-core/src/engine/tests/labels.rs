@@ -34,6 +34,19 @@ fn sessions_that_share_a_label_share_a_stream() {
 }
 
 #[test]
+fn an_update_of_a_shared_episode_names_the_group() {
+    let config = EngineConfig { follows_episodes: true, ..EngineConfig::default() };
+    let mut engine = engine_with(&[Sort::Team], config);
+    for secs in 0..8 {
+        observe(&mut engine, secs, ["s1", "s2"][secs as usize % 2], start("red"));
+    }
+    let updates = engine.take_updates();
+    let messages: Vec<_> = updates.iter().map(|it| it.message.as_str()).collect();
+    assert!(!messages.is_empty());
+    assert!(messages.iter().all(|it| it.ends_with("(team `red`)")), "{messages:?}");
+}
+
+#[test]
 fn a_wake_up_of_a_label_is_about_the_session_with_the_latest_event() {
     let steps = |look: bool| {
         let event = |secs, id: &str, kind| Step::Event(Event::new(time(secs), id, kind));
