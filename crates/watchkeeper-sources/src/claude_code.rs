@@ -1211,6 +1211,13 @@ fn is_client_command(text: &str) -> bool {
             .is_some_and(|name| COMMANDS.contains(&name.trim_start_matches('/')))
 }
 
+/// Returns the folder with the files of the sub-agents of a session file, if there is
+/// one.
+pub fn sub_agent_folder(file: &Path) -> Option<PathBuf> {
+    let folder = file.with_extension("").join("subagents");
+    folder.is_dir().then_some(folder)
+}
+
 /// Returns whether a name is a UUID in its usual form, as session ids are.
 fn is_uuid(name: &str) -> bool {
     name.len() == 36

@@ -50,7 +50,7 @@ pub enum OpenError {
         source: io::Error,
     },
     /// No source recognizes the file.
-    #[error("{} {}", make_safe(&.path.to_string_lossy()), not_recognized(*.agent, .known))]
+    #[error("{} {}", make_safe(&.path.to_string_lossy()), not_recognized(*.content, *.agent, .known))]
     Unrecognized {
         /// The file.
         path: PathBuf,
@@ -58,18 +58,52 @@ pub enum OpenError {
         known: Vec<&'static str>,
         /// The agent without a source that writes such files.
         agent: Option<&'static str>,
+        /// The content of the file.
+        content: Content,
     },
     /// A source panicked while it recognized or opened the file.
     #[error(transparent)]
     Panic(#[from] SourcePanic),
 }
 
-fn not_recognized(agent: Option<&str>, known: &[&str]) -> String {
-    match agent {
-        Some(agent) => {
+/// The content of a file that no source recognizes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Content {
+    /// No bytes.
+    Empty,
+    /// Text, as far as the file was read.
+    Text,
+    /// Bytes that are no text.
+    Binary,
+}
+
+impl Content {
+    fn of(head: &[u8]) -> Self {
+        /// Length of the longest character. A head can end within one.
+        const MAX_CHAR: usize = 4;
+        match head.utf8_chunks().next() {
+            None => Self::Empty,
+            Some(chunk)
+                if chunk.valid().contains('\0') || chunk.valid().len() + MAX_CHAR < head.len() =>
+            {
+                Self::Binary
+            }
+            Some(_) => Self::Text,
+        }
+    }
+}
+
+fn not_recognized(content: Content, agent: Option<&str>, known: &[&str]) -> String {
+    match (agent, content) {
+        (Some(agent), _) => {
             format!("is a session of {agent}, which is not supported; supported: {}", any_of(known))
         }
-        None => format!("is not a session of {}; name its kind with `--source`", any_of(known)),
+        (None, Content::Empty) => "is empty".to_owned(),
+        (None, Content::Binary) => "is a binary file".to_owned(),
+        (None, Content::Text) => {
+            format!("is not a session of {}; name its kind with `--source`", any_of(known))
+        }
     }
 }
 
@@ -144,6 +178,7 @@ fn unrecognized(path: &Path, head: &[u8], kinds: &Kinds<SourceEntry>) -> OpenErr
         path: path.to_owned(),
         known: kinds.iter().map(Entry::kind).collect(),
         agent: unsupported::agent_of(path, head),
+        content: Content::of(head),
     }
 }
 

@@ -34,10 +34,10 @@ mod tool_names;
 mod unsupported;
 
 pub use crate::{
-    claude_code::ClaudeCode,
+    claude_code::{ClaudeCode, sub_agent_folder},
     codex::Codex,
     discover::{Discovery, discover},
-    file::{OpenError, SessionFile, open, open_bytes, recognize},
+    file::{Content, OpenError, SessionFile, open, open_bytes, recognize},
     file_source::{ReadError, SourcePanic, is_session_name},
     follow::{EndReason, FollowNotice, FollowOptions, FollowReport, Follower, Update, Waker},
     lines::{Line, LineBuffer, LineBytes, Lines, MAX_LINE, Position},

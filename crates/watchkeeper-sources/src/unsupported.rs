@@ -204,10 +204,14 @@ pub(crate) fn agent_of(path: &Path, head: &[u8]) -> Option<&'static str> {
 }
 
 /// Returns the agent of a file that a source recognizes and finds no session in.
-/// Returns `None` if the file cannot be read.
+/// Returns `None` if the file cannot be read, or cannot be read again: opening a pipe
+/// for the second time can block forever.
 pub fn unsupported_agent(path: &Path) -> Option<&'static str> {
     const HEAD: u64 = 64 << 10;
     let mut head = Vec::new();
+    if !path.is_file() {
+        return None;
+    }
     File::open(path).ok()?.take(HEAD).read_to_end(&mut head).ok()?;
     agent_of(path, &head)
 }
