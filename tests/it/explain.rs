@@ -315,9 +315,10 @@ fn selects_one_of_several_sessions() {
     folder.write("a/two.ndjson", looping("ab2", 1) + &looping("cd", 2));
     folder.write("a/none.ndjson", "");
     assert_snapshot!(seen(&folder, &["a"]), @"
-    error: `--explain` needs one session, and 2 sessions match:
+    error: `--explain` needs one session, and 3 sessions match:
       2026-03-01 10:00 UTC  ab1  a/one.ndjson
       2026-03-01 10:00 UTC  ab2  a/two.ndjson
+      2026-03-01 10:00 UTC  cd  a/two.ndjson
     name its file, or select it with `--session ID`
     exit 2
     ");
@@ -348,7 +349,7 @@ fn selects_one_of_several_sessions() {
     ");
     assert_snapshot!(seen(&folder, &["a/none.ndjson"]), @"
     error: no session found
-      a/none.ndjson: is not a session of claude-code, codex, ndjson, opencode, openhands or swe-agent; name its kind with `--source`
+      a/none.ndjson: is empty
     exit 2
     ");
 }

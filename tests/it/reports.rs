@@ -42,11 +42,200 @@ fn fails_if_no_session_is_read() {
     let folder = Folder::new();
     folder.write("a/notes.txt", "no session\n");
     folder.write("b/package.json", "{\"name\":\"x\"}\n");
-    for (path, format) in [("a", "text"), ("a", "json"), ("b", "sarif"), ("b", "github")] {
-        let ran = check(&folder, &[path, "--format", format]);
-        assert_eq!(ran.status, 2, "{path} {format}");
-        assert!(ran.err.contains("error: no session was read"), "{}", ran.err);
+    // Each format contains the message once, or else standard error does.
+    for args in [
+        &["a"][..],
+        &["a", "--group-by", "day"],
+        &["a", "--format", "json"],
+        &["a", "--format", "json", "--group-by", "day"],
+        &["b", "--format", "sarif"],
+        &["b", "--format", "github"],
+        &["b", "--format", "ndjson"],
+        &["b", "--format", "csv"],
+        &["b", "-q"],
+    ] {
+        let ran = check(&folder, args);
+        assert_eq!(ran.status, 2, "{args:?}");
+        let is_on_stderr = ["ndjson", "csv", "-q"].iter().any(|it| args.contains(it));
+        let counts = [&ran.out, &ran.err].map(|text| text.matches("no session was read").count());
+        assert_eq!(counts, [usize::from(!is_on_stderr), usize::from(is_on_stderr)], "{args:?}");
     }
+}
+
+#[test]
+fn describes_files_without_text() {
+    let folder = Folder::new();
+    folder.write("empty.jsonl", "");
+    folder.write("data.jsonl", [0, 159, 146, 150].repeat(9));
+    folder.write("notes.jsonl", "no session\n");
+    let out = check(&folder, &["empty.jsonl", "data.jsonl", "notes.jsonl", "-"]).out;
+    for reason in ["-\n  is empty", "empty.jsonl\n  is empty", "data.jsonl\n  is a binary file"] {
+        assert!(out.contains(reason), "{out}");
+    }
+    assert!(out.contains("notes.jsonl\n  is not a session of"), "{out}");
+}
+
+#[test]
+fn a_missing_path_does_not_affect_the_others() {
+    let folder = Folder::new();
+    folder.write("s.ndjson", looping("s1", 9));
+    let ran = check(&folder, &["s.ndjson", "gone.ndjson"]);
+    assert!(ran.out.contains("[HIGH]   repeated_call"), "{}", ran.out);
+    assert!(ran.out.contains("gone.ndjson\n  does not exist\n"), "{}", ran.out);
+    assert_eq!(ran.status, 2);
+    let ran = check(&folder, &["gone.ndjson", "s.ndjson", "--format", "ndjson"]);
+    assert_eq!(ran.out.lines().count(), 1, "{}", ran.out);
+    assert_eq!(ran.err, "error: `gone.ndjson`: does not exist\n");
+    let ran = check(&folder, &["gone.ndjson", "lost.ndjson"]);
+    assert_eq!((ran.out.as_str(), ran.status), ("", 2));
+    assert_eq!(ran.err, "error: `gone.ndjson` does not exist\n");
+}
+
+#[cfg(unix)]
+#[test]
+fn reads_a_named_pipe_once() {
+    let folder = Folder::new();
+    let pipe = folder.path().join("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    // No source finds a session in the text.
+    let line = "{\"at\":\"2026-03-01T10:00:00Z\",\"session\":\"s1\",\"event\":\"unheard_of\"}\n";
+    let writer = std::thread::spawn(move || std::fs::write(pipe, line));
+    let ran = check(&folder, &["pipe"]);
+    writer.join().unwrap().unwrap();
+    assert_eq!(ran.status, 2, "{}", ran.out);
+}
+
+#[test]
+fn an_explanation_has_the_findings_of_the_report() {
+    let folder = Folder::new();
+    let mut text = String::new();
+    let mut line = |event: &str| {
+        let secs = text.lines().count();
+        let at = format!("2026-03-01T10:{:02}:{:02}Z", secs / 60, secs % 60);
+        text.push_str(&format!("{{\"at\":\"{at}\",\"session\":\"s1\",\"event\":{event}}}\n"));
+    };
+    line("\"prompt\",\"text\":\"go\"");
+    // The same error, then another error, then the first error once more.
+    for n in 0..10 {
+        let error = if n == 8 { "error: no such file: b.rs" } else { "error: type mismatch" };
+        line(&format!(
+            "\"tool_call\",\"id\":\"c{n}\",\"tool\":\"Bash\",\"arguments\":{{\"command\":\"make {n}\"}}"
+        ));
+        line(&format!("\"tool_result\",\"id\":\"c{n}\",\"ok\":false,\"output\":\"{error}\""));
+    }
+    folder.write("s.ndjson", text);
+    let report = json(&folder, &["s.ndjson"]);
+    let explanation = json(&folder, &["s.ndjson", "--explain"]);
+    assert_eq!(report["sessions"][0]["findings"], explanation["session"]["findings"]);
+    assert!(report.to_string().contains("resolved"), "{report}");
+}
+
+#[test]
+fn reports_dropped_sub_agents() {
+    let folder = Folder::new();
+    let line = |n: u64| {
+        format!(
+            "{{\"at\":\"2026-03-01T10:00:00Z\",\"session\":\"s1\",\"agent\":\"a{n}\",\
+             \"event\":\"prompt\",\"text\":\"go\"}}\n"
+        )
+    };
+    folder.write("s.ndjson", (0..300).map(line).collect::<String>());
+    let message = "more than 256 sub-agents of one session at once: ";
+    for format in ["text", "json", "sarif", "github"] {
+        let ran = check(&folder, &["s.ndjson", "--format", format]);
+        assert!(ran.out.contains(message), "{format}: {}", ran.out);
+        assert_eq!((ran.err.as_str(), ran.status), ("", 0), "{format}");
+    }
+    assert!(check(&folder, &["s.ndjson", "--format", "csv"]).err.contains(message));
+    let report = json(&folder, &["s.ndjson"]);
+    assert_eq!(report["about_monitor"][0]["detector"], "watchkeeper-agents");
+}
+
+/// Returns a line of Claude Code with a prompt.
+fn prompt(session: &str, uuid: &str, minute: u32) -> String {
+    format!(
+        "{{\"type\":\"user\",\"sessionId\":\"{session}\",\"uuid\":\"{uuid}\",\"version\":\"2.1.330\",\
+         \"cwd\":\"/w\",\"timestamp\":\"2026-03-01T10:{minute:02}:00Z\",\
+         \"message\":{{\"role\":\"user\",\"content\":\"{uuid}\"}}}}\n"
+    )
+}
+
+#[test]
+fn an_original_session_keeps_the_lines_that_a_resumed_one_repeats() {
+    const ORIGINAL: &str = "11111111-1111-4111-8111-111111111111";
+    const RESUMED: &str = "22222222-2222-4222-8222-222222222222";
+    // A copy keeps the ids of the original or replaces them.
+    for copied_id in [ORIGINAL, RESUMED] {
+        for (original_folder, resumed_folder) in [("a", "z"), ("z", "a")] {
+            let folder = Folder::new();
+            let shared = |id| (0..4).map(|n| prompt(id, &format!("u{n}"), n)).collect::<String>();
+            let mut original = shared(ORIGINAL);
+            if copied_id == ORIGINAL {
+                // The original has continued, too.
+                original.extend((20..30).map(|n| prompt(ORIGINAL, &format!("u{n}"), n)));
+            }
+            let own: String = (5..8).map(|n| prompt(RESUMED, &format!("u{n}"), n)).collect();
+            folder.write(&format!("{original_folder}/{ORIGINAL}.jsonl"), original);
+            folder.write(&format!("{resumed_folder}/{RESUMED}.jsonl"), shared(copied_id) + &own);
+            folder.write("m/copy.jsonl", shared(ORIGINAL));
+            // Sessions that share a budget are read together.
+            folder.write(
+                "p.toml",
+                "version = 1\n[detectors.spent]\nkind = \"token-burn\"\nmax_cost_usd = 9\nper = \"cwd\"\n",
+            );
+            for policy in [&[][..], &["--policy", "p.toml"]] {
+                let report = json(&folder, &[&["a", "z"], policy].concat());
+                let sessions = report["sessions"].as_array().unwrap();
+                let starts: Vec<(&str, &str)> = sessions
+                    .iter()
+                    .map(|it| (it["session"].as_str().unwrap(), it["started_at"].as_str().unwrap()))
+                    .collect();
+                let expected =
+                    [(ORIGINAL, "2026-03-01T10:00:00Z"), (RESUMED, "2026-03-01T10:05:00Z")];
+                assert_eq!(starts, expected);
+            }
+            // A file that repeats all its lines is no session.
+            let explained = check(&folder, &["z", "m", "a", "--explain"]);
+            assert!(explained.err.contains("2 sessions match"), "{}", explained.err);
+        }
+    }
+}
+
+#[test]
+fn a_shared_budget_counts_sessions_in_order_of_time() {
+    let folder = Folder::new();
+    for (session, second) in [("A", 0), ("B", 1)] {
+        let mut text = format!(
+            "{{\"at\":\"2026-03-01T10:00:0{second}Z\",\"session\":\"{session}\",\"event\":\"session_start\",\
+             \"labels\":{{\"team\":\"payments\"}}}}\n"
+        );
+        for minute in 1..5 {
+            text += &format!(
+                "{{\"at\":\"2026-03-01T10:0{minute}:0{second}Z\",\"session\":\"{session}\",\
+                 \"event\":\"model_call\",\"input_tokens\":10,\"output_tokens\":10,\"cost_usd\":0.09}}\n"
+            );
+        }
+        folder.write(&format!("{session}.ndjson"), text);
+    }
+    folder.write(
+        "p.toml",
+        "version = 1\n[detectors.team_cost]\nkind = \"token-burn\"\nper = \"label:team\"\n\
+         max_cost_usd = 0.30\n",
+    );
+    let args = ["A.ndjson", "B.ndjson", "--policy", "p.toml"];
+    let report = json(&folder, &args);
+    let [b, a] = &report["sessions"].as_array().unwrap()[..] else { panic!("{report}") };
+    // The second session brought the sum above the lowest level.
+    assert_eq!((b["session"].as_str(), a["session"].as_str()), (Some("B"), Some("A")));
+    assert_eq!(a["findings"].as_array().unwrap().len(), 0);
+    let finding = &b["findings"][0];
+    assert_eq!(finding["message"], "$0.72 of $0.30 used, 240% (team `payments`)");
+    assert_eq!(finding["at"], "2026-03-01T10:01:01Z");
+    assert_eq!(finding["severity"], "high");
+    let explanation = json(&folder, &[&args[..], &["--explain", "--session", "B"]].concat());
+    assert_eq!(explanation["session"]["findings"], b["findings"]);
+    let text = check(&folder, &[&args[..], &["--explain", "--session", "A"]].concat()).out;
+    assert!(text.contains("MEDIUM at 90%"), "{text}");
 }
 
 #[test]
@@ -155,12 +344,98 @@ fn selects_by_time_and_severity() {
     assert_eq!(ran.status, 0);
 
     let ran = check(&folder, &["a.ndjson", "--min-severity", "high"]);
-    assert!(
-        ran.out.contains("1 finding outside the period or below `--min-severity`"),
-        "{}",
-        ran.out
-    );
+    assert!(ran.out.contains("1 finding below `--min-severity`\n"), "{}", ran.out);
     assert_eq!(ran.status, 1, "the exit status depends on --fail-on alone");
+    let many = [".", "--min-severity", "high"];
+    folder.write("c.ndjson", spending("2026-03-01T10:00:00Z", "s3", "m", 1.0));
+    folder.write("d.ndjson", spending("2026-03-01T10:00:00Z", "s4", "m", 1.0));
+    let out = check(&folder, &many).out;
+    for line in [
+        "2 sessions without findings: $2.00; `-v` lists them\n",
+        "1 session with findings below `--min-severity` only: $0.00; `-v` lists them\n",
+    ] {
+        assert!(out.contains(line), "{out}");
+    }
+
+    let ran = check(&folder, &[".", "--since", "2026-03-02", "--until", "2026-03-01"]);
+    assert_eq!((ran.out.as_str(), ran.status), ("", 2));
+    assert!(ran.err.starts_with("error: `--since` is not before `--until`"), "{}", ran.err);
+}
+
+#[test]
+fn findings_outside_the_period_do_not_change_the_exit_status() {
+    let folder = Folder::new();
+    let later = spending("2026-03-05T10:00:00Z", "s1", "m", 1.0);
+    let line = |event: &str| {
+        format!("{{\"at\":\"2026-03-01T10:01:00Z\",\"session\":\"s1\",\"event\":{event}}}\n")
+    };
+    let end = line("\"prompt\",\"text\":\"stop\"") + &line("\"turn_end\"");
+    folder.write("a.ndjson", looping("s1", 9) + &end + &later);
+    let ran = check(&folder, &["a.ndjson", "--since", "2026-03-04"]);
+    assert!(ran.out.contains("1 finding outside the period\nno findings\n"), "{}", ran.out);
+    let note = "the numbers are of whole sessions, also outside the period\n";
+    assert!(ran.out.contains(note), "{}", ran.out);
+    assert_eq!(ran.status, 0);
+    assert_eq!(check(&folder, &["a.ndjson"]).status, 1);
+}
+
+#[test]
+fn groups_contain_the_usage_and_findings_of_the_period() {
+    let folder = Folder::new();
+    let text = spending("2026-03-01T10:00:00Z", "s1", "m1", 0.5)
+        + &spending("2026-03-02T10:00:00Z", "s1", "m1", 0.25)
+        + &spending("2026-03-03T10:00:00Z", "s1", "m2", 2.0);
+    folder.write("a.ndjson", text);
+    // A loop from one day to the next.
+    let start = "2026-03-01T23:59:50Z".parse().unwrap();
+    folder.write("b.ndjson", looping_from(start, "s2", 9));
+    for by in ["day", "model", "project", "session"] {
+        let args = [".", "--since", "2026-03-02", "--until", "2026-03-02", "--group-by", by];
+        let table = json(&folder, &args);
+        let rows = table["groups"].as_array().unwrap();
+        let sum: f64 = rows.iter().map(|row| row["cost_usd"].as_f64().unwrap()).sum();
+        assert!((sum - 0.25).abs() < 1e-9, "{by}: {table}");
+        assert_eq!(table["total"]["cost_usd"], 0.25, "{by}");
+        assert_eq!(table["total"]["findings"]["high"], 1, "{by}");
+        assert_eq!(table["total"]["sessions"], 2, "{by}");
+        if by == "day" {
+            assert_eq!((rows.len(), rows[0]["day"].as_str()), (1, Some("2026-03-02")), "{table}");
+        }
+    }
+}
+
+#[test]
+fn rows_of_sessions_have_their_properties() {
+    let folder = Folder::new();
+    folder.write("a.ndjson", spending("2026-03-01T10:00:00Z", "s1", "m1", 0.5));
+    let csv = check(&folder, &["a.ndjson", "--format", "csv"]).out;
+    assert_eq!(csv, check(&folder, &["a.ndjson", "--format", "csv", "--group-by", "session"]).out);
+    let start = "s1,/w/m1,m1,ndjson,2026-03-01T10:00:00Z,2026-03-01T10:00:00Z,1,100,";
+    let titles = "session,project,model,source,started_at,ended_at,model_calls,input_tokens,";
+    assert!(csv.starts_with(titles) && csv.lines().nth(1).unwrap().starts_with(start), "{csv}");
+    let table = json(&folder, &["a.ndjson", "--group-by", "session"]);
+    let row = &table["groups"][0];
+    assert_eq!((&row["project"], &row["sessions"]), (&"/w/m1".into(), &Value::Null));
+    let text = check(&folder, &["a.ndjson", "--group-by", "session"]).out;
+    assert!(text.lines().nth(1).unwrap().starts_with("s1       2026-03-01 "), "{text}");
+}
+
+#[test]
+fn names_the_sub_agents_that_are_not_read() {
+    let folder = Folder::new();
+    let session = "11111111-1111-4111-8111-111111111111";
+    folder.write(&format!("p/{session}.jsonl"), prompt(session, "u1", 0));
+    folder.write(&format!("p/{session}/subagents/agent-a.jsonl"), prompt(session, "u2", 1));
+    let (file, sub_agents) = (format!("p/{session}.jsonl"), format!("p/{session}/subagents"));
+    let ran = check(&folder, &[&file]);
+    let line = format!("{sub_agents}: sub-agents of the session are not read");
+    assert!(ran.out.contains(&line), "{}", ran.out);
+    for args in [&["p"][..], &[&file, &sub_agents]] {
+        let ran = check(&folder, args);
+        assert!(!ran.out.contains("not read"), "{}", ran.out);
+    }
+    let report = json(&folder, &[&file]);
+    assert_eq!(report["unread_sub_agents"][0], sub_agents);
 }
 
 #[test]

@@ -46,6 +46,8 @@ pub(crate) enum Error {
         similar: Option<String>,
         known: Vec<String>,
     },
+    #[error("`--since` is not before `--until`, so that no session can match")]
+    EmptyPeriod,
     #[error("`--group-by` supports the formats `text`, `json` and `csv`")]
     GroupFormat,
     #[error("no policy tests found; name a file, or write `policy.test.toml` beside `policy.toml`")]

@@ -8,7 +8,10 @@ use std::{
 
 use thiserror::Error;
 use watchkeeper_core::{
-    Engine, Event, SessionId, Timestamp, author::make_safe, embed::Registry, quote,
+    Engine, Event, SessionId, Timestamp,
+    author::make_safe,
+    embed::{Kinds, Registry, SourceEntry},
+    quote,
 };
 use watchkeeper_policy::Policy;
 
@@ -16,7 +19,7 @@ use crate::{
     explanation::{Timeline, TimelineRecorder},
     numbers::counted,
     output::safe_path,
-    recorded::Group,
+    recorded::{self, Group, RecordedSession},
     report::{Report, SkippedFile},
 };
 
@@ -58,6 +61,13 @@ pub(crate) struct Candidate {
     file: String,
 }
 
+impl From<RecordedSession> for Candidate {
+    fn from(recorded: RecordedSession) -> Self {
+        let RecordedSession { started_at, session, file } = recorded;
+        Self { started_at, session, file: file.display().to_string() }
+    }
+}
+
 /// A request to explain the findings of one session.
 pub(crate) struct ExplainRequest {
     /// Kinds of the policy's detectors, by id.
@@ -94,20 +104,36 @@ impl ExplainRequest {
         Ok(Self { detectors, detector, id, candidates: BTreeSet::new(), recorder: None })
     }
 
-    /// Removes groups that cannot affect the explanation. Earlier sessions stay:
-    /// they can affect detectors that count several sessions together.
-    pub(crate) fn select(&mut self, mut groups: Vec<Group>) -> Vec<Group> {
-        let is_candidate = |group: &&Group| match &self.id {
+    /// Removes groups that cannot affect the explanation: all if the session is
+    /// ambiguous, or else the later ones. If detectors count several sessions together
+    /// (`is_shared`), later sessions can affect them, too.
+    pub(crate) fn select(
+        &mut self,
+        mut groups: Vec<Group>,
+        is_shared: bool,
+        kinds: &Kinds<SourceEntry>,
+    ) -> Vec<Group> {
+        let id = self.id.clone();
+        let is_candidate = |session: &SessionId| match &id {
             None => 1 < groups.len(),
-            Some(id) => group.session.as_str().starts_with(id),
+            Some(id) => session.as_str().starts_with(id),
         };
-        let candidates = groups.iter().filter(is_candidate).map(|group| Candidate {
-            started_at: group.started_at,
-            session: group.session.clone(),
-            file: group.files[0].display().to_string(),
-        });
-        self.candidates = candidates.collect();
+        let candidates = groups.iter().filter(|group| is_candidate(&group.session));
+        self.candidates = candidates
+            .map(|group| Candidate {
+                started_at: group.started_at,
+                session: group.session.clone(),
+                file: group.files[0].display().to_string(),
+            })
+            .collect();
+        if 1 < self.candidates.len() && self.selected().is_none() {
+            // Some files only contain lines of other sessions.
+            let sessions = recorded::sessions(&groups, kinds).into_iter();
+            let candidates = sessions.filter(|it| is_candidate(&it.session));
+            self.candidates = candidates.map(Candidate::from).collect();
+        }
         match self.selected() {
+            Some(_) if is_shared => {}
             Some(selected) => {
                 let idx = groups.iter().position(|it| it.session == selected.session);
                 groups.truncate(idx.map_or(groups.len(), |idx| idx + 1));
@@ -166,7 +192,8 @@ impl ExplainRequest {
         let Some(session) = self.selected().map(|it| it.session.clone()) else {
             return Err(self.not_selected(report));
         };
-        let Report { sessions, skipped_files, .. } = std::mem::take(report);
+        let Report { sessions, skipped_files, about_monitor, .. } = std::mem::take(report);
+        report.about_monitor = about_monitor;
         for mut selected in sessions.into_iter().filter(|it| it.session == session) {
             let is_selected = |skipped: &&SkippedFile| selected.files.contains(&skipped.file);
             report.skipped_files.extend(skipped_files.iter().filter(is_selected).cloned());

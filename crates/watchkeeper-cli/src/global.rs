@@ -1,6 +1,6 @@
 //! Options of every command.
 
-use std::path::PathBuf;
+use std::{ffi::OsString, path::PathBuf};
 
 use clap::{ArgAction, ValueEnum};
 
@@ -66,12 +66,52 @@ impl Global {
 }
 
 impl Color {
+    /// Returns the value of `--color` in arguments that were not parsed yet, if the value
+    /// is valid.
+    pub(crate) fn of_args(args: &[OsString]) -> Option<Self> {
+        let mut args = args.iter().skip(1).map_while(|arg| match arg.to_str() {
+            Some("--") => None,
+            text => Some(text.unwrap_or_default()),
+        });
+        while let Some(arg) = args.next() {
+            let value = match arg.strip_prefix("--color") {
+                Some("") => args.next(),
+                Some(value) => value.strip_prefix('='),
+                None => None,
+            };
+            if let Some(color) = value.and_then(|value| Self::from_str(value, false).ok()) {
+                return Some(color);
+            }
+        }
+        None
+    }
+
     /// Overrides the detected styles, except for `auto`.
     pub(crate) fn apply(self, styles: &mut Styles) {
         match self {
             Self::Auto => {}
             Self::Always => (styles.out, styles.err) = (true, true),
             Self::Never => (styles.out, styles.err) = (false, false),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Color;
+
+    #[test]
+    fn finds_the_color_before_the_arguments_are_parsed() {
+        for (args, expected) in [
+            (&["check", "--color", "never", "--nonsense"][..], Some(Color::Never)),
+            (&["--color=always", "--help"], Some(Color::Always)),
+            (&["check", "--color", "pink", "--color=auto"], Some(Color::Auto)),
+            (&["check", "--", "--color=never"], None),
+            (&["check", "--color"], None),
+            (&["check", "--colors=never"], None),
+        ] {
+            let args: Vec<_> = ["watchkeeper"].iter().chain(args).map(|&arg| arg.into()).collect();
+            assert_eq!(Color::of_args(&args), expected, "{args:?}");
         }
     }
 }

@@ -45,7 +45,11 @@ use watchkeeper_sinks as _;
 use watchkeeper_sources as _;
 
 use crate::{
-    commands::Command, error::Error, global::Global, logging::LoggingError, output::BestEffort,
+    commands::Command,
+    error::Error,
+    global::{Color, Global},
+    logging::LoggingError,
+    output::BestEffort,
 };
 
 pub use crate::output::{Output, Status, Styles};
@@ -174,6 +178,10 @@ impl App {
             styles: output.styles,
         };
         let args: Vec<OsString> = args.into_iter().collect();
+        // Help and errors of the parser have colors, too.
+        if let Some(color) = Color::of_args(&args) {
+            color.apply(&mut output.styles);
+        }
         let program_name = args.first().and_then(|arg| Path::new(arg).file_stem()?.to_str());
         let program_name = program_name.unwrap_or("watchkeeper").to_owned();
         let Args { global, command } = match Args::try_parse_from(args) {

@@ -1,15 +1,15 @@
 //! Runs detectors over recorded sessions.
 
 use std::{
-    collections::BTreeSet,
-    fs,
+    collections::{BTreeSet, HashMap},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use indicatif::ProgressBar;
 use thiserror::Error;
 use watchkeeper_core::{
-    Engine, Finding, SessionId, SignedDuration,
+    Engine, Event, Finding, SessionId, SignedDuration,
     author::{ClientTotal, DedupCache, SkippedLines},
     embed::{EngineConfig, Registry, Router, SourceEntry},
 };
@@ -20,7 +20,7 @@ use crate::{
     causes::with_causes,
     explain_request::ExplainRequest,
     output::{quoted_path, safe_path},
-    recorded::{self, Group, ReadError, UnreadFile},
+    recorded::{self, Group, GroupRead, ReadError, Step, UnreadFile},
     report::{EpisodeRecorder, Report, SessionReport, SkippedFile, UsageRecorder, Window},
     session_paths::{SessionPathsError, require_all},
 };
@@ -33,89 +33,8 @@ pub(crate) struct Recording {
     /// Paths from the command line. A file in a folder is counted if it contains no
     /// session; a named file is an error.
     pub(crate) named: Vec<PathBuf>,
-}
-
-/// Runs the detectors of a policy over all sessions of a recording, one session
-/// after the other.
-pub(crate) fn check(
-    policy: Policy,
-    registry: &Registry,
-    recording: Recording,
-    options: CheckOptions<'_>,
-    bar: &ProgressBar,
-) -> Report {
-    let Recording { found, source, named } = recording;
-    let CheckOptions { mut request, window, with_usage } = options;
-    let named: BTreeSet<PathBuf> = named.into_iter().collect();
-    let config = unlimited(policy.engine_config());
-    let config = EngineConfig { follows_episodes: true, ..config };
-    let mut report = Report { window, ..Report::default() };
-    report.totals.files = found.files.len() as u64;
-    for (folder, error) in found.unreadable {
-        let reason = format!("cannot read the folder: {error}");
-        let is_named = named.contains(&folder);
-        report.skipped_files.push(SkippedFile { file: folder, reason, skipped_lines: 0, is_named });
-    }
-    for (file, agent) in found.unsupported {
-        report.unsupported_files.entry(agent).or_default().push(file);
-    }
-    let (groups, without) = recorded::group(found.files, source, &registry.sources);
-    for unread in without {
-        add_unread(unread, &named, &mut report);
-    }
-    let groups = match &mut request {
-        Some(request) => request.select(groups),
-        None => groups,
-    };
-    let mut run = Run {
-        engine: Engine::new(policy.detectors, config),
-        episodes: EpisodeRecorder::default(),
-        usage: with_usage.then(UsageRecorder::default),
-        report,
-    };
-    let (mut seen, mut findings) = (DedupCache::default(), Vec::new());
-    let (mut n_sessions, mut n_findings) = (0, 0);
-    for group in groups {
-        let mut sessions: BTreeSet<SessionId> = BTreeSet::new();
-        let read = group.read(&registry.sources, &mut seen, &mut |event| {
-            if let Some(request) = &mut request {
-                request.before_event(&event, &mut run.engine);
-            }
-            run.engine.observe(&event, &mut findings);
-            if let Some(request) = &mut request {
-                request.after_event(&event, &mut run.engine, registry);
-            }
-            n_findings += findings.len();
-            run.episodes.record(&mut findings, run.engine.take_updates());
-            if let Some(usage) = &mut run.usage
-                && let Some(facts) = run.engine.session(&event.session)
-            {
-                usage.observe(&event, facts);
-            }
-            if !sessions.contains(&event.session) {
-                sessions.insert(event.session);
-            }
-        });
-        n_sessions += sessions.len();
-        // The totals of a client are of one session.
-        let client_total = read.client_total.filter(|_| sessions.len() == 1);
-        run.add_sessions(&group, sessions, read.skipped, client_total);
-        for UnreadFile { file, error, skipped_lines } in read.failed {
-            let is_named = named.contains(&file);
-            let reason = format!("not read to its end: {}", with_causes(&error));
-            let skipped = SkippedFile { file, reason, skipped_lines, is_named };
-            run.report.skipped_files.push(skipped);
-        }
-        bar.inc(size_of(&group.files));
-    }
-    tracing::info!(
-        target: "watchkeeper::engine",
-        sessions = n_sessions,
-        findings = n_findings,
-        "recorded sessions checked"
-    );
-    run.report.sort();
-    run.report
+    /// The named paths that do not exist.
+    pub(crate) missing: Vec<PathBuf>,
 }
 
 /// Options of [`check`].
@@ -126,24 +45,118 @@ pub(crate) struct CheckOptions<'a> {
     pub(crate) with_usage: bool,
 }
 
+/// Runs the detectors of a policy over all sessions of a recording: one session after
+/// the other or, if a detector counts several sessions together, in order of time.
+pub(crate) fn check(
+    policy: Policy,
+    registry: &Registry,
+    recording: Recording,
+    options: CheckOptions<'_>,
+    bar: &ProgressBar,
+) -> Report {
+    let CheckOptions { mut request, window, with_usage } = options;
+    let Recording { found, source, named, missing } = recording;
+    let named: BTreeSet<PathBuf> = named.into_iter().collect();
+    let mut report = Report { window, ..Report::default() };
+    report.unread_sub_agents = unread_sub_agents(&found.files, &named);
+    let found = add_unread_paths(found, missing, &named, &mut report);
+    let (groups, without) = recorded::group(found, source, &registry.sources);
+    for unread in without {
+        add_unread(unread, &named, &mut report);
+    }
+    let shared = policy.detectors.iter().filter(|detector| detector.per.is_some());
+    let shared: BTreeSet<Arc<str>> = shared.map(|detector| detector.id.clone()).collect();
+    let is_shared = !shared.is_empty();
+    let groups = match &mut request {
+        Some(request) => request.select(groups, is_shared, &registry.sources),
+        None => groups,
+    };
+    let config = EngineConfig { follows_episodes: true, ..unlimited(policy.engine_config()) };
+    let mut run = Run {
+        engine: Engine::new(policy.detectors, config),
+        episodes: EpisodeRecorder::new(shared),
+        usage: with_usage.then(|| UsageRecorder::new(window)),
+        sessions: Vec::new(),
+        unfinished: groups.iter().map(|_| BTreeSet::new()).collect(),
+        n_groups: HashMap::new(),
+        findings: Vec::new(),
+        report,
+    };
+    let on_step = &mut |step| match step {
+        Step::Event(group_idx, event) => {
+            if let Some(request) = &mut request {
+                request.before_event(&event, &mut run.engine);
+            }
+            run.observe(group_idx, &event);
+            if let Some(request) = &mut request {
+                request.after_event(&event, &mut run.engine, registry);
+            }
+        }
+        Step::End(group_idx, read) => {
+            let group = &groups[group_idx];
+            run.end_group(group_idx, group, read, &named);
+            if !bar.is_hidden() {
+                bar.inc(group.files.iter().map(|file| recorded::size_of(file)).sum());
+            }
+        }
+    };
+    if is_shared {
+        recorded::read_merged(&groups, &registry.sources, on_step);
+    } else {
+        recorded::read_in_turn(&groups, &registry.sources, on_step);
+    }
+    run.finish()
+}
+
+/// Adds the missing paths, the unreadable folders and the files of unsupported agents to
+/// the report. Returns the other files.
+fn add_unread_paths(
+    found: Discovery,
+    missing: Vec<PathBuf>,
+    named: &BTreeSet<PathBuf>,
+    report: &mut Report,
+) -> Vec<PathBuf> {
+    report.totals.files = found.files.len() as u64;
+    let missing = missing.into_iter().map(|path| (path, "does not exist".to_owned()));
+    let unreadable = found.unreadable.into_iter();
+    let unreadable =
+        unreadable.map(|(path, error)| (path, format!("cannot read the folder: {error}")));
+    for (file, reason) in missing.chain(unreadable) {
+        let is_named = named.contains(&file);
+        report.skipped_files.push(SkippedFile { file, reason, skipped_lines: 0, is_named });
+    }
+    for (file, agent) in found.unsupported {
+        report.unsupported_files.entry(agent).or_default().push(file);
+    }
+    found.files
+}
+
+/// Returns the folders with the sub-agents of named files, if none of their files is
+/// read.
+fn unread_sub_agents(files: &[PathBuf], named: &BTreeSet<PathBuf>) -> Vec<PathBuf> {
+    let folders = named.iter().filter_map(|file| watchkeeper_sources::sub_agent_folder(file));
+    folders.filter(|folder| !files.iter().any(|file| file.starts_with(folder))).collect()
+}
+
 /// Adds a file without a session to the report.
 fn add_unread(unread: UnreadFile, named: &BTreeSet<PathBuf>, report: &mut Report) {
     let UnreadFile { file, error, skipped_lines } = unread;
     let is_named = named.contains(&file);
     let agent = match &error {
+        _ if is_named => None,
         ReadError::Open(OpenError::Unrecognized { agent, .. }) => Some(*agent),
         ReadError::NoSession => Some(watchkeeper_sources::unsupported_agent(&file)),
         _ => None,
     };
     match agent {
-        Some(agent) if !is_named => {
+        Some(agent) => {
             report.totals.files -= 1;
             match agent {
                 Some(agent) => report.unsupported_files.entry(agent).or_default().push(file),
                 None => report.other_files.push(file),
             }
         }
-        _ => {
+        None => {
             report.totals.skipped_lines += skipped_lines;
             let reason = with_causes(&error);
             // The report names the file.
@@ -159,47 +172,119 @@ struct Run {
     engine: Engine,
     episodes: EpisodeRecorder,
     usage: Option<UsageRecorder>,
+    /// Sessions that have ended.
+    sessions: Vec<SessionReport>,
+    /// Sessions of each group that has not ended.
+    unfinished: Vec<BTreeSet<SessionId>>,
+    /// Number of unfinished groups that contain each session.
+    n_groups: HashMap<SessionId, usize>,
+    /// Findings of one event.
+    findings: Vec<Finding>,
     report: Report,
 }
 
 impl Run {
-    /// Moves the sessions of a group from the engine to the report.
-    fn add_sessions(
+    fn observe(&mut self, group_idx: usize, event: &Event) {
+        self.engine.observe(event, &mut self.findings);
+        self.episodes.record(event.at, &mut self.findings, self.engine.take_updates());
+        if let Some(usage) = &mut self.usage
+            && let Some(facts) = self.engine.session(&event.session)
+        {
+            usage.observe(event, facts);
+        }
+        let sessions = &mut self.unfinished[group_idx];
+        if !sessions.contains(&event.session) {
+            sessions.insert(event.session.clone());
+            *self.n_groups.entry(event.session.clone()).or_default() += 1;
+        }
+    }
+
+    /// Moves the sessions of a group from the engine to the report, unless another
+    /// group continues them.
+    fn end_group(
         &mut self,
+        group_idx: usize,
         group: &Group,
-        sessions: BTreeSet<SessionId>,
-        mut skipped: SkippedLines,
+        read: GroupRead,
+        named: &BTreeSet<PathBuf>,
+    ) {
+        let sessions = std::mem::take(&mut self.unfinished[group_idx]);
+        // The totals of a client are of one session.
+        let client_total = read.client_total.filter(|_| sessions.len() == 1);
+        let mut skipped = read.skipped;
+        for id in sessions {
+            if let Some(n_groups) = self.n_groups.get_mut(&id)
+                && 1 < *n_groups
+            {
+                *n_groups -= 1;
+                continue;
+            }
+            self.n_groups.remove(&id);
+            self.end_session(&id, group, &mut skipped, client_total);
+        }
+        self.report.totals.skipped_lines += skipped.total();
+        for UnreadFile { file, error, skipped_lines } in read.failed {
+            let is_named = named.contains(&file);
+            let reason = format!("not read to its end: {}", with_causes(&error));
+            let skipped = SkippedFile { file, reason, skipped_lines, is_named };
+            self.report.skipped_files.push(skipped);
+        }
+    }
+
+    /// Moves a session from the engine to the report. The lines of a file with several
+    /// sessions are counted in the first one, which takes `skipped`.
+    fn end_session(
+        &mut self,
+        id: &SessionId,
+        group: &Group,
+        skipped: &mut SkippedLines,
         client_total: Option<ClientTotal>,
     ) {
-        for id in sessions {
-            let open = self.engine.open_findings(&id);
-            if let Some(facts) = self.engine.session(&id) {
-                let findings = self.episodes.finish(facts, open);
-                let mut session =
-                    SessionReport::new(facts, group.files.clone(), findings, &skipped);
-                if let Some(total) = client_total {
-                    session.compare(total);
-                }
-                if let Some(usage) = &mut self.usage {
-                    session.usage = usage.finish(facts);
-                }
-                self.report.add(session);
-                // The lines of a file with several sessions are counted once.
-                skipped = SkippedLines::default();
+        let open = self.engine.open_findings(id);
+        if let Some(facts) = self.engine.session(id) {
+            let findings = self.episodes.finish(facts, open);
+            let skipped = std::mem::take(skipped);
+            let mut session = SessionReport::new(facts, group.files.clone(), findings, &skipped);
+            let used = session.usage();
+            if let Some(total) = client_total {
+                session.compare(total);
             }
-            self.engine.forget(&id);
+            if let Some(usage) = &mut self.usage {
+                session.usage = usage.finish(facts, used, session.usage());
+            }
+            self.sessions.push(session);
         }
+        self.engine.forget(id);
+    }
+
+    /// Returns the report after the last group.
+    fn finish(mut self) -> Report {
+        let (shared, about_monitor) = self.episodes.finish_shared();
+        let positions: HashMap<SessionId, usize> = match &shared[..] {
+            [] => HashMap::new(),
+            _ => self.sessions.iter().map(|it| it.session.clone()).zip(0..).collect(),
+        };
+        for episode in shared {
+            if let Some(idx) = positions.get(&episode.finding.session) {
+                self.sessions[*idx].add_shared(episode);
+            }
+        }
+        self.report.about_monitor = about_monitor;
+        self.sessions.into_iter().for_each(|session| self.report.add(session));
+        tracing::info!(
+            target: "watchkeeper::engine",
+            sessions = self.report.totals.sessions,
+            findings = self.report.totals.findings.total(),
+            "recorded sessions checked"
+        );
+        self.report.sort();
+        self.report
     }
 }
 
 /// Returns a configuration that keeps every session until it is forgotten.
 fn unlimited(config: EngineConfig) -> EngineConfig {
     EngineConfig { max_sessions: usize::MAX, session_expiry: SignedDuration::MAX, ..config }
-}
-
-/// Returns the size of all readable files, in bytes.
-pub(crate) fn size_of(files: &[PathBuf]) -> u64 {
-    files.iter().filter_map(|file| fs::metadata(file).ok()).map(|it| it.len()).sum()
 }
 
 /// Runs the detectors of a policy over one session file. Returns the findings that
@@ -218,7 +303,7 @@ pub(crate) fn routed_findings(
     }
     for group in groups {
         let mut seen = DedupCache::default();
-        let read = group.read(&registry.sources, &mut seen, &mut |event| {
+        let read = recorded::read_group(&group, &registry.sources, &mut seen, &mut |event| {
             n_events += 1;
             engine.observe(&event, &mut findings);
         });
@@ -259,7 +344,7 @@ pub(crate) fn probe(
     );
     for group in groups {
         let mut sessions: BTreeSet<SessionId> = BTreeSet::new();
-        let read = group.read(&registry.sources, &mut seen, &mut |event| {
+        let read = recorded::read_group(&group, &registry.sources, &mut seen, &mut |event| {
             engine.observe(&event, &mut findings);
             findings.clear();
             if !sessions.contains(&event.session) {

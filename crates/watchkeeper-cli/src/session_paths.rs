@@ -118,6 +118,18 @@ pub(crate) fn require_all(paths: &[PathBuf]) -> Result<(), SessionPathsError> {
     }
 }
 
+/// Returns the paths that do not exist, or an error if there is no other path.
+pub(crate) fn require_any(paths: &[PathBuf]) -> Result<Vec<PathBuf>, SessionPathsError> {
+    let missing = paths.iter().filter(|path| !is_standard_input(path) && !path.exists());
+    let missing: Vec<PathBuf> = missing.cloned().collect();
+    match missing.first() {
+        Some(path) if missing.len() == paths.len() => {
+            Err(SessionPathsError::Missing { path: path.clone() })
+        }
+        _ => Ok(missing),
+    }
+}
+
 /// Returns the session folders of every linked source, or of one source.
 fn default_folders(registry: &Registry, only: Option<&SourceEntry>) -> Vec<PathBuf> {
     let environment = |name: &str| std::env::var_os(name);

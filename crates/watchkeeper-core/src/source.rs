@@ -169,7 +169,9 @@ impl<'a> EventSink<'a> {
     /// it: for history that an agent copies when a session is resumed.
     pub fn is_first_here(&mut self, key: Fingerprint) -> bool {
         let file = Fingerprint::of(&**self.file);
-        self.dedup_cache.first(key, file) == file
+        let is_first = self.dedup_cache.first(key, file) == file;
+        self.dedup_cache.n_copies += u64::from(!is_first);
+        is_first
     }
 
     /// Returns whether `key` was recorded before, for this file or another one.
@@ -180,7 +182,8 @@ impl<'a> EventSink<'a> {
     /// Records `key`, and returns whether it was not recorded before, for this
     /// file or another one: for files that are rewritten as a whole.
     pub fn is_new(&mut self, key: Fingerprint) -> bool {
-        !self.dedup_cache.has(key) && self.is_first_here(key)
+        let is_known = self.dedup_cache.has(key);
+        self.is_first_here(key) && !is_known
     }
 }
 
@@ -223,12 +226,18 @@ impl SkippedLines {
 pub struct DedupCache {
     newer: HashMap<Fingerprint, Fingerprint, RandomState>,
     older: HashMap<Fingerprint, Fingerprint, RandomState>,
+    n_copies: u64,
 }
 
 impl DedupCache {
     /// The smallest number of recent keys that are kept: more than the number of
     /// lines in files that are copied from one another.
     const CAPACITY: usize = 1 << 18;
+
+    /// Returns how often a file contained a key of an earlier file.
+    pub fn n_copies(&self) -> u64 {
+        self.n_copies
+    }
 
     fn has(&self, key: Fingerprint) -> bool {
         self.newer.contains_key(&key) || self.older.contains_key(&key)

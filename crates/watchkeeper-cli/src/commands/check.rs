@@ -18,9 +18,10 @@ use crate::{
     global::Global,
     loading,
     output::{Output, Status, quoted_path},
+    recorded,
     replay::{self, CheckOptions, Recording},
     report::{self, Format, GroupBy, Notice, Report, TimeArgument, Window},
-    session_paths::{Selection, SessionPaths, require_all},
+    session_paths::{Selection, SessionPaths, require_any},
 };
 
 /// Check recorded sessions and report findings
@@ -92,6 +93,8 @@ impl Check {
         registry: &Registry,
         output: &mut Output<'_>,
     ) -> Result<Status, Error> {
+        self.require_groups()?;
+        let window = self.window()?;
         let policy = loading::policy(global, registry, output)?;
         if !global.quiet
             && let Some(note) = self.paths.unsupported_note()
@@ -99,16 +102,16 @@ impl Check {
             writeln!(output.err, "{note}")?;
         }
         let Selection { paths, source } = self.paths.select(registry)?;
-        require_all(&paths)?;
+        let missing = require_any(&paths)?;
         let mut request = self.explain_request(&policy)?;
-        self.require_groups()?;
 
-        let found = watchkeeper_sources::discover(&paths, registry.sources.iter());
+        let existing = paths.iter().filter(|path| !missing.contains(path));
+        let found = watchkeeper_sources::discover(existing, registry.sources.iter());
         let bar = progress_bar(&found.files, global.quiet, output);
-        let recording = Recording { found, source, named: paths };
+        let recording = Recording { found, source, named: paths, missing };
         let options = CheckOptions {
             request: request.as_mut(),
-            window: self.window(),
+            window,
             with_usage: self.group_by.is_some() || self.format == Format::Csv,
         };
         let mut report = replay::check(policy, registry, recording, options, &bar);
@@ -133,13 +136,12 @@ impl Check {
                 if !global.quiet
                     && let Some(by) = self.group_by
                 {
-                    report::write_groups(&report, by, self.format, output)?;
+                    report::write_groups(&report, by, self.format, verbose, output)?;
                 } else if !global.quiet {
                     let kinds = &registry.detectors;
                     report::write(&report, self.format, verbose, kinds, output)?;
                 }
-                let has_notices = self.format.has_notices() && self.group_by.is_none();
-                if global.quiet || !has_notices || report.is_empty() {
+                if global.quiet || !self.format.has_notices() {
                     warn_about(report.notices(), global.quiet, output)?;
                 }
             }
@@ -165,13 +167,14 @@ impl Check {
         }
     }
 
-    fn window(&self) -> Window {
+    fn window(&self) -> Result<Window, Error> {
         let now = SystemClock.now();
-        Window {
+        let window = Window {
             since: self.since.map(|time| time.start(now)),
             until: self.until.map(|time| time.end(now)),
             min_severity: self.min_severity,
-        }
+        };
+        if window.is_empty() { Err(Error::EmptyPeriod) } else { Ok(window) }
     }
 
     fn status(&self, report: &Report) -> Status {
@@ -185,10 +188,10 @@ impl Check {
     }
 }
 
-/// Prints messages about files that were not read. `quiet` prints only errors.
+/// Prints notices to standard error. `quiet` prints only errors.
 fn warn_about(notices: Vec<Notice<'_>>, quiet: bool, output: &mut Output<'_>) -> io::Result<()> {
-    for Notice { is_error, file, text } in notices {
-        let label = if is_error { "error" } else { "warning" };
+    for notice in notices {
+        let (label, Notice { is_error, file, text }) = (notice.level(), notice);
         let file = file.map(|file| format!("{}: ", quoted_path(file))).unwrap_or_default();
         if is_error || !quiet {
             writeln!(output.err, "{label}: {file}{text}")?;
@@ -202,8 +205,11 @@ fn warn_about(notices: Vec<Notice<'_>>, quiet: bool, output: &mut Output<'_>) ->
 fn progress_bar(files: &[PathBuf], quiet: bool, output: &Output<'_>) -> ProgressBar {
     /// Smaller inputs are read before the bar would be visible.
     const LONG: u64 = 32 << 20;
-    let total = replay::size_of(files);
-    if quiet || !output.styles.err_is_terminal || total < LONG {
+    if quiet || !output.styles.err_is_terminal {
+        return ProgressBar::hidden();
+    }
+    let total = files.iter().map(|file| recorded::size_of(file)).sum();
+    if total < LONG {
         return ProgressBar::hidden();
     }
     let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr_with_hz(10));

@@ -153,7 +153,8 @@ fn read_events(
     let mut events = Vec::new();
     for group in groups {
         let on_event = &mut |event| events.push(event);
-        let read = group.read(&registry.sources, &mut DedupCache::default(), on_event);
+        let read =
+            recorded::read_group(&group, &registry.sources, &mut DedupCache::default(), on_event);
         let skipped = read.complete().map_err(|unread| unread.error)?;
         if 0 < skipped.total() {
             return Err(SessionError::SkippedLines(skipped.total()));

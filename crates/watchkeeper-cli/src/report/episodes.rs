@@ -1,4 +1,7 @@
-use std::collections::BTreeMap;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use serde::Serialize;
 use watchkeeper_core::{
@@ -32,24 +35,59 @@ impl Episode {
     pub(crate) fn duration(&self) -> Option<SignedDuration> {
         Some(self.ended_at?.duration_since(self.finding.at).max(SignedDuration::ZERO))
     }
+
+    /// Sets the end of an open episode: the last event of its session, or a later
+    /// update. `None` is the end in a session without times.
+    pub(super) fn end(&mut self, last_event_at: Option<Timestamp>) {
+        if last_event_at.is_none() || self.finding.status == Status::Open {
+            self.ended_at = last_event_at.and(last_event_at.max(self.ended_at));
+        }
+    }
 }
 
 /// Merges the findings and updates of an engine into episodes.
 #[derive(Debug, Default)]
 pub(crate) struct EpisodeRecorder {
+    /// Detectors whose streams several sessions share. An episode of such a detector
+    /// can outlast the session that opened it.
+    shared_detectors: BTreeSet<Arc<str>>,
     sessions: BTreeMap<SessionId, Vec<Episode>>,
-    /// Session and index of the latest episode with each fingerprint.
-    latest: BTreeMap<Fingerprint, (SessionId, usize)>,
+    shared: Vec<Episode>,
+    /// Position of the latest episode with each fingerprint.
+    latest: BTreeMap<Fingerprint, Position>,
+    /// Latest finding about each part of the monitor, by detector.
+    about_monitor: BTreeMap<Arc<str>, Finding>,
+}
+
+#[derive(Clone, Debug)]
+enum Position {
+    /// Index among the episodes of the session.
+    Session(SessionId, usize),
+    /// Index among the shared episodes.
+    Shared(usize),
 }
 
 impl EpisodeRecorder {
+    pub(crate) fn new(shared_detectors: BTreeSet<Arc<str>>) -> Self {
+        Self { shared_detectors, ..Self::default() }
+    }
+
     /// Adds the findings and the updates of one event.
-    pub(crate) fn record(&mut self, findings: &mut Vec<Finding>, updates: Vec<EpisodeUpdate>) {
+    pub(crate) fn record(
+        &mut self,
+        at: Timestamp,
+        findings: &mut Vec<Finding>,
+        updates: Vec<EpisodeUpdate>,
+    ) {
         for finding in findings.drain(..) {
-            self.add(finding);
+            if finding.session.as_str().is_empty() {
+                self.about_monitor.insert(finding.detector.clone(), finding);
+            } else {
+                self.add(finding);
+            }
         }
         for update in updates {
-            self.update(update);
+            self.update(at, update);
         }
     }
 
@@ -58,22 +96,14 @@ impl EpisodeRecorder {
         let open = latest.filter(|it| it.finding.status == Status::Open);
         match (finding.status, open) {
             (Status::Open, Some(episode)) => {
-                let opened_at = episode.finding.at;
+                // The session that opened the episode keeps it.
+                let Finding { at, session, source, .. } = &episode.finding;
+                let (at, session, source) = (*at, session.clone(), *source);
                 episode.finding = finding;
-                episode.finding.at = opened_at;
+                (episode.finding.at, episode.finding.session) = (at, session);
+                episode.finding.source = source;
             }
-            (Status::Open, None) => {
-                let episodes = self.sessions.entry(finding.session.clone()).or_default();
-                let position = (finding.session.clone(), episodes.len());
-                self.latest.insert(finding.fingerprint, position);
-                episodes.push(Episode {
-                    finding,
-                    ended_at: None,
-                    resolution: None,
-                    tokens: 0,
-                    cost_usd: 0.0,
-                });
-            }
+            (Status::Open, None) => self.open(finding),
             (Status::Resolved, Some(episode)) => {
                 episode.finding.status = Status::Resolved;
                 episode.finding.count = finding.count;
@@ -83,46 +113,121 @@ impl EpisodeRecorder {
         }
     }
 
-    fn update(&mut self, update: EpisodeUpdate) {
+    fn open(&mut self, finding: Finding) {
+        let fingerprint = finding.fingerprint;
+        let session = finding.session.clone();
+        let is_shared = self.shared_detectors.contains(&finding.detector);
+        let episode =
+            Episode { finding, ended_at: None, resolution: None, tokens: 0, cost_usd: 0.0 };
+        let position = if is_shared {
+            self.shared.push(episode);
+            Position::Shared(self.shared.len() - 1)
+        } else {
+            let episodes = self.sessions.entry(session.clone()).or_default();
+            episodes.push(episode);
+            Position::Session(session, episodes.len() - 1)
+        };
+        self.latest.insert(fingerprint, position);
+    }
+
+    fn update(&mut self, at: Timestamp, update: EpisodeUpdate) {
         let Some(episode) = self.latest(update.fingerprint) else { return };
-        if update.status == Status::Resolved {
-            if episode.finding.status == Status::Resolved {
+        let is_open = episode.finding.status == Status::Open;
+        match (update.status, is_open) {
+            (Status::Open, true) => {
+                let finding = &mut episode.finding;
+                (finding.count, finding.message) = (update.count, update.message);
+                (finding.data, finding.evidence) = (update.data, update.evidence);
+                episode.ended_at = episode.ended_at.max(Some(at));
+            }
+            // The finding of the resolution comes before its update.
+            (Status::Resolved, false) => {
                 episode.resolution = Some(update.message);
                 (episode.tokens, episode.cost_usd) = (update.tokens, update.cost_usd);
             }
-            return;
+            (Status::Open, false) | (Status::Resolved, true) => {}
         }
-        let finding = &mut episode.finding;
-        (finding.count, finding.message) = (update.count, update.message);
-        (finding.data, finding.evidence) = (update.data, update.evidence);
     }
 
     fn latest(&mut self, fingerprint: Fingerprint) -> Option<&mut Episode> {
-        let (session, idx) = self.latest.get(&fingerprint)?;
-        self.sessions.get_mut(session)?.get_mut(*idx)
+        match self.latest.get(&fingerprint)? {
+            Position::Session(session, idx) => self.sessions.get_mut(session)?.get_mut(*idx),
+            Position::Shared(idx) => self.shared.get_mut(*idx),
+        }
     }
 
     /// Removes and returns the episodes of a session at its end, by severity and then
-    /// by time.
+    /// by time. Excludes [shared](Self::finish_shared) ones.
     pub(crate) fn finish(&mut self, facts: &SessionFacts, open: Vec<OpenFinding>) -> Vec<Episode> {
-        let mut episodes = self.sessions.remove(&facts.id).unwrap_or_default();
         for open in open {
-            if let Some((_, idx)) = self.latest.get(&open.fingerprint)
-                && let Some(episode) = episodes.get_mut(*idx)
-            {
+            if let Some(episode) = self.latest(open.fingerprint) {
                 episode.finding.count = open.count;
                 (episode.tokens, episode.cost_usd) = (open.tokens, open.cost_usd);
             }
         }
+        let mut episodes = self.sessions.remove(&facts.id).unwrap_or_default();
         for episode in &mut episodes {
             self.latest.remove(&episode.finding.fingerprint);
-            if !facts.has_times() {
-                episode.ended_at = None;
-            } else if episode.finding.status == Status::Open {
-                episode.ended_at = Some(facts.last_event_at);
-            }
+            let last_event_at = facts.has_times().then_some(facts.last_event_at);
+            episode.end(last_event_at);
         }
-        episodes.sort_by_key(|episode| std::cmp::Reverse(episode.finding.severity));
+        sort_by_severity(&mut episodes);
         episodes
+    }
+
+    /// Returns the shared episodes after the last session, and the findings about the
+    /// monitor itself.
+    pub(crate) fn finish_shared(self) -> (Vec<Episode>, Vec<Finding>) {
+        (self.shared, self.about_monitor.into_values().collect())
+    }
+}
+
+/// Sorts episodes by severity. Of two, the one that is first stays first.
+pub(super) fn sort_by_severity(episodes: &mut [Episode]) {
+    episodes.sort_by_key(|episode| std::cmp::Reverse(episode.finding.severity));
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use watchkeeper_core::{
+        Engine, Event, EventKind, Finding, Severity, Status, Timestamp, embed::EngineConfig,
+    };
+
+    use super::EpisodeRecorder;
+
+    #[test]
+    fn keeps_findings_about_the_monitor() {
+        let at = Timestamp::UNIX_EPOCH;
+        let mut recorder = EpisodeRecorder::new(BTreeSet::new());
+        for n in [1, 2] {
+            let finding =
+                Finding::about_monitor(at, "agents", Severity::Medium, format!("{n} forgotten"));
+            recorder.record(at, &mut vec![finding], Vec::new());
+        }
+        let (_, about_monitor) = recorder.finish_shared();
+        let messages: Vec<_> = about_monitor.iter().map(|it| it.message.as_str()).collect();
+        assert_eq!(messages, ["2 forgotten"]);
+    }
+
+    #[test]
+    fn keeps_shared_episodes_after_the_end_of_their_session() {
+        let at = |secs| Timestamp::from_second(secs).expect("the time is valid");
+        let mut recorder = EpisodeRecorder::new(BTreeSet::from(["team_cost".into()]));
+        let mut finding = Finding::new(at(1), "team_cost", "s1", Severity::Low, "opened");
+        recorder.record(at(1), &mut vec![finding.clone()], Vec::new());
+        let mut engine = Engine::new(Vec::new(), EngineConfig::default());
+        engine.observe(&Event::new(at(1), "s1", EventKind::TurnEnd), &mut Vec::new());
+        let facts = engine.session(&"s1".into()).expect("the session has an event");
+        assert!(recorder.finish(facts, Vec::new()).is_empty());
+        (finding.at, finding.session) = (at(5), "s2".into());
+        (finding.severity, finding.count) = (Severity::High, 3);
+        recorder.record(at(5), &mut vec![finding], Vec::new());
+        let (shared, _) = recorder.finish_shared();
+        let [episode] = &shared[..] else { panic!("{shared:?}") };
+        assert_eq!((episode.finding.session.as_str(), episode.finding.at), ("s1", at(1)));
+        assert_eq!((episode.finding.severity, episode.finding.count), (Severity::High, 3));
+        assert_eq!(episode.finding.status, Status::Open);
     }
 }

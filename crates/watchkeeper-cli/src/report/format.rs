@@ -30,9 +30,13 @@ pub(crate) enum Format {
 }
 
 impl Format {
-    /// Returns `true` if reports in this format contain the files that were not read.
+    /// Returns `true` if reports and tables in this format contain the notices, such as
+    /// files that were not read. For other formats, they belong on standard error.
     pub(crate) fn has_notices(self) -> bool {
-        matches!(self, Self::Text)
+        match self {
+            Self::Text | Self::Json | Self::Sarif | Self::Github => true,
+            Self::Ndjson | Self::Csv => false,
+        }
     }
 
     /// Returns `true` if there is a table of groups in this format.
@@ -61,11 +65,13 @@ pub(crate) fn write(
 }
 
 /// Writes the groups of a report to standard output, in a format that
-/// [has groups](Format::has_groups).
+/// [has groups](Format::has_groups). `verbose` adds files without a session to the text
+/// format.
 pub(crate) fn write_groups(
     report: &Report,
     by: GroupBy,
     format: Format,
+    verbose: bool,
     output: &mut Output<'_>,
 ) -> io::Result<()> {
     match format {
@@ -74,7 +80,7 @@ pub(crate) fn write_groups(
         _ => {
             let styled = output.styles.out;
             groups::write(report, by, styled, output.out)?;
-            text::write_omissions(report, false, styled, output.out)
+            text::write_notices(report, verbose, styled, output.out)
         }
     }
 }

@@ -24,8 +24,8 @@ pub(super) fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
         let properties = properties.join(",");
         writeln!(out, "::{command} {properties}::{}", data(&finding.message))?;
     }
-    for Notice { is_error, file, text } in report.notices() {
-        let command = if is_error { "error" } else { "warning" };
+    for notice in report.notices() {
+        let (command, Notice { file, text, .. }) = (notice.level(), notice);
         let file = file.map(|file| format!(",file={}", property(&file.to_string_lossy())));
         writeln!(
             out,

@@ -7,7 +7,10 @@ use std::{
 use clap::ValueEnum;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
-use watchkeeper_core::author::make_safe;
+use watchkeeper_core::{
+    Timestamp,
+    author::{Labels, make_safe},
+};
 
 use super::{
     safe_json::write_pretty,
@@ -16,7 +19,7 @@ use super::{
     usage::{Usage, UsageSlice, day_of},
 };
 use crate::{
-    numbers::{grouped, short},
+    numbers::{counted, grouped, short},
     output::Style,
 };
 
@@ -43,10 +46,29 @@ struct Group {
 }
 
 /// The groups of a report, and their sum.
-struct Table {
-    /// By day, or else by cost. `None` is the group without the property.
-    rows: Vec<(Option<String>, Group)>,
+struct Table<'a> {
+    /// By day, or else by cost.
+    rows: Vec<Row<'a>>,
     total: Group,
+}
+
+struct Row<'a> {
+    /// Value of the property; `None` is the group without the property.
+    key: Option<String>,
+    group: Group,
+    /// The session, if the groups are sessions.
+    session: Option<&'a SessionReport>,
+}
+
+/// Facts of one session, in place of the number of sessions.
+#[derive(Debug, Serialize)]
+struct SessionColumns<'a> {
+    project: Option<&'a str>,
+    model: Option<&'a str>,
+    source: Option<&'static str>,
+    started_at: Option<Timestamp>,
+    ended_at: Option<Timestamp>,
+    labels: &'a Labels,
 }
 
 impl GroupBy {
@@ -70,9 +92,11 @@ impl GroupBy {
     }
 }
 
-impl Table {
-    fn new(report: &Report, by: GroupBy) -> Self {
+impl<'a> Table<'a> {
+    /// Creates a table of the sessions, usage and findings in the window of a report.
+    fn new(report: &'a Report, by: GroupBy) -> Self {
         let mut groups: BTreeMap<Option<String>, Group> = BTreeMap::new();
+        let mut sessions: BTreeMap<&str, &SessionReport> = BTreeMap::new();
         let mut total = Group::default();
         for session in &report.sessions {
             let mut keys = BTreeSet::new();
@@ -86,7 +110,9 @@ impl Table {
             for episode in &session.findings {
                 let key = match by {
                     GroupBy::Day => {
-                        session.started_at.map(|_| day_of(episode.finding.at).to_string())
+                        // The first day of the episode in the window.
+                        let at = report.window.clamp(episode.finding.at);
+                        session.started_at.map(|_| day_of(at).to_string())
                     }
                     GroupBy::Model => session.model.as_deref().map(str::to_owned),
                     GroupBy::Project => session.cwd.as_deref().map(str::to_owned),
@@ -100,12 +126,33 @@ impl Table {
                 groups.entry(key).or_default().sessions += 1;
             }
             total.sessions += 1;
+            if by == GroupBy::Session {
+                sessions.insert(session.session.as_str(), session);
+            }
         }
-        let mut rows: Vec<(Option<String>, Group)> = groups.into_iter().collect();
+        let rows = groups.into_iter().map(|(key, group)| {
+            let session = key.as_deref().and_then(|id| sessions.get(id)).copied();
+            Row { key, group, session }
+        });
+        let mut rows: Vec<Row<'a>> = rows.collect();
         if by != GroupBy::Day {
-            rows.sort_by(|(_, a), (_, b)| by_cost(a, b));
+            rows.sort_by(|a, b| by_cost(&a.group, &b.group));
         }
         Self { rows, total }
+    }
+}
+
+impl<'a> SessionColumns<'a> {
+    fn new(session: &'a SessionReport) -> Self {
+        let SessionReport { cwd, model, source, started_at, ended_at, labels, .. } = session;
+        Self {
+            project: cwd.as_deref(),
+            model: model.as_deref(),
+            source: *source,
+            started_at: *started_at,
+            ended_at: *ended_at,
+            labels,
+        }
     }
 }
 
@@ -122,22 +169,15 @@ pub(super) fn write(
     styled: bool,
     out: &mut dyn Write,
 ) -> io::Result<()> {
-    const NUMBERS: [&str; 9] = [
-        "sessions",
-        "input",
-        "cache read",
-        "cache write",
-        "output",
-        "cost",
-        "high",
-        "medium",
-        "low",
-    ];
+    const NUMBERS: [&str; 8] =
+        ["input", "cache read", "cache write", "output", "cost", "high", "medium", "low"];
     let table = Table::new(report, by);
-    let cells = |name: String, group: &Group| {
-        let Group { sessions, usage, findings } = group;
+    // The groups by session contain one session each.
+    let second = if by == GroupBy::Session { "date" } else { "sessions" };
+    let cells = |name: String, second: String, group: &Group| {
+        let Group { usage, findings, .. } = group;
         let tokens = &usage.tokens;
-        let mut cells = vec![name, grouped(*sessions)];
+        let mut cells = vec![name, second];
         cells.extend(
             [tokens.input, tokens.cache_read, tokens.cache_write, tokens.output].map(short),
         );
@@ -148,17 +188,29 @@ pub(super) fn write(
         }));
         cells
     };
-    let mut lines = vec![std::iter::once(by.name()).chain(NUMBERS).map(str::to_owned).collect()];
-    for (key, group) in &table.rows {
+    let titles = [by.name(), second].into_iter().chain(NUMBERS);
+    let mut lines = vec![titles.map(str::to_owned).collect()];
+    for Row { key, group, session } in &table.rows {
         let name = key.as_deref().map_or_else(|| "unknown".to_owned(), make_safe);
-        lines.push(cells(name, group));
+        let second = match session {
+            None => grouped(group.sessions),
+            Some(session) => {
+                let date = session.started_at.map(|at| day_of(at).to_string());
+                date.unwrap_or_else(|| "-".to_owned())
+            }
+        };
+        lines.push(cells(name, second, group));
     }
-    lines.push(cells("total".to_owned(), &table.total));
+    let n_sessions = match by {
+        GroupBy::Session => counted(table.total.sessions, "session"),
+        _ => grouped(table.total.sessions),
+    };
+    lines.push(cells("total".to_owned(), n_sessions, &table.total));
     let width = |column: usize| {
         let cells = lines.iter().map(|line: &Vec<String>| line[column].chars().count());
         cells.max().unwrap_or_default()
     };
-    let widths: Vec<usize> = (0..=NUMBERS.len()).map(width).collect();
+    let widths: Vec<usize> = (0..NUMBERS.len() + 2).map(width).collect();
     let last = lines.len() - 1;
     for (n, line) in lines.iter().enumerate() {
         let mut text = format!("{:width$}", line[0], width = widths[0]);
@@ -174,32 +226,62 @@ pub(super) fn write(
 /// Writes the groups as one object.
 pub(super) fn write_json(report: &Report, by: GroupBy, out: &mut dyn Write) -> io::Result<()> {
     let Table { rows, total } = Table::new(report, by);
-    let rows = rows.into_iter().map(|(key, group)| -> Result<Value, serde_json::Error> {
-        let mut row = Map::new();
-        row.insert(by.name().to_owned(), key.into());
-        if let Value::Object(numbers) = serde_json::to_value(group)? {
-            row.extend(numbers);
+    let rows = rows.into_iter().map(|row| -> Result<Value, serde_json::Error> {
+        let mut fields = Map::new();
+        fields.insert(by.name().to_owned(), row.key.into());
+        let columns = row.session.map(|session| serde_json::to_value(SessionColumns::new(session)));
+        let columns = columns.transpose()?.into_iter();
+        for numbers in columns.chain([serde_json::to_value(row.group)?]) {
+            if let Value::Object(numbers) = numbers {
+                fields.extend(numbers);
+            }
         }
-        Ok(Value::Object(row))
+        if row.session.is_some() {
+            fields.remove("sessions");
+        }
+        Ok(Value::Object(fields))
     });
     let rows: Vec<Value> = rows.collect::<Result<_, _>>()?;
-    write_pretty(&json!({ "group_by": by.name(), "groups": rows, "total": total }), out)
+    let notices = report.notices();
+    let table = json!({
+        "group_by": by.name(),
+        "groups": rows,
+        "total": total,
+        "hidden": report.hidden,
+        "notices": notices,
+    });
+    write_pretty(&table, out)
 }
 
-/// Writes one line for each group, without their sum.
+/// Writes one line for each group, without their sum. A line about a session has its
+/// project, model, source and times.
 pub(super) fn write_csv(report: &Report, by: GroupBy, out: &mut dyn Write) -> io::Result<()> {
+    let columns = match by {
+        GroupBy::Session => "project,model,source,started_at,ended_at",
+        _ => "sessions",
+    };
     writeln!(
         out,
-        "{},sessions,model_calls,input_tokens,cache_read_tokens,cache_write_tokens,\
+        "{},{columns},model_calls,input_tokens,cache_read_tokens,cache_write_tokens,\
          output_tokens,cost_usd,unpriced_calls,high,medium,low",
         by.name()
     )?;
-    for (key, Group { sessions, usage, findings }) in Table::new(report, by).rows {
+    for Row { key, group: Group { sessions, usage, findings }, session } in
+        Table::new(report, by).rows
+    {
+        let columns = match session.map(SessionColumns::new) {
+            None => sessions.to_string(),
+            Some(SessionColumns { project, model, source, started_at, ended_at, .. }) => {
+                let time = |at: Option<Timestamp>| at.map(|at| at.to_string()).unwrap_or_default();
+                let texts = [project, model, source].map(|text| field(text.unwrap_or_default()));
+                [&texts[..], &[time(started_at), time(ended_at)]].concat().join(",")
+            }
+        };
         let Usage { model_calls, tokens, cost_usd, unpriced_calls } = usage;
         let FindingTotals { low, medium, high } = findings;
         writeln!(
             out,
-            "{},{sessions},{model_calls},{},{},{},{},{cost_usd:.6},{unpriced_calls},{high},\
+            "{},{columns},{model_calls},{},{},{},{},{cost_usd:.6},{unpriced_calls},{high},\
              {medium},{low}",
             field(key.as_deref().unwrap_or_default()),
             tokens.input,

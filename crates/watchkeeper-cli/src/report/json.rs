@@ -1,13 +1,24 @@
 use std::io::{self, Write};
 
+use serde::Serialize;
+
 use super::{
     safe_json::{write_line, write_pretty},
-    summary::Report,
+    summary::{Notice, Report},
 };
+
+/// A report, with its messages for people.
+#[derive(Debug, Serialize)]
+struct ReportAndNotices<'a> {
+    #[serde(flatten)]
+    report: &'a Report,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    notices: Vec<Notice<'a>>,
+}
 
 /// Writes the report as one object.
 pub(super) fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
-    write_pretty(report, out)
+    write_pretty(&ReportAndNotices { report, notices: report.notices() }, out)
 }
 
 /// Writes one finding per line.

@@ -116,10 +116,9 @@ fn result(episode: &Episode) -> Value {
 }
 
 fn notification(notice: &Notice<'_>) -> Value {
-    let level = if notice.is_error { "error" } else { "warning" };
     let file = notice.file.map(|file| file.to_string_lossy());
     let locations: Vec<Value> = file.iter().map(|file| location(file, None)).collect();
-    json!({ "level": level, "message": { "text": notice.text }, "locations": locations })
+    json!({ "level": notice.level(), "message": { "text": notice.text }, "locations": locations })
 }
 
 fn location(file: &str, line: Option<u64>) -> Value {

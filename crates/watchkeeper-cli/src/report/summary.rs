@@ -3,19 +3,25 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use serde::{Serialize, Serializer};
+use serde::{Serialize, Serializer, ser::SerializeStruct as _};
 use watchkeeper_core::{
-    SessionId, Severity, Timestamp,
-    author::{ClientTotal, SessionFacts, SkippedLines, Tokens, Totals, make_safe},
+    Finding, SessionId, Severity, Timestamp,
+    author::{ClientTotal, Labels, SessionFacts, SkippedLines, Tokens, Totals, make_safe},
 };
 
 use super::{
-    episodes::Episode,
+    episodes::{Episode, sort_by_severity},
     safe_json::{lossy_path, lossy_paths},
-    usage::UsageSlice,
+    usage::{Usage, UsageSlice},
     window::Window,
 };
 use crate::numbers::counted;
+
+/// Message about a report without sessions.
+pub(super) const NO_SESSION: &str = "no session was read";
+/// Message about a folder beside a named file.
+pub(super) const UNREAD_SUB_AGENTS: &str =
+    "sub-agents of the session are not read; add the folder to the paths to include them";
 
 /// Results of a check of recorded sessions.
 #[derive(Debug, Default, Serialize)]
@@ -32,6 +38,12 @@ pub(crate) struct Report {
     /// Files in folders that contain no session. Serialized as their number.
     #[serde(skip_serializing_if = "Vec::is_empty", serialize_with = "number")]
     pub(crate) other_files: Vec<PathBuf>,
+    /// Folders with the sub-agents of named files, which were not read.
+    #[serde(skip_serializing_if = "Vec::is_empty", serialize_with = "lossy_paths")]
+    pub(crate) unread_sub_agents: Vec<PathBuf>,
+    /// Findings about the monitor itself, such as dropped sub-agents.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) about_monitor: Vec<Finding>,
     /// Sessions and findings outside the window of the report.
     #[serde(skip_serializing_if = "Hidden::is_empty")]
     pub(crate) hidden: Hidden,
@@ -59,6 +71,7 @@ pub(crate) struct SessionReport {
     pub(crate) source: Option<&'static str>,
     pub(crate) cwd: Option<Box<str>>,
     pub(crate) model: Option<Box<str>>,
+    pub(crate) labels: Labels,
     #[serde(serialize_with = "lossy_paths")]
     pub(crate) files: Vec<PathBuf>,
     /// `None` if the session has no times.
@@ -79,6 +92,9 @@ pub(crate) struct SessionReport {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) client_difference: Option<ClientDifference>,
     pub(crate) findings: Vec<Episode>,
+    /// Number of findings in the period that `--min-severity` hides.
+    #[serde(skip)]
+    pub(crate) n_hidden_findings: u64,
     pub(crate) skipped_lines: u64,
     /// Number of skipped lines by reason.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
@@ -91,7 +107,8 @@ pub(crate) struct SessionReport {
 /// Totals of one session by two counts that differ by more than one per cent.
 ///
 /// The session's totals are the larger ones: the file does not contain responses that
-/// were cut off, and the client does not count sessions that it resumed.
+/// were cut off, and the client does not count sessions that it resumed. Without a known
+/// price, the cost is that of the client.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(crate) struct ClientDifference {
     /// Tokens of the recorded responses.
@@ -121,11 +138,15 @@ pub(crate) struct SkippedFile {
 /// Sessions and findings that the report leaves out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Hidden {
+    /// Sessions outside the period.
     pub(crate) sessions: u64,
-    pub(crate) findings: FindingTotals,
+    /// Findings outside the period, in sessions that overlap the period.
+    pub(crate) findings_outside_period: FindingTotals,
+    /// Findings in the period that are below `--min-severity`.
+    pub(crate) findings_below_severity: FindingTotals,
 }
 
-/// A message about files that were not read.
+/// A message about files that were not read, or about the monitor itself.
 #[derive(Debug)]
 pub(crate) struct Notice<'a> {
     /// `true` if the file is named on the command line, or if no session was read.
@@ -159,6 +180,23 @@ pub(crate) struct FindingTotals {
     pub(crate) high: u64,
 }
 
+impl Notice<'_> {
+    /// Returns the name of the level.
+    pub(crate) fn level(&self) -> &'static str {
+        if self.is_error { "error" } else { "warning" }
+    }
+}
+
+impl Serialize for Notice<'_> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let mut notice = to.serialize_struct("Notice", 3)?;
+        notice.serialize_field("level", self.level())?;
+        notice.serialize_field("file", &self.file.map(Path::to_string_lossy))?;
+        notice.serialize_field("text", &self.text)?;
+        notice.end()
+    }
+}
+
 impl SessionReport {
     pub(crate) fn new(
         facts: &SessionFacts,
@@ -174,6 +212,7 @@ impl SessionReport {
             source: facts.source,
             cwd: facts.cwd.as_deref().map(Into::into),
             model: facts.model.as_deref().map(Into::into),
+            labels: facts.labels.clone(),
             files,
             started_at: facts.has_times().then_some(facts.started_at),
             ended_at: facts.has_times().then_some(facts.last_event_at),
@@ -188,6 +227,7 @@ impl SessionReport {
             unpriced_calls: facts.totals.unpriced_calls,
             client_difference: None,
             findings,
+            n_hidden_findings: 0,
             skipped_lines: skipped.total(),
             skipped_reasons: skipped.lines.clone(),
             usage: Vec::new(),
@@ -200,10 +240,9 @@ impl SessionReport {
         let tokens = |tokens: Tokens| tokens.total() as f64;
         let has_other_tokens =
             client.tokens.is_some_and(|own| differ(tokens(self.tokens), tokens(own)));
-        let has_other_cost = match (self.cost_usd, client.cost_usd) {
-            (Some(recorded), Some(own)) => differ(recorded, own),
-            _ => false,
-        };
+        let has_other_cost = client
+            .cost_usd
+            .is_some_and(|own| self.cost_usd.is_none_or(|recorded| differ(recorded, own)));
         if !has_other_tokens && !has_other_cost {
             return;
         }
@@ -216,9 +255,30 @@ impl SessionReport {
         if let Some(own) = client.tokens.filter(|own| self.tokens.total() < own.total()) {
             self.tokens = own;
         }
-        if let (Some(recorded), Some(own)) = (self.cost_usd, client.cost_usd) {
-            self.cost_usd = Some(recorded.max(own));
+        if let Some(own) = client.cost_usd
+            && self.cost_usd.is_none_or(|recorded| recorded < own)
+        {
+            // The client's cost includes the calls without a known price.
+            (self.cost_usd, self.unpriced_calls) = (Some(own), 0);
         }
+    }
+
+    /// Returns the totals of the model calls.
+    pub(crate) fn usage(&self) -> Usage {
+        Usage {
+            model_calls: self.model_calls,
+            tokens: self.tokens,
+            cost_usd: self.cost_usd.unwrap_or(0.0),
+            unpriced_calls: self.unpriced_calls,
+        }
+    }
+
+    /// Adds an episode of a detector that counts several sessions together. This session
+    /// opened the episode, and others can continue it.
+    pub(crate) fn add_shared(&mut self, mut episode: Episode) {
+        episode.end(self.ended_at);
+        self.findings.push(episode);
+        sort_by_severity(&mut self.findings);
     }
 
     /// Returns the highest severity of the findings.
@@ -238,12 +298,16 @@ impl Report {
         session.findings.retain(|episode| {
             let Episode { finding, ended_at, .. } = episode;
             let start = ended_at.map(|_| finding.at);
-            let is_severe = self.window.min_severity.is_none_or(|min| min <= finding.severity);
-            let is_shown = is_severe && self.window.overlaps(start, *ended_at);
-            if !is_shown {
-                self.hidden.findings.add(finding.severity);
+            if !self.window.overlaps(start, *ended_at) {
+                self.hidden.findings_outside_period.add(finding.severity);
+                return false;
             }
-            is_shown
+            let is_severe = self.window.min_severity.is_none_or(|min| min <= finding.severity);
+            if !is_severe {
+                self.hidden.findings_below_severity.add(finding.severity);
+                session.n_hidden_findings += 1;
+            }
+            is_severe
         });
         let totals = &mut self.totals;
         totals.sessions += 1;
@@ -264,16 +328,19 @@ impl Report {
         self.sessions.push(session);
     }
 
-    /// Sorts the sessions by the severity of their findings. Of two, the one that was
-    /// added first stays first.
+    /// Sorts the sessions by the severity of their findings. Of two, the one that
+    /// started first is first.
     pub(crate) fn sort(&mut self) {
-        self.sessions.sort_by_key(|session| std::cmp::Reverse(session.severity()));
+        self.sessions.sort_by(|a, b| {
+            let by_severity = b.severity().cmp(&a.severity());
+            by_severity.then_with(|| (a.started_at, &a.files).cmp(&(b.started_at, &b.files)))
+        });
     }
 
-    /// Returns `true` if there is a finding of at least this severity, in the report
-    /// or below its lowest severity.
+    /// Returns `true` if there is a finding of at least this severity in the period,
+    /// in the report or below its lowest severity.
     pub(crate) fn reaches(&self, severity: Severity) -> bool {
-        let [shown, hidden] = [self.totals.findings, self.hidden.findings];
+        let [shown, hidden] = [self.totals.findings, self.hidden.findings_below_severity];
         shown.reaches(severity) || hidden.reaches(severity)
     }
 
@@ -298,10 +365,16 @@ impl Report {
             let (file, text) = (Some(file.as_path()), make_safe(reason));
             notices.push(Notice { is_error: *is_named, file, text });
         }
+        for folder in &self.unread_sub_agents {
+            let (file, text) = (Some(folder.as_path()), UNREAD_SUB_AGENTS.to_owned());
+            notices.push(Notice { is_error: false, file, text });
+        }
         let others = [self.unsupported(), self.others()].into_iter().flatten();
+        let about_monitor = self.about_monitor.iter().map(|it| make_safe(&it.message));
+        let others = others.chain(about_monitor);
         notices.extend(others.map(|text| Notice { is_error: false, file: None, text }));
         if self.is_empty() {
-            let text = "no session was read".to_owned();
+            let text = NO_SESSION.to_owned();
             notices.push(Notice { is_error: true, file: None, text });
         }
         notices.sort_by_key(|notice| !notice.is_error);
@@ -355,7 +428,7 @@ impl FindingTotals {
     }
 
     /// Returns the number of findings of every severity.
-    pub(super) fn total(self) -> u64 {
+    pub(crate) fn total(self) -> u64 {
         self.low + self.medium + self.high
     }
 
@@ -378,45 +451,55 @@ mod tests {
 
     use super::SessionReport;
 
+    fn session(cost_usd: Option<f64>) -> SessionReport {
+        SessionReport {
+            session: "s".into(),
+            source: None,
+            cwd: None,
+            model: None,
+            labels: std::sync::Arc::default(),
+            files: Vec::new(),
+            started_at: None,
+            ended_at: None,
+            events: 0,
+            tool_calls: 0,
+            tool_results: 0,
+            failed_results: 0,
+            model_calls: 1,
+            tokens: tokens(1_000),
+            cost_usd,
+            unpriced_calls: u64::from(cost_usd.is_none()),
+            client_difference: None,
+            findings: Vec::new(),
+            n_hidden_findings: 0,
+            skipped_lines: 0,
+            skipped_reasons: std::collections::BTreeMap::new(),
+            usage: Vec::new(),
+        }
+    }
+
+    fn tokens(input: u64) -> Tokens {
+        Tokens { input, ..Tokens::default() }
+    }
+
     #[test]
     fn uses_the_larger_totals_if_the_client_counts_differently() {
-        let tokens = |input| Tokens { input, ..Tokens::default() };
-        for (client_tokens, client_usd, expected) in [
-            (1_000, 2.0, (1_000, 2.0, false)),
-            (1_009, 2.01, (1_000, 2.0, false)),
-            (3_000, 5.0, (3_000, 5.0, true)),
-            (400, 1.0, (1_000, 2.0, true)),
+        for (recorded_usd, client_tokens, client_usd, expected) in [
+            (Some(2.0), 1_000, Some(2.0), (1_000, Some(2.0), false)),
+            (Some(2.0), 1_009, Some(2.01), (1_000, Some(2.0), false)),
+            (Some(2.0), 3_000, Some(5.0), (3_000, Some(5.0), true)),
+            (Some(2.0), 400, Some(1.0), (1_000, Some(2.0), true)),
+            // Without a known price, the client's cost is the only one.
+            (None, 1_000, Some(5.0), (1_000, Some(5.0), true)),
+            (None, 1_000, None, (1_000, None, false)),
         ] {
-            let mut session = SessionReport {
-                session: "s".into(),
-                source: None,
-                cwd: None,
-                model: None,
-                files: Vec::new(),
-                started_at: None,
-                ended_at: None,
-                events: 0,
-                tool_calls: 0,
-                tool_results: 0,
-                failed_results: 0,
-                model_calls: 1,
-                tokens: tokens(1_000),
-                cost_usd: Some(2.0),
-                unpriced_calls: 0,
-                client_difference: None,
-                findings: Vec::new(),
-                skipped_lines: 0,
-                skipped_reasons: std::collections::BTreeMap::new(),
-                usage: Vec::new(),
-            };
+            let mut session = session(recorded_usd);
             let tokens = Some(tokens(client_tokens));
-            session.compare(ClientTotal { tokens, cost_usd: Some(client_usd) });
-            let usd = session.cost_usd.unwrap_or_default();
-            assert_eq!(
-                (session.tokens.input, session.client_difference.is_some()),
-                (expected.0, expected.2)
-            );
-            assert!((usd - expected.1).abs() < 1e-9, "{usd}");
+            session.compare(ClientTotal { tokens, cost_usd: client_usd });
+            let actual =
+                (session.tokens.input, session.cost_usd, session.client_difference.is_some());
+            assert_eq!(actual, expected);
+            assert_eq!(session.unpriced_calls, u64::from(expected.1.is_none()));
         }
     }
 }

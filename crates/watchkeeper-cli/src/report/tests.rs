@@ -40,6 +40,7 @@ fn report_of(bytes: &[u8]) -> Report {
         source: Some("ndjson"),
         cwd: Some(text.as_str().into()),
         model: Some(text.as_str().into()),
+        labels: std::sync::Arc::new([(text.clone(), text.clone())].into()),
         files: vec![file.clone()],
         started_at: Some(at),
         ended_at: Some(at),
@@ -53,6 +54,7 @@ fn report_of(bytes: &[u8]) -> Report {
         unpriced_calls: 0,
         client_difference: None,
         findings: vec![episode],
+        n_hidden_findings: 0,
         skipped_lines: 0,
         skipped_reasons: std::collections::BTreeMap::default(),
         usage: vec![UsageSlice {
@@ -61,6 +63,7 @@ fn report_of(bytes: &[u8]) -> Report {
             usage: Usage::default(),
         }],
     };
+    let about_monitor = Finding::about_monitor(at, "agents", Severity::Low, text.clone());
     let mut report = Report::default();
     report.add(session);
     report.skipped_files.push(SkippedFile {
@@ -70,6 +73,8 @@ fn report_of(bytes: &[u8]) -> Report {
         is_named: true,
     });
     report.other_files.push(file.clone());
+    report.unread_sub_agents.push(file.clone());
+    report.about_monitor.push(about_monitor);
     report.unsupported_files.insert("pi", vec![file]);
     report
 }
@@ -94,7 +99,7 @@ fn assert_safe(format: Format, text: &str) {
         }
         Format::Github => {
             assert!(text.lines().all(|line| line.starts_with("::")), "{text}");
-            assert_eq!(text.lines().count(), 4, "{text}");
+            assert_eq!(text.lines().count(), 6, "{text}");
         }
         Format::Csv => assert!(text.lines().all(|line| 11 <= line.matches(',').count())),
         Format::Text => {}
@@ -110,7 +115,10 @@ fn check_all_formats(bytes: &[u8]) {
     }
     for by in GroupBy::value_variants() {
         for format in [Format::Text, Format::Json, Format::Csv] {
-            assert_safe(format, &written(|output| write_groups(&report, *by, format, output)));
+            assert_safe(
+                format,
+                &written(|output| write_groups(&report, *by, format, true, output)),
+            );
         }
     }
 }

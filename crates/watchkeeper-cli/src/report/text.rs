@@ -7,7 +7,10 @@ use watchkeeper_core::{Severity, Status, author::make_safe};
 
 use super::{
     episodes::Episode,
-    summary::{ClientDifference, FindingTotals, Report, ReportTotals, SessionReport},
+    summary::{
+        ClientDifference, FindingTotals, NO_SESSION, Report, ReportTotals, SessionReport,
+        UNREAD_SUB_AGENTS,
+    },
 };
 use crate::{
     numbers::{counted, dollars, duration, grouped, short},
@@ -33,64 +36,40 @@ pub(super) fn write(
             || 0 < session.skipped_lines
             || report.sessions.len() <= FEW
     };
-    let (listed, healthy): (Vec<&SessionReport>, Vec<&SessionReport>) =
+    let (listed, unlisted): (Vec<&SessionReport>, Vec<&SessionReport>) =
         report.sessions.iter().partition(is_listed);
     for session in listed {
         text.session(session, out)?;
     }
-    for skipped in &report.skipped_files {
-        writeln!(out, "{}", Style::Bold.paint(&safe_path(&skipped.file), styled))?;
-        let lines = match skipped.skipped_lines {
-            0 => String::new(),
-            n => format!(" ({} skipped)", counted(n, "line")),
-        };
-        let reason = Style::Yellow.paint(&make_safe(&skipped.reason), styled);
-        writeln!(out, "  {reason}{lines}\n")?;
-    }
+    text.skipped_files(report, out)?;
     text.totals(&report.totals, out)?;
-    if !healthy.is_empty() {
-        let usd = healthy.iter().filter_map(|session| session.cost_usd).sum();
-        let sessions = counted(healthy.len() as u64, "session");
-        let line = format!("{sessions} without findings: {}; `-v` lists them", dollars(usd));
-        writeln!(out, "{}", text.dim(&line))?;
+    if report.window.has_period() && 0 < report.totals.sessions {
+        let line = "the numbers are of whole sessions, also outside the period";
+        writeln!(out, "{}", text.dim(line))?;
     }
-    write_omissions(report, verbose, styled, out)?;
+    let (healthy, others): (Vec<&SessionReport>, Vec<&SessionReport>) =
+        unlisted.into_iter().partition(|session| session.n_hidden_findings == 0);
+    text.unlisted(&healthy, "without findings", out)?;
+    text.unlisted(&others, "with findings below `--min-severity` only", out)?;
+    text.omissions(report, verbose, out)?;
     text.findings(report, out)
 }
 
-/// Writes the numbers of files, sessions and findings that the report leaves out.
-/// `verbose` lists the files.
-pub(super) fn write_omissions(
+/// Writes the notices of a report after a table: the files, sessions and findings that
+/// the table leaves out.
+pub(super) fn write_notices(
     report: &Report,
     verbose: bool,
     styled: bool,
     out: &mut dyn Write,
 ) -> io::Result<()> {
     let text = Text { styled };
-    if let Some(line) = report.unsupported() {
-        writeln!(out, "{}", Style::Yellow.paint(&line, styled))?;
-        if verbose {
-            let files = report.unsupported_files.values().flatten();
-            text.files(files, out)?;
-        }
+    if !report.skipped_files.is_empty() {
+        writeln!(out)?;
     }
-    if let Some(line) = report.others() {
-        writeln!(out, "{}", text.dim(&line))?;
-        if verbose {
-            text.files(&report.other_files, out)?;
-        }
-    }
-    let hidden = &report.hidden;
-    let parts = [
-        (hidden.sessions, "session", "outside the period"),
-        (hidden.findings.total(), "finding", "outside the period or below `--min-severity`"),
-    ];
-    for (n, noun, place) in parts {
-        if 0 < n {
-            writeln!(out, "{}", text.dim(&format!("{} {place}", counted(n, noun))))?;
-        }
-    }
-    Ok(())
+    text.skipped_files(report, out)?;
+    text.omissions(report, verbose, out)?;
+    if report.is_empty() { text.no_session(out) } else { Ok(()) }
 }
 
 /// Writer of reports for people.
@@ -100,6 +79,71 @@ pub(super) struct Text {
 }
 
 impl Text {
+    fn skipped_files(self, report: &Report, out: &mut dyn Write) -> io::Result<()> {
+        for skipped in &report.skipped_files {
+            writeln!(out, "{}", Style::Bold.paint(&safe_path(&skipped.file), self.styled))?;
+            let lines = match skipped.skipped_lines {
+                0 => String::new(),
+                n => format!(" ({} skipped)", counted(n, "line")),
+            };
+            let reason = Style::Yellow.paint(&make_safe(&skipped.reason), self.styled);
+            writeln!(out, "  {reason}{lines}\n")?;
+        }
+        Ok(())
+    }
+
+    /// Writes the number and the cost of sessions that are not listed.
+    fn unlisted(
+        self,
+        sessions: &[&SessionReport],
+        kind: &str,
+        out: &mut dyn Write,
+    ) -> io::Result<()> {
+        if sessions.is_empty() {
+            return Ok(());
+        }
+        let usd = dollars(sessions.iter().filter_map(|session| session.cost_usd).sum());
+        let n = counted(sessions.len() as u64, "session");
+        writeln!(out, "{}", self.dim(&format!("{n} {kind}: {usd}; `-v` lists them")))
+    }
+
+    /// Writes the numbers of files, sessions and findings that the report leaves out,
+    /// and the findings about the monitor. `verbose` lists the files.
+    fn omissions(self, report: &Report, verbose: bool, out: &mut dyn Write) -> io::Result<()> {
+        for folder in &report.unread_sub_agents {
+            let line = format!("{}: {UNREAD_SUB_AGENTS}", safe_path(folder));
+            writeln!(out, "{}", Style::Yellow.paint(&line, self.styled))?;
+        }
+        for finding in &report.about_monitor {
+            let line = make_safe(&finding.message);
+            writeln!(out, "{}", Style::Yellow.paint(&line, self.styled))?;
+        }
+        if let Some(line) = report.unsupported() {
+            writeln!(out, "{}", Style::Yellow.paint(&line, self.styled))?;
+            if verbose {
+                let files = report.unsupported_files.values().flatten();
+                self.files(files, out)?;
+            }
+        }
+        if let Some(line) = report.others() {
+            writeln!(out, "{}", self.dim(&line))?;
+            if verbose {
+                self.files(&report.other_files, out)?;
+            }
+        }
+        let hidden = &report.hidden;
+        let parts = [
+            (hidden.sessions, "session", "outside the period"),
+            (hidden.findings_outside_period.total(), "finding", "outside the period"),
+            (hidden.findings_below_severity.total(), "finding", "below `--min-severity`"),
+        ];
+        for (n, noun, place) in parts {
+            if 0 < n {
+                writeln!(out, "{}", self.dim(&format!("{} {place}", counted(n, noun))))?;
+            }
+        }
+        Ok(())
+    }
     /// Writes the numbers and findings of one session.
     pub(super) fn session(self, session: &SessionReport, out: &mut dyn Write) -> io::Result<()> {
         let title = session
@@ -168,13 +212,13 @@ impl Text {
         difference: &ClientDifference,
         out: &mut dyn Write,
     ) -> io::Result<()> {
-        let usage = |tokens: Option<u64>, usd: Option<f64>| {
+        let usage = |tokens: Option<u64>, cost: Option<String>| {
             let tokens = tokens.map(|n| format!("{} tokens", short(n)));
-            let parts: Vec<String> = tokens.into_iter().chain(usd.map(dollars)).collect();
-            parts.join(", ")
+            tokens.into_iter().chain(cost).collect::<Vec<_>>().join(", ")
         };
-        let recorded = usage(Some(difference.recorded_tokens), difference.recorded_cost_usd);
-        let client = usage(difference.client_tokens, difference.client_cost_usd);
+        let recorded_cost = difference.recorded_cost_usd.map_or("unknown cost".to_owned(), dollars);
+        let recorded = usage(Some(difference.recorded_tokens), Some(recorded_cost));
+        let client = usage(difference.client_tokens, difference.client_cost_usd.map(dollars));
         let text = format!("recorded responses: {recorded}; total of the client: {client}");
         writeln!(out, "  {}", Style::Yellow.paint(&text, self.styled))
     }
@@ -226,7 +270,7 @@ impl Text {
     /// Writes the number of findings, or that there is no session.
     fn findings(self, report: &Report, out: &mut dyn Write) -> io::Result<()> {
         if report.is_empty() {
-            return writeln!(out, "{}", Style::Red.paint("no session was read", self.styled));
+            return self.no_session(out);
         }
         let FindingTotals { low, medium, high } = report.totals.findings;
         let findings = match high + medium + low {
@@ -242,6 +286,10 @@ impl Text {
             }
         };
         writeln!(out, "{findings}")
+    }
+
+    fn no_session(self, out: &mut dyn Write) -> io::Result<()> {
+        writeln!(out, "{}", Style::Red.paint(NO_SESSION, self.styled))
     }
 
     fn files<'a>(

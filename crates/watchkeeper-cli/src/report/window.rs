@@ -32,6 +32,26 @@ pub(crate) enum TimeArgument {
 pub(crate) struct InvalidTime;
 
 impl Window {
+    /// Returns `true` if the report is limited to a period.
+    pub(super) fn has_period(&self) -> bool {
+        self.since.is_some() || self.until.is_some()
+    }
+
+    /// Returns `true` if no time is in the window.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.since.zip(self.until).is_some_and(|(since, until)| until <= since)
+    }
+
+    /// Returns `true` if a time is in the window.
+    pub(super) fn contains(&self, at: Timestamp) -> bool {
+        self.since.is_none_or(|since| since <= at) && self.until.is_none_or(|until| at < until)
+    }
+
+    /// Returns a time, or the start of the window if that is later.
+    pub(super) fn clamp(&self, at: Timestamp) -> Timestamp {
+        self.since.map_or(at, |since| at.max(since))
+    }
+
     /// Returns whether the window overlaps a period. It overlaps an unknown period.
     pub(super) fn overlaps(&self, start: Option<Timestamp>, end: Option<Timestamp>) -> bool {
         let is_before = self.since.zip(end).is_some_and(|(since, end)| end < since);
