@@ -140,7 +140,7 @@ fn reports_dropped_sub_agents() {
         )
     };
     folder.write("s.ndjson", (0..300).map(line).collect::<String>());
-    let message = "more than 256 sub-agents of one session at once: ";
+    let message = "more than 256 sub-agents of one session at once: 44 forgotten so far";
     for format in ["text", "json", "sarif", "github"] {
         let ran = check(&folder, &["s.ndjson", "--format", format]);
         assert!(ran.out.contains(message), "{format}: {}", ran.out);

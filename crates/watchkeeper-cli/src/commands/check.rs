@@ -26,9 +26,10 @@ use crate::{
 
 /// Check recorded sessions and report findings
 ///
-/// Without a path, checks the sessions of all known agents on this machine. A file
-/// that cannot be read does not affect the other files; the exit status is 2 if the
-/// command line names that file, or if no session was read. `-q` prints no report.
+/// Without a path, checks the sessions of all known agents on this machine. A path
+/// that is missing or cannot be read does not affect the other files; the exit status
+/// is 2 if the command line names that path, or if no session was read. `-q` prints no
+/// report.
 #[derive(Debug, Args)]
 pub(crate) struct Check {
     #[command(flatten)]
@@ -54,8 +55,8 @@ pub(crate) struct Check {
     #[arg(long, value_name = "SEVERITY", value_parser = severity(), conflicts_with = "explain")]
     min_severity: Option<Severity>,
 
-    /// Print a table of sessions, tokens, dollars and findings for each group;
-    /// formats: text, json, csv
+    /// Print a table of sessions, tokens, dollars and findings of the period for each
+    /// group; formats: text, json, csv
     #[arg(long, value_name = "PROPERTY", conflicts_with = "explain")]
     group_by: Option<GroupBy>,
 

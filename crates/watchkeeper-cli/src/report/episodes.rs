@@ -87,7 +87,11 @@ impl EpisodeRecorder {
             }
         }
         for update in updates {
-            self.update(at, update);
+            let mut about_monitor = self.about_monitor.values_mut();
+            match about_monitor.find(|it| it.fingerprint == update.fingerprint) {
+                Some(finding) => (finding.count, finding.message) = (update.count, update.message),
+                None => self.update(at, update),
+            }
         }
     }
 

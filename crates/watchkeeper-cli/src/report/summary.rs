@@ -108,7 +108,7 @@ pub(crate) struct SessionReport {
 ///
 /// The session's totals are the larger ones: the file does not contain responses that
 /// were cut off, and the client does not count sessions that it resumed. Without a known
-/// price, the cost is that of the client.
+/// price, the client's cost is the cost of the session.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(crate) struct ClientDifference {
     /// Tokens of the recorded responses.

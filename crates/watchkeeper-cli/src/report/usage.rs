@@ -72,8 +72,8 @@ impl UsageRecorder {
     /// Removes and returns the usage of a session in the window, at the end of the
     /// session. Without usage, that is one empty slice.
     ///
-    /// `recorded` is the usage of the recorded responses, and `reported` that of the
-    /// report, to which the total of the agent's client can add.
+    /// `recorded` is the usage of the recorded responses. `reported` is the usage in the
+    /// report, which the total of the agent's client can increase.
     pub(crate) fn finish(
         &mut self,
         facts: &SessionFacts,

@@ -226,15 +226,20 @@ impl CompiledDetector {
     }
 }
 
-/// Makes the finding that sessions or labels were dropped because there were too
-/// many: only for each doubling of the number, so that there are few findings.
-pub(super) fn evicted(at: Timestamp, part: &str, limit: &str, n_evicted: u64) -> Option<Finding> {
-    if !n_evicted.is_power_of_two() {
-        return None;
-    }
+/// Makes the finding that sessions, sub-agents or labels were dropped because there were
+/// too many.
+pub(super) fn evicted(at: Timestamp, part: &str, limit: &str, n_evicted: u64) -> Finding {
     let message = format!("{limit}: {n_evicted} forgotten so far");
     let mut finding = Finding::about_monitor(at, part, Severity::Medium, message);
     finding.count = n_evicted;
     finding.id = finding.id.and(Fingerprint::from(n_evicted));
-    Some(finding)
+    finding
+}
+
+impl EpisodeUpdate {
+    /// Makes an update with the contents of a finding.
+    pub(super) fn of_finding(finding: Finding) -> Self {
+        let Finding { fingerprint, status, count, message, data, evidence, .. } = finding;
+        Self { fingerprint, status, count, tokens: 0, cost_usd: 0.0, message, data, evidence }
+    }
 }

@@ -6,7 +6,7 @@ use std::{
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
-    findings::{OpenFinding, StreamScope, evicted},
+    findings::{OpenFinding, StreamScope},
     shared::Shared,
     streams::{Dispatch, Streams},
     subscriptions::SubscriptionTable,
@@ -317,7 +317,8 @@ impl Session {
                     let (_, dropped) = agents.remove(first.unwrap_or(0));
                     shared.n_evicted_agents += 1;
                     let limit = format!("more than {MAX_AGENTS} sub-agents of one session at once");
-                    findings.extend(evicted(at, "agents", &limit, shared.n_evicted_agents));
+                    let n_evicted = shared.n_evicted_agents;
+                    shared.runner.report_evicted(at, ("agents", &limit), n_evicted, findings);
                     self.facts.count_agent(dropped.facts.status(), AgentStatus::default());
                 }
                 agents.push((id.clone(), Agent::default()));

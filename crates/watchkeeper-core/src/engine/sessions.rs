@@ -3,7 +3,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use jiff::{SignedDuration, Timestamp};
 use rapidhash::fast::RandomState;
 
-use super::{findings::evicted, session::Session, shared::Shared, timers::TimerQueue};
+use super::{session::Session, shared::Shared, timers::TimerQueue};
 use crate::{Finding, SessionId, period::known_time};
 
 /// Sessions by id, with their timers: all sessions of the engine; or, for a detector
@@ -134,7 +134,7 @@ impl Sessions {
     }
 
     /// Drops a session if there are too many.
-    fn make_room(&mut self, at: Timestamp, shared: &Shared, findings: &mut Vec<Finding>) {
+    fn make_room(&mut self, at: Timestamp, shared: &mut Shared, findings: &mut Vec<Finding>) {
         let max = self.kind.max(shared);
         if self.by_id.len() < max {
             return;
@@ -156,7 +156,7 @@ impl Sessions {
                 ("labels", format!("more than {max} values of one label at once"))
             }
         };
-        findings.extend(evicted(at, part, &limit, self.n_evicted));
+        shared.runner.report_evicted(at, (part, &limit), self.n_evicted, findings);
     }
 
     pub(super) fn postpone(&mut self, since: Timestamp, duration: SignedDuration) {

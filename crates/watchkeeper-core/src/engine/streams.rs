@@ -9,7 +9,7 @@ use super::{
     detectors::CompiledDetector,
     episodes::Episodes,
     explanation::{Explanation, ExplanationDetail, ExplanationEntry},
-    findings::{EpisodeUpdate, StreamScope},
+    findings::{EpisodeUpdate, StreamScope, evicted},
     subscriptions::Subscriber,
     timers::earlier,
     wakeups::Wakeups,
@@ -406,6 +406,25 @@ impl Streams {
                 *requested = earlier(*requested, Some(at));
             }
             WakeupRequest::Cancel => self.wakeups.cancel(detector_idx),
+        }
+    }
+}
+
+impl Runner {
+    /// Emits a finding for each doubling of the number of evictions, so that there are
+    /// few findings. The other numbers are updates, if updates are needed.
+    pub(super) fn report_evicted(
+        &mut self,
+        at: Timestamp,
+        (part, limit): (&str, &str),
+        n_evicted: u64,
+        findings: &mut Vec<Finding>,
+    ) {
+        if n_evicted.is_power_of_two() {
+            findings.push(evicted(at, part, limit, n_evicted));
+        } else if self.follows_episodes {
+            let finding = evicted(at, part, limit, n_evicted);
+            self.updates.push(EpisodeUpdate::of_finding(finding));
         }
     }
 }
