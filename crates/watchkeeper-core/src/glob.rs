@@ -19,23 +19,36 @@ impl Glob {
 
     /// Returns whether the pattern matches the whole of `text`.
     pub fn matches(&self, text: &str) -> bool {
-        let Some((head, rest)) = self.0.split_once('*') else { return *self.0 == *text };
-        let (middle, tail) = rest.rsplit_once('*').unwrap_or(("", rest));
-        let Some(mut text) = text.strip_prefix(head).and_then(|it| it.strip_suffix(tail)) else {
-            return false;
-        };
-        // The leftmost match of each part leaves the most text for the parts after it.
-        for part in middle.split('*') {
-            let Some(at) = text.find(part) else { return false };
-            text = &text[at + part.len()..];
-        }
-        true
+        matches(&self.0, text)
+    }
+
+    /// Returns whether the pattern matches the path of a folder. A pattern that ends in
+    /// `/*` also matches the folder before it: `*/nightly/*` matches `/srv/nightly` and
+    /// all folders in it.
+    pub fn matches_folder(&self, folder: &str) -> bool {
+        let parent = self.0.strip_suffix('*').map(|start| start.trim_end_matches('*'));
+        let parent = parent.and_then(|start| start.strip_suffix('/'));
+        self.matches(folder) || parent.is_some_and(|parent| matches(parent, folder))
     }
 
     /// Returns the pattern.
     pub fn as_str(&self) -> &str {
         &self.0
     }
+}
+
+fn matches(pattern: &str, text: &str) -> bool {
+    let Some((head, rest)) = pattern.split_once('*') else { return pattern == text };
+    let (middle, tail) = rest.rsplit_once('*').unwrap_or(("", rest));
+    let Some(mut text) = text.strip_prefix(head).and_then(|it| it.strip_suffix(tail)) else {
+        return false;
+    };
+    // The leftmost match of each part leaves the most text for the parts after it.
+    for part in middle.split('*') {
+        let Some(at) = text.find(part) else { return false };
+        text = &text[at + part.len()..];
+    }
+    true
 }
 
 impl From<&str> for Glob {
@@ -106,6 +119,25 @@ mod tests {
             ("é*é", "éaé", true),
         ] {
             assert_eq!(Glob::new(pattern).matches(text), matches, "{pattern} {text}");
+        }
+    }
+
+    #[test]
+    fn a_pattern_of_the_content_matches_the_folder_itself() {
+        for (pattern, folder, matches) in [
+            ("*/nightly/*", "/srv/nightly", true),
+            ("*/nightly/**", "/srv/nightly", true),
+            ("*/nightly/*", "/srv/nightly/app/src", true),
+            ("*/nightly/*", "/srv/nightly2", false),
+            ("*/nightly/*", "/srv", false),
+            ("*/nightly*", "/srv", false),
+            ("*/nightly/", "/srv/nightly", false),
+            ("*/nightly", "/srv/nightly/app", false),
+            ("/srv/app/*", "/srv/app", true),
+            ("/*", "/", true),
+            ("*", "/srv", true),
+        ] {
+            assert_eq!(Glob::new(pattern).matches_folder(folder), matches, "{pattern} {folder}");
         }
     }
 

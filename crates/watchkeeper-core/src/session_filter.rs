@@ -24,7 +24,8 @@ pub struct SessionFilter {
 pub struct SessionMatcher {
     /// The kind of source matches one of these.
     pub source: Vec<Glob>,
-    /// The working folder matches one of these.
+    /// The working folder matches one of these. A pattern that ends in `/*` also matches the
+    /// folder itself.
     pub cwd: Vec<Glob>,
     /// The model matches one of these.
     pub model: Vec<Glob>,
@@ -57,7 +58,7 @@ impl SessionMatcher {
         let Self { source, cwd, model, version, labels, reason: _ } = self;
         version.is_empty()
             && any(source, facts.source)
-            && any(cwd, facts.cwd.as_deref())
+            && any_folder(cwd, facts.cwd.as_deref())
             && any(model, facts.model.as_deref())
             && labels
                 .iter()
@@ -71,7 +72,7 @@ impl SessionMatcher {
             _ => None,
         };
         any(source, facts.source)
-            && any(cwd, start.and_then(|it| it.cwd.as_deref()))
+            && any_folder(cwd, start.and_then(|it| it.cwd.as_deref()))
             && any(model, start.and_then(|it| it.model.as_deref()))
             && any(version, start.and_then(|it| it.version.as_deref()))
             && labels
@@ -82,6 +83,11 @@ impl SessionMatcher {
 
 fn any(globs: &[Glob], text: Option<&str>) -> bool {
     globs.is_empty() || text.is_some_and(|text| globs.iter().any(|it| it.matches(text)))
+}
+
+fn any_folder(globs: &[Glob], folder: Option<&str>) -> bool {
+    globs.is_empty()
+        || folder.is_some_and(|folder| globs.iter().any(|it| it.matches_folder(folder)))
 }
 
 #[cfg(test)]
@@ -187,6 +193,17 @@ mod tests {
         ] {
             let events = events([(None, start("/srv/nightly/x")), (None, message())]);
             assert_eq!(messages(matcher.clone(), &events), [expected], "{matcher:?}");
+        }
+    }
+
+    #[test]
+    fn a_pattern_of_the_content_of_a_folder_matches_the_folder() {
+        let nightly = SessionMatcher { cwd: globs("*/nightly/*"), ..SessionMatcher::default() };
+        for (cwd, expected) in
+            [("/srv/nightly", "matching"), ("/srv/nightly/x", "matching"), ("/srv", "other")]
+        {
+            let events = events([(None, start(cwd)), (None, message())]);
+            assert_eq!(messages(nightly.clone(), &events), [expected], "{cwd}");
         }
     }
 

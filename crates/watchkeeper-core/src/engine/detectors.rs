@@ -6,7 +6,8 @@ use crate::{Detector, Level, Scope, SessionFacts, SessionFilter, Subscription, q
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Per {
-    /// A label. A session without the label has a stream of its own.
+    /// A label. A session belongs to a group from the event on that gives it the label,
+    /// and to none before.
     Label(String),
     /// The working folder. Sessions without a recorded folder form one group.
     Cwd,
@@ -19,7 +20,7 @@ impl Per {
     /// The group of sessions without a recorded value.
     const UNKNOWN: &'static str = "unknown";
 
-    /// Returns the value of a session; `None` if the session has a stream of its own.
+    /// Returns the value of a session; `None` if the session belongs to no group.
     pub(super) fn value<'a>(&self, facts: &'a SessionFacts) -> Option<&'a str> {
         match self {
             Self::Label(label) => facts.labels.get(label).map(String::as_str),
@@ -67,7 +68,7 @@ pub struct NamedDetector {
     /// detectors that inhibit each other.
     pub inhibited_by: Vec<Arc<str>>,
     /// The fact whose groups of sessions share one stream each; `None` for a stream of
-    /// each session or agent.
+    /// each session or agent. Sessions of no group are not monitored.
     pub per: Option<Per>,
     /// The sessions that it watches. Others of the same name may watch other
     /// sessions.

@@ -76,7 +76,6 @@ pub struct Engine {
 
 /// The streams of one detector with a `per`: one for each group of sessions.
 struct LabelStreams {
-    detector_idx: u32,
     per: Per,
     table: Arc<SubscriptionTable>,
     sessions: Sessions,
@@ -88,7 +87,6 @@ impl Engine {
         let detectors = compile(detectors);
         let labels = detectors.iter().filter_map(|detector| {
             Some(LabelStreams {
-                detector_idx: detector.idx,
                 per: detector.named.per.clone()?,
                 table: Arc::new(SubscriptionTable::of_label(detector)),
                 sessions: Sessions::new(SessionsKind::Group { is_budget: detector.is_budget }),
@@ -132,12 +130,8 @@ impl Engine {
         findings: &mut Vec<Finding>,
     ) {
         let Some(source) = self.sessions.get(&event.session) else { return };
-        for LabelStreams { detector_idx, per, table, sessions } in &mut self.labels {
+        for LabelStreams { per, table, sessions } in &mut self.labels {
             let Some(value) = per.value(&source.facts) else { continue };
-            // A session without the label at its first event has a stream of its own.
-            if source.is_stream_of(*detector_idx) {
-                continue;
-            }
             let new = |shared: &Shared| {
                 let SessionFacts { id, labels, .. } = &source.facts;
                 let facts = SessionFacts::new(id.clone(), at, labels.clone());

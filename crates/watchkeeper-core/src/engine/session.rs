@@ -196,17 +196,7 @@ impl Session {
     /// Adds the labels of the rules that match the facts so far.
     #[cold]
     fn add_labels(&mut self, shared: &Shared) {
-        let Shared { config, runner, .. } = shared;
-        config.add_labels(&mut self.facts);
-        // A session that has just got a label shares the stream of the label.
-        for detector in &runner.detectors {
-            let is_shared =
-                detector.named.per.as_ref().is_some_and(|per| per.value(&self.facts).is_some());
-            if is_shared && self.is_stream_of(detector.idx) {
-                self.table = Arc::new(self.table.without(detector.idx));
-                self.streams.turn_off(detector.idx);
-            }
-        }
+        shared.config.add_labels(&mut self.facts);
     }
 
     /// Handles an event of `source`, one of the sessions that share this label.
@@ -384,14 +374,8 @@ impl Session {
         open
     }
 
-    /// Returns whether the session as a whole is a stream of a detector, which no
-    /// other session shares.
-    pub(super) fn is_stream_of(&self, detector_idx: u32) -> bool {
-        self.table.session.contain(detector_idx)
-    }
-
     /// Returns whether a detector watches the session or its agents.
     pub(super) fn is_watched_by(&self, detector_idx: u32) -> bool {
-        self.is_stream_of(detector_idx) || self.table.agents.contain(detector_idx)
+        self.table.session.contain(detector_idx) || self.table.agents.contain(detector_idx)
     }
 }

@@ -34,10 +34,10 @@ impl SubscriptionTable {
     pub(super) fn new(detectors: &[CompiledDetector], facts: &SessionFacts, first: &Event) -> Self {
         let select = |scope| {
             let watches = |it: &&CompiledDetector| it.named.sessions.takes(facts, first);
-            let watching = detectors.iter().filter(watches).filter(|it| match &it.named.per {
-                None => it.subscription.scope == scope,
-                Some(per) => scope == Scope::Session && per.value(facts).is_none(),
-            });
+            // A detector with `per` has streams of groups only.
+            let watching = detectors.iter().filter(watches);
+            let watching =
+                watching.filter(|it| it.named.per.is_none() && it.subscription.scope == scope);
             Subscribers::new(watching)
         };
         Self { session: select(Scope::Session), agents: select(Scope::Agent) }

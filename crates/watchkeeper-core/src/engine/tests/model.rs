@@ -32,7 +32,6 @@ struct Session {
     now: i64,
     latest_at: i64,
     label: Option<String>,
-    is_alone: bool,
     streams: Vec<Stream>,
     /// The main agent first, then the others, the one with the latest event last.
     agents: Vec<(Option<String>, Vec<Stream>)>,
@@ -80,7 +79,6 @@ impl Model<'_> {
             now: secs,
             latest_at: secs,
             label: None,
-            is_alone: false,
             streams: Vec::new(),
             agents: Vec::new(),
             off: BTreeSet::new(),
@@ -96,10 +94,8 @@ impl Model<'_> {
         let of_agents =
             || self.sorts.iter().filter(|it| is_of_agents(**it)).map(|it| Stream::new(*it));
         if is_new {
-            session.is_alone = session.label.is_none();
             let of_session = self.sorts.iter().filter(|it| !is_of_agents(**it));
-            let is_alone = session.is_alone;
-            let own = of_session.filter(|it| **it != Sort::Team || is_alone);
+            let own = of_session.filter(|it| **it != Sort::Team);
             session.streams = own.map(|it| Stream::new(*it)).collect();
             session.agents = vec![(None, of_agents().collect())];
         }
@@ -140,8 +136,7 @@ impl Model<'_> {
                 }
             }
         }
-        if !session.is_alone
-            && self.sorts.contains(&Sort::Team)
+        if self.sorts.contains(&Sort::Team)
             && let Some(label) = session.label.clone()
         {
             self.observe_group(&label, &id, at, kind);
