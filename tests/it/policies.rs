@@ -105,7 +105,7 @@ detectors.silent_model.max = "8m"
     exit 2
     ");
     assert_snapshot!(validate(&["--against", "policy.toml"]), @"
-    error: no session found in the paths of --against
+    error: --against takes recorded sessions, and `policy.toml` is a policy; name the policy before --against
     exit 2
     ");
 }
@@ -172,8 +172,16 @@ fn reports_a_missing_policy() {
     let folder = Folder::new();
     let missing = folder.path().join("missing.toml");
     let ran = run(&["validate", missing.to_str().unwrap()]);
-    assert_eq!(ran.status, 78, "{}", ran.err);
-    assert!(ran.err.contains("missing.toml"), "{}", ran.err);
+    assert_eq!(ran.status, 2, "{}", ran.err);
+    assert!(ran.err.starts_with("error: cannot read the policy `"), "{}", ran.err);
+    for command in ["check", "watch", "explain"] {
+        let ran = run(&["--policy", missing.to_str().unwrap(), command, "."]);
+        assert_eq!(ran.status, 2, "{command}: {}", ran.err);
+    }
+    // A policy that extends a missing file is invalid.
+    let text = "version = 1\nextends = [\"missing.toml\"]\n";
+    let policy = folder.write("policy.toml", text);
+    assert_eq!(run(&["validate", policy.to_str().unwrap()]).status, 78);
 }
 
 #[test]
@@ -302,6 +310,69 @@ fn init_writes_a_policy_that_is_found() {
     assert_eq!(run("home", &["init", "--user", "--quiet"]), (Some(0), String::new()));
     let (_, text) = run("home", &["policy", "-v"]);
     assert!(text.contains("policy.toml (found in your folder for configuration)"), "{text}");
+}
+
+#[test]
+fn check_names_a_policy_that_it_found() {
+    let folder = Folder::new();
+    folder.write("session.ndjson", "{\"at\":\"2027-01-01T00:00:00Z\",\"session\":\"s1\",\"event\":\"prompt\",\"text\":\"go\"}\n");
+    folder.write(".watchkeeper.toml", "version = 1\nextends = [\"builtin:default\"]\n");
+    let check = |args: &[&str]| {
+        let output = program().current_dir(folder.path()).args(args).output().unwrap();
+        assert_eq!(output.status.code(), Some(0));
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let found = check(&["check", "session.ndjson"]);
+    assert!(found.ends_with("/.watchkeeper.toml (found in this folder)\n"), "{found}");
+    assert_eq!(found.lines().count(), 1, "{found}");
+    assert_eq!(check(&["check", "-q", "session.ndjson"]), "");
+    assert_eq!(check(&["check", "--policy", ".watchkeeper.toml", "session.ndjson"]), "");
+}
+
+#[test]
+fn secrets_are_looked_up_only_to_deliver_findings() {
+    let folder = Folder::new();
+    let session = folder.write("session.ndjson", "{\"at\":\"2027-01-01T00:00:00Z\",\"session\":\"s1\",\"event\":\"prompt\",\"text\":\"go\"}\n");
+    let policy = folder.write(
+        "policy.toml",
+        r#"version = 1
+extends = ["builtin:default"]
+[secrets]
+ops_url = { env = "WATCHKEEPER_TEST_NOT_SET" }
+[sinks.ops]
+kind = "webhook"
+url = { secret = "ops_url" }
+"#,
+    );
+    let session = session.to_str().unwrap();
+    for (args, status) in [
+        (&["policy"][..], 0),
+        (&["explain", "call_loop"], 0),
+        (&["check", session], 0),
+        (&["validate", "--no-environment"], 0),
+        (&["validate"], 78),
+        (&["watch", session], 78),
+    ] {
+        let args = [&["--policy", policy.to_str().unwrap()], args].concat();
+        let ran = run(&args);
+        assert_eq!(ran.status, status, "{args:?}: {}", ran.err);
+    }
+}
+
+#[test]
+fn validate_prints_the_files_of_sinks() {
+    let folder = Folder::new();
+    let sink = "[sinks.audit]\nkind = \"file\"\npath = \"findings.ndjson\"\n";
+    folder
+        .write("team/policy.toml", format!("version = 1\nextends = [\"builtin:default\"]\n{sink}"));
+    let output = program()
+        .current_dir(folder.path())
+        .args(["validate", "team/policy.toml"])
+        .output()
+        .expect("the program should start");
+    let err = String::from_utf8(output.stderr).unwrap();
+    let file = folder.path().join("team/findings.ndjson");
+    assert!(err.contains(&format!("sink `audit` writes to `{}`\n", file.display())), "{err}");
 }
 
 #[test]

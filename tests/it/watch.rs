@@ -254,6 +254,31 @@ fn findings_are_data_on_standard_output() {
 }
 
 #[test]
+fn prints_findings_that_no_route_sends_to_the_terminal() {
+    let folder = Folder::new();
+    let file = folder.write("s.ndjson", "");
+    let base = "version = 1\nextends = [\"builtin:default\"]\n[sinks.audit]\nkind = \"file\"\npath = \"audit.ndjson\"\n[[routes]]\nsinks = [\"audit\"]\nmatch = { severity = \"high\" }\n";
+    let policy = folder.write("policies/policy.toml", base);
+    let args = ["-v", "--policy", policy.to_str().unwrap(), "--format", "json"];
+    let watching = Watching::start(&folder, &args);
+    watching.until("read 0 files");
+    let mut file = OpenOptions::new().append(true).open(file).unwrap();
+    file.write_all(looping_now(8).as_bytes()).unwrap();
+    assert!(watching.until("8 times").starts_with("{\""));
+    assert_eq!(watching.end("INT").0, Some(0));
+    // The path is relative to the policy.
+    assert!(folder.path().join("policies/audit.ndjson").exists());
+
+    let console = base.replace("\"audit\"]", "\"console\"]").replace("\"high\"", "\"low\"");
+    let console = folder.write("console.toml", console);
+    let watching = Watching::start(&folder, &["--policy", console.to_str().unwrap()]);
+    watching.until("read ");
+    let (status, lines) = watching.end("INT");
+    assert_eq!(status, Some(0));
+    assert!(!lines.iter().any(|line| line.contains("8 times")), "{lines:?}");
+}
+
+#[test]
 fn waits_for_paths_to_appear_and_ignores_a_hangup() {
     let folder = Folder::new();
     let mut command = program();

@@ -8,7 +8,7 @@ use crate::{
     causes::with_causes,
     commands::NewError,
     explain_request::ExplainError,
-    loading::InvalidPolicy,
+    loading::LoadError,
     logging::LoggingError,
     numbers::counted,
     output::{Status, quoted_path},
@@ -24,7 +24,7 @@ pub(crate) enum Error {
     #[error(transparent)]
     Io(#[from] io::Error),
     #[error(transparent)]
-    InvalidPolicy(#[from] InvalidPolicy),
+    Policy(#[from] LoadError),
     #[error(transparent)]
     Logging(#[from] LoggingError),
     #[error(transparent)]
@@ -83,6 +83,8 @@ pub(crate) enum Error {
     NoUserFolder,
     #[error("watch follows files; to check standard input, use `watchkeeper check -`")]
     StandardInput,
+    #[error("--against takes recorded sessions, and {} is a policy; name the policy before --against", quoted_path(.path))]
+    PolicyAgainst { path: PathBuf },
     #[error("cannot write {}", quoted_path(.path))]
     Write { path: PathBuf, source: io::Error },
 }
@@ -103,7 +105,7 @@ impl Error {
     /// Returns the exit status of the program.
     pub(crate) fn status(&self) -> Status {
         match self {
-            Self::InvalidPolicy(_) | Self::Tests(TestsError::Invalid { .. }) => {
+            Self::Policy(LoadError::Invalid { .. }) | Self::Tests(TestsError::Invalid { .. }) => {
                 Status::InvalidPolicy
             }
             _ => Status::Failure,
@@ -114,7 +116,7 @@ impl Error {
     pub(crate) fn render(&self) -> String {
         match self {
             // Rendered diagnostics begin with `error`, each with its location.
-            Self::InvalidPolicy(InvalidPolicy { rendered })
+            Self::Policy(LoadError::Invalid { rendered })
             | Self::Tests(TestsError::Invalid { rendered }) => rendered.clone(),
             _ => format!("error: {}", with_causes(self)),
         }

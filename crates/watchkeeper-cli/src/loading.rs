@@ -1,59 +1,94 @@
 //! Loads the policy of a command.
 
-use std::{fs, io, path::Path};
+use std::{
+    fs,
+    io::{self, Read as _},
+    path::{Path, PathBuf},
+};
 
 use jiff::{civil::Date, tz::TimeZone};
 use thiserror::Error;
 use watchkeeper_core::{
     clock::{Clock as _, SystemClock},
     embed::Registry,
+    quote,
 };
-use watchkeeper_policy::{Loaded, Loader, Policy, render};
+use watchkeeper_policy::{Loaded, Loader, Policy, builtin, render};
 
 use crate::{
     global::Global,
-    output::{Output, safe_path},
-    policy_file::PolicyFile,
+    output::{Output, quoted_path, safe_path},
+    policy_file::{PolicyFile, PolicySearch},
 };
 
-/// A policy with mistakes.
+/// A policy is not used.
 #[derive(Debug, Error)]
-#[error("{rendered}")]
-pub(crate) struct InvalidPolicy {
-    /// All diagnostics, rendered for people.
-    pub(crate) rendered: String,
+pub(crate) enum LoadError {
+    #[error("{rendered}")]
+    Invalid {
+        /// All diagnostics, rendered for people.
+        rendered: String,
+    },
+    #[error("cannot read the policy {}", quoted_path(.path))]
+    Unreadable { path: PathBuf, source: io::Error },
 }
 
-/// Loads the policy of `--policy`, or the first policy at the usual places. Prints
-/// warnings unless `--quiet` is set, and the place if `--verbose` is.
+/// Finds the policy of a command. Warns of files that are not used, unless `--quiet`
+/// is set.
+pub(crate) fn find(given: Option<&Path>, global: &Global, output: &mut Output<'_>) -> PolicyFile {
+    let PolicySearch { policy, foreign } = PolicyFile::find(given);
+    for path in foreign.iter().filter(|_| !global.quiet) {
+        let path = safe_path(path);
+        output.fail(&format!(
+            "warning: `{path}` is not used, because it belongs to another user; if you trust it, \
+             use `--policy {path}`\n"
+        ));
+    }
+    policy
+}
+
+/// Prints the place of a policy.
+pub(crate) fn print_place(file: &PolicyFile, output: &mut Output<'_>) {
+    let name = policy_name(file.path());
+    output.fail(&format!("policy: {name} ({})\n", file.reason()));
+}
+
+/// Loads a policy for a command that delivers no findings: secrets are not looked up.
+/// Prints warnings unless `--quiet` is set.
 pub(crate) fn policy(
+    file: &PolicyFile,
     global: &Global,
     registry: &Registry,
     output: &mut Output<'_>,
-) -> Result<Policy, InvalidPolicy> {
-    let file = PolicyFile::find(global.policy.as_deref());
-    print_place(&file, global, output);
-    let environment = |name: &str| std::env::var_os(name);
-    let loader = Loader::new(registry, &read_text).environment(&environment).today(today());
-    policy_in(&file, loader, global, output)
+) -> Result<Policy, LoadError> {
+    let home = home();
+    let loader = Loader::new(registry, &read_text).home(home.as_deref()).today(today());
+    finish(load(&loader, file.path())?, global, output)
 }
 
-/// Prints the place of the policy if `--verbose` is set.
-pub(crate) fn print_place(file: &PolicyFile, global: &Global, output: &mut Output<'_>) {
-    if global.is_verbose() {
-        let name = policy_name(file.path());
-        output.fail(&format!("policy: {name} ({})\n", file.reason()));
-    }
-}
-
-/// Loads a policy, and prints warnings unless `--quiet` is set.
-pub(crate) fn policy_in(
+/// Loads a policy with its secrets, for a command that delivers findings. Prints
+/// warnings unless `--quiet` is set. Warns of findings that no sink receives if
+/// `needs_sinks` returns `true`.
+pub(crate) fn policy_with_secrets(
     file: &PolicyFile,
-    loader: Loader<'_>,
     global: &Global,
+    registry: &Registry,
+    needs_sinks: impl FnOnce(&Policy) -> bool,
     output: &mut Output<'_>,
-) -> Result<Policy, InvalidPolicy> {
-    let loaded = load(&loader, file.path());
+) -> Result<Policy, LoadError> {
+    let environment = |name: &str| std::env::var_os(name);
+    let home = home();
+    let loader = Loader::new(registry, &read_text).home(home.as_deref()).today(today());
+    let loader = loader.environment(&environment);
+    let mut loaded = load(&loader, file.path())?;
+    if let Some(policy) = loaded.policy.as_ref().filter(|policy| needs_sinks(policy)) {
+        loaded.diagnostics.extend(policy.undelivered.clone());
+    }
+    finish(loaded, global, output)
+}
+
+/// Prints the warnings of a policy unless `--quiet` is set.
+fn finish(loaded: Loaded, global: &Global, output: &mut Output<'_>) -> Result<Policy, LoadError> {
     let rendered = if loaded.diagnostics.is_empty() {
         String::new()
     } else {
@@ -66,21 +101,38 @@ pub(crate) fn policy_in(
             }
             Ok(policy)
         }
-        None => Err(InvalidPolicy { rendered }),
+        None => Err(LoadError::Invalid { rendered }),
     }
 }
 
-/// Loads a policy file, or the built-in policy.
-pub(crate) fn load(loader: &Loader<'_>, path: Option<&Path>) -> Loaded {
-    path.map_or_else(|| loader.load_builtin(), |path| loader.load(path))
+/// Loads a policy file, or the built-in policy. A file that cannot be read is no
+/// mistake in the policy.
+pub(crate) fn load(loader: &Loader<'_>, path: Option<&Path>) -> Result<Loaded, LoadError> {
+    let Some(path) = path else { return Ok(loader.load_builtin()) };
+    let loaded = loader.load(path);
+    if loaded.policy.is_none()
+        && builtin(path).is_none()
+        && let Err(source) = fs::File::open(path).and_then(|file| refuse_folder(&file))
+    {
+        return Err(LoadError::Unreadable { path: path.to_owned(), source });
+    }
+    Ok(loaded)
+}
+
+fn refuse_folder(file: &fs::File) -> io::Result<()> {
+    if file.metadata()?.is_dir() {
+        return Err(io::Error::other("it is a folder; name a file in it"));
+    }
+    Ok(())
 }
 
 /// Reads a text file. Errors suggest a remedy.
 pub(crate) fn read_text(path: &Path) -> io::Result<String> {
-    if path.is_dir() {
-        return Err(io::Error::other("it is a folder; name a file in it"));
-    }
-    String::from_utf8(fs::read(path)?).map_err(|err| {
+    let mut file = fs::File::open(path)?;
+    refuse_folder(&file)?;
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes)?;
+    String::from_utf8(bytes).map_err(|err| {
         let bytes = err.as_bytes();
         let reason = if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
             "it is UTF-16; save it as UTF-8".to_owned()
@@ -93,6 +145,25 @@ pub(crate) fn read_text(path: &Path) -> io::Result<String> {
     })
 }
 
+/// Returns the home folder of the user.
+pub(crate) fn home() -> Option<PathBuf> {
+    std::env::var_os("HOME").map(PathBuf::from).filter(|home| home.is_absolute())
+}
+
+/// Returns a line for each file that a sink of the policy writes to, with its absolute
+/// path.
+pub(crate) fn sink_files(policy: &Policy) -> String {
+    let mut lines = String::new();
+    for sink in &policy.sinks {
+        for file in &sink.files {
+            let file = std::path::absolute(file).unwrap_or_else(|_| file.clone());
+            let (sink, file) = (quote(&sink.id), quoted_path(&file));
+            lines += &format!("sink {sink} writes to {file}\n");
+        }
+    }
+    lines
+}
+
 /// Returns the current date in UTC.
 pub(crate) fn today() -> Date {
     SystemClock.now().to_zoned(TimeZone::UTC).date()
@@ -102,9 +173,7 @@ pub(crate) fn today() -> Date {
 /// kinds that are not linked.
 pub(crate) fn embedded(registry: &Registry, name: &str, text: &str) -> Option<Policy> {
     let read_file = |_: &Path| Ok(text.to_owned());
-    let loader = Loader::new(registry, &read_file);
-    let Loaded { policy, .. } = load(&loader, Some(Path::new(name)));
-    policy
+    Loader::new(registry, &read_file).load(Path::new(name)).policy
 }
 
 /// Returns the name of a policy file for messages.

@@ -122,6 +122,7 @@ impl Reader<'_> {
             "model" => return Some(Per::Model),
             other => {
                 if let Some(label) = other.strip_prefix("label:").filter(|it| !it.is_empty()) {
+                    self.labels.mention(label, per.span(), true);
                     return Some(Per::Label(label.to_owned()));
                 }
             }

@@ -136,10 +136,10 @@ impl Fix {
     }
 }
 
-const SIMILAR: &str = "there is one with a similar name";
+pub(crate) const SIMILAR: &str = "there is one with a similar name";
 
-/// Returns the candidate most similar to `name`: one that starts with it, or one
-/// within a small edit distance.
+/// Returns the candidate most similar to `name`: one that starts with it, one that
+/// makes up half of it, such as `day` of `dayly`, or one within a small edit distance.
 pub fn closest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     /// Bounds the comparison, which takes time quadratic in the length.
     const MAX_LEN: usize = 64;
@@ -151,6 +151,10 @@ pub fn closest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) ->
     let distance = |candidate: &str| {
         let candidate = candidate.to_lowercase();
         if MIN_PREFIX_LEN <= name.len() && candidate.starts_with(&name) {
+            return Some(1);
+        }
+        let is_start = MIN_PREFIX_LEN < candidate.len() && name.starts_with(&candidate);
+        if is_start && name.len() <= 2 * candidate.len() {
             return Some(1);
         }
         let max_distance = name.chars().count().max(3) / 3;

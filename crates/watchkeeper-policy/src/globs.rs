@@ -16,6 +16,16 @@ impl Reader<'_> {
         self.spanned_globs(value).into_iter().map(Spanned::into_inner).collect()
     }
 
+    /// Reads a pattern or a list of patterns for folders, in which `~` is the home folder.
+    pub(crate) fn folder_globs(&mut self, value: Value<'_>) -> Vec<Glob> {
+        let mut globs = Vec::new();
+        for glob in self.spanned_globs(value) {
+            let expanded = self.expand_home(glob.get_ref().to_string(), &glob.span());
+            globs.extend(expanded.map(Glob::new));
+        }
+        globs
+    }
+
     /// Reads a pattern or a list of patterns, and warns of each pattern that
     /// matches none of the `known` names. `what` names them in the warning.
     pub(crate) fn known_globs(

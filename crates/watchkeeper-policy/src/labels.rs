@@ -11,7 +11,7 @@ use watchkeeper_core::{
 use crate::{
     diagnostic::Diagnostic,
     reader::Reader,
-    tree::{Table, Value},
+    tree::{Key, Table, Value},
 };
 
 /// The keys of an entry of `[[labels]]`.
@@ -24,8 +24,18 @@ impl Reader<'_> {
     pub(crate) fn labels(&mut self, section: Option<Value<'_>>) -> (Labels, Vec<LabelRule>) {
         let Some(section) = section else { return Default::default() };
         if !section.get_ref().is_array() {
-            let labels = self.table(section).map(|table| self.label_values(table.into_inner()));
-            return (Labels::new(labels.unwrap_or_default()), Vec::new());
+            let Some(table) = self.table(section) else { return Default::default() };
+            let table = table.into_inner();
+            let is_rule = |(key, value): &(&Key<'_>, &Value<'_>)| {
+                LABEL_KEYS.contains(&&**key.get_ref()) && value.get_ref().is_table()
+            };
+            if let Some((key, _)) = table.iter().find(is_rule) {
+                let message = format!("`{}` is a key of `[[labels]]`", key.get_ref());
+                let note = "write `[[labels]]`: `[labels]` sets labels of all sessions";
+                self.push(Diagnostic::error(key.span(), message).note(note));
+                return Default::default();
+            }
+            return (Labels::new(self.label_values(table)), Vec::new());
         }
         let (mut labels, mut rules) = (BTreeMap::new(), Vec::new());
         let DeValue::Array(items) = section.into_inner() else { return Default::default() };
@@ -81,7 +91,9 @@ impl Reader<'_> {
         let mut labels = BTreeMap::new();
         for (key, value) in table {
             if let Some(value) = self.read(value) {
-                labels.insert(key.into_inner().into_owned(), value);
+                let label = key.into_inner().into_owned();
+                self.labels.add(label.clone());
+                labels.insert(label, value);
             }
         }
         labels

@@ -15,6 +15,7 @@ use crate::{
     diagnostic::{Diagnostic, DiagnosticLevel, hide_foreign, render_diagnostics},
     effective::Effective,
     files::{Files, SourceFile},
+    known_labels::KnownLabels,
     layers::Layers,
     match_tracker::MatchTracker,
     reader::{Reader, Variables},
@@ -44,7 +45,7 @@ pub struct Loader<'a> {
     read_file: &'a dyn Fn(&Path) -> io::Result<String>,
     environment: Option<Variables<'a>>,
     today: Option<Date>,
-    warns_of_undelivered: bool,
+    home: Option<&'a Path>,
 }
 
 impl fmt::Debug for Loader<'_> {
@@ -112,6 +113,8 @@ pub struct Policy {
     pub routes: Vec<Route>,
     /// Records which exceptions and overrides match recorded sessions.
     pub match_tracker: MatchTracker,
+    /// A warning about findings that no sink receives, for programs that deliver findings.
+    pub undelivered: Option<Diagnostic>,
     /// The merged policy as text, with the origin of every value.
     pub effective: Effective,
 }
@@ -148,9 +151,10 @@ impl<'a> Loader<'a> {
     /// tests and the files of secrets.
     ///
     /// Without [`environment`](Self::environment) the loader does not look up
-    /// secrets, and without [`today`](Self::today) no exception expires.
+    /// secrets, without [`today`](Self::today) no exception expires, and without
+    /// [`home`](Self::home) a path that begins with `~/` is an error.
     pub fn new(registry: &'a Registry, read_file: &'a dyn Fn(&Path) -> io::Result<String>) -> Self {
-        Self { registry, read_file, environment: None, today: None, warns_of_undelivered: false }
+        Self { registry, read_file, environment: None, today: None, home: None }
     }
 
     /// Enables the lookup of secrets, both in `variables` and in files.
@@ -169,10 +173,10 @@ impl<'a> Loader<'a> {
         Self { today: Some(date), ..self }
     }
 
-    /// Warns of findings that no sink receives, for commands that deliver findings.
+    /// Sets the home folder of the user, which replaces `~` at the start of paths.
     #[must_use]
-    pub fn warn_of_undelivered(self) -> Self {
-        Self { warns_of_undelivered: true, ..self }
+    pub fn home(self, folder: Option<&'a Path>) -> Self {
+        Self { home: folder, ..self }
     }
 
     /// Reads the policy in a file, or the [built-in policy](BUILTIN_DEFAULT) if
@@ -181,8 +185,9 @@ impl<'a> Loader<'a> {
         let mut files = Files::default();
         let mut diagnostics = Vec::new();
         let layers = Layers::find(self.read_file, path, &mut files, &mut diagnostics);
-        let policy = self.read(&layers, &files, &mut diagnostics);
-        for diagnostic in &mut diagnostics {
+        let mut policy = self.read(&layers, &files, &mut diagnostics);
+        let undelivered = policy.iter_mut().flat_map(|policy| &mut policy.undelivered);
+        for diagnostic in diagnostics.iter_mut().chain(undelivered) {
             diagnostic.settle(&files);
         }
         hide_foreign(&mut files, path, &mut diagnostics);
@@ -239,8 +244,10 @@ impl<'a> Loader<'a> {
             read_file: self.read_file,
             environment: self.environment,
             today: self.today,
+            home: self.home,
             files,
             diagnostics,
+            labels: KnownLabels::default(),
         }
     }
 
@@ -288,14 +295,12 @@ impl<'a> Loader<'a> {
             sinks.extend(sink);
         }
         let routes = reader.routes(table.remove("routes"), &detector_ids, &sink_names);
-        if self.warns_of_undelivered && !has_errors(reader.diagnostics) {
-            let undelivered = coverage::undelivered(&detectors, &routes, &sink_names);
-            let span = routes_span.unwrap_or(0..0);
-            reader.diagnostics.extend(undelivered.map(|it| it.warning(span)));
-        }
+        let undelivered = coverage::undelivered(&detectors, &routes, &sink_names)
+            .map(|undelivered| undelivered.warning(routes_span.unwrap_or(0..0)));
         reader.diagnostics.extend(match_tracker.covered_exceptions(files));
         match_tracker.settle(files);
         reader.warn_unused(&secrets);
+        reader.diagnostics.extend(reader.labels.warnings());
         reader.reject_sections(&table);
         if detector_ids.is_empty() && !has_errors(reader.diagnostics) {
             let message = "the policy has no detectors, so it reports nothing";
@@ -312,6 +317,7 @@ impl<'a> Loader<'a> {
             sinks,
             routes,
             match_tracker,
+            undelivered,
             effective,
         })
     }

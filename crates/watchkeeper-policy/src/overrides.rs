@@ -128,11 +128,12 @@ impl Reader<'_> {
                         self.known_globs(value, "kind of source", &sources)
                     };
                 }
-                "cwd" => matcher.cwd = self.globs(value),
+                "cwd" => matcher.cwd = self.folder_globs(value),
                 "model" => matcher.model = self.globs(value),
                 "version" => matcher.version = self.globs(value),
                 name => match name.strip_prefix("label:").filter(|it| !it.is_empty()) {
                     Some(label) => {
+                        self.labels.mention(label, span, false);
                         let globs = self.globs(value);
                         matcher.labels.insert(label.to_owned(), globs);
                     }

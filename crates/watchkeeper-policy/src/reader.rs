@@ -11,6 +11,7 @@ use watchkeeper_core::{author::Period, embed::Registry};
 use crate::{
     diagnostic::{Diagnostic, Fix},
     files::Files,
+    known_labels::KnownLabels,
     toml_text,
     tree::{Span, Table, Value},
 };
@@ -40,8 +41,11 @@ pub(crate) struct Reader<'a> {
     pub(crate) environment: Option<Variables<'a>>,
     /// The current date, in UTC; `None` to keep expired exceptions.
     pub(crate) today: Option<Date>,
+    /// The home folder of the user; `None` if it is unknown.
+    pub(crate) home: Option<&'a Path>,
     pub(crate) files: &'a Files,
     pub(crate) diagnostics: &'a mut Vec<Diagnostic>,
+    pub(crate) labels: KnownLabels,
 }
 
 impl Reader<'_> {

@@ -110,7 +110,7 @@ impl Reader<'_> {
                 let message = format!("unknown sink `{id}`");
                 let known = sinks.iter().map(|it| it.id.get_ref().as_str());
                 let fix = Fix::string(&id, span.clone(), known);
-                let mut diagnostic = Diagnostic::warning(span, message).fix(fix);
+                let mut diagnostic = Diagnostic::error(span, message).fix(fix);
                 if !sinks.is_empty() {
                     diagnostic = diagnostic.note(known_sinks(sinks));
                 }
@@ -152,6 +152,7 @@ impl Reader<'_> {
                 "agent" => matcher.agent = self.globs(value),
                 name => match name.strip_prefix("label:").filter(|it| !it.is_empty()) {
                     Some(label) => {
+                        self.labels.mention(label, span, false);
                         let globs = self.globs(value);
                         matcher.labels.insert(label.to_owned(), globs);
                     }
@@ -187,7 +188,9 @@ impl Reader<'_> {
         if severity.is_none() {
             let names = Severity::ALL.map(|it| format!(">={it}"));
             let only = Severity::ALL.map(Severity::name);
-            let name = text.trim_start_matches(['>', '=', '<', ' ']);
+            // Other spellings of `>=medium`, such as "> medium" and "medium+".
+            let mut words = text.split(|c: char| !c.is_alphabetic());
+            let name = words.find(|word| !word.is_empty()).unwrap_or("");
             let fix = if name.len() == text.len() {
                 Fix::string(&text, span.clone(), only)
             } else {

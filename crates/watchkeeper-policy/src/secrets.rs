@@ -96,9 +96,11 @@ impl Reader<'_> {
             let is_optional = self.take(keys, "optional").unwrap_or(false);
             self.reject_keys(keys, KEYS);
             let place = match (env, file) {
-                (Some((_, value)), None) => self.place(value, |_, name| Place::Environment(name)),
+                (Some((_, value)), None) => {
+                    self.place(value, |_, name, _| Some(Place::Environment(name)))
+                }
                 (None, Some((_, value))) => {
-                    self.place(value, |folder, name| Place::File(folder.join(name)))
+                    self.place(value, |reader, name, span| reader.path(name, span).map(Place::File))
                 }
                 (Some(_), Some((key, _))) => {
                     let message = "`env` and `file` cannot be used together";
@@ -123,7 +125,7 @@ impl Reader<'_> {
     fn place(
         &mut self,
         value: Value<'_>,
-        make: impl FnOnce(PathBuf, String) -> Place,
+        make: impl FnOnce(&mut Self, String, &Span) -> Option<Place>,
     ) -> Option<Spanned<Place>> {
         let span = value.span();
         let name = self.read::<String>(value)?;
@@ -131,8 +133,8 @@ impl Reader<'_> {
             self.push(Diagnostic::error(span, "this is not a valid name"));
             return None;
         }
-        let folder = self.files.folder(&span).to_owned();
-        Some(Spanned::new(span, make(folder, name)))
+        let place = make(self, name, &span)?;
+        Some(Spanned::new(span, place))
     }
 
     /// Replaces references to secrets by their texts. For a disabled sink, no

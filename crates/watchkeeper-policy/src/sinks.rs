@@ -1,6 +1,6 @@
 //! Reads `[sinks]`.
 
-use std::fmt;
+use std::{fmt, path::PathBuf};
 
 use toml::Spanned;
 use watchkeeper_core::{Sink, embed::Entry as _};
@@ -29,15 +29,19 @@ pub struct NamedSink {
     pub sink: Box<dyn Sink>,
     /// The maximum number of findings in the queue of the sink.
     pub queue_capacity: usize,
+    /// The files of the sink: options whose JSON schema has the format `path`. Relative
+    /// paths start at the folder of the policy.
+    pub files: Vec<PathBuf>,
 }
 
 impl fmt::Debug for NamedSink {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { id, kind, sink: _, queue_capacity } = self;
+        let Self { id, kind, sink: _, queue_capacity, files } = self;
         f.debug_struct("NamedSink")
             .field("id", id)
             .field("kind", kind)
             .field("queue_capacity", queue_capacity)
+            .field("files", files)
             .finish_non_exhaustive()
     }
 }
@@ -83,9 +87,11 @@ impl Reader<'_> {
                 return (SinkName { id, is_on }, None);
             }
         };
+        let schema = entry.schema(&mut schemars::SchemaGenerator::default());
+        let files = self.resolve_paths(table.get_mut(), &schema);
         let context = KindContext {
             kind: entry.kind(),
-            schema: entry.schema(&mut schemars::SchemaGenerator::default()),
+            schema,
             shared: SINK_KEYS,
             unresolved: used.unresolved,
             secrets: used.texts,
@@ -96,6 +102,7 @@ impl Reader<'_> {
             kind: entry.kind(),
             sink,
             queue_capacity,
+            files,
         });
         (SinkName { id, is_on }, sink)
     }

@@ -321,12 +321,16 @@ impl TestReader<'_> {
         #[serde(deny_unknown_fields)]
         struct Keys {
             source: Option<Spanned<String>>,
-            cwd: Option<String>,
+            cwd: Option<Spanned<String>>,
             #[serde(default)]
             labels: std::collections::BTreeMap<String, String>,
         }
         let Keys { source, cwd, labels } = self.reader.read(value)?;
         let source = source.and_then(|it| source_kind(&mut self.reader, &it));
+        let cwd = cwd.and_then(|cwd| {
+            let span = cwd.span();
+            self.reader.expand_home(cwd.into_inner(), &span)
+        });
         Some(TestSession { source, cwd, labels: labels.into_iter().collect() })
     }
 

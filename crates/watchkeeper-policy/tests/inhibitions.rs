@@ -49,7 +49,7 @@ fn an_empty_list_is_accepted_with_per() {
         "
         [detectors.shared]
         kind = 'repeat-tool-call'
-        per = 'label:team'
+        per = 'cwd'
         inhibited_by = []
         ",
     );
@@ -78,7 +78,7 @@ fn mistakes_are_reported() {
 
         [detectors.shared]
         kind = 'repeat-tool-call'
-        per = 'label:team'
+        per = 'cwd'
         inhibited_by = ['two']
 
         [detectors.money]

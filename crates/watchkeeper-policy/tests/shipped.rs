@@ -22,14 +22,15 @@ fn load(registry: &Registry, text: &str) -> Loaded {
         Some("policy.toml") => Ok(text.to_owned()),
         _ => Err(io::Error::from(io::ErrorKind::NotFound)),
     };
-    let loader = Loader::new(registry, &read_file).warn_of_undelivered();
-    loader.load(Path::new("policy.toml"))
+    Loader::new(registry, &read_file).load(Path::new("policy.toml"))
 }
 
 #[track_caller]
 fn valid(loaded: Loaded) -> Policy {
     assert!(loaded.diagnostics.is_empty(), "{}", render(&loaded, false));
-    loaded.policy.expect("a policy without policy_errors")
+    let policy = loaded.policy.expect("a policy without errors");
+    assert_eq!(policy.undelivered, None);
+    policy
 }
 
 fn registry() -> Registry {

@@ -39,7 +39,9 @@ pub struct File {
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FileOptions {
-    /// The file. Missing folders on its path are created.
+    /// The file. Missing folders on its path are created. A relative path starts at the
+    /// folder of the policy; `~/` is the home folder.
+    #[schemars(extend("format" = "path"))]
     path: PathBuf,
     /// The size at which to start a new file. Without this option the file
     /// grows until another program, such as logrotate, renames it.

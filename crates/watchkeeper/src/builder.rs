@@ -197,7 +197,11 @@ fn load(
     };
     let path = policy.as_ref().map_or(Path::new(BUILTIN_DEFAULT), |policy| &policy.path);
     let today = clock.now().to_zoned(TimeZone::UTC).date();
-    let loader = Loader::new(registry, &read_file).environment(&variables).today(today);
+    let home = env::var_os("HOME").map(PathBuf::from).filter(|home| home.is_absolute());
+    let loader = Loader::new(registry, &read_file)
+        .environment(&variables)
+        .home(home.as_deref())
+        .today(today);
     let loaded = loader.load(path);
     if loaded.policy.is_some() {
         for diagnostic in &loaded.diagnostics {

@@ -96,7 +96,12 @@ impl Check {
     ) -> Result<Status, Error> {
         self.require_groups()?;
         let window = self.window()?;
-        let policy = loading::policy(global, registry, output)?;
+        let file = loading::find(global.policy.as_deref(), global, output);
+        // An agent can write the policy of its own project.
+        if global.is_verbose() || file.is_in_project() && !global.quiet {
+            loading::print_place(&file, output);
+        }
+        let policy = loading::policy(&file, global, registry, output)?;
         if !global.quiet
             && let Some(note) = self.paths.unsupported_note()
         {

@@ -18,6 +18,7 @@ use crate::{
     loading,
     numbers::counted,
     output::{Output, Status, safe_path},
+    policy_file::PolicyFile,
     replay,
 };
 
@@ -54,7 +55,10 @@ impl Demo {
             return Ok(Status::Success);
         }
         let policy = match &global.policy {
-            Some(_) => loading::policy(global, registry, output)?,
+            Some(path) => {
+                let file = PolicyFile::Given(path.clone());
+                loading::policy_with_secrets(&file, global, registry, |_| true, output)?
+            }
             None => loading::embedded(registry, "demo.toml", demo::POLICY)
                 .ok_or(Error::DemoDetectors)?,
         };

@@ -44,7 +44,11 @@ impl Explain {
         registry: &Registry,
         output: &mut Output<'_>,
     ) -> Result<&'static str, Error> {
-        let policy = loading::policy(global, registry, output)?;
+        let file = loading::find(global.policy.as_deref(), global, output);
+        if global.is_verbose() {
+            loading::print_place(&file, output);
+        }
+        let policy = loading::policy(&file, global, registry, output)?;
         let detectors = policy.detectors.iter().map(|it| (it.id.to_string(), it.kind.to_string()));
         let sinks = policy.sinks.iter().map(|sink| (sink.id.clone(), sink.kind.to_owned()));
         let kinds: BTreeMap<String, String> = sinks.chain(detectors).collect();

@@ -25,8 +25,8 @@ pub(crate) struct Init {
     /// File to write [default: .watchkeeper.toml]
     file: Option<PathBuf>,
 
-    /// Write the policy of the user: `watchkeeper/policy.toml` in $`XDG_CONFIG_HOME` or
-    /// ~/.config
+    /// Write the policy of the user: `watchkeeper/policy.toml` in `$XDG_CONFIG_HOME` or
+    /// `~/.config`
     #[arg(long, conflicts_with = "file")]
     user: bool,
 

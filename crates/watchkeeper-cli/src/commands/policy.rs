@@ -26,7 +26,11 @@ impl ShowPolicy {
         if self.builtin {
             output.out.write_all(watchkeeper_policy::BUILTIN.as_bytes())?;
         } else {
-            let policy = loading::policy(global, registry, output)?;
+            let file = loading::find(global.policy.as_deref(), global, output);
+            if global.is_verbose() {
+                loading::print_place(&file, output);
+            }
+            let policy = loading::policy(&file, global, registry, output)?;
             write!(output.out, "{}", policy.effective)?;
         }
         Ok(Status::Success)

@@ -9,6 +9,7 @@ use watchkeeper_core::{author::make_safe, embed::Registry};
 use crate::{
     error::Error,
     global::Global,
+    loading,
     output::{Output, Status, Style, safe_path},
     policy_tests::{
         Setup, TestOutcome, TestResult, TestResults, TestsError, run_scenarios, run_test_file,
@@ -62,8 +63,10 @@ impl Test {
         if self.update && !files.iter().any(|file| is_markdown(file)) {
             return Err(Error::NothingToUpdate);
         }
+        let home = loading::home();
         let setup = Setup {
             registry,
+            home: home.as_deref(),
             policy: global.policy.as_deref(),
             filter: self.filter.as_deref(),
             update: self.update,

@@ -1,4 +1,4 @@
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use watchkeeper_core::embed::Registry;
@@ -10,7 +10,6 @@ use crate::{
     loading,
     numbers::counted,
     output::{Output, Status},
-    policy_file::PolicyFile,
     replay,
 };
 
@@ -30,8 +29,8 @@ pub(crate) struct Validate {
     deny_warnings: bool,
 
     /// Warn about exceptions and overrides that match nothing in these recorded
-    /// sessions
-    #[arg(long, value_name = "PATH", num_args = 1..)]
+    /// sessions; can be repeated
+    #[arg(long, value_name = "PATH")]
     against: Vec<PathBuf>,
 }
 
@@ -42,22 +41,31 @@ impl Validate {
         registry: &Registry,
         output: &mut Output<'_>,
     ) -> Result<Status, Error> {
+        if let Some(path) = self.against.iter().find(|path| is_policy(path)) {
+            return Err(Error::PolicyAgainst { path: path.clone() });
+        }
         let environment = |name: &str| std::env::var_os(name);
+        let home = loading::home();
         let mut loader = Loader::new(registry, &loading::read_text)
-            .today(loading::today())
-            .warn_of_undelivered();
+            .home(home.as_deref())
+            .today(loading::today());
         if !self.no_environment {
             loader = loader.environment(&environment);
         }
         let given = self.file.or_else(|| global.policy.clone());
-        let file = PolicyFile::find(given.as_deref());
-        loading::print_place(&file, global, output);
-        let mut loaded = loading::load(&loader, file.path());
+        let file = loading::find(given.as_deref(), global, output);
+        if global.is_verbose() {
+            loading::print_place(&file, output);
+        }
+        let mut loaded = loading::load(&loader, file.path())?;
         let mut compared = String::new();
         if let Some(policy) = loaded.policy.as_ref().filter(|_| !self.against.is_empty()) {
             let n_sessions = replay::probe(&policy.match_tracker, &self.against, registry)?;
             compared = format!("; compared with {}", counted(n_sessions, "session"));
             loaded.diagnostics.extend(policy.match_tracker.unmatched());
+        }
+        if let Some(policy) = &loaded.policy {
+            loaded.diagnostics.extend(policy.undelivered.clone());
             loaded.diagnostics.sort_by_key(|it| (it.file, it.span.start));
         }
         if !loaded.diagnostics.is_empty() {
@@ -77,6 +85,7 @@ impl Validate {
                         counted(policy.sinks.len() as u64, "sink"),
                         counted(policy.routes.len() as u64, "route"),
                     )?;
+                    write!(output.err, "{}", loading::sink_files(policy))?;
                 }
                 Ok(Status::Success)
             }
@@ -86,4 +95,9 @@ impl Validate {
             }
         }
     }
+}
+
+/// Returns whether a path of recorded sessions names a policy, by its extension.
+fn is_policy(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("toml"))
 }

@@ -31,8 +31,8 @@ use crate::{
 ///
 /// Without a path, follows the sessions of all known agents on this machine. A path
 /// that does not exist yet is followed as soon as it appears. Findings go to the sinks
-/// of the policy: the sink `console` prints them on standard output. With a policy that
-/// has no sink for a terminal, `watch` prints all findings. Press Ctrl-C to stop.
+/// of the policy: the sink `console` prints them on standard output. If no route of the
+/// policy uses a sink for the terminal, `watch` prints all findings. Press Ctrl-C to stop.
 #[derive(Debug, Args)]
 pub(crate) struct Watch {
     #[command(flatten)]
@@ -68,13 +68,16 @@ impl Watch {
         registry: &Registry,
         output: &mut Output<'_>,
     ) -> Result<Status, Error> {
-        let policy_file = PolicyFile::find(global.policy.as_deref());
-        let policy = loading::policy(global, registry, output)?;
+        let policy_file = loading::find(global.policy.as_deref(), global, output);
+        let needs_sinks = |policy: &Policy| !self.prints_all(policy);
+        let policy =
+            loading::policy_with_secrets(&policy_file, global, registry, needs_sinks, output)?;
         let Selection { paths, source } = self.paths.select_all(registry)?;
         if paths.iter().any(|path| path == Path::new("-")) {
             return Err(Error::StandardInput);
         }
         let summary = Summary::new(&paths, &policy_file, &policy);
+        let sink_files = loading::sink_files(&policy);
         let observers = self.printer(&policy, output.styles);
         let live = LiveMonitor::new(policy, registry, paths, source, observers);
         // Before the first message, so that no signal is missed after it. A closed terminal
@@ -85,6 +88,9 @@ impl Watch {
                 writeln!(output.err, "{note}")?;
             }
             summary.print_start(output.err)?;
+        }
+        if global.is_verbose() {
+            output.err.write_all(sink_files.as_bytes())?;
         }
         let err = RefCell::new(&mut *output.err);
         let mut recognized: BTreeSet<PathBuf> = BTreeSet::new();
@@ -133,14 +139,23 @@ impl Watch {
         Ok(Status::Success)
     }
 
+    /// Returns whether all findings are printed, because no route of the policy uses a
+    /// sink for the terminal.
+    fn prints_all(&self, policy: &Policy) -> bool {
+        let is_used = |kind: &str| {
+            let mut sinks = policy.sinks.iter().filter(|sink| sink.kind == kind);
+            sinks.any(|sink| policy.routes.iter().any(|route| route.sinks.contains(&sink.id)))
+        };
+        !is_used("console") && (self.format.is_some() || !is_used("stderr"))
+    }
+
     /// Makes the consoles of the policy print to standard output. Returns a printer of all
-    /// findings if the policy has no console.
+    /// findings if the policy uses no console.
     fn printer(&self, policy: &Policy, styles: Styles) -> Vec<Queue> {
         const CAPACITY: usize = 1024;
         let format = self.format.map(watchkeeper_sinks::Format::from);
         watchkeeper_sinks::print_to_stdout(format);
-        let has = |kind: &str| policy.sinks.iter().any(|sink| sink.kind == kind);
-        if has("console") || (has("stderr") && format.is_none()) {
+        if !self.prints_all(policy) {
             return Vec::new();
         }
         let lines = Lines::new(io::stdout(), format.unwrap_or_default(), styles.out);

@@ -14,6 +14,8 @@ use crate::{
 /// Options of a test run.
 pub(crate) struct Setup<'a> {
     pub(crate) registry: &'a Registry,
+    /// Home folder of the user, if it is known.
+    pub(crate) home: Option<&'a Path>,
     /// Policy of `--policy`.
     pub(crate) policy: Option<&'a Path>,
     /// Part of the names of the tests to run.

@@ -154,7 +154,7 @@ impl Parser<'_> {
         let read_file = |path: &Path| {
             if path == self.path { Ok(block_only.clone()) } else { loading::read_text(path) }
         };
-        let loader = Loader::new(self.setup.registry, &read_file);
+        let loader = Loader::new(self.setup.registry, &read_file).home(self.setup.home);
         let Loaded { policy, diagnostics, files, .. } = loader.load(self.path);
         // The first file is the scenario file.
         let n_before = self.extended.len();

@@ -418,6 +418,14 @@ per = 'label:team'
     3 - per = 'team'
     3 + per = "label:team"
       |
+
+    warning: the policy sets no label `team`
+     --> policy.toml:6:7
+      |
+    6 | per = 'label:team'
+      |       ^^^^^^^^^^^^
+      |
+      = note: this detector does not monitor sessions without the label; set it in `[[labels]]`, or in the sessions themselves
     "#);
 }
 

@@ -82,13 +82,63 @@ fn labels_of_all_layers_apply() {
     assert!(labels[0].contains("\"all\"") && labels[1].contains("\"payments\""), "{text}");
 }
 
+#[test]
+fn a_rule_in_the_table_of_labels() {
+    assert_snapshot!(check("
+[labels]
+match = { cwd = '*/payments/*' }
+labels = { team = 'payments' }
+"), @"
+    error: `labels` is a key of `[[labels]]`
+     --> policy.toml:4:1
+      |
+    4 | labels = { team = 'payments' }
+      | ^^^^^^
+      |
+      = note: write `[[labels]]`: `[labels]` sets labels of all sessions
+    ");
+    // Labels may have any name.
+    assert_eq!(check("[labels]\nmatch = 'a'\nlabels = 'b'\n[detectors.repeat]\n"), "");
+}
+
+#[test]
+fn labels_that_the_policy_does_not_set() {
+    let policy = |set: &str, used: &str| {
+        check(&format!("[labels]\n{set} = 'a'\n[detectors.repeat]\n{used}"))
+    };
+    assert_snapshot!(policy("team", "per = 'label:taem'"), @r#"
+    warning: the policy sets no label `taem`
+     --> policy.toml:5:7
+      |
+    5 | per = 'label:taem'
+      |       ^^^^^^^^^^^^
+      |
+      = note: this detector does not monitor sessions without the label; set it in `[[labels]]`, or in the sessions themselves
+    help: there is one with a similar name
+      |
+    5 - per = 'label:taem'
+    5 + per = "label:team"
+      |
+    "#);
+    assert_eq!(policy("team", "per = 'label:team'"), "");
+    // A condition may be about a label that only sessions set.
+    let route = "[sinks.hook]\nurl = 'https://x'\n[[routes]]\nsinks = ['hook']\nmatch = { 'label:team' = 'a' }";
+    assert!(policy("taem", route).contains("the policy sets no label `team`"));
+    assert_eq!(policy("stage", route), "");
+    let override_of_label =
+        "[[overrides]]\nreason = 'x'\nmatch = { 'label:taem' = 'a' }\ndetectors.repeat.least = 4";
+    assert!(policy("team", override_of_label).contains("the policy sets no label `taem`"));
+}
+
 /// Returns the warnings of a policy for a command that delivers findings.
 fn undelivered(text: &str) -> String {
     let registry = Registry::linked().expect("no two kinds share a name");
     let text = format!("version = 1\n{}", text.trim_start());
     let read_file = |_: &Path| Ok(text.clone());
-    let loader = Loader::new(&registry, &read_file).warn_of_undelivered();
-    render(&loader.load(Path::new("policy.toml")), false)
+    let mut loaded = Loader::new(&registry, &read_file).load(Path::new("policy.toml"));
+    let warning = loaded.policy.as_ref().expect("a valid policy").undelivered.clone();
+    loaded.diagnostics.extend(warning);
+    render(&loaded, false)
 }
 
 const DETECTORS: &str = "

@@ -6,12 +6,17 @@ mod exceptions;
 mod labels;
 mod layers;
 mod overrides;
+mod paths;
 mod routes;
 mod settings;
 mod sinks;
 mod syntax;
 
-use std::{ffi::OsString, io, path::Path};
+use std::{
+    ffi::OsString,
+    io,
+    path::{Path, PathBuf},
+};
 
 use jiff::civil::date;
 use schemars::JsonSchema;
@@ -119,6 +124,8 @@ struct Hook;
 struct HookOptions {
     url: Secret,
     patience: Option<Period>,
+    #[schemars(extend("format" = "path"))]
+    key: Option<PathBuf>,
 }
 
 watchkeeper_core::register_sink!(Hook);

@@ -147,6 +147,14 @@ detectors.quiet.maks = '3h'
 detectors.quiet.max = 3
 detectors.quiet.levels = [{ at = 50, severity = 'low' }]
 "), @r#"
+    warning: the policy sets no label `team`
+     --> policy.toml:7:7
+      |
+    7 | per = 'label:team'
+      |       ^^^^^^^^^^^^
+      |
+      = note: this detector does not monitor sessions without the label; set it in `[[labels]]`, or in the sessions themselves
+
     error: unknown detector `quite`
       --> policy.toml:11:11
        |

@@ -22,7 +22,7 @@ sinks = 'hook'
 [[routes]]
 sinks = []
 "), @r#"
-    warning: unknown sink `hok`
+    error: unknown sink `hok`
      --> policy.toml:8:10
       |
     8 | sinks = ['hok', 'hook']
@@ -224,6 +224,24 @@ sinks = ['hook']
     7 | [sinks.idle]
       |        ^^^^
     ");
+}
+
+#[test]
+fn other_spellings_of_a_lowest_severity() {
+    for (written, suggested) in [
+        ("medium+", ">=medium"),
+        ("> medium", ">=medium"),
+        ("=>medium", ">=medium"),
+        (">=mediun", ">=medium"),
+        ("high or higher", ">=high"),
+        ("meduim", "medium"),
+    ] {
+        let route = format!("[[routes]]\nsinks = ['hook']\nmatch = {{ severity = '{written}' }}");
+        let rendered =
+            check(&format!("[detectors.repeat]\n[sinks.hook]\nurl = 'https://x'\n{route}"));
+        let fixed = format!("+ match = {{ severity = \"{suggested}\" }}");
+        assert!(rendered.contains(&fixed), "{written}\n{rendered}");
+    }
 }
 
 #[test]
