@@ -136,9 +136,14 @@ impl TokenBurn {
 
 /// Reports a model call that cannot count towards the limit in dollars.
 fn report_unknown_price(call: &ModelCall, tokens: &Tokens, cx: &mut Context<'_>) {
+    // Every budget in dollars observes the same.
+    let subject = Fingerprint::of("unknown price");
+    if cx.is_open_elsewhere(subject) {
+        return;
+    }
     let n = grouped(tokens.total());
     let lowest = cx.next_level(0).unwrap_or(1);
-    cx.report(Fingerprint::of("price"), lowest, || match &call.model {
+    cx.report(subject, lowest, || match &call.model {
         Some(model) => {
             let model = quote(model);
             Report::new(format!(

@@ -3,7 +3,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
-    condition::{OpenConditions, reached},
+    condition::{Condition, OpenConditions, reached},
     outbox::{Action, Outbox, WakeupRequest},
     report::Report,
 };
@@ -36,6 +36,9 @@ pub(crate) struct Input<'a> {
     pub(crate) is_explained: bool,
     /// Whether every report about an open finding is needed, not only the first.
     pub(crate) follows_episodes: bool,
+    /// The open conditions of the session of the event, for a stream that several
+    /// sessions share.
+    pub(crate) session_conditions: &'a [Condition],
 }
 
 /// An event and the changes that it made to the facts.
@@ -192,6 +195,18 @@ impl<'a> Context<'a> {
         } else {
             self.outbox.add_measure(action);
         }
+    }
+
+    /// Returns whether another detector has an open finding about this subject in the same
+    /// stream or, in a stream that sessions share, in the session of the event.
+    ///
+    /// For a condition that every detector of a kind observes, and that one of them has to
+    /// report. Detectors run one after the other.
+    pub fn is_open_elsewhere(&self, subject: Fingerprint) -> bool {
+        let conditions = self.open.conditions.iter();
+        conditions.chain(self.input.session_conditions).any(|condition| {
+            condition.subject == subject && condition.detector_idx != self.open.detector_idx
+        })
     }
 
     /// Returns a period for a message, such as ` in 5s`; nothing if the session has no

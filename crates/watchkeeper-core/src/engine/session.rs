@@ -221,7 +221,8 @@ impl Session {
             label_value: Some(label_value),
         };
         let Shared { clock, runner, .. } = &mut *shared;
-        let dispatch = Dispatch::new(at, Some(observed), agent, scope, clock, runner);
+        let mut dispatch = Dispatch::new(at, Some(observed), agent, scope, clock, runner);
+        dispatch.input.session_conditions = source.streams.episodes().conditions();
         let subscribers = self.table.session.of(event.kind.sort_idx().into());
         self.streams.observe(subscribers, &dispatch, runner, findings);
         self.wake_at = earlier(self.wake_at, runner.requested.take());

@@ -441,7 +441,16 @@ impl<'a> Dispatch<'a> {
         let session = scope.session;
         let is_explained = runner.explains(&session.id);
         let follows_episodes = runner.follows_episodes;
-        let input = Input { now, observed, session, agent, clock, is_explained, follows_episodes };
+        let input = Input {
+            now,
+            observed,
+            session,
+            agent,
+            clock,
+            is_explained,
+            follows_episodes,
+            session_conditions: &[],
+        };
         Self { input, scope }
     }
 }
