@@ -265,6 +265,11 @@ pub(crate) fn unknown_key(key: &str, span: Span, known: &[&str]) -> Diagnostic {
 }
 
 fn expected_one_of(names: &[&str]) -> String {
+    /// More names would hide the error.
+    const MAX_LISTED: usize = 60;
+    if MAX_LISTED < names.len() {
+        return format!("expected one of {} names, such as `{}`", names.len(), names[0]);
+    }
     let quoted: Vec<String> = names.iter().map(|it| format!("`{it}`")).collect();
     match &quoted[..] {
         [] => "no keys are allowed here".to_owned(),

@@ -84,6 +84,27 @@ fn effective_policy_is_valid() {
     }
 }
 
+#[test]
+fn windows_and_time_zones_are_suggested() {
+    let rendered = |window: &str, zone: &str| {
+        let text = format!(
+            "version = 1\n[detectors.budget]\nkind = 'token-burn'\nmax_tokens = 5\nwindow = '{window}'\ntime_zone = '{zone}'\n"
+        );
+        let rendered = render(&load(&registry(), &text), false);
+        assert!(rendered.lines().all(|line| line.len() < 160), "{rendered}");
+        rendered
+    };
+    for (zone, suggested) in [("Europe/Berln", "Europe/Berlin"), ("africa/lago", "Africa/Lagos")] {
+        let rendered = rendered("day", zone);
+        assert!(rendered.contains(&format!("+ time_zone = \"{suggested}\"")), "{rendered}");
+    }
+    for (window, suggested) in [("dayly", "day"), ("weekly", "week"), ("Month", "month")] {
+        let rendered = rendered(window, "UTC");
+        assert!(rendered.contains(&format!("+ window = \"{suggested}\"")), "{rendered}");
+    }
+    assert!(rendered("24 houurs", "UTC").contains("expected a length of time"));
+}
+
 /// Converts TOML to JSON as an editor does, with dates as strings.
 fn to_json(text: &str) -> Value {
     let mut value = toml::from_str(text).expect("the text is TOML");

@@ -109,7 +109,13 @@ impl<'de> Deserialize<'de> for WindowOption {
                 let unit = CalendarUnit::ALL.iter().find(|(name, _)| *name == text);
                 let unit = unit.map(|(_, unit)| WindowOption::Calendar(*unit));
                 let sliding = || text.parse().ok().map(WindowOption::Sliding);
-                let invalid = || E::invalid_value(de::Unexpected::Str(text), &self);
+                let invalid = || {
+                    if text.bytes().any(|byte| byte.is_ascii_digit()) {
+                        E::invalid_value(de::Unexpected::Str(text), &self)
+                    } else {
+                        E::unknown_variant(text, &["day", "week", "month", "24h"])
+                    }
+                };
                 unit.or_else(sliding).ok_or_else(invalid)
             }
         }
@@ -145,8 +151,16 @@ impl<'de> Deserialize<'de> for ZoneOption {
 
             fn visit_str<E: de::Error>(self, name: &str) -> Result<ZoneOption, E> {
                 let zone = if name == "UTC" { Ok(TimeZone::UTC) } else { TimeZone::get(name) };
-                let invalid = |_| E::invalid_value(de::Unexpected::Str(name), &self);
-                zone.map(ZoneOption).map_err(invalid)
+                zone.map(ZoneOption).map_err(|_| {
+                    // In the form of `unknown_variant`, which needs names that are constant.
+                    let known = jiff::tz::db().available();
+                    let known: Vec<String> = known.map(|known| format!("`{known}`")).collect();
+                    if known.is_empty() {
+                        return E::invalid_value(de::Unexpected::Str(name), &self);
+                    }
+                    let known = known.join(", ");
+                    E::custom(format_args!("unknown variant `{name}`, expected one of {known}"))
+                })
             }
         }
     }
