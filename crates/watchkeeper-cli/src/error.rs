@@ -37,14 +37,17 @@ pub(crate) enum Error {
     Probe(#[from] ProbeError),
     #[error(transparent)]
     New(#[from] NewError),
-    /// No detector, sink or source has this name.
-    #[error("unknown name {name}{}; known names: {}", similar_hint(.similar.as_deref()), .known.join(", "))]
+    /// No detector, sink, source or key of a policy has this name.
+    #[error(
+        "unknown name {name}{}; `watchkeeper detectors` lists the kinds, and `watchkeeper policy` \
+         the names of the policy",
+        similar_hint(.similar.as_deref())
+    )]
     UnknownName {
         /// The name, quoted.
         name: String,
         /// The most similar of the known names.
         similar: Option<String>,
-        known: Vec<String>,
     },
     #[error("`--since` is not before `--until`, so that no session can match")]
     EmptyPeriod,

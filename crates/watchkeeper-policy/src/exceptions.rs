@@ -15,7 +15,8 @@ use crate::{
 };
 
 /// The keys of an exception.
-const EXCEPTION_KEYS: &[&str] = &["arguments", "expires", "reason", "tool"];
+/// The keys of an exception.
+pub(crate) const EXCEPTION_KEYS: &[&str] = &["arguments", "expires", "reason", "tool"];
 const EXAMPLE: &str = "write `tool = \"gdb*\"` and `reason = \"stepping repeats by design\"`";
 pub(crate) const REASON_NOTE: &str = "explain the reason to the next reader of this policy";
 /// Characters with a meaning in other pattern languages, but in no tool's name.

@@ -36,6 +36,7 @@ mod options;
 mod overrides;
 mod paths;
 mod reader;
+mod reference;
 mod routes;
 mod schema;
 mod secrets;
@@ -55,6 +56,7 @@ pub use crate::{
     loader::{InvalidPolicy, Loaded, Loader, Policy, render},
     match_tracker::MatchTracker,
     reader::Variables,
+    reference::{REFERENCE, reference, reference_names},
     schema::schema,
     settings::MonitorOptions,
     sinks::NamedSink,

@@ -11,7 +11,8 @@ use crate::{
     tree::{Span, Table, Value},
 };
 
-const KEYS: &[&str] = &["env", "file", "optional"];
+/// The keys of a secret.
+pub(crate) const KEYS: &[&str] = &["env", "file", "optional"];
 
 /// The secrets of a policy, by name. Each is looked up on first use.
 #[derive(Default)]

@@ -1,4 +1,4 @@
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use clap::Args;
 use watchkeeper_core::{
@@ -6,7 +6,7 @@ use watchkeeper_core::{
     embed::{Entry, Registry},
     quote,
 };
-use watchkeeper_policy::closest;
+use watchkeeper_policy::{Policy, closest, reference, reference_names};
 
 use crate::{
     error::Error,
@@ -15,11 +15,20 @@ use crate::{
     output::{Output, Status},
 };
 
-/// Print the manual of a detector, a sink or a source
+/// Print the manual of a detector, a sink or a source, or of a key of a policy
 #[derive(Debug, Args)]
 pub(crate) struct Explain {
-    /// Name in the policy, or kind, as listed by `watchkeeper detectors`
+    /// Name in the policy, kind as listed by `watchkeeper detectors`, or section or key
+    /// of a policy, such as `routes` or `per`
     name: String,
+}
+
+/// The sort of a kind.
+#[derive(Clone, Copy)]
+enum Sort {
+    Detector,
+    Sink,
+    Source,
 }
 
 impl Explain {
@@ -29,52 +38,81 @@ impl Explain {
         registry: &Registry,
         output: &mut Output<'_>,
     ) -> Result<Status, Error> {
-        let docs = match docs(registry, &self.name) {
-            Some(docs) => docs,
-            None => self.docs_of_policy(global, registry, output)?,
+        let pages = match manual(registry, &self.name) {
+            Some(page) => vec![page],
+            None => self.pages_of_policy(global, registry, output)?,
         };
-        writeln!(output.out, "{}", docs.trim_end())?;
+        for (page_idx, page) in pages.iter().enumerate() {
+            let separator = if page_idx == 0 { "" } else { "\n" };
+            writeln!(output.out, "{separator}{}", page.trim_end())?;
+        }
         Ok(Status::Success)
     }
 
-    /// Returns the manual of a detector or sink that the policy names.
-    fn docs_of_policy(
+    /// Returns the manual of a detector or sink that the policy names, or the reference of
+    /// a key.
+    fn pages_of_policy(
         &self,
         global: &Global,
         registry: &Registry,
         output: &mut Output<'_>,
-    ) -> Result<&'static str, Error> {
+    ) -> Result<Vec<String>, Error> {
+        let sections = reference(&self.name).into_iter().map(|section| format!("# {section}"));
+        let sections: Vec<String> = sections.collect();
         let file = loading::find(global.policy.as_deref(), global, output);
         if global.is_verbose() {
             loading::print_place(&file, output);
         }
-        let policy = loading::policy(&file, global, registry, output)?;
-        let detectors = policy.detectors.iter().map(|it| (it.id.to_string(), it.kind.to_string()));
-        let sinks = policy.sinks.iter().map(|sink| (sink.id.clone(), sink.kind.to_owned()));
-        let kinds: BTreeMap<String, String> = sinks.chain(detectors).collect();
-        let kind = kinds.get(&self.name);
-        if let Some(docs) = kind.and_then(|kind| docs(registry, kind)) {
-            return Ok(docs);
+        let policy = match loading::policy(&file, global, registry, output) {
+            Ok(policy) => policy,
+            // The reference does not depend on the policy.
+            Err(_) if !sections.is_empty() => return Ok(sections),
+            Err(err) => return Err(err.into()),
+        };
+        let kinds = kinds(&policy);
+        let kind = kinds.get(self.name.as_str());
+        if let Some(page) = kind.and_then(|kind| manual(registry, kind)) {
+            return Ok(vec![page]);
+        }
+        if !sections.is_empty() {
+            return Ok(sections);
         }
         let Registry { detectors, sinks, sources } = registry;
         let linked = detectors.iter().map(Entry::kind);
         let linked = linked.chain(sinks.iter().map(Entry::kind));
         let linked = linked.chain(sources.iter().map(Entry::kind));
-        let mut known: BTreeSet<String> = linked.map(str::to_owned).collect();
-        known.extend(kinds.into_keys());
+        let known: Vec<&'static str> = linked.chain(reference_names()).collect();
+        let known = kinds.keys().copied().chain(known.iter().copied());
         Err(Error::UnknownName {
             name: quote(&self.name),
-            similar: closest(&self.name, known.iter().map(String::as_str)).map(make_safe),
-            known: known.iter().map(|name| make_safe(name)).collect(),
+            similar: closest(&self.name, known).map(make_safe),
         })
     }
 }
 
-/// Returns the manual of a kind.
-fn docs(registry: &Registry, kind: &str) -> Option<&'static str> {
+/// Returns the kinds of the detectors and sinks of a policy, by name.
+fn kinds(policy: &Policy) -> BTreeMap<&str, &str> {
+    let detectors = policy.detectors.iter().map(|detector| (&*detector.id, &*detector.kind));
+    policy.sinks.iter().map(|sink| (&*sink.id, sink.kind)).chain(detectors).collect()
+}
+
+/// Returns the manual of a kind, with a pointer to the keys that the policy adds.
+fn manual(registry: &Registry, kind: &str) -> Option<String> {
     let Registry { detectors, sinks, sources } = registry;
-    let detector = detectors.get(kind).ok().map(Entry::docs);
-    let sink = || sinks.get(kind).ok().map(Entry::docs);
-    let source = || sources.get(kind).ok().map(Entry::docs);
-    detector.or_else(sink).or_else(source)
+    let detector = detectors.get(kind).ok().map(|entry| (entry.docs(), Sort::Detector));
+    let sink = || sinks.get(kind).ok().map(|entry| (entry.docs(), Sort::Sink));
+    let source = || sources.get(kind).ok().map(|entry| (entry.docs(), Sort::Source));
+    let (docs, sort) = detector.or_else(sink).or_else(source)?;
+    let more = match sort {
+        Sort::Detector => {
+            "\n## Keys of every detector\n\n`enabled`, `exceptions`, `inhibited_by`, `kind`, \
+             `levels`, `per`, `severity`: run `watchkeeper explain detectors`.\n"
+        }
+        Sort::Sink => {
+            "\n## Keys of every sink\n\n`enabled`, `kind`, `queue_capacity`: run `watchkeeper \
+             explain sinks`.\n"
+        }
+        Sort::Source => "",
+    };
+    Some(format!("{docs}{more}"))
 }
