@@ -50,7 +50,8 @@ pub(crate) const SESSION: &str = "s1";
 /// A `result` without an id belongs to the latest pending call of its agent. Its
 /// status is `ok`, `fail`, `declined`, `sibling`, `interrupted` or `timeout`. The
 /// output of a `result` without text is unknown. `context` is the size of the
-/// context window in tokens. Text that starts with a quotation mark is a JSON
+/// context window in tokens. `usage` also accepts the names of NDJSON, such as
+/// `input_tokens` and `cost_usd`. Text that starts with a quotation mark is a JSON
 /// string, so any text can be written. A line that starts with `#` is a comment.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Trace {

@@ -206,7 +206,8 @@ fn usage(mut words: Words<'_>) -> Result<ModelCall, String> {
     words.pairs(|key, value| {
         let Tokens { input, cache_read, cache_write, output, reasoning, cache_write_1h } =
             &mut call.tokens;
-        let tokens = match key {
+        // The names of NDJSON are accepted as well, such as `input_tokens`.
+        let tokens = match key.strip_suffix("_tokens").unwrap_or(key) {
             "id" => {
                 call.id = Some(value.into());
                 return Ok(());
@@ -215,7 +216,7 @@ fn usage(mut words: Words<'_>) -> Result<ModelCall, String> {
                 call.model = Some(value.into());
                 return Ok(());
             }
-            "cost" => {
+            "cost" | "cost_usd" => {
                 call.cost_usd = Some(number(key, value)?);
                 return Ok(());
             }
