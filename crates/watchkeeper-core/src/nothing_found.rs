@@ -95,15 +95,21 @@ const ENVELOPE: &[&str] = &[
     "offset",
     "took",
     "took_ms",
-    "time",
     "duration",
     "duration_ms",
-    "status",
-    "message",
     "ok",
     "success",
     "type",
 ];
+/// Keys that are empty in successful results of any kind.
+const NO_EVIDENCE: &[&str] =
+    &["error", "errors", "warning", "warnings", "message", "status", "stderr"];
+/// Values of `status` that only confirm a call.
+const CONFIRMATIONS: &[&str] =
+    &["ok", "success", "successful", "succeeded", "complete", "completed", "done", "200", "true"];
+/// Parts of the names of counters.
+const COUNTERS: &[&str] =
+    &["count", "total", "size", "length", "num", "hits", "matches", "results", "rows", "found"];
 
 /// Returns true if a successful result reports that nothing was found.
 pub(crate) fn is_nothing(text: &str) -> bool {
@@ -219,19 +225,44 @@ fn is_empty(value: &Value) -> bool {
         Value::String(text) => text.is_empty() || is_nothing(text),
         Value::Array(items) => items.iter().all(is_empty),
         Value::Object(entries) => {
-            let is_zero = |value: &Value| value.as_u64() == Some(0);
             // The message confirms an action that has no data.
             let has_message = entries.get("message").is_some_and(Value::is_string);
-            let mut has_empty = entries.is_empty();
-            let all_empty = entries.iter().all(|(key, value)| {
-                let is_envelope =
-                    ENVELOPE.contains(&&**key) && !value.is_array() && !value.is_object();
-                let is_empty = is_empty(value) || is_zero(value) || value == &Value::Bool(false);
-                has_empty |= is_empty && !is_envelope && !(has_message && value.is_null());
-                is_envelope || is_empty
+            let mut has_evidence = entries.is_empty();
+            let is_all_empty = entries.iter().all(|(key, value)| {
+                let is_neutral =
+                    !value.is_array() && !value.is_object() && ENVELOPE.contains(&&**key)
+                        || key == "status" && confirms(value);
+                let is_zero = value.as_u64() == Some(0);
+                let is_empty = is_empty(value) || is_zero || value == &Value::Bool(false);
+                has_evidence |= is_empty
+                    && !is_neutral
+                    && !(has_message && value.is_null())
+                    && is_evidence(key, value, entries.len());
+                is_neutral || is_empty
             });
-            all_empty && has_empty
+            is_all_empty && has_evidence
         }
+        _ => false,
+    }
+}
+
+/// Returns true if an empty value shows that a search found nothing.
+fn is_evidence(key: &str, value: &Value, n_entries: usize) -> bool {
+    match value {
+        _ if NO_EVIDENCE.contains(&key) => matches!(value, Value::String(text) if is_nothing(text)),
+        Value::Bool(_) => false,
+        Value::Number(_) => COUNTERS.iter().any(|counter| key.contains(counter)),
+        // Actions and unfinished work have no result.
+        Value::Null | Value::String(_) => key != "result" || n_entries == 1,
+        _ => true,
+    }
+}
+
+/// Returns true if the value of `status` only confirms the call.
+fn confirms(status: &Value) -> bool {
+    match status {
+        Value::String(text) => CONFIRMATIONS.iter().any(|it| text.eq_ignore_ascii_case(it)),
+        Value::Number(_) | Value::Bool(true) => true,
         _ => false,
     }
 }

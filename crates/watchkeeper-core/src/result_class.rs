@@ -4,7 +4,7 @@
 //! | --- | --- | --- |
 //! | answered | none of the others | counts |
 //! | acknowledged | short, and confirms an action or prints nothing: `ok`, `Message sent` | counts for equal calls only |
-//! | unfinished | short, and names a state such as `running` or `pending` | counts less if the calls are spaced |
+//! | unfinished | short, and begins with a state such as `running`, or names the state of a key or of work | makes a poll of a call with an unknown purpose |
 //! | nothing | found nothing: `[]`, `null`, `0 rows`, `No results`; a search without output | counts half for different calls |
 //! | failed | the tool failed | counts |
 //! | declined | a person, a rule or a parallel failure stopped the call | does not count for different calls |

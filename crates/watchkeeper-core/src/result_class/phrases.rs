@@ -37,24 +37,32 @@ pub(crate) enum Meaning {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Meanings(u16);
 
-/// Phrases that count anywhere in a text.
-const PHRASES: &[(Meaning, &[&str])] = &[
-    (Meaning::Silent, SILENT),
-    (Meaning::InBackground, IN_BACKGROUND),
-    (Meaning::Clean, CLEAN),
-    (Meaning::Unfinished, UNFINISHED_PHRASES),
-    (Meaning::Error, ERRORS),
-    (Meaning::Outage, OUTAGES),
-    (Meaning::Status, STATUS),
-    (Meaning::Timeout, TIMEOUTS),
-    (Meaning::Connection, CONNECTIONS),
-    (Meaning::State, STATES),
-];
-/// Words that count where no letter, digit or underscore is beside them.
-const WORDS: &[(Meaning, &[&str])] = &[
-    (Meaning::Unfinished, UNFINISHED),
-    (Meaning::Confirmation, CONFIRMATIONS),
-    (Meaning::OutageStatus, OUTAGE_STATUS),
+/// The places in a text where a phrase counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    Anywhere,
+    /// Where no word or number continues: `0 errors`, but not `20 errors` or `1.0 errors`.
+    Start,
+    /// Where no letter, digit or underscore is beside the phrase.
+    Word,
+    /// At the start of the text, or after a key or a noun that has a state: `Running`,
+    /// `"status": "running"`, `build 12 is still running`.
+    State,
+}
+
+const PHRASES: &[(Meaning, Place, &[&str])] = &[
+    (Meaning::Silent, Place::Start, SILENT),
+    (Meaning::InBackground, Place::Anywhere, IN_BACKGROUND),
+    (Meaning::Clean, Place::Start, CLEAN),
+    (Meaning::Unfinished, Place::State, UNFINISHED),
+    (Meaning::Confirmation, Place::Word, CONFIRMATIONS),
+    (Meaning::Error, Place::Anywhere, ERRORS),
+    (Meaning::Outage, Place::Anywhere, OUTAGES),
+    (Meaning::Status, Place::Anywhere, STATUS),
+    (Meaning::OutageStatus, Place::Word, OUTAGE_STATUS),
+    (Meaning::Timeout, Place::Anywhere, TIMEOUTS),
+    (Meaning::Connection, Place::Anywhere, CONNECTIONS),
+    (Meaning::State, Place::Anywhere, STATES),
 ];
 
 /// Texts of harnesses for a command that printed nothing.
@@ -90,9 +98,22 @@ const UNFINISHED: &[&str] = &[
     "creating",
     "deploying",
     "downloading",
+    "in flight",
+    "in progress",
+    "in queue",
+    "in the queue",
+    "in_progress",
+    "incomplete",
     "initializing",
     "inprogress",
+    "insufficient_data",
     "installing",
+    "not finished",
+    "not ready",
+    "not started",
+    "not yet",
+    "on hold",
+    "on_hold",
     "ongoing",
     "pending",
     "preparing",
@@ -102,32 +123,39 @@ const UNFINISHED: &[&str] = &[
     "queued",
     "running",
     "scheduled",
+    "setting up",
+    "setting_up",
     "starting",
-    "still",
+    "starting up",
     "underway",
     "uploading",
     "waiting",
 ];
-const UNFINISHED_PHRASES: &[&str] = &[
-    "in progress",
-    "in_progress",
-    "in flight",
-    "in queue",
-    "in the queue",
-    "incomplete",
-    "insufficient_data",
-    "not finished",
-    "not ready",
-    "not started",
-    "not yet",
-    "on hold",
-    "on_hold",
-    "setting up",
-    "setting_up",
-    "starting up",
-];
 /// Words before the name of a state, as in `phase: Planning`.
 pub(super) const STATES: &[&str] = &["phase", "stage", "state", "status"];
+/// The ends of keys, and the nouns, before a state.
+const HAVE_STATE: &[&str] = &[
+    "build",
+    "container",
+    "deployment",
+    "execution",
+    "job",
+    "operation",
+    "phase",
+    "pipeline",
+    "pod",
+    "process",
+    "progress",
+    "rollout",
+    "run",
+    "stage",
+    "state",
+    "status",
+    "task",
+    "workflow",
+];
+/// Words between a noun and its state.
+const LINKS: &[&str] = &["are", "currently", "is", "now", "still"];
 /// Words that confirm an action.
 const CONFIRMATIONS: &[&str] = &[
     "accepted",
@@ -292,20 +320,18 @@ const CONNECTIONS: &[&str] =
 const OUTAGE_STATUS: &[&str] = &["429", "500", "502", "503", "504", "529"];
 const STATUS: &[&str] = &["http", "status", "api error"];
 
-/// Finds all phrases and words in one pass.
+/// Finds all phrases in one pass.
 struct Matcher {
     automaton: AhoCorasick,
-    /// The meaning of each pattern, and whether it is a word.
-    patterns: Vec<(Meaning, bool)>,
+    /// The meaning of each pattern, and the place where it counts.
+    patterns: Vec<(Meaning, Place)>,
 }
 
 static MATCHER: LazyLock<Matcher> = LazyLock::new(|| {
-    let of = |table: &'static [(Meaning, &[&str])], is_word| {
-        let patterns =
-            table.iter().flat_map(|(meaning, texts)| texts.iter().map(|it| (*meaning, *it)));
-        patterns.map(move |(meaning, text)| (text, (meaning, is_word)))
-    };
-    let (texts, patterns): (Vec<&str>, _) = of(PHRASES, false).chain(of(WORDS, true)).unzip();
+    let rows = PHRASES.iter().flat_map(|(meaning, place, texts)| {
+        texts.iter().map(move |text| (*text, (*meaning, *place)))
+    });
+    let (texts, patterns): (Vec<&str>, _) = rows.unzip();
     let automaton = AhoCorasick::builder().ascii_case_insensitive(true).build(texts);
     Matcher { automaton: automaton.expect("the patterns are few and short"), patterns }
 });
@@ -316,8 +342,8 @@ impl Meanings {
         let Matcher { automaton, patterns } = &*MATCHER;
         let mut found = Self::default();
         for matched in automaton.find_overlapping_iter(text) {
-            let (meaning, is_word) = patterns[matched.pattern()];
-            if !found.has(meaning) && (!is_word || stands_alone(text, matched.range())) {
+            let (meaning, place) = patterns[matched.pattern()];
+            if !found.has(meaning) && place.contains(text, matched.range()) {
                 found.0 |= 1 << meaning as u16;
             }
         }
@@ -329,17 +355,57 @@ impl Meanings {
     }
 }
 
-fn stands_alone(text: &str, word: Range<usize>) -> bool {
-    let is_part = |c: char| c.is_alphanumeric() || c == '_';
-    let (before, after) = (text[..word.start].chars().next_back(), text[word.end..].chars().next());
-    !before.is_some_and(is_part) && !after.is_some_and(is_part)
+impl Place {
+    /// Returns true if a phrase counts at this place of a text.
+    fn contains(self, text: &str, phrase: Range<usize>) -> bool {
+        let is_part = |c: char| c.is_alphanumeric() || c == '_';
+        let (before, after) = (&text[..phrase.start], &text[phrase.end..]);
+        let stands_alone = || !before.ends_with(is_part) && !after.starts_with(is_part);
+        match self {
+            Self::Anywhere => true,
+            Self::Start => {
+                let number = before.trim_end_matches(['.', ',']);
+                !before.ends_with(is_part) && !number.ends_with(|c: char| c.is_ascii_digit())
+            }
+            Self::Word => stands_alone(),
+            Self::State => stands_alone() && !after.starts_with("\":") && has_state(before),
+        }
+    }
+}
+
+/// Returns true if a state may follow a text: the text is empty, or ends in a key or a noun
+/// that has a state.
+fn has_state(text: &str) -> bool {
+    let separates = |c: char| c.is_whitespace() || "\"'`:=*(-#".contains(c);
+    let is_part = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-');
+    let mut may_be_id = true;
+    let mut text = text;
+    loop {
+        if !text.contains(char::is_alphanumeric) {
+            return true;
+        }
+        text = text.trim_end_matches(separates);
+        let before = text.trim_end_matches(is_part);
+        let word = text[before.len()..].to_ascii_lowercase();
+        // `build-12`
+        let noun = word.trim_end_matches(|c: char| c.is_ascii_digit() || c == '-');
+        if HAVE_STATE.iter().any(|it| noun.ends_with(it)) {
+            return true;
+        }
+        let is_id = may_be_id && word.contains(|c: char| c.is_ascii_digit());
+        if !is_id && !LINKS.contains(&&*word) {
+            return false;
+        }
+        may_be_id &= !is_id;
+        text = before;
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use proptest::{collection::vec, prelude::*, sample::select};
 
-    use super::{Meanings, PHRASES, WORDS};
+    use super::{Meaning, Meanings, PHRASES};
 
     proptest! {
         /// The matcher finds the same as a search for each phrase.
@@ -347,25 +413,28 @@ mod tests {
         fn finds_the_same_as_a_naive_search(
             parts in vec(
                 prop_oneof![
-                    select(PHRASES.iter().chain(WORDS).flat_map(|(_, it)| *it).copied().collect::<Vec<_>>())
+                    select(PHRASES.iter().flat_map(|(.., texts)| *texts).copied().collect::<Vec<_>>())
                         .prop_map(str::to_owned),
-                    "[ _.aEé0]{0,3}",
+                    "[ _.,:\"aEé0]{0,3}",
+                    "status: |job 7 is still ",
                 ],
                 0..8,
             ),
         ) {
             let text = parts.concat();
             let lower = text.to_ascii_lowercase();
-            let words: Vec<&str> =
-                lower.split(|c: char| !(c.is_alphanumeric() || c == '_')).collect();
-            for (meaning, _) in PHRASES.iter().chain(WORDS) {
-                let of = |table: &[(_, &[&'static str])]| -> Vec<&'static str> {
-                    let rows = table.iter().filter(|(other, _)| other == meaning);
-                    rows.flat_map(|(_, texts)| *texts).copied().collect()
-                };
-                let has_phrase = of(PHRASES).iter().any(|phrase| lower.contains(phrase));
-                let has_word = of(WORDS).iter().any(|word| words.contains(word));
-                prop_assert_eq!(Meanings::of(&text).has(*meaning), has_phrase || has_word, "{:?} {}", meaning, text);
+            let has = |meaning: Meaning| {
+                PHRASES.iter().filter(|(other, ..)| *other == meaning).any(|(_, place, texts)| {
+                    let counts = |phrase: &&str| {
+                        let starts = (0..lower.len()).filter(|at| lower.is_char_boundary(*at));
+                        let mut starts = starts.filter(|at| lower[*at..].starts_with(*phrase));
+                        starts.any(|at| place.contains(&text, at..at + phrase.len()))
+                    };
+                    texts.iter().any(counts)
+                })
+            };
+            for (meaning, ..) in PHRASES {
+                prop_assert_eq!(Meanings::of(&text).has(*meaning), has(*meaning), "{:?} {}", meaning, text);
             }
         }
     }
