@@ -408,9 +408,9 @@ impl ToolCall {
     /// Makes a call, for a source that knows the tools of its agent.
     ///
     /// Where `class` is `None`, it depends on the name of the tool. The fingerprint
-    /// leaves out the `volatile` keys of the arguments, such as a timeout. Of calls that
-    /// do not change or delegate anything, it also leaves out stated intent, such as a
-    /// description.
+    /// leaves out the `volatile` keys of the arguments, such as a timeout. Where the
+    /// purpose shows that a description is no content, as in a search or a command, the
+    /// fingerprint also leaves out the stated intent.
     pub fn of_class(
         id: impl Into<Box<str>>,
         tool: impl Into<Arc<str>>,
@@ -421,9 +421,7 @@ impl ToolCall {
         let tool = tool.into();
         let class = class.unwrap_or_else(|| ToolClass::of_name(&tool));
         let purpose = Purpose::of(class, &tool, &arguments);
-        let is_stated =
-            matches!(class, ToolClass::Read | ToolClass::Run | ToolClass::Wait | ToolClass::Other);
-        let intent = if is_stated { STATED_INTENT } else { &[] };
+        let intent = if purpose.ignores_intent() { STATED_INTENT } else { &[] };
         let arguments_fingerprint = Fingerprint::of_arguments(arguments.as_str(), volatile, intent);
         let fingerprint = Fingerprint::of(&*tool).and(arguments_fingerprint);
         Self {

@@ -65,7 +65,7 @@ pub use crate::{
     json::Json,
     monitor::Monitor,
     options::InvalidOption,
-    purpose::Purpose,
+    purpose::{Purpose, SpacedWeight, Weight},
     quote::quote,
     result_class::{Outage, ResultClass},
     severity::{Level, Severity, Unit},

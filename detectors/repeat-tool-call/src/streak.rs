@@ -3,8 +3,8 @@
 use std::mem;
 
 use watchkeeper_core::{
-    Context, Fingerprint, Purpose, Report, ResultClass, SignedDuration, Timestamp, ToolCall,
-    ToolClass, ToolResult,
+    Context, Fingerprint, Purpose, Report, ResultClass, SignedDuration, SpacedWeight, Timestamp,
+    ToolCall, ToolClass, ToolResult,
     author::{Call, Place},
     quote,
 };
@@ -16,15 +16,8 @@ use crate::{
     options::{Brief, RepeatToolCallOptions},
 };
 
-/// Polls with gaps of at least this length leave the polled work time to
-/// proceed. They are measured by the time that has passed.
-const POLL_GAP: SignedDuration = SignedDuration::from_secs(15);
-/// The time of such polls that counts as one call. A poll whose result has not
-/// changed for an hour counts as four.
-const POLLED_MILLIS: u32 = 15 * 60 * 1000;
-/// The number of steps, such as keys, that count as one call if the result shows
-/// that nothing has changed.
-const STEPS_WITHOUT_EFFECT: u64 = 3;
+/// The weight of polls that are far apart.
+const SPACED: SpacedWeight = SpacedWeight::OF_POLLS;
 /// The number of different calls without a finding that count as two.
 const NOTHINGS_PER_CALL: u64 = 2;
 /// The least number of turns in a row that consist of one equal call.
@@ -88,7 +81,7 @@ struct Repeats {
     n_results: u32,
     /// The number of calls at least `SLOW_GAP` after the previous call.
     n_slow: u32,
-    /// The number of calls at least `POLL_GAP` after the previous call.
+    /// The number of calls at least `SPACED.gap` after the previous call.
     n_spaced: u32,
     /// The class of the latest equal result.
     class: Option<ResultClass>,
@@ -186,7 +179,7 @@ impl Streak {
         repeats.n_calls = repeats.n_calls.saturating_add(1);
         repeats.n_all_calls = repeats.n_all_calls.saturating_add(1);
         repeats.n_slow = repeats.n_slow.saturating_add(u32::from(SLOW_GAP <= gap));
-        repeats.n_spaced = repeats.n_spaced.saturating_add(u32::from(POLL_GAP <= gap));
+        repeats.n_spaced = repeats.n_spaced.saturating_add(u32::from(SPACED.gap <= gap));
         repeats.took = u32::try_from(took.as_millis()).unwrap_or(u32::MAX);
         if let Some(event) = event
             && repeats.arguments.is_empty()
@@ -455,26 +448,36 @@ impl Streak {
                 _ => n,
             };
         }
-        let is_poll = self.sleeps
-            || matches!(self.purpose, Purpose::Poll | Purpose::Wait)
-            || repeats.class == Some(ResultClass::Unfinished);
-        if is_poll && repeats.mostly(repeats.n_spaced) {
-            return n.min(u64::from(repeats.took / POLLED_MILLIS));
+        let weight = self.purpose.weight();
+        if repeats.mostly(repeats.n_spaced)
+            && let Some(spaced) = weight.spaced.or_else(|| self.is_poll(repeats).then_some(SPACED))
+        {
+            let polled = i128::from(repeats.took) / spaced.per_call.as_millis();
+            return n.min(u64::try_from(polled).unwrap_or_default());
         }
-        let has_answer = repeats.class == Some(ResultClass::Answered);
-        let n_per_call = match self.purpose {
-            Purpose::Navigate if has_answer => STEPS_WITHOUT_EFFECT,
-            purpose => purpose.calls_per_repetition(),
+        let n_per_call = match repeats.class {
+            Some(ResultClass::Answered) => weight.answered_calls_per_repetition,
+            _ => weight.calls_per_repetition,
         };
         let weighted = n / n_per_call;
         if repeats.mostly(repeats.n_slow) { weighted.min(n * 2 / 5) } else { weighted }
+    }
+
+    /// Returns true if calls of another purpose are polls: a tool that is not known reports
+    /// unfinished work, or the agent sleeps between calls that search or read.
+    fn is_poll(&self, repeats: &Repeats) -> bool {
+        match self.purpose {
+            Purpose::Other => self.sleeps || repeats.class == Some(ResultClass::Unfinished),
+            Purpose::Search | Purpose::Read => self.sleeps,
+            _ => false,
+        }
     }
 
     /// Reports very many equal calls with different results, with the lowest
     /// severity, if the policy has more than one level.
     fn report_different_results(&self, repeats: &Repeats, tool: &str, cx: &mut Context<'_>) {
         let n_all_calls = u64::from(repeats.n_all_calls);
-        let weighted = n_all_calls / self.purpose.calls_per_repetition();
+        let weighted = n_all_calls / self.purpose.weight().calls_per_repetition;
         let is_slow = repeats.mostly(repeats.n_slow);
         if let Some(lowest) = cx.next_level(0)
             && repeats.n_calls < repeats.n_all_calls

@@ -3,7 +3,7 @@
 use std::{mem, sync::Arc};
 
 use watchkeeper_core::{
-    Context, Purpose, ResultClass, SignedDuration, Timestamp, ToolClass, ToolResult,
+    Context, Purpose, ResultClass, Timestamp, ToolClass, ToolResult,
     author::{Call, Cause, Place},
 };
 
@@ -21,11 +21,6 @@ use crate::{
 const MIN_TIMES: usize = 6;
 /// A command must occur `MIN_TIMES` within this number of steps.
 const DENSE: usize = 10;
-/// Polls with gaps of at least this length leave the polled work time to
-/// proceed.
-const POLL_GAP: SignedDuration = SignedDuration::from_secs(15);
-/// The time of such polls that counts as one round: an hour counts as three.
-const POLLED: SignedDuration = SignedDuration::from_mins(20);
 
 /// The latest calls of one agent and their repetitions.
 #[derive(Clone, Debug, Default)]
@@ -156,8 +151,12 @@ impl CallCycles {
             self.since_at = Some(cx.now());
         }
         if is_known {
-            self.report_cycle(options.find(&self.cycles), self.has_results, None, cx);
-            self.report_repeated_call(&step, options, cx);
+            let cycle = options.find(&self.cycles);
+            self.report_cycle(cycle, self.has_results, None, cx);
+            // The calls of a cycle repeat in order, even if it is too slow to be reported.
+            if cycle.is_none() {
+                self.report_repeated_call(&step, options, cx);
+            }
         }
     }
 
@@ -226,15 +225,15 @@ impl CallCycles {
         let findings = self.findings.get_or_insert_default();
         let now = cx.now();
         let took = self.since_at.map(|at| now.duration_since(at)).unwrap_or_default();
-        let n_gaps = cycle.rounds.saturating_mul(cycle.period as u64).saturating_sub(1).max(1);
-        let is_spaced = POLL_GAP.as_millis() <= took.as_millis() / i128::from(n_gaps);
-        let measure = match findings.purpose_of(cycle.period) {
-            Some(Purpose::Poll) if is_spaced => {
-                let polled = took.as_millis() / POLLED.as_millis();
+        let (weight, n_polls) = findings.weight_of(cycle.period);
+        let n_gaps = cycle.rounds.saturating_mul(n_polls.into()).saturating_sub(1).max(1);
+        let gap = took.as_millis() / i128::from(n_gaps);
+        let measure = match weight.spaced {
+            Some(spaced) if spaced.gap.as_millis() <= gap => {
+                let polled = took.as_millis() / spaced.per_round.as_millis();
                 measure.min(u64::try_from(polled).unwrap_or_default())
             }
-            Some(purpose) => measure / purpose.calls_per_repetition(),
-            None => measure,
+            _ => measure / weight.calls_per_repetition,
         };
         if measure == 0 {
             return;

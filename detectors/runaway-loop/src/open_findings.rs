@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use watchkeeper_core::{Context, Fingerprint, Purpose, Report};
+use watchkeeper_core::{Context, Fingerprint, Purpose, Report, Weight};
 
 use crate::{cycle::MAX_PERIOD, cycles::Cycles};
 
@@ -22,8 +22,17 @@ pub(crate) struct OpenFindings {
     periods: u64,
     /// The reported call that repeats in no order.
     repeated_call: Option<u32>,
-    /// The tools of the latest steps, oldest first, with the purposes of the calls.
-    tools: Vec<(Arc<str>, Purpose)>,
+    /// The tools of the latest steps, oldest first.
+    tools: Vec<Arc<str>>,
+    purposes: Purposes,
+}
+
+/// The purposes of the latest `MAX_PERIOD` steps, as bits. The lowest bit is the latest step.
+#[derive(Clone, Copy, Debug, Default)]
+struct Purposes {
+    polls: u64,
+    navigations: u64,
+    reads: u64,
 }
 
 impl OpenFindings {
@@ -31,7 +40,12 @@ impl OpenFindings {
         if self.tools.len() == MAX_TOOLS {
             self.tools.remove(0);
         }
-        self.tools.push((tool, purpose));
+        self.tools.push(tool);
+        let Purposes { polls, navigations, reads } = &mut self.purposes;
+        let is_read = matches!(purpose, Purpose::Read | Purpose::Search);
+        *polls = *polls << 1 | u64::from(matches!(purpose, Purpose::Poll | Purpose::Wait));
+        *navigations = *navigations << 1 | u64::from(purpose == Purpose::Navigate);
+        *reads = *reads << 1 | u64::from(is_read);
     }
 
     /// Returns the tools of the latest calls of a round, each once, in order of
@@ -43,7 +57,7 @@ impl OpenFindings {
         pending: Option<&'a Arc<str>>,
     ) -> Vec<&'a str> {
         let mut tools: Vec<&str> = Vec::new();
-        let latest = pending.into_iter().chain(self.tools.iter().rev().map(|(tool, _)| tool));
+        let latest = pending.into_iter().chain(self.tools.iter().rev());
         for tool in latest.take(period.min(MAX_TOOLS)) {
             tools.retain(|known| **known != **tool);
             tools.push(tool);
@@ -52,11 +66,21 @@ impl OpenFindings {
         tools
     }
 
-    /// Returns the purpose of the latest calls of a round, if all have the same.
-    pub(crate) fn purpose_of(&self, period: usize) -> Option<Purpose> {
-        let mut purposes = self.tools.iter().rev().take(period).map(|(_, purpose)| *purpose);
-        let latest = purposes.next()?;
-        purposes.all(|purpose| purpose == latest).then_some(latest)
+    /// Returns the weight of a round, and the number of polls in it. A round that polls and
+    /// otherwise only reads is measured by time, as a poll is, if it is not too fast.
+    pub(crate) fn weight_of(&self, period: usize) -> (Weight, u32) {
+        let round = u64::MAX >> (MAX_PERIOD - period);
+        let polls = self.purposes.polls & round;
+        let is_all = |steps: u64| steps & round == round;
+        let mut weight = match () {
+            () if is_all(polls) => Purpose::Poll.weight(),
+            () if is_all(self.purposes.navigations) => Purpose::Navigate.weight(),
+            () => Purpose::Other.weight(),
+        };
+        if polls != 0 && is_all(polls | self.purposes.reads) {
+            weight.spaced = Purpose::Poll.weight().spaced;
+        }
+        (weight, polls.count_ones())
     }
 
     pub(crate) fn add_cycle(&mut self, period: usize) {

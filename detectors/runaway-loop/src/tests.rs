@@ -246,6 +246,21 @@ fn polls_and_steps_in_turn_count_less() {
     assert!(!of(20, 40, polls));
     assert!(of(100, 40, polls));
     assert!(of(20, 1, polls));
+    // Rounds that poll and read are measured by time, unless they are fast.
+    let reads = "call job_status 1 ;; result running ;; call Read job.log ;; result step 3 of it";
+    assert!(!of(60, 31, reads));
+    assert!(of(200, 31, reads));
+    assert!(of(8, 2, reads));
+    assert!(of(8, 31, &reads.replace("Read job.log", "Edit job.log")));
+    assert!(of(8, 31, &reads.replace("job_status", "Read")));
+    // Of a long round, all calls count.
+    let long = |first: &str| {
+        let polls: Vec<_> =
+            (0..20).map(|n| format!("call job_status {n} ;; result running {n}")).collect();
+        format!("call {first} ;; result ok ;; {}", polls.join(" ;; "))
+    };
+    assert!(!of(6, 600, &long("job_status a")));
+    assert!(of(6, 600, &long("restart_job a")));
     let keys =
         "call press_key Tab ;; result pressed Tab ;; call press_key Enter ;; result pressed it";
     assert!(!of(12, 2, keys));

@@ -1,217 +1,420 @@
 //! The purposes of shell commands.
 
-use super::kind::Purpose;
+use super::{
+    kind::Purpose,
+    of_words,
+    polls::{has_pattern, has_subcommands, is_poll, starts},
+    shell::{SimpleCommand, Words, for_each_command},
+};
+use crate::name_words::words as words_of_name;
 
 /// The number of bytes of a command that are examined.
 const EXAMINED: usize = 1024;
+/// The largest nesting of commands that run other commands.
+const MAX_DEPTH: u8 = 4;
 
-/// Commands that read a state which changes by itself: the program, and the words of which one
-/// must follow. No words stand for any.
-const POLLS: &[(&str, &[&str])] = &[
-    ("aws", &["describe", "wait", "status", "get", "logs", "list"]),
-    ("argocd", &["get", "wait", "list"]),
-    ("az", &["show", "list", "wait"]),
-    ("circleci", &["status", "get"]),
-    ("adb", &["devices", "logcat", "get-state"]),
-    ("airflow", &["state", "list", "list-runs"]),
-    ("bjobs", &[]),
-    ("bq", &["ls", "show", "wait"]),
-    ("condor_q", &[]),
-    ("crictl", &["ps", "logs", "pods"]),
-    ("curl", &["health", "healthz", "status", "ready", "readyz", "ping", "localhost", "jobs"]),
-    ("dig", &[]),
-    ("docker", &["ps", "logs", "inspect", "stats", "top", "ls"]),
-    ("docker-compose", &["ps", "logs", "top"]),
-    ("doctl", &["get", "list"]),
-    ("eas", &["list", "view"]),
-    ("flux", &["get"]),
-    ("fly", &["list", "logs", "releases", "status"]),
-    ("flyctl", &["list", "logs", "releases", "status"]),
-    ("gcloud", &["describe", "list", "logs", "wait"]),
-    ("gh", &["run", "checks", "status", "workflow", "deployment"]),
-    ("glab", &["status", "view", "ci", "pipeline"]),
-    ("heroku", &["ps", "logs", "releases", "status"]),
-    ("helm", &["status", "list", "history"]),
-    ("jobs", &[]),
-    ("journalctl", &[]),
-    ("kubectl", &["get", "describe", "logs", "rollout", "top", "wait"]),
-    ("lsof", &[]),
-    ("nc", &["-z", "-zv", "-vz"]),
-    ("netlify", &["status", "watch"]),
-    ("netstat", &[]),
-    ("nslookup", &[]),
-    ("nvidia-smi", &[]),
-    ("oc", &["get", "describe", "logs", "status"]),
-    ("pg_isready", &[]),
-    ("pgrep", &[]),
-    ("pm2", &["status", "list", "logs", "ls"]),
-    ("ping", &[]),
-    ("podman", &["ps", "logs", "inspect", "stats"]),
-    ("ps", &[]),
-    ("qstat", &[]),
-    ("pulumi", &["stack"]),
-    ("railway", &["status", "logs"]),
-    ("redis-cli", &["ping", "info", "PING", "INFO"]),
-    ("sacct", &[]),
-    ("screen", &["ls"]),
-    ("squeue", &[]),
-    ("ss", &[]),
-    ("supervisorctl", &["status", "tail"]),
-    ("systemctl", &["status", "is-active", "show"]),
-    ("tail", &[]),
-    ("terraform", &["show", "output"]),
-    ("tmux", &["capture-pane", "ls", "list-panes", "list-sessions"]),
-    ("top", &[]),
-    ("uptime", &[]),
-    ("vercel", &["inspect", "ls", "logs"]),
-    ("wait", &[]),
-    ("watch", &[]),
-    ("wget", &["--spider", "health", "healthz", "status", "ready", "localhost"]),
-    ("workmux", &["status", "list"]),
-    ("xcrun", &["list"]),
+/// Commands that search, and print nothing where they find nothing.
+const SEARCHES: &[&str] = &[
+    "ack", "ag", "egrep", "fd", "fdfind", "fgrep", "grep", "locate", "ls", "rg", "tree", "whereis",
+    "which",
 ];
-/// Subcommands that read a state, of any program but those in `NOT_POLLED`.
-const STATE_SUBCOMMANDS: &[&str] =
-    &["health", "list", "logs", "ls", "progress", "ps", "queue", "status", "wait"];
-/// Programs whose state only the agent changes.
-const NOT_POLLED: &[&str] = &[
-    "apt", "brew", "bun", "cargo", "conda", "git", "go", "hg", "jj", "make", "npm", "pip", "pnpm",
+/// Commands that only read.
+const READS: &[&str] = &[
+    "awk",
+    "bat",
+    "cat",
+    "cmp",
+    "column",
+    "cut",
+    "df",
+    "diff",
+    "du",
+    "file",
+    "free",
+    "gawk",
+    "head",
+    "hexdump",
+    "jq",
+    "less",
+    "md5sum",
+    "more",
+    "nl",
+    "od",
+    "printenv",
+    "readlink",
+    "realpath",
+    "sha256sum",
+    "sort",
+    "stat",
+    "strings",
+    "tac",
+    "uniq",
+    "wc",
+    "xxd",
+    "yq",
+];
+/// Subcommands of `git` that only read, or that fetch.
+const GIT_READS: &[&str] = &[
+    "blame",
+    "cat-file",
+    "describe",
+    "diff",
+    "fetch",
+    "log",
+    "ls-files",
+    "ls-remote",
+    "reflog",
+    "rev-parse",
+    "shortlog",
+    "show",
+    "status",
+];
+/// Commands that have no purpose of their own.
+const NEUTRAL: &[&str] = &[
+    ".", ":", "[", "[[", "break", "case", "cd", "clear", "continue", "date", "declare", "done",
+    "echo", "esac", "exit", "export", "false", "fi", "for", "local", "printf", "pwd", "read",
+    "set", "shift", "source", "test", "trap", "true", "unset",
+];
+/// Words that are allowed before a program.
+const PREFIXES: &[&str] = &[
+    "!", "command", "do", "elif", "else", "env", "exec", "if", "nice", "nohup", "stdbuf", "sudo",
+    "then", "time", "timeout",
+];
+const SHELLS: &[&str] = &["bash", "dash", "fish", "ksh", "sh", "su", "zsh"];
+const INTERPRETERS: &[&str] =
+    &["bun", "deno", "node", "perl", "php", "python", "python2", "python3", "ruby", "tsx"];
+const HTTP_CLIENTS: &[&str] = &["curl", "http", "https", "xh"];
+const SQL_CLIENTS: &[&str] = &["duckdb", "mysql", "psql", "sqlite3"];
+/// Subcommands that report a state, of any program.
+const STATE_SUBCOMMANDS: &[&str] = &[
+    "health",
+    "healthcheck",
+    "list",
+    "list-jobs",
+    "list-runs",
+    "logs",
+    "ls",
+    "progress",
+    "ps",
+    "queue",
+    "status",
+    "wait",
+];
+/// Programs whose state changes by other means only if the agent waits for it.
+const TASK_RUNNERS: &[&str] = &[
+    "apt", "brew", "bun", "cargo", "conda", "go", "hg", "jj", "just", "make", "npm", "pip", "pnpm",
     "svn", "yarn",
 ];
-/// Commands that send a key or a gesture: the program, and the words of which one must follow.
-const STEPS: &[(&str, &[&str])] = &[
-    ("adb", &["keyevent", "swipe"]),
-    ("screen", &["stuff"]),
-    ("tmux", &["send-keys"]),
-    ("xdotool", &["key", "keydown"]),
-    ("ydotool", &["key"]),
-];
-/// The number of words after a program that may be its subcommand.
-const MAX_SUBCOMMAND: usize = 2;
 /// Names of keys, which a tool sends to a terminal instead of a command.
 const KEYS: &[&str] = &[
     "BSpace", "Down", "End", "Enter", "Escape", "Home", "Left", "NPage", "PPage", "PageDown",
     "PageUp", "Right", "Space", "Tab", "Up",
 ];
-/// Commands that search, and print nothing where they find nothing.
-const SEARCHES: &[&str] = &[
-    "ack", "ag", "fd", "fdfind", "find", "grep", "egrep", "fgrep", "locate", "ls", "rg", "whereis",
-    "which",
-];
-/// Commands that have no purpose of their own.
-const NEUTRAL: &[&str] = &[
-    "", ":", "[", "[[", "break", "cd", "clear", "date", "done", "echo", "exit", "export", "false",
-    "fi", "for", "printf", "pwd", "set", "source", "test", "true",
-];
-/// Words that are allowed before a program.
-const PREFIXES: &[&str] = &[
-    "!", "bash", "command", "do", "else", "env", "exec", "if", "nohup", "sh", "sudo", "then",
-    "time", "timeout", "until", "while", "zsh",
-];
 
-/// One command of a list or a pipe.
-enum Simple {
+/// An effect of a simple command.
+#[derive(Clone, Copy)]
+enum Effect {
+    Poll,
+    Search,
+    Read,
+    Navigate,
     Sleep,
-    Neutral,
-    With(Purpose),
+    /// A program whose name, or whose place after `until`, indicates a poll if there is a
+    /// sleep as well.
+    Probe,
+    Run,
+}
+
+/// The effects of the commands of a script, as bits.
+#[derive(Clone, Copy, Default)]
+struct Effects(u8);
+
+impl Effects {
+    fn add(&mut self, effect: Effect) {
+        self.0 |= 1 << effect as u8;
+    }
+
+    fn has(self, effect: Effect) -> bool {
+        self.0 & 1 << effect as u8 != 0
+    }
+
+    /// Returns the purpose of the whole script. A sleep makes a poll of commands that poll,
+    /// search or read: their result may change meanwhile. A program that was started after a
+    /// sleep still runs.
+    fn purpose(self) -> Purpose {
+        let sleeps = self.has(Effect::Sleep);
+        let looks = [Effect::Poll, Effect::Search, Effect::Read].map(|effect| self.has(effect));
+        match (looks, self.has(Effect::Navigate)) {
+            _ if self.has(Effect::Run) => Purpose::Run,
+            _ if self.has(Effect::Probe) && !sleeps => Purpose::Run,
+            (_, true) => Purpose::Navigate,
+            _ if self.has(Effect::Probe) => Purpose::Poll,
+            ([false, false, false], _) if sleeps => Purpose::Wait,
+            ([false, false, false], _) => Purpose::Run,
+            _ if sleeps => Purpose::Poll,
+            ([true, _, _], _) => Purpose::Poll,
+            ([_, true, false], _) => Purpose::Search,
+            ([_, _, true], _) => Purpose::Read,
+        }
+    }
 }
 
 /// Returns the purpose of a shell command.
 pub(super) fn of_command(command: &str) -> Purpose {
-    let mut purpose = None;
-    let mut sleeps = false;
-    for simple in simple_commands(cut(command)) {
-        match of_simple_command(simple) {
-            Simple::Sleep => sleeps = true,
-            Simple::Neutral => {}
-            Simple::With(next) => {
-                purpose = Some(match (purpose, next) {
-                    (None, next) => next,
-                    (Some(known), next) if known == next => known,
-                    (Some(Purpose::Poll | Purpose::Search), Purpose::Poll | Purpose::Search) => {
-                        Purpose::Poll
-                    }
-                    _ => Purpose::Run,
-                });
-            }
-        }
-    }
-    match (purpose, sleeps) {
-        (None, true) => Purpose::Wait,
-        (Some(_), true) => Purpose::Poll,
-        (purpose, false) => purpose.unwrap_or(Purpose::Run),
-    }
+    let mut effects = Effects::default();
+    add_script(cut(command), 0, &mut effects);
+    effects.purpose()
 }
 
-/// Returns the commands of a list. Of a pipe, only the first command counts: the others filter
-/// its output.
-pub(super) fn simple_commands(command: &str) -> impl Iterator<Item = &str> {
-    let mut rest = Some(command);
-    std::iter::from_fn(move || {
-        let text = rest.take()?;
-        let bytes = text.as_bytes();
-        let mut pipe = None;
-        for (at, byte) in bytes.iter().enumerate() {
-            let separator_len = match (byte, bytes.get(at + 1)) {
-                (b'\n' | b';', _) => 1,
-                (b'&', Some(b'&')) | (b'|', Some(b'|')) => 2,
-                (b'|', _) => {
-                    pipe.get_or_insert(at);
-                    continue;
-                }
-                _ => continue,
-            };
-            rest = Some(&text[at + separator_len..]);
-            return Some(&text[..pipe.unwrap_or(at)]);
-        }
-        Some(&text[..pipe.unwrap_or(text.len())])
-    })
+fn add_script(script: &str, depth: u8, effects: &mut Effects) {
+    for_each_command(script, &mut |command| add_command(command, depth, effects));
 }
 
-fn of_simple_command(text: &str) -> Simple {
-    let is_quote =
-        |c: char| matches!(c, '"' | '\'' | '\\' | '(' | ')' | '{' | '}' | '$' | '`' | ',');
-    let parts = text.split(|c: char| c.is_ascii_whitespace() || c == ',');
-    let mut words = parts.map(|word| word.trim_matches(is_quote)).filter(|word| !word.is_empty());
-    let is_program = |word: &&str| {
-        let is_option = word.starts_with('-') || word.starts_with(|c: char| c.is_ascii_digit());
-        !(is_option || word.contains('=') || PREFIXES.contains(word))
+fn add_command(command: SimpleCommand<'_>, depth: u8, effects: &mut Effects) {
+    let mut words = Words::of(command.text);
+    let mut is_condition = false;
+    let mut runs_others = false;
+    let program = loop {
+        let Some(word) = words.next().map(unquote) else { return };
+        match word {
+            "until" | "while" => is_condition = true,
+            "xargs" | "parallel" => runs_others = true,
+            _ if PREFIXES.contains(&word) => {}
+            _ if word.starts_with(|c: char| c == '-' || c.is_ascii_digit()) => {}
+            _ if word.contains('=') => {}
+            _ if !word.contains(|c: char| c.is_alphanumeric() || matches!(c, '[' | ':' | '.')) => {}
+            _ => break word,
+        }
     };
-    let Some(program) = words.find(is_program) else { return Simple::Neutral };
     let program = program.rsplit('/').next().unwrap_or(program);
-    if program.starts_with('#') || NEUTRAL.contains(&program) {
-        return Simple::Neutral;
+    // The other commands of a pipe filter the output of the first, unless they run commands.
+    let runs = runs_others || SHELLS.contains(&program) || program == "ssh";
+    if command.is_piped && !runs && !has_subcommands(program) {
+        return;
     }
-    if program == "sleep" {
-        return match words.next() {
-            Some(time) if time.starts_with(|c: char| c.is_ascii_digit()) => Simple::Sleep,
-            _ => Simple::With(Purpose::Run),
-        };
+    if command.writes_file && matches!(program, "cat" | "echo" | "printf") {
+        return effects.add(Effect::Run);
     }
-    let mut steps = STEPS.iter().filter(|(name, _)| *name == program);
-    if steps.any(|(_, required)| words.clone().any(|word| required.contains(&word))) {
-        return Simple::With(Purpose::Navigate);
+    if NEUTRAL.contains(&program) {
+        return;
     }
-    if SEARCHES.contains(&program) || program == "git" && words.clone().next() == Some("grep") {
-        return Simple::With(Purpose::Search);
+    if let Some(script) = script_of(program, words).filter(|_| depth < MAX_DEPTH) {
+        return add_script(script, depth + 1, effects);
     }
-    if KEYS.contains(&program) && words.clone().all(|word| KEYS.contains(&word)) {
-        return Simple::With(Purpose::Navigate);
-    }
-    let is_state = |word: &str| STATE_SUBCOMMANDS.contains(&word);
-    let mut subcommands = words.clone().filter(|word| !word.starts_with('-')).take(MAX_SUBCOMMAND);
-    if !NOT_POLLED.contains(&program) && subcommands.any(is_state) {
-        return Simple::With(Purpose::Poll);
-    }
-    let is_poll = |(name, required): &(&str, &[&str])| {
-        let is_required = |part: &str| required.contains(&part);
-        *name == program
-            && (required.is_empty()
-                || words.clone().any(|word| {
-                    is_required(word) || word.split(['-', '/', ':', '.', '?']).any(is_required)
-                }))
+    let effect = match effect_of(program, words) {
+        Effect::Run if is_condition => Effect::Probe,
+        effect => effect,
     };
-    if POLLS.iter().any(is_poll) { Simple::With(Purpose::Poll) } else { Simple::With(Purpose::Run) }
+    effects.add(effect);
+}
+
+/// Returns the script that a command runs, such as the argument of `bash -c`, the command of
+/// `ssh`, or the command after the container of `docker exec`.
+fn script_of<'a>(program: &str, mut words: Words<'a>) -> Option<&'a str> {
+    let is_script_option =
+        |word: &&str| word.starts_with('-') && !word.starts_with("--") && word.ends_with('c');
+    if SHELLS.contains(&program) {
+        words.find(is_script_option)?;
+        // A list of words has lost the quotes.
+        let rest = words.rest();
+        return words.next().map(|word| if word == unquote(word) { rest } else { unquote(word) });
+    }
+    match program {
+        "docker" | "docker-compose" | "podman" => {
+            let mut subcommands = words.by_ref().filter(|word| !word.starts_with('-'));
+            let first = subcommands.next()?;
+            if first != "exec" && !(first == "compose" && subcommands.next()? == "exec") {
+                return None;
+            }
+            skip_options(&mut words, &["-e", "-u", "-w", "--env", "--user", "--workdir"])?;
+        }
+        "kubectl" | "oc" => {
+            starts(words).find_map(|mut it| it.next().filter(|word| *word == "exec"))?;
+            words.find(|word| *word == "--")?;
+        }
+        "ssh" => {
+            skip_options(&mut words, &["-F", "-J", "-L", "-R", "-i", "-l", "-o", "-p"])?;
+        }
+        "eval" => {}
+        "find" => {
+            words.find(|word| word.starts_with("-exec") || word.starts_with("-ok"))?;
+        }
+        _ => return None,
+    }
+    let rest = words.rest();
+    let mut words = words;
+    let script = words.next()?;
+    Some(if words.rest().is_empty() { unquote(script) } else { rest })
+}
+
+/// Skips options, and returns the first word that is no option.
+fn skip_options<'a>(words: &mut Words<'a>, with_value: &[&str]) -> Option<&'a str> {
+    loop {
+        match words.next()? {
+            option if with_value.contains(&option) => drop(words.next()),
+            option if option.starts_with('-') => {}
+            word => return Some(word),
+        }
+    }
+}
+
+fn effect_of(program: &str, words: Words<'_>) -> Effect {
+    let mut arguments = words;
+    let first = arguments.next().unwrap_or_default();
+    let is_subcommand = |expected: &[&str]| {
+        starts(words).any(|mut words| words.next().is_some_and(|word| expected.contains(&word)))
+    };
+    match program {
+        "sleep" if first.starts_with(|c: char| c.is_ascii_digit() || c == '$') => Effect::Sleep,
+        "docker" | "podman" if first == "compose" => effect_of("docker-compose", arguments),
+        "find" if words.clone().any(|word| word == "-delete") => Effect::Run,
+        "find" => Effect::Search,
+        "gh" if first == "api" => of_request(arguments, "Ff"),
+        "git" if is_subcommand(&["grep"]) => Effect::Search,
+        "git" if is_subcommand(GIT_READS) => Effect::Read,
+        "git" => Effect::Run,
+        "sed" if words.clone().any(|word| word.starts_with("-i") || word == "--in-place") => {
+            Effect::Run
+        }
+        "sed" => Effect::Read,
+        "tmux" if is_subcommand(&["send-keys", "send"]) => Effect::Navigate,
+        "playerctl" if matches!(first, "next" | "previous") => Effect::Navigate,
+        "xdotool" | "ydotool" if first.starts_with("key") => Effect::Navigate,
+        "adb" if has_pattern("shell input keyevent|swipe", words) => Effect::Navigate,
+        _ if KEYS.contains(&program) && words.clone().all(|word| KEYS.contains(&word)) => {
+            Effect::Navigate
+        }
+        _ if SEARCHES.contains(&program) => Effect::Search,
+        _ if READS.contains(&program) => Effect::Read,
+        "wget" => match of_request(words, "") {
+            // A download writes a file.
+            Effect::Read
+                if !words.clone().any(|word| word == "--spider" || word.ends_with("O-")) =>
+            {
+                Effect::Run
+            }
+            effect => effect,
+        },
+        _ if HTTP_CLIENTS.contains(&program) => of_request(words, "FTd"),
+        _ if SQL_CLIENTS.contains(&program) => {
+            let selects = |word: &str| {
+                let start = unquote(word).trim_start().get(..7).unwrap_or_default();
+                start.eq_ignore_ascii_case("select ")
+            };
+            if words.clone().any(selects) { Effect::Read } else { Effect::Run }
+        }
+        _ => match is_poll(program, words) {
+            Some(true) => Effect::Poll,
+            Some(false) => Effect::Run,
+            None => of_script(program, words),
+        },
+    }
+}
+
+/// Returns the effect of a program that is not known, by the words of its name.
+fn of_script(program: &str, mut words: Words<'_>) -> Effect {
+    let is_interpreter = INTERPRETERS.contains(&program) || SHELLS.contains(&program);
+    let mut positional = words.by_ref().filter(|word| !word.starts_with('-'));
+    let name = if is_interpreter {
+        let script = positional.next().map(unquote).unwrap_or_default();
+        script.rsplit('/').next().unwrap_or(script)
+    } else {
+        program
+    };
+    let has_state = positional.take(2).any(|word| STATE_SUBCOMMANDS.contains(&word));
+    match of_words(name) {
+        // Code, as in `python -c`.
+        _ if name.contains(char::is_whitespace) => Effect::Run,
+        Some(Purpose::Poll) => Effect::Poll,
+        Some(Purpose::Navigate) => Effect::Navigate,
+        _ if has_state && TASK_RUNNERS.contains(&name) => Effect::Probe,
+        _ if has_state => Effect::Poll,
+        Some(Purpose::Wait) => Effect::Probe,
+        _ if words_of_name(name).any(|word| matches!(word, "check" | "state")) => Effect::Probe,
+        _ => Effect::Run,
+    }
+}
+
+/// Returns the effect of an HTTP request. `sending` are the short options that send data.
+fn of_request(mut words: Words<'_>, sending: &str) -> Effect {
+    /// The starts of the long options that send data.
+    const SENDING: &[&str] =
+        &["body", "data", "field", "form", "input", "json", "post", "raw-field", "upload-file"];
+    /// The short options without a value.
+    const FLAGS: &str = "#0123456789BGIJLNOaRSZfgiklnpqsv";
+    let is_read = |method: &str| matches!(unquote(method), "GET" | "HEAD");
+    let (mut sends, mut sends_in_url, mut changes, mut polls) = (false, false, false, false);
+    while let Some(word) = words.next() {
+        if let Some(option) = word.strip_prefix("--") {
+            let (name, value) = option.split_once('=').unwrap_or((option, ""));
+            match name {
+                "get" => sends_in_url = true,
+                "method" | "request" if value.is_empty() => {
+                    changes |= !words.next().is_some_and(is_read);
+                }
+                "method" | "request" => changes |= !is_read(value),
+                _ => sends |= SENDING.iter().any(|start| name.starts_with(start)),
+            }
+        } else if let Some(options) = word.strip_prefix('-') {
+            let at = options.find(|c: char| !FLAGS.contains(c)).unwrap_or(options.len());
+            let (flags, option) = options.split_at(at);
+            sends_in_url |= flags.contains('G');
+            let Some(letter) = option.chars().next().filter(char::is_ascii_alphabetic) else {
+                continue;
+            };
+            let value = &option[letter.len_utf8()..];
+            let value = if value.is_empty() { words.next().unwrap_or_default() } else { value };
+            sends |= sending.contains(letter);
+            changes |= letter == 'X' && !is_read(value);
+        } else if matches!(word, "DELETE" | "PATCH" | "POST" | "PUT") {
+            changes = true;
+        } else {
+            polls |= is_state_url(unquote(word));
+        }
+    }
+    match () {
+        () if changes || sends && !sends_in_url => Effect::Run,
+        () if polls => Effect::Poll,
+        () => Effect::Read,
+    }
+}
+
+/// Returns true if a URL names a local server, or if a part of its path names a state.
+fn is_state_url(url: &str) -> bool {
+    const STATES: &[&str] = &[
+        "build",
+        "builds",
+        "checks",
+        "deployments",
+        "health",
+        "healthcheck",
+        "healthz",
+        "job",
+        "jobs",
+        "livez",
+        "metrics",
+        "ping",
+        "pipelines",
+        "progress",
+        "ready",
+        "readyz",
+        "runs",
+        "status",
+        "tasks",
+    ];
+    let address = url.split_once("://").map_or(url, |(_, address)| address);
+    let is_local = ["localhost", "127.0.0.1", "0.0.0.0", "[::1]", ":"];
+    is_local.iter().any(|host| address.starts_with(host))
+        || address.split_once('/').is_some_and(|(_, path)| {
+            path.split(['/', '?', '.', '-']).any(|it| STATES.contains(&it))
+        })
+}
+
+/// Removes the quotes and brackets around a word.
+fn unquote(word: &str) -> &str {
+    word.trim_matches(|c: char| {
+        matches!(c, '"' | '\'' | '\\' | '(' | ')' | '{' | '}' | '$' | '`' | ',')
+    })
 }
 
 fn cut(text: &str) -> &str {

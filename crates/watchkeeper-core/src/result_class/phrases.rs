@@ -152,6 +152,8 @@ const HAVE_STATE: &[&str] = &[
     "state",
     "status",
     "task",
+    "update",
+    "upload",
     "workflow",
 ];
 /// Words between a noun and its state.
@@ -368,7 +370,15 @@ impl Place {
                 !before.ends_with(is_part) && !number.ends_with(|c: char| c.is_ascii_digit())
             }
             Self::Word => stands_alone(),
-            Self::State => stands_alone() && !after.starts_with("\":") && has_state(before),
+            Self::State => {
+                // `CREATE_IN_PROGRESS` is one word.
+                let is_joined = before.ends_with('_');
+                let state = if is_joined { before.trim_end_matches(is_part) } else { before };
+                !before.ends_with(char::is_alphanumeric)
+                    && !after.starts_with(is_part)
+                    && !after.starts_with("\":")
+                    && has_state(state)
+            }
         }
     }
 }
@@ -376,7 +386,7 @@ impl Place {
 /// Returns true if a state may follow a text: the text is empty, or ends in a key or a noun
 /// that has a state.
 fn has_state(text: &str) -> bool {
-    let separates = |c: char| c.is_whitespace() || "\"'`:=*(-#".contains(c);
+    let separates = |c: char| c.is_whitespace() || "\"'`:=*(-#_".contains(c);
     let is_part = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-');
     let mut may_be_id = true;
     let mut text = text;
