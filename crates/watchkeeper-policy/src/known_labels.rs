@@ -6,7 +6,7 @@ use crate::{
     tree::Span,
 };
 
-/// The labels that a policy sets, and those that it uses.
+/// The labels that a policy sets, and the uses of labels in it.
 #[derive(Debug, Default)]
 pub(crate) struct KnownLabels {
     set: BTreeSet<String>,

@@ -1,8 +1,8 @@
 /// The reference of policies, in Markdown.
 pub const REFERENCE: &str = include_str!("../reference.md");
 
-/// Returns the sections of the [`REFERENCE`] with a name: that of a section, or else of
-/// keys in their tables. Returns no section for an unknown name.
+/// Returns the section of the [`REFERENCE`] with this name, or else the sections that
+/// list a key of this name. Returns no section for an unknown name.
 pub fn reference(name: &str) -> Vec<&'static str> {
     let is_about = |section: &&str| title(section) == name;
     if let Some(section) = sections().find(is_about) {

@@ -7,6 +7,7 @@ use watchkeeper_core::{
 };
 
 use crate::{
+    builtin::builtin,
     diagnostic::{Diagnostic, Fix},
     globs::MONITOR,
     reader::{Reader, unknown_key},
@@ -46,6 +47,11 @@ impl Reader<'_> {
         // An invalid route may have named any sink.
         let all_valid = routes.len() == n_routes;
         for sink in sinks.iter().filter(|it| it.is_on && all_valid) {
+            // The user did not write the sinks of the built-in policy.
+            let (file_idx, _) = self.files.locate(&sink.id.span());
+            if self.files.get(file_idx).is_some_and(|file| builtin(&file.path).is_some()) {
+                continue;
+            }
             let id = sink.id.get_ref();
             if !routes.iter().any(|it| it.sinks.contains(id)) {
                 let message = format!("no route uses sink `{id}`");

@@ -85,6 +85,12 @@ fn effective_policy_is_valid() {
 }
 
 #[test]
+fn the_console_of_the_built_in_policy_needs_no_route() {
+    let text = "version = 1\nextends = ['builtin:default']\n[sinks.audit]\nkind = 'file'\npath = 'a'\n[[routes]]\nsinks = ['audit']\n";
+    assert!(ids(&valid(load(&registry(), text))).ends_with(" audit console"));
+}
+
+#[test]
 fn windows_and_time_zones_are_suggested() {
     let rendered = |window: &str, zone: &str| {
         let text = format!(
