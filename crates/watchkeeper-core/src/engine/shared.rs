@@ -2,7 +2,11 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{detectors::CompiledDetector, streams::Runner, subscriptions::SubscriptionTable};
+use super::{
+    detectors::CompiledDetector,
+    streams::Runner,
+    subscriptions::{Selection, SubscriptionTable},
+};
 use crate::{
     Event, Labels, Price, Prices, SessionFacts, compact::PackedTimestamp, facts::ClockAdjustments,
     interner::Interner, session_filter::SessionMatcher,
@@ -112,11 +116,11 @@ impl Shared {
 
     /// Returns the detectors for a session whose first event is `first`.
     pub(super) fn table(&mut self, facts: &SessionFacts, first: &Event) -> Arc<SubscriptionTable> {
-        let table = SubscriptionTable::new(&self.runner.detectors, facts, first);
-        if let Some(existing) = self.tables.iter().find(|existing| ***existing == table) {
+        let selection = Selection::new(&self.runner.detectors, facts, first);
+        if let Some(existing) = self.tables.iter().find(|table| table.is_of(&selection)) {
             return existing.clone();
         }
-        let table = Arc::new(table);
+        let table = Arc::new(SubscriptionTable::new(&selection));
         // Sessions keep the tables that they have.
         if self.tables.len() == MAX_TABLES {
             self.tables.clear();

@@ -29,18 +29,47 @@ pub(super) struct Subscriber {
     pub(super) is_timer_only: bool,
 }
 
-impl SubscriptionTable {
+/// The detectors for a session: for its streams, and for those of its agents.
+pub(super) struct Selection<'a> {
+    session: Vec<&'a CompiledDetector>,
+    agents: Vec<&'a CompiledDetector>,
+}
+
+impl<'a> Selection<'a> {
     /// Selects the detectors for a session whose first event is `first`.
-    pub(super) fn new(detectors: &[CompiledDetector], facts: &SessionFacts, first: &Event) -> Self {
-        let select = |scope| {
-            let watches = |it: &&CompiledDetector| it.named.sessions.takes(facts, first);
-            // A detector with `per` has streams of groups only.
-            let watching = detectors.iter().filter(watches);
-            let watching =
-                watching.filter(|it| it.named.per.is_none() && it.subscription.scope == scope);
-            Subscribers::new(watching)
+    pub(super) fn new(
+        detectors: &'a [CompiledDetector],
+        facts: &SessionFacts,
+        first: &Event,
+    ) -> Self {
+        let (mut session, mut agents) = (Vec::new(), Vec::new());
+        for detector in detectors {
+            if !detector.named.sessions.takes(facts, first) {
+                continue;
+            }
+            match (&detector.named.per, detector.subscription.scope) {
+                // A detector with `per` has streams of groups only.
+                (Some(_), _) => {}
+                (None, Scope::Session) => session.push(detector),
+                (None, Scope::Agent) => agents.push(detector),
+            }
+        }
+        Self { session, agents }
+    }
+}
+
+impl SubscriptionTable {
+    pub(super) fn new(selection: &Selection<'_>) -> Self {
+        let table = |detectors: &[&CompiledDetector]| Subscribers::new(detectors.iter().copied());
+        Self { session: table(&selection.session), agents: table(&selection.agents) }
+    }
+
+    /// Returns whether [`new`](Self::new) makes this table of a selection.
+    pub(super) fn is_of(&self, selection: &Selection<'_>) -> bool {
+        let has = |subscribers: &Subscribers, detectors: &[&CompiledDetector]| {
+            subscribers.all.iter().copied().eq(detectors.iter().map(|it| it.idx))
         };
-        Self { session: select(Scope::Session), agents: select(Scope::Agent) }
+        has(&self.session, &selection.session) && has(&self.agents, &selection.agents)
     }
 
     /// Selects one detector for the sessions that share a label. Each event may be
