@@ -112,7 +112,7 @@ fn an_explanation_has_the_findings_of_the_report() {
     let mut line = |event: &str| {
         let secs = text.lines().count();
         let at = format!("2026-03-01T10:{:02}:{:02}Z", secs / 60, secs % 60);
-        text.push_str(&format!("{{\"at\":\"{at}\",\"session\":\"s1\",\"event\":{event}}}\n"));
+        text.extend([format!("{{\"at\":\"{at}\",\"session\":\"s1\",\"event\":{event}}}\n")]);
     };
     line("\"prompt\",\"text\":\"go\"");
     // The same error, then another error, then the first error once more.
@@ -210,10 +210,10 @@ fn a_shared_budget_counts_sessions_in_order_of_time() {
              \"labels\":{{\"team\":\"payments\"}}}}\n"
         );
         for minute in 1..5 {
-            text += &format!(
+            text.extend([format!(
                 "{{\"at\":\"2026-03-01T10:0{minute}:0{second}Z\",\"session\":\"{session}\",\
                  \"event\":\"model_call\",\"input_tokens\":10,\"output_tokens\":10,\"cost_usd\":0.09}}\n"
-            );
+            )]);
         }
         folder.write(&format!("{session}.ndjson"), text);
     }

@@ -247,7 +247,9 @@ fn read_backlog(
     let send = &mut |event| backlog.observe(&event);
     let on_panic = &mut |finding| panics.push(finding);
     look_at_processes(processes, follower, send, on_panic, on_update);
-    panics.into_iter().for_each(|finding| backlog.report(finding));
+    for finding in panics {
+        backlog.report(finding);
+    }
 }
 
 /// Reads changes into `batch`. Findings about panics of sources go to `on_panic`.

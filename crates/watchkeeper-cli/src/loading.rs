@@ -158,7 +158,7 @@ pub(crate) fn sink_files(policy: &Policy) -> String {
         for file in &sink.files {
             let file = std::path::absolute(file).unwrap_or_else(|_| file.clone());
             let (sink, file) = (quote(&sink.id), quoted_path(&file));
-            lines += &format!("sink {sink} writes to {file}\n");
+            lines.extend(["sink ", &*sink, " writes to ", &*file, "\n"]);
         }
     }
     lines

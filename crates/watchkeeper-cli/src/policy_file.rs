@@ -163,7 +163,7 @@ mod tests {
             let variable = |name: &str| (name == "HOME").then(|| home_text.clone());
             let PolicySearch { policy, foreign } =
                 PolicyFile::find_in(&working, &variable, &is_own);
-            assert_eq!(foreign, [PathBuf::new(); 0]);
+            assert_eq!(foreign, Vec::<PathBuf>::new());
             policy
         };
         // A file above the working folder counts in a repository only.

@@ -26,7 +26,7 @@ pub struct SessionFacts {
     /// The labels of the policy and of the session.
     pub labels: Labels,
     /// The names of the labels that the session set itself.
-    own_labels: Option<Box<BTreeSet<String>>>,
+    own_labels: Option<Arc<BTreeSet<String>>>,
     /// The time of the first event.
     pub started_at: Timestamp,
     /// The time of the latest event of any agent.
@@ -97,7 +97,7 @@ impl SessionFacts {
                 if !start.labels.is_empty() {
                     Arc::make_mut(&mut self.labels).extend(labels());
                     let names = labels().map(|(name, _)| name);
-                    self.own_labels.get_or_insert_default().extend(names);
+                    Arc::make_mut(self.own_labels.get_or_insert_default()).extend(names);
                 }
             }
             EventKind::ToolCall(_) => self.totals.tool_calls += 1,

@@ -253,7 +253,9 @@ impl Scheduler {
     fn deliver_old(&mut self, progress: &mut Progress) {
         let (_, findings) = progress.old.take();
         self.shared.n_findings.fetch_add(findings.len() as u64, Ordering::Relaxed);
-        findings.iter().for_each(|finding| self.delivery.deliver(finding));
+        for finding in &findings {
+            self.delivery.deliver(finding);
+        }
     }
 }
 

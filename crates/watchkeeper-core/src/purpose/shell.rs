@@ -29,7 +29,7 @@ struct Splitter<'a, 'v> {
     visit: &'v mut dyn FnMut(SimpleCommand<'a>),
 }
 
-impl<'a> Splitter<'a, '_> {
+impl Splitter<'_, '_> {
     /// Visits the commands up to an unquoted `end`, or up to the end of the script.
     fn split(&mut self, end: Option<u8>) {
         let mut start = self.at;
@@ -190,6 +190,7 @@ impl<'a> Words<'a> {
     }
 }
 
+#[expect(clippy::copy_iterator, reason = "a copy keeps a position in a command")]
 impl<'a> Iterator for Words<'a> {
     type Item = &'a str;
 

@@ -207,6 +207,7 @@ mod tests {
         let path = folder.path().join("7.json");
         let good = r#"{"pid":7,"procStart":"42","sessionId":"s1"}"#;
         let large = format!("{good}{}", " ".repeat(usize::try_from(MAX_LEN).unwrap()));
+        let deep = "[".repeat(60_000);
         let files: [&[u8]; 9] = [
             b"",
             b"\0\0\0\0",
@@ -214,9 +215,9 @@ mod tests {
             b"[]",
             b"\"7\"",
             b"\xff\xfe{}",
-            good[..20].as_bytes(),
+            &good.as_bytes()[..20],
             large.as_bytes(),
-            &[b'['; 60_000],
+            deep.as_bytes(),
         ];
         for bytes in files {
             fs::write(&path, bytes).unwrap();

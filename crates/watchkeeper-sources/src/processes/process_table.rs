@@ -137,18 +137,20 @@ fn is_gone(error: &io::Error) -> bool {
 /// and waits for its parent.
 fn read_start(folder: &Path) -> io::Result<Option<u64>> {
     let stat = read_file(&folder.join("stat"))?;
-    parse_start(&stat).ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))
+    let (state, started) =
+        parse_stat(&stat).ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))?;
+    Ok((!matches!(state, "Z" | "X" | "x")).then_some(started))
 }
 
-/// Parses a line such as `4711 (name) S 1 …`. The name may contain spaces and
-/// parentheses.
-fn parse_start(stat: &str) -> Option<Option<u64>> {
+/// Parses a line such as `4711 (name) S 1 …`. Returns the state and the start of the
+/// process. The name may contain spaces and parentheses.
+fn parse_stat(stat: &str) -> Option<(&str, u64)> {
     let (_, fields) = stat.rsplit_once(')')?;
     let mut fields = fields.split_ascii_whitespace();
     let state = fields.next()?;
     // The state is field 3, the start is field 22.
     let started = fields.nth(18)?.parse().ok()?;
-    Some((!matches!(state, "Z" | "X" | "x")).then_some(started))
+    Some((state, started))
 }
 
 fn is_open_for_writing(info: &Path) -> bool {
@@ -166,7 +168,7 @@ fn read_file(path: &Path) -> io::Result<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Liveness, Process, parse_start};
+    use super::{Liveness, Process, parse_stat};
     use crate::processes::fake::FakeProc;
 
     fn stat(name: &str, state: char, started: u64) -> String {
@@ -176,11 +178,10 @@ mod tests {
     #[test]
     fn reads_the_start_whatever_the_name_of_the_program_is() {
         for name in ["claude", "a b", ") S 1", "((", "\u{fffd})"] {
-            assert_eq!(parse_start(&stat(name, 'S', 42)), Some(Some(42)), "{name}");
+            assert_eq!(parse_stat(&stat(name, 'S', 42)), Some(("S", 42)), "{name}");
         }
-        assert_eq!(parse_start(&stat("claude", 'Z', 42)), Some(None));
         for damaged in ["", "7", "7 (a", "7 (a)", "7 (a) S 1 2", "7 (a) S x x x x x x x x x x"] {
-            assert_eq!(parse_start(damaged), None, "{damaged}");
+            assert_eq!(parse_stat(damaged), None, "{damaged}");
         }
     }
 

@@ -63,7 +63,9 @@ fn updates(steps: &[Step], explained: Option<&str>) -> Vec<EpisodeUpdate> {
     let inhibited =
         detectors.map(|it| NamedDetector { inhibited_by: vec!["Messages".into()], ..it });
     let mut engine = Engine::new(inhibited.collect(), config);
-    explained.into_iter().for_each(|session| engine.explain(session.into()));
+    if let Some(session) = explained {
+        engine.explain(session.into());
+    }
     let mut findings = Vec::new();
     for step in steps {
         match step {

@@ -33,7 +33,7 @@ fn an_update_of_a_shared_episode_names_the_group() {
     let config = EngineConfig { follows_episodes: true, ..EngineConfig::default() };
     let mut engine = engine_with(&[Sort::Team], config);
     for secs in 0..8 {
-        observe(&mut engine, secs, ["s1", "s2"][secs as usize % 2], start("red"));
+        observe(&mut engine, secs, if secs % 2 == 0 { "s1" } else { "s2" }, start("red"));
     }
     let updates = engine.take_updates();
     let messages: Vec<_> = updates.iter().map(|it| it.message.as_str()).collect();
