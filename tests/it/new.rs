@@ -142,7 +142,9 @@ fn written_crates_build_and_work() {
 
     for name in [DETECTOR, SINK, SOURCE] {
         let manual = fs::read_to_string(workspace.root.join(name).join("README.md")).unwrap();
-        assert_eq!(workspace.run(name, &["explain", name]).out, manual);
+        // The keys of every detector follow the manual.
+        let explained = workspace.run(name, &["explain", name]).out;
+        assert!(explained.starts_with(&manual), "{explained}");
     }
     detector_works(&workspace);
     sink_works(&workspace);

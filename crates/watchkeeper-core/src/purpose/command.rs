@@ -2,9 +2,9 @@
 
 use super::{
     kind::Purpose,
-    of_words,
     polls::{has_pattern, has_subcommands, is_poll, starts},
     shell::{SimpleCommand, Words, for_each_command},
+    words::of_words,
 };
 use crate::name_words::words as words_of_name;
 
