@@ -98,7 +98,7 @@ fn result(episode: &Episode) -> Value {
     json!({
         "ruleId": finding.detector,
         "level": level,
-        "message": { "text": finding.message },
+        "message": { "text": plain_text(&finding.message) },
         "locations": location,
         "relatedLocations": related,
         "partialFingerprints": { "watchkeeper/v1": finding.fingerprint },
@@ -115,10 +115,26 @@ fn result(episode: &Episode) -> Value {
     })
 }
 
+/// Returns a message without links and placeholders: `[text](url)` and `{0}` in it are
+/// escaped (SARIF 2.1.0, sections 3.11.5 and 3.11.6).
+fn plain_text(message: &str) -> String {
+    let has_link = message.contains("](");
+    let mut text = String::with_capacity(message.len());
+    for (idx, c) in message.char_indices() {
+        let is_placeholder = || message[idx + 1..].starts_with(|next: char| next.is_ascii_digit());
+        match c {
+            '[' | ']' if has_link => text.extend(['\\', c]),
+            '{' if is_placeholder() => text.push_str("{{"),
+            _ => text.push(c),
+        }
+    }
+    text
+}
+
 fn notification(notice: &Notice<'_>) -> Value {
     let file = notice.file.map(|file| file.to_string_lossy());
     let locations: Vec<Value> = file.iter().map(|file| location(file, None)).collect();
-    json!({ "level": notice.level(), "message": { "text": notice.text }, "locations": locations })
+    json!({ "level": notice.level(), "message": { "text": plain_text(&notice.text) }, "locations": locations })
 }
 
 fn location(file: &str, line: Option<u64>) -> Value {
@@ -138,4 +154,21 @@ fn uri(path: &str) -> String {
         _ => format!("%{byte:02X}"),
     };
     path.bytes().map(escape).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::plain_text;
+
+    #[test]
+    fn a_message_contains_no_link_and_no_placeholder() {
+        for (message, expected) in [
+            ("`ls` failed", "`ls` failed"),
+            ("`{\"a\": [1]}`", "`{\"a\": [1]}`"),
+            ("see [the fix](https://host.example)", r"see \[the fix\](https://host.example)"),
+            ("{0} and {x}", "{{0} and {x}"),
+        ] {
+            assert_eq!(plain_text(message), expected);
+        }
+    }
 }
