@@ -162,6 +162,17 @@ fn by_cost(a: &Group, b: &Group) -> Ordering {
     by_cost.then_with(by_tokens).then_with(|| b.sessions.cmp(&a.sessions))
 }
 
+/// Returns a name for a cell, safe for a terminal. Of a long name, only the end remains: it
+/// distinguishes folders.
+fn shortened(name: &str) -> String {
+    const MAX_CHARS: usize = 100;
+    let name = make_safe(name);
+    match name.char_indices().rev().nth(MAX_CHARS - 1) {
+        Some((start, _)) if 0 < start => format!("…{}", &name[start..]),
+        _ => name,
+    }
+}
+
 /// Writes a table for people.
 pub(super) fn write(
     report: &Report,
@@ -191,7 +202,7 @@ pub(super) fn write(
     let titles = [by.name(), second].into_iter().chain(NUMBERS);
     let mut lines = vec![titles.map(str::to_owned).collect()];
     for Row { key, group, session } in &table.rows {
-        let name = key.as_deref().map_or_else(|| "unknown".to_owned(), make_safe);
+        let name = key.as_deref().map_or_else(|| "unknown".to_owned(), shortened);
         let second = match session {
             None => grouped(group.sessions),
             Some(session) => {
