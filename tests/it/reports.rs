@@ -1,6 +1,6 @@
 //! The content of reports of `check`: counts, selection, order and groups.
 
-use std::ffi::OsStr;
+use std::{ffi::OsStr, process::Stdio};
 
 use serde_json::Value;
 
@@ -89,6 +89,21 @@ fn a_missing_path_does_not_affect_the_others() {
     let ran = check(&folder, &["gone.ndjson", "lost.ndjson"]);
     assert_eq!((ran.out.as_str(), ran.status), ("", 2));
     assert_eq!(ran.err, "error: `gone.ndjson` does not exist\n");
+}
+
+#[test]
+fn a_closed_pipe_does_not_change_the_exit_status() {
+    let folder = Folder::new();
+    let file = folder.write("s.ndjson", looping("s1", 9));
+    for reads in [true, false] {
+        let mut child = program().arg("check").arg(&file).stdout(Stdio::piped()).spawn().unwrap();
+        let mut out = child.stdout.take().unwrap();
+        if reads {
+            std::io::copy(&mut out, &mut std::io::sink()).unwrap();
+        }
+        drop(out);
+        assert_eq!(child.wait().unwrap().code(), Some(1), "the pipe is read: {reads}");
+    }
 }
 
 #[cfg(unix)]

@@ -123,9 +123,26 @@ impl Check {
         let mut report = replay::check(policy, registry, recording, options, &bar);
         bar.finish_and_clear();
 
+        match self.print(&mut report, request, global, registry, output) {
+            // The reader of standard output, such as `head`, has closed the pipe.
+            Err(Error::Io(err)) if err.kind() == io::ErrorKind::BrokenPipe => {}
+            written => written?,
+        }
+        Ok(self.status(&report))
+    }
+
+    /// Prints the report, or the explanation.
+    fn print(
+        &self,
+        report: &mut Report,
+        request: Option<ExplainRequest>,
+        global: &Global,
+        registry: &Registry,
+        output: &mut Output<'_>,
+    ) -> Result<(), Error> {
         match request {
             Some(request) => {
-                let timeline = request.finish(&mut report)?;
+                let timeline = request.finish(report)?;
                 for session in &report.sessions {
                     report::write_explanation(
                         session,
@@ -142,10 +159,10 @@ impl Check {
                 if !global.quiet
                     && let Some(by) = self.group_by
                 {
-                    report::write_groups(&report, by, self.format, verbose, output)?;
+                    report::write_groups(report, by, self.format, verbose, output)?;
                 } else if !global.quiet {
                     let kinds = &registry.detectors;
-                    report::write(&report, self.format, verbose, kinds, output)?;
+                    report::write(report, self.format, verbose, kinds, output)?;
                 }
                 if global.quiet || !self.format.has_notices() {
                     warn_about(report.notices(), global.quiet, output)?;
@@ -153,7 +170,7 @@ impl Check {
             }
         }
         output.out.flush()?;
-        Ok(self.status(&report))
+        Ok(())
     }
 
     fn explain_request(&self, policy: &Policy) -> Result<Option<ExplainRequest>, ExplainError> {
