@@ -72,7 +72,7 @@ pub struct FollowOptions {
     /// The maximum age of the last change of a file that is read when it is first
     /// found.
     ///
-    /// An older file is read when it changes. Both are read from the beginning: a
+    /// An older file in a folder is read when it changes. Both are read from the beginning: a
     /// loop may have started there, and only the whole session has the totals that
     /// the agent itself shows. The events have the times of the file.
     pub recent: SignedDuration,
@@ -437,9 +437,10 @@ impl Follower {
             return;
         }
         let modified = stamp.modified.and_then(|it| Timestamp::try_from(it).ok());
-        // A file without a time of change may be recent.
-        let is_recent =
-            modified.is_none_or(|modified| now.duration_since(modified) <= self.options.recent);
+        // A file without a time of change may be recent. A file that was named is read
+        // whatever its age.
+        let is_recent = self.is_root(path)
+            || modified.is_none_or(|modified| now.duration_since(modified) <= self.options.recent);
         let changed_at = modified.map_or(now, |it| it.min(now));
         let arrival = self
             .added_since

@@ -213,6 +213,17 @@ fn reads_an_old_file_from_the_beginning_when_it_changes() {
 }
 
 #[test]
+fn reads_a_named_file_whatever_its_age() {
+    let mut stage = Stage::with(&["named.jsonl"], |_| ());
+    stage.append("named", "line 1\n");
+    stage.date("named", stage.now - SignedDuration::from_hours(1_000));
+    assert_snapshot!(stage.scan(), @"
+    named began, plain
+    named:1 line 1
+    ");
+}
+
+#[test]
 fn continues_a_renamed_file_and_reads_its_replacement() {
     let mut stage = Stage::new();
     stage.append("a", "line 1\nline");
