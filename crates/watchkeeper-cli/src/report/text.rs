@@ -353,6 +353,7 @@ fn cost(usd: Option<f64>, unpriced_calls: u64) -> String {
         (Some(usd), n) => {
             format!("{} and {} without a known price", dollars(usd), counted(n, "call"))
         }
+        (None, 0) => dollars(0.0),
         (None, _) => "unknown cost".to_owned(),
     }
 }
