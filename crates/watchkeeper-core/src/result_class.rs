@@ -79,6 +79,8 @@ impl ResultClass {
             () if is_silent => Self::Acknowledged,
             () if result.fingerprint == Some(Fingerprint::NOTHING_FOUND) => Self::Nothing,
             () if has(Meaning::InBackground) || has(Meaning::Clean) => Self::Acknowledged,
+            // The output of a test run begins with `Running`, too.
+            () if has(Meaning::Error) && text.contains('\n') => Self::Answered,
             () if has(Meaning::Unfinished) => Self::Unfinished,
             () if has(Meaning::State) && names_ongoing_state(text) => Self::Unfinished,
             () if text.len() < shortest => Self::Acknowledged,

@@ -10,6 +10,8 @@ use crate::name_words::words as words_of_name;
 
 /// The number of bytes of a command that are examined.
 const EXAMINED: usize = 1024;
+/// The shortest sleep, in seconds, that waits for a change.
+const SHORTEST_SLEEP: f64 = 5.0;
 /// The largest nesting of commands that run other commands.
 const MAX_DEPTH: u8 = 4;
 
@@ -119,6 +121,10 @@ enum Effect {
     Read,
     Navigate,
     Sleep,
+    /// A sleep that is too short to wait for a change, except in a loop.
+    Pause,
+    /// The condition of `until` or `while`.
+    Loop,
     /// A program whose name, or whose place after `until`, indicates a poll if there is a
     /// sleep as well.
     Probe,
@@ -127,29 +133,29 @@ enum Effect {
 
 /// The effects of the commands of a script, as bits.
 #[derive(Clone, Copy, Default)]
-struct Effects(u8);
+struct Effects(u16);
 
 impl Effects {
     fn add(&mut self, effect: Effect) {
-        self.0 |= 1 << effect as u8;
+        self.0 |= 1 << effect as u16;
     }
 
     fn has(self, effect: Effect) -> bool {
-        self.0 & 1 << effect as u8 != 0
+        self.0 & 1 << effect as u16 != 0
     }
 
     /// Returns the purpose of the whole script. A sleep makes a poll of commands that poll,
     /// search or read: their result may change meanwhile. A program that was started after a
     /// sleep still runs.
     fn purpose(self) -> Purpose {
-        let sleeps = self.has(Effect::Sleep);
+        let sleeps = self.has(Effect::Sleep) || self.has(Effect::Pause) && self.has(Effect::Loop);
         let looks = [Effect::Poll, Effect::Search, Effect::Read].map(|effect| self.has(effect));
         match (looks, self.has(Effect::Navigate)) {
             _ if self.has(Effect::Run) => Purpose::Run,
             _ if self.has(Effect::Probe) && !sleeps => Purpose::Run,
             (_, true) => Purpose::Navigate,
             _ if self.has(Effect::Probe) => Purpose::Poll,
-            ([false, false, false], _) if sleeps => Purpose::Wait,
+            ([false, false, false], _) if sleeps || self.has(Effect::Pause) => Purpose::Wait,
             ([false, false, false], _) => Purpose::Run,
             _ if sleeps => Purpose::Poll,
             ([true, _, _], _) => Purpose::Poll,
@@ -200,6 +206,9 @@ fn add_command(command: SimpleCommand<'_>, depth: u8, effects: &mut Effects) {
     }
     if let Some(script) = script_of(program, words).filter(|_| depth < MAX_DEPTH) {
         return add_script(script, depth + 1, effects);
+    }
+    if is_condition {
+        effects.add(Effect::Loop);
     }
     let effect = match effect_of(program, words) {
         Effect::Run if is_condition => Effect::Probe,
@@ -265,7 +274,11 @@ fn effect_of(program: &str, words: Words<'_>) -> Effect {
         starts(words).any(|mut words| words.next().is_some_and(|word| expected.contains(&word)))
     };
     match program {
-        "sleep" if first.starts_with(|c: char| c.is_ascii_digit() || c == '$') => Effect::Sleep,
+        "sleep" if first.starts_with('$') => Effect::Sleep,
+        "sleep" if first.starts_with(|c: char| c.is_ascii_digit()) => match first.parse::<f64>() {
+            Ok(seconds) if seconds < SHORTEST_SLEEP => Effect::Pause,
+            _ => Effect::Sleep,
+        },
         "docker" | "podman" if first == "compose" => effect_of("docker-compose", arguments),
         "find" if words.clone().any(|word| word == "-delete") => Effect::Run,
         "find" => Effect::Search,

@@ -292,6 +292,10 @@ fn a_sleep_makes_a_poll_only_of_commands_that_look() {
         "git commit -m \"$(cat <<'EOF'\ndon't (sleep 5\nEOF\n)\" && sleep 5",
         Purpose::Run,
     );
+    // A short sleep is a pause between two steps.
+    assert_of_command("sleep 5; cat src/main.rs", Purpose::Poll);
+    assert_of_command("sleep 1; cat src/main.rs", Purpose::Read);
+    assert_of_command("sleep 1", Purpose::Wait);
 }
 
 #[test]

@@ -160,6 +160,7 @@ fn recognizes_unfinished_work_and_outages() {
         (r#"{"job":"j-42","state":"running"}"#, r#"{"job":"j-42","state":"failed with 3"}"#),
         ("status: in progress", "status: finished with code 0"),
         ("Running for 12 minutes", "server running on port 3000"),
+        ("Running the tests", "Running 12 tests\nFAIL a.test.ts: expected 3"),
         ("[pending] 12 of 20", "the list of pending orders is long"),
         ("job j-42 is still running", "line 7: the parser is still broken"),
         ("phase=Pending since 10:00", "[ ] ask whether building is allowed"),
