@@ -39,8 +39,8 @@ const WAIT: Duration = Duration::from_secs(1);
 const MAX_BATCH: usize = 1 << 18;
 /// Time limit for reading the last lines after a stop.
 const LAST_LOOK: Duration = Duration::from_secs(1);
-/// Age above which a finding is not delivered, if its session file is first read after
-/// the start.
+/// Age at the start above which a finding is delivered only if it is still open in a session
+/// that goes on, if its session file is first read after the start.
 const MAX_AGE: SignedDuration = SignedDuration::from_mins(10);
 
 /// Time by which an event may be ahead of the wall clock.

@@ -416,7 +416,9 @@ impl Follower {
         file.changed_at = now;
         file.is_paused = false;
         if mem::take(&mut file.is_at_end) {
-            file.arrival = self.added_since.map(|since| Arrival { since, is_new_file: false });
+            // A file that is copied may be empty when it is found.
+            let is_new_file = !matches!(file.state, State::Reading(_));
+            file.arrival = self.added_since.map(|since| Arrival { since, is_new_file });
         }
         if let State::Dormant = file.state {
             file.state = State::Unrecognized(0);

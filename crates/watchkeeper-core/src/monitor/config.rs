@@ -16,8 +16,9 @@ pub struct MonitorConfig {
     /// are dropped. 1,024 by default.
     pub queue_capacity: usize,
     /// The time before which a finding is old; with `None`, none is. Of the old findings,
-    /// only those still open are delivered, once no [hold](crate::embed::Feed::hold) is
-    /// left. Findings of sessions without times are never old.
+    /// only those still open in a session with a later event are delivered, once no
+    /// [hold](crate::embed::Feed::hold) is left. Findings of sessions without times are never
+    /// old.
     pub since: Option<Timestamp>,
 }
 

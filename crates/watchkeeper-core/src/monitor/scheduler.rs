@@ -133,14 +133,18 @@ impl Scheduler {
             match message {
                 Message::Event(event) => self.observe(event, &mut progress),
                 Message::Finding(finding) => progress.findings.push(*finding),
-                Message::Hold | Message::Release | Message::Flush(_) | Message::Look => {}
+                Message::Hold => progress.n_holds += 1,
+                Message::Release => progress.n_holds = progress.n_holds.saturating_sub(1),
+                Message::Flush(_) | Message::Look => {}
             }
         }
         let now = self.shared.clock.now();
         let n_dropped = self.shared.n_overflowed.load(Ordering::Relaxed);
         progress.report_drops(now, n_dropped);
         self.deliver(&mut progress);
-        self.deliver_old(&mut progress);
+        if progress.n_holds == 0 {
+            self.deliver_old(&mut progress);
+        }
         self.delivery.report_failures(now);
         self.shared.n_suppressed.store(self.delivery.n_suppressed(), Ordering::Relaxed);
         self.delivery.close();
@@ -234,12 +238,13 @@ impl Scheduler {
                 finding.at = later(finding.at, -progress.ahead);
             }
             trace_finding(&finding);
-            if !is_recent {
+            let is_open = finding.status == Status::Open;
+            if is_open && !is_recent {
                 progress.old.add(finding);
                 continue;
             }
             let was_kept = progress.old.remove(finding.fingerprint);
-            if finding.status == Status::Open {
+            if is_open {
                 self.shared.n_findings.fetch_add(1, Ordering::Relaxed);
             } else if was_kept {
                 // The end of a finding that was not delivered.
@@ -249,9 +254,14 @@ impl Scheduler {
         }
     }
 
-    /// Delivers the old findings that are still open: the problem continues.
+    /// Delivers the old findings that are still open, if their session has a recent event:
+    /// the problem continues.
     fn deliver_old(&mut self, progress: &mut Progress) {
-        let (_, findings) = progress.old.take();
+        let (_, mut findings) = progress.old.take();
+        findings.retain(|finding| {
+            let session = self.engine.session(&finding.session);
+            session.is_none_or(|facts| self.config.since <= Some(facts.last_event_at))
+        });
         self.shared.n_findings.fetch_add(findings.len() as u64, Ordering::Relaxed);
         for finding in &findings {
             self.delivery.deliver(finding);
