@@ -33,11 +33,11 @@ pub(crate) enum LoadError {
     Unreadable { path: PathBuf, source: io::Error },
 }
 
-/// Finds the policy of a command. Warns of files that are not used, unless `--quiet`
-/// is set.
-pub(crate) fn find(given: Option<&Path>, global: &Global, output: &mut Output<'_>) -> PolicyFile {
+/// Finds the policy of a command. Warns of files that are not used, also with `--quiet`: a
+/// command with another policy than expected must not succeed silently.
+pub(crate) fn find(given: Option<&Path>, output: &mut Output<'_>) -> PolicyFile {
     let PolicySearch { policy, foreign } = PolicyFile::find(given);
-    for path in foreign.iter().filter(|_| !global.quiet) {
+    for path in &foreign {
         let path = safe_path(path);
         output.fail(&format!(
             "warning: `{path}` is not used, because it belongs to another user; if you trust it, \

@@ -210,7 +210,7 @@ mod tests {
     #[cfg(unix)]
     #[test]
     fn a_link_and_its_target_belong_to_this_user() {
-        use std::os::unix::fs::{chown, lchown, symlink};
+        use std::os::unix::fs::{MetadataExt as _, chown, lchown, symlink};
 
         let folder = Folder::new("links");
         let (file, link) = (folder.0.join("file"), folder.0.join("link"));
@@ -220,14 +220,20 @@ mod tests {
         assert!(is_own(&folder.0.join("missing")).is_err());
         let foreign = folder.0.join("foreign");
         if rustix::process::geteuid().is_root() {
-            lchown(&link, Some(1), None).unwrap();
+            if lchown(&link, Some(1), None).is_err() {
+                // A container may have one user only.
+                return;
+            }
             assert!(is_own(&file).unwrap() && !is_own(&link).unwrap());
             chown(&file, Some(1), None).unwrap();
             assert!(!is_own(&file).unwrap());
             symlink(&file, &foreign).unwrap();
         } else {
-            // The root folder belongs to another user.
             symlink("/", &foreign).unwrap();
+            if fs::metadata("/").unwrap().uid() == rustix::process::geteuid().as_raw() {
+                // Nothing here belongs to another user.
+                return;
+            }
         }
         assert!(!is_own(&foreign).unwrap());
     }

@@ -96,7 +96,7 @@ impl Check {
     ) -> Result<Status, Error> {
         self.require_groups()?;
         let window = self.window()?;
-        let file = loading::find(global.policy.as_deref(), global, output);
+        let file = loading::find(global.policy.as_deref(), output);
         // An agent can write the policy of its own project.
         if global.is_verbose() || file.is_in_project() && !global.quiet {
             loading::print_place(&file, output);

@@ -59,7 +59,7 @@ impl Explain {
     ) -> Result<Vec<String>, Error> {
         let sections = reference(&self.name).into_iter().map(|section| format!("# {section}"));
         let sections: Vec<String> = sections.collect();
-        let file = loading::find(global.policy.as_deref(), global, output);
+        let file = loading::find(global.policy.as_deref(), output);
         if global.is_verbose() {
             loading::print_place(&file, output);
         }

@@ -26,7 +26,7 @@ impl ShowPolicy {
         if self.builtin {
             output.out.write_all(watchkeeper_policy::BUILTIN.as_bytes())?;
         } else {
-            let file = loading::find(global.policy.as_deref(), global, output);
+            let file = loading::find(global.policy.as_deref(), output);
             if global.is_verbose() {
                 loading::print_place(&file, output);
             }

@@ -53,7 +53,7 @@ impl Validate {
             loader = loader.environment(&environment);
         }
         let given = self.file.or_else(|| global.policy.clone());
-        let file = loading::find(given.as_deref(), global, output);
+        let file = loading::find(given.as_deref(), output);
         if global.is_verbose() {
             loading::print_place(&file, output);
         }

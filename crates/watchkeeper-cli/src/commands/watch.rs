@@ -68,7 +68,7 @@ impl Watch {
         registry: &Registry,
         output: &mut Output<'_>,
     ) -> Result<Status, Error> {
-        let policy_file = loading::find(global.policy.as_deref(), global, output);
+        let policy_file = loading::find(global.policy.as_deref(), output);
         let needs_sinks = |policy: &Policy| !self.prints_all(policy);
         let policy =
             loading::policy_with_secrets(&policy_file, global, registry, needs_sinks, output)?;

@@ -291,7 +291,14 @@ impl Report {
     /// Adds a session, and its numbers to the totals. Leaves out what the window
     /// hides.
     pub(crate) fn add(&mut self, mut session: SessionReport) {
-        if !self.window.overlaps(session.started_at, session.ended_at) {
+        // A finding that sessions share may last longer than the session that has it.
+        let lasts_into_window = |episode: &Episode| {
+            episode.ended_at.is_some()
+                && self.window.overlaps(Some(episode.finding.at), episode.ended_at)
+        };
+        if !self.window.overlaps(session.started_at, session.ended_at)
+            && !session.findings.iter().any(lasts_into_window)
+        {
             self.hidden.sessions += 1;
             return;
         }
