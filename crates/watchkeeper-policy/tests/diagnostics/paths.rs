@@ -53,18 +53,18 @@ fn an_unknown_home_folder_is_an_error() {
     let load = |policy: &str| render(&load_with_home(&[("team/policy.toml", policy)], None), false);
     assert!(load(&policy_with("~/key.pem")).contains("error: the home folder is unknown"));
     let labels = "[detectors.repeat]\n[[labels]]\nlabels = { a = 'b' }\n";
-    let in_home = load(&format!("{labels}match = {{ cwd = ['/srv/*', '~/work/*'] }}"));
+    let in_home = load(&format!("{labels}match = {{ cwd = ['/srv/*', '~/code/*'] }}"));
     assert!(in_home.contains("error: the home folder is unknown"), "{in_home}");
     assert_eq!(load(&format!("{labels}match = {{ cwd = '/srv/~/*' }}")), "");
 }
 
 #[test]
 fn patterns_for_folders_can_begin_with_the_home_folder() {
-    let policy = "[detectors.repeat]\n[[labels]]\nlabels = { a = 'b' }\nmatch = { cwd = '~/work/*' }\n[[overrides]]\nreason = 'x'\nmatch = { cwd = '~' }\ndetectors.repeat.least = 4\n";
+    let policy = "[detectors.repeat]\n[[labels]]\nlabels = { a = 'b' }\nmatch = { cwd = '~/code/*' }\n[[overrides]]\nreason = 'x'\nmatch = { cwd = '~' }\ndetectors.repeat.least = 4\n";
     let policy = load_with_home(&[("team/policy.toml", policy)], Some("/home/me"));
     let policy = policy.policy.expect("a valid policy");
     let rules = format!("{:?}", policy.label_rules);
-    assert!(rules.contains("/home/me/work/*"), "{rules}");
+    assert!(rules.contains("/home/me/code/*"), "{rules}");
     let sessions: Vec<_> =
         policy.detectors.iter().map(|detector| format!("{:?}", detector.sessions)).collect();
     assert!(sessions.iter().any(|filter| filter.contains("\"/home/me\"")), "{sessions:?}");
