@@ -90,12 +90,7 @@ impl Scheduler {
             if progress.n_reported_drops.saturating_mul(2) <= n_dropped {
                 progress.report_drops(now, n_dropped);
             }
-            self.deliver(&mut progress);
-            if progress.n_holds == 0 {
-                self.deliver_old(&mut progress);
-            }
-            self.delivery.report_failures(now);
-            self.shared.n_suppressed.store(self.delivery.n_suppressed(), Ordering::Relaxed);
+            self.deliver(now, &mut progress);
             for flush in progress.flushes.drain(..) {
                 // The caller may have given up.
                 let _ = flush.try_send(());
@@ -141,12 +136,7 @@ impl Scheduler {
         let now = self.shared.clock.now();
         let n_dropped = self.shared.n_overflowed.load(Ordering::Relaxed);
         progress.report_drops(now, n_dropped);
-        self.deliver(&mut progress);
-        if progress.n_holds == 0 {
-            self.deliver_old(&mut progress);
-        }
-        self.delivery.report_failures(now);
-        self.shared.n_suppressed.store(self.delivery.n_suppressed(), Ordering::Relaxed);
+        self.deliver(now, &mut progress);
         self.delivery.close();
     }
 
@@ -226,8 +216,17 @@ impl Scheduler {
         SignedDuration::try_from(self.config.check_interval).unwrap_or(SignedDuration::MAX)
     }
 
+    fn deliver(&mut self, now: Timestamp, progress: &mut Progress) {
+        self.deliver_recent(progress);
+        if progress.n_holds == 0 {
+            self.deliver_old(progress);
+        }
+        self.delivery.report_failures(now);
+        self.shared.n_suppressed.store(self.delivery.n_suppressed(), Ordering::Relaxed);
+    }
+
     /// Delivers the recent findings, and keeps the old ones that are open.
-    fn deliver(&mut self, progress: &mut Progress) {
+    fn deliver_recent(&mut self, progress: &mut Progress) {
         for mut finding in progress.findings.drain(..) {
             let is_recent = match (self.config.since, known_time(finding.at)) {
                 (Some(since), Some(at)) => since <= at,
