@@ -19,12 +19,15 @@
 //! assert_eq!(trace.events().count(), 12);
 //! ```
 //!
+//! [`labels`] reads the labels of recorded sessions.
+//!
 //! The feature `laws`, on by default, adds the checks that hold for every kind:
 //!
 //! * [`laws`] for the behaviour of detectors;
 //! * [`sink`] and [`source`] for sinks and sources;
 //! * [`manual`] for manuals and options.
 
+pub mod labels;
 #[cfg(feature = "laws")]
 pub mod laws;
 #[cfg(feature = "laws")]
