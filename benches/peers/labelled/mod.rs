@@ -1,0 +1,55 @@
+//! Sessions in which a person has labelled the stretches that are worth a report.
+
+mod list;
+
+use std::path::Path;
+
+use watchkeeper_core::{
+    Event, Severity,
+    author::DedupCache,
+    embed::{Kinds, SourceEntry},
+};
+use watchkeeper_sources as sources;
+use watchkeeper_testing::labels::{LabelledSession, Labels, Stretch};
+
+use crate::error::{Error, read};
+
+pub(crate) use self::list::list;
+
+/// The number of steps after the end of a stretch in which a report still counts for it.
+pub(crate) const GRACE: u64 = 5;
+
+/// Reads a table of labels.
+pub(crate) fn labels(path: &Path) -> Result<Labels, Error> {
+    read(path)?.parse().map_err(|source| Error::Labels { path: path.to_owned(), source })
+}
+
+/// Returns the events of a session file, in the order of the file.
+pub(crate) fn events(path: &Path, kinds: &Kinds<SourceEntry>) -> Result<Vec<Event>, Error> {
+    let mut events = Vec::new();
+    let mut file = sources::open(path, None, kinds)?;
+    let read = file.read(&mut DedupCache::default(), &mut |event| events.push(event));
+    read.map_err(|source| Error::Session { path: path.to_owned(), source })?;
+    Ok(events)
+}
+
+/// Returns whether a report is due: a person should be notified, not only a log.
+pub(crate) fn is_due(severity: Option<Severity>) -> bool {
+    Some(Severity::Medium) <= severity
+}
+
+/// Returns the stretches of a session that are due.
+pub(crate) fn due(session: &LabelledSession) -> impl Iterator<Item = &Stretch> {
+    session.stretches().iter().filter(|stretch| is_due(Some(stretch.severity)))
+}
+
+/// Returns whether a report at `step` counts for a stretch.
+pub(crate) fn is_found_at(stretch: &Stretch, step: u64) -> bool {
+    (stretch.from_step..=stretch.to_step + GRACE).contains(&step)
+}
+
+/// Returns the number of steps from the step at which the owner should be notified to `step`; 0
+/// for an earlier report.
+pub(crate) fn delay(stretch: &Stretch, step: u64) -> u64 {
+    step.saturating_sub(stretch.tell_step)
+}
