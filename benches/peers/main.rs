@@ -21,7 +21,6 @@ mod page;
 mod repeated_text;
 mod rules;
 mod session;
-mod steps;
 mod watchkeeper;
 
 use std::{

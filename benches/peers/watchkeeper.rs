@@ -8,8 +8,9 @@ use watchkeeper_core::{
     embed::{EngineConfig, Registry},
 };
 use watchkeeper_policy::{Loader, Policy};
+use watchkeeper_testing::labels::StepCounter;
 
-use crate::{error::Error, steps::StepCounter};
+use crate::error::Error;
 
 /// A policy, with the registry that it was read with.
 pub(crate) struct Watchkeeper {

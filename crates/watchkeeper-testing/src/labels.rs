@@ -1,5 +1,7 @@
 //! Labels of recorded sessions: the stretches in which a person found an agent stuck.
 
+mod step_counter;
+
 use std::{
     collections::BTreeMap,
     fmt,
@@ -8,6 +10,8 @@ use std::{
 };
 
 use watchkeeper_core::{Severity, quote};
+
+pub use self::step_counter::StepCounter;
 
 /// The columns that a file of labels must have. Others are ignored, except `why`.
 const COLUMNS: [&str; 6] = ["file", "verdict", "kind", "from_step", "to_step", "tell_step"];
@@ -27,7 +31,7 @@ const QUIET: &str = "quiet";
 /// ```
 ///
 /// The verdict is `quiet`, or the severity of the finding that is due. Steps count the
-/// tool calls of the file, in the order of the file, from 1: the stretch begins at
+/// tool calls of the file, in the order of the file, from 1, as a [`StepCounter`] does: the stretch begins at
 /// `from_step`, ends at `to_step`, and its owner should be notified at `tell_step`. A
 /// quiet session has one row without kind and steps. The column `why` and the order of
 /// the columns are free. Empty lines and lines that start with `#` are skipped.
