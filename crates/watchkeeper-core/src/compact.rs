@@ -14,11 +14,11 @@ use jiff::{SignedDuration, Timestamp};
 use crate::{Evidence, Fingerprint, Origin, Tokens, event::EVENT_NAMES};
 
 /// A point in time in 12 bytes. `Option<PackedTimestamp>` has 12 bytes, too, where
-/// an optional [`Timestamp`] has 24.
+/// an optional [`Timestamp`] has 24: for a detector that keeps a time until it reports.
 ///
 /// Converts to and from a [`Timestamp`] without loss.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct PackedTimestamp {
+pub struct PackedTimestamp {
     /// Seconds, rounded down, in two halves so that nothing needs padding.
     high: i32,
     low: u32,

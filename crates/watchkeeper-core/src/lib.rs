@@ -83,7 +83,7 @@ pub mod author {
 
     pub use crate::{
         byte_size::{ByteSize, ParseByteSizeError},
-        compact::Place,
+        compact::{PackedTimestamp, Place},
         detector::Scope,
         event::{Cause, Origin, SessionStart, Targets, Tokens, TurnEffect, WaitingFor},
         facts::{

@@ -3,9 +3,9 @@
 use std::mem;
 
 use watchkeeper_core::{
-    Context, Fingerprint, Purpose, Report, ResultClass, SignedDuration, SpacedWeight, Timestamp,
-    ToolCall, ToolClass, ToolResult,
-    author::{Call, Place},
+    Context, Fingerprint, Purpose, Report, ResultClass, SignedDuration, SpacedWeight, ToolCall,
+    ToolClass, ToolResult,
+    author::{Call, PackedTimestamp, Place},
     quote,
 };
 
@@ -42,7 +42,7 @@ const EQUAL_TURNS: u64 = 2;
 #[derive(Clone, Debug)]
 pub(crate) struct Streak {
     first: Place,
-    since: Timestamp,
+    since: PackedTimestamp,
     /// The compared parts of the calls.
     key: Brief,
     /// The latest call. It may differ from earlier calls outside the key.
@@ -112,7 +112,7 @@ impl Streak {
     pub(crate) fn new(call: &Call, key: Brief) -> Self {
         Self {
             first: call.place.clone(),
-            since: call.at,
+            since: call.at.into(),
             key,
             call: call.fingerprint.brief(),
             response: call.response.map(Fingerprint::brief),
@@ -136,7 +136,7 @@ impl Streak {
 
     fn start_at(&mut self, call: &Call) {
         self.first.clone_from(&call.place);
-        self.since = call.at;
+        self.since = call.at.into();
         self.call = call.fingerprint.brief();
         self.response = call.response.map(Fingerprint::brief);
         self.purpose = call.purpose;
@@ -171,7 +171,7 @@ impl Streak {
         options: &RepeatToolCallOptions,
     ) {
         let gap = self.gap(call);
-        let took = call.at.duration_since(self.since);
+        let took = self.since_first(call);
         self.is_pending = true;
         self.response = call.response.map(Fingerprint::brief);
         let n_results = u32::from(self.result.is_some());
@@ -360,7 +360,12 @@ impl Streak {
 
     /// Returns the time from the latest call to `call`.
     pub(crate) fn gap(&self, call: &Call) -> SignedDuration {
-        call.at.duration_since(self.since).saturating_sub(self.took())
+        self.since_first(call).saturating_sub(self.took())
+    }
+
+    /// Returns the time from the first call to `call`.
+    fn since_first(&self, call: &Call) -> SignedDuration {
+        call.at.duration_since(self.since.into())
     }
 
     /// Returns the time from the first call to the latest.

@@ -3,8 +3,8 @@
 use std::{mem, sync::Arc};
 
 use watchkeeper_core::{
-    Context, Purpose, ResultClass, Timestamp, ToolClass, ToolResult,
-    author::{Call, Cause, Place},
+    Context, Purpose, ResultClass, ToolClass, ToolResult,
+    author::{Call, Cause, PackedTimestamp, Place},
 };
 
 use crate::{
@@ -35,7 +35,7 @@ pub(crate) struct CallCycles {
     /// The latest step that neither started nor continued a cycle: its location
     /// and its time.
     since: Option<Place>,
-    since_at: Option<Timestamp>,
+    since_at: Option<PackedTimestamp>,
     /// `None` if no cycle is likely.
     findings: Option<Box<OpenFindings>>,
 }
@@ -148,7 +148,7 @@ impl CallCycles {
                 None if step.is_at_call => self.since = Some(call.place.clone()),
                 since => *since = cx.place(),
             }
-            self.since_at = Some(cx.now());
+            self.since_at = Some(cx.now().into());
         }
         if is_known {
             let cycle = options.find(&self.cycles);
@@ -224,7 +224,7 @@ impl CallCycles {
         let measure = if has_results { weight } else { weight * 2 / 3 };
         let findings = self.findings.get_or_insert_default();
         let now = cx.now();
-        let took = self.since_at.map(|at| now.duration_since(at)).unwrap_or_default();
+        let took = self.since_at.map(|at| now.duration_since(at.into())).unwrap_or_default();
         let (weight, n_polls) = findings.weight_of(cycle.period);
         let n_gaps = cycle.rounds.saturating_mul(n_polls.into()).saturating_sub(1).max(1);
         let gap = took.as_millis() / i128::from(n_gaps);

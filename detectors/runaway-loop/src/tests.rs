@@ -280,5 +280,5 @@ fn laws_hold() {
 
 #[test]
 fn state_of_a_stream_is_small() {
-    assert_eq!(size_of::<RunawayLoop>(), 120);
+    assert_eq!(size_of::<RunawayLoop>(), 104);
 }

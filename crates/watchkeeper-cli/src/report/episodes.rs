@@ -172,7 +172,7 @@ impl EpisodeRecorder {
         let mut episodes = self.sessions.remove(&facts.id).unwrap_or_default();
         for episode in &mut episodes {
             self.latest.remove(&episode.finding.fingerprint);
-            let last_event_at = facts.has_times().then_some(facts.last_event_at);
+            let last_event_at = facts.has_times().then(|| facts.last_event_at());
             episode.end(last_event_at);
         }
         sort_by_severity(&mut episodes);

@@ -81,7 +81,7 @@ impl UsageRecorder {
         reported: Usage,
     ) -> Vec<UsageSlice> {
         let mut session = self.sessions.remove(&facts.id).unwrap_or_default();
-        let at = facts.has_times().then(|| self.window.clamp(facts.started_at));
+        let at = facts.has_times().then(|| self.window.clamp(facts.started_at()));
         let model: Option<Box<str>> = facts.model.as_deref().map(Into::into);
         if recorded != reported {
             let key = SliceKey { day: at.map(day_of), is_in_window: true, model: model.clone() };
@@ -120,10 +120,10 @@ impl SessionUsage {
     fn add(&mut self, key: SliceKey, facts: &SessionFacts) {
         let totals = &facts.totals;
         let now = Usage {
-            model_calls: totals.model_calls,
+            model_calls: totals.model_calls.into(),
             tokens: totals.tokens,
             cost_usd: totals.cost_usd,
-            unpriced_calls: totals.unpriced_calls,
+            unpriced_calls: totals.unpriced_calls.into(),
         };
         let slice = self.slices.entry(key).or_default();
         *slice = slice.plus(now.minus(self.seen));

@@ -72,7 +72,7 @@ impl DerefMut for Agents {
 impl Session {
     pub(super) fn new(facts: SessionFacts, expires_at: PackedTimestamp) -> Self {
         Self {
-            now: facts.started_at.into(),
+            now: facts.started_at().into(),
             facts,
             expires_at,
             wake_at: None,

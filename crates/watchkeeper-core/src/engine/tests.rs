@@ -424,7 +424,7 @@ proptest! {
         }
         engine.advance(Timestamp::MAX, &mut findings);
         // No time passes in a session without times.
-        let is_untimed = |session: &&SessionFacts| known_time(session.last_event_at).is_none();
+        let is_untimed = |session: &&SessionFacts| known_time(session.last_event_at()).is_none();
         prop_assert!(engine.sessions().iter().all(is_untimed));
         prop_assert!(findings.iter().all(|it| &*it.class != "error"));
     }

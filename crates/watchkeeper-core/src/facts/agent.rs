@@ -17,12 +17,8 @@ pub(super) const MAX_PENDING: usize = 64;
 #[derive(Clone, Debug, Default)]
 pub struct AgentFacts {
     turn: Option<PackedTimestamp>,
-    /// Set together with `waiting_for`, and a field of its own since a pair of both has
-    /// three bytes of padding.
-    waiting_since: Option<PackedTimestamp>,
-    waiting_for: Option<WaitingFor>,
+    wait: Wait,
     pending: Vec<Call>,
-    resumed_at: Option<PackedTimestamp>,
     activity: Option<Activity>,
     /// The latest change that succeeded since the latest prompt of a person.
     last_change: Fingerprint,
@@ -43,6 +39,17 @@ pub struct Activity {
     is_within_response: bool,
     /// The number of attempts that failed since, at most 255.
     n_failed_attempts: u8,
+}
+
+/// The latest wait for a person.
+#[derive(Clone, Copy, Debug, Default)]
+enum Wait {
+    #[default]
+    None,
+    /// The agent waits since an event that contains the reason.
+    Waiting { since: PackedTimestamp, reason: WaitingFor },
+    /// The agent continued, and a call has been pending since then.
+    Resumed { at: PackedTimestamp },
 }
 
 /// The end of a session.
@@ -70,7 +77,10 @@ impl AgentFacts {
 
     /// Returns the time since which the agent waits for a person, and the reason.
     pub fn waiting(&self) -> Option<(Timestamp, WaitingFor)> {
-        self.waiting_since.map(Into::into).zip(self.waiting_for)
+        match self.wait {
+            Wait::Waiting { since, reason } => Some((since.into(), reason)),
+            Wait::None | Wait::Resumed { .. } => None,
+        }
     }
 
     /// Returns the calls without a result, oldest first.
@@ -79,9 +89,12 @@ impl AgentFacts {
     }
 
     /// Returns the time at which the agent last stopped waiting for a person, if a
-    /// call has been pending since then.
+    /// call has been pending since then and the agent does not wait again.
     pub fn resumed_at(&self) -> Option<Timestamp> {
-        self.resumed_at.map(Into::into)
+        match self.wait {
+            Wait::Resumed { at } => Some(at.into()),
+            Wait::None | Wait::Waiting { .. } => None,
+        }
     }
 
     /// Returns the latest activity.
@@ -132,13 +145,13 @@ impl AgentFacts {
     /// Returns whether the model has to respond: a turn is open, no call is pending,
     /// and the agent does not wait for a person.
     pub fn awaits_response(&self) -> bool {
-        self.turn.is_some() && self.pending.is_empty() && self.waiting_for.is_none()
+        self.turn.is_some() && self.pending.is_empty() && self.waiting().is_none()
     }
 
     /// Returns whether the agent waits for a person: after a `waiting` event, or while
     /// a call that asks a person is pending.
     pub fn waits_for_person(&self) -> bool {
-        self.waiting_for.is_some() || self.pending.iter().any(|call| call.class == ToolClass::Ask)
+        self.waiting().is_some() || self.pending.iter().any(|call| call.class == ToolClass::Ask)
     }
 
     /// Updates the facts from an event, and writes the call of a result to
@@ -153,11 +166,11 @@ impl AgentFacts {
         let is_retry = matches!(event.kind, EventKind::Error { retry: Some(_), .. });
         let is_still_silent = is_retry && self.awaits_response();
         self.update_turn(event, at, finished_call);
-        if self.pending.is_empty() {
-            self.resumed_at = None;
-        } else if waited && !self.waits_for_person() || matches!(event.kind, EventKind::Resumed(_))
-        {
-            self.resumed_at = Some(at.into());
+        let resumes = matches!(event.kind, EventKind::Resumed(_));
+        if !self.pending.is_empty() && (resumes || waited && !self.waits_for_person()) {
+            self.wait = Wait::Resumed { at: at.into() };
+        } else if self.pending.is_empty() && self.waiting().is_none() {
+            self.wait = Wait::None;
         }
         if !is_still_silent {
             self.update_activity(event, at);
@@ -233,9 +246,11 @@ impl AgentFacts {
                     self.last_change = call.fingerprint;
                 }
             }
-            EventKind::Waiting(reason) => self.set_waiting(Some((at, *reason))),
+            EventKind::Waiting(reason) => {
+                self.wait = Wait::Waiting { since: at.into(), reason: *reason };
+            }
             EventKind::Resumed(_) => {
-                self.set_waiting(None);
+                self.stop_waiting();
                 // Of parallel calls, the event does not identify the one that runs.
                 if let [call] = self.pending.as_mut_slice() {
                     call.is_running = true;
@@ -271,17 +286,18 @@ impl AgentFacts {
             self.turn = Some(at.into());
             self.ending = Ending::None;
         }
-        self.set_waiting(None);
+        self.stop_waiting();
     }
 
-    fn set_waiting(&mut self, waiting: Option<(Timestamp, WaitingFor)>) {
-        self.waiting_since = waiting.map(|(at, _)| at.into());
-        self.waiting_for = waiting.map(|(_, reason)| reason);
+    fn stop_waiting(&mut self) {
+        if self.waiting().is_some() {
+            self.wait = Wait::None;
+        }
     }
 
     fn close_turn(&mut self) {
         self.turn = None;
-        self.set_waiting(None);
+        self.stop_waiting();
         self.pending = Vec::new();
     }
 

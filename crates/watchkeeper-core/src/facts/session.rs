@@ -8,7 +8,8 @@ use super::{
     totals::Totals,
 };
 use crate::{
-    Event, EventKind, Labels, ModelCall, Price, SessionId, interner::Interner, period::known_time,
+    Event, EventKind, Labels, ModelCall, Price, SessionId, compact::PackedTimestamp,
+    interner::Interner, period::known_time,
 };
 
 /// The facts of a session.
@@ -27,10 +28,8 @@ pub struct SessionFacts {
     pub labels: Labels,
     /// The names of the labels that the session set itself.
     own_labels: Option<Arc<BTreeSet<String>>>,
-    /// The time of the first event.
-    pub started_at: Timestamp,
-    /// The time of the latest event of any agent.
-    pub last_event_at: Timestamp,
+    started_at: PackedTimestamp,
+    last_event_at: PackedTimestamp,
     /// The number of agents that have an open turn.
     pub open_turns: u32,
     /// The number of agents that wait for a person.
@@ -56,12 +55,22 @@ impl SessionFacts {
             model: None,
             labels,
             own_labels: None,
-            started_at,
-            last_event_at: started_at,
+            started_at: started_at.into(),
+            last_event_at: started_at.into(),
             open_turns: 0,
             waiting_agents: 0,
             totals: Totals::default(),
         }
+    }
+
+    /// Returns the time of the first event.
+    pub fn started_at(&self) -> Timestamp {
+        self.started_at.into()
+    }
+
+    /// Returns the time of the latest event of any agent.
+    pub fn last_event_at(&self) -> Timestamp {
+        self.last_event_at.into()
     }
 
     /// Returns whether the session contains times.
@@ -69,7 +78,7 @@ impl SessionFacts {
     /// The events of a session without times have the times of
     /// [`untimed`](crate::author::untimed), which are before 1970.
     pub fn has_times(&self) -> bool {
-        known_time(self.started_at).is_some()
+        known_time(self.started_at()).is_some()
     }
 
     /// Returns whether the session set a label of this name itself.
@@ -79,8 +88,8 @@ impl SessionFacts {
 
     /// Updates the facts that do not depend on the agent of the event.
     pub(crate) fn observe(&mut self, event: &Event, at: Timestamp, names: &mut Interner<Arc<str>>) {
-        self.last_event_at = at;
-        self.totals.events += 1;
+        self.last_event_at = at.into();
+        self.totals.add_event(&event.kind);
         if self.source.is_none() {
             self.source = event.origin.as_ref().map(|origin| origin.source);
         }
@@ -99,11 +108,6 @@ impl SessionFacts {
                     let names = labels().map(|(name, _)| name);
                     Arc::make_mut(self.own_labels.get_or_insert_default()).extend(names);
                 }
-            }
-            EventKind::ToolCall(_) => self.totals.tool_calls += 1,
-            EventKind::ToolResult(result) => {
-                self.totals.tool_results += 1;
-                self.totals.failed_results += u64::from(!result.ok);
             }
             EventKind::ModelCall(ModelCall { model: Some(model), .. })
                 if self.model.as_deref() != Some(model) =>
@@ -157,6 +161,6 @@ impl SessionFacts {
         self.id.clone_from(&session.id);
         self.source = session.source;
         self.labels.clone_from(&session.labels);
-        self.last_event_at = at;
+        self.last_event_at = at.into();
     }
 }

@@ -135,6 +135,30 @@ fn waits_for_a_person_until_the_next_activity() {
     assert!(!agent(ask.into_iter().chain([result("1")])).waits_for_person());
 }
 
+#[test]
+fn a_call_is_resumed_from_the_latest_end_of_a_wait() {
+    let waiting = || EventKind::Waiting(WaitingFor::Permission);
+    let resumed = || EventKind::Resumed(WaitingFor::Permission);
+    let (run, ask) = (|| call("1", "Bash"), || call("2", "AskUserQuestion"));
+    for (kinds, resumed_at) in [
+        (vec![run()], None),
+        (vec![run(), waiting()], None),
+        (vec![run(), waiting(), resumed()], Some(time(2))),
+        (vec![run(), resumed()], Some(time(1))),
+        (vec![run(), waiting(), call("3", "Read")], Some(time(2))),
+        (vec![run(), ask(), result("2")], Some(time(2))),
+        (vec![run(), waiting(), resumed(), waiting()], None),
+        (vec![run(), waiting(), resumed(), waiting(), message()], Some(time(4))),
+        (vec![run(), waiting(), ask(), result("2")], Some(time(3))),
+        (vec![run(), waiting(), result("1")], None),
+        (vec![run(), waiting(), resumed(), result("1")], None),
+        (vec![run(), waiting(), resumed(), EventKind::TurnEnd], None),
+        (vec![waiting(), resumed()], None),
+    ] {
+        assert_eq!(agent(kinds.clone()).resumed_at(), resumed_at, "{kinds:?}");
+    }
+}
+
 /// Returns the facts of a session after these events of its main agent, one a second.
 fn session(kinds: impl IntoIterator<Item = EventKind>) -> SessionFacts {
     let mut facts = SessionFacts::new("s".into(), time(0), Labels::default());
@@ -161,7 +185,7 @@ fn a_session_keeps_its_first_folder() {
     assert_eq!(facts.cwd.as_deref(), Some("/a"));
     assert_eq!(facts.model.as_deref(), Some("second"));
     assert_eq!(facts.labels["team"], "blue");
-    assert_eq!((facts.started_at, facts.last_event_at), (time(0), time(2)));
+    assert_eq!((facts.started_at(), facts.last_event_at()), (time(0), time(2)));
     assert_eq!(session([start("/", "red")]).cwd.as_deref(), Some("/"));
     // The start of a sub-agent does not change the session.
     let mut facts = session([]);
@@ -176,6 +200,15 @@ fn results_are_counted() {
     let totals = session([call("1", "Read"), call("2", "Read"), result("1"), failed]).totals;
     let counts = (totals.events, totals.tool_calls, totals.tool_results, totals.failed_results);
     assert_eq!(counts, (4, 2, 2, 1));
+}
+
+#[test]
+fn counts_stay_at_their_maximum() {
+    let mut facts = session([]);
+    facts.totals.events = u32::MAX;
+    facts.totals.tool_calls = u32::MAX;
+    facts.observe(&Event::new(time(1), "s", call("1", "Read")), time(1), &mut Interner::default());
+    assert_eq!((facts.totals.events, facts.totals.tool_calls), (u32::MAX, u32::MAX));
 }
 
 fn tokens(input: u64, output: u64) -> Tokens {

@@ -2,30 +2,32 @@ use serde::Serialize;
 
 use super::responses::Responses;
 use crate::{
-    ModelCall, Price, Tokens,
+    EventKind, ModelCall, Price, Tokens,
     compact::{Response, ResponseId},
 };
 
 /// The counts, tokens and cost of a session so far.
+///
+/// The counts stay at `u32::MAX` once they reach it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Totals {
     /// Events.
-    pub events: u64,
+    pub events: u32,
     /// Tool calls.
-    pub tool_calls: u64,
+    pub tool_calls: u32,
     /// Tool results.
-    pub tool_results: u64,
+    pub tool_results: u32,
     /// Tool results that are not ok, for any cause.
-    pub failed_results: u64,
+    pub failed_results: u32,
     /// Model calls.
-    pub model_calls: u64,
+    pub model_calls: u32,
     /// Tokens.
     pub tokens: Tokens,
     /// The cost in US dollars of the model calls whose price is known.
     pub cost_usd: f64,
     /// Model calls whose price is unknown.
-    pub unpriced_calls: u64,
+    pub unpriced_calls: u32,
 }
 
 /// The tokens and cost that one model call adds to its session.
@@ -48,6 +50,20 @@ pub struct Usage {
 const MAX_STATED_COST: f64 = 1e6;
 
 impl Totals {
+    /// Counts an event, except the model call in one, which [`charge`](Self::charge)
+    /// counts.
+    pub(super) fn add_event(&mut self, event: &EventKind) {
+        count(&mut self.events, true);
+        match event {
+            EventKind::ToolCall(_) => count(&mut self.tool_calls, true),
+            EventKind::ToolResult(result) => {
+                count(&mut self.tool_results, true);
+                count(&mut self.failed_results, !result.ok);
+            }
+            _ => {}
+        }
+    }
+
     /// Adds a model call, and returns the tokens and cost that it adds.
     ///
     /// `price` returns the price of a model.
@@ -74,18 +90,19 @@ impl Totals {
                         (Some(cost), added) => Some(cost + added.unwrap_or(0.0)),
                     },
                 };
-                self.unpriced_calls -= u64::from(earlier.cost_usd.is_none());
+                let was_unpriced = u32::from(earlier.cost_usd.is_none());
+                self.unpriced_calls = self.unpriced_calls.saturating_sub(was_unpriced);
                 (Some(response), Usage { tokens, cost_usd: added, replaces: true })
             }
             None => {
-                self.model_calls += 1;
+                count(&mut self.model_calls, true);
                 let tokens = call.tokens;
                 let response = id.map(|id| Response { id, tokens, cost_usd });
                 (response, Usage { tokens, cost_usd, replaces: false })
             }
         };
         let is_unpriced = response.map_or(cost_usd, |response| response.cost_usd).is_none();
-        self.unpriced_calls += u64::from(is_unpriced);
+        count(&mut self.unpriced_calls, is_unpriced);
         self.tokens = self.tokens.plus(usage.tokens);
         self.cost_usd += usage.cost_usd.unwrap_or(0.0);
         if let Some(response) = response {
@@ -93,4 +110,9 @@ impl Totals {
         }
         usage
     }
+}
+
+/// Adds one to `n` if `counts`.
+fn count(n: &mut u32, counts: bool) {
+    *n = n.saturating_add(counts.into());
 }

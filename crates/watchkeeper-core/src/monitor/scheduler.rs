@@ -259,7 +259,7 @@ impl Scheduler {
         let (_, mut findings) = progress.old.take();
         findings.retain(|finding| {
             let session = self.engine.session(&finding.session);
-            session.is_none_or(|facts| self.config.since <= Some(facts.last_event_at))
+            session.is_none_or(|facts| self.config.since <= Some(facts.last_event_at()))
         });
         self.shared.n_findings.fetch_add(findings.len() as u64, Ordering::Relaxed);
         for finding in &findings {

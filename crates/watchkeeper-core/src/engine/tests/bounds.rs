@@ -23,7 +23,7 @@ fn a_session_that_comes_back_too_late_is_a_new_one() {
     (0..3).for_each(|secs| drop(observe(&mut engine, secs, "s", message())));
     assert!(observe(&mut engine, 2 + EXPIRY, "s", message()).is_empty());
     let facts = engine.session(&SessionId::from("s")).expect("it is watched");
-    assert_eq!((facts.started_at, facts.totals.events), (time(2 + EXPIRY), 1));
+    assert_eq!((facts.started_at(), facts.totals.events), (time(2 + EXPIRY), 1));
 }
 
 #[test]

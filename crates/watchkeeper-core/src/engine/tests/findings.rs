@@ -22,8 +22,8 @@ fn late_events_do_not_move_time_back() {
     let all = ["10s s Messages low 2", "10s s Messages low 3", "11s s Messages medium 4"];
     assert_eq!(render(&findings), all);
     let facts = engine.session(&SessionId::from("s")).expect("it is watched");
-    assert_eq!(facts.last_event_at, time(11));
-    assert_eq!(facts.started_at, time(10));
+    assert_eq!(facts.last_event_at(), time(11));
+    assert_eq!(facts.started_at(), time(10));
 }
 
 #[test]
