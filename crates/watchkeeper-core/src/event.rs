@@ -15,7 +15,8 @@ use serde::{Deserialize, Serialize};
 pub(crate) use self::command_arguments::CommandArguments;
 pub use self::{targets::Targets, turn_effect::TurnEffect};
 use crate::{
-    Fingerprint, Json, Purpose, ToolClass, fingerprint::STATED_INTENT, nothing_found::is_nothing,
+    Fingerprint, Json, Purpose, ToolClass, error_hints::may_report_error,
+    fingerprint::STATED_INTENT, nothing_found::is_nothing,
 };
 
 /// One thing that happened in a session.
@@ -187,6 +188,7 @@ impl EventKind {
     pub(crate) const fn sort_idx(&self) -> u8 {
         match self {
             Self::ToolResult(ToolResult { ok: false, .. }) => FAILED_RESULT_IDX,
+            Self::ToolResult(ToolResult { may_report_error: true, .. }) => REPORTING_RESULT_IDX,
             _ => self.name_idx(),
         }
     }
@@ -217,10 +219,11 @@ pub(crate) const TOOL_CALL_IDX: u8 = 5;
 const TOOL_RESULT_IDX: u8 = 6;
 
 /// The number of sorts of events that an [`EventSet`] distinguishes: one for each
-/// name, and the results that are not ok.
-pub(crate) const N_SORTS: usize = EVENT_NAMES.len() + 1;
+/// name, the results that are not ok, and the results that are ok and may report an error.
+pub(crate) const N_SORTS: usize = EVENT_NAMES.len() + 2;
 #[expect(clippy::cast_possible_truncation, reason = "there are few names")]
 const FAILED_RESULT_IDX: u8 = EVENT_NAMES.len() as u8;
+const REPORTING_RESULT_IDX: u8 = FAILED_RESULT_IDX + 1;
 
 /// A set of kinds of events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -232,6 +235,10 @@ impl EventSet {
 
     /// The tool results that are not ok.
     pub const FAILED_RESULTS: Self = Self(1 << FAILED_RESULT_IDX);
+
+    /// The tool results that are ok and whose output may report an error, as that of a script
+    /// whose last command succeeded.
+    pub const REPORTING_RESULTS: Self = Self(1 << REPORTING_RESULT_IDX);
 
     /// Makes the set of the events with these names, as in the neutral form.
     ///
@@ -249,7 +256,7 @@ impl EventSet {
             name_idx += 1;
         }
         if bits & (1 << TOOL_RESULT_IDX) != 0 {
-            bits |= Self::FAILED_RESULTS.0;
+            bits |= Self::FAILED_RESULTS.0 | Self::REPORTING_RESULTS.0;
         }
         Self(bits)
     }
@@ -485,6 +492,8 @@ pub struct ToolResult {
     /// Equal for outputs that differ only in numbers, ids and times. Short successful
     /// outputs must be equal in every byte. `None` where the output is unknown.
     pub fingerprint: Option<Fingerprint>,
+    /// Whether the result is ok, short, and contains a part of an error.
+    pub(crate) may_report_error: bool,
 }
 
 impl ToolResult {
@@ -504,7 +513,9 @@ impl ToolResult {
             };
             text.and(Fingerprint::from(ok))
         });
-        Self { id: id.into(), ok, output, exit_code: None, cause: None, fingerprint }
+        let may_report_error = ok && output.as_deref().is_some_and(may_report_error);
+        let id = id.into();
+        Self { id, ok, output, exit_code: None, cause: None, fingerprint, may_report_error }
     }
 
     /// Returns whether the tool itself failed: the call was not declined, interrupted

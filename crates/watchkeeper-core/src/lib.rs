@@ -24,6 +24,8 @@ mod compact;
 mod delivery;
 mod detector;
 mod engine;
+mod error_cause;
+mod error_hints;
 mod event;
 mod facts;
 mod finding;
@@ -59,6 +61,7 @@ mod tool_class;
 pub use crate::{
     detector::{Context, Detector, DetectorKind, Report, Subscription},
     engine::Engine,
+    error_cause::{ErrorCause, ErrorClass},
     event::{AgentId, Event, EventKind, EventSet, ModelCall, SessionId, ToolCall, ToolResult},
     finding::{Finding, Status},
     fingerprint::Fingerprint,

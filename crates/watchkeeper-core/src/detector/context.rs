@@ -8,9 +8,10 @@ use super::{
     report::Report,
 };
 use crate::{
-    AgentFacts, Call, Event, EventKind, Evidence, Fingerprint, Level, Place, ResultClass,
-    SessionFacts, Usage,
+    AgentFacts, Call, ErrorCause, Event, EventKind, Evidence, Fingerprint, Level, Place,
+    ResultClass, SessionFacts, Usage,
     compact::PackedTimestamp,
+    error_cause::{CauseContext, FoundCause},
     facts::{ClockAdjustments, Step},
     period::Within,
 };
@@ -125,6 +126,26 @@ impl<'a> Context<'a> {
         let EventKind::ToolResult(result) = &event.kind else { return None };
         let purpose = step.finished_call.as_ref()?.purpose;
         Some(*step.result_class.get_or_init(|| ResultClass::of(result, purpose)))
+    }
+
+    /// Returns the cause of this result: `Some` for a `tool_result` that reports an error of a
+    /// known class, whether it failed or is the output of a script whose last command succeeded.
+    ///
+    /// The first detector that calls this searches the result, the others get the same cause.
+    pub fn error_cause(&self) -> Option<ErrorCause<'a>> {
+        let Observed { event, step } = self.input.observed?;
+        let EventKind::ToolResult(result) = &event.kind else { return None };
+        let call = step.finished_call.as_ref();
+        let command = call.and_then(Call::command);
+        let found = step.error_cause.get_or_init(|| {
+            let call = call.map_or_else(CauseContext::default, |call| CauseContext {
+                class: call.class,
+                purpose: call.purpose,
+                command,
+            });
+            FoundCause::of(result, call)
+        });
+        Some(found.as_ref()?.resolve(result.output.as_deref(), command))
     }
 
     /// Returns the call that this event makes, with its fingerprints: `Some` for a

@@ -1,7 +1,7 @@
 use std::cell::OnceCell;
 
 use super::{call::Call, totals::Usage};
-use crate::ResultClass;
+use crate::{ResultClass, error_cause::FoundCause};
 
 /// The changes that one event makes to the facts. A wake-up makes none.
 #[derive(Debug, Default)]
@@ -12,4 +12,6 @@ pub(crate) struct Step {
     pub(crate) finished_call: Option<Call>,
     /// The class of a result, once a detector has read it.
     pub(crate) result_class: OnceCell<ResultClass>,
+    /// The cause of an unsuccessful result, once a detector has read it.
+    pub(crate) error_cause: OnceCell<Option<FoundCause>>,
 }
