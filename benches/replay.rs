@@ -91,7 +91,7 @@ fn cpu_time(run: impl FnOnce() -> io::Result<()>) -> io::Result<f64> {
 fn check(program: &Path, first_args: &[&str], path: &Path) -> io::Result<usize> {
     let output = Command::new(program)
         .args(first_args)
-        .args(["check", "--quiet", "--format", "ndjson"])
+        .args(["check", "--format", "ndjson"])
         .arg(path)
         .output()?;
     if !matches!(output.status.code(), Some(0 | 1)) {

@@ -13,8 +13,8 @@ use watchkeeper_sources::parse_event;
 use crate::{
     error::{Error, read},
     page::{GROUPS, Scores},
-    rules::{PEERS, Response},
-    session,
+    reports::Response,
+    rules::PEERS,
 };
 
 /// Runs every system on every case. Returns the scores of Watchkeeper, and those of [`PEERS`].
@@ -40,9 +40,8 @@ pub(crate) fn compare(
             );
         }
         let events = events(&case.path)?;
-        let steps = session::steps(&events);
         for (peer, scores) in PEERS.iter().zip(&mut theirs) {
-            let response = (peer.evaluate)(&steps);
+            let response = peer.reports(&events).strongest();
             let is_right = match case.expected {
                 Expected::Quiet => response != Some(Response::Stop),
                 Expected::Low | Expected::Medium => response.is_some(),
@@ -138,7 +137,7 @@ fn cases(dir: &Path) -> Result<Vec<Case>, Error> {
 
 /// Runs `watchkeeper check` on a file. Returns the highest severity.
 fn check(path: &Path, policy: Option<&Path>) -> Result<Option<Severity>, Error> {
-    let words = ["watchkeeper", "check", "--quiet", "--source", "ndjson", "--format", "ndjson"];
+    let words = ["watchkeeper", "check", "--source", "ndjson", "--format", "ndjson"];
     let mut words = words.map(OsString::from).to_vec();
     if let Some(policy) = policy {
         words.extend(["--policy".into(), policy.into()]);
@@ -171,4 +170,38 @@ fn events(path: &Path) -> Result<Vec<Event>, Error> {
         })
     };
     (1..).zip(text.lines()).map(event).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use watchkeeper_testing::Trace;
+
+    use super::compare;
+    use crate::page::{Score, Scores};
+
+    #[test]
+    fn the_expected_result_decides() {
+        let folder = tempfile::tempdir().unwrap();
+        let trace: Trace =
+            "0s repeat 8 every 1s: call ls src ;; result ok main.rs".parse().unwrap();
+        let events: Vec<String> = trace.events().map(watchkeeper_sources::write_event).collect();
+        let cases = "file\texpected\trule\tsystem\tcomment\n\
+            a.ndjson\tmedium\trepeat-tool-call\tinvented\t\n\
+            b.ndjson\tquiet\tcycle\tinvented\t\n";
+        for (name, text) in [("cases.tsv", cases), ("a.ndjson", &*events.join("\n"))] {
+            fs::write(folder.path().join(name), text).unwrap();
+        }
+        fs::copy(folder.path().join("a.ndjson"), folder.path().join("b.ndjson")).unwrap();
+        let mut err = Vec::new();
+        let (ours, theirs) = compare(folder.path(), None, &mut err).unwrap();
+        let mut expected = Score::default();
+        expected.count(true, true);
+        expected.count(false, false);
+        assert_eq!(ours.all, expected);
+        assert!(theirs.iter().any(|it: &Scores| it.all == expected));
+        let err = String::from_utf8(err).unwrap();
+        assert_eq!(err, "watchkeeper: b.ndjson: expected Quiet, got Some(High)\n");
+    }
 }

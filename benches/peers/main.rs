@@ -1,7 +1,7 @@
 //! Compares the built-in policy with the loop guards of agents.
 //!
 //! ```text
-//! cargo run -p watchkeeper-benches --example peers -- CASES > docs/comparison.md
+//! cargo run -p watchkeeper-benches --example peers -- CASES --labelled DIR --labels FILE > docs/comparison.md
 //! cargo run -p watchkeeper-benches --example peers -- --labelled DIR --labels FILE --list
 //! ```
 //!
@@ -11,14 +11,17 @@
 //! which Watchkeeper does not give the expected result, and those in which a guard disagrees with
 //! its own tests.
 //!
-//! `--labelled` names a folder of recorded sessions, and `--labels` the table of their labels.
-//! `--list` prints the stretches that Watchkeeper finds and misses, and its false alarms.
+//! `--labelled` names a folder of recorded sessions, and `--labels` the table of their labels; see
+//! [`Labels`](watchkeeper_testing::labels::Labels). Without `CASES`, only the section about these
+//! sessions is printed. `--list` prints a line for each stretch that Watchkeeper finds or misses,
+//! and for each false alarm.
 
 mod cases;
 mod error;
 mod labelled;
 mod page;
 mod repeated_text;
+mod reports;
 mod rules;
 mod session;
 mod watchkeeper;
@@ -45,7 +48,7 @@ use crate::{error::Error, watchkeeper::Watchkeeper};
 #[derive(Debug, Parser)]
 struct Args {
     /// Folder of cases, with `cases.tsv`
-    #[arg(required_unless_present = "list")]
+    #[arg(required_unless_present = "labelled")]
     cases: Option<PathBuf>,
 
     /// Folder of labelled sessions
@@ -78,16 +81,23 @@ fn main() -> ExitCode {
 impl Args {
     fn run(&self, out: &mut dyn Write, err: &mut dyn Write) -> Result<(), Error> {
         let policy = self.policy.as_deref();
-        if self.list
-            && let (Some(folder), Some(labels)) = (&self.labelled, &self.labels)
-        {
-            let watchkeeper = Watchkeeper::new(policy)?;
-            return labelled::list(folder, &labelled::labels(labels)?, &watchkeeper, out);
+        let mut scores = None;
+        if let (Some(folder), Some(labels)) = (&self.labelled, &self.labels) {
+            let (labels, watchkeeper) = (labelled::labels(labels)?, Watchkeeper::new(policy)?);
+            if self.list {
+                return labelled::list(folder, &labels, &watchkeeper, out);
+            }
+            scores = Some(labelled::compare(folder, &labels, &watchkeeper)?);
         }
-        if let Some(folder) = &self.cases {
-            let (ours, theirs) = cases::compare(folder, policy, err)?;
-            out.write_all(page::render(&ours, &theirs).as_bytes())?;
-        }
+        let page = match (&self.cases, &scores) {
+            (Some(folder), scores) => {
+                let (ours, theirs) = cases::compare(folder, policy, err)?;
+                page::render(&ours, &theirs, scores.as_ref())
+            }
+            (None, Some(scores)) => labelled::render(scores),
+            (None, None) => String::new(),
+        };
+        out.write_all(page.as_bytes())?;
         Ok(())
     }
 }

@@ -5,21 +5,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use watchkeeper_core::ToolClass;
+use watchkeeper_core::{Event, ToolClass};
 
 use crate::{
     repeated_text::RepeatedText,
-    session::{Call, Step, calls, cycles, turns},
+    reports::Reports,
+    session::{Call, Step, StepKind, agents, calls, cycles, turns},
 };
-
-/// The response of a guard to a session.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Response {
-    /// The first step of a guard that escalates: a log entry, or a warning to the model.
-    Warn,
-    /// The last or only step.
-    Stop,
-}
 
 /// The guard of an agent.
 pub(crate) struct Peer {
@@ -30,8 +22,19 @@ pub(crate) struct Peer {
     pub(crate) cases: &'static str,
     /// The setting that enables a guard that is off by default.
     pub(crate) switch: Option<&'static str>,
-    /// Returns the strongest response to a session.
-    pub(crate) evaluate: fn(&[Step<'_>]) -> Option<Response>,
+    /// Adds the reports about the steps of one agent.
+    evaluate: fn(&[Step<'_>], &mut Reports),
+}
+
+impl Peer {
+    /// Returns the reports about a session, in which each agent has a guard of its own.
+    pub(crate) fn reports(&self, events: &[Event]) -> Reports {
+        let mut reports = Reports::default();
+        for steps in agents(events) {
+            (self.evaluate)(&steps, &mut reports);
+        }
+        reports
+    }
 }
 
 /// All guards: first those on by default, then the optional ones.
@@ -107,38 +110,43 @@ pub(crate) const PEERS: &[Peer] = &[
     },
 ];
 
-fn stop_if(condition: bool) -> Option<Response> {
-    condition.then_some(Response::Stop)
-}
-
-fn warn_if(condition: bool) -> Option<Response> {
-    condition.then_some(Response::Warn)
-}
-
 /// OpenHands V0, `controller/stuck.py`, 2025-11, in headless mode: ignores prompts. Compares the
-/// exit codes of commands, not their output.
-fn openhands_v0(steps: &[Step<'_>]) -> Option<Response> {
-    let is_action = |it: &&Step<'_>| matches!(it, Step::Call(_) | Step::Message(_));
+/// exit codes of commands, not their output. A message before a call is part of the call.
+fn openhands_v0(steps: &[Step<'_>], reports: &mut Reports) {
+    let is_action = |it: &&Step<'_>| it.as_call().is_some() || it.pieces().is_some();
     let actions: Vec<&Step<'_>> = steps.iter().filter(is_action).collect();
+    let is_call = |it: Option<&&Step<'_>>| it.is_some_and(|it| it.as_call().is_some());
+    let is_own_action = |idx: &usize| is_call(actions.get(*idx)) || !is_call(actions.get(idx + 1));
+    let actions: Vec<&Step<'_>> =
+        (0..actions.len()).filter(is_own_action).map(|idx| actions[idx]).collect();
     let both = |is_same: fn(&Call<'_>, &Call<'_>) -> bool| {
         move |a: &&Step<'_>, b: &&Step<'_>| {
             a.as_call().zip(b.as_call()).is_some_and(|(a, b)| is_same(a, b))
         }
     };
+    reports.stop(&actions, cycles(&actions, 1, 4, both(is_same_pair)));
+    reports.stop(&actions, cycles(&actions, 2, 3, both(is_same_pair)));
+    let fails = |a: &Call<'_>, b: &Call<'_>| a.is_same_call(b) && a.failed() && b.failed();
+    reports.stop(&actions, cycles(&actions, 1, 3, both(fails)));
+    reports.stop(&actions, cycles(&actions, 1, 3, both(is_same_syntax_error)));
     let has_result = |it: &&&Step<'_>| it.as_call().is_none_or(|it| it.result.is_some());
     let finished: Vec<&Step<'_>> = actions.iter().filter(has_result).copied().collect();
-    let is_compaction = |it: &&Step<'_>| matches!(it, Step::Compaction);
-    let without_prompts: Vec<&Step<'_>> =
-        steps.iter().filter(|it| !matches!(it, Step::Prompt)).collect();
-    stop_if(
-        cycles(&actions, 1, 4, both(is_same_pair))
-            || cycles(&actions, 2, 3, both(is_same_pair))
-            || cycles(&actions, 1, 3, both(|a, b| a.is_same_call(b) && a.failed() && b.failed()))
-            || cycles(&actions, 1, 3, both(is_same_syntax_error))
-            || cycles(&finished, 1, 3, |a, b| a.message().is_some() && a.message() == b.message())
-            || (10 <= without_prompts.iter().filter(|it| is_compaction(it)).count()
-                && cycles(&without_prompts, 1, 2, |a, b| is_compaction(a) && is_compaction(b))),
-    )
+    let is_same_message =
+        |a: &&Step<'_>, b: &&Step<'_>| a.message().is_some() && a.message() == b.message();
+    reports.stop(&finished, cycles(&finished, 1, 3, is_same_message));
+
+    let is_compaction = |it: &&Step<'_>| matches!(it.kind, StepKind::Compaction);
+    let is_prompt = |it: &&Step<'_>| matches!(it.kind, StepKind::Prompt);
+    let without_prompts: Vec<&Step<'_>> = steps.iter().filter(|it| !is_prompt(it)).collect();
+    let pairs = cycles(&without_prompts, 1, 2, |a, b| is_compaction(a) && is_compaction(b));
+    if let Some(first_pair) = pairs.min() {
+        reports.stop_where(&without_prompts, |idx, step| {
+            let so_far = &without_prompts[..=idx];
+            first_pair <= idx
+                && is_compaction(step)
+                && 10 <= so_far.iter().filter(|it| is_compaction(it)).count()
+        });
+    }
 }
 
 fn is_notebook(call: &Call<'_>) -> bool {
@@ -167,49 +175,52 @@ fn is_same_syntax_error(a: &Call<'_>, b: &Call<'_>) -> bool {
 
 /// OpenHands SDK, `conversation/stuck_detector.py`, 2026-08. A prompt resets the count. The thought
 /// before a call is part of the call.
-fn openhands_sdk(steps: &[Step<'_>]) -> Option<Response> {
-    let of_turn = |turn: &[Step<'_>]| {
+fn openhands_sdk(steps: &[Step<'_>], reports: &mut Reports) {
+    for turn in turns(steps) {
         let is_same = |a: &&Call<'_>, b: &&Call<'_>| a.thought == b.thought && a.repeats(b);
         let fails = |a: &&Call<'_>, b: &&Call<'_>| {
             a.thought == b.thought && a.is_same_call(b) && a.failed() && b.failed()
         };
-        let is_message = |it: &Step<'_>| matches!(it, Step::Message(_));
+        let is_message = |it: &Step<'_>| it.pieces().is_some();
         let calls = calls(turn);
-        stop_if(
-            cycles(&calls, 1, 4, is_same)
-                || cycles(&calls, 2, 3, is_same)
-                || cycles(&calls, 1, 4, fails)
-                || cycles(turn, 1, 3, |a, b| is_message(a) && is_message(b)),
-        )
-        .or(warn_if(cycles(&calls, 1, 3, fails)))
-    };
-    turns(steps).filter_map(of_turn).max()
+        reports.stop(&calls, cycles(&calls, 1, 4, is_same));
+        reports.stop(&calls, cycles(&calls, 2, 3, is_same));
+        reports.stop(&calls, cycles(&calls, 1, 4, fails));
+        reports.stop(turn, cycles(turn, 1, 3, |a, b| is_message(a) && is_message(b)));
+        reports.warn(&calls, cycles(&calls, 1, 3, fails));
+    }
 }
 
 /// gemini-cli, `services/loopDetectionService.ts`, 2026-08, without its query to a model after 30
 /// turns. Compares calls without their results.
-fn gemini_cli(steps: &[Step<'_>]) -> Option<Response> {
+fn gemini_cli(steps: &[Step<'_>], reports: &mut Reports) {
     let repeated_text = RepeatedText { history: 5_000, max_distance: 250, dashes_are_items: false };
-    stop_if(turns(steps).any(|turn| {
+    for turn in turns(steps) {
         let calls = calls(turn);
-        (1..=5).any(|period| cycles(&calls, period, 5, |a, b| a.is_same_text(b)))
-            || turn.iter().any(|it| matches!(it, Step::Message(it) if repeated_text.is_in(it)))
-    }))
+        for period in 1..=5 {
+            reports.stop(&calls, cycles(&calls, period, 5, |a, b| a.is_same_text(b)));
+        }
+        reports.stop_where(turn, |_, it| it.pieces().is_some_and(|it| repeated_text.is_in(it)));
+    }
 }
 
 /// qwen-code, `services/loopDetectionService.ts`, 2026-08: the rules that are always on, including
 /// the soft and the hard limit on the calls of a turn.
-fn qwen_code(steps: &[Step<'_>]) -> Option<Response> {
-    stop_if(turns(steps).any(|turn| {
+fn qwen_code(steps: &[Step<'_>], reports: &mut Reports) {
+    for turn in turns(steps) {
         let calls = calls(turn);
-        let has_frequent_call = || {
-            calls.iter().any(|it| 6 <= calls.iter().filter(|other| it.is_same_call(other)).count())
-        };
-        cycles(&calls, 1, 5, |a, b| is_same_poll(a, b))
-            || cycles(&calls, 1, 8, |a, b| reads_git_state(a) && reads_git_state(b))
-            || (100 <= calls.len() && has_frequent_call())
-            || 1_000 <= calls.len()
-    }))
+        reports.stop(&calls, cycles(&calls, 1, 5, |a, b| is_same_poll(a, b)));
+        let reads = |a: &&Call<'_>, b: &&Call<'_>| reads_git_state(a) && reads_git_state(b);
+        reports.stop(&calls, cycles(&calls, 1, 8, reads));
+        let sixth = (0..calls.len()).find(|last| 6 <= n_same_calls(&calls[..=*last]));
+        let limit = sixth.map_or(1_000, |sixth| (sixth + 1).clamp(100, 1_000));
+        reports.stop(&calls, limit - 1..calls.len());
+    }
+}
+
+/// Returns the number of calls that equal the last one, which is included.
+fn n_same_calls(calls: &[&Call<'_>]) -> usize {
+    calls.last().map_or(0, |last| calls.iter().filter(|it| it.is_same_call(last)).count())
 }
 
 /// Returns whether two calls are equal. Calls of `task_list` must also have the same result, if both
@@ -233,63 +244,65 @@ fn reads_git_state(call: &Call<'_>) -> bool {
 
 /// qwen-code with the rules that are off by default. According to its tests, different commands do
 /// not count as calls of the same tool.
-fn qwen_code_all(steps: &[Step<'_>]) -> Option<Response> {
+fn qwen_code_all(steps: &[Step<'_>], reports: &mut Reports) {
     let repeated_text = RepeatedText { history: 1_000, max_distance: 75, dashes_are_items: true };
-    let of_turn = |turn: &[Step<'_>]| {
+    qwen_code(steps, reports);
+    for turn in turns(steps) {
         let calls = calls(turn);
-        let is_repeated = |call: &&Call<'_>| {
-            let same: Vec<_> = calls.iter().filter(|it| it.is_same_call(call)).collect();
-            cycles(&same, 1, 6, |a, b| is_same_poll(a, b))
-        };
+        for (idx, call) in calls.iter().enumerate() {
+            if n_same_calls(&calls[..=idx]) == 1 {
+                let same: Vec<_> =
+                    calls[idx..].iter().filter(|it| it.is_same_call(call)).copied().collect();
+                reports.stop(&same, cycles(&same, 1, 6, |a, b| is_same_poll(a, b)));
+            }
+        }
+        reports.stop(&calls, cycles(&calls, 2, 3, |a, b| is_same_poll(a, b)));
         let work = calls.iter().position(|it| !it.is(ToolClass::Read)).unwrap_or(calls.len());
-        let reads_on = (work..calls.len()).any(|last| {
+        let reads_on = |last: usize| {
             let recent = &calls[work.max(last.saturating_sub(14))..=last];
             8 <= recent.iter().filter(|it| it.is(ToolClass::Read)).count()
-        });
-        calls.iter().any(is_repeated)
-            || cycles(&calls, 2, 3, |a, b| is_same_poll(a, b))
-            || reads_on
-            || cycles(&calls, 1, 8, |a, b| a.tool() == b.tool() && !a.is(ToolClass::Run))
-            || cycles(turn, 1, 3, |a, b| match (a, b) {
-                (Step::Thinking(a), Step::Thinking(b)) => !a.is_empty() && a == b,
-                _ => false,
-            })
-            || turn.iter().any(|it| matches!(it, Step::Message(it) if repeated_text.is_in(it)))
-    };
-    qwen_code(steps).or(stop_if(turns(steps).any(of_turn)))
+        };
+        reports.stop(&calls, (work..calls.len()).filter(|last| reads_on(*last)));
+        let is_same_tool =
+            |a: &&Call<'_>, b: &&Call<'_>| a.tool() == b.tool() && !a.is(ToolClass::Run);
+        reports.stop(&calls, cycles(&calls, 1, 8, is_same_tool));
+        let is_same_thought = |a: &Step<'_>, b: &Step<'_>| match (&a.kind, &b.kind) {
+            (StepKind::Thinking(a), StepKind::Thinking(b)) => !a.is_empty() && a == b,
+            _ => false,
+        };
+        reports.stop(turn, cycles(turn, 1, 3, is_same_thought));
+        reports.stop_where(turn, |_, it| it.pieces().is_some_and(|it| repeated_text.is_in(it)));
+    }
 }
 
 /// Roo-Code, `ToolRepetitionDetector.ts`, 2026-04: four equal calls in a row, or three mistakes in a
 /// row. A command that fails is not a mistake.
-fn roo_code(steps: &[Step<'_>]) -> Option<Response> {
+fn roo_code(steps: &[Step<'_>], reports: &mut Reports) {
     let calls = calls(steps);
     let is_mistake = |it: &Call<'_>| it.failed() && !it.is(ToolClass::Run);
-    stop_if(
-        cycles(&calls, 1, 4, |a, b| a.is_same_call(b))
-            || cycles(&calls, 1, 3, |a, b| is_mistake(a) && is_mistake(b)),
-    )
+    reports.stop(&calls, cycles(&calls, 1, 4, |a, b| a.is_same_call(b)));
+    reports.stop(&calls, cycles(&calls, 1, 3, |a, b| is_mistake(a) && is_mistake(b)));
 }
 
 /// cline SDK, `runtime/safety`, 2026-08: warns after three equal calls, and stops after five or
 /// after six mistakes in a row.
-fn cline(steps: &[Step<'_>]) -> Option<Response> {
+fn cline(steps: &[Step<'_>], reports: &mut Reports) {
     let calls = calls(steps);
-    stop_if(
-        cycles(&calls, 1, 5, |a, b| a.is_same_call(b))
-            || cycles(&calls, 1, 6, |a, b| a.failed() && b.failed()),
-    )
-    .or(warn_if(cycles(&calls, 1, 3, |a, b| a.is_same_call(b))))
+    reports.stop(&calls, cycles(&calls, 1, 5, |a, b| a.is_same_call(b)));
+    reports.stop(&calls, cycles(&calls, 1, 6, |a, b| a.failed() && b.failed()));
+    reports.warn(&calls, cycles(&calls, 1, 3, |a, b| a.is_same_call(b)));
 }
 
 /// opencode, `session/processor.ts`, 1.18: the last three parts of a message are the same call. A
 /// call without a message id counts as a message of its own.
-fn opencode(steps: &[Step<'_>]) -> Option<Response> {
+fn opencode(steps: &[Step<'_>], reports: &mut Reports) {
     let is_same = |a: &Call<'_>, b: &Call<'_>| {
         a.made.response.is_some() && a.made.response == b.made.response && a.is_same_call(b)
     };
-    stop_if(cycles(steps, 1, 3, |a, b| {
+    let is_same = |a: &Step<'_>, b: &Step<'_>| {
         a.as_call().zip(b.as_call()).is_some_and(|(a, b)| is_same(a, b))
-    }))
+    };
+    reports.stop(steps, cycles(steps, 1, 3, is_same));
 }
 
 /// Returns the calls, grouped by response of the model.
@@ -310,7 +323,7 @@ fn by_response<'s, 'a>(steps: &'s [Step<'a>]) -> Vec<Vec<&'s Call<'a>>> {
 
 /// crush, `agent/loop_detection.go`, 2026-08: six of the last ten responses have the same calls with
 /// the same results.
-fn crush(steps: &[Step<'_>]) -> Option<Response> {
+fn crush(steps: &[Step<'_>], reports: &mut Reports) {
     let is_same = |a: &[&Call<'_>], b: &[&Call<'_>]| {
         let mut pairs = a.iter().zip(b);
         let is_same =
@@ -320,15 +333,17 @@ fn crush(steps: &[Step<'_>]) -> Option<Response> {
     let has_six = |recent: &[Vec<&Call<'_>>]| {
         recent.iter().any(|it| 6 <= recent.iter().filter(|other| is_same(it, other)).count())
     };
-    stop_if(by_response(steps).windows(10).any(has_six))
+    let responses = by_response(steps);
+    let ends = 9..responses.len();
+    reports.stop(&responses, ends.filter(|last| has_six(&responses[last - 9..=*last])));
 }
 
 /// stella, `loop_detect.rs`, 2026-08. Ignores calls without a result.
 ///
 /// Its third rule requires that there was no progress. The model counts a successful write as
 /// progress, and a call whose result differs from an earlier one.
-fn stella(steps: &[Step<'_>]) -> Option<Response> {
-    let of_turn = |turn: &[Step<'_>]| {
+fn stella(steps: &[Step<'_>], reports: &mut Reports) {
+    for turn in turns(steps) {
         let calls = calls(turn);
         let is_progress = |span: &[&Call<'_>]| {
             span.iter().any(|call| {
@@ -338,125 +353,126 @@ fn stella(steps: &[Step<'_>]) -> Option<Response> {
                     || span.iter().any(has_new_result)
             })
         };
-        let occurs_three_times = |(last, call): (usize, &&Call<'_>)| {
+        let occurs_three_times = |last: usize, call: &&Call<'_>| {
             let mut same = (0..=last).rev().filter(|idx| calls[*idx].repeats(call));
             same.nth(2).is_some_and(|first| !is_progress(&calls[first..=last]))
         };
         let stagnates = |a: &&Call<'_>, b: &&Call<'_>| {
             a.tool() == b.tool() && !a.is_same_call(b) && a.has_same_result(b)
         };
-        (1..=4).any(|period| cycles(&calls, period, 3, |a, b| a.repeats(b)))
-            || calls.iter().enumerate().any(occurs_three_times)
-            || cycles(&calls, 1, 6, stagnates)
-    };
-    stop_if(turns(steps).any(of_turn))
+        for period in 1..=4 {
+            reports.stop(&calls, cycles(&calls, period, 3, |a, b| a.repeats(b)));
+        }
+        reports.stop_where(&calls, occurs_three_times);
+        reports.stop(&calls, cycles(&calls, 1, 6, stagnates));
+    }
 }
 
-/// forge, `hooks/doom_loop.rs`, 2026-08: a cycle of calls of any length three times in a row, or
-/// three failures of one tool in a turn. Ignores results.
-fn forge(steps: &[Step<'_>]) -> Option<Response> {
+/// forge, `hooks/doom_loop.rs`, 2026-08: a cycle of calls of any length three times in a row,
+/// whatever their results, or three failures of one tool in a turn without a success of this tool.
+fn forge(steps: &[Step<'_>], reports: &mut Reports) {
     let all = calls(steps);
-    let fails = |turn: &[Step<'_>]| {
-        let mut by_tool: BTreeMap<&str, usize> = BTreeMap::new();
-        for call in calls(turn).into_iter().filter(|it| it.failed()) {
-            *by_tool.entry(call.tool()).or_default() += 1;
+    for period in 1..=all.len() / 3 {
+        reports.stop(&all, cycles(&all, period, 3, |a, b| a.is_same_call(b)));
+    }
+    for turn in turns(steps) {
+        let calls = calls(turn);
+        let mut n_failures: BTreeMap<&str, usize> = BTreeMap::new();
+        for (idx, call) in calls.iter().enumerate() {
+            let n = n_failures.entry(call.tool()).or_default();
+            *n = if call.failed() { *n + 1 } else { 0 };
+            if 3 <= *n {
+                reports.stop(&calls, [idx]);
+            }
         }
-        by_tool.values().any(|it| 3 <= *it)
-    };
-    stop_if(
-        (1..=all.len() / 3).any(|period| cycles(&all, period, 3, |a, b| a.is_same_call(b)))
-            || turns(steps).any(fails),
-    )
+    }
 }
 
 /// goose, `tool_monitor.rs`, 2026-11: denies the fourth equal call in a row.
-fn goose(steps: &[Step<'_>]) -> Option<Response> {
-    stop_if(cycles(&calls(steps), 1, 4, |a, b| a.is_same_call(b)))
+fn goose(steps: &[Step<'_>], reports: &mut Reports) {
+    let calls = calls(steps);
+    reports.stop(&calls, cycles(&calls, 1, 4, |a, b| a.is_same_call(b)));
 }
 
 /// Forks of goose, 2026-11. A prompt resets the count. REP-002: the same error of one tool three
 /// times. REP-003: one path read five times without a write in between. Repeating a failed call
 /// unchanged also counts.
-fn goose_forks(steps: &[Step<'_>]) -> Option<Response> {
+fn goose_forks(steps: &[Step<'_>], reports: &mut Reports) {
     fn error<'a>(call: &Call<'a>) -> &'a str {
         let output = call.output();
         let code = output.lines().find(|it| it.starts_with("error["));
         let cut = output.char_indices().nth(100).map_or(output.len(), |(at, _)| at);
         code.unwrap_or(&output[..cut])
     }
-    let of_turn = |turn: &[Step<'_>]| {
+    for turn in turns(steps) {
         let calls = calls(turn);
+        reports.stop(&calls, cycles(&calls, 1, 4, |a, b| a.is_same_call(b)));
         let tools: BTreeSet<&str> = calls.iter().map(|it| it.tool()).collect();
-        let has_one_error = |tool: &str| {
-            let of_tool: Vec<_> = calls.iter().filter(|it| it.tool() == tool).collect();
-            let Some((_, before_last)) = of_tool.split_last() else { return false };
-            cycles(before_last, 1, 3, |a, b| a.failed() && b.failed() && error(a) == error(b))
-        };
-        let reads_on = calls.split(|it| it.is(ToolClass::Write)).any(|calls| {
-            let path = |it: &&Call<'_>| it.arguments["path"].as_str().map(str::to_owned);
-            let reads = calls.iter().filter(|it| it.is(ToolClass::Read)).filter_map(path);
-            let mut by_path: BTreeMap<String, usize> = BTreeMap::new();
-            reads.for_each(|it| *by_path.entry(it).or_default() += 1);
-            by_path.values().any(|it| 5 <= *it)
-        });
-        let tries_again = |(idx, call): (usize, &&Call<'_>)| {
+        for tool in tools {
+            let of_tool: Vec<_> = calls.iter().filter(|it| it.tool() == tool).copied().collect();
+            let has_same_error =
+                |a: &&Call<'_>, b: &&Call<'_>| a.failed() && b.failed() && error(a) == error(b);
+            // The next call is denied.
+            let next = cycles(&of_tool, 1, 3, has_same_error).map(|idx| idx + 1);
+            reports.stop(&of_tool, next.filter(|idx| *idx < of_tool.len()));
+        }
+        for calls in calls.split(|it| it.is(ToolClass::Write)) {
+            let mut n_reads: BTreeMap<&str, usize> = BTreeMap::new();
+            for (idx, call) in calls.iter().enumerate().filter(|(_, it)| it.is(ToolClass::Read)) {
+                let Some(path) = call.arguments["path"].as_str() else { continue };
+                let n = n_reads.entry(path).or_default();
+                *n += 1;
+                if 5 <= *n {
+                    reports.stop(calls, [idx]);
+                }
+            }
+        }
+        let tries_again = |idx: usize, call: &&Call<'_>| {
             calls[..idx].iter().any(|it| it.failed() && it.is_same_call(call))
         };
-        cycles(&calls, 1, 4, |a, b| a.is_same_call(b))
-            || tools.into_iter().any(has_one_error)
-            || reads_on
-            || calls.iter().enumerate().any(tries_again)
-    };
-    stop_if(turns(steps).any(of_turn))
+        reports.stop_where(&calls, tries_again);
+    }
 }
 
 /// OpenRouter SDK, 2026-08: the same call of a tool in 2, 3 and 6 consecutive responses that call
 /// the tool, or a block of words four times at the end of a message, at least 12 words in total.
-fn openrouter(steps: &[Step<'_>]) -> Option<Response> {
+fn openrouter(steps: &[Step<'_>], reports: &mut Reports) {
     let responses = by_response(steps);
     let tools: BTreeSet<&str> = responses.iter().flatten().map(|it| it.tool()).collect();
-    let streak = |n| {
-        tools.iter().any(|tool| {
-            let of_tool = |round: &Vec<&Call<'_>>| round.iter().any(|it| it.tool() == *tool);
-            let of_tool: Vec<_> = responses.iter().filter(|it| of_tool(it)).collect();
-            cycles(&of_tool, 1, n, |a, b| {
-                a.iter().any(|a| a.tool() == *tool && b.iter().any(|b| a.is_same_call(b)))
-            })
+    for tool in tools {
+        let calls_tool = |round: &&Vec<&Call<'_>>| round.iter().any(|it| it.tool() == tool);
+        let of_tool: Vec<_> = responses.iter().filter(calls_tool).collect();
+        let is_same = |a: &&Vec<&Call<'_>>, b: &&Vec<&Call<'_>>| {
+            a.iter().any(|a| a.tool() == tool && b.iter().any(|b| a.is_same_call(b)))
+        };
+        reports.warn(&of_tool, cycles(&of_tool, 1, 2, is_same));
+        reports.stop(&of_tool, cycles(&of_tool, 1, 3, is_same));
+    }
+    let ends_in_repetition = |text: &str| {
+        let words: Vec<&str> = text.split_whitespace().collect();
+        (3..=words.len() / 4).any(|period| {
+            let last = &words[words.len() - 4 * period..];
+            cycles(last, period, 4, |a, b| a == b).next().is_some()
         })
     };
-    let ends_in_repetition = |text: String| {
-        let words: Vec<&str> = text.split_whitespace().collect();
-        (3..=words.len() / 4)
-            .any(|period| cycles(&words[words.len() - 4 * period..], period, 4, |a, b| a == b))
-    };
-    stop_if(streak(3) || steps.iter().filter_map(Step::message).any(ends_in_repetition))
-        .or(warn_if(streak(2)))
+    reports.stop_where(steps, |_, it| it.message().is_some_and(|text| ends_in_repetition(&text)));
 }
 
 /// openclaw, 2026: warns after 10 equal calls among the last 30, and stops after 20 with the same
 /// result. The same for two alternating calls. Also stops after ten calls of an unknown tool.
-fn openclaw(steps: &[Step<'_>]) -> Option<Response> {
-    let of_turn = |turn: &[Step<'_>]| {
+fn openclaw(steps: &[Step<'_>], reports: &mut Reports) {
+    for turn in turns(steps) {
         let calls = calls(turn);
-        let has_many = |recent: &[&Call<'_>]| {
-            recent
-                .iter()
-                .any(|it| 10 <= recent.iter().filter(|other| it.is_same_call(other)).count())
-        };
         let is_unknown = |it: &Call<'_>| it.failed() && it.output().ends_with("not found");
-        stop_if(
-            cycles(&calls, 1, 20, |a, b| a.repeats(b))
-                || cycles(&calls, 2, 10, |a, b| a.repeats(b))
-                || cycles(&calls, 1, 10, |a, b| {
-                    a.tool() == b.tool() && is_unknown(a) && is_unknown(b)
-                }),
-        )
-        .or(warn_if(
-            calls.windows(30.min(calls.len()).max(1)).any(has_many)
-                || cycles(&calls, 2, 5, |a, b| a.is_same_call(b)),
-        ))
-    };
-    turns(steps).filter_map(of_turn).max()
+        reports.stop(&calls, cycles(&calls, 1, 20, |a, b| a.repeats(b)));
+        reports.stop(&calls, cycles(&calls, 2, 10, |a, b| a.repeats(b)));
+        let is_same_unknown_tool =
+            |a: &&Call<'_>, b: &&Call<'_>| a.tool() == b.tool() && is_unknown(a) && is_unknown(b);
+        reports.stop(&calls, cycles(&calls, 1, 10, is_same_unknown_tool));
+        let has_many = |last: &usize| 10 <= n_same_calls(&calls[last.saturating_sub(29)..=*last]);
+        reports.warn(&calls, (0..calls.len()).filter(has_many));
+        reports.warn(&calls, cycles(&calls, 2, 5, |a, b| a.is_same_call(b)));
+    }
 }
 
 #[cfg(test)]
@@ -464,8 +480,8 @@ mod tests {
     use watchkeeper_core::Event;
     use watchkeeper_testing::Trace;
 
-    use super::{PEERS, Response};
-    use crate::session;
+    use super::PEERS;
+    use crate::reports::{Reports, Response};
 
     #[test]
     fn the_same_call_with_the_same_result() {
@@ -544,6 +560,44 @@ mod tests {
         stops_at("forks of goose", 4, same);
         assert_eq!(evaluate("forks of goose", "0s call ls\n1s result declined\n2s call ls"), None);
         stops_at("forks of goose", 2, |n| rounds(n, "call ls ;; result fail no such folder"));
+    }
+
+    #[test]
+    fn a_success_resets_the_failures_of_a_tool_in_forge() {
+        let fails = "call edit {} ;; result fail no such line {}";
+        let succeeds = "call edit x{} ;; result ok done {}";
+        let other = "call ls {} ;; result ok main.rs {}";
+        let trace = |between| rounds(2, fails) + &rounds(1, between) + &rounds(2, fails);
+        assert_eq!(evaluate("forge", &trace(succeeds)), None);
+        assert_eq!(evaluate("forge", &trace(other)), Some(Response::Stop));
+    }
+
+    #[test]
+    fn each_agent_has_a_guard_of_its_own() {
+        let calls = |agent: &str, n: usize| {
+            let call =
+                |idx| format!("{idx}s {agent}call ls src\n{idx}s {agent}result ok main.rs\n");
+            (0..n).map(call).collect::<String>()
+        };
+        let of_both = |n| calls("", 2) + &calls("agent a: ", n);
+        assert_eq!(evaluate("forge", &of_both(2)), None);
+        assert_eq!(evaluate("forge", &of_both(3)), Some(Response::Stop));
+    }
+
+    #[test]
+    fn a_message_before_a_call_is_part_of_the_call_in_openhands_v0() {
+        let round = "message look {} ;; call ls src ;; result ok main.rs";
+        stops_at("OpenHands V0", 4, |n| rounds(n, round));
+    }
+
+    #[test]
+    fn a_guard_reports_at_each_step_at_which_its_rule_applies() {
+        let trace = rounds(2, "call cat {} ;; result ok text {}")
+            + &rounds(6, "call ls src ;; result ok main.rs")
+            + &rounds(1, "call cat end ;; result ok end");
+        let reports = reports("cline", &trace);
+        assert_eq!(reports.steps(Response::Warn), [5, 6, 7, 8]);
+        assert_eq!(reports.steps(Response::Stop), [7, 8]);
     }
 
     #[test]
@@ -640,10 +694,14 @@ mod tests {
     }
 
     fn evaluate(name: &str, trace: &str) -> Option<Response> {
+        reports(name, trace).strongest()
+    }
+
+    fn reports(name: &str, trace: &str) -> Reports {
         let trace: Trace = trace.parse().unwrap();
         let events: Vec<Event> = trace.events().cloned().collect();
         let peer = PEERS.iter().find(|it| it.name == name).unwrap();
-        (peer.evaluate)(&session::steps(&events))
+        peer.reports(&events)
     }
 
     /// Asserts that the guard stops a session of `at` rounds, and not one of `at - 1`.

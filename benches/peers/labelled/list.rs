@@ -1,11 +1,11 @@
-//! The list of what Watchkeeper finds and misses, one line each.
+//! The list of the stretches that Watchkeeper finds and misses, and of its false alarms.
 
 use std::{io::Write, path::Path};
 
 use watchkeeper_core::author::make_safe;
 use watchkeeper_testing::labels::{LabelledSession, Labels, Stretch};
 
-use super::{delay, due, events, is_due, is_found_at};
+use super::{delay, due, events, is_due, is_found_at, score::IN_TIME};
 use crate::{
     error::Error,
     watchkeeper::{Alarm, Watchkeeper},
@@ -73,10 +73,10 @@ fn write_alarm(
     out: &mut dyn Write,
 ) -> Result<(), Error> {
     let verdict = session.severity().map_or("quiet", |it| it.name());
-    let what = if is_due(session.severity()) { "outside" } else { "false" };
+    let place = if is_due(session.severity()) { "outside" } else { "false" };
     writeln!(
         out,
-        "{what}\t{}\t{}\t{}\t{step}\tlabelled {verdict}\t\t{}\t{}",
+        "{place}\t{}\t{}\t{}\t{step}\tlabelled {verdict}\t\t{}\t{}",
         session.file().display(),
         finding.detector,
         finding.severity,
@@ -111,7 +111,7 @@ impl Totals {
             self.stretches += 1;
             if let Some(alarm) = alarms.iter().find(|alarm| is_found_at(stretch, alarm.step)) {
                 self.found += 1;
-                self.in_time += usize::from(delay(stretch, alarm.step) <= 5);
+                self.in_time += usize::from(delay(stretch, alarm.step) <= IN_TIME);
             }
         }
     }
@@ -121,8 +121,8 @@ impl Totals {
         writeln!(
             out,
             "sessions: {reported} of {due} due reported, {alarms} of {quiet} quiet with an alarm; \
-             stretches: {found} of {stretches} found, {in_time} of them at most 5 steps after the \
-             tell step"
+             stretches: {found} of {stretches} found, {in_time} of them at most {IN_TIME} steps after \
+             the tell step"
         )?;
         Ok(())
     }
