@@ -35,6 +35,7 @@ use std::{
 use clap::Parser;
 use watchkeeper_detector_error_loop as _;
 use watchkeeper_detector_full_context as _;
+use watchkeeper_detector_no_progress as _;
 use watchkeeper_detector_pattern as _;
 use watchkeeper_detector_repeat_text as _;
 use watchkeeper_detector_repeat_tool_call as _;

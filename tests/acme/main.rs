@@ -10,6 +10,7 @@ use acme_detector as _;
 use watchkeeper_cli::App;
 use watchkeeper_detector_error_loop as _;
 use watchkeeper_detector_full_context as _;
+use watchkeeper_detector_no_progress as _;
 use watchkeeper_detector_pattern as _;
 use watchkeeper_detector_repeat_text as _;
 use watchkeeper_detector_repeat_tool_call as _;

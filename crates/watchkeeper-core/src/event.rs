@@ -428,7 +428,8 @@ impl ToolCall {
         let tool = tool.into();
         let class = class.unwrap_or_else(|| ToolClass::of_name(&tool));
         let purpose = Purpose::of(class, &tool, &arguments);
-        let intent = if purpose.ignores_intent() { STATED_INTENT } else { &[] };
+        let ignores_intent = class == ToolClass::Run || purpose.ignores_intent();
+        let intent = if ignores_intent { STATED_INTENT } else { &[] };
         let arguments_fingerprint = Fingerprint::of_arguments(arguments.as_str(), volatile, intent);
         let fingerprint = Fingerprint::of(&*tool).and(arguments_fingerprint);
         Self {

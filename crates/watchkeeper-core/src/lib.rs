@@ -90,7 +90,8 @@ pub mod author {
         detector::Scope,
         event::{Cause, Origin, SessionStart, Targets, Tokens, TurnEffect, WaitingFor},
         facts::{
-            Activity, AgentFacts, AgentState, Call, SessionFacts, Start, StateKind, Totals, Usage,
+            Activity, AgentFacts, AgentState, Call, Contribution, SessionFacts, Start, StateKind,
+            Totals, Usage,
         },
         finding::{Evidence, Labels},
         glob::Glob,
@@ -141,7 +142,7 @@ pub(crate) use crate::{
     delivery::Delivery,
     detector::Scope,
     event::{Cause, Origin, SessionStart, Tokens, WaitingFor},
-    facts::{AgentFacts, Call, SessionFacts, Totals, Usage},
+    facts::{AgentFacts, Call, Contribution, SessionFacts, Totals, Usage},
     finding::{Evidence, Labels},
     glob::Glob,
     grouped::grouped,

@@ -8,9 +8,10 @@
 //! | act | click, type, send, set, upload, submit | 1 | the same act has the same effect |
 //! | search | search, grep, glob, query; `grep`, `rg`, `find` | 1 | the same search finds the same |
 //! | read | the class `read`; `cat`, `git log`, `curl` without data | 1 | as above |
-//! | write | the class `write` | 1 | the same change again |
+//! | write | the class `write`; `echo` and the like into a file, `sed -i`, `patch` | 1 | the same change again |
 //! | run | the class `run` | 1 | the same program does the same |
 //! | ask, delegate | the classes of the same names | 1 | |
+//! | plan | `todowrite`, `update_plan` | 1 | a record of the agent for itself |
 //! | other | everything else | 1 | |
 //!
 //! [`Purpose::weight`] contains the numbers. The class comes first, as a source may know the
@@ -29,7 +30,11 @@ use memchr::memmem;
 
 pub use self::kind::{Purpose, SpacedWeight, Weight};
 use self::{command::of_command, words::of_words};
-use crate::{Json, ToolClass, event::CommandArguments, name_words::without_server};
+use crate::{
+    Json, ToolClass,
+    event::CommandArguments,
+    name_words::{without_server, words},
+};
 
 impl Purpose {
     /// Returns the purpose of a call of this class.
@@ -55,7 +60,8 @@ impl Purpose {
                 },
             },
             ToolClass::Other => match named() {
-                // Todo lists and plans are records of the agent itself.
+                _ if is_plan(tool) => Self::Plan,
+                // A tool that writes for others has the class `Write`.
                 Some(Self::Write) => Self::Other,
                 Some(purpose) => purpose,
                 None => of_action(arguments.as_str()).unwrap_or_default(),
@@ -67,6 +73,16 @@ impl Purpose {
     pub(crate) fn of_command(command: &str) -> Self {
         of_command(command)
     }
+}
+
+/// Returns true if the name of a tool contains a word for a plan of the agent.
+fn is_plan(tool: &str) -> bool {
+    let is_plan = |word: &str| {
+        let starts_with =
+            |start: &str| word.get(..start.len()).is_some_and(|it| it.eq_ignore_ascii_case(start));
+        starts_with("todo") || word.eq_ignore_ascii_case("plan")
+    };
+    words(without_server(tool)).any(is_plan)
 }
 
 /// Returns the purpose that the argument `action` indicates, as in `{"action":"scroll"}`.

@@ -8,10 +8,9 @@ use super::{
     report::Report,
 };
 use crate::{
-    AgentFacts, Call, ErrorCause, Event, EventKind, Evidence, Fingerprint, Level, Place,
-    ResultClass, SessionFacts, Usage,
+    AgentFacts, Call, Contribution, ErrorCause, Event, EventKind, Evidence, Fingerprint, Level,
+    Place, ResultClass, SessionFacts, Usage,
     compact::PackedTimestamp,
-    error_cause::{CauseContext, FoundCause},
     facts::{ClockAdjustments, Step},
     period::Within,
 };
@@ -118,14 +117,17 @@ impl<'a> Context<'a> {
 
     /// Returns the class of this result: `Some` for a `tool_result` whose call is
     /// known.
-    ///
-    /// The first detector that calls this classifies the result, the others get the
-    /// same class.
     pub fn result_class(&self) -> Option<ResultClass> {
         let Observed { event, step } = self.input.observed?;
         let EventKind::ToolResult(result) = &event.kind else { return None };
         let purpose = step.finished_call.as_ref()?.purpose;
-        Some(*step.result_class.get_or_init(|| ResultClass::of(result, purpose)))
+        Some(step.result_class(result, purpose))
+    }
+
+    /// Returns the progress that the call of this result made: `Some` for a `tool_result`
+    /// whose call is known.
+    pub fn contribution(&self) -> Option<Contribution> {
+        self.input.observed?.step.contribution
     }
 
     /// Returns the cause of this result: `Some` for a `tool_result` that reports an error of a
@@ -135,17 +137,8 @@ impl<'a> Context<'a> {
     pub fn error_cause(&self) -> Option<ErrorCause<'a>> {
         let Observed { event, step } = self.input.observed?;
         let EventKind::ToolResult(result) = &event.kind else { return None };
-        let call = step.finished_call.as_ref();
-        let command = call.and_then(Call::command);
-        let found = step.error_cause.get_or_init(|| {
-            let call = call.map_or_else(CauseContext::default, |call| CauseContext {
-                class: call.class,
-                purpose: call.purpose,
-                command,
-            });
-            FoundCause::of(result, call)
-        });
-        Some(found.as_ref()?.resolve(result.output.as_deref(), command))
+        let command = step.finished_call.as_ref().and_then(Call::command);
+        Some(step.error_cause(result)?.resolve(result.output.as_deref(), command))
     }
 
     /// Returns the call that this event makes, with its fingerprints: `Some` for a

@@ -2,6 +2,7 @@ use jiff::Timestamp;
 
 use super::{
     call::Call,
+    progress::RecentCalls,
     responses::Responses,
     start::Start,
     state::{AgentState, StateKind},
@@ -26,6 +27,7 @@ pub struct AgentFacts {
     ending: Ending,
     start: Start,
     responses: Responses,
+    recent_calls: RecentCalls,
 }
 
 /// The latest activity of an agent.
@@ -308,6 +310,10 @@ impl AgentFacts {
     #[cfg(test)]
     pub(super) fn pending_capacity(&self) -> usize {
         self.pending.capacity()
+    }
+
+    pub(super) fn recent_calls(&mut self) -> &mut RecentCalls {
+        &mut self.recent_calls
     }
 
     pub(super) fn responses(&mut self) -> &mut Responses {

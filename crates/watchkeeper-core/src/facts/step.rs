@@ -1,7 +1,10 @@
 use std::cell::OnceCell;
 
-use super::{call::Call, totals::Usage};
-use crate::{ResultClass, error_cause::FoundCause};
+use super::{call::Call, progress::Contribution, totals::Usage};
+use crate::{
+    Purpose, ResultClass, ToolResult,
+    error_cause::{CauseContext, FoundCause},
+};
 
 /// The changes that one event makes to the facts. A wake-up makes none.
 #[derive(Debug, Default)]
@@ -10,8 +13,29 @@ pub(crate) struct Step {
     pub(crate) usage: Option<Usage>,
     /// The call of a result.
     pub(crate) finished_call: Option<Call>,
-    /// The class of a result, once a detector has read it.
-    pub(crate) result_class: OnceCell<ResultClass>,
-    /// The cause of an unsuccessful result, once a detector has read it.
-    pub(crate) error_cause: OnceCell<Option<FoundCause>>,
+    /// The contribution of a finished call.
+    pub(crate) contribution: Option<Contribution>,
+    result_class: OnceCell<ResultClass>,
+    error_cause: OnceCell<Option<FoundCause>>,
+}
+
+impl Step {
+    /// Returns the class of the result of this step, whose call has the purpose.
+    pub(crate) fn result_class(&self, result: &ToolResult, purpose: Purpose) -> ResultClass {
+        *self.result_class.get_or_init(|| ResultClass::of(result, purpose))
+    }
+
+    /// Returns the cause of the result of this step, if the result reports an error.
+    pub(crate) fn error_cause(&self, result: &ToolResult) -> Option<&FoundCause> {
+        let find = || {
+            let call = self.finished_call.as_ref();
+            let context = call.map_or_else(CauseContext::default, |call| CauseContext {
+                class: call.class,
+                purpose: call.purpose,
+                command: call.command(),
+            });
+            FoundCause::of(result, context)
+        };
+        self.error_cause.get_or_init(find).as_ref()
+    }
 }

@@ -128,6 +128,8 @@ enum Effect {
     /// A program whose name, or whose place after `until`, indicates a poll if there is a
     /// sleep as well.
     Probe,
+    /// Writes a file and nothing else.
+    Write,
     Run,
 }
 
@@ -152,6 +154,7 @@ impl Effects {
         let looks = [Effect::Poll, Effect::Search, Effect::Read].map(|effect| self.has(effect));
         match (looks, self.has(Effect::Navigate)) {
             _ if self.has(Effect::Run) => Purpose::Run,
+            _ if self.has(Effect::Write) => Purpose::Write,
             _ if self.has(Effect::Probe) && !sleeps => Purpose::Run,
             (_, true) => Purpose::Navigate,
             _ if self.has(Effect::Probe) => Purpose::Poll,
@@ -199,7 +202,7 @@ fn add_command(command: SimpleCommand<'_>, depth: u8, effects: &mut Effects) {
         return;
     }
     if command.writes_file && matches!(program, "cat" | "echo" | "printf") {
-        return effects.add(Effect::Run);
+        return effects.add(Effect::Write);
     }
     if NEUTRAL.contains(&program) {
         return;
@@ -285,10 +288,12 @@ fn effect_of(program: &str, words: Words<'_>) -> Effect {
         "gh" if first == "api" => of_request(arguments, "Ff"),
         "git" if is_subcommand(&["grep"]) => Effect::Search,
         "git" if is_subcommand(GIT_READS) => Effect::Read,
+        "git" if is_subcommand(&["apply"]) => Effect::Write,
         "git" => Effect::Run,
         "sed" if words.clone().any(|word| word.starts_with("-i") || word == "--in-place") => {
-            Effect::Run
+            Effect::Write
         }
+        "patch" => Effect::Write,
         "sed" => Effect::Read,
         "tmux" if is_subcommand(&["send-keys", "send"]) => Effect::Navigate,
         "playerctl" if matches!(first, "next" | "previous") => Effect::Navigate,

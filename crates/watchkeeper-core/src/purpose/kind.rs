@@ -24,6 +24,8 @@ pub enum Purpose {
     Ask,
     /// Delegates work to another agent.
     Delegate,
+    /// Records a plan for the agent itself, such as a list of tasks.
+    Plan,
     /// An unknown purpose.
     #[default]
     Other,
@@ -82,6 +84,7 @@ impl Purpose {
             | Self::Run
             | Self::Ask
             | Self::Delegate
+            | Self::Plan
             | Self::Other => (1, 1, None),
         };
         Weight {

@@ -17,7 +17,7 @@ fn assert_of_command(command: &str, purpose: Purpose) {
 /// Each row: a tool, and a similar tool with the opposite purpose.
 #[test]
 fn recognizes_the_purpose_by_the_name() {
-    use Purpose::{Act, Navigate, Other, Poll, Read, Run, Search, Wait, Write};
+    use Purpose::{Act, Navigate, Other, Plan, Poll, Read, Run, Search, Wait, Write};
     for (tool, purpose, opposite, its_purpose) in [
         ("get_job_status", Poll, "get_job_description", Read),
         ("check_deployment", Poll, "deploy", Act),
@@ -56,7 +56,7 @@ fn recognizes_the_purpose_by_the_name() {
         ("Grep", Search, "Read", Read),
         ("WebSearch", Search, "WebFetch", Read),
         ("write_file", Write, "read_file", Read),
-        ("TodoWrite", Other, "NotebookEdit", Write),
+        ("TodoWrite", Plan, "NotebookEdit", Write),
         ("frobnicate", Other, "run_terminal_cmd", Run),
     ] {
         assert_eq!(of(tool, "{}"), purpose, "{tool}");
@@ -72,7 +72,9 @@ fn recognizes_the_purpose_by_the_name() {
 /// another purpose, each in the notation of its server.
 #[test]
 fn recognizes_tools_of_public_servers() {
-    use Purpose::{Act, Ask, Delegate, Navigate, Other, Poll, Read, Run, Search, Wait, Write};
+    use Purpose::{
+        Act, Ask, Delegate, Navigate, Other, Plan, Poll, Read, Run, Search, Wait, Write,
+    };
     let mut wrong = Vec::new();
     for (tool, purpose, opposite, its_purpose) in [
         // GitHub, GitLab
@@ -146,7 +148,7 @@ fn recognizes_tools_of_public_servers() {
         ("exec_command", Run, "wait_agent", Wait),
         ("spawn_agent", Delegate, "runSubagent", Delegate),
         ("AskUserQuestion", Ask, "ask_followup_question", Ask),
-        ("webfetch", Read, "todowrite", Other),
+        ("webfetch", Read, "todowrite", Plan),
         ("multiedit", Write, "read_many_files", Read),
         ("SearchReplace", Write, "codebase_search", Search),
     ] {
@@ -163,7 +165,7 @@ fn recognizes_tools_of_public_servers() {
 /// Each row: a command, and a similar command with the opposite purpose.
 #[test]
 fn recognizes_the_purpose_by_the_command() {
-    use Purpose::{Navigate, Poll, Read, Run, Search, Wait};
+    use Purpose::{Navigate, Poll, Read, Run, Search, Wait, Write};
     for (command, purpose, opposite, its_purpose) in [
         ("kubectl get pods -n shop", Poll, "kubectl apply -f a.yaml --wait", Run),
         ("kubectl -n shop get pods", Poll, "kubectl -n shop delete pod get", Run),
@@ -224,13 +226,13 @@ fn recognizes_the_purpose_by_the_command() {
         ("./job_status.sh 7", Poll, "./job.sh status.txt", Run),
         ("./tool status", Poll, "make status", Run),
         ("tmux send-keys -t 1 Down", Navigate, "tmux capture-pane -p", Poll),
-        ("grep -rn 'foo; rm x' src", Search, "sed -i s/a/b/ src/a", Run),
+        ("grep -rn 'foo; rm x' src", Search, "sed -i s/a/b/ src/a", Write),
         ("cd app && rg foo | head", Search, "cd app && make | head", Run),
         ("find . -name '*.java'", Search, "find . -name '*.class' -delete", Run),
         ("find . -exec grep foo {} +", Search, "find . -exec rm {} +", Run),
         ("bash -lc 'git grep foo'", Search, "bash -lc 'git push'", Run),
         ("git -C app log -3", Read, "git -C app commit -m status", Run),
-        ("sed -n 1,9p a.txt", Read, "cat a.txt > b.txt", Run),
+        ("sed -n 1,9p a.txt", Read, "cat a.txt > b.txt", Write),
         ("psql -c 'select state from jobs'", Read, "psql -c 'delete from jobs'", Run),
         ("FOO=1 timeout 30 /usr/bin/pgrep node", Poll, "FOO=1 timeout 30 node a.js", Run),
         ("helm status shop\nkubectl get pods", Poll, "helm status shop\nmake", Run),
@@ -252,6 +254,10 @@ fn recognizes_the_purpose_by_the_command() {
         ("n=$(gh run view 7 -q .status); echo $n", Poll, "n=$(gh run rerun 7); echo $n", Run),
         ("echo \"pods: $(kubectl get pods)\"", Poll, "git commit -m 'see `kubectl get pods`'", Run),
         ("cd app && sleep 5s; echo waited", Wait, "sleepy 30", Run),
+        ("cat > a.py <<'E'\nprint(1)\nE", Write, "cat > a.py <<'E'\nprint(1)\nE\npython a.py", Run),
+        ("echo a >> b; sed -i.bak s/a/b/ c; cat b", Write, "echo a >> /dev/null; cat b", Read),
+        ("git apply a.patch && git diff", Write, "git am a.patch", Run),
+        ("patch -p1 < a.patch", Write, "sed s/a/b/ c", Read),
     ] {
         assert_of_command(command, purpose);
         assert_of_command(opposite, its_purpose);
@@ -269,7 +275,7 @@ fn a_sleep_makes_a_poll_only_of_commands_that_look() {
     for (poll, other) in [
         ("sleep 30 && gh run view 12", "sleep 30 && gh run rerun 12"),
         ("sleep 45; tail -5 build.log", "sleep 5; make"),
-        ("sleep 30; cat out/state", "cat > run.sh <<EOF\nsleep 5\ncat out/state\nEOF"),
+        ("sleep 30; cat out/state", "cat > run.sh <<EOF\nsleep 5\ncat out/state\nEOF\nsh run.sh"),
         ("sleep 30 && ./check.sh", "sleep 1; npm test"),
         ("sleep 60; make status", "sleep 60; make deploy"),
         ("sleep 20; ls out | wc -l", "sleep 20; touch out/a"),

@@ -1,0 +1,195 @@
+//! The progress that finished calls make.
+//!
+//! | contribution | recognized by | reason |
+//! | --- | --- | --- |
+//! | change | a successful write, by a tool or a shell command, that was not made recently | the work has moved |
+//! | new | more than half of the result was in no recent result | the agent has learned something |
+//! | partly known | about half of the result was in recent results | overlapping pages, moved windows |
+//! | known | at most a quarter of the result is new | the agent has read this already |
+//! | repeated change | a write that was made recently | the second time, it adds nothing |
+//! | nothing | the class `nothing` | nothing was found |
+//! | failed | the class `failed`, or a result that reports an error | the call had no effect |
+//! | neutral | polls, waits, plans, questions, acknowledgements, declined calls, outages; a result that is known, of a call that was last made before a change | says nothing about progress: such a call checks a change, or depends on others |
+//!
+//! Recent are the latest six calls of the agent. Results are compared by a sketch: the smallest
+//! hashes of their lines, as in MinHash (A. Broder, *On the resemblance and containment of
+//! documents*, 1997). Six calls and four hashes suffice: in 154 labelled sessions, larger numbers
+//! found no more stretches without progress, and delayed none.
+
+#[cfg(test)]
+mod tests;
+
+use std::num::NonZeroU32;
+
+use memchr::memchr_iter;
+
+use super::call::Call;
+use crate::{Fingerprint, Purpose, ResultClass, ToolClass, ToolResult};
+
+/// The progress that one finished call makes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Contribution {
+    /// A change that was not made recently.
+    Change,
+    /// A result of which most is new.
+    New,
+    /// A result of which about half is new.
+    PartlyKnown,
+    /// A result that contains nothing new.
+    Known,
+    /// A change that was made recently.
+    RepeatedChange,
+    /// Nothing was found.
+    Nothing,
+    /// The call failed.
+    Failed,
+    /// Neither progress nor its absence.
+    Neutral,
+}
+
+/// The number of recent calls.
+const N_RECENT: usize = 6;
+/// The number of hashes in a sketch.
+const N_HASHES: usize = 4;
+/// The number of bytes of a result that are compared.
+const COMPARED: usize = 8 * 1024;
+/// The longest text, in bytes, that one hash stands for. Longer lines are cut into pieces.
+const LONGEST_PIECE: usize = 64;
+/// The shortest line, in bytes, that is compared: shorter lines are brackets and the like.
+const SHORTEST_LINE: usize = 4;
+
+/// The recent calls of an agent.
+#[derive(Clone, Debug, Default)]
+pub(super) struct RecentCalls(Option<Box<Calls>>);
+
+#[derive(Clone, Debug)]
+struct Calls {
+    /// The latest call is the last.
+    calls: [Option<RecentCall>; N_RECENT],
+    /// The number of calls since the latest change, that change included.
+    n_since_change: u8,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct RecentCall {
+    call: NonZeroU32,
+    sketch: Sketch,
+}
+
+/// The smallest hashes of a text, in ascending order. Absent hashes are at the end.
+type Sketch = [u16; N_HASHES];
+
+/// Stands for an absent hash.
+const ABSENT: u16 = u16::MAX;
+
+impl RecentCalls {
+    /// Forgets all calls: a new stretch of work begins.
+    pub(super) fn clear(&mut self) {
+        self.0 = None;
+    }
+
+    /// Adds a finished call, and returns its contribution. `is_error` is true if the call failed,
+    /// or if its result reports an error.
+    pub(super) fn add(
+        &mut self,
+        call: &Call,
+        result: &ToolResult,
+        class: ResultClass,
+        is_error: bool,
+    ) -> Contribution {
+        if is_neutral(call.purpose, class) {
+            return Contribution::Neutral;
+        }
+        let is_change = call.class == ToolClass::Write || call.purpose == Purpose::Write;
+        let text = result.output.as_deref().unwrap_or_default();
+        let sketch = if is_change { [ABSENT; N_HASHES] } else { sketch(text) };
+        let recent = self.0.get_or_insert_with(|| {
+            Box::new(Calls { calls: [None; N_RECENT], n_since_change: u8::MAX })
+        });
+        let added = RecentCall { call: call.fingerprint.brief(), sketch };
+        let contribution = match class {
+            _ if is_error => Contribution::Failed,
+            _ if is_change && recent.position(added.call).is_some() => Contribution::RepeatedChange,
+            _ if is_change => Contribution::Change,
+            ResultClass::Nothing => Contribution::Nothing,
+            ResultClass::Acknowledged => Contribution::Neutral,
+            _ => recent.contribution(added),
+        };
+        recent.push(added, contribution == Contribution::Change);
+        contribution
+    }
+}
+
+/// Returns true if a call neither makes progress nor shows its absence, whatever its result.
+fn is_neutral(purpose: Purpose, class: ResultClass) -> bool {
+    let is_neutral =
+        matches!(class, ResultClass::Declined | ResultClass::Outage | ResultClass::Unfinished);
+    is_neutral || matches!(purpose, Purpose::Poll | Purpose::Wait | Purpose::Plan | Purpose::Ask)
+}
+
+impl Calls {
+    /// Returns the number of calls that were made since an equal call, that call included.
+    fn position(&self, call: NonZeroU32) -> Option<usize> {
+        let is_equal = |recent: &Option<RecentCall>| recent.is_some_and(|it| it.call == call);
+        self.calls.iter().rev().position(is_equal).map(|idx| idx + 1)
+    }
+
+    /// Returns the contribution of a call that returned information.
+    fn contribution(&self, added: RecentCall) -> Contribution {
+        let recent = || self.calls.iter().flatten().flat_map(|call| call.sketch);
+        let hashes = added.sketch.iter().filter(|hash| **hash != ABSENT);
+        let n_hashes = hashes.clone().count();
+        let n_new = hashes.filter(|hash| recent().all(|known| known != **hash)).count();
+        let is_known = n_new * 4 <= n_hashes;
+        match self.position(added.call) {
+            _ if n_hashes == 0 => Contribution::Neutral,
+            Some(n_calls) if is_known && usize::from(self.n_since_change) < n_calls => {
+                Contribution::Neutral
+            }
+            _ if is_known => Contribution::Known,
+            _ if n_new * 5 <= n_hashes * 3 => Contribution::PartlyKnown,
+            _ => Contribution::New,
+        }
+    }
+
+    fn push(&mut self, call: RecentCall, is_change: bool) {
+        self.calls.rotate_left(1);
+        self.calls[N_RECENT - 1] = Some(call);
+        self.n_since_change = if is_change { 1 } else { self.n_since_change.saturating_add(1) };
+    }
+}
+
+/// Returns the sketch of a text.
+fn sketch(text: &str) -> Sketch {
+    let text = &text.as_bytes()[..text.len().min(COMPARED)];
+    let mut sketch = [ABSENT; N_HASHES];
+    let mut start = 0;
+    for end in memchr_iter(b'\n', text).chain([text.len()]) {
+        let line = text[start..end].trim_ascii();
+        start = end + 1;
+        if line.len() < SHORTEST_LINE {
+            continue;
+        }
+        for piece in line.chunks(LONGEST_PIECE) {
+            insert(&mut sketch, hash(piece));
+        }
+    }
+    sketch
+}
+
+/// Returns 16 bits of the hash of a piece of text.
+#[expect(clippy::cast_possible_truncation, reason = "the upper bits are returned")]
+fn hash(piece: &[u8]) -> u16 {
+    ((Fingerprint::of(piece).get() >> 48) as u16).min(ABSENT - 1)
+}
+
+/// Inserts a hash into a sketch if it is smaller than another and not contained.
+fn insert(sketch: &mut Sketch, hash: u16) {
+    if sketch[N_HASHES - 1] <= hash || sketch.contains(&hash) {
+        return;
+    }
+    let at = sketch.partition_point(|it| *it < hash);
+    sketch[at..].rotate_right(1);
+    sketch[at] = hash;
+}

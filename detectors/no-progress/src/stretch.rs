@@ -1,0 +1,77 @@
+use watchkeeper_core::{
+    Context, Fingerprint, Report, Timestamp,
+    author::{Contribution, Place},
+};
+
+use crate::evidence::Evidence;
+
+/// A stretch of work without progress, from its first step that added nothing.
+#[derive(Clone, Debug)]
+pub(crate) struct Stretch {
+    pub(crate) evidence: Evidence,
+    steps: Steps,
+    since: Timestamp,
+    first: Option<Place>,
+}
+
+/// The steps of a stretch, counted by what they added.
+#[derive(Clone, Copy, Debug, Default)]
+struct Steps {
+    all: u32,
+    nothing: u32,
+    failed: u32,
+    known: u32,
+    repeated: u32,
+}
+
+impl Stretch {
+    pub(crate) fn new(cx: &Context<'_>) -> Self {
+        Self {
+            evidence: Evidence::default(),
+            steps: Steps::default(),
+            since: cx.now(),
+            first: cx.place(),
+        }
+    }
+
+    pub(crate) fn count(&mut self, contribution: Contribution) {
+        let Steps { all, nothing, failed, known, repeated } = &mut self.steps;
+        *all = all.saturating_add(1);
+        let count = match contribution {
+            Contribution::Nothing => nothing,
+            Contribution::Failed => failed,
+            Contribution::Known | Contribution::PartlyKnown => known,
+            Contribution::RepeatedChange => repeated,
+            _ => return,
+        };
+        *count = count.saturating_add(1);
+    }
+
+    pub(crate) fn report(&self, cx: &mut Context<'_>) {
+        let within = cx.within(cx.now().duration_since(self.since));
+        cx.report(Fingerprint::NONE, self.evidence.steps(), || {
+            let Steps { all, nothing, failed, known, repeated } = self.steps;
+            let reasons: Vec<String> = [
+                (nothing, "found nothing"),
+                (failed, "failed"),
+                (known, "returned known text"),
+                (repeated, "repeated a change"),
+            ]
+            .into_iter()
+            .filter(|(n, _)| *n != 0)
+            .map(|(n, reason)| format!("{n} {reason}"))
+            .collect();
+            let reasons = reasons.join(", ");
+            let n_without = nothing + failed + known + repeated;
+            Report::new(format!(
+                "{n_without} of the last {all} steps{within} made no progress: {reasons}"
+            ))
+            .with("steps", all)
+            .with("found_nothing", nothing)
+            .with("failed", failed)
+            .with("known", known)
+            .with("repeated_changes", repeated)
+            .since(self.first.as_ref().map(Place::evidence))
+        });
+    }
+}

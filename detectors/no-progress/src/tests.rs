@@ -1,0 +1,183 @@
+use insta::assert_snapshot;
+use proptest::{collection::vec, prelude::*, sample::select};
+use watchkeeper_core::{
+    DetectorKind, Fingerprint,
+    author::{Contribution, Options},
+};
+use watchkeeper_testing::{laws, play};
+
+use super::{Evidence, NoProgress, Reset, Weights};
+
+const SEARCHES: &str = "
+    0s prompt run the tests
+    1s call Bash {\"command\": \"javac A.java\"}
+    2s result fail javac: command not found
+    3s call Bash {\"command\": \"which javac\"}
+    4s result ok \"\"
+    5s call Grep {\"pattern\": \"jdk\"}
+    6s result ok No matches found
+    7s call Grep {\"pattern\": \"java home\"}
+    8s result ok No matches found
+    9s call Read {\"path\": \"README.md\"}
+    10s result ok \"Install a JDK first.\\nThen run the tests.\\n\"
+    11s call Bash {\"command\": \"find / -name 'jre*'\"}
+    12s result ok \"\"
+    13s call Bash {\"command\": \"java -version\"}
+    14s result fail java: command not found
+    15s call Glob {\"pattern\": \"**/jdk*\"}
+    16s result ok No files found
+    17s call Glob {\"pattern\": \"**/jvm*\"}
+    18s result ok No files found
+";
+
+/// Returns the events of four calls with new results.
+fn new_results() -> String {
+    let texts = [
+        "fn parse(text: &str) -> Tree",
+        "struct Tree { nodes: Vec<Node> }",
+        "impl Display for Tree { }",
+        "mod lexer; mod parser;",
+    ];
+    let read = |text| format!("+1s call Read {{\"path\": \"{text}\"}}\n+1s result ok {text}\n");
+    texts.map(read).concat()
+}
+
+#[test]
+fn reports_searches_for_something_absent() {
+    assert_snapshot!(play::<NoProgress>("", SEARCHES), @"
+    14s     low       6 of the last 7 steps in 12s made no progress: 4 found nothing, 2 failed
+    18s     medium    8 of the last 9 steps in 16s made no progress: 6 found nothing, 2 failed
+    ");
+}
+
+#[test]
+fn a_change_resolves_and_starts_over() {
+    let trace = format!(
+        "{SEARCHES}
+        20s call Write {{\"path\": \"build.sh\", \"content\": \"make\"}}
+        21s result ok
+        22s call Bash {{\"command\": \"make\"}}
+        23s result fail make: command not found
+        "
+    );
+    assert_snapshot!(play::<NoProgress>("", &trace), @"
+    14s     low       6 of the last 7 steps in 12s made no progress: 4 found nothing, 2 failed
+    18s     medium    8 of the last 9 steps in 16s made no progress: 6 found nothing, 2 failed
+    21s     resolved  progress again: a change was made
+    ");
+}
+
+#[test]
+fn a_prompt_of_a_person_starts_over() {
+    let trace = format!("{SEARCHES}\n20s turn_end\n21s prompt go on\n");
+    assert_snapshot!(play::<NoProgress>("", &trace), @"
+    14s     low       6 of the last 7 steps in 12s made no progress: 4 found nothing, 2 failed
+    18s     medium    8 of the last 9 steps in 16s made no progress: 6 found nothing, 2 failed
+    21s     resolved  progress again: a person sent a prompt
+    ");
+}
+
+#[test]
+fn four_new_results_in_a_row_start_over() {
+    let trace = format!("{SEARCHES}{}", new_results());
+    assert_snapshot!(play::<NoProgress>("", &trace), @"
+    14s     low       6 of the last 7 steps in 12s made no progress: 4 found nothing, 2 failed
+    18s     medium    8 of the last 9 steps in 16s made no progress: 6 found nothing, 2 failed
+    26s     resolved  progress again: results were new
+    ");
+}
+
+#[test]
+fn only_changes_are_progress_if_the_policy_says_so() {
+    let trace = format!("{SEARCHES}{}", new_results());
+    assert_snapshot!(play::<NoProgress>("progress = 'change'", &trace), @"
+    12s     low       5 of the last 6 steps in 10s made no progress: 4 found nothing, 1 failed
+    16s     medium    7 of the last 8 steps in 14s made no progress: 5 found nothing, 2 failed
+    ");
+}
+
+#[test]
+fn only_calls_of_the_classes_are_steps() {
+    assert_snapshot!(play::<NoProgress>("classes = ['run']", SEARCHES), @"");
+}
+
+#[test]
+fn rejects_an_empty_list_of_classes() {
+    let options = Options::parse("classes = []");
+    let error = options.and_then(|it| it.build(NoProgress::new)).expect_err("the list is empty");
+    assert_snapshot!(error.to_string(), @"invalid value for `classes`: the list is empty; name a class");
+}
+
+fn contribution() -> impl Strategy<Value = Contribution> {
+    select(vec![
+        Contribution::Change,
+        Contribution::New,
+        Contribution::PartlyKnown,
+        Contribution::Known,
+        Contribution::RepeatedChange,
+        Contribution::Nothing,
+        Contribution::Failed,
+        Contribution::Neutral,
+    ])
+}
+
+/// Returns the evidence after these calls, in steps.
+fn steps(calls: &[(Contribution, Option<u8>)]) -> u64 {
+    let mut evidence = Evidence::default();
+    for (contribution, response) in calls {
+        let response = response.map(|it| Fingerprint::of([it]));
+        evidence.add(*contribution, response, &Weights::FITTED);
+    }
+    evidence.steps()
+}
+
+proptest! {
+    #[test]
+    fn evidence_grows_with_each_step_without_progress(
+        calls in vec((contribution(), proptest::option::of(0..4_u8)), 0..60),
+        more in select(vec![Contribution::Known, Contribution::Nothing, Contribution::Failed]),
+    ) {
+        let with_one_more: Vec<_> = calls.iter().copied().chain([(more, None)]).collect();
+        prop_assert_eq!(steps(&with_one_more), steps(&calls) + 1);
+    }
+
+    #[test]
+    fn a_change_resets_the_evidence(
+        calls in vec((contribution(), proptest::option::of(0..4_u8)), 0..60),
+        after in vec((contribution(), proptest::option::of(0..4_u8)), 0..60),
+    ) {
+        let change = (Contribution::Change, None);
+        let all: Vec<_> = calls.iter().copied().chain([change]).chain(after.iter().copied()).collect();
+        prop_assert_eq!(steps(&all), steps(&after));
+        prop_assert_eq!(Evidence::default().add(Contribution::Change, None, &Weights::FITTED), Some(Reset::Change));
+    }
+
+    #[test]
+    fn new_results_never_add_evidence(
+        calls in vec((contribution(), proptest::option::of(0..4_u8)), 0..60),
+    ) {
+        let with_new: Vec<_> = calls.iter().copied().chain([(Contribution::New, None)]).collect();
+        prop_assert!(steps(&with_new) <= steps(&calls));
+    }
+
+    #[test]
+    fn neutral_calls_change_nothing(
+        calls in vec((contribution(), proptest::option::of(0..4_u8)), 0..60),
+        at in any::<proptest::sample::Index>(),
+    ) {
+        let mut with_neutral = calls.clone();
+        with_neutral.insert(at.index(calls.len() + 1), (Contribution::Neutral, None));
+        prop_assert_eq!(steps(&with_neutral), steps(&calls));
+    }
+}
+
+#[test]
+fn laws_hold() {
+    laws::of::<NoProgress>("").traces([SEARCHES]).check();
+    laws::of::<NoProgress>("progress = \"change\"").traces([SEARCHES]).check();
+}
+
+#[test]
+fn state_of_a_stream_is_small() {
+    assert_eq!(size_of::<NoProgress>(), 16);
+}
