@@ -18,9 +18,9 @@ pub(crate) struct Watchkeeper {
     policy: Policy,
 }
 
-/// A finding of severity `medium` or higher.
-pub(crate) struct Alarm {
-    /// The number of tool calls that the session had when the finding was emitted.
+/// A finding, when it was opened or became more severe.
+pub(crate) struct Emitted {
+    /// The number of tool calls that the session had by then.
     pub(crate) step: u64,
     pub(crate) finding: Finding,
 }
@@ -36,34 +36,36 @@ impl Watchkeeper {
         Ok(Self { registry, policy })
     }
 
-    /// Returns the findings of severity `medium` or higher about a session, without those about
-    /// budgets.
+    /// Returns the findings about a session, without those about budgets.
     ///
-    /// Time passes by events only. Whatever is due before an event is emitted before it.
-    pub(crate) fn alarms(&self, events: &[Event]) -> Vec<Alarm> {
+    /// Time passes by events only. A finding that is due before an event is emitted before it.
+    pub(crate) fn findings(&self, events: &[Event]) -> Vec<Emitted> {
         let config =
             EngineConfig { session_expiry: SignedDuration::MAX, ..self.policy.engine_config() };
         let mut engine = Engine::new(self.policy.detectors.clone(), config);
-        let (mut steps, mut findings, mut alarms) =
+        let (mut steps, mut findings, mut emitted) =
             (StepCounter::default(), Vec::new(), Vec::new());
         for event in events {
             if let Some(at) = known_time(event.at) {
                 engine.advance(at, &mut findings);
-                alarms.extend(findings.drain(..).filter_map(|it| Alarm::new(steps.count(), it)));
+                emitted.extend(findings.drain(..).filter_map(|it| Emitted::new(steps.count(), it)));
             }
             steps.observe(event);
             engine.observe(event, &mut findings);
-            alarms.extend(findings.drain(..).filter_map(|it| Alarm::new(steps.count(), it)));
+            emitted.extend(findings.drain(..).filter_map(|it| Emitted::new(steps.count(), it)));
         }
-        alarms
+        emitted
     }
 }
 
-impl Alarm {
+impl Emitted {
     fn new(step: u64, finding: Finding) -> Option<Self> {
-        let is_alarm = finding.status == Status::Open
-            && Severity::Medium <= finding.severity
-            && &*finding.class != "budget";
-        is_alarm.then_some(Self { step, finding })
+        let counts = finding.status == Status::Open && &*finding.class != "budget";
+        counts.then_some(Self { step, finding })
+    }
+
+    /// Returns whether the severity is `medium` or higher.
+    pub(crate) fn is_alarm(&self) -> bool {
+        Severity::Medium <= self.finding.severity
     }
 }

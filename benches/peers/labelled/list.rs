@@ -2,17 +2,22 @@
 
 use std::{io::Write, path::Path};
 
-use watchkeeper_core::author::make_safe;
+use watchkeeper_core::{Event, author::make_safe};
 use watchkeeper_testing::labels::{LabelledSession, Labels, Stretch};
 
 use super::{delay, due, events, is_due, is_found_at, score::IN_TIME};
 use crate::{
     error::Error,
-    watchkeeper::{Alarm, Watchkeeper},
+    reports::Response,
+    rules::{PEERS, Peer},
+    watchkeeper::{Emitted, Watchkeeper},
 };
 
 /// Writes a line for each due stretch, found or missed, for each alarm in a quiet session, and for
 /// each alarm in a due session that belongs to no due stretch. Then writes the totals.
+///
+/// The line of a missed stretch contains the findings of Watchkeeper elsewhere in the session, its
+/// findings of severity `low` in the stretch, and the guards that find the stretch.
 pub(crate) fn list(
     folder: &Path,
     labels: &Labels,
@@ -22,13 +27,28 @@ pub(crate) fn list(
     let mut totals = Totals::default();
     for session in labels.sessions() {
         let events = events(&folder.join(session.file()), &watchkeeper.registry.sources)?;
-        let alarms = watchkeeper.alarms(&events);
+        let (alarms, lows): (Vec<_>, Vec<_>) =
+            watchkeeper.findings(&events).into_iter().partition(Emitted::is_alarm);
         totals.add(session, &alarms);
         for stretch in due(session) {
-            write_stretch(session, stretch, &alarms, out)?;
+            match alarms.iter().find(|alarm| is_found_at(stretch, alarm.step)) {
+                Some(alarm) => write_found(session, stretch, alarm, out)?,
+                None => {
+                    let is_in_stretch = |it: &&Emitted| is_found_at(stretch, it.step);
+                    let lows = lows.iter().filter(is_in_stretch);
+                    let found_elsewhere = alarms.iter().chain(lows);
+                    write_missed(
+                        session,
+                        stretch,
+                        found_elsewhere,
+                        &guards(&events, stretch),
+                        out,
+                    )?;
+                }
+            }
         }
         let is_outside =
-            |alarm: &&Alarm| !due(session).any(|stretch| is_found_at(stretch, alarm.step));
+            |alarm: &&Emitted| !due(session).any(|stretch| is_found_at(stretch, alarm.step));
         for alarm in alarms.iter().filter(is_outside) {
             write_alarm(session, alarm, out)?;
         }
@@ -36,40 +56,56 @@ pub(crate) fn list(
     totals.write(out)
 }
 
-fn write_stretch(
+/// Returns the names of the guards that find a stretch.
+fn guards(events: &[Event], stretch: &Stretch) -> Vec<&'static str> {
+    let finds = |peer: &&Peer| {
+        let steps = peer.reports(events).steps(Response::Warn);
+        steps.into_iter().any(|step| is_found_at(stretch, step))
+    };
+    PEERS.iter().filter(finds).map(|peer| peer.name).collect()
+}
+
+fn write_found(
     session: &LabelledSession,
     stretch: &Stretch,
-    alarms: &[Alarm],
+    Emitted { step, finding }: &Emitted,
     out: &mut dyn Write,
 ) -> Result<(), Error> {
-    let Stretch { severity, kind, from_step, to_step, tell_step, why } = stretch;
-    let (file, why) = (session.file().display(), make_safe(why));
-    match alarms.iter().find(|alarm| is_found_at(stretch, alarm.step)) {
-        Some(Alarm { step, finding }) => writeln!(
-            out,
-            "found\t{file}\t{kind}\t{severity}\t{from_step}-{to_step}\ttell {tell_step}\tat {step}, \
-             delay {}\t{}: {}\t{why}",
-            delay(stretch, *step),
-            finding.detector,
-            finding.message,
-        )?,
-        None => {
-            let others: Vec<String> =
-                alarms.iter().map(|it| format!("{} at {}", it.finding.detector, it.step)).collect();
-            let others = if others.is_empty() { "no alarm".to_owned() } else { others.join(", ") };
-            writeln!(
-                out,
-                "missed\t{file}\t{kind}\t{severity}\t{from_step}-{to_step}\ttell {tell_step}\t\
-                 {others}\t\t{why}"
-            )?;
-        }
-    }
+    let delay = delay(stretch, *step);
+    let (detector, message) = (&finding.detector, &finding.message);
+    let (label, why) = (label(session, stretch), make_safe(&stretch.why));
+    writeln!(out, "found\t{label}\tat {step}, delay {delay}\t{detector}: {message}\t{why}")?;
     Ok(())
+}
+
+fn write_missed<'a>(
+    session: &LabelledSession,
+    stretch: &Stretch,
+    found_elsewhere: impl Iterator<Item = &'a Emitted>,
+    guards: &[&str],
+    out: &mut dyn Write,
+) -> Result<(), Error> {
+    let findings: Vec<String> = found_elsewhere
+        .map(|Emitted { step, finding }| {
+            format!("{} {} at {step}", finding.severity, finding.detector)
+        })
+        .collect();
+    let or_none = |names: String| if names.is_empty() { "none".to_owned() } else { names };
+    let (findings, guards) = (or_none(findings.join(", ")), or_none(guards.join("; ")));
+    let (label, why) = (label(session, stretch), make_safe(&stretch.why));
+    writeln!(out, "missed\t{label}\tfindings: {findings}\tguards: {guards}\t{why}")?;
+    Ok(())
+}
+
+fn label(session: &LabelledSession, stretch: &Stretch) -> String {
+    let Stretch { severity, kind, from_step, to_step, tell_step, .. } = stretch;
+    let file = session.file().display();
+    format!("{file}\t{kind}\t{severity}\t{from_step}-{to_step}\ttell {tell_step}")
 }
 
 fn write_alarm(
     session: &LabelledSession,
-    Alarm { step, finding }: &Alarm,
+    Emitted { step, finding }: &Emitted,
     out: &mut dyn Write,
 ) -> Result<(), Error> {
     let verdict = session.severity().map_or("quiet", |it| it.name());
@@ -98,7 +134,7 @@ struct Totals {
 }
 
 impl Totals {
-    fn add(&mut self, session: &LabelledSession, alarms: &[Alarm]) {
+    fn add(&mut self, session: &LabelledSession, alarms: &[Emitted]) {
         let has_alarm = usize::from(!alarms.is_empty());
         if is_due(session.severity()) {
             self.due += 1;

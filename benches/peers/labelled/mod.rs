@@ -67,7 +67,9 @@ pub(crate) fn compare(
         let events = events(&folder.join(session.file()), &watchkeeper.registry.sources)?;
         let source = events.iter().find_map(|event| event.origin.as_ref()).map(|it| it.source);
         let family = Family::of_source(source.unwrap_or_default());
-        let alarms: Vec<u64> = watchkeeper.alarms(&events).iter().map(|it| it.step).collect();
+        let findings = watchkeeper.findings(&events);
+        let alarms: Vec<u64> =
+            findings.iter().filter(|it| it.is_alarm()).map(|it| it.step).collect();
         scores.ours.add(family, session, &alarms);
         // A warning counts as a report where one is due, and is ignored in quiet sessions.
         let weakest = if is_due(session.severity()) { Response::Warn } else { Response::Stop };
