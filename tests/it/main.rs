@@ -24,6 +24,7 @@ mod reports;
 mod scenarios;
 mod service;
 mod tidy;
+mod tune;
 mod watch;
 
 // The crates that the stock program links, and an in-house detector.

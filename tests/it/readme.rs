@@ -68,9 +68,9 @@ fn the_budget_of_a_team_passes_its_test() {
     }
 }
 
-/// Replaces the output that follows a command in a block of the README.
+/// Replaces the output that follows a command in a block of a page.
 #[track_caller]
-fn show(readme: &mut String, folder: &Folder, command: &str) {
+pub(crate) fn show(page: &mut String, folder: &Folder, command: &str) {
     let mut words = command.split(' ');
     assert_eq!(words.next(), Some("watchkeeper"));
     let ran = program()
@@ -81,10 +81,10 @@ fn show(readme: &mut String, folder: &Folder, command: &str) {
     let output =
         [ran.stdout, ran.stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).concat();
     let prompt = format!("```console\n$ {command}\n");
-    let start = readme.find(&prompt).unwrap_or_else(|| panic!("no block with {command}"));
+    let start = page.find(&prompt).unwrap_or_else(|| panic!("no block with {command}"));
     let start = start + prompt.len();
-    let end = start + readme[start..].find("```\n").expect("the block should end");
-    readme.replace_range(start..end, &output.replace("acme-watchkeeper", "watchkeeper"));
+    let end = start + page[start..].find("```\n").expect("the block should end");
+    page.replace_range(start..end, &output.replace("acme-watchkeeper", "watchkeeper"));
 }
 
 /// Returns the blocks of TOML that are whole policies.

@@ -16,6 +16,7 @@ use crate::{
     recorded::ReadError,
     replay::ProbeError,
     session_paths::SessionPathsError,
+    tune::LabelsFileError,
 };
 
 /// Failure of a command. Printed after `error: `, together with its causes.
@@ -37,6 +38,8 @@ pub(crate) enum Error {
     Probe(#[from] ProbeError),
     #[error(transparent)]
     New(#[from] NewError),
+    #[error(transparent)]
+    Labels(#[from] LabelsFileError),
     /// No detector, sink, source or key of a policy has this name.
     #[error(
         "unknown name {name}{}; `watchkeeper detectors` lists the kinds, and `watchkeeper policy` \
@@ -86,6 +89,13 @@ pub(crate) enum Error {
     NoUserFolder,
     #[error("watch follows files; to check standard input, use `watchkeeper check -`")]
     StandardInput,
+    #[error("tune reads sessions twice; write standard input to a file, and name the file")]
+    TunedStandardInput,
+    #[error(
+        "the proposed policy extends {}, and cannot replace it; name another file",
+        quoted_path(.path)
+    )]
+    TunedPolicy { path: PathBuf },
     #[error("--against takes recorded sessions, and {} is a policy; name the policy before --against", quoted_path(.path))]
     PolicyAgainst { path: PathBuf },
     #[error("cannot write {}", quoted_path(.path))]

@@ -20,6 +20,7 @@ use crate::{
     numbers::counted,
     output::safe_path,
     recorded::{self, Group, RecordedSession},
+    replay::Observer,
     report::{Report, SkippedFile},
 };
 
@@ -104,10 +105,50 @@ impl ExplainRequest {
         Ok(Self { detectors, detector, id, candidates: BTreeSet::new(), recorder: None })
     }
 
+    /// Returns the selected session, unless several match.
+    fn selected(&self) -> Option<&Candidate> {
+        let id = self.id.as_deref();
+        let exact = self.candidates.iter().find(|it| Some(it.session.as_str()) == id);
+        exact.or_else(|| self.candidates.first().filter(|_| self.candidates.len() == 1))
+    }
+
+    /// Returns the timeline, and reduces the report to the selected session and
+    /// detector.
+    pub(crate) fn finish(self, report: &mut Report) -> Result<Timeline, ExplainError> {
+        let Some(session) = self.selected().map(|it| it.session.clone()) else {
+            return Err(self.not_selected(report));
+        };
+        let Report { sessions, skipped_files, about_monitor, .. } = std::mem::take(report);
+        report.about_monitor = about_monitor;
+        for mut selected in sessions.into_iter().filter(|it| it.session == session) {
+            let is_selected = |skipped: &&SkippedFile| selected.files.contains(&skipped.file);
+            report.skipped_files.extend(skipped_files.iter().filter(is_selected).cloned());
+            selected
+                .findings
+                .retain(|it| self.detector.as_ref().is_none_or(|id| *id == it.finding.detector));
+            report.add(selected);
+        }
+        let recorder = self.recorder.filter(|it| *it.session() == session);
+        let timeline = recorder.map(|it| it.finish(&self.detectors));
+        timeline.ok_or_else(|| ExplainError::NotRead { session: quote(session.as_str()) })
+    }
+
+    fn not_selected(self, report: &mut Report) -> ExplainError {
+        if !self.candidates.is_empty() {
+            return ExplainError::Ambiguous(self.candidates.into_iter().collect());
+        }
+        match self.id {
+            Some(id) => ExplainError::UnknownSession { id: quote(&id) },
+            None => ExplainError::NoSession { skipped: std::mem::take(&mut report.skipped_files) },
+        }
+    }
+}
+
+impl Observer for ExplainRequest {
     /// Removes groups that cannot affect the explanation: all if the session is
     /// ambiguous, or else the later ones. If detectors count several sessions together
     /// (`is_shared`), later sessions can affect them, too.
-    pub(crate) fn select(
+    fn select(
         &mut self,
         mut groups: Vec<Group>,
         is_shared: bool,
@@ -144,16 +185,9 @@ impl ExplainRequest {
         groups
     }
 
-    /// Returns the selected session, unless several match.
-    fn selected(&self) -> Option<&Candidate> {
-        let id = self.id.as_deref();
-        let exact = self.candidates.iter().find(|it| Some(it.session.as_str()) == id);
-        exact.or_else(|| self.candidates.first().filter(|_| self.candidates.len() == 1))
-    }
-
     /// Starts recording if the event is the first one of a matching session. Called
     /// before the engine observes the event.
-    pub(crate) fn before_event(&mut self, event: &Event, engine: &mut Engine) {
+    fn before_event(&mut self, event: &Event, engine: &mut Engine) {
         let id = &event.session;
         if self.id.as_ref().is_some_and(|start| !id.as_str().starts_with(start))
             || self.recorder.as_ref().is_some_and(|it| it.session() == id)
@@ -178,42 +212,11 @@ impl ExplainRequest {
     }
 
     /// Records the engine's explanation of an event that it has just observed.
-    pub(crate) fn after_event(&mut self, event: &Event, engine: &mut Engine, registry: &Registry) {
+    fn after_event(&mut self, event: &Event, engine: &mut Engine, registry: &Registry) {
         if let Some(recorder) = &mut self.recorder
             && *recorder.session() == event.session
         {
             recorder.observe(event, engine, registry);
-        }
-    }
-
-    /// Returns the timeline, and reduces the report to the selected session and
-    /// detector.
-    pub(crate) fn finish(self, report: &mut Report) -> Result<Timeline, ExplainError> {
-        let Some(session) = self.selected().map(|it| it.session.clone()) else {
-            return Err(self.not_selected(report));
-        };
-        let Report { sessions, skipped_files, about_monitor, .. } = std::mem::take(report);
-        report.about_monitor = about_monitor;
-        for mut selected in sessions.into_iter().filter(|it| it.session == session) {
-            let is_selected = |skipped: &&SkippedFile| selected.files.contains(&skipped.file);
-            report.skipped_files.extend(skipped_files.iter().filter(is_selected).cloned());
-            selected
-                .findings
-                .retain(|it| self.detector.as_ref().is_none_or(|id| *id == it.finding.detector));
-            report.add(selected);
-        }
-        let recorder = self.recorder.filter(|it| *it.session() == session);
-        let timeline = recorder.map(|it| it.finish(&self.detectors));
-        timeline.ok_or_else(|| ExplainError::NotRead { session: quote(session.as_str()) })
-    }
-
-    fn not_selected(self, report: &mut Report) -> ExplainError {
-        if !self.candidates.is_empty() {
-            return ExplainError::Ambiguous(self.candidates.into_iter().collect());
-        }
-        match self.id {
-            Some(id) => ExplainError::UnknownSession { id: quote(&id) },
-            None => ExplainError::NoSession { skipped: std::mem::take(&mut report.skipped_files) },
         }
     }
 }

@@ -26,10 +26,12 @@ mod numbers;
 mod output;
 mod policy_file;
 mod policy_tests;
+mod progress;
 mod recorded;
 mod replay;
 mod report;
 mod session_paths;
+mod tune;
 
 use std::{
     ffi::OsString,

@@ -105,6 +105,12 @@ fn finish(loaded: Loaded, global: &Global, output: &mut Output<'_>) -> Result<Po
     }
 }
 
+/// Returns a policy, or an error with its diagnostics.
+pub(crate) fn require_valid(loaded: Loaded) -> Result<Policy, LoadError> {
+    let rendered = if loaded.policy.is_none() { render(&loaded, false) } else { String::new() };
+    loaded.policy.ok_or(LoadError::Invalid { rendered })
+}
+
 /// Loads a policy file, or the built-in policy. A file that cannot be read is no
 /// mistake in the policy.
 pub(crate) fn load(loader: &Loader<'_>, path: Option<&Path>) -> Result<Loaded, LoadError> {

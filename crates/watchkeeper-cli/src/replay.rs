@@ -11,14 +11,13 @@ use thiserror::Error;
 use watchkeeper_core::{
     Engine, Event, Finding, SessionId, SignedDuration,
     author::{ClientTotal, DedupCache, SkippedLines},
-    embed::{EngineConfig, Registry, Router, SourceEntry},
+    embed::{EngineConfig, Kinds, NamedDetector, Registry, Router, SourceEntry},
 };
 use watchkeeper_policy::{MatchTracker, Policy};
 use watchkeeper_sources::{Discovery, OpenError};
 
 use crate::{
     causes::with_causes,
-    explain_request::ExplainRequest,
     output::{quoted_path, safe_path},
     recorded::{self, Group, GroupRead, ReadError, Step, UnreadFile},
     report::{EpisodeRecorder, Report, SessionReport, SkippedFile, UsageRecorder, Window},
@@ -37,9 +36,41 @@ pub(crate) struct Recording {
     pub(crate) missing: Vec<PathBuf>,
 }
 
+/// The detectors of a policy, and the configuration of their engine.
+#[derive(Clone)]
+pub(crate) struct ConfiguredDetectors {
+    pub(crate) detectors: Vec<NamedDetector>,
+    pub(crate) config: EngineConfig,
+}
+
+impl From<Policy> for ConfiguredDetectors {
+    fn from(policy: Policy) -> Self {
+        Self { config: policy.engine_config(), detectors: policy.detectors }
+    }
+}
+
+/// Receives the events of a recording together with the engine, for a command that needs
+/// more than the report.
+pub(crate) trait Observer {
+    /// Returns the groups to read. `is_shared` is set if detectors count several sessions
+    /// together.
+    fn select(
+        &mut self,
+        groups: Vec<Group>,
+        is_shared: bool,
+        kinds: &Kinds<SourceEntry>,
+    ) -> Vec<Group>;
+
+    /// Called before the engine observes an event.
+    fn before_event(&mut self, event: &Event, engine: &mut Engine);
+
+    /// Called after the engine has observed an event.
+    fn after_event(&mut self, event: &Event, engine: &mut Engine, registry: &Registry);
+}
+
 /// Options of [`check`].
 pub(crate) struct CheckOptions<'a> {
-    pub(crate) request: Option<&'a mut ExplainRequest>,
+    pub(crate) observer: Option<&'a mut dyn Observer>,
     pub(crate) window: Window,
     /// `true` to record the usage of each session by day and model.
     pub(crate) with_usage: bool,
@@ -48,13 +79,14 @@ pub(crate) struct CheckOptions<'a> {
 /// Runs the detectors of a policy over all sessions of a recording: one session after
 /// the other or, if a detector counts several sessions together, in order of time.
 pub(crate) fn check(
-    policy: Policy,
+    configured: ConfiguredDetectors,
     registry: &Registry,
     recording: Recording,
     options: CheckOptions<'_>,
     bar: &ProgressBar,
 ) -> Report {
-    let CheckOptions { mut request, window, with_usage } = options;
+    let ConfiguredDetectors { detectors, config } = configured;
+    let CheckOptions { mut observer, window, with_usage } = options;
     let Recording { found, source, named, missing } = recording;
     let named: BTreeSet<PathBuf> = named.into_iter().collect();
     let mut report = Report { window, ..Report::default() };
@@ -64,16 +96,16 @@ pub(crate) fn check(
     for unread in without {
         add_unread(unread, &named, &mut report);
     }
-    let shared = policy.detectors.iter().filter(|detector| detector.per.is_some());
+    let shared = detectors.iter().filter(|detector| detector.per.is_some());
     let shared: BTreeSet<Arc<str>> = shared.map(|detector| detector.id.clone()).collect();
     let is_shared = !shared.is_empty();
-    let groups = match &mut request {
-        Some(request) => request.select(groups, is_shared, &registry.sources),
+    let groups = match &mut observer {
+        Some(observer) => observer.select(groups, is_shared, &registry.sources),
         None => groups,
     };
-    let config = EngineConfig { follows_episodes: true, ..unlimited(policy.engine_config()) };
+    let config = EngineConfig { follows_episodes: true, ..unlimited(config) };
     let mut run = Run {
-        engine: Engine::new(policy.detectors, config),
+        engine: Engine::new(detectors, config),
         episodes: EpisodeRecorder::new(shared),
         usage: with_usage.then(|| UsageRecorder::new(window)),
         sessions: Vec::new(),
@@ -84,12 +116,12 @@ pub(crate) fn check(
     };
     let on_step = &mut |step| match step {
         Step::Event(group_idx, event) => {
-            if let Some(request) = &mut request {
-                request.before_event(&event, &mut run.engine);
+            if let Some(observer) = &mut observer {
+                observer.before_event(&event, &mut run.engine);
             }
             run.observe(group_idx, &event);
-            if let Some(request) = &mut request {
-                request.after_event(&event, &mut run.engine, registry);
+            if let Some(observer) = &mut observer {
+                observer.after_event(&event, &mut run.engine, registry);
             }
         }
         Step::End(group_idx, read) => {

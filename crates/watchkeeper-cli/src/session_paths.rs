@@ -72,6 +72,14 @@ impl SessionPaths {
         Ok(Selection { paths, source })
     }
 
+    /// Returns the paths of the arguments, and the source of their files.
+    pub(crate) fn named(
+        &self,
+        registry: &Registry,
+    ) -> Result<(&[PathBuf], Option<&'static SourceEntry>), SessionPathsError> {
+        Ok((&self.paths, self.source(registry)?))
+    }
+
     /// Returns a note about the agents on this machine whose sessions are not read, if no
     /// path is named.
     pub(crate) fn unsupported_note(&self) -> Option<String> {

@@ -62,4 +62,5 @@ pub use crate::{
     sinks::NamedSink,
     test_file::{ExpectedFinding, LoadedTests, PolicyTest, PolicyTests, TestInput, TestSession},
     test_schema::test_schema,
+    toml_text::{key as toml_key, string as toml_string},
 };

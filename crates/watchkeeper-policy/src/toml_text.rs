@@ -6,14 +6,14 @@ use std::fmt::Write as _;
 use toml::de::DeValue;
 use watchkeeper_core::author::is_unsafe;
 
-/// Writes a key, with quotes if necessary.
-pub(crate) fn key(name: &str) -> String {
+/// Returns the text of a TOML key, with quotes if necessary.
+pub fn key(name: &str) -> String {
     let is_bare = |c: char| c.is_ascii_alphanumeric() || "_-".contains(c);
     if !name.is_empty() && name.chars().all(is_bare) { name.to_owned() } else { string(name) }
 }
 
-/// Writes a string.
-pub(crate) fn string(text: &str) -> String {
+/// Returns the text of a TOML string, in one line and safe for a terminal.
+pub fn string(text: &str) -> String {
     let mut quoted = String::from("\"");
     for c in text.chars() {
         match c {

@@ -3,6 +3,7 @@
 mod step_counter;
 
 use std::{
+    borrow::Cow,
     collections::BTreeMap,
     fmt,
     path::{Path, PathBuf},
@@ -34,7 +35,9 @@ const QUIET: &str = "quiet";
 /// tool calls of the file, in the order of the file, from 1, as a [`StepCounter`] does: the stretch begins at
 /// `from_step`, ends at `to_step`, and its owner should be notified at `tell_step`. A
 /// quiet session has one row without kind and steps. The column `why` and the order of
-/// the columns are free. Empty lines and lines that start with `#` are skipped.
+/// the columns are free. Quotation marks around a value are removed, and doubled ones in
+/// it become single: spreadsheets add them. Empty lines and lines that start with `#` are
+/// skipped.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Labels {
     sessions: Vec<LabelledSession>,
@@ -133,25 +136,25 @@ impl FromStr for Labels {
         let columns = Columns::new(header).map_err(|problem| LabelsError { line, problem })?;
 
         let mut labels = Self::default();
-        let mut positions: BTreeMap<&str, usize> = BTreeMap::new();
+        let mut positions: BTreeMap<String, usize> = BTreeMap::new();
         for (line, row) in rows {
             let at_line = |problem| LabelsError { line, problem };
             let row = columns.row(row).map_err(at_line)?;
-            match positions.get(row.file) {
+            match positions.get(&row.file) {
                 None => {
-                    positions.insert(row.file, labels.sessions.len());
+                    positions.insert(row.file.clone(), labels.sessions.len());
                     labels.sessions.push(LabelledSession {
                         file: row.file.into(),
                         line,
                         stretches: row.stretch.into_iter().collect(),
-                        why: row.why.to_owned(),
+                        why: row.why,
                     });
                 }
                 Some(position) => {
                     let stretches = &mut labels.sessions[*position].stretches;
                     let is_quiet = (stretches.is_empty(), row.stretch.is_none());
                     if is_quiet.0 != is_quiet.1 {
-                        let file = quote(row.file);
+                        let file = quote(&row.file);
                         return Err(at_line(Problem::QuietAndNot { file }));
                     }
                     stretches.extend(row.stretch);
@@ -169,11 +172,11 @@ struct Columns {
 }
 
 /// The values of one row.
-struct Row<'a> {
-    file: &'a str,
+struct Row {
+    file: String,
     /// `None` for a quiet session.
     stretch: Option<Stretch>,
-    why: &'a str,
+    why: String,
 }
 
 impl Columns {
@@ -187,11 +190,11 @@ impl Columns {
         Ok(Self { required, why: position("why") })
     }
 
-    fn row<'a>(&self, row: &'a str) -> Result<Row<'a>, Problem> {
-        let values: Vec<&str> = row.split('\t').map(str::trim).collect();
-        let value = |idx: usize| values.get(idx).copied().unwrap_or_default();
+    fn row(&self, row: &str) -> Result<Row, Problem> {
+        let values: Vec<Cow<'_, str>> = row.split('\t').map(unquoted).collect();
+        let value = |idx: usize| values.get(idx).map(Cow::as_ref).unwrap_or_default();
         let [file, verdict, kind, from, to, tell] = self.required.map(value);
-        let why = self.why.map(value).unwrap_or_default();
+        let (file, why) = (file.to_owned(), self.why.map(value).unwrap_or_default().to_owned());
         if file.is_empty() {
             return Err(Problem::MissingValue("file"));
         }
@@ -208,9 +211,18 @@ impl Columns {
         if tell_step < from_step || to_step < tell_step {
             return Err(Problem::Order { from: from_step, tell: tell_step, to: to_step });
         }
-        let (kind, reason) = (kind.to_owned(), why.to_owned());
+        let (kind, reason) = (kind.to_owned(), why.clone());
         let stretch = Stretch { severity, kind, from_step, to_step, tell_step, why: reason };
         Ok(Row { file, stretch: Some(stretch), why })
+    }
+}
+
+/// Returns a value without the quotation marks that spreadsheets add.
+fn unquoted(value: &str) -> Cow<'_, str> {
+    let value = value.trim();
+    match value.strip_prefix('"').and_then(|value| value.strip_suffix('"')) {
+        Some(inner) => inner.replace("\"\"", "\"").into(),
+        None => value.into(),
     }
 }
 
@@ -313,6 +325,20 @@ mod tests {
         let cycle = &a.stretches()[0];
         assert_eq!([cycle.from_step, cycle.tell_step, cycle.to_step], [5, 7, 9]);
         assert_eq!((b.severity(), b.why()), (None, ""));
+    }
+
+    #[test]
+    fn removes_the_quotation_marks_of_spreadsheets() {
+        for (why, expected) in [
+            (r#""says ""done"" twice""#, r#"says "done" twice"#),
+            (r#"says "done" twice"#, r#"says "done" twice"#),
+            ("\"", "\""),
+            ("\"\"", ""),
+        ] {
+            let labels = parse(&format!("\"a.jsonl\"\tquiet\t\t\t\t\t{why}\n"));
+            let session = &labels.sessions()[0];
+            assert_eq!((session.file().to_str(), session.why()), (Some("a.jsonl"), expected));
+        }
     }
 
     #[test]

@@ -1,10 +1,9 @@
-use std::{io, path::PathBuf};
+use std::io;
 
 use clap::{
     Args,
     builder::{PossibleValuesParser, TypedValueParser as _},
 };
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use watchkeeper_core::{
     Severity,
     clock::{Clock as _, SystemClock},
@@ -17,10 +16,10 @@ use crate::{
     explain_request::{ExplainError, ExplainRequest},
     global::Global,
     loading,
-    output::{Output, Status, quoted_path},
-    recorded,
-    replay::{self, CheckOptions, Recording},
-    report::{self, Format, GroupBy, Notice, Report, TimeArgument, Window},
+    output::{Output, Status},
+    progress::progress_bar,
+    replay::{self, CheckOptions, Observer, Recording},
+    report::{self, Format, GroupBy, Report, TimeArgument, Window, warn_about},
     session_paths::{Selection, SessionPaths, require_any},
 };
 
@@ -116,11 +115,11 @@ impl Check {
         let bar = progress_bar(&found.files, global.quiet, output);
         let recording = Recording { found, source, named: paths, missing };
         let options = CheckOptions {
-            request: request.as_mut(),
+            observer: request.as_mut().map(|request| request as &mut dyn Observer),
             window,
             with_usage: self.group_by.is_some() || self.format == Format::Csv,
         };
-        let mut report = replay::check(policy, registry, recording, options, &bar);
+        let mut report = replay::check(policy.into(), registry, recording, options, &bar);
         bar.finish_and_clear();
 
         match self.print(&mut report, request, global, registry, output) {
@@ -209,37 +208,4 @@ impl Check {
             Status::Success
         }
     }
-}
-
-/// Prints notices to standard error. `quiet` prints only errors.
-fn warn_about(notices: Vec<Notice<'_>>, quiet: bool, output: &mut Output<'_>) -> io::Result<()> {
-    for notice in notices {
-        let (label, Notice { is_error, file, text }) = (notice.level(), notice);
-        let file = file.map(|file| format!("{}: ", quoted_path(file))).unwrap_or_default();
-        if is_error || !quiet {
-            writeln!(output.err, "{label}: {file}{text}")?;
-        }
-    }
-    Ok(())
-}
-
-/// Returns a progress bar on standard error, which is hidden unless that is a
-/// terminal and the work is long.
-fn progress_bar(files: &[PathBuf], quiet: bool, output: &Output<'_>) -> ProgressBar {
-    /// Smaller inputs are read before the bar would be visible.
-    const LONG: u64 = 32 << 20;
-    if quiet || !output.styles.err_is_terminal {
-        return ProgressBar::hidden();
-    }
-    let total = files.iter().map(|file| recorded::size_of(file)).sum();
-    if total < LONG {
-        return ProgressBar::hidden();
-    }
-    let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr_with_hz(10));
-    // Fits into any terminal.
-    let template = "{wide_bar} {percent:>3}%  {eta:>4} left";
-    bar.set_style(
-        ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()),
-    );
-    bar
 }

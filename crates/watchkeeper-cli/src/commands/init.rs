@@ -121,7 +121,7 @@ fn policy(agents: &[Agent]) -> String {
 }
 
 /// Writes a file, and the folders above it.
-fn write(file: &Path, text: &str, force: bool) -> Result<(), Error> {
+pub(super) fn write(file: &Path, text: &str, force: bool) -> Result<(), Error> {
     let failed = |source: io::Error| Error::Write { path: file.to_owned(), source };
     if let Some(parent) = file.parent().filter(|it| !it.as_os_str().is_empty()) {
         fs::create_dir_all(parent).map_err(failed)?;

@@ -8,6 +8,7 @@ mod new;
 mod policy;
 mod schema;
 mod test;
+mod tune;
 mod validate;
 mod watch;
 
@@ -31,6 +32,7 @@ pub(crate) enum Command {
     Init(init::Init),
     Validate(validate::Validate),
     Test(test::Test),
+    Tune(tune::Tune),
     Policy(policy::ShowPolicy),
     Detectors(detectors::Detectors),
     Explain(explain::Explain),
@@ -56,6 +58,7 @@ impl Command {
             Self::Init(command) => command.run(global, registry, output),
             Self::Validate(command) => command.run(global, registry, output),
             Self::Test(command) => command.run(global, registry, output),
+            Self::Tune(command) => command.run(global, registry, output),
             Self::Policy(command) => command.run(global, registry, output),
             Self::Detectors(command) => Ok(command.run(registry, output)?),
             Self::Explain(command) => command.run(global, registry, output),

@@ -13,6 +13,7 @@ mod summary;
 mod tests;
 mod text;
 mod usage;
+mod warnings;
 mod window;
 
 pub(crate) use self::{
@@ -20,7 +21,9 @@ pub(crate) use self::{
     explanation::Explanation,
     format::{Format, write, write_explanation, write_groups},
     groups::GroupBy,
-    summary::{Notice, Report, SessionReport, SkippedFile, unsupported_agents},
+    safe_json::write_pretty,
+    summary::{Report, SessionReport, SkippedFile, unsupported_agents},
     usage::UsageRecorder,
+    warnings::warn_about,
     window::{TimeArgument, Window},
 };

@@ -7,7 +7,7 @@ use serde::{Serialize, Serializer, ser::SerializeSeq as _};
 use watchkeeper_core::author::is_unsafe;
 
 /// Writes JSON with indentation, and a line break.
-pub(super) fn write_pretty(value: &impl Serialize, out: &mut dyn Write) -> io::Result<()> {
+pub(crate) fn write_pretty(value: &impl Serialize, out: &mut dyn Write) -> io::Result<()> {
     serde_json::to_writer_pretty(SafeJson(&mut *out), value)?;
     writeln!(out)
 }

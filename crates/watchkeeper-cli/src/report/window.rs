@@ -43,7 +43,7 @@ impl Window {
     }
 
     /// Returns `true` if a time is in the window.
-    pub(super) fn contains(&self, at: Timestamp) -> bool {
+    pub(crate) fn contains(&self, at: Timestamp) -> bool {
         self.since.is_none_or(|since| since <= at) && self.until.is_none_or(|until| at < until)
     }
 
@@ -53,7 +53,7 @@ impl Window {
     }
 
     /// Returns whether the window overlaps a period. It overlaps an unknown period.
-    pub(super) fn overlaps(&self, start: Option<Timestamp>, end: Option<Timestamp>) -> bool {
+    pub(crate) fn overlaps(&self, start: Option<Timestamp>, end: Option<Timestamp>) -> bool {
         let is_before = self.since.zip(end).is_some_and(|(since, end)| end < since);
         let is_after = self.until.zip(start).is_some_and(|(until, start)| until <= start);
         !is_before && !is_after

@@ -1,0 +1,155 @@
+//! Session files with labels.
+
+use std::{
+    collections::BTreeMap,
+    io,
+    path::{Path, PathBuf},
+};
+
+use thiserror::Error;
+use watchkeeper_core::{Severity, author::make_safe};
+use watchkeeper_testing::labels::{LabelledSession, Labels, LabelsError, Stretch};
+
+use crate::{loading::read_text, numbers::counted, output::quoted_path, report::Report};
+
+/// The labels are not used. Every message names the file of the labels.
+#[derive(Debug, Error)]
+pub(crate) enum LabelsFileError {
+    #[error("cannot read the labels {}", quoted_path(.labels))]
+    Unreadable { labels: PathBuf, source: io::Error },
+    #[error("{}", quoted_path(.labels))]
+    Invalid { labels: PathBuf, source: LabelsError },
+    #[error("{} has no labelled session", quoted_path(.labels))]
+    Empty { labels: PathBuf },
+    #[error(
+        "{}: line {line}: {} does not exist in {}",
+        quoted_path(.labels),
+        quoted_path(.file),
+        .looked_in.iter().map(|path| quoted_path(path)).collect::<Vec<_>>().join(" or ")
+    )]
+    Missing { labels: PathBuf, line: usize, file: PathBuf, looked_in: Vec<PathBuf> },
+    #[error("{}: line {line}: {}: {reason}", quoted_path(.labels), quoted_path(.file))]
+    NoSession {
+        labels: PathBuf,
+        line: usize,
+        file: PathBuf,
+        /// Safe for a terminal.
+        reason: String,
+    },
+}
+
+/// A file of labels, and the session files that it names.
+#[derive(Debug)]
+pub(crate) struct LabelledFiles {
+    pub(crate) labels: PathBuf,
+    pub(crate) files: Vec<LabelledFile>,
+}
+
+/// A labelled session file.
+#[derive(Debug)]
+pub(crate) struct LabelledFile {
+    pub(crate) path: PathBuf,
+    pub(crate) label: LabelledSession,
+}
+
+impl LabelledFiles {
+    /// Reads labels and finds their session files: in `paths`, or else in the folder of
+    /// the labels.
+    pub(crate) fn read(labels: &Path, paths: &[PathBuf]) -> Result<Self, LabelsFileError> {
+        let owned = || labels.to_owned();
+        let text = read_text(labels)
+            .map_err(|source| LabelsFileError::Unreadable { labels: owned(), source })?;
+        let parsed: Labels =
+            text.parse().map_err(|source| LabelsFileError::Invalid { labels: owned(), source })?;
+        let folder = labels.parent().filter(|folder| !folder.as_os_str().is_empty());
+        let mut looked_in = paths.to_vec();
+        looked_in.push(folder.unwrap_or(Path::new(".")).to_owned());
+        let files = parsed.sessions().iter().map(|label| {
+            let file = label.file();
+            match looked_in.iter().find_map(|path| find(path, file)) {
+                Some(path) => Ok(LabelledFile { path, label: label.clone() }),
+                None => Err(LabelsFileError::Missing {
+                    labels: owned(),
+                    line: label.line(),
+                    file: file.to_owned(),
+                    looked_in: looked_in.clone(),
+                }),
+            }
+        });
+        let files = files.collect::<Result<Vec<_>, _>>()?;
+        if files.is_empty() {
+            return Err(LabelsFileError::Empty { labels: owned() });
+        }
+        Ok(Self { labels: owned(), files })
+    }
+
+    /// Returns an error if a labelled file has no session.
+    pub(crate) fn require_session(
+        &self,
+        file: &LabelledFile,
+        report: &Report,
+    ) -> Result<(), LabelsFileError> {
+        if !report.is_empty() {
+            return Ok(());
+        }
+        let reason = report.skipped_files.first().map(|skipped| make_safe(&skipped.reason));
+        Err(LabelsFileError::NoSession {
+            labels: self.labels.clone(),
+            line: file.label.line(),
+            file: file.label.file().to_owned(),
+            reason: reason.unwrap_or_else(|| "contains no session".to_owned()),
+        })
+    }
+
+    /// Returns a warning if the labels name a step that a session of `n_calls` tool calls
+    /// does not have.
+    pub(crate) fn step_warning(&self, file: &LabelledFile, n_calls: u64) -> Option<String> {
+        let to_step = file.label.stretches().iter().map(|stretch| stretch.to_step).max()?;
+        let (labels, line) = (quoted_path(&self.labels), file.label.line());
+        let path = quoted_path(file.label.file());
+        (n_calls < to_step).then(|| {
+            format!(
+                "{labels}: line {line}: a stretch of {path} ends at step {to_step}, and the file \
+                 has {}",
+                counted(n_calls, "tool call")
+            )
+        })
+    }
+
+    /// Returns a group for each file, for [`held_out`](super::proposal::held_out): the
+    /// sessions of a folder stay together, if there are at least five folders.
+    pub(crate) fn groups(&self) -> Vec<usize> {
+        const N_GROUPS: usize = 5;
+        let folders = self.files.iter().map(|file| file.path.parent());
+        let mut positions: BTreeMap<Option<&Path>, usize> =
+            folders.clone().map(|folder| (folder, 0)).collect();
+        if positions.len() < N_GROUPS {
+            return (0..self.files.len()).map(|idx| idx % N_GROUPS).collect();
+        }
+        for (idx, position) in positions.values_mut().enumerate() {
+            *position = idx % N_GROUPS;
+        }
+        folders.map(|folder| positions[&folder]).collect()
+    }
+}
+
+impl LabelledFile {
+    /// Returns whether a finding of `medium` or above is due.
+    pub(crate) fn is_due(&self) -> bool {
+        self.label.severity() >= Some(Severity::Medium)
+    }
+
+    /// Returns the stretches in which a finding of `medium` or above is due.
+    pub(crate) fn due(&self) -> impl Iterator<Item = &Stretch> {
+        let stretches = self.label.stretches().iter();
+        stretches.filter(|stretch| Severity::Medium <= stretch.severity)
+    }
+}
+
+/// Returns the path of a labelled file in a folder, or of a path that ends with it.
+fn find(path: &Path, file: &Path) -> Option<PathBuf> {
+    if path.is_file() {
+        return path.ends_with(file).then(|| path.to_owned());
+    }
+    Some(path.join(file)).filter(|path| path.is_file())
+}
