@@ -48,6 +48,14 @@ impl Weight {
             Self::None => 0,
         }
     }
+
+    /// Returns the weight of a failure of a call that may be equal to the previous one.
+    pub(crate) const fn of_call(self, is_repeated: bool) -> u64 {
+        match self {
+            Self::TwoThirds if is_repeated => Self::UNIT,
+            weight => weight.get(),
+        }
+    }
 }
 
 impl<'a> Failure<'a> {

@@ -3,27 +3,29 @@
 use std::{num::NonZeroU32, sync::Arc};
 
 use watchkeeper_core::{
-    Context, EventKind, Fingerprint, Purpose, Report, SignedDuration, Timestamp, ToolClass,
+    Context, ErrorCause, ErrorClass, EventKind, Fingerprint, Purpose, Report, Timestamp, ToolClass,
     ToolResult, author::Place, quote,
 };
 
 use crate::{
+    causes::Causes,
     failure::{Failure, Weight},
     options::Of,
+    pace::{spaced_weight, survived_weight},
 };
 
-/// Polls and outages with gaps of at least this length are measured by the time that has
-/// passed: the agent gives the awaited service time.
-const SPACED_GAP: SignedDuration = SignedDuration::from_secs(15);
-/// The time of such failures that counts as one failure.
-const SPACED_TIME: SignedDuration = SignedDuration::from_mins(30);
-/// The number of changes after which an error that survives them has its full weight.
-const MANY_CHANGES: u64 = 12;
-
-/// The current row of failures of one agent, if any.
+/// The failures of one agent, if any.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Failures {
-    row: Option<Box<Row>>,
+    current: Option<Box<Current>>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Current {
+    /// The failures whose cause is not known, or all failures if errors are not compared.
+    row: Option<Row>,
+    /// The failures whose cause is known, if errors are compared.
+    causes: Causes,
 }
 
 /// Failed tool calls without progress in between.
@@ -59,55 +61,103 @@ impl Failures {
     pub(crate) fn observe(&mut self, event: &EventKind, of: Of, cx: &mut Context<'_>) {
         match event {
             EventKind::Prompt { .. } => {
-                if let Some(reason) = cx.agent().start().reason() {
-                    self.end(cx, reason);
+                if let Some(reason) = cx.agent().start().reason()
+                    && let Some(current) = &mut self.current
+                {
+                    current.end(cx, reason);
+                    current.causes.end_all(cx, reason);
                 }
             }
-            EventKind::ToolResult(result) if result.ok => self.add_success(of, cx),
-            EventKind::ToolResult(result) if result.failed() => self.add_failure(result, of, cx),
+            EventKind::ToolResult(result) if result.ok || result.failed() => {
+                self.add_result(result, of, cx);
+            }
             _ => {}
+        }
+        let is_empty = |current: &Current| current.row.is_none() && current.causes.is_empty();
+        if self.current.as_deref().is_some_and(is_empty) {
+            self.current = None;
         }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.row.is_none()
+        self.current.is_none()
     }
 
-    fn add_failure(&mut self, result: &ToolResult, of: Of, cx: &mut Context<'_>) {
+    fn add_result(&mut self, result: &ToolResult, of: Of, cx: &mut Context<'_>) {
+        let cause = if of == Of::Error { cx.error_cause() } else { None };
+        // Each syntax error is a cause of its own: its line is compared.
+        let cause = cause.filter(|cause| cause.class != ErrorClass::Syntax);
+        if result.ok && cause.is_none() && self.current.is_none() {
+            return;
+        }
+        let current = self.current.get_or_insert_default();
+        current.causes.count_step(cx);
+        if let Some(cause) = cause {
+            let class = cx.call().map_or(ToolClass::Other, |call| call.class);
+            let failure = Failure::of(result, class);
+            if failure.weight != Weight::None {
+                current.causes.add(result, cause, &failure, cx);
+            }
+        }
+        match (result.ok, cause) {
+            (true, None) => {
+                current.add_success(of, cx);
+                current.causes.add_success(cx);
+            }
+            (true, Some(_)) => current.add_success(of, cx),
+            (false, cause) => current.add_failure(result, cause, of, cx),
+        }
+    }
+}
+
+impl Current {
+    /// Adds a failure. A failure whose cause is known counts only as another error of a call
+    /// that has failed before.
+    fn add_failure(
+        &mut self,
+        result: &ToolResult,
+        cause: Option<ErrorCause<'_>>,
+        of: Of,
+        cx: &mut Context<'_>,
+    ) {
         let call = cx.call().cloned();
         let class = call.as_ref().map_or(ToolClass::Other, |call| call.class);
         let failure = Failure::of(result, class);
         let key = call.as_ref().map_or(Fingerprint::NONE, |call| call.fingerprint);
-        let error = match of {
+        let error = match (of, cause) {
+            (Of::Error, Some(cause)) => Some(cause.fingerprint()),
             // A result without a specific error is compared for one call only.
-            Of::Error => failure
+            (Of::Error, None) => failure
                 .error
                 .or_else(|| call.as_ref().and(result.fingerprint).map(|output| key.and(output))),
             _ => Some(Fingerprint::NONE),
         };
         let Some(error) = error.filter(|_| failure.weight != Weight::None) else { return };
-        if of == Of::Error && self.row.as_ref().is_some_and(|row| !row.includes(error, key)) {
+        let has_cause = cause.is_some();
+        let goes_on = |row: &Row| row.includes(error, key) && !(has_cause && row.error == error);
+        if of == Of::Error && self.row.as_ref().is_some_and(|row| !goes_on(row)) {
             self.end(cx, "another error occurred");
         }
+        if has_cause && self.row.is_none() {
+            return;
+        }
         let response = call.as_ref().and_then(|call| call.response);
-        let row = self.row.get_or_insert_with(|| {
-            Box::new(Row {
-                error,
-                is_one_error: true,
-                is_one_call: true,
-                n_failures: 0,
-                weight: 0,
-                is_eased: false,
-                is_edited: false,
-                n_survived: 0,
-                output: None,
-                call: key,
-                tool: Arc::default(),
-                class,
-                response: None,
-                since: cx.now(),
-                first: cx.place(),
-            })
+        let row = self.row.get_or_insert_with(|| Row {
+            error,
+            is_one_error: true,
+            is_one_call: true,
+            n_failures: 0,
+            weight: 0,
+            is_eased: false,
+            is_edited: false,
+            n_survived: 0,
+            output: None,
+            call: key,
+            tool: Arc::default(),
+            class,
+            response: None,
+            since: cx.now(),
+            first: cx.place(),
         });
         // Parallel calls are one attempt.
         if response.is_some() && row.response == response {
@@ -118,7 +168,8 @@ impl Failures {
         let waits =
             call.as_ref().is_some_and(|call| matches!(call.purpose, Purpose::Poll | Purpose::Wait))
                 || failure.weight == Weight::Third;
-        row.weight += match row.weight_if_spaced(&failure, cx).filter(|_| waits) {
+        let spaced = spaced_weight(row.n_failures, row.since, &failure, cx);
+        row.weight += match spaced.filter(|_| waits) {
             Some(weight) => weight,
             None => row.weight_of(&failure, error, key, output),
         };
@@ -185,22 +236,7 @@ impl Row {
         self.is_one_error && self.error == error || is_same_call && !self.is_edited
     }
 
-    /// Returns the weight of the next failure if the gaps between failures are long on
-    /// average.
-    fn weight_if_spaced(&self, failure: &Failure<'_>, cx: &Context<'_>) -> Option<u64> {
-        let n_gaps = i64::try_from(self.n_failures.checked_sub(1)?).ok().filter(|n| *n != 0)?;
-        let gap = cx.now().duration_since(self.since).as_secs() / n_gaps;
-        if gap < SPACED_GAP.as_secs() {
-            return None;
-        }
-        let gap = u64::try_from(gap.min(SPACED_TIME.as_secs())).unwrap_or_default();
-        let weight = Weight::UNIT * gap / SPACED_TIME.as_secs().unsigned_abs();
-        Some(weight.min(failure.weight.get()))
-    }
-
-    /// Returns the weight of the next failure. Counts the changes that an error
-    /// survives: the first ones are honest work, and each further one is
-    /// stronger evidence.
+    /// Returns the weight of the next failure. Counts the changes that an error survives.
     fn weight_of(
         &mut self,
         failure: &Failure<'_>,
@@ -208,17 +244,10 @@ impl Row {
         call: Fingerprint,
         output: Option<NonZeroU32>,
     ) -> u64 {
-        let is_same_call = self.call == call && 1 < self.n_failures;
-        let full = match failure.weight {
-            Weight::TwoThirds if is_same_call => Weight::UNIT,
-            weight => weight.get(),
-        };
+        let full = failure.weight.of_call(self.call == call && 1 < self.n_failures);
         if self.is_edited {
             self.n_survived = self.n_survived.saturating_add(1);
-            // Other output around the same error shows that the change had an effect.
-            let n_halves = u32::from(self.output != output);
-            return (full * u64::from(self.n_survived).min(MANY_CHANGES) / MANY_CHANGES)
-                >> n_halves;
+            return survived_weight(full, self.n_survived, self.output != output);
         }
         // Another error of the same call shows that the agent tries something.
         full >> (u32::from(self.is_eased) + u32::from(self.error != error))

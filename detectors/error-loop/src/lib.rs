@@ -1,9 +1,12 @@
 #![doc = include_str!("../README.md")]
 
+mod causes;
+mod commands;
 mod compactions;
 mod failure;
 mod failures;
 mod options;
+mod pace;
 mod prompts;
 mod retries;
 #[cfg(test)]
@@ -104,7 +107,10 @@ impl Detector for ErrorLoop {
         ]);
         const FAILED_TURNS: EventSet = EventSet::of(&["error", "session_end"]);
         match self.state {
-            State::Failures(_) => Subscription::to(RESULTS).starting_with(EventSet::FAILED_RESULTS),
+            State::Failures(_) => Subscription::to(RESULTS).starting_with(match self.options.of {
+                Of::Error => EventSet::FAILED_RESULTS.or(EventSet::REPORTING_RESULTS),
+                _ => EventSet::FAILED_RESULTS,
+            }),
             State::Retries(_) => Subscription::to(ERRORS),
             State::Compactions(_) => {
                 Subscription::to(COMPACTIONS.or(PROGRESS)).starting_with(COMPACTIONS)
