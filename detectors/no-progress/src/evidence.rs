@@ -4,7 +4,7 @@ use watchkeeper_core::{Fingerprint, author::Contribution};
 
 /// The weights of the [`Evidence`], in half steps.
 ///
-/// `cargo run -p watchkeeper-benches --example fit` fits them to labelled sessions.
+/// `cargo run --release -p watchkeeper-benches --example fit` fits them to labelled sessions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Weights {
     /// Added by a call that found nothing.

@@ -254,10 +254,6 @@ fn recognizes_the_purpose_by_the_command() {
         ("n=$(gh run view 7 -q .status); echo $n", Poll, "n=$(gh run rerun 7); echo $n", Run),
         ("echo \"pods: $(kubectl get pods)\"", Poll, "git commit -m 'see `kubectl get pods`'", Run),
         ("cd app && sleep 5s; echo waited", Wait, "sleepy 30", Run),
-        ("cat > a.py <<'E'\nprint(1)\nE", Write, "cat > a.py <<'E'\nprint(1)\nE\npython a.py", Run),
-        ("echo a >> b; sed -i.bak s/a/b/ c; cat b", Write, "echo a >> /dev/null; cat b", Read),
-        ("git apply a.patch && git diff", Write, "git am a.patch", Run),
-        ("patch -p1 < a.patch", Write, "sed s/a/b/ c", Read),
     ] {
         assert_of_command(command, purpose);
         assert_of_command(opposite, its_purpose);
@@ -267,6 +263,21 @@ fn recognizes_the_purpose_by_the_command() {
     assert_eq!(of("shell", r#"{"command": ["git", "push"]}"#), Run);
     let escaped = of("Bash", r#"{"command": "sleep 9 \u0026\u0026 kubectl get pods"}"#);
     assert_eq!(escaped, Poll);
+}
+
+/// Each row: a command that writes files only, and a similar command that does not.
+#[test]
+fn a_command_that_only_writes_files_is_a_change() {
+    use Purpose::{Read, Run};
+    for (write, other, its_purpose) in [
+        ("cat > a.py <<'E'\nprint(1)\nE", "cat > a.py <<'E'\nprint(1)\nE\npython a.py", Run),
+        ("echo a >> b; sed -i.bak s/a/b/ c; cat b", "echo a >> /dev/null; cat b", Read),
+        ("git apply a.patch && git diff", "git am a.patch", Run),
+        ("patch -p1 < a.patch", "sed s/a/b/ c", Read),
+    ] {
+        assert_of_command(write, Purpose::Write);
+        assert_of_command(other, its_purpose);
+    }
 }
 
 /// Each row: a command that polls after a sleep, and a command that does something.

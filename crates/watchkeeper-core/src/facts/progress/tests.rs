@@ -38,7 +38,8 @@ fn contributions(steps: impl IntoIterator<Item = Step>) -> Vec<Contribution> {
 
 /// Returns lines that differ for each number.
 fn lines(numbers: std::ops::Range<u32>) -> String {
-    numbers.map(|n| format!("let value_{n} = compute({n});\n")).collect()
+    let lines = numbers.map(|n| format!("let value_{n} = compute({n});\n"));
+    lines.collect::<Vec<_>>().concat()
 }
 
 #[test]
