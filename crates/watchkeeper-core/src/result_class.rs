@@ -16,7 +16,7 @@ mod phrases;
 mod tests;
 
 pub use self::outage::Outage;
-use self::phrases::{Meaning, Meanings, STATES};
+use self::phrases::{Meaning, Meanings, STATES, has_confirmation};
 use crate::{Cause, Fingerprint, Purpose, ToolResult, nothing_found::is_nothing};
 
 /// The class of a tool result.
@@ -86,7 +86,7 @@ impl ResultClass {
             () if text.len() < shortest => Self::Acknowledged,
             () if has(Meaning::Error) => Self::Answered,
             () if matches!(purpose, Purpose::Act | Purpose::Navigate) => Self::Acknowledged,
-            () if has(Meaning::Confirmation) => Self::Acknowledged,
+            () if has_confirmation(text) => Self::Acknowledged,
             () if purpose == Purpose::Other && reports_past_action(text) => Self::Acknowledged,
             () => Self::Answered,
         }

@@ -24,7 +24,7 @@ impl SourceFile {
     /// Returns the line of the byte at `at`, counted from 1.
     pub(crate) fn line(&self, at: usize) -> usize {
         let before = &self.text.as_bytes()[..at.min(self.text.len())];
-        before.split(|byte| *byte == b'\n').count()
+        memchr::memchr_iter(b'\n', before).count() + 1
     }
 }
 

@@ -294,7 +294,7 @@ impl<'a> Line<'a> {
             b"modelUsage" if self.model_usage.is_none() => {
                 self.model_usage = Some(read_model_usage(reader)?);
             }
-            b"systemPayload" => {
+            b"payload" | b"systemPayload" => {
                 self.is_foreign = true;
                 reader.pass()?;
             }

@@ -15,8 +15,6 @@ pub(crate) enum Meaning {
     Clean,
     /// The work is not finished.
     Unfinished,
-    /// An action is confirmed.
-    Confirmation,
     /// Something failed, so the result is no confirmation.
     Error,
     /// A service is overloaded or unavailable.
@@ -55,7 +53,6 @@ const PHRASES: &[(Meaning, Place, &[&str])] = &[
     (Meaning::InBackground, Place::Anywhere, IN_BACKGROUND),
     (Meaning::Clean, Place::Start, CLEAN),
     (Meaning::Unfinished, Place::State, UNFINISHED),
-    (Meaning::Confirmation, Place::Word, CONFIRMATIONS),
     (Meaning::Error, Place::Anywhere, ERRORS),
     (Meaning::Outage, Place::Anywhere, OUTAGES),
     (Meaning::Status, Place::Anywhere, STATUS),
@@ -158,7 +155,7 @@ const HAVE_STATE: &[&str] = &[
 ];
 /// Words between a noun and its state.
 const LINKS: &[&str] = &["are", "currently", "is", "now", "still"];
-/// Words that confirm an action.
+/// Words that confirm an action, sorted.
 const CONFIRMATIONS: &[&str] = &[
     "accepted",
     "acknowledged",
@@ -357,10 +354,22 @@ impl Meanings {
     }
 }
 
+/// Returns true if a word of a text confirms an action. The case of letters is ignored.
+pub(super) fn has_confirmation(text: &str) -> bool {
+    text.split(|c: char| !is_part_of_word(c)).any(|word| {
+        let lower = || word.bytes().map(|byte| byte.to_ascii_lowercase());
+        CONFIRMATIONS.binary_search_by(|known| known.bytes().cmp(lower())).is_ok()
+    })
+}
+
+fn is_part_of_word(c: char) -> bool {
+    c.is_alphanumeric() || c == '_'
+}
+
 impl Place {
     /// Returns true if a phrase counts at this place of a text.
     fn contains(self, text: &str, phrase: Range<usize>) -> bool {
-        let is_part = |c: char| c.is_alphanumeric() || c == '_';
+        let is_part = is_part_of_word;
         let (before, after) = (&text[..phrase.start], &text[phrase.end..]);
         let stands_alone = || !before.ends_with(is_part) && !after.starts_with(is_part);
         match self {
@@ -415,9 +424,34 @@ fn has_state(text: &str) -> bool {
 mod tests {
     use proptest::{collection::vec, prelude::*, sample::select};
 
-    use super::{Meaning, Meanings, PHRASES};
+    use super::{CONFIRMATIONS, Meaning, Meanings, PHRASES, Place, has_confirmation};
+
+    #[test]
+    fn confirmations_are_sorted() {
+        assert!(CONFIRMATIONS.is_sorted());
+    }
 
     proptest! {
+        #[test]
+        fn finds_confirmations_where_a_naive_search_does(
+            parts in vec(
+                prop_oneof![
+                    select(CONFIRMATIONS).prop_map(str::to_owned),
+                    select(CONFIRMATIONS).prop_map(str::to_uppercase),
+                    "[ _.,:\"aEé0]{0,2}",
+                ],
+                0..6,
+            ),
+        ) {
+            let text = parts.concat();
+            let lower = text.to_ascii_lowercase();
+            let is_known = CONFIRMATIONS.iter().any(|word| {
+                let mut places = lower.match_indices(word);
+                places.any(|(at, _)| Place::Word.contains(&text, at..at + word.len()))
+            });
+            prop_assert_eq!(has_confirmation(&text), is_known, "{}", text);
+        }
+
         /// The matcher finds the same as a search for each phrase.
         #[test]
         fn finds_the_same_as_a_naive_search(
