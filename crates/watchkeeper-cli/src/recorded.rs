@@ -4,6 +4,7 @@
 mod cursor;
 mod group;
 mod merge;
+mod misdated;
 
 use std::{collections::BTreeMap, path::PathBuf};
 
@@ -16,6 +17,7 @@ use watchkeeper_core::{
 pub(crate) use self::{
     group::{Group, GroupRead, ReadError, UnreadFile, group, is_standard_input, size_of},
     merge::{Step, read_group, read_in_turn, read_merged},
+    misdated::MisdatedLines,
 };
 
 /// A session of recorded files.

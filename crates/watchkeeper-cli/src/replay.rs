@@ -255,6 +255,7 @@ impl Run {
             self.end_session(&id, group, &mut skipped, client_total);
         }
         self.report.totals.skipped_lines += skipped.total();
+        self.report.misdated_files.extend(read.misdated);
         for UnreadFile { file, error, skipped_lines } in read.failed {
             let is_named = named.contains(&file);
             let reason = format!("not read to its end: {}", with_causes(&error));

@@ -8,12 +8,18 @@ use std::{
 use watchkeeper_core::{Event, Timestamp, author::DedupCache};
 use watchkeeper_sources::SessionFile;
 
-use super::group::ReadError;
+use super::{
+    group::ReadError,
+    misdated::{MisdatedLines, TimeCorrection},
+};
 
 /// A file that is read up to its next event, or events that were read before.
 pub(super) struct Cursor {
     pub(super) file: Option<SessionFile>,
+    correction: TimeCorrection,
     events: VecDeque<Event>,
+    /// The error that ended the file, until the events before it are read.
+    error: Option<ReadError>,
     /// Latest timestamp so far. Events of a file keep their order even if a
     /// timestamp goes back.
     clock: Timestamp,
@@ -21,27 +27,48 @@ pub(super) struct Cursor {
 
 impl Cursor {
     pub(super) fn of_file(file: SessionFile) -> Self {
-        Self { file: Some(file), events: VecDeque::new(), clock: Timestamp::MIN }
+        Self { file: Some(file), ..Self::of_events(Vec::new()) }
     }
 
     pub(super) fn of_events(events: Vec<Event>) -> Self {
-        Self { file: None, events: events.into(), clock: Timestamp::MIN }
+        Self {
+            file: None,
+            correction: TimeCorrection::default(),
+            events: events.into(),
+            error: None,
+            clock: Timestamp::MIN,
+        }
     }
 
     /// Returns the time of the next event, or `None` at the end of the file.
     pub(super) fn peek(&mut self, seen: &mut DedupCache) -> Result<Option<Timestamp>, ReadError> {
         let mut events = Vec::new();
         while self.events.is_empty() {
+            if let Some(error) = self.error.take() {
+                return Err(error);
+            }
             let Some(file) = &mut self.file else { return Ok(None) };
-            let more = file.read_next(seen, &mut events)?;
-            self.events.extend(events.drain(..));
-            if !more && self.events.is_empty() {
-                return Ok(None);
+            let has_more = file.read_next(seen, &mut events);
+            for event in events.drain(..) {
+                self.correction.push(event, &mut self.events);
+            }
+            if !matches!(has_more, Ok(true)) {
+                self.correction.finish(&mut self.events);
+            }
+            match has_more {
+                Ok(false) if self.events.is_empty() => return Ok(None),
+                Ok(_) => {}
+                Err(error) => self.error = Some(error.into()),
             }
         }
         let at = self.events.front().map_or(self.clock, |it| it.at);
         self.clock = self.clock.max(at);
         Ok(Some(self.clock))
+    }
+
+    /// Returns the lines with a wrong time so far.
+    pub(super) fn misdated(&self) -> MisdatedLines {
+        self.correction.corrected()
     }
 
     /// Removes and returns the event of the last [`peek`](Self::peek).
@@ -77,7 +104,37 @@ impl Read for ReopeningFile {
 mod tests {
     use std::{fs, io::Read as _};
 
+    use watchkeeper_core::{author::DedupCache, embed::Registry};
+
     use super::ReopeningFile;
+    use crate::recorded::{group, read_group};
+
+    #[test]
+    fn reads_a_line_with_a_wrong_time_at_the_time_of_its_neighbour() {
+        let folder = tempfile::tempdir().expect("a temporary folder can be made");
+        let path = folder.path().join("s.ndjson");
+        let times = [
+            "0001-01-01T00:00:00Z",
+            "2026-03-01T10:00:00Z",
+            "2031-03-01T10:00:00Z",
+            "2026-03-01T10:00:02Z",
+        ];
+        let line = |at| format!("{{\"at\":\"{at}\",\"session\":\"s\",\"event\":\"turn_end\"}}\n");
+        fs::write(&path, times.map(line).concat()).expect("the file can be written");
+        let sources = Registry::linked().expect("the names differ").sources;
+        let (groups, _) = group(vec![path], None, &sources);
+        assert_eq!(groups[0].started_at.to_string(), times[1]);
+        let (mut cache, mut read_times) = (DedupCache::default(), Vec::new());
+        let on_event = &mut |event: watchkeeper_core::Event| read_times.push(event.at.to_string());
+        let read = read_group(&groups[0], &sources, &mut cache, on_event);
+        assert_eq!(read_times, [times[1], times[1], times[1], times[3]]);
+        let misdated = read.misdated[0].1;
+        assert_eq!(misdated.n_lines, 2);
+        assert_eq!(
+            misdated.first.map(|(line, at)| (line, at.to_string())),
+            Some((1, times[0].into()))
+        );
+    }
 
     #[test]
     fn reads_the_bytes_of_a_file_in_order() {

@@ -18,6 +18,8 @@ use watchkeeper_core::{
 };
 use watchkeeper_sources::{OpenError, SessionFile};
 
+use super::{cursor::Cursor, misdated::MisdatedLines};
+
 /// The files of one session and of its sub-agents. There can be thousands.
 #[derive(Debug)]
 pub(crate) struct Group {
@@ -58,6 +60,8 @@ pub(crate) struct GroupRead {
     pub(crate) skipped: SkippedLines,
     /// Files whose reading failed partway. `skipped` includes their skipped lines.
     pub(crate) failed: Vec<UnreadFile>,
+    /// Files with lines whose time is wrong.
+    pub(crate) misdated: Vec<(PathBuf, MisdatedLines)>,
     /// Totals by the count of the agent's client, if they are of the whole session.
     pub(crate) client_total: Option<ClientTotal>,
 }
@@ -161,17 +165,13 @@ pub(super) fn open(
 
 /// Returns the first event of a file. `skipped_lines` is set to the number of
 /// skipped lines before it.
-fn first_event(mut file: SessionFile, skipped_lines: &mut u64) -> Result<Option<Event>, ReadError> {
+fn first_event(file: SessionFile, skipped_lines: &mut u64) -> Result<Option<Event>, ReadError> {
     // The file is read again later, with the cache of the whole run.
-    let mut seen = DedupCache::default();
-    let mut events = Vec::new();
-    let mut has_more = Ok(true);
-    while events.is_empty() && matches!(has_more, Ok(true)) {
-        has_more = file.read_next(&mut seen, &mut events);
-    }
-    *skipped_lines = file.skipped_lines().total();
-    has_more?;
-    Ok(events.into_iter().next())
+    let mut cursor = Cursor::of_file(file);
+    let next_at = cursor.peek(&mut DedupCache::default());
+    *skipped_lines = cursor.file.as_ref().map_or(0, |file| file.skipped_lines().total());
+    next_at?;
+    Ok(cursor.pop())
 }
 
 impl Group {
@@ -223,6 +223,7 @@ impl GroupRead {
     pub(super) fn add(&mut self, other: Self) {
         self.skipped.add(&other.skipped);
         self.failed.extend(other.failed);
+        self.misdated.extend(other.misdated);
         self.client_total = other.client_total.or(self.client_total);
     }
 

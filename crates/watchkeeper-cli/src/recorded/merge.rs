@@ -205,6 +205,10 @@ impl Merge<'_> {
             let Ok(Some(at)) = next_at else {
                 if let Some(file) = &cursor.file {
                     slot.read.skipped.add(file.skipped_lines());
+                    let misdated = cursor.misdated();
+                    if 0 < misdated.n_lines {
+                        slot.read.misdated.push((path.clone(), misdated));
+                    }
                     // Only a cost includes the sub-agents, which have files of their own.
                     let is_whole =
                         |it: &ClientTotal| group.files.len() == 1 || it.cost_usd.is_some();

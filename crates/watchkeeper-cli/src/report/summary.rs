@@ -15,7 +15,7 @@ use super::{
     usage::{Usage, UsageSlice},
     window::Window,
 };
-use crate::numbers::counted;
+use crate::{numbers::counted, recorded::MisdatedLines};
 
 /// Message about a report without sessions.
 pub(super) const NO_SESSION: &str = "no session was read";
@@ -41,6 +41,9 @@ pub(crate) struct Report {
     /// Folders with the sub-agents of named files, which were not read.
     #[serde(skip_serializing_if = "Vec::is_empty", serialize_with = "lossy_paths")]
     pub(crate) unread_sub_agents: Vec<PathBuf>,
+    /// Files with lines whose time is wrong.
+    #[serde(skip)]
+    pub(crate) misdated_files: Vec<(PathBuf, MisdatedLines)>,
     /// Findings about the monitor itself, such as dropped sub-agents.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) about_monitor: Vec<Finding>,
@@ -376,6 +379,10 @@ impl Report {
             let (file, text) = (Some(folder.as_path()), UNREAD_SUB_AGENTS.to_owned());
             notices.push(Notice { is_error: false, file, text });
         }
+        for (file, misdated) in &self.misdated_files {
+            let (file, text) = (Some(file.as_path()), misdated_lines(misdated));
+            notices.push(Notice { is_error: false, file, text });
+        }
         let others = [self.unsupported(), self.others()].into_iter().flatten();
         let about_monitor = self.about_monitor.iter().map(|it| make_safe(&it.message));
         let others = others.chain(about_monitor);
@@ -402,6 +409,18 @@ impl Report {
             n => Some(format!("{} contain no session", counted(n, "other file"))),
         }
     }
+}
+
+/// Returns a line about the lines of a file whose time is wrong.
+pub(super) fn misdated_lines(misdated: &MisdatedLines) -> String {
+    let MisdatedLines { n_lines, first, .. } = misdated;
+    let (line, at) = first.unwrap_or_default();
+    let example = format!("line {line} is of {}", at.strftime("%Y-%m-%d %H:%M UTC"));
+    let lines = match n_lines {
+        1 => "the time of 1 line is far from the times around it and was replaced".to_owned(),
+        n => format!("the times of {n} lines are far from the times around them and were replaced"),
+    };
+    format!("{lines}: {example}")
 }
 
 /// Returns a line about the numbers of session files of agents that are not supported, or

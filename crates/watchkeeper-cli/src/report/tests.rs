@@ -17,7 +17,10 @@ use super::{
     usage::{Usage, UsageSlice},
     write, write_groups,
 };
-use crate::output::{Output, Styles};
+use crate::{
+    output::{Output, Styles},
+    recorded::MisdatedLines,
+};
 
 /// Returns a report in which every text is `bytes`.
 fn report_of(bytes: &[u8]) -> Report {
@@ -74,6 +77,8 @@ fn report_of(bytes: &[u8]) -> Report {
     });
     report.other_files.push(file.clone());
     report.unread_sub_agents.push(file.clone());
+    let misdated = MisdatedLines { n_lines: 2, first: Some((3, at)) };
+    report.misdated_files.push((file.clone(), misdated));
     report.about_monitor.push(about_monitor);
     report.unsupported_files.insert("pi", vec![file]);
     report
@@ -99,7 +104,7 @@ fn assert_safe(format: Format, text: &str) {
         }
         Format::Github => {
             assert!(text.lines().all(|line| line.starts_with("::")), "{text}");
-            assert_eq!(text.lines().count(), 6, "{text}");
+            assert_eq!(text.lines().count(), 7, "{text}");
         }
         Format::Csv => assert!(text.lines().all(|line| 11 <= line.matches(',').count())),
         Format::Text => {}

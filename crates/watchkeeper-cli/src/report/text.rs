@@ -9,7 +9,7 @@ use super::{
     episodes::Episode,
     summary::{
         ClientDifference, FindingTotals, NO_SESSION, Report, ReportTotals, SessionReport,
-        UNREAD_SUB_AGENTS,
+        UNREAD_SUB_AGENTS, misdated_lines,
     },
 };
 use crate::{
@@ -112,6 +112,10 @@ impl Text {
     fn omissions(self, report: &Report, verbose: bool, out: &mut dyn Write) -> io::Result<()> {
         for folder in &report.unread_sub_agents {
             let line = format!("{}: {UNREAD_SUB_AGENTS}", safe_path(folder));
+            writeln!(out, "{}", Style::Yellow.paint(&line, self.styled))?;
+        }
+        for (file, misdated) in &report.misdated_files {
+            let line = format!("{}: {}", safe_path(file), misdated_lines(misdated));
             writeln!(out, "{}", Style::Yellow.paint(&line, self.styled))?;
         }
         for finding in &report.about_monitor {
