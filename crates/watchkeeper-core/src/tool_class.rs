@@ -50,7 +50,9 @@ impl ToolClass {
         let names: Vec<String> = words(name).map(str::to_ascii_lowercase).collect();
         match &*names {
             [only] => match &**only {
-                "task" => return Self::Delegate,
+                "task" | "subtask" => return Self::Delegate,
+                // Ends in `patch`.
+                "dispatch" => return Self::Other,
                 "ls" | "cat" => return Self::Read,
                 _ => {}
             },
@@ -67,11 +69,22 @@ impl ToolClass {
         find(&has)
             // A name without separators, such as `webfetch`.
             .or_else(|| match &*names {
-                [only] => find(&|word| only.starts_with(word) || only.ends_with(word)),
+                [only] => find(&|word| is_joined(only, word)),
                 _ => None,
             })
             .unwrap_or_default()
     }
+}
+
+/// Returns true if a name without separators begins or ends with a word.
+fn is_joined(name: &str, word: &str) -> bool {
+    /// Fewer letters are no word: `ready`, `credit`, `thread`.
+    const SHORTEST_OTHER: usize = 3;
+    /// Many words end in three letters that are a verb: `runtask`, `unmask`, `widget`.
+    const SHORTEST_END: usize = 4;
+    let is_start = name.starts_with(word);
+    let is_end = SHORTEST_END <= word.len() && name.ends_with(word);
+    word.len() + SHORTEST_OTHER <= name.len() && (is_start || is_end)
 }
 
 /// Verbs at the beginning of a name that decide its class.
@@ -167,6 +180,15 @@ mod tests {
             ("webfetch", ToolClass::Read),
             ("readfile", ToolClass::Read),
             ("todowrite", ToolClass::Other),
+            ("runcommand", ToolClass::Run),
+            ("runtask", ToolClass::Run),
+            ("subtask", ToolClass::Delegate),
+            ("dispatch", ToolClass::Other),
+            ("unmask", ToolClass::Other),
+            ("widget", ToolClass::Other),
+            ("thread", ToolClass::Other),
+            ("credit", ToolClass::Other),
+            ("listen", ToolClass::Other),
             ("API-patch-page", ToolClass::Write),
         ] {
             assert_eq!(ToolClass::of_name(name), class, "{name}");
