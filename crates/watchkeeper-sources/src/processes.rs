@@ -223,7 +223,7 @@ impl ProcessTracker {
                     let is_visible =
                         state.domain.is_some() && processes.shows_processes_of(state.user);
                     if is_visible || known == Some(state.process) {
-                        let is_amid_turn = !session.is_idle(state);
+                        let is_amid_turn = state.is_left_behind() && !session.is_idle(state);
                         let origin = session.origin_in(state);
                         session.process = Some(state.process);
                         session.ending = Some(Ending { is_amid_turn, origin });

@@ -43,6 +43,12 @@ pub(super) fn pid_of_name(name: &str) -> Option<u32> {
 }
 
 impl ClientState {
+    /// Returns whether the file of the state still exists. A client that ends in order
+    /// removes its file, maybe after the file was read.
+    pub(super) fn is_left_behind(&self) -> bool {
+        Path::new(&*self.file).exists()
+    }
+
     /// Reads the state file of a process. Returns `None` unless the path is a regular
     /// file of a moderate size that names this process, its start, and a session.
     pub(super) fn read(path: &Path, pid: u32) -> Option<Self> {
@@ -199,6 +205,17 @@ mod tests {
             assert_eq!(read.activity, None, "{key}: {value}");
         }
         assert_eq!(state(|it| it["pidDomain"] = json!(1)).unwrap().domain.as_deref(), Some(""));
+    }
+
+    #[test]
+    fn a_removed_file_is_not_left_behind() {
+        let folder = TempDir::new().unwrap();
+        let path = folder.path().join("7.json");
+        fs::write(&path, r#"{"pid":7,"procStart":"42","sessionId":"s1"}"#).unwrap();
+        let state = ClientState::read(&path, 7).unwrap();
+        assert!(state.is_left_behind());
+        fs::remove_file(&path).unwrap();
+        assert!(!state.is_left_behind());
     }
 
     #[test]
