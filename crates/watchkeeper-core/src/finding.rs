@@ -15,6 +15,10 @@ pub type Labels = Arc<BTreeMap<String, String>>;
 /// A lasting condition is reported once with the status `open`, again whenever its severity
 /// rises, and once with the status `resolved` when it ends. These findings have the same
 /// `fingerprint`.
+///
+/// Detectors that report the same problem share one finding. A finding that `replaces` another
+/// detector explains the problem better: it is an update of the finding with the same
+/// `fingerprint`.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 #[non_exhaustive]
 pub struct Finding {
@@ -28,6 +32,9 @@ pub struct Finding {
     pub at: Timestamp,
     /// The name of the detector in the policy.
     pub detector: Arc<str>,
+    /// The detector of the previous finding with this fingerprint, if it was another one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub replaces: Option<Arc<str>>,
     /// The kind of the detector.
     pub kind: Arc<str>,
     /// The category of the problem: `timeout`, `runaway`, `budget`, `error`, or a category
@@ -47,7 +54,8 @@ pub struct Finding {
     pub agent: Option<AgentId>,
     /// The kind of source that read the session.
     pub source: Option<&'static str>,
-    /// A hash of detector, session and subject, which identifies the condition.
+    /// A hash of detector, session and subject, which identifies the condition; of the
+    /// detector that opened the finding, if another one replaced it.
     #[schemars(with = "String")]
     pub fingerprint: Fingerprint,
     /// The labels of the policy and of the session.
@@ -115,6 +123,7 @@ impl Finding {
             id: finding_id(fingerprint, at, severity, Status::Open),
             at,
             detector: detector.into(),
+            replaces: None,
             kind: "".into(),
             class: "".into(),
             severity,

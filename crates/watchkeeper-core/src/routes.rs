@@ -202,10 +202,12 @@ impl Route {
     }
 
     fn decide(&self, route_idx: usize, finding: &Finding, sent: &mut Memory) -> Decision {
-        if !self.matcher.matches(finding) {
+        let key = (route_idx, finding.fingerprint);
+        // The finding may have been opened by another detector, with other labels.
+        let follows_open = finding.status == Status::Resolved && self.matcher.status.is_none();
+        if !follows_open && !self.matcher.matches(finding) {
             return Decision::Skip;
         }
-        let key = (route_idx, finding.fingerprint);
         match (finding.status, self.matcher.status) {
             (Status::Open, Some(Status::Resolved)) | (Status::Resolved, Some(Status::Open)) => {
                 Decision::Skip
@@ -313,6 +315,26 @@ mod tests {
 
     fn ids(n: usize) -> Vec<String> {
         (0..n).map(|it| it.to_string()).collect()
+    }
+
+    #[test]
+    fn every_route_that_sent_a_finding_sends_its_end() {
+        let route = |detector: &str| Route {
+            matcher: Matcher { detector: vec![Glob::from(detector)], ..Matcher::default() },
+            send_resolved: true,
+            ..Route::new(detector, Matcher::default(), vec![detector.to_owned()])
+        };
+        let names = ["streak", "error", "other"];
+        let mut router = Router::new(names.map(route).into(), &names.map(str::to_owned));
+        let by = |detector: &str, secs, status| {
+            let finding = finding(secs, 1, Severity::Medium, status);
+            Finding { detector: detector.into(), ..finding }
+        };
+        assert_eq!(router.route(&by("streak", 1, Status::Open)), [0]);
+        // Another detector replaces the finding.
+        assert_eq!(router.route(&by("error", 2, Status::Open)), [1]);
+        assert_eq!(router.route(&by("error", 3, Status::Resolved)), [0, 1]);
+        assert!(router.route(&by("error", 4, Status::Resolved)).is_empty());
     }
 
     #[test]

@@ -181,7 +181,7 @@ fn detector_keys(unit: Unit, generator: &mut SchemaGenerator) -> Vec<(&'static s
         (
             "inhibited_by",
             editable(json!({
-                "description": "Detectors that report the same problem more specifically. While one of them has an open finding, this detector reports only findings of a higher severity.",
+                "description": "Detectors that report the same problem more specifically. Together they report one finding of an agent or session at a time.",
                 "type": "array",
                 "items": { "type": "string" },
             })),

@@ -106,6 +106,7 @@ pub(crate) fn any_finding() -> impl Strategy<Value = Finding> {
         finding.class = class.into();
         finding.status = if is_open { Status::Open } else { Status::Resolved };
         finding.count = count;
+        finding.replaces = agent.as_deref().map(Into::into);
         finding.agent = agent.map(Into::into);
         finding.data = Map::from_iter([(value.clone(), json!(value))]);
         let evidence = |(file, line): (Option<String>, Option<u64>)| {

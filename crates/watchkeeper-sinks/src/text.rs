@@ -62,6 +62,10 @@ pub fn render_line(finding: &Finding, styled: bool) -> String {
         line.push(' ');
         line.push_str(&paint(GREEN, "resolved".to_owned()));
     }
+    if let Some(detector) = &finding.replaces {
+        line.push_str(" replaces ");
+        line.push_str(&cut_end(detector, MAX_DETECTOR));
+    }
     line.push_str(": ");
 
     let location = finding.evidence.iter().rev().find_map(location);
@@ -149,6 +153,15 @@ mod tests {
         finding.session = "s1".into();
         finding.evidence.clear();
         assert_snapshot!(render_line(&finding, false), @"10:14:07Z [MEDIUM] repeated_call s1/reviewer: `Bash` returned the same result for the same call 4 times in 31s: `make` returns `no rule to make it`");
+    }
+
+    #[test]
+    fn a_finding_names_the_detector_that_it_replaces() {
+        let mut finding = finding();
+        finding.replaces = Some("failure_streak".into());
+        finding.message = "the same error 3 times".to_owned();
+        finding.evidence.clear();
+        assert_snapshot!(render_line(&finding, false), @"10:14:07Z [HIGH]   repeated_call 5b1e0c2a…89ab replaces failure_streak: the same error 3 times");
     }
 
     #[test]

@@ -31,8 +31,6 @@ pub(crate) struct TimelineRecorder {
     shown: BTreeMap<Condition, Option<u64>>,
     /// Active conditions that another detector suppresses.
     suppressed: BTreeMap<Condition, Severity>,
-    /// Conditions with an open finding.
-    open: BTreeMap<Condition, Severity>,
     /// Request time and wake-up time of each waiting stream.
     waits: BTreeMap<(usize, Option<AgentId>), [Timestamp; 2]>,
 }
@@ -53,7 +51,6 @@ impl TimelineRecorder {
             now: Timestamp::MIN,
             shown: BTreeMap::new(),
             suppressed: BTreeMap::new(),
-            open: BTreeMap::new(),
             waits: BTreeMap::new(),
         }
     }
@@ -134,6 +131,7 @@ impl TimelineRecorder {
             next_level: None,
             severity: None,
             suppressed_by: Vec::new(),
+            replaces: None,
             message: String::new(),
             is_notable: true,
             unit: summary.unit,
@@ -146,7 +144,6 @@ impl TimelineRecorder {
             }
             ExplanationDetail::Ended { subject, message, was_open } => {
                 let condition = (idx, entry.agent, subject);
-                self.open.remove(&condition);
                 self.suppressed.remove(&condition);
                 let shown = self.shown.remove(&condition);
                 // Detectors report the end of a condition also where none began.
@@ -217,24 +214,24 @@ impl TimelineRecorder {
                 step.severity = Some(severity);
                 step.is_notable = is_near;
             }
-            Outcome::Inhibited(severity) => {
+            Outcome::Inhibited { severity, by } => {
                 summary.suppressed += 1;
+                summary.suppressed_by.insert(by.clone());
                 step.outcome = StepOutcome::Suppressed;
                 step.severity = Some(severity);
+                step.suppressed_by = vec![by];
                 let previous = self.suppressed.insert(condition.clone(), severity);
                 step.is_notable = previous < Some(severity);
-                step.suppressed_by = self.suppressors(idx, condition.1.as_ref(), severity);
             }
-            Outcome::Opened(severity) | Outcome::Escalated(severity) => {
-                if let Outcome::Opened(_) = outcome {
-                    summary.findings += 1;
-                    step.outcome = StepOutcome::Opened;
-                } else {
-                    step.outcome = StepOutcome::Escalated;
-                }
-                step.severity = Some(severity);
-                summary.severity = summary.severity.max(Some(severity));
-                self.open.insert(condition.clone(), severity);
+            Outcome::Opened(severity) => {
+                summary.findings += 1;
+                summary.emit(step, StepOutcome::Opened, severity);
+            }
+            Outcome::Escalated(severity) => summary.emit(step, StepOutcome::Escalated, severity),
+            Outcome::Replaced { severity, detector } => {
+                summary.replaced.insert(detector.clone());
+                step.replaces = Some(detector);
+                summary.emit(step, StepOutcome::Replaced, severity);
             }
             _ => {}
         }
@@ -252,24 +249,6 @@ impl TimelineRecorder {
         if longest.as_ref().is_none_or(|longest| longest.share() < wait.share()) {
             *longest = Some(wait);
         }
-    }
-
-    /// Returns the detectors that suppress a report: those with an open finding of
-    /// at least the same severity for the same agent.
-    fn suppressors(
-        &self,
-        idx: usize,
-        agent: Option<&AgentId>,
-        severity: Severity,
-    ) -> Vec<Arc<str>> {
-        let suppresses = |id: &Arc<str>| {
-            self.open.iter().any(|((other, other_agent, _), open)| {
-                self.summaries[*other].detector == *id
-                    && other_agent.as_ref() == agent
-                    && severity <= *open
-            })
-        };
-        self.summaries[idx].inhibited_by.iter().filter(|id| suppresses(id)).cloned().collect()
     }
 
     /// Returns the timeline at the end of the session. `policy` maps the ids of all
@@ -292,6 +271,15 @@ impl TimelineRecorder {
             key(a).cmp(&key(b)).then(by_nearness).then_with(|| a.detector.cmp(&b.detector))
         });
         Timeline { detectors, entries: self.entries }
+    }
+}
+
+impl DetectorSummary {
+    /// Adds a step that emits a finding.
+    fn emit(&mut self, step: &mut Step, outcome: StepOutcome, severity: Severity) {
+        step.outcome = outcome;
+        step.severity = Some(severity);
+        self.severity = self.severity.max(Some(severity));
     }
 }
 

@@ -1,4 +1,7 @@
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -34,8 +37,6 @@ pub(crate) struct DetectorSummary {
     pub(crate) unit: Unit,
     /// Levels of the policy.
     pub(crate) levels: Vec<LevelSummary>,
-    #[serde(skip)]
-    pub(crate) inhibited_by: Vec<Arc<str>>,
     /// Highest severity of the findings.
     pub(crate) severity: Option<Severity>,
     /// Number of findings.
@@ -46,8 +47,12 @@ pub(crate) struct DetectorSummary {
     pub(crate) longest_wait: Option<Wait>,
     /// Notes of the detector, such as exceptions that applied, with their number.
     pub(crate) notes: BTreeMap<String, u64>,
-    /// Number of reports that another detector suppressed.
+    /// Number of reports that other detectors suppressed.
     pub(crate) suppressed: u64,
+    /// Detectors whose findings suppressed them.
+    pub(crate) suppressed_by: BTreeSet<Arc<str>>,
+    /// Detectors whose open findings this one replaced.
+    pub(crate) replaced: BTreeSet<Arc<str>>,
     /// `true` if the detector panicked and was disabled.
     pub(crate) panicked: bool,
 }
@@ -114,6 +119,9 @@ pub(crate) struct Step {
     /// Detectors that suppress the report.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) suppressed_by: Vec<Arc<str>>,
+    /// Detector whose open finding the step replaced.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) replaces: Option<Arc<str>>,
     pub(crate) message: String,
     /// `true` if the text report shows the step without `--verbose`.
     #[serde(skip)]
@@ -132,11 +140,15 @@ pub(crate) enum StepOutcome {
     Opened,
     /// The measure reached a level of a higher severity.
     Escalated,
+    /// The measure reached a level, and the finding replaced the open finding of another
+    /// detector.
+    Replaced,
     /// The open finding counted the measure.
     Counted,
     /// The measure reached a level, and another detector suppressed the report.
     Suppressed,
-    /// The condition ended without an open finding.
+    /// The condition ended without an open finding, or another condition keeps the finding
+    /// open.
     Ended,
     /// The open finding was resolved.
     Resolved,
@@ -179,7 +191,6 @@ impl DetectorSummary {
             overrides: overrides.collect(),
             unit,
             levels: detector.levels.iter().map(level).collect(),
-            inhibited_by: detector.inhibited_by.clone(),
             ..Self::disabled(&detector.id, &detector.kind)
         }
     }
@@ -194,13 +205,14 @@ impl DetectorSummary {
             overrides: Vec::new(),
             unit: Unit::Count,
             levels: Vec::new(),
-            inhibited_by: Vec::new(),
             severity: None,
             findings: 0,
             maximum: None,
             longest_wait: None,
             notes: BTreeMap::new(),
             suppressed: 0,
+            suppressed_by: BTreeSet::new(),
+            replaced: BTreeSet::new(),
             panicked: false,
         }
     }

@@ -1,5 +1,6 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
+    mem,
     sync::Arc,
 };
 
@@ -34,6 +35,15 @@ impl Episode {
     /// Returns the time from the opening to the end.
     pub(crate) fn duration(&self) -> Option<SignedDuration> {
         Some(self.ended_at?.duration_since(self.finding.at).max(SignedDuration::ZERO))
+    }
+
+    /// Sets the detector that explains the episode, and keeps the name of the previous
+    /// one.
+    fn set_detector(&mut self, detector: &Arc<str>) {
+        let finding = &mut self.finding;
+        if finding.detector != *detector {
+            finding.replaces = Some(mem::replace(&mut finding.detector, detector.clone()));
+        }
     }
 
     /// Sets the end of an open episode: the last event of its session, or a later
@@ -103,14 +113,20 @@ impl EpisodeRecorder {
                 // The session that opened the episode keeps it.
                 let Finding { at, session, source, .. } = &episode.finding;
                 let (at, session, source) = (*at, session.clone(), *source);
+                episode.set_detector(&finding.detector);
+                let replaces = episode.finding.replaces.take();
                 episode.finding = finding;
+                episode.finding.replaces = replaces;
                 (episode.finding.at, episode.finding.session) = (at, session);
                 episode.finding.source = source;
             }
             (Status::Open, None) => self.open(finding),
             (Status::Resolved, Some(episode)) => {
                 episode.finding.status = Status::Resolved;
-                episode.finding.count = finding.count;
+                // The latest update may be about another condition of the episode.
+                if episode.finding.detector == finding.detector {
+                    episode.finding.count = finding.count;
+                }
                 episode.ended_at = Some(finding.at);
             }
             (Status::Resolved, None) => {}
@@ -139,9 +155,11 @@ impl EpisodeRecorder {
         let is_open = episode.finding.status == Status::Open;
         match (update.status, is_open) {
             (Status::Open, true) => {
+                episode.set_detector(&update.detector);
                 let finding = &mut episode.finding;
                 (finding.count, finding.message) = (update.count, update.message);
                 (finding.data, finding.evidence) = (update.data, update.evidence);
+                (finding.kind, finding.class) = (update.kind, update.class);
                 episode.ended_at = episode.ended_at.max(Some(at));
             }
             // The finding of the resolution comes before its update.
@@ -213,6 +231,30 @@ mod tests {
         let (_, about_monitor) = recorder.finish_shared();
         let messages: Vec<_> = about_monitor.iter().map(|it| it.message.as_str()).collect();
         assert_eq!(messages, ["2 forgotten"]);
+    }
+
+    #[test]
+    fn a_finding_that_replaces_another_one_continues_its_episode() {
+        let at = |secs| Timestamp::from_second(secs).expect("the time is valid");
+        let mut recorder = EpisodeRecorder::new(BTreeSet::new());
+        let mut finding = Finding::new(at(1), "failure_streak", "s1", Severity::Medium, "failed");
+        recorder.record(at(1), &mut vec![finding.clone()], Vec::new());
+        (finding.at, finding.detector) = (at(5), "repeated_error".into());
+        (finding.replaces, finding.count) = (Some("failure_streak".into()), 3);
+        recorder.record(at(5), &mut vec![finding.clone()], Vec::new());
+        (finding.severity, finding.replaces, finding.count) = (Severity::High, None, 6);
+        recorder.record(at(6), &mut vec![finding.clone()], Vec::new());
+        (finding.at, finding.status, finding.count) = (at(9), Status::Resolved, 7);
+        recorder.record(at(9), &mut vec![finding], Vec::new());
+        let mut engine = Engine::new(Vec::new(), EngineConfig::default());
+        engine.observe(&Event::new(at(9), "s1", EventKind::TurnEnd), &mut Vec::new());
+        let facts = engine.session(&"s1".into()).expect("the session has an event");
+        let episodes = recorder.finish(facts, Vec::new());
+        let [episode] = &episodes[..] else { panic!("{episodes:?}") };
+        let Finding { at: opened_at, detector, replaces, severity, count, .. } = &episode.finding;
+        assert_eq!((*opened_at, &**detector), (at(1), "repeated_error"));
+        assert_eq!(replaces.as_deref(), Some("failure_streak"));
+        assert_eq!((*severity, *count, episode.ended_at), (Severity::High, 7, Some(at(9))));
     }
 
     #[test]

@@ -1,6 +1,8 @@
 use std::{
+    collections::BTreeSet,
     io::{self, Write},
     path::Path,
+    sync::Arc,
 };
 
 use schemars::JsonSchema;
@@ -139,7 +141,7 @@ impl Page<'_> {
         let next = next.unwrap_or_default();
         let severity = step.severity.map(Severity::name).unwrap_or_default();
         let (column, style) = match step.outcome {
-            StepOutcome::Opened | StepOutcome::Escalated => {
+            StepOutcome::Opened | StepOutcome::Escalated | StepOutcome::Replaced => {
                 let style = step.severity.map(severity_style);
                 (format!("{} at {measure}", severity.to_uppercase()), style)
             }
@@ -153,16 +155,14 @@ impl Page<'_> {
         };
         let padded = format!("{column:MEASURE_WIDTH$}");
         let column = style.map_or(padded.clone(), |it| it.paint(&padded, self.text.styled));
-        let suppressed_by = match &step.suppressed_by[..] {
-            [] if step.outcome == StepOutcome::Suppressed => {
-                "suppressed by another detector: ".to_owned()
-            }
-            [] => String::new(),
-            ids => format!("suppressed by {}: ", ids.join(", ")),
+        let relation = match (&step.suppressed_by[..], &step.replaces) {
+            (_, Some(detector)) => format!("replaces {detector}: "),
+            ([], None) => String::new(),
+            (ids, None) => format!("suppressed by {}: ", ids.join(", ")),
         };
-        let (suppressed_by, message) = (make_safe(&suppressed_by), make_safe(&step.message));
+        let (relation, message) = (make_safe(&relation), make_safe(&step.message));
         let id = self.id(&step.detector);
-        writeln!(out, "              {id} {column} {suppressed_by}{message}")
+        writeln!(out, "              {id} {column} {relation}{message}")
     }
 
     fn detectors(self, summaries: &[DetectorSummary], out: &mut dyn Write) -> io::Result<()> {
@@ -229,9 +229,11 @@ impl Page<'_> {
             lines.push(format!("{NO_EVENTS}; {levels}"));
         }
         if 0 < summary.suppressed {
-            let ids: Vec<String> = summary.inhibited_by.iter().map(|id| make_safe(id)).collect();
             let n = counted(summary.suppressed, "time");
-            lines.push(format!("suppressed {n} by {}", ids.join(" or ")));
+            lines.push(format!("suppressed {n} by {}", names(&summary.suppressed_by, " or ")));
+        }
+        if !summary.replaced.is_empty() {
+            lines.push(format!("replaced {}", names(&summary.replaced, " and ")));
         }
         for (note, n) in summary.notes.iter().take(MAX_NOTES) {
             lines.push(format!("{}, {}", make_safe(note), counted(*n, "time")));
@@ -284,6 +286,12 @@ impl Page<'_> {
             line => format!("{since} ({line})"),
         }
     }
+}
+
+/// Joins the names of detectors.
+fn names(detectors: &BTreeSet<Arc<str>>, separator: &str) -> String {
+    let names: Vec<String> = detectors.iter().map(|name| make_safe(name)).collect();
+    names.join(separator)
 }
 
 fn levels(summary: &DetectorSummary) -> String {

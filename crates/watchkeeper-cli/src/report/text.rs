@@ -324,12 +324,15 @@ pub(super) const fn severity_style(severity: Severity) -> Style {
 /// usage of the session in it.
 fn end(episode: &Episode) -> String {
     let lasted = episode.duration().map(duration);
-    let mut line = match (episode.finding.status, &lasted) {
+    let replaced = episode.finding.replaces.as_ref();
+    let replaced = replaced.map(|detector| format!("replaced {}, ", make_safe(detector)));
+    let end = match (episode.finding.status, &lasted) {
         (Status::Open, None) => "open at the end".to_owned(),
         (Status::Open, Some(lasted)) => format!("open at the end, {lasted} after it was found"),
         (Status::Resolved, None) => "resolved".to_owned(),
         (Status::Resolved, Some(lasted)) => format!("resolved {lasted} after it was found"),
     };
+    let mut line = format!("{}{end}", replaced.unwrap_or_default());
     if 0 < episode.tokens {
         line.extend([format!(", {} tokens", short(episode.tokens))]);
     }

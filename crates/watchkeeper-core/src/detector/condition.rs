@@ -1,41 +1,122 @@
-use crate::{Fingerprint, Level, Severity};
+use crate::{Evidence, Fingerprint, Level, Severity};
 
-/// A condition for which a finding is open.
+/// The detector and the subject of a condition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ConditionId {
+    pub(crate) detector_idx: u32,
+    pub(crate) subject: Fingerprint,
+}
+
+/// A condition that holds and has reached a level.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Condition {
-    pub(crate) detector_idx: u32,
+    pub(crate) id: ConditionId,
+    /// The severity of the highest level that it has reached.
     pub(crate) severity: Severity,
-    pub(crate) subject: Fingerprint,
     /// The highest measure so far.
     pub(crate) measure: u64,
+}
+
+/// An open finding, and the conditions that hold it open.
+///
+/// A detector that belongs to no group has an episode for each condition. The
+/// detectors of a group share one.
+#[derive(Clone, Debug)]
+pub(crate) struct Episode {
+    pub(crate) group: Option<u32>,
+    /// The condition that opened the finding, which determines the fingerprint.
+    pub(crate) opened_by: ConditionId,
+    /// The condition of the finding that was emitted last. It may have ended.
+    pub(crate) explained_by: ConditionId,
+    /// The highest measure of `explained_by`.
+    pub(crate) measure: u64,
+    /// The highest severity so far.
+    pub(crate) severity: Severity,
     /// The tokens that the session had used when the finding was opened.
     pub(crate) tokens: u64,
     /// The cost of the session when the finding was opened, in US dollars.
     pub(crate) cost_usd: f64,
+    /// The earliest evidence, for the detectors of a group.
+    pub(crate) earliest: Option<Evidence>,
+    /// The conditions that hold, the oldest first.
+    pub(crate) conditions: Vec<Condition>,
 }
 
-/// The open conditions of one agent or session, for one of its detectors.
+/// The episodes of one agent or session, for one of its detectors.
 #[derive(Clone, Copy)]
-pub(crate) struct OpenConditions<'a> {
+pub(crate) struct OpenEpisodes<'a> {
     pub(crate) detector_idx: u32,
-    /// The indexes of the detectors that inhibit this one.
-    pub(crate) inhibitors: &'a [u32],
-    /// The open conditions of all detectors.
-    pub(crate) conditions: &'a [Condition],
+    pub(crate) group: Option<u32>,
+    /// The indexes of the detectors that this one inhibits.
+    pub(crate) less_specific: &'a [u32],
+    /// The episodes of all detectors.
+    pub(crate) episodes: &'a [Episode],
 }
 
-impl OpenConditions<'_> {
-    pub(super) fn severity(self, subject: Fingerprint) -> Option<Severity> {
-        let is_same = |condition: &&Condition| {
-            condition.detector_idx == self.detector_idx && condition.subject == subject
-        };
-        self.conditions.iter().find(is_same).map(|condition| condition.severity)
+impl Episode {
+    /// Returns a condition that holds.
+    pub(crate) fn get(&self, id: ConditionId) -> Option<&Condition> {
+        self.conditions.iter().find(|condition| condition.id == id)
     }
 
-    /// Returns the severity up to which other detectors inhibit this one.
-    pub(crate) fn inhibited(self) -> Option<Severity> {
-        let inhibits = |it: &&Condition| self.inhibitors.contains(&it.detector_idx);
-        self.conditions.iter().filter(inhibits).map(|condition| condition.severity).max()
+    /// Returns the condition that justifies the severity: the condition of the latest
+    /// finding or, if it has ended, the oldest other condition of this severity. `None`
+    /// if there is none.
+    pub(crate) fn explanation(&self) -> Option<&Condition> {
+        let is_as_severe = |condition: &&Condition| condition.severity == self.severity;
+        let latest = self.get(self.explained_by).filter(is_as_severe);
+        latest.or_else(|| self.conditions.iter().find(is_as_severe))
+    }
+
+    /// Returns whether a condition that reaches this severity is a better explanation,
+    /// and needs a finding. `less_specific` are the detectors that its detector inhibits.
+    pub(crate) fn is_exceeded_by(&self, severity: Severity, less_specific: &[u32]) -> bool {
+        let is_better = || {
+            less_specific.contains(&self.explained_by.detector_idx) || self.explanation().is_none()
+        };
+        self.severity < severity || self.severity == severity && is_better()
+    }
+}
+
+impl<'a> OpenEpisodes<'a> {
+    fn id(self, subject: Fingerprint) -> ConditionId {
+        ConditionId { detector_idx: self.detector_idx, subject }
+    }
+
+    /// Returns the index of the episode to which a condition belongs or would belong.
+    pub(crate) fn position(self, subject: Fingerprint) -> Option<usize> {
+        let id = self.id(subject);
+        self.episodes.iter().position(|episode| match self.group {
+            None => episode.opened_by == id,
+            group => episode.group == group,
+        })
+    }
+
+    fn episode(self, subject: Fingerprint) -> Option<&'a Episode> {
+        self.episodes.get(self.position(subject)?)
+    }
+
+    /// Returns whether a condition holds and has reached a level.
+    pub(super) fn holds(self, subject: Fingerprint) -> bool {
+        self.episode(subject).is_some_and(|episode| episode.get(self.id(subject)).is_some())
+    }
+
+    /// Returns whether a condition explains an open finding, or may explain it once its
+    /// measure is added.
+    pub(super) fn may_explain(self, subject: Fingerprint) -> bool {
+        self.episode(subject).is_some_and(|episode| {
+            let latest = episode.explained_by;
+            let explains_latest = |condition: &Condition| condition.id == latest;
+            latest == self.id(subject) || !episode.explanation().is_some_and(explains_latest)
+        })
+    }
+
+    /// Returns whether a condition needs a finding once it reaches a severity.
+    pub(super) fn needs_finding(self, subject: Fingerprint, reached: Option<Severity>) -> bool {
+        reached.is_some_and(|reached| {
+            let episode = self.episode(subject);
+            episode.is_none_or(|episode| episode.is_exceeded_by(reached, self.less_specific))
+        })
     }
 }
 

@@ -3,7 +3,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
-    condition::{Condition, OpenConditions, reached},
+    condition::{Episode, OpenEpisodes, reached},
     outbox::{Action, Outbox, WakeupRequest},
     report::Report,
 };
@@ -20,7 +20,7 @@ pub struct Context<'a> {
     pub(crate) input: &'a Input<'a>,
     /// Sorted by measure, the lowest first.
     pub(crate) levels: &'a [Level],
-    pub(crate) open: OpenConditions<'a>,
+    pub(crate) open: OpenEpisodes<'a>,
     pub(crate) outbox: &'a mut Outbox,
 }
 
@@ -36,9 +36,9 @@ pub(crate) struct Input<'a> {
     pub(crate) is_explained: bool,
     /// Whether every report about an open finding is needed, not only the first.
     pub(crate) follows_episodes: bool,
-    /// The open conditions of the session of the event, for a stream that several
-    /// sessions share.
-    pub(crate) session_conditions: &'a [Condition],
+    /// The episodes of the session of the event, for a stream that several sessions
+    /// share.
+    pub(crate) session_episodes: &'a [Episode],
 }
 
 /// An event and the changes that it made to the facts.
@@ -167,15 +167,16 @@ impl<'a> Context<'a> {
     ///
     /// The `subject` separates the conditions of one stream; a detector that has
     /// only one uses [`Fingerprint::NONE`]. `report` runs only when a level is
-    /// reached that is new for the subject and not inhibited, or when the session is
+    /// reached that is new for the subject and not suppressed, or when the session is
     /// explained, and must change nothing. The finding is dated [`now`](Self::now).
     ///
-    /// With `inhibited_by` in the policy, the engine opens and escalates nothing
-    /// while an inhibiting detector has an open finding of at least that severity.
+    /// Detectors that `inhibited_by` of the policy connects share one finding. While it
+    /// is open, a measure emits a finding only if it is more severe, or as severe and of
+    /// a more specific detector.
     #[inline]
     pub fn report(&mut self, subject: Fingerprint, measure: u64, report: impl FnOnce() -> Report) {
         let is_below = self.levels.first().is_none_or(|level| measure < level.at);
-        if !is_below || !self.open.conditions.is_empty() || self.input.is_explained {
+        if !is_below || !self.open.episodes.is_empty() || self.input.is_explained {
             self.send_measure(subject, measure, report);
         }
     }
@@ -188,17 +189,20 @@ impl<'a> Context<'a> {
         report: impl FnOnce() -> Report,
     ) {
         let is_reopened = self.outbox.resolves(subject);
-        let open = self.open.severity(subject).filter(|_| !is_reopened);
+        let is_known = !is_reopened && self.open.holds(subject);
         let reached = reached(self.levels, measure);
-        let report = if open < reached && self.open.inhibited() < reached {
+        let needs_finding = self.open.needs_finding(subject, reached)
+            || reached.is_some() && self.outbox.resolves_any();
+        let report = if needs_finding {
             Some(report())
         } else if self.input.is_explained {
             // The closure was written for measures that reach a level. An explanation
             // must not turn the detector off.
             Some(catch_unwind(AssertUnwindSafe(report)).unwrap_or_default())
-        } else if open.is_some() && reached.is_some() && self.input.follows_episodes {
+        } else if reached.is_some() && self.input.follows_episodes && self.open.may_explain(subject)
+        {
             catch_unwind(AssertUnwindSafe(report)).ok()
-        } else if open.is_some() {
+        } else if is_known || reached.is_some() {
             None
         } else {
             return;
@@ -217,9 +221,10 @@ impl<'a> Context<'a> {
     /// For a condition that every detector of a kind observes, and that one of them has to
     /// report. Detectors run one after the other.
     pub fn is_open_elsewhere(&self, subject: Fingerprint) -> bool {
-        let conditions = self.open.conditions.iter();
-        conditions.chain(self.input.session_conditions).any(|condition| {
-            condition.subject == subject && condition.detector_idx != self.open.detector_idx
+        let mut episodes = self.open.episodes.iter().chain(self.input.session_episodes);
+        episodes.any(|episode| {
+            let latest = episode.explained_by;
+            latest.subject == subject && latest.detector_idx != self.open.detector_idx
         })
     }
 
@@ -229,10 +234,11 @@ impl<'a> Context<'a> {
         Within(Some(duration).filter(|_| self.input.session.has_times()))
     }
 
-    /// Reports that a condition has ended. Does nothing if no finding is open.
+    /// Reports that a condition has ended. Does nothing if the condition has not reached a
+    /// level.
     #[inline]
     pub fn resolve(&mut self, subject: Fingerprint, report: impl FnOnce() -> Report) {
-        if !self.open.conditions.is_empty()
+        if !self.open.episodes.is_empty()
             || !self.outbox.actions.is_empty()
             || self.input.is_explained
         {
@@ -243,7 +249,7 @@ impl<'a> Context<'a> {
     #[cold]
     fn send_resolution(&mut self, subject: Fingerprint, report: impl FnOnce() -> Report) {
         let is_open = self.outbox.is_open(subject);
-        let is_open = is_open.unwrap_or_else(|| self.open.severity(subject).is_some());
+        let is_open = is_open.unwrap_or_else(|| self.open.holds(subject));
         let report = if is_open {
             report()
         } else if self.input.is_explained {

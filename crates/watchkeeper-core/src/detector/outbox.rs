@@ -22,8 +22,7 @@ pub(crate) enum Action {
     Measure {
         subject: Fingerprint,
         measure: u64,
-        /// `None` if the measure reaches no level that is new for its subject and not
-        /// inhibited, and the session is not explained.
+        /// `None` if the measure needs no finding, and the session is not explained.
         report: Option<Report>,
         /// The severity of the highest level that the measure reaches.
         reached: Option<Severity>,
@@ -72,6 +71,11 @@ impl Outbox {
             _ => None,
         });
         latest.unwrap_or(false)
+    }
+
+    /// Returns whether an earlier action ends any condition.
+    pub(super) fn resolves_any(&self) -> bool {
+        self.actions.iter().any(|action| matches!(action, Action::Resolve { .. }))
     }
 
     /// Adds a measure, in place of the latest one if neither changes a severity: a long

@@ -1,4 +1,8 @@
-use std::{collections::BTreeMap, fmt, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    sync::Arc,
+};
 
 use crate::{Detector, Level, Scope, SessionFacts, SessionFilter, Subscription, quote};
 
@@ -62,10 +66,13 @@ pub struct NamedDetector {
     pub class: Arc<str>,
     /// The measures from which findings have a severity.
     pub levels: Vec<Level>,
-    /// The names of the detectors that report the same problem more precisely. While
-    /// one of them has a finding open in the same agent or session, this detector
-    /// opens or escalates only findings that are more severe. Policies refuse two
-    /// detectors that inhibit each other.
+    /// The names of the detectors that report the same problem more precisely.
+    ///
+    /// Detectors that are connected in this way, directly or through others, share one
+    /// finding in each agent or session. While it is open, this detector replaces it only
+    /// if its own measure is more severe, and each of the named detectors replaces the
+    /// finding of this one if its measure is as severe. Policies refuse two detectors
+    /// that inhibit each other.
     pub inhibited_by: Vec<Arc<str>>,
     /// The fact whose groups of sessions share one stream each; `None` for a stream of
     /// each session or agent. Sessions of no group are not monitored.
@@ -83,22 +90,30 @@ pub(super) struct CompiledDetector {
     pub(super) idx: u32,
     pub(super) named: NamedDetector,
     pub(super) subscription: Subscription,
-    /// The indexes of the detectors that inhibit it.
-    pub(super) inhibitors: Box<[u32]>,
+    /// The indexes of the detectors that it inhibits, directly or through others.
+    pub(super) less_specific: Box<[u32]>,
+    /// The lowest index of the detectors with which it shares findings; `None` if there
+    /// is no other one.
+    pub(super) group: Option<u32>,
     /// Whether its findings are about usage.
     pub(super) is_budget: bool,
 }
 
 impl CompiledDetector {
-    fn new(idx: u32, mut named: NamedDetector, all: &[Arc<str>]) -> Self {
+    fn new(idx: u32, mut named: NamedDetector) -> Self {
         named.levels.sort_by_key(|level| level.at);
         let subscription = named.detector.subscription();
-        // Detectors run in order, and only one that has run can inhibit another.
-        let earlier = all.iter().zip(0..idx);
-        let inhibitors = earlier.filter(|(id, _)| named.inhibited_by.contains(id));
-        let inhibitors = inhibitors.map(|(_, idx)| idx).collect();
         let is_budget = &*named.class == "budget";
-        Self { idx, named, subscription, inhibitors, is_budget }
+        let less_specific = Box::default();
+        Self { idx, named, subscription, less_specific, group: None, is_budget }
+    }
+
+    /// Returns whether another detector inhibits this one and has the same streams.
+    fn is_inhibited_by(&self, other: &Self) -> bool {
+        let is_shared = self.named.per.is_some() || other.named.per.is_some();
+        self.named.inhibited_by.contains(&other.named.id)
+            && !is_shared
+            && self.subscription.scope == other.subscription.scope
     }
 
     /// Returns whether a stream is one agent.
@@ -107,12 +122,41 @@ impl CompiledDetector {
     }
 }
 
-/// Sorts detectors and computes their subscriptions and inhibitors.
+/// Sorts detectors, and computes their subscriptions and groups.
 pub(super) fn compile(mut detectors: Vec<NamedDetector>) -> Vec<CompiledDetector> {
     sort(&mut detectors);
-    let ids: Vec<_> = detectors.iter().map(|named| named.id.clone()).collect();
-    let compiled = detectors.into_iter().zip(0..);
-    compiled.map(|(named, idx)| CompiledDetector::new(idx, named, &ids)).collect()
+    let detectors = detectors.into_iter().zip(0..);
+    let mut compiled: Vec<_> =
+        detectors.map(|(named, idx)| CompiledDetector::new(idx, named)).collect();
+    set_groups(&mut compiled);
+    compiled
+}
+
+/// Sets the groups of detectors and the detectors that each one inhibits.
+fn set_groups(detectors: &mut [CompiledDetector]) {
+    let mut groups: Vec<u32> = detectors.iter().map(|it| it.idx).collect();
+    let mut inhibitors: Vec<BTreeSet<u32>> = Vec::new();
+    for detector in &*detectors {
+        let idx = detector.idx as usize;
+        let mut all = BTreeSet::new();
+        // An inhibitor comes before the detector, unless detectors inhibit each other.
+        for other in detectors[..idx].iter().filter(|other| detector.is_inhibited_by(other)) {
+            all.insert(other.idx);
+            all.extend(&inhibitors[other.idx as usize]);
+            let merged = [groups[idx], groups[other.idx as usize]];
+            let lowest = merged[0].min(merged[1]);
+            groups.iter_mut().filter(|it| merged.contains(it)).for_each(|it| *it = lowest);
+        }
+        inhibitors.push(all);
+    }
+    for detector in &mut *detectors {
+        let inhibits = |(all, _): &(&BTreeSet<u32>, u32)| all.contains(&detector.idx);
+        detector.less_specific =
+            inhibitors.iter().zip(0..).filter(inhibits).map(|it| it.1).collect();
+        let group = groups[detector.idx as usize];
+        let is_shared = 1 < groups.iter().filter(|it| **it == group).count();
+        detector.group = is_shared.then_some(group);
+    }
 }
 
 /// Sorts each detector after its inhibitors, and otherwise by name.

@@ -1,106 +1,206 @@
 use super::{detectors::CompiledDetector, explanation::Outcome};
 use crate::{
-    Fingerprint, Totals,
-    detector::condition::{Condition, OpenConditions, reached},
+    Evidence, Fingerprint, Severity, Totals,
+    detector::condition::{Condition, ConditionId, Episode, OpenEpisodes, reached},
 };
 
-/// The number of conditions of one stream that may be open at once. The oldest is
-/// dropped first.
+/// The number of conditions of one detector in one stream that may hold at once. The
+/// oldest is dropped first.
 pub(super) const MAX_EPISODES: usize = 32;
 
-/// The open conditions of one agent or session, for all its detectors, the oldest
-/// first.
+/// The episodes of one agent or session, for all its detectors, the oldest first.
 #[derive(Debug, Default)]
 pub(super) struct Episodes(
     #[expect(clippy::box_collection, reason = "most of very many streams have none")]
-    Option<Box<Vec<Condition>>>,
+    Option<Box<Vec<Episode>>>,
 );
+
+/// The effect of the end of a condition.
+pub(super) enum Resolution {
+    /// The condition has not reached a level.
+    None,
+    /// Other conditions hold the finding open.
+    StaysOpen,
+    /// The finding is resolved.
+    Resolved(Episode),
+}
 
 impl Episodes {
     /// Compares the measure of a condition with the levels. Returns the outcome, and
-    /// the condition if it was opened or escalated.
+    /// the episode if the condition needs a finding.
     pub(super) fn report(
         &mut self,
-        detector: &CompiledDetector,
-        subject: Fingerprint,
+        detectors: &[CompiledDetector],
+        id: ConditionId,
         measure: u64,
         totals: &Totals,
-    ) -> (Outcome, Option<Condition>) {
+    ) -> (Outcome, Option<&mut Episode>) {
+        let detector = &detectors[id.detector_idx as usize];
         let reached = reached(&detector.named.levels, measure);
-        let inhibited = self.of(detector).inhibited();
-        let effective = reached.filter(|severity| inhibited < Some(*severity));
-        if let Some(condition) = self.find(detector.idx, subject) {
-            condition.measure = condition.measure.max(measure);
-            let open = condition.severity;
-            if let Some(severity) = effective.filter(|severity| open < *severity) {
-                condition.severity = severity;
-                return (Outcome::Escalated(severity), Some(*condition));
-            }
-            let inhibited = reached.filter(|severity| open < *severity);
-            return (inhibited.map_or(Outcome::Counted(open), Outcome::Inhibited), None);
-        }
-        let Some(severity) = effective else {
-            return (reached.map_or(Outcome::Below, Outcome::Inhibited), None);
+        let Some(position) = self.of(detector).position(id.subject) else {
+            let Some(severity) = reached else { return (Outcome::Below, None) };
+            let episode = self.open(detector, Condition { id, severity, measure }, totals);
+            return (Outcome::Opened(severity), Some(episode));
         };
-        let (detector_idx, tokens, cost_usd) =
-            (detector.idx, totals.tokens.total(), totals.cost_usd);
-        let condition = Condition { detector_idx, severity, subject, measure, tokens, cost_usd };
-        self.open(condition);
-        (Outcome::Opened(severity), Some(condition))
+        let Some(episode) = self.0.as_mut().and_then(|episodes| episodes.get_mut(position)) else {
+            return (Outcome::Below, None);
+        };
+        let severity =
+            reached.filter(|severity| episode.is_exceeded_by(*severity, &detector.less_specific));
+        let Some(condition) = episode.add(id, reached, measure) else {
+            return (Outcome::Below, None);
+        };
+        let latest = &detectors[episode.explained_by.detector_idx as usize];
+        let Some(severity) = severity else {
+            let by = latest.named.id.clone();
+            let outcome = if id == episode.explained_by {
+                episode.measure = condition.measure;
+                Outcome::Counted(episode.severity)
+            } else {
+                Outcome::Inhibited { severity: condition.severity, by }
+            };
+            return (outcome, None);
+        };
+        let replaces = (latest.named.id != detector.named.id).then(|| latest.named.id.clone());
+        (episode.severity, episode.explained_by) = (severity, id);
+        episode.measure = condition.measure;
+        let outcome = match replaces {
+            Some(detector) => Outcome::Replaced { severity, detector },
+            None => Outcome::Escalated(severity),
+        };
+        (outcome, Some(episode))
     }
 
-    fn open(&mut self, condition: Condition) {
-        let conditions = self.0.get_or_insert_default();
-        let is_of_detector = |it: &Condition| it.detector_idx == condition.detector_idx;
-        if conditions.iter().filter(|it| is_of_detector(it)).count() == MAX_EPISODES
-            && let Some(oldest) = conditions.iter().position(is_of_detector)
+    fn open(
+        &mut self,
+        detector: &CompiledDetector,
+        condition: Condition,
+        totals: &Totals,
+    ) -> &mut Episode {
+        let episodes = self.0.get_or_insert_default();
+        let is_of_detector = |it: &Episode| it.opened_by.detector_idx == detector.idx;
+        if episodes.iter().filter(|it| is_of_detector(it)).count() == MAX_EPISODES
+            && let Some(oldest) = episodes.iter().position(is_of_detector)
         {
-            conditions.remove(oldest);
+            episodes.remove(oldest);
         }
-        conditions.push(condition);
+        let last = episodes.len();
+        episodes.push(Episode {
+            group: detector.group,
+            opened_by: condition.id,
+            explained_by: condition.id,
+            measure: condition.measure,
+            severity: condition.severity,
+            tokens: totals.tokens.total(),
+            cost_usd: totals.cost_usd,
+            earliest: None,
+            conditions: vec![condition],
+        });
+        &mut episodes[last]
     }
 
-    /// Removes and returns a condition if it is open.
-    pub(super) fn resolve(&mut self, detector_idx: u32, subject: Fingerprint) -> Option<Condition> {
-        let conditions = self.0.as_mut()?;
-        let is_same = |it: &Condition| it.detector_idx == detector_idx && it.subject == subject;
-        let condition = conditions.remove(conditions.iter().position(is_same)?);
-        if conditions.is_empty() {
+    /// Removes a condition, and the episode if no other condition holds.
+    pub(super) fn resolve(&mut self, detector: &CompiledDetector, id: ConditionId) -> Resolution {
+        let position = self.of(detector).position(id.subject);
+        let episode = self.0.as_mut().zip(position);
+        let Some((episodes, position)) = episode else { return Resolution::None };
+        let conditions = &mut episodes[position].conditions;
+        let Some(place) = conditions.iter().position(|condition| condition.id == id) else {
+            return Resolution::None;
+        };
+        conditions.remove(place);
+        if !conditions.is_empty() {
+            return Resolution::StaysOpen;
+        }
+        let episode = episodes.remove(position);
+        if episodes.is_empty() {
             self.0 = None;
         }
+        Resolution::Resolved(episode)
+    }
+
+    /// Returns the episode that a condition explains with its highest measure so far.
+    pub(super) fn explained_by(
+        &self,
+        detector: &CompiledDetector,
+        id: ConditionId,
+        measure: u64,
+    ) -> Option<&Episode> {
+        let position = self.of(detector).position(id.subject)?;
+        let episode = self.as_slice().get(position)?;
+        let explains = |it: &Condition| it.id == id && it.measure <= measure;
+        episode.explanation().is_some_and(explains).then_some(episode)
+    }
+
+    /// Returns the episodes, for one detector.
+    pub(super) fn of<'a>(&'a self, detector: &'a CompiledDetector) -> OpenEpisodes<'a> {
+        OpenEpisodes {
+            detector_idx: detector.idx,
+            group: detector.group,
+            less_specific: &detector.less_specific,
+            episodes: self.as_slice(),
+        }
+    }
+
+    pub(super) fn as_slice(&self) -> &[Episode] {
+        self.0.as_ref().map_or(&[], |episodes| episodes.as_slice())
+    }
+
+    /// Returns whether a condition of a detector has reached a level.
+    pub(super) fn has_open(&self, detector_idx: u32) -> bool {
+        let mut conditions = self.as_slice().iter().flat_map(|episode| &episode.conditions);
+        conditions.any(|condition| condition.id.detector_idx == detector_idx)
+    }
+
+    /// Removes and returns all episodes.
+    pub(super) fn take(&mut self) -> Vec<Episode> {
+        self.0.take().map_or_else(Vec::new, |episodes| *episodes)
+    }
+}
+
+impl Episode {
+    /// Adds a measure. Returns the condition; `None` if it has reached no level so far.
+    fn add(
+        &mut self,
+        id: ConditionId,
+        reached: Option<Severity>,
+        measure: u64,
+    ) -> Option<Condition> {
+        if let Some(condition) = self.conditions.iter_mut().find(|it| it.id == id) {
+            condition.measure = condition.measure.max(measure);
+            condition.severity = condition.severity.max(reached.unwrap_or(condition.severity));
+            return Some(*condition);
+        }
+        let condition = Condition { id, severity: reached?, measure };
+        let is_of_detector = |it: &Condition| it.id.detector_idx == id.detector_idx;
+        if self.conditions.iter().filter(|it| is_of_detector(it)).count() == MAX_EPISODES
+            && let Some(oldest) = self.conditions.iter().position(is_of_detector)
+        {
+            self.conditions.remove(oldest);
+        }
+        self.conditions.push(condition);
         Some(condition)
     }
 
-    /// Returns the highest measure of an open condition.
-    pub(super) fn measure(&self, detector_idx: u32, subject: Fingerprint) -> Option<u64> {
-        let is_same = |it: &&Condition| it.detector_idx == detector_idx && it.subject == subject;
-        self.conditions().iter().find(is_same).map(|condition| condition.measure)
-    }
-
-    fn find(&mut self, detector_idx: u32, subject: Fingerprint) -> Option<&mut Condition> {
-        let mut conditions = self.0.iter_mut().flat_map(|conditions| conditions.iter_mut());
-        conditions.find(|it| it.detector_idx == detector_idx && it.subject == subject)
-    }
-
-    /// Returns the open conditions, for one detector.
-    pub(super) fn of<'a>(&'a self, detector: &'a CompiledDetector) -> OpenConditions<'a> {
-        OpenConditions {
-            detector_idx: detector.idx,
-            inhibitors: &detector.inhibitors,
-            conditions: self.conditions(),
+    /// Adds the earliest evidence of the findings of the episode to the evidence of a
+    /// report, which is in order of time.
+    pub(super) fn add_earliest(&self, evidence: &mut Vec<Evidence>) {
+        let Some((earliest, first)) = self.earliest.as_ref().zip(evidence.first()) else { return };
+        if earliest.file != first.file || earliest.line < first.line {
+            evidence.insert(0, earliest.clone());
         }
     }
 
-    pub(super) fn conditions(&self) -> &[Condition] {
-        self.0.as_ref().map_or(&[], |conditions| conditions.as_slice())
+    /// Keeps the earliest evidence of a finding for later ones.
+    pub(super) fn keep_earliest(&mut self, evidence: &[Evidence]) {
+        if self.group.is_some() {
+            self.earliest = evidence.first().cloned();
+        }
     }
+}
 
-    pub(super) fn has_open(&self, detector_idx: u32) -> bool {
-        self.conditions().iter().any(|condition| condition.detector_idx == detector_idx)
-    }
-
-    /// Removes and returns all conditions.
-    pub(super) fn take(&mut self) -> Vec<Condition> {
-        self.0.take().map_or_else(Vec::new, |conditions| *conditions)
+impl ConditionId {
+    pub(super) fn new(detector: &CompiledDetector, subject: Fingerprint) -> Self {
+        Self { detector_idx: detector.idx, subject }
     }
 }

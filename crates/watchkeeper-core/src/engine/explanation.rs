@@ -45,7 +45,8 @@ pub enum ExplanationDetail {
         subject: Fingerprint,
         /// The message, in one line as above.
         message: String,
-        /// Whether a finding was open and is resolved.
+        /// Whether a finding was open and is resolved. Another condition may keep the
+        /// finding open.
         was_open: bool,
     },
     /// It added text: see [`Context::note`](crate::Context::note).
@@ -62,7 +63,7 @@ pub enum ExplanationDetail {
 }
 
 /// The outcome of a measure.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Outcome {
     /// The measure is below every level of the policy.
@@ -71,10 +72,23 @@ pub enum Outcome {
     Opened(Severity),
     /// A finding was emitted for a higher severity.
     Escalated(Severity),
+    /// A finding was emitted that replaces the open finding of another detector.
+    Replaced {
+        /// The severity of the finding.
+        severity: Severity,
+        /// The name of the other detector.
+        detector: Arc<str>,
+    },
     /// The measure counts for a finding of this severity that is open.
     Counted(Severity),
-    /// The measure reaches a level, and another detector suppresses the finding.
-    Inhibited(Severity),
+    /// The measure reaches a level, and the open finding of another condition suppresses
+    /// the finding.
+    Inhibited {
+        /// The severity of the highest level that the condition has reached.
+        severity: Severity,
+        /// The name of the detector of the open finding.
+        by: Arc<str>,
+    },
 }
 
 /// The session that the engine explains, and the entries since they were last taken.

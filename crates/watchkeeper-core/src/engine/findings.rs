@@ -1,12 +1,14 @@
-use std::any::Any;
+use std::{any::Any, sync::Arc};
 
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
-use super::detectors::{CompiledDetector, Per};
+use super::detectors::{CompiledDetector, NamedDetector, Per};
 use crate::{
     AgentId, Evidence, Finding, Fingerprint, Report, SessionFacts, Severity, Status, Totals,
-    detector::condition::Condition, finding::finding_id, grouped, make_safe, panic_message, quote,
+    detector::condition::{ConditionId, Episode},
+    finding::finding_id,
+    grouped, make_safe, panic_message, quote,
 };
 
 /// A report of a detector about an open finding, or its resolution.
@@ -15,9 +17,15 @@ use crate::{
 pub struct EpisodeUpdate {
     /// The fingerprint of the finding.
     pub fingerprint: Fingerprint,
+    /// The detector of the condition that explains the finding.
+    pub detector: Arc<str>,
+    /// The kind of the detector.
+    pub kind: Arc<str>,
+    /// The class of the findings of the detector.
+    pub class: Arc<str>,
     /// Whether the condition persists.
     pub status: Status,
-    /// The highest measure of the episode so far.
+    /// The highest measure of the condition so far.
     pub count: u64,
     /// The tokens of the session since the finding was opened, at its resolution; 0
     /// before, and for a finding about usage.
@@ -56,6 +64,114 @@ pub(super) struct StreamScope<'a> {
     pub(super) label_value: Option<&'a str>,
 }
 
+/// An open finding and the detectors that it names.
+#[derive(Clone, Copy)]
+pub(super) struct EpisodeView<'a> {
+    pub(super) episode: &'a Episode,
+    /// All detectors of the engine.
+    pub(super) detectors: &'a [CompiledDetector],
+}
+
+impl<'a> EpisodeView<'a> {
+    /// Returns the detector of the finding that was emitted last.
+    pub(super) fn detector(self) -> &'a CompiledDetector {
+        self.of(self.episode.explained_by)
+    }
+
+    fn of(self, id: ConditionId) -> &'a CompiledDetector {
+        &self.detectors[id.detector_idx as usize]
+    }
+
+    /// Returns the fingerprint of the findings of the episode.
+    pub(super) fn fingerprint(self, scope: &StreamScope<'_>) -> Fingerprint {
+        let opened_by = self.episode.opened_by;
+        self.of(opened_by).fingerprint(scope, opened_by.subject)
+    }
+
+    /// Makes the finding for an episode that was opened, escalated or explained better.
+    pub(super) fn open_finding(
+        self,
+        at: Timestamp,
+        scope: &StreamScope<'_>,
+        replaces: Option<Arc<str>>,
+        count: u64,
+        report: Report,
+    ) -> Finding {
+        let severity = (self.episode.severity, Status::Open);
+        let mut finding = self.finding(at, scope, severity, count, report);
+        let explained_by = self.episode.explained_by;
+        if explained_by != self.episode.opened_by {
+            // Two explanations may reach one severity at the same time.
+            finding.id = finding.id.and(self.detector().fingerprint(scope, explained_by.subject));
+        }
+        Finding { replaces, ..finding }
+    }
+
+    /// Makes the finding for an episode that has ended.
+    pub(super) fn resolved_finding(
+        self,
+        at: Timestamp,
+        scope: &StreamScope<'_>,
+        report: Report,
+    ) -> Finding {
+        let severity = (Severity::Low, Status::Resolved);
+        self.finding(at, scope, severity, self.episode.measure, report)
+    }
+
+    fn finding(
+        self,
+        at: Timestamp,
+        scope: &StreamScope<'_>,
+        severity: (Severity, Status),
+        count: u64,
+        report: Report,
+    ) -> Finding {
+        let report = self.detector().about_group(report, scope);
+        self.detector().finding(at, scope, self.fingerprint(scope), severity, count, report)
+    }
+
+    /// Returns the update of an episode that has ended.
+    pub(super) fn resolution(self, scope: &StreamScope<'_>, report: &Report) -> EpisodeUpdate {
+        let OpenFinding { fingerprint, count, tokens, cost_usd } = self.open_finding_totals(scope);
+        let update = EpisodeUpdate::new(self.detector(), fingerprint, count, report.clone());
+        let evidence = Vec::new();
+        EpisodeUpdate { status: Status::Resolved, tokens, cost_usd, evidence, ..update }
+    }
+
+    /// Returns the count and the usage of an open finding.
+    pub(super) fn open_finding_totals(self, scope: &StreamScope<'_>) -> OpenFinding {
+        let Self { episode, .. } = self;
+        let explanation = episode.explanation();
+        let (mut tokens, mut cost_usd) = (0, 0.0);
+        if !self.detector().is_budget {
+            let totals = &scope.session.totals;
+            tokens = totals.tokens.total().saturating_sub(episode.tokens);
+            cost_usd = (totals.cost_usd - episode.cost_usd).max(0.0);
+        }
+        let count = explanation.map_or(episode.measure, |condition| condition.measure);
+        OpenFinding { fingerprint: self.fingerprint(scope), count, tokens, cost_usd }
+    }
+
+    /// Adds the usage of the session since the finding was opened, unless the finding
+    /// is about usage.
+    pub(super) fn with_cost(self, report: Report, totals: &Totals) -> Report {
+        let tokens = totals.tokens.total().saturating_sub(self.episode.tokens);
+        if self.detector().is_budget || tokens == 0 {
+            return report;
+        }
+        let noun = if tokens == 1 { "token" } else { "tokens" };
+        let mut used = format!("{} {noun}", grouped(tokens));
+        let mut report = report.with("tokens_since_found", tokens);
+        let cost_usd = totals.cost_usd - self.episode.cost_usd;
+        if 0.005 <= cost_usd {
+            used = format!("{used}, ${cost_usd:.2}");
+            report = report.with("cost_usd_since_found", cost_usd);
+        }
+        report.message = format!("{}; since it was found: {used}", report.message);
+        report
+    }
+}
+
 impl CompiledDetector {
     /// Returns the sub-agent that a finding is about.
     pub(super) fn agent_of<'a>(&self, scope: &StreamScope<'a>) -> Option<&'a AgentId> {
@@ -75,33 +191,6 @@ impl CompiledDetector {
         Fingerprint::of(&*self.named.id).and(stream).and(subject)
     }
 
-    /// Makes the finding for a condition that was opened or escalated.
-    pub(super) fn open_finding(
-        &self,
-        at: Timestamp,
-        scope: &StreamScope<'_>,
-        condition: &Condition,
-        measure: u64,
-        report: Report,
-    ) -> Finding {
-        let (subject, severity) = (condition.subject, condition.severity);
-        let report = self.about_group(report, scope);
-        self.finding(at, scope, subject, (severity, Status::Open), measure, report)
-    }
-
-    /// Makes the finding for a condition that has ended.
-    pub(super) fn resolved_finding(
-        &self,
-        at: Timestamp,
-        scope: &StreamScope<'_>,
-        condition: &Condition,
-        report: Report,
-    ) -> Finding {
-        let severity = (Severity::Low, Status::Resolved);
-        let report = self.about_group(report, scope);
-        self.finding(at, scope, condition.subject, severity, condition.measure, report)
-    }
-
     /// Adds the group of sessions to a report. The value of a label is in the labels.
     pub(super) fn about_group(&self, mut report: Report, scope: &StreamScope<'_>) -> Report {
         let (Some(value), Some(per)) = (scope.label_value, &self.named.per) else { return report };
@@ -117,17 +206,17 @@ impl CompiledDetector {
         &self,
         at: Timestamp,
         scope: &StreamScope<'_>,
-        subject: Fingerprint,
+        fingerprint: Fingerprint,
         (severity, status): (Severity, Status),
         count: u64,
         report: Report,
     ) -> Finding {
         let Report { message, data, evidence } = report;
-        let fingerprint = self.fingerprint(scope, subject);
         Finding {
             id: finding_id(fingerprint, at, severity, status),
             at,
             detector: self.named.id.clone(),
+            replaces: None,
             kind: self.named.kind.clone(),
             class: self.named.class.clone(),
             severity,
@@ -158,71 +247,10 @@ impl CompiledDetector {
         };
         let detector = quote(&self.named.id);
         let message = format!("detector {detector} panicked and is off {stream}: {}", quote(text));
-        let subject = Fingerprint::of("panic");
+        let fingerprint = self.fingerprint(scope, Fingerprint::of("panic"));
         let severity = (Severity::Medium, Status::Open);
-        let finding = self.finding(at, scope, subject, severity, 1, Report::new(message));
+        let finding = self.finding(at, scope, fingerprint, severity, 1, Report::new(message));
         Finding { class: "error".into(), ..finding }
-    }
-
-    /// Returns the update of an episode that has ended.
-    pub(super) fn resolution(
-        &self,
-        scope: &StreamScope<'_>,
-        condition: &Condition,
-        report: &Report,
-    ) -> EpisodeUpdate {
-        let OpenFinding { fingerprint, count, tokens, cost_usd } =
-            self.open_condition(scope, condition);
-        EpisodeUpdate {
-            fingerprint,
-            status: Status::Resolved,
-            count,
-            tokens,
-            cost_usd,
-            message: report.message.clone(),
-            data: report.data.clone(),
-            evidence: Vec::new(),
-        }
-    }
-
-    /// Describes an open condition of a stream.
-    pub(super) fn open_condition(
-        &self,
-        scope: &StreamScope<'_>,
-        condition: &Condition,
-    ) -> OpenFinding {
-        let fingerprint = self.fingerprint(scope, condition.subject);
-        let (mut tokens, mut cost_usd) = (0, 0.0);
-        if !self.is_budget {
-            let totals = &scope.session.totals;
-            tokens = totals.tokens.total().saturating_sub(condition.tokens);
-            cost_usd = (totals.cost_usd - condition.cost_usd).max(0.0);
-        }
-        OpenFinding { fingerprint, count: condition.measure, tokens, cost_usd }
-    }
-
-    /// Adds the usage of the session since a condition was opened, unless the finding
-    /// is about usage.
-    pub(super) fn with_cost(
-        &self,
-        report: Report,
-        condition: &Condition,
-        totals: &Totals,
-    ) -> Report {
-        let tokens = totals.tokens.total().saturating_sub(condition.tokens);
-        if self.is_budget || tokens == 0 {
-            return report;
-        }
-        let noun = if tokens == 1 { "token" } else { "tokens" };
-        let mut used = format!("{} {noun}", grouped(tokens));
-        let mut report = report.with("tokens_since_found", tokens);
-        let cost_usd = totals.cost_usd - condition.cost_usd;
-        if 0.005 <= cost_usd {
-            used = format!("{used}, ${cost_usd:.2}");
-            report = report.with("cost_usd_since_found", cost_usd);
-        }
-        report.message = format!("{}; since it was found: {used}", report.message);
-        report
     }
 }
 
@@ -237,9 +265,55 @@ pub(super) fn evicted(at: Timestamp, part: &str, limit: &str, n_evicted: u64) ->
 }
 
 impl EpisodeUpdate {
+    /// Makes an update of an open episode.
+    pub(super) fn new(
+        detector: &CompiledDetector,
+        fingerprint: Fingerprint,
+        count: u64,
+        report: Report,
+    ) -> Self {
+        let Report { message, data, evidence } = report;
+        let NamedDetector { id, kind, class, .. } = &detector.named;
+        Self {
+            fingerprint,
+            detector: id.clone(),
+            kind: kind.clone(),
+            class: class.clone(),
+            status: Status::Open,
+            count,
+            tokens: 0,
+            cost_usd: 0.0,
+            message,
+            data,
+            evidence,
+        }
+    }
+
     /// Makes an update with the contents of a finding.
     pub(super) fn of_finding(finding: Finding) -> Self {
-        let Finding { fingerprint, status, count, message, data, evidence, .. } = finding;
-        Self { fingerprint, status, count, tokens: 0, cost_usd: 0.0, message, data, evidence }
+        let Finding { fingerprint, detector, kind, class, status, count, .. } = finding;
+        let Finding { message, data, evidence, .. } = finding;
+        let (tokens, cost_usd) = (0, 0.0);
+        Self {
+            fingerprint,
+            detector,
+            kind,
+            class,
+            status,
+            count,
+            tokens,
+            cost_usd,
+            message,
+            data,
+            evidence,
+        }
     }
+}
+
+/// Returns the name by which the findings of one event are sorted: one for all detectors
+/// of a group, whose findings are in order already.
+pub(super) fn sort_name<'a>(finding: &'a Finding, detectors: &'a [CompiledDetector]) -> &'a str {
+    let detector = detectors.iter().find(|it| it.named.id == finding.detector);
+    let group = detector.and_then(|detector| detector.group);
+    group.map_or(&finding.detector, |idx| &detectors[idx as usize].named.id)
 }

@@ -44,6 +44,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use self::{
     detectors::compile,
+    findings::sort_name,
     session::Session,
     sessions::{Sessions, SessionsKind},
     shared::Shared,
@@ -118,7 +119,11 @@ impl Engine {
         }
         // The streams of agents, sessions and labels have run in turn. Findings are in
         // order of time and detector.
-        findings[n_before..].sort_by(|a, b| (a.at, &a.detector).cmp(&(b.at, &b.detector)));
+        let detectors = &self.shared.runner.detectors;
+        findings[n_before..].sort_by(|a, b| {
+            let names = [a, b].map(|finding| sort_name(finding, detectors));
+            (a.at, names[0]).cmp(&(b.at, names[1]))
+        });
     }
 
     /// Runs the streams of the labels that the session of an event has.

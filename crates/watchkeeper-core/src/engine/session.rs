@@ -6,7 +6,7 @@ use std::{
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
-    findings::{OpenFinding, StreamScope},
+    findings::{EpisodeView, OpenFinding, StreamScope, sort_name},
     shared::Shared,
     streams::{Dispatch, Streams},
     subscriptions::SubscriptionTable,
@@ -222,7 +222,7 @@ impl Session {
         };
         let Shared { clock, runner, .. } = &mut *shared;
         let mut dispatch = Dispatch::new(at, Some(observed), agent, scope, clock, runner);
-        dispatch.input.session_conditions = source.streams.episodes().conditions();
+        dispatch.input.session_episodes = source.streams.episodes().as_slice();
         let subscribers = self.table.session.of(event.kind.sort_idx().into());
         self.streams.observe(subscribers, &dispatch, runner, findings);
         self.wake_at = earlier(self.wake_at, runner.requested.take());
@@ -268,8 +268,10 @@ impl Session {
             if was_due || n_before < findings.len() {
                 self.now = self.now.max(due);
             }
-            findings[n_before..]
-                .sort_by(|a, b| (&a.detector, &a.agent).cmp(&(&b.detector, &b.agent)));
+            findings[n_before..].sort_by(|a, b| {
+                let names = [a, b].map(|finding| sort_name(finding, &shared.runner.detectors));
+                (names[0], &a.agent).cmp(&(names[1], &b.agent))
+            });
             self.turn_off_panicked(shared);
         }
         shared.runner.requested = None;
@@ -300,7 +302,7 @@ impl Session {
                 let agents = self.agents.0.get_or_insert_default();
                 if agents.len() == MAX_AGENTS {
                     let rank = |(_, agent): &(AgentId, Agent)| {
-                        let has_open = !agent.streams.episodes().conditions().is_empty();
+                        let has_open = !agent.streams.episodes().as_slice().is_empty();
                         (agent.facts.turn().is_some(), has_open)
                     };
                     // The first of those with the lowest rank.
@@ -367,9 +369,9 @@ impl Session {
         let mut open = Vec::new();
         for (agent_id, streams) in own.into_iter().chain(agents) {
             let scope = StreamScope { session: &self.facts, agent_id, label_value: None };
-            for condition in streams.episodes().conditions() {
-                let compiled = &shared.runner.detectors[condition.detector_idx as usize];
-                open.push(compiled.open_condition(&scope, condition));
+            for episode in streams.episodes().as_slice() {
+                let view = EpisodeView { episode, detectors: &shared.runner.detectors };
+                open.push(view.open_finding_totals(&scope));
             }
         }
         open

@@ -7,18 +7,19 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{
     detectors::CompiledDetector,
-    episodes::Episodes,
-    explanation::{Explanation, ExplanationDetail, ExplanationEntry},
-    findings::{EpisodeUpdate, StreamScope, evicted},
+    episodes::{Episodes, Resolution},
+    explanation::{Explanation, ExplanationDetail, ExplanationEntry, Outcome},
+    findings::{EpisodeUpdate, EpisodeView, StreamScope, evicted},
     subscriptions::Subscriber,
     timers::earlier,
     wakeups::Wakeups,
 };
 use crate::{
-    AgentFacts, Context, Detector, Finding, Fingerprint, Report, SessionId, Status,
+    AgentFacts, Context, Detector, Finding, Report, SessionId,
     compact::PackedTimestamp,
     detector::{
         Input, Observed,
+        condition::ConditionId,
         outbox::{Action, Outbox, WakeupRequest},
     },
     facts::ClockAdjustments,
@@ -225,12 +226,13 @@ impl Streams {
         for action in outbox.actions.drain(..) {
             let detail = match action {
                 Action::Measure { subject, measure, report, .. } => {
-                    let measured = (subject, measure);
-                    updates.extend(self.update(compiled, measured, report.as_ref(), dispatch));
-                    self.report(compiled, measured, report, dispatch, findings)
+                    let id = ConditionId::new(compiled, subject);
+                    let out = (&mut *findings, &mut *updates);
+                    self.report(detectors, id, measure, report, dispatch, out)
                 }
                 Action::Resolve { subject, report } => {
-                    self.resolve(compiled, subject, report, dispatch, (findings, updates))
+                    let id = ConditionId::new(compiled, subject);
+                    self.resolve(detectors, id, report, dispatch, (&mut *findings, &mut *updates))
                 }
                 Action::Note(text) => ExplanationDetail::Comment(text),
             };
@@ -275,75 +277,64 @@ impl Streams {
 
     fn report(
         &mut self,
-        compiled: &CompiledDetector,
-        (subject, measure): (Fingerprint, u64),
+        detectors: &[CompiledDetector],
+        id: ConditionId,
+        measure: u64,
         report: Option<Report>,
-        dispatch: &Dispatch<'_>,
-        findings: &mut Vec<Finding>,
-    ) -> ExplanationDetail {
-        let Dispatch { input, scope } = dispatch;
-        let totals = &input.session.totals;
-        let (outcome, changed) = self.episodes.report(compiled, subject, measure, totals);
-        let mut report = report.unwrap_or_default();
-        let mut message = report.message.clone();
-        if let Some(condition) = changed {
-            report = compiled.with_cost(report, &condition, totals);
-            message.clone_from(&report.message);
-            report.evidence.extend(input.evidence());
-            findings.push(compiled.open_finding(input.now, scope, &condition, measure, report));
-        }
-        ExplanationDetail::Reported { subject, measure, message, outcome }
-    }
-
-    /// Returns the update of an open episode from a report of its highest measure so
-    /// far, if updates are needed.
-    fn update(
-        &self,
-        compiled: &CompiledDetector,
-        (subject, measure): (Fingerprint, u64),
-        report: Option<&Report>,
-        dispatch: &Dispatch<'_>,
-    ) -> Option<EpisodeUpdate> {
-        let Dispatch { input, scope } = dispatch;
-        let report = report.filter(|_| input.follows_episodes)?;
-        // An explanation contains the measures of closed and suppressed conditions, too.
-        if measure < self.episodes.measure(compiled.idx, subject)? {
-            return None;
-        }
-        let report = compiled.about_group(report.clone(), scope);
-        let mut evidence = report.evidence;
-        evidence.extend(input.evidence());
-        Some(EpisodeUpdate {
-            fingerprint: compiled.fingerprint(scope, subject),
-            status: Status::Open,
-            count: measure,
-            tokens: 0,
-            cost_usd: 0.0,
-            message: report.message,
-            data: report.data,
-            evidence,
-        })
-    }
-
-    fn resolve(
-        &mut self,
-        compiled: &CompiledDetector,
-        subject: Fingerprint,
-        report: Report,
         dispatch: &Dispatch<'_>,
         (findings, updates): (&mut Vec<Finding>, &mut Vec<EpisodeUpdate>),
     ) -> ExplanationDetail {
         let Dispatch { input, scope } = dispatch;
-        let Some(condition) = self.episodes.resolve(compiled.idx, subject) else {
-            return ExplanationDetail::Ended { subject, message: report.message, was_open: false };
-        };
-        if input.follows_episodes {
-            updates.push(compiled.resolution(scope, &condition, &report));
+        let totals = &input.session.totals;
+        let compiled = &detectors[id.detector_idx as usize];
+        let (outcome, changed) = self.episodes.report(detectors, id, measure, totals);
+        let is_opened = matches!(outcome, Outcome::Opened(_));
+        let mut message = report.as_ref().map_or_else(String::new, |it| it.message.clone());
+        let is_update = input.follows_episodes && !is_opened;
+        let update = is_update.then(|| report.clone()).flatten();
+        if let Some(episode) = changed {
+            let replaces = match &outcome {
+                Outcome::Replaced { detector, .. } => Some(detector.clone()),
+                _ => None,
+            };
+            let mut report = report.unwrap_or_default();
+            report.evidence.extend(input.evidence());
+            episode.add_earliest(&mut report.evidence);
+            episode.keep_earliest(&report.evidence);
+            let view = EpisodeView { episode, detectors };
+            let report = view.with_cost(report, totals);
+            message.clone_from(&report.message);
+            findings.push(view.open_finding(input.now, scope, replaces, measure, report));
         }
-        let report = compiled.with_cost(report, &condition, &input.session.totals);
-        let message = report.message.clone();
-        findings.push(compiled.resolved_finding(input.now, scope, &condition, report));
-        ExplanationDetail::Ended { subject, message, was_open: true }
+        if let Some(report) = update
+            && let Some(episode) = self.episodes.explained_by(compiled, id, measure)
+        {
+            let mut report = compiled.about_group(report, scope);
+            report.evidence.extend(input.evidence());
+            episode.add_earliest(&mut report.evidence);
+            let fingerprint = EpisodeView { episode, detectors }.fingerprint(scope);
+            updates.push(EpisodeUpdate::new(compiled, fingerprint, measure, report));
+        }
+        ExplanationDetail::Reported { subject: id.subject, measure, message, outcome }
+    }
+
+    fn resolve(
+        &mut self,
+        detectors: &[CompiledDetector],
+        id: ConditionId,
+        report: Report,
+        dispatch: &Dispatch<'_>,
+        out: (&mut Vec<Finding>, &mut Vec<EpisodeUpdate>),
+    ) -> ExplanationDetail {
+        let compiled = &detectors[id.detector_idx as usize];
+        let (message, was_open) = match self.episodes.resolve(compiled, id) {
+            Resolution::None | Resolution::StaysOpen => (report.message, false),
+            Resolution::Resolved(episode) => {
+                let view = EpisodeView { episode: &episode, detectors };
+                (end_episode(view, report, dispatch, out), true)
+            }
+        };
+        ExplanationDetail::Ended { subject: id.subject, message, was_open }
     }
 
     /// Resolves all findings, since the agent or session has ended.
@@ -354,22 +345,18 @@ impl Streams {
         findings: &mut Vec<Finding>,
     ) {
         self.wakeups.clear();
-        let mut conditions = self.episodes.take();
-        conditions.sort_by_key(|condition| condition.detector_idx);
-        for condition in conditions {
-            let compiled = &runner.detectors[condition.detector_idx as usize];
-            let what = if dispatch.scope.agent_id.is_some() { "agent" } else { "session" };
-            let report = Report::new(format!("over, as the {what} ended"));
-            let Dispatch { input, scope } = dispatch;
-            if input.follows_episodes {
-                runner.updates.push(compiled.resolution(scope, &condition, &report));
-            }
-            let report = compiled.with_cost(report, &condition, &input.session.totals);
-            let message = report.message.clone();
-            let detail =
-                ExplanationDetail::Ended { subject: condition.subject, message, was_open: true };
-            runner.explanation.record(compiled, dispatch, detail);
-            findings.push(compiled.resolved_finding(input.now, scope, &condition, report));
+        let mut episodes = self.episodes.take();
+        episodes.sort_by_key(|episode| episode.explained_by.detector_idx);
+        let Runner { detectors, explanation, updates, .. } = runner;
+        for episode in &episodes {
+            let view = EpisodeView { episode, detectors };
+            let ended = if dispatch.scope.agent_id.is_some() { "agent" } else { "session" };
+            let report = Report::new(format!("over, as the {ended} ended"));
+            let out = (&mut *findings, &mut *updates);
+            let message = end_episode(view, report, dispatch, out);
+            let subject = episode.explained_by.subject;
+            let detail = ExplanationDetail::Ended { subject, message, was_open: true };
+            explanation.record(view.detector(), dispatch, detail);
         }
     }
 
@@ -408,6 +395,23 @@ impl Streams {
             WakeupRequest::Cancel => self.wakeups.cancel(detector_idx),
         }
     }
+}
+
+/// Emits the finding of an episode that has ended. Returns the message.
+fn end_episode(
+    view: EpisodeView<'_>,
+    report: Report,
+    dispatch: &Dispatch<'_>,
+    (findings, updates): (&mut Vec<Finding>, &mut Vec<EpisodeUpdate>),
+) -> String {
+    let Dispatch { input, scope } = dispatch;
+    if input.follows_episodes {
+        updates.push(view.resolution(scope, &report));
+    }
+    let report = view.with_cost(report, &input.session.totals);
+    let message = report.message.clone();
+    findings.push(view.resolved_finding(input.now, scope, report));
+    message
 }
 
 impl Runner {
@@ -449,7 +453,7 @@ impl<'a> Dispatch<'a> {
             clock,
             is_explained,
             follows_episodes,
-            session_conditions: &[],
+            session_episodes: &[],
         };
         Self { input, scope }
     }

@@ -18,6 +18,7 @@ use crate::{
 mod bounds;
 mod explanation;
 mod findings;
+mod groups;
 mod labels;
 mod model;
 mod subscriptions;

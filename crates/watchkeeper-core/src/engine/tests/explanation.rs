@@ -1,5 +1,7 @@
 //! The explanation of a session.
 
+use std::sync::Arc;
+
 use proptest::prelude::*;
 
 use super::{
@@ -104,7 +106,9 @@ proptest! {
 
 fn outcomes(entries: &[ExplanationEntry]) -> Vec<(u64, Outcome)> {
     let outcome = |it: &ExplanationEntry| match it.what {
-        ExplanationDetail::Reported { measure, outcome, .. } => Some((measure, outcome)),
+        ExplanationDetail::Reported { measure, ref outcome, .. } => {
+            Some((measure, outcome.clone()))
+        }
         _ => None,
     };
     entries.iter().filter_map(outcome).collect()
@@ -184,15 +188,17 @@ fn contains_inhibited_measures() {
     let entries: Vec<_> =
         engine.take_explanation().into_iter().filter(|it| &*it.detector == "less").collect();
     let (low, high) = (Severity::Low, Severity::High);
+    let [more, less] = ["more".into(), "less".into()];
+    let suppressed = |severity, by: &Arc<str>| Outcome::Inhibited { severity, by: by.clone() };
     // One message in two is about the same subject.
     assert_eq!(
         outcomes(&entries),
         [
             (1, Outcome::Opened(low)),
-            (2, Outcome::Inhibited(low)),
-            (3, Outcome::Counted(low)),
-            (4, Outcome::Opened(high)),
-            (5, Outcome::Escalated(high)),
+            (2, suppressed(low, &more)),
+            (3, suppressed(low, &more)),
+            (4, Outcome::Replaced { severity: high, detector: more.clone() }),
+            (5, suppressed(high, &less)),
         ]
     );
 }
