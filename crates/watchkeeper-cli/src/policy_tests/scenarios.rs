@@ -243,7 +243,9 @@ fn finding_line(finding: &Finding) -> String {
         Status::Open => finding.severity.name(),
         Status::Resolved => "resolved",
     };
-    format!("{at:<8}{status:<9}{}: {}\n", finding.detector, finding.message)
+    let replaces = finding.replaces.as_ref();
+    let replaces = replaces.map_or_else(String::new, |detector| format!(" replaces {detector}"));
+    format!("{at:<8}{status:<9}{}{replaces}: {}\n", finding.detector, finding.message)
 }
 
 fn difference(expected: &str, actual: &str, styled: bool) -> String {
