@@ -1,3 +1,4 @@
+mod change;
 mod command_arguments;
 mod targets;
 mod turn_effect;
@@ -13,7 +14,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use self::command_arguments::CommandArguments;
-pub use self::{targets::Targets, turn_effect::TurnEffect};
+pub use self::{change::Change, targets::Targets, turn_effect::TurnEffect};
 use crate::{
     Fingerprint, Json, Purpose, ToolClass, error_hints::may_report_error,
     fingerprint::STATED_INTENT, nothing_found::is_nothing,
@@ -402,6 +403,8 @@ pub struct ToolCall {
     pub response: Option<Box<str>>,
     /// Equal for calls of one tool with the same arguments, except volatile ones.
     pub fingerprint: Fingerprint,
+    /// The change of a text; `None` unless the class is [`ToolClass::Write`].
+    pub change: Option<Change>,
     targets: Option<Box<Targets>>,
 }
 
@@ -432,6 +435,8 @@ impl ToolCall {
         let intent = if ignores_intent { STATED_INTENT } else { &[] };
         let arguments_fingerprint = Fingerprint::of_arguments(arguments.as_str(), volatile, intent);
         let fingerprint = Fingerprint::of(&*tool).and(arguments_fingerprint);
+        let writes = class == ToolClass::Write;
+        let change = writes.then(|| Change::of(&tool, &arguments, fingerprint)).flatten();
         Self {
             id: id.into(),
             tool,
@@ -440,6 +445,7 @@ impl ToolCall {
             arguments,
             response: None,
             fingerprint,
+            change,
             targets: None,
         }
     }

@@ -88,7 +88,7 @@ pub mod author {
         byte_size::{ByteSize, ParseByteSizeError},
         compact::{PackedTimestamp, Place},
         detector::Scope,
-        event::{Cause, Origin, SessionStart, Targets, Tokens, TurnEffect, WaitingFor},
+        event::{Cause, Change, Origin, SessionStart, Targets, Tokens, TurnEffect, WaitingFor},
         facts::{
             Activity, AgentFacts, AgentState, Call, Contribution, SessionFacts, Start, StateKind,
             Totals, Usage,

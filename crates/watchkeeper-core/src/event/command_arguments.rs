@@ -90,10 +90,10 @@ fn limit(millis: f64) -> Option<NonZeroU32> {
 /// The name of an argument.
 #[derive(Deserialize)]
 #[serde(transparent)]
-struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
+pub(super) struct Key<'a>(#[serde(borrow)] pub(super) Cow<'a, str>);
 
 /// The value of an argument.
-enum Argument<'a> {
+pub(super) enum Argument<'a> {
     Text(Cow<'a, str>),
     Number(f64),
     Other,
