@@ -8,7 +8,7 @@ use watchkeeper_core::{
 use crate::{
     counters::counters,
     options::{Brief, RepeatToolCallOptions},
-    streak::{Streak, is_change},
+    streak::{Streak, changed, is_change},
 };
 
 /// The shortest error, in bytes, whose equality means anything for different
@@ -105,12 +105,11 @@ impl RepeatedCalls {
             _ => true,
         };
         let value = if is_change(call.class, result, options) {
-            // The same change again is equal, whatever the result contains.
-            Some(Fingerprint::from(true))
+            Some(changed())
         } else {
-            result.fingerprint
+            result.fingerprint.map(Fingerprint::brief)
         };
-        let Some(value) = value.filter(|_| is_from_tool).map(Fingerprint::brief) else { return };
+        let Some(value) = value.filter(|_| is_from_tool) else { return };
         if streak.compare_turns(call, value, cx) {
             return;
         }

@@ -95,6 +95,8 @@ struct Repeats {
     counters: Option<Brief>,
     /// True if two equal results differ in numbers, ids or times.
     differs: bool,
+    /// True if the calls change a text.
+    changes_text: bool,
     /// The arguments, quoted.
     arguments: Box<str>,
 }
@@ -158,8 +160,10 @@ impl Streak {
         self.result = Some(result);
         if let Some(repeats) = &mut self.repeats {
             resolve(Fingerprint::NONE, n, cx, "the result changed");
-            let (n_all_calls, arguments) = (repeats.n_all_calls, mem::take(&mut repeats.arguments));
-            **repeats = Repeats { n_all_calls, counters, arguments, ..Repeats::new(1) };
+            let Repeats { n_all_calls, changes_text, .. } = **repeats;
+            let arguments = mem::take(&mut repeats.arguments);
+            **repeats =
+                Repeats { n_all_calls, counters, changes_text, arguments, ..Repeats::new(1) };
         }
     }
 
@@ -186,6 +190,7 @@ impl Streak {
             && options.same.arguments
         {
             repeats.arguments = quoted_arguments(&event.arguments).into();
+            repeats.changes_text = event.change.is_some();
         }
     }
 
@@ -460,6 +465,9 @@ impl Streak {
             let polled = i128::from(repeats.took) / spaced.per_call.as_millis();
             return n.min(u64::try_from(polled).unwrap_or_default());
         }
+        // No text is changed three times in the same way on purpose.
+        let is_change = repeats.changes_text && self.result == Some(changed());
+        let n = if is_change { n + n / 3 } else { n };
         let n_per_call = match repeats.class {
             Some(ResultClass::Answered) => weight.answered_calls_per_repetition,
             _ => weight.calls_per_repetition,
@@ -514,6 +522,7 @@ impl Repeats {
             text: None,
             counters: None,
             differs: false,
+            changes_text: false,
             arguments: Box::default(),
         }
     }
@@ -530,6 +539,12 @@ fn resolve(subject: Fingerprint, n: u64, cx: &mut Context<'_>, reason: &str) {
     cx.resolve(subject, || {
         Report::new(format!("no further repetition after {n}: {reason}")).with("repeats", n)
     });
+}
+
+/// Returns the result of a successful change: the same change again is equal, whatever the
+/// result contains.
+pub(crate) fn changed() -> Brief {
+    Fingerprint::from(true).brief()
 }
 
 /// Returns true if a result only confirms that the requested change was made.

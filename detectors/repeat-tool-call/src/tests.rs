@@ -352,3 +352,29 @@ fn laws_hold() {
 fn state_of_a_stream_is_small() {
     assert_eq!(size_of::<RepeatToolCall>(), 80);
 }
+
+#[test]
+fn three_equal_changes_of_a_text_count_as_four() {
+    let of = |call: &str, result: &str| {
+        let calls: Vec<_> = (1..=6)
+            .map(|n| format!("+1s call {call}\n+1s result {}", result.replace('N', &n.to_string())))
+            .collect();
+        play::<RepeatToolCall>("", &calls.join("\n"))
+    };
+    let insert =
+        r#"insert {"path":"a.rs","line":3,"text":"// The test of the parser needs this line.\n"}"#;
+    assert_snapshot!(of(insert, "the file has N lines now"), @"
+    6s      medium    `insert` made the same change 3 times in 4s: `a.rs`
+    12s     high      `insert` made the same change 6 times in 10s: `a.rs`
+    ");
+    // Rows may be added again, and a rejected change was not made.
+    for (call, result) in [
+        (r#"insert_row {"sheet":"Budget"}"#, "row N of the sheet is new"),
+        (insert, "fail N lines are not enough"),
+        (&*insert.replacen("insert", "TodoWrite", 1), "the list has N entries"),
+    ] {
+        let found = of(call, result);
+        let third = found.lines().find(|line| line.starts_with("6s"));
+        assert!(third.is_none_or(|line| !line.contains(" medium ")), "{call}: {found}");
+    }
+}
