@@ -4,16 +4,16 @@ use std::{mem, sync::Arc};
 
 use watchkeeper_core::{
     Context, Purpose, ResultClass, ToolClass, ToolResult,
-    author::{Call, Cause, PackedTimestamp, Place},
+    author::{Call, Cause, Change, PackedTimestamp, Place},
 };
 
 use crate::{
     cycle::Cycle,
-    cycles::Cycles,
+    cycles::{Added, Cycles},
     messages,
-    open_findings::{OpenFindings, REPEATED_CALL, subject},
+    open_findings::{OpenFindings, REPEATED_CALL, repeated_change, subject},
     options::RunawayLoopOptions,
-    steps::{Completed, OpenCalls, Step, symbol},
+    steps::{Completed, OpenCalls, Step, call_symbol, is_change, is_replacement, result_symbol},
 };
 
 /// The least number of times that a call must occur to be reported although it
@@ -21,6 +21,8 @@ use crate::{
 const MIN_TIMES: usize = 6;
 /// A command must occur `MIN_TIMES` within this number of steps.
 const DENSE: usize = 10;
+/// The least number of times that a change must be made to be reported.
+const MIN_CHANGES: usize = 3;
 
 /// The latest calls of one agent and their repetitions.
 #[derive(Clone, Debug, Default)]
@@ -31,6 +33,11 @@ pub(crate) struct CallCycles {
     /// The number of steps since the latest progress; may be less than the
     /// real number beyond the capacity of `cycles`.
     n_since_progress: u8,
+    /// The number of steps since the latest one that may have changed files unnoticed;
+    /// may be less than the real number.
+    n_since_run: u8,
+    /// The number of steps since the latest compaction, or since the first step; at most 255.
+    n_since_compaction: u8,
     open: OpenCalls,
     /// The latest step that neither started nor continued a cycle: its location
     /// and its time.
@@ -52,14 +59,28 @@ impl CallCycles {
         *self = Self { cycles, ..Self::default() };
     }
 
+    /// Records that the context was compacted: the agent may read the same files again.
+    pub(crate) fn add_compaction(&mut self) {
+        self.n_since_compaction = 0;
+    }
+
+    /// Returns the cycle at the end of `cycles` if it has enough rounds.
+    fn find(&self, cycles: &Cycles, options: &RunawayLoopOptions) -> Option<Cycle> {
+        let is_since_compaction =
+            |cycle: &Cycle| 2 * cycle.period <= usize::from(self.n_since_compaction);
+        options.find(cycles).filter(|cycle| cycle.has_three_rounds() || is_since_compaction(cycle))
+    }
+
+    /// Adds a call that makes `change`.
     pub(crate) fn add_call(
         &mut self,
         call: &Call,
+        change: Option<Change>,
         options: &RunawayLoopOptions,
         cx: &mut Context<'_>,
     ) {
-        let symbol = symbol(call.fingerprint, None);
-        self.open.push(call, symbol);
+        let symbol = call_symbol(call, change);
+        self.open.push(call, change);
         if !self.has_results {
             let (tool, class, purpose) = (&call.tool, call.class, call.purpose);
             let step = Step { symbol, tool, class, purpose, is_at_call: true };
@@ -68,8 +89,8 @@ impl CallCycles {
             // Earlier calls like this one got no result. Evaluate the cycle as
             // if this one gets none either.
             let mut cycles = self.cycles.clone();
-            cycles.push(symbol, options.max_period.get());
-            self.report_cycle(options.find(&cycles), false, Some(&call.tool), cx);
+            cycles.add(symbol, options.max_period.get());
+            self.report_cycle(self.find(&cycles, options), false, Some(&call.tool), cx);
         }
     }
 
@@ -86,8 +107,10 @@ impl CallCycles {
         let is_outage = !result.ok && cx.result_class() == Some(ResultClass::Outage);
         let is_from_tool = !is_stopped && !is_outage;
         let is_known = self.has_results || result.fingerprint.is_some();
+        // The same change again is the same step, whatever its result contains.
+        let change = self.open.change_of(call).filter(|_| result.ok && is_known);
         let step = Step {
-            symbol: symbol(call.fingerprint, result.fingerprint),
+            symbol: change.unwrap_or_else(|| result_symbol(call, result.fingerprint)),
             tool: &call.tool,
             class: call.class,
             purpose: call.purpose,
@@ -132,9 +155,21 @@ impl CallCycles {
         options: &RunawayLoopOptions,
         cx: &mut Context<'_>,
     ) {
-        let is_known = self.cycles.push(step.symbol, options.max_period.get());
-        self.n_since_progress = self.n_since_progress.saturating_add(1);
+        let added = self.cycles.add(step.symbol, options.max_period.get());
+        if step.may_change_files() {
+            self.n_since_run = 0;
+        }
+        let Added::Pushed { is_known, n_pushed, n_unrelated } = added else {
+            if let Some(findings) = &mut self.findings {
+                findings.push_tool(step.tool.clone(), step.purpose);
+            }
+            return;
+        };
+        self.n_since_progress = self.n_since_progress.saturating_add(n_pushed);
+        self.n_since_run = self.n_since_run.saturating_add(1);
+        self.n_since_compaction = self.n_since_compaction.saturating_add(n_pushed);
         if let Some(findings) = &mut self.findings {
+            findings.pop_tools(n_unrelated);
             findings.resolve_ended(&self.cycles, cx);
         }
         if self.cycles.has_candidate() {
@@ -151,10 +186,11 @@ impl CallCycles {
             self.since_at = Some(cx.now().into());
         }
         if is_known {
-            let cycle = options.find(&self.cycles);
+            let cycle = self.find(&self.cycles, options);
             self.report_cycle(cycle, self.has_results, None, cx);
             // The calls of a cycle repeat in order, even if it is too slow to be reported.
             if cycle.is_none() {
+                self.report_repeated_change(&step, options, cx);
                 self.report_repeated_call(&step, options, cx);
             }
         }
@@ -168,9 +204,55 @@ impl CallCycles {
         if !cx.agent().has_new_change() || n_own < self.cycles.count(symbol) {
             return;
         }
-        self.resolve_all(cx, "a change succeeded");
+        if let Some(findings) = &mut self.findings {
+            findings.resolve_at_change(cx, "a change succeeded");
+        }
         self.cycles.interrupt();
         self.n_since_progress = 0;
+    }
+
+    /// Reports the latest step if it is a change that was made before, and that was lost or
+    /// had no effect.
+    ///
+    /// A text that is replaced again was restored in between, by whatever means. Any other
+    /// change is the same if no other change comes in between; if a command does, two times
+    /// count as one.
+    fn report_repeated_change(
+        &mut self,
+        step: &Step<'_>,
+        options: &RunawayLoopOptions,
+        cx: &mut Context<'_>,
+    ) {
+        if !options.recurring || !is_change(step.symbol) {
+            return;
+        }
+        let within = |n| self.cycles.occurrences(step.symbol, n);
+        // Equal calls in a row are the condition of `repeat-tool-call`.
+        if within(2).n_times == 2 {
+            return;
+        }
+        let is_replacement = is_replacement(step.symbol);
+        let (latest, n_times) = if is_replacement {
+            let latest = within(usize::MAX);
+            (latest, latest.n_groups)
+        } else {
+            let latest = within(self.n_since_progress.into());
+            let n_since_run = within(self.n_since_progress.min(self.n_since_run).into()).n_groups;
+            (latest, n_since_run.max(latest.n_groups / 2))
+        };
+        if latest.n_groups < 2 {
+            return;
+        }
+        let findings = self.findings.get_or_insert_default();
+        let n_lost = findings.add_repeated_change(step.symbol, is_replacement);
+        let measure = n_times.max(n_lost);
+        if findings.has_cycle() || measure < MIN_CHANGES {
+            return;
+        }
+        findings.set_change_reported();
+        cx.report(repeated_change(), measure as u64, || {
+            messages::repeated_change(latest, n_lost, step.tool)
+        });
     }
 
     /// Reports the latest step if it occurred often since the latest progress,
@@ -188,13 +270,14 @@ impl CallCycles {
         if !options.recurring
             || recurs_by_design
             || has_cycle
+            || is_change(step.symbol)
             || self.cycles.count(step.symbol) < MIN_TIMES
         {
             return;
         }
         let latest = self.cycles.occurrences(step.symbol, usize::from(self.n_since_progress));
         // In a row, the calls are a cycle of one call.
-        if latest.is_in_a_row || latest.n_times < MIN_TIMES {
+        if latest.n_groups == 1 || latest.n_times < MIN_TIMES {
             return;
         }
         // A command may change files unnoticed.
@@ -223,6 +306,10 @@ impl CallCycles {
         let weight = cycle.weight();
         let measure = if has_results { weight } else { weight * 2 / 3 };
         let findings = self.findings.get_or_insert_default();
+        // A change of a reported cycle is not reported again, nor the other way round.
+        if findings.has_reported_change() && self.cycles.has_change(cycle.period) {
+            return;
+        }
         let now = cx.now();
         let took = self.since_at.map(|at| now.duration_since(at.into())).unwrap_or_default();
         let (weight, n_polls) = findings.weight_of(cycle.period);

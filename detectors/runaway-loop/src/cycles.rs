@@ -5,12 +5,20 @@ mod counts;
 mod tests;
 
 use self::counts::Counts;
-use crate::cycle::{Cycle, MAX_PERIOD};
+use crate::{
+    cycle::{Cycle, MAX_PERIOD},
+    steps::{is_change, repeats_on_purpose},
+};
 
 /// The initial capacity for symbols; no allocation is smaller.
 const MIN_CAPACITY: usize = 6;
-/// The least number of rounds. Fewer are a coincidence.
+/// The least number of rounds. Fewer are a coincidence, unless the round is long or
+/// makes changes again.
 const MIN_ROUNDS: u64 = 3;
+/// The least number of different calls in a long round.
+const MANY_CALLS: usize = 8;
+/// The least number of changes in a round that make two rounds certain.
+const MANY_CHANGES: usize = 2;
 
 /// Detects the cycles at the end of a stream of symbols.
 ///
@@ -21,7 +29,8 @@ const MIN_ROUNDS: u64 = 3;
 ///
 /// In addition, each period has a score. A symbol that fits the period raises
 /// the score by one, any other symbol lowers it by two. The score follows a
-/// cycle across an unrelated symbol.
+/// cycle across an unrelated symbol that replaces one of the cycle. `add` ignores
+/// unrelated symbols that are inserted.
 ///
 /// There is one `Cycles` for every agent, and most symbols are new, so
 /// all arrays are allocated as needed.
@@ -33,17 +42,63 @@ pub(crate) struct Cycles {
     counts: Option<Box<Counts>>,
 }
 
+/// The effect of a symbol that was added.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Added {
+    /// The symbol is new, and may be unrelated to a cycle.
+    Deferred,
+    /// The symbol is one of the latest symbols now.
+    Pushed {
+        /// True if an equal symbol is among the latest symbols.
+        is_known: bool,
+        /// The number of symbols that are among the latest symbols now, with those
+        /// that were deferred before.
+        n_pushed: u8,
+        /// The number of deferred symbols that are unrelated.
+        n_unrelated: usize,
+    },
+}
+
 /// The occurrences of one symbol among the latest symbols.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::struct_field_names, reason = "each field is a number")]
 pub(crate) struct Occurrences {
     pub(crate) n_times: usize,
+    /// The number of times if occurrences in a row are one.
+    pub(crate) n_groups: usize,
     /// The number of symbols from the first occurrence to the end.
     pub(crate) n_steps: usize,
-    /// True if there are no other symbols in between.
-    pub(crate) is_in_a_row: bool,
 }
 
 impl Cycles {
+    /// Adds the next symbol. Up to `MAX_INSERTED` new symbols in a row are ignored if
+    /// the cycle before continues after them.
+    pub(crate) fn add(&mut self, symbol: u32, max_period: usize) -> Added {
+        let (mut n_pushed, mut n_unrelated) = (1, 0);
+        if let Some(counts) = self.counts.as_deref()
+            && counts.may_defer()
+            && !self.contains(symbol)
+        {
+            self.counts.get_or_insert_default().defer(symbol);
+            return Added::Deferred;
+        }
+        if let Some(counts) = self.counts.as_deref_mut() {
+            let deferred = counts.take_deferred();
+            let next = counts.candidate_period().and_then(|it| self.recent.iter().nth_back(it - 1));
+            if next == Some(&symbol) {
+                n_unrelated = deferred.symbols().len();
+                counts.add_insertion(n_unrelated);
+            } else {
+                for symbol in deferred.symbols() {
+                    self.push(*symbol, max_period);
+                    n_pushed += 1;
+                }
+            }
+        }
+        let is_known = self.push(symbol, max_period);
+        Added::Pushed { is_known, n_pushed, n_unrelated }
+    }
+
     /// Adds the next symbol and updates the cycles of up to `max_period`.
     /// Returns true if the symbol is among the latest symbols.
     pub(crate) fn push(&mut self, symbol: u32, max_period: usize) -> bool {
@@ -113,10 +168,11 @@ impl Cycles {
     pub(crate) fn occurrences(&self, symbol: u32, within: usize) -> Occurrences {
         let is_other = |it: &&u32| **it != symbol && **it >> 16 == symbol >> 16;
         let latest = self.recent.iter().rev().take(within).take_while(|it| !is_other(it));
-        let mut occurrences = Occurrences { n_times: 0, n_steps: 0, is_in_a_row: true };
+        let mut occurrences = Occurrences { n_times: 0, n_groups: 0, n_steps: 0 };
         for (n_before, _) in latest.enumerate().filter(|(_, it)| **it == symbol) {
-            occurrences.is_in_a_row &= occurrences.n_times == n_before;
+            let continues = 0 < n_before && occurrences.n_steps == n_before;
             occurrences.n_times += 1;
+            occurrences.n_groups += usize::from(!continues);
             occurrences.n_steps = n_before + 1;
         }
         occurrences
@@ -132,7 +188,28 @@ impl Cycles {
 
     /// Ends all cycles and keeps the latest symbols.
     pub(crate) fn interrupt(&mut self) {
-        self.counts = None;
+        let Some(mut counts) = self.counts.take() else { return };
+        for symbol in counts.take_deferred().symbols() {
+            self.keep(*symbol);
+        }
+    }
+
+    /// Returns true if one of the latest symbols is a change of a text.
+    pub(crate) fn has_change(&self, n_latest: usize) -> bool {
+        self.recent.iter().rev().take(n_latest).any(|symbol| is_change(*symbol))
+    }
+
+    /// Returns true if two equal rounds are no coincidence: a round has many different
+    /// calls, or has several changes and a call that shows their effect. The same files
+    /// may be written twice on purpose.
+    fn is_certain(&self, period: usize) -> bool {
+        let mut round = self.recent[self.recent.len() - period..].to_vec();
+        round.sort_unstable();
+        round.dedup();
+        let n_changes = round.iter().filter(|symbol| is_change(**symbol)).count();
+        let n_others = round.len() - n_changes;
+        !round.iter().any(|symbol| repeats_on_purpose(*symbol))
+            && (MANY_CALLS <= n_others || MANY_CHANGES <= n_changes && 0 < n_others)
     }
 
     /// Returns true if a cycle of this period continues. It ends after about
@@ -144,20 +221,34 @@ impl Cycles {
     /// Returns the cycle with the most rounds, of those with a period in this
     /// range and enough rounds.
     ///
-    /// Equal rounds count from three on. Rounds with an unrelated symbol in
-    /// between need one more, and every position of the round must have
-    /// repeated: a position with a new symbol in every round is progress.
+    /// Equal rounds count from three on, and from two on if two are certain. Rounds
+    /// with an unrelated symbol in between need one more, and every position of the
+    /// round must have repeated: a position with a new symbol in every round is
+    /// progress. A round with insertions does not count.
     pub(crate) fn find(&self, min_period: usize, max_period: usize) -> Option<Cycle> {
         let counts = self.counts.as_deref()?;
-        let exact = counts.has_three_rounds().then(|| self.longest(min_period, max_period));
-        let exact = exact.flatten().filter(|cycle| MIN_ROUNDS <= cycle.rounds);
+        let exact = counts.has_two_rounds().then(|| self.longest(min_period, max_period));
+        let exact = exact.flatten().map(|cycle| self.without_insertions(cycle, counts));
+        let exact = exact.filter(|cycle| MIN_ROUNDS <= cycle.weight());
         let is_better = |cycle: &Cycle| exact.is_none_or(|exact| exact.weight() < cycle.weight());
         let inexact = counts.inexact_cycle().filter(|cycle| {
             (min_period..=max_period).contains(&cycle.period)
+                && MIN_ROUNDS <= cycle.weight()
                 && is_better(cycle)
                 && !counts.is_multiple(cycle.period)
         });
         inexact.or(exact)
+    }
+
+    /// Removes the rounds with insertions from a cycle. Otherwise determines whether two
+    /// of its rounds are certain.
+    fn without_insertions(&self, cycle: Cycle, counts: &Counts) -> Cycle {
+        let (n_insertions, n_unrelated) = counts.insertions();
+        if n_insertions == 0 {
+            return Cycle { is_certain: self.is_certain(cycle.period), ..cycle };
+        }
+        let rounds = cycle.rounds.saturating_sub(n_insertions.into());
+        Cycle { rounds, n_unrelated: Some(n_unrelated), ..cycle }
     }
 
     /// Returns the cycle with the most equal rounds, at least two, of those
@@ -177,7 +268,7 @@ impl Cycles {
                 covered = if is_full { usize::MAX } else { reach };
                 let rounds = (reach / period) as u64;
                 if min_period <= period && best.is_none_or(|best| best.rounds < rounds) {
-                    best = Some(Cycle { period, rounds, n_unrelated: None });
+                    best = Some(Cycle { period, rounds, n_unrelated: None, is_certain: false });
                 }
             }
         }

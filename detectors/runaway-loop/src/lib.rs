@@ -90,9 +90,10 @@ impl Detector for RunawayLoop {
                 }
                 EventKind::ToolCall(event) if is_step(event) => {
                     if let Some(call) = cx.new_call() {
-                        calls.add_call(call, &self.options, cx);
+                        calls.add_call(call, event.change, &self.options, cx);
                     }
                 }
+                EventKind::Compaction { .. } => calls.add_compaction(),
                 EventKind::ToolResult(result) => calls.add_result(result, &self.options, cx),
                 _ => {}
             },
@@ -106,12 +107,13 @@ impl Detector for RunawayLoop {
         const CALLS: EventSet = EventSet::of(&["tool_call"]);
         const STEPS: EventSet = EventSet::of(&["model_call"]);
         const HANDOFFS: EventSet = EventSet::of(&["handoff"]);
-        let (counted, scope) = match self.options.of {
-            Of::Cycle => (CALLS, Scope::Agent),
-            Of::Step => (STEPS, Scope::Session),
-            Of::Handoff => (HANDOFFS, Scope::Session),
+        const COMPACTIONS: EventSet = EventSet::of(&["compaction"]);
+        let (counted, ends, scope) = match self.options.of {
+            Of::Cycle => (CALLS, ENDS.or(COMPACTIONS), Scope::Agent),
+            Of::Step => (STEPS, ENDS, Scope::Session),
+            Of::Handoff => (HANDOFFS, ENDS, Scope::Session),
         };
-        Subscription::to(ENDS.or(counted)).starting_with(counted).scope(scope)
+        Subscription::to(ends.or(counted)).starting_with(counted).scope(scope)
     }
 
     fn is_idle(&self) -> bool {

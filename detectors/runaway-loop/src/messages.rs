@@ -4,25 +4,26 @@ use std::sync::Arc;
 
 use watchkeeper_core::{Report, author::Within, quote};
 
-use crate::{cycle::Cycle, cycles::Occurrences, open_findings::MAX_TOOLS};
+use crate::{cycle::Cycle, cycles::Occurrences, open_findings::Tools};
 
 /// The largest number of tools in a message.
 const MAX_NAMED: usize = 4;
 
 /// Returns the report of a cycle of calls of these tools, or of a cycle of
-/// results of one call.
+/// results of one call. `tools` may lack the tools of earlier calls.
 pub(crate) fn cycle(
     cycle: Cycle,
     is_one_call: bool,
     has_results: bool,
-    tools: &[&str],
+    tools: &Tools<'_>,
     took: Within,
 ) -> Report {
-    let Cycle { period, rounds, n_unrelated } = cycle;
+    let Cycle { period, rounds, n_unrelated, .. } = cycle;
+    let Tools { names: tools, is_complete } = tools;
     let names = tool_names(tools);
     let calls = match period {
         _ if is_one_call => format!("the same call of {names}"),
-        2..=MAX_TOOLS => format!("the same {period} calls of {names}"),
+        2.. if *is_complete => format!("the same {period} calls of {names}"),
         _ => format!("the same {period} calls, the latest of {names},"),
     };
     let exception = match n_unrelated {
@@ -61,6 +62,23 @@ pub(crate) fn repeated_call(latest: Occurrences, has_results: bool, tool: &Arc<s
     .with("times", n_times)
     .with("calls", n_steps)
     .with("tools", [unquoted(tool)].as_slice())
+}
+
+/// Returns the report of changes that are made again, `n_lost` of them because they had
+/// been lost.
+pub(crate) fn repeated_change(latest: Occurrences, n_lost: usize, tool: &Arc<str>) -> Report {
+    let Occurrences { n_times, n_groups, n_steps } = latest;
+    let name = quote(tool);
+    let message = if n_groups < n_lost {
+        format!("{n_lost} changes were lost and made again, the latest with {name}")
+    } else {
+        format!("{name} made the same change {n_times} times in {n_steps} calls")
+    };
+    Report::new(message)
+        .with("times", n_times)
+        .with("calls", n_steps)
+        .with("lost_changes", n_lost)
+        .with("tools", [unquoted(tool)].as_slice())
 }
 
 /// Returns the names of the first tools, quoted, as a list in English.

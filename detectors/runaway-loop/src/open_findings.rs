@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use watchkeeper_core::{Context, Fingerprint, Purpose, Report, Weight};
 
-use crate::{cycle::MAX_PERIOD, cycles::Cycles};
+use crate::{cycle::MAX_PERIOD, cycles::Cycles, steps::is_replacement};
 
 /// The number of latest steps whose tools are kept.
 pub(crate) const MAX_TOOLS: usize = 16;
@@ -14,6 +14,9 @@ const RESOLVE_AFTER: usize = 32;
 /// its period.
 pub(crate) const REPEATED_CALL: Fingerprint = Fingerprint::NONE;
 
+/// The subject of changes that are made again. No cycle has this period.
+const REPEATED_CHANGE: u64 = u64::MAX;
+
 /// The reports that may have to be resolved, and the tools of the latest steps
 /// for the message of the next report.
 #[derive(Clone, Debug, Default)]
@@ -22,9 +25,29 @@ pub(crate) struct OpenFindings {
     periods: u64,
     /// The reported call that repeats in no order.
     repeated_call: Option<u32>,
+    repeated_change: Option<RepeatedChange>,
     /// The tools of the latest steps, oldest first.
     tools: Vec<Arc<str>>,
     purposes: Purposes,
+}
+
+/// The tools of a round.
+#[derive(Debug)]
+pub(crate) struct Tools<'a> {
+    /// Each name once, in order of the latest call.
+    pub(crate) names: Vec<&'a str>,
+    /// False if only the tools of the latest calls are known.
+    pub(crate) is_complete: bool,
+}
+
+/// Changes that were made again.
+#[derive(Clone, Copy, Debug)]
+struct RepeatedChange {
+    /// The latest one.
+    symbol: u32,
+    /// The number of changes that were made again because they had been lost.
+    n_lost: u32,
+    is_reported: bool,
 }
 
 /// The purposes of the latest `MAX_PERIOD` steps, as bits. The lowest bit is the latest step.
@@ -48,14 +71,23 @@ impl OpenFindings {
         *reads = *reads << 1 | u64::from(is_read);
     }
 
-    /// Returns the tools of the latest calls of a round, each once, in order of
-    /// their latest call. `pending` is the tool of a call that is not a step
-    /// yet.
+    /// Removes the latest steps, which were unrelated.
+    pub(crate) fn pop_tools(&mut self, n: usize) {
+        self.tools.truncate(self.tools.len().saturating_sub(n));
+        let Purposes { polls, navigations, reads } = &mut self.purposes;
+        for bits in [polls, navigations, reads] {
+            *bits >>= n;
+        }
+    }
+
+    /// Returns the tools of the latest calls of a round. `pending` is the tool of a call
+    /// that is not a step yet.
     pub(crate) fn tools_of<'a>(
         &'a self,
         period: usize,
         pending: Option<&'a Arc<str>>,
-    ) -> Vec<&'a str> {
+    ) -> Tools<'a> {
+        let is_complete = period <= self.tools.len() + usize::from(pending.is_some());
         let mut tools: Vec<&str> = Vec::new();
         let latest = pending.into_iter().chain(self.tools.iter().rev());
         for tool in latest.take(period.min(MAX_TOOLS)) {
@@ -63,7 +95,7 @@ impl OpenFindings {
             tools.push(tool);
         }
         tools.reverse();
-        tools
+        Tools { names: tools, is_complete: is_complete && period <= MAX_TOOLS }
     }
 
     /// Returns the weight of a round, and the number of polls in it. A round that polls and
@@ -91,12 +123,35 @@ impl OpenFindings {
         self.repeated_call = Some(symbol);
     }
 
+    /// Adds a change that was made before. Returns the number of changes that were made
+    /// again because they had been lost.
+    pub(crate) fn add_repeated_change(&mut self, symbol: u32, is_lost: bool) -> usize {
+        let change = self.repeated_change.get_or_insert(RepeatedChange {
+            symbol,
+            n_lost: 0,
+            is_reported: false,
+        });
+        change.symbol = symbol;
+        change.n_lost = change.n_lost.saturating_add(is_lost.into());
+        change.n_lost as usize
+    }
+
+    pub(crate) fn set_change_reported(&mut self) {
+        if let Some(change) = &mut self.repeated_change {
+            change.is_reported = true;
+        }
+    }
+
+    pub(crate) fn has_reported_change(&self) -> bool {
+        self.repeated_change.is_some_and(|change| change.is_reported)
+    }
+
     pub(crate) fn has_cycle(&self) -> bool {
         self.periods != 0
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.periods == 0 && self.repeated_call.is_none()
+        self.periods == 0 && self.repeated_call.is_none() && self.repeated_change.is_none()
     }
 
     /// Resolves the findings whose condition ended with the latest step.
@@ -104,7 +159,10 @@ impl OpenFindings {
         let is_gone = |symbol: u32| cycles.occurrences(symbol, RESOLVE_AFTER).n_times == 0;
         if self.repeated_call.take_if(|symbol| is_gone(*symbol)).is_some() {
             let reason = "the agent stopped making the call, or its result changed";
-            resolve_repeated_call(reason, cx);
+            resolve_repeated(REPEATED_CALL, reason, cx);
+        }
+        if let Some(change) = self.repeated_change.take_if(|change| is_gone(change.symbol)) {
+            change.resolve("the agent stopped making the change", cx);
         }
         for period in periods(self.periods) {
             if !cycles.continues(period) {
@@ -114,14 +172,40 @@ impl OpenFindings {
         }
     }
 
-    pub(crate) fn resolve_all(self, cx: &mut Context<'_>, reason: &str) {
-        for period in periods(self.periods) {
+    /// Resolves the findings that a new change contradicts: all but a replacement that was
+    /// lost and made again.
+    pub(crate) fn resolve_at_change(&mut self, cx: &mut Context<'_>, reason: &str) {
+        for period in periods(std::mem::take(&mut self.periods)) {
             resolve_cycle(period, reason, cx);
         }
-        if self.repeated_call.is_some() {
-            resolve_repeated_call(reason, cx);
+        if self.repeated_call.take().is_some() {
+            resolve_repeated(REPEATED_CALL, reason, cx);
+        }
+        let is_contradicted = |change: &mut RepeatedChange| !is_replacement(change.symbol);
+        if let Some(change) = self.repeated_change.take_if(is_contradicted) {
+            change.resolve(reason, cx);
         }
     }
+
+    pub(crate) fn resolve_all(mut self, cx: &mut Context<'_>, reason: &str) {
+        self.resolve_at_change(cx, reason);
+        if let Some(change) = self.repeated_change {
+            change.resolve(reason, cx);
+        }
+    }
+}
+
+impl RepeatedChange {
+    fn resolve(self, reason: &str, cx: &mut Context<'_>) {
+        if self.is_reported {
+            resolve_repeated(repeated_change(), reason, cx);
+        }
+    }
+}
+
+/// Returns the subject of changes that are made again.
+pub(crate) fn repeated_change() -> Fingerprint {
+    Fingerprint::from(REPEATED_CHANGE)
 }
 
 /// Returns the subject of a cycle.
@@ -140,7 +224,6 @@ fn resolve_cycle(period: usize, reason: &str, cx: &mut Context<'_>) {
     });
 }
 
-fn resolve_repeated_call(reason: &str, cx: &mut Context<'_>) {
-    let message = || Report::new(format!("no further repetition: {reason}"));
-    cx.resolve(REPEATED_CALL, message);
+fn resolve_repeated(subject: Fingerprint, reason: &str, cx: &mut Context<'_>) {
+    cx.resolve(subject, || Report::new(format!("no further repetition: {reason}")));
 }

@@ -17,8 +17,8 @@ pub struct RunawayLoopOptions {
     /// The longest cycle that counts, in calls.
     #[serde(default = "longest")]
     pub(crate) max_period: CycleLength,
-    /// Also report a call that repeats in no order and gets the same result.
-    /// Two times count as one round.
+    /// Also report a call that repeats in no order and gets the same result, and a
+    /// change that is made again. Two equal calls count as one round.
     #[serde(default = "yes")]
     pub(crate) recurring: bool,
 }

@@ -2,7 +2,10 @@
 
 use std::{mem, num::NonZeroU32, sync::Arc};
 
-use watchkeeper_core::{Context, Fingerprint, Purpose, ToolClass, author::Call};
+use watchkeeper_core::{
+    Context, Fingerprint, Purpose, ToolClass,
+    author::{Call, Change},
+};
 
 /// The largest number of open calls of one agent.
 const MAX_OPEN: usize = 64;
@@ -18,13 +21,77 @@ pub(crate) struct Step<'a> {
     pub(crate) is_at_call: bool,
 }
 
-/// Returns the symbol of a step: the call in the upper half, the call with its
-/// result in the lower half. Sixteen bits are enough for each, because a cycle
-/// needs many equal symbols.
+impl Step<'_> {
+    /// Returns true if the step may have changed files without a known change.
+    pub(crate) fn may_change_files(&self) -> bool {
+        let only_reads = matches!(
+            self.purpose,
+            Purpose::Read | Purpose::Search | Purpose::Navigate | Purpose::Poll | Purpose::Ask
+        );
+        !only_reads && !matches!(self.class, ToolClass::Read | ToolClass::Write)
+    }
+}
+
+/// The bits of a symbol that contain the kind of the step. They are zero for most.
+const KIND: u32 = 3;
+/// A step that changed a text.
+const CHANGE: u32 = 1;
+/// A step that may be repeated on purpose: a poll, a key, or a change of something
+/// that is not known to be a text.
+const ON_PURPOSE: u32 = 2;
+/// A step that replaced a text, which must have been restored before the step can
+/// be repeated.
+const REPLACEMENT: u32 = 3;
+
+/// Returns the symbol of a call without a result, or with this one: the call in the
+/// upper half, the call with its result in the lower half. Sixteen bits are enough
+/// for each, because a cycle needs many equal symbols.
 #[expect(clippy::cast_possible_truncation, reason = "half of the fingerprint is kept")]
-pub(crate) fn symbol(call: Fingerprint, result: Option<Fingerprint>) -> u32 {
+fn symbol(call: Fingerprint, result: Option<Fingerprint>, kind: u32) -> u32 {
     let with_result = result.map_or(call, |result| call.and(result));
-    (call.get() as u32 & 0xffff_0000) | (with_result.get() as u32 & 0xffff)
+    let symbol = (call.get() as u32 & 0xffff_0000) | (with_result.get() as u32 & 0xffff);
+    symbol & !KIND | kind
+}
+
+/// Returns the kind of a step that changes no text.
+fn kind(purpose: Purpose) -> u32 {
+    match purpose {
+        Purpose::Poll | Purpose::Wait | Purpose::Navigate | Purpose::Write => ON_PURPOSE,
+        _ => 0,
+    }
+}
+
+/// Returns the symbol of a call with its result.
+pub(crate) fn result_symbol(call: &Call, result: Option<Fingerprint>) -> u32 {
+    symbol(call.fingerprint, result, kind(call.purpose))
+}
+
+/// Returns the symbol of a call without a result. `change` is the change that
+/// the call makes.
+pub(crate) fn call_symbol(call: &Call, change: Option<Change>) -> u32 {
+    let fingerprint = change.map_or(call.fingerprint, |change| change.fingerprint);
+    symbol(fingerprint, None, kind(call.purpose))
+}
+
+/// Returns the symbol of a successful change of a text, whatever its result.
+fn change_symbol(change: Change) -> u32 {
+    let kind = if change.is_replacement { REPLACEMENT } else { CHANGE };
+    symbol(change.fingerprint, None, kind)
+}
+
+/// Returns true if a step changed a text.
+pub(crate) fn is_change(symbol: u32) -> bool {
+    matches!(symbol & KIND, CHANGE | REPLACEMENT)
+}
+
+/// Returns true if a step replaced a text that does not remain.
+pub(crate) fn is_replacement(symbol: u32) -> bool {
+    symbol & KIND == REPLACEMENT
+}
+
+/// Returns true if a step may be repeated on purpose.
+pub(crate) fn repeats_on_purpose(symbol: u32) -> bool {
+    symbol & KIND == ON_PURPOSE
 }
 
 /// The calls that are not steps yet. Small, because most agents make one call
@@ -51,6 +118,8 @@ pub(crate) struct Several {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct OpenCall {
     id: NonZeroU32,
+    /// The symbol of the change if the call changes a text, otherwise the symbol of the
+    /// call without a result.
     symbol: u32,
     response: Option<NonZeroU32>,
 }
@@ -78,10 +147,11 @@ impl OpenCalls {
         matches!(self, Self::None)
     }
 
-    pub(crate) fn push(&mut self, call: &Call, symbol: u32) {
+    /// Adds a call that makes `change`.
+    pub(crate) fn push(&mut self, call: &Call, change: Option<Change>) {
         let call = OpenCall {
             id: call.id.brief(),
-            symbol,
+            symbol: change.map_or_else(|| call_symbol(call, None), change_symbol),
             response: call.response.map(Fingerprint::brief),
         };
         match self {
@@ -92,6 +162,17 @@ impl OpenCalls {
             }
             Self::Several(several) => several.push(call),
         }
+    }
+
+    /// Returns the symbol of the change that an open call makes; `None` if the call
+    /// changes no text.
+    pub(crate) fn change_of(&self, call: &Call) -> Option<u32> {
+        let open = match self {
+            Self::One(open) if open.id == call.id.brief() => open,
+            Self::Several(several) => &several.calls[several.position(call)?],
+            _ => return None,
+        };
+        Some(open.symbol).filter(|symbol| is_change(*symbol))
     }
 
     /// Handles the result of a call, and returns the steps that are now
@@ -175,7 +256,9 @@ impl Several {
             let known = (step.tool, step.class, step.purpose);
             let (tool, class, purpose) =
                 call.map_or(known, |call| (&call.tool, call.class, call.purpose));
-            OwnedStep { symbol: open.symbol, tool: tool.clone(), class, purpose, is_at_call: true }
+            let is_change = is_change(open.symbol);
+            let symbol = if is_change { open.symbol & !KIND } else { open.symbol };
+            OwnedStep { symbol, tool: tool.clone(), class, purpose, is_at_call: true }
         }));
         // Parallel calls get their results in any order, and copies of one call
         // are one step.

@@ -39,21 +39,23 @@ fn a_round_with_another_result_is_progress() {
 }
 
 #[test]
-fn finds_three_rounds_of_any_length_when_they_are_complete() {
+fn finds_three_short_or_two_long_rounds_when_they_are_complete() {
     for period in 1..=MAX_PERIOD {
         let round: Vec<String> =
             (0..period).map(|n| format!("call Read f{n} ;; result ok {n}")).collect();
-        let trace = format!("0s repeat 3 every 10s: {}\n+1s call Read g", round.join(" ;; "));
+        let n_rounds = if period < 8 { 3 } else { 2 };
+        let trace =
+            format!("0s repeat {n_rounds} every 10s: {}\n+1s call Read g", round.join(" ;; "));
         let condition = match period {
             1 => "the same call of `Read` returned the same result".to_owned(),
-            17.. => {
+            8.. => {
                 format!("the same {period} calls, the latest of `Read`, returned the same results")
             }
             _ => format!("the same {period} calls of `Read` returned the same results"),
         };
         assert_eq!(
             play::<RunawayLoop>("min_period = 1", &trace).trim_end(),
-            format!("20s     medium    {condition} in 3 rounds in 20s")
+            format!("{0}0s     medium    {condition} in {n_rounds} rounds in {0}0s", n_rounds - 1)
         );
     }
 }
@@ -281,4 +283,162 @@ fn laws_hold() {
 #[test]
 fn state_of_a_stream_is_small() {
     assert_eq!(size_of::<RunawayLoop>(), 104);
+}
+
+/// Returns the findings of a trace whose calls follow each other without gaps.
+fn play_calls(calls: &[String]) -> String {
+    play_calls_with("", calls)
+}
+
+fn play_calls_with(options: &str, calls: &[String]) -> String {
+    let lines: Vec<_> = calls.iter().map(|call| format!("+1s repeat 1 every 1s: {call}")).collect();
+    play::<RunawayLoop>(options, &lines.join("\n"))
+}
+
+const TEXT: &str = r"fn add(a: i32, b: i32) -> i32 {\n    a + b\n}";
+
+fn write(file: &str, n: usize) -> String {
+    let arguments = format!(r#"{{"file_path":"{file}","content":"// {n}\n{TEXT}"}}"#);
+    format!("call Write {arguments} ;; result ok {file} has changed")
+}
+
+fn edit(old: &str, new: &str) -> String {
+    let arguments = format!(r#"{{"file_path":"a.rs","old_string":"{old}","new_string":"{new}"}}"#);
+    format!("call Edit {arguments} ;; result ok a.rs has changed")
+}
+
+fn read(file: &str, version: usize) -> String {
+    format!("call Read {file} ;; result ok version {version} of the file {file}")
+}
+
+fn run(command: &str, result: &str) -> String {
+    format!(r#"call Bash {{"command":"{command}"}} ;; result {result}"#)
+}
+
+#[test]
+fn finds_the_same_change_between_reads() {
+    let round = |n| [write("a.rs", 0), read("a.rs", n)];
+    assert_snapshot!(play_calls(&[round(1), round(2), round(3)].concat()), @"5s      medium    `Write` made the same change 3 times in 5 calls");
+    // Another change, or a command, may be the reason to make the change again.
+    for between in [write("b.rs", 1), run("./a --all", "fail no such option")] {
+        let of =
+            |n| [write("a.rs", 0), read("a.rs", n), between.replace("// 1", &format!("// {n}"))];
+        assert_eq!(play_calls(&[of(1), of(2), of(3), of(4)].concat()), "", "{between}");
+    }
+    // Equal changes in a row are one time: `repeat-tool-call` reports them.
+    let in_a_row = [vec![write("a.rs", 0); 9], vec![read("a.rs", 1), write("a.rs", 0)]].concat();
+    assert_eq!(play_calls(&in_a_row), "");
+    // After commands, two times count as one.
+    let round = |n| [write("a.rs", 0), run("make", &format!("ok {n} of many files are built"))];
+    let rounds: Vec<_> = (0..6).flat_map(round).collect();
+    assert_eq!(play_calls(&rounds[..10]), "");
+    assert_snapshot!(play_calls(&rounds), @"11s     medium    `Write` made the same change 6 times in 11 calls");
+    // Rows and folders may be created again.
+    let rows: Vec<_> = (0..5)
+        .flat_map(|n| [r#"call insert_row {"sheet":1} ;; result ok"#.to_owned(), read("a.csv", n)])
+        .collect();
+    assert_eq!(play_calls(&rows), "");
+    // A declined change was not made.
+    let declined = write("a.rs", 0).replace("result ok", "result declined");
+    let rounds = [declined.clone(), read("a.rs", 1), declined, read("a.rs", 2), write("a.rs", 0)];
+    assert_eq!(play_calls(&rounds), "");
+}
+
+#[test]
+fn finds_changes_that_are_lost_and_made_again() {
+    // The formatter of the agent removes each change.
+    let old = |n| format!(r"// Case {n}\n    check({n});\n    done();");
+    let allow = |n, reason| {
+        edit(
+            &old(n),
+            &format!(r"// Case {n}\n    // allow: {reason}\n    check({n});\n    done();"),
+        )
+    };
+    let fix = |reason: &'static str| {
+        let edits = (1..=3).map(|n| allow(n, reason));
+        edits.chain([run("make format lint", "ok 0 issues")]).collect::<Vec<_>>()
+    };
+    let rounds = [fix("a null is checked"), fix("the check is above"), vec![read("a.rs", 1)]];
+    assert_snapshot!(play_calls(&rounds.concat()), @"7s      medium    3 changes were lost and made again, the latest with `Edit`");
+    // The same edit three times, with any other calls in between.
+    let one = |n: usize| {
+        vec![
+            allow(1, "it is checked"),
+            write("b.rs", n),
+            run("make", &format!("ok {n} of many files are built")),
+        ]
+    };
+    assert_snapshot!(play_calls(&[one(1), one(2), one(3)].concat()), @"7s      medium    `Edit` made the same change 3 times in 7 calls");
+    // Other attempts at the same place, each of them reverted.
+    let attempts: Vec<_> = ["check(2)", "verify(1)", "done(1)", "skip(1)", "return 1"]
+        .iter()
+        .flat_map(|attempt| {
+            [
+                edit("check(1);", &format!("{attempt};")),
+                run("make test", "fail 1 failed"),
+                run("git restore a.rs", "ok"),
+            ]
+        })
+        .collect();
+    assert_eq!(play_calls(&attempts), "");
+    // The end of a list remains, so entries are added to it again and again.
+    let entries: Vec<_> =
+        (0..6).map(|n| edit("]", &format!("  one more entry, number {n}\\n]"))).collect();
+    assert_eq!(play_calls(&entries), "");
+}
+
+#[test]
+fn finds_two_rounds_that_undo_each_other() {
+    let rounds = |n_rounds| {
+        let round =
+            [edit("a()", "b()"), edit("b()", "a()"), run("make test", "ok all of them pass")];
+        vec![round; n_rounds].concat()
+    };
+    assert_eq!(play_calls(&rounds(1)), "");
+    assert_snapshot!(play_calls(&rounds(3)), @"6s      medium    the same 3 calls, the latest of `Bash`, returned the same results in 2 rounds in 3s");
+    // A result that differs is progress.
+    let differs =
+        [&rounds(1)[..], &rounds(1)[..2], &[run("make test", "fail one of them fails")]].concat();
+    assert_eq!(play_calls(&differs), "");
+}
+
+#[test]
+fn finds_a_long_round_when_it_is_complete_for_the_second_time() {
+    let tour = |n_files: usize| (0..n_files).map(|n| read(&format!("f{n}"), 1)).collect::<Vec<_>>();
+    assert_snapshot!(play_calls(&[tour(10), tour(10)].concat()), @"20s     medium    the same 10 calls, the latest of `Read`, returned the same results in 2 rounds in 10s");
+    assert_eq!(play_calls(&[tour(7), tour(7)].concat()), "");
+    // A changed file, or a change, is progress.
+    let changed = [tour(9), vec![read("f9", 2)]].concat();
+    assert_eq!(play_calls(&[tour(10), changed].concat()), "");
+    assert_eq!(play_calls(&[tour(10), vec![write("a.rs", 1)], tour(10)].concat()), "");
+    // An agent may read the same files again after a compaction.
+    let compacted = [tour(10), vec!["compaction".to_owned()], tour(10)].concat();
+    assert_eq!(play_calls(&compacted), "");
+    assert!(play_calls(&[compacted, tour(10)].concat()).contains(" medium "));
+    // The same files may be written twice on purpose.
+    let batch: Vec<_> = (0..12).map(|n| write(&format!("f{n}"), n)).collect();
+    assert_eq!(play_calls(&[batch.clone(), batch].concat()), "");
+}
+
+#[test]
+fn follows_a_cycle_across_inserted_calls() {
+    let of = |calls: &[String]| play_calls_with("recurring = false", calls);
+    let round = || [read("a", 1), read("b", 1), run("make", "fail no rule")];
+    let others = |n: usize| (0..n).map(move |at| read(&format!("other{n}-{at}"), 1));
+    let with = |n: usize| {
+        let [first, second, third] = round();
+        [first, second].into_iter().chain(others(n)).chain([third])
+    };
+    let start = || round().into_iter().chain(round());
+    let calls: Vec<_> = start().chain(with(3)).chain(round()).chain(with(1)).collect();
+    assert_eq!(of(&calls), "");
+    let calls = [calls, round().to_vec()].concat();
+    assert_snapshot!(of(&calls), @"22s     medium    the same 3 calls of `Read` and `Bash` returned the same results in 4 rounds in 19s, with 4 unrelated calls in between");
+    // More than three calls are other work.
+    let calls: Vec<_> = start().chain(with(4)).chain(start()).collect();
+    assert_eq!(of(&calls), "");
+    // A call that is new in every round is progress.
+    let files: Vec<_> =
+        (0..20).flat_map(|n| round().into_iter().chain([read(&format!("f{n}"), 1)])).collect();
+    assert_eq!(of(&files), "");
 }

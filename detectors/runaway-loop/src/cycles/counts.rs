@@ -4,6 +4,8 @@ use crate::cycle::{Cycle, MAX_PERIOD};
 
 /// The decrease of a score at a symbol that does not fit.
 const PENALTY: u8 = 2;
+/// The largest number of new symbols in a row that may be inserted into a cycle.
+pub(super) const MAX_INSERTED: usize = 3;
 /// The largest score of each period: four more rounds.
 const MAX_SCORES: [u8; MAX_PERIOD] = {
     let mut scores = [u8::MAX; MAX_PERIOD];
@@ -25,6 +27,15 @@ pub(super) struct Counts {
     scores: [u8; MAX_PERIOD],
     /// The likely cycle that is followed across unrelated symbols.
     candidate: Option<Candidate>,
+    deferred: Deferred,
+}
+
+/// The latest symbols, if they are new and may have been inserted into a cycle. They
+/// are not counted yet.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Deferred {
+    symbols: [u32; MAX_INSERTED],
+    n: usize,
 }
 
 /// A likely cycle, from its second round on.
@@ -39,11 +50,18 @@ struct Candidate {
     broken: u64,
     n_same: u32,
     n_unrelated: u32,
+    /// The number of times that symbols were inserted between two of the cycle.
+    n_insertions: u32,
 }
 
 impl Default for Counts {
     fn default() -> Self {
-        Self { runs: [0; MAX_PERIOD], scores: [0; MAX_PERIOD], candidate: None }
+        Self {
+            runs: [0; MAX_PERIOD],
+            scores: [0; MAX_PERIOD],
+            candidate: None,
+            deferred: Deferred::default(),
+        }
     }
 }
 
@@ -79,10 +97,50 @@ impl Counts {
         period <= usize::from(self.scores[period - 1])
     }
 
-    pub(super) fn has_three_rounds(&self) -> bool {
+    pub(super) fn has_two_rounds(&self) -> bool {
         // Without an early exit, so that the loop is vectorized.
-        let has = |(run, period): (&u16, u16)| u16::from(2 * period <= *run);
+        let has = |(run, period): (&u16, u16)| u16::from(period <= *run);
         self.runs.iter().zip(1..).map(has).fold(0, |found, it| found | it) != 0
+    }
+
+    /// Returns true if a new symbol may be inserted into a cycle. The latest two
+    /// rounds of the cycle must be equal.
+    pub(super) fn may_defer(&self) -> bool {
+        let has_two_rounds = |candidate: Candidate| {
+            let period = candidate.period;
+            2 <= period && u16::from(period) <= self.runs[usize::from(period) - 1]
+        };
+        self.deferred.n < MAX_INSERTED && self.candidate.is_some_and(has_two_rounds)
+    }
+
+    pub(super) fn defer(&mut self, symbol: u32) {
+        self.deferred.symbols[self.deferred.n] = symbol;
+        self.deferred.n += 1;
+    }
+
+    pub(super) fn take_deferred(&mut self) -> Deferred {
+        std::mem::take(&mut self.deferred)
+    }
+
+    /// Returns the period of the likely cycle.
+    pub(super) fn candidate_period(&self) -> Option<usize> {
+        self.candidate.map(|candidate| candidate.period.into())
+    }
+
+    /// Counts symbols that were inserted between two of the likely cycle.
+    pub(super) fn add_insertion(&mut self, n_symbols: usize) {
+        if let Some(candidate) = self.candidate.as_mut().filter(|_| 0 < n_symbols) {
+            let n_symbols = u32::try_from(n_symbols).unwrap_or(u32::MAX);
+            candidate.n_unrelated = candidate.n_unrelated.saturating_add(n_symbols);
+            candidate.n_insertions = candidate.n_insertions.saturating_add(1);
+        }
+    }
+
+    /// Returns the number of insertions into the likely cycle, and the number of its
+    /// unrelated symbols.
+    pub(super) fn insertions(&self) -> (u32, u32) {
+        let of = |candidate: Candidate| (candidate.n_insertions, candidate.n_unrelated);
+        self.candidate.map(of).unwrap_or_default()
     }
 
     /// Returns the candidate as a cycle, if its score is high enough and every
@@ -93,8 +151,11 @@ impl Counts {
         let is_certain = 3 * period <= usize::from(self.scores[period - 1])
             && self.runs[period - 1] != 0
             && candidate.repeated == u64::MAX >> (MAX_PERIOD - period);
-        let rounds = 2 + u64::from(candidate.n_same / u32::from(candidate.period));
-        is_certain.then_some(Cycle { period, rounds, n_unrelated: Some(candidate.n_unrelated) })
+        // A round with an insertion does not count.
+        let n_counted = candidate.n_same / u32::from(candidate.period);
+        let rounds = 2 + u64::from(n_counted.saturating_sub(candidate.n_insertions));
+        let n_unrelated = Some(candidate.n_unrelated);
+        is_certain.then_some(Cycle { period, rounds, n_unrelated, is_certain: false })
     }
 
     /// Returns true if a cycle consists of several rounds of a shorter cycle.
@@ -123,9 +184,16 @@ impl Counts {
     }
 }
 
+impl Deferred {
+    pub(super) fn symbols(&self) -> &[u32] {
+        &self.symbols[..self.n]
+    }
+}
+
 impl Candidate {
     fn new(period: u8) -> Self {
-        Self { period, position: 0, repeated: 0, broken: 0, n_same: 0, n_unrelated: 0 }
+        let (n_same, n_unrelated, n_insertions) = (0, 0, 0);
+        Self { period, position: 0, repeated: 0, broken: 0, n_same, n_unrelated, n_insertions }
     }
 
     fn advanced(mut self, is_same: bool, is_known: bool) -> Self {

@@ -26,6 +26,7 @@ fn naive(stream: &[u32], min_period: usize, max_period: usize) -> Option<Cycle> 
         period,
         rounds: rounds(stream, period),
         n_unrelated: None,
+        is_certain: false,
     });
     let real = cycles.filter(|it| 2 <= it.rounds && is_primitive(stream, it.period));
     real.reduce(|best, it| if best.rounds < it.rounds { it } else { best })
@@ -197,7 +198,7 @@ fn random_symbols_make_few_cycles() {
     let (mut n_exact, mut n_found) = (0, 0);
     for _ in 0..1_000_000 {
         let is_frequent = random.below(100) < 62;
-        let symbol = if is_frequent { random.below(4) } else { random.below(u32::MAX) };
+        let symbol = 4 * if is_frequent { random.below(4) } else { random.below(1 << 30) };
         cycles.push(symbol, MAX_PERIOD);
         let is_exact = cycles.longest(2, MAX_PERIOD).is_some_and(|it| 3 <= it.rounds);
         n_exact += u32::from(is_exact);
@@ -236,4 +237,113 @@ fn one_cycle_is_found_when_counters_are_full() {
             }
         }
     }
+}
+
+/// A cycle of `period` symbols in which up to three new symbols are inserted after the
+/// symbols at some positions.
+fn with_insertions() -> impl Strategy<Value = (u32, Vec<u32>, u64, u64)> {
+    (2_u32..=16, 4_u64..12).prop_flat_map(|(period, rounds)| {
+        // The first two rounds are equal.
+        let first = 2 * u64::from(period);
+        let last = rounds * u64::from(period) - 1;
+        let insertions = vec((first..last, 1_u32..=3), 0..6);
+        insertions.prop_map(move |insertions| {
+            let mut stream = Vec::new();
+            let mut n_new = 1_000;
+            let mut n_insertions = 0;
+            for n in 0..=last {
+                let at = u32::try_from(n % u64::from(period)).expect("a period is small");
+                stream.push(4 * at);
+                if let Some((_, n_symbols)) = insertions.iter().find(|(at, _)| *at == n) {
+                    n_insertions += 1;
+                    for _ in 0..*n_symbols {
+                        n_new += 4;
+                        stream.push(n_new);
+                    }
+                }
+            }
+            (period, stream, rounds, n_insertions)
+        })
+    })
+}
+
+proptest! {
+    #[test]
+    fn an_insertion_costs_one_round((period, stream, rounds, n_insertions) in with_insertions()) {
+        let mut cycles = Cycles::default();
+        for symbol in stream {
+            cycles.add(symbol, MAX_PERIOD);
+        }
+        let found = cycles.find(2, MAX_PERIOD);
+        let n_counted = rounds - n_insertions.min(rounds);
+        let is_due = match n_insertions {
+            0 => true,
+            _ => 4 <= n_counted,
+        };
+        prop_assert_eq!(found.is_some(), is_due, "{:?}", found);
+        if let Some(found) = found {
+            prop_assert_eq!(found.period, period as usize);
+            prop_assert_eq!(found.rounds, n_counted);
+            prop_assert_eq!(found.n_unrelated.is_some(), 0 < n_insertions);
+        }
+    }
+
+    #[test]
+    fn deferring_symbols_loses_none_that_break_a_cycle(stream in streams()) {
+        // All symbols are in the streams early, so none is new for long.
+        let stream: Vec<u32> = [1, 2, 3].into_iter().chain(stream).map(|it| 4 * it).collect();
+        let (mut added, mut pushed) = (Cycles::default(), Cycles::default());
+        for symbol in stream {
+            added.add(symbol, MAX_PERIOD);
+            pushed.push(symbol, MAX_PERIOD);
+            prop_assert_eq!(&added.recent, &pushed.recent);
+            prop_assert_eq!(added.find(1, MAX_PERIOD), pushed.find(1, MAX_PERIOD));
+        }
+    }
+}
+
+#[test]
+fn an_insertion_in_every_round_is_progress() {
+    for period in [2, 3, 8, 60] {
+        let mut cycles = Cycles::default();
+        for n in 0..60 * period {
+            cycles.add(4 * (n % period), MAX_PERIOD);
+            // The first rounds are equal.
+            if 2 * period <= n && n % period == 0 {
+                cycles.add(4_000 + 4 * n, MAX_PERIOD);
+            }
+            let found = cycles.find(1, MAX_PERIOD).filter(|cycle| !cycle.is_certain);
+            assert_eq!(found, None, "period {period} at {n}");
+        }
+    }
+}
+
+#[test]
+fn two_long_rounds_are_certain_and_so_are_two_with_several_changes() {
+    let find = |round: &[u32], n_rounds| {
+        let mut cycles = Cycles::default();
+        let len = round.len() * n_rounds;
+        round.iter().cycle().take(len).for_each(|symbol| {
+            cycles.add(*symbol, MAX_PERIOD);
+        });
+        cycles.find(1, MAX_PERIOD).map(|cycle| (cycle.period, cycle.weight()))
+    };
+    let calls: Vec<u32> = (1..=9).map(|n| 4 * n).collect();
+    assert_eq!(find(&calls[..7], 2), None);
+    assert_eq!(find(&calls[..7], 3), Some((7, 3)));
+    assert_eq!(find(&calls[..8], 2), Some((8, 3)));
+    assert_eq!(find(&calls[..8], 3), Some((8, 4)));
+    // Eight calls, but not eight different ones.
+    let two_of_one = [&calls[..7], &calls[..1]].concat();
+    assert_eq!(find(&two_of_one, 2), None);
+    // A poll among many calls.
+    assert_eq!(find(&[&calls[..8], &[2]].concat(), 2), None);
+    // Symbols of changes are odd.
+    assert_eq!(find(&[5, 8, 12], 2), None);
+    assert_eq!(find(&[5, 8, 5, 12], 2), None);
+    assert_eq!(find(&[5, 8, 9], 2), Some((3, 3)));
+    assert_eq!(find(&[5, 8, 9], 1), None);
+    // Changes only, or with others than of a text.
+    assert_eq!(find(&[5, 9, 13, 17, 21, 25, 29, 33, 37], 2), None);
+    assert_eq!(find(&[5, 8, 9, 2], 2), None);
 }
