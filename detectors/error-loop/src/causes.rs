@@ -229,7 +229,7 @@ impl CauseRow {
             let line = failure.line.map(quote);
             let tool = quote(&self.tool);
             let name = self.name.as_deref().map(quote);
-            let message = match condition(self.class, name.as_deref()) {
+            let message = match self.class.condition(name.as_deref()) {
                 Some(condition) if n == 1 => format!("{condition}: a call failed for it"),
                 Some(condition) => {
                     format!("{condition}: {n} calls failed for it in {n_steps} steps")
@@ -269,21 +269,4 @@ impl CauseRow {
 /// any edit.
 fn is_removed_by_edits(class: ErrorClass) -> bool {
     matches!(class, ErrorClass::MissingModule | ErrorClass::MissingPath)
-}
-
-/// Describes a cause, if the class and the name describe it better than a line of the result.
-fn condition(class: ErrorClass, name: Option<&str>) -> Option<String> {
-    Some(match (class, name) {
-        (ErrorClass::Prose, _) => "sentences are sent to the shell as commands".to_owned(),
-        (ErrorClass::ShellSyntax, _) => "the shell cannot parse the commands".to_owned(),
-        (ErrorClass::MissingProgram, Some(name)) => format!("{name} is missing"),
-        (ErrorClass::MissingModule, Some(name)) => format!("the module {name} is missing"),
-        (ErrorClass::Unreachable, Some(name)) => format!("{name} is unreachable"),
-        (ErrorClass::RejectedEdit, Some(name)) => format!("edits of {name} are rejected"),
-        (ErrorClass::InvalidArguments, Some(name)) => format!("invalid arguments at {name}"),
-        (ErrorClass::Denied, Some(name)) => format!("access to {name} is denied"),
-        (ErrorClass::Timeout, Some(name)) => format!("{name} times out"),
-        (ErrorClass::MissingPath, Some(name)) => format!("{name} does not exist"),
-        _ => return None,
-    })
 }

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod evidence;
+mod main_cause;
 mod options;
 mod stretch;
 #[cfg(test)]
@@ -91,7 +92,7 @@ impl NoProgress {
             return;
         }
         let stretch = self.stretch.get_or_insert_with(|| Box::new(Stretch::new(cx)));
-        stretch.count(contribution);
+        stretch.count(contribution, cx);
         match stretch.evidence.add(contribution, call.response, &weights) {
             Some(Reset::Change) => self.end(cx, "a change was made"),
             Some(Reset::New) => self.end(cx, "results were new"),

@@ -3,13 +3,14 @@ use watchkeeper_core::{
     author::{Contribution, Place},
 };
 
-use crate::evidence::Evidence;
+use crate::{evidence::Evidence, main_cause::MainCause};
 
 /// A stretch of work without progress, from its first step that added nothing.
 #[derive(Clone, Debug)]
 pub(crate) struct Stretch {
     pub(crate) evidence: Evidence,
     steps: Steps,
+    cause: Option<MainCause>,
     since: Timestamp,
     first: Option<Place>,
 }
@@ -29,12 +30,16 @@ impl Stretch {
         Self {
             evidence: Evidence::default(),
             steps: Steps::default(),
+            cause: None,
             since: cx.now(),
             first: cx.place(),
         }
     }
 
-    pub(crate) fn count(&mut self, contribution: Contribution) {
+    pub(crate) fn count(&mut self, contribution: Contribution, cx: &Context<'_>) {
+        if let (Contribution::Failed, Some(cause)) = (contribution, cx.error_cause()) {
+            MainCause::add(&mut self.cause, &cause);
+        }
         let Steps { all, nothing, failed, known, repeated } = &mut self.steps;
         *all = all.saturating_add(1);
         let count = match contribution {
@@ -51,15 +56,16 @@ impl Stretch {
         let within = cx.within(cx.now().duration_since(self.since));
         cx.report(Fingerprint::NONE, self.evidence.steps(), || {
             let Steps { all, nothing, failed, known, repeated } = self.steps;
+            let cause = self.cause.as_ref().and_then(MainCause::describe).unwrap_or_default();
             let reasons: Vec<String> = [
-                (nothing, "found nothing"),
-                (failed, "failed"),
-                (known, "returned known text"),
-                (repeated, "repeated a change"),
+                (nothing, "found nothing", ""),
+                (failed, "failed", &*cause),
+                (known, "returned known text", ""),
+                (repeated, "repeated a change", ""),
             ]
             .into_iter()
-            .filter(|(n, _)| *n != 0)
-            .map(|(n, reason)| format!("{n} {reason}"))
+            .filter(|(n, ..)| *n != 0)
+            .map(|(n, reason, cause)| format!("{n} {reason}{cause}"))
             .collect();
             let reasons = reasons.join(", ");
             let n_without = nothing + failed + known + repeated;

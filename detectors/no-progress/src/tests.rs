@@ -51,6 +51,30 @@ fn reports_searches_for_something_absent() {
 }
 
 #[test]
+fn the_message_names_the_main_cause() {
+    let fail = |command: &str| {
+        format!(
+            "+1s call Bash {{\"command\": \"{command}\"}}\n\
+             +1s result fail bash: line 1: {}: command not found\n",
+            command.split(' ').next().unwrap_or_default()
+        )
+    };
+    let commands = [
+        "javac A.java",
+        "java A",
+        "javac -version",
+        "mvn test",
+        "javac B.java",
+        "javac C.java",
+        "javac D.java",
+    ];
+    assert_snapshot!(play::<NoProgress>("", &commands.map(fail).concat()), @"
+    10s     low       5 of the last 5 steps in 8s made no progress: 5 failed (`javac` is missing: 3)
+    14s     medium    7 of the last 7 steps in 12s made no progress: 7 failed (`javac` is missing: 5)
+    ");
+}
+
+#[test]
 fn a_change_resolves_and_starts_over() {
     let trace = format!(
         "{SEARCHES}

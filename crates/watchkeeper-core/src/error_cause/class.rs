@@ -46,4 +46,24 @@ impl ErrorClass {
             Self::Syntax => "syntax",
         }
     }
+
+    /// Describes a cause of this class, such as `` `javac` is missing ``. Returns `None` if a line
+    /// of the result describes the cause better.
+    ///
+    /// `name` is the name of the [`ErrorCause`](super::ErrorCause), in [quotes](crate::quote()).
+    pub fn condition(self, name: Option<&str>) -> Option<String> {
+        Some(match (self, name) {
+            (Self::Prose, _) => "sentences are sent to the shell as commands".to_owned(),
+            (Self::ShellSyntax, _) => "the shell cannot parse the commands".to_owned(),
+            (Self::MissingProgram, Some(name)) => format!("{name} is missing"),
+            (Self::MissingModule, Some(name)) => format!("the module {name} is missing"),
+            (Self::Unreachable, Some(name)) => format!("{name} is unreachable"),
+            (Self::RejectedEdit, Some(name)) => format!("edits of {name} are rejected"),
+            (Self::InvalidArguments, Some(name)) => format!("invalid arguments at {name}"),
+            (Self::Denied, Some(name)) => format!("access to {name} is denied"),
+            (Self::Timeout, Some(name)) => format!("{name} times out"),
+            (Self::MissingPath, Some(name)) => format!("{name} does not exist"),
+            _ => return None,
+        })
+    }
 }
