@@ -2,15 +2,15 @@
 //!
 //! Two steps have the same cause if they have the same class and the same subject, although the
 //! calls, the line numbers and the words around the error differ. If a result contains several
-//! causes, the class that is higher in this table wins, and then the earlier place: a missing
-//! program also leaves files behind that other commands do not find.
+//! causes, the class that is higher in this table wins, and then the earlier place: without a
+//! program, other commands do not find its files, and without a network, no package is found.
 //!
 //! | class | recognized by | subject |
 //! | --- | --- | --- |
 //! | prose | a shell reports an error, and the command reads like a sentence | none: the words differ each time |
 //! | missing program | `command not found`, `not recognized as`, `spawn x ENOENT`, `JAVA_HOME is not set` | the program |
-//! | missing module | `No module named`, `Cannot find module`, `Unable to locate package` | the module or package |
 //! | unreachable | `Could not resolve host`, `ENOTFOUND`, `Connection refused` | the host, if it is named |
+//! | missing module | `No module named`, `Cannot find module`, `Unable to locate package` | the module or package |
 //! | rejected edit | `String to replace not found`, `patch does not apply`, a no-op, a linter that refuses the edit | the file, if it is named |
 //! | invalid arguments | a usage text, `InputValidationError`, `unrecognized option` | the tool or the option |
 //! | denied | `Permission denied`, `EACCES`, `Read-only file system`, `401 Unauthorized` | the file or host, if it is named |

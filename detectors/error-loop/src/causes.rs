@@ -91,10 +91,18 @@ impl Causes {
         let key = call.map_or(Fingerprint::NONE, |call| call.fingerprint);
         let output = result.fingerprint.map(Fingerprint::brief);
         row.n_failures += 1;
-        let waits = failure.weight == Weight::Third
-            || call.is_some_and(|call| matches!(call.purpose, Purpose::Poll | Purpose::Wait));
+        let is_poll =
+            call.is_some_and(|call| matches!(call.purpose, Purpose::Poll | Purpose::Wait));
+        let is_same_call = row.call == key && 1 < row.n_failures;
+        // Such a call takes its time again and again, which gives no service time to recover.
+        let times_out_again = row.class == ErrorClass::Timeout && is_same_call && !is_poll;
+        let waits = is_poll || failure.weight == Weight::Third && !times_out_again;
         let spaced = spaced_weight(row.n_failures, row.since, failure, cx).filter(|_| waits);
-        row.weight += spaced.unwrap_or_else(|| row.weight_of(failure, key, output));
+        row.weight += spaced.unwrap_or_else(|| {
+            let full =
+                if times_out_again { Weight::UNIT } else { failure.weight.of_call(is_same_call) };
+            row.eased(full, output)
+        });
         row.call = key;
         row.output = output;
         row.response = response;
@@ -169,15 +177,8 @@ impl Causes {
 }
 
 impl CauseRow {
-    /// Returns the weight of the next failure.
-    fn weight_of(
-        &mut self,
-        failure: &Failure<'_>,
-        call: Fingerprint,
-        output: Option<NonZeroU32>,
-    ) -> u64 {
-        let is_same_call = self.call == call && 1 < self.n_failures;
-        let full = failure.weight.of_call(is_same_call);
+    /// Returns the weight of the latest failure, after other results and edits.
+    fn eased(&mut self, full: u64, output: Option<NonZeroU32>) -> u64 {
         if self.n_failures == 1 {
             return full;
         }

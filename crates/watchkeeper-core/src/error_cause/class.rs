@@ -6,10 +6,10 @@ pub enum ErrorClass {
     Prose,
     /// A program is not installed, or not in the search path.
     MissingProgram,
-    /// A module, a library or a package is not installed or does not exist.
-    MissingModule,
     /// A host cannot be found or does not accept connections.
     Unreachable,
+    /// A module, a library or a package is not installed or does not exist.
+    MissingModule,
     /// An edit does not apply, changes nothing, or is refused by a linter.
     RejectedEdit,
     /// A tool or a command was called with arguments that it does not accept.

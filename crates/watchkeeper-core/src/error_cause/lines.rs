@@ -8,12 +8,19 @@ use super::class::ErrorClass;
 const LONGEST_SIDE: usize = 300;
 /// The longest name, in bytes.
 const LONGEST_NAME: usize = 120;
-/// Words that may stand before an error, as in `npm ERR!`, in addition to words that end in a
+/// Words that may precede an error, as in `npm ERR!`, in addition to words that end in a
 /// colon and to numbers.
 const MARKS: &[&str] = &["line", "error", "Error", "ERR!", "npm", "fatal", "-", "[Errno"];
 
 /// Shells that print a line number directly behind their name.
 const NUMBERED_SHELLS: &[&str] = &["(eval):", "zsh:"];
+/// System calls between a path and its error.
+const CALLS: &[&str] = &[": open", ": read", ": stat"];
+/// The starts of lines about a test, whose name may contain an error.
+const TESTS: &[&str] = &[
+    "(fail)", "(pass)", "(skip)", "FAIL", "PASS", "not ok ", "ok ", "test ", "\u{2713}",
+    "\u{2714}", "\u{2717}", "\u{d7}",
+];
 const LOGIN_SHELLS: &[&str] = &["-ash:", "-bash:", "-sh:"];
 
 /// A line with a phrase. All ranges are of the output.
@@ -50,7 +57,8 @@ impl<'a> Line<'a> {
         &self.output[self.phrase.end..self.range.end]
     }
 
-    /// Returns true if a line shows another text: it is numbered, a comment, or a part of a diff.
+    /// Returns true if a line shows another text: it is numbered, a comment, a part of a diff, or
+    /// the name of a test.
     pub(super) fn is_quoted(&self) -> bool {
         let text = self.text().trim_start();
         let after_number = text.trim_start_matches(|c: char| c.is_ascii_digit());
@@ -67,13 +75,17 @@ impl<'a> Line<'a> {
         };
         // The name of a login shell begins with a hyphen.
         let is_diff = is_diff && !LOGIN_SHELLS.iter().any(|start| text.starts_with(start));
-        is_diff || is_comment.iter().chain(&is_quote).any(|start| text.starts_with(start))
+        let starts = is_comment.iter().chain(&is_quote).chain(TESTS);
+        is_diff || starts.into_iter().any(|start| text.starts_with(start))
     }
 
     /// Returns the name at the end of the text before the phrase: a text in quotes, or else the
     /// last word.
     pub(super) fn name_before(&self) -> Option<Range<usize>> {
         let text = self.before().trim_end_matches([' ', ':', ',', '\t']);
+        // `wc: a.txt: open: No such file or directory`
+        let verb = CALLS.iter().find_map(|call| text.strip_suffix(call));
+        let text = verb.unwrap_or(text);
         let end = self.range.start + text.len();
         let last = text.chars().next_back()?;
         if let Some(open) = opening(last) {
@@ -118,7 +130,7 @@ impl<'a> Line<'a> {
 }
 
 fn named(range: Range<usize>) -> Option<Range<usize>> {
-    (!range.is_empty() && range.len() <= LONGEST_NAME).then_some(range)
+    (!range.is_empty()).then_some(range)
 }
 
 fn is_opening(c: char) -> bool {
@@ -146,8 +158,7 @@ fn opening(c: char) -> Option<fn(char) -> bool> {
     }
 }
 
-/// Returns true if nothing but the names of programs, numbers and marks such as `Error:` stand
-/// in a text.
+/// Returns true if a text consists of the names of programs, numbers, and marks such as `Error:`.
 pub(super) fn is_anchored(text: &str) -> bool {
     /// The most words before an error.
     const MOST_WORDS: usize = 7;
@@ -179,7 +190,7 @@ pub(super) fn essence(class: ErrorClass, output: &str, name: Range<usize>) -> Op
     let is_word = part.contains(|c: char| c.is_alphanumeric());
     let is_noun =
         ["file", "File", "path", "directory", "Directory", "error", "Error"].contains(&part);
-    if !is_word || is_noun {
+    if !is_word || is_noun || LONGEST_NAME < part.len() {
         return None;
     }
     let start = name.start + text.find(part)?;

@@ -9,7 +9,7 @@ use super::{
         self, Denied, Exhausted, InvalidArguments, MissingModule, MissingPath, MissingProgram,
         RejectedEdit, ShellSyntax, Syntax, Unreachable,
     },
-    lines::Line,
+    lines::{Line, is_anchored},
 };
 use crate::ToolClass;
 
@@ -42,6 +42,8 @@ pub(super) enum Needs {
     InLine(&'static [&'static str]),
     /// The line begins with one of these, in any case.
     LineStart(&'static [&'static str]),
+    /// Nothing but names of programs and marks such as `error:` precede the phrase.
+    Anchored,
     /// No name follows the phrase.
     NothingAfter,
     /// A shell reports the error: `sh: 1: `, `/bin/ash: `, `build.sh: 3: `.
@@ -64,6 +66,7 @@ impl Needs {
                 let text = line.text().trim_start().to_ascii_lowercase();
                 starts.iter().any(|start| text.starts_with(start))
             }
+            Self::Anchored => is_anchored(line.before()),
             Self::NothingAfter => !line.after().starts_with(": "),
             Self::FromShell => is_from_shell(line.before()),
             Self::OutputStart => line.output[..line.phrase.start].trim().is_empty(),
@@ -99,7 +102,7 @@ enum Certainty {
 }
 
 use Certainty::{Certain, IfFailed};
-use Needs::{FromShell, InLine, LineStart, Nothing, NothingAfter, OutputStart, Write};
+use Needs::{Anchored, FromShell, InLine, LineStart, Nothing, NothingAfter, OutputStart, Write};
 use Subject::{After, Before, Known};
 
 /// All phrases, in lower case.
@@ -331,6 +334,7 @@ const GROUPS: &[Group] = &[
             "did not appear verbatim in ",
             "failed to find expected lines in ",
             "found for old_string in ",
+            "no exact match found in ",
             "not found in content of ",
         ],
     ),
@@ -390,30 +394,43 @@ const GROUPS: &[Group] = &[
     Group(
         InvalidArguments,
         After,
-        Nothing,
+        Anchored,
         IfFailed,
         &[
             "illegal option -- ",
-            "inputvalidationerror: ",
             "invalid choice: ",
             "invalid option -- ",
             "missing script: ",
             "no such option: ",
-            "required parameter ",
+            "script not found ",
             "unexpected argument ",
-            "unexpected keyword argument ",
-            "unexpected parameter ",
             "unknown argument ",
             "unknown command: ",
             "unknown flag: ",
             "unknown option ",
             "unknown option: ",
+            "unknown skill: ",
             "unknown subcommand ",
             "unrecognized arguments: ",
             "unrecognized option ",
             "unrecognized subcommand ",
+            "unsupported call: ",
         ],
     ),
+    Group(
+        InvalidArguments,
+        After,
+        Nothing,
+        IfFailed,
+        &[
+            "inputvalidationerror: ",
+            "required parameter ",
+            "unexpected keyword argument ",
+            "unexpected parameter ",
+        ],
+    ),
+    Group(InvalidArguments, After, InLine(&["not found"]), IfFailed, &["agent type "]),
+    Group(InvalidArguments, Before, Nothing, IfFailed, &[" is required for command"]),
     Group(
         InvalidArguments,
         Before,
@@ -520,7 +537,8 @@ const GROUPS: &[Group] = &[
         &[
             "can't open file ",
             "cannot find path ",
-            "could not find a task with the name ",
+            "can't cd to ",
+            "fatal: ambiguous argument ",
             "directory does not exist: ",
             "enoent: no such file or directory",
             "file does not exist: ",

@@ -352,6 +352,7 @@ fn names_files_of_rejected_edits() {
             ("", "Error: the file does not contain the given text"),
             ("", "Edit failed: old text did not appear in the file"),
             ("", "Error: no changes were made to the file"),
+            ("a.tsx", "[No exact match found in /w/src/a.tsx for"),
         ],
     );
     assert_other_cause(
@@ -381,6 +382,12 @@ fn names_missing_paths() {
         MissingPath,
         RUN,
         &[
+            ("a.txt", "wc: out/a.txt: open: No such file or directory"),
+            (
+                "a.md",
+                "fatal: ambiguous argument 'docs/a.md': unknown revision or path not in the working tree",
+            ),
+            ("build", "/bin/sh: 1: cd: can't cd to /w/build"),
             ("a.txt", "cat: out/a.txt: No such file or directory"),
             ("a.txt", "ls: cannot access 'out/a.txt': No such file or directory"),
             ("lib", "ls: cannot access '/opt/lib/': No such file or directory"),
@@ -425,6 +432,10 @@ fn names_missing_paths() {
 #[test]
 fn classifies_other_causes() {
     for (class, name, output) in [
+        (InvalidArguments, "lint", "error: Script not found \"lint\""),
+        (InvalidArguments, "deploy", "Unknown skill: deploy"),
+        (InvalidArguments, "old_str", "Parameter 'old_str' is required for command: str_replace."),
+        (InvalidArguments, "judge", "Agent type 'judge' not found. Available agents: general"),
         (
             InvalidArguments,
             "search_file",
@@ -470,6 +481,30 @@ fn classifies_other_causes() {
         (Syntax, "", "  File \"a.py\", line 3\n    x =\nSyntaxError: invalid syntax"),
     ] {
         assert_cause(class, RUN, &[(name, output)]);
+    }
+}
+
+#[test]
+fn names_of_tests_are_no_errors() {
+    for output in [
+        "(pass) parser > rejects an unknown option -- x [12.00ms]",
+        "\u{2713} reports: command not found: x",
+        "test cli::bash_x_command_not_found ... FAILED: x: command not found",
+        "not ok 3 - unknown option --x",
+        "expected the parser to report an unknown option --x",
+    ] {
+        assert_eq!(fails_with(output, RUN), None, "{output}");
+    }
+}
+
+#[test]
+fn the_network_is_the_cause_of_a_missing_package() {
+    for output in [
+        "Temporary failure resolving 'a.example'\nE: Unable to locate package x",
+        "ERROR: No matching distribution found for x\ncurl: (6) Could not resolve host: a.example",
+    ] {
+        let name = Some("a.example".to_owned());
+        assert_eq!(fails_with(output, RUN), Some((Unreachable, name)), "{output}");
     }
 }
 

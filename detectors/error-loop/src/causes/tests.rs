@@ -180,6 +180,20 @@ fn honest_work_is_not_reported() {
 }
 
 #[test]
+fn a_call_that_times_out_again_has_its_full_weight() {
+    let reported = |gap: u32, command: &str| {
+        let call =
+            format!("call Bash {{\"command\": {command:?}}} ;; result timeout \"timed out\"");
+        let trace = format!("0s repeat 4 every {gap}s: {call}");
+        !play::<ErrorLoop>("of = 'error'", &trace).is_empty()
+    };
+    for gap in [1, 600] {
+        assert!(reported(gap, "apt-get install curl"));
+    }
+    assert!(!reported(600, "sleep 600; cat status.txt"));
+}
+
+#[test]
 fn laws_hold_with_known_causes() {
     let steps = [
         ("javac A.java", MISSING),
