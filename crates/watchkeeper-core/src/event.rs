@@ -525,8 +525,8 @@ impl ToolResult {
         Self { id, ok, output, exit_code: None, cause: None, fingerprint, may_report_error }
     }
 
-    /// Returns whether the tool itself failed: the call was not declined, interrupted
-    /// or cancelled by the failure of a parallel call.
+    /// Returns whether the tool itself failed: the call was not declined, blocked,
+    /// interrupted or cancelled by the failure of a parallel call.
     pub fn failed(&self) -> bool {
         !self.ok && matches!(self.cause, None | Some(Cause::Timeout))
     }
@@ -537,8 +537,10 @@ impl ToolResult {
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Cause {
-    /// A person or a rule declined the call.
+    /// A person declined the call.
     Declined,
+    /// A rule, a hook or a classifier denied the call, and no person was asked.
+    Blocked,
     /// A parallel call failed, which cancelled this one.
     Sibling,
     /// A person interrupted the call.

@@ -49,7 +49,9 @@ const SHORTEST_FINDING: usize = 12;
 impl ResultClass {
     /// Returns the class of the result of a call.
     pub(crate) fn of(result: &ToolResult, purpose: Purpose) -> Self {
-        if let Some(Cause::Declined | Cause::Sibling | Cause::Interrupted) = result.cause {
+        if let Some(Cause::Declined | Cause::Blocked | Cause::Sibling | Cause::Interrupted) =
+            result.cause
+        {
             return Self::Declined;
         }
         let text = result.output.as_deref().unwrap_or_default().trim();

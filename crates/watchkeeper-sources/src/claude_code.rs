@@ -188,7 +188,7 @@ struct Line<'a> {
     is_api_error: Option<bool>,
     /// The origin of a prompt.
     origin: Option<Text<'a>>,
-    was_denied: bool,
+    denial: Denial,
     message: Option<Message<'a>>,
     attachment: Option<Attachment<'a>>,
     /// The result in the format of its tool.
@@ -299,7 +299,15 @@ impl<'a> Line<'a> {
                 reader.pass()?;
             }
             b"parentToolUseID" => set_once(&mut self.parent_call, reader.text()?),
-            b"toolDenialKind" => self.was_denied |= reader.text()?.is_some(),
+            b"toolDenialKind" => {
+                let by_person = |it: Text<'_>| {
+                    it.is("user-rejected") || it.is("interrupted") || it.is("cancelled")
+                };
+                if let Some(kind) = reader.text()? {
+                    self.denial.was_denied = true;
+                    self.denial.by_rule |= !by_person(kind);
+                }
+            }
             b"message" if self.message.is_none() => {
                 self.message = Some(Message::read(reader)?);
             }
@@ -311,9 +319,20 @@ impl<'a> Line<'a> {
                 reader.object(|reader, key| member(reader, key, b"kind", origin))?;
             }
             b"permissionDecision" => {
-                let mut decision = None;
-                reader.object(|reader, key| member(reader, key, b"decision", &mut decision))?;
-                self.was_denied |= decision.is_some_and(|it| it.is("reject"));
+                let (mut decision, mut source) = (None, None);
+                reader.object(|reader, key| {
+                    match key {
+                        b"decision" => set_once(&mut decision, reader.text()?),
+                        b"source" => set_once(&mut source, reader.text()?),
+                        _ => reader.pass()?,
+                    }
+                    Ok(())
+                })?;
+                if decision.is_some_and(|it| it.is("reject")) {
+                    self.denial.was_denied = true;
+                    self.denial.by_rule |=
+                        source.is_some_and(|it| it.is("config") || it.is("hook"));
+                }
             }
             b"compactMetadata" => {
                 let (before, after) = &mut self.compaction;
@@ -838,7 +857,7 @@ impl ClaudeCode {
         self.continue_turn(context, None, sink);
         let output = block.content.text();
         let ok = block.is_error != Some(true);
-        let cause = if ok { None } else { cause(&output, line.was_denied) };
+        let cause = if ok { None } else { cause(&output, line.denial) };
         let exit_code = if ok { None } else { exit_code(&output) };
         let mut result = ToolResult::new(call.boxed(), ok, Some(output));
         (result.cause, result.exit_code) = (cause, exit_code);
@@ -1254,19 +1273,33 @@ fn volatile(tool: &str) -> &'static [&'static str] {
     }
 }
 
+/// The fields of a result about the permission for its call.
+#[derive(Clone, Copy, Debug, Default)]
+struct Denial {
+    was_denied: bool,
+    /// A rule, a hook or a classifier denied the call.
+    by_rule: bool,
+}
+
 /// Returns the cause of a failed result that the tool did not return itself.
-fn cause(output: &str, was_denied: bool) -> Option<Cause> {
-    const DECLINED: &[&str] = &[
-        "The user doesn't want to",
+fn cause(output: &str, denial: Denial) -> Option<Cause> {
+    const DECLINED: &str = "The user doesn't want to";
+    // Without a terminal, the client denies calls that need the permission of a person.
+    const BLOCKED: &[&str] = &[
         "Claude requested permissions to ",
         "This command requires approval",
         "Permission to use ",
+        "Permission for this action ",
         "PreToolUse:",
     ];
     let second = output.split('\n').nth(1).unwrap_or_default();
     if output.starts_with("[Request interrupted by user") {
         Some(Cause::Interrupted)
-    } else if was_denied || DECLINED.iter().any(|it| output.starts_with(it)) {
+    } else if output.starts_with(DECLINED) {
+        Some(Cause::Declined)
+    } else if denial.by_rule || BLOCKED.iter().any(|it| output.starts_with(it)) {
+        Some(Cause::Blocked)
+    } else if denial.was_denied {
         Some(Cause::Declined)
     } else if output.starts_with("<tool_use_error>Sibling tool call errored")
         || output.starts_with("<tool_use_error>Cancelled: parallel tool call")

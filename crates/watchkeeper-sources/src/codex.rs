@@ -902,17 +902,20 @@ impl<'a> ToolOutput<'a> {
     }
 
     fn find_cause(&self) -> Option<Cause> {
-        const DECLINED: &[&str] = &[
+        const DECLINED: &[&str] =
+            &["exec command rejected by user", "patch rejected by user", "rejected by user"];
+        const BLOCKED: &[&str] = &[
             "Command blocked by PreToolUse hook",
-            "exec command rejected by user",
-            "patch rejected by user",
-            "rejected by user",
+            "This action was rejected due to unacceptable risk",
+            "rejected: blocked by policy",
         ];
         let body = &*self.body;
         if body.starts_with("aborted by user") || body == "aborted" {
             Some(Cause::Interrupted)
         } else if DECLINED.iter().any(|it| body.starts_with(it)) {
             Some(Cause::Declined)
+        } else if BLOCKED.iter().any(|it| body.starts_with(it)) {
+            Some(Cause::Blocked)
         } else if self.exit_code.is_none_or(|it| it == 124)
             && body.starts_with("command timed out after ")
         {

@@ -665,11 +665,7 @@ fn result(id: Box<str>, state: &State<'_>) -> Option<ToolResult> {
 
 /// Returns the cause of a failed result that the tool did not return itself.
 fn cause(output: &str, has_completed: bool) -> Option<Cause> {
-    const DECLINED: &[&str] = &[
-        "The user rejected permission",
-        "The user has specified a rule which prevents",
-        "The user dismissed this question",
-    ];
+    const DECLINED: &[&str] = &["The user rejected permission", "The user dismissed this question"];
     if has_completed {
         // opencode appends the reason why it stopped a command to the output.
         let (_, metadata) = output.rsplit_once("<bash_metadata>")?;
@@ -684,6 +680,8 @@ fn cause(output: &str, has_completed: bool) -> Option<Cause> {
         Some(Cause::Interrupted)
     } else if DECLINED.iter().any(|it| output.starts_with(it)) {
         Some(Cause::Declined)
+    } else if output.starts_with("The user has specified a rule which prevents") {
+        Some(Cause::Blocked)
     } else {
         None
     }

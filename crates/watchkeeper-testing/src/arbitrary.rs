@@ -211,7 +211,13 @@ impl Vocabulary {
     fn tool_result(&self) -> impl Strategy<Value = ToolResult> + use<> {
         let cause = option::weighted(
             0.3,
-            select(&[Cause::Declined, Cause::Sibling, Cause::Interrupted, Cause::Timeout]),
+            select(&[
+                Cause::Declined,
+                Cause::Blocked,
+                Cause::Sibling,
+                Cause::Interrupted,
+                Cause::Timeout,
+            ]),
         );
         let output = option::weighted(0.9, self.text());
         (select(IDS), any::<bool>(), cause, option::weighted(0.2, any::<i32>()), output).prop_map(

@@ -101,7 +101,7 @@ impl RepeatedCalls {
         streak.end_pending();
         let is_from_tool = match result.cause {
             Some(Cause::Sibling | Cause::Interrupted) => false,
-            Some(Cause::Declined) => options.same.arguments,
+            Some(Cause::Declined | Cause::Blocked) => options.same.arguments,
             _ => true,
         };
         let value = if is_change(call.class, result, options) {

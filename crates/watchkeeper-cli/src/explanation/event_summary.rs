@@ -94,6 +94,7 @@ fn argument(call: &ToolCall) -> Option<String> {
 fn result_summary(result: &ToolResult, tool: &str) -> String {
     let outcome = match (result.cause, result.exit_code) {
         (Some(Cause::Declined), _) => " was declined".to_owned(),
+        (Some(Cause::Blocked), _) => " was denied".to_owned(),
         (Some(Cause::Sibling), _) => " was canceled with a parallel call".to_owned(),
         (Some(Cause::Interrupted), _) => " was interrupted".to_owned(),
         (Some(Cause::Timeout), _) => " timed out".to_owned(),

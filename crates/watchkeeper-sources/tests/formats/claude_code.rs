@@ -61,7 +61,7 @@ fn reads_recent_versions() {
     2 08:00:00 s-2 prompt text="Inspect it"
     7 08:00:03 s-2 model_call cache_write_tokens=200 id="msg_1" input_tokens=5 model="model-a" output_tokens=55 reasoning_tokens=20
     7 08:00:03 s-2 tool_call arguments={"command":"rm -r /w/app","timeout":5000} class="run" id="t1" response="msg_1" tool="Bash"
-    8 08:00:03 s-2 tool_result cause="declined" id="t1" ok=false output="PreToolUse:Bash hook error: no"
+    8 08:00:03 s-2 tool_result cause="blocked" id="t1" ok=false output="PreToolUse:Bash hook error: no"
     9 08:00:05 s-2 model_call id="msg_2" input_tokens=5 model="model-a" output_tokens=20
     9 08:00:05 s-2 tool_call arguments={"command":"make","timeout":5000} class="run" id="t2" response="msg_2" tool="Bash"
     10 08:00:10 s-2 tool_result cause="timeout" exit_code=143 id="t2" ok=false output="Exit code 143\nCommand timed out after 5s"

@@ -51,7 +51,7 @@ fn reads_recent_versions() {
     11 08:00:02 th-2 tool_result exit_code=1 id="c1" ok=false output="cat: missing.txt: No such file or directory\n"
     13 08:00:04 th-2 tool_call arguments={"cmd":"rm -r ."} class="run" id="c2" response="response-2" tool="exec_command"
     14 08:00:04 th-2 model_call id="resp_2" input_tokens=100 model="gpt-y" output_tokens=5
-    15 08:00:04 th-2 tool_result cause="declined" id="c2" ok=false output="Command blocked by PreToolUse hook: no. Command: rm -r ."
+    15 08:00:04 th-2 tool_result cause="blocked" id="c2" ok=false output="Command blocked by PreToolUse hook: no. Command: rm -r ."
     16 08:00:05 th-2 tool_call arguments="not JSON" class="write" id="c3" response="response-3" tool="apply_patch"
     18 08:00:05 th-2 tool_result id="c3" ok=false output="it did not apply"
     19 08:00:09 th-2 error message="high demand"

@@ -123,6 +123,7 @@ fn any_event() -> impl Strategy<Value = Event> {
         });
     let cause = prop::sample::select(vec![
         Cause::Declined,
+        Cause::Blocked,
         Cause::Sibling,
         Cause::Interrupted,
         Cause::Timeout,

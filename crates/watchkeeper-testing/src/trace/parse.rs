@@ -248,6 +248,7 @@ fn result(id: Box<str>, mut words: Words<'_>) -> Result<ToolResult, String> {
         "ok" => (true, true, None),
         "fail" => (true, false, None),
         "declined" => (true, false, Some(Cause::Declined)),
+        "blocked" => (true, false, Some(Cause::Blocked)),
         "sibling" => (true, false, Some(Cause::Sibling)),
         "interrupted" => (true, false, Some(Cause::Interrupted)),
         "timeout" => (true, false, Some(Cause::Timeout)),

@@ -78,6 +78,7 @@ fn write_kind(kind: &EventKind, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             let status = match (result.ok, result.cause) {
                 (true, _) => "ok",
                 (false, Some(Cause::Declined)) => "declined",
+                (false, Some(Cause::Blocked)) => "blocked",
                 (false, Some(Cause::Sibling)) => "sibling",
                 (false, Some(Cause::Interrupted)) => "interrupted",
                 (false, Some(Cause::Timeout)) => "timeout",
