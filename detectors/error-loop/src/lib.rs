@@ -3,11 +3,13 @@
 mod causes;
 mod commands;
 mod compactions;
+mod denials;
 mod failure;
 mod failures;
 mod options;
 mod pace;
 mod prompts;
+mod reasons;
 mod retries;
 #[cfg(test)]
 mod tests;
@@ -21,8 +23,8 @@ use watchkeeper_core::{
 
 pub use crate::options::{ErrorLoopOptions, Of};
 use crate::{
-    compactions::Compactions, failures::Failures, prompts::RepeatedPrompts, retries::Retries,
-    turns::FailedTurns,
+    compactions::Compactions, denials::Denials, failures::Failures, prompts::RepeatedPrompts,
+    retries::Retries, turns::FailedTurns,
 };
 
 /// Finds agents that fail repeatedly.
@@ -57,6 +59,7 @@ impl DetectorKind for ErrorLoop {
             Of::Compaction => State::Compactions(Compactions::default()),
             Of::Turn => State::Turns(FailedTurns::default()),
             Of::Prompt => State::Prompts(RepeatedPrompts::default()),
+            Of::Denial => State::Denials(Denials::default()),
         };
         Ok(Self { options: Arc::new(options), state })
     }
@@ -70,6 +73,7 @@ enum State {
     Compactions(Compactions),
     Turns(FailedTurns),
     Prompts(RepeatedPrompts),
+    Denials(Denials),
 }
 
 impl Detector for ErrorLoop {
@@ -78,8 +82,9 @@ impl Detector for ErrorLoop {
             State::Failures(failures) => failures.observe(&event.kind, self.options.of, cx),
             State::Retries(retries) => retries.observe(&event.kind, self.options.within(), cx),
             State::Compactions(compactions) => compactions.observe(&event.kind, cx),
-            State::Turns(turns) => turns.observe(&event.kind, cx),
+            State::Turns(turns) => turns.observe(event, cx),
             State::Prompts(prompts) => prompts.observe(&event.kind, cx),
+            State::Denials(denials) => denials.observe(&event.kind, cx),
         }
     }
 
@@ -107,10 +112,12 @@ impl Detector for ErrorLoop {
         ]);
         const FAILED_TURNS: EventSet = EventSet::of(&["error", "session_end"]);
         match self.state {
-            State::Failures(_) => Subscription::to(RESULTS).starting_with(match self.options.of {
-                Of::Error => EventSet::FAILED_RESULTS.or(EventSet::REPORTING_RESULTS),
-                _ => EventSet::FAILED_RESULTS,
-            }),
+            State::Failures(_) | State::Denials(_) => {
+                Subscription::to(RESULTS).starting_with(match self.options.of {
+                    Of::Error => EventSet::FAILED_RESULTS.or(EventSet::REPORTING_RESULTS),
+                    _ => EventSet::FAILED_RESULTS,
+                })
+            }
             State::Retries(_) => Subscription::to(ERRORS),
             State::Compactions(_) => {
                 Subscription::to(COMPACTIONS.or(PROGRESS)).starting_with(COMPACTIONS)
@@ -127,6 +134,7 @@ impl Detector for ErrorLoop {
             State::Compactions(compactions) => compactions.is_empty(),
             State::Turns(turns) => turns.is_empty(),
             State::Prompts(prompts) => prompts.is_empty(),
+            State::Denials(denials) => denials.is_empty(),
         }
     }
 }

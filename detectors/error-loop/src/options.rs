@@ -32,6 +32,8 @@ pub enum Of {
     Turn,
     /// Equal prompts of the harness without a result in between.
     Prompt,
+    /// Calls in a row that a rule, a hook or a classifier denied.
+    Denial,
 }
 
 impl ErrorLoopOptions {

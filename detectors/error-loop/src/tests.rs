@@ -3,9 +3,9 @@ use std::fmt::Write as _;
 use insta::assert_snapshot;
 use proptest::{prelude::*, sample::select};
 use watchkeeper_core::{Level, Severity, Status};
-use watchkeeper_testing::{Trace, detector, findings, laws, play};
+use watchkeeper_testing::{Trace, detector, findings, laws, play, play_detector};
 
-use crate::ErrorLoop;
+use crate::{ErrorLoop, reasons::Reason};
 
 #[test]
 fn counts_failures_of_any_tool() {
@@ -128,10 +128,83 @@ fn turns_that_end_in_an_error_are_counted_whatever_its_text() {
         assert!(opens("of = 'turn'", 3, &dead), "{text}");
         let recovers =
             format!("0s repeat 9 every 30s: prompt go on ;; error {text} ;; message it is done");
-        assert!(!opens("of = 'turn'", 2, &recovers), "{text}");
+        let is_lost = Reason::of(text).is_some();
+        assert_eq!(opens("of = 'turn'", 2, &recovers), is_lost, "{text}");
     }
     let stopped = "0s repeat 9 every 30s: prompt go on ;; error Request interrupted by user";
     assert!(!opens("of = 'turn'", 1, stopped));
+}
+
+#[test]
+fn a_turn_that_a_limit_ended_counts_as_six() {
+    let trace = "
+        0s   prompt go on
+        1m   call Bash make
+        +1m  result done
+        +1s  error stream error
+        +1s  error usage_limit_reached: the usage limit has been reached
+        2h   prompt go on
+        +1s  error You have hit your weekly limit
+        9h   prompt go on
+        +1s  message here I am
+        +1s  turn_end
+        +1h  prompt go on
+        +1s  error stream error
+        +1h  agent a: agent_start
+        +1s  agent a: error You have hit your weekly limit
+    ";
+    let mut detector = detector::<ErrorLoop>("of = 'turn'");
+    detector.levels = vec![Level::new(3, Severity::Low), Level::new(6, Severity::Medium)];
+    assert_snapshot!(play_detector(&detector, trace), @"
+    2m2s    medium    a limit ended the turn: `usage_limit_reached: the usage limit has been reached`
+    9h1s    resolved  no further failed turns after 2: the agent sent a message
+    11h4s   low       a: a limit ended the turn: `You have hit your weekly limit`
+    ");
+}
+
+#[test]
+fn denied_calls_in_a_row_are_counted_unless_a_person_denied_them() {
+    let trace = "
+        0s   call Bash make
+        +1s  result blocked the classifier is unavailable
+        +1s  call Read a
+        +1s  result some text
+        +1s  call #1 Agent @r look here
+        +0s  call #2 Agent @r look there
+        +1s  result #1 blocked the classifier is unavailable
+        +1s  result #2 blocked the classifier is unavailable
+        +9s  call Bash make
+        +1s  result done
+    ";
+    let mut detector = detector::<ErrorLoop>("of = 'denial'");
+    detector.levels = vec![Level::new(3, Severity::Medium)];
+    assert_snapshot!(play_detector(&detector, trace), @"
+    6s      medium    3 calls in a row were denied in 5s, and no person was asked: `Agent` returned `the classifier is unavailable`
+    16s     resolved  no further denied calls after 3: another call ran
+    ");
+    let n_denials = |text: &str| (1..9).take_while(|at| opens("of = 'denial'", *at, text)).count();
+    for (trace, n) in [
+        ("0s repeat 4 every 9s: call Bash make ;; result blocked no", 4),
+        ("0s repeat 4 every 9s: call Bash make ;; result declined no", 0),
+        ("0s repeat 4 every 9s: call Bash make ;; result fail no", 0),
+        (
+            "0s repeat 4 every 9s: call Bash make ;; result blocked no ;; call Bash ls ;; result a",
+            1,
+        ),
+        ("0s repeat 4 every 9s: call Bash make ;; result blocked no ;; prompt go on", 1),
+        ("0s repeat 4 every 9s: call Bash make ;; result blocked no ;; synthetic go on", 4),
+        // Parallel calls count as one, except delegations.
+        ("0s repeat 4 every 9s: call Bash @r make ;; result blocked no", 1),
+        ("0s repeat 4 every 9s: call Agent @r look ;; result blocked no", 4),
+        (
+            "0s call Bash make\n1s result blocked no\n\
+             +1s repeat 5 every 1s: call Read a ;; result text\n\
+             +1s call Bash make\n+1s result blocked no",
+            1,
+        ),
+    ] {
+        assert_eq!(n_denials(trace), n, "{trace}");
+    }
 }
 
 #[test]
@@ -385,7 +458,7 @@ fn state_of_a_stream_is_small() {
 
 #[test]
 fn laws_hold() {
-    for of in ["failure", "error", "retry", "compaction", "turn", "prompt"] {
+    for of in ["failure", "error", "retry", "compaction", "turn", "prompt", "denial"] {
         laws::check::<ErrorLoop>(&format!("of = '{of}'"));
     }
     laws::check::<ErrorLoop>("of = 'retry'\nwithin = '10s'");

@@ -1,6 +1,10 @@
 //! Turns in a row that end in an error, and turns that end with the process of the client.
 
-use watchkeeper_core::{Context, EventKind, Fingerprint, Report, Timestamp, author::Place, quote};
+use watchkeeper_core::{
+    Context, Event, EventKind, Fingerprint, Report, Timestamp, author::Place, quote,
+};
+
+use crate::reasons::Reason;
 
 /// Parts of the errors that a harness records when a person stops a turn.
 const INTERRUPTIONS: &[&str] = &[
@@ -21,6 +25,13 @@ const INTERRUPTIONS: &[&str] = &[
 /// error, and nothing follows.
 const KILLED: u64 = 3;
 
+/// The number of failed turns for which one counts that ended for a reason which only a
+/// person can remove. The turn is lost, and so are those after it.
+const LOST: u64 = 6;
+
+/// The same for a turn of a sub-agent: its parent goes on, or reports the reason itself.
+const LOST_OF_SUB_AGENT: u64 = 3;
+
 /// The failed turns of one agent since its latest success.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct FailedTurns {
@@ -37,10 +48,10 @@ struct Row {
 }
 
 impl FailedTurns {
-    pub(crate) fn observe(&mut self, event: &EventKind, cx: &mut Context<'_>) {
-        match event {
+    pub(crate) fn observe(&mut self, event: &Event, cx: &mut Context<'_>) {
+        match &event.kind {
             EventKind::Error { message, retry: None } if !is_interruption(message) => {
-                self.add(message, cx);
+                self.add(message, event.agent.is_some(), cx);
             }
             EventKind::SessionEnd { reason: Some(reason) }
                 if **reason == *EventKind::PROCESS_GONE =>
@@ -68,27 +79,41 @@ impl FailedTurns {
         self.row.is_none()
     }
 
-    fn add(&mut self, message: &str, cx: &mut Context<'_>) {
+    fn add(&mut self, message: &str, is_sub_agent: bool, cx: &mut Context<'_>) {
         let row = self.row.get_or_insert_with(|| {
             Box::new(Row { n: 0, is_next_turn: true, since: cx.now(), first: cx.place() })
         });
-        // One turn may record its error twice.
-        if !std::mem::take(&mut row.is_next_turn) {
+        let reason = Reason::of(message);
+        // One turn may record its error twice, and only one of them states the reason.
+        let is_first = std::mem::take(&mut row.is_next_turn);
+        if !is_first && reason.is_none() {
             return;
         }
-        row.n += 1;
+        row.n += u64::from(is_first);
         let (n, took) = (row.n, cx.within(cx.now().duration_since(row.since)));
-        cx.report(Fingerprint::NONE, n, || {
-            let mut text = match n {
-                1 => "a turn ended in an error".to_owned(),
-                _ => format!("{n} turns in a row ended in an error{took}"),
+        let least = match reason {
+            None => 0,
+            Some(_) if is_sub_agent => LOST_OF_SUB_AGENT,
+            Some(_) => LOST,
+        };
+        cx.report(Fingerprint::NONE, n.max(least), || {
+            let mut text = match (n, reason) {
+                (1, None) => "a turn ended in an error".to_owned(),
+                (1, Some(reason)) => reason.text().to_owned(),
+                (_, None) => format!("{n} turns in a row ended in an error{took}"),
+                (_, Some(reason)) => format!("{}; {n} turns in a row failed{took}", reason.text()),
             };
             let message = message.trim();
             if !message.is_empty() {
                 text.push_str(": ");
                 text.push_str(&quote(message));
             }
-            Report::new(text).with("turns", n).since(row.first.as_ref().map(Place::evidence))
+            let report = Report::new(text).with("turns", n);
+            let report = match reason {
+                Some(reason) => report.with("reason", reason.name()),
+                None => report,
+            };
+            report.since(row.first.as_ref().map(Place::evidence))
         });
     }
 
