@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod delegations;
 mod elapsed;
 mod options;
 mod pending_calls;
@@ -11,12 +12,14 @@ mod work_timer;
 use std::sync::Arc;
 
 use watchkeeper_core::{
-    Context, Detector, DetectorKind, Event, InvalidOption, Level, Severity, Subscription, Unit,
+    Context, Detector, DetectorKind, Event, EventSet, InvalidOption, Level, Severity, Subscription,
+    Unit,
 };
 
 pub use crate::options::{Of, TimeoutOptions};
 use crate::{
-    options::Rules, pending_calls::PendingCalls, silent_model::SilentModel, work_timer::WorkTimer,
+    delegations::Delegations, options::Rules, pending_calls::PendingCalls,
+    silent_model::SilentModel, work_timer::WorkTimer,
 };
 
 /// Finds sessions, turns, tool calls and models that take too long.
@@ -45,9 +48,18 @@ impl DetectorKind for Timeout {
             let reason = r#"`delegates` applies only to `of = "tool"`; remove it"#;
             return Err(InvalidOption::new("delegates", reason));
         }
+        if options.times_longest.is_some() && options.of != Of::Delegation {
+            let reason = r#"`times_longest` applies only to `of = "delegation"`; remove it"#;
+            return Err(InvalidOption::new("times_longest", reason));
+        }
+        if options.times_longest == Some(0) {
+            let reason = "a multiple of 0 allows nothing; use 1 or more";
+            return Err(InvalidOption::new("times_longest", reason));
+        }
         let state = match options.of {
             Of::Tool => State::PendingCalls(PendingCalls::default()),
             Of::Model => State::SilentModel(SilentModel::default()),
+            Of::Delegation => State::Delegations(Delegations::default()),
             _ => State::WorkTimer(Box::default()),
         };
         Ok(Self { rules: Arc::new(Rules::new(&options)), state })
@@ -60,6 +72,7 @@ enum State {
     WorkTimer(Box<WorkTimer>),
     SilentModel(SilentModel),
     PendingCalls(PendingCalls),
+    Delegations(Delegations),
 }
 
 impl Detector for Timeout {
@@ -68,6 +81,7 @@ impl Detector for Timeout {
             State::WorkTimer(timer) => timer.observe(event, &self.rules, cx),
             State::SilentModel(model) => model.observe(event, &self.rules, cx),
             State::PendingCalls(calls) => calls.observe(&self.rules, cx),
+            State::Delegations(delegations) => delegations.observe(event, &self.rules, cx),
         }
     }
 
@@ -76,15 +90,18 @@ impl Detector for Timeout {
             State::WorkTimer(timer) => timer.wake(&self.rules, cx),
             State::SilentModel(model) => model.wake(&self.rules, cx),
             State::PendingCalls(calls) => calls.wake(&self.rules, cx),
+            State::Delegations(delegations) => delegations.wake(&self.rules, cx),
         }
     }
 
     fn subscription(&self) -> Subscription {
+        const CALLS: EventSet = EventSet::of(&["tool_call"]);
         match self.rules.of {
             Of::Session | Of::Idle => Subscription::default().per_session().without_exceptions(),
             Of::Turn => Subscription::default().without_exceptions(),
             Of::Model => Subscription::default().timer_only().without_exceptions(),
             Of::Tool => Subscription::default().timer_only(),
+            Of::Delegation => Subscription::default().per_session().starting_with(CALLS),
         }
     }
 
@@ -93,6 +110,7 @@ impl Detector for Timeout {
             State::WorkTimer(timer) => timer.is_idle(),
             State::SilentModel(model) => model.is_idle(),
             State::PendingCalls(calls) => calls.is_idle(),
+            State::Delegations(delegations) => delegations.is_idle(),
         }
     }
 }

@@ -15,6 +15,10 @@ pub struct TimeoutOptions {
     /// With `of = "tool"`: also time calls that delegate work to another agent.
     #[serde(default)]
     pub(crate) delegates: bool,
+    /// With `of = "delegation"`: multiple of the longest finished delegation that is
+    /// allowed, if that is more than `max`. Until two have finished, nothing is timed.
+    #[schemars(range(min = 1))]
+    pub(crate) times_longest: Option<u64>,
 }
 
 /// A subject that is timed.
@@ -33,6 +37,9 @@ pub enum Of {
     /// The time without events from any agent of the session while a turn is
     /// open.
     Idle,
+    /// The same while the main agent waits for another agent that sends no events of
+    /// its own.
+    Delegation,
 }
 
 /// The options in the form used for computation, shared by all streams.
@@ -41,11 +48,13 @@ pub(crate) struct Rules {
     pub(crate) of: Of,
     pub(crate) max: Nanos,
     pub(crate) delegates: bool,
+    pub(crate) times_longest: Option<u64>,
 }
 
 impl Rules {
     pub(crate) fn new(options: &TimeoutOptions) -> Self {
-        let TimeoutOptions { of, max, delegates } = *options;
-        Self { of, max: u64::try_from(max.get().as_nanos()).unwrap_or(u64::MAX), delegates }
+        let TimeoutOptions { of, max, delegates, times_longest } = *options;
+        let max = u64::try_from(max.get().as_nanos()).unwrap_or(u64::MAX);
+        Self { of, max, delegates, times_longest }
     }
 }

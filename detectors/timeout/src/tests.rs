@@ -31,10 +31,10 @@ fn turn_time_pauses_while_a_person_is_waited_for() {
         +5m  turn_end
     ";
     assert_snapshot!(play::<Timeout>("of = 'turn'\nmax = '5m'", trace), @"
-    2h2m45s medium    the turn has been open for 3m 45s, 75% of 5m
-    2h4m    high      the turn has been open for 5m, the limit is 5m
-    2h9m45s medium    a1: the turn has been open for 3m 45s, 75% of 5m
-    2h11m   high      a1: the turn has been open for 5m, the limit is 5m
+    2h2m45s medium    the turn has been open for 3m 45s, 75% of 5m; the agent waits for the model
+    2h4m    high      the turn has been open for 5m, the limit is 5m; the agent is writing a response
+    2h9m45s medium    a1: the turn has been open for 3m 45s, 75% of 5m; the agent waits for the model
+    2h11m   high      a1: the turn has been open for 5m, the limit is 5m; the agent waits for the model
     2h11m   resolved  the turn ended after 12m of work
     ");
 }
@@ -97,16 +97,76 @@ fn events_of_any_agent_restart_the_idle_timer() {
         advance 1h
     ";
     assert_snapshot!(play::<Timeout>("of = 'idle'\nmax = '5m'", trace), @"
-    1h3m45s medium    nothing has happened for 3m 45s, 75% of 5m
-    1h5m    high      nothing has happened for 5m, the limit is 5m
+    1h3m45s medium    nothing has happened for 3m 45s, 75% of 5m; the agent waits for the result of a call
+    1h5m    high      nothing has happened for 5m, the limit is 5m; the agent waits for the result of a call
     1h6m    resolved  an event arrived after 6m
     ");
 }
 
 #[test]
 fn laws_hold() {
-    for of in ["session", "turn", "tool", "model", "idle"] {
+    for of in ["session", "turn", "tool", "model", "idle", "delegation"] {
         laws::check::<Timeout>(&format!("of = '{of}'\nmax = '2m'"));
+    }
+}
+
+/// Returns the detector of silent delegations with the level of the built-in policy.
+fn silent_delegation() -> NamedDetector {
+    let mut detector = detector::<Timeout>("of = 'delegation'\nmax = '30m'\ntimes_longest = 4");
+    detector.levels = vec![Level::new(100, Severity::Medium)];
+    detector
+}
+
+#[test]
+fn a_silent_delegation_is_compared_with_earlier_ones() {
+    let trace = "
+        0s   prompt review it
+        1s   call Task one
+        +8m  result
+        1h   call Task two
+        +11m result
+        2h   call Task three
+        +4h  result
+        +1s  turn_end
+    ";
+    assert_snapshot!(play_detector(&silent_delegation(), trace), @"
+    2h44m   medium    `Task` has sent nothing for 44m, the limit is 44m; 2 earlier delegations took at most 11m
+    6h      resolved  `Task` returned after 4h
+    ");
+}
+
+/// Each row: the events of a third delegation, and whether a finding opens.
+#[test]
+fn delegations_that_are_silent() {
+    let finished = "0s prompt go on\n\
+                    1s repeat 2 every 10m: call Task look ;; result text\n\
+                    1h call #a Task one\n+9m result #a\n+1s call #a Task two\n+9m result #a\n";
+    for (events, is_found) in [
+        ("+1s call Task three\n+35m result", false),
+        ("+1s call Task three\n+40m result", true),
+        // The session is recorded until then.
+        ("+1s call Task three\nadvance 40m", true),
+        // An agent with events of its own has timers of its own.
+        ("+1s call Task three\n+1s agent a: agent_start\n+9h result", false),
+        ("+1s call Task three\n+1s agent a: agent_start\n+1s agent a: agent_end\n+9h result", true),
+        // Other tools, and a person who is asked.
+        ("+1s call Bash make\n+9h result", false),
+        ("+1s call Task three\n+1s wait permission\n+9h resume permission\n+1s result", false),
+        ("+1s call #x Task three\n+1s call #y Bash make\n+20m result #y\n+20m result #x", false),
+    ] {
+        let trace: Trace = format!("{finished}{events}").parse().expect("every line is an event");
+        let n = findings(&silent_delegation(), &trace).len();
+        assert_eq!(0 < n, is_found, "{events}");
+    }
+    // Too few have finished, or they have only started an agent in the background.
+    for early in [
+        "",
+        "1m call Task one\n+9m result\n",
+        "1m repeat 9 every 20s: call Task look ;; result ok\n",
+    ] {
+        let trace = format!("0s prompt go on\n{early}1h call Task three\n+9h result");
+        let trace: Trace = trace.parse().expect("every line is an event");
+        assert_eq!(findings(&silent_delegation(), &trace).len(), 0, "{early}");
     }
 }
 

@@ -3,7 +3,7 @@
 
 use watchkeeper_core::{
     Context, Event, EventKind, Fingerprint, Report, Timestamp,
-    author::{Elapsed, Place, percent},
+    author::{Elapsed, Place, StateKind, percent},
 };
 
 use crate::{
@@ -74,6 +74,12 @@ impl WorkTimer {
         }
         let elapsed = self.stopwatch.elapsed(cx);
         let percent = percent(elapsed, rules.max);
+        // In a stream of a session, the main agent.
+        let state = cx.agent().state().kind;
+        let detail = match state_text(state) {
+            Some(text) if rules.of != Of::Session => format!("; the agent {text}"),
+            _ => String::new(),
+        };
         cx.report(Fingerprint::NONE, percent, || {
             let condition = match rules.of {
                 Of::Turn => "the turn has been open",
@@ -81,7 +87,10 @@ impl WorkTimer {
                 _ => "the session has been working",
             };
             let first = self.started_by.as_ref().map(Place::evidence);
-            report(condition, elapsed, percent, rules.max, "").since(first)
+            let state = state.name();
+            report(condition, elapsed, percent, rules.max, &detail)
+                .with("state", state)
+                .since(first)
         });
         wake_at_next_level(elapsed, rules.max, cx);
     }
@@ -102,6 +111,18 @@ impl WorkTimer {
             Report::new(message).with("elapsed_seconds", elapsed.as_secs())
         });
     }
+}
+
+/// Returns the activity of an agent that is working, as the end of a sentence.
+const fn state_text(state: StateKind) -> Option<&'static str> {
+    Some(match state {
+        StateKind::Working => "is writing a response",
+        StateKind::WaitingForModel => "waits for the model",
+        StateKind::RunningTool => "runs a tool",
+        StateKind::CallPending => "waits for the result of a call",
+        StateKind::Retrying => "tries again after an error",
+        _ => return None,
+    })
 }
 
 impl Stopwatch {
