@@ -3,6 +3,7 @@
 mod calendar;
 mod limit;
 mod options;
+mod polls;
 mod rules;
 mod spending;
 #[cfg(test)]
@@ -21,13 +22,24 @@ use watchkeeper_core::{
 pub use crate::{
     calendar::{CalendarUnit, WindowOption, ZoneOption},
     limit::CostLimit,
-    options::{TokenBurnOptions, TokenClass},
+    options::{Of, TokenBurnOptions, TokenClass},
 };
-use crate::{limit::nano_dollars, rules::Rules, spending::Spending};
+use crate::{limit::nano_dollars, polls::Polls, rules::Rules, spending::Spending};
 
 /// Finds sessions that use more tokens or money than their limit.
 #[derive(Clone, Debug)]
-pub struct TokenBurn {
+pub struct TokenBurn(Counted);
+
+/// The counted usage. Each variant has its own rules, so that the variants need no tag.
+#[derive(Clone, Debug)]
+enum Counted {
+    Session(SessionUsage),
+    Polls(Polls),
+}
+
+/// The usage of a session.
+#[derive(Clone, Debug)]
+struct SessionUsage {
     rules: Arc<Rules>,
     tokens: Spending,
     /// In billionths of a US dollar.
@@ -75,15 +87,56 @@ impl DetectorKind for TokenBurn {
             let reason = r#"a time zone applies to the windows "day", "week" and "month""#;
             return Err(InvalidOption::new("time_zone", reason));
         }
-        Ok(Self {
-            rules: Arc::new(Rules::new(options)),
-            tokens: Spending::default(),
-            cost: Spending::default(),
-        })
+        let of = options.of;
+        if of == Of::Polls && options.window.is_some() {
+            let reason = r#"a window does not apply to `of = "polls"`; remove it"#;
+            return Err(InvalidOption::new("window", reason));
+        }
+        let rules = Arc::new(Rules::new(options));
+        Ok(Self(match of {
+            Of::Session => Counted::Session(SessionUsage {
+                rules,
+                tokens: Spending::default(),
+                cost: Spending::default(),
+            }),
+            Of::Polls => Counted::Polls(Polls::new(rules)),
+        }))
     }
 }
 
 impl Detector for TokenBurn {
+    fn observe(&mut self, event: &Event, cx: &mut Context<'_>) {
+        match &mut self.0 {
+            Counted::Session(usage) => usage.observe(event, cx),
+            Counted::Polls(polls) => polls.observe(&event.kind, cx),
+        }
+    }
+
+    fn wake(&mut self, cx: &mut Context<'_>) {
+        if let Counted::Session(usage) = &mut self.0 {
+            usage.wake(cx);
+        }
+    }
+
+    fn subscription(&self) -> Subscription {
+        const USAGE: EventSet = EventSet::of(&["model_call"]);
+        const CALLS: EventSet = EventSet::of(&["tool_call"]);
+        const ENDS: EventSet = EventSet::of(&["prompt", "turn_end"]);
+        match &self.0 {
+            Counted::Session(_) => Subscription::to(USAGE).per_session().without_exceptions(),
+            Counted::Polls(_) => Subscription::to(USAGE.or(CALLS).or(ENDS)).starting_with(CALLS),
+        }
+    }
+
+    fn is_idle(&self) -> bool {
+        match &self.0 {
+            Counted::Session(usage) => usage.tokens.is_empty() && usage.cost.is_empty(),
+            Counted::Polls(polls) => polls.is_idle(),
+        }
+    }
+}
+
+impl SessionUsage {
     fn observe(&mut self, event: &Event, cx: &mut Context<'_>) {
         let EventKind::ModelCall(call) = &event.kind else { return };
         let Some(&Usage { tokens, cost_usd, .. }) = cx.usage() else { return };
@@ -112,17 +165,6 @@ impl Detector for TokenBurn {
         self.request_wake_up(cx);
     }
 
-    fn subscription(&self) -> Subscription {
-        const USAGE: EventSet = EventSet::of(&["model_call"]);
-        Subscription::to(USAGE).per_session().without_exceptions()
-    }
-
-    fn is_idle(&self) -> bool {
-        self.tokens.is_empty() && self.cost.is_empty()
-    }
-}
-
-impl TokenBurn {
     /// Requests a wake-up for the time at which usage that leaves the window
     /// may resolve a finding, or at which the window is empty.
     fn request_wake_up(&self, cx: &mut Context<'_>) {

@@ -52,6 +52,12 @@ impl Limit {
         format!("${:.digits$}", dollars(n))
     }
 
+    /// Returns a text such as "9 tokens".
+    pub(crate) fn amount_text(&self, n: u64) -> String {
+        let noun = if self.is_money { "" } else { " tokens" };
+        format!("{}{noun}", self.amount(n))
+    }
+
     /// Returns a text such as "9 of 10 tokens".
     pub(crate) fn share(&self, n: u64, allowed: u64) -> String {
         let noun = if self.is_money { "" } else { " tokens" };

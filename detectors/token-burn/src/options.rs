@@ -11,6 +11,9 @@ use crate::{
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TokenBurnOptions {
+    /// Usage that counts.
+    #[serde(default)]
+    pub(crate) of: Of,
     /// Limit in tokens.
     pub(crate) max_tokens: Option<TokenLimit>,
     /// Limit in US dollars.
@@ -28,6 +31,18 @@ pub struct TokenBurnOptions {
     /// is used in its place.
     #[schemars(range(min = 2))]
     pub(crate) times_usual: Option<u64>,
+}
+
+/// Usage that counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Of {
+    /// The model calls of a session and its sub-agents.
+    #[default]
+    Session,
+    /// The model calls of one agent between polls that are less than 15 seconds apart,
+    /// without work in between.
+    Polls,
 }
 
 /// A class of tokens. The classes never overlap.

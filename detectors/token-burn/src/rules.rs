@@ -23,8 +23,15 @@ pub(crate) struct Rules {
 
 impl Rules {
     pub(crate) fn new(options: TokenBurnOptions) -> Self {
-        let TokenBurnOptions { max_tokens, max_cost_usd, count, window, time_zone, times_usual } =
-            options;
+        let TokenBurnOptions {
+            max_tokens,
+            max_cost_usd,
+            count,
+            window,
+            time_zone,
+            times_usual,
+            of: _,
+        } = options;
         let window = window.map(|window| match window {
             WindowOption::Sliding(period) => Window::Sliding(SlidingWindow::new(period)),
             WindowOption::Calendar(unit) => Window::Calendar(Calendar::new(unit, time_zone)),
@@ -36,6 +43,11 @@ impl Rules {
             window,
             times_usual,
         }
+    }
+
+    /// Returns the limits that are set.
+    pub(crate) fn limits(&self) -> impl Iterator<Item = &Limit> {
+        self.tokens.iter().chain(&self.cost)
     }
 
     /// Returns the number of tokens that count towards the limit. A class that

@@ -1,12 +1,12 @@
 use insta::assert_snapshot;
 use proptest::{collection::vec, prelude::*};
 use watchkeeper_core::{
-    DetectorKind, Timestamp,
+    DetectorKind, Level, Severity, Timestamp,
     author::{Options, OptionsError},
 };
-use watchkeeper_testing::{laws, play};
+use watchkeeper_testing::{Trace, detector, findings, laws, play};
 
-use crate::{TokenBurn, spending::Spent, window::Window};
+use crate::{Counted, SessionUsage, TokenBurn, spending::Spent, window::Window};
 
 #[test]
 fn usage_of_sub_agents_counts_for_their_session() {
@@ -46,7 +46,11 @@ proptest! {
         spending in vec((0_i64..40_000, 1_u64..500), 1..60),
     ) {
         let options = Options::parse("max_tokens = 1_000\nwindow = '12s'").expect("a table");
-        let rules = options.build(TokenBurn::new).expect("valid options").rules;
+        let TokenBurn(Counted::Session(SessionUsage { rules, .. })) =
+            options.build(TokenBurn::new).expect("valid options")
+        else {
+            panic!("a session")
+        };
         let limit = rules.tokens.as_ref().expect("a limit");
         let Some(Window::Sliding(window)) = rules.window else { panic!("a sliding window") };
         let mut spent = Spent::default();
@@ -124,6 +128,7 @@ fn rejects_invalid_limits() {
     assert_snapshot!(error("max_cost_usd = nan"), @"invalid value: floating point `NaN`, expected an amount of US dollars greater than zero, such as 5 or 2.50");
     assert_snapshot!(error("max_tokens = 1\ntimes_usual = 5"), @r#"invalid value for `times_usual`: `times_usual` requires a `window`, such as "10m""#);
     assert_snapshot!(error("max_tokens = 1\nwindow = '1m'\ntimes_usual = 1"), @"invalid value for `times_usual`: a multiple below 2 allows no more than the usual usage; use 2 or more");
+    assert_snapshot!(error("of = 'polls'\nmax_tokens = 1\nwindow = '1m'"), @r#"invalid value for `window`: a window does not apply to `of = "polls"`; remove it"#);
     assert_snapshot!(error("max_tokens = 1\ncount = []"), @r#"invalid value for `count`: name at least one of "input", "cache_read", "cache_write" and "output""#);
     assert_snapshot!(error("max_tokens = 1\ncount = ['reasoning']"), @"unknown variant `reasoning`, expected one of `input`, `cache_read`, `cache_write`, `output`");
 }
@@ -217,4 +222,80 @@ fn options_of_calendar_windows_are_checked() {
     for window in ["1d", "1w", "36h", "month"] {
         built(&format!("window = '{window}'")).unwrap();
     }
+}
+
+const POLLS: &str = "of = 'polls'\nmax_tokens = 1_000\ncount = ['input', 'cache_read']";
+
+#[test]
+fn usage_between_close_polls_is_counted() {
+    let trace = "
+        0s   prompt wait for the worker
+        1s   usage cache_read=9000
+        2s   call Bash kubectl get pods
+        +1s  result pending
+        +1s  repeat 3 every 6s: usage cache_read=290 ;; call Bash kubectl get pods ;; result pending
+        +6s  repeat 3 every 1s: usage input=90 ;; call Read log ;; result text
+        +1s  call Bash kubectl get pods
+        +1s  result done
+        +1s  usage input=5000
+        +1s  call Edit main.rs
+    ";
+    assert_snapshot!(play::<TokenBurn>(POLLS, trace), @"
+    10s     low       580 of 1,000 tokens used to poll, 58%: 3 polls in 8s, each less than 15s after the previous one
+    16s     medium    870 of 1,000 tokens used to poll, 87%: 4 polls in 14s, each less than 15s after the previous one
+    25s     high      1,140 of 1,000 tokens used to poll, 114%: 5 polls in 23s, each less than 15s after the previous one
+    28s     resolved  no further polls after 5 with 1,140 tokens: the agent did other work
+    ");
+}
+
+/// Each row: the events after a prompt, and the tokens that count.
+#[test]
+fn tokens_of_polls() {
+    let poll = "usage input=100 ;; call Bash kubectl get pods ;; result pending";
+    for (events, n) in [
+        (format!("repeat 9 every 8s: {poll}"), 800),
+        // The polled work can proceed.
+        (format!("repeat 9 every 15s: {poll}"), 0),
+        (format!("repeat 9 every 8s: {poll} ;; call Edit a ;; result done"), 0),
+        (format!("repeat 9 every 8s: {poll} ;; prompt go on"), 0),
+        (format!("repeat 9 every 8s: {poll} ;; synthetic go on"), 800),
+        (format!("repeat 9 every 8s: {poll} ;; turn_end"), 0),
+        // A look at what the worker has changed.
+        (format!("repeat 9 every 8s: {poll} ;; call Bash git diff ;; result text"), 800),
+        (
+            format!(
+                "repeat 9 every 8s: {poll}{}",
+                " ;; call Bash git diff ;; result text".repeat(4)
+            ),
+            0,
+        ),
+        // Some agents record the usage of a response after its calls.
+        (
+            "repeat 9 every 8s: call Bash kubectl get pods ;; usage input=100 ;; result pending"
+                .to_owned(),
+            800,
+        ),
+        // Parallel polls are one response.
+        (format!("repeat 9 every 8s: {poll} ;; call Bash kubectl get jobs ;; result none"), 800),
+        ("repeat 9 every 8s: usage input=100 ;; call Bash make ;; result pending".to_owned(), 0),
+    ] {
+        let trace: Trace = format!("0s prompt wait\n1s {events}").parse().expect("events");
+        let is_reached = |tokens: u64| {
+            let options = format!("of = 'polls'\nmax_tokens = {tokens}\ncount = ['input']");
+            let mut detector = detector::<TokenBurn>(&options);
+            detector.levels = vec![Level::new(100, Severity::Medium)];
+            !findings(&detector, &trace).is_empty()
+        };
+        let reached = (1..=20).map(|n| n * 50).take_while(|n| is_reached(*n)).last();
+        assert_eq!(reached.unwrap_or_default(), n, "{events}");
+    }
+}
+
+#[test]
+fn laws_hold_for_polls() {
+    laws::of::<TokenBurn>(POLLS)
+        .traces([
+            "0s repeat 9 every 8s: usage input=500 ;; call Bash kubectl get pods ;; result pending",
+        ])
+        .check();
 }

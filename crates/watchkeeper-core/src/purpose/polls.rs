@@ -80,7 +80,7 @@ fn patterns(program: &str) -> Option<&'static [&'static str]> {
         "temporal" => &["workflow describe|list|show"],
         "terraform" | "tofu" => &["output|show", "state list|show"],
         "xcrun" => &["simctl list", "notarytool info|log|history|wait"],
-        "workmux" => &["list|status"],
+        "workmux" => &["capture|list|status"],
         _ => return None,
     })
 }
