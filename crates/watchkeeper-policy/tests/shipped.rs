@@ -54,7 +54,7 @@ fn built_in_policy_is_valid() {
     let policy = valid(loader.load_builtin());
     assert_eq!(
         ids(&policy),
-        "call_loop failed_turns failure_streak fast_spending full_context handoffs_without_progress no_progress provider_retries repeated_call repeated_compaction repeated_error repeated_message repeated_prompt repeated_result repeated_text silent_model slow_tool console"
+        "call_loop costly_polls denied_calls failed_turns failure_streak fast_spending full_context handoffs_without_progress no_progress provider_retries repeated_call repeated_compaction repeated_error repeated_message repeated_prompt repeated_result repeated_text silent_delegation silent_model slow_tool console"
     );
     assert_eq!(policy.routes.len(), 1);
 }
@@ -64,7 +64,7 @@ fn example_policy_is_valid() {
     let policy = valid(load(&registry(), EXAMPLE));
     assert_eq!(
         ids(&policy),
-        "call_loop failed_turns failure_streak fast_spending full_context handoffs_without_progress no_progress provider_retries repeated_call repeated_compaction repeated_error repeated_message repeated_prompt repeated_result repeated_text session silent_model steps_without_change team_budget turn audit console night ops"
+        "call_loop costly_polls denied_calls failed_turns failure_streak fast_spending full_context handoffs_without_progress no_progress provider_retries repeated_call repeated_compaction repeated_error repeated_message repeated_prompt repeated_result repeated_text session silent_delegation silent_model steps_without_change team_budget turn audit console night ops"
     );
     assert_eq!(policy.routes.len(), 3);
 }
