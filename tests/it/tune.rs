@@ -254,7 +254,7 @@ fn warns_of_steps_that_a_session_does_not_have() {
     assert_eq!(
         ran.err,
         "warning: `labels.tsv`: line 2: a stretch of `s3.ndjson` ends at step 4, and the file has \
-         3 tool calls\n"
+         3 steps\n"
     );
     assert_eq!(ran.status, 0);
 }

@@ -31,13 +31,12 @@ const QUIET: &str = "quiet";
 /// a/2.jsonl   low      same_error     61         66       63         the edit does not apply
 /// ```
 ///
-/// The verdict is `quiet`, or the severity of the finding that is due. Steps count the
-/// tool calls of the file, in the order of the file, from 1, as a [`StepCounter`] does: the stretch begins at
-/// `from_step`, ends at `to_step`, and its owner should be notified at `tell_step`. A
-/// quiet session has one row without kind and steps. The column `why` and the order of
-/// the columns are free. Quotation marks around a value are removed, and doubled ones in
-/// it become single: spreadsheets add them. Empty lines and lines that start with `#` are
-/// skipped.
+/// The verdict is `quiet`, or the severity of the finding that is due. A [`StepCounter`]
+/// counts the steps of the file, from 1: the stretch begins at `from_step`, ends at
+/// `to_step`, and its owner should be notified at `tell_step`. A quiet session has one row
+/// without kind and steps. The column `why` and the order of the columns are free.
+/// Quotation marks around a value are removed, and doubled ones in it become single:
+/// spreadsheets add them. Empty lines and lines that start with `#` are skipped.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Labels {
     sessions: Vec<LabelledSession>,

@@ -150,7 +150,7 @@ struct ReadMeasures {
     measures: Measures,
     /// For each labelled file.
     labelled: Vec<LabelledSessionMeasures>,
-    /// Of the first reading: what was not read.
+    /// The sessions, and the files that were not read.
     report: Report,
     /// Warnings about labels.
     warnings: Vec<String>,
@@ -395,7 +395,7 @@ impl Input<'_> {
             paths.extend(watchkeeper_sources::sub_agent_folder(&file.path));
             let report = self.check(configured.clone(), &paths, &mut recorder, bar);
             labelled.require_session(file, &report)?;
-            all.warnings.extend(labelled.step_warning(file, recorder.n_calls()));
+            all.warnings.extend(labelled.step_warning(file, recorder.n_steps()));
             let measures = recorder.finish(&report);
             let peaks = (0..detectors.len()).map(|idx| measures.highest(idx)).collect();
             let findings = LabelledFindings::new(detectors, &measures);

@@ -101,17 +101,17 @@ impl LabelledFiles {
         })
     }
 
-    /// Returns a warning if the labels name a step that a session of `n_calls` tool calls
-    /// does not have.
-    pub(crate) fn step_warning(&self, file: &LabelledFile, n_calls: u64) -> Option<String> {
+    /// Returns a warning if the labels name a step that a file of `n_steps` steps does not
+    /// have.
+    pub(crate) fn step_warning(&self, file: &LabelledFile, n_steps: u64) -> Option<String> {
         let to_step = file.label.stretches().iter().map(|stretch| stretch.to_step).max()?;
         let (labels, line) = (quoted_path(&self.labels), file.label.line());
         let path = quoted_path(file.label.file());
-        (n_calls < to_step).then(|| {
+        (n_steps < to_step).then(|| {
             format!(
                 "{labels}: line {line}: a stretch of {path} ends at step {to_step}, and the file \
                  has {}",
-                counted(n_calls, "tool call")
+                counted(n_steps, "step")
             )
         })
     }

@@ -128,8 +128,8 @@ impl TunedDetector {
         counted.into_iter().collect()
     }
 
-    /// Returns the levels that can replace the [level of `medium`](Self::medium_level): those that
-    /// are counted and above every level of `low`.
+    /// Returns the levels that can replace the [level of `medium`](Self::medium_level): the
+    /// counted levels above every level of `low`.
     pub(super) fn candidates(&self, highest: u64) -> Vec<u64> {
         let low = self.levels.iter().filter(|level| level.severity == Severity::Low);
         let low = low.map(|level| level.at).max();

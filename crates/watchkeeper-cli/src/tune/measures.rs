@@ -7,6 +7,8 @@ use watchkeeper_core::{SessionId, Severity, Timestamp};
 pub(crate) struct Measures {
     /// In order of their first events.
     pub(crate) sessions: Vec<MeasuredSession>,
+    /// For each detector, the findings of `medium` or above in the report of the sessions.
+    pub(super) n_findings: Vec<u64>,
     /// The days on which sessions have events, counted from 1970 in UTC.
     pub(crate) days: BTreeSet<i64>,
 }
@@ -50,7 +52,7 @@ pub(crate) struct MeasuredEpisode {
 /// A finding of severity `medium` or above.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct MediumFinding {
-    /// The number of tool calls of the session until then.
+    /// The number of steps of the file until then.
     pub(crate) step: u64,
     /// The highest severity of the episode.
     pub(crate) severity: Severity,
@@ -69,6 +71,10 @@ impl Measures {
     /// Adds the measures of other sessions.
     pub(crate) fn add(&mut self, other: Self) {
         self.sessions.extend(other.sessions);
+        self.n_findings.resize(other.n_findings.len(), 0);
+        for (n, other) in self.n_findings.iter_mut().zip(other.n_findings) {
+            *n += other;
+        }
         self.days.extend(other.days);
     }
 
@@ -81,12 +87,6 @@ impl Measures {
     pub(crate) fn highest(&self, detector: usize) -> u64 {
         let own = self.episodes().filter(|episode| episode.detector == detector);
         own.map(|episode| episode.measure).max().unwrap_or(0)
-    }
-
-    /// Returns the number of episodes of a detector with a finding of `medium` or above.
-    pub(super) fn n_findings(&self, detector: usize) -> u64 {
-        let has_finding = |it: &&MeasuredEpisode| it.detector == detector && it.finding.is_some();
-        self.episodes().filter(has_finding).count() as u64
     }
 
     /// Returns the number of episodes of a detector whose highest measure reaches a level.

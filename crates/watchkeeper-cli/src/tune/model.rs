@@ -28,7 +28,7 @@ impl<'a> Model<'a> {
     }
 
     /// Returns the number of findings of `medium` or above of each detector. `medium`
-    /// has the level of `medium` of each detector; `None` leaves the levels as they are.
+    /// has the level of `medium` of each detector; `None` leaves the levels unchanged.
     pub(crate) fn n_findings(&self, medium: &[Option<u64>]) -> Vec<u64> {
         let levels = self.detectors.iter().zip(medium).map(|(detector, medium)| match medium {
             Some(medium) => detector.with_medium_level(*medium),

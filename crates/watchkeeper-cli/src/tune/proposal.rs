@@ -11,7 +11,7 @@ pub(crate) struct Choice {
     pub(crate) candidates: Vec<u64>,
 }
 
-/// The proposed level of `medium` of each detector; `None` leaves its levels as they are.
+/// The proposed level of `medium` of each detector; `None` leaves its levels unchanged.
 pub(crate) type Proposal = Vec<Option<u64>>;
 
 /// Labelled sessions by whether a finding of `medium` or above is due and is reported.

@@ -8,6 +8,7 @@ use watchkeeper_core::{
     author::known_time,
     embed::{ExplanationDetail, ExplanationEntry, Kinds, Outcome, Registry, SourceEntry},
 };
+use watchkeeper_testing::labels::StepCounter;
 
 use super::{
     levels::TunedDetectors,
@@ -26,9 +27,9 @@ type Condition = (usize, Option<AgentId>, Fingerprint);
 pub(crate) struct MeasureRecorder<'a> {
     detectors: &'a TunedDetectors,
     window: Window,
-    /// The file whose tool calls are counted as steps.
+    /// The file whose steps are counted.
     file: Option<&'a str>,
-    n_calls: u64,
+    steps: StepCounter,
     /// The session that the engine explains.
     explained: Option<SessionId>,
     positions: BTreeMap<SessionId, usize>,
@@ -48,7 +49,7 @@ struct Recorded {
 }
 
 impl<'a> MeasureRecorder<'a> {
-    /// Creates a recorder. The tool calls of `file` are counted as steps.
+    /// Creates a recorder, which counts the steps of `file`.
     pub(crate) fn new(
         detectors: &'a TunedDetectors,
         window: Window,
@@ -58,7 +59,7 @@ impl<'a> MeasureRecorder<'a> {
             detectors,
             window,
             file,
-            n_calls: 0,
+            steps: StepCounter::default(),
             explained: None,
             positions: BTreeMap::new(),
             sessions: Vec::new(),
@@ -66,9 +67,9 @@ impl<'a> MeasureRecorder<'a> {
         }
     }
 
-    /// Returns the number of tool calls of the file.
-    pub(crate) fn n_calls(&self) -> u64 {
-        self.n_calls
+    /// Returns the number of steps of the file.
+    pub(crate) fn n_steps(&self) -> u64 {
+        self.steps.count()
     }
 
     /// Returns the measures of the sessions in the report.
@@ -81,7 +82,14 @@ impl<'a> MeasureRecorder<'a> {
             let [start, end] = [episode.started_at, episode.ended_at].map(known_time);
             episode.is_counted = self.window.overlaps(start, end);
         }
-        Measures { sessions, days: self.days }
+        let mut n_findings = vec![0; self.detectors.len()];
+        let findings = report.sessions.iter().flat_map(|session| &session.findings);
+        for finding in findings.map(|episode| &episode.finding) {
+            if let Some(detector) = self.detectors.position(&finding.detector) {
+                n_findings[detector] += u64::from(Severity::Medium <= finding.severity);
+            }
+        }
+        Measures { sessions, n_findings, days: self.days }
     }
 }
 
@@ -116,15 +124,16 @@ impl Observer for MeasureRecorder<'_> {
             engine.take_explanation().into_iter().partition(|entry| entry.is_wakeup);
         // Wake-ups come before the event.
         for entry in wakeups {
-            recorded.add(entry, self.n_calls, self.detectors);
+            recorded.add(entry, self.steps.count(), self.detectors);
         }
         if let Some(origin) = &event.origin {
             recorded.place = Some((origin.file.clone(), origin.line));
-            let is_call = matches!(event.kind, EventKind::ToolCall(_));
-            self.n_calls += u64::from(is_call && self.file == Some(&*origin.file));
+            if self.file == Some(&*origin.file) {
+                self.steps.observe(event);
+            }
         }
         for entry in reports {
-            recorded.add(entry, self.n_calls, self.detectors);
+            recorded.add(entry, self.steps.count(), self.detectors);
         }
         if matches!(event.kind, EventKind::AgentEnd) {
             recorded.end_agent(event.agent.as_ref());

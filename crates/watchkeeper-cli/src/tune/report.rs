@@ -83,7 +83,7 @@ pub(crate) struct DetectorReport {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct LevelCount {
     pub(crate) at: u64,
-    /// All episodes, also those that another detector suppresses.
+    /// All episodes, with suppressed ones.
     pub(crate) episodes: u64,
     /// Findings of `medium` or above if this is the level of `medium`, and all other
     /// detectors keep their levels; `None` if the detector keeps its levels.
@@ -148,6 +148,9 @@ pub(crate) struct WrongSession {
 /// The findings of `medium` or above in one labelled file, without budgets.
 #[derive(Debug, Default)]
 pub(crate) struct LabelledFindings {
+    /// The number of findings in the report of the file.
+    n_findings: u64,
+    /// The findings with their steps.
     findings: Vec<LabelledFinding>,
 }
 
@@ -191,10 +194,10 @@ impl TuneReport {
                     kind: detector.kind.clone(),
                     unit: detector.unit,
                     levels: detector.levels.clone(),
-                    findings: measures.n_findings(idx),
+                    findings: measures.n_findings[idx],
                     counts: counted.into_iter().map(count).collect(),
                     proposed_levels: medium.map(|medium| detector.with_medium_level(medium)),
-                    proposed_findings: proposed.n_findings(idx),
+                    proposed_findings: proposed.n_findings[idx],
                     examples: examples(measures, idx, medium.or(present), n_examples),
                     is_tunable: detector.is_tunable(),
                 }
@@ -286,11 +289,13 @@ impl LabelledFindings {
                 ),
             })
         });
-        Self { findings: findings.collect() }
+        let counted = detectors.iter().zip(&measures.n_findings);
+        let counted = counted.filter(|(detector, _)| !detector.is_budget);
+        Self { n_findings: counted.map(|(_, n)| n).sum(), findings: findings.collect() }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.findings.is_empty()
+        self.n_findings == 0
     }
 
     /// Returns whether a finding lasts into a stretch.
@@ -367,8 +372,8 @@ impl LabelsReport {
             // Of several stretches of one severity, `max_by_key` returns the last.
             let due: Vec<&Stretch> = file.due().collect();
             let stretch = due.into_iter().rev().max_by_key(|stretch| stretch.severity);
-            stretch.map_or_else(String::new, |it| {
-                let Stretch { kind, from_step, to_step, why, .. } = it;
+            stretch.map_or_else(String::new, |stretch| {
+                let Stretch { kind, from_step, to_step, why, .. } = stretch;
                 format!("{kind} in steps {from_step} to {to_step}: {why}")
             })
         } else {

@@ -155,7 +155,7 @@ impl Text<'_> {
         let place = file.unwrap_or_else(|| make_safe(example.session.as_str()));
         let line = example.line.map(|line| format!(":{line}")).unwrap_or_default();
         let measure = at_text(example.measure, unit);
-        writeln!(out, "  {side} {measure:<6} {}", self.dim(&format!("{place}{line}")))?;
+        writeln!(out, "  {side:<7} {measure:>6}  {}", self.dim(&format!("{place}{line}")))?;
         writeln!(out, "    {}", make_safe(&example.message))
     }
 
@@ -215,7 +215,7 @@ fn columns(detector: &DetectorReport) -> Vec<LevelCount> {
     let counts = &detector.counts;
     let is_shown = |idx: &usize| {
         let next = counts.get(idx + 1).map(|next| next.episodes);
-        // Of levels with equal numbers, the highest says most.
+        // Of levels with equal numbers, the highest is shown.
         named.contains(&counts[*idx].at) || next != Some(counts[*idx].episodes)
     };
     let mut shown: Vec<usize> = (0..counts.len()).filter(is_shown).collect();
