@@ -36,8 +36,10 @@ pub(crate) struct Causes {
 /// The failures with one cause.
 #[derive(Clone, Debug)]
 struct CauseRow {
-    cause: Fingerprint,
+    /// The subject of the finding.
+    key: Fingerprint,
     class: ErrorClass,
+    subject: Fingerprint,
     name: Option<Box<str>>,
     n_failures: u64,
     /// The sum of the weights of the failures.
@@ -146,8 +148,7 @@ impl Causes {
     /// Returns the row of a cause. A new one replaces the one whose latest failure is the
     /// longest ago, if there are many.
     fn row(&mut self, cause: ErrorCause<'_>, cx: &mut Context<'_>) -> &mut CauseRow {
-        let key = cause.fingerprint();
-        if let Some(idx) = self.rows.iter().position(|row| row.cause == key) {
+        if let Some(idx) = self.rows.iter().position(|row| row.includes(cause)) {
             return &mut self.rows[idx];
         }
         if self.rows.len() == MAX_CAUSES {
@@ -155,8 +156,9 @@ impl Causes {
             self.rows.remove(oldest).resolve(cx, "other errors occurred");
         }
         self.rows.push(CauseRow {
-            cause: key,
+            key: cause.fingerprint(),
             class: cause.class,
+            subject: cause.subject,
             name: cause.name.map(Box::from),
             n_failures: 0,
             weight: 0,
@@ -177,6 +179,14 @@ impl Causes {
 }
 
 impl CauseRow {
+    /// Returns true if a failure with this cause is one of these. A file that does not exist
+    /// is the same as the missing program of that name.
+    fn includes(&self, cause: ErrorCause<'_>) -> bool {
+        let is_same_class = self.class == cause.class
+            || self.class == ErrorClass::MissingProgram && cause.class == ErrorClass::MissingPath;
+        is_same_class && self.subject == cause.subject
+    }
+
     /// Returns the weight of the latest failure, after other results and edits.
     fn eased(&mut self, full: u64, output: Option<NonZeroU32>) -> u64 {
         if self.n_failures == 1 {
@@ -217,7 +227,7 @@ impl CauseRow {
     }
 
     fn resolve(&self, cx: &mut Context<'_>, reason: &str) {
-        cx.resolve(self.cause, || {
+        cx.resolve(self.key, || {
             let n = self.n_failures;
             Report::new(format!("no further failures after {n}: {reason}")).with("failures", n)
         });
@@ -225,7 +235,7 @@ impl CauseRow {
 
     fn report(&self, failure: &Failure<'_>, cx: &mut Context<'_>) {
         let took = cx.within(cx.now().duration_since(self.since));
-        cx.report(self.cause, self.weight / Weight::UNIT, || {
+        cx.report(self.key, self.weight / Weight::UNIT, || {
             let (n, n_steps) = (self.n_failures, self.n_steps);
             let line = failure.line.map(quote);
             let tool = quote(&self.tool);

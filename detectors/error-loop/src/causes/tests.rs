@@ -66,7 +66,7 @@ fn a_cause_survives_other_results_and_edits() {
         ("ls -la", "A.java"),
         ("javac C.java", MISSING),
         ("ls -la src", "A.java"),
-        ("javac D.java", MISSING),
+        ("ls /opt/bin/javac", "fail ls: cannot access '/opt/bin/javac': No such file or directory"),
     ];
     assert_snapshot!(errors(&steps), @"26s     low       `javac` is missing: 6 calls failed for it in 13 steps");
 }
