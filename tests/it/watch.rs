@@ -103,6 +103,25 @@ impl Watching {
     }
 }
 
+#[test]
+fn stops_at_a_finding_that_nobody_reads() {
+    let folder = Folder::new();
+    let mut command = program();
+    command.arg("watch").arg(folder.path()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("the program should start");
+    drop(child.stdout.take());
+    let err = BufReader::new(child.stderr.take().expect("standard error is piped"));
+    let (sender, lines) = mpsc::channel();
+    thread::spawn(move || err.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
+    let mut watching = Watching { child: Running(child), lines };
+    watching.until("watching ");
+    folder.write("s.ndjson", looping_now(5));
+    watching.until("stopping, since standard output was closed");
+    let error = watching.until("error: ");
+    assert!(error.contains("sinks lost"), "{error}");
+    assert_eq!(watching.child.0.wait().expect("the process ends").code(), Some(2));
+}
+
 /// Returns a looping session with current timestamps.
 pub(crate) fn looping_now(n_calls: usize) -> String {
     looping_from(SystemClock.now() - SignedDuration::from_secs(30), "live", n_calls)

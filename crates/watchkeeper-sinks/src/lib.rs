@@ -26,7 +26,7 @@ mod webhook;
 #[cfg(feature = "webhook")]
 pub use crate::webhook::{Webhook, WebhookOptions};
 pub use crate::{
-    console::{Console, ConsoleOptions, print_to_stdout},
+    console::{Console, ConsoleOptions, Stdout, on_closed_stdout, print_to_stdout},
     file::{File, FileOptions},
     json::render_json,
     stderr::{Color, Format, Lines, Stderr, StderrOptions},

@@ -12,13 +12,13 @@ use watchkeeper_core::{
     quote,
 };
 use watchkeeper_policy::Policy;
-use watchkeeper_sinks::Lines;
+use watchkeeper_sinks::{Lines, Stdout};
 use watchkeeper_sources::{EndReason, FollowReport, Update};
 
 use crate::{
     error::Error,
     global::Global,
-    live::{LiveMonitor, SignalListener},
+    live::{LiveMonitor, SignalListener, Stopper},
     loading,
     numbers::counted,
     output::{Output, Status, Styles, quoted_path, safe_path},
@@ -33,6 +33,8 @@ use crate::{
 /// that does not exist yet is followed as soon as it appears. Findings go to the sinks
 /// of the policy: the sink `console` prints them on standard output. If no route of the
 /// policy uses a sink for the terminal, `watch` prints all findings. Press Ctrl-C to stop.
+/// If the reader of standard output ends and no other sink is used, `watch` stops with an
+/// error at the next finding.
 #[derive(Debug, Args)]
 pub(crate) struct Watch {
     #[command(flatten)]
@@ -79,7 +81,9 @@ impl Watch {
         let summary = Summary::new(&paths, &policy_file, &policy);
         let sink_files = loading::sink_files(&policy);
         let observers = self.printer(&policy, output.styles);
+        let has_other_sinks = uses_other_sinks(&policy);
         let live = LiveMonitor::new(policy, registry, paths, source, observers);
+        stop_without_reader(live.stopper(), has_other_sinks);
         // Before the first message, so that no signal is missed after it. A closed terminal
         // ends the program; a service has none.
         let signals = SignalListener::start(live.stopper(), !output.styles.err_is_terminal)?;
@@ -93,19 +97,21 @@ impl Watch {
             output.err.write_all(sink_files.as_bytes())?;
         }
         let err = RefCell::new(&mut *output.err);
-        let mut recognized: BTreeSet<PathBuf> = BTreeSet::new();
-        let recognized = RefCell::new(&mut recognized);
+        // Used once, at the start.
+        let recognized = RefCell::new(Some(BTreeSet::new()));
         let outcome = live.run(
             &mut |update| {
-                if let Update::Began { file, .. } = update {
-                    recognized.borrow_mut().insert(PathBuf::from(&**file));
+                if let (Update::Began { file, .. }, Some(recognized)) =
+                    (update, &mut *recognized.borrow_mut())
+                {
+                    recognized.insert(PathBuf::from(&**file));
                 }
                 print_update(update, global, &mut **err.borrow_mut());
             },
             &mut |report, n_sessions| {
+                let recognized = recognized.take().unwrap_or_default();
                 if !global.quiet {
-                    let recognized = &**recognized.borrow();
-                    summary.print_read(report, n_sessions, recognized, &mut **err.borrow_mut());
+                    summary.print_read(report, n_sessions, &recognized, &mut **err.borrow_mut());
                 }
             },
         )?;
@@ -158,9 +164,30 @@ impl Watch {
         if !self.prints_all(policy) {
             return Vec::new();
         }
-        let lines = Lines::new(io::stdout(), format.unwrap_or_default(), styles.out);
+        let lines = Lines::new(Stdout::default(), format.unwrap_or_default(), styles.out);
         vec![Queue::new("stdout", Box::new(lines), CAPACITY)]
     }
+}
+
+/// Returns whether a route of the policy uses a sink that does not print to standard output.
+fn uses_other_sinks(policy: &Policy) -> bool {
+    let mut used = policy.routes.iter().flat_map(|route| &route.sinks);
+    used.any(|id| policy.sinks.iter().any(|sink| sink.id == *id && sink.kind != "console"))
+}
+
+/// Stops the monitor when the reader of standard output is gone, unless findings have other
+/// sinks.
+fn stop_without_reader(stopper: Stopper, has_other_sinks: bool) {
+    watchkeeper_sinks::on_closed_stdout(move || {
+        let message = if has_other_sinks {
+            "warning: standard output was closed; findings go to the other sinks only\n"
+        } else {
+            stopper.stop();
+            "note: stopping, since standard output was closed\n"
+        };
+        // A closed standard error does not end the monitor.
+        let _ = io::stderr().write_all(message.as_bytes());
+    });
 }
 
 /// The messages at the start: the paths, the policy, and the files that are read.
