@@ -18,7 +18,7 @@ pub(crate) struct Watchkeeper {
     policy: Policy,
 }
 
-/// A finding, when it was opened or became more severe.
+/// A finding, when it was opened, became more severe, or replaced another one.
 pub(crate) struct Emitted {
     /// The number of tool calls that the session had by then.
     pub(crate) step: u64,
