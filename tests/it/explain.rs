@@ -99,8 +99,8 @@ fn shows_measures_in_order_of_time() {
                   repeated_call MEDIUM at 4      `Bash` returned the same result for the same call 4 times in 6s: `make` returns `make: nothing to be done for all`
                 … 2 events
        0:00:20  line 12    `Read` `/w/a.rs`
-                  repeated_call resolved         no further repetition after 5: another call was made
-                  same_tool     ended            no further repetition after 5: another call was made
+                  repeated_call ended            no further repetition after 5: another call was made
+                  same_tool     resolved         no further repetition after 5: another call was made
                 … 3 events
 
     Detectors
