@@ -142,7 +142,7 @@ impl CallCycles {
 
     /// Resolves all findings.
     pub(crate) fn resolve_all(&mut self, cx: &mut Context<'_>, reason: &str) {
-        if let Some(findings) = self.findings.take() {
+        if let Some(mut findings) = self.findings.take() {
             findings.resolve_all(cx, reason);
         }
     }
@@ -205,7 +205,7 @@ impl CallCycles {
             return;
         }
         if let Some(findings) = &mut self.findings {
-            findings.resolve_at_change(cx, "a change succeeded");
+            findings.resolve_all(cx, "a change succeeded");
         }
         self.cycles.interrupt();
         self.n_since_progress = 0;
@@ -214,9 +214,9 @@ impl CallCycles {
     /// Reports the latest step if it is a change that was made before, and that was lost or
     /// had no effect.
     ///
-    /// A text that is replaced again was restored in between, by whatever means. Any other
-    /// change is the same if no other change comes in between; if a command does, two times
-    /// count as one.
+    /// A text that is replaced again was restored in between, by whatever means: several such
+    /// changes count together. Of any other change, two times count as one if a command comes
+    /// in between. A change that was not made before is progress, and starts over.
     fn report_repeated_change(
         &mut self,
         step: &Step<'_>,
@@ -233,8 +233,7 @@ impl CallCycles {
         }
         let is_replacement = is_replacement(step.symbol);
         let (latest, n_times) = if is_replacement {
-            let latest = within(usize::MAX);
-            (latest, latest.n_groups)
+            (within(usize::MAX), within(self.n_since_progress.into()).n_groups)
         } else {
             let latest = within(self.n_since_progress.into());
             let n_since_run = within(self.n_since_progress.min(self.n_since_run).into()).n_groups;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use watchkeeper_core::{Context, Fingerprint, Purpose, Report, Weight};
 
-use crate::{cycle::MAX_PERIOD, cycles::Cycles, steps::is_replacement};
+use crate::{cycle::MAX_PERIOD, cycles::Cycles};
 
 /// The number of latest steps whose tools are kept.
 pub(crate) const MAX_TOOLS: usize = 16;
@@ -172,24 +172,15 @@ impl OpenFindings {
         }
     }
 
-    /// Resolves the findings that a new change contradicts: all but a replacement that was
-    /// lost and made again.
-    pub(crate) fn resolve_at_change(&mut self, cx: &mut Context<'_>, reason: &str) {
+    /// Resolves all findings.
+    pub(crate) fn resolve_all(&mut self, cx: &mut Context<'_>, reason: &str) {
         for period in periods(std::mem::take(&mut self.periods)) {
             resolve_cycle(period, reason, cx);
         }
         if self.repeated_call.take().is_some() {
             resolve_repeated(REPEATED_CALL, reason, cx);
         }
-        let is_contradicted = |change: &mut RepeatedChange| !is_replacement(change.symbol);
-        if let Some(change) = self.repeated_change.take_if(is_contradicted) {
-            change.resolve(reason, cx);
-        }
-    }
-
-    pub(crate) fn resolve_all(mut self, cx: &mut Context<'_>, reason: &str) {
-        self.resolve_at_change(cx, reason);
-        if let Some(change) = self.repeated_change {
+        if let Some(change) = self.repeated_change.take() {
             change.resolve(reason, cx);
         }
     }

@@ -31,6 +31,8 @@ pub struct Call {
     pub place: Place,
     /// Whether an event proves that the call runs: it does not wait for permission.
     pub is_running: bool,
+    /// Whether the call changes a text, as in [`ToolCall::change`].
+    pub changes_text: bool,
     command: Option<Box<Command>>,
 }
 
@@ -59,6 +61,7 @@ impl Call {
             response: call.response.as_deref().map(Fingerprint::of),
             place: Place::new(event.origin.as_ref(), TOOL_CALL_IDX),
             is_running: false,
+            changes_text: call.change.is_some(),
             command: Command::of(call).map(Box::new),
         }
     }

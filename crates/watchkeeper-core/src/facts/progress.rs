@@ -6,10 +6,10 @@
 //! | new | more than half of the result was in no recent result | the agent has learned something |
 //! | partly known | about half of the result was in recent results | overlapping pages, moved windows |
 //! | known | at most a quarter of the result is new | the agent has read this already |
-//! | repeated change | a write that was made recently | the second time, it adds nothing |
+//! | repeated change | a write of a text that was made recently | the second time, it adds nothing |
 //! | nothing | the class `nothing` | nothing was found |
 //! | failed | the class `failed`, or a result that reports an error | the call had no effect |
-//! | neutral | polls, waits, plans, questions, acknowledgements, declined calls, outages; a result that is known, of a call that was last made before a change | says nothing about progress: such a call checks a change, or depends on others |
+//! | neutral | repeated writes of short values, polls, waits, plans, questions, acknowledgements, declined calls, outages; a result that is known, of a call that was last made before a change | says nothing about progress: such a call checks a change, or depends on others |
 //!
 //! Recent are the latest six calls of the agent. Results are compared by a sketch: the smallest
 //! hashes of their lines, as in `MinHash` (A. Broder, *On the resemblance and containment of
@@ -110,8 +110,10 @@ impl RecentCalls {
         let added = RecentCall { call: call.fingerprint.brief(), sketch };
         let contribution = match class {
             _ if is_error => Contribution::Failed,
-            _ if is_change && recent.position(added.call).is_some() => Contribution::RepeatedChange,
-            _ if is_change => Contribution::Change,
+            _ if is_change && recent.position(added.call).is_none() => Contribution::Change,
+            // Rows and messages may be written again.
+            _ if call.class == ToolClass::Write && !call.changes_text => Contribution::Neutral,
+            _ if is_change => Contribution::RepeatedChange,
             ResultClass::Nothing => Contribution::Nothing,
             ResultClass::Acknowledged => Contribution::Neutral,
             _ => recent.contribution(added),

@@ -83,9 +83,11 @@ fn classifies_steps_without_information() {
 
 #[test]
 fn the_same_change_is_made_once() {
-    use Contribution::{Change, RepeatedChange};
-    let edit = || step("Edit", "a.rs", "The file a.rs has been updated");
-    assert_eq!(contributions([edit(), edit()]), [Change, RepeatedChange]);
+    use Contribution::{Change, Neutral, RepeatedChange};
+    let text = "let tree = parse(text); print(tree);";
+    let edit = |text| step("Edit", text, "The file a.rs has been updated");
+    assert_eq!(contributions([edit(text), edit(text)]), [Change, RepeatedChange]);
+    assert_eq!(contributions([edit("row 1"), edit("row 1")]), [Change, Neutral]);
     for command in [
         "cat > a.sh <<'EOF'\nmake\nEOF",
         "echo done >> log.txt",
