@@ -11,6 +11,7 @@ fn lists_the_kinds_that_were_linked_in() {
       acme-banned-tool  Finds calls of tools that the team has banned.  (acme-detector 3.2.1)
       error-loop        Finds agents that fail repeatedly.  (watchkeeper-detector-error-loop 0.1.0)
       full-context      Finds agents whose context window is nearly full.  (watchkeeper-detector-full-context 0.1.0)
+      no-progress       Finds agents that are busy without progress.  (watchkeeper-detector-no-progress 0.1.0)
       pattern           Finds sequences of events that a policy describes.  (watchkeeper-detector-pattern 0.1.0)
       repeat-text       Finds agents that repeat a message, or a span of text within a message.  (watchkeeper-detector-repeat-text 0.1.0)
       repeat-tool-call  Finds agents that repeat a tool call and get the same result.  (watchkeeper-detector-repeat-tool-call 0.1.0)
@@ -81,6 +82,7 @@ fn prints_help() {
       init         Write a commented policy for the agents on this machine
       validate     Check a policy and report its mistakes
       test         Run the tests of a policy in virtual time
+      tune         Propose levels for the detectors of a policy from recorded sessions
       policy       Print the active policy, with the origin of every value
       detectors    List the detectors, sinks and sources of this program
       explain      Print the manual of a detector, a sink or a source, or of a key of a policy

@@ -92,11 +92,11 @@ detectors.silent_model.max = "8m"
        |
        = note: remove it, or compare its spelling with the sessions
        = note: its reason is: the nightly run may take long
-    policy.toml is valid: 16 detectors, 1 sink, 1 route; compared with 1 session
+    policy.toml is valid: 20 detectors, 1 sink, 1 route; compared with 1 session
     exit 0
     "#);
     assert_snapshot!(validate(&["--deny-warnings"]), @"
-    policy.toml is valid: 16 detectors, 1 sink, 1 route
+    policy.toml is valid: 20 detectors, 1 sink, 1 route
     exit 0
     ");
     assert!(validate(&["--deny-warnings", "--against", "sessions"]).ends_with("exit 78"));
