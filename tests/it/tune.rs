@@ -105,6 +105,29 @@ fn lowers_levels_only_for_a_wanted_number() {
 }
 
 #[test]
+fn a_wanted_number_does_not_switch_a_detector_off() {
+    let folder = Folder::new();
+    let start: Timestamp = "2026-03-01T10:00:00Z".parse().expect("it is a time");
+    folder.write("s30.ndjson", looping_from(start, "s30", 30));
+    folder.write("s5.ndjson", looping_from(start, "s5", 5));
+    let policy = "version = 1\n[detectors.calls]\nkind = \"repeat-tool-call\"\n\
+                  levels = [{ at = 4, severity = \"medium\" }]\n";
+    folder.write("policy.toml", policy);
+    let args = ["--policy", "policy.toml", "s30.ndjson", "s5.ndjson", "--per-day", "0.05"];
+    let ran = tune(&folder, &args);
+    for text in [
+        "proposed: medium 6\n",
+        "\nproposed levels: 1 of medium or above, 1.0 a day\n",
+        "\nwanted:          0.05 a day; not reached: no level of medium rises above 5 times the \
+         present one, which leaves 1 finding\n",
+        "\na number of findings does not show which findings are true: judge the examples, or use \
+         `--labels`\n",
+    ] {
+        assert!(ran.out.contains(text), "{text}:\n{}", ran.out);
+    }
+}
+
+#[test]
 fn the_written_policy_is_valid_and_reports_the_promised_findings() {
     let folder = loops();
     let args = ["loops", "--per-day", "0.5", "--write", "tuned.toml"];

@@ -59,7 +59,7 @@ pub(crate) struct Tune {
     /// Wanted number of findings of severity `medium` or above a day [default: at most 1]
     ///
     /// While there are more findings, the detector with the most gets its next higher
-    /// level. While there are fewer, the detector whose next lower level adds the fewest
+    /// level, up to five times its present one. While there are fewer, the detector whose next lower level adds the fewest
     /// gets that level; without this option, no level is lowered.
     #[arg(long, value_name = "N", value_parser = positive)]
     per_day: Option<f64>,

@@ -2,6 +2,10 @@
 
 use std::cmp::{Ordering, Reverse};
 
+/// The largest factor by which a wanted number of findings raises a level. Above it, the
+/// detector would find next to nothing.
+pub(super) const MAX_RAISE: u64 = 5;
+
 /// The levels of `medium` of one detector, of which one is proposed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Choice {
@@ -28,7 +32,8 @@ pub(crate) struct Balance {
 /// Proposes levels for a wanted number of findings.
 ///
 /// While there are more, the detector with the most findings gets its next higher level
-/// with fewer. If there are fewer and `may_lower` is set, the detector whose next lower
+/// with fewer, up to [`MAX_RAISE`] times its present level. More findings than wanted can
+/// therefore be left. If there are fewer and `may_lower` is set, the detector whose next lower
 /// level adds the fewest findings gets that level, as long as the number is not exceeded.
 /// `count` returns the number of findings of each detector for some levels.
 pub(crate) fn wanted_rate(
@@ -44,8 +49,9 @@ pub(crate) fn wanted_rate(
         order.sort_by_key(|idx| Reverse(counts[*idx]));
         let higher = order.into_iter().find_map(|idx| {
             let (present, n) = (levels[idx]?, counts[idx]);
-            let candidates = choices[idx].as_ref()?.candidates.iter().copied();
-            candidates.filter(|at| present < *at).find_map(|at| {
+            let choice = choices[idx].as_ref()?;
+            let candidates = choice.candidates.iter().copied();
+            candidates.filter(|at| present < *at && *at <= choice.limit()).find_map(|at| {
                 let raised = with_level(&levels, idx, at);
                 let counts = count(&raised);
                 (counts[idx] < n).then_some((raised, counts))
@@ -198,6 +204,11 @@ fn total(choices: &[Option<Choice>], counts: &[u64]) -> f64 {
 }
 
 impl Choice {
+    /// Returns the highest level that a wanted number of findings may propose.
+    fn limit(&self) -> u64 {
+        self.present.saturating_mul(MAX_RAISE)
+    }
+
     fn highest(&self) -> u64 {
         self.candidates.last().copied().unwrap_or(self.present)
     }
@@ -267,7 +278,9 @@ impl Score {
 mod tests {
     use proptest::{collection::vec, prelude::*};
 
-    use super::{Balance, Choice, balance, best_balance, held_out, present, wanted_rate};
+    use super::{
+        Balance, Choice, MAX_RAISE, balance, best_balance, held_out, present, wanted_rate,
+    };
 
     fn choice(present: u64) -> Choice {
         Choice { present, candidates: (2..=10).collect() }
@@ -296,6 +309,17 @@ mod tests {
         assert_eq!(propose(0.0, false), [Some(10), Some(10)]);
         // Two measures of 5 go together.
         assert_eq!(propose(5.0, true), [Some(6), None]);
+    }
+
+    #[test]
+    fn raises_no_level_above_the_limit() {
+        let measures = [vec![4, 15, 25], vec![2, 3]];
+        let candidates: Vec<u64> = (2..=30).collect();
+        let choices =
+            [4, 2].map(|present| Some(Choice { present, candidates: candidates.clone() }));
+        let count = |levels: &[Option<u64>]| counts(&measures, levels);
+        assert_eq!(wanted_rate(&choices, 0.0, false, count), [Some(16), Some(4)]);
+        assert_eq!(wanted_rate(&choices, 4.0, false, count), [Some(5), None]);
     }
 
     #[test]
@@ -357,19 +381,23 @@ mod tests {
     proptest! {
         #[test]
         fn proposals_keep_their_promise(
-            measures in vec(vec(1..10_u64, 0..20), 3),
+            measures in vec(vec(1..60_u64, 0..20), 3),
             levels in vec(2..10_u64, 3),
             wanted in 0..30_u32,
             may_lower in any::<bool>(),
         ) {
-            let choices: Vec<_> = levels.iter().map(|level| Some(choice(*level))).collect();
+            let choice = |present: &u64| Some(Choice { present: *present, candidates: (2..=60).collect() });
+            let choices: Vec<_> = levels.iter().map(choice).collect();
             let count = |levels: &[Option<u64>]| counts(&measures, levels);
             let sum = |levels: &[Option<u64>]| count(levels).iter().sum::<u64>();
             let before = sum(&present(&choices));
             let proposal = wanted_rate(&choices, f64::from(wanted), may_lower, count);
             let pairs = present(&choices).into_iter().zip(&proposal);
             let proposed: Vec<_> = pairs.map(|(present, level)| level.or(present)).collect();
-            prop_assert!(sum(&proposed) <= u64::from(wanted));
+            let limits: Vec<_> = levels.iter().map(|level| Some(level * MAX_RAISE)).collect();
+            prop_assert!(proposed.iter().zip(&limits).all(|(level, limit)| level <= limit));
+            // More findings are left only if the highest permitted levels leave as many.
+            prop_assert!(sum(&proposed) <= u64::from(wanted).max(sum(&limits)));
             if before <= u64::from(wanted) {
                 prop_assert!(before <= sum(&proposed));
                 prop_assert!(may_lower || proposal.iter().all(Option::is_none));

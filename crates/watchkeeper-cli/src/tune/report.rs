@@ -221,6 +221,12 @@ impl TuneReport {
     pub(crate) fn has_changes(&self) -> bool {
         self.detectors.iter().any(|detector| detector.proposed_levels.is_some())
     }
+
+    /// Returns whether the proposed levels leave more findings than wanted.
+    #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
+    pub(super) fn exceeds(&self, wanted: Wanted) -> bool {
+        wanted.per_day * self.pace.in_days() < self.proposed_findings as f64
+    }
 }
 
 /// Returns the episodes whose measures are nearest to a level: half of them, rounded up,

@@ -4,7 +4,7 @@ use watchkeeper_core::{Unit, author::make_safe};
 
 use super::{
     fragment::levels_text,
-    proposal::Balance,
+    proposal::{Balance, MAX_RAISE},
     report::{DetectorReport, Example, LabelsReport, LevelCount, TuneReport},
 };
 use crate::{
@@ -16,6 +16,9 @@ use crate::{
 const WIDTH: usize = 7;
 /// Columns of a table. Of more levels, those with the most findings are left out.
 const MAX_COLUMNS: usize = 10;
+/// The limit of a proposal without labels.
+const UNJUDGED: &str = "a number of findings does not show which findings are true: judge the \
+                        examples, or use `--labels`";
 
 /// Writes a report for people. `shows_policy` adds the text of the policy.
 pub(crate) fn write(
@@ -75,7 +78,19 @@ pub(crate) fn summary(report: &TuneReport) -> Vec<String> {
                 let at_most = if wanted.may_lower { "" } else { "at most " };
                 let n = wanted.per_day;
                 let stay = if report.has_changes() { "" } else { "; the levels stay" };
-                lines.push(format!("wanted:          {at_most}{n} a day{stay}"));
+                let limit = if report.exceeds(wanted) {
+                    let left = counted(report.proposed_findings, "finding");
+                    format!(
+                        "; not reached: no level of medium rises above {MAX_RAISE} times the \
+                         present one, which leaves {left}"
+                    )
+                } else {
+                    String::new()
+                };
+                lines.push(format!("wanted:          {at_most}{n} a day{stay}{limit}"));
+            }
+            if report.has_changes() {
+                lines.push(UNJUDGED.to_owned());
             }
         }
     }
