@@ -256,6 +256,23 @@ fn labels_give_recall_and_precision() {
 }
 
 #[test]
+fn a_stretch_is_found_by_a_finding_that_replaces_another() {
+    let folder = Folder::new();
+    folder.write("s6.ndjson", looping("s6", 6));
+    let policy = "version = 1\n[detectors.early]\nkind = \"repeat-tool-call\"\n\
+                  levels = [{ at = 3, severity = \"low\" }]\n\
+                  [detectors.late]\nkind = \"repeat-tool-call\"\n\
+                  inhibited_by = [\"early\"]\n\
+                  levels = [{ at = 5, severity = \"medium\" }]\n";
+    folder.write("policy.toml", policy);
+    let labels = "s6.ndjson\tmedium\trepeated_call\t2\t6\t5\tsix are not\n";
+    folder.write("labels.tsv", format!("{LABELS}{labels}"));
+    let report = tune_json(&folder, &["--policy", "policy.toml", "--labels", "labels.tsv"]);
+    assert_eq!(report["labels"]["kinds"][0]["found"], 1);
+    assert_eq!(report["labels"]["present"]["found"], 1);
+}
+
+#[test]
 fn lists_the_sessions_that_are_missed() {
     let folder = loops();
     let labels = "s3.ndjson\thigh\tcycle\t1\t3\t2\tround and round\ns12.ndjson\tquiet\n";

@@ -163,7 +163,9 @@ impl Recorded {
                 let place = self.place.clone();
                 let recorded = &mut self.session.episodes[episode];
                 (recorded.ended_at, recorded.last_step) = (entry.at, step);
-                if let Outcome::Opened(severity) | Outcome::Escalated(severity) = outcome
+                if let Outcome::Opened(severity)
+                | Outcome::Escalated(severity)
+                | Outcome::Replaced { severity, .. } = outcome
                     && Severity::Medium <= severity
                 {
                     let step = recorded.finding.map_or(step, |finding| finding.step);
