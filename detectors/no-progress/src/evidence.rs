@@ -64,7 +64,9 @@ pub struct Evidence {
     half_steps: u32,
     n_new_in_a_row: u8,
     /// The response whose parallel calls have added evidence.
-    response: Option<NonZeroU32>,
+    added_by: Option<NonZeroU32>,
+    /// The response whose parallel calls count as one new result in a row.
+    new_by: Option<NonZeroU32>,
 }
 
 /// The reason why the evidence is zero again.
@@ -80,23 +82,25 @@ pub enum Reset {
 impl Evidence {
     /// Adds a call of a model response, and returns the reason if the call is progress.
     ///
-    /// Parallel calls of one response add evidence once. A neutral call changes nothing.
+    /// Of the parallel calls of one response, the first without progress adds evidence. Each
+    /// new result subtracts, and together they are one of several in a row. A neutral call
+    /// changes nothing.
     pub fn add(
         &mut self,
         contribution: Contribution,
         response: Option<Fingerprint>,
         weights: &Weights,
     ) -> Option<Reset> {
+        let response = response.map(Fingerprint::brief);
         let reset = match contribution {
             Contribution::Neutral => return None,
             Contribution::Change => Some(Reset::Change),
-            Contribution::New => self.subtract(weights),
+            Contribution::New => self.subtract(response, weights),
             _ => {
                 self.n_new_in_a_row = 0;
-                let response = response.map(Fingerprint::brief);
-                if response.is_none() || self.response != response {
+                if response.is_none() || self.added_by != response {
                     self.half_steps = self.half_steps.saturating_add(weights.of(contribution));
-                    self.response = response;
+                    self.added_by = response;
                 }
                 None
             }
@@ -107,8 +111,11 @@ impl Evidence {
         reset
     }
 
-    fn subtract(&mut self, weights: &Weights) -> Option<Reset> {
-        self.n_new_in_a_row = self.n_new_in_a_row.saturating_add(1);
+    fn subtract(&mut self, response: Option<NonZeroU32>, weights: &Weights) -> Option<Reset> {
+        if response.is_none() || self.new_by != response {
+            self.n_new_in_a_row = self.n_new_in_a_row.saturating_add(1);
+            self.new_by = response;
+        }
         self.half_steps = self.half_steps.saturating_sub(weights.new);
         let is_progress = self.half_steps == 0 || self.n_new_in_a_row == weights.new_in_a_row;
         is_progress.then_some(Reset::New)
@@ -117,5 +124,9 @@ impl Evidence {
     /// Returns the evidence in whole steps.
     pub const fn steps(&self) -> u64 {
         (self.half_steps / 2) as u64
+    }
+
+    pub(crate) const fn half_steps(&self) -> u32 {
+        self.half_steps
     }
 }

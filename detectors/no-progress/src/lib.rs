@@ -60,9 +60,11 @@ impl Detector for NoProgress {
                 }
             }
             EventKind::ToolResult(_) => {
-                if let (Some(call), Some(contribution)) = (cx.call(), cx.contribution())
-                    && self.options.includes(call.class)
-                {
+                let (Some(call), Some(contribution)) = (cx.call(), cx.contribution()) else {
+                    return;
+                };
+                // A change is progress, whatever the class of its tool.
+                if contribution == Contribution::Change || self.options.includes(call.class) {
                     self.add_step(call, contribution, cx);
                 }
             }
@@ -86,14 +88,17 @@ impl NoProgress {
             Progress::Any => Weights::FITTED,
             Progress::Change => Weights::FITTED.of_changes(),
         };
-        cx.note(|| explanation(call, contribution, &weights));
         let adds_evidence = weights.of(contribution) != 0;
         if contribution == Contribution::Neutral || self.stretch.is_none() && !adds_evidence {
             return;
         }
         let stretch = self.stretch.get_or_insert_with(|| Box::new(Stretch::new(cx)));
+        let before = stretch.evidence.half_steps();
         stretch.count(contribution, cx);
-        match stretch.evidence.add(contribution, call.response, &weights) {
+        let reset = stretch.evidence.add(contribution, call.response, &weights);
+        let after = stretch.evidence.half_steps();
+        cx.note(|| explanation(&call.tool, contribution, before, after));
+        match reset {
             Some(Reset::Change) => self.end(cx, "a change was made"),
             Some(Reset::New) => self.end(cx, "results were new"),
             None if adds_evidence => stretch.report(cx),
@@ -103,34 +108,42 @@ impl NoProgress {
 
     fn end(&mut self, cx: &mut Context<'_>, reason: &str) {
         if self.stretch.take().is_some() {
-            cx.resolve(Fingerprint::NONE, || Report::new(format!("progress again: {reason}")));
+            let report = || Report::new(format!("no further steps without progress: {reason}"));
+            cx.resolve(Fingerprint::NONE, report);
         }
     }
 }
 
-/// Returns the contribution of a step in words, for an explanation.
-fn explanation(call: &Call, contribution: Contribution, weights: &Weights) -> String {
-    let tool = quote(&call.tool);
+/// Returns the contribution of a step, and the change of the evidence in half steps, in words.
+fn explanation(tool: &str, contribution: Contribution, before: u32, after: u32) -> String {
     let words = match contribution {
         Contribution::Change => "made a change, which starts over",
         Contribution::New => "returned new text",
-        Contribution::PartlyKnown => "returned text that is known by half",
+        Contribution::PartlyKnown => "returned text that is half new",
         Contribution::Known => "returned known text",
         Contribution::RepeatedChange => "repeated a change",
         Contribution::Nothing => "found nothing",
         Contribution::Failed => "failed",
-        _ => "counts as no step",
+        Contribution::Neutral => "is no step",
+        _ => "contributed",
     };
-    match (weights.of(contribution), contribution) {
-        (0, Contribution::New) if weights.new != 0 => {
-            format!("{tool} {words}: -{} steps", steps(weights.new))
+    let tool = quote(tool);
+    match (before, after) {
+        _ if contribution == Contribution::Change => format!("{tool} {words}"),
+        (before, after) if after < before => {
+            format!("{tool} {words}: -{}", steps(before - after))
         }
-        (0, _) => format!("{tool} {words}"),
-        (added, _) => format!("{tool} {words}: +{} steps", steps(added)),
+        (before, after) => format!("{tool} {words}: +{}", steps(after - before)),
     }
 }
 
-/// Returns a number of half steps as a number of steps.
-fn steps(half_steps: u32) -> f64 {
-    f64::from(half_steps) / 2.0
+/// Returns a number of half steps as text, such as `1/2 step` and `1 step`.
+fn steps(half_steps: u32) -> String {
+    match half_steps {
+        0 => "0 steps".to_owned(),
+        1 => "1/2 step".to_owned(),
+        2 => "1 step".to_owned(),
+        n if n % 2 == 0 => format!("{} steps", n / 2),
+        n => format!("{} 1/2 steps", n / 2),
+    }
 }

@@ -2,9 +2,12 @@ use watchkeeper_core::{ErrorCause, ErrorClass, Fingerprint, quote};
 
 /// The most frequent cause of failures, if one of them causes most.
 ///
-/// The candidate of the majority vote of R. Boyer and J. Moore, *MJRTY*, 1991.
+/// The majority vote of R. Boyer and J. Moore, *MJRTY*, 1991.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct MainCause(Option<Candidate>);
+
 #[derive(Clone, Debug)]
-pub(crate) struct MainCause {
+struct Candidate {
     cause: Fingerprint,
     class: ErrorClass,
     name: Option<Box<str>>,
@@ -18,18 +21,18 @@ pub(crate) struct MainCause {
 const LONGEST_NAME: usize = 120;
 
 impl MainCause {
-    /// Adds a failure to the vote.
-    pub(crate) fn add(main: &mut Option<Self>, cause: &ErrorCause<'_>) {
+    /// Adds a failure.
+    pub(crate) fn add(&mut self, cause: &ErrorCause<'_>) {
         let fingerprint = cause.fingerprint();
-        match main {
-            Some(main) if main.cause == fingerprint => {
-                main.n_votes = main.n_votes.saturating_add(1);
-                main.n_failures = main.n_failures.saturating_add(1);
+        match &mut self.0 {
+            Some(candidate) if candidate.cause == fingerprint => {
+                candidate.n_votes = candidate.n_votes.saturating_add(1);
+                candidate.n_failures = candidate.n_failures.saturating_add(1);
             }
-            Some(main) if main.n_votes != 0 => main.n_votes -= 1,
+            Some(candidate) if candidate.n_votes != 0 => candidate.n_votes -= 1,
             _ => {
                 let name = cause.name.filter(|name| name.len() <= LONGEST_NAME);
-                *main = Some(Self {
+                self.0 = Some(Candidate {
                     cause: fingerprint,
                     class: cause.class,
                     name: name.map(Box::from),
@@ -42,8 +45,9 @@ impl MainCause {
 
     /// Describes the cause as a part of a message, if it caused more than one failure.
     pub(crate) fn describe(&self) -> Option<String> {
-        let name = self.name.as_deref().map(quote);
-        let condition = self.class.condition(name.as_deref()).filter(|_| 1 < self.n_failures)?;
-        Some(format!(" ({condition}: {})", self.n_failures))
+        let Candidate { class, name, n_failures, .. } = self.0.as_ref()?;
+        let name = name.as_deref().map(quote);
+        let condition = class.condition(name.as_deref()).filter(|_| 1 < *n_failures)?;
+        Some(format!(" ({condition}: {n_failures})"))
     }
 }

@@ -10,12 +10,12 @@ use crate::{evidence::Evidence, main_cause::MainCause};
 pub(crate) struct Stretch {
     pub(crate) evidence: Evidence,
     steps: Steps,
-    cause: Option<MainCause>,
+    cause: MainCause,
     since: Timestamp,
     first: Option<Place>,
 }
 
-/// The steps of a stretch, counted by what they added.
+/// The number of steps of a stretch, by contribution.
 #[derive(Clone, Copy, Debug, Default)]
 struct Steps {
     all: u32,
@@ -30,7 +30,7 @@ impl Stretch {
         Self {
             evidence: Evidence::default(),
             steps: Steps::default(),
-            cause: None,
+            cause: MainCause::default(),
             since: cx.now(),
             first: cx.place(),
         }
@@ -38,7 +38,7 @@ impl Stretch {
 
     pub(crate) fn count(&mut self, contribution: Contribution, cx: &Context<'_>) {
         if let (Contribution::Failed, Some(cause)) = (contribution, cx.error_cause()) {
-            MainCause::add(&mut self.cause, &cause);
+            self.cause.add(&cause);
         }
         let Steps { all, nothing, failed, known, repeated } = &mut self.steps;
         *all = all.saturating_add(1);
@@ -56,7 +56,7 @@ impl Stretch {
         let within = cx.within(cx.now().duration_since(self.since));
         cx.report(Fingerprint::NONE, self.evidence.steps(), || {
             let Steps { all, nothing, failed, known, repeated } = self.steps;
-            let cause = self.cause.as_ref().and_then(MainCause::describe).unwrap_or_default();
+            let cause = self.cause.describe().unwrap_or_default();
             let reasons: Vec<String> = [
                 (nothing, "found nothing", ""),
                 (failed, "failed", &*cause),
@@ -69,15 +69,17 @@ impl Stretch {
             .collect();
             let reasons = reasons.join(", ");
             let n_without = nothing + failed + known + repeated;
-            Report::new(format!(
-                "{n_without} of the last {all} steps{within} made no progress: {reasons}"
-            ))
-            .with("steps", all)
-            .with("found_nothing", nothing)
-            .with("failed", failed)
-            .with("known", known)
-            .with("repeated_changes", repeated)
-            .since(self.first.as_ref().map(Place::evidence))
+            let steps = match all {
+                1 => "the latest step".to_owned(),
+                _ => format!("{n_without} of the last {all} steps{within}"),
+            };
+            Report::new(format!("{steps} made no progress: {reasons}"))
+                .with("steps", all)
+                .with("found_nothing", nothing)
+                .with("failed", failed)
+                .with("known", known)
+                .with("repeated_changes", repeated)
+                .since(self.first.as_ref().map(Place::evidence))
         });
     }
 }

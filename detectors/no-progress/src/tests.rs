@@ -87,7 +87,7 @@ fn a_change_resolves_and_starts_over() {
     assert_snapshot!(play::<NoProgress>("", &trace), @"
     14s     low       6 of the last 7 steps in 12s made no progress: 4 found nothing, 2 failed
     18s     medium    8 of the last 9 steps in 16s made no progress: 6 found nothing, 2 failed
-    21s     resolved  progress again: a change was made
+    21s     resolved  no further steps without progress: a change was made
     ");
 }
 
@@ -97,7 +97,7 @@ fn a_prompt_of_a_person_starts_over() {
     assert_snapshot!(play::<NoProgress>("", &trace), @"
     14s     low       6 of the last 7 steps in 12s made no progress: 4 found nothing, 2 failed
     18s     medium    8 of the last 9 steps in 16s made no progress: 6 found nothing, 2 failed
-    21s     resolved  progress again: a person sent a prompt
+    21s     resolved  no further steps without progress: a person sent a prompt
     ");
 }
 
@@ -107,7 +107,7 @@ fn four_new_results_in_a_row_start_over() {
     assert_snapshot!(play::<NoProgress>("", &trace), @"
     14s     low       6 of the last 7 steps in 12s made no progress: 4 found nothing, 2 failed
     18s     medium    8 of the last 9 steps in 16s made no progress: 6 found nothing, 2 failed
-    26s     resolved  progress again: results were new
+    26s     resolved  no further steps without progress: results were new
     ");
 }
 
@@ -121,8 +121,41 @@ fn only_changes_are_progress_if_the_policy_says_so() {
 }
 
 #[test]
-fn only_calls_of_the_classes_are_steps() {
-    assert_snapshot!(play::<NoProgress>("classes = ['run']", SEARCHES), @"");
+fn only_calls_of_the_classes_are_steps_and_any_change_starts_over() {
+    let options = "classes = ['read']";
+    assert_snapshot!(play::<NoProgress>(options, SEARCHES), @"");
+    let search =
+        |n| format!("+1s call Grep {{\"pattern\": \"{n}\"}}\n+1s result ok No matches found\n");
+    let searches = |from| (from..from + 4).map(search).collect::<String>();
+    let change = "+1s call Write {\"path\": \"a\"}\n+1s result ok\n";
+    assert_snapshot!(play::<NoProgress>(options, &[searches(0), searches(4)].concat()), @"
+    10s     low       5 of the last 5 steps in 8s made no progress: 5 found nothing
+    14s     medium    7 of the last 7 steps in 12s made no progress: 7 found nothing
+    ");
+    assert_eq!(play::<NoProgress>(options, &[&searches(0), change, &searches(4)].concat()), "");
+}
+
+#[test]
+fn parallel_calls_are_one_step() {
+    let calls = |n: u32, results: &str| {
+        (0..4)
+            .map(|k| format!("+0s call #c{n}{k} Read @r{n} {{\"path\": \"{n}{k}\"}}\n"))
+            .chain((0..4).map(|k| {
+                format!("+1s result #c{n}{k} {results}\n").replace("{}", &format!("{n}{k}"))
+            }))
+            .collect::<String>()
+    };
+    let failed: String = (0..7).map(|n| calls(n, "fail no such file")).collect();
+    assert_snapshot!(play::<NoProgress>("", &failed), @"
+    17s     low       17 of the last 17 steps in 16s made no progress: 17 failed
+    25s     medium    25 of the last 25 steps in 24s made no progress: 25 failed
+    ");
+    // Four new results of one response are one in a row.
+    let new = calls(9, "ok the file {} contains the text of chapter {}");
+    assert_snapshot!(play::<NoProgress>("", &[failed, new].concat()), @"
+    17s     low       17 of the last 17 steps in 16s made no progress: 17 failed
+    25s     medium    25 of the last 25 steps in 24s made no progress: 25 failed
+    ");
 }
 
 #[test]
@@ -197,8 +230,23 @@ proptest! {
 
 #[test]
 fn laws_hold() {
-    laws::of::<NoProgress>("").traces([SEARCHES]).check();
-    laws::of::<NoProgress>("progress = \"change\"").traces([SEARCHES]).check();
+    let mixed = format!(
+        "{SEARCHES}{}
+        30s call #a Read @r1 {{\"path\": \"a\"}}
+        30s call #b Read @r1 {{\"path\": \"b\"}}
+        31s result #b fail no such file
+        31s result #a ok mod lexer; mod parser;
+        32s call Write {{\"path\": \"build.sh\", \"content\": \"make all of the files here\"}}
+        33s result ok
+        34s call Write {{\"path\": \"build.sh\", \"content\": \"make all of the files here\"}}
+        35s result ok
+        36s compaction
+        ",
+        new_results()
+    );
+    for options in ["", "progress = 'change'", "classes = ['read', 'write']"] {
+        laws::of::<NoProgress>(options).traces([SEARCHES, &mixed]).check();
+    }
 }
 
 #[test]

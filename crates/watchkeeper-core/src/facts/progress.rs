@@ -3,23 +3,23 @@
 //! | contribution | recognized by | reason |
 //! | --- | --- | --- |
 //! | change | a successful write, by a tool or a shell command, that was not made recently | the work has moved |
-//! | new | more than half of the result was in no recent result | the agent has learned something |
-//! | partly known | about half of the result was in recent results | overlapping pages, moved windows |
+//! | new | most of the result was in no recent result | the agent has learned something |
+//! | partly known | half of the result is new | overlapping pages, moved windows |
 //! | known | at most a quarter of the result is new | the agent has read this already |
-//! | repeated change | a write of a text that was made recently | the second time, it adds nothing |
+//! | repeated change | a successful write of a text that was made recently | the second time, it adds nothing |
 //! | nothing | the class `nothing` | nothing was found |
 //! | failed | the class `failed`, or a result that reports an error | the call had no effect |
-//! | neutral | repeated writes of short values, polls, waits, plans, questions, acknowledgements, declined calls, outages; a result that is known, of a call that was last made before a change | says nothing about progress: such a call checks a change, or depends on others |
+//! | neutral | polls, waits, plans, questions, acknowledgements, calls that did not run, outages; repeated writes of short values; a known result of a call that was last made before a change | says nothing about progress: such a call checks a change, or depends on others |
 //!
-//! Recent are the latest six calls of the agent. Results are compared by a sketch: the smallest
+//! Recent are the latest five calls of the agent. Results are compared by a sketch: the smallest
 //! hashes of their lines, as in `MinHash` (A. Broder, *On the resemblance and containment of
-//! documents*, 1997). Six calls and four hashes suffice: in 154 labelled sessions, larger numbers
+//! documents*, 1997). Five calls and four hashes suffice: in 154 labelled sessions, larger numbers
 //! found no more stretches without progress, and delayed none.
 
 #[cfg(test)]
 mod tests;
 
-use std::num::NonZeroU32;
+use std::num::NonZeroU16;
 
 use memchr::memchr_iter;
 
@@ -49,7 +49,7 @@ pub enum Contribution {
 }
 
 /// The number of recent calls.
-const N_RECENT: usize = 6;
+const N_RECENT: usize = 5;
 /// The number of hashes in a sketch.
 const N_HASHES: usize = 4;
 /// The number of bytes of a result that are compared.
@@ -66,14 +66,15 @@ pub(super) struct RecentCalls(Option<Box<Calls>>);
 #[derive(Clone, Debug)]
 struct Calls {
     /// The latest call is the last.
-    calls: [Option<RecentCall>; N_RECENT],
+    calls: [RecentCall; N_RECENT],
     /// The number of calls since the latest change, that change included.
     n_since_change: u8,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct RecentCall {
-    call: NonZeroU32,
+    /// Bits of the fingerprint of the call; `None` if the call failed, or if there are fewer calls.
+    call: Option<NonZeroU16>,
     sketch: Sketch,
 }
 
@@ -84,30 +85,31 @@ type Sketch = [u16; N_HASHES];
 const ABSENT: u16 = u16::MAX;
 
 impl RecentCalls {
-    /// Forgets all calls: a new stretch of work begins.
+    /// Forgets all calls: a new stretch of work begins, or the agent has lost their results.
     pub(super) fn clear(&mut self) {
         self.0 = None;
     }
 
-    /// Adds a finished call, and returns its contribution. `is_error` is true if the call failed,
-    /// or if its result reports an error.
+    /// Adds a finished call, and returns its contribution. `is_error` returns true if the call
+    /// failed, or if its result reports an error.
     pub(super) fn add(
         &mut self,
         call: &Call,
         result: &ToolResult,
         class: ResultClass,
-        is_error: bool,
+        is_error: impl FnOnce() -> bool,
     ) -> Contribution {
         if is_neutral(call.purpose, class) {
             return Contribution::Neutral;
         }
+        let is_error = is_error();
         let is_change = call.class == ToolClass::Write || call.purpose == Purpose::Write;
         let text = result.output.as_deref().unwrap_or_default();
-        let sketch = if is_change { [ABSENT; N_HASHES] } else { sketch(text) };
-        let recent = self.0.get_or_insert_with(|| {
-            Box::new(Calls { calls: [None; N_RECENT], n_since_change: u8::MAX })
-        });
-        let added = RecentCall { call: call.fingerprint.brief(), sketch };
+        let added = RecentCall {
+            call: NonZeroU16::new(upper_bits(call.fingerprint)).filter(|_| !is_error),
+            sketch: if is_change { [ABSENT; N_HASHES] } else { sketch(text) },
+        };
+        let recent = self.0.get_or_insert_default();
         let contribution = match class {
             _ if is_error => Contribution::Failed,
             _ if is_change && recent.position(added.call).is_none() => Contribution::Change,
@@ -130,16 +132,24 @@ fn is_neutral(purpose: Purpose, class: ResultClass) -> bool {
     is_neutral || matches!(purpose, Purpose::Poll | Purpose::Wait | Purpose::Plan | Purpose::Ask)
 }
 
+impl Default for Calls {
+    fn default() -> Self {
+        let none = RecentCall { call: None, sketch: [ABSENT; N_HASHES] };
+        Self { calls: [none; N_RECENT], n_since_change: u8::MAX }
+    }
+}
+
 impl Calls {
-    /// Returns the number of calls that were made since an equal call, that call included.
-    fn position(&self, call: NonZeroU32) -> Option<usize> {
-        let is_equal = |recent: &Option<RecentCall>| recent.is_some_and(|it| it.call == call);
+    /// Returns the number of calls that were made since an equal call succeeded, that call
+    /// included.
+    fn position(&self, call: Option<NonZeroU16>) -> Option<usize> {
+        let is_equal = |recent: &RecentCall| call.is_some() && recent.call == call;
         self.calls.iter().rev().position(is_equal).map(|idx| idx + 1)
     }
 
     /// Returns the contribution of a call that returned information.
     fn contribution(&self, added: RecentCall) -> Contribution {
-        let recent = || self.calls.iter().flatten().flat_map(|call| call.sketch);
+        let recent = || self.calls.iter().flat_map(|call| call.sketch);
         let hashes = added.sketch.iter().filter(|hash| **hash != ABSENT);
         let n_hashes = hashes.clone().count();
         let n_new = hashes.filter(|hash| recent().all(|known| known != **hash)).count();
@@ -150,14 +160,14 @@ impl Calls {
                 Contribution::Neutral
             }
             _ if is_known => Contribution::Known,
-            _ if n_new * 5 <= n_hashes * 3 => Contribution::PartlyKnown,
+            _ if n_new * 2 <= n_hashes => Contribution::PartlyKnown,
             _ => Contribution::New,
         }
     }
 
     fn push(&mut self, call: RecentCall, is_change: bool) {
         self.calls.rotate_left(1);
-        self.calls[N_RECENT - 1] = Some(call);
+        self.calls[N_RECENT - 1] = call;
         self.n_since_change = if is_change { 1 } else { self.n_since_change.saturating_add(1) };
     }
 }
@@ -180,9 +190,12 @@ fn sketch(text: &str) -> Sketch {
     sketch
 }
 
-/// Returns 16 bits of the hash of a piece of text.
 fn hash(piece: &[u8]) -> u16 {
-    ((Fingerprint::of(piece).get() >> 48) as u16).min(ABSENT - 1)
+    upper_bits(Fingerprint::of(piece)).min(ABSENT - 1)
+}
+
+fn upper_bits(fingerprint: Fingerprint) -> u16 {
+    (fingerprint.get() >> 48) as u16
 }
 
 /// Inserts a hash into a sketch if it is smaller than another and not contained.
