@@ -305,7 +305,7 @@ fn init_writes_a_policy_that_is_found() {
     folder.write("work/all.toml", all.join("\n"));
     let (status, text) = run("work", &["validate", "--deny-warnings", "all.toml"]);
     assert_eq!(status, Some(0), "{text}");
-    assert!(text.contains("18 detectors, 2 sinks, 2 routes"), "{text}");
+    assert!(text.contains("22 detectors, 2 sinks, 2 routes"), "{text}");
     // The user's policy applies outside of the repository.
     assert_eq!(run("home", &["init", "--user", "--quiet"]), (Some(0), String::new()));
     let (_, text) = run("home", &["policy", "-v"]);

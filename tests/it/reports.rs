@@ -130,9 +130,12 @@ fn an_explanation_has_the_findings_of_the_report() {
         text.extend([format!("{{\"at\":\"{at}\",\"session\":\"s1\",\"event\":{event}}}\n")]);
     };
     line("\"prompt\",\"text\":\"go\"");
-    // The same error, then another error, then the first error once more.
+    // The same error, until a person sends a prompt, and then once more.
     for n in 0..10 {
-        let error = if n == 8 { "error: no such file: b.rs" } else { "error: type mismatch" };
+        if n == 8 {
+            line("\"prompt\",\"text\":\"try the other file\"");
+        }
+        let error = "error: type mismatch";
         line(&format!(
             "\"tool_call\",\"id\":\"c{n}\",\"tool\":\"Bash\",\"arguments\":{{\"command\":\"make {n}\"}}"
         ));

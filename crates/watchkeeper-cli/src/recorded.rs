@@ -5,6 +5,7 @@ mod cursor;
 mod group;
 mod merge;
 mod misdated;
+mod read_error;
 
 use std::{collections::BTreeMap, path::PathBuf};
 
@@ -15,7 +16,8 @@ use watchkeeper_core::{
 };
 
 pub(crate) use self::{
-    group::{Group, GroupRead, ReadError, UnreadFile, group, is_standard_input, size_of},
+    group::{Group, GroupRead, UnreadFile, group, is_standard_input, size_of},
+    read_error::ReadError,
     merge::{Step, read_group, read_in_turn, read_merged},
     misdated::MisdatedLines,
 };

@@ -75,16 +75,13 @@ impl Agent {
 
     /// Plays the whole session.
     pub(crate) fn play(mut self) -> io::Result<()> {
-        self.line(
-            "user",
-            json!({ "role": "user", "content": "Make the tests of the parser pass." }),
-            Value::Null,
-        )?;
+        self.prompt("Make the tests of the parser pass.")?;
         // The same failing command, repeated.
         for _ in 0..5 {
             let output = "Exit code 101\nerror[E0425]: cannot find value `token` in this scope";
             self.call("Bash", json!({ "command": "cargo test -p parser" }), output, true, 500)?;
         }
+        self.prompt("Look for the token first.")?;
         // Two read-only calls that alternate without progress.
         for _ in 0..5 {
             self.call("Grep", json!({ "pattern": "fn token" }), "No matches found", false, 250)?;
@@ -100,6 +97,10 @@ impl Agent {
         let text = json!([{ "type": "text", "text": "I give up." }]);
         self.response(text, "end_turn", 1_000)?;
         self.pace.wait(700)
+    }
+
+    fn prompt(&mut self, text: &str) -> io::Result<()> {
+        self.line("user", json!({ "role": "user", "content": text }), Value::Null)
     }
 
     /// Calls a tool that returns its result after `millis`.

@@ -9,8 +9,8 @@ use watchkeeper_core::{Event, Timestamp, author::DedupCache};
 use watchkeeper_sources::SessionFile;
 
 use super::{
-    group::ReadError,
     misdated::{MisdatedLines, TimeCorrection},
+    read_error::ReadError,
 };
 
 /// A file that is read up to its next event, or events that were read before.

@@ -10,7 +10,6 @@ use std::{
 
 use memchr::memmem;
 
-use thiserror::Error;
 use watchkeeper_core::{
     Event, SessionId, Timestamp,
     author::{ClientTotal, DedupCache, SkippedLines},
@@ -18,7 +17,7 @@ use watchkeeper_core::{
 };
 use watchkeeper_sources::{OpenError, SessionFile};
 
-use super::{cursor::Cursor, misdated::MisdatedLines};
+use super::{cursor::Cursor, misdated::MisdatedLines, read_error::ReadError};
 
 /// The files of one session and of its sub-agents. There can be thousands.
 #[derive(Debug)]
@@ -41,17 +40,6 @@ pub(crate) struct UnreadFile {
     pub(crate) error: ReadError,
     /// Number of skipped lines of a file without a session.
     pub(crate) skipped_lines: u64,
-}
-
-/// The reason why a file was not read to its end.
-#[derive(Debug, Error)]
-pub(crate) enum ReadError {
-    #[error(transparent)]
-    Open(#[from] OpenError),
-    #[error(transparent)]
-    Read(#[from] watchkeeper_sources::ReadError),
-    #[error("contains no session")]
-    NoSession,
 }
 
 /// The result of reading the files of a group.
