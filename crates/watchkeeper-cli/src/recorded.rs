@@ -17,9 +17,9 @@ use watchkeeper_core::{
 
 pub(crate) use self::{
     group::{Group, GroupRead, UnreadFile, group, is_standard_input, size_of},
-    read_error::ReadError,
     merge::{Step, read_group, read_in_turn, read_merged},
     misdated::MisdatedLines,
+    read_error::ReadError,
 };
 
 /// A session of recorded files.

@@ -33,7 +33,7 @@ impl Weights {
         known: 2,
         partly_known: 1,
         repeated_change: 2,
-        new: 1,
+        new: 2,
         new_in_a_row: 4,
     };
 

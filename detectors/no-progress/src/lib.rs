@@ -36,11 +36,11 @@ impl DetectorKind for NoProgress {
     const DOCS: &'static str = include_str!("../README.md");
     const CLASS: &'static str = "runaway";
     const LEVELS: &'static [Level] = &[
-        Level::new(5, Severity::Low),
-        Level::new(7, Severity::Medium),
-        Level::new(14, Severity::High),
+        Level::new(4, Severity::Low),
+        Level::new(6, Severity::Medium),
+        Level::new(12, Severity::High),
     ];
-    const LIMIT: u64 = 7;
+    const LIMIT: u64 = 6;
     type Options = NoProgressOptions;
 
     fn new(options: NoProgressOptions) -> Result<Self, InvalidOption> {

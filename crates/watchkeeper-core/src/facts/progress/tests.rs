@@ -64,6 +64,18 @@ fn compares_results_with_recent_results() {
 }
 
 #[test]
+fn usual_lines_do_not_make_a_result_known() {
+    use Contribution::{Known, New};
+    let licence = lines(0..15);
+    let file = |n: u32| format!("{licence}{}", lines(n * 100..n * 100 + 4));
+    let read = |n: u32| step("Read", &format!("{n}.rs"), &file(n));
+    let review = contributions((1..40).map(read));
+    let n_new = review.iter().filter(|it| **it == New).count();
+    assert!(20 < n_new, "{review:?}");
+    assert_eq!(contributions([read(1), read(1), read(1), read(1)]), [New, Known, Known, Known]);
+}
+
+#[test]
 fn classifies_steps_without_information() {
     use Contribution::{Failed, Neutral, Nothing};
     for (step, expected) in [
