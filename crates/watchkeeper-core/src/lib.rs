@@ -100,6 +100,7 @@ pub mod author {
         options::{Options, OptionsError},
         panic_message::panic_message,
         period::{Elapsed, ParsePeriodError, Period, Within, known_time, untimed},
+        purpose::runs_program,
         quote::{is_unsafe, make_safe},
         secret::Secret,
         severity::percent,

@@ -21,6 +21,7 @@
 mod command;
 mod kind;
 mod polls;
+mod programs;
 mod shell;
 #[cfg(test)]
 mod tests;
@@ -28,8 +29,12 @@ mod words;
 
 use memchr::memmem;
 
-pub use self::kind::{Purpose, SpacedWeight, Weight};
+pub(crate) use self::programs::first_program;
 use self::{command::of_command, words::of_words};
+pub use self::{
+    kind::{Purpose, SpacedWeight, Weight},
+    programs::runs_program,
+};
 use crate::{
     Json, ToolClass,
     event::CommandArguments,

@@ -8,24 +8,23 @@ use std::{num::NonZeroU32, sync::Arc};
 use watchkeeper_core::{
     Context, ErrorCause, ErrorClass, Fingerprint, Purpose, Report, Timestamp, ToolClass,
     ToolResult,
-    author::{Call, Place},
+    author::{Call, Place, runs_program},
     quote,
 };
 
 use crate::{
-    commands::{contains_word, runs_program},
+    commands::contains_word,
     failure::{Failure, Weight},
     pace::{spaced_weight, survived_weight},
 };
 
 /// The largest number of causes that one agent has at a time.
 const MAX_CAUSES: usize = 4;
-/// The number of other results after which a cause is dropped: the agent has moved on.
+/// The most results after a failure until the next one. With another result, the cause is
+/// dropped: the agent has moved on.
 const MOVED_ON: u32 = 20;
 /// The fewest other results after which a failure has a quarter of its weight.
 const MANY_OTHERS: u32 = 5;
-/// After an edit, a failure whose cause no edit removes has one of this many parts of its weight.
-const PARTS_AFTER_EDIT: u64 = 3;
 
 /// The causes of the recent failures of one agent, in the order of their first failure.
 #[derive(Clone, Debug, Default)]
@@ -196,8 +195,9 @@ impl CauseRow {
             self.n_survived = self.n_survived.saturating_add(1);
             return survived_weight(full, self.n_survived, self.output != output);
         }
+        // No edit removes the cause, so that an edit is a little progress at most.
+        let full = if self.is_edited { full * 2 / 3 } else { full };
         // `n_others` contains the result of this failure.
-        let full = if self.is_edited { full * 2 / PARTS_AFTER_EDIT } else { full };
         match self.n_others {
             0 | 1 => full,
             2..=MANY_OTHERS => full / 2,

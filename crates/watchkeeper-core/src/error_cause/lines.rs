@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::class::ErrorClass;
+use crate::purpose::first_program;
 
 /// The longest line, in bytes, that is examined on each side of a phrase.
 const LONGEST_SIDE: usize = 300;
@@ -220,23 +221,9 @@ fn without_number(name: &str) -> &str {
 
 /// Returns the range of the first program of a command.
 pub(super) fn program(command: &str) -> Option<Range<usize>> {
-    let mut at = 0;
-    for word in command.split_inclusive(char::is_whitespace) {
-        let start = at;
-        at += word.len();
-        let word = word.trim_end();
-        let is_prefix = ["sudo", "timeout", "time", "env", "nohup", "cd", "exec"].contains(&word);
-        if word.is_empty() || is_prefix || word.contains('=') || word.starts_with(['-', '$', '#']) {
-            continue;
-        }
-        if word.starts_with(|c: char| c.is_ascii_digit()) || word.ends_with("&&") {
-            continue;
-        }
-        let part = last_part(word.trim_end_matches(';'));
-        let start = start + word.rfind(part)?;
-        return named(start..start + part.len());
-    }
-    None
+    let name = first_program(command)?;
+    let start = command.find(name)?;
+    named(start..start + name.len())
 }
 
 fn floor(text: &str, at: usize) -> usize {

@@ -3,7 +3,8 @@
 use super::{
     kind::Purpose,
     polls::{has_pattern, has_subcommands, is_poll, starts},
-    shell::{SimpleCommand, Words, for_each_command},
+    programs::{Program, SHELLS, for_each_program, unquote},
+    shell::Words,
     words::of_words,
 };
 use crate::name_words::words as words_of_name;
@@ -12,8 +13,6 @@ use crate::name_words::words as words_of_name;
 const EXAMINED: usize = 1024;
 /// The shortest sleep, in seconds, that waits for a change.
 const SHORTEST_SLEEP: f64 = 5.0;
-/// The largest nesting of commands that run other commands.
-const MAX_DEPTH: u8 = 4;
 
 /// Commands that search, and print nothing where they find nothing.
 const SEARCHES: &[&str] = &[
@@ -71,18 +70,6 @@ const GIT_READS: &[&str] = &[
     "show",
     "status",
 ];
-/// Commands that have no purpose of their own.
-const NEUTRAL: &[&str] = &[
-    ".", ":", "[", "[[", "break", "case", "cd", "clear", "continue", "date", "declare", "done",
-    "echo", "esac", "exit", "export", "false", "fi", "for", "local", "printf", "pwd", "read",
-    "set", "shift", "source", "test", "trap", "true", "unset",
-];
-/// Words that are allowed before a program.
-const PREFIXES: &[&str] = &[
-    "!", "command", "do", "elif", "else", "env", "exec", "if", "nice", "nohup", "stdbuf", "sudo",
-    "then", "time", "timeout",
-];
-const SHELLS: &[&str] = &["bash", "dash", "fish", "ksh", "sh", "su", "zsh"];
 const INTERPRETERS: &[&str] =
     &["bun", "deno", "node", "perl", "php", "python", "python2", "python3", "ruby", "tsx"];
 const HTTP_CLIENTS: &[&str] = &["curl", "http", "https", "xh"];
@@ -171,103 +158,35 @@ impl Effects {
 /// Returns the purpose of a shell command.
 pub(super) fn of_command(command: &str) -> Purpose {
     let mut effects = Effects::default();
-    add_script(cut(command), 0, &mut effects);
+    add_script(cut(command), &mut effects);
     effects.purpose()
 }
 
-fn add_script(script: &str, depth: u8, effects: &mut Effects) {
-    for_each_command(script, &mut |command| add_command(command, depth, effects));
+fn add_script(script: &str, effects: &mut Effects) {
+    for_each_program(script, &mut |program| add_program(program, effects));
 }
 
-fn add_command(command: SimpleCommand<'_>, depth: u8, effects: &mut Effects) {
-    let mut words = Words::of(command.text);
-    let mut is_condition = false;
-    let mut runs_others = false;
-    let program = loop {
-        let Some(word) = words.next().map(unquote) else { return };
-        match word {
-            "until" | "while" => is_condition = true,
-            "xargs" | "parallel" => runs_others = true,
-            _ if PREFIXES.contains(&word) => {}
-            _ if word.starts_with(|c: char| c == '-' || c.is_ascii_digit()) => {}
-            _ if word.contains('=') => {}
-            _ if !word.contains(|c: char| c.is_alphanumeric() || matches!(c, '[' | ':' | '.')) => {}
-            _ => break word,
-        }
-    };
-    let program = program.rsplit('/').next().unwrap_or(program);
+fn add_program(program: Program<'_>, effects: &mut Effects) {
+    let Program { name, command, arguments, .. } = program;
     // The other commands of a pipe filter the output of the first, unless they run commands.
-    let runs = runs_others || SHELLS.contains(&program) || program == "ssh";
-    if command.is_piped && !runs && !has_subcommands(program) {
+    let runs = program.runs_others || SHELLS.contains(&name) || name == "ssh";
+    if command.is_piped && !runs && !has_subcommands(name) {
         return;
     }
-    if command.writes_file && matches!(program, "cat" | "echo" | "printf") {
+    if command.writes_file && matches!(name, "cat" | "echo" | "printf") {
         return effects.add(Effect::Write);
     }
-    if NEUTRAL.contains(&program) {
+    if program.is_neutral() || program.runs_script {
         return;
     }
-    if let Some(script) = script_of(program, words).filter(|_| depth < MAX_DEPTH) {
-        return add_script(script, depth + 1, effects);
-    }
-    if is_condition {
+    if program.is_condition {
         effects.add(Effect::Loop);
     }
-    let effect = match effect_of(program, words) {
-        Effect::Run if is_condition => Effect::Probe,
+    let effect = match effect_of(name, arguments) {
+        Effect::Run if program.is_condition => Effect::Probe,
         effect => effect,
     };
     effects.add(effect);
-}
-
-/// Returns the script that a command runs, such as the argument of `bash -c`, the command of
-/// `ssh`, or the command after the container of `docker exec`.
-fn script_of<'a>(program: &str, mut words: Words<'a>) -> Option<&'a str> {
-    let is_script_option =
-        |word: &&str| word.starts_with('-') && !word.starts_with("--") && word.ends_with('c');
-    if SHELLS.contains(&program) {
-        words.find(is_script_option)?;
-        // A list of words has lost the quotes.
-        let rest = words.rest();
-        return words.next().map(|word| if word == unquote(word) { rest } else { unquote(word) });
-    }
-    match program {
-        "docker" | "docker-compose" | "podman" => {
-            let mut subcommands = words.by_ref().filter(|word| !word.starts_with('-'));
-            let first = subcommands.next()?;
-            if first != "exec" && !(first == "compose" && subcommands.next()? == "exec") {
-                return None;
-            }
-            skip_options(&mut words, &["-e", "-u", "-w", "--env", "--user", "--workdir"])?;
-        }
-        "kubectl" | "oc" => {
-            starts(words).find_map(|mut it| it.next().filter(|word| *word == "exec"))?;
-            words.find(|word| *word == "--")?;
-        }
-        "ssh" => {
-            skip_options(&mut words, &["-F", "-J", "-L", "-R", "-i", "-l", "-o", "-p"])?;
-        }
-        "eval" => {}
-        "find" => {
-            words.find(|word| word.starts_with("-exec") || word.starts_with("-ok"))?;
-        }
-        _ => return None,
-    }
-    let rest = words.rest();
-    let mut words = words;
-    let script = words.next()?;
-    Some(if words.rest().is_empty() { unquote(script) } else { rest })
-}
-
-/// Skips options, and returns the first word that is no option.
-fn skip_options<'a>(words: &mut Words<'a>, with_value: &[&str]) -> Option<&'a str> {
-    loop {
-        match words.next()? {
-            option if with_value.contains(&option) => drop(words.next()),
-            option if option.starts_with('-') => {}
-            word => return Some(word),
-        }
-    }
 }
 
 fn effect_of(program: &str, words: Words<'_>) -> Effect {
@@ -426,13 +345,6 @@ fn is_state_url(url: &str) -> bool {
         || address.split_once('/').is_some_and(|(_, path)| {
             path.split(['/', '?', '.', '-']).any(|it| STATES.contains(&it))
         })
-}
-
-/// Removes the quotes and brackets around a word.
-fn unquote(word: &str) -> &str {
-    word.trim_matches(|c: char| {
-        matches!(c, '"' | '\'' | '\\' | '(' | ')' | '{' | '}' | '$' | '`' | ',')
-    })
 }
 
 fn cut(text: &str) -> &str {
