@@ -18,8 +18,13 @@ const HINTS: &[&str] = &[
     "No such file",
     "no such file",
     "No module named",
+    "no required module",
     "annot find",
-    "resolv",
+    "resol",
+    "service not known",
+    "nodename nor servname",
+    "failed to lookup address",
+    "dial tcp",
     "unexpected EOF",
     "yntax error",
     "parse error near",
@@ -32,6 +37,13 @@ const HINTS: &[&str] = &[
 
 static MATCHER: LazyLock<AhoCorasick> =
     LazyLock::new(|| AhoCorasick::new(HINTS).expect("the patterns are few and short"));
+
+/// Returns true if a text contains a part of an error, in any case of letters.
+#[cfg(test)]
+pub(crate) fn has_hint(text: &str) -> bool {
+    let text = text.to_ascii_lowercase();
+    HINTS.iter().any(|hint| text.contains(&hint.to_ascii_lowercase()))
+}
 
 /// Returns true if a successful result is short and contains a part of an error.
 pub(crate) fn may_report_error(output: &str) -> bool {

@@ -176,9 +176,9 @@ const GROUPS: &[Group] = &[
             "java_home is not",
             "java_home environment variable is not",
             "java_home is set to an invalid",
-            "unable to locate a java runtime",
         ],
     ),
+    Group(MissingProgram, Known("java"), Nothing, IfFailed, &["locate a java runtime"]),
     // Languages.
     Group(
         MissingModule,
@@ -192,13 +192,6 @@ const GROUPS: &[Group] = &[
             "cannot find module providing package ",
             "no required module provides package ",
         ],
-    ),
-    Group(
-        MissingModule,
-        Before,
-        Nothing,
-        IfFailed,
-        &[" is not in std (", " is not in goroot", "was not found in the pkg-config search path"],
     ),
     Group(
         MissingModule,
@@ -223,6 +216,14 @@ const GROUPS: &[Group] = &[
             "unresolved import ",
             "use of undeclared crate or module ",
             "use of unresolved module or unlinked crate ",
+            // Package managers: pip, dnf, brew, cargo, apt.
+            "could not find a version that satisfies the requirement ",
+            "no available formula with the name ",
+            "no match for argument: ",
+            "no matching distribution found for ",
+            "no matching package named ",
+            "unable to find a match: ",
+            "unable to locate package ",
         ],
     ),
     Group(MissingModule, After, InLine(&["does not exist"]), IfFailed, &["error: package "]),
@@ -234,22 +235,7 @@ const GROUPS: &[Group] = &[
         IfFailed,
         &["fatal error: "],
     ),
-    // Package managers: pip, apt, dnf, apk, brew, npm, cargo.
-    Group(
-        MissingModule,
-        After,
-        Nothing,
-        IfFailed,
-        &[
-            "could not find a version that satisfies the requirement ",
-            "no available formula with the name ",
-            "no match for argument: ",
-            "no matching distribution found for ",
-            "no matching package named ",
-            "unable to find a match: ",
-            "unable to locate package ",
-        ],
-    ),
+    // Package managers (apk, apt, npm), Go, and pkg-config.
     Group(
         MissingModule,
         Before,
@@ -257,9 +243,12 @@ const GROUPS: &[Group] = &[
         IfFailed,
         &[
             " (no such package)",
+            " is not in goroot",
+            " is not in std (",
             "has no installation candidate",
             "is not in this registry",
             "is not in the npm registry",
+            "was not found in the pkg-config search path",
         ],
     ),
     // Names of hosts, and connections.
@@ -276,7 +265,6 @@ const GROUPS: &[Group] = &[
             "getaddrinfo eai_again ",
             "temporary failure resolving ",
             "unable to resolve host address ",
-            "unknownhostexception: ",
             "the remote name could not be resolved: ",
         ],
     ),
@@ -305,6 +293,7 @@ const GROUPS: &[Group] = &[
             "connectionpool(host=",
             "error sending request for url ",
             "failed to connect to ",
+            "unknownhostexception: ",
         ],
     ),
     Group(
@@ -324,18 +313,18 @@ const GROUPS: &[Group] = &[
         ],
     ),
     // Tools that edit files, of agents, and `patch` and `git apply`.
+    Group(RejectedEdit, After, Nothing, Certain, &["not found in content of "]),
     Group(
         RejectedEdit,
         After,
         Nothing,
-        Certain,
+        IfFailed,
         &[
             "apply_patch verification failed: failed to find expected lines in ",
             "did not appear verbatim in ",
             "failed to find expected lines in ",
             "found for old_string in ",
             "no exact match found in ",
-            "not found in content of ",
         ],
     ),
     Group(RejectedEdit, After, Nothing, IfFailed, &["patch failed: "]),
@@ -346,23 +335,9 @@ const GROUPS: &[Group] = &[
         Nothing,
         Certain,
         &[
-            "apply_patch verification failed",
-            "could not find the string to replace",
-            "does not match anything in the file",
-            "edit was not applied",
-            "invalid patch",
-            "matches for oldstring",
-            "matches of the string to replace",
-            "multiple occurrences of old_str",
             "no changes to make",
-            "no replacement performed",
-            "no replacement was performed",
-            "no sufficiently similar match found",
-            "oldstring and newstring",
             "oldstring not found",
-            "old_string and new_string",
             "old_string not found",
-            "proposed edit has introduced new syntax error",
             "string not found in file",
             "string to replace not found",
         ],
@@ -372,7 +347,26 @@ const GROUPS: &[Group] = &[
         Subject::None,
         Nothing,
         IfFailed,
-        &["corrupt patch at line", "hunk failed", "hunks failed", "failed to find context"],
+        &[
+            "apply_patch verification failed",
+            "corrupt patch at line",
+            "could not find the string to replace",
+            "does not match anything in the file",
+            "edit was not applied",
+            "failed to find context",
+            "hunk failed",
+            "hunks failed",
+            "invalid patch",
+            "matches for oldstring",
+            "matches of the string to replace",
+            "multiple occurrences of old_str",
+            "no replacement performed",
+            "no replacement was performed",
+            "no sufficiently similar match found",
+            "oldstring and newstring",
+            "old_string and new_string",
+            "proposed edit has introduced new syntax error",
+        ],
     ),
     Group(
         RejectedEdit,
@@ -430,13 +424,12 @@ const GROUPS: &[Group] = &[
         ],
     ),
     Group(InvalidArguments, After, InLine(&["not found"]), IfFailed, &["agent type "]),
-    Group(InvalidArguments, Before, Nothing, IfFailed, &[" is required for command"]),
     Group(
         InvalidArguments,
         Before,
         Nothing,
         IfFailed,
-        &[" tool was called with invalid arguments"],
+        &[" is required for command", " tool was called with invalid arguments"],
     ),
     Group(
         InvalidArguments,
@@ -595,3 +588,10 @@ pub(super) static MATCHER: LazyLock<Matcher> = LazyLock::new(|| {
     let automaton = AhoCorasick::builder().ascii_case_insensitive(true).build(texts);
     Matcher { automaton: automaton.expect("the patterns are few and short"), phrases }
 });
+
+/// Returns the phrases that report an error in successful results, too.
+#[cfg(test)]
+pub(super) fn certain_texts() -> impl Iterator<Item = &'static str> {
+    let certain = GROUPS.iter().filter(|Group(.., certainty, _)| *certainty == Certain);
+    certain.flat_map(|Group(.., texts)| *texts).copied()
+}

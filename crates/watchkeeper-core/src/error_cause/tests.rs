@@ -4,8 +4,9 @@ use super::{
     CauseContext,
     ErrorClass::{self, *},
     FoundCause,
+    phrases::certain_texts,
 };
-use crate::{Cause, Purpose, ToolClass, ToolResult};
+use crate::{Cause, Purpose, ToolClass, ToolResult, error_hints::has_hint};
 
 const RUN: CauseContext<'_> =
     CauseContext { class: ToolClass::Run, purpose: Purpose::Run, command: None };
@@ -583,6 +584,10 @@ fn a_script_may_succeed_after_an_error() {
         (true, "Traceback (most recent call last):\nModuleNotFoundError: No module named 'x'"),
         (true, "curl: (6) Could not resolve host: example.org\nexit 6"),
         (true, "Error: JAVA_HOME is not defined correctly."),
+        (true, "error: no required module provides package example.org/x"),
+        (true, "ping: a.example: Temporary failure in name resolution\nexit 2"),
+        (true, "ping: a.example: Name or service not known"),
+        (true, "Get: dial tcp: lookup a.example: no such host"),
         (true, "node:internal/modules/cjs/loader:1\nError: Cannot find module 'x'"),
         (false, "the shell prints `javac: command not found` in this case"),
         (false, "build.log:17:bash: line 3: javac: command not found"),
@@ -607,11 +612,20 @@ fn a_script_may_succeed_after_an_error() {
 }
 
 #[test]
+fn successful_results_with_a_certain_phrase_are_searched() {
+    let missed: Vec<_> = certain_texts().filter(|text| !has_hint(text)).collect();
+    assert!(missed.is_empty(), "{missed:#?}");
+}
+
+#[test]
 fn a_timeout_names_the_program() {
     for (name, command) in [
         (Some("apt-get"), "apt-get install curl"),
         (Some("apt-get"), "sudo DEBIAN_FRONTEND=noninteractive apt-get update"),
         (Some("mvn"), "timeout 300 ./tools/mvn -q test"),
+        (Some("make"), "cd /repo && make"),
+        (Some("make"), "bash -lc 'cd /repo && make'"),
+        (None, "cd /repo"),
         (None, ""),
     ] {
         let call = CauseContext { command: Some(command), ..RUN };
@@ -626,7 +640,7 @@ fn a_timeout_names_the_program() {
 
 #[test]
 fn a_call_that_did_not_run_has_no_cause() {
-    for cause in [Cause::Declined, Cause::Sibling, Cause::Interrupted] {
+    for cause in [Cause::Declined, Cause::Blocked, Cause::Sibling, Cause::Interrupted] {
         let mut result = result("bash: x: command not found", false);
         result.cause = Some(cause);
         assert_eq!(named(&result, RUN), None);
