@@ -1,4 +1,4 @@
-//! The causes of unsuccessful steps: what is missing or wrong, whatever the call was.
+//! The causes of unsuccessful steps: the missing or wrong thing behind a failure.
 //!
 //! Two steps have the same cause if they have the same class and the same subject, although the
 //! calls, the line numbers and the words around the error differ. If a result contains several
@@ -16,15 +16,15 @@
 //! | denied | `Permission denied`, `EACCES`, `Read-only file system`, `401 Unauthorized` | the file or host, if it is named |
 //! | exhausted | `No space left on device`, `Out of memory` | none |
 //! | shell syntax | `unexpected EOF while looking for matching`, `parse error near` | none: the quoting is wrong |
-//! | timeout | the tool or the command ran too long | the first program of the command |
+//! | timeout | the tool or the command ran too long | the first program of the command, other than `cd` and the like |
 //! | missing path | `No such file or directory`, `File not found`, `No rule to make target` | the last part of the path |
 //! | syntax | `SyntaxError`, `E999`, `ParseError` in source code | the line without numbers |
 //!
 //! Failed builds and tests have no class: each error is a cause of its own there.
 //!
 //! Place decides if text is an error or quotes one. Numbered lines, comments and lines of a diff
-//! never count. In a successful result, an error counts only if the call runs something other
-//! than reads and searches, the result is short, and the line begins with the error, after
+//! never count. In a successful result, an error counts only if the call runs or writes something
+//! and is no read, search or poll, the result is short, and the line begins with the error, after
 //! nothing but the names of programs and line numbers (`bash: line 3: javac: command not found`).
 
 mod class;
@@ -102,7 +102,7 @@ const TIMED_OUT: i32 = 124;
 impl FoundCause {
     /// Returns the cause of a result, if it reports one.
     pub(crate) fn of(result: &ToolResult, call: CauseContext<'_>) -> Option<Self> {
-        if let Some(Cause::Declined | Cause::Sibling | Cause::Interrupted) = result.cause {
+        if !result.ok && !result.failed() {
             return None;
         }
         let quotes_text = matches!(call.purpose, Purpose::Read | Purpose::Search | Purpose::Poll);
