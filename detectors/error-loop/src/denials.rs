@@ -7,7 +7,7 @@ use watchkeeper_core::{
 };
 
 /// The number of reads in a row after which the agent works without the denied calls.
-/// Readers need no permission, so that fewer prove nothing.
+/// Reads need no permission, so that fewer prove nothing.
 const MAX_READS: u8 = 5;
 
 /// The denied calls of one agent since another of its calls ran.
@@ -33,9 +33,13 @@ impl Denials {
                 Some(Cause::Blocked) => self.add(result, cx),
                 Some(Cause::Declined) => self.end(cx, "a person declined a call"),
                 Some(Cause::Sibling | Cause::Interrupted) => {}
-                _ => self.add_finished(cx),
+                _ => self.add_finished(result, cx),
             },
-            EventKind::Prompt { synthetic: false, .. } => self.end(cx, "a person sent a prompt"),
+            EventKind::Prompt { .. } => {
+                if let Some(reason) = cx.agent().start().reason() {
+                    self.end(cx, reason);
+                }
+            }
             _ => {}
         }
     }
@@ -78,10 +82,10 @@ impl Denials {
     }
 
     /// Adds a call that ran to its end.
-    fn add_finished(&mut self, cx: &mut Context<'_>) {
+    fn add_finished(&mut self, result: &ToolResult, cx: &mut Context<'_>) {
         let Some(row) = &mut self.row else { return };
         if cx.call().is_some_and(|call| call.class == ToolClass::Read) {
-            row.n_reads += 1;
+            row.n_reads += u8::from(result.ok);
             if row.n_reads < MAX_READS {
                 return;
             }

@@ -5,7 +5,7 @@ use proptest::{prelude::*, sample::select};
 use watchkeeper_core::{Level, Severity, Status};
 use watchkeeper_testing::{Trace, detector, findings, laws, play, play_detector};
 
-use crate::{ErrorLoop, reasons::Reason};
+use crate::ErrorLoop;
 
 #[test]
 fn counts_failures_of_any_tool() {
@@ -87,49 +87,52 @@ fn an_error_that_remains_after_changes_counts_less() {
     assert!(!opens(3, 7) && opens(3, 8));
 }
 
-/// Errors with which clients and providers end a turn.
-const TURN_ERRORS: &[&str] = &[
-    "API Error: 400 invalid_request_error: messages.3: tool_use ids were found without tool_result",
-    "API Error: 401 authentication_error: invalid x-api-key",
-    "API Error: 403 permission_error: your organization has no access to this model",
-    "API Error: 404 not_found_error: model: opus-9",
-    "API Error: 413 request_too_large",
-    "API Error: 529 overloaded_error: Overloaded",
-    "Credit balance is too low",
-    "You exceeded your current quota, please check your plan and billing details",
-    "prompt is too long: 213462 tokens > 200000 maximum",
-    "This model's maximum context length is 128000 tokens",
-    "input length and max_tokens exceed context limit",
-    "You have hit your limit. It resets at 5pm",
-    "usage limit reached",
-    "fetch failed",
-    "TypeError: terminated",
-    "read ECONNRESET",
-    "connect ECONNREFUSED 127.0.0.1:8080",
-    "getaddrinfo ENOTFOUND api.example.com",
-    "getaddrinfo EAI_AGAIN api.example.com",
-    "socket hang up",
-    "Premature close",
-    "stream disconnected before completion: stream closed before response.completed",
-    "error sending request for url",
-    "unexpected end of JSON input",
-    "self-signed certificate in certificate chain",
-    "Request was aborted by the server",
-    "OAuth token has expired",
-    "Model not found",
-    "thinking blocks cannot be modified",
-    "something else",
+/// Errors with which clients and providers end a turn. True if only a person can remove the
+/// reason.
+const TURN_ERRORS: &[(bool, &str)] = &[
+    (
+        false,
+        "API Error: 400 invalid_request_error: messages.3: tool_use ids were found without tool_result",
+    ),
+    (true, "API Error: 401 authentication_error: invalid x-api-key"),
+    (false, "API Error: 403 permission_error: your organization has no access to this model"),
+    (false, "API Error: 404 not_found_error: model: opus-9"),
+    (true, "API Error: 413 request_too_large"),
+    (false, "API Error: 529 overloaded_error: Overloaded"),
+    (true, "Credit balance is too low"),
+    (true, "You exceeded your current quota, please check your plan and billing details"),
+    (true, "prompt is too long: 213462 tokens > 200000 maximum"),
+    (true, "This model's maximum context length is 128000 tokens"),
+    (true, "input length and max_tokens exceed context limit"),
+    (true, "You have hit your limit. It resets at 5pm"),
+    (true, "usage limit reached"),
+    (false, "fetch failed"),
+    (false, "TypeError: terminated"),
+    (false, "read ECONNRESET"),
+    (false, "connect ECONNREFUSED 127.0.0.1:8080"),
+    (false, "getaddrinfo ENOTFOUND api.example.com"),
+    (false, "getaddrinfo EAI_AGAIN api.example.com"),
+    (false, "socket hang up"),
+    (false, "Premature close"),
+    (false, "stream disconnected before completion: stream closed before response.completed"),
+    (false, "error sending request for url"),
+    (false, "unexpected end of JSON input"),
+    (false, "self-signed certificate in certificate chain"),
+    (false, "Request was aborted by the server"),
+    (true, "OAuth token has expired"),
+    (false, "Model not found"),
+    (false, "thinking blocks cannot be modified"),
+    (false, "something else"),
 ];
 
 #[test]
 fn turns_that_end_in_an_error_are_counted_whatever_its_text() {
-    for text in TURN_ERRORS {
+    for (is_lost, text) in TURN_ERRORS {
         let dead = format!("0s repeat 3 every 30s: prompt go on ;; error {text}");
         assert!(opens("of = 'turn'", 3, &dead), "{text}");
         let recovers =
             format!("0s repeat 9 every 30s: prompt go on ;; error {text} ;; message it is done");
-        let is_lost = Reason::of(text).is_some();
-        assert_eq!(opens("of = 'turn'", 2, &recovers), is_lost, "{text}");
+        assert_eq!(opens("of = 'turn'", 2, &recovers), *is_lost, "{text}");
     }
     let stopped = "0s repeat 9 every 30s: prompt go on ;; error Request interrupted by user";
     assert!(!opens("of = 'turn'", 1, stopped));
@@ -202,6 +205,14 @@ fn denied_calls_in_a_row_are_counted_unless_a_person_denied_them() {
              +1s call Bash make\n+1s result blocked no",
             1,
         ),
+        (
+            "0s call Bash make\n1s result blocked no\n\
+             +1s repeat 5 every 1s: call Read a ;; result fail no such file\n\
+             +1s call Bash make\n+1s result blocked no",
+            2,
+        ),
+        // The harness begins other turns.
+        ("0s repeat 4 every 9m: synthetic look ;; call Bash make ;; result blocked no", 1),
     ] {
         assert_eq!(n_denials(trace), n, "{trace}");
     }
