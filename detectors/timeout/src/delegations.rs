@@ -38,11 +38,15 @@ impl Delegations {
             return;
         }
         let known = self.known.get_or_insert_default();
-        if known.is_reported {
-            known.is_reported = false;
+        let was_reported = std::mem::take(&mut known.is_reported);
+        if was_reported {
             known.resolve(cx);
         }
         if event.agent.is_some() {
+            // The wake-up for the finding may have been the last one.
+            if was_reported && let Some(limit) = known.limit(rules) {
+                wake_at_next_level(0, limit, cx);
+            }
             return;
         }
         if let (EventKind::ToolResult(result), Some(call)) = (&event.kind, cx.call())

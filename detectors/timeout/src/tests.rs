@@ -1,5 +1,9 @@
 use insta::assert_snapshot;
-use watchkeeper_core::{Event, Level, Severity, author::Origin, embed::NamedDetector};
+use watchkeeper_core::{
+    DetectorKind, Event, Level, Severity, Status,
+    author::{Options, Origin},
+    embed::NamedDetector,
+};
 use watchkeeper_testing::{Trace, detector, findings, laws, play, play_detector};
 
 use crate::Timeout;
@@ -137,7 +141,7 @@ fn a_silent_delegation_is_compared_with_earlier_ones() {
 
 /// Each row: the events of a third delegation, and whether a finding opens.
 #[test]
-fn delegations_that_are_silent() {
+fn reports_a_silent_delegation_once_two_have_finished() {
     let finished = "0s prompt go on\n\
                     1s repeat 2 every 10m: call Task look ;; result text\n\
                     1h call #a Task one\n+9m result #a\n+1s call #a Task two\n+9m result #a\n";
@@ -168,6 +172,36 @@ fn delegations_that_are_silent() {
         let trace: Trace = trace.parse().expect("every line is an event");
         assert_eq!(findings(&silent_delegation(), &trace).len(), 0, "{early}");
     }
+}
+
+#[test]
+fn times_a_delegation_again_after_an_event_of_its_agent() {
+    let trace = "
+        0s   prompt go on
+        1s   repeat 2 every 10m: call Task look ;; result text
+        1h   call #a Task one
+        +9m  result #a
+        +1s  call #a Task two
+        +9m  result #a
+        +1s  call Task three
+        +1h  agent a: agent_start
+        +1s  agent a: agent_end
+        +9h  result
+    ";
+    let trace: Trace = trace.parse().expect("every line is an event");
+    let found = findings(&silent_delegation(), &trace);
+    assert_eq!(found.iter().filter(|finding| finding.status == Status::Open).count(), 2);
+}
+
+#[test]
+fn rejects_invalid_options() {
+    let error = |text| {
+        let built = Options::parse(text).and_then(|options| options.build(Timeout::new));
+        built.expect_err("the options are invalid").to_string()
+    };
+    assert_snapshot!(error("of = 'turn'\nmax = '5m'\ntimes_longest = 4"), @r#"invalid value for `times_longest`: `times_longest` applies only to `of = "delegation"`; remove it"#);
+    assert_snapshot!(error("of = 'delegation'\nmax = '5m'\ntimes_longest = 0"), @"invalid value for `times_longest`: a multiple of 0 allows nothing; use 1 or more");
+    assert_snapshot!(error("of = 'turn'\nmax = '5m'\ndelegates = true"), @r#"invalid value for `delegates`: `delegates` applies only to `of = "tool"`; remove it"#);
 }
 
 #[test]
