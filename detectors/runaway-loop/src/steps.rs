@@ -26,7 +26,12 @@ impl Step<'_> {
     pub(crate) fn may_change_files(&self) -> bool {
         let only_reads = matches!(
             self.purpose,
-            Purpose::Read | Purpose::Search | Purpose::Navigate | Purpose::Poll | Purpose::Ask
+            Purpose::Read
+                | Purpose::Search
+                | Purpose::Navigate
+                | Purpose::Poll
+                | Purpose::Ask
+                | Purpose::Plan
         );
         !only_reads && !matches!(self.class, ToolClass::Read | ToolClass::Write)
     }
@@ -257,7 +262,8 @@ impl Several {
             let (tool, class, purpose) =
                 call.map_or(known, |call| (&call.tool, call.class, call.purpose));
             let is_change = is_change(open.symbol);
-            let symbol = if is_change { open.symbol & !KIND } else { open.symbol };
+            // Nobody knows if the text changed.
+            let symbol = if is_change { open.symbol & !KIND | ON_PURPOSE } else { open.symbol };
             OwnedStep { symbol, tool: tool.clone(), class, purpose, is_at_call: true }
         }));
         // Parallel calls get their results in any order, and copies of one call
@@ -296,5 +302,31 @@ impl From<Step<'_>> for OwnedStep {
     fn from(step: Step<'_>) -> Self {
         let Step { symbol, tool, class, purpose, is_at_call } = step;
         Self { symbol, tool: tool.clone(), class, purpose, is_at_call }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use watchkeeper_core::{Purpose, ToolClass};
+
+    use super::Step;
+
+    #[test]
+    fn only_commands_and_unknown_calls_may_change_files() {
+        let tool = Arc::from("tool");
+        for (expected, class, purpose) in [
+            (true, ToolClass::Run, Purpose::Run),
+            (true, ToolClass::Delegate, Purpose::Delegate),
+            (true, ToolClass::Other, Purpose::Other),
+            (false, ToolClass::Run, Purpose::Search),
+            (false, ToolClass::Other, Purpose::Plan),
+            (false, ToolClass::Ask, Purpose::Ask),
+            (false, ToolClass::Write, Purpose::Write),
+        ] {
+            let step = Step { symbol: 0, tool: &tool, class, purpose, is_at_call: false };
+            assert_eq!(step.may_change_files(), expected, "{class:?}, {purpose:?}");
+        }
     }
 }

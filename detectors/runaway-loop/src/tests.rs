@@ -174,6 +174,22 @@ fn abandoned_calls_are_steps() {
 }
 
 #[test]
+fn two_rounds_with_an_abandoned_change_are_not_enough() {
+    use std::fmt::Write as _;
+
+    let mut reads = String::new();
+    for n in 0..8 {
+        write!(reads, " ;; call Read f{n} ;; result ok text {n}")
+            .expect("writing to a string succeeds");
+    }
+    let rounds =
+        |first: &str| play::<RunawayLoop>("", &format!("0s repeat 2 every 60s: {first}{reads}"));
+    assert_ne!(rounds("call Read a ;; result ok text"), "");
+    let change = r#"call Edit {"path": "a", "old_string": "one", "new_string": "two"}"#;
+    assert_eq!(rounds(change), "");
+}
+
+#[test]
 fn ignores_cycles_of_one_call_unless_min_period_is_one() {
     let trace = "0s repeat 4 every 9s: call Bash make ;; result fail no";
     assert_snapshot!(play::<RunawayLoop>("", trace), @"");
