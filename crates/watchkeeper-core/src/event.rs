@@ -237,8 +237,8 @@ impl EventSet {
     /// The tool results that are not ok.
     pub const FAILED_RESULTS: Self = Self(1 << FAILED_RESULT_IDX);
 
-    /// The tool results that are ok and whose output may report an error, as that of a script
-    /// whose last command succeeded.
+    /// The tool results that are ok and whose output may report an error, such as the output
+    /// of a script whose last command succeeded.
     pub const REPORTING_RESULTS: Self = Self(1 << REPORTING_RESULT_IDX);
 
     /// Makes the set of the events with these names, as in the neutral form.

@@ -250,7 +250,7 @@ fn usage_between_close_polls_is_counted() {
 
 /// Each row: the events after a prompt, and the tokens that count.
 #[test]
-fn tokens_of_polls() {
+fn counts_tokens_of_polls_in_quick_succession() {
     let poll = "usage input=100 ;; call Bash kubectl get pods ;; result pending";
     for (events, n) in [
         (format!("repeat 9 every 8s: {poll}"), 800),

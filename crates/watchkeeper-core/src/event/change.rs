@@ -32,7 +32,7 @@ const MIN_SPACES: usize = 2;
 
 impl Change {
     /// Reads the change from the arguments of a tool that writes; `None` if they contain no
-    /// text. `fingerprint` is that of the call.
+    /// text. `fingerprint` is the call's fingerprint.
     pub(super) fn of(tool: &str, arguments: &Json, fingerprint: Fingerprint) -> Option<Self> {
         let texts: Texts<'_> = serde_json::from_str(arguments.as_str()).unwrap_or_default();
         if let (Some(old), Some(new)) = (&texts.old, &texts.new)
