@@ -7,23 +7,20 @@ use std::{
 };
 
 use watchkeeper_core::{
-    AgentId, Context, Detector, Engine, Event, EventKind, Fingerprint, Severity, SignedDuration,
+    AgentId, Context, Detector, Engine, Event, EventKind, Fingerprint, SignedDuration,
     author::{Contribution, DedupCache},
     embed::{EngineConfig, NamedDetector, Registry, SessionFilter},
 };
-use watchkeeper_testing::labels::{LabelledSession, Labels, StepCounter};
+use watchkeeper_testing::labels::{LabelledSession, Labels, StepCounter, Stretch};
 
 use crate::Error;
-
-/// The steps after the end of a stretch in which a report still counts for the stretch.
-const GRACE: u64 = 5;
 
 /// A session, as far as the fit needs it.
 pub(crate) struct Session {
     /// The folder of its file, relative to the folder of all sessions.
     pub(crate) folder: PathBuf,
-    /// The first and last step of each stretch in which a report is due.
-    due: Vec<(u64, u64)>,
+    /// The stretches in which a report is due.
+    due: Vec<Stretch>,
     pub(crate) steps: Vec<Step>,
 }
 
@@ -51,7 +48,15 @@ impl Session {
             let kind = StepKind::Call { contribution: *contribution, response: None };
             Step { number, agent: 0, kind }
         });
-        Self { folder: folder.into(), due: due.to_vec(), steps: steps.collect() }
+        let due = due.iter().map(|(from_step, to_step)| Stretch {
+            severity: watchkeeper_core::Severity::Medium,
+            kind: String::new(),
+            from_step: *from_step,
+            to_step: *to_step,
+            tell_step: *from_step,
+            why: String::new(),
+        });
+        Self { folder: folder.into(), due: due.collect(), steps: steps.collect() }
     }
 
     /// Returns true if a report is due in this session.
@@ -61,7 +66,7 @@ impl Session {
 
     /// Returns true if a report at a step counts for a stretch in which one is due.
     pub(crate) fn is_due_at(&self, step: u64) -> bool {
-        self.due.iter().any(|(from, to)| (*from..=*to + GRACE).contains(&step))
+        self.due.iter().any(|stretch| stretch.includes(step))
     }
 }
 
@@ -98,11 +103,9 @@ fn read_session(
         }));
     })
     .map_err(|err| error(err.into()))?;
-    let is_due = |severity: Severity| Severity::Medium <= severity;
-    let due = labels.stretches().iter().filter(|stretch| is_due(stretch.severity));
     Ok(Session {
         folder: labels.file().parent().unwrap_or(Path::new("")).to_owned(),
-        due: due.map(|stretch| (stretch.from_step, stretch.to_step)).collect(),
+        due: labels.due().cloned().collect(),
         steps,
     })
 }

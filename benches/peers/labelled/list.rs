@@ -5,7 +5,7 @@ use std::{io::Write, path::Path};
 use watchkeeper_core::{Event, author::make_safe};
 use watchkeeper_testing::labels::{LabelledSession, Labels, Stretch};
 
-use super::{delay, due, events, is_due, is_found_at, score::IN_TIME};
+use super::{delay, events, score::IN_TIME};
 use crate::{
     error::Error,
     reports::Response,
@@ -30,11 +30,11 @@ pub(crate) fn list(
         let (alarms, lows): (Vec<_>, Vec<_>) =
             watchkeeper.findings(&events).into_iter().partition(Emitted::is_alarm);
         totals.add(session, &alarms);
-        for stretch in due(session) {
-            match alarms.iter().find(|alarm| is_found_at(stretch, alarm.step)) {
+        for stretch in session.due() {
+            match alarms.iter().find(|alarm| stretch.includes(alarm.step)) {
                 Some(alarm) => write_found(session, stretch, alarm, out)?,
                 None => {
-                    let is_in_stretch = |it: &&Emitted| is_found_at(stretch, it.step);
+                    let is_in_stretch = |it: &&Emitted| stretch.includes(it.step);
                     let lows = lows.iter().filter(is_in_stretch);
                     let found_elsewhere = alarms.iter().chain(lows);
                     write_missed(
@@ -48,7 +48,7 @@ pub(crate) fn list(
             }
         }
         let is_outside =
-            |alarm: &&Emitted| !due(session).any(|stretch| is_found_at(stretch, alarm.step));
+            |alarm: &&Emitted| !session.due().any(|stretch| stretch.includes(alarm.step));
         for alarm in alarms.iter().filter(is_outside) {
             write_alarm(session, alarm, out)?;
         }
@@ -60,7 +60,7 @@ pub(crate) fn list(
 fn guards(events: &[Event], stretch: &Stretch) -> Vec<&'static str> {
     let finds = |peer: &&Peer| {
         let steps = peer.reports(events).steps(Response::Warn);
-        steps.into_iter().any(|step| is_found_at(stretch, step))
+        steps.into_iter().any(|step| stretch.includes(step))
     };
     PEERS.iter().filter(finds).map(|peer| peer.name).collect()
 }
@@ -109,7 +109,7 @@ fn write_alarm(
     out: &mut dyn Write,
 ) -> Result<(), Error> {
     let verdict = session.severity().map_or("quiet", |it| it.name());
-    let place = if is_due(session.severity()) { "outside" } else { "false" };
+    let place = if session.is_due() { "outside" } else { "false" };
     writeln!(
         out,
         "{place}\t{}\t{}\t{}\t{step}\tlabelled {verdict}\t\t{}\t{}",
@@ -136,16 +136,16 @@ struct Totals {
 impl Totals {
     fn add(&mut self, session: &LabelledSession, alarms: &[Emitted]) {
         let has_alarm = usize::from(!alarms.is_empty());
-        if is_due(session.severity()) {
+        if session.is_due() {
             self.due += 1;
             self.reported += has_alarm;
         } else {
             self.quiet += 1;
             self.alarms += has_alarm;
         }
-        for stretch in due(session) {
+        for stretch in session.due() {
             self.stretches += 1;
-            if let Some(alarm) = alarms.iter().find(|alarm| is_found_at(stretch, alarm.step)) {
+            if let Some(alarm) = alarms.iter().find(|alarm| stretch.includes(alarm.step)) {
                 self.found += 1;
                 self.in_time += usize::from(delay(stretch, alarm.step) <= IN_TIME);
             }

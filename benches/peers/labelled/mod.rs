@@ -9,11 +9,11 @@ mod tests;
 use std::path::Path;
 
 use watchkeeper_core::{
-    Event, Severity,
+    Event,
     author::DedupCache,
     embed::{Kinds, SourceEntry},
 };
-use watchkeeper_testing::labels::{LabelledSession, Labels, Stretch};
+use watchkeeper_testing::labels::{Labels, Stretch};
 
 use crate::{
     error::{Error, read},
@@ -24,9 +24,6 @@ use crate::{
 
 use self::score::{Family, Score};
 pub(crate) use self::{list::list, tables::render};
-
-/// The number of steps after the end of a stretch in which a report still counts for it.
-pub(crate) const GRACE: u64 = 5;
 
 /// Reads a table of labels.
 pub(crate) fn labels(path: &Path) -> Result<Labels, Error> {
@@ -72,27 +69,12 @@ pub(crate) fn compare(
             findings.iter().filter(|it| it.is_alarm()).map(|it| it.step).collect();
         scores.ours.add(family, session, &alarms);
         // A warning counts as a report where one is due, and is ignored in quiet sessions.
-        let weakest = if is_due(session.severity()) { Response::Warn } else { Response::Stop };
+        let weakest = if session.is_due() { Response::Warn } else { Response::Stop };
         for (peer, score) in PEERS.iter().zip(&mut scores.peers) {
             score.add(family, session, &peer.reports(&events).steps(weakest));
         }
     }
     Ok(scores)
-}
-
-/// Returns whether a report is due: a person should be notified, not only a log.
-pub(crate) fn is_due(severity: Option<Severity>) -> bool {
-    Some(Severity::Medium) <= severity
-}
-
-/// Returns the stretches of a session that are due.
-pub(crate) fn due(session: &LabelledSession) -> impl Iterator<Item = &Stretch> {
-    session.stretches().iter().filter(|stretch| is_due(Some(stretch.severity)))
-}
-
-/// Returns whether a report at `step` counts for a stretch.
-pub(crate) fn is_found_at(stretch: &Stretch, step: u64) -> bool {
-    (stretch.from_step..=stretch.to_step + GRACE).contains(&step)
 }
 
 /// Returns the number of steps from the step at which the owner should be notified to `step`; 0

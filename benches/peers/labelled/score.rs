@@ -4,7 +4,7 @@ use std::ops::AddAssign;
 
 use watchkeeper_testing::labels::LabelledSession;
 
-use super::{delay, due, is_due, is_found_at};
+use super::delay;
 
 /// The kinds of stretches, in the order of the table.
 pub(crate) const KINDS: [&str; 7] =
@@ -86,11 +86,11 @@ impl Score {
     /// Adds the reports about a session, as the numbers of their steps, in ascending order.
     pub(crate) fn add(&mut self, family: Family, session: &LabelledSession, reports: &[u64]) {
         let sessions = &mut self.families[family as usize];
-        let is_due = is_due(session.severity());
+        let is_due = session.is_due();
         let share = if is_due { &mut sessions.due } else { &mut sessions.quiet };
         share.count(!reports.is_empty());
-        for stretch in due(session) {
-            let found_at = reports.iter().find(|step| is_found_at(stretch, **step));
+        for stretch in session.due() {
+            let found_at = reports.iter().find(|step| stretch.includes(**step));
             self.stretches.count(found_at.is_some());
             if let Some(kind) = KINDS.iter().position(|kind| *kind == stretch.kind) {
                 self.kinds[kind].count(found_at.is_some());

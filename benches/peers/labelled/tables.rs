@@ -2,8 +2,10 @@
 
 use std::fmt::Write as _;
 
+use watchkeeper_testing::labels::GRACE;
+
 use super::{
-    GRACE, Scores,
+    Scores,
     score::{Family, IN_TIME, KINDS, Score, Share},
 };
 use crate::rules::PEERS;

@@ -17,6 +17,10 @@ pub use self::step_counter::StepCounter;
 /// The columns that a file of labels must have. Others are ignored, except `why`.
 const COLUMNS: [&str; 6] = ["file", "verdict", "kind", "from_step", "to_step", "tell_step"];
 
+/// The number of steps after the end of a stretch in which a report still counts for the
+/// stretch: see [`Stretch::includes`].
+pub const GRACE: u64 = 5;
+
 /// The verdict of a session without trouble.
 const QUIET: &str = "quiet";
 
@@ -115,11 +119,29 @@ impl LabelledSession {
         self.stretches.iter().map(|stretch| stretch.severity).max()
     }
 
+    /// Returns whether a finding of `medium` or above is due, so that a person is notified.
+    pub fn is_due(&self) -> bool {
+        self.due().next().is_some()
+    }
+
+    /// Returns the stretches in which a finding of `medium` or above is due.
+    pub fn due(&self) -> impl Iterator<Item = &Stretch> {
+        self.stretches.iter().filter(|stretch| Severity::Medium <= stretch.severity)
+    }
+
     /// Returns the reason of its most severe stretch, or of the quiet verdict.
     pub fn why(&self) -> &str {
         // Of several stretches of one severity, `max_by_key` returns the last.
         let worst = self.stretches.iter().rev().max_by_key(|stretch| stretch.severity);
         worst.map_or(&self.why, |stretch| &stretch.why)
+    }
+}
+
+impl Stretch {
+    /// Returns whether a report at a step counts for the stretch: the step is in the stretch,
+    /// or at most [`GRACE`] steps after its end.
+    pub fn includes(&self, step: u64) -> bool {
+        self.from_step <= step && step <= self.to_step.saturating_add(GRACE)
     }
 }
 
@@ -313,6 +335,26 @@ mod tests {
         };
         assert_eq!(b.stretches()[1], cycle);
         assert_eq!((a.severity(), a.stretches().len(), a.why()), (None, 0, "fine"));
+    }
+
+    #[test]
+    fn a_report_counts_until_some_steps_after_the_end() {
+        let labels = parse(
+            "a.jsonl\tlow\tstall\t3\t3\t3\tslow\n\
+             a.jsonl\tmedium\tcycle\t5\t9\t7\tround and round\n\
+             b.jsonl\tlow\tstall\t3\t3\t3\tslow\n\
+             c.jsonl\tquiet\n",
+        );
+        assert_eq!(
+            labels.sessions().iter().map(|it| it.is_due()).collect::<Vec<_>>(),
+            [true, false, false]
+        );
+        let due: Vec<_> = labels.sessions()[0].due().collect();
+        assert_eq!(due.iter().map(|stretch| stretch.from_step).collect::<Vec<_>>(), [5]);
+        assert_eq!(
+            [4, 5, 9, 14, 15].map(|step| due[0].includes(step)),
+            [false, true, true, true, false]
+        );
     }
 
     #[test]

@@ -24,10 +24,9 @@ use crate::{
     report::{Report, TimeArgument, Window, warn_about, write_pretty},
     session_paths::{SessionPaths, require_any},
     tune::{
-        LabelledFile, LabelledFiles, LabelledFindings, LabelsFileError, LabelsReport,
-        MeasureRecorder, Measures, Model, Pace, Proposal, TuneReport, TunedDetectors, Wanted,
-        add_levels, best_balance, choices, fragment, held_out, summary, wanted_rate,
-        write as write_text,
+        LabelledFiles, LabelledFindings, LabelsFileError, LabelsReport, MeasureRecorder, Measures,
+        Model, Pace, Proposal, TuneReport, TunedDetectors, Wanted, add_levels, best_balance,
+        choices, fragment, held_out, summary, wanted_rate, write as write_text,
     },
 };
 
@@ -433,7 +432,7 @@ impl ReadMeasures {
 
 /// Returns whether a finding of `medium` or above is due in each file.
 fn is_due(files: &LabelledFiles) -> Vec<bool> {
-    files.files.iter().map(LabelledFile::is_due).collect()
+    files.files.iter().map(|file| file.label.is_due()).collect()
 }
 
 fn pace(read: &ReadMeasures) -> Pace {

@@ -7,8 +7,8 @@ use std::{
 };
 
 use thiserror::Error;
-use watchkeeper_core::{Severity, author::make_safe};
-use watchkeeper_testing::labels::{LabelledSession, Labels, LabelsError, Stretch};
+use watchkeeper_core::author::make_safe;
+use watchkeeper_testing::labels::{LabelledSession, Labels, LabelsError};
 
 use crate::{loading::read_text, numbers::counted, output::quoted_path, report::Report};
 
@@ -130,19 +130,6 @@ impl LabelledFiles {
             *position = idx % N_GROUPS;
         }
         folders.map(|folder| positions[&folder]).collect()
-    }
-}
-
-impl LabelledFile {
-    /// Returns whether a finding of `medium` or above is due.
-    pub(crate) fn is_due(&self) -> bool {
-        self.label.severity() >= Some(Severity::Medium)
-    }
-
-    /// Returns the stretches in which a finding of `medium` or above is due.
-    pub(crate) fn due(&self) -> impl Iterator<Item = &Stretch> {
-        let stretches = self.label.stretches().iter();
-        stretches.filter(|stretch| Severity::Medium <= stretch.severity)
     }
 }
 

@@ -17,7 +17,7 @@ mod text;
 
 pub(crate) use self::{
     fragment::fragment,
-    labelled::{LabelledFile, LabelledFiles, LabelsFileError},
+    labelled::{LabelledFiles, LabelsFileError},
     levels::{TunedDetectors, add_levels, choices},
     measures::Measures,
     model::Model,

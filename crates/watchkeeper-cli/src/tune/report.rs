@@ -157,8 +157,7 @@ pub(crate) struct LabelledFindings {
 #[derive(Debug)]
 struct LabelledFinding {
     severity: Severity,
-    from_step: u64,
-    to_step: u64,
+    step: u64,
     /// Detector, message and line.
     text: String,
 }
@@ -287,8 +286,7 @@ impl LabelledFindings {
             let line = line.unwrap_or_default();
             Some(LabelledFinding {
                 severity: finding.severity,
-                from_step: finding.step,
-                to_step: episode.last_step,
+                step: finding.step,
                 text: format!(
                     "{} {} at step {}{line}: {}",
                     detector.id, finding.severity, finding.step, episode.message
@@ -304,10 +302,9 @@ impl LabelledFindings {
         self.n_findings == 0
     }
 
-    /// Returns whether a finding lasts into a stretch.
-    fn overlaps(&self, stretch: &Stretch) -> bool {
-        let mut findings = self.findings.iter();
-        findings.any(|it| it.from_step <= stretch.to_step && stretch.from_step <= it.to_step)
+    /// Returns whether a finding of `medium` or above is emitted in a stretch.
+    fn include(&self, stretch: &Stretch) -> bool {
+        self.findings.iter().any(|finding| stretch.includes(finding.step))
     }
 
     /// Returns the text of the first of the most severe findings.
@@ -351,10 +348,10 @@ impl LabelsReport {
         present: &LabelledFindings,
         proposed: &LabelledFindings,
     ) {
-        let is_due = file.is_due();
+        let is_due = file.label.is_due();
         self.present.count(is_due, !present.is_empty());
         self.proposed.count(is_due, !proposed.is_empty());
-        for stretch in file.due() {
+        for stretch in file.label.due() {
             let kind = match self.kinds.iter_mut().find(|kind| kind.kind == stretch.kind) {
                 Some(kind) => kind,
                 None => {
@@ -366,8 +363,8 @@ impl LabelsReport {
                 }
             };
             kind.stretches += 1;
-            kind.found += u64::from(present.overlaps(stretch));
-            kind.proposed_found += u64::from(proposed.overlaps(stretch));
+            kind.found += u64::from(present.include(stretch));
+            kind.proposed_found += u64::from(proposed.include(stretch));
         }
         let [at_present, as_proposed] =
             [present, proposed].map(|findings| findings.is_empty() == is_due);
@@ -376,7 +373,7 @@ impl LabelsReport {
         }
         let reason = if is_due {
             // Of several stretches of one severity, `max_by_key` returns the last.
-            let due: Vec<&Stretch> = file.due().collect();
+            let due: Vec<&Stretch> = file.label.due().collect();
             let stretch = due.into_iter().rev().max_by_key(|stretch| stretch.severity);
             stretch.map_or_else(String::new, |stretch| {
                 let Stretch { kind, from_step, to_step, why, .. } = stretch;
