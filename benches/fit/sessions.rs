@@ -49,6 +49,7 @@ impl Session {
             Step { number, agent: 0, kind }
         });
         let due = due.iter().map(|(from_step, to_step)| Stretch {
+            line: 0,
             severity: watchkeeper_core::Severity::Medium,
             kind: String::new(),
             from_step: *from_step,

@@ -163,6 +163,26 @@ fn replaces_no_file_without_force() {
 }
 
 #[test]
+fn writes_no_file_without_a_proposal_or_a_folder() {
+    let folder = loops();
+    let ran = tune(&folder, &["loops", "--per-day", "2", "--write", "new.toml"]);
+    assert_eq!((ran.status, &*ran.err), (0, "no levels to propose; did not write new.toml\n"));
+    assert!(!folder.path().join("new.toml").exists());
+    let ran = tune(&folder, &["loops", "--write", "lost/new.toml"]);
+    let expected = "error: cannot write `lost/new.toml`: the folder `lost` does not exist\n";
+    assert_eq!((ran.status, &*ran.err), (2, expected));
+}
+
+#[test]
+fn recall_of_no_due_session_is_a_dash() {
+    let folder = loops();
+    folder.write("labels.tsv", format!("{LABELS}s3.ndjson\tquiet\n"));
+    let ran = tune(&folder, &["loops", "--labels", "labels.tsv"]);
+    let expected = "recall – (0 of 0), precision – (0 false alarms)";
+    assert!(ran.out.contains(expected), "{}", ran.out);
+}
+
+#[test]
 fn timers_are_measured_between_their_levels() {
     let folder = Folder::new();
     let line = |at: &str, event: &str| {
@@ -216,7 +236,7 @@ fn labels_give_recall_and_precision() {
          s4.ndjson\tquiet\t\t\t\t\tand four\n\
          s5.ndjson\tlow\trepeated_call\t2\t5\t4\tworth a note\n\
          s6.ndjson\tmedium\trepeated_call\t2\t6\t5\tsix are not\n\
-         s12.ndjson\thigh\tno_progress\t1\t2\t2\tas many again\n\
+         s12.ndjson\thigh\tno_progress\t9\t12\t9\tas many again\n\
          s12.ndjson\tmedium\trepeated_call\t5\t12\t7\tagain\n",
     );
     folder.write("labels.tsv", labels);
@@ -238,8 +258,8 @@ fn labels_give_recall_and_precision() {
     assert_eq!(
         labels["kinds"],
         serde_json::json!([
-            // The finding comes after the stretch.
-            { "kind": "no_progress", "stretches": 1, "found": 0, "proposed_found": 0 },
+            // The present levels report the call before the stretch.
+            { "kind": "no_progress", "stretches": 1, "found": 0, "proposed_found": 1 },
             { "kind": "repeated_call", "stretches": 2, "found": 2, "proposed_found": 2 },
         ])
     );
@@ -286,20 +306,6 @@ fn lists_the_sessions_that_are_missed() {
 }
 
 #[test]
-fn warns_of_steps_that_a_session_does_not_have() {
-    let folder = loops();
-    let labels = "s3.ndjson\tlow\tcycle\t1\t4\t2\tround and round\n";
-    folder.write("labels.tsv", format!("{LABELS}{labels}"));
-    let ran = tune(&folder, &["loops", "--labels", "labels.tsv"]);
-    assert_eq!(
-        ran.err,
-        "warning: `labels.tsv`: line 2: a stretch of `s3.ndjson` ends at step 4, and the file has \
-         3 steps\n"
-    );
-    assert_eq!(ran.status, 0);
-}
-
-#[test]
 fn errors_name_the_file_and_the_line() {
     let folder = loops();
     folder.write("empty.ndjson", "no session\n");
@@ -318,6 +324,11 @@ fn errors_name_the_file_and_the_line() {
         (
             format!("{LABELS}s3.ndjson\tquiet\nlost.ndjson\tquiet\n"),
             "`labels.tsv`: line 3: `lost.ndjson` does not exist in `loops` or `.`",
+        ),
+        (
+            format!("{LABELS}s3.ndjson\tlow\tcycle\t1\t3\t2\ns3.ndjson\tlow\tcycle\t1\t4\t2\n"),
+            "`labels.tsv`: line 3: a stretch of `s3.ndjson` ends at step 4, and the file has 3 \
+             steps; count the tool calls of the file from 1",
         ),
         (format!("{LABELS}empty.ndjson\tquiet\n"), "`labels.tsv`: line 2: `empty.ndjson`: "),
     ] {

@@ -85,6 +85,12 @@ pub(crate) enum Error {
     DemoSession { source: ReadError },
     #[error("{} exists already; use --force to replace it", quoted_path(.path))]
     PolicyExists { path: PathBuf },
+    #[error(
+        "cannot write {}: the folder {} does not exist",
+        quoted_path(.path),
+        quoted_path(.folder)
+    )]
+    NoFolder { folder: PathBuf, path: PathBuf },
     #[error("no folder for the user's configuration: set HOME or XDG_CONFIG_HOME")]
     NoUserFolder,
     #[error("watch follows files; to check standard input, use `watchkeeper check -`")]

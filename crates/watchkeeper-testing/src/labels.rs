@@ -58,6 +58,8 @@ pub struct LabelledSession {
 /// A stretch of a session in which the agent was stuck.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stretch {
+    /// The number of its row in the table, counted from 1.
+    pub line: usize,
     /// The severity of the finding that is due.
     pub severity: Severity,
     /// The kind of trouble, such as `repeated_call`.
@@ -160,7 +162,7 @@ impl FromStr for Labels {
         let mut positions: BTreeMap<String, usize> = BTreeMap::new();
         for (line, row) in rows {
             let at_line = |problem| LabelsError { line, problem };
-            let row = columns.row(row).map_err(at_line)?;
+            let row = columns.row(line, row).map_err(at_line)?;
             match positions.get(&row.file) {
                 None => {
                     positions.insert(row.file.clone(), labels.sessions.len());
@@ -211,7 +213,7 @@ impl Columns {
         Ok(Self { required, why: position("why") })
     }
 
-    fn row(&self, row: &str) -> Result<Row, Problem> {
+    fn row(&self, line: usize, row: &str) -> Result<Row, Problem> {
         let values: Vec<Cow<'_, str>> = row.split('\t').map(unquoted).collect();
         let value = |idx: usize| values.get(idx).map(Cow::as_ref).unwrap_or_default();
         let [file, verdict, kind, from, to, tell] = self.required.map(value);
@@ -233,7 +235,7 @@ impl Columns {
             return Err(Problem::Order { from: from_step, tell: tell_step, to: to_step });
         }
         let (kind, reason) = (kind.to_owned(), why.clone());
-        let stretch = Stretch { severity, kind, from_step, to_step, tell_step, why: reason };
+        let stretch = Stretch { line, severity, kind, from_step, to_step, tell_step, why: reason };
         Ok(Row { file, stretch: Some(stretch), why })
     }
 }
@@ -326,6 +328,7 @@ mod tests {
         assert_eq!((b.file().to_str(), b.line(), b.why()), (Some("b.jsonl"), 3, "round and round"));
         assert_eq!(b.severity(), Some(Severity::High));
         let cycle = Stretch {
+            line: 6,
             severity: Severity::High,
             kind: "cycle".to_owned(),
             from_step: 5,

@@ -151,8 +151,6 @@ struct ReadMeasures {
     labelled: Vec<LabelledSessionMeasures>,
     /// The sessions, and the files that were not read.
     report: Report,
-    /// Warnings about labels.
-    warnings: Vec<String>,
 }
 
 /// The measures of one labelled file.
@@ -204,11 +202,6 @@ impl Tune {
             proposed = Some(second);
         }
         bar.finish_and_clear();
-        if !global.quiet {
-            for warning in &read.warnings {
-                writeln!(output.err, "warning: {warning}")?;
-            }
-        }
         match &input.labelled {
             Some(files) => {
                 let second = proposed.as_ref().unwrap_or(&read);
@@ -218,7 +211,7 @@ impl Tune {
         }
         report.policy = fragment(&report, file.path(), &summary(&report));
         let written = self.write.as_deref();
-        if let Some(path) = written {
+        if let Some(path) = written.filter(|_| report.has_changes()) {
             init::write(path, &report.policy, self.force)?;
         }
         match self.print(&report, &read.report, global, output) {
@@ -227,7 +220,11 @@ impl Tune {
             printed => printed?,
         }
         if let Some(path) = written.filter(|_| !global.quiet) {
-            writeln!(output.err, "wrote {}", safe_path(path))?;
+            if report.has_changes() {
+                writeln!(output.err, "wrote {}", safe_path(path))?;
+            } else {
+                writeln!(output.err, "no levels to propose; did not write {}", safe_path(path))?;
+            }
         }
         Ok(self.status(&read.report))
     }
@@ -285,6 +282,10 @@ impl Tune {
         };
         if policy.path().is_some_and(is_policy) {
             return Err(Error::TunedPolicy { path: path.clone() });
+        }
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        if let Some(folder) = folder.filter(|folder| !folder.is_dir()) {
+            return Err(Error::NoFolder { folder: folder.to_owned(), path: path.clone() });
         }
         if !self.force && fs::symlink_metadata(path).is_ok() {
             return Err(Error::PolicyExists { path: path.clone() });
@@ -374,18 +375,12 @@ impl Input<'_> {
             let mut recorder = MeasureRecorder::new(detectors, self.window, None);
             let report = self.check(configured, &self.paths, &mut recorder, bar);
             let measures = recorder.finish(&report);
-            return Ok(ReadMeasures {
-                measures,
-                labelled: Vec::new(),
-                report,
-                warnings: Vec::new(),
-            });
+            return Ok(ReadMeasures { measures, labelled: Vec::new(), report });
         };
         let mut all = ReadMeasures {
             measures: Measures::default(),
             labelled: Vec::new(),
             report: Report::default(),
-            warnings: Vec::new(),
         };
         for file in &labelled.files {
             let name = file.path.display().to_string();
@@ -394,7 +389,7 @@ impl Input<'_> {
             paths.extend(watchkeeper_sources::sub_agent_folder(&file.path));
             let report = self.check(configured.clone(), &paths, &mut recorder, bar);
             labelled.require_session(file, &report)?;
-            all.warnings.extend(labelled.step_warning(file, recorder.n_steps()));
+            labelled.require_steps(file, recorder.n_steps())?;
             let measures = recorder.finish(&report);
             let peaks = (0..detectors.len()).map(|idx| measures.highest(idx)).collect();
             let findings = LabelledFindings::new(detectors, &measures);

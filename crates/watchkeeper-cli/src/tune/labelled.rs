@@ -28,6 +28,21 @@ pub(crate) enum LabelsFileError {
         .looked_in.iter().map(|path| quoted_path(path)).collect::<Vec<_>>().join(" or ")
     )]
     Missing { labels: PathBuf, line: usize, file: PathBuf, looked_in: Vec<PathBuf> },
+    #[error(
+        "{}: line {line}: a stretch of {} ends at step {to_step}, and the file has {}; count the \
+         tool calls of the file from 1",
+        quoted_path(.labels),
+        quoted_path(.file),
+        counted(*.n_steps, "step")
+    )]
+    NoStep {
+        labels: PathBuf,
+        line: usize,
+        file: PathBuf,
+        to_step: u64,
+        /// The number of steps of the file.
+        n_steps: u64,
+    },
     #[error("{}: line {line}: {}: {reason}", quoted_path(.labels), quoted_path(.file))]
     NoSession {
         labels: PathBuf,
@@ -101,19 +116,24 @@ impl LabelledFiles {
         })
     }
 
-    /// Returns a warning if the labels name a step that a file of `n_steps` steps does not
+    /// Returns an error if the labels name a step that a file of `n_steps` steps does not
     /// have.
-    pub(crate) fn step_warning(&self, file: &LabelledFile, n_steps: u64) -> Option<String> {
-        let to_step = file.label.stretches().iter().map(|stretch| stretch.to_step).max()?;
-        let (labels, line) = (quoted_path(&self.labels), file.label.line());
-        let path = quoted_path(file.label.file());
-        (n_steps < to_step).then(|| {
-            format!(
-                "{labels}: line {line}: a stretch of {path} ends at step {to_step}, and the file \
-                 has {}",
-                counted(n_steps, "step")
-            )
-        })
+    pub(crate) fn require_steps(
+        &self,
+        file: &LabelledFile,
+        n_steps: u64,
+    ) -> Result<(), LabelsFileError> {
+        let mut stretches = file.label.stretches().iter();
+        match stretches.find(|stretch| n_steps < stretch.to_step) {
+            None => Ok(()),
+            Some(stretch) => Err(LabelsFileError::NoStep {
+                labels: self.labels.clone(),
+                line: stretch.line,
+                file: file.label.file().to_owned(),
+                to_step: stretch.to_step,
+                n_steps,
+            }),
+        }
     }
 
     /// Returns a group for each file, for [`held_out`](super::proposal::held_out): the

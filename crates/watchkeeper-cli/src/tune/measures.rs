@@ -41,8 +41,8 @@ pub(crate) struct MeasuredEpisode {
     pub(super) started_at: Timestamp,
     /// The time of the last report, or of the end.
     pub(super) ended_at: Timestamp,
-    /// The step of the last report.
-    pub(super) last_step: u64,
+    /// The steps at which a finding of `medium` or above was emitted.
+    pub(super) emitted_at: Vec<u64>,
     /// The first finding of `medium` or above, if there is one.
     pub(crate) finding: Option<MediumFinding>,
     /// `false` if the episode is outside of the period to count.

@@ -188,7 +188,7 @@ mod tests {
             place: None,
             started_at: Timestamp::UNIX_EPOCH,
             ended_at: Timestamp::UNIX_EPOCH,
-            last_step: 0,
+            emitted_at: Vec::new(),
             finding: None,
             is_counted: true,
         };

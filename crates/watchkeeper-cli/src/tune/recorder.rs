@@ -162,12 +162,13 @@ impl Recorded {
                 };
                 let place = self.place.clone();
                 let recorded = &mut self.session.episodes[episode];
-                (recorded.ended_at, recorded.last_step) = (entry.at, step);
+                recorded.ended_at = entry.at;
                 if let Outcome::Opened(severity)
                 | Outcome::Escalated(severity)
                 | Outcome::Replaced { severity, .. } = outcome
                     && Severity::Medium <= severity
                 {
+                    recorded.emitted_at.push(step);
                     let step = recorded.finding.map_or(step, |finding| finding.step);
                     recorded.finding = Some(MediumFinding { step, severity });
                 }
@@ -220,7 +221,7 @@ impl Recorded {
             place: None,
             started_at: at,
             ended_at: at,
-            last_step: 0,
+            emitted_at: Vec::new(),
             finding: None,
             is_counted: true,
         });

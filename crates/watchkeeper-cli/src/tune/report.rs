@@ -157,7 +157,8 @@ pub(crate) struct LabelledFindings {
 #[derive(Debug)]
 struct LabelledFinding {
     severity: Severity,
-    step: u64,
+    /// The steps at which a finding was emitted.
+    steps: Vec<u64>,
     /// Detector, message and line.
     text: String,
 }
@@ -286,7 +287,7 @@ impl LabelledFindings {
             let line = line.unwrap_or_default();
             Some(LabelledFinding {
                 severity: finding.severity,
-                step: finding.step,
+                steps: episode.emitted_at.clone(),
                 text: format!(
                     "{} {} at step {}{line}: {}",
                     detector.id, finding.severity, finding.step, episode.message
@@ -304,7 +305,8 @@ impl LabelledFindings {
 
     /// Returns whether a finding of `medium` or above is emitted in a stretch.
     fn include(&self, stretch: &Stretch) -> bool {
-        self.findings.iter().any(|finding| stretch.includes(finding.step))
+        let mut steps = self.findings.iter().flat_map(|finding| &finding.steps);
+        steps.any(|step| stretch.includes(*step))
     }
 
     /// Returns the text of the first of the most severe findings.

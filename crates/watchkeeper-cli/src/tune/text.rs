@@ -246,12 +246,17 @@ fn columns(detector: &DetectorReport) -> Vec<LevelCount> {
 fn balance_text(balance: Balance) -> String {
     let Balance { found, missed, false_alarms } = balance;
     format!(
-        "recall {:.2} ({found} of {}), precision {:.2} ({})",
-        balance.recall(),
+        "recall {} ({found} of {}), precision {} ({})",
+        share_text(found + missed, balance.recall()),
         found + missed,
-        balance.precision(),
+        share_text(found + false_alarms, balance.precision()),
         counted(false_alarms, "false alarm")
     )
+}
+
+/// Returns a share of `n` sessions, or a dash for the share of none.
+fn share_text(n: u64, share: f64) -> String {
+    if n == 0 { "–".to_owned() } else { format!("{share:.2}") }
 }
 
 fn at_text(at: u64, unit: Unit) -> String {
