@@ -112,7 +112,7 @@ fn sinks_list(sinks: &[String]) -> String {
     if sinks.is_empty() { String::new() } else { format!(": {}", sinks.join("; ")) }
 }
 
-fn similar_hint(similar: Option<&str>) -> String {
+pub(crate) fn similar_hint(similar: Option<&str>) -> String {
     similar.map(|name| format!("; did you mean `{name}`?")).unwrap_or_default()
 }
 

@@ -9,13 +9,14 @@ use std::{
 use thiserror::Error;
 use watchkeeper_core::{
     Engine, Event, SessionId, Timestamp,
-    author::make_safe,
+    author::{known_time, make_safe},
     embed::{Kinds, Registry, SourceEntry},
     quote,
 };
-use watchkeeper_policy::Policy;
+use watchkeeper_policy::{Policy, closest};
 
 use crate::{
+    error::similar_hint,
     explanation::{Timeline, TimelineRecorder},
     numbers::counted,
     output::safe_path,
@@ -32,10 +33,12 @@ const MAX_LISTED: usize = 20;
 pub(crate) enum ExplainError {
     #[error("`--explain` supports the formats `text`, `json` and `ndjson`")]
     Format,
-    #[error("the policy has no detector {detector}; its detectors: {}", .known.join(", "))]
+    #[error("the policy has no detector {detector}{}; its detectors: {}", similar_hint(.similar.as_deref()), .known.join(", "))]
     UnknownDetector {
         /// The id, quoted.
         detector: String,
+        /// The most similar name, or the name of the only detector of this kind.
+        similar: Option<String>,
         known: Vec<String>,
     },
     #[error("no session id starts with {id}")]
@@ -97,7 +100,9 @@ impl ExplainRequest {
                 Some((id, _)) => Some(id.clone()),
                 None => {
                     let known = detectors.keys().map(|id| make_safe(id)).collect();
-                    return Err(ExplainError::UnknownDetector { detector: quote(id), known });
+                    let similar = similar(&detectors, id).map(|name| make_safe(name));
+                    let detector = quote(id);
+                    return Err(ExplainError::UnknownDetector { detector, similar, known });
                 }
             },
         };
@@ -221,6 +226,16 @@ impl Observer for ExplainRequest {
     }
 }
 
+/// Returns the name that is most similar to `name`, or the name of the only detector of this
+/// kind. `detectors` has the kinds by name.
+fn similar<'a>(detectors: &'a BTreeMap<Arc<str>, Arc<str>>, name: &str) -> Option<&'a str> {
+    let mut of_kind = detectors.iter().filter(|(_, kind)| ***kind == *name);
+    match (of_kind.next(), of_kind.next()) {
+        (Some((only, _)), None) => Some(only),
+        _ => closest(name, detectors.keys().map(|id| &**id)),
+    }
+}
+
 fn list_files(files: &[SkippedFile]) -> String {
     let line = |it: &SkippedFile| format!("\n  {}: {}", safe_path(&it.file), make_safe(&it.reason));
     files.iter().map(line).collect()
@@ -241,9 +256,59 @@ fn write_candidates(candidates: &[Candidate], text: &mut String) -> fmt::Result 
         writeln!(text, "  … {}", counted(n_omitted as u64, "earlier session"))?;
     }
     for candidate in &candidates[n_omitted..] {
-        let started = candidate.started_at.strftime("%Y-%m-%d %H:%M UTC");
+        let started = known_time(candidate.started_at).map_or_else(
+            || "times not known".to_owned(),
+            |at| at.strftime("%Y-%m-%d %H:%M UTC").to_string(),
+        );
         let (id, file) = (make_safe(candidate.session.as_str()), make_safe(&candidate.file));
-        writeln!(text, "  {started}  {id}  {file}")?;
+        writeln!(text, "  {started:<20}  {id}  {file}")?;
     }
     write!(text, "name its file, or select it with `--session ID`")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use watchkeeper_core::author::untimed;
+
+    use super::{Candidate, list_candidates, similar};
+
+    #[test]
+    fn sessions_without_times_have_no_date() {
+        let candidate = |secs: Option<i64>, session: &str| Candidate {
+            started_at: secs.map_or(untimed(0), |secs| {
+                watchkeeper_core::Timestamp::from_second(secs).expect("it is a time")
+            }),
+            session: session.into(),
+            file: "a.traj".to_owned(),
+        };
+        assert_eq!(
+            list_candidates(&[candidate(None, "a"), candidate(Some(60), "b")]),
+            "`--explain` needs one session, and 2 sessions match:\n\
+             \x20 times not known       a  a.traj\n\
+             \x20 1970-01-01 00:01 UTC  b  a.traj\n\
+             name its file, or select it with `--session ID`"
+        );
+    }
+
+    #[test]
+    fn a_kind_instead_of_a_name_suggests_its_detector() {
+        let detectors = [
+            ("no_progress", "no-progress"),
+            ("repeated_call", "repeat-tool-call"),
+            ("slow_tool", "timeout"),
+            ("silent_model", "timeout"),
+        ];
+        let detectors: BTreeMap<_, _> =
+            detectors.into_iter().map(|(id, kind)| (id.into(), kind.into())).collect();
+        for (name, expected) in [
+            ("no-progress", Some("no_progress")),
+            ("repeat-tool-call", Some("repeated_call")),
+            ("slow_tols", Some("slow_tool")),
+            ("timeout", None),
+        ] {
+            assert_eq!(similar(&detectors, name), expected, "{name}");
+        }
+    }
 }
