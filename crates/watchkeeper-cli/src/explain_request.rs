@@ -100,7 +100,7 @@ impl ExplainRequest {
                 Some((id, _)) => Some(id.clone()),
                 None => {
                     let known = detectors.keys().map(|id| make_safe(id)).collect();
-                    let similar = similar(&detectors, id).map(|name| make_safe(name));
+                    let similar = similar(&detectors, id).map(make_safe);
                     let detector = quote(id);
                     return Err(ExplainError::UnknownDetector { detector, similar, known });
                 }

@@ -307,7 +307,7 @@ impl std::error::Error for LabelsError {}
 mod tests {
     use watchkeeper_core::Severity;
 
-    use super::{Labels, Stretch};
+    use super::{LabelledSession, Labels, Stretch};
 
     const HEADER: &str = "file\tverdict\tkind\tfrom_step\tto_step\ttell_step\twhy\n";
 
@@ -349,7 +349,7 @@ mod tests {
              c.jsonl\tquiet\n",
         );
         assert_eq!(
-            labels.sessions().iter().map(|it| it.is_due()).collect::<Vec<_>>(),
+            labels.sessions().iter().map(LabelledSession::is_due).collect::<Vec<_>>(),
             [true, false, false]
         );
         let due: Vec<_> = labels.sessions()[0].due().collect();
