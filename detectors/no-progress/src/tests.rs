@@ -138,7 +138,7 @@ fn only_calls_of_the_classes_are_steps_and_any_change_starts_over() {
 #[test]
 fn searches_of_which_half_find_something_are_progress() {
     let search = |n: u32| {
-        let result = if n % 2 == 0 {
+        let result = if n.is_multiple_of(2) {
             "No matches found".to_owned()
         } else {
             format!("src/part_{n}.rs: parse(text, {n})")
