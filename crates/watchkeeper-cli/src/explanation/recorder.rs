@@ -85,7 +85,6 @@ impl TimelineRecorder {
         }
         let summary = self.summarizer.summarize(event, !steps.is_empty());
         if !steps.is_empty() {
-            steps.sort_by(|a, b| a.detector.cmp(&b.detector));
             self.entries.push(Entry {
                 location: event_location,
                 agent: event.agent.clone(),
@@ -295,4 +294,52 @@ fn location_of(event: &Event) -> Location {
 /// Returns `true` if a measure has reached half of the next level.
 fn is_near(measure: u64, next_level: Option<LevelSummary>) -> bool {
     1 < measure && next_level.is_some_and(|level| level.at <= measure.saturating_mul(2))
+}
+
+#[cfg(test)]
+mod tests {
+    use watchkeeper_core::{
+        Context, Detector, Engine, Event, EventKind, Fingerprint, Level, Report, Severity,
+        Timestamp,
+        embed::{EngineConfig, NamedDetector, Registry, SessionFilter},
+    };
+
+    use super::{StepOutcome, TimelineRecorder};
+
+    /// Reports the same measure at each event.
+    #[derive(Clone, Debug)]
+    struct Constant(u64);
+
+    impl Detector for Constant {
+        fn observe(&mut self, _: &Event, cx: &mut Context<'_>) {
+            cx.report(Fingerprint::NONE, self.0, || Report::new("constant"));
+        }
+    }
+
+    fn named(id: &str, inhibited_by: &[&str], measure: u64) -> NamedDetector {
+        NamedDetector {
+            id: id.into(),
+            kind: "constant".into(),
+            class: "error".into(),
+            levels: vec![Level::new(1, Severity::Medium), Level::new(2, Severity::High)],
+            inhibited_by: inhibited_by.iter().map(|id| (*id).into()).collect(),
+            per: None,
+            sessions: SessionFilter::default(),
+            detector: Box::new(Constant(measure)),
+        }
+    }
+
+    #[test]
+    fn the_steps_of_an_event_are_in_order_of_their_findings() {
+        let detectors = vec![named("general", &["specific"], 2), named("specific", &[], 1)];
+        let mut engine = Engine::new(detectors, EngineConfig::default());
+        let registry = Registry::linked().expect("the names differ");
+        let mut recorder = TimelineRecorder::new("s".into(), None, &mut engine);
+        let event = Event::new(Timestamp::UNIX_EPOCH, "s", EventKind::TurnEnd);
+        engine.observe(&event, &mut Vec::new());
+        recorder.observe(&event, &mut engine, &registry);
+        let [entry] = &recorder.entries[..] else { panic!("{:?}", recorder.entries) };
+        let steps: Vec<_> = entry.steps.iter().map(|it| (&*it.detector, it.outcome)).collect();
+        assert_eq!(steps, [("specific", StepOutcome::Opened), ("general", StepOutcome::Replaced)]);
+    }
 }

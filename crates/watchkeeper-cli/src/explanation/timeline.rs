@@ -98,7 +98,7 @@ pub(crate) struct Entry {
     pub(crate) event: Option<&'static str>,
     /// The event in a few words, for people.
     pub(crate) summary: String,
-    /// Actions of the detectors.
+    /// Actions of the detectors, in the order in which they happened.
     pub(crate) steps: Vec<Step>,
     /// Number of earlier events.
     #[serde(skip)]
