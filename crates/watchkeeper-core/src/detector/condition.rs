@@ -1,4 +1,4 @@
-use crate::{Evidence, Fingerprint, Level, Severity};
+use crate::{Evidence, Fingerprint, Level, Report, Severity};
 
 /// The detector and the subject of a condition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,6 +15,8 @@ pub(crate) struct Condition {
     pub(crate) severity: Severity,
     /// The highest measure so far.
     pub(crate) measure: u64,
+    /// Whether a finding of this severity was emitted for the condition.
+    pub(crate) is_emitted: bool,
 }
 
 /// An open finding, and the conditions that hold it open.
@@ -38,6 +40,8 @@ pub(crate) struct Episode {
     pub(crate) cost_usd: f64,
     /// The earliest evidence, for the detectors of a group.
     pub(crate) earliest: Option<Evidence>,
+    /// The report of the end of `explained_by`, if it has ended.
+    pub(crate) end: Option<Box<Report>>,
     /// The conditions that hold, the oldest first.
     pub(crate) conditions: Vec<Condition>,
 }
@@ -60,21 +64,36 @@ impl Episode {
     }
 
     /// Returns the condition that justifies the severity: the condition of the latest
-    /// finding or, if it has ended, the oldest other condition of this severity. `None`
-    /// if there is none.
+    /// finding or, if it has ended, the most specific of the others for which a finding of
+    /// this severity was emitted. `None` if there is none.
     pub(crate) fn explanation(&self) -> Option<&Condition> {
         let is_as_severe = |condition: &&Condition| condition.severity == self.severity;
         let latest = self.get(self.explained_by).filter(is_as_severe);
-        latest.or_else(|| self.conditions.iter().find(is_as_severe))
+        let emitted = || self.conditions.iter().filter(is_as_severe).filter(|it| it.is_emitted);
+        // Each detector comes after the more specific ones.
+        latest.or_else(|| emitted().min_by_key(|condition| condition.id.detector_idx))
     }
 
     /// Returns whether a condition that reaches this severity is a better explanation,
     /// and needs a finding. `less_specific` are the detectors that its detector inhibits.
-    pub(crate) fn is_exceeded_by(&self, severity: Severity, less_specific: &[u32]) -> bool {
-        let is_better = || {
-            less_specific.contains(&self.explained_by.detector_idx) || self.explanation().is_none()
-        };
-        self.severity < severity || self.severity == severity && is_better()
+    pub(crate) fn is_exceeded_by(
+        &self,
+        id: ConditionId,
+        severity: Severity,
+        less_specific: &[u32],
+    ) -> bool {
+        if self.severity != severity {
+            return self.severity < severity;
+        }
+        let Some(explanation) = self.explanation() else { return true };
+        let latest = self.explained_by;
+        let is_more_specific = less_specific.contains(&explanation.id.detector_idx);
+        if explanation.id == latest {
+            return is_more_specific;
+        }
+        let is_emitted = |it: &Condition| it.is_emitted && it.severity == severity;
+        let is_new = id != latest && !self.get(id).is_some_and(is_emitted);
+        is_new && (is_more_specific || id.detector_idx == latest.detector_idx)
     }
 }
 
@@ -115,7 +134,8 @@ impl<'a> OpenEpisodes<'a> {
     pub(super) fn needs_finding(self, subject: Fingerprint, reached: Option<Severity>) -> bool {
         reached.is_some_and(|reached| {
             let episode = self.episode(subject);
-            episode.is_none_or(|episode| episode.is_exceeded_by(reached, self.less_specific))
+            let id = self.id(subject);
+            episode.is_none_or(|episode| episode.is_exceeded_by(id, reached, self.less_specific))
         })
     }
 }

@@ -1,6 +1,6 @@
 use super::{detectors::CompiledDetector, explanation::Outcome};
 use crate::{
-    Evidence, Fingerprint, Severity, Totals,
+    Evidence, Fingerprint, Report, Severity, Totals,
     detector::condition::{Condition, ConditionId, Episode, OpenEpisodes, reached},
 };
 
@@ -21,8 +21,8 @@ pub(super) enum Resolution {
     None,
     /// Other conditions hold the finding open.
     StaysOpen,
-    /// The finding is resolved.
-    Resolved(Episode),
+    /// The finding is resolved, with this report.
+    Resolved(Box<Episode>, Report),
 }
 
 impl Episodes {
@@ -39,14 +39,15 @@ impl Episodes {
         let reached = reached(&detector.named.levels, measure);
         let Some(position) = self.of(detector).position(id.subject) else {
             let Some(severity) = reached else { return (Outcome::Below, None) };
-            let episode = self.open(detector, Condition { id, severity, measure }, totals);
+            let condition = Condition { id, severity, measure, is_emitted: true };
+            let episode = self.open(detector, condition, totals);
             return (Outcome::Opened(severity), Some(episode));
         };
         let Some(episode) = self.0.as_mut().and_then(|episodes| episodes.get_mut(position)) else {
             return (Outcome::Below, None);
         };
-        let severity =
-            reached.filter(|severity| episode.is_exceeded_by(*severity, &detector.less_specific));
+        let severity = reached
+            .filter(|severity| episode.is_exceeded_by(id, *severity, &detector.less_specific));
         let Some(condition) = episode.add(id, reached, measure) else {
             return (Outcome::Below, None);
         };
@@ -54,7 +55,7 @@ impl Episodes {
         let Some(severity) = severity else {
             let by = latest.named.id.clone();
             let outcome = if id == episode.explained_by {
-                episode.measure = condition.measure;
+                episode.explain(&condition);
                 Outcome::Counted(episode.severity)
             } else {
                 Outcome::Inhibited { severity: condition.severity, by }
@@ -62,8 +63,8 @@ impl Episodes {
             return (outcome, None);
         };
         let replaces = (latest.named.id != detector.named.id).then(|| latest.named.id.clone());
-        (episode.severity, episode.explained_by) = (severity, id);
-        episode.measure = condition.measure;
+        episode.severity = severity;
+        episode.explain(&condition);
         let outcome = match replaces {
             Some(detector) => Outcome::Replaced { severity, detector },
             None => Outcome::Escalated(severity),
@@ -85,6 +86,8 @@ impl Episodes {
             episodes.remove(oldest);
         }
         let last = episodes.len();
+        // Most streams have one.
+        episodes.reserve_exact(1);
         episodes.push(Episode {
             group: detector.group,
             opened_by: condition.id,
@@ -94,29 +97,42 @@ impl Episodes {
             tokens: totals.tokens.total(),
             cost_usd: totals.cost_usd,
             earliest: None,
+            end: None,
             conditions: vec![condition],
         });
         &mut episodes[last]
     }
 
-    /// Removes a condition, and the episode if no other condition holds.
-    pub(super) fn resolve(&mut self, detector: &CompiledDetector, id: ConditionId) -> Resolution {
+    /// Removes a condition, and the episode if no other condition holds. `report` is about
+    /// the end of the condition.
+    pub(super) fn resolve(
+        &mut self,
+        detector: &CompiledDetector,
+        id: ConditionId,
+        report: &Report,
+    ) -> Resolution {
         let position = self.of(detector).position(id.subject);
         let episode = self.0.as_mut().zip(position);
         let Some((episodes, position)) = episode else { return Resolution::None };
-        let conditions = &mut episodes[position].conditions;
-        let Some(place) = conditions.iter().position(|condition| condition.id == id) else {
+        let episode = &mut episodes[position];
+        let Some(place) = episode.conditions.iter().position(|condition| condition.id == id) else {
             return Resolution::None;
         };
-        conditions.remove(place);
-        if !conditions.is_empty() {
+        episode.conditions.remove(place);
+        if id == episode.explained_by {
+            episode.end = Some(Box::new(report.clone()));
+        }
+        if !episode.conditions.is_empty() {
             return Resolution::StaysOpen;
         }
-        let episode = episodes.remove(position);
+        let mut episode = episodes.remove(position);
         if episodes.is_empty() {
             self.0 = None;
         }
-        Resolution::Resolved(episode)
+        // Of too many conditions, the explanation may have been dropped.
+        let end = episode.end.take();
+        let end = end.map_or_else(|| Report::new("over, as its conditions ended"), |end| *end);
+        Resolution::Resolved(Box::new(episode), end)
     }
 
     /// Returns the episode that a condition explains with its highest measure so far.
@@ -168,10 +184,12 @@ impl Episode {
     ) -> Option<Condition> {
         if let Some(condition) = self.conditions.iter_mut().find(|it| it.id == id) {
             condition.measure = condition.measure.max(measure);
-            condition.severity = condition.severity.max(reached.unwrap_or(condition.severity));
+            let severity = condition.severity.max(reached.unwrap_or(condition.severity));
+            condition.is_emitted &= condition.severity == severity;
+            condition.severity = severity;
             return Some(*condition);
         }
-        let condition = Condition { id, severity: reached?, measure };
+        let condition = Condition { id, severity: reached?, measure, is_emitted: false };
         let is_of_detector = |it: &Condition| it.id.detector_idx == id.detector_idx;
         if self.conditions.iter().filter(|it| is_of_detector(it)).count() == MAX_EPISODES
             && let Some(oldest) = self.conditions.iter().position(is_of_detector)
@@ -180,6 +198,17 @@ impl Episode {
         }
         self.conditions.push(condition);
         Some(condition)
+    }
+
+    /// Makes a condition that holds the explanation.
+    fn explain(&mut self, condition: &Condition) {
+        (self.explained_by, self.measure) = (condition.id, condition.measure);
+        self.end = None;
+        // The finding of the explanation had the severity of the episode.
+        let is_emitted = condition.severity == self.severity;
+        if let Some(condition) = self.conditions.iter_mut().find(|it| it.id == condition.id) {
+            condition.is_emitted = is_emitted;
+        }
     }
 
     /// Adds the earliest evidence of the findings of the episode to the evidence of a

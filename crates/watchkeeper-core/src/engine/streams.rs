@@ -327,11 +327,12 @@ impl Streams {
         out: (&mut Vec<Finding>, &mut Vec<EpisodeUpdate>),
     ) -> ExplanationDetail {
         let compiled = &detectors[id.detector_idx as usize];
-        let (message, was_open) = match self.episodes.resolve(compiled, id) {
+        let (message, was_open) = match self.episodes.resolve(compiled, id, &report) {
             Resolution::None | Resolution::StaysOpen => (report.message, false),
-            Resolution::Resolved(episode) => {
+            Resolution::Resolved(episode, end) => {
                 let view = EpisodeView { episode: &episode, detectors };
-                (end_episode(view, report, dispatch, out), true)
+                let message = end_episode(view, end, dispatch, out);
+                (if id == episode.explained_by { message } else { report.message }, true)
             }
         };
         ExplanationDetail::Ended { subject: id.subject, message, was_open }
