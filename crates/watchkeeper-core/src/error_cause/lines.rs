@@ -95,7 +95,9 @@ impl<'a> Line<'a> {
             let start = at + inner[at..].chars().next()?.len_utf8();
             return named(self.range.start + start..end - last.len_utf8());
         }
-        let start = text.rfind(|c: char| c.is_whitespace()).map_or(0, |at| at + 1);
+        // Some white space has several bytes.
+        let word = text.rsplit(char::is_whitespace).next().unwrap_or(text);
+        let start = text.len() - word.len();
         let start = start + text[start..].rfind(": ").map_or(0, |at| at + 2);
         named(self.range.start + start..end)
     }
