@@ -16,6 +16,7 @@ use crate::{
     recorded::ReadError,
     replay::ProbeError,
     session_paths::SessionPathsError,
+    similar::similar_hint,
     tune::LabelsFileError,
 };
 
@@ -110,10 +111,6 @@ pub(crate) enum Error {
 
 fn sinks_list(sinks: &[String]) -> String {
     if sinks.is_empty() { String::new() } else { format!(": {}", sinks.join("; ")) }
-}
-
-pub(crate) fn similar_hint(similar: Option<&str>) -> String {
-    similar.map(|name| format!("; did you mean `{name}`?")).unwrap_or_default()
 }
 
 fn timeout_hint(timed_out: bool) -> &'static str {

@@ -16,13 +16,13 @@ use watchkeeper_core::{
 use watchkeeper_policy::{Policy, closest};
 
 use crate::{
-    error::similar_hint,
     explanation::{Timeline, TimelineRecorder},
     numbers::counted,
     output::safe_path,
     recorded::{self, Group, RecordedSession},
     replay::Observer,
     report::{Report, SkippedFile},
+    similar::similar_hint,
 };
 
 /// Number of sessions listed in an error about an ambiguous selection.

@@ -31,6 +31,7 @@ mod recorded;
 mod replay;
 mod report;
 mod session_paths;
+mod similar;
 mod tune;
 
 use std::{
