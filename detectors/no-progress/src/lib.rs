@@ -36,7 +36,7 @@ impl DetectorKind for NoProgress {
     const DOCS: &'static str = include_str!("../README.md");
     const CLASS: &'static str = "runaway";
     const LEVELS: &'static [Level] = &[
-        Level::new(4, Severity::Low),
+        Level::new(5, Severity::Low),
         Level::new(6, Severity::Medium),
         Level::new(12, Severity::High),
     ];

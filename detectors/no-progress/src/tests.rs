@@ -45,7 +45,7 @@ fn new_results() -> String {
 #[test]
 fn reports_searches_for_something_absent() {
     assert_snapshot!(play::<NoProgress>("", SEARCHES), @"
-    8s      low       4 of the last 4 steps in 6s made no progress: 3 found nothing, 1 failed
+    14s     low       6 of the last 7 steps in 12s made no progress: 4 found nothing, 2 failed
     16s     medium    7 of the last 8 steps in 14s made no progress: 5 found nothing, 2 failed
     ");
 }
@@ -69,7 +69,7 @@ fn the_message_names_the_main_cause() {
         "javac D.java",
     ];
     assert_snapshot!(play::<NoProgress>("", &commands.map(fail).concat()), @"
-    8s      low       4 of the last 4 steps in 6s made no progress: 4 failed (`javac` is missing: 2)
+    10s     low       5 of the last 5 steps in 8s made no progress: 5 failed (`javac` is missing: 3)
     12s     medium    6 of the last 6 steps in 10s made no progress: 6 failed (`javac` is missing: 4)
     ");
 }
@@ -85,7 +85,7 @@ fn a_change_resolves_and_starts_over() {
         "
     );
     assert_snapshot!(play::<NoProgress>("", &trace), @"
-    8s      low       4 of the last 4 steps in 6s made no progress: 3 found nothing, 1 failed
+    14s     low       6 of the last 7 steps in 12s made no progress: 4 found nothing, 2 failed
     16s     medium    7 of the last 8 steps in 14s made no progress: 5 found nothing, 2 failed
     21s     resolved  no further steps without progress: a change was made
     ");
@@ -95,7 +95,7 @@ fn a_change_resolves_and_starts_over() {
 fn a_prompt_of_a_person_starts_over() {
     let trace = format!("{SEARCHES}\n20s turn_end\n21s prompt go on\n");
     assert_snapshot!(play::<NoProgress>("", &trace), @"
-    8s      low       4 of the last 4 steps in 6s made no progress: 3 found nothing, 1 failed
+    14s     low       6 of the last 7 steps in 12s made no progress: 4 found nothing, 2 failed
     16s     medium    7 of the last 8 steps in 14s made no progress: 5 found nothing, 2 failed
     21s     resolved  no further steps without progress: a person sent a prompt
     ");
@@ -105,7 +105,7 @@ fn a_prompt_of_a_person_starts_over() {
 fn four_new_results_in_a_row_start_over() {
     let trace = format!("{SEARCHES}{}", new_results());
     assert_snapshot!(play::<NoProgress>("", &trace), @"
-    8s      low       4 of the last 4 steps in 6s made no progress: 3 found nothing, 1 failed
+    14s     low       6 of the last 7 steps in 12s made no progress: 4 found nothing, 2 failed
     16s     medium    7 of the last 8 steps in 14s made no progress: 5 found nothing, 2 failed
     26s     resolved  no further steps without progress: results were new
     ");
@@ -115,7 +115,7 @@ fn four_new_results_in_a_row_start_over() {
 fn only_changes_are_progress_if_the_policy_says_so() {
     let trace = format!("{SEARCHES}{}", new_results());
     assert_snapshot!(play::<NoProgress>("progress = 'change'", &trace), @"
-    8s      low       4 of the last 4 steps in 6s made no progress: 3 found nothing, 1 failed
+    12s     low       5 of the last 6 steps in 10s made no progress: 4 found nothing, 1 failed
     14s     medium    6 of the last 7 steps in 12s made no progress: 4 found nothing, 2 failed
     ");
 }
@@ -129,7 +129,7 @@ fn only_calls_of_the_classes_are_steps_and_any_change_starts_over() {
     let searches = |from| (from..from + 3).map(search).collect::<String>();
     let change = "+1s call Write {\"path\": \"a\"}\n+1s result ok\n";
     assert_snapshot!(play::<NoProgress>(options, &[searches(0), searches(3)].concat()), @"
-    8s      low       4 of the last 4 steps in 6s made no progress: 4 found nothing
+    10s     low       5 of the last 5 steps in 8s made no progress: 5 found nothing
     12s     medium    6 of the last 6 steps in 10s made no progress: 6 found nothing
     ");
     assert_eq!(play::<NoProgress>(options, &[&searches(0), change, &searches(3)].concat()), "");
@@ -160,13 +160,13 @@ fn parallel_calls_are_one_step() {
     };
     let failed: String = (0..7).map(|n| calls(n, "fail no such file")).collect();
     assert_snapshot!(play::<NoProgress>("", &failed), @"
-    13s     low       13 of the last 13 steps in 12s made no progress: 13 failed
+    17s     low       17 of the last 17 steps in 16s made no progress: 17 failed
     21s     medium    21 of the last 21 steps in 20s made no progress: 21 failed
     ");
     // Four new results of one response are one in a row.
     let new = calls(9, "ok the file {} contains the text of chapter {}");
     assert_snapshot!(play::<NoProgress>("", &[failed, new].concat()), @"
-    13s     low       13 of the last 13 steps in 12s made no progress: 13 failed
+    17s     low       17 of the last 17 steps in 16s made no progress: 17 failed
     21s     medium    21 of the last 21 steps in 20s made no progress: 21 failed
     ");
 }

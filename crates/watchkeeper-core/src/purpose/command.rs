@@ -212,7 +212,7 @@ fn effect_of(program: &str, words: Words<'_>) -> Effect {
         "sed" if words.clone().any(|word| word.starts_with("-i") || word == "--in-place") => {
             Effect::Write
         }
-        "patch" => Effect::Write,
+        "apply_patch" | "patch" => Effect::Write,
         "sed" => Effect::Read,
         "tmux" if is_subcommand(&["send-keys", "send"]) => Effect::Navigate,
         "playerctl" if matches!(first, "next" | "previous") => Effect::Navigate,

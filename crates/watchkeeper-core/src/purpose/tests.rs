@@ -274,6 +274,7 @@ fn a_command_that_only_writes_files_is_a_change() {
         ("echo a >> b; sed -i.bak s/a/b/ c; cat b", "echo a >> /dev/null; cat b", Read),
         ("git apply a.patch && git diff", "git am a.patch", Run),
         ("patch -p1 < a.patch", "sed s/a/b/ c", Read),
+        ("apply_patch <<'E'\n*** Begin Patch\nE", "apply_plan <<'E'\n*** Begin Patch\nE", Run),
     ] {
         assert_of_command(write, Purpose::Write);
         assert_of_command(other, its_purpose);
