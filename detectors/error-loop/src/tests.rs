@@ -469,10 +469,12 @@ fn state_of_a_stream_is_small() {
 
 #[test]
 fn laws_hold() {
-    for of in ["failure", "error", "retry", "compaction", "turn", "prompt", "denial"] {
+    for of in ["failure", "error", "retry", "compaction", "turn", "prompt"] {
         laws::check::<ErrorLoop>(&format!("of = '{of}'"));
     }
     laws::check::<ErrorLoop>("of = 'retry'\nwithin = '10s'");
+    let denied = "0s repeat 4 every 2s: call WebFetch {} ;; result blocked";
+    laws::of::<ErrorLoop>("of = 'denial'").traces([denied]).check();
 }
 
 /// Returns true if a finding opens with a level at `at`.
