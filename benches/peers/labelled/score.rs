@@ -113,12 +113,12 @@ impl Score {
         all
     }
 
-    /// Returns the due stretches of each of [`KINDS`], and those that were found.
+    /// Returns the number of due stretches of each of [`KINDS`], and of the found ones.
     pub(crate) fn kinds(&self) -> [Share; KINDS.len()] {
         self.kinds
     }
 
-    /// Returns the due stretches of all kinds, and those that were found.
+    /// Returns the number of due stretches of all kinds, and of the found ones.
     pub(crate) fn stretches(&self) -> Share {
         self.stretches
     }

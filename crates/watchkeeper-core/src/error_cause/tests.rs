@@ -114,7 +114,7 @@ fn names_missing_programs() {
             // The folder that is missing as well is no cause of its own.
             (
                 "javac",
-                "find: '/root/.m2': No such file or directory\n./t.sh: line 2: javac: command not found",
+                "find: '/opt/none': No such file or directory\n./t.sh: line 2: javac: command not found",
             ),
         ],
     );

@@ -180,7 +180,7 @@ fn a_less_specific_detector_escalates_the_finding() {
 fn a_condition_of_no_finding_is_the_next_explanation() {
     let steps: [&[Move]; 9] = [
         &[report("error", 4)],
-        // Suppressed, as often as they are reported.
+        // Both are suppressed, however often they are reported.
         &[report("a_least", 4), report("a_streak", 5)],
         &[report("a_least", 5), report("a_streak", 5)],
         &[end("error")],
