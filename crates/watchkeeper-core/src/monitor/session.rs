@@ -57,9 +57,14 @@ impl SessionHandle {
 
     /// Records the start of a sub-agent, and returns a handle for its events.
     pub fn agent(&self, id: impl Into<AgentId>) -> Self {
-        let agent = Self { agent: Some(id.into()), ..self.clone() };
+        let agent = self.started_agent(id);
         agent.record(EventKind::AgentStart);
         agent
+    }
+
+    /// Returns a handle for the events of a sub-agent whose start is recorded already.
+    pub fn started_agent(&self, id: impl Into<AgentId>) -> Self {
+        Self { agent: Some(id.into()), ..self.clone() }
     }
 
     /// Records a prompt of a person.

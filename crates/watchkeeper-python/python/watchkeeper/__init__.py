@@ -1,0 +1,63 @@
+"""Monitors LLM agents and reports those that loop, stall or overspend.
+
+>>> import watchkeeper
+>>> with watchkeeper.Monitor(on_finding=print) as monitor:
+...     session = monitor.session("support-17")
+...     session.prompt("Why does the build fail?")
+...     with session.tool_call("Bash", {"command": "make"}) as call:
+...         call.fail("no rule to make target `all`")
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from watchkeeper._errors import PolicyError, RunStopped
+    from watchkeeper._monitor import Monitor
+    from watchkeeper._watchkeeper import (
+        Counts,
+        Diagnostic,
+        Evidence,
+        Finding,
+        Session,
+        ToolCall,
+        __version__,
+    )
+
+__all__ = [
+    "Counts",
+    "Diagnostic",
+    "Evidence",
+    "Finding",
+    "Monitor",
+    "PolicyError",
+    "RunStopped",
+    "Session",
+    "ToolCall",
+    "__version__",
+]
+
+# The modules of the names that are not in the native module.
+_MODULES = {
+    "Monitor": "watchkeeper._monitor",
+    "PolicyError": "watchkeeper._errors",
+    "RunStopped": "watchkeeper._errors",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a name on its first use.
+
+    A program that switches the monitor off by its environment loads no native module.
+    """
+    if name not in __all__:
+        message = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(message)
+    from importlib import import_module
+
+    value = getattr(import_module(_MODULES.get(name, "watchkeeper._watchkeeper")), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

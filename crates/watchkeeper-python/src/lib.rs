@@ -1,0 +1,33 @@
+//! The native module of the Python package `watchkeeper`.
+//!
+//! The module records events and runs the monitor. The Python files of the package add
+//! the parts that belong to the interpreter: `fork`, exit, `asyncio`.
+
+mod arguments;
+mod counts;
+mod evidence;
+mod finding;
+mod json_value;
+mod monitor;
+mod on_finding;
+mod policy_error;
+mod run;
+mod session;
+mod text;
+mod time;
+mod tool_call;
+
+use pyo3::pymodule;
+
+#[pymodule(gil_used = false)]
+mod _watchkeeper {
+    #[pymodule_export]
+    use crate::{
+        counts::Counts, evidence::Evidence, finding::Finding, monitor::MonitorCore,
+        policy_error::Diagnostic, session::Session, tool_call::ToolCall,
+    };
+
+    #[pymodule_export]
+    #[expect(non_upper_case_globals, reason = "the name in Python")]
+    const __version__: &str = env!("CARGO_PKG_VERSION");
+}

@@ -1,0 +1,136 @@
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, sync::atomic::Ordering};
+
+use pyo3::{
+    Bound, Py, PyAny, PyErr, PyResult, Python, exceptions::PyRuntimeError, pyclass, pymethods,
+};
+use watchkeeper::{Monitor, SessionId};
+
+use crate::{
+    counts::Counts,
+    on_finding::{OnFinding, log_exception},
+    policy_error::{policy_error, start_error},
+    run::Run,
+    session::{Facts, Session},
+    time,
+};
+
+/// The monitor without the parts that belong to the interpreter; see `watchkeeper.Monitor`.
+#[pyclass(frozen, module = "watchkeeper._watchkeeper")]
+#[derive(Debug)]
+pub(crate) struct MonitorCore {
+    policy: Option<PathBuf>,
+    policy_text: Option<String>,
+    queue_capacity: Option<usize>,
+    run: Arc<Run>,
+}
+
+#[pymethods]
+impl MonitorCore {
+    #[new]
+    #[pyo3(signature = (policy=None, *, policy_text=None, queue_capacity=None))]
+    fn new(
+        policy: Option<PathBuf>,
+        policy_text: Option<String>,
+        queue_capacity: Option<usize>,
+    ) -> Self {
+        Self { policy, policy_text, queue_capacity, run: Arc::default() }
+    }
+
+    /// Starts the monitor. Returns `False` if it is running already.
+    fn start(&self, py: Python<'_>, on_finding: Option<Py<PyAny>>) -> PyResult<bool> {
+        if self.is_running(py) {
+            return Ok(false);
+        }
+        let mut builder = Monitor::builder();
+        if let Some(path) = &self.policy {
+            builder = builder.policy_file(path).map_err(|err| policy_error(py, err))?;
+        }
+        if let Some(text) = &self.policy_text {
+            builder = builder.policy_text(text);
+        }
+        if let Some(n_events) = self.queue_capacity {
+            builder = builder.queue_capacity(n_events);
+        }
+        if let Some(callback) = on_finding {
+            let n_errors = self.run.callback_errors().clone();
+            builder = builder.sink("on_finding", OnFinding { callback, n_errors });
+        }
+        let running = py.detach(|| builder.start()).map_err(|err| start_error(py, err))?;
+        self.run.set(running);
+        Ok(true)
+    }
+
+    /// Stops the monitor. Returns whether everything was delivered in time.
+    fn stop(&self, py: Python<'_>) -> bool {
+        let Some(running) = self.run.running() else { return true };
+        !py.detach(|| running.stop()).timed_out
+    }
+
+    /// Whether the thread of the monitor is running.
+    #[getter]
+    fn is_running(&self, py: Python<'_>) -> bool {
+        let running = self.run.running();
+        py.detach(|| running.is_some_and(|running| running.is_running()))
+    }
+
+    /// Waits until every event is handled and its findings are delivered. Returns whether
+    /// this is so.
+    fn flush(&self, py: Python<'_>, timeout: f64) -> PyResult<bool> {
+        let timeout = time::timeout(timeout)?;
+        let Some(running) = self.run.running() else { return Ok(false) };
+        Ok(py.detach(|| running.flush(timeout)))
+    }
+
+    /// Returns the counts of the present run.
+    fn counts(&self, py: Python<'_>) -> Counts {
+        let running = self.run.running();
+        let counts = py.detach(|| running.map(|running| running.counts()));
+        let n_errors = self.run.callback_errors().load(Ordering::Relaxed);
+        Counts::new(counts.unwrap_or_default(), self.run.n_not_recorded(), n_errors)
+    }
+
+    /// Records the start of a session, and returns its handle.
+    #[pyo3(signature = (
+        id, *, agent=None, cwd=None, model=None, version=None, parent=None, labels=None,
+        started_at=None,
+    ))]
+    fn session(
+        &self,
+        py: Python<'_>,
+        id: String,
+        agent: Option<String>,
+        cwd: Option<PathBuf>,
+        model: Option<String>,
+        version: Option<String>,
+        parent: Option<String>,
+        labels: Option<BTreeMap<String, String>>,
+        started_at: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Session> {
+        if self.run.running().is_none() && !self.run.is_forked() {
+            return Err(PyRuntimeError::new_err("the monitor is not started"));
+        }
+        let mut facts = Facts::default();
+        facts.start.cwd = cwd.map(|cwd| cwd.to_string_lossy().into());
+        facts.start.model = model.map(Into::into);
+        facts.start.version = version.map(Into::into);
+        facts.start.parent = parent.map(SessionId::from);
+        let labels = labels.into_iter().flatten();
+        facts.start.labels = labels.map(|(name, value)| (name.into(), value.into())).collect();
+        facts.started_at = started_at.map(time::timestamp).transpose()?;
+        Ok(Session::start(py, self.run.clone(), id.into(), agent.map(Into::into), facts))
+    }
+
+    /// Forgets the threads of the monitor, which a forked process does not have. Returns
+    /// whether the monitor was running at the fork.
+    fn abandon(&self) -> bool {
+        let was_running = self.run.running().is_some();
+        self.run.abandon();
+        was_running
+    }
+
+    /// Logs and counts an exception of a callback.
+    fn callback_failed(&self, py: Python<'_>, exception: Bound<'_, PyAny>) -> PyResult<()> {
+        self.run.callback_errors().fetch_add(1, Ordering::Relaxed);
+        log_exception(py, &PyErr::from_value(exception))
+    }
+}

@@ -1,0 +1,105 @@
+//! The errors of a policy, with their locations.
+
+use pyo3::{
+    PyErr, Python,
+    exceptions::{PyOSError, PyRuntimeError},
+    pyclass, pymethods,
+    types::{PyAnyMethods as _, PyTuple},
+};
+use watchkeeper::{DiagnosticLevel, InvalidPolicy, PolicyError, StartError};
+
+/// An error or a warning about a policy.
+#[pyclass(frozen, eq, get_all, module = "watchkeeper")]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Diagnostic {
+    /// The file, or the name of a built-in policy.
+    path: String,
+    /// The line, counted from 1; `None` if the file cannot be read.
+    line: Option<usize>,
+    /// The column in characters, counted from 1; `None` if the file cannot be read.
+    column: Option<usize>,
+    /// `error` or `warning`.
+    level: &'static str,
+    /// The message.
+    message: String,
+    /// Additional information.
+    notes: Vec<String>,
+    /// A suggested correction, such as a name to use instead.
+    fix: Option<String>,
+}
+
+#[pymethods]
+impl Diagnostic {
+    fn __repr__(&self) -> String {
+        let Self { path, level, message, .. } = self;
+        match (self.line, self.column) {
+            (Some(line), Some(column)) => {
+                format!("Diagnostic({path}:{line}:{column}: {level}: {message})")
+            }
+            _ => format!("Diagnostic({path}: {level}: {message})"),
+        }
+    }
+}
+
+/// Converts the error of a start to an exception.
+pub(crate) fn start_error(py: Python<'_>, err: StartError) -> PyErr {
+    match err {
+        StartError::Policy(err) => policy_error(py, err),
+        StartError::Thread(err) => PyOSError::new_err(format!("cannot start a thread: {err}")),
+        err => PyRuntimeError::new_err(err.to_string()),
+    }
+}
+
+/// Converts the error of a policy to a `PolicyError`.
+pub(crate) fn policy_error(py: Python<'_>, err: PolicyError) -> PyErr {
+    let message = err.to_string();
+    match err {
+        PolicyError::Read { path, source, .. } => {
+            let message = format!("{message}: {source}");
+            let diagnostic = Diagnostic {
+                path: path.display().to_string(),
+                line: None,
+                column: None,
+                level: "error",
+                message: message.clone(),
+                notes: Vec::new(),
+                fix: None,
+            };
+            let err = exception(py, &message, vec![diagnostic]);
+            err.set_cause(py, Some(source.into()));
+            err
+        }
+        PolicyError::Invalid(invalid) => exception(py, &message, diagnostics(&invalid)),
+        _ => exception(py, &message, Vec::new()),
+    }
+}
+
+fn exception(py: Python<'_>, message: &str, diagnostics: Vec<Diagnostic>) -> PyErr {
+    let make = || {
+        let class = py.import("watchkeeper._errors")?.getattr("PolicyError")?;
+        class.call1((message, PyTuple::new(py, diagnostics)?))
+    };
+    make().map_or_else(|err| err, PyErr::from_value)
+}
+
+fn diagnostics(invalid: &InvalidPolicy) -> Vec<Diagnostic> {
+    let diagnostics = invalid.diagnostics.iter().map(|diagnostic| {
+        let file = invalid.files.get(diagnostic.file);
+        let before = file.and_then(|file| file.text.get(..diagnostic.span.start));
+        let before = before.unwrap_or_default();
+        let line_start = before.rfind('\n').map_or(0, |at| at + 1);
+        Diagnostic {
+            path: file.map(|file| file.path.display().to_string()).unwrap_or_default(),
+            line: Some(before.matches('\n').count() + 1),
+            column: Some(before[line_start..].chars().count() + 1),
+            level: match diagnostic.level {
+                DiagnosticLevel::Warning => "warning",
+                _ => "error",
+            },
+            message: diagnostic.message.clone(),
+            notes: diagnostic.notes.clone(),
+            fix: diagnostic.fix.as_ref().map(|fix| fix.replacement.clone()),
+        }
+    });
+    diagnostics.collect()
+}

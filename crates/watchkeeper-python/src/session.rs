@@ -1,0 +1,372 @@
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
+use pyo3::{
+    Bound, PyAny, PyResult, Python,
+    exceptions::PyValueError,
+    pyclass, pymethods,
+    types::{PyAnyMethods as _, PyString},
+};
+use watchkeeper::{
+    AgentId, Cause, EventKind, Json, SessionHandle, SessionId, Timestamp, WaitingFor,
+    core::{ModelCall, ToolCall as Call, ToolResult, author::SessionStart},
+};
+
+use crate::{arguments, run::Run, text, time, tool_call::ToolCall};
+
+/// The facts of a session, which each run of the monitor receives once.
+#[derive(Debug, Default)]
+pub(crate) struct Facts {
+    pub(crate) start: SessionStart,
+    pub(crate) started_at: Option<Timestamp>,
+    /// The last run that has received the facts.
+    generation: AtomicU64,
+}
+
+/// Records the events of one session or sub-agent.
+#[derive(Debug)]
+pub(crate) struct Recorder {
+    run: Arc<Run>,
+    session: SessionId,
+    agent: Option<AgentId>,
+    facts: Arc<Facts>,
+    generation: u64,
+    /// The handle of the run `generation`; `None` in a forked process.
+    handle: Option<SessionHandle>,
+}
+
+impl Recorder {
+    fn new(run: Arc<Run>, session: SessionId, agent: Option<AgentId>, facts: Arc<Facts>) -> Self {
+        let generation = run.generation();
+        let mut recorder = Self { run, session, agent, facts, generation, handle: None };
+        recorder.handle = recorder.present_handle();
+        recorder
+    }
+
+    /// Returns a handle of the present run, to which the facts of the session are recorded.
+    fn present_handle(&self) -> Option<SessionHandle> {
+        let running = self.run.running()?;
+        let session = running.session(self.session.clone());
+        let generation = self.run.generation();
+        if self.facts.generation.swap(generation, Ordering::AcqRel) != generation {
+            let start = EventKind::SessionStart(self.facts.start.clone());
+            match self.facts.started_at {
+                Some(at) => session.record_at(at, start),
+                None => session.record(start),
+            }
+        }
+        Some(match &self.agent {
+            Some(agent) => session.started_agent(agent.clone()),
+            None => session,
+        })
+    }
+
+    /// Records an event. Never waits.
+    pub(crate) fn record(&self, py: Python<'_>, at: Option<Timestamp>, kind: EventKind) {
+        let record = |handle: &SessionHandle| match at {
+            Some(at) => handle.record_at(at, kind),
+            None => handle.record(kind),
+        };
+        if let Some(handle) = &self.handle
+            && self.run.generation() == self.generation
+        {
+            record(handle);
+        } else if let Some(handle) = self.present_handle() {
+            record(&handle);
+        } else if self.run.count_not_recorded() {
+            // Recording never fails.
+            let _ = warn_about_fork(py);
+        }
+    }
+
+    pub(crate) fn run(&self) -> &Run {
+        &self.run
+    }
+}
+
+fn warn_about_fork(py: Python<'_>) -> PyResult<()> {
+    let logger = py.import("logging")?.call_method1("getLogger", ("watchkeeper.monitor",))?;
+    let message = "the monitor does not run in this forked process, so its events are dropped; \
+                   start another monitor, or set restart_after_fork";
+    logger.call_method1("warning", (message,))?;
+    Ok(())
+}
+
+/// Records the events of one session, from any thread. No method waits.
+#[pyclass(frozen, module = "watchkeeper")]
+#[derive(Debug)]
+pub(crate) struct Session(Arc<Recorder>);
+
+impl Session {
+    /// Records the start of a session.
+    pub(crate) fn start(
+        py: Python<'_>,
+        run: Arc<Run>,
+        id: SessionId,
+        agent: Option<AgentId>,
+        facts: Facts,
+    ) -> Self {
+        let recorder = Recorder::new(run, id, agent, Arc::new(facts));
+        if recorder.agent.is_some() {
+            recorder.record(py, None, EventKind::AgentStart);
+        }
+        Self(Arc::new(recorder))
+    }
+
+    fn record(
+        &self,
+        py: Python<'_>,
+        at: Option<&Bound<'_, PyAny>>,
+        kind: EventKind,
+    ) -> PyResult<()> {
+        let at = at.map(time::timestamp).transpose()?;
+        self.0.record(py, at, kind);
+        Ok(())
+    }
+}
+
+#[pymethods]
+impl Session {
+    /// The id of the session.
+    #[getter]
+    fn id(&self) -> &str {
+        self.0.session.as_str()
+    }
+
+    /// The id of the sub-agent; `None` for the main agent.
+    #[getter]
+    fn agent_id(&self) -> Option<&str> {
+        self.0.agent.as_ref().map(AgentId::as_str)
+    }
+
+    /// Records the start of a sub-agent, and returns the handle for its events.
+    fn agent(&self, py: Python<'_>, id: String) -> Self {
+        let Recorder { run, session, facts, .. } = &*self.0;
+        let agent = Some(AgentId::from(id));
+        let recorder = Recorder::new(run.clone(), session.clone(), agent, facts.clone());
+        recorder.record(py, None, EventKind::AgentStart);
+        Self(Arc::new(recorder))
+    }
+
+    /// Records a prompt.
+    #[pyo3(signature = (text, *, synthetic=false, at=None))]
+    fn prompt(
+        &self,
+        text: &Bound<'_, PyAny>,
+        synthetic: bool,
+        at: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<()> {
+        let py = text.py();
+        let text = text::of_object(text).into();
+        self.record(py, at, EventKind::Prompt { text, synthetic })
+    }
+
+    /// Records a message of the agent.
+    #[pyo3(signature = (text, *, delta=false, at=None))]
+    fn message(
+        &self,
+        text: &Bound<'_, PyAny>,
+        delta: bool,
+        at: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<()> {
+        let py = text.py();
+        let text = text::of_object(text).into();
+        self.record(py, at, EventKind::Message { text, delta })
+    }
+
+    /// Records reasoning of the model.
+    #[pyo3(signature = (text="", *, at=None))]
+    fn thinking(&self, py: Python<'_>, text: &str, at: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
+        self.record(py, at, EventKind::Thinking { text: text.into() })
+    }
+
+    /// Records a tool call, and returns the handle for its result.
+    #[pyo3(signature = (name, arguments=None, id=None, *, response=None, at=None))]
+    fn tool_call(
+        &self,
+        py: Python<'_>,
+        name: &str,
+        arguments: Option<&Bound<'_, PyAny>>,
+        id: Option<&str>,
+        response: Option<&str>,
+        at: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<ToolCall> {
+        let id: Box<str> = id.map_or_else(|| self.0.run().next_call_id(), Into::into);
+        let arguments = match arguments {
+            Some(arguments) => match arguments.cast::<PyString>() {
+                Ok(string) => Json::parse_or_text(&text::of_string(string)),
+                Err(_) => {
+                    let json = arguments::to_json(arguments);
+                    Json::parse_or_text(&json)
+                }
+            },
+            None => Json::parse_or_text("{}"),
+        };
+        let mut call = Call::new(id.clone(), name, arguments);
+        call.response = response.map(Into::into);
+        self.record(py, at, EventKind::ToolCall(call))?;
+        Ok(ToolCall::new(self.0.clone(), id))
+    }
+
+    /// Records the result of a call by its id.
+    #[pyo3(signature = (id, output=None, *, ok=true, exit_code=None, cause=None, at=None))]
+    fn tool_result(
+        &self,
+        py: Python<'_>,
+        id: &str,
+        output: Option<&Bound<'_, PyAny>>,
+        ok: bool,
+        exit_code: Option<i32>,
+        cause: Option<&str>,
+        at: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<()> {
+        let output = output.map(|output| text::of_object(output).into());
+        let cause = cause.map(parse_cause).transpose()?;
+        let ok = ok && cause.is_none() && exit_code.is_none_or(|exit_code| exit_code == 0);
+        let mut result = ToolResult::new(id, ok, output);
+        (result.exit_code, result.cause) = (exit_code, cause);
+        self.record(py, at, EventKind::ToolResult(result))
+    }
+
+    /// Records a response of a model. Returns its id.
+    #[pyo3(signature = (
+        model=None, *, id=None, input_tokens=0, output_tokens=0, reasoning_tokens=0,
+        cache_read_tokens=0, cache_write_tokens=0, cost_usd=None, context_tokens=None, at=None,
+    ))]
+    fn model_call(
+        &self,
+        py: Python<'_>,
+        model: Option<&str>,
+        id: Option<String>,
+        input_tokens: u64,
+        output_tokens: u64,
+        reasoning_tokens: u64,
+        cache_read_tokens: u64,
+        cache_write_tokens: u64,
+        cost_usd: Option<f64>,
+        context_tokens: Option<u64>,
+        at: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<String> {
+        let id = id.unwrap_or_else(|| self.0.run().next_response_id());
+        let mut call = ModelCall::default();
+        call.id = Some(id.as_str().into());
+        call.model = model.map(Into::into);
+        call.tokens.input = input_tokens;
+        call.tokens.output = output_tokens;
+        call.tokens.reasoning = reasoning_tokens;
+        call.tokens.cache_read = cache_read_tokens;
+        call.tokens.cache_write = cache_write_tokens;
+        call.cost_usd = cost_usd.filter(|cost| cost.is_finite());
+        call.context_tokens = context_tokens;
+        self.record(py, at, EventKind::ModelCall(call))?;
+        Ok(id)
+    }
+
+    /// Records that the agent hands its work to another agent.
+    #[pyo3(signature = (to, *, at=None))]
+    fn handoff(&self, py: Python<'_>, to: &str, at: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
+        self.record(py, at, EventKind::Handoff { to: to.into() })
+    }
+
+    /// Records that the agent waits for a person.
+    #[pyo3(signature = (waiting_for="person", *, at=None))]
+    fn waiting(
+        &self,
+        py: Python<'_>,
+        waiting_for: &str,
+        at: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<()> {
+        self.record(py, at, EventKind::Waiting(parse_waiting_for(waiting_for)?))
+    }
+
+    /// Records that the agent no longer waits for a person.
+    #[pyo3(signature = (waited_for="person", *, at=None))]
+    fn resumed(
+        &self,
+        py: Python<'_>,
+        waited_for: &str,
+        at: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<()> {
+        self.record(py, at, EventKind::Resumed(parse_waiting_for(waited_for)?))
+    }
+
+    /// Records a compaction of the context.
+    #[pyo3(signature = (before_tokens=None, after_tokens=None, *, at=None))]
+    fn compaction(
+        &self,
+        py: Python<'_>,
+        before_tokens: Option<u64>,
+        after_tokens: Option<u64>,
+        at: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<()> {
+        self.record(py, at, EventKind::Compaction { before_tokens, after_tokens })
+    }
+
+    /// Records an error outside the tools.
+    #[pyo3(signature = (message, *, retry=None, at=None))]
+    fn error(
+        &self,
+        message: &Bound<'_, PyAny>,
+        retry: Option<u32>,
+        at: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<()> {
+        let py = message.py();
+        let message = text::of_object(message).into();
+        self.record(py, at, EventKind::Error { message, retry })
+    }
+
+    /// Records the end of the turn.
+    #[pyo3(signature = (*, at=None))]
+    fn turn_end(&self, py: Python<'_>, at: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
+        self.record(py, at, EventKind::TurnEnd)
+    }
+
+    /// Records the end of the session, or of the sub-agent.
+    #[pyo3(signature = (reason=None, *, at=None))]
+    fn end(
+        &self,
+        py: Python<'_>,
+        reason: Option<&str>,
+        at: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<()> {
+        let kind = match self.0.agent {
+            Some(_) => EventKind::AgentEnd,
+            None => EventKind::SessionEnd { reason: reason.map(Into::into) },
+        };
+        self.record(py, at, kind)
+    }
+
+    fn __repr__(&self) -> String {
+        let Recorder { session, agent, .. } = &*self.0;
+        match agent {
+            Some(agent) => format!("Session({:?}, agent={:?})", session.as_str(), agent.as_str()),
+            None => format!("Session({:?})", session.as_str()),
+        }
+    }
+}
+
+/// Parses the reason for a result that does not come from the tool.
+pub(crate) fn parse_cause(name: &str) -> PyResult<Cause> {
+    match name {
+        "declined" => Ok(Cause::Declined),
+        "blocked" => Ok(Cause::Blocked),
+        "sibling" => Ok(Cause::Sibling),
+        "interrupted" => Ok(Cause::Interrupted),
+        "timeout" => Ok(Cause::Timeout),
+        _ => Err(PyValueError::new_err(format!(
+            "unknown cause {name:?}; use declined, blocked, sibling, interrupted or timeout"
+        ))),
+    }
+}
+
+fn parse_waiting_for(name: &str) -> PyResult<WaitingFor> {
+    match name {
+        "permission" => Ok(WaitingFor::Permission),
+        "person" => Ok(WaitingFor::Person),
+        _ => {
+            Err(PyValueError::new_err(format!("unknown reason {name:?}; use permission or person")))
+        }
+    }
+}

@@ -1,0 +1,133 @@
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+use pyo3::{Bound, Py, PyAny, PyResult, Python, pyclass, pymethods, types::PyAnyMethods as _};
+use watchkeeper::{Cause, EventKind, core::ToolResult};
+
+use crate::{
+    session::{Recorder, parse_cause},
+    text,
+};
+
+/// A tool call without a result yet.
+///
+/// Records the first result; later ones are ignored. A call whose handle is dropped without
+/// a result is recorded as interrupted.
+#[pyclass(frozen, module = "watchkeeper")]
+#[derive(Debug)]
+pub(crate) struct ToolCall {
+    recorder: Arc<Recorder>,
+    id: Box<str>,
+    is_finished: AtomicBool,
+}
+
+impl ToolCall {
+    pub(crate) fn new(recorder: Arc<Recorder>, id: Box<str>) -> Self {
+        Self { recorder, id, is_finished: AtomicBool::new(false) }
+    }
+
+    /// Records a result, unless there is one.
+    fn finish(&self, py: Python<'_>, result: impl FnOnce(&str) -> ToolResult) {
+        if !self.is_finished.swap(true, Ordering::AcqRel) {
+            self.recorder.record(py, None, EventKind::ToolResult(result(&self.id)));
+        }
+    }
+}
+
+#[pymethods]
+impl ToolCall {
+    /// The id of the call.
+    #[getter]
+    fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Records that the tool did what the call requested.
+    #[pyo3(signature = (output=None))]
+    fn succeed(&self, py: Python<'_>, output: Option<&Bound<'_, PyAny>>) {
+        self.finish(py, |id| ToolResult::new(id, true, to_output(output)));
+    }
+
+    /// Records that the tool failed.
+    #[pyo3(signature = (output=None))]
+    fn fail(&self, py: Python<'_>, output: Option<&Bound<'_, PyAny>>) {
+        self.finish(py, |id| ToolResult::new(id, false, to_output(output)));
+    }
+
+    /// Records the result of a command. Any exit code but 0 is a failure.
+    #[pyo3(signature = (exit_code, output=None))]
+    fn exit(&self, py: Python<'_>, exit_code: i32, output: Option<&Bound<'_, PyAny>>) {
+        self.finish(py, |id| {
+            let mut result = ToolResult::new(id, exit_code == 0, to_output(output));
+            result.exit_code = Some(exit_code);
+            result
+        });
+    }
+
+    /// Records that the call has no result of its tool.
+    fn cancel(&self, py: Python<'_>, cause: &str) -> PyResult<()> {
+        let cause = parse_cause(cause)?;
+        self.finish(py, |id| cancelled(id, cause));
+        Ok(())
+    }
+
+    /// Leaves the call without a result, which `Session.tool_result` records. Returns the
+    /// id.
+    fn detach(&self) -> &str {
+        self.is_finished.store(true, Ordering::Release);
+        &self.id
+    }
+
+    fn __enter__(slf: Py<Self>) -> Py<Self> {
+        slf
+    }
+
+    /// Records a failure if the block raised an exception, and otherwise a success, unless
+    /// the block recorded a result.
+    fn __exit__(
+        &self,
+        py: Python<'_>,
+        exception_type: &Bound<'_, PyAny>,
+        exception: &Bound<'_, PyAny>,
+        _traceback: &Bound<'_, PyAny>,
+    ) -> bool {
+        if exception_type.is_none() {
+            self.succeed(py, None);
+            return false;
+        }
+        self.finish(py, |id| {
+            let is_error = exception.is_instance_of::<pyo3::exceptions::PyException>();
+            if !is_error {
+                return cancelled(id, Cause::Interrupted);
+            }
+            let output = format!("{}: {}", text::type_name(exception), text::of_object(exception));
+            ToolResult::new(id, false, Some(output.into()))
+        });
+        false
+    }
+
+    fn __repr__(&self) -> String {
+        format!("ToolCall({:?})", self.id)
+    }
+}
+
+fn to_output(output: Option<&Bound<'_, PyAny>>) -> Option<Box<str>> {
+    output.map(|output| text::of_object(output).into())
+}
+
+fn cancelled(id: &str, cause: Cause) -> ToolResult {
+    let mut result = ToolResult::new(id, false, None);
+    result.cause = Some(cause);
+    result
+}
+
+impl Drop for ToolCall {
+    fn drop(&mut self) {
+        if !*self.is_finished.get_mut() {
+            // Python drops objects on attached threads only.
+            Python::attach(|py| self.finish(py, |id| cancelled(id, Cause::Interrupted)));
+        }
+    }
+}
