@@ -10,6 +10,7 @@ mod finding;
 mod json_value;
 mod monitor;
 mod on_finding;
+mod outcome;
 mod policy_error;
 mod run;
 mod session;

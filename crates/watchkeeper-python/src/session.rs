@@ -10,11 +10,17 @@ use pyo3::{
     types::{PyAnyMethods as _, PyString},
 };
 use watchkeeper::{
-    AgentId, Cause, EventKind, Json, SessionHandle, SessionId, Timestamp, WaitingFor,
-    core::{ModelCall, ToolCall as Call, ToolResult, author::SessionStart},
+    AgentId, EventKind, Json, SessionHandle, SessionId, Timestamp, WaitingFor,
+    core::{ModelCall, ToolCall as Call, author::SessionStart},
 };
 
-use crate::{arguments, run::Run, text, time, tool_call::ToolCall};
+use crate::{
+    arguments,
+    outcome::{Outcome, parse_cause},
+    run::Run,
+    text, time,
+    tool_call::ToolCall,
+};
 
 /// The facts of a session, which each run of the monitor receives once.
 #[derive(Debug, Default)]
@@ -65,10 +71,26 @@ impl Recorder {
 
     /// Records an event. Never waits.
     pub(crate) fn record(&self, py: Python<'_>, at: Option<Timestamp>, kind: EventKind) {
-        let record = |handle: &SessionHandle| match at {
+        self.with_handle(py, |handle| match at {
             Some(at) => handle.record_at(at, kind),
             None => handle.record(kind),
-        };
+        });
+    }
+
+    /// Records an event that the monitor's thread makes. Never waits.
+    pub(crate) fn record_deferred(
+        &self,
+        py: Python<'_>,
+        at: Option<Timestamp>,
+        make: impl FnOnce() -> EventKind + Send + 'static,
+    ) {
+        self.with_handle(py, |handle| match at {
+            Some(at) => handle.record_deferred_at(at, make),
+            None => handle.record_deferred(make),
+        });
+    }
+
+    fn with_handle(&self, py: Python<'_>, record: impl FnOnce(&SessionHandle)) {
         if let Some(handle) = &self.handle
             && self.run.generation() == self.generation
         {
@@ -194,19 +216,21 @@ impl Session {
         at: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<ToolCall> {
         let id: Box<str> = id.map_or_else(|| self.0.run().next_call_id(), Into::into);
+        let at = at.map(time::timestamp).transpose()?;
         let arguments = match arguments {
+            None => "{}".to_owned(),
             Some(arguments) => match arguments.cast::<PyString>() {
-                Ok(string) => Json::parse_or_text(&text::of_string(string)),
-                Err(_) => {
-                    let json = arguments::to_json(arguments);
-                    Json::parse_or_text(&json)
-                }
+                Ok(string) => text::of_string(string).into_owned(),
+                Err(_) => arguments::to_json(arguments),
             },
-            None => Json::parse_or_text("{}"),
         };
-        let mut call = Call::new(id.clone(), name, arguments);
-        call.response = response.map(Into::into);
-        self.record(py, at, EventKind::ToolCall(call))?;
+        let (call_id, tool) = (id.clone(), Arc::<str>::from(name));
+        let response = response.map(Into::into);
+        self.0.record_deferred(py, at, move || {
+            let mut call = Call::new(call_id, tool, Json::parse_or_text(&arguments));
+            call.response = response;
+            EventKind::ToolCall(call)
+        });
         Ok(ToolCall::new(self.0.clone(), id))
     }
 
@@ -222,12 +246,13 @@ impl Session {
         cause: Option<&str>,
         at: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<()> {
-        let output = output.map(|output| text::of_object(output).into());
+        let at = at.map(time::timestamp).transpose()?;
         let cause = cause.map(parse_cause).transpose()?;
         let ok = ok && cause.is_none() && exit_code.is_none_or(|exit_code| exit_code == 0);
-        let mut result = ToolResult::new(id, ok, output);
-        (result.exit_code, result.cause) = (exit_code, cause);
-        self.record(py, at, EventKind::ToolResult(result))
+        let (id, output) = (id.into(), output.map(text::of_object));
+        let outcome = Outcome { ok, output, exit_code, cause };
+        self.0.record_deferred(py, at, || outcome.of_call(id));
+        Ok(())
     }
 
     /// Records a response of a model. Returns its id.
@@ -344,20 +369,6 @@ impl Session {
             Some(agent) => format!("Session({:?}, agent={:?})", session.as_str(), agent.as_str()),
             None => format!("Session({:?})", session.as_str()),
         }
-    }
-}
-
-/// Parses the reason for a result that does not come from the tool.
-pub(crate) fn parse_cause(name: &str) -> PyResult<Cause> {
-    match name {
-        "declined" => Ok(Cause::Declined),
-        "blocked" => Ok(Cause::Blocked),
-        "sibling" => Ok(Cause::Sibling),
-        "interrupted" => Ok(Cause::Interrupted),
-        "timeout" => Ok(Cause::Timeout),
-        _ => Err(PyValueError::new_err(format!(
-            "unknown cause {name:?}; use declined, blocked, sibling, interrupted or timeout"
-        ))),
     }
 }
 

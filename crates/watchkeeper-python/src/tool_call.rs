@@ -3,11 +3,15 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use pyo3::{Bound, Py, PyAny, PyResult, Python, pyclass, pymethods, types::PyAnyMethods as _};
-use watchkeeper::{Cause, EventKind, core::ToolResult};
+use pyo3::{
+    Bound, Py, PyAny, PyResult, Python, exceptions::PyException, pyclass, pymethods,
+    types::PyAnyMethods as _,
+};
+use watchkeeper::Cause;
 
 use crate::{
-    session::{Recorder, parse_cause},
+    outcome::{Outcome, parse_cause},
+    session::Recorder,
     text,
 };
 
@@ -29,9 +33,10 @@ impl ToolCall {
     }
 
     /// Records a result, unless there is one.
-    fn finish(&self, py: Python<'_>, result: impl FnOnce(&str) -> ToolResult) {
+    fn finish(&self, py: Python<'_>, outcome: impl FnOnce() -> Outcome) {
         if !self.is_finished.swap(true, Ordering::AcqRel) {
-            self.recorder.record(py, None, EventKind::ToolResult(result(&self.id)));
+            let (id, outcome) = (self.id.clone(), outcome());
+            self.recorder.record_deferred(py, None, || outcome.of_call(id));
         }
     }
 }
@@ -47,29 +52,28 @@ impl ToolCall {
     /// Records that the tool did what the call requested.
     #[pyo3(signature = (output=None))]
     fn succeed(&self, py: Python<'_>, output: Option<&Bound<'_, PyAny>>) {
-        self.finish(py, |id| ToolResult::new(id, true, to_output(output)));
+        self.finish(py, || Outcome::returned(true, output.map(text::of_object)));
     }
 
     /// Records that the tool failed.
     #[pyo3(signature = (output=None))]
     fn fail(&self, py: Python<'_>, output: Option<&Bound<'_, PyAny>>) {
-        self.finish(py, |id| ToolResult::new(id, false, to_output(output)));
+        self.finish(py, || Outcome::returned(false, output.map(text::of_object)));
     }
 
     /// Records the result of a command. Any exit code but 0 is a failure.
     #[pyo3(signature = (exit_code, output=None))]
     fn exit(&self, py: Python<'_>, exit_code: i32, output: Option<&Bound<'_, PyAny>>) {
-        self.finish(py, |id| {
-            let mut result = ToolResult::new(id, exit_code == 0, to_output(output));
-            result.exit_code = Some(exit_code);
-            result
+        self.finish(py, || {
+            let outcome = Outcome::returned(exit_code == 0, output.map(text::of_object));
+            Outcome { exit_code: Some(exit_code), ..outcome }
         });
     }
 
     /// Records that the call has no result of its tool.
     fn cancel(&self, py: Python<'_>, cause: &str) -> PyResult<()> {
         let cause = parse_cause(cause)?;
-        self.finish(py, |id| cancelled(id, cause));
+        self.finish(py, || Outcome::cancelled(cause));
         Ok(())
     }
 
@@ -97,13 +101,13 @@ impl ToolCall {
             self.succeed(py, None);
             return false;
         }
-        self.finish(py, |id| {
-            let is_error = exception.is_instance_of::<pyo3::exceptions::PyException>();
-            if !is_error {
-                return cancelled(id, Cause::Interrupted);
+        self.finish(py, || {
+            // Others, such as `KeyboardInterrupt` and `CancelledError`, are not failures.
+            if !exception.is_instance_of::<PyException>() {
+                return Outcome::cancelled(Cause::Interrupted);
             }
             let output = format!("{}: {}", text::type_name(exception), text::of_object(exception));
-            ToolResult::new(id, false, Some(output.into()))
+            Outcome::returned(false, Some(output))
         });
         false
     }
@@ -113,21 +117,11 @@ impl ToolCall {
     }
 }
 
-fn to_output(output: Option<&Bound<'_, PyAny>>) -> Option<Box<str>> {
-    output.map(|output| text::of_object(output).into())
-}
-
-fn cancelled(id: &str, cause: Cause) -> ToolResult {
-    let mut result = ToolResult::new(id, false, None);
-    result.cause = Some(cause);
-    result
-}
-
 impl Drop for ToolCall {
     fn drop(&mut self) {
         if !*self.is_finished.get_mut() {
             // Python drops objects on attached threads only.
-            Python::attach(|py| self.finish(py, |id| cancelled(id, Cause::Interrupted)));
+            Python::attach(|py| self.finish(py, || Outcome::cancelled(Cause::Interrupted)));
         }
     }
 }

@@ -13,7 +13,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{
     config::MonitorConfig,
-    shared::{Message, Shared, TARGET, lock},
+    shared::{DeferredEvent, Message, Shared, TARGET, lock},
 };
 use crate::{
     Delivery, Engine, Event, Finding, Fingerprint, Severity, Status, clock::ClockReading, grouped,
@@ -107,6 +107,7 @@ impl Scheduler {
             n_handled += 1;
             match message {
                 Message::Event(event) => self.observe(event, progress),
+                Message::DeferredEvent(event) => self.observe_deferred(event, progress),
                 Message::Hold => progress.n_holds += 1,
                 Message::Release => progress.n_holds = progress.n_holds.saturating_sub(1),
                 Message::Finding(finding) => progress.findings.push(*finding),
@@ -127,6 +128,7 @@ impl Scheduler {
             let Ok(message) = self.receiver.try_recv() else { break };
             match message {
                 Message::Event(event) => self.observe(event, &mut progress),
+                Message::DeferredEvent(event) => self.observe_deferred(event, &mut progress),
                 Message::Finding(finding) => progress.findings.push(*finding),
                 Message::Hold => progress.n_holds += 1,
                 Message::Release => progress.n_holds = progress.n_holds.saturating_sub(1),
@@ -152,6 +154,15 @@ impl Scheduler {
         }
         event.at = later(event.at, progress.ahead);
         self.engine.observe(&event, &mut progress.findings);
+    }
+
+    fn observe_deferred(&mut self, event: DeferredEvent, progress: &mut Progress) {
+        if self.shared.is_abandoned.load(Ordering::Acquire) {
+            return;
+        }
+        if let Some(event) = event.make() {
+            self.observe(event, progress);
+        }
     }
 
     fn read_clocks(&self) -> ClockReading {

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::value::to_raw_value;
 
-use super::shared::Recorder;
+use super::shared::{DeferredEvent, Message, Recorder};
 use crate::{
     AgentId, Cause, Event, EventKind, Json, ModelCall, SessionId, SessionStart, ToolCall,
     ToolResult, WaitingFor,
@@ -189,7 +189,28 @@ impl SessionHandle {
     /// Records an event with another time.
     pub fn record_at(&self, at: Timestamp, kind: EventKind) {
         let (session, agent) = (self.session.clone(), self.agent.clone());
-        self.recorder.record(Event { at, session, agent, origin: None, kind });
+        self.recorder.record(Message::Event(Event { at, session, agent, origin: None, kind }));
+    }
+
+    /// Records an event that the monitor's thread makes, with the time of this call.
+    ///
+    /// The hashes of a tool call take longer than recording the call. `make` must return
+    /// quickly, because the monitor waits for it. If `make` panics, the event is dropped and
+    /// counted.
+    pub fn record_deferred(&self, make: impl FnOnce() -> EventKind + Send + 'static) {
+        self.record_deferred_at(self.recorder.shared.clock.now(), make);
+    }
+
+    /// Records an event that the monitor's thread makes, with another time; see
+    /// [`record_deferred`](Self::record_deferred).
+    pub fn record_deferred_at(
+        &self,
+        at: Timestamp,
+        make: impl FnOnce() -> EventKind + Send + 'static,
+    ) {
+        let (session, agent) = (self.session.clone(), self.agent.clone());
+        let event = DeferredEvent { at, session, agent, make: Box::new(make) };
+        self.recorder.record(Message::DeferredEvent(event));
     }
 }
 

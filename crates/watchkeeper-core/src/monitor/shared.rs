@@ -1,12 +1,17 @@
 //! The state that the monitor's thread shares with its handles, and the messages to it.
 
-use std::sync::{
-    Arc, Condvar, Mutex, MutexGuard, PoisonError,
-    atomic::{AtomicBool, AtomicU64, Ordering},
-    mpsc::{SyncSender, TrySendError},
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+        mpsc::{SyncSender, TrySendError},
+    },
 };
 
-use crate::{Event, Finding, clock::Clock};
+use jiff::Timestamp;
+
+use crate::{AgentId, Event, EventKind, Finding, SessionId, clock::Clock};
 
 /// The `tracing` target of the monitor.
 pub(super) const TARGET: &str = "watchkeeper::monitor";
@@ -15,6 +20,8 @@ pub(super) const TARGET: &str = "watchkeeper::monitor";
 pub(super) enum Message {
     /// An event was recorded.
     Event(Event),
+    /// An event was recorded that the thread makes.
+    DeferredEvent(DeferredEvent),
     /// Let no time pass until the matching `Release`: the next events may be
     /// older than pending wake-ups.
     Hold,
@@ -27,6 +34,28 @@ pub(super) enum Message {
     Flush(SyncSender<()>),
     /// Read the flags and counts that other threads have changed.
     Look,
+}
+
+/// An event whose kind is not made yet.
+pub(super) struct DeferredEvent {
+    pub(super) at: Timestamp,
+    pub(super) session: SessionId,
+    pub(super) agent: Option<AgentId>,
+    pub(super) make: Box<dyn FnOnce() -> EventKind + Send>,
+}
+
+impl DeferredEvent {
+    /// Makes the event. Returns `None` if this panics.
+    pub(super) fn make(self) -> Option<Event> {
+        let Self { at, session, agent, make } = self;
+        match catch_unwind(AssertUnwindSafe(make)) {
+            Ok(kind) => Some(Event { at, session, agent, origin: None, kind }),
+            Err(_) => {
+                tracing::error!(target: TARGET, "dropped a recorded event: making it panicked");
+                None
+            }
+        }
+    }
 }
 
 /// The state that the thread shares with all handles.
@@ -75,10 +104,10 @@ pub(super) struct Recorder {
 }
 
 impl Recorder {
-    /// Records an event, or drops and counts it if there is no room.
-    pub(super) fn record(&self, event: Event) {
+    /// Sends the message with an event, or drops and counts the event if there is no room.
+    pub(super) fn record(&self, message: Message) {
         self.shared.n_recorded.fetch_add(1, Ordering::Relaxed);
-        if let Err(TrySendError::Full(_)) = self.sender.try_send(Message::Event(event)) {
+        if let Err(TrySendError::Full(_)) = self.sender.try_send(message) {
             self.shared.n_overflowed.fetch_add(1, Ordering::Relaxed);
         }
     }

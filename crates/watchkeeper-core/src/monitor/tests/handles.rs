@@ -183,3 +183,29 @@ fn arguments_that_are_not_json_differ_from_call_to_call() {
     assert_ne!(arguments[0], arguments[1]);
     assert!(arguments[0].contains("are not JSON: key must be a string"), "{arguments:?}");
 }
+
+#[test]
+fn deferred_events_keep_their_order_and_time() {
+    let at = "2025-06-01T12:00:00Z".parse().unwrap();
+    let events = events(|running| {
+        let agent = running.session("s").started_agent("helper");
+        agent.prompt("p");
+        agent.record_deferred_at(at, || EventKind::TurnEnd);
+        agent.end();
+    });
+    assert_eq!(names(&events), ["prompt", "turn_end", "agent_end"]);
+    assert_eq!(events[1].at, at);
+    assert!(events.iter().all(|event| event.agent == Some("helper".into())));
+}
+
+#[test]
+fn an_event_whose_making_panics_is_dropped_and_counted() {
+    let engine = Engine::new(Vec::new(), EngineConfig::default());
+    let delivery = Delivery::to_callback(|_| {});
+    let running = Monitor::new(engine, delivery, super::config()).start().unwrap();
+    let session = running.session("s");
+    session.record_deferred(|| std::panic::resume_unwind(Box::new("cannot make")));
+    session.turn_end();
+    let stopped = running.stop();
+    assert_eq!((stopped.recorded, stopped.handled, stopped.dropped), (2, 1, 1));
+}
