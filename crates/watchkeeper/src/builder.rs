@@ -11,7 +11,7 @@ use watchkeeper_core::{
     clock::{Clock, SystemClock},
     embed::{Delivery, MonitorConfig, Queue, Registry, RegistryBuilder, Router, Running},
 };
-use watchkeeper_policy::{BUILTIN_DEFAULT, Loader, Policy};
+use watchkeeper_policy::{BUILTIN_DEFAULT, Loader, Policy, Variables, builtin};
 
 use crate::{PolicyError, StartError};
 
@@ -62,12 +62,16 @@ struct Observer {
 }
 
 impl MonitorBuilder {
-    /// Sets the policy to a file.
+    /// Sets the policy to a file, or to the built-in policy with this name, such as
+    /// `builtin:default`.
     ///
     /// Returns an error if the file cannot be read. [`start`](Self::start)
     /// parses the policy and reads the files that it extends.
     pub fn policy_file(self, path: impl AsRef<Path>) -> Result<Self, PolicyError> {
         let path = path.as_ref().to_owned();
+        if let Some(text) = builtin(&path) {
+            return Ok(Self { policy: Some(PolicyText { path, text: text.to_owned() }), ..self });
+        }
         match fs::read_to_string(&path) {
             Ok(text) => Ok(Self { policy: Some(PolicyText { path, text }), ..self }),
             Err(source) => Err(PolicyError::Read { path, source }),
@@ -134,6 +138,15 @@ impl MonitorBuilder {
         Self { clock: Some(Arc::new(clock)), ..self }
     }
 
+    /// Loads the policy without its secrets, for a program that checks recorded sessions.
+    /// Returns the policy and the kinds that the policy may name.
+    pub fn load_policy(self) -> Result<(Policy, Registry), StartError> {
+        let registry = self.registry.build()?;
+        let clock = self.clock.unwrap_or_else(|| Arc::new(SystemClock));
+        let policy = load(self.policy, &registry, &*clock, None)?;
+        Ok((policy, registry))
+    }
+
     /// Loads the policy and starts the monitor.
     ///
     /// Without a policy, the built-in policy applies; its sink, standard error,
@@ -144,7 +157,8 @@ impl MonitorBuilder {
         let registry = registry.build()?;
         let clock = clock.unwrap_or_else(|| Arc::new(SystemClock));
         let uses_policy_sinks = policy.is_some() || observers.is_empty();
-        let mut policy = load(policy, &registry, &*clock)?;
+        let variables = |name: &str| env::var_os(name);
+        let mut policy = load(policy, &registry, &*clock, Some(&variables))?;
         if !uses_policy_sinks {
             policy.sinks.clear();
         }
@@ -182,13 +196,14 @@ impl fmt::Debug for MonitorBuilder {
     }
 }
 
-/// Parses a policy, or the built-in one, and logs its warnings.
+/// Parses a policy, or the built-in one, and logs its warnings. Without `variables`, secrets
+/// are not looked up.
 fn load(
     policy: Option<PolicyText>,
     registry: &Registry,
     clock: &dyn Clock,
+    variables: Option<Variables<'_>>,
 ) -> Result<Policy, PolicyError> {
-    let variables = |name: &str| env::var_os(name);
     let read_file = |path: &Path| -> io::Result<String> {
         match &policy {
             Some(policy) if policy.path == path => Ok(policy.text.clone()),
@@ -198,10 +213,10 @@ fn load(
     let path = policy.as_ref().map_or(Path::new(BUILTIN_DEFAULT), |policy| &policy.path);
     let today = clock.now().to_zoned(TimeZone::UTC).date();
     let home = env::var_os("HOME").map(PathBuf::from).filter(|home| home.is_absolute());
-    let loader = Loader::new(registry, &read_file)
-        .environment(&variables)
-        .home(home.as_deref())
-        .today(today);
+    let mut loader = Loader::new(registry, &read_file).home(home.as_deref()).today(today);
+    if let Some(variables) = variables {
+        loader = loader.environment(variables);
+    }
     let loaded = loader.load(path);
     if loaded.policy.is_some() {
         for diagnostic in &loaded.diagnostics {

@@ -91,7 +91,7 @@ pub use watchkeeper_core::{
         SessionHandle, SinkOutcome, Stopped, ToolCallHandle,
     },
 };
-pub use watchkeeper_policy::{Diagnostic, DiagnosticLevel, InvalidPolicy};
+pub use watchkeeper_policy::{Diagnostic, DiagnosticLevel, InvalidPolicy, Policy};
 
 pub use crate::{
     builder::{Monitor, MonitorBuilder},

@@ -175,6 +175,14 @@ fn an_invalid_policy_is_an_error_with_locations() {
 }
 
 #[test]
+fn a_policy_is_loaded_by_the_name_of_a_built_in_one() {
+    let builder = Monitor::builder().policy_file("builtin:default").unwrap();
+    let (policy, registry) = builder.load_policy().unwrap();
+    assert!(0 < policy.n_detectors());
+    assert!(registry.sinks.get("stderr").is_ok());
+}
+
+#[test]
 fn a_missing_policy_file_is_an_error_at_once() {
     let err = Monitor::builder().policy_file("/nonexistent/policy.toml");
     let err = err.expect_err("there is no such file");
