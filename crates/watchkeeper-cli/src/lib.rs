@@ -28,6 +28,7 @@ mod policy_file;
 mod policy_tests;
 mod progress;
 mod recorded;
+mod recorded_check;
 mod replay;
 mod report;
 mod session_paths;
@@ -55,7 +56,10 @@ use crate::{
     output::BestEffort,
 };
 
-pub use crate::output::{Output, Status, Styles};
+pub use crate::{
+    output::{Output, Status, Styles},
+    recorded_check::{RecordedCheckError, RecordedReport, RecordedSessions},
+};
 
 const AFTER_HELP: &str = "\
 Exit status:

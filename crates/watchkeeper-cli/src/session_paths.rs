@@ -139,7 +139,7 @@ pub(crate) fn require_any(paths: &[PathBuf]) -> Result<Vec<PathBuf>, SessionPath
 }
 
 /// Returns the session folders of every linked source, or of one source.
-fn default_folders(registry: &Registry, only: Option<&SourceEntry>) -> Vec<PathBuf> {
+pub(crate) fn default_folders(registry: &Registry, only: Option<&SourceEntry>) -> Vec<PathBuf> {
     let environment = |name: &str| std::env::var_os(name);
     let sources = registry.sources.iter();
     let selected = sources.filter(|it| only.is_none_or(|only| only.kind() == it.kind()));

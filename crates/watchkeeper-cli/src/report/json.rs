@@ -1,6 +1,7 @@
 use std::io::{self, Write};
 
 use serde::Serialize;
+use serde_json::Value;
 
 use super::{
     safe_json::{write_line, write_pretty},
@@ -19,6 +20,11 @@ struct ReportAndNotices<'a> {
 /// Writes the report as one object.
 pub(super) fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
     write_pretty(&ReportAndNotices { report, notices: report.notices() }, out)
+}
+
+/// Returns the report as one object.
+pub(crate) fn to_json(report: &Report) -> serde_json::Result<Value> {
+    serde_json::to_value(ReportAndNotices { report, notices: report.notices() })
 }
 
 /// Writes one finding per line.

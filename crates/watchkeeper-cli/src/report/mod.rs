@@ -21,6 +21,7 @@ pub(crate) use self::{
     explanation::Explanation,
     format::{Format, write, write_explanation, write_groups},
     groups::GroupBy,
+    json::to_json,
     safe_json::write_pretty,
     summary::{Report, SessionReport, SkippedFile, unsupported_agents},
     usage::UsageRecorder,

@@ -368,6 +368,14 @@ impl Report {
         episodes
     }
 
+    /// Returns the findings of [`episodes`](Self::episodes).
+    pub(crate) fn into_findings(self) -> Vec<Finding> {
+        let episodes = self.sessions.into_iter().flat_map(|session| session.findings);
+        let mut findings: Vec<Finding> = episodes.map(|episode| episode.finding).collect();
+        findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
+        findings
+    }
+
     /// Returns messages about files that were not read, the errors first.
     pub(crate) fn notices(&self) -> Vec<Notice<'_>> {
         let mut notices: Vec<Notice<'_>> = Vec::new();
