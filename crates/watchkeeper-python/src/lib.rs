@@ -3,11 +3,15 @@
 //! The module records events and runs the monitor. The Python files of the package add
 //! the parts that belong to the interpreter: `fork`, exit, `asyncio`.
 
-mod arguments;
+mod captured;
+mod check;
+mod converted;
 mod counts;
 mod evidence;
 mod finding;
+mod json_text;
 mod json_value;
+mod logging;
 mod monitor;
 mod on_finding;
 mod outcome;
@@ -24,8 +28,9 @@ use pyo3::pymodule;
 mod _watchkeeper {
     #[pymodule_export]
     use crate::{
-        counts::Counts, evidence::Evidence, finding::Finding, monitor::MonitorCore,
-        policy_error::Diagnostic, session::Session, tool_call::ToolCall,
+        captured::arguments_to_json, check::check_recorded, counts::Counts, evidence::Evidence,
+        finding::Finding, monitor::MonitorCore, policy_error::Diagnostic, session::Session,
+        tool_call::ToolCall,
     };
 
     #[pymodule_export]

@@ -1,16 +1,24 @@
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc, sync::atomic::Ordering};
+use std::{
+    path::PathBuf,
+    sync::{Arc, atomic::Ordering},
+};
 
 use pyo3::{
-    Bound, Py, PyAny, PyErr, PyResult, Python, exceptions::PyRuntimeError, pyclass, pymethods,
+    Bound, Py, PyAny, PyErr, PyResult, Python,
+    exceptions::PyRuntimeError,
+    pyclass, pymethods,
+    types::{PyAnyMethods as _, PyMapping, PyMappingMethods as _},
 };
-use watchkeeper::{Monitor, SessionId};
+use watchkeeper::Monitor;
 
 use crate::{
     counts::Counts,
+    logging,
     on_finding::{OnFinding, log_exception},
     policy_error::{policy_error, start_error},
     run::Run,
     session::{Facts, Session},
+    text::{self, Text},
     time,
 };
 
@@ -41,6 +49,7 @@ impl MonitorCore {
         if self.is_running(py) {
             return Ok(false);
         }
+        logging::install(py);
         let mut builder = Monitor::builder();
         if let Some(path) = &self.policy {
             builder = builder.policy_file(path).map_err(|err| policy_error(py, err))?;
@@ -56,7 +65,9 @@ impl MonitorCore {
             builder = builder.sink("on_finding", OnFinding { callback, n_errors });
         }
         let running = py.detach(|| builder.start()).map_err(|err| start_error(py, err))?;
-        self.run.set(running);
+        let previous = self.run.set(running);
+        // A thread of the previous run can be in a callback.
+        py.detach(|| drop(previous));
         Ok(true)
     }
 
@@ -97,13 +108,13 @@ impl MonitorCore {
     fn session(
         &self,
         py: Python<'_>,
-        id: String,
-        agent: Option<String>,
+        id: Text<'_>,
+        agent: Option<Text<'_>>,
         cwd: Option<PathBuf>,
-        model: Option<String>,
-        version: Option<String>,
-        parent: Option<String>,
-        labels: Option<BTreeMap<String, String>>,
+        model: Option<Text<'_>>,
+        version: Option<Text<'_>>,
+        parent: Option<Text<'_>>,
+        labels: Option<&Bound<'_, PyMapping>>,
         started_at: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Session> {
         if self.run.running().is_none() && !self.run.is_forked() {
@@ -113,10 +124,16 @@ impl MonitorCore {
         facts.start.cwd = cwd.map(|cwd| cwd.to_string_lossy().into());
         facts.start.model = model.map(Into::into);
         facts.start.version = version.map(Into::into);
-        facts.start.parent = parent.map(SessionId::from);
-        let labels = labels.into_iter().flatten();
-        facts.start.labels = labels.map(|(name, value)| (name.into(), value.into())).collect();
+        facts.start.parent = parent.map(|parent| Arc::<str>::from(parent).into());
+        if let Some(labels) = labels {
+            for label in labels.items()? {
+                let (name, value) = label.extract::<(Bound<'_, PyAny>, Bound<'_, PyAny>)>()?;
+                let label = (text::of_object(&name).into(), text::of_object(&value).into());
+                facts.start.labels.push(label);
+            }
+        }
         facts.started_at = started_at.map(time::timestamp).transpose()?;
+        let (id, agent) = (Arc::<str>::from(id), agent.map(Arc::<str>::from));
         Ok(Session::start(py, self.run.clone(), id.into(), agent.map(Into::into), facts))
     }
 

@@ -37,14 +37,14 @@ impl Run {
         self.lock().clone()
     }
 
-    /// Replaces the monitor.
-    pub(crate) fn set(&self, running: Running) {
+    /// Replaces the monitor, and returns the previous one.
+    pub(crate) fn set(&self, running: Running) -> Option<Arc<Running>> {
         let previous = self.lock().replace(Arc::new(running));
         self.is_forked.store(false, Ordering::Release);
         self.n_not_recorded.store(0, Ordering::Release);
         self.n_callback_errors.store(0, Ordering::Release);
         self.generation.fetch_add(1, Ordering::AcqRel);
-        drop(previous);
+        previous
     }
 
     /// Forgets the monitor, whose threads a forked process does not have.

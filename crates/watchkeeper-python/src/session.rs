@@ -3,24 +3,24 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-use pyo3::{
-    Bound, PyAny, PyResult, Python,
-    exceptions::PyValueError,
-    pyclass, pymethods,
-    types::{PyAnyMethods as _, PyString},
-};
+use pyo3::{Bound, PyAny, PyResult, Python, exceptions::PyValueError, pyclass, pymethods};
 use watchkeeper::{
     AgentId, EventKind, Json, SessionHandle, SessionId, Timestamp, WaitingFor,
     core::{ModelCall, ToolCall as Call, author::SessionStart},
 };
 
 use crate::{
-    arguments,
+    captured::Captured,
+    logging,
     outcome::{Outcome, parse_cause},
     run::Run,
-    text, time,
+    text::{self, Text},
+    time,
     tool_call::ToolCall,
 };
+
+const DROPS_AFTER_FORK: &str = "the monitor does not run in this forked process, so its events are dropped; start another \
+     monitor, or set restart_after_fork";
 
 /// The facts of a session, which each run of the monitor receives once.
 #[derive(Debug, Default)]
@@ -98,22 +98,13 @@ impl Recorder {
         } else if let Some(handle) = self.present_handle() {
             record(&handle);
         } else if self.run.count_not_recorded() {
-            // Recording never fails.
-            let _ = warn_about_fork(py);
+            logging::warn(py, "monitor", DROPS_AFTER_FORK);
         }
     }
 
     pub(crate) fn run(&self) -> &Run {
         &self.run
     }
-}
-
-fn warn_about_fork(py: Python<'_>) -> PyResult<()> {
-    let logger = py.import("logging")?.call_method1("getLogger", ("watchkeeper.monitor",))?;
-    let message = "the monitor does not run in this forked process, so its events are dropped; \
-                   start another monitor, or set restart_after_fork";
-    logger.call_method1("warning", (message,))?;
-    Ok(())
 }
 
 /// Records the events of one session, from any thread. No method waits.
@@ -164,9 +155,9 @@ impl Session {
     }
 
     /// Records the start of a sub-agent, and returns the handle for its events.
-    fn agent(&self, py: Python<'_>, id: String) -> Self {
+    fn agent(&self, py: Python<'_>, id: Text<'_>) -> Self {
         let Recorder { run, session, facts, .. } = &*self.0;
-        let agent = Some(AgentId::from(id));
+        let agent = Some(AgentId::from(Arc::<str>::from(id)));
         let recorder = Recorder::new(run.clone(), session.clone(), agent, facts.clone());
         recorder.record(py, None, EventKind::AgentStart);
         Self(Arc::new(recorder))
@@ -181,7 +172,7 @@ impl Session {
         at: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<()> {
         let py = text.py();
-        let text = text::of_object(text).into();
+        let text = text::of_event(text).into();
         self.record(py, at, EventKind::Prompt { text, synthetic })
     }
 
@@ -194,14 +185,20 @@ impl Session {
         at: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<()> {
         let py = text.py();
-        let text = text::of_object(text).into();
+        let text = text::of_event(text).into();
         self.record(py, at, EventKind::Message { text, delta })
     }
 
     /// Records reasoning of the model.
-    #[pyo3(signature = (text="", *, at=None))]
-    fn thinking(&self, py: Python<'_>, text: &str, at: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
-        self.record(py, at, EventKind::Thinking { text: text.into() })
+    #[pyo3(signature = (text=None, *, at=None))]
+    fn thinking(
+        &self,
+        py: Python<'_>,
+        text: Option<&Bound<'_, PyAny>>,
+        at: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<()> {
+        let text = text.map(text::of_event).unwrap_or_default().into();
+        self.record(py, at, EventKind::Thinking { text })
     }
 
     /// Records a tool call, and returns the handle for its result.
@@ -209,25 +206,20 @@ impl Session {
     fn tool_call(
         &self,
         py: Python<'_>,
-        name: &str,
+        name: Text<'_>,
         arguments: Option<&Bound<'_, PyAny>>,
-        id: Option<&str>,
-        response: Option<&str>,
+        id: Option<Text<'_>>,
+        response: Option<Text<'_>>,
         at: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<ToolCall> {
         let id: Box<str> = id.map_or_else(|| self.0.run().next_call_id(), Into::into);
         let at = at.map(time::timestamp).transpose()?;
-        let arguments = match arguments {
-            None => "{}".to_owned(),
-            Some(arguments) => match arguments.cast::<PyString>() {
-                Ok(string) => text::of_string(string).into_owned(),
-                Err(_) => arguments::to_json(arguments),
-            },
-        };
+        let arguments = arguments.map(Captured::new);
         let (call_id, tool) = (id.clone(), Arc::<str>::from(name));
         let response = response.map(Into::into);
         self.0.record_deferred(py, at, move || {
-            let mut call = Call::new(call_id, tool, Json::parse_or_text(&arguments));
+            let arguments = arguments.map_or_else(empty_object, |it| it.to_json());
+            let mut call = Call::new(call_id, tool, arguments);
             call.response = response;
             EventKind::ToolCall(call)
         });
@@ -239,7 +231,7 @@ impl Session {
     fn tool_result(
         &self,
         py: Python<'_>,
-        id: &str,
+        id: Text<'_>,
         output: Option<&Bound<'_, PyAny>>,
         ok: bool,
         exit_code: Option<i32>,
@@ -249,7 +241,7 @@ impl Session {
         let at = at.map(time::timestamp).transpose()?;
         let cause = cause.map(parse_cause).transpose()?;
         let ok = ok && cause.is_none() && exit_code.is_none_or(|exit_code| exit_code == 0);
-        let (id, output) = (id.into(), output.map(text::of_object));
+        let (id, output) = (id.into(), output.map(text::of_event));
         let outcome = Outcome { ok, output, exit_code, cause };
         self.0.record_deferred(py, at, || outcome.of_call(id));
         Ok(())
@@ -263,8 +255,8 @@ impl Session {
     fn model_call(
         &self,
         py: Python<'_>,
-        model: Option<&str>,
-        id: Option<String>,
+        model: Option<Text<'_>>,
+        id: Option<Text<'_>>,
         input_tokens: u64,
         output_tokens: u64,
         reasoning_tokens: u64,
@@ -274,7 +266,7 @@ impl Session {
         context_tokens: Option<u64>,
         at: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<String> {
-        let id = id.unwrap_or_else(|| self.0.run().next_response_id());
+        let id = id.map_or_else(|| self.0.run().next_response_id(), |id| id.0.into_owned());
         let mut call = ModelCall::default();
         call.id = Some(id.as_str().into());
         call.model = model.map(Into::into);
@@ -291,7 +283,7 @@ impl Session {
 
     /// Records that the agent hands its work to another agent.
     #[pyo3(signature = (to, *, at=None))]
-    fn handoff(&self, py: Python<'_>, to: &str, at: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
+    fn handoff(&self, py: Python<'_>, to: Text<'_>, at: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
         self.record(py, at, EventKind::Handoff { to: to.into() })
     }
 
@@ -338,7 +330,7 @@ impl Session {
         at: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<()> {
         let py = message.py();
-        let message = text::of_object(message).into();
+        let message = text::of_event(message).into();
         self.record(py, at, EventKind::Error { message, retry })
     }
 
@@ -353,7 +345,7 @@ impl Session {
     fn end(
         &self,
         py: Python<'_>,
-        reason: Option<&str>,
+        reason: Option<Text<'_>>,
         at: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<()> {
         let kind = match self.0.agent {
@@ -370,6 +362,10 @@ impl Session {
             None => format!("Session({:?})", session.as_str()),
         }
     }
+}
+
+fn empty_object() -> Json {
+    Json::parse_or_text("{}")
 }
 
 fn parse_waiting_for(name: &str) -> PyResult<WaitingFor> {

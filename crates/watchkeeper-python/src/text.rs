@@ -1,11 +1,49 @@
 //! Text from Python objects.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, sync::Arc};
 
 use pyo3::{
-    Bound, PyAny,
+    Borrowed, Bound, FromPyObject, PyAny, PyErr, PyResult,
     types::{PyAnyMethods as _, PyString, PyStringMethods as _, PyTypeMethods as _},
 };
+use watchkeeper::core::{Fingerprint, author::grouped};
+
+/// The largest text of an event in bytes.
+pub(crate) const MAX_LEN: usize = 1 << 20;
+/// The largest id or name in bytes.
+const MAX_NAME_LEN: usize = 1 << 12;
+/// The recorded parts of a text that is too large, at its start and its end. The detectors
+/// read these parts of an output.
+const HEAD_LEN: usize = 1 << 16;
+const TAIL_LEN: usize = 1 << 10;
+
+/// A string argument. Unlike `&str`, accepts a string with lone surrogates.
+pub(crate) struct Text<'a>(pub(crate) Cow<'a, str>);
+
+impl<'a, 'py> FromPyObject<'a, 'py> for Text<'a> {
+    type Error = PyErr;
+
+    fn extract(object: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
+        if let Ok(text) = object.extract::<&'a str>() {
+            return Ok(Self(limited(Cow::Borrowed(text), MAX_NAME_LEN)));
+        }
+        let string = object.cast::<PyString>()?;
+        let text = Cow::Owned(string.to_string_lossy().into_owned());
+        Ok(Self(limited(text, MAX_NAME_LEN)))
+    }
+}
+
+impl<'a> From<Text<'a>> for Box<str> {
+    fn from(text: Text<'a>) -> Self {
+        text.0.into()
+    }
+}
+
+impl<'a> From<Text<'a>> for Arc<str> {
+    fn from(text: Text<'a>) -> Self {
+        text.0.into()
+    }
+}
 
 /// Returns the text of a string. Lone surrogates become U+FFFD.
 pub(crate) fn of_string<'a>(string: &'a Bound<'_, PyString>) -> Cow<'a, str> {
@@ -27,6 +65,26 @@ pub(crate) fn of_object(object: &Bound<'_, PyAny>) -> String {
         Ok(string) => without_addresses(&of_string(&string)),
         Err(_) => format!("<{}>", type_name(object)),
     }
+}
+
+/// Returns the text of any object for an event. The middle of a large text is left out.
+pub(crate) fn of_event(object: &Bound<'_, PyAny>) -> String {
+    limited(Cow::Owned(of_object(object)), MAX_LEN).into_owned()
+}
+
+/// Cuts a text with more than `max_len` bytes.
+///
+/// The result has a hash of the text, so that two texts that differ in the middle do not
+/// count as the same.
+pub(crate) fn limited(text: Cow<'_, str>, max_len: usize) -> Cow<'_, str> {
+    if text.len() <= max_len {
+        return text;
+    }
+    let head = &text[..text.floor_char_boundary(HEAD_LEN.min(max_len / 2))];
+    let tail_len = TAIL_LEN.min(max_len / 4);
+    let tail = &text[text.ceil_char_boundary(text.len() - tail_len)..];
+    let (len, hash) = (grouped(text.len() as u64), Fingerprint::of(&*text));
+    Cow::Owned(format!("{head}\u{2026} ({len} bytes, hash {hash}) \u{2026}{tail}"))
 }
 
 /// Returns the name of the type of an object.

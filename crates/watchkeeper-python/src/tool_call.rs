@@ -52,20 +52,20 @@ impl ToolCall {
     /// Records that the tool did what the call requested.
     #[pyo3(signature = (output=None))]
     fn succeed(&self, py: Python<'_>, output: Option<&Bound<'_, PyAny>>) {
-        self.finish(py, || Outcome::returned(true, output.map(text::of_object)));
+        self.finish(py, || Outcome::returned(true, output.map(text::of_event)));
     }
 
     /// Records that the tool failed.
     #[pyo3(signature = (output=None))]
     fn fail(&self, py: Python<'_>, output: Option<&Bound<'_, PyAny>>) {
-        self.finish(py, || Outcome::returned(false, output.map(text::of_object)));
+        self.finish(py, || Outcome::returned(false, output.map(text::of_event)));
     }
 
     /// Records the result of a command. Any exit code but 0 is a failure.
     #[pyo3(signature = (exit_code, output=None))]
     fn exit(&self, py: Python<'_>, exit_code: i32, output: Option<&Bound<'_, PyAny>>) {
         self.finish(py, || {
-            let outcome = Outcome::returned(exit_code == 0, output.map(text::of_object));
+            let outcome = Outcome::returned(exit_code == 0, output.map(text::of_event));
             Outcome { exit_code: Some(exit_code), ..outcome }
         });
     }
@@ -106,7 +106,7 @@ impl ToolCall {
             if !exception.is_instance_of::<PyException>() {
                 return Outcome::cancelled(Cause::Interrupted);
             }
-            let output = format!("{}: {}", text::type_name(exception), text::of_object(exception));
+            let output = format!("{}: {}", text::type_name(exception), text::of_event(exception));
             Outcome::returned(false, Some(output))
         });
         false

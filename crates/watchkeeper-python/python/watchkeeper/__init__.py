@@ -8,11 +8,14 @@
 ...         call.fail("no rule to make target `all`")
 """
 
-from typing import TYPE_CHECKING, Any
-
+# `typing` takes most of the time of an import. Type checkers treat this name like its own.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from watchkeeper._errors import PolicyError, RunStopped
     from watchkeeper._monitor import Monitor
+    from watchkeeper._report import Report, check
     from watchkeeper._watchkeeper import (
         Counts,
         Diagnostic,
@@ -30,21 +33,25 @@ __all__ = [
     "Finding",
     "Monitor",
     "PolicyError",
+    "Report",
     "RunStopped",
     "Session",
     "ToolCall",
     "__version__",
+    "check",
 ]
 
 # The modules of the names that are not in the native module.
 _MODULES = {
     "Monitor": "watchkeeper._monitor",
     "PolicyError": "watchkeeper._errors",
+    "Report": "watchkeeper._report",
     "RunStopped": "watchkeeper._errors",
+    "check": "watchkeeper._report",
 }
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> "Any":
     """Import a name on its first use.
 
     A program that switches the monitor off by its environment loads no native module.

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import atexit
 import os
-import weakref
-from typing import TYPE_CHECKING, Any
+from _thread import get_ident
+from time import monotonic, sleep
 
 from watchkeeper._watchkeeper import MonitorCore
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     import asyncio
     import datetime
-    from collections.abc import Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping
     from types import TracebackType
 
     from typing_extensions import Self
@@ -20,6 +21,12 @@ if TYPE_CHECKING:
     from watchkeeper._watchkeeper import Counts, Finding, Session
 
 __all__ = ["Monitor"]
+
+# The longest time in seconds that `async with` waits for the coroutines of callbacks.
+_COROUTINE_TIMEOUT = 2.0
+# The longest time in seconds that the exit waits for an interrupted callback. One that is
+# blocked does not end, and does not continue either.
+_INTERRUPTION_TIMEOUT = 0.2
 
 
 class Monitor:
@@ -31,14 +38,15 @@ class Monitor:
     `on_finding` is called for each finding: when it opens, when its severity rises, and
     when it is resolved. The function runs on a thread of the monitor, never on a thread of
     the agent, and may block. An exception is logged and counted. With `loop`, the function
-    runs in this event loop, and may be a coroutine function.
+    runs in this event loop, and may be a coroutine function. `async with` sets the loop of
+    a coroutine function.
 
     `queue_capacity` is the number of recorded events that may wait, 1,024 by default.
     Further events are dropped and counted.
 
     A process that `os.fork` creates does not have the threads of the monitor. It drops
     and counts its events, and logs this once. With `restart_after_fork`, it starts a new
-    monitor, which its sessions record to.
+    monitor, which the sessions record to.
 
     A monitor that still runs at the exit of the interpreter is stopped.
     """
@@ -60,23 +68,29 @@ class Monitor:
         self._on_finding = on_finding
         self._loop = loop
         self._restart_after_fork = restart_after_fork
+        # The thread that runs a callback, if there is one.
+        self._thread_in_callback: int | None = None
+        # The coroutines of callbacks that have not finished.
+        self._tasks: set[asyncio.Future[object]] = set()
 
     def start(self) -> None:
         """Load the policy and start the monitor. Does nothing if it is running.
 
-        Raises `PolicyError` if the policy cannot be read or is invalid.
+        Raises `PolicyError` if the policy cannot be read or is invalid, and `TypeError` if
+        `on_finding` is a coroutine function without a loop.
         """
-        if self._core.start(self._on_finding):
-            _started.add(self)
+        if self._core.start(self._callback()):
+            _running.add(self)
 
     def stop(self) -> bool:
         """Handle the recorded events, deliver their findings, and stop the monitor.
 
         Takes no longer than `shutdown_timeout` of the policy. Returns whether everything
-        was delivered by then.
+        was delivered by then. A callback that calls this method only requests the stop.
         """
-        _started.discard(self)
-        return self._core.stop()
+        is_complete = self._core.stop()
+        _running.discard(self)
+        return is_complete
 
     @property
     def is_running(self) -> bool:
@@ -97,7 +111,7 @@ class Monitor:
 
     def session(
         self,
-        id: str,  # noqa: A002 - the name in every other place
+        id: str,
         agent: str | None = None,
         *,
         cwd: str | os.PathLike[str] | None = None,
@@ -138,23 +152,129 @@ class Monitor:
     ) -> None:
         self.stop()
 
+    async def __aenter__(self) -> Self:
+        import asyncio
+
+        loop = asyncio.get_running_loop()
+        if self._loop is None and _is_coroutine_function(self._on_finding):
+            self._loop = loop
+        # Reading the policy can take a while.
+        await loop.run_in_executor(None, self.start)
+        return self
+
+    async def __aexit__(
+        self,
+        exception_type: type[BaseException] | None,
+        exception: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        import asyncio
+
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(None, self.stop)
+        if self._loop is loop:
+            # The last callbacks are scheduled by now, and run before this one continues.
+            await asyncio.sleep(0)
+            if self._tasks:
+                await asyncio.wait(set(self._tasks), timeout=_COROUTINE_TIMEOUT)
+
     def __repr__(self) -> str:
         state = "running" if self.is_running else "stopped"
         return f"<Monitor, {state}>"
 
+    def _callback(self) -> Callable[[Finding], object] | None:
+        """Return the function for the monitor's thread."""
+        if self._on_finding is None:
+            return None
+        if self._loop is None and _is_coroutine_function(self._on_finding):
+            message = "on_finding is a coroutine function, which needs a loop"
+            raise TypeError(message)
+        return self._call
 
-# The monitors that run. A monitor is not kept alive for its own sake, but its threads are.
-_started: weakref.WeakSet[Monitor] = weakref.WeakSet()
+    def _call(self, finding: Finding) -> None:
+        """Deliver a finding, on a thread of the monitor."""
+        if self._on_finding is None:
+            return
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._call_in_loop, finding)
+            return
+        self._thread_in_callback = get_ident()
+        try:
+            self._on_finding(finding)
+        finally:
+            self._thread_in_callback = None
+
+    def _call_in_loop(self, finding: Finding) -> None:
+        if self._on_finding is None:
+            return
+        try:
+            result = self._on_finding(finding)
+        except Exception as exception:  # noqa: BLE001 - the callback may raise any
+            self._core.callback_failed(exception)
+            return
+        if hasattr(result, "__await__"):
+            self._start_coroutine(result)
+
+    def _start_coroutine(self, awaitable: Awaitable[object]) -> None:
+        import asyncio
+
+        task = asyncio.ensure_future(awaitable)
+        # The loop itself has weak references only.
+        self._tasks.add(task)
+        task.add_done_callback(self._end_coroutine)
+
+    def _end_coroutine(self, task: asyncio.Future[object]) -> None:
+        self._tasks.discard(task)
+        exception = None if task.cancelled() else task.exception()
+        if exception is not None:
+            self._core.callback_failed(exception)
+
+    def _stop_at_exit(self) -> None:
+        """Stop the monitor, and end a callback that takes longer than the stop may take."""
+        if self.stop() or self._thread_in_callback is None:
+            return
+        # The interpreter ends a thread that runs Python code while it shuts down, and the
+        # process with the thread if the thread has native code, too. So the callback must
+        # not continue.
+        import ctypes
+
+        thread = ctypes.c_ulong(self._thread_in_callback)
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(thread, ctypes.py_object(SystemExit))
+        deadline = monotonic() + _INTERRUPTION_TIMEOUT
+        while self._thread_in_callback is not None and monotonic() < deadline:
+            sleep(0.001)
+
+    def _after_fork(self) -> None:
+        """Forget the threads of the parent process."""
+        self._core.abandon()
+        self._thread_in_callback = None
+        self._tasks.clear()
+        if self._restart_after_fork:
+            self.start()
+
+
+def _is_coroutine_function(function: object) -> bool:
+    import inspect
+
+    return inspect.iscoroutinefunction(function)
+
+
+# A monitor is kept until its stop, as its threads are.
+_running: set[Monitor] = set()
 
 
 def _stop_all() -> None:
-    for monitor in list(_started):
-        monitor.stop()
+    for monitor in list(_running):
+        monitor._stop_at_exit()
 
 
 def _after_fork_in_child() -> None:
-    pass
+    monitors = list(_running)
+    _running.clear()
+    for monitor in monitors:
+        monitor._after_fork()
 
 
 atexit.register(_stop_all)
-os.register_at_fork(after_in_child=_after_fork_in_child)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

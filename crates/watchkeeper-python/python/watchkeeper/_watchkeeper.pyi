@@ -17,6 +17,8 @@ __all__ = [
     "Session",
     "ToolCall",
     "__version__",
+    "arguments_to_json",
+    "check_recorded",
 ]
 
 __version__: str
@@ -212,8 +214,8 @@ class Session:
         """Record a prompt. A `synthetic` one was sent by the program and not by a person."""
     def message(self, text: object, *, delta: bool = False, at: _Time | None = None) -> None:
         """Record a message of the agent. A `delta` is a streamed piece of the message."""
-    def thinking(self, text: object = "", *, at: _Time | None = None) -> None:
-        """Record reasoning of the model. The text is empty if it is hidden."""
+    def thinking(self, text: object = None, *, at: _Time | None = None) -> None:
+        """Record reasoning of the model, without a text if it is hidden."""
     def tool_call(
         self,
         name: str,
@@ -283,9 +285,7 @@ class Session:
         at: _Time | None = None,
     ) -> None:
         """Record a compaction of the context, with its size in tokens before and after."""
-    def error(
-        self, message: object, *, retry: int | None = None, at: _Time | None = None
-    ) -> None:
+    def error(self, message: object, *, retry: int | None = None, at: _Time | None = None) -> None:
         """Record an error outside the tools, such as a failed request to the model.
 
         `retry` is the number of the failed attempt, counted from 1, if another one follows.
@@ -326,3 +326,18 @@ class MonitorCore:
     ) -> Session: ...
     def abandon(self) -> bool: ...
     def callback_failed(self, exception: BaseException) -> None: ...
+
+def arguments_to_json(arguments: object) -> str:
+    """Return the JSON text that `Session.tool_call` records for these arguments."""
+
+def check_recorded(
+    paths: list[str],
+    policy: str | os.PathLike[str] | None,
+    policy_text: str | None,
+    *,
+    source: str | None = None,
+    since: _Time | None = None,
+    until: _Time | None = None,
+    min_severity: Literal["low", "medium", "high"] | None = None,
+) -> tuple[dict[str, Any], list[Finding]]:
+    """Check recorded sessions. Return the JSON form of the report, and the findings."""

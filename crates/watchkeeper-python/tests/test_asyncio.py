@@ -1,0 +1,103 @@
+import asyncio
+import threading
+
+import pytest
+
+import watchkeeper
+from test_monitor import record_failing_calls
+
+
+def test_a_coroutine_function_runs_in_the_loop(policy: str) -> None:
+    findings: list[str] = []
+
+    async def on_finding(finding: watchkeeper.Finding) -> None:
+        await asyncio.sleep(0)
+        assert threading.current_thread() is threading.main_thread()
+        findings.append(finding.severity)
+
+    async def main() -> watchkeeper.Counts:
+        async with watchkeeper.Monitor(policy_text=policy, on_finding=on_finding) as monitor:
+            record_failing_calls(monitor.session("s"))
+        return monitor.counts
+
+    counts = asyncio.run(main())
+    assert findings == ["medium", "high"]
+    assert counts.callback_errors == 0
+
+
+def test_a_function_runs_in_the_given_loop(policy: str) -> None:
+    threads: set[threading.Thread] = set()
+
+    async def main() -> None:
+        async with watchkeeper.Monitor(
+            policy_text=policy,
+            on_finding=lambda _: threads.add(threading.current_thread()),
+            loop=asyncio.get_running_loop(),
+        ) as monitor:
+            record_failing_calls(monitor.session("s"))
+
+    asyncio.run(main())
+    assert threads == {threading.main_thread()}
+
+
+def test_exceptions_in_the_loop_are_logged_and_counted(
+    policy: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def refuse(finding: watchkeeper.Finding) -> None:
+        await asyncio.sleep(0)
+        raise LookupError(finding.severity)
+
+    def refuse_at_once(finding: watchkeeper.Finding) -> None:
+        raise LookupError(finding.severity)
+
+    async def main(on_finding: object, loop: asyncio.AbstractEventLoop | None) -> int:
+        async with watchkeeper.Monitor(
+            policy_text=policy,
+            on_finding=on_finding,  # type: ignore[arg-type]
+            loop=loop,
+        ) as monitor:
+            record_failing_calls(monitor.session("s"))
+        return monitor.counts.callback_errors
+
+    async def main_in_loop() -> int:
+        return await main(refuse_at_once, asyncio.get_running_loop())
+
+    assert asyncio.run(main(refuse, None)) == 2
+    assert asyncio.run(main_in_loop()) == 2
+    assert [it.name for it in caplog.records] == ["watchkeeper.callback"] * 4
+
+
+def test_a_closed_loop_loses_findings_and_counts_them(
+    policy: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    loop = asyncio.new_event_loop()
+    loop.close()
+    with watchkeeper.Monitor(policy_text=policy, on_finding=print, loop=loop) as monitor:
+        record_failing_calls(monitor.session("s"))
+        assert monitor.flush()
+        assert (monitor.counts.callback_errors, monitor.counts.lost) == (2, 2)
+    assert "Event loop is closed" in caplog.text
+
+
+def test_a_coroutine_function_needs_a_loop(policy: str) -> None:
+    async def on_finding(finding: watchkeeper.Finding) -> None: ...
+
+    monitor = watchkeeper.Monitor(policy_text=policy, on_finding=on_finding)
+    with pytest.raises(TypeError, match="needs a loop"):
+        monitor.start()
+    assert not monitor.is_running
+
+
+def test_the_loop_runs_while_the_monitor_stops(policy: str) -> None:
+    released = threading.Event()
+
+    async def main() -> bool:
+        async with watchkeeper.Monitor(
+            policy_text=policy, on_finding=lambda _: released.wait(1.5)
+        ) as monitor:
+            record_failing_calls(monitor.session("s"), 3)
+            # Runs once the block has ended, while the monitor waits for the callback.
+            asyncio.get_running_loop().call_later(0.01, released.set)
+        return released.is_set()
+
+    assert asyncio.run(main())

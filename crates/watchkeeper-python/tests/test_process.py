@@ -1,0 +1,229 @@
+"""Fork, and the end of the interpreter."""
+
+import os
+from collections.abc import Callable
+from subprocess import CompletedProcess
+
+import pytest
+
+Run = Callable[..., CompletedProcess[str]]
+
+SETUP = """
+import logging, os, sys, threading, time, warnings
+warnings.simplefilter("ignore", DeprecationWarning)  # of fork beside threads
+import watchkeeper
+POLICY = '''
+version = 1
+[detectors.errors]
+kind = "error-loop"
+of = "failure"
+levels = [{ at = 3, severity = "medium" }]
+'''
+def fail(session, n_calls=3):
+    for _ in range(n_calls):
+        session.tool_call("Bash", {"command": "make"}).fail("no rule")
+"""
+
+
+def test_a_running_monitor_delivers_its_findings_at_exit(run_python: Run) -> None:
+    done = run_python(
+        SETUP
+        + """
+monitor = watchkeeper.Monitor(policy_text=POLICY, on_finding=lambda it: print(it.severity))
+monitor.start()
+fail(monitor.session("s"))
+"""
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "medium\n", "")
+
+
+def test_a_monitor_without_a_reference_runs_until_the_exit(run_python: Run) -> None:
+    done = run_python(
+        SETUP
+        + """
+import gc
+session = watchkeeper.Monitor(policy_text=POLICY, on_finding=lambda it: print(it.severity))
+session.start()
+session = session.session("s")
+gc.collect()
+fail(session)
+"""
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "medium\n", "")
+
+
+@pytest.mark.parametrize(
+    "callback",
+    [
+        "threading.Event().wait()",
+        "time.sleep(1000)",
+        "[time.sleep(0.0001) for _ in iter(int, 1)]",
+        "[None for _ in iter(int, 1)]",
+    ],
+)
+def test_the_process_exits_while_a_callback_runs(run_python: Run, callback: str) -> None:
+    done = run_python(
+        SETUP
+        + f"""
+text = POLICY + '[monitor]\\nshutdown_timeout = "100ms"'
+monitor = watchkeeper.Monitor(policy_text=text, on_finding=lambda _: {callback})
+monitor.start()
+fail(monitor.session("s"))
+assert not monitor.flush(0.1)
+print("end")
+sys.exit(7)
+"""
+    )
+    assert (done.returncode, done.stdout) == (7, "end\n")
+
+
+def test_the_process_exits_by_an_exception(run_python: Run) -> None:
+    done = run_python(
+        SETUP
+        + """
+with watchkeeper.Monitor(policy_text=POLICY, on_finding=lambda it: print(it.severity)) as monitor:
+    fail(monitor.session("s"))
+    raise SystemExit(5)
+"""
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (5, "medium\n", "")
+
+
+def test_daemon_threads_may_record_until_the_exit(run_python: Run) -> None:
+    done = run_python(
+        SETUP
+        + """
+logging.disable()
+monitor = watchkeeper.Monitor(policy_text=POLICY, on_finding=lambda it: None)
+monitor.start()
+session = monitor.session("s")
+started = threading.Event()
+def record():
+    while True:
+        fail(session, 1)
+        started.set()
+for _ in range(4):
+    threading.Thread(target=record, daemon=True).start()
+started.wait()
+"""
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
+
+
+@needs_fork
+def test_a_forked_process_drops_events_and_logs_this_once(run_python: Run) -> None:
+    done = run_python(
+        SETUP
+        + """
+logging.basicConfig(format="%(name)s %(levelname)s %(message)s")
+monitor = watchkeeper.Monitor(policy_text=POLICY, on_finding=lambda it: print(it.severity))
+monitor.start()
+session = monitor.session("s")
+pid = os.fork()
+if pid == 0:
+    assert not monitor.is_running
+    fail(session)
+    fail(monitor.session("t"))
+    assert (monitor.counts.events, monitor.counts.dropped) == (0, 12), monitor.counts
+    assert monitor.stop()
+    os._exit(0)
+assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+assert monitor.is_running
+fail(session)
+"""
+    )
+    assert (done.returncode, done.stdout) == (0, "medium\n"), done.stderr
+    assert done.stderr.count("watchkeeper.monitor WARNING") == 1
+    assert "does not run in this forked process" in done.stderr
+
+
+@needs_fork
+def test_a_monitor_restarts_after_a_fork(run_python: Run) -> None:
+    done = run_python(
+        SETUP
+        + """
+def show(finding):
+    print(os.getpid() == parent, finding.severity, finding.labels["team"], flush=True)
+parent = os.getpid()
+monitor = watchkeeper.Monitor(policy_text=POLICY, on_finding=show, restart_after_fork=True)
+monitor.start()
+session = monitor.session("s", labels={"team": "search"})
+pid = os.fork()
+if pid == 0:
+    assert monitor.is_running
+    fail(session)
+    assert monitor.stop()
+    assert monitor.counts.dropped == 0
+    os._exit(0)
+assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+fail(session)
+"""
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "False medium search\nTrue medium search\n"
+
+
+@needs_fork
+def test_a_fork_while_threads_record_does_not_hang(run_python: Run) -> None:
+    done = run_python(
+        SETUP
+        + """
+logging.disable()
+monitor = watchkeeper.Monitor(policy_text=POLICY, on_finding=lambda it: None, queue_capacity=8)
+monitor.start()
+session = monitor.session("s")
+ended = threading.Event()
+def record():
+    while not ended.is_set():
+        fail(session, 1)
+threads = [threading.Thread(target=record) for _ in range(4)]
+for thread in threads:
+    thread.start()
+for _ in range(30):
+    pid = os.fork()
+    if pid == 0:
+        fail(session)
+        with watchkeeper.Monitor(policy_text=POLICY) as other:
+            fail(other.session("s"))
+        os._exit(0 if other.counts.events == 7 else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+ended.set()
+for thread in threads:
+    thread.join()
+"""
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@needs_fork
+def test_a_process_of_multiprocessing_ends(run_python: Run) -> None:
+    done = run_python(
+        SETUP
+        + """
+import multiprocessing
+logging.disable()
+def work(n):
+    fail(session)
+    return n
+monitor = watchkeeper.Monitor(policy_text=POLICY, on_finding=lambda it: None)
+monitor.start()
+session = monitor.session("s")
+with multiprocessing.get_context("fork").Pool(2) as pool:
+    assert pool.map(work, range(8)) == list(range(8))
+"""
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_importing_the_package_loads_no_native_module(run_python: Run) -> None:
+    done = run_python(
+        "import sys, watchkeeper, threading\n"
+        "print('watchkeeper._watchkeeper' in sys.modules, threading.active_count())\n"
+        "assert 'Monitor' in dir(watchkeeper)\n"
+        "watchkeeper.Monitor\n"
+        "print('watchkeeper._watchkeeper' in sys.modules, 'asyncio' in sys.modules)"
+    )
+    assert (done.stdout, done.stderr) == ("False 1\nTrue False\n", "")
