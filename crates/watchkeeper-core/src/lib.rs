@@ -42,6 +42,7 @@ mod open_findings;
 mod options;
 mod panic_message;
 mod period;
+mod phrase_set;
 mod price;
 mod prices;
 mod purpose;

@@ -16,7 +16,7 @@ mod phrases;
 mod tests;
 
 pub use self::outage::Outage;
-use self::phrases::{Meaning, Meanings, STATES, has_confirmation};
+use self::phrases::{Meaning, Meanings, STATES, has_short_confirmation};
 use crate::{Cause, Fingerprint, Purpose, ToolResult, nothing_found::is_nothing};
 
 /// The class of a tool result.
@@ -67,7 +67,7 @@ impl ResultClass {
         let has = |meaning| meanings.has(meaning);
         let is_silent = text.is_empty() || has(Meaning::Silent);
         if !result.ok {
-            let outage = Outage::of_meanings(meanings);
+            let outage = Outage::of_meanings(meanings, text);
             return match () {
                 () if outage == Some(Outage::Unavailable) => Self::Outage,
                 () if purpose == Purpose::Search && (is_silent || is_nothing(text)) => {
@@ -88,7 +88,7 @@ impl ResultClass {
             () if text.len() < shortest => Self::Acknowledged,
             () if has(Meaning::Error) => Self::Answered,
             () if matches!(purpose, Purpose::Act | Purpose::Navigate) => Self::Acknowledged,
-            () if has_confirmation(text) => Self::Acknowledged,
+            () if has(Meaning::Confirmation) || has_short_confirmation(text) => Self::Acknowledged,
             () if purpose == Purpose::Other && reports_past_action(text) => Self::Acknowledged,
             () => Self::Answered,
         }

@@ -2,7 +2,9 @@
 
 use std::{ops::Range, sync::LazyLock};
 
-use aho_corasick::AhoCorasick;
+use memchr::memchr2_iter;
+
+use crate::phrase_set::PhraseSet;
 
 /// A meaning of a phrase.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,14 +23,14 @@ pub(crate) enum Meaning {
     Outage,
     /// A status follows.
     Status,
-    /// The status code of an outage.
-    OutageStatus,
     /// A service did not respond in time.
     Timeout,
     /// The connection to a service failed.
     Connection,
     /// The name of a state follows.
     State,
+    /// An action is confirmed.
+    Confirmation,
 }
 
 /// The meanings of the phrases in a text.
@@ -56,10 +58,10 @@ const PHRASES: &[(Meaning, Place, &[&str])] = &[
     (Meaning::Error, Place::Anywhere, ERRORS),
     (Meaning::Outage, Place::Anywhere, OUTAGES),
     (Meaning::Status, Place::Anywhere, STATUS),
-    (Meaning::OutageStatus, Place::Word, OUTAGE_STATUS),
     (Meaning::Timeout, Place::Anywhere, TIMEOUTS),
     (Meaning::Connection, Place::Anywhere, CONNECTIONS),
     (Meaning::State, Place::Anywhere, STATES),
+    (Meaning::Confirmation, Place::Word, CONFIRMATIONS),
 ];
 
 /// Texts of harnesses for a command that printed nothing.
@@ -216,7 +218,6 @@ const CONFIRMATIONS: &[&str] = &[
     "muted",
     "navigated",
     "notified",
-    "ok",
     "opened",
     "passed",
     "performed",
@@ -249,7 +250,6 @@ const CONFIRMATIONS: &[&str] = &[
     "scrolled",
     "selected",
     "sent",
-    "set",
     "shared",
     "started",
     "stopped",
@@ -276,6 +276,7 @@ const CONFIRMATIONS: &[&str] = &[
     "written",
     "wrote",
 ];
+const SHORT_CONFIRMATIONS: &[&str] = &["ok", "set"];
 /// Phrases after which a result is no confirmation.
 const ERRORS: &[&str] = &[
     "error",
@@ -319,30 +320,19 @@ const CONNECTIONS: &[&str] =
 const OUTAGE_STATUS: &[&str] = &["429", "500", "502", "503", "504", "529"];
 const STATUS: &[&str] = &["http", "status", "api error"];
 
-/// Finds all phrases in one pass.
-struct Matcher {
-    automaton: AhoCorasick,
-    /// The meaning of each pattern, and the place where it counts.
-    patterns: Vec<(Meaning, Place)>,
-}
-
-static MATCHER: LazyLock<Matcher> = LazyLock::new(|| {
+static MATCHER: LazyLock<PhraseSet<(Meaning, Place)>> = LazyLock::new(|| {
     let rows = PHRASES.iter().flat_map(|(meaning, place, texts)| {
         texts.iter().map(move |text| (*text, (*meaning, *place)))
     });
-    let (texts, patterns): (Vec<&str>, _) = rows.unzip();
-    let automaton = AhoCorasick::builder().ascii_case_insensitive(true).build(texts);
-    Matcher { automaton: automaton.expect("the patterns are few and short"), patterns }
+    PhraseSet::new(rows)
 });
 
 impl Meanings {
     /// Returns the meanings of all phrases in a text. The case of letters is ignored.
     pub(crate) fn of(text: &str) -> Self {
-        let Matcher { automaton, patterns } = &*MATCHER;
         let mut found = Self::default();
-        for matched in automaton.find_overlapping_iter(text) {
-            let (meaning, place) = patterns[matched.pattern()];
-            if !found.has(meaning) && place.contains(text, matched.range()) {
+        for (range, (meaning, place)) in MATCHER.find(text) {
+            if !found.has(meaning) && place.contains(text, range) {
                 found.0 |= 1 << meaning as u16;
             }
         }
@@ -354,11 +344,24 @@ impl Meanings {
     }
 }
 
-/// Returns true if a word of a text confirms an action. The case of letters is ignored.
-pub(super) fn has_confirmation(text: &str) -> bool {
-    text.split(|c: char| !is_part_of_word(c)).any(|word| {
-        let lower = || word.bytes().map(|byte| byte.to_ascii_lowercase());
-        CONFIRMATIONS.binary_search_by(|known| known.bytes().cmp(lower())).is_ok()
+/// Returns true if a text contains one of the short words that confirm an action.
+pub(super) fn has_short_confirmation(text: &str) -> bool {
+    SHORT_CONFIRMATIONS.iter().any(|word| has_word(text, word))
+}
+
+/// Returns true if a text contains the status code of an outage.
+pub(super) fn has_outage_status(text: &str) -> bool {
+    OUTAGE_STATUS.iter().any(|code| has_word(text, code))
+}
+
+/// Returns true if a text contains a word. The case of ASCII letters is ignored.
+fn has_word(text: &str, word: &str) -> bool {
+    let [.., last] = word.as_bytes() else { return false };
+    let mut ends = memchr2_iter(*last, last.to_ascii_uppercase(), text.as_bytes());
+    ends.any(|at| {
+        let Some(start) = (at + 1).checked_sub(word.len()) else { return false };
+        let found = &text.as_bytes()[start..=at];
+        found.eq_ignore_ascii_case(word.as_bytes()) && Place::Word.contains(text, start..at + 1)
     })
 }
 
@@ -424,32 +427,20 @@ fn has_state(text: &str) -> bool {
 mod tests {
     use proptest::{collection::vec, prelude::*, sample::select};
 
-    use super::{CONFIRMATIONS, Meaning, Meanings, PHRASES, Place, has_confirmation};
-
-    #[test]
-    fn confirmations_are_sorted() {
-        assert!(CONFIRMATIONS.is_sorted());
-    }
+    use super::{Meaning, Meanings, PHRASES, has_word};
 
     proptest! {
         #[test]
-        fn finds_confirmations_where_a_naive_search_does(
-            parts in vec(
-                prop_oneof![
-                    select(CONFIRMATIONS).prop_map(str::to_owned),
-                    select(CONFIRMATIONS).prop_map(str::to_uppercase),
-                    "[ _.,:\"aEé0]{0,2}",
-                ],
-                0..6,
-            ),
+        fn finds_words_where_a_naive_search_does(
+            parts in vec(prop_oneof!["ok|OK|Set|503", "[ _.,:\"aEé053]{0,2}"], 0..6),
         ) {
             let text = parts.concat();
-            let lower = text.to_ascii_lowercase();
-            let is_known = CONFIRMATIONS.iter().any(|word| {
-                let mut places = lower.match_indices(word);
-                places.any(|(at, _)| Place::Word.contains(&text, at..at + word.len()))
-            });
-            prop_assert_eq!(has_confirmation(&text), is_known, "{}", text);
+            let words = ["ok", "set", "503"];
+            for word in words {
+                let mut others = text.split(|c: char| !(c.is_alphanumeric() || c == '_'));
+                let is_known = others.any(|other| other.eq_ignore_ascii_case(word));
+                prop_assert_eq!(has_word(&text, word), is_known, "{} {}", word, text);
+            }
         }
 
         /// The matcher finds the same as a search for each phrase.
