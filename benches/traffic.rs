@@ -141,7 +141,8 @@ impl Traffic {
 }
 
 fn tool_result(call: u64, n: u64) -> EventKind {
-    let output = "test harbor::keel ... ok\n".repeat(8);
+    let lines = (0..8).map(|line| format!("test harbor::{:08x} ok\n", mixed(n * 8 + line) >> 32));
+    let output = lines.collect::<String>();
     let mut event = ToolResult::new(call_id(call), true, Some(output.into()));
     event.fingerprint = Some(Fingerprint::from(mixed(n)));
     EventKind::ToolResult(event)

@@ -59,6 +59,8 @@ impl Detector for NoProgress {
                     self.end(cx, reason);
                 }
             }
+            // A new result begins no stretch.
+            EventKind::ToolResult(_) if self.stretch.is_none() && cx.has_new_text() => {}
             EventKind::ToolResult(_) => {
                 let (Some(call), Some(contribution)) = (cx.call(), cx.contribution()) else {
                     return;
@@ -74,7 +76,9 @@ impl Detector for NoProgress {
 
     fn subscription(&self) -> Subscription {
         const RESULTS: EventSet = EventSet::of(&["tool_result"]);
-        Subscription::to(RESULTS.or(EventSet::of(&["prompt"]))).starting_with(RESULTS)
+        Subscription::to(RESULTS.or(EventSet::of(&["prompt"])))
+            .starting_with(RESULTS)
+            .with_contributions()
     }
 
     fn is_idle(&self) -> bool {

@@ -22,6 +22,8 @@ pub struct Context<'a> {
     pub(crate) levels: &'a [Level],
     pub(crate) open: OpenEpisodes<'a>,
     pub(crate) outbox: &'a mut Outbox,
+    /// Whether the detector subscribes to contributions.
+    pub(crate) reads_contributions: bool,
 }
 
 /// The event or wake-up that detectors handle, and the facts that belong to it.
@@ -125,9 +127,20 @@ impl<'a> Context<'a> {
     }
 
     /// Returns the progress that the call of this result made: `Some` for a `tool_result`
-    /// whose call is known.
+    /// whose call is known, if the detector subscribes
+    /// [`with_contributions`](crate::Subscription::with_contributions).
     pub fn contribution(&self) -> Option<Contribution> {
-        self.input.observed?.step.contribution
+        let Observed { event, step } = self.input.observed?;
+        let EventKind::ToolResult(result) = &event.kind else { return None };
+        step.contribution(result).filter(|_| self.reads_contributions)
+    }
+
+    /// Returns true if [`contribution`](Self::contribution) returns `New` or `Neutral`, because
+    /// most of this result is in no recent result. Takes less time than to tell the two apart.
+    pub fn has_new_text(&self) -> bool {
+        let Some(Observed { event, step }) = self.input.observed else { return false };
+        let EventKind::ToolResult(result) = &event.kind else { return false };
+        self.reads_contributions && step.has_new_text(result)
     }
 
     /// Returns the cause of this result: `Some` for a `tool_result` that reports an error of a

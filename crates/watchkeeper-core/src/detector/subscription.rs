@@ -27,6 +27,9 @@ pub struct Subscription {
     /// The policy reader refuses exceptions for a detector that does not use single
     /// calls.
     pub supports_exceptions: bool,
+    /// Whether the detector reads [`Context::contribution`](crate::Context::contribution), which
+    /// the engine computes only for such detectors.
+    pub reads_contributions: bool,
 }
 
 impl Subscription {
@@ -38,7 +41,14 @@ impl Subscription {
             start_events: events,
             is_timer_only: false,
             supports_exceptions: true,
+            reads_contributions: false,
         }
+    }
+
+    /// Subscribes to all events, whether the detector is idle or not.
+    pub const fn widened(self) -> Self {
+        let all = EventSet::ALL;
+        Self { events: all, start_events: all, is_timer_only: false, ..self }
     }
 
     /// Narrows the events that an idle detector receives.
@@ -64,6 +74,11 @@ impl Subscription {
     /// Makes the policy reader refuse `exceptions`.
     pub const fn without_exceptions(self) -> Self {
         Self { supports_exceptions: false, ..self }
+    }
+
+    /// Makes the engine compute the contribution of each finished call.
+    pub const fn with_contributions(self) -> Self {
+        Self { reads_contributions: true, ..self }
     }
 }
 

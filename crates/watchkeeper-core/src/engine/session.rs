@@ -164,6 +164,9 @@ impl Session {
         let Shared { config, prices, .. } = &mut *shared;
         let price = |model: &str| prices.get(model, || config.prices.get(model));
         facts.observe_agent(&mut agent.facts, event, at, price, step);
+        if shared.reads_contributions {
+            agent.facts.observe_progress(event, step);
+        }
 
         let is_end = matches!(event.kind, EventKind::SessionEnd { .. });
         let agent_ends = is_end || matches!(event.kind, EventKind::AgentEnd);

@@ -87,6 +87,8 @@ pub(super) struct Shared {
     pub(super) config: EngineConfig,
     pub(super) runner: Runner,
     pub(super) clock: ClockAdjustments,
+    /// Whether a detector reads the contributions of calls.
+    pub(super) reads_contributions: bool,
     /// Folders and models, each once.
     pub(super) names: Interner<Arc<str>>,
     /// Prices by model. A lookup in `config` takes longer than all other work for a
@@ -101,12 +103,14 @@ pub(super) struct Shared {
 
 impl Shared {
     pub(super) fn new(detectors: Vec<CompiledDetector>, config: EngineConfig) -> Self {
+        let reads_contributions = detectors.iter().any(|it| it.subscription.reads_contributions);
         let mut runner = Runner::new(detectors);
         runner.follows_episodes = config.follows_episodes;
         Self {
             config,
             runner,
             clock: ClockAdjustments::default(),
+            reads_contributions,
             names: Interner::default(),
             prices: Interner::default(),
             tables: Vec::new(),

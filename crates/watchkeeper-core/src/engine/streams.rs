@@ -12,7 +12,7 @@ use super::{
     findings::{EpisodeUpdate, EpisodeView, StreamScope, evicted},
     subscriptions::Subscriber,
     timers::earlier,
-    wakeups::Wakeups,
+    wakeups::{Wakeups, mark},
 };
 use crate::{
     AgentFacts, Context, Detector, Finding, Report, SessionId,
@@ -84,9 +84,17 @@ impl Streams {
         findings: &mut Vec<Finding>,
     ) {
         let mut subscribers = subscribers.iter();
+        // The detectors that are active or have a wake-up. A detector that runs changes its own
+        // bit only.
+        let active = self.active.iter().map(|it| mark(it.detector_idx));
+        let marks = active.fold(self.wakeups.marks(), |marks, mark| marks | mark);
         self.catch_panics(dispatch, runner, findings, |streams, runner, findings| {
             let mut place = 0;
             for subscriber in subscribers.by_ref() {
+                let is_idle = subscriber.mark != 0 && marks & subscriber.mark == 0;
+                if is_idle && !subscriber.is_start {
+                    continue;
+                }
                 let idx = subscriber.detector_idx;
                 while streams.active.get(place).is_some_and(|it| it.detector_idx < idx) {
                     place += 1;
@@ -111,7 +119,7 @@ impl Streams {
     /// Returns whether a detector receives the event although it is idle.
     #[inline]
     fn receives_idle(&self, subscriber: Subscriber, dispatch: &Dispatch<'_>) -> bool {
-        let Subscriber { detector_idx, is_start, is_timer_only } = subscriber;
+        let Subscriber { detector_idx, is_start, is_timer_only, .. } = subscriber;
         if is_start && !is_timer_only {
             return true;
         }
@@ -187,6 +195,7 @@ impl Streams {
             levels: &compiled.named.levels,
             open: self.episodes.of(compiled),
             outbox,
+            reads_contributions: compiled.subscription.reads_contributions,
         };
         match dispatch.input.event() {
             Some(event) => detector.observe(event, &mut cx),

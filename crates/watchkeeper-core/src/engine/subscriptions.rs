@@ -1,6 +1,6 @@
 use std::array;
 
-use super::detectors::CompiledDetector;
+use super::{detectors::CompiledDetector, wakeups::mark};
 use crate::{Event, Scope, SessionFacts, event::N_SORTS};
 
 /// The detectors that watch a session, selected at its first event.
@@ -27,6 +27,8 @@ pub(super) struct Subscriber {
     /// Whether it receives such events while it is idle.
     pub(super) is_start: bool,
     pub(super) is_timer_only: bool,
+    /// The bit of the detector in a set of the first 64, or no bit.
+    pub(super) mark: u64,
 }
 
 /// The detectors for a session: for its streams, and for those of its agents.
@@ -100,6 +102,7 @@ impl Subscribers {
                 detector_idx: it.idx,
                 is_start: it.subscription.start_events.contains_idx(sort_idx),
                 is_timer_only: it.subscription.is_timer_only,
+                mark: mark(it.idx),
             };
             receivers.map(subscriber).collect()
         };

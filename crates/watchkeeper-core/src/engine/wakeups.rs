@@ -28,6 +28,11 @@ impl Wakeups {
         }
     }
 
+    /// Returns the bits of the detectors with a wake-up, of the first 64.
+    pub(super) fn marks(&self) -> u64 {
+        self.marks
+    }
+
     pub(super) fn get(&self, detector_idx: u32) -> Option<PackedTimestamp> {
         let wakeup = self.list.iter().find(|it| it.detector_idx == detector_idx);
         wakeup.map(|wakeup| wakeup.at)
@@ -80,6 +85,7 @@ impl Wakeups {
     }
 }
 
-fn mark(detector_idx: u32) -> u64 {
+/// Returns the bit of a detector in a set of the first 64; zero for the others.
+pub(super) fn mark(detector_idx: u32) -> u64 {
     1_u64.checked_shl(detector_idx).unwrap_or(0)
 }

@@ -6,6 +6,7 @@ use super::{
     responses::Responses,
     start::Start,
     state::{AgentState, StateKind},
+    step::Step,
 };
 use crate::{
     Event, EventKind, Evidence, Fingerprint, Place, ToolClass, WaitingFor, compact::PackedTimestamp,
@@ -312,8 +313,15 @@ impl AgentFacts {
         self.pending.capacity()
     }
 
-    pub(super) fn recent_calls(&mut self) -> &mut RecentCalls {
-        &mut self.recent_calls
+    /// Updates the recent calls from an event whose other changes are in `step`, and writes
+    /// the contribution of the text of a result to it.
+    pub(crate) fn observe_progress(&mut self, event: &Event, step: &mut Step) {
+        if self.start.reason().is_some() || matches!(event.kind, EventKind::Compaction { .. }) {
+            self.recent_calls.clear();
+        }
+        if let (EventKind::ToolResult(result), Some(call)) = (&event.kind, &step.finished_call) {
+            step.contribution_of_text = Some(self.recent_calls.add(call, result, step));
+        }
     }
 
     pub(super) fn responses(&mut self) -> &mut Responses {

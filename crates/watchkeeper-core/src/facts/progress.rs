@@ -24,7 +24,7 @@ use std::num::NonZeroU16;
 
 use memchr::memchr_iter;
 
-use super::call::Call;
+use super::{call::Call, step::Step};
 use crate::{Fingerprint, Purpose, ResultClass, ToolClass, ToolResult};
 
 /// The progress that one finished call makes.
@@ -91,25 +91,23 @@ impl RecentCalls {
         self.0 = None;
     }
 
-    /// Adds a finished call, and returns its contribution. `is_error` returns true if the call
-    /// failed, or if its result reports an error.
-    pub(super) fn add(
-        &mut self,
-        call: &Call,
-        result: &ToolResult,
-        class: ResultClass,
-        is_error: impl FnOnce() -> bool,
-    ) -> Contribution {
-        if is_neutral(call.purpose, class) {
+    /// Adds a finished call, and returns its contribution, regardless of the class of a successful
+    /// result, which [`Step::contribution`] takes into account.
+    pub(super) fn add(&mut self, call: &Call, result: &ToolResult, step: &Step) -> Contribution {
+        if matches!(call.purpose, Purpose::Poll | Purpose::Wait | Purpose::Plan | Purpose::Ask) {
             return Contribution::Neutral;
         }
-        let is_error = is_error();
         let is_change = call.class == ToolClass::Write || call.purpose == Purpose::Write;
-        let text = result.output.as_deref().unwrap_or_default();
-        let added = RecentCall {
-            call: NonZeroU16::new(upper_bits(call.fingerprint)).filter(|_| !is_error),
-            sketch: if is_change { [ABSENT; N_HASHES] } else { sketch(text) },
-        };
+        let text = result.output.as_deref().filter(|_| !is_change).unwrap_or_default();
+        let sketch = sketch(text);
+        let needs_class = !result.ok || sketch[0] == ABSENT && !is_change;
+        let class = needs_class.then(|| step.result_class(result, call.purpose));
+        if let Some(ResultClass::Declined | ResultClass::Outage | ResultClass::Unfinished) = class {
+            return Contribution::Neutral;
+        }
+        let is_error = class == Some(ResultClass::Failed) || step.error_cause(result).is_some();
+        let call_bits = NonZeroU16::new(upper_bits(call.fingerprint)).filter(|_| !is_error);
+        let added = RecentCall { call: call_bits, sketch };
         let recent = self.0.get_or_insert_default();
         let contribution = match class {
             _ if is_error => Contribution::Failed,
@@ -117,20 +115,12 @@ impl RecentCalls {
             // Rows and messages may be written again.
             _ if call.class == ToolClass::Write && !call.changes_text => Contribution::Neutral,
             _ if is_change => Contribution::RepeatedChange,
-            ResultClass::Nothing => Contribution::Nothing,
-            ResultClass::Acknowledged => Contribution::Neutral,
+            Some(ResultClass::Nothing) => Contribution::Nothing,
             _ => recent.contribution(added),
         };
         recent.push(added, contribution == Contribution::Change);
         contribution
     }
-}
-
-/// Returns true if a call neither makes progress nor shows its absence, whatever its result.
-fn is_neutral(purpose: Purpose, class: ResultClass) -> bool {
-    let is_neutral =
-        matches!(class, ResultClass::Declined | ResultClass::Outage | ResultClass::Unfinished);
-    is_neutral || matches!(purpose, Purpose::Poll | Purpose::Wait | Purpose::Plan | Purpose::Ask)
 }
 
 impl Default for Calls {

@@ -8,7 +8,7 @@ use super::{
     totals::Totals,
 };
 use crate::{
-    Event, EventKind, Labels, ModelCall, Price, ResultClass, SessionId, compact::PackedTimestamp,
+    Event, EventKind, Labels, ModelCall, Price, SessionId, compact::PackedTimestamp,
     interner::Interner, period::known_time,
 };
 
@@ -134,16 +134,6 @@ impl SessionFacts {
         let before = agent.status();
         agent.observe(event, at, &mut step.finished_call);
         self.count_agent(before, agent.status());
-        let is_compaction = matches!(event.kind, EventKind::Compaction { .. });
-        if is_compaction || agent.start().reason().is_some() {
-            agent.recent_calls().clear();
-        }
-        if let (EventKind::ToolResult(result), Some(call)) = (&event.kind, &step.finished_call) {
-            let class = step.result_class(result, call.purpose);
-            let is_error = || class == ResultClass::Failed || step.error_cause(result).is_some();
-            let contribution = agent.recent_calls().add(call, result, class, is_error);
-            step.contribution = Some(contribution);
-        }
         if let EventKind::ModelCall(call) = &event.kind {
             step.usage = Some(self.totals.charge(call, agent.responses(), price));
         }

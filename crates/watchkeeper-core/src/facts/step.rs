@@ -2,7 +2,7 @@ use std::cell::OnceCell;
 
 use super::{call::Call, progress::Contribution, totals::Usage};
 use crate::{
-    Purpose, ResultClass, ToolResult,
+    Fingerprint, Purpose, ResultClass, ToolResult,
     error_cause::{CauseContext, FoundCause},
 };
 
@@ -13,16 +13,41 @@ pub(crate) struct Step {
     pub(crate) usage: Option<Usage>,
     /// The call of a result.
     pub(crate) finished_call: Option<Call>,
-    /// The contribution of a finished call.
-    pub(crate) contribution: Option<Contribution>,
+    /// The contribution of a finished call, regardless of the class of its result.
+    pub(crate) contribution_of_text: Option<Contribution>,
     result_class: OnceCell<ResultClass>,
     error_cause: OnceCell<Option<FoundCause>>,
 }
+
+/// The shortest result, in bytes, that contains information if it is new. A shorter one may report
+/// that a command printed nothing.
+const SHORTEST_NEW: usize = 64;
 
 impl Step {
     /// Returns the class of the result of this step, whose call has the purpose.
     pub(crate) fn result_class(&self, result: &ToolResult, purpose: Purpose) -> ResultClass {
         *self.result_class.get_or_init(|| ResultClass::of(result, purpose))
+    }
+
+    /// Returns the contribution of the call whose result this is.
+    pub(crate) fn contribution(&self, result: &ToolResult) -> Option<Contribution> {
+        let of_text = self.contribution_of_text?;
+        let is_informative =
+            matches!(of_text, Contribution::New | Contribution::PartlyKnown | Contribution::Known);
+        let call = self.finished_call.as_ref().filter(|_| is_informative);
+        Some(match call.map(|call| self.result_class(result, call.purpose)) {
+            Some(ResultClass::Acknowledged | ResultClass::Unfinished) => Contribution::Neutral,
+            Some(ResultClass::Nothing) if !self.has_new_text(result) => Contribution::Nothing,
+            _ => of_text,
+        })
+    }
+
+    /// Returns true if the contribution is `New` or `Neutral`, because the result is long and new.
+    /// The class decides, and takes longer to compute.
+    pub(crate) fn has_new_text(&self, result: &ToolResult) -> bool {
+        self.contribution_of_text == Some(Contribution::New)
+            && result.fingerprint != Some(Fingerprint::NOTHING_FOUND)
+            && result.output.as_ref().is_some_and(|output| SHORTEST_NEW <= output.len())
     }
 
     /// Returns the cause of the result of this step, if the result reports an error.

@@ -162,7 +162,7 @@ impl Detector for Measured {
     }
 
     fn subscription(&self) -> Subscription {
-        Subscription::default().scope(self.inner.subscription().scope)
+        self.inner.subscription().widened()
     }
 }
 

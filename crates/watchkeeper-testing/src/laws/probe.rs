@@ -84,6 +84,6 @@ impl Detector for Probe {
     }
 
     fn subscription(&self) -> Subscription {
-        Subscription::default().scope(self.inner.subscription().scope)
+        self.inner.subscription().widened()
     }
 }

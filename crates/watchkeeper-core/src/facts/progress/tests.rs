@@ -2,7 +2,9 @@ use jiff::Timestamp;
 use proptest::{collection::vec, prelude::*};
 
 use super::{Calls, Contribution, RecentCalls, sketch};
-use crate::{Call, Cause, Event, EventKind, Fingerprint, Json, ResultClass, ToolCall, ToolResult};
+use crate::{
+    Call, Cause, Event, EventKind, Fingerprint, Json, ToolCall, ToolResult, facts::Step as Changes,
+};
 
 /// A call with its result.
 struct Step {
@@ -31,7 +33,10 @@ fn contributions(steps: impl IntoIterator<Item = Step>) -> Vec<Contribution> {
         let call =
             Call::new(&event, &Event::new(Timestamp::UNIX_EPOCH, "s", kind), Timestamp::UNIX_EPOCH);
         let result = ToolResult::new("1", step.ok, Some(step.output.into()));
-        recent.add(&call, &result, ResultClass::of(&result, call.purpose), || !step.ok)
+        let mut changes = Changes::default();
+        changes.finished_call = Some(call.clone());
+        changes.contribution_of_text = Some(recent.add(&call, &result, &changes));
+        changes.contribution(&result).expect("the call is finished")
     };
     steps.into_iter().map(add).collect()
 }
@@ -139,10 +144,12 @@ fn declined_calls_and_outages_are_neutral() {
     let kind = EventKind::ToolCall(event.clone());
     let call =
         Call::new(&event, &Event::new(Timestamp::UNIX_EPOCH, "s", kind), Timestamp::UNIX_EPOCH);
-    let mut result = ToolResult::new("1", false, Some("The user rejected the call".into()));
-    result.cause = Some(Cause::Declined);
-    for class in [ResultClass::Declined, ResultClass::Outage, ResultClass::Unfinished] {
-        assert_eq!(recent.add(&call, &result, class, || true), Contribution::Neutral, "{class:?}");
+    let mut declined = ToolResult::new("1", false, Some("The user rejected the call".into()));
+    declined.cause = Some(Cause::Declined);
+    let outage = ToolResult::new("1", false, Some("HTTP 503: try again later".into()));
+    for result in [declined, outage] {
+        let contribution = recent.add(&call, &result, &Changes::default());
+        assert_eq!(contribution, Contribution::Neutral, "{result:?}");
     }
     assert!(recent.0.is_none());
 }
