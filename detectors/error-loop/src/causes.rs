@@ -15,7 +15,7 @@ use watchkeeper_core::{
 use crate::{
     commands::contains_word,
     failure::{Failure, Weight},
-    pace::{spaced_weight, survived_weight},
+    pace::{OutputChange, spaced_weight, survived_weight},
 };
 
 /// The largest number of causes that one agent has at a time.
@@ -193,7 +193,9 @@ impl CauseRow {
         }
         if self.is_edited && is_removed_by_edits(self.class) {
             self.n_survived = self.n_survived.saturating_add(1);
-            return survived_weight(full, self.n_survived, self.output != output);
+            let is_equal = self.output == output;
+            let change = if is_equal { OutputChange::None } else { OutputChange::Located };
+            return survived_weight(full, self.n_survived, change);
         }
         // No edit removes the cause, so that an edit is a little progress at most.
         let full = if self.is_edited { full * 2 / 3 } else { full };

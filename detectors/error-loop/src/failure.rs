@@ -2,13 +2,7 @@
 
 use watchkeeper_core::{Fingerprint, Outage, ToolClass, ToolResult, author::Cause};
 
-/// The number of bytes at the start and at the end of a long result that are
-/// searched for an error.
-const SEARCHED: usize = 4096;
-/// The number of bytes of one line that are compared.
-const LONGEST_LINE: usize = 300;
-/// The least number of letters in a line that identifies an error.
-const FEWEST_LETTERS: usize = 8;
+use crate::error_line::{error_line, first_line, has, head, is_specific};
 
 /// The result of a tool that failed.
 #[derive(Clone, Copy, Debug)]
@@ -78,7 +72,7 @@ impl<'a> Failure<'a> {
             return Self { line: Some(line), error, weight: unless_timed_out(weight(line)) };
         }
         // Without an error line, whole results are compared.
-        match lines(head(output)).next() {
+        match first_line(output) {
             Some(line) => {
                 let error = result.fingerprint.filter(|_| is_specific(line));
                 Self { line: Some(line), error, weight: unless_timed_out(weight(line)) }
@@ -89,43 +83,6 @@ impl<'a> Failure<'a> {
     }
 }
 
-/// Words in a line that contains an error.
-const ERRORS: &[&str] = &[
-    "error",
-    "exception",
-    "fail",
-    "fatal",
-    "panic",
-    "cannot",
-    "can't",
-    "could not",
-    "couldn't",
-    "unable",
-    "not found",
-    "no such",
-    "not exist",
-    "invalid",
-    "unknown",
-    "unrecognized",
-    "unexpected",
-    "unsupported",
-    "undefined",
-    "unauthorized",
-    "forbidden",
-    "denied",
-    "refused",
-    "rejected",
-    "missing",
-    "not allowed",
-    "not permitted",
-    "timed out",
-    "timeout",
-    "rate limit",
-    "too many",
-    "overloaded",
-    "unavailable",
-    "usage:",
-];
 /// Words in the result of an edit that requires the file to be read first.
 const PRECONDITIONS: &[&str] = &[
     "not been read",
@@ -152,86 +109,9 @@ const NOT_IN_FILE: &[&str] = &[
     "failed to find",
 ];
 
-/// Returns the first line with an error, at the start of a text or else at its
-/// end.
-fn error_line(text: &str) -> Option<&str> {
-    let contains_error = |line: &&str| {
-        let lower = line.to_ascii_lowercase();
-        let is_error = has(&lower, ERRORS) && !counts_no_errors(&lower) && !is_warning(&lower);
-        is_error && is_specific(line) && !is_code(line)
-    };
-    let head = head(text);
-    lines(head)
-        .find(contains_error)
-        .or_else(|| lines(tail(&text[head.len()..])).find(contains_error))
-}
-
-/// Returns the lines of a text without the lines that agents add.
-fn lines(text: &str) -> impl Iterator<Item = &str> {
-    text.lines().filter_map(|line| {
-        let line = line.trim();
-        let line = line.strip_prefix("<tool_use_error>").unwrap_or(line);
-        let line = line.strip_suffix("</tool_use_error>").unwrap_or(line);
-        let is_wrapping = line.is_empty() || WRAPPING.iter().any(|start| line.starts_with(start));
-        (!is_wrapping).then(|| cut(line, LONGEST_LINE))
-    })
-}
-
-/// Starts of lines that agents add above the output of a command.
-const WRAPPING: &[&str] = &[
-    "Exit code",
-    "Process exited with code",
-    "Chunk ID:",
-    "Wall time:",
-    "Original token count:",
-    "Output:",
-    "Traceback (most recent call last)",
-];
-
-/// Returns true if a line has enough letters to identify an error.
-fn is_specific(line: &str) -> bool {
-    line.chars().filter(|c| c.is_alphabetic()).nth(FEWEST_LETTERS - 1).is_some()
-}
-
-/// Returns true if a line counts no errors, as in `12 passed; 0 failed`.
-fn counts_no_errors(line: &str) -> bool {
-    let has_zero = |words: &str| {
-        line.match_indices(words).any(|(at, _)| !line[..at].ends_with(|c: char| c.is_ascii_digit()))
-    };
-    has_zero("0 fail") || has_zero("0 error") || line.contains("no errors")
-}
-
-/// Returns true if a line is source code, which compilers show around an error.
-fn is_code(line: &str) -> bool {
-    line.ends_with(['{', ';'])
-}
-
-fn is_warning(line: &str) -> bool {
-    line.contains("warn") && !line.contains("error")
-}
-
 /// Returns true if the error of a harness was caused by its provider.
 pub(crate) fn is_provider_failure(message: &str) -> bool {
     Outage::of_provider(head(message)).is_some()
-}
-
-fn has(line: &str, words: &[&str]) -> bool {
-    words.iter().any(|word| line.contains(word))
-}
-
-fn head(text: &str) -> &str {
-    cut(text, SEARCHED)
-}
-
-fn tail(text: &str) -> &str {
-    let from = text.len().saturating_sub(SEARCHED);
-    let from = (from..text.len()).find(|at| text.is_char_boundary(*at)).unwrap_or(text.len());
-    &text[from..]
-}
-
-fn cut(text: &str, len: usize) -> &str {
-    let to = (0..=len.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
-    &text[..to]
 }
 
 #[cfg(test)]
@@ -240,6 +120,7 @@ mod tests {
     use watchkeeper_core::{ToolClass, ToolResult, author::Cause};
 
     use super::{Failure, Weight};
+    use crate::error_line::LONGEST_LINE;
 
     fn result(output: &str) -> ToolResult {
         ToolResult::new("c1", false, Some(output.into()))
@@ -324,7 +205,7 @@ mod tests {
             let result = result(&output);
             let failure = Failure::of(&result, ToolClass::Read);
             if let Some(line) = failure.line {
-                prop_assert!(line.len() <= super::LONGEST_LINE && output.contains(line));
+                prop_assert!(line.len() <= LONGEST_LINE && output.contains(line));
                 prop_assert!(!line.contains('\n'));
             }
             prop_assert!(failure.error.is_none() || failure.line.is_some());

@@ -4,14 +4,17 @@ use std::{num::NonZeroU32, sync::Arc};
 
 use watchkeeper_core::{
     Context, ErrorCause, ErrorClass, EventKind, Fingerprint, Purpose, Report, Timestamp, ToolClass,
-    ToolResult, author::Place, quote,
+    ToolResult,
+    author::{Call, Place},
+    quote,
 };
 
 use crate::{
     causes::Causes,
+    error_place::{ErrorPlace, Places, count_errors},
     failure::{Failure, Weight},
     options::Of,
-    pace::{spaced_weight, survived_weight},
+    pace::{OutputChange, spaced_weight, survived_weight},
 };
 
 /// The failures of one agent, if any.
@@ -46,8 +49,13 @@ struct Row {
     is_edited: bool,
     /// The number of failures with the same error after a change.
     n_survived: u32,
-    /// The output of the latest failure.
+    /// The output of the latest failure, and the line with its error.
     output: Option<NonZeroU32>,
+    line: Option<NonZeroU32>,
+    /// The places where the error was.
+    places: Places,
+    /// The fewest errors in an output.
+    fewest: Option<u32>,
     /// The latest failed call, if it is known.
     call: Fingerprint,
     tool: Arc<str>,
@@ -152,6 +160,9 @@ impl Current {
             is_edited: false,
             n_survived: 0,
             output: None,
+            line: None,
+            places: Places::default(),
+            fewest: None,
             call: key,
             tool: Arc::default(),
             class,
@@ -163,15 +174,24 @@ impl Current {
         if response.is_some() && row.response == response {
             return;
         }
+        let details = if of == Of::Error && !has_cause {
+            Details::of(result, &failure, call.as_ref())
+        } else {
+            Details::default()
+        };
+        let is_elsewhere = row.add_details(&details);
+        if is_elsewhere && row.is_one_error && (row.is_edited || row.is_eased) {
+            row.resolve(cx, "the error moved");
+            row.start_over(cx);
+        }
         row.n_failures += 1;
-        let output = result.fingerprint.map(Fingerprint::brief);
         let waits =
             call.as_ref().is_some_and(|call| matches!(call.purpose, Purpose::Poll | Purpose::Wait))
                 || failure.weight == Weight::Third;
         let spaced = spaced_weight(row.n_failures, row.since, &failure, cx);
         row.weight += match spaced.filter(|_| waits) {
             Some(weight) => weight,
-            None => row.weight_of(&failure, error, key, output),
+            None => row.weight_of(&failure, error, key, &details, is_elsewhere),
         };
         row.is_one_error &= row.error == error;
         row.is_one_call &= row.call == key && key != Fingerprint::NONE;
@@ -179,7 +199,7 @@ impl Current {
         row.call = key;
         row.is_eased = false;
         row.is_edited = false;
-        row.output = output;
+        (row.output, row.line) = (details.output, details.line);
         row.class = class;
         row.response = response;
         if let Some(call) = call {
@@ -220,11 +240,33 @@ impl Current {
     }
 
     fn end(&mut self, cx: &mut Context<'_>, reason: &str) {
-        let Some(row) = self.row.take() else { return };
-        cx.resolve(Fingerprint::NONE, || {
-            let n = row.n_failures;
-            Report::new(format!("no further failures after {n}: {reason}")).with("failures", n)
-        });
+        if let Some(row) = self.row.take() {
+            row.resolve(cx, reason);
+        }
+    }
+}
+
+/// The details of a failure that may differ although the error is the same.
+#[derive(Clone, Copy, Debug, Default)]
+struct Details {
+    output: Option<NonZeroU32>,
+    /// The line with the error, with its numbers.
+    line: Option<NonZeroU32>,
+    place: Option<ErrorPlace>,
+    /// The number of errors in the output.
+    n_errors: Option<u32>,
+}
+
+impl Details {
+    fn of(result: &ToolResult, failure: &Failure<'_>, call: Option<&Call>) -> Self {
+        let output = result.output.as_deref().unwrap_or_default();
+        let command = call.and_then(Call::command);
+        Self {
+            output: result.fingerprint.map(Fingerprint::brief),
+            line: failure.line.map(|line| Fingerprint::of(line).brief()),
+            place: failure.line.and_then(|line| ErrorPlace::of(output, line, command)),
+            n_errors: count_errors(output),
+        }
     }
 }
 
@@ -236,21 +278,61 @@ impl Row {
         self.is_one_error && self.error == error || is_same_call && !self.is_edited
     }
 
+    /// Adds the place and the number of errors of a failure. Returns true if the error is at a
+    /// new place, or if there are fewer errors than before.
+    fn add_details(&mut self, details: &Details) -> bool {
+        let is_at_new_place = details.place.is_some_and(|place| self.places.add(place));
+        let has_fewer = self.fewest.zip(details.n_errors).is_some_and(|(least, n)| n < least);
+        self.fewest = self.fewest.into_iter().chain(details.n_errors).min();
+        is_at_new_place || has_fewer
+    }
+
+    /// Starts to count again, and keeps the places.
+    fn start_over(&mut self, cx: &Context<'_>) {
+        self.n_failures = 0;
+        self.weight = 0;
+        self.n_survived = 0;
+        self.is_eased = false;
+        self.is_edited = false;
+        self.since = cx.now();
+        self.first = cx.place();
+    }
+
     /// Returns the weight of the next failure. Counts the changes that an error survives.
     fn weight_of(
         &mut self,
         failure: &Failure<'_>,
         error: Fingerprint,
         call: Fingerprint,
-        output: Option<NonZeroU32>,
+        details: &Details,
+        is_elsewhere: bool,
     ) -> u64 {
         let full = failure.weight.of_call(self.call == call && 1 < self.n_failures);
+        let change = match () {
+            () if self.output != details.output && details.place.is_none() => {
+                OutputChange::Unlocated
+            }
+            () if self.output != details.output || self.line != details.line => {
+                OutputChange::Located
+            }
+            () => OutputChange::None,
+        };
         if self.is_edited {
             self.n_survived = self.n_survived.saturating_add(1);
-            return survived_weight(full, self.n_survived, self.output != output);
+            return survived_weight(full, self.n_survived, change);
         }
         // Another error of the same call shows that the agent tries something.
-        full >> (u32::from(self.is_eased) + u32::from(self.error != error))
+        let is_other = self.error != error;
+        let is_survey = is_elsewhere && self.call != call && 1 < self.n_failures;
+        let is_changed = self.is_eased && change == OutputChange::Unlocated;
+        full >> [self.is_eased, is_other, is_survey, is_changed].map(u32::from).iter().sum::<u32>()
+    }
+
+    fn resolve(&self, cx: &mut Context<'_>, reason: &str) {
+        cx.resolve(Fingerprint::NONE, || {
+            let n = self.n_failures;
+            Report::new(format!("no further failures after {n}: {reason}")).with("failures", n)
+        });
     }
 
     fn report(&self, failure: &Failure<'_>, of: Of, cx: &mut Context<'_>) {

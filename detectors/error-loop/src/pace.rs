@@ -30,10 +30,30 @@ pub(crate) fn spaced_weight(
     Some(weight.min(failure.weight.get()))
 }
 
+/// The difference between two outputs with the same error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OutputChange {
+    None,
+    /// The place of the error is known, and is one of those before.
+    Located,
+    /// The output does not show a place: the error may have moved.
+    Unlocated,
+}
+
+impl OutputChange {
+    /// Returns the number of times that a weight is halved for this change.
+    const fn n_halves(self) -> u32 {
+        match self {
+            Self::None => 0,
+            Self::Located => 1,
+            Self::Unlocated => 3,
+        }
+    }
+}
+
 /// Returns the weight of a failure that has survived a number of changes: the first ones are
 /// honest work, and each further one is stronger evidence. Other output around the same error
 /// shows that the change had an effect.
-pub(crate) fn survived_weight(full: u64, n_survived: u32, has_other_output: bool) -> u64 {
-    let n_halves = u32::from(has_other_output);
-    (full * u64::from(n_survived).min(MANY_CHANGES) / MANY_CHANGES) >> n_halves
+pub(crate) fn survived_weight(full: u64, n_survived: u32, change: OutputChange) -> u64 {
+    (full * u64::from(n_survived).min(MANY_CHANGES) / MANY_CHANGES) >> change.n_halves()
 }

@@ -1,3 +1,5 @@
+mod moves;
+
 use std::fmt::Write as _;
 
 use insta::assert_snapshot;
