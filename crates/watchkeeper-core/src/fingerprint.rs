@@ -1,8 +1,9 @@
 use std::{fmt, num::NonZeroU32};
 
-use memchr::memchr2;
 use rapidhash::v3::rapidhash_v3;
 use serde::{Serialize, Serializer};
+
+use crate::near::end_of_string;
 
 /// A 64-bit hash that decides whether two things count as equal.
 ///
@@ -304,17 +305,9 @@ impl<'a> JsonHasher<'a> {
     /// Consumes a string. Returns the text between its quotes, escapes included.
     fn string(&mut self) -> &'a [u8] {
         let body = &self.rest[1..];
-        let mut at = 0;
-        while let Some(found) = memchr2(b'"', b'\\', &body[at..]) {
-            at += found;
-            if body[at] == b'"' {
-                self.rest = &body[at + 1..];
-                return &body[..at];
-            }
-            at = (at + 2).min(body.len());
-        }
-        self.rest = &[];
-        body
+        let end = end_of_string(body);
+        self.rest = end.map_or(&[], |end| &body[end + 1..]);
+        &body[..end.unwrap_or(body.len())]
     }
 
     /// Consumes a number or a literal.

@@ -37,6 +37,7 @@ mod json;
 mod models;
 mod monitor;
 mod name_words;
+mod near;
 mod nothing_found;
 mod open_findings;
 mod options;
@@ -98,6 +99,7 @@ pub mod author {
         glob::Glob,
         grouped::grouped,
         models::{context_tokens, least_context_tokens},
+        near::{end_of_string, find_in_chunk},
         options::{Options, OptionsError},
         panic_message::panic_message,
         period::{Elapsed, ParsePeriodError, Period, Within, known_time, untimed},

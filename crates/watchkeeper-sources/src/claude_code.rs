@@ -686,7 +686,7 @@ impl ClaudeCode {
             Err(reason) => return sink.skip_line(reason),
         };
         let (Some(session), true) = (&self.started, request.follows_silence) else { return };
-        let written = request.timestamp.and_then(|time| time.read().parse::<Timestamp>().ok());
+        let written = request.timestamp.and_then(Text::time);
         let Some(at) = written.or(self.latest) else { return };
         self.latest = self.latest.max(Some(at));
         let context = LineContext { at, session: session.clone(), agent: self.agent.clone() };
@@ -724,7 +724,7 @@ impl ClaudeCode {
         {
             return Ok(None);
         }
-        let written = line.timestamp.and_then(|time| time.read().parse::<Timestamp>().ok());
+        let written = line.timestamp.and_then(Text::time);
         let at = written.or(self.latest).ok_or("no time")?;
         self.latest = self.latest.max(Some(at));
         // Hooks of a resumed session write lines with the id of the earlier session.

@@ -401,7 +401,7 @@ impl Source for Codex {
         if !fields.has_payload {
             return sink.skip_line("no payload");
         }
-        let written = fields.timestamp.and_then(|time| time.read().parse::<Timestamp>().ok());
+        let written = fields.timestamp.and_then(Text::time);
         let Some(at) = written.or(self.latest) else {
             return sink.skip_line("no time");
         };

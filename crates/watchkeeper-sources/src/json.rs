@@ -8,7 +8,9 @@
 
 use std::borrow::Cow;
 
-use memchr::{memchr, memchr_iter};
+use jiff::{Timestamp, civil, tz::Offset};
+use memchr::memchr;
+use watchkeeper_core::author::{end_of_string, find_in_chunk};
 
 /// Reads one JSON text.
 pub(crate) struct Reader<'a> {
@@ -116,16 +118,14 @@ impl<'a> Reader<'a> {
     /// Reads a count, which may be written as a float or in quotes. Returns `None` for
     /// numbers that are negative or too large.
     pub(crate) fn count(&mut self) -> Result<Option<u64>, Malformed> {
-        let number = self.number()?;
-        Ok(number.and_then(|it| it.parse().ok().or_else(|| whole(it.parse().ok()?))))
+        let raw = self.skip()?;
+        let parsed = |number: &str| number.parse().ok().or_else(|| whole(number.parse().ok()?));
+        Ok(digits(raw).or_else(|| number(raw).and_then(parsed)))
     }
 
     /// Reads a number, with or without quotes.
     pub(crate) fn number(&mut self) -> Result<Option<&'a str>, Malformed> {
-        let raw = self.skip()?;
-        let raw = raw.strip_prefix(b"\"").and_then(|it| it.strip_suffix(b"\"")).unwrap_or(raw);
-        let is_number = raw.first().is_some_and(|it| it.is_ascii_digit() || *it == b'-');
-        Ok(if is_number { str::from_utf8(raw).ok() } else { None })
+        self.skip().map(number)
     }
 
     /// Returns the first byte of the next value without reading it.
@@ -177,23 +177,21 @@ impl<'a> Reader<'a> {
     /// Skips an object or an array.
     fn skip_nested(&mut self) -> Result<(), Malformed> {
         let mut depth = 0_usize;
-        while let Some(&byte) = self.text.get(self.at) {
+        let mut at = self.at;
+        while let Some(&byte) = self.text.get(at) {
+            at += 1;
             match byte {
-                b'"' => {
-                    self.quoted()?;
-                    continue;
-                }
+                b'"' => at += end_of_string(&self.text[at..]).ok_or(ENDS_EARLY)? + 1,
                 b'{' | b'[' => depth += 1,
                 b'}' | b']' => {
                     depth -= 1;
                     if depth == 0 {
-                        self.at += 1;
+                        self.at = at;
                         return Ok(());
                     }
                 }
                 _ => {}
             }
-            self.at += 1;
         }
         Err(ENDS_EARLY)
     }
@@ -201,7 +199,7 @@ impl<'a> Reader<'a> {
     /// Reads the string at the current offset. Returns it without its quotes.
     fn quoted(&mut self) -> Result<&'a [u8], Malformed> {
         let body = &self.text[self.at + 1..];
-        let end = end_of_short(body).or_else(|| end_of_any(body)).ok_or(ENDS_EARLY)?;
+        let end = end_of_string(body).ok_or(ENDS_EARLY)?;
         self.at += end + 2;
         Ok(&body[..end])
     }
@@ -215,37 +213,23 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Returns the offset of the quote that ends a string.
-fn end_of_any(body: &[u8]) -> Option<usize> {
-    memchr_iter(b'"', body).find(|quote| {
-        let n_backslashes = body[..*quote].iter().rev().take_while(|it| **it == b'\\').count();
-        n_backslashes % 2 == 0
-    })
+/// Returns a value that is a number, without its quotes.
+fn number(raw: &[u8]) -> Option<&str> {
+    let raw = raw.strip_prefix(b"\"").and_then(|it| it.strip_suffix(b"\"")).unwrap_or(raw);
+    let is_number = raw.first().is_some_and(|it| it.is_ascii_digit() || *it == b'-');
+    if is_number { str::from_utf8(raw).ok() } else { None }
 }
 
-/// Returns the offset of the quote that ends a short string without escaped quotes; `None`
-/// for any other string.
-///
-/// Most strings are keys, ids and times. For them, a call of `memchr` takes longer than this
-/// search, which examines eight bytes at a time.
-fn end_of_short(body: &[u8]) -> Option<usize> {
-    /// Enough for a UUID and its quote.
-    const MAX_WORDS: usize = 5;
-    const ONES: u64 = u64::from_le_bytes([1; 8]);
-    const QUOTES: u64 = ONES * b'"' as u64;
-    let (words, _) = body.as_chunks::<8>();
-    for (word_idx, word) in words.iter().take(MAX_WORDS).enumerate() {
-        // The XOR turns quotes into 0. Subtracting 1 sets their highest bit. The borrow can set
-        // the bit wrongly in later bytes only, never before the first.
-        let word = u64::from_le_bytes(*word) ^ QUOTES;
-        let quotes = word.wrapping_sub(ONES) & !word & (ONES << 7);
-        if quotes != 0 {
-            let quote = word_idx * 8 + quotes.trailing_zeros() as usize / 8;
-            let is_escaped = body[..quote].ends_with(b"\\");
-            return (!is_escaped).then_some(quote);
-        }
+/// Reads a whole number of few digits, as most counts are.
+fn digits(number: &[u8]) -> Option<u64> {
+    /// Numbers with more digits may be too large.
+    const MAX_DIGITS: usize = 19;
+    if !(1..=MAX_DIGITS).contains(&number.len()) {
+        return None;
     }
-    None
+    number.iter().try_fold(0, |whole, byte| {
+        byte.is_ascii_digit().then(|| whole * 10 + u64::from(byte - b'0'))
+    })
 }
 
 #[expect(
@@ -298,17 +282,41 @@ impl<'a> Text<'a> {
     /// Decodes the string. Invalid UTF-8 and invalid escapes become replacement
     /// characters.
     pub(crate) fn read(self) -> Cow<'a, str> {
-        let text = decode(self.0);
-        match memchr(b'\\', text.as_bytes()) {
-            None => text,
-            Some(at) => Cow::Owned(unescape(&text, at)),
+        match memchr(b'\\', self.0) {
+            None => decode(self.0),
+            Some(at) => match String::from_utf8(unescape(self.0, at)) {
+                Ok(text) => Cow::Owned(text),
+                Err(invalid) => Cow::Owned(decode(invalid.as_bytes()).into_owned()),
+            },
         }
+    }
+
+    /// Reads the string as a time.
+    pub(crate) fn time(self) -> Option<Timestamp> {
+        utc_time(self.0).or_else(|| self.read().parse().ok())
     }
 
     /// Decodes the string into an owned one.
     pub(crate) fn boxed(self) -> Box<str> {
         self.read().into()
     }
+}
+
+/// Reads a time as JavaScript writes it: `2026-03-01T10:00:00.123Z`. Every line has one, and a
+/// parser of all forms takes longer.
+fn utc_time(text: &[u8]) -> Option<Timestamp> {
+    let text: &[u8; 24] = text.try_into().ok()?;
+    let has_separators = [(4, b'-'), (7, b'-'), (10, b'T'), (13, b':'), (16, b':'), (19, b'.')]
+        .iter()
+        .all(|(at, separator)| text[*at] == *separator);
+    if !has_separators || text[23] != b'Z' {
+        return None;
+    }
+    let two = |at: usize| i8::try_from(digits(&text[at..at + 2])?).ok();
+    let year = i16::try_from(digits(&text[..4])?).ok()?;
+    let nanos = i32::try_from(digits(&text[20..23])?).ok()? * 1_000_000;
+    let time = civil::DateTime::new(year, two(5)?, two(8)?, two(11)?, two(14)?, two(17)?, nanos);
+    Offset::UTC.to_timestamp(time.ok()?).ok()
 }
 
 /// Decodes UTF-8, and replaces invalid sequences. The replacement is slow, and rarely
@@ -318,67 +326,101 @@ pub(crate) fn decode(bytes: &[u8]) -> Cow<'_, str> {
 }
 
 /// Decodes escapes. `at` is the offset of the first one.
-fn unescape(text: &str, mut at: usize) -> String {
-    let mut res = String::with_capacity(text.len());
-    let mut rest = text;
+///
+/// Code has an escape in each line, so that calls for the text between two escapes would take
+/// most of the time.
+fn unescape(raw: &[u8], mut at: usize) -> Vec<u8> {
+    let mut text = Vec::with_capacity(raw.len());
+    text.extend_from_slice(&raw[..at]);
     loop {
-        res.push_str(&rest[..at]);
-        rest = &rest[at + 1..];
-        let mut chars = rest.chars();
-        match chars.next() {
-            Some('n') => res.push('\n'),
-            Some('t') => res.push('\t'),
-            Some('r') => res.push('\r'),
-            Some('b') => res.push('\u{8}'),
-            Some('f') => res.push('\u{c}'),
-            Some('u') => {
-                let (c, after) = unescape_unicode(chars.as_str());
-                res.push(c);
-                chars = after.chars();
-            }
-            Some(c @ ('"' | '\\' | '/')) => res.push(c),
-            Some(_) | None => res.push(char::REPLACEMENT_CHARACTER),
-        }
-        rest = chars.as_str();
-        match memchr(b'\\', rest.as_bytes()) {
-            Some(next) => at = next,
-            None => break,
-        }
+        at += unescape_one(&raw[at + 1..], &mut text);
+        let Some(plain) = copy_to_escape(&raw[at..], &mut text) else { return text };
+        at += plain;
     }
-    res.push_str(rest);
-    res
+}
+
+/// Copies the bytes before the first backslash. Returns their number, or `None` at the end.
+#[inline]
+fn copy_to_escape(raw: &[u8], text: &mut Vec<u8>) -> Option<usize> {
+    let mut rest = raw;
+    while let Some((chunk, after)) = rest.split_first_chunk() {
+        text.extend_from_slice(chunk);
+        if let Some(at) = find_in_chunk(b'\\', chunk) {
+            text.truncate(text.len() - chunk.len() + at);
+            return Some(raw.len() - rest.len() + at);
+        }
+        rest = after;
+    }
+    let plain = rest.iter().position(|byte| *byte == b'\\');
+    text.extend_from_slice(&rest[..plain.unwrap_or(rest.len())]);
+    plain.map(|at| raw.len() - rest.len() + at)
+}
+
+/// Decodes an escape. `escape` begins after the backslash. Returns the length of the escape.
+#[inline]
+fn unescape_one(escape: &[u8], text: &mut Vec<u8>) -> usize {
+    let byte = match escape {
+        [b'n', ..] => b'\n',
+        [b't', ..] => b'\t',
+        [b'r', ..] => b'\r',
+        [b'b', ..] => b'\x08',
+        [b'f', ..] => b'\x0c',
+        [byte @ (b'"' | b'\\' | b'/'), ..] => *byte,
+        _ => {
+            let (c, len) = unescape_other(escape);
+            text.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
+            return 1 + len;
+        }
+    };
+    text.push(byte);
+    2
+}
+
+/// Decodes an escape of a code unit, or an invalid escape.
+fn unescape_other(escape: &[u8]) -> (char, usize) {
+    if let Some(digits) = escape.strip_prefix(b"u") {
+        let (c, len) = unescape_unicode(digits);
+        return (c, 1 + len);
+    }
+    /// The length of the longest character.
+    const MAX_CHAR: usize = 4;
+    let start = &escape[..escape.len().min(MAX_CHAR)];
+    let len = start.utf8_chunks().next().map_or(0, |chunk| {
+        chunk.valid().chars().next().map_or(chunk.invalid().len(), char::len_utf8)
+    });
+    (char::REPLACEMENT_CHARACTER, len)
 }
 
 /// Decodes the text after `\u`: four digits, and a second escape if they are the
-/// first half of a surrogate pair.
-fn unescape_unicode(text: &str) -> (char, &str) {
-    let unit = |text: &str| {
-        let digits = text.get(..4).filter(|it| it.bytes().all(|b| b.is_ascii_hexdigit()))?;
-        u32::from_str_radix(digits, 16).ok()
+/// first half of a surrogate pair. Returns the length of the decoded text.
+fn unescape_unicode(text: &[u8]) -> (char, usize) {
+    let unit = |text: &[u8]| {
+        let digits = text.get(..4)?.iter().map(|byte| char::from(*byte).to_digit(16));
+        digits.reduce(|unit, digit| Some(unit? * 16 + digit?)).flatten()
     };
     let Some(first) = unit(text) else {
-        return (char::REPLACEMENT_CHARACTER, text);
+        return (char::REPLACEMENT_CHARACTER, 0);
     };
-    let rest = &text[4..];
     if let Some(c) = char::from_u32(first) {
-        return (c, rest);
+        return (c, 4);
     }
-    let second = rest.strip_prefix("\\u").and_then(unit);
+    let second = text[4..].strip_prefix(b"\\u").and_then(unit);
     match second {
         Some(second @ 0xdc00..=0xdfff) if first < 0xdc00 => {
             let c = 0x1_0000 + ((first - 0xd800) << 10) + (second - 0xdc00);
-            (char::from_u32(c).unwrap_or(char::REPLACEMENT_CHARACTER), &rest[6..])
+            (char::from_u32(c).unwrap_or(char::REPLACEMENT_CHARACTER), 10)
         }
-        _ => (char::REPLACEMENT_CHARACTER, rest),
+        _ => (char::REPLACEMENT_CHARACTER, 4),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use jiff::Timestamp;
     use proptest::prelude::*;
     use serde_json::{Value, json};
 
-    use super::{Malformed, Reader, Text, end_of_any, end_of_short};
+    use super::{Malformed, Reader, Text, digits, utc_time};
 
     /// Reads a whole text with the methods of the reader.
     fn read(text: &[u8]) -> Result<Value, Malformed> {
@@ -413,6 +455,43 @@ mod tests {
         let res = value(&mut reader)?;
         reader.end()?;
         Ok(res)
+    }
+
+    /// Decodes a string character by character.
+    fn naive_read(raw: &[u8]) -> String {
+        let unit = |text: &str| {
+            let digits = text.get(..4).filter(|it| it.bytes().all(|b| b.is_ascii_hexdigit()))?;
+            u16::from_str_radix(digits, 16).ok()
+        };
+        let text = String::from_utf8_lossy(raw);
+        let (mut units, mut rest) = (Vec::new(), &*text);
+        while let Some(c) = rest.chars().next() {
+            rest = &rest[c.len_utf8()..];
+            if c != '\\' {
+                units.extend_from_slice(c.encode_utf16(&mut [0; 2]));
+                continue;
+            }
+            let escape = rest.chars().next();
+            rest = &rest[escape.map_or(0, char::len_utf8)..];
+            let unit = match escape {
+                Some('n') => u16::from(b'\n'),
+                Some('t') => u16::from(b'\t'),
+                Some('r') => u16::from(b'\r'),
+                Some('b') => 8,
+                Some('f') => 12,
+                Some('"') => u16::from(b'"'),
+                Some('\\') => u16::from(b'\\'),
+                Some('/') => u16::from(b'/'),
+                Some('u') => {
+                    let unit = unit(rest);
+                    rest = &rest[unit.map_or(0, |_| 4)..];
+                    unit.unwrap_or(0xfffd)
+                }
+                _ => 0xfffd,
+            };
+            units.push(unit);
+        }
+        String::from_utf16_lossy(&units)
     }
 
     fn any_json() -> impl Strategy<Value = Value> {
@@ -460,6 +539,11 @@ mod tests {
             (br"\u00e", "\u{fffd}00e"),
             (br"\x", "\u{fffd}"),
             (b"\xff", "\u{fffd}"),
+            (b"\xe2\x82\\n\xff", "\u{fffd}\n\u{fffd}"),
+            (b"\\\xe2\x82a", "\u{fffd}a"),
+            (b"\\\x80\x80", "\u{fffd}\u{fffd}"),
+            ("\\éa".as_bytes(), "\u{fffd}a"),
+            (b"a\\", "a\u{fffd}"),
         ] {
             assert_eq!(Text(raw).read(), expected);
         }
@@ -496,6 +580,22 @@ mod tests {
         assert_eq!(Reader::new(deep.as_bytes()).skip(), Err("ends in the middle of JSON"));
     }
 
+    const PARTS: &[&[u8]] = &[
+        b"\\",
+        b"\\n",
+        b"\\/",
+        b"\\x",
+        b"\\u00e9",
+        b"\\u12",
+        b"\\ud83d",
+        b"\\ude00",
+        b"\\uD83D\\uDE00",
+        b"\xe2\x82",
+        b"\xff",
+        b"\x80",
+        b"0123456789abcdef",
+    ];
+
     proptest! {
         #[test]
         fn reads_the_value_that_was_written(value in any_json(), pretty in any::<bool>()) {
@@ -510,21 +610,45 @@ mod tests {
         }
 
         #[test]
-        fn finds_the_end_of_a_short_string_where_any_search_does(
-            body in prop::collection::vec(
-                prop_oneof![1 => Just(b'"'), 1 => Just(b'\\'), 20 => any::<u8>()],
-                0..80,
-            ),
+        fn reads_counts_as_a_parser_does(number in "[0-9]{1,22}|[-0-9a.]{0,3}") {
+            let expected = number.parse::<u64>().ok();
+            let count = digits(number.as_bytes());
+            prop_assert!(count == expected || count.is_none() && 19 < number.len(), "{:?}", count);
+        }
+
+        #[test]
+        fn reads_times_as_a_parser_does(
+            secs in -62_167_219_200..253_402_300_799_i64,
+            millis in 0..1000_i32,
+            replaced in prop::option::of((0..24_usize, "[0-9TZ:.+ -]")),
         ) {
-            let short = end_of_short(&body);
-            prop_assert!(short.is_none() || short == end_of_any(&body), "{:?}", short);
-            let first = body.iter().position(|byte| *byte == b'"');
-            let is_short = first.is_some_and(|first| {
-                first < 40 && first + 8 <= body.len() && !body[..first].ends_with(b"\\")
-            });
-            if is_short {
-                prop_assert_eq!(short, first);
+            let time = Timestamp::new(secs, if secs < 0 { 0 } else { millis * 1_000_000 }).unwrap();
+            let mut text = format!("{time:.3}");
+            if let Some((at, c)) = &replaced && *at < text.len() {
+                text.replace_range(at..&(at + 1), c);
             }
+            let expected = text.parse::<Timestamp>().ok();
+            let fast = utc_time(text.as_bytes());
+            prop_assert!(fast == expected || fast.is_none() && replaced.is_some(), "{}", text);
+            prop_assert_eq!(Text(text.as_bytes()).time(), expected);
+        }
+
+        #[test]
+        fn decodes_escapes_as_a_parser_does(text in "(\\PC|[\"\\\\\n\t\u{0}]|[a-z]{20}){0,20}") {
+            let quoted = serde_json::to_string(&text).unwrap();
+            prop_assert_eq!(Text(&quoted.as_bytes()[1..quoted.len() - 1]).read(), text);
+        }
+
+        #[test]
+        fn decodes_any_bytes_as_a_naive_search_does(parts in prop::collection::vec(
+            prop_oneof![
+                prop::sample::select(PARTS).prop_map(<[u8]>::to_vec),
+                "\\PC{0,3}".prop_map(String::into_bytes),
+            ],
+            0..20,
+        )) {
+            let raw = parts.concat();
+            prop_assert_eq!(Text(&raw).read(), naive_read(&raw));
         }
 
         #[test]

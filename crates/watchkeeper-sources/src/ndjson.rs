@@ -108,7 +108,7 @@ pub fn parse_event(line: impl AsRef<[u8]>) -> Result<Event, EventError> {
 fn parse(line: &[u8], tools: &mut ToolNames) -> Result<Event, EventError> {
     let mut fields = Line::default();
     fields.read(line).map_err(EventError::Malformed)?;
-    let at = fields.at.and_then(|at| at.read().parse::<Timestamp>().ok());
+    let at = fields.at.and_then(Text::time);
     let at = at.ok_or(EventError::Missing("no `at` that is an RFC 3339 time"))?;
     let session = fields.session.ok_or(EventError::Missing("no `session`"))?;
     let event = fields.event.ok_or(EventError::Missing("no `event`"))?;
