@@ -2,10 +2,12 @@
 
 use std::{borrow::Cow, fmt};
 
+use memchr::memmem::Finder;
 use serde::{
     Deserialize, Deserializer,
     de::{Error, MapAccess, Visitor},
 };
+use serde_json::value::RawValue;
 
 use super::command_arguments::{Argument, Key};
 use crate::{Fingerprint, Json};
@@ -36,7 +38,7 @@ impl Change {
     pub(super) fn of(tool: &str, arguments: &Json, fingerprint: Fingerprint) -> Option<Self> {
         let texts: Texts<'_> = serde_json::from_str(arguments.as_str()).unwrap_or_default();
         if let (Some(old), Some(new)) = (&texts.old, &texts.new)
-            && !new.contains(&**old)
+            && !contains(new, old)
         {
             let unchanged = Fingerprint::of_json(arguments.as_str(), &NEW_KEYS);
             let first_word = Fingerprint::of(first_new_word(old, new));
@@ -50,13 +52,33 @@ impl Change {
 /// Returns the new text from its first difference to the end of the first word with a letter or
 /// a digit.
 fn first_new_word<'a>(old: &str, new: &'a str) -> &'a str {
-    let is_same = |((_, a), b): &((usize, char), char)| a == b;
-    let n_same = new.char_indices().zip(old.chars()).take_while(is_same).count();
-    let start = new.char_indices().nth(n_same).map_or(new.len(), |(at, _)| at);
+    let n_same = new.bytes().zip(old.bytes()).take_while(|(new, old)| new == old).count();
+    let start = (0..=n_same).rev().find(|at| new.is_char_boundary(*at)).unwrap_or_default();
     let added = new[start..].trim_start();
     let word = added.find(char::is_alphanumeric).unwrap_or(added.len());
     let end = added[word..].find(char::is_whitespace).map_or(added.len(), |len| word + len);
     &added[..end]
+}
+
+/// Returns true if a text contains a part, which may be long.
+///
+/// The preparation of a search for a long part takes longer than the search. Most texts do not
+/// even contain the beginning of the part.
+fn contains(text: &str, part: &str) -> bool {
+    const BEGINNING: usize = 32;
+    /// The largest number of beginnings that are compared, so that the time stays linear.
+    const MAX_BEGINNINGS: usize = 8;
+    let (bytes, part_bytes) = (text.as_bytes(), part.as_bytes());
+    let beginning = Finder::new(&part_bytes[..part.len().min(BEGINNING)]);
+    let mut from = 0;
+    for _ in 0..MAX_BEGINNINGS {
+        let Some(at) = beginning.find(&bytes[from..]) else { return false };
+        if bytes[from + at..].starts_with(part_bytes) {
+            return true;
+        }
+        from += at + 1;
+    }
+    text.contains(part)
 }
 
 /// The texts among the arguments of a call, at the top level of an object.
@@ -71,6 +93,45 @@ struct Texts<'a> {
 fn is_text(argument: &str) -> bool {
     let mut spaces = argument.bytes().filter(u8::is_ascii_whitespace);
     SHORTEST_TEXT <= argument.len() && spaces.nth(MIN_SPACES - 1).is_some()
+}
+
+/// Returns true if a JSON value is a text, or a list of words that are a text together.
+fn is_text_in_json(value: &RawValue) -> Result<bool, serde_json::Error> {
+    let value = value.get();
+    if begins_with_text(value) {
+        return Ok(true);
+    }
+    Ok(match value.as_bytes() {
+        [b'"' | b'[', ..] => {
+            matches!(serde_json::from_str(value)?, Argument::Text(text) if is_text(&text))
+        }
+        _ => false,
+    })
+}
+
+/// Returns true if the beginning of a JSON string is a text by itself. Most texts are long, and
+/// need not be decoded.
+fn begins_with_text(value: &str) -> bool {
+    let Some(string) = value.strip_prefix('"') else { return false };
+    let mut bytes = string.bytes();
+    let (mut len, mut n_spaces) = (0, 0);
+    while let Some(byte) = bytes.next() {
+        let is_space = match byte {
+            b'"' => return false,
+            b'\\' => match bytes.next() {
+                // Such an escape may be a space or not.
+                Some(b'u') => return false,
+                escape => matches!(escape, Some(b'n' | b't' | b'r' | b'f')),
+            },
+            byte => byte == b' ',
+        };
+        len += 1;
+        n_spaces += usize::from(is_space);
+        if SHORTEST_TEXT <= len && MIN_SPACES <= n_spaces {
+            return true;
+        }
+    }
+    false
 }
 
 impl<'de: 'a, 'a> Deserialize<'de> for Texts<'a> {
@@ -93,11 +154,17 @@ impl<'de: 'a, 'a> Deserialize<'de> for Texts<'a> {
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
                 let mut texts = Texts::default();
                 while let Some(Key(key)) = map.next_key()? {
+                    let is_old = OLD_KEYS.contains(&&*key);
+                    if !is_old && !NEW_KEYS.contains(&&*key) {
+                        let value = map.next_value()?;
+                        texts.has_text |= is_text_in_json(value).map_err(Error::custom)?;
+                        continue;
+                    }
                     let Argument::Text(value) = map.next_value()? else { continue };
                     texts.has_text |= is_text(&value);
-                    if OLD_KEYS.contains(&&*key) {
+                    if is_old {
                         texts.old = Some(value).filter(|text| !text.is_empty());
-                    } else if NEW_KEYS.contains(&&*key) {
+                    } else {
                         texts.new = Some(value);
                     }
                 }
