@@ -134,7 +134,7 @@ fn without_ids(text: &[u8], limit: usize) -> (Fingerprint, usize) {
         };
         n_plain += digit - at;
         if hex_end <= digit {
-            hex_end = digit + text[digit..].iter().take_while(|it| it.is_ascii_hexdigit()).count();
+            hex_end = digit + run_len(&text[digit..], HEX);
         }
         let (from, to) = id_around(text, start, digit, hex_end);
         if shows_progress(text, from, to) {
@@ -187,10 +187,10 @@ fn id_around(text: &[u8], start: usize, digit: usize, hex_end: usize) -> (usize,
     const SHORTEST_HASH: usize = 6;
     /// The length of the inner groups of a UUID.
     const UUID_GROUP: usize = 4;
-    let is_hex = |it: &&u8| it.is_ascii_hexdigit();
-    let from = digit - text[start..digit].iter().rev().take_while(is_hex).count();
+    let before = text[start..digit].iter().rposition(|byte| !is(*byte, HEX));
+    let from = before.map_or(start, |at| start + at + 1);
     let to = hex_end;
-    let is_word = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
+    let is_word = |byte: Option<&u8>| byte.is_some_and(|byte| is(*byte, WORD));
     let is_whole =
         !is_word(from.checked_sub(1).and_then(|it| text.get(it))) && !is_word(text.get(to));
     let is_in_uuid = to - from == UUID_GROUP
@@ -199,9 +199,41 @@ fn id_around(text: &[u8], start: usize, digit: usize, hex_end: usize) -> (usize,
         return (from, to);
     }
     // A number includes its fraction: `1`, `1.25` and `10` count as equal.
-    let is_number = |it: &&u8| it.is_ascii_digit() || **it == b'.';
-    let to = digit + text[digit..].iter().take_while(is_number).count();
-    (digit, to)
+    (digit, digit + run_len(&text[digit..], NUMBER))
+}
+
+/// Bits of the sorts of bytes in numbers and ids.
+const HEX: u8 = 1;
+const WORD: u8 = 2;
+const NUMBER: u8 = 4;
+
+/// The sorts of each byte. Outputs contain many numbers, and a look-up is faster than several
+/// comparisons.
+static SORTS: [u8; 256] = {
+    let mut sorts = [0; 256];
+    let mut byte = 0_u8;
+    while byte < u8::MAX {
+        if byte.is_ascii_hexdigit() {
+            sorts[byte as usize] |= HEX;
+        }
+        if byte.is_ascii_alphanumeric() {
+            sorts[byte as usize] |= WORD;
+        }
+        if byte.is_ascii_digit() || byte == b'.' {
+            sorts[byte as usize] |= NUMBER;
+        }
+        byte += 1;
+    }
+    sorts
+};
+
+fn is(byte: u8, sort: u8) -> bool {
+    SORTS[usize::from(byte)] & sort != 0
+}
+
+/// Returns the number of bytes of a sort at the start of a text.
+fn run_len(text: &[u8], sort: u8) -> usize {
+    text.iter().position(|byte| !is(*byte, sort)).unwrap_or(text.len())
 }
 
 /// Hashes JSON without recursion, so that deep nesting cannot overflow the stack.
