@@ -1,5 +1,5 @@
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, hash_map::Entry},
     ffi::{OsStr, OsString},
     path::{Path, PathBuf},
     sync::Arc,
@@ -168,10 +168,7 @@ impl<'a> EventSink<'a> {
     /// Records `key`, and returns whether this file is the first that contains
     /// it: for history that an agent copies when a session is resumed.
     pub fn is_first_here(&mut self, key: Fingerprint) -> bool {
-        let file = Fingerprint::of(&**self.file);
-        let is_first = self.dedup_cache.first(key, file) == file;
-        self.dedup_cache.n_copies += u64::from(!is_first);
-        is_first
+        self.record(key).0
     }
 
     /// Returns whether `key` was recorded before, for this file or another one.
@@ -182,8 +179,18 @@ impl<'a> EventSink<'a> {
     /// Records `key`, and returns whether it was not recorded before, for this
     /// file or another one: for files that are rewritten as a whole.
     pub fn is_new(&mut self, key: Fingerprint) -> bool {
-        let is_known = self.dedup_cache.has(key);
-        self.is_first_here(key) && !is_known
+        let (is_first_here, is_known) = self.record(key);
+        is_first_here && !is_known
+    }
+
+    /// Records `key`. Returns whether this file is the first that contains it, and whether it
+    /// was recorded before.
+    fn record(&mut self, key: Fingerprint) -> (bool, bool) {
+        let file = self.dedup_cache.fingerprint(self.file);
+        let (first, is_known) = self.dedup_cache.first(key, file);
+        let is_first_here = first == file;
+        self.dedup_cache.n_copies += u64::from(!is_first_here);
+        (is_first_here, is_known)
     }
 }
 
@@ -226,6 +233,8 @@ impl SkippedLines {
 pub struct DedupCache {
     newer: HashMap<Fingerprint, Fingerprint, RandomState>,
     older: HashMap<Fingerprint, Fingerprint, RandomState>,
+    /// The latest file and its fingerprint.
+    latest_file: Option<(Arc<str>, Fingerprint)>,
     n_copies: u64,
 }
 
@@ -239,19 +248,35 @@ impl DedupCache {
         self.n_copies
     }
 
+    /// Returns the fingerprint of a file's name. Most files have many lines.
+    fn fingerprint(&mut self, file: &Arc<str>) -> Fingerprint {
+        match &self.latest_file {
+            Some((latest, fingerprint)) if Arc::ptr_eq(latest, file) => *fingerprint,
+            _ => {
+                let fingerprint = Fingerprint::of(&**file);
+                self.latest_file = Some((file.clone(), fingerprint));
+                fingerprint
+            }
+        }
+    }
+
     fn has(&self, key: Fingerprint) -> bool {
         self.newer.contains_key(&key) || self.older.contains_key(&key)
     }
 
-    /// Returns the first file of `key`, which is `file` if the key is new.
-    fn first(&mut self, key: Fingerprint, file: Fingerprint) -> Fingerprint {
-        let Some(first) = self.older.get(&key) else {
-            if self.newer.len() == Self::CAPACITY && !self.newer.contains_key(&key) {
-                self.older = std::mem::take(&mut self.newer);
-            }
-            return *self.newer.entry(key).or_insert(file);
-        };
-        *first
+    /// Returns the first file of `key`, which is `file` if the key is new, and whether the key
+    /// was known.
+    fn first(&mut self, key: Fingerprint, file: Fingerprint) -> (Fingerprint, bool) {
+        if let Some(first) = self.older.get(&key) {
+            return (*first, true);
+        }
+        if self.newer.len() == Self::CAPACITY && !self.newer.contains_key(&key) {
+            self.older = std::mem::take(&mut self.newer);
+        }
+        match self.newer.entry(key) {
+            Entry::Occupied(first) => (*first.get(), true),
+            Entry::Vacant(entry) => (*entry.insert(file), false),
+        }
     }
 }
 
@@ -268,12 +293,12 @@ mod tests {
         let [file, other] = [1, 2].map(Fingerprint::from);
         let n_keys = 3 * DedupCache::CAPACITY as u64;
         for key in 0..n_keys {
-            assert_eq!(cache.first(Fingerprint::from(key), file), file);
+            assert_eq!(cache.first(Fingerprint::from(key), file), (file, false));
         }
         assert!(cache.newer.len() + cache.older.len() <= 2 * DedupCache::CAPACITY);
         let recent = n_keys - DedupCache::CAPACITY as u64;
-        assert_eq!(cache.first(Fingerprint::from(recent), other), file);
-        assert_eq!(cache.first(Fingerprint::from(0), other), other);
+        assert_eq!(cache.first(Fingerprint::from(recent), other), (file, true));
+        assert_eq!(cache.first(Fingerprint::from(0), other), (other, false));
     }
 
     #[test]
