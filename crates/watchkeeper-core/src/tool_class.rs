@@ -59,9 +59,9 @@ impl ToolClass {
             [first, ..] if GETTERS.contains(&&**first) => return Self::Read,
             _ => {}
         }
-        let has = |phrase: &str| {
-            let phrase: Vec<&str> = phrase.split('_').collect();
-            names.windows(phrase.len()).any(|words| words == phrase)
+        let has = |phrase: &str| match phrase.split_once('_') {
+            None => names.iter().any(|name| name == phrase),
+            Some(phrase) => names.windows(2).any(|names| (&*names[0], &*names[1]) == phrase),
         };
         let find = |has: &dyn Fn(&str) -> bool| {
             WORDS.iter().find(|(word, _)| has(word)).map(|(_, class)| *class)
