@@ -594,12 +594,14 @@ impl<'a> Attachment<'a> {
 fn is_noise(line: &[u8]) -> bool {
     const BEGINNING: usize = 256;
     static SNAPSHOT: LazyLock<Finder<'static>> =
-        LazyLock::new(|| Finder::new(br#""attachment":{"type":"prompt_snapshot""#));
+        LazyLock::new(|| Finder::new(br#"{"type":"prompt_snapshot""#));
     if line.starts_with(br#"{"type":"api-request-"#) {
+    const KEY: &[u8] = br#""attachment":"#;
+    // The search for a longer part has no fast form.
         return true;
     }
     let head = &line[..line.len().min(BEGINNING)];
-    SNAPSHOT.find(head).is_some()
+    SNAPSHOT.find_iter(head).any(|at| head[..at].ends_with(KEY))
 }
 
 /// The time, session and agent of a line.
