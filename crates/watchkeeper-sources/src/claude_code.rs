@@ -551,14 +551,17 @@ impl<'a> Content<'a> {
             return Ok(());
         }
         reader.array(|reader| {
-            let raw = reader.skip()?;
+            // Spaces do not belong to the part.
+            reader.peek()?;
+            let start = reader.here();
             let mut text = None;
-            Reader::new(raw).object(|reader, key| member(reader, key, b"text", &mut text))?;
+            reader.object(|reader, key| member(reader, key, b"text", &mut text))?;
             match text {
                 Some(text) => self.texts.push(text),
                 None => {
                     let other_content = self.other_content.unwrap_or_default();
-                    self.other_content = Some(other_content.and(Fingerprint::of(raw)));
+                    self.other_content =
+                        Some(other_content.and(Fingerprint::of(reader.since(start))));
                 }
             }
             Ok(())
@@ -593,11 +596,11 @@ impl<'a> Attachment<'a> {
 /// write many of them. The beginning of the line identifies them.
 fn is_noise(line: &[u8]) -> bool {
     const BEGINNING: usize = 256;
+    const KEY: &[u8] = br#""attachment":"#;
+    // The search for a longer part has no fast form.
     static SNAPSHOT: LazyLock<Finder<'static>> =
         LazyLock::new(|| Finder::new(br#"{"type":"prompt_snapshot""#));
     if line.starts_with(br#"{"type":"api-request-"#) {
-    const KEY: &[u8] = br#""attachment":"#;
-    // The search for a longer part has no fast form.
         return true;
     }
     let head = &line[..line.len().min(BEGINNING)];

@@ -339,19 +339,16 @@ fn read_pieces<'a>(
         return Ok(());
     }
     reader.array(|reader| {
-        let raw = reader.skip()?;
+        // Spaces do not belong to the part.
+        reader.peek()?;
+        let start = reader.here();
         let mut text = None;
-        Reader::new(raw).object(|reader, key| {
-            match key {
-                b"text" => set_once(&mut text, reader.text()?),
-                _ => reader.pass()?,
-            }
-            Ok(())
-        })?;
+        reader.object(|reader, key| member(reader, key, b"text", &mut text))?;
         match text {
             Some(text) => texts.push(text),
             None => {
-                *other_content = Some(other_content.unwrap_or_default().and(Fingerprint::of(raw)));
+                let part = Fingerprint::of(reader.since(start));
+                *other_content = Some(other_content.unwrap_or_default().and(part));
             }
         }
         Ok(())
