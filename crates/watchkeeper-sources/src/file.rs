@@ -137,7 +137,7 @@ pub fn open(
     if let Some(kind) = kind {
         return Ok(SessionFile::new(path, Box::new(file), kind)?);
     }
-    let mut head = Vec::new();
+    let mut head = Vec::with_capacity(HEAD);
     (&mut file).take(HEAD as u64).read_to_end(&mut head).map_err(failed)?;
     let mut recognized = recognize(path, &head, kinds)?;
     if recognized.is_none() && head.len() == HEAD {

@@ -1,6 +1,9 @@
 //! Splits a growing stream of bytes into lines.
 
-use std::io::{self, Read};
+use std::{
+    cell::Cell,
+    io::{self, Read},
+};
 
 use memchr::memchr;
 
@@ -19,6 +22,15 @@ const CHUNK: usize = 64 << 10;
 const ALIGNMENT: usize = 64;
 /// The free space before a read, for the unfinished line that precedes it.
 const HEADROOM: usize = 64 << 10;
+/// The size of the largest storage that is kept for the next buffer, in bytes.
+const MAX_SPARE: usize = HEADROOM + ALIGNMENT + CHUNK;
+
+thread_local! {
+    /// The storage of a buffer that was dropped, for the next one. A file is opened to find its
+    /// first event, and again to read all events, and the memory of new storage is cleared first.
+    static SPARE: Cell<Storage> = const { Cell::new(Storage { bytes: Vec::new(), read_at: 0 }) };
+}
+
 pub(crate) const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// A line, without its line break.
@@ -71,9 +83,7 @@ pub struct Position {
 /// ```
 #[derive(Debug, Default)]
 pub struct LineBuffer {
-    storage: Vec<u8>,
-    /// The index at which reads are stored, aligned to `ALIGNMENT`.
-    read_at: usize,
+    storage: Storage,
     /// The remaining bytes are at `start..end`.
     start: usize,
     end: usize,
@@ -81,6 +91,14 @@ pub struct LineBuffer {
     n_searched: usize,
     /// The position of `start` in the file.
     position: Position,
+}
+
+/// The memory of a [`LineBuffer`].
+#[derive(Debug, Default)]
+struct Storage {
+    bytes: Vec<u8>,
+    /// The index at which reads are stored, aligned to `ALIGNMENT`.
+    read_at: usize,
 }
 
 /// A line, as a range of the storage.
@@ -96,7 +114,7 @@ impl LineBuffer {
     /// Drops the remaining bytes, and continues at another position or in another
     /// file.
     pub fn restart(&mut self, position: Position) {
-        (self.start, self.end, self.n_searched) = (self.read_at, self.read_at, 0);
+        (self.start, self.end, self.n_searched) = (self.storage.read_at, self.storage.read_at, 0);
         self.position = position;
     }
 
@@ -107,11 +125,12 @@ impl LineBuffer {
     /// bytes are kept.
     pub fn fill(&mut self, reader: &mut impl Read) -> io::Result<usize> {
         self.make_room();
-        let room = &mut self.storage[self.read_at..];
+        let read_at = self.storage.read_at;
+        let room = &mut self.storage.bytes[read_at..];
         loop {
             match reader.read(room) {
                 Ok(n) => {
-                    self.end = self.read_at + n.min(room.len());
+                    self.end = read_at + n.min(room.len());
                     return Ok(n);
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -122,29 +141,34 @@ impl LineBuffer {
 
     /// Moves the remaining bytes to just before the next read.
     fn make_room(&mut self) {
+        if self.storage.bytes.is_empty() {
+            self.storage = SPARE.take();
+            (self.start, self.end) = (self.storage.read_at, self.storage.read_at);
+        }
+        let Storage { bytes, read_at } = &mut self.storage;
         let kept = self.start..self.end;
         let needs = kept.len().next_multiple_of(ALIGNMENT);
-        let was_full = self.end == self.storage.len();
-        let is_small = self.storage.len() < CHUNK;
-        if self.read_at < needs || was_full && is_small {
+        let was_full = self.end == bytes.len();
+        let is_small = bytes.len() < CHUNK;
+        if *read_at < needs || was_full && is_small {
             let (headroom, chunk) = match needs {
-                _ if self.storage.is_empty() => (0, FIRST_CHUNK),
+                _ if bytes.is_empty() => (0, FIRST_CHUNK),
                 ..=HEADROOM => (HEADROOM, CHUNK),
                 // Twice the size, and long reads, so that a long line is moved only a few times.
                 _ => (needs * 2, CHUNK.max(needs / 4)),
             };
-            let mut storage = vec![0; headroom + ALIGNMENT + chunk];
-            let aligned = storage.as_ptr().align_offset(ALIGNMENT);
+            let mut new = vec![0; headroom + ALIGNMENT + chunk];
+            let aligned = new.as_ptr().align_offset(ALIGNMENT);
             // The offset may be unknown: the alignment only affects speed.
-            let read_at = headroom + if aligned < ALIGNMENT { aligned } else { 0 };
-            storage.truncate(read_at + chunk);
-            storage[read_at - kept.len()..read_at].copy_from_slice(&self.storage[kept.clone()]);
-            (self.storage, self.read_at) = (storage, read_at);
+            *read_at = headroom + if aligned < ALIGNMENT { aligned } else { 0 };
+            new.truncate(*read_at + chunk);
+            new[*read_at - kept.len()..*read_at].copy_from_slice(&bytes[kept.clone()]);
+            *bytes = new;
         } else {
-            self.storage.copy_within(kept.clone(), self.read_at - kept.len());
+            bytes.copy_within(kept.clone(), *read_at - kept.len());
         }
-        self.start = self.read_at - kept.len();
-        self.end = self.read_at;
+        self.start = *read_at - kept.len();
+        self.end = *read_at;
     }
 
     /// Takes the next complete line.
@@ -172,7 +196,7 @@ impl LineBuffer {
 
     /// Finds the end of the next line, and advances past it.
     fn find(&mut self) -> Option<Found> {
-        let remaining = &self.storage[self.start..self.end];
+        let remaining = &self.storage.bytes[self.start..self.end];
         match memchr(b'\n', &remaining[self.n_searched..]) {
             Some(at) => Some(self.take(self.n_searched + at, 1)),
             None => {
@@ -208,7 +232,7 @@ impl LineBuffer {
         let bytes = if found.is_too_long {
             LineBytes::TooLong
         } else {
-            let mut bytes = &self.storage[found.start..found.end];
+            let mut bytes = &self.storage.bytes[found.start..found.end];
             bytes = bytes.strip_suffix(b"\r").unwrap_or(bytes);
             if found.offset == 0 {
                 bytes = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes);
@@ -216,6 +240,16 @@ impl LineBuffer {
             LineBytes::Whole(bytes)
         };
         Line { number: found.number, offset: found.offset, bytes }
+    }
+}
+
+impl Drop for LineBuffer {
+    fn drop(&mut self) {
+        let storage = std::mem::take(&mut self.storage);
+        if storage.bytes.len() <= MAX_SPARE {
+            // At the end of a thread, there is no next buffer.
+            _ = SPARE.try_with(|spare| spare.set(storage));
+        }
     }
 }
 
@@ -229,8 +263,13 @@ pub(crate) fn trim_nul(line: &[u8]) -> &[u8] {
 
 /// Splits the beginning of a file into lines, without NUL bytes at their ends.
 pub(crate) fn lines_of(head: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let head = head.strip_prefix(BYTE_ORDER_MARK).unwrap_or(head);
-    head.split(|byte| *byte == b'\n').map(trim_nul)
+    let mut rest = Some(head.strip_prefix(BYTE_ORDER_MARK).unwrap_or(head));
+    std::iter::from_fn(move || {
+        let text = rest?;
+        let end = memchr(b'\n', text);
+        rest = end.map(|end| &text[end + 1..]);
+        Some(trim_nul(&text[..end.unwrap_or(text.len())]))
+    })
 }
 
 /// The lines of a reader. The last one needs no line break.
@@ -266,7 +305,9 @@ mod tests {
 
     use proptest::prelude::*;
 
-    use super::{ALIGNMENT, FIRST_CHUNK, Line, LineBuffer, LineBytes, Lines, MAX_LINE, Position};
+    use super::{
+        ALIGNMENT, FIRST_CHUNK, Line, LineBuffer, LineBytes, Lines, MAX_LINE, Position, lines_of,
+    };
 
     /// Returns its bytes in reads of the given sizes, which repeat.
     struct Pieces<'a> {
@@ -309,6 +350,17 @@ mod tests {
     }
 
     #[test]
+    fn splits_the_beginning_of_a_file() {
+        for (head, expected) in [
+            (&b"\xef\xbb\xbfa\n\0b\0\nc"[..], &[&b"a"[..], b"b", b"c"][..]),
+            (b"a\n\n", &[b"a", b"", b""]),
+            (b"", &[b""]),
+        ] {
+            assert!(lines_of(head).eq(expected.iter().copied()), "{head:?}");
+        }
+    }
+
+    #[test]
     fn skips_a_line_that_is_too_long() {
         let mut text = b"a\n".to_vec();
         text.resize(2 + MAX_LINE, b'x');
@@ -333,8 +385,20 @@ mod tests {
             lines.fill(&mut endless).unwrap();
             assert_eq!(lines.next_line(), None);
         }
-        assert!(lines.storage.len() < 3 * MAX_LINE, "{}", lines.storage.len());
+        assert!(lines.storage.bytes.len() < 3 * MAX_LINE, "{}", lines.storage.bytes.len());
         assert_eq!(lines.position().skipped, lines.position().offset);
+    }
+
+    #[test]
+    fn uses_the_storage_of_a_dropped_buffer_again() {
+        let read = |mut lines: LineBuffer, mut text: &[u8]| {
+            lines.fill(&mut text).unwrap();
+            let line = lines.next_line().map(|line| (line.number, line.bytes));
+            assert_eq!(line, Some((1, LineBytes::Whole(b"a"))));
+            lines.storage.bytes.as_ptr()
+        };
+        let first = read(LineBuffer::default(), b"a\nbc");
+        assert_eq!(first, read(LineBuffer::default(), b"a\n"));
     }
 
     #[test]
@@ -343,7 +407,10 @@ mod tests {
         let full = [b'x'; FIRST_CHUNK];
         for text in [&b"a\nbcd"[..], b"e", b"\n", &full, &full] {
             lines.fill(&mut { text }).unwrap();
-            assert_eq!(lines.storage[lines.read_at..].as_ptr().align_offset(ALIGNMENT), 0);
+            assert_eq!(
+                lines.storage.bytes[lines.storage.read_at..].as_ptr().align_offset(ALIGNMENT),
+                0
+            );
             while lines.next_line().is_some() {}
         }
     }
