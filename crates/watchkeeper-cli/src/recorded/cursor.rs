@@ -16,6 +16,8 @@ use super::{
 /// A file that is read up to its next event, or events that were read before.
 pub(super) struct Cursor {
     pub(super) file: Option<SessionFile>,
+    /// The events of one line. Empty between two lines.
+    line: Vec<Event>,
     correction: TimeCorrection,
     events: VecDeque<Event>,
     /// The error that ended the file, until the events before it are read.
@@ -33,6 +35,7 @@ impl Cursor {
     pub(super) fn of_events(events: Vec<Event>) -> Self {
         Self {
             file: None,
+            line: Vec::new(),
             correction: TimeCorrection::default(),
             events: events.into(),
             error: None,
@@ -42,14 +45,13 @@ impl Cursor {
 
     /// Returns the time of the next event, or `None` at the end of the file.
     pub(super) fn peek(&mut self, seen: &mut DedupCache) -> Result<Option<Timestamp>, ReadError> {
-        let mut events = Vec::new();
         while self.events.is_empty() {
             if let Some(error) = self.error.take() {
                 return Err(error);
             }
             let Some(file) = &mut self.file else { return Ok(None) };
-            let has_more = file.read_next(seen, &mut events);
-            for event in events.drain(..) {
+            let has_more = file.read_next(seen, &mut self.line);
+            for event in self.line.drain(..) {
                 self.correction.push(event, &mut self.events);
             }
             if !matches!(has_more, Ok(true)) {

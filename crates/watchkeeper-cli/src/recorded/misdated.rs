@@ -49,6 +49,13 @@ enum Verdict {
 impl TimeCorrection {
     /// Adds the next event of the file. Appends the events that are decided to `decided`.
     pub(super) fn push(&mut self, event: Event, decided: &mut VecDeque<Event>) {
+        // Most times are close to the latest, and nothing waits.
+        let is_close = self.latest.is_some_and(|latest| !is_far_after(event.at, latest));
+        if is_close && self.waiting.is_empty() {
+            self.latest = self.latest.max(Some(event.at));
+            decided.push_back(event);
+            return;
+        }
         self.waiting.push_back(event);
         self.decide(false, decided);
     }
@@ -96,7 +103,6 @@ impl TimeCorrection {
 
     /// Decides about the time `at` of the first waiting event.
     fn verdict(&self, at: Timestamp) -> Verdict {
-        let is_far_after = |at: Timestamp, other: Timestamp| FAR < at.duration_since(other);
         let mut later = self.waiting.iter().map(|event| event.at).filter(|later| *later != at);
         match self.latest {
             Some(latest) if is_far_after(at, latest) => {
@@ -130,6 +136,11 @@ impl TimeCorrection {
             }
         }
     }
+}
+
+/// Returns true if a time is more than [`FAR`] after another one.
+fn is_far_after(at: Timestamp, other: Timestamp) -> bool {
+    FAR < at.duration_since(other)
 }
 
 #[cfg(test)]
