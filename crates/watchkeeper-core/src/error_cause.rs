@@ -141,9 +141,9 @@ impl FoundCause {
 
     fn in_output(output: &str, ok: bool, call: CauseContext<'_>) -> Option<Self> {
         let start = if LONGEST < output.len() { tail_start(output) } else { 0 };
-        let searched = &output[start..];
+        let searched = output[start..].to_ascii_lowercase();
         let mut best: Option<(Rank, Found)> = None;
-        for matched in MATCHER.automaton.find_overlapping_iter(searched) {
+        for matched in MATCHER.automaton.find_overlapping_iter(&searched) {
             let phrase = &MATCHER.phrases[matched.pattern()];
             let at = start + matched.start();
             let named = Rank { class: phrase.class, has_no_name: false, at };
