@@ -20,6 +20,18 @@ pub(super) fn for_each_command<'a>(script: &'a str, visit: &mut dyn FnMut(Simple
     Splitter { script, at: 0, depth: 0, delimiters: Vec::new(), visit }.split(None);
 }
 
+/// True for bytes that begin or end something outside quotes. Most bytes do not.
+static SPECIAL: [bool; 256] = {
+    let bytes = b"\\'\"`$<>&(#\n;|)";
+    let mut special = [false; 256];
+    let mut idx = 0;
+    while idx < bytes.len() {
+        special[bytes[idx] as usize] = true;
+        idx += 1;
+    }
+    special
+};
+
 struct Splitter<'a, 'v> {
     script: &'a str,
     at: usize,
@@ -34,7 +46,9 @@ impl Splitter<'_, '_> {
     fn split(&mut self, end: Option<u8>) {
         let mut start = self.at;
         let (mut is_piped, mut writes_file) = (false, false);
-        while let Some(byte) = self.peek(0).filter(|byte| Some(*byte) != end) {
+        loop {
+            self.skip_plain();
+            let Some(byte) = self.peek(0).filter(|byte| Some(*byte) != end) else { break };
             let from = self.at;
             self.at += 1;
             match byte {
@@ -79,6 +93,13 @@ impl Splitter<'_, '_> {
         if !text.is_empty() {
             (self.visit)(SimpleCommand { text, is_piped, writes_file });
         }
+    }
+
+    /// Skips bytes that have no meaning outside quotes.
+    fn skip_plain(&mut self) {
+        let rest = self.script.as_bytes().get(self.at..).unwrap_or_default();
+        let is_special = |byte: &u8| SPECIAL[usize::from(*byte)];
+        self.at += rest.iter().position(is_special).unwrap_or(rest.len());
     }
 
     fn peek(&self, offset: usize) -> Option<u8> {
@@ -199,8 +220,11 @@ impl<'a> Iterator for Words<'a> {
         if self.rest.is_empty() {
             return None;
         }
+        // Most words have no quotes.
+        let is_special = |byte: &u8| SPECIAL[usize::from(*byte)] || byte.is_ascii_whitespace();
+        let plain = self.rest.as_bytes().iter().position(is_special).unwrap_or(self.rest.len());
         let (mut quote, mut n_open, mut is_escaped) = (None, 0_u32, false);
-        let end = self.rest.bytes().position(|byte| {
+        let end = self.rest.bytes().skip(plain).position(|byte| {
             let is_plain = std::mem::take(&mut is_escaped);
             match (byte, quote) {
                 _ if is_plain => {}
@@ -214,8 +238,68 @@ impl<'a> Iterator for Words<'a> {
             }
             false
         });
-        let (word, rest) = self.rest.split_at(end.unwrap_or(self.rest.len()));
+        let end = end.map_or(self.rest.len(), |at| plain + at);
+        let (word, rest) = self.rest.split_at(end);
         self.rest = rest;
         Some(word)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::{Words, for_each_command};
+
+    /// Returns the length of the first word, byte by byte.
+    fn naive_len(text: &str) -> usize {
+        let (mut quote, mut n_open, mut is_escaped) = (None, 0_u32, false);
+        for (at, c) in text.char_indices() {
+            if std::mem::take(&mut is_escaped) {
+                continue;
+            }
+            match c {
+                '\\' => is_escaped = quote != Some('\''),
+                '\'' | '"' if quote.is_none() => quote = Some(c),
+                _ if quote.is_some() => quote = quote.filter(|quote| *quote != c),
+                '(' => n_open += 1,
+                ')' => n_open = n_open.saturating_sub(1),
+                _ if n_open == 0 && c.is_ascii_whitespace() => return at,
+                _ => {}
+            }
+        }
+        text.len()
+    }
+
+    fn commands(script: &str) -> Vec<(String, bool, bool)> {
+        let mut commands = Vec::new();
+        for_each_command(script, &mut |command| {
+            commands.push((command.text.to_owned(), command.is_piped, command.writes_file));
+        });
+        commands
+    }
+
+    proptest! {
+        #[test]
+        fn splits_the_words_that_a_naive_search_splits(text in r#"[ab é$\n'"\\()&#]{0,24}"#) {
+            let mut rest = &*text;
+            for word in Words::of(&text) {
+                rest = rest.trim_start();
+                let len = naive_len(rest);
+                prop_assert_eq!(word, &rest[..len]);
+                rest = &rest[len..];
+            }
+            prop_assert!(rest.trim_start().is_empty());
+        }
+
+        #[test]
+        fn longer_names_change_no_command(script in r#"[ab \n'"`\\$<>&(#;|)]{0,24}"#) {
+            let longer = |text: &str| text.replace('a', "aaa");
+            let mut expected = commands(&script);
+            for (text, ..) in &mut expected {
+                *text = longer(text);
+            }
+            prop_assert_eq!(commands(&longer(&script)), expected);
+        }
     }
 }
