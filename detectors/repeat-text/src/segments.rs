@@ -152,6 +152,10 @@ impl Segments {
                     self.skip(1);
                 }
                 Class::Tick => self.skip(1),
+                Class::Letter if self.continues_segment() => {
+                    at += self.read_letters(&bytes[at..]);
+                    continue;
+                }
                 Class::Letter => {
                     self.letter(byte);
                     if MIN_CUT <= self.n_letters && self.is_cut(byte) {
@@ -182,6 +186,30 @@ impl Segments {
         self.len += 1 + std::mem::take(&mut self.gap);
         self.word = self.word.saturating_add(1);
         self.hash.push(byte);
+    }
+
+    /// Returns true if a segment cannot end with the next letter.
+    fn continues_segment(&self) -> bool {
+        self.n_letters < MIN_CUT - 1 && self.line == Line::Started
+    }
+
+    /// Reads letters with which a segment cannot end. Returns their number. One
+    /// step for several letters takes less time.
+    fn read_letters(&mut self, bytes: &[u8]) -> usize {
+        // That byte may begin a drawing character.
+        let is_letter =
+            |byte: &&u8| CLASSES[usize::from(**byte)] == Class::Letter && **byte != 0xe2;
+        let max = usize::from(MIN_CUT - 1 - self.n_letters);
+        let n = 1 + bytes[1..].iter().take(max - 1).take_while(is_letter).count();
+        for byte in &bytes[..n] {
+            self.hash.push(*byte);
+        }
+        let n_letters = u8::try_from(n).unwrap_or(MIN_CUT);
+        self.n_letters += n_letters;
+        self.len += n_letters + std::mem::take(&mut self.gap);
+        self.word = self.word.saturating_add(n_letters);
+        self.latest = bytes[n - 1];
+        n
     }
 
     /// Returns true if the word, in which a segment ends with this letter, is
