@@ -114,7 +114,7 @@ impl Captured {
         self.tokens.push(Token::Text(self.texts.len() - start));
     }
 
-    /// Returns the arguments as JSON. A text that is valid JSON is taken as it is.
+    /// Returns the arguments as JSON. A text that is valid JSON remains unchanged.
     pub(crate) fn to_json(&self) -> Json {
         if self.is_text {
             return Json::parse_or_text(&self.texts);

@@ -16,6 +16,7 @@ mod monitor;
 mod on_finding;
 mod outcome;
 mod policy_error;
+mod recorder;
 mod run;
 mod session;
 mod text;

@@ -16,8 +16,9 @@ use crate::{
     logging,
     on_finding::{OnFinding, log_exception},
     policy_error::{policy_error, start_error},
+    recorder::Facts,
     run::Run,
-    session::{Facts, Session},
+    session::Session,
     text::{self, Text},
     time,
 };

@@ -5,6 +5,7 @@ use std::sync::{
     atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
+use pyo3::Python;
 use watchkeeper::Running;
 
 /// The present run of a monitor.
@@ -96,5 +97,15 @@ impl Run {
 
     fn lock(&self) -> MutexGuard<'_, Option<Arc<Running>>> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        let running = self.running.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(running) = running {
+            // Dropping the monitor stops it, and a callback may wait for the interpreter.
+            Python::attach(|py| py.detach(|| drop(running)));
+        }
     }
 }

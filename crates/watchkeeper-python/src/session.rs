@@ -1,111 +1,20 @@
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
-};
+use std::sync::Arc;
 
 use pyo3::{Bound, PyAny, PyResult, Python, exceptions::PyValueError, pyclass, pymethods};
 use watchkeeper::{
-    AgentId, EventKind, Json, SessionHandle, SessionId, Timestamp, WaitingFor,
-    core::{ModelCall, ToolCall as Call, author::SessionStart},
+    AgentId, EventKind, Json, SessionId, WaitingFor,
+    core::{ModelCall, ToolCall as Call},
 };
 
 use crate::{
     captured::Captured,
-    logging,
     outcome::{Outcome, parse_cause},
+    recorder::{Facts, Recorder},
     run::Run,
     text::{self, Text},
     time,
     tool_call::ToolCall,
 };
-
-const DROPS_AFTER_FORK: &str = "the monitor does not run in this forked process, so its events are dropped; start another \
-     monitor, or set restart_after_fork";
-
-/// The facts of a session, which each run of the monitor receives once.
-#[derive(Debug, Default)]
-pub(crate) struct Facts {
-    pub(crate) start: SessionStart,
-    pub(crate) started_at: Option<Timestamp>,
-    /// The last run that has received the facts.
-    generation: AtomicU64,
-}
-
-/// Records the events of one session or sub-agent.
-#[derive(Debug)]
-pub(crate) struct Recorder {
-    run: Arc<Run>,
-    session: SessionId,
-    agent: Option<AgentId>,
-    facts: Arc<Facts>,
-    generation: u64,
-    /// The handle of the run `generation`; `None` in a forked process.
-    handle: Option<SessionHandle>,
-}
-
-impl Recorder {
-    fn new(run: Arc<Run>, session: SessionId, agent: Option<AgentId>, facts: Arc<Facts>) -> Self {
-        let generation = run.generation();
-        let mut recorder = Self { run, session, agent, facts, generation, handle: None };
-        recorder.handle = recorder.present_handle();
-        recorder
-    }
-
-    /// Returns a handle of the present run, to which the facts of the session are recorded.
-    fn present_handle(&self) -> Option<SessionHandle> {
-        let running = self.run.running()?;
-        let session = running.session(self.session.clone());
-        let generation = self.run.generation();
-        if self.facts.generation.swap(generation, Ordering::AcqRel) != generation {
-            let start = EventKind::SessionStart(self.facts.start.clone());
-            match self.facts.started_at {
-                Some(at) => session.record_at(at, start),
-                None => session.record(start),
-            }
-        }
-        Some(match &self.agent {
-            Some(agent) => session.started_agent(agent.clone()),
-            None => session,
-        })
-    }
-
-    /// Records an event. Never waits.
-    pub(crate) fn record(&self, py: Python<'_>, at: Option<Timestamp>, kind: EventKind) {
-        self.with_handle(py, |handle| match at {
-            Some(at) => handle.record_at(at, kind),
-            None => handle.record(kind),
-        });
-    }
-
-    /// Records an event that the monitor's thread makes. Never waits.
-    pub(crate) fn record_deferred(
-        &self,
-        py: Python<'_>,
-        at: Option<Timestamp>,
-        make: impl FnOnce() -> EventKind + Send + 'static,
-    ) {
-        self.with_handle(py, |handle| match at {
-            Some(at) => handle.record_deferred_at(at, make),
-            None => handle.record_deferred(make),
-        });
-    }
-
-    fn with_handle(&self, py: Python<'_>, record: impl FnOnce(&SessionHandle)) {
-        if let Some(handle) = &self.handle
-            && self.run.generation() == self.generation
-        {
-            record(handle);
-        } else if let Some(handle) = self.present_handle() {
-            record(&handle);
-        } else if self.run.count_not_recorded() {
-            logging::warn(py, "monitor", DROPS_AFTER_FORK);
-        }
-    }
-
-    pub(crate) fn run(&self) -> &Run {
-        &self.run
-    }
-}
 
 /// Records the events of one session, from any thread. No method waits.
 #[pyclass(frozen, module = "watchkeeper")]
@@ -156,9 +65,7 @@ impl Session {
 
     /// Records the start of a sub-agent, and returns the handle for its events.
     fn agent(&self, py: Python<'_>, id: Text<'_>) -> Self {
-        let Recorder { run, session, facts, .. } = &*self.0;
-        let agent = Some(AgentId::from(Arc::<str>::from(id)));
-        let recorder = Recorder::new(run.clone(), session.clone(), agent, facts.clone());
+        let recorder = self.0.of_agent(Arc::<str>::from(id).into());
         recorder.record(py, None, EventKind::AgentStart);
         Self(Arc::new(recorder))
     }
@@ -212,7 +119,7 @@ impl Session {
         response: Option<Text<'_>>,
         at: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<ToolCall> {
-        let id: Box<str> = id.map_or_else(|| self.0.run().next_call_id(), Into::into);
+        let id: Box<str> = id.map_or_else(|| self.0.run.next_call_id(), Into::into);
         let at = at.map(time::timestamp).transpose()?;
         let arguments = arguments.map(Captured::new);
         let (call_id, tool) = (id.clone(), Arc::<str>::from(name));
@@ -266,7 +173,7 @@ impl Session {
         context_tokens: Option<u64>,
         at: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<String> {
-        let id = id.map_or_else(|| self.0.run().next_response_id(), |id| id.0.into_owned());
+        let id = id.map_or_else(|| self.0.run.next_response_id(), |id| id.0.into_owned());
         let mut call = ModelCall::default();
         call.id = Some(id.as_str().into());
         call.model = model.map(Into::into);

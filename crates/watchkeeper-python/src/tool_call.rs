@@ -11,7 +11,7 @@ use watchkeeper::Cause;
 
 use crate::{
     outcome::{Outcome, parse_cause},
-    session::Recorder,
+    recorder::Recorder,
     text,
 };
 

@@ -146,7 +146,7 @@ def test_a_large_text_is_cut_and_keeps_its_identity() -> None:
 def test_many_texts_are_cut_together() -> None:
     text = "x" * 300_000
     assert len(arguments_to_json([text] * 1_000)) < 2_000_000
-    assert len(arguments_to_json([Named()] * 200_000)) < 3_000_000
+    assert len(arguments_to_json([None] * 200_000)) < 1_000_000
 
 
 def test_a_dictionary_may_change_while_it_is_recorded() -> None:
@@ -178,7 +178,7 @@ def test_random_values_are_the_same_as_with_json() -> None:
 
 
 def test_hostile_text_is_recorded_everywhere(policy: str) -> None:
-    text = "a\0b\ud800\x1b[31m\u202e" + "x" * 2_000_000
+    text = "a\0b\ud800\x1b[31m\u202e" + "x" * 1_100_000
     with watchkeeper.Monitor(policy_text=policy) as monitor:
         session = monitor.session("s\ud800\0", labels={"\ud800": "\0"})
         agent = session.agent(text)

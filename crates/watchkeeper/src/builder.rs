@@ -149,14 +149,15 @@ impl MonitorBuilder {
 
     /// Loads the policy and starts the monitor.
     ///
-    /// Without a policy, the built-in policy applies; its sink, standard error,
-    /// is used only if the program has set neither
+    /// Without a policy, the built-in policy applies. The sink of a built-in policy,
+    /// standard error, is used only if the program has set neither
     /// [`on_finding`](Self::on_finding) nor [`sink`](Self::sink).
     pub fn start(self) -> Result<Running, StartError> {
         let Self { registry, policy, observers, clock, queue_capacity, .. } = self;
         let registry = registry.build()?;
         let clock = clock.unwrap_or_else(|| Arc::new(SystemClock));
-        let uses_policy_sinks = policy.is_some() || observers.is_empty();
+        let is_builtin = policy.as_ref().is_none_or(|policy| builtin(&policy.path).is_some());
+        let uses_policy_sinks = !is_builtin || observers.is_empty();
         let variables = |name: &str| env::var_os(name);
         let mut policy = load(policy, &registry, &*clock, Some(&variables))?;
         if !uses_policy_sinks {
