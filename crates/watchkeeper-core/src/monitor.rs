@@ -29,11 +29,11 @@ pub use self::{
     session::{ModelCallBuilder, ModelResponse, SessionBuilder, SessionHandle, ToolCallHandle},
 };
 use self::{
-    scheduler::Scheduler,
+    scheduler::{ImmediateCallback, Scheduler},
     shared::{Message, Recorder, Shared, TARGET, lock},
 };
 use crate::{
-    Delivery, Engine, Queue, QueueCounts, SessionId,
+    Delivery, Engine, Finding, Queue, QueueCounts, SessionId,
     clock::{Clock, Deadline, SystemClock},
 };
 
@@ -69,12 +69,22 @@ pub struct Monitor {
     delivery: Delivery,
     config: MonitorConfig,
     clock: Arc<dyn Clock>,
+    immediate: Option<ImmediateCallback>,
 }
 
 impl Monitor {
     /// Makes a monitor that uses the clock of the machine.
     pub fn new(engine: Engine, delivery: Delivery, config: MonitorConfig) -> Self {
-        Self { engine, delivery, config, clock: Arc::new(SystemClock) }
+        Self { engine, delivery, config, clock: Arc::new(SystemClock), immediate: None }
+    }
+
+    /// Calls a function for every finding, before the sinks receive the finding.
+    ///
+    /// The function runs on the thread of the monitor, so it must return within
+    /// microseconds and must not wait. A function that panics is not called again.
+    /// [`Running::wait_handled`] waits for its calls.
+    pub fn with_immediate_callback(self, callback: impl FnMut(&Finding) + Send + 'static) -> Self {
+        Self { immediate: Some(Box::new(callback)), ..self }
     }
 
     /// Sets the clock, such as a [`ManualClock`](crate::clock::ManualClock) in
@@ -85,7 +95,7 @@ impl Monitor {
 
     /// Starts the thread. Fails only if the system provides no thread.
     pub fn start(self) -> io::Result<Running> {
-        let Self { engine, delivery, config, clock } = self;
+        let Self { engine, delivery, config, clock, immediate } = self;
         let (sender, receiver) = mpsc::sync_channel(config.queue_capacity.max(1));
         let queues = delivery.queues().clone();
         for queue in &*queues {
@@ -102,7 +112,7 @@ impl Monitor {
             queue_capacity = config.queue_capacity,
             "starting the monitor"
         );
-        let scheduler = Scheduler { engine, delivery, receiver, config, shared };
+        let scheduler = Scheduler { engine, delivery, immediate, receiver, config, shared };
         let thread = thread::Builder::new()
             .name("watchkeeper".to_owned())
             .spawn(move || scheduler.run_to_end())?;
@@ -252,6 +262,17 @@ impl Running {
     /// flush.
     pub fn flush(&self, timeout: Duration) -> bool {
         let deadline = Deadline::after(timeout);
+        self.wait_handled(timeout)
+            && self.queues.iter().all(|queue| queue.wait_empty(deadline.remaining()))
+    }
+
+    /// Waits until every event recorded before this call is handled, for `timeout` at
+    /// most. Returns whether that is so.
+    ///
+    /// By then the [immediate callback](Monitor::with_immediate_callback) was called for
+    /// their findings. Sinks may still be delivering them.
+    pub fn wait_handled(&self, timeout: Duration) -> bool {
+        let deadline = Deadline::after(timeout);
         if self.is_own_thread() {
             return false;
         }
@@ -268,7 +289,6 @@ impl Running {
             }
         }
         replied.recv_timeout(deadline.remaining()).is_ok()
-            && self.queues.iter().all(|queue| queue.wait_empty(deadline.remaining()))
     }
 
     /// Handles the events recorded so far, delivers their findings, and stops

@@ -45,6 +45,7 @@ pub struct MonitorBuilder {
     policy: Option<PolicyText>,
     observers: Vec<Observer>,
     n_callbacks: usize,
+    immediate: Option<Box<dyn FnMut(&Finding) + Send>>,
     clock: Option<Arc<dyn Clock>>,
     queue_capacity: Option<usize>,
 }
@@ -102,6 +103,15 @@ impl MonitorBuilder {
         self.sink(name, Callback(callback))
     }
 
+    /// Calls a function for every finding, before the sinks receive the finding.
+    ///
+    /// The function runs on the thread of the monitor, so it must return within
+    /// microseconds and must not wait. A function that panics is not called again.
+    /// [`Running::wait_handled`] waits for its calls. Only the last function is called.
+    pub fn on_finding_immediately(self, callback: impl FnMut(&Finding) + Send + 'static) -> Self {
+        Self { immediate: Some(Box::new(callback)), ..self }
+    }
+
     /// Adds a sink of the program, which receives every finding like
     /// [`on_finding`](Self::on_finding). Its name occurs in logs, in findings
     /// about lost findings, and in [`Stopped`](crate::Stopped).
@@ -153,7 +163,7 @@ impl MonitorBuilder {
     /// standard error, is used only if the program has set neither
     /// [`on_finding`](Self::on_finding) nor [`sink`](Self::sink).
     pub fn start(self) -> Result<Running, StartError> {
-        let Self { registry, policy, observers, clock, queue_capacity, .. } = self;
+        let Self { registry, policy, observers, immediate, clock, queue_capacity, .. } = self;
         let registry = registry.build()?;
         let clock = clock.unwrap_or_else(|| Arc::new(SystemClock));
         let is_builtin = policy.as_ref().is_none_or(|policy| builtin(&policy.path).is_some());
@@ -180,7 +190,11 @@ impl MonitorBuilder {
         let observers =
             observers.map(|observer| Queue::new(&observer.name, observer.sink, SINK_CAPACITY));
         let delivery = Delivery::with_observers(router, queues.collect(), observers.collect());
-        let monitor = watchkeeper_core::Monitor::new(engine, delivery, config).with_clock(clock);
+        let mut monitor =
+            watchkeeper_core::Monitor::new(engine, delivery, config).with_clock(clock);
+        if let Some(callback) = immediate {
+            monitor = monitor.with_immediate_callback(callback);
+        }
         monitor.start().map_err(StartError::Thread)
     }
 }

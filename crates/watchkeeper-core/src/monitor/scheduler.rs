@@ -1,6 +1,7 @@
 //! The thread of a monitor.
 
 use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc,
         atomic::Ordering,
@@ -31,10 +32,14 @@ const MAX_AHEAD: SignedDuration = SignedDuration::from_secs(5);
 /// The kind of findings about the monitor itself.
 const MONITOR_KIND: &str = "watchkeeper";
 
+/// A function that the thread calls for each finding.
+pub(super) type ImmediateCallback = Box<dyn FnMut(&Finding) + Send>;
+
 /// Passes events and time to the engine, and findings to the delivery.
 pub(super) struct Scheduler {
     pub(super) engine: Engine,
     pub(super) delivery: Delivery,
+    pub(super) immediate: Option<ImmediateCallback>,
     pub(super) receiver: Receiver<Message>,
     pub(super) config: MonitorConfig,
     pub(super) shared: Arc<Shared>,
@@ -260,7 +265,16 @@ impl Scheduler {
                 // The end of a finding that was not delivered.
                 continue;
             }
+            self.call_immediate(&finding);
             self.delivery.deliver(&finding);
+        }
+    }
+
+    fn call_immediate(&mut self, finding: &Finding) {
+        let Some(callback) = &mut self.immediate else { return };
+        if catch_unwind(AssertUnwindSafe(|| callback(finding))).is_err() {
+            tracing::error!(target: TARGET, "the immediate callback panicked");
+            self.immediate = None;
         }
     }
 
@@ -274,6 +288,7 @@ impl Scheduler {
         });
         self.shared.n_findings.fetch_add(findings.len() as u64, Ordering::Relaxed);
         for finding in &findings {
+            self.call_immediate(finding);
             self.delivery.deliver(finding);
         }
     }

@@ -1,9 +1,14 @@
 //! The events that session handles record.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{
+    Arc, Mutex,
+    atomic::{AtomicU64, Ordering},
+    mpsc,
+};
 
 use serde_json::json;
 
+use super::LONG;
 use crate::{
     Cause, Context, Delivery, Detector, Engine, Event, EventKind, Json, Level, Monitor, Severity,
     WaitingFor,
@@ -208,4 +213,42 @@ fn an_event_whose_making_panics_is_dropped_and_counted() {
     session.turn_end();
     let stopped = running.stop();
     assert_eq!((stopped.recorded, stopped.handled, stopped.dropped), (2, 1, 1));
+}
+
+#[test]
+fn the_immediate_callback_gets_findings_before_a_blocked_sink_delivers_them() {
+    let (release, released) = mpsc::channel::<()>();
+    let delivery = Delivery::to_callback(move |_| drop(released.recv()));
+    let (sender, findings) = mpsc::channel();
+    let monitor = Monitor::new(super::engine(), delivery, super::config());
+    let running = monitor
+        .with_immediate_callback(move |finding| drop(sender.send(finding.message.clone())))
+        .start()
+        .unwrap();
+    running.session("s").turn_end();
+    assert!(running.wait_handled(LONG));
+    assert_eq!(findings.try_iter().count(), 1);
+    drop(release);
+    assert_eq!(running.stop().lost, 0);
+}
+
+#[test]
+fn an_immediate_callback_that_panics_is_not_called_again() {
+    let delivery = Delivery::to_callback(|_| {});
+    let n_calls = Arc::new(AtomicU64::new(0));
+    let counter = n_calls.clone();
+    let monitor = Monitor::new(super::engine(), delivery, super::config());
+    let running = monitor
+        .with_immediate_callback(move |_| {
+            counter.fetch_add(1, Ordering::Relaxed);
+            std::panic::resume_unwind(Box::new("panicked"));
+        })
+        .start()
+        .unwrap();
+    let session = running.session("s");
+    session.turn_end();
+    session.turn_end();
+    let stopped = running.stop();
+    assert_eq!((stopped.handled, stopped.delivered), (2, 2));
+    assert_eq!(n_calls.load(Ordering::Relaxed), 1);
 }
