@@ -14,6 +14,7 @@ mod json_value;
 mod logging;
 mod monitor;
 mod on_finding;
+mod open_findings;
 mod outcome;
 mod policy_error;
 mod recorder;

@@ -13,8 +13,10 @@ use watchkeeper::Monitor;
 
 use crate::{
     counts::Counts,
+    finding::Finding,
     logging,
     on_finding::{OnFinding, log_exception},
+    open_findings::{self, OpenFindings},
     policy_error::{policy_error, start_error},
     recorder::Facts,
     run::Run,
@@ -31,6 +33,7 @@ pub(crate) struct MonitorCore {
     policy_text: Option<String>,
     queue_capacity: Option<usize>,
     run: Arc<Run>,
+    open_findings: Arc<OpenFindings>,
 }
 
 #[pymethods]
@@ -42,7 +45,13 @@ impl MonitorCore {
         policy_text: Option<String>,
         queue_capacity: Option<usize>,
     ) -> Self {
-        Self { policy, policy_text, queue_capacity, run: Arc::default() }
+        Self {
+            policy,
+            policy_text,
+            queue_capacity,
+            run: Arc::default(),
+            open_findings: Arc::default(),
+        }
     }
 
     /// Starts the monitor. Returns `False` if it is running already.
@@ -65,6 +74,8 @@ impl MonitorCore {
             let n_errors = self.run.callback_errors().clone();
             builder = builder.sink("on_finding", OnFinding { callback, n_errors });
         }
+        let open_findings = self.open_findings.clone();
+        builder = builder.on_finding_immediately(move |finding| open_findings.update(finding));
         let running = py.detach(|| builder.start()).map_err(|err| start_error(py, err))?;
         let previous = self.run.set(running);
         // A thread of the previous run can be in a callback.
@@ -91,6 +102,42 @@ impl MonitorCore {
         let timeout = time::timeout(timeout)?;
         let Some(running) = self.run.running() else { return Ok(false) };
         Ok(py.detach(|| running.flush(timeout)))
+    }
+
+    /// Collects the open findings of a session for `open_findings`, until `forget`.
+    fn watch(&self, session: &str) {
+        self.open_findings.watch(session.into());
+    }
+
+    /// Returns the open findings of a watched session.
+    ///
+    /// With a `timeout` in seconds, waits until the findings include those of all recorded
+    /// events. Does not wait for sinks and callbacks.
+    #[pyo3(signature = (session, timeout=None))]
+    fn open_findings(
+        &self,
+        py: Python<'_>,
+        session: &str,
+        timeout: Option<f64>,
+    ) -> PyResult<Vec<Finding>> {
+        let timeout = timeout.map(time::timeout).transpose()?;
+        if let (Some(timeout), Some(running)) = (timeout, self.run.running()) {
+            let _ = py.detach(|| running.wait_handled(timeout));
+        }
+        Ok(self.open_findings.of(session).into_iter().map(Finding::from).collect())
+    }
+
+    /// Stops collecting the open findings of a session.
+    fn forget(&self, session: &str) {
+        self.open_findings.forget(session);
+    }
+
+    /// Reports an intervention in a session to the sinks, as a finding about the monitor.
+    #[pyo3(signature = (session, agent, message))]
+    fn report(&self, py: Python<'_>, session: &str, agent: Option<&str>, message: &str) {
+        let Some(running) = self.run.running() else { return };
+        let finding = open_findings::intervention(session, agent, message);
+        py.detach(|| running.feed().report(finding));
     }
 
     /// Returns the counts of the present run.

@@ -13,6 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from watchkeeper._attach import Action, Attachment, attach
     from watchkeeper._errors import PolicyError, RunStopped
     from watchkeeper._monitor import Monitor
     from watchkeeper._report import Report, check
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "Action",
+    "Attachment",
     "Counts",
     "Diagnostic",
     "Evidence",
@@ -38,11 +41,15 @@ __all__ = [
     "Session",
     "ToolCall",
     "__version__",
+    "attach",
     "check",
 ]
 
 # The modules of the names that are not in the native module.
 _MODULES = {
+    "Action": "watchkeeper._attach",
+    "Attachment": "watchkeeper._attach",
+    "attach": "watchkeeper._attach",
     "Monitor": "watchkeeper._monitor",
     "PolicyError": "watchkeeper._errors",
     "Report": "watchkeeper._report",

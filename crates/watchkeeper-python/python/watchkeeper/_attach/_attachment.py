@@ -1,0 +1,115 @@
+"""The connection of agents to a monitor."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import uuid
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from watchkeeper._attach._decision import Decisions
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from watchkeeper._attach._decision import Act, Severity
+    from watchkeeper._monitor import Monitor
+
+__all__ = ["Action", "Attachment", "logger"]
+
+logger = logging.getLogger("watchkeeper.attach")
+
+# The largest number of actions that an attachment keeps.
+_MAX_ACTIONS = 1000
+
+
+@dataclass(frozen=True)
+class Action:
+    """An intervention in a run.
+
+    `finding` is the cause, `text` the answer to the model or the message of `RunStopped`,
+    `tool` the tool of a refused call.
+    """
+
+    action: Literal["nudge", "stop"]
+    session: str
+    agent: str | None
+    tool: str | None
+    text: str
+    finding: Any
+
+
+class Attachment:
+    """Records the runs of agents to a monitor, and acts on its findings.
+
+    `actions` holds the last 1,000 interventions, oldest first.
+    """
+
+    actions: deque[Action]
+
+    def __init__(
+        self,
+        monitor: Monitor | None = None,
+        act: Act = "observe",
+        *,
+        severity: Severity = "medium",
+        on_action: Callable[[Action], object] | None = None,
+    ) -> None:
+        Decisions(act, severity)  # Raises `ValueError`.
+        self.actions = deque(maxlen=_MAX_ACTIONS)
+        self._monitor = monitor
+        self._act = act
+        self._severity = severity
+        self._on_action = on_action
+
+    @property
+    def monitor(self) -> Monitor:
+        """The monitor. Without one, the first use starts a monitor for all attachments."""
+        if self._monitor is None:
+            self._monitor = _default_monitor()
+        return self._monitor
+
+    @property
+    def act(self) -> Act:
+        """The kind of intervention."""
+        return self._act
+
+    def decisions(self) -> Decisions:
+        """Return the decisions for a new session."""
+        return Decisions(self._act, self._severity)
+
+    def report(self, action: Action, is_new: bool) -> None:  # noqa: FBT001
+        """Keep and log an intervention. The sinks get a finding about a new one."""
+        self.actions.append(action)
+        logger.info("%s in session %s: %s", action.action, action.session, action.text)
+        if is_new:
+            core = self.monitor._core
+            core.report(action.session, action.agent, action.text)
+        if self._on_action is not None:
+            try:
+                self._on_action(action)
+            except Exception:
+                logger.exception("on_action raised an exception")
+
+
+def new_session_id(name: str | None) -> str:
+    """Return an id that no other session has."""
+    return f"{name or 'agent'}-{uuid.uuid4().hex[:12]}"
+
+
+_lock = threading.Lock()
+_default: Monitor | None = None
+
+
+def _default_monitor() -> Monitor:
+    """Return the monitor of attachments without one. Starts the monitor if necessary."""
+    from watchkeeper._monitor import Monitor
+
+    global _default  # noqa: PLW0603
+    with _lock:
+        if _default is None:
+            _default = Monitor()
+        _default.start()
+        return _default

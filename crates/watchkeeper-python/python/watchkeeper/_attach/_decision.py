@@ -1,0 +1,170 @@
+"""Decisions about the next step of an agent.
+
+This module uses no framework and no monitor.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, get_args
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["Act", "Decisions", "FindingLike", "Severity", "Verdict", "call_key"]
+
+Act: TypeAlias = Literal["observe", "nudge", "stop"]
+Severity: TypeAlias = Literal["low", "medium", "high"]
+
+# The classes of findings that a repeated call causes. A budget or a timeout is no reason
+# to refuse a call.
+_REPETITION = frozenset({"runaway", "error"})
+
+
+class FindingLike(Protocol):
+    """The fields of a finding that decisions use."""
+
+    @property
+    def severity(self) -> Severity:
+        """The importance."""
+
+    @property
+    def class_(self) -> str:
+        """The category of the problem."""
+
+    @property
+    def agent(self) -> str | None:
+        """The sub-agent; `None` for the main agent."""
+
+    @property
+    def message(self) -> str:
+        """The description."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A decision about a model call or a tool call."""
+
+    action: Literal["run", "nudge", "stop"]
+    text: str = ""
+    finding: FindingLike | None = None
+
+
+_RUN = Verdict("run")
+
+
+def call_key(tool: str, arguments: object) -> tuple[str, str]:
+    """Return a key that is equal for identical calls.
+
+    `arguments` is JSON text or an object with a form in JSON. The order of keys and the
+    white space of JSON do not matter.
+    """
+    if isinstance(arguments, str):
+        try:
+            arguments = json.loads(arguments)
+        except ValueError:
+            return tool, str(arguments)
+    try:
+        return tool, json.dumps(arguments, sort_keys=True, default=str)
+    except (TypeError, ValueError):
+        return tool, repr(arguments)
+
+
+class _Calls:
+    """The calls of one agent."""
+
+    def __init__(self) -> None:
+        # By the hash of a call, the number of different calls at its last run.
+        self.n_different: dict[int, int] = {}
+        # The finding because of which a call was refused, by the hash of the call.
+        self.refused: dict[int, FindingLike] = {}
+
+
+class Decisions:
+    """Decides for one session. Not safe for use from several threads at once.
+
+    Only findings with at least `severity` lead to an action.
+
+    With `act="nudge"`, a call is refused while the agent has an open finding about
+    repetition, if the agent has made the same call before and has run no new call since.
+    A refused call stays refused until the agent runs a new call, although the finding may
+    be resolved by then. So a test may run again after an edit, but not without one.
+
+    With `act="stop"`, the session ends at the first finding. The decision is final.
+    """
+
+    def __init__(self, act: Act = "observe", severity: Severity = "medium") -> None:
+        if act not in get_args(Act):
+            message = f"unknown act {act!r}; use observe, nudge or stop"
+            raise ValueError(message)
+        if severity not in get_args(Severity):
+            message = f"unknown severity {severity!r}; use low, medium or high"
+            raise ValueError(message)
+        self._act = act
+        self._severities = get_args(Severity)[get_args(Severity).index(severity) :]
+        self._stopped: Verdict | None = None
+        self._agents: dict[str | None, _Calls] = {}
+
+    @property
+    def is_observing(self) -> bool:
+        """Whether every decision is to run."""
+        return self._act == "observe"
+
+    @property
+    def stopped(self) -> Verdict | None:
+        """The decision to stop, if there was one."""
+        return self._stopped
+
+    def before_model(self, findings: Iterable[FindingLike]) -> Verdict:
+        """Decide about a model call, given the open findings of the session."""
+        if self._stopped is None and self._act == "stop":
+            finding = self._worst(findings)
+            if finding is not None:
+                text = f"watchkeeper stopped this run: {finding.message}"
+                self._stopped = Verdict("stop", text, finding)
+        return self._stopped or _RUN
+
+    def before_tool(
+        self,
+        findings: Iterable[FindingLike],
+        agent: str | None,
+        tool: str,
+        arguments: object,
+    ) -> Verdict:
+        """Decide about a tool call, given the open findings of the session."""
+        if self._act != "nudge":
+            return self.before_model(findings)
+        calls = self._agents.setdefault(agent, _Calls())
+        key = hash(call_key(tool, arguments))
+        last_run = calls.n_different.get(key)
+        if last_run is None:
+            calls.refused.clear()
+            calls.n_different[key] = len(calls.n_different) + 1
+            return _RUN
+        if last_run < len(calls.n_different):
+            calls.n_different[key] = len(calls.n_different)
+            return _RUN
+        finding = calls.refused.get(key)
+        if finding is None:
+            own = (finding for finding in findings if finding.agent == agent)
+            finding = self._worst(finding for finding in own if finding.class_ in _REPETITION)
+        if finding is None:
+            return _RUN
+        calls.refused[key] = finding
+        text = (
+            f"watchkeeper did not run this call: {finding.message}. The result will not change. "
+            "Try something different, or explain the problem and finish."
+        )
+        return Verdict("nudge", text, finding)
+
+    def _worst(self, findings: Iterable[FindingLike]) -> FindingLike | None:
+        """Return the first of the most severe findings that lead to an action."""
+        worst = None
+        for finding in findings:
+            if finding.severity not in self._severities:
+                continue
+            rank = self._severities.index(finding.severity)
+            if worst is None or self._severities.index(worst.severity) < rank:
+                worst = finding
+        return worst

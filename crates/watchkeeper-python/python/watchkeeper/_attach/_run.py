@@ -1,0 +1,307 @@
+"""The events of one run of an agent, and the decisions about its steps."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import threading
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from watchkeeper._attach._attachment import Action, logger, new_session_id
+from watchkeeper._errors import RunStopped
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Concatenate, ParamSpec
+
+    from watchkeeper._attach._attachment import Attachment
+    from watchkeeper._watchkeeper import Session, ToolCall
+
+    P = ParamSpec("P")
+    R = TypeVar("R")
+
+__all__ = ["Run"]
+
+# The longest wait for the findings of the recorded events, in seconds. The monitor needs
+# less than a millisecond, unless the machine is overloaded. Then the decision is one step late.
+_MAX_WAIT = 0.05
+
+
+def _never_raises(
+    method: Callable[Concatenate[Run, P], R],
+) -> Callable[Concatenate[Run, P], R | None]:
+    """Log an exception of a method: watching must not break the agent."""
+
+    @functools.wraps(method)
+    def wrapper(self: Run, /, *args: P.args, **kwargs: P.kwargs) -> R | None:
+        try:
+            return method(self, *args, **kwargs)
+        except Exception:
+            logger.exception("cannot record an event of an agent")
+            return None
+
+    return wrapper
+
+
+class _SessionState:
+    """The state that the runs of one session share."""
+
+    def __init__(self, attachment: Attachment, session: Session) -> None:
+        self.attachment = attachment
+        self.session = session
+        self.id = session.id
+        self.core = attachment.monitor._core
+        self.decisions = attachment.decisions()
+        self.lock = threading.Lock()
+        self.n_agents = 0
+        self.is_ended = False
+        # The texts of the interventions that the sinks got.
+        self.reported: set[str] = set()
+        if not self.decisions.is_observing:
+            self.core.watch(self.id)
+
+
+class Run:
+    """Records one run of an agent as a session, or as a sub-agent of one.
+
+    No method but `before_model` raises an exception.
+    """
+
+    def __init__(self, state: _SessionState, session: Session) -> None:
+        self._state = state
+        self._session = session
+        self._calls: dict[str, ToolCall] = {}
+        self._response: str | None = None
+        self._has_prompt = False
+
+    @classmethod
+    def start(
+        cls,
+        attachment: Attachment,
+        name: str | None,
+        *,
+        session_id: str | None = None,
+        model: str | None = None,
+        cwd: str | None = None,
+        labels: dict[str, str] | None = None,
+    ) -> Run:
+        """Record the start of a session."""
+        session_id = session_id or new_session_id(name)
+        monitor = attachment.monitor
+        session = monitor.session(session_id, model=model, cwd=cwd, labels=labels)
+        return cls(_SessionState(attachment, session), session)
+
+    def start_agent(self, name: str | None, agent_id: str | None = None) -> Run:
+        """Record the start of a sub-agent."""
+        state = self._state
+        with state.lock:
+            state.n_agents += 1
+            agent_id = agent_id or f"{name or 'agent'}-{state.n_agents}"
+        return Run(state, self._session.agent(agent_id))
+
+    @property
+    def session_id(self) -> str:
+        """The id of the session."""
+        return self._state.id
+
+    @property
+    def is_ended(self) -> bool:
+        """Whether the session has ended."""
+        return self._state.is_ended
+
+    @_never_raises
+    def prompt(self, text: object, *, synthetic: bool = False) -> None:
+        """Record the prompt of the run. Later prompts are ignored."""
+        if not self._has_prompt:
+            self._has_prompt = True
+            self._session.prompt(text, synthetic=synthetic)
+
+    @property
+    def has_prompt(self) -> bool:
+        """Whether the prompt is recorded."""
+        return self._has_prompt
+
+    def next_turn(self, text: object) -> None:
+        """Record the prompt of a further turn of the same session."""
+        self._has_prompt = False
+        self.prompt(text)
+
+    def before_model(self) -> None:
+        """Decide about a model call.
+
+        Waits until the findings of all recorded events are there, 50 ms at most. Raises
+        `RunStopped` if the run must end.
+        """
+        state = self._state
+        if state.decisions.is_observing:
+            return
+        try:
+            findings = [] if state.is_ended else state.core.open_findings(state.id, _MAX_WAIT)
+            with state.lock:
+                was_stopped = state.decisions.stopped is not None
+                verdict = state.decisions.before_model(findings)
+        except Exception:
+            logger.exception("cannot decide about a model call")
+            return
+        if verdict.action != "stop":
+            return
+        if not was_stopped:
+            self._report("stop", None, verdict.text, verdict.finding)
+        self.end(verdict.text, whole_session=True)
+        raise RunStopped(verdict.text, verdict.finding)  # type: ignore[arg-type]
+
+    @_never_raises
+    def after_model(
+        self,
+        *,
+        model: str | None = None,
+        response: str | None = None,
+        text: str = "",
+        thinking: str | None = None,
+        input_tokens: int = 0,
+        output_tokens: int = 0,
+        reasoning_tokens: int = 0,
+        cache_read_tokens: int = 0,
+        cache_write_tokens: int = 0,
+    ) -> None:
+        """Record a response of the model. `input_tokens` excludes those of the cache."""
+        if self.is_ended:
+            return
+        self._response = self._session.model_call(
+            model,
+            id=response,
+            input_tokens=max(input_tokens, 0),
+            output_tokens=output_tokens,
+            reasoning_tokens=reasoning_tokens,
+            cache_read_tokens=cache_read_tokens,
+            cache_write_tokens=cache_write_tokens,
+        )
+        if thinking is not None:
+            self._session.thinking(thinking)
+        if text:
+            self._session.message(text)
+
+    @_never_raises
+    def before_tool(
+        self, tool: str, arguments: object, call_id: str | None, *, wait: bool = False
+    ) -> str | None:
+        """Record a tool call. Returns the answer to a call that must not run.
+
+        Frameworks that do not report model calls set `wait`: then the findings of the
+        previous calls are there, as in `before_model`.
+        """
+        if call_id is not None and call_id in self._calls:
+            return None
+        state = self._state
+        if state.is_ended:
+            stopped = state.decisions.stopped
+            return stopped.text if stopped else None
+        call = self._session.tool_call(tool, arguments, call_id, response=self._response)
+        self._calls[call.id] = call
+        if state.decisions.is_observing:
+            return None
+        findings = state.core.open_findings(state.id, _MAX_WAIT if wait else None)
+        agent = self._session.agent_id
+        with state.lock:
+            was_stopped = state.decisions.stopped is not None
+            verdict = state.decisions.before_tool(findings, agent, tool, arguments)
+        if verdict.action == "run":
+            return None
+        del self._calls[call.id]
+        call.detach()
+        self._session.tool_result(call.id, verdict.text, cause="blocked")
+        if verdict.action == "nudge" or not was_stopped:
+            self._report(verdict.action, tool, verdict.text, verdict.finding)
+        return verdict.text
+
+    @property
+    def stopped(self) -> RunStopped | None:
+        """The exception that ends the run, if the decision to stop was made."""
+        verdict = self._state.decisions.stopped
+        if verdict is None:
+            return None
+        return RunStopped(verdict.text, verdict.finding)  # type: ignore[arg-type]
+
+    def has_open_calls(self) -> bool:
+        """Return whether there are calls without a result."""
+        return bool(self._calls)
+
+    @_never_raises
+    def after_tool(
+        self, call_id: str, output: object, *, ok: bool = True, cause: Any = None
+    ) -> None:
+        """Record the result of a tool call. Further results are ignored."""
+        call = self._calls.pop(call_id, None)
+        if call is None or self.is_ended:
+            return
+        if cause is not None:
+            call.detach()
+            self._session.tool_result(call_id, output, cause=cause)
+        elif ok:
+            call.succeed(output)
+        else:
+            call.fail(output)
+
+    @_never_raises
+    def hosted_tool(self, tool: str, arguments: object, call_id: str, *, ok: bool) -> None:
+        """Record a call of a tool that the provider of the model has run."""
+        if not self.is_ended:
+            call = self._session.tool_call(tool, arguments, call_id, response=self._response)
+            if ok:
+                call.succeed()
+            else:
+                call.fail()
+
+    @_never_raises
+    def handoff(self, to: str) -> None:
+        """Record that another agent continues the run."""
+        if not self.is_ended:
+            self._session.handoff(to)
+
+    @_never_raises
+    def error(self, message: object) -> None:
+        """Record an error outside the tools."""
+        if not self.is_ended:
+            self._session.error(message)
+
+    @_never_raises
+    def waiting(self) -> None:
+        """Record that the agent waits for a person."""
+        if not self.is_ended:
+            self._session.waiting()
+
+    @_never_raises
+    def turn_end(self) -> None:
+        """Record the end of the turn."""
+        if not self.is_ended:
+            self._session.turn_end()
+
+    @_never_raises
+    def end(self, reason: str | None = None, *, whole_session: bool = False) -> None:
+        """Record the end of the run. For the main agent, this is the end of the session."""
+        state = self._state
+        if state.is_ended:
+            return
+        for call_id in list(self._calls):
+            self.after_tool(call_id, None, cause="interrupted")
+        if self._session.agent_id is None:
+            if reason is None:
+                self._session.turn_end()
+            self._session.end(reason)
+            self._finish()
+        else:
+            self._session.end()
+            if whole_session:
+                state.session.end(reason)
+                self._finish()
+
+    def _finish(self) -> None:
+        self._state.is_ended = True
+        self._state.core.forget(self._state.id)
+
+    def _report(self, action: Any, tool: str | None, text: str, finding: object) -> None:
+        state, agent = self._state, self._session.agent_id
+        is_new = text not in state.reported
+        state.reported.add(text)
+        with contextlib.suppress(Exception):
+            state.attachment.report(Action(action, state.id, agent, tool, text, finding), is_new)

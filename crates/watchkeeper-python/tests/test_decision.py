@@ -1,0 +1,154 @@
+"""Decisions about the next step, without a framework and without a monitor."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+
+from watchkeeper._attach._decision import Decisions, call_key
+
+LIST = ("list_files", '{"folder": "src"}')
+READ = ("read_file", '{"path": "a.py"}')
+
+
+@dataclass(frozen=True)
+class Found:
+    severity: str = "medium"
+    class_: str = "runaway"
+    agent: str | None = None
+    message: str = "the same call 4 times"
+
+
+def actions(decisions, calls, findings=(), agent=None):
+    return [decisions.before_tool(findings, agent, *call).action for call in calls]
+
+
+def test_observe_runs_everything():
+    decisions = Decisions("observe")
+    assert decisions.before_model([Found("high")]).action == "run"
+    assert actions(decisions, [LIST] * 3, [Found("high")]) == ["run"] * 3
+    assert decisions.stopped is None
+
+
+def test_stop_ends_the_session_at_the_first_finding():
+    decisions = Decisions("stop")
+    assert decisions.before_model([Found("low")]).action == "run"
+    verdict = decisions.before_model([Found("low"), Found(message="too late")])
+    assert (verdict.action, verdict.finding) == ("stop", Found(message="too late"))
+    assert verdict.text == "watchkeeper stopped this run: too late"
+
+
+def test_stop_is_final():
+    decisions = Decisions("stop")
+    first = decisions.before_tool([Found()], None, *LIST)
+    assert first.action == "stop"
+    assert decisions.before_model([]) == first
+    assert decisions.before_tool([], "helper", *READ) == first
+    assert decisions.stopped == first
+
+
+def test_stop_uses_the_most_severe_finding():
+    findings = [Found(message="a"), Found("high", message="b"), Found("high", message="c")]
+    assert Decisions("stop").before_model(findings).text.endswith("b")
+
+
+@pytest.mark.parametrize("class_", ["budget", "timeout"])
+def test_stop_acts_on_every_class(class_):
+    assert Decisions("stop").before_model([Found(class_=class_)]).action == "stop"
+
+
+def test_nudge_refuses_a_call_that_was_made_before():
+    decisions = Decisions("nudge")
+    assert actions(decisions, [LIST, LIST]) == ["run", "run"]
+    verdict = decisions.before_tool([Found()], None, *LIST)
+    assert verdict.action == "nudge"
+    assert "the same call 4 times" in verdict.text
+
+
+def test_nudge_runs_other_calls_and_models():
+    decisions = Decisions("nudge")
+    actions(decisions, [LIST])
+    assert actions(decisions, [READ], [Found()]) == ["run"]
+    assert decisions.before_model([Found("high")]).action == "run"
+
+
+def test_nudge_refuses_the_call_after_the_finding_is_resolved():
+    decisions = Decisions("nudge")
+    actions(decisions, [LIST, LIST])
+    first = decisions.before_tool([Found()], None, *LIST)
+    assert decisions.before_tool([], None, *LIST) == first
+
+
+def test_nudge_keeps_the_text_when_its_own_refusals_are_found():
+    decisions = Decisions("nudge")
+    actions(decisions, [LIST, LIST])
+    first = decisions.before_tool([Found()], None, *LIST)
+    assert decisions.before_tool([Found("high", message="denied")], None, *LIST) == first
+
+
+def test_nudge_runs_the_call_again_after_a_new_one():
+    decisions = Decisions("nudge")
+    edit = ("edit_file", '{"path": "a.py", "text": "1"}')
+    assert actions(decisions, [LIST, LIST, LIST, edit, LIST, LIST], [Found()]) == [
+        "run",
+        "nudge",
+        "nudge",
+        "run",
+        "run",
+        "nudge",
+    ]
+
+
+def test_nudge_refuses_both_calls_of_a_cycle():
+    decisions = Decisions("nudge")
+    actions(decisions, [LIST, READ, LIST, READ])
+    assert actions(decisions, [LIST, READ, LIST], [Found()]) == ["nudge"] * 3
+
+
+@pytest.mark.parametrize(
+    "finding",
+    [Found("low"), Found(class_="budget"), Found(class_="timeout"), Found(agent="other")],
+)
+def test_nudge_ignores_findings_about_something_else(finding):
+    decisions = Decisions("nudge")
+    assert actions(decisions, [LIST, LIST], [finding], agent="helper") == ["run", "run"]
+
+
+def test_nudge_keeps_the_calls_of_agents_apart():
+    decisions = Decisions("nudge")
+    actions(decisions, [LIST], agent="first")
+    assert actions(decisions, [LIST], [Found(agent="second")], agent="second") == ["run"]
+
+
+def test_severity_sets_the_lowest_level():
+    assert Decisions("stop", "high").before_model([Found("medium")]).action == "run"
+    assert Decisions("stop", "low").before_model([Found("low")]).action == "stop"
+
+
+def test_unknown_words_are_rejected():
+    with pytest.raises(ValueError, match="unknown act 'halt'; use observe, nudge or stop"):
+        Decisions("halt")
+    with pytest.raises(ValueError, match="unknown severity 'urgent'"):
+        Decisions("stop", "urgent")
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ('{"a": 1, "b": 2}', '{"b":2,"a":1}'),
+        ('{"a": 1}', {"a": 1}),
+        ("not json", "not json"),
+        (None, None),
+    ],
+)
+def test_identical_calls_have_the_same_key(one, other):
+    assert call_key("t", one) == call_key("t", other)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [('{"a": 1}', '{"a": 2}'), ("x", "y"), ({"a": [1, 2]}, {"a": [2, 1]})]
+)
+def test_different_calls_have_different_keys(one, other):
+    assert call_key("t", one) != call_key("t", other)
+    assert call_key("t", one) != call_key("u", one)

@@ -1,0 +1,290 @@
+"""`attach` to agents of the OpenAI Agents SDK, with a server that answers like a model."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+
+import pytest
+
+import watchkeeper
+from fake_model import LIST, FakeModel, Step, call, loop
+from frameworks import Files, Watched, check_act, client, load
+
+agents = load("agents")
+
+pytestmark = pytest.mark.filterwarnings("default")
+ACTS = ["observe", "nudge", "stop"]
+
+
+@pytest.fixture(autouse=True)
+def _no_tracing(monkeypatch):
+    monkeypatch.setenv("OPENAI_AGENTS_DISABLE_TRACING", "1")
+    monkeypatch.setenv("OPENAI_API_KEY", "none")
+
+
+@pytest.fixture
+def files():
+    return Files()
+
+
+def make_agent(files, script="fake-loop", name="Coder", **fields):
+    names = ("list_files", "read_file", "run_tests", "edit_file")
+    tools = [agents.function_tool(getattr(files, name)) for name in names]
+    tools = [*tools, *fields.pop("tools", ())]
+    return agents.Agent(name=name, instructions="", tools=tools, model=script, **fields)
+
+
+def run(agent, model, *, stream=False, prompt="List the files.", max_turns=40):
+    agents.set_default_openai_client(client(model))
+
+    async def main():
+        if not stream:
+            return await agents.Runner.run(agent, prompt, max_turns=max_turns)
+        result = agents.Runner.run_streamed(agent, prompt, max_turns=max_turns)
+        async for _ in result.stream_events():
+            pass
+        return result
+
+    return asyncio.run(main())
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["plain", "streamed"])
+@pytest.mark.parametrize("act", ACTS)
+def test_a_loop_is_found_in_each_form(act, stream, files):
+    with FakeModel() as model, Watched(watchkeeper) as watched:
+        agent = make_agent(files)
+        attachment = watchkeeper.attach(agent, watched.monitor, act)
+        if act == "stop":
+            with pytest.raises(watchkeeper.RunStopped, match="watchkeeper stopped this run") as e:
+                run(agent, model, stream=stream)
+            assert e.value.finding.detector == "repeated_call"
+        else:
+            result = run(agent, model, stream=stream)
+            assert result.final_output == "I cannot find the file."
+        check_act(act, watched, attachment, files, len(model.requests))
+
+
+@pytest.mark.parametrize("act", ACTS)
+def test_honest_work_runs_unchanged(act, files):
+    with FakeModel() as model, Watched(watchkeeper) as watched:
+        agent = make_agent(files, "fake-work")
+        attachment = watchkeeper.attach(agent, watched.monitor, act)
+        assert run(agent, model).final_output == "The sum is correct now."
+        assert files.ran == ["list_files", "read_file", "run_tests", "edit_file", "run_tests"]
+        assert (watched.found(), list(attachment.actions)) == (set(), [])
+
+
+@pytest.mark.parametrize("act", ACTS)
+def test_agents_as_tools_are_watched(act, files):
+    scripts = {"boss": [call("helper", input="go"), Step("The helper has finished.")]}
+    with FakeModel(scripts) as model, Watched(watchkeeper) as watched:
+        tool = make_agent(files).as_tool("helper", "Helps.", max_turns=40)
+        boss = make_agent(files, "boss", "Boss", tools=[tool])
+        attachment = watchkeeper.attach(boss, watched.monitor, act)
+        if act == "stop":
+            with pytest.raises(watchkeeper.RunStopped):
+                run(boss, model)
+            assert model.n_requests("boss") == 1
+        else:
+            assert run(boss, model).final_output == "The helper has finished."
+        check_act(act, watched, attachment, files, model.n_requests("fake-loop"))
+        assert {f.agent for f in watched.findings if f.detector == "repeated_call"} == {"Coder-1"}
+
+
+@pytest.mark.parametrize("is_known", [True, False], ids=["known", "made later"])
+@pytest.mark.parametrize("act", ACTS)
+def test_agents_after_a_handoff_are_watched(act, is_known, files):
+    # The handoff is the first of the calls.
+    scripts = {"desk": [call("transfer_to_coder")], "fake-loop": loop(LIST, 13)}
+    with FakeModel(scripts) as model, Watched(watchkeeper) as watched:
+        made = []
+
+        def make(*_):
+            made.append(make_agent(files))
+            return made[0]
+
+        handoff = agents.Handoff(
+            tool_name="transfer_to_coder",
+            tool_description="",
+            input_json_schema={"type": "object", "properties": {}},
+            on_invoke_handoff=lambda *_: asyncio.sleep(0, make()),
+            agent_name="Coder",
+            strict_json_schema=False,
+        )
+        known = agents.handoff(make(), tool_name_override="transfer_to_coder")
+        desk = make_agent(files, "desk", "Desk", handoffs=[known if is_known else handoff])
+        attachment = watchkeeper.attach(desk, watched.monitor, act)
+        if act == "stop":
+            with pytest.raises(watchkeeper.RunStopped):
+                run(desk, model)
+        else:
+            run(desk, model)
+        check_act(act, watched, attachment, files, model.n_requests("fake-loop"))
+
+
+def test_a_tool_that_is_added_later_is_watched(files):
+    with FakeModel() as model, Watched(watchkeeper) as watched:
+        agent = make_agent(files)
+        tools, agent.tools = agent.tools, []
+        attachment = watchkeeper.attach(agent, watched.monitor, "nudge")
+        agent.tools = tools
+        run(agent, model)
+        check_act("nudge", watched, attachment, files, len(model.requests))
+
+
+def test_a_clone_is_watched(files):
+    with FakeModel() as model, Watched(watchkeeper) as watched:
+        agent = make_agent(files)
+        attachment = watchkeeper.attach(agent, watched.monitor, "nudge")
+        run(agent.clone(name="Clone"), model)
+        check_act("nudge", watched, attachment, files, len(model.requests))
+
+
+def test_hooks_and_guardrails_of_the_program_still_run(files):
+    events = []
+
+    class Hooks(agents.AgentHooks):
+        extra = "kept"
+
+        async def on_start(self, *_):
+            events.append("start")
+
+        async def on_tool_start(self, *_):
+            events.append("tool_start")
+
+        async def on_tool_end(self, *_):
+            events.append("tool_end")
+
+        async def on_llm_start(self, *_):
+            events.append("llm_start")
+
+        async def on_llm_end(self, *_):
+            events.append("llm_end")
+
+        async def on_end(self, *_):
+            events.append("end")
+
+    @agents.tool_input_guardrail
+    def guardrail(_):
+        events.append("guardrail")
+        return agents.ToolGuardrailFunctionOutput.allow()
+
+    with FakeModel({"short": loop(LIST, 1)}) as model, Watched(watchkeeper) as watched:
+        agent = make_agent(files, "short", hooks=Hooks())
+        agent.tools[0].tool_input_guardrails = [guardrail]
+        watchkeeper.attach(agent, watched.monitor)
+        watchkeeper.attach(agent, watched.monitor)
+        run(agent, model)
+        assert agent.hooks.extra == "kept"
+    assert events == [
+        "start",
+        "llm_start",
+        "llm_end",
+        "guardrail",
+        "tool_start",
+        "tool_end",
+        "llm_start",
+        "llm_end",
+        "end",
+    ]
+
+
+def test_calls_that_another_guardrail_rejects_are_recorded(files):
+    @agents.tool_input_guardrail
+    def reject(_):
+        return agents.ToolGuardrailFunctionOutput.reject_content("not in this folder")
+
+    with FakeModel() as model, Watched(watchkeeper) as watched:
+        agent = make_agent(files)
+        agent.tools[0].tool_input_guardrails = [reject]
+        watchkeeper.attach(agent, watched.monitor)
+        run(agent, model)
+        assert "denied_calls" in watched.found()
+        assert files.ran == []
+
+
+def test_failures_of_tools_are_recorded(files):
+    def list_files(folder: str) -> str:
+        files.ran.append(folder)
+        raise FileNotFoundError(folder)
+
+    with FakeModel() as model, Watched(watchkeeper) as watched:
+        agent = make_agent(files)
+        agent.tools[0] = agents.function_tool(list_files)
+        attachment = watchkeeper.attach(agent, watched.monitor, "nudge")
+        run(agent, model)
+        assert "repeated_error" in watched.found()
+        assert len(files.ran) <= 5
+        assert attachment.actions[0].finding.detector == "repeated_error"
+
+
+def test_each_run_is_a_session(files):
+    with FakeModel() as model, Watched(watchkeeper) as watched:
+        agent = make_agent(files)
+        watchkeeper.attach(agent, watched.monitor)
+
+        agents.set_default_openai_client(client(model))
+
+        async def main():
+            runs = [agents.Runner.run(agent, "go", max_turns=40) for _ in range(2)]
+            await asyncio.gather(*runs)
+            await agents.Runner.run(agent, "go", max_turns=40)
+
+        asyncio.run(main())
+        watched.found()
+        sessions = {f.session for f in watched.findings if f.detector == "repeated_call"}
+        assert len(sessions) == 3
+
+
+def test_a_run_without_a_result_ends_its_session(files):
+    with FakeModel() as model, Watched(watchkeeper) as watched:
+        agent = make_agent(files)
+        watchkeeper.attach(agent, watched.monitor)
+        for _ in range(2):
+            with pytest.raises(agents.MaxTurnsExceeded):
+                run(agent, model, max_turns=6)
+        gc.collect()
+        watched.found()
+        resolved = [f for f in watched.findings if f.status == "resolved"]
+        assert any("the session ended" in f.message for f in resolved)
+
+
+def test_an_agent_that_is_not_attached_is_not_watched(files):
+    with FakeModel() as model, Watched(watchkeeper) as watched:
+        attached, other = make_agent(files), make_agent(files)
+        other.tools = attached.tools
+        watchkeeper.attach(attached, watched.monitor, "stop")
+        run(other, model)
+        assert watched.found() == set()
+        assert len(files.ran) == 12
+
+
+def test_on_action_is_called_and_its_exceptions_are_logged(files, caplog):
+    def on_action(action):
+        raise ValueError(action.action)
+
+    with FakeModel() as model, Watched(watchkeeper) as watched:
+        agent = make_agent(files)
+        watchkeeper.attach(agent, watched.monitor, "stop", on_action=on_action)
+        with pytest.raises(watchkeeper.RunStopped):
+            run(agent, model)
+    assert "on_action raised an exception" in caplog.text
+    assert "ValueError: stop" in caplog.text
+
+
+def test_a_stopped_monitor_does_not_break_the_agent(files):
+    with FakeModel() as model, Watched(watchkeeper) as watched:
+        agent = make_agent(files)
+        watchkeeper.attach(agent, watched.monitor, "stop")
+        watched.monitor.stop()
+        assert run(agent, model).final_output == "I cannot find the file."
+
+
+def test_severity_sets_the_lowest_level_of_an_intervention(files):
+    with FakeModel() as model, Watched(watchkeeper) as watched:
+        agent = make_agent(files)
+        watchkeeper.attach(agent, watched.monitor, "stop", severity="high")
+        with pytest.raises(watchkeeper.RunStopped) as e:
+            run(agent, model)
+        assert (e.value.finding.severity, len(files.ran)) == ("high", 8)
