@@ -58,7 +58,7 @@ def respond(agency, model, form):
     async def stream():
         stream = agency.get_response_stream("List the files.")
         async for event in stream:
-            events.append(event)
+            events.append(event)  # noqa: PERF401 - keeps the events before an exception
         return stream.final_result
 
     agents.set_default_openai_client(client(model))
@@ -102,7 +102,7 @@ def test_a_stopped_stream_shows_the_text(files):
 
         async def stream():
             async for event in agency.get_response_stream("List the files."):
-                events.append(event)
+                events.append(event)  # noqa: PERF401 - keeps the events before an exception
 
         agents.set_default_openai_client(client(model))
         with pytest.raises(watchkeeper.RunStopped) as e:
@@ -167,8 +167,8 @@ def test_the_web_server_is_watched(act, form, files, monkeypatch):
         app = fastapi.run_fastapi(
             agencies=helpers.build_fastapi_agencies(agency), app_token_env="", return_app=True
         )
-        client = testing.TestClient(app, raise_server_exceptions=False)
-        answer = client.post(f"/Sum/{form}", json={"message": "List the files."})
+        web = testing.TestClient(app, raise_server_exceptions=False)
+        answer = web.post(f"/Sum/{form}", json={"message": "List the files."})
         text = answer.text
         check_act(act, watched, attachment, files, len(model.requests))
         if act == "stop" and form == "get_response_stream":

@@ -105,7 +105,7 @@ class Watcher:
             tools = await get_all_tools(*args, **kwargs)
             try:
                 self.watch_tools(tools)
-            except Exception:
+            except Exception:  # noqa: BLE001 - logged
                 logger.exception("cannot watch the tools of an agent")
             return tools
 

@@ -36,7 +36,7 @@ def _never_raises(
     def wrapper(self: Run, /, *args: P.args, **kwargs: P.kwargs) -> R | None:
         try:
             return method(self, *args, **kwargs)
-        except Exception:
+        except Exception:  # noqa: BLE001 - logged
             logger.exception("cannot record an event of an agent")
             return None
 
@@ -140,7 +140,7 @@ class Run:
             with state.lock:
                 was_stopped = state.decisions.stopped is not None
                 verdict = state.decisions.before_model(findings)
-        except Exception:
+        except Exception:  # noqa: BLE001 - logged
             logger.exception("cannot decide about a model call")
             return
         if verdict.action != "stop":
