@@ -27,6 +27,8 @@ pub struct TimeoutOptions {
 pub enum Of {
     /// The work of a session: the time during which any agent has an open turn.
     Session,
+    /// The time since the first event of a session, whatever its agents do.
+    Lifetime,
     /// One turn of one agent, from a prompt to the end of the turn.
     Turn,
     /// One tool call, until its result.

@@ -25,6 +25,22 @@ fn session_time_counts_only_while_the_session_works() {
 }
 
 #[test]
+fn the_lifetime_of_a_session_includes_its_pauses() {
+    let trace = "
+        0s   prompt hello
+        1m   turn_end
+        8m   prompt go on
+        +1m  wait permission
+        15m  session_end
+    ";
+    assert_snapshot!(play::<Timeout>("of = 'lifetime'\nmax = '10m'", trace), @"
+    7m30s   medium    the session has been open for 7m 30s, 75% of 10m
+    10m     high      the session has been open for 10m, the limit is 10m
+    15m     resolved  the session ended after 15m
+    ");
+}
+
+#[test]
 fn turn_time_pauses_while_a_person_is_waited_for() {
     let trace = "
         0s   prompt hello

@@ -37,9 +37,10 @@ impl WorkTimer {
         let (restarts, runs) = match rules.of {
             Of::Turn => (turn != self.turn, turn.is_some() && !agent.waits_for_person()),
             Of::Idle => (true, is_working),
-            _ => {
+            of => {
                 let is_end = matches!(event.kind, EventKind::SessionEnd { .. });
-                (is_end && event.agent.is_none(), is_working)
+                let is_end = is_end && event.agent.is_none();
+                (is_end, if of == Of::Lifetime { !is_end } else { is_working })
             }
         };
         if restarts {
@@ -77,13 +78,14 @@ impl WorkTimer {
         // In a stream of a session, the main agent.
         let state = cx.agent().state().kind;
         let detail = match state_text(state) {
-            Some(text) if rules.of != Of::Session => format!("; the agent {text}"),
+            Some(text) if !matches!(rules.of, Of::Session | Of::Lifetime) => format!("; the agent {text}"),
             _ => String::new(),
         };
         cx.report(Fingerprint::NONE, percent, || {
             let condition = match rules.of {
                 Of::Turn => "the turn has been open",
                 Of::Idle => "nothing has happened",
+                Of::Lifetime => "the session has been open",
                 _ => "the session has been working",
             };
             let first = self.started_by.as_ref().map(Place::evidence);
@@ -106,6 +108,7 @@ impl WorkTimer {
             let message = match rules.of {
                 Of::Turn => format!("the turn ended after {took} of work"),
                 Of::Idle => format!("an event arrived after {took}"),
+                Of::Lifetime => format!("the session ended after {took}"),
                 _ => format!("the session ended after {took} of work"),
             };
             Report::new(message).with("elapsed_seconds", elapsed.as_secs())
