@@ -1,13 +1,8 @@
 //! Handoffs between agents without progress.
 
-use std::collections::VecDeque;
+use watchkeeper_core::{Context, Event, EventKind};
 
-use watchkeeper_core::{Context, Event, EventKind, Fingerprint};
-
-use crate::count::Count;
-
-/// The number of latest results that are compared.
-const MAX_RESULTS: usize = 16;
+use crate::{count::Count, latest_results::LatestResults};
 
 const NOUN: &str = "handoff";
 
@@ -20,9 +15,7 @@ pub(crate) struct Handoffs {
 #[derive(Clone, Debug, Default)]
 struct Row {
     count: Count,
-    /// The latest results with their calls, oldest first. A repeated result is
-    /// no progress.
-    results: VecDeque<Fingerprint>,
+    results: LatestResults,
 }
 
 impl Handoffs {
@@ -45,27 +38,10 @@ impl Handoffs {
             EventKind::ToolResult(_) if cx.agent().has_new_change() => {
                 row.count.reset(NOUN, "a change succeeded", cx);
             }
-            EventKind::ToolResult(result) if result.ok => {
-                let call = cx.call().map_or(Fingerprint::NONE, |call| call.fingerprint);
-                if row.add(call.and(result.fingerprint.unwrap_or(Fingerprint::NONE))) {
-                    row.count.reset(NOUN, "a tool returned a new result", cx);
-                }
+            EventKind::ToolResult(result) if row.results.add(result, cx) => {
+                row.count.reset(NOUN, "a tool returned a new result", cx);
             }
             _ => {}
         }
-    }
-}
-
-impl Row {
-    /// Adds a result. Returns true if it is not among the latest results.
-    fn add(&mut self, result: Fingerprint) -> bool {
-        let is_new = !self.results.contains(&result);
-        if is_new {
-            if self.results.len() == MAX_RESULTS {
-                self.results.pop_front();
-            }
-            self.results.push_back(result);
-        }
-        is_new
     }
 }

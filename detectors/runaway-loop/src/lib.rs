@@ -6,6 +6,7 @@ mod cycle;
 mod cycle_length;
 mod cycles;
 mod handoffs;
+mod latest_results;
 mod messages;
 mod no_progress;
 mod open_findings;
@@ -24,7 +25,7 @@ use watchkeeper_core::{
 use crate::{call_cycles::CallCycles, handoffs::Handoffs, no_progress::NoProgress};
 pub use crate::{
     cycle_length::CycleLength,
-    options::{Of, RunawayLoopOptions},
+    options::{Of, Progress, RunawayLoopOptions},
 };
 
 /// Finds agents that repeat a sequence of calls, or work without progress.
@@ -56,6 +57,10 @@ impl DetectorKind for RunawayLoop {
                 options.min_period.get()
             );
             return Err(InvalidOption::new("max_period", reason));
+        }
+        if options.progress != Progress::Change && options.of != Of::Step {
+            let reason = r#"`progress` applies only to `of = "step"`; remove it"#;
+            return Err(InvalidOption::new("progress", reason));
         }
         let state = match options.of {
             Of::Cycle => State::Calls(CallCycles::default()),
@@ -97,7 +102,7 @@ impl Detector for RunawayLoop {
                 EventKind::ToolResult(result) => calls.add_result(result, &self.options, cx),
                 _ => {}
             },
-            State::NoProgress(no_progress) => no_progress.observe(event, cx),
+            State::NoProgress(no_progress) => no_progress.observe(event, self.options.progress, cx),
             State::Handoffs(handoffs) => handoffs.observe(event, cx),
         }
     }

@@ -21,6 +21,20 @@ pub struct RunawayLoopOptions {
     /// change that is made again. Two equal calls count as one round.
     #[serde(default = "yes")]
     pub(crate) recurring: bool,
+    /// With `of = "step"`: the progress that resets the count.
+    #[serde(default)]
+    pub(crate) progress: Progress,
+}
+
+/// The progress that resets a count of model calls.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Progress {
+    /// A successful change that does not repeat the previous one.
+    #[default]
+    Change,
+    /// Such a change, or a result that differs from the latest 16.
+    Result,
 }
 
 /// A repetition that is counted.

@@ -1,4 +1,5 @@
 use insta::assert_snapshot;
+use watchkeeper_core::{DetectorKind as _, author::Options};
 use watchkeeper_testing::{laws, play};
 
 use crate::{RunawayLoop, cycle::MAX_PERIOD};
@@ -251,6 +252,27 @@ fn counts_steps_and_handoffs_until_there_is_progress() {
 }
 
 #[test]
+fn a_new_result_is_progress_if_the_policy_says_so() {
+    let trace = "
+        0s   usage output=1
+        10s  call Read a
+        11s  result ok text of a
+        20s  repeat 2 every 1s: usage output=1
+        30s  call Read a
+        31s  result ok text of a
+        40s  usage output=1
+    ";
+    let options = "of = 'step'\nprogress = 'result'\n";
+    assert_snapshot!(play::<RunawayLoop>(options, trace), @"
+    21s     low       2 model calls without progress
+    40s     medium    3 model calls without progress; since it was found: 1 token
+    ");
+    let options = Options::parse("of = 'handoff'\nprogress = 'result'");
+    let error = options.and_then(|options| options.build(RunawayLoop::new)).unwrap_err();
+    assert_snapshot!(error.to_string(), @r#"invalid value for `progress`: `progress` applies only to `of = "step"`; remove it"#);
+}
+
+#[test]
 fn polls_and_steps_in_turn_count_less() {
     let of = |n, gap, round: &str| {
         let found = play::<RunawayLoop>("", &format!("0s repeat {n} every {gap}s: {round}"));
@@ -293,6 +315,7 @@ fn laws_hold() {
     laws::check::<RunawayLoop>("");
     laws::check::<RunawayLoop>("min_period = 1\nmax_period = 3");
     laws::check::<RunawayLoop>("of = 'step'");
+    laws::check::<RunawayLoop>("of = 'step'\nprogress = 'result'");
     laws::check::<RunawayLoop>("of = 'handoff'");
 }
 
