@@ -11,7 +11,7 @@ use toml::{
 };
 
 use crate::{
-    builtin::{BUILTIN_DEFAULT, builtin},
+    builtin::{self, BUILTIN_DEFAULT, builtin},
     diagnostic::{Diagnostic, Fix},
     files::{Files, normalized},
     toml_text,
@@ -161,7 +161,7 @@ impl Finder<'_> {
         let path = if let Some(short_name) = name.strip_prefix("builtin:") {
             if builtin(Path::new(name)).is_none() {
                 let message = format!("unknown built-in policy `{short_name}`");
-                let fix = Fix::string(name, span.clone(), [BUILTIN_DEFAULT]).unwrap_or_else(|| {
+                let fix = Fix::string(name, span.clone(), builtin::names()).unwrap_or_else(|| {
                     let replacement = toml_text::string(BUILTIN_DEFAULT);
                     Fix::new("use the built-in policy", span.clone(), replacement)
                 });
@@ -196,13 +196,10 @@ impl Finder<'_> {
             Err(err) => {
                 let message = format!("cannot read `{}`: {err}", path.display());
                 let note = "the path is relative to the file with `extends`";
-                let is_builtin = name == "default";
-                let fix = is_builtin.then(|| {
-                    Fix::new(
-                        "use the built-in policy",
-                        span.clone(),
-                        toml_text::string(BUILTIN_DEFAULT),
-                    )
+                let named = builtin::names().find(|it| it.strip_prefix("builtin:") == Some(name));
+                let fix = named.map(|builtin| {
+                    let replacement = toml_text::string(builtin);
+                    Fix::new("use the built-in policy", span.clone(), replacement)
                 });
                 self.diagnostics.push(Diagnostic::error(span, message).note(note).fix(fix));
                 None

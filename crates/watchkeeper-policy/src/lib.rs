@@ -48,7 +48,7 @@ mod toml_text;
 mod tree;
 
 pub use crate::{
-    builtin::{BUILTIN, BUILTIN_DEFAULT, builtin},
+    builtin::{BUILTIN, BUILTIN_DEFAULT, BUILTINS, builtin},
     diagnostic::{Diagnostic, DiagnosticLevel, Fix, closest, render_diagnostics},
     effective::Effective,
     files::SourceFile,

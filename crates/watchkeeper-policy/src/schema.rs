@@ -47,7 +47,7 @@ pub fn schema(registry: &Registry) -> Schema {
         "properties": {
             "version": { "const": 1, "description": "The version of the format." },
             "extends": {
-                "description": "The policies to build on: `builtin:default`, or paths relative to this file. \
+                "description": "The policies to build on: `builtin:default`, `builtin:safe-session`, or paths relative to this file. \
                                 Later ones take precedence over earlier ones.",
                 "type": "array",
                 "items": text,

@@ -13,7 +13,7 @@ use watchkeeper_detector_repeat_tool_call as _;
 use watchkeeper_detector_runaway_loop as _;
 use watchkeeper_detector_timeout as _;
 use watchkeeper_detector_token_burn as _;
-use watchkeeper_policy::{BUILTIN, Loaded, Loader, Policy, render, schema, test_schema};
+use watchkeeper_policy::{BUILTINS, Loaded, Loader, Policy, render, schema, test_schema};
 use watchkeeper_sinks as _;
 
 const EXAMPLE: &str = include_str!("../../../policy.example.toml");
@@ -60,6 +60,19 @@ fn built_in_policy_is_valid() {
 }
 
 #[test]
+fn safe_session_policy_is_valid() {
+    let registry = registry();
+    let read_file = |_: &Path| Err(io::Error::from(io::ErrorKind::NotFound));
+    let loader = Loader::new(&registry, &read_file);
+    let policy = valid(loader.load(Path::new("builtin:safe-session")));
+    assert_eq!(
+        ids(&policy),
+        "escalation_spiral excessive_reasoning infinite_tool_cycle infinite_tool_loop session_timeout tool_timeout turn_timeout console"
+    );
+    assert_eq!(policy.routes.len(), 1);
+}
+
+#[test]
 fn example_policy_is_valid() {
     let policy = valid(load(&registry(), EXAMPLE));
     assert_eq!(
@@ -72,7 +85,7 @@ fn example_policy_is_valid() {
 #[test]
 fn effective_policy_is_valid() {
     let registry = registry();
-    for text in [EXAMPLE, BUILTIN] {
+    for text in BUILTINS.iter().map(|(_, text)| *text).chain([EXAMPLE]) {
         let policy = valid(load(&registry, text));
         let again = valid(load(&registry, &policy.effective.to_string()));
         assert_eq!(ids(&policy), ids(&again));
@@ -143,7 +156,7 @@ fn schema_errors(schema: &Schema, value: &Value) -> Vec<String> {
 #[test]
 fn schema_accepts_shipped_policies() {
     let registry = registry();
-    for text in [BUILTIN, EXAMPLE] {
+    for text in BUILTINS.iter().map(|(_, text)| *text).chain([EXAMPLE]) {
         assert_eq!(policy_errors(&registry, &to_json(text)), Vec::<String>::new());
         let effective = valid(load(&registry, text)).effective.to_string();
         assert_eq!(policy_errors(&registry, &to_json(&effective)), Vec::<String>::new());
