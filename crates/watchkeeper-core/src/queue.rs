@@ -304,6 +304,8 @@ struct Failure {
 enum RetryAfter {
     Requested(Duration),
     Backoff,
+    /// The attempt was no failure, and does not count.
+    Postponed(Duration),
 }
 
 impl From<SinkError> for Failure {
@@ -313,6 +315,7 @@ impl From<SinkError> for Failure {
                 Some(retry_after.map_or(RetryAfter::Backoff, RetryAfter::Requested))
             }
             SinkError::Refused { .. } => None,
+            SinkError::Postponed { retry_after, .. } => Some(RetryAfter::Postponed(*retry_after)),
         };
         Self { text: error_chain(&err), retry_after }
     }
@@ -394,16 +397,25 @@ impl Worker {
         let retry = catch_unwind(AssertUnwindSafe(|| self.sink.retry())).unwrap_or(Retry::NEVER);
         let mut attempt = 1;
         loop {
-            let is_last = retry.max_attempts <= attempt || self.shared.lock().is_closing;
+            let is_closing = self.shared.lock().is_closing;
+            let is_last = retry.max_attempts <= attempt || is_closing;
             let failure = match self.attempt(finding) {
                 Ok(()) => return Ok(()),
                 Err(failure) => failure,
             };
+            if let Some(RetryAfter::Postponed(wait)) = failure.retry_after
+                && !is_closing
+            {
+                self.is_closed_within(wait);
+                continue;
+            }
             let wait = match failure.retry_after {
                 _ if is_last => return Err(failure),
                 None => return Err(failure),
                 Some(RetryAfter::Requested(wait)) => wait,
-                Some(RetryAfter::Backoff) => backoff(retry, attempt, finding),
+                Some(RetryAfter::Backoff | RetryAfter::Postponed(_)) => {
+                    backoff(retry, attempt, finding)
+                }
             };
             if self.shared.lock().outages.record(&Err(failure)) {
                 self.shared.notify_change();
@@ -444,6 +456,9 @@ impl Worker {
         match outcome {
             Ok(()) if was_failing => tracing::info!(target: TARGET, sink, "the sink works again"),
             Ok(()) => {}
+            Err(Failure { retry_after: Some(RetryAfter::Postponed(_)), .. }) => {
+                tracing::debug!(target: TARGET, sink, "the sink holds a finding");
+            }
             Err(failure) => {
                 let error = make_safe(&failure.text);
                 if was_failing {

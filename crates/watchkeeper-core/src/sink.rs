@@ -106,6 +106,18 @@ pub enum SinkError {
         #[source]
         source: Option<Source>,
     },
+
+    /// The finding cannot be delivered at present, and this is no failure: another program
+    /// uses the terminal. The queue tries again each time after `retry_after`, in as many
+    /// attempts as it takes, until it is closed.
+    #[error("postponed: {reason}")]
+    #[non_exhaustive]
+    Postponed {
+        /// The cause.
+        reason: &'static str,
+        /// The wait before the next attempt.
+        retry_after: Duration,
+    },
 }
 
 impl SinkError {
@@ -119,7 +131,12 @@ impl SinkError {
         Self::Refused { reason: reason.into(), source: None }
     }
 
-    /// Sets the wait that the receiver requests; has no effect on a refusal.
+    /// Returns an error after which the queue waits, and tries again.
+    pub fn postponed(reason: &'static str, retry_after: Duration) -> Self {
+        Self::Postponed { reason, retry_after }
+    }
+
+    /// Sets the wait that the receiver requests; affects only an unavailable receiver.
     #[must_use]
     pub fn with_retry_after(mut self, wait: Duration) -> Self {
         if let Self::Unavailable { retry_after, .. } = &mut self {
@@ -128,11 +145,12 @@ impl SinkError {
         self
     }
 
-    /// Sets the error behind this one.
+    /// Sets the error behind this one; has no effect on a postponed delivery.
     #[must_use]
     pub fn with_source(mut self, error: impl Into<Source>) -> Self {
-        let (Self::Unavailable { source, .. } | Self::Refused { source, .. }) = &mut self;
-        *source = Some(error.into());
+        if let Self::Unavailable { source, .. } | Self::Refused { source, .. } = &mut self {
+            *source = Some(error.into());
+        }
         self
     }
 }

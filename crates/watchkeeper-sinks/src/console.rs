@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use watchkeeper_core::{Finding, InvalidOption, Sink, SinkKind, author::SinkError};
 
-use crate::{Color, Format, stderr::Lines};
+use crate::{Color, Format, stderr::Lines, terminal};
 
 /// The format of all console sinks, once they write to standard output.
 static STDOUT: OnceLock<Option<Format>> = OnceLock::new();
@@ -132,8 +132,14 @@ impl Sink for Console {
             None => self.printer(),
         };
         match self.lines.insert(printer) {
-            Printer::Out(lines) => lines.deliver(finding),
-            Printer::Err(lines) => lines.deliver(finding),
+            Printer::Out(lines) => {
+                terminal::check(&io::stdout())?;
+                lines.deliver(finding)
+            }
+            Printer::Err(lines) => {
+                terminal::check(&io::stderr())?;
+                lines.deliver(finding)
+            }
         }
     }
 }

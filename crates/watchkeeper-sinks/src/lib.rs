@@ -19,6 +19,7 @@ mod json;
 #[cfg(test)]
 mod samples;
 mod stderr;
+mod terminal;
 mod text;
 #[cfg(feature = "webhook")]
 mod webhook;

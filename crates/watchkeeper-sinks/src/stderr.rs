@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use watchkeeper_core::{Finding, InvalidOption, Sink, SinkKind, author::SinkError};
 
-use crate::{render_json, render_line};
+use crate::{render_json, render_line, terminal};
 
 /// Writes findings to standard error, one line each.
 #[derive(Debug)]
@@ -74,6 +74,7 @@ impl Sink for Stderr {
     }
 
     fn deliver(&mut self, finding: &Finding) -> Result<(), SinkError> {
+        terminal::check(&self.lines.writer)?;
         self.lines.deliver(finding)
     }
 }

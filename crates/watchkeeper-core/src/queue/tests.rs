@@ -69,6 +69,28 @@ fn retries_and_gives_up_after_the_last_attempt() {
 }
 
 #[test]
+fn a_postponed_finding_is_no_failure_until_the_queue_is_closed() {
+    let (queue, given, results) = controlled(8);
+    let postponed = |wait| Err(SinkError::postponed("busy", wait));
+    (0..5).for_each(|_| results.send(postponed(Duration::ZERO)).unwrap());
+    results.send(Ok(())).unwrap();
+    queue.push(finding(Severity::Low, "a"));
+    assert_eq!(given.iter().take(6).collect::<Vec<_>>(), ["a"; 6]);
+    assert!(queue.wait_empty(LONG));
+    assert_eq!(queue.failures().0.n, 0);
+
+    results.send(postponed(LONG)).unwrap();
+    queue.push(finding(Severity::Low, "b"));
+    assert_eq!(given.recv().unwrap(), "b");
+    results.send(postponed(LONG)).unwrap();
+    queue.close();
+    assert!(queue.wait_closed(LONG));
+    let counts = QueueCounts { received: 2, delivered: 1, dropped: 0, failed: 1 };
+    assert_eq!(queue.counts(), counts);
+    assert_eq!(queue.last_error().as_deref(), Some("postponed: busy"));
+}
+
+#[test]
 fn a_full_queue_drops_the_oldest_of_the_least_severe() {
     let (queue, given, results) = controlled(2);
     queue.push(finding(Severity::High, "in delivery"));
