@@ -1,0 +1,115 @@
+"""The numbers of a session."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["SessionMetrics"]
+
+# The number of tool calls that are kept, and the number that is dropped at once.
+_MAX_CALLS = 10_000
+_DROPPED_CALLS = 1_000
+# A call that differs from so many calls before it is progress.
+_RECENT_CALLS = 16
+
+
+class _Unsaved:
+    """Attributes that are no fields, and are not copied or pickled."""
+
+    _listeners: tuple[Callable[[], None], ...] = ()
+    # The start by the monotonic clock.
+    _start: float = 0.0
+
+    def __getstate__(self) -> dict[str, Any]:
+        unsaved = ("_listeners", "_start")
+        return {name: value for name, value in self.__dict__.items() if name not in unsaved}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        # Sets the start by the monotonic clock too.
+        for name, value in state.items():
+            setattr(self, name, value)
+
+
+@dataclass
+class SessionMetrics(_Unsaved):
+    """The numbers of a session: its tool calls, reasoning steps and handoffs.
+
+    `tool_calls` has the name, the arguments and the time of each call, oldest first; the
+    latest 10,000 are kept. `started_at` is in seconds since the epoch. `memory_peak` and
+    `disk_used` are in bytes, and for the program to set.
+    """
+
+    tool_calls: list[tuple[str, dict[str, Any], float]] = field(default_factory=list)
+    reasoning_steps: int = 0
+    handoff_count: int = 0
+    memory_peak: int = 0
+    disk_used: int = 0
+    started_at: float = field(default_factory=time.time)
+
+    def __post_init__(self) -> None:
+        self._n_dropped = 0
+        self._recent: deque[int] = deque(maxlen=_RECENT_CALLS)
+        self._steps_at_progress = 0
+        self._handoffs_at_progress = 0
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        object.__setattr__(self, name, value)
+        if name == "started_at":
+            # Later steps of the wall clock do not change the duration.
+            start = time.monotonic() - (time.time() - value)
+            object.__setattr__(self, "_start", start)
+        if name in ("started_at", "reasoning_steps", "handoff_count"):
+            self._notify()
+
+    def record_tool_call(self, tool_name: str, args: dict[str, Any]) -> None:
+        """Record a call of a tool, with its arguments."""
+        self._add_call(tool_name, args)
+        self._notify()
+
+    def increment_reasoning_steps(self) -> None:
+        """Count a step of reasoning, such as a request to the model."""
+        self.reasoning_steps += 1
+
+    def record_handoff(self, from_agent: str, to_agent: str) -> None:  # noqa: ARG002
+        """Count a handoff from one agent to another."""
+        self.handoff_count += 1
+
+    def get_duration(self) -> float:
+        """Return the seconds since the start. Steps of the wall clock do not change this."""
+        return time.monotonic() - self._start
+
+    @property
+    def total_tool_calls(self) -> int:
+        """The number of all calls, including those that are no longer kept."""
+        return self._n_dropped + len(self.tool_calls)
+
+    @property
+    def steps_since_progress(self) -> int:
+        """The steps of reasoning since the latest call that differs from those before it."""
+        return max(0, self.reasoning_steps - self._steps_at_progress)
+
+    @property
+    def handoffs_since_progress(self) -> int:
+        """The handoffs since the latest call that differs from those before it."""
+        return max(0, self.handoff_count - self._handoffs_at_progress)
+
+    def _add_call(self, tool_name: str, args: dict[str, Any]) -> None:
+        self.tool_calls.append((tool_name, args, time.time()))
+        if len(self.tool_calls) > _MAX_CALLS:
+            del self.tool_calls[:_DROPPED_CALLS]
+            self._n_dropped += _DROPPED_CALLS
+        call = hash((tool_name, repr(args)))
+        if call not in self._recent:
+            self._recent.append(call)
+            self._steps_at_progress = self.reasoning_steps
+            self._handoffs_at_progress = self.handoff_count
+
+    def _notify(self) -> None:
+        for listener in self._listeners:
+            listener()
