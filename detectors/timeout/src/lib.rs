@@ -97,7 +97,9 @@ impl Detector for Timeout {
     fn subscription(&self) -> Subscription {
         const CALLS: EventSet = EventSet::of(&["tool_call"]);
         match self.rules.of {
-            Of::Session | Of::Lifetime | Of::Idle => Subscription::default().per_session().without_exceptions(),
+            Of::Session | Of::Lifetime | Of::Idle => {
+                Subscription::default().per_session().without_exceptions()
+            }
             Of::Turn => Subscription::default().without_exceptions(),
             Of::Model => Subscription::default().timer_only().without_exceptions(),
             Of::Tool => Subscription::default().timer_only(),

@@ -78,7 +78,9 @@ impl WorkTimer {
         // In a stream of a session, the main agent.
         let state = cx.agent().state().kind;
         let detail = match state_text(state) {
-            Some(text) if !matches!(rules.of, Of::Session | Of::Lifetime) => format!("; the agent {text}"),
+            Some(text) if !matches!(rules.of, Of::Session | Of::Lifetime) => {
+                format!("; the agent {text}")
+            }
             _ => String::new(),
         };
         cx.report(Fingerprint::NONE, percent, || {
