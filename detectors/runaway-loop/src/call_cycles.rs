@@ -122,6 +122,11 @@ impl CallCycles {
             self.open.remove(call).then_some(Completed::Others(Vec::new()))
         };
         let Some(completed) = completed else { return };
+        if let Some(findings) = &mut self.findings
+            && is_from_tool
+        {
+            findings.add_result(call, result);
+        }
         if !self.has_results && (is_from_tool || is_outage) && is_known {
             // All previous steps are calls without results.
             self.cycles.clear();
@@ -248,8 +253,9 @@ impl CallCycles {
         if findings.has_cycle() || measure < MIN_CHANGES {
             return;
         }
+        let Some(measure) = capped(measure as u64, findings.compares_changes(), cx) else { return };
         findings.set_change_reported();
-        cx.report(repeated_change(), measure as u64, || {
+        cx.report(repeated_change(), measure, || {
             messages::repeated_change(latest, n_lost, step.tool)
         });
     }
@@ -321,9 +327,10 @@ impl CallCycles {
             }
             _ => measure / weight.calls_per_repetition,
         };
-        if measure == 0 {
+        let compares = findings.compares_changes() && self.cycles.has_change(cycle.period);
+        let Some(measure) = capped(measure, compares, cx).filter(|measure| *measure != 0) else {
             return;
-        }
+        };
         findings.add_cycle(cycle.period);
         let took = cx.within(took);
         cx.report(subject(cycle.period), measure, || {
@@ -334,4 +341,14 @@ impl CallCycles {
                 .since(self.since.as_ref().map(Place::evidence))
         });
     }
+}
+
+/// Returns the measure of a repetition. Changes that are made in turn to compare their effects
+/// have the lowest severity, and `None` if the policy has one level.
+fn capped(measure: u64, compares: bool, cx: &Context<'_>) -> Option<u64> {
+    if !compares {
+        return Some(measure);
+    }
+    let lowest = cx.next_level(0)?;
+    cx.next_level(lowest).map(|_| measure.min(lowest))
 }

@@ -7,6 +7,7 @@ mod cycle_length;
 mod cycles;
 mod handoffs;
 mod latest_results;
+mod measurements;
 mod messages;
 mod no_progress;
 mod open_findings;

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use watchkeeper_core::{Context, Fingerprint, Purpose, Report, Weight};
+use watchkeeper_core::{Context, Fingerprint, Purpose, Report, ToolResult, Weight, author::Call};
 
-use crate::{cycle::MAX_PERIOD, cycles::Cycles};
+use crate::{cycle::MAX_PERIOD, cycles::Cycles, measurements::Measurements};
 
 /// The number of latest steps whose tools are kept.
 pub(crate) const MAX_TOOLS: usize = 16;
@@ -48,6 +48,9 @@ struct RepeatedChange {
     /// The number of changes that were made again because they had been lost.
     n_lost: u32,
     is_reported: bool,
+    /// True if several different changes were made again.
+    has_others: bool,
+    measurements: Measurements,
 }
 
 /// The purposes of the latest `MAX_PERIOD` steps, as bits. The lowest bit is the latest step.
@@ -130,10 +133,25 @@ impl OpenFindings {
             symbol,
             n_lost: 0,
             is_reported: false,
+            has_others: false,
+            measurements: Measurements::default(),
         });
+        change.has_others |= change.symbol != symbol;
         change.symbol = symbol;
         change.n_lost = change.n_lost.saturating_add(is_lost.into());
         change.n_lost as usize
+    }
+
+    /// Adds a result, which may be a measurement between changes that are made again.
+    pub(crate) fn add_result(&mut self, call: &Call, result: &ToolResult) {
+        if let Some(change) = &mut self.repeated_change {
+            change.measurements.add(call, result);
+        }
+    }
+
+    /// Returns true if the agent makes changes in turn to compare their effects.
+    pub(crate) fn compares_changes(&self) -> bool {
+        self.repeated_change.is_some_and(|change| change.has_others && change.measurements.differ())
     }
 
     pub(crate) fn set_change_reported(&mut self) {

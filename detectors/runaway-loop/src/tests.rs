@@ -1,6 +1,6 @@
 use insta::assert_snapshot;
-use watchkeeper_core::{DetectorKind as _, author::Options};
-use watchkeeper_testing::{laws, play};
+use watchkeeper_core::{DetectorKind as _, Level, Severity, author::Options};
+use watchkeeper_testing::{detector, laws, play, play_detector};
 
 use crate::{RunawayLoop, cycle::MAX_PERIOD};
 
@@ -479,4 +479,84 @@ fn follows_a_cycle_across_inserted_calls() {
     let files: Vec<_> =
         (0..20).flat_map(|n| round().into_iter().chain([read(&format!("f{n}"), 1)])).collect();
     assert_eq!(of(&files), "");
+}
+
+/// Commands, and results of their measurements of two variants. `NUM` differs each time.
+const MEASUREMENTS: &[(&str, [&str; 2])] = &[
+    ("./bench.sh", ["time 1NUM ms, variant fast", "time 2NUM ms, variant slow"]),
+    ("hyperfine ./app", ["Time (mean): 1.NUM s", "Time (mean): 2.NUM s"]),
+    ("cargo bench", ["test adds ... bench: 1,NUM ns/iter", "test adds ... bench: 2,NUM ns/iter"]),
+    (
+        "go test -bench .",
+        [
+            "BenchmarkAdd-8 1NUM ns/op\\nPASS\\nok acme 1.2s",
+            "BenchmarkAdd-8 2NUM ns/op\\nPASS\\nok acme 1.2s",
+        ],
+    ),
+    (
+        "pytest --benchmark-only",
+        ["test_add 1.NUM us\\n1 passed in 3.1s", "test_add 2.NUM us\\n1 passed in 3.2s"],
+    ),
+    ("wrk http://localhost", ["Requests/sec: 1NUM.5", "Requests/sec: 2NUM.5"]),
+    ("k6 run load.js", ["http_reqs: 1NUM 1.2/s", "http_reqs: 2NUM 1.2/s"]),
+    (
+        "/usr/bin/time -v ./app",
+        ["Maximum resident set size: 1NUM", "Maximum resident set size: 2NUM"],
+    ),
+    ("python train.py", ["accuracy 0.8NUM", "accuracy 0.7NUM"]),
+    ("psql -f explain.sql", ["Execution Time: 1.NUM ms", "Execution Time: 2.NUM ms"]),
+    ("npm run size", ["dist/app.js 1NUM bytes", "dist/app.js 2NUM bytes"]),
+    (
+        "perf stat ./app",
+        ["1NUM cycles per second of the whole run", "2NUM cycles per second of the whole run"],
+    ),
+    (
+        "npx lighthouse .",
+        ["the score of this long report is 1.NUM", "the score of this long report is 2.NUM"],
+    ),
+];
+
+/// Returns calls that toggle a line, with the same command after each change.
+fn toggles(command: &str, results: [&str; 2]) -> Vec<String> {
+    let (on, off) = (edit("FAST = 0", "FAST = 1"), edit("FAST = 1", "FAST = 0"));
+    (0..10)
+        .flat_map(|n| {
+            let result = results[n % 2].replace("NUM", &(10 + 7 * n).to_string());
+            [[&on, &off][n % 2].clone(), run(command, &result)]
+        })
+        .collect()
+}
+
+#[test]
+fn changes_that_are_measured_in_turn_are_low() {
+    for (command, [fast, slow]) in MEASUREMENTS {
+        let of = |result: &str| format!("ok \"{result}\"");
+        let found = play_calls(&toggles(command, [&of(fast), &of(slow)]));
+        assert!(!found.contains(" medium ") && !found.contains(" high "), "{command}: {found}");
+        let one_level = play_with_levels(&toggles(command, [&of(fast), &of(slow)]));
+        assert_eq!(one_level, "", "{command}");
+    }
+}
+
+#[test]
+fn changes_that_are_undone_and_made_again_are_found() {
+    for results in [
+        ["ok the total is 7", "ok the total is 7"],
+        ["fail 3 failed in 1.NUM s", "fail 4 failed in 1.NUM s"],
+        ["ok 40 passed in 1.NUMs", "ok 40 passed in 1.NUMs"],
+        ["ok Finished release in 1.NUMs", "ok Finished release in 2.NUMs"],
+        ["ok all files are formatted (NUM ms)", "ok all files are formatted (NUM ms)"],
+        ["fail assertion failed: 3 is not NUM", "ok \"\""],
+    ] {
+        let found = play_calls(&toggles("make test", results));
+        assert!(found.contains(" medium ") && found.contains(" high "), "{results:?}: {found}");
+    }
+}
+
+/// Returns the findings of calls with one level.
+fn play_with_levels(calls: &[String]) -> String {
+    let lines: Vec<_> = calls.iter().map(|call| format!("+1s repeat 1 every 1s: {call}")).collect();
+    let mut detector = detector::<RunawayLoop>("");
+    detector.levels = vec![Level::new(2, Severity::High)];
+    play_detector(&detector, &lines.join("\n"))
 }
