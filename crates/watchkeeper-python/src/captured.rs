@@ -1,6 +1,6 @@
 //! The arguments of a tool call, copied from Python objects.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, cell::Cell};
 
 use pyo3::{
     Bound, PyAny, pyfunction,
@@ -14,7 +14,8 @@ use watchkeeper::Json;
 
 use crate::{
     converted::{self, Converted},
-    json_text, text,
+    text,
+    tokens::{self, TokenWriter},
 };
 
 /// The deepest nesting that is recorded. Parsers of JSON accept 128 levels.
@@ -24,41 +25,29 @@ const MAX_DEPTH: usize = 100;
 const MAX_VALUES: usize = 100_000;
 /// The largest text of one value, in bytes, if the others exceed the limit of a text.
 const MIN_CUT_LEN: usize = 256;
+/// The largest buffer that is kept.
+const MAX_BUFFER: usize = 1 << 16;
 /// The text in place of values that exceed a limit.
 const CUT: &str = "\u{2026}";
 
-/// Arguments as a sequence of tokens.
+thread_local! {
+    /// The buffer of the last copy. A buffer that has grown already saves most of the time
+    /// of a copy.
+    static BUFFER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+/// Arguments as a sequence of values.
 ///
 /// An agent waits while its arguments are recorded, so recording only copies values. The
 /// monitor's thread makes the JSON text of the copy.
 ///
 /// Objects that JSON has no form for become text: integers beyond 64 bits, NaN, and objects
 /// of other types.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Captured {
-    tokens: Vec<Token>,
-    /// The texts of the tokens, in order.
-    texts: String,
+    tokens: Box<[u8]>,
     /// The forms of objects of other types.
     converted: Vec<Self>,
-    /// Whether the arguments are a text, which may be JSON.
-    is_text: bool,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Token {
-    Null,
-    Bool(bool),
-    Int(i64),
-    UInt(u64),
-    Float(f64),
-    /// The length of the text.
-    Text(usize),
-    /// The index of the form of an object of another type.
-    Converted(usize),
-    StartObject,
-    StartArray,
-    End,
 }
 
 /// Returns the JSON text that `Session.tool_call` records for these arguments.
@@ -70,100 +59,58 @@ pub(crate) fn arguments_to_json(arguments: &Bound<'_, PyAny>) -> String {
 impl Captured {
     /// Copies any object.
     pub(crate) fn new(arguments: &Bound<'_, PyAny>) -> Self {
-        if let Ok(string) = arguments.cast::<PyString>() {
-            let mut captured = Self { is_text: true, ..Self::default() };
-            captured.push_text(&text::of_string(string), 0);
-            return captured;
-        }
         Self::of_value(arguments, 0, &mut Budget { n_values: 0, n_bytes: 0 })
     }
 
     /// Copies an object that is nested in `depth` others.
     fn of_value(value: &Bound<'_, PyAny>, depth: usize, budget: &mut Budget) -> Self {
-        let tokens = Vec::with_capacity(16);
-        let captured = Self { tokens, ..Self::default() };
-        let mut capture = Capture { captured, depth, pending: Vec::new(), budget };
+        let mut buffer = BUFFER.take();
+        buffer.clear();
+        let tokens = TokenWriter(&mut buffer);
+        let mut capture = Capture { tokens, depth, pending: Vec::new(), budget };
         capture.value(value);
-        let Capture { mut captured, pending, .. } = capture;
+        let pending = capture.pending;
+        let tokens = buffer.as_slice().into();
+        if buffer.capacity() <= MAX_BUFFER {
+            BUFFER.set(buffer);
+        }
         // Code of the objects runs after the copying, since such code can change a container.
-        for Pending { object, depth, is_key } in pending {
-            let converted = match converted::convert(&object) {
+        let converted = pending.into_iter().map(|Pending { object, depth, is_key }| {
+            match converted::convert(&object) {
                 Converted::Object(object) if !is_key && depth < MAX_DEPTH => {
                     Self::of_value(&object, depth + 1, budget)
                 }
                 Converted::Object(_) => Self::of_text(&text::of_object(&object), budget),
                 Converted::Text(text) => Self::of_text(&text, budget),
-            };
-            captured.converted.push(converted);
-        }
-        captured
+            }
+        });
+        Self { tokens, converted: converted.collect() }
     }
 
     fn of_text(text: &str, budget: &mut Budget) -> Self {
-        let mut captured = Self::default();
-        captured.push_text(text, budget.n_bytes);
-        budget.n_bytes += captured.texts.len();
-        captured
-    }
-
-    /// Adds a text after others with a length of `n_bytes`.
-    fn push_text(&mut self, text: &str, n_bytes: usize) {
-        let start = self.texts.len();
-        let max_len = text::MAX_LEN.saturating_sub(n_bytes).max(MIN_CUT_LEN);
-        self.texts.push_str(&text::limited(Cow::Borrowed(text), max_len));
-        self.tokens.push(Token::Text(self.texts.len() - start));
+        let mut tokens = Vec::new();
+        TokenWriter(&mut tokens).text(&budget.limited(text));
+        Self { tokens: tokens.into(), converted: Vec::new() }
     }
 
     /// Returns the arguments as JSON. A text that is valid JSON remains unchanged.
     pub(crate) fn to_json(&self) -> Json {
-        if self.is_text {
-            return Json::parse_or_text(&self.texts);
+        if let Some(text) = tokens::only_text(&self.tokens) {
+            return Json::parse_or_text(&text);
         }
-        let mut json = String::with_capacity(self.texts.len() + 8 * self.tokens.len());
+        let mut json = String::with_capacity(self.tokens.len() + self.tokens.len() / 8);
         self.write(&mut json);
         Json::parse_or_text(&json)
     }
 
     fn write(&self, json: &mut String) {
-        let mut texts = &*self.texts;
-        // The open containers: whether each is an object, and the number of its keys and
-        // values so far.
-        let mut open: Vec<(bool, usize)> = Vec::new();
-        for token in &self.tokens {
-            if let Token::End = token {
-                let is_object = open.pop().is_some_and(|(is_object, _)| is_object);
-                json.push(if is_object { '}' } else { ']' });
-                continue;
+        tokens::write_json(&self.tokens, json, &|idx, json| {
+            let converted = usize::try_from(idx).ok().and_then(|idx| self.converted.get(idx));
+            match converted {
+                Some(converted) => converted.write(json),
+                None => json.push_str("null"),
             }
-            if let Some((is_object, n_items)) = open.last_mut() {
-                match *n_items {
-                    0 => {}
-                    n if *is_object && n % 2 == 1 => json.push(':'),
-                    _ => json.push(','),
-                }
-                *n_items += 1;
-            }
-            match *token {
-                Token::Null => json.push_str("null"),
-                Token::Bool(true) => json.push_str("true"),
-                Token::Bool(false) => json.push_str("false"),
-                Token::Int(n) => json.push_str(&n.to_string()),
-                Token::UInt(n) => json.push_str(&n.to_string()),
-                Token::Float(number) => json.push_str(&format!("{number:?}")),
-                Token::Text(len) => {
-                    let (text, rest) = texts.split_at(len);
-                    json_text::push_string(json, text);
-                    texts = rest;
-                }
-                Token::Converted(idx) => self.converted[idx].write(json),
-                Token::StartObject | Token::StartArray => {
-                    let is_object = matches!(token, Token::StartObject);
-                    json.push(if is_object { '{' } else { '[' });
-                    open.push((is_object, 0));
-                }
-                Token::End => {}
-            }
-        }
+        });
     }
 }
 
@@ -171,6 +118,16 @@ impl Captured {
 struct Budget {
     n_values: usize,
     n_bytes: usize,
+}
+
+impl Budget {
+    /// Cuts a text that exceeds the limit of all texts, and counts the text.
+    fn limited<'a>(&mut self, text: &'a str) -> Cow<'a, str> {
+        let max_len = text::MAX_LEN.saturating_sub(self.n_bytes).max(MIN_CUT_LEN);
+        let text = text::limited(Cow::Borrowed(text), max_len);
+        self.n_bytes += text.len();
+        text
+    }
 }
 
 /// An object to convert after the copying.
@@ -182,13 +139,13 @@ struct Pending<'py> {
 
 /// Copies an object without running Python code.
 struct Capture<'a, 'py> {
-    captured: Captured,
+    tokens: TokenWriter<'a>,
     depth: usize,
     pending: Vec<Pending<'py>>,
     budget: &'a mut Budget,
 }
 
-impl<'py> Capture<'_, 'py> {
+impl<'a, 'py> Capture<'a, 'py> {
     fn value(&mut self, value: &Bound<'py, PyAny>) {
         self.budget.n_values += 1;
         if MAX_VALUES < self.budget.n_values {
@@ -196,32 +153,32 @@ impl<'py> Capture<'_, 'py> {
         } else if let Ok(string) = value.cast::<PyString>() {
             self.text(&text::of_string(string));
         } else if let Ok(dict) = value.cast::<PyDict>() {
-            self.nested(Token::StartObject, |capture| capture.entries(dict));
+            self.nested(TokenWriter::start_object, |capture| capture.entries(dict));
         } else if let Ok(list) = value.cast::<PyList>() {
-            self.nested(Token::StartArray, |capture| {
+            self.nested(TokenWriter::start_array, |capture| {
                 list.iter().for_each(|value| capture.value(&value));
             });
         } else if value.is_none() {
-            self.push(Token::Null);
+            self.tokens.null();
         } else if let Ok(bool) = value.cast::<PyBool>() {
-            self.push(Token::Bool(bool.is_true()));
+            self.tokens.bool(bool.is_true());
         } else if let Ok(int) = value.cast::<PyInt>() {
             if let Ok(n) = int.extract::<i64>() {
-                self.push(Token::Int(n));
+                self.tokens.int(n);
             } else if let Ok(n) = int.extract::<u64>() {
-                self.push(Token::UInt(n));
+                self.tokens.uint(n);
             } else {
                 self.convert_later(int, false);
             }
         } else if let Ok(float) = value.cast::<PyFloat>() {
             let number = float.value();
             if number.is_finite() {
-                self.push(Token::Float(number));
+                self.tokens.float(number);
             } else {
                 self.text(&number.to_string());
             }
         } else if let Ok(tuple) = value.cast::<PyTuple>() {
-            self.nested(Token::StartArray, |capture| {
+            self.nested(TokenWriter::start_array, |capture| {
                 tuple.iter().for_each(|value| capture.value(&value));
             });
         } else {
@@ -229,15 +186,15 @@ impl<'py> Capture<'_, 'py> {
         }
     }
 
-    fn nested(&mut self, start: Token, copy: impl FnOnce(&mut Self)) {
+    fn nested(&mut self, start: fn(&mut TokenWriter<'a>), copy: impl FnOnce(&mut Self)) {
         if self.depth == MAX_DEPTH {
             self.text(CUT);
             return;
         }
         self.depth += 1;
-        self.push(start);
+        start(&mut self.tokens);
         copy(self);
-        self.push(Token::End);
+        self.tokens.end();
         self.depth -= 1;
     }
 
@@ -264,17 +221,11 @@ impl<'py> Capture<'_, 'py> {
     }
 
     fn convert_later(&mut self, object: &Bound<'py, PyAny>, is_key: bool) {
-        self.push(Token::Converted(self.pending.len()));
+        self.tokens.reference(self.pending.len() as u64);
         self.pending.push(Pending { object: object.clone(), depth: self.depth, is_key });
     }
 
     fn text(&mut self, text: &str) {
-        let n_bytes = self.captured.texts.len();
-        self.captured.push_text(text, self.budget.n_bytes);
-        self.budget.n_bytes += self.captured.texts.len() - n_bytes;
-    }
-
-    fn push(&mut self, token: Token) {
-        self.captured.tokens.push(token);
+        self.tokens.text(&self.budget.limited(text));
     }
 }

@@ -1,5 +1,7 @@
 //! JSON strings.
 
+use std::fmt::Write as _;
+
 /// The number of bytes that are compared at once.
 const CHUNK: usize = 16;
 
@@ -28,19 +30,21 @@ pub(crate) fn push_string(json: &mut String, text: &str) {
 }
 
 fn is_escaped(byte: u8) -> bool {
-    (byte < b' ') | (byte == b'"') | (byte == b'\\')
+    matches!(byte, 0..b' ' | b'"' | b'\\')
 }
 
 fn push_escape(json: &mut String, byte: u8) {
-    json.push_str(match byte {
+    let escape = match byte {
         b'"' => "\\\"",
         b'\\' => "\\\\",
         b'\n' => "\\n",
         b'\r' => "\\r",
         b'\t' => "\\t",
         _ => {
-            json.push_str(&format!("\\u{byte:04x}"));
+            // Writing to a string cannot fail.
+            let _ = write!(json, "\\u{byte:04x}");
             return;
         }
-    });
+    };
+    json.push_str(escape);
 }

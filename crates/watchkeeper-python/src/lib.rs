@@ -3,6 +3,7 @@
 //! The module records events and runs the monitor. The Python files of the package add
 //! the parts that belong to the interpreter: `fork`, exit, `asyncio`.
 
+mod call_id;
 mod captured;
 mod check;
 mod converted;
@@ -22,6 +23,7 @@ mod run;
 mod session;
 mod text;
 mod time;
+mod tokens;
 mod tool_call;
 
 use pyo3::pymodule;

@@ -3,6 +3,8 @@
 use pyo3::{PyResult, exceptions::PyValueError};
 use watchkeeper::{Cause, EventKind, core::ToolResult};
 
+use crate::call_id::CallId;
+
 /// The outcome of a tool call, of which the monitor's thread makes the event.
 pub(crate) struct Outcome {
     pub(crate) ok: bool,
@@ -23,9 +25,9 @@ impl Outcome {
     }
 
     /// Returns the event.
-    pub(crate) fn of_call(self, id: Box<str>) -> EventKind {
+    pub(crate) fn of_call(self, id: &CallId) -> EventKind {
         let Self { ok, output, exit_code, cause } = self;
-        let mut result = ToolResult::new(id, ok, output.map(Into::into));
+        let mut result = ToolResult::new(id.to_string(), ok, output.map(Into::into));
         (result.exit_code, result.cause) = (exit_code, cause);
         EventKind::ToolResult(result)
     }

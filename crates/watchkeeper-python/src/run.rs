@@ -8,6 +8,8 @@ use std::sync::{
 use pyo3::Python;
 use watchkeeper::Running;
 
+use crate::call_id::CallId;
+
 /// The present run of a monitor.
 ///
 /// A session keeps a handle of one run, and compares its generation with this one before
@@ -82,8 +84,8 @@ impl Run {
     }
 
     /// Returns an id that no other call of this monitor has.
-    pub(crate) fn next_call_id(&self) -> Box<str> {
-        format!("call-{}", self.next_number()).into()
+    pub(crate) fn next_call_id(&self) -> CallId {
+        CallId::Number(self.next_number())
     }
 
     /// Returns an id that no other model call of this monitor has.

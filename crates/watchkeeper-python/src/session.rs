@@ -3,10 +3,11 @@ use std::sync::Arc;
 use pyo3::{Bound, PyAny, PyResult, Python, exceptions::PyValueError, pyclass, pymethods};
 use watchkeeper::{
     AgentId, EventKind, Json, SessionId, WaitingFor,
-    core::{ModelCall, ToolCall as Call},
+    core::{ModelCall, ToolCall as Call, author::Tokens},
 };
 
 use crate::{
+    call_id::CallId,
     captured::Captured,
     outcome::{Outcome, parse_cause},
     recorder::{Facts, Recorder},
@@ -119,14 +120,14 @@ impl Session {
         response: Option<Text<'_>>,
         at: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<ToolCall> {
-        let id: Box<str> = id.map_or_else(|| self.0.run.next_call_id(), Into::into);
+        let id = id.map_or_else(|| self.0.run.next_call_id(), |id| CallId::Text(id.into()));
         let at = at.map(time::timestamp).transpose()?;
         let arguments = arguments.map(Captured::new);
         let (call_id, tool) = (id.clone(), Arc::<str>::from(name));
         let response = response.map(Into::into);
         self.0.record_deferred(py, at, move || {
             let arguments = arguments.map_or_else(empty_object, |it| it.to_json());
-            let mut call = Call::new(call_id, tool, arguments);
+            let mut call = Call::new(call_id.to_string(), tool, arguments);
             call.response = response;
             EventKind::ToolCall(call)
         });
@@ -148,9 +149,9 @@ impl Session {
         let at = at.map(time::timestamp).transpose()?;
         let cause = cause.map(parse_cause).transpose()?;
         let ok = ok && cause.is_none() && exit_code.is_none_or(|exit_code| exit_code == 0);
-        let (id, output) = (id.into(), output.map(text::of_event));
+        let (id, output) = (CallId::Text(id.into()), output.map(text::of_event));
         let outcome = Outcome { ok, output, exit_code, cause };
-        self.0.record_deferred(py, at, || outcome.of_call(id));
+        self.0.record_deferred(py, at, move || outcome.of_call(&id));
         Ok(())
     }
 
@@ -174,16 +175,21 @@ impl Session {
         at: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<String> {
         let id = id.map_or_else(|| self.0.run.next_response_id(), |id| id.0.into_owned());
-        let mut call = ModelCall::default();
-        call.id = Some(id.as_str().into());
-        call.model = model.map(Into::into);
-        call.tokens.input = input_tokens;
-        call.tokens.output = output_tokens;
-        call.tokens.reasoning = reasoning_tokens;
-        call.tokens.cache_read = cache_read_tokens;
-        call.tokens.cache_write = cache_write_tokens;
-        call.cost_usd = cost_usd.filter(|cost| cost.is_finite());
-        call.context_tokens = context_tokens;
+        let call = ModelCall {
+            id: Some(id.as_str().into()),
+            model: model.map(Into::into),
+            tokens: Tokens {
+                input: input_tokens,
+                cache_read: cache_read_tokens,
+                cache_write: cache_write_tokens,
+                output: output_tokens,
+                reasoning: reasoning_tokens,
+                ..Tokens::default()
+            },
+            cost_usd: cost_usd.filter(|cost| cost.is_finite()),
+            context_tokens,
+            ..ModelCall::default()
+        };
         self.record(py, at, EventKind::ModelCall(call))?;
         Ok(id)
     }

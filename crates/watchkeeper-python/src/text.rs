@@ -80,11 +80,16 @@ pub(crate) fn limited(text: Cow<'_, str>, max_len: usize) -> Cow<'_, str> {
     if text.len() <= max_len {
         return text;
     }
-    let head = &text[..text.floor_char_boundary(HEAD_LEN.min(max_len / 2))];
+    let head = &text[..boundary(text.as_ref(), HEAD_LEN.min(max_len / 2))];
     let tail_len = TAIL_LEN.min(max_len / 4);
-    let tail = &text[text.ceil_char_boundary(text.len() - tail_len)..];
+    let tail = &text[boundary(text.as_ref(), text.len() - tail_len)..];
     let (len, hash) = (grouped(text.len() as u64), Fingerprint::of(&*text));
     Cow::Owned(format!("{head}\u{2026} ({len} bytes, hash {hash}) \u{2026}{tail}"))
+}
+
+/// Returns the last boundary between two characters that is not after `at`.
+fn boundary(text: &str, at: usize) -> usize {
+    (0..=at.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0)
 }
 
 /// Returns the name of the type of an object.

@@ -10,6 +10,7 @@ use pyo3::{
 use watchkeeper::Cause;
 
 use crate::{
+    call_id::CallId,
     outcome::{Outcome, parse_cause},
     recorder::Recorder,
     text,
@@ -23,12 +24,12 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct ToolCall {
     recorder: Arc<Recorder>,
-    id: Box<str>,
+    id: CallId,
     is_finished: AtomicBool,
 }
 
 impl ToolCall {
-    pub(crate) fn new(recorder: Arc<Recorder>, id: Box<str>) -> Self {
+    pub(crate) fn new(recorder: Arc<Recorder>, id: CallId) -> Self {
         Self { recorder, id, is_finished: AtomicBool::new(false) }
     }
 
@@ -36,7 +37,7 @@ impl ToolCall {
     fn finish(&self, py: Python<'_>, outcome: impl FnOnce() -> Outcome) {
         if !self.is_finished.swap(true, Ordering::AcqRel) {
             let (id, outcome) = (self.id.clone(), outcome());
-            self.recorder.record_deferred(py, None, || outcome.of_call(id));
+            self.recorder.record_deferred(py, None, move || outcome.of_call(&id));
         }
     }
 }
@@ -45,8 +46,8 @@ impl ToolCall {
 impl ToolCall {
     /// The id of the call.
     #[getter]
-    fn id(&self) -> &str {
-        &self.id
+    fn id(&self) -> String {
+        self.id.to_string()
     }
 
     /// Records that the tool did what the call requested.
@@ -79,9 +80,9 @@ impl ToolCall {
 
     /// Leaves the call without a result, which `Session.tool_result` records. Returns the
     /// id.
-    fn detach(&self) -> &str {
+    fn detach(&self) -> String {
         self.is_finished.store(true, Ordering::Release);
-        &self.id
+        self.id.to_string()
     }
 
     fn __enter__(slf: Py<Self>) -> Py<Self> {
@@ -113,7 +114,7 @@ impl ToolCall {
     }
 
     fn __repr__(&self) -> String {
-        format!("ToolCall({:?})", self.id)
+        format!("ToolCall({:?})", self.id.to_string())
     }
 }
 
