@@ -1,4 +1,3 @@
-# ruff: noqa: SLF001
 import threading
 import time
 import types
@@ -6,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from watched import LONG, Watched, settle
 
 from watchkeeper.safety import (
     BackgroundMonitor,
@@ -16,8 +16,6 @@ from watchkeeper.safety import (
     TimeoutConfig,
 )
 
-from .conftest import LONG, Watched
-
 
 def old_session(age: float) -> SafeSession:
     return SafeSession(metrics=SessionMetrics(started_at=time.time() - age))
@@ -25,15 +23,6 @@ def old_session(age: float) -> SafeSession:
 
 def n_threads() -> int:
     return sum(thread.name == "SafeSessionMonitor" for thread in threading.enumerate())
-
-
-def settle(monitor: BackgroundMonitor) -> None:
-    """Let the engine handle what was recorded, and then check several times."""
-    assert monitor._monitor is not None
-    assert monitor._monitor.flush(LONG)
-    for _ in range(3):
-        threading.Event().wait(0.05)
-        assert monitor._monitor.flush(LONG)
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
@@ -467,3 +456,20 @@ def test_calls_from_many_threads_are_counted(watch: Watched) -> None:
     assert monitor._monitor.counts.events >= 801
     assert monitor._monitor.counts.dropped == 0
     assert events.all == []
+
+
+def test_a_subclass_may_stop_in_its_own_way() -> None:
+    class Own(BackgroundMonitor):
+        def stop(self) -> bool:
+            self.is_running = False
+            self._stop_event.set()
+            assert self._thread is not None
+            self._thread.join(timeout=2.0)
+            return not self._thread.is_alive()
+
+    monitor = Own(SafeSession(), TimeoutConfig())
+    monitor.start()
+    assert monitor.is_running
+    assert monitor.stop()
+    assert not monitor.is_running
+    assert monitor.session._recorders == ()

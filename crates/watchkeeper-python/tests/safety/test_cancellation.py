@@ -1,4 +1,3 @@
-# ruff: noqa: SLF001
 import os
 import signal
 import subprocess

@@ -1,16 +1,13 @@
-# ruff: noqa: SLF001
 import asyncio
 import types
 from collections.abc import Coroutine
 from typing import Any
 
 import pytest
+from watched import Watched, settle
 
 from watchkeeper import RunStopped
 from watchkeeper.safety import CombinedHook, SafeSession, SafeSessionHook
-
-from .conftest import Watched
-from .test_background_monitor import settle
 
 AGENT = types.SimpleNamespace(name="coder")
 

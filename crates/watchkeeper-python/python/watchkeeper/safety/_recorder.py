@@ -1,7 +1,5 @@
 """Records a session to the engine."""
 
-# ruff: noqa: SLF001 - the modules of the package share their private parts
-
 from __future__ import annotations
 
 import datetime

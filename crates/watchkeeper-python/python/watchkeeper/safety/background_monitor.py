@@ -69,7 +69,7 @@ class BackgroundMonitor:
         self._monitor: Monitor | None = None
         self._recorder: Recorder | None = None
         self._thread: threading.Thread | None = None
-        self._stopping = threading.Event()
+        self._stop_event = threading.Event()
         self._percents: dict[str, int] = {}
         # The fingerprint and the severity of each open condition that was reported.
         self._reported: set[tuple[str, str]] = set()
@@ -84,36 +84,23 @@ class BackgroundMonitor:
             return False
         return thread.is_alive() and monitor.is_running
 
+    @is_running.setter
+    def is_running(self, _value: bool) -> None:
+        """Do nothing: subclasses written for the original set this."""
+
     def start(self) -> None:
         """Start to watch the session. Does nothing if the monitor is running.
 
         Raises `PolicyError` if the policy is invalid.
         """
-        from watchkeeper import Monitor
-
         with self._lock:
             if self.is_running:
                 return
             self._shut_down()
-            built = _policy.build(
-                self.config, self.check_interval, self.policy, prints=self._prints
-            )
-            self._percents = built.percents
-            monitor = Monitor(policy_text=built.text, on_finding=self._on_finding)
-            monitor.start()
-            self._monitor = monitor
-            try:
-                self._recorder = Recorder(self.session, self._session_id, monitor)
-                self._recorder.attach()
-            except BaseException:
-                self._shut_down()
-                raise
-            self._stopping = threading.Event()
+            self._stop_event = threading.Event()
+            self._open()
             self._thread = threading.Thread(
-                target=self._run,
-                args=(self._recorder, self._stopping),
-                daemon=True,
-                name="SafeSessionMonitor",
+                target=self._monitor_loop, daemon=True, name="SafeSessionMonitor"
             )
             self._thread.start()
 
@@ -126,25 +113,49 @@ class BackgroundMonitor:
         with self._lock:
             return self._shut_down()
 
-    def _shut_down(self) -> bool:
-        self._stopping.set()
+    def _open(self) -> Recorder:
+        """Start the engine, and record what the session has counted so far."""
+        from watchkeeper import Monitor
+
+        built = _policy.build(self.config, self.check_interval, self.policy, prints=self._prints)
+        self._percents = built.percents
+        self._monitor = Monitor(policy_text=built.text, on_finding=self._on_finding)
+        self._monitor.start()
+        try:
+            self._recorder = Recorder(self.session, self._session_id, self._monitor)
+            self._recorder.attach()
+        except BaseException:
+            self._close()
+            raise
+        return self._recorder
+
+    def _close(self) -> bool:
+        """Stop the engine. Returns whether all findings were delivered."""
         recorder, self._recorder = self._recorder, None
         if recorder is not None:
             recorder.detach()
         monitor, self._monitor = self._monitor, None
-        is_delivered = monitor.stop() if monitor is not None else True
+        return monitor.stop() if monitor is not None else True
+
+    def _shut_down(self) -> bool:
+        self._stop_event.set()
+        is_delivered = self._close()
         thread, self._thread = self._thread, None
         if thread is not None and thread is not threading.current_thread():
             thread.join(_JOIN_TIMEOUT)
             is_delivered = is_delivered and not thread.is_alive()
         return is_delivered
 
-    def _run(self, recorder: Recorder, stopping: threading.Event) -> None:
+    def _monitor_loop(self) -> None:
         """Read the numbers of the session, until the monitor stops."""
-        while not stopping.wait(max(self.check_interval, 0.001)):
+        stop_event, recorder = self._stop_event, self._recorder or self._open()
+        while not stop_event.wait(max(self.check_interval, 0.001)):
             # Here too, because `on_event` may block the findings.
             self._terminate_if_over()
             self._read(recorder)
+        if self._recorder is recorder:
+            # A subclass has its own `stop`.
+            self._close()
 
     def _read(self, recorder: Recorder) -> None:
         """Read the session once. An error is reported once, until it changes."""

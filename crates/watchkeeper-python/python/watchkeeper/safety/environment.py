@@ -1,7 +1,5 @@
 """A monitor that the environment switches on."""
 
-# ruff: noqa: SLF001 - the modules of the package share their private parts
-
 from __future__ import annotations
 
 import os

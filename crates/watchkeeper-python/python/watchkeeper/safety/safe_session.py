@@ -1,7 +1,5 @@
 """A session of an agent, as its program sees it."""
 
-# ruff: noqa: SLF001 - the modules of the package share their private parts
-
 from __future__ import annotations
 
 import uuid

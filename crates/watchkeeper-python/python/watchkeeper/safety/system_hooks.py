@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from watchkeeper._errors import RunStopped
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -13,13 +15,21 @@ if TYPE_CHECKING:
     class _AgentHooks:
         pass
 
+    class _SdkError(Exception):
+        pass
+
 else:
     try:
         from agents import AgentHooks as _AgentHooks
+        from agents.exceptions import AgentsException as _SdkError
     except ImportError:
-        _AgentHooks = object
+        _AgentHooks, _SdkError = object, Exception
 
 __all__ = ["CombinedHook", "SafeSessionHook"]
+
+
+class _RunStopped(RunStopped, _SdkError):  # noqa: N818
+    """The SDK wraps any exception but its own that a hook of a tool raises."""
 
 
 class SafeSessionHook(_AgentHooks):
@@ -59,7 +69,7 @@ class SafeSessionHook(_AgentHooks):
     ) -> None:
         """Count a step of reasoning."""
         self._abandon_calls_of(agent)
-        self.session.raise_if_stopped()
+        self._raise_if_stopped()
         self.session.metrics.increment_reasoning_steps()
 
     async def on_llm_end(self, context: Any, agent: Any, response: Any) -> None:
@@ -67,7 +77,7 @@ class SafeSessionHook(_AgentHooks):
 
     async def on_tool_start(self, context: Any, agent: Any, tool: Any) -> None:
         """Record a tool call."""
-        self.session.raise_if_stopped()
+        self._raise_if_stopped()
         call_id = getattr(context, "tool_call_id", None)
         call_id = self.session.begin_tool_call(_name(tool), _arguments(context), call_id)
         self._open[call_id] = (agent, tool)
@@ -84,6 +94,12 @@ class SafeSessionHook(_AgentHooks):
         """Count a handoff from `source` to `agent`."""
         from_agent, to_agent = getattr(source, "name", source), getattr(agent, "name", agent)
         self.session.metrics.record_handoff(str(from_agent), str(to_agent))
+
+    def _raise_if_stopped(self) -> None:
+        try:
+            self.session.raise_if_stopped()
+        except RunStopped as stopped:
+            raise _RunStopped(str(stopped), stopped.finding) from None
 
     def _call_of(self, agent: object, tool: object) -> str | None:
         """Return the oldest open call of a tool, for a context without the id."""
