@@ -9,8 +9,9 @@ use watchkeeper::{
     core::{Finding, Fingerprint},
 };
 
-/// The kind of findings about the monitor itself.
-const MONITOR_KIND: &str = "watchkeeper";
+/// The kind of findings about interventions. Unlike findings about the monitor, they are
+/// not logged as warnings, which could be drawn over a terminal program.
+const INTERVENTION_KIND: &str = "attach";
 
 /// The open findings of the sessions that a program decides about.
 #[derive(Debug, Default)]
@@ -32,7 +33,7 @@ impl OpenFindings {
 
     /// Adds, replaces or removes a finding of a watched session.
     pub(crate) fn update(&self, finding: &Finding) {
-        if &*finding.kind == MONITOR_KIND {
+        if &*finding.kind == INTERVENTION_KIND {
             return;
         }
         let mut by_session = self.lock();
@@ -56,6 +57,7 @@ impl OpenFindings {
 /// Makes the finding that the program intervened in a session.
 pub(crate) fn intervention(session: &str, agent: Option<&str>, message: &str) -> Finding {
     let mut finding = Finding::about_monitor(SystemClock.now(), "attach", Severity::Low, message);
+    finding.kind = INTERVENTION_KIND.into();
     finding.session = session.into();
     finding.agent = agent.map(Into::into);
     finding.fingerprint = finding.fingerprint.and(Fingerprint::of(session));

@@ -49,6 +49,7 @@ WORK = [
 SCRIPTS = {
     "fake-loop": loop(LIST),
     "fake-work": WORK,
+    "fake-bash": loop(call("Bash", command="cat total.py || true")),
     "fake-done": [Step("Done.")],
 }
 

@@ -281,6 +281,16 @@ def test_a_stopped_monitor_does_not_break_the_agent(files):
         assert run(agent, model).final_output == "I cannot find the file."
 
 
+def test_nothing_is_printed_without_handlers_of_logging(files, capfd):
+    with FakeModel() as model, Watched(watchkeeper) as watched:
+        agent = make_agent(files)
+        watchkeeper.attach(agent, watched.monitor, "stop")
+        with pytest.raises(watchkeeper.RunStopped):
+            run(agent, model)
+        watched.found()
+    assert capfd.readouterr().err == ""
+
+
 def test_severity_sets_the_lowest_level_of_an_intervention(files):
     with FakeModel() as model, Watched(watchkeeper) as watched:
         agent = make_agent(files)

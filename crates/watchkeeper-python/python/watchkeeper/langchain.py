@@ -8,11 +8,12 @@
 from __future__ import annotations
 
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Annotated, Any, NotRequired
+from typing import TYPE_CHECKING, Annotated, Any
 
-from langchain.agents.middleware.types import AgentMiddleware, AgentState, PrivateStateAttr
+from langchain.agents.middleware.types import AgentMiddleware, PrivateStateAttr
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import ToolMessage
+from typing_extensions import NotRequired, TypedDict
 
 from watchkeeper._attach._attachment import Attachment, new_session_id
 from watchkeeper._attach._run import Run
@@ -32,8 +33,8 @@ __all__ = ["WatchkeeperCallbackHandler", "WatchkeeperMiddleware"]
 _parent: ContextVar[Run | None] = ContextVar("watchkeeper_parent", default=None)
 
 
-class WatchkeeperState(AgentState):
-    """The state of an agent with the id of its run."""
+class WatchkeeperState(TypedDict):
+    """The part of an agent's state that holds the id of the run."""
 
     watchkeeper_run: NotRequired[Annotated[str, PrivateStateAttr]]
 
@@ -48,7 +49,7 @@ class WatchkeeperMiddleware(AgentMiddleware):
     `stop`, `invoke` and the other methods raise `RunStopped` before the next model call.
     """
 
-    state_schema = WatchkeeperState
+    state_schema: Any = WatchkeeperState
 
     def __init__(
         self,

@@ -218,7 +218,10 @@ fn an_event_whose_making_panics_is_dropped_and_counted() {
 #[test]
 fn the_immediate_callback_gets_findings_before_a_blocked_sink_delivers_them() {
     let (release, released) = mpsc::channel::<()>();
-    let delivery = Delivery::to_callback(move |_| drop(released.recv()));
+    let delivery = Delivery::to_callback(move |_| {
+        // Returns when the sender is dropped.
+        let _ = released.recv();
+    });
     let (sender, findings) = mpsc::channel();
     let monitor = Monitor::new(super::engine(), delivery, super::config());
     let running = monitor

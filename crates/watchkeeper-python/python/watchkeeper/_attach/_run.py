@@ -5,42 +5,38 @@ from __future__ import annotations
 import contextlib
 import functools
 import threading
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from watchkeeper._attach._attachment import Action, logger, new_session_id
 from watchkeeper._errors import RunStopped
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Concatenate, ParamSpec
 
     from watchkeeper._attach._attachment import Attachment
     from watchkeeper._watchkeeper import Session, ToolCall
 
-    P = ParamSpec("P")
-    R = TypeVar("R")
-
 __all__ = ["Run"]
+
+F = TypeVar("F", bound="Callable[..., Any]")
 
 # The longest wait for the findings of the recorded events, in seconds. The monitor needs
 # less than a millisecond, unless the machine is overloaded. Then the decision is one step late.
 _MAX_WAIT = 0.05
 
 
-def _never_raises(
-    method: Callable[Concatenate[Run, P], R],
-) -> Callable[Concatenate[Run, P], R | None]:
+def _never_raises(method: F) -> F:
     """Log an exception of a method: watching must not break the agent."""
 
     @functools.wraps(method)
-    def wrapper(self: Run, /, *args: P.args, **kwargs: P.kwargs) -> R | None:
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
         try:
-            return method(self, *args, **kwargs)
+            return method(*args, **kwargs)
         except Exception:  # noqa: BLE001 - logged
             logger.exception("cannot record an event of an agent")
             return None
 
-    return wrapper
+    return cast("F", wrapper)
 
 
 class _SessionState:
