@@ -20,6 +20,9 @@ const SINK_CAPACITY: usize = 1024;
 /// The location that diagnostics show for a policy without a file.
 const UNNAMED_POLICY: &str = "<policy>";
 
+/// A function that the thread of the monitor calls for each finding.
+type ImmediateCallback = Box<dyn FnMut(&Finding) + Send>;
+
 /// A monitor for the agents of this process.
 ///
 /// `watchkeeper_core::Monitor` is the low-level monitor, which takes an engine
@@ -45,7 +48,7 @@ pub struct MonitorBuilder {
     policy: Option<PolicyText>,
     observers: Vec<Observer>,
     n_callbacks: usize,
-    immediate: Option<Box<dyn FnMut(&Finding) + Send>>,
+    immediate: Option<ImmediateCallback>,
     clock: Option<Arc<dyn Clock>>,
     queue_capacity: Option<usize>,
 }
