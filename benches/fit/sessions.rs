@@ -8,6 +8,7 @@ use std::{
 
 use watchkeeper_core::{
     AgentId, Context, Detector, Engine, Event, EventKind, Fingerprint, SignedDuration,
+    Subscription,
     author::{Contribution, DedupCache},
     embed::{EngineConfig, NamedDetector, Registry, SessionFilter},
 };
@@ -162,5 +163,9 @@ impl Detector for Recorder {
             _ => None,
         };
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = step;
+    }
+
+    fn subscription(&self) -> Subscription {
+        Subscription::default().with_contributions()
     }
 }
