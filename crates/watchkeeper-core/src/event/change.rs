@@ -176,10 +176,10 @@ impl<'de: 'a, 'a> Deserialize<'de> for Texts<'a> {
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-    use serde_json::json;
+    use proptest::{collection::vec, prelude::*};
+    use serde_json::{json, value::RawValue};
 
-    use super::Change;
+    use super::{Change, contains, is_text, is_text_in_json};
     use crate::{Json, ToolCall};
 
     fn of(tool: &str, arguments: &serde_json::Value) -> Option<Change> {
@@ -254,6 +254,26 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn contains_the_same_as_a_naive_search(
+            text in "[ab]{0,120}", part in "[ab]{0,3}|[ab]{30,40}", n in 0..60_usize,
+        ) {
+            let repeated = format!("{}{part}{}", part.repeat(n % 3), &part[part.len() / 2..]);
+            for text in [&text, &format!("{text}{part}"), &repeated, &"a".repeat(n)] {
+                prop_assert_eq!(contains(text, &part), text.contains(&part), "{} {}", text, part);
+            }
+        }
+
+        #[test]
+        fn recognizes_texts_without_decoding_them(
+            parts in vec(prop_oneof!["[a-c ]{0,9}", Just(" ".to_owned()), "\\\\u0020|\\\\n|\\\\\"|\\\\\\\\|é"], 0..12),
+        ) {
+            let json = format!("\"{}\"", parts.concat());
+            let decoded: String = serde_json::from_str(&json).unwrap();
+            let value: &RawValue = serde_json::from_str(&json).unwrap();
+            prop_assert_eq!(is_text_in_json(value).unwrap(), is_text(&decoded), "{}", json);
+        }
+
         #[test]
         fn only_a_replacement_removes_the_old_text(old in "[a-cé ]{1,4}", new in "[a-cé ]{0,8}") {
             let is_replacement = edit(&old, &new).is_some_and(|change| change.is_replacement);

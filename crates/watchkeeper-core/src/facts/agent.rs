@@ -314,13 +314,13 @@ impl AgentFacts {
     }
 
     /// Updates the recent calls from an event whose other changes are in `step`, and writes
-    /// the contribution of the text of a result to it.
+    /// the provisional contribution of a finished call to it.
     pub(crate) fn observe_progress(&mut self, event: &Event, step: &mut Step) {
         if self.start.reason().is_some() || matches!(event.kind, EventKind::Compaction { .. }) {
             self.recent_calls.clear();
         }
         if let (EventKind::ToolResult(result), Some(call)) = (&event.kind, &step.finished_call) {
-            step.contribution_of_text = Some(self.recent_calls.add(call, result, step));
+            step.provisional_contribution = Some(self.recent_calls.add(call, result, step));
         }
     }
 

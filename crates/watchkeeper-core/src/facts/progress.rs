@@ -7,7 +7,7 @@
 //! | partly known | half of the result is new | overlapping pages, moved windows |
 //! | known | at most a quarter of the result is new | the agent has read this already |
 //! | repeated change | a successful write of a text that was made recently | the second time, it adds nothing |
-//! | nothing | the class `nothing` | nothing was found |
+//! | nothing | the class `nothing`, unless the result is long and new | nothing was found |
 //! | failed | the class `failed`, or a result that reports an error | the call had no effect |
 //! | neutral | polls, waits, plans, questions, acknowledgements, calls that did not run, outages; repeated writes of short values; a known result of a call that was last made before a change | says nothing about progress: such a call checks a change, or depends on others |
 //!
@@ -91,8 +91,8 @@ impl RecentCalls {
         self.0 = None;
     }
 
-    /// Adds a finished call, and returns its contribution, regardless of the class of a successful
-    /// result, which [`Step::contribution`] takes into account.
+    /// Adds a finished call, and returns its contribution. For a successful result with text that
+    /// changes nothing, it is provisional: [`Step::contribution`] takes the class into account.
     pub(super) fn add(&mut self, call: &Call, result: &ToolResult, step: &Step) -> Contribution {
         if matches!(call.purpose, Purpose::Poll | Purpose::Wait | Purpose::Plan | Purpose::Ask) {
             return Contribution::Neutral;
@@ -100,7 +100,7 @@ impl RecentCalls {
         let is_change = call.class == ToolClass::Write || call.purpose == Purpose::Write;
         let text = result.output.as_deref().filter(|_| !is_change).unwrap_or_default();
         let sketch = sketch(text);
-        let needs_class = !result.ok || sketch[0] == ABSENT && !is_change;
+        let needs_class = !result.ok || sketch[0] == ABSENT;
         let class = needs_class.then(|| step.result_class(result, call.purpose));
         if let Some(ResultClass::Declined | ResultClass::Outage | ResultClass::Unfinished) = class {
             return Contribution::Neutral;

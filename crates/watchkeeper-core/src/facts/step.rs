@@ -13,8 +13,9 @@ pub(crate) struct Step {
     pub(crate) usage: Option<Usage>,
     /// The call of a result.
     pub(crate) finished_call: Option<Call>,
-    /// The contribution of a finished call, regardless of the class of its result.
-    pub(crate) contribution_of_text: Option<Contribution>,
+    /// The contribution of a finished call, before the class of a successful result with text is
+    /// taken into account.
+    pub(crate) provisional_contribution: Option<Contribution>,
     result_class: OnceCell<ResultClass>,
     error_cause: OnceCell<Option<FoundCause>>,
 }
@@ -31,21 +32,23 @@ impl Step {
 
     /// Returns the contribution of the call whose result this is.
     pub(crate) fn contribution(&self, result: &ToolResult) -> Option<Contribution> {
-        let of_text = self.contribution_of_text?;
-        let is_informative =
-            matches!(of_text, Contribution::New | Contribution::PartlyKnown | Contribution::Known);
+        let provisional = self.provisional_contribution?;
+        let is_informative = matches!(
+            provisional,
+            Contribution::New | Contribution::PartlyKnown | Contribution::Known
+        );
         let call = self.finished_call.as_ref().filter(|_| is_informative);
         Some(match call.map(|call| self.result_class(result, call.purpose)) {
             Some(ResultClass::Acknowledged | ResultClass::Unfinished) => Contribution::Neutral,
             Some(ResultClass::Nothing) if !self.has_new_text(result) => Contribution::Nothing,
-            _ => of_text,
+            _ => provisional,
         })
     }
 
     /// Returns true if the contribution is `New` or `Neutral`, because the result is long and new.
     /// The class decides, and takes longer to compute.
     pub(crate) fn has_new_text(&self, result: &ToolResult) -> bool {
-        self.contribution_of_text == Some(Contribution::New)
+        self.provisional_contribution == Some(Contribution::New)
             && result.fingerprint != Some(Fingerprint::NOTHING_FOUND)
             && result.output.as_ref().is_some_and(|output| SHORTEST_NEW <= output.len())
     }

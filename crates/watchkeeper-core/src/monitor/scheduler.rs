@@ -165,8 +165,9 @@ impl Scheduler {
         if self.shared.is_abandoned.load(Ordering::Acquire) {
             return;
         }
-        if let Some(event) = event.make() {
-            self.observe(event, progress);
+        match event.make() {
+            Some(event) => self.observe(event, progress),
+            None => _ = self.shared.n_overflowed.fetch_add(1, Ordering::Relaxed),
         }
     }
 

@@ -35,7 +35,7 @@ fn contributions(steps: impl IntoIterator<Item = Step>) -> Vec<Contribution> {
         let result = ToolResult::new("1", step.ok, Some(step.output.into()));
         let mut changes = Changes::default();
         changes.finished_call = Some(call.clone());
-        changes.contribution_of_text = Some(recent.add(&call, &result, &changes));
+        changes.provisional_contribution = Some(recent.add(&call, &result, &changes));
         changes.contribution(&result).expect("the call is finished")
     };
     steps.into_iter().map(add).collect()
@@ -138,7 +138,7 @@ fn a_call_that_checks_a_change_is_neutral() {
 }
 
 #[test]
-fn declined_calls_and_outages_are_neutral() {
+fn declined_calls_outages_and_unfinished_changes_are_neutral() {
     let mut recent = RecentCalls::default();
     let event = ToolCall::new("1", "Edit", Json::default());
     let kind = EventKind::ToolCall(event.clone());
@@ -147,7 +147,8 @@ fn declined_calls_and_outages_are_neutral() {
     let mut declined = ToolResult::new("1", false, Some("The user rejected the call".into()));
     declined.cause = Some(Cause::Declined);
     let outage = ToolResult::new("1", false, Some("HTTP 503: try again later".into()));
-    for result in [declined, outage] {
+    let unfinished = ToolResult::new("1", true, Some("Status: in progress, 3 of 9".into()));
+    for result in [declined, outage, unfinished] {
         let contribution = recent.add(&call, &result, &Changes::default());
         assert_eq!(contribution, Contribution::Neutral, "{result:?}");
     }
