@@ -194,7 +194,7 @@ impl CauseRow {
         if self.is_edited && is_removed_by_edits(self.class) {
             self.n_survived = self.n_survived.saturating_add(1);
             let is_equal = self.output == output;
-            let change = if is_equal { OutputChange::None } else { OutputChange::Located };
+            let change = if is_equal { OutputChange::None } else { OutputChange::AtKnownPlace };
             return survived_weight(full, self.n_survived, change);
         }
         // No edit removes the cause, so that an edit is a little progress at most.

@@ -28,6 +28,12 @@ const BETWEEN: &[&str] = &[
     "type",
 ];
 
+/// Words in front of a number that is a name, as in `Attempt 3 failed` and `a 404 error`.
+const NAMED: &[&str] = &[
+    "a", "an", "attempt", "code", "exit", "http", "job", "line", "pid", "port", "process", "round",
+    "run", "stage", "status", "step", "task", "test", "try", "worker",
+];
+
 /// Returns the number of errors that a line reports, as in `Found 12 errors`,
 /// `3 of 40 tests failed` and `Failures: 2, Errors: 1`; `None` if the line reports none.
 pub(crate) fn n_errors(line: &str) -> Option<u32> {
@@ -56,7 +62,11 @@ impl Word<'_> {
     }
 
     fn number(self) -> Option<u32> {
-        self.text.bytes().all(|byte| byte.is_ascii_digit()).then(|| self.text.parse().ok())?
+        if self.text.bytes().all(|byte| byte.is_ascii_digit()) {
+            self.text.parse().ok()
+        } else {
+            None
+        }
     }
 
     /// Returns the number if it stands alone, and is not a part of a path or of a time.
@@ -74,12 +84,11 @@ impl Word<'_> {
 /// Returns the number in front of the word that follows `words`.
 fn before(words: &[Word<'_>]) -> Option<u32> {
     let (last, words) = words.split_last()?;
-    if let Some(n) = last.number_alone() {
-        return of_all(words, *last).or(Some(n));
-    }
     let (number, words) =
-        words.split_last().filter(|_| last.is_one_of(BETWEEN) && last.is_next())?;
-    number.number_alone().and_then(|n| of_all(words, *number).or(Some(n)))
+        if last.is_one_of(BETWEEN) && last.is_next() { words.split_last()? } else { (last, words) };
+    let n = number.number_alone()?;
+    let is_name = number.is_next() && words.last().is_some_and(|word| word.is_one_of(NAMED));
+    of_all(words, *number).or(Some(n)).filter(|_| !is_name)
 }
 
 /// Returns the first number of `3 of 40`, whose last number is `all`.
@@ -137,6 +146,11 @@ mod tests {
             (None, "src/a.ts:12 error TS1005: ';' expected"),
             (None, "  3:5  error  'x' is never used"),
             (None, "make: *** [run] Error 139"),
+            (None, "Attempt 3 failed"),
+            (None, "Step 5 failed: no space"),
+            (None, "process 8812 failed"),
+            (None, "the server returned a 404 error"),
+            (None, "line 7 error: unbound"),
             (None, "The requested URL returned error: 503"),
             (None, ""),
         ] {

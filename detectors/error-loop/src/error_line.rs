@@ -103,7 +103,6 @@ const SUMMARIES: &[&str] = &[
     "npm error errno",
     "npm error path",
     "recipe for target",
-    "returned a non-zero",
     "short test summary",
     "test failed",
     "test result:",

@@ -9,6 +9,7 @@ use watchkeeper_core::Fingerprint;
 
 use self::{location::Location, test_name::failing_test};
 use crate::{
+    commands::contains_word,
     error_counts::n_errors,
     error_line::{contains_error, searched_lines},
 };
@@ -47,7 +48,7 @@ impl ErrorPlace {
             return Some(Self { source: test, is_named: false, line, text });
         }
         let file = location?.1.file?;
-        let is_named = command.is_some_and(|command| command.contains(file_name(file)));
+        let is_named = command.is_some_and(|command| contains_word(command, file_name(file)));
         let source = Fingerprint::of(last_parts(file)).brief().get();
         Some(Self { source, is_named, line, text })
     }
@@ -71,14 +72,16 @@ impl Places {
     /// A file that the command names is a new place only if another line of it was one before:
     /// an agent that runs one script after another gets the same error in each of them.
     pub(crate) fn add(&mut self, place: ErrorPlace) -> bool {
-        let is_known = self.recent.iter().any(|known| known.is_same(place));
+        let known = self.recent.iter().position(|known| known.is_same(place));
         let has_source = self.recent.iter().any(|known| known.source == place.source);
         let is_first = self.recent.is_empty();
-        if self.recent.len() == MAX_PLACES {
+        if let Some(at) = known {
+            self.recent.remove(at);
+        } else if self.recent.len() == MAX_PLACES {
             self.recent.remove(0);
         }
         self.recent.push(place);
-        !is_known && !is_first && (has_source || !place.is_named)
+        known.is_none() && !is_first && (has_source || !place.is_named)
     }
 }
 
@@ -123,9 +126,9 @@ fn text_of(lines: &[&str], at_location: usize, error: usize, location: Location<
 fn last_parts(path: &str) -> &str {
     let mut parts = path.rmatch_indices(['/', '\\']).map(|(at, _)| at + 1);
     let (file, folder) = (parts.next(), parts.next());
-    let is_temporary = |at: usize| path[at..].starts_with("tmp");
+    let is_temporary = |from: usize, to: usize| location::is_temporary(&path[from..to - 1]);
     match (file, folder) {
-        (Some(file), Some(folder)) if is_temporary(folder) => &path[file..],
+        (Some(file), Some(folder)) if is_temporary(folder, file) => &path[file..],
         (_, Some(folder)) => &path[folder..],
         _ => path,
     }

@@ -179,8 +179,8 @@ impl Current {
         } else {
             Details::default()
         };
-        let is_elsewhere = row.add_details(&details);
-        if is_elsewhere && row.is_one_error && (row.is_edited || row.is_eased) {
+        let has_moved = row.add_details(&details);
+        if has_moved && row.is_one_error && (row.is_edited || row.is_eased) {
             row.resolve(cx, "the error moved");
             row.start_over(cx);
         }
@@ -191,7 +191,7 @@ impl Current {
         let spaced = spaced_weight(row.n_failures, row.since, &failure, cx);
         row.weight += match spaced.filter(|_| waits) {
             Some(weight) => weight,
-            None => row.weight_of(&failure, error, key, &details, is_elsewhere),
+            None => row.weight_of(&failure, error, key, &details, has_moved),
         };
         row.is_one_error &= row.error == error;
         row.is_one_call &= row.call == key && key != Fingerprint::NONE;
@@ -305,15 +305,15 @@ impl Row {
         error: Fingerprint,
         call: Fingerprint,
         details: &Details,
-        is_elsewhere: bool,
+        has_moved: bool,
     ) -> u64 {
         let full = failure.weight.of_call(self.call == call && 1 < self.n_failures);
         let change = match () {
             () if self.output != details.output && details.place.is_none() => {
-                OutputChange::Unlocated
+                OutputChange::WithoutPlace
             }
             () if self.output != details.output || self.line != details.line => {
-                OutputChange::Located
+                OutputChange::AtKnownPlace
             }
             () => OutputChange::None,
         };
@@ -323,9 +323,11 @@ impl Row {
         }
         // Another error of the same call shows that the agent tries something.
         let is_other = self.error != error;
-        let is_survey = is_elsewhere && self.call != call && 1 < self.n_failures;
-        let is_changed = self.is_eased && change == OutputChange::Unlocated;
-        full >> [self.is_eased, is_other, is_survey, is_changed].map(u32::from).iter().sum::<u32>()
+        let is_survey = has_moved && self.call != call && 1 < self.n_failures;
+        let is_changed = self.is_eased && change == OutputChange::WithoutPlace;
+        let reasons = [self.is_eased, is_other, is_survey, is_changed];
+        let n_halves = reasons.into_iter().map(u32::from).sum::<u32>();
+        full >> n_halves
     }
 
     fn resolve(&self, cx: &mut Context<'_>, reason: &str) {

@@ -34,10 +34,10 @@ pub(crate) fn spaced_weight(
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum OutputChange {
     None,
-    /// The place of the error is known, and is one of those before.
-    Located,
-    /// The output does not show a place: the error may have moved.
-    Unlocated,
+    /// The numbers in the line of the error differ, or the error is at a place where it was before.
+    AtKnownPlace,
+    /// The output differs and shows no place: the error may have moved.
+    WithoutPlace,
 }
 
 impl OutputChange {
@@ -45,8 +45,8 @@ impl OutputChange {
     const fn n_halves(self) -> u32 {
         match self {
             Self::None => 0,
-            Self::Located => 1,
-            Self::Unlocated => 3,
+            Self::AtKnownPlace => 1,
+            Self::WithoutPlace => 3,
         }
     }
 }

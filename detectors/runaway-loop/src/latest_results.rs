@@ -5,8 +5,8 @@ use watchkeeper_core::{Context, Fingerprint, ToolResult};
 /// The number of latest results that are compared.
 const MAX_RESULTS: usize = 16;
 
-/// The latest successful results with their calls, oldest first. A repeated result is no
-/// progress.
+/// The latest different results of successful calls, with the calls, the one that was returned
+/// longest ago first. A repeated result is no progress.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct LatestResults(VecDeque<Fingerprint>);
 
@@ -19,13 +19,13 @@ impl LatestResults {
         }
         let call = cx.call().map_or(Fingerprint::NONE, |call| call.fingerprint);
         let result = call.and(result.fingerprint.unwrap_or(Fingerprint::NONE));
-        let is_new = !self.0.contains(&result);
-        if is_new {
-            if self.0.len() == MAX_RESULTS {
-                self.0.pop_front();
-            }
-            self.0.push_back(result);
+        let known = self.0.iter().position(|known| *known == result);
+        if let Some(at) = known {
+            self.0.remove(at);
+        } else if self.0.len() == MAX_RESULTS {
+            self.0.pop_front();
         }
-        is_new
+        self.0.push_back(result);
+        known.is_none()
     }
 }

@@ -1,5 +1,10 @@
 //! Locations such as `src/a.rs:12:5`.
 
+/// Endings of the names of hosts, which a port may follow as a line follows a file.
+const TOP_DOMAINS: &[&str] = &["com", "dev", "internal", "io", "local", "net", "org"];
+/// The fewest random characters in the name of a temporary file.
+const SHORTEST_RANDOM: usize = 6;
+
 /// A file, a line and a column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Location<'a> {
@@ -89,10 +94,19 @@ fn path_at_end(text: &str) -> Option<&str> {
     let has_extension = name
         .rsplit_once('.')
         .is_some_and(|(_, extension)| extension.starts_with(|c: char| c.is_alphabetic()));
-    let is_temporary = name.starts_with("tmp");
-    let is_address = path.starts_with("//");
+    let is_host = !path.contains(['/', '\\'])
+        && name.rsplit_once('.').is_some_and(|(_, domain)| TOP_DOMAINS.contains(&domain));
+    let is_address = path.starts_with("//") || is_host;
     let is_file = has_extension || path.contains(['/', '\\']) && !name.is_empty();
-    (is_file && !is_temporary && !is_address).then_some(path)
+    (is_file && !is_temporary(name) && !is_address).then_some(path)
+}
+
+/// Returns true if a program chose the name of a file or folder: `tmp`, or `tmp` and eight random
+/// characters. Such a name differs each time.
+pub(super) fn is_temporary(name: &str) -> bool {
+    let stem = name.split('.').next().unwrap_or(name);
+    stem.strip_prefix("tmp")
+        .is_some_and(|random| random.is_empty() || SHORTEST_RANDOM <= random.len())
 }
 
 fn digits(text: &str) -> usize {

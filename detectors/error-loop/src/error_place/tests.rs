@@ -17,7 +17,11 @@ fn reads_the_locations_of_common_tools() {
         (Some(("run.sh", 4, 0)), "run.sh: line 4: x: unbound variable"),
         (Some(("/w/a.kt", 4, 9)), "e: file:///w/a.kt:4:9 Unresolved reference"),
         (None, "E   assert calc.add(3, 5) == 9"),
+        (Some(("tmpl.go", 12, 5)), "tmpl.go:12:5: undefined: x"),
+        (Some(("a.spec.ts", 12, 5)), "a.spec.ts:12:5 - error"),
+        (None, "/tmp/tmpab12cd34.py:3: error"),
         (None, "connect ECONNREFUSED 127.0.0.1:8080"),
+        (None, "dial tcp: lookup db.example.com:443: no answer"),
         (None, "GET http://localhost:3000/a failed"),
         (None, "10:00:01 no answer"),
         (None, "File \"<stdin>\", line 3, in <module>"),
@@ -61,8 +65,17 @@ fn a_file_that_the_command_names_is_no_new_place() {
     let (a, b) = ("a.py:3: error: no", "b.py:9: error: no");
     assert_eq!(moves("python *.py", &[a, b]), [false, true]);
     assert_eq!(moves("python a.py; python b.py", &[a, b]), [false, false]);
+    // The command names another file.
+    assert_eq!(moves("pytest test_b.py", &[a, b]), [false, true]);
     let lower = "a.py:7: error: no\nlet n = rows.len()";
     assert_eq!(moves("python a.py", &[a, lower]), [false, true]);
+}
+
+#[test]
+fn a_place_is_remembered_however_often_another_one_follows() {
+    let (a, b) = ("a.rs:3:1: error: no", "b.rs:9:1: error: no");
+    let outputs = [[a, b].as_slice(), &[a; 9], &[b]].concat();
+    assert_eq!(moves("make", &outputs).iter().filter(|moves| **moves).count(), 1);
 }
 
 #[test]
