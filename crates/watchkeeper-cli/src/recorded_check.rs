@@ -19,7 +19,7 @@ use crate::{
 #[non_exhaustive]
 pub struct RecordedSessions {
     /// Files and folders; if empty, the session folders of all known agents on this
-    /// machine.
+    /// machine, of which there may be none. The path `-` is standard input.
     pub paths: Vec<PathBuf>,
     /// The kind of source of all files; `None` recognizes each file.
     pub source: Option<String>,
@@ -55,9 +55,9 @@ pub enum RecordedCheckError {
         known: Vec<&'static str>,
     },
     /// None of the paths exists.
-    #[error("{}", .0.display())]
+    #[error("none of the paths exists, the first is {}", quote(&.0.to_string_lossy()))]
     Missing(PathBuf),
-    /// The report has numbers that JSON has no form for.
+    /// The report cannot be written.
     #[error("cannot write the report as JSON")]
     Json(#[source] serde_json::Error),
 }

@@ -618,7 +618,7 @@ mod tests {
 
         #[test]
         fn reads_times_as_a_parser_does(
-            secs in -62_167_219_200..253_402_300_799_i64,
+            secs in -62_167_219_200..253_402_207_200_i64,
             millis in 0..1000_i32,
             replaced in prop::option::of((0..24_usize, "[0-9TZ:.+ -]")),
         ) {

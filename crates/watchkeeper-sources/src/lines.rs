@@ -246,7 +246,7 @@ impl LineBuffer {
 impl Drop for LineBuffer {
     fn drop(&mut self) {
         let storage = std::mem::take(&mut self.storage);
-        if storage.bytes.len() <= MAX_SPARE {
+        if (1..=MAX_SPARE).contains(&storage.bytes.len()) {
             // At the end of a thread, there is no next buffer.
             _ = SPARE.try_with(|spare| spare.set(storage));
         }
