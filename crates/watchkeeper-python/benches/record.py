@@ -173,9 +173,11 @@ def stops_ms(n_runs: int) -> list[float]:
     return sorted(times)
 
 
-def record_from_threads(n_each: int) -> tuple[int, watchkeeper.Counts]:
+def record_from_threads(n_each: int, queue_capacity: int) -> tuple[int, watchkeeper.Counts]:
     """Records from 100 threads at once. Returns the number of events, and the counts."""
-    with watchkeeper.Monitor(policy_text=POLICY, on_finding=lambda _: None) as monitor:
+    with watchkeeper.Monitor(
+        policy_text=POLICY, on_finding=lambda _: None, queue_capacity=queue_capacity
+    ) as monitor:
         barrier = threading.Barrier(100)
 
         def record(n: int) -> None:
@@ -247,10 +249,13 @@ def main() -> None:
     after = n_threads() - before
     show(f"threads after {n_stops} starts and stops", f"{after}", "0", is_met=after == 0)
 
-    n_events, counts = record_from_threads(10 if quick else 200)
-    n_missing = n_events - counts.events - counts.dropped
-    show("100 threads: events not counted", f"{n_missing}", "0", is_met=n_missing == 0)
-    show("100 threads: events dropped, and counted", f"{counts.dropped:,} of {n_events:,}")
+    for queue_capacity in (1_024, 1 << 16):
+        n_events, counts = record_from_threads(10 if quick else 200, queue_capacity)
+        n_missing = n_events - counts.events - counts.dropped
+        name = f"100 threads, a queue of {queue_capacity:,}"
+        value = f"{n_missing} missing"
+        goal = f"0; {counts.dropped:,} of {n_events:,} dropped and counted"
+        show(name, value, goal, is_met=n_missing == 0)
 
 
 if __name__ == "__main__":
