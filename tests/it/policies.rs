@@ -210,6 +210,14 @@ fn the_builtin_policy_has_comments() {
 }
 
 #[test]
+fn each_builtin_policy_is_printed_by_its_name() {
+    let print = |name: &str| run(&["policy", "--builtin", name]).out;
+    assert_eq!(print("default"), run(&["policy", "--builtin"]).out);
+    assert!(print("safe-session").contains("[detectors.session_timeout]"));
+    assert!(seen(&["--policy", "builtin:safe-session", "validate"]).ends_with("exit 0"));
+}
+
+#[test]
 fn exceptions_expire_and_overrides_match_sessions() {
     let folder = Folder::new();
     let session = folder.write(
