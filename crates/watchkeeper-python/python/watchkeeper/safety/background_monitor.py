@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import uuid
+import weakref
 from typing import TYPE_CHECKING, Any
 
 from . import _policy
@@ -14,7 +16,6 @@ from .runaway_detector import RunawayDetector, RunawayPattern
 from .timeout_monitor import TimeoutConfig, exceeded, warning
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Callable
 
     from watchkeeper import Finding, Monitor
@@ -43,6 +44,9 @@ class BackgroundMonitor:
     block. An exception in it is logged.
 
     With `auto_terminate`, a session over its limit is terminated, once.
+
+    A process that `os.fork` creates does not watch the session, unless it starts the monitor
+    again.
 
     `policy` is a policy file whose sinks receive the findings too, and whose detectors run
     beside those of `builtin:safe-session`.
@@ -103,12 +107,14 @@ class BackgroundMonitor:
                 target=self._monitor_loop, daemon=True, name="SafeSessionMonitor"
             )
             self._thread.start()
+            _started.add(self)
 
     def stop(self) -> bool:
         """Deliver the findings so far, and stop.
 
-        Returns within two seconds, or four if `on_event` blocks. Returns whether everything
-        was delivered by then; `on_event` is not called again afterwards.
+        Returns within two seconds, also if `on_event` blocks, and within four if reading the
+        session does. Returns whether everything was delivered by then; `on_event` is not
+        called again afterwards.
         """
         with self._lock:
             return self._shut_down()
@@ -252,3 +258,24 @@ class BackgroundMonitor:
             details = {}
         data = {**finding.data, "pattern": pattern.value, "details": details}
         return MonitorEvent(EventType.RUNAWAY.value, message, finding.severity, data, finding)
+
+    def _abandon(self) -> None:
+        """Forget the threads and the locks, which a forked process does not have."""
+        self._lock = threading.Lock()
+        self._stop_event = threading.Event()
+        if self._recorder is not None:
+            self._recorder.detach()
+        self._monitor = self._recorder = self._thread = None
+
+
+# The monitors that were started.
+_started: weakref.WeakSet[BackgroundMonitor] = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    for monitor in list(_started):
+        monitor._abandon()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
