@@ -131,8 +131,13 @@ def test_a_run_with_an_exception_and_the_use_of_the_model_are_recorded(files):
 def make_graph(files, model, script="fake-loop"):
     nodes = make_tools(files)
     bound = make_model(model, script).bind_tools(nodes)
+
+    # Before Python 3.11, LangGraph passes callbacks on in async methods only by `config`.
+    def call_model(state, config):
+        return {"messages": [bound.invoke(state["messages"], config)]}
+
     builder = graph.StateGraph(graph.MessagesState)
-    builder.add_node("model", lambda state: {"messages": [bound.invoke(state["messages"])]})
+    builder.add_node("model", call_model)
     builder.add_node("tools", prebuilt.ToolNode(nodes))
     builder.add_edge(graph.START, "model")
     builder.add_conditional_edges("model", prebuilt.tools_condition)
