@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 
 import pytest
 
 import watchkeeper
+from watchkeeper._attach._run import Run
 
 
 def test_other_objects_are_rejected():
@@ -28,5 +30,65 @@ import watchkeeper
 watchkeeper.attach, watchkeeper.Monitor
 names = {"agents", "agency_swarm", "langchain", "langchain_core", "langgraph", "claude_agent_sdk"}
 assert not names & set(sys.modules), names & set(sys.modules)
+"""
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
+
+
+def repeat(run, n=4):
+    """Record identical calls."""
+    run.prompt("List the files.")
+    for i in range(n):
+        run.after_model(model="fake", response=f"r{i}")
+        run.before_tool("list_files", {"folder": "src"}, f"c{i}")
+        run.after_tool(f"c{i}", "a.py")
+
+
+def test_a_callback_that_blocks_does_not_delay_a_decision():
+    released = threading.Event()
+    with watchkeeper.Monitor(on_finding=lambda _: released.wait(60)) as monitor:
+        run = Run.start(watchkeeper.Attachment(monitor, "stop"), "coder")
+        repeat(run)
+        with pytest.raises(watchkeeper.RunStopped) as stopped:
+            run.before_model()
+        assert not released.is_set()
+        assert stopped.value.finding.session == run.session_id
+        assert run.is_ended
+        released.set()
+
+
+def test_a_decision_waits_for_the_findings_of_the_recorded_events():
+    with watchkeeper.Monitor(on_finding=lambda _: None) as monitor:
+        for _ in range(50):
+            run = Run.start(watchkeeper.Attachment(monitor, "stop"), "coder")
+            repeat(run)
+            with pytest.raises(watchkeeper.RunStopped):
+                run.before_model()
+
+
+def test_a_stopped_session_ends_all_of_its_agents():
+    with watchkeeper.Monitor(on_finding=lambda _: None) as monitor:
+        attachment = watchkeeper.Attachment(monitor, "stop")
+        boss = Run.start(attachment, "boss")
+        helper = boss.start_agent("helper")
+        repeat(helper)
+        with pytest.raises(watchkeeper.RunStopped):
+            helper.before_model()
+        assert "watchkeeper stopped this run" in boss.before_tool("list_files", {}, "c")
+        with pytest.raises(watchkeeper.RunStopped):
+            boss.before_model()
+        assert [action.agent for action in attachment.actions] == ["helper-1"]
+
+
+def test_without_a_monitor_the_first_event_starts_one_for_all_attachments():
+    script = """
+import threading
+import watchkeeper
+from watchkeeper._attach import _attachment
+from watchkeeper._attach._run import Run
+attachments = [watchkeeper.Attachment(), watchkeeper.Attachment()]
+assert _attachment._default is None
+run = Run.start(attachments[0], "coder")
+assert attachments[0].monitor is attachments[1].monitor
+assert attachments[0].monitor.is_running
 """
     subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
