@@ -64,9 +64,7 @@ pub(crate) fn check_recorded(
 
 fn sessions_error(err: &RecordedCheckError) -> PyErr {
     match err {
-        RecordedCheckError::Missing(_) => {
-            PyFileNotFoundError::new_err(err.to_string())
-        }
+        RecordedCheckError::Missing(_) => PyFileNotFoundError::new_err(err.to_string()),
         RecordedCheckError::UnknownSource { .. } => PyValueError::new_err(err.to_string()),
         _ => PyRuntimeError::new_err(err.to_string()),
     }
