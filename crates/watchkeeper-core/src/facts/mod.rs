@@ -3,6 +3,7 @@
 mod agent;
 mod call;
 mod clock_adjustments;
+mod contribution;
 mod progress;
 mod responses;
 mod session;
@@ -17,7 +18,7 @@ pub(crate) use self::{agent::AgentStatus, clock_adjustments::ClockAdjustments, s
 pub use self::{
     agent::{Activity, AgentFacts},
     call::Call,
-    progress::Contribution,
+    contribution::Contribution,
     session::SessionFacts,
     start::Start,
     state::{AgentState, StateKind},

@@ -1,15 +1,4 @@
-//! The progress that finished calls make.
-//!
-//! | contribution | recognized by | reason |
-//! | --- | --- | --- |
-//! | change | a successful write, by a tool or a shell command, that was not made recently | the work has moved |
-//! | new | most of the result was in no recent result | the agent has learned something |
-//! | partly known | half of the result is new | overlapping pages, moved windows |
-//! | known | at most a quarter of the result is new | the agent has read this already |
-//! | repeated change | a successful write of a text that was made recently | the second time, it adds nothing |
-//! | nothing | the class `nothing`, unless the result is long and new | nothing was found |
-//! | failed | the class `failed`, or a result that reports an error | the call had no effect |
-//! | neutral | polls, waits, plans, questions, acknowledgements, calls that did not run, outages; repeated writes of short values; a known result of a call that was last made before a change | says nothing about progress: such a call checks a change, or depends on others |
+//! The recent calls of an agent, which decide the [`Contribution`] of the next one.
 //!
 //! Recent are the latest five calls of the agent. Results are compared by a sketch: the smallest
 //! hashes of their lines, as in `MinHash` (A. Broder, *On the resemblance and containment of
@@ -24,30 +13,8 @@ use std::num::NonZeroU16;
 
 use memchr::memchr_iter;
 
-use super::{call::Call, step::Step};
+use super::{call::Call, contribution::Contribution, step::Step};
 use crate::{Fingerprint, Purpose, ResultClass, ToolClass, ToolResult};
-
-/// The progress that one finished call makes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Contribution {
-    /// A change that was not made recently.
-    Change,
-    /// A result of which most is new.
-    New,
-    /// A result of which about half is new.
-    PartlyKnown,
-    /// A result that contains nothing new.
-    Known,
-    /// A change that was made recently.
-    RepeatedChange,
-    /// Nothing was found.
-    Nothing,
-    /// The call failed.
-    Failed,
-    /// Neither progress nor its absence.
-    Neutral,
-}
 
 /// The number of recent calls.
 const N_RECENT: usize = 5;

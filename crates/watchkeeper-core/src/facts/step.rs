@@ -1,6 +1,6 @@
 use std::cell::OnceCell;
 
-use super::{call::Call, progress::Contribution, totals::Usage};
+use super::{call::Call, contribution::Contribution, totals::Usage};
 use crate::{
     Fingerprint, Purpose, ResultClass, ToolResult,
     error_cause::{CauseContext, FoundCause},
