@@ -223,7 +223,9 @@ fn read(path: &Path) -> String {
 
 /// Removes comments and the unit tests.
 fn without_tests(text: &str) -> String {
-    let code = text.split("\n#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+    let starts = ["\n#[cfg(test)]\nmod tests {", "\n#[cfg(all(test, unix))]\nmod tests {"];
+    let end = starts.iter().filter_map(|start| text.find(start)).min();
+    let code = &text[..end.unwrap_or(text.len())];
     let lines = code.lines().filter(|line| !line.trim_start().starts_with("//"));
     lines.collect::<Vec<_>>().join("\n")
 }
