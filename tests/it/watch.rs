@@ -353,21 +353,26 @@ impl Sessions {
         file.write_all(line.as_bytes()).unwrap();
     }
 
-    /// Waits until everything so far is handled and the loop of a new session is reported.
-    /// Returns the findings about the session `id` before it.
+    /// Waits until everything so far is handled. Returns the findings about the session `id`.
     fn findings(&mut self, id: &str) -> Vec<String> {
+        let mut lines = std::mem::take(&mut self.lines);
+        // The monitor may handle the first loop together with earlier events, and report it
+        // before findings about time.
+        for _ in 0..2 {
+            self.report_loop(&mut lines);
+        }
+        lines.retain(|line| line.contains(&format!(" {id}: ")));
+        lines
+    }
+
+    /// Adds a session with a loop, and reads lines until the loop is reported.
+    fn report_loop(&mut self, lines: &mut Vec<String>) {
         self.n_loops += 1;
         let looping = format!("loop{}", self.n_loops);
         let text = looping_now(4).replace("\"live\"", &format!("\"{looping}\""));
         self.append(&format!("{looping}.ndjson"), &text);
-        let mut lines = std::mem::take(&mut self.lines);
-        loop {
-            let line = self.watching.until("");
-            if line.contains(&format!(" {looping}: ")) {
-                lines.retain(|line| line.contains(&format!(" {id}: ")));
-                return lines;
-            }
-            lines.push(line);
+        while !lines.last().is_some_and(|line| line.contains(&format!(" {looping}: "))) {
+            lines.push(self.watching.until(""));
         }
     }
 }
