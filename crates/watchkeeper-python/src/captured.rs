@@ -121,6 +121,11 @@ struct Budget {
 }
 
 impl Budget {
+    /// Returns whether there are more values than are copied.
+    fn is_exceeded(&self) -> bool {
+        MAX_VALUES < self.n_values
+    }
+
     /// Cuts a text that exceeds the limit of all texts, and counts the text.
     fn limited<'a>(&mut self, text: &'a str) -> Cow<'a, str> {
         let max_len = text::MAX_LEN.saturating_sub(self.n_bytes).max(MIN_CUT_LEN);
@@ -148,16 +153,14 @@ struct Capture<'a, 'py> {
 impl<'a, 'py> Capture<'a, 'py> {
     fn value(&mut self, value: &Bound<'py, PyAny>) {
         self.budget.n_values += 1;
-        if MAX_VALUES < self.budget.n_values {
+        if self.budget.is_exceeded() {
             self.text(CUT);
         } else if let Ok(string) = value.cast::<PyString>() {
             self.text(&text::of_string(string));
         } else if let Ok(dict) = value.cast::<PyDict>() {
             self.nested(TokenWriter::start_object, |capture| capture.entries(dict));
         } else if let Ok(list) = value.cast::<PyList>() {
-            self.nested(TokenWriter::start_array, |capture| {
-                list.iter().for_each(|value| capture.value(&value));
-            });
+            self.nested(TokenWriter::start_array, |capture| capture.items(list.iter()));
         } else if value.is_none() {
             self.tokens.null();
         } else if let Ok(bool) = value.cast::<PyBool>() {
@@ -178,9 +181,7 @@ impl<'a, 'py> Capture<'a, 'py> {
                 self.text(&number.to_string());
             }
         } else if let Ok(tuple) = value.cast::<PyTuple>() {
-            self.nested(TokenWriter::start_array, |capture| {
-                tuple.iter().for_each(|value| capture.value(&value));
-            });
+            self.nested(TokenWriter::start_array, |capture| capture.items(tuple.iter()));
         } else {
             self.convert_later(value, false);
         }
@@ -198,6 +199,15 @@ impl<'a, 'py> Capture<'a, 'py> {
         self.depth -= 1;
     }
 
+    fn items(&mut self, values: impl Iterator<Item = Bound<'py, PyAny>>) {
+        for value in values {
+            self.value(&value);
+            if self.budget.is_exceeded() {
+                break;
+            }
+        }
+    }
+
     fn entries(&mut self, dict: &Bound<'py, PyDict>) {
         if cfg!(Py_GIL_DISABLED) {
             // A copy, which other threads do not change.
@@ -206,9 +216,17 @@ impl<'a, 'py> Capture<'a, 'py> {
                 {
                     self.entry(&key, &value);
                 }
+                if self.budget.is_exceeded() {
+                    break;
+                }
             }
         } else {
-            dict.iter().for_each(|(key, value)| self.entry(&key, &value));
+            for (key, value) in dict {
+                self.entry(&key, &value);
+                if self.budget.is_exceeded() {
+                    break;
+                }
+            }
         }
     }
 

@@ -45,15 +45,17 @@ impl Recorder {
     ) -> Self {
         let generation = run.generation();
         let mut recorder = Self { run, session, agent, facts, generation, handle: None };
-        recorder.handle = recorder.present_handle();
+        if let Some((handle, generation)) = recorder.present_handle() {
+            (recorder.handle, recorder.generation) = (Some(handle), generation);
+        }
         recorder
     }
 
-    /// Returns a handle of the present run, to which the facts of the session are recorded.
-    fn present_handle(&self) -> Option<SessionHandle> {
-        let running = self.run.running()?;
+    /// Returns a handle of the present run, to which the facts of the session are recorded, and
+    /// the number of the run.
+    fn present_handle(&self) -> Option<(SessionHandle, u64)> {
+        let (running, generation) = self.run.present()?;
         let session = running.session(self.session.clone());
-        let generation = self.run.generation();
         if self.facts.generation.swap(generation, Ordering::AcqRel) != generation {
             let start = EventKind::SessionStart(self.facts.start.clone());
             match self.facts.started_at {
@@ -61,10 +63,11 @@ impl Recorder {
                 None => session.record(start),
             }
         }
-        Some(match &self.agent {
+        let handle = match &self.agent {
             Some(agent) => session.started_agent(agent.clone()),
             None => session,
-        })
+        };
+        Some((handle, generation))
     }
 
     /// Records an event. Never waits.
@@ -93,7 +96,7 @@ impl Recorder {
             && self.run.generation() == self.generation
         {
             record(handle);
-        } else if let Some(handle) = self.present_handle() {
+        } else if let Some((handle, _)) = self.present_handle() {
             record(&handle);
         } else if self.run.count_not_recorded() {
             logging::warn(py, "monitor", DROPS_AFTER_FORK);

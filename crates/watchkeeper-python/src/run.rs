@@ -16,6 +16,7 @@ use crate::call_id::CallId;
 /// each event: after a restart or a fork the handle must not be used.
 #[derive(Debug, Default)]
 pub(crate) struct Run {
+    /// Changes only while `running` is locked.
     generation: AtomicU64,
     /// Locked by attached threads only, and never while they wait.
     running: Mutex<Option<Arc<Running>>>,
@@ -40,9 +41,16 @@ impl Run {
         self.lock().clone()
     }
 
+    /// Returns the monitor and the number of its run.
+    pub(crate) fn present(&self) -> Option<(Arc<Running>, u64)> {
+        let running = self.lock();
+        running.clone().map(|running| (running, self.generation()))
+    }
+
     /// Replaces the monitor, and returns the previous one.
     pub(crate) fn set(&self, running: Running) -> Option<Arc<Running>> {
-        let previous = self.lock().replace(Arc::new(running));
+        let mut present = self.lock();
+        let previous = present.replace(Arc::new(running));
         self.is_forked.store(false, Ordering::Release);
         self.n_not_recorded.store(0, Ordering::Release);
         self.n_callback_errors.store(0, Ordering::Release);
@@ -54,7 +62,8 @@ impl Run {
     pub(crate) fn abandon(&self) {
         // A thread that no longer exists can have locked the parts of the monitor, so that
         // dropping the monitor could wait forever.
-        std::mem::forget(self.lock().take());
+        let mut present = self.lock();
+        std::mem::forget(present.take());
         self.is_forked.store(true, Ordering::Release);
         self.has_reported_fork.store(false, Ordering::Release);
         self.n_not_recorded.store(0, Ordering::Release);
