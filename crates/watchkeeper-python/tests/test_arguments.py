@@ -146,7 +146,11 @@ def test_a_large_text_is_cut_and_keeps_its_identity() -> None:
 def test_many_texts_are_cut_together() -> None:
     text = "x" * 300_000
     assert len(arguments_to_json([text] * 100)) < 2_000_000
-    for many in ([None] * 1_000_000, (None,) * 1_000_000, dict.fromkeys(map(str, range(1_000_000)))):
+    for many in (
+        [None] * 1_000_000,
+        (None,) * 1_000_000,
+        dict.fromkeys(map(str, range(1_000_000))),
+    ):
         assert len(arguments_to_json(many)) < 2_000_000
 
 

@@ -1,3 +1,5 @@
+import subprocess
+import sys
 import threading
 import time
 import types
@@ -5,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from watched import LONG, Watched, settle
+from watched import LONG, Events, Watched, settle
 
 from watchkeeper.safety import (
     BackgroundMonitor,
@@ -296,6 +298,21 @@ def test_a_session_is_terminated_once(watch: Watched, capsys: pytest.CaptureFixt
     assert capsys.readouterr().out.count("TERMINATING") == 1
 
 
+def test_the_limit_of_a_terminated_session_is_reported_before_stop_returns() -> None:
+    # The engine checks the time only once in `check_interval`.
+    for check_interval in (0.05, 0.2):
+        session, events = SafeSession(), Events()
+        config = TimeoutConfig(max_session_duration=0.3)
+        monitor = BackgroundMonitor(session, config, check_interval, auto_terminate=True)
+        monitor.on_event = events
+        monitor.start()
+        while not session.stop_requested:
+            threading.Event().wait(0.005)
+        assert monitor.stop()
+        severities = [event.severity for event in events.all]
+        assert severities.count("high") == 1, events.messages
+
+
 def test_a_session_is_not_terminated_by_default(watch: Watched) -> None:
     session = old_session(150)
     _, events = watch(session, TimeoutConfig(max_session_duration=100))
@@ -335,6 +352,22 @@ def test_a_blocked_callback_delays_neither_termination_nor_stop() -> None:
         monitor.stop()
     # Once in each run, since the first was stopped before the next event.
     assert n_entered <= 2
+
+
+def test_an_error_in_the_callback_is_printed_without_a_configuration() -> None:
+    program = """
+from watchkeeper.safety import BackgroundMonitor, SafeSession
+session = SafeSession()
+monitor = BackgroundMonitor(session, check_interval=0.02)
+monitor.on_event = lambda event: event.no_such_name
+monitor.start()
+for _ in range(6):
+    session.record_tool_call("Bash", {})
+monitor.stop()
+"""
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "no_such_name" in done.stderr
 
 
 def test_an_error_in_the_callback_is_logged(

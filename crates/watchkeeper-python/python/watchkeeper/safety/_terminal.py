@@ -8,8 +8,6 @@ import sys
 from typing import TextIO
 
 logger = logging.getLogger("watchkeeper.safety")
-# Without a handler, `logging` prints warnings on standard error.
-logger.addHandler(logging.NullHandler())
 
 
 def is_taken(stream: TextIO) -> bool:
@@ -48,3 +46,20 @@ def print_unless_taken(text: str) -> None:
         print(text, flush=True)  # noqa: T201
     except (OSError, ValueError):
         logger.info("%s", text)
+
+
+class _LastResort(logging.Handler):
+    """Prints warnings as `logging` does if a program has set no handler.
+
+    `logging` itself would print them over a full-screen program.
+    """
+
+    def emit(self, record: logging.LogRecord) -> None:
+        has_handler = logging.getLogger().handlers or logging.getLogger("watchkeeper").handlers
+        if has_handler or logging.lastResort is None or sys.stderr is None:
+            return
+        if not is_taken(sys.stderr):
+            logging.lastResort.handle(record)
+
+
+logger.addHandler(_LastResort(logging.WARNING))

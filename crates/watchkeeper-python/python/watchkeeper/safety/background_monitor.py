@@ -79,6 +79,7 @@ class BackgroundMonitor:
         self._reported: set[tuple[str, str]] = set()
         self._error: str | None = None
         self._has_terminated = False
+        self._has_reported_limit = False
 
     @property
     def is_running(self) -> bool:
@@ -141,7 +142,23 @@ class BackgroundMonitor:
         if recorder is not None:
             recorder.detach()
         monitor, self._monitor = self._monitor, None
-        return monitor.stop() if monitor is not None else True
+        is_delivered = monitor.stop() if monitor is not None else True
+        if is_delivered and recorder is not None and self._has_terminated:
+            self._report_limit(recorder)
+        return is_delivered
+
+    def _report_limit(self, recorder: Recorder) -> None:
+        """Report the limit that has terminated the session, unless the engine has reported it.
+
+        The engine checks the time once in `check_interval`, and `stop` does not wait for it.
+        """
+        if self._has_reported_limit:
+            return
+        self._has_reported_limit = True
+        elapsed, limit = recorder.duration(), self.config.max_session_duration
+        data = {"elapsed": elapsed, "max_duration": limit}
+        message = exceeded("Session", elapsed, limit)
+        self._emit(MonitorEvent(EventType.TIMEOUT.value, message, "high", data))
 
     def _shut_down(self) -> bool:
         self._stop_event.set()
@@ -240,6 +257,7 @@ class BackgroundMonitor:
             data["tool"] = finding.data["tool"]
             subject += f" {data['tool']}"
         if finding.severity == "high":
+            self._has_reported_limit |= finding.detector == _policy.SESSION_TIMEOUT
             severity, message = "high", exceeded(subject, elapsed, limit)
         else:
             percent = self._percents[finding.severity]
