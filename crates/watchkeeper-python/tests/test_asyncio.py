@@ -25,6 +25,33 @@ def test_a_coroutine_function_runs_in_the_loop(policy: str) -> None:
     assert counts.callback_errors == 0
 
 
+def test_a_monitor_is_used_in_one_loop_after_the_other(policy: str) -> None:
+    findings: list[str] = []
+
+    async def on_finding(finding: watchkeeper.Finding) -> None:
+        findings.append(finding.severity)
+
+    monitor = watchkeeper.Monitor(policy_text=policy, on_finding=on_finding)
+
+    async def main(session: str) -> watchkeeper.Counts:
+        async with monitor:
+            record_failing_calls(monitor.session(session))
+        return monitor.counts
+
+    assert [asyncio.run(main(session)).lost for session in ("a", "b")] == [0, 0]
+    assert findings == ["medium", "high"] * 2
+
+
+def test_an_awaitable_without_a_loop_is_an_error(policy: str) -> None:
+    class Notify:
+        async def __call__(self, _: watchkeeper.Finding) -> None:
+            await asyncio.sleep(0)
+
+    with watchkeeper.Monitor(policy_text=policy, on_finding=Notify()) as monitor:
+        record_failing_calls(monitor.session("s"))
+    assert (monitor.counts.callback_errors, monitor.counts.lost) == (2, 2)
+
+
 def test_a_function_runs_in_the_given_loop(policy: str) -> None:
     threads: set[threading.Thread] = set()
 

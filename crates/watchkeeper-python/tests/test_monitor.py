@@ -203,3 +203,9 @@ def test_a_stop_ends_all_threads(policy: str) -> None:
         assert n_threads() <= before + 2
         assert monitor.stop()
     assert n_threads() == before
+
+
+@pytest.mark.parametrize("capacity", [0, -1, 2**20 + 1, 2**60])
+def test_a_queue_has_a_bounded_size(capacity: int) -> None:
+    with pytest.raises(ValueError, match="from 1 to 1,048,576"):
+        watchkeeper.Monitor(queue_capacity=capacity)

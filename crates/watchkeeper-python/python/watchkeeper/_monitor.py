@@ -27,6 +27,8 @@ _COROUTINE_TIMEOUT = 2.0
 # The longest time in seconds that the exit waits for an interrupted callback. One that is
 # blocked does not end, and does not continue either.
 _INTERRUPTION_TIMEOUT = 0.2
+# The queue is allocated at the start: 200 bytes for each event.
+_MAX_QUEUE_CAPACITY = 1 << 20
 
 
 class Monitor:
@@ -41,8 +43,8 @@ class Monitor:
     runs in this event loop, and may be a coroutine function. `async with` sets the loop of
     a coroutine function.
 
-    `queue_capacity` is the number of recorded events that may wait, 1,024 by default.
-    Further events are dropped and counted.
+    `queue_capacity` is the number of recorded events that may wait, 1,024 by default and
+    1,048,576 at most. Further events are dropped and counted.
 
     A process that `os.fork` creates does not have the threads of the monitor. It drops
     and counts its events, and logs this once. With `restart_after_fork`, it starts a new
@@ -64,9 +66,14 @@ class Monitor:
         if policy is not None and policy_text is not None:
             message = "set either policy or policy_text"
             raise TypeError(message)
+        if queue_capacity is not None and not 1 <= queue_capacity <= _MAX_QUEUE_CAPACITY:
+            message = f"queue_capacity must be from 1 to {_MAX_QUEUE_CAPACITY:,}"
+            raise ValueError(message)
         self._core = MonitorCore(policy, policy_text=policy_text, queue_capacity=queue_capacity)
         self._on_finding = on_finding
         self._loop = loop
+        # The loop of `async with`, which is the loop of a coroutine function.
+        self._is_own_loop = False
         self._restart_after_fork = restart_after_fork
         # The thread that runs a callback, if there is one.
         self._thread_in_callback: int | None = None
@@ -157,7 +164,7 @@ class Monitor:
 
         loop = asyncio.get_running_loop()
         if self._loop is None and _is_coroutine_function(self._on_finding):
-            self._loop = loop
+            self._loop, self._is_own_loop = loop, True
         # Reading the policy can take a while.
         await loop.run_in_executor(None, self.start)
         return self
@@ -177,6 +184,8 @@ class Monitor:
             await asyncio.sleep(0)
             if self._tasks:
                 await asyncio.wait(set(self._tasks), timeout=_COROUTINE_TIMEOUT)
+        if self._is_own_loop:
+            self._loop, self._is_own_loop = None, False
 
     def __repr__(self) -> str:
         state = "running" if self.is_running else "stopped"
@@ -200,9 +209,14 @@ class Monitor:
             return
         self._thread_in_callback = get_ident()
         try:
-            self._on_finding(finding)
+            result = self._on_finding(finding)
         finally:
             self._thread_in_callback = None
+        if hasattr(result, "__await__"):
+            if hasattr(result, "close"):
+                result.close()
+            message = "on_finding has returned an awaitable, which needs a loop"
+            raise TypeError(message)
 
     def _call_in_loop(self, finding: Finding) -> None:
         if self._on_finding is None:

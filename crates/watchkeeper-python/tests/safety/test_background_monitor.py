@@ -313,6 +313,39 @@ def test_the_limit_of_a_terminated_session_is_reported_before_stop_returns() -> 
         assert severities.count("high") == 1, events.messages
 
 
+class Fragile:
+    """A session whose metrics raise after the first readings."""
+
+    def __init__(self) -> None:
+        self._metrics = SessionMetrics(started_at=time.time() - 150)
+        self.is_broken = False
+
+    @property
+    def metrics(self) -> SessionMetrics:
+        if self.is_broken:
+            message = "no metrics"
+            raise RuntimeError(message)
+        return self._metrics
+
+
+def test_a_session_that_breaks_is_watched_and_stopped(watch: Watched) -> None:
+    session = Fragile()
+    # The session has no `terminate`.
+    config = TimeoutConfig(max_session_duration=100)
+    monitor, events = watch(session, config, auto_terminate=True)
+    events.wait_for(1)
+    session.is_broken = True
+    wait_until(lambda: any(event.event_type == "error" for event in events.all))
+    assert monitor.is_running
+    assert monitor.stop()
+    assert not monitor.is_running
+
+
+def test_a_limit_of_zero_is_reported(watch: Watched) -> None:
+    _, events = watch(old_session(1), TimeoutConfig(max_session_duration=0))
+    assert "TIMEOUT" in events.wait_for(1)[0].message
+
+
 def test_a_session_is_not_terminated_by_default(watch: Watched) -> None:
     session = old_session(150)
     _, events = watch(session, TimeoutConfig(max_session_duration=100))

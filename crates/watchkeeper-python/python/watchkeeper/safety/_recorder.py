@@ -30,6 +30,8 @@ class Recorder:
     def __init__(self, session: Any, session_id: str, monitor: Monitor) -> None:
         self._session = session
         self._session_id = session_id
+        # What `attach` has changed: later the session may have other metrics, or raise.
+        self._metrics: Any = None
         self._monitor = monitor
         self.lock = threading.RLock()
         self._open: dict[str, Any] = {}
@@ -48,7 +50,7 @@ class Recorder:
             self.read()
             for call_id, (name, args) in list(getattr(self._session, "_open_calls", {}).items()):
                 self.begin_call(call_id, name, args)
-        metrics = self._session.metrics
+        self._metrics = metrics = self._session.metrics
         if hasattr(metrics, "_listeners"):
             metrics._listeners += (self._read_or_log,)
         if hasattr(self._session, "_recorders"):
@@ -56,7 +58,7 @@ class Recorder:
 
     def detach(self) -> None:
         """Undo `attach`."""
-        metrics = self._session.metrics
+        metrics = self._metrics
         if hasattr(metrics, "_listeners"):
             listener = self._read_or_log
             metrics._listeners = tuple(it for it in metrics._listeners if it != listener)

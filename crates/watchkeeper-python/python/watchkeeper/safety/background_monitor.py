@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 import uuid
@@ -172,7 +173,8 @@ class BackgroundMonitor:
     def _monitor_loop(self) -> None:
         """Read the numbers of the session, until the monitor stops."""
         stop_event, recorder = self._stop_event, self._recorder or self._open()
-        while not stop_event.wait(max(self.check_interval, 0.001)):
+        interval = min(max(self.check_interval, 0.001), threading.TIMEOUT_MAX)
+        while not stop_event.wait(interval):
             # Here too, because `on_event` may block the findings.
             self._terminate_if_over()
             self._read(recorder)
@@ -213,9 +215,10 @@ class BackgroundMonitor:
     def _is_old_warning(self, finding: Finding) -> bool:
         """Return whether the session had reached a higher level when it was first read."""
         recorder = self._recorder
+        limit = self.config.max_session_duration
         if finding.detector != _policy.SESSION_TIMEOUT or recorder is None:
             return False
-        percent = 100 * recorder.first_age / self.config.max_session_duration
+        percent = 100 * recorder.first_age / limit if limit else math.inf
         reached = [it for it in self._percents if self._percents[it] <= percent]
         return finding.severity in reached[:-1]
 
@@ -223,9 +226,14 @@ class BackgroundMonitor:
         recorder = self._recorder
         if not self.auto_terminate or self._has_terminated or recorder is None:
             return
-        if recorder.duration() >= self.config.max_session_duration:
-            self._has_terminated = True
+        limit = self.config.max_session_duration
+        if limit is None or recorder.duration() < limit:
+            return
+        self._has_terminated = True
+        try:
             self.session.terminate("Session timeout exceeded")
+        except Exception:  # noqa: BLE001 - in the code of the session
+            logger.exception("cannot terminate the session")
 
     def _emit(self, event: MonitorEvent) -> None:
         if self.on_event is None:
