@@ -10,6 +10,7 @@ mod converted;
 mod counts;
 mod evidence;
 mod finding;
+mod gate;
 mod json_text;
 mod json_value;
 mod logging;
@@ -33,8 +34,8 @@ mod _watchkeeper {
     #[pymodule_export]
     use crate::{
         captured::arguments_to_json, check::check_recorded, counts::Counts, evidence::Evidence,
-        finding::Finding, monitor::MonitorCore, policy_error::Diagnostic, session::Session,
-        tool_call::ToolCall,
+        finding::Finding, gate::close_gate, monitor::MonitorCore, policy_error::Diagnostic,
+        session::Session, tool_call::ToolCall,
     };
 
     #[pymodule_export]

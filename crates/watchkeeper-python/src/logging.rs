@@ -13,6 +13,8 @@ use tracing::{
     subscriber::{Interest, set_global_default},
 };
 
+use crate::gate;
+
 /// The levels of `logging`.
 const DEBUG: u8 = 10;
 const INFO: u8 = 20;
@@ -74,7 +76,7 @@ impl Subscriber for ToPython {
         event.record(&mut text);
         let logger = metadata.target().replace("::", ".");
         // At the exit of the interpreter there is no `logging` any more.
-        let _ = Python::try_attach(|py| log(py, &logger, level, &text.finish()));
+        let _ = gate::attach(|py| log(py, &logger, level, &text.finish()));
     }
 
     fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {

@@ -9,7 +9,7 @@ use pyo3::{
 };
 use watchkeeper::{Sink, SinkError, core};
 
-use crate::{finding::Finding, text};
+use crate::{finding::Finding, gate, text};
 
 /// A sink that calls a Python function.
 pub(crate) struct OnFinding {
@@ -19,7 +19,7 @@ pub(crate) struct OnFinding {
 
 impl Sink for OnFinding {
     fn deliver(&mut self, finding: &core::Finding) -> Result<(), SinkError> {
-        let called = Python::try_attach(|py| {
+        let called = gate::attach(|py| {
             let finding = Finding::from(finding.clone());
             let Err(err) = self.callback.call1(py, (finding,)) else { return Ok(()) };
             self.n_errors.fetch_add(1, Ordering::Relaxed);

@@ -8,7 +8,7 @@ use std::sync::{
 use pyo3::Python;
 use watchkeeper::Running;
 
-use crate::call_id::CallId;
+use crate::{call_id::CallId, gate};
 
 /// The present run of a monitor.
 ///
@@ -62,6 +62,7 @@ impl Run {
     pub(crate) fn abandon(&self) {
         // A thread that no longer exists can have locked the parts of the monitor, so that
         // dropping the monitor could wait forever.
+        gate::reset();
         let mut present = self.lock();
         std::mem::forget(present.take());
         self.is_forked.store(true, Ordering::Release);

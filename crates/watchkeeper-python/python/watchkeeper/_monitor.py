@@ -7,7 +7,7 @@ import os
 from _thread import get_ident
 from time import monotonic, sleep
 
-from watchkeeper._watchkeeper import MonitorCore
+from watchkeeper._watchkeeper import MonitorCore, close_gate
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ __all__ = ["Monitor"]
 _COROUTINE_TIMEOUT = 2.0
 # The longest time in seconds that the exit waits for an interrupted callback. One that is
 # blocked does not end, and does not continue either.
-_INTERRUPTION_TIMEOUT = 0.2
+_INTERRUPTION_TIMEOUT = 0.5
 # The queue is allocated at the start: 200 bytes for each event.
 _MAX_QUEUE_CAPACITY = 1 << 20
 
@@ -243,20 +243,14 @@ class Monitor:
         if exception is not None:
             self._core.callback_failed(exception)
 
-    def _stop_at_exit(self) -> None:
-        """Stop the monitor, and end a callback that takes longer than the stop may take."""
-        if self.stop() or self._thread_in_callback is None:
+    def _interrupt_callback(self) -> None:
+        """End the callback that is running, if there is one."""
+        if self._thread_in_callback is None:
             return
-        # The interpreter ends a thread that runs Python code while it shuts down, and the
-        # process with the thread if the thread has native code, too. So the callback must
-        # not continue.
         import ctypes
 
         thread = ctypes.c_ulong(self._thread_in_callback)
         ctypes.pythonapi.PyThreadState_SetAsyncExc(thread, ctypes.py_object(SystemExit))
-        deadline = monotonic() + _INTERRUPTION_TIMEOUT
-        while self._thread_in_callback is not None and monotonic() < deadline:
-            sleep(0.001)
 
     def _after_fork(self) -> None:
         """Forget the threads of the parent process."""
@@ -278,8 +272,18 @@ _running: set[Monitor] = set()
 
 
 def _stop_all() -> None:
-    for monitor in list(_running):
-        monitor._stop_at_exit()
+    monitors = list(_running)
+    for monitor in monitors:
+        monitor.stop()
+    if close_gate():
+        return
+    # The interpreter ends a thread that runs Python code while it shuts down, and the process
+    # with the thread if the thread has native code, too. So no callback may continue.
+    for monitor in monitors:
+        monitor._interrupt_callback()
+    deadline = monotonic() + _INTERRUPTION_TIMEOUT
+    while not close_gate() and monotonic() < deadline:
+        sleep(0.001)
 
 
 def _after_fork_in_child() -> None:

@@ -19,6 +19,7 @@ __all__ = [
     "__version__",
     "arguments_to_json",
     "check_recorded",
+    "close_gate",
 ]
 
 __version__: str
@@ -345,3 +346,9 @@ def check_recorded(
     min_severity: Literal["low", "medium", "high"] | None = None,
 ) -> tuple[dict[str, Any], list[Finding]]:
     """Check recorded sessions. Return the JSON form of the report, and the findings."""
+
+def close_gate() -> bool:
+    """Keep the threads of monitors from beginning to use the interpreter, for its exit.
+
+    Returns whether none of them uses the interpreter any more.
+    """
