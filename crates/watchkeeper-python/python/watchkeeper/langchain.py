@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,7 +21,7 @@ from watchkeeper._attach._run import Run
 from watchkeeper._attach._runs import Runs
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterator
     from uuid import UUID
 
     from watchkeeper._attach._attachment import Action
@@ -122,14 +123,8 @@ class WatchkeeperMiddleware(AgentMiddleware):
         answer = run.before_tool(call["name"], call["args"], call["id"])
         if answer is not None:
             return _refusal(call, answer)
-        token = _parent.set(run)
-        try:
+        with _running(run, call["id"]):
             result = handler(request)
-        except BaseException as error:
-            _record_exception(run, call["id"], error)
-            raise
-        finally:
-            _parent.reset(token)
         _record_result(run, call["id"], result)
         return result
 
@@ -139,14 +134,8 @@ class WatchkeeperMiddleware(AgentMiddleware):
         answer = run.before_tool(call["name"], call["args"], call["id"])
         if answer is not None:
             return _refusal(call, answer)
-        token = _parent.set(run)
-        try:
+        with _running(run, call["id"]):
             result = await handler(request)
-        except BaseException as error:
-            _record_exception(run, call["id"], error)
-            raise
-        finally:
-            _parent.reset(token)
         _record_result(run, call["id"], result)
         return result
 
@@ -321,6 +310,19 @@ def _record_result(run: Run, call_id: str, result: Any) -> None:
         run.after_tool(call_id, result.content, ok=result.status != "error")
     else:
         run.after_tool(call_id, result)
+
+
+@contextmanager
+def _running(run: Run, call_id: str) -> Iterator[None]:
+    """Make `run` the parent of the runs that a tool starts, and record its exception."""
+    token = _parent.set(run)
+    try:
+        yield
+    except BaseException as error:
+        _record_exception(run, call_id, error)
+        raise
+    finally:
+        _parent.reset(token)
 
 
 def _record_exception(run: Run, call_id: str, error: BaseException) -> None:
