@@ -136,7 +136,7 @@ impl<'a> Context<'a> {
     }
 
     /// Returns true if [`contribution`](Self::contribution) returns `New` or `Neutral`, because
-    /// most of this result is in no recent result. Takes less time than to tell the two apart.
+    /// most of this result is in no recent result. Takes less time than to distinguish the two.
     pub fn has_new_text(&self) -> bool {
         let Some(Observed { event, step }) = self.input.observed else { return false };
         let EventKind::ToolResult(result) = &event.kind else { return false };
