@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
 
-use crate::{AgentId, Fingerprint, Origin, SessionId, Severity, period::known_time};
+use crate::{Action, AgentId, Fingerprint, Origin, SessionId, Severity, period::known_time};
 
 /// Labels of findings, by name.
 pub type Labels = Arc<BTreeMap<String, String>>;
@@ -42,6 +42,9 @@ pub struct Finding {
     pub class: Arc<str>,
     /// The importance.
     pub severity: Severity,
+    /// The reaction that the policy suggests for this detector and severity.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub action: Option<Action>,
     /// Whether the condition persists.
     pub status: Status,
     /// The number of occurrences so far.
@@ -127,6 +130,7 @@ impl Finding {
             kind: "".into(),
             class: "".into(),
             severity,
+            action: None,
             status: Status::Open,
             count: 1,
             session,

@@ -73,7 +73,7 @@ pub use crate::{
     purpose::{Purpose, SpacedWeight, Weight},
     quote::quote,
     result_class::{Outage, ResultClass},
-    severity::{Level, Severity, Unit},
+    severity::{Action, Level, Severity, Unit},
     sink::{Sink, SinkKind},
     source::{Source, SourceKind},
     tool_class::ToolClass,

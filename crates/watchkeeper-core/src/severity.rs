@@ -60,6 +60,40 @@ pub fn percent(n: u64, max: u64) -> u64 {
     )
 }
 
+/// The reaction to a finding that a policy suggests to the program that runs the agent.
+///
+/// The monitor changes no agent. The program acts, as far as its user allows.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Action {
+    /// None: the finding is reported only.
+    Observe,
+    /// A call that the agent repeats is answered by a text that explains the finding.
+    Nudge,
+    /// The run of the agent ends before the next request to the model.
+    Stop,
+}
+
+impl Action {
+    /// Returns the name used in policies and findings.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Observe => "observe",
+            Self::Nudge => "nudge",
+            Self::Stop => "stop",
+        }
+    }
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
 /// The lowest measure at which a finding has a severity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Level {
@@ -67,12 +101,20 @@ pub struct Level {
     pub at: u64,
     /// The severity of a finding with at least this measure.
     pub severity: Severity,
+    /// The suggested reaction to a finding of this severity; `None` to leave it to the program.
+    pub action: Option<Action>,
 }
 
 impl Level {
-    /// Creates a level.
+    /// Creates a level without an action.
     pub const fn new(at: u64, severity: Severity) -> Self {
-        Self { at, severity }
+        Self { at, severity, action: None }
+    }
+
+    /// Sets the action.
+    #[must_use]
+    pub const fn with_action(self, action: Action) -> Self {
+        Self { action: Some(action), ..self }
     }
 }
 

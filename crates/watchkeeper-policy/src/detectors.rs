@@ -2,7 +2,7 @@
 
 use toml::{Spanned, de::DeValue};
 use watchkeeper_core::{
-    Level, Severity, Unit,
+    Action, Level, Severity, Unit,
     embed::{DetectorEntry, Entry as _, NamedDetector, Per, SessionFilter},
 };
 
@@ -18,7 +18,8 @@ use crate::{
 /// The keys of every detector, in addition to those of its kind.
 pub(crate) const DETECTOR_KEYS: &[&str] =
     &["enabled", "exceptions", "inhibited_by", "kind", "levels", "per", "severity"];
-const LEVEL_KEYS: &[&str] = &["at", "severity"];
+/// The keys of a level.
+pub(crate) const LEVEL_KEYS: &[&str] = &["action", "at", "severity"];
 
 impl Reader<'_> {
     /// Reads a detector and its exceptions. Returns `None` if the detector is
@@ -178,6 +179,16 @@ impl Reader<'_> {
                     at_text(lower.at, entry.unit)
                 );
                 self.push(Diagnostic::warning(pair[1].span(), message));
+            } else if higher.severity == lower.severity
+                && let Some(action) = higher.action.filter(|_| higher.action != lower.action)
+            {
+                let message = format!(
+                    "action `{action}` has no effect: a finding is already `{}` from {} on",
+                    lower.severity,
+                    at_text(lower.at, entry.unit)
+                );
+                let note = "a finding is reported again only when its severity rises";
+                self.push(Diagnostic::warning(pair[1].span(), message).note(note));
             }
         }
         levels.into_iter().map(Spanned::into_inner).collect()
@@ -203,12 +214,13 @@ impl Reader<'_> {
                 None
             }
         };
+        let action = keys.remove("action").and_then(|value| self.read::<Action>(value));
         self.reject_keys(keys, LEVEL_KEYS);
         if let Some(missing) = missing {
             let message = format!("`{missing}` is missing");
             self.push(Diagnostic::error(span.clone(), message).note(example));
         }
-        Some(Spanned::new(span, Level::new(at?, severity?)))
+        Some(Spanned::new(span, Level { action, ..Level::new(at?, severity?) }))
     }
 
     /// Reads the measure of a level. A fix shows the spelling for the kind's unit.

@@ -36,7 +36,7 @@ fn keys(section: &str) -> impl Iterator<Item = &str> {
 mod tests {
     use super::{keys, reference, reference_names, sections, title};
     use crate::{
-        detectors::DETECTOR_KEYS,
+        detectors::{DETECTOR_KEYS, LEVEL_KEYS},
         exceptions::EXCEPTION_KEYS,
         labels::LABEL_KEYS,
         overrides::OVERRIDE_KEYS,
@@ -53,7 +53,7 @@ mod tests {
             ("monitor", &[MONITOR_KEYS][..]),
             ("labels", &[LABEL_KEYS]),
             ("secrets", &[secrets::KEYS]),
-            ("detectors", &[DETECTOR_KEYS, EXCEPTION_KEYS]),
+            ("detectors", &[DETECTOR_KEYS, EXCEPTION_KEYS, LEVEL_KEYS]),
             ("overrides", &[OVERRIDE_KEYS]),
             ("sinks", &[SINK_KEYS]),
             ("routes", &[ROUTE_KEYS, MATCH_KEYS]),
@@ -76,6 +76,7 @@ mod tests {
         for (name, expected) in [
             ("labels", &["labels"][..]),
             ("per", &["detectors"]),
+            ("action", &["detectors"]),
             ("send_resolved", &["routes"]),
             ("match", &["labels", "overrides", "routes"]),
             ("extends", &["Policy reference"]),

@@ -1,7 +1,7 @@
 use schemars::{Schema, SchemaGenerator, json_schema};
 use serde_json::{Map, Value, json};
 use watchkeeper_core::{
-    Severity, Unit,
+    Action, Severity, Unit,
     author::Period,
     embed::{Entry, Price, Registry},
 };
@@ -164,13 +164,17 @@ fn detector_keys(unit: Unit, generator: &mut SchemaGenerator) -> Vec<(&'static s
         }
         _ => json!({ "type": "integer", "minimum": 1 }),
     };
+    let action = with_description(
+        &generator.subschema_for::<Action>(),
+        "Suggested reaction to findings of this severity. It is in force where the program that runs the agent allows it.",
+    );
     let levels = editable(json!({
         "description": "Severities of findings, each from a minimum measure.",
         "type": "array",
         "minItems": 1,
         "items": {
             "type": "object",
-            "properties": { "at": at, "severity": severity },
+            "properties": { "action": action, "at": at, "severity": severity },
             "required": ["at", "severity"],
             "additionalProperties": false,
         },

@@ -219,6 +219,14 @@ fn schema_checks_options_by_kind() {
             true,
         ),
         (json!({ "kind": "runaway-loop", "levels": [{ "at": 75, "severity": "low" }] }), true),
+        (
+            json!({ "kind": "runaway-loop", "levels": [{ "at": 75, "severity": "low", "action": "stop" }] }),
+            true,
+        ),
+        (
+            json!({ "kind": "runaway-loop", "levels": [{ "at": 75, "severity": "low", "action": "halt" }] }),
+            false,
+        ),
         (json!({ "kind": "runaway-loop", "levels": [{ "at": "75%", "severity": "low" }] }), false),
     ] {
         let policy = json!({ "version": 1, "detectors": { "it": detector } });

@@ -64,6 +64,13 @@ impl Finding {
         self.0.severity.name()
     }
 
+    /// The reaction that the policy suggests: `observe`, `nudge` or `stop`; `None` if the
+    /// policy suggests none.
+    #[getter]
+    fn action(&self) -> Option<&'static str> {
+        self.0.action.map(core::Action::name)
+    }
+
     /// `open` while the condition holds, then `resolved`.
     #[getter]
     fn status(&self) -> &'static str {

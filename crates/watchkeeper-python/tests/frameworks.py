@@ -60,9 +60,9 @@ class Files:
 class Watched:
     """A monitor, and the findings that a test is about."""
 
-    def __init__(self, watchkeeper):
+    def __init__(self, watchkeeper, policy=None):
         self.findings = []
-        self.monitor = watchkeeper.Monitor(on_finding=self.findings.append)
+        self.monitor = watchkeeper.Monitor(policy_text=policy, on_finding=self.findings.append)
 
     def __enter__(self):
         self.monitor.start()
@@ -80,6 +80,16 @@ class Watched:
         """Return the texts of the interventions that the sinks got."""
         assert self.monitor.flush(10)
         return [f.message for f in self.findings if f.detector == "watchkeeper-attach"]
+
+
+# Repeated calls may be answered, also with `act="stop"`.
+NUDGING_POLICY = """\
+version = 1
+
+[detectors.repeated_call]
+kind = "repeat-tool-call"
+levels = [{ at = 4, severity = "medium", action = "nudge" }]
+"""
 
 
 def check_act(act, watched, attachment, files, n_requests):

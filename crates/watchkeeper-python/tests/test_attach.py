@@ -43,6 +43,66 @@ def repeat(run, n=4):
         run.after_tool(f"c{i}", "a.py")
 
 
+# One detector for each action.
+POLICY = """\
+version = 1
+
+[detectors.repeated_call]
+kind = "repeat-tool-call"
+levels = [{ at = 3, severity = "low", action = "nudge" }]
+
+[detectors.failures]
+kind = "error-loop"
+of = "failure"
+levels = [{ at = 3, severity = "low", action = "stop" }]
+
+[detectors.repeated_message]
+kind = "repeat-text"
+of = "message"
+levels = [{ at = 3, severity = "high", action = "observe" }]
+"""
+
+
+@pytest.mark.parametrize("act", ["observe", "nudge", "stop"])
+def test_the_policy_chooses_the_reaction_to_each_detector(act):
+    findings = []
+    with watchkeeper.Monitor(policy_text=POLICY, on_finding=findings.append) as monitor:
+        attachment = watchkeeper.Attachment(monitor, act)
+
+        repeating = Run.start(attachment, "repeating")
+        repeat(repeating, 3)
+        repeating.before_model()
+        nudge = repeating.before_tool("list_files", {"folder": "src"}, "last")
+        assert (nudge is not None) == (act != "observe")
+
+        talking = Run.start(attachment, "talking")
+        for i in range(3):
+            talking.after_model(model="fake", response=f"r{i}", text="I am done with this file.")
+        talking.before_model()
+        assert talking.before_tool("list_files", {}, "c0") is None
+
+        failing = Run.start(attachment, "failing")
+        for i in range(3):
+            failing.before_tool("read_file", {"path": f"{i}.py"}, f"c{i}")
+            failing.after_tool(f"c{i}", "the disk is broken", ok=False)
+        if act == "stop":
+            with pytest.raises(watchkeeper.RunStopped) as stopped:
+                failing.before_model()
+            assert stopped.value.finding.action == "stop"
+        else:
+            failing.before_model()
+            text = failing.before_tool("read_file", {"path": "2.py"}, "last")
+            assert (text is not None) == (act == "nudge")
+
+        assert monitor.flush(10)
+    reported = [f for f in findings if f.status == "open" and f.kind != "attach"]
+    assert {f.detector: (f.action, f.to_dict()["action"]) for f in reported} == {
+        "repeated_call": ("nudge", "nudge"),
+        "repeated_message": ("observe", "observe"),
+        "failures": ("stop", "stop"),
+    }
+
+
 def test_a_callback_that_blocks_does_not_delay_a_decision():
     released = threading.Event()
     with watchkeeper.Monitor(on_finding=lambda _: released.wait(60)) as monitor:

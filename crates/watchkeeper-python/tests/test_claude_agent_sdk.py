@@ -8,7 +8,7 @@ import pytest
 
 import watchkeeper
 from fake_model import FakeModel, Step, call, loop
-from frameworks import Watched, load
+from frameworks import NUDGING_POLICY, Watched, load
 
 sdk = load("claude_agent_sdk")
 wk = load("watchkeeper.claude_agent_sdk")
@@ -80,6 +80,16 @@ def test_a_loop_is_found(act, tmp_path):
         else:
             assert n_ran(options) <= 5
             assert (n_requests, actions) == (n_ran(options), ["stop"])
+
+
+def test_the_policy_chooses_a_weaker_reaction(tmp_path):
+    with FakeModel({MODEL: loop(LIST)}) as model, Watched(watchkeeper, NUDGING_POLICY) as watched:
+        options = make_options(model, tmp_path)
+        watcher = wk.Watcher(watched.monitor, "stop")
+        messages = run("List the files.", options, watcher)
+        assert messages[-1].result == "I cannot find the file."
+        assert n_ran(options) <= 5
+        assert {action.action for action in watcher.attachment.actions} == {"nudge"}
 
 
 @pytest.mark.parametrize("act", ACTS)

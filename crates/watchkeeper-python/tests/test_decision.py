@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 
@@ -18,6 +18,7 @@ class Found:
     class_: str = "runaway"
     agent: str | None = None
     message: str = "the same call 4 times"
+    action: str | None = None
 
 
 def actions(decisions, calls, findings=(), agent=None):
@@ -119,6 +120,49 @@ def test_nudge_keeps_the_calls_of_agents_apart():
     decisions = Decisions("nudge")
     actions(decisions, [LIST], agent="first")
     assert actions(decisions, [LIST], [Found(agent="second")], agent="second") == ["run"]
+
+
+@pytest.mark.parametrize(
+    ("act", "suggested", "expected"),
+    [
+        ("observe", "observe", "run"),
+        ("observe", "nudge", "run"),
+        ("observe", "stop", "run"),
+        ("nudge", "observe", "run"),
+        ("nudge", "nudge", "nudge"),
+        ("nudge", "stop", "nudge"),
+        ("nudge", None, "nudge"),
+        ("stop", "observe", "run"),
+        ("stop", "nudge", "nudge"),
+        ("stop", "stop", "stop"),
+        ("stop", None, "stop"),
+    ],
+)
+def test_the_action_of_the_policy_applies_up_to_act(act, suggested, expected):
+    decisions = Decisions(act)
+    actions(decisions, [LIST])
+    found = Found(action=suggested)
+    assert decisions.before_tool([found], None, *LIST).action == expected
+    assert decisions.before_model([found]).action == ("stop" if expected == "stop" else "run")
+
+
+@pytest.mark.parametrize("found", [Found("low"), Found(class_="budget")])
+def test_an_action_of_the_policy_applies_to_each_severity_and_class(found):
+    decisions = Decisions("stop", "high")
+    actions(decisions, [LIST])
+    nudging, stopping = replace(found, action="nudge"), replace(found, action="stop")
+    verdict = decisions.before_tool([nudging], None, *LIST)
+    assert verdict.action == "nudge"
+    assert ("will not change" in verdict.text) == (found.class_ == "runaway")
+    assert decisions.before_model([nudging, stopping]).finding == stopping
+
+
+def test_each_finding_has_its_own_reaction():
+    decisions = Decisions("stop")
+    actions(decisions, [LIST])
+    observed, nudging = Found("high", action="observe"), Found("low", action="nudge")
+    assert decisions.before_tool([observed, nudging], None, *LIST).finding == nudging
+    assert decisions.before_tool([observed, Found()], None, *LIST).finding == Found()
 
 
 def test_severity_sets_the_lowest_level():

@@ -29,6 +29,8 @@ def test_the_fields_are_those_of_the_json(finding: watchkeeper.Finding) -> None:
     assert {name: getattr(finding, name) for name in fields} == fields
     assert fields["detector"] == "errors"
     assert fields["kind"] == "error-loop"
+    # JSON has no field for an action that the policy does not suggest.
+    assert (finding.action, "action" in fields) == (None, False)
 
 
 def test_a_finding_is_immutable(finding: watchkeeper.Finding) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 import watchkeeper
 from fake_model import LIST, FakeModel, Step, call, loop
-from frameworks import Files, Watched, check_act, load
+from frameworks import NUDGING_POLICY, Files, Watched, check_act, load
 
 langchain_agents = load("langchain.agents")
 langchain_openai = load("langchain_openai")
@@ -73,6 +73,14 @@ def test_a_loop_of_an_agent_is_found(act, form, files):
         else:
             assert respond(agent, form) == "I cannot find the file."
         check_act(act, watched, middleware.attachment, files, len(model.requests))
+
+
+def test_the_policy_chooses_a_weaker_reaction(files):
+    with FakeModel() as model, Watched(watchkeeper, NUDGING_POLICY) as watched:
+        middleware = wk.WatchkeeperMiddleware(watched.monitor, "stop")
+        agent = make_agent(files, model, middleware)
+        assert respond(agent, "invoke") == "I cannot find the file."
+        check_act("nudge", watched, middleware.attachment, files, len(model.requests))
 
 
 @pytest.mark.parametrize("act", ACTS)

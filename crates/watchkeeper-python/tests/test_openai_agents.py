@@ -9,7 +9,7 @@ import pytest
 
 import watchkeeper
 from fake_model import LIST, FakeModel, Step, call, loop
-from frameworks import Files, Watched, check_act, client, load
+from frameworks import NUDGING_POLICY, Files, Watched, check_act, client, load
 
 agents = load("agents")
 
@@ -63,6 +63,14 @@ def test_a_loop_is_found_in_each_form(act, stream, files):
             result = run(agent, model, stream=stream)
             assert result.final_output == "I cannot find the file."
         check_act(act, watched, attachment, files, len(model.requests))
+
+
+def test_the_policy_chooses_a_weaker_reaction(files):
+    with FakeModel() as model, Watched(watchkeeper, NUDGING_POLICY) as watched:
+        agent = make_agent(files)
+        attachment = watchkeeper.attach(agent, watched.monitor, "stop")
+        assert run(agent, model).final_output == "I cannot find the file."
+        check_act("nudge", watched, attachment, files, len(model.requests))
 
 
 @pytest.mark.parametrize("act", ACTS)

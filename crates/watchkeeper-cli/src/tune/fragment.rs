@@ -21,12 +21,17 @@ pub(crate) fn fragment(report: &TuneReport, policy: Option<&Path>, summary: &[St
 /// Returns the table of a detector.
 fn table(detector: &DetectorReport) -> String {
     let proposed = detector.proposed_levels.as_deref().unwrap_or_default();
-    let levels = proposed.iter().map(|level| {
-        let at = at_text(level.at, detector.unit);
-        format!("    {{ at = {at}, severity = \"{}\" }},\n", level.severity)
-    });
+    let levels =
+        proposed.iter().map(|level| format!("    {},\n", level_text(level, detector.unit)));
     let (id, levels) = (toml_key(&detector.detector), levels.collect::<Vec<_>>().concat());
     format!("\n[detectors.{id}]\nlevels = [\n{levels}]\n")
+}
+
+/// Returns a level in the syntax of a policy.
+fn level_text(level: &Level, unit: Unit) -> String {
+    let at = at_text(level.at, unit);
+    let action = level.action.map(|action| format!(", action = \"{action}\""));
+    format!("{{ at = {at}, severity = \"{}\"{} }}", level.severity, action.unwrap_or_default())
 }
 
 /// Returns the name of the present policy for `extends`. The path of a file is absolute,
@@ -48,4 +53,21 @@ pub(super) fn levels_text(levels: &[Level], unit: Unit) -> String {
     let percent = if unit == Unit::Percent { "%" } else { "" };
     let texts = levels.iter().map(|level| format!("{} {}{percent}", level.severity, level.at));
     texts.collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use watchkeeper_core::{Action, Level, Severity, Unit};
+
+    use super::level_text;
+
+    #[test]
+    fn a_level_keeps_its_action() {
+        let level = Level::new(4, Severity::Medium);
+        assert_eq!(level_text(&level, Unit::Percent), r#"{ at = "4%", severity = "medium" }"#);
+        assert_eq!(
+            level_text(&level.with_action(Action::Nudge), Unit::Count),
+            r#"{ at = 4, severity = "medium", action = "nudge" }"#
+        );
+    }
 }

@@ -5,7 +5,8 @@ use serde_json::{Map, Value};
 
 use super::detectors::{CompiledDetector, NamedDetector, Per};
 use crate::{
-    AgentId, Evidence, Finding, Fingerprint, Report, SessionFacts, Severity, Status, Totals,
+    Action, AgentId, Evidence, Finding, Fingerprint, Report, SessionFacts, Severity, Status,
+    Totals,
     detector::condition::{ConditionId, Episode},
     finding::finding_id,
     grouped, make_safe, panic_message, quote,
@@ -104,7 +105,8 @@ impl<'a> EpisodeView<'a> {
             // Two explanations may reach one severity at the same time.
             finding.id = finding.id.and(self.detector().fingerprint(scope, explained_by.subject));
         }
-        Finding { replaces, ..finding }
+        let action = self.detector().action(self.episode.severity);
+        Finding { replaces, action, ..finding }
     }
 
     /// Makes the finding for an episode that has ended.
@@ -173,6 +175,13 @@ impl<'a> EpisodeView<'a> {
 }
 
 impl CompiledDetector {
+    /// Returns the action that the policy suggests for findings of a severity: that of the
+    /// lowest level with this severity, since the others emit no finding.
+    fn action(&self, severity: Severity) -> Option<Action> {
+        let mut levels = self.named.levels.iter();
+        levels.find(|level| level.severity == severity)?.action
+    }
+
     /// Returns the sub-agent that a finding is about.
     pub(super) fn agent_of<'a>(&self, scope: &StreamScope<'a>) -> Option<&'a AgentId> {
         scope.agent_id.filter(|_| self.is_per_agent())
@@ -220,6 +229,7 @@ impl CompiledDetector {
             kind: self.named.kind.clone(),
             class: self.named.class.clone(),
             severity,
+            action: None,
             status,
             count,
             session: scope.session.id.clone(),

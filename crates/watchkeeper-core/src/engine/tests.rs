@@ -10,9 +10,9 @@ use super::{
     wakeups::Wakeup,
 };
 use crate::{
-    AgentId, Context, Detector, Event, EventKind, Finding, Fingerprint, Level, ModelCall, Report,
-    Scope, SessionFacts, SessionId, SessionStart, Severity, Status, Subscription, Tokens, ToolCall,
-    ToolResult, WaitingFor, period::known_time,
+    Action, AgentId, Context, Detector, Event, EventKind, Finding, Fingerprint, Level, ModelCall,
+    Report, Scope, SessionFacts, SessionId, SessionStart, Severity, Status, Subscription, Tokens,
+    ToolCall, ToolResult, WaitingFor, period::known_time,
 };
 
 mod bounds;

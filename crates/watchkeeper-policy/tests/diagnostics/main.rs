@@ -5,6 +5,7 @@ mod detectors;
 mod exceptions;
 mod labels;
 mod layers;
+mod levels;
 mod overrides;
 mod paths;
 mod routes;

@@ -92,6 +92,9 @@ class Finding:
     def severity(self) -> Literal["low", "medium", "high"]:
         """The importance."""
     @property
+    def action(self) -> Literal["observe", "nudge", "stop"] | None:
+        """The reaction that the policy suggests; `None` if the policy suggests none."""
+    @property
     def status(self) -> Literal["open", "resolved"]:
         """`open` while the condition holds, then `resolved`."""
     @property

@@ -116,6 +116,60 @@ fn a_less_specific_detector_replaces_a_finding_of_a_lower_severity() {
 }
 
 #[test]
+fn an_open_finding_has_the_action_of_the_lowest_level_of_its_severity() {
+    let levels = [
+        Level::new(2, Severity::Low).with_action(Action::Observe),
+        Level::new(3, Severity::Medium),
+        Level::new(4, Severity::Medium).with_action(Action::Nudge),
+        Level::new(5, Severity::High).with_action(Action::Stop),
+    ];
+    // In any order in the policy.
+    let levels = levels.into_iter().rev().collect();
+    let detector = NamedDetector { levels, ..named(Sort::Messages) };
+    let mut engine = Engine::new(vec![detector], EngineConfig::default());
+    let mut findings = Vec::new();
+    for secs in 1..=6 {
+        findings.extend(observe(&mut engine, secs, "s", message()));
+    }
+    findings.extend(observe(&mut engine, 7, "s", prompt()));
+    // Another subject has findings of its own.
+    let subject = findings[0].fingerprint;
+    findings.retain(|finding| finding.fingerprint == subject);
+    let actions: Vec<_> = findings.iter().map(|it| (it.severity, it.status, it.action)).collect();
+    assert_eq!(
+        actions,
+        [
+            (Severity::Low, Status::Open, Some(Action::Observe)),
+            (Severity::Medium, Status::Open, None),
+            (Severity::High, Status::Open, Some(Action::Stop)),
+            (Severity::Low, Status::Resolved, None),
+        ]
+    );
+}
+
+#[test]
+fn the_detector_that_replaces_a_finding_sets_the_action() {
+    let level = |at, action| vec![Level::new(at, Severity::Medium).with_action(action)];
+    let more = NamedDetector {
+        id: "more".into(),
+        levels: level(4, Action::Nudge),
+        ..named(Sort::Messages)
+    };
+    let less = NamedDetector {
+        id: "less".into(),
+        levels: level(2, Action::Stop),
+        inhibited_by: vec!["more".into()],
+        ..named(Sort::Messages)
+    };
+    let mut engine = Engine::new(vec![less, more], EngineConfig::default());
+    let findings = (1..=5).flat_map(|secs| observe(&mut engine, secs, "s", message()));
+    let actions: Vec<_> = findings.map(|it| (it.detector.to_string(), it.action)).collect();
+    let expected =
+        [("less".to_owned(), Some(Action::Stop)), ("more".to_owned(), Some(Action::Nudge))];
+    assert_eq!(actions, expected);
+}
+
+#[test]
 fn findings_contain_the_usage_since_they_were_opened() {
     let usage = |tokens| {
         EventKind::ModelCall(ModelCall {

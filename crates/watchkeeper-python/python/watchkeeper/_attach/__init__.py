@@ -33,11 +33,14 @@ def attach(
     Without a `monitor`, the first event starts one with the built-in policy, for all
     attachments of the process.
 
-    `act` is the reaction to an open finding of at least `severity`:
+    `act` is the strongest reaction to an open finding. The policy can suggest a weaker
+    one by the `action` of a level. A finding without an action leads to `act` if it has at
+    least `severity`:
 
     * `observe`: none.
     * `nudge`: a call that the agent repeats is not run. The model gets a text instead
-      that explains the problem, and the run continues.
+      that explains the problem, and the run continues. Without an action of the policy,
+      only findings of the classes `runaway` and `error` lead to it.
     * `stop`: the run ends with `RunStopped` before the next model call. In a stream of an
       agency, an event with the text comes first.
 

@@ -16,6 +16,9 @@ __all__ = ["Act", "Decisions", "FindingLike", "Severity", "Verdict", "call_key"]
 
 Act: TypeAlias = Literal["observe", "nudge", "stop"]
 Severity: TypeAlias = Literal["low", "medium", "high"]
+# In ascending order.
+_ACTS: tuple[Act, ...] = get_args(Act)
+_SEVERITIES: tuple[Severity, ...] = get_args(Severity)
 
 # The classes of findings that a repeated call causes. A budget or a timeout is no reason
 # to refuse a call.
@@ -28,6 +31,10 @@ class FindingLike(Protocol):
     @property
     def severity(self) -> Severity:
         """The importance."""
+
+    @property
+    def action(self) -> Act | None:
+        """The reaction that the policy suggests."""
 
     @property
     def class_(self) -> str:
@@ -84,25 +91,27 @@ class _Calls:
 class Decisions:
     """Decides for one session. Not safe for use from several threads at once.
 
-    Only findings with at least `severity` lead to an action.
+    The reaction to a finding is the action that the policy suggests, but at most `act`. A
+    finding without an action leads to `act` if it has at least `severity`; to `nudge` only
+    if it is about repetition, too.
 
-    With `act="nudge"`, a call is refused while the agent has an open finding about
-    repetition, if the agent has made the same call before and has run no new call since.
-    A refused call stays refused until the agent runs a new call, although the finding may
-    be resolved by then. So a test may run again after an edit, but not without one.
+    With the reaction `nudge`, a call is refused while the agent has the open finding, if
+    the agent has made the same call before and has run no new call since. A refused call
+    stays refused until the agent runs a new call, although the finding may be resolved by
+    then. So a test may run again after an edit, but not without one.
 
-    With `act="stop"`, the session ends at the first finding. The decision is final.
+    With the reaction `stop`, the session ends at the finding. The decision is final.
     """
 
     def __init__(self, act: Act = "observe", severity: Severity = "medium") -> None:
-        if act not in get_args(Act):
+        if act not in _ACTS:
             message = f"unknown act {act!r}; use observe, nudge or stop"
             raise ValueError(message)
-        if severity not in get_args(Severity):
+        if severity not in _SEVERITIES:
             message = f"unknown severity {severity!r}; use low, medium or high"
             raise ValueError(message)
         self._act = act
-        self._severities = get_args(Severity)[get_args(Severity).index(severity) :]
+        self._severity = severity
         self._stopped: Verdict | None = None
         self._agents: dict[str | None, _Calls] = {}
 
@@ -119,7 +128,7 @@ class Decisions:
     def before_model(self, findings: Iterable[FindingLike]) -> Verdict:
         """Decide about a model call, given the open findings of the session."""
         if self._stopped is None and self._act == "stop":
-            finding = self._worst(findings)
+            finding = self._worst(findings, "stop")
             if finding is not None:
                 text = f"watchkeeper stopped this run: {finding.message}"
                 self._stopped = Verdict("stop", text, finding)
@@ -133,8 +142,10 @@ class Decisions:
         arguments: object,
     ) -> Verdict:
         """Decide about a tool call, given the open findings of the session."""
-        if self._act != "nudge":
-            return self.before_model(findings)
+        findings = list(findings)
+        verdict = self.before_model(findings)
+        if verdict.action == "stop" or self._act == "observe":
+            return verdict
         calls = self._agents.setdefault(agent, _Calls())
         key = hash(call_key(tool, arguments))
         last_run = calls.n_different.get(key)
@@ -148,23 +159,28 @@ class Decisions:
         finding = calls.refused.get(key)
         if finding is None:
             own = (finding for finding in findings if finding.agent == agent)
-            finding = self._worst(finding for finding in own if finding.class_ in _REPETITION)
+            finding = self._worst(own, "nudge")
         if finding is None:
             return _RUN
         calls.refused[key] = finding
+        reason = " The result will not change." if finding.class_ in _REPETITION else ""
         text = (
-            f"watchkeeper did not run this call: {finding.message}. The result will not change. "
+            f"watchkeeper did not run this call: {finding.message}.{reason} "
             "Try something different, or explain the problem and finish."
         )
         return Verdict("nudge", text, finding)
 
-    def _worst(self, findings: Iterable[FindingLike]) -> FindingLike | None:
-        """Return the first of the most severe findings that lead to an action."""
-        worst = None
-        for finding in findings:
-            if finding.severity not in self._severities:
-                continue
-            rank = self._severities.index(finding.severity)
-            if worst is None or self._severities.index(worst.severity) < rank:
-                worst = finding
-        return worst
+    def _reaction(self, finding: FindingLike) -> Act:
+        """Return the reaction to a finding."""
+        if finding.action is not None:
+            return min(finding.action, self._act, key=_ACTS.index)
+        if _SEVERITIES.index(finding.severity) < _SEVERITIES.index(self._severity):
+            return "observe"
+        if self._act == "nudge" and finding.class_ not in _REPETITION:
+            return "observe"
+        return self._act
+
+    def _worst(self, findings: Iterable[FindingLike], reaction: Act) -> FindingLike | None:
+        """Return the first of the most severe findings that lead to a reaction."""
+        leading = (finding for finding in findings if self._reaction(finding) == reaction)
+        return max(leading, key=lambda it: _SEVERITIES.index(it.severity), default=None)
