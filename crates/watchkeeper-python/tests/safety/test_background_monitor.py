@@ -298,6 +298,62 @@ def test_a_session_is_terminated_once(watch: Watched, capsys: pytest.CaptureFixt
     assert capsys.readouterr().out.count("TERMINATING") == 1
 
 
+@pytest.mark.parametrize(
+    ("record", "pattern"),
+    [
+        (
+            lambda metrics: [metrics.record_tool_call("Bash", {}) for _ in range(6)],
+            "infinite_tool_loop",
+        ),
+        (lambda metrics: setattr(metrics, "reasoning_steps", 51), "excessive_reasoning"),
+        (lambda metrics: setattr(metrics, "handoff_count", 11), "escalation_spiral"),
+    ],
+)
+def test_a_session_that_runs_away_is_terminated(
+    watch: Watched, record: Callable[[SessionMetrics], object], pattern: str
+) -> None:
+    monitor, events = watch(auto_terminate=True)
+    record(monitor.session.metrics)
+    [event] = events.wait_for(1)
+    assert event.data["pattern"] == pattern
+    assert (monitor.session.status, monitor.session.stop_requested) == ("terminated", True)
+    assert monitor.session.stop_reason == f"Runaway pattern detected: {pattern}"
+
+
+def test_a_loop_is_terminated_at_the_latest_by_stop() -> None:
+    session = SafeSession()
+    monitor = BackgroundMonitor(session, check_interval=3600, auto_terminate=True)
+    monitor.start()
+    for _ in range(5):
+        session.record_tool_call("Bash", {})
+    assert monitor.stop()
+    assert session.status == "terminated"
+
+
+def test_a_cycle_terminates_the_session_only_with_high_severity(watch: Watched) -> None:
+    monitor, events = watch(auto_terminate=True)
+
+    def repeat(n_rounds: int) -> None:
+        for _ in range(n_rounds):
+            monitor.session.record_tool_call("Read", {"path": "a"})
+            monitor.session.record_tool_call("Bash", {"command": "make"})
+
+    repeat(3)
+    assert events.wait_for(1)[0].severity == "medium"
+    assert monitor.session.status == "initializing"
+    repeat(3)
+    assert events.wait_for(2)[1].severity == "high"
+    assert monitor.session.status == "terminated"
+
+
+def test_a_session_that_runs_away_is_not_terminated_by_default(watch: Watched) -> None:
+    monitor, events = watch()
+    for _ in range(6):
+        monitor.session.record_tool_call("Bash", {})
+    events.wait_for(1)
+    assert monitor.session.stop_requested is False
+
+
 def test_the_limit_of_a_terminated_session_is_reported_before_stop_returns() -> None:
     # The engine checks the time only once in `check_interval`.
     for check_interval in (0.05, 0.2):
@@ -476,8 +532,8 @@ def test_no_thread_remains_after_many_starts() -> None:
         assert monitor.stop()
         assert not monitor.is_running
     assert threading.active_count() == before
-    assert monitor.session._recorders == ()
-    assert monitor.session.metrics._listeners == ()
+    assert monitor.session._observers == ()
+    assert monitor.session.metrics._observers == ()
 
 
 def test_is_running_is_false_once_a_thread_is_gone(watch: Watched) -> None:
@@ -543,4 +599,4 @@ def test_a_subclass_may_stop_in_its_own_way() -> None:
     assert monitor.is_running
     assert monitor.stop()
     assert not monitor.is_running
-    assert monitor.session._recorders == ()
+    assert monitor.session._observers == ()

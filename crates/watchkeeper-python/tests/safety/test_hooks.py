@@ -101,7 +101,7 @@ def test_a_call_whose_run_has_failed_is_forgotten() -> None:
     session = SafeSession()
     hook, tool, call = SafeSessionHook(session), FunctionTool("run"), context("c1", "{}")
     run(hook.on_tool_start(call, AGENT, tool), hook.on_llm_start(None, AGENT, None, []))
-    assert session._open_calls == {}
+    assert session.open_tool_calls == {}
     assert session.metrics.tool_calls == []
 
 

@@ -10,7 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from watchkeeper import Finding
+
     from .timeout_monitor import TimeoutConfig
+
+__all__ = ["LIMITS", "SESSION_TIMEOUT", "SessionPolicy", "build"]
 
 BUILTIN = "builtin:safe-session"
 # The detectors of the built-in policy for each limit of `TimeoutConfig`.
@@ -20,17 +24,25 @@ LIMITS = {
     "turn_timeout": "turn_timeout",
     "tool_timeout": "tool_timeout",
 }
-# The time by which the engine may be behind the clock, in seconds.
-_LONGEST_DELAY = 1.0
-_SHORTEST_DELAY = 0.01
+# The bounds of the time by which the engine may be behind the clock, in seconds.
+_SHORTEST_DELAY, _LONGEST_DELAY = 0.01, 1.0
 
 
 @dataclass(frozen=True)
-class Policy:
-    """The text of a policy, and the percent of a limit for each severity."""
+class SessionPolicy:
+    """The text of a policy, and the levels of its limits.
+
+    `percents` has the percent of a limit at which a finding has a severity, the lowest
+    first.
+    """
 
     text: str
     percents: dict[str, int]
+
+    def is_passed(self, finding: Finding, share: float) -> bool:
+        """Return whether a `share` of a limit reaches a higher level than that of a finding."""
+        reached = [it for it, percent in self.percents.items() if percent <= 100 * share]
+        return finding.severity in reached[:-1]
 
 
 def build(
@@ -38,11 +50,11 @@ def build(
     check_interval: float,
     policy: str | os.PathLike[str] | None,
     *,
-    prints: bool,
-) -> Policy:
+    console: bool,
+) -> SessionPolicy:
     """Return the built-in policy with the limits of `config`.
 
-    `policy` is a policy to merge, whose sinks receive the findings. Unless it `prints`, the
+    `policy` is a policy to merge, whose sinks receive the findings. Without `console`, the
     console of the built-in policy is off.
     """
     extends = [BUILTIN]
@@ -68,9 +80,9 @@ def build(
             lines.append("enabled = false")
         else:
             lines += [f"max = {_period(limit)}", f"levels = [{levels}]"]
-    if not prints:
+    if not console:
         lines += ["[sinks.console]", "enabled = false"]
-    return Policy("\n".join(lines) + "\n", percents)
+    return SessionPolicy("\n".join(lines) + "\n", percents)
 
 
 def _percents(config: TimeoutConfig) -> dict[str, int]:

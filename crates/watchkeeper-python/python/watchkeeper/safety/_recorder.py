@@ -8,16 +8,30 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from ._terminal import logger
+from ._log import logger
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from watchkeeper import Monitor
+    from watchkeeper import Monitor, ToolCall
+
+__all__ = ["Recorder"]
 
 # The largest number of calls, of steps and of handoffs in one reading. No detector
 # compares more, and the queue of the monitor takes them at once.
 _MAX_READ = 200
+
+
+class _Count:
+    """A number of the metrics, as of the latest reading."""
+
+    def __init__(self) -> None:
+        self.total = 0
+
+    def advance(self, total: int) -> int:
+        """Return how much the number has grown. A smaller number is a new start."""
+        n_before, self.total = self.total, total
+        return min(max(0, total - n_before), _MAX_READ)
 
 
 class Recorder:
@@ -28,19 +42,18 @@ class Recorder:
     """
 
     def __init__(self, session: Any, session_id: str, monitor: Monitor) -> None:
+        self.lock = threading.RLock()
         self._session = session
         self._session_id = session_id
-        # What `attach` has changed: later the session may have other metrics, or raise.
+        # The metrics that `attach` has subscribed to: later the session may have others.
         self._metrics: Any = None
         self._monitor = monitor
-        self.lock = threading.RLock()
-        self._open: dict[str, Any] = {}
+        self._open: dict[str, ToolCall] = {}
         self._has_turn = False
         # Events were recorded since the latest end of a turn.
         self._has_events = False
         self._n_restarts = 0
-        self._n_calls = self._n_steps = self._n_handoffs = 0
-        self._started_at: object = None
+        self._calls, self._steps, self._handoffs = _Count(), _Count(), _Count()
         self._is_first = True
         self._begin()
 
@@ -48,23 +61,18 @@ class Recorder:
         """Read the session now, and then at each of its events."""
         with self.lock:
             self.read()
-            for call_id, (name, args) in list(getattr(self._session, "_open_calls", {}).items()):
+            for call_id, (name, args) in getattr(self._session, "open_tool_calls", {}).items():
                 self.begin_call(call_id, name, args)
-        self._metrics = metrics = self._session.metrics
-        if hasattr(metrics, "_listeners"):
-            metrics._listeners += (self._read_or_log,)
-        if hasattr(self._session, "_recorders"):
-            self._session._recorders += (self,)
+        self._metrics = self._session.metrics
+        for target, observer in ((self._metrics, self._read_or_log), (self._session, self)):
+            if hasattr(target, "subscribe"):
+                target.subscribe(observer)
 
     def detach(self) -> None:
         """Undo `attach`."""
-        metrics = self._metrics
-        if hasattr(metrics, "_listeners"):
-            listener = self._read_or_log
-            metrics._listeners = tuple(it for it in metrics._listeners if it != listener)
-        if hasattr(self._session, "_recorders"):
-            recorders = self._session._recorders
-            self._session._recorders = tuple(it for it in recorders if it is not self)
+        for target, observer in ((self._metrics, self._read_or_log), (self._session, self)):
+            if hasattr(target, "unsubscribe"):
+                target.unsubscribe(observer)
 
     def read(self) -> None:
         """Record the calls, steps and handoffs since the latest reading."""
@@ -75,8 +83,8 @@ class Recorder:
                 self._n_restarts += 1
                 self._begin()
             calls = self._new_calls(metrics)
-            n_steps = self._new("_n_steps", getattr(metrics, "reasoning_steps", 0))
-            n_handoffs = self._new("_n_handoffs", getattr(metrics, "handoff_count", 0))
+            n_steps = self._steps.advance(getattr(metrics, "reasoning_steps", 0))
+            n_handoffs = self._handoffs.advance(getattr(metrics, "handoff_count", 0))
             if hasattr(metrics, "steps_since_progress"):
                 for call in calls:
                     self._record_call(call)
@@ -93,16 +101,16 @@ class Recorder:
             self._is_first = False
             self._end_turn_if_unknown()
 
-    def begin_call(self, call_id: str, name: str, args: Any) -> None:
+    def begin_call(self, call_id: str, name: str, args: dict[str, Any]) -> None:
         """Record a call."""
         with self._logged(), self.lock:
             self._has_events = True
             self._open[call_id] = self._native.tool_call(name, args, call_id)
 
     def end_call(self, call_id: str, output: object, *, ok: bool) -> None:
-        """Record the result of a call, which the metrics contain already."""
+        """Record the result of a call, which the metrics count while `lock` is held."""
         with self._logged(), self.lock:
-            self._n_calls += 1
+            self._calls.total += 1
             call = self._open.pop(call_id, None)
             if call is not None and ok:
                 call.succeed(output)
@@ -173,15 +181,8 @@ class Recorder:
 
     def _new_calls(self, metrics: Any) -> list[Any]:
         calls = getattr(metrics, "tool_calls", ())
-        total = getattr(metrics, "total_tool_calls", len(calls))
-        n_new = min(self._new("_n_calls", total), len(calls), _MAX_READ)
+        n_new = self._calls.advance(getattr(metrics, "total_tool_calls", len(calls)))
         return list(calls[-n_new:]) if n_new else []
-
-    def _new(self, name: str, total: int) -> int:
-        """Return how much a number has grown. A smaller number is a new start."""
-        n_before: int = getattr(self, name)
-        setattr(self, name, total)
-        return min(max(0, total - n_before), _MAX_READ)
 
     def _record_call(self, call: Any) -> None:
         name, args, at = (*call, None, None)[:3] if isinstance(call, tuple) else (call, None, None)
@@ -189,8 +190,8 @@ class Recorder:
         known = self._is_first and isinstance(at, float)
         when = min(at, time.time()) if known else None
         self._has_events = True
-        call = self._native.tool_call(str(name), args, at=when)
-        self._native.tool_result(call.detach(), "", at=when)
+        call_id = self._native.tool_call(str(name), args, at=when).detach()
+        self._native.tool_result(call_id, "", at=when)
 
     def _record_steps(self, n_steps: int) -> None:
         for _ in range(n_steps):
@@ -205,14 +206,13 @@ class Recorder:
 
 def _age(metrics: Any) -> float:
     """Return the seconds since the start of a session; zero if they are not known."""
-    if hasattr(metrics, "_start"):
-        return float(metrics.get_duration())
-    started_at = getattr(metrics, "started_at", None)
-    if isinstance(started_at, int | float):
-        return time.time() - started_at
     get_duration = getattr(metrics, "get_duration", None)
-    return float(get_duration()) if callable(get_duration) else 0.0
+    if callable(get_duration):
+        return float(get_duration())
+    started_at = getattr(metrics, "started_at", None)
+    return time.time() - started_at if isinstance(started_at, int | float) else 0.0
 
 
 def _share(n: int, part: int, n_parts: int) -> int:
+    """Return the size of one of `n_parts` almost equal parts of `n`."""
     return n * (part + 1) // n_parts - n * part // n_parts

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import math
 import os
 import threading
 import uuid
 import weakref
 from typing import TYPE_CHECKING, Any
 
-from . import _policy
+from . import _events, _policy
+from ._log import logger
 from ._recorder import Recorder
-from ._terminal import logger
 from .monitor_event import EventType, MonitorEvent
-from .runaway_detector import RunawayDetector, RunawayPattern
-from .timeout_monitor import TimeoutConfig, exceeded, warning
+from .timeout_monitor import TimeoutConfig
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,14 +24,6 @@ __all__ = ["BackgroundMonitor", "EventType", "MonitorEvent"]
 # The longest wait of `stop`, in seconds, after the findings are delivered.
 _JOIN_TIMEOUT = 2.0
 
-_PATTERNS = {
-    "infinite_tool_loop": RunawayPattern.INFINITE_TOOL_LOOP,
-    "infinite_tool_cycle": RunawayPattern.INFINITE_TOOL_LOOP,
-    "excessive_reasoning": RunawayPattern.EXCESSIVE_REASONING,
-    "escalation_spiral": RunawayPattern.ESCALATION_SPIRAL,
-}
-_SUBJECTS = {"session_timeout": "Session", "turn_timeout": "Turn", "tool_timeout": "Tool call"}
-
 
 class BackgroundMonitor:
     """Watches a session, and calls `on_event` when a limit of `config` is reached.
@@ -44,13 +34,16 @@ class BackgroundMonitor:
     or a pattern of `RunawayDetector`. `on_event` runs on a thread of the monitor, and may
     block. An exception in it is logged.
 
-    With `auto_terminate`, a session over its limit is terminated, once.
+    With `auto_terminate`, `session.terminate` is called once, when the session is over its
+    limit or runs away with `high` severity. While `on_event` blocks, only the limit
+    terminates the session.
 
     A process that `os.fork` creates does not watch the session, unless it starts the monitor
     again.
 
     `policy` is a policy file whose sinks receive the findings too, and whose detectors run
-    beside those of `builtin:safe-session`.
+    beside those of `builtin:safe-session`. With `console`, findings are also printed on
+    standard error, and held while a full-screen program uses the terminal.
     """
 
     def __init__(
@@ -61,26 +54,27 @@ class BackgroundMonitor:
         auto_terminate: bool = False,  # noqa: FBT001, FBT002
         *,
         policy: str | os.PathLike[str] | None = None,
+        console: bool = False,
     ) -> None:
         self.session = session
         self.config = TimeoutConfig() if config is None else config
         self.check_interval = check_interval
         self.auto_terminate = auto_terminate
         self.policy = policy
+        self.console = console
         self.on_event: Callable[[MonitorEvent], object] | None = None
-        self._prints = False
         self._session_id = str(getattr(session, "session_id", None) or uuid.uuid4())
         self._lock = threading.Lock()
         self._monitor: Monitor | None = None
         self._recorder: Recorder | None = None
         self._thread: threading.Thread | None = None
         self._stop_event = threading.Event()
-        self._percents: dict[str, int] = {}
         # The fingerprint and the severity of each open condition that was reported.
         self._reported: set[tuple[str, str]] = set()
         self._error: str | None = None
         self._has_terminated = False
-        self._has_reported_limit = False
+        # The session was terminated because of its limit, which no event has reported yet.
+        self._owes_limit = False
 
     @property
     def is_running(self) -> bool:
@@ -125,9 +119,13 @@ class BackgroundMonitor:
         """Start the engine, and record what the session has counted so far."""
         from watchkeeper import Monitor
 
-        built = _policy.build(self.config, self.check_interval, self.policy, prints=self._prints)
-        self._percents = built.percents
-        self._monitor = Monitor(policy_text=built.text, on_finding=self._on_finding)
+        policy = _policy.build(self.config, self.check_interval, self.policy, console=self.console)
+        events = _events.Events(self.session, self.config, policy.percents)
+
+        def on_finding(finding: Finding) -> None:
+            self._on_finding(finding, policy, events)
+
+        self._monitor = Monitor(policy_text=policy.text, on_finding=on_finding)
         self._monitor.start()
         try:
             self._recorder = Recorder(self.session, self._session_id, self._monitor)
@@ -144,22 +142,12 @@ class BackgroundMonitor:
             recorder.detach()
         monitor, self._monitor = self._monitor, None
         is_delivered = monitor.stop() if monitor is not None else True
-        if is_delivered and recorder is not None and self._has_terminated:
-            self._report_limit(recorder)
+        if is_delivered and recorder is not None and self._owes_limit:
+            # The engine checks the time once in `check_interval`, and its stop does not wait.
+            self._owes_limit = False
+            limit = self.config.max_session_duration
+            self._emit(_events.limit_exceeded(recorder.duration(), limit))
         return is_delivered
-
-    def _report_limit(self, recorder: Recorder) -> None:
-        """Report the limit that has terminated the session, unless the engine has reported it.
-
-        The engine checks the time once in `check_interval`, and `stop` does not wait for it.
-        """
-        if self._has_reported_limit:
-            return
-        self._has_reported_limit = True
-        elapsed, limit = recorder.duration(), self.config.max_session_duration
-        data = {"elapsed": elapsed, "max_duration": limit}
-        message = exceeded("Session", elapsed, limit)
-        self._emit(MonitorEvent(EventType.TIMEOUT.value, message, "high", data))
 
     def _shut_down(self) -> bool:
         self._stop_event.set()
@@ -172,6 +160,7 @@ class BackgroundMonitor:
 
     def _monitor_loop(self) -> None:
         """Read the numbers of the session, until the monitor stops."""
+        # A subclass written for the original starts this thread itself, and has its own `stop`.
         stop_event, recorder = self._stop_event, self._recorder or self._open()
         interval = min(max(self.check_interval, 0.001), threading.TIMEOUT_MAX)
         while not stop_event.wait(interval):
@@ -179,7 +168,6 @@ class BackgroundMonitor:
             self._terminate_if_over()
             self._read(recorder)
         if self._recorder is recorder:
-            # A subclass has its own `stop`.
             self._close()
 
     def _read(self, recorder: Recorder) -> None:
@@ -191,14 +179,13 @@ class BackgroundMonitor:
         else:
             self._error = None
             return
-        if error == self._error:
-            return
-        self._error = error
-        message = f"Check session error: {error}"
-        data = {"error": error}
-        self._emit(MonitorEvent(EventType.ERROR.value, message, "low", data))
+        if error != self._error:
+            self._error = error
+            self._emit(_events.error(error))
 
-    def _on_finding(self, finding: Finding) -> None:
+    def _on_finding(
+        self, finding: Finding, policy: _policy.SessionPolicy, events: _events.Events
+    ) -> None:
         if finding.status == "resolved":
             self._reported = {it for it in self._reported if it[0] != finding.fingerprint}
             return
@@ -207,33 +194,42 @@ class BackgroundMonitor:
             # The monitor was stopped and started again.
             return
         self._reported.add(level)
-        if self._is_old_warning(finding):
+        is_limit = finding.detector == _policy.SESSION_TIMEOUT
+        if is_limit and policy.is_passed(finding, self._first_share()):
             return
         self._terminate_if_over()
-        self._emit(self._event(finding))
-
-    def _is_old_warning(self, finding: Finding) -> bool:
-        """Return whether the session had reached a higher level when it was first read."""
+        if finding.detector in _events.PATTERNS and finding.severity == "high":
+            pattern = _events.PATTERNS[finding.detector]
+            self._terminate(f"Runaway pattern detected: {pattern.value}")
+        if is_limit and finding.severity == "high":
+            self._owes_limit = False
         recorder = self._recorder
-        limit = self.config.max_session_duration
-        if finding.detector != _policy.SESSION_TIMEOUT or recorder is None:
-            return False
-        percent = 100 * recorder.first_age / limit if limit else math.inf
-        reached = [it for it in self._percents if self._percents[it] <= percent]
-        return finding.severity in reached[:-1]
+        self._emit(events.of(finding, recorder.duration() if recorder else None))
+
+    def _first_share(self) -> float:
+        """Return the share of its limit that the session had reached when it was first read."""
+        recorder, limit = self._recorder, self.config.max_session_duration
+        if recorder is None:
+            return 0.0
+        return recorder.first_age / limit if limit else float("inf")
 
     def _terminate_if_over(self) -> None:
-        recorder = self._recorder
-        if not self.auto_terminate or self._has_terminated or recorder is None:
+        recorder, limit = self._recorder, self.config.max_session_duration
+        if recorder is None or limit is None or recorder.duration() < limit:
             return
-        limit = self.config.max_session_duration
-        if limit is None or recorder.duration() < limit:
-            return
+        if self._terminate("Session timeout exceeded"):
+            self._owes_limit = True
+
+    def _terminate(self, reason: str) -> bool:
+        """Terminate the session once. Returns whether this was done now."""
+        if not self.auto_terminate or self._has_terminated:
+            return False
         self._has_terminated = True
         try:
-            self.session.terminate("Session timeout exceeded")
+            self.session.terminate(reason)
         except Exception:  # noqa: BLE001 - in the code of the session
             logger.exception("cannot terminate the session")
+        return True
 
     def _emit(self, event: MonitorEvent) -> None:
         if self.on_event is None:
@@ -242,48 +238,6 @@ class BackgroundMonitor:
             self.on_event(event)
         except Exception:  # noqa: BLE001 - logged
             logger.exception("on_event has raised an exception")
-
-    def _event(self, finding: Finding) -> MonitorEvent:
-        if finding.detector in _policy.LIMITS:
-            return self._timeout(finding)
-        if finding.detector in _PATTERNS:
-            return self._runaway(finding)
-        data = dict(finding.data)
-        if finding.class_ == EventType.ERROR.value:
-            data.setdefault("error", finding.message)
-        return MonitorEvent(finding.class_, finding.message, finding.severity, data, finding)
-
-    def _timeout(self, finding: Finding) -> MonitorEvent:
-        limit = getattr(self.config, _policy.LIMITS[finding.detector])
-        subject = _SUBJECTS[finding.detector]
-        elapsed = float(finding.data["elapsed_seconds"])
-        data = {"elapsed": elapsed, "max_duration": limit}
-        recorder = self._recorder
-        if finding.detector == _policy.SESSION_TIMEOUT and recorder is not None:
-            elapsed = data["elapsed"] = recorder.duration()
-        if "tool" in finding.data:
-            data["tool"] = finding.data["tool"]
-            subject += f" {data['tool']}"
-        if finding.severity == "high":
-            self._has_reported_limit |= finding.detector == _policy.SESSION_TIMEOUT
-            severity, message = "high", exceeded(subject, elapsed, limit)
-        else:
-            percent = self._percents[finding.severity]
-            severity, message = "medium", warning(subject, percent, elapsed, limit)
-        return MonitorEvent(EventType.TIMEOUT.value, message, severity, data, finding)
-
-    def _runaway(self, finding: Finding) -> MonitorEvent:
-        pattern = _PATTERNS[finding.detector]
-        detector = RunawayDetector(self.session)
-        message = detector.get_detection_message(pattern)
-        if finding.detector != pattern.value:
-            message = finding.message
-        try:
-            details = detector.get_pattern_details()
-        except AttributeError:
-            details = {}
-        data = {**finding.data, "pattern": pattern.value, "details": details}
-        return MonitorEvent(EventType.RUNAWAY.value, message, finding.severity, data, finding)
 
     def _abandon(self) -> None:
         """Forget the threads and the locks, which a forked process does not have."""

@@ -6,7 +6,7 @@ import signal
 import sys
 from typing import TYPE_CHECKING, Any
 
-from ._terminal import print_unless_taken
+from ._log import print_unless_taken
 
 if TYPE_CHECKING:
     from types import FrameType

@@ -45,9 +45,11 @@ def from_env(
     if agency is not None:
         session.set_agent(agency)
         _add_hook(agency, session)
-    monitor = BackgroundMonitor(session, config, check_interval, auto_terminate, policy=policy)
+    console = on_event is None
+    monitor = BackgroundMonitor(
+        session, config, check_interval, auto_terminate, policy=policy, console=console
+    )
     monitor.on_event = on_event
-    monitor._prints = on_event is None
     monitor.start()
     return monitor
 

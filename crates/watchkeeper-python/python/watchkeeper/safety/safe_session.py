@@ -5,31 +5,46 @@ from __future__ import annotations
 import uuid
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from watchkeeper._errors import RunStopped
 
-from ._terminal import print_unless_taken
+from ._log import print_unless_taken
+from ._observable import Observable
 from .session_metrics import SessionMetrics
 
 if TYPE_CHECKING:
-    from ._recorder import Recorder
+    from contextlib import AbstractContextManager
 
 __all__ = ["SafeSession"]
 
 
-class _Unsaved:
-    """Attributes that are no fields, and are not copied or pickled."""
+class SessionObserver(Protocol):
+    """The receiver of the events of a session. No method raises an exception."""
 
-    _recorders: tuple[Recorder, ...] = ()
+    @property
+    def lock(self) -> AbstractContextManager[object]:
+        """The lock that is held while the metrics and the observer count the same call."""
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name != "_recorders"}
+    def begin_call(self, call_id: str, name: str, args: dict[str, Any]) -> None:
+        """Handle the call of a tool."""
+
+    def end_call(self, call_id: str, output: object, *, ok: bool) -> None:
+        """Handle the result of a call, which the metrics do not contain yet."""
+
+    def abandon_call(self, call_id: str) -> None:
+        """Handle the end of a call without a result."""
+
+    def begin_turn(self, prompt: str) -> None:
+        """Handle the prompt of a person."""
+
+    def end_turn(self) -> None:
+        """Handle the end of the turn."""
 
 
 @dataclass
-class SafeSession(_Unsaved):
-    """A session whose activity is counted, and that can be asked to stop.
+class SafeSession(Observable[SessionObserver]):
+    """A session whose activity is counted, and that can be requested to stop.
 
     `status` is `initializing`, `active` once an agent is set, `stopping` once a stop is
     requested, and `terminated` at the end. `stop_reason` is the reason of the first
@@ -44,7 +59,6 @@ class SafeSession(_Unsaved):
     _agent: Any = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
-        # The names and arguments of the calls that run.
         self._open_calls: dict[str, tuple[str, dict[str, Any]]] = {}
 
     def set_agent(self, agent: Any) -> None:
@@ -65,8 +79,8 @@ class SafeSession(_Unsaved):
         """
         call_id = call_id or str(uuid.uuid4())
         self._open_calls[call_id] = (tool_name, args)
-        for recorder in self._recorders:
-            recorder.begin_call(call_id, tool_name, args)
+        for observer in self._observers:
+            observer.begin_call(call_id, tool_name, args)
         return call_id
 
     def end_tool_call(self, call_id: str, output: object = None, *, ok: bool = True) -> None:
@@ -74,21 +88,24 @@ class SafeSession(_Unsaved):
         call = self._open_calls.pop(call_id, None)
         if call is None:
             return
-        recorders = self._recorders
+        observers = self._observers
         with ExitStack() as locks:
-            # No recorder reads the metrics before its count contains the call.
-            for recorder in recorders:
-                locks.enter_context(recorder.lock)
-            self.metrics._add_call(*call)
-            for recorder in recorders:
-                recorder.end_call(call_id, output, ok=ok)
-        self.metrics._notify()
+            for observer in observers:
+                locks.enter_context(observer.lock)
+            for observer in observers:
+                observer.end_call(call_id, output, ok=ok)
+            self.metrics.record_tool_call(*call)
 
     def abandon_tool_call(self, call_id: str) -> None:
         """Record that a call will have no result. The call is not counted."""
         if self._open_calls.pop(call_id, None) is not None:
-            for recorder in self._recorders:
-                recorder.abandon_call(call_id)
+            for observer in self._observers:
+                observer.abandon_call(call_id)
+
+    @property
+    def open_tool_calls(self) -> dict[str, tuple[str, dict[str, Any]]]:
+        """The names and the arguments of the calls that run, by their ids."""
+        return self._open_calls.copy()
 
     def begin_turn(self, prompt: str = "") -> None:
         """Record a prompt of a person.
@@ -96,16 +113,16 @@ class SafeSession(_Unsaved):
         A turn that does not end within `turn_timeout` is reported. A session without turns
         has no such limit.
         """
-        for recorder in self._recorders:
-            recorder.begin_turn(prompt)
+        for observer in self._observers:
+            observer.begin_turn(prompt)
 
     def end_turn(self) -> None:
         """Record that the agent has done what the prompt requested."""
-        for recorder in self._recorders:
-            recorder.end_turn()
+        for observer in self._observers:
+            observer.end_turn()
 
     def request_stop(self, reason: str = "") -> None:
-        """Ask the session to stop at the next step of its agent."""
+        """Request that the session stops at the next step of its agent."""
         self.stop_reason = self.stop_reason or reason
         self.stop_requested = True
         self.status = "stopping"

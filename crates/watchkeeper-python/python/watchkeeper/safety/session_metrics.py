@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from ._observable import Observable
 
 __all__ = ["SessionMetrics"]
 
@@ -19,30 +19,15 @@ _DROPPED_CALLS = 1_000
 _RECENT_CALLS = 16
 
 
-class _Unsaved:
-    """Attributes that are no fields, and are not copied or pickled."""
-
-    _listeners: tuple[Callable[[], None], ...] = ()
-    # The start by the monotonic clock.
-    _start: float = 0.0
-
-    def __getstate__(self) -> dict[str, Any]:
-        unsaved = ("_listeners", "_start")
-        return {name: value for name, value in self.__dict__.items() if name not in unsaved}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        # Sets the start by the monotonic clock too.
-        for name, value in state.items():
-            setattr(self, name, value)
-
-
 @dataclass
-class SessionMetrics(_Unsaved):
+class SessionMetrics(Observable[Callable[[], object]]):
     """The numbers of a session: its tool calls, reasoning steps and handoffs.
 
     `tool_calls` has the name, the arguments and the time of each call, oldest first; the
     latest 10,000 are kept. `started_at` is in seconds since the epoch. `memory_peak` and
     `disk_used` are in bytes, and for the program to set.
+
+    Observers are functions that are called after each change.
     """
 
     tool_calls: list[tuple[str, dict[str, Any], float]] = field(default_factory=list)
@@ -51,6 +36,9 @@ class SessionMetrics(_Unsaved):
     memory_peak: int = 0
     disk_used: int = 0
     started_at: float = field(default_factory=time.time)
+
+    # The start by the monotonic clock. Without an annotation, this is no field.
+    _start = 0.0
 
     def __post_init__(self) -> None:
         self._n_dropped = 0
@@ -62,14 +50,29 @@ class SessionMetrics(_Unsaved):
         object.__setattr__(self, name, value)
         if name == "started_at":
             # Later steps of the wall clock do not change the duration.
-            start = time.monotonic() - (time.time() - value)
-            object.__setattr__(self, "_start", start)
+            object.__setattr__(self, "_start", time.monotonic() - (time.time() - value))
         if name in ("started_at", "reasoning_steps", "handoff_count"):
             self._notify()
 
+    def __getstate__(self) -> dict[str, Any]:
+        # Another process has another monotonic clock.
+        return {name: value for name, value in super().__getstate__().items() if name != "_start"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        for name, value in state.items():
+            setattr(self, name, value)
+
     def record_tool_call(self, tool_name: str, args: dict[str, Any]) -> None:
         """Record a call of a tool, with its arguments."""
-        self._add_call(tool_name, args)
+        self.tool_calls.append((tool_name, args, time.time()))
+        if len(self.tool_calls) > _MAX_CALLS:
+            del self.tool_calls[:_DROPPED_CALLS]
+            self._n_dropped += _DROPPED_CALLS
+        call = _hash(tool_name, args)
+        if call not in self._recent:
+            self._recent.append(call)
+            self._steps_at_progress = self.reasoning_steps
+            self._handoffs_at_progress = self.handoff_count
         self._notify()
 
     def increment_reasoning_steps(self) -> None:
@@ -99,17 +102,17 @@ class SessionMetrics(_Unsaved):
         """The handoffs since the latest call that differs from those before it."""
         return max(0, self.handoff_count - self._handoffs_at_progress)
 
-    def _add_call(self, tool_name: str, args: dict[str, Any]) -> None:
-        self.tool_calls.append((tool_name, args, time.time()))
-        if len(self.tool_calls) > _MAX_CALLS:
-            del self.tool_calls[:_DROPPED_CALLS]
-            self._n_dropped += _DROPPED_CALLS
-        call = hash((tool_name, repr(args)))
-        if call not in self._recent:
-            self._recent.append(call)
-            self._steps_at_progress = self.reasoning_steps
-            self._handoffs_at_progress = self.handoff_count
-
     def _notify(self) -> None:
-        for listener in self._listeners:
-            listener()
+        for observer in self._observers:
+            observer()
+
+
+def _hash(tool_name: str, args: object) -> int:
+    """Return a hash that is equal for equal calls.
+
+    A call whose arguments have no text differs from any other one.
+    """
+    try:
+        return hash((tool_name, repr(args)))
+    except Exception:  # noqa: BLE001 - in the code of the arguments
+        return id(args)
