@@ -130,7 +130,7 @@ pub mod embed {
         },
         price::Price,
         prices::Prices,
-        queue::{Queue, QueueCounts},
+        queue::{Deliveries, Queue, QueueCounts},
         registry::{
             DetectorEntry, Entry, Kinds, Registry, RegistryBuilder, RegistryError, SinkEntry,
             SourceEntry, UnknownKind,

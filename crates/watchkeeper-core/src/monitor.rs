@@ -116,14 +116,13 @@ impl Monitor {
         let thread = thread::Builder::new()
             .name("watchkeeper".to_owned())
             .spawn(move || scheduler.run_to_end())?;
-        let own_threads = queues.iter().filter_map(Queue::thread_id);
-        let own_threads = own_threads.chain([thread.thread().id()]).collect();
+        let thread_id = thread.thread().id();
         Ok(Running {
             recorder,
             queues,
             shutdown_timeout,
             thread: Mutex::new(Some(thread)),
-            own_threads,
+            thread_id,
             stopping: Mutex::new(()),
             stopped: OnceLock::new(),
         })
@@ -142,8 +141,7 @@ pub struct Running {
     queues: Arc<[Queue]>,
     shutdown_timeout: Duration,
     thread: Mutex<Option<JoinHandle<()>>>,
-    /// The threads of the monitor and its sinks, which cannot wait for themselves.
-    own_threads: Vec<ThreadId>,
+    thread_id: ThreadId,
     /// Held by a `stop` that waits. No other method locks this mutex: sinks call
     /// them while `stop` waits for the sinks.
     stopping: Mutex<()>,
@@ -366,8 +364,11 @@ impl Running {
         }
     }
 
-    fn is_own_thread(&self) -> bool {
-        self.own_threads.contains(&thread::current().id())
+    /// Returns whether the calling thread belongs to the monitor or to one of its sinks.
+    /// Such a thread cannot wait for itself: its [`flush`](Self::flush) and
+    /// [`stop`](Self::stop) return at once.
+    pub fn is_own_thread(&self) -> bool {
+        self.thread_id == thread::current().id() || self.queues.iter().any(Queue::is_own_thread)
     }
 
     fn shared(&self) -> &Shared {

@@ -1,3 +1,4 @@
+mod deliveries;
 #[cfg(test)]
 mod tests;
 
@@ -11,9 +12,8 @@ use std::{
     time::Duration,
 };
 
-use crate::{
-    Finding, Fingerprint, Retry, Sink, SinkError, make_safe, panic_message, sink::error_chain,
-};
+pub use self::deliveries::Deliveries;
+use crate::{Finding, Fingerprint, Retry, Sink, SinkError, panic_message, sink::error_chain};
 
 /// The `tracing` target of everything that sinks do.
 const TARGET: &str = "watchkeeper::sink";
@@ -49,6 +49,8 @@ struct State {
     is_closing: bool,
     is_abandoned: bool,
     is_done: bool,
+    /// The thread that takes the findings, once it has begun.
+    thread_id: Option<ThreadId>,
     counts: QueueCounts,
     last_error: Option<String>,
     outages: Outages,
@@ -107,6 +109,22 @@ impl Queue {
     /// Starts a thread for a sink, behind a queue of `capacity` findings (at
     /// least one).
     pub fn new(name: &str, sink: Box<dyn Sink>, capacity: usize) -> Self {
+        let (mut queue, deliveries) = Self::with_deliveries(name, capacity);
+        let worker = Worker { sink, is_open: false, deliveries };
+        let spawned = thread::Builder::new().name(format!("sink-{name}")).spawn(|| worker.run());
+        match spawned {
+            Ok(thread) => queue.thread = Mutex::new(Some(thread)),
+            Err(err) => {
+                let error = format!("cannot start a thread for the sink: {err}");
+                queue.shared.lock().last_error = Some(error);
+            }
+        }
+        queue
+    }
+
+    /// Creates a queue of `capacity` findings (at least one) that a thread of the program
+    /// empties.
+    pub fn with_deliveries(name: &str, capacity: usize) -> (Self, Deliveries) {
         let shared = Arc::new(Shared {
             state: Mutex::new(State {
                 waiting: VecDeque::new(),
@@ -115,6 +133,7 @@ impl Queue {
                 is_closing: false,
                 is_abandoned: false,
                 is_done: false,
+                thread_id: None,
                 counts: QueueCounts::default(),
                 last_error: None,
                 outages: Outages::default(),
@@ -122,21 +141,8 @@ impl Queue {
             changed: Condvar::new(),
             on_change: OnceLock::new(),
         });
-        let name: Arc<str> = name.into();
-        let worker =
-            Worker { name: make_safe(&name), sink, is_open: false, shared: shared.clone() };
-        let spawned = thread::Builder::new().name(format!("sink-{name}")).spawn(|| worker.run());
-        let thread = match spawned {
-            Ok(thread) => Some(thread),
-            Err(err) => {
-                let mut state = shared.lock();
-                state.is_closing = true;
-                state.is_done = true;
-                state.last_error = Some(format!("cannot start a thread for the sink: {err}"));
-                None
-            }
-        };
-        Self { name, shared, thread: Mutex::new(thread) }
+        let deliveries = Deliveries::new(name, shared.clone());
+        (Self { name: name.into(), shared, thread: Mutex::new(None) }, deliveries)
     }
 
     /// Starts a thread for a function, behind a queue of 1,024 findings.
@@ -246,11 +252,9 @@ impl Queue {
         self.shared.changed.notify_all();
     }
 
-    /// Returns the id of the sink's thread, until [`wait_closed`](Self::wait_closed)
-    /// has joined the thread.
-    pub(crate) fn thread_id(&self) -> Option<ThreadId> {
-        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
-        thread.as_ref().map(|handle| handle.thread().id())
+    /// Returns whether the calling thread is the one that takes the findings.
+    pub(crate) fn is_own_thread(&self) -> bool {
+        self.shared.lock().thread_id == Some(thread::current().id())
     }
 }
 
@@ -333,63 +337,20 @@ impl Failure {
 
 /// The thread of a sink.
 struct Worker {
-    /// The name of the sink, safe for a log.
-    name: String,
     sink: Box<dyn Sink>,
     is_open: bool,
-    shared: Arc<Shared>,
+    deliveries: Deliveries,
 }
 
 impl Worker {
     fn run(mut self) {
-        while let Some(finding) = self.next() {
+        while let Some(finding) = self.deliveries.wait() {
             let outcome = self.deliver(&finding);
-            self.count(outcome);
+            self.deliveries.count(outcome);
         }
-        let Self { sink, shared, .. } = self;
+        let Self { sink, deliveries, .. } = self;
         let _ = catch_unwind(AssertUnwindSafe(|| drop(sink)));
-        shared.lock().is_done = true;
-        shared.changed.notify_all();
-    }
-
-    /// Waits for a finding; returns `None` once the queue is closed and empty.
-    fn next(&self) -> Option<Finding> {
-        let state = self.shared.lock();
-        let has_nothing = |state: &mut State| state.waiting.is_empty() && !state.is_closing;
-        let state = self.shared.changed.wait_while(state, has_nothing);
-        let mut state = state.unwrap_or_else(PoisonError::into_inner);
-        let finding = state.waiting.pop_front();
-        state.is_delivering = finding.is_some();
-        finding
-    }
-
-    /// Counts the outcome of the last attempt to deliver a finding.
-    fn count(&self, outcome: Result<(), Failure>) {
-        let mut state = self.shared.lock();
-        if state.is_abandoned {
-            // The finding is counted as lost already.
-            return;
-        }
-        state.is_delivering = false;
-        // Under the same lock as the count: an outage and its first loss are one report.
-        let is_changed = state.outages.record(&outcome) || outcome.is_err();
-        let mut n_lost = None;
-        match outcome {
-            Ok(()) => state.counts.delivered += 1,
-            Err(failure) => {
-                state.counts.failed += 1;
-                state.last_error = Some(failure.text);
-                n_lost = Some(state.counts.lost());
-            }
-        }
-        drop(state);
-        self.shared.changed.notify_all();
-        if let Some(lost) = n_lost {
-            tracing::warn!(target: TARGET, sink = self.name, lost, "lost a finding");
-        }
-        if is_changed {
-            self.shared.notify_change();
-        }
+        drop(deliveries);
     }
 
     /// Delivers a finding, in as many attempts as the sink allows.
@@ -397,7 +358,7 @@ impl Worker {
         let retry = catch_unwind(AssertUnwindSafe(|| self.sink.retry())).unwrap_or(Retry::NEVER);
         let mut attempt = 1;
         loop {
-            let is_closing = self.shared.lock().is_closing;
+            let is_closing = self.deliveries.shared.lock().is_closing;
             let is_last = retry.max_attempts <= attempt || is_closing;
             let failure = match self.attempt(finding) {
                 Ok(()) => return Ok(()),
@@ -417,12 +378,12 @@ impl Worker {
                     backoff(retry, attempt, finding)
                 }
             };
-            if self.shared.lock().outages.record(&Err(failure)) {
-                self.shared.notify_change();
+            if self.deliveries.shared.lock().outages.record(&Err(failure)) {
+                self.deliveries.shared.notify_change();
             }
             let wait = wait.min(retry.max);
             let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
-            tracing::debug!(target: TARGET, sink = self.name, attempt, wait_ms, "waiting to retry");
+            tracing::debug!(target: TARGET, sink = self.deliveries.name, attempt, wait_ms, "waiting to retry");
             if self.is_closed_within(wait) {
                 // The caller of `close` is waiting, so this is the last attempt.
                 return self.attempt(finding);
@@ -436,7 +397,7 @@ impl Worker {
             if !self.is_open {
                 self.sink.open()?;
                 self.is_open = true;
-                tracing::debug!(target: TARGET, sink = self.name, "opened the sink");
+                tracing::debug!(target: TARGET, sink = self.deliveries.name, "opened the sink");
             }
             self.sink.deliver(finding)
         });
@@ -444,35 +405,17 @@ impl Worker {
             Ok(outcome) => outcome.map_err(Failure::from),
             Err(payload) => Err(Failure::panicked(&*payload)),
         };
-        self.log(&outcome);
+        self.deliveries.log(&outcome);
         outcome
     }
 
-    /// Logs the first failure after a success, and the first success after a failure;
-    /// repeated failures are details.
-    fn log(&self, outcome: &Result<(), Failure>) {
-        let sink = &self.name;
-        let was_failing = self.shared.lock().outages.cause.is_some();
-        match outcome {
-            Ok(()) if was_failing => tracing::info!(target: TARGET, sink, "the sink works again"),
-            Ok(()) => {}
-            Err(Failure { retry_after: Some(RetryAfter::Postponed(_)), .. }) => {
-                tracing::debug!(target: TARGET, sink, "the sink holds a finding");
-            }
-            Err(failure) => {
-                let error = make_safe(&failure.text);
-                if was_failing {
-                    tracing::debug!(target: TARGET, sink, error, "the sink failed again");
-                } else {
-                    tracing::warn!(target: TARGET, sink, error, "the sink failed");
-                }
-            }
-        }
-    }
-
     fn is_closed_within(&self, wait: Duration) -> bool {
-        let state = self.shared.lock();
-        let waited = self.shared.changed.wait_timeout_while(state, wait, |state| !state.is_closing);
+        let state = self.deliveries.shared.lock();
+        let waited = self
+            .deliveries
+            .shared
+            .changed
+            .wait_timeout_while(state, wait, |state| !state.is_closing);
         waited.unwrap_or_else(PoisonError::into_inner).0.is_closing
     }
 }

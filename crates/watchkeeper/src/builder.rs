@@ -9,7 +9,9 @@ use watchkeeper_core::{
     DetectorKind, Engine, Finding, Sink, SinkKind, SourceKind,
     author::make_safe,
     clock::{Clock, SystemClock},
-    embed::{Delivery, MonitorConfig, Queue, Registry, RegistryBuilder, Router, Running},
+    embed::{
+        Deliveries, Delivery, MonitorConfig, Queue, Registry, RegistryBuilder, Router, Running,
+    },
 };
 use watchkeeper_policy::{BUILTIN_DEFAULT, Loader, Policy, Variables, builtin};
 
@@ -59,10 +61,26 @@ struct PolicyText {
     text: String,
 }
 
-/// A sink of the program, which receives every finding.
-struct Observer {
-    name: String,
-    sink: Box<dyn Sink>,
+/// A sink of the program, or a queue that the program empties. Receives every finding.
+enum Observer {
+    Sink { name: String, sink: Box<dyn Sink> },
+    Queue(Queue),
+}
+
+impl Observer {
+    fn name(&self) -> &str {
+        match self {
+            Self::Sink { name, .. } => name,
+            Self::Queue(queue) => queue.name(),
+        }
+    }
+
+    fn into_queue(self) -> Queue {
+        match self {
+            Self::Sink { name, sink } => Queue::new(&name, sink, SINK_CAPACITY),
+            Self::Queue(queue) => queue,
+        }
+    }
 }
 
 impl MonitorBuilder {
@@ -119,8 +137,17 @@ impl MonitorBuilder {
     /// [`on_finding`](Self::on_finding). Its name occurs in logs, in findings
     /// about lost findings, and in [`Stopped`](crate::Stopped).
     pub fn sink(mut self, name: impl Into<String>, sink: impl Sink + 'static) -> Self {
-        self.observers.push(Observer { name: name.into(), sink: Box::new(sink) });
+        self.observers.push(Observer::Sink { name: name.into(), sink: Box::new(sink) });
         self
+    }
+
+    /// Adds a queue that receives every finding like [`on_finding`](Self::on_finding), and
+    /// that a thread of the program empties. Returns the builder and the other end of the
+    /// queue.
+    pub fn deliveries(mut self, name: &str) -> (Self, Deliveries) {
+        let (queue, deliveries) = Queue::with_deliveries(name, SINK_CAPACITY);
+        self.observers.push(Observer::Queue(queue));
+        (self, deliveries)
     }
 
     /// Adds a kind of detector that the policy may name.
@@ -189,9 +216,7 @@ impl MonitorBuilder {
         let router = Router::new(policy.routes, &sink_ids);
         let queues = policy.sinks.into_iter();
         let queues = queues.map(|named| Queue::new(&named.id, named.sink, named.queue_capacity));
-        let observers = observers.into_iter();
-        let observers =
-            observers.map(|observer| Queue::new(&observer.name, observer.sink, SINK_CAPACITY));
+        let observers = observers.into_iter().map(Observer::into_queue);
         let delivery = Delivery::with_observers(router, queues.collect(), observers.collect());
         let mut monitor =
             watchkeeper_core::Monitor::new(engine, delivery, config).with_clock(clock);
@@ -204,7 +229,7 @@ impl MonitorBuilder {
 
 impl fmt::Debug for MonitorBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let sinks: Vec<&str> = self.observers.iter().map(|observer| &*observer.name).collect();
+        let sinks: Vec<&str> = self.observers.iter().map(Observer::name).collect();
         f.debug_struct("MonitorBuilder")
             .field("registry", &self.registry)
             .field("policy", &self.policy.as_ref().map(|policy| &policy.path))

@@ -87,7 +87,7 @@ pub use watchkeeper_core::{
     author::{Cause, Retry, SinkError, WaitingFor},
     clock,
     embed::{
-        Feed, ModelCallBuilder, ModelResponse, MonitorCounts, Running, SessionBuilder,
+        Deliveries, Feed, ModelCallBuilder, ModelResponse, MonitorCounts, Running, SessionBuilder,
         SessionHandle, SinkOutcome, Stopped, ToolCallHandle,
     },
 };

@@ -269,3 +269,39 @@ fn an_outage_is_seen_together_with_its_first_loss() {
         assert_eq!(failures.recv_timeout(LONG), Ok((1, n_lost)));
     }
 }
+
+#[test]
+fn a_thread_of_the_program_takes_the_findings() {
+    let (queue, mut deliveries) = Queue::with_deliveries("program", 8);
+    for message in ["a", "b", "c"] {
+        queue.push(finding(Severity::Low, message));
+    }
+    assert!(!queue.is_own_thread());
+    assert_eq!(deliveries.next().unwrap().message, "a");
+    assert!(queue.is_own_thread());
+    assert!(!queue.wait_empty(Duration::ZERO));
+    assert_eq!(deliveries.next().unwrap().message, "b");
+    deliveries.fail(SinkError::refused("no"));
+    // The outcome of a finding is counted once.
+    deliveries.fail(SinkError::refused("no"));
+    assert_eq!(deliveries.next().unwrap().message, "c");
+    queue.close();
+    assert!(deliveries.next().is_none());
+    assert!(queue.wait_closed(Duration::ZERO));
+    let counts = QueueCounts { received: 3, delivered: 2, dropped: 0, failed: 1 };
+    assert_eq!(queue.counts(), counts);
+}
+
+#[test]
+fn findings_without_a_thread_that_takes_them_are_lost() {
+    let (queue, mut deliveries) = Queue::with_deliveries("program", 8);
+    for message in ["a", "b"] {
+        queue.push(finding(Severity::Low, message));
+    }
+    assert!(deliveries.next().is_some());
+    drop(deliveries);
+    queue.push(finding(Severity::Low, "c"));
+    assert!(queue.wait_closed(Duration::ZERO));
+    let counts = QueueCounts { received: 3, delivered: 0, dropped: 2, failed: 1 };
+    assert_eq!(queue.counts(), counts);
+}
