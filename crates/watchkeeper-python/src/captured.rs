@@ -3,7 +3,7 @@
 use std::{borrow::Cow, cell::Cell};
 
 use pyo3::{
-    Bound, PyAny, pyfunction,
+    Bound, PyAny, PyResult, pyfunction,
     types::{
         PyAnyMethods as _, PyBool, PyBoolMethods as _, PyDict, PyDictMethods as _, PyFloat,
         PyFloatMethods as _, PyInt, PyList, PyListMethods as _, PyString, PyTuple,
@@ -52,18 +52,19 @@ pub(crate) struct Captured {
 
 /// Returns the JSON text that `Session.tool_call` records for these arguments.
 #[pyfunction]
-pub(crate) fn arguments_to_json(arguments: &Bound<'_, PyAny>) -> String {
-    Captured::new(arguments).to_json().as_str().to_owned()
+pub(crate) fn arguments_to_json(arguments: &Bound<'_, PyAny>) -> PyResult<String> {
+    Ok(Captured::new(arguments)?.to_json().as_str().to_owned())
 }
 
 impl Captured {
-    /// Copies any object.
-    pub(crate) fn new(arguments: &Bound<'_, PyAny>) -> Self {
+    /// Copies any object. Fails only by an exception that code of the object has raised, and
+    /// that is no `Exception`.
+    pub(crate) fn new(arguments: &Bound<'_, PyAny>) -> PyResult<Self> {
         Self::of_value(arguments, 0, &mut Budget { n_values: 0, n_bytes: 0 })
     }
 
     /// Copies an object that is nested in `depth` others.
-    fn of_value(value: &Bound<'_, PyAny>, depth: usize, budget: &mut Budget) -> Self {
+    fn of_value(value: &Bound<'_, PyAny>, depth: usize, budget: &mut Budget) -> PyResult<Self> {
         let mut buffer = BUFFER.take();
         buffer.clear();
         let tokens = TokenWriter(&mut buffer);
@@ -76,15 +77,16 @@ impl Captured {
         }
         // Code of the objects runs after the copying, since such code can change a container.
         let converted = pending.into_iter().map(|Pending { object, depth, is_key }| {
-            match converted::convert(&object) {
+            let text = match converted::convert(&object)? {
                 Converted::Object(object) if !is_key && depth < MAX_DEPTH => {
-                    Self::of_value(&object, depth + 1, budget)
+                    return Self::of_value(&object, depth + 1, budget);
                 }
-                Converted::Object(_) => Self::of_text(&text::of_object(&object), budget),
-                Converted::Text(text) => Self::of_text(&text, budget),
-            }
+                Converted::Object(_) => text::of_object(&object)?,
+                Converted::Text(text) => text,
+            };
+            Ok(Self::of_text(&text, budget))
         });
-        Self { tokens, converted: converted.collect() }
+        Ok(Self { tokens, converted: converted.collect::<PyResult<_>>()? })
     }
 
     fn of_text(text: &str, budget: &mut Budget) -> Self {

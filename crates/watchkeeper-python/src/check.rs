@@ -12,7 +12,7 @@ use watchkeeper_cli::{RecordedCheckError, RecordedReport, RecordedSessions};
 
 use crate::{
     finding::Finding,
-    json_value,
+    interruptible, json_value,
     policy_error::{policy_error, start_error},
     time,
 };
@@ -50,10 +50,10 @@ pub(crate) fn check_recorded(
     if let Some(text) = policy_text {
         builder = builder.policy_text(text);
     }
-    let checked = py.detach(|| {
+    let checked = interruptible::wait(py, move || {
         let (policy, registry) = builder.load_policy().map_err(CheckError::Policy)?;
         sessions.check(policy, &registry).map_err(CheckError::Sessions)
-    });
+    })?;
     let RecordedReport { json, findings, .. } = checked.map_err(|err| match err {
         CheckError::Policy(err) => start_error(py, err),
         CheckError::Sessions(err) => sessions_error(&err),

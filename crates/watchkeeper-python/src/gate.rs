@@ -1,7 +1,8 @@
-//! The use of the interpreter by the threads of monitors.
+//! Python code that native code calls.
 //!
-//! A thread that waits for the interpreter while it ends is ended by the interpreter, and the
-//! process with the thread if the thread has native code. So the exit lets no thread begin to wait.
+//! The interpreter ends a thread that waits for it while it exits, and ends the process with
+//! the thread if native code has called the Python code of the thread. So the exit lets no
+//! thread begin such a call.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -10,14 +11,14 @@ use pyo3::{Python, pyfunction};
 static N_INSIDE: AtomicUsize = AtomicUsize::new(0);
 static IS_CLOSED: AtomicBool = AtomicBool::new(false);
 
-/// Counts a thread for as long as it may use the interpreter.
-struct Inside;
+/// Counts a thread for as long as it may run Python code.
+pub(crate) struct Inside;
 
-impl Inside {
-    fn enter() -> Self {
-        N_INSIDE.fetch_add(1, Ordering::SeqCst);
-        Self
-    }
+/// Begins a call of Python code. Returns `None` if the interpreter exits.
+pub(crate) fn enter() -> Option<Inside> {
+    N_INSIDE.fetch_add(1, Ordering::SeqCst);
+    let inside = Inside;
+    (!IS_CLOSED.load(Ordering::SeqCst)).then_some(inside)
 }
 
 impl Drop for Inside {
@@ -28,17 +29,14 @@ impl Drop for Inside {
     }
 }
 
-/// Calls a function with the interpreter. Returns `None` if the interpreter ends.
+/// Calls a function with the interpreter. Returns `None` if the interpreter exits.
 pub(crate) fn attach<T>(call: impl FnOnce(Python<'_>) -> T) -> Option<T> {
-    let _inside = Inside::enter();
-    if IS_CLOSED.load(Ordering::SeqCst) {
-        return None;
-    }
+    let _inside = enter()?;
     Python::try_attach(call)
 }
 
-/// Keeps the threads of monitors from beginning to use the interpreter, for its exit. Returns
-/// whether none of them uses the interpreter any more.
+/// Keeps native code from beginning to call Python code, for the exit of the interpreter.
+/// Returns whether no such call is running any more.
 #[pyfunction]
 pub(crate) fn close_gate() -> bool {
     IS_CLOSED.store(true, Ordering::SeqCst);

@@ -8,14 +8,15 @@ mod captured;
 mod check;
 mod converted;
 mod counts;
+mod deliveries;
 mod evidence;
 mod finding;
 mod gate;
+mod interruptible;
 mod json_text;
 mod json_value;
 mod logging;
 mod monitor;
-mod on_finding;
 mod open_findings;
 mod outcome;
 mod policy_error;
@@ -33,9 +34,17 @@ use pyo3::pymodule;
 mod _watchkeeper {
     #[pymodule_export]
     use crate::{
-        captured::arguments_to_json, check::check_recorded, counts::Counts, evidence::Evidence,
-        finding::Finding, gate::close_gate, monitor::MonitorCore, policy_error::Diagnostic,
-        session::Session, tool_call::ToolCall,
+        captured::arguments_to_json,
+        check::check_recorded,
+        counts::Counts,
+        deliveries::Deliveries,
+        evidence::Evidence,
+        finding::Finding,
+        gate::close_gate,
+        monitor::{MonitorCore, stop_all},
+        policy_error::Diagnostic,
+        session::Session,
+        tool_call::ToolCall,
     };
 
     #[pymodule_export]

@@ -1,6 +1,7 @@
 //! The `tracing` events of the monitor in the `logging` module of Python.
 
 use std::{
+    cell::Cell,
     fmt::{self, Write as _},
     sync::atomic::{AtomicBool, Ordering},
 };
@@ -25,6 +26,26 @@ const ERROR: u8 = 40;
 ///
 /// There is a debug message for each finding, and passing it on needs the interpreter.
 static IS_DEBUG_ENABLED: AtomicBool = AtomicBool::new(false);
+
+thread_local! {
+    static IS_SILENT: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Keeps the calling thread from logging.
+pub(crate) struct Silence;
+
+impl Silence {
+    pub(crate) fn new() -> Self {
+        IS_SILENT.set(true);
+        Self
+    }
+}
+
+impl Drop for Silence {
+    fn drop(&mut self) {
+        IS_SILENT.set(false);
+    }
+}
 
 /// Passes the events of this library to `logging` from now on.
 pub(crate) fn install(py: Python<'_>) {
@@ -65,6 +86,9 @@ impl Subscriber for ToPython {
     }
 
     fn event(&self, event: &Event<'_>) {
+        if IS_SILENT.get() {
+            return;
+        }
         let metadata = event.metadata();
         let level = match *metadata.level() {
             Level::ERROR => ERROR,

@@ -1,21 +1,22 @@
 use std::{
     path::PathBuf,
     sync::{Arc, atomic::Ordering},
+    thread,
 };
 
 use pyo3::{
-    Bound, Py, PyAny, PyErr, PyResult, Python,
+    Bound, PyAny, PyErr, PyResult, Python,
     exceptions::PyRuntimeError,
-    pyclass, pymethods,
+    pyclass, pyfunction, pymethods,
     types::{PyAnyMethods as _, PyMapping, PyMappingMethods as _},
 };
 use watchkeeper::Monitor;
 
 use crate::{
     counts::Counts,
+    deliveries::{Deliveries, log_exception},
     finding::Finding,
-    logging,
-    on_finding::{OnFinding, log_exception},
+    interruptible, logging,
     open_findings::{self, OpenFindings},
     policy_error::{policy_error, start_error},
     recorder::Facts,
@@ -54,12 +55,26 @@ impl MonitorCore {
         }
     }
 
-    /// Starts the monitor. Returns `False` if it is running already.
-    fn start(&self, py: Python<'_>, on_finding: Option<Py<PyAny>>) -> PyResult<bool> {
+    /// Starts the monitor. Returns its findings, if `takes_findings`, or `None` if it is
+    /// running already.
+    ///
+    /// In the hook of a fork, threads that no longer exist can have locked `logging`, so the
+    /// start must not log.
+    fn start(
+        &self,
+        py: Python<'_>,
+        takes_findings: bool,
+        is_after_fork: bool,
+    ) -> PyResult<Option<Deliveries>> {
         if self.is_running(py) {
-            return Ok(false);
+            return Ok(None);
         }
-        logging::install(py);
+        let _silence = if is_after_fork {
+            Some(logging::Silence::new())
+        } else {
+            logging::install(py);
+            None
+        };
         let mut builder = Monitor::builder();
         if let Some(path) = &self.policy {
             builder = builder.policy_file(path).map_err(|err| policy_error(py, err))?;
@@ -70,9 +85,11 @@ impl MonitorCore {
         if let Some(n_events) = self.queue_capacity {
             builder = builder.queue_capacity(n_events);
         }
-        if let Some(callback) = on_finding {
-            let n_errors = self.run.callback_errors().clone();
-            builder = builder.sink("on_finding", OnFinding { callback, n_errors });
+        let mut queue = None;
+        if takes_findings {
+            let deliveries;
+            (builder, deliveries) = builder.deliveries("on_finding");
+            queue = Some(deliveries);
         }
         let open_findings = self.open_findings.clone();
         builder = builder.on_finding_immediately(move |finding| open_findings.update(finding));
@@ -80,13 +97,16 @@ impl MonitorCore {
         let previous = self.run.set(running);
         // A thread of the previous run can be in a callback.
         py.detach(|| drop(previous));
-        Ok(true)
+        Ok(Some(Deliveries::new(queue, self.run.callback_errors().clone())))
     }
 
     /// Stops the monitor. Returns whether everything was delivered in time.
-    fn stop(&self, py: Python<'_>) -> bool {
-        let Some(running) = self.run.running() else { return true };
-        !py.detach(|| running.stop()).timed_out
+    fn stop(&self, py: Python<'_>) -> PyResult<bool> {
+        let Some(running) = self.run.running() else { return Ok(true) };
+        if running.is_own_thread() {
+            return Ok(!py.detach(|| running.stop()).timed_out);
+        }
+        interruptible::wait(py, move || !running.stop().timed_out)
     }
 
     /// Whether the thread of the monitor is running.
@@ -101,7 +121,10 @@ impl MonitorCore {
     fn flush(&self, py: Python<'_>, timeout: f64) -> PyResult<bool> {
         let timeout = time::timeout(timeout)?;
         let Some(running) = self.run.running() else { return Ok(false) };
-        Ok(py.detach(|| running.flush(timeout)))
+        if running.is_own_thread() {
+            return Ok(false);
+        }
+        interruptible::wait_for(py, timeout, move |timeout| running.flush(timeout))
     }
 
     /// Collects the open findings of a session for `open_findings`, until `forget`.
@@ -122,7 +145,7 @@ impl MonitorCore {
     ) -> PyResult<Vec<Finding>> {
         let timeout = timeout.map(time::timeout).transpose()?;
         if let (Some(timeout), Some(running)) = (timeout, self.run.running()) {
-            let _ = py.detach(|| running.wait_handled(timeout));
+            interruptible::wait_for(py, timeout, move |timeout| running.wait_handled(timeout))?;
         }
         Ok(self.open_findings.of(session).into_iter().map(Finding::from).collect())
     }
@@ -176,7 +199,7 @@ impl MonitorCore {
         if let Some(labels) = labels {
             for label in labels.items()? {
                 let (name, value) = label.extract::<(Bound<'_, PyAny>, Bound<'_, PyAny>)>()?;
-                let label = (text::of_object(&name).into(), text::of_object(&value).into());
+                let label = (text::of_object(&name)?.into(), text::of_object(&value)?.into());
                 facts.start.labels.push(label);
             }
         }
@@ -198,4 +221,19 @@ impl MonitorCore {
         self.run.callback_errors().fetch_add(1, Ordering::Relaxed);
         log_exception(py, &PyErr::from_value(exception))
     }
+}
+
+/// Stops several monitors at the same time.
+#[pyfunction]
+pub(crate) fn stop_all(py: Python<'_>, monitors: Vec<Bound<'_, MonitorCore>>) -> PyResult<()> {
+    let running = monitors.iter().filter_map(|monitor| monitor.get().run.running());
+    let running: Vec<_> = running.collect();
+    interruptible::wait(py, move || {
+        thread::scope(|scope| {
+            for running in &running {
+                // Dropping the monitor stops it if the system provides no thread.
+                let _ = thread::Builder::new().spawn_scoped(scope, || running.stop());
+            }
+        });
+    })
 }

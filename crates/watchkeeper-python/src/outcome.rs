@@ -15,8 +15,8 @@ pub(crate) struct Outcome {
 
 impl Outcome {
     /// Creates the outcome of a call whose tool returned.
-    pub(crate) fn returned(ok: bool, output: Option<String>) -> Self {
-        Self { ok, output, exit_code: None, cause: None }
+    pub(crate) fn returned(ok: bool) -> Self {
+        Self { ok, output: None, exit_code: None, cause: None }
     }
 
     /// Creates the outcome of a call without a result of its tool.

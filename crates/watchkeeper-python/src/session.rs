@@ -80,7 +80,7 @@ impl Session {
         at: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<()> {
         let py = text.py();
-        let text = text::of_event(text).into();
+        let text = text::of_event(text)?.into();
         self.record(py, at, EventKind::Prompt { text, synthetic })
     }
 
@@ -93,7 +93,7 @@ impl Session {
         at: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<()> {
         let py = text.py();
-        let text = text::of_event(text).into();
+        let text = text::of_event(text)?.into();
         self.record(py, at, EventKind::Message { text, delta })
     }
 
@@ -105,7 +105,7 @@ impl Session {
         text: Option<&Bound<'_, PyAny>>,
         at: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<()> {
-        let text = text.map(text::of_event).unwrap_or_default().into();
+        let text = text.map(text::of_event).transpose()?.unwrap_or_default().into();
         self.record(py, at, EventKind::Thinking { text })
     }
 
@@ -122,7 +122,7 @@ impl Session {
     ) -> PyResult<ToolCall> {
         let id = id.map_or_else(|| self.0.run.next_call_id(), |id| CallId::Text(id.into()));
         let at = at.map(time::timestamp).transpose()?;
-        let arguments = arguments.map(Captured::new);
+        let arguments = arguments.map(Captured::new).transpose()?;
         let (call_id, tool) = (id.clone(), Arc::<str>::from(name));
         let response = response.map(Into::into);
         self.0.record_deferred(py, at, move || {
@@ -149,7 +149,7 @@ impl Session {
         let at = at.map(time::timestamp).transpose()?;
         let cause = cause.map(parse_cause).transpose()?;
         let ok = ok && cause.is_none() && exit_code.is_none_or(|exit_code| exit_code == 0);
-        let (id, output) = (CallId::Text(id.into()), output.map(text::of_event));
+        let (id, output) = (CallId::Text(id.into()), output.map(text::of_event).transpose()?);
         let outcome = Outcome { ok, output, exit_code, cause };
         self.0.record_deferred(py, at, move || outcome.of_call(&id));
         Ok(())
@@ -243,7 +243,7 @@ impl Session {
         at: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<()> {
         let py = message.py();
-        let message = text::of_event(message).into();
+        let message = text::of_event(message)?.into();
         self.record(py, at, EventKind::Error { message, retry })
     }
 

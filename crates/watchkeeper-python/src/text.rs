@@ -3,10 +3,13 @@
 use std::{borrow::Cow, sync::Arc};
 
 use pyo3::{
-    Borrowed, Bound, FromPyObject, PyAny, PyErr, PyResult,
+    Borrowed, Bound, FromPyObject, PyAny, PyErr, PyResult, Python,
+    exceptions::PyException,
     types::{PyAnyMethods as _, PyString, PyStringMethods as _, PyTypeMethods as _},
 };
 use watchkeeper::core::{Fingerprint, author::grouped};
+
+use crate::gate;
 
 /// The largest text of an event in bytes.
 pub(crate) const MAX_LEN: usize = 1 << 20;
@@ -55,21 +58,31 @@ pub(crate) fn of_string<'a>(string: &'a Bound<'_, PyString>) -> Cow<'a, str> {
 
 /// Returns the text of any object: a string itself, or `str(object)`.
 ///
-/// If `str` raises, returns the name of the type. Addresses are left out, because they
-/// differ between otherwise equal objects.
-pub(crate) fn of_object(object: &Bound<'_, PyAny>) -> String {
+/// If `str` raises an `Exception`, returns the name of the type; other exceptions pass on.
+/// Addresses are left out, because they differ between otherwise equal objects.
+pub(crate) fn of_object(object: &Bound<'_, PyAny>) -> PyResult<String> {
     if let Ok(string) = object.cast::<PyString>() {
-        return of_string(string).into_owned();
+        return Ok(of_string(string).into_owned());
     }
-    match object.str() {
-        Ok(string) => without_addresses(&of_string(&string)),
-        Err(_) => format!("<{}>", type_name(object)),
-    }
+    let name = || format!("<{}>", type_name(object));
+    let Some(_inside) = gate::enter() else { return Ok(name()) };
+    let string = ordinary(object.py(), object.str())?;
+    Ok(string.map_or_else(name, |string| without_addresses(&of_string(&string))))
 }
 
 /// Returns the text of any object for an event. The middle of a large text is left out.
-pub(crate) fn of_event(object: &Bound<'_, PyAny>) -> String {
-    limited(Cow::Owned(of_object(object)), MAX_LEN).into_owned()
+pub(crate) fn of_event(object: &Bound<'_, PyAny>) -> PyResult<String> {
+    Ok(limited(Cow::Owned(of_object(object)?), MAX_LEN).into_owned())
+}
+
+/// Ignores an `Exception`. Others, such as `KeyboardInterrupt` and `SystemExit`, are not for
+/// the code that they occur in.
+pub(crate) fn ordinary<T>(py: Python<'_>, result: PyResult<T>) -> PyResult<Option<T>> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(err) if err.is_instance_of::<PyException>(py) => Ok(None),
+        Err(err) => Err(err),
+    }
 }
 
 /// Cuts a text with more than `max_len` bytes.

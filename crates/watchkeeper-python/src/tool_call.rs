@@ -33,12 +33,25 @@ impl ToolCall {
         Self { recorder, id, is_finished: AtomicBool::new(false) }
     }
 
-    /// Records a result, unless there is one.
-    fn finish(&self, py: Python<'_>, outcome: impl FnOnce() -> Outcome) {
-        if !self.is_finished.swap(true, Ordering::AcqRel) {
-            let (id, outcome) = (self.id.clone(), outcome());
-            self.recorder.record_deferred(py, None, move || outcome.of_call(&id));
+    /// Records a result, unless there is one. If code of the output raises an exception that
+    /// must pass on, the result has no output.
+    fn finish(
+        &self,
+        py: Python<'_>,
+        outcome: Outcome,
+        output: impl FnOnce() -> PyResult<Option<String>>,
+    ) -> PyResult<()> {
+        if self.is_finished.swap(true, Ordering::AcqRel) {
+            return Ok(());
         }
+        let id = self.id.clone();
+        let (output, passed) = match output() {
+            Ok(output) => (output, Ok(())),
+            Err(err) => (None, Err(err)),
+        };
+        let outcome = Outcome { output, ..outcome };
+        self.recorder.record_deferred(py, None, move || outcome.of_call(&id));
+        passed
     }
 }
 
@@ -52,30 +65,32 @@ impl ToolCall {
 
     /// Records that the tool did what the call requested.
     #[pyo3(signature = (output=None))]
-    fn succeed(&self, py: Python<'_>, output: Option<&Bound<'_, PyAny>>) {
-        self.finish(py, || Outcome::returned(true, output.map(text::of_event)));
+    fn succeed(&self, py: Python<'_>, output: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
+        self.finish(py, Outcome::returned(true), || output.map(text::of_event).transpose())
     }
 
     /// Records that the tool failed.
     #[pyo3(signature = (output=None))]
-    fn fail(&self, py: Python<'_>, output: Option<&Bound<'_, PyAny>>) {
-        self.finish(py, || Outcome::returned(false, output.map(text::of_event)));
+    fn fail(&self, py: Python<'_>, output: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
+        self.finish(py, Outcome::returned(false), || output.map(text::of_event).transpose())
     }
 
     /// Records the result of a command. Any exit code but 0 is a failure.
     #[pyo3(signature = (exit_code, output=None))]
-    fn exit(&self, py: Python<'_>, exit_code: i32, output: Option<&Bound<'_, PyAny>>) {
-        self.finish(py, || {
-            let outcome = Outcome::returned(exit_code == 0, output.map(text::of_event));
-            Outcome { exit_code: Some(exit_code), ..outcome }
-        });
+    fn exit(
+        &self,
+        py: Python<'_>,
+        exit_code: i32,
+        output: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<()> {
+        let outcome = Outcome { exit_code: Some(exit_code), ..Outcome::returned(exit_code == 0) };
+        self.finish(py, outcome, || output.map(text::of_event).transpose())
     }
 
     /// Records that the call has no result of its tool.
     fn cancel(&self, py: Python<'_>, cause: &str) -> PyResult<()> {
         let cause = parse_cause(cause)?;
-        self.finish(py, || Outcome::cancelled(cause));
-        Ok(())
+        self.finish(py, Outcome::cancelled(cause), || Ok(None))
     }
 
     /// Leaves the call without a result, which `Session.tool_result` records. Returns the
@@ -97,20 +112,19 @@ impl ToolCall {
         exception_type: &Bound<'_, PyAny>,
         exception: &Bound<'_, PyAny>,
         _traceback: &Bound<'_, PyAny>,
-    ) -> bool {
+    ) -> PyResult<bool> {
         if exception_type.is_none() {
-            self.succeed(py, None);
-            return false;
-        }
-        self.finish(py, || {
+            self.succeed(py, None)?;
+        } else if exception.is_instance_of::<PyException>() {
+            self.finish(py, Outcome::returned(false), || {
+                let (name, text) = (text::type_name(exception), text::of_event(exception)?);
+                Ok(Some(format!("{name}: {text}")))
+            })?;
+        } else {
             // Others, such as `KeyboardInterrupt` and `CancelledError`, are not failures.
-            if !exception.is_instance_of::<PyException>() {
-                return Outcome::cancelled(Cause::Interrupted);
-            }
-            let output = format!("{}: {}", text::type_name(exception), text::of_event(exception));
-            Outcome::returned(false, Some(output))
-        });
-        false
+            self.finish(py, Outcome::cancelled(Cause::Interrupted), || Ok(None))?;
+        }
+        Ok(false)
     }
 
     fn __repr__(&self) -> String {
@@ -122,7 +136,9 @@ impl Drop for ToolCall {
     fn drop(&mut self) {
         if !*self.is_finished.get_mut() {
             // Python drops objects on attached threads only.
-            Python::attach(|py| self.finish(py, || Outcome::cancelled(Cause::Interrupted)));
+            Python::attach(|py| {
+                let _ = self.finish(py, Outcome::cancelled(Cause::Interrupted), || Ok(None));
+            });
         }
     }
 }

@@ -201,3 +201,46 @@ def test_hostile_text_is_recorded_everywhere(policy: str) -> None:
             target.end(text)
         assert monitor.flush()
         assert monitor.counts.dropped == 0
+
+
+class Interrupted:
+    def __str__(self) -> str:
+        raise KeyboardInterrupt
+
+
+class Left:
+    def model_dump(self) -> object:
+        raise SystemExit(5)
+
+
+@pytest.mark.parametrize(
+    ("value", "exception"), [(Interrupted(), KeyboardInterrupt), (Left(), SystemExit)]
+)
+def test_exceptions_that_end_the_program_pass_on(
+    policy: str, value: object, exception: type[BaseException]
+) -> None:
+    with watchkeeper.Monitor(policy_text=policy) as monitor:
+        session = monitor.session("s")
+        for arguments in (value, {"a": [value]}, {value}, {value: 1}):
+            with pytest.raises(exception):
+                session.tool_call("Bash", arguments)
+        assert monitor.flush()
+        assert monitor.counts.events == 1
+
+
+def test_a_result_is_recorded_if_its_output_interrupts(policy: str) -> None:
+    with watchkeeper.Monitor(policy_text=policy) as monitor:
+        session = monitor.session("s")
+        for record in (session.prompt, session.message, session.thinking, session.error):
+            with pytest.raises(KeyboardInterrupt):
+                record(Interrupted())
+        call = session.tool_call("Bash")
+        with pytest.raises(KeyboardInterrupt):
+            call.succeed(Interrupted())
+        with pytest.raises(KeyboardInterrupt):
+            session.tool_result("c", Interrupted())
+        with pytest.raises(KeyboardInterrupt):
+            monitor.session("t", labels={"a": Interrupted()})  # type: ignore[dict-item]
+        assert monitor.flush()
+        # The start, the call and its result.
+        assert monitor.counts.events == 3

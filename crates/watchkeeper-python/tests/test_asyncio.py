@@ -106,6 +106,34 @@ def test_a_closed_loop_loses_findings_and_counts_them(
     assert "Event loop is closed" in caplog.text
 
 
+def test_a_cancelled_start_leaves_no_monitor(policy: str) -> None:
+    entered, released = threading.Event(), threading.Event()
+
+    class Slow(watchkeeper.Monitor):
+        def start(self) -> None:
+            entered.set()
+            released.wait(20)
+            super().start()
+
+    async def enter(monitor: watchkeeper.Monitor) -> None:
+        async with monitor:
+            raise AssertionError
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        monitor = Slow(policy_text=policy)
+        task = asyncio.create_task(enter(monitor))
+        await loop.run_in_executor(None, entered.wait, 20)
+        task.cancel()
+        loop.call_later(0.01, released.set)
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await loop.shutdown_default_executor()
+        assert not monitor.is_running
+
+    asyncio.run(main())
+
+
 def test_a_coroutine_function_needs_a_loop(policy: str) -> None:
     async def on_finding(finding: watchkeeper.Finding) -> None: ...
 

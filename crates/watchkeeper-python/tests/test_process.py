@@ -22,6 +22,12 @@ levels = [{ at = 3, severity = "medium" }]
 def fail(session, n_calls=3):
     for _ in range(n_calls):
         session.tool_call("Bash", {"command": "make"}).fail("no rule")
+def never_end():
+    while True:
+        try:
+            time.sleep(0.001)
+        except BaseException:
+            pass
 """
 
 
@@ -59,12 +65,16 @@ fail(session)
         "time.sleep(1000)",
         "[time.sleep(0.0001) for _ in iter(int, 1)]",
         "[None for _ in iter(int, 1)]",
+        "[monitor.flush(1) for _ in iter(int, 1)]",
+        "[monitor.session('t').prompt('p') for _ in iter(int, 1)]",
+        "never_end()",
     ],
 )
 def test_the_process_exits_while_a_callback_runs(run_python: Run, callback: str) -> None:
     done = run_python(
         SETUP
         + f"""
+logging.disable()
 text = POLICY + '[monitor]\\nshutdown_timeout = "100ms"'
 monitor = watchkeeper.Monitor(policy_text=text, on_finding=lambda _: {callback})
 monitor.start()
@@ -74,7 +84,59 @@ print("end")
 sys.exit(7)
 """
     )
-    assert (done.returncode, done.stdout) == (7, "end\n")
+    assert (done.returncode, done.stdout, done.stderr) == (7, "end\n", "")
+
+
+def test_blocked_monitors_stop_at_the_same_time(run_python: Run) -> None:
+    done = run_python(
+        SETUP
+        + """
+import atexit
+logging.disable()
+text = POLICY + '[monitor]\\nshutdown_timeout = "1s"'
+def show():
+    print(time.monotonic() - before < 5)
+atexit.register(show)
+monitors = [
+    watchkeeper.Monitor(policy_text=text, on_finding=lambda _: never_end()) for _ in range(10)
+]
+for monitor in monitors:
+    monitor.start()
+    fail(monitor.session("s"))
+    assert not monitor.flush(0.01)
+before = time.monotonic()
+"""
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "True\n", "")
+
+
+@pytest.mark.skipif(not hasattr(os, "kill"), reason="the system has no signals")
+@pytest.mark.parametrize(
+    "wait",
+    ["monitor.flush(60)", "monitor.stop()", "watchkeeper.check(f'/dev/fd/{os.pipe()[0]}')"],
+)
+def test_ctrl_c_interrupts_a_wait(run_python: Run, wait: str) -> None:
+    done = run_python(
+        SETUP
+        + f"""
+import signal
+def interrupt(_):
+    os.kill(os.getpid(), signal.SIGINT)
+    threading.Event().wait()
+text = POLICY + '[monitor]\\nshutdown_timeout = "60s"'
+monitor = watchkeeper.Monitor(policy_text=text, on_finding=interrupt)
+monitor.start()
+try:
+    fail(monitor.session("s"))
+    {wait}
+    print("not interrupted")
+    threading.Event().wait()
+except KeyboardInterrupt:
+    print("interrupted", flush=True)
+os._exit(3)
+"""
+    )
+    assert (done.returncode, done.stdout) == (3, "interrupted\n"), done.stderr
 
 
 def test_the_process_exits_by_an_exception(run_python: Run) -> None:
@@ -196,6 +258,77 @@ for thread in threads:
 """
     )
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@needs_fork
+@pytest.mark.parametrize("restart_after_fork", ["False", "True"])
+def test_a_callback_may_fork(run_python: Run, restart_after_fork: str) -> None:
+    done = run_python(
+        SETUP
+        + f"""
+logging.disable()
+parent, codes = os.getpid(), []
+def fork(finding):
+    if os.getpid() != parent:
+        print("restarted")
+        return
+    pid = os.fork()
+    if pid == 0:
+        print("child")
+        fail(session)
+        if end == "_exit":
+            sys.stdout.flush()
+            os._exit(0 if monitor.is_running == {restart_after_fork} else 1)
+        if end == "exit":
+            sys.exit(3)
+    else:
+        codes.append(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+for end in ("_exit", "exit", "return"):
+    monitor = watchkeeper.Monitor(
+        policy_text=POLICY, on_finding=fork, restart_after_fork={restart_after_fork}
+    )
+    with monitor:
+        session = monitor.session("s")
+        fail(session)
+        assert monitor.flush(15)
+assert codes == [0, 3, 0], codes
+"""
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("child") == 3
+    # `os._exit` does not wait for the monitor.
+    assert done.stdout.count("restarted") >= (2 if restart_after_fork == "True" else 0)
+
+
+@needs_fork
+def test_a_restart_after_a_fork_logs_nothing_in_the_hook(run_python: Run) -> None:
+    done = run_python(
+        """
+import watchkeeper
+watchkeeper.Monitor
+import logging, os, threading
+class Held(logging.Handler):
+    def emit(self, record):
+        if record.name == "app":
+            holding.set()
+            released.wait()
+holding, released = threading.Event(), threading.Event()
+logging.basicConfig(level=logging.DEBUG, handlers=[Held()])
+monitor = watchkeeper.Monitor(policy_text="version = 1", restart_after_fork=True)
+monitor.start()
+thread = threading.Thread(target=logging.getLogger("app").warning, args=("held",))
+thread.start()
+holding.wait()
+import warnings
+warnings.simplefilter("ignore", DeprecationWarning)
+pid = os.fork()
+if pid == 0:
+    os._exit(0 if monitor.is_running else 1)
+assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+released.set()
+"""
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 @needs_fork

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import atexit
+import functools
 import os
-from _thread import get_ident
+import sys
+import threading
 from time import monotonic, sleep
 
-from watchkeeper._watchkeeper import MonitorCore, close_gate
+from watchkeeper._watchkeeper import MonitorCore, close_gate, stop_all
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,15 +20,16 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from watchkeeper._watchkeeper import Counts, Finding, Session
+    from watchkeeper._watchkeeper import Counts, Deliveries, Finding, Session
 
 __all__ = ["Monitor"]
 
 # The longest time in seconds that `async with` waits for the coroutines of callbacks.
 _COROUTINE_TIMEOUT = 2.0
-# The longest time in seconds that the exit waits for an interrupted callback. One that is
-# blocked does not end, and does not continue either.
+# The longest time in seconds that the exit waits for interrupted callbacks.
 _INTERRUPTION_TIMEOUT = 0.5
+# The longest time in seconds that a stop waits for a thread without findings to end.
+_JOIN_TIMEOUT = 1.0
 # The queue is allocated at the start: 200 bytes for each event.
 _MAX_QUEUE_CAPACITY = 1 << 20
 
@@ -75,8 +78,9 @@ class Monitor:
         # The loop of `async with`, which is the loop of a coroutine function.
         self._is_own_loop = False
         self._restart_after_fork = restart_after_fork
-        # The thread that runs a callback, if there is one.
-        self._thread_in_callback: int | None = None
+        # The findings of the present run, and the thread that calls `on_finding`.
+        self._deliveries: Deliveries | None = None
+        self._thread: threading.Thread | None = None
         # The coroutines of callbacks that have not finished.
         self._tasks: set[asyncio.Future[object]] = set()
 
@@ -86,8 +90,7 @@ class Monitor:
         Raises `PolicyError` if the policy cannot be read or is invalid, and `TypeError` if
         `on_finding` is a coroutine function without a loop.
         """
-        if self._core.start(self._callback()):
-            _running.add(self)
+        self._start(is_after_fork=False)
 
     def stop(self) -> bool:
         """Handle the recorded events, deliver their findings, and stop the monitor.
@@ -96,7 +99,10 @@ class Monitor:
         was delivered by then. A callback that calls this method only requests the stop.
         """
         is_complete = self._core.stop()
-        _running.discard(self)
+        _running.pop(id(self), None)
+        thread = self._thread
+        if is_complete and thread is not None and thread is not threading.current_thread():
+            thread.join(_JOIN_TIMEOUT)
         return is_complete
 
     @property
@@ -166,7 +172,17 @@ class Monitor:
         if self._loop is None and _is_coroutine_function(self._on_finding):
             self._loop, self._is_own_loop = loop, True
         # Reading the policy can take a while.
-        await loop.run_in_executor(None, self.start)
+        start = loop.run_in_executor(None, self.start)
+        try:
+            await asyncio.shield(start)
+        except asyncio.CancelledError:
+            # The thread of the executor continues.
+            await asyncio.wait([start])
+            await self._stop_in_executor(loop)
+            raise
+        except BaseException:
+            self._forget_own_loop()
+            raise
         return self
 
     async def __aexit__(
@@ -178,12 +194,20 @@ class Monitor:
         import asyncio
 
         loop = asyncio.get_running_loop()
+        await self._stop_in_executor(loop)
+
+    async def _stop_in_executor(self, loop: asyncio.AbstractEventLoop) -> None:
+        import asyncio
+
         await loop.run_in_executor(None, self.stop)
         if self._loop is loop:
             # The last callbacks are scheduled by now, and run before this one continues.
             await asyncio.sleep(0)
             if self._tasks:
                 await asyncio.wait(set(self._tasks), timeout=_COROUTINE_TIMEOUT)
+        self._forget_own_loop()
+
+    def _forget_own_loop(self) -> None:
         if self._is_own_loop:
             self._loop, self._is_own_loop = None, False
 
@@ -191,27 +215,68 @@ class Monitor:
         state = "running" if self.is_running else "stopped"
         return f"<Monitor, {state}>"
 
-    def _callback(self) -> Callable[[Finding], object] | None:
-        """Return the function for the monitor's thread."""
-        if self._on_finding is None:
-            return None
-        if self._loop is None and _is_coroutine_function(self._on_finding):
+    def _start(self, *, is_after_fork: bool) -> None:
+        has_callback = self._on_finding is not None
+        if has_callback and self._loop is None and _is_coroutine_function(self._on_finding):
             message = "on_finding is a coroutine function, which needs a loop"
             raise TypeError(message)
-        return self._call
+        deliveries = self._core.start(has_callback, is_after_fork)
+        if deliveries is None:
+            return
+        _running[id(self)] = self
+        _register_fork_hook()
+        self._deliveries = self._thread = None
+        if has_callback:
+            # The thread is one of Python, because the interpreter can end such a thread.
+            thread = threading.Thread(
+                target=self._deliver, args=(deliveries,), name="watchkeeper", daemon=True
+            )
+            self._deliveries, self._thread = deliveries, thread
+            try:
+                thread.start()
+            except BaseException:
+                self.stop()
+                raise
+
+    def _deliver(self, deliveries: Deliveries) -> None:
+        """Call `on_finding` for each finding of a run, on a thread of the monitor."""
+        process = os.getpid()
+        for finding in deliveries:
+            raised = None
+            try:
+                self._call(finding)
+            except BaseException as exception:  # noqa: BLE001 - the callback may raise any
+                raised = exception
+            if os.getpid() != process:
+                self._end_forked_process(raised)
+            if isinstance(raised, SystemExit) and _exit.is_running:
+                return
+            if raised is not None:
+                deliveries.fail(raised)
+
+    def _end_forked_process(self, raised: BaseException | None) -> None:
+        """End a process that a callback has forked, and that has no other code to run."""
+        code = 0
+        try:
+            if isinstance(raised, SystemExit):
+                code = raised.code if isinstance(raised.code, int) else int(raised.code is not None)
+            elif raised is not None:
+                code = 1
+                self._core.callback_failed(raised)
+            for monitor in list(_running.values()):
+                monitor.stop()
+            sys.stdout.flush()
+            sys.stderr.flush()
+        finally:
+            os._exit(code)
 
     def _call(self, finding: Finding) -> None:
-        """Deliver a finding, on a thread of the monitor."""
         if self._on_finding is None:
             return
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self._call_in_loop, finding)
             return
-        self._thread_in_callback = get_ident()
-        try:
-            result = self._on_finding(finding)
-        finally:
-            self._thread_in_callback = None
+        result = self._on_finding(finding)
         if hasattr(result, "__await__"):
             if hasattr(result, "close"):
                 result.close()
@@ -244,21 +309,23 @@ class Monitor:
             self._core.callback_failed(exception)
 
     def _interrupt_callback(self) -> None:
-        """End the callback that is running, if there is one."""
-        if self._thread_in_callback is None:
+        """Raise `SystemExit` in the callback that is running, if there is one."""
+        if self._thread is None or self._thread.ident is None or not self._thread.is_alive():
             return
         import ctypes
 
-        thread = ctypes.c_ulong(self._thread_in_callback)
+        thread = ctypes.c_ulong(self._thread.ident)
         ctypes.pythonapi.PyThreadState_SetAsyncExc(thread, ctypes.py_object(SystemExit))
 
     def _after_fork(self) -> None:
         """Forget the threads of the parent process."""
+        if self._deliveries is not None:
+            self._deliveries.abandon()
         self._core.abandon()
-        self._thread_in_callback = None
+        self._deliveries = self._thread = None
         self._tasks.clear()
         if self._restart_after_fork:
-            self.start()
+            self._start(is_after_fork=True)
 
 
 def _is_coroutine_function(function: object) -> bool:
@@ -267,32 +334,49 @@ def _is_coroutine_function(function: object) -> bool:
     return inspect.iscoroutinefunction(function)
 
 
-# A monitor is kept until its stop, as its threads are.
-_running: set[Monitor] = set()
+# The monitors by their `id`: a subclass need not be hashable. A monitor is kept until its
+# stop, as its threads are.
+_running: dict[int, Monitor] = {}
+
+
+class _Exit:
+    """The exit of the interpreter."""
+
+    is_running = False
+
+
+_exit = _Exit()
 
 
 def _stop_all() -> None:
-    monitors = list(_running)
-    for monitor in monitors:
-        monitor.stop()
-    if close_gate():
-        return
-    # The interpreter ends a thread that runs Python code while it shuts down, and the process
-    # with the thread if the thread has native code, too. So no callback may continue.
-    for monitor in monitors:
-        monitor._interrupt_callback()
-    deadline = monotonic() + _INTERRUPTION_TIMEOUT
-    while not close_gate() and monotonic() < deadline:
-        sleep(0.001)
+    monitors = list(_running.values())
+    try:
+        stop_all([monitor._core for monitor in monitors])
+    finally:
+        # The threads of callbacks end by themselves, or else when the interpreter ends.
+        _exit.is_running = True
+        for monitor in monitors:
+            monitor._interrupt_callback()
+        deadline = monotonic() + _INTERRUPTION_TIMEOUT
+        for monitor in monitors:
+            if monitor._thread is not None:
+                monitor._thread.join(max(0.0, deadline - monotonic()))
+        while not close_gate() and monotonic() < deadline:
+            sleep(0.001)
 
 
 def _after_fork_in_child() -> None:
-    monitors = list(_running)
+    monitors = list(_running.values())
     _running.clear()
     for monitor in monitors:
         monitor._after_fork()
 
 
+@functools.cache
+def _register_fork_hook() -> None:
+    """Register the hook once, after those of `logging` and `threading`, which renew their locks."""
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=_after_fork_in_child)
+
+
 atexit.register(_stop_all)
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -2,7 +2,7 @@
 
 import datetime
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from types import MappingProxyType, TracebackType
 from typing import Any, Literal, TypeAlias, final
 
@@ -10,6 +10,7 @@ from typing_extensions import Self
 
 __all__ = [
     "Counts",
+    "Deliveries",
     "Diagnostic",
     "Evidence",
     "Finding",
@@ -20,6 +21,7 @@ __all__ = [
     "arguments_to_json",
     "check_recorded",
     "close_gate",
+    "stop_all",
 ]
 
 __version__: str
@@ -300,6 +302,15 @@ class Session:
         """Record the end of the session, or of the sub-agent."""
 
 @final
+class Deliveries:
+    """The findings of one run of a monitor, for the thread that calls `on_finding`."""
+
+    def __iter__(self) -> Self: ...
+    def __next__(self) -> Finding: ...
+    def fail(self, exception: BaseException) -> None: ...
+    def abandon(self) -> None: ...
+
+@final
 class MonitorCore:
     """The monitor without the parts that belong to the interpreter."""
 
@@ -312,7 +323,7 @@ class MonitorCore:
     ) -> Self: ...
     @property
     def is_running(self) -> bool: ...
-    def start(self, on_finding: Callable[[Finding], object] | None) -> bool: ...
+    def start(self, takes_findings: bool, is_after_fork: bool) -> Deliveries | None: ...
     def stop(self) -> bool: ...
     def flush(self, timeout: float) -> bool: ...
     def watch(self, session: str) -> None: ...
@@ -351,7 +362,10 @@ def check_recorded(
     """Check recorded sessions. Return the JSON form of the report, and the findings."""
 
 def close_gate() -> bool:
-    """Keep the threads of monitors from beginning to use the interpreter, for its exit.
+    """Keep native code from beginning to call Python code, for the exit of the interpreter.
 
-    Returns whether none of them uses the interpreter any more.
+    Returns whether no such call is running any more.
     """
+
+def stop_all(monitors: list[MonitorCore]) -> None:
+    """Stop several monitors at the same time."""
