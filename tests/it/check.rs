@@ -266,3 +266,41 @@ fn a_named_file_that_cannot_be_read_sets_the_exit_status_to_2() {
     assert!(err.contains("warning: `a/s.acme`: not read to its end"), "{err}");
     assert_eq!(status, 1);
 }
+
+#[test]
+fn the_report_does_not_depend_on_the_number_of_threads() {
+    let folder = Folder::new();
+    let start: Timestamp = "2026-03-01T10:00:00Z".parse().expect("it is a time");
+    for n in 0..60 {
+        let session = looping_from(start + SignedDuration::from_mins(n), &format!("s{n}"), 4);
+        let own = looping_from(start + SignedDuration::from_hours(n), &format!("s{n}"), 7);
+        folder.write(&format!("{n}.ndjson"), session.clone() + &own);
+        if n % 7 == 0 {
+            // Contains the lines of the session, and ends with other ones.
+            folder.write(&format!("{n}-copy.ndjson"), session + "no JSON\n");
+        }
+    }
+    let agents: String = (0..300)
+        .map(|n| {
+            format!(
+                "{{\"at\":\"2026-03-01T10:00:00Z\",\"session\":\"many\",\"agent\":\"a{n}\",\
+                 \"event\":\"agent_start\"}}\n"
+            )
+        })
+        .collect();
+    for with_many_agents in [false, true] {
+        if with_many_agents {
+            folder.write("many.ndjson", agents.clone());
+        }
+        for format in ["text", "json", "csv"] {
+            let of_jobs = |jobs| {
+                let Ran { out, err, status } =
+                    check(&folder, &[".", "--format", format, "--jobs", jobs]);
+                (out, err, status)
+            };
+            let ran = of_jobs("4");
+            assert_eq!(ran, of_jobs("1"), "{format}");
+            assert!(format == "text" || ran.0.contains("s59"), "{format}: {}", ran.0);
+        }
+    }
+}

@@ -5,6 +5,7 @@ mod cursor;
 mod group;
 mod merge;
 mod misdated;
+mod parallel;
 mod read_error;
 
 use std::{collections::BTreeMap, path::PathBuf};
@@ -19,6 +20,7 @@ pub(crate) use self::{
     group::{Group, GroupRead, UnreadFile, group, is_standard_input, size_of},
     merge::{Step, read_group, read_in_turn, read_merged},
     misdated::MisdatedLines,
+    parallel::{available_threads, read_in_parallel},
     read_error::ReadError,
 };
 

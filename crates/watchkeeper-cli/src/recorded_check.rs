@@ -9,6 +9,7 @@ use watchkeeper_core::{Finding, Severity, Timestamp, embed::Registry, quote};
 use watchkeeper_policy::Policy;
 
 use crate::{
+    recorded::available_threads,
     replay::{self, CheckOptions, Recording},
     report::{self, Window},
     session_paths::{default_folders, require_any},
@@ -90,6 +91,7 @@ impl RecordedSessions {
             observer: None,
             window: Window { since, until, min_severity },
             with_usage: false,
+            jobs: available_threads(),
         };
         let recording = Recording { found, source, named: paths, missing };
         let bar = ProgressBar::hidden();

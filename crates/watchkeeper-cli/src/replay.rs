@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeSet, HashMap},
+    num::NonZeroUsize,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -19,7 +20,7 @@ use watchkeeper_sources::{Discovery, OpenError};
 use crate::{
     causes::with_causes,
     output::{quoted_path, safe_path},
-    recorded::{self, Group, GroupRead, ReadError, Step, UnreadFile},
+    recorded::{self, Group, GroupRead, MisdatedLines, ReadError, Step, UnreadFile},
     report::{EpisodeRecorder, Report, SessionReport, SkippedFile, UsageRecorder, Window},
     session_paths::{SessionPathsError, require_all},
 };
@@ -74,10 +75,15 @@ pub(crate) struct CheckOptions<'a> {
     pub(crate) window: Window,
     /// `true` to record the usage of each session by day and model.
     pub(crate) with_usage: bool,
+    /// Number of threads that read sessions.
+    pub(crate) jobs: NonZeroUsize,
 }
 
-/// Runs the detectors of a policy over all sessions of a recording: one session after
-/// the other or, if a detector counts several sessions together, in order of time.
+/// Runs the detectors of a policy over all sessions of a recording.
+///
+/// Sessions are read independently of each other on several threads, and reported in order.
+/// If a detector counts several sessions together or there is an observer, one thread reads
+/// them, in the first case in order of time.
 pub(crate) fn check(
     configured: ConfiguredDetectors,
     registry: &Registry,
@@ -86,7 +92,7 @@ pub(crate) fn check(
     bar: &ProgressBar,
 ) -> Report {
     let ConfiguredDetectors { detectors, config } = configured;
-    let CheckOptions { mut observer, window, with_usage } = options;
+    let CheckOptions { mut observer, window, with_usage, jobs } = options;
     let Recording { found, source, named, missing } = recording;
     let named: BTreeSet<PathBuf> = named.into_iter().collect();
     let mut report = Report { window, ..Report::default() };
@@ -104,16 +110,29 @@ pub(crate) fn check(
         None => groups,
     };
     let config = EngineConfig { follows_episodes: true, ..unlimited(config) };
-    let mut run = Run {
-        engine: Engine::new(detectors, config),
-        episodes: EpisodeRecorder::new(shared),
+    let new_run = |n_groups: usize| Run {
+        engine: Engine::new(detectors.clone(), config.clone()),
+        episodes: EpisodeRecorder::new(shared.clone()),
         usage: with_usage.then(|| UsageRecorder::new(window)),
-        sessions: Vec::new(),
-        unfinished: groups.iter().map(|_| BTreeSet::new()).collect(),
+        unfinished: vec![BTreeSet::new(); n_groups],
         n_groups: HashMap::new(),
         findings: Vec::new(),
-        report,
+        checked: Checked::default(),
     };
+    let on_end = |group_idx: usize| {
+        if !bar.is_hidden() {
+            let files = groups[group_idx].files.iter();
+            bar.inc(files.map(|file| recorded::size_of(file)).sum());
+        }
+    };
+    if !is_shared && observer.is_none() {
+        let checked = check_in_parallel(&groups, &named, jobs, registry, &new_run, &on_end);
+        if let Some(checked) = checked {
+            return finish(report, checked);
+        }
+        bar.set_position(0);
+    }
+    let mut run = new_run(groups.len());
     let on_step = &mut |step| match step {
         Step::Event(group_idx, event) => {
             if let Some(observer) = &mut observer {
@@ -125,11 +144,8 @@ pub(crate) fn check(
             }
         }
         Step::End(group_idx, read) => {
-            let group = &groups[group_idx];
-            run.end_group(group_idx, group, read, &named);
-            if !bar.is_hidden() {
-                bar.inc(group.files.iter().map(|file| recorded::size_of(file)).sum());
-            }
+            run.end_group(group_idx, &groups[group_idx], read, &named);
+            on_end(group_idx);
         }
     };
     if is_shared {
@@ -137,7 +153,36 @@ pub(crate) fn check(
     } else {
         recorded::read_in_turn(&groups, &registry.sources, on_step);
     }
-    run.finish()
+    finish(report, run.finish())
+}
+
+/// Checks groups on several threads. Returns `None` if there is a finding about the monitor
+/// itself: it is about all sessions of one engine.
+fn check_in_parallel(
+    groups: &[Group],
+    named: &BTreeSet<PathBuf>,
+    jobs: NonZeroUsize,
+    registry: &Registry,
+    new_run: &dyn Fn(usize) -> Run,
+    on_end: &dyn Fn(usize),
+) -> Option<Checked> {
+    let read = |run: &mut Run, group_idx: usize, seen: &mut DedupCache| {
+        let group = &groups[group_idx];
+        let read = recorded::read_group(group, &registry.sources, seen, &mut |event| {
+            run.observe(0, &event);
+        });
+        run.end_group(0, group, read, named);
+        let is_about_monitor = run.episodes.has_finding_about_monitor();
+        (std::mem::take(&mut run.checked), is_about_monitor)
+    };
+    let (mut all, mut is_any_about_monitor) = (Checked::default(), false);
+    let on_result = |group_idx, (checked, is_about_monitor)| {
+        all.add(checked);
+        is_any_about_monitor |= is_about_monitor;
+        on_end(group_idx);
+    };
+    recorded::read_in_parallel(groups.len(), jobs, || new_run(1), read, on_result);
+    (!is_any_about_monitor).then_some(all)
 }
 
 /// Adds the missing paths, the unreadable folders and the files of unsupported agents to
@@ -199,20 +244,58 @@ fn add_unread(unread: UnreadFile, named: &BTreeSet<PathBuf>, report: &mut Report
     }
 }
 
-/// State of [`check`].
+/// Results of checking groups, in their order.
+#[derive(Default)]
+struct Checked {
+    /// Sessions that have ended.
+    sessions: Vec<SessionReport>,
+    /// Files that were not read to their end.
+    skipped_files: Vec<SkippedFile>,
+    misdated_files: Vec<(PathBuf, MisdatedLines)>,
+    skipped_lines: u64,
+    about_monitor: Vec<Finding>,
+}
+
+impl Checked {
+    /// Adds the results of later groups.
+    fn add(&mut self, later: Self) {
+        self.sessions.extend(later.sessions);
+        self.skipped_files.extend(later.skipped_files);
+        self.misdated_files.extend(later.misdated_files);
+        self.skipped_lines += later.skipped_lines;
+        self.about_monitor.extend(later.about_monitor);
+    }
+}
+
+/// Adds the results of all groups to a report.
+fn finish(mut report: Report, checked: Checked) -> Report {
+    report.totals.skipped_lines += checked.skipped_lines;
+    report.skipped_files.extend(checked.skipped_files);
+    report.misdated_files.extend(checked.misdated_files);
+    report.about_monitor = checked.about_monitor;
+    checked.sessions.into_iter().for_each(|session| report.add(session));
+    tracing::info!(
+        target: "watchkeeper::engine",
+        sessions = report.totals.sessions,
+        findings = report.totals.findings.total(),
+        "recorded sessions checked"
+    );
+    report.sort();
+    report
+}
+
+/// An engine that reads groups, and its results.
 struct Run {
     engine: Engine,
     episodes: EpisodeRecorder,
     usage: Option<UsageRecorder>,
-    /// Sessions that have ended.
-    sessions: Vec<SessionReport>,
     /// Sessions of each group that has not ended.
     unfinished: Vec<BTreeSet<SessionId>>,
     /// Number of unfinished groups that contain each session.
     n_groups: HashMap<SessionId, usize>,
     /// Findings of one event.
     findings: Vec<Finding>,
-    report: Report,
+    checked: Checked,
 }
 
 impl Run {
@@ -231,7 +314,7 @@ impl Run {
         }
     }
 
-    /// Moves the sessions of a group from the engine to the report, unless another
+    /// Moves the sessions of a group from the engine to the results, unless another
     /// group continues them.
     fn end_group(
         &mut self,
@@ -254,17 +337,17 @@ impl Run {
             self.n_groups.remove(&id);
             self.end_session(&id, group, &mut skipped, client_total);
         }
-        self.report.totals.skipped_lines += skipped.total();
-        self.report.misdated_files.extend(read.misdated);
+        self.checked.skipped_lines += skipped.total();
+        self.checked.misdated_files.extend(read.misdated);
         for UnreadFile { file, error, skipped_lines } in read.failed {
             let is_named = named.contains(&file);
             let reason = format!("not read to its end: {}", with_causes(&error));
             let skipped = SkippedFile { file, reason, skipped_lines, is_named };
-            self.report.skipped_files.push(skipped);
+            self.checked.skipped_files.push(skipped);
         }
     }
 
-    /// Moves a session from the engine to the report. The lines of a file with several
+    /// Moves a session from the engine to the results. The lines of a file with several
     /// sessions are counted in the first one, which takes `skipped`.
     fn end_session(
         &mut self,
@@ -285,33 +368,26 @@ impl Run {
             if let Some(usage) = &mut self.usage {
                 session.usage = usage.finish(facts, used, session.usage());
             }
-            self.sessions.push(session);
+            self.checked.sessions.push(session);
         }
         self.engine.forget(id);
     }
 
-    /// Returns the report after the last group.
-    fn finish(mut self) -> Report {
+    /// Returns the results after the last group.
+    fn finish(mut self) -> Checked {
         let (shared, about_monitor) = self.episodes.finish_shared();
+        self.checked.about_monitor = about_monitor;
+        let sessions = &mut self.checked.sessions;
         let positions: HashMap<SessionId, usize> = match &shared[..] {
             [] => HashMap::new(),
-            _ => self.sessions.iter().map(|it| it.session.clone()).zip(0..).collect(),
+            _ => sessions.iter().map(|it| it.session.clone()).zip(0..).collect(),
         };
         for episode in shared {
             if let Some(idx) = positions.get(&episode.finding.session) {
-                self.sessions[*idx].add_shared(episode);
+                sessions[*idx].add_shared(episode);
             }
         }
-        self.report.about_monitor = about_monitor;
-        self.sessions.into_iter().for_each(|session| self.report.add(session));
-        tracing::info!(
-            target: "watchkeeper::engine",
-            sessions = self.report.totals.sessions,
-            findings = self.report.totals.findings.total(),
-            "recorded sessions checked"
-        );
-        self.report.sort();
-        self.report
+        self.checked
     }
 }
 

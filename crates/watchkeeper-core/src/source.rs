@@ -172,8 +172,8 @@ impl<'a> EventSink<'a> {
     }
 
     /// Returns whether `key` was recorded before, for this file or another one.
-    pub fn is_known(&self, key: Fingerprint) -> bool {
-        self.dedup_cache.has(key)
+    pub fn is_known(&mut self, key: Fingerprint) -> bool {
+        self.dedup_cache.look_up(key)
     }
 
     /// Records `key`, and returns whether it was not recorded before, for this
@@ -236,12 +236,48 @@ pub struct DedupCache {
     /// The latest file and its fingerprint.
     latest_file: Option<(Arc<str>, Fingerprint)>,
     n_copies: u64,
+    /// The keys in order, if the cache is [separate](Self::separate).
+    separate: Option<SeparateKeys>,
+}
+
+/// The keys of files that were read separately.
+#[derive(Debug, Default)]
+struct SeparateKeys {
+    /// The recorded keys and their files.
+    recorded: Vec<(Fingerprint, Fingerprint)>,
+    /// The keys that were looked up and not recorded before.
+    missing: Vec<Fingerprint>,
 }
 
 impl DedupCache {
     /// The smallest number of recent keys that are kept: more than the number of
     /// lines in files that are copied from one another.
     const CAPACITY: usize = 1 << 18;
+
+    /// Creates a cache for files that are read independently of earlier ones, on another
+    /// thread: their keys can be [added](Self::add_separate) to the cache of the run.
+    pub fn separate() -> Self {
+        Self { separate: Some(SeparateKeys::default()), ..Self::default() }
+    }
+
+    /// Adds the keys of files that were read with a [separate](Self::separate) cache.
+    ///
+    /// Returns `false` and adds none if the files could have other events when they are read
+    /// with this cache: because they contain a key of an earlier file, or too many keys.
+    #[must_use]
+    pub fn add_separate(&mut self, separate: Self) -> bool {
+        let Some(keys) = separate.separate else { return false };
+        let mut all = keys.recorded.iter().map(|(key, _)| key).chain(&keys.missing);
+        // Of more keys, the oldest were dropped, and not the same ones as here.
+        if Self::CAPACITY < keys.recorded.len() || all.any(|key| self.has(*key)) {
+            return false;
+        }
+        for (key, file) in keys.recorded {
+            self.first(key, file);
+        }
+        self.n_copies += separate.n_copies;
+        true
+    }
 
     /// Returns how often a file contained a key of an earlier file.
     pub fn n_copies(&self) -> u64 {
@@ -260,6 +296,16 @@ impl DedupCache {
         }
     }
 
+    fn look_up(&mut self, key: Fingerprint) -> bool {
+        let is_known = self.has(key);
+        if let Some(keys) = &mut self.separate
+            && !is_known
+        {
+            keys.missing.push(key);
+        }
+        is_known
+    }
+
     fn has(&self, key: Fingerprint) -> bool {
         self.newer.contains_key(&key) || self.older.contains_key(&key)
     }
@@ -275,7 +321,12 @@ impl DedupCache {
         }
         match self.newer.entry(key) {
             Entry::Occupied(first) => (*first.get(), true),
-            Entry::Vacant(entry) => (*entry.insert(file), false),
+            Entry::Vacant(entry) => {
+                if let Some(keys) = &mut self.separate {
+                    keys.recorded.push((key, file));
+                }
+                (*entry.insert(file), false)
+            }
         }
     }
 }

@@ -1,4 +1,4 @@
-use std::io;
+use std::{io, num::NonZeroUsize};
 
 use clap::{
     Args,
@@ -18,6 +18,7 @@ use crate::{
     loading,
     output::{Output, Status},
     progress::progress_bar,
+    recorded::available_threads,
     replay::{self, CheckOptions, Observer, Recording},
     report::{self, Format, GroupBy, Report, TimeArgument, Window, warn_about},
     session_paths::{Selection, SessionPaths, require_any},
@@ -62,6 +63,12 @@ pub(crate) struct Check {
     /// Lowest severity that sets the exit status to 1
     #[arg(long, value_name = "SEVERITY", default_value = "medium", value_parser = severity())]
     fail_on: Severity,
+
+    /// Number of threads that read sessions [default: the processors of this machine]
+    ///
+    /// Does not change the report.
+    #[arg(long, short, value_name = "N", conflicts_with = "explain")]
+    jobs: Option<NonZeroUsize>,
 
     /// Explain the findings of one session: the measures of each detector, in
     /// order of time
@@ -118,6 +125,7 @@ impl Check {
             observer: request.as_mut().map(|request| request as &mut dyn Observer),
             window,
             with_usage: self.group_by.is_some() || self.format == Format::Csv,
+            jobs: self.jobs.unwrap_or_else(available_threads),
         };
         let mut report = replay::check(policy.into(), registry, recording, options, &bar);
         bar.finish_and_clear();

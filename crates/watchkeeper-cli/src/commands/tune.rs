@@ -1,5 +1,6 @@
 use std::{
     fs, io,
+    num::NonZeroUsize,
     path::{Path, PathBuf},
 };
 
@@ -413,8 +414,12 @@ impl Input<'_> {
             named: paths.to_vec(),
             missing: self.missing.clone(),
         };
-        let options =
-            CheckOptions { observer: Some(recorder), window: self.window, with_usage: false };
+        let options = CheckOptions {
+            observer: Some(recorder),
+            window: self.window,
+            with_usage: false,
+            jobs: NonZeroUsize::MIN,
+        };
         replay::check(configured, self.registry, recording, options, bar)
     }
 }

@@ -197,6 +197,11 @@ impl EpisodeRecorder {
         episodes
     }
 
+    /// Returns whether there is a finding about the monitor itself.
+    pub(crate) fn has_finding_about_monitor(&self) -> bool {
+        !self.about_monitor.is_empty()
+    }
+
     /// Returns the shared episodes after the last session, and the findings about the
     /// monitor itself.
     pub(crate) fn finish_shared(self) -> (Vec<Episode>, Vec<Finding>) {
