@@ -1,9 +1,12 @@
+import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+from background import Watch
 
 # A finding for each third failing call in a row, without sinks or routes.
 POLICY = """\
@@ -22,13 +25,25 @@ def policy() -> str:
 
 
 @pytest.fixture
-def run_python(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Runs a program in another interpreter, which must end within 20 seconds."""
+def watch() -> Iterator[Watch]:
+    watch = Watch()
+    yield watch
+    watch.stop()
 
-    def run(program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-W", "error", "-c", program, *arguments]
+
+@pytest.fixture
+def run_python(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs a program in another interpreter, which must end within 30 seconds."""
+
+    def run(program: str, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            command, capture_output=True, text=True, timeout=20, check=False, cwd=tmp_path
+            [sys.executable, "-W", "error", "-c", program, *arguments],
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+            cwd=tmp_path,
+            env={**os.environ, **variables},
         )
 
     return run

@@ -18,6 +18,14 @@ import threading
 import time
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from typing_extensions import Self
+
+Json: TypeAlias = "dict[str, Any]"
 
 
 @dataclass(frozen=True)
@@ -25,14 +33,14 @@ class Step:
     """A response: a text, or tool calls with their arguments."""
 
     text: str = ""
-    calls: tuple[tuple[str, dict], ...] = ()
+    calls: tuple[tuple[str, Json], ...] = ()
 
 
-def call(tool, **arguments):
+def call(tool: str, **arguments: Any) -> Step:
     return Step(calls=((tool, arguments),))
 
 
-def loop(step, n=12):
+def loop(step: Step, n: int = 12) -> list[Step]:
     """Repeat a step, and finish."""
     return [step] * n + [Step("I cannot find the file.")]
 
@@ -57,32 +65,31 @@ SCRIPTS = {
 class FakeModel:
     """The server. `requests` has the bodies of the requests to models."""
 
-    def __init__(self, scripts=None, port=0):
+    def __init__(self, scripts: dict[str, list[Step]] | None = None, port: int = 0) -> None:
         self.scripts = {**SCRIPTS, **(scripts or {})}
-        self.requests = []
-        self._server = ThreadingHTTPServer(("127.0.0.1", port), _Handler)
-        self._server.daemon_threads = True
+        self.requests: list[Json] = []
+        self._server = _Server(("127.0.0.1", port), _Handler)
         self._server.model = self
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
 
     @property
-    def url(self):
+    def url(self) -> str:
         return f"http://127.0.0.1:{self._server.server_port}"
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()
 
-    def n_requests(self, model):
-        return sum(request.get("model") == model for request in self.requests)
+    def n_requests(self, script: str) -> int:
+        return sum(request.get("model") == script for request in self.requests)
 
-    def next_step(self, request, n_calls):
-        steps = self.scripts.get(request.get("model"), SCRIPTS["fake-done"])
+    def next_step(self, request: Json, n_calls: int) -> Step:
+        steps = self.scripts.get(request.get("model", ""), SCRIPTS["fake-done"])
         available = _tool_names(request)
         step = steps[min(n_calls, len(steps) - 1)]
         if step.calls and not all(tool in available for tool, _ in step.calls):
@@ -90,22 +97,28 @@ class FakeModel:
         return step
 
 
-def _tool_names(request):
+def _tool_names(request: Json) -> set[str]:
     tools = request.get("tools") or []
     return {tool.get("name") or tool.get("function", {}).get("name") for tool in tools}
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    model: FakeModel
+
+
 class _Handler(BaseHTTPRequestHandler):
+    server: _Server
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
 
-    def log_message(self, *_):
+    def log_message(self, *_: Any) -> None:
         pass
 
-    def do_GET(self):
+    def do_GET(self) -> None:
         self._send_json({"object": "list", "data": []})
 
-    def do_POST(self):
+    def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers.get("content-length", 0))) or b"{}")
         path = self.path.partition("?")[0]
         answer = {
@@ -119,14 +132,14 @@ class _Handler(BaseHTTPRequestHandler):
         self.server.model.requests.append(body)
         answer(body, len(self.server.model.requests))
 
-    def _responses(self, body, n):
+    def _responses(self, body: Json, n: int) -> None:
         items = body.get("input") or []
         items = items if isinstance(items, list) else []
         prompts = [i for i, item in enumerate(items) if item.get("role") == "user"]
         recent = items[prompts[-1] :] if prompts else items
         n_calls = sum(item.get("type") == "function_call" for item in recent)
         step = self.server.model.next_step(body, n_calls)
-        output = [
+        output: list[Json] = [
             {
                 "type": "function_call",
                 "id": f"fc_{n}_{i}",
@@ -169,7 +182,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._send_json(response)
             return
         started = {**response, "output": [], "status": "in_progress", "usage": None}
-        events = [{"type": "response.created", "response": started}]
+        events: list[Json] = [{"type": "response.created", "response": started}]
         for i, item in enumerate(output):
             for kind in ("added", "done"):
                 event = {"type": f"response.output_item.{kind}", "output_index": i, "item": item}
@@ -177,13 +190,13 @@ class _Handler(BaseHTTPRequestHandler):
         events.append({"type": "response.completed", "response": response})
         self._send_events({**event, "sequence_number": i} for i, event in enumerate(events))
 
-    def _chat_completions(self, body, n):
+    def _chat_completions(self, body: Json, n: int) -> None:
         messages = body.get("messages") or []
         prompts = [i for i, message in enumerate(messages) if message.get("role") == "user"]
         recent = messages[prompts[-1] :] if prompts else messages
         n_calls = sum(len(message.get("tool_calls") or ()) for message in recent)
         step = self.server.model.next_step(body, n_calls)
-        message = {"role": "assistant", "content": step.text or None}
+        message: Json = {"role": "assistant", "content": step.text or None}
         if step.calls:
             message["tool_calls"] = [
                 {
@@ -217,7 +230,7 @@ class _Handler(BaseHTTPRequestHandler):
         chunks = [{**chunk, "choices": choice} for choice in choices]
         self._send_events([*chunks, {**chunk, "choices": [], "usage": usage}], "[DONE]")
 
-    def _messages(self, body, n):
+    def _messages(self, body: Json, n: int) -> None:
         n_calls = 0
         for message in body.get("messages") or []:
             content = message.get("content")
@@ -253,7 +266,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._send_json(message)
             return
         started = {**message, "content": [], "stop_reason": None}
-        events = [{"type": "message_start", "message": started}]
+        events: list[Json] = [{"type": "message_start", "message": started}]
         for i, block in enumerate(blocks):
             is_text = block["type"] == "text"
             empty = {**block, **({"text": ""} if is_text else {"input": {}})}
@@ -270,10 +283,10 @@ class _Handler(BaseHTTPRequestHandler):
         events.append({"type": "message_stop"})
         self._send_events(events)
 
-    def _send_json(self, value):
+    def _send_json(self, value: Json) -> None:
         self._send("application/json", json.dumps(value).encode())
 
-    def _send_events(self, events, last=None):
+    def _send_events(self, events: Iterable[Json], last: str | None = None) -> None:
         lines = []
         for event in events:
             if "type" in event:
@@ -283,7 +296,7 @@ class _Handler(BaseHTTPRequestHandler):
             lines.append(f"data: {last}\n\n")
         self._send("text/event-stream", "".join(lines).encode())
 
-    def _send(self, content_type, body):
+    def _send(self, content_type: str, body: bytes) -> None:
         self.send_response(200)
         self.send_header("content-type", content_type)
         self.send_header("content-length", str(len(body)))

@@ -5,11 +5,20 @@ from __future__ import annotations
 import importlib
 import sys
 import warnings
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+import watchkeeper
 
-def load(name, minimum=(3, 10)):
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+    from fake_model import FakeModel
+    from watchkeeper._attach._decision import Act
+
+
+def load(name: str, minimum: tuple[int, int] = (3, 10)) -> Any:
     """Import a framework, or skip the tests of the module."""
     if sys.version_info < minimum:
         version = ".".join(map(str, minimum))
@@ -24,7 +33,7 @@ def load(name, minimum=(3, 10)):
             pytest.skip(reason, allow_module_level=True)
 
 
-def client(model):
+def client(model: FakeModel) -> Any:
     """Return a client of the model that leaves no connection open."""
     httpx, openai = load("httpx"), load("openai")
     limits = httpx.Limits(max_keepalive_connections=0)
@@ -35,8 +44,8 @@ def client(model):
 class Files:
     """The files that the tools of a test agent work on, and the calls that ran."""
 
-    def __init__(self):
-        self.ran = []
+    def __init__(self) -> None:
+        self.ran: list[str] = []
         self.sum = "return a - b"
 
     def list_files(self, folder: str) -> str:
@@ -60,23 +69,23 @@ class Files:
 class Watched:
     """A monitor, and the findings that a test is about."""
 
-    def __init__(self, watchkeeper, policy=None):
-        self.findings = []
+    def __init__(self, policy: str | None = None) -> None:
+        self.findings: list[watchkeeper.Finding] = []
         self.monitor = watchkeeper.Monitor(policy_text=policy, on_finding=self.findings.append)
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         self.monitor.start()
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         self.monitor.stop()
 
-    def found(self):
+    def found(self) -> set[str]:
         """Return the detectors of the findings of at least medium severity."""
         assert self.monitor.flush(10)
         return {f.detector for f in self.findings if f.severity != "low"}
 
-    def reported(self):
+    def reported(self) -> list[str]:
         """Return the texts of the interventions that the sinks got."""
         assert self.monitor.flush(10)
         return [f.message for f in self.findings if f.detector == "watchkeeper-attach"]
@@ -92,7 +101,9 @@ levels = [{ at = 4, severity = "medium", action = "nudge" }]
 """
 
 
-def check_act(act, watched, attachment, files, n_requests):
+def check_act(
+    act: Act, watched: Watched, attachment: watchkeeper.Attachment, files: Files, n_requests: int
+) -> None:
     """Check a run of 12 identical calls."""
     n_ran = len(files.ran)
     assert "repeated_call" in watched.found()

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -15,16 +16,19 @@ import watchkeeper
 from fake_model import LIST, FakeModel, Step, call, loop
 from frameworks import Files, Watched, check_act, client, load
 
+if TYPE_CHECKING:
+    from watchkeeper._attach._decision import Act
+
 agency_swarm = load("agency_swarm", (3, 12))
 agents = load("agents")
 
 pytestmark = pytest.mark.filterwarnings("default")
-ACTS = ["observe", "nudge", "stop"]
+ACTS: list[Act] = ["observe", "nudge", "stop"]
 HERE = Path(__file__).parent
 
 
 @pytest.fixture(autouse=True)
-def _environment(monkeypatch, tmp_path):
+def _environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("OPENAI_AGENTS_DISABLE_TRACING", "1")
     monkeypatch.setenv("OPENAI_API_KEY", "none")
     monkeypatch.setenv("LITELLM_LOCAL_MODEL_COST_MAP", "True")
@@ -32,11 +36,11 @@ def _environment(monkeypatch, tmp_path):
 
 
 @pytest.fixture
-def files():
+def files() -> Files:
     return Files()
 
 
-def make_agent(files, script="fake-loop", name="Coder"):
+def make_agent(files: Files, script: str = "fake-loop", name: str = "Coder") -> Any:
     names = ("list_files", "read_file", "run_tests", "edit_file")
     tools = [agency_swarm.function_tool(getattr(files, name)) for name in names]
     return agency_swarm.Agent(
@@ -44,18 +48,18 @@ def make_agent(files, script="fake-loop", name="Coder"):
     )
 
 
-def make_agency(files, script="fake-loop"):
+def make_agency(files: Files, script: str = "fake-loop") -> Any:
     return agency_swarm.Agency(make_agent(files, script), name="Sum")
 
 
-def respond(agency, model, form):
+def respond(agency: Any, model: FakeModel, form: str) -> tuple[Any, list[Any]]:
     """Run an agency. Returns the final output, and the events of a stream."""
     events = []
 
-    async def plain():
+    async def plain() -> Any:
         return await agency.get_response("List the files.")
 
-    async def stream():
+    async def stream() -> Any:
         stream = agency.get_response_stream("List the files.")
         async for event in stream:
             events.append(event)  # noqa: PERF401 - keeps the events before an exception
@@ -71,8 +75,8 @@ def respond(agency, model, form):
 
 @pytest.mark.parametrize("form", ["plain", "sync", "stream"])
 @pytest.mark.parametrize("act", ACTS)
-def test_a_loop_is_found_in_each_form(act, form, files):
-    with FakeModel() as model, Watched(watchkeeper) as watched:
+def test_a_loop_is_found_in_each_form(act: Act, form: str, files: Files) -> None:
+    with FakeModel() as model, Watched() as watched:
         agency = make_agency(files)
         attachment = watchkeeper.attach(agency, watched.monitor, act)
         if act == "stop":
@@ -85,8 +89,8 @@ def test_a_loop_is_found_in_each_form(act, form, files):
 
 @pytest.mark.parametrize("form", ["plain", "stream"])
 @pytest.mark.parametrize("act", ACTS)
-def test_honest_work_runs_unchanged(act, form, files):
-    with FakeModel() as model, Watched(watchkeeper) as watched:
+def test_honest_work_runs_unchanged(act: Act, form: str, files: Files) -> None:
+    with FakeModel() as model, Watched() as watched:
         agency = make_agency(files, "fake-work")
         attachment = watchkeeper.attach(agency, watched.monitor, act)
         assert respond(agency, model, form)[0] == "The sum is correct now."
@@ -94,13 +98,13 @@ def test_honest_work_runs_unchanged(act, form, files):
         assert (watched.found(), list(attachment.actions)) == (set(), [])
 
 
-def test_a_stopped_stream_shows_the_text(files):
-    with FakeModel() as model, Watched(watchkeeper) as watched:
+def test_a_stopped_stream_shows_the_text(files: Files) -> None:
+    with FakeModel() as model, Watched() as watched:
         agency = make_agency(files)
         watchkeeper.attach(agency, watched.monitor, "stop")
         events = []
 
-        async def stream():
+        async def stream() -> Any:
             async for event in agency.get_response_stream("List the files."):
                 events.append(event)  # noqa: PERF401 - keeps the events before an exception
 
@@ -113,10 +117,10 @@ def test_a_stopped_stream_shows_the_text(files):
 
 @pytest.mark.parametrize("form", ["plain", "stream"])
 @pytest.mark.parametrize("act", ACTS)
-def test_agents_that_get_messages_are_watched(act, form, files):
+def test_agents_that_get_messages_are_watched(act: Act, form: str, files: Files) -> None:
     message = {"recipient_agent": "Coder", "message": "go", "additional_instructions": ""}
     scripts = {"boss": [call("send_message", **message), Step("The helper has finished.")]}
-    with FakeModel(scripts) as model, Watched(watchkeeper) as watched:
+    with FakeModel(scripts) as model, Watched() as watched:
         boss, coder = make_agent(files, "boss", "Boss"), make_agent(files)
         agency = agency_swarm.Agency(boss, communication_flows=[(boss, coder)], name="Sum")
         attachment = watchkeeper.attach(agency, watched.monitor, act)
@@ -130,10 +134,10 @@ def test_agents_that_get_messages_are_watched(act, form, files):
         assert {f.agent for f in watched.findings if f.detector == "repeated_call"} == {"Coder-1"}
 
 
-def test_the_same_message_again_and_again_is_found(files):
+def test_the_same_message_again_and_again_is_found(files: Files) -> None:
     message = {"recipient_agent": "Coder", "message": "go", "additional_instructions": ""}
     scripts = {"boss": loop(call("send_message", **message))}
-    with FakeModel(scripts) as model, Watched(watchkeeper) as watched:
+    with FakeModel(scripts) as model, Watched() as watched:
         boss, coder = make_agent(files, "boss", "Boss"), make_agent(files, "fake-done")
         agency = agency_swarm.Agency(boss, communication_flows=[(boss, coder)], name="Sum")
         watchkeeper.attach(agency, watched.monitor, "nudge")
@@ -142,8 +146,8 @@ def test_the_same_message_again_and_again_is_found(files):
         assert model.n_requests("fake-done") <= 5
 
 
-def test_an_agent_that_the_agency_gets_later_is_watched(files):
-    with FakeModel() as model, Watched(watchkeeper) as watched:
+def test_an_agent_that_the_agency_gets_later_is_watched(files: Files) -> None:
+    with FakeModel() as model, Watched() as watched:
         agency = make_agency(files, "fake-done")
         attachment = watchkeeper.attach(agency, watched.monitor, "nudge")
         late = agency_swarm.Agency(make_agent(files, name="Late"), name="Other")
@@ -155,9 +159,11 @@ def test_an_agent_that_the_agency_gets_later_is_watched(files):
 
 @pytest.mark.parametrize("form", ["get_response", "get_response_stream"])
 @pytest.mark.parametrize("act", ACTS)
-def test_the_web_server_is_watched(act, form, files, monkeypatch):
+def test_the_web_server_is_watched(
+    act: Act, form: str, files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
     testing = load("fastapi.testclient")
-    with FakeModel() as model, Watched(watchkeeper) as watched:
+    with FakeModel() as model, Watched() as watched:
         monkeypatch.setenv("OPENAI_BASE_URL", f"{model.url}/v1")
         agents.set_default_openai_client(client(model))
         agency = make_agency(files)
@@ -199,7 +205,7 @@ from frameworks import Files, Watched
 import watchkeeper
 from test_agency_swarm import make_agency
 files = Files()
-with Watched(watchkeeper) as watched:
+with Watched() as watched:
     agency = make_agency(files)
     attachment = watchkeeper.attach(agency, watched.monitor, {act!r})
     agency.terminal_demo(reload={reload!r})
@@ -213,7 +219,7 @@ with Watched(watchkeeper) as watched:
 
 @pytest.mark.parametrize("reload", [False, True], ids=["once", "reload"])
 @pytest.mark.parametrize("act", ACTS)
-def test_the_terminal_is_watched(act, reload, tmp_path):
+def test_the_terminal_is_watched(act: Act, reload: bool, tmp_path: Path) -> None:
     terminal, program = tmp_path / "terminal", tmp_path / "program.py"
     terminal.write_text(TERMINAL.format(python=sys.executable))
     terminal.chmod(0o700)
@@ -249,9 +255,9 @@ def test_the_terminal_is_watched(act, reload, tmp_path):
         assert "watchkeeper stopped this run" in run.stdout
 
 
-def test_conversations_of_several_turns(files):
+def test_conversations_of_several_turns(files: Files) -> None:
     scripts = {"short": loop(LIST, 2)}
-    with FakeModel(scripts) as model, Watched(watchkeeper) as watched:
+    with FakeModel(scripts) as model, Watched() as watched:
         agency = make_agency(files, "short")
         attachment = watchkeeper.attach(agency, watched.monitor, "stop")
         for _ in range(4):

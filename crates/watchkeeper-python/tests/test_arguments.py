@@ -9,6 +9,7 @@ import math
 import pathlib
 import random
 import types
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -166,7 +167,7 @@ def test_random_values_are_the_same_as_with_json() -> None:
     def value(depth: int) -> Any:
         kind = dice.randrange(8 if depth else 6)
         text = "".join(dice.choice('ab"\\\n\0é\u2028🚀') for _ in range(dice.randrange(20)))
-        return [
+        makers: list[Callable[[], Any]] = [
             lambda: text,
             lambda: dice.randrange(-(2**63), 2**64),
             lambda: dice.uniform(-1e6, 1e6),
@@ -175,7 +176,8 @@ def test_random_values_are_the_same_as_with_json() -> None:
             dict,
             lambda: [value(depth - 1) for _ in range(dice.randrange(4))],
             lambda: {f"{n}{text}": value(depth - 1) for n in range(dice.randrange(4))},
-        ][kind]()
+        ]
+        return makers[kind]()
 
     for _ in range(300):
         arguments = {"v": value(5)}

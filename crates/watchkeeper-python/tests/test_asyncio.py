@@ -4,7 +4,7 @@ import threading
 import pytest
 
 import watchkeeper
-from test_monitor import record_failing_calls
+from recording import record_failing_calls
 
 
 def test_a_coroutine_function_runs_in_the_loop(policy: str) -> None:

@@ -4,7 +4,7 @@ import threading
 import pytest
 
 import watchkeeper
-from test_monitor import record_failing_calls
+from recording import record_failing_calls
 
 
 def test_exceptions_in_a_callback_are_logged_and_counted(

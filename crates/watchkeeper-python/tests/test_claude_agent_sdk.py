@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -10,23 +11,28 @@ import watchkeeper
 from fake_model import FakeModel, Step, call, loop
 from frameworks import NUDGING_POLICY, Watched, load
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from watchkeeper._attach._decision import Act
+
 sdk = load("claude_agent_sdk")
 wk = load("watchkeeper.claude_agent_sdk")
 
 pytestmark = pytest.mark.filterwarnings("default")
-ACTS = ["observe", "nudge", "stop"]
+ACTS: list[Act] = ["observe", "nudge", "stop"]
 MODEL = "claude-sonnet-4-5"
 LIST = call("Bash", command="cat missing.txt; echo run >> log")
 
 
-def run(prompt, options, watcher):
-    async def main():
+def run(prompt: str, options: Any, watcher: Any) -> list[Any]:
+    async def main() -> list[Any]:
         return [message async for message in watcher.query(prompt=prompt, options=options)]
 
     return asyncio.run(main())
 
 
-def make_options(model, tmp_path, **fields):
+def make_options(model: FakeModel, tmp_path: Path, **fields: Any) -> Any:
     folder, config = tmp_path / "work", tmp_path / "config"
     folder.mkdir()
     config.mkdir()
@@ -51,14 +57,14 @@ def make_options(model, tmp_path, **fields):
     )
 
 
-def n_ran(options):
+def n_ran(options: Any) -> int:
     log = options.cwd / "log"
     return len(log.read_text().splitlines()) if log.exists() else 0
 
 
 @pytest.mark.parametrize("act", ACTS)
-def test_a_loop_is_found(act, tmp_path):
-    with FakeModel({MODEL: loop(LIST)}) as model, Watched(watchkeeper) as watched:
+def test_a_loop_is_found(act: Act, tmp_path: Path) -> None:
+    with FakeModel({MODEL: loop(LIST)}) as model, Watched() as watched:
         options = make_options(model, tmp_path)
         watcher = wk.Watcher(watched.monitor, act)
         if act == "stop":
@@ -82,8 +88,8 @@ def test_a_loop_is_found(act, tmp_path):
             assert (n_requests, actions) == (n_ran(options), ["stop"])
 
 
-def test_the_policy_chooses_a_weaker_reaction(tmp_path):
-    with FakeModel({MODEL: loop(LIST)}) as model, Watched(watchkeeper, NUDGING_POLICY) as watched:
+def test_the_policy_chooses_a_weaker_reaction(tmp_path: Path) -> None:
+    with FakeModel({MODEL: loop(LIST)}) as model, Watched(NUDGING_POLICY) as watched:
         options = make_options(model, tmp_path)
         watcher = wk.Watcher(watched.monitor, "stop")
         messages = run("List the files.", options, watcher)
@@ -93,7 +99,7 @@ def test_the_policy_chooses_a_weaker_reaction(tmp_path):
 
 
 @pytest.mark.parametrize("act", ACTS)
-def test_honest_work_runs_unchanged(act, tmp_path):
+def test_honest_work_runs_unchanged(act: Act, tmp_path: Path) -> None:
     steps = [
         call("Bash", command="echo one > sum.txt"),
         call("Bash", command="cat sum.txt"),
@@ -101,19 +107,19 @@ def test_honest_work_runs_unchanged(act, tmp_path):
         call("Bash", command="cat sum.txt"),
         Step("Done."),
     ]
-    with FakeModel({MODEL: steps}) as model, Watched(watchkeeper) as watched:
+    with FakeModel({MODEL: steps}) as model, Watched() as watched:
         watcher = wk.Watcher(watched.monitor, act)
         messages = run("Count.", make_options(model, tmp_path), watcher)
         assert messages[-1].result == "Done."
         assert (watched.found(), list(watcher.attachment.actions)) == (set(), [])
 
 
-def hook_event(name, **fields):
+def hook_event(name: str, **fields: Any) -> dict[str, Any]:
     return {"hook_event_name": name, "session_id": "s", "cwd": "/srv", **fields}
 
 
-def test_hooks_of_the_program_come_first(tmp_path):
-    async def own(*_):
+def test_hooks_of_the_program_come_first(tmp_path: Path) -> None:
+    async def own(*_: Any) -> dict[str, Any]:
         return {}
 
     matcher = sdk.HookMatcher(matcher="Bash", hooks=[own])
@@ -125,13 +131,13 @@ def test_hooks_of_the_program_come_first(tmp_path):
     assert options.hooks == {"PreToolUse": [matcher]}
 
 
-def test_sub_agents_are_agents_of_the_session():
-    with Watched(watchkeeper) as watched:
+def test_sub_agents_are_agents_of_the_session() -> None:
+    with Watched() as watched:
         watcher = wk.Watcher(watched.monitor)
         (matcher,) = watcher.hooks()["PreToolUse"]
         (hook,) = matcher.hooks
 
-        async def main():
+        async def main() -> None:
             await hook(hook_event("UserPromptSubmit", prompt="go"), None, {})
             agent = {"agent_id": "a1", "agent_type": "helper"}
             await hook(hook_event("SubagentStart", **agent), None, {})
@@ -150,7 +156,7 @@ def test_sub_agents_are_agents_of_the_session():
         assert found == {("s", "a1")}
 
 
-def test_an_unknown_hook_input_does_not_break_the_agent(caplog):
+def test_an_unknown_hook_input_does_not_break_the_agent(caplog: pytest.LogCaptureFixture) -> None:
     watcher = wk.Watcher()
     (matcher,) = watcher.hooks()["PreToolUse"]
     assert asyncio.run(matcher.hooks[0]({}, None, {})) == {}

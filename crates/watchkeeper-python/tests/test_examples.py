@@ -25,7 +25,9 @@ EXAMPLES = Path(__file__).parent.parent / "examples"
         ("langgraph_graph", "langchain_openai", "stopped: watchkeeper stopped this run: "),
     ],
 )
-def test_the_example_acts_on_a_loop(example, framework, last, tmp_path):
+def test_the_example_acts_on_a_loop(
+    example: str, framework: str, last: str, tmp_path: Path
+) -> None:
     if find_spec(framework) is None:
         pytest.skip(f"{framework} is not installed; see requirements-integrations.txt")
     with FakeModel() as model:

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import watchkeeper
 from fake_model import LIST, FakeModel, Step, call, loop
 from frameworks import NUDGING_POLICY, Files, Watched, check_act, load
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from watchkeeper._attach._decision import Act
 
 langchain_agents = load("langchain.agents")
 langchain_openai = load("langchain_openai")
@@ -18,27 +24,27 @@ prebuilt = load("langgraph.prebuilt")
 wk = load("watchkeeper.langchain")
 
 pytestmark = pytest.mark.filterwarnings("default")
-ACTS = ["observe", "nudge", "stop"]
+ACTS: list[Act] = ["observe", "nudge", "stop"]
 PROMPT = {"messages": [{"role": "user", "content": "List the files."}]}
-LIMIT = {"recursion_limit": 60}
+LIMIT: dict[str, Any] = {"recursion_limit": 60}
 
 
 @pytest.fixture(autouse=True)
-def _environment(monkeypatch):
+def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LANGSMITH_TRACING", "false")
 
 
 @pytest.fixture
-def files():
+def files() -> Files:
     return Files()
 
 
-def make_model(model, script="fake-loop", **fields):
+def make_model(model: FakeModel, script: str = "fake-loop", **fields: Any) -> Any:
     url = f"{model.url}/v1"
     return langchain_openai.ChatOpenAI(model=script, base_url=url, api_key="none", **fields)
 
 
-def make_tools(files):
+def make_tools(files: Files) -> list[Any]:
     names = ("list_files", "read_file", "run_tests", "edit_file")
     functions = [getattr(files, name) for name in names]
     return [
@@ -47,24 +53,32 @@ def make_tools(files):
     ]
 
 
-def make_agent(files, model, middleware, script="fake-loop", extra=()):
+def make_agent(
+    files: Files,
+    model: FakeModel,
+    middleware: Any,
+    script: str = "fake-loop",
+    extra: Sequence[Any] = (),
+) -> Any:
     return langchain_agents.create_agent(
         make_model(model, script), [*make_tools(files), *extra], middleware=[middleware]
     )
 
 
-def respond(agent, form, config=LIMIT):
+def respond(agent: Any, form: str, config: dict[str, Any] = LIMIT) -> str:
     if form == "invoke":
-        return agent.invoke(PROMPT, config)["messages"][-1].text
-    if form == "ainvoke":
-        return asyncio.run(agent.ainvoke(PROMPT, config))["messages"][-1].text
-    return list(agent.stream(PROMPT, config, stream_mode="values"))[-1]["messages"][-1].text
+        state = agent.invoke(PROMPT, config)
+    elif form == "ainvoke":
+        state = asyncio.run(agent.ainvoke(PROMPT, config))
+    else:
+        state = list(agent.stream(PROMPT, config, stream_mode="values"))[-1]
+    return str(state["messages"][-1].text)
 
 
 @pytest.mark.parametrize("form", ["invoke", "ainvoke", "stream"])
 @pytest.mark.parametrize("act", ACTS)
-def test_a_loop_of_an_agent_is_found(act, form, files):
-    with FakeModel() as model, Watched(watchkeeper) as watched:
+def test_a_loop_of_an_agent_is_found(act: Act, form: str, files: Files) -> None:
+    with FakeModel() as model, Watched() as watched:
         middleware = wk.WatchkeeperMiddleware(watched.monitor, act)
         agent = make_agent(files, model, middleware)
         if act == "stop":
@@ -75,8 +89,8 @@ def test_a_loop_of_an_agent_is_found(act, form, files):
         check_act(act, watched, middleware.attachment, files, len(model.requests))
 
 
-def test_the_policy_chooses_a_weaker_reaction(files):
-    with FakeModel() as model, Watched(watchkeeper, NUDGING_POLICY) as watched:
+def test_the_policy_chooses_a_weaker_reaction(files: Files) -> None:
+    with FakeModel() as model, Watched(NUDGING_POLICY) as watched:
         middleware = wk.WatchkeeperMiddleware(watched.monitor, "stop")
         agent = make_agent(files, model, middleware)
         assert respond(agent, "invoke") == "I cannot find the file."
@@ -84,8 +98,8 @@ def test_the_policy_chooses_a_weaker_reaction(files):
 
 
 @pytest.mark.parametrize("act", ACTS)
-def test_honest_work_of_an_agent_runs_unchanged(act, files):
-    with FakeModel() as model, Watched(watchkeeper) as watched:
+def test_honest_work_of_an_agent_runs_unchanged(act: Act, files: Files) -> None:
+    with FakeModel() as model, Watched() as watched:
         middleware = wk.WatchkeeperMiddleware(watched.monitor, act)
         agent = make_agent(files, model, middleware, "fake-work")
         assert respond(agent, "invoke") == "The sum is correct now."
@@ -93,9 +107,9 @@ def test_honest_work_of_an_agent_runs_unchanged(act, files):
         assert (watched.found(), list(middleware.attachment.actions)) == (set(), [])
 
 
-def test_an_agent_that_a_tool_calls_is_a_sub_agent(files):
+def test_an_agent_that_a_tool_calls_is_a_sub_agent(files: Files) -> None:
     scripts = {"boss": [call("helper", text="go"), Step("The helper has finished.")]}
-    with FakeModel(scripts) as model, Watched(watchkeeper) as watched:
+    with FakeModel(scripts) as model, Watched() as watched:
         middleware = wk.WatchkeeperMiddleware(watched.monitor, "nudge", name="helper")
         inner = make_agent(files, model, middleware)
 
@@ -109,7 +123,7 @@ def test_an_agent_that_a_tool_calls_is_a_sub_agent(files):
         assert {f.agent for f in watched.findings if f.detector == "repeated_call"} == {"helper-1"}
 
 
-def test_a_run_with_an_exception_and_the_use_of_the_model_are_recorded(files):
+def test_a_run_with_an_exception_and_the_use_of_the_model_are_recorded(files: Files) -> None:
     policy = """
         version = 1
         [detectors.tokens]
@@ -121,8 +135,8 @@ def test_a_run_with_an_exception_and_the_use_of_the_model_are_recorded(files):
     def list_files(folder: str) -> str:
         raise FileNotFoundError(folder)
 
-    files.list_files = list_files
-    findings = []
+    files.list_files = list_files  # type: ignore[method-assign]
+    findings: list[watchkeeper.Finding] = []
     with FakeModel() as model:
         monitor = watchkeeper.Monitor(policy_text=policy, on_finding=findings.append)
         with monitor:
@@ -136,12 +150,13 @@ def test_a_run_with_an_exception_and_the_use_of_the_model_are_recorded(files):
     assert "tokens" in {f.detector for f in findings}
 
 
-def make_graph(files, model, script="fake-loop"):
+def make_graph(files: Files, model: FakeModel, script: str = "fake-loop") -> Any:
     nodes = make_tools(files)
     bound = make_model(model, script).bind_tools(nodes)
 
     # Before Python 3.11, LangGraph passes callbacks on in async methods only by `config`.
-    def call_model(state, config):
+    # It passes `config` only to a parameter without an annotation or with its own type.
+    def call_model(state, config):  # type: ignore[no-untyped-def]
         return {"messages": [bound.invoke(state["messages"], config)]}
 
     builder = graph.StateGraph(graph.MessagesState)
@@ -155,8 +170,8 @@ def make_graph(files, model, script="fake-loop"):
 
 @pytest.mark.parametrize("form", ["invoke", "ainvoke", "stream"])
 @pytest.mark.parametrize("act", ["observe", "stop"])
-def test_a_loop_of_a_graph_is_found(act, form, files):
-    with FakeModel() as model, Watched(watchkeeper) as watched:
+def test_a_loop_of_a_graph_is_found(act: Act, form: str, files: Files) -> None:
+    with FakeModel() as model, Watched() as watched:
         handler = wk.WatchkeeperCallbackHandler(watched.monitor, act)
         config = {**LIMIT, "callbacks": [handler]}
         compiled = make_graph(files, model)
@@ -168,8 +183,8 @@ def test_a_loop_of_a_graph_is_found(act, form, files):
         check_act(act, watched, handler.attachment, files, len(model.requests))
 
 
-def test_honest_work_of_a_graph_gives_no_finding(files):
-    with FakeModel() as model, Watched(watchkeeper) as watched:
+def test_honest_work_of_a_graph_gives_no_finding(files: Files) -> None:
+    with FakeModel() as model, Watched() as watched:
         handler = wk.WatchkeeperCallbackHandler(watched.monitor, "stop")
         config = {**LIMIT, "callbacks": [handler]}
         assert respond(make_graph(files, model, "fake-work"), "invoke", config) == (
@@ -178,14 +193,14 @@ def test_honest_work_of_a_graph_gives_no_finding(files):
         assert (watched.found(), list(handler.attachment.actions)) == (set(), [])
 
 
-def test_a_callback_handler_cannot_nudge():
+def test_a_callback_handler_cannot_nudge() -> None:
     with pytest.raises(ValueError, match="use WatchkeeperMiddleware"):
         wk.WatchkeeperCallbackHandler(act="nudge")
 
 
-def test_runs_without_an_end_are_bounded(files, monkeypatch):
+def test_runs_without_an_end_are_bounded(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("watchkeeper._attach._runs._MAX_RUNS", 1)
-    with FakeModel({"short": loop(LIST, 1)}) as model, Watched(watchkeeper) as watched:
+    with FakeModel({"short": loop(LIST, 1)}) as model, Watched() as watched:
         middleware = wk.WatchkeeperMiddleware(watched.monitor)
         for _ in range(3):
             respond(make_agent(files, model, middleware, "short"), "invoke")

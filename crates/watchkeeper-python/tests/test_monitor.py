@@ -1,18 +1,11 @@
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 import watchkeeper
-
-
-def record_failing_calls(session: watchkeeper.Session, n_calls: int = 6) -> None:
-    session.prompt("Why does the build fail?")
-    for _ in range(n_calls):
-        with session.tool_call("Bash", {"command": "make"}) as call:
-            call.fail("no rule to make target `all`")
+from recording import record_failing_calls, wait_until
 
 
 def test_repeated_failing_calls_are_a_finding() -> None:
@@ -187,13 +180,6 @@ def test_unknown_words_are_errors(policy: str) -> None:
             session.turn_end(at=float("nan"))
         with pytest.raises(TypeError, match="either policy or policy_text"):
             watchkeeper.Monitor("a.toml", policy_text="")
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
 
 
 def test_a_stop_ends_all_threads(policy: str) -> None:

@@ -4,8 +4,8 @@ import asyncio
 from typing import Any
 
 import pytest
-from watched import Watched, settle
 
+from background import Watch, settle
 from fake_model import FakeModel, Step, call
 from frameworks import client, load
 from watchkeeper import RunStopped
@@ -37,7 +37,7 @@ def run(session: SafeSession, script: str, model: FakeModel, tool: Any = read_fi
     return str(result.final_output)
 
 
-def test_a_loop_is_found_by_real_names_and_arguments(watch: Watched) -> None:
+def test_a_loop_is_found_by_real_names_and_arguments(watch: Watch) -> None:
     script = [call("read_file", path="a.txt")] * 12 + [Step("Done.")]
     monitor, events = watch()
     with FakeModel({"loop": script}) as model:
@@ -52,7 +52,7 @@ def test_a_loop_is_found_by_real_names_and_arguments(watch: Watched) -> None:
     assert (metrics.total_tool_calls, metrics.reasoning_steps) == (12, 13)
 
 
-def test_honest_work_is_no_event(watch: Watched) -> None:
+def test_honest_work_is_no_event(watch: Watch) -> None:
     monitor, events = watch()
     with FakeModel({"work": [*READS, Step("Done.")]}) as model:
         assert run(monitor.session, "work", model) == "Done."
@@ -61,7 +61,7 @@ def test_honest_work_is_no_event(watch: Watched) -> None:
     assert monitor.session.metrics.total_tool_calls == 60
 
 
-def test_a_session_over_its_limit_makes_no_further_request(watch: Watched) -> None:
+def test_a_session_over_its_limit_makes_no_further_request(watch: Watch) -> None:
     config = TimeoutConfig(max_session_duration=0.3)
     monitor, events = watch(config=config, auto_terminate=True)
     session: SafeSession = monitor.session

@@ -1,7 +1,6 @@
-import os
 import signal
-import subprocess
-import sys
+from collections.abc import Callable
+from subprocess import CompletedProcess
 
 import pytest
 
@@ -64,15 +63,10 @@ def test_uninstall_restores_the_handlers() -> None:
 
 
 @pytest.mark.parametrize(("number", "exit_code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_flushes_and_sets_the_exit_code(number: int, exit_code: int) -> None:
-    ran = subprocess.run(
-        [sys.executable, "-c", PROGRAM, str(int(number))],
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-        env={**os.environ, "PYTHONWARNINGS": "error"},
-    )
+def test_a_signal_flushes_and_sets_the_exit_code(
+    run_python: Callable[..., CompletedProcess[str]], number: int, exit_code: int
+) -> None:
+    ran = run_python(PROGRAM, str(int(number)))
     assert ran.returncode == exit_code, ran.stderr
     assert ran.stderr == ""
     assert "Same tool called 5+ times in a row" in ran.stdout

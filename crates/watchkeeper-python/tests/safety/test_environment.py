@@ -1,8 +1,7 @@
-import os
-import subprocess
-import sys
 import threading
 import types
+from collections.abc import Callable
+from subprocess import CompletedProcess
 
 import pytest
 
@@ -18,20 +17,13 @@ assert "watchkeeper._watchkeeper" not in sys.modules
 """
 
 
-def run(program: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    environment = {
-        name: value
-        for name, value in os.environ.items()
-        if name not in ("USE_SAFE_SESSION", "USE_BACKGROUND_MONITOR")
-    }
-    return subprocess.run(
-        [sys.executable, "-c", program],
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-        env={**environment, **variables},
-    )
+Run = Callable[..., CompletedProcess[str]]
+
+
+@pytest.fixture(autouse=True)
+def _unset(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("USE_SAFE_SESSION", "USE_BACKGROUND_MONITOR"):
+        monkeypatch.delenv(name, raising=False)
 
 
 @pytest.mark.parametrize(
@@ -43,8 +35,10 @@ def run(program: str, **variables: str) -> subprocess.CompletedProcess[str]:
         {"USE_SAFE_SESSION": "true"},
     ],
 )
-def test_without_the_variables_nothing_is_loaded(variables: dict[str, str]) -> None:
-    ran = run(UNSET, **variables)
+def test_without_the_variables_nothing_is_loaded(
+    run_python: Run, variables: dict[str, str]
+) -> None:
+    ran = run_python(UNSET, **variables)
     assert ran.returncode == 0, ran.stderr
 
 
@@ -69,7 +63,7 @@ def test_the_variables_start_a_monitor_with_hooks(monkeypatch: pytest.MonkeyPatc
     assert "SafeSessionMonitor" not in [thread.name for thread in threading.enumerate()]
 
 
-def test_events_are_printed_on_standard_error_by_default() -> None:
+def test_events_are_printed_on_standard_error_by_default(run_python: Run) -> None:
     program = """
 from watchkeeper.safety import from_env
 monitor = from_env()
@@ -77,7 +71,7 @@ for _ in range(5):
     monitor.session.record_tool_call("Bash", {"command": "make"})
 monitor.stop()
 """
-    ran = run(program, USE_BACKGROUND_MONITOR="true")
+    ran = run_python(program, USE_BACKGROUND_MONITOR="true")
     assert ran.returncode == 0, ran.stderr
     assert "[HIGH]" in ran.stderr
     assert "infinite_tool_loop" in ran.stderr

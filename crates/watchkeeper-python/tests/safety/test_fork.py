@@ -1,11 +1,12 @@
 import os
-import subprocess
-import sys
+from collections.abc import Callable
+from subprocess import CompletedProcess
 
 import pytest
 
 PROGRAM = """
-import os, sys, threading
+import os, sys, threading, warnings
+warnings.simplefilter("ignore", DeprecationWarning)  # of fork beside threads
 from watchkeeper.safety import BackgroundMonitor, SafeSession, TimeoutConfig
 
 session = SafeSession()
@@ -33,8 +34,8 @@ assert events == []
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
-def test_a_forked_process_watches_after_a_start() -> None:
-    # Python warns of a fork while other threads run.
-    command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", PROGRAM]
-    ran = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+def test_a_forked_process_watches_after_a_start(
+    run_python: Callable[..., CompletedProcess[str]],
+) -> None:
+    ran = run_python(PROGRAM)
     assert (ran.returncode, ran.stderr) == (0, "")

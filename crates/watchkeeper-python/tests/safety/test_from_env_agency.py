@@ -1,8 +1,8 @@
 """`from_env` with an agency of Agency Swarm, and a server that answers like a model."""
 
 import pytest
-from watched import Events, settle
 
+from background import Events, settle
 from fake_model import FakeModel, Step, call
 from frameworks import client, load
 from watchkeeper.safety import from_env

@@ -4,8 +4,8 @@ from collections.abc import Coroutine
 from typing import Any
 
 import pytest
-from watched import Watched, settle
 
+from background import Watch, settle
 from watchkeeper import RunStopped
 from watchkeeper.safety import CombinedHook, SafeSession, SafeSessionHook
 
@@ -47,7 +47,7 @@ def test_a_tool_without_a_name_has_that_of_its_class() -> None:
     assert session.metrics.tool_calls[0][:2] == ("SimpleNamespace", {})
 
 
-def test_five_different_tools_are_no_loop(watch: Watched) -> None:
+def test_five_different_tools_are_no_loop(watch: Watch) -> None:
     monitor, events = watch()
     hook = SafeSessionHook(monitor.session)
     for name in ("read", "write", "search", "run", "plan"):
@@ -57,7 +57,7 @@ def test_five_different_tools_are_no_loop(watch: Watched) -> None:
     assert events.all == []
 
 
-def test_equal_calls_with_new_results_are_no_loop(watch: Watched) -> None:
+def test_equal_calls_with_new_results_are_no_loop(watch: Watch) -> None:
     monitor, events = watch()
     hook, tool = SafeSessionHook(monitor.session), FunctionTool("read")
     for n, word in enumerate(["compile", "link", "test", "package", "sign", "upload", "announce"]):
@@ -75,11 +75,11 @@ def test_handoffs_and_model_calls_are_counted() -> None:
     assert (session.metrics.reasoning_steps, session.metrics.handoff_count) == (1, 1)
 
 
-def test_a_turn_lasts_until_the_first_agent_ends(watch: Watched) -> None:
+def test_a_turn_lasts_until_the_first_agent_ends(watch: Watch) -> None:
     monitor, _ = watch()
     turns: list[str] = []
     session: SafeSession = monitor.session
-    session.begin_turn = lambda _prompt="": turns.append("begin")  # type: ignore[method-assign]
+    session.begin_turn = lambda _prompt="": turns.append("begin")  # type: ignore[assignment, method-assign]
     session.end_turn = lambda: turns.append("end")  # type: ignore[method-assign]
     hook, tool, call = SafeSessionHook(session), FunctionTool("ask"), context("c1", "{}")
     other = types.SimpleNamespace(name="reviewer")

@@ -1,12 +1,13 @@
-"""A monitor of a session, and its events."""
+"""A monitor beside a session, and its events."""
 
 import threading
+import time
 from typing import Any
 
+from recording import LONG
 from watchkeeper.safety import BackgroundMonitor, MonitorEvent, SafeSession, TimeoutConfig
 
-# The longest time that a test waits for something that happens.
-LONG = 10.0
+CHECK_INTERVAL = 0.02
 
 
 class Events:
@@ -32,29 +33,37 @@ class Events:
         return [event.message for event in self.all]
 
 
-class Watched:
-    """A monitor that is started with a session, and stopped after the test."""
+class Watch:
+    """Starts monitors with sessions, and stops them after the test."""
 
     def __init__(self) -> None:
-        self.monitors: list[BackgroundMonitor] = []
+        self._monitors: list[BackgroundMonitor] = []
 
     def __call__(
         self, session: Any = None, config: TimeoutConfig | None = None, **options: Any
     ) -> tuple[BackgroundMonitor, Events]:
         session = SafeSession() if session is None else session
-        options.setdefault("check_interval", 0.02)
-        monitor = BackgroundMonitor(session, config or TimeoutConfig(), **options)
+        options.setdefault("check_interval", CHECK_INTERVAL)
+        monitor = BackgroundMonitor(session, config, **options)
         events = Events()
         monitor.on_event = events
-        self.monitors.append(monitor)
+        self._monitors.append(monitor)
         monitor.start()
         return monitor, events
 
+    def stop(self) -> None:
+        for monitor in self._monitors:
+            monitor.stop()
 
-def settle(monitor: BackgroundMonitor) -> None:
-    """Let the engine handle what was recorded, and then check several times."""
+
+def flush(monitor: BackgroundMonitor) -> None:
+    """Let the engine handle the recorded events, and deliver their findings."""
     assert monitor._monitor is not None
     assert monitor._monitor.flush(LONG)
-    for _ in range(3):
-        threading.Event().wait(0.05)
-        assert monitor._monitor.flush(LONG)
+
+
+def settle(monitor: BackgroundMonitor, seconds: float = 6 * CHECK_INTERVAL) -> None:
+    """Let several checks pass. Only time shows that no further event comes."""
+    flush(monitor)
+    time.sleep(seconds)
+    flush(monitor)
