@@ -1,11 +1,12 @@
 import copy
 import pickle
 import time
+from typing import Any
 
 import pytest
 
 from watchkeeper import RunStopped
-from watchkeeper.safety import SafeSession, SessionMetrics
+from watchkeeper.safety import RunawayDetector, RunawayPattern, SafeSession, SessionMetrics
 
 
 def test_a_new_session_is_empty() -> None:
@@ -39,6 +40,31 @@ def test_calls_have_a_name_arguments_and_a_time() -> None:
     assert names == [("Read", {"path": "a"}), ("Bash", {"command": "ls"})]
     first, second = (at for _, _, at in session.metrics.tool_calls)
     assert first <= second
+
+
+def test_arguments_of_any_kind_are_recorded() -> None:
+    class Hostile:
+        def __str__(self) -> str:
+            raise RuntimeError
+
+        def __repr__(self) -> str:
+            raise RuntimeError
+
+        def __eq__(self, other: object) -> bool:
+            raise RuntimeError
+
+        __hash__ = None  # type: ignore[assignment]
+
+    session = SafeSession()
+    hostile = Hostile()
+    for _ in range(5):
+        session.record_tool_call("Read", {"path": hostile})
+    assert RunawayDetector(session).detect_pattern() is None
+    cycle: dict[str, Any] = {}
+    cycle["self"] = cycle
+    for _ in range(5):
+        session.record_tool_call("Read", cycle)
+    assert RunawayDetector(session).detect_pattern() is RunawayPattern.INFINITE_TOOL_LOOP
 
 
 def test_the_latest_calls_are_kept() -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
+from watchkeeper._calls import call_key
+
 if TYPE_CHECKING:
     from .safe_session import SafeSession
 
@@ -43,7 +45,7 @@ class RunawayDetector:
         """Return the first pattern that the session shows, or `None`."""
         metrics = self.session.metrics
         latest = self._latest_calls()
-        if latest and all(call[:2] == latest[0][:2] for call in latest):
+        if latest and len({call_key(*call[:2]) for call in latest}) == 1:
             return RunawayPattern.INFINITE_TOOL_LOOP
         steps = getattr(metrics, "steps_since_progress", metrics.reasoning_steps)
         if steps > self.reasoning_threshold:

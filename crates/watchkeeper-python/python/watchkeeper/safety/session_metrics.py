@@ -8,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from watchkeeper._calls import call_key
+
 from ._observable import Observable
 
 __all__ = ["SessionMetrics"]
@@ -68,7 +70,7 @@ class SessionMetrics(Observable[Callable[[], object]]):
         if len(self.tool_calls) > _MAX_CALLS:
             del self.tool_calls[:_DROPPED_CALLS]
             self._n_dropped += _DROPPED_CALLS
-        call = _hash(tool_name, args)
+        call = hash(call_key(tool_name, args))
         if call not in self._recent:
             self._recent.append(call)
             self._steps_at_progress = self.reasoning_steps
@@ -105,14 +107,3 @@ class SessionMetrics(Observable[Callable[[], object]]):
     def _notify(self) -> None:
         for observer in self._observers:
             observer()
-
-
-def _hash(tool_name: str, args: object) -> int:
-    """Return a hash that is equal for equal calls.
-
-    A call whose arguments have no text differs from any other one.
-    """
-    try:
-        return hash((tool_name, repr(args)))
-    except Exception:  # noqa: BLE001 - in the code of the arguments
-        return id(args)
