@@ -19,9 +19,9 @@ use crate::{
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct RecordedSessions {
-    /// Files and folders; if empty, the session folders of all known agents on this
+    /// Files and folders; `None` selects the session folders of all known agents on this
     /// machine, of which there may be none. The path `-` is standard input.
-    pub paths: Vec<PathBuf>,
+    pub paths: Option<Vec<PathBuf>>,
     /// The kind of source of all files; `None` recognizes each file.
     pub source: Option<String>,
     /// The start of the period, inclusive.
@@ -73,16 +73,17 @@ impl RecordedSessions {
         policy: Policy,
         registry: &Registry,
     ) -> Result<RecordedReport, RecordedCheckError> {
-        let Self { mut paths, source, since, until, min_severity } = self;
+        let Self { paths, source, since, until, min_severity } = self;
         let source = source.map(|kind| registry.sources.get(&kind)).transpose();
         let source = source.map_err(|err| RecordedCheckError::UnknownSource {
             kind: err.kind,
             known: err.known,
         })?;
-        if paths.is_empty() {
-            paths = default_folders(registry, source);
-            paths.retain(|folder| folder.is_dir());
-        }
+        let paths = paths.unwrap_or_else(|| {
+            let mut folders = default_folders(registry, source);
+            folders.retain(|folder| folder.is_dir());
+            folders
+        });
         let missing = require_any(&paths)
             .map_err(|_| RecordedCheckError::Missing(paths.first().cloned().unwrap_or_default()))?;
         let existing = paths.iter().filter(|path| !missing.contains(path));

@@ -29,7 +29,7 @@ enum CheckError {
 ))]
 pub(crate) fn check_recorded(
     py: Python<'_>,
-    paths: Vec<PathBuf>,
+    paths: Option<Vec<PathBuf>>,
     policy: Option<PathBuf>,
     policy_text: Option<String>,
     source: Option<String>,

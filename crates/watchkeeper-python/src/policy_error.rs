@@ -1,12 +1,14 @@
 //! The errors of a policy, with their locations.
 
 use pyo3::{
-    PyErr, Python,
-    exceptions::{PyOSError, PyRuntimeError},
+    Bound, PyErr, PyResult, Python,
+    exceptions::{PyOSError, PyRuntimeError, PyValueError},
     pyclass, pymethods,
-    types::{PyAnyMethods as _, PyTuple},
+    types::{PyAnyMethods as _, PyDict, PyDictMethods as _, PyTuple},
 };
 use watchkeeper::{DiagnosticLevel, InvalidPolicy, PolicyError, StartError};
+
+const LEVELS: [&str; 2] = ["error", "warning"];
 
 /// An error or a warning about a policy.
 #[pyclass(frozen, eq, get_all, module = "watchkeeper")]
@@ -30,6 +32,40 @@ pub(crate) struct Diagnostic {
 
 #[pymethods]
 impl Diagnostic {
+    #[new]
+    #[pyo3(signature = (
+        path, message, *, level="error", line=None, column=None, notes=Vec::new(), fix=None,
+    ))]
+    fn new(
+        path: String,
+        message: String,
+        level: &str,
+        line: Option<usize>,
+        column: Option<usize>,
+        notes: Vec<String>,
+        fix: Option<String>,
+    ) -> PyResult<Self> {
+        let Some(level) = LEVELS.into_iter().find(|known| *known == level) else {
+            let message = format!("unknown level {level:?}; use error or warning");
+            return Err(PyValueError::new_err(message));
+        };
+        Ok(Self { path, line, column, level, message, notes, fix })
+    }
+
+    /// Returns the arguments of the constructor, for `pickle` and `copy`.
+    fn __getnewargs_ex__<'py>(
+        &self,
+        py: Python<'py>,
+    ) -> PyResult<((&str, &str), Bound<'py, PyDict>)> {
+        let options = PyDict::new(py);
+        options.set_item("level", self.level)?;
+        options.set_item("line", self.line)?;
+        options.set_item("column", self.column)?;
+        options.set_item("notes", &self.notes)?;
+        options.set_item("fix", &self.fix)?;
+        Ok(((&self.path, &self.message), options))
+    }
+
     fn __repr__(&self) -> String {
         let Self { path, level, message, .. } = self;
         match (self.line, self.column) {

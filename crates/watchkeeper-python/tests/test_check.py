@@ -52,7 +52,12 @@ def test_the_report_can_be_limited(tmp_path: Path, policy: str) -> None:
     assert len(watchkeeper.check(path, policy_text=policy).findings) == 1
     assert not watchkeeper.check(path, policy_text=policy, min_severity="high").findings
     assert not watchkeeper.check(path, policy_text=policy, since=1.8e9).sessions
-    assert not watchkeeper.check([], policy_text=policy).sessions
+
+
+def test_no_path_is_a_report_without_sessions(policy: str) -> None:
+    report = watchkeeper.check([], policy_text=policy)
+    assert (report.findings, report.sessions, report.skipped) == ((), [], [])
+    assert report.totals["tool_calls"] == 0
 
 
 def test_files_that_are_not_read_are_in_the_report(tmp_path: Path, policy: str) -> None:

@@ -1,11 +1,12 @@
 import copy
 import datetime
 import json
+import pickle
 
 import pytest
 
 import watchkeeper
-from test_monitor import record_failing_calls
+from recording import record_failing_calls
 
 
 @pytest.fixture
@@ -48,8 +49,13 @@ def test_a_finding_is_immutable(finding: watchkeeper.Finding) -> None:
     assert finding.message
 
 
+def test_a_stopped_run_can_be_pickled_without_its_finding(finding: watchkeeper.Finding) -> None:
+    stopped = pickle.loads(pickle.dumps(watchkeeper.RunStopped("over the limit", finding)))
+    assert (str(stopped), stopped.finding) == ("over the limit", None)
+
+
 def test_equal_findings_are_equal(finding: watchkeeper.Finding) -> None:
     assert finding == copy.copy(finding) == copy.deepcopy(finding)
     assert {finding: 1}[copy.copy(finding)] == 1
-    assert finding != 1
+    assert finding != 1  # type: ignore[comparison-overlap]
     assert repr(finding).startswith("Finding(medium open, errors, ")

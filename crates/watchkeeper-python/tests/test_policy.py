@@ -71,6 +71,18 @@ def test_an_unknown_built_in_policy_is_an_error() -> None:
         watchkeeper.Monitor("builtin:other").start()
 
 
-def test_a_policy_error_without_diagnostics_can_be_pickled() -> None:
+def test_a_policy_error_can_be_pickled() -> None:
+    with pytest.raises(watchkeeper.PolicyError) as caught:
+        watchkeeper.Monitor(policy_text=INVALID).start()
+    error = pickle.loads(pickle.dumps(caught.value))
+    assert (str(error), error.diagnostics) == (str(caught.value), caught.value.diagnostics)
     error = pickle.loads(pickle.dumps(watchkeeper.PolicyError("invalid")))
     assert (str(error), error.diagnostics) == ("invalid", ())
+
+
+def test_a_diagnostic_is_made_from_its_fields() -> None:
+    diagnostic = watchkeeper.Diagnostic("a.toml", "no such kind", line=4, notes=["see b.toml"])
+    assert (diagnostic.level, diagnostic.line, diagnostic.column) == ("error", 4, None)
+    assert diagnostic.notes == ["see b.toml"]
+    with pytest.raises(ValueError, match='unknown level "hint"; use error or warning'):
+        watchkeeper.Diagnostic("a.toml", "m", level="hint")  # type: ignore[arg-type]

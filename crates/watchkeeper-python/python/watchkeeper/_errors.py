@@ -28,10 +28,17 @@ class PolicyError(ValueError):
 
 
 class RunStopped(Exception):  # noqa: N818 - the run was stopped on purpose
-    """The run of an agent was stopped because of a finding."""
+    """The run of an agent was stopped because of a finding.
+
+    `finding` is the cause; `None` for a stop that the program requested, and after a copy by
+    `pickle`, because a finding belongs to its process.
+    """
 
     finding: Finding | None
 
     def __init__(self, message: str, finding: Finding | None = None) -> None:
         super().__init__(message)
         self.finding = finding
+
+    def __reduce__(self) -> tuple[type[RunStopped], tuple[str]]:
+        return type(self), (str(self),)

@@ -39,7 +39,10 @@ class Report:
         self.totals = json["totals"]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the report as `watchkeeper check --format json` writes it."""
+        """Return the report as `watchkeeper check --format json` writes it.
+
+        The dictionary shares its content with `sessions`, `skipped` and `totals`.
+        """
         return self._json
 
     def to_dicts(self, table: Literal["findings", "sessions"] = "findings") -> list[dict[str, Any]]:
@@ -87,16 +90,10 @@ def check(
     if policy is not None and policy_text is not None:
         message = "set either policy or policy_text"
         raise TypeError(message)
-    if paths is None:
-        selected = []
-    elif isinstance(paths, (str, os.PathLike)):
-        selected = [os.fspath(paths)]
-    else:
-        selected = [os.fspath(path) for path in paths]
-        if not selected:
-            return Report({"sessions": [], "totals": {}}, ())
+    if isinstance(paths, (str, os.PathLike)):
+        paths = [paths]
     json, findings = check_recorded(
-        selected,
+        None if paths is None else [os.fspath(path) for path in paths],
         policy,
         policy_text,
         source=source,
@@ -107,54 +104,56 @@ def check(
     return Report(json, findings)
 
 
+_FINDING_COLUMNS = (
+    "id",
+    "at",
+    "ended_at",
+    "severity",
+    "status",
+    "detector",
+    "kind",
+    "class",
+    "count",
+    "message",
+    "session",
+    "agent",
+    "tokens",
+    "cost_usd",
+    "fingerprint",
+)
+_AGENT_COLUMNS = ("source", "model", "cwd")
+_SESSION_COLUMNS = (
+    "session",
+    *_AGENT_COLUMNS,
+    "started_at",
+    "ended_at",
+    "events",
+    "tool_calls",
+    "failed_results",
+    "model_calls",
+    "cost_usd",
+    "skipped_lines",
+)
+_TOKEN_COLUMNS = ("input", "cache_read", "cache_write", "output")
+_SEVERITIES = ("low", "medium", "high")
+
+
 def _finding_row(session: dict[str, Any], finding: dict[str, Any]) -> dict[str, Any]:
-    first = next((it for it in finding["evidence"] if it["file"] is not None), None)
+    in_files = (it for it in finding["evidence"] if it["file"] is not None)
+    location: dict[str, Any] = next(in_files, {})
     return {
-        "id": finding["id"],
-        "at": finding["at"],
-        "ended_at": finding["ended_at"],
-        "severity": finding["severity"],
-        "status": finding["status"],
-        "detector": finding["detector"],
-        "kind": finding["kind"],
-        "class": finding["class"],
-        "count": finding["count"],
-        "message": finding["message"],
-        "session": finding["session"],
-        "agent": finding["agent"],
-        "source": session["source"],
-        "model": session["model"],
-        "cwd": session["cwd"],
-        "tokens": finding["tokens"],
-        "cost_usd": finding["cost_usd"],
-        "file": first and first["file"],
-        "line": first and first["line"],
-        "fingerprint": finding["fingerprint"],
+        **{name: finding[name] for name in _FINDING_COLUMNS},
+        **{name: session[name] for name in _AGENT_COLUMNS},
+        "file": location.get("file"),
+        "line": location.get("line"),
     }
 
 
 def _session_row(session: dict[str, Any]) -> dict[str, Any]:
-    tokens = session["tokens"]
     severities = [finding["severity"] for finding in session["findings"]]
     return {
-        "session": session["session"],
-        "source": session["source"],
-        "model": session["model"],
-        "cwd": session["cwd"],
+        **{name: session[name] for name in _SESSION_COLUMNS},
+        **{f"{name}_tokens": session["tokens"][name] for name in _TOKEN_COLUMNS},
+        **{severity: severities.count(severity) for severity in _SEVERITIES},
         "file": next(iter(session["files"]), None),
-        "started_at": session["started_at"],
-        "ended_at": session["ended_at"],
-        "events": session["events"],
-        "tool_calls": session["tool_calls"],
-        "failed_results": session["failed_results"],
-        "model_calls": session["model_calls"],
-        "input_tokens": tokens["input"],
-        "cache_read_tokens": tokens["cache_read"],
-        "cache_write_tokens": tokens["cache_write"],
-        "output_tokens": tokens["output"],
-        "cost_usd": session["cost_usd"],
-        "low": severities.count("low"),
-        "medium": severities.count("medium"),
-        "high": severities.count("high"),
-        "skipped_lines": session["skipped_lines"],
     }

@@ -138,6 +138,17 @@ class Finding:
 class Diagnostic:
     """An error or a warning about a policy."""
 
+    def __new__(
+        cls,
+        path: str,
+        message: str,
+        *,
+        level: Literal["error", "warning"] = "error",
+        line: int | None = None,
+        column: int | None = None,
+        notes: list[str] = ...,
+        fix: str | None = None,
+    ) -> Self: ...
     @property
     def path(self) -> str:
         """The file, or the name of a built-in policy."""
@@ -159,6 +170,7 @@ class Diagnostic:
     @property
     def fix(self) -> str | None:
         """A suggested correction, such as a name to use instead."""
+    def __getnewargs_ex__(self) -> tuple[tuple[str, str], dict[str, Any]]: ...
 
 @final
 class ToolCall:
@@ -350,7 +362,7 @@ def arguments_to_json(arguments: object) -> str:
     """Return the JSON text that `Session.tool_call` records for these arguments."""
 
 def check_recorded(
-    paths: list[str],
+    paths: list[str] | None,
     policy: str | os.PathLike[str] | None,
     policy_text: str | None,
     *,
