@@ -150,6 +150,14 @@ impl MonitorCore {
         Ok(self.open_findings.of(session).into_iter().map(Finding::from).collect())
     }
 
+    /// Waits until the recorded events are handled. Does not wait for sinks and callbacks.
+    /// Returns whether this is so.
+    fn wait_handled(&self, py: Python<'_>, timeout: f64) -> PyResult<bool> {
+        let timeout = time::timeout(timeout)?;
+        let Some(running) = self.run.running() else { return Ok(true) };
+        Ok(py.detach(|| running.wait_handled(timeout)))
+    }
+
     /// Stops collecting the open findings of a session.
     fn forget(&self, session: &str) {
         self.open_findings.forget(session);

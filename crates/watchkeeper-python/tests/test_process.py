@@ -332,6 +332,26 @@ released.set()
 
 
 @needs_fork
+def test_a_fork_waits_until_the_recorded_events_are_handled(run_python: Run) -> None:
+    done = run_python(
+        SETUP
+        + """
+# The hooks run in reverse order, this one after that of the monitor.
+os.register_at_fork(before=lambda: print(monitor.counts.events, flush=True))
+monitor = watchkeeper.Monitor(policy_text=POLICY)
+monitor.start()
+session = monitor.session("s")
+fail(session, 20)
+pid = os.fork()
+if pid == 0:
+    os._exit(0)
+os.waitpid(pid, 0)
+"""
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "41\n", "")
+
+
+@needs_fork
 def test_a_process_of_multiprocessing_ends(run_python: Run) -> None:
     done = run_python(
         SETUP

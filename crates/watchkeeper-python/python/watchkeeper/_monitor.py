@@ -9,13 +9,14 @@ import sys
 import threading
 from time import monotonic, sleep
 
+from watchkeeper._callback import Callback
 from watchkeeper._watchkeeper import MonitorCore, close_gate, stop_all
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import asyncio
     import datetime
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Callable, Mapping
     from types import TracebackType
 
     from typing_extensions import Self
@@ -24,10 +25,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Monitor"]
 
-# The longest time in seconds that `async with` waits for the coroutines of callbacks.
-_COROUTINE_TIMEOUT = 2.0
 # The longest time in seconds that the exit waits for interrupted callbacks.
 _INTERRUPTION_TIMEOUT = 0.5
+# The longest time in seconds that a fork waits for the monitor to handle the recorded events.
+_FORK_TIMEOUT = 0.1
 # The longest time in seconds that a stop waits for a thread without findings to end.
 _JOIN_TIMEOUT = 1.0
 # The queue is allocated at the start: 200 bytes for each event.
@@ -73,16 +74,13 @@ class Monitor:
             message = f"queue_capacity must be from 1 to {_MAX_QUEUE_CAPACITY:,}"
             raise ValueError(message)
         self._core = MonitorCore(policy, policy_text=policy_text, queue_capacity=queue_capacity)
-        self._on_finding = on_finding
-        self._loop = loop
-        # The loop of `async with`, which is the loop of a coroutine function.
-        self._is_own_loop = False
+        self._callback: Callback | None = None
+        if on_finding is not None:
+            self._callback = Callback(on_finding, loop, self._core.callback_failed)
         self._restart_after_fork = restart_after_fork
         # The findings of the present run, and the thread that calls `on_finding`.
         self._deliveries: Deliveries | None = None
         self._thread: threading.Thread | None = None
-        # The coroutines of callbacks that have not finished.
-        self._tasks: set[asyncio.Future[object]] = set()
 
     def start(self) -> None:
         """Load the policy and start the monitor. Does nothing if it is running.
@@ -169,8 +167,8 @@ class Monitor:
         import asyncio
 
         loop = asyncio.get_running_loop()
-        if self._loop is None and _is_coroutine_function(self._on_finding):
-            self._loop, self._is_own_loop = loop, True
+        if self._callback is not None:
+            self._callback.enter(loop)
         # Reading the policy can take a while.
         start = loop.run_in_executor(None, self.start)
         try:
@@ -181,7 +179,8 @@ class Monitor:
             await self._stop_in_executor(loop)
             raise
         except BaseException:
-            self._forget_own_loop()
+            if self._callback is not None:
+                self._callback.leave()
             raise
         return self
 
@@ -197,39 +196,29 @@ class Monitor:
         await self._stop_in_executor(loop)
 
     async def _stop_in_executor(self, loop: asyncio.AbstractEventLoop) -> None:
-        import asyncio
-
         await loop.run_in_executor(None, self.stop)
-        if self._loop is loop:
-            # The last callbacks are scheduled by now, and run before this one continues.
-            await asyncio.sleep(0)
-            if self._tasks:
-                await asyncio.wait(set(self._tasks), timeout=_COROUTINE_TIMEOUT)
-        self._forget_own_loop()
-
-    def _forget_own_loop(self) -> None:
-        if self._is_own_loop:
-            self._loop, self._is_own_loop = None, False
+        if self._callback is not None:
+            await self._callback.finish(loop)
+            self._callback.leave()
 
     def __repr__(self) -> str:
         state = "running" if self.is_running else "stopped"
         return f"<Monitor, {state}>"
 
     def _start(self, *, is_after_fork: bool) -> None:
-        has_callback = self._on_finding is not None
-        if has_callback and self._loop is None and _is_coroutine_function(self._on_finding):
-            message = "on_finding is a coroutine function, which needs a loop"
-            raise TypeError(message)
-        deliveries = self._core.start(has_callback, is_after_fork)
+        callback = self._callback
+        if callback is not None:
+            callback.require_loop()
+        deliveries = self._core.start(callback is not None, is_after_fork)
         if deliveries is None:
             return
         _running[id(self)] = self
         _register_fork_hook()
         self._deliveries = self._thread = None
-        if has_callback:
+        if callback is not None:
             # The thread is one of Python, because the interpreter can end such a thread.
             thread = threading.Thread(
-                target=self._deliver, args=(deliveries,), name="watchkeeper", daemon=True
+                target=self._deliver, args=(deliveries, callback), name="watchkeeper", daemon=True
             )
             self._deliveries, self._thread = deliveries, thread
             try:
@@ -238,18 +227,18 @@ class Monitor:
                 self.stop()
                 raise
 
-    def _deliver(self, deliveries: Deliveries) -> None:
+    def _deliver(self, deliveries: Deliveries, callback: Callback) -> None:
         """Call `on_finding` for each finding of a run, on a thread of the monitor."""
         process = os.getpid()
         for finding in deliveries:
             raised = None
             try:
-                self._call(finding)
+                callback(finding)
             except BaseException as exception:  # noqa: BLE001 - the callback may raise any
                 raised = exception
             if os.getpid() != process:
                 self._end_forked_process(raised)
-            if isinstance(raised, SystemExit) and _exit.is_running:
+            if isinstance(raised, SystemExit) and _is_exiting.is_set():
                 return
             if raised is not None:
                 deliveries.fail(raised)
@@ -270,44 +259,6 @@ class Monitor:
         finally:
             os._exit(code)
 
-    def _call(self, finding: Finding) -> None:
-        if self._on_finding is None:
-            return
-        if self._loop is not None:
-            self._loop.call_soon_threadsafe(self._call_in_loop, finding)
-            return
-        result = self._on_finding(finding)
-        if hasattr(result, "__await__"):
-            if hasattr(result, "close"):
-                result.close()
-            message = "on_finding has returned an awaitable, which needs a loop"
-            raise TypeError(message)
-
-    def _call_in_loop(self, finding: Finding) -> None:
-        if self._on_finding is None:
-            return
-        try:
-            result = self._on_finding(finding)
-        except Exception as exception:  # noqa: BLE001 - the callback may raise any
-            self._core.callback_failed(exception)
-            return
-        if hasattr(result, "__await__"):
-            self._start_coroutine(result)
-
-    def _start_coroutine(self, awaitable: Awaitable[object]) -> None:
-        import asyncio
-
-        task = asyncio.ensure_future(awaitable)
-        # The loop itself has weak references only.
-        self._tasks.add(task)
-        task.add_done_callback(self._end_coroutine)
-
-    def _end_coroutine(self, task: asyncio.Future[object]) -> None:
-        self._tasks.discard(task)
-        exception = None if task.cancelled() else task.exception()
-        if exception is not None:
-            self._core.callback_failed(exception)
-
     def _interrupt_callback(self) -> None:
         """Raise `SystemExit` in the callback that is running, if there is one."""
         if self._thread is None or self._thread.ident is None or not self._thread.is_alive():
@@ -323,29 +274,17 @@ class Monitor:
             self._deliveries.abandon()
         self._core.abandon()
         self._deliveries = self._thread = None
-        self._tasks.clear()
+        if self._callback is not None:
+            self._callback.abandon()
         if self._restart_after_fork:
             self._start(is_after_fork=True)
-
-
-def _is_coroutine_function(function: object) -> bool:
-    import inspect
-
-    return inspect.iscoroutinefunction(function)
 
 
 # The monitors by their `id`: a subclass need not be hashable. A monitor is kept until its
 # stop, as its threads are.
 _running: dict[int, Monitor] = {}
-
-
-class _Exit:
-    """The exit of the interpreter."""
-
-    is_running = False
-
-
-_exit = _Exit()
+# Set while the interpreter exits.
+_is_exiting = threading.Event()
 
 
 def _stop_all() -> None:
@@ -354,7 +293,7 @@ def _stop_all() -> None:
         stop_all([monitor._core for monitor in monitors])
     finally:
         # The threads of callbacks end by themselves, or else when the interpreter ends.
-        _exit.is_running = True
+        _is_exiting.set()
         for monitor in monitors:
             monitor._interrupt_callback()
         deadline = monotonic() + _INTERRUPTION_TIMEOUT
@@ -363,6 +302,15 @@ def _stop_all() -> None:
                 monitor._thread.join(max(0.0, deadline - monotonic()))
         while not close_gate() and monotonic() < deadline:
             sleep(0.001)
+
+
+def _before_fork() -> None:
+    """Let the threads of monitors come to rest.
+
+    The forked process has none of them, but keeps each lock that one of them holds.
+    """
+    for monitor in list(_running.values()):
+        monitor._core.wait_handled(_FORK_TIMEOUT)
 
 
 def _after_fork_in_child() -> None:
@@ -376,7 +324,7 @@ def _after_fork_in_child() -> None:
 def _register_fork_hook() -> None:
     """Register the hook once, after those of `logging` and `threading`, which renew their locks."""
     if hasattr(os, "register_at_fork"):
-        os.register_at_fork(after_in_child=_after_fork_in_child)
+        os.register_at_fork(before=_before_fork, after_in_child=_after_fork_in_child)
 
 
 atexit.register(_stop_all)

@@ -9,9 +9,13 @@ from typing import TYPE_CHECKING, Any
 from ._log import print_unless_taken
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import FrameType
+    from typing import TypeAlias
 
     from .safe_session import SafeSession
+
+    _Handler: TypeAlias = Callable[[int, FrameType | None], object] | int | None
 
 __all__ = ["CancellationHandler"]
 
@@ -30,7 +34,7 @@ class CancellationHandler:
     def __init__(self, session: SafeSession) -> None:
         self.session = session
         self.cancellation_requested = False
-        self._previous: dict[signal.Signals, Any] = {}
+        self._previous: dict[signal.Signals, _Handler] = {}
 
     def install(self) -> None:
         """Handle SIGINT and SIGTERM. Only the main thread can do this."""
