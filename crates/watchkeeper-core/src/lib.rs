@@ -128,7 +128,7 @@ pub mod embed {
             Feed, ModelCallBuilder, ModelResponse, MonitorConfig, MonitorCounts, Running,
             SessionBuilder, SessionHandle, SinkOutcome, Stopped, ToolCallHandle,
         },
-        price::Price,
+        price::{LongPromptPrice, Price},
         prices::Prices,
         queue::{Deliveries, Queue, QueueCounts},
         registry::{

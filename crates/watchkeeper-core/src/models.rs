@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::LazyLock};
 
 use serde::Deserialize;
 
-use crate::Price;
+use crate::{Price, price::LongPromptPrice};
 
 /// Returns the context window of a model in tokens, or `None` for an unknown model.
 ///
@@ -44,6 +44,7 @@ static TABLE: LazyLock<Table> = LazyLock::new(|| {
     let file: DataFile = toml::from_str(DATA).expect("the built-in table of models should parse");
     let models = file.models.into_iter().map(|(name, row)| {
         let price = Price::new(row.input, row.output).with_cache(row.cache_read, row.cache_write);
+        let price = Price { long_prompt: row.long_prompt, ..price };
         (name, Model { context_tokens: row.context_tokens, price })
     });
     let models: BTreeMap<_, _> = models.collect();
@@ -75,6 +76,7 @@ struct Row {
     output: f64,
     cache_read: f64,
     cache_write: f64,
+    long_prompt: Option<LongPromptPrice>,
 }
 
 /// Removes a date at the end of a name (`-20250514`, `-2025-05-14`), or `-latest`.

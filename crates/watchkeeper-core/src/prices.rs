@@ -55,31 +55,49 @@ mod tests {
 
     #[test]
     fn a_price_of_the_policy_takes_precedence() {
-        let own = Price { input: 1.0, output: 0.0, cache_read: None, cache_write: None };
+        let own = Price::new(1.0, 0.0);
         let prices = Prices::with(BTreeMap::from([("gpt-5".to_owned(), own)]));
-        let tokens = Tokens {
-            input: 1_000_000,
-            cache_read: 1_000_000,
-            cache_write: 1_000_000,
-            ..Tokens::default()
-        };
+        let tokens =
+            Tokens { input: 50_000, cache_read: 50_000, cache_write: 50_000, ..Tokens::default() };
         let cost = |model| prices.cost_usd(model, &tokens).unwrap();
-        assert!((cost("gpt-5.5") - 10.5).abs() < 1e-9);
-        assert!((cost("gpt-5-2025-08-07") - 2.35).abs() < 1e-9);
+        assert!((cost("gpt-5.5") - 0.525).abs() < 1e-9);
+        assert!((cost("gpt-5-2025-08-07") - 0.1175).abs() < 1e-9);
     }
 
     #[test]
     fn a_cache_write_for_an_hour_costs_more() {
         let tokens =
-            |cache_write_1h| Tokens { cache_write: 1_000_000, cache_write_1h, ..Tokens::default() };
+            |cache_write_1h| Tokens { cache_write: 100_000, cache_write_1h, ..Tokens::default() };
         let cost = |it| Prices::default().cost_usd("claude-sonnet-4-5", &tokens(it)).unwrap();
-        assert!((cost(0) - 3.75).abs() < 1e-9);
-        assert!((cost(400_000) - 4.65).abs() < 1e-9);
+        assert!((cost(0) - 0.375).abs() < 1e-9);
+        assert!((cost(40_000) - 0.465).abs() < 1e-9);
         // `cache_write_1h` is a part of `cache_write` and cannot exceed it.
-        assert!((cost(9_000_000) - 6.0).abs() < 1e-9);
+        assert!((cost(900_000) - 0.6).abs() < 1e-9);
         // It costs twice the price of the input where the table has one price for both.
-        let cost = Prices::default().cost_usd("gpt-5.5", &tokens(1_000_000)).unwrap();
-        assert!((cost - 10.0).abs() < 1e-9);
+        let cost = Prices::default().cost_usd("gpt-5.5", &tokens(100_000)).unwrap();
+        assert!((cost - 1.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_long_prompt_changes_the_price_of_all_tokens_of_its_request() {
+        let cost = |model: &str, input, cache_read, cache_write| {
+            let tokens =
+                Tokens { input, cache_read, cache_write, output: 10_000, ..Tokens::default() };
+            Prices::default().cost_usd(model, &tokens).unwrap()
+        };
+        for (model, input, cache_read, cache_write, expected) in [
+            // 0.3 + 0.03 + 0.15, and 0.6 + 0.06 + 0.0000075 + 0.225.
+            ("claude-sonnet-4-5", 100_000, 100_000, 0, 0.48),
+            ("claude-sonnet-4-5", 100_000, 100_000, 1, 0.885_007_5),
+            // 1.36 + 0.3, and 2.72001 + 0.45.
+            ("gpt-5.5", 272_000, 0, 0, 1.66),
+            ("gpt-5.5", 272_001, 0, 0, 3.170_01),
+            // The price of this model does not depend on the prompt.
+            ("claude-sonnet-5", 900_000, 0, 0, 1.9),
+        ] {
+            let cost = cost(model, input, cache_read, cache_write);
+            assert!((cost - expected).abs() < 1e-9, "{model} {input} {cost}");
+        }
     }
 
     #[test]
