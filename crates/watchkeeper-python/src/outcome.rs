@@ -41,8 +41,10 @@ pub(crate) fn parse_cause(name: &str) -> PyResult<Cause> {
         "sibling" => Ok(Cause::Sibling),
         "interrupted" => Ok(Cause::Interrupted),
         "timeout" => Ok(Cause::Timeout),
+        "intercepted" => Ok(Cause::Intercepted),
         _ => Err(PyValueError::new_err(format!(
-            "unknown cause {name:?}; use declined, blocked, sibling, interrupted or timeout"
+            "unknown cause {name:?}; use declined, blocked, sibling, interrupted, \
+             timeout or intercepted"
         ))),
     }
 }

@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use pyo3::{Bound, PyAny, PyResult, Python, exceptions::PyValueError, pyclass, pymethods};
 use watchkeeper::{
-    AgentId, EventKind, Json, SessionId, WaitingFor,
+    AgentId, Cause, EventKind, Json, SessionId, WaitingFor,
     core::{ModelCall, ToolCall as Call, author::Tokens},
 };
 
@@ -148,7 +148,9 @@ impl Session {
     ) -> PyResult<()> {
         let at = at.map(time::timestamp).transpose()?;
         let cause = cause.map(parse_cause).transpose()?;
-        let ok = ok && cause.is_none() && exit_code.is_none_or(|exit_code| exit_code == 0);
+        // The result of an intercepted call is that of an equal call.
+        let may_succeed = matches!(cause, None | Some(Cause::Intercepted));
+        let ok = ok && may_succeed && exit_code.is_none_or(|exit_code| exit_code == 0);
         let (id, output) = (CallId::Text(id.into()), output.map(text::of_event).transpose()?);
         let outcome = Outcome { ok, output, exit_code, cause };
         self.0.record_deferred(py, at, move || outcome.of_call(&id));

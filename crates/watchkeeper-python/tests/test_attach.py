@@ -103,6 +103,53 @@ def test_the_policy_chooses_the_reaction_to_each_detector(act):
     }
 
 
+LADDER = """\
+version = 1
+extends = ["builtin:default"]
+
+[detectors.repeated_call]
+levels = [
+    { at = 3, severity = "low" },
+    { at = 4, severity = "medium", action = "nudge" },
+    { at = 8, severity = "high", action = "stop" },
+]
+"""
+
+
+def loop(run, n):
+    """Make `n` identical calls like an agent. Return the number of calls that ran."""
+    n_ran = 0
+    for i in range(n):
+        run.before_model()
+        run.after_model(model="fake", response=f"r{i}")
+        if run.before_tool("list_files", {"folder": "src"}, f"c{i}") is None:
+            n_ran += 1
+            run.after_tool(f"c{i}", "src/sum.py and src/test_sum.py")
+    return n_ran
+
+
+def test_refused_calls_keep_the_finding_open_and_are_no_finding_of_their_own():
+    findings = []
+    with watchkeeper.Monitor(on_finding=findings.append) as monitor:
+        run = Run.start(watchkeeper.Attachment(monitor, "nudge"), "coder")
+        run.prompt("List the files.")
+        assert loop(run, 12) == 4
+        assert monitor.flush(10)
+        found = [(f.detector, f.severity, f.status) for f in findings if f.kind != "attach"]
+        assert found == [("repeated_call", s, "open") for s in ("low", "medium", "high")]
+
+
+def test_a_run_stops_if_its_calls_continue_after_nudges():
+    with watchkeeper.Monitor(policy_text=LADDER, on_finding=lambda _: None) as monitor:
+        attachment = watchkeeper.Attachment(monitor, "stop")
+        run = Run.start(attachment, "coder")
+        run.prompt("List the files.")
+        with pytest.raises(watchkeeper.RunStopped) as stopped:
+            loop(run, 20)
+        assert stopped.value.finding.count == 8
+        assert [action.action for action in attachment.actions] == ["nudge"] * 4 + ["stop"]
+
+
 def test_a_callback_that_blocks_does_not_delay_a_decision():
     released = threading.Event()
     with watchkeeper.Monitor(on_finding=lambda _: released.wait(60)) as monitor:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from watchkeeper._attach._decision import Decisions, call_key
+from watchkeeper._attach._decision import Decisions, Result, call_key
 
 LIST = ("list_files", '{"folder": "src"}')
 READ = ("read_file", '{"path": "a.py"}')
@@ -21,8 +21,12 @@ class Found:
     action: str | None = None
 
 
+def before_tool(decisions, findings, agent, tool, arguments, call_id="c"):
+    return decisions.before_tool(findings, agent, tool, arguments, call_id)
+
+
 def actions(decisions, calls, findings=(), agent=None):
-    return [decisions.before_tool(findings, agent, *call).action for call in calls]
+    return [before_tool(decisions, findings, agent, *call).action for call in calls]
 
 
 def test_observe_runs_everything():
@@ -42,10 +46,10 @@ def test_stop_ends_the_session_at_the_first_finding():
 
 def test_stop_is_final():
     decisions = Decisions("stop")
-    first = decisions.before_tool([Found()], None, *LIST)
+    first = before_tool(decisions, [Found()], None, *LIST)
     assert first.action == "stop"
     assert decisions.before_model([]) == first
-    assert decisions.before_tool([], "helper", *READ) == first
+    assert before_tool(decisions, [], "helper", *READ) == first
     assert decisions.stopped == first
 
 
@@ -62,7 +66,7 @@ def test_stop_acts_on_every_class(class_):
 def test_nudge_refuses_a_call_that_was_made_before():
     decisions = Decisions("nudge")
     assert actions(decisions, [LIST, LIST]) == ["run", "run"]
-    verdict = decisions.before_tool([Found()], None, *LIST)
+    verdict = before_tool(decisions, [Found()], None, *LIST)
     assert verdict.action == "nudge"
     assert "the same call 4 times" in verdict.text
 
@@ -77,15 +81,15 @@ def test_nudge_runs_other_calls_and_models():
 def test_nudge_refuses_the_call_after_the_finding_is_resolved():
     decisions = Decisions("nudge")
     actions(decisions, [LIST, LIST])
-    first = decisions.before_tool([Found()], None, *LIST)
-    assert decisions.before_tool([], None, *LIST) == first
+    first = before_tool(decisions, [Found()], None, *LIST)
+    assert before_tool(decisions, [], None, *LIST) == first
 
 
 def test_nudge_keeps_the_text_when_its_own_refusals_are_found():
     decisions = Decisions("nudge")
     actions(decisions, [LIST, LIST])
-    first = decisions.before_tool([Found()], None, *LIST)
-    assert decisions.before_tool([Found("high", message="denied")], None, *LIST) == first
+    first = before_tool(decisions, [Found()], None, *LIST)
+    assert before_tool(decisions, [Found("high", message="denied")], None, *LIST) == first
 
 
 def test_nudge_runs_the_call_again_after_a_new_one():
@@ -116,6 +120,41 @@ def test_nudge_ignores_findings_about_something_else(finding):
     assert actions(decisions, [LIST, LIST], [finding], agent="helper") == ["run", "run"]
 
 
+def test_a_refused_call_has_the_result_of_the_equal_call_before():
+    decisions = Decisions("nudge")
+    for i, (tool, output, ok) in enumerate(
+        [(LIST, "a.py", True), (READ, "no such file", False), (LIST, "a.py b.py", True)]
+    ):
+        before_tool(decisions, [], None, *tool, f"c{i}")
+        decisions.after_tool(None, f"c{i}", Result(output, ok))
+    assert before_tool(decisions, [Found()], None, *LIST).result == Result("a.py b.py")
+    assert before_tool(decisions, [Found()], None, *READ).result == Result("no such file", ok=False)
+    # A refused call has no result of its own.
+    decisions.after_tool(None, "c", Result("the text of the refusal"))
+    assert before_tool(decisions, [Found()], None, *LIST).result == Result("a.py b.py")
+
+
+def test_the_result_of_a_call_that_did_not_end_is_unknown():
+    decisions = Decisions("nudge")
+    before_tool(decisions, [], None, *LIST, "c1")
+    assert before_tool(decisions, [Found()], None, *LIST, "c2").result == Result()
+    decisions.after_tool(None, "c1", None)
+    assert before_tool(decisions, [Found()], None, *LIST, "c3").result == Result()
+
+
+def test_only_the_results_since_the_latest_new_call_are_kept():
+    decisions = Decisions("nudge")
+    for i in range(100):
+        before_tool(decisions, [], None, "read", {"path": i}, f"c{i}")
+        decisions.after_tool(None, f"c{i}", Result("text"))
+    assert len(decisions._agents[None].results) == 1
+    for i in range(100):
+        before_tool(decisions, [], None, "read", {"path": i}, f"d{i}")
+        decisions.after_tool(None, f"d{i}", Result("text"))
+    assert len(decisions._agents[None].results) == 32
+    assert not decisions._agents[None].running
+
+
 def test_nudge_keeps_the_calls_of_agents_apart():
     decisions = Decisions("nudge")
     actions(decisions, [LIST], agent="first")
@@ -142,7 +181,7 @@ def test_the_action_of_the_policy_applies_up_to_act(act, suggested, expected):
     decisions = Decisions(act)
     actions(decisions, [LIST])
     found = Found(action=suggested)
-    assert decisions.before_tool([found], None, *LIST).action == expected
+    assert before_tool(decisions, [found], None, *LIST).action == expected
     assert decisions.before_model([found]).action == ("stop" if expected == "stop" else "run")
 
 
@@ -151,7 +190,7 @@ def test_an_action_of_the_policy_applies_to_each_severity_and_class(found):
     decisions = Decisions("stop", "high")
     actions(decisions, [LIST])
     nudging, stopping = replace(found, action="nudge"), replace(found, action="stop")
-    verdict = decisions.before_tool([nudging], None, *LIST)
+    verdict = before_tool(decisions, [nudging], None, *LIST)
     assert verdict.action == "nudge"
     assert ("will not change" in verdict.text) == (found.class_ == "runaway")
     assert decisions.before_model([nudging, stopping]).finding == stopping
@@ -161,8 +200,8 @@ def test_each_finding_has_its_own_reaction():
     decisions = Decisions("stop")
     actions(decisions, [LIST])
     observed, nudging = Found("high", action="observe"), Found("low", action="nudge")
-    assert decisions.before_tool([observed, nudging], None, *LIST).finding == nudging
-    assert decisions.before_tool([observed, Found()], None, *LIST).finding == Found()
+    assert before_tool(decisions, [observed, nudging], None, *LIST).finding == nudging
+    assert before_tool(decisions, [observed, Found()], None, *LIST).finding == Found()
 
 
 def test_severity_sets_the_lowest_level():

@@ -217,13 +217,14 @@ impl Vocabulary {
                 Cause::Sibling,
                 Cause::Interrupted,
                 Cause::Timeout,
+                Cause::Intercepted,
             ]),
         );
         let output = option::weighted(0.9, self.text());
         (select(IDS), any::<bool>(), cause, option::weighted(0.2, any::<i32>()), output).prop_map(
             |(id, ok, cause, exit_code, output)| {
                 let mut result = ToolResult::new(id, ok, output.map(Into::into));
-                result.cause = cause.filter(|_| !ok);
+                result.cause = cause.filter(|cause| !ok || *cause == Cause::Intercepted);
                 result.exit_code = exit_code;
                 result
             },

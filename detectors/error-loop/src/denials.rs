@@ -32,7 +32,7 @@ impl Denials {
             EventKind::ToolResult(result) => match result.cause {
                 Some(Cause::Blocked) => self.add(result, cx),
                 Some(Cause::Declined) => self.end(cx, "a person declined a call"),
-                Some(Cause::Sibling | Cause::Interrupted) => {}
+                Some(Cause::Sibling | Cause::Interrupted | Cause::Intercepted) => {}
                 _ => self.add_finished(result, cx),
             },
             EventKind::Prompt { .. } => {

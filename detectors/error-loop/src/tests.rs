@@ -213,6 +213,12 @@ fn denied_calls_in_a_row_are_counted_unless_a_person_denied_them() {
              +1s call Bash make\n+1s result blocked no",
             2,
         ),
+        // Calls that Watchkeeper answered are no denials, and no end of them.
+        ("0s repeat 4 every 9s: call Bash make ;; result intercepted fail no", 0),
+        (
+            "0s repeat 4 every 9s: call Bash make ;; result blocked no ;; call Bash ls ;; result intercepted ok a",
+            4,
+        ),
         // The harness begins other turns.
         ("0s repeat 4 every 9m: synthetic look ;; call Bash make ;; result blocked no", 1),
     ] {

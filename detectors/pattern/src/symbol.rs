@@ -294,8 +294,11 @@ impl TryFrom<Fields> for Symbol {
         if fields.arguments.as_ref().is_some_and(BTreeMap::is_empty) {
             return Err("`arguments` is empty; name an argument, or remove the field".to_owned());
         }
-        if fields.ok == Some(true) && fields.cause.is_some() {
-            return Err("no event satisfies this: a successful result has no `cause`".to_owned());
+        let is_of_success = |causes: &OneOrMany<Cause>| causes.any(|it| *it == Cause::Intercepted);
+        if fields.ok == Some(true) && fields.cause.as_ref().is_some_and(|it| !is_of_success(it)) {
+            let message = "no event satisfies this: a successful result has no `cause` but \
+                           `intercepted`";
+            return Err(message.to_owned());
         }
         let never = |name, comparison| {
             Err(format!("no event satisfies this: `{name}` is never {comparison}"))

@@ -98,6 +98,7 @@ fn result_summary(result: &ToolResult, tool: &str) -> String {
         (Some(Cause::Sibling), _) => " was canceled with a parallel call".to_owned(),
         (Some(Cause::Interrupted), _) => " was interrupted".to_owned(),
         (Some(Cause::Timeout), _) => " timed out".to_owned(),
+        (Some(Cause::Intercepted), _) => " was answered by watchkeeper, after".to_owned(),
         (_, Some(code)) if !result.ok => format!(" failed with exit code {code}"),
         _ if !result.ok => " failed".to_owned(),
         _ => " returned".to_owned(),

@@ -27,7 +27,9 @@ __all__ = [
 __version__: str
 
 _Time: TypeAlias = float | datetime.datetime
-_Cause: TypeAlias = Literal["declined", "blocked", "sibling", "interrupted", "timeout"]
+_Cause: TypeAlias = Literal[
+    "declined", "blocked", "sibling", "interrupted", "timeout", "intercepted"
+]
 _WaitingFor: TypeAlias = Literal["permission", "person"]
 
 @final

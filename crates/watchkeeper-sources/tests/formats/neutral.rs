@@ -127,6 +127,7 @@ fn any_event() -> impl Strategy<Value = Event> {
         Cause::Sibling,
         Cause::Interrupted,
         Cause::Timeout,
+        Cause::Intercepted,
     ]);
     let tool_result = (
         text(),

@@ -243,7 +243,12 @@ fn usage(mut words: Words<'_>) -> Result<ModelCall, String> {
 }
 
 fn result(id: Box<str>, mut words: Words<'_>) -> Result<ToolResult, String> {
+    let intercepted = words.0.strip_prefix("intercepted ");
+    words.0 = intercepted.map_or(words.0, str::trim_start);
     let (first, rest) = words.0.split_once(' ').unwrap_or((words.0, ""));
+    if intercepted.is_some() && !matches!(first, "ok" | "fail") {
+        return unknown(first, "ok or fail after `intercepted`");
+    }
     let (is_status, ok, cause) = match first {
         "ok" => (true, true, None),
         "fail" => (true, false, None),
@@ -254,6 +259,7 @@ fn result(id: Box<str>, mut words: Words<'_>) -> Result<ToolResult, String> {
         "timeout" => (true, false, Some(Cause::Timeout)),
         _ => (false, true, None),
     };
+    let cause = cause.or(intercepted.map(|_| Cause::Intercepted));
     if is_status {
         words.0 = rest.trim_start();
     }

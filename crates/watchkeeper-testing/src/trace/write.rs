@@ -76,6 +76,8 @@ fn write_kind(kind: &EventKind, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         }
         EventKind::ToolResult(result) => {
             let status = match (result.ok, result.cause) {
+                (true, Some(Cause::Intercepted)) => "intercepted ok",
+                (false, Some(Cause::Intercepted)) => "intercepted fail",
                 (true, _) => "ok",
                 (false, Some(Cause::Declined)) => "declined",
                 (false, Some(Cause::Blocked)) => "blocked",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, get_args
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["Act", "Decisions", "FindingLike", "Severity", "Verdict", "call_key"]
+__all__ = ["Act", "Decisions", "FindingLike", "Result", "Severity", "Verdict", "call_key"]
 
 Act: TypeAlias = Literal["observe", "nudge", "stop"]
 Severity: TypeAlias = Literal["low", "medium", "high"]
@@ -50,13 +50,28 @@ class FindingLike(Protocol):
 
 
 @dataclass(frozen=True)
+class Result:
+    """The result of a tool call."""
+
+    output: object = None
+    ok: bool = True
+
+
+@dataclass(frozen=True)
 class Verdict:
-    """A decision about a model call or a tool call."""
+    """A decision about a model call or a tool call.
+
+    `result` is the latest known result of a call that is equal to a refused one.
+    """
 
     action: Literal["run", "nudge", "stop"]
     text: str = ""
     finding: FindingLike | None = None
+    result: Result = Result()
 
+
+# The largest number of results of one agent that are kept.
+_MAX_RESULTS = 32
 
 _RUN = Verdict("run")
 
@@ -86,6 +101,16 @@ class _Calls:
         self.n_different: dict[int, int] = {}
         # The finding because of which a call was refused, by the hash of the call.
         self.refused: dict[int, FindingLike] = {}
+        # The hashes of running calls, by their ids.
+        self.running: dict[str, int] = {}
+        # The results of the calls since the latest new call, by the hash of the call. Only
+        # such calls can be refused.
+        self.results: dict[int, Result] = {}
+
+    def run(self, key: int, call_id: str) -> Verdict:
+        """Add a call that runs."""
+        self.running[call_id] = key
+        return _RUN
 
 
 class Decisions:
@@ -140,6 +165,7 @@ class Decisions:
         agent: str | None,
         tool: str,
         arguments: object,
+        call_id: str,
     ) -> Verdict:
         """Decide about a tool call, given the open findings of the session."""
         findings = list(findings)
@@ -151,24 +177,39 @@ class Decisions:
         last_run = calls.n_different.get(key)
         if last_run is None:
             calls.refused.clear()
+            calls.results.clear()
             calls.n_different[key] = len(calls.n_different) + 1
-            return _RUN
+            return calls.run(key, call_id)
         if last_run < len(calls.n_different):
             calls.n_different[key] = len(calls.n_different)
-            return _RUN
+            return calls.run(key, call_id)
         finding = calls.refused.get(key)
         if finding is None:
             own = (finding for finding in findings if finding.agent == agent)
             finding = self._worst(own, "nudge")
         if finding is None:
-            return _RUN
+            return calls.run(key, call_id)
         calls.refused[key] = finding
         reason = " The result will not change." if finding.class_ in _REPETITION else ""
         text = (
             f"watchkeeper did not run this call: {finding.message}.{reason} "
             "Try something different, or explain the problem and finish."
         )
-        return Verdict("nudge", text, finding)
+        return Verdict("nudge", text, finding, calls.results.get(key, Result()))
+
+    def after_tool(self, agent: str | None, call_id: str, result: Result | None) -> None:
+        """Keep the result of a call; `None` if it does not come from the tool."""
+        calls = self._agents.get(agent)
+        key = calls.running.pop(call_id, None) if calls is not None else None
+        if calls is None or key is None or result is None:
+            return
+        is_current = calls.n_different.get(key) == len(calls.n_different)
+        if is_current and (key in calls.results or len(calls.results) < _MAX_RESULTS):
+            calls.results[key] = result
+
+    def end(self) -> None:
+        """Forget the calls of a session that has ended."""
+        self._agents.clear()
 
     def _reaction(self, finding: FindingLike) -> Act:
         """Return the reaction to a finding."""

@@ -8,6 +8,7 @@ import threading
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from watchkeeper._attach._attachment import Action, logger, new_session_id
+from watchkeeper._attach._decision import Result
 from watchkeeper._errors import RunStopped
 
 if TYPE_CHECKING:
@@ -200,12 +201,14 @@ class Run:
         agent = self._session.agent_id
         with state.lock:
             was_stopped = state.decisions.stopped is not None
-            verdict = state.decisions.before_tool(findings, agent, tool, arguments)
+            verdict = state.decisions.before_tool(findings, agent, tool, arguments, call.id)
         if verdict.action == "run":
             return None
         del self._calls[call.id]
         call.detach()
-        self._session.tool_result(call.id, verdict.text, cause="blocked")
+        # For detectors, the call is one more repetition of the equal call before.
+        result = verdict.result
+        self._session.tool_result(call.id, result.output, ok=result.ok, cause="intercepted")
         if verdict.action == "nudge" or not was_stopped:
             self._report(verdict.action, tool, verdict.text, verdict.finding)
         return verdict.text
@@ -230,6 +233,11 @@ class Run:
         call = self._calls.pop(call_id, None)
         if call is None or self.is_ended:
             return
+        state = self._state
+        if not state.decisions.is_observing:
+            with state.lock:
+                result = Result(output, ok) if cause is None else None
+                state.decisions.after_tool(self._session.agent_id, call_id, result)
         if cause is not None:
             call.detach()
             self._session.tool_result(call_id, output, cause=cause)
@@ -293,6 +301,7 @@ class Run:
 
     def _finish(self) -> None:
         self._state.is_ended = True
+        self._state.decisions.end()
         self._state.core.forget(self._state.id)
 
     def _report(self, action: Any, tool: str | None, text: str, finding: object) -> None:
