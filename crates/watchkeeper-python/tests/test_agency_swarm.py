@@ -180,7 +180,8 @@ def test_the_web_server_is_watched(
         if act == "stop" and form == "get_response_stream":
             assert json.dumps(attachment.actions[0].text)[1:-1] in text
         elif act == "stop":
-            assert answer.status_code == 500
+            assert answer.status_code == 409
+            assert answer.json() == {"detail": attachment.actions[0].text}
         else:
             assert "I cannot find the file." in text
 

@@ -21,8 +21,8 @@ class Found:
     action: str | None = None
 
 
-def before_tool(decisions, findings, agent, tool, arguments, call_id="c"):
-    return decisions.before_tool(findings, agent, tool, arguments, call_id)
+def before_tool(decisions, findings, agent, *call):
+    return decisions.before_tool(findings, agent, *call[:2], call[2] if call[2:] else "c")
 
 
 def actions(decisions, calls, findings=(), agent=None):

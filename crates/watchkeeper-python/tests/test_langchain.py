@@ -150,7 +150,7 @@ def test_a_run_with_an_exception_and_the_use_of_the_model_are_recorded(files: Fi
     assert "tokens" in {f.detector for f in findings}
 
 
-def make_graph(files: Files, model: FakeModel, script: str = "fake-loop") -> Any:
+def make_graph(files: Files, model: FakeModel, script: str = "fake-loop", **wrappers: Any) -> Any:
     nodes = make_tools(files)
     bound = make_model(model, script).bind_tools(nodes)
 
@@ -161,7 +161,7 @@ def make_graph(files: Files, model: FakeModel, script: str = "fake-loop") -> Any
 
     builder = graph.StateGraph(graph.MessagesState)
     builder.add_node("model", call_model)
-    builder.add_node("tools", prebuilt.ToolNode(nodes))
+    builder.add_node("tools", prebuilt.ToolNode(nodes, **wrappers))
     builder.add_edge(graph.START, "model")
     builder.add_conditional_edges("model", prebuilt.tools_condition)
     builder.add_edge("tools", "model")
@@ -193,9 +193,33 @@ def test_honest_work_of_a_graph_gives_no_finding(files: Files) -> None:
         assert (watched.found(), list(handler.attachment.actions)) == (set(), [])
 
 
-def test_a_callback_handler_cannot_nudge() -> None:
-    with pytest.raises(ValueError, match="use WatchkeeperMiddleware"):
-        wk.WatchkeeperCallbackHandler(act="nudge")
+@pytest.mark.parametrize("form", ["invoke", "ainvoke", "stream"])
+def test_the_node_of_the_tools_answers_calls(
+    form: str, files: Files, caplog: pytest.LogCaptureFixture
+) -> None:
+    with FakeModel() as model, Watched() as watched:
+        handler = wk.WatchkeeperCallbackHandler(watched.monitor, "nudge")
+        wrappers = {
+            "wrap_tool_call": handler.wrap_tool_call,
+            "awrap_tool_call": handler.awrap_tool_call,
+        }
+        compiled = make_graph(files, model, **wrappers)
+        config = {**LIMIT, "callbacks": [handler]}
+        assert respond(compiled, form, config) == "I cannot find the file."
+        check_act("nudge", watched, handler.attachment, files, len(model.requests))
+    assert "nudge has no effect" not in caplog.text
+
+
+def test_a_callback_handler_alone_reports_that_it_cannot_nudge(
+    files: Files, caplog: pytest.LogCaptureFixture
+) -> None:
+    with FakeModel() as model, Watched() as watched:
+        handler = wk.WatchkeeperCallbackHandler(watched.monitor, "nudge")
+        config = {**LIMIT, "callbacks": [handler]}
+        assert respond(make_graph(files, model), "invoke", config) == "I cannot find the file."
+        assert (len(files.ran), list(handler.attachment.actions)) == (12, [])
+        assert "repeated_call" in watched.found()
+    assert caplog.text.count("nudge has no effect on calls of list_files") == 1
 
 
 def test_runs_without_an_end_are_bounded(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:

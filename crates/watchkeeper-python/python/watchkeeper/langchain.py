@@ -16,7 +16,7 @@ from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import ToolMessage
 from typing_extensions import NotRequired, TypedDict
 
-from watchkeeper._attach._attachment import Attachment, new_session_id
+from watchkeeper._attach._attachment import Attachment, logger, new_session_id
 from watchkeeper._attach._run import Run
 from watchkeeper._attach._runs import Runs
 
@@ -156,8 +156,17 @@ class WatchkeeperCallbackHandler(BaseCallbackHandler):
     >>> graph.invoke(state, {"callbacks": [handler]})
 
     Each invocation is a session. Graphs that a tool calls are sub-agents. With `stop`,
-    `invoke` and the other methods raise `RunStopped` before the next model call. A
-    callback cannot answer a tool call, so `nudge` needs `WatchkeeperMiddleware`.
+    `invoke` and the other methods raise `RunStopped` before the next model call.
+
+    A callback cannot answer a tool call. For `nudge`, the node of the tools must call
+    `wrap_tool_call` of the handler, which must be the handler of the invocation, too:
+
+    >>> handler = WatchkeeperCallbackHandler(act="nudge")
+    >>> node = ToolNode(
+    ...     tools,
+    ...     wrap_tool_call=handler.wrap_tool_call,
+    ...     awrap_tool_call=handler.awrap_tool_call,
+    ... )
     """
 
     raise_error = True  # For `RunStopped`.
@@ -172,14 +181,30 @@ class WatchkeeperCallbackHandler(BaseCallbackHandler):
         on_action: Callable[[Action], object] | None = None,
     ) -> None:
         super().__init__()
-        if act == "nudge":
-            message = "a callback handler cannot nudge; use WatchkeeperMiddleware"
-            raise ValueError(message)
         self.attachment = Attachment(monitor, act, severity=severity, on_action=on_action)
         # The runs of chains and models, by the id that the framework gives to each step.
         self._runs: Runs[UUID] = Runs()
         # The runs and call ids of tools.
         self._calls: dict[UUID, tuple[Run, str]] = {}
+        self._has_reported = False
+
+    def wrap_tool_call(self, request: Any, execute: Callable[[Any], Any]) -> Any:
+        """Run a tool call, or answer it if it must not run. For `ToolNode`."""
+        answer = self._answer(request)
+        return execute(request) if answer is None else _refusal(request.tool_call, answer)
+
+    async def awrap_tool_call(self, request: Any, execute: Callable[[Any], Awaitable[Any]]) -> Any:
+        """Run a tool call, or answer it if it must not run. For `ToolNode`."""
+        answer = self._answer(request)
+        return await execute(request) if answer is None else _refusal(request.tool_call, answer)
+
+    def _answer(self, request: Any) -> str | None:
+        callbacks = request.runtime.config.get("callbacks")
+        run = self._runs.get(getattr(callbacks, "parent_run_id", None))
+        if run is None:
+            return None
+        call = request.tool_call
+        return run.before_tool(call["name"], call["args"], call["id"])
 
     def on_chain_start(
         self,
@@ -263,8 +288,19 @@ class WatchkeeperCallbackHandler(BaseCallbackHandler):
             return
         call_id = kwargs.get("tool_call_id") or str(run_id)
         self._calls[run_id] = (run, call_id)
+        # A call that `wrap_tool_call` has recorded.
+        if run.has_open_call(call_id):
+            return
         arguments = inputs if inputs is not None else input_str
-        run.before_tool(serialized.get("name") or "tool", arguments, call_id)
+        name = serialized.get("name") or "tool"
+        run.before_tool(name, arguments, call_id, can_refuse=False)
+        if self.attachment.act == "nudge" and not self._has_reported:
+            self._has_reported = True
+            logger.warning(
+                "nudge has no effect on calls of %s: pass wrap_tool_call and awrap_tool_call of "
+                "the handler to ToolNode, or use WatchkeeperMiddleware",
+                name,
+            )
 
     def on_tool_end(self, output: Any, *, run_id: UUID, **_: Any) -> None:
         """Record the result of a tool call."""

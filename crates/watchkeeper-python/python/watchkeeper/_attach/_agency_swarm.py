@@ -7,6 +7,7 @@ which the end of a stopped run reaches the caller.
 from __future__ import annotations
 
 import functools
+import sys
 from typing import TYPE_CHECKING, Any
 
 from watchkeeper._attach._openai_agents import Watcher
@@ -25,7 +26,7 @@ def watch_agency(agency: Any, attachment: Attachment) -> None:
 
     The terminal and the web server run the same agents in agencies of their own.
     """
-    watcher = Watcher(attachment, agency.name)
+    watcher = _AgencyWatcher(attachment, agency.name)
     for agent in agency.agents.values():
         watcher.watch(agent)
     get_response = agency.get_response
@@ -66,13 +67,54 @@ def watch_agency(agency: Any, attachment: Attachment) -> None:
     agency.get_response_stream = response_stream
 
 
+class _AgencyWatcher(Watcher):
+    """Watches the agents of an agency.
+
+    The web server makes an agency of its own from the same agents, so that their
+    `get_response` must raise `RunStopped`, too.
+    """
+
+    def watch(self, agent: Any) -> None:
+        super().watch(agent)
+        get_response = getattr(agent, "get_response", None)
+        if get_response is None or hasattr(get_response, "__wrapped__"):
+            return
+
+        @functools.wraps(get_response)
+        async def response(*args: Any, **kwargs: Any) -> Any:
+            try:
+                return await get_response(*args, **kwargs)
+            except Exception as error:
+                _raise_run_stopped(error)
+                raise
+
+        agent.get_response = response
+
+
 def _raise_run_stopped(error: BaseException) -> None:
     """Raise the `RunStopped` that caused an exception of the framework."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, RunStopped):
-            raise cause from None
+            raise _for_web_server(cause) from None
         cause = cause.__cause__ or cause.__context__
+
+
+def _for_web_server(stopped: RunStopped) -> RunStopped:
+    """Return an exception that a web server answers with the status 409 and the text."""
+    starlette = sys.modules.get("starlette.exceptions")
+    if starlette is None or isinstance(stopped, starlette.HTTPException):
+        return stopped
+    exception: RunStopped = _web_exception_type(starlette.HTTPException)(409, str(stopped))
+    exception.args, exception.finding = stopped.args, stopped.finding
+    return exception
+
+
+@functools.cache
+def _web_exception_type(base: type[Exception]) -> Any:
+    # The constructor is that of `HTTPException`.
+    methods = {"__init__": base.__init__, "__str__": Exception.__str__, "__module__": __name__}
+    return type("RunStopped", (RunStopped, base), methods)
 
 
 async def _raising_at_end(

@@ -1,7 +1,7 @@
 """The connection to agents of the OpenAI Agents SDK.
 
-This module wraps `Agent.hooks`, and adds an input guardrail to each function tool. It
-does not change the classes of the SDK.
+This module wraps `Agent.hooks`, adds an input guardrail to each function tool, and wraps the
+other tools that run in this process. It does not change the classes of the SDK.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from agents import AgentHooks, FunctionTool, ToolGuardrailFunctionOutput, ToolInputGuardrail
 
+from watchkeeper._attach import _local_tools
 from watchkeeper._attach._attachment import logger
 from watchkeeper._attach._run import Run
 
@@ -61,6 +62,8 @@ class Watcher:
         self._name = name
         # By the ids of the call that started the run and of its usage.
         self._runs: dict[tuple[int, int], Run] = {}
+        # The names of the tools whose calls cannot be answered.
+        self._reported: set[str] = set()
 
     def watch(self, agent: Any) -> None:
         """Watch an agent, and the agents that it can call or hand off to.
@@ -82,6 +85,8 @@ class Watcher:
     def watch_tools(self, tools: list[Any]) -> None:
         """Add the guardrail to the tools that lack it, and watch the agents behind them."""
         for tool in tools:
+            if not _local_tools.wrap(tool, self.known_run):
+                self._report_tool(tool)
             if not isinstance(tool, FunctionTool):
                 continue
             guardrails = tool.tool_input_guardrails or []
@@ -95,6 +100,23 @@ class Watcher:
             for agent in agents:
                 if agent is not None and hasattr(agent, "hooks"):
                     self.watch(agent)
+
+    def _report_tool(self, tool: Any) -> None:
+        """Log once that the calls of a tool cannot be answered."""
+        name = str(getattr(tool, "name", None) or type(tool).__name__)
+        if self._attachment.act == "nudge" and name not in self._reported:
+            self._reported.add(name)
+            logger.warning(
+                "nudge has no effect on calls of %s: they are recorded, but the SDK offers no way "
+                "to answer them",
+                name,
+            )
+
+    def known_run(self, context: Any) -> Run | None:
+        """Return the run of a context, if it has started."""
+        parent = _current_call.get()
+        key = (id(parent) if parent is not None else 0, id(context.usage))
+        return self._runs.get(key)
 
     def _wrap_get_all_tools(self, agent: Any) -> None:
         """Watch tools that are made for each turn, such as those of MCP servers."""
@@ -173,12 +195,14 @@ class _Hooks(AgentHooks):
 
     async def on_tool_start(self, context: Any, agent: Any, tool: Any) -> None:
         with _Guarded():
-            # Tools without a guardrail, such as a shell.
+            # Tools whose calls cannot be answered, such as a computer.
             call_id = getattr(context, "tool_call_id", None)
-            if call_id is None or not isinstance(tool, FunctionTool):
+            is_function = isinstance(tool, FunctionTool) and call_id is not None
+            if not is_function and not _local_tools.is_wrapped(tool):
                 run = self._watcher.run_of(context, agent)
                 arguments = getattr(context, "tool_arguments", None)
-                run.before_tool(tool.name, arguments, call_id or f"{tool.name}-{id(context)}")
+                call_id = call_id or f"{tool.name}-{id(context)}"
+                run.before_tool(tool.name, arguments, call_id, can_refuse=False)
         if self._inner is not None:
             await self._inner.on_tool_start(context, agent, tool)
 
@@ -186,6 +210,7 @@ class _Hooks(AgentHooks):
         with _Guarded():
             call_id = getattr(context, "tool_call_id", None)
             run = self._watcher.run_of(context, agent, call_id=call_id)
+            # The results of wrapped tools are recorded already.
             ok = not (isinstance(result, str) and result.startswith(_TOOL_ERROR))
             run.after_tool(call_id or f"{tool.name}-{id(context)}", result, ok=ok)
         if self._inner is not None:

@@ -180,12 +180,19 @@ class Run:
 
     @_never_raises
     def before_tool(
-        self, tool: str, arguments: object, call_id: str | None, *, wait: bool = False
+        self,
+        tool: str,
+        arguments: object,
+        call_id: str | None,
+        *,
+        wait: bool = False,
+        can_refuse: bool = True,
     ) -> str | None:
         """Record a tool call. Returns the answer to a call that must not run.
 
         Frameworks that do not report model calls set `wait`: then the findings of the
-        previous calls are there, as in `before_model`.
+        previous calls are there, as in `before_model`. Without `can_refuse`, the call runs
+        in any case, and there is no answer.
         """
         if call_id is not None and call_id in self._calls:
             return None
@@ -195,7 +202,7 @@ class Run:
             return stopped.text if stopped else None
         call = self._session.tool_call(tool, arguments, call_id, response=self._response)
         self._calls[call.id] = call
-        if state.decisions.is_observing:
+        if state.decisions.is_observing or not can_refuse:
             return None
         findings = state.core.open_findings(state.id, _MAX_WAIT if wait else None)
         agent = self._session.agent_id
@@ -224,6 +231,10 @@ class Run:
     def has_open_calls(self) -> bool:
         """Return whether there are calls without a result."""
         return bool(self._calls)
+
+    def has_open_call(self, call_id: str) -> bool:
+        """Return whether a call has no result."""
+        return call_id in self._calls
 
     @_never_raises
     def after_tool(
