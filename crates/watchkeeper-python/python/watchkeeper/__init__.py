@@ -11,8 +11,6 @@
 # `typing` takes most of the time of an import. Type checkers treat this name like its own.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
     from watchkeeper._attach import Action, Attachment, attach
     from watchkeeper._errors import PolicyError, RunStopped
     from watchkeeper._monitor import Monitor
@@ -58,19 +56,21 @@ _MODULES = {
 }
 
 
-def __getattr__(name: str) -> "Any":
-    """Import a name on its first use.
+if not TYPE_CHECKING:
+    # Type checkers would accept any name.
+    def __getattr__(name: str) -> object:
+        """Import a name on its first use.
 
-    A program that switches the monitor off by its environment loads no native module.
-    """
-    if name not in __all__:
-        message = f"module {__name__!r} has no attribute {name!r}"
-        raise AttributeError(message)
-    from importlib import import_module
+        A program that switches the monitor off by its environment loads no native module.
+        """
+        if name not in __all__:
+            message = f"module {__name__!r} has no attribute {name!r}"
+            raise AttributeError(message)
+        from importlib import import_module
 
-    value = getattr(import_module(_MODULES.get(name, "watchkeeper._watchkeeper")), name)
-    globals()[name] = value
-    return value
+        module = import_module(_MODULES.get(name, "watchkeeper._watchkeeper"))
+        value = globals()[name] = getattr(module, name)
+        return value
 
 
 def __dir__() -> list[str]:
