@@ -15,7 +15,7 @@
 
 mod claude_code;
 mod codex;
-mod cut_attempts;
+mod content;
 mod discover;
 mod document;
 mod file;

@@ -16,7 +16,9 @@ use watchkeeper_core::{
 
 use crate::{
     document::{Document, Part, Wanted},
-    json::{Malformed, Reader, Text, set_once},
+    json::{
+        Located, Malformed, Number, Present, Reader, Text, object, parse, parse_head, read_value,
+    },
     tool_names::ToolNames,
 };
 
@@ -49,22 +51,9 @@ impl SourceKind for SweAgent {
     const IS_REWRITTEN: bool = true;
 
     fn recognizes(_path: &Path, head: &[u8]) -> bool {
-        let mut has_step = false;
-        // The head may be incomplete. Its first fields are enough.
-        let _: Result<bool, Malformed> = Reader::new(head).object(|reader, key| match key {
-            b"trajectory" => reader
-                .array(|reader| {
-                    reader
-                        .object(|reader, key| {
-                            has_step |= matches!(key, b"action" | b"observation");
-                            reader.pass()
-                        })
-                        .map(|_| ())
-                })
-                .map(|_| ()),
-            _ => reader.pass(),
-        });
-        has_step
+        // The head may be incomplete. Its first members are enough.
+        let head: Head = parse_head(head);
+        head.steps.iter().flatten().any(|step| step.is_step.is_some())
     }
 
     fn new(path: &Path) -> Self {
@@ -89,76 +78,43 @@ fn name(path: &Path) -> String {
     run.map_or_else(|| task.clone().into_owned(), |run| format!("{run}/{task}"))
 }
 
-#[derive(Default)]
-struct Step<'a> {
-    action: Option<Text<'a>>,
-    observation: Option<Text<'a>>,
-    thought: Option<Text<'a>>,
-    // The offsets of the three.
-    action_at: usize,
-    observation_at: usize,
-    thought_at: usize,
-}
-
-#[derive(Default)]
-struct Info<'a> {
-    exit_status: Option<Text<'a>>,
-    has_calls: bool,
-    sent: Option<u64>,
-    received: Option<u64>,
-    cost: Option<&'a str>,
-}
-
-impl<'a> Step<'a> {
-    fn read(text: &'a [u8]) -> Result<Self, Malformed> {
-        let mut step = Self::default();
-        let mut reader = Reader::new(text);
-        let is_object = reader.object(|reader, key| {
-            reader.peek()?;
-            let at = reader.here();
-            let (slot, slot_at) = match key {
-                b"action" => (&mut step.action, &mut step.action_at),
-                b"observation" => (&mut step.observation, &mut step.observation_at),
-                b"thought" => (&mut step.thought, &mut step.thought_at),
-                _ => return reader.pass(),
-            };
-            if slot.is_none() {
-                *slot_at = at;
-            }
-            set_once(slot, reader.text()?);
-            Ok(())
-        })?;
-        reader.end()?;
-        if is_object { Ok(step) } else { Err("not a JSON object") }
+object! {
+    /// A step of a trajectory.
+    struct Step<'a> {
+        b"action" => action: Located<'a, Text<'a>>,
+        b"observation" => observation: Located<'a, Text<'a>>,
+        b"thought" => thought: Located<'a, Text<'a>>,
     }
 }
 
-impl<'a> Info<'a> {
-    fn read(text: &'a [u8]) -> Result<Self, Malformed> {
-        let mut info = Self::default();
-        let mut reader = Reader::new(text);
-        reader.object(|reader, key| {
-            match key {
-                b"exit_status" => set_once(&mut info.exit_status, reader.text()?),
-                b"model_stats" => {
-                    reader.object(|reader, key| {
-                        match key {
-                            // `total_cost` is the cost of all tasks of a run.
-                            b"instance_cost" => set_once(&mut info.cost, reader.number()?),
-                            b"tokens_sent" => set_once(&mut info.sent, reader.count()?),
-                            b"tokens_received" => set_once(&mut info.received, reader.count()?),
-                            b"api_calls" => info.has_calls |= 0 < reader.count()?.unwrap_or(0),
-                            _ => reader.pass()?,
-                        }
-                        Ok(())
-                    })?;
-                }
-                _ => reader.pass()?,
-            }
-            Ok(())
-        })?;
-        reader.end()?;
-        Ok(info)
+object! {
+    struct Info<'a> {
+        b"exit_status" => exit_status: Text<'a>,
+        b"model_stats" => stats: ModelStats<'a>,
+    }
+}
+
+object! {
+    /// The usage of the model in a task.
+    struct ModelStats<'a> {
+        // `total_cost` is the cost of all tasks of a run.
+        b"instance_cost" => cost: Number<'a>,
+        b"tokens_sent" => sent: u64,
+        b"tokens_received" => received: u64,
+        b"api_calls" => n_calls: u64,
+    }
+}
+
+object! {
+    /// The beginning of a file.
+    struct Head {
+        b"trajectory" => steps: Vec<StepHead>,
+    }
+}
+
+object! {
+    struct StepHead {
+        b"action" | b"observation" => is_step: Present,
     }
 }
 
@@ -176,10 +132,10 @@ impl Source for SweAgent {
 impl Task {
     fn read(&mut self, part: &Part<'_>, sink: &mut EventSink<'_>) -> Result<(), Malformed> {
         if part.is_entry() {
-            let step = Step::read(part.text)?;
-            self.read_step(&step, part, sink);
+            self.read_step(&parse(part.text)?, part, sink);
         } else {
-            self.read_info(&Info::read(part.text)?, part, sink);
+            let info: Option<Info<'_>> = read_value(&mut Reader::new(part.text))?;
+            self.read_info(&info.unwrap_or_default(), part, sink);
         }
         Ok(())
     }
@@ -211,28 +167,34 @@ impl Task {
         let mut lines = part.lines();
         sink.at_line(lines.line_of(0));
         self.start(sink);
+        let raw = |text: Option<Located<'_, Text<'_>>>| {
+            Fingerprint::of(text.map(|text| text.value.raw()).unwrap_or_default())
+        };
         let key = [step.action, step.observation, step.thought]
-            .map(|it| Fingerprint::of(it.map(Text::raw).unwrap_or_default()))
+            .map(raw)
             .into_iter()
             .fold(Fingerprint::from(u64::from(self.n_steps)), Fingerprint::and);
-        let action = step.action.map(Text::read).unwrap_or_default();
+        let action = step.action.map(|action| action.value.read()).unwrap_or_default();
         let action = action.trim();
         if is_exit(action) || !self.is_new(key, sink) {
             return;
         }
-        let thought = step.thought.map(Text::read).unwrap_or_default();
-        if !thought.trim().is_empty() {
-            sink.at_line(part.lines().line_of(step.thought_at));
-            let text = thought.trim_end().into();
-            self.event(EventKind::Message { text, delta: false }, sink);
+        if let Some(thought) = step.thought {
+            let text = thought.value.read();
+            if !text.trim().is_empty() {
+                sink.at_line(part.lines().line_of(thought.at));
+                let text = text.trim_end().into();
+                self.event(EventKind::Message { text, delta: false }, sink);
+            }
         }
-        if action.is_empty() {
+        let Some(action_at) = step.action.map(|action| action.at).filter(|_| !action.is_empty())
+        else {
             return;
-        }
+        };
         let id = self.n_steps.to_string();
         let (tool, class) = tool(action);
         let (tool, class) = self.tools.get(tool, |_| Some(class));
-        sink.at_line(part.lines().line_of(step.action_at));
+        sink.at_line(part.lines().line_of(action_at));
         // One tool edits and reads.
         let class =
             if action.starts_with("str_replace_editor view") { ToolClass::Read } else { class };
@@ -240,8 +202,8 @@ impl Task {
             .with_targets(targets(action, class));
         self.event(EventKind::ToolCall(call), sink);
         if let Some(observation) = step.observation {
-            sink.at_line(part.lines().line_of(step.observation_at));
-            let output = observation.read();
+            sink.at_line(part.lines().line_of(observation.at));
+            let output = observation.value.read();
             let outcome = outcome(&output);
             let mut result = ToolResult::new(id, outcome.is_ok(), Some(output.into()));
             result.cause = outcome.err().flatten();
@@ -252,14 +214,17 @@ impl Task {
     fn read_info(&mut self, info: &Info<'_>, part: &Part<'_>, sink: &mut EventSink<'_>) {
         sink.at_line(part.lines().line_of(0));
         self.start(sink);
+        let stats = info.stats.as_ref();
+        let count = |count: fn(&ModelStats<'_>) -> Option<u64>| stats.and_then(count).unwrap_or(0);
         let tokens = Tokens {
-            input: info.sent.unwrap_or(0),
-            output: info.received.unwrap_or(0),
+            input: count(|stats| stats.sent),
+            output: count(|stats| stats.received),
             ..Tokens::default()
         };
         let key = Fingerprint::of("usage").and(Fingerprint::from(tokens.total()));
-        if (info.has_calls || 0 < tokens.total()) && self.is_new(key, sink) {
-            let cost_usd = info.cost.and_then(|it| it.parse().ok()).filter(|it| 0.0 < *it);
+        let has_calls = 0 < count(|stats| stats.n_calls);
+        if (has_calls || 0 < tokens.total()) && self.is_new(key, sink) {
+            let cost_usd = stats.and_then(|stats| stats.cost?.parse()).filter(|cost| 0.0 < *cost);
             // A later event with the same id replaces this one.
             let id = Some("all".into());
             let call = ModelCall { id, tokens, cost_usd, ..ModelCall::default() };

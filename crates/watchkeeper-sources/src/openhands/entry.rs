@@ -1,403 +1,189 @@
-//! The fields of an event of OpenHands that are used.
+//! The members of an event that are used.
 
-use watchkeeper_core::author::Tokens;
+use super::{
+    outcome::Outcome,
+    usage::{Totals, Usage},
+};
+use crate::{
+    content::{Content, join},
+    json::{Located, Malformed, Number, Raw, Text, TextOr, object, parse},
+};
 
-use crate::json::{Malformed, Reader, Text, set_once};
-
-/// An event with the fields of both generations.
-#[derive(Default)]
-pub(super) struct Entry<'a> {
-    /// The id as written: a number, or a string with its quotes.
-    pub(super) id: Option<&'a [u8]>,
-    pub(super) timestamp: Option<Text<'a>>,
-    pub(super) source: Option<Text<'a>>,
-    /// The kind of event in the SDK.
-    pub(super) kind: Option<Text<'a>>,
-    /// The kind of event before the SDK.
-    pub(super) action: Option<Text<'a>>,
-    pub(super) observation: Option<Text<'a>>,
-    /// The arguments of a call. In versions without a member for them, the whole event.
-    pub(super) arguments: Option<&'a [u8]>,
-    pub(super) args: Args<'a>,
-    /// The id of the action of an observation.
-    pub(super) cause: Option<&'a str>,
-    pub(super) outcome: Outcome<'a>,
-    /// The model response of a call, and its usage.
-    pub(super) response: Option<Text<'a>>,
-    pub(super) model: Option<Text<'a>>,
-    pub(super) used: Option<Used>,
-    /// The total usage so far.
-    pub(super) totals: Option<Used>,
-    pub(super) tool: Option<Text<'a>>,
-    pub(super) call: Option<Text<'a>>,
-    /// Arguments that the tool did not understand.
-    pub(super) raw_arguments: Option<Text<'a>>,
-    pub(super) message: Content<'a>,
-    pub(super) reasoning: Option<Text<'a>>,
-    /// The error message, or the reason why a call was declined.
-    pub(super) error: Option<Text<'a>>,
-    pub(super) code: Option<Text<'a>>,
-    /// The key of an update of the state of a conversation.
-    pub(super) key: Option<Text<'a>>,
-    pub(super) value: Option<&'a [u8]>,
-    // Fields of a call by another agent, through the Agent Client Protocol.
-    pub(super) status: Option<Text<'a>>,
-    pub(super) tool_kind: Option<Text<'a>>,
-    pub(super) title: Option<Text<'a>>,
-    pub(super) parent_call: Option<Text<'a>>,
-    pub(super) raw_output: Option<&'a [u8]>,
-}
-
-/// The arguments of an action.
-#[derive(Default)]
-pub(super) struct Args<'a> {
-    pub(super) content: Option<Text<'a>>,
-    pub(super) thought: Option<Text<'a>>,
-    pub(super) final_thought: Option<Text<'a>>,
-    pub(super) message: Option<Text<'a>>,
-    pub(super) command: Option<Text<'a>>,
-    pub(super) code: Option<Text<'a>>,
-    pub(super) name: Option<Text<'a>>,
-    pub(super) version: Option<Text<'a>>,
-    pub(super) waits: bool,
-}
-
-/// The outcome of an action.
-#[derive(Default)]
-pub(super) struct Outcome<'a> {
-    pub(super) content: Content<'a>,
-    /// The offset of the content.
-    pub(super) at: usize,
-    pub(super) exit_code: Option<i32>,
-    /// The text that the terminal appended to the output.
-    pub(super) suffix: Option<Text<'a>>,
-    pub(super) is_error: bool,
-    pub(super) has_timed_out: bool,
-    /// The state of the agent.
-    pub(super) state: Option<Text<'a>>,
-    pub(super) reason: Option<Text<'a>>,
-}
-
-/// Text of one or several parts.
-#[derive(Default)]
-pub(super) struct Content<'a>(Vec<Text<'a>>);
-
-/// The usage of model responses.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Used {
-    /// Input tokens, with or without a cache.
-    prompt: u64,
-    cache_read: u64,
-    cache_write: u64,
-    completion: u64,
-    reasoning: u64,
-    cost_usd: f64,
-}
-
-impl Used {
-    pub(super) fn tokens(self) -> Tokens {
-        let cached = self.cache_read.saturating_add(self.cache_write);
-        // Some providers include cached tokens in the input, and some do not.
-        let input = self.prompt.checked_sub(cached).unwrap_or(self.prompt);
-        Tokens {
-            input,
-            cache_read: self.cache_read,
-            cache_write: self.cache_write,
-            output: self.completion,
-            reasoning: self.reasoning.min(self.completion),
-            cache_write_1h: 0,
-        }
-    }
-
-    /// Returns the difference to the earlier totals, or all if the totals were reset.
-    pub(super) fn since(self, earlier: Self) -> Self {
-        if self.prompt < earlier.prompt || self.completion < earlier.completion {
-            return self;
-        }
-        Self {
-            prompt: self.prompt - earlier.prompt,
-            cache_read: self.cache_read.saturating_sub(earlier.cache_read),
-            cache_write: self.cache_write.saturating_sub(earlier.cache_write),
-            completion: self.completion - earlier.completion,
-            reasoning: self.reasoning.saturating_sub(earlier.reasoning),
-            cost_usd: (self.cost_usd - earlier.cost_usd).max(0.0),
-        }
-    }
-
-    /// Reads the usage of a response, in the format of the provider or of OpenHands.
-    pub(super) fn read(&mut self, reader: &mut Reader<'_>) -> Result<(), Malformed> {
-        reader.object(|reader, key| {
-            let mut count = || -> Result<u64, Malformed> { Ok(reader.count()?.unwrap_or(0)) };
-            match key {
-                b"prompt_tokens" => self.prompt = count()?,
-                b"completion_tokens" => self.completion = count()?,
-                b"cache_read_tokens" | b"cache_read_input_tokens" => {
-                    self.cache_read = self.cache_read.max(count()?);
-                }
-                b"cache_write_tokens" | b"cache_creation_input_tokens" => {
-                    self.cache_write = count()?;
-                }
-                b"reasoning_tokens" => self.reasoning = count()?,
-                b"prompt_tokens_details" | b"completion_tokens_details" => {
-                    reader.object(|reader, key| {
-                        let n = reader.count()?.unwrap_or(0);
-                        match key {
-                            b"cached_tokens" => self.cache_read = self.cache_read.max(n),
-                            b"reasoning_tokens" => self.reasoning = n,
-                            _ => {}
-                        }
-                        Ok(())
-                    })?;
-                }
-                _ => reader.pass()?,
-            }
-            Ok(())
-        })?;
-        Ok(())
-    }
-
-    /// Reads total usage. Returns the totals and the model.
-    pub(super) fn read_totals<'a>(
-        reader: &mut Reader<'a>,
-    ) -> Result<(Option<Self>, Option<Text<'a>>), Malformed> {
-        let (mut totals, mut model) = (Self::default(), None);
-        let is_object = reader.object(|reader, key| {
-            match key {
-                b"accumulated_cost" => totals.cost_usd = cost(reader)?,
-                b"accumulated_token_usage" => totals.read(reader)?,
-                b"model_name" => set_once(&mut model, reader.text()?),
-                _ => reader.pass()?,
-            }
-            Ok(())
-        })?;
-        Ok((is_object.then_some(totals), model))
-    }
-
-    /// Returns the cost in US dollars, if it is known.
-    pub(super) fn cost_usd(self) -> Option<f64> {
-        Some(self.cost_usd).filter(|it| 0.0 < *it)
-    }
-
-    /// Sets the cost in US dollars.
-    pub(super) fn at_cost(self, cost_usd: f64) -> Self {
-        Self { cost_usd, ..self }
-    }
-
-    /// Returns whether tokens were counted. Early versions do not count them.
-    pub(super) fn has_tokens(self) -> bool {
-        0 < self.prompt || 0 < self.completion
+object! {
+    /// An event, with the members of both generations.
+    pub(super) struct Entry<'a> {
+        /// The id as written: a number, or a string with its quotes.
+        b"id" => id: Raw<'a>,
+        b"timestamp" => timestamp: Text<'a>,
+        b"source" => source: Text<'a>,
+        /// The kind of event in the SDK.
+        b"kind" => kind: Text<'a>,
+        /// The action of the SDK, or the kind of an earlier action.
+        b"action" => action: TextOr<'a, Located<'a, Args<'a>>>,
+        /// The observation of the SDK, or the kind of an earlier observation.
+        b"observation" => observation: TextOr<'a, Outcome<'a>>,
+        // Members of an action.
+        b"args" => args: Located<'a, Args<'a>>,
+        b"tool_name" => tool_name: Text<'a>,
+        b"tool_call_id" => call: Text<'a>,
+        b"tool_call" => model_call: ModelToolCall<'a>,
+        b"tool_call_metadata" => metadata: ToolCallMetadata<'a>,
+        b"llm_response_id" => response: Text<'a>,
+        /// The total usage so far.
+        b"llm_metrics" => totals: Totals<'a>,
+        b"thought" => thought: Content<'a>,
+        b"reasoning_content" => reasoning: Text<'a>,
+        b"llm_message" => message: ModelMessage<'a>,
+        // Members of an observation.
+        /// The id of the action.
+        b"cause" => cause: Number<'a>,
+        b"content" => content: Located<'a, Content<'a>>,
+        b"exit_code" => exit_code: i32,
+        b"is_error" => is_error: bool,
+        b"extras" => extras: Outcome<'a>,
+        // Members of an error, or of a declined call.
+        b"error" | b"detail" | b"rejection_reason" => error: Text<'a>,
+        b"code" => code: Text<'a>,
+        // Members of an update of the state of a conversation.
+        b"key" => key: Text<'a>,
+        b"value" => value: Raw<'a>,
+        // Members of a call by another agent, through the Agent Client Protocol.
+        b"status" => status: Text<'a>,
+        b"tool_kind" => tool_kind: Text<'a>,
+        b"title" => title: Text<'a>,
+        b"parent_tool_call_id" => parent_call: Text<'a>,
+        b"raw_input" => raw_input: Raw<'a>,
+        b"raw_output" => raw_output: Raw<'a>,
     }
 }
 
-/// Reads a cost in US dollars.
-pub(super) fn cost(reader: &mut Reader<'_>) -> Result<f64, Malformed> {
-    let cost: Option<f64> = reader.number()?.and_then(|it| it.parse().ok());
-    Ok(cost.filter(|it| it.is_finite() && 0.0 <= *it).unwrap_or(0.0))
+object! {
+    /// The arguments of an action.
+    pub(super) struct Args<'a> {
+        b"content" => content: Text<'a>,
+        b"thought" => thought: Text<'a>,
+        b"final_thought" => final_thought: Text<'a>,
+        b"message" => message: Text<'a>,
+        b"command" => command: Text<'a>,
+        b"code" => code: Text<'a>,
+        b"name" => name: Text<'a>,
+        b"openhands_version" => version: Text<'a>,
+        b"wait_for_response" => waits: bool,
+    }
+}
+
+object! {
+    /// A call as the model wrote it.
+    pub(super) struct ModelToolCall<'a> {
+        b"arguments" => arguments: Text<'a>,
+    }
+}
+
+object! {
+    pub(super) struct ToolCallMetadata<'a> {
+        b"function_name" => tool: Text<'a>,
+        b"model_response" => response: ModelResponse<'a>,
+    }
+}
+
+object! {
+    pub(super) struct ModelResponse<'a> {
+        b"id" => id: Text<'a>,
+        b"model" => model: Text<'a>,
+        b"usage" => usage: Usage<'a>,
+    }
+}
+
+object! {
+    pub(super) struct ModelMessage<'a> {
+        b"content" => content: Content<'a>,
+        b"reasoning_content" => reasoning: Text<'a>,
+    }
 }
 
 impl<'a> Entry<'a> {
-    pub(super) fn read(text: &'a [u8]) -> Result<Self, Malformed> {
-        let mut entry = Self::default();
-        let mut reader = Reader::new(text);
-        let is_object = reader.object(|reader, key| entry.read_member(reader, key))?;
-        reader.end()?;
-        if !is_object {
-            return Err("not a JSON object");
-        }
-        if entry.arguments.is_none() && entry.action.is_some() {
-            entry.arguments = Some(text);
-            entry.args.read(&mut Reader::new(text))?;
+    pub(super) fn parse(text: &'a [u8]) -> Result<Self, Malformed> {
+        let mut entry: Self = parse(text)?;
+        if entry.arguments().is_none() && entry.action_kind().is_some() {
+            // The arguments of early actions are members of the event.
+            entry.args = Some(Located { at: 0, raw: text, value: parse(text)? });
         }
         Ok(entry)
     }
 
-    fn read_member(&mut self, reader: &mut Reader<'a>, key: &[u8]) -> Result<(), Malformed> {
-        match key {
-            b"id" => set_once(&mut self.id, Some(reader.skip()?)),
-            b"timestamp" => set_once(&mut self.timestamp, reader.text()?),
-            b"source" => set_once(&mut self.source, reader.text()?),
-            b"kind" => set_once(&mut self.kind, reader.text()?),
-            b"action" if reader.peek()? == b'"' => set_once(&mut self.action, reader.text()?),
-            b"action" | b"args" => {
-                let raw = reader.skip()?;
-                if raw.starts_with(b"{") && self.arguments.is_none() {
-                    self.arguments = Some(raw);
-                    self.args.read(&mut Reader::new(raw))?;
-                }
-            }
-            b"raw_input" => set_once(&mut self.arguments, Some(reader.skip()?)),
-            b"observation" if reader.peek()? == b'"' => {
-                set_once(&mut self.observation, reader.text()?);
-            }
-            b"observation" | b"extras" => {
-                reader.object(|reader, key| self.outcome.read_member(reader, key))?;
-            }
-            b"content" | b"exit_code" | b"is_error" => self.outcome.read_member(reader, key)?,
-            b"cause" => set_once(&mut self.cause, reader.number()?),
-            b"tool_call_metadata" => {
-                reader.object(|reader, key| self.read_metadata(reader, key))?;
-            }
-            b"llm_metrics" => self.totals = Used::read_totals(reader)?.0,
-            b"tool_name" => set_once(&mut self.tool, reader.text()?),
-            b"tool_call_id" => set_once(&mut self.call, reader.text()?),
-            b"tool_call" => {
-                reader.object(|reader, key| {
-                    match key {
-                        b"arguments" => set_once(&mut self.raw_arguments, reader.text()?),
-                        _ => reader.pass()?,
-                    }
-                    Ok(())
-                })?;
-            }
-            b"llm_response_id" => set_once(&mut self.response, reader.text()?),
-            b"thought" => self.message.read(reader)?,
-            b"reasoning_content" => set_once(&mut self.reasoning, reader.text()?),
-            b"llm_message" => {
-                reader.object(|reader, key| {
-                    match key {
-                        b"content" => self.message.read(reader)?,
-                        b"reasoning_content" => set_once(&mut self.reasoning, reader.text()?),
-                        _ => reader.pass()?,
-                    }
-                    Ok(())
-                })?;
-            }
-            b"error" | b"detail" | b"rejection_reason" => set_once(&mut self.error, reader.text()?),
-            b"code" => set_once(&mut self.code, reader.text()?),
-            b"key" => set_once(&mut self.key, reader.text()?),
-            b"value" => set_once(&mut self.value, Some(reader.skip()?)),
-            b"status" => set_once(&mut self.status, reader.text()?),
-            b"tool_kind" => set_once(&mut self.tool_kind, reader.text()?),
-            b"title" => set_once(&mut self.title, reader.text()?),
-            b"parent_tool_call_id" => set_once(&mut self.parent_call, reader.text()?),
-            b"raw_output" => set_once(&mut self.raw_output, Some(reader.skip()?)),
-            _ => reader.pass()?,
+    /// Returns whether the event has the source `name`.
+    pub(super) fn is_from(&self, name: &str) -> bool {
+        self.source.is_some_and(|source| source.is(name))
+    }
+
+    /// Returns the kind of an action before the SDK.
+    pub(super) fn action_kind(&self) -> Option<Text<'a>> {
+        match self.action {
+            Some(TextOr::Text(kind)) => Some(kind),
+            _ => None,
         }
-        Ok(())
     }
 
-    /// Reads the model response of a call.
-    fn read_metadata(&mut self, reader: &mut Reader<'a>, key: &[u8]) -> Result<(), Malformed> {
-        match key {
-            b"function_name" => set_once(&mut self.tool, reader.text()?),
-            b"model_response" => {
-                reader.object(|reader, key| {
-                    match key {
-                        b"id" => set_once(&mut self.response, reader.text()?),
-                        b"model" => set_once(&mut self.model, reader.text()?),
-                        b"usage" => self.used.get_or_insert_default().read(reader)?,
-                        _ => reader.pass()?,
-                    }
-                    Ok(())
-                })?;
-            }
-            _ => reader.pass()?,
+    /// Returns the kind of an observation before the SDK.
+    pub(super) fn observation_kind(&self) -> Option<Text<'a>> {
+        match self.observation {
+            Some(TextOr::Text(kind)) => Some(kind),
+            _ => None,
         }
-        Ok(())
     }
-}
 
-impl<'a> Args<'a> {
-    fn read(&mut self, reader: &mut Reader<'a>) -> Result<(), Malformed> {
-        reader.object(|reader, key| {
-            match key {
-                b"content" => set_once(&mut self.content, reader.text()?),
-                b"thought" => set_once(&mut self.thought, reader.text()?),
-                b"final_thought" => set_once(&mut self.final_thought, reader.text()?),
-                b"message" => set_once(&mut self.message, reader.text()?),
-                b"command" => set_once(&mut self.command, reader.text()?),
-                b"code" => set_once(&mut self.code, reader.text()?),
-                b"name" => set_once(&mut self.name, reader.text()?),
-                b"openhands_version" => set_once(&mut self.version, reader.text()?),
-                b"wait_for_response" => self.waits |= reader.flag()? == Some(true),
-                _ => reader.pass()?,
-            }
-            Ok(())
-        })?;
-        Ok(())
-    }
-}
-
-impl<'a> Outcome<'a> {
-    fn read_member(&mut self, reader: &mut Reader<'a>, key: &[u8]) -> Result<(), Malformed> {
-        match key {
-            b"content" | b"output" | b"result" => {
-                reader.peek()?;
-                if self.content.is_empty() {
-                    self.at = reader.here();
-                }
-                self.content.read(reader)?;
-            }
-            b"exit_code" => self.read_exit_code(reader)?,
-            b"metadata" => {
-                reader.object(|reader, key| {
-                    match key {
-                        b"exit_code" => self.read_exit_code(reader)?,
-                        b"suffix" => set_once(&mut self.suffix, reader.text()?),
-                        _ => reader.pass()?,
-                    }
-                    Ok(())
-                })?;
-            }
-            // A flag, or an error message.
-            b"error" if reader.peek()? == b'"' => {
-                let text = reader.text()?.filter(|it| !it.raw().is_empty());
-                self.is_error |= text.is_some();
-                if self.content.is_empty() {
-                    self.content.0.extend(text);
-                }
-            }
-            b"error" | b"is_error" => self.is_error |= reader.flag()? == Some(true),
-            b"timeout" => self.has_timed_out |= reader.flag()? == Some(true),
-            b"agent_state" => set_once(&mut self.state, reader.text()?),
-            b"reason" => set_once(&mut self.reason, reader.text()?),
-            _ => reader.pass()?,
+    fn args(&self) -> Option<&Located<'a, Args<'a>>> {
+        match &self.action {
+            Some(TextOr::Other(args)) => Some(args),
+            _ => self.args.as_ref(),
         }
-        Ok(())
     }
 
-    fn read_exit_code(&mut self, reader: &mut Reader<'_>) -> Result<(), Malformed> {
-        let code = reader.number()?.and_then(|it| it.parse().ok());
-        set_once(&mut self.exit_code, code);
-        Ok(())
-    }
-}
-
-impl<'a> Content<'a> {
-    fn read(&mut self, reader: &mut Reader<'a>) -> Result<(), Malformed> {
-        if reader.peek()? == b'[' {
-            reader.array(|reader| self.read_part(reader))?;
-            return Ok(());
-        }
-        self.0.extend(reader.text()?);
-        Ok(())
+    /// Returns an argument of an action.
+    pub(super) fn arg(&self, arg: impl Fn(&Args<'a>) -> Option<Text<'a>>) -> Option<Text<'a>> {
+        self.args().and_then(|args| arg(&args.value))
     }
 
-    fn read_part(&mut self, reader: &mut Reader<'a>) -> Result<(), Malformed> {
-        if reader.peek()? == b'"' {
-            self.0.extend(reader.text()?);
-            return Ok(());
-        }
-        let mut text = None;
-        reader.object(|reader, key| {
-            match key {
-                b"text" => set_once(&mut text, reader.text()?),
-                _ => reader.pass()?,
-            }
-            Ok(())
-        })?;
-        self.0.extend(text);
-        Ok(())
+    /// Returns whether the agent waits for a response to its message.
+    pub(super) fn waits_for_response(&self) -> bool {
+        self.args().is_some_and(|args| args.value.waits == Some(true))
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.0.iter().all(|it| it.raw().is_empty())
+    /// Returns the arguments of a call as written.
+    pub(super) fn arguments(&self) -> Option<&'a [u8]> {
+        let args = self.args().map(|args| args.raw);
+        args.or(self.raw_input.map(|input| input.0))
     }
 
-    pub(super) fn boxed(&self) -> Box<str> {
-        match self.0.as_slice() {
-            [text] => text.boxed(),
-            texts => texts.iter().map(|it| it.read()).collect::<Vec<_>>().join("\n").into(),
-        }
+    /// Returns arguments that the tool did not understand.
+    pub(super) fn raw_arguments(&self) -> Option<Text<'a>> {
+        self.model_call.as_ref().and_then(|call| call.arguments)
+    }
+
+    pub(super) fn tool(&self) -> Option<Text<'a>> {
+        self.tool_name.or(self.metadata.as_ref().and_then(|metadata| metadata.tool))
+    }
+
+    /// Returns the model response of a call.
+    pub(super) fn response(&self) -> Option<&ModelResponse<'a>> {
+        self.metadata.as_ref().and_then(|metadata| metadata.response.as_ref())
+    }
+
+    /// Returns the id of the model response of a call.
+    pub(super) fn response_id(&self) -> Option<Text<'a>> {
+        self.response.or(self.response().and_then(|response| response.id))
+    }
+
+    /// Returns the text of a message, or the thought of an action.
+    pub(super) fn message(&self) -> Box<str> {
+        let message = self.message.as_ref().and_then(|message| message.content.as_ref());
+        let contents = [self.thought.as_ref(), message];
+        let texts = contents.into_iter().flatten().flat_map(|content| &content.texts);
+        join(&texts.copied().collect::<Vec<_>>())
+    }
+
+    pub(super) fn reasoning(&self) -> Option<Text<'a>> {
+        let of_message = self.message.as_ref().and_then(|message| message.reasoning);
+        self.reasoning.or(of_message).filter(|text| !text.raw().is_empty())
     }
 }

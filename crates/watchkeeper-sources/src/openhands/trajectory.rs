@@ -2,18 +2,18 @@
 
 use watchkeeper_core::{
     AgentId, EventKind, Fingerprint, ToolClass, ToolResult,
-    author::{Cause, EventSink, WaitingFor},
+    author::{Cause, WaitingFor},
 };
 
 use super::{
-    Conversation, MAX_DELEGATES, class_of_command,
-    entry::{Entry, Used},
-    result,
+    entry::{Entry, ModelResponse},
+    events::{COMPACTION, EntryEvents, class_of_command},
+    usage::{Totals, Usage, Used},
 };
-use crate::{
-    document::LineCounter,
-    json::{Malformed, Text, decode},
-};
+use crate::json::{Malformed, Text, decode};
+
+/// The largest number of nested delegates.
+const MAX_DELEGATES: usize = 16;
 
 /// Arguments that do not change what a call does.
 const VOLATILE: &[&str] = &[
@@ -29,104 +29,196 @@ const VOLATILE: &[&str] = &[
     "timeout",
 ];
 
-pub(super) fn read(
-    to: &mut Conversation,
-    entry: &Entry<'_>,
-    lines: &mut LineCounter<'_>,
-    sink: &mut EventSink<'_>,
-) -> Result<(), Malformed> {
-    let of = |name: Text<'_>| decode(name.raw()).into_owned();
-    match (entry.action.map(of), entry.observation.map(of)) {
-        (Some(action), _) => read_action(to, &action, entry, sink),
-        (None, Some(observation)) => read_observation(to, &observation, entry, lines, sink),
-        (None, None) => return Err("neither action nor observation"),
+impl EntryEvents<'_, '_> {
+    /// Reads an action or an observation.
+    pub(super) fn read_trajectory(&mut self) -> Result<(), Malformed> {
+        match (self.entry.action_kind(), self.entry.observation_kind()) {
+            (Some(action), _) => self.read_action(&decode(action.raw())),
+            (None, Some(observation)) => self.read_observation(&decode(observation.raw())),
+            (None, None) => return Err("neither action nor observation"),
+        }
+        Ok(())
     }
-    Ok(())
-}
 
-fn read_action(to: &mut Conversation, action: &str, entry: &Entry<'_>, sink: &mut EventSink<'_>) {
-    let args = &entry.args;
-    // Old tasks begin with the prompt, which has no source.
-    let is_of_agent = entry.source.map_or(1 < to.n_entries, |it| it.is("agent"));
-    match action {
-        "system" => {
-            to.start.version = args.version.map(Text::boxed);
-            return to.begin(sink);
-        }
-        "message" if !is_of_agent => {
-            let text = args.content.map(Text::boxed).unwrap_or_default();
-            let synthetic = entry.source.is_some_and(|it| it.is("environment"));
-            return to.emit_prompt(text, synthetic, sink);
-        }
-        "condensation" => {
-            let kind = EventKind::Compaction { before_tokens: None, after_tokens: None };
-            return to.emit(kind, sink);
-        }
-        "change_agent_state"
-        | "condensation_request"
-        | "loop_recovery"
-        | "null"
-        | "pause"
-        | "recall"
-        | "resume"
-        | "start"
-        | "stop"
-        | "summarize" => return,
-        // OpenHands itself prepares the workspace of the agent.
-        _ if !is_of_agent => return,
-        _ => {}
-    }
-    match action {
-        "message" => {
-            to.emit_message(&args.content.map(Text::read).unwrap_or_default(), sink);
-            emit_usage(to, entry, sink);
-            if args.waits {
-                to.emit(EventKind::TurnEnd, sink);
+    fn read_action(&mut self, action: &str) {
+        let entry = self.entry;
+        // Old tasks begin with the prompt, which has no source.
+        let is_of_agent =
+            entry.source.map_or(1 < self.state.n_entries, |source| source.is("agent"));
+        match action {
+            "system" => {
+                self.state.start.version = entry.arg(|args| args.version).map(Text::boxed);
+                self.state.emit_start(self.sink);
             }
-        }
-        "finish" | "reject" => {
-            let text = args.final_thought.filter(|it| !it.raw().is_empty()).or(args.thought);
-            to.emit_message(&text.map(Text::read).unwrap_or_default(), sink);
-            emit_usage(to, entry, sink);
-            // The end of a delegate is reported by a later observation, too.
-            if to.delegates.is_empty() {
-                to.emit(EventKind::TurnEnd, sink);
+            "message" if !is_of_agent => {
+                let text = entry.arg(|args| args.content).map(Text::boxed).unwrap_or_default();
+                self.emit_prompt(text, entry.is_from("environment"));
             }
+            "condensation" => self.emit(COMPACTION),
+            "change_agent_state"
+            | "condensation_request"
+            | "loop_recovery"
+            | "null"
+            | "pause"
+            | "recall"
+            | "resume"
+            | "start"
+            | "stop"
+            | "summarize" => {}
+            // OpenHands itself prepares the workspace of the agent.
+            _ if !is_of_agent => {}
+            _ => self.read_action_of_agent(action),
         }
-        _ => match tool(action, entry) {
-            Some((tool, class)) => read_call(to, &tool, class, action, entry, sink),
-            None => sink.skip_part("unknown action"),
-        },
     }
-}
 
-fn read_call(
-    to: &mut Conversation,
-    tool: &str,
-    class: Option<ToolClass>,
-    action: &str,
-    entry: &Entry<'_>,
-    sink: &mut EventSink<'_>,
-) {
-    if action != "think" {
-        to.emit_message(&entry.args.thought.map(Text::read).unwrap_or_default(), sink);
+    fn read_action_of_agent(&mut self, action: &str) {
+        let entry = self.entry;
+        match action {
+            "message" => {
+                let text = entry.arg(|args| args.content);
+                self.emit_message(&text.map(Text::read).unwrap_or_default());
+                self.emit_usage();
+                if entry.waits_for_response() {
+                    self.emit(EventKind::TurnEnd);
+                }
+            }
+            "finish" | "reject" => {
+                let text = entry.arg(|args| {
+                    args.final_thought.filter(|text| !text.raw().is_empty()).or(args.thought)
+                });
+                self.emit_message(&text.map(Text::read).unwrap_or_default());
+                self.emit_usage();
+                // The end of a delegate is reported by a later observation, too.
+                if self.state.delegates.is_empty() {
+                    self.emit(EventKind::TurnEnd);
+                }
+            }
+            _ => match tool(action, entry) {
+                Some((tool, class)) => self.read_call(&tool, class, action),
+                None => self.sink.skip_part("unknown action"),
+            },
+        }
     }
-    emit_usage(to, entry, sink);
-    let id = entry.id.map_or_else(|| to.n_entries.to_string(), |it| decode(it).into_owned());
-    let volatile = if action == "think" { &[] } else { VOLATILE };
-    to.emit_call(&id, (tool, class), volatile, entry, sink);
-    if action == "delegate" && to.is_in_list && to.delegates.len() < MAX_DELEGATES {
-        to.delegates.push(AgentId::from(format!("delegate-{id}")));
-        to.emit(EventKind::AgentStart, sink);
+
+    fn read_call(&mut self, tool: &str, class: Option<ToolClass>, action: &str) {
+        if action != "think" {
+            let thought = self.entry.arg(|args| args.thought);
+            self.emit_message(&thought.map(Text::read).unwrap_or_default());
+        }
+        self.emit_usage();
+        let id = self.id();
+        let volatile = if action == "think" { &[] } else { VOLATILE };
+        self.emit_call(&id, tool, class, volatile);
+        let state = &mut *self.state;
+        if action == "delegate" && state.is_in_list && state.delegates.len() < MAX_DELEGATES {
+            state.delegates.push(AgentId::from(format!("delegate-{id}")));
+            self.emit(EventKind::AgentStart);
+        }
+        self.state.latest_call = Some(id);
     }
-    to.latest_call = Some(id.into());
+
+    /// Returns the id of an action. Actions of old tasks have none.
+    fn id(&self) -> Box<str> {
+        match self.entry.id {
+            Some(id) => decode(id.0).into(),
+            None => self.state.n_entries.to_string().into(),
+        }
+    }
+
+    fn read_observation(&mut self, observation: &str) {
+        let entry = self.entry;
+        match observation {
+            "agent_state_changed" => return self.read_agent_state(),
+            "condense" | "microagent" | "null" | "recall" | "workspace_context" => return,
+            "loop_detection" => {
+                let message = entry.output();
+                return self.emit(EventKind::Error { message, retry: None });
+            }
+            _ => {}
+        }
+        // Actions of OpenHands itself have observations, too.
+        if entry.is_from("user") || entry.is_from("environment") {
+            return;
+        }
+        if observation == "delegate" && !self.state.delegates.is_empty() {
+            self.emit(EventKind::AgentEnd);
+            self.state.delegates.pop();
+        }
+        // In old tasks, observations do not name their action.
+        let latest = self.state.latest_call.take().filter(|_| entry.id.is_none());
+        let cause = entry.cause.map(|cause| Box::from(cause.as_str()));
+        let id = match cause.or(latest) {
+            Some(id) => id,
+            // OpenHands did not understand the tool call of the model.
+            None if observation == "error" => {
+                let id = self.id();
+                self.emit_call(&id, "unknown", Some(ToolClass::Other), VOLATILE);
+                id
+            }
+            None => return self.sink.skip_part("observation of nothing"),
+        };
+        self.emit_result(result(id, observation, entry));
+    }
+
+    fn read_agent_state(&mut self) {
+        let state = self.entry.of_outcome(|outcome| outcome.agent_state);
+        let reason = self.entry.of_outcome(|outcome| outcome.reason);
+        let reason = reason.map(Text::boxed).unwrap_or_default();
+        match state.map(Text::raw).unwrap_or_default() {
+            b"awaiting_user_input" | b"finished" | b"paused" | b"rejected" | b"stopped" => {
+                self.emit(EventKind::TurnEnd);
+            }
+            b"awaiting_user_confirmation" => {
+                self.emit(EventKind::Waiting(WaitingFor::Permission));
+            }
+            b"user_confirmed" | b"user_rejected" => {
+                self.emit(EventKind::Resumed(WaitingFor::Permission));
+            }
+            b"error" => {
+                self.emit(EventKind::Error { message: reason, retry: None });
+                self.emit(EventKind::TurnEnd);
+            }
+            b"rate_limited" => {
+                let message = if reason.is_empty() { "rate limited".into() } else { reason };
+                self.emit(EventKind::Error { message, retry: Some(0) });
+            }
+            _ => {}
+        }
+    }
+
+    /// Emits the usage of the model response of an action.
+    fn emit_usage(&mut self) {
+        let (entry, state) = (self.entry, &mut *self.state);
+        // A delegate has its own totals.
+        let has_totals = state.is_in_list && state.delegates.is_empty();
+        let totals = entry.totals.as_ref().filter(|_| has_totals).map(Totals::used);
+        let since = totals.and_then(|totals| Some(totals.since(state.totals?)));
+        state.totals = totals.or(state.totals);
+        let id = entry.response_id();
+        let response = id.map(|id| Fingerprint::of(id.raw()));
+        let is_known = response.is_some() && response == state.latest_response;
+        state.latest_response = response.or(state.latest_response);
+        // Without the usage of a response, its cost may still be known from the totals.
+        let used_by = |response: &ModelResponse<'_>| {
+            response.usage.as_ref().map(Usage::used).unwrap_or_default()
+        };
+        let used = match (since, entry.response().filter(|_| !is_known).map(used_by)) {
+            // Totals include responses without an action.
+            (Some(since), _) if totals.is_some_and(Used::has_tokens) => since,
+            (Some(since), Some(used)) => used.at_cost(since.cost_usd().unwrap_or(0.0)),
+            (_, Some(used)) => used,
+            (_, None) => return,
+        };
+        let model = entry.response().and_then(|response| response.model);
+        state.emit_usage(id.map(Text::boxed), model, used, self.sink);
+    }
 }
 
 /// Returns the tool of an action, and its class if the name does not determine it.
 fn tool(action: &str, entry: &Entry<'_>) -> Option<(String, Option<ToolClass>)> {
     let class = match action {
-        "run" => Some(class_of_command(entry.args.command)),
-        "run_ipython" => Some(class_of_code(entry.args.code)),
+        "run" => Some(class_of_command(entry.arg(|args| args.command))),
+        "run_ipython" => Some(class_of_code(entry.arg(|args| args.code))),
         "read" | "browse" => Some(ToolClass::Read),
         "edit" | "push" | "send_pr" | "write" => Some(ToolClass::Write),
         "delegate" => Some(ToolClass::Delegate),
@@ -136,9 +228,9 @@ fn tool(action: &str, entry: &Entry<'_>) -> Option<(String, Option<ToolClass>)> 
         "call_tool_mcp" | "mcp" => None,
         _ => return None,
     };
-    let name = if class.is_none() { entry.args.name.or(entry.tool) } else { entry.tool };
-    let name = name.map_or_else(|| action.to_owned(), |it| it.read().into_owned());
-    Some((name, class))
+    let of_server = if class.is_none() { entry.arg(|args| args.name) } else { None };
+    let name = of_server.or(entry.tool());
+    Some((name.map_or_else(|| action.to_owned(), |name| name.read().into_owned()), class))
 }
 
 /// Returns the class of code. Early agents edited files by calling functions in code.
@@ -155,61 +247,25 @@ fn class_of_code(code: Option<Text<'_>>) -> ToolClass {
     }
 }
 
-fn read_observation(
-    to: &mut Conversation,
-    observation: &str,
-    entry: &Entry<'_>,
-    lines: &mut LineCounter<'_>,
-    sink: &mut EventSink<'_>,
-) {
+/// Returns the result of a call with the kind of observation `observation`.
+fn result(id: Box<str>, observation: &str, entry: &Entry<'_>) -> ToolResult {
     match observation {
-        "agent_state_changed" => return read_state(to, entry, sink),
-        "condense" | "microagent" | "null" | "recall" | "workspace_context" => return,
-        "loop_detection" => {
-            let message = entry.outcome.content.boxed();
-            return to.emit(EventKind::Error { message, retry: None }, sink);
-        }
-        _ => {}
-    }
-    // Actions of OpenHands itself have observations, too.
-    if entry.source.is_some_and(|it| it.is("user") || it.is("environment")) {
-        return;
-    }
-    if observation == "delegate" && !to.delegates.is_empty() {
-        to.emit(EventKind::AgentEnd, sink);
-        to.delegates.pop();
-    }
-    // In old tasks, observations do not name their action.
-    let latest = to.latest_call.take().filter(|_| entry.id.is_none());
-    let id = match entry.cause.map(Box::from).or(latest) {
-        Some(id) => id,
-        // OpenHands did not understand the tool call of the model.
-        None if observation == "error" => {
-            let id = entry.id.map_or_else(|| to.n_entries.to_string(), |it| decode(it).into());
-            let tool = ("unknown", Some(ToolClass::Other));
-            to.emit_call(&id, tool, VOLATILE, entry, sink);
-            id.into()
-        }
-        None => return sink.skip_part("observation of nothing"),
-    };
-    let result = match observation {
         // The observation of a thought is always the same.
         "think" => ToolResult::new(id, true, None),
         "error" => {
-            let output = entry.outcome.content.boxed();
+            let output = entry.output();
             let has_timed_out = output.contains("before the requested timeout of");
             let mut result = ToolResult::new(id, false, Some(output));
             result.cause = has_timed_out.then_some(Cause::Timeout);
             result
         }
         "user_rejected" => {
-            let mut result = ToolResult::new(id, false, Some(entry.outcome.content.boxed()));
+            let mut result = ToolResult::new(id, false, Some(entry.output()));
             result.cause = Some(Cause::Declined);
             result
         }
-        _ => result(&id, entry, |output| failure(observation, output)),
-    };
-    to.emit_result(result, entry, lines, sink);
+        _ => entry.result(&id, |output| failure(observation, output)),
+    }
 }
 
 /// Returns the error message of an observation whose failure is visible only in its
@@ -225,53 +281,10 @@ fn failure<'a>(observation: &str, output: &'a str) -> Option<&'a str> {
         "edit" | "read" | "write" => return output.strip_prefix("ERROR:").map(str::trim_start),
         "mcp" => output.contains("\"isError\":true") || output.contains("\"isError\": true"),
         "run_ipython" => {
-            OF_CODE.iter().any(|it| output.starts_with(it))
+            OF_CODE.iter().any(|beginning| output.starts_with(beginning))
                 || output.contains("Traceback (most recent call last)")
         }
         _ => false,
     };
     has_failed.then_some(output)
-}
-
-fn read_state(to: &mut Conversation, entry: &Entry<'_>, sink: &mut EventSink<'_>) {
-    let reason = entry.outcome.reason.map(Text::boxed).unwrap_or_default();
-    match entry.outcome.state.map(Text::raw).unwrap_or_default() {
-        b"awaiting_user_input" | b"finished" | b"paused" | b"rejected" | b"stopped" => {
-            to.emit(EventKind::TurnEnd, sink);
-        }
-        b"awaiting_user_confirmation" => {
-            to.emit(EventKind::Waiting(WaitingFor::Permission), sink);
-        }
-        b"user_confirmed" | b"user_rejected" => {
-            to.emit(EventKind::Resumed(WaitingFor::Permission), sink);
-        }
-        b"error" => {
-            to.emit(EventKind::Error { message: reason, retry: None }, sink);
-            to.emit(EventKind::TurnEnd, sink);
-        }
-        b"rate_limited" => {
-            let message = if reason.is_empty() { "rate limited".into() } else { reason };
-            to.emit(EventKind::Error { message, retry: Some(0) }, sink);
-        }
-        _ => {}
-    }
-}
-
-/// Emits the usage of the model response of an action.
-fn emit_usage(to: &mut Conversation, entry: &Entry<'_>, sink: &mut EventSink<'_>) {
-    // A delegate has its own totals.
-    let totals = entry.totals.filter(|_| to.is_in_list && to.delegates.is_empty());
-    let since = totals.and_then(|it| Some(it.since(to.totals?)));
-    to.totals = totals.or(to.totals);
-    let response = entry.response.map(|it| Fingerprint::of(it.raw()));
-    let is_known = response.is_some() && response == to.latest_response;
-    to.latest_response = response.or(to.latest_response);
-    let used = match (since, entry.used.filter(|_| !is_known)) {
-        // Totals include responses without an action.
-        (Some(since), _) if totals.is_some_and(Used::has_tokens) => since,
-        (Some(since), Some(used)) => used.at_cost(since.cost_usd().unwrap_or(0.0)),
-        (_, Some(used)) => used,
-        (_, None) => return,
-    };
-    to.emit_usage(entry.response.map(Text::boxed), entry.model, used, sink);
 }

@@ -369,6 +369,18 @@ fn reads_a_page_of_events_once() {
 }
 
 #[test]
+fn reads_the_cost_of_a_response_without_counts() {
+    for usage in ["null", "{}", r#"{"prompt_tokens":0}"#] {
+        let text = format!(
+            r#"[{{"id":0,"timestamp":"2026-01-05T09:00:00Z","source":"agent","action":"message","args":{{"content":"a"}},"tool_call_metadata":{{"model_response":{{"id":"r1","model":"model-x","usage":{usage}}}}},"llm_metrics":{{"accumulated_cost":0.25}}}}]"#
+        );
+        let rendered = read("openhands", "abc.json", text.as_bytes());
+        let call = rendered.lines().find(|line| line.contains(" model_call "));
+        assert!(call.is_some_and(|call| call.contains("cost_usd=0.25")), "{usage}: {rendered}");
+    }
+}
+
+#[test]
 fn recognizes_files_by_any_length_of_their_head() {
     let sources = Registry::linked().unwrap().sources;
     let known = |path: &str, head: &[u8]| {

@@ -1,0 +1,142 @@
+//! Tool calls and their results.
+
+use watchkeeper_core::{
+    Fingerprint, Json, ToolCall, ToolClass, ToolResult,
+    author::{Cause, Targets},
+};
+
+use super::{line::Payload, output::ToolOutput, state::State};
+use crate::{
+    content::Content,
+    json::{Reader, Text, decode, object, parse, read_value},
+    targets,
+};
+
+/// The arguments that do not change what a call does.
+const VOLATILE: &[&str] = &["yield_time_ms", "max_output_tokens", "timeout_ms", "justification"];
+
+object! {
+    /// The arguments of `apply_patch`.
+    struct PatchArguments<'a> {
+        b"input" => patch: Text<'a>,
+    }
+}
+
+object! {
+    /// The arguments of the shell.
+    struct ShellArguments<'a> {
+        b"command" => words: Vec<Text<'a>>,
+    }
+}
+
+object! {
+    /// The arguments of `write_stdin`.
+    struct InputArguments<'a> {
+        b"chars" => chars: Text<'a>,
+    }
+}
+
+/// Returns the call of an item.
+pub(super) fn call(payload: &Payload<'_>, state: &mut State) -> ToolCall {
+    state.continue_response();
+    let id = payload.call_id.or(payload.id).map(Text::boxed).unwrap_or_default();
+    let name = match (payload.name, payload.kind) {
+        (Some(name), _) => name.read(),
+        // Calls without a name are named by their kind.
+        (None, Some(kind)) => kind.read(),
+        (None, None) => "unknown".into(),
+    };
+    let name = name.strip_suffix("_call").unwrap_or(&name);
+    let (tool, class) = match payload.namespace {
+        Some(server) => {
+            let name = name.trim_start_matches('_');
+            state.tools.get(&format!("{}__{name}", server.read()), class)
+        }
+        None => state.tools.get(name, class),
+    };
+    let arguments = arguments(payload);
+    // A call that types nothing waits for more output.
+    let waits = &*tool == "write_stdin" && types_nothing(&arguments);
+    let class = if waits { ToolClass::Wait } else { class };
+    let targets = targets_of(&tool, &arguments);
+    let mut call = ToolCall::of_class(id, tool, arguments, Some(class), VOLATILE);
+    call.response = Some(format!("response-{}", state.n_responses).into());
+    match targets {
+        Some(targets) => call.with_targets(targets),
+        None => call,
+    }
+}
+
+/// Returns the arguments of a call: JSON in a string, or an object.
+fn arguments(payload: &Payload<'_>) -> Json {
+    let raw = payload.arguments.map_or(&b"null"[..], |arguments| arguments.0);
+    match Reader::new(raw).text() {
+        Ok(Some(text)) => Json::parse_or_text(&text.read()),
+        _ => Json::parse_or_text(&decode(raw)),
+    }
+}
+
+/// Returns the result of an item.
+pub(super) fn result(payload: &Payload<'_>, state: &mut State) -> ToolResult {
+    let id = payload.call_id.or(payload.id).map(Text::boxed).unwrap_or_default();
+    let outcome = state.outcomes.remove(Fingerprint::of(id.as_bytes()));
+    let content = payload.output.as_ref();
+    let content = content.filter(|content| !content.texts.is_empty() || content.other.is_some());
+    let text = content.map(Content::text).unwrap_or_default();
+    let output = ToolOutput::read(&text);
+    let outcome = outcome.filter(|_| !output.is_running).unwrap_or_default();
+    let ok = output.ok.or(outcome.ok).unwrap_or(true);
+    let mut result = ToolResult::new(id, ok, content.map(|_| output.body.into()));
+    result.exit_code = output.exit_code.or(outcome.exit_code);
+    if !ok {
+        let declined = outcome.declined.then_some(Cause::Declined);
+        result.cause = output.cause.or(declined);
+    }
+    let other = content.and_then(|content| content.other);
+    if let (Some(fingerprint), Some(other)) = (&mut result.fingerprint, other) {
+        *fingerprint = fingerprint.and(other);
+    }
+    result
+}
+
+/// Returns the class of a tool whose name is misleading.
+fn class(tool: &str) -> Option<ToolClass> {
+    match tool {
+        "write_stdin" | "local_shell" => Some(ToolClass::Run),
+        "spawn_agent" | "send_input" => Some(ToolClass::Delegate),
+        "wait" | "wait_agent" => Some(ToolClass::Wait),
+        "request_user_input" => Some(ToolClass::Ask),
+        "update_plan" | "close_agent" => Some(ToolClass::Other),
+        // The name of the server does not describe the tool.
+        _ => tool.rsplit_once("__").map(|(_, name)| ToolClass::of_name(name)),
+    }
+}
+
+/// Returns the targets of tools whose arguments need more than
+/// [`Targets::of_arguments`].
+fn targets_of(tool: &str, arguments: &Json) -> Option<Targets> {
+    let arguments = arguments.as_str().as_bytes();
+    match tool {
+        "apply_patch" => {
+            let text: Option<Text<'_>> = read_value(&mut Reader::new(arguments)).ok()?;
+            let patch = text.or_else(|| parse::<PatchArguments<'_>>(arguments).ok()?.patch)?;
+            Some(targets::of_patch(&patch.read()))
+        }
+        "shell" | "local_shell" | "container.exec" => {
+            let words = parse::<ShellArguments<'_>>(arguments).ok()?.words?;
+            let words: Vec<_> = words.iter().map(|word| word.read()).collect();
+            let words: Vec<&str> = words.iter().map(|word| &**word).collect();
+            (!words.is_empty()).then(|| targets::of_words(&words))
+        }
+        _ => None,
+    }
+}
+
+/// Returns whether a call of `write_stdin` types nothing. Arguments that cannot be read count
+/// as nothing typed: most of these calls wait.
+fn types_nothing(arguments: &Json) -> bool {
+    parse::<InputArguments<'_>>(arguments.as_str().as_bytes())
+        .ok()
+        .and_then(|arguments| arguments.chars)
+        .is_none_or(|chars| chars.raw().is_empty())
+}
