@@ -54,7 +54,8 @@ impl LineEvents<'_, '_> {
         self.charge(id, message.model, charge);
     }
 
-    /// Emits a model call, unless an earlier line with the same key had this usage.
+    /// Emits a model call, unless an earlier line with the same key had this usage, or another
+    /// file contains lines of the same message.
     fn charge(
         &mut self,
         id: Option<(Box<str>, Fingerprint)>,
@@ -63,6 +64,9 @@ impl LineEvents<'_, '_> {
     ) {
         let mut used = (charge.tokens, charge.web_searches);
         if let Some((_, key)) = id {
+            if !self.sink.is_first_here(key.and(Fingerprint::of("usage"))) {
+                return;
+            }
             if let Some(earlier) = self.state.usage.get(key) {
                 let larger = (largest(earlier.0, used.0), earlier.1.max(used.1));
                 if larger == *earlier {

@@ -192,6 +192,22 @@ fn repeated_lines_change_nothing() {
 }
 
 #[test]
+fn a_message_with_lines_in_two_files_is_one_model_call() {
+    let mut seen = DedupCache::default();
+    let mut n_model_calls = |file: &str, lines: &[String]| {
+        let text = lines.join("\n");
+        let (events, _) = events("claude-code", file, text.as_bytes(), &mut seen);
+        let model_calls = events.iter().filter(|it| matches!(it.kind, EventKind::ModelCall(_)));
+        model_calls.count()
+    };
+    let text = assistant(2, "m1", "null", TEXT);
+    let call = assistant(3, "m1", "null", CALL);
+    let next = assistant(4, "m2", "null", TEXT);
+    assert_eq!(n_model_calls("x.jsonl", &[user(1, "Go", ""), text]), 1);
+    assert_eq!(n_model_calls("y.jsonl", &[user(1, "Go", ""), call, next]), 1);
+}
+
+#[test]
 fn removes_nul_bytes_at_the_ends_of_a_line() {
     let text = format!("\0\0{}\0\0\n\0\0\0", user(1, "Go", ""));
     let (events, skipped) =
