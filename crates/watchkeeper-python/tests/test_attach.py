@@ -5,25 +5,29 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import watchkeeper
 from watchkeeper._attach._run import Run
 
+if TYPE_CHECKING:
+    from watchkeeper._attach._decision import Act
 
-def test_other_objects_are_rejected():
+
+def test_other_objects_are_rejected() -> None:
     with pytest.raises(TypeError, match="cannot attach to dict; use an Agency of Agency Swarm"):
         watchkeeper.attach({})
 
 
 @pytest.mark.parametrize("fields", [{"act": "halt"}, {"severity": "urgent"}])
-def test_unknown_words_are_rejected(fields):
+def test_unknown_words_are_rejected(fields: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="unknown"):
         watchkeeper.attach(None, **fields)
 
 
-def test_no_framework_is_imported():
+def test_no_framework_is_imported() -> None:
     script = """
 import sys
 import watchkeeper
@@ -34,7 +38,7 @@ assert not names & set(sys.modules), names & set(sys.modules)
     subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
 
 
-def repeat(run, n=4):
+def repeat(run: Run, n: int = 4) -> None:
     """Record identical calls."""
     run.prompt("List the files.")
     for i in range(n):
@@ -64,8 +68,8 @@ levels = [{ at = 3, severity = "high", action = "observe" }]
 
 
 @pytest.mark.parametrize("act", ["observe", "nudge", "stop"])
-def test_the_policy_chooses_the_reaction_to_each_detector(act):
-    findings = []
+def test_the_policy_chooses_the_reaction_to_each_detector(act: Act) -> None:
+    findings: list[watchkeeper.Finding] = []
     with watchkeeper.Monitor(policy_text=POLICY, on_finding=findings.append) as monitor:
         attachment = watchkeeper.Attachment(monitor, act)
 
@@ -88,6 +92,7 @@ def test_the_policy_chooses_the_reaction_to_each_detector(act):
         if act == "stop":
             with pytest.raises(watchkeeper.RunStopped) as stopped:
                 failing.before_model()
+            assert stopped.value.finding is not None
             assert stopped.value.finding.action == "stop"
         else:
             failing.before_model()
@@ -116,7 +121,7 @@ levels = [
 """
 
 
-def loop(run, n):
+def loop(run: Run, n: int) -> int:
     """Make `n` identical calls like an agent. Return the number of calls that ran."""
     n_ran = 0
     for i in range(n):
@@ -128,8 +133,8 @@ def loop(run, n):
     return n_ran
 
 
-def test_refused_calls_keep_the_finding_open_and_are_no_finding_of_their_own():
-    findings = []
+def test_refused_calls_keep_the_finding_open_and_are_no_finding_of_their_own() -> None:
+    findings: list[watchkeeper.Finding] = []
     with watchkeeper.Monitor(on_finding=findings.append) as monitor:
         run = Run.start(watchkeeper.Attachment(monitor, "nudge"), "coder")
         run.prompt("List the files.")
@@ -139,18 +144,19 @@ def test_refused_calls_keep_the_finding_open_and_are_no_finding_of_their_own():
         assert found == [("repeated_call", s, "open") for s in ("low", "medium", "high")]
 
 
-def test_a_run_stops_if_its_calls_continue_after_nudges():
+def test_a_run_stops_if_its_calls_continue_after_nudges() -> None:
     with watchkeeper.Monitor(policy_text=LADDER, on_finding=lambda _: None) as monitor:
         attachment = watchkeeper.Attachment(monitor, "stop")
         run = Run.start(attachment, "coder")
         run.prompt("List the files.")
         with pytest.raises(watchkeeper.RunStopped) as stopped:
             loop(run, 20)
+        assert stopped.value.finding is not None
         assert stopped.value.finding.count == 8
         assert [action.action for action in attachment.actions] == ["nudge"] * 4 + ["stop"]
 
 
-def test_a_callback_that_blocks_does_not_delay_a_decision():
+def test_a_callback_that_blocks_does_not_delay_a_decision() -> None:
     released = threading.Event()
     with watchkeeper.Monitor(on_finding=lambda _: released.wait(60)) as monitor:
         run = Run.start(watchkeeper.Attachment(monitor, "stop"), "coder")
@@ -158,12 +164,13 @@ def test_a_callback_that_blocks_does_not_delay_a_decision():
         with pytest.raises(watchkeeper.RunStopped) as stopped:
             run.before_model()
         assert not released.is_set()
+        assert stopped.value.finding is not None
         assert stopped.value.finding.session == run.session_id
         assert run.is_ended
         released.set()
 
 
-def test_a_decision_waits_for_the_findings_of_the_recorded_events():
+def test_a_decision_waits_for_the_findings_of_the_recorded_events() -> None:
     with watchkeeper.Monitor(on_finding=lambda _: None) as monitor:
         for _ in range(50):
             run = Run.start(watchkeeper.Attachment(monitor, "stop"), "coder")
@@ -172,7 +179,7 @@ def test_a_decision_waits_for_the_findings_of_the_recorded_events():
                 run.before_model()
 
 
-def test_a_stopped_session_ends_all_of_its_agents():
+def test_a_stopped_session_ends_all_of_its_agents() -> None:
     with watchkeeper.Monitor(on_finding=lambda _: None) as monitor:
         attachment = watchkeeper.Attachment(monitor, "stop")
         boss = Run.start(attachment, "boss")
@@ -180,13 +187,15 @@ def test_a_stopped_session_ends_all_of_its_agents():
         repeat(helper)
         with pytest.raises(watchkeeper.RunStopped):
             helper.before_model()
-        assert "watchkeeper stopped this run" in boss.before_tool("list_files", {}, "c")
+        text = boss.before_tool("list_files", {}, "c")
+        assert text is not None
+        assert "watchkeeper stopped this run" in text
         with pytest.raises(watchkeeper.RunStopped):
             boss.before_model()
         assert [action.agent for action in attachment.actions] == ["helper-1"]
 
 
-def test_without_a_monitor_the_first_event_starts_one_for_all_attachments():
+def test_without_a_monitor_the_first_event_starts_one_for_all_attachments() -> None:
     script = """
 import threading
 import watchkeeper

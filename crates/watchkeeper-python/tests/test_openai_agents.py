@@ -236,7 +236,9 @@ def test_failures_of_tools_are_recorded(files: Files) -> None:
         run(agent, model)
         assert "repeated_error" in watched.found()
         assert len(files.ran) <= 5
-        assert attachment.actions[0].finding.detector == "repeated_error"
+        finding = attachment.actions[0].finding
+        assert finding is not None
+        assert finding.detector == "repeated_error"
 
 
 def test_each_run_is_a_session(files: Files) -> None:

@@ -97,11 +97,8 @@ class WatchkeeperMiddleware(AgentMiddleware):
         """Record a model call. Raises `RunStopped` if the run must end."""
         run = self._run(request.state)
         run.before_model()
-        try:
+        with _recording_error(run):
             response = handler(request)
-        except Exception as error:
-            run.error(error)
-            raise
         _record_response(run, response)
         return response
 
@@ -109,11 +106,8 @@ class WatchkeeperMiddleware(AgentMiddleware):
         """Record a model call. Raises `RunStopped` if the run must end."""
         run = self._run(request.state)
         run.before_model()
-        try:
+        with _recording_error(run):
             response = await handler(request)
-        except Exception as error:
-            run.error(error)
-            raise
         _record_response(run, response)
         return response
 
@@ -346,6 +340,16 @@ def _record_result(run: Run, call_id: str, result: Any) -> None:
         run.after_tool(call_id, result.content, ok=result.status != "error")
     else:
         run.after_tool(call_id, result)
+
+
+@contextmanager
+def _recording_error(run: Run) -> Iterator[None]:
+    """Record the exception of a model call."""
+    try:
+        yield
+    except Exception as error:
+        run.error(error)
+        raise
 
 
 @contextmanager

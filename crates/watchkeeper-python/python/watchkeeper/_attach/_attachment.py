@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from watchkeeper._attach._decision import Act, Severity
     from watchkeeper._monitor import Monitor
+    from watchkeeper._watchkeeper import Finding
 
 __all__ = ["Action", "Attachment", "logger"]
 
@@ -38,7 +39,7 @@ class Action:
     agent: str | None
     tool: str | None
     text: str
-    finding: Any
+    finding: Finding | None
 
 
 class Attachment:
@@ -57,7 +58,7 @@ class Attachment:
         severity: Severity = "medium",
         on_action: Callable[[Action], object] | None = None,
     ) -> None:
-        Decisions(act, severity)  # Raises `ValueError`.
+        Decisions[Any](act, severity)  # Raises `ValueError`.
         self.actions = deque(maxlen=_MAX_ACTIONS)
         self._monitor = monitor
         self._act = act
@@ -76,7 +77,7 @@ class Attachment:
         """The kind of intervention."""
         return self._act
 
-    def decisions(self) -> Decisions:
+    def decisions(self) -> Decisions[Finding]:
         """Return the decisions for a new session."""
         return Decisions(self._act, self._severity)
 

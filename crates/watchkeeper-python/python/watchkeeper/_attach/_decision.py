@@ -5,14 +5,24 @@ This module uses no framework and no monitor.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, get_args
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Generic,
+    Literal,
+    Protocol,
+    TypeAlias,
+    TypeVar,
+    get_args,
+)
+
+from watchkeeper._calls import call_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["Act", "Decisions", "FindingLike", "Result", "Severity", "Verdict", "call_key"]
+__all__ = ["Act", "Decisions", "FindingLike", "Result", "Severity", "Verdict"]
 
 Act: TypeAlias = Literal["observe", "nudge", "stop"]
 Severity: TypeAlias = Literal["low", "medium", "high"]
@@ -57,8 +67,11 @@ class Result:
     ok: bool = True
 
 
+F = TypeVar("F", bound=FindingLike)
+
+
 @dataclass(frozen=True)
-class Verdict:
+class Verdict(Generic[F]):
     """A decision about a model call or a tool call.
 
     `result` is the latest known result of a call that is equal to a refused one.
@@ -66,54 +79,37 @@ class Verdict:
 
     action: Literal["run", "nudge", "stop"]
     text: str = ""
-    finding: FindingLike | None = None
+    finding: F | None = None
     result: Result = Result()
 
 
 # The largest number of results of one agent that are kept.
 _MAX_RESULTS = 32
 
-_RUN = Verdict("run")
+_RUN: Verdict[Any] = Verdict("run")
 
 
-def call_key(tool: str, arguments: object) -> tuple[str, str]:
-    """Return a key that is equal for identical calls.
-
-    `arguments` is JSON text or an object with a form in JSON. The order of keys and the
-    white space of JSON do not matter.
-    """
-    if isinstance(arguments, str):
-        try:
-            arguments = json.loads(arguments)
-        except ValueError:
-            return tool, str(arguments)
-    try:
-        return tool, json.dumps(arguments, sort_keys=True, default=str)
-    except (TypeError, ValueError):
-        return tool, repr(arguments)
-
-
-class _Calls:
+class _Calls(Generic[F]):
     """The calls of one agent."""
 
     def __init__(self) -> None:
         # By the hash of a call, the number of different calls at its last run.
         self.n_different: dict[int, int] = {}
         # The finding because of which a call was refused, by the hash of the call.
-        self.refused: dict[int, FindingLike] = {}
+        self.refused: dict[int, F] = {}
         # The hashes of running calls, by their ids.
         self.running: dict[str, int] = {}
         # The results of the calls since the latest new call, by the hash of the call. Only
         # such calls can be refused.
         self.results: dict[int, Result] = {}
 
-    def run(self, key: int, call_id: str) -> Verdict:
+    def run(self, key: int, call_id: str) -> Verdict[F]:
         """Add a call that runs."""
         self.running[call_id] = key
         return _RUN
 
 
-class Decisions:
+class Decisions(Generic[F]):
     """Decides for one session. Not safe for use from several threads at once.
 
     The reaction to a finding is the action that the policy suggests, but at most `act`. A
@@ -137,8 +133,8 @@ class Decisions:
             raise ValueError(message)
         self._act = act
         self._severity = severity
-        self._stopped: Verdict | None = None
-        self._agents: dict[str | None, _Calls] = {}
+        self._stopped: Verdict[F] | None = None
+        self._agents: dict[str | None, _Calls[F]] = {}
 
     @property
     def is_observing(self) -> bool:
@@ -146,11 +142,11 @@ class Decisions:
         return self._act == "observe"
 
     @property
-    def stopped(self) -> Verdict | None:
+    def stopped(self) -> Verdict[F] | None:
         """The decision to stop, if there was one."""
         return self._stopped
 
-    def before_model(self, findings: Iterable[FindingLike]) -> Verdict:
+    def before_model(self, findings: Iterable[F]) -> Verdict[F]:
         """Decide about a model call, given the open findings of the session."""
         if self._stopped is None and self._act == "stop":
             finding = self._worst(findings, "stop")
@@ -161,12 +157,12 @@ class Decisions:
 
     def before_tool(
         self,
-        findings: Iterable[FindingLike],
+        findings: Iterable[F],
         agent: str | None,
         tool: str,
         arguments: object,
         call_id: str,
-    ) -> Verdict:
+    ) -> Verdict[F]:
         """Decide about a tool call, given the open findings of the session."""
         findings = list(findings)
         verdict = self.before_model(findings)
@@ -211,7 +207,7 @@ class Decisions:
         """Forget the calls of a session that has ended."""
         self._agents.clear()
 
-    def _reaction(self, finding: FindingLike) -> Act:
+    def _reaction(self, finding: F) -> Act:
         """Return the reaction to a finding."""
         if finding.action is not None:
             return min(finding.action, self._act, key=_ACTS.index)
@@ -221,7 +217,7 @@ class Decisions:
             return "observe"
         return self._act
 
-    def _worst(self, findings: Iterable[FindingLike], reaction: Act) -> FindingLike | None:
+    def _worst(self, findings: Iterable[F], reaction: Act) -> F | None:
         """Return the first of the most severe findings that lead to a reaction."""
         leading = (finding for finding in findings if self._reaction(finding) == reaction)
         return max(leading, key=lambda it: _SEVERITIES.index(it.severity), default=None)

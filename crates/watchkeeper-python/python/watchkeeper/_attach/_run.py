@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import threading
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
 from watchkeeper._attach._attachment import Action, logger, new_session_id
 from watchkeeper._attach._decision import Result
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from watchkeeper._attach._attachment import Attachment
-    from watchkeeper._watchkeeper import Session, ToolCall
+    from watchkeeper._watchkeeper import Finding, Session, ToolCall
 
 __all__ = ["Run"]
 
@@ -145,7 +145,7 @@ class Run:
         if not was_stopped:
             self._report("stop", None, verdict.text, verdict.finding)
         self.end(verdict.text, whole_session=True)
-        raise RunStopped(verdict.text, verdict.finding)  # type: ignore[arg-type]
+        raise RunStopped(verdict.text, verdict.finding)
 
     @_never_raises
     def after_model(
@@ -226,7 +226,7 @@ class Run:
         verdict = self._state.decisions.stopped
         if verdict is None:
             return None
-        return RunStopped(verdict.text, verdict.finding)  # type: ignore[arg-type]
+        return RunStopped(verdict.text, verdict.finding)
 
     def has_open_calls(self) -> bool:
         """Return whether there are calls without a result."""
@@ -315,7 +315,13 @@ class Run:
         self._state.decisions.end()
         self._state.core.forget(self._state.id)
 
-    def _report(self, action: Any, tool: str | None, text: str, finding: object) -> None:
+    def _report(
+        self,
+        action: Literal["nudge", "stop"],
+        tool: str | None,
+        text: str,
+        finding: Finding | None,
+    ) -> None:
         state, agent = self._state, self._session.agent_id
         is_new = text not in state.reported
         state.reported.add(text)
