@@ -1,24 +1,26 @@
 use std::{
-    env, fmt, fs, io,
+    env, fmt, io,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 use jiff::tz::TimeZone;
 use watchkeeper_core::{
-    DetectorKind, Engine, Finding, Sink, SinkKind, SourceKind,
+    DetectorKind, Engine, Finding, SignedDuration, Sink, SinkKind, SourceKind,
     author::make_safe,
     clock::{Clock, SystemClock},
     embed::{
         Deliveries, Delivery, MonitorConfig, Queue, Registry, RegistryBuilder, Router, Running,
     },
 };
-use watchkeeper_policy::{BUILTIN_DEFAULT, Loader, Policy, Variables, builtin};
+use watchkeeper_policy::{BUILTIN_DEFAULT, Loader, Policy, Variables, builtin, read_file};
 
 use crate::{PolicyError, StartError};
 
 /// The number of findings that may wait for a sink of the program.
 const SINK_CAPACITY: usize = 1024;
+/// The time for events that a program records after the end of their session.
+const ENDED_SESSION_EXPIRY: SignedDuration = SignedDuration::from_secs(60);
 /// The location that diagnostics show for a policy without a file.
 const UNNAMED_POLICY: &str = "<policy>";
 
@@ -94,7 +96,7 @@ impl MonitorBuilder {
         if let Some(text) = builtin(&path) {
             return Ok(Self { policy: Some(PolicyText { path, text: text.to_owned() }), ..self });
         }
-        match fs::read_to_string(&path) {
+        match read_file(&path) {
             Ok(text) => Ok(Self { policy: Some(PolicyText { path, text }), ..self }),
             Err(source) => Err(PolicyError::Read { path, source }),
         }
@@ -210,7 +212,8 @@ impl MonitorBuilder {
         if let Some(queue_capacity) = queue_capacity {
             config.queue_capacity = queue_capacity;
         }
-        let engine_config = policy.engine_config();
+        let mut engine_config = policy.engine_config();
+        engine_config.ended_session_expiry = Some(ENDED_SESSION_EXPIRY);
         let engine = Engine::new(policy.detectors, engine_config);
         let sink_ids: Vec<String> = policy.sinks.iter().map(|sink| sink.id.clone()).collect();
         let router = Router::new(policy.routes, &sink_ids);
@@ -247,16 +250,16 @@ fn load(
     clock: &dyn Clock,
     variables: Option<Variables<'_>>,
 ) -> Result<Policy, PolicyError> {
-    let read_file = |path: &Path| -> io::Result<String> {
+    let read = |path: &Path| -> io::Result<String> {
         match &policy {
             Some(policy) if policy.path == path => Ok(policy.text.clone()),
-            _ => fs::read_to_string(path),
+            _ => read_file(path),
         }
     };
     let path = policy.as_ref().map_or(Path::new(BUILTIN_DEFAULT), |policy| &policy.path);
     let today = clock.now().to_zoned(TimeZone::UTC).date();
     let home = env::var_os("HOME").map(PathBuf::from).filter(|home| home.is_absolute());
-    let mut loader = Loader::new(registry, &read_file).home(home.as_deref()).today(today);
+    let mut loader = Loader::new(registry, &read).home(home.as_deref()).today(today);
     if let Some(variables) = variables {
         loader = loader.environment(variables);
     }

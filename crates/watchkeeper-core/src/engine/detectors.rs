@@ -136,11 +136,16 @@ pub(super) fn compile(mut detectors: Vec<NamedDetector>) -> Vec<CompiledDetector
 fn set_groups(detectors: &mut [CompiledDetector]) {
     let mut groups: Vec<u32> = detectors.iter().map(|it| it.idx).collect();
     let mut inhibitors: Vec<BTreeSet<u32>> = Vec::new();
+    // Overrides create several detectors of the same name.
+    let mut by_id: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
     for detector in &*detectors {
         let idx = detector.idx as usize;
         let mut all = BTreeSet::new();
         // An inhibitor comes before the detector, unless detectors inhibit each other.
-        for other in detectors[..idx].iter().filter(|other| detector.is_inhibited_by(other)) {
+        let named = detector.named.inhibited_by.iter().filter_map(|id| by_id.get(&**id));
+        let others: BTreeSet<usize> = named.flatten().copied().collect();
+        let others = others.into_iter().map(|other| &detectors[other]);
+        for other in others.filter(|other| detector.is_inhibited_by(other)) {
             all.insert(other.idx);
             all.extend(&inhibitors[other.idx as usize]);
             let merged = [groups[idx], groups[other.idx as usize]];
@@ -148,13 +153,18 @@ fn set_groups(detectors: &mut [CompiledDetector]) {
             groups.iter_mut().filter(|it| merged.contains(it)).for_each(|it| *it = lowest);
         }
         inhibitors.push(all);
+        by_id.entry(&detector.named.id).or_default().push(idx);
     }
-    for detector in &mut *detectors {
-        let inhibits = |(all, _): &(&BTreeSet<u32>, u32)| all.contains(&detector.idx);
-        detector.less_specific =
-            inhibitors.iter().zip(0..).filter(inhibits).map(|it| it.1).collect();
+    let mut less_specific = vec![Vec::new(); detectors.len()];
+    for (all, idx) in inhibitors.iter().zip(0..) {
+        all.iter().for_each(|other| less_specific[*other as usize].push(idx));
+    }
+    let mut n_members = vec![0; detectors.len()];
+    groups.iter().for_each(|group| n_members[*group as usize] += 1);
+    for (detector, less_specific) in detectors.iter_mut().zip(less_specific) {
+        detector.less_specific = less_specific.into_iter().collect();
         let group = groups[detector.idx as usize];
-        let is_shared = 1 < groups.iter().filter(|it| **it == group).count();
+        let is_shared = 1 < n_members[group as usize];
         detector.group = is_shared.then_some(group);
     }
 }
@@ -166,10 +176,14 @@ fn sort(detectors: &mut [NamedDetector]) {
         detectors.iter().map(|named| (named.id.clone(), 0)).collect();
     // Each round completes one depth at least, unless detectors inhibit each other.
     for _ in 0..detectors.len() {
-        for named in &*detectors {
+        let mut is_complete = true;
+        for named in detectors.iter().filter(|named| !named.inhibited_by.is_empty()) {
             let inhibitors = named.inhibited_by.iter().filter_map(|id| depths.get(id));
             let depth = inhibitors.map(|depth| depth + 1).max().unwrap_or(0);
-            depths.insert(named.id.clone(), depth);
+            is_complete &= depths.insert(named.id.clone(), depth) == Some(depth);
+        }
+        if is_complete {
+            break;
         }
     }
     detectors.sort_by_key(|named| depths[&named.id]);

@@ -188,6 +188,7 @@ impl Session {
         }
         self.wake_at = earlier(self.wake_at, runner.requested.take());
         if session_ends {
+            self.expires_at = shared.ended_expiry(at);
             self.end_agents(event, step, shared, findings);
         } else if agent_ends && event.agent.is_some() {
             self.agents.0.as_mut().and_then(|agents| agents.pop());

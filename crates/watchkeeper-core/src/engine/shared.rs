@@ -27,6 +27,9 @@ pub struct EngineConfig {
     pub prices: Prices,
     /// The time after its latest event at which a session is dropped.
     pub session_expiry: SignedDuration,
+    /// The time after its latest event at which a session is dropped that has ended, if it
+    /// is shorter than `session_expiry`.
+    pub ended_session_expiry: Option<SignedDuration>,
     /// The number of sessions that are watched at once. Of more, a session that has
     /// long been inactive is dropped, and the engine emits a finding.
     pub max_sessions: usize,
@@ -43,6 +46,7 @@ impl Default for EngineConfig {
             label_rules: Vec::new(),
             prices: Prices::default(),
             session_expiry: SignedDuration::from_hours(24),
+            ended_session_expiry: None,
             max_sessions: 1_000_000,
             follows_episodes: false,
         }
@@ -137,5 +141,13 @@ impl Shared {
     pub(super) fn expiry(&self, at: Timestamp) -> PackedTimestamp {
         let expiry = PackedTimestamp::from(at).checked_add(self.config.session_expiry);
         expiry.unwrap_or_else(|| Timestamp::MAX.into())
+    }
+
+    /// Returns the time at which a session expires that has ended at `at`.
+    pub(super) fn ended_expiry(&self, at: Timestamp) -> PackedTimestamp {
+        let ended = self.config.ended_session_expiry;
+        let ended = ended.and_then(|expiry| PackedTimestamp::from(at).checked_add(expiry));
+        let expiry = self.expiry(at);
+        ended.map_or(expiry, |ended| ended.min(expiry))
     }
 }

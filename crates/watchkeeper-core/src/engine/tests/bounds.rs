@@ -27,6 +27,28 @@ fn a_session_that_comes_back_too_late_is_a_new_one() {
 }
 
 #[test]
+fn a_session_that_has_ended_may_expire_earlier() {
+    let config = EngineConfig {
+        session_expiry: SignedDuration::from_secs(EXPIRY),
+        ended_session_expiry: Some(SignedDuration::from_secs(5)),
+        ..EngineConfig::default()
+    };
+    let mut engine = engine_with(&[Sort::Messages], config);
+    let end = || EventKind::SessionEnd { reason: None };
+    for id in ["ended", "resumed", "open"] {
+        observe(&mut engine, 0, id, message());
+    }
+    observe(&mut engine, 0, "ended", end());
+    observe(&mut engine, 0, "resumed", end());
+    observe(&mut engine, 1, "resumed", message());
+    advance(&mut engine, 6);
+    assert!(engine.session(&SessionId::from("ended")).is_none());
+    assert_eq!(engine.n_sessions(), 2);
+    advance(&mut engine, EXPIRY + 1);
+    assert_eq!(engine.n_sessions(), 0);
+}
+
+#[test]
 fn drops_inactive_sessions_above_the_limit() {
     let config = EngineConfig { max_sessions: 4, ..EngineConfig::default() };
     let mut engine = engine_with(&[Sort::Silence], config);
