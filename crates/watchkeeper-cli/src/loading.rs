@@ -1,8 +1,7 @@
 //! Loads the policy of a command.
 
 use std::{
-    fs,
-    io::{self, Read as _},
+    io,
     path::{Path, PathBuf},
 };
 
@@ -13,7 +12,7 @@ use watchkeeper_core::{
     embed::Registry,
     quote,
 };
-use watchkeeper_policy::{Loaded, Loader, Policy, builtin, render};
+use watchkeeper_policy::{Loaded, Loader, Policy, builtin, open_file, read_file, render};
 
 use crate::{
     global::Global,
@@ -62,7 +61,7 @@ pub(crate) fn policy(
     output: &mut Output<'_>,
 ) -> Result<Policy, LoadError> {
     let home = home();
-    let loader = Loader::new(registry, &read_text).home(home.as_deref()).today(today());
+    let loader = Loader::new(registry, &read_file).home(home.as_deref()).today(today());
     finish(load(&loader, file.path())?, global, output)
 }
 
@@ -78,7 +77,7 @@ pub(crate) fn policy_with_secrets(
 ) -> Result<Policy, LoadError> {
     let environment = |name: &str| std::env::var_os(name);
     let home = home();
-    let loader = Loader::new(registry, &read_text).home(home.as_deref()).today(today());
+    let loader = Loader::new(registry, &read_file).home(home.as_deref()).today(today());
     let loader = loader.environment(&environment);
     let mut loaded = load(&loader, file.path())?;
     if let Some(policy) = loaded.policy.as_ref().filter(|policy| needs_sinks(policy)) {
@@ -118,37 +117,11 @@ pub(crate) fn load(loader: &Loader<'_>, path: Option<&Path>) -> Result<Loaded, L
     let loaded = loader.load(path);
     if loaded.policy.is_none()
         && builtin(path).is_none()
-        && let Err(source) = fs::File::open(path).and_then(|file| refuse_folder(&file))
+        && let Err(source) = open_file(path)
     {
         return Err(LoadError::Unreadable { path: path.to_owned(), source });
     }
     Ok(loaded)
-}
-
-fn refuse_folder(file: &fs::File) -> io::Result<()> {
-    if file.metadata()?.is_dir() {
-        return Err(io::Error::other("it is a folder; name a file in it"));
-    }
-    Ok(())
-}
-
-/// Reads a text file. Errors suggest a remedy.
-pub(crate) fn read_text(path: &Path) -> io::Result<String> {
-    let mut file = fs::File::open(path)?;
-    refuse_folder(&file)?;
-    let mut bytes = Vec::new();
-    file.read_to_end(&mut bytes)?;
-    String::from_utf8(bytes).map_err(|err| {
-        let bytes = err.as_bytes();
-        let reason = if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
-            "it is UTF-16; save it as UTF-8".to_owned()
-        } else {
-            let before = &bytes[..err.utf8_error().valid_up_to()];
-            let line = before.split(|byte| *byte == b'\n').count();
-            format!("line {line} is not UTF-8; save it as UTF-8")
-        };
-        io::Error::new(io::ErrorKind::InvalidData, reason)
-    })
 }
 
 /// Returns the home folder of the user.

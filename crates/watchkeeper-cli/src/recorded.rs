@@ -6,6 +6,7 @@ mod group;
 mod merge;
 mod misdated;
 mod parallel;
+mod pipe;
 mod read_error;
 
 use std::{collections::BTreeMap, path::PathBuf};

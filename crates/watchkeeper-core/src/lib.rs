@@ -57,6 +57,7 @@ mod session_filter;
 mod severity;
 mod sink;
 mod source;
+mod special_file;
 mod token_limit;
 mod tool_class;
 
@@ -137,6 +138,7 @@ pub mod embed {
         },
         routes::{Matcher, Route, Router, SeverityMatch},
         session_filter::{SessionFilter, SessionMatcher},
+        special_file::SpecialFile,
     };
 }
 

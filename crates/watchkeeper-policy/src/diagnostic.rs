@@ -4,7 +4,7 @@ use annotate_snippets::{AnnotationKind, Level, Origin, Patch, Renderer, Snippet}
 use watchkeeper_core::author::{is_unsafe, make_safe};
 
 use crate::{
-    files::{Files, SourceFile},
+    files::{Files, LineStarts, SourceFile},
     toml_text,
 };
 
@@ -176,6 +176,7 @@ pub fn render_diagnostics(
     styled: bool,
 ) -> String {
     let renderer = if styled { Renderer::styled() } else { Renderer::plain() };
+    let files: Vec<_> = files.iter().map(ShownFile::new).collect();
     let reports = diagnostics.iter().filter_map(|diagnostic| {
         let file = files.get(diagnostic.file)?;
         Some(render_one(diagnostic, file, &renderer))
@@ -183,28 +184,53 @@ pub fn render_diagnostics(
     reports.collect::<Vec<_>>().join("\n\n")
 }
 
-fn render_one(diagnostic: &Diagnostic, file: &SourceFile, renderer: &Renderer) -> String {
+/// A file whose lines are shown.
+struct ShownFile {
+    path: String,
+    text: String,
+    lines: LineStarts,
+}
+
+impl ShownFile {
+    fn new(file: &SourceFile) -> Self {
+        let text = without_unsafe(&file.text);
+        let lines = LineStarts::new(&text);
+        Self { path: make_safe(&file.path.display().to_string()), text, lines }
+    }
+
+    /// Returns the lines around a span, and the span in these lines. A renderer reads all
+    /// lines that it gets, so many diagnostics about a large file must not get the whole file.
+    fn snippet<T: Clone>(&self, span: &Range<usize>) -> (Snippet<'_, T>, Range<usize>) {
+        const N_AROUND: usize = 2;
+        let first = self.lines.line(span.start).saturating_sub(N_AROUND).max(1);
+        let start = self.lines.start(first).unwrap_or(0);
+        let end = self.lines.start(self.lines.line(span.end) + 1 + N_AROUND);
+        let text = &self.text[start..end.unwrap_or(self.text.len())];
+        let snippet = Snippet::source(text).line_start(first).path(self.path.as_str());
+        (snippet, span.start - start..span.end - start)
+    }
+}
+
+fn render_one(diagnostic: &Diagnostic, file: &ShownFile, renderer: &Renderer) -> String {
     let Diagnostic { span, level, message, notes, fix, .. } = diagnostic;
-    let path = make_safe(&file.path.display().to_string());
     let level = match level {
         DiagnosticLevel::Error => Level::ERROR,
         DiagnosticLevel::Warning => Level::WARNING,
     };
     let title = level.primary_title(message);
-    let text = without_unsafe(&file.text);
-    let mut first = if text.is_empty() {
-        title.element(Origin::path(path.as_str()))
+    let mut first = if file.text.is_empty() {
+        title.element(Origin::path(file.path.as_str()))
     } else {
-        let annotation = AnnotationKind::Primary.span(span.clone());
-        title.element(Snippet::source(&text).path(path.as_str()).annotation(annotation))
+        let (snippet, span) = file.snippet(span);
+        title.element(snippet.annotation(AnnotationKind::Primary.span(span)))
     };
     for note in notes {
         first = first.element(Level::NOTE.message(note));
     }
     let mut groups = vec![first];
     if let Some(fix) = fix {
-        let patch = Patch::new(fix.span.clone(), &fix.replacement);
-        let snippet = Snippet::source(&text).path(path.as_str()).fold(true).patch(patch);
+        let (snippet, span) = file.snippet(&fix.span);
+        let snippet = snippet.fold(true).patch(Patch::new(span, &fix.replacement));
         groups.push(Level::HELP.secondary_title(&fix.title).element(snippet));
     }
     renderer.render(&groups)

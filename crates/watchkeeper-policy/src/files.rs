@@ -20,11 +20,26 @@ impl SourceFile {
     pub fn new(path: impl Into<PathBuf>, text: impl Into<String>) -> Self {
         Self { path: path.into(), text: text.into() }
     }
+}
+
+/// The start of each line of a text, in bytes.
+#[derive(Debug)]
+pub(crate) struct LineStarts(Vec<usize>);
+
+impl LineStarts {
+    pub(crate) fn new(text: &str) -> Self {
+        let ends = memchr::memchr_iter(b'\n', text.as_bytes());
+        Self(std::iter::once(0).chain(ends.map(|end| end + 1)).collect())
+    }
 
     /// Returns the line of the byte at `at`, counted from 1.
     pub(crate) fn line(&self, at: usize) -> usize {
-        let before = &self.text.as_bytes()[..at.min(self.text.len())];
-        memchr::memchr_iter(b'\n', before).count() + 1
+        self.0.partition_point(|start| *start <= at)
+    }
+
+    /// Returns the start of a line, or `None` after the last line.
+    pub(crate) fn start(&self, line: usize) -> Option<usize> {
+        self.0.get(line.checked_sub(1)?).copied()
     }
 }
 
@@ -35,6 +50,8 @@ pub(crate) struct Files {
     files: Vec<SourceFile>,
     /// The start of each file in the whole.
     starts: Vec<usize>,
+    /// The lines of each file.
+    lines: Vec<LineStarts>,
 }
 
 impl Files {
@@ -43,6 +60,7 @@ impl Files {
         // The extra byte keeps the end of one file apart from the start of the next.
         let end = |(start, file): (&usize, &SourceFile)| start + file.text.len() + 1;
         let start = self.starts.last().zip(self.files.last()).map_or(0, end);
+        self.lines.push(LineStarts::new(&text));
         self.files.push(SourceFile::new(path, text));
         self.starts.push(start);
         start
@@ -88,8 +106,9 @@ impl Files {
     /// Returns the file and line of a span, such as `policy.toml:12`.
     pub(crate) fn origin(&self, span: &Range<usize>) -> String {
         let (file_idx, span) = self.locate(span);
-        let Some(file) = self.get(file_idx) else { return String::new() };
-        format!("{}:{}", file.path.display(), file.line(span.start))
+        let file = self.get(file_idx).zip(self.lines.get(file_idx));
+        let Some((file, lines)) = file else { return String::new() };
+        format!("{}:{}", file.path.display(), lines.line(span.start))
     }
 
     /// Removes the text of files that the policy must not quote: all except TOML files

@@ -35,6 +35,7 @@ mod match_tracker;
 mod options;
 mod overrides;
 mod paths;
+mod read_file;
 mod reader;
 mod reference;
 mod routes;
@@ -55,6 +56,7 @@ pub use crate::{
     generated_events::GeneratedEvents,
     loader::{InvalidPolicy, Loaded, Loader, Policy, render},
     match_tracker::MatchTracker,
+    read_file::{open_file, read_file},
     reader::Variables,
     reference::{REFERENCE, reference, reference_names},
     schema::schema,

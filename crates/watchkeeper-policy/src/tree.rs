@@ -9,6 +9,7 @@ use toml::{
 
 use crate::{
     diagnostic::{Diagnostic, Fix},
+    files::LineStarts,
     toml_text,
 };
 
@@ -30,11 +31,12 @@ pub(crate) fn parse<'f>(
     let n_before = diagnostics.len();
     let (document, mut errors) = DeTable::parse_recoverable(text);
     errors.sort_by_key(|it| it.span().map_or(0, |it| it.start));
+    let lines = LineStarts::new(text);
     let mut last_line = None;
     for err in errors {
         let span = err.span().unwrap_or(0..0);
         // The first error of a line usually causes the others.
-        let line = text.as_bytes()[..span.start.min(text.len())].split(|it| *it == b'\n').count();
+        let line = lines.line(span.start);
         if last_line.replace(line) == Some(line) {
             continue;
         }

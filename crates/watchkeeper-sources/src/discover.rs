@@ -8,6 +8,7 @@ use watchkeeper_core::{author::make_safe, embed::SourceEntry};
 use crate::{
     file_source::{TARGET, is_session_name},
     follow::Identity,
+    kernel_files::refuse_kernel_file,
     unsupported,
 };
 
@@ -51,6 +52,7 @@ pub fn discover(
         let entries = fs::metadata(&folder).and_then(|metadata| {
             // A canonical path would take time linear in the depth of the folder,
             // for each component.
+            refuse_kernel_file(&metadata)?;
             let is_new = searched.insert(Identity::of(&folder, &metadata));
             if is_new { fs::read_dir(&folder).map(Some) } else { Ok(None) }
         });

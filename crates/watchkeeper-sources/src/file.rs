@@ -20,6 +20,7 @@ use watchkeeper_core::{
 use crate::{
     Line, LineBytes, Lines, MAX_LINE, ReadError, SourcePanic,
     file_source::{FileSource, log_skipped_lines, recognize_among},
+    kernel_files::refuse_kernel_file,
     unsupported,
 };
 
@@ -133,6 +134,7 @@ pub fn open(
     if metadata.is_dir() {
         return Err(failed(io::ErrorKind::IsADirectory.into()));
     }
+    refuse_kernel_file(&metadata).map_err(failed)?;
     let mut file = File::open(path).map_err(failed)?;
     if let Some(kind) = kind {
         return Ok(SessionFile::new(path, Box::new(file), kind)?);

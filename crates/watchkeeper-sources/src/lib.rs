@@ -22,6 +22,7 @@ mod file;
 mod file_source;
 mod follow;
 mod json;
+mod kernel_files;
 mod lines;
 mod ndjson;
 mod opencode;

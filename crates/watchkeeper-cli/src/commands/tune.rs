@@ -444,7 +444,11 @@ fn pace(read: &ReadMeasures) -> Pace {
 fn load_text(text: &str, registry: &Registry) -> Result<Policy, Error> {
     const NAME: &str = "the proposed policy";
     let read_file = |path: &Path| {
-        if path == Path::new(NAME) { Ok(text.to_owned()) } else { loading::read_text(path) }
+        if path == Path::new(NAME) {
+            Ok(text.to_owned())
+        } else {
+            watchkeeper_policy::read_file(path)
+        }
     };
     let home = loading::home();
     let loader = Loader::new(registry, &read_file).home(home.as_deref()).today(loading::today());

@@ -14,12 +14,11 @@ use super::{
     outcome::{Setup, TestOutcome, TestResult, TestResults, TestsError},
     playing::{Played, line_span, offset, play},
 };
-use crate::loading;
 
 /// Runs the scenarios of a file. With `update`, writes the actual findings into the
 /// file.
 pub(crate) fn run_scenarios(path: &Path, setup: &Setup<'_>) -> Result<TestResults, TestsError> {
-    let text = loading::read_text(path)
+    let text = watchkeeper_policy::read_file(path)
         .map_err(|source| TestsError::Read { path: path.to_owned(), source })?;
     let mut parser =
         Parser { path, text: &text, setup, diagnostics: Vec::new(), extended: Vec::new() };
@@ -152,7 +151,11 @@ impl Parser<'_> {
     fn policy(&mut self, body: &Range<usize>) -> Option<Policy> {
         let block_only = blanked(self.text, body);
         let read_file = |path: &Path| {
-            if path == self.path { Ok(block_only.clone()) } else { loading::read_text(path) }
+            if path == self.path {
+                Ok(block_only.clone())
+            } else {
+                watchkeeper_policy::read_file(path)
+            }
         };
         let loader = Loader::new(self.setup.registry, &read_file).home(self.setup.home);
         let Loaded { policy, diagnostics, files, .. } = loader.load(self.path);

@@ -18,14 +18,14 @@ use super::{
     outcome::{SessionError, Setup, TestOutcome, TestResult, TestResults, TestsError},
     playing::{Played, line_span, offset, play},
 };
-use crate::{loading, recorded};
+use crate::recorded;
 
 /// Session id of traces and generated events.
 const SESSION: &str = "s1";
 
 /// Runs the tests of a file.
 pub(crate) fn run_test_file(path: &Path, setup: &Setup<'_>) -> Result<TestResults, TestsError> {
-    let loader = Loader::new(setup.registry, &loading::read_text).home(setup.home);
+    let loader = Loader::new(setup.registry, &watchkeeper_policy::read_file).home(setup.home);
     let LoadedTests { tests, mut diagnostics, files, .. } = loader.load_tests(path, setup.policy);
     let policy = files.get(1).map(|file| file.path.as_path());
     if let Some(policy) = policy.filter(|it| builtin(it).is_none() && !it.exists()) {

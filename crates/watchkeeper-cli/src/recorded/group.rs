@@ -6,6 +6,7 @@ use std::{
     io::{self, Read},
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use memchr::memmem;
@@ -13,11 +14,11 @@ use memchr::memmem;
 use watchkeeper_core::{
     Event, SessionId, Timestamp,
     author::{ClientTotal, DedupCache, SkippedLines},
-    embed::{Kinds, SourceEntry},
+    embed::{Kinds, SourceEntry, SpecialFile},
 };
 use watchkeeper_sources::{OpenError, SessionFile};
 
-use super::{cursor::Cursor, misdated::MisdatedLines, read_error::ReadError};
+use super::{cursor::Cursor, misdated::MisdatedLines, pipe, read_error::ReadError};
 
 /// The files of one session and of its sub-agents. There can be thousands.
 #[derive(Debug)]
@@ -109,13 +110,22 @@ const MAX_COPIES: usize = 64;
 fn read_pipe(path: &Path, pipes: &mut BTreeMap<PathBuf, Arc<[u8]>>) -> Result<(), OpenError> {
     /// Larger inputs, such as `/dev/zero`, are not sessions.
     const MAX_PIPE: u64 = 1 << 30;
+    const WRITER_TIMEOUT: Duration = Duration::from_secs(2);
     let read = || -> io::Result<Option<Vec<u8>>> {
         let reader: Box<dyn Read> = if is_standard_input(path) {
             Box::new(io::stdin().lock())
-        } else if fs::metadata(path).is_ok_and(|it| !it.is_file() && !it.is_dir()) {
-            Box::new(File::open(path)?)
         } else {
-            return Ok(None);
+            let metadata = fs::metadata(path)?;
+            if metadata.is_file() || metadata.is_dir() {
+                return Ok(None);
+            }
+            match SpecialFile::of(path, &metadata) {
+                None => Box::new(File::open(path)?),
+                Some(SpecialFile::Pipe) => pipe::open(path, WRITER_TIMEOUT)?,
+                Some(kind) => {
+                    return Err(io::Error::other(format!("it is {kind}; name a session file")));
+                }
+            }
         };
         let mut bytes = Vec::new();
         reader.take(MAX_PIPE + 1).read_to_end(&mut bytes)?;

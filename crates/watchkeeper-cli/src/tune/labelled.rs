@@ -10,7 +10,7 @@ use thiserror::Error;
 use watchkeeper_core::author::make_safe;
 use watchkeeper_testing::labels::{LabelledSession, Labels, LabelsError};
 
-use crate::{loading::read_text, numbers::counted, output::quoted_path, report::Report};
+use crate::{numbers::counted, output::quoted_path, report::Report};
 
 /// The labels are not used. Every message names the file of the labels.
 #[derive(Debug, Error)]
@@ -72,7 +72,7 @@ impl LabelledFiles {
     /// the labels.
     pub(crate) fn read(labels: &Path, paths: &[PathBuf]) -> Result<Self, LabelsFileError> {
         let owned = || labels.to_owned();
-        let text = read_text(labels)
+        let text = watchkeeper_policy::read_file(labels)
             .map_err(|source| LabelsFileError::Unreadable { labels: owned(), source })?;
         let parsed: Labels =
             text.parse().map_err(|source| LabelsFileError::Invalid { labels: owned(), source })?;
