@@ -1,7 +1,7 @@
 use pyo3::{pyclass, pymethods};
 use watchkeeper::MonitorCounts;
 
-/// The counts of a monitor since its start.
+/// The counts of a monitor since its start, each an `int`.
 #[pyclass(frozen, eq, get_all, module = "watchkeeper")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Counts {

@@ -5,11 +5,11 @@ use watchkeeper::core::author;
 #[pyclass(frozen, eq, hash, get_all, module = "watchkeeper")]
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Evidence {
-    /// The file; `None` for an event that this process recorded.
+    /// The file, a `str`; `None` for an event that this process recorded.
     file: Option<String>,
-    /// The line, counted from 1.
+    /// The line, an `int` counted from 1, or `None`.
     line: Option<u64>,
-    /// The name of the event.
+    /// The name of the event, a `str`.
     event: &'static str,
 }
 

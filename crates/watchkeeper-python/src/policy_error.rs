@@ -119,15 +119,17 @@ fn exception(py: Python<'_>, message: &str, diagnostics: Vec<Diagnostic>) -> PyE
 }
 
 fn diagnostics(invalid: &InvalidPolicy) -> Vec<Diagnostic> {
+    let line_starts: Vec<Vec<usize>> = invalid.files.iter().map(|it| starts(&it.text)).collect();
     let diagnostics = invalid.diagnostics.iter().map(|diagnostic| {
         let file = invalid.files.get(diagnostic.file);
-        let before = file.and_then(|file| file.text.get(..diagnostic.span.start));
-        let before = before.unwrap_or_default();
-        let line_start = before.rfind('\n').map_or(0, |at| at + 1);
+        let starts = line_starts.get(diagnostic.file).map_or(&[][..], Vec::as_slice);
+        let line = starts.partition_point(|start| *start <= diagnostic.span.start).max(1);
+        let line_start = starts.get(line - 1).copied().unwrap_or(0);
+        let before = file.and_then(|file| file.text.get(line_start..diagnostic.span.start));
         Diagnostic {
             path: file.map(|file| file.path.display().to_string()).unwrap_or_default(),
-            line: Some(before.matches('\n').count() + 1),
-            column: Some(before[line_start..].chars().count() + 1),
+            line: Some(line),
+            column: Some(before.unwrap_or_default().chars().count() + 1),
             level: match diagnostic.level {
                 DiagnosticLevel::Warning => "warning",
                 _ => "error",
@@ -138,4 +140,9 @@ fn diagnostics(invalid: &InvalidPolicy) -> Vec<Diagnostic> {
         }
     });
     diagnostics.collect()
+}
+
+/// Returns the start of each line of a text, in bytes.
+fn starts(text: &str) -> Vec<usize> {
+    std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect()
 }

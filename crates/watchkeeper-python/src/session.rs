@@ -18,6 +18,10 @@ use crate::{
 };
 
 /// Records the events of one session, from any thread. No method waits.
+///
+/// `at` is the time of an event: a `float` of seconds since the epoch, or a `datetime` with a
+/// time zone. By default, it is the present. Texts, outputs and arguments are any objects:
+/// those other than `str` are converted.
 #[pyclass(frozen, module = "watchkeeper")]
 #[derive(Debug)]
 pub(crate) struct Session(Arc<Recorder>);
@@ -64,14 +68,15 @@ impl Session {
         self.0.agent.as_ref().map(AgentId::as_str)
     }
 
-    /// Records the start of a sub-agent, and returns the handle for its events.
+    /// Records the start of a sub-agent, and returns the `Session` for its events. The `id` is
+    /// a `str`.
     fn agent(&self, py: Python<'_>, id: Text<'_>) -> Self {
         let recorder = self.0.of_agent(Arc::<str>::from(id).into());
         recorder.record(py, None, EventKind::AgentStart);
         Self(Arc::new(recorder))
     }
 
-    /// Records a prompt.
+    /// Records a prompt. `text` is any object, `synthetic` a `bool`, and `at` a time; see `Session`.
     #[pyo3(signature = (text, *, synthetic=false, at=None))]
     fn prompt(
         &self,
@@ -84,7 +89,8 @@ impl Session {
         self.record(py, at, EventKind::Prompt { text, synthetic })
     }
 
-    /// Records a message of the agent.
+    /// Records a message of the agent. `text` is any object, `delta` a `bool`, and `at` a
+    /// time; see `Session`.
     #[pyo3(signature = (text, *, delta=false, at=None))]
     fn message(
         &self,
@@ -97,7 +103,8 @@ impl Session {
         self.record(py, at, EventKind::Message { text, delta })
     }
 
-    /// Records reasoning of the model.
+    /// Records reasoning of the model. `text` is any object or `None`, and `at` a time; see
+    /// `Session`.
     #[pyo3(signature = (text=None, *, at=None))]
     fn thinking(
         &self,
@@ -109,7 +116,10 @@ impl Session {
         self.record(py, at, EventKind::Thinking { text })
     }
 
-    /// Records a tool call, and returns the handle for its result.
+    /// Records a tool call, and returns the `ToolCall` for its result.
+    ///
+    /// `name` is a `str`, `arguments` any object, `id` and `response` are a `str` or `None`,
+    /// and `at` is a time; see `Session`.
     #[pyo3(signature = (name, arguments=None, id=None, *, response=None, at=None))]
     fn tool_call(
         &self,
@@ -135,6 +145,10 @@ impl Session {
     }
 
     /// Records the result of a call by its id.
+    ///
+    /// `id` is a `str`, `output` any object, `ok` a `bool`, `exit_code` an `int` or `None`,
+    /// `cause` one of `"declined"`, `"blocked"`, `"sibling"`, `"interrupted"` and `"timeout"`
+    /// or `None`, and `at` a time; see `Session`.
     #[pyo3(signature = (id, output=None, *, ok=true, exit_code=None, cause=None, at=None))]
     fn tool_result(
         &self,
@@ -157,7 +171,10 @@ impl Session {
         Ok(())
     }
 
-    /// Records a response of a model. Returns its id.
+    /// Records a response of a model. Returns its id, a `str`.
+    ///
+    /// `model` and `id` are a `str` or `None`. The numbers of tokens are an `int`, and
+    /// `cost_usd` is a `float`. `at` is a time; see `Session`.
     #[pyo3(signature = (
         model=None, *, id=None, input_tokens=0, output_tokens=0, reasoning_tokens=0,
         cache_read_tokens=0, cache_write_tokens=0, cost_usd=None, context_tokens=None, at=None,
@@ -196,13 +213,15 @@ impl Session {
         Ok(id)
     }
 
-    /// Records that the agent hands its work to another agent.
+    /// Records that the agent hands its work to another agent. `to` is a `str`, and `at` a
+    /// time; see `Session`.
     #[pyo3(signature = (to, *, at=None))]
     fn handoff(&self, py: Python<'_>, to: Text<'_>, at: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
         self.record(py, at, EventKind::Handoff { to: to.into() })
     }
 
-    /// Records that the agent waits for a person.
+    /// Records that the agent waits for a person. `waiting_for` is `"person"` or
+    /// `"permission"`, and `at` a time; see `Session`.
     #[pyo3(signature = (waiting_for="person", *, at=None))]
     fn waiting(
         &self,
@@ -213,7 +232,8 @@ impl Session {
         self.record(py, at, EventKind::Waiting(parse_waiting_for(waiting_for)?))
     }
 
-    /// Records that the agent no longer waits for a person.
+    /// Records that the agent no longer waits for a person. `waited_for` is `"person"` or
+    /// `"permission"`, and `at` a time; see `Session`.
     #[pyo3(signature = (waited_for="person", *, at=None))]
     fn resumed(
         &self,
@@ -224,7 +244,8 @@ impl Session {
         self.record(py, at, EventKind::Resumed(parse_waiting_for(waited_for)?))
     }
 
-    /// Records a compaction of the context.
+    /// Records a compaction of the context. The numbers of tokens are an `int` or `None`, and
+    /// `at` is a time; see `Session`.
     #[pyo3(signature = (before_tokens=None, after_tokens=None, *, at=None))]
     fn compaction(
         &self,
@@ -236,7 +257,8 @@ impl Session {
         self.record(py, at, EventKind::Compaction { before_tokens, after_tokens })
     }
 
-    /// Records an error outside the tools.
+    /// Records an error outside the tools. `message` is any object, `retry` an `int` or
+    /// `None`, and `at` a time; see `Session`.
     #[pyo3(signature = (message, *, retry=None, at=None))]
     fn error(
         &self,
@@ -249,13 +271,14 @@ impl Session {
         self.record(py, at, EventKind::Error { message, retry })
     }
 
-    /// Records the end of the turn.
+    /// Records the end of the turn. `at` is a time; see `Session`.
     #[pyo3(signature = (*, at=None))]
     fn turn_end(&self, py: Python<'_>, at: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
         self.record(py, at, EventKind::TurnEnd)
     }
 
-    /// Records the end of the session, or of the sub-agent.
+    /// Records the end of the session, or of the sub-agent. `reason` is a `str` or `None`, and
+    /// `at` a time; see `Session`.
     #[pyo3(signature = (reason=None, *, at=None))]
     fn end(
         &self,

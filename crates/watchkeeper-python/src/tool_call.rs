@@ -57,25 +57,26 @@ impl ToolCall {
 
 #[pymethods]
 impl ToolCall {
-    /// The id of the call.
+    /// The id of the call, a `str`.
     #[getter]
     fn id(&self) -> String {
         self.id.to_string()
     }
 
-    /// Records that the tool did what the call requested.
+    /// Records that the tool did what the call requested. `output` is any object.
     #[pyo3(signature = (output=None))]
     fn succeed(&self, py: Python<'_>, output: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
         self.finish(py, Outcome::returned(true), || output.map(text::of_event).transpose())
     }
 
-    /// Records that the tool failed.
+    /// Records that the tool failed. `output` is any object.
     #[pyo3(signature = (output=None))]
     fn fail(&self, py: Python<'_>, output: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
         self.finish(py, Outcome::returned(false), || output.map(text::of_event).transpose())
     }
 
-    /// Records the result of a command. Any exit code but 0 is a failure.
+    /// Records the result of a command. `exit_code` is an `int`, and any but 0 is a failure.
+    /// `output` is any object.
     #[pyo3(signature = (exit_code, output=None))]
     fn exit(
         &self,
@@ -87,14 +88,15 @@ impl ToolCall {
         self.finish(py, outcome, || output.map(text::of_event).transpose())
     }
 
-    /// Records that the call has no result of its tool.
+    /// Records that the call has no result of its tool. `cause` is one of `"declined"`,
+    /// `"blocked"`, `"sibling"`, `"interrupted"` and `"timeout"`.
     fn cancel(&self, py: Python<'_>, cause: &str) -> PyResult<()> {
         let cause = parse_cause(cause)?;
         self.finish(py, Outcome::cancelled(cause), || Ok(None))
     }
 
     /// Leaves the call without a result, which `Session.tool_result` records. Returns the
-    /// id.
+    /// id, a `str`.
     fn detach(&self) -> String {
         self.is_finished.store(true, Ordering::Release);
         self.id.to_string()

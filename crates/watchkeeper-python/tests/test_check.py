@@ -1,4 +1,6 @@
 import json
+import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -60,15 +62,41 @@ def test_no_path_is_a_report_without_sessions(policy: str) -> None:
     assert report.totals["tool_calls"] == 0
 
 
-def test_files_that_are_not_read_are_in_the_report(tmp_path: Path, policy: str) -> None:
+def test_files_that_are_not_read_are_in_the_report(
+    tmp_path: Path, policy: str, caplog: pytest.LogCaptureFixture
+) -> None:
     write_session(tmp_path / "a.jsonl", 3)
     missing = tmp_path / "missing.jsonl"
     report = watchkeeper.check([tmp_path / "a.jsonl", missing], policy_text=policy)
     assert [(it["file"], it["reason"]) for it in report.skipped] == [
         (str(missing), "does not exist")
     ]
+    assert repr(report) == "<Report, 1 findings in 1 sessions, 1 files not read to their end>"
+    assert "1 files were not read to their end, the first is" in caplog.text
+    assert "missing.jsonl': does not exist" in caplog.text
     with pytest.raises(FileNotFoundError, match=r"missing\.jsonl"):
         watchkeeper.check(missing, policy_text=policy)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has no named pipes")
+def test_files_that_could_be_read_forever_are_skipped(tmp_path: Path, policy: str) -> None:
+    pipe = tmp_path / "pipe.jsonl"
+    os.mkfifo(pipe)
+    report = watchkeeper.check([pipe, "/dev/zero"], policy_text=policy)
+    reasons = {it["file"]: it["reason"] for it in report.skipped}
+    assert "no program writes to this pipe" in reasons[str(pipe)]
+    assert "it is a device" in reasons["/dev/zero"]
+    for path, reason in ((pipe, "it is a named pipe"), ("/dev/zero", "it is a device")):
+        with pytest.raises(watchkeeper.PolicyError, match=reason):
+            watchkeeper.check(tmp_path, path)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux has /proc")
+def test_the_files_of_the_kernel_are_skipped(policy: str) -> None:
+    report = watchkeeper.check("/proc", policy_text=policy)
+    assert [it["reason"] for it in report.skipped] == [
+        "cannot read the folder: it belongs to the kernel"
+    ]
 
 
 def test_invalid_options_are_errors(tmp_path: Path) -> None:

@@ -214,3 +214,11 @@ def test_a_monitor_need_not_be_hashable(policy: str) -> None:
     with Equal(policy_text=policy) as first, Equal(policy_text=policy) as second:
         assert first.is_running
         assert second.is_running
+
+
+@pytest.mark.parametrize("native", [watchkeeper.Session, watchkeeper.ToolCall])
+def test_the_help_of_native_methods_names_the_types(native: type) -> None:
+    methods = [name for name in vars(native) if not name.startswith("_")]
+    types = ("`str`", "`bool`", "`int`", "any object", "a time", '`"person"`', '`"declined"`')
+    for name in methods:
+        assert any(it in (vars(native)[name].__doc__ or "") for it in types), name

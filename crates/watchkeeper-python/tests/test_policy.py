@@ -1,4 +1,5 @@
 import pickle
+import time
 from pathlib import Path
 
 import pytest
@@ -86,3 +87,24 @@ def test_a_diagnostic_is_made_from_its_fields() -> None:
     assert diagnostic.notes == ["see b.toml"]
     with pytest.raises(ValueError, match='unknown level "hint"; use error or warning'):
         watchkeeper.Diagnostic("a.toml", "m", level="hint")  # type: ignore[arg-type]
+
+
+def test_a_misspelt_built_in_policy_has_a_suggestion() -> None:
+    with pytest.raises(
+        watchkeeper.PolicyError, match="did you mean `builtin:safe-session`"
+    ) as caught:
+        watchkeeper.Monitor("builtin:safe-sesion").start()
+    assert "`builtin:default`" in str(caught.value)
+
+
+def test_many_mistakes_are_reported_in_a_short_time() -> None:
+    text = "version = 1\n" + "".join(f'[detectors.d{n}]\nkind = "nope"\n' for n in range(3000))
+    before = time.monotonic()
+    with pytest.raises(watchkeeper.PolicyError) as caught:
+        watchkeeper.Monitor(policy_text=text).start()
+    diagnostics = caught.value.diagnostics
+    assert len(diagnostics) == 3000
+    assert (diagnostics[-1].line, diagnostics[-1].column) == (6001, 8)
+    assert f"detectors.d{2999}" in str(caught.value) or "6001" in str(caught.value)
+    # A time quadratic in the number of detectors would be two minutes.
+    assert time.monotonic() - before < 20

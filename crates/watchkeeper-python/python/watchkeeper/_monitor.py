@@ -174,9 +174,8 @@ class Monitor:
         try:
             await asyncio.shield(start)
         except asyncio.CancelledError:
-            # The thread of the executor continues.
-            await asyncio.wait([start])
-            await self._stop_in_executor(loop)
+            # The thread of the executor continues, also if this wait is cancelled again.
+            await asyncio.shield(self._stop_after(start, loop))
             raise
         except BaseException:
             if self._callback is not None:
@@ -194,6 +193,17 @@ class Monitor:
 
         loop = asyncio.get_running_loop()
         await self._stop_in_executor(loop)
+
+    async def _stop_after(
+        self, start: asyncio.Future[None], loop: asyncio.AbstractEventLoop
+    ) -> None:
+        import asyncio
+
+        await asyncio.wait([start])
+        if start.exception() is None:
+            await self._stop_in_executor(loop)
+        elif self._callback is not None:
+            self._callback.leave()
 
     async def _stop_in_executor(self, loop: asyncio.AbstractEventLoop) -> None:
         await loop.run_in_executor(None, self.stop)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 
 from watchkeeper._watchkeeper import check_recorded
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Report", "check"]
 
+_logger = logging.getLogger("watchkeeper.check")
+
 
 class Report:
     """The result of a check of recorded sessions.
@@ -23,7 +26,7 @@ class Report:
     `findings` are the findings of all sessions, the most severe first. `sessions` has a
     dictionary for each session: its totals of events, calls, tokens and dollars, and its
     findings. `skipped` has a dictionary for each file that was not read to its end, with
-    the `file` and the `reason`. `totals` are the totals of all sessions.
+    the `file` and the `reason`, which `check` also logs. `totals` are the totals of all sessions.
     """
 
     findings: tuple[Finding, ...]
@@ -63,7 +66,8 @@ class Report:
         raise ValueError(message)
 
     def __repr__(self) -> str:
-        return f"<Report, {len(self.findings)} findings in {len(self.sessions)} sessions>"
+        skipped = f", {len(self.skipped)} files not read to their end" if self.skipped else ""
+        return f"<Report, {len(self.findings)} findings in {len(self.sessions)} sessions{skipped}>"
 
 
 def check(
@@ -101,7 +105,16 @@ def check(
         until=until,
         min_severity=min_severity,
     )
-    return Report(json, findings)
+    report = Report(json, findings)
+    if report.skipped:
+        first = report.skipped[0]
+        _logger.warning(
+            "%s files were not read to their end, the first is %r: %s; see `Report.skipped`",
+            len(report.skipped),
+            first["file"],
+            first["reason"],
+        )
+    return report
 
 
 _FINDING_COLUMNS = (

@@ -123,8 +123,8 @@ def test_a_turn_and_a_tool_call_have_limits(watch: Watch) -> None:
     tool = [event for event in events.all if event.detector == "tool_timeout"]
     assert [event.severity for event in turn] == ["medium", "medium", "high"]
     assert [event.severity for event in tool] == ["medium", "medium", "high"]
-    assert turn[2].message == "TIMEOUT: Turn exceeded maximum duration (0s / 0.3s)"
-    assert tool[2].message == "TIMEOUT: Tool call Bash exceeded maximum duration (0s / 0.2s)"
+    assert turn[2].message == "TIMEOUT: Turn exceeded maximum duration (0.300s / 0.3s)"
+    assert tool[2].message == "TIMEOUT: Tool call Bash exceeded maximum duration (0.200s / 0.2s)"
     assert tool[2].data["tool"] == "Bash"
 
 

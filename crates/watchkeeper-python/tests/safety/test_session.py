@@ -136,3 +136,9 @@ def test_a_call_that_is_abandoned_is_not_counted() -> None:
     session.end_tool_call(call)
     session.end_tool_call("unknown")
     assert session.metrics.total_tool_calls == 1
+
+
+@pytest.mark.parametrize("started_at", [float("nan"), float("inf"), -1e300, 10**400, None, "now"])
+def test_an_impossible_start_is_the_present(started_at: float) -> None:
+    session = SafeSession(metrics=SessionMetrics(started_at=started_at))
+    assert session.get_duration() == pytest.approx(0, abs=5)

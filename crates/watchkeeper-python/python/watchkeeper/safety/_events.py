@@ -53,7 +53,9 @@ class Events:
 
     def _timeout(self, finding: Finding, duration: float | None) -> MonitorEvent:
         limit = getattr(self._config, LIMITS[finding.detector])
-        elapsed = float(finding.data["elapsed_seconds"])
+        percent = self._percents[finding.severity]
+        # The finding has whole seconds.
+        elapsed = max(float(finding.data["elapsed_seconds"]), limit * percent / 100)
         if finding.detector == SESSION_TIMEOUT and duration is not None:
             # The finding has the time of its level, which an old session passed long ago.
             elapsed = duration
@@ -66,7 +68,6 @@ class Events:
             severity, message = "high", exceeded(subject, elapsed, limit)
         else:
             # Both warnings of the original are of medium severity.
-            percent = self._percents[finding.severity]
             severity, message = "medium", warning(subject, percent, elapsed, limit)
         return MonitorEvent(EventType.TIMEOUT.value, message, severity, data, finding)
 

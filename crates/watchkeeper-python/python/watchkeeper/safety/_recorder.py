@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from ._log import logger
+from .session_metrics import LONGEST_AGE, age_since
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -78,7 +79,7 @@ class Recorder:
         """Record the calls, steps and handoffs since the latest reading."""
         with self.lock:
             metrics = self._session.metrics
-            if getattr(metrics, "started_at", None) != self._started_at:
+            if not _is_same(getattr(metrics, "started_at", None), self._started_at):
                 self._end()
                 self._n_restarts += 1
                 self._begin()
@@ -145,7 +146,8 @@ class Recorder:
     def _begin(self) -> None:
         metrics = self._session.metrics
         self._started_at = getattr(metrics, "started_at", None)
-        self.first_age = max(0.0, _age(metrics))
+        age = _age(metrics)
+        self.first_age = age if 0 <= age <= LONGEST_AGE else 0.0
         self._start = time.monotonic() - self.first_age
         suffix = f"#{self._n_restarts + 1}" if self._n_restarts else ""
         # The age, and not the start, is independent of the wall clock.
@@ -209,8 +211,12 @@ def _age(metrics: Any) -> float:
     get_duration = getattr(metrics, "get_duration", None)
     if callable(get_duration):
         return float(get_duration())
-    started_at = getattr(metrics, "started_at", None)
-    return time.time() - started_at if isinstance(started_at, int | float) else 0.0
+    return age_since(getattr(metrics, "started_at", None))
+
+
+def _is_same(a: Any, b: Any) -> bool:
+    """Return whether two times are equal, or both are NaN."""
+    return bool(a == b or (a != a and b != b))  # noqa: PLR0124 - of all values, only NaN differs
 
 
 def _share(n: int, part: int, n_parts: int) -> int:

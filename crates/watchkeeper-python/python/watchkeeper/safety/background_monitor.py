@@ -103,7 +103,7 @@ class BackgroundMonitor:
                 target=self._monitor_loop, daemon=True, name="SafeSessionMonitor"
             )
             self._thread.start()
-            _started.add(self)
+            _started[id(self)] = self
 
     def stop(self) -> bool:
         """Deliver the findings so far, and stop.
@@ -249,11 +249,11 @@ class BackgroundMonitor:
 
 
 # The monitors that were started.
-_started: weakref.WeakSet[BackgroundMonitor] = weakref.WeakSet()
+_started: weakref.WeakValueDictionary[int, BackgroundMonitor] = weakref.WeakValueDictionary()
 
 
 def _after_fork_in_child() -> None:
-    for monitor in list(_started):
+    for monitor in list(_started.values()):
         monitor._abandon()
 
 

@@ -14,6 +14,8 @@ from ._observable import Observable
 
 __all__ = ["SessionMetrics"]
 
+# The longest age of a session in seconds, a hundred years. A longer one is a mistake.
+LONGEST_AGE = 100 * 365.25 * 86400
 # The number of tool calls that are kept, and the number that is dropped at once.
 _MAX_CALLS = 10_000
 _DROPPED_CALLS = 1_000
@@ -52,7 +54,7 @@ class SessionMetrics(Observable[Callable[[], object]]):
         object.__setattr__(self, name, value)
         if name == "started_at":
             # Later steps of the wall clock do not change the duration.
-            object.__setattr__(self, "_start", time.monotonic() - (time.time() - value))
+            object.__setattr__(self, "_start", time.monotonic() - age_since(value))
         if name in ("started_at", "reasoning_steps", "handoff_count"):
             self._notify()
 
@@ -107,3 +109,12 @@ class SessionMetrics(Observable[Callable[[], object]]):
     def _notify(self) -> None:
         for observer in self._observers:
             observer()
+
+
+def age_since(started_at: Any) -> float:
+    """Return the seconds since a time; zero if it is not possible, such as NaN or `None`."""
+    try:
+        age = time.time() - float(started_at)
+    except (TypeError, ValueError, OverflowError):
+        return 0.0
+    return age if abs(age) <= LONGEST_AGE else 0.0

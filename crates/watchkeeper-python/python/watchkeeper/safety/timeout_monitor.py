@@ -64,9 +64,14 @@ class TimeoutMonitor:
 
 def warning(subject: str, percent: int, elapsed: float, limit: float) -> str:
     """Return the message of a share of a limit."""
-    return f"WARNING: {subject} at {percent}% of timeout ({elapsed:.0f}s / {limit}s)"
+    return f"WARNING: {subject} at {percent}% of timeout ({_seconds(elapsed, limit)} / {limit}s)"
 
 
 def exceeded(subject: str, elapsed: float, limit: float) -> str:
     """Return the message of a limit that is exceeded."""
-    return f"TIMEOUT: {subject} exceeded maximum duration ({elapsed:.0f}s / {limit}s)"
+    return f"TIMEOUT: {subject} exceeded maximum duration ({_seconds(elapsed, limit)} / {limit}s)"
+
+
+def _seconds(elapsed: float, limit: float) -> str:
+    """Return a time in whole seconds, or in milliseconds if the limit is below one second."""
+    return f"{elapsed:.0f}s" if limit >= 1 else f"{elapsed:.3f}s"
