@@ -47,7 +47,7 @@ impl LineStarts {
 /// file and a range in it.
 #[derive(Debug, Default)]
 pub(crate) struct Files {
-    files: Vec<SourceFile>,
+    sources: Vec<SourceFile>,
     /// The start of each file in the whole.
     starts: Vec<usize>,
     /// The lines of each file.
@@ -59,9 +59,9 @@ impl Files {
     pub(crate) fn add(&mut self, path: &Path, text: String) -> usize {
         // The extra byte keeps the end of one file apart from the start of the next.
         let end = |(start, file): (&usize, &SourceFile)| start + file.text.len() + 1;
-        let start = self.starts.last().zip(self.files.last()).map_or(0, end);
+        let start = self.starts.last().zip(self.sources.last()).map_or(0, end);
         self.lines.push(LineStarts::new(&text));
-        self.files.push(SourceFile::new(path, text));
+        self.sources.push(SourceFile::new(path, text));
         self.starts.push(start);
         start
     }
@@ -70,7 +70,7 @@ impl Files {
     /// file. The returned span is within the text and on character boundaries.
     pub(crate) fn locate(&self, span: &Range<usize>) -> (usize, Range<usize>) {
         let file_idx = self.starts.partition_point(|it| *it <= span.start).saturating_sub(1);
-        let Some((file, start)) = self.files.get(file_idx).zip(self.starts.get(file_idx)) else {
+        let Some((file, start)) = self.sources.get(file_idx).zip(self.starts.get(file_idx)) else {
             return (0, 0..0);
         };
         let floor = |at: usize| {
@@ -83,7 +83,7 @@ impl Files {
 
     /// Returns the text of a file and its start in the whole.
     pub(crate) fn text(&self, file_idx: usize) -> Option<(&str, usize)> {
-        let (file, start) = self.files.get(file_idx).zip(self.starts.get(file_idx))?;
+        let (file, start) = self.sources.get(file_idx).zip(self.starts.get(file_idx))?;
         Some((&file.text, *start))
     }
 
@@ -94,7 +94,7 @@ impl Files {
     }
 
     pub(crate) fn get(&self, file_idx: usize) -> Option<&SourceFile> {
-        self.files.get(file_idx)
+        self.sources.get(file_idx)
     }
 
     /// Returns the folder of the file that contains a span.
@@ -122,7 +122,7 @@ impl Files {
             is_toml && is_inside && path.is_absolute() == folder.is_absolute()
         };
         let mut foreign = Vec::new();
-        for (file_idx, file) in self.files.iter_mut().enumerate().skip(1) {
+        for (file_idx, file) in self.sources.iter_mut().enumerate().skip(1) {
             if builtin(&file.path).is_none() && !is_own(&file.path) {
                 file.text.clear();
                 foreign.push(file_idx);
@@ -132,7 +132,7 @@ impl Files {
     }
 
     pub(crate) fn into_files(self) -> Vec<SourceFile> {
-        self.files
+        self.sources
     }
 }
 

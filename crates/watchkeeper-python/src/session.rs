@@ -56,13 +56,13 @@ impl Session {
 
 #[pymethods]
 impl Session {
-    /// The id of the session.
+    /// The id of the session, a `str`.
     #[getter]
     fn id(&self) -> &str {
         self.0.session.as_str()
     }
 
-    /// The id of the sub-agent; `None` for the main agent.
+    /// The id of the sub-agent, a `str`; `None` for the main agent.
     #[getter]
     fn agent_id(&self) -> Option<&str> {
         self.0.agent.as_ref().map(AgentId::as_str)

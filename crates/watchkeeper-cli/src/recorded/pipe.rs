@@ -63,9 +63,10 @@ mod tests {
     use super::open;
 
     fn pipe() -> (tempfile::TempDir, PathBuf) {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = tempfile::tempdir().expect("a temporary folder can be made");
         let path = folder.path().join("pipe");
-        assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
+        let made = Command::new("mkfifo").arg(&path).status();
+        assert!(made.expect("`mkfifo` can be run").success());
         (folder, path)
     }
 

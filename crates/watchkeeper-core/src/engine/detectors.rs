@@ -157,10 +157,14 @@ fn set_groups(detectors: &mut [CompiledDetector]) {
     }
     let mut less_specific = vec![Vec::new(); detectors.len()];
     for (all, idx) in inhibitors.iter().zip(0..) {
-        all.iter().for_each(|other| less_specific[*other as usize].push(idx));
+        for other in all {
+            less_specific[*other as usize].push(idx);
+        }
     }
     let mut n_members = vec![0; detectors.len()];
-    groups.iter().for_each(|group| n_members[*group as usize] += 1);
+    for group in &groups {
+        n_members[*group as usize] += 1;
+    }
     for (detector, less_specific) in detectors.iter_mut().zip(less_specific) {
         detector.less_specific = less_specific.into_iter().collect();
         let group = groups[detector.idx as usize];
