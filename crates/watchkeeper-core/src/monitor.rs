@@ -264,6 +264,18 @@ impl Running {
             && self.queues.iter().all(|queue| queue.wait_empty(deadline.remaining()))
     }
 
+    /// Returns whether every event recorded before this call is handled, as
+    /// [`wait_handled`](Self::wait_handled) describes. Does not wait, and does not wake the
+    /// thread of the monitor.
+    pub fn has_handled_all(&self) -> bool {
+        let shared = self.shared();
+        // In this order: an event that is dropped meanwhile stands for no earlier one.
+        let n_dropped = shared.n_overflowed.load(Ordering::Acquire);
+        let n_recorded = shared.n_recorded.load(Ordering::Acquire);
+        let n_settled = shared.n_settled.load(Ordering::Acquire);
+        n_recorded <= n_settled.saturating_add(n_dropped)
+    }
+
     /// Waits until every event recorded before this call is handled, for `timeout` at
     /// most. Returns whether that is so.
     ///

@@ -144,7 +144,10 @@ impl MonitorCore {
         timeout: Option<f64>,
     ) -> PyResult<Vec<Finding>> {
         let timeout = timeout.map(time::timeout).transpose()?;
-        if let (Some(timeout), Some(running)) = (timeout, self.run.running()) {
+        // Mostly the monitor is done, and the agent's thread need not wake it.
+        if let (Some(timeout), Some(running)) = (timeout, self.run.running())
+            && !running.has_handled_all()
+        {
             interruptible::wait_for(py, timeout, move |timeout| running.wait_handled(timeout))?;
         }
         Ok(self.open_findings.of(session).into_iter().map(Finding::from).collect())

@@ -11,7 +11,7 @@ from watchkeeper._attach._decision import Act, Decisions, Result, Severity, Verd
 from watchkeeper._calls import call_key
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
 LIST = ("list_files", '{"folder": "src"}')
 READ = ("read_file", '{"path": "a.py"}')
@@ -176,6 +176,24 @@ def test_only_the_results_since_the_latest_new_call_are_kept() -> None:
     assert not decisions._agents[None].running
 
 
+def test_nudge_reads_the_findings_of_repeated_calls_only() -> None:
+    n_reads = 0
+
+    class Findings:
+        def __iter__(self) -> Iterator[Found]:
+            nonlocal n_reads
+            n_reads += 1
+            return iter(())
+
+    findings, decisions = Findings(), decide("nudge")
+    for i in range(10):
+        decisions.before_tool(findings, None, "read", {"path": i}, "c")
+    decisions.before_model(findings)
+    assert n_reads == 0
+    decisions.before_tool(findings, None, "read", {"path": 9}, "c")
+    assert n_reads == 1
+
+
 def test_nudge_keeps_the_calls_of_agents_apart() -> None:
     decisions = decide("nudge")
     actions(decisions, [LIST], agent="first")
@@ -244,6 +262,7 @@ def test_unknown_words_are_rejected() -> None:
     [
         ('{"a": 1, "b": 2}', '{"b":2,"a":1}'),
         ('{"a": 1}', {"a": 1}),
+        ('{"a": {"b": 1, "c": [2]}}', {"a": {"c": [2], "b": 1}}),
         ("not json", "not json"),
         (None, None),
     ],
@@ -253,7 +272,13 @@ def test_identical_calls_have_the_same_key(one: object, other: object) -> None:
 
 
 @pytest.mark.parametrize(
-    ("one", "other"), [('{"a": 1}', '{"a": 2}'), ("x", "y"), ({"a": [1, 2]}, {"a": [2, 1]})]
+    ("one", "other"),
+    [
+        ('{"a": 1}', '{"a": 2}'),
+        ('{"a": 1}', '{"a": true}'),
+        ("x", "y"),
+        ({"a": [1, 2]}, {"a": [2, 1]}),
+    ],
 )
 def test_different_calls_have_different_keys(one: object, other: object) -> None:
     assert call_key("t", one) != call_key("t", other)

@@ -96,6 +96,8 @@ impl Scheduler {
                 progress.report_drops(now, n_dropped);
             }
             self.deliver(now, &mut progress);
+            let n_handled = self.shared.n_handled.load(Ordering::Relaxed);
+            self.shared.n_settled.store(n_handled, Ordering::Release);
             for flush in progress.flushes.drain(..) {
                 // The caller may have given up.
                 let _ = flush.try_send(());

@@ -69,6 +69,8 @@ pub(super) struct Shared {
     /// Events that were recorded or fed, whatever became of them.
     pub(super) n_recorded: AtomicU64,
     pub(super) n_handled: AtomicU64,
+    /// The handled events whose findings are in the queues of the sinks.
+    pub(super) n_settled: AtomicU64,
     pub(super) n_findings: AtomicU64,
     /// Repeats of findings that cooldowns have suppressed.
     pub(super) n_suppressed: AtomicU64,
@@ -88,6 +90,7 @@ impl Shared {
             is_abandoned: AtomicBool::new(false),
             n_recorded: AtomicU64::new(0),
             n_handled: AtomicU64::new(0),
+            n_settled: AtomicU64::new(0),
             n_findings: AtomicU64::new(0),
             n_suppressed: AtomicU64::new(0),
             n_overflowed: AtomicU64::new(0),

@@ -7,7 +7,11 @@ import json
 __all__ = ["call_key"]
 
 
-def call_key(tool: str, arguments: object) -> tuple[str, str]:
+# The types whose values are compared without their JSON.
+_SIMPLE = frozenset({str, int, float, bool, type(None)})
+
+
+def call_key(tool: str, arguments: object) -> tuple[str, object]:
     """Return a key that is equal for identical calls. Never raises an exception.
 
     `arguments` is JSON text or an object with a form in JSON. The order of keys and the
@@ -18,6 +22,8 @@ def call_key(tool: str, arguments: object) -> tuple[str, str]:
             arguments = json.loads(arguments)
         except ValueError:
             return tool, str(arguments)
+    if type(arguments) is dict and all(type(value) in _SIMPLE for value in arguments.values()):
+        return tool, frozenset((key, type(value), value) for key, value in arguments.items())
     try:
         return tool, json.dumps(arguments, sort_keys=True, default=str)
     except Exception:  # noqa: BLE001 - in the code of the arguments

@@ -230,6 +230,7 @@ fn the_immediate_callback_gets_findings_before_a_blocked_sink_delivers_them() {
         .unwrap();
     running.session("s").turn_end();
     assert!(running.wait_handled(LONG));
+    assert!(running.has_handled_all());
     assert_eq!(findings.try_iter().count(), 1);
     drop(release);
     assert_eq!(running.stop().lost, 0);

@@ -137,6 +137,11 @@ class Decisions(Generic[F]):
         self._agents: dict[str | None, _Calls[F]] = {}
 
     @property
+    def act(self) -> Act:
+        """The strongest reaction."""
+        return self._act
+
+    @property
     def is_observing(self) -> bool:
         """Whether every decision is to run."""
         return self._act == "observe"
@@ -163,8 +168,10 @@ class Decisions(Generic[F]):
         arguments: object,
         call_id: str,
     ) -> Verdict[F]:
-        """Decide about a tool call, given the open findings of the session."""
-        findings = list(findings)
+        """Decide about a tool call, given the open findings of the session.
+
+        With `act="nudge"`, only a call that can be refused reads the findings.
+        """
         verdict = self.before_model(findings)
         if verdict.action == "stop" or self._act == "observe":
             return verdict

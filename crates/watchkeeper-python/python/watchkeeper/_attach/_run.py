@@ -12,7 +12,7 @@ from watchkeeper._attach._decision import Result
 from watchkeeper._errors import RunStopped
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from watchkeeper._attach._attachment import Attachment
     from watchkeeper._watchkeeper import Finding, Session, ToolCall
@@ -56,6 +56,17 @@ class _SessionState:
         self.reported: set[str] = set()
         if not self.decisions.is_observing:
             self.core.watch(self.id)
+
+
+class _OpenFindings:
+    """The open findings of a session, which are read when they are iterated over."""
+
+    def __init__(self, state: _SessionState, timeout: float | None) -> None:
+        self._state = state
+        self._timeout = timeout
+
+    def __iter__(self) -> Iterator[Finding]:
+        return iter(self._state.core.open_findings(self._state.id, self._timeout))
 
 
 class Run:
@@ -124,13 +135,13 @@ class Run:
         self.prompt(text)
 
     def before_model(self) -> None:
-        """Decide about a model call.
+        """Decide about a model call. Raises `RunStopped` if the run must end.
 
-        Waits until the findings of all recorded events are there, 50 ms at most. Raises
-        `RunStopped` if the run must end.
+        Waits until the findings of all recorded events are there, 50 ms at most, unless no
+        finding can end the run.
         """
         state = self._state
-        if state.decisions.is_observing:
+        if state.decisions.act != "stop":
             return
         try:
             findings = [] if state.is_ended else state.core.open_findings(state.id, _MAX_WAIT)
@@ -190,8 +201,9 @@ class Run:
     ) -> str | None:
         """Record a tool call. Returns the answer to a call that must not run.
 
-        Frameworks that do not report model calls set `wait`: then the findings of the
-        previous calls are there, as in `before_model`. Without `can_refuse`, the call runs
+        With `act="nudge"`, a repeated call waits for the findings of the previous calls, as
+        `before_model` does. Frameworks that do not report model calls set `wait`: then each
+        call waits. Without `can_refuse`, the call runs
         in any case, and there is no answer.
         """
         if call_id is not None and call_id in self._calls:
@@ -204,7 +216,8 @@ class Run:
         self._calls[call.id] = call
         if state.decisions.is_observing or not can_refuse:
             return None
-        findings = state.core.open_findings(state.id, _MAX_WAIT if wait else None)
+        waits = wait or state.decisions.act == "nudge"
+        findings = _OpenFindings(state, _MAX_WAIT if waits else None)
         agent = self._session.agent_id
         with state.lock:
             was_stopped = state.decisions.stopped is not None
