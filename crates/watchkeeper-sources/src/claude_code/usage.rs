@@ -55,7 +55,7 @@ impl LineEvents<'_, '_> {
     }
 
     /// Emits a model call, unless an earlier line with the same key had this usage, or another
-    /// file contains lines of the same message.
+    /// file of the session contains lines of the same message.
     fn charge(
         &mut self,
         id: Option<(Box<str>, Fingerprint)>,
@@ -64,7 +64,9 @@ impl LineEvents<'_, '_> {
     ) {
         let mut used = (charge.tokens, charge.web_searches);
         if let Some((_, key)) = id {
-            if !self.sink.is_first_here(key.and(Fingerprint::of("usage"))) {
+            // Some model servers use the same ids in each session.
+            let session = Fingerprint::of(self.context.session.as_str());
+            if !self.sink.is_first_here(session.and(Fingerprint::of("usage")).and(key)) {
                 return;
             }
             if let Some(earlier) = self.state.usage.get(key) {
