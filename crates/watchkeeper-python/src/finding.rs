@@ -12,8 +12,7 @@ use crate::{evidence::Evidence, json_value};
 /// The report of a condition that a detector found. Immutable.
 ///
 /// `at` is a `datetime` or `None`, `count` an `int`, `labels` and `data` are read-only
-/// mappings, and `evidence` is a tuple of `Evidence`. The other fields are a `str`, or `None`
-/// where their description says so.
+/// mappings, and `evidence` is a tuple of `Evidence`. The other fields are a `str` or `None`.
 #[pyclass(frozen, module = "watchkeeper")]
 #[derive(Debug)]
 pub(crate) struct Finding(core::Finding);
