@@ -9,7 +9,7 @@
 //! | repeated change | a successful write of a text that was made recently | the second time, it adds nothing |
 //! | nothing | the class `nothing`, unless the result is long and new | nothing was found |
 //! | failed | the class `failed`, or a result that reports an error | the call had no effect |
-//! | neutral | polls, waits, plans, questions, acknowledgements, unfinished work, calls that did not run, outages; repeated writes of short values; a known result of a call that was last made before a change | says nothing about progress: such a call checks a change, or depends on others |
+//! | neutral | polls, waits, plans, questions, acknowledgements, unfinished work that changes no text, calls that did not run, outages; repeated writes of short values; a known result of a call that was last made before a change | says nothing about progress: such a call checks a change, or depends on others |
 
 /// The progress that one finished call makes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -9,9 +9,7 @@
 #[cfg(test)]
 mod tests;
 
-use std::num::NonZeroU16;
-
-use memchr::memchr_iter;
+use std::{mem, num::NonZeroU16};
 
 use super::{call::Call, contribution::Contribution, step::Step};
 use crate::{Fingerprint, Purpose, ResultClass, ToolClass, ToolResult};
@@ -23,27 +21,23 @@ const N_HASHES: usize = 4;
 /// The number of bytes of a result that are compared.
 const COMPARED: usize = 8 * 1024;
 /// The longest text, in bytes, that one hash stands for. Longer lines are cut into pieces.
-const LONGEST_PIECE: usize = 64;
-/// The shortest line, in bytes, that is compared: shorter lines are brackets and the like.
-const SHORTEST_LINE: usize = 4;
+const LONGEST: usize = 64;
+/// The shortest piece, in bytes, that is compared: shorter lines are brackets and the like.
+const SHORTEST: usize = 4;
 
 /// The recent calls of an agent.
 #[derive(Clone, Debug, Default)]
 pub(super) struct RecentCalls(Option<Box<Calls>>);
 
+/// The latest call is the last.
 #[derive(Clone, Debug)]
 struct Calls {
-    /// The latest call is the last.
-    calls: [RecentCall; N_RECENT],
+    /// Bits of the fingerprints of the calls; `None` if a call failed, or if there are fewer calls.
+    fingerprints: [Option<NonZeroU16>; N_RECENT],
+    /// The sketches of their results.
+    sketches: [Sketch; N_RECENT],
     /// The number of calls since the latest change, that change included.
     n_since_change: u8,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct RecentCall {
-    /// Bits of the fingerprint of the call; `None` if the call failed, or if there are fewer calls.
-    call: Option<NonZeroU16>,
-    sketch: Sketch,
 }
 
 /// The smallest hashes of a text, in ascending order. Absent hashes are at the end.
@@ -67,33 +61,37 @@ impl RecentCalls {
         let is_change = call.class == ToolClass::Write || call.purpose == Purpose::Write;
         let text = result.output.as_deref().filter(|_| !is_change).unwrap_or_default();
         let sketch = sketch(text);
-        let needs_class = !result.ok || sketch[0] == ABSENT;
+        // The change of a text is complete when the tool succeeds. Other changes, such as a
+        // deployment, may go on.
+        let needs_class = !result.ok || sketch[0] == ABSENT && !call.changes_text;
         let class = needs_class.then(|| step.result_class(result, call.purpose));
         if let Some(ResultClass::Declined | ResultClass::Outage | ResultClass::Unfinished) = class {
             return Contribution::Neutral;
         }
         let is_error = class == Some(ResultClass::Failed) || step.error_cause(result).is_some();
-        let call_bits = NonZeroU16::new(upper_bits(call.fingerprint)).filter(|_| !is_error);
-        let added = RecentCall { call: call_bits, sketch };
+        let added = NonZeroU16::new(upper_bits(call.fingerprint)).filter(|_| !is_error);
         let recent = self.0.get_or_insert_default();
         let contribution = match class {
             _ if is_error => Contribution::Failed,
-            _ if is_change && recent.position(added.call).is_none() => Contribution::Change,
+            _ if is_change && recent.position(added).is_none() => Contribution::Change,
             // Rows and messages may be written again.
             _ if call.class == ToolClass::Write && !call.changes_text => Contribution::Neutral,
             _ if is_change => Contribution::RepeatedChange,
             Some(ResultClass::Nothing) => Contribution::Nothing,
-            _ => recent.contribution(added),
+            _ => recent.contribution(added, sketch),
         };
-        recent.push(added, contribution == Contribution::Change);
+        recent.push(added, sketch, contribution == Contribution::Change);
         contribution
     }
 }
 
 impl Default for Calls {
     fn default() -> Self {
-        let none = RecentCall { call: None, sketch: [ABSENT; N_HASHES] };
-        Self { calls: [none; N_RECENT], n_since_change: u8::MAX }
+        Self {
+            fingerprints: [None; N_RECENT],
+            sketches: [[ABSENT; N_HASHES]; N_RECENT],
+            n_since_change: u8::MAX,
+        }
     }
 }
 
@@ -101,74 +99,128 @@ impl Calls {
     /// Returns the number of calls that were made since an equal call succeeded, that call
     /// included.
     fn position(&self, call: Option<NonZeroU16>) -> Option<usize> {
-        let is_equal = |recent: &RecentCall| call.is_some() && recent.call == call;
-        self.calls.iter().rev().position(is_equal).map(|idx| idx + 1)
+        let is_equal = |recent: &Option<NonZeroU16>| call.is_some() && *recent == call;
+        self.fingerprints.iter().rev().position(is_equal).map(|idx| idx + 1)
+    }
+
+    /// Returns true if a recent result contains a hash.
+    fn contain(&self, hash: u16) -> bool {
+        // Without an early exit, so that the loop is vectorized.
+        let is_equal = |known: &u16| u16::from(*known == hash);
+        self.sketches.as_flattened().iter().map(is_equal).fold(0, |any, it| any | it) != 0
     }
 
     /// Returns the contribution of a call that returned information.
-    fn contribution(&self, added: RecentCall) -> Contribution {
-        let times =
-            |hash: u16| self.calls.iter().filter(|recent| recent.sketch.contains(&hash)).count();
+    fn contribution(&self, call: Option<NonZeroU16>, sketch: Sketch) -> Contribution {
         let (mut n_new, mut n_known, mut n_usual) = (0, 0, 0);
-        for hash in added.sketch.into_iter().filter(|hash| *hash != ABSENT) {
-            match times(hash) {
-                0 => n_new += 1,
-                1 => n_known += 1,
+        for hash in sketch.into_iter().filter(|hash| *hash != ABSENT) {
+            let n_results = || self.sketches.iter().filter(|sketch| sketch.contains(&hash)).count();
+            match () {
+                () if !self.contain(hash) => n_new += 1,
+                () if n_results() == 1 => n_known += 1,
                 // Such as a licence at the beginning of each file.
-                _ => n_usual += 1,
+                () => n_usual += 1,
             }
         }
-        let is_known = n_new * 4 <= n_new + n_known;
-        match self.position(added.call) {
-            _ if n_new + n_known + n_usual == 0 => Contribution::Neutral,
-            Some(n_calls) if is_known && usize::from(self.n_since_change) < n_calls => {
-                Contribution::Neutral
-            }
-            _ if is_known => Contribution::Known,
-            _ if n_new <= n_known => Contribution::PartlyKnown,
-            _ => Contribution::New,
+        if n_new + n_known + n_usual == 0 {
+            return Contribution::Neutral;
         }
+        if n_new * 4 <= n_new + n_known {
+            let is_check = |n_calls| usize::from(self.n_since_change) < n_calls;
+            return match self.position(call) {
+                Some(n_calls) if is_check(n_calls) => Contribution::Neutral,
+                _ => Contribution::Known,
+            };
+        }
+        if n_new <= n_known { Contribution::PartlyKnown } else { Contribution::New }
     }
 
-    fn push(&mut self, call: RecentCall, is_change: bool) {
-        self.calls.rotate_left(1);
-        self.calls[N_RECENT - 1] = call;
+    fn push(&mut self, call: Option<NonZeroU16>, sketch: Sketch, is_change: bool) {
+        self.fingerprints.copy_within(1.., 0);
+        self.fingerprints[N_RECENT - 1] = call;
+        self.sketches.copy_within(1.., 0);
+        self.sketches[N_RECENT - 1] = sketch;
         self.n_since_change = if is_change { 1 } else { self.n_since_change.saturating_add(1) };
     }
 }
 
 /// Returns the sketch of a text.
+// Inlined into a large function, the loop would keep its constants in memory.
+#[inline(never)]
 fn sketch(text: &str) -> Sketch {
-    let text = &text.as_bytes()[..text.len().min(COMPARED)];
+    let mut rest = &text.as_bytes()[..text.len().min(COMPARED)];
     let mut sketch = [ABSENT; N_HASHES];
-    let mut start = 0;
-    for end in memchr_iter(b'\n', text).chain([text.len()]) {
-        let line = text[start..end].trim_ascii();
-        start = end + 1;
-        if line.len() < SHORTEST_LINE {
-            continue;
+    loop {
+        rest = rest.trim_ascii_start();
+        if rest.is_empty() {
+            return sketch;
         }
-        for piece in line.chunks(LONGEST_PIECE) {
-            insert(&mut sketch, hash(piece));
+        let (mut len, mut hash) = piece(rest);
+        let (text, after) = rest.split_at(len);
+        if text.last().is_some_and(u8::is_ascii_whitespace) {
+            (len, hash) = trimmed_piece(text);
         }
+        if SHORTEST <= len {
+            insert(&mut sketch, upper_bits(hash));
+        }
+        rest = after;
     }
-    sketch
 }
 
-fn hash(piece: &[u8]) -> u16 {
-    upper_bits(Fingerprint::of(piece)).min(ABSENT - 1)
+/// Returns the length and the hash of a piece without white space at its end.
+#[cold]
+fn trimmed_piece(text: &[u8]) -> (usize, Fingerprint) {
+    piece(text.trim_ascii_end())
+}
+
+/// Returns the length and the hash of the text before the first line break, at most
+/// `LONGEST` bytes.
+#[inline]
+fn piece(text: &[u8]) -> (usize, Fingerprint) {
+    let mut hash = Fingerprint::NONE;
+    let (words, rest) = text[..text.len().min(LONGEST)].as_chunks();
+    for (word, idx) in words.iter().zip(0..) {
+        let word = u64::from_le_bytes(*word);
+        let breaks = line_breaks(word);
+        if breaks != 0 {
+            let n_bits = breaks.trailing_zeros() / 8 * 8;
+            let before = word & !(u64::MAX << n_bits);
+            return (idx * WORD + n_bits as usize / 8, hash.and(before.into()));
+        }
+        hash = hash.and(word.into());
+    }
+    let n_before = rest.iter().position(|byte| *byte == b'\n').unwrap_or(rest.len());
+    let mut last = [0; WORD];
+    last[..n_before].copy_from_slice(&rest[..n_before]);
+    (words.len() * WORD + n_before, hash.and(u64::from_le_bytes(last).into()))
+}
+
+/// The number of bytes in a word.
+const WORD: usize = 8;
+
+/// Returns bits of which the lowest is in the first byte that is a line break; zero if there is
+/// none.
+fn line_breaks(word: u64) -> u64 {
+    const ONES: u64 = u64::from_le_bytes([1; WORD]);
+    // The XOR turns line breaks into 0. Subtracting 1 sets the highest bit of a byte that is 0. The
+    // borrow can set it wrongly in later bytes only, never before the first.
+    let word = word ^ (ONES * u64::from(b'\n'));
+    word.wrapping_sub(ONES) & !word & (ONES << 7)
 }
 
 fn upper_bits(fingerprint: Fingerprint) -> u16 {
     (fingerprint.get() >> 48) as u16
 }
 
-/// Inserts a hash into a sketch if it is smaller than another and not contained.
-fn insert(sketch: &mut Sketch, hash: u16) {
+/// Inserts a hash into a sketch if it is smaller than another and not contained. The hash that
+/// stands for an absent one is never inserted.
+fn insert(sketch: &mut Sketch, mut hash: u16) {
     if sketch[N_HASHES - 1] <= hash || sketch.contains(&hash) {
         return;
     }
-    let at = sketch.partition_point(|it| *it < hash);
-    sketch[at..].rotate_right(1);
-    sketch[at] = hash;
+    for known in sketch {
+        if hash < *known {
+            mem::swap(known, &mut hash);
+        }
+    }
 }

@@ -55,6 +55,9 @@ impl Step {
 
     /// Returns the cause of the result of this step, if the result reports an error.
     pub(crate) fn error_cause(&self, result: &ToolResult) -> Option<&FoundCause> {
+        if result.ok && !result.may_report_error {
+            return None;
+        }
         let find = || {
             let call = self.finished_call.as_ref();
             let context = call.map_or_else(CauseContext::default, |call| CauseContext {

@@ -41,6 +41,12 @@ fn contributions(steps: impl IntoIterator<Item = Step>) -> Vec<Contribution> {
     steps.into_iter().map(add).collect()
 }
 
+fn hash(line: &str) -> u16 {
+    let (len, hash) = super::piece(line.as_bytes());
+    assert_eq!(len, line.len());
+    super::upper_bits(hash)
+}
+
 /// Returns lines that differ for each number.
 fn lines(numbers: std::ops::Range<u32>) -> String {
     let lines = numbers.map(|n| format!("let value_{n} = compute({n});\n"));
@@ -167,7 +173,7 @@ proptest! {
     #[test]
     fn sketches_depend_on_the_set_of_lines(mut lines in vec("[a-z]{4,20}", 0..60), seed in any::<u64>()) {
         let before = sketch(&lines.join("\n"));
-        let mut hashes: Vec<u16> = lines.iter().map(|line| super::hash(line.as_bytes())).collect();
+        let mut hashes: Vec<u16> = lines.iter().map(|line| hash(line)).collect();
         hashes.sort_unstable();
         hashes.dedup();
         hashes.resize(super::N_HASHES.max(hashes.len()), super::ABSENT);
@@ -175,6 +181,33 @@ proptest! {
         lines.sort_by_key(|line| Fingerprint::of(line).get() ^ seed);
         let copies: Vec<_> = lines.iter().chain(&lines).map(String::as_str).collect();
         prop_assert_eq!(sketch(&copies.join("\n")), before);
+    }
+
+    /// White space around lines does not count.
+    #[test]
+    fn sketches_ignore_indentation(lines in vec(("[ \t]{0,9}", "[a-z]{4,20}", "[ \r\n]{0,3}"), 0..9)) {
+        let plain: Vec<_> = lines.iter().map(|(_, line, _)| line.as_str()).collect();
+        let spaced: Vec<_> = lines.iter().map(|(a, line, b)| format!("{a}{line}{b}\n")).collect();
+        prop_assert_eq!(sketch(&spaced.concat()), sketch(&plain.join("\n")));
+    }
+
+    /// Of a long line, each piece counts.
+    #[test]
+    fn sketches_pieces_of_long_lines(text in "([a-z]{0,40}[ \\n]){0,20}[a-z]{0,70}") {
+        let mut hashes = Vec::new();
+        let mut rest = text.trim_start();
+        while !rest.is_empty() {
+            let line = rest.lines().next().unwrap_or_default();
+            let piece = line[..line.len().min(super::LONGEST)].trim_end();
+            if super::SHORTEST <= piece.len() {
+                hashes.push(hash(piece));
+            }
+            rest = rest[line.len().min(super::LONGEST)..].trim_start();
+        }
+        hashes.sort_unstable();
+        hashes.dedup();
+        hashes.resize(super::N_HASHES.max(hashes.len()), super::ABSENT);
+        prop_assert_eq!(&sketch(&text)[..], &hashes[..super::N_HASHES]);
     }
 
     #[test]
