@@ -73,7 +73,7 @@ impl Limit {
     reason = "negative amounts and NaN become zero, large amounts saturate"
 )]
 pub(crate) fn nano_dollars(dollars: f64) -> u64 {
-    (dollars * NANOS_PER_DOLLAR).round() as u64
+    (dollars * NANOS_PER_DOLLAR + 0.5) as u64
 }
 
 #[expect(clippy::cast_precision_loss, reason = "dollars are shown to the cent")]
