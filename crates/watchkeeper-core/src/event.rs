@@ -193,6 +193,10 @@ impl EventKind {
         match self {
             Self::ToolResult(ToolResult { ok: false, .. }) => FAILED_RESULT_IDX,
             Self::ToolResult(ToolResult { may_report_error: true, .. }) => REPORTING_RESULT_IDX,
+            Self::ToolCall(
+                ToolCall { class: ToolClass::Delegate, .. }
+                | ToolCall { purpose: Purpose::Poll | Purpose::Wait, .. },
+            ) => WAIT_IDX,
             _ => self.name_idx(),
         }
     }
@@ -223,11 +227,13 @@ pub(crate) const TOOL_CALL_IDX: u8 = 5;
 const TOOL_RESULT_IDX: u8 = 6;
 
 /// The number of sorts of events that an [`EventSet`] distinguishes: one for each
-/// name, the results that are not ok, and the results that are ok and may report an error.
-pub(crate) const N_SORTS: usize = EVENT_NAMES.len() + 2;
+/// name, the results that are not ok, the results that are ok and may report an error, and the
+/// calls that wait for other work.
+pub(crate) const N_SORTS: usize = EVENT_NAMES.len() + 3;
 #[expect(clippy::cast_possible_truncation, reason = "there are few names")]
 const FAILED_RESULT_IDX: u8 = EVENT_NAMES.len() as u8;
 const REPORTING_RESULT_IDX: u8 = FAILED_RESULT_IDX + 1;
+const WAIT_IDX: u8 = REPORTING_RESULT_IDX + 1;
 
 /// A set of kinds of events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -243,6 +249,9 @@ impl EventSet {
     /// The tool results that are ok and whose output may report an error, such as the output
     /// of a script whose last command succeeded.
     pub const REPORTING_RESULTS: Self = Self(1 << REPORTING_RESULT_IDX);
+
+    /// The tool calls that delegate work, poll for the state of something, or let time pass.
+    pub const WAITS: Self = Self(1 << WAIT_IDX);
 
     /// Makes the set of the events with these names, as in the neutral form.
     ///
@@ -261,6 +270,9 @@ impl EventSet {
         }
         if bits & (1 << TOOL_RESULT_IDX) != 0 {
             bits |= Self::FAILED_RESULTS.0 | Self::REPORTING_RESULTS.0;
+        }
+        if bits & (1 << TOOL_CALL_IDX) != 0 {
+            bits |= Self::WAITS.0;
         }
         Self(bits)
     }

@@ -95,7 +95,6 @@ impl Detector for Timeout {
     }
 
     fn subscription(&self) -> Subscription {
-        const CALLS: EventSet = EventSet::of(&["tool_call"]);
         match self.rules.of {
             Of::Session | Of::Lifetime | Of::Idle => {
                 Subscription::default().per_session().without_exceptions()
@@ -103,7 +102,7 @@ impl Detector for Timeout {
             Of::Turn => Subscription::default().without_exceptions(),
             Of::Model => Subscription::default().timer_only().without_exceptions(),
             Of::Tool => Subscription::default().timer_only(),
-            Of::Delegation => Subscription::default().per_session().starting_with(CALLS),
+            Of::Delegation => Subscription::default().per_session().starting_with(EventSet::WAITS),
         }
     }
 

@@ -124,7 +124,9 @@ impl Detector for TokenBurn {
         const ENDS: EventSet = EventSet::of(&["prompt", "turn_end"]);
         match &self.0 {
             Counted::Session(_) => Subscription::to(USAGE).per_session().without_exceptions(),
-            Counted::Polls(_) => Subscription::to(USAGE.or(CALLS).or(ENDS)).starting_with(CALLS),
+            Counted::Polls(_) => {
+                Subscription::to(USAGE.or(CALLS).or(ENDS)).starting_with(EventSet::WAITS)
+            }
         }
     }
 

@@ -46,13 +46,25 @@ pub(crate) struct Episode {
     pub(crate) conditions: Vec<Condition>,
 }
 
+/// The rules that turn the measures of a detector into conditions.
+pub(crate) struct Rules {
+    /// The index among all detectors.
+    pub(crate) detector_idx: u32,
+    /// The lowest index of the detectors with which it shares findings; `None` if there
+    /// is no other one.
+    pub(crate) group: Option<u32>,
+    /// The indexes of the detectors that it inhibits, directly or through others.
+    pub(crate) less_specific: Box<[u32]>,
+    /// Sorted by measure, the lowest first.
+    pub(crate) levels: Box<[Level]>,
+    /// Whether the detector subscribes to contributions.
+    pub(crate) reads_contributions: bool,
+}
+
 /// The episodes of one agent or session, for one of its detectors.
 #[derive(Clone, Copy)]
 pub(crate) struct OpenEpisodes<'a> {
-    pub(crate) detector_idx: u32,
-    pub(crate) group: Option<u32>,
-    /// The indexes of the detectors that this one inhibits.
-    pub(crate) less_specific: &'a [u32],
+    pub(crate) rules: &'a Rules,
     /// The episodes of all detectors.
     pub(crate) episodes: &'a [Episode],
 }
@@ -99,13 +111,13 @@ impl Episode {
 
 impl<'a> OpenEpisodes<'a> {
     fn id(self, subject: Fingerprint) -> ConditionId {
-        ConditionId { detector_idx: self.detector_idx, subject }
+        ConditionId { detector_idx: self.rules.detector_idx, subject }
     }
 
     /// Returns the index of the episode to which a condition belongs or would belong.
     pub(crate) fn position(self, subject: Fingerprint) -> Option<usize> {
         let id = self.id(subject);
-        self.episodes.iter().position(|episode| match self.group {
+        self.episodes.iter().position(|episode| match self.rules.group {
             None => episode.opened_by == id,
             group => episode.group == group,
         })
@@ -135,7 +147,9 @@ impl<'a> OpenEpisodes<'a> {
         reached.is_some_and(|reached| {
             let episode = self.episode(subject);
             let id = self.id(subject);
-            episode.is_none_or(|episode| episode.is_exceeded_by(id, reached, self.less_specific))
+            episode.is_none_or(|episode| {
+                episode.is_exceeded_by(id, reached, &self.rules.less_specific)
+            })
         })
     }
 }

@@ -8,8 +8,8 @@ use super::{
     report::Report,
 };
 use crate::{
-    AgentFacts, Call, Contribution, ErrorCause, Event, EventKind, Evidence, Fingerprint, Level,
-    Place, ResultClass, SessionFacts, Usage,
+    AgentFacts, Call, Contribution, ErrorCause, Event, EventKind, Evidence, Fingerprint, Place,
+    ResultClass, SessionFacts, Usage,
     compact::PackedTimestamp,
     facts::{ClockAdjustments, Step},
     period::Within,
@@ -18,12 +18,8 @@ use crate::{
 /// The facts that a detector reads, and the requests that it makes.
 pub struct Context<'a> {
     pub(crate) input: &'a Input<'a>,
-    /// Sorted by measure, the lowest first.
-    pub(crate) levels: &'a [Level],
     pub(crate) open: OpenEpisodes<'a>,
     pub(crate) outbox: &'a mut Outbox,
-    /// Whether the detector subscribes to contributions.
-    pub(crate) reads_contributions: bool,
 }
 
 /// The event or wake-up that detectors handle, and the facts that belong to it.
@@ -132,7 +128,7 @@ impl<'a> Context<'a> {
     pub fn contribution(&self) -> Option<Contribution> {
         let Observed { event, step } = self.input.observed?;
         let EventKind::ToolResult(result) = &event.kind else { return None };
-        step.contribution(result).filter(|_| self.reads_contributions)
+        step.contribution(result).filter(|_| self.open.rules.reads_contributions)
     }
 
     /// Returns true if [`contribution`](Self::contribution) returns `New` or `Neutral`, because
@@ -140,7 +136,7 @@ impl<'a> Context<'a> {
     pub fn has_new_text(&self) -> bool {
         let Some(Observed { event, step }) = self.input.observed else { return false };
         let EventKind::ToolResult(result) = &event.kind else { return false };
-        self.reads_contributions && step.has_new_text(result)
+        self.open.rules.reads_contributions && step.has_new_text(result)
     }
 
     /// Returns the cause of this result: `Some` for a `tool_result` that reports an error of a
@@ -188,7 +184,7 @@ impl<'a> Context<'a> {
     /// a more specific detector.
     #[inline]
     pub fn report(&mut self, subject: Fingerprint, measure: u64, report: impl FnOnce() -> Report) {
-        let is_below = self.levels.first().is_none_or(|level| measure < level.at);
+        let is_below = self.open.rules.levels.first().is_none_or(|level| measure < level.at);
         if !is_below || !self.open.episodes.is_empty() || self.input.is_explained {
             self.send_measure(subject, measure, report);
         }
@@ -203,7 +199,7 @@ impl<'a> Context<'a> {
     ) {
         let is_reopened = self.outbox.resolves(subject);
         let is_known = !is_reopened && self.open.holds(subject);
-        let reached = reached(self.levels, measure);
+        let reached = reached(&self.open.rules.levels, measure);
         let needs_finding = self.open.needs_finding(subject, reached)
             || reached.is_some() && self.outbox.resolves_any();
         let report = if needs_finding {
@@ -237,7 +233,7 @@ impl<'a> Context<'a> {
         let mut episodes = self.open.episodes.iter().chain(self.input.session_episodes);
         episodes.any(|episode| {
             let latest = episode.explained_by;
-            latest.subject == subject && latest.detector_idx != self.open.detector_idx
+            latest.subject == subject && latest.detector_idx != self.open.rules.detector_idx
         })
     }
 
@@ -289,7 +285,7 @@ impl<'a> Context<'a> {
     /// Returns the lowest level of the policy above `measure`: the measure of the
     /// next report that can open or escalate a finding.
     pub fn next_level(&self, measure: u64) -> Option<u64> {
-        self.levels.iter().map(|level| level.at).find(|at| measure < *at)
+        self.open.rules.levels.iter().map(|level| level.at).find(|at| measure < *at)
     }
 
     /// Requests one wake-up at `at`. Replaces the earlier request.

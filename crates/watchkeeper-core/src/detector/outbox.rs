@@ -57,6 +57,16 @@ impl Action {
 }
 
 impl Outbox {
+    /// Returns whether the detector requested nothing.
+    pub(crate) fn is_empty(&self) -> bool {
+        !self.has_actions() && self.wakeup.is_none()
+    }
+
+    /// Returns whether the detector requested more than a wake-up.
+    pub(crate) fn has_actions(&self) -> bool {
+        !self.actions.is_empty() || !self.hidden_calls.is_empty()
+    }
+
     pub(crate) fn clear(&mut self) {
         self.actions.clear();
         self.hidden_calls.clear();

@@ -4,7 +4,10 @@ use std::{
     sync::Arc,
 };
 
-use crate::{Detector, Level, Scope, SessionFacts, SessionFilter, Subscription, quote};
+use crate::{
+    Detector, Level, Scope, SessionFacts, SessionFilter, Subscription, detector::condition::Rules,
+    quote,
+};
 
 /// The fact whose value groups sessions: all sessions of a group share one stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,17 +89,38 @@ pub struct NamedDetector {
 
 /// A detector of the engine, with values that are computed once.
 pub(super) struct CompiledDetector {
-    /// The index among all detectors.
-    pub(super) idx: u32,
     pub(super) named: NamedDetector,
     pub(super) subscription: Subscription,
-    /// The indexes of the detectors that it inhibits, directly or through others.
-    pub(super) less_specific: Box<[u32]>,
-    /// The lowest index of the detectors with which it shares findings; `None` if there
-    /// is no other one.
-    pub(super) group: Option<u32>,
+    pub(super) rules: Rules,
+    pub(super) idle: IdleCopy,
     /// Whether its findings are about usage.
     pub(super) is_budget: bool,
+}
+
+/// An idle copy of a detector, which runs for the streams in which the detector is idle.
+#[derive(Default)]
+pub(super) struct IdleCopy(Option<Box<dyn Detector>>);
+
+impl IdleCopy {
+    /// Returns the copy, which stays here.
+    pub(super) fn get(&mut self, pristine: &dyn Detector) -> &mut Box<dyn Detector> {
+        self.0.get_or_insert_with(|| pristine.clone_box())
+    }
+
+    /// Removes the copy that [`get`](Self::get) returned.
+    pub(super) fn take(&mut self, pristine: &dyn Detector) -> Box<dyn Detector> {
+        self.0.take().unwrap_or_else(|| pristine.clone_box())
+    }
+
+    /// Keeps a detector that has become idle.
+    pub(super) fn put(&mut self, detector: Box<dyn Detector>) {
+        self.0 = Some(detector);
+    }
+
+    /// Drops the copy, which has panicked.
+    pub(super) fn clear(&mut self) {
+        self.0 = None;
+    }
 }
 
 impl CompiledDetector {
@@ -104,8 +128,19 @@ impl CompiledDetector {
         named.levels.sort_by_key(|level| level.at);
         let subscription = named.detector.subscription();
         let is_budget = &*named.class == "budget";
-        let less_specific = Box::default();
-        Self { idx, named, subscription, less_specific, group: None, is_budget }
+        let rules = Rules {
+            detector_idx: idx,
+            group: None,
+            less_specific: Box::default(),
+            levels: named.levels.clone().into(),
+            reads_contributions: subscription.reads_contributions,
+        };
+        Self { named, subscription, rules, idle: IdleCopy::default(), is_budget }
+    }
+
+    /// Returns the index among all detectors.
+    pub(super) const fn idx(&self) -> u32 {
+        self.rules.detector_idx
     }
 
     /// Returns whether another detector inhibits this one and has the same streams.
@@ -134,21 +169,21 @@ pub(super) fn compile(mut detectors: Vec<NamedDetector>) -> Vec<CompiledDetector
 
 /// Sets the groups of detectors and the detectors that each one inhibits.
 fn set_groups(detectors: &mut [CompiledDetector]) {
-    let mut groups: Vec<u32> = detectors.iter().map(|it| it.idx).collect();
+    let mut groups: Vec<u32> = detectors.iter().map(CompiledDetector::idx).collect();
     let mut inhibitors: Vec<BTreeSet<u32>> = Vec::new();
     // Overrides create several detectors of the same name.
     let mut by_id: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
     for detector in &*detectors {
-        let idx = detector.idx as usize;
+        let idx = detector.idx() as usize;
         let mut all = BTreeSet::new();
         // An inhibitor comes before the detector, unless detectors inhibit each other.
         let named = detector.named.inhibited_by.iter().filter_map(|id| by_id.get(&**id));
         let others: BTreeSet<usize> = named.flatten().copied().collect();
         let others = others.into_iter().map(|other| &detectors[other]);
         for other in others.filter(|other| detector.is_inhibited_by(other)) {
-            all.insert(other.idx);
-            all.extend(&inhibitors[other.idx as usize]);
-            let merged = [groups[idx], groups[other.idx as usize]];
+            all.insert(other.idx());
+            all.extend(&inhibitors[other.idx() as usize]);
+            let merged = [groups[idx], groups[other.idx() as usize]];
             let lowest = merged[0].min(merged[1]);
             groups.iter_mut().filter(|it| merged.contains(it)).for_each(|it| *it = lowest);
         }
@@ -166,10 +201,10 @@ fn set_groups(detectors: &mut [CompiledDetector]) {
         n_members[*group as usize] += 1;
     }
     for (detector, less_specific) in detectors.iter_mut().zip(less_specific) {
-        detector.less_specific = less_specific.into_iter().collect();
-        let group = groups[detector.idx as usize];
+        detector.rules.less_specific = less_specific.into_iter().collect();
+        let group = groups[detector.idx() as usize];
         let is_shared = 1 < n_members[group as usize];
-        detector.group = is_shared.then_some(group);
+        detector.rules.group = is_shared.then_some(group);
     }
 }
 

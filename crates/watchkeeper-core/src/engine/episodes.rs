@@ -1,7 +1,7 @@
-use super::{detectors::CompiledDetector, explanation::Outcome};
+use super::{detector_set::DetectorSet, detectors::CompiledDetector, explanation::Outcome};
 use crate::{
     Evidence, Fingerprint, Report, Severity, Totals,
-    detector::condition::{Condition, ConditionId, Episode, OpenEpisodes, reached},
+    detector::condition::{Condition, ConditionId, Episode, OpenEpisodes, Rules, reached},
 };
 
 /// The number of conditions of one detector in one stream that may hold at once. The
@@ -36,8 +36,8 @@ impl Episodes {
         totals: &Totals,
     ) -> (Outcome, Option<&mut Episode>) {
         let detector = &detectors[id.detector_idx as usize];
-        let reached = reached(&detector.named.levels, measure);
-        let Some(position) = self.of(detector).position(id.subject) else {
+        let reached = reached(&detector.rules.levels, measure);
+        let Some(position) = self.of(&detector.rules).position(id.subject) else {
             let Some(severity) = reached else { return (Outcome::Below, None) };
             let condition = Condition { id, severity, measure, is_emitted: true };
             let episode = self.open(detector, condition, totals);
@@ -46,8 +46,9 @@ impl Episodes {
         let Some(episode) = self.0.as_mut().and_then(|episodes| episodes.get_mut(position)) else {
             return (Outcome::Below, None);
         };
-        let severity = reached
-            .filter(|severity| episode.is_exceeded_by(id, *severity, &detector.less_specific));
+        let severity = reached.filter(|severity| {
+            episode.is_exceeded_by(id, *severity, &detector.rules.less_specific)
+        });
         let Some(condition) = episode.add(id, reached, measure) else {
             return (Outcome::Below, None);
         };
@@ -79,7 +80,7 @@ impl Episodes {
         totals: &Totals,
     ) -> &mut Episode {
         let episodes = self.0.get_or_insert_default();
-        let is_of_detector = |it: &Episode| it.opened_by.detector_idx == detector.idx;
+        let is_of_detector = |it: &Episode| it.opened_by.detector_idx == detector.idx();
         if episodes.iter().filter(|it| is_of_detector(it)).count() == MAX_EPISODES
             && let Some(oldest) = episodes.iter().position(is_of_detector)
         {
@@ -89,7 +90,7 @@ impl Episodes {
         // Most streams have one.
         episodes.reserve_exact(1);
         episodes.push(Episode {
-            group: detector.group,
+            group: detector.rules.group,
             opened_by: condition.id,
             explained_by: condition.id,
             measure: condition.measure,
@@ -111,7 +112,7 @@ impl Episodes {
         id: ConditionId,
         report: &Report,
     ) -> Resolution {
-        let position = self.of(detector).position(id.subject);
+        let position = self.of(&detector.rules).position(id.subject);
         let episode = self.0.as_mut().zip(position);
         let Some((episodes, position)) = episode else { return Resolution::None };
         let episode = &mut episodes[position];
@@ -142,30 +143,25 @@ impl Episodes {
         id: ConditionId,
         measure: u64,
     ) -> Option<&Episode> {
-        let position = self.of(detector).position(id.subject)?;
+        let position = self.of(&detector.rules).position(id.subject)?;
         let episode = self.as_slice().get(position)?;
         let explains = |it: &Condition| it.id == id && it.measure <= measure;
         episode.explanation().is_some_and(explains).then_some(episode)
     }
 
     /// Returns the episodes, for one detector.
-    pub(super) fn of<'a>(&'a self, detector: &'a CompiledDetector) -> OpenEpisodes<'a> {
-        OpenEpisodes {
-            detector_idx: detector.idx,
-            group: detector.group,
-            less_specific: &detector.less_specific,
-            episodes: self.as_slice(),
-        }
+    pub(super) fn of<'a>(&'a self, rules: &'a Rules) -> OpenEpisodes<'a> {
+        OpenEpisodes { rules, episodes: self.as_slice() }
     }
 
     pub(super) fn as_slice(&self) -> &[Episode] {
         self.0.as_ref().map_or(&[], |episodes| episodes.as_slice())
     }
 
-    /// Returns whether a condition of a detector has reached a level.
-    pub(super) fn has_open(&self, detector_idx: u32) -> bool {
-        let mut conditions = self.as_slice().iter().flat_map(|episode| &episode.conditions);
-        conditions.any(|condition| condition.id.detector_idx == detector_idx)
+    /// Returns the detectors of a block of which a condition has reached a level.
+    pub(super) fn detectors_in_block(&self, block: u32) -> DetectorSet {
+        let conditions = self.as_slice().iter().flat_map(|episode| &episode.conditions);
+        DetectorSet::new(block, conditions.map(|condition| condition.id.detector_idx))
     }
 
     /// Removes and returns all episodes.
@@ -230,6 +226,6 @@ impl Episode {
 
 impl ConditionId {
     pub(super) fn new(detector: &CompiledDetector, subject: Fingerprint) -> Self {
-        Self { detector_idx: detector.idx, subject }
+        Self { detector_idx: detector.idx(), subject }
     }
 }

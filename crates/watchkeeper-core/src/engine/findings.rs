@@ -324,6 +324,6 @@ impl EpisodeUpdate {
 /// of a group, whose findings are in order already.
 pub(super) fn sort_name<'a>(finding: &'a Finding, detectors: &'a [CompiledDetector]) -> &'a str {
     let detector = detectors.iter().find(|it| it.named.id == finding.detector);
-    let group = detector.and_then(|detector| detector.group);
+    let group = detector.and_then(|detector| detector.rules.group);
     group.map_or(&finding.detector, |idx| &detectors[idx as usize].named.id)
 }

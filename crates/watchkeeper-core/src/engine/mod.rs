@@ -22,8 +22,9 @@
 //!
 //! Imports point from this module down this list, and never back: `sessions`,
 //! `session`, `shared`, `streams`, `subscriptions`, `episodes`, `findings`, `detectors`,
-//! `explanation`, `wakeups`, `timers`.
+//! `explanation`, `wakeups`, `timers`, `detector_set`.
 
+mod detector_set;
 mod detectors;
 mod episodes;
 mod explanation;
@@ -210,7 +211,7 @@ impl Engine {
         let Some(session) = self.sessions.get(id) else { return Vec::new() };
         let watching = self.shared.runner.detectors.iter().filter(|detector| {
             let per = detector.named.per.as_ref();
-            session.is_watched_by(detector.idx)
+            session.is_watched_by(detector.idx())
                 || per.is_some_and(|per| per.value(&session.facts).is_some())
         });
         watching.map(|detector| &detector.named).collect()

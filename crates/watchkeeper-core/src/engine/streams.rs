@@ -6,13 +6,14 @@ use std::{
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
+    detector_set::DetectorSet,
     detectors::CompiledDetector,
     episodes::{Episodes, Resolution},
     explanation::{Explanation, ExplanationDetail, ExplanationEntry, Outcome},
     findings::{EpisodeUpdate, EpisodeView, StreamScope, evicted},
-    subscriptions::Subscriber,
+    subscriptions::Receivers,
     timers::earlier,
-    wakeups::{Wakeups, mark},
+    wakeups::Wakeups,
 };
 use crate::{
     AgentFacts, Context, Detector, Finding, Report, SessionId,
@@ -31,10 +32,20 @@ use crate::{
 /// place of one entry for each detector.
 #[derive(Default)]
 pub(super) struct Streams {
-    /// The detectors that are not idle.
+    /// The detectors that are not idle, sorted by index.
     active: Vec<ActiveDetector>,
     wakeups: Wakeups,
+    first_block: FirstBlock,
     episodes: Episodes,
+}
+
+/// The detectors of the first block by state. Most events need this alone, and reading the lists
+/// of very many streams takes long.
+#[derive(Default)]
+struct FirstBlock {
+    active: DetectorSet,
+    /// The detectors that have a wake-up.
+    waiting: DetectorSet,
 }
 
 pub(super) struct ActiveDetector {
@@ -53,8 +64,6 @@ pub(super) struct Dispatch<'a> {
 pub(super) struct Runner {
     /// Each after its inhibitors.
     pub(super) detectors: Vec<CompiledDetector>,
-    /// By detector.
-    idle: Box<[IdleDetector]>,
     outbox: Outbox,
     /// The detector that runs, or ran last.
     running: u32,
@@ -70,41 +79,40 @@ pub(super) struct Runner {
     pub(super) updates: Vec<EpisodeUpdate>,
 }
 
-/// An idle copy of one detector, which runs for the streams in which it is idle.
-#[derive(Default)]
-struct IdleDetector(Option<Box<dyn Detector>>);
-
 impl Streams {
     /// Runs the detectors that receive an event.
+    #[inline]
     pub(super) fn observe(
         &mut self,
-        subscribers: &[Subscriber],
+        receivers: &[Receivers],
         dispatch: &Dispatch<'_>,
         runner: &mut Runner,
         findings: &mut Vec<Finding>,
     ) {
-        let mut subscribers = subscribers.iter();
-        // The detectors that are active or have a wake-up. A detector that runs changes its own
-        // bit only.
-        let active = self.active.iter().map(|it| mark(it.detector_idx));
-        let marks = active.fold(self.wakeups.marks(), |marks, mark| marks | mark);
-        self.catch_panics(dispatch, runner, findings, |streams, runner, findings| {
-            let mut place = 0;
-            for subscriber in subscribers.by_ref() {
-                let is_idle = subscriber.mark != 0 && marks & subscriber.mark == 0;
-                if is_idle && !subscriber.is_start {
-                    continue;
-                }
-                let idx = subscriber.detector_idx;
-                while streams.active.get(place).is_some_and(|it| it.detector_idx < idx) {
-                    place += 1;
-                }
-                let is_active = streams.is_active(place, idx);
-                if is_active || streams.receives_idle(*subscriber, dispatch) {
-                    streams.run(idx, place, is_active, dispatch, runner, findings);
-                }
+        for receivers in receivers {
+            let receiving = self.receiving(*receivers, dispatch);
+            if !receiving.is_empty() {
+                self.run_all(receiving, receivers.block, dispatch, runner, findings);
             }
-        });
+        }
+    }
+
+    /// Returns the detectors of a block that receive an event.
+    ///
+    /// An idle detector receives its start events, and all its events while it has a wake-up. A
+    /// timer-only detector with a wake-up receives none, unless a finding of it is open.
+    fn receiving(&self, receivers: Receivers, dispatch: &Dispatch<'_>) -> DetectorSet {
+        let block = receivers.block;
+        let waiting = self.waiting_in_block(block);
+        let mut sleeping = receivers.timer_only & waiting;
+        if dispatch.input.is_explained {
+            // An explanation contains every request of a wake-up.
+            sleeping = DetectorSet::default();
+        } else if !self.episodes.as_slice().is_empty() {
+            sleeping = sleeping - self.episodes.detectors_in_block(block);
+        }
+        let awake = self.active_in_block(block) | (waiting - sleeping);
+        receivers.all & awake | (receivers.idle - sleeping)
     }
 
     /// Returns whether every detector is idle.
@@ -112,22 +120,15 @@ impl Streams {
         self.active.is_empty()
     }
 
-    fn is_active(&self, place: usize, detector_idx: u32) -> bool {
-        self.active.get(place).is_some_and(|it| it.detector_idx == detector_idx)
+    fn active_in_block(&self, block: u32) -> DetectorSet {
+        match block {
+            0 => self.first_block.active,
+            _ => DetectorSet::new(block, self.active.iter().map(|it| it.detector_idx)),
+        }
     }
 
-    /// Returns whether a detector receives the event although it is idle.
-    #[inline]
-    fn receives_idle(&self, subscriber: Subscriber, dispatch: &Dispatch<'_>) -> bool {
-        let Subscriber { detector_idx, is_start, is_timer_only, .. } = subscriber;
-        if is_start && !is_timer_only {
-            return true;
-        }
-        if !self.wakeups.contain(detector_idx) {
-            return is_start;
-        }
-        // An explanation contains every request of a wake-up.
-        !is_timer_only || self.episodes.has_open(detector_idx) || dispatch.input.is_explained
+    fn waiting_in_block(&self, block: u32) -> DetectorSet {
+        if block == 0 { self.first_block.waiting } else { self.wakeups.in_block(block) }
     }
 
     /// Runs the detectors whose wake-ups are due. Returns whether one of them received
@@ -139,85 +140,107 @@ impl Streams {
         findings: &mut Vec<Finding>,
     ) -> bool {
         let mut was_due = false;
-        let now = PackedTimestamp::from(dispatch.input.now);
-        self.catch_panics(dispatch, runner, findings, |streams, runner, findings| {
-            // A wake-up that a detector requests while it runs is later than `now`.
-            while let Some(idx) = streams.wakeups.pop_due(now) {
-                if runner.panicked.contains(&idx) {
-                    continue;
-                }
-                let place = streams.active.partition_point(|it| it.detector_idx < idx);
-                let is_active = streams.is_active(place, idx);
-                let is_timer_only = runner.detectors[idx as usize].subscription.is_timer_only
-                    && dispatch.scope.label_value.is_none();
-                was_due |= !is_timer_only || is_active || streams.episodes.has_open(idx);
-                streams.run(idx, place, is_active, dispatch, runner, findings);
-            }
-        });
+        // A wake-up that a detector requests while it runs is later than now.
+        while let Some((mut due, block)) = self.wakeups.due(dispatch.input.now.into()) {
+            due.iter(block).for_each(|idx| self.cancel_wakeup(idx));
+            due = due - DetectorSet::new(block, runner.panicked.iter().copied());
+            let is_timer_only = |idx: &u32| {
+                dispatch.scope.label_value.is_none()
+                    && runner.detectors[*idx as usize].subscription.is_timer_only
+            };
+            let timer_only = DetectorSet::new(block, due.iter(block).filter(is_timer_only));
+            let awake = self.active_in_block(block) | self.episodes.detectors_in_block(block);
+            was_due |= !(due - (timer_only - awake)).is_empty();
+            self.run_all(due, block, dispatch, runner, findings);
+        }
         was_due
     }
 
-    /// Calls `run_all`, which runs detectors, and again after each panic of a detector,
-    /// which is off from then on. `run_all` continues with the next detector.
-    fn catch_panics(
+    /// Runs some detectors of a block. A detector that panics is off from then on, and the next
+    /// one runs.
+    fn run_all(
         &mut self,
+        mut detectors: DetectorSet,
+        block: u32,
         dispatch: &Dispatch<'_>,
         runner: &mut Runner,
         findings: &mut Vec<Finding>,
-        mut run_all: impl FnMut(&mut Self, &mut Runner, &mut Vec<Finding>),
     ) {
-        while let Err(panic) = catch_unwind(AssertUnwindSafe(|| run_all(self, runner, findings))) {
+        // A detector that runs changes its own state only.
+        let active = self.active_in_block(block);
+        while let Err(panic) = catch_unwind(AssertUnwindSafe(|| {
+            while let Some(idx) = detectors.pop(block) {
+                self.run(idx, active.contains(idx), dispatch, runner, findings);
+            }
+        })) {
             self.settle_panic(&*panic, dispatch, runner, findings);
         }
     }
 
-    /// Runs one detector. `place` is its place in `active`, or the place for it.
+    /// Runs one detector, and handles its requests.
+    #[inline]
     fn run(
         &mut self,
         detector_idx: u32,
-        place: usize,
         is_active: bool,
         dispatch: &Dispatch<'_>,
         runner: &mut Runner,
         findings: &mut Vec<Finding>,
     ) {
-        let Runner { detectors, idle, outbox, running, requested, .. } = runner;
-        *running = detector_idx;
-        let compiled = &detectors[detector_idx as usize];
-        let idle = &mut idle[detector_idx as usize];
-        let detector = if is_active {
-            &mut self.active[place].detector
-        } else {
-            idle.get(&*compiled.named.detector)
+        runner.running = detector_idx;
+        let compiled = &mut runner.detectors[detector_idx as usize];
+        let place = if is_active { place_of(&self.active, detector_idx).ok() } else { None };
+        let detector = match place {
+            Some(place) => &mut self.active[place].detector,
+            None => compiled.idle.get(&*compiled.named.detector),
         };
         let mut cx = Context {
             input: &dispatch.input,
-            levels: &compiled.named.levels,
-            open: self.episodes.of(compiled),
-            outbox,
-            reads_contributions: compiled.subscription.reads_contributions,
+            open: self.episodes.of(&compiled.rules),
+            outbox: &mut runner.outbox,
         };
         match dispatch.input.event() {
             Some(event) => detector.observe(event, &mut cx),
             None => detector.wake(&mut cx),
         }
-        let is_idle = detector.is_idle();
-        if is_active && is_idle {
-            idle.put(self.active.remove(place).detector);
-        } else if !is_active && !is_idle {
-            // Most streams have few, and there are very many streams.
-            self.active.reserve_exact(1);
-            let detector = idle.take(&*compiled.named.detector);
+        match detector.is_idle() {
+            true if is_active => self.drop_state(compiled),
+            false if !is_active => self.keep_state(compiled),
+            _ => {}
+        }
+        let Runner { outbox, requested, .. } = &mut *runner;
+        if outbox.is_empty() {
+            return;
+        }
+        if !outbox.has_actions() && !dispatch.input.is_explained {
+            if let Some(request) = outbox.wakeup.take() {
+                self.set_wakeup(detector_idx, request, requested);
+            }
+            return;
+        }
+        self.settle(detector_idx, dispatch, runner, findings);
+    }
+
+    /// Drops the state of a detector that has become idle.
+    fn drop_state(&mut self, compiled: &mut CompiledDetector) {
+        let idx = compiled.idx();
+        if let Ok(place) = place_of(&self.active, idx) {
+            compiled.idle.put(self.active.remove(place).detector);
+        }
+        self.first_block.active = self.first_block.active - DetectorSet::in_first_block(idx);
+    }
+
+    /// Keeps the state of a detector that was idle.
+    fn keep_state(&mut self, compiled: &mut CompiledDetector) {
+        let detector_idx = compiled.idx();
+        // Most streams have few, and there are very many streams.
+        self.active.reserve_exact(1);
+        if let Err(place) = place_of(&self.active, detector_idx) {
+            let detector = compiled.idle.take(&*compiled.named.detector);
             self.active.insert(place, ActiveDetector { detector_idx, detector });
         }
-        if !outbox.actions.is_empty()
-            || !outbox.hidden_calls.is_empty()
-            || dispatch.input.is_explained
-        {
-            self.settle(detector_idx, dispatch, runner, findings);
-        } else if let Some(request) = outbox.wakeup.take() {
-            self.set_wakeup(detector_idx, request, requested);
-        }
+        self.first_block.active =
+            self.first_block.active | DetectorSet::in_first_block(detector_idx);
     }
 
     /// Turns the actions of a detector into episodes, findings, wake-ups and entries
@@ -273,7 +296,7 @@ impl Streams {
         let detector_idx = runner.running;
         if self.active.iter().all(|it| it.detector_idx != detector_idx) {
             // An idle copy ran.
-            runner.idle[detector_idx as usize].0 = None;
+            runner.detectors[detector_idx as usize].idle.clear();
         }
         runner.outbox.wakeup = None;
         self.settle(detector_idx, dispatch, runner, findings);
@@ -355,6 +378,7 @@ impl Streams {
         findings: &mut Vec<Finding>,
     ) {
         self.wakeups.clear();
+        self.first_block.waiting = DetectorSet::default();
         let mut episodes = self.episodes.take();
         episodes.sort_by_key(|episode| episode.explained_by.detector_idx);
         let Runner { detectors, explanation, updates, .. } = runner;
@@ -374,7 +398,9 @@ impl Streams {
     /// session ends.
     pub(super) fn turn_off(&mut self, detector_idx: u32) {
         self.active.retain(|it| it.detector_idx != detector_idx);
-        self.wakeups.cancel(detector_idx);
+        let own = DetectorSet::in_first_block(detector_idx);
+        self.first_block.active = self.first_block.active - own;
+        self.cancel_wakeup(detector_idx);
     }
 
     /// Postpones the wake-ups that are due after `since`.
@@ -400,11 +426,29 @@ impl Streams {
         match request {
             WakeupRequest::At(at) => {
                 self.wakeups.set(detector_idx, at);
+                let own = DetectorSet::in_first_block(detector_idx);
+                self.first_block.waiting = self.first_block.waiting | own;
                 *requested = earlier(*requested, Some(at));
             }
-            WakeupRequest::Cancel => self.wakeups.cancel(detector_idx),
+            WakeupRequest::Cancel => self.cancel_wakeup(detector_idx),
         }
     }
+
+    /// Cancels the wake-up of a detector if there is one.
+    fn cancel_wakeup(&mut self, detector_idx: u32) {
+        let block = DetectorSet::block_of(detector_idx);
+        if self.waiting_in_block(block).contains(detector_idx) {
+            self.wakeups.cancel(detector_idx);
+            let own = DetectorSet::in_first_block(detector_idx);
+            self.first_block.waiting = self.first_block.waiting - own;
+        }
+    }
+}
+
+/// Returns the place of a detector in a sorted list; an error with the place for it if the list
+/// does not contain it.
+fn place_of(active: &[ActiveDetector], detector_idx: u32) -> Result<usize, usize> {
+    active.binary_search_by_key(&detector_idx, |it| it.detector_idx)
 }
 
 /// Emits the finding of an episode that has ended. Returns the message.
@@ -471,10 +515,8 @@ impl<'a> Dispatch<'a> {
 
 impl Runner {
     pub(super) fn new(detectors: Vec<CompiledDetector>) -> Self {
-        let idle = detectors.iter().map(|_| IdleDetector::default()).collect();
         Self {
             detectors,
-            idle,
             outbox: Outbox::default(),
             running: 0,
             requested: None,
@@ -487,23 +529,6 @@ impl Runner {
 
     fn explains(&self, session: &SessionId) -> bool {
         self.explanation.session.as_ref().is_some_and(|id| id == session)
-    }
-}
-
-impl IdleDetector {
-    /// Returns the idle copy, which stays here.
-    fn get(&mut self, pristine: &dyn Detector) -> &mut Box<dyn Detector> {
-        self.0.get_or_insert_with(|| pristine.clone_box())
-    }
-
-    /// Removes the copy that [`get`](Self::get) returned.
-    fn take(&mut self, pristine: &dyn Detector) -> Box<dyn Detector> {
-        self.0.take().unwrap_or_else(|| pristine.clone_box())
-    }
-
-    /// Keeps a detector that has become idle.
-    fn put(&mut self, detector: Box<dyn Detector>) {
-        self.0 = Some(detector);
     }
 }
 

@@ -1,6 +1,6 @@
 use std::array;
 
-use super::{detectors::CompiledDetector, wakeups::mark};
+use super::{detector_set::DetectorSet, detectors::CompiledDetector};
 use crate::{Event, Scope, SessionFacts, event::N_SORTS};
 
 /// The detectors that watch a session, selected at its first event.
@@ -12,23 +12,24 @@ pub(super) struct SubscriptionTable {
     pub(super) agents: Subscribers,
 }
 
-/// Some of the detectors, by their indexes and in order of them.
+/// Some of the detectors.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Subscribers {
+    /// The indexes, in ascending order.
     all: Box<[u32]>,
-    /// By the index of [`EventKind::sort_idx`](crate::EventKind::sort_idx).
-    by_event: [Box<[Subscriber]>; N_SORTS],
+    /// By the index of [`EventKind::sort_idx`](crate::EventKind::sort_idx), the blocks that have
+    /// receivers in ascending order.
+    by_event: [Box<[Receivers]>; N_SORTS],
 }
 
-/// A detector that receives events of one sort.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Subscriber {
-    pub(super) detector_idx: u32,
-    /// Whether it receives such events while it is idle.
-    pub(super) is_start: bool,
-    pub(super) is_timer_only: bool,
-    /// The bit of the detector in a set of the first 64, or no bit.
-    pub(super) mark: u64,
+/// The detectors of one block that receive events of one sort.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct Receivers {
+    pub(super) block: u32,
+    pub(super) all: DetectorSet,
+    /// The detectors that receive such events while they are idle.
+    pub(super) idle: DetectorSet,
+    pub(super) timer_only: DetectorSet,
 }
 
 /// The detectors for a session: for its streams, and for those of its agents.
@@ -69,7 +70,7 @@ impl SubscriptionTable {
     /// Returns whether [`new`](Self::new) makes this table of a selection.
     pub(super) fn is_of(&self, selection: &Selection<'_>) -> bool {
         let has = |subscribers: &Subscribers, detectors: &[&CompiledDetector]| {
-            subscribers.all.iter().copied().eq(detectors.iter().map(|it| it.idx))
+            subscribers.all.iter().copied().eq(detectors.iter().map(|it| it.idx()))
         };
         has(&self.session, &selection.session) && has(&self.agents, &selection.agents)
     }
@@ -78,8 +79,8 @@ impl SubscriptionTable {
     /// about another agent, so a timer-only detector receives all of them.
     pub(super) fn of_label(detector: &CompiledDetector) -> Self {
         let mut session = Subscribers::new(std::iter::once(detector));
-        for subscriber in session.by_event.iter_mut().flat_map(|it| it.iter_mut()) {
-            subscriber.is_timer_only = false;
+        for receivers in session.by_event.iter_mut().flat_map(|it| it.iter_mut()) {
+            receivers.timer_only = DetectorSet::default();
         }
         Self { session, agents: Subscribers::default() }
     }
@@ -96,39 +97,60 @@ impl SubscriptionTable {
 impl Subscribers {
     fn new<'a>(detectors: impl Iterator<Item = &'a CompiledDetector> + Clone) -> Self {
         let of_event = |sort_idx| {
-            let receivers = detectors.clone();
-            let receivers = receivers.filter(|it| it.subscription.events.contains_idx(sort_idx));
-            let subscriber = |it: &CompiledDetector| Subscriber {
-                detector_idx: it.idx,
-                is_start: it.subscription.start_events.contains_idx(sort_idx),
-                is_timer_only: it.subscription.is_timer_only,
-                mark: mark(it.idx),
-            };
-            receivers.map(subscriber).collect()
+            let mut blocks: Vec<Receivers> = Vec::new();
+            let receives = |it: &&CompiledDetector| it.subscription.events.contains_idx(sort_idx);
+            for detector in detectors.clone().filter(receives) {
+                let block = DetectorSet::block_of(detector.idx());
+                if blocks.last().is_none_or(|last| last.block != block) {
+                    blocks.push(Receivers { block, ..Receivers::default() });
+                }
+                if let Some(last) = blocks.last_mut() {
+                    last.add(detector, sort_idx);
+                }
+            }
+            blocks.into()
         };
         Self {
-            all: detectors.clone().map(|it| it.idx).collect(),
+            all: detectors.clone().map(CompiledDetector::idx).collect(),
             by_event: array::from_fn(of_event),
         }
     }
 
     fn without(&self, detector_idx: u32) -> Self {
-        let others = |sort_idx: usize| {
-            let others = self.of(sort_idx).iter().filter(|it| it.detector_idx != detector_idx);
-            others.copied().collect()
-        };
+        let (block, removed) =
+            (DetectorSet::block_of(detector_idx), DetectorSet::one(detector_idx));
+        let mut by_event = self.by_event.clone();
+        let blocks = by_event.iter_mut().flat_map(|it| it.iter_mut());
+        for receivers in blocks.filter(|receivers| receivers.block == block) {
+            receivers.all = receivers.all - removed;
+            receivers.idle = receivers.idle - removed;
+        }
         Self {
             all: self.all.iter().copied().filter(|idx| *idx != detector_idx).collect(),
-            by_event: array::from_fn(others),
+            by_event,
         }
     }
 
-    /// Returns the detectors that receive events of a sort.
-    pub(super) fn of(&self, sort_idx: usize) -> &[Subscriber] {
+    /// Returns the detectors that receive events of a sort, by block.
+    pub(super) fn of(&self, sort_idx: usize) -> &[Receivers] {
         &self.by_event[sort_idx]
     }
 
     pub(super) fn contain(&self, detector_idx: u32) -> bool {
         self.all.contains(&detector_idx)
+    }
+}
+
+impl Receivers {
+    /// Adds a detector of the block, which receives events of a sort.
+    fn add(&mut self, detector: &CompiledDetector, sort_idx: usize) {
+        let own = DetectorSet::one(detector.idx());
+        self.all = self.all | own;
+        if detector.subscription.start_events.contains_idx(sort_idx) {
+            self.idle = self.idle | own;
+        }
+        if detector.subscription.is_timer_only {
+            self.timer_only = self.timer_only | own;
+        }
     }
 }

@@ -22,7 +22,7 @@ impl Inactive {
 
     fn named(is_timer_only: bool) -> NamedDetector {
         let detector = Box::new(Self { is_timer_only });
-        NamedDetector { id: "Inactive".into(), detector, ..named(Sort::Silence) }
+        NamedDetector { id: "inactive".into(), detector, ..named(Sort::Silence) }
     }
 
     fn wait(cx: &mut Context<'_>) {
@@ -93,9 +93,14 @@ proptest! {
     fn a_timer_only_detector_finds_the_same(
         steps in steps(prop_oneof![4 => Just(0_i64), 1 => 0_i64..20]),
         sorts in proptest::sample::subsequence(ALL.to_vec(), 0..=ALL.len()),
+        n_before in prop_oneof![Just(0), Just(40)],
     ) {
         let run = |is_timer_only| {
-            let mut detectors: Vec<_> = sorts.iter().copied().map(named).collect();
+            let before = |id| {
+                NamedDetector { id: format!("before-{id}").into(), ..Since::named(id, "error") }
+            };
+            let mut detectors: Vec<_> = (0..n_before).map(before).collect();
+            detectors.extend(sorts.iter().copied().map(named));
             detectors.push(Inactive::named(is_timer_only));
             run_in(Engine::new(detectors, EngineConfig::default()), &steps)
         };
@@ -125,8 +130,8 @@ fn a_postponed_wake_up_of_a_timer_only_detector_is_on_time() {
     observe(&mut engine, 19, "s", message());
     // Its wake-up at 9 requests the next one, at 28.
     engine.postpone(time(20), SignedDuration::from_secs(1000));
-    assert_eq!(render(&advance(&mut engine, 1027)), ["18s overdue Inactive low 2"]);
-    assert_eq!(render(&advance(&mut engine, 1100)), ["1028s s Inactive low 2"]);
+    assert_eq!(render(&advance(&mut engine, 1027)), ["18s overdue inactive low 2"]);
+    assert_eq!(render(&advance(&mut engine, 1100)), ["1028s s inactive low 2"]);
 }
 
 #[test]
@@ -137,5 +142,5 @@ fn a_spurious_wake_up_of_a_timer_only_detector_leaves_the_time_unchanged() {
     // The wake-up at 9 is 4 seconds early.
     assert_eq!(render(&advance(&mut engine, 9)), [""; 0]);
     observe(&mut engine, 8, "s", message());
-    assert_eq!(render(&advance(&mut engine, 30)), ["17s s Inactive low 2"]);
+    assert_eq!(render(&advance(&mut engine, 30)), ["17s s inactive low 2"]);
 }
