@@ -7,7 +7,12 @@
 //! benchmark `goals memory` measures: with all of them a session had 1,525 bytes,
 //! with plain times 1,612, with plain locations 1,601, and with plain responses 1,604.
 
-use std::{fmt, num::NonZeroU32, num::NonZeroU64, sync::Arc};
+use std::{
+    cmp::Ordering,
+    fmt,
+    num::{NonZeroU32, NonZeroU64},
+    sync::Arc,
+};
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -17,11 +22,12 @@ use crate::{Evidence, Fingerprint, Origin, Tokens, event::EVENT_NAMES};
 /// an optional [`Timestamp`] has 24: for a detector that keeps a time until it reports.
 ///
 /// Converts to and from a [`Timestamp`] without loss.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PackedTimestamp {
-    /// Seconds, rounded down, in two halves so that nothing needs padding.
-    high: i32,
+    /// Seconds, rounded down, in two halves so that nothing needs padding. In this order, most
+    /// processors load both at once.
     low: u32,
+    high: i32,
     /// Nanoseconds, counted from 1.
     nanos: NonZeroU32,
 }
@@ -49,7 +55,7 @@ impl PackedTimestamp {
     )]
     const fn new(secs: i64, nanos: i32) -> Self {
         let nanos = NonZeroU32::MIN.saturating_add(nanos as u32);
-        Self { high: (secs >> 32) as i32, low: secs as u32, nanos }
+        Self { low: secs as u32, high: (secs >> 32) as i32, nanos }
     }
 
     const fn secs(self) -> i64 {
@@ -59,6 +65,18 @@ impl PackedTimestamp {
     #[expect(clippy::cast_possible_wrap, reason = "there are fewer than 2^31 nanoseconds")]
     const fn subsec_nanos(self) -> i32 {
         (self.nanos.get() - 1) as i32
+    }
+}
+
+impl Ord for PackedTimestamp {
+    fn cmp(&self, other: &Self) -> Ordering {
+        (self.secs(), self.nanos).cmp(&(other.secs(), other.nanos))
+    }
+}
+
+impl PartialOrd for PackedTimestamp {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
     }
 }
 
