@@ -22,7 +22,7 @@ pub struct Price {
 }
 
 /// The prices of requests whose prompt is longer than a limit. They apply to all tokens of such
-/// a request, by the price lists of Anthropic, Google and OpenAI.
+/// a request, by the price lists of the providers.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]

@@ -4,7 +4,7 @@ use std::{
     thread,
 };
 
-use super::{Failure, RetryAfter, Shared, TARGET};
+use super::state::{Failure, RetryAfter, Shared, TARGET};
 use crate::{Finding, SinkError, make_safe};
 
 /// Takes the findings of a [queue](super::Queue) on a thread of the program.
