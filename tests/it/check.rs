@@ -276,8 +276,9 @@ fn the_report_does_not_depend_on_the_number_of_threads() {
         let own = looping_from(start + SignedDuration::from_hours(n), &format!("s{n}"), 7);
         folder.write(&format!("{n}.ndjson"), session.clone() + &own);
         if n % 7 == 0 {
-            // Contains the lines of the session, and ends with other ones.
-            folder.write(&format!("{n}-copy.ndjson"), session + "no JSON\n");
+            // Another session whose file contains the lines of this one, too.
+            let other = looping_from(start + SignedDuration::from_mins(n), &format!("o{n}"), 4);
+            folder.write(&format!("{n}-copy.ndjson"), other + &session + "no JSON\n");
         }
     }
     let agents: String = (0..300)

@@ -4,7 +4,10 @@ use std::{
     collections::{BTreeSet, HashMap},
     num::NonZeroUsize,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use indicatif::ProgressBar;
@@ -125,7 +128,7 @@ pub(crate) fn check(
             bar.inc(files.map(|file| recorded::size_of(file)).sum());
         }
     };
-    if !is_shared && observer.is_none() {
+    if !is_shared && observer.is_none() && 1 < jobs.get() {
         let checked = check_in_parallel(&groups, &named, jobs, registry, &new_run, &on_end);
         if let Some(checked) = checked {
             return finish(report, checked);
@@ -166,23 +169,29 @@ fn check_in_parallel(
     new_run: &dyn Fn(usize) -> Run,
     on_end: &dyn Fn(usize),
 ) -> Option<Checked> {
+    let is_about_monitor = AtomicBool::new(false);
     let read = |run: &mut Run, group_idx: usize, seen: &mut DedupCache| {
+        // The results of the remaining groups are not used.
+        if is_about_monitor.load(Ordering::Relaxed) {
+            return Checked::default();
+        }
         let group = &groups[group_idx];
         let read = recorded::read_group(group, &registry.sources, seen, &mut |event| {
             run.observe(0, &event);
         });
         run.end_group(0, group, read, named);
-        let is_about_monitor = run.episodes.has_finding_about_monitor();
-        (std::mem::take(&mut run.checked), is_about_monitor)
+        if run.episodes.has_finding_about_monitor() {
+            is_about_monitor.store(true, Ordering::Relaxed);
+        }
+        std::mem::take(&mut run.checked)
     };
-    let (mut all, mut is_any_about_monitor) = (Checked::default(), false);
-    let on_result = |group_idx, (checked, is_about_monitor)| {
+    let mut all = Checked::default();
+    let on_result = |group_idx, checked| {
         all.add(checked);
-        is_any_about_monitor |= is_about_monitor;
         on_end(group_idx);
     };
     recorded::read_in_parallel(groups.len(), jobs, || new_run(1), read, on_result);
-    (!is_any_about_monitor).then_some(all)
+    (!is_about_monitor.into_inner()).then_some(all)
 }
 
 /// Adds the missing paths, the unreadable folders and the files of unsupported agents to

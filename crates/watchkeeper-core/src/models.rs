@@ -102,7 +102,7 @@ fn without_date(model: &str) -> &str {
 mod tests {
     use jiff::civil::Date;
 
-    use super::{DATA, DataFile, context_tokens, least_context_tokens, without_date};
+    use super::{DATA, DataFile, TABLE, context_tokens, least_context_tokens, without_date};
 
     #[test]
     fn finds_windows_without_provider_and_date() {
@@ -111,6 +111,23 @@ mod tests {
         assert_eq!(context_tokens("gpt-5.3-codex"), Some(272_000));
         assert_eq!(context_tokens("fake-model"), None);
         assert_eq!(least_context_tokens(), 128_000);
+    }
+
+    #[test]
+    fn long_prompts_are_not_cheaper() {
+        for (name, model) in &TABLE.models {
+            let price = model.price;
+            let Some(long) = price.long_prompt else { continue };
+            assert!(long.above_tokens < 1_000_000, "{name}");
+            for (long, usual) in [
+                (Some(long.input), Some(price.input)),
+                (Some(long.output), Some(price.output)),
+                (long.cache_read, price.cache_read),
+                (long.cache_write, price.cache_write),
+            ] {
+                assert!(usual <= long, "{name}: {long:?} is less than {usual:?}");
+            }
+        }
     }
 
     #[test]

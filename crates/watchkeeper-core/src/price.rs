@@ -36,7 +36,8 @@ pub struct LongPromptPrice {
     pub output: f64,
     /// Input that was read from a cache. Default: 0.1 times `input`.
     pub cache_read: Option<f64>,
-    /// Input that was written to a cache for five minutes. Default: 1.25 times `input`.
+    /// Input that was written to a cache for five minutes. Default: 1.25 times `input`. Input
+    /// that was written to a cache for an hour costs twice `input`.
     pub cache_write: Option<f64>,
 }
 

@@ -25,7 +25,7 @@ impl Prices {
             .find_map(|name| own(name).or_else(|| models::listed(name).map(|model| model.price)))
     }
 
-    /// Returns the cost of a model call in US dollars, or `None` for an unknown model.
+    /// Returns the cost of one request to a model in US dollars, or `None` for an unknown model.
     pub fn cost_usd(&self, model: &str, tokens: &Tokens) -> Option<f64> {
         self.get(model).map(|it| it.cost_usd(tokens))
     }

@@ -247,6 +247,31 @@ struct SeparateKeys {
     recorded: Vec<(Fingerprint, Fingerprint)>,
     /// The keys that were looked up and not recorded before.
     missing: Vec<Fingerprint>,
+    /// Whether there were too many keys. Then none are kept.
+    has_overflowed: bool,
+}
+
+impl SeparateKeys {
+    fn record(&mut self, key: Fingerprint, file: Fingerprint) {
+        if self.has_room() {
+            self.recorded.push((key, file));
+        }
+    }
+
+    fn miss(&mut self, key: Fingerprint) {
+        if self.has_room() {
+            self.missing.push(key);
+        }
+    }
+
+    /// Returns whether another key can be added. Of more keys, the cache drops the oldest, and
+    /// not the same ones as the cache of the run.
+    fn has_room(&mut self) -> bool {
+        if DedupCache::CAPACITY <= self.recorded.len().max(self.missing.len()) {
+            *self = Self { has_overflowed: true, ..Self::default() };
+        }
+        !self.has_overflowed
+    }
 }
 
 impl DedupCache {
@@ -268,8 +293,7 @@ impl DedupCache {
     pub fn add_separate(&mut self, separate: Self) -> bool {
         let Some(keys) = separate.separate else { return false };
         let mut all = keys.recorded.iter().map(|(key, _)| key).chain(&keys.missing);
-        // Of more keys, the oldest were dropped, and not the same ones as here.
-        if Self::CAPACITY < keys.recorded.len() || all.any(|key| self.has(*key)) {
+        if keys.has_overflowed || all.any(|key| self.has(*key)) {
             return false;
         }
         for (key, file) in keys.recorded {
@@ -301,7 +325,7 @@ impl DedupCache {
         if let Some(keys) = &mut self.separate
             && !is_known
         {
-            keys.missing.push(key);
+            keys.miss(key);
         }
         is_known
     }
@@ -323,7 +347,7 @@ impl DedupCache {
             Entry::Occupied(first) => (*first.get(), true),
             Entry::Vacant(entry) => {
                 if let Some(keys) = &mut self.separate {
-                    keys.recorded.push((key, file));
+                    keys.record(key, file);
                 }
                 (*entry.insert(file), false)
             }
@@ -350,6 +374,31 @@ mod tests {
         let recent = n_keys - DedupCache::CAPACITY as u64;
         assert_eq!(cache.first(Fingerprint::from(recent), other), (file, true));
         assert_eq!(cache.first(Fingerprint::from(0), other), (other, false));
+    }
+
+    #[test]
+    fn adds_the_keys_of_a_separate_cache_unless_a_file_could_have_other_events() {
+        let [file, other] = [1, 2].map(Fingerprint::from);
+        let separate = |keys: std::ops::Range<u64>, looked_up: u64| {
+            let mut cache = DedupCache::separate();
+            for key in keys {
+                cache.first(Fingerprint::from(key), other);
+            }
+            cache.look_up(Fingerprint::from(looked_up));
+            cache
+        };
+        let mut cache = DedupCache::default();
+        cache.first(Fingerprint::from(0), file);
+        assert!(!cache.add_separate(separate(0..3, 1)), "it contains a key of an earlier file");
+        assert!(!cache.add_separate(separate(1..3, 0)), "it looked up a key of an earlier file");
+        assert!(!cache.has(Fingerprint::from(1)), "no key was added");
+        assert!(cache.add_separate(separate(1..3, 9)));
+        assert_eq!(cache.first(Fingerprint::from(1), file), (other, true));
+        let n_keys = DedupCache::CAPACITY as u64 + 1;
+        let many = separate(10..10 + n_keys, 9);
+        assert!(many.separate.as_ref().is_some_and(|keys| keys.recorded.capacity() == 0));
+        assert!(!cache.add_separate(many), "it has too many keys");
+        assert!(!DedupCache::default().add_separate(DedupCache::default()), "it is not separate");
     }
 
     #[test]

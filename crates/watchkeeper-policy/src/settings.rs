@@ -1,9 +1,12 @@
 //! Reads `[monitor]` and `[prices]`.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, ops::Range};
 
 use serde::Deserialize;
-use toml::{Spanned, de::ValueDeserializer};
+use toml::{
+    Spanned,
+    de::{DeTable, DeValue, ValueDeserializer},
+};
 use watchkeeper_core::{
     author::Period,
     embed::{Price, Prices},
@@ -76,19 +79,14 @@ impl Reader<'_> {
     pub(crate) fn prices(&mut self, section: Option<Value<'_>>) -> Prices {
         let mut prices = BTreeMap::new();
         for (model, table) in self.entries(section) {
-            let spans: Vec<_> =
-                table.get_ref().values().map(|it| (it.span(), it.get_ref().clone())).collect();
+            let invalid = invalid_numbers(table.get_ref());
             let whole = table.span();
-            let value = Spanned::new(whole.clone(), toml::de::DeValue::Table(table.into_inner()));
+            let value = Spanned::new(whole.clone(), DeValue::Table(table.into_inner()));
             match Price::deserialize(ValueDeserializer::from(value)) {
                 Ok(price) => {
-                    for (span, value) in spans {
-                        let value = Spanned::new(span.clone(), value);
-                        let number = f64::deserialize(ValueDeserializer::from(value));
-                        if number.is_ok_and(|it| !(it.is_finite() && 0.0 <= it)) {
-                            let message = "a price must be a finite number, 0 or more";
-                            self.push(Diagnostic::error(span, message));
-                        }
+                    for span in invalid {
+                        let message = "a price must be a finite number, 0 or more";
+                        self.push(Diagnostic::error(span, message));
                     }
                     prices.insert(model.into_inner(), price);
                 }
@@ -102,4 +100,20 @@ impl Reader<'_> {
         }
         Prices::with(prices)
     }
+}
+
+/// Returns the places of the prices of a table that cannot be prices, in its tables, too.
+fn invalid_numbers(table: &DeTable<'_>) -> Vec<Range<usize>> {
+    let mut invalid = Vec::new();
+    for value in table.values() {
+        if let DeValue::Table(table) = value.get_ref() {
+            invalid.extend(invalid_numbers(table));
+            continue;
+        }
+        let number = f64::deserialize(ValueDeserializer::from(value.clone()));
+        if number.is_ok_and(|number| !(number.is_finite() && 0.0 <= number)) {
+            invalid.push(value.span());
+        }
+    }
+    invalid
 }

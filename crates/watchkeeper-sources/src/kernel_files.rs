@@ -1,3 +1,5 @@
+//! Files of the kernel, which are no sessions.
+
 use std::{fs::Metadata, io};
 
 /// Returns an error for a file or folder of the kernel, such as those in `/proc`: reading such
@@ -27,15 +29,12 @@ fn is_kernel_file(_: &Metadata) -> bool {
     false
 }
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
 mod tests {
-    use std::fs;
-
-    use super::is_kernel_file;
-
+    #[cfg(target_os = "linux")]
     #[test]
-    fn tells_files_of_the_kernel_from_others() {
-        let is_kernel = |path: &str| is_kernel_file(&fs::metadata(path).unwrap());
+    fn distinguishes_files_of_the_kernel_from_others() {
+        let is_kernel = |path: &str| super::is_kernel_file(&std::fs::metadata(path).unwrap());
         assert!(is_kernel("/proc/self/status"));
         assert!(!is_kernel("/"));
         assert!(!is_kernel(env!("CARGO_MANIFEST_DIR")));

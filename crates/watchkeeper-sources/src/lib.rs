@@ -8,8 +8,8 @@
 //!
 //! # Architecture invariants
 //!
-//! * No line of a session makes a source of this crate fail, recurse, or use more
-//!   memory than the line. Skipped input is counted.
+//! * No line of a session makes a source of this crate fail, or recurse without a fixed limit.
+//!   Lists have a largest number of elements. Skipped input is counted.
 //! * A panic of a source, in this crate or another, ends the reading of one file.
 //! * The events of a file do not depend on the sizes of the reads.
 

@@ -5,8 +5,7 @@
 //! events. Events of the SDK have a `kind`. Earlier events have an `action` or an
 //! `observation`.
 
-mod base_events;
-mod base_state;
+mod before_sdk;
 mod entry;
 mod events;
 mod head;
@@ -15,8 +14,9 @@ mod outcome;
 mod results;
 mod sdk;
 mod state;
+mod state_file;
+mod state_file_events;
 mod task;
-mod trajectory;
 mod usage;
 
 use std::path::{Path, PathBuf};
@@ -101,7 +101,7 @@ fn read(part: &Part<'_>, state: &mut State, sink: &mut EventSink<'_>) -> Result<
             }
             sink.at_line(part.lines().line_of(0));
             let base = parse_value(part.text)?.unwrap_or_default();
-            base_events::read_file(&base, state, sink);
+            state_file_events::read_file(&base, state, sink);
             Ok(())
         }
         PartKind::Entry => {

@@ -296,7 +296,7 @@ impl TryFrom<Fields> for Symbol {
         }
         let is_of_success = |causes: &OneOrMany<Cause>| causes.any(|it| *it == Cause::Intercepted);
         if fields.ok == Some(true) && fields.cause.as_ref().is_some_and(|it| !is_of_success(it)) {
-            let message = "no event satisfies this: a successful result has no `cause` but \
+            let message = "no event satisfies this: the only `cause` of a successful result is \
                            `intercepted`";
             return Err(message.to_owned());
         }

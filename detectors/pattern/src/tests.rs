@@ -275,7 +275,7 @@ fn rejects_invalid_options() {
     assert_snapshot!(symbol("event = 'prompt', tool = 'Bash'"), @"no event satisfies this: `prompt` has no `tool`, which is a field of tool_call and tool_result");
     assert_snapshot!(symbol("event = ['tool_call', 'tool_result'], ok = true"), @"no event satisfies this: `tool_call` has no `ok`, which is a field of tool_result");
     assert_snapshot!(symbol("tool = 'Bash', retry = 1"), @"no event satisfies this: no event has both `tool` and `retry`");
-    assert_snapshot!(symbol("ok = true, cause = 'declined'"), @"no event satisfies this: a successful result has no `cause` but `intercepted`");
+    assert_snapshot!(symbol("ok = true, cause = 'declined'"), @"no event satisfies this: the only `cause` of a successful result is `intercepted`");
     assert_snapshot!(symbol("input_tokens = '< 0'"), @"no event satisfies this: `input_tokens` is never `< 0`");
     assert_snapshot!(symbol("retry = 1.5"), @"no event satisfies this: `retry` is never `== 1.5`");
     assert_snapshot!(symbol("cost_usd = '<= -1'"), @"no event satisfies this: `cost_usd` is never `<= -1`");

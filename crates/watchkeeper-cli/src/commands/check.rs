@@ -66,7 +66,8 @@ pub(crate) struct Check {
 
     /// Number of threads that read sessions [default: the processors of this machine]
     ///
-    /// Does not change the report.
+    /// Does not change the report. One thread reads all sessions if a detector of the policy
+    /// has `per`.
     #[arg(long, short, value_name = "N", conflicts_with = "explain")]
     jobs: Option<NonZeroUsize>,
 

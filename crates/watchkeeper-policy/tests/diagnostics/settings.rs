@@ -67,6 +67,7 @@ team = 5
 [prices.m]
 input = -1.0
 output = 1
+long_prompt = { above_tokens = 5, input = nan, output = -2.0 }
 [prices.n]
 inputs = 1.0
 "), @r#"
@@ -88,18 +89,30 @@ inputs = 1.0
     5 | input = -1.0
       |         ^^^^
 
-    error: unknown key `inputs`
-     --> policy.toml:8:1
+    error: a price must be a finite number, 0 or more
+     --> policy.toml:7:43
       |
-    8 | inputs = 1.0
+    7 | long_prompt = { above_tokens = 5, input = nan, output = -2.0 }
+      |                                           ^^^
+
+    error: a price must be a finite number, 0 or more
+     --> policy.toml:7:57
+      |
+    7 | long_prompt = { above_tokens = 5, input = nan, output = -2.0 }
+      |                                                         ^^^^
+
+    error: unknown key `inputs`
+     --> policy.toml:9:1
+      |
+    9 | inputs = 1.0
       | ^^^^^^
       |
-      = note: expected one of `input`, `output`, `cache_read`, `cache_write`
+      = note: expected one of `input`, `output`, `cache_read`, `cache_write`, `long_prompt`
       = note: prices are in US dollars per million tokens
     help: there is one with a similar name
       |
-    8 - inputs = 1.0
-    8 + input = 1.0
+    9 - inputs = 1.0
+    9 + input = 1.0
       |
     "#);
 }

@@ -133,9 +133,14 @@ object! {
         b"cache_creation_input_tokens" => cache_write: u64,
         b"cache_creation" => cache_creation: CacheCreation,
         b"server_tool_use" => server_tools: ServerTools,
-        b"iterations" => iterations: Vec<Usage<'a>>,
+        b"iterations" => advisors: Advisors<'a>,
     }
 }
+
+/// The iterations of a response that are calls of another model. The usage of the response does
+/// not include them.
+#[derive(Debug, Default)]
+pub(super) struct Advisors<'a>(Vec<Usage<'a>>);
 
 object! {
     pub(super) struct OutputDetails {
@@ -231,6 +236,20 @@ impl<'a> FromJson<'a> for Blocks<'a> {
     }
 }
 
+impl<'a> FromJson<'a> for Advisors<'a> {
+    fn read(slot: &mut Option<Self>, reader: &mut Reader<'a>) -> Result<(), Malformed> {
+        let advisors = slot.insert(Self::default());
+        reader.array(|reader| {
+            let usage: Option<Usage<'a>> = read_value(reader)?;
+            let is_advisor =
+                |usage: &Usage<'_>| usage.kind.is_some_and(|kind| kind.is("advisor_message"));
+            advisors.0.extend(usage.filter(is_advisor));
+            Ok(())
+        })?;
+        Ok(())
+    }
+}
+
 impl<'a> Blocks<'a> {
     fn read_block(&mut self, reader: &mut Reader<'a>) -> Result<(), Malformed> {
         let block = if reader.peek()? == b'"' {
@@ -282,12 +301,8 @@ impl<'a> Usage<'a> {
         self.speed.is_some_and(|speed| speed.is("fast"))
     }
 
-    /// Returns the iterations that are calls of another model. The usage of the response does
-    /// not include them.
-    pub(super) fn advisors(&self) -> impl Iterator<Item = &Usage<'a>> {
-        let is_advisor =
-            |usage: &&Usage<'_>| usage.kind.is_some_and(|kind| kind.is("advisor_message"));
-        self.iterations.iter().flatten().filter(is_advisor)
+    pub(super) fn advisors(&self) -> &[Usage<'a>] {
+        self.advisors.as_ref().map_or(&[], |advisors| &advisors.0)
     }
 }
 

@@ -219,25 +219,36 @@ impl LineEvents<'_, '_> {
         }
     }
 
-    /// Reads the usage of the thread, in versions that do not report the usage of each
-    /// response. The same count may be repeated.
-    ///
-    /// In other versions, a count follows each attempt. Without a response since the
-    /// count before it, the attempt failed, and the client makes another one.
+    /// Reads the total usage of the thread after an attempt to get a response.
     fn read_count(&mut self) {
         let info = self.payload.value.info.as_ref();
         let total = info.and_then(|info| info.total.as_ref()).map(Usage::tokens);
-        let state = &mut *self.state;
-        if state.has_usage_records {
-            let has_record = std::mem::take(&mut state.has_record);
-            if total.is_some() && !has_record {
-                state.n_failures = state.n_failures.saturating_add(1);
-                let message = "the model's response was cut off or timed out".into();
-                let retry = Some(state.n_failures);
-                self.emit_always(EventKind::Error { message, retry });
+        if self.state.has_usage_records {
+            if total.is_some() {
+                self.read_attempt();
             }
+        } else {
+            self.read_usage_since(total);
+        }
+    }
+
+    /// Emits an error if no response was recorded since the count before this one: the attempt
+    /// was cut off or timed out, and the client makes another one.
+    fn read_attempt(&mut self) {
+        if std::mem::take(&mut self.state.has_record) {
             return;
         }
+        self.state.n_failures = self.state.n_failures.saturating_add(1);
+        let message = "the model's response was cut off or timed out".into();
+        let retry = Some(self.state.n_failures);
+        self.emit_always(EventKind::Error { message, retry });
+    }
+
+    /// Emits the usage since the count before this one, in versions that do not report the usage
+    /// of each response. The same count may be repeated.
+    fn read_usage_since(&mut self, total: Option<Tokens>) {
+        let info = self.payload.value.info.as_ref();
+        let state = &mut *self.state;
         if total == Some(state.total) {
             return;
         }

@@ -59,7 +59,7 @@ macro_rules! object {
                 $($($key)|+ if self.$field.is_none() => {
                     $crate::json::FromJson::read(&mut self.$field, reader)
                 })*
-                _ => reader.pass(),
+                _ => reader.skip(),
             }
         }
     };

@@ -33,7 +33,7 @@ impl<'a> Reader<'a> {
         mut member: impl FnMut(&mut Self, &'a [u8]) -> Result<(), Malformed>,
     ) -> Result<bool, Malformed> {
         if self.peek()? != b'{' || self.depth == MAX_DEPTH {
-            self.skip()?;
+            self.raw()?;
             return Ok(false);
         }
         self.depth += 1;
@@ -81,7 +81,7 @@ impl<'a> Reader<'a> {
         mut element: impl FnMut(&mut Self) -> Result<(), Malformed>,
     ) -> Result<bool, Malformed> {
         if self.peek()? != b'[' {
-            self.skip()?;
+            self.raw()?;
             return Ok(false);
         }
         self.at += 1;
@@ -107,7 +107,7 @@ impl<'a> Reader<'a> {
         if self.peek()? == b'"' {
             return self.quoted().map(|raw| Some(Text::new(raw)));
         }
-        self.skip()?;
+        self.raw()?;
         Ok(None)
     }
 
@@ -133,7 +133,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Skips a value. Returns its text.
-    pub(crate) fn skip(&mut self) -> Result<&'a [u8], Malformed> {
+    pub(crate) fn raw(&mut self) -> Result<&'a [u8], Malformed> {
         let first = self.peek()?;
         let start = self.at;
         match first {
@@ -143,9 +143,7 @@ impl<'a> Reader<'a> {
             b'{' | b'[' => self.skip_nested()?,
             b'0'..=b'9' | b'-' | b't' | b'f' | b'n' => {
                 let rest = &self.text[start..];
-                let ends =
-                    |it: &u8| matches!(it, b',' | b'}' | b']' | b' ' | b'\t' | b'\n' | b'\r');
-                self.at += rest.iter().position(ends).unwrap_or(rest.len());
+                self.at += rest.iter().position(|byte| ends_scalar(*byte)).unwrap_or(rest.len());
             }
             _ => return Err(NOT_JSON),
         }
@@ -153,8 +151,8 @@ impl<'a> Reader<'a> {
     }
 
     /// Skips a value.
-    pub(crate) fn pass(&mut self) -> Result<(), Malformed> {
-        self.skip().map(|_| ())
+    pub(crate) fn skip(&mut self) -> Result<(), Malformed> {
+        self.raw().map(|_| ())
     }
 
     /// Skips an object or an array.
@@ -194,4 +192,9 @@ impl<'a> Reader<'a> {
             Err(_) => Ok(()),
         }
     }
+}
+
+/// Returns whether a byte ends a number or a literal: the beginning of another token, or a space.
+fn ends_scalar(byte: u8) -> bool {
+    matches!(byte, b',' | b':' | b'"' | b'{' | b'}' | b'[' | b']' | b' ' | b'\t' | b'\n' | b'\r')
 }

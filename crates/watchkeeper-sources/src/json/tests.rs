@@ -56,7 +56,7 @@ fn read(text: &[u8]) -> Result<Value, Malformed> {
             }
             b'"' => Ok(reader.text()?.map_or(Value::Null, |it| it.read().into_owned().into())),
             _ => {
-                let raw = reader.skip()?;
+                let raw = reader.raw()?;
                 Ok(serde_json::from_slice(raw).unwrap_or_default())
             }
         }
@@ -219,7 +219,7 @@ fn skips_deeply_nested_values_without_recursion() {
     let closed = format!("{{\"a\":{deep}{},\"b\":1}}", "]".repeat(1_000_000));
     let parsed: Result<Tree<'_>, Malformed> = parse(closed.as_bytes());
     assert_eq!(parsed.map(|tree| tree.count), Ok(Some(1)));
-    assert_eq!(Reader::new(deep.as_bytes()).skip(), Err("ends in the middle of JSON"));
+    assert_eq!(Reader::new(deep.as_bytes()).raw(), Err("ends in the middle of JSON"));
 }
 
 #[test]
@@ -262,6 +262,27 @@ fn reads_the_members_before_the_end_of_an_incomplete_text() {
 }
 
 #[test]
+fn rejects_lists_with_too_many_elements() {
+    let list = |n: usize| format!("[{}]", vec!["{}"; n].join(","));
+    let parsed = |text: String| {
+        let tree: Result<Tree<'_>, Malformed> = parse(text.as_bytes());
+        tree.map(|tree| tree.children.map_or(0, |children| children.len()))
+    };
+    assert_eq!(parsed(format!("{{\"children\":{}}}", list(1 << 16))), Ok(1 << 16));
+    let too_many = list((1 << 16) + 1);
+    let reason = Err("too many elements in a list");
+    assert_eq!(parsed(format!("{{\"children\":{too_many}}}")), reason);
+    assert_eq!(parsed(format!("{{\"other\":{too_many}}}")), Ok(0));
+}
+
+#[test]
+fn a_number_ends_where_another_token_begins() {
+    for text in [r#"{"count":1{"x":2}}"#, r#"{"count":1"x":2}"#, r#"{"flag":t"r","count":1}"#] {
+        assert_eq!(parse::<Tree<'_>>(text.as_bytes()).err(), Some("not JSON"), "{text}");
+    }
+}
+
+#[test]
 fn skips_objects_below_a_fixed_depth() {
     let deep = "{\"count\":1,\"child\":".repeat(100_000);
     let text = format!("{deep}null{}", "}".repeat(100_000));
@@ -296,7 +317,7 @@ proptest! {
         };
         prop_assert_eq!(read(text.as_bytes()), Ok(value));
         let mut reader = Reader::new(text.as_bytes());
-        prop_assert_eq!(reader.skip(), Ok(text.as_bytes()));
+        prop_assert_eq!(reader.raw(), Ok(text.as_bytes()));
     }
 
     #[test]

@@ -12,6 +12,9 @@ use super::{
 /// A value that can be read from JSON.
 pub(crate) trait FromJson<'a>: Sized {
     /// Reads the next value into an empty `slot`. Skips a value of another type.
+    ///
+    /// An object or a list whose text ends early, or that has an error, leaves its earlier members
+    /// in the slot.
     fn read(slot: &mut Option<Self>, reader: &mut Reader<'a>) -> Result<(), Malformed>;
 }
 
@@ -95,7 +98,7 @@ impl<'a> FromJson<'a> for Text<'a> {
 
 impl<'a> FromJson<'a> for Raw<'a> {
     fn read(slot: &mut Option<Self>, reader: &mut Reader<'a>) -> Result<(), Malformed> {
-        *slot = Some(Self(reader.skip()?));
+        *slot = Some(Self(reader.raw()?));
         Ok(())
     }
 }
@@ -103,13 +106,13 @@ impl<'a> FromJson<'a> for Raw<'a> {
 impl<'a> FromJson<'a> for Present {
     fn read(slot: &mut Option<Self>, reader: &mut Reader<'a>) -> Result<(), Malformed> {
         *slot = Some(Self);
-        reader.pass()
+        reader.skip()
     }
 }
 
 impl<'a> FromJson<'a> for bool {
     fn read(slot: &mut Option<Self>, reader: &mut Reader<'a>) -> Result<(), Malformed> {
-        *slot = match reader.skip()? {
+        *slot = match reader.raw()? {
             b"true" => Some(true),
             b"false" => Some(false),
             _ => None,
@@ -121,7 +124,7 @@ impl<'a> FromJson<'a> for bool {
 /// A count, which may be written as a float or in quotes.
 impl<'a> FromJson<'a> for u64 {
     fn read(slot: &mut Option<Self>, reader: &mut Reader<'a>) -> Result<(), Malformed> {
-        let raw = reader.skip()?;
+        let raw = reader.raw()?;
         let parsed = |number: &str| number.parse().ok().or_else(|| whole(number.parse().ok()?));
         *slot = digits(raw).or_else(|| number(raw).and_then(parsed));
         Ok(())
@@ -130,7 +133,7 @@ impl<'a> FromJson<'a> for u64 {
 
 impl<'a> FromJson<'a> for Number<'a> {
     fn read(slot: &mut Option<Self>, reader: &mut Reader<'a>) -> Result<(), Malformed> {
-        *slot = number(reader.skip()?).map(Self);
+        *slot = number(reader.raw()?).map(Self);
         Ok(())
     }
 }
@@ -184,11 +187,19 @@ impl<'a, T: FromJson<'a>> FromJson<'a> for Box<T> {
     }
 }
 
+/// The largest number of elements of a list. No line of an agent has as many, and an element can
+/// use a hundred times the memory of its text.
+const MAX_ELEMENTS: usize = 1 << 16;
+const TOO_MANY: Malformed = "too many elements in a list";
+
 /// A list, without the elements of other types.
 impl<'a, T: FromJson<'a>> FromJson<'a> for Vec<T> {
     fn read(slot: &mut Option<Self>, reader: &mut Reader<'a>) -> Result<(), Malformed> {
         let values = slot.insert(Self::new());
         let is_array = reader.array(|reader| {
+            if values.len() == MAX_ELEMENTS {
+                return Err(TOO_MANY);
+            }
             // Of an incomplete element, the first members are read.
             let mut value = None;
             let result = T::read(&mut value, reader);
@@ -206,6 +217,9 @@ impl<'a, T: FromJson<'a> + Default> FromJson<'a> for Elements<T> {
     fn read(slot: &mut Option<Self>, reader: &mut Reader<'a>) -> Result<(), Malformed> {
         let elements = slot.insert(Self(Vec::new()));
         let is_array = reader.array(|reader| {
+            if elements.0.len() == MAX_ELEMENTS {
+                return Err(TOO_MANY);
+            }
             let mut value = None;
             let result = T::read(&mut value, reader);
             elements.0.push(value.unwrap_or_default());
@@ -258,6 +272,9 @@ impl<'a, T: FromJson<'a>> FromJson<'a> for Values<'a, T> {
     fn read(slot: &mut Option<Self>, reader: &mut Reader<'a>) -> Result<(), Malformed> {
         let mut values = Vec::new();
         let is_object = reader.object(|reader, key| {
+            if values.len() == MAX_ELEMENTS {
+                return Err(TOO_MANY);
+            }
             values.extend(read_value(reader)?.map(|value| (Text::new(key), value)));
             Ok(())
         })?;

@@ -79,7 +79,7 @@ impl<'a> FirstEvent<'a> {
 
     fn read_element(&mut self, reader: &mut Reader<'a>) -> Result<(), Malformed> {
         if self.event.is_some() {
-            return reader.pass();
+            return reader.skip();
         }
         let mut event = None;
         let result = read_members(&mut event, reader);

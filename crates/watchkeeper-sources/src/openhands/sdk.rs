@@ -5,10 +5,10 @@ use std::borrow::Cow;
 use watchkeeper_core::{AgentId, EventKind, Fingerprint, ToolClass, ToolResult, author::Cause};
 
 use super::{
-    base_events::{emit_status, emit_totals},
-    base_state::{BaseState, Stats},
     entry::Entry,
     events::{COMPACTION, EntryEvents, class_of_command},
+    state_file::{BaseState, Stats},
+    state_file_events::{emit_status, emit_totals},
 };
 use crate::{
     document::compact,

@@ -6,8 +6,8 @@ use watchkeeper_core::{
 };
 
 use super::{
-    base_state::{BaseState, Stats},
     state::State,
+    state_file::{BaseState, Stats},
 };
 use crate::json::{Seconds, Text, decode};
 
