@@ -281,14 +281,13 @@ fn the_report_does_not_depend_on_the_number_of_threads() {
             folder.write(&format!("{n}-copy.ndjson"), other + &session + "no JSON\n");
         }
     }
-    let agents: String = (0..300)
-        .map(|n| {
-            format!(
-                "{{\"at\":\"2026-03-01T10:00:00Z\",\"session\":\"many\",\"agent\":\"a{n}\",\
-                 \"event\":\"agent_start\"}}\n"
-            )
-        })
-        .collect();
+    let agent = |n: u64| {
+        format!(
+            "{{\"at\":\"2026-03-01T10:00:00Z\",\"session\":\"many\",\"agent\":\"a{n}\",\
+             \"event\":\"agent_start\"}}\n"
+        )
+    };
+    let agents: String = (0..300).map(agent).collect();
     for with_many_agents in [false, true] {
         if with_many_agents {
             folder.write("many.ndjson", agents.clone());
