@@ -1,4 +1,4 @@
-//! Lines as they are written, and their schema.
+//! The written form of events, and its schema.
 
 use jiff::Timestamp;
 use schemars::{JsonSchema, Schema, schema_for};
@@ -10,7 +10,7 @@ use watchkeeper_core::{
 
 /// Writes an event as one line, without a line break.
 ///
-/// [`parse_event`] parses the line. The line does not contain the origin of the
+/// [`parse_event`](crate::parse_event) parses the line. The line does not contain the origin of the
 /// event.
 pub fn write_event(event: &Event) -> String {
     let head = Head {

@@ -96,7 +96,7 @@ pub(super) fn emit_status(status: Text<'_>, state: &mut State, sink: &mut EventS
             state.emit(EventKind::Waiting(WaitingFor::Permission), sink);
         }
         b"stuck" => {
-            let message = "OpenHands says that the agent is stuck".into();
+            let message = "OpenHands reports that the agent is stuck".into();
             state.emit(EventKind::Error { message, retry: None }, sink);
             state.emit(EventKind::TurnEnd, sink);
         }

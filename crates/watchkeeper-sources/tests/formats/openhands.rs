@@ -123,7 +123,7 @@ fn reads_events_of_the_sdk() {
     36 09:00:31 s-1 turn_end
     39 09:00:33 s-1 error message="LLMBadRequestError: no such model"
     39 09:00:33 s-1 turn_end
-    40 09:00:34 s-1 error message="OpenHands says that the agent is stuck"
+    40 09:00:34 s-1 error message="OpenHands reports that the agent is stuck"
     40 09:00:34 s-1 turn_end
     42 09:00:36 s-1 tool_call arguments={"text":"Done"} class="other" id="c11" response="r11" tool="finish"
     43 09:00:36 s-1 tool_result id="c11" ok=false output="Error validating args: message is missing"
