@@ -27,6 +27,13 @@ def test_unknown_words_are_rejected(fields: dict[str, Any]) -> None:
         watchkeeper.attach(None, **fields)
 
 
+@pytest.mark.parametrize("name", ["monitor", "on_action"])
+def test_arguments_of_another_type_are_rejected(name: str) -> None:
+    fields: dict[str, Any] = {name: "policy.toml"}
+    with pytest.raises(TypeError, match=f"{name} must be a .*, not str"):
+        watchkeeper.attach(None, **fields)
+
+
 def test_no_framework_is_imported() -> None:
     script = """
 import sys

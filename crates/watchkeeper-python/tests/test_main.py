@@ -31,5 +31,8 @@ def test_recorded_sessions_are_checked(
     assert lines[-1] == "1 findings in 1 sessions"
     assert main(["check", str(tmp_path / "bad.jsonl"), "--policy", str(file), "--json"]) == 1
     assert json.loads(capsys.readouterr().out)["totals"]["sessions"] == 1
+    (tmp_path / "empty").mkdir()
+    assert main(["check", str(tmp_path / "empty")]) == 2
+    assert "no session" in capsys.readouterr().err
     assert main(["check", str(tmp_path / "missing.jsonl")]) == 2
     assert "missing.jsonl" in capsys.readouterr().err

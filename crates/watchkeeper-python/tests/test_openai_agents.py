@@ -77,6 +77,28 @@ def test_a_loop_is_found_in_each_form(act: Act, stream: bool, files: Files) -> N
         check_act(act, watched, attachment, files, len(model.requests))
 
 
+@pytest.mark.parametrize("stream", [False, True], ids=["plain", "streamed"])
+def test_responses_without_an_id_of_their_own_are_told_apart(stream: bool, files: Files) -> None:
+    with FakeModel() as model, Watched() as watched:
+        agent = make_agent(files)
+        # In a stream, the SDK gives all responses of this model the same id.
+        agent.model = agents.OpenAIChatCompletionsModel("fake-loop", client(model))
+        watchkeeper.attach(agent, watched.monitor, "stop")
+        with pytest.raises(watchkeeper.RunStopped):
+            run(agent, model, stream=stream)
+
+
+def test_the_latest_attachment_of_an_agent_is_used(files: Files) -> None:
+    agent = make_agent(files)
+    with Watched() as first:
+        watchkeeper.attach(agent, first.monitor)
+    with FakeModel() as model, Watched() as watched:
+        attachment = watchkeeper.attach(agent, watched.monitor, "stop")
+        with pytest.raises(watchkeeper.RunStopped):
+            run(agent, model)
+        assert [action.action for action in attachment.actions] == ["stop"]
+
+
 def test_the_policy_chooses_a_weaker_reaction(files: Files) -> None:
     with FakeModel() as model, Watched(NUDGING_POLICY) as watched:
         agent = make_agent(files)

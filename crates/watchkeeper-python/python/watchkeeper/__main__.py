@@ -5,14 +5,17 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
+import os
+import signal
 import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-# The exit codes of `watchkeeper check`.
+# The exit codes of `check`: 2 also if a path was not read, or no session.
 _FINDINGS = 1
 _ERROR = 2
 
@@ -50,17 +53,44 @@ def _check(paths: list[str], policy: str | None, *, as_json: bool) -> int:
     try:
         report = watchkeeper.check(paths or None, policy)
     except (watchkeeper.PolicyError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {str(error).removeprefix('error: ')}", file=sys.stderr)
         return _ERROR
+    data = report.to_dict()
     if as_json:
-        print(json.dumps(report.to_dict()))
-        return _FINDINGS if report.findings else 0
-    for finding in report.findings:
-        line = f"{finding.severity.upper():6} {finding.session}: {finding.message}"
-        print("".join(c if c.isprintable() else ascii(c)[1:-1] for c in line))
-    print(f"{len(report.findings)} findings in {len(report.sessions)} sessions")
+        print(json.dumps(data))
+    else:
+        for finding in report.findings:
+            line = f"{finding.severity.upper():6} {finding.session}: {finding.message}"
+            print(_printable(line))
+        print(f"{len(report.findings)} findings in {len(report.sessions)} sessions")
+    notices = data.get("notices", [])
+    for notice in notices:
+        place = f"{notice['file']}: " if notice["file"] is not None else ""
+        print(_printable(f"{notice['level']}: {place}{notice['text']}"), file=sys.stderr)
+    if any(notice["level"] == "error" for notice in notices):
+        return _ERROR
     return _FINDINGS if report.findings else 0
 
 
+def _printable(text: str) -> str:
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def _run() -> int:
+    # A terminal may lack the characters of a message.
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+    try:
+        code = main()
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+    except BrokenPipeError:
+        # The reader, such as `head`, needs no more. Nothing is written at the exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return code
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(_run())

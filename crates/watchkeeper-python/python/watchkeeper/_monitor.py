@@ -99,7 +99,10 @@ class Monitor:
         is_complete = self._core.stop()
         _running.pop(id(self), None)
         thread = self._thread
-        if is_complete and thread is not None and thread is not threading.current_thread():
+        if thread is None or thread is threading.current_thread():
+            return is_complete
+        # Another thread can be starting the monitor, and has not started this one yet.
+        if is_complete and thread.is_alive():
             thread.join(_JOIN_TIMEOUT)
         return is_complete
 

@@ -27,10 +27,11 @@ def attach(
 
     Each run is a session of the monitor, and each run of a sub-agent a sub-agent of it.
     Agents that are handed off to, agents that are tools, and agents that the agency gets
-    later are watched, too. Hooks and guardrails of the agents remain. An agent that is
-    watched already keeps its first attachment.
+    later are watched, too. Hooks and guardrails of the agents remain. The next runs of agents
+    that are watched already use this attachment instead of the earlier one.
 
-    Without a `monitor`, the first event starts one with the built-in policy, for all
+    The `monitor` must be running when a run begins. Without a `monitor`, the first event starts
+    one with the built-in policy, for all
     attachments of the process.
 
     `act` is the strongest reaction to an open finding. The policy can suggest a weaker
@@ -58,7 +59,7 @@ def attach(
     elif "agents.Agent" in bases:
         from watchkeeper._attach._openai_agents import Watcher
 
-        Watcher(attachment).watch(x)
+        Watcher(attachment).take_over(x)
     else:
         message = (
             f"cannot attach to {type(x).__name__}; use an Agency of Agency Swarm or an Agent of "

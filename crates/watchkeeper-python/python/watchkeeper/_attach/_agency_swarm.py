@@ -28,7 +28,7 @@ def watch_agency(agency: Any, attachment: Attachment) -> None:
     """
     watcher = _AgencyWatcher(attachment, agency.name)
     for agent in agency.agents.values():
-        watcher.watch(agent)
+        watcher.take_over(agent)
     get_response = agency.get_response
     get_response_sync = agency.get_response_sync
     get_response_stream = agency.get_response_stream

@@ -59,6 +59,7 @@ class Attachment:
         on_action: Callable[[Action], object] | None = None,
     ) -> None:
         Decisions[Any](act, severity)  # Raises `ValueError`.
+        _check_types(monitor, on_action)
         self.actions = deque(maxlen=_MAX_ACTIONS)
         self._monitor = monitor
         self._act = act
@@ -93,6 +94,17 @@ class Attachment:
                 self._on_action(action)
             except Exception:
                 logger.exception("on_action raised an exception")
+
+
+def _check_types(monitor: object, on_action: object) -> None:
+    from watchkeeper._monitor import Monitor
+
+    if monitor is not None and not isinstance(monitor, Monitor):
+        message = f"monitor must be a watchkeeper.Monitor, not {type(monitor).__name__}"
+        raise TypeError(message)
+    if on_action is not None and not callable(on_action):
+        message = f"on_action must be a function, not {type(on_action).__name__}"
+        raise TypeError(message)
 
 
 def new_session_id(name: str | None) -> str:

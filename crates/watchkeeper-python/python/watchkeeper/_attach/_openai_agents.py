@@ -65,6 +65,12 @@ class Watcher:
         # The names of the tools whose calls cannot be answered.
         self._reported: set[str] = set()
 
+    def take_over(self, agent: Any) -> None:
+        """Watch an agent. If it is watched already, its next runs use this attachment."""
+        if isinstance(agent.hooks, _Hooks):
+            agent.hooks._watcher._attachment = self._attachment
+        self.watch(agent)
+
     def watch(self, agent: Any) -> None:
         """Watch an agent, and the agents that it can call or hand off to.
 
@@ -290,7 +296,6 @@ def _record_response(run: Run, model: str | None, response: Any) -> None:
             hosted.append(item)
     run.after_model(
         model=model,
-        response=response.response_id,
         text="\n".join(text for text in texts if text),
         thinking=thinking,
         input_tokens=usage.input_tokens - n_cached - n_written,

@@ -51,6 +51,7 @@ class _SessionState:
         self.decisions = attachment.decisions()
         self.lock = threading.Lock()
         self.n_agents = 0
+        self.n_responses = 0
         self.is_ended = False
         # The texts of the interventions that the sinks got.
         self.reported: set[str] = set()
@@ -96,6 +97,8 @@ class Run:
         """Record the start of a session."""
         session_id = session_id or new_session_id(name)
         monitor = attachment.monitor
+        if not monitor.is_running:
+            logger.warning("the monitor is not running: session %s is not watched", session_id)
         session = monitor.session(session_id, model=model, cwd=cwd, labels=labels)
         return cls(_SessionState(attachment, session), session)
 
@@ -158,6 +161,12 @@ class Run:
         self.end(verdict.text, whole_session=True)
         raise RunStopped(verdict.text, verdict.finding)
 
+    def _new_response_id(self) -> str:
+        state = self._state
+        with state.lock:
+            state.n_responses += 1
+            return f"response-{state.n_responses}"
+
     @_never_raises
     def after_model(
         self,
@@ -172,12 +181,16 @@ class Run:
         cache_read_tokens: int = 0,
         cache_write_tokens: int = 0,
     ) -> None:
-        """Record a response of the model. `input_tokens` excludes those of the cache."""
+        """Record a response of the model. `input_tokens` excludes those of the cache.
+
+        `response` is the id of a response of which each part is recorded. Without one, each
+        call records another response: not all servers give each response an id of its own.
+        """
         if self.is_ended:
             return
         self._response = self._session.model_call(
             model,
-            id=response,
+            id=response if response is not None else self._new_response_id(),
             input_tokens=max(input_tokens, 0),
             output_tokens=output_tokens,
             reasoning_tokens=reasoning_tokens,
