@@ -96,7 +96,7 @@ class Attachment:
                 logger.exception("on_action raised an exception")
 
 
-def _check_types(monitor: object, on_action: object) -> None:
+def _check_types(monitor: Any, on_action: Any) -> None:
     from watchkeeper._monitor import Monitor
 
     if monitor is not None and not isinstance(monitor, Monitor):
