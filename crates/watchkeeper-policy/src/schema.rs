@@ -166,7 +166,7 @@ fn detector_keys(unit: Unit, generator: &mut SchemaGenerator) -> Vec<(&'static s
     };
     let action = with_description(
         &generator.subschema_for::<Action>(),
-        "Suggested reaction to findings of this severity. It is in force where the program that runs the agent allows it.",
+        "Suggested reaction to findings of this severity. It applies where the program that runs the agent allows it.",
     );
     let levels = editable(json!({
         "description": "Severities of findings, each from a minimum measure.",

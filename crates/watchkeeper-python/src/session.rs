@@ -162,7 +162,7 @@ impl Session {
     ) -> PyResult<()> {
         let at = at.map(time::timestamp).transpose()?;
         let cause = cause.map(parse_cause).transpose()?;
-        // The result of an intercepted call is that of an equal call.
+        // An intercepted call has the result of an equal call.
         let may_succeed = matches!(cause, None | Some(Cause::Intercepted));
         let ok = ok && may_succeed && exit_code.is_none_or(|exit_code| exit_code == 0);
         let (id, output) = (CallId::Text(id.into()), output.map(text::of_event).transpose()?);

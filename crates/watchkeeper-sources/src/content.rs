@@ -1,6 +1,6 @@
 //! Content that is a string or a list of parts.
 
-use watchkeeper_core::Fingerprint;
+use watchkeeper_core::{Fingerprint, ToolResult};
 
 use crate::json::{FromJson, Located, Malformed, Reader, Text, object, read_located, read_value};
 
@@ -60,6 +60,13 @@ impl<'a> Content<'a> {
     /// Returns whether there is neither text nor another part.
     pub(crate) fn is_empty(&self) -> bool {
         self.other.is_none() && self.texts.iter().all(|text| text.raw().is_empty())
+    }
+
+    /// Distinguishes the result of this content from one with the same text and other images.
+    pub(crate) fn distinguish(&self, result: &mut ToolResult) {
+        if let (Some(fingerprint), Some(other)) = (&mut result.fingerprint, self.other) {
+            *fingerprint = fingerprint.and(other);
+        }
     }
 
     /// Returns the texts, joined by line breaks.

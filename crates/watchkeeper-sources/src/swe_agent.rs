@@ -16,9 +16,7 @@ use watchkeeper_core::{
 
 use crate::{
     document::{Document, Part, Wanted},
-    json::{
-        Located, Malformed, Number, Present, Reader, Text, object, parse, parse_head, read_value,
-    },
+    json::{Located, Malformed, Number, Present, Text, object, parse, parse_head, parse_value},
     tool_names::ToolNames,
 };
 
@@ -134,7 +132,7 @@ impl Task {
         if part.is_entry() {
             self.read_step(&parse(part.text)?, part, sink);
         } else {
-            let info: Option<Info<'_>> = read_value(&mut Reader::new(part.text))?;
+            let info: Option<Info<'_>> = parse_value(part.text)?;
             self.read_info(&info.unwrap_or_default(), part, sink);
         }
         Ok(())

@@ -43,12 +43,12 @@ pub(crate) fn read_in_parallel<W: Send, T: Send>(
     let queue = Queue::new(n_items, AHEAD * n_threads);
     let (sender, results) = mpsc::channel();
     thread::scope(|scope| {
-        let _close = CloseOnDrop(&queue);
+        let _close = CloseOnPanic(&queue);
         for _ in 0..n_threads {
             let mut worker = new_worker();
             let (sender, queue, read) = (sender.clone(), &queue, &read);
             scope.spawn(move || {
-                let _close = CloseOnDrop(queue);
+                let _close = CloseOnPanic(queue);
                 while let Some(idx) = queue.next() {
                     let mut seen = DedupCache::separate();
                     let result = read(&mut worker, idx, &mut seen);
@@ -124,11 +124,10 @@ impl Queue {
     }
 }
 
-/// Closes the queue of a thread that ends: at its last item, or by a panic, for whose result
-/// the others would wait.
-struct CloseOnDrop<'a>(&'a Queue);
+/// Closes the queue if its thread panics: the others would wait for the result of this thread.
+struct CloseOnPanic<'a>(&'a Queue);
 
-impl Drop for CloseOnDrop<'_> {
+impl Drop for CloseOnPanic<'_> {
     fn drop(&mut self) {
         if thread::panicking() {
             self.0.lock().is_closed = true;

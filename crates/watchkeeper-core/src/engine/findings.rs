@@ -175,7 +175,7 @@ impl<'a> EpisodeView<'a> {
 }
 
 impl CompiledDetector {
-    /// Returns the action that the policy suggests for findings of a severity: that of the
+    /// Returns the action that the policy suggests for findings of a severity: the action of the
     /// lowest level with this severity, since the others emit no finding.
     fn action(&self, severity: Severity) -> Option<Action> {
         let mut levels = self.named.levels.iter();

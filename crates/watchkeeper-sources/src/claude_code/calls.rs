@@ -48,9 +48,8 @@ impl LineEvents<'_, '_> {
         let exit_code = if ok { None } else { exit_code(&output) };
         let mut result = ToolResult::new(call.boxed(), ok, Some(output));
         (result.cause, result.exit_code) = (cause, exit_code);
-        let other = content.and_then(|content| content.other);
-        if let (Some(fingerprint), Some(other)) = (&mut result.fingerprint, other) {
-            *fingerprint = fingerprint.and(other);
+        if let Some(content) = content {
+            content.distinguish(&mut result);
         }
         self.emit(EventKind::ToolResult(result));
 

@@ -8,7 +8,7 @@ use watchkeeper_core::{
 use super::{line::Payload, output::ToolOutput, state::State};
 use crate::{
     content::Content,
-    json::{Reader, Text, decode, object, parse, read_value},
+    json::{Text, decode, object, parse, parse_value},
     targets,
 };
 
@@ -70,7 +70,7 @@ pub(super) fn call(payload: &Payload<'_>, state: &mut State) -> ToolCall {
 /// Returns the arguments of a call: JSON in a string, or an object.
 fn arguments(payload: &Payload<'_>) -> Json {
     let raw = payload.arguments.map_or(&b"null"[..], |arguments| arguments.0);
-    match Reader::new(raw).text() {
+    match parse_value::<Text<'_>>(raw) {
         Ok(Some(text)) => Json::parse_or_text(&text.read()),
         _ => Json::parse_or_text(&decode(raw)),
     }
@@ -92,9 +92,8 @@ pub(super) fn result(payload: &Payload<'_>, state: &mut State) -> ToolResult {
         let declined = outcome.declined.then_some(Cause::Declined);
         result.cause = output.cause.or(declined);
     }
-    let other = content.and_then(|content| content.other);
-    if let (Some(fingerprint), Some(other)) = (&mut result.fingerprint, other) {
-        *fingerprint = fingerprint.and(other);
+    if let Some(content) = content {
+        content.distinguish(&mut result);
     }
     result
 }
@@ -118,7 +117,7 @@ fn targets_of(tool: &str, arguments: &Json) -> Option<Targets> {
     let arguments = arguments.as_str().as_bytes();
     match tool {
         "apply_patch" => {
-            let text: Option<Text<'_>> = read_value(&mut Reader::new(arguments)).ok()?;
+            let text: Option<Text<'_>> = parse_value(arguments).ok()?;
             let patch = text.or_else(|| parse::<PatchArguments<'_>>(arguments).ok()?.patch)?;
             Some(targets::of_patch(&patch.read()))
         }
