@@ -1,14 +1,18 @@
-//! A lenient JSON reader that makes one pass and builds no tree.
+//! A JSON reader that makes one pass and builds no tree.
 //!
 //! Session files are large, and most of their bytes are not used. [`object!`] declares the
 //! members of an object that are used, with their types. A [`Reader`] reads these and skips the
-//! others. In skipped values it only checks that strings and brackets are closed. Skipping does
-//! not recurse, and reading recurses to a fixed depth. A value of an unexpected type is skipped,
-//! too: agents change their formats, and the other members of the line are still useful.
+//! others. Skipping does not recurse, and reading recurses to a fixed depth. A value of an
+//! unexpected type is skipped, too: agents change their formats, and the other members of the line
+//! are still useful.
+//!
+//! The reader accepts the values that `serde_json` accepts, with the exceptions in [`strict`].
+//! The example `fuzz_json` compares the two on random lines.
 
 mod number;
 mod object;
 mod reader;
+mod strict;
 mod text;
 mod value;
 

@@ -1,10 +1,11 @@
 //! Numbers in JSON.
 
+use super::strict::is_number;
+
 /// Returns a value that is a number, without its quotes.
 pub(super) fn number(raw: &[u8]) -> Option<&str> {
     let raw = raw.strip_prefix(b"\"").and_then(|it| it.strip_suffix(b"\"")).unwrap_or(raw);
-    let is_number = raw.first().is_some_and(|it| it.is_ascii_digit() || *it == b'-');
-    if is_number { str::from_utf8(raw).ok() } else { None }
+    if is_number(raw) { str::from_utf8(raw).ok() } else { None }
 }
 
 /// Reads a whole number of few digits, as most counts are.

@@ -2,7 +2,10 @@
 
 use watchkeeper_core::author::end_of_string;
 
-use super::Text;
+use super::{
+    Text,
+    strict::{check_string, is_scalar},
+};
 
 /// Reads one JSON text.
 pub(crate) struct Reader<'a> {
@@ -105,7 +108,10 @@ impl<'a> Reader<'a> {
     /// Reads a string.
     pub(crate) fn text(&mut self) -> Result<Option<Text<'a>>, Malformed> {
         if self.peek()? == b'"' {
-            return self.quoted().map(|raw| Some(Text::new(raw)));
+            let start = self.at + 1;
+            let raw = self.quoted()?;
+            check_string(&self.text[start..], raw.len())?;
+            return Ok(Some(Text::new(raw)));
         }
         self.raw()?;
         Ok(None)
@@ -132,7 +138,8 @@ impl<'a> Reader<'a> {
         &self.text[start..self.at]
     }
 
-    /// Skips a value. Returns its text.
+    /// Skips a value. Returns its text. Numbers and literals are checked; of other values, only
+    /// that their strings and brackets are closed.
     pub(crate) fn raw(&mut self) -> Result<&'a [u8], Malformed> {
         let first = self.peek()?;
         let start = self.at;
@@ -143,7 +150,12 @@ impl<'a> Reader<'a> {
             b'{' | b'[' => self.skip_nested()?,
             b'0'..=b'9' | b'-' | b't' | b'f' | b'n' => {
                 let rest = &self.text[start..];
-                self.at += rest.iter().position(|byte| ends_scalar(*byte)).unwrap_or(rest.len());
+                let end = rest.iter().position(|byte| ends_scalar(*byte));
+                let len = end.unwrap_or(rest.len());
+                if !is_scalar(&rest[..len]) {
+                    return Err(if end.is_none() { ENDS_EARLY } else { NOT_JSON });
+                }
+                self.at += len;
             }
             _ => return Err(NOT_JSON),
         }

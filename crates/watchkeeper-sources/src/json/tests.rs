@@ -8,6 +8,11 @@ use super::{
     text::utc_time,
 };
 
+#[path = "../../examples/fuzz_json/lines.rs"]
+mod lines;
+#[path = "../../examples/fuzz_json/model.rs"]
+mod model;
+
 object! {
     /// An object with members of all types.
     struct Tree<'a> {
@@ -211,6 +216,56 @@ fn reports_why_a_text_is_not_json() {
     check("{} {}", Err("something follows the JSON"));
     check(r#"{"a" 1}"#, Err("not JSON"));
     check("// note", Err("not JSON"));
+}
+
+#[test]
+fn refuses_values_that_are_not_json() {
+    let check = |value: &[u8], expected: Result<bool, Malformed>| {
+        for key in ["name", "count", "child"] {
+            let text = [b"{\"", key.as_bytes(), b"\":", value, b"}"].concat();
+            let tree: Result<Tree<'_>, Malformed> = parse(&text);
+            let is_read = tree.map(|tree| tree.name.is_some() || tree.count.is_some());
+            let is_string = value.starts_with(b"\"");
+            // Strings are not read as other types.
+            let expected = if is_string && key != "name" { Ok(false) } else { expected };
+            assert_eq!(is_read, expected, "{}", text.escape_ascii());
+        }
+    };
+    let check_name = |text: &[u8], expected: Result<&str, Malformed>| {
+        let text = [b"{\"name\":\"", text, b"\"}"].concat();
+        let tree: Result<Tree<'_>, Malformed> = parse(&text);
+        let name = tree.map(|tree| tree.name.expect("there is a string").boxed());
+        assert_eq!(name.as_deref().map_err(|reason| *reason), expected, "{}", text.escape_ascii());
+    };
+    for text in ["01", "-", "1.", ".5", "1e", "1e+", "+1", "0x1", "1_000", "nul", "True", "NaN"] {
+        check(text.as_bytes(), Err("not JSON"));
+    }
+    check(br#""\x""#, Err("invalid escape in a string"));
+    for text in [&br"\x"[..], br"\u12", br"\u00g0", br"0123456789abcdef\ ", br"\n\\\u+123"] {
+        check_name(text, Err("invalid escape in a string"));
+    }
+    for text in [&b"\xff"[..], b"\xe2\x82", b"0123456789abcdef\x80\\n"] {
+        check_name(text, Err("not UTF-8"));
+    }
+    // Agents write these.
+    check_name(br"cut \ud83d", Ok("cut \u{fffd}"));
+    check_name(b"red \x1b[31m\t", Ok("red \x1b[31m\t"));
+    assert!(parse::<Tree<'_>>(br#"{"other":"\x \u12","x":[01,nul,"\x"]}"#).is_ok());
+    let labels = br#"{"by_name":{"\x":1}}"#;
+    assert_eq!(parse::<Tree<'_>>(labels).err(), Some("invalid escape in a string"));
+}
+
+#[test]
+fn reads_as_serde_json_does() {
+    let found: &[&[u8]] = &[];
+    for line in found {
+        assert_eq!(model::compare(line), Ok(()), "{}", line.escape_ascii());
+    }
+    let mut dice = lines::Dice::new(1);
+    for _ in 0..5_000 {
+        let line = lines::line(&mut dice);
+        assert_eq!(model::compare(&line), Ok(()), "{}", line.escape_ascii());
+    }
 }
 
 #[test]

@@ -7,6 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::{
     Malformed, Members, Reader, Text,
     number::{digits, number, whole},
+    strict::check_string,
 };
 
 /// A value that can be read from JSON.
@@ -275,6 +276,7 @@ impl<'a, T: FromJson<'a>> FromJson<'a> for Values<'a, T> {
             if values.len() == MAX_ELEMENTS {
                 return Err(TOO_MANY);
             }
+            check_string(key, key.len())?;
             values.extend(read_value(reader)?.map(|value| (Text::new(key), value)));
             Ok(())
         })?;

@@ -128,11 +128,11 @@ fn reads_other_lines_after_an_invalid_line() {
     11 00:00:00 s prompt text="deep"
     13 00:00:00 s prompt text="a\u0000� b"
     14 00:00:00 s prompt text="hi"
-    15 00:00:00 s prompt text="not �( UTF-8"
     17 00:00:00 s prompt text="the end"
     skipped line 2: ends in the middle of JSON
     skipped line 1: no type
     skipped line 3: not JSON
+    skipped line 1: not UTF-8
     skipped line 2: not a JSON object
     skipped line 1: too long
     "#);
