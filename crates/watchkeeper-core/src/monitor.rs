@@ -6,6 +6,7 @@
 
 mod config;
 mod feed;
+mod mailbox;
 mod scheduler;
 mod session;
 mod shared;
@@ -29,6 +30,7 @@ pub use self::{
     session::{ModelCallBuilder, ModelResponse, SessionBuilder, SessionHandle, ToolCallHandle},
 };
 use self::{
+    mailbox::mailbox,
     scheduler::{ImmediateCallback, Scheduler},
     shared::{Message, Recorder, Shared, TARGET, lock},
 };
@@ -40,7 +42,9 @@ use crate::{
 /// Watches agents while they run: an [`Engine`] with a thread and a clock.
 ///
 /// The thread waits until an event is recorded or a detector's wake-up is
-/// due. Recording an event never waits.
+/// due. Recording an event never waits. Waking the thread is the most expensive part of it,
+/// so the thread collects events: after those that it has handled, it leaves the next ones
+/// for 5 ms at most, while there is room.
 ///
 /// If the wall clock is set forward, or the machine was suspended, pending wake-ups
 /// are postponed by the difference: the time in which no agent could run is not
@@ -96,15 +100,15 @@ impl Monitor {
     /// Starts the thread. Fails only if the system provides no thread.
     pub fn start(self) -> io::Result<Running> {
         let Self { engine, delivery, config, clock, immediate } = self;
-        let (sender, receiver) = mpsc::sync_channel(config.queue_capacity.max(1));
+        let (outbox, inbox) = mailbox(config.queue_capacity);
         let queues = delivery.queues().clone();
         for queue in &*queues {
-            let sender = sender.clone();
+            let outbox = outbox.clone();
             // If there is no room, the thread is awake and reads the counts soon.
-            queue.set_on_change(move || drop(sender.try_send(Message::Look)));
+            queue.set_on_change(move || drop(outbox.try_send(Message::Look)));
         }
         let shutdown_timeout = config.shutdown_timeout;
-        let recorder = Recorder { sender, shared: Arc::new(Shared::new(clock)) };
+        let recorder = Recorder { outbox, shared: Arc::new(Shared::new(clock)) };
         let shared = recorder.shared.clone();
         tracing::debug!(
             target: TARGET,
@@ -112,7 +116,7 @@ impl Monitor {
             queue_capacity = config.queue_capacity,
             "starting the monitor"
         );
-        let scheduler = Scheduler { engine, delivery, immediate, receiver, config, shared };
+        let scheduler = Scheduler { engine, delivery, immediate, inbox, config, shared };
         let thread = thread::Builder::new()
             .name("watchkeeper".to_owned())
             .spawn(move || scheduler.run_to_end())?;
@@ -289,7 +293,7 @@ impl Running {
         let (reply, replied) = mpsc::sync_channel(1);
         let mut message = Message::Flush(reply);
         loop {
-            match self.recorder.sender.try_send(message) {
+            match self.recorder.outbox.try_send(message) {
                 Ok(()) => break,
                 Err(TrySendError::Full(returned)) if !deadline.remaining().is_zero() => {
                     message = returned;
@@ -298,7 +302,15 @@ impl Running {
                 Err(_) => return false,
             }
         }
+        self.handle_soon();
         replied.recv_timeout(deadline.remaining()).is_ok()
+    }
+
+    /// Lets the monitor handle the events recorded so far at once. Does not wait.
+    ///
+    /// A caller that will read their findings soon finds them handled then.
+    pub fn handle_soon(&self) {
+        self.recorder.outbox.wake();
     }
 
     /// Handles the events recorded so far, delivers their findings, and stops
@@ -317,7 +329,8 @@ impl Running {
         let shared = self.shared();
         shared.is_stopping.store(true, Ordering::Release);
         // If there is no room, the thread is awake and about to read the flag.
-        let _ = self.recorder.sender.try_send(Message::Look);
+        let _ = self.recorder.outbox.try_send(Message::Look);
+        self.recorder.outbox.wake();
         if self.is_own_thread() {
             return self.outcome(false);
         }

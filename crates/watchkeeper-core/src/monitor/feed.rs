@@ -38,7 +38,7 @@ impl Feed {
 
     fn send_message(&self, message: Message) -> bool {
         let is_stopping = self.recorder.shared.is_stopping.load(Ordering::Acquire);
-        !is_stopping && self.recorder.sender.send(message).is_ok()
+        !is_stopping && self.recorder.outbox.send(message)
     }
 }
 

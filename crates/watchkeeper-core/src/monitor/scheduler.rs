@@ -2,11 +2,7 @@
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{
-        Arc,
-        atomic::Ordering,
-        mpsc::{Receiver, RecvTimeoutError, SyncSender},
-    },
+    sync::{Arc, atomic::Ordering, mpsc::SyncSender},
     time::Duration,
 };
 
@@ -14,6 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{
     config::MonitorConfig,
+    mailbox::Inbox,
     shared::{DeferredEvent, Message, Shared, TARGET, lock},
 };
 use crate::{
@@ -40,7 +37,7 @@ pub(super) struct Scheduler {
     pub(super) engine: Engine,
     pub(super) delivery: Delivery,
     pub(super) immediate: Option<ImmediateCallback>,
-    pub(super) receiver: Receiver<Message>,
+    pub(super) inbox: Inbox,
     pub(super) config: MonitorConfig,
     pub(super) shared: Arc<Shared>,
 }
@@ -81,7 +78,7 @@ impl Scheduler {
         let mut progress = Progress::default();
         let mut last = self.read_clocks();
         while !self.shared.is_stopping.load(Ordering::Acquire) {
-            let Ok(message) = self.wait(&progress) else { break };
+            let message = self.wait(&progress);
             // Before the events, since each of them advances the time of its session.
             self.detect_adjustment(&mut last, &mut progress.ahead);
             self.handle_burst(message, &mut progress);
@@ -122,7 +119,7 @@ impl Scheduler {
                 Message::Look => {}
             }
             if n_handled < BURST {
-                next = self.receiver.try_recv().ok();
+                next = self.inbox.try_recv();
             }
         }
     }
@@ -132,7 +129,7 @@ impl Scheduler {
     fn finish(&mut self, mut progress: Progress) {
         // No more than fit into the queue: other threads may go on recording.
         for _ in 0..self.config.queue_capacity.max(1) {
-            let Ok(message) = self.receiver.try_recv() else { break };
+            let Some(message) = self.inbox.try_recv() else { break };
             match message {
                 Message::Event(event) => self.observe(event, &mut progress),
                 Message::DeferredEvent(event) => self.observe_deferred(event, &mut progress),
@@ -214,21 +211,15 @@ impl Scheduler {
         reading.now
     }
 
-    /// Waits for a message, or until a wake-up is due (`Ok(None)`). Returns
-    /// `Err` if all senders are gone.
-    fn wait(&self, progress: &Progress) -> Result<Option<Message>, ()> {
+    /// Waits for a message, or until a wake-up is due.
+    fn wait(&self, progress: &Progress) -> Option<Message> {
         let due = self.engine.next_wakeup().filter(|_| progress.n_holds == 0);
-        let Some(due) = due else {
-            return self.receiver.recv().map(Some).map_err(|_| ());
-        };
-        let wait = due.duration_since(later(self.shared.clock.now(), progress.ahead));
-        let wait = wait.saturating_add(self.lag());
-        let wait = Duration::try_from(wait).unwrap_or(Duration::ZERO);
-        match self.receiver.recv_timeout(wait) {
-            Ok(message) => Ok(Some(message)),
-            Err(RecvTimeoutError::Timeout) => Ok(None),
-            Err(RecvTimeoutError::Disconnected) => Err(()),
-        }
+        let timeout = due.map(|due| {
+            let wait = due.duration_since(later(self.shared.clock.now(), progress.ahead));
+            let wait = wait.saturating_add(self.lag());
+            Duration::try_from(wait).unwrap_or(Duration::ZERO)
+        });
+        self.inbox.recv(timeout)
     }
 
     fn lag(&self) -> SignedDuration {

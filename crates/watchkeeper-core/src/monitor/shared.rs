@@ -11,12 +11,13 @@ use std::{
 
 use jiff::Timestamp;
 
+use super::mailbox::Outbox;
 use crate::{AgentId, Event, EventKind, Finding, SessionId, clock::Clock};
 
 /// The `tracing` target of the monitor.
 pub(super) const TARGET: &str = "watchkeeper::monitor";
 
-/// Everything that wakes the thread.
+/// A message to the thread.
 pub(super) enum Message {
     /// An event was recorded.
     Event(Event),
@@ -102,7 +103,7 @@ impl Shared {
 /// Sends events to the thread.
 #[derive(Clone)]
 pub(super) struct Recorder {
-    pub(super) sender: SyncSender<Message>,
+    pub(super) outbox: Outbox,
     pub(super) shared: Arc<Shared>,
 }
 
@@ -110,7 +111,7 @@ impl Recorder {
     /// Sends the message with an event, or drops and counts the event if there is no room.
     pub(super) fn record(&self, message: Message) {
         self.shared.n_recorded.fetch_add(1, Ordering::Relaxed);
-        if let Err(TrySendError::Full(_)) = self.sender.try_send(message) {
+        if let Err(TrySendError::Full(_)) = self.outbox.try_send(message) {
             self.shared.n_overflowed.fetch_add(1, Ordering::Relaxed);
         }
     }
