@@ -9,7 +9,7 @@
 #[cfg(test)]
 mod tests;
 
-use std::{mem, num::NonZeroU16};
+use std::num::NonZeroU16;
 
 use super::{call::Call, contribution::Contribution, step::Step};
 use crate::{Fingerprint, Purpose, ResultClass, ToolClass, ToolResult};
@@ -145,67 +145,58 @@ impl Calls {
 }
 
 /// Returns the sketch of a text.
-// Inlined into a large function, the loop would keep its constants in memory.
+// Inlined into a large function, the loop would keep its variables in memory.
 #[inline(never)]
 fn sketch(text: &str) -> Sketch {
     let mut rest = &text.as_bytes()[..text.len().min(COMPARED)];
     let mut sketch = [ABSENT; N_HASHES];
     loop {
-        rest = rest.trim_ascii_start();
+        if rest.first().is_some_and(u8::is_ascii_whitespace) {
+            rest = rest.trim_ascii_start();
+        }
         if rest.is_empty() {
             return sketch;
         }
-        let (mut len, mut hash) = piece(rest);
-        let (text, after) = rest.split_at(len);
-        if text.last().is_some_and(u8::is_ascii_whitespace) {
-            (len, hash) = trimmed_piece(text);
+        let window = &rest[..rest.len().min(LONGEST)];
+        let line_break = memchr::memchr(b'\n', window);
+        let mut piece = &window[..line_break.unwrap_or(window.len())];
+        rest = &rest[piece.len() + usize::from(line_break.is_some())..];
+        if piece.last().is_some_and(u8::is_ascii_whitespace) {
+            piece = piece.trim_ascii_end();
         }
-        if SHORTEST <= len {
-            insert(&mut sketch, upper_bits(hash));
+        if SHORTEST <= piece.len() {
+            insert(&mut sketch, hash(piece));
         }
-        rest = after;
     }
 }
 
-/// Returns the length and the hash of a piece without white space at its end.
-#[cold]
-fn trimmed_piece(text: &[u8]) -> (usize, Fingerprint) {
-    piece(text.trim_ascii_end())
-}
+/// The number of bytes that are hashed at once.
+const BLOCK: usize = 16;
 
-/// Returns the length and the hash of the text before the first line break, at most
-/// `LONGEST` bytes.
+/// Hashes a piece of `SHORTEST` to `LONGEST` bytes.
 #[inline]
-fn piece(text: &[u8]) -> (usize, Fingerprint) {
-    let mut hash = Fingerprint::NONE;
-    let (words, rest) = text[..text.len().min(LONGEST)].as_chunks();
-    for (word, idx) in words.iter().zip(0..) {
-        let word = u64::from_le_bytes(*word);
-        let breaks = line_breaks(word);
-        if breaks != 0 {
-            let n_bits = breaks.trailing_zeros() / 8 * 8;
-            let before = word & !(u64::MAX << n_bits);
-            return (idx * WORD + n_bits as usize / 8, hash.and(before.into()));
+fn hash(piece: &[u8]) -> u16 {
+    let mut hash = Fingerprint::from(piece.len() as u64);
+    if let Some(last) = piece.last_chunk::<BLOCK>() {
+        let (blocks, _) = piece[..piece.len() - 1].as_chunks::<BLOCK>();
+        for block in blocks {
+            hash = with_block(hash, block);
         }
-        hash = hash.and(word.into());
+        // Some of the last bytes may be hashed twice.
+        hash = with_block(hash, last);
+    } else {
+        let mut block = [0; BLOCK];
+        block[..piece.len()].copy_from_slice(piece);
+        hash = with_block(hash, &block);
     }
-    let n_before = rest.iter().position(|byte| *byte == b'\n').unwrap_or(rest.len());
-    let mut last = [0; WORD];
-    last[..n_before].copy_from_slice(&rest[..n_before]);
-    (words.len() * WORD + n_before, hash.and(u64::from_le_bytes(last).into()))
+    upper_bits(hash)
 }
 
-/// The number of bytes in a word.
-const WORD: usize = 8;
-
-/// Returns bits of which the lowest is in the first byte that is a line break; zero if there is
-/// none.
-fn line_breaks(word: u64) -> u64 {
-    const ONES: u64 = u64::from_le_bytes([1; WORD]);
-    // The XOR turns line breaks into 0. Subtracting 1 sets the highest bit of a byte that is 0. The
-    // borrow can set it wrongly in later bytes only, never before the first.
-    let word = word ^ (ONES * u64::from(b'\n'));
-    word.wrapping_sub(ONES) & !word & (ONES << 7)
+fn with_block(hash: Fingerprint, block: &[u8; BLOCK]) -> Fingerprint {
+    let block = u128::from_le_bytes(*block);
+    #[expect(clippy::cast_possible_truncation, reason = "the block is split in two")]
+    let (low, high) = (block as u64, (block >> 64) as u64);
+    Fingerprint::from(hash.get() ^ low).and(high.into())
 }
 
 fn upper_bits(fingerprint: Fingerprint) -> u16 {
@@ -219,8 +210,6 @@ fn insert(sketch: &mut Sketch, mut hash: u16) {
         return;
     }
     for known in sketch {
-        if hash < *known {
-            mem::swap(known, &mut hash);
-        }
+        (*known, hash) = (hash.min(*known), hash.max(*known));
     }
 }

@@ -42,9 +42,7 @@ fn contributions(steps: impl IntoIterator<Item = Step>) -> Vec<Contribution> {
 }
 
 fn hash(line: &str) -> u16 {
-    let (len, hash) = super::piece(line.as_bytes());
-    assert_eq!(len, line.len());
-    super::upper_bits(hash)
+    super::hash(line.as_bytes())
 }
 
 /// Returns lines that differ for each number.
