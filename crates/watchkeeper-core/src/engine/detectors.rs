@@ -92,7 +92,6 @@ pub(super) struct CompiledDetector {
     pub(super) named: NamedDetector,
     pub(super) subscription: Subscription,
     pub(super) rules: Rules,
-    pub(super) idle: IdleCopy,
     /// Whether its findings are about usage.
     pub(super) is_budget: bool,
 }
@@ -135,7 +134,7 @@ impl CompiledDetector {
             levels: named.levels.clone().into(),
             reads_contributions: subscription.reads_contributions,
         };
-        Self { named, subscription, rules, idle: IdleCopy::default(), is_budget }
+        Self { named, subscription, rules, is_budget }
     }
 
     /// Returns the index among all detectors.

@@ -348,6 +348,9 @@ impl Session {
     /// whole session.
     #[inline]
     fn turn_off_panicked(&mut self, shared: &mut Shared) {
+        if shared.runner.panicked.is_empty() {
+            return;
+        }
         for detector_idx in shared.runner.panicked.drain(..) {
             self.table = Arc::new(self.table.without(detector_idx));
             self.all_streams_mut().for_each(|streams| streams.turn_off(detector_idx));

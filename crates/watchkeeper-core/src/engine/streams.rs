@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{
     detector_set::DetectorSet,
-    detectors::CompiledDetector,
+    detectors::{CompiledDetector, IdleCopy},
     episodes::{Episodes, Resolution},
     explanation::{Explanation, ExplanationDetail, ExplanationEntry, Outcome},
     findings::{EpisodeUpdate, EpisodeView, StreamScope, evicted},
@@ -64,6 +64,8 @@ pub(super) struct Dispatch<'a> {
 pub(super) struct Runner {
     /// Each after its inhibitors.
     pub(super) detectors: Vec<CompiledDetector>,
+    /// For each detector, the copy that runs for the streams in which it is idle.
+    idle: Vec<IdleCopy>,
     outbox: Outbox,
     /// The detector that runs, or ran last.
     running: u32,
@@ -89,11 +91,29 @@ impl Streams {
         runner: &mut Runner,
         findings: &mut Vec<Finding>,
     ) {
-        for receivers in receivers {
-            let receiving = self.receiving(*receivers, dispatch);
-            if !receiving.is_empty() {
-                self.run_all(receiving, receivers.block, dispatch, runner, findings);
+        match receivers {
+            [] => {}
+            // Nearly all policies have one block of detectors.
+            [receivers] => {
+                let receiving = self.receiving(*receivers, dispatch);
+                if !receiving.is_empty() {
+                    self.run_all(receiving, receivers.block, dispatch, runner, findings);
+                }
             }
+            blocks => self.observe_in_blocks(blocks, dispatch, runner, findings),
+        }
+    }
+
+    #[cold]
+    fn observe_in_blocks(
+        &mut self,
+        blocks: &[Receivers],
+        dispatch: &Dispatch<'_>,
+        runner: &mut Runner,
+        findings: &mut Vec<Finding>,
+    ) {
+        for receivers in blocks.chunks(1) {
+            self.observe(receivers, dispatch, runner, findings);
         }
     }
 
@@ -101,18 +121,31 @@ impl Streams {
     ///
     /// An idle detector receives its start events, and all its events while it has a wake-up. A
     /// timer-only detector with a wake-up receives none, unless a finding of it is open.
+    #[inline]
     fn receiving(&self, receivers: Receivers, dispatch: &Dispatch<'_>) -> DetectorSet {
         let block = receivers.block;
-        let waiting = self.waiting_in_block(block);
+        let (active, waiting) = (self.active_in_block(block), self.waiting_in_block(block));
         let mut sleeping = receivers.timer_only & waiting;
+        if dispatch.input.is_explained || !self.episodes.as_slice().is_empty() {
+            sleeping = self.still_sleeping(sleeping, block, dispatch);
+        }
+        receivers.all & (active | (waiting - sleeping)) | (receivers.idle - sleeping)
+    }
+
+    /// Returns those of the sleeping detectors that receive no event, although a finding is open
+    /// or the session is explained.
+    #[cold]
+    fn still_sleeping(
+        &self,
+        sleeping: DetectorSet,
+        block: u32,
+        dispatch: &Dispatch<'_>,
+    ) -> DetectorSet {
         if dispatch.input.is_explained {
             // An explanation contains every request of a wake-up.
-            sleeping = DetectorSet::default();
-        } else if !self.episodes.as_slice().is_empty() {
-            sleeping = sleeping - self.episodes.detectors_in_block(block);
+            return DetectorSet::default();
         }
-        let awake = self.active_in_block(block) | (waiting - sleeping);
-        receivers.all & awake | (receivers.idle - sleeping)
+        sleeping - self.episodes.detectors_in_block(block)
     }
 
     /// Returns whether every detector is idle.
@@ -120,15 +153,19 @@ impl Streams {
         self.active.is_empty()
     }
 
+    #[inline]
     fn active_in_block(&self, block: u32) -> DetectorSet {
-        match block {
-            0 => self.first_block.active,
-            _ => DetectorSet::new(block, self.active.iter().map(|it| it.detector_idx)),
-        }
+        if block == 0 { self.first_block.active } else { self.active_in_later_block(block) }
     }
 
+    #[inline]
     fn waiting_in_block(&self, block: u32) -> DetectorSet {
         if block == 0 { self.first_block.waiting } else { self.wakeups.in_block(block) }
+    }
+
+    #[cold]
+    fn active_in_later_block(&self, block: u32) -> DetectorSet {
+        DetectorSet::new(block, self.active.iter().map(|it| it.detector_idx))
     }
 
     /// Runs the detectors whose wake-ups are due. Returns whether one of them received
@@ -166,81 +203,90 @@ impl Streams {
         runner: &mut Runner,
         findings: &mut Vec<Finding>,
     ) {
-        // A detector that runs changes its own state only.
-        let active = self.active_in_block(block);
         while let Err(panic) = catch_unwind(AssertUnwindSafe(|| {
-            while let Some(idx) = detectors.pop(block) {
-                self.run(idx, active.contains(idx), dispatch, runner, findings);
-            }
+            self.run_in_order(&mut detectors, block, dispatch, runner, findings);
         })) {
             self.settle_panic(&*panic, dispatch, runner, findings);
         }
     }
 
-    /// Runs one detector, and handles its requests.
-    #[inline]
-    fn run(
+    /// Runs some detectors of a block, and handles their requests. A detector that panics is the
+    /// last one that is removed from `detectors`.
+    // Inlined into the closure, the loop would keep its variables in memory.
+    #[inline(never)]
+    fn run_in_order(
         &mut self,
-        detector_idx: u32,
-        is_active: bool,
+        detectors: &mut DetectorSet,
+        block: u32,
         dispatch: &Dispatch<'_>,
         runner: &mut Runner,
         findings: &mut Vec<Finding>,
     ) {
-        runner.running = detector_idx;
-        let compiled = &mut runner.detectors[detector_idx as usize];
-        let place = if is_active { place_of(&self.active, detector_idx).ok() } else { None };
-        let detector = match place {
-            Some(place) => &mut self.active[place].detector,
-            None => compiled.idle.get(&*compiled.named.detector),
-        };
-        let mut cx = Context {
-            input: &dispatch.input,
-            open: self.episodes.of(&compiled.rules),
-            outbox: &mut runner.outbox,
-        };
-        match dispatch.input.event() {
-            Some(event) => detector.observe(event, &mut cx),
-            None => detector.wake(&mut cx),
-        }
-        match detector.is_idle() {
-            true if is_active => self.drop_state(compiled),
-            false if !is_active => self.keep_state(compiled),
-            _ => {}
-        }
-        let Runner { outbox, requested, .. } = &mut *runner;
-        if outbox.is_empty() {
-            return;
-        }
-        if !outbox.has_actions() && !dispatch.input.is_explained {
-            if let Some(request) = outbox.wakeup.take() {
-                self.set_wakeup(detector_idx, request, requested);
+        let event = dispatch.input.event();
+        let mut place = 0;
+        while let Some(idx) = detectors.pop(block) {
+            runner.running = idx;
+            let n_before =
+                self.active[place..].iter().take_while(|it| it.detector_idx < idx).count();
+            place += n_before;
+            let compiled = &runner.detectors[idx as usize];
+            let (detector, is_active) = match self.active.get_mut(place) {
+                Some(active) if active.detector_idx == idx => (&mut active.detector, true),
+                _ => (runner.idle[idx as usize].get(&*compiled.named.detector), false),
+            };
+            let open = self.episodes.of(&compiled.rules);
+            let mut cx = Context { input: &dispatch.input, open, outbox: &mut runner.outbox };
+            match event {
+                Some(event) => detector.observe(event, &mut cx),
+                None => detector.wake(&mut cx),
             }
-            return;
+            match detector.is_idle() {
+                true if is_active => self.drop_state(place, runner),
+                false if !is_active => self.keep_state(place, runner),
+                _ => {}
+            }
+            if !runner.outbox.is_empty() {
+                self.settle_requests(dispatch, runner, findings);
+            }
         }
-        self.settle(detector_idx, dispatch, runner, findings);
     }
 
-    /// Drops the state of a detector that has become idle.
-    fn drop_state(&mut self, compiled: &mut CompiledDetector) {
-        let idx = compiled.idx();
-        if let Ok(place) = place_of(&self.active, idx) {
-            compiled.idle.put(self.active.remove(place).detector);
-        }
+    /// Drops the state of the detector that ran last, which has become idle.
+    #[inline(never)]
+    fn drop_state(&mut self, place: usize, runner: &mut Runner) {
+        let idx = runner.running;
+        runner.idle[idx as usize].put(self.active.remove(place).detector);
         self.first_block.active = self.first_block.active - DetectorSet::in_first_block(idx);
     }
 
-    /// Keeps the state of a detector that was idle.
-    fn keep_state(&mut self, compiled: &mut CompiledDetector) {
-        let detector_idx = compiled.idx();
+    /// Keeps the state of the detector that ran last, which was idle.
+    #[inline(never)]
+    fn keep_state(&mut self, place: usize, runner: &mut Runner) {
+        let detector_idx = runner.running;
+        let pristine = &*runner.detectors[detector_idx as usize].named.detector;
+        let detector = runner.idle[detector_idx as usize].take(pristine);
         // Most streams have few, and there are very many streams.
         self.active.reserve_exact(1);
-        if let Err(place) = place_of(&self.active, detector_idx) {
-            let detector = compiled.idle.take(&*compiled.named.detector);
-            self.active.insert(place, ActiveDetector { detector_idx, detector });
-        }
+        self.active.insert(place, ActiveDetector { detector_idx, detector });
         self.first_block.active =
             self.first_block.active | DetectorSet::in_first_block(detector_idx);
+    }
+
+    /// Handles the requests of the detector that ran last.
+    #[inline(never)]
+    fn settle_requests(
+        &mut self,
+        dispatch: &Dispatch<'_>,
+        runner: &mut Runner,
+        findings: &mut Vec<Finding>,
+    ) {
+        let Runner { outbox, requested, running, .. } = &mut *runner;
+        if outbox.has_actions() || dispatch.input.is_explained {
+            let idx = *running;
+            self.settle(idx, dispatch, runner, findings);
+        } else if let Some(request) = outbox.wakeup.take() {
+            self.set_wakeup(*running, request, requested);
+        }
     }
 
     /// Turns the actions of a detector into episodes, findings, wake-ups and entries
@@ -296,7 +342,7 @@ impl Streams {
         let detector_idx = runner.running;
         if self.active.iter().all(|it| it.detector_idx != detector_idx) {
             // An idle copy ran.
-            runner.detectors[detector_idx as usize].idle.clear();
+            runner.idle[detector_idx as usize].clear();
         }
         runner.outbox.wakeup = None;
         self.settle(detector_idx, dispatch, runner, findings);
@@ -445,12 +491,6 @@ impl Streams {
     }
 }
 
-/// Returns the place of a detector in a sorted list; an error with the place for it if the list
-/// does not contain it.
-fn place_of(active: &[ActiveDetector], detector_idx: u32) -> Result<usize, usize> {
-    active.binary_search_by_key(&detector_idx, |it| it.detector_idx)
-}
-
 /// Emits the finding of an episode that has ended. Returns the message.
 fn end_episode(
     view: EpisodeView<'_>,
@@ -516,6 +556,7 @@ impl<'a> Dispatch<'a> {
 impl Runner {
     pub(super) fn new(detectors: Vec<CompiledDetector>) -> Self {
         Self {
+            idle: detectors.iter().map(|_| IdleCopy::default()).collect(),
             detectors,
             outbox: Outbox::default(),
             running: 0,

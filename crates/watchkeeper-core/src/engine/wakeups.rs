@@ -16,6 +16,7 @@ pub(super) struct Wakeup {
 
 impl Wakeups {
     /// Returns the detectors of a block that have a wake-up.
+    #[cold]
     pub(super) fn in_block(&self, block: u32) -> DetectorSet {
         DetectorSet::new(block, self.0.iter().map(|wakeup| wakeup.detector_idx))
     }
