@@ -61,7 +61,7 @@ impl Detector for RepeatToolCall {
         match &event.kind {
             EventKind::ToolCall(event) if !options.counts_at_result() => {
                 if let Some(call) = cx.new_call() {
-                    calls.add_call(call, Some(event), options, cx);
+                    calls.add_call(call, options.key(call), Some(event), options, cx);
                 }
             }
             EventKind::ToolResult(result) => calls.add_result(result, options, cx),

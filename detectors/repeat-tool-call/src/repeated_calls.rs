@@ -28,10 +28,12 @@ impl RepeatedCalls {
         self.streak.is_none()
     }
 
-    /// Adds a call. `event` is `None` if the call is counted at its result.
+    /// Adds a call with its key. `event` is `None` if the call is counted at its result.
+    #[inline]
     pub(crate) fn add_call(
         &mut self,
         call: &Call,
+        key: Brief,
         event: Option<&ToolCall>,
         options: &RepeatToolCallOptions,
         cx: &mut Context<'_>,
@@ -40,35 +42,15 @@ impl RepeatedCalls {
             self.end(options, cx, "another tool was called");
             return;
         }
-        let key = options.key(call);
-        let Some(streak) = &mut self.streak else {
-            self.streak = Some(Streak::new(call, key));
-            return;
-        };
-        if streak.add_first_of_turn(call, key) {
-            return;
-        }
-        if streak.key() != key || streak.is_of_previous_turn() {
-            // A sleep between two calls does not end their repetition.
-            if event.is_some() && call.purpose == Purpose::Wait && !streak.is_of_previous_turn() {
-                streak.add_sleep();
-                return;
+        let is_sleep = event.is_some() && call.purpose == Purpose::Wait;
+        match &mut self.streak {
+            None => self.streak = Some(Streak::new(call, key)),
+            // Most calls differ from the one before.
+            Some(streak) if streak.is_single() && streak.key() != key && !is_sleep => {
+                streak.restart(call, key);
             }
-            streak.resolve(options, cx, "another call was made");
-        } else if streak.is_parallel_to(call, options, cx.session().has_times()) {
-            // Parallel copies are one attempt.
-            return;
-        } else if options.within.is_none_or(|within| streak.gap(call) <= within.get()) {
-            streak.repeat(call, event, options);
-            // A call that is counted at its result is reported with the result.
-            if event.is_some() {
-                streak.report(&call.tool, call.class, None, options, cx);
-            }
-            return;
-        } else {
-            streak.resolve(options, cx, "the next call came too late");
+            Some(streak) => add_to_streak(streak, call, key, event, options, cx),
         }
-        streak.restart(call, key);
     }
 
     /// Adds the result of the current call.
@@ -82,8 +64,9 @@ impl RepeatedCalls {
             return;
         }
         let Some(call) = cx.call() else { return };
+        let key = options.key(call);
         if !result.ok && cx.result_class() == Some(ResultClass::Outage) {
-            if let Some(streak) = self.streak.as_mut().filter(|it| it.has_call(call, options)) {
+            if let Some(streak) = self.streak.as_mut().filter(|it| it.has_call(call, key)) {
                 streak.end_pending();
                 if !options.counts_at_result() {
                     streak.excuse_call();
@@ -92,10 +75,10 @@ impl RepeatedCalls {
             return;
         }
         if options.counts_at_result() {
-            self.add_call(call, None, options, cx);
+            self.add_call(call, key, None, options, cx);
         }
         let Some(streak) = &mut self.streak else { return };
-        if !streak.has_call(call, options) {
+        if !streak.has_call(call, key) {
             return;
         }
         streak.end_pending();
@@ -110,7 +93,8 @@ impl RepeatedCalls {
             result.fingerprint.map(Fingerprint::brief)
         };
         let Some(value) = value.filter(|_| is_from_tool) else { return };
-        if streak.compare_turns(call, value, cx) {
+        if streak.compares_turns() {
+            streak.compare_turns(call, value, cx);
             return;
         }
         if streak.is_first_result() {
@@ -150,6 +134,41 @@ impl RepeatedCalls {
             streak.resolve(options, cx, reason);
         }
     }
+}
+
+/// Adds a call to a streak that it may continue.
+fn add_to_streak(
+    streak: &mut Streak,
+    call: &Call,
+    key: Brief,
+    event: Option<&ToolCall>,
+    options: &RepeatToolCallOptions,
+    cx: &mut Context<'_>,
+) {
+    if streak.add_first_of_turn(call, key) {
+        return;
+    }
+    if streak.key() != key || streak.is_of_previous_turn() {
+        // A sleep between two calls does not end their repetition.
+        if event.is_some() && call.purpose == Purpose::Wait && !streak.is_of_previous_turn() {
+            streak.add_sleep();
+            return;
+        }
+        streak.resolve(options, cx, "another call was made");
+    } else if streak.is_parallel_to(call, options, cx.session().has_times()) {
+        // Parallel copies are one attempt.
+        return;
+    } else if options.within.is_none_or(|within| streak.gap(call) <= within.get()) {
+        streak.repeat(call, event, options);
+        // A call that is counted at its result is reported with the result.
+        if event.is_some() {
+            streak.report(&call.tool, call.class, None, options, cx);
+        }
+        return;
+    } else {
+        streak.resolve(options, cx, "the next call came too late");
+    }
+    streak.restart(call, key);
 }
 
 /// Compares a result with the results of the calls before.

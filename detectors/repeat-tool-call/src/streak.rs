@@ -277,22 +277,20 @@ impl Streak {
         is_first
     }
 
+    /// Returns true if the latest call is the first of its turn, and is compared with the first
+    /// call of the previous turn.
+    pub(crate) fn compares_turns(&self) -> bool {
+        self.turn == Turn::Same && self.repeats.is_none()
+    }
+
     /// Compares the results of the first calls of a turn and of the previous turn.
-    /// Returns false if there is nothing to compare.
-    pub(crate) fn compare_turns(
-        &mut self,
-        call: &Call,
-        result: Brief,
-        cx: &mut Context<'_>,
-    ) -> bool {
-        if self.turn != Turn::Same || self.repeats.is_some() {
-            return false;
-        }
+    #[cold]
+    pub(crate) fn compare_turns(&mut self, call: &Call, result: Brief, cx: &mut Context<'_>) {
         self.turn = Turn::Current;
         if self.result != Some(result) {
             self.end_turns(cx, "the result changed");
             self.result = Some(result);
-            return true;
+            return;
         }
         self.n_turns = self.n_turns.saturating_add(1);
         let n_turns = self.n_turns.saturating_add(1);
@@ -307,7 +305,6 @@ impl Streak {
                     .with("turns", n_turns)
             });
         }
-        true
     }
 
     /// Ends the series of turns that consist of one equal call.
@@ -328,14 +325,20 @@ impl Streak {
         self.repeats.is_some()
     }
 
+    /// Returns true if the streak consists of one call, which is not compared with those of other
+    /// turns.
+    pub(crate) fn is_single(&self) -> bool {
+        self.repeats.is_none() && self.n_turns == 0 && self.turn == Turn::Current
+    }
+
     /// Returns true if no call is repeated and no result is known.
     pub(crate) fn is_first_result(&self) -> bool {
         self.result.is_none() && self.repeats.is_none()
     }
 
-    /// Returns true if a call is one of this streak.
-    pub(crate) fn has_call(&self, call: &Call, options: &RepeatToolCallOptions) -> bool {
-        self.call == call.fingerprint.brief() || self.key == options.key(call)
+    /// Returns true if a call with this key is one of this streak.
+    pub(crate) fn has_call(&self, call: &Call, key: Brief) -> bool {
+        self.call == call.fingerprint.brief() || self.key == key
     }
 
     /// Returns true if a call differs from the latest call.
@@ -414,13 +417,26 @@ impl Streak {
     }
 
     /// Resolves the findings and drops all calls but the latest.
+    #[inline]
     pub(crate) fn resolve(
         &mut self,
         options: &RepeatToolCallOptions,
         cx: &mut Context<'_>,
         reason: &str,
     ) {
-        // A single call was never reported.
+        // A single call was never reported, unless in several turns.
+        if self.repeats.is_some() || self.n_turns != 0 {
+            self.resolve_reported(options, cx, reason);
+        }
+    }
+
+    #[cold]
+    fn resolve_reported(
+        &mut self,
+        options: &RepeatToolCallOptions,
+        cx: &mut Context<'_>,
+        reason: &str,
+    ) {
         if let Some(repeats) = &self.repeats {
             let n_all_calls = repeats.n_all_calls.into();
             resolve(Fingerprint::NONE, self.count(options).shown, cx, reason);

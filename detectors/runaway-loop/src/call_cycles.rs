@@ -160,19 +160,23 @@ impl CallCycles {
         options: &RunawayLoopOptions,
         cx: &mut Context<'_>,
     ) {
-        let added = self.cycles.add(step.symbol, options.max_period.get());
         if step.may_change_files() {
             self.n_since_run = 0;
         }
+        // Most steps of most agents are new.
+        if self.findings.is_none() && self.cycles.push_new(step.symbol) {
+            self.count_pushed(1);
+            self.set_since(step, call, cx);
+            return;
+        }
+        let added = self.cycles.add(step.symbol, options.max_period.get());
         let Added::Pushed { is_known, n_pushed, n_unrelated } = added else {
             if let Some(findings) = &mut self.findings {
                 findings.push_tool(step.tool.clone(), step.purpose);
             }
             return;
         };
-        self.n_since_progress = self.n_since_progress.saturating_add(n_pushed);
-        self.n_since_run = self.n_since_run.saturating_add(1);
-        self.n_since_compaction = self.n_since_compaction.saturating_add(n_pushed);
+        self.count_pushed(n_pushed);
         if let Some(findings) = &mut self.findings {
             findings.pop_tools(n_unrelated);
             findings.resolve_ended(&self.cycles, cx);
@@ -183,12 +187,7 @@ impl CallCycles {
             self.findings.take_if(|findings| findings.is_empty());
         }
         if !self.cycles.is_repeating() {
-            match &mut self.since {
-                Some(since) if step.is_at_call => since.clone_from(&call.place),
-                None if step.is_at_call => self.since = Some(call.place.clone()),
-                since => *since = cx.place(),
-            }
-            self.since_at = Some(cx.now().into());
+            self.set_since(step, call, cx);
         }
         if is_known {
             let cycle = self.find(&self.cycles, options);
@@ -199,6 +198,23 @@ impl CallCycles {
                 self.report_repeated_call(&step, options, cx);
             }
         }
+    }
+
+    /// Adds to the numbers of steps.
+    fn count_pushed(&mut self, n_pushed: u8) {
+        self.n_since_progress = self.n_since_progress.saturating_add(n_pushed);
+        self.n_since_run = self.n_since_run.saturating_add(1);
+        self.n_since_compaction = self.n_since_compaction.saturating_add(n_pushed);
+    }
+
+    /// Stores the location and the time of a step that does not continue a cycle.
+    fn set_since(&mut self, step: Step<'_>, call: &Call, cx: &Context<'_>) {
+        match &mut self.since {
+            Some(since) if step.is_at_call => since.clone_from(&call.place),
+            None if step.is_at_call => self.since = Some(call.place.clone()),
+            since => cx.store_place(since),
+        }
+        self.since_at = Some(cx.now().into());
     }
 
     /// Handles a successful change before it becomes a step: it is progress

@@ -99,6 +99,16 @@ impl Cycles {
         Added::Pushed { is_known, n_pushed, n_unrelated }
     }
 
+    /// Adds the next symbol if it is not among the latest ones and no cycle is likely. Returns
+    /// false, and does nothing, otherwise.
+    pub(crate) fn push_new(&mut self, symbol: u32) -> bool {
+        let is_new = self.counts.is_none() && !self.contains(symbol);
+        if is_new {
+            self.keep(symbol);
+        }
+        is_new
+    }
+
     /// Adds the next symbol and updates the cycles of up to `max_period`.
     /// Returns true if the symbol is among the latest symbols.
     pub(crate) fn push(&mut self, symbol: u32, max_period: usize) -> bool {

@@ -141,15 +141,15 @@ impl Detector for TokenBurn {
 impl SessionUsage {
     fn observe(&mut self, event: &Event, cx: &mut Context<'_>) {
         let EventKind::ModelCall(call) = &event.kind else { return };
-        let Some(&Usage { tokens, cost_usd, .. }) = cx.usage() else { return };
+        let Some(Usage { tokens, cost_usd, .. }) = cx.usage() else { return };
         let rules = &*self.rules;
         if let Some(limit) = &rules.tokens {
-            self.tokens.add(rules.counted(&tokens), limit, rules, cx);
+            self.tokens.add(rules.counted(tokens), limit, rules, cx);
         }
         if let Some(limit) = &rules.cost {
             match cost_usd {
-                Some(dollars) => self.cost.add(nano_dollars(dollars), limit, rules, cx),
-                None if 0 < tokens.total() => report_unknown_price(call, &tokens, cx),
+                Some(dollars) => self.cost.add(nano_dollars(*dollars), limit, rules, cx),
+                None if 0 < tokens.total() => report_unknown_price(call, tokens, cx),
                 None => {}
             }
         }
@@ -169,6 +169,7 @@ impl SessionUsage {
 
     /// Requests a wake-up for the time at which usage that leaves the window
     /// may resolve a finding, or at which the window is empty.
+    #[inline]
     fn request_wake_up(&self, cx: &mut Context<'_>) {
         let (tokens, cost) = (self.tokens.wake_at(&self.rules), self.cost.wake_at(&self.rules));
         match tokens.into_iter().chain(cost).min() {

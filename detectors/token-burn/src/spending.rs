@@ -36,6 +36,7 @@ impl Spending {
     }
 
     /// Adds `n` to the usage and reports it.
+    #[inline]
     pub(crate) fn add(&mut self, n: u64, limit: &Limit, rules: &Rules, cx: &mut Context<'_>) {
         if n == 0 {
             return;

@@ -168,6 +168,17 @@ impl<'a> Context<'a> {
         self.input.event().map(|event| Place::new(event.origin.as_ref(), event.kind.name_idx()))
     }
 
+    /// Stores the [`place`](Self::place) of the event. Faster than an assignment if the stored
+    /// place is in the same file.
+    pub fn store_place(&self, place: &mut Option<Place>) {
+        match (place, self.input.event()) {
+            (Some(place), Some(event)) => {
+                place.set(event.origin.as_ref(), event.kind.name_idx());
+            }
+            (place, _) => *place = self.place(),
+        }
+    }
+
     /// Reports that a condition holds, with its measure.
     ///
     /// Call this whenever the measure grows. The engine compares the measure with
