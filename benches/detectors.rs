@@ -60,7 +60,7 @@ fn repeated_text(name: &str, piece_len: usize, plan: &Plan) -> io::Result<Row> {
         .filter(|it| &*it.id == "repeated_text")
         .cloned()
         .collect::<Vec<_>>();
-    let text = prose();
+    let text = prose(TEXT);
     let session = SessionId::from("s");
     let pieces = text.as_bytes().chunks(piece_len).map(|piece| {
         let text = String::from_utf8_lossy(piece).into_owned().into();
@@ -83,11 +83,11 @@ fn repeated_text(name: &str, piece_len: usize, plan: &Plan) -> io::Result<Row> {
 }
 
 /// Generates text without repetition.
-fn prose() -> String {
+pub(crate) fn prose(len: usize) -> String {
     let words = ["the", "harbor", "holds", "keel", "and", "anchor", "while", "a", "crane", "lifts"];
-    let mut text = String::with_capacity(TEXT + 32);
+    let mut text = String::with_capacity(len + 32);
     let mut n: u64 = 0;
-    while text.len() < TEXT {
+    while text.len() < len {
         let dice = crate::dice::mixed(n);
         let word_idx = usize::try_from(dice % 10).unwrap_or_default();
         text.push_str(words[word_idx]);
@@ -97,6 +97,6 @@ fn prose() -> String {
         text.push_str(if dice.is_multiple_of(13) { ".\n" } else { " " });
         n += 1;
     }
-    text.truncate(TEXT);
+    text.truncate(len);
     text
 }

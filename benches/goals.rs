@@ -5,6 +5,8 @@
 //! cargo bench -p watchkeeper-benches -- --quick             # fewer rounds
 //! cargo bench -p watchkeeper-benches -- replay memory       # some groups
 //! cargo bench -p watchkeeper-benches -- replay --against P  # compared with the program P
+//! cargo bench -p watchkeeper-benches -- readers --folder F  # also the session files in F
+//! cargo bench -p watchkeeper-benches -- instructions --renew-baseline
 //! ```
 //!
 //! The output is a table. Each row contains a figure, the ratio to a reference (named in the
@@ -22,12 +24,18 @@
 //! | search for repeated text | at most 6 ns per byte |
 //! | replay | at most 12 times `wc -l` |
 //! | replay, against an earlier version | at most 1.0 times, with 3 % tolerance |
+//! | `check`, against ccusage | at most 0.4 times on one core, 0.35 times on all cores by the clock |
+//! | instructions, against the baseline | at most 1.03 times |
+//! | a wake-up with a million sessions | at most 250 µs |
 //!
 //! # Groups
 //!
 //! | group | measurement |
 //! | --- | --- |
 //! | `replay` | User and system time of `watchkeeper check` on a session of 200 MB, relative to `wc -l`. The benchmark starts itself as `watchkeeper`, with the detectors that ship. The session is generated once and stored in the target folder. |
+//! | `readers` | User and system time of `check` on one core, relative to `wc -l`, ccusage, a reader with `serde_json` and derived types, and `jq`: on a generated session of 200 MB (`--megabytes N`), and on the files in the folder of `--folder F`. Also the time by the clock for 20 generated files on all cores. Programs that are not installed are left out. `--ccusage P` names the program of ccusage; its native program is faster than its script. |
+//! | `instructions` | Instructions by callgrind for one event, one byte of a result in a file, and one byte in the search for repeated text, relative to `instructions.tsv`. Skipped without `valgrind`, and not compared with a baseline of another compiler. `--renew-baseline` writes the file. |
+//! | `deadlines` | Processor time of `Engine::advance` with a million sessions that have an event each minute, and without a due timer. |
 //! | `engine` | Processor time of `Engine::observe` with the built-in policy, for 1, 1,000 and 100,000 sessions that take turns. Also an event after a million others of its session, relative to one after a thousand: the cost must not depend on the history. |
 //! | `detectors` | Processor time of the detectors of the built-in policy, together and one by one: an event in an engine with them, minus an event in an engine without. Also a byte of text in the search for repeated text. |
 //! | `record` | Time that an agent waits for `SessionHandle::record`: in a burst, for the slowest of 1,000 calls, with the event created from text, with the monitor sleeping, and with a full queue. |
@@ -57,17 +65,21 @@
 //! are wall-clock time. They need a free processor for the monitor's thread, and the slowest call
 //! of 1,000 needs an idle one.
 
+mod deadlines;
 mod detectors;
 mod dice;
 mod engine;
 mod fingerprint;
+mod instructions;
 mod measure;
 mod memory;
+mod readers;
 mod record;
 mod replay;
 mod session_file;
 mod table;
 mod traffic;
+mod typed;
 
 use std::{
     ffi::OsString,
@@ -97,6 +109,14 @@ struct Plan {
     is_quick: bool,
     /// Another version of `watchkeeper` to compare the replay with.
     against: Option<PathBuf>,
+    /// The size of the generated sessions for other readers.
+    megabytes: u64,
+    /// A folder with session files for other readers.
+    folder: Option<PathBuf>,
+    /// The program of ccusage.
+    ccusage: Option<PathBuf>,
+    /// Whether to write the baseline of instructions.
+    renews_baseline: bool,
 }
 
 impl Plan {
@@ -110,6 +130,9 @@ type Group = (&'static str, fn(&Plan) -> io::Result<Vec<Row>>);
 
 const GROUPS: &[Group] = &[
     ("replay", replay::rows),
+    ("readers", readers::rows),
+    ("instructions", instructions::rows),
+    ("deadlines", deadlines::rows),
     ("engine", engine::rows),
     ("detectors", detectors::rows),
     ("record", record::rows),
@@ -122,12 +145,23 @@ fn main() -> ExitCode {
     if args.next_if(|it| it == replay::AS_PROGRAM).is_some() {
         return run_watchkeeper(args);
     }
+    if args.next_if(|it| it == typed::AS_TYPED).is_some() {
+        let sum = typed::read(args.map(PathBuf::from));
+        return sum.map_or_else(|err| fail(err.to_string()), |sum| print(&format!("{sum}\n")));
+    }
     let args: Vec<String> = args.map(|it| it.to_string_lossy().into_owned()).collect();
     if let [flag, n_events] = &args[..]
         && flag == memory::AS_SESSIONS
     {
         let bytes = n_events.parse().map_err(|_| "not a number".to_owned()).and_then(memory::fill);
         return bytes.map_or_else(fail, |bytes| print(&format!("{bytes}\n")));
+    }
+    if let [flag, name, amount] = &args[..]
+        && flag == instructions::AS_WORK
+    {
+        let amount = amount.parse().map_err(|_| "not a number".to_owned());
+        let result = amount.and_then(|amount| instructions::work(name, amount));
+        return result.map_or_else(fail, |result| print(&format!("{result}\n")));
     }
     match run(&args) {
         Ok((text, is_met)) => {
@@ -144,21 +178,32 @@ fn run(args: &[String]) -> Result<(String, bool), String> {
     if !args.iter().any(|it| it == "--bench") {
         return Ok(("use `cargo bench -p watchkeeper-benches` to measure\n".to_owned(), true));
     }
-    let (mut is_quick, mut against, mut wanted) = (false, None, Vec::new());
+    let mut plan = Plan {
+        policy: traffic::policy()?,
+        is_quick: false,
+        against: None,
+        megabytes: 200,
+        folder: None,
+        ccusage: None,
+        renews_baseline: false,
+    };
+    let mut wanted = Vec::new();
     let mut args = args.iter();
     while let Some(arg) = args.next() {
+        let mut value = || args.next().ok_or_else(|| format!("`{arg}` needs a value"));
         match arg.as_str() {
             "--bench" => {}
-            "--quick" => is_quick = true,
-            "--against" => {
-                let program = args.next().ok_or("`--against` needs the path of a program")?;
-                let program = fs::canonicalize(program)
-                    .map_err(|err| format!("cannot find the program `{program}`: {err}"))?;
-                against = Some(program);
+            "--quick" => plan.is_quick = true,
+            "--renew-baseline" => plan.renews_baseline = true,
+            "--against" => plan.against = Some(existing(value()?)?),
+            "--folder" => plan.folder = Some(existing(value()?)?),
+            "--ccusage" => plan.ccusage = Some(existing(value()?)?),
+            "--megabytes" => {
+                let value = value()?;
+                plan.megabytes =
+                    value.parse().map_err(|_| format!("`{value}` is not a number of megabytes"))?;
             }
-            flag if flag.starts_with('-') => {
-                return Err(format!("unknown flag `{flag}`, expected `--quick` or `--against`"));
-            }
+            flag if flag.starts_with('-') => return Err(format!("unknown flag `{flag}`")),
             group => wanted.push(group),
         }
     }
@@ -168,7 +213,6 @@ fn run(args: &[String]) -> Result<(String, bool), String> {
         let names = GROUPS.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
         return Err(format!("unknown group, expected one of {names}"));
     }
-    let plan = Plan { policy: traffic::policy()?, is_quick, against };
     let mut rows = Vec::new();
     for (name, measure) in groups {
         // Shows progress, as the table is printed at the end.
@@ -177,6 +221,11 @@ fn run(args: &[String]) -> Result<(String, bool), String> {
     }
     let is_met = rows.iter().all(|it| it.is_met() != Some(false));
     Ok((table::render(&rows), is_met))
+}
+
+/// Returns the absolute path of a file or folder.
+fn existing(path: &str) -> Result<PathBuf, String> {
+    fs::canonicalize(path).map_err(|err| format!("cannot find `{path}`: {err}"))
 }
 
 /// Runs this program as `watchkeeper`.

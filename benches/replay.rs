@@ -21,7 +21,7 @@ const N_WC: u8 = 4;
 const NOISE: f64 = 0.03;
 
 pub(crate) fn rows(plan: &Plan) -> io::Result<Vec<Row>> {
-    let path = session_file::path(LEN)?;
+    let path = session_file::path(LEN, 0)?;
     let len = fs::metadata(&path)?.len();
     // Also brings the file into the page cache, so that no measurement reads from disk.
     let n_lines = fs::read(&path)?.split(|it| *it == b'\n').count() - 1;

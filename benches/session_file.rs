@@ -15,18 +15,18 @@ use crate::dice::Dice;
 const EDITION: u32 = 1;
 
 /// Returns the path of a file of about `len` bytes, and writes the file if it does not exist. The
-/// same `len` gives the same bytes on every machine.
-pub(crate) fn path(len: u64) -> io::Result<PathBuf> {
+/// same `len` and number `n` give the same bytes on every machine.
+pub(crate) fn path(len: u64, n: u64) -> io::Result<PathBuf> {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
     let megabytes = len / 1_000_000;
-    let path = folder.join(format!("session-{megabytes}mb-{EDITION}.jsonl"));
+    let path = folder.join(format!("session-{megabytes}mb-{n}-{EDITION}.jsonl"));
     if path.exists() {
         return Ok(path);
     }
     fs::create_dir_all(folder)?;
     // Renamed at the end, so that an interrupted run leaves no incomplete file.
     let unfinished = path.with_extension(format!("{}.unfinished", std::process::id()));
-    let mut session = Session::new(BufWriter::new(File::create(&unfinished)?));
+    let mut session = Session::new(BufWriter::new(File::create(&unfinished)?), n);
     while session.len < len {
         session.turn()?;
     }
@@ -61,8 +61,8 @@ struct Call {
 }
 
 impl Session {
-    fn new(file: BufWriter<File>) -> Self {
-        let mut dice = Dice::new(17);
+    fn new(file: BufWriter<File>, n: u64) -> Self {
+        let mut dice = Dice::new(17 + n);
         let source = source(&mut dice);
         let id = uuid(&mut dice);
         let at = Timestamp::UNIX_EPOCH + SignedDuration::from_hours(24 * 20_000);

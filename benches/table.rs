@@ -16,6 +16,7 @@ pub(crate) enum Figure {
     Bytes(f64),
     Nanos(f64),
     Seconds(f64),
+    Instructions(f64),
     Unmeasured,
 }
 
@@ -86,7 +87,10 @@ impl Row {
 impl Figure {
     fn value(self) -> Option<f64> {
         match self {
-            Self::Bytes(value) | Self::Nanos(value) | Self::Seconds(value) => Some(value),
+            Self::Bytes(value)
+            | Self::Nanos(value)
+            | Self::Seconds(value)
+            | Self::Instructions(value) => Some(value),
             Self::Unmeasured => None,
         }
     }
@@ -97,6 +101,7 @@ impl Figure {
             Self::Bytes(_) => Self::Bytes(value),
             Self::Nanos(_) => Self::Nanos(value),
             Self::Seconds(_) => Self::Seconds(value),
+            Self::Instructions(_) => Self::Instructions(value),
             Self::Unmeasured => Self::Unmeasured,
         }
     }
@@ -109,6 +114,8 @@ impl fmt::Display for Figure {
             Self::Nanos(value) if *value < 10.0 => write!(f, "{value:.1} ns"),
             Self::Nanos(value) => write!(f, "{} ns", grouped(*value)),
             Self::Seconds(value) => write!(f, "{value:.3} s"),
+            Self::Instructions(value) if *value < 100.0 => write!(f, "{value:.2}"),
+            Self::Instructions(value) => write!(f, "{}", grouped(*value)),
             Self::Unmeasured => write!(f, "-"),
         }
     }
