@@ -151,18 +151,10 @@ impl Queue {
     /// Closes the queue and counts every finding that is not delivered yet as
     /// lost. The outcome of a delivery that is under way is ignored.
     pub(crate) fn abandon(&self) {
-        let mut guard = self.shared.lock();
-        let state = &mut *guard;
-        state.is_closing = true;
+        let mut state = self.shared.lock();
         state.is_abandoned = true;
-        state.counts.dropped += state.waiting.len() as u64;
-        state.waiting.clear();
-        if state.is_delivering {
-            state.is_delivering = false;
-            state.counts.failed += 1;
-            state.last_error = Some("the sink did not return before the shutdown timeout".into());
-        }
-        drop(guard);
+        state.end("the sink did not return before the shutdown timeout");
+        drop(state);
         self.shared.changed.notify_all();
     }
 

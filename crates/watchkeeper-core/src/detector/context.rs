@@ -4,7 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{
     condition::{Episode, OpenEpisodes, reached},
-    outbox::{Action, Outbox, WakeupRequest},
+    outbox::{Outbox, Output, WakeupRequest},
     report::Report,
 };
 use crate::{
@@ -227,11 +227,11 @@ impl<'a> Context<'a> {
         } else {
             return;
         };
-        let action = Action::Measure { subject, measure, report, reached, is_reopened };
+        let output = Output::Measure { subject, measure, report, reached, is_reopened };
         if self.input.is_explained {
-            self.outbox.actions.push(action);
+            self.outbox.outputs.push(output);
         } else {
-            self.outbox.add_measure(action);
+            self.outbox.add_measure(output);
         }
     }
 
@@ -259,7 +259,7 @@ impl<'a> Context<'a> {
     #[inline]
     pub fn resolve(&mut self, subject: Fingerprint, report: impl FnOnce() -> Report) {
         if !self.open.episodes.is_empty()
-            || !self.outbox.actions.is_empty()
+            || !self.outbox.outputs.is_empty()
             || self.input.is_explained
         {
             self.send_resolution(subject, report);
@@ -277,7 +277,7 @@ impl<'a> Context<'a> {
         } else {
             return;
         };
-        self.outbox.actions.push(Action::Resolve { subject, report });
+        self.outbox.outputs.push(Output::Resolve { subject, report });
     }
 
     /// Adds text to the explanation of the session, which
@@ -289,7 +289,7 @@ impl<'a> Context<'a> {
     pub fn note(&mut self, text: impl FnOnce() -> String) {
         if self.input.is_explained {
             let text = catch_unwind(AssertUnwindSafe(text)).unwrap_or_default();
-            self.outbox.actions.push(Action::Note(text));
+            self.outbox.outputs.push(Output::Note(text));
         }
     }
 

@@ -8,7 +8,7 @@ use crate::{Fingerprint, Severity, compact::PackedTimestamp};
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
     /// In the order in which the detector made them.
-    pub(crate) actions: Vec<Action>,
+    pub(crate) outputs: Vec<Output>,
     /// The latest request; `None` if the detector made none.
     pub(crate) wakeup: Option<WakeupRequest>,
     /// The ids of pending calls that [`Context::pending`](super::Context::pending)
@@ -17,7 +17,7 @@ pub(crate) struct Outbox {
 }
 
 #[derive(Debug)]
-pub(crate) enum Action {
+pub(crate) enum Output {
     /// A condition holds.
     Measure {
         subject: Fingerprint,
@@ -41,11 +41,11 @@ pub(crate) enum WakeupRequest {
     Cancel,
 }
 
-impl Action {
+impl Output {
     /// Returns whether another measure of the condition, of the same severity, is at least
-    /// as high; `None` if the actions differ in anything else.
+    /// as high; `None` if the outputs differ in anything else.
     fn is_exceeded_by(&self, other: &Self) -> Option<bool> {
-        let measure = |action: &Self| match action {
+        let measure = |output: &Self| match output {
             Self::Measure { subject, measure, reached, is_reopened, .. } => {
                 Some((*measure, (*subject, *reached, *is_reopened)))
             }
@@ -61,56 +61,56 @@ impl Outbox {
     pub(crate) fn is_empty(&self) -> bool {
         // Without branches: every run of a detector ends with this.
         let n_wakeups = usize::from(self.wakeup.is_some());
-        self.actions.len() | self.hidden_calls.len() | n_wakeups == 0
+        self.outputs.len() | self.hidden_calls.len() | n_wakeups == 0
     }
 
     /// Returns whether the detector requested more than a wake-up.
-    pub(crate) fn has_actions(&self) -> bool {
-        !self.actions.is_empty() || !self.hidden_calls.is_empty()
+    pub(crate) fn has_outputs(&self) -> bool {
+        !self.outputs.is_empty() || !self.hidden_calls.is_empty()
     }
 
     pub(crate) fn clear(&mut self) {
-        self.actions.clear();
+        self.outputs.clear();
         self.hidden_calls.clear();
         self.wakeup = None;
     }
 
-    /// Returns whether an earlier action ends the finding that was open before the event.
+    /// Returns whether an earlier output ends the finding that was open before the event.
     pub(super) fn resolves(&self, of: Fingerprint) -> bool {
-        let latest = self.actions.iter().rev().find_map(|action| match action {
-            Action::Measure { subject, is_reopened, .. } if *subject == of => Some(*is_reopened),
-            Action::Resolve { subject, .. } if *subject == of => Some(true),
+        let latest = self.outputs.iter().rev().find_map(|output| match output {
+            Output::Measure { subject, is_reopened, .. } if *subject == of => Some(*is_reopened),
+            Output::Resolve { subject, .. } if *subject == of => Some(true),
             _ => None,
         });
         latest.unwrap_or(false)
     }
 
-    /// Returns whether an earlier action ends any condition.
+    /// Returns whether an earlier output ends any condition.
     pub(super) fn resolves_any(&self) -> bool {
-        self.actions.iter().any(|action| matches!(action, Action::Resolve { .. }))
+        self.outputs.iter().any(|output| matches!(output, Output::Resolve { .. }))
     }
 
     /// Adds a measure, in place of the latest one if neither changes a severity: a long
     /// message may contain thousands of repetitions. The higher measure counts.
-    pub(super) fn add_measure(&mut self, action: Action) {
-        if let [.., before, latest] = &mut self.actions[..]
-            && let Some(higher) = latest.is_exceeded_by(&action)
-            && before.is_exceeded_by(&action).is_some()
+    pub(super) fn add_measure(&mut self, output: Output) {
+        if let [.., before, latest] = &mut self.outputs[..]
+            && let Some(higher) = latest.is_exceeded_by(&output)
+            && before.is_exceeded_by(&output).is_some()
         {
             if higher {
-                *latest = action;
+                *latest = output;
             }
         } else {
-            self.actions.push(action);
+            self.outputs.push(output);
         }
     }
 
-    /// Returns whether the latest action about a condition leaves it open; `None` if
-    /// there is no such action.
+    /// Returns whether the latest output about a condition leaves it open; `None` if
+    /// there is no such output.
     pub(super) fn is_open(&self, of: Fingerprint) -> Option<bool> {
-        self.actions.iter().rev().find_map(|action| match action {
-            Action::Measure { subject, .. } if *subject == of => Some(true),
-            Action::Resolve { subject, .. } if *subject == of => Some(false),
+        self.outputs.iter().rev().find_map(|output| match output {
+            Output::Measure { subject, .. } if *subject == of => Some(true),
+            Output::Resolve { subject, .. } if *subject == of => Some(false),
             _ => None,
         })
     }
@@ -118,11 +118,11 @@ impl Outbox {
 
 #[cfg(test)]
 mod tests {
-    use super::{Action, Outbox};
+    use super::{Outbox, Output};
     use crate::{Fingerprint, Severity, detector::report::Report};
 
-    fn measure(subject: u64, measure: u64) -> Action {
-        Action::Measure {
+    fn measure(subject: u64, measure: u64) -> Output {
+        Output::Measure {
             subject: Fingerprint::from(subject),
             measure,
             report: None,
@@ -137,11 +137,11 @@ mod tests {
         for n in (0..10_000).chain([7]) {
             outbox.add_measure(measure(1, n));
         }
-        outbox.actions.push(Action::Resolve { subject: 1.into(), report: Report::default() });
+        outbox.outputs.push(Output::Resolve { subject: 1.into(), report: Report::default() });
         outbox.add_measure(measure(1, 4));
         outbox.add_measure(measure(2, 5));
-        let measures = outbox.actions.iter().map(|action| match action {
-            Action::Measure { measure, .. } => Some(*measure),
+        let measures = outbox.outputs.iter().map(|output| match output {
+            Output::Measure { measure, .. } => Some(*measure),
             _ => None,
         });
         let kept: Vec<_> = measures.collect();

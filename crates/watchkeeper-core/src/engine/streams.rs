@@ -21,7 +21,7 @@ use crate::{
     detector::{
         Input, Observed,
         condition::ConditionId,
-        outbox::{Action, Outbox, WakeupRequest},
+        outbox::{Outbox, Output, WakeupRequest},
     },
     facts::ClockAdjustments,
 };
@@ -281,7 +281,7 @@ impl Streams {
         findings: &mut Vec<Finding>,
     ) {
         let Runner { outbox, requested, running, .. } = &mut *runner;
-        if outbox.has_actions() || dispatch.input.is_explained {
+        if outbox.has_outputs() || dispatch.input.is_explained {
             let idx = *running;
             self.settle(idx, dispatch, runner, findings);
         } else if let Some(request) = outbox.wakeup.take() {
@@ -289,7 +289,7 @@ impl Streams {
         }
     }
 
-    /// Turns the actions of a detector into episodes, findings, wake-ups and entries
+    /// Turns the outputs of a detector into episodes, findings, wake-ups and entries
     /// of an explanation.
     #[cold]
     fn settle(
@@ -301,18 +301,18 @@ impl Streams {
     ) {
         let Runner { detectors, outbox, requested, explanation, updates, .. } = runner;
         let compiled = &detectors[detector_idx as usize];
-        for action in outbox.actions.drain(..) {
-            let detail = match action {
-                Action::Measure { subject, measure, report, .. } => {
+        for output in outbox.outputs.drain(..) {
+            let detail = match output {
+                Output::Measure { subject, measure, report, .. } => {
                     let id = ConditionId::new(compiled, subject);
                     let out = (&mut *findings, &mut *updates);
                     self.report(detectors, id, measure, report, dispatch, out)
                 }
-                Action::Resolve { subject, report } => {
+                Output::Resolve { subject, report } => {
                     let id = ConditionId::new(compiled, subject);
                     self.resolve(detectors, id, report, dispatch, (&mut *findings, &mut *updates))
                 }
-                Action::Note(text) => ExplanationDetail::Comment(text),
+                Output::Note(text) => ExplanationDetail::Comment(text),
             };
             explanation.record(compiled, dispatch, detail);
         }
@@ -329,7 +329,7 @@ impl Streams {
         outbox.clear();
     }
 
-    /// Turns the detector off that has just panicked. Its actions before the panic
+    /// Turns the detector off that has just panicked. Its outputs before the panic
     /// count, except a request of a wake-up.
     #[cold]
     fn settle_panic(

@@ -118,13 +118,7 @@ impl Deliveries {
     /// Closes the queue, and counts the findings that nothing will deliver.
     fn end(&self) {
         let mut state = self.shared.lock();
-        state.is_closing = true;
-        state.counts.dropped += state.waiting.len() as u64;
-        state.waiting.clear();
-        if state.is_delivering {
-            state.is_delivering = false;
-            state.counts.failed += 1;
-        }
+        state.end("the thread of the sink ended before the outcome was known");
         state.is_done = true;
         drop(state);
         self.shared.changed.notify_all();

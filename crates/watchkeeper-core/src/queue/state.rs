@@ -37,6 +37,20 @@ pub(super) struct State {
     pub(super) outages: Outages,
 }
 
+impl State {
+    /// Accepts no more findings, and counts those that are not delivered as lost. `reason` is the
+    /// error of the one that is being delivered.
+    pub(super) fn end(&mut self, reason: &str) {
+        self.is_closing = true;
+        self.counts.dropped += self.waiting.len() as u64;
+        self.waiting.clear();
+        if std::mem::take(&mut self.is_delivering) {
+            self.counts.failed += 1;
+            self.last_error = Some(reason.to_owned());
+        }
+    }
+}
+
 /// The times in which every attempt of a sink fails.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Outages {
