@@ -4,7 +4,7 @@
 //! | --- | --- | --- |
 //! | answered | none of the others | counts |
 //! | acknowledged | short, and confirms an action or prints nothing: `ok`, `Message sent` | counts for equal calls only |
-//! | unfinished | short, and begins with a state such as `running`, or names the state of a key or of work | makes a poll of a call with an unknown purpose |
+//! | unfinished | short, and begins with a state such as `running`, or names the state of a key or of work | makes a poll of a call without a path and a command that reads, searches or has an unknown purpose |
 //! | nothing | found nothing: `[]`, `null`, `0 rows`, `No results`; a search without output | counts half for different calls |
 //! | failed | the tool failed | counts |
 //! | declined | a person, a rule or a parallel failure stopped the call | does not count for different calls |
@@ -105,7 +105,9 @@ fn names_ongoing_state(text: &str) -> bool {
     let is_state = |word: &str| STATES.iter().any(|state| ends_with(word, state));
     let mut follows_state = false;
     words.any(|word| {
-        let is_ongoing = follows_state && SHORTEST_VERB <= word.len() && ends_with(word, "ing");
+        let is_verb = || !NO_VERBS.iter().any(|it| word.eq_ignore_ascii_case(it));
+        let is_ongoing =
+            follows_state && SHORTEST_VERB <= word.len() && ends_with(word, "ing") && is_verb();
         follows_state = is_state(word);
         is_ongoing
     })
@@ -128,4 +130,16 @@ fn reports_past_action(text: &str) -> bool {
 const LONGEST_STATEMENT: usize = 80;
 /// The fewest letters of a verb in `-ing` or `-ed`: `need` and `king` are none.
 const SHORTEST_VERB: usize = 5;
+/// Words in `-ing` that are no verbs of work that goes on.
+const NO_VERBS: &[&str] = &[
+    "anything",
+    "during",
+    "everything",
+    "existing",
+    "missing",
+    "nothing",
+    "something",
+    "string",
+    "warning",
+];
 const NEGATIONS: &[&str] = &["no", "not", "never", "nothing", "none", "without"];

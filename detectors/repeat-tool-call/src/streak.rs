@@ -97,6 +97,8 @@ struct Repeats {
     differs: bool,
     /// True if the calls change a text.
     changes_text: bool,
+    /// True if the arguments contain a path or a command.
+    is_local: bool,
     /// The arguments, quoted.
     arguments: Box<str>,
 }
@@ -160,10 +162,11 @@ impl Streak {
         self.result = Some(result);
         if let Some(repeats) = &mut self.repeats {
             resolve(Fingerprint::NONE, n, cx, "the result changed");
-            let Repeats { n_all_calls, changes_text, .. } = **repeats;
+            let Repeats { n_all_calls, changes_text, is_local, .. } = **repeats;
             let arguments = mem::take(&mut repeats.arguments);
+            let rest = Repeats::new(1);
             **repeats =
-                Repeats { n_all_calls, counters, changes_text, arguments, ..Repeats::new(1) };
+                Repeats { n_all_calls, counters, changes_text, is_local, arguments, ..rest };
         }
     }
 
@@ -191,6 +194,8 @@ impl Streak {
         {
             repeats.arguments = quoted_arguments(&event.arguments).into();
             repeats.changes_text = event.change.is_some();
+            let targets = event.targets();
+            repeats.is_local = targets.path().is_some() || targets.command().is_some();
         }
     }
 
@@ -492,12 +497,14 @@ impl Streak {
         if repeats.mostly(repeats.n_slow) { weighted.min(n * 2 / 5) } else { weighted }
     }
 
-    /// Returns true if calls of another purpose are polls: a tool that is not known reports
-    /// unfinished work, or the agent sleeps between calls that search or read.
+    /// Returns true if calls of another purpose are polls: something other than a file or a
+    /// command reports unfinished work, or the agent sleeps between the calls.
     fn is_poll(&self, repeats: &Repeats) -> bool {
         match self.purpose {
-            Purpose::Other => self.sleeps || repeats.class == Some(ResultClass::Unfinished),
-            Purpose::Search | Purpose::Read => self.sleeps,
+            Purpose::Other | Purpose::Search | Purpose::Read => {
+                let is_unfinished = repeats.class == Some(ResultClass::Unfinished);
+                self.sleeps || is_unfinished && !repeats.is_local
+            }
             _ => false,
         }
     }
@@ -539,6 +546,7 @@ impl Repeats {
             counters: None,
             differs: false,
             changes_text: false,
+            is_local: false,
             arguments: Box::default(),
         }
     }

@@ -99,6 +99,26 @@ fn polls_and_slow_calls_count_less() {
 }
 
 #[test]
+fn calls_that_read_unfinished_work_are_polls() {
+    let of = |tool: &str, result: &str, gap: &str| {
+        let trace = format!("0s repeat 20 every {gap}: call {tool} {{}} ;; result {result}");
+        play::<RepeatToolCall>("", &trace)
+    };
+    for tool in ["argoWorkflowGet", "payment_intents.retrieve", "crawl_lookup", "orbit"] {
+        for result in
+            ["Phase: Running", r#"{"status":"processing"}"#, r#"{"progress":"rendering"}"#]
+        {
+            assert_eq!(of(tool, result, "30s"), "", "{tool}, {result}");
+            // In a busy loop, nothing can proceed.
+            assert_ne!(of(tool, result, "1s"), "", "{tool}, {result}");
+        }
+        assert_ne!(of(tool, r#"{"status":"planned","by":"ada"}"#, "30s"), "", "{tool}");
+    }
+    // The same program does the same, whatever its result reports.
+    assert_ne!(of("run_workflow", "Phase: Running", "30s"), "");
+}
+
+#[test]
 fn a_sleep_between_polls_does_not_end_them() {
     let of = |between: &str| {
         let trace = format!(

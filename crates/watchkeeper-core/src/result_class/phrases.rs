@@ -131,7 +131,7 @@ const UNFINISHED: &[&str] = &[
     "waiting",
 ];
 /// Words before the name of a state, as in `phase: Planning`.
-pub(super) const STATES: &[&str] = &["phase", "stage", "state", "status"];
+pub(super) const STATES: &[&str] = &["phase", "progress", "stage", "state", "status"];
 /// The ends of keys, and the nouns, before a state.
 const HAVE_STATE: &[&str] = &[
     "build",

@@ -220,7 +220,7 @@ fn acts_and_reads_are_no_polls() {
         "call get_state {} ;; result the game is at the same level",
         "call list_events {} ;; result lunch with Ada",
         "call Read todo.md ;; result the parser is still broken",
-        "call Read a.log ;; result status: pending",
+        r#"call Read {"file_path":"a.log"} ;; result status: pending"#,
         r#"call Bash {"command":"ls"} ;; result server running on port 3000"#,
         "call submit_order {} ;; result status: pending",
         "call frobnicate {} ;; result the tests are still broken",
