@@ -318,7 +318,7 @@ const CONNECTIONS: &[&str] =
     &["high demand", "server error", "server_error", "connection", "connect error", "disconnected"];
 /// Status codes of an outage, if one of `STATUS` is in the same text.
 const OUTAGE_STATUS: &[&str] = &["429", "500", "502", "503", "504", "529"];
-const STATUS: &[&str] = &["http", "status", "api error"];
+const STATUS: &[&str] = &["http", "status", "api error", "returned error"];
 
 static MATCHER: LazyLock<PhraseSet<(Meaning, Place)>> = LazyLock::new(|| {
     let rows = PHRASES.iter().flat_map(|(meaning, place, texts)| {

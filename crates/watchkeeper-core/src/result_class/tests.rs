@@ -190,6 +190,10 @@ fn recognizes_unfinished_work_and_outages() {
         ("rate limit exceeded, retry after 20s", "size limit exceeded: 20 MB"),
         ("502 Bad Gateway", "the gateway is bad"),
         ("status code 500 from upstream", "500 tests failed"),
+        (
+            "curl: (22) The requested URL returned error: 503",
+            "curl: (22) The requested URL returned error: 404",
+        ),
     ] {
         assert_eq!(of(Purpose::Read, outage, false), ResultClass::Outage, "{outage}");
         assert_eq!(of(Purpose::Read, failure, false), ResultClass::Failed, "{failure}");
