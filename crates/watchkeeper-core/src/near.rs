@@ -1,94 +1,98 @@
 //! Searches for bytes that are probably near.
 
 use memchr::memchr;
+use wide::u8x16;
 
 /// The number of bytes that are compared at once.
 const CHUNK: usize = 16;
-const WORD: usize = 8;
 
 /// Returns the offset of the quote that ends a JSON string. The text begins after the first
 /// quote of the string.
 ///
 /// Most strings are keys, ids and times. For them, a call of `memchr` takes longer than this
 /// search.
+#[expect(clippy::inline_always, reason = "the caller needs no checks of bounds")]
+#[inline(always)]
 pub fn end_of_string(text: &[u8]) -> Option<usize> {
-    /// Enough for a UUID and its quote.
-    const MAX_WORDS: usize = 5;
-    let (words, _) = text.as_chunks::<WORD>();
-    let words = &words[..words.len().min(MAX_WORDS)];
-    for (word_idx, word) in words.iter().enumerate() {
-        let Some(at) = find_in_word(b'"', *word) else { continue };
-        let end = word_idx * WORD + at;
-        if text[..end].ends_with(b"\\") {
-            return end_from(text, end);
-        }
+    if let Some(chunk) = text.first_chunk()
+        && let Some(end) = find_in_chunk(b'"', chunk)
+        && !text[..end].ends_with(b"\\")
+    {
         return Some(end);
     }
-    end_from(text, words.len() * WORD)
+    end_of_longer(text)
 }
 
-/// Returns the offset of the quote that ends a JSON string and is at `start` or later.
-#[inline(never)] // Inlined, this takes registers from the search in short strings.
-fn end_from(text: &[u8], start: usize) -> Option<usize> {
-    let mut at = start;
-    loop {
-        at += find_near(b'"', &text[at..])?;
-        let n_backslashes = text[..at].iter().rev().take_while(|byte| **byte == b'\\').count();
-        if n_backslashes.is_multiple_of(2) {
-            return Some(at);
+/// Returns the end of a string that may be longer than a chunk.
+#[inline(never)]
+fn end_of_longer(text: &[u8]) -> Option<usize> {
+    const BLOCK: usize = 2 * CHUNK;
+    /// The number of blocks without a quote after which `memchr` continues the search.
+    const MAX_WITHOUT: usize = 6;
+    let (blocks, rest) = text.as_chunks::<BLOCK>();
+    let (mut block_idx, mut n_without) = (0, 0);
+    while let Some(block) = blocks.get(block_idx) {
+        let (chunks, _) = block.as_chunks();
+        let mut quotes = positions(b'"', &chunks[0]) | positions(b'"', &chunks[1]) << CHUNK;
+        n_without = if quotes == 0 { n_without + 1 } else { 0 };
+        while quotes != 0 {
+            let at = block_idx * BLOCK + quotes.trailing_zeros() as usize;
+            if !is_escaped(text, at) {
+                return Some(at);
+            }
+            quotes &= quotes - 1;
         }
-        at += 1;
+        block_idx += 1;
+        if n_without == MAX_WITHOUT {
+            let n_read = block_idx * BLOCK;
+            block_idx = (n_read + memchr(b'"', &text[n_read..])?) / BLOCK;
+        }
     }
+    let n_read = text.len() - rest.len();
+    (n_read..text.len()).find(|at| text[*at] == b'"' && !is_escaped(text, *at))
 }
 
-/// Returns the offset of the first `byte` in a text, as `memchr` does.
+/// Returns whether the byte at an offset follows an odd number of backslashes.
 #[inline]
-fn find_near(byte: u8, text: &[u8]) -> Option<usize> {
-    /// The number of chunks that are compared before `memchr` continues the search.
-    const MAX_CHUNKS: usize = 4;
-    let (chunks, _) = text.as_chunks::<CHUNK>();
-    let near = &chunks[..chunks.len().min(MAX_CHUNKS)];
-    for (chunk_idx, chunk) in near.iter().enumerate() {
-        if let Some(at) = find_in_chunk(byte, chunk) {
-            return Some(chunk_idx * CHUNK + at);
+fn is_escaped(text: &[u8], at: usize) -> bool {
+    match &text[..at] {
+        [before @ .., b'\\', b'\\'] => {
+            before.iter().rev().take_while(|byte| **byte == b'\\').count() % 2 == 1
         }
+        [.., b'\\'] => true,
+        _ => false,
     }
-    let n_compared = near.len() * CHUNK;
-    memchr(byte, &text[n_compared..]).map(|at| n_compared + at)
 }
 
 /// Returns the position of the first `byte` in a chunk.
 #[inline]
 pub fn find_in_chunk(byte: u8, chunk: &[u8; CHUNK]) -> Option<usize> {
-    // Compilers turn the fold into one comparison of vectors.
-    if chunk.iter().fold(0, |found, other| found | u8::from(*other == byte)) == 0 {
-        return None;
-    }
-    let (words, _) = chunk.as_chunks::<WORD>();
-    let in_word = |word_idx: usize| find_in_word(byte, words[word_idx]);
-    in_word(0).or_else(|| in_word(1).map(|at| WORD + at))
+    let positions = positions(byte, chunk);
+    // The compiler does not know that the position is in the chunk.
+    (positions != 0).then(|| positions.trailing_zeros() as usize % CHUNK)
 }
 
-/// Returns the position of the first `byte` in a word.
+/// Returns the positions of backslashes and those of bytes that are not ASCII, as bits.
 #[inline]
-fn find_in_word(byte: u8, word: [u8; WORD]) -> Option<usize> {
-    const ONES: u64 = u64::from_le_bytes([1; WORD]);
-    // The XOR turns the byte into 0. Subtracting 1 sets its highest bit. The borrow can set the
-    // bit wrongly in later bytes only, never before the first.
-    let word = u64::from_le_bytes(word) ^ (ONES * u64::from(byte));
-    let found = word.wrapping_sub(ONES) & !word & (ONES << 7);
-    (found != 0).then(|| found.trailing_zeros() as usize / 8)
+pub fn escapes_and_non_ascii(chunk: &[u8; CHUNK]) -> (u32, u32) {
+    (positions(b'\\', chunk), u8x16::new(*chunk).to_bitmask())
+}
+
+/// Returns the positions of a byte in a chunk, as bits.
+#[inline]
+fn positions(byte: u8, chunk: &[u8; CHUNK]) -> u32 {
+    u8x16::new(*chunk).simd_eq(u8x16::splat(byte)).to_bitmask()
 }
 
 #[cfg(test)]
 mod tests {
     use proptest::{collection::vec, prelude::*};
 
-    use super::{end_of_string, find_in_chunk, find_near};
+    use super::{CHUNK, end_of_string, escapes_and_non_ascii, find_in_chunk};
 
     fn bytes() -> impl Strategy<Value = Vec<u8>> {
         let byte = prop_oneof![1 => Just(b'"'), 2 => Just(b'\\'), 20 => any::<u8>()];
-        (vec(Just(b'#'), 0..80), vec(byte, 0..80)).prop_map(|(plain, text)| [plain, text].concat())
+        (vec(Just(b'#'), 0..300), vec(byte, 0..80)).prop_map(|(plain, text)| [plain, text].concat())
     }
 
     /// Reads a string from its beginning.
@@ -103,14 +107,15 @@ mod tests {
 
     proptest! {
         #[test]
-        fn finds_the_byte_that_a_naive_search_finds(text in bytes(), byte: u8) {
-            for byte in [byte, b'"', b'#'] {
-                let expected = text.iter().position(|other| *other == byte);
-                prop_assert_eq!(find_near(byte, &text), expected);
-                if let Some(chunk) = text.first_chunk() {
-                    let expected = expected.filter(|at| *at < chunk.len());
-                    prop_assert_eq!(find_in_chunk(byte, chunk), expected);
-                }
+        fn finds_the_byte_that_a_naive_search_finds(chunk: [u8; CHUNK], n: usize, byte: u8) {
+            for byte in [byte, chunk[n % CHUNK], b'"'] {
+                let naive = chunk.iter().position(|other| *other == byte);
+                prop_assert_eq!(find_in_chunk(byte, &chunk), naive);
+            }
+            let (escapes, non_ascii) = escapes_and_non_ascii(&chunk);
+            for (at, byte) in chunk.iter().enumerate() {
+                prop_assert_eq!(escapes >> at & 1 != 0, *byte == b'\\');
+                prop_assert_eq!(non_ascii >> at & 1 != 0, !byte.is_ascii());
             }
         }
 

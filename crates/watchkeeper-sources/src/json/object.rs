@@ -48,19 +48,27 @@ macro_rules! object {
             $crate::json::object!(@from_json $text);
         }
     };
-    (@members $text:lifetime { $($($key:literal)|+ => $field:ident,)* }) => {
+    (@members $text:lifetime {}) => {
+        fn read_member(
+            &mut self,
+            reader: &mut $crate::json::Reader<$text>,
+            _: &[u8],
+        ) -> Result<(), $crate::json::Malformed> {
+            reader.skip()
+        }
+    };
+    (@members $text:lifetime { $($($key:literal)|+ => $field:ident,)+ }) => {
         #[inline]
         fn read_member(
             &mut self,
             reader: &mut $crate::json::Reader<$text>,
             key: &[u8],
         ) -> Result<(), $crate::json::Malformed> {
-            match key {
-                $($($key)|+ if self.$field.is_none() => {
-                    $crate::json::FromJson::read(&mut self.$field, reader)
-                })*
-                _ => reader.skip(),
-            }
+            // In a `match`, keys would be compared byte by byte.
+            $(if ($(key == $key)||+) && self.$field.is_none() {
+                return $crate::json::FromJson::read(&mut self.$field, reader);
+            })+
+            reader.skip()
         }
     };
     (@from_json $text:lifetime) => {

@@ -10,7 +10,8 @@ use super::{
 /// Reads one JSON text.
 pub(crate) struct Reader<'a> {
     text: &'a [u8],
-    at: usize,
+    /// The part of the text that is not read yet.
+    rest: &'a [u8],
     /// The number of objects around the current value.
     depth: u8,
 }
@@ -26,7 +27,7 @@ const MAX_DEPTH: u8 = 16;
 
 impl<'a> Reader<'a> {
     pub(crate) fn new(text: &'a [u8]) -> Self {
-        Self { text, at: 0, depth: 0 }
+        Self { text, rest: text, depth: 0 }
     }
 
     /// Reads an object. `member` receives each key and must read its value. Skips any
@@ -51,9 +52,9 @@ impl<'a> Reader<'a> {
         &mut self,
         member: &mut impl FnMut(&mut Self, &'a [u8]) -> Result<(), Malformed>,
     ) -> Result<(), Malformed> {
-        self.at += 1;
+        self.rest = &self.rest[1..];
         if self.peek()? == b'}' {
-            self.at += 1;
+            self.rest = &self.rest[1..];
             return Ok(());
         }
         loop {
@@ -61,18 +62,10 @@ impl<'a> Reader<'a> {
                 return Err(NOT_JSON);
             }
             let key = self.quoted()?;
-            if self.peek()? != b':' {
-                return Err(NOT_JSON);
-            }
-            self.at += 1;
+            self.take(b':')?;
             member(self, key)?;
-            match self.peek()? {
-                b',' => self.at += 1,
-                b'}' => {
-                    self.at += 1;
-                    return Ok(());
-                }
-                _ => return Err(NOT_JSON),
+            if !self.has_next(b'}')? {
+                return Ok(());
             }
         }
     }
@@ -87,30 +80,46 @@ impl<'a> Reader<'a> {
             self.raw()?;
             return Ok(false);
         }
-        self.at += 1;
+        self.rest = &self.rest[1..];
         if self.peek()? == b']' {
-            self.at += 1;
+            self.rest = &self.rest[1..];
             return Ok(true);
         }
         loop {
             element(self)?;
-            match self.peek()? {
-                b',' => self.at += 1,
-                b']' => {
-                    self.at += 1;
-                    return Ok(true);
-                }
-                _ => return Err(NOT_JSON),
+            if !self.has_next(b']')? {
+                return Ok(true);
             }
         }
+    }
+
+    /// Reads a comma, or the bracket `end`. Returns whether there is a comma.
+    #[inline]
+    fn has_next(&mut self, end: u8) -> Result<bool, Malformed> {
+        let byte = self.peek()?;
+        if byte != b',' && byte != end {
+            return Err(NOT_JSON);
+        }
+        self.rest = &self.rest[1..];
+        Ok(byte == b',')
+    }
+
+    /// Reads the byte `expected`.
+    #[inline]
+    fn take(&mut self, expected: u8) -> Result<(), Malformed> {
+        if self.peek()? != expected {
+            return Err(NOT_JSON);
+        }
+        self.rest = &self.rest[1..];
+        Ok(())
     }
 
     /// Reads a string.
     pub(crate) fn text(&mut self) -> Result<Option<Text<'a>>, Malformed> {
         if self.peek()? == b'"' {
-            let start = self.at + 1;
+            let body = &self.rest[1..];
             let raw = self.quoted()?;
-            check_string(&self.text[start..], raw.len())?;
+            check_string(body, raw.len())?;
             return Ok(Some(Text::new(raw)));
         }
         self.raw()?;
@@ -118,82 +127,95 @@ impl<'a> Reader<'a> {
     }
 
     /// Returns the first byte of the next value without reading it.
+    #[inline]
     pub(crate) fn peek(&mut self) -> Result<u8, Malformed> {
-        while let Some(&byte) = self.text.get(self.at) {
-            if !matches!(byte, b' ' | b'\t' | b'\n' | b'\r') {
-                return Ok(byte);
-            }
-            self.at += 1;
+        match self.rest.first() {
+            Some(&byte) if b' ' < byte => Ok(byte),
+            _ => self.skip_space(),
         }
-        Err(ENDS_EARLY)
+    }
+
+    /// Skips white space, of which most agents write none. Returns the next byte.
+    #[inline(never)]
+    fn skip_space(&mut self) -> Result<u8, Malformed> {
+        let is_space = |byte: &u8| matches!(byte, b' ' | b'\t' | b'\n' | b'\r');
+        let n_spaces = self.rest.iter().take_while(|byte| is_space(byte)).count();
+        self.rest = &self.rest[n_spaces..];
+        self.rest.first().copied().ok_or(ENDS_EARLY)
     }
 
     /// Returns the current offset.
     pub(crate) fn offset(&self) -> usize {
-        self.at
+        self.text.len() - self.rest.len()
     }
 
     /// Returns the text from the offset `start` to the current one.
     pub(crate) fn text_since(&self, start: usize) -> &'a [u8] {
-        &self.text[start..self.at]
+        &self.text[start..self.offset()]
     }
 
     /// Skips a value. Returns its text. Numbers and literals are checked; of other values, only
     /// that their strings and brackets are closed.
     pub(crate) fn raw(&mut self) -> Result<&'a [u8], Malformed> {
         let first = self.peek()?;
-        let start = self.at;
+        let value = self.rest;
         match first {
             b'"' => {
                 self.quoted()?;
             }
-            b'{' | b'[' => self.skip_nested()?,
+            b'{' | b'[' => self.rest = skip_nested(self.rest)?,
             b'0'..=b'9' | b'-' | b't' | b'f' | b'n' => {
-                let rest = &self.text[start..];
-                let end = rest.iter().position(|byte| ends_scalar(*byte));
-                let len = end.unwrap_or(rest.len());
-                if !is_scalar(&rest[..len]) {
+                let end = self.rest.iter().position(|byte| ends_scalar(*byte));
+                let (scalar, rest) = self.rest.split_at(end.unwrap_or(self.rest.len()));
+                if !is_scalar(scalar) {
                     return Err(if end.is_none() { ENDS_EARLY } else { NOT_JSON });
                 }
-                self.at += len;
+                self.rest = rest;
             }
             _ => return Err(NOT_JSON),
         }
-        Ok(&self.text[start..self.at])
+        Ok(&value[..value.len() - self.rest.len()])
+    }
+
+    /// Reads a whole number of few digits, as most counts are. Returns `None` and reads nothing
+    /// if the next value is another one.
+    #[inline]
+    pub(crate) fn digits(&mut self) -> Result<Option<u64>, Malformed> {
+        /// Numbers with more digits may be too large.
+        const MAX_DIGITS: usize = 19;
+        self.peek()?;
+        let mut number = 0;
+        for (n_digits, byte) in self.rest.iter().take(MAX_DIGITS + 1).enumerate() {
+            let digit = byte.wrapping_sub(b'0');
+            if digit < 10 && n_digits < MAX_DIGITS {
+                number = number * 10 + u64::from(digit);
+                continue;
+            }
+            let has_leading_zero = 1 < n_digits && self.rest[0] == b'0';
+            if n_digits == 0 || has_leading_zero || !ends_scalar(*byte) {
+                break;
+            }
+            self.rest = &self.rest[n_digits..];
+            return Ok(Some(number));
+        }
+        Ok(None)
     }
 
     /// Skips a value.
+    #[inline]
     pub(crate) fn skip(&mut self) -> Result<(), Malformed> {
+        if self.peek()? == b'"' {
+            return self.quoted().map(|_| ());
+        }
         self.raw().map(|_| ())
     }
 
-    /// Skips an object or an array.
-    fn skip_nested(&mut self) -> Result<(), Malformed> {
-        let mut depth = 0_usize;
-        let mut at = self.at;
-        while let Some(&byte) = self.text.get(at) {
-            at += 1;
-            match byte {
-                b'"' => at += end_of_string(&self.text[at..]).ok_or(ENDS_EARLY)? + 1,
-                b'{' | b'[' => depth += 1,
-                b'}' | b']' => {
-                    depth -= 1;
-                    if depth == 0 {
-                        self.at = at;
-                        return Ok(());
-                    }
-                }
-                _ => {}
-            }
-        }
-        Err(ENDS_EARLY)
-    }
-
     /// Reads the string at the current offset. Returns it without its quotes.
+    #[inline]
     fn quoted(&mut self) -> Result<&'a [u8], Malformed> {
-        let body = &self.text[self.at + 1..];
+        let body = &self.rest[1..];
         let end = end_of_string(body).ok_or(ENDS_EARLY)?;
-        self.at += end + 2;
+        self.rest = &body[end + 1..];
         Ok(&body[..end])
     }
 
@@ -206,7 +228,39 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// Skips the object or the array at the beginning of a text. Returns the text after it.
+fn skip_nested(text: &[u8]) -> Result<&[u8], Malformed> {
+    let mut depth = 0_usize;
+    let mut rest = text;
+    while let Some((byte, after)) = rest.split_first() {
+        rest = after;
+        match byte {
+            b'"' => rest = &after[end_of_string(after).ok_or(ENDS_EARLY)? + 1..],
+            b'{' | b'[' => depth += 1,
+            b'}' | b']' => {
+                depth -= 1;
+                if depth == 0 {
+                    return Ok(rest);
+                }
+            }
+            _ => {}
+        }
+    }
+    Err(ENDS_EARLY)
+}
+
 /// Returns whether a byte ends a number or a literal: the beginning of another token, or a space.
+#[inline]
 fn ends_scalar(byte: u8) -> bool {
-    matches!(byte, b',' | b':' | b'"' | b'{' | b'}' | b'[' | b']' | b' ' | b'\t' | b'\n' | b'\r')
+    static ENDS: [bool; 256] = {
+        let mut ends = [false; 256];
+        let bytes = b",:\"{}[] \t\n\r";
+        let mut idx = 0;
+        while idx < bytes.len() {
+            ends[bytes[idx] as usize] = true;
+            idx += 1;
+        }
+        ends
+    };
+    ENDS[usize::from(byte)]
 }

@@ -8,7 +8,8 @@
 //!   UTF-8. The other text of such a line is intact.
 //! * Control characters in strings are accepted. Their meaning is clear.
 
-use watchkeeper_core::author::find_in_chunk;
+use simdutf8::basic::from_utf8;
+use watchkeeper_core::author::escapes_and_non_ascii;
 
 use super::Malformed;
 
@@ -19,31 +20,42 @@ const INVALID_ESCAPE: Malformed = "invalid escape in a string";
 /// quotes.
 pub(super) fn check_string(text: &[u8], len: usize) -> Result<(), Malformed> {
     let raw = &text[..len];
-    if !raw.is_ascii() && str::from_utf8(raw).is_err() {
-        return Err(NOT_UTF8);
-    }
+    let mut is_ascii = true;
     let mut at = 0;
-    // The text after the string is searched, too, so that most strings need no loop over bytes.
-    while let Some(chunk) = text[at..].first_chunk() {
-        match find_in_chunk(b'\\', chunk) {
-            None => at += chunk.len(),
-            Some(backslash) if at + backslash < len => {
-                at += backslash + 1;
-                at += escape_len(&raw[at..]).ok_or(INVALID_ESCAPE)?;
-            }
-            Some(_) => return Ok(()),
+    while at < len {
+        // The text after the string is searched, too, so that most strings need no loop over bytes.
+        let Some(chunk) = text[at..].first_chunk() else {
+            return check_end(raw, at, is_ascii);
+        };
+        let (backslashes, non_ascii) = escapes_and_non_ascii(chunk);
+        let n_before = backslashes.trailing_zeros() as usize;
+        if at + n_before < len && backslashes != 0 {
+            at += n_before + 1;
+            at += escape_len(&raw[at..]).ok_or(INVALID_ESCAPE)?;
+        } else {
+            at += chunk.len();
         }
-        if len <= at {
-            return Ok(());
-        }
+        // A byte after an escape, or after the string, makes no difference but for the time.
+        is_ascii &= non_ascii == 0;
     }
+    check_utf8(raw, is_ascii)
+}
+
+/// Checks the end of a string, from the offset `at`, byte by byte.
+#[inline(never)]
+fn check_end(raw: &[u8], mut at: usize, is_ascii: bool) -> Result<(), Malformed> {
+    let is_ascii = is_ascii && raw[at..].is_ascii();
     while let Some(&byte) = raw.get(at) {
         at += 1;
         if byte == b'\\' {
             at += escape_len(&raw[at..]).ok_or(INVALID_ESCAPE)?;
         }
     }
-    Ok(())
+    check_utf8(raw, is_ascii)
+}
+
+fn check_utf8(raw: &[u8], is_ascii: bool) -> Result<(), Malformed> {
+    if is_ascii || from_utf8(raw).is_ok() { Ok(()) } else { Err(NOT_UTF8) }
 }
 
 /// Returns the length of an escape after its backslash.

@@ -1,9 +1,10 @@
 //! Strings in JSON.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, cell::Cell};
 
 use jiff::{Timestamp, civil, tz::Offset};
 use memchr::memchr;
+use simdutf8::basic::from_utf8;
 use watchkeeper_core::author::find_in_chunk;
 
 use super::number::digits;
@@ -33,10 +34,7 @@ impl<'a> Text<'a> {
     pub(crate) fn read(self) -> Cow<'a, str> {
         match memchr(b'\\', self.0) {
             None => decode(self.0),
-            Some(at) => match String::from_utf8(unescape(self.0, at)) {
-                Ok(text) => Cow::Owned(text),
-                Err(invalid) => Cow::Owned(decode(invalid.as_bytes()).into_owned()),
-            },
+            Some(at) => unescaped(self.0, at, |text| Cow::Owned(decode(text).into_owned())),
         }
     }
 
@@ -47,7 +45,10 @@ impl<'a> Text<'a> {
 
     /// Decodes the string into an owned one.
     pub(crate) fn boxed(self) -> Box<str> {
-        self.read().into()
+        match memchr(b'\\', self.0) {
+            None => decode(self.0).into(),
+            Some(at) => unescaped(self.0, at, |text| decode(text).into()),
+        }
     }
 }
 
@@ -71,62 +72,94 @@ pub(super) fn utc_time(text: &[u8]) -> Option<Timestamp> {
 /// Decodes UTF-8, and replaces invalid sequences. The replacement is slow, and rarely
 /// needed.
 pub(crate) fn decode(bytes: &[u8]) -> Cow<'_, str> {
-    str::from_utf8(bytes).map_or_else(|_| String::from_utf8_lossy(bytes), Cow::Borrowed)
+    from_utf8(bytes).map_or_else(|_| String::from_utf8_lossy(bytes), Cow::Borrowed)
 }
 
-/// Decodes escapes. `at` is the offset of the first one.
+/// The number of bytes that are copied at once.
+const CHUNK: usize = 16;
+
+/// Passes the string with its escapes decoded to `use_text`. `first` is the offset of the first
+/// escape.
+fn unescaped<T>(raw: &[u8], first: usize, use_text: impl FnOnce(&[u8]) -> T) -> T {
+    /// The size of the largest memory that is kept for the next string, in bytes.
+    const MAX_KEPT: usize = 1 << 20;
+    thread_local! {
+        /// Memory for a decoded string. New memory would have to be cleared.
+        static MEMORY: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+    }
+    let mut memory = MEMORY.take();
+    if memory.len() < raw.len() + CHUNK {
+        memory.resize(raw.len() + CHUNK, 0);
+    }
+    let len = unescape(raw, first, &mut memory);
+    let result = use_text(&memory[..len]);
+    if memory.len() <= MAX_KEPT {
+        MEMORY.set(memory);
+    }
+    result
+}
+
+/// Decodes escapes into `text`, which is longer than the string by [`CHUNK`] or more. `first` is
+/// the offset of the first escape. Returns the number of decoded bytes.
 ///
 /// Code has an escape in each line, so that calls for the text between two escapes would take
 /// most of the time.
-fn unescape(raw: &[u8], mut at: usize) -> Vec<u8> {
-    let mut text = Vec::with_capacity(raw.len());
-    text.extend_from_slice(&raw[..at]);
+fn unescape(raw: &[u8], first: usize, text: &mut [u8]) -> usize {
+    text[..first].copy_from_slice(&raw[..first]);
+    let (mut rest, mut len) = (&raw[first..], first);
     loop {
-        at += unescape_one(&raw[at + 1..], &mut text);
-        let Some(plain) = copy_to_escape(&raw[at..], &mut text) else { return text };
-        at += plain;
+        let plain = if let Some(chunk) = rest.first_chunk::<CHUNK>() {
+            text[len..len + CHUNK].copy_from_slice(chunk);
+            match find_in_chunk(b'\\', chunk) {
+                Some(plain) => plain,
+                None => {
+                    rest = &rest[CHUNK..];
+                    len += CHUNK;
+                    continue;
+                }
+            }
+        } else {
+            let plain = rest.iter().position(|byte| *byte == b'\\').unwrap_or(rest.len());
+            text[len..len + plain].copy_from_slice(&rest[..plain]);
+            plain
+        };
+        len += plain;
+        let Some((_, escape)) = rest[plain..].split_first() else { return len };
+        let letter = escape.first().map_or(0, |letter| LETTERS[usize::from(*letter)]);
+        let (n_read, n_written) = if letter == 0 {
+            unescape_other(escape, &mut text[len..])
+        } else {
+            text[len] = letter;
+            (1, 1)
+        };
+        rest = &escape[n_read..];
+        len += n_written;
     }
 }
 
-/// Copies the bytes before the first backslash. Returns their number, or `None` at the end.
-#[inline]
-fn copy_to_escape(raw: &[u8], text: &mut Vec<u8>) -> Option<usize> {
-    let mut rest = raw;
-    while let Some((chunk, after)) = rest.split_first_chunk() {
-        text.extend_from_slice(chunk);
-        if let Some(at) = find_in_chunk(b'\\', chunk) {
-            text.truncate(text.len() - chunk.len() + at);
-            return Some(raw.len() - rest.len() + at);
-        }
-        rest = after;
+/// The decoded bytes of escapes of one letter; zero for all others.
+static LETTERS: [u8; 256] = {
+    let mut letters = [0; 256];
+    let pairs = b"n\nt\tr\rb\x08f\x0c\"\"\\\\//";
+    let mut idx = 0;
+    while idx < pairs.len() {
+        letters[pairs[idx] as usize] = pairs[idx + 1];
+        idx += 2;
     }
-    let plain = rest.iter().position(|byte| *byte == b'\\');
-    text.extend_from_slice(&rest[..plain.unwrap_or(rest.len())]);
-    plain.map(|at| raw.len() - rest.len() + at)
-}
+    letters
+};
 
-/// Decodes an escape. `escape` begins after the backslash. Returns the length of the escape.
-#[inline]
-fn unescape_one(escape: &[u8], text: &mut Vec<u8>) -> usize {
-    let byte = match escape {
-        [b'n', ..] => b'\n',
-        [b't', ..] => b'\t',
-        [b'r', ..] => b'\r',
-        [b'b', ..] => b'\x08',
-        [b'f', ..] => b'\x0c',
-        [byte @ (b'"' | b'\\' | b'/'), ..] => *byte,
-        _ => {
-            let (c, len) = unescape_other(escape);
-            text.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
-            return 1 + len;
-        }
-    };
-    text.push(byte);
-    2
+/// Decodes an escape of a code unit, or an invalid escape. `escape` begins after the backslash.
+/// Returns the number of bytes that the escape has after the backslash, and the number of decoded
+/// bytes.
+#[inline(never)]
+fn unescape_other(escape: &[u8], text: &mut [u8]) -> (usize, usize) {
+    let (c, len) = decode_escape(escape);
+    (len, c.encode_utf8(text).len())
 }
 
 /// Decodes an escape of a code unit, or an invalid escape.
-fn unescape_other(escape: &[u8]) -> (char, usize) {
+fn decode_escape(escape: &[u8]) -> (char, usize) {
     if let Some(digits) = escape.strip_prefix(b"u") {
         let (c, len) = unescape_unicode(digits);
         return (c, 1 + len);

@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{
     Malformed, Members, Reader, Text,
-    number::{digits, number, whole},
+    number::{number, whole},
     strict::check_string,
 };
 
@@ -125,9 +125,11 @@ impl<'a> FromJson<'a> for bool {
 /// A count, which may be written as a float or in quotes.
 impl<'a> FromJson<'a> for u64 {
     fn read(slot: &mut Option<Self>, reader: &mut Reader<'a>) -> Result<(), Malformed> {
-        let raw = reader.raw()?;
-        let parsed = |number: &str| number.parse().ok().or_else(|| whole(number.parse().ok()?));
-        *slot = digits(raw).or_else(|| number(raw).and_then(parsed));
+        *slot = reader.digits()?;
+        if slot.is_none() {
+            let parsed = |number: &str| number.parse().ok().or_else(|| whole(number.parse().ok()?));
+            *slot = number(reader.raw()?).and_then(parsed);
+        }
         Ok(())
     }
 }
