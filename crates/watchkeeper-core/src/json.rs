@@ -1,7 +1,14 @@
+mod check;
+mod members;
+mod unescape;
+
 use std::fmt;
 
 use serde::{Deserialize, Deserializer, de};
 use serde_json::value::{RawValue, to_raw_value};
+
+pub(crate) use self::members::{decode, members};
+pub use self::unescape::unescaped;
 
 /// A JSON value, stored as its original text.
 ///
@@ -19,6 +26,10 @@ impl Json {
     /// Wraps `text` if it is valid JSON; otherwise converts it to a JSON string. For agents
     /// whose tools accept both.
     pub fn parse_or_text(text: &str) -> Self {
+        if check::value_len(text) == Some(text.len()) {
+            return Self(text.into());
+        }
+        // The text may have white space around the value.
         Self::parse(text).unwrap_or_else(|_| Self::text(text))
     }
 

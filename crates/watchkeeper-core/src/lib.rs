@@ -99,6 +99,7 @@ pub mod author {
         finding::{Evidence, Labels},
         glob::Glob,
         grouped::grouped,
+        json::unescaped,
         models::{context_tokens, least_context_tokens},
         near::{end_of_string, escapes_and_non_ascii, find_in_chunk},
         options::{Options, OptionsError},

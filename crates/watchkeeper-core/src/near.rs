@@ -4,7 +4,7 @@ use memchr::memchr;
 use wide::u8x16;
 
 /// The number of bytes that are compared at once.
-const CHUNK: usize = 16;
+pub(crate) const CHUNK: usize = 16;
 
 /// Returns the offset of the quote that ends a JSON string. The text begins after the first
 /// quote of the string.
@@ -48,8 +48,9 @@ fn end_of_longer(text: &[u8]) -> Option<usize> {
             block_idx = (n_read + memchr(b'"', &text[n_read..])?) / BLOCK;
         }
     }
+    let quotes = rest.iter().enumerate().filter(|(_, byte)| **byte == b'"');
     let n_read = text.len() - rest.len();
-    (n_read..text.len()).find(|at| text[*at] == b'"' && !is_escaped(text, *at))
+    quotes.map(|(at, _)| n_read + at).find(|at| !is_escaped(text, *at))
 }
 
 /// Returns whether the byte at an offset follows an odd number of backslashes.

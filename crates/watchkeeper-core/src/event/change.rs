@@ -1,16 +1,14 @@
 //! The change of a text that a call makes.
 
-use std::{borrow::Cow, fmt};
+use std::borrow::Cow;
 
 use memchr::memmem::Finder;
-use serde::{
-    Deserialize, Deserializer,
-    de::{Error, MapAccess, Visitor},
-};
-use serde_json::value::RawValue;
 
-use super::command_arguments::{Argument, Key};
-use crate::{Fingerprint, Json};
+use super::command_arguments::text_of;
+use crate::{
+    Fingerprint, Json,
+    json::{decode, members},
+};
 
 /// The change of a text that a tool call makes, if the call succeeds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,7 +34,7 @@ impl Change {
     /// Reads the change from the arguments of a tool that writes; `None` if they contain no
     /// text. `fingerprint` is the call's fingerprint.
     pub(super) fn of(tool: &str, arguments: &Json, fingerprint: Fingerprint) -> Option<Self> {
-        let texts: Texts<'_> = serde_json::from_str(arguments.as_str()).unwrap_or_default();
+        let texts = Texts::of(arguments);
         if let (Some(old), Some(new)) = (&texts.old, &texts.new)
             && !contains(new, old)
         {
@@ -89,6 +87,29 @@ struct Texts<'a> {
     has_text: bool,
 }
 
+impl<'a> Texts<'a> {
+    fn of(arguments: &'a Json) -> Self {
+        let has_text = arguments.as_str().starts_with('"') && is_text_in_json(arguments.as_str());
+        let mut texts = Self { has_text, ..Self::default() };
+        for (key, value) in members(arguments) {
+            let Some(key) = decode(key) else { continue };
+            let is_old = OLD_KEYS.contains(&&*key);
+            if !is_old && !NEW_KEYS.contains(&&*key) {
+                texts.has_text |= is_text_in_json(value);
+                continue;
+            }
+            let Some(value) = text_of(value) else { continue };
+            texts.has_text |= is_text(&value);
+            if is_old {
+                texts.old = Some(value).filter(|text| !text.is_empty());
+            } else {
+                texts.new = Some(value);
+            }
+        }
+        texts
+    }
+}
+
 /// Returns true if an argument is a text, and not a name or a path.
 fn is_text(argument: &str) -> bool {
     let mut spaces = argument.bytes().filter(u8::is_ascii_whitespace);
@@ -96,17 +117,8 @@ fn is_text(argument: &str) -> bool {
 }
 
 /// Returns true if a JSON value is a text, or a list of words that are a text together.
-fn is_text_in_json(value: &RawValue) -> Result<bool, serde_json::Error> {
-    let value = value.get();
-    if begins_with_text(value) {
-        return Ok(true);
-    }
-    Ok(match value.as_bytes() {
-        [b'"' | b'[', ..] => {
-            matches!(serde_json::from_str(value)?, Argument::Text(text) if is_text(&text))
-        }
-        _ => false,
-    })
+fn is_text_in_json(value: &str) -> bool {
+    begins_with_text(value) || text_of(value).is_some_and(|text| is_text(&text))
 }
 
 /// Returns true if the beginning of a JSON string is a text by itself. Most texts are long, and
@@ -134,50 +146,10 @@ fn begins_with_text(value: &str) -> bool {
     false
 }
 
-impl<'de: 'a, 'a> Deserialize<'de> for Texts<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        return deserializer.deserialize_any(Arguments);
-
-        struct Arguments;
-
-        impl<'de> Visitor<'de> for Arguments {
-            type Value = Texts<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("arguments")
-            }
-
-            fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
-                Ok(Texts { has_text: is_text(text), ..Texts::default() })
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut texts = Texts::default();
-                while let Some(Key(key)) = map.next_key()? {
-                    let is_old = OLD_KEYS.contains(&&*key);
-                    if !is_old && !NEW_KEYS.contains(&&*key) {
-                        let value = map.next_value()?;
-                        texts.has_text |= is_text_in_json(value).map_err(Error::custom)?;
-                        continue;
-                    }
-                    let Argument::Text(value) = map.next_value()? else { continue };
-                    texts.has_text |= is_text(&value);
-                    if is_old {
-                        texts.old = Some(value).filter(|text| !text.is_empty());
-                    } else {
-                        texts.new = Some(value);
-                    }
-                }
-                Ok(texts)
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::{collection::vec, prelude::*};
-    use serde_json::{json, value::RawValue};
+    use serde_json::json;
 
     use super::{Change, contains, is_text, is_text_in_json};
     use crate::{Json, ToolCall};
@@ -270,8 +242,7 @@ mod tests {
         ) {
             let json = format!("\"{}\"", parts.concat());
             let decoded: String = serde_json::from_str(&json).unwrap();
-            let value: &RawValue = serde_json::from_str(&json).unwrap();
-            prop_assert_eq!(is_text_in_json(value).unwrap(), is_text(&decoded), "{}", json);
+            prop_assert_eq!(is_text_in_json(&json), is_text(&decoded), "{}", json);
         }
 
         #[test]

@@ -7,7 +7,10 @@ use serde::{
     de::{Error, IgnoredAny, MapAccess, SeqAccess, Visitor},
 };
 
-use crate::Json;
+use crate::{
+    Json,
+    json::{decode, members},
+};
 
 /// The argument names that contain a command, in most agents. The first has precedence.
 const COMMAND_KEYS: [&str; 5] = ["command", "cmd", "shell_command", "command_line", "script"];
@@ -29,51 +32,25 @@ pub(crate) struct CommandArguments<'a> {
 impl<'a> CommandArguments<'a> {
     /// Reads the arguments at the top level of an object. A string is the command itself.
     pub(crate) fn of(arguments: &'a Json) -> Self {
-        serde_json::from_str(arguments.as_str()).unwrap_or_default()
-    }
-}
-
-impl<'de: 'a, 'a> Deserialize<'de> for CommandArguments<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        return deserializer.deserialize_any(Arguments);
-
-        struct Arguments;
-
-        impl<'de> Visitor<'de> for Arguments {
-            type Value = CommandArguments<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("arguments")
-            }
-
-            fn visit_borrowed_str<E: Error>(self, text: &'de str) -> Result<Self::Value, E> {
-                Ok(CommandArguments { command: Some(text.into()), max_millis: None })
-            }
-
-            fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
-                Ok(CommandArguments { command: Some(text.to_owned().into()), max_millis: None })
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut arguments = CommandArguments::default();
-                let mut best = COMMAND_KEYS.len();
-                while let Some(Key(key)) = map.next_key()? {
-                    let position = COMMAND_KEYS.iter().position(|name| *name == key);
-                    if let Some(position) = position.filter(|position| *position < best) {
-                        if let Argument::Text(text) = map.next_value()? {
-                            (arguments.command, best) = (Some(text), position);
-                        }
-                    } else if LIMIT_KEYS.contains(&&*key) {
-                        if let Argument::Number(millis) = map.next_value()? {
-                            arguments.max_millis = limit(millis);
-                        }
-                    } else {
-                        map.next_value::<IgnoredAny>()?;
-                    }
+        if let Some(command) = decode(arguments.as_str()) {
+            return Self { command: Some(command), max_millis: None };
+        }
+        let mut found = Self::default();
+        let mut best = COMMAND_KEYS.len();
+        for (key, value) in members(arguments) {
+            let Some(key) = decode(key) else { continue };
+            let position = COMMAND_KEYS.iter().position(|name| *name == key);
+            if let Some(position) = position.filter(|position| *position < best) {
+                if let Some(text) = text_of(value) {
+                    (found.command, best) = (Some(text), position);
                 }
-                Ok(arguments)
+            } else if LIMIT_KEYS.contains(&&*key)
+                && let Ok(millis) = value.parse()
+            {
+                found.max_millis = limit(millis);
             }
         }
+        found
     }
 }
 
@@ -87,76 +64,69 @@ fn limit(millis: f64) -> Option<NonZeroU32> {
     if MIN_LIMIT <= millis { NonZeroU32::new(millis as u32) } else { None }
 }
 
-/// The name of an argument.
-#[derive(Deserialize)]
-#[serde(transparent)]
-pub(super) struct Key<'a>(#[serde(borrow)] pub(super) Cow<'a, str>);
-
-/// The value of an argument.
-pub(super) enum Argument<'a> {
-    Text(Cow<'a, str>),
-    Number(f64),
-    Other,
+/// Returns the text of an argument. A list of words is joined with spaces.
+pub(super) fn text_of(value: &str) -> Option<Cow<'_, str>> {
+    if value.starts_with('[') {
+        return serde_json::from_str::<Words<'_>>(value).ok()?.0;
+    }
+    decode(value)
 }
 
-impl<'de: 'a, 'a> Deserialize<'de> for Argument<'a> {
+/// The words in a list, and in the lists in this list, joined with spaces. Other values have none.
+struct Words<'a>(Option<Cow<'a, str>>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Words<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         return deserializer.deserialize_any(AnyValue);
 
         struct AnyValue;
 
         impl<'de> Visitor<'de> for AnyValue {
-            type Value = Argument<'de>;
+            type Value = Words<'de>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a value")
             }
 
             fn visit_borrowed_str<E: Error>(self, text: &'de str) -> Result<Self::Value, E> {
-                Ok(Argument::Text(text.into()))
+                Ok(Words(Some(text.into())))
             }
 
             fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
-                Ok(Argument::Text(text.to_owned().into()))
+                Ok(Words(Some(text.to_owned().into())))
             }
 
             fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
                 let mut words: Vec<Cow<'_, str>> = Vec::new();
-                while let Some(item) = seq.next_element()? {
-                    if let Argument::Text(word) = item {
-                        words.push(word);
-                    }
+                while let Some(Words(word)) = seq.next_element()? {
+                    words.extend(word);
                 }
-                if words.is_empty() {
-                    return Ok(Argument::Other);
-                }
-                Ok(Argument::Text(words.join(" ").into()))
+                Ok(Words((!words.is_empty()).then(|| words.join(" ").into())))
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
                 while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-                Ok(Argument::Other)
+                Ok(Words(None))
             }
 
-            #[expect(clippy::cast_precision_loss, reason = "a time limit needs no precision")]
-            fn visit_u64<E: Error>(self, n: u64) -> Result<Self::Value, E> {
-                Ok(Argument::Number(n as f64))
+            fn visit_u64<E: Error>(self, _: u64) -> Result<Self::Value, E> {
+                Ok(Words(None))
             }
 
             fn visit_i64<E: Error>(self, _: i64) -> Result<Self::Value, E> {
-                Ok(Argument::Other)
+                Ok(Words(None))
             }
 
-            fn visit_f64<E: Error>(self, n: f64) -> Result<Self::Value, E> {
-                Ok(Argument::Number(n))
+            fn visit_f64<E: Error>(self, _: f64) -> Result<Self::Value, E> {
+                Ok(Words(None))
             }
 
             fn visit_bool<E: Error>(self, _: bool) -> Result<Self::Value, E> {
-                Ok(Argument::Other)
+                Ok(Words(None))
             }
 
             fn visit_unit<E: Error>(self) -> Result<Self::Value, E> {
-                Ok(Argument::Other)
+                Ok(Words(None))
             }
         }
     }

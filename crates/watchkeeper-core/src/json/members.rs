@@ -1,0 +1,110 @@
+//! The members of an object, without a parser of values: a [`Json`] is valid.
+
+use std::borrow::Cow;
+
+use memchr::memchr;
+
+use super::{Json, unescape::unescaped};
+use crate::near::end_of_string;
+
+/// Returns the members at the top level of an object as written: keys with their quotes, and
+/// values. Other values have none.
+pub(crate) fn members(json: &Json) -> impl Iterator<Item = (&str, &str)> {
+    let mut rest = json.as_str().trim_start().strip_prefix('{').unwrap_or_default();
+    std::iter::from_fn(move || {
+        let key = next_value(&mut rest)?;
+        Some((key, next_value(&mut rest)?))
+    })
+}
+
+/// Decodes a string as written, with its quotes. Returns `None` for other values.
+pub(crate) fn decode(value: &str) -> Option<Cow<'_, str>> {
+    let raw = value.strip_prefix('"')?.strip_suffix('"')?;
+    let Some(first) = memchr(b'\\', raw.as_bytes()) else { return Some(raw.into()) };
+    let text = unescaped(raw.as_bytes(), first, |text| String::from_utf8_lossy(text).into_owned());
+    Some(text.into())
+}
+
+/// Takes the next value from the inside of an object, or `None` at its end.
+fn next_value<'a>(rest: &mut &'a str) -> Option<&'a str> {
+    let text = rest.trim_start_matches([',', ':', ' ', '\t', '\n', '\r']);
+    let len = match text.as_bytes() {
+        [b'}', ..] | [] => return None,
+        [b'"', body @ ..] => end_of_string(body)? + 2,
+        [b'{' | b'[', ..] => nested_len(text.as_bytes())?,
+        scalar => {
+            let is_end = |byte: &u8| matches!(byte, b',' | b'}' | b' ' | b'\t' | b'\n' | b'\r');
+            scalar.iter().position(is_end)?
+        }
+    };
+    let (value, after) = text.split_at(len);
+    *rest = after;
+    Some(value)
+}
+
+/// Returns the length of the object or the array at the beginning of a text.
+fn nested_len(text: &[u8]) -> Option<usize> {
+    let mut depth = 0_usize;
+    let mut rest = text;
+    while let Some((byte, after)) = rest.split_first() {
+        rest = after;
+        match byte {
+            b'"' => rest = &after[end_of_string(after)? + 1..],
+            b'{' | b'[' => depth += 1,
+            b'}' | b']' => {
+                depth -= 1;
+                if depth == 0 {
+                    return Some(text.len() - rest.len());
+                }
+            }
+            _ => {}
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::{collection::vec, prelude::*};
+    use serde_json::Value;
+
+    use super::{decode, members};
+    use crate::Json;
+
+    fn json_value() -> impl Strategy<Value = Value> {
+        let text = "[a\"\\\\\n\u{e9}{}:, ]{0,3}|.{0,40}";
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<i8>().prop_map(Value::from),
+            any::<f32>().prop_map(Value::from),
+            text.prop_map(Value::from),
+        ];
+        leaf.prop_recursive(3, 12, 3, move |inner| {
+            prop_oneof![
+                vec(inner.clone(), 0..3).prop_map(Value::from),
+                vec((text, inner), 0..4)
+                    .prop_map(|members| Value::Object(members.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn reads_the_members_that_a_parser_reads(value in json_value(), is_pretty: bool) {
+            let text = if is_pretty { format!(" {value:#}") } else { value.to_string() };
+            let json = Json::parse(&text).unwrap();
+            let parsed = members(&json).map(|(key, value)| {
+                (decode(key).unwrap().into_owned(), serde_json::from_str(value).unwrap())
+            });
+            let expected: Vec<(String, Value)> = match &value {
+                Value::Object(members) => members.clone().into_iter().collect(),
+                _ => Vec::new(),
+            };
+            prop_assert_eq!(parsed.collect::<Vec<_>>(), expected);
+            if let Value::String(text) = &value {
+                let decoded = decode(json.as_str());
+                prop_assert_eq!(decoded.as_deref(), Some(&**text));
+            }
+        }
+    }
+}
