@@ -80,9 +80,12 @@ impl Source for Codex {
             return sink.skip_line("no time");
         };
         self.0.latest = self.0.latest.max(Some(at));
+        let content = Fingerprint::of(payload.raw);
+        let after = &line[payload.at + payload.raw.len()..];
+        let others = Fingerprint::of(&line[..payload.at]).and(Fingerprint::of(after));
         // A line that is repeated as a whole is a copy, in this file or another one.
-        if sink.is_new(Fingerprint::of(line).and(Fingerprint::of("codex"))) {
-            LineEvents { at, payload, state: &mut self.0, sink }.read(kind.raw());
+        if sink.is_new(content.and(others).and(Fingerprint::of("codex"))) {
+            LineEvents { at, payload, content, state: &mut self.0, sink }.read(kind.raw());
         }
     }
 

@@ -17,6 +17,8 @@ use crate::json::{Located, Text};
 pub(super) struct LineEvents<'l, 's> {
     pub(super) at: Timestamp,
     pub(super) payload: &'l Located<'l, Payload<'l>>,
+    /// The fingerprint of the text of the payload.
+    pub(super) content: Fingerprint,
     pub(super) state: &'l mut State,
     pub(super) sink: &'l mut EventSink<'s>,
 }
@@ -84,8 +86,8 @@ impl LineEvents<'_, '_> {
 
     /// Emits an event, unless its line was copied from another thread's file.
     fn emit(&mut self, kind: EventKind) {
-        let Located { raw, value: payload, .. } = self.payload;
-        let mut is_first = self.sink.is_first_here(Fingerprint::of(raw));
+        let payload = &self.payload.value;
+        let mut is_first = self.sink.is_first_here(self.content);
         if let Some(id) = payload.call_id.or(payload.response_id) {
             // The copy of a call may differ from the call, except in its id.
             let key = Fingerprint::of(id.raw()).and(Fingerprint::of(kind.name()));
