@@ -58,10 +58,18 @@ impl<Len: Copy + Into<u32>> Repetitions<Len> {
     /// span has enough rounds.
     #[inline(never)] // Inlined, this takes registers from the loop over bytes.
     pub(crate) fn push(&mut self, symbol: u32, len: Len) -> bool {
+        let is_equal = |earlier: &u32| u32::from(*earlier == symbol);
+        let is_repeated =
+            self.symbols[..MAX_SEGMENTS].iter().map(is_equal).fold(0, |any, it| any | it) != 0;
+        // Most segments of most texts are new.
         let mut excess = 0;
-        for ((run, earlier), max_few) in self.runs.iter_mut().zip(&self.symbols).zip(&MAX_FEW) {
-            *run = if *earlier == symbol { run.saturating_add(1) } else { 0 };
-            excess |= run.saturating_sub(*max_few);
+        if is_repeated {
+            for ((run, earlier), max_few) in self.runs.iter_mut().zip(&self.symbols).zip(&MAX_FEW) {
+                *run = if *earlier == symbol { run.saturating_add(1) } else { 0 };
+                excess |= run.saturating_sub(*max_few);
+            }
+        } else {
+            self.runs = [0; MAX_SEGMENTS];
         }
         self.symbols.copy_within(..MAX_SEGMENTS, 1);
         self.symbols[0] = symbol;

@@ -93,6 +93,8 @@ enum Line {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Class {
     Letter,
+    /// The first byte of a drawing character, or of a letter.
+    DrawnOrLetter,
     /// Emphasis, or a part of a drawn line. In code, a mark belongs to the next
     /// letter.
     Mark,
@@ -128,6 +130,11 @@ impl Segments {
         let mut at = 0;
         while let Some(&byte) = bytes.get(at) {
             let class = CLASSES[usize::from(byte)];
+            // Most bytes.
+            if class == Class::Letter && self.n_ticks == 0 && self.continues_segment() {
+                at += self.read_letters(&bytes[at..]);
+                continue;
+            }
             if class == Class::Tick {
                 if self.tick != byte {
                     self.end_ticks(at, &mut out);
@@ -141,7 +148,7 @@ impl Segments {
                 self.begin_line(byte, class, at, &mut out);
             }
             match class {
-                Class::Letter if byte == 0xe2 && self.fence == 0 && is_drawn(&bytes[at..]) => {
+                Class::DrawnOrLetter if self.fence == 0 && is_drawn(&bytes[at..]) => {
                     self.skip(1);
                     at += 2;
                 }
@@ -152,11 +159,11 @@ impl Segments {
                     self.skip(1);
                 }
                 Class::Tick => self.skip(1),
-                Class::Letter if self.continues_segment() => {
+                Class::Letter | Class::DrawnOrLetter if self.continues_segment() => {
                     at += self.read_letters(&bytes[at..]);
                     continue;
                 }
-                Class::Letter => {
+                Class::Letter | Class::DrawnOrLetter => {
                     self.letter(byte);
                     if MIN_CUT <= self.n_letters && self.is_cut(byte) {
                         out(self.take(), at + 1);
@@ -195,14 +202,18 @@ impl Segments {
 
     /// Reads letters with which a segment cannot end. Returns their number. One
     /// step for several letters takes less time.
+    #[inline]
     fn read_letters(&mut self, bytes: &[u8]) -> usize {
-        // That byte may begin a drawing character.
-        let is_letter =
-            |byte: &&u8| CLASSES[usize::from(**byte)] == Class::Letter && **byte != 0xe2;
         let max = usize::from(MIN_CUT - 1 - self.n_letters);
-        let n = 1 + bytes[1..].iter().take(max - 1).take_while(is_letter).count();
-        for byte in &bytes[..n] {
-            self.hash.push(*byte);
+        let is_letter = |byte: u8| CLASSES[usize::from(byte)] == Class::Letter;
+        self.hash.push(bytes[0]);
+        let mut n = 1;
+        while n < max
+            && let Some(&byte) = bytes.get(n)
+            && is_letter(byte)
+        {
+            self.hash.push(byte);
+            n += 1;
         }
         let n_letters = u8::try_from(n).unwrap_or(MIN_CUT);
         self.n_letters += n_letters;
@@ -316,8 +327,12 @@ fn is_drawn(bytes: &[u8]) -> bool {
 
 static CLASSES: [Class; 256] = {
     let mut classes = [Class::Letter; 256];
-    let others: [(&[u8], Class); 3] =
-        [(b"-+_=*#|.>", Class::Mark), (b"`~", Class::Tick), (b" \t\n\r\x0b\x0c", Class::Space)];
+    let others: [(&[u8], Class); 4] = [
+        (b"\xe2", Class::DrawnOrLetter),
+        (b"-+_=*#|.>", Class::Mark),
+        (b"`~", Class::Tick),
+        (b" \t\n\r\x0b\x0c", Class::Space),
+    ];
     let mut n = 0;
     while n < others.len() {
         let (bytes, class) = others[n];
