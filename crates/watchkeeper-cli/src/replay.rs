@@ -209,7 +209,12 @@ fn add_unread_paths(
         unreadable.map(|(path, error)| (path, format!("cannot read the folder: {error}")));
     for (file, reason) in missing.chain(unreadable) {
         let is_named = named.contains(&file);
-        report.skipped_files.push(SkippedFile { file, reason, skipped_lines: 0, is_named });
+        report.skipped_files.push(SkippedFile::new(
+            file,
+            reason,
+            &SkippedLines::default(),
+            is_named,
+        ));
     }
     for (file, agent) in found.unsupported {
         report.unsupported_files.entry(agent).or_default().push(file);
@@ -226,7 +231,7 @@ fn unread_sub_agents(files: &[PathBuf], named: &BTreeSet<PathBuf>) -> Vec<PathBu
 
 /// Adds a file without a session to the report.
 fn add_unread(unread: UnreadFile, named: &BTreeSet<PathBuf>, report: &mut Report) {
-    let UnreadFile { file, error, skipped_lines } = unread;
+    let UnreadFile { file, error, skipped } = unread;
     let is_named = named.contains(&file);
     let agent = match &error {
         _ if is_named => None,
@@ -243,12 +248,12 @@ fn add_unread(unread: UnreadFile, named: &BTreeSet<PathBuf>, report: &mut Report
             }
         }
         None => {
-            report.totals.skipped_lines += skipped_lines;
+            report.totals.skipped_lines += skipped.total();
             let reason = with_causes(&error);
             // The report names the file.
             let prefix = format!("{} ", safe_path(&file));
             let reason = reason.strip_prefix(&prefix).unwrap_or(&reason).to_owned();
-            report.skipped_files.push(SkippedFile { file, reason, skipped_lines, is_named });
+            report.skipped_files.push(SkippedFile::new(file, reason, &skipped, is_named));
         }
     }
 }
@@ -348,10 +353,10 @@ impl Run {
         }
         self.checked.skipped_lines += skipped.total();
         self.checked.misdated_files.extend(read.misdated);
-        for UnreadFile { file, error, skipped_lines } in read.failed {
+        for UnreadFile { file, error, skipped } in read.failed {
             let is_named = named.contains(&file);
             let reason = format!("not read to its end: {}", with_causes(&error));
-            let skipped = SkippedFile { file, reason, skipped_lines, is_named };
+            let skipped = SkippedFile::new(file, reason, &skipped, is_named);
             self.checked.skipped_files.push(skipped);
         }
     }

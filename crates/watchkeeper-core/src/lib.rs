@@ -110,7 +110,7 @@ pub mod author {
         secret::Secret,
         severity::percent,
         sink::{Retry, SinkError},
-        source::{ClientTotal, DedupCache, Environment, EventSink, SkippedLines},
+        source::{ClientTotal, DedupCache, Environment, EventSink, SkippedLine, SkippedLines},
         token_limit::{ParseTokenLimitError, TokenLimit},
     };
 }

@@ -156,7 +156,7 @@ impl<'a> EventSink<'a> {
 
     /// Counts the current line as skipped. `reason` is a few words.
     pub fn skip_line(&mut self, reason: &'static str) {
-        self.skipped_lines.count(reason);
+        self.skipped_lines.count(reason, self.file, self.line);
     }
 
     /// Counts a skipped part of a line, such as an event of an unknown type.
@@ -202,12 +202,32 @@ pub struct SkippedLines {
     pub lines: BTreeMap<&'static str, u64>,
     /// Skipped parts and unknown events of lines that were read.
     pub parts: BTreeMap<&'static str, u64>,
+    /// The first lines that were skipped as a whole, eight at most.
+    pub first: Vec<SkippedLine>,
+}
+
+/// A line that was skipped as a whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SkippedLine {
+    /// The name of the file in the origins of events.
+    pub file: Arc<str>,
+    /// The number of the line, counted from 1.
+    pub line: u64,
+    /// The reason, in a few words.
+    pub reason: &'static str,
 }
 
 impl SkippedLines {
-    /// Counts a skipped line.
-    pub fn count(&mut self, reason: &'static str) {
+    /// The largest number of lines in `first`.
+    const MAX_FIRST: usize = 8;
+
+    /// Counts a skipped line of a file. `line` is the number of the line, counted from 1.
+    pub fn count(&mut self, reason: &'static str, file: &Arc<str>, line: u64) {
         *self.lines.entry(reason).or_default() += 1;
+        if self.first.len() < Self::MAX_FIRST {
+            self.first.push(SkippedLine { file: file.clone(), line, reason });
+        }
     }
 
     /// Returns the number of skipped lines.
@@ -223,6 +243,8 @@ impl SkippedLines {
         for (reason, n) in &other.parts {
             *self.parts.entry(reason).or_default() += n;
         }
+        let room = Self::MAX_FIRST.saturating_sub(self.first.len());
+        self.first.extend(other.first.iter().take(room).cloned());
     }
 }
 
@@ -359,8 +381,21 @@ impl DedupCache {
 mod tests {
     use std::path::Path;
 
-    use super::{DedupCache, matches_name};
+    use super::{DedupCache, SkippedLines, matches_name};
     use crate::Fingerprint;
+
+    #[test]
+    fn keeps_the_places_of_the_first_skipped_lines() {
+        let [mut all, mut other] = [SkippedLines::default(), SkippedLines::default()];
+        let file = "a.jsonl".into();
+        (1..=5).for_each(|line| all.count("too long", &file, line));
+        (6..=20).for_each(|line| other.count("no `event`", &file, line));
+        all.add(&other);
+        assert_eq!(all.total(), 20);
+        let lines: Vec<_> = all.first.iter().map(|it| (it.line, it.reason)).collect();
+        let expected = (1..=8).map(|line| (line, if line < 6 { "too long" } else { "no `event`" }));
+        assert_eq!(lines, expected.collect::<Vec<_>>());
+    }
 
     #[test]
     fn keeps_recent_keys_in_bounded_memory() {

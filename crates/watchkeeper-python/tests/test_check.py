@@ -78,6 +78,33 @@ def test_files_that_are_not_read_are_in_the_report(
         watchkeeper.check(missing, policy_text=policy)
 
 
+def test_lines_that_are_not_read_are_in_the_report(
+    tmp_path: Path, policy: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "a.ndjson"
+    write_session(path, 3)
+    lines = path.read_text().splitlines()
+    lines[1:1] = ["{", '{"at": "2025-06-01T12:00:00Z", "session": "a"}']
+    path.write_text("\n".join(lines) + "\n")
+    other = tmp_path / "b.ndjson"
+    other.write_text('{"session": "b", "event": "prompt", "text": "p"}\n')
+    report = watchkeeper.check([path, other], policy_text=policy, source="ndjson")
+    assert [(it["file"], it["line"]) for it in report.skipped] == [
+        (str(other), None),
+        (str(other), 1),
+        (str(path), 2),
+        (str(path), 3),
+    ]
+    assert [it["reason"] for it in report.skipped[1::2]] == [
+        "no `at` that is an RFC 3339 time",
+        "no `event`",
+    ]
+    assert repr(report) == (
+        "<Report, 1 findings in 1 sessions, 1 files not read to their end, 3 lines skipped>"
+    )
+    assert "3 lines were skipped, one of them is line 1 of" in caplog.text
+
+
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has no named pipes")
 def test_files_that_could_be_read_forever_are_skipped(tmp_path: Path, policy: str) -> None:
     pipe = tmp_path / "pipe.jsonl"

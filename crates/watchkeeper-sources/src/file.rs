@@ -277,7 +277,7 @@ impl SessionFile {
             LineBytes::Whole(bytes) => {
                 self.source.read_line(bytes, number, events, skipped_lines, dedup_cache)?;
             }
-            LineBytes::TooLong => skipped_lines.count("too long"),
+            LineBytes::TooLong => skipped_lines.count("too long", self.source.file(), number),
         }
         Ok(true)
     }

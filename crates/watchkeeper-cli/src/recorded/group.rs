@@ -39,8 +39,8 @@ pub(crate) struct Group {
 pub(crate) struct UnreadFile {
     pub(crate) file: PathBuf,
     pub(crate) error: ReadError,
-    /// Number of skipped lines of a file without a session.
-    pub(crate) skipped_lines: u64,
+    /// Skipped lines of a file without a session.
+    pub(crate) skipped: SkippedLines,
 }
 
 /// The result of reading the files of a group.
@@ -66,12 +66,12 @@ pub(crate) fn group(
     let mut pipes = BTreeMap::new();
     let mut without = Vec::new();
     for path in files {
-        let mut skipped_lines = 0;
+        let mut skipped = SkippedLines::default();
         let opened = read_pipe(&path, &mut pipes);
         let opened = opened.and_then(|()| open(&path, only, kinds, &pipes));
         let first = opened.map_err(Into::into).and_then(|file| {
             let kind = file.kind();
-            Ok(first_event(file, &mut skipped_lines)?.map(|event| (event, kind)))
+            Ok(first_event(file, &mut skipped)?.map(|event| (event, kind)))
         });
         let error = match first {
             Ok(Some((event, kind))) => {
@@ -81,7 +81,7 @@ pub(crate) fn group(
             Ok(None) => ReadError::NoSession,
             Err(error) => error,
         };
-        without.push(UnreadFile { file: path, error, skipped_lines });
+        without.push(UnreadFile { file: path, error, skipped });
     }
     let mut groups: Vec<Group> = groups
         .into_iter()
@@ -161,13 +161,14 @@ pub(super) fn open(
     }
 }
 
-/// Returns the first event of a file. `skipped_lines` is set to the number of
-/// skipped lines before it.
-fn first_event(file: SessionFile, skipped_lines: &mut u64) -> Result<Option<Event>, ReadError> {
+/// Returns the first event of a file. `skipped` is set to the skipped lines before it.
+fn first_event(file: SessionFile, skipped: &mut SkippedLines) -> Result<Option<Event>, ReadError> {
     // The file is read again later, with the cache of the whole run.
     let mut cursor = Cursor::of_file(file);
     let next_at = cursor.peek(&mut DedupCache::default());
-    *skipped_lines = cursor.file.as_ref().map_or(0, |file| file.skipped_lines().total());
+    if let Some(file) = &cursor.file {
+        skipped.clone_from(file.skipped_lines());
+    }
     next_at?;
     Ok(cursor.pop())
 }
@@ -226,6 +227,7 @@ impl GroupRead {
     }
 
     pub(super) fn fail(&mut self, file: &Path, error: ReadError) {
-        self.failed.push(UnreadFile { file: file.to_owned(), error, skipped_lines: 0 });
+        let skipped = SkippedLines::default();
+        self.failed.push(UnreadFile { file: file.to_owned(), error, skipped });
     }
 }

@@ -1,12 +1,15 @@
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use serde::{Serialize, Serializer, ser::SerializeStruct as _};
 use watchkeeper_core::{
     Finding, SessionId, Severity, Timestamp,
-    author::{ClientTotal, Labels, SessionFacts, SkippedLines, Tokens, Totals, make_safe},
+    author::{
+        ClientTotal, Labels, SessionFacts, SkippedLine, SkippedLines, Tokens, Totals, make_safe,
+    },
 };
 
 use super::{
@@ -102,6 +105,8 @@ pub(crate) struct SessionReport {
     /// Number of skipped lines by reason.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) skipped_reasons: BTreeMap<&'static str, u64>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) first_skipped_lines: Vec<SkippedLineReport>,
     /// Usage by day and model, if the report is grouped by one of them.
     #[serde(skip)]
     pub(crate) usage: Vec<UsageSlice>,
@@ -133,9 +138,19 @@ pub(crate) struct SkippedFile {
     /// Number of skipped lines. The lines of a file that was read in part count in
     /// its session.
     pub(crate) skipped_lines: u64,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) first_skipped_lines: Vec<SkippedLineReport>,
     /// `true` if the command line names the file.
     #[serde(skip)]
     pub(crate) is_named: bool,
+}
+
+/// One of the first skipped lines of a session or a file.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct SkippedLineReport {
+    file: Arc<str>,
+    line: u64,
+    reason: &'static str,
 }
 
 /// Sessions and findings that the report leaves out.
@@ -200,6 +215,31 @@ impl Serialize for Notice<'_> {
     }
 }
 
+impl SkippedFile {
+    pub(crate) fn new(
+        file: PathBuf,
+        reason: String,
+        skipped: &SkippedLines,
+        is_named: bool,
+    ) -> Self {
+        let first_skipped_lines = SkippedLineReport::of(skipped);
+        Self { file, reason, skipped_lines: skipped.total(), first_skipped_lines, is_named }
+    }
+}
+
+impl SkippedLineReport {
+    fn of(skipped: &SkippedLines) -> Vec<Self> {
+        let first = skipped.first.iter();
+        first
+            .map(|SkippedLine { file, line, reason, .. }| Self {
+                file: file.clone(),
+                line: *line,
+                reason,
+            })
+            .collect()
+    }
+}
+
 impl SessionReport {
     pub(crate) fn new(
         facts: &SessionFacts,
@@ -233,6 +273,7 @@ impl SessionReport {
             n_hidden_findings: 0,
             skipped_lines: skipped.total(),
             skipped_reasons: skipped.lines.clone(),
+            first_skipped_lines: SkippedLineReport::of(skipped),
             usage: Vec::new(),
         }
     }
@@ -507,6 +548,7 @@ mod tests {
             findings: Vec::new(),
             n_hidden_findings: 0,
             skipped_lines: 0,
+            first_skipped_lines: Vec::new(),
             skipped_reasons: std::collections::BTreeMap::new(),
             usage: Vec::new(),
         }

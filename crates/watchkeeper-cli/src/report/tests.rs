@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use serde_json::Value;
 use watchkeeper_core::{
     Finding, Severity, Timestamp,
-    author::{Evidence, Origin, Tokens, is_unsafe},
+    author::{Evidence, Origin, SkippedLines, Tokens, is_unsafe},
     embed::Kinds,
 };
 
@@ -60,6 +60,7 @@ fn report_of(bytes: &[u8]) -> Report {
         n_hidden_findings: 0,
         skipped_lines: 0,
         skipped_reasons: std::collections::BTreeMap::default(),
+        first_skipped_lines: Vec::new(),
         usage: vec![UsageSlice {
             day: None,
             model: Some(text.as_str().into()),
@@ -69,12 +70,8 @@ fn report_of(bytes: &[u8]) -> Report {
     let about_monitor = Finding::about_monitor(at, "agents", Severity::Low, text.clone());
     let mut report = Report::default();
     report.add(session);
-    report.skipped_files.push(SkippedFile {
-        file: file.clone(),
-        reason: text,
-        skipped_lines: 0,
-        is_named: true,
-    });
+    let skipped = SkippedLines::default();
+    report.skipped_files.push(SkippedFile::new(file.clone(), text, &skipped, true));
     report.other_files.push(file.clone());
     report.unread_sub_agents.push(file.clone());
     let misdated = MisdatedLines { n_lines: 2, first: Some((3, at)) };

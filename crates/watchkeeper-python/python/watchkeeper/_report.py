@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 
+from watchkeeper._arguments import PATH, TEXT, require
 from watchkeeper._watchkeeper import check_recorded
 
 TYPE_CHECKING = False
@@ -25,8 +26,10 @@ class Report:
 
     `findings` are the findings of all sessions, the most severe first. `sessions` has a
     dictionary for each session: its totals of events, calls, tokens and dollars, and its
-    findings. `skipped` has a dictionary for each file that was not read to its end, with
-    the `file` and the `reason`, which `check` also logs. `totals` are the totals of all sessions.
+    findings. `skipped` has a dictionary for each file that was not read to its end, and for the
+    first eight skipped lines of each session: the `file`, the `line`, which is `None` for a
+    file, and the `reason`. `check` logs the files and the number of lines. `totals` are the
+    totals of all sessions.
     """
 
     findings: tuple[Finding, ...]
@@ -38,7 +41,11 @@ class Report:
         self._json = json
         self.findings = tuple(findings)
         self.sessions = json["sessions"]
-        self.skipped = json.get("skipped_files", [])
+        files, names = json.get("skipped_files", []), ("file", "line", "reason")
+        self.skipped = [{name: file.get(name) for name in names} for file in files]
+        for part in (*files, *self.sessions):
+            lines = part.get("first_skipped_lines", [])
+            self.skipped.extend({name: line[name] for name in names} for line in lines)
         self.totals = json["totals"]
 
     def to_dict(self) -> dict[str, Any]:
@@ -66,8 +73,13 @@ class Report:
         raise ValueError(message)
 
     def __repr__(self) -> str:
-        skipped = f", {len(self.skipped)} files not read to their end" if self.skipped else ""
+        n_files, n_lines = len(self._skipped_files()), self.totals["skipped_lines"]
+        skipped = f", {n_files} files not read to their end" if n_files else ""
+        skipped += f", {n_lines} lines skipped" if n_lines else ""
         return f"<Report, {len(self.findings)} findings in {len(self.sessions)} sessions{skipped}>"
+
+    def _skipped_files(self) -> list[dict[str, Any]]:
+        return [it for it in self.skipped if it["line"] is None]
 
 
 def check(
@@ -94,6 +106,8 @@ def check(
     if policy is not None and policy_text is not None:
         message = "set either policy or policy_text"
         raise TypeError(message)
+    require(PATH, policy=policy)
+    require(TEXT, policy_text=policy_text, source=source, min_severity=min_severity)
     if isinstance(paths, (str, os.PathLike)):
         paths = [paths]
     json, findings = check_recorded(
@@ -106,13 +120,22 @@ def check(
         min_severity=min_severity,
     )
     report = Report(json, findings)
-    if report.skipped:
-        first = report.skipped[0]
+    files = report._skipped_files()
+    if files:
         _logger.warning(
             "%s files were not read to their end, the first is %r: %s; see `Report.skipped`",
-            len(report.skipped),
-            first["file"],
-            first["reason"],
+            len(files),
+            files[0]["file"],
+            files[0]["reason"],
+        )
+    lines = report.skipped[len(files) :]
+    if lines:
+        _logger.warning(
+            "%s lines were skipped, one of them is line %s of %r: %s; see `Report.skipped`",
+            report.totals["skipped_lines"],
+            lines[0]["line"],
+            lines[0]["file"],
+            lines[0]["reason"],
         )
     return report
 

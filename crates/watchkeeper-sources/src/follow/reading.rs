@@ -257,7 +257,7 @@ impl Reading {
             let Shared { events, dedup_cache, .. } = shared;
             self.source.read_line(bytes, line.number, events, &mut skipped_lines, dedup_cache)
         } else {
-            skipped_lines.count("too long");
+            skipped_lines.count("too long", self.source.file(), line.number);
             Ok(())
         };
         for reason in skipped_lines.lines.keys() {
