@@ -36,3 +36,14 @@ def test_recorded_sessions_are_checked(
     assert "no session" in capsys.readouterr().err
     assert main(["check", str(tmp_path / "missing.jsonl")]) == 2
     assert "missing.jsonl" in capsys.readouterr().err
+
+
+def test_the_kind_of_all_files_can_be_set(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_session(tmp_path / "good.jsonl", 1)
+    path = str(tmp_path / "good.jsonl")
+    assert main(["check", path, "--source", "ndjson"]) == 0
+    assert main(["check", path, "--source", "codex"]) == 2
+    assert main(["check", path, "--source", "pigeon"]) == 2
+    assert "error: unknown source kind `pigeon`; known kinds: " in capsys.readouterr().err

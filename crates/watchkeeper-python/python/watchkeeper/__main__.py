@@ -33,11 +33,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     check = commands.add_parser("check", help="check recorded sessions")
     check.add_argument("paths", nargs="*", metavar="PATH", help="session files and folders")
     check.add_argument("--policy", help="a policy file, or the name of a built-in policy")
+    check.add_argument("--source", metavar="KIND", help="the kind of all files, such as ndjson")
     check.add_argument("--json", action="store_true", help="print the report as JSON")
     commands.add_parser("demo", help="show a session over its limit, and a loop")
     options = parser.parse_args(arguments)
     if options.command == "check":
-        return _check(options.paths, options.policy, as_json=options.json)
+        return _check(options)
     if options.command == "demo":
         from watchkeeper import demo
 
@@ -47,16 +48,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _check(paths: list[str], policy: str | None, *, as_json: bool) -> int:
+def _check(options: argparse.Namespace) -> int:
     import watchkeeper
 
     try:
-        report = watchkeeper.check(paths or None, policy)
-    except (watchkeeper.PolicyError, OSError) as error:
+        report = watchkeeper.check(options.paths or None, options.policy, source=options.source)
+    except (watchkeeper.PolicyError, OSError, ValueError) as error:
         print(f"error: {str(error).removeprefix('error: ')}", file=sys.stderr)
         return _ERROR
     data = report.to_dict()
-    if as_json:
+    if options.json:
         print(json.dumps(data))
     else:
         for finding in report.findings:
