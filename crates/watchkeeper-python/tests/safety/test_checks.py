@@ -28,6 +28,17 @@ def test_the_defaults_of_the_limits() -> None:
     assert (config.warning_threshold_75, config.warning_threshold_90) == (0.75, 0.90)
 
 
+@pytest.mark.parametrize("limit", [-1, -0.001, float("nan")])
+@pytest.mark.parametrize("name", ["max_session_duration", "turn_timeout", "tool_timeout"])
+def test_a_limit_is_not_negative(name: str, limit: float) -> None:
+    message = f"{name} must be a number of seconds from 0, not {limit!r}"
+    with pytest.raises(ValueError, match=message):
+        TimeoutConfig(**{name: limit})
+    config = TimeoutConfig()
+    with pytest.raises(ValueError, match=message):
+        setattr(config, name, limit)
+
+
 def test_a_warning_is_given_once_and_a_timeout_each_time() -> None:
     assert timeout_monitor(50).check_timeout() is None
     monitor = timeout_monitor(75)

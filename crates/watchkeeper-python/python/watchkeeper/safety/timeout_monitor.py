@@ -3,23 +3,34 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .safe_session import SafeSession
 
 __all__ = ["TimeoutConfig", "TimeoutMonitor"]
 
+_LIMITS = frozenset({"max_session_duration", "turn_timeout", "tool_timeout"})
+
 
 @dataclass
 class TimeoutConfig:
-    """Time limits in seconds, and the shares of a limit at which a warning is given."""
+    """Time limits in seconds, and the shares of a limit at which a warning is given.
+
+    Raises `ValueError` for a limit that is negative or NaN.
+    """
 
     max_session_duration: float = 1800
     turn_timeout: float = 300
     tool_timeout: float = 120
     warning_threshold_75: float = 0.75
     warning_threshold_90: float = 0.90
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in _LIMITS and isinstance(value, (int, float)) and not value >= 0:
+            message = f"{name} must be a number of seconds from 0, not {value!r}"
+            raise ValueError(message)
+        object.__setattr__(self, name, value)
 
 
 class TimeoutMonitor:
