@@ -1,10 +1,10 @@
 """A monitor beside a session, and its events."""
 
 import threading
-import time
 from typing import Any
+from unittest import mock
 
-from recording import LONG
+from recording import LONG, wait_until
 from watchkeeper.safety import BackgroundMonitor, MonitorEvent, SafeSession, TimeoutConfig
 
 CHECK_INTERVAL = 0.02
@@ -62,8 +62,11 @@ def flush(monitor: BackgroundMonitor) -> None:
     assert monitor._monitor.flush(LONG)
 
 
-def settle(monitor: BackgroundMonitor, seconds: float = 6 * CHECK_INTERVAL) -> None:
-    """Let several checks pass. Only time shows that no further event comes."""
-    flush(monitor)
-    time.sleep(seconds)
+def settle(monitor: BackgroundMonitor, n_checks: int = 3) -> None:
+    """Wait until the session was read several times, and the events are handled."""
+    recorder = monitor._recorder
+    assert recorder is not None
+    with mock.patch.object(recorder, "read", wraps=recorder.read) as read:
+        # The last reading may not have ended.
+        wait_until(lambda: read.call_count > n_checks)
     flush(monitor)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from background import Events, Watch, settle
+from background import CHECK_INTERVAL, Events, Watch, settle
 from recording import LONG, wait_until
 from watchkeeper.safety import (
     BackgroundMonitor,
@@ -134,7 +134,7 @@ def test_a_session_without_turns_has_no_turn_limit(watch: Watch) -> None:
     session.metrics.increment_reasoning_steps()
     session.record_tool_call("Read", {"path": "a"})
     session.end_tool_call(session.begin_tool_call("Read", {"path": "b"}))
-    settle(monitor, 0.3)
+    settle(monitor, round(0.3 / CHECK_INTERVAL))
     assert events.all == []
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from background import Events, settle
+from background import Events, flush
 from fake_model import FakeModel, Step, call
 from frameworks import client, load
 from watchkeeper.safety import from_env
@@ -32,7 +32,7 @@ def test_a_loop_of_an_agency_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
         assert monitor is not None
         try:
             assert agency.get_response_sync("Read the file.").final_output == "Done."
-            settle(monitor)
+            flush(monitor)
         finally:
             monitor.stop()
     assert events.messages == ["Same tool called 5+ times in a row"]
