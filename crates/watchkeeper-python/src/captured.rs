@@ -3,7 +3,7 @@
 use std::{borrow::Cow, cell::Cell};
 
 use pyo3::{
-    Bound, PyAny, PyResult, pyfunction,
+    Bound, PyAny, PyResult, PyTypeInfo, pyfunction,
     types::{
         PyAnyMethods as _, PyBool, PyBoolMethods as _, PyDict, PyDictMethods as _, PyFloat,
         PyFloatMethods as _, PyInt, PyList, PyListMethods as _, PyString, PyTuple,
@@ -25,15 +25,15 @@ const MAX_DEPTH: usize = 100;
 const MAX_VALUES: usize = 100_000;
 /// The largest text of one value, in bytes, if the others exceed the limit of a text.
 const MIN_CUT_LEN: usize = 256;
-/// The largest buffer that is kept.
-const MAX_BUFFER: usize = 1 << 16;
+/// The largest buffer that is allocated before its size is known.
+const MAX_BUFFER: usize = 1 << 12;
 /// The text in place of values that exceed a limit.
 const CUT: &str = "\u{2026}";
 
 thread_local! {
-    /// The buffer of the last copy. A buffer that has grown already saves most of the time
-    /// of a copy.
-    static BUFFER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+    /// The number of bytes of the last copy. A buffer that need not grow saves most of the
+    /// time of a copy.
+    static LAST_LEN: Cell<usize> = const { Cell::new(0) };
 }
 
 /// Arguments as a sequence of values.
@@ -45,7 +45,7 @@ thread_local! {
 /// of other types.
 #[derive(Debug)]
 pub(crate) struct Captured {
-    tokens: Box<[u8]>,
+    tokens: Vec<u8>,
     /// The forms of objects of other types.
     converted: Vec<Self>,
 }
@@ -65,16 +65,16 @@ impl Captured {
 
     /// Copies an object that is nested in `depth` others.
     fn of_value(value: &Bound<'_, PyAny>, depth: usize, budget: &mut Budget) -> PyResult<Self> {
-        let mut buffer = BUFFER.take();
-        buffer.clear();
+        let mut buffer = Vec::with_capacity(LAST_LEN.get().min(MAX_BUFFER));
         let tokens = TokenWriter(&mut buffer);
         let mut capture = Capture { tokens, depth, pending: Vec::new(), budget };
         capture.value(value);
         let pending = capture.pending;
-        let tokens = buffer.as_slice().into();
-        if buffer.capacity() <= MAX_BUFFER {
-            BUFFER.set(buffer);
+        LAST_LEN.set(buffer.len());
+        if buffer.len() < buffer.capacity() / 2 {
+            buffer.shrink_to_fit();
         }
+        let tokens = buffer;
         // Code of the objects runs after the copying, since such code can change a container.
         let converted = pending.into_iter().map(|Pending { object, depth, is_key }| {
             let text = match converted::convert(&object)? {
@@ -92,7 +92,7 @@ impl Captured {
     fn of_text(text: &str, budget: &mut Budget) -> Self {
         let mut tokens = Vec::new();
         TokenWriter(&mut tokens).text(&budget.limited(text));
-        Self { tokens: tokens.into(), converted: Vec::new() }
+        Self { tokens, converted: Vec::new() }
     }
 
     /// Returns the arguments as JSON. A text that is valid JSON remains unchanged.
@@ -114,6 +114,11 @@ impl Captured {
             }
         });
     }
+}
+
+/// Returns a value as one of a type. Unlike a failed `cast`, this makes no error.
+fn as_type<'a, 'py, T: PyTypeInfo>(value: &'a Bound<'py, PyAny>) -> Option<&'a Bound<'py, T>> {
+    if value.is_instance_of::<T>() { value.cast().ok() } else { None }
 }
 
 /// The number of values and bytes that are copied already.
@@ -157,17 +162,17 @@ impl<'a, 'py> Capture<'a, 'py> {
         self.budget.n_values += 1;
         if self.budget.is_exceeded() {
             self.text(CUT);
-        } else if let Ok(string) = value.cast::<PyString>() {
+        } else if let Some(string) = as_type::<PyString>(value) {
             self.text(&text::of_string(string));
-        } else if let Ok(dict) = value.cast::<PyDict>() {
+        } else if let Some(dict) = as_type::<PyDict>(value) {
             self.nested(TokenWriter::start_object, |capture| capture.entries(dict));
-        } else if let Ok(list) = value.cast::<PyList>() {
+        } else if let Some(list) = as_type::<PyList>(value) {
             self.nested(TokenWriter::start_array, |capture| capture.items(list.iter()));
         } else if value.is_none() {
             self.tokens.null();
-        } else if let Ok(bool) = value.cast::<PyBool>() {
+        } else if let Some(bool) = as_type::<PyBool>(value) {
             self.tokens.bool(bool.is_true());
-        } else if let Ok(int) = value.cast::<PyInt>() {
+        } else if let Some(int) = as_type::<PyInt>(value) {
             if let Ok(n) = int.extract::<i64>() {
                 self.tokens.int(n);
             } else if let Ok(n) = int.extract::<u64>() {
@@ -175,14 +180,14 @@ impl<'a, 'py> Capture<'a, 'py> {
             } else {
                 self.convert_later(int, false);
             }
-        } else if let Ok(float) = value.cast::<PyFloat>() {
+        } else if let Some(float) = as_type::<PyFloat>(value) {
             let number = float.value();
             if number.is_finite() {
                 self.tokens.float(number);
             } else {
                 self.text(&number.to_string());
             }
-        } else if let Ok(tuple) = value.cast::<PyTuple>() {
+        } else if let Some(tuple) = as_type::<PyTuple>(value) {
             self.nested(TokenWriter::start_array, |capture| capture.items(tuple.iter()));
         } else {
             self.convert_later(value, false);

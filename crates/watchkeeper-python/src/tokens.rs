@@ -45,6 +45,7 @@ impl TokenWriter<'_> {
     }
 
     pub(crate) fn text(&mut self, text: &str) {
+        self.0.reserve(1 + N_BYTES + text.len());
         self.number(TEXT, (text.len() as u64).to_le_bytes());
         self.0.extend_from_slice(text.as_bytes());
     }
@@ -69,8 +70,9 @@ impl TokenWriter<'_> {
     }
 
     fn number(&mut self, tag: u8, bytes: [u8; N_BYTES]) {
-        self.0.push(tag);
-        self.0.extend_from_slice(&bytes);
+        let mut token = [tag; 1 + N_BYTES];
+        token[1..].copy_from_slice(&bytes);
+        self.0.extend_from_slice(&token);
     }
 }
 
