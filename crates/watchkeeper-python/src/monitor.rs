@@ -5,9 +5,7 @@ use std::{
 };
 
 use pyo3::{
-    Bound, PyAny, PyErr, PyResult, Python,
-    exceptions::PyRuntimeError,
-    pyclass, pyfunction, pymethods,
+    Bound, PyAny, PyErr, PyResult, Python, pyclass, pyfunction, pymethods,
     types::{PyAnyMethods as _, PyMapping, PyMappingMethods as _},
 };
 use watchkeeper::Monitor;
@@ -116,6 +114,20 @@ impl MonitorCore {
         py.detach(|| running.is_some_and(|running| running.is_running()))
     }
 
+    /// Whether the monitor was started, in this process or in the one that it was forked from.
+    #[getter]
+    fn has_started(&self) -> bool {
+        self.run.running().is_some() || self.run.is_forked()
+    }
+
+    /// Lets the monitor handle the recorded events now instead of within milliseconds, for
+    /// `open_findings`.
+    fn handle_soon(&self) {
+        if let Some(running) = self.run.running() {
+            running.handle_soon();
+        }
+    }
+
     /// Waits until every event is handled and its findings are delivered. Returns whether
     /// this is so.
     fn flush(&self, py: Python<'_>, timeout: f64) -> PyResult<bool> {
@@ -182,7 +194,8 @@ impl MonitorCore {
         Counts::new(counts.unwrap_or_default(), self.run.n_not_recorded(), n_errors)
     }
 
-    /// Records the start of a session, and returns its handle.
+    /// Records the start of a session, and returns its handle. Events are dropped and
+    /// counted while there is no monitor.
     #[pyo3(signature = (
         id, *, agent=None, cwd=None, model=None, version=None, parent=None, labels=None,
         started_at=None,
@@ -199,9 +212,6 @@ impl MonitorCore {
         labels: Option<&Bound<'_, PyMapping>>,
         started_at: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Session> {
-        if self.run.running().is_none() && !self.run.is_forked() {
-            return Err(PyRuntimeError::new_err("the monitor is not started"));
-        }
         let mut facts = Facts::default();
         facts.start.cwd = cwd.map(|cwd| cwd.to_string_lossy().into());
         facts.start.model = model.map(Into::into);

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
@@ -204,14 +205,59 @@ def test_a_stopped_session_ends_all_of_its_agents() -> None:
 
 def test_without_a_monitor_the_first_event_starts_one_for_all_attachments() -> None:
     script = """
-import threading
 import watchkeeper
-from watchkeeper._attach import _attachment
 from watchkeeper._attach._run import Run
 attachments = [watchkeeper.Attachment(), watchkeeper.Attachment()]
-assert _attachment._default is None
+assert attachments[0]._monitor is None
 run = Run.start(attachments[0], "coder")
 assert attachments[0].monitor is attachments[1].monitor
 assert attachments[0].monitor.is_running
 """
     subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
+@pytest.mark.parametrize("start", ['Run.start(attachment, "child")', 'parent.start_agent("child")'])
+def test_without_a_monitor_a_forked_process_starts_its_own(start: str) -> None:
+    script = f"""
+import os, warnings
+warnings.simplefilter("ignore", DeprecationWarning)  # of fork beside threads
+import watchkeeper
+from watchkeeper._attach._run import Run
+attachment = watchkeeper.Attachment(act="stop")
+parent = Run.start(attachment, "parent")
+child = os.fork()
+if child == 0:
+    run = {start}
+    for i in range(6):
+        run.before_tool("list_files", {{"folder": "src"}}, f"c{{i}}")
+        run.after_tool(f"c{{i}}", "a.py")
+    try:
+        run.before_model()
+    except watchkeeper.RunStopped:
+        os._exit(7)
+    os._exit(1)
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+assert attachment.monitor.is_running
+assert attachment.monitor.counts.dropped == 0
+"""
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
+
+
+def test_a_monitor_that_is_not_running_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    monitor = watchkeeper.Monitor(on_finding=lambda _: None)
+    attachment = watchkeeper.Attachment(monitor, "stop")
+    run = Run.start(attachment, "first")
+    repeat(run)
+    run.before_model()
+    run.end()
+    Run.start(attachment, "second").prompt("List the files.")
+    (record,) = caplog.records
+    assert "the monitor is not running: session first-" in record.message
+    assert record.exc_info is None
+    with monitor:
+        repeat(Run.start(attachment, "third"))
+        assert monitor.flush(10)
+        assert monitor.counts.findings > 0
+    Run.start(attachment, "fourth")
+    assert "session fourth-" in caplog.records[-1].message

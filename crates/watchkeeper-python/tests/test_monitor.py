@@ -1,6 +1,7 @@
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -222,3 +223,24 @@ def test_the_help_of_native_methods_names_the_types(native: type) -> None:
     types = ("`str`", "`bool`", "`int`", "any object", "a time", '`"person"`', '`"declined"`')
     for name in methods:
         assert any(it in (vars(native)[name].__doc__ or "") for it in types), name
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("policy", 3), ("policy_text", b"version = 1"), ("queue_capacity", "1"), ("on_finding", 3)],
+)
+def test_an_error_about_a_type_names_the_argument(name: str, value: object) -> None:
+    arguments: dict[str, Any] = {name: value}
+    with pytest.raises(TypeError, match=rf"^{name} must be .*, not {type(value).__name__}$"):
+        watchkeeper.Monitor(**arguments)
+
+
+@pytest.mark.parametrize("name", ["id", "agent", "cwd", "model", "version", "parent", "labels"])
+def test_an_error_about_a_type_names_the_argument_of_a_session(name: str, policy: str) -> None:
+    arguments: dict[str, Any] = {"id": "s", name: 3}
+    message = rf"^{name} must be .*, not int$"
+    with (
+        watchkeeper.Monitor(policy_text=policy) as monitor,
+        pytest.raises(TypeError, match=message),
+    ):
+        monitor.session(**arguments)

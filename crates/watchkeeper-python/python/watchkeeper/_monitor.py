@@ -9,6 +9,7 @@ import sys
 import threading
 from time import monotonic, sleep
 
+from watchkeeper._arguments import INTEGER, MAPPING, PATH, TEXT, require
 from watchkeeper._callback import Callback
 from watchkeeper._watchkeeper import MonitorCore, close_gate, stop_all
 
@@ -18,12 +19,13 @@ if TYPE_CHECKING:
     import datetime
     from collections.abc import Callable, Mapping
     from types import TracebackType
+    from typing import Any
 
     from typing_extensions import Self
 
     from watchkeeper._watchkeeper import Counts, Deliveries, Finding, Session
 
-__all__ = ["Monitor"]
+__all__ = ["Monitor", "core_of"]
 
 # The longest time in seconds that the exit waits for interrupted callbacks.
 _INTERRUPTION_TIMEOUT = 0.5
@@ -70,6 +72,10 @@ class Monitor:
         if policy is not None and policy_text is not None:
             message = "set either policy or policy_text"
             raise TypeError(message)
+        require(PATH, policy=policy)
+        require(TEXT, policy_text=policy_text)
+        require(INTEGER, queue_capacity=queue_capacity)
+        _require_function(on_finding)
         if queue_capacity is not None and not 1 <= queue_capacity <= _MAX_QUEUE_CAPACITY:
             message = f"queue_capacity must be from 1 to {_MAX_QUEUE_CAPACITY:,}"
             raise ValueError(message)
@@ -143,6 +149,13 @@ class Monitor:
 
         Raises `RuntimeError` if the monitor was never started.
         """
+        if not self._core.has_started:
+            message = "the monitor is not started"
+            raise RuntimeError(message)
+        require(TEXT, is_optional=False, id=id)
+        require(TEXT, agent=agent, model=model, version=version, parent=parent)
+        require(PATH, cwd=cwd)
+        require(MAPPING, labels=labels)
         return self._core.session(
             id,
             agent=agent,
@@ -291,6 +304,17 @@ class Monitor:
             self._callback.abandon()
         if self._restart_after_fork:
             self._start(is_after_fork=True)
+
+
+def _require_function(on_finding: Any) -> None:
+    if on_finding is not None and not callable(on_finding):
+        message = f"on_finding must be a function, not {type(on_finding).__name__}"
+        raise TypeError(message)
+
+
+def core_of(monitor: Monitor) -> MonitorCore:
+    """Return the native part of a monitor, for the other modules of this package."""
+    return monitor._core
 
 
 # The monitors by their `id`: a subclass need not be hashable. A monitor is kept until its

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import uuid
 from collections import deque
@@ -10,12 +11,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from watchkeeper._attach._decision import Decisions
+from watchkeeper._monitor import Monitor, core_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from watchkeeper._attach._decision import Act, Severity
-    from watchkeeper._monitor import Monitor
     from watchkeeper._watchkeeper import Finding
 
 __all__ = ["Action", "Attachment", "logger"]
@@ -65,13 +66,28 @@ class Attachment:
         self._act = act
         self._severity = severity
         self._on_action = on_action
+        # The log has a line about the monitor that is not running.
+        self._has_warned = False
 
     @property
     def monitor(self) -> Monitor:
-        """The monitor. Without one, the first use starts a monitor for all attachments."""
-        if self._monitor is None:
-            self._monitor = _default_monitor()
-        return self._monitor
+        """The monitor. Without one, the first use starts a monitor for all attachments.
+
+        A forked process starts a monitor of its own.
+        """
+        return _default.get() if self._monitor is None else self._monitor
+
+    def check_monitor(self, session_id: str) -> None:
+        """Log once that the monitor is not running, so that a session is not watched."""
+        if self.monitor.is_running:
+            self._has_warned = False
+        elif not self._has_warned:
+            self._has_warned = True
+            logger.warning(
+                "the monitor is not running: session %s is not watched, nor are later sessions "
+                "until its start",
+                session_id,
+            )
 
     @property
     def act(self) -> Act:
@@ -87,8 +103,7 @@ class Attachment:
         self.actions.append(action)
         logger.info("%s in session %s: %s", action.action, action.session, action.text)
         if is_new:
-            core = self.monitor._core
-            core.report(action.session, action.agent, action.text)
+            core_of(self.monitor).report(action.session, action.agent, action.text)
         if self._on_action is not None:
             try:
                 self._on_action(action)
@@ -97,8 +112,6 @@ class Attachment:
 
 
 def _check_types(monitor: Any, on_action: Any) -> None:
-    from watchkeeper._monitor import Monitor
-
     if monitor is not None and not isinstance(monitor, Monitor):
         message = f"monitor must be a watchkeeper.Monitor, not {type(monitor).__name__}"
         raise TypeError(message)
@@ -112,17 +125,30 @@ def new_session_id(name: str | None) -> str:
     return f"{name or 'agent'}-{uuid.uuid4().hex[:12]}"
 
 
-_lock = threading.Lock()
-_default: Monitor | None = None
+class _DefaultMonitor:
+    """The monitor of attachments without one."""
+
+    def __init__(self) -> None:
+        self._monitor: Monitor | None = None
+        # The process that has started the monitor.
+        self._process: int | None = None
+        self.renew_lock()
+
+    def get(self) -> Monitor:
+        """Return the monitor. The first call of each process starts it."""
+        with self._lock:
+            if self._monitor is None:
+                self._monitor = Monitor()
+            if self._process != os.getpid():
+                self._monitor.start()
+                self._process = os.getpid()
+            return self._monitor
+
+    def renew_lock(self) -> None:
+        """Replace the lock, which a thread that a forked process does not have can hold."""
+        self._lock = threading.Lock()
 
 
-def _default_monitor() -> Monitor:
-    """Return the monitor of attachments without one. Starts the monitor if necessary."""
-    from watchkeeper._monitor import Monitor
-
-    global _default  # noqa: PLW0603
-    with _lock:
-        if _default is None:
-            _default = Monitor()
-        _default.start()
-        return _default
+_default = _DefaultMonitor()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_default.renew_lock)

@@ -41,9 +41,11 @@ _HOSTED_TOOLS = frozenset(
 _GUARDRAIL_NAME = "watchkeeper"
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class _CurrentCall:
     """The tool call that the present task runs."""
+
+    __slots__ = ("id", "run")
 
     id: str
     run: Run

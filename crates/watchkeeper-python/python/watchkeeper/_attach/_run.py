@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 from watchkeeper._attach._attachment import Action, logger, new_session_id
 from watchkeeper._attach._decision import Result
 from watchkeeper._errors import RunStopped
+from watchkeeper._monitor import core_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -47,7 +48,7 @@ class _SessionState:
         self.attachment = attachment
         self.session = session
         self.id = session.id
-        self.core = attachment.monitor._core
+        self.core = core_of(attachment.monitor)
         self.decisions = attachment.decisions()
         self.lock = threading.Lock()
         self.n_agents = 0
@@ -96,15 +97,16 @@ class Run:
     ) -> Run:
         """Record the start of a session."""
         session_id = session_id or new_session_id(name)
-        monitor = attachment.monitor
-        if not monitor.is_running:
-            logger.warning("the monitor is not running: session %s is not watched", session_id)
-        session = monitor.session(session_id, model=model, cwd=cwd, labels=labels)
+        attachment.check_monitor(session_id)
+        core = core_of(attachment.monitor)
+        session = core.session(session_id, model=model, cwd=cwd, labels=labels)
         return cls(_SessionState(attachment, session), session)
 
     def start_agent(self, name: str | None, agent_id: str | None = None) -> Run:
         """Record the start of a sub-agent."""
         state = self._state
+        # In a forked process, starts the monitor of attachments without one.
+        state.attachment.check_monitor(state.id)
         with state.lock:
             state.n_agents += 1
             agent_id = agent_id or f"{name or 'agent'}-{state.n_agents}"
@@ -282,6 +284,9 @@ class Run:
             call.succeed(output)
         else:
             call.fail(output)
+        if state.decisions.act == "stop":
+            # The next model call waits for the findings.
+            state.core.handle_soon()
 
     @_never_raises
     def hosted_tool(self, tool: str, arguments: object, call_id: str, *, ok: bool) -> None:
