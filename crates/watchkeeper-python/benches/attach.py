@@ -2,7 +2,8 @@
 
 Measures the steps of an agent of the OpenAI Agents SDK between two responses of the model:
 the tool call, its result, and the start of the next model call. The model answers at once,
-without a network. Runs with and without `attach` alternate.
+without a network. Runs with and without `attach` alternate. Those with empty hooks show how
+much of the time the SDK needs to call any hooks.
 
     python benches/attach.py [CALLS]
 """
@@ -30,6 +31,8 @@ import watchkeeper
 # The number of calls in one run, and of runs that are not measured.
 RUN_CALLS, WARM_UP = 50, 4
 ACTS = ("observe", "nudge", "stop")
+WITHOUT, EMPTY_HOOKS = "without", "empty hooks"
+WAYS = (WITHOUT, EMPTY_HOOKS, *ACTS)
 
 
 class FastModel(agents.Model):
@@ -68,14 +71,20 @@ async def write(path: str, text: str) -> str:
     return f"wrote {len(text)} characters to {path}"
 
 
-def run(monitor, act):
+def allow(_):
+    return agents.ToolGuardrailFunctionOutput.allow()
+
+
+def run(monitor, way):
     model = FastModel()
     agent = agents.Agent(name="bench", tools=[write], model=model)
-    if act is not None:
-        # Each run has a guardrail of its own.
-        write.tool_input_guardrails = None
-        watchkeeper.attach(agent, monitor, act)
+    if way == EMPTY_HOOKS:
+        agent.hooks = agents.AgentHooks()
+        write.tool_input_guardrails = [agents.ToolInputGuardrail(allow, name="bench")]
+    elif way in ACTS:
+        watchkeeper.attach(agent, monitor, way)
     asyncio.run(agents.Runner.run(agent, "go", max_turns=RUN_CALLS + 1))
+    # Each run has guardrails of its own.
     write.tool_input_guardrails = None
     return model.times
 
@@ -86,26 +95,28 @@ def percentile(times, part):
 
 def main():
     n_runs = (int(sys.argv[1]) if len(sys.argv) > 1 else 2000) // RUN_CALLS
-    times = {act: [] for act in (None, *ACTS)}
+    times = {way: [] for way in WAYS}
     with watchkeeper.Monitor(on_finding=lambda _: None) as monitor:
         for i in range(WARM_UP + n_runs):
-            for act, measured in times.items():
-                run_times = run(monitor, act)
+            # Each way follows each other one equally often.
+            for n in range(len(WAYS)):
+                way = WAYS[(i + n * (1 + i % (len(WAYS) - 1))) % len(WAYS)]
+                run_times = run(monitor, way)
                 if i >= WARM_UP:
-                    measured.extend(run_times)
+                    times[way].extend(run_times)
     print(f"{n_runs * RUN_CALLS} tool calls each, in microseconds")
     for i, clock in enumerate(["elapsed time", "processor time of the agent's thread"]):
-        print(f"\n{clock:<10}\n{'':>10} {'p50':>8} {'p99':>8} {'added p50':>10} {'added p99':>10}")
+        print(f"\n{clock}\n{'':>11} {'p50':>8} {'p99':>8} {'added p50':>10} {'added p99':>10}")
         base = None
-        for act, measured in times.items():
+        for way, measured in times.items():
             values = [value[i] for value in measured]
             row = [percentile(values, part) for part in (50, 99)]
             base = base or row
             added = [value - other for value, other in zip(row, base, strict=True)]
-            numbers = row + (added if act else [])
+            numbers = row + (added if way != WITHOUT else [])
             widths = (8, 8, 10, 10)
             cells = [f"{n:>{width}.1f}" for n, width in zip(numbers, widths, strict=False)]
-            print(f"{act or 'without':>10}", *cells)
+            print(f"{way:>11}", *cells)
 
 
 if __name__ == "__main__":

@@ -134,9 +134,9 @@ def test_a_repeated_call_is_answered(
     model = Model(call)
     agent = agents.Agent(name="Coder", tools=[tool], model=model)
     with Watched(POLICY) as watched:
-        attachment = watchkeeper.attach(agent, watched.monitor, act)
-        # Attaching twice changes nothing.
         watchkeeper.attach(agent, watched.monitor, act)
+        # The tools are wrapped once, and the agent uses the latest attachment.
+        attachment = watchkeeper.attach(agent, watched.monitor, act)
         if act == "stop":
             with pytest.raises(watchkeeper.RunStopped):
                 asyncio.run(agents.Runner.run(agent, "go", max_turns=40))
