@@ -4,7 +4,7 @@ use memchr::memchr;
 use wide::u8x16;
 
 /// The number of bytes that are compared at once.
-pub(crate) const CHUNK: usize = 16;
+pub const CHUNK: usize = 16;
 
 /// Returns the offset of the quote that ends a JSON string. The text begins after the first
 /// quote of the string.
@@ -73,10 +73,27 @@ pub fn find_in_chunk(byte: u8, chunk: &[u8; CHUNK]) -> Option<usize> {
     (positions != 0).then(|| positions.trailing_zeros() as usize % CHUNK)
 }
 
-/// Returns the positions of backslashes and those of bytes that are not ASCII, as bits.
-#[inline]
-pub fn escapes_and_non_ascii(chunk: &[u8; CHUNK]) -> (u32, u32) {
-    (positions(b'\\', chunk), u8x16::new(*chunk).to_bitmask())
+/// The positions of the bytes of a chunk that have a meaning in JSON strings, as bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SpecialBytes {
+    /// The positions of quotes.
+    pub quotes: u32,
+    /// The positions of backslashes.
+    pub backslashes: u32,
+    /// The positions of bytes that are not ASCII.
+    pub non_ascii: u32,
+}
+
+impl SpecialBytes {
+    /// Finds the special bytes of a chunk.
+    #[inline]
+    pub fn of(chunk: &[u8; CHUNK]) -> Self {
+        Self {
+            quotes: positions(b'"', chunk),
+            backslashes: positions(b'\\', chunk),
+            non_ascii: u8x16::new(*chunk).to_bitmask(),
+        }
+    }
 }
 
 /// Returns the positions of a byte in a chunk, as bits.
@@ -89,7 +106,7 @@ fn positions(byte: u8, chunk: &[u8; CHUNK]) -> u32 {
 mod tests {
     use proptest::{collection::vec, prelude::*};
 
-    use super::{CHUNK, end_of_string, escapes_and_non_ascii, find_in_chunk};
+    use super::{CHUNK, SpecialBytes, end_of_string, find_in_chunk};
 
     fn bytes() -> impl Strategy<Value = Vec<u8>> {
         let byte = prop_oneof![1 => Just(b'"'), 2 => Just(b'\\'), 20 => any::<u8>()];
@@ -113,10 +130,12 @@ mod tests {
                 let naive = chunk.iter().position(|other| *other == byte);
                 prop_assert_eq!(find_in_chunk(byte, &chunk), naive);
             }
-            let (escapes, non_ascii) = escapes_and_non_ascii(&chunk);
+            let special = SpecialBytes::of(&chunk);
             for (at, byte) in chunk.iter().enumerate() {
-                prop_assert_eq!(escapes >> at & 1 != 0, *byte == b'\\');
-                prop_assert_eq!(non_ascii >> at & 1 != 0, !byte.is_ascii());
+                let is_set = |positions: u32| positions >> at & 1 != 0;
+                prop_assert_eq!(is_set(special.quotes), *byte == b'"');
+                prop_assert_eq!(is_set(special.backslashes), *byte == b'\\');
+                prop_assert_eq!(is_set(special.non_ascii), !byte.is_ascii());
             }
         }
 

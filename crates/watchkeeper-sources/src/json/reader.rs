@@ -4,7 +4,7 @@ use watchkeeper_core::author::end_of_string;
 
 use super::{
     Text,
-    strict::{check_string, is_scalar},
+    strict::{is_scalar, string_len},
 };
 
 /// Reads one JSON text.
@@ -20,7 +20,7 @@ pub(crate) struct Reader<'a> {
 pub(crate) type Malformed = &'static str;
 
 const NOT_JSON: Malformed = "not JSON";
-const ENDS_EARLY: Malformed = "ends in the middle of JSON";
+pub(super) const ENDS_EARLY: Malformed = "ends in the middle of JSON";
 /// The depth from which objects are skipped. Some declarations contain themselves, and no
 /// format nests objects as deep.
 const MAX_DEPTH: u8 = 16;
@@ -118,9 +118,9 @@ impl<'a> Reader<'a> {
     pub(crate) fn text(&mut self) -> Result<Option<Text<'a>>, Malformed> {
         if self.peek()? == b'"' {
             let body = &self.rest[1..];
-            let raw = self.quoted()?;
-            check_string(body, raw.len())?;
-            return Ok(Some(Text::new(raw)));
+            let len = string_len(body)?;
+            self.rest = &body[len + 1..];
+            return Ok(Some(Text::new(&body[..len])));
         }
         self.raw()?;
         Ok(None)

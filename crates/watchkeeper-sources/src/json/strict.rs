@@ -9,53 +9,73 @@
 //! * Control characters in strings are accepted. Their meaning is clear.
 
 use simdutf8::basic::from_utf8;
-use watchkeeper_core::author::escapes_and_non_ascii;
+use watchkeeper_core::author::{CHUNK, SpecialBytes, end_of_string};
 
-use super::Malformed;
+use super::{Malformed, reader::ENDS_EARLY};
 
 const NOT_UTF8: Malformed = "not UTF-8";
 const INVALID_ESCAPE: Malformed = "invalid escape in a string";
 
-/// Checks a string of `len` bytes at the beginning of `text`. The string is as written between its
-/// quotes.
-pub(super) fn check_string(text: &[u8], len: usize) -> Result<(), Malformed> {
-    let raw = &text[..len];
-    let mut is_ascii = true;
-    let mut at = 0;
-    while at < len {
-        // The text after the string is searched, too, so that most strings need no loop over bytes.
-        let Some(chunk) = text[at..].first_chunk() else {
-            return check_end(raw, at, is_ascii);
-        };
-        let (backslashes, non_ascii) = escapes_and_non_ascii(chunk);
-        let n_before = backslashes.trailing_zeros() as usize;
-        if at + n_before < len && backslashes != 0 {
-            at += n_before + 1;
-            at += escape_len(&raw[at..]).ok_or(INVALID_ESCAPE)?;
-        } else {
-            at += chunk.len();
+/// Checks a string, and returns its length. The text begins after the first quote of the string.
+pub(super) fn string_len(text: &[u8]) -> Result<usize, Malformed> {
+    let (mut at, mut non_ascii) = (0, 0);
+    // The first bit is set if the first byte of the chunk is part of an escape.
+    let mut escaped = 0;
+    while let Some(chunk) = text[at..].first_chunk::<CHUNK>() {
+        let special = SpecialBytes::of(chunk);
+        let mut marks = (special.quotes | special.backslashes) & !escaped;
+        escaped = 0;
+        while marks != 0 {
+            let position = marks.trailing_zeros();
+            let mark = at + position as usize;
+            if special.quotes >> position & 1 != 0 {
+                non_ascii |= special.non_ascii & ((1 << position) - 1);
+                return check_utf8(&text[..mark], non_ascii == 0);
+            }
+            check_escape(text, mark)?;
+            marks &= !(0b11 << position);
+            escaped = u32::from(position as usize == CHUNK - 1);
         }
-        // A byte after an escape, or after the string, makes no difference but for the time.
-        is_ascii &= non_ascii == 0;
+        non_ascii |= special.non_ascii;
+        at += CHUNK;
     }
-    check_utf8(raw, is_ascii)
+    let mut rest = text[at..].iter().enumerate().skip(escaped as usize);
+    while let Some((offset, byte)) = rest.next() {
+        match byte {
+            b'"' => {
+                let string = &text[..at + offset];
+                return check_utf8(string, non_ascii == 0 && string[at..].is_ascii());
+            }
+            b'\\' => {
+                check_escape(text, at + offset)?;
+                rest.next();
+            }
+            _ => {}
+        }
+    }
+    Err(ENDS_EARLY)
 }
 
-/// Checks the end of a string, from the offset `at`, byte by byte.
-#[inline(never)]
-fn check_end(raw: &[u8], mut at: usize, is_ascii: bool) -> Result<(), Malformed> {
-    let is_ascii = is_ascii && raw[at..].is_ascii();
-    while let Some(&byte) = raw.get(at) {
-        at += 1;
-        if byte == b'\\' {
-            at += escape_len(&raw[at..]).ok_or(INVALID_ESCAPE)?;
-        }
-    }
-    check_utf8(raw, is_ascii)
+/// Checks a string as written between its quotes.
+pub(super) fn check_string(raw: &[u8]) -> Result<(), Malformed> {
+    string_len(&[raw, b"\""].concat()).map(|_| ())
 }
 
-fn check_utf8(raw: &[u8], is_ascii: bool) -> Result<(), Malformed> {
-    if is_ascii || from_utf8(raw).is_ok() { Ok(()) } else { Err(NOT_UTF8) }
+/// Checks the escape of a string at an offset.
+#[inline]
+fn check_escape(text: &[u8], at: usize) -> Result<(), Malformed> {
+    if escape_len(&text[at + 1..]).is_some() { Ok(()) } else { Err(invalid_escape(text)) }
+}
+
+#[cold]
+fn invalid_escape(text: &[u8]) -> Malformed {
+    if end_of_string(text).is_some() { INVALID_ESCAPE } else { ENDS_EARLY }
+}
+
+/// Returns the length of a string, which is UTF-8.
+#[inline]
+fn check_utf8(string: &[u8], is_ascii: bool) -> Result<usize, Malformed> {
+    if is_ascii || from_utf8(string).is_ok() { Ok(string.len()) } else { Err(NOT_UTF8) }
 }
 
 /// Returns the length of an escape after its backslash.

@@ -278,7 +278,7 @@ impl<'a, T: FromJson<'a>> FromJson<'a> for Values<'a, T> {
             if values.len() == MAX_ELEMENTS {
                 return Err(TOO_MANY);
             }
-            check_string(key, key.len())?;
+            check_string(key)?;
             values.extend(read_value(reader)?.map(|value| (Text::new(key), value)));
             Ok(())
         })?;
