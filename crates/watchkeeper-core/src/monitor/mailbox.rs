@@ -15,7 +15,6 @@ use std::{
     time::Duration,
 };
 
-use super::shared::Message;
 use crate::clock::Deadline;
 
 /// The longest time for which the thread collects messages.
@@ -31,7 +30,7 @@ const COLLECTING: u8 = 1;
 const ASLEEP: u8 = 2;
 
 /// Creates a queue for `capacity` messages, but at least one.
-pub(super) fn mailbox(capacity: usize) -> (Outbox, Inbox) {
+pub(super) fn mailbox<M>(capacity: usize) -> (Outbox<M>, Inbox<M>) {
     let capacity = capacity.max(1);
     let (sender, receiver) = mpsc::sync_channel(capacity);
     let signal = Arc::new(Signal {
@@ -45,16 +44,21 @@ pub(super) fn mailbox(capacity: usize) -> (Outbox, Inbox) {
 }
 
 /// Sends messages to the thread.
-#[derive(Clone)]
-pub(super) struct Outbox {
-    sender: SyncSender<Message>,
+pub(super) struct Outbox<M> {
+    sender: SyncSender<M>,
     signal: Arc<Signal>,
 }
 
-impl Outbox {
+impl<M> Clone for Outbox<M> {
+    fn clone(&self) -> Self {
+        Self { sender: self.sender.clone(), signal: self.signal.clone() }
+    }
+}
+
+impl<M> Outbox<M> {
     /// Sends a message, which the thread handles with the next collection. Fails if the queue
     /// is full or the thread has ended.
-    pub(super) fn try_send(&self, message: Message) -> Result<(), TrySendError<Message>> {
+    pub(super) fn try_send(&self, message: M) -> Result<(), TrySendError<M>> {
         self.sender.try_send(message)?;
         self.signal.count_message();
         Ok(())
@@ -62,7 +66,7 @@ impl Outbox {
 
     /// Sends a message, and waits while the queue is full. Returns whether the thread
     /// receives the message.
-    pub(super) fn send(&self, message: Message) -> bool {
+    pub(super) fn send(&self, message: M) -> bool {
         let is_sent = self.sender.send(message).is_ok();
         self.signal.count_message();
         is_sent
@@ -76,21 +80,21 @@ impl Outbox {
 }
 
 /// Receives messages, on the thread of the monitor.
-pub(super) struct Inbox {
-    receiver: Receiver<Message>,
+pub(super) struct Inbox<M> {
+    receiver: Receiver<M>,
     signal: Arc<Signal>,
     collection_time: Duration,
 }
 
-impl Inbox {
+impl<M> Inbox<M> {
     /// Returns the next message, if there is one.
-    pub(super) fn try_recv(&self) -> Option<Message> {
+    pub(super) fn try_recv(&self) -> Option<M> {
         self.receiver.try_recv().ok()
     }
 
     /// Collects messages, and then waits until there is one, for `timeout` at most. Returns
     /// the first message. Can return `None` earlier.
-    pub(super) fn recv(&self, timeout: Option<Duration>) -> Option<Message> {
+    pub(super) fn recv(&self, timeout: Option<Duration>) -> Option<M> {
         let deadline = timeout.map(Deadline::after);
         let collection = self.collection_time.min(timeout.unwrap_or(Duration::MAX));
         let message = self.sleep(COLLECTING, Some(Deadline::after(collection)));
@@ -99,7 +103,7 @@ impl Inbox {
 
     /// Sleeps until a sender wakes the thread, or until the deadline. Returns the next
     /// message, and does not sleep if there is one already.
-    fn sleep(&self, state: u8, deadline: Option<Deadline>) -> Option<Message> {
+    fn sleep(&self, state: u8, deadline: Option<Deadline>) -> Option<M> {
         self.signal.prepare_sleep(state);
         let message = self.try_recv();
         if message.is_some() {
@@ -182,7 +186,7 @@ mod tests {
 
     /// Receives one message on a thread that collects for some time. Calls `send` once the
     /// thread is in a state.
-    fn receive(collection_time: Duration, state: u8, send: impl FnOnce(&Outbox)) {
+    fn receive(collection_time: Duration, state: u8, send: impl FnOnce(&Outbox<()>)) {
         let (outbox, mut inbox) = mailbox(8);
         inbox.collection_time = collection_time;
         let receiver = thread::spawn(move || inbox.recv(Some(LONG)).is_some());
@@ -194,8 +198,8 @@ mod tests {
     }
 
     /// Sends a message. Returns the state of the thread after it.
-    fn try_send(outbox: &Outbox) -> u8 {
-        assert!(outbox.try_send(Message::Look).is_ok());
+    fn try_send(outbox: &Outbox<()>) -> u8 {
+        assert!(outbox.try_send(()).is_ok());
         outbox.signal.state.load(Ordering::SeqCst)
     }
 
@@ -211,18 +215,18 @@ mod tests {
     fn a_part_of_the_queue_wakes_a_collecting_thread() {
         receive(LONG, COLLECTING, |outbox| {
             assert_eq!(try_send(outbox), COLLECTING);
-            assert!(outbox.send(Message::Look));
+            assert!(outbox.send(()));
         });
     }
 
     #[test]
     fn a_message_wakes_a_sleeping_thread() {
-        receive(Duration::ZERO, ASLEEP, |outbox| assert!(outbox.send(Message::Look)));
+        receive(Duration::ZERO, ASLEEP, |outbox| assert!(outbox.send(())));
     }
 
     #[test]
     fn waits_for_no_longer_than_the_timeout() {
-        let (_outbox, inbox) = mailbox(1);
+        let (_outbox, inbox) = mailbox::<()>(1);
         assert!(inbox.recv(Some(Duration::ZERO)).is_none());
     }
 
@@ -235,7 +239,7 @@ mod tests {
         inbox.collection_time = Duration::ZERO;
         let senders = (0..N_THREADS).map(|_| {
             let outbox = outbox.clone();
-            thread::spawn(move || (0..N_MESSAGES).all(|_| outbox.send(Message::Look)))
+            thread::spawn(move || (0..N_MESSAGES).all(|_| outbox.send(())))
         });
         let senders: Vec<_> = senders.collect();
         for _ in 0..N_THREADS * N_MESSAGES {

@@ -37,7 +37,7 @@ pub(super) struct Scheduler {
     pub(super) engine: Engine,
     pub(super) delivery: Delivery,
     pub(super) immediate: Option<ImmediateCallback>,
-    pub(super) inbox: Inbox,
+    pub(super) inbox: Inbox<Message>,
     pub(super) config: MonitorConfig,
     pub(super) shared: Arc<Shared>,
 }

@@ -103,7 +103,7 @@ impl Shared {
 /// Sends events to the thread.
 #[derive(Clone)]
 pub(super) struct Recorder {
-    pub(super) outbox: Outbox,
+    pub(super) outbox: Outbox<Message>,
     pub(super) shared: Arc<Shared>,
 }
 
