@@ -18,6 +18,8 @@ const N_SESSIONS: usize = 1_000_000;
 const N_EVENTS: usize = 1_000;
 /// The time between two events of a session: shorter than the shortest timeout.
 const PERIOD: SignedDuration = SignedDuration::from_secs(60);
+/// The number of periods before the measurement.
+const N_PERIODS: usize = 16;
 /// The maximum processor time of a wake-up, in nanoseconds.
 const GOAL: f64 = 250_000.0;
 /// The number of wake-ups without a due timer that are measured together.
@@ -25,8 +27,8 @@ const N_IDLE: usize = 100;
 
 pub(crate) fn rows(plan: &Plan) -> io::Result<Vec<Row>> {
     let mut sessions = Sessions::new(Engines::new(&plan.policy).engine());
-    // The timers of most sessions come up once before each is set again.
-    for _ in 0..4 * N_SESSIONS / N_EVENTS {
+    // Longer than most timeouts, so that each timer has come up and was set again.
+    for _ in 0..N_PERIODS * N_SESSIONS / N_EVENTS {
         sessions.observe();
         sessions.wake();
     }
