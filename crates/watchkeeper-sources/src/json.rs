@@ -18,7 +18,8 @@ mod value;
 
 pub(crate) use self::{
     object::{Members, object, parse, parse_head, parse_into, read_members},
-    reader::{Malformed, Reader},
+    reader::Reader,
+    strict::Malformed,
     text::{Text, decode},
     value::{
         Elements, FromJson, Located, Millis, Number, Present, Raw, Seconds, TextOr, Values,

@@ -4,7 +4,7 @@ use watchkeeper_core::author::end_of_string;
 
 use super::{
     Text,
-    strict::{is_scalar, string_len},
+    strict::{ENDS_EARLY, Malformed, is_scalar, string_len},
 };
 
 /// Reads one JSON text.
@@ -16,11 +16,7 @@ pub(crate) struct Reader<'a> {
     depth: u8,
 }
 
-/// The reason why a text is not JSON, in a few words.
-pub(crate) type Malformed = &'static str;
-
 const NOT_JSON: Malformed = "not JSON";
-pub(super) const ENDS_EARLY: Malformed = "ends in the middle of JSON";
 /// The depth from which objects are skipped. Some declarations contain themselves, and no
 /// format nests objects as deep.
 const MAX_DEPTH: u8 = 16;

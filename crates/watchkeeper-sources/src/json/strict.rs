@@ -11,8 +11,10 @@
 use simdutf8::basic::from_utf8;
 use watchkeeper_core::author::{CHUNK, SpecialBytes, end_of_string};
 
-use super::{Malformed, reader::ENDS_EARLY};
+/// The reason why a text is not JSON, in a few words.
+pub(crate) type Malformed = &'static str;
 
+pub(super) const ENDS_EARLY: Malformed = "ends in the middle of JSON";
 const NOT_UTF8: Malformed = "not UTF-8";
 const INVALID_ESCAPE: Malformed = "invalid escape in a string";
 
