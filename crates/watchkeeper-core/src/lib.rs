@@ -101,7 +101,7 @@ pub mod author {
         grouped::grouped,
         json::unescaped,
         models::{context_tokens, least_context_tokens},
-        near::{CHUNK, SpecialBytes, end_of_string, find_in_chunk},
+        near::{CHUNK, SpecialBytes, end_of_string, nested_len},
         options::{Options, OptionsError},
         panic_message::panic_message,
         period::{Elapsed, ParsePeriodError, Period, Within, known_time, untimed},

@@ -65,9 +65,63 @@ fn is_escaped(text: &[u8], at: usize) -> bool {
     }
 }
 
+/// Returns the length of the object or the array at the beginning of a JSON text, or `None` if it
+/// has no end.
+pub fn nested_len(text: &[u8]) -> Option<usize> {
+    let (mut at, mut depth) = (0, 0_usize);
+    while let Some(chunk) = text[at..].first_chunk::<CHUNK>() {
+        // Brackets differ from braces in one bit.
+        let braces = u8x16::new(*chunk) | u8x16::splat(b'[' ^ b'{');
+        let opens = braces.simd_eq(u8x16::splat(b'{')).to_bitmask();
+        let quotes = positions(b'"', chunk);
+        let mut marks = quotes | opens | braces.simd_eq(u8x16::splat(b'}')).to_bitmask();
+        let mut next = at + CHUNK;
+        while marks != 0 {
+            let position = marks.trailing_zeros();
+            let after = at + position as usize + 1;
+            if quotes >> position & 1 != 0 {
+                next = after + end_of_string(&text[after..])? + 1;
+                break;
+            }
+            if opens >> position & 1 != 0 {
+                depth += 1;
+            } else {
+                depth -= 1;
+                if depth == 0 {
+                    return Some(after);
+                }
+            }
+            marks &= marks - 1;
+        }
+        at = next;
+    }
+    end_of_nested(text, at, depth)
+}
+
+/// Returns the end of nested values byte by byte, near the end of the text.
+#[inline(never)]
+fn end_of_nested(text: &[u8], from: usize, mut depth: usize) -> Option<usize> {
+    let mut at = from;
+    while let Some(byte) = text.get(at) {
+        at += 1;
+        match byte {
+            b'"' => at += end_of_string(&text[at..])? + 1,
+            b'{' | b'[' => depth += 1,
+            b'}' | b']' => {
+                depth -= 1;
+                if depth == 0 {
+                    return Some(at);
+                }
+            }
+            _ => {}
+        }
+    }
+    None
+}
+
 /// Returns the position of the first `byte` in a chunk.
 #[inline]
-pub fn find_in_chunk(byte: u8, chunk: &[u8; CHUNK]) -> Option<usize> {
+pub(crate) fn find_in_chunk(byte: u8, chunk: &[u8; CHUNK]) -> Option<usize> {
     let positions = positions(byte, chunk);
     // The compiler does not know that the position is in the chunk.
     (positions != 0).then(|| positions.trailing_zeros() as usize % CHUNK)
@@ -104,9 +158,9 @@ fn positions(byte: u8, chunk: &[u8; CHUNK]) -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use proptest::{collection::vec, prelude::*};
+    use proptest::{collection::vec, prelude::*, sample::select};
 
-    use super::{CHUNK, SpecialBytes, end_of_string, find_in_chunk};
+    use super::{CHUNK, SpecialBytes, end_of_nested, end_of_string, find_in_chunk, nested_len};
 
     fn bytes() -> impl Strategy<Value = Vec<u8>> {
         let byte = prop_oneof![1 => Just(b'"'), 2 => Just(b'\\'), 20 => any::<u8>()];
@@ -137,6 +191,15 @@ mod tests {
                 prop_assert_eq!(is_set(special.backslashes), *byte == b'\\');
                 prop_assert_eq!(is_set(special.non_ascii), !byte.is_ascii());
             }
+        }
+
+        #[test]
+        fn finds_the_end_of_nested_values(
+            parts in vec(select(&["[", "]", "{", "}", "\"\\\"]\"", "\"a longer text {\"", ",", "0,1,2,3,4,5,6,7"][..]), 0..30),
+            is_closed: bool,
+        ) {
+            let inner = format!("[{}{}", parts.concat(), if is_closed { "]".repeat(30) } else { String::new() });
+            prop_assert_eq!(nested_len(inner.as_bytes()), end_of_nested(inner.as_bytes(), 0, 0));
         }
 
         #[test]

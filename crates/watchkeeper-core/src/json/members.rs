@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use memchr::memchr;
 
 use super::{Json, unescape::unescaped};
-use crate::near::end_of_string;
+use crate::near::{end_of_string, nested_len};
 
 /// Returns the members at the top level of an object as written: keys with their quotes, and
 /// values. Other values have none.
@@ -40,27 +40,6 @@ fn next_value<'a>(rest: &mut &'a str) -> Option<&'a str> {
     let (value, after) = text.split_at(len);
     *rest = after;
     Some(value)
-}
-
-/// Returns the length of the object or the array at the beginning of a text.
-fn nested_len(text: &[u8]) -> Option<usize> {
-    let mut depth = 0_usize;
-    let mut rest = text;
-    while let Some((byte, after)) = rest.split_first() {
-        rest = after;
-        match byte {
-            b'"' => rest = &after[end_of_string(after)? + 1..],
-            b'{' | b'[' => depth += 1,
-            b'}' | b']' => {
-                depth -= 1;
-                if depth == 0 {
-                    return Some(text.len() - rest.len());
-                }
-            }
-            _ => {}
-        }
-    }
-    None
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! The position in a JSON text, and the values there.
 
-use watchkeeper_core::author::end_of_string;
+use watchkeeper_core::author::{end_of_string, nested_len};
 
 use super::{
     Text,
@@ -159,7 +159,7 @@ impl<'a> Reader<'a> {
             b'"' => {
                 self.quoted()?;
             }
-            b'{' | b'[' => self.rest = skip_nested(self.rest)?,
+            b'{' | b'[' => self.rest = &self.rest[nested_len(self.rest).ok_or(ENDS_EARLY)?..],
             b'0'..=b'9' | b'-' | b't' | b'f' | b'n' => {
                 let end = self.rest.iter().position(|byte| ends_scalar(*byte));
                 let (scalar, rest) = self.rest.split_at(end.unwrap_or(self.rest.len()));
@@ -222,27 +222,6 @@ impl<'a> Reader<'a> {
             Err(_) => Ok(()),
         }
     }
-}
-
-/// Skips the object or the array at the beginning of a text. Returns the text after it.
-fn skip_nested(text: &[u8]) -> Result<&[u8], Malformed> {
-    let mut depth = 0_usize;
-    let mut rest = text;
-    while let Some((byte, after)) = rest.split_first() {
-        rest = after;
-        match byte {
-            b'"' => rest = &after[end_of_string(after).ok_or(ENDS_EARLY)? + 1..],
-            b'{' | b'[' => depth += 1,
-            b'}' | b']' => {
-                depth -= 1;
-                if depth == 0 {
-                    return Ok(rest);
-                }
-            }
-            _ => {}
-        }
-    }
-    Err(ENDS_EARLY)
 }
 
 /// Returns whether a byte ends a number or a literal: the beginning of another token, or a space.
