@@ -66,7 +66,7 @@ fn writes_a_report_for_people() {
                open at the end, 4s after it was found
                s.ndjson:2
                s.ndjson:11
-      1 line skipped: something follows the JSON (1)
+      1 line skipped: not JSON (1)
 
     1 session in 1 file: 11 events, 5 tool calls (0 failed), 0 model calls, 0 tokens, $0.00
     1 line skipped

@@ -91,7 +91,7 @@ impl<'a> Texts<'a> {
     fn of(arguments: &'a Json) -> Self {
         let has_text = arguments.as_str().starts_with('"') && is_text_in_json(arguments.as_str());
         let mut texts = Self { has_text, ..Self::default() };
-        for (key, value) in members(arguments) {
+        for (key, value) in members(arguments.as_str()) {
             let Some(key) = decode(key) else { continue };
             let is_old = OLD_KEYS.contains(&&*key);
             if !is_old && !NEW_KEYS.contains(&&*key) {

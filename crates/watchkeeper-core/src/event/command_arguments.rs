@@ -37,7 +37,7 @@ impl<'a> CommandArguments<'a> {
         }
         let mut found = Self::default();
         let mut best = COMMAND_KEYS.len();
-        for (key, value) in members(arguments) {
+        for (key, value) in members(arguments.as_str()) {
             let Some(key) = decode(key) else { continue };
             let position = COMMAND_KEYS.iter().position(|name| *name == key);
             if let Some(position) = position.filter(|position| *position < best) {
