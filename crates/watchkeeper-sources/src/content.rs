@@ -2,7 +2,9 @@
 
 use watchkeeper_core::{Fingerprint, ToolResult};
 
-use crate::json::{FromJson, Located, Malformed, Reader, Text, object, read_located, read_value};
+use crate::json::{
+    FromJson, Located, Malformed, Reader, Text, object, push_element, read_located, read_value,
+};
 
 /// The content of a prompt, a message or a result.
 #[derive(Debug, Default)]
@@ -42,13 +44,12 @@ impl<'a> FromJson<'a> for Located<'a, Content<'a>> {
 impl<'a> Content<'a> {
     fn read_part(&mut self, reader: &mut Reader<'a>) -> Result<(), Malformed> {
         if reader.peek()? == b'"' {
-            self.texts.extend(reader.text()?);
-            return Ok(());
+            return reader.text()?.map_or(Ok(()), |text| push_element(&mut self.texts, text));
         }
         let start = reader.offset();
         let part: Option<Part<'a>> = read_value(reader)?;
         match part.and_then(|part| part.text) {
-            Some(text) => self.texts.push(text),
+            Some(text) => push_element(&mut self.texts, text)?,
             None => {
                 let part = Fingerprint::of(reader.text_since(start));
                 self.other = Some(self.other.unwrap_or_default().and(part));

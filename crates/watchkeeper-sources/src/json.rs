@@ -23,7 +23,7 @@ pub(crate) use self::{
     text::{Text, decode},
     value::{
         Elements, FromJson, Located, Millis, Number, Present, Raw, Seconds, TextOr, Values,
-        parse_value, read_located, read_value,
+        parse_value, push_element, read_located, read_value,
     },
 };
 

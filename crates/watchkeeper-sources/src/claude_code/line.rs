@@ -4,7 +4,10 @@ use watchkeeper_core::author::Tokens;
 
 use crate::{
     content::Content,
-    json::{FromJson, Malformed, Number, Present, Raw, Reader, Text, Values, object, read_value},
+    json::{
+        FromJson, Malformed, Number, Present, Raw, Reader, Text, Values, object, push_element,
+        read_value,
+    },
 };
 
 object! {
@@ -243,8 +246,10 @@ impl<'a> FromJson<'a> for Advisors<'a> {
             let usage: Option<Usage<'a>> = read_value(reader)?;
             let is_advisor =
                 |usage: &Usage<'_>| usage.kind.is_some_and(|kind| kind.is("advisor_message"));
-            advisors.0.extend(usage.filter(is_advisor));
-            Ok(())
+            match usage.filter(is_advisor) {
+                Some(usage) => push_element(&mut advisors.0, usage),
+                None => Ok(()),
+            }
         })?;
         Ok(())
     }
@@ -257,8 +262,7 @@ impl<'a> Blocks<'a> {
         } else {
             read_value(reader)?
         };
-        self.0.extend(block);
-        Ok(())
+        block.map_or(Ok(()), |block| push_element(&mut self.0, block))
     }
 }
 

@@ -195,18 +195,24 @@ impl<'a, T: FromJson<'a>> FromJson<'a> for Box<T> {
 const MAX_ELEMENTS: usize = 1 << 16;
 const TOO_MANY: Malformed = "too many elements in a list";
 
+/// Adds an element to a list. Fails if the list is full.
+pub(crate) fn push_element<T>(list: &mut Vec<T>, element: T) -> Result<(), Malformed> {
+    if list.len() == MAX_ELEMENTS {
+        return Err(TOO_MANY);
+    }
+    list.push(element);
+    Ok(())
+}
+
 /// A list, without the elements of other types.
 impl<'a, T: FromJson<'a>> FromJson<'a> for Vec<T> {
     fn read(slot: &mut Option<Self>, reader: &mut Reader<'a>) -> Result<(), Malformed> {
         let values = slot.insert(Self::new());
         let is_array = reader.array(|reader| {
-            if values.len() == MAX_ELEMENTS {
-                return Err(TOO_MANY);
-            }
             // Of an incomplete element, the first members are read.
             let mut value = None;
             let result = T::read(&mut value, reader);
-            values.extend(value);
+            value.map_or(Ok(()), |value| push_element(values, value))?;
             result
         })?;
         if !is_array {
@@ -220,12 +226,9 @@ impl<'a, T: FromJson<'a> + Default> FromJson<'a> for Elements<T> {
     fn read(slot: &mut Option<Self>, reader: &mut Reader<'a>) -> Result<(), Malformed> {
         let elements = slot.insert(Self(Vec::new()));
         let is_array = reader.array(|reader| {
-            if elements.0.len() == MAX_ELEMENTS {
-                return Err(TOO_MANY);
-            }
             let mut value = None;
             let result = T::read(&mut value, reader);
-            elements.0.push(value.unwrap_or_default());
+            push_element(&mut elements.0, value.unwrap_or_default())?;
             result
         })?;
         if !is_array {
@@ -275,12 +278,11 @@ impl<'a, T: FromJson<'a>> FromJson<'a> for Values<'a, T> {
     fn read(slot: &mut Option<Self>, reader: &mut Reader<'a>) -> Result<(), Malformed> {
         let mut values = Vec::new();
         let is_object = reader.object(|reader, key| {
-            if values.len() == MAX_ELEMENTS {
-                return Err(TOO_MANY);
-            }
             check_string(key)?;
-            values.extend(read_value(reader)?.map(|value| (Text::new(key), value)));
-            Ok(())
+            match read_value(reader)? {
+                Some(value) => push_element(&mut values, (Text::new(key), value)),
+                None => Ok(()),
+            }
         })?;
         *slot = is_object.then_some(Self(values));
         Ok(())

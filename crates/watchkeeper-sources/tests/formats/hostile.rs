@@ -139,6 +139,24 @@ fn reads_other_lines_after_an_invalid_line() {
 }
 
 #[test]
+fn skips_lines_with_very_many_blocks() {
+    let blocks = |block: &str| {
+        let blocks = vec![block; 70_000].join(",");
+        let content = format!(r#"{{"content":[{blocks}]}}"#);
+        format!(
+            r#"{{"type":"user","sessionId":"s","timestamp":"2026-01-01T00:00:00Z","message":{content}}}"#
+        )
+    };
+    let many_texts = vec![r#""""#; 70_000].join(",");
+    let result = format!(r#"{{"type":"tool_result","tool_use_id":"t","content":[{many_texts}]}}"#);
+    let one_result = blocks("7").replace(&vec!["7"; 70_000].join(","), &result);
+    for text in [blocks("{}"), blocks(r#""""#), one_result] {
+        let skipped = "skipped line 1: too many elements in a list\n";
+        assert_eq!(read("claude-code", "s.jsonl", text.as_bytes()), skipped);
+    }
+}
+
+#[test]
 fn reads_deeply_nested_lines_without_recursion() {
     let nested = r#"{"type":"progress","data":{"agentId":"a","message":"#.repeat(100_000);
     let text = format!("{nested}1{}", "}}".repeat(100_000));
