@@ -8,7 +8,7 @@ use super::{Malformed, Reader};
 /// or of another type. Of a repeated member, the first value of the type counts. Other members
 /// are skipped.
 ///
-/// ```ignore
+/// ```text
 /// object! {
 ///     /// A model call.
 ///     pub(super) struct Call<'a> {
