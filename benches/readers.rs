@@ -34,7 +34,7 @@ struct Input {
 /// A program that reads an input.
 struct Reader {
     name: &'static str,
-    /// Largest ratio of the time of `check` to that of this program: on one core, and of many
+    /// Largest ratio of the time of `check` to the time of this program: on one core, and of many
     /// files by the clock.
     goals: [Option<f64>; 2],
     command: fn(&Plan, &Input) -> io::Result<Command>,

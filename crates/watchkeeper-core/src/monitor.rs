@@ -43,7 +43,7 @@ use crate::{
 ///
 /// The thread waits until an event is recorded or a detector's wake-up is
 /// due. Recording an event never waits. Waking the thread is the most expensive part of it,
-/// so the thread collects events: after those that it has handled, it leaves the next ones
+/// so the thread collects events: when it has handled all events, it leaves the next ones
 /// for 5 ms at most, while there is room.
 ///
 /// If the wall clock is set forward, or the machine was suspended, pending wake-ups

@@ -38,8 +38,8 @@ pub(super) struct State {
 }
 
 impl State {
-    /// Accepts no more findings, and counts those that are not delivered as lost. `reason` is the
-    /// error of the one that is being delivered.
+    /// Accepts no more findings, and counts the undelivered findings as lost. `reason` is the
+    /// error of the finding that is being delivered.
     pub(super) fn end(&mut self, reason: &str) {
         self.is_closing = true;
         self.counts.dropped += self.waiting.len() as u64;

@@ -5,7 +5,7 @@
 //! cargo run --release -p watchkeeper-sources --example fuzz_json -- --seed 7 --minutes 0.5
 //! ```
 //!
-//! The lines have the shape of those that agents write, with changed bytes and moved parts. The
+//! The lines have the shape of lines of agents, with changed bytes and moved parts. The
 //! program prints its seed. After a difference, the program prints the shortest line with a
 //! difference that it finds, and its exit status is 1. Add this line to the test
 //! `reads_as_serde_json_does` in `src/json/tests.rs`.
