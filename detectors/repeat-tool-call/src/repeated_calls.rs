@@ -42,11 +42,10 @@ impl RepeatedCalls {
             self.end(options, cx, "another tool was called");
             return;
         }
-        let is_sleep = event.is_some() && call.purpose == Purpose::Wait;
         match &mut self.streak {
             None => self.streak = Some(Streak::new(call, key)),
             // Most calls differ from the one before.
-            Some(streak) if streak.is_single() && streak.key() != key && !is_sleep => {
+            Some(streak) if streak.is_single() && streak.key() != key && !is_sleep(call, event) => {
                 streak.restart(call, key);
             }
             Some(streak) => add_to_streak(streak, call, key, event, options, cx),
@@ -150,7 +149,7 @@ fn add_to_streak(
     }
     if streak.key() != key || streak.is_of_previous_turn() {
         // A sleep between two calls does not end their repetition.
-        if event.is_some() && call.purpose == Purpose::Wait && !streak.is_of_previous_turn() {
+        if is_sleep(call, event) && !streak.is_of_previous_turn() {
             streak.add_sleep();
             return;
         }
@@ -169,6 +168,11 @@ fn add_to_streak(
         streak.resolve(options, cx, "the next call came too late");
     }
     streak.restart(call, key);
+}
+
+/// Returns true if a call only lets time pass, and is counted when it is made.
+fn is_sleep(call: &Call, event: Option<&ToolCall>) -> bool {
+    event.is_some() && call.purpose == Purpose::Wait
 }
 
 /// Compares a result with the results of the calls before.
