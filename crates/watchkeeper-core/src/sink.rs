@@ -48,9 +48,8 @@ pub trait SinkKind: Sink + Sized + 'static {
 
 /// The number of attempts to deliver a finding, and the waits between them.
 ///
-/// The wait after the first attempt is between zero and `initial`. The upper
-/// bound doubles with each attempt, up to `max` (exponential backoff with full
-/// jitter).
+/// The wait after an attempt is between zero and [`longest_wait`](Self::longest_wait) (full
+/// jitter), so that many monitors do not retry at the same time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Retry {
@@ -61,17 +60,41 @@ pub struct Retry {
     /// The longest wait before any attempt, also where the receiver requests a
     /// longer one.
     pub max: Duration,
+    /// The longest wait after each attempt; empty if the waits double.
+    pub(crate) schedule: &'static [Duration],
 }
 
 impl Retry {
     /// Creates a limit of attempts, and of the waits before the second and before
-    /// any attempt.
+    /// any attempt. The longest wait doubles with each attempt.
     pub const fn new(max_attempts: u32, initial: Duration, max: Duration) -> Self {
-        Self { max_attempts, initial, max }
+        Self { max_attempts, initial, max, schedule: &[] }
+    }
+
+    /// Creates a schedule: one attempt, and another one after each of the `longest_waits`,
+    /// which are in ascending order.
+    pub const fn scheduled(longest_waits: &'static [Duration]) -> Self {
+        let ([first, ..], [.., last]) = (longest_waits, longest_waits) else { return Self::NEVER };
+        #[expect(clippy::cast_possible_truncation, reason = "no schedule is that long")]
+        let max_attempts = longest_waits.len() as u32 + 1;
+        Self { max_attempts, initial: *first, max: *last, schedule: longest_waits }
     }
 
     /// One attempt.
-    pub const NEVER: Self = Self { max_attempts: 1, initial: Duration::ZERO, max: Duration::ZERO };
+    pub const NEVER: Self = Self::new(1, Duration::ZERO, Duration::ZERO);
+
+    /// Returns the longest wait after an attempt; the first attempt is number 1.
+    pub fn longest_wait(&self, attempt: u32) -> Duration {
+        let index = attempt.saturating_sub(1);
+        let wait = match self.schedule {
+            [] => self.initial.saturating_mul(2_u32.saturating_pow(index)),
+            [.., last] => {
+                let index = usize::try_from(index).unwrap_or(usize::MAX);
+                *self.schedule.get(index).unwrap_or(last)
+            }
+        };
+        wait.min(self.max)
+    }
 }
 
 type Source = Box<dyn Error + Send + Sync>;
@@ -177,9 +200,24 @@ pub(crate) fn error_chain(err: &dyn Error) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::{error::Error as _, io};
+    use std::{error::Error as _, io, time::Duration};
 
-    use super::{SinkError, error_chain};
+    use super::{Retry, SinkError, error_chain};
+
+    #[test]
+    fn the_longest_wait_doubles_or_follows_the_schedule() {
+        const SECOND: Duration = Duration::from_secs(1);
+        const SCHEDULE: &[Duration] = &[SECOND, Duration::from_secs(60), Duration::from_secs(90)];
+        let waits = |retry: Retry| {
+            [1, 2, 3, 4, 5, u32::MAX].map(|attempt| retry.longest_wait(attempt).as_secs())
+        };
+        let doubling = Retry::new(5, SECOND, Duration::from_secs(6));
+        assert_eq!(waits(doubling), [1, 2, 4, 6, 6, 6]);
+        let scheduled = Retry::scheduled(SCHEDULE);
+        assert_eq!(scheduled.max_attempts, 4);
+        assert_eq!(waits(scheduled), [1, 60, 90, 90, 90, 90]);
+        assert_eq!(Retry::scheduled(&[]), Retry::NEVER);
+    }
 
     #[test]
     fn an_io_error_is_kept_as_the_source() {

@@ -30,7 +30,7 @@ impl Sink for Controlled {
     }
 
     fn retry(&self) -> Retry {
-        Retry { max_attempts: 3, initial: Duration::from_nanos(1), max: LONG }
+        Retry::new(3, Duration::from_nanos(1), LONG)
     }
 }
 
@@ -184,7 +184,7 @@ proptest! {
         message in any::<u64>(),
     ) {
         let (initial, max) = (Duration::from_nanos(initial), Duration::from_nanos(max));
-        let retry = Retry { max_attempts: u32::MAX, initial, max };
+        let retry = Retry::new(u32::MAX, initial, max);
         let id = Fingerprint::from(message);
         let wait = backoff(retry, attempt, &Finding { id, ..finding(Severity::Low, "") });
         let longest = initial.saturating_mul(2_u32.saturating_pow(attempt - 1)).min(max);

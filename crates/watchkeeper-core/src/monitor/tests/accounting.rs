@@ -68,7 +68,7 @@ impl Sink for TestSink {
     }
 
     fn retry(&self) -> Retry {
-        Retry { max_attempts: 2, initial: Duration::from_nanos(1), max: LONG }
+        Retry::new(2, Duration::from_nanos(1), LONG)
     }
 }
 
@@ -292,6 +292,6 @@ impl Sink for Scripted {
     }
 
     fn retry(&self) -> Retry {
-        Retry { max_attempts: 8, initial: Duration::from_nanos(1), max: LONG }
+        Retry::new(8, Duration::from_nanos(1), LONG)
     }
 }
