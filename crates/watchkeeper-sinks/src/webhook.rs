@@ -2,7 +2,6 @@ use std::{
     collections::BTreeMap,
     fmt,
     io::{self, Read as _},
-    net::IpAddr,
     time::Duration,
 };
 
@@ -13,6 +12,7 @@ use ureq::{
     Agent, Proxy, Timeout,
     http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header, uri::Scheme},
     tls::{RootCerts, TlsConfig},
+    unversioned::{resolver::DefaultResolver, transport::DefaultConnector},
 };
 use watchkeeper_core::{
     Finding, InvalidOption, Sink, SinkKind, Timestamp,
@@ -20,9 +20,13 @@ use watchkeeper_core::{
     clock::{Clock, SystemClock},
 };
 
-use self::signature::Keys;
+use self::{
+    address::{NotPublic, PublicResolver, THIS_HOST, place_of_name},
+    signature::Keys,
+};
 use crate::{count::Count, render_json};
 
+mod address;
 mod signature;
 
 /// The longest time to connect.
@@ -49,6 +53,7 @@ pub struct Webhook {
     target: Option<Target>,
     timeout: Period,
     retry: RetryOptions,
+    allow_private: bool,
     proxy_from_environment: bool,
     agent: Option<Agent>,
     clock: Box<dyn Clock>,
@@ -80,6 +85,10 @@ pub struct WebhookOptions {
     /// can then read every finding.
     #[serde(default)]
     allow_http: bool,
+    /// Allows a receiver on this machine or in a private network. Without it, the
+    /// sink connects to addresses of the public internet only.
+    #[serde(default)]
+    allow_private: bool,
     /// Uses the proxy that the environment variable `HTTPS_PROXY`, `HTTP_PROXY`
     /// or `ALL_PROXY` sets.
     #[serde(default)]
@@ -127,7 +136,7 @@ impl SinkKind for Webhook {
     type Options = WebhookOptions;
 
     fn new(options: WebhookOptions) -> Result<Self, InvalidOption> {
-        let WebhookOptions { timeout, retry, proxy_from_environment, .. } = options;
+        let WebhookOptions { timeout, retry, allow_private, proxy_from_environment, .. } = options;
         if retry.max < retry.initial {
             return Err(InvalidOption::new("retry", "`max` is shorter than `initial`"));
         }
@@ -137,6 +146,7 @@ impl SinkKind for Webhook {
             target,
             timeout,
             retry,
+            allow_private,
             proxy_from_environment,
             agent: None,
             clock,
@@ -148,8 +158,8 @@ impl SinkKind for Webhook {
 impl Target {
     /// Checks the known secrets; returns `None` if a secret is unknown.
     fn new(options: &WebhookOptions) -> Result<Option<Self>, InvalidOption> {
-        let WebhookOptions { url, sign, headers, allow_http, .. } = options;
-        let url = url.expose().map(|it| parse_url(it, *allow_http)).transpose()?;
+        let WebhookOptions { sign, headers, .. } = options;
+        let url = options.url.expose().map(|text| parse_url(text, options)).transpose()?;
         let keys = match sign.as_ref().map(Secret::expose) {
             None => Some(None),
             Some(None) => None,
@@ -164,31 +174,29 @@ impl Target {
     }
 }
 
-fn parse_url(text: &str, allow_http: bool) -> Result<Uri, InvalidOption> {
-    let invalid = |reason| InvalidOption::new("url", reason);
+fn parse_url(text: &str, options: &WebhookOptions) -> Result<Uri, InvalidOption> {
+    let WebhookOptions { allow_http, allow_private, .. } = *options;
+    let invalid = |reason: &str| InvalidOption::new("url", reason.to_owned());
     let no_url = || invalid("must be an address such as `https://example.com/hook`");
     let url: Uri = text.parse().map_err(|_| no_url())?;
     let (Some(scheme), Some(host)) = (url.scheme(), url.host()) else { return Err(no_url()) };
-    if host.is_empty() {
+    if host.is_empty() || ![Scheme::HTTP, Scheme::HTTPS].contains(scheme) {
         return Err(no_url());
     }
-    if *scheme == Scheme::HTTP {
-        if !allow_http && !is_loopback(host) {
-            return Err(invalid(
-                "`http` lets anyone on the network path read the findings; use `https`, or set `allow_http = true`",
-            ));
-        }
-    } else if *scheme != Scheme::HTTPS {
-        return Err(no_url());
+    let place = place_of_name(host);
+    if let Some(place) = place
+        && !allow_private
+    {
+        return Err(invalid(&format!(
+            "the host is an address {place}; set `allow_private = true` if the receiver is there"
+        )));
+    }
+    if *scheme == Scheme::HTTP && !allow_http && place != Some(THIS_HOST) {
+        return Err(invalid(
+            "`http` lets anyone on the network path read the findings; use `https`, or set `allow_http = true`",
+        ));
     }
     Ok(url)
-}
-
-/// Returns whether the name of a host, without a lookup, is this machine.
-fn is_loopback(host: &str) -> bool {
-    let address = host.trim_start_matches('[').trim_end_matches(']');
-    host.eq_ignore_ascii_case("localhost")
-        || address.parse::<IpAddr>().is_ok_and(|it| it.is_loopback())
 }
 
 fn parse_headers(headers: &BTreeMap<String, Secret>) -> Result<Option<HeaderMap>, InvalidOption> {
@@ -230,7 +238,11 @@ impl Webhook {
             .proxy(proxy)
             .user_agent(concat!("watchkeeper/", env!("CARGO_PKG_VERSION")))
             .build();
-        config.into()
+        if self.allow_private {
+            return config.into();
+        }
+        let resolver = PublicResolver(DefaultResolver::default());
+        Agent::with_parts(config, DefaultConnector::default(), resolver)
     }
 }
 
@@ -341,6 +353,7 @@ fn describe(err: &ureq::Error, target: &Target, timeout: Period) -> String {
         ureq::Error::HostNotFound => "the host name in the URL does not exist".to_owned(),
         // Without the prefix `io: ` of the HTTP client.
         ureq::Error::Io(err) => err.to_string(),
+        ureq::Error::Other(err) if err.is::<NotPublic>() => return err.to_string(),
         err => err.to_string(),
     };
     let url = &target.url;

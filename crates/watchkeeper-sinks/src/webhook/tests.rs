@@ -97,7 +97,8 @@ fn response(status: &str, headers: &str) -> String {
 }
 
 fn sink(url: &str, options: &str) -> Webhook {
-    let mut sink = build::<Webhook>(&format!("url = '{url}'\n{options}")).unwrap();
+    let options = format!("url = '{url}'\nallow_private = true\n{options}");
+    let mut sink = build::<Webhook>(&options).unwrap();
     sink.clock = Box::new(Stopped);
     sink.open().unwrap();
     sink
@@ -122,7 +123,7 @@ fn retry_after(outcome: Result<(), SinkError>) -> Option<Duration> {
 fn the_example_in_the_manual_is_valid() {
     let sink = build_example::<Webhook>().unwrap();
     assert!(sink.target.is_none());
-    assert_eq!(sink.retry(), build::<Webhook>("url = 'https://localhost'").unwrap().retry());
+    assert_eq!(sink.retry(), build::<Webhook>("url = 'https://example.com'").unwrap().retry());
 }
 
 #[test]
@@ -135,8 +136,10 @@ fn invalid_options_are_named_without_their_secrets() {
     assert_snapshot!(error(""), @"missing field `url`");
     assert_snapshot!(error("url = 'hunter2'"), @"invalid value for `url`: must be an address such as `https://example.com/hook`");
     assert_snapshot!(error("url = '/hunter2'"), @"invalid value for `url`: must be an address such as `https://example.com/hook`");
-    assert_snapshot!(error("url = 'ftp://localhost/hunter2'"), @"invalid value for `url`: must be an address such as `https://example.com/hook`");
+    assert_snapshot!(error("url = 'ftp://example.com/hunter2'"), @"invalid value for `url`: must be an address such as `https://example.com/hook`");
     assert_snapshot!(error("url = 'http://example.com/hunter2'"), @"invalid value for `url`: `http` lets anyone on the network path read the findings; use `https`, or set `allow_http = true`");
+    assert_snapshot!(error("url = 'https://localhost/hunter2'"), @"invalid value for `url`: the host is an address of this host; set `allow_private = true` if the receiver is there");
+    assert_snapshot!(error("url = 'https://10.0.0.7/hunter2'"), @"invalid value for `url`: the host is an address of a private network; set `allow_private = true` if the receiver is there");
     let url = "url = 'https://example.com'\n";
     let error = |options: &str| error(&format!("{url}{options}"));
     assert_snapshot!(error("sign = 'hunter2'"), @"invalid value for `sign`: must be `whsec_` followed by 24 to 64 bytes in base64");
@@ -147,14 +150,18 @@ fn invalid_options_are_named_without_their_secrets() {
     assert_snapshot!(error("retry = { initial = '2m', max = '1m' }"), @"invalid value for `retry`: `max` is shorter than `initial`");
     assert_snapshot!(error("retry = { max_attempts = 0 }"), @"invalid value: integer `0`, expected a whole number from 1 to 1000");
     assert_snapshot!(error("timeout = 10"), @r#"invalid type: integer `10`, expected a length of time such as "30s", "5m" or "1h 30m""#);
-    assert_snapshot!(error("follow_redirects = true"), @"unknown field `follow_redirects`, expected one of `url`, `sign`, `timeout`, `headers`, `retry`, `allow_http`, `proxy_from_environment`");
+    assert_snapshot!(error("follow_redirects = true"), @"unknown field `follow_redirects`, expected one of `url`, `sign`, `timeout`, `headers`, `retry`, `allow_http`, `allow_private`, `proxy_from_environment`");
 }
 
 #[test]
 fn http_needs_a_local_host_or_allow_http() {
+    let accepts = |host: &str, options: &str| {
+        build::<Webhook>(&format!("url = 'http://{host}/hook'\n{options}")).is_ok()
+    };
     for host in ["localhost", "LOCALHOST:80", "127.0.0.1", "127.8.9.1:8080", "[::1]:8080"] {
-        let url = format!("url = 'http://{host}/hook'");
-        assert!(build::<Webhook>(&url).is_ok(), "{host}");
+        assert!(!accepts(host, ""), "{host}");
+        assert!(!accepts(host, "allow_http = true"), "{host}");
+        assert!(accepts(host, "allow_private = true"), "{host}");
     }
     for host in [
         "example.com",
@@ -162,15 +169,29 @@ fn http_needs_a_local_host_or_allow_http() {
         "127.0.0.1.example.com",
         "localhost@example.com",
         "10.0.0.1",
-        "0.0.0.0",
-        "[::]",
         "2130706433",
         "0x7f.1",
     ] {
-        let url = format!("url = 'http://{host}/hook'");
-        assert!(build::<Webhook>(&url).is_err(), "{host}");
-        assert!(build::<Webhook>(&format!("{url}\nallow_http = true")).is_ok(), "{host}");
+        assert!(!accepts(host, ""), "{host}");
+        assert!(!accepts(host, "allow_private = true"), "{host}");
+        assert!(accepts(host, "allow_private = true\nallow_http = true"), "{host}");
     }
+}
+
+#[test]
+fn nothing_is_sent_to_this_machine_or_a_private_network() {
+    let (canary, url) = listen();
+    let port = canary.local_addr().unwrap().port();
+    for host in ["2130706433", "0x7f.1", "017700000001", "127.1"] {
+        let url = url.replace("http://127.0.0.1", &format!("https://{host}"));
+        let mut sink = build::<Webhook>(&format!("url = '{url}'")).unwrap();
+        sink.open().unwrap();
+        let err = sink.deliver(&finding()).unwrap_err().to_string();
+        assert!(err.starts_with("unavailable: "), "{host}: {err}");
+        assert!(!err.contains(host) && !err.contains(&port.to_string()), "{host}: {err}");
+    }
+    canary.set_nonblocking(true).unwrap();
+    assert_eq!(canary.accept().unwrap_err().kind(), ErrorKind::WouldBlock);
 }
 
 #[test]
