@@ -15,7 +15,10 @@ use watchkeeper_core::{
     Fingerprint, Sink, Timestamp, author::SinkError, clock::Clock, embed::Queue,
 };
 
-use super::{MAX_RETRY_AFTER, Webhook, retry_after_in};
+use super::{
+    MAX_REQUEST, Webhook,
+    response::{MAX_RETRY_AFTER, MIN_RETRY_AFTER, retry_after_in},
+};
 use crate::{
     render_json,
     samples::{build, build_example, finding, mistake, run_again},
@@ -123,7 +126,7 @@ fn retry_after(outcome: Result<(), SinkError>) -> Option<Duration> {
 fn the_example_in_the_manual_is_valid() {
     let sink = build_example::<Webhook>().unwrap();
     assert!(sink.target.is_none());
-    assert_eq!(sink.retry(), build::<Webhook>("url = 'https://example.com'").unwrap().retry());
+    assert_eq!(sink.retry().max_attempts, 5);
 }
 
 #[test]
@@ -151,6 +154,35 @@ fn invalid_options_are_named_without_their_secrets() {
     assert_snapshot!(error("retry = { max_attempts = 0 }"), @"invalid value: integer `0`, expected a whole number from 1 to 1000");
     assert_snapshot!(error("timeout = 10"), @r#"invalid type: integer `10`, expected a length of time such as "30s", "5m" or "1h 30m""#);
     assert_snapshot!(error("follow_redirects = true"), @"unknown field `follow_redirects`, expected one of `url`, `sign`, `timeout`, `headers`, `retry`, `allow_http`, `allow_private`, `proxy_from_environment`");
+}
+
+#[test]
+fn attempts_follow_the_schedule_of_standard_webhooks_or_double() {
+    let retry = |options: &str| {
+        build::<Webhook>(&format!("url = 'https://example.com'\n{options}")).unwrap().retry()
+    };
+    let hours = |n: u64| n * 60 * 60;
+    let longest = [5, 300, 1800, hours(2), hours(5), hours(10), hours(14), hours(20), hours(24)];
+    let default = retry("");
+    assert_eq!(default.max_attempts, 10);
+    for (attempt, secs) in (1..).zip(longest) {
+        assert_eq!(default.longest_wait(attempt), Duration::from_secs(secs), "{attempt}");
+    }
+    let doubling = retry("retry = { max_attempts = 4 }");
+    let waits: Vec<_> = (1..10).map(|n| doubling.longest_wait(n).as_secs()).collect();
+    assert_eq!(waits, [1, 2, 4, 8, 16, 32, 64, 128, 256]);
+    assert_eq!((doubling.max_attempts, doubling.max), (4, Duration::from_secs(300)));
+}
+
+#[test]
+fn a_request_that_is_too_long_is_not_sent() {
+    let (canary, url) = listen();
+    let mut finding = finding();
+    finding.message = "x".repeat(MAX_REQUEST);
+    let err = sink(&url, "").deliver(&finding).unwrap_err().to_string();
+    assert!(err.starts_with("refused: the request has 26"), "{err}");
+    canary.set_nonblocking(true).unwrap();
+    assert_eq!(canary.accept().unwrap_err().kind(), ErrorKind::WouldBlock);
 }
 
 #[test]
@@ -265,15 +297,16 @@ fn a_receiver_may_request_a_wait() {
 }
 
 #[test]
-fn invalid_waits_are_ignored_and_long_waits_are_cut() {
+fn invalid_waits_are_ignored_and_others_moved_into_range() {
     let after = |text: &str| retry_after_in(text, finding().at);
     for (text, expected) in [
-        ("0", Some(Duration::ZERO)),
+        ("0", Some(MIN_RETRY_AFTER)),
         (" 3 ", Some(Duration::from_secs(3))),
         ("86401", Some(MAX_RETRY_AFTER)),
         ("99999999999999999999999999", Some(MAX_RETRY_AFTER)),
         ("Wed, 30 Dec 9998 23:59:59 GMT", Some(MAX_RETRY_AFTER)),
-        ("Sun, 06 Nov 1994 08:49:37 GMT", Some(Duration::ZERO)),
+        ("Sun, 06 Nov 1994 08:49:37 GMT", Some(MIN_RETRY_AFTER)),
+        ("Sun, 22 Nov 2026 10:14:07 GMT", Some(MIN_RETRY_AFTER)),
         ("", None),
         ("-1", None),
         ("+1", None),

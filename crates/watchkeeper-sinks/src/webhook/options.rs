@@ -1,0 +1,103 @@
+//! The options of the sink, and the schedule of its attempts.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+use watchkeeper_core::{
+    InvalidOption,
+    author::{Period, Retry, Secret},
+};
+
+use crate::count::Count;
+
+/// The longest waits between attempts that Standard Webhooks 1.0.0 recommends.
+const SCHEDULE: &[Duration] = {
+    const fn minutes(n: u64) -> Duration {
+        Duration::from_secs(60 * n)
+    }
+    &[
+        Duration::from_secs(5),
+        minutes(5),
+        minutes(30),
+        minutes(2 * 60),
+        minutes(5 * 60),
+        minutes(10 * 60),
+        minutes(14 * 60),
+        minutes(20 * 60),
+        minutes(24 * 60),
+    ]
+};
+
+/// The options of `kind = "webhook"`.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct WebhookOptions {
+    /// The address to post to, with `https`.
+    pub(super) url: Secret,
+    /// The key to sign with, in the form of Standard Webhooks: `whsec_` and 24 to
+    /// 64 bytes in base64. During a rotation, two keys separated by a space.
+    #[serde(default)]
+    pub(super) sign: Option<Secret>,
+    /// The longest time of one attempt, from the name lookup to the end of the
+    /// response.
+    #[serde(default = "default_timeout")]
+    pub(super) timeout: Period,
+    /// Additional headers, such as `authorization`.
+    #[serde(default)]
+    pub(super) headers: BTreeMap<String, Secret>,
+    /// The number of attempts, and the waits between them, which double with each
+    /// attempt; without it, the schedule of Standard Webhooks, which ends after three
+    /// days.
+    #[serde(default)]
+    pub(super) retry: Option<RetryOptions>,
+    /// Allows an `http` address of another machine. Anyone on the network path
+    /// can then read every finding.
+    #[serde(default)]
+    pub(super) allow_http: bool,
+    /// Allows a receiver on this machine or in a private network. Without it, the
+    /// sink connects to addresses of the public internet only.
+    #[serde(default)]
+    pub(super) allow_private: bool,
+    /// Uses the proxy that the environment variable `HTTPS_PROXY`, `HTTP_PROXY`
+    /// or `ALL_PROXY` sets.
+    #[serde(default)]
+    pub(super) proxy_from_environment: bool,
+}
+
+const fn default_timeout() -> Period {
+    Period::from_secs(10)
+}
+
+/// The number of attempts, and the waits between them.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RetryOptions {
+    /// The largest number of attempts for a finding, the first included.
+    max_attempts: Count<1, 1000>,
+    /// The longest wait before the second attempt; it doubles with each attempt.
+    initial: Period,
+    /// The longest wait before any attempt.
+    max: Period,
+}
+
+impl Default for RetryOptions {
+    fn default() -> Self {
+        Self {
+            max_attempts: Count::new(10),
+            initial: Period::from_secs(1),
+            max: Period::from_secs(5 * 60),
+        }
+    }
+}
+
+/// Returns the schedule of the attempts that the options request.
+pub(super) fn schedule(options: Option<RetryOptions>) -> Result<Retry, InvalidOption> {
+    let Some(RetryOptions { max_attempts, initial, max }) = options else {
+        return Ok(Retry::scheduled(SCHEDULE));
+    };
+    if max < initial {
+        return Err(InvalidOption::new("retry", "`max` is shorter than `initial`"));
+    }
+    Ok(Retry::new(max_attempts.get(), initial.unsigned(), max.unsigned()))
+}
