@@ -1,5 +1,6 @@
 use std::fmt::Write as _;
 
+use serde::Serialize;
 use watchkeeper_core::{Finding, author::is_unsafe};
 
 /// Returns a finding as one line of JSON, without a line break.
@@ -7,7 +8,13 @@ use watchkeeper_core::{Finding, author::is_unsafe};
 /// Characters that could control a terminal are escaped although JSON allows
 /// them, since people read such lines with `cat` and `tail`.
 pub fn render_json(finding: &Finding) -> String {
-    let json = serde_json::to_string(finding).expect("all keys of a finding are strings");
+    json_line(finding)
+}
+
+/// Returns a value as one line of JSON, escaped as in [`render_json`]. All keys of the value
+/// are strings.
+pub(crate) fn json_line(value: &impl Serialize) -> String {
+    let json = serde_json::to_string(value).expect("all keys are strings");
     if !json.contains(is_unsafe) {
         return json;
     }

@@ -25,7 +25,7 @@ mod text;
 mod webhook;
 
 #[cfg(feature = "webhook")]
-pub use crate::webhook::{Webhook, WebhookOptions};
+pub use crate::webhook::{BodyFormat, Webhook, WebhookOptions};
 pub use crate::{
     console::{Console, ConsoleOptions, Stdout, on_closed_stdout, print_to_stdout},
     file::{File, FileOptions},

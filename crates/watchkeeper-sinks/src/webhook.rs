@@ -1,8 +1,10 @@
 mod address;
+mod body;
 mod options;
 mod response;
 mod signature;
 mod target;
+mod update;
 
 use std::{
     fmt,
@@ -22,13 +24,13 @@ use watchkeeper_core::{
     clock::{Clock, SystemClock},
 };
 
-pub use self::options::WebhookOptions;
+pub use self::options::{BodyFormat, WebhookOptions};
 use self::{
     address::PublicResolver,
     response::{describe, outcome_of, retry_after_in},
     target::Target,
+    update::OpenConditions,
 };
-use crate::render_json;
 
 /// The longest time to connect.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -49,6 +51,7 @@ pub struct Webhook {
     proxy_from_environment: bool,
     agent: Option<Agent>,
     clock: Box<dyn Clock>,
+    conditions: OpenConditions,
     /// The receiver responded `410 Gone`: it accepts no more findings.
     is_gone: bool,
 }
@@ -73,6 +76,7 @@ impl SinkKind for Webhook {
             proxy_from_environment,
             agent: None,
             clock,
+            conditions: OpenConditions::default(),
             is_gone: false,
         })
     }
@@ -119,7 +123,7 @@ impl Sink for Webhook {
         let Some(agent) = &self.agent else {
             return Err(refused("the sink was not opened"));
         };
-        let body = render_json(finding);
+        let body = target.body.render(finding, self.conditions.update_of(finding));
         if MAX_REQUEST < body.len() {
             let len = body.len();
             let reason = format!("the request has {len} bytes, and may have {MAX_REQUEST}");
@@ -141,7 +145,9 @@ impl Sink for Webhook {
         let status = response.status();
         self.is_gone = status == StatusCode::GONE;
         let retry_after = response.headers().get(header::RETRY_AFTER);
-        outcome_of(status, retry_after.and_then(|it| retry_after_in(it.to_str().ok()?, now)))
+        outcome_of(status, retry_after.and_then(|it| retry_after_in(it.to_str().ok()?, now)))?;
+        self.conditions.record(finding);
+        Ok(())
     }
 
     fn retry(&self) -> Retry {
@@ -159,7 +165,7 @@ fn post(
     let timestamp = now.as_second();
     let mut request = agent
         .post(&target.url)
-        .header(header::CONTENT_TYPE, "application/json")
+        .header(header::CONTENT_TYPE, target.body.content_type())
         .header("webhook-id", id)
         .header("webhook-timestamp", timestamp);
     if let Some(keys) = &target.keys {

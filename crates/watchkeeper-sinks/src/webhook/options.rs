@@ -39,6 +39,12 @@ pub struct WebhookOptions {
     /// 64 bytes in base64. During a rotation, two keys separated by a space.
     #[serde(default)]
     pub(super) sign: Option<Secret>,
+    /// The format of the body.
+    #[serde(default)]
+    pub(super) format: BodyFormat,
+    /// The key of the integration, for `format = "pagerduty"`.
+    #[serde(default)]
+    pub(super) routing_key: Option<Secret>,
     /// The longest time of one attempt, from the name lookup to the end of the
     /// response.
     #[serde(default = "default_timeout")]
@@ -67,6 +73,25 @@ pub struct WebhookOptions {
 
 const fn default_timeout() -> Period {
     Period::from_secs(10)
+}
+
+/// The format of the body of a request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum BodyFormat {
+    /// `type`, `timestamp` and `data`, as Standard Webhooks recommends.
+    #[default]
+    Standard,
+    /// A message for an incoming webhook of Slack.
+    Slack,
+    /// A message for a webhook of Discord.
+    Discord,
+    /// An Adaptive Card for a workflow of Microsoft Teams.
+    Teams,
+    /// An event for the Events API v2 of PagerDuty.
+    Pagerduty,
+    /// A CloudEvents 1.0 event in structured mode.
+    Cloudevents,
 }
 
 /// The number of attempts, and the waits between them.

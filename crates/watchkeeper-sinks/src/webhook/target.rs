@@ -10,6 +10,7 @@ use watchkeeper_core::{
 
 use super::{
     address::{THIS_HOST, place_of_name},
+    body::Body,
     options::WebhookOptions,
     signature::Keys,
 };
@@ -24,11 +25,12 @@ const OWN_HEADERS: &[HeaderName] = &[
     header::TRANSFER_ENCODING,
 ];
 
-/// The receiver: its address, and the keys and headers of each request.
+/// The receiver: its address, and the keys, headers and format of each request.
 pub(super) struct Target {
     pub(super) url: Uri,
     pub(super) keys: Option<Keys>,
     pub(super) headers: HeaderMap,
+    pub(super) body: Body,
 }
 
 impl Target {
@@ -45,8 +47,8 @@ impl Target {
             })?)),
         };
         let headers = parse_headers(headers)?;
-        let all = url.zip(keys).zip(headers);
-        Ok(all.map(|((url, keys), headers)| Self { url, keys, headers }))
+        let all = url.zip(keys).zip(headers).zip(Body::new(options)?);
+        Ok(all.map(|(((url, keys), headers), body)| Self { url, keys, headers, body }))
     }
 }
 

@@ -153,7 +153,7 @@ fn invalid_options_are_named_without_their_secrets() {
     assert_snapshot!(error("retry = { initial = '2m', max = '1m' }"), @"invalid value for `retry`: `max` is shorter than `initial`");
     assert_snapshot!(error("retry = { max_attempts = 0 }"), @"invalid value: integer `0`, expected a whole number from 1 to 1000");
     assert_snapshot!(error("timeout = 10"), @r#"invalid type: integer `10`, expected a length of time such as "30s", "5m" or "1h 30m""#);
-    assert_snapshot!(error("follow_redirects = true"), @"unknown field `follow_redirects`, expected one of `url`, `sign`, `timeout`, `headers`, `retry`, `allow_http`, `allow_private`, `proxy_from_environment`");
+    assert_snapshot!(error("follow_redirects = true"), @"unknown field `follow_redirects`, expected one of `url`, `sign`, `format`, `routing_key`, `timeout`, `headers`, `retry`, `allow_http`, `allow_private`, `proxy_from_environment`");
 }
 
 #[test]
@@ -233,18 +233,22 @@ fn a_request_follows_standard_webhooks() {
     sink(&receiver.url, &options).deliver(&finding()).unwrap();
     let requests = receiver.requests();
     let (head, body) = requests[0].split_once("\r\n\r\n").unwrap();
-    assert_eq!(body, render_json(&finding()));
+    let data = render_json(&finding());
+    let expected = format!(
+        r#"{{"type":"finding.opened","timestamp":"2026-11-22T10:14:07.12Z","data":{data}}}"#
+    );
+    assert_eq!(body, expected);
     let mut head: Vec<_> = head.lines().filter(|it| !it.starts_with("host: ")).collect();
     head[1..].sort_unstable();
     assert_snapshot!(head.join("\n"), @"
     POST /hooks/hunter2 HTTP/1.1
     accept: */*
     authorization: Bearer hunter2
-    content-length: 650
+    content-length: 721
     content-type: application/json
     user-agent: watchkeeper/0.1.0
     webhook-id: 9f2c000000000001
-    webhook-signature: v1,sfbJFVJcaO4ej/bOrynZmZmLbmvOal2LTx9hM7OE6aM=
+    webhook-signature: v1,Dun8bCQG1ck1ZFlmaDae5x0bi/O5YQIDAHX+87TjquU=
     webhook-timestamp: 1795342447
     ");
 }

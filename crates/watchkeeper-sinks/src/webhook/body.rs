@@ -1,0 +1,96 @@
+//! The body of a request, in the format of the receiver.
+
+mod cloudevents;
+mod discord;
+mod pagerduty;
+mod slack;
+mod summary;
+mod teams;
+
+use serde::Serialize;
+use watchkeeper_core::{
+    Finding, InvalidOption, Timestamp,
+    author::{Secret, known_time},
+};
+
+use self::summary::Summary;
+use super::{
+    options::{BodyFormat, WebhookOptions},
+    update::Update,
+};
+use crate::json::json_line;
+
+/// A format, with what it needs.
+pub(super) enum Body {
+    Standard,
+    Slack,
+    Discord,
+    Teams,
+    Pagerduty { routing_key: String },
+    Cloudevents,
+}
+
+/// The body that Standard Webhooks recommends.
+#[derive(Serialize)]
+struct Standard<'a> {
+    #[serde(rename = "type")]
+    event_type: &'a str,
+    /// `None` for a session without times.
+    timestamp: Option<Timestamp>,
+    data: &'a Finding,
+}
+
+impl Body {
+    /// Returns `None` if a secret is unknown.
+    pub(super) fn new(options: &WebhookOptions) -> Result<Option<Self>, InvalidOption> {
+        let WebhookOptions { format, routing_key, .. } = options;
+        if routing_key.is_some() && *format != BodyFormat::Pagerduty {
+            let reason = "belongs to `format = \"pagerduty\"`";
+            return Err(InvalidOption::new("routing_key", reason));
+        }
+        Ok(Some(match format {
+            BodyFormat::Standard => Self::Standard,
+            BodyFormat::Slack => Self::Slack,
+            BodyFormat::Discord => Self::Discord,
+            BodyFormat::Teams => Self::Teams,
+            BodyFormat::Cloudevents => Self::Cloudevents,
+            BodyFormat::Pagerduty => match routing_key.as_ref().map(Secret::expose) {
+                Some(Some(key)) => Self::Pagerduty { routing_key: key.to_owned() },
+                Some(None) => return Ok(None),
+                None => {
+                    let reason = "`pagerduty` needs the key of the integration in `routing_key`";
+                    return Err(InvalidOption::new("format", reason));
+                }
+            },
+        }))
+    }
+
+    pub(super) const fn content_type(&self) -> &'static str {
+        match self {
+            Self::Cloudevents => "application/cloudevents+json",
+            _ => "application/json",
+        }
+    }
+
+    /// Returns the body of the request for a finding, as one line.
+    pub(super) fn render(&self, finding: &Finding, update: Update) -> String {
+        let summary = || Summary::new(finding, update);
+        match self {
+            Self::Standard => json_line(&Standard {
+                event_type: update.event_type(),
+                timestamp: known_time(finding.at),
+                data: finding,
+            }),
+            Self::Slack => json_line(&slack::body(&summary())),
+            Self::Discord => json_line(&discord::body(&summary())),
+            Self::Teams => json_line(&teams::body(&summary())),
+            Self::Cloudevents => json_line(&cloudevents::body(finding, update)),
+            Self::Pagerduty { routing_key } => {
+                json_line(&pagerduty::body(routing_key, finding, update))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,104 @@
+use watchkeeper_core::{
+    Finding, Severity, Timestamp,
+    author::{Evidence, known_time, make_safe},
+};
+
+use crate::webhook::update::Update;
+
+/// The longest name of a detector, in characters.
+const MAX_NAME: usize = 64;
+/// The longest text of a fact, in characters.
+const MAX_FACT: usize = 200;
+/// The longest description, in characters.
+const MAX_TEXT: usize = 1000;
+
+/// A finding for people, with texts that are safe for one line of a terminal. The format of
+/// a service still escapes the characters that mean something there.
+pub(super) struct Summary {
+    pub(super) title: String,
+    pub(super) text: String,
+    pub(super) facts: Vec<(&'static str, String)>,
+    pub(super) urgency: Urgency,
+    /// `None` for a session without times.
+    pub(super) at: Option<Timestamp>,
+}
+
+/// The color of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Urgency {
+    Over,
+    Open(Severity),
+}
+
+impl Summary {
+    pub(super) fn new(finding: &Finding, update: Update) -> Self {
+        let detector = cut(&finding.detector, MAX_NAME);
+        let severity = finding.severity;
+        let title = match update {
+            Update::Opened => format!("{}: {detector}", capitalized(severity)),
+            Update::Escalated => format!("Now {severity}: {detector}"),
+            Update::Resolved => format!("Resolved: {detector}"),
+        };
+        let urgency = match update {
+            Update::Resolved => Urgency::Over,
+            Update::Opened | Update::Escalated => Urgency::Open(severity),
+        };
+        let mut facts = vec![("Session", finding.session.as_str().to_owned())];
+        facts.extend(finding.agent.as_ref().map(|agent| ("Agent", agent.as_str().to_owned())));
+        let labels = finding.labels.iter().map(|(name, value)| format!("{name}={value}"));
+        facts.push(("Labels", labels.collect::<Vec<_>>().join(", ")));
+        facts.extend(finding.evidence.iter().rev().find_map(location).map(|it| ("Location", it)));
+        facts.retain(|(_, text)| !text.is_empty());
+        let facts = facts.into_iter().map(|(name, text)| (name, cut(&text, MAX_FACT))).collect();
+        let text = cut(&finding.message, MAX_TEXT);
+        Self { title, text, facts, urgency, at: known_time(finding.at) }
+    }
+}
+
+const fn capitalized(severity: Severity) -> &'static str {
+    match severity {
+        Severity::Low => "Low",
+        Severity::Medium => "Medium",
+        Severity::High => "High",
+    }
+}
+
+/// Returns the end of the path, which is the part that differs, and the line.
+fn location(evidence: &Evidence) -> Option<String> {
+    let file = evidence.file.as_deref()?;
+    let start = file.char_indices().nth_back(MAX_FACT / 2).map_or(0, |(at, _)| at);
+    let file = &file[start..];
+    Some(evidence.line.map_or_else(|| file.to_owned(), |line| format!("{file}:{line}")))
+}
+
+/// Makes text safe, and cuts its end if the text is longer than `max` characters.
+pub(super) fn cut(text: &str, max: usize) -> String {
+    let end = text.char_indices().nth(max + 1).map_or(text.len(), |(at, _)| at);
+    let mut safe = make_safe(&text[..end]);
+    if let Some((last, _)) = safe.char_indices().nth(max - 1)
+        && safe.chars().nth(max).is_some()
+    {
+        safe.truncate(last);
+        safe.push('…');
+    }
+    safe
+}
+
+/// Escapes each character with `escape`, and cuts the end of the text if the result is
+/// longer than `max` in UTF-16, which the services count in. No escape is cut.
+pub(super) fn escaped(text: &str, max: usize, escape: impl Fn(char, &mut String)) -> String {
+    let mut out = String::new();
+    let mut len = 0;
+    let mut piece = String::new();
+    for c in text.chars() {
+        piece.clear();
+        escape(c, &mut piece);
+        len += piece.encode_utf16().count();
+        if max <= len {
+            out.push('…');
+            break;
+        }
+        out.push_str(&piece);
+    }
+    out
+}
