@@ -123,7 +123,7 @@ impl Sink for Webhook {
         let Some(agent) = &self.agent else {
             return Err(refused("the sink was not opened"));
         };
-        let body = target.body.render(finding, self.conditions.update_of(finding));
+        let body = target.body.render(finding, self.conditions.update_of(finding))?;
         if MAX_REQUEST < body.len() {
             let len = body.len();
             let reason = format!("the request has {len} bytes, and may have {MAX_REQUEST}");

@@ -6,14 +6,15 @@ mod pagerduty;
 mod slack;
 mod summary;
 mod teams;
+mod template;
 
 use serde::Serialize;
 use watchkeeper_core::{
     Finding, InvalidOption, Timestamp,
-    author::{Secret, known_time},
+    author::{Secret, SinkError, known_time},
 };
 
-use self::summary::Summary;
+use self::{summary::Summary, template::Template};
 use super::{
     options::{BodyFormat, WebhookOptions},
     update::Update,
@@ -28,6 +29,7 @@ pub(super) enum Body {
     Teams,
     Pagerduty { routing_key: String },
     Cloudevents,
+    Template(Box<Template>),
 }
 
 /// The body that Standard Webhooks recommends.
@@ -43,10 +45,21 @@ struct Standard<'a> {
 impl Body {
     /// Returns `None` if a secret is unknown.
     pub(super) fn new(options: &WebhookOptions) -> Result<Option<Self>, InvalidOption> {
-        let WebhookOptions { format, routing_key, .. } = options;
+        let WebhookOptions { format, routing_key, template, .. } = options;
         if routing_key.is_some() && *format != BodyFormat::Pagerduty {
             let reason = "belongs to `format = \"pagerduty\"`";
             return Err(InvalidOption::new("routing_key", reason));
+        }
+        if let Some(template) = template {
+            if *format != BodyFormat::Standard {
+                return Err(InvalidOption::new(
+                    "template",
+                    "replaces `format`: remove one of them",
+                ));
+            }
+            let template = Template::new(template);
+            let template = template.map_err(|mistake| InvalidOption::new("template", mistake))?;
+            return Ok(Some(Self::Template(Box::new(template))));
         }
         Ok(Some(match format {
             BodyFormat::Standard => Self::Standard,
@@ -73,9 +86,9 @@ impl Body {
     }
 
     /// Returns the body of the request for a finding, as one line.
-    pub(super) fn render(&self, finding: &Finding, update: Update) -> String {
+    pub(super) fn render(&self, finding: &Finding, update: Update) -> Result<String, SinkError> {
         let summary = || Summary::new(finding, update);
-        match self {
+        Ok(match self {
             Self::Standard => json_line(&Standard {
                 event_type: update.event_type(),
                 timestamp: known_time(finding.at),
@@ -88,7 +101,13 @@ impl Body {
             Self::Pagerduty { routing_key } => {
                 json_line(&pagerduty::body(routing_key, finding, update))
             }
-        }
+            Self::Template(template) => {
+                let value = template.render(finding, update).map_err(|mistake| {
+                    SinkError::refused(format!("cannot render `template`: {mistake}"))
+                })?;
+                json_line(&value)
+            }
+        })
     }
 }
 

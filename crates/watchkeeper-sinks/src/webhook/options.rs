@@ -42,6 +42,10 @@ pub struct WebhookOptions {
     /// The format of the body.
     #[serde(default)]
     pub(super) format: BodyFormat,
+    /// A template of the body, in the syntax of Jinja, in place of `format`. Its output
+    /// is JSON.
+    #[serde(default)]
+    pub(super) template: Option<String>,
     /// The key of the integration, for `format = "pagerduty"`.
     #[serde(default)]
     pub(super) routing_key: Option<Secret>,

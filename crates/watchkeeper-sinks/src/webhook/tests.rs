@@ -153,7 +153,7 @@ fn invalid_options_are_named_without_their_secrets() {
     assert_snapshot!(error("retry = { initial = '2m', max = '1m' }"), @"invalid value for `retry`: `max` is shorter than `initial`");
     assert_snapshot!(error("retry = { max_attempts = 0 }"), @"invalid value: integer `0`, expected a whole number from 1 to 1000");
     assert_snapshot!(error("timeout = 10"), @r#"invalid type: integer `10`, expected a length of time such as "30s", "5m" or "1h 30m""#);
-    assert_snapshot!(error("follow_redirects = true"), @"unknown field `follow_redirects`, expected one of `url`, `sign`, `format`, `routing_key`, `timeout`, `headers`, `retry`, `allow_http`, `allow_private`, `proxy_from_environment`");
+    assert_snapshot!(error("follow_redirects = true"), @"unknown field `follow_redirects`, expected one of `url`, `sign`, `format`, `template`, `routing_key`, `timeout`, `headers`, `retry`, `allow_http`, `allow_private`, `proxy_from_environment`");
 }
 
 #[test]

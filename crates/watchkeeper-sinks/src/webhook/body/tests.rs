@@ -19,14 +19,14 @@ fn hostile() -> Finding {
 }
 
 fn pretty(body: &Body, finding: &Finding, update: Update) -> String {
-    let value: Value = serde_json::from_str(&body.render(finding, update)).unwrap();
+    let value: Value = serde_json::from_str(&body.render(finding, update).unwrap()).unwrap();
     let text = serde_json::to_string_pretty(&value).unwrap();
     text.lines().map(make_safe).collect::<Vec<_>>().join("\n")
 }
 
 #[test]
 fn standard() {
-    let body = Body::Standard.render(&finding(), Update::Escalated);
+    let body = Body::Standard.render(&finding(), Update::Escalated).unwrap();
     assert!(body.starts_with(r#"{"type":"finding.escalated","timestamp":"2026-11-22T10:14:07.12Z","data":{"id":"9f2c000000000001","#), "{body}");
 }
 
@@ -316,12 +316,12 @@ proptest! {
         let update = [Update::Opened, Update::Escalated, Update::Resolved][n];
         let pagerduty = Body::Pagerduty { routing_key: "key".into() };
         for body in [Body::Standard, Body::Cloudevents, pagerduty] {
-            let text = body.render(&finding, update);
+            let text = body.render(&finding, update).unwrap();
             prop_assert!(text.chars().all(is_harmless), "{:?}", text);
             prop_assert!(serde_json::from_str::<Value>(&text).is_ok());
         }
         for body in [Body::Slack, Body::Discord, Body::Teams] {
-            let text = body.render(&finding, update);
+            let text = body.render(&finding, update).unwrap();
             prop_assert!(text.chars().all(is_harmless), "{:?}", text);
             let value = serde_json::from_str(&text).unwrap();
             for_each_text(&value, &mut |text| assert!(text.encode_utf16().count() <= 3000));
@@ -336,7 +336,7 @@ fn the_texts_of_a_chat_are_within_its_limits() {
     finding.session = "&".repeat(10_000).into();
     finding.severity = Severity::Low;
     let value = |body: Body| -> Value {
-        serde_json::from_str(&body.render(&finding, Update::Opened)).unwrap()
+        serde_json::from_str(&body.render(&finding, Update::Opened).unwrap()).unwrap()
     };
     let slack = value(Body::Slack);
     let text = slack["blocks"][1]["text"]["text"].as_str().unwrap();
