@@ -36,14 +36,18 @@ impl Reader<'_> {
         Some(self.files.folder(span).join(text))
     }
 
-    /// Replaces the options of a sink that are paths, by the schema of its kind. Returns
-    /// them.
+    /// Replaces the options of a sink that are paths, which the schema of its kind gives the
+    /// format `path` or, for a file that the sink only reads, `input-path`. Returns the paths
+    /// of the former.
     pub(crate) fn resolve_paths(&mut self, table: &mut Table<'_>, schema: &Schema) -> Vec<PathBuf> {
         let properties = schema.get("properties").and_then(Json::as_object);
-        let is_path = |option: &Json| option.get("format").is_some_and(|it| it == "path");
-        let options = properties.into_iter().flatten().filter(|(_, option)| is_path(option));
         let mut paths = Vec::new();
-        for (name, _) in options {
+        for (name, option) in properties.into_iter().flatten() {
+            let is_output = match option.get("format").and_then(Json::as_str) {
+                Some("path") => true,
+                Some("input-path") => false,
+                _ => continue,
+            };
             let Some(value) = table.get_mut(name.as_str()) else { continue };
             let span = value.span();
             let DeValue::String(text) = value.get_mut() else { continue };
@@ -54,7 +58,7 @@ impl Reader<'_> {
             let Some(path) = self.path(text.to_string(), &span) else { continue };
             if let Some(resolved) = path.to_str() {
                 *text = resolved.to_owned().into();
-                paths.push(path);
+                paths.extend(is_output.then_some(path));
             } else {
                 let message = "the folder of the policy is not UTF-8";
                 let note = "write an absolute path";

@@ -29,8 +29,8 @@ pub struct NamedSink {
     pub sink: Box<dyn Sink>,
     /// The maximum number of findings in the queue of the sink.
     pub queue_capacity: usize,
-    /// The files of the sink: options whose JSON schema has the format `path`. Relative
-    /// paths start at the folder of the policy.
+    /// The files that the sink writes to: options whose JSON schema has the format `path`.
+    /// Relative paths start at the folder of the policy, as for the format `input-path`.
     pub files: Vec<PathBuf>,
 }
 

@@ -1,5 +1,6 @@
 mod address;
 mod body;
+mod client;
 mod options;
 mod response;
 mod signature;
@@ -9,14 +10,13 @@ mod update;
 use std::{
     fmt,
     io::{self, Read as _},
-    time::Duration,
+    path::PathBuf,
 };
 
 use ureq::{
-    Agent, Proxy,
+    Agent,
     http::{StatusCode, header},
-    tls::{RootCerts, TlsConfig},
-    unversioned::{resolver::DefaultResolver, transport::DefaultConnector},
+    tls::RootCerts,
 };
 use watchkeeper_core::{
     Finding, InvalidOption, Sink, SinkKind, Timestamp,
@@ -26,16 +26,12 @@ use watchkeeper_core::{
 
 pub use self::options::{BodyFormat, WebhookOptions};
 use self::{
-    address::PublicResolver,
+    client::{ClientOptions, client, read_authorities},
     response::{describe, outcome_of, retry_after_in},
     target::Target,
     update::OpenConditions,
 };
 
-/// The longest time to connect.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// The longest head of a response, in bytes.
-const MAX_HEAD: usize = 16 << 10;
 /// The longest part of a response body that is read, in bytes.
 const MAX_BODY: u64 = 64 << 10;
 /// The longest body of a request, in bytes.
@@ -47,8 +43,10 @@ pub struct Webhook {
     target: Option<Target>,
     timeout: Period,
     retry: Retry,
-    allow_private: bool,
-    proxy_from_environment: bool,
+    client: ClientOptions,
+    /// The file of the authorities that sign the certificate of the receiver; `None` for
+    /// those that browsers trust.
+    ca_file: Option<PathBuf>,
     agent: Option<Agent>,
     clock: Box<dyn Clock>,
     conditions: OpenConditions,
@@ -64,51 +62,35 @@ impl SinkKind for Webhook {
     type Options = WebhookOptions;
 
     fn new(options: WebhookOptions) -> Result<Self, InvalidOption> {
-        let WebhookOptions { timeout, allow_private, proxy_from_environment, .. } = options;
+        if options.ca_file.as_ref().is_some_and(|path| path.as_os_str().is_empty()) {
+            return Err(InvalidOption::new("ca_file", "is empty"));
+        }
         let retry = options::schedule(options.retry)?;
         let target = Target::new(&options)?;
-        let clock = Box::new(SystemClock);
+        let WebhookOptions { timeout, allow_private, proxy_from_environment, .. } = options;
+        let client =
+            ClientOptions { timeout: timeout.unsigned(), allow_private, proxy_from_environment };
         Ok(Self {
             target,
             timeout,
             retry,
-            allow_private,
-            proxy_from_environment,
+            client,
+            ca_file: options.ca_file,
             agent: None,
-            clock,
+            clock: Box::new(SystemClock),
             conditions: OpenConditions::default(),
             is_gone: false,
         })
     }
 }
 
-impl Webhook {
-    /// Makes the HTTP client, which trusts certificates signed by `roots`.
-    fn agent(&self, roots: RootCerts) -> Agent {
-        let timeout = self.timeout.unsigned();
-        let proxy = if self.proxy_from_environment { Proxy::try_from_env() } else { None };
-        let config = Agent::config_builder()
-            .tls_config(TlsConfig::builder().root_certs(roots).build())
-            .timeout_global(Some(timeout))
-            .timeout_connect(Some(timeout.min(CONNECT_TIMEOUT)))
-            .max_redirects(0)
-            .max_redirects_will_error(false)
-            .http_status_as_error(false)
-            .max_response_header_size(MAX_HEAD)
-            .proxy(proxy)
-            .user_agent(concat!("watchkeeper/", env!("CARGO_PKG_VERSION")))
-            .build();
-        if self.allow_private {
-            return config.into();
-        }
-        let resolver = PublicResolver(DefaultResolver::default());
-        Agent::with_parts(config, DefaultConnector::default(), resolver)
-    }
-}
-
 impl Sink for Webhook {
     fn open(&mut self) -> Result<(), SinkError> {
-        self.agent = Some(self.agent(RootCerts::WebPki));
+        let roots = match &self.ca_file {
+            Some(path) => read_authorities(path)?,
+            None => RootCerts::WebPki,
+        };
+        self.agent = Some(client(self.client, roots));
         Ok(())
     }
 

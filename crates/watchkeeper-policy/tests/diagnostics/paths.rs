@@ -49,6 +49,18 @@ fn files_of_sinks_are_relative_to_the_policy() {
 }
 
 #[test]
+fn files_that_a_sink_reads_are_relative_to_the_policy_and_not_listed() {
+    let load = |file: &str| {
+        let policy = format!("{}trusted = '{file}'\n", policy_with("key.pem"));
+        load_with_home(&[("team/policy.toml", &policy)], None)
+    };
+    let policy = load("ca.pem").policy.expect("a valid policy");
+    assert_eq!(policy.sinks[0].files, [PathBuf::from("team/key.pem")]);
+    let refused = render(&load("empty.pem"), false);
+    assert!(refused.contains("no certificate in team/empty.pem"), "{refused}");
+}
+
+#[test]
 fn an_unknown_home_folder_is_an_error() {
     let load = |policy: &str| render(&load_with_home(&[("team/policy.toml", policy)], None), false);
     assert!(load(&policy_with("~/key.pem")).contains("error: the home folder is unknown"));

@@ -1,6 +1,6 @@
 //! The options of the sink, and the schedule of its attempts.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -37,17 +37,14 @@ pub struct WebhookOptions {
     pub(super) url: Secret,
     /// The key to sign with, in the form of Standard Webhooks: `whsec_` and 24 to
     /// 64 bytes in base64. During a rotation, two keys separated by a space.
-    #[serde(default)]
     pub(super) sign: Option<Secret>,
     /// The format of the body.
     #[serde(default)]
     pub(super) format: BodyFormat,
     /// A template of the body, in the syntax of Jinja, in place of `format`. Its output
     /// is JSON.
-    #[serde(default)]
     pub(super) template: Option<String>,
     /// The key of the integration, for `format = "pagerduty"`.
-    #[serde(default)]
     pub(super) routing_key: Option<Secret>,
     /// The longest time of one attempt, from the name lookup to the end of the
     /// response.
@@ -59,8 +56,12 @@ pub struct WebhookOptions {
     /// The number of attempts, and the waits between them, which double with each
     /// attempt; without it, the schedule of Standard Webhooks, which ends after three
     /// days.
-    #[serde(default)]
     pub(super) retry: Option<RetryOptions>,
+    /// A file of certificates in PEM format. The certificate of the receiver must be
+    /// signed by one of these authorities, in place of those that browsers trust. A
+    /// relative path starts at the folder of the policy.
+    #[schemars(extend("format" = "input-path"))]
+    pub(super) ca_file: Option<PathBuf>,
     /// Allows an `http` address of another machine. Anyone on the network path
     /// can then read every finding.
     #[serde(default)]

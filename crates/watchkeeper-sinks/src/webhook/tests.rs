@@ -1,4 +1,5 @@
 use std::{
+    fs,
     io::{BufRead, BufReader, ErrorKind, Read, Write},
     net::{TcpListener, TcpStream},
     process::Command,
@@ -7,10 +8,10 @@ use std::{
     time::Duration,
 };
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use insta::assert_snapshot;
 use rcgen::{CertificateParams, CertifiedKey, KeyPair, date_time_ymd};
 use rustls::{ServerConfig, ServerConnection, pki_types::PrivatePkcs8KeyDer};
-use ureq::tls::{Certificate, RootCerts};
 use watchkeeper_core::{
     Fingerprint, Sink, Timestamp, author::SinkError, clock::Clock, embed::Queue,
 };
@@ -153,7 +154,7 @@ fn invalid_options_are_named_without_their_secrets() {
     assert_snapshot!(error("retry = { initial = '2m', max = '1m' }"), @"invalid value for `retry`: `max` is shorter than `initial`");
     assert_snapshot!(error("retry = { max_attempts = 0 }"), @"invalid value: integer `0`, expected a whole number from 1 to 1000");
     assert_snapshot!(error("timeout = 10"), @r#"invalid type: integer `10`, expected a length of time such as "30s", "5m" or "1h 30m""#);
-    assert_snapshot!(error("follow_redirects = true"), @"unknown field `follow_redirects`, expected one of `url`, `sign`, `format`, `template`, `routing_key`, `timeout`, `headers`, `retry`, `allow_http`, `allow_private`, `proxy_from_environment`");
+    assert_snapshot!(error("follow_redirects = true"), @"unknown field `follow_redirects`, expected one of `url`, `sign`, `format`, `template`, `routing_key`, `timeout`, `headers`, `retry`, `ca_file`, `allow_http`, `allow_private`, `proxy_from_environment`");
 }
 
 #[test]
@@ -479,11 +480,16 @@ fn certificate(until: i32) -> CertifiedKey<KeyPair> {
     CertifiedKey { cert: params.self_signed(&signing_key).unwrap(), signing_key }
 }
 
-/// Posts to a receiver with `certificate`, from a sink that trusts `trusted`.
+fn pem(certificate: &CertifiedKey<KeyPair>) -> String {
+    let der = STANDARD.encode(certificate.cert.der());
+    format!("-----BEGIN CERTIFICATE-----\n{der}\n-----END CERTIFICATE-----\n")
+}
+
+/// Posts to a receiver with `certificate`, from a sink whose `ca_file` contains `trusted`.
 fn post_over_tls(
     host: &str,
     certificate: &CertifiedKey<KeyPair>,
-    trusted: RootCerts,
+    trusted: Option<&CertifiedKey<KeyPair>>,
 ) -> Result<(), SinkError> {
     let key = PrivatePkcs8KeyDer::from(certificate.signing_key.serialize_der());
     let config = ServerConfig::builder()
@@ -502,8 +508,13 @@ fn post_over_tls(
         }
     });
     let url = url.replace("http://127.0.0.1", &format!("https://{host}"));
-    let mut sink = sink(&url, "");
-    sink.agent = Some(sink.agent(trusted));
+    let folder = tempfile::tempdir().unwrap();
+    let ca_file = trusted.map(|trusted| {
+        let path = folder.path().join("ca.pem");
+        fs::write(&path, pem(trusted)).unwrap();
+        format!("ca_file = '{}'", path.display())
+    });
+    let mut sink = sink(&url, &ca_file.unwrap_or_default());
     let outcome = sink.deliver(&finding());
     receiver.join().unwrap();
     outcome
@@ -513,19 +524,44 @@ fn post_over_tls(
 fn a_certificate_must_be_trusted_current_and_for_the_host() {
     let localhost = &certificate(4000);
     let expired = &certificate(2001);
-    let only = |trusted: &CertifiedKey<KeyPair>| {
-        RootCerts::new_with_certs(&[Certificate::from_der(trusted.cert.der()).to_owned()])
-    };
-    post_over_tls("localhost", localhost, only(localhost)).unwrap();
+    post_over_tls("localhost", localhost, Some(localhost)).unwrap();
 
     let error = |outcome: Result<(), SinkError>| outcome.unwrap_err().to_string();
-    assert_snapshot!(error(post_over_tls("localhost", localhost, RootCerts::WebPki)), @"unavailable: invalid peer certificate: UnknownIssuer");
-    assert_snapshot!(error(post_over_tls("127.0.0.1", localhost, only(localhost))), @r#"unavailable: invalid peer certificate: certificate not valid for name "[secret]"; certificate is only valid for DnsName("localhost")"#);
-    let error = error(post_over_tls("localhost", expired, only(expired)));
+    assert_snapshot!(error(post_over_tls("localhost", localhost, None)), @"unavailable: invalid peer certificate: UnknownIssuer");
+    // An authority of one's own replaces all others.
+    let other = &certificate(4000);
+    assert_snapshot!(error(post_over_tls("localhost", localhost, Some(other))), @"unavailable: invalid peer certificate: BadSignature");
+    assert_snapshot!(error(post_over_tls("127.0.0.1", localhost, Some(localhost))), @r#"unavailable: invalid peer certificate: certificate not valid for name "[secret]"; certificate is only valid for DnsName("localhost")"#);
+    let error = error(post_over_tls("localhost", expired, Some(expired)));
     assert!(
         error.starts_with("unavailable: invalid peer certificate: certificate expired"),
         "{error}"
     );
+}
+
+#[test]
+fn a_file_without_certificates_is_reported_and_read_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ca.pem");
+    let options = format!("url = 'https://example.com'\nca_file = '{}'", path.display());
+    let mut sink = build::<Webhook>(&options).unwrap();
+    let mut open = || match sink.open() {
+        Ok(()) => "ok".to_owned(),
+        Err(err) => err.to_string().replace(&folder.path().display().to_string(), ""),
+    };
+    assert_snapshot!(open(), @"unavailable: cannot read `ca_file` /ca.pem");
+    fs::write(&path, "not a certificate").unwrap();
+    assert_snapshot!(open(), @"unavailable: `ca_file` /ca.pem contains no certificate");
+    fs::write(&path, "-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n").unwrap();
+    assert_snapshot!(open(), @"unavailable: `ca_file` /ca.pem is not a file of certificates in PEM format");
+    fs::write(&path, "#".repeat((1 << 20) + 1)).unwrap();
+    assert_snapshot!(open(), @"unavailable: `ca_file` /ca.pem has more than 1 MiB");
+    fs::write(&path, pem(&certificate(4000))).unwrap();
+    assert_snapshot!(open(), @"ok");
+    fs::remove_file(&path).unwrap();
+    fs::create_dir(&path).unwrap();
+    assert_snapshot!(open(), @"unavailable: `ca_file` /ca.pem is not a regular file");
+    assert_snapshot!(mistake::<Webhook>("url = 'https://example.com'\nca_file = ''"), @"invalid value for `ca_file`: is empty");
 }
 
 #[test]
