@@ -2,6 +2,7 @@ mod address;
 mod body;
 mod client;
 mod options;
+mod rate_limit;
 mod response;
 mod signature;
 mod target;
@@ -27,6 +28,7 @@ use watchkeeper_core::{
 pub use self::options::{BodyFormat, WebhookOptions};
 use self::{
     client::{ClientOptions, client, read_authorities},
+    rate_limit::{Permit, RateLimit},
     response::{describe, outcome_of, retry_after_in},
     target::Target,
     update::OpenConditions,
@@ -49,6 +51,7 @@ pub struct Webhook {
     ca_file: Option<PathBuf>,
     agent: Option<Agent>,
     clock: Box<dyn Clock>,
+    rate_limit: Option<RateLimit>,
     conditions: OpenConditions,
     /// The receiver responded `410 Gone`: it accepts no more findings.
     is_gone: bool,
@@ -78,6 +81,7 @@ impl SinkKind for Webhook {
             ca_file: options.ca_file,
             agent: None,
             clock: Box::new(SystemClock),
+            rate_limit: options.rate_limit.map(RateLimit::new),
             conditions: OpenConditions::default(),
             is_gone: false,
         })
@@ -110,6 +114,15 @@ impl Sink for Webhook {
             let len = body.len();
             let reason = format!("the request has {len} bytes, and may have {MAX_REQUEST}");
             return Err(SinkError::refused(reason));
+        }
+        match self.rate_limit.as_mut().map(|limit| limit.take(finding.id, self.clock.uptime())) {
+            Some(Permit::After(wait)) => {
+                return Err(SinkError::postponed("`rate_limit` is reached", wait));
+            }
+            Some(Permit::Now { held }) if held != 0 => {
+                tracing::info!(held, "`rate_limit` held back findings, which are sent");
+            }
+            _ => {}
         }
         let now = self.clock.now();
         let id = finding.id.to_string();

@@ -9,6 +9,7 @@ use watchkeeper_core::{
     author::{Period, Retry, Secret},
 };
 
+use super::rate_limit::RateLimitOptions;
 use crate::count::Count;
 
 /// The longest waits between attempts that Standard Webhooks 1.0.0 recommends.
@@ -57,6 +58,8 @@ pub struct WebhookOptions {
     /// attempt; without it, the schedule of Standard Webhooks, which ends after three
     /// days.
     pub(super) retry: Option<RetryOptions>,
+    /// The largest number of requests in a period. Further findings wait.
+    pub(super) rate_limit: Option<RateLimitOptions>,
     /// A file of certificates in PEM format. The certificate of the receiver must be
     /// signed by one of these authorities, in place of those that browsers trust. A
     /// relative path starts at the folder of the policy.

@@ -13,7 +13,10 @@ use insta::assert_snapshot;
 use rcgen::{CertificateParams, CertifiedKey, KeyPair, date_time_ymd};
 use rustls::{ServerConfig, ServerConnection, pki_types::PrivatePkcs8KeyDer};
 use watchkeeper_core::{
-    Fingerprint, Sink, Timestamp, author::SinkError, clock::Clock, embed::Queue,
+    Fingerprint, Sink, Timestamp,
+    author::SinkError,
+    clock::{Clock, ManualClock},
+    embed::Queue,
 };
 
 use super::{
@@ -154,7 +157,7 @@ fn invalid_options_are_named_without_their_secrets() {
     assert_snapshot!(error("retry = { initial = '2m', max = '1m' }"), @"invalid value for `retry`: `max` is shorter than `initial`");
     assert_snapshot!(error("retry = { max_attempts = 0 }"), @"invalid value: integer `0`, expected a whole number from 1 to 1000");
     assert_snapshot!(error("timeout = 10"), @r#"invalid type: integer `10`, expected a length of time such as "30s", "5m" or "1h 30m""#);
-    assert_snapshot!(error("follow_redirects = true"), @"unknown field `follow_redirects`, expected one of `url`, `sign`, `format`, `template`, `routing_key`, `timeout`, `headers`, `retry`, `ca_file`, `allow_http`, `allow_private`, `proxy_from_environment`");
+    assert_snapshot!(error("follow_redirects = true"), @"unknown field `follow_redirects`, expected one of `url`, `sign`, `format`, `template`, `routing_key`, `timeout`, `headers`, `retry`, `rate_limit`, `ca_file`, `allow_http`, `allow_private`, `proxy_from_environment`");
 }
 
 #[test]
@@ -341,6 +344,28 @@ fn nothing_is_posted_after_410_gone() {
     assert_snapshot!(error(), @"refused: the receiver responded 410 Gone; it accepts no more findings: remove this sink from the policy");
     assert_snapshot!(error(), @"refused: the receiver responded 410 Gone before");
     assert_eq!(receiver.requests().len(), 1);
+}
+
+#[test]
+fn findings_above_the_rate_limit_wait() {
+    let receiver = Receiver::new(["200 OK", "200 OK", "200 OK"].map(|it| response(it, "")));
+    let mut sink = sink(&receiver.url, "rate_limit = { findings = 2, per = '1m' }");
+    let clock = ManualClock::new(finding().at);
+    sink.clock = Box::new(clock.clone());
+    let mut deliver = |id: u64| {
+        let mut finding = finding();
+        finding.id = Fingerprint::from(id);
+        sink.deliver(&finding)
+    };
+    deliver(1).unwrap();
+    deliver(2).unwrap();
+    let err = deliver(3).unwrap_err();
+    assert_snapshot!(err, @"postponed: `rate_limit` is reached");
+    let SinkError::Postponed { retry_after, .. } = err else { panic!("{err:?}") };
+    assert_eq!(retry_after, Duration::from_secs(30));
+    clock.advance(retry_after);
+    deliver(3).unwrap();
+    assert_eq!(receiver.requests().len(), 3);
 }
 
 /// Waits until the other side has closed the connection.
