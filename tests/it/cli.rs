@@ -84,6 +84,7 @@ fn prints_help() {
       test         Run the tests of a policy in virtual time
       tune         Propose levels for the detectors of a policy from recorded sessions
       policy       Print the active policy, with the origin of every value
+      sink         Test the sinks of a policy
       detectors    List the detectors, sinks and sources of this program
       explain      Print the manual of a detector, a sink or a source, or of a key of a policy
       schema       Print a JSON schema

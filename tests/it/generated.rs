@@ -61,9 +61,11 @@ fn the_page_of_commands_is_current() {
             assert_eq!(help.status, 0, "{}", help.err);
             made.push(format!("## {name}\n\n```text\n{}```\n", help.out));
         }
-        if name == "new" {
-            let help = run(&["help", name, "detector"]);
-            made.push(format!("## {name} detector\n\n```text\n{}```\n", help.out));
+        let detailed = [("new", "detector"), ("sink", "test")];
+        for (_, command) in detailed.iter().filter(|(group, _)| *group == name) {
+            let help = run(&["help", name, command]);
+            assert_eq!(help.status, 0, "{}", help.err);
+            made.push(format!("## {name} {command}\n\n```text\n{}```\n", help.out));
         }
     }
     let made = made.join("\n");

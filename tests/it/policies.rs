@@ -384,6 +384,71 @@ fn validate_prints_the_files_of_sinks() {
 }
 
 #[test]
+fn a_test_finding_goes_to_the_named_sinks() {
+    let folder = Folder::new();
+    let policy = folder.write(
+        "policy.toml",
+        r#"version = 1
+extends = ["builtin:default"]
+[sinks.audit]
+kind = "file"
+path = "findings.ndjson"
+[sinks.ops]
+kind = "webhook"
+url = "https://localhost:1/hook"
+allow_private = true
+[sinks.off]
+kind = "file"
+path = "off.ndjson"
+enabled = false
+"#,
+    );
+    let policy = policy.to_str().unwrap();
+    let test = |args: &[&str]| seen(&[&["--policy", policy, "sink", "test"], args].concat());
+    assert_snapshot!(test(&["audit"]), @"
+    sink `audit` (file): delivered
+    exit 0
+    ");
+    assert_snapshot!(test(&["--quiet", "audit"]), @"exit 0");
+    let both = test(&["audit", "ops"]);
+    let failed = "sink `audit` (file): delivered\nerror: sink `ops` (webhook): unavailable: ";
+    assert!(both.starts_with(failed) && both.ends_with("\nexit 2"), "{both}");
+    assert_snapshot!(test(&["off"]), @"
+    error: the policy has no active sink `off`; its sinks are: audit, console, ops
+    exit 2
+    ");
+    assert_snapshot!(test(&["audti"]), @"
+    error: the policy has no active sink `audti`; did you mean `audit`?; its sinks are: audit, console, ops
+    exit 2
+    ");
+    assert_snapshot!(test(&[]), @"
+    error: the following required arguments were not provided:
+      <NAME>...
+
+    Usage: acme-watchkeeper sink test <NAME>...
+
+    For more information, try '--help'.
+    exit 2
+    ");
+    assert!(test(&["--all"]).ends_with("exit 2"));
+
+    let findings = std::fs::read_to_string(folder.path().join("findings.ndjson")).unwrap();
+    assert_eq!(findings.lines().count(), 4, "{findings}");
+    for finding in findings.lines() {
+        assert!(finding.contains(r#""detector":"watchkeeper-test""#), "{finding}");
+        assert!(
+            finding.contains(
+                r#""message":"test of the sink `audit`, sent by `watchkeeper sink test`""#
+            ),
+            "{finding}"
+        );
+    }
+    let ids: std::collections::BTreeSet<_> =
+        findings.lines().map(|finding| finding.split_once(',').unwrap().0).collect();
+    assert_eq!(ids.len(), 4, "{findings}");
+}
+
+#[test]
 fn validate_denies_a_policy_that_notifies_nobody() {
     let folder = Folder::new();
     let policy = "version = 1\n[detectors.repeated_call]\nkind = \"repeat-tool-call\"\n";

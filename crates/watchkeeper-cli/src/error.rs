@@ -53,6 +53,18 @@ pub(crate) enum Error {
         /// The most similar of the known names.
         similar: Option<String>,
     },
+    #[error(
+        "the policy has no active sink {name}{}; its sinks are: {}",
+        similar_hint(.similar.as_deref()),
+        if .known.is_empty() { "none".to_owned() } else { .known.join(", ") }
+    )]
+    UnknownSink {
+        /// The name, quoted.
+        name: String,
+        /// The most similar of the known names.
+        similar: Option<String>,
+        known: Vec<String>,
+    },
     #[error("`--since` is not before `--until`, so that no session can match")]
     EmptyPeriod,
     #[error("`--group-by` supports the formats `text`, `json` and `csv`")]

@@ -7,6 +7,7 @@ mod init;
 mod new;
 mod policy;
 mod schema;
+mod sink;
 mod test;
 mod tune;
 mod validate;
@@ -34,6 +35,7 @@ pub(crate) enum Command {
     Test(test::Test),
     Tune(tune::Tune),
     Policy(policy::ShowPolicy),
+    Sink(sink::Sink),
     Detectors(detectors::Detectors),
     Explain(explain::Explain),
     Schema(schema::PrintSchema),
@@ -60,6 +62,7 @@ impl Command {
             Self::Test(command) => command.run(global, registry, output),
             Self::Tune(command) => command.run(global, registry, output),
             Self::Policy(command) => command.run(global, registry, output),
+            Self::Sink(command) => command.run(global, registry, output),
             Self::Detectors(command) => Ok(command.run(registry, output)?),
             Self::Explain(command) => command.run(global, registry, output),
             Self::Schema(command) => Ok(command.run(registry, output)?),
