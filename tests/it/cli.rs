@@ -21,6 +21,7 @@ fn lists_the_kinds_that_were_linked_in() {
 
     Sinks
       console  Prints findings, one line each.  (watchkeeper-sinks 0.1.0)
+      exec     Passes each finding to a program, as JSON on its standard input.  (watchkeeper-sinks 0.1.0)
       file     Appends findings to a file, one line of JSON each.  (watchkeeper-sinks 0.1.0)
       stderr   Writes findings to standard error, one line each.  (watchkeeper-sinks 0.1.0)
       webhook  Posts each finding to a URL as JSON.  (watchkeeper-sinks 0.1.0)

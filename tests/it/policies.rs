@@ -448,6 +448,31 @@ enabled = false
     assert_eq!(ids.len(), 4, "{findings}");
 }
 
+/// An agent may write to the folder of its project.
+#[cfg(unix)]
+#[test]
+fn a_policy_of_a_project_runs_no_program_unless_it_is_named() {
+    let folder = Folder::new();
+    let sink = "[sinks.notify]\nkind = \"exec\"\ncommand = [\"touch\", \"ran\"]\n";
+    let policy = format!("version = 1\nextends = [\"builtin:default\"]\n{sink}");
+    folder.write(".watchkeeper.toml", policy);
+    let run = |args: &[&str]| {
+        let mut program = program();
+        program.current_dir(folder.path()).env("PATH", "/usr/bin:/bin").args(args);
+        let output = program.output().expect("the program should start");
+        let err = String::from_utf8(output.stderr).unwrap();
+        (output.status.code(), err.replace(folder.path().to_str().unwrap(), ""))
+    };
+    let (status, err) = run(&["sink", "test", "notify"]);
+    assert_eq!(status, Some(2), "{err}");
+    assert_snapshot!(err, @"error: the sink `notify` of the policy `/.watchkeeper.toml` runs a program, and agents may be able to write this policy; if you trust it, use --policy `/.watchkeeper.toml`");
+    assert_eq!(run(&["watch", "sessions"]), (status, err));
+    assert!(!folder.path().join("ran").exists());
+    let (status, err) = run(&["--policy", ".watchkeeper.toml", "sink", "test", "notify"]);
+    assert_eq!(status, Some(0), "{err}");
+    assert!(folder.path().join("ran").exists());
+}
+
 #[test]
 fn validate_denies_a_policy_that_notifies_nobody() {
     let folder = Folder::new();

@@ -12,7 +12,9 @@ use watchkeeper_core::{
     embed::Registry,
     quote,
 };
-use watchkeeper_policy::{Loaded, Loader, Policy, builtin, open_file, read_file, render};
+use watchkeeper_policy::{
+    Loaded, Loader, NamedSink, Policy, builtin, open_file, read_file, render,
+};
 
 use crate::{
     global::Global,
@@ -30,7 +32,20 @@ pub(crate) enum LoadError {
     },
     #[error("cannot read the policy {}", quoted_path(.path))]
     Unreadable { path: PathBuf, source: io::Error },
+    #[error(
+        "the sink {sink} of the policy {path} runs a program, and agents may be able to write \
+         this policy; if you trust it, use --policy {path}",
+        path = quoted_path(.path)
+    )]
+    RunsProgram {
+        /// The name of the sink, quoted.
+        sink: String,
+        path: PathBuf,
+    },
 }
+
+/// The kind of sink that runs programs.
+const PROGRAM_SINK: &str = "exec";
 
 /// Finds the policy of a command. Warns of files that are not used, also with `--quiet`: a
 /// command with another policy than expected must not succeed silently.
@@ -67,7 +82,8 @@ pub(crate) fn policy(
 
 /// Loads a policy with its secrets, for a command that delivers findings. Prints
 /// warnings unless `--quiet` is set. Warns of findings that no sink receives if
-/// `needs_sinks` returns `true`.
+/// `needs_sinks` returns `true`. Refuses to run a program for a policy that was found in the
+/// folder of a project.
 pub(crate) fn policy_with_secrets(
     file: &PolicyFile,
     global: &Global,
@@ -83,7 +99,14 @@ pub(crate) fn policy_with_secrets(
     if let Some(policy) = loaded.policy.as_ref().filter(|policy| needs_sinks(policy)) {
         loaded.diagnostics.extend(policy.undelivered.clone());
     }
-    finish(loaded, global, output)
+    let policy = finish(loaded, global, output)?;
+    let runs_program = |sink: &&NamedSink| sink.kind == PROGRAM_SINK;
+    if let (true, Some(path)) = (file.is_in_project(), file.path())
+        && let Some(sink) = policy.sinks.iter().find(runs_program)
+    {
+        return Err(LoadError::RunsProgram { sink: quote(&sink.id), path: path.to_owned() });
+    }
+    Ok(policy)
 }
 
 /// Prints the warnings of a policy unless `--quiet` is set.

@@ -1,4 +1,4 @@
-//! The sinks `console`, `stderr`, `file` and `webhook`.
+//! The sinks `console`, `exec`, `file`, `stderr` and `webhook`.
 //!
 //! A sink makes one attempt for each call of [`deliver`], and returns whether
 //! another attempt can succeed; the [`Queue`] in front of the sink waits and
@@ -14,6 +14,8 @@
 
 mod console;
 mod count;
+#[cfg(all(unix, feature = "exec"))]
+mod exec;
 mod file;
 mod json;
 #[cfg(test)]
@@ -24,6 +26,8 @@ mod text;
 #[cfg(feature = "webhook")]
 mod webhook;
 
+#[cfg(all(unix, feature = "exec"))]
+pub use crate::exec::{Exec, ExecOptions};
 #[cfg(feature = "webhook")]
 pub use crate::webhook::{BodyFormat, Webhook, WebhookOptions};
 pub use crate::{
@@ -48,6 +52,12 @@ mod tests {
             "file: Appends findings to a file, one line of JSON each.",
             "stderr: Writes findings to standard error, one line each.",
         ];
+        if cfg!(all(unix, feature = "exec")) {
+            expected.insert(
+                1,
+                "exec: Passes each finding to a program, as JSON on its standard input.",
+            );
+        }
         if cfg!(feature = "webhook") {
             expected.push("webhook: Posts each finding to a URL as JSON.");
         }
