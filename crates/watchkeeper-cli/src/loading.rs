@@ -12,9 +12,7 @@ use watchkeeper_core::{
     embed::Registry,
     quote,
 };
-use watchkeeper_policy::{
-    Loaded, Loader, NamedSink, Policy, builtin, open_file, read_file, render,
-};
+use watchkeeper_policy::{Loaded, Loader, NamedSink, Policy, builtin, open_file, render};
 
 use crate::{
     global::Global,
@@ -76,7 +74,7 @@ pub(crate) fn policy(
     output: &mut Output<'_>,
 ) -> Result<Policy, LoadError> {
     let home = home();
-    let loader = Loader::new(registry, &read_file).home(home.as_deref()).today(today());
+    let loader = Loader::of_files(registry).home(home.as_deref()).today(today());
     finish(load(&loader, file.path())?, global, output)
 }
 
@@ -93,7 +91,7 @@ pub(crate) fn policy_with_secrets(
 ) -> Result<Policy, LoadError> {
     let environment = |name: &str| std::env::var_os(name);
     let home = home();
-    let loader = Loader::new(registry, &read_file).home(home.as_deref()).today(today());
+    let loader = Loader::of_files(registry).home(home.as_deref()).today(today());
     let loader = loader.environment(&environment);
     let mut loaded = load(&loader, file.path())?;
     if let Some(policy) = loaded.policy.as_ref().filter(|policy| needs_sinks(policy)) {

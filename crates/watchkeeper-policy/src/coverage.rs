@@ -26,6 +26,13 @@ pub(crate) enum Undelivered {
     },
 }
 
+/// Returns the number of patterns of routes, which [`undelivered`] compares with each detector.
+pub(crate) fn n_patterns(routes: &[Route]) -> usize {
+    let patterns =
+        |it: &Matcher| 1 + it.detector.len() + it.kind.len() + it.class.len() + it.labels.len();
+    routes.iter().map(|it| patterns(&it.matcher)).sum()
+}
+
 /// Returns the findings that no sink receives, or that only some sessions deliver.
 pub(crate) fn undelivered(
     detectors: &[NamedDetector],

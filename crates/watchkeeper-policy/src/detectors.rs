@@ -59,7 +59,7 @@ impl Reader<'_> {
         };
         let context = KindContext {
             kind: entry.kind(),
-            schema: entry.schema(&mut schemars::SchemaGenerator::default()),
+            schema: &|| entry.schema(&mut schemars::SchemaGenerator::default()),
             shared: DETECTOR_KEYS,
             unresolved: Vec::new(),
             secrets: Vec::new(),
@@ -157,6 +157,9 @@ impl Reader<'_> {
         }
         let mut levels: Vec<Spanned<Level>> = Vec::new();
         for item in items {
+            if self.is_full() {
+                break;
+            }
             levels.extend(self.level(item, entry));
         }
         levels.sort_by_key(|it| it.get_ref().at);

@@ -51,10 +51,10 @@ pub struct Fix {
 
 impl Diagnostic {
     /// Creates an error in the first file that was read. Characters that are unsafe
-    /// for a terminal are escaped in the message.
+    /// for a terminal are escaped in the message, and a very long message is cut.
     pub fn error(span: Range<usize>, message: impl Into<String>) -> Self {
         let level = DiagnosticLevel::Error;
-        let message = make_safe(&message.into());
+        let message = safe_text(&message.into());
         Self { file: 0, span, level, message, notes: Vec::new(), fix: None }
     }
 
@@ -65,7 +65,7 @@ impl Diagnostic {
     /// Adds a note.
     #[must_use]
     pub fn note(mut self, note: impl Into<String>) -> Self {
-        self.notes.push(make_safe(&note.into()));
+        self.notes.push(safe_text(&note.into()));
         self
     }
 
@@ -136,13 +136,26 @@ impl Fix {
     }
 }
 
+/// Escapes characters that are unsafe for a terminal, and cuts a text that contains a very long
+/// name.
+fn safe_text(text: &str) -> String {
+    /// Longer than any text with names of usual lengths.
+    const MAX_LEN: usize = 4096;
+    if text.len() <= MAX_LEN {
+        return make_safe(text);
+    }
+    let end = (0..=MAX_LEN).rfind(|at| text.is_char_boundary(*at)).unwrap_or(0);
+    format!("{}…", make_safe(&text[..end]))
+}
+
 pub(crate) const SIMILAR: &str = "there is one with a similar name";
 
 /// Returns the candidate most similar to `name`: one that starts with it, one that
 /// makes up half of it, such as `day` of `dayly`, or one within a small edit distance.
 pub fn closest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     /// Bounds the comparison, which takes time quadratic in the length.
-    const MAX_LEN: usize = 64;
+    const MAX_LEN: usize = 48;
+    const MAX_CANDIDATES: usize = 512;
     const MIN_PREFIX_LEN: usize = 2;
     if MAX_LEN < name.len() {
         return None;
@@ -162,6 +175,7 @@ pub fn closest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) ->
     };
     candidates
         .into_iter()
+        .take(MAX_CANDIDATES)
         .filter(|it| it.len() <= MAX_LEN)
         .filter_map(|it| Some((distance(it)?, it)))
         .min_by_key(|(distance, _)| *distance)
@@ -198,16 +212,33 @@ impl ShownFile {
         Self { path: make_safe(&file.path.display().to_string()), text, lines }
     }
 
-    /// Returns the lines around a span, and the span in these lines. A renderer reads all
-    /// lines that it gets, so many diagnostics about a large file must not get the whole file.
-    fn snippet<T: Clone>(&self, span: &Range<usize>) -> (Snippet<'_, T>, Range<usize>) {
+    /// Returns the lines around a span, and the span in these lines; `None` if they are too
+    /// long to show. A renderer reads all lines that it gets several times, so many diagnostics
+    /// about a large file or a long line must not get all of it.
+    fn snippet<T: Clone>(&self, span: &Range<usize>) -> Option<(Snippet<'_, T>, Range<usize>)> {
         const N_AROUND: usize = 2;
-        let first = self.lines.line(span.start).saturating_sub(N_AROUND).max(1);
-        let start = self.lines.start(first).unwrap_or(0);
-        let end = self.lines.start(self.lines.line(span.end) + 1 + N_AROUND);
-        let text = &self.text[start..end.unwrap_or(self.text.len())];
+        const MAX_LEN: usize = 8192;
+        let line = self.lines.line(span.start);
+        let lines = |n_around: usize, last: usize| {
+            let first = line.saturating_sub(n_around).max(1);
+            let start = self.lines.start(first).unwrap_or(0);
+            let end = self.lines.start(last + 1 + n_around).unwrap_or(self.text.len());
+            (first, start..end)
+        };
+        let (first, shown) = [lines(N_AROUND, self.lines.line(span.end)), lines(0, line)]
+            .into_iter()
+            .find(|(_, shown)| shown.len() <= MAX_LEN)?;
+        let text = &self.text[shown.clone()];
         let snippet = Snippet::source(text).line_start(first).path(self.path.as_str());
-        (snippet, span.start - start..span.end - start)
+        Some((snippet, span.start - shown.start..span.end.min(shown.end) - shown.start))
+    }
+
+    /// Returns the line and the column of a span.
+    fn origin(&self, span: &Range<usize>) -> Origin<'_> {
+        let line = self.lines.line(span.start);
+        let start = self.lines.start(line).unwrap_or(0);
+        let column = self.text[start..span.start].chars().count() + 1;
+        Origin::path(self.path.as_str()).line(line).char_column(column)
     }
 }
 
@@ -220,16 +251,18 @@ fn render_one(diagnostic: &Diagnostic, file: &ShownFile, renderer: &Renderer) ->
     let title = level.primary_title(message);
     let mut first = if file.text.is_empty() {
         title.element(Origin::path(file.path.as_str()))
-    } else {
-        let (snippet, span) = file.snippet(span);
+    } else if let Some((snippet, span)) = file.snippet(span) {
         title.element(snippet.annotation(AnnotationKind::Primary.span(span)))
+    } else {
+        title.element(file.origin(span))
     };
     for note in notes {
         first = first.element(Level::NOTE.message(note));
     }
     let mut groups = vec![first];
-    if let Some(fix) = fix {
-        let (snippet, span) = file.snippet(&fix.span);
+    if let Some(fix) = fix
+        && let Some((snippet, span)) = file.snippet(&fix.span)
+    {
         let snippet = snippet.fold(true).patch(Patch::new(span, &fix.replacement));
         groups.push(Level::HELP.secondary_title(&fix.title).element(snippet));
     }

@@ -1,4 +1,4 @@
-use std::{fmt, ops::Range};
+use std::{collections::BTreeMap, fmt, ops::Range};
 
 use schemars::{Schema, SchemaGenerator};
 use toml::de::DeValue;
@@ -46,7 +46,7 @@ const MAX_INDENT: usize = 56;
 
 impl Effective {
     pub(crate) fn new(policy: &Table<'_>, files: &Files, registry: &Registry) -> Self {
-        let mut printer = Printer { files, blocks: Vec::new() };
+        let mut printer = Printer { files, blocks: Vec::new(), detector_schemas: BTreeMap::new() };
         printer.top(policy);
         printer.monitor(policy);
         for section in ["labels", "secrets"] {
@@ -98,6 +98,8 @@ impl fmt::Display for Effective {
 struct Printer<'a> {
     files: &'a Files,
     blocks: Vec<Block>,
+    /// The schemas of the kinds of detectors so far.
+    detector_schemas: BTreeMap<&'static str, Schema>,
 }
 
 impl Printer<'_> {
@@ -179,8 +181,9 @@ impl Printer<'_> {
             if !table.contains_key("levels") && !table.contains_key("severity") {
                 lines.push(Line::new("levels", levels_text(entry.levels, entry.unit), &*origin));
             }
-            let schema = entry.schema(&mut SchemaGenerator::default());
-            lines.extend(default_lines(&schema, table, &origin));
+            let schema = self.detector_schemas.entry(entry.kind());
+            let schema = schema.or_insert_with(|| entry.schema(&mut SchemaGenerator::default()));
+            lines.extend(default_lines(schema, table, &origin));
         }
         let name = format!("detectors.{}", toml_text::key(id.get_ref()));
         self.blocks.push(Block { header: format!("[{name}]"), lines });
@@ -201,8 +204,9 @@ impl Printer<'_> {
             lines.push(Line::new("queue_capacity", QUEUE_CAPACITY.to_string(), DEFAULT));
         }
         if let Ok(entry) = registry.sinks.get(kind(id, table)) {
+            let origin = format!("default of {}", entry.kind());
             let schema = entry.schema(&mut SchemaGenerator::default());
-            lines.extend(default_lines(&schema, table, &format!("default of {}", entry.kind())));
+            lines.extend(default_lines(&schema, table, &origin));
         }
         let header = format!("[sinks.{}]", toml_text::key(id.get_ref()));
         self.blocks.push(Block { header, lines });

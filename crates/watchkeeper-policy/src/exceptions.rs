@@ -9,12 +9,12 @@ use watchkeeper_core::author::Glob;
 use crate::{
     diagnostic::{Diagnostic, Fix},
     exception_filter::{Exception, SpannedException},
+    limits::MAX_EXCEPTIONS,
     reader::Reader,
     toml_text,
     tree::{Table, Value},
 };
 
-/// The keys of an exception.
 /// The keys of an exception.
 pub(crate) const EXCEPTION_KEYS: &[&str] = &["arguments", "expires", "reason", "tool"];
 const EXAMPLE: &str = "write `tool = \"gdb*\"` and `reason = \"stepping repeats by design\"`";
@@ -31,6 +31,12 @@ impl Reader<'_> {
             self.push(Diagnostic::error(span, "`exceptions` is not a list").note(note));
             return Vec::new();
         };
+        if MAX_EXCEPTIONS < items.len() {
+            let message = format!("a detector has at most {MAX_EXCEPTIONS} exceptions");
+            let note = "combine them: `tool` and `arguments` accept lists and patterns";
+            self.push(Diagnostic::error(span, message).note(note));
+            return Vec::new();
+        }
         let mut exceptions = Vec::new();
         for item in items {
             let Some(table) = self.table_or_example(item, EXAMPLE) else { continue };

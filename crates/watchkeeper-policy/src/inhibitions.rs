@@ -1,6 +1,9 @@
 //! Reads `inhibited_by` of `[detectors.ID]`.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use toml::{Spanned, de::DeValue};
 use watchkeeper_core::embed::NamedDetector;
@@ -20,7 +23,7 @@ impl Reader<'_> {
     pub(crate) fn inhibitions(
         &mut self,
         entries: &mut [(Spanned<String>, Spanned<Table<'_>>)],
-        detector_ids: &[String],
+        detector_ids: &BTreeSet<String>,
     ) -> Inhibitions {
         let mut inhibitions = Inhibitions::default();
         for (id, table) in entries {
@@ -35,9 +38,9 @@ impl Reader<'_> {
             let inhibitors = self.inhibitors(value, detector_ids);
             inhibitions.0.insert(id.get_ref().clone(), inhibitors);
         }
+        let cycles = Cycles::of(&inhibitions);
         for (id, inhibitors) in &inhibitions.0 {
-            let in_cycle = |it: &&Spanned<String>| inhibitions.reaches(it.get_ref(), id);
-            for inhibitor in inhibitors.iter().filter(in_cycle) {
+            for inhibitor in inhibitors.iter().filter(|it| cycles.contain(id, it.get_ref())) {
                 let message = if inhibitor.get_ref() == id {
                     format!("`{id}` cannot inhibit itself")
                 } else {
@@ -50,7 +53,11 @@ impl Reader<'_> {
         inhibitions
     }
 
-    fn inhibitors(&mut self, value: Value<'_>, detector_ids: &[String]) -> Vec<Spanned<String>> {
+    fn inhibitors(
+        &mut self,
+        value: Value<'_>,
+        detector_ids: &BTreeSet<String>,
+    ) -> Vec<Spanned<String>> {
         let span = value.span();
         let DeValue::Array(items) = value.into_inner() else {
             let note = "write a list: `inhibited_by = [\"repeated_call\"]`";
@@ -59,6 +66,9 @@ impl Reader<'_> {
         };
         let mut inhibitors = Vec::new();
         for item in items {
+            if self.is_full() {
+                break;
+            }
             let span = item.span();
             let Some(id) = self.read::<String>(item) else { continue };
             if detector_ids.contains(&id) {
@@ -90,33 +100,58 @@ impl Reader<'_> {
                     let note = "one detector checks whole sessions, the other one single agents";
                     let diagnostic = Diagnostic::warning(inhibitor.span(), message).note(note);
                     // Overrides create several detectors of the same name.
-                    if !self.diagnostics.contains(&diagnostic) {
-                        self.push(diagnostic);
-                    }
+                    self.diagnostics.push_new(diagnostic);
                 }
             }
         }
     }
 }
 
-impl Inhibitions {
-    /// Returns whether `to` inhibits `from`, directly or through other detectors,
-    /// or is the same detector.
-    fn reaches(&self, from: &str, to: &str) -> bool {
-        let mut seen = vec![from];
-        let mut next = 0;
-        while let Some(id) = seen.get(next) {
-            if *id == to {
-                return true;
-            }
-            next += 1;
-            let inhibitors = self.0.get(*id).into_iter().flatten();
-            for inhibitor in inhibitors.map(|it| it.get_ref().as_str()) {
-                if !seen.contains(&inhibitor) {
-                    seen.push(inhibitor);
-                }
+/// The groups of detectors that inhibit each other, directly or through others, by the
+/// algorithm of Tarjan.
+struct Cycles<'a> {
+    inhibitions: &'a Inhibitions,
+    /// The order of each visited detector; `usize::MAX` once its group is known.
+    order: BTreeMap<&'a str, usize>,
+    /// The visited detectors whose group is unknown.
+    open: Vec<&'a str>,
+    /// The group of each detector.
+    groups: BTreeMap<&'a str, usize>,
+}
+
+impl<'a> Cycles<'a> {
+    fn of(inhibitions: &'a Inhibitions) -> Self {
+        let mut cycles =
+            Self { inhibitions, order: BTreeMap::new(), open: Vec::new(), groups: BTreeMap::new() };
+        for id in inhibitions.0.keys() {
+            cycles.visit(id);
+        }
+        cycles
+    }
+
+    /// Returns whether an inhibitor of a detector is inhibited by it.
+    fn contain(&self, id: &str, inhibitor: &str) -> bool {
+        self.groups.get(id) == self.groups.get(inhibitor)
+    }
+
+    /// Returns the smallest order of the open detectors that inhibit this one. The recursion is
+    /// as deep as the chain of detectors, whose number is limited.
+    fn visit(&mut self, id: &'a str) -> usize {
+        if let Some(order) = self.order.get(id) {
+            return *order;
+        }
+        let order = self.order.len();
+        self.order.insert(id, order);
+        let n_open = self.open.len();
+        self.open.push(id);
+        let inhibitors = self.inhibitions.0.get(id).into_iter().flatten();
+        let smallest = inhibitors.map(|it| self.visit(it.get_ref())).fold(order, usize::min);
+        if smallest == order {
+            for member in self.open.drain(n_open..) {
+                self.order.insert(member, usize::MAX);
+                self.groups.insert(member, order);
             }
         }
-        false
+        smallest
     }
 }

@@ -2,6 +2,7 @@ use std::collections::BTreeSet;
 
 use crate::{
     diagnostic::{Diagnostic, Fix, SIMILAR, closest},
+    limits::MAX_REPORTED,
     toml_text,
     tree::Span,
 };
@@ -38,9 +39,10 @@ impl KnownLabels {
     /// similar one is set.
     pub(crate) fn warnings(&self) -> impl Iterator<Item = Diagnostic> {
         let Self { set, used } = self;
-        used.iter().filter_map(|UsedLabel { label, span, is_required }| {
+        let unknown = used.iter().filter(|used| !set.contains(&used.label)).take(MAX_REPORTED);
+        unknown.filter_map(|UsedLabel { label, span, is_required }| {
             let similar = closest(label, set.iter().map(String::as_str));
-            if set.contains(label) || !is_required && similar.is_none() {
+            if !is_required && similar.is_none() {
                 return None;
             }
             let fix = similar.map(|similar| {

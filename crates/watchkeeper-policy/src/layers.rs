@@ -1,71 +1,40 @@
-//! Finds the files that a policy extends, and merges them.
+//! Merges a policy with the files that it extends.
 
-use std::{
-    io,
-    path::{Path, PathBuf},
-};
+use std::path::Path;
 
 use toml::{
     Spanned,
     de::{DeArray, DeValue},
 };
+use watchkeeper_core::author::grouped;
 
 use crate::{
-    builtin::{self, BUILTIN_DEFAULT, builtin},
     diagnostic::{Diagnostic, Fix},
-    files::{Files, normalized},
-    toml_text,
-    tree::{self, Span, Table, Value},
+    diagnostic_list::DiagnosticList,
+    extends::{Layer, Reading, find_layers},
+    files::Files,
+    limits::MAX_VALUES,
+    required_version, toml_text,
+    tree::{self, Table, Value},
 };
 
-/// The maximum length of a chain of files in which each extends the next.
-const MAX_CHAIN: usize = 16;
 /// The only version of the format.
 const VERSION: &str = "1";
-
-/// A file and the files that it extends.
-struct Layer {
-    identity: PathBuf,
-    file_idx: usize,
-    /// The indices of the extended layers, in the order of `extends`.
-    bases: Vec<usize>,
-}
 
 /// The files of a policy, each after the files that it extends.
 pub(crate) struct Layers {
     layers: Vec<Layer>,
 }
 
-struct Finder<'a> {
-    read_file: &'a dyn Fn(&Path) -> io::Result<String>,
-    files: &'a mut Files,
-    diagnostics: &'a mut Vec<Diagnostic>,
-    layers: Vec<Layer>,
-    /// The files from the policy to the current file, each extended by the one before.
-    chain: Vec<PathBuf>,
-}
-
 impl Layers {
     /// Reads the file at `path` and every file that it extends, directly or indirectly.
     pub(crate) fn find(
-        read_file: &dyn Fn(&Path) -> io::Result<String>,
+        reading: Reading<'_>,
         path: &Path,
         files: &mut Files,
-        diagnostics: &mut Vec<Diagnostic>,
+        diagnostics: &mut DiagnosticList,
     ) -> Self {
-        let mut finder =
-            Finder { read_file, files, diagnostics, layers: Vec::new(), chain: Vec::new() };
-        match finder.read(path) {
-            Ok(text) => {
-                finder.add(path, text);
-            }
-            Err(err) => {
-                let start = finder.files.add(path, String::new());
-                let message = format!("cannot read the policy: {err}");
-                finder.diagnostics.push(Diagnostic::error(start..start, message));
-            }
-        }
-        Self { layers: finder.layers }
+        Self { layers: find_layers(reading, path, files, diagnostics) }
     }
 
     /// Returns the number of files.
@@ -78,16 +47,28 @@ impl Layers {
     pub(crate) fn merge<'f>(
         &self,
         files: &'f Files,
-        diagnostics: &mut Vec<Diagnostic>,
+        diagnostics: &mut DiagnosticList,
     ) -> Option<Table<'f>> {
         let mut merged: Vec<Table<'f>> = Vec::new();
-        let mut is_toml = true;
+        let (mut is_toml, mut n_values) = (true, 0);
         for layer in &self.layers {
             let (text, start) = files.text(layer.file_idx)?;
             let mut own = tree::parse(text, start, diagnostics).unwrap_or_else(|| {
                 is_toml = false;
                 Table::new()
             });
+            n_values += tree::n_values(&own);
+            if MAX_VALUES < n_values {
+                let max = grouped(MAX_VALUES as u64);
+                let message = format!("the policy has more than {max} keys and list elements");
+                diagnostics.push(Diagnostic::error(start..start, message));
+                return None;
+            }
+            // Keys of a later version would have errors that only distract.
+            if !required_version::is_met(&own, diagnostics) {
+                return None;
+            }
+            own.remove("required_version");
             if is_toml {
                 check_version(&own, "the policy", start, diagnostics);
             }
@@ -105,115 +86,12 @@ impl Layers {
     }
 }
 
-impl Finder<'_> {
-    fn read(&self, path: &Path) -> io::Result<String> {
-        if let Some(text) = builtin(path) {
-            return Ok(text.to_owned());
-        }
-        (self.read_file)(path)
-    }
-
-    /// Adds a file after the files that it extends, and returns its layer index.
-    fn add(&mut self, path: &Path, text: String) -> usize {
-        // Syntax errors are reported later, by `Layers::merge`.
-        let start = self.files.add(path, text.clone());
-        let extended = tree::parse(&text, start, &mut Vec::new())
-            .and_then(|mut table| table.remove("extends"))
-            .map_or_else(Vec::new, |extends| self.extended(extends));
-        let file_idx = self.files.locate(&(start..start)).0;
-        let identity = normalized(path);
-        self.chain.push(identity.clone());
-        let folder = path.parent().unwrap_or(Path::new(""));
-        let mut bases = Vec::new();
-        for (name, span) in extended {
-            bases.extend(self.base(folder, &name, span));
-        }
-        self.chain.pop();
-        self.layers.push(Layer { identity, file_idx, bases });
-        self.layers.len() - 1
-    }
-
-    /// Reads the file names in `extends`.
-    fn extended(&mut self, value: Value<'_>) -> Vec<(String, Span)> {
-        const EXAMPLE: &str = "write a list of files: `extends = [\"builtin:default\"]`";
-        let span = value.span();
-        let DeValue::Array(items) = value.into_inner() else {
-            self.diagnostics.push(Diagnostic::error(span, "`extends` is not a list").note(EXAMPLE));
-            return Vec::new();
-        };
-        let mut names = Vec::new();
-        for item in items {
-            let span = item.span();
-            match item.into_inner() {
-                DeValue::String(name) => names.push((name.into_owned(), span)),
-                other => {
-                    let message = format!("expected a file name, found {}", other.type_str());
-                    self.diagnostics.push(Diagnostic::error(span, message).note(EXAMPLE));
-                }
-            }
-        }
-        names
-    }
-
-    /// Reads an extended file, unless it is known already, and returns its layer
-    /// index.
-    fn base(&mut self, folder: &Path, name: &str, span: Span) -> Option<usize> {
-        let path = if let Some(short_name) = name.strip_prefix("builtin:") {
-            if builtin(Path::new(name)).is_none() {
-                let message = format!("unknown built-in policy `{short_name}`");
-                let fix = Fix::string(name, span.clone(), builtin::names()).unwrap_or_else(|| {
-                    let replacement = toml_text::string(BUILTIN_DEFAULT);
-                    Fix::new("use the built-in policy", span.clone(), replacement)
-                });
-                self.diagnostics.push(Diagnostic::error(span, message).fix(fix));
-                return None;
-            }
-            PathBuf::from(name)
-        } else {
-            let path = if builtin(folder).is_some() { Path::new("") } else { folder };
-            path.join(name).components().collect()
-        };
-        let identity = normalized(&path);
-        if let Some(at) = self.chain.iter().position(|it| *it == identity) {
-            let mut chain: Vec<String> =
-                self.chain[at..].iter().map(|it| format!("`{}`", it.display())).collect();
-            chain.push(format!("`{}`", identity.display()));
-            let message = format!("`{name}` extends itself");
-            let note = format!("the cycle is: {}", chain.join(" extends "));
-            self.diagnostics.push(Diagnostic::error(span, message).note(note));
-            return None;
-        }
-        if let Some(known) = self.layers.iter().position(|it| it.identity == identity) {
-            return Some(known);
-        }
-        if self.chain.len() == MAX_CHAIN {
-            let message = format!("the chain of extended files is longer than {MAX_CHAIN}");
-            self.diagnostics.push(Diagnostic::error(span, message));
-            return None;
-        }
-        match self.read(&path) {
-            Ok(text) => Some(self.add(&path, text)),
-            Err(err) => {
-                let message = format!("cannot read `{}`: {err}", path.display());
-                let note = "the path is relative to the file with `extends`";
-                let named = builtin::names().find(|it| it.strip_prefix("builtin:") == Some(name));
-                let fix = named.map(|builtin| {
-                    let replacement = toml_text::string(builtin);
-                    Fix::new("use the built-in policy", span.clone(), replacement)
-                });
-                self.diagnostics.push(Diagnostic::error(span, message).note(note).fix(fix));
-                None
-            }
-        }
-    }
-}
-
 /// Checks the `version` of a file. `what` names the file in the error.
 pub(crate) fn check_version(
     table: &Table<'_>,
     what: &str,
     start: usize,
-    diagnostics: &mut Vec<Diagnostic>,
+    diagnostics: &mut DiagnosticList,
 ) {
     let Some(value) = table.get("version") else {
         let message = format!("{what} has no `version`");
@@ -237,7 +115,7 @@ fn merge<'f>(
     mut base: Table<'f>,
     over: Table<'f>,
     path: &[&str],
-    diagnostics: &mut Vec<Diagnostic>,
+    diagnostics: &mut DiagnosticList,
 ) -> Table<'f> {
     for (key, value) in over {
         let Some((_, below)) = base.remove_entry(key.get_ref().as_ref()) else {
@@ -297,7 +175,7 @@ fn labels_entry<'f>(key: &tree::Key<'f>, labels: Value<'f>) -> Value<'f> {
 pub(crate) fn merge_override<'f>(
     below: Table<'f>,
     mut over: Table<'f>,
-    diagnostics: &mut Vec<Diagnostic>,
+    diagnostics: &mut DiagnosticList,
 ) -> Table<'f> {
     let mut below = without_replaced(below, &over);
     // `exceptions.add` also works for a detector without exceptions.
@@ -332,7 +210,7 @@ fn edited<'f>(
     mut items: Vec<Value<'f>>,
     edit: Table<'f>,
     name: &str,
-    diagnostics: &mut Vec<Diagnostic>,
+    diagnostics: &mut DiagnosticList,
 ) -> Vec<Value<'f>> {
     let mut added = Vec::new();
     for (key, value) in edit {
@@ -376,7 +254,7 @@ fn is_edit(table: &Table<'_>) -> bool {
 }
 
 /// Removes edits without an array to edit, and reports them.
-fn reject_edits<'f>(table: Table<'f>, diagnostics: &mut Vec<Diagnostic>) -> Table<'f> {
+fn reject_edits<'f>(table: Table<'f>, diagnostics: &mut DiagnosticList) -> Table<'f> {
     let mut remaining = Table::new();
     for (key, value) in table {
         let span = value.span();

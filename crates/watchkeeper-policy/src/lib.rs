@@ -2,8 +2,8 @@
 //!
 //! A policy is a TOML file, merged with the files that it extends. Reading does
 //! not stop at the first mistake: one run reports all of them, each as a
-//! [`Diagnostic`] with a file and a span. This crate opens no files and reads no
-//! environment variables: the caller of [`Loader::new`] passes functions for both.
+//! [`Diagnostic`] with a file and a span. The loader reads files and environment
+//! variables only with functions that its caller passes, such as [`read_file`].
 //!
 //! # Architecture invariants
 //!
@@ -12,17 +12,20 @@
 //!   each of its keys. Only a finished [`Diagnostic`] refers to a single file.
 //! * Secrets are inserted immediately before their sink is built. Code that
 //!   prints a policy has no access to them.
+//! * Any text is accepted or refused in bounded time: `limits` has the bounds.
 //! * Imports point in one direction: text and spans (`files`, `diagnostic`, `tree`),
-//!   then `layers`, then `reader`, then one file for each section, then `loader`,
+//!   then `extends` and `layers`, then `reader`, then one file for each section, then `loader`,
 //!   then `test_file`.
 
 mod builtin;
 mod coverage;
 mod detectors;
 mod diagnostic;
+mod diagnostic_list;
 mod effective;
 mod exception_filter;
 mod exceptions;
+mod extends;
 mod files;
 mod generated_events;
 mod globs;
@@ -30,6 +33,8 @@ mod inhibitions;
 mod known_labels;
 mod labels;
 mod layers;
+mod limits;
+mod lists;
 mod loader;
 mod match_tracker;
 mod options;
@@ -38,6 +43,7 @@ mod paths;
 mod read_file;
 mod reader;
 mod reference;
+mod required_version;
 mod routes;
 mod schema;
 mod secrets;
@@ -56,7 +62,7 @@ pub use crate::{
     generated_events::GeneratedEvents,
     loader::{InvalidPolicy, Loaded, Loader, Policy, render},
     match_tracker::MatchTracker,
-    read_file::{open_file, read_file},
+    read_file::{ResolvedFile, open_file, read_file, resolve_file},
     reader::Variables,
     reference::{REFERENCE, reference, reference_names},
     schema::schema,

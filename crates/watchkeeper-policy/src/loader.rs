@@ -2,10 +2,10 @@ use std::{collections::BTreeSet, fmt, io, path::Path};
 
 use jiff::civil::Date;
 use thiserror::Error;
-use toml::Spanned;
+use toml::{Spanned, de::DeValue};
 use tracing::{debug, info};
 use watchkeeper_core::{
-    author::{Labels, make_safe},
+    author::{Labels, grouped, make_safe},
     embed::{EngineConfig, LabelRule, NamedDetector, Prices, Registry, Route},
 };
 
@@ -13,14 +13,20 @@ use crate::{
     builtin::BUILTIN_DEFAULT,
     coverage,
     diagnostic::{Diagnostic, DiagnosticLevel, hide_foreign, render_diagnostics},
+    diagnostic_list::DiagnosticList,
     effective::Effective,
+    extends::Reading,
     files::{Files, SourceFile},
     known_labels::KnownLabels,
     layers::Layers,
+    limits::{MAX_COMPARISONS, MAX_DETECTORS, MAX_ENTRIES},
+    lists,
     match_tracker::MatchTracker,
+    read_file::{ResolvedFile, read_file, resolve_file},
     reader::{Reader, Variables},
     settings::MonitorOptions,
     sinks::NamedSink,
+    tree::Table,
 };
 
 /// The target of this crate's `tracing` events.
@@ -42,7 +48,7 @@ const TARGET: &str = "watchkeeper::policy";
 #[derive(Clone, Copy)]
 pub struct Loader<'a> {
     registry: &'a Registry,
-    read_file: &'a dyn Fn(&Path) -> io::Result<String>,
+    reading: Reading<'a>,
     environment: Option<Variables<'a>>,
     today: Option<Date>,
     home: Option<&'a Path>,
@@ -154,7 +160,23 @@ impl<'a> Loader<'a> {
     /// secrets, without [`today`](Self::today) no exception expires, and without
     /// [`home`](Self::home) a path that begins with `~/` is an error.
     pub fn new(registry: &'a Registry, read_file: &'a dyn Fn(&Path) -> io::Result<String>) -> Self {
-        Self { registry, read_file, environment: None, today: None, home: None }
+        let reading = Reading { read_file, resolve: None };
+        Self { registry, reading, environment: None, today: None, home: None }
+    }
+
+    /// Creates a loader that reads the files of this machine.
+    pub fn of_files(registry: &'a Registry) -> Self {
+        Self::new(registry, &read_file).resolve(&resolve_file)
+    }
+
+    /// Sets the function that follows links, and finds out to whom a file belongs. A policy then
+    /// extends only files in its own folder. A trusted policy also extends others, by absolute
+    /// paths.
+    ///
+    /// Without this method, paths are compared as texts, and all files are trusted.
+    #[must_use]
+    pub fn resolve(self, resolve: &'a dyn Fn(&Path) -> io::Result<ResolvedFile>) -> Self {
+        Self { reading: Reading { resolve: Some(resolve), ..self.reading }, ..self }
     }
 
     /// Enables the lookup of secrets, both in `variables` and in files.
@@ -183,15 +205,17 @@ impl<'a> Loader<'a> {
     /// `path` is its name.
     pub fn load(&self, path: &Path) -> Loaded {
         let mut files = Files::default();
-        let mut diagnostics = Vec::new();
-        let layers = Layers::find(self.read_file, path, &mut files, &mut diagnostics);
-        let mut policy = self.read(&layers, &files, &mut diagnostics);
-        let undelivered = policy.iter_mut().flat_map(|policy| &mut policy.undelivered);
-        for diagnostic in diagnostics.iter_mut().chain(undelivered) {
-            diagnostic.settle(&files);
+        let mut found = DiagnosticList::default();
+        let layers = Layers::find(self.reading, path, &mut files, &mut found);
+        let mut policy = self.read(&layers, &files, &mut found);
+        if let Some(undelivered) = policy.as_mut().and_then(|it| it.undelivered.as_mut()) {
+            undelivered.settle(&files);
         }
+        let left_out = found.left_out();
+        let mut diagnostics = found.settled(&files);
         hide_foreign(&mut files, path, &mut diagnostics);
         diagnostics.sort_by_key(|it| (it.file, it.span.start));
+        diagnostics.extend(left_out);
         let has_errors = has_errors(&diagnostics);
         let files = files.into_files();
         for file in &files {
@@ -228,26 +252,27 @@ impl<'a> Loader<'a> {
 
     /// Reads a file with the function that the caller passed.
     pub(crate) fn read_file(&self, path: &Path) -> io::Result<String> {
-        (self.read_file)(path)
+        (self.reading.read_file)(path)
     }
 
     pub(crate) fn reader<'r>(
         &self,
         files: &'r Files,
-        diagnostics: &'r mut Vec<Diagnostic>,
+        diagnostics: &'r mut DiagnosticList,
     ) -> Reader<'r>
     where
         'a: 'r,
     {
         Reader {
             registry: self.registry,
-            read_file: self.read_file,
+            read_file: self.reading.read_file,
             environment: self.environment,
             today: self.today,
             home: self.home,
             files,
             diagnostics,
             labels: KnownLabels::default(),
+            n_comparisons: MAX_COMPARISONS,
         }
     }
 
@@ -255,10 +280,13 @@ impl<'a> Loader<'a> {
         &self,
         layers: &Layers,
         files: &Files,
-        diagnostics: &mut Vec<Diagnostic>,
+        diagnostics: &mut DiagnosticList,
     ) -> Option<Policy> {
         let mut table = layers.merge(files, diagnostics)?;
         debug!(target: TARGET, layers = layers.len(), "merged the layers of the policy");
+        if !has_few_entries(&table, diagnostics) || !lists::expand(&mut table, files, diagnostics) {
+            return None;
+        }
         let effective = Effective::new(&table, files, self.registry);
         let mut match_tracker = MatchTracker::default();
         let mut reader = self.reader(files, diagnostics);
@@ -270,7 +298,7 @@ impl<'a> Loader<'a> {
         let detectors = table.remove("detectors");
         // Includes entries that are not tables: they have an error of their own.
         let detector_ids = detectors.as_ref().and_then(|it| it.get_ref().as_table());
-        let detector_ids: Vec<String> =
+        let detector_ids: BTreeSet<String> =
             detector_ids.into_iter().flatten().map(|(id, _)| id.get_ref().to_string()).collect();
         let mut entries = reader.entries(detectors);
         let overrides =
@@ -278,6 +306,15 @@ impl<'a> Loader<'a> {
         let inhibitions = reader.inhibitions(&mut entries, &detector_ids);
         let mut detectors = Vec::new();
         for (id, entry) in entries {
+            if reader.is_full() {
+                return None;
+            }
+            if MAX_DETECTORS < detectors.len() {
+                let message = format!("overrides make more than {MAX_DETECTORS} detectors");
+                let note = "each combination of the overrides of a detector counts";
+                reader.push(Diagnostic::error(id.span(), message).note(note));
+                return None;
+            }
             detectors.extend(reader.detector_and_overridden(
                 &id,
                 entry,
@@ -294,15 +331,22 @@ impl<'a> Loader<'a> {
             sink_names.push(name);
             sinks.extend(sink);
         }
+        if reader.is_full() {
+            return None;
+        }
         let routes = reader.routes(table.remove("routes"), &detector_ids, &sink_names);
-        let undelivered = coverage::undelivered(&detectors, &routes, &sink_names)
+        let n_patterns = coverage::n_patterns(&routes);
+        let undelivered = reader
+            .may_compare(n_patterns, detectors.len())
+            .then(|| coverage::undelivered(&detectors, &routes, &sink_names))
+            .flatten()
             .map(|undelivered| undelivered.warning(routes_span.unwrap_or(0..0)));
         reader.diagnostics.extend(match_tracker.covered_exceptions(files));
         match_tracker.settle(files);
         reader.warn_unused(&secrets);
         reader.diagnostics.extend(reader.labels.warnings());
         reader.reject_sections(&table);
-        if detector_ids.is_empty() && !has_errors(reader.diagnostics) {
+        if detector_ids.is_empty() && !reader.diagnostics.has_errors() {
             let message = "the policy has no detectors, so it reports nothing";
             let note =
                 format!("add `extends = [{BUILTIN_DEFAULT:?}]` to use the built-in detectors");
@@ -321,6 +365,35 @@ impl<'a> Loader<'a> {
             effective,
         })
     }
+}
+
+/// Returns whether no section has too many entries, and reports those that have.
+fn has_few_entries(policy: &Table<'_>, diagnostics: &mut DiagnosticList) -> bool {
+    let mut has_few = true;
+    for (section, max) in [
+        ("detectors", MAX_DETECTORS),
+        ("labels", MAX_ENTRIES),
+        ("lists", MAX_ENTRIES),
+        ("overrides", MAX_ENTRIES),
+        ("prices", MAX_ENTRIES),
+        ("routes", MAX_ENTRIES),
+        ("secrets", MAX_ENTRIES),
+        ("sinks", MAX_ENTRIES),
+    ] {
+        let Some((key, value)) = policy.get_key_value(section) else { continue };
+        let n = match value.get_ref() {
+            DeValue::Table(table) => table.len(),
+            DeValue::Array(items) => items.len(),
+            _ => continue,
+        };
+        if max < n {
+            let (n, max) = (grouped(n as u64), grouped(max as u64));
+            let message = format!("`{section}` has {n} entries, more than {max}");
+            diagnostics.push(Diagnostic::error(key.span(), message));
+            has_few = false;
+        }
+    }
+    has_few
 }
 
 /// Returns whether any of the diagnostics is an error.

@@ -20,7 +20,7 @@ const MAX_MISTAKES: usize = 16;
 /// Facts about the options of a kind, for diagnostics.
 pub(crate) struct KindContext<'s> {
     pub(crate) kind: &'s str,
-    pub(crate) schema: Schema,
+    pub(crate) schema: &'s dyn Fn() -> Schema,
     /// The keys that are not options of the kind, such as `enabled`.
     pub(crate) shared: &'static [&'static str],
     /// The spans of secrets without a value. Errors about them are not reported.
@@ -100,7 +100,8 @@ impl Reader<'_> {
         message: &str,
         removed: &[String],
     ) {
-        let required = context.schema.get("required").and_then(Json::as_array);
+        let schema = (context.schema)();
+        let required = schema.get("required").and_then(Json::as_array);
         let required = required.into_iter().flatten().filter_map(Json::as_str);
         let mut missing: Vec<&str> =
             required.filter(|it| !table.get_ref().contains_key(*it)).collect();

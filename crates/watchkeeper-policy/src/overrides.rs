@@ -1,12 +1,13 @@
 //! Reads `[[overrides]]`.
 
-use std::{mem, sync::Arc};
+use std::{collections::BTreeSet, mem, sync::Arc};
 
 use toml::{Spanned, de::DeValue};
 use watchkeeper_core::embed::{Entry as _, NamedDetector, SessionFilter, SessionMatcher};
 
 use crate::{
     diagnostic::{Diagnostic, Fix},
+    diagnostic_list::DiagnosticList,
     exceptions::REASON_NOTE,
     layers,
     match_tracker::MatchTracker,
@@ -38,7 +39,7 @@ impl Reader<'_> {
     pub(crate) fn overrides<'f>(
         &mut self,
         section: Option<Value<'f>>,
-        detector_ids: &[String],
+        detector_ids: &BTreeSet<String>,
         match_tracker: &mut MatchTracker,
     ) -> Vec<Override<'f>> {
         let Some(section) = section else { return Vec::new() };
@@ -50,6 +51,9 @@ impl Reader<'_> {
         };
         let mut overrides = Vec::new();
         for item in items {
+            if self.is_full() {
+                break;
+            }
             let Some(table) = self.table(item) else { continue };
             let parsed = self.one_override(table, detector_ids);
             let filter = SessionFilter::matching(vec![Arc::clone(&parsed.matcher)]);
@@ -63,7 +67,7 @@ impl Reader<'_> {
     fn one_override<'f>(
         &mut self,
         table: Spanned<Table<'f>>,
-        detector_ids: &[String],
+        detector_ids: &BTreeSet<String>,
     ) -> Override<'f> {
         let whole = table.span();
         let mut keys = table.into_inner();
@@ -93,6 +97,9 @@ impl Reader<'_> {
         self.reject_keys(&keys, OVERRIDE_KEYS);
         let mut detectors = Vec::new();
         for (id, table) in self.entries(section) {
+            if self.is_full() {
+                break;
+            }
             if detector_ids.contains(id.get_ref()) {
                 detectors.push((id, table.into_inner()));
                 continue;
@@ -119,7 +126,7 @@ impl Reader<'_> {
             let span = key.span();
             match key.get_ref().as_ref() {
                 "source" => {
-                    let sources: Vec<String> =
+                    let sources: BTreeSet<String> =
                         self.registry.sources.iter().map(|it| it.kind().to_owned()).collect();
                     // A program that reads no files has no sources to compare with.
                     matcher.source = if sources.is_empty() {
@@ -161,7 +168,7 @@ impl Reader<'_> {
         let whole = table.span();
         // The index of a table is a bit set of the overrides that match.
         let mut tables = vec![table.into_inner()];
-        let mut found = Vec::new();
+        let mut found = DiagnosticList::default();
         for (_, _, over) in &changes {
             for below in 0..tables.len() {
                 let below = tables[below].clone();
@@ -189,7 +196,7 @@ impl Reader<'_> {
             // Mistakes of the detector itself recur in each combination.
             let earlier = mem::take(self.diagnostics);
             let detector = self.detector(id, Spanned::new(whole.clone(), table));
-            found.extend(mem::replace(self.diagnostics, earlier));
+            found.append(mem::replace(self.diagnostics, earlier));
             detectors.extend(detector.map(|(detector, exceptions)| {
                 let mut sessions = SessionFilter::default();
                 for (override_idx, (_, matcher, _)) in changes.iter().enumerate() {
@@ -202,11 +209,7 @@ impl Reader<'_> {
                 NamedDetector { sessions, ..detector }
             }));
         }
-        for diagnostic in found {
-            if !self.diagnostics.contains(&diagnostic) {
-                self.push(diagnostic);
-            }
-        }
+        self.diagnostics.append(found);
         detectors
     }
 

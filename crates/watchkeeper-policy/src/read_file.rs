@@ -1,9 +1,9 @@
 //! Reads the files of policies.
 
 use std::{
-    fs::{self, File},
+    fs::{self, File, Metadata},
     io::{self, Read as _},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use watchkeeper_core::embed::SpecialFile;
@@ -12,6 +12,46 @@ use crate::{builtin, diagnostic::closest};
 
 /// The largest file, in bytes.
 const MAX_LEN: u64 = 16 << 20;
+
+/// A file that a policy extends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ResolvedFile {
+    /// The path, without links.
+    pub path: PathBuf,
+    /// Whether the file belongs to the user of this process or to the administrator. Only such a
+    /// file may extend files outside of its folder, by absolute paths.
+    pub is_trusted: bool,
+}
+
+impl ResolvedFile {
+    /// Creates a file that is trusted, for texts that are part of a program.
+    pub fn trusted(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into(), is_trusted: true }
+    }
+}
+
+/// Follows the links of a path, for [`Loader::resolve`](crate::Loader::resolve).
+pub fn resolve_file(path: &Path) -> io::Result<ResolvedFile> {
+    let resolved = fs::canonicalize(path)?;
+    let is_trusted = is_trusted(&fs::metadata(&resolved)?);
+    Ok(ResolvedFile { path: resolved, is_trusted })
+}
+
+#[cfg(unix)]
+fn is_trusted(metadata: &Metadata) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+
+    const ADMINISTRATOR: u32 = 0;
+    let user = rustix::process::geteuid().as_raw();
+    [user, ADMINISTRATOR].contains(&metadata.uid())
+}
+
+/// Returns `true`: other platforms have no user ids.
+#[cfg(not(unix))]
+fn is_trusted(_: &Metadata) -> bool {
+    true
+}
 
 /// Opens a file for [`read_file`]. Refuses folders, and files whose reading can take forever.
 pub fn open_file(path: &Path) -> io::Result<File> {

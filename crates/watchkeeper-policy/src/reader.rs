@@ -10,6 +10,7 @@ use watchkeeper_core::{author::Period, embed::Registry};
 
 use crate::{
     diagnostic::{Diagnostic, Fix},
+    diagnostic_list::DiagnosticList,
     files::Files,
     known_labels::KnownLabels,
     toml_text,
@@ -19,7 +20,9 @@ use crate::{
 /// The sections of a policy, in the order in which they are printed.
 pub(crate) const SECTIONS: &[&str] = &[
     "version",
+    "required_version",
     "extends",
+    "lists",
     "monitor",
     "labels",
     "prices",
@@ -44,13 +47,27 @@ pub(crate) struct Reader<'a> {
     /// The home folder of the user; `None` if it is unknown.
     pub(crate) home: Option<&'a Path>,
     pub(crate) files: &'a Files,
-    pub(crate) diagnostics: &'a mut Vec<Diagnostic>,
+    pub(crate) diagnostics: &'a mut DiagnosticList,
     pub(crate) labels: KnownLabels,
+    /// The comparisons of patterns with names that remain; see [`may_compare`](Self::may_compare).
+    pub(crate) n_comparisons: usize,
 }
 
 impl Reader<'_> {
     pub(crate) fn push(&mut self, diagnostic: Diagnostic) {
         self.diagnostics.push(diagnostic);
+    }
+
+    /// Returns whether there are too many errors to continue reading.
+    pub(crate) fn is_full(&self) -> bool {
+        self.diagnostics.is_full()
+    }
+
+    /// Returns whether patterns may be compared with names, for a warning.
+    pub(crate) fn may_compare(&mut self, n_patterns: usize, n_names: usize) -> bool {
+        let remaining = self.n_comparisons.checked_sub(n_patterns.saturating_mul(n_names));
+        self.n_comparisons = remaining.unwrap_or(0);
+        remaining.is_some()
     }
 
     /// Reads a value as a `T`.
@@ -131,6 +148,9 @@ impl Reader<'_> {
         let Some(section) = section.and_then(|it| self.table(it)) else { return Vec::new() };
         let mut entries = Vec::new();
         for (key, value) in section.into_inner() {
+            if self.is_full() {
+                break;
+            }
             if let Some(table) = self.table(value) {
                 let id = Spanned::new(key.span(), key.into_inner().into_owned());
                 entries.push((id, table));
@@ -233,6 +253,9 @@ impl Reader<'_> {
     /// suggests the right section.
     pub(crate) fn reject_sections(&mut self, policy: &Table<'_>) {
         for (key, value) in policy {
+            if self.is_full() {
+                break;
+            }
             let mut diagnostic = unknown_key(key.get_ref(), key.span(), SECTIONS);
             let kind = value.get_ref().as_table().and_then(|it| it.get("kind"));
             let kind = kind.and_then(|it| it.get_ref().as_str()).unwrap_or(key.get_ref());
@@ -253,6 +276,9 @@ impl Reader<'_> {
     /// Reports every key that is left in a table as unknown.
     pub(crate) fn reject_keys(&mut self, table: &Table<'_>, known: &[&str]) {
         for (key, _) in table {
+            if self.is_full() {
+                break;
+            }
             self.push(unknown_key(key.get_ref(), key.span(), known));
         }
     }

@@ -1,5 +1,7 @@
 //! Reads `[[routes]]`.
 
+use std::collections::BTreeSet;
+
 use toml::{Spanned, de::DeValue};
 use watchkeeper_core::{
     Severity, Status,
@@ -26,7 +28,7 @@ impl Reader<'_> {
     pub(crate) fn routes(
         &mut self,
         section: Option<Value<'_>>,
-        detector_ids: &[String],
+        detector_ids: &BTreeSet<String>,
         sinks: &[SinkName],
     ) -> Vec<Route> {
         let Some(section) = section else {
@@ -41,6 +43,9 @@ impl Reader<'_> {
         };
         let (mut routes, n_routes) = (Vec::new(), items.iter().count());
         for (route_idx, item) in items.into_iter().enumerate() {
+            if self.is_full() {
+                break;
+            }
             let Some(table) = self.table(item) else { continue };
             routes.extend(self.route(route_idx + 1, table, detector_ids, sinks));
         }
@@ -65,7 +70,7 @@ impl Reader<'_> {
         &mut self,
         number: usize,
         table: Spanned<Table<'_>>,
-        detector_ids: &[String],
+        detector_ids: &BTreeSet<String>,
         sinks: &[SinkName],
     ) -> Option<Route> {
         let whole = table.span();
@@ -110,6 +115,9 @@ impl Reader<'_> {
         }
         let mut ids = Vec::new();
         for item in items {
+            if self.is_full() {
+                break;
+            }
             let span = item.span();
             let Some(id) = self.read::<String>(item) else { continue };
             if !sinks.iter().any(|it| *it.id.get_ref() == id) {
@@ -127,7 +135,7 @@ impl Reader<'_> {
         Some(ids)
     }
 
-    fn matcher(&mut self, table: Spanned<Table<'_>>, detector_ids: &[String]) -> Matcher {
+    fn matcher(&mut self, table: Spanned<Table<'_>>, detector_ids: &BTreeSet<String>) -> Matcher {
         let mut matcher = Matcher::default();
         let mut severity_key = None;
         for (key, value) in table.into_inner() {
@@ -142,15 +150,15 @@ impl Reader<'_> {
                     matcher.detector = self.known_globs(value, "detector", detector_ids);
                 }
                 "kind" => {
-                    let mut kinds: Vec<String> =
+                    let mut kinds: BTreeSet<String> =
                         self.registry.detectors.iter().map(|it| it.kind().to_owned()).collect();
-                    kinds.push(MONITOR.to_owned());
+                    kinds.insert(MONITOR.to_owned());
                     matcher.kind = self.known_globs(value, "kind of detector", &kinds);
                 }
                 "class" => {
-                    let mut classes: Vec<String> =
+                    let mut classes: BTreeSet<String> =
                         self.registry.detectors.iter().map(|it| it.class.to_owned()).collect();
-                    classes.push("error".to_owned());
+                    classes.insert("error".to_owned());
                     matcher.class = self.known_globs(value, "class", &classes);
                 }
                 "session" => matcher.session = self.globs(value),

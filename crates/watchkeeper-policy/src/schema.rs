@@ -46,6 +46,17 @@ pub fn schema(registry: &Registry) -> Schema {
         "type": "object",
         "properties": {
             "version": { "const": 1, "description": "The version of the format." },
+            "required_version": {
+                "description": "The versions of Watchkeeper that may use the policy.",
+                "type": "string",
+                "examples": [">=0.2", ">=0.2, <0.5"],
+            },
+            "lists": {
+                "description": "Lists of strings, by name. In an array, `\"@name\"` stands for the elements of the list.",
+                "type": "object",
+                "additionalProperties": { "type": "array", "items": text },
+                "propertyNames": { "pattern": "^[A-Za-z0-9_-]+$" },
+            },
             "extends": {
                 "description": "The policies to build on: `builtin:default`, `builtin:safe-session`, or paths relative to this file. \
                                 Later ones take precedence over earlier ones.",

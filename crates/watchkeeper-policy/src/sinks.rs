@@ -91,7 +91,7 @@ impl Reader<'_> {
         let files = self.resolve_paths(table.get_mut(), &schema);
         let context = KindContext {
             kind: entry.kind(),
-            schema,
+            schema: &|| schema.clone(),
             shared: SINK_KEYS,
             unresolved: used.unresolved,
             secrets: used.texts,

@@ -18,6 +18,7 @@ use watchkeeper_core::{
 use crate::{
     builtin::{BUILTIN_DEFAULT, builtin},
     diagnostic::{Diagnostic, Fix},
+    diagnostic_list::DiagnosticList,
     files::{Files, SourceFile},
     generated_events::GeneratedEvents,
     globs::MONITOR,
@@ -140,22 +141,22 @@ impl Loader<'_> {
     /// the test file names, relative to itself.
     pub fn load_tests(&self, path: &Path, policy: Option<&Path>) -> LoadedTests {
         let mut files = Files::default();
-        let mut diagnostics = Vec::new();
+        let mut found = DiagnosticList::default();
         match self.read_file(path) {
             Ok(text) => {
                 files.add(path, text);
             }
             Err(err) => {
                 files.add(path, String::new());
-                diagnostics.push(Diagnostic::error(0..0, format!("cannot read the tests: {err}")));
+                found.push(Diagnostic::error(0..0, format!("cannot read the tests: {err}")));
             }
         }
-        let (tests, loaded) = self.read_tests(path, policy, &files, &mut diagnostics);
+        let (tests, loaded) = self.read_tests(path, policy, &files, &mut found);
         let Loaded { policy, diagnostics: policy_diagnostics, files: policy_files } = loaded;
-        for diagnostic in &mut diagnostics {
-            diagnostic.settle(&files);
-        }
+        let left_out = found.left_out();
+        let mut diagnostics = found.settled(&files);
         diagnostics.sort_by_key(|it| it.span.start);
+        diagnostics.extend(left_out);
         let mut files = files.into_files();
         diagnostics.extend(policy_diagnostics.into_iter().map(|mut diagnostic| {
             diagnostic.file += files.len();
@@ -172,7 +173,7 @@ impl Loader<'_> {
         path: &Path,
         policy: Option<&Path>,
         files: &Files,
-        diagnostics: &mut Vec<Diagnostic>,
+        diagnostics: &mut DiagnosticList,
     ) -> (Vec<PolicyTest>, Loaded) {
         let mut loaded = Loaded { policy: None, diagnostics: Vec::new(), files: Vec::new() };
         if !diagnostics.is_empty() {
@@ -230,6 +231,9 @@ impl TestReader<'_> {
         };
         let mut tests = Vec::new();
         for item in self.items(section, "tests", note) {
+            if self.reader.is_full() {
+                break;
+            }
             let Some(table) = self.reader.table(item) else { continue };
             tests.extend(self.test(table));
         }

@@ -9,6 +9,7 @@ use toml::{
 
 use crate::{
     diagnostic::{Diagnostic, Fix},
+    diagnostic_list::DiagnosticList,
     files::LineStarts,
     toml_text,
 };
@@ -26,14 +27,17 @@ const MAX_DEPTH: usize = 32;
 pub(crate) fn parse<'f>(
     text: &'f str,
     start: usize,
-    diagnostics: &mut Vec<Diagnostic>,
+    diagnostics: &mut DiagnosticList,
 ) -> Option<Table<'f>> {
-    let n_before = diagnostics.len();
     let (document, mut errors) = DeTable::parse_recoverable(text);
     errors.sort_by_key(|it| it.span().map_or(0, |it| it.start));
     let lines = LineStarts::new(text);
     let mut last_line = None;
+    let mut found = DiagnosticList::default();
     for err in errors {
+        if found.is_full() {
+            break;
+        }
         let span = err.span().unwrap_or(0..0);
         // The first error of a line usually causes the others.
         let line = lines.line(span.start);
@@ -41,10 +45,20 @@ pub(crate) fn parse<'f>(
             continue;
         }
         let source = text.get(span.clone()).unwrap_or("");
-        diagnostics.push(syntax_error(shift(&span, start), source, err.message()));
+        found.push(syntax_error(shift(&span, start), source, err.message()));
     }
-    let table = shift_table(document.into_inner(), start, 0, diagnostics);
-    (diagnostics.len() == n_before).then_some(table)
+    let table = shift_table(document.into_inner(), start, 0, &mut found);
+    let is_valid = !found.has_errors();
+    diagnostics.append(found);
+    is_valid.then_some(table)
+}
+
+/// Parses the text of the file that begins at `start`, if it is valid.
+pub(crate) fn parse_valid(text: &str, start: usize) -> Option<Table<'_>> {
+    let table = DeTable::parse(text).ok()?.into_inner();
+    let mut found = DiagnosticList::default();
+    let table = shift_table(table, start, 0, &mut found);
+    (!found.has_errors()).then_some(table)
 }
 
 /// Turns an error message of the TOML parser into a diagnostic.
@@ -85,7 +99,7 @@ fn shift_table<'f>(
     table: Table<'f>,
     start: usize,
     depth: usize,
-    diagnostics: &mut Vec<Diagnostic>,
+    diagnostics: &mut DiagnosticList,
 ) -> Table<'f> {
     let entries = table.into_iter().map(|(key, value)| {
         let key = Spanned::new(shift(&key.span(), start), key.into_inner());
@@ -98,7 +112,7 @@ fn shift_value<'f>(
     value: Value<'f>,
     start: usize,
     depth: usize,
-    diagnostics: &mut Vec<Diagnostic>,
+    diagnostics: &mut DiagnosticList,
 ) -> Value<'f> {
     let span = shift(&value.span(), start);
     let value = match value.into_inner() {
@@ -115,6 +129,18 @@ fn shift_value<'f>(
         scalar => scalar,
     };
     Spanned::new(span, value)
+}
+
+/// Returns the number of keys and list elements of a table, at all depths.
+pub(crate) fn n_values(table: &Table<'_>) -> usize {
+    fn below(value: &Value<'_>) -> usize {
+        match value.get_ref() {
+            DeValue::Table(table) => n_values(table),
+            DeValue::Array(items) => items.len() + items.iter().map(below).sum::<usize>(),
+            _ => 0,
+        }
+    }
+    table.len() + table.values().map(below).sum::<usize>()
 }
 
 /// Drops a value without recursion, which could overflow the stack.

@@ -13,7 +13,9 @@ use watchkeeper_core::{
         Deliveries, Delivery, MonitorConfig, Queue, Registry, RegistryBuilder, Router, Running,
     },
 };
-use watchkeeper_policy::{BUILTIN_DEFAULT, Loader, Policy, Variables, builtin, read_file};
+use watchkeeper_policy::{
+    BUILTIN_DEFAULT, Loader, Policy, ResolvedFile, Variables, builtin, read_file, resolve_file,
+};
 
 use crate::{PolicyError, StartError};
 
@@ -256,10 +258,19 @@ fn load(
             _ => read_file(path),
         }
     };
+    let resolve = |path: &Path| -> io::Result<ResolvedFile> {
+        match &policy {
+            // The text may be part of the program.
+            Some(policy) if policy.path == path => resolve_file(path)
+                .or_else(|_| Ok(ResolvedFile::trusted(std::path::absolute(path)?))),
+            _ => resolve_file(path),
+        }
+    };
     let path = policy.as_ref().map_or(Path::new(BUILTIN_DEFAULT), |policy| &policy.path);
     let today = clock.now().to_zoned(TimeZone::UTC).date();
     let home = env::var_os("HOME").map(PathBuf::from).filter(|home| home.is_absolute());
-    let mut loader = Loader::new(registry, &read).home(home.as_deref()).today(today);
+    let loader = Loader::new(registry, &read).resolve(&resolve);
+    let mut loader = loader.home(home.as_deref()).today(today);
     if let Some(variables) = variables {
         loader = loader.environment(variables);
     }

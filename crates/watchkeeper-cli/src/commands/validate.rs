@@ -46,9 +46,7 @@ impl Validate {
         }
         let environment = |name: &str| std::env::var_os(name);
         let home = loading::home();
-        let mut loader = Loader::new(registry, &watchkeeper_policy::read_file)
-            .home(home.as_deref())
-            .today(loading::today());
+        let mut loader = Loader::of_files(registry).home(home.as_deref()).today(loading::today());
         if !self.no_environment {
             loader = loader.environment(&environment);
         }

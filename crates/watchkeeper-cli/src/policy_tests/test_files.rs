@@ -25,7 +25,7 @@ const SESSION: &str = "s1";
 
 /// Runs the tests of a file.
 pub(crate) fn run_test_file(path: &Path, setup: &Setup<'_>) -> Result<TestResults, TestsError> {
-    let loader = Loader::new(setup.registry, &watchkeeper_policy::read_file).home(setup.home);
+    let loader = Loader::of_files(setup.registry).home(setup.home);
     let LoadedTests { tests, mut diagnostics, files, .. } = loader.load_tests(path, setup.policy);
     let policy = files.get(1).map(|file| file.path.as_path());
     if let Some(policy) = policy.filter(|it| builtin(it).is_none() && !it.exists()) {

@@ -20,12 +20,17 @@ fn extends_must_be_a_list() {
 #[test]
 fn files_that_extend_each_other() {
     assert_snapshot!(check_files(&[
-        ("team/policy.toml", "version = 1\nextends = ['../base.toml']\n"),
-        ("team/../base.toml", "version = 1\nextends = ['team/policy.toml']\n"),
+        ("team/policy.toml", "version = 1\nextends = ['sub/base.toml']\n"),
+        ("team/sub/base.toml", "version = 1\nextends = ['../policy.toml']\n"),
+        ("team/sub/../policy.toml", ""),
     ]), @"
-    error: this file is not a valid policy: 1 error
-    --> team/../base.toml
-     = note: its text is not shown, because it is not a TOML file in the folder of the policy; to see the errors, validate this file itself
+    error: `../policy.toml` extends itself
+     --> team/sub/base.toml:2:12
+      |
+    2 | extends = ['../policy.toml']
+      |            ^^^^^^^^^^^^^^^^
+      |
+      = note: the cycle is: `team/policy.toml` extends `team/sub/base.toml` extends `team/policy.toml`
     ");
 }
 
@@ -80,7 +85,7 @@ fn mistakes_in_several_files() {
     3 | [label]
       |  ^^^^^
       |
-      = note: expected one of `version`, `extends`, `monitor`, `labels`, `prices`, `secrets`, `detectors`, `overrides`, `sinks`, `routes`
+      = note: expected one of `version`, `required_version`, `extends`, `lists`, `monitor`, `labels`, `prices`, `secrets`, `detectors`, `overrides`, `sinks`, `routes`
     help: there is one with a similar name
       |
     3 | [labels]
@@ -273,15 +278,28 @@ fn without_routes_every_finding_goes_to_every_sink() {
 }
 
 #[test]
+fn a_policy_extends_no_files_outside_of_its_folder() {
+    assert_snapshot!(check_files(&[
+        ("team/policy.toml", "version = 1\nextends = ['../base.toml']\n"),
+        ("team/../base.toml", "version = 1\n"),
+    ]), @"
+    error: `../base.toml` is outside of the folder of the policy
+     --> team/policy.toml:2:12
+      |
+    2 | extends = ['../base.toml']
+      |            ^^^^^^^^^^^^^^
+      |
+      = note: to extend this file, write its absolute path
+    ");
+}
+
+#[test]
 fn only_toml_files_in_the_folder_of_the_policy_are_quoted() {
     const SECRET: &str = "root:$6$hunter2:19000:0\n";
     const TOKEN: &str = "version = 1\nhunter2 = 'hunter2'\n";
-    for (file, text) in [
-        ("/etc/shadow", SECRET),
-        ("shadow", SECRET),
-        ("../credentials.toml", TOKEN),
-        ("/home/u/credentials.toml", TOKEN),
-    ] {
+    for (file, text) in
+        [("/etc/shadow", SECRET), ("shadow", SECRET), ("/home/u/credentials.toml", TOKEN)]
+    {
         let policy = format!("version = 1\nextends = ['{file}']\n");
         let path = if file.starts_with('/') { file.to_owned() } else { format!("team/{file}") };
         let rendered = check_files(&[("team/policy.toml", &policy), (&path, text)]);

@@ -3,9 +3,11 @@
 mod any_text;
 mod detectors;
 mod exceptions;
+mod hostile;
 mod labels;
 mod layers;
 mod levels;
+mod lists;
 mod overrides;
 mod paths;
 mod routes;
