@@ -82,6 +82,7 @@ fn prints_help() {
       demo         Monitor a misbehaving demo agent for about ten seconds
       init         Write a commented policy for the agents on this machine
       validate     Check a policy and report its mistakes
+      migrate      Replace names of earlier versions in policies and their tests
       test         Run the tests of a policy in virtual time
       tune         Propose levels for the detectors of a policy from recorded sessions
       policy       Print the active policy, with the origin of every value
@@ -130,7 +131,7 @@ fn prints_help() {
 
     Exit status:
       0   success
-      1   findings at or above --fail-on, or a failed policy test
+      1   findings at or above --fail-on, a failed policy test, or names to migrate
       2   usage or I/O error
       78  invalid policy
 

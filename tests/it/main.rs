@@ -13,6 +13,7 @@ mod explain;
 mod generated;
 mod hostile;
 mod kits;
+mod migrate;
 mod modules;
 mod new;
 mod openhands;

@@ -119,6 +119,12 @@ pub(crate) enum Error {
     PolicyAgainst { path: PathBuf },
     #[error("cannot write {}", quoted_path(.path))]
     Write { path: PathBuf, source: io::Error },
+    #[error("cannot read {}", quoted_path(.path))]
+    Read { path: PathBuf, source: io::Error },
+    #[error("{} is not valid TOML; `watchkeeper validate` shows the mistakes", quoted_path(.path))]
+    NotToml { path: PathBuf },
+    #[error("no policy file found; name a file")]
+    NoPolicyFile,
 }
 
 fn sinks_list(sinks: &[String]) -> String {

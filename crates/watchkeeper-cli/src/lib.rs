@@ -29,6 +29,7 @@ mod policy_tests;
 mod progress;
 mod recorded;
 mod recorded_check;
+mod replace_file;
 mod replay;
 mod report;
 mod session_paths;
@@ -64,7 +65,7 @@ pub use crate::{
 const AFTER_HELP: &str = "\
 Exit status:
   0   success
-  1   findings at or above --fail-on, or a failed policy test
+  1   findings at or above --fail-on, a failed policy test, or names to migrate
   2   usage or I/O error
   78  invalid policy
 

@@ -47,7 +47,7 @@ pub struct Styles {
 pub enum Status {
     /// The command succeeded.
     Success = 0,
-    /// The command succeeded, and there are findings or failed policy tests.
+    /// The command succeeded, and there are findings, failed policy tests or names to migrate.
     Findings = 1,
     /// Usage or I/O error.
     Failure = 2,

@@ -9,6 +9,7 @@ use watchkeeper_core::{
 use crate::{
     diagnostic::{Diagnostic, Fix},
     exception_filter::{SpannedException, with_exceptions},
+    migrate,
     options::KindContext,
     reader::Reader,
     toml_text,
@@ -105,9 +106,14 @@ impl Reader<'_> {
             return None;
         }
         let message = format!("detector `{}` has no `kind`", id.get_ref());
-        let fix = match has_type {
-            Some(span) => Some(Fix::new("rename the key", span, "kind")),
-            None => Fix::key(id.get_ref(), id.span(), err.known.iter().copied()),
+        let renamed = migrate::present_name(id.get_ref());
+        let fix = match (has_type, renamed) {
+            (Some(span), _) => Some(Fix::new("rename the key", span, "kind")),
+            (None, Some(name)) => {
+                let title = "this detector was renamed; `watchkeeper migrate` replaces all names";
+                Some(Fix::new(title, id.span(), name))
+            }
+            (None, None) => Fix::key(id.get_ref(), id.span(), err.known.iter().copied()),
         };
         let diagnostic = Diagnostic::error(id.span(), message)
             .note("`kind` is optional only if the detector has the name of its kind")

@@ -37,6 +37,7 @@ mod limits;
 mod lists;
 mod loader;
 mod match_tracker;
+mod migrate;
 mod options;
 mod overrides;
 mod paths;
@@ -62,6 +63,7 @@ pub use crate::{
     generated_events::GeneratedEvents,
     loader::{InvalidPolicy, Loaded, Loader, Policy, render},
     match_tracker::MatchTracker,
+    migrate::{Migration, Renamed, migrate},
     read_file::{ResolvedFile, open_file, read_file, resolve_file},
     reader::Variables,
     reference::{REFERENCE, reference, reference_names},

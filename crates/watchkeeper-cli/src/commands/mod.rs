@@ -4,6 +4,7 @@ mod demo;
 mod detectors;
 mod explain;
 mod init;
+mod migrate;
 mod new;
 mod policy;
 mod schema;
@@ -32,6 +33,7 @@ pub(crate) enum Command {
     Demo(demo::Demo),
     Init(init::Init),
     Validate(validate::Validate),
+    Migrate(migrate::Migrate),
     Test(test::Test),
     Tune(tune::Tune),
     Policy(policy::ShowPolicy),
@@ -59,6 +61,7 @@ impl Command {
             Self::Demo(command) => command.run(global, registry, output),
             Self::Init(command) => command.run(global, registry, output),
             Self::Validate(command) => command.run(global, registry, output),
+            Self::Migrate(command) => command.run(global, output),
             Self::Test(command) => command.run(global, registry, output),
             Self::Tune(command) => command.run(global, registry, output),
             Self::Policy(command) => command.run(global, registry, output),

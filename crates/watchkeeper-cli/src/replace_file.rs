@@ -1,0 +1,76 @@
+//! Replaces a file at once.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, Write as _},
+    path::Path,
+};
+
+/// Replaces the content of a file, or creates it for its owner only. A reader sees the former
+/// content or the new one, also after a crash. A link stays a link; the permissions of an existing
+/// file stay.
+pub(crate) fn replace_file(path: &Path, content: &[u8]) -> io::Result<()> {
+    let present = match fs::canonicalize(path) {
+        Ok(path) => Some(path),
+        Err(err) if err.kind() == io::ErrorKind::NotFound => None,
+        Err(err) => return Err(err),
+    };
+    let path = present.as_deref().unwrap_or(path);
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let new = path.with_file_name(format!(".{name}.{}.new", std::process::id()));
+    let written = create(&new).and_then(|mut file| {
+        file.write_all(content)?;
+        if present.is_some() {
+            file.set_permissions(fs::metadata(path)?.permissions())?;
+        }
+        file.sync_all()?;
+        fs::rename(&new, path)
+    });
+    if written.is_err() {
+        let _ = fs::remove_file(&new);
+    }
+    written
+}
+
+/// Creates a file that only its owner can read.
+fn create(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path)
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::{
+        fs::{self, Permissions},
+        os::unix::fs::{PermissionsExt as _, symlink},
+    };
+
+    use super::replace_file;
+
+    #[test]
+    fn a_new_file_is_for_its_owner_and_an_existing_one_keeps_its_mode_and_link() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, link) = (folder.path().join("a"), folder.path().join("link"));
+        let mode = || fs::metadata(&file).unwrap().permissions().mode() & 0o777;
+        replace_file(&file, b"1").unwrap();
+        assert_eq!((fs::read(&file).unwrap(), mode()), (b"1".to_vec(), 0o600));
+        fs::set_permissions(&file, Permissions::from_mode(0o644)).unwrap();
+        symlink("a", &link).unwrap();
+        replace_file(&link, b"2").unwrap();
+        assert_eq!((fs::read(&file).unwrap(), mode()), (b"2".to_vec(), 0o644));
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_replaced_leaves_no_other_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("folder");
+        fs::create_dir(&path).unwrap();
+        replace_file(&path, b"1").unwrap_err();
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+}
