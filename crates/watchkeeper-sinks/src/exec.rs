@@ -208,8 +208,8 @@ impl Running {
         Ok(Outcome::Ended { status, output })
     }
 
-    /// Kills the processes of the group of the program. The program itself was not waited
-    /// for, so that the group cannot be that of another program.
+    /// Kills the process group of the program. Nobody has waited for the program yet, so that
+    /// no other program can have its id.
     fn kill(&mut self) {
         kill_process_group(Pid::from_child(&self.child), Signal::KILL).ok();
     }

@@ -1,4 +1,4 @@
-//! The sinks `console`, `exec`, `file`, `stderr` and `webhook`.
+//! The sinks `console`, `desktop`, `exec`, `file`, `stderr` and `webhook`.
 //!
 //! A sink makes one attempt for each call of [`deliver`], and returns whether
 //! another attempt can succeed; the [`Queue`] in front of the sink waits and
@@ -14,6 +14,8 @@
 
 mod console;
 mod count;
+#[cfg(all(unix, not(target_os = "macos"), feature = "desktop"))]
+mod desktop;
 #[cfg(all(unix, feature = "exec"))]
 mod exec;
 mod file;
@@ -26,6 +28,8 @@ mod text;
 #[cfg(feature = "webhook")]
 mod webhook;
 
+#[cfg(all(unix, not(target_os = "macos"), feature = "desktop"))]
+pub use crate::desktop::{Desktop, DesktopOptions};
 #[cfg(all(unix, feature = "exec"))]
 pub use crate::exec::{Exec, ExecOptions};
 #[cfg(feature = "webhook")]
@@ -53,14 +57,15 @@ mod tests {
             "stderr: Writes findings to standard error, one line each.",
         ];
         if cfg!(all(unix, feature = "exec")) {
-            expected.insert(
-                1,
-                "exec: Passes each finding to a program, as JSON on its standard input.",
-            );
+            expected.push("exec: Passes each finding to a program, as JSON on its standard input.");
+        }
+        if cfg!(all(unix, not(target_os = "macos"), feature = "desktop")) {
+            expected.push("desktop: Shows each finding as a notification on the desktop.");
         }
         if cfg!(feature = "webhook") {
             expected.push("webhook: Posts each finding to a URL as JSON.");
         }
+        expected.sort_unstable();
         assert_eq!(kinds, expected);
     }
 }
