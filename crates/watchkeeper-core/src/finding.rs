@@ -22,7 +22,8 @@ pub type Labels = Arc<BTreeMap<String, String>>;
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 #[non_exhaustive]
 pub struct Finding {
-    /// A hash of the cause. The same events under the same policy give the same id.
+    /// A hash of the condition, of the lines of the evidence (of the time, if there are none),
+    /// and of severity and status. The same events under the same policy give the same id.
     #[schemars(with = "String")]
     pub id: Fingerprint,
     /// The time at which the condition became true, which may precede its detection.
@@ -123,7 +124,7 @@ impl Finding {
         let session = session.into();
         let fingerprint = Fingerprint::of(detector).and(Fingerprint::of(session.as_str()));
         Self {
-            id: finding_id(fingerprint, at, severity, Status::Open),
+            id: finding_id(fingerprint, cause_of(&[], at), severity, Status::Open),
             at,
             detector: detector.into(),
             replaces: None,
@@ -155,7 +156,7 @@ impl Finding {
     ) -> Self {
         let fingerprint = Fingerprint::of("watchkeeper").and(Fingerprint::of(part));
         Self {
-            id: finding_id(fingerprint, at, severity, Status::Open),
+            id: finding_id(fingerprint, cause_of(&[], at), severity, Status::Open),
             kind: "watchkeeper".into(),
             class: "error".into(),
             fingerprint,
@@ -164,15 +165,11 @@ impl Finding {
     }
 }
 
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "a hash does not need all bits of the time"
-)]
-/// Returns the id of a finding: a hash of its cause.
+/// Returns the id of a finding: a hash of its condition, its [cause](cause_of), and the step
+/// of the episode.
 pub(crate) fn finding_id(
     fingerprint: Fingerprint,
-    at: Timestamp,
+    cause: Fingerprint,
     severity: Severity,
     status: Status,
 ) -> Fingerprint {
@@ -180,5 +177,29 @@ pub(crate) fn finding_id(
         Status::Open => severity as u64,
         Status::Resolved => u64::MAX,
     };
-    fingerprint.and(Fingerprint::from(at.as_nanosecond() as u64)).and(Fingerprint::from(step))
+    fingerprint.and(cause).and(Fingerprint::from(step))
+}
+
+/// Returns a hash of the lines of the evidence or, without them, of the time.
+///
+/// The lines of a file do not change. The times of its events may: a line that is followed
+/// gets the time of its arrival if the clock of the agent is slow, and the time in the file
+/// when the file is read again.
+pub(crate) fn cause_of(evidence: &[Evidence], at: Timestamp) -> Fingerprint {
+    let line = |evidence: &Evidence| {
+        let (file, line) = (evidence.file.as_deref()?, evidence.line?);
+        // The folders differ between machines.
+        let name = file.rsplit('/').next().unwrap_or(file);
+        Some(Fingerprint::of(name).and(Fingerprint::from(line)))
+    };
+    let lines = evidence.iter().filter_map(line).reduce(Fingerprint::and);
+    lines.unwrap_or_else(|| {
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a hash does not need all bits of the time"
+        )]
+        let at = at.as_nanosecond() as u64;
+        Fingerprint::from(at)
+    })
 }

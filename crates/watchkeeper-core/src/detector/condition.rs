@@ -40,6 +40,8 @@ pub(crate) struct Episode {
     pub(crate) cost_usd: f64,
     /// The earliest evidence, for the detectors of a group.
     pub(crate) earliest: Option<Evidence>,
+    /// The cause of the finding that was emitted last, which is part of its id.
+    pub(crate) cause: Fingerprint,
     /// The report of the end of `explained_by`, if it has ended.
     pub(crate) end: Option<Box<Report>>,
     /// The conditions that hold, the oldest first.

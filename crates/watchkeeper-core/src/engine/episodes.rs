@@ -98,6 +98,7 @@ impl Episodes {
             tokens: totals.tokens.total(),
             cost_usd: totals.cost_usd,
             earliest: None,
+            cause: Fingerprint::NONE,
             end: None,
             conditions: vec![condition],
         });

@@ -8,7 +8,7 @@ use crate::{
     Action, AgentId, Evidence, Finding, Fingerprint, Report, SessionFacts, Severity, Status,
     Totals,
     detector::condition::{ConditionId, Episode},
-    finding::finding_id,
+    finding::{cause_of, finding_id},
     grouped, make_safe, panic_message, quote,
 };
 
@@ -98,8 +98,8 @@ impl<'a> EpisodeView<'a> {
         count: u64,
         report: Report,
     ) -> Finding {
-        let severity = (self.episode.severity, Status::Open);
-        let mut finding = self.finding(at, scope, severity, count, report);
+        let step = (self.episode.severity, Status::Open);
+        let mut finding = self.finding(at, scope, step, count, report);
         let explained_by = self.episode.explained_by;
         if explained_by != self.episode.opened_by {
             // Two explanations may reach one severity at the same time.
@@ -116,20 +116,21 @@ impl<'a> EpisodeView<'a> {
         scope: &StreamScope<'_>,
         report: Report,
     ) -> Finding {
-        let severity = (Severity::Low, Status::Resolved);
-        self.finding(at, scope, severity, self.episode.measure, report)
+        let step = (Severity::Low, Status::Resolved);
+        self.finding(at, scope, step, self.episode.measure, report)
     }
 
     fn finding(
         self,
         at: Timestamp,
         scope: &StreamScope<'_>,
-        severity: (Severity, Status),
+        step: (Severity, Status),
         count: u64,
         report: Report,
     ) -> Finding {
         let report = self.detector().about_group(report, scope);
-        self.detector().finding(at, scope, self.fingerprint(scope), severity, count, report)
+        let identity = (self.fingerprint(scope), self.episode.cause);
+        self.detector().finding(at, scope, identity, step, count, report)
     }
 
     /// Returns the update of an episode that has ended.
@@ -215,14 +216,14 @@ impl CompiledDetector {
         &self,
         at: Timestamp,
         scope: &StreamScope<'_>,
-        fingerprint: Fingerprint,
+        (fingerprint, cause): (Fingerprint, Fingerprint),
         (severity, status): (Severity, Status),
         count: u64,
         report: Report,
     ) -> Finding {
         let Report { message, data, evidence } = report;
         Finding {
-            id: finding_id(fingerprint, at, severity, status),
+            id: finding_id(fingerprint, cause, severity, status),
             at,
             detector: self.named.id.clone(),
             replaces: None,
@@ -258,8 +259,9 @@ impl CompiledDetector {
         let detector = quote(&self.named.id);
         let message = format!("detector {detector} panicked and is off {stream}: {}", quote(text));
         let fingerprint = self.fingerprint(scope, Fingerprint::of("panic"));
-        let severity = (Severity::Medium, Status::Open);
-        let finding = self.finding(at, scope, fingerprint, severity, 1, Report::new(message));
+        let identity = (fingerprint, cause_of(&[], at));
+        let step = (Severity::Medium, Status::Open);
+        let finding = self.finding(at, scope, identity, step, 1, Report::new(message));
         Finding { class: "error".into(), ..finding }
     }
 }

@@ -24,6 +24,7 @@ use crate::{
         outbox::{Outbox, Output, WakeupRequest},
     },
     facts::ClockAdjustments,
+    finding::cause_of,
 };
 
 /// The streams of one agent, or of a session as a whole: one for each detector.
@@ -379,6 +380,7 @@ impl Streams {
             report.evidence.extend(input.evidence());
             episode.add_earliest(&mut report.evidence);
             episode.keep_earliest(&report.evidence);
+            episode.cause = cause_of(&report.evidence, input.now);
             let view = EpisodeView { episode, detectors };
             let report = view.with_cost(report, totals);
             message.clone_from(&report.message);
