@@ -3,6 +3,7 @@
 use std::{io, path::PathBuf};
 
 use thiserror::Error as ThisError;
+use watchkeeper_delivery::StateError;
 
 use crate::{
     causes::with_causes,
@@ -25,6 +26,8 @@ use crate::{
 pub(crate) enum Error {
     #[error(transparent)]
     Io(#[from] io::Error),
+    #[error("{}{}", with_causes(.0), state_hint(.0))]
+    State(#[from] StateError),
     #[error(transparent)]
     Policy(#[from] LoadError),
     #[error(transparent)]
@@ -154,5 +157,15 @@ impl Error {
             | Self::Tests(TestsError::Invalid { rendered }) => rendered.clone(),
             _ => format!("error: {}", with_causes(self)),
         }
+    }
+}
+
+fn state_hint(err: &StateError) -> &'static str {
+    match err {
+        StateError::InUse { .. } => {
+            ": another `watch` follows the same paths; stop it, or choose another folder with \
+             --state-dir"
+        }
+        _ => "",
     }
 }

@@ -35,6 +35,7 @@ mod report;
 mod session_paths;
 mod similar;
 mod tune;
+mod watch_state;
 
 use std::{
     ffi::OsString,

@@ -23,15 +23,17 @@ use watchkeeper_core::{
     author::{known_time, make_safe},
     clock::{Clock as _, Deadline, SystemClock},
     embed::{
-        Backlog, Delivery, MonitorConfig, MonitorCounts, Queue, Registry, Router, SinkOutcome,
-        SourceEntry,
+        Backlog, Delivery, Feed, MonitorConfig, MonitorCounts, Queue, Registry, Router,
+        SinkOutcome, SourceEntry,
     },
     quote,
 };
-use watchkeeper_policy::{NamedSink, Policy};
+use watchkeeper_policy::Policy;
 use watchkeeper_sources::{
     FollowOptions, FollowReport, Follower, ProcessOptions, ProcessTracker, Update, Waker,
 };
+
+use crate::watch_state::WatchState;
 
 /// Maximum wait for a change before the follower looks again.
 const WAIT: Duration = Duration::from_secs(1);
@@ -58,6 +60,8 @@ pub(crate) struct LiveMonitor {
     follower: Follower,
     /// `None` if the policy or the system does not allow it.
     processes: Option<ProcessTracker>,
+    /// `None` if findings end with the process.
+    state: Option<WatchState>,
     is_stopped: Arc<AtomicBool>,
 }
 
@@ -83,33 +87,44 @@ pub(crate) struct Outcome {
     pub(crate) all_delivered: bool,
     /// The sinks that lost findings, each with its last error.
     pub(crate) losses: Vec<String>,
+    /// Findings that are stored for the next run.
+    pub(crate) n_pending: u64,
 }
 
 impl LiveMonitor {
     /// Creates a monitor for the sessions in `paths`. `source` is the kind of all
-    /// files; `None` recognizes each file. `observers` receive every finding.
+    /// files; `None` recognizes each file. `observers` receive every finding. With `state`,
+    /// the monitor continues where an earlier one has stopped.
     pub(crate) fn new(
         policy: Policy,
         registry: &Registry,
         paths: Vec<PathBuf>,
         source: Option<&'static SourceEntry>,
         observers: Vec<Queue>,
+        mut state: Option<WatchState>,
     ) -> Self {
         let mut config = MonitorConfig::default();
         config.check_interval = policy.monitor.check_interval.unsigned();
         config.shutdown_timeout = policy.monitor.shutdown_timeout.unsigned();
-        config.since = SystemClock.now().checked_sub(MAX_AGE).ok();
+        let now = SystemClock.now();
+        let stopped_at = state.as_ref().and_then(WatchState::stopped_at).unwrap_or(now);
+        config.since = stopped_at.min(now.checked_sub(MAX_AGE).unwrap_or(now)).into();
         let processes = policy.monitor.processes.then(track_processes).flatten();
         let engine_config = policy.engine_config();
         let engine = Engine::new(policy.detectors, engine_config);
         let ids: Vec<String> = policy.sinks.iter().map(|sink| sink.id.clone()).collect();
-        let queue = |sink: NamedSink| Queue::new(&sink.id, sink.sink, sink.queue_capacity);
+        let damages = state.as_ref().map_or_else(Vec::new, WatchState::damages);
+        let queue = |sink| WatchState::queue(state.as_mut(), sink);
         let queues = policy.sinks.into_iter().map(queue).collect();
         let router = Router::new(policy.routes, &ids);
-        let delivery = Delivery::with_observers(router, queues, observers);
-        let follow = FollowOptions { kind: source, ..FollowOptions::default() };
+        let mut delivery = Delivery::with_observers(router, queues, observers);
+        damages.iter().for_each(|finding| delivery.deliver(finding));
+        let mut follow = FollowOptions { kind: source, ..FollowOptions::default() };
+        // Sessions that changed since the end of the last run may have new findings.
+        follow.recent = follow.recent.saturating_add(now.duration_since(stopped_at));
         let follower = Follower::new(paths, registry.sources.iter(), follow);
-        Self { engine, delivery, config, follower, processes, is_stopped: Arc::default() }
+        let is_stopped = Arc::default();
+        Self { engine, delivery, config, follower, processes, state, is_stopped }
     }
 
     pub(crate) fn stopper(&self) -> Stopper {
@@ -123,16 +138,20 @@ impl LiveMonitor {
         on_update: &mut dyn FnMut(&Update),
         on_start: &mut dyn FnMut(&FollowReport, usize),
     ) -> io::Result<Outcome> {
-        let Self { engine, mut delivery, config, mut follower, mut processes, is_stopped } = self;
+        let Self { engine, delivery, config, mut follower, mut processes, mut state, is_stopped } =
+            self;
         let is_stopped = || is_stopped.load(Ordering::Acquire);
         // An open finding is delivered however old: the problem continues.
-        let mut backlog = Backlog::new(engine);
-        read_backlog(&mut follower, &mut backlog, &mut processes, &is_stopped, on_update);
-        let (engine, backlog_counts) = backlog.deliver(&mut delivery);
+        let mut backlog = Backlog::new(engine, delivery);
+        let readers = (&mut follower, &mut processes, &mut state);
+        read_backlog(readers, &mut backlog, &is_stopped, on_update);
+        let (engine, delivery, backlog_counts) = backlog.finish();
+        let failure = state.as_mut().and_then(WatchState::commit);
         on_start(&follower.report(), engine.sessions().len());
 
         let running = Monitor::new(engine, delivery, config).start()?;
         let feed = running.feed();
+        failure.into_iter().for_each(|finding| _ = feed.report(finding));
         let mut batch = Vec::new();
         let mut is_held = false;
         while !is_stopped() && running.is_running() {
@@ -147,6 +166,7 @@ impl LiveMonitor {
             correct_clocks(&mut batch, SystemClock.now());
             take_in_order(&mut batch).for_each(|event| {
                 observe(&mut processes, &event);
+                advance(&mut state, &event);
                 feed.send(event);
             });
             if follower.is_caught_up() {
@@ -158,6 +178,11 @@ impl LiveMonitor {
                 feed.release();
                 is_held = false;
             }
+            // Not later than the findings of the events: without them, their lines are new to
+            // the next run.
+            if running.has_handled_all() {
+                commit(&mut state, &feed);
+            }
         }
         // Read lines that were written before the stop.
         let last_look = Deadline::after(LAST_LOOK);
@@ -165,15 +190,22 @@ impl LiveMonitor {
         while step(&mut follower, Duration::ZERO, &mut batch, on_panic, on_update)
             && !last_look.remaining().is_zero()
         {}
-        take_in_order(&mut batch).for_each(|event| _ = feed.send(event));
+        take_in_order(&mut batch).for_each(|event| {
+            advance(&mut state, &event);
+            feed.send(event);
+        });
         let stopped = running.stop();
+        if stopped.dropped == 0 {
+            commit(&mut state, &feed);
+        }
         let all_delivered = !stopped.timed_out;
         let losses = stopped.sinks.iter().filter(|sink| 0 < sink.lost).map(describe_loss).collect();
         let mut counts = running.counts();
         counts.events += backlog_counts.events;
         counts.findings += backlog_counts.findings;
         counts.lost += backlog_counts.dropped;
-        Ok(Outcome { counts, followed: follower.report(), all_delivered, losses })
+        let n_pending = stopped.pending;
+        Ok(Outcome { counts, followed: follower.report(), all_delivered, losses, n_pending })
     }
 }
 
@@ -189,6 +221,18 @@ fn track_processes() -> Option<ProcessTracker> {
     let mut options = ProcessOptions::default();
     options.config_folders.extend(env::var_os("CLAUDE_CONFIG_DIR").map(PathBuf::from));
     ProcessTracker::new(options)
+}
+
+fn advance(state: &mut Option<WatchState>, event: &Event) {
+    if let Some(state) = state {
+        state.advance(event);
+    }
+}
+
+/// Stores how far the files were read.
+fn commit(state: &mut Option<WatchState>, feed: &Feed) {
+    let failure = state.as_mut().filter(|state| state.is_dirty()).and_then(WatchState::commit);
+    failure.into_iter().for_each(|finding| _ = feed.report(finding));
 }
 
 fn observe(processes: &mut Option<ProcessTracker>, event: &Event) {
@@ -223,9 +267,12 @@ fn look_at_processes(
 
 /// Reads everything that is recorded already.
 fn read_backlog(
-    follower: &mut Follower,
+    (follower, processes, state): (
+        &mut Follower,
+        &mut Option<ProcessTracker>,
+        &mut Option<WatchState>,
+    ),
     backlog: &mut Backlog,
-    processes: &mut Option<ProcessTracker>,
     is_stopped: &dyn Fn() -> bool,
     on_update: &mut dyn FnMut(&Update),
 ) {
@@ -240,11 +287,15 @@ fn read_backlog(
         correct_clocks(&mut batch, SystemClock.now());
         for event in take_in_order(&mut batch) {
             observe(processes, &event);
-            backlog.observe(&event);
+            let is_new = state.as_ref().is_some_and(|state| state.is_new(&event));
+            backlog.observe(&event, is_new);
+            advance(state, &event);
         }
     }
     let mut panics = Vec::new();
-    let send = &mut |event| backlog.observe(&event);
+    // No earlier run has seen the present processes.
+    let is_new = state.as_ref().is_some_and(|state| state.stopped_at().is_some());
+    let send = &mut |event| backlog.observe(&event, is_new);
     let on_panic = &mut |finding| panics.push(finding);
     look_at_processes(processes, follower, send, on_panic, on_update);
     for finding in panics {

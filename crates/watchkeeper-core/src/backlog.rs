@@ -1,13 +1,16 @@
-use crate::{Delivery, Engine, Event, Finding, open_findings::OpenFindings};
+use crate::{Delivery, Engine, Event, Finding, Status, open_findings::OpenFindings};
 
 /// Events of live sessions that were recorded before the monitor started.
 ///
-/// The engine observes them all, since detectors need the whole session. Of the
-/// findings, only those still open at the end are delivered.
+/// The engine observes them all, since detectors need the whole session. Of the findings that
+/// an earlier monitor has observed already, or that ended before the first one started, only
+/// those still open at the end are delivered. Findings of events that no monitor has observed
+/// are delivered as live ones are.
 pub struct Backlog {
     engine: Engine,
+    delivery: Delivery,
     open: OpenFindings,
-    n_events: u64,
+    counts: BacklogCounts,
 }
 
 /// Numbers of a [`Backlog`].
@@ -16,7 +19,7 @@ pub struct Backlog {
 pub struct BacklogCounts {
     /// Events observed.
     pub events: u64,
-    /// Findings delivered.
+    /// Open findings delivered, whether or not an earlier monitor has delivered them.
     pub findings: u64,
     /// Findings dropped because more than 16,384 were open.
     pub dropped: u64,
@@ -24,38 +27,58 @@ pub struct BacklogCounts {
 
 impl Backlog {
     /// Creates an empty backlog.
-    pub fn new(engine: Engine) -> Self {
-        Self { engine, open: OpenFindings::default(), n_events: 0 }
+    pub fn new(engine: Engine, delivery: Delivery) -> Self {
+        Self { engine, delivery, open: OpenFindings::default(), counts: BacklogCounts::default() }
     }
 
-    /// Observes the next event, in order of time.
-    pub fn observe(&mut self, event: &Event) {
-        self.n_events += 1;
+    /// Observes the next event, in order of time. `is_new` if the event was recorded after the
+    /// end of an earlier monitor.
+    pub fn observe(&mut self, event: &Event, is_new: bool) {
+        self.counts.events += 1;
         let mut findings = Vec::new();
         self.engine.observe(event, &mut findings);
         for finding in findings {
-            self.report(finding);
+            if is_new {
+                self.deliver_new(&finding);
+            } else {
+                self.report(finding);
+            }
         }
     }
 
     /// Adds a finding. Programs add findings that no detector made, such as one
     /// about a source.
     pub fn report(&mut self, finding: Finding) {
-        self.open.add(finding);
+        // Routed in the order in which an earlier monitor has routed them.
+        if let Some(previous) = self.open.take_one(finding.fingerprint) {
+            self.delivery.remember(&previous);
+        }
+        match finding.status {
+            Status::Open => self.open.add(finding),
+            Status::Resolved => self.delivery.remember(&finding),
+        }
     }
 
-    /// Delivers the open findings, each at its present severity. Returns the engine,
-    /// which continues with live events.
-    pub fn deliver(mut self, delivery: &mut Delivery) -> (Engine, BacklogCounts) {
-        let (n_dropped, findings) = self.open.take();
-        for finding in &findings {
-            delivery.deliver(finding);
+    fn deliver_new(&mut self, finding: &Finding) {
+        // Sinks that have not received the open finding receive it before its end.
+        if let Some(open) = self.open.take_one(finding.fingerprint) {
+            self.deliver(&open);
         }
-        let counts = BacklogCounts {
-            events: self.n_events,
-            findings: findings.len() as u64,
-            dropped: n_dropped,
-        };
-        (self.engine, counts)
+        self.deliver(finding);
+    }
+
+    fn deliver(&mut self, finding: &Finding) {
+        self.counts.findings += u64::from(finding.status == Status::Open);
+        self.delivery.deliver_recorded(finding);
+    }
+
+    /// Delivers the open findings, each at its present severity. Returns the engine and the
+    /// delivery, which continue with live events.
+    pub fn finish(mut self) -> (Engine, Delivery, BacklogCounts) {
+        let (n_dropped, findings) = self.open.take();
+        self.counts.dropped = n_dropped;
+        findings.iter().for_each(|finding| self.deliver(finding));
+        self.delivery.commit();
+        (self.engine, self.delivery, self.counts)
     }
 }

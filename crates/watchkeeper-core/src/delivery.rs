@@ -1,15 +1,19 @@
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 
-use crate::{Finding, Fingerprint, Queue, QueueCounts, Router, Severity, Status, grouped, quote};
+use crate::{
+    Finding, Fingerprint, Queue, QueueCounts, Router, Severity, Status, grouped, queue::Outages,
+    quote,
+};
 
 /// Sends findings to the sinks that the policy's routes choose.
 ///
 /// A sink that fails is itself a finding, for all other sinks: one when an outage begins,
 /// and one when the sink works again. The number of findings that a sink has lost is
-/// another. Both are reported for the first time, and each time their number doubles: two
-/// sinks that fail now and then would otherwise report each other forever.
+/// another, and so is a ledger that cannot be written. They are reported for the first time,
+/// and each time their number doubles: two sinks that fail now and then would otherwise report
+/// each other forever.
 #[derive(Debug)]
 pub struct Delivery {
     router: Router,
@@ -18,13 +22,22 @@ pub struct Delivery {
     first_unrouted: usize,
     /// By queue.
     reported: Vec<Reported>,
+    /// A finding was added to the queues since the last [`commit`](Self::commit).
+    is_dirty: bool,
 }
 
 /// The last report about a sink.
 #[derive(Clone, Copy, Debug, Default)]
 struct Reported {
     n_lost: u64,
-    n_outages: u64,
+    sink: ReportedOutages,
+    ledger: ReportedOutages,
+}
+
+/// The last report about the outages of a sink, or of its ledger.
+#[derive(Clone, Copy, Debug, Default)]
+struct ReportedOutages {
+    n: u64,
     /// The outage was reported, and its end was not.
     is_failing: bool,
 }
@@ -41,7 +54,7 @@ impl Delivery {
         let first_unrouted = queues.len();
         queues.extend(observers);
         let reported = vec![Reported::default(); queues.len()];
-        Self { router, queues: queues.into(), first_unrouted, reported }
+        Self { router, queues: queues.into(), first_unrouted, reported, is_dirty: false }
     }
 
     /// Sends every finding to one function: open, escalated and resolved.
@@ -53,14 +66,44 @@ impl Delivery {
         Self::with_observers(router, Vec::new(), vec![Queue::to_callback(callback)])
     }
 
-    /// Adds a finding to the queues of its sinks; never waits.
+    /// Adds a finding to the queues of its sinks; never waits for a sink.
     pub fn deliver(&mut self, finding: &Finding) {
+        self.add(finding, |_| {});
+    }
+
+    /// Adds a finding of recorded events to the queues of its sinks. Waits while a queue is
+    /// full and its sink is working: recorded events lose no findings.
+    pub(crate) fn deliver_recorded(&mut self, finding: &Finding) {
+        // A sink that accepts nothing for this long counts as blocked.
+        const LONGEST_WAIT: Duration = Duration::from_secs(5);
+        self.add(finding, |queue| queue.wait_room(LONGEST_WAIT));
+    }
+
+    fn add(&mut self, finding: &Finding, wait: impl Fn(&Queue)) {
+        self.is_dirty = true;
         let routed = self.router.route_counted(finding);
         let unrouted = (self.first_unrouted..self.queues.len()).map(|sink_idx| (sink_idx, 0));
         for (sink_idx, n_suppressed) in routed.into_iter().chain(unrouted) {
             if let Some(queue) = self.queues.get(sink_idx) {
+                wait(queue);
                 queue.push(with_suppressed(finding.clone(), n_suppressed));
             }
+        }
+    }
+
+    /// Routes a finding without delivering it, if an earlier process has delivered it: the
+    /// cooldowns of the routes continue.
+    pub(crate) fn remember(&mut self, finding: &Finding) {
+        if self.queues.iter().any(|queue| queue.remembers(finding.id)) {
+            self.router.route(finding);
+        }
+    }
+
+    /// Lets the findings that were added survive a loss of power, if the ledgers of the queues
+    /// are for that.
+    pub(crate) fn commit(&mut self) {
+        if std::mem::take(&mut self.is_dirty) {
+            self.queues.iter().for_each(Queue::sync);
         }
     }
 
@@ -78,28 +121,26 @@ impl Delivery {
     fn new_failures(&mut self, queue_idx: usize, now: Timestamp) -> Vec<Finding> {
         let (queue, reported) = (&self.queues[queue_idx], &mut self.reported[queue_idx]);
         let (outages, n_lost) = queue.failures();
-        let is_due = |n: u64, n_reported: u64| n_reported.saturating_mul(2).max(1) <= n;
         let mut findings = Vec::new();
         let is_loss_due = is_due(n_lost, reported.n_lost);
-        match &outages.cause {
-            Some(cause) if !reported.is_failing && is_due(outages.n, reported.n_outages) => {
-                reported.n_outages = outages.n;
-                reported.is_failing = true;
-                // The report of a loss contains the cause.
-                if !is_loss_due {
-                    findings.push(outage(queue, cause, outages.n, now));
-                }
-            }
-            Some(_) if is_loss_due => reported.is_failing = true,
-            None if reported.is_failing => {
-                reported.is_failing = false;
-                findings.push(outage_end(queue, outages.n, now));
-            }
-            _ => {}
+        // The report of a loss contains the cause.
+        match reported.sink.next(&outages, is_loss_due) {
+            Some(Change::Began(_)) if is_loss_due => {}
+            Some(Change::Began(cause)) => findings.push(outage(queue, &cause, outages.n, now)),
+            Some(Change::Ended) => findings.push(outage_end(queue, outages.n, now)),
+            None => {}
         }
         if is_loss_due {
             reported.n_lost = n_lost;
             findings.push(loss(queue, n_lost, now));
+        }
+        let outages = queue.ledger_outages();
+        match reported.ledger.next(&outages, false) {
+            Some(Change::Began(cause)) => {
+                findings.push(ledger_outage(queue, &cause, outages.n, now));
+            }
+            Some(Change::Ended) => findings.push(ledger_outage_end(queue, outages.n, now)),
+            None => {}
         }
         findings
     }
@@ -123,6 +164,39 @@ impl Delivery {
     pub fn close(&self) {
         self.queues.iter().for_each(Queue::close);
     }
+}
+
+/// A change to report.
+enum Change {
+    /// An outage began, with this error.
+    Began(String),
+    Ended,
+}
+
+impl ReportedOutages {
+    /// Returns the change since the last call that is to be reported. `is_forced` if a present
+    /// outage is reported in any case.
+    fn next(&mut self, outages: &Outages, is_forced: bool) -> Option<Change> {
+        match &outages.cause {
+            Some(cause) if !self.is_failing && (is_forced || is_due(outages.n, self.n)) => {
+                if is_due(outages.n, self.n) {
+                    self.n = outages.n;
+                }
+                self.is_failing = true;
+                Some(Change::Began(cause.clone()))
+            }
+            None if self.is_failing => {
+                self.is_failing = false;
+                Some(Change::Ended)
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Returns whether a number is to be reported: it has doubled since the last report.
+fn is_due(n: u64, n_reported: u64) -> bool {
+    n_reported.saturating_mul(2).max(1) <= n
 }
 
 /// Adds the number of repeats that a cooldown has suppressed to the finding after them.
@@ -152,6 +226,28 @@ fn outage_end(queue: &Queue, n_outages: u64, now: Timestamp) -> Finding {
     finding.status = Status::Resolved;
     finding.count = n_outages;
     identify(&mut finding, queue, "end of outage");
+    finding
+}
+
+/// Makes the finding that the ledger of a sink cannot be written.
+fn ledger_outage(queue: &Queue, cause: &str, n_outages: u64, now: Timestamp) -> Finding {
+    let name = quote(queue.name());
+    let cause = quote(cause);
+    let message =
+        format!("findings for sink {name} are not stored, and end with the process: {cause}");
+    let mut finding = Finding::about_monitor(now, "ledger", Severity::Medium, message);
+    finding.count = n_outages;
+    identify(&mut finding, queue, "ledger outage");
+    finding
+}
+
+/// Makes the finding that the ledger of a sink can be written again.
+fn ledger_outage_end(queue: &Queue, n_outages: u64, now: Timestamp) -> Finding {
+    let message = format!("findings for sink {} are stored again", quote(queue.name()));
+    let mut finding = Finding::about_monitor(now, "ledger", Severity::Low, message);
+    finding.status = Status::Resolved;
+    finding.count = n_outages;
+    identify(&mut finding, queue, "end of ledger outage");
     finding
 }
 

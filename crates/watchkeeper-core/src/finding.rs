@@ -1,14 +1,25 @@
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use jiff::Timestamp;
 use schemars::JsonSchema;
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use serde_json::{Map, Value};
 
-use crate::{Action, AgentId, Fingerprint, Origin, SessionId, Severity, period::known_time};
+use crate::{
+    Action, AgentId, Fingerprint, Origin, SessionId, Severity,
+    event::EVENT_NAMES,
+    period::{known_time, untimed},
+};
 
 /// Labels of findings, by name.
 pub type Labels = Arc<BTreeMap<String, String>>;
+
+/// The name of a kind of source: an alias, since serde would borrow a `&'static str` from the
+/// text that it reads.
+type SourceName = &'static str;
 
 /// The report of a condition that a detector found.
 ///
@@ -19,7 +30,9 @@ pub type Labels = Arc<BTreeMap<String, String>>;
 /// Detectors that report the same problem share one finding. A finding that `replaces` another
 /// detector explains the problem better: it is an update of the finding with the same
 /// `fingerprint`.
-#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+///
+/// The JSON of a finding can be read again, as a ledger of deliveries does.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[non_exhaustive]
 pub struct Finding {
     /// A hash of the condition, of the lines of the evidence (of the time, if there are none),
@@ -28,13 +41,13 @@ pub struct Finding {
     pub id: Fingerprint,
     /// The time at which the condition became true, which may precede its detection.
     /// JSON has `null` for a session without times.
-    #[serde(serialize_with = "known")]
+    #[serde(serialize_with = "known", deserialize_with = "known_or_untimed")]
     #[schemars(with = "Option<String>")]
     pub at: Timestamp,
     /// The name of the detector in the policy.
     pub detector: Arc<str>,
     /// The detector of the previous finding with this fingerprint, if it was another one.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replaces: Option<Arc<str>>,
     /// The kind of the detector.
     pub kind: Arc<str>,
@@ -44,7 +57,7 @@ pub struct Finding {
     /// The importance.
     pub severity: Severity,
     /// The reaction that the policy suggests for this detector and severity.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub action: Option<Action>,
     /// Whether the condition persists.
     pub status: Status,
@@ -57,7 +70,8 @@ pub struct Finding {
     #[schemars(with = "Option<String>")]
     pub agent: Option<AgentId>,
     /// The kind of source that read the session.
-    pub source: Option<&'static str>,
+    #[serde(deserialize_with = "source_name")]
+    pub source: Option<SourceName>,
     /// A hash of detector, session and subject, which identifies the condition; of the
     /// detector that opened the finding, if another one replaced it.
     #[schemars(with = "String")]
@@ -74,7 +88,7 @@ pub struct Finding {
 }
 
 /// The state of the condition that a finding reports.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
     /// The condition holds.
@@ -106,6 +120,48 @@ impl Evidence {
 /// Serializes a time; see [`known_time`].
 fn known<S: Serializer>(at: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
     known_time(*at).serialize(serializer)
+}
+
+fn known_or_untimed<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Timestamp, D::Error> {
+    let at = Option::<Timestamp>::deserialize(deserializer)?;
+    Ok(at.unwrap_or_else(|| untimed(0)))
+}
+
+// Derived, it would borrow the name of the event from the text that it reads.
+impl<'de> Deserialize<'de> for Evidence {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        struct Stored {
+            file: Option<Arc<str>>,
+            line: Option<u64>,
+            event: String,
+        }
+
+        let Stored { file, line, event } = Stored::deserialize(deserializer)?;
+        let known = EVENT_NAMES.into_iter().find(|name| *name == event);
+        let event = known.ok_or_else(|| de::Error::custom("unknown name of an event"))?;
+        Ok(Self { file, line, event })
+    }
+}
+
+/// Returns the name of a kind of source. The names of all linked sources are few; each
+/// name that is read is kept until the process ends.
+fn source_name<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<&'static str>, D::Error> {
+    const MAX_NAMES: usize = 256;
+    static NAMES: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
+    let Some(name) = Option::<String>::deserialize(deserializer)? else { return Ok(None) };
+    let mut names = NAMES.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(known) = names.get(&*name) {
+        return Ok(Some(known));
+    }
+    if names.len() == MAX_NAMES {
+        return Err(de::Error::custom("too many names of sources"));
+    }
+    let name: &'static str = name.leak();
+    names.insert(name);
+    Ok(Some(name))
 }
 
 impl Finding {

@@ -1,7 +1,7 @@
 use std::{fmt, num::NonZeroU32};
 
 use rapidhash::v3::rapidhash_v3;
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::near::end_of_string;
 
@@ -374,6 +374,14 @@ impl fmt::Display for Fingerprint {
 impl Serialize for Fingerprint {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Fingerprint {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let bits = u64::from_str_radix(&text, 16).map_err(de::Error::custom)?;
+        Ok(Self(bits))
     }
 }
 

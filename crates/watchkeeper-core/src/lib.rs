@@ -34,6 +34,7 @@ mod glob;
 mod grouped;
 mod interner;
 mod json;
+mod ledger;
 mod models;
 mod monitor;
 mod name_words;
@@ -126,6 +127,7 @@ pub mod embed {
             EngineConfig, EpisodeUpdate, ExplanationDetail, ExplanationEntry, LabelRule,
             NamedDetector, OpenFinding, Outcome, Per,
         },
+        ledger::{Durability, Ledger},
         monitor::{
             Feed, ModelCallBuilder, ModelResponse, MonitorConfig, MonitorCounts, Running,
             SessionBuilder, SessionHandle, SinkOutcome, Stopped, ToolCallHandle,

@@ -175,7 +175,7 @@ pub struct MonitorCounts {
 /// The final counts of a monitor.
 ///
 /// `recorded` is always the sum of `handled` and `dropped`, and `sent` the sum
-/// of `delivered` and `lost`, also where a sink blocked or panicked and the
+/// of `delivered`, `lost` and `pending`, also where a sink blocked or panicked and the
 /// shutdown timeout passed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use = "check whether findings were lost"]
@@ -194,6 +194,8 @@ pub struct Stopped {
     pub delivered: u64,
     /// Findings that sinks did not deliver, for whatever reason.
     pub lost: u64,
+    /// Findings that ledgers keep for the next start.
+    pub pending: u64,
     /// The shutdown timeout passed before everything was delivered.
     pub timed_out: bool,
     /// The counts of each sink.
@@ -210,6 +212,8 @@ pub struct SinkOutcome {
     pub delivered: u64,
     /// Findings that the sink did not deliver.
     pub lost: u64,
+    /// Findings that the ledger of the sink keeps for the next start.
+    pub pending: u64,
     /// The error of the finding that the sink failed to deliver last. It may
     /// quote the receiver: make it safe before it is printed.
     pub last_error: Option<String>,
@@ -316,7 +320,7 @@ impl Running {
     /// Handles the events recorded so far, delivers their findings, and stops
     /// the monitor. Takes no longer than the configured
     /// [`shutdown_timeout`](MonitorConfig::shutdown_timeout); findings that are
-    /// not delivered by then count as lost.
+    /// not delivered by then count as lost, or as pending if they are stored.
     ///
     /// Further calls return the result of the first, from any thread.
     ///
@@ -346,7 +350,8 @@ impl Running {
         self.queues.iter().for_each(Queue::close);
         let mut timed_out = !has_ended;
         for queue in &*self.queues {
-            timed_out |= !queue.wait_closed(deadline.remaining());
+            let is_closed = queue.wait_closed(deadline.remaining());
+            timed_out |= !is_closed && !queue.has_ledger();
         }
         shared.is_abandoned.store(true, Ordering::Release);
         self.queues.iter().for_each(Queue::abandon);
@@ -364,16 +369,18 @@ impl Running {
         // In this order: an event is recorded before it is handled.
         let handled = shared.n_handled.load(Ordering::Acquire);
         let recorded = shared.n_recorded.load(Ordering::Acquire);
-        let (mut sent, mut delivered) = (0, 0);
+        let (mut sent, mut delivered, mut pending) = (0, 0, 0);
         let mut sinks = Vec::new();
         for queue in &*self.queues {
             let counts: QueueCounts = queue.counts();
             sent += counts.received;
             delivered += counts.delivered;
+            pending += counts.pending;
             sinks.push(SinkOutcome {
                 name: queue.name().to_owned(),
                 delivered: counts.delivered,
-                lost: counts.received - counts.delivered,
+                lost: counts.received - counts.delivered - counts.pending,
+                pending: counts.pending,
                 last_error: queue.last_error(),
             });
         }
@@ -383,7 +390,8 @@ impl Running {
             dropped: recorded.saturating_sub(handled),
             sent,
             delivered,
-            lost: sent - delivered,
+            lost: sent - delivered - pending,
+            pending,
             timed_out,
             sinks,
         }
@@ -403,14 +411,14 @@ impl Running {
 
 impl Stopped {
     fn trace(&self) {
-        let Self { handled, dropped, delivered, lost, timed_out, .. } = *self;
+        let Self { handled, dropped, delivered, lost, pending, timed_out, .. } = *self;
         if 0 < lost {
             tracing::warn!(
-                target: TARGET, handled, dropped, delivered, lost, timed_out,
+                target: TARGET, handled, dropped, delivered, lost, pending, timed_out,
                 "stopped the monitor; findings were lost"
             );
         } else {
-            tracing::debug!(target: TARGET, handled, dropped, delivered, "stopped the monitor");
+            tracing::debug!(target: TARGET, handled, dropped, delivered, pending, "stopped the monitor");
         }
     }
 }

@@ -36,8 +36,13 @@ impl OpenFindings {
 
     /// Removes a finding. Returns whether there was one.
     pub(crate) fn remove(&mut self, fingerprint: Fingerprint) -> bool {
-        let number = self.numbers.remove(&fingerprint);
-        number.is_some_and(|number| self.findings.remove(&number).is_some())
+        self.take_one(fingerprint).is_some()
+    }
+
+    /// Removes and returns a finding.
+    pub(crate) fn take_one(&mut self, fingerprint: Fingerprint) -> Option<Finding> {
+        let number = self.numbers.remove(&fingerprint)?;
+        self.findings.remove(&number)
     }
 
     /// Removes all findings. Returns the number that was dropped, and the findings.

@@ -1,5 +1,6 @@
 mod deliveries;
 mod state;
+mod stored;
 #[cfg(test)]
 mod tests;
 mod worker;
@@ -15,16 +16,25 @@ pub(crate) use self::state::Outages;
 pub use self::{deliveries::Deliveries, state::QueueCounts};
 use self::{
     state::{Shared, State},
+    stored::Stored,
     worker::Worker,
 };
-use crate::{Finding, Sink, SinkError};
+use crate::{Finding, Fingerprint, Sink, SinkError, clock::Deadline, ledger::Ledger};
 
 /// A bounded queue in front of a sink, and the thread that empties it.
 ///
-/// Adding a finding never waits. A full queue drops the oldest of its least
-/// severe findings, and counts it. The thread retries a finding as the sink's
-/// [`retry`](Sink::retry) allows. A sink that panics or blocks affects no other
-/// sink.
+/// Adding a finding never waits for the sink. A full queue drops the oldest of its least
+/// severe findings, and counts it. A sink that panics or blocks affects no other sink.
+///
+/// The thread retries a finding as the sink's [`retry`](Sink::retry) allows. Other findings
+/// are delivered meanwhile, except those with the same fingerprint, which keep their order.
+/// After a failure the sink receives nothing for a few seconds. When it works again, all
+/// findings are due at once.
+///
+/// With a [ledger](Ledger), findings outlive the process: those that have no outcome when the
+/// queue is closed are delivered after the next start, and a full queue keeps up to 100,000
+/// findings in the ledger alone. A finding that the ledger has is not delivered again. While
+/// the ledger cannot be written, findings are in memory.
 ///
 /// Every finding that a queue receives is delivered, waiting, or lost; see
 /// [`QueueCounts`]. Dropping the queue closes it without waiting.
@@ -38,7 +48,22 @@ impl Queue {
     /// Starts a thread for a sink, behind a queue of `capacity` findings (at
     /// least one).
     pub fn new(name: &str, sink: Box<dyn Sink>, capacity: usize) -> Self {
-        let (mut queue, deliveries) = Self::with_deliveries(name, capacity);
+        Self::start(name, sink, capacity, None)
+    }
+
+    /// Starts a thread for a sink as [`new`](Self::new) does, with a ledger of its findings.
+    /// Pending findings of the ledger are delivered first.
+    pub fn with_ledger(
+        name: &str,
+        sink: Box<dyn Sink>,
+        capacity: usize,
+        ledger: Box<dyn Ledger>,
+    ) -> Self {
+        Self::start(name, sink, capacity, Some(Stored::new(ledger)))
+    }
+
+    fn start(name: &str, sink: Box<dyn Sink>, capacity: usize, stored: Option<Stored>) -> Self {
+        let (mut queue, deliveries) = Self::make(name, capacity, stored);
         let worker = Worker::new(sink, deliveries);
         let spawned = thread::Builder::new().name(format!("sink-{name}")).spawn(|| worker.run());
         match spawned {
@@ -54,7 +79,11 @@ impl Queue {
     /// Creates a queue of `capacity` findings (at least one) that a thread of the program
     /// empties.
     pub fn with_deliveries(name: &str, capacity: usize) -> (Self, Deliveries) {
-        let shared = Arc::new(Shared::new(capacity));
+        Self::make(name, capacity, None)
+    }
+
+    fn make(name: &str, capacity: usize, stored: Option<Stored>) -> (Self, Deliveries) {
+        let shared = Arc::new(Shared::new(capacity, stored));
         let deliveries = Deliveries::new(name, shared.clone());
         (Self { name: name.into(), shared, thread: Mutex::new(None) }, deliveries)
     }
@@ -70,26 +99,37 @@ impl Queue {
         &self.name
     }
 
-    /// Adds a finding.
+    /// Adds a finding. Does nothing if the ledger of the queue has it.
     pub fn push(&self, finding: Finding) {
-        let mut state = self.shared.lock();
-        state.counts.received += 1;
-        if state.is_closing {
-            state.counts.dropped += 1;
-            return;
-        }
-        if state.waiting.len() == state.capacity {
-            state.counts.dropped += 1;
-            let least = state.waiting.iter().map(|waiting| waiting.severity).min();
-            if least.is_some_and(|least| finding.severity < least) {
-                return;
-            }
-            let oldest = state.waiting.iter().position(|other| Some(other.severity) == least);
-            oldest.and_then(|index| state.waiting.remove(index));
-        }
-        state.waiting.push_back(finding);
-        drop(state);
+        self.shared.lock().push(finding);
         self.shared.changed.notify_all();
+    }
+
+    /// Waits until the queue has room for a finding, for `timeout` at most. Does not wait for
+    /// a sink that fails, nor if the ledger has room.
+    pub(crate) fn wait_room(&self, timeout: Duration) {
+        self.wait_until(timeout, |state| {
+            let is_failing = state.outages.cause.is_some();
+            is_failing || state.stored.is_some() || state.waiting.len() < state.capacity
+        });
+    }
+
+    /// Returns whether the ledger of the queue has a finding.
+    pub(crate) fn remembers(&self, id: Fingerprint) -> bool {
+        self.shared.lock().stored.as_ref().is_some_and(|stored| stored.contains(id))
+    }
+
+    /// Lets the findings that were added survive a loss of power, if the ledger is for that.
+    pub(crate) fn sync(&self) {
+        if let Some(stored) = &mut self.shared.lock().stored {
+            stored.sync();
+        }
+    }
+
+    /// Returns the times in which the ledger cannot be written.
+    pub(crate) fn ledger_outages(&self) -> Outages {
+        let state = self.shared.lock();
+        state.stored.as_ref().map_or_else(Outages::default, |stored| stored.outages.clone())
     }
 
     /// Returns the outcomes so far.
@@ -115,8 +155,9 @@ impl Queue {
         let _ = self.shared.on_change.set(Box::new(on_change));
     }
 
-    /// Accepts no more findings, and delivers the waiting findings, each in one
-    /// attempt. Does not wait for them; see [`wait_closed`](Self::wait_closed).
+    /// Accepts no more findings, and delivers the waiting findings, each in one attempt: with a
+    /// ledger until the sink fails. Does not wait for them; see
+    /// [`wait_closed`](Self::wait_closed).
     pub fn close(&self) {
         self.shared.lock().is_closing = true;
         self.shared.changed.notify_all();
@@ -124,8 +165,24 @@ impl Queue {
 
     /// Waits until a closed queue is empty and its thread has ended, for
     /// `timeout` at most. Returns whether the thread has ended.
+    ///
+    /// With a ledger, waits for no single attempt longer than 250 ms: the finding is stored.
     pub fn wait_closed(&self, timeout: Duration) -> bool {
-        let is_done = self.wait_until(timeout, |state| state.is_done);
+        const LONGEST_ATTEMPT: Duration = Duration::from_millis(250);
+        let deadline = Deadline::after(timeout);
+        let is_done = loop {
+            let (has_ledger, counts) = {
+                let state = self.shared.lock();
+                (state.stored.is_some(), state.counts)
+            };
+            let remaining = deadline.remaining();
+            let wait = if has_ledger { remaining.min(LONGEST_ATTEMPT) } else { remaining };
+            self.wait_until(wait, |state| state.is_done || (has_ledger && state.counts != counts));
+            let state = self.shared.lock();
+            if state.is_done || state.counts == counts || deadline.remaining().is_zero() {
+                break state.is_done;
+            }
+        };
         let mut thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
         if is_done && let Some(thread) = thread.take() {
             // The thread returns right after it sets `is_done`.
@@ -134,11 +191,15 @@ impl Queue {
         is_done
     }
 
+    /// Returns whether findings without an outcome are stored.
+    pub(crate) fn has_ledger(&self) -> bool {
+        self.shared.lock().stored.is_some()
+    }
+
     /// Waits until no finding waits for delivery, for `timeout` at most.
     /// Returns whether the queue is empty.
     pub(crate) fn wait_empty(&self, timeout: Duration) -> bool {
-        let is_empty = |state: &State| state.waiting.is_empty() && !state.is_delivering;
-        self.wait_until(timeout, |state| state.is_done || is_empty(state))
+        self.wait_until(timeout, |state| state.is_done || state.is_empty())
     }
 
     fn wait_until(&self, timeout: Duration, condition: impl Fn(&State) -> bool) -> bool {
@@ -148,8 +209,8 @@ impl Queue {
         condition(&wait.unwrap_or_else(PoisonError::into_inner).0)
     }
 
-    /// Closes the queue and counts every finding that is not delivered yet as
-    /// lost. The outcome of a delivery that is under way is ignored.
+    /// Closes the queue and counts every finding that is not delivered yet as lost, or as
+    /// pending if it is stored. The outcome of a delivery that is under way is not counted.
     pub(crate) fn abandon(&self) {
         let mut state = self.shared.lock();
         state.is_abandoned = true;

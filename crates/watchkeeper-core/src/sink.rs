@@ -28,6 +28,13 @@ pub trait Sink: Send {
     fn retry(&self) -> Retry {
         Retry::NEVER
     }
+
+    /// Returns whether the sink shows findings to a person who is present, as a terminal does.
+    ///
+    /// Such a sink has no ledger: after a restart it shows the open findings again.
+    fn is_display(&self) -> bool {
+        false
+    }
 }
 
 /// A kind of sink, which a policy names with `kind = "…"` in `[sinks.*]`.

@@ -123,9 +123,12 @@ impl Printer<'_> {
             session_expiry,
             max_sessions,
             processes,
+            durable,
+            state_dir: _,
         } = MonitorOptions::default();
         let defaults = [
             ("check_interval", toml_text::string(&check_interval.to_string())),
+            ("durable", toml_text::string(durable.name())),
             ("max_sessions", max_sessions.to_string()),
             ("processes", processes.to_string()),
             ("session_expiry", toml_text::string(&session_expiry.to_string())),

@@ -3,7 +3,7 @@ use serde_json::{Map, Value, json};
 use watchkeeper_core::{
     Action, Severity, Unit,
     author::Period,
-    embed::{Entry, Price, Registry},
+    embed::{Durability, Entry, Price, Registry},
 };
 
 const DETECTORS: &str = "#/$defs/detectors";
@@ -39,6 +39,7 @@ pub fn schema(registry: &Registry) -> Schema {
         .collect();
     let period = generator.subschema_for::<Period>();
     let price = generator.subschema_for::<Price>();
+    let durability = generator.subschema_for::<Durability>();
     let text = json!({ "type": "string" });
     let mut schema = json_schema!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -74,6 +75,12 @@ pub fn schema(registry: &Registry) -> Schema {
                     "processes": {
                         "description": "Whether `watch` uses the processes of agents and the state files beside their sessions. Defaults to true.",
                         "type": "boolean",
+                    },
+                    "durable": with_description(&durability, "Events that the findings of `watch` survive on their way to a sink. Defaults to `process`."),
+                    "state_dir": {
+                        "description": "Folder in which `watch` stores the findings that sinks have accepted and those that wait. \
+                                        Defaults to `watchkeeper` in the user's folder for state.",
+                        "type": "string",
                     },
                 },
                 "additionalProperties": false,

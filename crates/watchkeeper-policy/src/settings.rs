@@ -1,6 +1,6 @@
 //! Reads `[monitor]` and `[prices]`.
 
-use std::{collections::BTreeMap, ops::Range};
+use std::{collections::BTreeMap, ops::Range, path::PathBuf};
 
 use serde::Deserialize;
 use toml::{
@@ -9,7 +9,7 @@ use toml::{
 };
 use watchkeeper_core::{
     author::Period,
-    embed::{Price, Prices},
+    embed::{Durability, Price, Prices},
 };
 
 use crate::{
@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// The options of `[monitor]`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct MonitorOptions {
     /// The maximum delay of time-based findings, such as timeouts; 5 s by default.
@@ -35,6 +35,11 @@ pub struct MonitorOptions {
     /// Whether `watch` uses the processes of agents and the state files beside their
     /// sessions; `true` by default.
     pub processes: bool,
+    /// The events that the findings of `watch` survive; [`Durability::Process`] by default.
+    pub durable: Durability,
+    /// The folder in which `watch` stores the findings that sinks have accepted and those
+    /// that wait; `None` for the folder of the user.
+    pub state_dir: Option<PathBuf>,
 }
 
 impl Default for MonitorOptions {
@@ -45,13 +50,22 @@ impl Default for MonitorOptions {
             session_expiry: Period::from_secs(24 * 60 * 60),
             max_sessions: 1_000_000,
             processes: true,
+            durable: Durability::default(),
+            state_dir: None,
         }
     }
 }
 
 /// The keys of `[monitor]`.
-pub(crate) const MONITOR_KEYS: &[&str] =
-    &["check_interval", "max_sessions", "processes", "session_expiry", "shutdown_timeout"];
+pub(crate) const MONITOR_KEYS: &[&str] = &[
+    "check_interval",
+    "durable",
+    "max_sessions",
+    "processes",
+    "session_expiry",
+    "shutdown_timeout",
+    "state_dir",
+];
 
 impl Reader<'_> {
     pub(crate) fn monitor(&mut self, section: Option<Value<'_>>) -> MonitorOptions {
@@ -59,6 +73,11 @@ impl Reader<'_> {
         let Some(table) = section.and_then(|it| self.table(it)) else { return default };
         let mut table = table.into_inner();
         let count = |Count(it)| usize::try_from(it).unwrap_or(usize::MAX);
+        let state_dir = self.take_string(&mut table, "state_dir");
+        let state_dir = state_dir.and_then(|dir| {
+            let span = dir.span();
+            self.path(dir.into_inner(), &span)
+        });
         let options = MonitorOptions {
             check_interval: self
                 .take(&mut table, "check_interval")
@@ -71,6 +90,8 @@ impl Reader<'_> {
                 .unwrap_or(default.session_expiry),
             max_sessions: self.take(&mut table, "max_sessions").map_or(default.max_sessions, count),
             processes: self.take(&mut table, "processes").unwrap_or(default.processes),
+            durable: self.take(&mut table, "durable").unwrap_or(default.durable),
+            state_dir,
         };
         self.reject_keys(&table, MONITOR_KEYS);
         options

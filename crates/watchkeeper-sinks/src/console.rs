@@ -142,6 +142,10 @@ impl Sink for Console {
             }
         }
     }
+
+    fn is_display(&self) -> bool {
+        true
+    }
 }
 
 #[cfg(test)]

@@ -77,6 +77,10 @@ impl Sink for Stderr {
         terminal::check(&self.lines.writer)?;
         self.lines.deliver(finding)
     }
+
+    fn is_display(&self) -> bool {
+        true
+    }
 }
 
 impl Color {

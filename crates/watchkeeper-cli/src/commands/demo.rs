@@ -81,7 +81,7 @@ fn play_live(
     let file = folder.0.join(SESSION_FILE);
     // Create the file before the follower looks for it.
     File::create_new(&file)?;
-    let live = LiveMonitor::new(policy, registry, vec![folder.0.clone()], None, Vec::new());
+    let live = LiveMonitor::new(policy, registry, vec![folder.0.clone()], None, Vec::new(), None);
     let signals = SignalListener::start(live.stopper(), false)?;
     if !quiet {
         writeln!(output.err, "{}\n", intro(&safe_path(&file)))?;

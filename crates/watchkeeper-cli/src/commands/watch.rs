@@ -11,11 +11,13 @@ use watchkeeper_core::{
     embed::{Queue, Registry},
     quote,
 };
+use watchkeeper_delivery::StateError;
 use watchkeeper_policy::Policy;
 use watchkeeper_sinks::{Lines, Stdout};
 use watchkeeper_sources::{EndReason, FollowReport, Update};
 
 use crate::{
+    causes::with_causes,
     error::Error,
     global::Global,
     live::{LiveMonitor, SignalListener, Stopper},
@@ -25,6 +27,7 @@ use crate::{
     policy_file::PolicyFile,
     report::unsupported_agents,
     session_paths::{Selection, SessionPaths},
+    watch_state::{self, WatchState},
 };
 
 /// Follow live sessions and deliver findings as they happen
@@ -35,6 +38,9 @@ use crate::{
 /// policy uses a sink for the terminal, `watch` prints all findings. Press Ctrl-C to stop.
 /// If the reader of standard output ends and no other sink is used, `watch` stops with an
 /// error at the next finding.
+///
+/// For sinks other than terminals, `watch` stores which findings were delivered. After a
+/// restart it delivers those that were not, and those of events that were recorded meanwhile.
 #[derive(Debug, Args)]
 pub(crate) struct Watch {
     #[command(flatten)]
@@ -43,6 +49,12 @@ pub(crate) struct Watch {
     /// Format of the findings on standard output [default: the format of the policy]
     #[arg(long, value_name = "FORMAT")]
     format: Option<FindingFormat>,
+
+    /// Folder in which the findings that sinks have accepted, and those that wait, are stored
+    /// [default: `state_dir` of the policy, or `watchkeeper` in `$XDG_STATE_HOME` or
+    /// `~/.local/state`]
+    #[arg(long, value_name = "DIR")]
+    state_dir: Option<PathBuf>,
 }
 
 /// Format of the findings on standard output.
@@ -82,7 +94,11 @@ impl Watch {
         let sink_files = loading::sink_files(&policy);
         let observers = self.printer(&policy, output.styles);
         let has_other_sinks = uses_other_sinks(&policy);
-        let live = LiveMonitor::new(policy, registry, paths, source, observers);
+        let state = self.open_state(&policy, &paths, global, output)?;
+        if let Some(state) = state.as_ref().filter(|_| global.is_verbose()) {
+            writeln!(output.err, "state: {}", safe_path(state.path()))?;
+        }
+        let live = LiveMonitor::new(policy, registry, paths, source, observers, state);
         stop_without_reader(live.stopper(), has_other_sinks);
         // Before the first message, so that no signal is missed after it. A closed terminal
         // ends the program; a service has none.
@@ -132,6 +148,10 @@ impl Watch {
                 writeln!(output.err, "cooldowns of routes suppressed {repeats} of findings")?;
             }
         }
+        if 0 < outcome.n_pending && !global.quiet {
+            let n_pending = counted(outcome.n_pending, "finding");
+            writeln!(output.err, "{n_pending} not delivered yet; stored for the next start")?;
+        }
         if 0 < outcome.counts.lost {
             return Err(Error::FindingsLost {
                 lost: outcome.counts.lost,
@@ -143,6 +163,32 @@ impl Watch {
             return Err(Error::NotAllDelivered);
         }
         Ok(Status::Success)
+    }
+
+    /// Opens the state. Without a folder that the user has chosen, a folder that cannot be used
+    /// is a warning, and findings end with the process.
+    fn open_state(
+        &self,
+        policy: &Policy,
+        paths: &[PathBuf],
+        global: &Global,
+        output: &mut Output<'_>,
+    ) -> Result<Option<WatchState>, Error> {
+        let chosen = self.state_dir.as_ref().or(policy.monitor.state_dir.as_ref());
+        let Some(base) = chosen.cloned().or_else(watch_state::default_folder) else {
+            return Ok(None);
+        };
+        match WatchState::open(policy, &base, paths) {
+            Err(err @ StateError::Io { .. }) if chosen.is_none() => {
+                if !global.quiet {
+                    let reason = with_causes(&err);
+                    let warning = "findings end with this program; use --state-dir";
+                    output.fail(&format!("warning: {reason}; {warning}\n"));
+                }
+                Ok(None)
+            }
+            opened => Ok(opened?),
+        }
     }
 
     /// Returns whether all findings are printed, because no route of the policy uses a

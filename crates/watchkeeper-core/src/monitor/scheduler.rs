@@ -232,6 +232,7 @@ impl Scheduler {
             self.deliver_old(progress);
         }
         self.delivery.report_failures(now);
+        self.delivery.commit();
         self.shared.n_suppressed.store(self.delivery.n_suppressed(), Ordering::Relaxed);
     }
 

@@ -4,8 +4,12 @@ use std::{
     thread,
 };
 
-use super::state::{Failure, RetryAfter, Shared, TARGET};
-use crate::{Finding, SinkError, make_safe};
+use super::state::{Entry, Failure, Next, RetryAfter, Shared, State, TARGET};
+use crate::{
+    Finding, Retry, SinkError,
+    clock::{Clock as _, SystemClock},
+    make_safe,
+};
 
 /// Takes the findings of a [queue](super::Queue) on a thread of the program.
 ///
@@ -16,25 +20,24 @@ pub struct Deliveries {
     /// The name of the sink, safe for a log.
     pub(super) name: String,
     pub(super) shared: Arc<Shared>,
-    /// A finding was taken whose outcome is not counted yet.
-    has_taken: bool,
+    /// The finding that was taken and whose outcome is not counted yet.
+    taken: Option<Entry>,
 }
 
 impl Deliveries {
     pub(super) fn new(name: &str, shared: Arc<Shared>) -> Self {
-        Self { name: make_safe(name), shared, has_taken: false }
+        Self { name: make_safe(name), shared, taken: None }
     }
 
     /// Waits for a finding. Returns `None` once the queue is closed and empty.
     #[expect(clippy::should_implement_trait, reason = "a `for` loop would hide the wait")]
     pub fn next(&mut self) -> Option<Finding> {
         self.finish(Ok(()));
-        let finding = self.wait();
-        self.has_taken = finding.is_some();
-        if finding.is_none() {
+        self.taken = self.wait();
+        if self.taken.is_none() {
             self.end();
         }
-        finding
+        self.taken.as_ref().map(|entry| entry.finding.clone())
     }
 
     /// Counts the last finding as not delivered.
@@ -43,61 +46,65 @@ impl Deliveries {
     }
 
     fn finish(&mut self, outcome: Result<(), SinkError>) {
-        if std::mem::take(&mut self.has_taken) {
-            let outcome = outcome.map_err(Failure::from);
-            self.log(&outcome);
-            self.count(outcome);
+        if let Some(entry) = self.taken.take() {
+            self.settle(entry, outcome.map_err(Failure::from), Retry::NEVER);
         }
     }
 
-    /// Waits for a finding; returns `None` once the queue is closed and empty.
-    pub(super) fn wait(&self) -> Option<Finding> {
+    /// Waits for a finding that is due; returns `None` once the queue is closed and empty.
+    pub(super) fn wait(&self) -> Option<Entry> {
         let mut state = self.shared.lock();
         state.thread_id = Some(thread::current().id());
-        let state = self
-            .shared
-            .changed
-            .wait_while(state, |state| state.waiting.is_empty() && !state.is_closing);
-        let mut state = state.unwrap_or_else(PoisonError::into_inner);
-        let finding = state.waiting.pop_front();
-        state.is_delivering = finding.is_some();
-        finding
+        loop {
+            let now = SystemClock.uptime();
+            state = match state.next(now) {
+                Next::Deliver(entry) => return Some(entry),
+                Next::End => return None,
+                Next::Wait(None) => {
+                    let waited = self.shared.changed.wait(state);
+                    waited.unwrap_or_else(PoisonError::into_inner)
+                }
+                Next::Wait(Some(until)) => {
+                    let timeout = until.saturating_sub(now);
+                    let waited = self.shared.changed.wait_timeout(state, timeout);
+                    waited.unwrap_or_else(PoisonError::into_inner).0
+                }
+            };
+        }
     }
 
-    /// Counts the outcome of the last attempt to deliver a finding.
-    pub(super) fn count(&self, outcome: Result<(), Failure>) {
+    /// Counts the outcome of an attempt to deliver a finding, or delays the next attempt.
+    pub(super) fn settle(&self, entry: Entry, outcome: Result<(), Failure>, retry: Retry) {
         let mut state = self.shared.lock();
+        self.log(&state, &outcome);
         if state.is_abandoned {
-            // The finding is counted as lost already.
+            // The finding is counted already. If it is stored, it is not delivered again.
+            if let (Ok(()), Some(stored)) = (outcome, &mut state.stored) {
+                stored.accept(&entry);
+            }
             return;
         }
-        state.is_delivering = false;
-        // Under the same lock as the count: an outage and its first loss are one report.
-        let is_changed = state.outages.record(&outcome) || outcome.is_err();
-        let mut n_lost = None;
-        match outcome {
-            Ok(()) => state.counts.delivered += 1,
-            Err(failure) => {
-                state.counts.failed += 1;
-                state.last_error = Some(failure.text);
-                n_lost = Some(state.counts.lost());
-            }
-        }
+        let settled = state.settle(entry, outcome, retry, SystemClock.uptime());
         drop(state);
         self.shared.changed.notify_all();
-        if let Some(lost) = n_lost {
-            tracing::warn!(target: TARGET, sink = self.name, lost, "lost a finding");
+        let sink = &self.name;
+        if let Some(wait) = settled.wait {
+            let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+            tracing::debug!(target: TARGET, sink, wait_ms, "waiting to retry");
         }
-        if is_changed {
+        if let Some(lost) = settled.n_lost {
+            tracing::warn!(target: TARGET, sink, lost, "lost a finding");
+        }
+        if settled.is_changed {
             self.shared.notify_change();
         }
     }
 
     /// Logs the first failure after a success, and the first success after a failure;
     /// repeated failures are details.
-    pub(super) fn log(&self, outcome: &Result<(), Failure>) {
+    fn log(&self, state: &State, outcome: &Result<(), Failure>) {
         let sink = &self.name;
-        let was_failing = self.shared.lock().outages.cause.is_some();
+        let was_failing = state.outages.cause.is_some();
         match outcome {
             Ok(()) if was_failing => tracing::info!(target: TARGET, sink, "the sink works again"),
             Ok(()) => {}

@@ -1,17 +1,24 @@
-//! The state of a queue: the waiting findings, the outcomes so far, and the present outage.
+//! The state of a queue: the findings that wait, the outcomes so far, and the present outage.
+//!
+//! The state knows no clock: the methods are told the time since a fixed start.
 
 use std::{
     any::Any,
-    collections::VecDeque,
+    collections::{HashSet, VecDeque},
     sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError},
     thread::ThreadId,
     time::Duration,
 };
 
-use crate::{Finding, SinkError, panic_message, sink::error_chain};
+use super::stored::Stored;
+use crate::{Finding, Fingerprint, Retry, SinkError, panic_message, sink::error_chain};
 
 /// The `tracing` target of everything that sinks do.
 pub(super) const TARGET: &str = "watchkeeper::sink";
+
+/// The longest time for which a sink that has failed receives no finding, unless the receiver
+/// requests a longer one.
+pub(super) const PAUSE: Duration = Duration::from_secs(5);
 
 /// The state of a queue, which its thread and the senders of findings share.
 pub(super) struct Shared {
@@ -23,11 +30,23 @@ pub(super) struct Shared {
 }
 
 pub(super) struct State {
-    pub(super) waiting: VecDeque<Finding>,
+    /// Findings that the sink has not received yet, oldest first.
+    pub(super) waiting: VecDeque<Entry>,
+    /// Findings that the sink has failed to deliver, and later ones with the same fingerprints,
+    /// oldest first.
+    delayed: Vec<Delayed>,
     pub(super) capacity: usize,
-    /// The thread has taken a finding whose outcome is not counted yet.
-    pub(super) is_delivering: bool,
+    /// `None` for a sink whose findings end with the process.
+    pub(super) stored: Option<Stored>,
+    /// The sink receives nothing before this time.
+    paused_until: Duration,
+    next_number: u64,
+    /// The thread has taken a finding whose outcome is not counted yet. Contains whether the
+    /// finding is stored.
+    pub(super) delivering: Option<bool>,
     pub(super) is_closing: bool,
+    /// The sink has failed since the queue was closed.
+    has_failed_at_end: bool,
     pub(super) is_abandoned: bool,
     pub(super) is_done: bool,
     /// The thread that takes the findings, once it has begun.
@@ -37,18 +56,273 @@ pub(super) struct State {
     pub(super) outages: Outages,
 }
 
+/// A finding in the memory of a queue.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) finding: Finding,
+    /// The place among all findings of the queue.
+    number: u64,
+    /// The ledger has the finding.
+    pub(super) is_stored: bool,
+    /// The attempts so far.
+    pub(super) n_attempts: u32,
+    /// The queue is closed, and this is the last attempt.
+    is_last: bool,
+}
+
+/// A finding that is not delivered before a time.
+#[derive(Debug)]
+struct Delayed {
+    entry: Entry,
+    due: Duration,
+}
+
+/// The next step of the thread of a queue.
+#[derive(Debug)]
+pub(super) enum Next {
+    Deliver(Entry),
+    /// Nothing is due: wait for a change, until a time at most.
+    Wait(Option<Duration>),
+    /// The queue is closed, and the sink receives nothing more.
+    End,
+}
+
 impl State {
-    /// Accepts no more findings, and counts the undelivered findings as lost. `reason` is the
-    /// error of the finding that is being delivered.
+    /// Adds a finding, unless the ledger has it.
+    pub(super) fn push(&mut self, finding: Finding) {
+        if self.stored.as_ref().is_some_and(|stored| stored.contains(finding.id)) {
+            return;
+        }
+        self.counts.received += 1;
+        let has_room = self.waiting.len() < self.capacity && !self.is_closing;
+        if let Some(stored) = &mut self.stored {
+            let was_failing = stored.is_failing();
+            let is_stored = stored.add(&finding, has_room);
+            if is_stored && was_failing {
+                let delayed = self.delayed.iter_mut().map(|delayed| &mut delayed.entry);
+                self.waiting.iter_mut().chain(delayed).for_each(|entry| stored.add_late(entry));
+            }
+            self.counts.dropped += stored.take_dropped();
+            if is_stored {
+                if stored.is_in_memory() {
+                    self.append(finding, true);
+                }
+                return;
+            }
+        }
+        if self.is_closing {
+            self.counts.dropped += 1;
+            return;
+        }
+        if !has_room {
+            self.counts.dropped += 1;
+            let severities = self.waiting.iter().map(|entry| entry.finding.severity);
+            let least = severities.min();
+            if least.is_some_and(|least| finding.severity < least) {
+                return;
+            }
+            let is_least = |entry: &Entry| Some(entry.finding.severity) == least;
+            let oldest = self.waiting.iter().position(is_least);
+            let dropped = oldest.and_then(|idx| self.waiting.remove(idx));
+            if let (Some(dropped), Some(stored)) = (dropped, &mut self.stored) {
+                stored.give_up(&dropped);
+            }
+        }
+        self.append(finding, false);
+    }
+
+    fn append(&mut self, finding: Finding, is_stored: bool) {
+        let number = self.next_number;
+        self.next_number += 1;
+        self.waiting.push_back(Entry { finding, number, is_stored, n_attempts: 0, is_last: false });
+    }
+
+    /// Takes the finding that is due.
+    pub(super) fn next(&mut self, now: Duration) -> Next {
+        if self.is_closing {
+            return self.last();
+        }
+        if now < self.paused_until {
+            return Next::Wait(Some(self.paused_until));
+        }
+        if let Some(idx) = self.due(now) {
+            let entry = self.delayed.remove(idx).entry;
+            return self.deliver(entry);
+        }
+        while self.delayed.len() < self.capacity {
+            let Some(entry) = self.pop() else { break };
+            let fingerprint = entry.finding.fingerprint;
+            let earlier = self.delayed.iter().rev().find(|delayed| {
+                let other = &delayed.entry.finding;
+                other.fingerprint == fingerprint
+            });
+            match earlier {
+                // The receiver learns of the steps of a finding in their order.
+                Some(earlier) => {
+                    let due = earlier.due;
+                    self.delayed.push(Delayed { entry, due });
+                }
+                None => return self.deliver(entry),
+            }
+        }
+        Next::Wait(self.delayed.iter().map(|delayed| delayed.due).min())
+    }
+
+    fn deliver(&mut self, entry: Entry) -> Next {
+        self.delivering = Some(entry.is_stored);
+        Next::Deliver(entry)
+    }
+
+    /// Takes the next finding of a closed queue. Each finding gets one attempt, but stored ones
+    /// only until the sink fails: they are delivered after the next start.
+    fn last(&mut self) -> Next {
+        let entry = match self.stored {
+            Some(_) if self.has_failed_at_end => None,
+            Some(_) => self.pop(),
+            None if self.delayed.is_empty() => self.pop(),
+            None => Some(self.delayed.remove(0).entry),
+        };
+        entry.map_or(Next::End, |entry| self.deliver(Entry { is_last: true, ..entry }))
+    }
+
+    /// Removes the first waiting finding; loads stored ones first if there is none.
+    fn pop(&mut self) -> Option<Entry> {
+        if self.waiting.is_empty()
+            && let Some(stored) = &mut self.stored
+        {
+            let findings = stored.load(self.capacity);
+            self.counts.dropped += stored.take_dropped();
+            findings.into_iter().for_each(|finding| self.append(finding, true));
+        }
+        self.waiting.pop_front()
+    }
+
+    /// Returns the index of the first delayed finding that is due, and that follows no other
+    /// delayed finding with its fingerprint.
+    fn due(&self, now: Duration) -> Option<usize> {
+        let mut seen = HashSet::new();
+        self.delayed.iter().position(|delayed| {
+            let is_first = seen.insert(delayed.entry.finding.fingerprint);
+            is_first && delayed.due <= now
+        })
+    }
+
+    /// Records the outcome of an attempt. A finding that failed is delayed if the sink allows
+    /// another attempt. Returns the number of lost findings if this one is lost.
+    pub(super) fn settle(
+        &mut self,
+        mut entry: Entry,
+        outcome: Result<(), Failure>,
+        retry: Retry,
+        now: Duration,
+    ) -> Settled {
+        self.delivering = None;
+        let mut settled = Settled::default();
+        let failure = match outcome {
+            Ok(()) => {
+                settled.is_changed = self.outages.record::<String>(Ok(()));
+                self.counts.delivered += 1;
+                if let Some(stored) = &mut self.stored {
+                    stored.accept(&entry);
+                }
+                // The receiver works: nothing has to wait any longer.
+                self.delayed.iter_mut().for_each(|delayed| delayed.due = now);
+                self.paused_until = Duration::ZERO;
+                return settled;
+            }
+            Err(failure) => failure,
+        };
+        let is_last = entry.is_last;
+        self.has_failed_at_end |= self.is_closing;
+        let wait = match &failure.retry_after {
+            _ if is_last => None,
+            Some(RetryAfter::Postponed(wait)) => {
+                self.delay(entry, now, *wait, *wait);
+                return settled;
+            }
+            _ if retry.max_attempts <= entry.n_attempts + 1 => None,
+            None => None,
+            Some(RetryAfter::Requested(wait)) => Some(((*wait).min(retry.max), true)),
+            Some(RetryAfter::Backoff) => {
+                Some((backoff(retry, entry.n_attempts + 1, &entry.finding), false))
+            }
+        };
+        let text = failure.text;
+        settled.is_changed = self.outages.record(Err(&text));
+        entry.n_attempts += 1;
+        match wait {
+            Some((wait, is_requested)) => {
+                settled.wait = Some(wait);
+                let pause = if is_requested { wait } else { wait.min(PAUSE) };
+                self.delay(entry, now, wait, pause);
+            }
+            // Delivered after the next start.
+            None if is_last && entry.is_stored => {
+                self.last_error = Some(text);
+                self.delayed.push(Delayed { entry, due: now });
+            }
+            None => {
+                self.counts.failed += 1;
+                self.last_error = Some(text);
+                settled.n_lost = Some(self.counts.lost());
+                settled.is_changed = true;
+                if let Some(stored) = &mut self.stored {
+                    stored.give_up(&entry);
+                }
+            }
+        }
+        settled
+    }
+
+    fn delay(&mut self, entry: Entry, now: Duration, wait: Duration, pause: Duration) {
+        let idx = self.delayed.partition_point(|delayed| delayed.entry.number < entry.number);
+        self.delayed.insert(idx, Delayed { entry, due: now.saturating_add(wait) });
+        self.paused_until = now.saturating_add(pause);
+    }
+
+    /// Returns whether every finding has its outcome.
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+            && self.delayed.is_empty()
+            && self.delivering.is_none()
+            && self.stored.as_ref().is_none_or(Stored::is_in_memory)
+    }
+
+    /// Accepts no more findings. The undelivered ones are pending if they are stored, and lost
+    /// otherwise. `reason` is the error of the finding that is being delivered.
     pub(super) fn end(&mut self, reason: &str) {
         self.is_closing = true;
-        self.counts.dropped += self.waiting.len() as u64;
-        self.waiting.clear();
-        if std::mem::take(&mut self.is_delivering) {
-            self.counts.failed += 1;
+        let entries = self.delayed.drain(..).map(|delayed| delayed.entry);
+        for entry in entries.chain(self.waiting.drain(..)) {
+            if entry.is_stored {
+                self.counts.pending += 1;
+            } else {
+                self.counts.dropped += 1;
+            }
+        }
+        if let Some(stored) = &mut self.stored {
+            self.counts.pending += stored.take_unloaded();
+        }
+        if let Some(is_stored) = self.delivering.take() {
             self.last_error = Some(reason.to_owned());
+            if is_stored {
+                self.counts.pending += 1;
+            } else {
+                self.counts.failed += 1;
+            }
         }
     }
+}
+
+/// The effect of the outcome of an attempt.
+#[derive(Debug, Default)]
+pub(super) struct Settled {
+    /// The finding is lost, which makes this number of lost findings.
+    pub(super) n_lost: Option<u64>,
+    /// The wait before the next attempt.
+    pub(super) wait: Option<Duration>,
+    /// An outage began or ended, or a finding was lost.
+    pub(super) is_changed: bool,
 }
 
 /// The times in which every attempt of a sink fails.
@@ -62,13 +336,13 @@ pub(crate) struct Outages {
 
 impl Outages {
     /// Records the outcome of an attempt. Returns whether an outage began or ended.
-    pub(super) fn record(&mut self, outcome: &Result<(), Failure>) -> bool {
+    pub(super) fn record<E: ToString>(&mut self, outcome: Result<(), &E>) -> bool {
         match outcome {
             Ok(()) => self.cause.take().is_some(),
             Err(_) if self.cause.is_some() => false,
-            Err(failure) => {
+            Err(cause) => {
                 self.n += 1;
-                self.cause = Some(failure.text.clone());
+                self.cause = Some(cause.to_string());
                 true
             }
         }
@@ -78,11 +352,11 @@ impl Outages {
 /// The outcomes of the findings that a queue received.
 ///
 /// Once the queue is closed and empty, or abandoned, `received` is the sum of
-/// `delivered`, `dropped` and `failed`.
+/// `delivered`, `dropped`, `failed` and `pending`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct QueueCounts {
-    /// Findings added to the queue.
+    /// Findings added to the queue, and those that its ledger had pending at the start.
     pub received: u64,
     /// Findings that the sink delivered.
     pub delivered: u64,
@@ -91,6 +365,8 @@ pub struct QueueCounts {
     pub dropped: u64,
     /// Findings that the sink failed to deliver in all attempts.
     pub failed: u64,
+    /// Findings of a closed queue that its ledger keeps for the next start.
+    pub pending: u64,
 }
 
 impl QueueCounts {
@@ -102,16 +378,23 @@ impl QueueCounts {
 
 impl Shared {
     /// Creates the state of a queue of `capacity` findings (at least one).
-    pub(super) fn new(capacity: usize) -> Self {
+    pub(super) fn new(capacity: usize, stored: Option<Stored>) -> Self {
+        let mut counts = QueueCounts::default();
+        counts.received += stored.as_ref().map_or(0, Stored::n_unloaded);
         let state = State {
             waiting: VecDeque::new(),
+            delayed: Vec::new(),
             capacity: capacity.max(1),
-            is_delivering: false,
+            stored,
+            paused_until: Duration::ZERO,
+            next_number: 0,
+            delivering: None,
             is_closing: false,
+            has_failed_at_end: false,
             is_abandoned: false,
             is_done: false,
             thread_id: None,
-            counts: QueueCounts::default(),
+            counts,
             last_error: None,
             outages: Outages::default(),
         };
@@ -166,4 +449,17 @@ impl Failure {
         };
         Self { text, retry_after: None }
     }
+}
+
+/// Returns the wait after an attempt: between zero and `initial * 2^(attempt - 1)`,
+/// `max` at most. The finding, the attempt and the process determine the wait,
+/// so that monitors do not retry at the same time.
+pub(super) fn backoff(retry: Retry, attempt: u32, finding: &Finding) -> Duration {
+    let factor = 2_u32.saturating_pow(attempt - 1);
+    let longest = retry.initial.saturating_mul(factor).min(retry.max);
+    let hash = finding.id.and(Fingerprint::from(u64::from(attempt)));
+    let hash = hash.and(Fingerprint::from(u64::from(std::process::id())));
+    #[expect(clippy::cast_precision_loss, reason = "an approximate share is enough")]
+    let share = hash.get() as f64 / u64::MAX as f64;
+    Duration::try_from_secs_f64(longest.as_secs_f64() * share).unwrap_or(longest)
 }

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 
 use proptest::prelude::*;
 
-use super::{Queue, QueueCounts, worker::backoff};
+use super::{Queue, QueueCounts, state::backoff};
 use crate::{Finding, Fingerprint, Retry, Severity, Sink, SinkError};
 
 const LONG: Duration = Duration::from_secs(60);
@@ -63,7 +63,7 @@ fn retries_and_gives_up_after_the_last_attempt() {
     assert_eq!(given, ["a", "a", "a", "b", "b", "b"]);
     queue.close();
     assert!(queue.wait_closed(LONG));
-    let counts = QueueCounts { received: 2, delivered: 1, dropped: 0, failed: 1 };
+    let counts = QueueCounts { received: 2, delivered: 1, dropped: 0, failed: 1, pending: 0 };
     assert_eq!(queue.counts(), counts);
     assert_eq!(queue.last_error().as_deref(), Some("unavailable: down"));
 }
@@ -85,7 +85,7 @@ fn a_postponed_finding_is_no_failure_until_the_queue_is_closed() {
     results.send(postponed(LONG)).unwrap();
     queue.close();
     assert!(queue.wait_closed(LONG));
-    let counts = QueueCounts { received: 2, delivered: 1, dropped: 0, failed: 1 };
+    let counts = QueueCounts { received: 2, delivered: 1, dropped: 0, failed: 1, pending: 0 };
     assert_eq!(queue.counts(), counts);
     assert_eq!(queue.last_error().as_deref(), Some("postponed: busy"));
 }
@@ -103,7 +103,7 @@ fn a_full_queue_drops_the_oldest_of_the_least_severe() {
     queue.close();
     assert!(queue.wait_closed(LONG));
     assert_eq!(given.iter().collect::<Vec<_>>(), ["severe", "new"]);
-    let counts = QueueCounts { received: 5, delivered: 3, dropped: 2, failed: 0 };
+    let counts = QueueCounts { received: 5, delivered: 3, dropped: 2, failed: 0, pending: 0 };
     assert_eq!(queue.counts(), counts);
 }
 
@@ -203,7 +203,7 @@ fn an_abandoned_queue_counts_undelivered_findings_once() {
     }
     assert_eq!(given.recv().unwrap(), "a");
     queue.abandon();
-    let counts = QueueCounts { received: 3, delivered: 0, dropped: 2, failed: 1 };
+    let counts = QueueCounts { received: 3, delivered: 0, dropped: 2, failed: 1, pending: 0 };
     assert_eq!(queue.counts(), counts);
     // The sink returns after all; the finding stays counted as lost.
     results.send(Ok(())).unwrap();
@@ -241,7 +241,7 @@ fn opens_again_until_it_succeeds() {
     queue.close();
     assert!(queue.wait_closed(LONG));
     assert_eq!(was_opened.iter().count(), 3);
-    let counts = QueueCounts { received: 4, delivered: 2, dropped: 0, failed: 2 };
+    let counts = QueueCounts { received: 4, delivered: 2, dropped: 0, failed: 2, pending: 0 };
     assert_eq!(queue.counts(), counts);
 }
 
@@ -288,7 +288,7 @@ fn a_thread_of_the_program_takes_the_findings() {
     queue.close();
     assert!(deliveries.next().is_none());
     assert!(queue.wait_closed(Duration::ZERO));
-    let counts = QueueCounts { received: 3, delivered: 2, dropped: 0, failed: 1 };
+    let counts = QueueCounts { received: 3, delivered: 2, dropped: 0, failed: 1, pending: 0 };
     assert_eq!(queue.counts(), counts);
 }
 
@@ -302,6 +302,6 @@ fn findings_without_a_thread_that_takes_them_are_lost() {
     drop(deliveries);
     queue.push(finding(Severity::Low, "c"));
     assert!(queue.wait_closed(Duration::ZERO));
-    let counts = QueueCounts { received: 3, delivered: 0, dropped: 2, failed: 1 };
+    let counts = QueueCounts { received: 3, delivered: 0, dropped: 2, failed: 1, pending: 0 };
     assert_eq!(queue.counts(), counts);
 }

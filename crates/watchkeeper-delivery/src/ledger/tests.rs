@@ -1,0 +1,342 @@
+use std::{
+    io,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use proptest::{collection::vec, prelude::*};
+use watchkeeper_core::{
+    Finding, Fingerprint, Severity, Timestamp,
+    clock::ManualClock,
+    embed::{Durability, Ledger as _},
+};
+
+use super::FileLedger;
+use crate::storage::Storage;
+
+/// A disk in memory, which outlives the ledger and can be full or broken.
+#[derive(Clone, Default)]
+struct TestDisk(Arc<Mutex<Contents>>);
+
+#[derive(Default)]
+struct Contents {
+    bytes: Vec<u8>,
+    replacement: Vec<u8>,
+    /// The bytes that can still be written before the disk is full.
+    room: Option<usize>,
+    is_unreadable: bool,
+    n_syncs: usize,
+}
+
+impl TestDisk {
+    fn with<T>(&self, change: impl FnOnce(&mut Contents) -> T) -> T {
+        change(&mut self.0.lock().unwrap())
+    }
+}
+
+impl Contents {
+    /// Returns the part of `bytes` that can be written.
+    fn writable<'b>(&mut self, bytes: &'b [u8]) -> &'b [u8] {
+        let n = self.room.map_or(bytes.len(), |room| room.min(bytes.len()));
+        self.room = self.room.map(|room| room - n);
+        &bytes[..n]
+    }
+}
+
+fn full<T>() -> io::Result<T> {
+    Err(io::ErrorKind::StorageFull.into())
+}
+
+impl Storage for TestDisk {
+    fn read_all(&mut self) -> io::Result<Vec<u8>> {
+        Ok(self.with(|disk| disk.bytes.clone()))
+    }
+
+    fn read_at(&mut self, offset: u64, len: usize) -> io::Result<Vec<u8>> {
+        self.with(|disk| {
+            let offset = usize::try_from(offset).unwrap();
+            let bytes = disk.bytes.get(offset..offset + len).filter(|_| !disk.is_unreadable);
+            bytes.map(<[u8]>::to_vec).ok_or_else(|| io::ErrorKind::Other.into())
+        })
+    }
+
+    fn append(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.with(|disk| {
+            disk.bytes.truncate(usize::try_from(offset).unwrap());
+            let written = disk.writable(bytes);
+            disk.bytes.extend(written);
+            if written.len() == bytes.len() { Ok(()) } else { full() }
+        })
+    }
+
+    fn truncate(&mut self, len: u64) -> io::Result<()> {
+        self.with(|disk| disk.bytes.truncate(usize::try_from(len).unwrap()));
+        Ok(())
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.with(|disk| disk.n_syncs += 1);
+        Ok(())
+    }
+
+    fn append_replacement(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.with(|disk| {
+            let written = disk.writable(bytes);
+            disk.replacement.extend(written);
+            if written.len() < bytes.len() {
+                disk.replacement.clear();
+                return full();
+            }
+            Ok(())
+        })
+    }
+
+    fn replace(&mut self) -> io::Result<()> {
+        self.with(|disk| disk.bytes = std::mem::take(&mut disk.replacement));
+        Ok(())
+    }
+}
+
+fn clock() -> ManualClock {
+    ManualClock::new("2026-11-01T08:00:00Z".parse().unwrap())
+}
+
+fn open(disk: &TestDisk) -> FileLedger<TestDisk> {
+    FileLedger::open(disk.clone(), Arc::new(clock()), Durability::Process).unwrap()
+}
+
+fn finding(id: u64) -> Finding {
+    let severity = Severity::ALL[usize::try_from(id % 3).unwrap()];
+    let mut finding =
+        Finding::new(Timestamp::UNIX_EPOCH, "test", "s1", severity, format!("finding {id}"));
+    finding.id = Fingerprint::from(id);
+    finding
+}
+
+/// Returns the ids of all pending findings.
+fn pending(ledger: &mut FileLedger<TestDisk>) -> Vec<u64> {
+    let findings = ledger.pending(0, usize::MAX);
+    findings.iter().map(|(_, finding)| finding.id.get()).collect()
+}
+
+#[test]
+fn a_stored_finding_is_the_same_after_a_restart() {
+    let disk = TestDisk::default();
+    let mut stored = finding(1);
+    stored.source = Some("claude-code");
+    stored.agent = Some("a1".into());
+    stored.data.insert("repeats".to_owned(), 4.into());
+    let mut ledger = open(&disk);
+    ledger.add(&stored).unwrap();
+    assert_eq!(ledger.pending(0, 9), [(0, stored.clone())]);
+    assert_eq!(open(&disk).pending(0, 9), [(0, stored)]);
+}
+
+#[test]
+fn an_outcome_ends_a_finding_for_good() {
+    let disk = TestDisk::default();
+    let mut ledger = open(&disk);
+    (1..=3).for_each(|id| _ = ledger.add(&finding(id)).unwrap());
+    ledger.accept(Fingerprint::from(1)).unwrap();
+    ledger.give_up(Fingerprint::from(3)).unwrap();
+    for ledger in [&mut ledger, &mut open(&disk)] {
+        assert_eq!(pending(ledger), [2]);
+        assert!((1..=3).all(|id| ledger.contains(Fingerprint::from(id))));
+        assert!(!ledger.contains(Fingerprint::from(4)));
+    }
+}
+
+#[test]
+fn a_full_disk_leaves_no_part_of_a_finding_and_keeps_outcomes_for_later() {
+    let disk = TestDisk::default();
+    let mut ledger = open(&disk);
+    ledger.add(&finding(1)).unwrap();
+    disk.with(|disk| disk.room = Some(10));
+    assert_eq!(ledger.add(&finding(2)).unwrap_err().kind(), io::ErrorKind::StorageFull);
+    assert!(!ledger.contains(Fingerprint::from(2)));
+    ledger.accept(Fingerprint::from(1)).unwrap_err();
+    assert!(pending(&mut ledger).is_empty());
+    // A crash now repeats the accepted finding.
+    assert_eq!(pending(&mut open(&disk)), [1]);
+
+    disk.with(|disk| disk.room = None);
+    ledger.add(&finding(3)).unwrap();
+    let mut reopened = open(&disk);
+    assert_eq!(pending(&mut reopened), [3]);
+    assert_eq!(reopened.n_damaged(), 0);
+}
+
+#[test]
+fn a_large_file_is_written_again_without_ended_findings() {
+    let disk = TestDisk::default();
+    let mut ledger = open(&disk);
+    for id in 0..4_000 {
+        ledger.add(&finding(id)).unwrap();
+        if id % 100 != 0 {
+            ledger.accept(Fingerprint::from(id)).unwrap();
+        }
+    }
+    let len = disk.with(|disk| disk.bytes.len());
+    assert!(len < 1 << 20, "{len}");
+    let expected: Vec<u64> = (0..4_000).step_by(100).collect();
+    for ledger in [&mut ledger, &mut open(&disk)] {
+        assert_eq!(pending(ledger), expected);
+        assert!((0..4_000).all(|id| ledger.contains(Fingerprint::from(id))));
+    }
+}
+
+#[test]
+fn a_disk_that_is_full_while_the_file_is_written_again_loses_nothing() {
+    let disk = TestDisk::default();
+    let mut ledger = open(&disk);
+    for id in 0..2_200 {
+        ledger.add(&finding(id)).unwrap();
+    }
+    let len = disk.with(|disk| disk.bytes.len());
+    // Room for the records of the outcomes alone.
+    disk.with(|disk| disk.room = Some(2_150 * 29));
+    for id in 50..2_200 {
+        ledger.accept(Fingerprint::from(id)).unwrap();
+    }
+    assert!(len < disk.with(|disk| disk.bytes.len()));
+    assert_eq!(pending(&mut ledger), (0..50).collect::<Vec<_>>());
+    assert_eq!(pending(&mut open(&disk)), (0..50).collect::<Vec<_>>());
+}
+
+#[test]
+fn outcomes_are_forgotten_after_90_days() {
+    let disk = TestDisk::default();
+    let clock = clock();
+    let open = || FileLedger::open(disk.clone(), Arc::new(clock.clone()), Durability::Process);
+    let mut ledger = open().unwrap();
+    ledger.add(&finding(1)).unwrap();
+    ledger.accept(Fingerprint::from(1)).unwrap();
+    clock.advance(Duration::from_secs(91 * 24 * 60 * 60));
+    for id in 2..4_000 {
+        ledger.add(&finding(id)).unwrap();
+        ledger.accept(Fingerprint::from(id)).unwrap();
+    }
+    assert!(!ledger.contains(Fingerprint::from(1)));
+    assert!(ledger.contains(Fingerprint::from(2)));
+}
+
+#[test]
+fn gives_up_the_oldest_of_the_least_severe() {
+    let mut ledger = open(&TestDisk::default());
+    // The severities are medium, high, low, medium, high, low.
+    (1..=6).for_each(|id| _ = ledger.add(&finding(id)).unwrap());
+    ledger.give_up_least_severe(0);
+    ledger.give_up_least_severe(0);
+    ledger.give_up_least_severe(1);
+    assert_eq!(pending(&mut ledger), [1, 2, 5]);
+}
+
+#[test]
+fn an_unreadable_finding_is_given_up() {
+    let disk = TestDisk::default();
+    let mut ledger = open(&disk);
+    ledger.add(&finding(1)).unwrap();
+    disk.with(|disk| disk.is_unreadable = true);
+    assert!(pending(&mut ledger).is_empty());
+    assert_eq!(ledger.n_pending(), 0);
+}
+
+#[test]
+fn only_power_waits_for_the_disk() {
+    for (durability, n_syncs) in [(Durability::Process, 0), (Durability::Power, 1)] {
+        let disk = TestDisk::default();
+        let mut ledger = FileLedger::open(disk.clone(), Arc::new(clock()), durability).unwrap();
+        ledger.sync().unwrap();
+        (1..9).for_each(|id| _ = ledger.add(&finding(id)).unwrap());
+        ledger.sync().unwrap();
+        ledger.sync().unwrap();
+        assert_eq!(disk.with(|disk| disk.n_syncs), n_syncs, "{durability:?}");
+    }
+}
+
+#[test]
+fn another_file_is_refused() {
+    for (text, reason) in [
+        (&b"{\"a\": 1}\n"[..], "it contains something else"),
+        (b"wk-ledger\0\0\x02....", "another version of the program has written it"),
+    ] {
+        let disk = TestDisk::default();
+        disk.with(|disk| disk.bytes = text.to_vec());
+        let err = FileLedger::open(disk.clone(), Arc::new(clock()), Durability::Process);
+        assert_eq!(err.unwrap_err().to_string(), reason);
+        assert_eq!(disk.with(|disk| disk.bytes.clone()), text);
+    }
+}
+
+/// A step of a ledger's life.
+#[derive(Clone, Debug)]
+enum Step {
+    Add(u64),
+    Accept(u64),
+    GiveUp(u64),
+    /// The process ends, and the last bytes of the file are lost.
+    Crash {
+        n_lost: usize,
+    },
+    Full(usize),
+    Room,
+}
+
+fn any_step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        4 => (0_u64..12).prop_map(Step::Add),
+        2 => (0_u64..12).prop_map(Step::Accept),
+        1 => (0_u64..12).prop_map(Step::GiveUp),
+        1 => prop_oneof![Just(0), 0_usize..40].prop_map(|n_lost| Step::Crash { n_lost }),
+        1 => (0_usize..300).prop_map(Step::Full),
+        1 => Just(Step::Room),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn no_finding_is_lost_and_none_is_invented(steps in vec(any_step(), 0..60)) {
+        let disk = TestDisk::default();
+        let mut ledger = open(&disk);
+        // The ids that were added and have no outcome, and those that were ever added.
+        let (mut waiting, mut added): (Vec<u64>, Vec<u64>) = (Vec::new(), Vec::new());
+        for step in steps {
+            match step {
+                Step::Add(id) if !ledger.contains(Fingerprint::from(id)) => {
+                    if ledger.add(&finding(id)).is_ok() {
+                        waiting.push(id);
+                        added.push(id);
+                    }
+                }
+                Step::Accept(id) if waiting.contains(&id) => {
+                    let _ = ledger.accept(Fingerprint::from(id));
+                    waiting.retain(|other| *other != id);
+                }
+                Step::GiveUp(id) if waiting.contains(&id) => {
+                    let _ = ledger.give_up(Fingerprint::from(id));
+                    waiting.retain(|other| *other != id);
+                }
+                Step::Crash { n_lost } => {
+                    drop(ledger);
+                    disk.with(|disk| {
+                        disk.room = None;
+                        let len = disk.bytes.len().saturating_sub(n_lost);
+                        disk.bytes.truncate(len);
+                    });
+                    ledger = open(&disk);
+                    let now = pending(&mut ledger);
+                    if n_lost == 0 {
+                        // Accepted findings may be repeated, if their outcome was not written.
+                        prop_assert!(waiting.iter().all(|id| now.contains(id)));
+                    }
+                    prop_assert!(now.iter().all(|id| added.contains(id)));
+                    waiting = now;
+                }
+                Step::Full(room) => disk.with(|disk| disk.room = Some(room)),
+                Step::Room => disk.with(|disk| disk.room = None),
+                _ => {}
+            }
+            prop_assert_eq!(pending(&mut ledger), waiting.clone());
+        }
+    }
+}
