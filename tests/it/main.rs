@@ -22,6 +22,7 @@ mod policy_tests;
 mod program;
 mod readme;
 mod reports;
+mod restart;
 mod scenarios;
 mod service;
 mod tidy;

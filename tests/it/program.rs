@@ -20,6 +20,7 @@ pub(crate) fn program() -> Command {
         .stdin(Stdio::null())
         .env_clear()
         .env("HOME", "/nonexistent")
+        .env("XDG_STATE_HOME", concat!(env!("CARGO_TARGET_TMPDIR"), "/state"))
         .env("COLUMNS", "100")
         .env("WATCHKEEPER_LOG", "off")
         .env("TMPDIR", std::env::temp_dir());

@@ -77,7 +77,9 @@ impl Backlog {
     pub fn finish(mut self) -> (Engine, Delivery, BacklogCounts) {
         let (n_dropped, findings) = self.open.take();
         self.counts.dropped = n_dropped;
-        findings.iter().for_each(|finding| self.deliver(finding));
+        for finding in &findings {
+            self.deliver(finding);
+        }
         self.delivery.commit();
         (self.engine, self.delivery, self.counts)
     }

@@ -58,7 +58,7 @@ impl Deliveries {
         loop {
             let now = SystemClock.uptime();
             state = match state.next(now) {
-                Next::Deliver(entry) => return Some(entry),
+                Next::Deliver(entry) => return Some(*entry),
                 Next::End => return None,
                 Next::Wait(None) => {
                     let waited = self.shared.changed.wait(state);

@@ -80,7 +80,7 @@ struct Delayed {
 /// The next step of the thread of a queue.
 #[derive(Debug)]
 pub(super) enum Next {
-    Deliver(Entry),
+    Deliver(Box<Entry>),
     /// Nothing is due: wait for a change, until a time at most.
     Wait(Option<Duration>),
     /// The queue is closed, and the sink receives nothing more.
@@ -149,28 +149,31 @@ impl State {
             let entry = self.delayed.remove(idx).entry;
             return self.deliver(entry);
         }
-        while self.delayed.len() < self.capacity {
-            let Some(entry) = self.pop() else { break };
-            let fingerprint = entry.finding.fingerprint;
-            let earlier = self.delayed.iter().rev().find(|delayed| {
-                let other = &delayed.entry.finding;
-                other.fingerprint == fingerprint
-            });
-            match earlier {
-                // The receiver learns of the steps of a finding in their order.
-                Some(earlier) => {
-                    let due = earlier.due;
-                    self.delayed.push(Delayed { entry, due });
-                }
-                None => return self.deliver(entry),
-            }
+        if let Some(entry) = self.first_waiting() {
+            return self.deliver(entry);
         }
         Next::Wait(self.delayed.iter().map(|delayed| delayed.due).min())
     }
 
+    /// Removes the first waiting finding that follows no delayed finding with its fingerprint.
+    /// The receiver learns of the steps of an episode in their order.
+    fn first_waiting(&mut self) -> Option<Entry> {
+        while self.delayed.len() < self.capacity {
+            let entry = self.pop()?;
+            let is_same =
+                |delayed: &&Delayed| delayed.entry.finding.fingerprint == entry.finding.fingerprint;
+            let Some(earlier) = self.delayed.iter().rev().find(is_same) else {
+                return Some(entry);
+            };
+            let due = earlier.due;
+            self.delayed.push(Delayed { entry, due });
+        }
+        None
+    }
+
     fn deliver(&mut self, entry: Entry) -> Next {
         self.delivering = Some(entry.is_stored);
-        Next::Deliver(entry)
+        Next::Deliver(Box::new(entry))
     }
 
     /// Takes the next finding of a closed queue. Each finding gets one attempt, but stored ones
@@ -178,7 +181,7 @@ impl State {
     fn last(&mut self) -> Next {
         let entry = match self.stored {
             Some(_) if self.has_failed_at_end => None,
-            Some(_) => self.pop(),
+            Some(_) => self.first_waiting(),
             None if self.delayed.is_empty() => self.pop(),
             None => Some(self.delayed.remove(0).entry),
         };
@@ -192,7 +195,9 @@ impl State {
         {
             let findings = stored.load(self.capacity);
             self.counts.dropped += stored.take_dropped();
-            findings.into_iter().for_each(|finding| self.append(finding, true));
+            for finding in findings {
+                self.append(finding, true);
+            }
         }
         self.waiting.pop_front()
     }
@@ -451,15 +456,16 @@ impl Failure {
     }
 }
 
-/// Returns the wait after an attempt: between zero and `initial * 2^(attempt - 1)`,
-/// `max` at most. The finding, the attempt and the process determine the wait,
-/// so that monitors do not retry at the same time.
+/// Returns the wait after an attempt: between zero and the longest one. The finding, the attempt
+/// and the process determine the wait, so that monitors do not retry at the same time.
 pub(super) fn backoff(retry: Retry, attempt: u32, finding: &Finding) -> Duration {
-    let factor = 2_u32.saturating_pow(attempt - 1);
-    let longest = retry.initial.saturating_mul(factor).min(retry.max);
+    let longest = retry.longest_wait(attempt);
     let hash = finding.id.and(Fingerprint::from(u64::from(attempt)));
     let hash = hash.and(Fingerprint::from(u64::from(std::process::id())));
     #[expect(clippy::cast_precision_loss, reason = "an approximate share is enough")]
     let share = hash.get() as f64 / u64::MAX as f64;
     Duration::try_from_secs_f64(longest.as_secs_f64() * share).unwrap_or(longest)
 }
+
+#[cfg(test)]
+mod tests;

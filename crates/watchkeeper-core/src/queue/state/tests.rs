@@ -1,0 +1,390 @@
+//! The state of a queue in virtual time.
+
+use std::{
+    collections::BTreeMap,
+    io,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use jiff::Timestamp;
+use proptest::{collection::vec, prelude::*};
+
+use super::{Entry, Failure, Next, PAUSE, RetryAfter, Shared, State};
+use crate::{
+    Finding, Fingerprint, Retry, Severity, ledger::Ledger, queue::QueueCounts,
+    queue::stored::Stored,
+};
+
+/// A ledger in memory, which outlives its queue. It may be full.
+#[derive(Clone, Default)]
+struct TestLedger(Arc<Mutex<Contents>>);
+
+#[derive(Default)]
+struct Contents {
+    /// All findings by number, each with whether it is pending.
+    findings: BTreeMap<u64, (Finding, bool)>,
+    accepted: Vec<Fingerprint>,
+    is_full: bool,
+}
+
+impl TestLedger {
+    fn with<T>(&self, change: impl FnOnce(&mut Contents) -> T) -> T {
+        change(&mut self.0.lock().unwrap())
+    }
+
+    fn end(&self, id: Fingerprint) {
+        self.with(|ledger| {
+            let found = ledger.findings.values_mut().find(|(finding, _)| finding.id == id);
+            let (_, is_pending) = found.expect("the finding was added");
+            assert!(*is_pending, "the outcome of {id} is recorded twice");
+            *is_pending = false;
+        });
+    }
+}
+
+impl Ledger for TestLedger {
+    fn contains(&self, id: Fingerprint) -> bool {
+        self.with(|ledger| ledger.findings.values().any(|(finding, _)| finding.id == id))
+    }
+
+    fn add(&mut self, finding: &Finding) -> io::Result<u64> {
+        self.with(|ledger| {
+            if ledger.is_full {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            let number = ledger.findings.len() as u64;
+            ledger.findings.insert(number, (finding.clone(), true));
+            Ok(number)
+        })
+    }
+
+    fn accept(&mut self, id: Fingerprint) -> io::Result<()> {
+        self.end(id);
+        self.with(|ledger| ledger.accepted.push(id));
+        Ok(())
+    }
+
+    fn give_up(&mut self, id: Fingerprint) -> io::Result<()> {
+        self.end(id);
+        Ok(())
+    }
+
+    fn n_pending(&self) -> usize {
+        self.with(|ledger| ledger.findings.values().filter(|(_, is_pending)| *is_pending).count())
+    }
+
+    fn pending(&mut self, from: u64, max: usize) -> Vec<(u64, Finding)> {
+        self.with(|ledger| {
+            let pending = ledger.findings.range(from..).filter(|(_, (_, is_pending))| *is_pending);
+            pending.map(|(number, (finding, _))| (*number, finding.clone())).take(max).collect()
+        })
+    }
+
+    fn give_up_least_severe(&mut self, _: u64) {
+        unreachable!("no test has that many findings");
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn state(capacity: usize, ledger: Option<&TestLedger>) -> State {
+    let stored = ledger.map(|ledger| Stored::new(Box::new(ledger.clone())));
+    Shared::new(capacity, stored).state.into_inner().unwrap()
+}
+
+/// Makes a finding. Those of one subject are steps of one episode.
+fn finding(id: u64, subject: u64) -> Finding {
+    let mut finding =
+        Finding::about_monitor(Timestamp::UNIX_EPOCH, "test", Severity::Low, id.to_string());
+    finding.id = Fingerprint::from(id);
+    finding.fingerprint = Fingerprint::from(subject);
+    finding
+}
+
+const RETRY: Retry = Retry::scheduled(&[
+    Duration::from_secs(5),
+    Duration::from_secs(300),
+    Duration::from_secs(1_800),
+]);
+
+fn secs(secs: u64) -> Duration {
+    Duration::from_secs(secs)
+}
+
+fn down() -> Failure {
+    Failure { text: "down".to_owned(), retry_after: Some(RetryAfter::Backoff) }
+}
+
+fn asks_to_wait(wait: Duration) -> Failure {
+    Failure { text: "busy".to_owned(), retry_after: Some(RetryAfter::Requested(wait)) }
+}
+
+#[track_caller]
+fn take(state: &mut State, now: Duration) -> Entry {
+    match state.next(now) {
+        Next::Deliver(entry) => *entry,
+        other => panic!("no finding is due: {other:?}"),
+    }
+}
+
+/// Takes a finding that is due, and lets the sink accept it. Returns its id.
+#[track_caller]
+fn accept(state: &mut State, now: Duration) -> u64 {
+    let entry = take(state, now);
+    let id = entry.finding.id.get();
+    state.settle(entry, Ok(()), RETRY, now);
+    id
+}
+
+/// Takes a finding that is due, and lets the sink fail.
+#[track_caller]
+fn fail(state: &mut State, now: Duration) {
+    let entry = take(state, now);
+    state.settle(entry, Err(down()), RETRY, now);
+}
+
+#[track_caller]
+fn wait(state: &mut State, now: Duration) -> Duration {
+    match state.next(now) {
+        Next::Wait(Some(until)) => until,
+        other => panic!("something is due: {other:?}"),
+    }
+}
+
+/// Lets time pass until a finding is due. Returns the time, and the finding.
+#[track_caller]
+fn next_attempt(state: &mut State, mut now: Duration) -> (Duration, Entry) {
+    loop {
+        match state.next(now) {
+            Next::Deliver(entry) => return (now, *entry),
+            Next::Wait(Some(until)) => now = until,
+            other => panic!("nothing will be due: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn attempts_follow_the_schedule() {
+    let mut state = state(8, None);
+    state.push(finding(1, 1));
+    let mut last = Duration::ZERO;
+    for longest in [0, 5, 300, 1_800] {
+        let (now, entry) = next_attempt(&mut state, last);
+        assert!(now <= last + secs(longest), "{now:?} after {last:?}");
+        assert_eq!(state.counts.failed, 0);
+        state.settle(entry, Err(down()), RETRY, now);
+        last = now;
+    }
+    assert_eq!((state.counts.failed, state.is_empty()), (1, true));
+}
+
+#[test]
+fn a_requested_wait_holds_all_findings() {
+    let mut state = state(8, None);
+    state.push(finding(1, 1));
+    state.push(finding(2, 2));
+    let entry = take(&mut state, Duration::ZERO);
+    state.settle(entry, Err(asks_to_wait(secs(60))), RETRY, Duration::ZERO);
+    assert_eq!(wait(&mut state, secs(59)), secs(60));
+    assert_eq!(accept(&mut state, secs(60)), 1);
+    assert_eq!(accept(&mut state, secs(60)), 2);
+}
+
+#[test]
+fn others_are_delivered_while_a_finding_waits_and_the_steps_of_an_episode_keep_their_order() {
+    let mut state = state(8, None);
+    state.push(finding(1, 1));
+    state.push(finding(2, 1));
+    state.push(finding(3, 3));
+    fail(&mut state, Duration::ZERO);
+    // The first attempt after a failure is the earlier one of the pause and the retry.
+    let now = wait(&mut state, Duration::ZERO);
+    assert!(now <= PAUSE);
+    let first = accept(&mut state, now);
+    let order = [first, accept(&mut state, now), accept(&mut state, now)];
+    let place = |id| order.iter().position(|other| *other == id).unwrap();
+    assert!(place(1) < place(2), "{order:?}");
+    assert!(state.is_empty());
+}
+
+#[test]
+fn after_a_success_all_findings_are_due() {
+    let mut state = state(8, None);
+    (1..=3).for_each(|id| state.push(finding(id, id)));
+    let mut now = Duration::ZERO;
+    for _ in 0..6 {
+        let (at, entry) = next_attempt(&mut state, now);
+        state.settle(entry, Err(down()), RETRY, at);
+        now = at;
+    }
+    let (now, entry) = next_attempt(&mut state, now);
+    state.settle(entry, Ok(()), RETRY, now);
+    accept(&mut state, now);
+    accept(&mut state, now);
+    assert!(state.is_empty());
+}
+
+#[test]
+fn findings_beyond_the_capacity_wait_in_the_ledger_in_order() {
+    let ledger = TestLedger::default();
+    let mut state = state(2, Some(&ledger));
+    (0..7).for_each(|id| state.push(finding(id, id)));
+    assert_eq!(state.waiting.len(), 2);
+    let order: Vec<u64> = (0..7).map(|_| accept(&mut state, Duration::ZERO)).collect();
+    assert_eq!(order, (0..7).collect::<Vec<_>>());
+    assert!(state.is_empty());
+    let counts = QueueCounts { received: 7, delivered: 7, ..QueueCounts::default() };
+    assert_eq!(state.counts, counts);
+}
+
+#[test]
+fn a_restart_delivers_what_has_no_outcome_and_nothing_else() {
+    let ledger = TestLedger::default();
+    let mut first = state(2, Some(&ledger));
+    (0..5).for_each(|id| first.push(finding(id, id)));
+    accept(&mut first, Duration::ZERO);
+    take(&mut first, Duration::ZERO);
+    first.end("killed");
+    let counts = QueueCounts { received: 5, delivered: 1, pending: 4, ..QueueCounts::default() };
+    assert_eq!(first.counts, counts);
+
+    let mut second = state(2, Some(&ledger));
+    (0..6).for_each(|id| second.push(finding(id, id)));
+    let order: Vec<u64> = (1..6).map(|_| accept(&mut second, Duration::ZERO)).collect();
+    assert_eq!(order, [1, 2, 3, 4, 5]);
+    assert!(second.is_empty());
+}
+
+#[test]
+fn a_closed_queue_leaves_stored_findings_to_the_next_start_after_a_failure() {
+    let ledger = TestLedger::default();
+    let mut state = state(8, Some(&ledger));
+    (0..4).for_each(|id| state.push(finding(id, id)));
+    state.is_closing = true;
+    accept(&mut state, Duration::ZERO);
+    fail(&mut state, Duration::ZERO);
+    assert!(matches!(state.next(Duration::ZERO), Next::End));
+    state.push(finding(9, 9));
+    state.end("closed");
+    let counts = QueueCounts { received: 5, delivered: 1, pending: 4, ..QueueCounts::default() };
+    assert_eq!(state.counts, counts);
+    assert_eq!(ledger.n_pending(), 4);
+}
+
+#[test]
+fn a_full_disk_keeps_findings_in_memory_and_stores_them_later() {
+    let ledger = TestLedger::default();
+    let mut first = state(8, Some(&ledger));
+    ledger.with(|ledger| ledger.is_full = true);
+    first.push(finding(1, 1));
+    first.push(finding(2, 2));
+    assert!(first.stored.as_ref().unwrap().is_failing());
+    assert_eq!(accept(&mut first, Duration::ZERO), 1);
+    ledger.with(|ledger| ledger.is_full = false);
+    first.push(finding(3, 3));
+    first.end("killed");
+    let counts = QueueCounts { received: 3, delivered: 1, pending: 2, ..QueueCounts::default() };
+    assert_eq!(first.counts, counts);
+
+    let mut second = state(8, Some(&ledger));
+    let mut order = [accept(&mut second, Duration::ZERO), accept(&mut second, Duration::ZERO)];
+    order.sort_unstable();
+    assert_eq!(order, [2, 3]);
+}
+
+/// A step of a queue's life.
+#[derive(Clone, Debug)]
+enum Step {
+    Push {
+        subject: u64,
+    },
+    Accept,
+    Fail,
+    Refuse,
+    Pass(u64),
+    Full(bool),
+    /// The process is killed and starts again.
+    Kill,
+    /// The queue is closed, and the process starts again.
+    Stop,
+}
+
+fn any_step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        6 => (0_u64..4).prop_map(|subject| Step::Push { subject }),
+        4 => Just(Step::Accept),
+        2 => Just(Step::Fail),
+        1 => Just(Step::Refuse),
+        2 => (1_u64..4_000).prop_map(Step::Pass),
+        1 => any::<bool>().prop_map(Step::Full),
+        1 => Just(Step::Kill),
+        1 => Just(Step::Stop),
+    ]
+}
+
+proptest! {
+    /// Findings are delivered in the order of each subject, none is lost without a count, and
+    /// none is delivered twice, whatever the sink does and whenever the process ends.
+    #[test]
+    fn keeps_its_promises(steps in vec(any_step(), 0..80), has_ledger: bool) {
+        let ledger = has_ledger.then(TestLedger::default);
+        let mut state = state(3, ledger.as_ref());
+        let (mut now, mut next_id) = (Duration::ZERO, 0);
+        let mut delivered: Vec<Finding> = Vec::new();
+        let mut was_full = false;
+        for step in steps {
+            match step {
+                Step::Push { subject } => {
+                    state.push(finding(next_id, subject));
+                    next_id += 1;
+                }
+                Step::Accept | Step::Fail | Step::Refuse => {
+                    if let Next::Deliver(entry) = state.next(now) {
+                        let outcome = match step {
+                            Step::Accept => {
+                                delivered.push(entry.finding.clone());
+                                Ok(())
+                            }
+                            Step::Fail => Err(down()),
+                            _ => Err(Failure { text: "no".to_owned(), retry_after: None }),
+                        };
+                        state.settle(*entry, outcome, RETRY, now);
+                    }
+                }
+                Step::Pass(n) => now += secs(n),
+                Step::Full(full) => {
+                    was_full |= full;
+                    if let Some(ledger) = &ledger {
+                        ledger.with(|ledger| ledger.is_full = full);
+                    }
+                }
+                Step::Kill | Step::Stop => {
+                    if matches!(step, Step::Stop) {
+                        state.is_closing = true;
+                        while let Next::Deliver(entry) = state.next(now) {
+                            delivered.push(entry.finding.clone());
+                            state.settle(*entry, Ok(()), RETRY, now);
+                        }
+                    }
+                    state.end("ended");
+                    let QueueCounts { received, delivered, dropped, failed, pending } = state.counts;
+                    prop_assert_eq!(received, delivered + dropped + failed + pending);
+                    let n_stored = ledger.as_ref().map_or(0, Ledger::n_pending);
+                    prop_assert_eq!(pending, n_stored as u64);
+                    state = self::state(3, ledger.as_ref());
+                }
+            }
+
+        }
+        let mut last: BTreeMap<u64, u64> = BTreeMap::new();
+        // Findings that cannot be stored do not wait for stored ones.
+        for finding in delivered.iter().filter(|_| !was_full) {
+            let (id, subject) = (finding.id.get(), finding.fingerprint.get());
+            let previous = last.insert(subject, id);
+            prop_assert!(previous < Some(id), "{} after {:?} of {}", id, previous, subject);
+        }
+    }
+}

@@ -1,0 +1,331 @@
+//! `watch` that is killed and started again, through the real program.
+
+use std::{
+    collections::BTreeMap,
+    env,
+    fmt::Write as _,
+    fs::{self, OpenOptions},
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    net::{TcpListener, TcpStream},
+    path::Path,
+    process::{Child, Command, Stdio},
+    sync::{
+        Arc, Mutex,
+        mpsc::{self, RecvTimeoutError},
+    },
+    thread,
+    time::Duration,
+};
+
+use serde_json::Value;
+use watchkeeper_core::{
+    Timestamp,
+    clock::{Clock as _, SystemClock},
+};
+
+use crate::program::{Folder, program};
+
+/// Timeout that only a failing test reaches.
+const LONG: Duration = Duration::from_secs(120);
+/// The pause between two looks at the results, and the number of looks before a test fails.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(50);
+const N_LOOKS: usize = 2_400;
+/// The message after the existing files were read.
+const STARTED: &str = "read ";
+
+/// A generator of numbers, SplitMix64 by Sebastiano Vigna.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, n: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ (z >> 31)) % n
+    }
+}
+
+/// Returns the lines of a session, with the numbers of its calls: loops that end, and the end
+/// of the session.
+fn session_lines(session: usize, dice: &mut Dice) -> Vec<String> {
+    let mut lines = vec!["\"prompt\",\"text\":\"go\"".to_owned()];
+    for round in 0..3 {
+        let arguments = format!("{{\"command\":\"make {round}\"}}");
+        for n in 0..2 + dice.roll(6) {
+            let id = format!("{round}-{n}");
+            lines.push(format!(
+                "\"tool_call\",\"id\":\"{id}\",\"tool\":\"Bash\",\"arguments\":{arguments}"
+            ));
+            lines.push(format!(
+                "\"tool_result\",\"id\":\"{id}\",\"ok\":true,\"output\":\"nothing to be done\""
+            ));
+        }
+    }
+    lines.push("\"session_end\"".to_owned());
+    let line = |event: &String| format!("\"session\":\"s{session}\",\"event\":{event}");
+    lines.iter().map(line).collect()
+}
+
+/// Appends lines to the file of their sessions, with the present time.
+fn append(folder: &Path, lines: &[(usize, String)]) {
+    let at: Timestamp = SystemClock.now();
+    for (session, line) in lines {
+        let path = folder.join(format!("s{session}.ndjson"));
+        let mut file = OpenOptions::new().create(true).append(true).open(path).unwrap();
+        writeln!(file, "{{\"at\":\"{at}\",{line}}}").unwrap();
+    }
+}
+
+/// A receiver on loopback that accepts seven of ten requests, and answers the others with 503.
+struct Receiver {
+    url: String,
+    /// The number of times that each finding was accepted.
+    accepted: Arc<Mutex<BTreeMap<String, usize>>>,
+}
+
+impl Receiver {
+    fn start(seed: u64) -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        let accepted: Arc<Mutex<BTreeMap<String, usize>>> = Arc::default();
+        let received = accepted.clone();
+        // Ends with the process of the tests.
+        thread::spawn(move || {
+            let mut dice = Dice(seed);
+            for stream in listener.incoming().map_while(Result::ok) {
+                let Some(body) = read_body(&stream) else { continue };
+                let is_accepted = dice.roll(10) < 7;
+                if is_accepted {
+                    let body: Value = serde_json::from_str(&body).unwrap();
+                    // The finding is the body, or its `data`.
+                    let finding = if body["id"].is_string() { &body } else { &body["data"] };
+                    if is_of_session(finding) {
+                        *received.lock().unwrap().entry(id_of(finding)).or_default() += 1;
+                    }
+                }
+                let status = if is_accepted { "204 No Content" } else { "503 Service Unavailable" };
+                // The sender may have been killed.
+                let _ = write!(
+                    &stream,
+                    "HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+                );
+            }
+        });
+        Self { url, accepted }
+    }
+}
+
+fn read_body(stream: &TcpStream) -> Option<String> {
+    let mut reader = BufReader::new(stream);
+    let mut len = 0;
+    loop {
+        let mut line = String::new();
+        reader.read_line(&mut line).ok().filter(|n| 0 < *n)?;
+        if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
+            len = value.trim().parse().ok()?;
+        }
+        if line == "\r\n" {
+            break;
+        }
+    }
+    let mut body = vec![0; len];
+    reader.read_exact(&mut body).ok()?;
+    String::from_utf8(body).ok()
+}
+
+/// A folder with sessions, a policy, the state and the file of a sink.
+struct Setup {
+    folder: Folder,
+    receiver: Receiver,
+}
+
+impl Setup {
+    fn new(seed: u64) -> Self {
+        let (folder, receiver) = (Folder::new(), Receiver::start(seed));
+        fs::create_dir(folder.path().join("sessions")).unwrap();
+        let url = &receiver.url;
+        let policy = format!(
+            "version = 1\n\
+             [monitor]\n\
+             check_interval = \"20ms\"\n\
+             state_dir = \"state\"\n\
+             [detectors.repeated_call]\n\
+             kind = \"repeat-tool-call\"\n\
+             levels = [{{ at = 3, severity = \"medium\" }}, {{ at = 5, severity = \"high\" }}]\n\
+             [sinks.file]\n\
+             path = \"findings.ndjson\"\n\
+             [secrets]\n\
+             url = {{ file = \"url\" }}\n\
+             [sinks.webhook]\n\
+             url = {{ secret = \"url\" }}\n\
+             allow_private = true\n\
+             retry = {{ max_attempts = 1000, initial = \"5ms\", max = \"20ms\" }}\n\
+             [[routes]]\n\
+             match = {{ kind = \"repeat-tool-call\" }}\n\
+             send_resolved = true\n\
+             sinks = [\"file\", \"webhook\"]\n",
+        );
+        folder.write("policy.toml", policy);
+        let secret = folder.write("url", url);
+        let status = Command::new("chmod").arg("600").arg(secret).status().unwrap();
+        assert!(status.success());
+        Self { folder, receiver }
+    }
+
+    fn sessions(&self) -> std::path::PathBuf {
+        self.folder.path().join("sessions")
+    }
+
+    /// Starts to watch, and waits for a line that begins with `message`.
+    fn watch(&self, message: &'static str) -> Child {
+        let mut command = program();
+        command.current_dir(self.folder.path()).args(["watch", "--policy", "policy.toml"]);
+        let mut child =
+            command.arg("sessions").stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let err = BufReader::new(child.stderr.take().unwrap());
+        let (sender, started) = mpsc::channel();
+        thread::spawn(move || {
+            for line in err.lines().map_while(Result::ok) {
+                if line.starts_with(message) {
+                    let _ = sender.send(());
+                }
+            }
+        });
+        started.recv_timeout(LONG).expect("the program should watch");
+        child
+    }
+
+    /// Returns the findings in the file.
+    fn file(&self) -> Vec<Value> {
+        let text = fs::read_to_string(self.folder.path().join("findings.ndjson"));
+        let text = text.unwrap_or_default();
+        let findings = text.lines().map(|line| serde_json::from_str(line).unwrap());
+        findings.filter(is_of_session).collect()
+    }
+
+    /// Returns the number of times that each finding is in the file.
+    fn in_file(&self) -> BTreeMap<String, usize> {
+        let mut counts = BTreeMap::new();
+        for finding in self.file() {
+            *counts.entry(id_of(&finding)).or_default() += 1;
+        }
+        counts
+    }
+
+    /// Waits until a condition holds, and returns its value. Returns the last error at the
+    /// timeout.
+    fn until<T>(&self, condition: impl Fn(&Self) -> Result<T, String>) -> Result<T, String> {
+        let (_sender, timer) = mpsc::channel::<()>();
+        for _ in 0..N_LOOKS {
+            if let Ok(value) = condition(self) {
+                return Ok(value);
+            }
+            let _ = timer.recv_timeout(BETWEEN_LOOKS);
+        }
+        condition(self)
+    }
+
+    /// Waits until both sinks have received all findings.
+    fn wait_for(&self, expected: &BTreeMap<String, String>) -> Result<(), String> {
+        self.until(|setup| {
+            let accepted = setup.receiver.accepted.lock().unwrap().clone();
+            let mut missing = String::new();
+            for (sink, counts) in [("file", setup.in_file()), ("webhook", accepted)] {
+                for (_, finding) in expected.iter().filter(|(id, _)| !counts.contains_key(*id)) {
+                    writeln!(missing, "{sink} has not received {finding}").unwrap();
+                }
+            }
+            if missing.is_empty() { Ok(()) } else { Err(missing) }
+        })
+    }
+}
+
+/// Returns the findings of a run that is not interrupted, as JSON by their ids.
+fn expected(lines: &[(usize, String)]) -> BTreeMap<String, String> {
+    let setup = Setup::new(0);
+    let mut child = setup.watch(STARTED);
+    append(&setup.sessions(), lines);
+    // The file has the findings in order: those of a last session are behind all others.
+    let last = lines.iter().map(|(session, _)| session + 1).max().unwrap();
+    let mut dice = Dice(0);
+    let sentinel = session_lines(last, &mut dice).into_iter().map(|line| (last, line));
+    append(&setup.sessions(), &sentinel.collect::<Vec<_>>());
+    let is_last = |finding: &Value| {
+        finding["session"] == format!("s{last}") && finding["status"] == "resolved"
+    };
+    let findings = setup.until(|setup| {
+        let findings = setup.file();
+        let is_complete = findings.iter().any(is_last);
+        if is_complete { Ok(findings) } else { Err(format!("only {} findings", findings.len())) }
+    });
+    let findings = findings.expect("the last session has findings");
+    kill(&mut child);
+    let others = findings.iter().filter(|finding| finding["session"] != format!("s{last}"));
+    others.map(|finding| (id_of(finding), finding.to_string())).collect()
+}
+
+/// Returns whether a finding is about a session, not about a sink that fails.
+fn is_of_session(finding: &Value) -> bool {
+    finding["session"] != ""
+}
+
+fn id_of(finding: &Value) -> String {
+    finding["id"].as_str().unwrap().to_owned()
+}
+
+fn kill(child: &mut Child) {
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+/// Kills `watch` at random moments. `WATCHKEEPER_KILLS` sets their number, and
+/// `WATCHKEEPER_SEED` the moments; a failure prints both.
+#[test]
+fn kills_lose_no_finding_and_repeat_one_at_most() {
+    let number = |name: &str, default| {
+        env::var(name).map_or(default, |text| text.parse().expect("a number"))
+    };
+    let n_kills: usize = number("WATCHKEEPER_KILLS", 100).try_into().unwrap();
+    let seed = number("WATCHKEEPER_SEED", u64::from(std::process::id()));
+    eprintln!("WATCHKEEPER_KILLS={n_kills} WATCHKEEPER_SEED={seed}");
+    let mut dice = Dice(seed);
+
+    let mut lines = Vec::new();
+    for session in 0..n_kills.div_ceil(2) {
+        lines.extend(session_lines(session, &mut dice).into_iter().map(|line| (session, line)));
+    }
+    let setup = Setup::new(seed);
+    let per_round = lines.len().div_ceil(2 * n_kills);
+    let mut parts = lines.chunks(per_round);
+    // Findings that ended before the first start are not delivered.
+    kill(&mut setup.watch(STARTED));
+    for _ in 0..n_kills {
+        let mut child = setup.watch("watching ");
+        append(&setup.sessions(), parts.next().unwrap_or_default());
+        // The pause is the moment of the kill.
+        let (_sender, timer) = mpsc::channel::<()>();
+        let pause = Duration::from_millis(dice.roll(150));
+        assert_eq!(timer.recv_timeout(pause), Err(RecvTimeoutError::Timeout));
+        kill(&mut child);
+        append(&setup.sessions(), parts.next().unwrap_or_default());
+    }
+    let expected = expected(&lines);
+    assert!(n_kills < expected.len(), "{} findings", expected.len());
+    let mut child = setup.watch(STARTED);
+    let received = setup.wait_for(&expected);
+    kill(&mut child);
+    received.unwrap_or_else(|missing| panic!("{missing}"));
+
+    let accepted = setup.receiver.accepted.lock().unwrap().clone();
+    for (sink, counts) in [("file", setup.in_file()), ("webhook", accepted)] {
+        let mut message = String::new();
+        for (id, n) in &counts {
+            if !expected.contains_key(id) {
+                let _ = writeln!(message, "{sink}: {id} is invented ({n})");
+            }
+        }
+        assert!(message.is_empty(), "{message}");
+        let n_repeated: usize = counts.values().map(|n| n - 1).sum();
+        assert!(n_repeated <= n_kills, "{sink}: {n_repeated} repeated findings");
+    }
+}
