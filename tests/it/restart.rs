@@ -33,7 +33,7 @@ const N_LOOKS: usize = 2_400;
 /// The message after the existing files were read.
 const STARTED: &str = "read ";
 
-/// A generator of numbers, SplitMix64 by Sebastiano Vigna.
+/// A generator of numbers: `SplitMix64` by Sebastiano Vigna.
 struct Dice(u64);
 
 impl Dice {
@@ -143,30 +143,27 @@ impl Setup {
     fn new(seed: u64) -> Self {
         let (folder, receiver) = (Folder::new(), Receiver::start(seed));
         fs::create_dir(folder.path().join("sessions")).unwrap();
-        let url = &receiver.url;
-        let policy = format!(
-            "version = 1\n\
+        let policy = "version = 1\n\
              [monitor]\n\
              check_interval = \"20ms\"\n\
              state_dir = \"state\"\n\
              [detectors.repeated_call]\n\
              kind = \"repeat-tool-call\"\n\
-             levels = [{{ at = 3, severity = \"medium\" }}, {{ at = 5, severity = \"high\" }}]\n\
+             levels = [{ at = 3, severity = \"medium\" }, { at = 5, severity = \"high\" }]\n\
              [sinks.file]\n\
              path = \"findings.ndjson\"\n\
              [secrets]\n\
-             url = {{ file = \"url\" }}\n\
+             url = { file = \"url\" }\n\
              [sinks.webhook]\n\
-             url = {{ secret = \"url\" }}\n\
+             url = { secret = \"url\" }\n\
              allow_private = true\n\
-             retry = {{ max_attempts = 1000, initial = \"5ms\", max = \"20ms\" }}\n\
+             retry = { max_attempts = 1000, initial = \"5ms\", max = \"20ms\" }\n\
              [[routes]]\n\
-             match = {{ kind = \"repeat-tool-call\" }}\n\
+             match = { kind = \"repeat-tool-call\" }\n\
              send_resolved = true\n\
-             sinks = [\"file\", \"webhook\"]\n",
-        );
+             sinks = [\"file\", \"webhook\"]\n";
         folder.write("policy.toml", policy);
-        let secret = folder.write("url", url);
+        let secret = folder.write("url", &receiver.url);
         let status = Command::new("chmod").arg("600").arg(secret).status().unwrap();
         assert!(status.success());
         Self { folder, receiver }

@@ -9,12 +9,14 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("watchkeeper-core", &[]),
     ("watchkeeper-policy", &["watchkeeper-core"]),
     ("watchkeeper-sources", &["watchkeeper-core"]),
+    ("watchkeeper-delivery", &["watchkeeper-core"]),
     ("watchkeeper-sinks", &["watchkeeper-core"]),
     ("watchkeeper-testing", &["watchkeeper-core"]),
     (
         "watchkeeper-cli",
         &[
             "watchkeeper-core",
+            "watchkeeper-delivery",
             "watchkeeper-policy",
             "watchkeeper-sinks",
             "watchkeeper-sources",

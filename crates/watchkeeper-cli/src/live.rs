@@ -2,7 +2,6 @@
 //! `demo`. Data flows one way: follower → backlog, then follower → monitor.
 
 use std::{
-    collections::BTreeMap,
     env,
     io::{self, Write as _},
     path::PathBuf,
@@ -19,8 +18,8 @@ use signal_hook::{
     iterator::{Handle, Signals},
 };
 use watchkeeper_core::{
-    Engine, Event, Finding, Monitor, SessionId, SignedDuration, Timestamp,
-    author::{known_time, make_safe},
+    Engine, Event, Finding, Monitor, SignedDuration,
+    author::make_safe,
     clock::{Clock as _, Deadline, SystemClock},
     embed::{
         Backlog, Delivery, Feed, MonitorConfig, MonitorCounts, Queue, Registry, Router,
@@ -33,7 +32,10 @@ use watchkeeper_sources::{
     FollowOptions, FollowReport, Follower, ProcessOptions, ProcessTracker, Update, Waker,
 };
 
+use self::order::{correct_clocks, take_in_order};
 use crate::watch_state::WatchState;
+
+mod order;
 
 /// Maximum wait for a change before the follower looks again.
 const WAIT: Duration = Duration::from_secs(1);
@@ -44,9 +46,6 @@ const LAST_LOOK: Duration = Duration::from_secs(1);
 /// Age at the start above which a finding is delivered only if it is still open in a session
 /// that goes on, if its session file is first read after the start.
 const MAX_AGE: SignedDuration = SignedDuration::from_mins(10);
-
-/// Time by which an event may be ahead of the wall clock.
-const MAX_AHEAD: SignedDuration = SignedDuration::from_secs(5);
 
 const HANGUP: &str = "note: SIGHUP is ignored; to use a changed policy, restart the program\n";
 const HANGUP_ENDS: &str = "note: stopping after SIGHUP, which the end of a terminal sends; to \
@@ -118,7 +117,9 @@ impl LiveMonitor {
         let queues = policy.sinks.into_iter().map(queue).collect();
         let router = Router::new(policy.routes, &ids);
         let mut delivery = Delivery::with_observers(router, queues, observers);
-        damages.iter().for_each(|finding| delivery.deliver(finding));
+        for finding in &damages {
+            delivery.deliver(finding);
+        }
         let mut follow = FollowOptions { kind: source, ..FollowOptions::default() };
         // Sessions that changed since the end of the last run may have new findings.
         follow.recent = follow.recent.saturating_add(now.duration_since(stopped_at));
@@ -151,7 +152,9 @@ impl LiveMonitor {
 
         let running = Monitor::new(engine, delivery, config).start()?;
         let feed = running.feed();
-        failure.into_iter().for_each(|finding| _ = feed.report(finding));
+        if let Some(failure) = failure {
+            feed.report(failure);
+        }
         let mut batch = Vec::new();
         let mut is_held = false;
         while !is_stopped() && running.is_running() {
@@ -232,7 +235,9 @@ fn advance(state: &mut Option<WatchState>, event: &Event) {
 /// Stores how far the files were read.
 fn commit(state: &mut Option<WatchState>, feed: &Feed) {
     let failure = state.as_mut().filter(|state| state.is_dirty()).and_then(WatchState::commit);
-    failure.into_iter().for_each(|finding| _ = feed.report(finding));
+    if let Some(failure) = failure {
+        feed.report(failure);
+    }
 }
 
 fn observe(processes: &mut Option<ProcessTracker>, event: &Event) {
@@ -336,48 +341,6 @@ fn collect(
     }
 }
 
-/// Moves the events of sessions whose clock is ahead of `now`, so that the latest one is
-/// not: the wall clock may have been set back. The periods between the events stay.
-fn correct_clocks(batch: &mut [Event], now: Timestamp) {
-    let mut ahead: BTreeMap<SessionId, SignedDuration> = BTreeMap::new();
-    for event in &*batch {
-        let by = event.at.duration_since(now);
-        if MAX_AHEAD < by {
-            let longest = ahead.entry(event.session.clone()).or_default();
-            *longest = by.max(*longest);
-        }
-    }
-    if ahead.is_empty() {
-        return;
-    }
-    for event in batch {
-        if let (Some(by), Some(at)) = (ahead.get(&event.session), known_time(event.at)) {
-            event.at = at.saturating_sub(*by).unwrap_or(now);
-        }
-    }
-}
-
-/// Removes all events from `batch` and returns them in order of time over all
-/// files.
-fn take_in_order(batch: &mut Vec<Event>) -> impl Iterator<Item = Event> {
-    // Events of one file keep their order even if a timestamp goes back.
-    let mut clocks: BTreeMap<Arc<str>, Timestamp> = BTreeMap::new();
-    let mut events: Vec<(Timestamp, Event)> = Vec::with_capacity(batch.len());
-    for event in batch.drain(..) {
-        let at = match &event.origin {
-            Some(origin) => {
-                let clock = clocks.entry(origin.file.clone()).or_insert(event.at);
-                *clock = event.at.max(*clock);
-                *clock
-            }
-            None => event.at,
-        };
-        events.push((at, event));
-    }
-    events.sort_by_key(|(at, _)| *at);
-    events.into_iter().map(|(_, event)| event)
-}
-
 impl Stopper {
     pub(crate) fn stop(&self) {
         self.is_stopped.store(true, Ordering::Release);
@@ -412,35 +375,5 @@ impl SignalListener {
     pub(crate) fn finish(self) -> bool {
         self.handle.close();
         self.thread.join().unwrap_or(false)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use watchkeeper_core::{Event, EventKind, SignedDuration, Timestamp, author::untimed};
-
-    use super::correct_clocks;
-
-    #[test]
-    fn moves_sessions_whose_clock_is_ahead() {
-        let now: Timestamp = "2026-11-01T08:00:00Z".parse().unwrap();
-        for (secs, expected) in [
-            (vec![-60, 0, 5], vec![-60, 0, 5]),
-            (vec![-60, 0, 6], vec![-66, -6, 0]),
-            (vec![7_200, 10_800, 7_300], vec![-3_600, 0, -3_500]),
-        ] {
-            let event = |secs: &i64, session: &str| {
-                Event::new(now + SignedDuration::from_secs(*secs), session, EventKind::TurnEnd)
-            };
-            let mut batch: Vec<Event> = secs.iter().map(|secs| event(secs, "ahead")).collect();
-            batch.push(event(&-9, "other"));
-            batch.push(Event::new(untimed(3), "ahead", EventKind::TurnEnd));
-            correct_clocks(&mut batch, now);
-            let (untimed_event, batch) = batch.split_last().unwrap();
-            assert_eq!(untimed_event.at, untimed(3));
-            let corrected: Vec<i64> =
-                batch.iter().map(|event| event.at.duration_since(now).as_secs()).collect();
-            assert_eq!(corrected, [expected, vec![-9]].concat());
-        }
     }
 }

@@ -1,4 +1,5 @@
 mod deliveries;
+mod outages;
 mod state;
 mod stored;
 #[cfg(test)]
@@ -12,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-pub(crate) use self::state::Outages;
+pub(crate) use self::outages::Outages;
 pub use self::{deliveries::Deliveries, state::QueueCounts};
 use self::{
     state::{Shared, State},

@@ -1,4 +1,8 @@
-use std::{collections::HashMap, io, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    io, mem,
+    sync::Arc,
+};
 
 use watchkeeper_core::{Event, Fingerprint, SignedDuration, Timestamp, clock::Clock};
 
@@ -25,11 +29,11 @@ const RECORD_LEN: u64 = 36;
 pub struct Cursors<S> {
     file: RecordFile<S>,
     /// By the hash of the path.
-    cursors: HashMap<Fingerprint, Cursor>,
+    lines: HashMap<Fingerprint, Cursor>,
     /// The second of the last commit of an earlier process; `None` at the first start.
     stopped_at: Option<i64>,
     /// The lines since the last commit.
-    next: HashMap<Arc<str>, u64>,
+    next: BTreeMap<Arc<str>, u64>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -59,15 +63,15 @@ impl Cursor {
 impl<S: Storage> Cursors<S> {
     /// Reads the cursors of an earlier process; an empty file is a new one.
     pub fn open(storage: S, clock: &dyn Clock) -> io::Result<Self> {
-        let mut cursors = HashMap::new();
+        let mut lines = HashMap::new();
         let mut stopped_at = None;
         let file = RecordFile::open(storage, NAME, |_, body| {
             let Some((path, cursor)) = Cursor::parse(body) else { return false };
             stopped_at = stopped_at.max(Some(cursor.second));
-            cursors.insert(path, cursor);
+            lines.insert(path, cursor);
             true
         })?;
-        let mut opened = Self { file, cursors, stopped_at, next: HashMap::new() };
+        let mut opened = Self { file, lines, stopped_at, next: BTreeMap::new() };
         if stopped_at.is_none() {
             // A session that begins after the end of this process is new to the next one.
             let start = Cursor { line: 0, second: clock.now().as_second() };
@@ -85,7 +89,7 @@ impl<S: Storage> Cursors<S> {
         let Some(stopped_at) = self.stopped_at else { return false };
         let origin = event.origin.as_ref();
         let cursor = origin.and_then(|origin| {
-            let cursor = self.cursors.get(&Fingerprint::of(&*origin.file))?;
+            let cursor = self.lines.get(&Fingerprint::of(&*origin.file))?;
             Some((cursor, origin))
         });
         match cursor {
@@ -119,9 +123,9 @@ impl<S: Storage> Cursors<S> {
     pub fn commit(&mut self, clock: &dyn Clock) -> io::Result<()> {
         let second = clock.now().as_second();
         let mut written = Ok(());
-        for (path, line) in self.next.drain() {
+        for (path, line) in mem::take(&mut self.next) {
             let (path, cursor) = (Fingerprint::of(&*path), Cursor { line, second });
-            self.cursors.insert(path, cursor);
+            self.lines.insert(path, cursor);
             written = written.and(self.file.append_or_keep(&cursor.encode(path)));
         }
         self.compact_if_large(clock);
@@ -129,13 +133,13 @@ impl<S: Storage> Cursors<S> {
     }
 
     fn compact_if_large(&mut self, clock: &dyn Clock) {
-        let live_bytes = self.cursors.len() as u64 * RECORD_LEN;
+        let live_bytes = self.lines.len() as u64 * RECORD_LEN;
         if self.file.len() <= MIN_COMPACTED.max(3 * live_bytes) {
             return;
         }
         let oldest = clock.now().as_second() - REMEMBERED.as_secs();
-        self.cursors.retain(|_, cursor| oldest <= cursor.second);
-        let bodies = self.cursors.iter().map(|(path, cursor)| cursor.encode(*path));
+        self.lines.retain(|_, cursor| oldest <= cursor.second);
+        let bodies = self.lines.iter().map(|(path, cursor)| cursor.encode(*path));
         // A failure leaves the file unchanged; the next commit tries again.
         let _ = self.file.replace(bodies.map(NewBody::Bytes));
     }

@@ -79,8 +79,8 @@ impl Deliveries {
         self.log(&state, &outcome);
         if state.is_abandoned {
             // The finding is counted already. If it is stored, it is not delivered again.
-            if let (Ok(()), Some(stored)) = (outcome, &mut state.stored) {
-                stored.accept(&entry);
+            if outcome.is_ok() {
+                state.accept(&entry);
             }
             return;
         }

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use super::stored::Stored;
+use super::{outages::Outages, stored::Stored};
 use crate::{Finding, Fingerprint, Retry, SinkError, panic_message, sink::error_chain};
 
 /// The `tracing` target of everything that sinks do.
@@ -100,7 +100,9 @@ impl State {
             let is_stored = stored.add(&finding, has_room);
             if is_stored && was_failing {
                 let delayed = self.delayed.iter_mut().map(|delayed| &mut delayed.entry);
-                self.waiting.iter_mut().chain(delayed).for_each(|entry| stored.add_late(entry));
+                for entry in self.waiting.iter_mut().chain(delayed) {
+                    entry.is_stored = entry.is_stored || stored.add_late(&entry.finding);
+                }
             }
             self.counts.dropped += stored.take_dropped();
             if is_stored {
@@ -124,8 +126,10 @@ impl State {
             let is_least = |entry: &Entry| Some(entry.finding.severity) == least;
             let oldest = self.waiting.iter().position(is_least);
             let dropped = oldest.and_then(|idx| self.waiting.remove(idx));
-            if let (Some(dropped), Some(stored)) = (dropped, &mut self.stored) {
-                stored.give_up(&dropped);
+            if let (Some(dropped), Some(stored)) = (dropped, &mut self.stored)
+                && dropped.is_stored
+            {
+                stored.give_up(dropped.finding.id);
             }
         }
         self.append(finding, false);
@@ -227,9 +231,7 @@ impl State {
             Ok(()) => {
                 settled.is_changed = self.outages.record::<String>(Ok(()));
                 self.counts.delivered += 1;
-                if let Some(stored) = &mut self.stored {
-                    stored.accept(&entry);
-                }
+                self.accept(&entry);
                 // The receiver works: nothing has to wait any longer.
                 self.delayed.iter_mut().for_each(|delayed| delayed.due = now);
                 self.paused_until = Duration::ZERO;
@@ -271,12 +273,19 @@ impl State {
                 self.last_error = Some(text);
                 settled.n_lost = Some(self.counts.lost());
                 settled.is_changed = true;
-                if let Some(stored) = &mut self.stored {
-                    stored.give_up(&entry);
+                if let Some(stored) = self.stored.as_mut().filter(|_| entry.is_stored) {
+                    stored.give_up(entry.finding.id);
                 }
             }
         }
         settled
+    }
+
+    /// Lets the ledger remember that the sink has accepted a finding.
+    pub(super) fn accept(&mut self, entry: &Entry) {
+        if let Some(stored) = self.stored.as_mut().filter(|_| entry.is_stored) {
+            stored.accept(entry.finding.id);
+        }
     }
 
     fn delay(&mut self, entry: Entry, now: Duration, wait: Duration, pause: Duration) {
@@ -328,30 +337,6 @@ pub(super) struct Settled {
     pub(super) wait: Option<Duration>,
     /// An outage began or ended, or a finding was lost.
     pub(super) is_changed: bool,
-}
-
-/// The times in which every attempt of a sink fails.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Outages {
-    /// The number of outages so far.
-    pub(crate) n: u64,
-    /// The error that began the present outage.
-    pub(crate) cause: Option<String>,
-}
-
-impl Outages {
-    /// Records the outcome of an attempt. Returns whether an outage began or ended.
-    pub(super) fn record<E: ToString>(&mut self, outcome: Result<(), &E>) -> bool {
-        match outcome {
-            Ok(()) => self.cause.take().is_some(),
-            Err(_) if self.cause.is_some() => false,
-            Err(cause) => {
-                self.n += 1;
-                self.cause = Some(cause.to_string());
-                true
-            }
-        }
-    }
 }
 
 /// The outcomes of the findings that a queue received.

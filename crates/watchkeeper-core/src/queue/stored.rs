@@ -2,7 +2,7 @@
 
 use std::mem;
 
-use super::state::{Entry, Outages};
+use super::outages::Outages;
 use crate::{Finding, Fingerprint, ledger::Ledger};
 
 /// The largest number of findings that wait in the ledger alone.
@@ -67,12 +67,11 @@ impl Stored {
         true
     }
 
-    /// Stores a finding in memory that could not be stored before.
-    pub(super) fn add_late(&mut self, entry: &mut Entry) {
+    /// Stores a finding in memory that could not be stored before. Returns whether it is stored
+    /// now.
+    pub(super) fn add_late(&mut self, finding: &Finding) -> bool {
         // Behind findings that are in the ledger alone, it would be loaded again.
-        if !entry.is_stored && self.is_in_memory() && !self.is_failing() {
-            entry.is_stored = self.add(&entry.finding, true);
-        }
+        self.is_in_memory() && !self.is_failing() && self.add(finding, true)
     }
 
     /// Returns at most `max` findings that were in the ledger alone, the oldest first.
@@ -91,18 +90,14 @@ impl Stored {
         findings.into_iter().map(|(_, finding)| finding).collect()
     }
 
-    pub(super) fn accept(&mut self, entry: &Entry) {
-        if entry.is_stored {
-            let accepted = self.ledger.accept(entry.finding.id);
-            self.outages.record(accepted.as_ref().map(drop));
-        }
+    pub(super) fn accept(&mut self, id: Fingerprint) {
+        let accepted = self.ledger.accept(id);
+        self.outages.record(accepted.as_ref().map(drop));
     }
 
-    pub(super) fn give_up(&mut self, entry: &Entry) {
-        if entry.is_stored {
-            let given_up = self.ledger.give_up(entry.finding.id);
-            self.outages.record(given_up.as_ref().map(drop));
-        }
+    pub(super) fn give_up(&mut self, id: Fingerprint) {
+        let given_up = self.ledger.give_up(id);
+        self.outages.record(given_up.as_ref().map(drop));
     }
 
     pub(super) fn sync(&mut self) {
