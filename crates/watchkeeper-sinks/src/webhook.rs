@@ -12,6 +12,7 @@ use std::{
     fmt,
     io::{self, Read as _},
     path::PathBuf,
+    time::Duration,
 };
 
 use ureq::{
@@ -38,6 +39,9 @@ use self::{
 const MAX_BODY: u64 = 64 << 10;
 /// The longest body of a request, in bytes.
 const MAX_REQUEST: usize = 256 << 10;
+
+/// The target of log messages.
+const TARGET: &str = "watchkeeper::sink";
 
 /// Posts each finding to a URL as JSON.
 pub struct Webhook {
@@ -115,14 +119,8 @@ impl Sink for Webhook {
             let reason = format!("the request has {len} bytes, and may have {MAX_REQUEST}");
             return Err(SinkError::refused(reason));
         }
-        match self.rate_limit.as_mut().map(|limit| limit.take(finding.id, self.clock.uptime())) {
-            Some(Permit::After(wait)) => {
-                return Err(SinkError::postponed("`rate_limit` is reached", wait));
-            }
-            Some(Permit::Now { held }) if held != 0 => {
-                tracing::info!(held, "`rate_limit` held back findings, which are sent");
-            }
-            _ => {}
+        if let Some(limit) = &mut self.rate_limit {
+            check_rate(limit, finding, self.clock.uptime())?;
         }
         let now = self.clock.now();
         let id = finding.id.to_string();
@@ -147,6 +145,18 @@ impl Sink for Webhook {
 
     fn retry(&self) -> Retry {
         self.retry
+    }
+}
+
+/// Postpones a finding that is above the rate limit.
+fn check_rate(limit: &mut RateLimit, finding: &Finding, now: Duration) -> Result<(), SinkError> {
+    match limit.take(finding.id, now) {
+        Permit::Now { held: 0 } => Ok(()),
+        Permit::Now { held } => {
+            tracing::info!(target: TARGET, held, "findings above `rate_limit` have waited");
+            Ok(())
+        }
+        Permit::After(wait) => Err(SinkError::postponed("`rate_limit` is reached", wait)),
     }
 }
 

@@ -311,6 +311,9 @@ fn for_each_text(value: &Value, check: &mut dyn FnMut(&str)) {
 }
 
 proptest! {
+    // Each case renders six bodies.
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
     #[test]
     fn every_body_is_one_harmless_line_and_chats_bound_it(finding in any_finding(), n in 0..3_usize) {
         let update = [Update::Opened, Update::Escalated, Update::Resolved][n];
