@@ -12,7 +12,7 @@ mod tests;
 use std::num::NonZeroU16;
 
 use super::{call::Call, contribution::Contribution, step::Step};
-use crate::{Fingerprint, Purpose, ResultClass, ToolClass, ToolResult};
+use crate::{Fingerprint, Purpose, ResultClass, ToolClass, ToolResult, near};
 
 /// The number of recent calls.
 const N_RECENT: usize = 5;
@@ -158,7 +158,7 @@ fn sketch(text: &str) -> Sketch {
             return sketch;
         }
         let window = &rest[..rest.len().min(LONGEST)];
-        let line_break = memchr::memchr(b'\n', window);
+        let line_break = find_line_break(window);
         let mut piece = &window[..line_break.unwrap_or(window.len())];
         rest = &rest[piece.len() + usize::from(line_break.is_some())..];
         if piece.last().is_some_and(u8::is_ascii_whitespace) {
@@ -168,6 +168,20 @@ fn sketch(text: &str) -> Sketch {
             insert(&mut sketch, hash(piece));
         }
     }
+}
+
+/// Returns the offset of the first line break. Most lines are short: for them, a call of `memchr`
+/// takes longer than this search.
+#[inline]
+fn find_line_break(text: &[u8]) -> Option<usize> {
+    let (chunks, rest) = text.as_chunks();
+    for (chunk, start) in chunks.iter().zip((0..).step_by(near::CHUNK)) {
+        if let Some(at) = near::find_in_chunk(b'\n', chunk) {
+            return Some(start + at);
+        }
+    }
+    let at = rest.iter().position(|byte| *byte == b'\n')?;
+    Some(text.len() - rest.len() + at)
 }
 
 /// The number of bytes that are hashed at once.
