@@ -169,12 +169,13 @@ impl SessionUsage {
 
     /// Requests a wake-up for the time at which usage that leaves the window
     /// may resolve a finding, or at which the window is empty.
+    ///
+    /// Only a wake-up makes this time unnecessary, so none is cancelled.
     #[inline]
     fn request_wake_up(&self, cx: &mut Context<'_>) {
         let (tokens, cost) = (self.tokens.wake_at(&self.rules), self.cost.wake_at(&self.rules));
-        match tokens.into_iter().chain(cost).min() {
-            Some(at) => cx.wake_at(at),
-            None => cx.cancel_wake(),
+        if let Some(at) = tokens.into_iter().chain(cost).min() {
+            cx.wake_at(at);
         }
     }
 }
