@@ -79,13 +79,17 @@ impl CallCycles {
         options: &RunawayLoopOptions,
         cx: &mut Context<'_>,
     ) {
-        let symbol = call_symbol(call, change);
         self.open.push(call, change);
+        // Most calls are not part of a cycle, and become steps with their results.
+        if self.has_results && !self.cycles.is_repeating() {
+            return;
+        }
+        let symbol = call_symbol(call, change);
         if !self.has_results {
             let (tool, class, purpose) = (&call.tool, call.class, call.purpose);
             let step = Step { symbol, tool, class, purpose, is_at_call: true };
             self.add_step(step, call, options, cx);
-        } else if self.cycles.is_repeating() && self.cycles.contains(symbol) {
+        } else if self.cycles.contains(symbol) {
             // Earlier calls like this one got no result. Evaluate the cycle as
             // if this one gets none either.
             let mut cycles = self.cycles.clone();
