@@ -187,7 +187,8 @@ impl EventKind {
         }
     }
 
-    /// Returns the index of the sort of event that an [`EventSet`] distinguishes.
+    /// Returns the index of the sort of event that an [`EventSet`] distinguishes, unless the
+    /// event is a result with new text: that depends on earlier events.
     #[inline]
     pub(crate) const fn sort_idx(&self) -> u8 {
         match self {
@@ -224,16 +225,18 @@ pub(crate) const EVENT_NAMES: [&str; 16] = [
 
 /// The index of `tool_call`.
 pub(crate) const TOOL_CALL_IDX: u8 = 5;
-const TOOL_RESULT_IDX: u8 = 6;
+pub(crate) const TOOL_RESULT_IDX: u8 = 6;
 
 /// The number of sorts of events that an [`EventSet`] distinguishes: one for each
-/// name, the results that are not ok, the results that are ok and may report an error, and the
-/// calls that wait for other work.
-pub(crate) const N_SORTS: usize = EVENT_NAMES.len() + 3;
+/// name, the results that are not ok, the results that are ok and may report an error, the
+/// calls that wait for other work, and the other results that are ok and contain new text.
+pub(crate) const N_SORTS: usize = EVENT_NAMES.len() + 4;
 #[expect(clippy::cast_possible_truncation, reason = "there are few names")]
 const FAILED_RESULT_IDX: u8 = EVENT_NAMES.len() as u8;
 const REPORTING_RESULT_IDX: u8 = FAILED_RESULT_IDX + 1;
 const WAIT_IDX: u8 = REPORTING_RESULT_IDX + 1;
+/// The index of a result whose sort would be [`TOOL_RESULT_IDX`] if its text were known.
+pub(crate) const NEW_RESULT_IDX: u8 = WAIT_IDX + 1;
 
 /// A set of kinds of events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -249,6 +252,12 @@ impl EventSet {
     /// The tool results that are ok and whose output may report an error, such as the output
     /// of a script whose last command succeeded.
     pub const REPORTING_RESULTS: Self = Self(1 << REPORTING_RESULT_IDX);
+
+    /// The tool results, except those that are ok, report no error, and contain new text, as in
+    /// [`Context::has_new_text`](crate::Context::has_new_text). For a detector that subscribes
+    /// [`with_contributions`](crate::Subscription::with_contributions).
+    pub const RESULTS_WITHOUT_NEW_TEXT: Self =
+        Self(1 << TOOL_RESULT_IDX | Self::FAILED_RESULTS.0 | Self::REPORTING_RESULTS.0);
 
     /// The tool calls that delegate work, poll for the state of something, or let time pass.
     pub const WAITS: Self = Self(1 << WAIT_IDX);
@@ -269,7 +278,7 @@ impl EventSet {
             name_idx += 1;
         }
         if bits & (1 << TOOL_RESULT_IDX) != 0 {
-            bits |= Self::FAILED_RESULTS.0 | Self::REPORTING_RESULTS.0;
+            bits |= Self::RESULTS_WITHOUT_NEW_TEXT.0 | 1 << NEW_RESULT_IDX;
         }
         if bits & (1 << TOOL_CALL_IDX) != 0 {
             bits |= Self::WAITS.0;
@@ -282,7 +291,7 @@ impl EventSet {
         Self(self.0 | other.0)
     }
 
-    /// Returns whether the set contains an event.
+    /// Returns whether the set contains an event. A result counts as one without new text.
     pub const fn contains(self, event: &EventKind) -> bool {
         self.contains_idx(event.sort_idx() as usize)
     }

@@ -77,7 +77,7 @@ impl Detector for NoProgress {
     fn subscription(&self) -> Subscription {
         const RESULTS: EventSet = EventSet::of(&["tool_result"]);
         Subscription::to(RESULTS.or(EventSet::of(&["prompt"])))
-            .starting_with(RESULTS)
+            .starting_with(EventSet::RESULTS_WITHOUT_NEW_TEXT)
             .with_contributions()
     }
 

@@ -171,7 +171,7 @@ impl Session {
         let is_end = matches!(event.kind, EventKind::SessionEnd { .. });
         let agent_ends = is_end || matches!(event.kind, EventKind::AgentEnd);
         let session_ends = is_end && event.agent.is_none();
-        let sort_idx = event.kind.sort_idx().into();
+        let sort_idx = step.sort_idx(&event.kind).into();
         let scope =
             StreamScope { session: facts, agent_id: event.agent.as_ref(), label_value: None };
         let step = &*step;
@@ -227,7 +227,7 @@ impl Session {
         let Shared { clock, runner, .. } = &mut *shared;
         let mut dispatch = Dispatch::new(at, Some(observed), agent, scope, clock, runner);
         dispatch.input.session_episodes = source.streams.episodes().as_slice();
-        let subscribers = self.table.session.of(event.kind.sort_idx().into());
+        let subscribers = self.table.session.of(observed.step.sort_idx(&event.kind).into());
         self.streams.observe(subscribers, &dispatch, runner, findings);
         self.wake_at = earlier(self.wake_at, runner.requested.take());
         self.turn_off_panicked(shared);

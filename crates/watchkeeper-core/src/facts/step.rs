@@ -2,8 +2,9 @@ use std::cell::OnceCell;
 
 use super::{call::Call, contribution::Contribution, totals::Usage};
 use crate::{
-    Fingerprint, Purpose, ResultClass, ToolResult,
+    EventKind, Fingerprint, Purpose, ResultClass, ToolResult,
     error_cause::{CauseContext, FoundCause},
+    event::{NEW_RESULT_IDX, TOOL_RESULT_IDX},
 };
 
 /// The changes that one event makes to the facts. A wake-up makes none.
@@ -51,6 +52,17 @@ impl Step {
         self.provisional_contribution == Some(Contribution::New)
             && result.fingerprint != Some(Fingerprint::NOTHING_FOUND)
             && result.output.as_ref().is_some_and(|output| SHORTEST_NEW <= output.len())
+    }
+
+    /// Returns the index of the sort of the event that made this step.
+    #[inline]
+    pub(crate) fn sort_idx(&self, event: &EventKind) -> u8 {
+        match (event.sort_idx(), event) {
+            (TOOL_RESULT_IDX, EventKind::ToolResult(result)) if self.has_new_text(result) => {
+                NEW_RESULT_IDX
+            }
+            (sort_idx, _) => sort_idx,
+        }
     }
 
     /// Returns the cause of the result of this step, if the result reports an error.

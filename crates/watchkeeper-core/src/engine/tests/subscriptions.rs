@@ -7,8 +7,8 @@ use super::{
     ALL, NamedDetector, Sort, advance, message, named, observe, render, run_in, steps, time,
 };
 use crate::{
-    Context, Detector, Engine, Event, EventKind, EventSet, Fingerprint, Report, Subscription,
-    embed::EngineConfig,
+    Context, Detector, Engine, Event, EventKind, EventSet, Fingerprint, Json, Report, Subscription,
+    ToolCall, ToolResult, embed::EngineConfig,
 };
 
 /// Reports that an agent has been inactive, from the facts alone.
@@ -88,6 +88,28 @@ impl Detector for Since {
     }
 }
 
+/// Reports each result that it receives.
+#[derive(Clone, Debug)]
+struct WithoutNewText;
+
+impl Detector for WithoutNewText {
+    fn observe(&mut self, event: &Event, cx: &mut Context<'_>) {
+        if let EventKind::ToolResult(result) = &event.kind {
+            cx.report(Fingerprint::of(&*result.id), 2, || Report::new("received"));
+        }
+    }
+
+    fn subscription(&self) -> Subscription {
+        Subscription::default()
+            .starting_with(EventSet::RESULTS_WITHOUT_NEW_TEXT)
+            .with_contributions()
+    }
+
+    fn is_idle(&self) -> bool {
+        true
+    }
+}
+
 proptest! {
     #[test]
     fn a_timer_only_detector_finds_the_same(
@@ -143,4 +165,30 @@ fn a_spurious_wake_up_of_a_timer_only_detector_leaves_the_time_unchanged() {
     assert_eq!(render(&advance(&mut engine, 9)), [""; 0]);
     observe(&mut engine, 8, "s", message());
     assert_eq!(render(&advance(&mut engine, 30)), ["17s s inactive low 2"]);
+}
+
+#[test]
+fn a_detector_can_skip_results_with_new_text() {
+    let detector = Box::new(WithoutNewText);
+    let detector =
+        NamedDetector { id: "without-new-text".into(), detector, ..named(Sort::Silence) };
+    let mut engine = Engine::new(vec![detector], EngineConfig::default());
+    let page = |n: u64| format!("let anchor = harbor.keel({n});\n").repeat(3);
+    let results = [
+        (true, page(1)),
+        (true, page(2)),
+        (true, page(1)),
+        (false, page(3)),
+        (true, "error: cannot find `keel`\n".repeat(3)),
+        (true, "ok".to_owned()),
+        (true, page(4)),
+    ];
+    let n_findings = results.into_iter().zip(0_u64..).map(|((ok, output), n)| {
+        let arguments = Json::parse_or_text(&format!(r#"{{"command": "make {n}"}}"#));
+        let call = ToolCall::new(n.to_string(), "Bash", arguments);
+        observe(&mut engine, 0, "s", EventKind::ToolCall(call));
+        let result = ToolResult::new(n.to_string(), ok, Some(output.into()));
+        observe(&mut engine, 0, "s", EventKind::ToolResult(result)).len()
+    });
+    assert_eq!(n_findings.collect::<Vec<_>>(), [0, 0, 1, 1, 1, 1, 0]);
 }
