@@ -84,7 +84,8 @@ pub(super) struct Runner {
 
 impl Streams {
     /// Runs the detectors that receive an event.
-    #[inline]
+    #[expect(clippy::inline_always, reason = "most events have no receivers in one of two streams")]
+    #[inline(always)]
     pub(super) fn observe(
         &mut self,
         receivers: &[Receivers],
@@ -92,29 +93,11 @@ impl Streams {
         runner: &mut Runner,
         findings: &mut Vec<Finding>,
     ) {
-        match receivers {
-            [] => {}
-            // Nearly all policies have one block of detectors.
-            [receivers] => {
-                let receiving = self.receiving(*receivers, dispatch);
-                if !receiving.is_empty() {
-                    self.run_all(receiving, receivers.block, dispatch, runner, findings);
-                }
+        for receivers in receivers {
+            let receiving = self.receiving(*receivers, dispatch);
+            if !receiving.is_empty() {
+                self.run_all(receiving, receivers.block, dispatch, runner, findings);
             }
-            blocks => self.observe_in_blocks(blocks, dispatch, runner, findings),
-        }
-    }
-
-    #[cold]
-    fn observe_in_blocks(
-        &mut self,
-        blocks: &[Receivers],
-        dispatch: &Dispatch<'_>,
-        runner: &mut Runner,
-        findings: &mut Vec<Finding>,
-    ) {
-        for receivers in blocks.chunks(1) {
-            self.observe(receivers, dispatch, runner, findings);
         }
     }
 
@@ -227,9 +210,9 @@ impl Streams {
         let mut place = 0;
         while let Some(idx) = detectors.pop(block) {
             runner.running = idx;
-            let n_before =
-                self.active[place..].iter().take_while(|it| it.detector_idx < idx).count();
-            place += n_before;
+            while self.active.get(place).is_some_and(|it| it.detector_idx < idx) {
+                place += 1;
+            }
             let compiled = &runner.detectors[idx as usize];
             let (detector, is_active) = match self.active.get_mut(place) {
                 Some(active) if active.detector_idx == idx => (&mut active.detector, true),
