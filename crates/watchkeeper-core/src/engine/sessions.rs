@@ -52,17 +52,21 @@ impl Sessions {
         handle: impl FnOnce(&mut Session, Timestamp, &mut Shared, &mut Vec<Finding>) -> R,
     ) -> R {
         let label_value = self.kind.label_value(id);
-        self.expire_until(id, at, shared, findings);
         let session = match self.by_id.get_mut(id) {
             Some(session) if !session.is_expired(at) => {
                 session.is_recent = true;
                 session
             }
             _ => {
-                self.make_room(at, shared, findings);
-                self.turns.push_back(id.clone());
-                let session = Box::new(new(shared));
-                self.by_id.entry(id.clone()).or_insert(session)
+                self.expire_until(id, at, shared, findings);
+                let is_kept = self.by_id.contains_key(id);
+                if !is_kept {
+                    self.make_room(at, shared, findings);
+                    self.turns.push_back(id.clone());
+                }
+                let session = self.by_id.entry(id.clone()).or_insert_with(|| Box::new(new(shared)));
+                session.is_recent = is_kept;
+                session
             }
         };
         let at = at.max(session.now());
