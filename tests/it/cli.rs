@@ -58,7 +58,7 @@ fn explains_the_keys_of_policies() {
     }
     // A key that several sections have.
     let ran = run(&["explain", "match"]);
-    assert_eq!(ran.out.lines().filter(|line| line.starts_with("# ")).count(), 3, "{}", ran.out);
+    assert_eq!(ran.out.lines().filter(|line| line.starts_with("# ")).count(), 4, "{}", ran.out);
 }
 
 #[test]
@@ -86,6 +86,8 @@ fn prints_help() {
       test         Run the tests of a policy in virtual time
       tune         Propose levels for the detectors of a policy from recorded sessions
       policy       Print the active policy, with the origin of every value
+      routes       Test the routes of a policy
+      silence      Silence findings for a time
       sink         Test the sinks of a policy
       detectors    List the detectors, sinks and sources of this program
       explain      Print the manual of a detector, a sink or a source, or of a key of a policy

@@ -61,7 +61,14 @@ fn the_page_of_commands_is_current() {
             assert_eq!(help.status, 0, "{}", help.err);
             made.push(format!("## {name}\n\n```text\n{}```\n", help.out));
         }
-        let detailed = [("new", "detector"), ("sink", "test")];
+        let detailed = [
+            ("new", "detector"),
+            ("routes", "test"),
+            ("silence", "add"),
+            ("silence", "expire"),
+            ("silence", "list"),
+            ("sink", "test"),
+        ];
         for (_, command) in detailed.iter().filter(|(group, _)| *group == name) {
             let help = run(&["help", name, command]);
             assert_eq!(help.status, 0, "{}", help.err);

@@ -25,6 +25,7 @@ mod reports;
 mod restart;
 mod scenarios;
 mod service;
+mod silences;
 mod tidy;
 mod tune;
 mod watch;

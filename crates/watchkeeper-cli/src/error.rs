@@ -7,7 +7,7 @@ use watchkeeper_delivery::StateError;
 
 use crate::{
     causes::with_causes,
-    commands::NewError,
+    commands::{FactError, NewError, SilenceError},
     explain_request::ExplainError,
     loading::LoadError,
     logging::LoggingError,
@@ -44,6 +44,10 @@ pub(crate) enum Error {
     New(#[from] NewError),
     #[error(transparent)]
     Labels(#[from] LabelsFileError),
+    #[error(transparent)]
+    Silence(#[from] SilenceError),
+    #[error(transparent)]
+    Fact(#[from] FactError),
     /// No detector, sink, source or key of a policy has this name.
     #[error(
         "unknown name {name}{}; `watchkeeper detectors` lists the kinds, and `watchkeeper policy` \

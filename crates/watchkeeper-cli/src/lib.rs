@@ -14,6 +14,7 @@
 
 mod causes;
 mod commands;
+mod conditions;
 mod demo;
 mod error;
 mod explain_request;
@@ -33,7 +34,9 @@ mod replace_file;
 mod replay;
 mod report;
 mod session_paths;
+mod silences_file;
 mod similar;
+mod state_folder;
 mod tune;
 mod watch_state;
 

@@ -35,6 +35,7 @@ mod grouped;
 mod interner;
 mod json;
 mod ledger;
+mod matcher;
 mod models;
 mod monitor;
 mod name_words;
@@ -56,6 +57,7 @@ mod routes;
 mod secret;
 mod session_filter;
 mod severity;
+mod silences;
 mod sink;
 mod source;
 mod special_file;
@@ -128,6 +130,7 @@ pub mod embed {
             NamedDetector, OpenFinding, Outcome, Per,
         },
         ledger::{Durability, Ledger},
+        matcher::{Matcher, Mismatch, ParseSeverityMatchError, SeverityMatch},
         monitor::{
             Feed, ModelCallBuilder, ModelResponse, MonitorConfig, MonitorCounts, Running,
             SessionBuilder, SessionHandle, SinkOutcome, Stopped, ToolCallHandle,
@@ -139,8 +142,9 @@ pub mod embed {
             DetectorEntry, Entry, Kinds, Registry, RegistryBuilder, RegistryError, SinkEntry,
             SourceEntry, UnknownKind,
         },
-        routes::{Matcher, Route, Router, SeverityMatch},
+        routes::{Route, Router, Routes},
         session_filter::{SessionFilter, SessionMatcher},
+        silences::{Silence, Silences},
         special_file::SpecialFile,
     };
 }
@@ -155,6 +159,7 @@ pub(crate) use crate::{
     finding::{Evidence, Labels},
     glob::Glob,
     grouped::grouped,
+    matcher::Matcher,
     options::{Options, OptionsError},
     panic_message::panic_message,
     period::Period,
@@ -164,6 +169,7 @@ pub(crate) use crate::{
     quote::make_safe,
     routes::Router,
     session_filter::SessionFilter,
+    silences::Silences,
     sink::{Retry, SinkError},
     source::Environment,
 };

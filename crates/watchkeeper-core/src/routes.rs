@@ -6,7 +6,7 @@ use std::{
 use jiff::Timestamp;
 use rapidhash::fast::RandomState;
 
-use crate::{AgentId, Finding, Fingerprint, Glob, Period, Severity, Status};
+use crate::{Finding, Fingerprint, Matcher, Period, Severity, Silences, Status, silences::Silence};
 
 /// The number of remembered deliveries from which older ones are forgotten.
 const MAX_REMEMBERED: usize = 1 << 15;
@@ -26,96 +26,77 @@ pub struct Route {
     pub cooldown: Option<Period>,
     /// Sends the resolved finding too, if the route has sent the open one.
     pub send_resolved: bool,
-}
-
-/// The condition of a route. A finding must match all fields.
-///
-/// An empty field matches every finding. Any other field does not match a
-/// finding that lacks the value.
-#[derive(Clone, Debug, Default)]
-#[non_exhaustive]
-pub struct Matcher {
-    /// The severities.
-    pub severity: Option<SeverityMatch>,
-    /// The names of detectors.
-    pub detector: Vec<Glob>,
-    /// The kinds of detectors.
-    pub kind: Vec<Glob>,
-    /// The classes of findings.
-    pub class: Vec<Glob>,
-    /// The ids of sessions.
-    pub session: Vec<Glob>,
-    /// The kinds of sources.
-    pub source: Vec<Glob>,
-    /// The ids of sub-agents.
-    pub agent: Vec<Glob>,
-    /// The values of labels, by name; every label must match.
-    pub labels: BTreeMap<String, Vec<Glob>>,
-    /// The status. `None` matches open findings, and with
-    /// [`Route::send_resolved`] also resolved ones.
-    pub status: Option<Status>,
-}
-
-/// The severities that a route accepts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SeverityMatch {
-    /// One severity.
-    Only(Severity),
-    /// One severity and all higher ones.
-    AtLeast(Severity),
+    /// Sends only findings that match no route without `fallback`.
+    pub is_fallback: bool,
 }
 
 impl Route {
     /// Creates a route that sends each matching open finding to these sinks,
     /// without a cooldown.
     pub fn new(name: impl Into<String>, matcher: Matcher, sinks: Vec<String>) -> Self {
-        Self { name: name.into(), matcher, sinks, cooldown: None, send_resolved: false }
+        let name = name.into();
+        Self { name, matcher, sinks, cooldown: None, send_resolved: false, is_fallback: false }
     }
 }
 
-impl SeverityMatch {
-    /// Returns whether the severity matches.
-    pub fn matches(self, severity: Severity) -> bool {
-        match self {
-            Self::Only(only) => only == severity,
-            Self::AtLeast(least) => least <= severity,
-        }
+/// The routes and the silences of a policy.
+#[derive(Clone, Debug, Default)]
+pub struct Routes {
+    routes: Vec<Route>,
+    silences: Silences,
+}
+
+impl Routes {
+    /// Joins routes and silences.
+    pub fn new(routes: Vec<Route>, silences: Silences) -> Self {
+        Self { routes, silences }
+    }
+
+    /// Returns the routes, in order.
+    pub fn iter(&self) -> impl Iterator<Item = &Route> {
+        self.routes.iter()
+    }
+
+    /// Returns the number of routes.
+    pub fn len(&self) -> usize {
+        self.routes.len()
+    }
+
+    /// Returns whether there is no route.
+    pub fn is_empty(&self) -> bool {
+        self.routes.is_empty()
+    }
+
+    /// Returns the silences.
+    pub fn silences(&self) -> &Silences {
+        &self.silences
+    }
+
+    /// Adds silences to those of the policy.
+    pub fn add_silences(&mut self, silences: impl IntoIterator<Item = Silence>) {
+        self.silences.extend(silences);
     }
 }
 
-impl Matcher {
-    /// Returns whether all fields except the status match.
-    pub fn matches(&self, finding: &Finding) -> bool {
-        let Self { severity, detector, kind, class, session, source, agent, labels, status: _ } =
-            self;
-        let any = |globs: &[Glob], text: Option<&str>| {
-            globs.is_empty() || text.is_some_and(|text| globs.iter().any(|it| it.matches(text)))
-        };
-        // A resolved finding has no severity of its own.
-        let is_resolved = finding.status == Status::Resolved;
-        (is_resolved || severity.is_none_or(|it| it.matches(finding.severity)))
-            && any(detector, Some(&finding.detector))
-            && any(kind, Some(&finding.kind))
-            && any(class, Some(&finding.class))
-            && any(session, Some(finding.session.as_str()))
-            && any(source, finding.source)
-            && any(agent, finding.agent.as_ref().map(AgentId::as_str))
-            && labels
-                .iter()
-                .all(|(name, globs)| any(globs, finding.labels.get(name).map(String::as_str)))
+impl From<Vec<Route>> for Routes {
+    fn from(routes: Vec<Route>) -> Self {
+        Self::new(routes, Silences::default())
     }
 }
 
 /// Sends each finding to the sinks that the routes of a policy choose.
 ///
-/// All matching routes apply. The memory of a router is bounded: among very
+/// All matching routes apply, and those with `fallback` only if no other one matches. A silence
+/// hides a finding from all routes. The memory of a router is bounded: among very
 /// many findings, the router forgets those sent longest ago, and sends them
 /// again if they repeat within the cooldown.
 #[derive(Debug)]
 pub struct Router {
     routes: Vec<(Route, Vec<usize>)>,
+    silences: Silences,
     sent: Memory,
     n_suppressed: u64,
+    n_silenced: u64,
 }
 
 /// The finding with one fingerprint that a route sent last.
@@ -132,14 +113,21 @@ struct Sent {
 impl Router {
     /// Makes a router for sinks with these names; [`route`](Self::route) returns
     /// their indexes. Unknown names in a route are ignored.
-    pub fn new(routes: Vec<Route>, sink_ids: &[String]) -> Self {
+    pub fn new(routes: impl Into<Routes>, sink_ids: &[String]) -> Self {
+        let Routes { routes, silences } = routes.into();
         let with_sinks = |route: Route| {
             let named = |(sink_idx, id)| route.sinks.contains(id).then_some(sink_idx);
             let sinks = sink_ids.iter().enumerate().filter_map(named).collect();
             (route, sinks)
         };
         let routes = routes.into_iter().map(with_sinks).collect();
-        Self { routes, sent: Memory::new(MAX_REMEMBERED), n_suppressed: 0 }
+        let sent = Memory::new(MAX_REMEMBERED);
+        Self { routes, silences, sent, n_suppressed: 0, n_silenced: 0 }
+    }
+
+    /// Replaces the silences, those of the policy too. They apply to findings from now on.
+    pub fn set_silences(&mut self, silences: Silences) {
+        self.silences = silences;
     }
 
     /// Makes a router that sends all open findings to all sinks.
@@ -157,7 +145,17 @@ impl Router {
     /// that cooldowns have suppressed since the sink received the finding.
     pub(crate) fn route_counted(&mut self, finding: &Finding) -> BTreeMap<usize, u32> {
         let mut chosen = BTreeMap::new();
-        for (route_idx, (route, sinks)) in self.routes.iter().enumerate() {
+        let is_silenced = self.silences.matching(finding, finding.at).is_some();
+        self.n_silenced += u64::from(is_silenced && finding.status == Status::Open);
+        let mut has_match = false;
+        let routes = || self.routes.iter().enumerate();
+        let fallbacks = routes().filter(|(_, (route, _))| route.is_fallback);
+        let others = routes().filter(|(_, (route, _))| !route.is_fallback);
+        for (route_idx, (route, sinks)) in others.chain(fallbacks) {
+            if !route.follows_open(finding) && (is_silenced || route.is_fallback && has_match) {
+                continue;
+            }
+            has_match |= !route.is_fallback && route.accepts(finding);
             match route.decide(route_idx, finding, &mut self.sent) {
                 Decision::Send { n_suppressed } => {
                     for sink_idx in sinks {
@@ -176,6 +174,11 @@ impl Router {
     pub fn n_suppressed(&self) -> u64 {
         self.n_suppressed
     }
+
+    /// Returns the number of findings that silences have hidden.
+    pub fn n_silenced(&self) -> u64 {
+        self.n_silenced
+    }
 }
 
 /// The decision of a route about a finding.
@@ -192,26 +195,31 @@ enum Decision {
 impl Route {
     /// Makes a route that sends all open findings to all sinks.
     pub fn to_all(sink_ids: &[String]) -> Self {
-        Self {
-            name: "all".to_owned(),
-            matcher: Matcher::default(),
-            sinks: sink_ids.to_vec(),
-            cooldown: None,
-            send_resolved: false,
-        }
+        Self::new("all", Matcher::default(), sink_ids.to_vec())
+    }
+
+    /// Returns whether the finding is the end of one that the route may have sent. That one may
+    /// have been opened by another detector, with other labels.
+    fn follows_open(&self, finding: &Finding) -> bool {
+        finding.status == Status::Resolved && self.matcher.status.is_none()
+    }
+
+    /// Returns whether the finding matches, with its status. A resolved finding matches only a
+    /// route for resolved findings.
+    pub fn accepts(&self, finding: &Finding) -> bool {
+        let has_status = match self.matcher.status {
+            Some(status) => status == finding.status,
+            None => finding.status == Status::Open,
+        };
+        has_status && self.matcher.matches(finding)
     }
 
     fn decide(&self, route_idx: usize, finding: &Finding, sent: &mut Memory) -> Decision {
         let key = (route_idx, finding.fingerprint);
-        // The finding may have been opened by another detector, with other labels.
-        let follows_open = finding.status == Status::Resolved && self.matcher.status.is_none();
-        if !follows_open && !self.matcher.matches(finding) {
+        if !self.follows_open(finding) && !self.accepts(finding) {
             return Decision::Skip;
         }
         match (finding.status, self.matcher.status) {
-            (Status::Open, Some(Status::Resolved)) | (Status::Resolved, Some(Status::Open)) => {
-                Decision::Skip
-            }
             (Status::Open, _) => {
                 let Self { cooldown, send_resolved, .. } = *self;
                 if cooldown.is_none() && !send_resolved {
@@ -230,7 +238,7 @@ impl Route {
                 sent.insert(key, Sent { at, severity, is_open: true, n_suppressed: 0 });
                 Decision::Send { n_suppressed: last.map_or(0, |last| last.n_suppressed) }
             }
-            (Status::Resolved, Some(Status::Resolved)) => Decision::Send { n_suppressed: 0 },
+            (Status::Resolved, Some(_)) => Decision::Send { n_suppressed: 0 },
             (Status::Resolved, None) => match sent.get(key).filter(|it| it.is_open) {
                 Some(last) if self.send_resolved => {
                     sent.insert(key, Sent { is_open: false, n_suppressed: 0, ..last });
@@ -282,8 +290,11 @@ mod tests {
     use jiff::{SignedDuration, Timestamp};
     use proptest::{collection::vec, prelude::*};
 
-    use super::{Matcher, Memory, Route, Router, SeverityMatch};
-    use crate::{Finding, Fingerprint, Glob, Period, Severity, Status};
+    use super::{Memory, Route, Router};
+    use crate::{
+        Finding, Fingerprint, Glob, Matcher, Period, Severity, Silences, Status,
+        matcher::SeverityMatch, silences::Silence,
+    };
 
     fn finding(secs: i64, subject: u64, severity: Severity, status: Status) -> Finding {
         let at = Timestamp::UNIX_EPOCH + SignedDuration::from_secs(secs);
@@ -304,13 +315,7 @@ mod tests {
     }
 
     fn route(matcher: Matcher, sinks: &[&str]) -> Route {
-        Route {
-            name: "test".to_owned(),
-            matcher,
-            sinks: sinks.iter().map(|&it| it.to_owned()).collect(),
-            cooldown: None,
-            send_resolved: false,
-        }
+        Route::new("test", matcher, sinks.iter().map(|&it| it.to_owned()).collect())
     }
 
     fn ids(n: usize) -> Vec<String> {
@@ -325,7 +330,7 @@ mod tests {
             ..Route::new(detector, Matcher::default(), vec![detector.to_owned()])
         };
         let names = ["streak", "error", "other"];
-        let mut router = Router::new(names.map(route).into(), &names.map(str::to_owned));
+        let mut router = Router::new(names.map(route).to_vec(), &names.map(str::to_owned));
         let by = |detector: &str, secs, status| {
             let finding = finding(secs, 1, Severity::Medium, status);
             Finding { detector: detector.into(), ..finding }
@@ -348,41 +353,6 @@ mod tests {
         let mut check = |severity| router.route(&finding(0, 1, severity, Status::Open));
         assert_eq!(check(Severity::High), [0, 1, 2]);
         assert_eq!(check(Severity::Medium), [0, 1]);
-    }
-
-    #[test]
-    fn every_field_must_match() {
-        let globs = |it: &str| vec![Glob::new("nothing"), Glob::new(it)];
-        let labels = |value| BTreeMap::from([("team".to_owned(), globs(value))]);
-        let any = Matcher::default;
-        let finding = finding(0, 1, Severity::Medium, Status::Open);
-        for (matcher, matches) in [
-            (Matcher { detector: globs("repeated_*"), ..any() }, true),
-            (Matcher { detector: globs("t*"), ..any() }, false),
-            (Matcher { kind: globs("repeat-tool-call"), ..any() }, true),
-            (Matcher { kind: globs("timeout"), ..any() }, false),
-            (Matcher { class: globs("runaway"), ..any() }, true),
-            (Matcher { class: globs("budget"), ..any() }, false),
-            (Matcher { session: globs("s*"), ..any() }, true),
-            (Matcher { session: globs("t"), ..any() }, false),
-            (Matcher { source: globs("claude-code"), ..any() }, true),
-            (Matcher { source: globs("codex"), ..any() }, false),
-            (Matcher { agent: globs("*"), ..any() }, true),
-            (Matcher { agent: globs("x"), ..any() }, false),
-            (Matcher { labels: labels("pay*"), ..any() }, true),
-            (Matcher { labels: labels("ops"), ..any() }, false),
-            (Matcher { severity: Some(SeverityMatch::Only(Severity::Medium)), ..any() }, true),
-            (Matcher { severity: Some(SeverityMatch::Only(Severity::Low)), ..any() }, false),
-            (Matcher { severity: Some(SeverityMatch::AtLeast(Severity::Low)), ..any() }, true),
-            (Matcher { severity: Some(SeverityMatch::AtLeast(Severity::High)), ..any() }, false),
-        ] {
-            assert_eq!(matcher.matches(&finding), matches, "{matcher:?}");
-        }
-        let nowhere = Finding { agent: None, source: None, ..finding };
-        assert!(!Matcher { agent: globs("*"), ..any() }.matches(&nowhere));
-        assert!(!Matcher { source: globs("*"), ..any() }.matches(&nowhere));
-        let unknown = BTreeMap::from([("env".to_owned(), globs("*"))]);
-        assert!(!Matcher { labels: unknown, ..any() }.matches(&nowhere));
     }
 
     #[test]
@@ -449,6 +419,47 @@ mod tests {
         assert_eq!(check(1, Severity::Low, Status::Resolved), [0, 2]);
         assert_eq!(check(1, Severity::Low, Status::Resolved), [2]);
         assert_eq!(check(2, Severity::Low, Status::Resolved), [2]);
+    }
+
+    #[test]
+    fn a_fallback_sends_findings_that_match_no_other_route() {
+        let high = || Matcher {
+            severity: Some(SeverityMatch::Only(Severity::High)),
+            ..Matcher::default()
+        };
+        let fallback =
+            Route { is_fallback: true, send_resolved: true, ..route(Matcher::default(), &["0"]) };
+        let mut router = Router::new(vec![fallback, route(high(), &["1"])], &ids(2));
+        let mut check =
+            |subject, severity, status| router.route(&finding(0, subject, severity, status));
+        assert_eq!(check(1, Severity::High, Status::Open), [1]);
+        assert_eq!(check(2, Severity::Medium, Status::Open), [0]);
+        assert_eq!(check(2, Severity::High, Status::Open), [1]);
+        // The end of a finding goes to the sinks of its start.
+        assert!(check(1, Severity::Low, Status::Resolved).is_empty());
+        assert_eq!(check(2, Severity::Low, Status::Resolved), [0]);
+    }
+
+    #[test]
+    fn a_silence_hides_findings_but_not_the_end_of_one_that_was_sent() {
+        let resolved = Matcher { status: Some(Status::Resolved), ..Matcher::default() };
+        let routes = vec![
+            Route { send_resolved: true, ..route(Matcher::default(), &["0"]) },
+            route(resolved, &["1"]),
+        ];
+        let mut router = Router::new(routes, &ids(2));
+        let route = |router: &mut Router, secs, subject, status| {
+            router.route(&finding(secs, subject, Severity::High, status))
+        };
+        assert_eq!(route(&mut router, 0, 1, Status::Open), [0]);
+        let until = Timestamp::UNIX_EPOCH + SignedDuration::from_secs(10);
+        let all = Silence::new("all", Matcher::default(), until, "me", "a test");
+        router.set_silences(Silences::new(vec![all]));
+        assert!(route(&mut router, 9, 2, Status::Open).is_empty());
+        assert_eq!(route(&mut router, 9, 1, Status::Resolved), [0]);
+        assert!(route(&mut router, 9, 2, Status::Resolved).is_empty());
+        assert_eq!(route(&mut router, 10, 3, Status::Open), [0]);
+        assert_eq!(router.n_silenced(), 1);
     }
 
     /// Decides by searching all findings that the route has sent.

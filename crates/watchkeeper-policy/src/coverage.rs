@@ -123,7 +123,8 @@ impl Undelivered {
                  {conditions}"
             )
         };
-        let note = "add a route without `match` for them, such as one to a sink of kind `file`";
+        let note =
+            "add a route with `fallback = true` for them, such as one to a sink of kind `file`";
         Diagnostic::warning(routes, message).note(note)
     }
 }

@@ -68,6 +68,9 @@ impl Effective {
             printer.sink(id, sink, registry);
         }
         printer.routes(policy);
+        for silence in tables(policy, "silences") {
+            printer.block("[[silences]]".to_owned(), silence);
+        }
         Self { blocks: printer.blocks }
     }
 }

@@ -49,6 +49,7 @@ mod routes;
 mod schema;
 mod secrets;
 mod settings;
+mod silences;
 mod sinks;
 mod test_file;
 mod test_schema;

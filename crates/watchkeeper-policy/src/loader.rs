@@ -6,7 +6,7 @@ use toml::{Spanned, de::DeValue};
 use tracing::{debug, info};
 use watchkeeper_core::{
     author::{Labels, grouped, make_safe},
-    embed::{EngineConfig, LabelRule, NamedDetector, Prices, Registry, Route},
+    embed::{EngineConfig, LabelRule, NamedDetector, Prices, Registry, Routes},
 };
 
 use crate::{
@@ -115,8 +115,8 @@ pub struct Policy {
     pub detectors: Vec<NamedDetector>,
     /// The enabled sinks, ordered by name.
     pub sinks: Vec<NamedSink>,
-    /// The routes, in the order of the policy.
-    pub routes: Vec<Route>,
+    /// The routes, in the order of the policy, and the silences that have not ended.
+    pub routes: Routes,
     /// Records which exceptions and overrides match recorded sessions.
     pub match_tracker: MatchTracker,
     /// A warning about findings that no sink receives, for programs that deliver findings.
@@ -335,6 +335,7 @@ impl<'a> Loader<'a> {
             return None;
         }
         let routes = reader.routes(table.remove("routes"), &detector_ids, &sink_names);
+        let silences = reader.silences(table.remove("silences"), &detector_ids);
         let n_patterns = coverage::n_patterns(&routes);
         let undelivered = reader
             .may_compare(n_patterns, detectors.len())
@@ -359,7 +360,7 @@ impl<'a> Loader<'a> {
             prices,
             detectors,
             sinks,
-            routes,
+            routes: Routes::new(routes, silences),
             match_tracker,
             undelivered,
             effective,
@@ -378,6 +379,7 @@ fn has_few_entries(policy: &Table<'_>, diagnostics: &mut DiagnosticList) -> bool
         ("prices", MAX_ENTRIES),
         ("routes", MAX_ENTRIES),
         ("secrets", MAX_ENTRIES),
+        ("silences", MAX_ENTRIES),
         ("sinks", MAX_ENTRIES),
     ] {
         let Some((key, value)) = policy.get_key_value(section) else { continue };

@@ -31,6 +31,7 @@ pub(crate) const SECTIONS: &[&str] = &[
     "overrides",
     "sinks",
     "routes",
+    "silences",
 ];
 
 /// Returns the value of an environment variable, or `None` if it is not set.

@@ -44,6 +44,7 @@ mod tests {
         routes::{MATCH_KEYS, ROUTE_KEYS},
         secrets,
         settings::MONITOR_KEYS,
+        silences::SILENCE_KEYS,
         sinks::SINK_KEYS,
     };
 
@@ -57,6 +58,7 @@ mod tests {
             ("overrides", &[OVERRIDE_KEYS]),
             ("sinks", &[SINK_KEYS]),
             ("routes", &[ROUTE_KEYS, MATCH_KEYS]),
+            ("silences", &[SILENCE_KEYS]),
         ] {
             let section = sections().find(|section| title(section) == name).unwrap();
             let mut expected: Vec<&str> = expected.concat();
@@ -78,7 +80,7 @@ mod tests {
             ("per", &["detectors"]),
             ("action", &["detectors"]),
             ("send_resolved", &["routes"]),
-            ("match", &["labels", "overrides", "routes"]),
+            ("match", &["labels", "overrides", "routes", "silences"]),
             ("extends", &["Policy reference"]),
             ("class", &["routes"]),
             ("watchkeeper-delivery", &["watchkeeper"]),

@@ -14,11 +14,12 @@ use crate::{
     globs::MONITOR,
     reader::{Reader, unknown_key},
     sinks::SinkName,
-    tree::{Table, Value},
+    tree::{Span, Table, Value},
 };
 
 /// The keys of a route.
-pub(crate) const ROUTE_KEYS: &[&str] = &["cooldown", "match", "name", "send_resolved", "sinks"];
+pub(crate) const ROUTE_KEYS: &[&str] =
+    &["cooldown", "fallback", "match", "name", "send_resolved", "sinks"];
 /// The keys of `match`, in addition to `label:NAME`.
 pub(crate) const MATCH_KEYS: &[&str] =
     &["agent", "class", "detector", "kind", "session", "severity", "source", "status"];
@@ -49,6 +50,16 @@ impl Reader<'_> {
             let Some(table) = self.table(item) else { continue };
             routes.extend(self.route(route_idx + 1, table, detector_ids, sinks));
         }
+        let fallbacks = routes.iter().filter(|(route, _)| route.is_fallback);
+        let fallbacks: Vec<Span> = fallbacks.filter_map(|(_, span)| span.clone()).collect();
+        let routes: Vec<Route> = routes.into_iter().map(|(route, _)| route).collect();
+        if let Some(all) = routes.iter().find(|it| !it.is_fallback && it.matcher.is_empty()) {
+            for span in fallbacks {
+                let message = "this fallback never acts";
+                let note = format!("route `{}` matches every finding", all.name);
+                self.push(Diagnostic::warning(span, message).note(note));
+            }
+        }
         // An invalid route may have named any sink.
         let all_valid = routes.len() == n_routes;
         for sink in sinks.iter().filter(|it| it.is_on && all_valid) {
@@ -66,13 +77,14 @@ impl Reader<'_> {
         routes
     }
 
+    /// Reads a route, and the location of its `fallback`.
     fn route(
         &mut self,
         number: usize,
         table: Spanned<Table<'_>>,
         detector_ids: &BTreeSet<String>,
         sinks: &[SinkName],
-    ) -> Option<Route> {
+    ) -> Option<(Route, Option<Span>)> {
         let whole = table.span();
         let mut keys = table.into_inner();
         let name = self.take(&mut keys, "name").unwrap_or_else(|| number.to_string());
@@ -86,6 +98,8 @@ impl Reader<'_> {
             self.push(Diagnostic::error(key.span(), message).note(note));
         }
         let send_resolved = send_resolved.and_then(|(_, it)| self.read(it)).unwrap_or(false);
+        let fallback = keys.remove_entry("fallback");
+        let fallback = fallback.map(|(key, it)| (key.span(), self.read(it).unwrap_or(false)));
         let targets = keys.remove("sinks");
         self.reject_keys(&keys, ROUTE_KEYS);
         let Some(targets) = targets else {
@@ -100,7 +114,8 @@ impl Reader<'_> {
         let mut route = Route::new(name, matcher, sinks);
         route.cooldown = cooldown;
         route.send_resolved = send_resolved;
-        Some(route)
+        route.is_fallback = fallback.as_ref().is_some_and(|(_, is_fallback)| *is_fallback);
+        Some((route, fallback.map(|(span, _)| span)))
     }
 
     fn targets(&mut self, value: Value<'_>, sinks: &[SinkName]) -> Option<Vec<String>> {
@@ -135,7 +150,11 @@ impl Reader<'_> {
         Some(ids)
     }
 
-    fn matcher(&mut self, table: Spanned<Table<'_>>, detector_ids: &BTreeSet<String>) -> Matcher {
+    pub(crate) fn matcher(
+        &mut self,
+        table: Spanned<Table<'_>>,
+        detector_ids: &BTreeSet<String>,
+    ) -> Matcher {
         let mut matcher = Matcher::default();
         let mut severity_key = None;
         for (key, value) in table.into_inner() {
@@ -194,11 +213,7 @@ impl Reader<'_> {
             return None;
         }
         let text = self.read::<String>(value)?;
-        let named = |name: &str| Severity::ALL.into_iter().find(|it| it.name() == name);
-        let severity = match text.strip_prefix(">=") {
-            Some(name) => named(name).map(SeverityMatch::AtLeast),
-            None => named(&text).map(SeverityMatch::Only),
-        };
+        let severity = text.parse().ok();
         if severity.is_none() {
             let names = Severity::ALL.map(|it| format!(">={it}"));
             let only = Severity::ALL.map(Severity::name);

@@ -108,6 +108,11 @@ pub fn schema(registry: &Registry) -> Schema {
                 "type": "array",
                 "items": route(&period.into()),
             })),
+            "silences": editable(json!({
+                "description": "Findings that are sent to no sink until a time. The ends of findings that were sent before are sent.",
+                "type": "array",
+                "items": silence(),
+            })),
         },
         "required": ["version"],
         "additionalProperties": false,
@@ -354,11 +359,36 @@ fn secret_place() -> Value {
     })
 }
 
-fn route(period: &Value) -> Value {
-    let text = json!({ "type": "string" });
+fn silence() -> Value {
+    let mut matcher =
+        finding_matcher("Findings to hide. All keys must match. `*` matches any text.");
+    if let Some(properties) = matcher["properties"].as_object_mut() {
+        properties.remove("status");
+    }
+    matcher["minProperties"] = 1.into();
+    let until = json!({
+        "description": "End: a time with an offset, or the start of a date in UTC.",
+        "type": "string",
+        "examples": ["2027-03-31T18:00:00Z", "2027-03-31"],
+    });
+    json!({
+        "type": "object",
+        "properties": {
+            "author": { "description": "Person who is responsible.", "type": "string", "pattern": "\\S" },
+            "match": matcher,
+            "reason": reason(),
+            "until": until,
+        },
+        "required": ["author", "match", "reason", "until"],
+        "additionalProperties": false,
+    })
+}
+
+/// Returns the schema of the conditions of a route or a silence.
+fn finding_matcher(description: &str) -> Value {
     let severities = ["low", "medium", "high", ">=low", ">=medium", ">=high"];
-    let matcher = json!({
-        "description": "Findings to send. All keys must match. `*` matches any text.",
+    json!({
+        "description": description,
         "type": "object",
         "properties": {
             "agent": patterns("Name of a sub-agent."),
@@ -372,10 +402,20 @@ fn route(period: &Value) -> Value {
         },
         "patternProperties": { "^label:.": patterns("The value of a label.") },
         "additionalProperties": false,
-    });
+    })
+}
+
+fn route(period: &Value) -> Value {
+    let text = json!({ "type": "string" });
+    let matcher = finding_matcher("Findings to send. All keys must match. `*` matches any text.");
     json!({
         "type": "object",
         "properties": {
+            "fallback": {
+                "description": "`true` sends only findings that match no route without `fallback`.",
+                "type": "boolean",
+                "default": false,
+            },
             "cooldown": with_description(period, "Time during which the route does not send a finding again, unless its severity rises."),
             "match": matcher,
             "name": { "description": "Name of the route, for messages.", "type": "string" },

@@ -7,7 +7,9 @@ mod init;
 mod migrate;
 mod new;
 mod policy;
+mod routes;
 mod schema;
+mod silence;
 mod sink;
 mod test;
 mod tune;
@@ -17,7 +19,7 @@ mod watch;
 use clap::Subcommand;
 use watchkeeper_core::embed::Registry;
 
-pub(crate) use self::new::NewError;
+pub(crate) use self::{new::NewError, routes::FactError, silence::SilenceError};
 
 use crate::{
     error::Error,
@@ -37,6 +39,8 @@ pub(crate) enum Command {
     Test(test::Test),
     Tune(tune::Tune),
     Policy(policy::ShowPolicy),
+    Routes(routes::TestRoutes),
+    Silence(silence::SilenceFindings),
     Sink(sink::Sink),
     Detectors(detectors::Detectors),
     Explain(explain::Explain),
@@ -65,6 +69,8 @@ impl Command {
             Self::Test(command) => command.run(global, registry, output),
             Self::Tune(command) => command.run(global, registry, output),
             Self::Policy(command) => command.run(global, registry, output),
+            Self::Routes(command) => command.run(global, registry, output),
+            Self::Silence(command) => command.run(global, output),
             Self::Sink(command) => command.run(global, registry, output),
             Self::Detectors(command) => Ok(command.run(registry, output)?),
             Self::Explain(command) => command.run(global, registry, output),

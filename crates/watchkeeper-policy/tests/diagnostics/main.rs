@@ -12,6 +12,7 @@ mod overrides;
 mod paths;
 mod routes;
 mod settings;
+mod silences;
 mod sinks;
 mod syntax;
 

@@ -41,7 +41,7 @@ sinks = []
     9 | cooldwn = '5m'
       | ^^^^^^^
       |
-      = note: expected one of `cooldown`, `match`, `name`, `send_resolved`, `sinks`
+      = note: expected one of `cooldown`, `fallback`, `match`, `name`, `send_resolved`, `sinks`
     help: there is one with a similar name
       |
     9 | cooldown = '5m'
@@ -264,4 +264,39 @@ sinks = ['hook']
       |
       = note: write `severity = ">=medium"` for a severity and all above, or one route for each
     "#);
+}
+
+#[test]
+fn a_fallback_needs_findings_that_no_route_matches() {
+    assert_snapshot!(check("
+[detectors.repeat]
+[sinks.hook]
+url = 'https://x'
+[[routes]]
+sinks = ['hook']
+[[routes]]
+fallback = true
+sinks = ['hook']
+[[routes]]
+fallback = 'yes'
+sinks = ['hook']
+"), @r#"
+    warning: this fallback never acts
+     --> policy.toml:8:1
+      |
+    8 | fallback = true
+      | ^^^^^^^^
+      |
+      = note: route `1` matches every finding
+
+    error: expected `true` or `false`, found the string "yes"
+      --> policy.toml:11:12
+       |
+    11 | fallback = 'yes'
+       |            ^^^^^
+    "#);
+    let policy = "[detectors.repeat]\n[sinks.hook]\nurl = 'https://x'\n\
+                  [[routes]]\nmatch = { severity = 'high' }\nsinks = ['hook']\n\
+                  [[routes]]\nfallback = true\nsinks = ['hook']\n";
+    assert_eq!(check(policy), "");
 }

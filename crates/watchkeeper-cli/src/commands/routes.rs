@@ -1,0 +1,219 @@
+mod error;
+
+use std::io;
+
+use clap::{Args, Subcommand, ValueEnum};
+use serde::Serialize;
+use watchkeeper_core::{
+    Finding, Severity, Status as FindingStatus, Timestamp,
+    author::make_safe,
+    clock::{Clock as _, SystemClock},
+    embed::{Mismatch, Registry, Route, Router, Silence, Silences},
+    quote,
+};
+use watchkeeper_policy::Policy;
+
+pub(crate) use self::error::FactError;
+use super::silence::SilenceError;
+use crate::{
+    conditions::Condition,
+    error::Error,
+    global::Global,
+    loading,
+    output::{Output, Status},
+    report::write_pretty,
+    silences_file,
+    state_folder::StateFolder,
+};
+
+/// Test the routes of a policy
+#[derive(Debug, Args)]
+pub(crate) struct TestRoutes {
+    #[command(subcommand)]
+    command: RoutesCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum RoutesCommand {
+    /// Print the routes that send a finding, its sinks, and why other routes do not send it
+    Test(RouteTest),
+}
+
+#[derive(Debug, Args)]
+struct RouteTest {
+    /// Facts of the finding: `detector`, `severity`, `class`, `kind`, `session`, `agent` and
+    /// `label:NAME`
+    ///
+    /// The kind and the class are those of the detector in the policy, and the severity is
+    /// `medium`, unless they are given. Labels of `[labels]` apply.
+    #[arg(value_name = "KEY=VALUE", required = true)]
+    facts: Vec<Condition>,
+
+    /// Format of the result
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    format: RoutesFormat,
+
+    #[command(flatten)]
+    folder: StateFolder,
+}
+
+/// Format of the result of `routes test`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum RoutesFormat {
+    /// For people
+    Text,
+    /// One JSON object
+    Json,
+}
+
+/// The result of `routes test`.
+#[derive(Debug, Serialize)]
+struct RoutedFinding {
+    routes: Vec<RouteResult>,
+    silence: Option<SilenceResult>,
+    /// The names of the sinks that receive the finding.
+    sinks: Vec<String>,
+}
+
+/// The decision of a route.
+#[derive(Debug, Serialize)]
+struct RouteResult {
+    route: String,
+    sends: bool,
+    /// The reason for which the route does not send the finding.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+    sinks: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct SilenceResult {
+    id: String,
+    until: Timestamp,
+    author: String,
+    reason: String,
+}
+
+impl TestRoutes {
+    pub(crate) fn run(
+        self,
+        global: &Global,
+        registry: &Registry,
+        output: &mut Output<'_>,
+    ) -> Result<Status, Error> {
+        let RoutesCommand::Test(test) = self.command;
+        let file = loading::find(global.policy.as_deref(), output);
+        if global.is_verbose() {
+            loading::print_place(&file, output);
+        }
+        let policy = loading::policy(&file, global, registry, output)?;
+        let finding = test.finding(&policy)?;
+        let mut silences = policy.routes.silences().clone();
+        if let Some(folder) = test.folder.path() {
+            silences.extend(silences_file::load(&folder).map_err(SilenceError::from)?);
+        }
+        let routed = RoutedFinding::new(policy, silences, &finding);
+        match test.format {
+            RoutesFormat::Json => write_pretty(&routed, output.out)?,
+            RoutesFormat::Text => routed.print(output)?,
+        }
+        output.out.flush()?;
+        Ok(Status::Success)
+    }
+}
+
+impl RouteTest {
+    /// Makes the finding of the arguments.
+    fn finding(&self, policy: &Policy) -> Result<Finding, FactError> {
+        let mut finding = Finding::new(SystemClock.now(), "", "", Severity::Medium, "");
+        let mut labels = (*policy.labels).clone();
+        let facts = || self.facts.iter().map(|fact| (fact.key.as_str(), fact.value.as_str()));
+        if let Some((_, id)) = facts().find(|(key, _)| *key == "detector") {
+            finding.detector = id.into();
+            if let Some(detector) = policy.detectors.iter().find(|it| &*it.id == id) {
+                (finding.kind, finding.class) = (detector.kind.clone(), detector.class.clone());
+            }
+        }
+        for (key, value) in facts() {
+            match key {
+                "detector" => {}
+                "severity" => {
+                    let severity = Severity::ALL.into_iter().find(|it| it.name() == value);
+                    finding.severity = severity.ok_or_else(|| FactError::Severity(quote(value)))?;
+                }
+                "kind" => finding.kind = value.into(),
+                "class" => finding.class = value.into(),
+                "session" => finding.session = value.into(),
+                "agent" => finding.agent = Some(value.into()),
+                other => match other.strip_prefix("label:").filter(|name| !name.is_empty()) {
+                    Some(name) => {
+                        labels.insert(name.to_owned(), value.to_owned());
+                    }
+                    None => return Err(FactError::Key(quote(other))),
+                },
+            }
+        }
+        finding.labels = labels.into();
+        Ok(finding)
+    }
+}
+
+impl RoutedFinding {
+    fn new(policy: Policy, silences: Silences, finding: &Finding) -> Self {
+        let silence = silences.matching(finding, finding.at).map(SilenceResult::of);
+        let has_match = policy.routes.iter().any(|it| !it.is_fallback && it.accepts(finding));
+        let routes = policy.routes.iter().map(|route| {
+            let reason = reason(route, finding, has_match);
+            let sends = reason.is_none() && silence.is_none();
+            RouteResult { route: route.name.clone(), sends, reason, sinks: route.sinks.clone() }
+        });
+        let routes = routes.collect();
+        let ids: Vec<String> = policy.sinks.iter().map(|sink| sink.id.clone()).collect();
+        let mut router = Router::new(policy.routes, &ids);
+        router.set_silences(silences);
+        let sinks = router.route(finding).into_iter().map(|idx| ids[idx].clone()).collect();
+        Self { routes, silence, sinks }
+    }
+
+    fn print(&self, output: &mut Output<'_>) -> io::Result<()> {
+        for RouteResult { route, reason, sinks, .. } in &self.routes {
+            let decision = match reason {
+                None => format!("sends to {}", joined(sinks)),
+                Some(reason) => format!("does not send: {reason}"),
+            };
+            writeln!(output.out, "route {}: {}", quote(route), make_safe(&decision))?;
+        }
+        if let Some(SilenceResult { id, until, author, reason }) = &self.silence {
+            let text = format!("silence {id} of {author} until {until}: {reason}");
+            writeln!(output.out, "{}", make_safe(&text))?;
+        }
+        writeln!(output.out, "sinks: {}", make_safe(&joined(&self.sinks)))
+    }
+}
+
+impl SilenceResult {
+    fn of(silence: &Silence) -> Self {
+        let Silence { id, until, author, reason, .. } = silence.clone();
+        Self { id, until, author, reason }
+    }
+}
+
+/// Returns the reason for which a route does not send an open finding.
+fn reason(route: &Route, finding: &Finding, has_match: bool) -> Option<String> {
+    if route.matcher.status == Some(FindingStatus::Resolved) {
+        return Some("it sends only the ends of findings".to_owned());
+    }
+    if let Some(Mismatch { field, expected, found, .. }) = route.matcher.mismatch(finding) {
+        return Some(match found.filter(|found| !found.is_empty()) {
+            Some(found) => format!("`{field}` is `{found}`, not `{expected}`"),
+            None => format!("the finding has no `{field}`, and the route accepts `{expected}`"),
+        });
+    }
+    let is_unused = route.is_fallback && has_match;
+    is_unused.then(|| "it is a fallback, and another route matches".to_owned())
+}
+
+/// Joins names with commas.
+fn joined(names: &[String]) -> String {
+    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+}

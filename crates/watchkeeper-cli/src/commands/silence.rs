@@ -1,0 +1,211 @@
+mod error;
+
+use std::path::Path;
+
+use clap::{Args, Subcommand, ValueEnum};
+use watchkeeper_core::{
+    Timestamp,
+    author::{Period, make_safe},
+    clock::{Clock as _, SystemClock},
+    quote,
+};
+
+pub(crate) use self::error::SilenceError;
+use crate::{
+    conditions::{Condition, Conditions, grouped, matcher},
+    error::Error,
+    global::Global,
+    numbers::{counted, duration},
+    output::{Output, Status},
+    report::{TimeArgument, write_pretty},
+    silences_file::{self, SilencesFileError, StoredSilence},
+    state_folder::StateFolder,
+};
+
+/// Silence findings for a time
+///
+/// A silenced finding is sent to no sink. The end of a finding that was sent before is still
+/// sent. `watch` reads the silences in the usual state folder when it starts. A policy can contain
+/// silences, too: `watchkeeper explain silences`.
+#[derive(Debug, Args)]
+pub(crate) struct SilenceFindings {
+    #[command(subcommand)]
+    command: SilenceCommand,
+
+    #[command(flatten)]
+    folder: StateFolder,
+}
+
+#[derive(Debug, Subcommand)]
+enum SilenceCommand {
+    /// Add a silence, and print its id
+    Add(Add),
+    /// Print the silences that have not ended
+    List(List),
+    /// End silences
+    Expire(Expire),
+}
+
+#[derive(Debug, Args)]
+struct Add {
+    /// Conditions that all have to hold, as in `match` of a route: `detector=call_loop`,
+    /// `severity=low`, `label:env=dev`; `*` matches any text, and one of several values of a key
+    /// has to match
+    #[arg(value_name = "KEY=VALUE", required = true)]
+    conditions: Vec<Condition>,
+
+    /// Time until the end, such as 2h or 3d
+    #[arg(long = "for", value_name = "TIME", required_unless_present = "until")]
+    period: Option<Period>,
+
+    /// End: a date, which is included, or a time; UTC
+    #[arg(long, value_name = "TIME", conflicts_with = "period")]
+    until: Option<TimeArgument>,
+
+    /// Reason, for other people
+    #[arg(long, value_name = "TEXT")]
+    reason: String,
+
+    /// Person who is responsible [default: the name of the user]
+    #[arg(long, value_name = "NAME")]
+    author: Option<String>,
+}
+
+#[derive(Debug, Args)]
+struct List {
+    /// Print also the silences that ended in the last seven days
+    #[arg(long)]
+    all: bool,
+
+    /// Format of the list
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    format: ListFormat,
+}
+
+#[derive(Debug, Args)]
+struct Expire {
+    /// Ids of silences, or unique beginnings of them
+    #[arg(value_name = "ID", required = true)]
+    ids: Vec<String>,
+}
+
+/// Format of a list of silences.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum ListFormat {
+    /// For people
+    Text,
+    /// A JSON array
+    Json,
+}
+
+impl SilenceFindings {
+    pub(crate) fn run(self, global: &Global, output: &mut Output<'_>) -> Result<Status, Error> {
+        let now = SystemClock.now();
+        let folder = self.folder.path().ok_or(SilencesFileError::NoFolder);
+        let folder = folder.map_err(SilenceError::from)?;
+        match self.command {
+            SilenceCommand::Add(add) => {
+                let silence = add.silence(now)?;
+                let (id, until) = (silence.id.clone(), silence.until);
+                let added = silences_file::change(&folder, now, |all| all.push(silence));
+                added.map_err(SilenceError::from)?;
+                writeln!(output.out, "{id}")?;
+                if !global.quiet {
+                    writeln!(output.err, "silenced until {until}")?;
+                }
+            }
+            SilenceCommand::List(list) => list.print(&folder, now, output)?,
+            SilenceCommand::Expire(expire) => {
+                let n = expire.expire(&folder, now)?;
+                if !global.quiet {
+                    writeln!(output.err, "ended {}", counted(n, "silence"))?;
+                }
+            }
+        }
+        output.out.flush()?;
+        Ok(Status::Success)
+    }
+}
+
+impl Add {
+    fn silence(self, now: Timestamp) -> Result<StoredSilence, SilenceError> {
+        let conditions = grouped(self.conditions);
+        matcher(&conditions)?;
+        let until = match (self.period, self.until) {
+            (Some(period), _) => now.checked_add(period.get()).unwrap_or(Timestamp::MAX),
+            (None, Some(until)) => until.end(now),
+            (None, None) => now,
+        };
+        if until <= now {
+            return Err(SilenceError::Ended);
+        }
+        if self.reason.trim().is_empty() {
+            return Err(SilenceError::NoReason);
+        }
+        let variable = |name| std::env::var(name).ok().filter(|text| !text.trim().is_empty());
+        let author = self.author.filter(|text| !text.trim().is_empty());
+        let author = author.or_else(|| variable("USER")).or_else(|| variable("LOGNAME"));
+        let author = author.ok_or(SilenceError::NoAuthor)?;
+        Ok(StoredSilence::new(conditions, now, until, author, self.reason))
+    }
+}
+
+impl List {
+    fn print(&self, folder: &Path, now: Timestamp, output: &mut Output<'_>) -> Result<(), Error> {
+        let mut silences = silences_file::stored(folder).map_err(SilenceError::from)?;
+        silences.retain(|it| self.all || it.is_active(now));
+        if self.format == ListFormat::Json {
+            return Ok(write_pretty(&silences, output.out)?);
+        }
+        for silence in &silences {
+            let StoredSilence { id, until, author, reason, .. } = silence;
+            let rest = until.duration_since(now);
+            let end = if rest.is_positive() {
+                format!("ends in {}", duration(rest))
+            } else {
+                "has ended".to_owned()
+            };
+            let line = format!(
+                "{id}  {}  {end} ({until})  {author}: {reason}",
+                conditions_text(&silence.conditions)
+            );
+            writeln!(output.out, "{}", make_safe(&line))?;
+        }
+        if silences.is_empty() {
+            writeln!(output.err, "no silences")?;
+        }
+        Ok(())
+    }
+}
+
+impl Expire {
+    fn expire(self, folder: &Path, now: Timestamp) -> Result<u64, SilenceError> {
+        silences_file::change(folder, now, |all| {
+            let mut ends = Vec::new();
+            for id in &self.ids {
+                let begins =
+                    |it: &(usize, &StoredSilence)| it.1.is_active(now) && it.1.id.starts_with(id);
+                let mut matching = all.iter().enumerate().filter(begins);
+                match (matching.next(), matching.next()) {
+                    (Some((silence_idx, _)), None) => ends.push(silence_idx),
+                    (None, _) => return Err(SilenceError::UnknownId(quote(id))),
+                    _ => return Err(SilenceError::AmbiguousId(quote(id))),
+                }
+            }
+            ends.sort_unstable();
+            ends.dedup();
+            for silence_idx in &ends {
+                all[*silence_idx].until = now;
+            }
+            Ok(ends.len() as u64)
+        })?
+    }
+}
+
+/// Writes conditions as they are written on the command line.
+fn conditions_text(conditions: &Conditions) -> String {
+    let parts = conditions
+        .iter()
+        .flat_map(|(key, values)| values.iter().map(move |value| format!("{key}={value}")));
+    parts.collect::<Vec<_>>().join(" ")
+}

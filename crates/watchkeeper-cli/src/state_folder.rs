@@ -1,0 +1,68 @@
+//! The folder in which the program keeps state between its runs.
+
+use std::{
+    ffi::OsString,
+    fs::DirBuilder,
+    io,
+    path::{Path, PathBuf},
+};
+
+use clap::Args;
+
+/// The argument `--state-dir`.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct StateFolder {
+    /// Folder of the program's state [default: `watchkeeper` in `$XDG_STATE_HOME`, or in
+    /// ~/.local/state]
+    #[arg(long, value_name = "DIR", global = true)]
+    state_dir: Option<PathBuf>,
+}
+
+impl StateFolder {
+    /// Returns the folder of the argument, or else the usual one. `None` if the environment names
+    /// no home folder.
+    pub(crate) fn path(&self) -> Option<PathBuf> {
+        let usual = || usual_folder(&|name| std::env::var_os(name));
+        self.state_dir.clone().or_else(usual)
+    }
+}
+
+fn usual_folder(variable: &dyn Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
+    let absolute = |name: &str| variable(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let state = absolute("XDG_STATE_HOME")
+        .or_else(|| absolute("HOME").map(|home| home.join(".local").join("state")))?;
+    Some(state.join("watchkeeper"))
+}
+
+/// Creates the folder, and those above it, for their owner only.
+pub(crate) fn create(folder: &Path) -> io::Result<()> {
+    let mut builder = DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(folder)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{ffi::OsString, path::PathBuf};
+
+    use super::usual_folder;
+
+    #[test]
+    fn the_usual_folder_follows_the_environment() {
+        let folder = |variables: &[(&str, &str)]| {
+            usual_folder(&|name| {
+                let variable = variables.iter().find(|(known, _)| *known == name);
+                variable.map(|(_, value)| OsString::from(value))
+            })
+        };
+        let home = ("HOME", "/home/me");
+        let usual = Some(PathBuf::from("/home/me/.local/state/watchkeeper"));
+        assert_eq!(folder(&[home]), usual);
+        assert_eq!(folder(&[home, ("XDG_STATE_HOME", "relative")]), usual);
+        let state = Some(PathBuf::from("/state/watchkeeper"));
+        assert_eq!(folder(&[home, ("XDG_STATE_HOME", "/state")]), state);
+        assert_eq!(folder(&[]), None);
+    }
+}

@@ -1,0 +1,185 @@
+//! `silence` and `routes test`.
+
+use insta::assert_snapshot;
+use serde_json::Value;
+
+use crate::program::{Folder, Ran, program};
+
+const POLICY: &str = r#"
+version = 1
+extends = ["builtin:default"]
+
+[labels]
+team = "payments"
+
+[sinks.pager]
+kind = "console"
+
+[sinks.log]
+kind = "stderr"
+
+[[routes]]
+name = "urgent"
+match = { severity = ">=high" }
+sinks = ["pager"]
+
+[[routes]]
+match = { "label:env" = ["prod", "eu-*"] }
+sinks = ["log"]
+
+[[routes]]
+match = { status = "resolved" }
+sinks = ["log"]
+
+[[routes]]
+name = "rest"
+fallback = true
+sinks = ["log"]
+
+[[silences]]
+match = { class = "budget" }
+until = 9000-01-01
+author = "ada"
+reason = "the budget is under review"
+"#;
+
+fn run(folder: &Folder, args: &[&str]) -> Ran {
+    let output = program()
+        .current_dir(folder.path())
+        .env("USER", "grace")
+        .env("XDG_STATE_HOME", folder.path().join("state"))
+        .args(args)
+        .output()
+        .expect("the program should start");
+    Ran {
+        out: String::from_utf8(output.stdout).expect("the program should write UTF-8"),
+        err: String::from_utf8(output.stderr).expect("the program should write UTF-8"),
+        status: output.status.code().expect("the program should exit by itself"),
+    }
+}
+
+fn seen(folder: &Folder, args: &[&str]) -> String {
+    let Ran { out, err, status } = run(folder, args);
+    format!("{out}{err}exit {status}")
+}
+
+fn with_policy() -> Folder {
+    let folder = Folder::new();
+    folder.write("policy.toml", POLICY);
+    folder
+}
+
+#[test]
+fn explains_the_routes_of_a_finding() {
+    let folder = with_policy();
+    let test = |facts: &[&str]| {
+        seen(&folder, &[&["routes", "test", "--policy", "policy.toml"], facts].concat())
+    };
+    assert_snapshot!(test(&["detector=call_loop", "severity=high"]), @"
+    route `urgent`: sends to pager
+    route `2`: does not send: the finding has no `label:env`, and the route accepts `prod or eu-*`
+    route `3`: does not send: it sends only the ends of findings
+    route `rest`: does not send: it is a fallback, and another route matches
+    sinks: pager
+    exit 0
+    ");
+    assert_snapshot!(test(&["detector=call_loop", "label:env=eu-west"]), @"
+    route `urgent`: does not send: `severity` is `medium`, not `>=high`
+    route `2`: sends to log
+    route `3`: does not send: it sends only the ends of findings
+    route `rest`: does not send: it is a fallback, and another route matches
+    sinks: log
+    exit 0
+    ");
+    assert_snapshot!(test(&["detector=call_loop"]), @"
+    route `urgent`: does not send: `severity` is `medium`, not `>=high`
+    route `2`: does not send: the finding has no `label:env`, and the route accepts `prod or eu-*`
+    route `3`: does not send: it sends only the ends of findings
+    route `rest`: sends to log
+    sinks: log
+    exit 0
+    ");
+    assert_snapshot!(test(&["class=budget", "severity=high"]), @"
+    route `urgent`: sends to pager
+    route `2`: does not send: the finding has no `label:env`, and the route accepts `prod or eu-*`
+    route `3`: does not send: it sends only the ends of findings
+    route `rest`: does not send: it is a fallback, and another route matches
+    silence 1 of ada until 9000-01-01T00:00:00Z: the budget is under review
+    sinks: none
+    exit 0
+    ");
+    assert_snapshot!(test(&["severity=urgent"]), @"
+    error: unknown severity `urgent`; expected `low`, `medium` or `high`
+    exit 2
+    ");
+    assert_snapshot!(test(&["detectr=x"]), @"
+    error: unknown key `detectr`; expected `agent`, `class`, `detector`, `kind`, `label:NAME`, `session` or `severity`
+    exit 2
+    ");
+}
+
+#[test]
+fn writes_the_routes_of_a_finding_as_json() {
+    let folder = with_policy();
+    let args = ["routes", "test", "--policy", "policy.toml", "detector=call_loop", "--format=json"];
+    let ran = run(&folder, &args);
+    let json: Value = serde_json::from_str(&ran.out).expect("the output is JSON");
+    assert_eq!(json["sinks"], serde_json::json!(["log"]));
+    assert_eq!(json["silence"], Value::Null);
+    assert_eq!(json["routes"][0]["route"], "urgent");
+    assert_eq!(json["routes"][0]["sends"], false);
+    assert_eq!(json["routes"][0]["reason"], "`severity` is `medium`, not `>=high`");
+    assert_eq!(json["routes"][3]["sends"], true);
+}
+
+#[test]
+fn a_silence_is_added_listed_and_ended() {
+    let folder = with_policy();
+    assert_snapshot!(seen(&folder, &["silence", "list"]), @"
+    no silences
+    exit 0
+    ");
+    let add =
+        ["silence", "add", "detector=call_*", "severity=>=low", "--for", "2h", "--reason", "known"];
+    let added = run(&folder, &add);
+    assert_eq!(added.status, 0, "{}", added.err);
+    let id = added.out.trim();
+    let listed = run(&folder, &["silence", "list", "--format", "json"]);
+    let json: Value = serde_json::from_str(&listed.out).expect("the output is JSON");
+    assert_eq!((json[0]["id"].as_str(), json[0]["author"].as_str()), (Some(id), Some("grace")));
+    assert_eq!(json[0]["match"]["severity"], serde_json::json!([">=low"]));
+    let text = run(&folder, &["silence", "list"]).out;
+    assert!(text.starts_with(&format!("{id}  detector=call_* severity=>=low  ends in ")), "{text}");
+    // The state of the user applies to the routes.
+    let test = ["routes", "test", "--policy", "policy.toml", "detector=call_loop", "severity=high"];
+    let routed = run(&folder, &test);
+    assert!(routed.out.contains(&format!("silence {id} of grace until ")), "{}", routed.out);
+    assert!(routed.out.ends_with("sinks: none\n"), "{}", routed.out);
+    assert_snapshot!(seen(&folder, &["silence", "expire", &id[..4]]), @"
+    ended 1 silence
+    exit 0
+    ");
+    assert!(run(&folder, &test).out.ends_with("sinks: pager\n"));
+    assert_eq!(run(&folder, &["silence", "list"]).out, "");
+    assert!(run(&folder, &["silence", "list", "--all"]).out.contains("has ended"));
+    let unknown = seen(&folder, &["silence", "expire", "zzz"]);
+    assert_snapshot!(unknown, @"
+    error: no active silence has the id `zzz`; `watchkeeper silence list` prints them
+    exit 2
+    ");
+}
+
+#[test]
+fn invalid_silences_are_refused() {
+    let folder = Folder::new();
+    for (args, expected) in [
+        (&["detector=x", "--for", "2h", "--reason", " "][..], "`--reason` is empty"),
+        (&["detector=x", "--until", "2020-01-01", "--reason", "y"], "is not in the future"),
+        (&["status=open", "--for", "2h", "--reason", "y"], "unknown key `status`"),
+        (&["detector", "--for", "2h", "--reason", "y"], "write `KEY=VALUE`"),
+    ] {
+        let ran = run(&folder, &[&["silence", "add"], args].concat());
+        assert!(ran.status == 2 && ran.err.contains(expected), "{}", ran.err);
+    }
+    assert!(!folder.path().join("state/watchkeeper/silences.jsonl").exists());
+}
