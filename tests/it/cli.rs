@@ -85,6 +85,7 @@ fn prints_help() {
       migrate      Replace names of earlier versions in policies and their tests
       test         Run the tests of a policy in virtual time
       tune         Propose levels for the detectors of a policy from recorded sessions
+      backtest     Compare the findings of two policies in recorded sessions
       policy       Print the active policy, with the origin of every value
       routes       Test the routes of a policy
       silence      Silence findings for a time

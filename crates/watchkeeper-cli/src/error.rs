@@ -115,8 +115,8 @@ pub(crate) enum Error {
     NoUserFolder,
     #[error("watch follows files; to check standard input, use `watchkeeper check -`")]
     StandardInput,
-    #[error("tune reads sessions twice; write standard input to a file, and name the file")]
-    TunedStandardInput,
+    #[error("sessions are read twice; write standard input to a file, and name the file")]
+    StandardInputTwice,
     #[error(
         "the proposed policy extends {}, and cannot replace it; name another file",
         quoted_path(.path)

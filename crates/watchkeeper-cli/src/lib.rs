@@ -12,6 +12,7 @@
 //! The built-in sinks and sources are linked with this crate. The built-in
 //! detectors are not: the program chooses them.
 
+mod backtest;
 mod causes;
 mod commands;
 mod conditions;

@@ -1,3 +1,4 @@
+mod backtest;
 mod check;
 mod completions;
 mod demo;
@@ -38,6 +39,7 @@ pub(crate) enum Command {
     Migrate(migrate::Migrate),
     Test(test::Test),
     Tune(tune::Tune),
+    Backtest(backtest::Backtest),
     Policy(policy::ShowPolicy),
     Routes(routes::TestRoutes),
     Silence(silence::SilenceFindings),
@@ -68,6 +70,7 @@ impl Command {
             Self::Migrate(command) => command.run(global, output),
             Self::Test(command) => command.run(global, registry, output),
             Self::Tune(command) => command.run(global, registry, output),
+            Self::Backtest(command) => command.run(global, registry, output),
             Self::Policy(command) => command.run(global, registry, output),
             Self::Routes(command) => command.run(global, registry, output),
             Self::Silence(command) => command.run(global, output),

@@ -297,7 +297,7 @@ impl Tune {
     fn input<'a>(&self, registry: &'a Registry, window: Window) -> Result<Input<'a>, Error> {
         let (named, source) = self.paths.named(registry)?;
         if named.iter().any(|path| is_standard_input(path)) {
-            return Err(Error::TunedStandardInput);
+            return Err(Error::StandardInputTwice);
         }
         if let Some(labels) = &self.labels {
             let labelled = Some(LabelledFiles::read(labels, named)?);

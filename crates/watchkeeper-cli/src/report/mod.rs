@@ -23,7 +23,7 @@ pub(crate) use self::{
     groups::GroupBy,
     json::to_json,
     safe_json::write_pretty,
-    summary::{Report, SessionReport, SkippedFile, unsupported_agents},
+    summary::{FindingTotals, Report, SessionReport, SkippedFile, unsupported_agents},
     usage::UsageRecorder,
     warnings::warn_about,
     window::{TimeArgument, Window},
