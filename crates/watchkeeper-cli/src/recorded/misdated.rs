@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use watchkeeper_core::{Event, SignedDuration, Timestamp};
+use watchkeeper_core::{Event, SignedDuration, Timestamp, author::untimed};
 
 /// The difference from both neighbours above which a time is wrong. Clocks of one machine
 /// are set back by hours at most, and a person may continue a session after days.
@@ -19,6 +19,8 @@ const MAX_WAITING: usize = 256;
 /// different time: the session would keep the wrong time until the others reach it. A time
 /// that is too early is wrong only at the start of a file, since the time of a session
 /// never moves back. A wrong time becomes the time before it, or after it at the start.
+///
+/// Events without a time decide nothing, and are passed on unchanged.
 #[derive(Debug, Default)]
 pub(super) struct TimeCorrection {
     /// The latest time that is correct.
@@ -53,6 +55,10 @@ impl TimeCorrection {
         let is_close = self.latest.is_some_and(|latest| !is_far_after(event.at, latest));
         if is_close && self.waiting.is_empty() {
             self.latest = self.latest.max(Some(event.at));
+            decided.push_back(event);
+            return;
+        }
+        if self.waiting.is_empty() && is_untimed(event.at) {
             decided.push_back(event);
             return;
         }
@@ -103,7 +109,8 @@ impl TimeCorrection {
 
     /// Decides about the time `at` of the first waiting event.
     fn verdict(&self, at: Timestamp) -> Verdict {
-        let mut later = self.waiting.iter().map(|event| event.at).filter(|later| *later != at);
+        let later = self.waiting.iter().map(|event| event.at);
+        let mut later = later.filter(|later| *later != at && !is_untimed(*later));
         match self.latest {
             Some(latest) if is_far_after(at, latest) => {
                 // A time that is too early itself proves nothing.
@@ -141,6 +148,11 @@ impl TimeCorrection {
 /// Returns true if a time is more than [`FAR`] after another one.
 fn is_far_after(at: Timestamp, other: Timestamp) -> bool {
     FAR < at.duration_since(other)
+}
+
+/// Returns whether a source gave an event this time because the file contains none.
+fn is_untimed(at: Timestamp) -> bool {
+    (untimed(0)..=untimed(u32::MAX)).contains(&at)
 }
 
 #[cfg(test)]
@@ -225,6 +237,15 @@ mod tests {
         let year_one: Timestamp = "0001-01-01T00:00:00Z".parse().unwrap();
         let times = [year_one, time(0), time(5)];
         assert_eq!(corrected(&times), (vec![time(0), time(0), time(5)], 1));
+    }
+
+    #[test]
+    fn events_without_a_time_decide_nothing() {
+        let times = [untimed(0), untimed(1), time(0), time(5)];
+        assert_eq!(corrected(&times), (times.to_vec(), 0));
+        let times = [untimed(0), time(9 * YEAR), untimed(1), time(0), time(5)];
+        let expected = vec![untimed(0), time(0), untimed(1), time(0), time(5)];
+        assert_eq!(corrected(&times), (expected, 1));
     }
 
     #[test]

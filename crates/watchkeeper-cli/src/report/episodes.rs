@@ -7,7 +7,7 @@ use std::{
 use serde::Serialize;
 use watchkeeper_core::{
     Finding, Fingerprint, SessionId, SignedDuration, Status, Timestamp,
-    author::SessionFacts,
+    author::{SessionFacts, known_time},
     embed::{EpisodeUpdate, OpenFinding},
 };
 
@@ -32,9 +32,10 @@ pub(crate) struct Episode {
 }
 
 impl Episode {
-    /// Returns the time from the opening to the end.
+    /// Returns the time from the opening to the end, if both are known.
     pub(crate) fn duration(&self) -> Option<SignedDuration> {
-        Some(self.ended_at?.duration_since(self.finding.at).max(SignedDuration::ZERO))
+        let opened_at = known_time(self.finding.at)?;
+        Some(self.ended_at?.duration_since(opened_at).max(SignedDuration::ZERO))
     }
 
     /// Sets the detector that explains the episode, and keeps the name of the previous

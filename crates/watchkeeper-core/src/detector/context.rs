@@ -12,7 +12,7 @@ use crate::{
     ResultClass, SessionFacts, Usage,
     compact::PackedTimestamp,
     facts::{ClockAdjustments, Step},
-    period::Within,
+    period::{Within, known_time},
 };
 
 /// The facts that a detector reads, and the requests that it makes.
@@ -66,8 +66,21 @@ impl<'a> Context<'a> {
 
     /// Returns the time that has passed since `at`, without the time in which the
     /// machine was suspended: an agent on a suspended machine does nothing.
+    ///
+    /// The time of an event that was recorded without one counts from the first time of
+    /// the session.
     pub fn time_since(&self, at: Timestamp) -> SignedDuration {
-        self.input.clock.time_between(at, self.now())
+        let now = self.now();
+        let is_unknown = known_time(at).is_none() && known_time(now).is_some();
+        let since = if is_unknown { self.first_known_time() } else { at };
+        self.input.clock.time_between(since, now)
+    }
+
+    /// Returns the first time of the session; now if the session has none.
+    #[cold]
+    fn first_known_time(&self) -> Timestamp {
+        let now = self.now();
+        known_time(self.session().started_at()).map_or(now, |first| first.min(now))
     }
 
     /// Returns the facts of the session.
@@ -248,10 +261,11 @@ impl<'a> Context<'a> {
         })
     }
 
-    /// Returns a period for a message, such as ` in 5s`; nothing if the session has no
-    /// times.
+    /// Returns a period until [`now`](Self::now) for a message, such as ` in 5s`; nothing if
+    /// the session has no times, or if the period starts at an event without one.
     pub fn within(&self, duration: SignedDuration) -> Within {
-        Within(Some(duration).filter(|_| self.input.session.has_times()))
+        let start = self.now().checked_sub(duration).ok().and_then(known_time);
+        Within(start.filter(|_| self.input.session.has_times()).map(|_| duration))
     }
 
     /// Reports that a condition has ended. Does nothing if the condition has not reached a

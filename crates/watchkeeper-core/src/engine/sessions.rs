@@ -80,7 +80,8 @@ impl Sessions {
         result
     }
 
-    /// Drops a session that has expired at `at`, or keeps the group of a budget.
+    /// Drops a session that has expired at `at`, or keeps the group of a budget. Keeps a
+    /// session without times whose first known time is `at`.
     fn expire_until(
         &mut self,
         id: &SessionId,
@@ -92,6 +93,11 @@ impl Sessions {
         if let Some(session) = self.by_id.get_mut(id)
             && session.is_expired(at)
         {
+            if known_time(session.now()).is_none() && known_time(at).is_some() {
+                // The time between the two events is not known, so none has passed.
+                session.postpone(Timestamp::MIN, at.duration_since(session.now()));
+                return;
+            }
             let expires_at = session.expires_at();
             session.wake_until(expires_at, label_value, shared, findings);
             if !self.kind.keeps(session) || !session.extend(at, shared) {

@@ -22,6 +22,7 @@ mod groups;
 mod labels;
 mod model;
 mod subscriptions;
+mod untimed;
 
 /// The session expiry of these tests, in seconds.
 const EXPIRY: i64 = 40;

@@ -63,7 +63,8 @@ impl SessionFacts {
         }
     }
 
-    /// Returns the time of the first event.
+    /// Returns the time of the first event, or of the first event with a
+    /// [known](crate::author::known_time) time if a later one has it.
     pub fn started_at(&self) -> Timestamp {
         self.started_at.into()
     }
@@ -89,6 +90,9 @@ impl SessionFacts {
     /// Updates the facts that do not depend on the agent of the event.
     pub(crate) fn observe(&mut self, event: &Event, at: Timestamp, names: &mut Interner<Arc<str>>) {
         self.last_event_at = at.into();
+        if !self.has_times() && known_time(at).is_some() {
+            self.started_at = at.into();
+        }
         self.totals.add_event(&event.kind);
         if self.source.is_none() {
             self.source = event.origin.as_ref().map(|origin| origin.source);
