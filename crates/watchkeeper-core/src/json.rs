@@ -1,4 +1,5 @@
 mod check;
+mod lenient;
 mod members;
 mod unescape;
 
@@ -7,8 +8,11 @@ use std::fmt;
 use serde::{Deserialize, Deserializer, de};
 use serde_json::value::{RawValue, to_raw_value};
 
-pub(crate) use self::members::{decode, members};
 pub use self::unescape::unescaped;
+pub(crate) use self::{
+    lenient::to_value,
+    members::{decode, members},
+};
 
 /// A JSON value, stored as its original text.
 ///
@@ -18,9 +22,13 @@ pub use self::unescape::unescaped;
 pub struct Json(Box<str>);
 
 impl Json {
-    /// Validates and wraps a JSON text.
+    /// Validates and wraps a JSON text. Escapes control characters in its strings, which some
+    /// agents write without an escape.
     pub fn parse(text: &str) -> Result<Self, serde_json::Error> {
-        serde_json::from_str::<Box<RawValue>>(text).map(Self::from)
+        let strict = |text: &str| serde_json::from_str::<Box<RawValue>>(text).map(Self::from);
+        strict(text).or_else(|err| {
+            lenient::escape_controls(text).and_then(|text| strict(&text).ok()).ok_or(err)
+        })
     }
 
     /// Wraps `text` if it is valid JSON; otherwise converts it to a JSON string. For agents
@@ -43,9 +51,10 @@ impl Json {
         &self.0
     }
 
-    /// Parses the value. Returns `null` if it is nested deeper than `serde_json` allows (128).
+    /// Parses the value. Half of a surrogate pair becomes a replacement character. A value that is
+    /// nested in more than 127 others, and a number beyond the range of `f64`, become `null`.
     pub fn to_value(&self) -> serde_json::Value {
-        serde_json::from_str(&self.0).unwrap_or_default()
+        to_value(&self.0)
     }
 }
 

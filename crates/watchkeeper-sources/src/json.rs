@@ -19,11 +19,11 @@ mod value;
 pub(crate) use self::{
     object::{Members, object, parse, parse_head, parse_into, read_members},
     reader::Reader,
-    strict::Malformed,
+    strict::{Malformed, check_utf8},
     text::{Text, decode},
     value::{
-        Elements, FromJson, Located, Millis, Number, Present, Raw, Seconds, TextOr, Values,
-        parse_value, push_element, read_located, read_value,
+        Elements, FromJson, Located, Millis, Number, Present, Raw, RawText, Seconds, TextOr,
+        Values, parse_value, push_element, read_located, read_value,
     },
 };
 

@@ -1,15 +1,12 @@
 //! The command and its time limit in the arguments of a tool call.
 
-use std::{borrow::Cow, fmt, num::NonZeroU32};
+use std::{borrow::Cow, num::NonZeroU32};
 
-use serde::{
-    Deserialize, Deserializer,
-    de::{Error, IgnoredAny, MapAccess, SeqAccess, Visitor},
-};
+use serde_json::Value;
 
 use crate::{
     Json,
-    json::{decode, members},
+    json::{decode, members, to_value},
 };
 
 /// The argument names that contain a command, in most agents. The first has precedence.
@@ -67,68 +64,21 @@ fn limit(millis: f64) -> Option<NonZeroU32> {
 /// Returns the text of an argument. A list of words is joined with spaces.
 pub(super) fn text_of(value: &str) -> Option<Cow<'_, str>> {
     if value.starts_with('[') {
-        return serde_json::from_str::<Words<'_>>(value).ok()?.0;
+        return words(&to_value(value)).map(Cow::Owned);
     }
     decode(value)
 }
 
-/// The words in a list, and in the lists in this list, joined with spaces. Other values have none.
-struct Words<'a>(Option<Cow<'a, str>>);
-
-impl<'de: 'a, 'a> Deserialize<'de> for Words<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        return deserializer.deserialize_any(AnyValue);
-
-        struct AnyValue;
-
-        impl<'de> Visitor<'de> for AnyValue {
-            type Value = Words<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a value")
-            }
-
-            fn visit_borrowed_str<E: Error>(self, text: &'de str) -> Result<Self::Value, E> {
-                Ok(Words(Some(text.into())))
-            }
-
-            fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
-                Ok(Words(Some(text.to_owned().into())))
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
-                let mut words: Vec<Cow<'_, str>> = Vec::new();
-                while let Some(Words(word)) = seq.next_element()? {
-                    words.extend(word);
-                }
-                Ok(Words((!words.is_empty()).then(|| words.join(" ").into())))
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-                Ok(Words(None))
-            }
-
-            fn visit_u64<E: Error>(self, _: u64) -> Result<Self::Value, E> {
-                Ok(Words(None))
-            }
-
-            fn visit_i64<E: Error>(self, _: i64) -> Result<Self::Value, E> {
-                Ok(Words(None))
-            }
-
-            fn visit_f64<E: Error>(self, _: f64) -> Result<Self::Value, E> {
-                Ok(Words(None))
-            }
-
-            fn visit_bool<E: Error>(self, _: bool) -> Result<Self::Value, E> {
-                Ok(Words(None))
-            }
-
-            fn visit_unit<E: Error>(self) -> Result<Self::Value, E> {
-                Ok(Words(None))
-            }
+/// Returns the words in a list, and in the lists in this list, joined with spaces. Other values
+/// have none.
+fn words(value: &Value) -> Option<String> {
+    match value {
+        Value::String(word) => Some(word.clone()),
+        Value::Array(values) => {
+            let words: Vec<_> = values.iter().filter_map(words).collect();
+            (!words.is_empty()).then(|| words.join(" "))
         }
+        _ => None,
     }
 }
 

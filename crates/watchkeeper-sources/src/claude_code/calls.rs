@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     content::Content,
-    json::{Text, decode, parse},
+    json::{Text, parse},
 };
 
 impl LineEvents<'_, '_> {
@@ -24,9 +24,8 @@ impl LineEvents<'_, '_> {
         message: &Message<'_>,
     ) {
         let (tool, class) = self.state.tools.get(&name.read(), class);
-        let input = decode(block.input.map_or(b"null", |input| input.0));
         let volatile = volatile(&tool);
-        let arguments = Json::parse_or_text(&input);
+        let arguments = Json::parse_or_text(block.input.map_or("null", |input| input.0));
         let mut call = ToolCall::of_class(id.boxed(), tool, arguments, Some(class), volatile);
         call.response = message.id.map(Text::boxed);
         // Their `command` is a command of the client, not of a shell.

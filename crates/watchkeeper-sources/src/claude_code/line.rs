@@ -5,8 +5,8 @@ use watchkeeper_core::author::Tokens;
 use crate::{
     content::Content,
     json::{
-        FromJson, Malformed, Number, Present, Raw, Reader, Text, Values, object, push_element,
-        read_value,
+        FromJson, Malformed, Number, Present, Raw, RawText, Reader, Text, Values, object,
+        push_element, read_value,
     },
 };
 
@@ -115,7 +115,7 @@ object! {
         // Members of a call.
         b"id" => id: Text<'a>,
         b"name" => name: Text<'a>,
-        b"input" => input: Raw<'a>,
+        b"input" => input: RawText<'a>,
         // Members of a result.
         b"tool_use_id" => call: Text<'a>,
         b"is_error" => is_error: bool,

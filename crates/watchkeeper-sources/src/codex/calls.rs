@@ -8,7 +8,7 @@ use watchkeeper_core::{
 use super::{line::Payload, output::ToolOutput, state::State};
 use crate::{
     content::Content,
-    json::{Text, decode, object, parse, parse_value},
+    json::{Text, object, parse, parse_value},
     targets,
 };
 
@@ -69,10 +69,10 @@ pub(super) fn call(payload: &Payload<'_>, state: &mut State) -> ToolCall {
 
 /// Returns the arguments of a call: JSON in a string, or an object.
 fn arguments(payload: &Payload<'_>) -> Json {
-    let raw = payload.arguments.map_or(&b"null"[..], |arguments| arguments.0);
-    match parse_value::<Text<'_>>(raw) {
+    let raw = payload.arguments.map_or("null", |arguments| arguments.0);
+    match parse_value::<Text<'_>>(raw.as_bytes()) {
         Ok(Some(text)) => Json::parse_or_text(&text.read()),
-        _ => Json::parse_or_text(&decode(raw)),
+        _ => Json::parse_or_text(raw),
     }
 }
 

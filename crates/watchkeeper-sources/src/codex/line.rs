@@ -4,7 +4,7 @@ use watchkeeper_core::author::Tokens;
 
 use crate::{
     content::{Content, join},
-    json::{Located, Number, Present, Raw, Text, Values, object},
+    json::{Located, Number, Present, RawText, Text, Values, object},
 };
 
 object! {
@@ -37,7 +37,7 @@ object! {
         // Members of calls and results.
         b"name" => name: Text<'a>,
         b"namespace" => namespace: Text<'a>,
-        b"arguments" | b"input" | b"action" => arguments: Raw<'a>,
+        b"arguments" | b"input" | b"action" => arguments: RawText<'a>,
         b"output" => output: Content<'a>,
         b"status" => status: Text<'a>,
         b"success" => success: bool,

@@ -32,7 +32,7 @@ pub(super) fn string_len(text: &[u8]) -> Result<usize, Malformed> {
             let mark = at + position as usize;
             if special.quotes >> position & 1 != 0 {
                 non_ascii |= special.non_ascii & ((1 << position) - 1);
-                return check_utf8(&text[..mark], non_ascii == 0);
+                return utf8_len(&text[..mark], non_ascii == 0);
             }
             check_escape(text, mark)?;
             marks &= !(0b11 << position);
@@ -46,7 +46,7 @@ pub(super) fn string_len(text: &[u8]) -> Result<usize, Malformed> {
         match byte {
             b'"' => {
                 let string = &text[..at + offset];
-                return check_utf8(string, non_ascii == 0 && string[at..].is_ascii());
+                return utf8_len(string, non_ascii == 0 && string[at..].is_ascii());
             }
             b'\\' => {
                 check_escape(text, at + offset)?;
@@ -76,8 +76,13 @@ fn invalid_escape(text: &[u8]) -> Malformed {
 
 /// Returns the length of a string, which is UTF-8.
 #[inline]
-fn check_utf8(string: &[u8], is_ascii: bool) -> Result<usize, Malformed> {
-    if is_ascii || from_utf8(string).is_ok() { Ok(string.len()) } else { Err(NOT_UTF8) }
+fn utf8_len(string: &[u8], is_ascii: bool) -> Result<usize, Malformed> {
+    if is_ascii { Ok(string.len()) } else { check_utf8(string).map(str::len) }
+}
+
+/// Checks that a text is UTF-8.
+pub(crate) fn check_utf8(text: &[u8]) -> Result<&str, Malformed> {
+    from_utf8(text).map_err(|_| NOT_UTF8)
 }
 
 /// Returns the length of an escape after its backslash.

@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::{
     Malformed, Members, Reader, Text,
     number::{number, whole},
-    strict::check_string,
+    strict::{check_string, check_utf8},
 };
 
 /// A value that can be read from JSON.
@@ -22,6 +22,10 @@ pub(crate) trait FromJson<'a>: Sized {
 /// A value of any type, as written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Raw<'a>(pub(crate) &'a [u8]);
+
+/// A value of any type, as written, which is UTF-8: for a value that is used as text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct RawText<'a>(pub(crate) &'a str);
 
 /// A number as written, with or without quotes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,6 +104,13 @@ impl<'a> FromJson<'a> for Text<'a> {
 impl<'a> FromJson<'a> for Raw<'a> {
     fn read(slot: &mut Option<Self>, reader: &mut Reader<'a>) -> Result<(), Malformed> {
         *slot = Some(Self(reader.raw()?));
+        Ok(())
+    }
+}
+
+impl<'a> FromJson<'a> for RawText<'a> {
+    fn read(slot: &mut Option<Self>, reader: &mut Reader<'a>) -> Result<(), Malformed> {
+        *slot = Some(Self(check_utf8(reader.raw()?)?));
         Ok(())
     }
 }

@@ -11,7 +11,7 @@ use watchkeeper_core::{
 
 use super::error::EventError;
 use crate::{
-    json::{Number, Raw, Text, Values, decode, object},
+    json::{Number, RawText, Text, Values, object},
     tool_names::ToolNames,
 };
 
@@ -43,7 +43,7 @@ object! {
         b"fast" => is_fast: bool,
         b"tool" => tool: Text<'a>,
         b"class" => class: Text<'a>,
-        b"arguments" => arguments: Raw<'a>,
+        b"arguments" => arguments: RawText<'a>,
         b"response" => response: Text<'a>,
         b"ok" => ok: bool,
         b"output" => output: Text<'a>,
@@ -140,8 +140,7 @@ impl<'a> Line<'a> {
     fn tool_call(&self, tools: &mut ToolNames) -> Result<ToolCall, EventError> {
         let id = self.id.ok_or(EventError::Missing("no `id`"))?.boxed();
         let tool = self.tool.ok_or(EventError::Missing("no `tool`"))?.read();
-        let arguments = decode(self.arguments.map_or(b"null", |arguments| arguments.0));
-        let arguments = Json::parse(&arguments)
+        let arguments = Json::parse(self.arguments.map_or("null", |arguments| arguments.0))
             .map_err(|_| EventError::Malformed("arguments that are not JSON"))?;
         let (tool, class_of_name) = tools.get(&tool, |_| None);
         let class = self.class.and_then(|class| one_of::<ToolClass>(&class.read()));

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     document::compact,
-    json::{Located, Text, decode, parse},
+    json::{Located, Text, parse},
     targets,
 };
 
@@ -25,7 +25,7 @@ impl MessageEvents<'_, '_> {
         let name = part.tool.map_or_else(|| "unknown".into(), Text::read);
         let (tool, class) = self.state.tools.get(&name, class);
         let volatile = volatile(&tool);
-        let input = compact(&decode(state.input.map_or(b"null", |input| input.0)));
+        let input = compact(state.input.map_or("null", |input| input.0));
         let arguments = Json::parse_or_text(&input);
         let mut call = ToolCall::of_class(id.clone(), tool, arguments, Some(class), volatile);
         call.response = Some(response.into());

@@ -2,7 +2,7 @@
 
 use watchkeeper_core::author::Tokens;
 
-use crate::json::{Elements, Located, Millis, Raw, Text, object};
+use crate::json::{Elements, Located, Millis, RawText, Text, object};
 
 object! {
     /// An export, without its messages.
@@ -77,7 +77,7 @@ object! {
     /// The state of a call.
     pub(super) struct CallState<'a> {
         b"status" => status: Text<'a>,
-        b"input" => input: Raw<'a>,
+        b"input" => input: RawText<'a>,
         b"output" => output: Located<'a, Text<'a>>,
         b"error" => error: Located<'a, Text<'a>>,
         b"time" => time: Times,

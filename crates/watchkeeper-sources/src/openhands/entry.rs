@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     content::{Content, join},
-    json::{Located, Malformed, Number, Raw, Text, TextOr, object, parse},
+    json::{Located, Malformed, Number, Raw, RawText, Text, TextOr, check_utf8, object, parse},
 };
 
 object! {
@@ -52,8 +52,8 @@ object! {
         b"tool_kind" => tool_kind: Text<'a>,
         b"title" => title: Text<'a>,
         b"parent_tool_call_id" => parent_call: Text<'a>,
-        b"raw_input" => raw_input: Raw<'a>,
-        b"raw_output" => raw_output: Raw<'a>,
+        b"raw_input" => raw_input: RawText<'a>,
+        b"raw_output" => raw_output: RawText<'a>,
     }
 }
 
@@ -108,6 +108,7 @@ impl<'a> Entry<'a> {
             // The arguments of early actions are members of the event.
             entry.args = Some(Located { at: 0, raw: text, value: parse(text)? });
         }
+        entry.args().map_or(Ok(""), |args| check_utf8(args.raw))?;
         Ok(entry)
     }
 
@@ -152,7 +153,7 @@ impl<'a> Entry<'a> {
     /// Returns the arguments of a call as written.
     pub(super) fn arguments(&self) -> Option<&'a [u8]> {
         let args = self.args().map(|args| args.raw);
-        args.or(self.raw_input.map(|input| input.0))
+        args.or(self.raw_input.map(|input| input.0.as_bytes()))
     }
 
     /// Returns arguments that the tool did not understand.

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     document::compact,
-    json::{Malformed, Raw, Text, TextOr, decode, parse_value},
+    json::{Malformed, Raw, RawText, Text, TextOr, decode, parse_value},
 };
 
 /// Arguments that do not change what a call does.
@@ -198,9 +198,9 @@ fn class(tool: &str, command: Option<Text<'_>>) -> Option<ToolClass> {
 }
 
 /// Returns the text of an output, or the JSON of an output of another type.
-fn output_of_foreign_call(raw: Raw<'_>) -> Box<str> {
-    match parse_value(raw.0) {
+fn output_of_foreign_call(output: RawText<'_>) -> Box<str> {
+    match parse_value(output.0.as_bytes()) {
         Ok(Some(TextOr::<Raw<'_>>::Text(text))) => text.boxed(),
-        _ => compact(&decode(raw.0)).into(),
+        _ => compact(output.0).into(),
     }
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use insta::assert_snapshot;
 use proptest::prelude::*;
-use watchkeeper_core::{Event, author::DedupCache, embed::Registry};
+use watchkeeper_core::{Event, EventKind, author::DedupCache, embed::Registry};
 use watchkeeper_sources::{MAX_LINE, SessionFile};
 
 use crate::{events, read};
@@ -213,5 +213,65 @@ proptest! {
         let is_document = matches!(kind, "opencode" | "openhands" | "swe-agent");
         let is_read = is_document || n_lines <= 16 || !events.is_empty();
         prop_assert!(skipped_lines.total() <= 16 && is_read);
+    }
+}
+
+/// Calls in each format, with `$` in the arguments.
+const CALLS: &[(&str, &str, &str)] = &[
+    (
+        "ndjson",
+        "e.ndjson",
+        r#"{"at":"2026-01-01T00:00:00Z","session":"s","event":"tool_call","id":"1","tool":"sh","arguments":{"command":"a$b"}}"#,
+    ),
+    (
+        "claude-code",
+        "s.jsonl",
+        r#"{"type":"assistant","uuid":"u1","timestamp":"2026-01-01T00:00:00Z","sessionId":"s","message":{"id":"m1","role":"assistant","content":[{"type":"tool_use","id":"t1","name":"Bash","input":{"command":"a$b"}}]}}"#,
+    ),
+    (
+        "codex",
+        "rollout-1.jsonl",
+        r#"{"timestamp":"2026-01-01T00:00:00Z","type":"response_item","payload":{"type":"function_call","name":"shell","call_id":"c1","arguments":{"command":"a$b"}}}"#,
+    ),
+    (
+        "openhands",
+        "s.json",
+        r#"[{"id":1,"timestamp":"2026-01-05T09:00:00","source":"agent","action":"run","args":{"command":"a$b"},"tool_call_metadata":{"function_name":"execute_bash","tool_call_id":"c1"}}]"#,
+    ),
+];
+
+fn arguments_of_calls(kind: &str, path: &str, text: &[u8]) -> (Vec<serde_json::Value>, u64) {
+    let (events, skipped) = events(kind, path, text, &mut DedupCache::default());
+    let arguments = events.iter().filter_map(|event| match &event.kind {
+        EventKind::ToolCall(call) => Some(call.arguments.to_value()),
+        _ => None,
+    });
+    (arguments.collect(), skipped.total())
+}
+
+fn call_with(line: &str, bytes: &[u8]) -> Vec<u8> {
+    let (before, after) = line.split_once('$').unwrap();
+    [before.as_bytes(), bytes, after.as_bytes(), b"\n"].concat()
+}
+
+#[test]
+fn control_characters_in_arguments_are_read() {
+    for (kind, path, line) in CALLS {
+        for control in ["\t", "\u{1}", "\u{1b}"] {
+            let (calls, n_skipped) =
+                arguments_of_calls(kind, path, &call_with(line, control.as_bytes()));
+            let commands: Vec<_> = calls.iter().map(|call| call["command"].as_str()).collect();
+            assert_eq!((commands, n_skipped), (vec![Some(&*format!("a{control}b"))], 0), "{kind}");
+        }
+    }
+}
+
+#[test]
+fn arguments_that_are_not_utf8_are_counted_and_never_equal() {
+    for (kind, path, line) in CALLS {
+        for bytes in [&b"\xff"[..], b"\xfe", b"\xc3"] {
+            let (calls, n_skipped) = arguments_of_calls(kind, path, &call_with(line, bytes));
+            assert_eq!((calls, n_skipped), (Vec::new(), 1), "{kind} {bytes:?}");
+        }
     }
 }
