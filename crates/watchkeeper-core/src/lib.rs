@@ -51,6 +51,7 @@ mod prices;
 mod purpose;
 mod queue;
 mod quote;
+mod redact;
 mod registry;
 mod result_class;
 mod routes;
@@ -110,6 +111,7 @@ pub mod author {
         period::{Elapsed, ParsePeriodError, Period, Within, known_time, untimed},
         purpose::runs_program,
         quote::{is_unsafe, make_safe},
+        redact::redact,
         secret::Secret,
         severity::percent,
         sink::{Retry, SinkError},

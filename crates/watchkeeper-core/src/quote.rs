@@ -1,5 +1,7 @@
 use std::fmt::Write as _;
 
+use crate::redact::redact;
+
 /// The maximum length of a quoted text, in characters.
 const MAX_QUOTED: usize = 80;
 
@@ -59,108 +61,6 @@ pub fn is_unsafe(c: char) -> bool {
 fn escape(out: &mut String, c: char) {
     // Writing to a string cannot fail.
     let _ = write!(out, "\\u{{{:x}}}", u32::from(c));
-}
-
-/// The prefixes of keys of common services.
-const KEY_PREFIXES: &[&str] = &[
-    "sk-",
-    "sk_live_",
-    "sk_test_",
-    "rk_live_",
-    "pk_live_",
-    "ghp_",
-    "gho_",
-    "ghu_",
-    "ghs_",
-    "ghr_",
-    "github_pat_",
-    "glpat-",
-    "xoxb-",
-    "xoxp-",
-    "xoxa-",
-    "xapp-",
-    "AKIA",
-    "ASIA",
-    "AIza",
-    "ya29.",
-    "eyJ",
-    "whsec_",
-    "npm_",
-    "pypi-",
-    "hf_",
-    "SG.",
-    "dop_v1_",
-    "shpat_",
-    "AGE-SECRET-KEY-",
-];
-/// Endings of names whose value is a secret.
-const SECRET_NAMES: &[&str] = &[
-    "password",
-    "passwd",
-    "secret",
-    "token",
-    "api_key",
-    "apikey",
-    "api-key",
-    "access_key",
-    "authorization",
-    "bearer",
-    "private_key",
-];
-
-/// Replaces secrets by `[redacted]`: words with the prefix of a common service's key, and
-/// values that follow a name such as `password=`.
-fn redact(text: &str) -> String {
-    let is_word = |c: char| c.is_ascii_alphanumeric() || "_-./+=~%".contains(c);
-    let mut out = String::with_capacity(text.len());
-    let mut rest = text;
-    let mut is_value = false;
-    while let Some(first) = rest.chars().next() {
-        let len = rest.find(|c| is_word(c) != is_word(first)).unwrap_or(rest.len());
-        let (word, tail) = rest.split_at(len);
-        rest = tail;
-        if !is_word(first) {
-            out.push_str(word);
-            // `password: x` and `"password": "x"` contain a value; `password, x` does not.
-            is_value = is_value && word.chars().all(|c| " \t:'\"=".contains(c));
-            continue;
-        }
-        let (name, value) = word.split_once('=').unwrap_or((word, ""));
-        if is_value && !is_name(word) {
-            out.push_str("[redacted]");
-            is_value = false;
-        } else if let Some(at) = key_in_path(word) {
-            out.push_str(&word[..at]);
-            out.push_str("[redacted]");
-        } else if is_name(name) && !value.is_empty() {
-            out.push_str(name);
-            out.push_str("=[redacted]");
-            is_value = false;
-        } else if is_key(value) {
-            out.push_str(name);
-            out.push_str("=[redacted]");
-        } else {
-            out.push_str(word);
-            is_value = is_name(name);
-        }
-    }
-    out
-}
-
-fn is_key(word: &str) -> bool {
-    const SHORTEST: usize = 12;
-    SHORTEST <= word.len() && KEY_PREFIXES.iter().any(|it| word.starts_with(it))
-}
-
-/// Returns the offset of a key within a path or a URL.
-fn key_in_path(word: &str) -> Option<usize> {
-    let starts = std::iter::once(0).chain(word.match_indices('/').map(|(at, _)| at + 1));
-    starts.into_iter().find(|at| is_key(&word[*at..]))
-}
-
-fn is_name(word: &str) -> bool {
-    let word = word.trim_start_matches('-').to_ascii_lowercase();
-    SECRET_NAMES.iter().any(|it| word.ends_with(it))
 }
 
 #[cfg(test)]

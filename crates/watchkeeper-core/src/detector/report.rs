@@ -1,6 +1,6 @@
 use serde_json::{Map, Value};
 
-use crate::Evidence;
+use crate::{Evidence, redact::redact_value};
 
 /// The text of a finding: a message, facts for programs, and evidence.
 #[derive(Clone, Debug, Default)]
@@ -17,9 +17,10 @@ impl Report {
         Self { message: message.into(), ..Self::default() }
     }
 
-    /// Adds a fact for programs.
+    /// Adds a fact for programs. Secrets in its texts are redacted, and texts are cut after 4096
+    /// bytes.
     pub fn with(mut self, key: &str, value: impl Into<Value>) -> Self {
-        self.data.insert(key.to_owned(), value.into());
+        self.data.insert(key.to_owned(), redact_value(value.into()));
         self
     }
 
