@@ -1,5 +1,6 @@
 mod change;
 mod command_arguments;
+mod limits;
 mod targets;
 mod tool_result;
 mod turn_effect;
@@ -24,6 +25,11 @@ pub use self::{
 use crate::{Fingerprint, Json, Purpose, ToolClass, fingerprint::STATED_INTENT};
 
 /// One thing that happened in a session.
+///
+/// The names in an event from a source or a session handle are bounded: ids, tools, models, versions
+/// and names of labels have 256 bytes at most, folders, values of labels and reasons 4096, and an
+/// event sets 64 labels at most. In place of the end of a longer name is `#` with a hash of the
+/// name, so that different names remain different.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Event {
     /// The time of the event, by the clock of the program that wrote the session.
@@ -525,7 +531,8 @@ macro_rules! id {
         pub struct $name(Arc<str>);
 
         impl $name {
-            /// Returns the id as its source wrote it: not safe for a terminal.
+            /// Returns the id, which is not safe for a terminal: as its source wrote it, except
+            /// that a hash replaces secrets and what exceeds 256 bytes.
             pub fn as_str(&self) -> &str {
                 &self.0
             }
@@ -533,7 +540,7 @@ macro_rules! id {
 
         impl<T: Into<Arc<str>>> From<T> for $name {
             fn from(id: T) -> Self {
-                Self(id.into())
+                Self(limits::limited_id(id.into()))
             }
         }
 

@@ -22,6 +22,8 @@ use std::{borrow::Cow, ops::Range};
 
 use serde_json::Value;
 
+pub(crate) use self::shapes::has_token;
+
 /// The text in place of a secret.
 const REDACTED: &str = "[redacted]";
 

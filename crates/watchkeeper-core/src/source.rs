@@ -136,14 +136,15 @@ impl<'a> EventSink<'a> {
         self.line = line;
     }
 
-    /// Emits an event, with the current line as its origin.
+    /// Emits an event, with the current line as its origin. Cuts long names; see [`Event`].
     pub fn event(
         &mut self,
         at: Timestamp,
         session: &SessionId,
         agent: Option<&AgentId>,
-        kind: EventKind,
+        mut kind: EventKind,
     ) {
+        kind.limit_names();
         let origin = Origin { source: self.source, file: self.file.clone(), line: self.line };
         self.events.push(Event {
             at,

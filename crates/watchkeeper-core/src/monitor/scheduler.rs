@@ -157,6 +157,7 @@ impl Scheduler {
             event.at = now;
         }
         event.at = later(event.at, progress.ahead);
+        event.kind.limit_names();
         self.engine.observe(&event, &mut progress.findings);
     }
 

@@ -302,6 +302,14 @@ pub(super) fn find(text: &str, found: &mut Vec<Range<usize>>) {
     }
 }
 
+/// Returns whether a text contains a token of a known service: for ids, most of which look
+/// random.
+pub(crate) fn has_token(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    let is_start = |at: &usize| *at == 0 || !Set::ALNUM.has(bytes[at - 1]);
+    (0..bytes.len()).filter(is_start).any(|at| token_end(bytes, at).is_some())
+}
+
 fn find_in_run(text: &[u8], run: Range<usize>, found: &mut Vec<Range<usize>>) {
     let run = run.start + escape_len(text, run.start)..run.end;
     let mut at = run.start;
