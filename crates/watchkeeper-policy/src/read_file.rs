@@ -86,6 +86,23 @@ pub fn read_file(path: &Path) -> io::Result<String> {
     })
 }
 
+/// Returns the mode of a file if it gives permissions to all users; `None` for a file that does
+/// not exist, and on systems without modes.
+pub(crate) fn mode_for_all(path: &Path) -> Option<u32> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+
+        let mode = fs::metadata(path).ok()?.permissions().mode() & 0o7777;
+        (mode & 0o007 != 0).then_some(mode)
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = path;
+        None
+    }
+}
+
 /// Names the built-in policies in the error of a file that does not exist, if the path looks
 /// like the name of one.
 fn without_file(path: &Path, err: io::Error) -> io::Error {

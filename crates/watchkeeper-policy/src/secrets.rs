@@ -4,9 +4,11 @@ use std::{collections::BTreeMap, io, path::PathBuf};
 
 use thiserror::Error;
 use toml::{Spanned, de::DeValue};
+use watchkeeper_core::author::make_safe;
 
 use crate::{
     diagnostic::{Diagnostic, Fix},
+    read_file::mode_for_all,
     reader::{Reader, Variables},
     tree::{Span, Table, Value},
 };
@@ -44,6 +46,11 @@ enum SecretError {
     NotUtf8(String),
     #[error("cannot read the secret in `{}`: {source}", path.display())]
     Unreadable { path: PathBuf, source: io::Error },
+    #[error(
+        "any user may use the secret in `{0}` (mode {1:04o}); run `chmod 600 {0}`",
+        make_safe(&.path.display().to_string()), .mode
+    )]
+    OpenToAll { path: PathBuf, mode: u32 },
     #[error("the secret is empty")]
     EmptyVariable,
     #[error("the secret is empty")]
@@ -57,7 +64,7 @@ impl SecretError {
         match self {
             Self::NotSet(_) | Self::EmptyVariable => true,
             Self::Unreadable { source, .. } => source.kind() == io::ErrorKind::NotFound,
-            Self::NotUtf8(_) | Self::EmptyFile => false,
+            Self::NotUtf8(_) | Self::OpenToAll { .. } | Self::EmptyFile => false,
         }
     }
 }
@@ -254,6 +261,9 @@ impl Reader<'_> {
                 text.into_string().map_err(|_| SecretError::NotUtf8(name.clone()))
             }
             Place::File(path) => {
+                if let Some(mode) = mode_for_all(path) {
+                    return Err(SecretError::OpenToAll { path: path.clone(), mode });
+                }
                 let mut text = (self.read_file)(path)
                     .map_err(|source| SecretError::Unreadable { path: path.clone(), source })?;
                 text.truncate(text.trim_end_matches(['\r', '\n']).len());

@@ -31,8 +31,6 @@ pub struct File {
     rotate: Option<Rotate>,
     /// The file that had this path at the last delivery.
     opened: Option<fs::File>,
-    /// The mode of the next file.
-    mode: u32,
 }
 
 /// The options of `kind = "file"`.
@@ -81,32 +79,31 @@ impl SinkKind for File {
                 "is not the path of a file; write a path such as `findings.ndjson`",
             ));
         }
-        Ok(Self { path, rotate, opened: None, mode: platform::NEW_FILE })
+        Ok(Self { path, rotate, opened: None })
     }
 }
 
 impl Sink for File {
     fn open(&mut self) -> Result<(), SinkError> {
-        current(&mut self.opened, &self.path, self.mode).map(drop)
+        current(&mut self.opened, &self.path).map(drop)
     }
 
     fn deliver(&mut self, finding: &Finding) -> Result<(), SinkError> {
         let line = render_json(finding) + "\n";
-        let Self { path, rotate, opened, mode } = self;
+        let Self { path, rotate, opened } = self;
         for _ in 0..MAX_ROUNDS {
-            let file = current(opened, path, *mode)?;
+            let file = current(opened, path)?;
             let _lock = Lock::new(file);
             if !has_name(file, path) {
                 // Another program renamed the file while this one waited for the lock.
                 continue;
             }
-            let metadata = file.metadata()?;
+            let len = file.metadata()?.len();
             if let Some(Rotate { max_size, keep }) = rotate
-                && 0 < metadata.len()
-                && max_size.get() < metadata.len().saturating_add(line.len() as u64)
+                && 0 < len
+                && max_size.get() < len.saturating_add(line.len() as u64)
                 && shift(path, *keep).is_ok()
             {
-                *mode = platform::mode(&metadata);
                 continue;
             }
             // If the file cannot be renamed it grows: delivering a finding is
@@ -151,14 +148,10 @@ impl Drop for Lock<'_> {
 }
 
 /// Returns the file that has the path now.
-fn current<'a>(
-    opened: &'a mut Option<fs::File>,
-    path: &Path,
-    mode: u32,
-) -> Result<&'a fs::File, SinkError> {
+fn current<'a>(opened: &'a mut Option<fs::File>, path: &Path) -> Result<&'a fs::File, SinkError> {
     let file = match opened.take() {
         Some(file) if has_name(&file, path) => file,
-        _ => open(path, mode)?,
+        _ => open(path)?,
     };
     Ok(opened.insert(file))
 }
@@ -188,22 +181,24 @@ fn has_name(file: &fs::File, path: &Path) -> bool {
     platform::is_same(&named, &opened)
 }
 
-/// Opens a file to append to it; creates a missing file with `mode`. Refuses
-/// links and other files that would send findings elsewhere.
-fn open(path: &Path, mode: u32) -> Result<fs::File, SinkError> {
+/// Opens a file to append to it; creates a missing file. Refuses links and other files that would
+/// send findings elsewhere, files that others can use, and folders in which others can replace
+/// the file.
+fn open(path: &Path) -> Result<fs::File, SinkError> {
     let shown = make_safe(&path.display().to_string());
     let refused = |reason: &str| SinkError::refused(format!("`{shown}` {reason}"));
     let failed = |err: io::Error| failure(format!("cannot open `{shown}`"), err);
 
     let folder = path.parent().filter(|it| !it.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if let Some(open) = platform::folder_open_to_others(path).map_err(failed)? {
+        let open = make_safe(&open.display().to_string());
+        return Err(refused(&format!(
+            "is in `{open}`, which any user may write to; run `chmod o-w {open}`, or use another folder"
+        )));
+    }
     platform::create_folders(folder)
         .map_err(|err| failure(format!("cannot create the folder of `{shown}`"), err))?;
-    if platform::is_open_to_all(&fs::metadata(folder).map_err(failed)?) {
-        return Err(refused(
-            "is in a folder that any user may write to; use a private folder inside it",
-        ));
-    }
-    let file = match open_or_create(path, mode) {
+    let file = match open_or_create(path) {
         Ok(file) => file,
         Err(err) => {
             let found = fs::symlink_metadata(path).map(|it| it.file_type());
@@ -224,28 +219,33 @@ fn open(path: &Path, mode: u32) -> Result<fs::File, SinkError> {
     if platform::has_other_names(&metadata) {
         return Err(refused("has another name (a hard link); use a file of its own"));
     }
+    if let Some(mode) = platform::mode_for_others(&metadata) {
+        return Err(refused(&format!(
+            "can be used by others (mode {mode:04o}); run `chmod 600 {shown}`"
+        )));
+    }
     Ok(file)
 }
 
 /// Keeps the I/O error behind the action that failed. A later attempt may
-/// succeed unless somebody has to change the file system first.
+/// succeed unless somebody has to change the path first: a full disk gets room, and a disk that
+/// the system made read-only is repaired.
 fn failure(action: String, err: io::Error) -> SinkError {
     let failed = match err.kind() {
         ErrorKind::AlreadyExists
         | ErrorKind::InvalidFilename
         | ErrorKind::NotADirectory
-        | ErrorKind::PermissionDenied
-        | ErrorKind::ReadOnlyFilesystem => SinkError::refused(action),
+        | ErrorKind::PermissionDenied => SinkError::refused(action),
         _ => SinkError::unavailable(action),
     };
     failed.with_source(err)
 }
 
-fn open_or_create(path: &Path, mode: u32) -> io::Result<fs::File> {
+fn open_or_create(path: &Path) -> io::Result<fs::File> {
     for _ in 0..MAX_ROUNDS {
         match platform::open_options().create_new(true).open(path) {
             Ok(file) => {
-                platform::set_mode(&file, mode)?;
+                platform::set_mode_of_new(&file)?;
                 return Ok(file);
             }
             Err(err) if err.kind() == ErrorKind::AlreadyExists => {}
@@ -260,18 +260,27 @@ fn open_or_create(path: &Path, mode: u32) -> io::Result<fs::File> {
 }
 
 /// Appends a line in one write, so that a program that follows the file reads
-/// the line as a whole. After half a line, which a full disk leaves behind,
-/// starts a new line.
+/// the line as a whole. If the disk has no room for all of it, removes the part that was written.
+/// After half a line, which a loss of power can leave behind, starts a new line.
 fn append(mut file: &fs::File, line: &str) -> io::Result<()> {
-    if ends_mid_line(file)? {
-        write_once(&mut file, format!("\n{line}").as_bytes())
-    } else {
-        write_once(&mut file, line.as_bytes())
+    let len = file.seek(SeekFrom::End(0))?;
+    let line = if ends_mid_line(file, len)? { format!("\n{line}") } else { line.to_owned() };
+    let n_written = write_once(&mut file, line.as_bytes())?;
+    if n_written == line.len() {
+        return Ok(());
     }
+    // Another program, which does not lock the file, may have written more.
+    if file.metadata().is_ok_and(|metadata| metadata.len() == len + n_written as u64) {
+        file.set_len(len)?;
+    }
+    let n_bytes = line.len();
+    Err(io::Error::new(
+        ErrorKind::StorageFull,
+        format!("wrote only {n_written} of {n_bytes} bytes"),
+    ))
 }
 
-fn ends_mid_line(mut file: &fs::File) -> io::Result<bool> {
-    let len = file.seek(SeekFrom::End(0))?;
+fn ends_mid_line(mut file: &fs::File, len: u64) -> io::Result<bool> {
     let Some(last) = len.checked_sub(1) else { return Ok(false) };
     file.seek(SeekFrom::Start(last))?;
     let mut byte = [b'\n'];
@@ -279,21 +288,14 @@ fn ends_mid_line(mut file: &fs::File) -> io::Result<bool> {
     Ok(byte != *b"\n")
 }
 
-fn write_once(writer: &mut impl Write, bytes: &[u8]) -> io::Result<()> {
-    let n_written = loop {
+/// Writes once, and returns the number of bytes that were written.
+fn write_once(writer: &mut impl Write, bytes: &[u8]) -> io::Result<usize> {
+    loop {
         match writer.write(bytes) {
             Err(err) if err.kind() == ErrorKind::Interrupted => {}
-            written => break written?,
+            written => return written,
         }
-    };
-    if n_written == bytes.len() {
-        return Ok(());
     }
-    let n_bytes = bytes.len();
-    Err(io::Error::new(
-        ErrorKind::StorageFull,
-        format!("wrote only {n_written} of {n_bytes} bytes"),
-    ))
 }
 
 #[cfg(test)]

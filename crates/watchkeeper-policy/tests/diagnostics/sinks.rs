@@ -195,3 +195,29 @@ fn secrets_come_from_the_environment_and_from_files() {
     let files = [("team/policy.toml", policy), ("team/keys/url", "ftp://x\n")];
     assert_eq!(load(&files, Some(&environment)).diagnostics.len(), 1);
 }
+
+#[cfg(unix)]
+#[test]
+fn a_secret_that_any_user_may_read_is_refused() {
+    use std::{fs, os::unix::fs::PermissionsExt as _};
+
+    let folder = tempfile::tempdir().unwrap();
+    let key = folder.path().join("key");
+    fs::write(&key, "https://x\n").unwrap();
+    let key_text = key.display().to_string();
+    let policy = format!(
+        "version = 1\n[detectors.repeat]\n[secrets]\na = {{ file = '{key_text}' }}\n\
+         [sinks.a]\nkind = 'hook'\nurl = {{ secret = 'a' }}\n"
+    );
+    let files = [("policy.toml", &*policy), (&*key_text, "https://x\n")];
+    for (mode, is_accepted) in [(0o600, true), (0o440, true), (0o644, false), (0o602, false)] {
+        fs::set_permissions(&key, fs::Permissions::from_mode(mode)).unwrap();
+        let diagnostics = load(&files, Some(&environment)).diagnostics;
+        let messages: Vec<_> = diagnostics.iter().map(|it| &*it.message).collect();
+        let refused = format!(
+            "any user may use the secret in `{key_text}` (mode {mode:04o}); run `chmod 600 {key_text}`"
+        );
+        let expected = if is_accepted { Vec::new() } else { vec![&*refused] };
+        assert_eq!(messages, expected);
+    }
+}

@@ -3,10 +3,8 @@
 use std::{
     fs::{self, File, Metadata, OpenOptions},
     io,
-    path::Path,
+    path::{Path, PathBuf},
 };
-
-pub(super) const NEW_FILE: u32 = 0;
 
 pub(super) fn open_options() -> OpenOptions {
     let mut options = OpenOptions::new();
@@ -19,12 +17,12 @@ pub(super) fn create_folders(path: &Path) -> io::Result<()> {
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "the function can fail on Unix")]
-pub(super) fn set_mode(_: &File, _: u32) -> io::Result<()> {
+pub(super) fn set_mode_of_new(_: &File) -> io::Result<()> {
     Ok(())
 }
 
-pub(super) fn mode(_: &Metadata) -> u32 {
-    NEW_FILE
+pub(super) fn mode_for_others(_: &Metadata) -> Option<u32> {
+    None
 }
 
 pub(super) fn is_same(_: &Metadata, _: &Metadata) -> bool {
@@ -35,6 +33,7 @@ pub(super) fn has_other_names(_: &Metadata) -> bool {
     false
 }
 
-pub(super) fn is_open_to_all(_: &Metadata) -> bool {
-    false
+#[expect(clippy::unnecessary_wraps, reason = "the function can fail on Unix")]
+pub(super) fn folder_open_to_others(_: &Path) -> io::Result<Option<PathBuf>> {
+    Ok(None)
 }

@@ -14,6 +14,13 @@ fn folder() -> TempDir {
     tempfile::tempdir().expect("there is room for a folder")
 }
 
+/// Writes a file that the sink accepts.
+fn write(path: &Path, text: &str) {
+    fs::write(path, text).unwrap();
+    #[cfg(unix)]
+    fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+}
+
 fn sink(path: &Path, options: &str) -> File {
     build(&format!("path = '{}'\n{options}", path.display())).unwrap()
 }
@@ -64,7 +71,7 @@ fn invalid_options_are_named() {
 fn appends_one_line_for_each_finding() {
     let folder = folder();
     let path = folder.path().join("findings.ndjson");
-    fs::write(&path, "{\"id\":\"a\"}\n").unwrap();
+    write(&path, "{\"id\":\"a\"}\n");
     let mut sink = sink(&path, "");
     sink.open().unwrap();
     sink.deliver(&numbered(1)).unwrap();
@@ -78,7 +85,7 @@ fn appends_one_line_for_each_finding() {
 fn starts_a_new_line_after_half_a_line() {
     let folder = folder();
     let path = folder.path().join("findings.ndjson");
-    fs::write(&path, "{\"id\":\"torn").unwrap();
+    write(&path, "{\"id\":\"torn");
     let mut sink = sink(&path, "");
     sink.deliver(&numbered(1)).unwrap();
     sink.deliver(&numbered(2)).unwrap();
@@ -228,16 +235,24 @@ mod unix {
     }
 
     #[test]
-    fn a_new_file_has_the_mode_of_the_old_one() {
+    fn refuses_a_file_that_others_can_use() {
         let folder = folder();
         let path = folder.path().join("findings.ndjson");
-        let mut sink = sink(&path, "rotate = { max_size = '1B' }");
-        sink.deliver(&numbered(1)).unwrap();
-        // More permissions than any usual umask allows.
-        set_mode(&path, 0o662);
-        sink.deliver(&numbered(2)).unwrap();
-        assert_eq!(ids(&path), ["2"]);
-        assert_eq!((mode(&path), mode(&path.with_extension("ndjson.1"))), (0o662, 0o662));
+        for mode in [0o666, 0o644, 0o640, 0o620, 0o604, 0o601] {
+            write(&path, "");
+            set_mode(&path, mode);
+            let error = error(&mut sink(&path, ""), &folder);
+            assert_eq!(
+                error,
+                format!(
+                    "refused: `…/findings.ndjson` can be used by others (mode {mode:04o}); run \
+                     `chmod 600 …/findings.ndjson`"
+                )
+            );
+            assert_eq!(fs::read(&path).unwrap(), b"");
+        }
+        set_mode(&path, 0o600);
+        sink(&path, "").deliver(&finding()).unwrap();
     }
 
     #[test]
@@ -251,7 +266,7 @@ mod unix {
         fs::create_dir(at("folder")).unwrap();
         let _listener = UnixListener::bind(at("socket")).unwrap();
         assert!(Command::new("mkfifo").arg(at("pipe")).status().unwrap().success());
-        fs::write(at("one"), "").unwrap();
+        write(&at("one"), "");
         fs::hard_link(at("one"), at("other")).unwrap();
 
         let error_of = |name: &str| error(&mut sink(&at(name), ""), &folder);
@@ -279,15 +294,23 @@ mod unix {
     }
 
     #[test]
-    fn refuses_a_folder_that_any_user_may_write_to_unless_sticky() {
+    fn refuses_folders_that_any_user_may_write_to_up_the_path_unless_sticky() {
         let folder = folder();
-        let path = folder.path().join("findings.ndjson");
-        set_mode(folder.path(), 0o777);
-        let mut file = sink(&path, "");
-        assert_snapshot!(error(&mut file, &folder), @"refused: `…/findings.ndjson` is in a folder that any user may write to; use a private folder inside it");
-        sink(&folder.path().join("own/findings.ndjson"), "").deliver(&finding()).unwrap();
-        set_mode(folder.path(), 0o1777);
-        file.deliver(&finding()).unwrap();
+        let below = folder.path().join("a/b");
+        fs::create_dir_all(&below).unwrap();
+        symlink(&below, folder.path().join("link")).unwrap();
+        for path in ["findings.ndjson", "a/b/findings.ndjson", "new/findings.ndjson"] {
+            let mut file = sink(&folder.path().join(path), "");
+            set_mode(folder.path(), 0o777);
+            let expected =
+                "is in `…`, which any user may write to; run `chmod o-w …`, or use another folder";
+            assert_eq!(error(&mut file, &folder), format!("refused: `…/{path}` {expected}"));
+            set_mode(folder.path(), 0o1777);
+            file.deliver(&finding()).unwrap();
+        }
+        set_mode(&below, 0o777);
+        let error = error(&mut sink(&folder.path().join("link/findings.ndjson"), ""), &folder);
+        assert!(error.contains("which any user may write to"), "{error}");
     }
 
     #[test]
@@ -318,7 +341,7 @@ mod unix {
     /// Runs the test again in a process that may write 4 KiB at most to a file.
     /// The write at the limit fails like on a full disk: it writes half a line.
     #[test]
-    fn a_full_disk_does_not_join_two_lines() {
+    fn a_full_disk_leaves_no_half_line() {
         const FOLDER: &str = "WATCHKEEPER_TEST_FULL_DISK";
         const BLOCKS: u32 = 8;
         if let Some(folder) = std::env::var_os(FOLDER) {
@@ -329,13 +352,15 @@ mod unix {
             assert!(matches!(failed, SinkError::Unavailable { .. }), "{failed:?}");
             let failed = sink.deliver(&numbered(99)).expect_err("the file should still be full");
             assert!(matches!(failed, SinkError::Unavailable { .. }), "{failed:?}");
+            let written = fs::read_to_string(&path).expect("the file exists");
+            assert!(written.ends_with('\n'), "{written}");
             return;
         }
         let folder = folder();
         let limited = format!("trap '' XFSZ; ulimit -f {BLOCKS}; exec \"$0\" \"$@\"");
         run_again(
             Command::new("sh").args(["-c", &limited]).arg(std::env::current_exe().unwrap()),
-            concat!(module_path!(), "::a_full_disk_does_not_join_two_lines"),
+            concat!(module_path!(), "::a_full_disk_leaves_no_half_line"),
             (FOLDER, folder.path().as_os_str()),
         );
 
@@ -344,12 +369,11 @@ mod unix {
         sink(&path, "").deliver(&numbered(100)).unwrap();
         let written = fs::read_to_string(&path).unwrap();
         let lines: Vec<&str> = written.lines().collect();
-        let [whole @ .., torn, last] = &lines[..] else { panic!("{written}") };
+        let [whole @ .., last] = &lines[..] else { panic!("{written}") };
         assert!(!whole.is_empty());
         for (line, n) in whole.iter().zip(1_u64..) {
             assert_eq!(id(line), format!("{n:x}"));
         }
-        assert!(serde_json::from_str::<serde_json::Value>(torn).is_err(), "{torn}");
         assert_eq!(id(last), "64");
     }
 }
