@@ -326,3 +326,45 @@ fn kills_lose_no_finding_and_repeat_one_at_most() {
         assert!(n_repeated <= n_kills, "{sink}: {n_repeated} repeated findings");
     }
 }
+
+#[test]
+fn a_second_watch_of_the_same_paths_is_refused() {
+    let setup = Setup::new(0);
+    let mut child = setup.watch(STARTED);
+    let mut command = program();
+    command.current_dir(setup.folder.path()).args(["watch", "--policy", "policy.toml", "sessions"]);
+    let output = command.output().unwrap();
+    let id = child.id();
+    kill(&mut child);
+    let err = String::from_utf8(output.stderr).unwrap();
+    assert!(err.contains(&format!("error: process {id} follows the same paths")), "{err}");
+    assert_eq!(output.status.code(), Some(2));
+}
+
+#[test]
+fn findings_that_wait_at_a_stop_are_delivered_after_the_next_start() {
+    let setup = Setup::new(0);
+    let url = setup.folder.path().join("url");
+    // Nothing listens at the port of a listener that is gone.
+    let gone = TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap();
+    fs::write(&url, format!("http://{gone}/")).unwrap();
+    let mut child = setup.watch(STARTED);
+    let lines = session_lines(0, &mut Dice(2)).into_iter().map(|line| (0, line));
+    append(&setup.sessions(), &lines.collect::<Vec<_>>());
+    let findings = setup.until(|setup| {
+        let findings = setup.file();
+        let is_resolved = findings.iter().any(|finding| finding["status"] == "resolved");
+        if is_resolved { Ok(findings) } else { Err("nothing is resolved".to_owned()) }
+    });
+    let id = child.id().to_string();
+    let sent = Command::new("kill").args(["-s", "TERM", &id]).status().unwrap();
+    assert!(sent.success());
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+
+    fs::write(&url, &setup.receiver.url).unwrap();
+    let mut child = setup.watch(STARTED);
+    let expected = findings.unwrap().iter().map(|it| (id_of(it), it.to_string())).collect();
+    let received = setup.wait_for(&expected);
+    kill(&mut child);
+    received.unwrap_or_else(|missing| panic!("{missing}"));
+}

@@ -26,8 +26,13 @@ use crate::{
 pub(crate) enum Error {
     #[error(transparent)]
     Io(#[from] io::Error),
-    #[error("{}{}", with_causes(.0), state_hint(.0))]
-    State(#[from] StateError),
+    #[error(transparent)]
+    State(StateError),
+    #[error(
+        "process {process} follows the same paths; stop it, or choose another folder for its \
+         state with --state-dir"
+    )]
+    StateInUse { process: String },
     #[error(transparent)]
     Policy(#[from] LoadError),
     #[error(transparent)]
@@ -164,12 +169,11 @@ impl Error {
     }
 }
 
-fn state_hint(err: &StateError) -> &'static str {
-    match err {
-        StateError::InUse { .. } => {
-            ": another `watch` follows the same paths; stop it, or choose another folder with \
-             --state-dir"
+impl From<StateError> for Error {
+    fn from(err: StateError) -> Self {
+        match err {
+            StateError::InUse { process, .. } => Self::StateInUse { process },
+            err => Self::State(err),
         }
-        _ => "",
     }
 }
