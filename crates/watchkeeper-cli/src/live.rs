@@ -122,7 +122,8 @@ impl LiveMonitor {
         }
         let mut follow = FollowOptions { kind: source, ..FollowOptions::default() };
         // Sessions that changed since the end of the last run may have new findings.
-        follow.recent = follow.recent.saturating_add(now.duration_since(stopped_at));
+        let since_stop = now.duration_since(stopped_at).max(SignedDuration::ZERO);
+        follow.recent = follow.recent.saturating_add(since_stop);
         let follower = Follower::new(paths, registry.sources.iter(), follow);
         let is_stopped = Arc::default();
         Self { engine, delivery, config, follower, processes, state, is_stopped }
@@ -147,14 +148,10 @@ impl LiveMonitor {
         let readers = (&mut follower, &mut processes, &mut state);
         read_backlog(readers, &mut backlog, &is_stopped, on_update);
         let (engine, delivery, backlog_counts) = backlog.finish();
-        let failure = state.as_mut().and_then(WatchState::commit);
         on_start(&follower.report(), engine.sessions().len());
 
         let running = Monitor::new(engine, delivery, config).start()?;
         let feed = running.feed();
-        if let Some(failure) = failure {
-            feed.report(failure);
-        }
         let mut batch = Vec::new();
         let mut is_held = false;
         while !is_stopped() && running.is_running() {
@@ -183,7 +180,7 @@ impl LiveMonitor {
             }
             // Not later than the findings of the events: without them, their lines are new to
             // the next run.
-            if running.has_handled_all() {
+            if running.has_handled_all() && running.has_stored_all() {
                 commit(&mut state, &feed);
             }
         }
@@ -198,7 +195,7 @@ impl LiveMonitor {
             feed.send(event);
         });
         let stopped = running.stop();
-        if stopped.dropped == 0 {
+        if stopped.dropped == 0 && stopped.lost == 0 && !stopped.timed_out {
             commit(&mut state, &feed);
         }
         let all_delivered = !stopped.timed_out;

@@ -107,8 +107,8 @@ impl WatchState {
         self.cursors.advance(event);
     }
 
-    /// Stores the lines that were added, if all their events are handled. Returns a finding if
-    /// that fails for the first time.
+    /// Stores the lines that were added. All their events must be handled, and their findings
+    /// stored. Returns a finding if that fails for the first time.
     pub(crate) fn commit(&mut self) -> Option<Finding> {
         let Err(err) = self.cursors.commit(&SystemClock) else {
             self.is_failing = false;

@@ -244,8 +244,8 @@ pub(crate) fn finding_id(
 pub(crate) fn cause_of(evidence: &[Evidence], at: Timestamp) -> Fingerprint {
     let line = |evidence: &Evidence| {
         let (file, line) = (evidence.file.as_deref()?, evidence.line?);
-        // The folders differ between machines.
-        let name = file.rsplit('/').next().unwrap_or(file);
+        // The folders above differ between machines.
+        let name = file.rmatch_indices('/').nth(1).map_or(file, |(at, _)| &file[at..]);
         Some(Fingerprint::of(name).and(Fingerprint::from(line)))
     };
     let lines = evidence.iter().filter_map(line).reduce(Fingerprint::and);

@@ -46,13 +46,13 @@ pub trait Ledger: Send {
     /// After an error nothing is stored, and the finding is not remembered.
     fn add(&mut self, finding: &Finding) -> io::Result<u64>;
 
-    /// Records that the sink has accepted a pending finding.
+    /// Records that the sink has accepted a finding, which may not have been stored before.
     ///
     /// The ledger remembers an outcome that it cannot store, and stores it later: the error
     /// is for a report.
     fn accept(&mut self, id: Fingerprint) -> io::Result<()>;
 
-    /// Records that a pending finding will never be delivered; otherwise as
+    /// Records that a finding will never be delivered; otherwise as
     /// [`accept`](Self::accept).
     fn give_up(&mut self, id: Fingerprint) -> io::Result<()>;
 
@@ -60,7 +60,7 @@ pub trait Ledger: Send {
     fn n_pending(&self) -> usize;
 
     /// Returns at most `max` pending findings with numbers of at least `from`, in the order
-    /// of their numbers. Findings that cannot be read are left out, and no longer pending.
+    /// of their numbers. Findings that cannot be read are left out, and stay pending.
     fn pending(&mut self, from: u64, max: usize) -> Vec<(u64, Finding)>;
 
     /// Gives up the oldest of the least severe pending findings whose numbers are at least

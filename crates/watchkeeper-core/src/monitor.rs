@@ -284,6 +284,12 @@ impl Running {
         n_recorded <= n_settled.saturating_add(n_dropped)
     }
 
+    /// Returns whether all findings that wait for a sink with a ledger are stored: they survive
+    /// the end of the process.
+    pub fn has_stored_all(&self) -> bool {
+        self.queues.iter().all(Queue::is_stored)
+    }
+
     /// Waits until every event recorded before this call is handled, for `timeout` at
     /// most. Returns whether that is so.
     ///

@@ -1,3 +1,4 @@
+mod delayed;
 mod deliveries;
 mod outages;
 mod state;
@@ -106,13 +107,19 @@ impl Queue {
         self.shared.changed.notify_all();
     }
 
-    /// Waits until the queue has room for a finding, for `timeout` at most. Does not wait for
-    /// a sink that fails, nor if the ledger has room.
+    /// Waits until the queue or its ledger has room for a finding, for `timeout` at most. Does
+    /// not wait for a sink that fails.
     pub(crate) fn wait_room(&self, timeout: Duration) {
         self.wait_until(timeout, |state| {
             let is_failing = state.outages.cause.is_some();
-            is_failing || state.stored.is_some() || state.waiting.len() < state.capacity
+            let has_ledger = state.stored.as_ref().is_some_and(Stored::has_room);
+            is_failing || has_ledger || state.waiting.len() < state.capacity
         });
+    }
+
+    /// Returns whether all findings without an outcome are in the ledger, if there is one.
+    pub(crate) fn is_stored(&self) -> bool {
+        self.shared.lock().is_stored()
     }
 
     /// Returns whether the ledger of the queue has a finding.
@@ -216,6 +223,9 @@ impl Queue {
         let mut state = self.shared.lock();
         state.is_abandoned = true;
         state.end("the sink did not return before the shutdown timeout");
+        // Another process may use it from now on. If the sink still accepts the finding, the
+        // next process repeats it.
+        state.stored = None;
         drop(state);
         self.shared.changed.notify_all();
     }

@@ -7,12 +7,13 @@ use std::{
 use watchkeeper_core::{Event, Fingerprint, SignedDuration, Timestamp, clock::Clock};
 
 use crate::{
-    record_file::{HEADER, NewBody, RecordFile},
+    record_file::{Header, NewBody, RecordFile},
     storage::Storage,
 };
 
-/// The name and the version of the format.
-const NAME: &[u8; HEADER] = b"wk-cursors\0\x01";
+const FORMAT: Header = Header { name: *b"wkcursor", version: 1 };
+/// The longest time that a follower needs to notice a new file.
+const UNNOTICED: i64 = 60;
 /// The time for which the place in a file is remembered.
 const REMEMBERED: SignedDuration = SignedDuration::from_hours(90 * 24);
 /// The size below which the file is not compacted, in bytes.
@@ -30,10 +31,17 @@ pub struct Cursors<S> {
     file: RecordFile<S>,
     /// By the hash of the path.
     lines: HashMap<Fingerprint, Cursor>,
-    /// The second of the last commit of an earlier process; `None` at the first start.
-    stopped_at: Option<i64>,
+    /// `None` at the first start.
+    earlier: Option<Earlier>,
     /// The lines since the last commit.
     next: BTreeMap<Arc<str>, u64>,
+}
+
+/// The seconds, since 1970, of the first start and of the last commit of earlier processes.
+#[derive(Clone, Copy, Debug)]
+struct Earlier {
+    started: i64,
+    stopped: i64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -64,29 +72,44 @@ impl<S: Storage> Cursors<S> {
     /// Reads the cursors of an earlier process; an empty file is a new one.
     pub fn open(storage: S, clock: &dyn Clock) -> io::Result<Self> {
         let mut lines = HashMap::new();
-        let mut stopped_at = None;
-        let file = RecordFile::open(storage, NAME, |_, body| {
+        let mut earlier: Option<Earlier> = None;
+        let file = RecordFile::open(storage, FORMAT, |_, body| {
             let Some((path, cursor)) = Cursor::parse(body) else { return false };
-            stopped_at = stopped_at.max(Some(cursor.second));
+            // The last record, since the clock may have been set back.
+            let started = earlier.map_or(cursor.second, |earlier| earlier.started);
+            earlier = Some(Earlier { started, stopped: cursor.second });
             lines.insert(path, cursor);
             true
         })?;
-        let mut opened = Self { file, lines, stopped_at, next: BTreeMap::new() };
-        if stopped_at.is_none() {
-            // A session that begins after the end of this process is new to the next one.
-            let start = Cursor { line: 0, second: clock.now().as_second() };
-            opened.file.append_or_keep(&start.encode(Fingerprint::NONE))?;
+        let now = clock.now().as_second();
+        let mut opened = Self { file, lines, earlier, next: BTreeMap::new() };
+        if opened.file.has_damaged_header() {
+            opened.compact(now)?;
         }
-        opened.compact_if_large(clock);
+        match &mut opened.earlier {
+            Some(earlier) => earlier.stopped = earlier.stopped.min(now),
+            // A session that begins after the end of this process is new to the next one.
+            None => {
+                let start = Cursor { line: 0, second: now };
+                opened.lines.insert(Fingerprint::NONE, start);
+                opened.file.append_or_keep(&start.encode(Fingerprint::NONE))?;
+            }
+        }
+        opened.compact_if_large(now);
         Ok(opened)
+    }
+
+    /// Returns the number of damaged places of the file that were skipped when it was opened.
+    pub const fn n_damaged(&self) -> u64 {
+        self.file.n_damaged()
     }
 
     /// Returns whether no earlier process has handled an event.
     ///
-    /// Events of a file that was never read are new if their times are. At the first start
-    /// nothing is new.
+    /// Events of a file that was never read are new if they are later than the last commit,
+    /// less the time that a follower needs to notice a file. At the first start nothing is new.
     pub fn is_new(&self, event: &Event) -> bool {
-        let Some(stopped_at) = self.stopped_at else { return false };
+        let Some(Earlier { started, stopped }) = self.earlier else { return false };
         let origin = event.origin.as_ref();
         let cursor = origin.and_then(|origin| {
             let cursor = self.lines.get(&Fingerprint::of(&*origin.file))?;
@@ -94,13 +117,13 @@ impl<S: Storage> Cursors<S> {
         });
         match cursor {
             Some((cursor, origin)) => cursor.line < origin.line,
-            None => stopped_at <= event.at.as_second(),
+            None => started.max(stopped - UNNOTICED) <= event.at.as_second(),
         }
     }
 
     /// Returns the time of the last commit of an earlier process; `None` at the first start.
     pub fn stopped_at(&self) -> Option<Timestamp> {
-        Timestamp::from_second(self.stopped_at?).ok()
+        Timestamp::from_second(self.earlier?.stopped).ok()
     }
 
     /// Adds the line of an event to the next commit.
@@ -128,19 +151,93 @@ impl<S: Storage> Cursors<S> {
             self.lines.insert(path, cursor);
             written = written.and(self.file.append_or_keep(&cursor.encode(path)));
         }
-        self.compact_if_large(clock);
+        self.compact_if_large(second);
         written
     }
 
-    fn compact_if_large(&mut self, clock: &dyn Clock) {
+    fn compact_if_large(&mut self, now: i64) {
         let live_bytes = self.lines.len() as u64 * RECORD_LEN;
-        if self.file.len() <= MIN_COMPACTED.max(3 * live_bytes) {
-            return;
+        if MIN_COMPACTED.max(3 * live_bytes) < self.file.len() {
+            // A failure leaves the file unchanged; the next commit tries again.
+            let _ = self.compact(now);
         }
-        let oldest = clock.now().as_second() - REMEMBERED.as_secs();
-        self.lines.retain(|_, cursor| oldest <= cursor.second);
-        let bodies = self.lines.iter().map(|(path, cursor)| cursor.encode(*path));
-        // A failure leaves the file unchanged; the next commit tries again.
-        let _ = self.file.replace(bodies.map(NewBody::Bytes));
+    }
+
+    fn compact(&mut self, now: i64) -> io::Result<()> {
+        let oldest = now - REMEMBERED.as_secs();
+        let start = self.earlier.map(|earlier| earlier.started);
+        self.lines.retain(|_, cursor| oldest <= cursor.second || Some(cursor.second) == start);
+        let mut cursors: Vec<_> = self.lines.iter().collect();
+        // The first record has the start, and the last one the last commit.
+        cursors.sort_by_key(|(_, cursor)| cursor.second);
+        let bodies = cursors.into_iter().map(|(path, cursor)| cursor.encode(*path));
+        self.file.replace(bodies.map(NewBody::Bytes)).map(drop)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use watchkeeper_core::{
+        Event, EventKind, SignedDuration, Timestamp,
+        author::Origin,
+        clock::{Clock as _, ManualClock},
+    };
+
+    use super::Cursors;
+    use crate::DiskStorage;
+
+    /// Makes an event at a line of a file.
+    fn event(file: &str, line: u64, at: Timestamp) -> Event {
+        let mut event = Event::new(at, "s1", EventKind::TurnEnd);
+        event.origin = Some(Origin { source: "ndjson", file: file.into(), line });
+        event
+    }
+
+    #[test]
+    fn only_lines_behind_the_last_commit_are_new() {
+        let folder = tempfile::tempdir().unwrap();
+        let clock = ManualClock::new("2026-11-01T08:00:00Z".parse().unwrap());
+        let open = || {
+            let storage = DiskStorage::open(&folder.path().join("cursors")).unwrap();
+            Cursors::open(storage, &clock).unwrap()
+        };
+        let secs = SignedDuration::from_secs;
+        let start = clock.now();
+        let mut cursors = open();
+        assert_eq!(cursors.stopped_at(), None);
+        assert!(!cursors.is_new(&event("a", 1, start)), "at the first start");
+        for line in 1..=3 {
+            cursors.advance(&event("a", line, start));
+        }
+        clock.advance(Duration::from_secs(300));
+        cursors.commit(&clock).unwrap();
+        cursors.advance(&event("a", 4, start));
+        // The process is killed before the next commit.
+        clock.advance(Duration::from_secs(300));
+        let cursors = open();
+        assert_eq!(cursors.stopped_at(), Some(start + secs(300)));
+        for (event, is_new) in [
+            (event("a", 3, start + secs(400)), false),
+            (event("a", 4, start), true),
+            (event("b", 1, start + secs(239)), false),
+            (event("b", 1, start + secs(240)), true),
+        ] {
+            assert_eq!(cursors.is_new(&event), is_new, "{event:?}");
+        }
+    }
+
+    #[test]
+    fn a_clock_that_was_ahead_hides_no_session() {
+        let folder = tempfile::tempdir().unwrap();
+        let open = |clock: &ManualClock| {
+            let storage = DiskStorage::open(&folder.path().join("cursors")).unwrap();
+            Cursors::open(storage, clock).unwrap()
+        };
+        let clock = ManualClock::new("2027-11-01T08:00:00Z".parse().unwrap());
+        open(&clock).commit(&clock).unwrap();
+        clock.adjust(SignedDuration::from_hours(-365 * 24));
+        assert_eq!(open(&clock).stopped_at(), Some(clock.now()));
     }
 }

@@ -14,12 +14,11 @@ use watchkeeper_core::{
 
 use crate::{
     record::{HEAD, MAX_BODY},
-    record_file::{HEADER, NewBody, RecordFile},
+    record_file::{Header, NewBody, RecordFile},
     storage::Storage,
 };
 
-/// The name and the version of the format.
-const NAME: &[u8; HEADER] = b"wk-ledger\0\0\x01";
+const FORMAT: Header = Header { name: *b"wkledger", version: 1 };
 /// The time for which the outcome of a finding is remembered. A finding of a session that
 /// changes later may be delivered again.
 const REMEMBERED: SignedDuration = SignedDuration::from_hours(90 * 24);
@@ -133,9 +132,12 @@ impl<S: Storage> FileLedger<S> {
     /// program knows.
     pub fn open(storage: S, clock: Arc<dyn Clock>, durability: Durability) -> io::Result<Self> {
         let mut index = Index::default();
-        let file = RecordFile::open(storage, NAME, |offset, body| index.replay(offset, body))?;
+        let file = RecordFile::open(storage, FORMAT, |offset, body| index.replay(offset, body))?;
         let is_synced = durability == Durability::Power;
         let mut ledger = Self { file, clock, is_synced, index, is_dirty: false };
+        if ledger.file.has_damaged_header() {
+            ledger.compact()?;
+        }
         ledger.compact_if_large();
         Ok(ledger)
     }
@@ -276,11 +278,10 @@ impl<S: Storage> Ledger for FileLedger<S> {
             let Some((number, pending)) = found.map(|(number, it)| (*number, *it)) else { break };
             next = number + 1;
             let json = self.file.read(pending.offset, pending.len);
-            match json.ok().and_then(|json| serde_json::from_slice(&json).ok()) {
-                Some(finding) => findings.push((number, finding)),
-                // The queue counts the finding as lost.
-                None => _ = self.give_up(pending.id),
-            }
+            // A finding that cannot be read now may be readable for the next process, or for
+            // another version. The queue counts the finding as lost.
+            let finding = json.ok().and_then(|json| serde_json::from_slice(&json).ok());
+            findings.extend(finding.map(|finding| (number, finding)));
         }
         findings
     }

@@ -13,7 +13,7 @@ pub(crate) const HEAD: usize = 12;
 /// The longest body, in bytes.
 pub(crate) const MAX_BODY: usize = 1 << 20;
 
-/// Appends a record to `out`. Returns the offset of the body from the start of the record.
+/// Appends a record to `out`.
 pub(crate) fn encode(body: &[u8], out: &mut Vec<u8>) {
     let len = u32::try_from(body.len()).unwrap_or(u32::MAX).to_le_bytes();
     out.extend(MARK);

@@ -7,24 +7,50 @@ use crate::{
     storage::Storage,
 };
 
-/// The length of the name and the version at the start of a file.
-pub(crate) const HEADER: usize = 12;
+/// The length of a header.
+pub(crate) const HEADER_LEN: usize = 12;
 /// The largest number of bytes that wait until the file can be written.
 const MAX_UNWRITTEN: usize = 1 << 20;
 /// The number of bytes that are written to a replacement at once.
 const CHUNK: usize = 1 << 16;
+
+/// The start of a file: a name, the version of the format, and a checksum of both.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Header {
+    pub(crate) name: [u8; 8],
+    pub(crate) version: u16,
+}
+
+impl Header {
+    fn encode(self) -> Vec<u8> {
+        let mut bytes = self.name.to_vec();
+        bytes.extend(self.version.to_le_bytes());
+        bytes.extend(&crc32fast::hash(&bytes).to_le_bytes()[..2]);
+        bytes
+    }
+
+    /// Returns whether `bytes` begin with the intact header of another version.
+    fn is_other_version(self, bytes: &[u8]) -> bool {
+        let Some(version) = bytes.get(8..).and_then(|rest| rest.first_chunk()) else {
+            return false;
+        };
+        let other = Self { version: u16::from_le_bytes(*version), ..self };
+        other.version != self.version && bytes.starts_with(&other.encode())
+    }
+}
 
 /// A file with a header and records. A file that a crash has cut off is repaired when it is
 /// opened.
 #[derive(Debug)]
 pub(crate) struct RecordFile<S> {
     storage: S,
-    header: &'static [u8; HEADER],
+    header: Header,
     /// The end of the last record.
     len: u64,
     /// Records that could not be written.
     unwritten: Vec<u8>,
     n_damaged: u64,
+    has_damaged_header: bool,
 }
 
 /// A body for a replacement of the file.
@@ -41,31 +67,31 @@ impl<S: Storage> RecordFile<S> {
     /// Reads a file; an empty file is a new one. Passes each body and its offset to `each`,
     /// which returns `false` for a body that is not valid.
     ///
-    /// The header is a name of ten bytes and a version. Fails for another one.
+    /// A damaged header counts as damage: the caller has to [replace](Self::replace) the file.
+    /// Fails for another version of the format.
     pub(crate) fn open(
         storage: S,
-        header: &'static [u8; HEADER],
+        header: Header,
         mut each: impl FnMut(u64, &[u8]) -> bool,
     ) -> io::Result<Self> {
-        let mut file = Self { storage, header, len: 0, unwritten: Vec::new(), n_damaged: 0 };
-        let bytes = file.storage.read_all()?;
+        let (unwritten, n_damaged) = (Vec::new(), 0);
+        let mut file =
+            Self { storage, header, len: 0, unwritten, n_damaged, has_damaged_header: false };
+        let (bytes, header) = (file.storage.read_all()?, header.encode());
         if header.starts_with(&bytes) {
             // New, or cut off by a crash.
             file.storage.truncate(0)?;
-            file.storage.append(0, header)?;
-            file.len = HEADER as u64;
+            file.storage.append(0, &header)?;
+            file.len = HEADER_LEN as u64;
             return Ok(file);
         }
-        if !bytes.starts_with(header) {
-            let is_other_version = bytes.starts_with(&header[..HEADER - 2]);
-            let reason = if is_other_version {
-                "another version of the program has written it"
-            } else {
-                "it contains something else"
-            };
+        if file.header.is_other_version(&bytes) {
+            let reason = "another version of the program has written it";
             return Err(io::Error::new(ErrorKind::InvalidData, reason));
         }
-        let mut records = Records::new(&bytes, HEADER);
+        file.has_damaged_header = !bytes.starts_with(&header);
+        let start = if file.has_damaged_header { 0 } else { HEADER_LEN };
+        let mut records = Records::new(&bytes, start);
         for (offset, body) in records.by_ref() {
             file.n_damaged += u64::from(!each(offset as u64, body));
         }
@@ -75,6 +101,11 @@ impl<S: Storage> RecordFile<S> {
             file.storage.truncate(file.len)?;
         }
         Ok(file)
+    }
+
+    /// Returns whether the header is damaged.
+    pub(crate) const fn has_damaged_header(&self) -> bool {
+        self.has_damaged_header
     }
 
     /// Returns the size in bytes.
@@ -129,7 +160,8 @@ impl<S: Storage> RecordFile<S> {
         &mut self,
         bodies: impl IntoIterator<Item = NewBody>,
     ) -> io::Result<Vec<u64>> {
-        let (mut chunk, mut n_written) = (self.header.to_vec(), 0);
+        self.storage.begin_replacement()?;
+        let (mut chunk, mut n_written) = (self.header.encode(), 0);
         let mut offsets = Vec::new();
         for body in bodies {
             let body = match body {
@@ -148,6 +180,7 @@ impl<S: Storage> RecordFile<S> {
         self.storage.replace()?;
         self.len = n_written + chunk.len() as u64;
         self.unwritten.clear();
+        self.has_damaged_header = false;
         Ok(offsets)
     }
 }

@@ -26,8 +26,10 @@ pub trait Storage: Send {
     /// Lets all bytes survive a loss of power.
     fn sync(&mut self) -> io::Result<()>;
 
-    /// Appends bytes to the replacement of all present bytes; begins it if there is none. After
-    /// an error there is none.
+    /// Begins a replacement of all present bytes, without bytes of an earlier one.
+    fn begin_replacement(&mut self) -> io::Result<()>;
+
+    /// Appends bytes to the replacement.
     fn append_replacement(&mut self, bytes: &[u8]) -> io::Result<()>;
 
     /// Replaces all bytes by the replacement, or keeps all of them after an error.
@@ -50,6 +52,10 @@ impl DiskStorage {
         let _ = fs::remove_file(replacement_path(path));
         Ok(Self { path: path.to_owned(), file, replacement: None })
     }
+}
+
+fn no_replacement() -> io::Error {
+    io::Error::new(ErrorKind::NotFound, "there is no replacement")
 }
 
 fn replacement_path(path: &Path) -> PathBuf {
@@ -84,25 +90,28 @@ impl Storage for DiskStorage {
         self.file.sync_data()
     }
 
-    fn append_replacement(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let file = match &mut self.replacement {
-            Some(file) => file,
-            missing => {
-                let path = replacement_path(&self.path);
-                missing.insert(private_file::options().create_new(true).open(path)?)
-            }
-        };
-        let written = file.write_all(bytes);
-        if written.is_err() {
-            self.replacement = None;
-            let _ = fs::remove_file(replacement_path(&self.path));
+    fn begin_replacement(&mut self) -> io::Result<()> {
+        let path = replacement_path(&self.path);
+        self.replacement = None;
+        if let Err(err) = fs::remove_file(&path)
+            && err.kind() != ErrorKind::NotFound
+        {
+            return Err(err);
         }
-        written
+        self.replacement = Some(private_file::options().create_new(true).open(path)?);
+        Ok(())
+    }
+
+    fn append_replacement(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match &mut self.replacement {
+            Some(file) => file.write_all(bytes),
+            None => Err(no_replacement()),
+        }
     }
 
     fn replace(&mut self) -> io::Result<()> {
         let Some(file) = self.replacement.take() else {
-            return Err(io::Error::new(ErrorKind::NotFound, "there is no replacement"));
+            return Err(no_replacement());
         };
         let path = replacement_path(&self.path);
         let replaced = file.sync_data().and_then(|()| fs::rename(&path, &self.path));

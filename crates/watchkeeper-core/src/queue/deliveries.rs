@@ -4,7 +4,10 @@ use std::{
     thread,
 };
 
-use super::state::{Entry, Failure, Next, RetryAfter, Shared, State, TARGET};
+use super::{
+    delayed::Entry,
+    state::{Failure, Next, RetryAfter, Shared, State, TARGET},
+};
 use crate::{
     Finding, Retry, SinkError,
     clock::{Clock as _, SystemClock},
@@ -78,10 +81,7 @@ impl Deliveries {
         let mut state = self.shared.lock();
         self.log(&state, &outcome);
         if state.is_abandoned {
-            // The finding is counted already. If it is stored, it is not delivered again.
-            if outcome.is_ok() {
-                state.accept(&entry);
-            }
+            // The finding is counted already.
             return;
         }
         let settled = state.settle(entry, outcome, retry, SystemClock.uptime());

@@ -4,13 +4,17 @@
 
 use std::{
     any::Any,
-    collections::{HashSet, VecDeque},
+    collections::VecDeque,
     sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError},
     thread::ThreadId,
     time::Duration,
 };
 
-use super::{outages::Outages, stored::Stored};
+use super::{
+    delayed::{DelayedFindings, Entry},
+    outages::Outages,
+    stored::Stored,
+};
 use crate::{Finding, Fingerprint, Retry, SinkError, panic_message, sink::error_chain};
 
 /// The `tracing` target of everything that sinks do.
@@ -32,18 +36,17 @@ pub(super) struct Shared {
 pub(super) struct State {
     /// Findings that the sink has not received yet, oldest first.
     pub(super) waiting: VecDeque<Entry>,
-    /// Findings that the sink has failed to deliver, and later ones with the same fingerprints,
-    /// oldest first.
-    delayed: Vec<Delayed>,
+    delayed: DelayedFindings,
     pub(super) capacity: usize,
     /// `None` for a sink whose findings end with the process.
     pub(super) stored: Option<Stored>,
+    /// Findings in memory could not be stored.
+    has_unstored: bool,
     /// The sink receives nothing before this time.
     paused_until: Duration,
     next_number: u64,
-    /// The thread has taken a finding whose outcome is not counted yet. Contains whether the
-    /// finding is stored.
-    pub(super) delivering: Option<bool>,
+    /// The finding that the thread has taken and whose outcome is not counted yet.
+    pub(super) delivering: Option<Taken>,
     pub(super) is_closing: bool,
     /// The sink has failed since the queue was closed.
     has_failed_at_end: bool,
@@ -56,25 +59,10 @@ pub(super) struct State {
     pub(super) outages: Outages,
 }
 
-/// A finding in the memory of a queue.
-#[derive(Debug)]
-pub(super) struct Entry {
-    pub(super) finding: Finding,
-    /// The place among all findings of the queue.
-    number: u64,
-    /// The ledger has the finding.
-    pub(super) is_stored: bool,
-    /// The attempts so far.
-    pub(super) n_attempts: u32,
-    /// The queue is closed, and this is the last attempt.
-    is_last: bool,
-}
-
-/// A finding that is not delivered before a time.
-#[derive(Debug)]
-struct Delayed {
-    entry: Entry,
-    due: Duration,
+/// A finding that the thread has taken.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Taken {
+    is_stored: bool,
 }
 
 /// The next step of the thread of a queue.
@@ -96,19 +84,13 @@ impl State {
         self.counts.received += 1;
         let has_room = self.waiting.len() < self.capacity && !self.is_closing;
         if let Some(stored) = &mut self.stored {
-            let was_failing = stored.is_failing();
             let is_stored = stored.add(&finding, has_room);
-            if is_stored && was_failing {
-                let delayed = self.delayed.iter_mut().map(|delayed| &mut delayed.entry);
-                for entry in self.waiting.iter_mut().chain(delayed) {
-                    entry.is_stored = entry.is_stored || stored.add_late(&entry.finding);
-                }
-            }
             self.counts.dropped += stored.take_dropped();
             if is_stored {
                 if stored.is_in_memory() {
                     self.append(finding, true);
                 }
+                self.store_late();
                 return;
             }
         }
@@ -126,19 +108,44 @@ impl State {
             let is_least = |entry: &Entry| Some(entry.finding.severity) == least;
             let oldest = self.waiting.iter().position(is_least);
             let dropped = oldest.and_then(|idx| self.waiting.remove(idx));
-            if let (Some(dropped), Some(stored)) = (dropped, &mut self.stored)
-                && dropped.is_stored
-            {
+            if let (Some(dropped), Some(stored)) = (dropped, &mut self.stored) {
                 stored.give_up(dropped.finding.id);
             }
         }
         self.append(finding, false);
+        self.has_unstored |= self.stored.is_some();
+    }
+
+    /// Stores the findings in memory that could not be stored before.
+    fn store_late(&mut self) {
+        if !self.has_unstored {
+            return;
+        }
+        let Some(stored) = &mut self.stored else { return };
+        let mut is_complete = self.delivering.is_none_or(|taken| taken.is_stored);
+        for entry in self.delayed.entries_mut().chain(&mut self.waiting) {
+            entry.is_stored = entry.is_stored || stored.add_late(&entry.finding);
+            is_complete &= entry.is_stored;
+        }
+        self.has_unstored = !is_complete;
+    }
+
+    /// Returns whether the ledger, if there is one, has all findings without an outcome.
+    pub(super) fn is_stored(&self) -> bool {
+        self.stored.as_ref().is_none_or(|stored| !stored.is_failing()) && !self.has_unstored
     }
 
     fn append(&mut self, finding: Finding, is_stored: bool) {
         let number = self.next_number;
         self.next_number += 1;
-        self.waiting.push_back(Entry { finding, number, is_stored, n_attempts: 0, is_last: false });
+        self.waiting.push_back(Entry {
+            finding,
+            number,
+            is_stored,
+            n_attempts: 0,
+            early_for: None,
+            is_last: false,
+        });
     }
 
     /// Takes the finding that is due.
@@ -149,47 +156,45 @@ impl State {
         if now < self.paused_until {
             return Next::Wait(Some(self.paused_until));
         }
-        if let Some(idx) = self.due(now) {
-            let entry = self.delayed.remove(idx).entry;
-            return self.deliver(entry);
+        match self.delayed.take_due(now).or_else(|| self.first_waiting()) {
+            Some(entry) => self.deliver(entry),
+            None => Next::Wait(self.delayed.next_due()),
         }
-        if let Some(entry) = self.first_waiting() {
-            return self.deliver(entry);
-        }
-        Next::Wait(self.delayed.iter().map(|delayed| delayed.due).min())
     }
 
     /// Removes the first waiting finding that follows no delayed finding with its fingerprint.
-    /// The receiver learns of the steps of an episode in their order.
     fn first_waiting(&mut self) -> Option<Entry> {
         while self.delayed.len() < self.capacity {
             let entry = self.pop()?;
-            let is_same =
-                |delayed: &&Delayed| delayed.entry.finding.fingerprint == entry.finding.fingerprint;
-            let Some(earlier) = self.delayed.iter().rev().find(is_same) else {
-                return Some(entry);
-            };
-            let due = earlier.due;
-            self.delayed.push(Delayed { entry, due });
+            let entry = self.delayed.add_behind(entry);
+            if entry.is_some() {
+                return entry;
+            }
         }
         None
     }
 
     fn deliver(&mut self, entry: Entry) -> Next {
-        self.delivering = Some(entry.is_stored);
+        self.delivering = Some(Taken { is_stored: entry.is_stored });
         Next::Deliver(Box::new(entry))
     }
 
-    /// Takes the next finding of a closed queue. Each finding gets one attempt, but stored ones
-    /// only until the sink fails: they are delivered after the next start.
+    /// Takes the next finding of a closed queue. Each finding gets one attempt; after a failure,
+    /// only those that are not stored. The others are delivered after the next start.
     fn last(&mut self) -> Next {
         let entry = match self.stored {
-            Some(_) if self.has_failed_at_end => None,
-            Some(_) => self.first_waiting(),
-            None if self.delayed.is_empty() => self.pop(),
-            None => Some(self.delayed.remove(0).entry),
+            Some(_) if self.has_failed_at_end => self.take_unstored(),
+            Some(_) => self.first_waiting().or_else(|| self.take_unstored()),
+            None => self.delayed.take_first().or_else(|| self.pop()),
         };
         entry.map_or(Next::End, |entry| self.deliver(Entry { is_last: true, ..entry }))
+    }
+
+    fn take_unstored(&mut self) -> Option<Entry> {
+        self.delayed.take_unstored().or_else(|| {
+            let idx = self.waiting.iter().position(|entry| !entry.is_stored)?;
+            self.waiting.remove(idx)
+        })
     }
 
     /// Removes the first waiting finding; loads stored ones first if there is none.
@@ -206,18 +211,8 @@ impl State {
         self.waiting.pop_front()
     }
 
-    /// Returns the index of the first delayed finding that is due, and that follows no other
-    /// delayed finding with its fingerprint.
-    fn due(&self, now: Duration) -> Option<usize> {
-        let mut seen = HashSet::new();
-        self.delayed.iter().position(|delayed| {
-            let is_first = seen.insert(delayed.entry.finding.fingerprint);
-            is_first && delayed.due <= now
-        })
-    }
-
     /// Records the outcome of an attempt. A finding that failed is delayed if the sink allows
-    /// another attempt. Returns the number of lost findings if this one is lost.
+    /// another attempt.
     pub(super) fn settle(
         &mut self,
         mut entry: Entry,
@@ -231,9 +226,12 @@ impl State {
             Ok(()) => {
                 settled.is_changed = self.outages.record::<String>(Ok(()));
                 self.counts.delivered += 1;
-                self.accept(&entry);
+                if let Some(stored) = &mut self.stored {
+                    stored.accept(entry.finding.id);
+                }
+                self.store_late();
                 // The receiver works: nothing has to wait any longer.
-                self.delayed.iter_mut().for_each(|delayed| delayed.due = now);
+                self.delayed.make_due();
                 self.paused_until = Duration::ZERO;
                 return settled;
             }
@@ -244,7 +242,16 @@ impl State {
         let wait = match &failure.retry_after {
             _ if is_last => None,
             Some(RetryAfter::Postponed(wait)) => {
-                self.delay(entry, now, *wait, *wait);
+                let due = now.saturating_add(*wait);
+                self.delayed.add(entry, due);
+                self.paused_until = due;
+                return settled;
+            }
+            Some(_) if entry.early_for.is_some() => {
+                let due = entry.early_for.unwrap_or(now);
+                settled.is_changed = self.outages.record(Err(&failure.text));
+                self.delayed.add(entry, due);
+                self.paused_until = now.saturating_add(PAUSE).min(due);
                 return settled;
             }
             _ if retry.max_attempts <= entry.n_attempts + 1 => None,
@@ -261,37 +268,26 @@ impl State {
             Some((wait, is_requested)) => {
                 settled.wait = Some(wait);
                 let pause = if is_requested { wait } else { wait.min(PAUSE) };
-                self.delay(entry, now, wait, pause);
+                self.delayed.add(entry, now.saturating_add(wait));
+                self.paused_until = now.saturating_add(pause);
             }
             // Delivered after the next start.
             None if is_last && entry.is_stored => {
                 self.last_error = Some(text);
-                self.delayed.push(Delayed { entry, due: now });
+                self.delayed.add(entry, now);
             }
             None => {
                 self.counts.failed += 1;
                 self.last_error = Some(text);
                 settled.n_lost = Some(self.counts.lost());
                 settled.is_changed = true;
-                if let Some(stored) = self.stored.as_mut().filter(|_| entry.is_stored) {
+                if let Some(stored) = &mut self.stored {
                     stored.give_up(entry.finding.id);
                 }
+                self.store_late();
             }
         }
         settled
-    }
-
-    /// Lets the ledger remember that the sink has accepted a finding.
-    pub(super) fn accept(&mut self, entry: &Entry) {
-        if let Some(stored) = self.stored.as_mut().filter(|_| entry.is_stored) {
-            stored.accept(entry.finding.id);
-        }
-    }
-
-    fn delay(&mut self, entry: Entry, now: Duration, wait: Duration, pause: Duration) {
-        let idx = self.delayed.partition_point(|delayed| delayed.entry.number < entry.number);
-        self.delayed.insert(idx, Delayed { entry, due: now.saturating_add(wait) });
-        self.paused_until = now.saturating_add(pause);
     }
 
     /// Returns whether every finding has its outcome.
@@ -306,8 +302,7 @@ impl State {
     /// otherwise. `reason` is the error of the finding that is being delivered.
     pub(super) fn end(&mut self, reason: &str) {
         self.is_closing = true;
-        let entries = self.delayed.drain(..).map(|delayed| delayed.entry);
-        for entry in entries.chain(self.waiting.drain(..)) {
+        for entry in self.delayed.take_all().chain(self.waiting.drain(..)) {
             if entry.is_stored {
                 self.counts.pending += 1;
             } else {
@@ -317,9 +312,9 @@ impl State {
         if let Some(stored) = &mut self.stored {
             self.counts.pending += stored.take_unloaded();
         }
-        if let Some(is_stored) = self.delivering.take() {
+        if let Some(taken) = self.delivering.take() {
             self.last_error = Some(reason.to_owned());
-            if is_stored {
+            if taken.is_stored {
                 self.counts.pending += 1;
             } else {
                 self.counts.failed += 1;
@@ -373,9 +368,10 @@ impl Shared {
         counts.received += stored.as_ref().map_or(0, Stored::n_unloaded);
         let state = State {
             waiting: VecDeque::new(),
-            delayed: Vec::new(),
+            delayed: DelayedFindings::default(),
             capacity: capacity.max(1),
             stored,
+            has_unstored: false,
             paused_until: Duration::ZERO,
             next_number: 0,
             delivering: None,

@@ -44,6 +44,11 @@ impl Stored {
         self.n_unloaded == 0
     }
 
+    /// Returns whether another finding can be stored without dropping one.
+    pub(super) const fn has_room(&self) -> bool {
+        !self.is_failing() && self.n_unloaded < MAX_UNLOADED
+    }
+
     pub(super) const fn n_unloaded(&self) -> u64 {
         self.n_unloaded
     }
@@ -101,8 +106,10 @@ impl Stored {
     }
 
     pub(super) fn sync(&mut self) {
-        let synced = self.ledger.sync();
-        self.outages.record(synced.as_ref().map(drop));
+        // That there was nothing to write does not show that the ledger can be written.
+        if let Err(err) = self.ledger.sync() {
+            self.outages.record(Err(&err));
+        }
     }
 
     /// Returns the number of findings that the ledger has lost since the last call.

@@ -11,8 +11,11 @@ use watchkeeper_core::{
     embed::{Durability, Ledger as _},
 };
 
-use super::FileLedger;
-use crate::storage::Storage;
+use super::{FORMAT, FileLedger};
+use crate::{
+    record_file::{Header, RecordFile},
+    storage::Storage,
+};
 
 /// A disk in memory, which outlives the ledger and can be full or broken.
 #[derive(Clone, Default)]
@@ -79,15 +82,16 @@ impl Storage for TestDisk {
         Ok(())
     }
 
+    fn begin_replacement(&mut self) -> io::Result<()> {
+        self.with(|disk| disk.replacement.clear());
+        Ok(())
+    }
+
     fn append_replacement(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.with(|disk| {
             let written = disk.writable(bytes);
             disk.replacement.extend(written);
-            if written.len() < bytes.len() {
-                disk.replacement.clear();
-                return full();
-            }
-            Ok(())
+            if written.len() == bytes.len() { Ok(()) } else { full() }
         })
     }
 
@@ -232,13 +236,37 @@ fn gives_up_the_oldest_of_the_least_severe() {
 }
 
 #[test]
-fn an_unreadable_finding_is_given_up() {
+fn an_unreadable_finding_waits_for_the_next_start() {
     let disk = TestDisk::default();
     let mut ledger = open(&disk);
     ledger.add(&finding(1)).unwrap();
     disk.with(|disk| disk.is_unreadable = true);
     assert!(pending(&mut ledger).is_empty());
-    assert_eq!(ledger.n_pending(), 0);
+    disk.with(|disk| disk.is_unreadable = false);
+    assert_eq!(pending(&mut open(&disk)), [1]);
+}
+
+#[test]
+fn a_file_that_could_not_be_written_again_can_be_later() {
+    let disk = TestDisk::default();
+    let mut ledger = open(&disk);
+    (0..2_200).for_each(|id| _ = ledger.add(&finding(id)).unwrap());
+    let is_unreadable = |is_unreadable| disk.with(|disk| disk.is_unreadable = is_unreadable);
+    is_unreadable(true);
+    (0..2_000).for_each(|id| ledger.accept(Fingerprint::from(id)).unwrap());
+    is_unreadable(false);
+    (2_000..2_150).for_each(|id| ledger.accept(Fingerprint::from(id)).unwrap());
+    assert!(disk.with(|disk| disk.bytes.len()) < 1 << 20);
+    for ledger in [&mut ledger, &mut open(&disk)] {
+        assert_eq!(pending(ledger), (2_150..2_200).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn an_outcome_without_a_stored_finding_is_remembered() {
+    let disk = TestDisk::default();
+    open(&disk).accept(Fingerprint::from(7)).unwrap();
+    assert!(open(&disk).contains(Fingerprint::from(7)));
 }
 
 #[test]
@@ -255,16 +283,35 @@ fn only_power_waits_for_the_disk() {
 }
 
 #[test]
-fn another_file_is_refused() {
-    for (text, reason) in [
-        (&b"{\"a\": 1}\n"[..], "it contains something else"),
-        (b"wk-ledger\0\0\x02....", "another version of the program has written it"),
-    ] {
-        let disk = TestDisk::default();
-        disk.with(|disk| disk.bytes = text.to_vec());
-        let err = FileLedger::open(disk.clone(), Arc::new(clock()), Durability::Process);
-        assert_eq!(err.unwrap_err().to_string(), reason);
-        assert_eq!(disk.with(|disk| disk.bytes.clone()), text);
+fn another_version_is_refused() {
+    let other = Header { version: 2, ..FORMAT };
+    let disk = TestDisk::default();
+    RecordFile::open(disk.clone(), other, |_, _| true).unwrap();
+    let before = disk.with(|disk| disk.bytes.clone());
+    let err = FileLedger::open(disk.clone(), Arc::new(clock()), Durability::Process).unwrap_err();
+    assert_eq!(err.to_string(), "another version of the program has written it");
+    assert_eq!(disk.with(|disk| disk.bytes.clone()), before);
+}
+
+#[test]
+fn a_flip_or_a_cut_at_every_byte_costs_one_finding() {
+    let disk = TestDisk::default();
+    let mut ledger = open(&disk);
+    (0..6).for_each(|id| _ = ledger.add(&finding(id)).unwrap());
+    ledger.accept(Fingerprint::from(0)).unwrap();
+    let whole = disk.with(|disk| disk.bytes.clone());
+    for at in 0..whole.len() {
+        let mut flipped = whole.clone();
+        flipped[at] ^= 0x10;
+        for bytes in [flipped, whole[..at].to_vec()] {
+            let is_cut = bytes.len() < whole.len();
+            disk.with(|disk| disk.bytes = bytes);
+            let mut reopened = open(&disk);
+            let n_kept = pending(&mut reopened).len();
+            assert!(is_cut || (4..=6).contains(&n_kept), "{at}: {n_kept}");
+            reopened.add(&finding(9)).unwrap();
+            assert!(pending(&mut open(&disk)).contains(&9), "{at}");
+        }
     }
 }
 

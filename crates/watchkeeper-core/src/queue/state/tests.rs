@@ -22,9 +22,9 @@ struct TestLedger(Arc<Mutex<Contents>>);
 
 #[derive(Default)]
 struct Contents {
-    /// All findings by number, each with whether it is pending.
-    findings: BTreeMap<u64, (Finding, bool)>,
-    accepted: Vec<Fingerprint>,
+    /// All findings that were added, by number.
+    findings: BTreeMap<u64, Finding>,
+    ended: Vec<Fingerprint>,
     is_full: bool,
 }
 
@@ -33,19 +33,30 @@ impl TestLedger {
         change(&mut self.0.lock().unwrap())
     }
 
-    fn end(&self, id: Fingerprint) {
+    fn end(&self, id: Fingerprint) -> io::Result<()> {
         self.with(|ledger| {
-            let found = ledger.findings.values_mut().find(|(finding, _)| finding.id == id);
-            let (_, is_pending) = found.expect("the finding was added");
-            assert!(*is_pending, "the outcome of {id} is recorded twice");
-            *is_pending = false;
-        });
+            assert!(!ledger.ended.contains(&id), "the outcome of {id} is recorded twice");
+            ledger.ended.push(id);
+            // A full ledger remembers outcomes, and writes them later.
+            if ledger.is_full { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+        })
+    }
+}
+
+impl Contents {
+    fn pending(&self, from: u64) -> impl Iterator<Item = (u64, Finding)> {
+        let findings = self.findings.range(from..);
+        let pending = findings.filter(|(_, finding)| !self.ended.contains(&finding.id));
+        pending.map(|(number, finding)| (*number, finding.clone()))
     }
 }
 
 impl Ledger for TestLedger {
     fn contains(&self, id: Fingerprint) -> bool {
-        self.with(|ledger| ledger.findings.values().any(|(finding, _)| finding.id == id))
+        self.with(|ledger| {
+            let is_added = ledger.findings.values().any(|finding| finding.id == id);
+            is_added || ledger.ended.contains(&id)
+        })
     }
 
     fn add(&mut self, finding: &Finding) -> io::Result<u64> {
@@ -54,31 +65,25 @@ impl Ledger for TestLedger {
                 return Err(io::ErrorKind::StorageFull.into());
             }
             let number = ledger.findings.len() as u64;
-            ledger.findings.insert(number, (finding.clone(), true));
+            ledger.findings.insert(number, finding.clone());
             Ok(number)
         })
     }
 
     fn accept(&mut self, id: Fingerprint) -> io::Result<()> {
-        self.end(id);
-        self.with(|ledger| ledger.accepted.push(id));
-        Ok(())
+        self.end(id)
     }
 
     fn give_up(&mut self, id: Fingerprint) -> io::Result<()> {
-        self.end(id);
-        Ok(())
+        self.end(id)
     }
 
     fn n_pending(&self) -> usize {
-        self.with(|ledger| ledger.findings.values().filter(|(_, is_pending)| *is_pending).count())
+        self.with(|ledger| ledger.pending(0).count())
     }
 
     fn pending(&mut self, from: u64, max: usize) -> Vec<(u64, Finding)> {
-        self.with(|ledger| {
-            let pending = ledger.findings.range(from..).filter(|(_, (_, is_pending))| *is_pending);
-            pending.map(|(number, (finding, _))| (*number, finding.clone())).take(max).collect()
-        })
+        self.with(|ledger| ledger.pending(from).take(max).collect())
     }
 
     fn give_up_least_severe(&mut self, _: u64) {
@@ -211,6 +216,41 @@ fn others_are_delivered_while_a_finding_waits_and_the_steps_of_an_episode_keep_t
 }
 
 #[test]
+fn waits_while_the_first_step_of_an_episode_waits() {
+    let mut state = state(8, None);
+    state.push(finding(1, 1));
+    state.push(finding(2, 1));
+    let mut now = Duration::ZERO;
+    for _ in 0..2 {
+        let (at, entry) = next_attempt(&mut state, now);
+        assert_eq!(entry.finding.id, Fingerprint::from(1));
+        state.settle(entry, Err(down()), RETRY, at);
+        now = at;
+    }
+    let now = wait(&mut state, now);
+    assert!(now < wait(&mut state, now), "the second step is not due");
+}
+
+#[test]
+fn a_finding_that_always_fails_keeps_to_its_schedule() {
+    let mut state = state(8, None);
+    state.push(finding(0, 0));
+    fail(&mut state, Duration::ZERO);
+    // Others are accepted, and each time there is one additional attempt.
+    let mut now = Duration::ZERO;
+    for id in 1..100 {
+        state.push(finding(id, id));
+        let (at, entry) = next_attempt(&mut state, now);
+        now = at;
+        let is_first = entry.finding.id == Fingerprint::from(0);
+        let outcome = if is_first { Err(down()) } else { Ok(()) };
+        state.settle(entry, outcome, RETRY, now);
+    }
+    assert!(now <= secs(60), "{now:?}");
+    assert_eq!(state.counts.failed, 0);
+}
+
+#[test]
 fn after_a_success_all_findings_are_due() {
     let mut state = state(8, None);
     (1..=3).for_each(|id| state.push(finding(id, id)));
@@ -284,7 +324,9 @@ fn a_full_disk_keeps_findings_in_memory_and_stores_them_later() {
     assert!(first.stored.as_ref().unwrap().is_failing());
     assert_eq!(accept(&mut first, Duration::ZERO), 1);
     ledger.with(|ledger| ledger.is_full = false);
+    assert!(!first.is_stored());
     first.push(finding(3, 3));
+    assert!(first.is_stored());
     first.end("killed");
     let counts = QueueCounts { received: 3, delivered: 1, pending: 2, ..QueueCounts::default() };
     assert_eq!(first.counts, counts);
@@ -342,7 +384,11 @@ proptest! {
                     next_id += 1;
                 }
                 Step::Accept | Step::Fail | Step::Refuse => {
-                    if let Next::Deliver(entry) = state.next(now) {
+                    let next = state.next(now);
+                    if let Next::Wait(Some(until)) = next {
+                        prop_assert!(now < until);
+                    }
+                    if let Next::Deliver(entry) = next {
                         let outcome = match step {
                             Step::Accept => {
                                 delivered.push(entry.finding.clone());
