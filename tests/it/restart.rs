@@ -174,7 +174,7 @@ impl Setup {
     }
 
     /// Starts to watch, and waits for a line that begins with `message`.
-    fn watch(&self, message: &'static str) -> Child {
+    fn watch(&self, message: &'static str) -> Process {
         let mut command = program();
         command.current_dir(self.folder.path()).args(["watch", "--policy", "policy.toml"]);
         let mut child =
@@ -188,8 +188,9 @@ impl Setup {
                 }
             }
         });
+        let process = Process(child);
         started.recv_timeout(LONG).expect("the program should watch");
-        child
+        process
     }
 
     /// Returns the findings in the file.
@@ -240,7 +241,7 @@ impl Setup {
 /// Returns the findings of a run that is not interrupted, as JSON by their ids.
 fn expected(lines: &[(usize, String)]) -> BTreeMap<String, String> {
     let setup = Setup::new(0);
-    let mut child = setup.watch(STARTED);
+    let child = setup.watch(STARTED);
     append(&setup.sessions(), lines);
     // The file has the findings in order: those of a last session are behind all others.
     let last = lines.iter().map(|(session, _)| session + 1).max().unwrap();
@@ -256,7 +257,7 @@ fn expected(lines: &[(usize, String)]) -> BTreeMap<String, String> {
         if is_complete { Ok(findings) } else { Err(format!("only {} findings", findings.len())) }
     });
     let findings = findings.expect("the last session has findings");
-    kill(&mut child);
+    drop(child);
     let others = findings.iter().filter(|finding| finding["session"] != format!("s{last}"));
     others.map(|finding| (id_of(finding), finding.to_string())).collect()
 }
@@ -270,9 +271,15 @@ fn id_of(finding: &Value) -> String {
     finding["id"].as_str().unwrap().to_owned()
 }
 
-fn kill(child: &mut Child) {
-    child.kill().unwrap();
-    child.wait().unwrap();
+/// A process that is killed on drop.
+struct Process(Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // Both succeed unless the process has ended.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 /// Kills `watch` at random moments. `WATCHKEEPER_KILLS` sets their number, and
@@ -295,22 +302,22 @@ fn kills_lose_no_finding_and_repeat_one_at_most() {
     let per_round = lines.len().div_ceil(2 * n_kills);
     let mut parts = lines.chunks(per_round);
     // Findings that ended before the first start are not delivered.
-    kill(&mut setup.watch(STARTED));
+    drop(setup.watch(STARTED));
     for _ in 0..n_kills {
-        let mut child = setup.watch("watching ");
+        let child = setup.watch("watching ");
         append(&setup.sessions(), parts.next().unwrap_or_default());
         // The pause is the moment of the kill.
         let (_sender, timer) = mpsc::channel::<()>();
         let pause = Duration::from_millis(dice.roll(150));
         assert_eq!(timer.recv_timeout(pause), Err(RecvTimeoutError::Timeout));
-        kill(&mut child);
+        drop(child);
         append(&setup.sessions(), parts.next().unwrap_or_default());
     }
     let expected = expected(&lines);
     assert!(n_kills < expected.len(), "{} findings", expected.len());
-    let mut child = setup.watch(STARTED);
+    let child = setup.watch(STARTED);
     let received = setup.wait_for(&expected);
-    kill(&mut child);
+    drop(child);
     received.unwrap_or_else(|missing| panic!("{missing}"));
 
     let accepted = setup.receiver.accepted.lock().unwrap().clone();
@@ -330,12 +337,12 @@ fn kills_lose_no_finding_and_repeat_one_at_most() {
 #[test]
 fn a_second_watch_of_the_same_paths_is_refused() {
     let setup = Setup::new(0);
-    let mut child = setup.watch(STARTED);
+    let child = setup.watch(STARTED);
     let mut command = program();
     command.current_dir(setup.folder.path()).args(["watch", "--policy", "policy.toml", "sessions"]);
     let output = command.output().unwrap();
-    let id = child.id();
-    kill(&mut child);
+    let id = child.0.id();
+    drop(child);
     let err = String::from_utf8(output.stderr).unwrap();
     assert!(err.contains(&format!("error: process {id} follows the same paths")), "{err}");
     assert_eq!(output.status.code(), Some(2));
@@ -356,15 +363,16 @@ fn findings_that_wait_at_a_stop_are_delivered_after_the_next_start() {
         let is_resolved = findings.iter().any(|finding| finding["status"] == "resolved");
         if is_resolved { Ok(findings) } else { Err("nothing is resolved".to_owned()) }
     });
-    let id = child.id().to_string();
+    let id = child.0.id().to_string();
     let sent = Command::new("kill").args(["-s", "TERM", &id]).status().unwrap();
     assert!(sent.success());
-    assert_eq!(child.wait().unwrap().code(), Some(0));
+    assert_eq!(child.0.wait().unwrap().code(), Some(0));
+    drop(child);
 
     fs::write(&url, &setup.receiver.url).unwrap();
-    let mut child = setup.watch(STARTED);
+    let child = setup.watch(STARTED);
     let expected = findings.unwrap().iter().map(|it| (id_of(it), it.to_string())).collect();
     let received = setup.wait_for(&expected);
-    kill(&mut child);
+    drop(child);
     received.unwrap_or_else(|missing| panic!("{missing}"));
 }

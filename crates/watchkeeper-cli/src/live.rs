@@ -147,6 +147,7 @@ impl LiveMonitor {
         let mut backlog = Backlog::new(engine, delivery);
         let readers = (&mut follower, &mut processes, &mut state);
         read_backlog(readers, &mut backlog, &is_stopped, on_update);
+        let is_read = follower.is_caught_up();
         let (engine, delivery, backlog_counts) = backlog.finish();
         on_start(&follower.report(), engine.sessions().len());
 
@@ -187,7 +188,9 @@ impl LiveMonitor {
         // Read lines that were written before the stop.
         let last_look = Deadline::after(LAST_LOOK);
         let on_panic = &mut |finding| _ = feed.report(finding);
-        while step(&mut follower, Duration::ZERO, &mut batch, on_panic, on_update)
+        // The rest of a backlog that was not read is not live.
+        while is_read
+            && step(&mut follower, Duration::ZERO, &mut batch, on_panic, on_update)
             && !last_look.remaining().is_zero()
         {}
         take_in_order(&mut batch).for_each(|event| {

@@ -2,7 +2,7 @@
 //! session file was read.
 
 use std::{
-    env,
+    fs,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -16,7 +16,7 @@ use watchkeeper_core::{
 use watchkeeper_delivery::{Cursors, DiskStorage, FileLedger, StateError, StateFolder};
 use watchkeeper_policy::{NamedSink, Policy};
 
-use crate::{loading::home, numbers::counted};
+use crate::numbers::counted;
 
 /// The state of a `watch` in its folder, which no other process uses.
 pub(crate) struct WatchState {
@@ -29,30 +29,35 @@ pub(crate) struct WatchState {
 
 impl WatchState {
     /// Opens the state of a `watch` of these paths, inside `base`. Returns `None` if the policy
-    /// needs none: each of its sinks is a terminal, or `durable` is `off`.
+    /// needs none.
     pub(crate) fn open(
         policy: &Policy,
         base: &Path,
         paths: &[PathBuf],
     ) -> Result<Option<Self>, StateError> {
-        let durability = policy.monitor.durable;
-        let stored = policy.sinks.iter().filter(|sink| !sink.sink.is_display());
-        let stored: Vec<&str> = stored.map(|sink| &*sink.id).collect();
-        if durability == Durability::Off || stored.is_empty() {
+        if !Self::is_needed(policy) {
             return Ok(None);
         }
-        let absolute = |path: &PathBuf| std::path::absolute(path).unwrap_or_else(|_| path.clone());
-        let mut names: Vec<String> =
-            paths.iter().map(|path| absolute(path).to_string_lossy().into_owned()).collect();
+        let mut names: Vec<String> = paths.iter().map(|path| real_name(path)).collect();
         names.sort();
         let folder = StateFolder::open(base, &names.join("\n"))?;
-        let cursors = folder.cursors(&SystemClock)?;
-        let open = |sink: &str| {
-            let ledger = folder.ledger(sink, Arc::new(SystemClock), durability)?;
-            Ok((sink.to_owned(), ledger))
+        let stored = policy.sinks.iter().filter(|sink| !sink.sink.is_display());
+        let open = |sink: &NamedSink| {
+            let durability = policy.monitor.durable;
+            let ledger = folder.ledger(&sink.id, Arc::new(SystemClock), durability)?;
+            Ok((sink.id.clone(), ledger))
         };
-        let ledgers = stored.into_iter().map(open).collect::<Result<_, _>>()?;
+        let ledgers: Vec<(String, FileLedger<_>)> = stored.map(open).collect::<Result<_, _>>()?;
+        let worked_until = ledgers.iter().filter_map(|(_, ledger)| ledger.last_outcome()).max();
+        let cursors = folder.cursors(&SystemClock, worked_until)?;
         Ok(Some(Self { folder, cursors, ledgers, is_failing: false }))
+    }
+
+    /// Returns whether a policy needs state: it has a sink that is no terminal, and `durable` is
+    /// not `off`.
+    pub(crate) fn is_needed(policy: &Policy) -> bool {
+        policy.monitor.durable != Durability::Off
+            && policy.sinks.iter().any(|sink| !sink.sink.is_display())
     }
 
     /// Returns the folder.
@@ -73,19 +78,21 @@ impl WatchState {
         }
     }
 
-    /// Makes a finding for each ledger with damaged records. Call before the queues are started.
+    /// Makes a finding for each file with damaged records. Call before the queues are started.
     pub(crate) fn damages(&self) -> Vec<Finding> {
-        let damaged = self.ledgers.iter().filter(|(_, ledger)| 0 < ledger.n_damaged());
-        let finding = |(sink, ledger): &(String, FileLedger<DiskStorage>)| {
-            let n_damaged = counted(ledger.n_damaged(), "damaged record");
-            let message = format!(
-                "skipped {n_damaged} in the ledger of sink {}: findings may be missing or repeated",
-                quote(sink)
-            );
+        let ledgers = self.ledgers.iter().map(|(sink, ledger)| {
+            (format!("the ledger of sink {}", quote(sink)), ledger.n_damaged())
+        });
+        let cursors = ("the places in session files".to_owned(), self.cursors.n_damaged());
+        let damaged = ledgers.chain([cursors]).filter(|(_, n_damaged)| 0 < *n_damaged);
+        let finding = |(name, n): (String, u64)| {
+            let n_damaged = counted(n, "damaged record");
+            let message =
+                format!("skipped {n_damaged} in {name}: findings may be missing or repeated");
             let now = SystemClock.now();
             let mut finding = Finding::about_monitor(now, "ledger", Severity::Medium, message);
-            finding.count = ledger.n_damaged();
-            finding.fingerprint = finding.fingerprint.and(Fingerprint::of(sink));
+            finding.count = n;
+            finding.fingerprint = finding.fingerprint.and(Fingerprint::of(&name));
             finding.id = finding.id.and(finding.fingerprint);
             finding
         };
@@ -132,10 +139,10 @@ impl WatchState {
     }
 }
 
-/// Returns the folder for the state of the user: `watchkeeper` in `$XDG_STATE_HOME` or in
-/// `~/.local/state`.
-pub(crate) fn default_folder() -> Option<PathBuf> {
-    let state = env::var_os("XDG_STATE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
-    let state = state.or_else(|| Some(home()?.join(".local/state")));
-    state.map(|state| state.join("watchkeeper"))
+/// Returns the name of a path that does not depend on how it is written.
+fn real_name(path: &Path) -> String {
+    let real = fs::canonicalize(path).or_else(|_| std::path::absolute(path));
+    let real = real.unwrap_or_else(|_| path.to_owned());
+    // Without the slash at the end.
+    real.components().as_path().to_string_lossy().into_owned()
 }

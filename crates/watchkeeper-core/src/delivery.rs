@@ -94,7 +94,7 @@ impl Delivery {
     /// Routes a finding without delivering it, if an earlier process has delivered it: the
     /// cooldowns of the routes continue.
     pub(crate) fn remember(&mut self, finding: &Finding) {
-        if self.queues.iter().any(|queue| queue.remembers(finding.id)) {
+        if self.queues.iter().any(|queue| queue.remembers(finding)) {
             self.router.route(finding);
         }
     }

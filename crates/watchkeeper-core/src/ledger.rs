@@ -38,8 +38,11 @@ impl Durability {
 ///
 /// All methods run under the lock of the queue, and none may wait for anything but the disk.
 pub trait Ledger: Send {
-    /// Returns whether a finding with this id was added, now or by an earlier process.
-    fn contains(&self, id: Fingerprint) -> bool;
+    /// Returns whether a finding was added, now or by an earlier process.
+    ///
+    /// A finding that is dated after the outcome of another one with its id is not that one: a
+    /// session with the same name was written again.
+    fn contains(&self, finding: &Finding) -> bool;
 
     /// Stores a pending finding, and returns its number. Numbers grow.
     ///

@@ -21,7 +21,7 @@ use self::{
     stored::Stored,
     worker::Worker,
 };
-use crate::{Finding, Fingerprint, Sink, SinkError, clock::Deadline, ledger::Ledger};
+use crate::{Finding, Sink, SinkError, clock::Deadline, ledger::Ledger};
 
 /// A bounded queue in front of a sink, and the thread that empties it.
 ///
@@ -67,7 +67,9 @@ impl Queue {
     fn start(name: &str, sink: Box<dyn Sink>, capacity: usize, stored: Option<Stored>) -> Self {
         let (mut queue, deliveries) = Self::make(name, capacity, stored);
         let worker = Worker::new(sink, deliveries);
-        let spawned = thread::Builder::new().name(format!("sink-{name}")).spawn(|| worker.run());
+        // The name of a thread has no zero bytes.
+        let thread_name = format!("sink-{name}").replace('\0', "");
+        let spawned = thread::Builder::new().name(thread_name).spawn(|| worker.run());
         match spawned {
             Ok(thread) => queue.thread = Mutex::new(Some(thread)),
             Err(err) => {
@@ -123,8 +125,8 @@ impl Queue {
     }
 
     /// Returns whether the ledger of the queue has a finding.
-    pub(crate) fn remembers(&self, id: Fingerprint) -> bool {
-        self.shared.lock().stored.as_ref().is_some_and(|stored| stored.contains(id))
+    pub(crate) fn remembers(&self, finding: &Finding) -> bool {
+        self.shared.lock().stored.as_ref().is_some_and(|stored| stored.contains(finding))
     }
 
     /// Lets the findings that were added survive a loss of power, if the ledger is for that.

@@ -33,6 +33,8 @@ pub struct Cursors<S> {
     lines: HashMap<Fingerprint, Cursor>,
     /// `None` at the first start.
     earlier: Option<Earlier>,
+    /// The file of an earlier process was empty.
+    is_lost: bool,
     /// The lines since the last commit.
     next: BTreeMap<Arc<str>, u64>,
 }
@@ -69,8 +71,13 @@ impl Cursor {
 }
 
 impl<S: Storage> Cursors<S> {
-    /// Reads the cursors of an earlier process; an empty file is a new one.
-    pub fn open(storage: S, clock: &dyn Clock) -> io::Result<Self> {
+    /// Reads the cursors of an earlier process. An empty file is a new one, unless an earlier
+    /// process is known to have worked until `worked_until`: then the file was lost.
+    pub fn open(
+        storage: S,
+        clock: &dyn Clock,
+        worked_until: Option<Timestamp>,
+    ) -> io::Result<Self> {
         let mut lines = HashMap::new();
         let mut earlier: Option<Earlier> = None;
         let file = RecordFile::open(storage, FORMAT, |_, body| {
@@ -82,7 +89,12 @@ impl<S: Storage> Cursors<S> {
             true
         })?;
         let now = clock.now().as_second();
-        let mut opened = Self { file, lines, earlier, next: BTreeMap::new() };
+        let is_lost = earlier.is_none() && worked_until.is_some();
+        if let Some(worked_until) = worked_until.filter(|_| is_lost) {
+            let stopped = worked_until.as_second();
+            earlier = Some(Earlier { started: stopped, stopped });
+        }
+        let mut opened = Self { file, lines, earlier, is_lost, next: BTreeMap::new() };
         if opened.file.has_damaged_header() {
             opened.compact(now)?;
         }
@@ -100,8 +112,8 @@ impl<S: Storage> Cursors<S> {
     }
 
     /// Returns the number of damaged places of the file that were skipped when it was opened.
-    pub const fn n_damaged(&self) -> u64 {
-        self.file.n_damaged()
+    pub fn n_damaged(&self) -> u64 {
+        self.file.n_damaged().max(self.is_lost.into())
     }
 
     /// Returns whether no earlier process has handled an event.
@@ -201,7 +213,7 @@ mod tests {
         let clock = ManualClock::new("2026-11-01T08:00:00Z".parse().unwrap());
         let open = || {
             let storage = DiskStorage::open(&folder.path().join("cursors")).unwrap();
-            Cursors::open(storage, &clock).unwrap()
+            Cursors::open(storage, &clock, None).unwrap()
         };
         let secs = SignedDuration::from_secs;
         let start = clock.now();
@@ -229,11 +241,22 @@ mod tests {
     }
 
     #[test]
+    fn a_lost_file_is_no_first_start() {
+        let folder = tempfile::tempdir().unwrap();
+        let clock = ManualClock::new("2026-11-01T08:00:00Z".parse().unwrap());
+        let storage = DiskStorage::open(&folder.path().join("cursors")).unwrap();
+        let cursors = Cursors::open(storage, &clock, Some(clock.now())).unwrap();
+        assert_eq!(cursors.n_damaged(), 1);
+        assert!(cursors.is_new(&event("a", 1, clock.now())));
+        assert!(!cursors.is_new(&event("a", 1, clock.now() - SignedDuration::from_secs(1))));
+    }
+
+    #[test]
     fn a_clock_that_was_ahead_hides_no_session() {
         let folder = tempfile::tempdir().unwrap();
         let open = |clock: &ManualClock| {
             let storage = DiskStorage::open(&folder.path().join("cursors")).unwrap();
-            Cursors::open(storage, clock).unwrap()
+            Cursors::open(storage, clock, None).unwrap()
         };
         let clock = ManualClock::new("2027-11-01T08:00:00Z".parse().unwrap());
         open(&clock).commit(&clock).unwrap();

@@ -7,7 +7,7 @@ use std::{
 
 use serde::Deserialize;
 use watchkeeper_core::{
-    Finding, Fingerprint, Severity, SignedDuration,
+    Finding, Fingerprint, Severity, SignedDuration, Timestamp,
     clock::Clock,
     embed::{Durability, Ledger},
 };
@@ -142,6 +142,12 @@ impl<S: Storage> FileLedger<S> {
         Ok(ledger)
     }
 
+    /// Returns the time of the last outcome; `None` without one.
+    pub fn last_outcome(&self) -> Option<Timestamp> {
+        let seconds = self.index.outcomes.values().map(|outcome| outcome.second);
+        Timestamp::from_second(seconds.max()?).ok()
+    }
+
     /// Returns the number of damaged places of the file that were skipped when it was opened.
     pub const fn n_damaged(&self) -> u64 {
         self.file.n_damaged()
@@ -189,7 +195,7 @@ impl Index {
         match Body::parse(body) {
             Some(Body::Pending(id, json)) => {
                 let Ok(Summary { severity }) = serde_json::from_slice(json) else { return false };
-                if !self.contains(id) {
+                if !self.numbers.contains_key(&id) {
                     let offset = offset + BODY_HEAD as u64;
                     self.insert(Pending { id, severity, offset, len: json.len() });
                 }
@@ -203,14 +209,16 @@ impl Index {
         }
     }
 
-    fn contains(&self, id: Fingerprint) -> bool {
-        self.numbers.contains_key(&id) || self.outcomes.contains_key(&id)
+    fn contains(&self, id: Fingerprint, second: i64) -> bool {
+        let outcome = self.outcomes.get(&id);
+        self.numbers.contains_key(&id) || outcome.is_some_and(|outcome| second <= outcome.second)
     }
 
     fn insert(&mut self, pending: Pending) -> u64 {
         let number = self.next_number;
         self.next_number += 1;
         self.numbers.insert(pending.id, number);
+        self.outcomes.remove(&pending.id);
         self.pending_bytes += (HEAD + BODY_HEAD + pending.len) as u64;
         self.pending.insert(number, pending);
         number
@@ -242,8 +250,8 @@ impl Index {
 }
 
 impl<S: Storage> Ledger for FileLedger<S> {
-    fn contains(&self, id: Fingerprint) -> bool {
-        self.index.contains(id)
+    fn contains(&self, finding: &Finding) -> bool {
+        self.index.contains(finding.id, finding.at.as_second())
     }
 
     fn add(&mut self, finding: &Finding) -> io::Result<u64> {

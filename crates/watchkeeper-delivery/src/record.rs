@@ -99,7 +99,9 @@ mod tests {
 
     fn encoded(bodies: &[Vec<u8>]) -> Vec<u8> {
         let mut bytes = Vec::new();
-        bodies.iter().for_each(|body| encode(body, &mut bytes));
+        for body in bodies {
+            encode(body, &mut bytes);
+        }
         bytes
     }
 

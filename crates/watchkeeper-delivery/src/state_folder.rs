@@ -6,7 +6,9 @@ use std::{
 };
 
 use thiserror::Error;
-use watchkeeper_core::{Fingerprint, author::make_safe, clock::Clock, embed::Durability};
+use watchkeeper_core::{
+    Fingerprint, Timestamp, author::make_safe, clock::Clock, embed::Durability,
+};
 
 use crate::{Cursors, DiskStorage, FileLedger, private_file};
 
@@ -124,10 +126,14 @@ impl StateFolder {
         FileLedger::open(storage, clock, durability).map_err(StateError::io(&path))
     }
 
-    /// Opens the cursors of the session files.
-    pub fn cursors(&self, clock: &dyn Clock) -> Result<Cursors<DiskStorage>, StateError> {
+    /// Opens the cursors of the session files; see [`Cursors::open`].
+    pub fn cursors(
+        &self,
+        clock: &dyn Clock,
+        worked_until: Option<Timestamp>,
+    ) -> Result<Cursors<DiskStorage>, StateError> {
         let path = self.path.join("cursors");
         let storage = DiskStorage::open(&path).map_err(StateError::io(&path))?;
-        Cursors::open(storage, clock).map_err(StateError::io(&path))
+        Cursors::open(storage, clock, worked_until).map_err(StateError::io(&path))
     }
 }

@@ -27,7 +27,8 @@ use crate::{
     policy_file::PolicyFile,
     report::unsupported_agents,
     session_paths::{Selection, SessionPaths},
-    watch_state::{self, WatchState},
+    state_folder::StateFolder,
+    watch_state::WatchState,
 };
 
 /// Follow live sessions and deliver findings as they happen
@@ -175,16 +176,21 @@ impl Watch {
         output: &mut Output<'_>,
     ) -> Result<Option<WatchState>, Error> {
         let chosen = self.state_dir.as_ref().or(policy.monitor.state_dir.as_ref());
-        let Some(base) = chosen.cloned().or_else(watch_state::default_folder) else {
+        let warn = |reason: &str, output: &mut Output<'_>| {
+            if !global.quiet {
+                let remedy = "findings end with this program; use --state-dir";
+                output.fail(&format!("warning: {reason}; {remedy}\n"));
+            }
+        };
+        let Some(base) = chosen.cloned().or_else(|| StateFolder::default().path()) else {
+            if WatchState::is_needed(policy) {
+                warn("HOME is not set", output);
+            }
             return Ok(None);
         };
         match WatchState::open(policy, &base, paths) {
             Err(err @ StateError::Io { .. }) if chosen.is_none() => {
-                if !global.quiet {
-                    let reason = with_causes(&err);
-                    let warning = "findings end with this program; use --state-dir";
-                    output.fail(&format!("warning: {reason}; {warning}\n"));
-                }
+                warn(&with_causes(&err), output);
                 Ok(None)
             }
             opened => Ok(opened?),

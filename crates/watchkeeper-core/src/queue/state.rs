@@ -78,7 +78,7 @@ pub(super) enum Next {
 impl State {
     /// Adds a finding, unless the ledger has it.
     pub(super) fn push(&mut self, finding: Finding) {
-        if self.stored.as_ref().is_some_and(|stored| stored.contains(finding.id)) {
+        if self.stored.as_ref().is_some_and(|stored| stored.contains(&finding)) {
             return;
         }
         self.counts.received += 1;

@@ -30,8 +30,8 @@ impl Stored {
         Self { ledger, n_unloaded, load_from: 0, n_dropped: 0, outages: Outages::default() }
     }
 
-    pub(super) fn contains(&self, id: Fingerprint) -> bool {
-        self.ledger.contains(id)
+    pub(super) fn contains(&self, finding: &Finding) -> bool {
+        self.ledger.contains(finding)
     }
 
     /// Returns whether the last write failed.

@@ -145,8 +145,8 @@ fn an_outcome_ends_a_finding_for_good() {
     ledger.give_up(Fingerprint::from(3)).unwrap();
     for ledger in [&mut ledger, &mut open(&disk)] {
         assert_eq!(pending(ledger), [2]);
-        assert!((1..=3).all(|id| ledger.contains(Fingerprint::from(id))));
-        assert!(!ledger.contains(Fingerprint::from(4)));
+        assert!((1..=3).all(|id| ledger.contains(&finding(id))));
+        assert!(!ledger.contains(&finding(4)));
     }
 }
 
@@ -157,7 +157,7 @@ fn a_full_disk_leaves_no_part_of_a_finding_and_keeps_outcomes_for_later() {
     ledger.add(&finding(1)).unwrap();
     disk.with(|disk| disk.room = Some(10));
     assert_eq!(ledger.add(&finding(2)).unwrap_err().kind(), io::ErrorKind::StorageFull);
-    assert!(!ledger.contains(Fingerprint::from(2)));
+    assert!(!ledger.contains(&finding(2)));
     ledger.accept(Fingerprint::from(1)).unwrap_err();
     assert!(pending(&mut ledger).is_empty());
     // A crash now repeats the accepted finding.
@@ -185,7 +185,7 @@ fn a_large_file_is_written_again_without_ended_findings() {
     let expected: Vec<u64> = (0..4_000).step_by(100).collect();
     for ledger in [&mut ledger, &mut open(&disk)] {
         assert_eq!(pending(ledger), expected);
-        assert!((0..4_000).all(|id| ledger.contains(Fingerprint::from(id))));
+        assert!((0..4_000).all(|id| ledger.contains(&finding(id))));
     }
 }
 
@@ -220,8 +220,8 @@ fn outcomes_are_forgotten_after_90_days() {
         ledger.add(&finding(id)).unwrap();
         ledger.accept(Fingerprint::from(id)).unwrap();
     }
-    assert!(!ledger.contains(Fingerprint::from(1)));
-    assert!(ledger.contains(Fingerprint::from(2)));
+    assert!(!ledger.contains(&finding(1)));
+    assert!(ledger.contains(&finding(2)));
 }
 
 #[test]
@@ -263,10 +263,28 @@ fn a_file_that_could_not_be_written_again_can_be_later() {
 }
 
 #[test]
+fn a_finding_after_the_outcome_of_another_one_with_its_id_is_new() {
+    let disk = TestDisk::default();
+    let mut ledger = open(&disk);
+    ledger.add(&finding(1)).unwrap();
+    ledger.accept(Fingerprint::from(1)).unwrap();
+    let mut again = finding(1);
+    again.at = "2026-11-01T08:00:00Z".parse().unwrap();
+    assert!(ledger.contains(&again));
+    again.at = "2026-11-01T08:00:01Z".parse().unwrap();
+    assert!(!ledger.contains(&again));
+    ledger.add(&again).unwrap();
+    for ledger in [&mut ledger, &mut open(&disk)] {
+        assert!(ledger.contains(&again));
+        assert_eq!(pending(ledger), [1]);
+    }
+}
+
+#[test]
 fn an_outcome_without_a_stored_finding_is_remembered() {
     let disk = TestDisk::default();
     open(&disk).accept(Fingerprint::from(7)).unwrap();
-    assert!(open(&disk).contains(Fingerprint::from(7)));
+    assert!(open(&disk).contains(&finding(7)));
 }
 
 #[test]
@@ -349,8 +367,9 @@ proptest! {
         let (mut waiting, mut added): (Vec<u64>, Vec<u64>) = (Vec::new(), Vec::new());
         for step in steps {
             match step {
-                Step::Add(id) if !ledger.contains(Fingerprint::from(id)) => {
-                    if ledger.add(&finding(id)).is_ok() {
+                Step::Add(id) => {
+                    let is_new = !ledger.contains(&finding(id));
+                    if is_new && ledger.add(&finding(id)).is_ok() {
                         waiting.push(id);
                         added.push(id);
                     }

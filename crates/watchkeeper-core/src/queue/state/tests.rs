@@ -52,10 +52,10 @@ impl Contents {
 }
 
 impl Ledger for TestLedger {
-    fn contains(&self, id: Fingerprint) -> bool {
+    fn contains(&self, finding: &Finding) -> bool {
         self.with(|ledger| {
-            let is_added = ledger.findings.values().any(|finding| finding.id == id);
-            is_added || ledger.ended.contains(&id)
+            let is_added = ledger.findings.values().any(|added| added.id == finding.id);
+            is_added || ledger.ended.contains(&finding.id)
         })
     }
 
