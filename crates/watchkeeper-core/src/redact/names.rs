@@ -162,8 +162,11 @@ const MAX_ELEMENT: usize = 512;
 
 /// Finds the secrets in elements with a name, such as `<password>`, and in files of `netrc`.
 pub(super) fn find_others(text: &str, found: &mut Vec<Range<usize>>) {
+    static CLOSING_TAG: LazyLock<memmem::Finder<'_>> = LazyLock::new(|| memmem::Finder::new("</"));
+    static PASSWORD: LazyLock<memmem::Finder<'_>> =
+        LazyLock::new(|| memmem::Finder::new(" password "));
     let bytes = text.as_bytes();
-    for end in memmem::find_iter(bytes, b"</") {
+    for end in CLOSING_TAG.find_iter(bytes) {
         let name_len = Set::TOKEN.or(Set::DOT).run_len(&bytes[end + 2..]);
         let name = &text[end + 2..end + 2 + name_len];
         let before = end.saturating_sub(MAX_ELEMENT);
@@ -175,7 +178,7 @@ pub(super) fn find_others(text: &str, found: &mut Vec<Range<usize>>) {
             found.push(start..end);
         }
     }
-    for at in memmem::find_iter(bytes, b" password ") {
+    for at in PASSWORD.find_iter(bytes) {
         let value = values::after(text, at + b" password".len());
         let value = value.filter(|value| value.link == Link::Space && !value.is_quoted);
         let place = value.map(|value| value.place);

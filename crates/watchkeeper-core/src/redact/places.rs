@@ -1,6 +1,6 @@
 //! Secrets that are known by their place: passwords in URLs, addresses of hooks, and private keys.
 
-use std::ops::Range;
+use std::{ops::Range, sync::LazyLock};
 
 use memchr::{memchr_iter, memmem};
 
@@ -50,11 +50,12 @@ pub(super) fn hook(text: &str, host: usize) -> Option<Range<usize>> {
 
 /// Finds the bodies of private keys.
 pub(super) fn find_private_keys(text: &str, found: &mut Vec<Range<usize>>) {
-    const BEGIN: &[u8] = b"-----BEGIN ";
+    static BEGIN: LazyLock<memmem::Finder<'_>> =
+        LazyLock::new(|| memmem::Finder::new("-----BEGIN "));
     let mut known_until = 0;
-    for at in memmem::find_iter(text.as_bytes(), BEGIN) {
+    for at in BEGIN.find_iter(text.as_bytes()) {
         if known_until <= at
-            && let Some(key) = private_key(text, at + BEGIN.len())
+            && let Some(key) = private_key(text, at + BEGIN.needle().len())
         {
             known_until = key.end;
             found.push(key);
