@@ -39,7 +39,6 @@ pub fn schema(registry: &Registry) -> Schema {
         .collect();
     let period = generator.subschema_for::<Period>();
     let price = generator.subschema_for::<Price>();
-    let durability = generator.subschema_for::<Durability>();
     let text = json!({ "type": "string" });
     let mut schema = json_schema!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -64,27 +63,7 @@ pub fn schema(registry: &Registry) -> Schema {
                 "type": "array",
                 "items": text,
             },
-            "monitor": {
-                "description": "Options of the monitor.",
-                "type": "object",
-                "properties": {
-                    "check_interval": with_description(&period, "Maximum delay of time-based findings, such as timeouts."),
-                    "shutdown_timeout": with_description(&period, "Time for sinks to deliver the remaining findings when the monitor stops."),
-                    "session_expiry": with_description(&period, "Time without events after which the state of a session is dropped."),
-                    "max_sessions": count("Maximum number of concurrent sessions."),
-                    "processes": {
-                        "description": "Whether `watch` uses the processes of agents and the state files beside their sessions. Defaults to true.",
-                        "type": "boolean",
-                    },
-                    "durable": with_description(&durability, "Events that the findings of `watch` survive on their way to a sink. Defaults to `process`."),
-                    "state_dir": {
-                        "description": "Folder in which `watch` stores the findings that sinks have accepted and those that wait. \
-                                        Defaults to `watchkeeper` in the user's folder for state.",
-                        "type": "string",
-                    },
-                },
-                "additionalProperties": false,
-            },
+            "monitor": monitor(&mut generator),
             "labels": labels(),
             "prices": {
                 "description": "Prices of models, by name. They take precedence over the built-in prices.",
@@ -122,6 +101,33 @@ pub fn schema(registry: &Registry) -> Schema {
     defs.extend(generator.take_definitions(true));
     schema.insert("$defs".to_owned(), defs.into());
     schema
+}
+
+/// Returns the schema of `[monitor]`.
+fn monitor(generator: &mut SchemaGenerator) -> Value {
+    let period = generator.subschema_for::<Period>();
+    let durability = generator.subschema_for::<Durability>();
+    json!({
+        "description": "Options of the monitor.",
+        "type": "object",
+        "properties": {
+            "check_interval": with_description(&period, "Maximum delay of time-based findings, such as timeouts."),
+            "shutdown_timeout": with_description(&period, "Time for sinks to deliver the remaining findings when the monitor stops."),
+            "session_expiry": with_description(&period, "Time without events after which the state of a session is dropped."),
+            "max_sessions": count("Maximum number of concurrent sessions."),
+            "processes": {
+                "description": "Whether `watch` uses the processes of agents and the state files beside their sessions. Defaults to true.",
+                "type": "boolean",
+            },
+            "durable": with_description(&durability, "Events that the findings of `watch` survive on their way to a sink. Defaults to `process`."),
+            "state_dir": {
+                "description": "Folder in which `watch` stores the findings that sinks have accepted and those that wait. \
+                                Defaults to `watchkeeper` in the user's folder for state.",
+                "type": "string",
+            },
+        },
+        "additionalProperties": false,
+    })
 }
 
 /// Defines the schema of a kind, and returns the name of the kind and a reference

@@ -218,6 +218,7 @@ detectors.repeat.exceptions.remove = [{ tool = 'sleep', arguments = { n = '1*' }
 
     [monitor]
     check_interval = "5s"    # default
+    durable = "process"      # default
     max_sessions = 1000000   # default
     processes = true         # default
     session_expiry = "24h"   # default

@@ -204,6 +204,7 @@ fn files_are_merged() {
     [monitor]
     max_sessions = 5         # team/more.toml:3
     check_interval = "5s"    # default
+    durable = "process"      # default
     processes = true         # default
     session_expiry = "24h"   # default
     shutdown_timeout = "2s"  # default
@@ -262,6 +263,7 @@ fn without_routes_every_finding_goes_to_every_sink() {
 
     [monitor]
     check_interval = "5s"    # default
+    durable = "process"      # default
     max_sessions = 1000000   # default
     processes = true         # default
     session_expiry = "24h"   # default
