@@ -90,6 +90,7 @@ impl Workspace {
         let mut command =
             Command::new(self.target.join("debug").join(format!("{name}-watchkeeper")));
         command.current_dir(self.root.join(name)).env_clear().env("HOME", "/nonexistent");
+        command.env("XDG_STATE_HOME", self.root.join("state"));
         command
     }
 

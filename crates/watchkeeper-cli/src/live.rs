@@ -283,9 +283,15 @@ fn read_backlog(
 ) {
     let mut batch = Vec::new();
     let mut has_more = true;
-    while has_more && !is_stopped() {
+    let mut last_look = None;
+    // Lines that were written before a stop are read, as far as there is time.
+    let mut may_read = || {
+        let mut rest = || last_look.get_or_insert_with(|| Deadline::after(LAST_LOOK)).remaining();
+        !is_stopped() || !rest().is_zero()
+    };
+    while has_more && may_read() {
         // A session can be spread over files; sort as many events as memory allows.
-        while has_more && batch.len() < MAX_BATCH && !is_stopped() {
+        while has_more && batch.len() < MAX_BATCH && may_read() {
             let on_panic = &mut |finding| backlog.report(finding);
             has_more = step(follower, Duration::ZERO, &mut batch, on_panic, on_update);
         }

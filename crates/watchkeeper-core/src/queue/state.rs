@@ -239,6 +239,7 @@ impl State {
         };
         let is_last = entry.is_last;
         self.has_failed_at_end |= self.is_closing;
+        let can_retry = failure.retry_after.is_some();
         let wait = match &failure.retry_after {
             _ if is_last => None,
             Some(RetryAfter::Postponed(wait)) => {
@@ -281,7 +282,9 @@ impl State {
                 self.last_error = Some(text);
                 settled.n_lost = Some(self.counts.lost());
                 settled.is_changed = true;
-                if let Some(stored) = &mut self.stored {
+                // The next process reads the session again, and tries again.
+                let is_final = !is_last || !can_retry;
+                if let Some(stored) = self.stored.as_mut().filter(|_| is_final) {
                     stored.give_up(entry.finding.id);
                 }
                 self.store_late();

@@ -337,6 +337,25 @@ fn a_full_disk_keeps_findings_in_memory_and_stores_them_later() {
     assert_eq!(order, [2, 3]);
 }
 
+#[test]
+fn a_finding_that_could_not_be_stored_is_not_given_up_at_the_end() {
+    let ledger = TestLedger::default();
+    let mut state = state(8, Some(&ledger));
+    ledger.with(|ledger| ledger.is_full = true);
+    state.push(finding(1, 1));
+    state.push(finding(2, 2));
+    state.is_closing = true;
+    fail(&mut state, Duration::ZERO);
+    let entry = take(&mut state, Duration::ZERO);
+    let refused = Failure { text: "no".to_owned(), retry_after: None };
+    state.settle(entry, Err(refused), RETRY, Duration::ZERO);
+    assert!(matches!(state.next(Duration::ZERO), Next::End));
+    assert_eq!(state.counts.lost(), 2);
+    // The next process reads its session again.
+    assert!(!ledger.contains(&finding(1, 1)));
+    assert!(ledger.contains(&finding(2, 2)));
+}
+
 /// A step of a queue's life.
 #[derive(Clone, Debug)]
 enum Step {
