@@ -97,14 +97,14 @@ def test_a_misspelt_built_in_policy_has_a_suggestion() -> None:
     assert "`builtin:default`" in str(caught.value)
 
 
-def test_many_mistakes_are_reported_in_a_short_time() -> None:
-    text = "version = 1\n" + "".join(f'[detectors.d{n}]\nkind = "nope"\n' for n in range(3000))
+@pytest.mark.parametrize(("n_mistakes", "n_reported"), [(900, 51), (3000, 1)])
+def test_many_mistakes_are_refused_in_a_short_time(n_mistakes: int, n_reported: int) -> None:
+    mistake = '[detectors.d{}]\nkind = "nope"\n'
+    text = "version = 1\n" + "".join(mistake.format(n) for n in range(n_mistakes))
     before = time.monotonic()
     with pytest.raises(watchkeeper.PolicyError) as caught:
         watchkeeper.Monitor(policy_text=text).start()
-    diagnostics = caught.value.diagnostics
-    assert len(diagnostics) == 3000
-    assert (diagnostics[-1].line, diagnostics[-1].column) == (6001, 8)
-    assert f"detectors.d{2999}" in str(caught.value) or "6001" in str(caught.value)
+    # The last of 51 is that there are more. With too many detectors there is no other mistake.
+    assert len(caught.value.diagnostics) == n_reported
     # A time quadratic in the number of detectors would be two minutes.
     assert time.monotonic() - before < 20
