@@ -217,19 +217,20 @@ class BackgroundMonitor:
         recorder, limit = self._recorder, self.config.max_session_duration
         if recorder is None or limit is None or recorder.duration() < limit:
             return
-        if self._terminate("Session timeout exceeded"):
+        if self.auto_terminate and not self._has_terminated:
+            # Before the session is terminated, since its owner may stop the monitor then.
             self._owes_limit = True
+            self._terminate("Session timeout exceeded")
 
-    def _terminate(self, reason: str) -> bool:
-        """Terminate the session once. Returns whether this was done now."""
+    def _terminate(self, reason: str) -> None:
+        """Terminate the session once."""
         if not self.auto_terminate or self._has_terminated:
-            return False
+            return
         self._has_terminated = True
         try:
             self.session.terminate(reason)
         except Exception:  # noqa: BLE001 - in the code of the session
             logger.exception("cannot terminate the session")
-        return True
 
     def _emit(self, event: MonitorEvent) -> None:
         if self.on_event is None:
