@@ -12,13 +12,13 @@ use std::{
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use watchkeeper_core::{Fingerprint, SignedDuration, Timestamp, embed::Silence};
+use watchkeeper_delivery::create_private_folder;
 use watchkeeper_policy::read_file;
 
 use crate::{
     conditions::{Conditions, matcher},
     output::quoted_path,
     replace_file::replace_file,
-    state_folder,
 };
 
 /// The name of the file.
@@ -109,7 +109,7 @@ pub(crate) fn change<T>(
 ) -> Result<T, SilencesFileError> {
     let path = folder.join(FILE);
     let failed = |source| SilencesFileError::Write { path: path.clone(), source };
-    state_folder::create(folder).map_err(failed)?;
+    create_private_folder(folder).map_err(failed)?;
     let lock = File::create(folder.join(LOCK)).map_err(failed)?;
     lock.lock().map_err(failed)?;
     let mut content = read(&path)?;

@@ -1,11 +1,6 @@
 //! The folder in which the program keeps state between its runs.
 
-use std::{
-    ffi::OsString,
-    fs::DirBuilder,
-    io,
-    path::{Path, PathBuf},
-};
+use std::{ffi::OsString, path::PathBuf};
 
 use clap::Args;
 
@@ -32,15 +27,6 @@ fn usual_folder(variable: &dyn Fn(&str) -> Option<OsString>) -> Option<PathBuf> 
     let state = absolute("XDG_STATE_HOME")
         .or_else(|| absolute("HOME").map(|home| home.join(".local").join("state")))?;
     Some(state.join("watchkeeper"))
-}
-
-/// Creates the folder, and those above it, for their owner only.
-pub(crate) fn create(folder: &Path) -> io::Result<()> {
-    let mut builder = DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(folder)
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ mod storage;
 pub use self::{
     cursors::Cursors,
     ledger::FileLedger,
+    private_file::create_private_folder,
     state_folder::{StateError, StateFolder},
     storage::{DiskStorage, Storage},
 };

@@ -19,8 +19,8 @@ pub(crate) fn options() -> OpenOptions {
     options
 }
 
-/// Creates a private folder, and the missing ones above it.
-pub(crate) fn create_folder(path: &Path) -> io::Result<()> {
+/// Creates a folder that its owner alone can read and write, and the missing ones above it.
+pub fn create_private_folder(path: &Path) -> io::Result<()> {
     let mut builder = DirBuilder::new();
     builder.recursive(true);
     #[cfg(unix)]

@@ -73,7 +73,7 @@ impl StateFolder {
     /// as the followed paths: two processes with different names use different folders.
     pub fn open(base: &Path, name: &str) -> Result<Self, StateError> {
         let path = base.join(format!("watch-{}", Fingerprint::of(name)));
-        private_file::create_folder(&path).map_err(StateError::io(&path))?;
+        private_file::create_private_folder(&path).map_err(StateError::io(&path))?;
         for folder in [base, &path] {
             let metadata = fs::metadata(folder).map_err(StateError::io(folder))?;
             if private_file::is_open_to_others(&metadata) {
