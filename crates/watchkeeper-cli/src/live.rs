@@ -115,15 +115,17 @@ impl LiveMonitor {
         let damages = state.as_ref().map_or_else(Vec::new, WatchState::damages);
         let queue = |sink| WatchState::queue(state.as_mut(), sink);
         let queues = policy.sinks.into_iter().map(queue).collect();
+        let longest_wait = policy.routes.longest_wait();
         let router = Router::new(policy.routes, &ids);
         let mut delivery = Delivery::with_observers(router, queues, observers);
         for finding in &damages {
             delivery.deliver(finding);
         }
         let mut follow = FollowOptions { kind: source, ..FollowOptions::default() };
-        // Sessions that changed since the end of the last run may have new findings.
+        // Sessions that changed since the end of the last run may have new findings. Findings
+        // that waited for a route at that time are in older ones.
         let since_stop = now.duration_since(stopped_at).max(SignedDuration::ZERO);
-        follow.recent = follow.recent.saturating_add(since_stop);
+        follow.recent = follow.recent.saturating_add(since_stop).saturating_add(longest_wait);
         let follower = Follower::new(paths, registry.sources.iter(), follow);
         let is_stopped = Arc::default();
         Self { engine, delivery, config, follower, processes, state, is_stopped }

@@ -13,9 +13,9 @@ use std::{
 use indicatif::ProgressBar;
 use thiserror::Error;
 use watchkeeper_core::{
-    Engine, Event, Finding, SessionId, SignedDuration,
+    Engine, Event, Finding, SessionId, SignedDuration, Timestamp,
     author::{ClientTotal, DedupCache, SkippedLines},
-    embed::{EngineConfig, Kinds, NamedDetector, Registry, Router, SourceEntry},
+    embed::{EngineConfig, Kinds, NamedDetector, Registry, Routed, Router, SourceEntry},
 };
 use watchkeeper_policy::{MatchTracker, Policy};
 use watchkeeper_sources::{Discovery, OpenError};
@@ -419,7 +419,7 @@ pub(crate) fn routed_findings(
 ) -> Result<(Vec<Finding>, u64), ReadError> {
     let config = unlimited(policy.engine_config());
     let mut engine = Engine::new(policy.detectors, config);
-    let (mut findings, mut n_events) = (Vec::new(), 0);
+    let (mut findings, mut n_events, mut end) = (Vec::new(), 0, Timestamp::MIN);
     let (groups, without) = recorded::group(vec![file.to_owned()], None, &registry.sources);
     if let Some(unread) = without.into_iter().next() {
         return Err(unread.error);
@@ -428,14 +428,16 @@ pub(crate) fn routed_findings(
         let mut seen = DedupCache::default();
         let read = recorded::read_group(&group, &registry.sources, &mut seen, &mut |event| {
             n_events += 1;
+            end = end.max(event.at);
             engine.observe(&event, &mut findings);
         });
         read.complete().map_err(|unread| unread.error)?;
     }
     let ids: Vec<String> = policy.sinks.iter().map(|sink| sink.id.clone()).collect();
     let mut router = Router::new(policy.routes, &ids);
-    findings.retain(|finding| router.route(finding).into_iter().next().is_some());
-    Ok((findings, n_events))
+    let mut routed: Vec<Routed> = findings.iter().flat_map(|it| router.route(it)).collect();
+    routed.extend(router.advance(end));
+    Ok((routed.into_iter().map(|routed| routed.finding).collect(), n_events))
 }
 
 /// The sessions of `validate --against` cannot be read.

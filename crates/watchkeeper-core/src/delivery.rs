@@ -1,10 +1,10 @@
 use std::{sync::Arc, time::Duration};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::{
     Finding, Fingerprint, Queue, QueueCounts, Router, Severity, Status, grouped, queue::Outages,
-    quote,
+    quote, routes::Routed,
 };
 
 /// Sends findings to the sinks that the policy's routes choose.
@@ -79,14 +79,40 @@ impl Delivery {
         self.add(finding, |queue| queue.wait_room(LONGEST_WAIT));
     }
 
+    /// Adds the findings that routes with `for` have held back until `now`.
+    pub fn advance(&mut self, now: Timestamp) {
+        let due = self.router.advance(now);
+        self.add_routed(due, |_| {});
+    }
+
+    /// Returns the time of the next call of [`advance`](Self::advance) that adds a finding.
+    pub fn next_wakeup(&self) -> Option<Timestamp> {
+        self.router.next_wakeup()
+    }
+
+    /// Moves the times of the findings that wait, since the wall clock was adjusted.
+    pub(crate) fn adjust(&mut self, by: SignedDuration) {
+        self.router.adjust(by);
+    }
+
     fn add(&mut self, finding: &Finding, wait: impl Fn(&Queue)) {
-        self.is_dirty = true;
-        let routed = self.router.route_counted(finding);
-        let unrouted = (self.first_unrouted..self.queues.len()).map(|sink_idx| (sink_idx, 0));
-        for (sink_idx, n_suppressed) in routed.into_iter().chain(unrouted) {
-            if let Some(queue) = self.queues.get(sink_idx) {
-                wait(queue);
-                queue.push(with_suppressed(finding.clone(), n_suppressed));
+        let routed = self.router.route(finding);
+        self.add_routed(routed, &wait);
+        for queue in &self.queues[self.first_unrouted..] {
+            self.is_dirty = true;
+            wait(queue);
+            queue.push(finding.clone());
+        }
+    }
+
+    fn add_routed(&mut self, routed: Vec<Routed>, wait: impl Fn(&Queue)) {
+        for Routed { finding, sinks } in routed {
+            for (sink_idx, n_suppressed) in sinks {
+                if let Some(queue) = self.queues.get(sink_idx) {
+                    self.is_dirty = true;
+                    wait(queue);
+                    queue.push(with_suppressed(finding.clone(), n_suppressed));
+                }
             }
         }
     }
@@ -95,7 +121,10 @@ impl Delivery {
     /// cooldowns of the routes continue.
     pub(crate) fn remember(&mut self, finding: &Finding) {
         if self.queues.iter().any(|queue| queue.remembers(finding)) {
-            self.router.route(finding);
+            drop(self.router.route(finding));
+        } else if finding.status == Status::Resolved {
+            // Routes without `send_resolved` deliver no end.
+            self.router.forget_waiting(finding.fingerprint);
         }
     }
 

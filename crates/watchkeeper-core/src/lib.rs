@@ -144,7 +144,7 @@ pub mod embed {
             DetectorEntry, Entry, Kinds, Registry, RegistryBuilder, RegistryError, SinkEntry,
             SourceEntry, UnknownKind,
         },
-        routes::{Route, Router, Routes},
+        routes::{Route, Routed, Router, Routes},
         session_filter::{SessionFilter, SessionMatcher},
         silences::{Silence, Silences},
         special_file::SpecialFile,

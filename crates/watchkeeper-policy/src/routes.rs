@@ -19,7 +19,7 @@ use crate::{
 
 /// The keys of a route.
 pub(crate) const ROUTE_KEYS: &[&str] =
-    &["cooldown", "fallback", "match", "name", "send_resolved", "sinks"];
+    &["cooldown", "fallback", "for", "match", "name", "send_resolved", "sinks"];
 /// The keys of `match`, in addition to `label:NAME`.
 pub(crate) const MATCH_KEYS: &[&str] =
     &["agent", "class", "detector", "kind", "session", "severity", "source", "status"];
@@ -89,6 +89,7 @@ impl Reader<'_> {
         let mut keys = table.into_inner();
         let name = self.take(&mut keys, "name").unwrap_or_else(|| number.to_string());
         let cooldown = self.take(&mut keys, "cooldown");
+        let open_for = keys.remove_entry("for");
         let send_resolved = keys.remove_entry("send_resolved");
         let matcher = keys.remove("match").and_then(|it| self.table(it));
         let matcher = matcher.map_or_else(Matcher::default, |it| self.matcher(it, detector_ids));
@@ -97,6 +98,12 @@ impl Reader<'_> {
             let note = "without `status`, `send_resolved` adds a resolved finding for each one that was sent";
             self.push(Diagnostic::error(key.span(), message).note(note));
         }
+        if let (Some((key, _)), Some(_)) = (&open_for, matcher.status) {
+            let message = "`for` cannot be used with `match.status`";
+            let note = "without `status`, `for` is the time for which a finding has to be open";
+            self.push(Diagnostic::error(key.span(), message).note(note));
+        }
+        let open_for = open_for.and_then(|(_, it)| self.read(it));
         let send_resolved = send_resolved.and_then(|(_, it)| self.read(it)).unwrap_or(false);
         let fallback = keys.remove_entry("fallback");
         let fallback = fallback.map(|(key, it)| (key.span(), self.read(it).unwrap_or(false)));
@@ -113,6 +120,7 @@ impl Reader<'_> {
         let sinks = self.targets(targets, sinks)?;
         let mut route = Route::new(name, matcher, sinks);
         route.cooldown = cooldown;
+        route.open_for = open_for;
         route.send_resolved = send_resolved;
         route.is_fallback = fallback.as_ref().is_some_and(|(_, is_fallback)| *is_fallback);
         Some((route, fallback.map(|(span, _)| span)))

@@ -423,6 +423,7 @@ fn route(period: &Value) -> Value {
                 "default": false,
             },
             "cooldown": with_description(period, "Time during which the route does not send a finding again, unless its severity rises."),
+            "for": with_description(period, "Time for which a finding has to be open before the route sends it. The route sends nothing of an episode that ends earlier."),
             "match": matcher,
             "name": { "description": "Name of the route, for messages.", "type": "string" },
             "send_resolved": {

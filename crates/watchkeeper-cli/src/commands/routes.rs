@@ -1,6 +1,6 @@
 mod error;
 
-use std::io;
+use std::{collections::BTreeSet, io};
 
 use clap::{Args, Subcommand, ValueEnum};
 use serde::Serialize;
@@ -83,6 +83,9 @@ struct RouteResult {
     /// The reason for which the route does not send the finding.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
+    /// The time for which the finding has to be open before.
+    #[serde(rename = "for", skip_serializing_if = "Option::is_none")]
+    open_for: Option<String>,
     sinks: Vec<String>,
 }
 
@@ -165,20 +168,29 @@ impl RoutedFinding {
         let routes = policy.routes.iter().map(|route| {
             let reason = reason(route, finding, has_match);
             let sends = reason.is_none() && silence.is_none();
-            RouteResult { route: route.name.clone(), sends, reason, sinks: route.sinks.clone() }
+            let open_for = route.open_for.map(|open_for| open_for.to_string());
+            let (route, sinks) = (route.name.clone(), route.sinks.clone());
+            RouteResult { route, sends, reason, open_for, sinks }
         });
         let routes = routes.collect();
         let ids: Vec<String> = policy.sinks.iter().map(|sink| sink.id.clone()).collect();
         let mut router = Router::new(policy.routes, &ids);
         router.set_silences(silences);
-        let sinks = router.route(finding).into_iter().map(|idx| ids[idx].clone()).collect();
+        let mut routed = router.route(finding);
+        routed.extend(router.advance(Timestamp::MAX));
+        let sinks: BTreeSet<usize> =
+            routed.iter().flat_map(|it| it.sinks.keys().copied()).collect();
+        let sinks = sinks.into_iter().map(|sink_idx| ids[sink_idx].clone()).collect();
         Self { routes, silence, sinks }
     }
 
     fn print(&self, output: &mut Output<'_>) -> io::Result<()> {
-        for RouteResult { route, reason, sinks, .. } in &self.routes {
+        for RouteResult { route, reason, open_for, sinks, .. } in &self.routes {
             let decision = match reason {
-                None => format!("sends to {}", joined(sinks)),
+                None => match open_for {
+                    None => format!("sends to {}", joined(sinks)),
+                    Some(open_for) => format!("sends to {} after {open_for}", joined(sinks)),
+                },
                 Some(reason) => format!("does not send: {reason}"),
             };
             writeln!(output.out, "route {}: {}", quote(route), make_safe(&decision))?;

@@ -1,6 +1,9 @@
 use std::{collections::BTreeSet, ops::Range};
 
-use watchkeeper_core::{Engine, Finding, SignedDuration, embed::Router};
+use watchkeeper_core::{
+    Engine, Finding, SignedDuration, Timestamp,
+    embed::{Routed, Router},
+};
 use watchkeeper_policy::Policy;
 use watchkeeper_testing::Step;
 
@@ -16,19 +19,25 @@ pub(super) struct Played {
 pub(super) fn play(policy: &Policy, steps: impl IntoIterator<Item = Step>) -> Played {
     let mut engine = Engine::new(policy.detectors.clone(), policy.engine_config());
     let mut findings = Vec::new();
+    let mut end = Timestamp::MIN;
     for step in steps {
         match step {
-            Step::Event(event) => engine.observe(&event, &mut findings),
-            Step::Advance(now) => engine.advance(now, &mut findings),
+            Step::Event(event) => {
+                end = end.max(event.at);
+                engine.observe(&event, &mut findings);
+            }
+            Step::Advance(now) => {
+                end = end.max(now);
+                engine.advance(now, &mut findings);
+            }
         }
     }
     let ids: Vec<String> = policy.sinks.iter().map(|sink| sink.id.clone()).collect();
     let mut router = Router::new(policy.routes.clone(), &ids);
-    let sinks = findings
-        .iter()
-        .flat_map(|finding| router.route(finding))
-        .map(|sink_idx| ids[sink_idx].clone())
-        .collect();
+    let mut routed: Vec<Routed> = findings.iter().flat_map(|it| router.route(it)).collect();
+    routed.extend(router.advance(end));
+    let sinks = routed.iter().flat_map(|routed| routed.sinks.keys());
+    let sinks = sinks.map(|sink_idx| ids[*sink_idx].clone()).collect();
     Played { findings, sinks }
 }
 

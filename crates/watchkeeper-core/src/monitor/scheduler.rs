@@ -196,7 +196,9 @@ impl Scheduler {
                 "the wall clock was set back; the time of sessions continues"
             );
             *ahead = ahead.saturating_sub(adjustment);
+            self.delivery.adjust(adjustment);
         } else if MAX_DRIFT < adjustment {
+            self.delivery.adjust(adjustment);
             let expected = later(expected, *ahead);
             let caught_up = adjustment.min(*ahead);
             *ahead = ahead.saturating_sub(caught_up);
@@ -214,10 +216,11 @@ impl Scheduler {
 
     /// Waits for a message, or until a wake-up is due.
     fn wait(&self, progress: &Progress) -> Option<Message> {
-        let due = self.engine.next_wakeup().filter(|_| progress.n_holds == 0);
-        let timeout = due.map(|due| {
-            let wait = due.duration_since(later(self.shared.clock.now(), progress.ahead));
-            let wait = wait.saturating_add(self.lag());
+        let is_free = progress.n_holds == 0;
+        let engine = self.engine.next_wakeup().map(|due| later(due, -progress.ahead));
+        let due = engine.into_iter().chain(self.delivery.next_wakeup()).min();
+        let timeout = due.filter(|_| is_free).map(|due| {
+            let wait = due.duration_since(self.shared.clock.now()).saturating_add(self.lag());
             Duration::try_from(wait).unwrap_or(Duration::ZERO)
         });
         self.inbox.recv(timeout)
@@ -231,6 +234,7 @@ impl Scheduler {
         self.deliver_recent(progress);
         if progress.n_holds == 0 {
             self.deliver_old(progress);
+            self.delivery.advance(later(now, -self.lag()));
         }
         self.delivery.report_failures(now);
         self.delivery.commit();

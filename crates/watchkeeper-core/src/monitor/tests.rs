@@ -14,10 +14,10 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{Monitor, MonitorConfig, Running};
 use crate::{
-    Context, Delivery, Detector, Engine, Event, EventKind, Finding, Fingerprint, Level, Queue,
-    Report, Router, Severity, Sink, SinkError, Status,
+    Context, Delivery, Detector, Engine, Event, EventKind, Finding, Fingerprint, Level, Period,
+    Queue, Report, Router, Severity, Sink, SinkError, Status,
     clock::{Clock, ManualClock, SystemClock},
-    embed::{EngineConfig, NamedDetector},
+    embed::{EngineConfig, NamedDetector, Route},
     period::untimed,
 };
 
@@ -543,4 +543,24 @@ fn every_event_is_handled_or_dropped_while_threads_record_and_stop() {
     let counts = running.counts();
     assert_eq!(counts.events + counts.dropped, N_THREADS * N_EVENTS + n_fed);
     assert!(N_EVENTS <= counts.events);
+}
+
+#[test]
+fn a_route_sends_a_finding_once_it_has_lasted() {
+    let ids = ["sink".to_owned()];
+    let (sender, messages) = mpsc::channel();
+    let sink = move |finding: &Finding| drop(sender.send(finding.message.clone()));
+    let queue = Queue::new("sink", Box::new(To(sink)), 8);
+    let route = Route { open_for: Some(Period::from_secs(60)), ..Route::to_all(&ids) };
+    let delivery = Delivery::new(Router::new(vec![route], &ids), vec![queue]);
+    let clock = ManualClock::new(time(0));
+    let monitor = Monitor::new(engine(), delivery, config()).with_clock(clock.clone());
+    let running = monitor.start().unwrap();
+    running.session("s").record_at(time(0), prompt());
+    clock.advance(Duration::from_secs(59));
+    assert!(running.flush(LONG));
+    assert!(messages.try_recv().is_err());
+    clock.advance(Duration::from_secs(1) + config().check_interval);
+    assert!(running.flush(LONG));
+    assert_eq!(messages.recv_timeout(LONG).unwrap(), "prompt");
 }

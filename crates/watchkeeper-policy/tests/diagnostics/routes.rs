@@ -41,7 +41,7 @@ sinks = []
     9 | cooldwn = '5m'
       | ^^^^^^^
       |
-      = note: expected one of `cooldown`, `fallback`, `match`, `name`, `send_resolved`, `sinks`
+      = note: expected one of `cooldown`, `fallback`, `for`, `match`, `name`, `send_resolved`, `sinks`
     help: there is one with a similar name
       |
     9 | cooldown = '5m'
@@ -183,6 +183,7 @@ url = 'https://x'
 [[routes]]
 sinks = ['hook']
 send_resolved = true
+for = '5m'
 match = { status = 'resolved', severity = 'high' }
 "), @"
     error: `send_resolved` cannot be used with `match.status`
@@ -193,10 +194,18 @@ match = { status = 'resolved', severity = 'high' }
       |
       = note: without `status`, `send_resolved` adds a resolved finding for each one that was sent
 
-    error: a resolved finding has no severity
-     --> policy.toml:7:32
+    error: `for` cannot be used with `match.status`
+     --> policy.toml:7:1
       |
-    7 | match = { status = 'resolved', severity = 'high' }
+    7 | for = '5m'
+      | ^^^
+      |
+      = note: without `status`, `for` is the time for which a finding has to be open
+
+    error: a resolved finding has no severity
+     --> policy.toml:8:32
+      |
+    8 | match = { status = 'resolved', severity = 'high' }
       |                                ^^^^^^^^
       |
       = note: to send the end of each finding, use `send_resolved = true` on a route for open findings

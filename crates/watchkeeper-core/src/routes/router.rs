@@ -1,0 +1,258 @@
+use std::collections::BTreeMap;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::{
+    memory::{Memory, Sent},
+    route::{Route, Routes},
+    waiting::{Due, Waiting},
+};
+use crate::{Finding, Fingerprint, Period, Silences, Status};
+
+/// The number of remembered deliveries from which older ones are forgotten.
+const MAX_REMEMBERED: usize = 1 << 15;
+
+/// Sends each finding to the sinks that the routes of a policy choose.
+///
+/// All matching routes apply, and those with `fallback` only if no other one matches. A silence
+/// hides a finding from all routes. A route with `for` sends a finding once it has been open for
+/// that time: the router is told the time, and [`advance`](Self::advance) returns the findings
+/// whose time has come.
+///
+/// The memory of a router is bounded: among very many findings, the router forgets those sent
+/// longest ago, and sends them again if they repeat within the cooldown. Among very many that
+/// wait, it sends those that are due first before their time.
+#[derive(Debug)]
+pub struct Router {
+    routes: Vec<(Route, Vec<usize>)>,
+    silences: Silences,
+    pub(super) sent: Memory,
+    pub(super) waiting: Waiting,
+    n_suppressed: u64,
+    n_silenced: u64,
+}
+
+/// A finding, and the sinks that receive it.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Routed {
+    /// The finding.
+    pub finding: Finding,
+    /// The indexes of the sinks, each with the number of repeats that cooldowns have suppressed
+    /// since the sink received the finding.
+    pub sinks: BTreeMap<usize, u32>,
+}
+
+impl Router {
+    /// Makes a router for sinks with these names, whose indexes [`Routed`] contains. Unknown
+    /// names in a route are ignored.
+    pub fn new(routes: impl Into<Routes>, sink_ids: &[String]) -> Self {
+        let Routes { routes, silences } = routes.into();
+        let with_sinks = |route: Route| {
+            let named = |(sink_idx, id)| route.sinks.contains(id).then_some(sink_idx);
+            let sinks = sink_ids.iter().enumerate().filter_map(named).collect();
+            (route, sinks)
+        };
+        let routes = routes.into_iter().map(with_sinks).collect();
+        let sent = Memory::new(MAX_REMEMBERED);
+        let waiting = Waiting::default();
+        Self { routes, silences, sent, waiting, n_suppressed: 0, n_silenced: 0 }
+    }
+
+    /// Replaces the silences, those of the policy too. They apply to findings from now on.
+    pub fn set_silences(&mut self, silences: Silences) {
+        self.silences = silences;
+    }
+
+    /// Makes a router that sends all open findings to all sinks.
+    pub fn to_all(sink_ids: &[String]) -> Self {
+        Self::new(vec![Route::to_all(sink_ids)], sink_ids)
+    }
+
+    /// Takes a finding. Returns the findings to deliver, in order: an earlier one of the same
+    /// episode that has waited for long enough at the time of this finding, and this one.
+    pub fn route(&mut self, finding: &Finding) -> Vec<Routed> {
+        let mut delivered = Vec::new();
+        if finding.status == Status::Resolved {
+            while let Some(due) = self.waiting.take_due_of(finding.fingerprint, finding.at) {
+                delivered.extend(self.send_waiting(due));
+            }
+            self.waiting.end(finding.fingerprint);
+        }
+        let sinks = self.sinks(finding);
+        self.waiting.update(finding, sinks.keys().copied());
+        if !sinks.is_empty() {
+            delivered.push(Routed { finding: finding.clone(), sinks });
+        }
+        // Those that are due before all times: more wait than the router remembers.
+        delivered.extend(self.advance(Timestamp::MIN));
+        delivered
+    }
+
+    /// Returns the findings that have been open for the time of their routes at `now`.
+    pub fn advance(&mut self, now: Timestamp) -> Vec<Routed> {
+        let mut delivered = Vec::new();
+        while let Some(due) = self.waiting.take_due(now) {
+            delivered.extend(self.send_waiting(due));
+        }
+        delivered
+    }
+
+    /// Returns the time at which a waiting finding is due.
+    pub fn next_wakeup(&self) -> Option<Timestamp> {
+        self.waiting.next_due()
+    }
+
+    /// Moves the times of waiting findings, since the wall clock was adjusted.
+    pub(crate) fn adjust(&mut self, by: SignedDuration) {
+        self.waiting.adjust(by);
+    }
+
+    /// Forgets the waiting findings of an episode, without sending them.
+    pub(crate) fn forget_waiting(&mut self, fingerprint: Fingerprint) {
+        self.waiting.end(fingerprint);
+    }
+
+    /// Returns the sinks that receive a finding at once.
+    fn sinks(&mut self, finding: &Finding) -> BTreeMap<usize, u32> {
+        let mut chosen = BTreeMap::new();
+        let is_silenced = self.silences.matching(finding, finding.at).is_some();
+        self.n_silenced += u64::from(is_silenced && finding.status == Status::Open);
+        if is_silenced && finding.status == Status::Open {
+            self.waiting.end(finding.fingerprint);
+        }
+        let mut has_match = false;
+        let routes = || self.routes.iter().enumerate();
+        let fallbacks = routes().filter(|(_, (route, _))| route.is_fallback);
+        let others = routes().filter(|(_, (route, _))| !route.is_fallback);
+        for (route_idx, (route, sinks)) in others.chain(fallbacks) {
+            if !route.follows_open(finding) && (is_silenced || route.is_fallback && has_match) {
+                continue;
+            }
+            has_match |= !route.is_fallback && route.accepts(finding);
+            match route.decide(route_idx, finding, &mut self.sent) {
+                Decision::Send { n_suppressed } => {
+                    for sink_idx in sinks {
+                        let n: &mut u32 = chosen.entry(*sink_idx).or_default();
+                        *n = n_suppressed.max(*n);
+                    }
+                }
+                Decision::Wait { until } => self.waiting.add(route_idx, finding, until),
+                Decision::Suppress => self.n_suppressed += 1,
+                Decision::Skip if finding.status == Status::Open => {
+                    self.waiting.stop(route_idx, finding.fingerprint);
+                }
+                Decision::Skip => {}
+            }
+        }
+        chosen
+    }
+
+    /// Sends a finding that has waited for its route.
+    fn send_waiting(&mut self, due: Due) -> Option<Routed> {
+        let Due { at, route_idx, finding, received } = due;
+        if self.silences.matching(&finding, at).is_some() {
+            self.n_silenced += 1;
+            return None;
+        }
+        let (route, sinks) = self.routes.get(route_idx)?;
+        let sinks: Vec<usize> = sinks.iter().copied().filter(|it| !received.contains(it)).collect();
+        match route.decide_open((route_idx, finding.fingerprint), &finding, &mut self.sent) {
+            Decision::Send { n_suppressed } => {
+                self.waiting.add_received(finding.fingerprint, sinks.iter().copied());
+                let sinks: BTreeMap<usize, u32> =
+                    sinks.into_iter().map(|sink_idx| (sink_idx, n_suppressed)).collect();
+                (!sinks.is_empty()).then_some(Routed { finding, sinks })
+            }
+            Decision::Suppress => {
+                self.n_suppressed += 1;
+                None
+            }
+            Decision::Wait { .. } | Decision::Skip => None,
+        }
+    }
+
+    /// Returns the number of repeats that cooldowns have suppressed.
+    pub fn n_suppressed(&self) -> u64 {
+        self.n_suppressed
+    }
+
+    /// Returns the number of findings that silences have hidden.
+    pub fn n_silenced(&self) -> u64 {
+        self.n_silenced
+    }
+}
+
+/// The decision of a route about a finding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Decision {
+    /// The finding is sent, after this number of suppressed repeats.
+    Send { n_suppressed: u32 },
+    /// The finding is sent if it is still open at this time.
+    Wait { until: Timestamp },
+    /// The finding repeats within the cooldown.
+    Suppress,
+    /// The finding does not match.
+    Skip,
+}
+
+impl Route {
+    fn decide(&self, route_idx: usize, finding: &Finding, sent: &mut Memory) -> Decision {
+        let key = (route_idx, finding.fingerprint);
+        if !self.follows_open(finding) && !self.accepts(finding) {
+            return Decision::Skip;
+        }
+        let last_open = || sent.get(key).filter(|last| last.is_open);
+        match (finding.status, self.matcher.status) {
+            (Status::Open, _) => match self.open_for {
+                // A higher severity of an episode that was sent has not to wait again.
+                Some(open_for) if last_open().is_none() => {
+                    let until = finding.at.saturating_add(open_for.get());
+                    Decision::Wait { until: until.unwrap_or(Timestamp::MAX) }
+                }
+                _ => self.decide_open(key, finding, sent),
+            },
+            (Status::Resolved, Some(_)) => Decision::Send { n_suppressed: 0 },
+            (Status::Resolved, None) => {
+                let Some(last) = last_open() else { return Decision::Skip };
+                if !self.send_resolved {
+                    sent.insert(key, Sent { is_open: false, ..last });
+                    return Decision::Skip;
+                }
+                sent.insert(key, Sent { is_open: false, n_suppressed: 0, ..last });
+                Decision::Send { n_suppressed: last.n_suppressed }
+            }
+        }
+    }
+
+    /// Decides about an open finding that has not to wait.
+    fn decide_open(
+        &self,
+        key: (usize, Fingerprint),
+        finding: &Finding,
+        sent: &mut Memory,
+    ) -> Decision {
+        if self.cooldown.is_none() && self.open_for.is_none() && !self.send_resolved {
+            return Decision::Send { n_suppressed: 0 };
+        }
+        let last = sent.get(key);
+        if let Some((cooldown, last)) = self.cooldown.zip(last)
+            && finding.severity <= last.severity
+            && is_within(cooldown, last.at, finding.at)
+        {
+            let n_suppressed = last.n_suppressed.saturating_add(1);
+            sent.insert(key, Sent { n_suppressed, ..last });
+            return Decision::Suppress;
+        }
+        let Finding { at, severity, .. } = *finding;
+        sent.insert(key, Sent { at, severity, is_open: true, n_suppressed: 0 });
+        Decision::Send { n_suppressed: last.map_or(0, |last| last.n_suppressed) }
+    }
+}
+
+/// Returns whether a finding at `at` is within the cooldown of one at `last`. Not if the
+/// wall clock was set back meanwhile: a cooldown would last until the clock has caught up.
+fn is_within(cooldown: Period, last: Timestamp, at: Timestamp) -> bool {
+    let since = at.duration_since(last);
+    !since.is_negative() && since < cooldown.get()
+}

@@ -1,0 +1,125 @@
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::{Finding, Fingerprint};
+
+/// The largest number of waits.
+const MAX_WAITS: usize = 1 << 14;
+
+/// The open findings that wait until they have been open for the time of a route.
+#[derive(Debug, Default)]
+pub(super) struct Waiting {
+    episodes: BTreeMap<Fingerprint, Episode>,
+    due: BTreeSet<(Timestamp, Fingerprint, usize)>,
+}
+
+#[derive(Debug)]
+struct Episode {
+    /// The latest finding of the episode.
+    finding: Finding,
+    /// The sinks that have received this finding.
+    received: BTreeSet<usize>,
+    /// The ends of the waits, by index of the route.
+    waits: BTreeMap<usize, Timestamp>,
+}
+
+/// A finding whose wait has ended.
+#[derive(Debug)]
+pub(super) struct Due {
+    pub(super) at: Timestamp,
+    pub(super) route_idx: usize,
+    pub(super) finding: Finding,
+    /// The sinks that have received the finding through other routes.
+    pub(super) received: BTreeSet<usize>,
+}
+
+impl Waiting {
+    /// Lets a finding wait for a route. A wait that has begun keeps its end.
+    pub(super) fn add(&mut self, route_idx: usize, finding: &Finding, until: Timestamp) {
+        let new = || Episode {
+            finding: finding.clone(),
+            received: BTreeSet::new(),
+            waits: BTreeMap::new(),
+        };
+        let episode = self.episodes.entry(finding.fingerprint).or_insert_with(new);
+        let until = *episode.waits.entry(route_idx).or_insert(until);
+        self.due.insert((until, finding.fingerprint, route_idx));
+    }
+
+    /// Replaces the finding of an episode that waits by a later one, which these sinks have
+    /// received.
+    pub(super) fn update(&mut self, finding: &Finding, received: impl Iterator<Item = usize>) {
+        if let Some(episode) = self.episodes.get_mut(&finding.fingerprint) {
+            episode.finding = finding.clone();
+            episode.received = received.collect();
+        }
+    }
+
+    /// Adds sinks that have received the present finding of an episode.
+    pub(super) fn add_received(
+        &mut self,
+        fingerprint: Fingerprint,
+        received: impl Iterator<Item = usize>,
+    ) {
+        if let Some(episode) = self.episodes.get_mut(&fingerprint) {
+            episode.received.extend(received);
+        }
+    }
+
+    /// Ends the wait for a route, since the finding does not match any longer.
+    pub(super) fn stop(&mut self, route_idx: usize, fingerprint: Fingerprint) {
+        let Some(episode) = self.episodes.get_mut(&fingerprint) else { return };
+        if let Some(until) = episode.waits.remove(&route_idx) {
+            self.due.remove(&(until, fingerprint, route_idx));
+        }
+        if episode.waits.is_empty() {
+            self.episodes.remove(&fingerprint);
+        }
+    }
+
+    /// Ends all waits of an episode.
+    pub(super) fn end(&mut self, fingerprint: Fingerprint) {
+        let waits = self.episodes.remove(&fingerprint).map(|episode| episode.waits);
+        for (route_idx, until) in waits.into_iter().flatten() {
+            self.due.remove(&(until, fingerprint, route_idx));
+        }
+    }
+
+    /// Removes the wait that ends first, if that is not after `now`, or if there are too many.
+    pub(super) fn take_due(&mut self, now: Timestamp) -> Option<Due> {
+        let (at, fingerprint, route_idx) = *self.due.first()?;
+        let is_due = at <= now || MAX_WAITS < self.due.len();
+        is_due.then(|| self.take(at, fingerprint, route_idx)).flatten()
+    }
+
+    /// Removes a wait of an episode that has ended at `now`.
+    pub(super) fn take_due_of(&mut self, fingerprint: Fingerprint, now: Timestamp) -> Option<Due> {
+        let mut waits = self.episodes.get(&fingerprint)?.waits.iter();
+        let (route_idx, at) = waits.find(|(_, at)| **at <= now).map(|(idx, at)| (*idx, *at))?;
+        self.take(at, fingerprint, route_idx)
+    }
+
+    fn take(&mut self, at: Timestamp, fingerprint: Fingerprint, route_idx: usize) -> Option<Due> {
+        let episode = self.episodes.get(&fingerprint)?;
+        let (finding, received) = (episode.finding.clone(), episode.received.clone());
+        self.stop(route_idx, fingerprint);
+        Some(Due { at, route_idx, finding, received })
+    }
+
+    pub(super) fn next_due(&self) -> Option<Timestamp> {
+        self.due.first().map(|(at, ..)| *at)
+    }
+
+    /// Moves the ends of all waits.
+    pub(super) fn adjust(&mut self, by: SignedDuration) {
+        let limit = if by.is_negative() { Timestamp::MIN } else { Timestamp::MAX };
+        self.due.clear();
+        for (fingerprint, episode) in &mut self.episodes {
+            for (route_idx, until) in &mut episode.waits {
+                *until = until.saturating_add(by).unwrap_or(limit);
+                self.due.insert((*until, *fingerprint, *route_idx));
+            }
+        }
+    }
+}
