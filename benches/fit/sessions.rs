@@ -135,6 +135,7 @@ impl Recorder {
             inhibited_by: Vec::new(),
             per: None,
             sessions: SessionFilter::default(),
+            options: Fingerprint::NONE,
             detector: Box::new(self.clone()),
         }
     }

@@ -6,7 +6,7 @@ use crate::{Event, EventKind, Glob, SessionFacts};
 ///
 /// The engine evaluates the filter once, at the first event of a session. The decision also
 /// holds for the session's sub-agents, and later events do not change it.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SessionFilter {
     /// Matchers that all have to match.
@@ -19,7 +19,7 @@ pub struct SessionFilter {
 ///
 /// An empty condition holds for every session. A condition on a fact that the first event does
 /// not contain does not hold.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SessionMatcher {
     /// The kind of source matches one of these.
@@ -48,6 +48,14 @@ impl SessionFilter {
         let Self { all_of, none_of } = self;
         all_of.iter().all(|it| it.matches(facts, first))
             && !none_of.iter().any(|it| it.matches(facts, first))
+    }
+
+    /// Returns whether the detector monitors a session that has begun, as far as its facts
+    /// show.
+    pub(crate) fn takes_known(&self, facts: &SessionFacts) -> bool {
+        let Self { all_of, none_of } = self;
+        all_of.iter().all(|it| it.matches_known(facts))
+            && !none_of.iter().any(|it| it.matches_known(facts))
     }
 }
 
@@ -136,6 +144,7 @@ mod tests {
             inhibited_by: Vec::new(),
             per: None,
             sessions,
+            options: Fingerprint::NONE,
             detector: Box::new(Echo { text, n_messages: 0 }),
         };
         let matching = SessionFilter { all_of: vec![matcher.clone()], none_of: Vec::new() };
@@ -238,6 +247,7 @@ mod tests {
             inhibited_by: Vec::new(),
             per: None,
             sessions: filter,
+            options: Fingerprint::NONE,
             detector: Box::new(Echo { text: "reported", n_messages: 0 }),
         };
         let mut engine = Engine::new(vec![detector], EngineConfig::default());

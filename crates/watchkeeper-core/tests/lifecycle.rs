@@ -44,6 +44,7 @@ fn a_thousand_starts_and_stops_leave_no_thread_and_no_file() {
             inhibited_by: Vec::new(),
             per: None,
             sessions: watchkeeper_core::embed::SessionFilter::default(),
+            options: Fingerprint::NONE,
             detector: Box::new(Patient),
         };
         let engine = Engine::new(vec![detector], EngineConfig::default());

@@ -2,7 +2,7 @@
 
 use toml::{Spanned, de::DeValue};
 use watchkeeper_core::{
-    Action, Level, Severity, Unit,
+    Action, Fingerprint, Level, Severity, Unit,
     embed::{DetectorEntry, Entry as _, NamedDetector, Per, SessionFilter},
 };
 
@@ -43,6 +43,7 @@ impl Reader<'_> {
         let per = self.take_string(keys, "per");
         let per = per.and_then(|it| self.per(&it));
         let exceptions = keys.remove_entry("exceptions");
+        let exceptions_text = exceptions.as_ref().map(|(_, it)| toml_text::value(it.get_ref()));
         let exceptions = exceptions.map(|(key, value)| (key.span(), self.exceptions(value)));
         let kind = match keys.remove("kind") {
             Some(value) => {
@@ -65,6 +66,7 @@ impl Reader<'_> {
             unresolved: Vec::new(),
             secrets: Vec::new(),
         };
+        let own_text = toml_text::table(table.get_ref());
         let detector = self.build(table, &context, |it| entry.build(it))?;
         let exceptions = match exceptions {
             Some((span, _)) if !detector.subscription().supports_exceptions => {
@@ -85,6 +87,10 @@ impl Reader<'_> {
             inhibited_by: Vec::new(),
             per,
             sessions: SessionFilter::default(),
+            // Exceptions expire.
+            options: Fingerprint::of(own_text)
+                .and(Fingerprint::of(exceptions_text.unwrap_or_default()))
+                .and(Fingerprint::from(exceptions.len() as u64)),
             detector: with_exceptions(detector, &exceptions),
         };
         enabled.then_some((detector, exceptions))

@@ -9,7 +9,7 @@ use std::{
 };
 
 use watchkeeper_core::{
-    Context, Detector, Event, EventKind, Subscription,
+    Context, Detector, Event, EventKind, Fingerprint, Subscription,
     author::make_safe,
     embed::{NamedDetector, SessionFilter},
 };
@@ -194,6 +194,7 @@ fn probe(sessions: SessionFilter, probe: Probe) -> NamedDetector {
         inhibited_by: Vec::new(),
         per: None,
         sessions,
+        options: Fingerprint::NONE,
         detector: Box::new(probe),
     }
 }

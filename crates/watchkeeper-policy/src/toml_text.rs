@@ -6,6 +6,8 @@ use std::fmt::Write as _;
 use toml::de::DeValue;
 use watchkeeper_core::author::is_unsafe;
 
+use crate::tree::{Key, Table, Value};
+
 /// Returns the text of a TOML key, with quotes if necessary.
 pub fn key(name: &str) -> String {
     let is_bare = |c: char| c.is_ascii_alphanumeric() || "_-".contains(c);
@@ -43,16 +45,20 @@ pub(crate) fn value(value: &DeValue<'_>) -> String {
             let items: Vec<String> = items.iter().map(|it| self::value(it.get_ref())).collect();
             format!("[{}]", items.join(", "))
         }
-        DeValue::Table(table) if table.is_empty() => "{}".to_owned(),
-        DeValue::Table(table) => {
-            let entry = |(name, value): (&toml::Spanned<_>, &toml::Spanned<DeValue<'_>>)| {
-                let name: &std::borrow::Cow<'_, str> = name.get_ref();
-                format!("{} = {}", key(name), self::value(value.get_ref()))
-            };
-            let entries: Vec<String> = table.iter().map(entry).collect();
-            format!("{{ {} }}", entries.join(", "))
-        }
+        DeValue::Table(table) => self::table(table),
     }
+}
+
+/// Writes an inline table.
+pub(crate) fn table(table: &Table<'_>) -> String {
+    if table.is_empty() {
+        return "{}".to_owned();
+    }
+    let entry = |(name, value): (&Key<'_>, &Value<'_>)| {
+        format!("{} = {}", key(name.get_ref()), self::value(value.get_ref()))
+    };
+    let entries: Vec<String> = table.iter().map(entry).collect();
+    format!("{{ {} }}", entries.join(", "))
 }
 
 /// Writes a JSON value as TOML. Returns `None` for null, which TOML lacks.

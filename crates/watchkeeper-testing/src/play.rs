@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use watchkeeper_core::{
-    AgentId, DetectorKind, Engine, Finding, Severity, Status,
+    AgentId, DetectorKind, Engine, Finding, Fingerprint, Severity, Status,
     author::Options,
     embed::{EngineConfig, NamedDetector, SessionFilter},
 };
@@ -67,6 +67,7 @@ pub fn detector<D: DetectorKind>(options: &str) -> NamedDetector {
         inhibited_by: Vec::new(),
         per: None,
         sessions: SessionFilter::default(),
+        options: Fingerprint::NONE,
         detector: Box::new(detector),
     }
 }

@@ -325,6 +325,7 @@ mod tests {
             inhibited_by: inhibited_by.iter().map(|id| (*id).into()).collect(),
             per: None,
             sessions: SessionFilter::default(),
+            options: Fingerprint::NONE,
             detector: Box::new(Constant(measure)),
         }
     }

@@ -281,6 +281,7 @@ mod tests {
             inhibited_by: inhibitors.iter().map(|idx| CONNECTED[*idx].0.into()).collect(),
             per: None,
             sessions: SessionFilter::default(),
+            options: Fingerprint::NONE,
             detector: Box::new(Scripted(id)),
         });
         let mut engine = Engine::new(named.into(), EngineConfig::default());

@@ -5,8 +5,8 @@ use std::{
 };
 
 use crate::{
-    Detector, Level, Scope, SessionFacts, SessionFilter, Subscription, detector::condition::Rules,
-    quote,
+    Detector, Fingerprint, Level, Scope, SessionFacts, SessionFilter, Subscription,
+    detector::condition::Rules, quote,
 };
 
 /// The fact whose value groups sessions: all sessions of a group share one stream.
@@ -83,6 +83,9 @@ pub struct NamedDetector {
     /// The sessions that it watches. Others of the same name may watch other
     /// sessions.
     pub sessions: SessionFilter,
+    /// A hash of the options of `detector`: two detectors of the same kind with the same hash
+    /// have the same options. See [`Engine::replace`](crate::Engine::replace).
+    pub options: Fingerprint,
     /// The detector in its pristine state.
     pub detector: Box<dyn Detector>,
 }
@@ -140,6 +143,16 @@ impl CompiledDetector {
     /// Returns the index among all detectors.
     pub(super) const fn idx(&self) -> u32 {
         self.rules.detector_idx
+    }
+
+    /// Returns whether this detector can continue with the state of another one. Levels are
+    /// no part of the state.
+    pub(super) fn works_like(&self, other: &Self) -> bool {
+        let identity = |detector: &'_ Self| {
+            let NamedDetector { kind, per, options, .. } = &detector.named;
+            (kind.clone(), per.clone(), *options)
+        };
+        identity(self) == identity(other) && self.named.sessions == other.named.sessions
     }
 
     /// Returns whether another detector inhibits this one and has the same streams.

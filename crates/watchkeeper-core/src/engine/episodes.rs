@@ -1,4 +1,7 @@
-use super::{detector_set::DetectorSet, detectors::CompiledDetector, explanation::Outcome};
+use super::{
+    detector_set::DetectorSet, detectors::CompiledDetector, explanation::Outcome,
+    replacement::Replacement,
+};
 use crate::{
     Evidence, Fingerprint, Report, Severity, Totals,
     detector::condition::{Condition, ConditionId, Episode, OpenEpisodes, Rules, reached},
@@ -165,6 +168,30 @@ impl Episodes {
         DetectorSet::new(block, conditions.map(|condition| condition.id.detector_idx))
     }
 
+    /// Moves the episodes to new detectors. Removes and returns those that end thereby, with the
+    /// indexes of the old detectors.
+    pub(super) fn replace(
+        &mut self,
+        change: &Replacement,
+        detectors: &[CompiledDetector],
+    ) -> Vec<Episode> {
+        let (mut kept, mut ended) = (Vec::<Episode>::new(), Vec::new());
+        for episode in self.take() {
+            match episode.replaced(change, detectors) {
+                // A group has one.
+                Some(replaced)
+                    if replaced.group.is_none()
+                        || kept.iter().all(|it| it.group != replaced.group) =>
+                {
+                    kept.push(replaced);
+                }
+                _ => ended.push(episode),
+            }
+        }
+        self.0 = (!kept.is_empty()).then(|| Box::new(kept));
+        ended
+    }
+
     /// Removes and returns all episodes.
     pub(super) fn take(&mut self) -> Vec<Episode> {
         self.0.take().map_or_else(Vec::new, |episodes| *episodes)
@@ -195,6 +222,32 @@ impl Episode {
         }
         self.conditions.push(condition);
         Some(condition)
+    }
+
+    /// Returns the episode of new detectors. `None` if no condition reaches one of their levels,
+    /// or the detector that opened or explains the finding is gone.
+    fn replaced(&self, change: &Replacement, detectors: &[CompiledDetector]) -> Option<Self> {
+        let new_id = |id: ConditionId| {
+            Some(ConditionId { detector_idx: change.new_idx(id.detector_idx)?, ..id })
+        };
+        let rules = |id: ConditionId| &detectors[id.detector_idx as usize].rules;
+        let (opened_by, explained_by) = (new_id(self.opened_by)?, new_id(self.explained_by)?);
+        let group = rules(opened_by).group;
+        let belongs = |id: ConditionId| match group {
+            None => id == opened_by,
+            group => rules(id).group == group,
+        };
+        let conditions: Vec<Condition> = self
+            .conditions
+            .iter()
+            .filter_map(|condition| {
+                let id = new_id(condition.id).filter(|id| belongs(*id))?;
+                reached(&rules(id).levels, condition.measure)?;
+                Some(Condition { id, ..*condition })
+            })
+            .collect();
+        let is_open = belongs(explained_by) && !conditions.is_empty();
+        is_open.then(|| Self { group, opened_by, explained_by, conditions, ..self.clone() })
     }
 
     /// Makes a condition that holds the explanation.

@@ -22,13 +22,14 @@
 //!
 //! Imports point from this module down this list, and never back: `sessions`,
 //! `session`, `shared`, `streams`, `subscriptions`, `episodes`, `findings`, `detectors`,
-//! `explanation`, `wakeups`, `timers`, `detector_set`.
+//! `explanation`, `wakeups`, `timers`, `replacement`, `detector_set`.
 
 mod detector_set;
 mod detectors;
 mod episodes;
 mod explanation;
 mod findings;
+mod replacement;
 mod session;
 mod sessions;
 mod shared;
@@ -39,13 +40,14 @@ mod tests;
 mod timers;
 mod wakeups;
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use jiff::{SignedDuration, Timestamp};
 
 use self::{
-    detectors::compile,
+    detectors::{CompiledDetector, compile},
     findings::sort_name,
+    replacement::Replacement,
     session::Session,
     sessions::{Sessions, SessionsKind},
     shared::Shared,
@@ -83,18 +85,22 @@ struct LabelStreams {
     sessions: Sessions,
 }
 
+impl LabelStreams {
+    /// Returns the streams of a detector; `None` if it has no `per`.
+    fn new(detector: &CompiledDetector) -> Option<Self> {
+        Some(Self {
+            per: detector.named.per.clone()?,
+            table: Arc::new(SubscriptionTable::of_label(detector)),
+            sessions: Sessions::new(SessionsKind::Group { is_budget: detector.is_budget }),
+        })
+    }
+}
+
 impl Engine {
     /// Makes an engine for the detectors of a policy.
     pub fn new(detectors: Vec<NamedDetector>, config: EngineConfig) -> Self {
         let detectors = compile(detectors);
-        let labels = detectors.iter().filter_map(|detector| {
-            Some(LabelStreams {
-                per: detector.named.per.clone()?,
-                table: Arc::new(SubscriptionTable::of_label(detector)),
-                sessions: Sessions::new(SessionsKind::Group { is_budget: detector.is_budget }),
-            })
-        });
-        let labels = labels.collect();
+        let labels = detectors.iter().filter_map(LabelStreams::new).collect();
         let sessions = Sessions::new(SessionsKind::Session);
         Self { shared: Shared::new(detectors, config), sessions, labels }
     }
@@ -150,6 +156,57 @@ impl Engine {
             let value = SessionId::from(value);
             sessions.visit(&value, at, &mut self.shared, findings, new, handle);
         }
+    }
+
+    /// Replaces the detectors and the configuration, for a policy that was changed at `now`.
+    ///
+    /// A detector that both policies have keeps its state in every session and group: one of
+    /// the same name and kind, with the same [`options`](NamedDetector::options), `per` and
+    /// `sessions`. Its open findings stay open if they reach one of its levels. All other
+    /// findings are resolved, and all other detectors begin with the next event of each
+    /// session that matches as far as it is known.
+    ///
+    /// Labels of the configuration are replaced in all sessions. Prices, limits and expiries
+    /// are used from the next event on.
+    pub fn replace(
+        &mut self,
+        detectors: Vec<NamedDetector>,
+        config: EngineConfig,
+        now: Timestamp,
+        findings: &mut Vec<Finding>,
+    ) {
+        let detectors = compile(detectors);
+        let change = Replacement::new(now, &self.shared.runner.detectors, &detectors);
+        let mut old = self.shared.replace(detectors, config);
+        let Self { shared, sessions, labels } = self;
+        for (_, session) in sessions.sorted_mut() {
+            let table = shared.replaced_table(&change, session.table(), &session.facts);
+            session.replace((&change, table), None, (&mut old, shared), findings);
+            shared.config.replace_labels(&mut session.facts);
+        }
+        let old_idxs = old.detectors.iter().filter(|it| it.named.per.is_some());
+        let old_idxs: Vec<u32> = old_idxs.map(CompiledDetector::idx).collect();
+        let mut streams: BTreeMap<u32, LabelStreams> =
+            old_idxs.into_iter().zip(std::mem::take(labels)).collect();
+        for (old_idx, LabelStreams { table, sessions, .. }) in &mut streams {
+            let new_idx = change.new_idx(*old_idx);
+            let detector = new_idx.map(|idx| &shared.runner.detectors[idx as usize]);
+            *table = Arc::new(detector.map_or_else(Default::default, SubscriptionTable::of_label));
+            for (value, session) in sessions.sorted_mut() {
+                let is_off = !session.table().contains(*old_idx);
+                let table = match new_idx.filter(|_| is_off) {
+                    Some(new_idx) => Arc::new(table.without(new_idx)),
+                    None => table.clone(),
+                };
+                let value = Some(value.as_str());
+                session.replace((&change, table), value, (&mut old, shared), findings);
+            }
+        }
+        let mut kept = |it: &CompiledDetector| streams.remove(&change.old_idx(it.idx())?);
+        let detectors = shared.runner.detectors.iter();
+        *labels = detectors.filter_map(|it| kept(it).or_else(|| LabelStreams::new(it))).collect();
+        shared.runner.explanation = old.explanation;
+        shared.runner.updates = old.updates;
     }
 
     /// Moves the time of every session to `now`, and handles every wake-up that is

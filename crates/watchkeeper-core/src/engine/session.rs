@@ -7,8 +7,9 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{
     findings::{EpisodeView, OpenFinding, StreamScope, sort_name},
+    replacement::Replacement,
     shared::Shared,
-    streams::{Dispatch, Streams},
+    streams::{Dispatch, Runner, Streams},
     subscriptions::SubscriptionTable,
     timers::{earlier, postponed},
 };
@@ -357,6 +358,36 @@ impl Session {
         }
     }
 
+    /// Moves the session from the detectors of `old` to those of `shared`, of which `table` has
+    /// the ones that watch it. Resolves the findings of detectors that are gone.
+    pub(super) fn replace(
+        &mut self,
+        (change, table): (&Replacement, Arc<SubscriptionTable>),
+        label_value: Option<&str>,
+        (old, shared): (&mut Runner, &Shared),
+        findings: &mut Vec<Finding>,
+    ) {
+        let Self { facts, streams, main, agents, .. } = &mut *self;
+        let new = (change, &*shared.runner.detectors);
+        let dispatch = |agent, scope, old: &Runner| {
+            Dispatch::new(change.now, None, agent, scope, &shared.clock, old)
+        };
+        let scope = StreamScope { session: facts, agent_id: None, label_value };
+        let main_dispatch = dispatch(&main.facts, scope, old);
+        streams.replace(new, &main_dispatch, old, findings);
+        main.streams.replace(new, &main_dispatch, old, findings);
+        for (id, Agent { facts, streams }) in agents.iter_mut() {
+            let scope = StreamScope { agent_id: Some(id), ..scope };
+            streams.replace(new, &dispatch(facts, scope, old), old, findings);
+        }
+        self.table = table;
+        self.wake_at = self.first_wakeup();
+    }
+
+    pub(super) fn table(&self) -> &SubscriptionTable {
+        &self.table
+    }
+
     /// Postpones the expiry and the wake-ups that are due after `since`.
     pub(super) fn postpone(&mut self, since: Timestamp, duration: SignedDuration) {
         self.expires_at = postponed(self.expires_at, since, duration);
@@ -386,6 +417,6 @@ impl Session {
 
     /// Returns whether a detector watches the session or its agents.
     pub(super) fn is_watched_by(&self, detector_idx: u32) -> bool {
-        self.table.session.contain(detector_idx) || self.table.agents.contain(detector_idx)
+        self.table.contains(detector_idx)
     }
 }

@@ -182,6 +182,14 @@ impl Sessions {
         self.by_id.values().map(|session| &**session)
     }
 
+    /// Returns the sessions in order of their ids.
+    pub(super) fn sorted_mut(&mut self) -> Vec<(&SessionId, &mut Session)> {
+        let sessions = self.by_id.iter_mut().map(|(id, session)| (id, &mut **session));
+        let mut sessions: Vec<_> = sessions.collect();
+        sessions.sort_by_key(|(id, _)| *id);
+        sessions
+    }
+
     pub(super) fn len(&self) -> usize {
         self.by_id.len()
     }

@@ -1,9 +1,10 @@
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, mem, sync::Arc};
 
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
     detectors::CompiledDetector,
+    replacement::Replacement,
     streams::Runner,
     subscriptions::{Selection, SubscriptionTable},
 };
@@ -71,6 +72,17 @@ impl LabelRule {
 }
 
 impl EngineConfig {
+    /// Replaces the labels of an earlier configuration. The labels of the session itself stay.
+    pub(super) fn replace_labels(&self, facts: &mut SessionFacts) {
+        let own = facts.labels.iter().filter(|(name, _)| facts.has_own_label(name));
+        let own: Vec<_> = own.map(|(name, value)| (name.clone(), value.clone())).collect();
+        facts.labels = self.labels.clone();
+        if !own.is_empty() {
+            Arc::make_mut(&mut facts.labels).extend(own);
+        }
+        self.add_labels(facts);
+    }
+
     /// Adds the labels of the rules that match the facts so far.
     pub(super) fn add_labels(&self, facts: &mut SessionFacts) {
         for rule in &self.label_rules {
@@ -122,19 +134,40 @@ impl Shared {
         }
     }
 
+    /// Replaces the detectors and the configuration. Returns the runner so far.
+    pub(super) fn replace(
+        &mut self,
+        detectors: Vec<CompiledDetector>,
+        config: EngineConfig,
+    ) -> Runner {
+        let new = Self::new(detectors, config);
+        let Self { clock, names, n_evicted_agents, .. } = &mut *self;
+        let (clock, names) = (mem::take(clock), mem::take(names));
+        let n_evicted_agents = *n_evicted_agents;
+        let old = mem::replace(self, Self { clock, names, n_evicted_agents, ..new });
+        old.runner
+    }
+
     /// Returns the detectors for a session whose first event is `first`.
     pub(super) fn table(&mut self, facts: &SessionFacts, first: &Event) -> Arc<SubscriptionTable> {
         let selection = Selection::new(&self.runner.detectors, facts, first);
-        if let Some(existing) = self.tables.iter().find(|table| table.is_of(&selection)) {
-            return existing.clone();
-        }
-        let table = Arc::new(SubscriptionTable::new(&selection));
-        // Sessions keep the tables that they have.
-        if self.tables.len() == MAX_TABLES {
-            self.tables.clear();
-        }
-        self.tables.push(table.clone());
-        table
+        shared_table(&mut self.tables, &selection)
+    }
+
+    /// Returns the detectors for a session that had the detectors of `table` so far. It keeps
+    /// those that both policies have, and gets the new ones that match its facts.
+    pub(super) fn replaced_table(
+        &mut self,
+        change: &Replacement,
+        table: &SubscriptionTable,
+        facts: &SessionFacts,
+    ) -> Arc<SubscriptionTable> {
+        let selection =
+            Selection::of(&self.runner.detectors, |it| match change.old_idx(it.idx()) {
+                Some(old_idx) => table.contains(old_idx),
+                None => it.named.sessions.takes_known(facts),
+            });
+        shared_table(&mut self.tables, &selection)
     }
 
     /// Returns the time at which a session expires whose latest event is at `at`.
@@ -150,4 +183,21 @@ impl Shared {
         let expiry = self.expiry(at);
         ended.map_or(expiry, |ended| ended.min(expiry))
     }
+}
+
+/// Returns the table of a selection, from the tables so far if they contain it.
+fn shared_table(
+    tables: &mut Vec<Arc<SubscriptionTable>>,
+    selection: &Selection<'_>,
+) -> Arc<SubscriptionTable> {
+    if let Some(existing) = tables.iter().find(|table| table.is_of(selection)) {
+        return existing.clone();
+    }
+    let table = Arc::new(SubscriptionTable::new(selection));
+    // Sessions keep the tables that they have.
+    if tables.len() == MAX_TABLES {
+        tables.clear();
+    }
+    tables.push(table.clone());
+    table
 }

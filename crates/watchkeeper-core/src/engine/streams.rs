@@ -11,6 +11,7 @@ use super::{
     episodes::{Episodes, Resolution},
     explanation::{Explanation, ExplanationDetail, ExplanationEntry, Outcome},
     findings::{EpisodeUpdate, EpisodeView, StreamScope, evicted},
+    replacement::Replacement,
     subscriptions::Receivers,
     timers::earlier,
     wakeups::Wakeups,
@@ -20,7 +21,7 @@ use crate::{
     compact::PackedTimestamp,
     detector::{
         Input, Observed,
-        condition::ConditionId,
+        condition::{ConditionId, Episode},
         outbox::{Outbox, Output, WakeupRequest},
     },
     facts::ClockAdjustments,
@@ -139,7 +140,7 @@ impl Streams {
 
     #[inline]
     fn active_in_block(&self, block: u32) -> DetectorSet {
-        if block == 0 { self.first_block.active } else { self.active_in_later_block(block) }
+        if block == 0 { self.first_block.active } else { self.search_active(block) }
     }
 
     #[inline]
@@ -148,7 +149,7 @@ impl Streams {
     }
 
     #[cold]
-    fn active_in_later_block(&self, block: u32) -> DetectorSet {
+    fn search_active(&self, block: u32) -> DetectorSet {
         DetectorSet::new(block, self.active.iter().map(|it| it.detector_idx))
     }
 
@@ -410,19 +411,33 @@ impl Streams {
     ) {
         self.wakeups.clear();
         self.first_block.waiting = DetectorSet::default();
-        let mut episodes = self.episodes.take();
-        episodes.sort_by_key(|episode| episode.explained_by.detector_idx);
-        let Runner { detectors, explanation, updates, .. } = runner;
-        for episode in &episodes {
-            let view = EpisodeView { episode, detectors };
-            let ended = if dispatch.scope.agent_id.is_some() { "agent" } else { "session" };
-            let report = Report::new(format!("over, as the {ended} ended"));
-            let out = (&mut *findings, &mut *updates);
-            let message = end_episode(view, report, dispatch, out);
-            let subject = episode.explained_by.subject;
-            let detail = ExplanationDetail::Ended { subject, message, was_open: true };
-            explanation.record(view.detector(), dispatch, detail);
-        }
+        let ended = if dispatch.scope.agent_id.is_some() { "agent" } else { "session" };
+        let reason = format!("over, as the {ended} ended");
+        end_episodes(self.episodes.take(), &reason, dispatch, runner, findings);
+    }
+
+    /// Moves the streams from the detectors of `runner` to new ones, and resolves the findings
+    /// of those that are gone.
+    pub(super) fn replace(
+        &mut self,
+        (change, detectors): (&Replacement, &[CompiledDetector]),
+        dispatch: &Dispatch<'_>,
+        runner: &mut Runner,
+        findings: &mut Vec<Finding>,
+    ) {
+        let active = std::mem::take(&mut self.active).into_iter();
+        self.active = active
+            .filter_map(|ActiveDetector { detector_idx, detector }| {
+                let detector_idx = change.new_idx(detector_idx)?;
+                Some(ActiveDetector { detector_idx, detector })
+            })
+            .collect();
+        self.active.sort_by_key(|it| it.detector_idx);
+        self.wakeups.replace(change);
+        self.first_block =
+            FirstBlock { active: self.search_active(0), waiting: self.wakeups.in_block(0) };
+        let ended = self.episodes.replace(change, detectors);
+        end_episodes(ended, "over, as the policy has changed", dispatch, runner, findings);
     }
 
     /// Drops the state and the wake-up of a detector. Its findings stay open until the
@@ -473,6 +488,26 @@ impl Streams {
             let own = DetectorSet::in_first_block(detector_idx);
             self.first_block.waiting = self.first_block.waiting - own;
         }
+    }
+}
+
+/// Emits the findings of episodes that end for this reason.
+fn end_episodes(
+    mut episodes: Vec<Episode>,
+    reason: &str,
+    dispatch: &Dispatch<'_>,
+    runner: &mut Runner,
+    findings: &mut Vec<Finding>,
+) {
+    episodes.sort_by_key(|episode| episode.explained_by.detector_idx);
+    let Runner { detectors, explanation, updates, .. } = runner;
+    for episode in &episodes {
+        let view = EpisodeView { episode, detectors };
+        let out = (&mut *findings, &mut *updates);
+        let message = end_episode(view, Report::new(reason), dispatch, out);
+        let subject = episode.explained_by.subject;
+        let detail = ExplanationDetail::Ended { subject, message, was_open: true };
+        explanation.record(view.detector(), dispatch, detail);
     }
 }
 

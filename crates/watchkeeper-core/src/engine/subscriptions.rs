@@ -45,9 +45,17 @@ impl<'a> Selection<'a> {
         facts: &SessionFacts,
         first: &Event,
     ) -> Self {
+        Self::of(detectors, |detector| detector.named.sessions.takes(facts, first))
+    }
+
+    /// Selects the detectors for which `is_selected` returns `true`.
+    pub(super) fn of(
+        detectors: &'a [CompiledDetector],
+        is_selected: impl Fn(&CompiledDetector) -> bool,
+    ) -> Self {
         let (mut session, mut agents) = (Vec::new(), Vec::new());
         for detector in detectors {
-            if !detector.named.sessions.takes(facts, first) {
+            if !is_selected(detector) {
                 continue;
             }
             match (&detector.named.per, detector.subscription.scope) {
@@ -83,6 +91,11 @@ impl SubscriptionTable {
             receivers.timer_only = DetectorSet::default();
         }
         Self { session, agents: Subscribers::default() }
+    }
+
+    /// Returns whether a detector watches the session or its agents.
+    pub(super) fn contains(&self, detector_idx: u32) -> bool {
+        self.session.all.contains(&detector_idx) || self.agents.all.contains(&detector_idx)
     }
 
     /// Returns the table without one of the detectors.
@@ -134,10 +147,6 @@ impl Subscribers {
     /// Returns the detectors that receive events of a sort, by block.
     pub(super) fn of(&self, sort_idx: usize) -> &[Receivers] {
         &self.by_event[sort_idx]
-    }
-
-    pub(super) fn contain(&self, detector_idx: u32) -> bool {
-        self.all.contains(&detector_idx)
     }
 }
 

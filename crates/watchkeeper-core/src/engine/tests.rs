@@ -21,6 +21,7 @@ mod findings;
 mod groups;
 mod labels;
 mod model;
+mod replacement;
 mod subscriptions;
 mod untimed;
 
@@ -201,6 +202,7 @@ fn named(sort: Sort) -> NamedDetector {
         inhibited_by: Vec::new(),
         per: (sort == Sort::Team).then(|| Per::Label("team".to_owned())),
         sessions: crate::SessionFilter::default(),
+        options: Fingerprint::NONE,
         detector: Box::new(Probe::new(sort)),
     }
 }

@@ -1,6 +1,6 @@
 use jiff::{SignedDuration, Timestamp};
 
-use super::{detector_set::DetectorSet, timers::postponed};
+use super::{detector_set::DetectorSet, replacement::Replacement, timers::postponed};
 use crate::compact::PackedTimestamp;
 
 /// The wake-ups that the detectors of one agent or session have requested, at most
@@ -53,6 +53,17 @@ impl Wakeups {
         let due = self.0.iter().filter(|wakeup| wakeup.at <= now).map(|it| it.detector_idx);
         let block = DetectorSet::block_of(due.clone().min()?);
         Some((DetectorSet::new(block, due), block))
+    }
+
+    /// Drops the wake-ups of detectors that are gone.
+    pub(super) fn replace(&mut self, change: &Replacement) {
+        self.0.retain_mut(|wakeup| {
+            let new_idx = change.new_idx(wakeup.detector_idx);
+            new_idx.is_some_and(|idx| {
+                wakeup.detector_idx = idx;
+                true
+            })
+        });
     }
 
     pub(super) fn clear(&mut self) {

@@ -59,6 +59,7 @@ fn engine() -> Engine {
         inhibited_by: Vec::new(),
         per: None,
         sessions: crate::SessionFilter::default(),
+        options: Fingerprint::NONE,
         detector: Box::new(Everything::default()),
     };
     Engine::new(vec![detector], EngineConfig::default())
@@ -200,6 +201,7 @@ fn a_callback_receives_resolved_findings() {
         inhibited_by: Vec::new(),
         per: None,
         sessions: crate::SessionFilter::default(),
+        options: Fingerprint::NONE,
         detector: Box::new(OpenTurn),
     };
     detector.levels.push(Level::new(2, Severity::High));

@@ -36,6 +36,7 @@ fn events(record: impl FnOnce(&Running)) -> Vec<Event> {
         inhibited_by: Vec::new(),
         per: None,
         sessions: crate::SessionFilter::default(),
+        options: crate::Fingerprint::NONE,
         detector: Box::new(copier.clone()),
     };
     let engine = Engine::new(vec![detector], EngineConfig::default());

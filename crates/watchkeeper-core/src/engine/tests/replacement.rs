@@ -1,0 +1,122 @@
+//! Detectors that are replaced while sessions run.
+
+use std::sync::Arc;
+
+use super::*;
+
+/// Never reports, and comes before the detectors of other tests.
+fn silent(id: &str) -> NamedDetector {
+    NamedDetector { id: id.into(), levels: Vec::new(), ..named(Sort::Messages) }
+}
+
+fn replace(engine: &mut Engine, secs: i64, detectors: Vec<NamedDetector>) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    engine.replace(detectors, engine.shared.config.clone(), time(secs), &mut findings);
+    findings
+}
+
+/// Some of the detectors inhibit others.
+fn connected() -> Vec<NamedDetector> {
+    let mut detectors: Vec<_> = ALL.into_iter().map(named).collect();
+    for detector in &mut detectors {
+        if matches!(&*detector.id, "Rearm" | "Silence") {
+            detector.inhibited_by = vec!["Messages".into()];
+        }
+    }
+    detectors
+}
+
+proptest! {
+    #[test]
+    fn detectors_that_stay_find_the_same(
+        steps in steps(prop_oneof![4 => Just(0_i64), 1 => 0_i64..20]),
+        changes in vec((0..60_usize, 0..40_usize), 1..4),
+    ) {
+        let new_engine = || {
+            let session_expiry = SignedDuration::from_secs(EXPIRY);
+            Engine::new(connected(), EngineConfig { session_expiry, ..EngineConfig::default() })
+        };
+        let expected = run_in(new_engine(), &steps);
+        let mut engine = new_engine();
+        let mut findings = Vec::new();
+        for (step_idx, step) in steps.iter().enumerate() {
+            for (_, n_silent) in changes.iter().filter(|(at, _)| *at == step_idx) {
+                // The others move to other indexes, and to other blocks.
+                let silent = (0..*n_silent).map(|n| silent(&format!("A{n:02}")));
+                let detectors = silent.chain(connected()).collect();
+                prop_assert_eq!(replace(&mut engine, 0, detectors), []);
+            }
+            match step {
+                Step::Event(event) => engine.observe(event, &mut findings),
+                Step::Advance(secs) => engine.advance(time(*secs), &mut findings),
+            }
+            assert!(engine.sessions.n_timers() <= engine.n_sessions(), "an alarm is left over");
+        }
+        prop_assert_eq!(findings, expected);
+    }
+}
+
+/// Observes one event in each of some seconds.
+fn observe_events(engine: &mut Engine, secs: std::ops::Range<i64>) -> Vec<String> {
+    let findings = secs.flat_map(|secs| observe(engine, secs, "s", message()));
+    render(&findings.collect::<Vec<_>>())
+}
+
+#[test]
+fn findings_of_a_detector_that_is_gone_are_resolved() {
+    let mut engine = engine(&[Sort::Events]);
+    assert_eq!(observe_events(&mut engine, 0..4), ["3s s Events low 2"]);
+    let findings = replace(&mut engine, 5, Vec::new());
+    assert_eq!(render(&findings), ["5s s Events over 2"]);
+    assert_eq!(findings[0].message, "over, as the policy has changed");
+    // When the detector returns, it counts from zero.
+    assert_eq!(replace(&mut engine, 6, vec![named(Sort::Events)]), []);
+    assert_eq!(observe_events(&mut engine, 7..11), ["10s s Events low 2"]);
+}
+
+#[test]
+fn other_options_begin_anew_and_other_levels_do_not() {
+    let with_levels =
+        |levels: &[Level]| vec![NamedDetector { levels: levels.to_vec(), ..named(Sort::Events) }];
+    let mut engine = engine(&[Sort::Events]);
+    assert_eq!(observe_events(&mut engine, 0..4), ["3s s Events low 2"]);
+    let lower = with_levels(&[Level::new(2, Severity::Low), Level::new(3, Severity::High)]);
+    assert_eq!(replace(&mut engine, 4, lower), []);
+    assert_eq!(observe_events(&mut engine, 4..6), ["5s s Events high 3"]);
+    // The measure of the open finding reaches no level.
+    let higher = with_levels(&[Level::new(6, Severity::High)]);
+    assert_eq!(render(&replace(&mut engine, 6, higher)), ["6s s Events over 3"]);
+    assert_eq!(observe_events(&mut engine, 6..12), ["11s s Events high 6"]);
+    let options = Fingerprint::of("other");
+    let other = NamedDetector { options, ..named(Sort::Events) };
+    assert_eq!(render(&replace(&mut engine, 12, vec![other])), ["12s s Events over 6"]);
+    assert_eq!(observe_events(&mut engine, 12..15), [""; 0]);
+}
+
+#[test]
+fn a_new_detector_watches_the_sessions_that_match() {
+    let mut engine = engine(&[]);
+    observe(&mut engine, 0, "red", start("red"));
+    observe(&mut engine, 0, "blue", start("blue"));
+    let globs = vec![crate::Glob::new("red")];
+    let labels = [("team".to_owned(), globs)].into();
+    let matcher = crate::session_filter::SessionMatcher { labels, ..Default::default() };
+    let sessions = crate::SessionFilter::matching(vec![matcher.into()]);
+    replace(&mut engine, 1, vec![NamedDetector { sessions, ..named(Sort::Events) }]);
+    let watched = |id: &str| engine.watching(&id.into()).len();
+    assert_eq!((watched("red"), watched("blue")), (1, 0));
+}
+
+#[test]
+fn labels_of_the_policy_are_replaced_and_those_of_the_session_stay() {
+    let labels = |team: &str| EngineConfig {
+        labels: Arc::new([("team".to_owned(), team.to_owned())].into()),
+        ..EngineConfig::default()
+    };
+    let mut engine = engine_with(&[], labels("a"));
+    observe(&mut engine, 0, "own", start("red"));
+    observe(&mut engine, 0, "other", message());
+    engine.replace(Vec::new(), labels("b"), time(1), &mut Vec::new());
+    let team = |id: &str| engine.session(&id.into()).expect("a session").labels["team"].clone();
+    assert_eq!((team("own"), team("other")), ("red".to_owned(), "b".to_owned()));
+}
