@@ -88,7 +88,7 @@ pub(crate) fn prose(len: usize) -> String {
     let mut text = String::with_capacity(len + 32);
     let mut n: u64 = 0;
     while text.len() < len {
-        let dice = crate::dice::mixed(n);
+        let dice = watchkeeper_testing::Dice::mixed(n);
         let word_idx = usize::try_from(dice % 10).unwrap_or_default();
         text.push_str(words[word_idx]);
         if dice.is_multiple_of(7) {

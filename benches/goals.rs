@@ -67,7 +67,6 @@
 
 mod deadlines;
 mod detectors;
-mod dice;
 mod engine;
 mod fingerprint;
 mod instructions;

@@ -11,10 +11,10 @@ use std::{
 
 use serde_json::json;
 use watchkeeper_core::{Event, EventKind, SessionId, Timestamp};
+use watchkeeper_testing::Dice;
 
 use crate::{
     Plan, detectors,
-    dice::Dice,
     readers::is_installed,
     replay::AS_PROGRAM,
     table::{Figure, Row},
@@ -156,7 +156,7 @@ fn results(amount: usize) -> io::Result<Vec<Command>> {
         lines.push_str(&line("assistant", 0, call));
         let mut output = String::new();
         while output.len() < amount / N_RESULTS {
-            let _ = writeln!(output, "    let anchor = \"{:x}\";", dice.next());
+            let _ = writeln!(output, "    let anchor = \"{:x}\";", dice.roll());
         }
         output.truncate(amount / N_RESULTS);
         let result = json!({ "type": "tool_result", "tool_use_id": id, "content": output });

@@ -8,8 +8,7 @@ use std::{
 
 use serde_json::Value;
 use watchkeeper_core::{SignedDuration, Timestamp};
-
-use crate::dice::Dice;
+use watchkeeper_testing::Dice;
 
 /// Part of the file name. Increase it whenever the generated contents change.
 const EDITION: u32 = 1;
@@ -248,7 +247,7 @@ fn quoted(text: &str) -> String {
 }
 
 fn uuid(dice: &mut Dice) -> String {
-    let (a, b) = (dice.next(), dice.next());
+    let (a, b) = (dice.roll(), dice.roll());
     let hex = format!("{a:016x}{b:016x}");
     [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-")
 }

@@ -9,8 +9,7 @@ use watchkeeper_core::{
     embed::{NamedDetector, Registry},
 };
 use watchkeeper_policy::{Loader, Policy};
-
-use crate::dice::mixed;
+use watchkeeper_testing::Dice;
 
 /// The number of events of a turn: a prompt, a thought, the events of the calls, a last message,
 /// and the end.
@@ -64,7 +63,9 @@ pub(crate) struct Traffic {
 impl Traffic {
     /// Creates sessions whose calls have arguments of about `arguments_len` bytes.
     pub(crate) fn new(n_sessions: u64, arguments_len: usize) -> Self {
-        let id = |n| SessionId::from(format!("{:08x}-5b1e-4c1f-9d5e-0123456789ab", mixed(n) >> 32));
+        let id = |n| {
+            SessionId::from(format!("{:08x}-5b1e-4c1f-9d5e-0123456789ab", Dice::mixed(n) >> 32))
+        };
         let filling = "let anchor = self.harbor(keel); ".repeat(arguments_len / 32 + 1);
         Self {
             sessions: (0..n_sessions).map(id).collect(),
@@ -113,7 +114,7 @@ impl Traffic {
 
     fn model_call(&self, call: u64) -> EventKind {
         EventKind::ModelCall(ModelCall {
-            id: Some(format!("msg_01{:022x}", mixed(call)).into()),
+            id: Some(format!("msg_01{:022x}", Dice::mixed(call)).into()),
             model: Some("claude-sonnet-4-5".into()),
             tokens: Tokens {
                 input: 4,
@@ -132,10 +133,10 @@ impl Traffic {
         let Self { filling, .. } = self;
         let arguments = format!(
             r#"{{"file_path":"/proj/harbor/src/{:016x}.rs","limit":200,"text":"{filling}"}}"#,
-            mixed(n)
+            Dice::mixed(n)
         );
         let mut event = ToolCall::new(call_id(call), tool.clone(), Json::parse_or_text(&arguments));
-        event.response = Some(format!("msg_01{:022x}", mixed(call)).into());
+        event.response = Some(format!("msg_01{:022x}", Dice::mixed(call)).into());
         EventKind::ToolCall(event)
     }
 }
@@ -144,13 +145,13 @@ fn tool_result(call: u64, n: u64) -> EventKind {
     // One allocation, as a source makes it: pieces would fill the gaps between sessions.
     let mut output = String::with_capacity(8 * "test harbor::01234567 ok\n".len());
     for line in 0..8 {
-        let _ = writeln!(output, "test harbor::{:08x} ok", mixed(n * 8 + line) >> 32);
+        let _ = writeln!(output, "test harbor::{:08x} ok", Dice::mixed(n * 8 + line) >> 32);
     }
     let mut event = ToolResult::new(call_id(call), true, Some(output.into()));
-    event.fingerprint = Some(Fingerprint::from(mixed(n)));
+    event.fingerprint = Some(Fingerprint::from(Dice::mixed(n)));
     EventKind::ToolResult(event)
 }
 
 fn call_id(call: u64) -> String {
-    format!("toolu_01{:022x}", mixed(call))
+    format!("toolu_01{:022x}", Dice::mixed(call))
 }

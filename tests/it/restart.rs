@@ -22,6 +22,7 @@ use watchkeeper_core::{
     Timestamp,
     clock::{Clock as _, SystemClock},
 };
+use watchkeeper_testing::Dice;
 
 use crate::program::{Folder, program};
 
@@ -33,25 +34,13 @@ const N_LOOKS: usize = 2_400;
 /// The message after the existing files were read.
 const STARTED: &str = "read ";
 
-/// A generator of numbers: `SplitMix64` by Sebastiano Vigna.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, n: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % n
-    }
-}
-
 /// Returns the lines of a session, with the numbers of its calls: loops that end, and the end
 /// of the session.
 fn session_lines(session: usize, dice: &mut Dice) -> Vec<String> {
     let mut lines = vec!["\"prompt\",\"text\":\"go\"".to_owned()];
     for round in 0..3 {
         let arguments = format!("{{\"command\":\"make {round}\"}}");
-        for n in 0..2 + dice.roll(6) {
+        for n in 0..2 + dice.below(6) {
             let id = format!("{round}-{n}");
             lines.push(format!(
                 "\"tool_call\",\"id\":\"{id}\",\"tool\":\"Bash\",\"arguments\":{arguments}"
@@ -91,10 +80,10 @@ impl Receiver {
         let received = accepted.clone();
         // Ends with the process of the tests.
         thread::spawn(move || {
-            let mut dice = Dice(seed);
+            let mut dice = Dice::new(seed);
             for stream in listener.incoming().map_while(Result::ok) {
                 let Some(body) = read_body(&stream) else { continue };
-                let is_accepted = dice.roll(10) < 7;
+                let is_accepted = dice.below(10) < 7;
                 if is_accepted {
                     let body: Value = serde_json::from_str(&body).unwrap();
                     // The finding is the body, or its `data`.
@@ -245,7 +234,7 @@ fn expected(lines: &[(usize, String)]) -> BTreeMap<String, String> {
     append(&setup.sessions(), lines);
     // The file has the findings in order: those of a last session are behind all others.
     let last = lines.iter().map(|(session, _)| session + 1).max().unwrap();
-    let mut dice = Dice(0);
+    let mut dice = Dice::new(0);
     let sentinel = session_lines(last, &mut dice).into_iter().map(|line| (last, line));
     append(&setup.sessions(), &sentinel.collect::<Vec<_>>());
     let is_last = |finding: &Value| {
@@ -292,7 +281,7 @@ fn kills_lose_no_finding_and_repeat_one_at_most() {
     let n_kills: usize = number("WATCHKEEPER_KILLS", 100).try_into().unwrap();
     let seed = number("WATCHKEEPER_SEED", u64::from(std::process::id()));
     eprintln!("WATCHKEEPER_KILLS={n_kills} WATCHKEEPER_SEED={seed}");
-    let mut dice = Dice(seed);
+    let mut dice = Dice::new(seed);
 
     let mut lines = Vec::new();
     for session in 0..n_kills.div_ceil(2) {
@@ -308,7 +297,7 @@ fn kills_lose_no_finding_and_repeat_one_at_most() {
         append(&setup.sessions(), parts.next().unwrap_or_default());
         // The pause is the moment of the kill.
         let (_sender, timer) = mpsc::channel::<()>();
-        let pause = Duration::from_millis(dice.roll(150));
+        let pause = Duration::from_millis(dice.between(0, 149));
         assert_eq!(timer.recv_timeout(pause), Err(RecvTimeoutError::Timeout));
         drop(child);
         append(&setup.sessions(), parts.next().unwrap_or_default());
@@ -356,7 +345,7 @@ fn findings_that_wait_at_a_stop_are_delivered_after_the_next_start() {
     let gone = TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap();
     fs::write(&url, format!("http://{gone}/")).unwrap();
     let mut child = setup.watch(STARTED);
-    let lines = session_lines(0, &mut Dice(2)).into_iter().map(|line| (0, line));
+    let lines = session_lines(0, &mut Dice::new(2)).into_iter().map(|line| (0, line));
     append(&setup.sessions(), &lines.collect::<Vec<_>>());
     let findings = setup.until(|setup| {
         let findings = setup.file();

@@ -19,7 +19,7 @@
 //! assert_eq!(trace.events().count(), 12);
 //! ```
 //!
-//! [`labels`] reads the labels of recorded sessions.
+//! [`labels`] reads the labels of recorded sessions. [`Dice`] rolls the numbers of random tests.
 //!
 //! The feature `laws`, on by default, adds the checks that hold for every kind:
 //!
@@ -39,6 +39,7 @@ pub mod source;
 
 #[cfg(feature = "laws")]
 mod arbitrary;
+mod dice;
 #[cfg(feature = "laws")]
 mod hostile;
 mod play;
@@ -49,6 +50,7 @@ mod trace;
 #[cfg(feature = "laws")]
 pub use crate::arbitrary::events;
 pub use crate::{
+    dice::Dice,
     play::{detector, findings, play, play_detector, render},
     trace::{Step, Trace, TraceError},
 };

@@ -1,30 +1,6 @@
 //! Random lines, and their mutations.
 
-/// The generator `SplitMix64`: the same numbers on every machine.
-pub(crate) struct Dice(u64);
-
-impl Dice {
-    pub(crate) fn new(seed: u64) -> Self {
-        Self(seed)
-    }
-
-    pub(crate) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let n = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let n = (n ^ (n >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        n ^ (n >> 31)
-    }
-
-    /// Returns a number from 0 to `n - 1`, or 0 if `n` is 0.
-    #[expect(clippy::cast_possible_truncation, reason = "the result is less than `n`")]
-    fn below(&mut self, n: usize) -> usize {
-        (self.next() % n.max(1) as u64) as usize
-    }
-
-    fn pick<'a, T: ?Sized>(&mut self, from: &[&'a T]) -> &'a T {
-        from[self.below(from.len())]
-    }
-}
+use watchkeeper_testing::Dice;
 
 const KEYS: &[&str] = &[
     "type",
@@ -145,7 +121,7 @@ pub(crate) fn line(dice: &mut Dice) -> Vec<u8> {
 fn object(dice: &mut Dice, depth: usize, out: &mut Vec<u8>) {
     let n_members = dice.below(8);
     list(dice, [b'{', b'}'], n_members, out, |dice, out| {
-        let key = dice.pick(KEYS);
+        let key = *dice.pick(KEYS);
         out.push(b'"');
         out.extend(key.bytes());
         out.push(b'"');
@@ -223,7 +199,7 @@ fn list(
 fn string(dice: &mut Dice, out: &mut Vec<u8>) {
     out.push(b'"');
     for _ in 0..=dice.below(3) {
-        out.extend(dice.pick(STRINGS));
+        out.extend(dice.pick(STRINGS).iter());
     }
     out.push(b'"');
 }
@@ -234,7 +210,7 @@ fn scalar(dice: &mut Dice, out: &mut Vec<u8>) {
 
 fn space(dice: &mut Dice, out: &mut Vec<u8>) {
     if dice.below(12) == 0 {
-        out.extend(dice.pick::<[u8]>(&[b" ", b"\t", b"\n", b"\r\n  "]));
+        out.extend(dice.pick::<&[u8]>(&[b" ", b"\t", b"\n", b"\r\n  "]).iter());
     }
 }
 
@@ -267,7 +243,7 @@ fn mutate(dice: &mut Dice, line: &mut Vec<u8>) {
             }
         }
         6 => {
-            let byte = dice.next().to_le_bytes()[0];
+            let byte = dice.roll().to_le_bytes()[0];
             line.insert(at, byte);
         }
         // A second copy of a member, if the part is one.

@@ -17,11 +17,9 @@ use std::{
     time::{Duration, Instant, UNIX_EPOCH},
 };
 
-use self::{
-    lines::{Dice, line},
-    model::compare,
-    sources::json,
-};
+use watchkeeper_testing::Dice;
+
+use self::{lines::line, model::compare, sources::json};
 
 mod lines;
 mod model;

@@ -261,7 +261,7 @@ fn reads_as_serde_json_does() {
     for line in found {
         assert_eq!(model::compare(line), Ok(()), "{}", line.escape_ascii());
     }
-    let mut dice = lines::Dice::new(1);
+    let mut dice = watchkeeper_testing::Dice::new(1);
     for _ in 0..5_000 {
         let line = lines::line(&mut dice);
         assert_eq!(model::compare(&line), Ok(()), "{}", line.escape_ascii());
