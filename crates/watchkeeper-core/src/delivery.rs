@@ -1,4 +1,4 @@
-use std::{sync::Arc, time::Duration};
+use std::{mem, sync::Arc, time::Duration};
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -17,7 +17,7 @@ use crate::{
 #[derive(Debug)]
 pub struct Delivery {
     router: Router,
-    queues: Arc<[Queue]>,
+    queues: Vec<Arc<Queue>>,
     /// The first queue that receives every finding, whatever the routes.
     first_unrouted: usize,
     /// By queue.
@@ -50,11 +50,43 @@ impl Delivery {
 
     /// Adds queues that receive every finding, whatever the routes: open,
     /// escalated and resolved.
-    pub fn with_observers(router: Router, mut queues: Vec<Queue>, observers: Vec<Queue>) -> Self {
+    pub fn with_observers(router: Router, queues: Vec<Queue>, observers: Vec<Queue>) -> Self {
         let first_unrouted = queues.len();
-        queues.extend(observers);
+        let queues: Vec<_> = queues.into_iter().chain(observers).map(Arc::new).collect();
         let reported = vec![Reported::default(); queues.len()];
-        Self { router, queues: queues.into(), first_unrouted, reported, is_dirty: false }
+        Self { router, queues, first_unrouted, reported, is_dirty: false }
+    }
+
+    /// Replaces the router, the queues of its sinks, in their order, and the queues that receive
+    /// every finding.
+    ///
+    /// The queues may be present ones. Present queues that are not among them are closed, and
+    /// deliver what they have received. The cooldowns and waits of routes for the same findings
+    /// and sinks continue.
+    pub fn replace(
+        &mut self,
+        mut router: Router,
+        queues: Vec<Arc<Queue>>,
+        observers: Vec<Arc<Queue>>,
+    ) {
+        let first_unrouted = queues.len();
+        let queues: Vec<_> = queues.into_iter().chain(observers).collect();
+        let place = |queue: &Arc<Queue>, among: &[Arc<Queue>]| {
+            among.iter().position(|other| Arc::ptr_eq(other, queue))
+        };
+        let reported = queues.iter().map(|queue| {
+            place(queue, &self.queues).map_or_else(Reported::default, |idx| self.reported[idx])
+        });
+        let reported = reported.collect();
+        let new_sink = |idx: usize| {
+            let name = self.queues.get(idx)?.name();
+            queues[..first_unrouted].iter().position(|queue| queue.name() == name)
+        };
+        let earlier = mem::replace(&mut self.router, Router::to_all(&[]));
+        router.continue_from(earlier, new_sink);
+        let gone = self.queues.iter().filter(|queue| place(queue, &queues).is_none());
+        gone.for_each(|queue| queue.close());
+        *self = Self { router, queues, first_unrouted, reported, is_dirty: self.is_dirty };
     }
 
     /// Sends every finding to one function: open, escalated and resolved.
@@ -131,8 +163,8 @@ impl Delivery {
     /// Lets the findings that were added survive a loss of power, if the ledgers of the queues
     /// are for that.
     pub(crate) fn commit(&mut self) {
-        if std::mem::take(&mut self.is_dirty) {
-            self.queues.iter().for_each(Queue::sync);
+        if mem::take(&mut self.is_dirty) {
+            self.queues.iter().for_each(|queue| queue.sync());
         }
     }
 
@@ -185,13 +217,13 @@ impl Delivery {
     }
 
     /// Returns the queues, in the order of their sinks.
-    pub fn queues(&self) -> &Arc<[Queue]> {
+    pub fn queues(&self) -> &[Arc<Queue>] {
         &self.queues
     }
 
     /// Closes all queues; see [`Queue::close`].
     pub fn close(&self) {
-        self.queues.iter().for_each(Queue::close);
+        self.queues.iter().for_each(|queue| queue.close());
     }
 }
 

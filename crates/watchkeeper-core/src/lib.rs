@@ -134,7 +134,7 @@ pub mod embed {
         ledger::{Durability, Ledger},
         matcher::{Matcher, Mismatch, ParseSeverityMatchError, SeverityMatch},
         monitor::{
-            Feed, ModelCallBuilder, ModelResponse, MonitorConfig, MonitorCounts, Running,
+            Feed, ModelCallBuilder, ModelResponse, MonitorConfig, MonitorCounts, Reload, Running,
             SessionBuilder, SessionHandle, SinkOutcome, Stopped, ToolCallHandle,
         },
         price::{LongPromptPrice, Price},

@@ -8,7 +8,7 @@ use crate::{AgentId, Finding, Glob, Severity, Status};
 ///
 /// An empty field matches every finding. Any other field does not match a
 /// finding that lacks the value.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Matcher {
     /// The severities.

@@ -7,6 +7,7 @@
 mod config;
 mod feed;
 mod mailbox;
+mod reload;
 mod scheduler;
 mod session;
 mod shared;
@@ -27,10 +28,11 @@ use std::{
 pub use self::{
     config::MonitorConfig,
     feed::Feed,
+    reload::Reload,
     session::{ModelCallBuilder, ModelResponse, SessionBuilder, SessionHandle, ToolCallHandle},
 };
 use self::{
-    mailbox::mailbox,
+    mailbox::{Outbox, mailbox},
     scheduler::{ImmediateCallback, Scheduler},
     shared::{Message, Recorder, Shared, TARGET, lock},
 };
@@ -101,12 +103,8 @@ impl Monitor {
     pub fn start(self) -> io::Result<Running> {
         let Self { engine, delivery, config, clock, immediate } = self;
         let (outbox, inbox) = mailbox(config.queue_capacity);
-        let queues = delivery.queues().clone();
-        for queue in &*queues {
-            let outbox = outbox.clone();
-            // If there is no room, the thread is awake and reads the counts soon.
-            queue.set_on_change(move || drop(outbox.try_send(Message::Look)));
-        }
+        let queues = delivery.queues().to_vec();
+        queues.iter().for_each(|queue| look_at_changes(queue, &outbox));
         let shutdown_timeout = config.shutdown_timeout;
         let recorder = Recorder { outbox, shared: Arc::new(Shared::new(clock)) };
         let shared = recorder.shared.clone();
@@ -123,14 +121,21 @@ impl Monitor {
         let thread_id = thread.thread().id();
         Ok(Running {
             recorder,
-            queues,
-            shutdown_timeout,
+            queues: Mutex::new(queues),
+            shutdown_timeout: Mutex::new(shutdown_timeout),
             thread: Mutex::new(Some(thread)),
             thread_id,
             stopping: Mutex::new(()),
             stopped: OnceLock::new(),
         })
     }
+}
+
+/// Lets the thread look at the counts of a queue whenever they change.
+fn look_at_changes(queue: &Queue, outbox: &Outbox<Message>) {
+    let outbox = outbox.clone();
+    // If there is no room, the thread is awake and reads the counts soon.
+    queue.set_on_change(move || drop(outbox.try_send(Message::Look)));
 }
 
 impl fmt::Debug for Monitor {
@@ -142,8 +147,9 @@ impl fmt::Debug for Monitor {
 /// A started monitor. Dropping it stops the monitor; see [`Running::stop`].
 pub struct Running {
     recorder: Recorder,
-    queues: Arc<[Queue]>,
-    shutdown_timeout: Duration,
+    /// The present queues, and those that a reload has closed.
+    queues: Mutex<Vec<Arc<Queue>>>,
+    shutdown_timeout: Mutex<Duration>,
     thread: Mutex<Option<JoinHandle<()>>>,
     thread_id: ThreadId,
     /// Held by a `stop` that waits. No other method locks this mutex: sinks call
@@ -242,10 +248,33 @@ impl Running {
         Feed { recorder: self.recorder.clone() }
     }
 
+    /// Replaces the detectors, routes and sinks while the monitor runs, after its policy has
+    /// changed. Waits while too many events are waiting. Returns whether the monitor accepted
+    /// the change; once it stops, the change is dropped.
+    ///
+    /// To change the options of a sink, call [`Queue::replace_sink`] and use its queue again.
+    pub fn reload(&self, reload: Reload) -> bool {
+        let mut queues = lock(&self.queues);
+        for queue in reload.queues.iter().chain(&reload.observers) {
+            if queues.iter().all(|other| !Arc::ptr_eq(other, queue)) {
+                look_at_changes(queue, &self.recorder.outbox);
+                queues.push(queue.clone());
+            }
+        }
+        drop(queues);
+        *lock(&self.shutdown_timeout) = reload.shutdown_timeout;
+        self.feed().send_message(Message::Reload(Box::new(reload)))
+    }
+
+    /// Returns the present queues, and those that a reload has closed.
+    fn queues(&self) -> Vec<Arc<Queue>> {
+        lock(&self.queues).clone()
+    }
+
     /// Returns the counts so far.
     pub fn counts(&self) -> MonitorCounts {
         let shared = self.shared();
-        let lost = self.queues.iter().map(|queue| queue.counts().lost()).sum();
+        let lost = self.queues().iter().map(|queue| queue.counts().lost()).sum();
         let findings = shared.n_findings.load(Ordering::Relaxed);
         let stopped = self.stopped.get().map(|stopped| (stopped.handled, stopped.lost));
         let (events, lost) = stopped.unwrap_or((shared.n_handled.load(Ordering::Acquire), lost));
@@ -269,7 +298,7 @@ impl Running {
     pub fn flush(&self, timeout: Duration) -> bool {
         let deadline = Deadline::after(timeout);
         self.wait_handled(timeout)
-            && self.queues.iter().all(|queue| queue.wait_empty(deadline.remaining()))
+            && self.queues().iter().all(|queue| queue.wait_empty(deadline.remaining()))
     }
 
     /// Returns whether every event recorded before this call is handled, as
@@ -287,7 +316,7 @@ impl Running {
     /// Returns whether all findings that wait for a sink with a ledger are stored: they survive
     /// the end of the process.
     pub fn has_stored_all(&self) -> bool {
-        self.queues.iter().all(Queue::is_stored)
+        self.queues().iter().all(|queue| queue.is_stored())
     }
 
     /// Waits until every event recorded before this call is handled, for `timeout` at
@@ -348,19 +377,20 @@ impl Running {
         if let Some(stopped) = self.stopped.get() {
             return stopped.clone();
         }
-        let deadline = Deadline::after(self.shutdown_timeout);
+        let deadline = Deadline::after(*lock(&self.shutdown_timeout));
         let has_ended = lock(&shared.has_ended);
         let wait =
             shared.ended.wait_timeout_while(has_ended, deadline.remaining(), |ended| !*ended);
         let has_ended = *wait.unwrap_or_else(PoisonError::into_inner).0;
-        self.queues.iter().for_each(Queue::close);
+        let queues = self.queues();
+        queues.iter().for_each(|queue| queue.close());
         let mut timed_out = !has_ended;
-        for queue in &*self.queues {
+        for queue in &queues {
             let is_closed = queue.wait_closed(deadline.remaining());
             timed_out |= !is_closed && !queue.has_ledger();
         }
         shared.is_abandoned.store(true, Ordering::Release);
-        self.queues.iter().for_each(Queue::abandon);
+        queues.iter().for_each(|queue| queue.abandon());
         if has_ended && let Some(thread) = lock(&self.thread).take() {
             // The thread returns right after it sets `has_ended`.
             let _ = thread.join();
@@ -377,7 +407,7 @@ impl Running {
         let recorded = shared.n_recorded.load(Ordering::Acquire);
         let (mut sent, mut delivered, mut pending) = (0, 0, 0);
         let mut sinks = Vec::new();
-        for queue in &*self.queues {
+        for queue in self.queues() {
             let counts: QueueCounts = queue.counts();
             sent += counts.received;
             delivered += counts.delivered;
@@ -407,7 +437,8 @@ impl Running {
     /// Such a thread cannot wait for itself: its [`flush`](Self::flush) and
     /// [`stop`](Self::stop) return at once.
     pub fn is_own_thread(&self) -> bool {
-        self.thread_id == thread::current().id() || self.queues.iter().any(Queue::is_own_thread)
+        self.thread_id == thread::current().id()
+            || self.queues().iter().any(|queue| queue.is_own_thread())
     }
 
     fn shared(&self) -> &Shared {

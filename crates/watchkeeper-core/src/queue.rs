@@ -98,6 +98,15 @@ impl Queue {
         Self::new("callback", Box::new(Callback(callback)), CAPACITY)
     }
 
+    /// Replaces the sink, and the largest number of findings that wait. The next attempt goes to
+    /// the new sink, and findings that wait get an additional attempt at once, as after a success.
+    /// Without effect on a queue of [`with_deliveries`](Self::with_deliveries).
+    pub fn replace_sink(&self, sink: Box<dyn Sink>, capacity: usize) {
+        // Not dropped under the lock.
+        let _unused = self.shared.lock().replace_sink(sink, capacity);
+        self.shared.changed.notify_all();
+    }
+
     /// Returns the name of the sink in the policy.
     pub fn name(&self) -> &str {
         &self.name
@@ -201,8 +210,8 @@ impl Queue {
         is_done
     }
 
-    /// Returns whether findings without an outcome are stored.
-    pub(crate) fn has_ledger(&self) -> bool {
+    /// Returns whether the queue has a ledger.
+    pub fn has_ledger(&self) -> bool {
         self.shared.lock().stored.is_some()
     }
 

@@ -36,7 +36,7 @@ impl Feed {
         self.send_message(Message::Finding(Box::new(finding)))
     }
 
-    fn send_message(&self, message: Message) -> bool {
+    pub(super) fn send_message(&self, message: Message) -> bool {
         let is_stopping = self.recorder.shared.is_stopping.load(Ordering::Acquire);
         !is_stopping && self.recorder.outbox.send(message)
     }

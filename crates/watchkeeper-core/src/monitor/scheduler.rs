@@ -11,6 +11,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::{
     config::MonitorConfig,
     mailbox::Inbox,
+    reload::Reload,
     shared::{DeferredEvent, Message, Shared, TARGET, lock},
 };
 use crate::{
@@ -116,6 +117,7 @@ impl Scheduler {
                 Message::Release => progress.n_holds = progress.n_holds.saturating_sub(1),
                 Message::Finding(finding) => progress.findings.push(*finding),
                 Message::Flush(reply) => progress.flushes.push(reply),
+                Message::Reload(reload) => self.reload(*reload, progress),
                 Message::Look => {}
             }
             if n_handled < BURST {
@@ -136,7 +138,7 @@ impl Scheduler {
                 Message::Finding(finding) => progress.findings.push(*finding),
                 Message::Hold => progress.n_holds += 1,
                 Message::Release => progress.n_holds = progress.n_holds.saturating_sub(1),
-                Message::Flush(_) | Message::Look => {}
+                Message::Flush(_) | Message::Reload(_) | Message::Look => {}
             }
         }
         let now = self.shared.clock.now();
@@ -144,6 +146,17 @@ impl Scheduler {
         progress.report_drops(now, n_dropped);
         self.deliver(now, &mut progress);
         self.delivery.close();
+    }
+
+    fn reload(&mut self, reload: Reload, progress: &mut Progress) {
+        let Reload { detectors, engine, router, queues, observers, check_interval, .. } = reload;
+        let now = later(self.shared.clock.now(), progress.ahead);
+        self.engine.replace(detectors, engine, now, &mut progress.findings);
+        // The sinks of the earlier policy have received the findings that are resolved now.
+        self.deliver_recent(progress);
+        self.delivery.replace(router, queues, observers);
+        self.config.check_interval = check_interval;
+        tracing::info!(target: TARGET, "took over a changed policy");
     }
 
     fn observe(&mut self, mut event: Event, progress: &mut Progress) {

@@ -11,7 +11,7 @@ use std::{
 
 use jiff::Timestamp;
 
-use super::mailbox::Outbox;
+use super::{mailbox::Outbox, reload::Reload};
 use crate::{AgentId, Event, EventKind, Finding, SessionId, clock::Clock};
 
 /// The `tracing` target of the monitor.
@@ -33,6 +33,8 @@ pub(super) enum Message {
     /// Reply once all earlier events are handled and their findings are in the
     /// queues of the sinks.
     Flush(SyncSender<()>),
+    /// Use the parts of a changed policy from now on.
+    Reload(Box<Reload>),
     /// Read the flags and counts that other threads have changed.
     Look,
 }

@@ -1,5 +1,6 @@
 mod accounting;
 mod handles;
+mod reload;
 
 use std::{
     sync::{
@@ -50,8 +51,8 @@ impl Detector for Everything {
     }
 }
 
-fn engine() -> Engine {
-    let detector = NamedDetector {
+fn everything() -> NamedDetector {
+    NamedDetector {
         id: "everything".into(),
         kind: "everything".into(),
         class: "timeout".into(),
@@ -61,8 +62,11 @@ fn engine() -> Engine {
         sessions: crate::SessionFilter::default(),
         options: Fingerprint::NONE,
         detector: Box::new(Everything::default()),
-    };
-    Engine::new(vec![detector], EngineConfig::default())
+    }
+}
+
+fn engine() -> Engine {
+    Engine::new(vec![everything()], EngineConfig::default())
 }
 
 fn time(secs: i64) -> Timestamp {

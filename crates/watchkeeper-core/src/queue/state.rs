@@ -15,7 +15,7 @@ use super::{
     outages::Outages,
     stored::Stored,
 };
-use crate::{Finding, Fingerprint, Retry, SinkError, panic_message, sink::error_chain};
+use crate::{Finding, Fingerprint, Retry, Sink, SinkError, panic_message, sink::error_chain};
 
 /// The `tracing` target of everything that sinks do.
 pub(super) const TARGET: &str = "watchkeeper::sink";
@@ -38,6 +38,8 @@ pub(super) struct State {
     pub(super) waiting: VecDeque<Entry>,
     delayed: DelayedFindings,
     pub(super) capacity: usize,
+    /// The sink that replaces the present one at the next attempt.
+    next_sink: Option<Box<dyn Sink>>,
     /// `None` for a sink whose findings end with the process.
     pub(super) stored: Option<Stored>,
     /// Findings in memory could not be stored.
@@ -148,10 +150,30 @@ impl State {
         });
     }
 
+    /// Replaces the sink and the capacity. Returns a sink that nothing has used.
+    pub(super) fn replace_sink(
+        &mut self,
+        sink: Box<dyn Sink>,
+        capacity: usize,
+    ) -> Option<Box<dyn Sink>> {
+        self.capacity = capacity.max(1);
+        self.next_sink.replace(sink)
+    }
+
+    /// Returns the sink that replaces the present one.
+    pub(super) fn take_next_sink(&mut self) -> Option<Box<dyn Sink>> {
+        self.next_sink.take()
+    }
+
     /// Takes the finding that is due.
     pub(super) fn next(&mut self, now: Duration) -> Next {
         if self.is_closing {
             return self.last();
+        }
+        if self.next_sink.is_some() {
+            // With other options, the sink may accept what it has refused.
+            self.delayed.make_due();
+            self.paused_until = Duration::ZERO;
         }
         if now < self.paused_until {
             return Next::Wait(Some(self.paused_until));
@@ -373,6 +395,7 @@ impl Shared {
             waiting: VecDeque::new(),
             delayed: DelayedFindings::default(),
             capacity: capacity.max(1),
+            next_sink: None,
             stored,
             has_unstored: false,
             paused_until: Duration::ZERO,

@@ -91,6 +91,21 @@ fn a_postponed_finding_is_no_failure_until_the_queue_is_closed() {
 }
 
 #[test]
+fn a_replaced_sink_gets_the_findings_that_wait_at_once() {
+    let (queue, given, results) = controlled(8);
+    results.send(Err(SinkError::postponed("busy", LONG))).unwrap();
+    queue.push(finding(Severity::Low, "a"));
+    assert_eq!(given.recv().unwrap(), "a");
+    let (sender, given) = mpsc::channel();
+    let (results, receiver) = mpsc::channel();
+    queue.replace_sink(Box::new(Controlled { given: sender, results: receiver }), 1);
+    results.send(Ok(())).unwrap();
+    assert_eq!(given.recv().unwrap(), "a");
+    assert!(queue.wait_empty(LONG));
+    assert_eq!(queue.counts().delivered, 1);
+}
+
+#[test]
 fn a_full_queue_drops_the_oldest_of_the_least_severe() {
     let (queue, given, results) = controlled(2);
     queue.push(finding(Severity::High, "in delivery"));

@@ -1,6 +1,9 @@
 //! The thread that delivers the findings of a queue to a sink.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::{
+    mem,
+    panic::{AssertUnwindSafe, catch_unwind},
+};
 
 use super::{
     deliveries::Deliveries,
@@ -22,6 +25,10 @@ impl Worker {
 
     pub(super) fn run(mut self) {
         while let Some(entry) = self.deliveries.wait() {
+            let next_sink = self.deliveries.shared.lock().take_next_sink();
+            if let Some(sink) = next_sink {
+                self.replace(sink);
+            }
             let outcome = self.attempt(&entry.finding);
             let retry =
                 catch_unwind(AssertUnwindSafe(|| self.sink.retry())).unwrap_or(Retry::NEVER);
@@ -30,6 +37,12 @@ impl Worker {
         let Self { sink, deliveries, .. } = self;
         let _ = catch_unwind(AssertUnwindSafe(|| drop(sink)));
         drop(deliveries);
+    }
+
+    fn replace(&mut self, sink: Box<dyn Sink>) {
+        self.is_open = false;
+        let replaced = mem::replace(&mut self.sink, sink);
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(replaced)));
     }
 
     fn attempt(&mut self, finding: &Finding) -> Result<(), Failure> {

@@ -30,6 +30,19 @@ impl Memory {
         Self { max, young: HashMap::default(), old: HashMap::default() }
     }
 
+    /// Returns the memory for other routes. Entries of routes that are gone are dropped.
+    pub(super) fn with_routes(self, new_route: impl Fn(usize) -> Option<usize>) -> Self {
+        let Self { max, young, old } = self;
+        let renamed = |map: HashMap<(usize, Fingerprint), Sent, RandomState>| {
+            let entries = map.into_iter();
+            let entries = entries.filter_map(|((route_idx, fingerprint), sent)| {
+                Some(((new_route(route_idx)?, fingerprint), sent))
+            });
+            entries.collect()
+        };
+        Self { max, young: renamed(young), old: renamed(old) }
+    }
+
     pub(super) fn get(&self, key: (usize, Fingerprint)) -> Option<Sent> {
         self.young.get(&key).or_else(|| self.old.get(&key)).copied()
     }

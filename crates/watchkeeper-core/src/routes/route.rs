@@ -45,6 +45,14 @@ impl Route {
         Self::new("all", Matcher::default(), sink_ids.to_vec())
     }
 
+    /// Returns whether another route sends the same findings to the same sinks, perhaps at other
+    /// times.
+    pub(super) fn has_receivers_of(&self, other: &Self) -> bool {
+        self.matcher == other.matcher
+            && self.sinks == other.sinks
+            && self.is_fallback == other.is_fallback
+    }
+
     /// Returns whether the finding is the end of one that the route may have sent. That one may
     /// have been opened by another detector, with other labels.
     pub(super) fn follows_open(&self, finding: &Finding) -> bool {

@@ -59,6 +59,19 @@ impl Router {
         Self { routes, silences, sent, waiting, n_suppressed: 0, n_silenced: 0 }
     }
 
+    /// Continues where the router of an earlier policy has stopped: routes for the same findings
+    /// and sinks keep their cooldowns, and the findings that wait. `new_sink` returns the index
+    /// of a sink of the earlier router.
+    pub(crate) fn continue_from(&mut self, old: Self, new_sink: impl Fn(usize) -> Option<usize>) {
+        let new_route = |old_idx: usize| {
+            let (old_route, _) = old.routes.get(old_idx)?;
+            self.routes.iter().position(|(route, _)| route.has_receivers_of(old_route))
+        };
+        self.sent = old.sent.with_routes(&new_route);
+        self.waiting = old.waiting.with_routes(&new_route, new_sink);
+        (self.n_suppressed, self.n_silenced) = (old.n_suppressed, old.n_silenced);
+    }
+
     /// Replaces the silences, those of the policy too. They apply to findings from now on.
     pub fn set_silences(&mut self, silences: Silences) {
         self.silences = silences;

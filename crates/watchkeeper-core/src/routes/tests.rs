@@ -357,3 +357,34 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_router_continues_for_routes_that_stay() {
+    let of =
+        |severity| Matcher { severity: Some(SeverityMatch::Only(severity)), ..Matcher::default() };
+    let names = |names: &[&str]| names.iter().map(|&it| it.to_owned()).collect::<Vec<_>>();
+    let minute = Some(Period::from_secs(60));
+    let calm = route(of(Severity::High), &["a"]);
+    let calm = Route { cooldown: minute, send_resolved: true, ..calm };
+    let patient = Route { open_for: minute, ..route(of(Severity::Low), &["b"]) };
+    let mut router = Router::new(vec![calm.clone(), patient.clone()], &names(&["a", "b"]));
+    let high = |secs, status| finding(secs, 1, Severity::High, status);
+    assert_eq!(sinks(&mut router, &high(0, Status::Open)), [0]);
+    assert!(sinks(&mut router, &finding(0, 2, Severity::Low, Status::Open)).is_empty());
+    // Other indexes of routes and sinks, and another cooldown.
+    let longer = Route { cooldown: Some(Period::from_secs(90)), ..calm };
+    let routes = vec![route(Matcher::default(), &["c"]), patient, longer];
+    let mut next = Router::new(routes, &names(&["c", "b", "a"]));
+    next.continue_from(router, |old_sink| [Some(2), Some(1)][old_sink]);
+    let due = next.advance(high(60, Status::Open).at);
+    let due: Vec<Vec<usize>> = due.into_iter().map(|it| it.sinks.into_keys().collect()).collect();
+    assert_eq!(due, [[1]]);
+    assert_eq!(sinks(&mut next, &high(80, Status::Open)), [0]);
+    assert_eq!(sinks(&mut next, &high(81, Status::Resolved)), [2]);
+    // Routes that are gone send no end.
+    assert_eq!(sinks(&mut next, &high(100, Status::Open)), [0, 2]);
+    let mut without = Router::new(vec![route(of(Severity::High), &["d"])], &names(&["d"]));
+    without.continue_from(next, |_| None);
+    assert!(sinks(&mut without, &high(101, Status::Resolved)).is_empty());
+    assert_eq!((without.next_wakeup(), without.n_suppressed()), (None, 1));
+}

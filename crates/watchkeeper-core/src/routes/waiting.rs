@@ -111,6 +111,25 @@ impl Waiting {
         self.due.first().map(|(at, ..)| *at)
     }
 
+    /// Returns the findings that wait for other routes. Waits for routes that are gone end.
+    pub(super) fn with_routes(
+        self,
+        new_route: impl Fn(usize) -> Option<usize>,
+        new_sink: impl Fn(usize) -> Option<usize>,
+    ) -> Self {
+        let mut moved = Self::default();
+        for (fingerprint, Episode { finding, received, waits }) in self.episodes {
+            let waits = waits.into_iter().filter_map(|(idx, until)| Some((new_route(idx)?, until)));
+            let waits: BTreeMap<_, _> = waits.collect();
+            let received = received.into_iter().filter_map(&new_sink).collect();
+            moved.due.extend(waits.iter().map(|(idx, until)| (*until, fingerprint, *idx)));
+            if !waits.is_empty() {
+                moved.episodes.insert(fingerprint, Episode { finding, received, waits });
+            }
+        }
+        moved
+    }
+
     /// Moves the ends of all waits.
     pub(super) fn adjust(&mut self, by: SignedDuration) {
         let limit = if by.is_negative() { Timestamp::MIN } else { Timestamp::MAX };
