@@ -3,8 +3,10 @@ use std::{mem, sync::Arc, time::Duration};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::{
-    Finding, Fingerprint, Queue, QueueCounts, Router, Severity, Status, grouped, queue::Outages,
-    quote, routes::Routed,
+    Finding, Fingerprint, Queue, QueueCounts, Router, Severity, Status, grouped,
+    queue::Outages,
+    quote,
+    routes::{Routed, Sending},
 };
 
 /// Sends findings to the sinks that the policy's routes choose.
@@ -139,11 +141,11 @@ impl Delivery {
 
     fn add_routed(&mut self, routed: Vec<Routed>, wait: impl Fn(&Queue)) {
         for Routed { finding, sinks } in routed {
-            for (sink_idx, n_suppressed) in sinks {
+            for (sink_idx, Sending { n_suppressed, group, .. }) in sinks {
                 if let Some(queue) = self.queues.get(sink_idx) {
                     self.is_dirty = true;
                     wait(queue);
-                    queue.push(with_suppressed(finding.clone(), n_suppressed));
+                    queue.add(with_suppressed(finding.clone(), n_suppressed), group);
                 }
             }
         }

@@ -144,7 +144,9 @@ pub mod embed {
             DetectorEntry, Entry, Kinds, Registry, RegistryBuilder, RegistryError, SinkEntry,
             SourceEntry, UnknownKind,
         },
-        routes::{Route, Routed, Router, Routes},
+        routes::{
+            GroupField, Grouping, ParseGroupFieldError, Route, Routed, Router, Routes, Sending,
+        },
         session_filter::{SessionFilter, SessionMatcher},
         silences::{Silence, Silences},
         special_file::SpecialFile,

@@ -1,10 +1,14 @@
+mod counts;
 mod delayed;
 mod deliveries;
+mod failure;
+mod group;
 mod outages;
 mod state;
 mod stored;
 #[cfg(test)]
 mod tests;
+mod waiting;
 mod worker;
 
 use std::{
@@ -14,14 +18,18 @@ use std::{
     time::Duration,
 };
 
-pub(crate) use self::outages::Outages;
-pub use self::{deliveries::Deliveries, state::QueueCounts};
+pub use self::{counts::QueueCounts, deliveries::Deliveries};
+pub(crate) use self::{group::Group, outages::Outages};
 use self::{
     state::{Shared, State},
     stored::Stored,
     worker::Worker,
 };
-use crate::{Finding, Sink, SinkError, clock::Deadline, ledger::Ledger};
+use crate::{
+    Finding, Sink, SinkError,
+    clock::{Clock as _, Deadline, SystemClock},
+    ledger::Ledger,
+};
 
 /// A bounded queue in front of a sink, and the thread that empties it.
 ///
@@ -65,7 +73,7 @@ impl Queue {
     }
 
     fn start(name: &str, sink: Box<dyn Sink>, capacity: usize, stored: Option<Stored>) -> Self {
-        let (mut queue, deliveries) = Self::make(name, capacity, stored);
+        let (mut queue, deliveries) = Self::make(name, capacity, sink.max_group(), stored);
         let worker = Worker::new(sink, deliveries);
         // The name of a thread has no zero bytes.
         let thread_name = format!("sink-{name}").replace('\0', "");
@@ -83,11 +91,16 @@ impl Queue {
     /// Creates a queue of `capacity` findings (at least one) that a thread of the program
     /// empties.
     pub fn with_deliveries(name: &str, capacity: usize) -> (Self, Deliveries) {
-        Self::make(name, capacity, None)
+        Self::make(name, capacity, 1, None)
     }
 
-    fn make(name: &str, capacity: usize, stored: Option<Stored>) -> (Self, Deliveries) {
-        let shared = Arc::new(Shared::new(capacity, stored));
+    fn make(
+        name: &str,
+        capacity: usize,
+        max_group: usize,
+        stored: Option<Stored>,
+    ) -> (Self, Deliveries) {
+        let shared = Arc::new(Shared::new(capacity, max_group, stored));
         let deliveries = Deliveries::new(name, shared.clone());
         (Self { name: name.into(), shared, thread: Mutex::new(None) }, deliveries)
     }
@@ -114,7 +127,13 @@ impl Queue {
 
     /// Adds a finding. Does nothing if the ledger of the queue has it.
     pub fn push(&self, finding: Finding) {
-        self.shared.lock().push(finding);
+        self.add(finding, None);
+    }
+
+    /// Adds a finding as [`push`](Self::push) does. A sink that delivers several findings in one
+    /// notification receives it with the other findings of its group.
+    pub(crate) fn add(&self, finding: Finding, group: Option<Group>) {
+        self.shared.lock().push(finding, group, SystemClock.uptime());
         self.shared.changed.notify_all();
     }
 

@@ -1,3 +1,4 @@
+mod grouping;
 mod memory;
 mod route;
 mod router;
@@ -6,6 +7,7 @@ mod tests;
 mod waiting;
 
 pub use self::{
+    grouping::{GroupField, Grouping, ParseGroupFieldError},
     route::{Route, Routes},
-    router::{Routed, Router},
+    router::{Routed, Router, Sending},
 };

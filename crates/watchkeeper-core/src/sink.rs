@@ -24,6 +24,21 @@ pub trait Sink: Send {
     /// Delivers one finding.
     fn deliver(&mut self, finding: &Finding) -> Result<(), SinkError>;
 
+    /// Returns the largest number of findings that one notification delivers. The findings of a
+    /// route with `group_wait` wait for each other if it is more than one.
+    ///
+    /// Called once, before [`open`](Self::open).
+    fn max_group(&self) -> usize {
+        1
+    }
+
+    /// Delivers findings in one notification: at least two and at most
+    /// [`max_group`](Self::max_group), oldest first. If they are refused together, the sink
+    /// receives them one by one.
+    fn deliver_group(&mut self, findings: &[&Finding]) -> Result<(), SinkError> {
+        findings.iter().try_for_each(|finding| self.deliver(finding))
+    }
+
     /// Returns the number of attempts and the waits between them.
     fn retry(&self) -> Retry {
         Retry::NEVER

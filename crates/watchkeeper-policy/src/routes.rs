@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use toml::{Spanned, de::DeValue};
 use watchkeeper_core::{
     Severity, Status,
-    embed::{Entry as _, Matcher, Route, SeverityMatch},
+    author::Period,
+    embed::{Entry as _, GroupField, Grouping, Matcher, Route, SeverityMatch},
 };
 
 use crate::{
@@ -18,8 +19,17 @@ use crate::{
 };
 
 /// The keys of a route.
-pub(crate) const ROUTE_KEYS: &[&str] =
-    &["cooldown", "fallback", "for", "match", "name", "send_resolved", "sinks"];
+pub(crate) const ROUTE_KEYS: &[&str] = &[
+    "cooldown",
+    "fallback",
+    "for",
+    "group_by",
+    "group_wait",
+    "match",
+    "name",
+    "send_resolved",
+    "sinks",
+];
 /// The keys of `match`, in addition to `label:NAME`.
 pub(crate) const MATCH_KEYS: &[&str] =
     &["agent", "class", "detector", "kind", "session", "severity", "source", "status"];
@@ -89,6 +99,7 @@ impl Reader<'_> {
         let mut keys = table.into_inner();
         let name = self.take(&mut keys, "name").unwrap_or_else(|| number.to_string());
         let cooldown = self.take(&mut keys, "cooldown");
+        let grouping = self.grouping(&mut keys);
         let open_for = keys.remove_entry("for");
         let send_resolved = keys.remove_entry("send_resolved");
         let matcher = keys.remove("match").and_then(|it| self.table(it));
@@ -121,9 +132,56 @@ impl Reader<'_> {
         let mut route = Route::new(name, matcher, sinks);
         route.cooldown = cooldown;
         route.open_for = open_for;
+        route.grouping = grouping;
         route.send_resolved = send_resolved;
         route.is_fallback = fallback.as_ref().is_some_and(|(_, is_fallback)| *is_fallback);
         Some((route, fallback.map(|(span, _)| span)))
+    }
+
+    fn grouping(&mut self, keys: &mut Table<'_>) -> Option<Grouping> {
+        let by = keys.remove_entry("group_by");
+        let wait: Option<Period> = self.take(keys, "group_wait");
+        let Some((key, fields)) = by else { return wait.map(Grouping::new) };
+        if wait.is_none() {
+            let message = "`group_by` needs `group_wait`";
+            let note = "`group_wait = \"10s\"` is the time in which findings are collected";
+            self.push(Diagnostic::error(key.span(), message).note(note));
+        }
+        let span = fields.span();
+        let DeValue::Array(items) = fields.into_inner() else {
+            let note = "write a list: `group_by = [\"detector\"]`";
+            self.push(Diagnostic::error(span, "`group_by` is not a list").note(note));
+            return None;
+        };
+        let mut by = Vec::new();
+        for item in items {
+            if self.is_full() {
+                break;
+            }
+            by.extend(self.group_field(item));
+        }
+        let mut grouping = Grouping::new(wait?);
+        grouping.by = by;
+        Some(grouping)
+    }
+
+    fn group_field(&mut self, value: Value<'_>) -> Option<GroupField> {
+        let span = value.span();
+        let name = self.read::<String>(value)?;
+        match name.parse() {
+            Ok(field) => {
+                if let GroupField::Label(label) = &field {
+                    self.labels.mention(label, span, false);
+                }
+                Some(field)
+            }
+            Err(err) => {
+                let fix = Fix::string(&name, span.clone(), GroupField::NAMES);
+                let message = format!("`{name}` is no field of findings");
+                self.push(Diagnostic::error(span, message).note(err.to_string()).fix(fix));
+                None
+            }
+        }
     }
 
     fn targets(&mut self, value: Value<'_>, sinks: &[SinkName]) -> Option<Vec<String>> {

@@ -3,7 +3,7 @@ use serde_json::{Map, Value, json};
 use watchkeeper_core::{
     Action, Severity, Unit,
     author::Period,
-    embed::{Durability, Entry, Price, Registry},
+    embed::{Durability, Entry, GroupField, Price, Registry},
 };
 
 const DETECTORS: &str = "#/$defs/detectors";
@@ -424,6 +424,12 @@ fn route(period: &Value) -> Value {
             },
             "cooldown": with_description(period, "Time during which the route does not send a finding again, unless its severity rises."),
             "for": with_description(period, "Time for which a finding has to be open before the route sends it. The route sends nothing of an episode that ends earlier."),
+            "group_by": {
+                "description": "Fields in which the findings of one notification agree. Without them, all findings of the route are one group.",
+                "type": "array",
+                "items": { "anyOf": [{ "enum": GroupField::NAMES }, { "type": "string", "pattern": "^label:." }] },
+            },
+            "group_wait": with_description(period, "Time for which the first finding of a notification waits for others."),
             "match": matcher,
             "name": { "description": "Name of the route, for messages.", "type": "string" },
             "send_resolved": {
@@ -434,6 +440,7 @@ fn route(period: &Value) -> Value {
             "sinks": { "description": "Names of sinks.", "type": "array", "items": text },
         },
         "required": ["sinks"],
+        "dependentRequired": { "group_by": ["group_wait"] },
         "additionalProperties": false,
     })
 }

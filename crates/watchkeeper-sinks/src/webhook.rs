@@ -21,7 +21,7 @@ use ureq::{
     tls::RootCerts,
 };
 use watchkeeper_core::{
-    Finding, InvalidOption, Sink, SinkKind, Timestamp,
+    Finding, Fingerprint, InvalidOption, Sink, SinkKind, Timestamp,
     author::{Period, Retry, SinkError},
     clock::{Clock, SystemClock},
 };
@@ -103,6 +103,25 @@ impl Sink for Webhook {
     }
 
     fn deliver(&mut self, finding: &Finding) -> Result<(), SinkError> {
+        self.send(&[finding])
+    }
+
+    fn max_group(&self) -> usize {
+        self.target.as_ref().map_or(1, |target| target.body.max_group())
+    }
+
+    fn deliver_group(&mut self, findings: &[&Finding]) -> Result<(), SinkError> {
+        self.send(findings)
+    }
+
+    fn retry(&self) -> Retry {
+        self.retry
+    }
+}
+
+impl Webhook {
+    /// Posts findings in one request.
+    fn send(&mut self, findings: &[&Finding]) -> Result<(), SinkError> {
         let refused = |reason: &str| SinkError::refused(reason);
         if self.is_gone {
             return Err(refused("the receiver responded 410 Gone before"));
@@ -113,18 +132,21 @@ impl Sink for Webhook {
         let Some(agent) = &self.agent else {
             return Err(refused("the sink was not opened"));
         };
-        let body = target.body.render(finding, self.conditions.update_of(finding))?;
+        // The same for the same findings: receivers recognize a repeated request.
+        let Some(id) = findings.iter().map(|finding| finding.id).reduce(Fingerprint::and) else {
+            return Ok(());
+        };
+        let body = target.body.render(&self.conditions.updates_of(findings))?;
         if MAX_REQUEST < body.len() {
             let len = body.len();
             let reason = format!("the request has {len} bytes, and may have {MAX_REQUEST}");
             return Err(SinkError::refused(reason));
         }
         if let Some(limit) = &mut self.rate_limit {
-            check_rate(limit, finding, self.clock.uptime())?;
+            check_rate(limit, id, self.clock.uptime())?;
         }
         let now = self.clock.now();
-        let id = finding.id.to_string();
-        let mut response = match post(agent, target, &id, body, now) {
+        let mut response = match post(agent, target, &id.to_string(), body, now) {
             Ok(response) => response,
             Err(err) => {
                 let reason = describe(&err, target, self.timeout);
@@ -139,18 +161,16 @@ impl Sink for Webhook {
         self.is_gone = status == StatusCode::GONE;
         let retry_after = response.headers().get(header::RETRY_AFTER);
         outcome_of(status, retry_after.and_then(|it| retry_after_in(it.to_str().ok()?, now)))?;
-        self.conditions.record(finding);
+        for finding in findings {
+            self.conditions.record(finding);
+        }
         Ok(())
-    }
-
-    fn retry(&self) -> Retry {
-        self.retry
     }
 }
 
-/// Postpones a finding that is above the rate limit.
-fn check_rate(limit: &mut RateLimit, finding: &Finding, now: Duration) -> Result<(), SinkError> {
-    match limit.take(finding.id, now) {
+/// Postpones a request that is above the rate limit.
+fn check_rate(limit: &mut RateLimit, id: Fingerprint, now: Duration) -> Result<(), SinkError> {
+    match limit.take(id, now) {
         Permit::Now { held: 0 } => Ok(()),
         Permit::Now { held } => {
             tracing::info!(target: TARGET, held, "findings above `rate_limit` have waited");

@@ -1,7 +1,8 @@
 //! The findings that wait for another attempt.
 
-use std::{collections::HashSet, mem, time::Duration};
+use std::{collections::HashSet, iter, mem, time::Duration};
 
+use super::group::Membership;
 use crate::{Finding, Fingerprint};
 
 /// A finding in the memory of a queue.
@@ -19,6 +20,8 @@ pub(super) struct Entry {
     pub(super) early_for: Option<Duration>,
     /// The queue is closed, and this is the last attempt.
     pub(super) is_last: bool,
+    /// `None` for a finding that is delivered alone.
+    pub(super) group: Option<Membership>,
 }
 
 /// Findings that the sink has failed to deliver, and later ones with the same fingerprints,
@@ -80,12 +83,21 @@ impl DelayedFindings {
         delayed.filter(move |(_, delayed)| seen.insert(delayed.entry.finding.fingerprint))
     }
 
-    /// Removes the first finding that is due.
-    pub(super) fn take_due(&mut self, now: Duration) -> Option<Entry> {
+    /// Removes the first finding that is due, and those of its group that were attempted with it.
+    pub(super) fn take_due(&mut self, now: Duration) -> Option<Vec<Entry>> {
         let is_due = |delayed: &Delayed| delayed.due <= now || delayed.early == Early::Due;
         let (idx, _) = self.firsts().find(|(_, delayed)| is_due(delayed))?;
-        let Delayed { entry, due, .. } = self.0.remove(idx);
-        Some(Entry { early_for: (now < due).then_some(due), ..entry })
+        let first = self.0.remove(idx);
+        let is_with = |delayed: &Delayed| {
+            first.entry.group.is_some()
+                && delayed.entry.group == first.entry.group
+                && (delayed.due, delayed.early) == (first.due, first.early)
+        };
+        let (group, others) = mem::take(&mut self.0).into_iter().partition(is_with);
+        self.0 = others;
+        let early_for = (now < first.due).then_some(first.due);
+        let taken = iter::once(first).chain::<Vec<Delayed>>(group);
+        Some(taken.map(|delayed| Entry { early_for, ..delayed.entry }).collect())
     }
 
     /// Returns the time at which a finding is due.

@@ -1,12 +1,13 @@
 use std::{
-    fmt,
+    fmt, mem,
     sync::{Arc, PoisonError},
     thread,
 };
 
 use super::{
     delayed::Entry,
-    state::{Failure, Next, RetryAfter, Shared, State, TARGET},
+    failure::{Failure, RetryAfter},
+    state::{Next, Shared, State, TARGET},
 };
 use crate::{
     Finding, Retry, SinkError,
@@ -24,23 +25,24 @@ pub struct Deliveries {
     pub(super) name: String,
     pub(super) shared: Arc<Shared>,
     /// The finding that was taken and whose outcome is not counted yet.
-    taken: Option<Entry>,
+    taken: Vec<Entry>,
 }
 
 impl Deliveries {
     pub(super) fn new(name: &str, shared: Arc<Shared>) -> Self {
-        Self { name: make_safe(name), shared, taken: None }
+        Self { name: make_safe(name), shared, taken: Vec::new() }
     }
 
     /// Waits for a finding. Returns `None` once the queue is closed and empty.
     #[expect(clippy::should_implement_trait, reason = "a `for` loop would hide the wait")]
     pub fn next(&mut self) -> Option<Finding> {
         self.finish(Ok(()));
-        self.taken = self.wait();
-        if self.taken.is_none() {
-            self.end();
+        match self.wait() {
+            // The queue has no groups.
+            Some(entries) => self.taken = entries,
+            None => self.end(),
         }
-        self.taken.as_ref().map(|entry| entry.finding.clone())
+        self.taken.first().map(|entry| entry.finding.clone())
     }
 
     /// Counts the last finding as not delivered.
@@ -49,19 +51,21 @@ impl Deliveries {
     }
 
     fn finish(&mut self, outcome: Result<(), SinkError>) {
-        if let Some(entry) = self.taken.take() {
-            self.settle(entry, outcome.map_err(Failure::from), Retry::NEVER);
+        let entries = mem::take(&mut self.taken);
+        if !entries.is_empty() {
+            self.settle(entries, outcome.map_err(Failure::from), Retry::NEVER);
         }
     }
 
-    /// Waits for a finding that is due; returns `None` once the queue is closed and empty.
-    pub(super) fn wait(&self) -> Option<Entry> {
+    /// Waits for a finding that is due, with its group; returns `None` once the queue is closed
+    /// and empty.
+    pub(super) fn wait(&self) -> Option<Vec<Entry>> {
         let mut state = self.shared.lock();
         state.thread_id = Some(thread::current().id());
         loop {
             let now = SystemClock.uptime();
             state = match state.next(now) {
-                Next::Deliver(entry) => return Some(*entry),
+                Next::Deliver(entries) => return Some(entries),
                 Next::End => return None,
                 Next::Wait(None) => {
                     let waited = self.shared.changed.wait(state);
@@ -76,15 +80,15 @@ impl Deliveries {
         }
     }
 
-    /// Counts the outcome of an attempt to deliver a finding, or delays the next attempt.
-    pub(super) fn settle(&self, entry: Entry, outcome: Result<(), Failure>, retry: Retry) {
+    /// Counts the outcome of an attempt to deliver findings, or delays the next attempt.
+    pub(super) fn settle(&self, entries: Vec<Entry>, outcome: Result<(), Failure>, retry: Retry) {
         let mut state = self.shared.lock();
         self.log(&state, &outcome);
         if state.is_abandoned {
             // The finding is counted already.
             return;
         }
-        let settled = state.settle(entry, outcome, retry, SystemClock.uptime());
+        let settled = state.settle(entries, outcome, retry, SystemClock.uptime());
         drop(state);
         self.shared.changed.notify_all();
         let sink = &self.name;

@@ -3,19 +3,22 @@
 //! The state knows no clock: the methods are told the time since a fixed start.
 
 use std::{
-    any::Any,
-    collections::VecDeque,
+    mem,
     sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError},
     thread::ThreadId,
     time::Duration,
 };
 
 use super::{
+    counts::QueueCounts,
     delayed::{DelayedFindings, Entry},
+    failure::{Failure, RetryAfter, backoff},
+    group::{Group, Membership},
     outages::Outages,
     stored::Stored,
+    waiting::WaitingFindings,
 };
-use crate::{Finding, Fingerprint, Retry, Sink, SinkError, panic_message, sink::error_chain};
+use crate::{Finding, Retry, Sink};
 
 /// The `tracing` target of everything that sinks do.
 pub(super) const TARGET: &str = "watchkeeper::sink";
@@ -34,8 +37,7 @@ pub(super) struct Shared {
 }
 
 pub(super) struct State {
-    /// Findings that the sink has not received yet, oldest first.
-    pub(super) waiting: VecDeque<Entry>,
+    pub(super) waiting: WaitingFindings,
     delayed: DelayedFindings,
     pub(super) capacity: usize,
     /// The sink that replaces the present one at the next attempt.
@@ -47,8 +49,8 @@ pub(super) struct State {
     /// The sink receives nothing before this time.
     paused_until: Duration,
     next_number: u64,
-    /// The finding that the thread has taken and whose outcome is not counted yet.
-    pub(super) delivering: Option<Taken>,
+    /// The findings that the thread has taken and whose outcome is not counted yet.
+    pub(super) delivering: Vec<Taken>,
     pub(super) is_closing: bool,
     /// The sink has failed since the queue was closed.
     has_failed_at_end: bool,
@@ -70,7 +72,8 @@ pub(super) struct Taken {
 /// The next step of the thread of a queue.
 #[derive(Debug)]
 pub(super) enum Next {
-    Deliver(Box<Entry>),
+    /// Deliver a finding, or a group of them.
+    Deliver(Vec<Entry>),
     /// Nothing is due: wait for a change, until a time at most.
     Wait(Option<Duration>),
     /// The queue is closed, and the sink receives nothing more.
@@ -78,19 +81,21 @@ pub(super) enum Next {
 }
 
 impl State {
-    /// Adds a finding, unless the ledger has it.
-    pub(super) fn push(&mut self, finding: Finding) {
+    /// Adds a finding, unless the ledger has it. A finding of a group waits for others.
+    pub(super) fn push(&mut self, finding: Finding, group: Option<Group>, now: Duration) {
         if self.stored.as_ref().is_some_and(|stored| stored.contains(&finding)) {
             return;
         }
         self.counts.received += 1;
+        let group =
+            group.map(|Group { key, wait }| Membership { key, due: now.saturating_add(wait) });
         let has_room = self.waiting.len() < self.capacity && !self.is_closing;
         if let Some(stored) = &mut self.stored {
             let is_stored = stored.add(&finding, has_room);
             self.counts.dropped += stored.take_dropped();
             if is_stored {
                 if stored.is_in_memory() {
-                    self.append(finding, true);
+                    self.append(finding, true, group);
                 }
                 self.store_late();
                 return;
@@ -102,19 +107,16 @@ impl State {
         }
         if !has_room {
             self.counts.dropped += 1;
-            let severities = self.waiting.iter().map(|entry| entry.finding.severity);
-            let least = severities.min();
-            if least.is_some_and(|least| finding.severity < least) {
+            let is_least = self.waiting.are_all_above(finding.severity);
+            if is_least && !self.waiting.is_empty() {
                 return;
             }
-            let is_least = |entry: &Entry| Some(entry.finding.severity) == least;
-            let oldest = self.waiting.iter().position(is_least);
-            let dropped = oldest.and_then(|idx| self.waiting.remove(idx));
+            let dropped = self.waiting.take_least_severe();
             if let (Some(dropped), Some(stored)) = (dropped, &mut self.stored) {
                 stored.give_up(dropped.finding.id);
             }
         }
-        self.append(finding, false);
+        self.append(finding, false, group);
         self.has_unstored |= self.stored.is_some();
     }
 
@@ -124,8 +126,8 @@ impl State {
             return;
         }
         let Some(stored) = &mut self.stored else { return };
-        let mut is_complete = self.delivering.is_none_or(|taken| taken.is_stored);
-        for entry in self.delayed.entries_mut().chain(&mut self.waiting) {
+        let mut is_complete = self.delivering.iter().all(|taken| taken.is_stored);
+        for entry in self.delayed.entries_mut().chain(self.waiting.entries_mut()) {
             entry.is_stored = entry.is_stored || stored.add_late(&entry.finding);
             is_complete &= entry.is_stored;
         }
@@ -137,16 +139,17 @@ impl State {
         self.stored.as_ref().is_none_or(|stored| !stored.is_failing()) && !self.has_unstored
     }
 
-    fn append(&mut self, finding: Finding, is_stored: bool) {
+    fn append(&mut self, finding: Finding, is_stored: bool, group: Option<Membership>) {
         let number = self.next_number;
         self.next_number += 1;
-        self.waiting.push_back(Entry {
+        self.waiting.add(Entry {
             finding,
             number,
             is_stored,
             n_attempts: 0,
             early_for: None,
             is_last: false,
+            group,
         });
     }
 
@@ -157,6 +160,10 @@ impl State {
         capacity: usize,
     ) -> Option<Box<dyn Sink>> {
         self.capacity = capacity.max(1);
+        self.waiting.set_max_group(sink.max_group());
+        for entry in self.delayed.entries_mut() {
+            entry.group = None;
+        }
         self.next_sink.replace(sink)
     }
 
@@ -165,7 +172,7 @@ impl State {
         self.next_sink.take()
     }
 
-    /// Takes the finding that is due.
+    /// Takes the finding that is due, with its group.
     pub(super) fn next(&mut self, now: Duration) -> Next {
         if self.is_closing {
             return self.last();
@@ -178,78 +185,100 @@ impl State {
         if now < self.paused_until {
             return Next::Wait(Some(self.paused_until));
         }
-        match self.delayed.take_due(now).or_else(|| self.first_waiting()) {
-            Some(entry) => self.deliver(entry),
-            None => Next::Wait(self.delayed.next_due()),
+        match self.delayed.take_due(now).or_else(|| self.first_waiting(now)) {
+            Some(entries) => self.deliver(entries),
+            None => {
+                let group_due = self.waiting.next_due(now);
+                Next::Wait(group_due.into_iter().chain(self.delayed.next_due()).min())
+            }
         }
     }
 
-    /// Removes the first waiting finding that follows no delayed finding with its fingerprint.
-    fn first_waiting(&mut self) -> Option<Entry> {
+    /// Removes the first waiting finding that is due and follows no delayed finding with its
+    /// fingerprint, and its group.
+    fn first_waiting(&mut self, now: Duration) -> Option<Vec<Entry>> {
         while self.delayed.len() < self.capacity {
-            let entry = self.pop()?;
-            let entry = self.delayed.add_behind(entry);
-            if entry.is_some() {
-                return entry;
+            let entry = self.pop(now)?;
+            if let Some(entry) = self.delayed.add_behind(entry) {
+                return Some(self.with_group(entry));
             }
         }
         None
     }
 
-    fn deliver(&mut self, entry: Entry) -> Next {
-        self.delivering = Some(Taken { is_stored: entry.is_stored });
-        Next::Deliver(Box::new(entry))
+    /// Removes the waiting findings of the group of a finding.
+    fn with_group(&mut self, first: Entry) -> Vec<Entry> {
+        let others = first.group.map_or_else(Vec::new, |group| self.waiting.take_others(group));
+        let mut entries = vec![first];
+        entries.extend(others.into_iter().filter_map(|entry| self.delayed.add_behind(entry)));
+        entries
+    }
+
+    fn deliver(&mut self, entries: Vec<Entry>) -> Next {
+        let taken = entries.iter().map(|entry| Taken { is_stored: entry.is_stored });
+        self.delivering = taken.collect();
+        Next::Deliver(entries)
     }
 
     /// Takes the next finding of a closed queue. Each finding gets one attempt; after a failure,
     /// only those that are not stored. The others are delivered after the next start.
     fn last(&mut self) -> Next {
-        let entry = match self.stored {
-            Some(_) if self.has_failed_at_end => self.take_unstored(),
-            Some(_) => self.first_waiting().or_else(|| self.take_unstored()),
-            None => self.delayed.take_first().or_else(|| self.pop()),
+        // No finding waits for others any longer.
+        const ALL: Duration = Duration::MAX;
+        let alone = |entry: Entry| vec![entry];
+        let entries = match self.stored {
+            Some(_) if self.has_failed_at_end => self.take_unstored().map(alone),
+            Some(_) => self.first_waiting(ALL).or_else(|| self.take_unstored().map(alone)),
+            None => match self.delayed.take_first() {
+                Some(entry) => Some(alone(entry)),
+                None => self.pop(ALL).map(|entry| self.with_group(entry)),
+            },
         };
-        entry.map_or(Next::End, |entry| self.deliver(Entry { is_last: true, ..entry }))
+        let Some(mut entries) = entries else { return Next::End };
+        for entry in &mut entries {
+            entry.is_last = true;
+        }
+        self.deliver(entries)
     }
 
     fn take_unstored(&mut self) -> Option<Entry> {
-        self.delayed.take_unstored().or_else(|| {
-            let idx = self.waiting.iter().position(|entry| !entry.is_stored)?;
-            self.waiting.remove(idx)
-        })
+        self.delayed.take_unstored().or_else(|| self.waiting.take_unstored())
     }
 
-    /// Removes the first waiting finding; loads stored ones first if there is none.
-    fn pop(&mut self) -> Option<Entry> {
+    /// Removes the first waiting finding that is due; loads stored ones first if none waits.
+    fn pop(&mut self, now: Duration) -> Option<Entry> {
         if self.waiting.is_empty()
             && let Some(stored) = &mut self.stored
         {
             let findings = stored.load(self.capacity);
             self.counts.dropped += stored.take_dropped();
             for finding in findings {
-                self.append(finding, true);
+                self.append(finding, true, None);
             }
         }
-        self.waiting.pop_front()
+        self.waiting.take_due(now)
     }
 
-    /// Records the outcome of an attempt. A finding that failed is delayed if the sink allows
-    /// another attempt.
+    /// Records the outcome of an attempt to deliver a finding, or a group of them. Findings that
+    /// failed are delayed if the sink allows another attempt. Those of a group that was refused
+    /// are delivered one by one.
     pub(super) fn settle(
         &mut self,
-        mut entry: Entry,
+        entries: Vec<Entry>,
         outcome: Result<(), Failure>,
         retry: Retry,
         now: Duration,
     ) -> Settled {
-        self.delivering = None;
+        self.delivering.clear();
         let mut settled = Settled::default();
         let failure = match outcome {
             Ok(()) => {
                 settled.is_changed = self.outages.record::<String>(Ok(()));
-                self.counts.delivered += 1;
-                if let Some(stored) = &mut self.stored {
-                    stored.accept(entry.finding.id);
+                for entry in entries {
+                    self.counts.delivered += 1;
+                    if let Some(stored) = &mut self.stored {
+                        stored.accept(entry.finding.id);
+                    }
                 }
                 self.store_late();
                 // The receiver works: nothing has to wait any longer.
@@ -259,67 +288,77 @@ impl State {
             }
             Err(failure) => failure,
         };
-        let is_last = entry.is_last;
+        // The findings of a group have the same attempts.
+        let [first, others @ ..] = &entries[..] else { return settled };
+        let (is_last, early_for, n_attempts) = (first.is_last, first.early_for, first.n_attempts);
         self.has_failed_at_end |= self.is_closing;
         let can_retry = failure.retry_after.is_some();
+        if !can_retry && !is_last && !others.is_empty() {
+            for entry in entries {
+                self.delayed.add(Entry { group: None, ..entry }, now);
+            }
+            return settled;
+        }
         let wait = match &failure.retry_after {
             _ if is_last => None,
             Some(RetryAfter::Postponed(wait)) => {
                 let due = now.saturating_add(*wait);
-                self.delayed.add(entry, due);
+                self.delay(entries, due);
                 self.paused_until = due;
                 return settled;
             }
-            Some(_) if entry.early_for.is_some() => {
-                let due = entry.early_for.unwrap_or(now);
+            Some(_) if early_for.is_some() => {
+                let due = early_for.unwrap_or(now);
                 settled.is_changed = self.outages.record(Err(&failure.text));
-                self.delayed.add(entry, due);
+                self.delay(entries, due);
                 self.paused_until = now.saturating_add(PAUSE).min(due);
                 return settled;
             }
-            _ if retry.max_attempts <= entry.n_attempts + 1 => None,
+            _ if retry.max_attempts <= n_attempts + 1 => None,
             None => None,
             Some(RetryAfter::Requested(wait)) => Some(((*wait).min(retry.max), true)),
             Some(RetryAfter::Backoff) => {
-                Some((backoff(retry, entry.n_attempts + 1, &entry.finding), false))
+                Some((backoff(retry, n_attempts + 1, &first.finding), false))
             }
         };
-        let text = failure.text;
-        settled.is_changed = self.outages.record(Err(&text));
-        entry.n_attempts += 1;
-        match wait {
-            Some((wait, is_requested)) => {
-                settled.wait = Some(wait);
-                let pause = if is_requested { wait } else { wait.min(PAUSE) };
-                self.delayed.add(entry, now.saturating_add(wait));
-                self.paused_until = now.saturating_add(pause);
-            }
-            // Delivered after the next start.
-            None if is_last && entry.is_stored => {
-                self.last_error = Some(text);
+        settled.is_changed = self.outages.record(Err(&failure.text));
+        if let Some((wait, is_requested)) = wait {
+            settled.wait = Some(wait);
+            let pause = if is_requested { wait } else { wait.min(PAUSE) };
+            let attempted = |entry: Entry| Entry { n_attempts: n_attempts + 1, ..entry };
+            self.delay(entries.into_iter().map(attempted), now.saturating_add(wait));
+            self.paused_until = now.saturating_add(pause);
+            return settled;
+        }
+        self.last_error = Some(failure.text);
+        for entry in entries {
+            if is_last && entry.is_stored {
+                // Delivered after the next start.
                 self.delayed.add(entry, now);
+                continue;
             }
-            None => {
-                self.counts.failed += 1;
-                self.last_error = Some(text);
-                settled.n_lost = Some(self.counts.lost());
-                settled.is_changed = true;
-                // The next process reads the session again, and tries again.
-                let is_final = !is_last || !can_retry;
-                if let Some(stored) = self.stored.as_mut().filter(|_| is_final) {
-                    stored.give_up(entry.finding.id);
-                }
-                self.store_late();
+            self.counts.failed += 1;
+            settled.n_lost = Some(self.counts.lost());
+            settled.is_changed = true;
+            // The next process reads the session again, and tries again.
+            let is_final = !is_last || !can_retry;
+            if let Some(stored) = self.stored.as_mut().filter(|_| is_final) {
+                stored.give_up(entry.finding.id);
             }
+            self.store_late();
         }
         settled
+    }
+
+    fn delay(&mut self, entries: impl IntoIterator<Item = Entry>, due: Duration) {
+        entries.into_iter().for_each(|entry| self.delayed.add(entry, due));
     }
 
     /// Returns whether every finding has its outcome.
     pub(super) fn is_empty(&self) -> bool {
         self.waiting.is_empty()
             && self.delayed.is_empty()
-            && self.delivering.is_none()
+            && self.delivering.is_empty()
             && self.stored.as_ref().is_none_or(Stored::is_in_memory)
     }
 
@@ -327,7 +366,7 @@ impl State {
     /// otherwise. `reason` is the error of the finding that is being delivered.
     pub(super) fn end(&mut self, reason: &str) {
         self.is_closing = true;
-        for entry in self.delayed.take_all().chain(self.waiting.drain(..)) {
+        for entry in self.delayed.take_all().chain(self.waiting.take_all()) {
             if entry.is_stored {
                 self.counts.pending += 1;
             } else {
@@ -337,7 +376,7 @@ impl State {
         if let Some(stored) = &mut self.stored {
             self.counts.pending += stored.take_unloaded();
         }
-        if let Some(taken) = self.delivering.take() {
+        for taken in mem::take(&mut self.delivering) {
             self.last_error = Some(reason.to_owned());
             if taken.is_stored {
                 self.counts.pending += 1;
@@ -359,40 +398,14 @@ pub(super) struct Settled {
     pub(super) is_changed: bool,
 }
 
-/// The outcomes of the findings that a queue received.
-///
-/// Once the queue is closed and empty, or abandoned, `received` is the sum of
-/// `delivered`, `dropped`, `failed` and `pending`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct QueueCounts {
-    /// Findings added to the queue, and those that its ledger had pending at the start.
-    pub received: u64,
-    /// Findings that the sink delivered.
-    pub delivered: u64,
-    /// Findings dropped before any attempt: the queue was full, closed or
-    /// abandoned.
-    pub dropped: u64,
-    /// Findings that the sink failed to deliver in all attempts.
-    pub failed: u64,
-    /// Findings of a closed queue that its ledger keeps for the next start.
-    pub pending: u64,
-}
-
-impl QueueCounts {
-    /// Returns the number of findings that were dropped or failed.
-    pub const fn lost(&self) -> u64 {
-        self.dropped + self.failed
-    }
-}
-
 impl Shared {
-    /// Creates the state of a queue of `capacity` findings (at least one).
-    pub(super) fn new(capacity: usize, stored: Option<Stored>) -> Self {
+    /// Creates the state of a queue of `capacity` findings (at least one), for a sink that
+    /// delivers up to `max_group` findings in one notification.
+    pub(super) fn new(capacity: usize, max_group: usize, stored: Option<Stored>) -> Self {
         let mut counts = QueueCounts::default();
         counts.received += stored.as_ref().map_or(0, Stored::n_unloaded);
         let state = State {
-            waiting: VecDeque::new(),
+            waiting: WaitingFindings::new(max_group),
             delayed: DelayedFindings::default(),
             capacity: capacity.max(1),
             next_sink: None,
@@ -400,7 +413,7 @@ impl Shared {
             has_unstored: false,
             paused_until: Duration::ZERO,
             next_number: 0,
-            delivering: None,
+            delivering: Vec::new(),
             is_closing: false,
             has_failed_at_end: false,
             is_abandoned: false,
@@ -423,55 +436,6 @@ impl Shared {
             on_change();
         }
     }
-}
-
-/// An attempt that failed.
-pub(super) struct Failure {
-    pub(super) text: String,
-    /// The wait before the next attempt: `None` if no attempt can succeed.
-    pub(super) retry_after: Option<RetryAfter>,
-}
-
-/// The wait before the next attempt.
-pub(super) enum RetryAfter {
-    Requested(Duration),
-    Backoff,
-    /// The attempt was no failure, and does not count.
-    Postponed(Duration),
-}
-
-impl From<SinkError> for Failure {
-    fn from(err: SinkError) -> Self {
-        let retry_after = match &err {
-            SinkError::Unavailable { retry_after, .. } => {
-                Some(retry_after.map_or(RetryAfter::Backoff, RetryAfter::Requested))
-            }
-            SinkError::Refused { .. } => None,
-            SinkError::Postponed { retry_after, .. } => Some(RetryAfter::Postponed(*retry_after)),
-        };
-        Self { text: error_chain(&err), retry_after }
-    }
-}
-
-impl Failure {
-    pub(super) fn panicked(payload: &(dyn Any + Send)) -> Self {
-        let text = match panic_message(payload) {
-            Some(message) => format!("the sink panicked: {message}"),
-            None => "the sink panicked".to_owned(),
-        };
-        Self { text, retry_after: None }
-    }
-}
-
-/// Returns the wait after an attempt: between zero and the longest one. The finding, the attempt
-/// and the process determine the wait, so that monitors do not retry at the same time.
-pub(super) fn backoff(retry: Retry, attempt: u32, finding: &Finding) -> Duration {
-    let longest = retry.longest_wait(attempt);
-    let hash = finding.id.and(Fingerprint::from(u64::from(attempt)));
-    let hash = hash.and(Fingerprint::from(u64::from(std::process::id())));
-    #[expect(clippy::cast_precision_loss, reason = "an approximate share is enough")]
-    let share = hash.get() as f64 / u64::MAX as f64;
-    Duration::try_from_secs_f64(longest.as_secs_f64() * share).unwrap_or(longest)
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 
 use proptest::prelude::*;
 
-use super::{Queue, QueueCounts, state::backoff};
+use super::{Queue, QueueCounts, failure::backoff};
 use crate::{Finding, Fingerprint, Retry, Severity, Sink, SinkError};
 
 const LONG: Duration = Duration::from_secs(60);

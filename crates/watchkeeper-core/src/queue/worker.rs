@@ -5,10 +5,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
 };
 
-use super::{
-    deliveries::Deliveries,
-    state::{Failure, TARGET},
-};
+use super::{delayed::Entry, deliveries::Deliveries, failure::Failure, state::TARGET};
 use crate::{Finding, Retry, Sink};
 
 /// The thread of a sink.
@@ -24,15 +21,15 @@ impl Worker {
     }
 
     pub(super) fn run(mut self) {
-        while let Some(entry) = self.deliveries.wait() {
+        while let Some(entries) = self.deliveries.wait() {
             let next_sink = self.deliveries.shared.lock().take_next_sink();
             if let Some(sink) = next_sink {
                 self.replace(sink);
             }
-            let outcome = self.attempt(&entry.finding);
+            let outcome = self.attempt(&entries);
             let retry =
                 catch_unwind(AssertUnwindSafe(|| self.sink.retry())).unwrap_or(Retry::NEVER);
-            self.deliveries.settle(entry, outcome, retry);
+            self.deliveries.settle(entries, outcome, retry);
         }
         let Self { sink, deliveries, .. } = self;
         let _ = catch_unwind(AssertUnwindSafe(|| drop(sink)));
@@ -45,14 +42,18 @@ impl Worker {
         let _ = catch_unwind(AssertUnwindSafe(|| drop(replaced)));
     }
 
-    fn attempt(&mut self, finding: &Finding) -> Result<(), Failure> {
+    fn attempt(&mut self, entries: &[Entry]) -> Result<(), Failure> {
         let attempt = AssertUnwindSafe(|| {
             if !self.is_open {
                 self.sink.open()?;
                 self.is_open = true;
                 tracing::debug!(target: TARGET, sink = self.deliveries.name, "opened the sink");
             }
-            self.sink.deliver(finding)
+            if let [entry] = entries {
+                return self.sink.deliver(&entry.finding);
+            }
+            let findings: Vec<&Finding> = entries.iter().map(|entry| &entry.finding).collect();
+            self.sink.deliver_group(&findings)
         });
         match catch_unwind(attempt) {
             Ok(outcome) => outcome.map_err(Failure::from),

@@ -1,5 +1,6 @@
 use jiff::SignedDuration;
 
+use super::grouping::Grouping;
 use crate::{Finding, Matcher, Period, Silences, Status, silences::Silence};
 
 /// A rule that sends matching findings to sinks.
@@ -18,6 +19,8 @@ pub struct Route {
     /// The time for which a finding is open and matches before the route sends it. The route
     /// sends nothing of an episode that ends earlier.
     pub open_for: Option<Period>,
+    /// The grouping of findings in notifications, by sinks that can deliver several in one.
+    pub grouping: Option<Grouping>,
     /// Sends the resolved finding too, if the route has sent the open one.
     pub send_resolved: bool,
     /// Sends only findings that match no route without `fallback`.
@@ -35,6 +38,7 @@ impl Route {
             sinks,
             cooldown: None,
             open_for: None,
+            grouping: None,
             send_resolved: false,
             is_fallback: false,
         }

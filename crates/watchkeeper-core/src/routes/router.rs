@@ -7,7 +7,7 @@ use super::{
     route::{Route, Routes},
     waiting::{Due, Waiting},
 };
-use crate::{Finding, Fingerprint, Period, Silences, Status};
+use crate::{Finding, Fingerprint, Period, Silences, Status, queue::Group};
 
 /// The number of remembered deliveries from which older ones are forgotten.
 const MAX_REMEMBERED: usize = 1 << 15;
@@ -38,9 +38,27 @@ pub struct Router {
 pub struct Routed {
     /// The finding.
     pub finding: Finding,
-    /// The indexes of the sinks, each with the number of repeats that cooldowns have suppressed
-    /// since the sink received the finding.
-    pub sinks: BTreeMap<usize, u32>,
+    /// The indexes of the sinks.
+    pub sinks: BTreeMap<usize, Sending>,
+}
+
+/// The way in which a finding is sent to a sink.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Sending {
+    /// The number of repeats that cooldowns have suppressed since the sink received the finding.
+    pub n_suppressed: u32,
+    /// The group of the finding; `None` if a route sends it alone.
+    pub(crate) group: Option<Group>,
+}
+
+impl Sending {
+    /// Joins the ways in which two routes send a finding to one sink.
+    fn and(self, other: Self) -> Self {
+        let groups = self.group.zip(other.group);
+        let group = groups.map(|(one, two)| if two.wait < one.wait { two } else { one });
+        Self { n_suppressed: self.n_suppressed.max(other.n_suppressed), group }
+    }
 }
 
 impl Router {
@@ -127,8 +145,8 @@ impl Router {
     }
 
     /// Returns the sinks that receive a finding at once.
-    fn sinks(&mut self, finding: &Finding) -> BTreeMap<usize, u32> {
-        let mut chosen = BTreeMap::new();
+    fn sinks(&mut self, finding: &Finding) -> BTreeMap<usize, Sending> {
+        let mut chosen: BTreeMap<usize, Sending> = BTreeMap::new();
         let is_silenced = self.silences.matching(finding, finding.at).is_some();
         self.n_silenced += u64::from(is_silenced && finding.status == Status::Open);
         if is_silenced && finding.status == Status::Open {
@@ -145,9 +163,10 @@ impl Router {
             has_match |= !route.is_fallback && route.accepts(finding);
             match route.decide(route_idx, finding, &mut self.sent) {
                 Decision::Send { n_suppressed } => {
+                    let sending = route.sending(route_idx, finding, n_suppressed);
                     for sink_idx in sinks {
-                        let n: &mut u32 = chosen.entry(*sink_idx).or_default();
-                        *n = n_suppressed.max(*n);
+                        let chosen = chosen.entry(*sink_idx);
+                        chosen.and_modify(|it| *it = it.and(sending)).or_insert(sending);
                     }
                 }
                 Decision::Wait { until } => self.waiting.add(route_idx, finding, until),
@@ -173,8 +192,9 @@ impl Router {
         match route.decide_open((route_idx, finding.fingerprint), &finding, &mut self.sent) {
             Decision::Send { n_suppressed } => {
                 self.waiting.add_received(finding.fingerprint, sinks.iter().copied());
-                let sinks: BTreeMap<usize, u32> =
-                    sinks.into_iter().map(|sink_idx| (sink_idx, n_suppressed)).collect();
+                let sending = route.sending(route_idx, &finding, n_suppressed);
+                let sinks: BTreeMap<usize, Sending> =
+                    sinks.into_iter().map(|sink_idx| (sink_idx, sending)).collect();
                 (!sinks.is_empty()).then_some(Routed { finding, sinks })
             }
             Decision::Suppress => {
@@ -236,6 +256,14 @@ impl Route {
                 Decision::Send { n_suppressed: last.n_suppressed }
             }
         }
+    }
+
+    fn sending(&self, route_idx: usize, finding: &Finding, n_suppressed: u32) -> Sending {
+        let group = self.grouping.as_ref().map(|grouping| Group {
+            key: Fingerprint::from(route_idx as u64).and(grouping.key(finding)),
+            wait: grouping.wait.unsigned(),
+        });
+        Sending { n_suppressed, group }
     }
 
     /// Decides about an open finding that has not to wait.

@@ -3,7 +3,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use jiff::{SignedDuration, Timestamp};
 use proptest::{collection::vec, prelude::*};
 
-use super::{Route, Router, memory::Memory};
+use super::{Grouping, Route, Router, memory::Memory};
 use crate::{
     Finding, Fingerprint, Glob, Matcher, Period, Severity, Silences, Status,
     matcher::SeverityMatch, silences::Silence,
@@ -103,7 +103,8 @@ fn the_next_finding_has_the_number_of_suppressed_repeats() {
     let mut router = Router::new(vec![with(true, &["0"]), with(false, &["1"]), all], &ids(3));
     let mut check = |secs, severity, status| -> Vec<(usize, u32)> {
         let routed = router.route(&finding(secs, 1, severity, status));
-        routed.into_iter().flat_map(|routed| routed.sinks).collect()
+        let sinks = routed.into_iter().flat_map(|routed| routed.sinks);
+        sinks.map(|(sink_idx, sending)| (sink_idx, sending.n_suppressed)).collect()
     };
     let (low, high, open) = (Severity::Low, Severity::High, Status::Open);
     assert_eq!(check(0, low, open), [(0, 0), (1, 0), (2, 0)]);
@@ -300,6 +301,34 @@ fn findings_are_sent_early_rather_than_forgotten() {
     assert_eq!(n_sent, 20_000 - (1 << 14));
     let end = Timestamp::UNIX_EPOCH + SignedDuration::from_secs(60);
     assert_eq!(router.advance(end).len(), 1 << 14);
+}
+
+#[test]
+fn findings_that_agree_in_the_fields_of_a_route_are_one_group() {
+    let grouped = |wait, by: &[&str]| {
+        let mut grouping = Grouping::new(Period::from_secs(wait));
+        grouping.by = by.iter().map(|name| name.parse().unwrap()).collect();
+        Route { grouping: Some(grouping), ..route(Matcher::default(), &["0"]) }
+    };
+    let group = |router: &mut Router, detector: &str, team: &str| {
+        let mut finding = finding(0, 1, Severity::High, Status::Open);
+        finding.detector = detector.into();
+        finding.labels = Arc::new(BTreeMap::from([("team".to_owned(), team.to_owned())]));
+        router.route(&finding)[0].sinks[&0].group
+    };
+    let mut router = Router::new(vec![grouped(10, &["detector", "label:team"])], &ids(1));
+    let first = group(&mut router, "a", "x");
+    assert_eq!(first.map(|it| it.wait.as_secs()), Some(10));
+    assert_eq!(group(&mut router, "a", "x"), first);
+    assert_ne!(group(&mut router, "b", "x"), first);
+    assert_ne!(group(&mut router, "a", "y"), first);
+    // A second route to the same sink: the shorter wait, or none.
+    let mut router = Router::new(vec![grouped(10, &[]), grouped(5, &[])], &ids(1));
+    let shorter = group(&mut router, "a", "x");
+    assert_eq!(shorter.map(|it| it.wait.as_secs()), Some(5));
+    let at_once = route(Matcher::default(), &["0"]);
+    let mut router = Router::new(vec![grouped(10, &[]), at_once], &ids(1));
+    assert_eq!(group(&mut router, "a", "x"), None);
 }
 
 /// Decides by searching all findings that the route has sent.

@@ -41,7 +41,7 @@ sinks = []
     9 | cooldwn = '5m'
       | ^^^^^^^
       |
-      = note: expected one of `cooldown`, `fallback`, `for`, `match`, `name`, `send_resolved`, `sinks`
+      = note: expected one of `cooldown`, `fallback`, `for`, `group_by`, `group_wait`, `match`, `name`, `send_resolved`, `sinks`
     help: there is one with a similar name
       |
     9 | cooldown = '5m'
@@ -172,6 +172,74 @@ team = 'a'
        |
        = note: expected one of `agent`, `class`, `detector`, `kind`, `session`, `severity`, `source`, `status`
        = note: to match a label, write `"label:NAME" = "value"`
+    "#);
+}
+
+#[test]
+fn invalid_groups() {
+    assert_snapshot!(check("
+[sinks.hook]
+url = 'https://x'
+[[routes]]
+sinks = ['hook']
+group_by = ['detector']
+[[routes]]
+sinks = ['hook']
+group_wait = '10s'
+group_by = ['detectors', 'label:', 7]
+[[routes]]
+sinks = ['hook']
+group_wait = '10s'
+group_by = 'detector'
+"), @r#"
+    error: `group_by` needs `group_wait`
+     --> policy.toml:6:1
+      |
+    6 | group_by = ['detector']
+      | ^^^^^^^^
+      |
+      = note: `group_wait = "10s"` is the time in which findings are collected
+
+    error: `detectors` is no field of findings
+      --> policy.toml:10:13
+       |
+    10 | group_by = ['detectors', 'label:', 7]
+       |             ^^^^^^^^^^^
+       |
+       = note: expected one of `agent`, `class`, `detector`, `kind`, `session`, `severity`, `source` or `label:NAME`
+    help: there is one with a similar name
+       |
+    10 - group_by = ['detectors', 'label:', 7]
+    10 + group_by = ["detector", 'label:', 7]
+       |
+
+    error: `label:` is no field of findings
+      --> policy.toml:10:26
+       |
+    10 | group_by = ['detectors', 'label:', 7]
+       |                          ^^^^^^^^
+       |
+       = note: expected one of `agent`, `class`, `detector`, `kind`, `session`, `severity`, `source` or `label:NAME`
+
+    error: expected a string, found the number `7`
+      --> policy.toml:10:36
+       |
+    10 | group_by = ['detectors', 'label:', 7]
+       |                                    ^
+       |
+    help: add quotes
+       |
+    10 - group_by = ['detectors', 'label:', 7]
+    10 + group_by = ['detectors', 'label:', "7"]
+       |
+
+    error: `group_by` is not a list
+      --> policy.toml:14:12
+       |
+    14 | group_by = 'detector'
+       |            ^^^^^^^^^^
+       |
+       = note: write a list: `group_by = ["detector"]`
     "#);
 }
 

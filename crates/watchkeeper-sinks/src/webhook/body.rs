@@ -34,13 +34,22 @@ pub(super) enum Body {
 
 /// The body that Standard Webhooks recommends.
 #[derive(Serialize)]
-struct Standard<'a> {
+struct Standard<D> {
     #[serde(rename = "type")]
-    event_type: &'a str,
+    event_type: &'static str,
     /// `None` for a session without times.
     timestamp: Option<Timestamp>,
-    data: &'a Finding,
+    data: D,
 }
+
+/// The data of several findings.
+#[derive(Serialize)]
+struct FindingGroup<'a> {
+    findings: Vec<Standard<&'a Finding>>,
+}
+
+/// The largest number of findings in one request: the lists that chat services show are short.
+const MAX_GROUP: usize = 20;
 
 impl Body {
     /// Returns `None` if a secret is unknown.
@@ -85,15 +94,20 @@ impl Body {
         }
     }
 
-    /// Returns the body of the request for a finding, as one line.
-    pub(super) fn render(&self, finding: &Finding, update: Update) -> Result<String, SinkError> {
+    /// Returns the largest number of findings that a request contains.
+    pub(super) const fn max_group(&self) -> usize {
+        match self {
+            Self::Standard | Self::Slack | Self::Discord | Self::Teams => MAX_GROUP,
+            Self::Pagerduty { .. } | Self::Cloudevents | Self::Template(_) => 1,
+        }
+    }
+
+    /// Returns the body of the request for findings, as one line.
+    pub(super) fn render(&self, updates: &[(&Finding, Update)]) -> Result<String, SinkError> {
+        let [(finding, update)] = *updates else { return self.render_group(updates) };
         let summary = || Summary::new(finding, update);
         Ok(match self {
-            Self::Standard => json_line(&Standard {
-                event_type: update.event_type(),
-                timestamp: known_time(finding.at),
-                data: finding,
-            }),
+            Self::Standard => json_line(&standard(finding, update)),
             Self::Slack => json_line(&slack::body(&summary())),
             Self::Discord => json_line(&discord::body(&summary())),
             Self::Teams => json_line(&teams::body(&summary())),
@@ -109,6 +123,30 @@ impl Body {
             }
         })
     }
+
+    fn render_group(&self, updates: &[(&Finding, Update)]) -> Result<String, SinkError> {
+        let summary = || Summary::of_group(updates);
+        Ok(match self {
+            Self::Standard => {
+                let findings: Vec<_> =
+                    updates.iter().map(|(finding, update)| standard(finding, *update)).collect();
+                let timestamp = findings.iter().filter_map(|finding| finding.timestamp).max();
+                let data = FindingGroup { findings };
+                json_line(&Standard { event_type: "finding.group", timestamp, data })
+            }
+            Self::Slack => json_line(&slack::body(&summary())),
+            Self::Discord => json_line(&discord::body(&summary())),
+            Self::Teams => json_line(&teams::body(&summary())),
+            Self::Pagerduty { .. } | Self::Cloudevents | Self::Template(_) => {
+                return Err(SinkError::refused("the format has one finding in each request"));
+            }
+        })
+    }
+}
+
+fn standard(finding: &Finding, update: Update) -> Standard<&Finding> {
+    let timestamp = known_time(finding.at);
+    Standard { event_type: update.event_type(), timestamp, data: finding }
 }
 
 #[cfg(test)]

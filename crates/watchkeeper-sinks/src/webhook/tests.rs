@@ -612,3 +612,21 @@ fn posts_nothing_if_a_secret_is_unknown() {
     let error = mistake::<Webhook>("url = { secret = 'ops_url' }\nsign = 'short'");
     assert_snapshot!(error, @"invalid value for `sign`: must be `whsec_` followed by 24 to 64 bytes in base64");
 }
+
+#[test]
+fn a_group_is_one_request_whose_id_does_not_change() {
+    let receiver = Receiver::new([response("503 Unavailable", ""), response("200 OK", "")]);
+    let mut sink = sink(&receiver.url, "");
+    let mut other = finding();
+    other.id = Fingerprint::from(7);
+    let first = finding();
+    let findings = [&first, &other];
+    assert_eq!(sink.max_group(), 20);
+    assert!(matches!(sink.deliver_group(&findings), Err(SinkError::Unavailable { .. })));
+    sink.deliver_group(&findings).unwrap();
+    let requests = receiver.requests();
+    let ids = [0, 1].map(|n: usize| header(&requests[n], "webhook-id").unwrap());
+    assert_eq!(ids[0], ids[1]);
+    assert_ne!(ids[0], first.id.to_string());
+    assert!(requests[0].contains(r#"{"type":"finding.group""#), "{}", requests[0]);
+}

@@ -54,6 +54,21 @@ impl OpenConditions {
         }
     }
 
+    /// Returns the news that each finding of a request brings.
+    pub(super) fn updates_of<'f>(&self, findings: &[&'f Finding]) -> Vec<(&'f Finding, Update)> {
+        let update = |(idx, finding): (usize, &&'f Finding)| {
+            let is_same = |earlier: &&&Finding| earlier.fingerprint == finding.fingerprint;
+            let earlier = findings[..idx].iter().rfind(is_same).map(|earlier| earlier.status);
+            let update = match (earlier, finding.status) {
+                (Some(Status::Open), Status::Open) => Update::Escalated,
+                (Some(Status::Resolved), Status::Open) => Update::Opened,
+                _ => self.update_of(finding),
+            };
+            (*finding, update)
+        };
+        findings.iter().enumerate().map(update).collect()
+    }
+
     /// Records that the receiver accepted a finding.
     pub(super) fn record(&mut self, finding: &Finding) {
         let is_same = |condition: &Condition| condition.fingerprint == finding.fingerprint;
@@ -101,6 +116,19 @@ mod tests {
         assert_eq!(conditions.update_of(&end), Update::Resolved);
         conditions.record(&end);
         assert_eq!(conditions.update_of(&open(5, 7)), Update::Opened);
+    }
+
+    #[test]
+    fn the_findings_of_a_request_follow_each_other() {
+        let (first, second, other) = (open(1, 7), open(2, 7), open(3, 8));
+        let mut end = open(4, 7);
+        end.status = Status::Resolved;
+        let again = open(5, 7);
+        let updates =
+            OpenConditions::default().updates_of(&[&first, &second, &other, &end, &again]);
+        let updates: Vec<Update> = updates.into_iter().map(|(_, update)| update).collect();
+        let [opened, resolved] = [Update::Opened, Update::Resolved];
+        assert_eq!(updates, [opened, Update::Escalated, opened, resolved, opened]);
     }
 
     #[test]

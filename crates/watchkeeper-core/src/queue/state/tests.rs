@@ -10,11 +10,8 @@ use std::{
 use jiff::Timestamp;
 use proptest::{collection::vec, prelude::*};
 
-use super::{Entry, Failure, Next, PAUSE, RetryAfter, Shared, State};
-use crate::{
-    Finding, Fingerprint, Retry, Severity, ledger::Ledger, queue::QueueCounts,
-    queue::stored::Stored,
-};
+use super::{Entry, Failure, Group, Next, PAUSE, QueueCounts, RetryAfter, Shared, State};
+use crate::{Finding, Fingerprint, Retry, Severity, ledger::Ledger, queue::stored::Stored};
 
 /// A ledger in memory, which outlives its queue. It may be full.
 #[derive(Clone, Default)]
@@ -95,9 +92,11 @@ impl Ledger for TestLedger {
     }
 }
 
+const MAX_GROUP: usize = 3;
+
 fn state(capacity: usize, ledger: Option<&TestLedger>) -> State {
     let stored = ledger.map(|ledger| Stored::new(Box::new(ledger.clone())));
-    Shared::new(capacity, stored).state.into_inner().unwrap()
+    Shared::new(capacity, MAX_GROUP, stored).state.into_inner().unwrap()
 }
 
 /// Makes a finding. Those of one subject are steps of one episode.
@@ -128,9 +127,9 @@ fn asks_to_wait(wait: Duration) -> Failure {
 }
 
 #[track_caller]
-fn take(state: &mut State, now: Duration) -> Entry {
+fn take(state: &mut State, now: Duration) -> Vec<Entry> {
     match state.next(now) {
-        Next::Deliver(entry) => *entry,
+        Next::Deliver(entries) => entries,
         other => panic!("no finding is due: {other:?}"),
     }
 }
@@ -138,17 +137,29 @@ fn take(state: &mut State, now: Duration) -> Entry {
 /// Takes a finding that is due, and lets the sink accept it. Returns its id.
 #[track_caller]
 fn accept(state: &mut State, now: Duration) -> u64 {
-    let entry = take(state, now);
-    let id = entry.finding.id.get();
-    state.settle(entry, Ok(()), RETRY, now);
+    let [id] = accept_group(state, now)[..] else { panic!("more than one finding is due") };
     id
+}
+
+/// Takes the findings that are due together, and lets the sink accept them. Returns their ids.
+#[track_caller]
+fn accept_group(state: &mut State, now: Duration) -> Vec<u64> {
+    let entries = take(state, now);
+    let ids = entries.iter().map(|entry| entry.finding.id.get()).collect();
+    state.settle(entries, Ok(()), RETRY, now);
+    ids
+}
+
+/// Adds a finding of a group that waits for ten seconds.
+fn push_grouped(state: &mut State, finding: Finding, key: u64, now: Duration) {
+    state.push(finding, Some(Group { key: Fingerprint::from(key), wait: secs(10) }), now);
 }
 
 /// Takes a finding that is due, and lets the sink fail.
 #[track_caller]
 fn fail(state: &mut State, now: Duration) {
-    let entry = take(state, now);
-    state.settle(entry, Err(down()), RETRY, now);
+    let entries = take(state, now);
+    state.settle(entries, Err(down()), RETRY, now);
 }
 
 #[track_caller]
@@ -161,10 +172,10 @@ fn wait(state: &mut State, now: Duration) -> Duration {
 
 /// Lets time pass until a finding is due. Returns the time, and the finding.
 #[track_caller]
-fn next_attempt(state: &mut State, mut now: Duration) -> (Duration, Entry) {
+fn next_attempt(state: &mut State, mut now: Duration) -> (Duration, Vec<Entry>) {
     loop {
         match state.next(now) {
-            Next::Deliver(entry) => return (now, *entry),
+            Next::Deliver(entries) => return (now, entries),
             Next::Wait(Some(until)) => now = until,
             other => panic!("nothing will be due: {other:?}"),
         }
@@ -174,13 +185,13 @@ fn next_attempt(state: &mut State, mut now: Duration) -> (Duration, Entry) {
 #[test]
 fn attempts_follow_the_schedule() {
     let mut state = state(8, None);
-    state.push(finding(1, 1));
+    state.push(finding(1, 1), None, Duration::ZERO);
     let mut last = Duration::ZERO;
     for longest in [0, 5, 300, 1_800] {
-        let (now, entry) = next_attempt(&mut state, last);
+        let (now, entries) = next_attempt(&mut state, last);
         assert!(now <= last + secs(longest), "{now:?} after {last:?}");
         assert_eq!(state.counts.failed, 0);
-        state.settle(entry, Err(down()), RETRY, now);
+        state.settle(entries, Err(down()), RETRY, now);
         last = now;
     }
     assert_eq!((state.counts.failed, state.is_empty()), (1, true));
@@ -189,10 +200,10 @@ fn attempts_follow_the_schedule() {
 #[test]
 fn a_requested_wait_holds_all_findings() {
     let mut state = state(8, None);
-    state.push(finding(1, 1));
-    state.push(finding(2, 2));
-    let entry = take(&mut state, Duration::ZERO);
-    state.settle(entry, Err(asks_to_wait(secs(60))), RETRY, Duration::ZERO);
+    state.push(finding(1, 1), None, Duration::ZERO);
+    state.push(finding(2, 2), None, Duration::ZERO);
+    let entries = take(&mut state, Duration::ZERO);
+    state.settle(entries, Err(asks_to_wait(secs(60))), RETRY, Duration::ZERO);
     assert_eq!(wait(&mut state, secs(59)), secs(60));
     assert_eq!(accept(&mut state, secs(60)), 1);
     assert_eq!(accept(&mut state, secs(60)), 2);
@@ -201,9 +212,9 @@ fn a_requested_wait_holds_all_findings() {
 #[test]
 fn others_are_delivered_while_a_finding_waits_and_the_steps_of_an_episode_keep_their_order() {
     let mut state = state(8, None);
-    state.push(finding(1, 1));
-    state.push(finding(2, 1));
-    state.push(finding(3, 3));
+    state.push(finding(1, 1), None, Duration::ZERO);
+    state.push(finding(2, 1), None, Duration::ZERO);
+    state.push(finding(3, 3), None, Duration::ZERO);
     fail(&mut state, Duration::ZERO);
     // The first attempt after a failure is the earlier one of the pause and the retry.
     let now = wait(&mut state, Duration::ZERO);
@@ -218,13 +229,13 @@ fn others_are_delivered_while_a_finding_waits_and_the_steps_of_an_episode_keep_t
 #[test]
 fn waits_while_the_first_step_of_an_episode_waits() {
     let mut state = state(8, None);
-    state.push(finding(1, 1));
-    state.push(finding(2, 1));
+    state.push(finding(1, 1), None, Duration::ZERO);
+    state.push(finding(2, 1), None, Duration::ZERO);
     let mut now = Duration::ZERO;
     for _ in 0..2 {
-        let (at, entry) = next_attempt(&mut state, now);
-        assert_eq!(entry.finding.id, Fingerprint::from(1));
-        state.settle(entry, Err(down()), RETRY, at);
+        let (at, entries) = next_attempt(&mut state, now);
+        assert_eq!(entries[0].finding.id, Fingerprint::from(1));
+        state.settle(entries, Err(down()), RETRY, at);
         now = at;
     }
     let now = wait(&mut state, now);
@@ -234,17 +245,17 @@ fn waits_while_the_first_step_of_an_episode_waits() {
 #[test]
 fn a_finding_that_always_fails_keeps_to_its_schedule() {
     let mut state = state(8, None);
-    state.push(finding(0, 0));
+    state.push(finding(0, 0), None, Duration::ZERO);
     fail(&mut state, Duration::ZERO);
     // Others are accepted, and each time there is one additional attempt.
     let mut now = Duration::ZERO;
     for id in 1..100 {
-        state.push(finding(id, id));
-        let (at, entry) = next_attempt(&mut state, now);
+        state.push(finding(id, id), None, Duration::ZERO);
+        let (at, entries) = next_attempt(&mut state, now);
         now = at;
-        let is_first = entry.finding.id == Fingerprint::from(0);
+        let is_first = entries[0].finding.id == Fingerprint::from(0);
         let outcome = if is_first { Err(down()) } else { Ok(()) };
-        state.settle(entry, outcome, RETRY, now);
+        state.settle(entries, outcome, RETRY, now);
     }
     assert!(now <= secs(60), "{now:?}");
     assert_eq!(state.counts.failed, 0);
@@ -253,15 +264,15 @@ fn a_finding_that_always_fails_keeps_to_its_schedule() {
 #[test]
 fn after_a_success_all_findings_are_due() {
     let mut state = state(8, None);
-    (1..=3).for_each(|id| state.push(finding(id, id)));
+    (1..=3).for_each(|id| state.push(finding(id, id), None, Duration::ZERO));
     let mut now = Duration::ZERO;
     for _ in 0..6 {
-        let (at, entry) = next_attempt(&mut state, now);
-        state.settle(entry, Err(down()), RETRY, at);
+        let (at, entries) = next_attempt(&mut state, now);
+        state.settle(entries, Err(down()), RETRY, at);
         now = at;
     }
-    let (now, entry) = next_attempt(&mut state, now);
-    state.settle(entry, Ok(()), RETRY, now);
+    let (now, entries) = next_attempt(&mut state, now);
+    state.settle(entries, Ok(()), RETRY, now);
     accept(&mut state, now);
     accept(&mut state, now);
     assert!(state.is_empty());
@@ -271,7 +282,7 @@ fn after_a_success_all_findings_are_due() {
 fn findings_beyond_the_capacity_wait_in_the_ledger_in_order() {
     let ledger = TestLedger::default();
     let mut state = state(2, Some(&ledger));
-    (0..7).for_each(|id| state.push(finding(id, id)));
+    (0..7).for_each(|id| state.push(finding(id, id), None, Duration::ZERO));
     assert_eq!(state.waiting.len(), 2);
     let order: Vec<u64> = (0..7).map(|_| accept(&mut state, Duration::ZERO)).collect();
     assert_eq!(order, (0..7).collect::<Vec<_>>());
@@ -284,7 +295,7 @@ fn findings_beyond_the_capacity_wait_in_the_ledger_in_order() {
 fn a_restart_delivers_what_has_no_outcome_and_nothing_else() {
     let ledger = TestLedger::default();
     let mut first = state(2, Some(&ledger));
-    (0..5).for_each(|id| first.push(finding(id, id)));
+    (0..5).for_each(|id| first.push(finding(id, id), None, Duration::ZERO));
     accept(&mut first, Duration::ZERO);
     take(&mut first, Duration::ZERO);
     first.end("killed");
@@ -292,7 +303,7 @@ fn a_restart_delivers_what_has_no_outcome_and_nothing_else() {
     assert_eq!(first.counts, counts);
 
     let mut second = state(2, Some(&ledger));
-    (0..6).for_each(|id| second.push(finding(id, id)));
+    (0..6).for_each(|id| second.push(finding(id, id), None, Duration::ZERO));
     let order: Vec<u64> = (1..6).map(|_| accept(&mut second, Duration::ZERO)).collect();
     assert_eq!(order, [1, 2, 3, 4, 5]);
     assert!(second.is_empty());
@@ -302,12 +313,12 @@ fn a_restart_delivers_what_has_no_outcome_and_nothing_else() {
 fn a_closed_queue_leaves_stored_findings_to_the_next_start_after_a_failure() {
     let ledger = TestLedger::default();
     let mut state = state(8, Some(&ledger));
-    (0..4).for_each(|id| state.push(finding(id, id)));
+    (0..4).for_each(|id| state.push(finding(id, id), None, Duration::ZERO));
     state.is_closing = true;
     accept(&mut state, Duration::ZERO);
     fail(&mut state, Duration::ZERO);
     assert!(matches!(state.next(Duration::ZERO), Next::End));
-    state.push(finding(9, 9));
+    state.push(finding(9, 9), None, Duration::ZERO);
     state.end("closed");
     let counts = QueueCounts { received: 5, delivered: 1, pending: 4, ..QueueCounts::default() };
     assert_eq!(state.counts, counts);
@@ -319,13 +330,13 @@ fn a_full_disk_keeps_findings_in_memory_and_stores_them_later() {
     let ledger = TestLedger::default();
     let mut first = state(8, Some(&ledger));
     ledger.with(|ledger| ledger.is_full = true);
-    first.push(finding(1, 1));
-    first.push(finding(2, 2));
+    first.push(finding(1, 1), None, Duration::ZERO);
+    first.push(finding(2, 2), None, Duration::ZERO);
     assert!(first.stored.as_ref().unwrap().is_failing());
     assert_eq!(accept(&mut first, Duration::ZERO), 1);
     ledger.with(|ledger| ledger.is_full = false);
     assert!(!first.is_stored());
-    first.push(finding(3, 3));
+    first.push(finding(3, 3), None, Duration::ZERO);
     assert!(first.is_stored());
     first.end("killed");
     let counts = QueueCounts { received: 3, delivered: 1, pending: 2, ..QueueCounts::default() };
@@ -342,13 +353,13 @@ fn a_finding_that_could_not_be_stored_is_not_given_up_at_the_end() {
     let ledger = TestLedger::default();
     let mut state = state(8, Some(&ledger));
     ledger.with(|ledger| ledger.is_full = true);
-    state.push(finding(1, 1));
-    state.push(finding(2, 2));
+    state.push(finding(1, 1), None, Duration::ZERO);
+    state.push(finding(2, 2), None, Duration::ZERO);
     state.is_closing = true;
     fail(&mut state, Duration::ZERO);
-    let entry = take(&mut state, Duration::ZERO);
+    let entries = take(&mut state, Duration::ZERO);
     let refused = Failure { text: "no".to_owned(), retry_after: None };
-    state.settle(entry, Err(refused), RETRY, Duration::ZERO);
+    state.settle(entries, Err(refused), RETRY, Duration::ZERO);
     assert!(matches!(state.next(Duration::ZERO), Next::End));
     assert_eq!(state.counts.lost(), 2);
     // The next process reads its session again.
@@ -356,11 +367,97 @@ fn a_finding_that_could_not_be_stored_is_not_given_up_at_the_end() {
     assert!(ledger.contains(&finding(2, 2)));
 }
 
+#[test]
+fn findings_of_a_group_are_delivered_together_after_the_wait_of_the_first() {
+    let mut state = state(8, None);
+    push_grouped(&mut state, finding(1, 1), 7, secs(0));
+    push_grouped(&mut state, finding(2, 2), 8, secs(1));
+    push_grouped(&mut state, finding(3, 3), 7, secs(9));
+    assert_eq!(wait(&mut state, secs(9)), secs(10));
+    assert_eq!(accept_group(&mut state, secs(10)), [1, 3]);
+    push_grouped(&mut state, finding(4, 4), 7, secs(10));
+    assert_eq!(accept_group(&mut state, secs(11)), [2]);
+    assert_eq!(wait(&mut state, secs(11)), secs(20));
+    assert_eq!(accept_group(&mut state, secs(20)), [4]);
+}
+
+#[test]
+fn a_full_group_does_not_wait() {
+    let mut state = state(8, None);
+    (1..=4).for_each(|id| push_grouped(&mut state, finding(id, id), 7, secs(0)));
+    assert_eq!(accept_group(&mut state, secs(0)), [1, 2, 3]);
+    assert_eq!(wait(&mut state, secs(0)), secs(10));
+}
+
+#[test]
+fn a_finding_that_does_not_wait_follows_the_group_with_the_start_of_its_episode() {
+    let mut state = state(8, None);
+    push_grouped(&mut state, finding(1, 1), 7, secs(0));
+    push_grouped(&mut state, finding(2, 2), 7, secs(0));
+    state.push(finding(3, 1), None, secs(1));
+    assert_eq!(accept_group(&mut state, secs(1)), [1, 2]);
+    assert_eq!(accept_group(&mut state, secs(1)), [3]);
+}
+
+#[test]
+fn a_group_that_failed_is_attempted_again_with_the_same_findings() {
+    let mut state = state(8, None);
+    push_grouped(&mut state, finding(1, 1), 7, secs(0));
+    push_grouped(&mut state, finding(2, 1), 7, secs(0));
+    fail(&mut state, secs(10));
+    push_grouped(&mut state, finding(3, 3), 7, secs(10));
+    let (now, entries) = next_attempt(&mut state, secs(10));
+    assert_eq!(entries.len(), 2);
+    assert_eq!(entries[1].n_attempts, 1);
+    state.settle(entries, Ok(()), RETRY, now);
+    assert_eq!(next_attempt(&mut state, now).0, secs(20));
+}
+
+#[test]
+fn a_group_that_is_refused_is_delivered_one_by_one() {
+    let ledger = TestLedger::default();
+    let mut state = state(8, Some(&ledger));
+    push_grouped(&mut state, finding(1, 1), 7, secs(0));
+    push_grouped(&mut state, finding(2, 2), 7, secs(0));
+    let entries = take(&mut state, secs(10));
+    let refused = || Failure { text: "no".to_owned(), retry_after: None };
+    state.settle(entries, Err(refused()), RETRY, secs(10));
+    let entries = take(&mut state, secs(10));
+    assert_eq!(entries[0].finding.id, Fingerprint::from(1));
+    state.settle(entries, Err(refused()), RETRY, secs(10));
+    assert_eq!(accept(&mut state, secs(10)), 2);
+    assert_eq!((state.counts.delivered, state.counts.failed), (1, 1));
+    assert!(state.is_empty());
+}
+
+#[test]
+fn a_kill_during_the_wait_of_a_group_loses_nothing() {
+    let ledger = TestLedger::default();
+    let mut first = state(8, Some(&ledger));
+    push_grouped(&mut first, finding(1, 1), 7, secs(0));
+    push_grouped(&mut first, finding(2, 2), 7, secs(0));
+    first.end("killed");
+    let mut second = state(8, Some(&ledger));
+    assert_eq!([accept(&mut second, secs(0)), accept(&mut second, secs(0))], [1, 2]);
+    assert_eq!(ledger.n_pending(), 0);
+}
+
+#[test]
+fn a_closed_queue_does_not_wait_for_a_group() {
+    let mut state = state(8, None);
+    push_grouped(&mut state, finding(1, 1), 7, secs(0));
+    push_grouped(&mut state, finding(2, 2), 7, secs(0));
+    state.is_closing = true;
+    assert_eq!(accept_group(&mut state, secs(0)), [1, 2]);
+    assert!(matches!(state.next(secs(0)), Next::End));
+}
+
 /// A step of a queue's life.
 #[derive(Clone, Debug)]
 enum Step {
     Push {
         subject: u64,
+        group: Option<u64>,
     },
     Accept,
     Fail,
@@ -375,7 +472,8 @@ enum Step {
 
 fn any_step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        6 => (0_u64..4).prop_map(|subject| Step::Push { subject }),
+        6 => (0_u64..4, proptest::option::of(0_u64..2))
+            .prop_map(|(subject, group)| Step::Push { subject, group }),
         4 => Just(Step::Accept),
         2 => Just(Step::Fail),
         1 => Just(Step::Refuse),
@@ -398,8 +496,12 @@ proptest! {
         let mut was_full = false;
         for step in steps {
             match step {
-                Step::Push { subject } => {
-                    state.push(finding(next_id, subject));
+                Step::Push { subject, group: None } => {
+                    state.push(finding(next_id, subject), None, now);
+                    next_id += 1;
+                }
+                Step::Push { subject, group: Some(key) } => {
+                    push_grouped(&mut state, finding(next_id, subject), key, now);
                     next_id += 1;
                 }
                 Step::Accept | Step::Fail | Step::Refuse => {
@@ -407,16 +509,17 @@ proptest! {
                     if let Next::Wait(Some(until)) = next {
                         prop_assert!(now < until);
                     }
-                    if let Next::Deliver(entry) = next {
+                    if let Next::Deliver(entries) = next {
+                        prop_assert!(entries.len() <= MAX_GROUP);
                         let outcome = match step {
                             Step::Accept => {
-                                delivered.push(entry.finding.clone());
+                                delivered.extend(entries.iter().map(|it| it.finding.clone()));
                                 Ok(())
                             }
                             Step::Fail => Err(down()),
                             _ => Err(Failure { text: "no".to_owned(), retry_after: None }),
                         };
-                        state.settle(*entry, outcome, RETRY, now);
+                        state.settle(entries, outcome, RETRY, now);
                     }
                 }
                 Step::Pass(n) => now += secs(n),
@@ -429,9 +532,9 @@ proptest! {
                 Step::Kill | Step::Stop => {
                     if matches!(step, Step::Stop) {
                         state.is_closing = true;
-                        while let Next::Deliver(entry) = state.next(now) {
-                            delivered.push(entry.finding.clone());
-                            state.settle(*entry, Ok(()), RETRY, now);
+                        while let Next::Deliver(entries) = state.next(now) {
+                            delivered.extend(entries.iter().map(|it| it.finding.clone()));
+                            state.settle(entries, Ok(()), RETRY, now);
                         }
                     }
                     state.end("ended");

@@ -1,3 +1,5 @@
+use std::collections::BTreeSet;
+
 use watchkeeper_core::{
     Finding, Severity, Timestamp,
     author::{Evidence, known_time, make_safe},
@@ -12,10 +14,14 @@ const MAX_FACT: usize = 200;
 /// The longest description, in characters.
 const MAX_TEXT: usize = 1000;
 
-/// A finding for people, with texts that are safe for one line of a terminal. The format of
-/// a service still escapes the characters that mean something there.
+/// The longest line about a finding of a group: 20 lines fit into the text of a message.
+const MAX_LINE: usize = 120;
+
+/// A finding for people, or a group of them, with texts that are safe for one line of a terminal.
+/// The format of a service still escapes the characters that mean something there.
 pub(super) struct Summary {
     pub(super) title: String,
+    /// A line for each finding.
     pub(super) text: String,
     pub(super) facts: Vec<(&'static str, String)>,
     pub(super) urgency: Urgency,
@@ -24,7 +30,7 @@ pub(super) struct Summary {
 }
 
 /// The color of a message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Urgency {
     Over,
     Open(Severity),
@@ -32,17 +38,7 @@ pub(super) enum Urgency {
 
 impl Summary {
     pub(super) fn new(finding: &Finding, update: Update) -> Self {
-        let detector = cut(&finding.detector, MAX_NAME);
-        let severity = finding.severity;
-        let title = match update {
-            Update::Opened => format!("{}: {detector}", capitalized(severity)),
-            Update::Escalated => format!("Now {severity}: {detector}"),
-            Update::Resolved => format!("Resolved: {detector}"),
-        };
-        let urgency = match update {
-            Update::Resolved => Urgency::Over,
-            Update::Opened | Update::Escalated => Urgency::Open(severity),
-        };
+        let (title, urgency) = (title(finding, update), urgency(finding, update));
         let mut facts = vec![("Session", finding.session.as_str().to_owned())];
         facts.extend(finding.agent.as_ref().map(|agent| ("Agent", agent.as_str().to_owned())));
         let labels = finding.labels.iter().map(|(name, value)| format!("{name}={value}"));
@@ -52,6 +48,44 @@ impl Summary {
         let facts = facts.into_iter().map(|(name, text)| (name, cut(&text, MAX_FACT))).collect();
         let text = cut(&finding.message, MAX_TEXT);
         Self { title, text, facts, urgency, at: known_time(finding.at) }
+    }
+
+    /// Summarizes several findings, with the color of the most severe one.
+    pub(super) fn of_group(updates: &[(&Finding, Update)]) -> Self {
+        let line = |(finding, update): &(&Finding, Update)| {
+            cut(&format!("{}: {}", title(finding, *update), finding.message), MAX_LINE)
+        };
+        let text: Vec<String> = updates.iter().map(line).collect();
+        let urgency = updates.iter().map(|(finding, update)| urgency(finding, *update)).max();
+        let sessions: BTreeSet<&str> =
+            updates.iter().map(|(finding, _)| finding.session.as_str()).collect();
+        let mut facts = vec![("Sessions", sessions.len().to_string())];
+        if let [session] = Vec::from_iter(sessions)[..] {
+            facts = vec![("Session", cut(session, MAX_FACT))];
+        }
+        Self {
+            title: format!("{} findings", updates.len()),
+            text: text.join("\n"),
+            facts,
+            urgency: urgency.unwrap_or(Urgency::Over),
+            at: updates.iter().filter_map(|(finding, _)| known_time(finding.at)).max(),
+        }
+    }
+}
+
+fn title(finding: &Finding, update: Update) -> String {
+    let detector = cut(&finding.detector, MAX_NAME);
+    match update {
+        Update::Opened => format!("{}: {detector}", capitalized(finding.severity)),
+        Update::Escalated => format!("Now {}: {detector}", finding.severity),
+        Update::Resolved => format!("Resolved: {detector}"),
+    }
+}
+
+const fn urgency(finding: &Finding, update: Update) -> Urgency {
+    match update {
+        Update::Resolved => Urgency::Over,
+        Update::Opened | Update::Escalated => Urgency::Open(finding.severity),
     }
 }
 

@@ -15,8 +15,9 @@ pub(super) fn body(summary: &Summary) -> Value {
         "size": "Medium",
         "color": color(summary.urgency),
     });
-    let text = json!({ "type": "TextRun", "text": summary.text });
-    let mut blocks = vec![block(&[title]), block(&[text])];
+    let mut blocks = vec![block(&[title])];
+    let lines = summary.text.lines();
+    blocks.extend(lines.map(|line| block(&[json!({ "type": "TextRun", "text": line })])));
     blocks.extend(summary.facts.iter().map(|(name, fact)| {
         let name = json!({ "type": "TextRun", "text": format!("{name}: "), "isSubtle": true });
         block(&[name, json!({ "type": "TextRun", "text": fact })])

@@ -19,15 +19,88 @@ fn hostile() -> Finding {
 }
 
 fn pretty(body: &Body, finding: &Finding, update: Update) -> String {
-    let value: Value = serde_json::from_str(&body.render(finding, update).unwrap()).unwrap();
+    let value: Value = serde_json::from_str(&body.render(&[(finding, update)]).unwrap()).unwrap();
     let text = serde_json::to_string_pretty(&value).unwrap();
     text.lines().map(make_safe).collect::<Vec<_>>().join("\n")
 }
 
 #[test]
 fn standard() {
-    let body = Body::Standard.render(&finding(), Update::Escalated).unwrap();
+    let body = Body::Standard.render(&[(&finding(), Update::Escalated)]).unwrap();
     assert!(body.starts_with(r#"{"type":"finding.escalated","timestamp":"2026-11-22T10:14:07.12Z","data":{"id":"9f2c000000000001","#), "{body}");
+}
+
+/// Returns the body for three findings of one session.
+fn group(body: &Body) -> String {
+    let (mut end, mut rise) = (finding(), finding());
+    (end.status, end.message, end.severity) =
+        (Status::Resolved, "it goes on".into(), Severity::Low);
+    rise.at = "2026-11-22T10:15:00Z".parse().unwrap();
+    let findings = [hostile(), end, rise];
+    let updates = [Update::Opened, Update::Resolved, Update::Escalated];
+    let updates: Vec<(&Finding, Update)> = findings.iter().zip(updates).collect();
+    let value: Value = serde_json::from_str(&body.render(&updates).unwrap()).unwrap();
+    serde_json::to_string_pretty(&value).unwrap()
+}
+
+#[test]
+fn a_group_in_the_standard_format() {
+    let value: Value = serde_json::from_str(&group(&Body::Standard)).unwrap();
+    assert_eq!(value["type"], "finding.group");
+    assert_eq!(value["timestamp"], "2026-11-22T10:15:00Z");
+    let findings = value["data"]["findings"].as_array().unwrap();
+    let types: Vec<&Value> = findings.iter().map(|finding| &finding["type"]).collect();
+    assert_eq!(types, ["finding.opened", "finding.resolved", "finding.escalated"]);
+    assert_eq!(findings[1]["data"]["message"], "it goes on");
+}
+
+#[test]
+fn a_group_for_slack() {
+    assert_snapshot!(group(&Body::Slack), @r#"
+    {
+      "blocks": [
+        {
+          "text": {
+            "emoji": false,
+            "text": "3 findings",
+            "type": "plain_text"
+          },
+          "type": "header"
+        },
+        {
+          "text": {
+            "text": "High: repeated_call: `x` &lt;!channel&gt; @everyone **b** [a](https://evil.test) &amp; \\u{202e}\\n&lt;@1&gt;\nResolved: repeated_call: it goes on\nNow high: repeated_call: `Bash` returned the same result for the same call 4 times in 31s: `make` returns `no rule to m…",
+            "type": "mrkdwn",
+            "verbatim": true
+          },
+          "type": "section"
+        },
+        {
+          "elements": [
+            {
+              "text": "Session: 5b1e0c2a-7f4d-4b6e-9f3e-0123456789ab",
+              "type": "mrkdwn",
+              "verbatim": true
+            }
+          ],
+          "type": "context"
+        }
+      ],
+      "text": "3 findings: High: repeated_call: `x` &lt;!channel&gt; @everyone **b** [a](https://evil.test) &amp; \\u{202e}\\n&lt;@1&gt;\nResolved: repeated_call: it goes on\nNow high: repeated_call: `Bash` returned the same result for the same call 4 times in 31s: `make` returns `no rule to m…",
+      "unfurl_links": false,
+      "unfurl_media": false
+    }
+    "#);
+}
+
+#[test]
+fn a_group_for_teams() {
+    let value: Value = serde_json::from_str(&group(&Body::Teams)).unwrap();
+    let blocks = value["attachments"][0]["content"]["body"].as_array().unwrap();
+    let texts: Vec<&Value> = blocks.iter().map(|block| &block["inlines"][0]["text"]).collect();
+    assert_eq!(texts.len(), 5);
+    assert_eq!(texts[0], "3 findings");
+    assert_eq!(texts[2], "Resolved: repeated_call: it goes on");
 }
 
 #[test]
@@ -319,12 +392,12 @@ proptest! {
         let update = [Update::Opened, Update::Escalated, Update::Resolved][n];
         let pagerduty = Body::Pagerduty { routing_key: "key".into() };
         for body in [Body::Standard, Body::Cloudevents, pagerduty] {
-            let text = body.render(&finding, update).unwrap();
+            let text = body.render(&[(&finding, update)]).unwrap();
             prop_assert!(text.chars().all(is_harmless), "{:?}", text);
             prop_assert!(serde_json::from_str::<Value>(&text).is_ok());
         }
         for body in [Body::Slack, Body::Discord, Body::Teams] {
-            let text = body.render(&finding, update).unwrap();
+            let text = body.render(&[(&finding, update)]).unwrap();
             prop_assert!(text.chars().all(is_harmless), "{:?}", text);
             let value = serde_json::from_str(&text).unwrap();
             for_each_text(&value, &mut |text| assert!(text.encode_utf16().count() <= 3000));
@@ -339,7 +412,7 @@ fn the_texts_of_a_chat_are_within_its_limits() {
     finding.session = "&".repeat(10_000).into();
     finding.severity = Severity::Low;
     let value = |body: Body| -> Value {
-        serde_json::from_str(&body.render(&finding, Update::Opened).unwrap()).unwrap()
+        serde_json::from_str(&body.render(&[(&finding, Update::Opened)]).unwrap()).unwrap()
     };
     let slack = value(Body::Slack);
     let text = slack["blocks"][1]["text"]["text"].as_str().unwrap();
