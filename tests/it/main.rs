@@ -29,6 +29,7 @@ mod service;
 mod silences;
 mod tidy;
 mod tune;
+mod vital_signs;
 mod watch;
 
 // The crates that the stock program links, and an in-house detector.

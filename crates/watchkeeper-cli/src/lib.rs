@@ -34,6 +34,7 @@ mod recorded_check;
 mod replace_file;
 mod replay;
 mod report;
+mod service_manager;
 mod session_paths;
 mod silences_file;
 mod similar;

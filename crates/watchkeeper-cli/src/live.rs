@@ -27,15 +27,19 @@ use watchkeeper_core::{
     },
     quote,
 };
-use watchkeeper_policy::Policy;
+use watchkeeper_policy::{Heartbeat, Policy};
 use watchkeeper_sources::{
     FollowOptions, FollowReport, Follower, ProcessOptions, ProcessTracker, Update, Waker,
 };
 
-use self::order::{correct_clocks, take_in_order};
+use self::{
+    order::{correct_clocks, take_in_order},
+    vital_signs::VitalSigns,
+};
 use crate::watch_state::WatchState;
 
 mod order;
+mod vital_signs;
 
 /// Maximum wait for a change before the follower looks again.
 const WAIT: Duration = Duration::from_secs(1);
@@ -61,6 +65,7 @@ pub(crate) struct LiveMonitor {
     processes: Option<ProcessTracker>,
     /// `None` if findings end with the process.
     state: Option<WatchState>,
+    heartbeat: Option<Heartbeat>,
     is_stopped: Arc<AtomicBool>,
 }
 
@@ -128,7 +133,8 @@ impl LiveMonitor {
         follow.recent = follow.recent.saturating_add(since_stop).saturating_add(longest_wait);
         let follower = Follower::new(paths, registry.sources.iter(), follow);
         let is_stopped = Arc::default();
-        Self { engine, delivery, config, follower, processes, state, is_stopped }
+        let heartbeat = policy.heartbeat;
+        Self { engine, delivery, config, follower, processes, state, heartbeat, is_stopped }
     }
 
     pub(crate) fn stopper(&self) -> Stopper {
@@ -142,8 +148,8 @@ impl LiveMonitor {
         on_update: &mut dyn FnMut(&Update),
         on_start: &mut dyn FnMut(&FollowReport, usize),
     ) -> io::Result<Outcome> {
-        let Self { engine, delivery, config, mut follower, mut processes, mut state, is_stopped } =
-            self;
+        let Self { engine, delivery, config, mut follower, .. } = self;
+        let Self { mut processes, mut state, heartbeat, is_stopped, .. } = self;
         let is_stopped = || is_stopped.load(Ordering::Acquire);
         // An open finding is delivered however old: the problem continues.
         let mut backlog = Backlog::new(engine, delivery);
@@ -155,11 +161,14 @@ impl LiveMonitor {
 
         let running = Monitor::new(engine, delivery, config).start()?;
         let feed = running.feed();
+        let mut vital_signs = VitalSigns::start(heartbeat, running.feed())?;
+        let wait = WAIT.min(vital_signs.longest_wait());
         let mut batch = Vec::new();
         let mut is_held = false;
         while !is_stopped() && running.is_running() {
             let on_panic = &mut |finding| _ = feed.report(finding);
-            step(&mut follower, WAIT, &mut batch, on_panic, on_update);
+            vital_signs.check(&running);
+            step(&mut follower, wait, &mut batch, on_panic, on_update);
             // Hold the monitor's time until everything is read: a session that is
             // half read looks inactive.
             let has_more = !batch.is_empty() || !follower.is_caught_up();
@@ -187,6 +196,7 @@ impl LiveMonitor {
                 commit(&mut state, &feed);
             }
         }
+        vital_signs.stop();
         // Read lines that were written before the stop.
         let last_look = Deadline::after(LAST_LOOK);
         let on_panic = &mut |finding| _ = feed.report(finding);

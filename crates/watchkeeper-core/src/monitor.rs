@@ -319,6 +319,11 @@ impl Running {
         self.queues().iter().all(|queue| queue.is_stored())
     }
 
+    /// Returns whether a sink has failed in its last attempt.
+    pub fn has_failing_sink(&self) -> bool {
+        self.queues().iter().any(|queue| queue.failures().0.cause.is_some())
+    }
+
     /// Waits until every event recorded before this call is handled, for `timeout` at
     /// most. Returns whether that is so.
     ///

@@ -10,6 +10,7 @@ use watchkeeper_core::{
 use crate::{
     detectors::levels_text,
     files::Files,
+    heartbeat::{HEARTBEAT_SINK, INTERVAL},
     settings::MonitorOptions,
     sinks::QUEUE_CAPACITY,
     toml_text,
@@ -70,6 +71,9 @@ impl Effective {
         printer.routes(policy);
         for silence in tables(policy, "silences") {
             printer.block("[[silences]]".to_owned(), silence);
+        }
+        if let Some(heartbeat) = table(policy, "heartbeat") {
+            printer.heartbeat(heartbeat, registry);
         }
         Self { blocks: printer.blocks }
     }
@@ -216,6 +220,19 @@ impl Printer<'_> {
         }
         let header = format!("[sinks.{}]", toml_text::key(id.get_ref()));
         self.blocks.push(Block { header, lines });
+    }
+
+    fn heartbeat(&mut self, table: &Table<'_>, registry: &Registry) {
+        let mut lines = self.table_lines(table);
+        if !table.contains_key("every") {
+            lines.push(Line::new("every", toml_text::string(&INTERVAL.to_string()), DEFAULT));
+        }
+        if let Ok(entry) = registry.sinks.get(HEARTBEAT_SINK) {
+            let origin = format!("default of {}", entry.kind());
+            let schema = entry.schema(&mut SchemaGenerator::default());
+            lines.extend(default_lines(&schema, table, &origin));
+        }
+        self.blocks.push(Block { header: "[heartbeat]".to_owned(), lines });
     }
 
     fn routes(&mut self, policy: &Table<'_>) {

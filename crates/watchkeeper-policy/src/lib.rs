@@ -29,6 +29,7 @@ mod extends;
 mod files;
 mod generated_events;
 mod globs;
+mod heartbeat;
 mod inhibitions;
 mod known_labels;
 mod labels;
@@ -62,6 +63,7 @@ pub use crate::{
     effective::Effective,
     files::SourceFile,
     generated_events::GeneratedEvents,
+    heartbeat::Heartbeat,
     loader::{InvalidPolicy, Loaded, Loader, Policy, render},
     match_tracker::MatchTracker,
     migrate::{Migration, Renamed, migrate},

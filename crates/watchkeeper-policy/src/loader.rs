@@ -17,6 +17,7 @@ use crate::{
     effective::Effective,
     extends::Reading,
     files::{Files, SourceFile},
+    heartbeat::Heartbeat,
     known_labels::KnownLabels,
     layers::Layers,
     limits::{MAX_COMPARISONS, MAX_DETECTORS, MAX_ENTRIES},
@@ -117,6 +118,8 @@ pub struct Policy {
     pub sinks: Vec<NamedSink>,
     /// The routes, in the order of the policy, and the silences that have not ended.
     pub routes: Routes,
+    /// The requests that show that the monitor works.
+    pub heartbeat: Option<Heartbeat>,
     /// Records which exceptions and overrides match recorded sessions.
     pub match_tracker: MatchTracker,
     /// A warning about findings that no sink receives, for programs that deliver findings.
@@ -335,6 +338,7 @@ impl<'a> Loader<'a> {
             return None;
         }
         let routes = reader.routes(table.remove("routes"), &detector_ids, &sink_names);
+        let heartbeat = reader.heartbeat(table.remove("heartbeat"), &mut secrets);
         let silences = reader.silences(table.remove("silences"), &detector_ids);
         let n_patterns = coverage::n_patterns(&routes);
         let undelivered = reader
@@ -361,6 +365,7 @@ impl<'a> Loader<'a> {
             detectors,
             sinks,
             routes: Routes::new(routes, silences),
+            heartbeat,
             match_tracker,
             undelivered,
             effective,

@@ -32,6 +32,7 @@ pub(crate) const SECTIONS: &[&str] = &[
     "sinks",
     "routes",
     "silences",
+    "heartbeat",
 ];
 
 /// Returns the value of an environment variable, or `None` if it is not set.

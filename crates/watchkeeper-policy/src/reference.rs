@@ -59,6 +59,7 @@ mod tests {
             ("sinks", &[SINK_KEYS]),
             ("routes", &[ROUTE_KEYS, MATCH_KEYS]),
             ("silences", &[SILENCE_KEYS]),
+            ("heartbeat", &[&["enabled", "every"]]),
         ] {
             let section = sections().find(|section| title(section) == name).unwrap();
             let mut expected: Vec<&str> = expected.concat();

@@ -6,6 +6,8 @@ use watchkeeper_core::{
     embed::{Durability, Entry, GroupField, Price, Registry},
 };
 
+use crate::heartbeat::HEARTBEAT_SINK;
+
 const DETECTORS: &str = "#/$defs/detectors";
 const EXCEPTIONS: &str = "#/$defs/exceptions";
 
@@ -37,6 +39,7 @@ pub fn schema(registry: &Registry) -> Schema {
             define(entry, "sink", own, sink_keys(), &mut defs)
         })
         .collect();
+    let heartbeat = heartbeat(registry, &mut generator);
     let period = generator.subschema_for::<Period>();
     let price = generator.subschema_for::<Price>();
     let text = json!({ "type": "string" });
@@ -92,6 +95,7 @@ pub fn schema(registry: &Registry) -> Schema {
                 "type": "array",
                 "items": silence(),
             })),
+            "heartbeat": heartbeat,
         },
         "required": ["version"],
         "additionalProperties": false,
@@ -128,6 +132,27 @@ fn monitor(generator: &mut SchemaGenerator) -> Value {
         },
         "additionalProperties": false,
     })
+}
+
+/// Returns the schema of `[heartbeat]`: the options of a webhook, and the interval.
+fn heartbeat(registry: &Registry, generator: &mut SchemaGenerator) -> Value {
+    let Ok(entry) = registry.sinks.get(HEARTBEAT_SINK) else { return false.into() };
+    let mut schema = entry.schema(generator);
+    each_property(&mut schema, allow_secret);
+    let every = with_description(
+        &generator.subschema_for::<Period>(),
+        "Interval between two requests. Defaults to `1m`.",
+    );
+    let object = schema.ensure_object();
+    let properties = object.entry("properties").or_insert_with(|| json!({}));
+    properties["enabled"] = enabled();
+    properties["every"] = every;
+    object.remove("required");
+    object.insert("additionalProperties".to_owned(), false.into());
+    let description =
+        "Requests by which another service notices that the monitor does not work any longer.";
+    object.insert("description".to_owned(), description.into());
+    schema.into()
 }
 
 /// Defines the schema of a kind, and returns the name of the kind and a reference

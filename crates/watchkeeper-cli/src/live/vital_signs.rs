@@ -1,0 +1,233 @@
+//! Shows that a live monitor works: to the service manager, and by heartbeats to any service.
+
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+        mpsc::{self, Receiver, RecvTimeoutError, Sender},
+    },
+    thread,
+    time::Duration,
+};
+
+use watchkeeper_core::{
+    Finding, Severity, Sink, Status, Timestamp,
+    author::SinkError,
+    clock::{Clock as _, SystemClock},
+    embed::{Feed, Running},
+    quote,
+};
+use watchkeeper_policy::Heartbeat;
+
+use crate::{causes::with_causes, service_manager};
+
+/// The interval between two checks.
+const INTERVAL: Duration = Duration::from_secs(1);
+/// The longest time since the last check that found the monitor working, for a heartbeat.
+const MAX_AGE: Duration = Duration::from_secs(30);
+
+/// The signs that a monitor works. They end when the thread that follows sessions is blocked,
+/// since it makes the checks.
+pub(super) struct VitalSigns {
+    /// `None` without a watchdog of the service manager.
+    watchdog_interval: Option<Duration>,
+    notified_at: Duration,
+    checked_at: Duration,
+    /// The number of handled events at the last check.
+    n_handled: u64,
+    worked_at: Arc<LastTime>,
+    /// Ends the heartbeats when it is dropped.
+    _heartbeat: Option<Sender<()>>,
+}
+
+/// The uptime, in milliseconds, of the last check that found the monitor and all sinks working.
+#[derive(Debug, Default)]
+struct LastTime(AtomicU64);
+
+impl LastTime {
+    fn set(&self, at: Duration) {
+        self.0.store(u64::try_from(at.as_millis()).unwrap_or(u64::MAX), Ordering::Release);
+    }
+
+    fn is_recent(&self, now: Duration) -> bool {
+        let at = Duration::from_millis(self.0.load(Ordering::Acquire));
+        now.saturating_sub(at) <= MAX_AGE
+    }
+}
+
+impl VitalSigns {
+    /// Starts the heartbeats of a monitor that has started, and notifies the service manager.
+    pub(super) fn start(heartbeat: Option<Heartbeat>, feed: Feed) -> io::Result<Self> {
+        let now = SystemClock.uptime();
+        let worked_at = Arc::new(LastTime::default());
+        worked_at.set(now);
+        let heartbeat = heartbeat.map(|heartbeat| {
+            let (stop, stopped) = mpsc::channel();
+            let beats = Heartbeats { heartbeat, worked_at: worked_at.clone(), feed };
+            thread::Builder::new().name("heartbeat".to_owned()).spawn(|| beats.run(stopped))?;
+            io::Result::Ok(stop)
+        });
+        service_manager::ready();
+        Ok(Self {
+            watchdog_interval: service_manager::watchdog_interval(),
+            notified_at: now,
+            checked_at: now,
+            n_handled: 0,
+            worked_at,
+            _heartbeat: heartbeat.transpose()?,
+        })
+    }
+
+    /// Returns the longest time until the next check.
+    pub(super) fn longest_wait(&self) -> Duration {
+        self.watchdog_interval.map_or(INTERVAL, |interval| interval.min(INTERVAL))
+    }
+
+    /// Checks the monitor, unless the last check was a moment ago.
+    pub(super) fn check(&mut self, running: &Running) {
+        let now = SystemClock.uptime();
+        if now.saturating_sub(self.checked_at) < self.longest_wait() {
+            return;
+        }
+        self.checked_at = now;
+        let n_handled = running.counts().events;
+        let has_moved = n_handled != self.n_handled;
+        self.n_handled = n_handled;
+        if !has_moved && !running.has_handled_all() {
+            return;
+        }
+        if self.watchdog_interval.is_some_and(|it| it <= now.saturating_sub(self.notified_at)) {
+            self.notified_at = now;
+            service_manager::alive();
+        }
+        if !running.has_failing_sink() {
+            self.worked_at.set(now);
+        }
+    }
+
+    /// Notifies the service manager that the monitor stops, and ends the heartbeats.
+    pub(super) fn stop(self) {
+        service_manager::stopping();
+    }
+}
+
+/// The thread that makes the requests.
+struct Heartbeats {
+    heartbeat: Heartbeat,
+    worked_at: Arc<LastTime>,
+    feed: Feed,
+}
+
+impl Heartbeats {
+    fn run(mut self, stopped: Receiver<()>) {
+        let every = self.heartbeat.every.unsigned();
+        let (mut is_open, mut is_failing) = (false, false);
+        loop {
+            if self.worked_at.is_recent(SystemClock.uptime()) {
+                let now = SystemClock.now();
+                let outcome = beat(&mut *self.heartbeat.sink, &mut is_open, now);
+                if outcome.is_err() != is_failing {
+                    is_failing = outcome.is_err();
+                    self.feed.report(change(outcome, now));
+                }
+            }
+            if stopped.recv_timeout(every) != Err(RecvTimeoutError::Timeout) {
+                return;
+            }
+        }
+    }
+}
+
+fn beat(sink: &mut dyn Sink, is_open: &mut bool, now: Timestamp) -> Result<(), SinkError> {
+    if !*is_open {
+        sink.open()?;
+        *is_open = true;
+    }
+    let message = "the monitor and its sinks work";
+    let mut finding = Finding::about_monitor(now, "heartbeat", Severity::Low, message);
+    finding.status = Status::Resolved;
+    sink.deliver(&finding)
+}
+
+/// Makes the finding that heartbeats fail, or that they work again.
+fn change(outcome: Result<(), SinkError>, now: Timestamp) -> Finding {
+    match outcome {
+        Err(err) => {
+            let message = format!("the heartbeat fails: {}", quote(&with_causes(&err)));
+            Finding::about_monitor(now, "heartbeat", Severity::Medium, message)
+        }
+        Ok(()) => {
+            let message = "the heartbeat works again";
+            let mut finding = Finding::about_monitor(now, "heartbeat", Severity::Low, message);
+            finding.status = Status::Resolved;
+            finding
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+
+    use watchkeeper_core::{
+        Engine, Monitor,
+        author::Period,
+        embed::{Delivery, EngineConfig, MonitorConfig},
+    };
+
+    use super::*;
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    /// Returns these results, and then ends the heartbeats.
+    struct Scripted {
+        results: VecDeque<Result<(), SinkError>>,
+        stop: Option<Sender<()>>,
+    }
+
+    impl Sink for Scripted {
+        fn deliver(&mut self, _: &Finding) -> Result<(), SinkError> {
+            let result = self.results.pop_front().unwrap_or(Ok(()));
+            if self.results.is_empty() {
+                self.stop = None;
+            }
+            result
+        }
+    }
+
+    /// Makes heartbeats with these results. Returns the findings about them.
+    fn findings(results: impl IntoIterator<Item = Result<(), SinkError>>) -> Vec<String> {
+        let (sender, findings) = mpsc::channel();
+        let delivery =
+            Delivery::to_callback(move |finding| drop(sender.send(finding.message.clone())));
+        let engine = Engine::new(Vec::new(), EngineConfig::default());
+        let running = Monitor::new(engine, delivery, MonitorConfig::default()).start().unwrap();
+        let (stop, stopped) = mpsc::channel();
+        let sink = Scripted { results: results.into_iter().collect(), stop: Some(stop) };
+        let every: Period = "1ms".parse().unwrap();
+        let heartbeat = Heartbeat::new(every, Box::new(sink));
+        let worked_at = Arc::new(LastTime::default());
+        worked_at.set(SystemClock.uptime());
+        Heartbeats { heartbeat, worked_at, feed: running.feed() }.run(stopped);
+        assert!(running.flush(LONG));
+        drop(running);
+        findings.iter().collect()
+    }
+
+    #[test]
+    fn the_begin_and_the_end_of_failures_are_reported() {
+        let down = || Err(SinkError::unavailable("no route to host"));
+        let found = findings([Ok(()), down(), down(), Ok(()), Ok(())]);
+        let failed = "the heartbeat fails: `unavailable: no route to host`";
+        assert_eq!(found, [failed, "the heartbeat works again"]);
+    }
+
+    #[test]
+    fn a_monitor_that_was_not_seen_working_for_long_has_no_heartbeat() {
+        let worked_at = LastTime::default();
+        worked_at.set(LONG);
+        assert!(worked_at.is_recent(LONG + MAX_AGE));
+        assert!(!worked_at.is_recent(LONG + MAX_AGE + Duration::from_millis(1)));
+    }
+}
