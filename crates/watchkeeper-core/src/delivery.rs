@@ -164,7 +164,7 @@ impl Delivery {
 
     /// Lets the findings that were added survive a loss of power, if the ledgers of the queues
     /// are for that.
-    pub(crate) fn commit(&mut self) {
+    pub fn commit(&mut self) {
         if mem::take(&mut self.is_dirty) {
             self.queues.iter().for_each(|queue| queue.sync());
         }

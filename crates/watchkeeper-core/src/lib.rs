@@ -139,7 +139,7 @@ pub mod embed {
         },
         price::{LongPromptPrice, Price},
         prices::Prices,
-        queue::{Deliveries, Queue, QueueCounts},
+        queue::{Deliveries, Queue, QueueCounts, QueueStep, QueueWorker},
         registry::{
             DetectorEntry, Entry, Kinds, Registry, RegistryBuilder, RegistryError, SinkEntry,
             SourceEntry, UnknownKind,

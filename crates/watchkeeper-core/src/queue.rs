@@ -18,16 +18,19 @@ use std::{
     time::Duration,
 };
 
-pub use self::{counts::QueueCounts, deliveries::Deliveries};
+pub use self::{
+    counts::QueueCounts,
+    deliveries::Deliveries,
+    worker::{QueueStep, QueueWorker},
+};
 pub(crate) use self::{group::Group, outages::Outages};
 use self::{
     state::{Shared, State},
     stored::Stored,
-    worker::Worker,
 };
 use crate::{
     Finding, Sink, SinkError,
-    clock::{Clock as _, Deadline, SystemClock},
+    clock::{Clock, Deadline, SystemClock},
     ledger::Ledger,
 };
 
@@ -73,8 +76,9 @@ impl Queue {
     }
 
     fn start(name: &str, sink: Box<dyn Sink>, capacity: usize, stored: Option<Stored>) -> Self {
-        let (mut queue, deliveries) = Self::make(name, capacity, sink.max_group(), stored);
-        let worker = Worker::new(sink, deliveries);
+        let clock = Arc::new(SystemClock);
+        let (mut queue, deliveries) = Self::make(name, capacity, sink.max_group(), stored, clock);
+        let worker = QueueWorker::new(sink, deliveries);
         // The name of a thread has no zero bytes.
         let thread_name = format!("sink-{name}").replace('\0', "");
         let spawned = thread::Builder::new().name(thread_name).spawn(|| worker.run());
@@ -91,7 +95,23 @@ impl Queue {
     /// Creates a queue of `capacity` findings (at least one) that a thread of the program
     /// empties.
     pub fn with_deliveries(name: &str, capacity: usize) -> (Self, Deliveries) {
-        Self::make(name, capacity, 1, None)
+        Self::make(name, capacity, 1, None, Arc::new(SystemClock))
+    }
+
+    /// Creates a queue as [`with_ledger`](Self::with_ledger) does, whose sink a thread of the
+    /// program drives in steps, by the time of a clock. The waits between attempts are the same
+    /// in each process, so that tests can simulate days.
+    pub fn with_worker(
+        name: &str,
+        sink: Box<dyn Sink>,
+        capacity: usize,
+        ledger: Box<dyn Ledger>,
+        clock: Arc<dyn Clock>,
+    ) -> (Self, QueueWorker) {
+        let stored = Some(Stored::new(ledger));
+        let (queue, deliveries) = Self::make(name, capacity, sink.max_group(), stored, clock);
+        queue.shared.lock().process = 0;
+        (queue, QueueWorker::new(sink, deliveries))
     }
 
     fn make(
@@ -99,8 +119,9 @@ impl Queue {
         capacity: usize,
         max_group: usize,
         stored: Option<Stored>,
+        clock: Arc<dyn Clock>,
     ) -> (Self, Deliveries) {
-        let shared = Arc::new(Shared::new(capacity, max_group, stored));
+        let shared = Arc::new(Shared::new(capacity, max_group, stored, clock));
         let deliveries = Deliveries::new(name, shared.clone());
         (Self { name: name.into(), shared, thread: Mutex::new(None) }, deliveries)
     }
@@ -133,7 +154,8 @@ impl Queue {
     /// Adds a finding as [`push`](Self::push) does. A sink that delivers several findings in one
     /// notification receives it with the other findings of its group.
     pub(crate) fn add(&self, finding: Finding, group: Option<Group>) {
-        self.shared.lock().push(finding, group, SystemClock.uptime());
+        let now = self.shared.clock.uptime();
+        self.shared.lock().push(finding, group, now);
         self.shared.changed.notify_all();
     }
 
@@ -148,7 +170,7 @@ impl Queue {
     }
 
     /// Returns whether all findings without an outcome are in the ledger, if there is one.
-    pub(crate) fn is_stored(&self) -> bool {
+    pub fn is_stored(&self) -> bool {
         self.shared.lock().is_stored()
     }
 

@@ -105,6 +105,9 @@ impl<S: Storage> Cursors<S> {
                 let start = Cursor { line: 0, second: now };
                 opened.lines.insert(Fingerprint::NONE, start);
                 opened.file.append_or_keep(&start.encode(Fingerprint::NONE))?;
+                // Lost with the power, it would make the next start the first one. Lines that
+                // are lost later are only read again.
+                opened.file.sync()?;
             }
         }
         opened.compact_if_large(now);

@@ -9,11 +9,7 @@ use super::{
     failure::{Failure, RetryAfter},
     state::{Next, Shared, State, TARGET},
 };
-use crate::{
-    Finding, Retry, SinkError,
-    clock::{Clock as _, SystemClock},
-    make_safe,
-};
+use crate::{Finding, Retry, SinkError, make_safe};
 
 /// Takes the findings of a [queue](super::Queue) on a thread of the program.
 ///
@@ -63,7 +59,7 @@ impl Deliveries {
         let mut state = self.shared.lock();
         state.thread_id = Some(thread::current().id());
         loop {
-            let now = SystemClock.uptime();
+            let now = self.shared.clock.uptime();
             state = match state.next(now) {
                 Next::Deliver(entries) => return Some(entries),
                 Next::End => return None,
@@ -80,6 +76,13 @@ impl Deliveries {
         }
     }
 
+    /// Takes the finding that is due, with its group, without waiting for one.
+    pub(super) fn poll(&self) -> Next {
+        let mut state = self.shared.lock();
+        state.thread_id = Some(thread::current().id());
+        state.next(self.shared.clock.uptime())
+    }
+
     /// Counts the outcome of an attempt to deliver findings, or delays the next attempt.
     pub(super) fn settle(&self, entries: Vec<Entry>, outcome: Result<(), Failure>, retry: Retry) {
         let mut state = self.shared.lock();
@@ -88,7 +91,7 @@ impl Deliveries {
             // The finding is counted already.
             return;
         }
-        let settled = state.settle(entries, outcome, retry, SystemClock.uptime());
+        let settled = state.settle(entries, outcome, retry, self.shared.clock.uptime());
         drop(state);
         self.shared.changed.notify_all();
         let sink = &self.name;

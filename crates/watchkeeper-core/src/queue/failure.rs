@@ -43,11 +43,12 @@ impl Failure {
 }
 
 /// Returns the wait after an attempt: between zero and the longest one. The finding, the attempt
-/// and the process determine the wait, so that monitors do not retry at the same time.
-pub(super) fn backoff(retry: Retry, attempt: u32, finding: &Finding) -> Duration {
+/// and the number of the process determine the wait, so that monitors do not retry at the same
+/// time.
+pub(super) fn backoff(retry: Retry, attempt: u32, finding: &Finding, process: u32) -> Duration {
     let longest = retry.longest_wait(attempt);
     let hash = finding.id.and(Fingerprint::from(u64::from(attempt)));
-    let hash = hash.and(Fingerprint::from(u64::from(std::process::id())));
+    let hash = hash.and(Fingerprint::from(u64::from(process)));
     #[expect(clippy::cast_precision_loss, reason = "an approximate share is enough")]
     let share = hash.get() as f64 / u64::MAX as f64;
     Duration::try_from_secs_f64(longest.as_secs_f64() * share).unwrap_or(longest)

@@ -4,7 +4,7 @@
 
 use std::{
     mem,
-    sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError},
     thread::ThreadId,
     time::Duration,
 };
@@ -18,7 +18,7 @@ use super::{
     stored::Stored,
     waiting::WaitingFindings,
 };
-use crate::{Finding, Retry, Sink};
+use crate::{Finding, Retry, Sink, clock::Clock};
 
 /// The `tracing` target of everything that sinks do.
 pub(super) const TARGET: &str = "watchkeeper::sink";
@@ -34,6 +34,7 @@ pub(super) struct Shared {
     /// Called after the sink's thread has lost a finding, and when an outage begins or
     /// ends.
     pub(super) on_change: OnceLock<Box<dyn Fn() + Send + Sync>>,
+    pub(super) clock: Arc<dyn Clock>,
 }
 
 pub(super) struct State {
@@ -58,6 +59,8 @@ pub(super) struct State {
     pub(super) is_done: bool,
     /// The thread that takes the findings, once it has begun.
     pub(super) thread_id: Option<ThreadId>,
+    /// Distinguishes the waits of this process from those of others.
+    pub(super) process: u32,
     pub(super) counts: QueueCounts,
     pub(super) last_error: Option<String>,
     pub(super) outages: Outages,
@@ -318,7 +321,7 @@ impl State {
             None => None,
             Some(RetryAfter::Requested(wait)) => Some(((*wait).min(retry.max), true)),
             Some(RetryAfter::Backoff) => {
-                Some((backoff(retry, n_attempts + 1, &first.finding), false))
+                Some((backoff(retry, n_attempts + 1, &first.finding, self.process), false))
             }
         };
         settled.is_changed = self.outages.record(Err(&failure.text));
@@ -331,6 +334,7 @@ impl State {
             return settled;
         }
         self.last_error = Some(failure.text);
+        let is_alone = others.is_empty();
         for entry in entries {
             if is_last && entry.is_stored {
                 // Delivered after the next start.
@@ -340,8 +344,9 @@ impl State {
             self.counts.failed += 1;
             settled.n_lost = Some(self.counts.lost());
             settled.is_changed = true;
-            // The next process reads the session again, and tries again.
-            let is_final = !is_last || !can_retry;
+            // The next process reads the session again, and tries again. Each finding of a
+            // group that was refused may be accepted alone.
+            let is_final = !is_last || (!can_retry && is_alone);
             if let Some(stored) = self.stored.as_mut().filter(|_| is_final) {
                 stored.give_up(entry.finding.id);
             }
@@ -401,7 +406,12 @@ pub(super) struct Settled {
 impl Shared {
     /// Creates the state of a queue of `capacity` findings (at least one), for a sink that
     /// delivers up to `max_group` findings in one notification.
-    pub(super) fn new(capacity: usize, max_group: usize, stored: Option<Stored>) -> Self {
+    pub(super) fn new(
+        capacity: usize,
+        max_group: usize,
+        stored: Option<Stored>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
         let mut counts = QueueCounts::default();
         counts.received += stored.as_ref().map_or(0, Stored::n_unloaded);
         let state = State {
@@ -419,11 +429,13 @@ impl Shared {
             is_abandoned: false,
             is_done: false,
             thread_id: None,
+            process: std::process::id(),
             counts,
             last_error: None,
             outages: Outages::default(),
         };
-        Self { state: Mutex::new(state), changed: Condvar::new(), on_change: OnceLock::new() }
+        let (state, changed, on_change) = (Mutex::new(state), Condvar::new(), OnceLock::new());
+        Self { state, changed, on_change, clock }
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {

@@ -201,12 +201,12 @@ proptest! {
         let (initial, max) = (Duration::from_nanos(initial), Duration::from_nanos(max));
         let retry = Retry::new(u32::MAX, initial, max);
         let id = Fingerprint::from(message);
-        let wait = backoff(retry, attempt, &Finding { id, ..finding(Severity::Low, "") });
+        let wait = backoff(retry, attempt, &Finding { id, ..finding(Severity::Low, "") }, 7);
         let longest = initial.saturating_mul(2_u32.saturating_pow(attempt - 1)).min(max);
         // The wait is rounded to a float.
         prop_assert!(wait <= longest.saturating_add(longest / 1_000_000), "{:?}", wait);
         let endless = Retry { initial: Duration::MAX, max: Duration::MAX, ..retry };
-        backoff(endless, attempt, &finding(Severity::Low, ""));
+        backoff(endless, attempt, &finding(Severity::Low, ""), 7);
     }
 }
 

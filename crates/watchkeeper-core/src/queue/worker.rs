@@ -1,39 +1,74 @@
-//! The thread that delivers the findings of a queue to a sink.
-
 use std::{
-    mem,
+    fmt, mem,
     panic::{AssertUnwindSafe, catch_unwind},
+    time::Duration,
 };
 
-use super::{delayed::Entry, deliveries::Deliveries, failure::Failure, state::TARGET};
+use super::{
+    delayed::Entry,
+    deliveries::Deliveries,
+    failure::Failure,
+    state::{Next, TARGET},
+};
 use crate::{Finding, Retry, Sink};
 
-/// The thread of a sink.
-pub(super) struct Worker {
+/// Delivers the findings of a [queue](super::Queue) to its sink, on a thread of the program.
+///
+/// Dropping the worker closes the queue. Its undelivered findings are lost then, or pending if
+/// they are stored.
+pub struct QueueWorker {
     sink: Box<dyn Sink>,
     is_open: bool,
     deliveries: Deliveries,
 }
 
-impl Worker {
+/// The result of a [step](QueueWorker::step).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum QueueStep {
+    /// The sink has accepted a finding or a group of findings, or has failed.
+    Attempted,
+    /// Nothing is due before this [uptime](crate::clock::Clock::uptime), or before a finding is
+    /// added.
+    Idle(Option<Duration>),
+    /// The queue is closed, and the sink receives nothing more.
+    End,
+}
+
+impl QueueWorker {
     pub(super) fn new(sink: Box<dyn Sink>, deliveries: Deliveries) -> Self {
         Self { sink, is_open: false, deliveries }
     }
 
+    /// Makes the attempt that is due, if there is one. Waits for the sink, and for nothing else.
+    pub fn step(&mut self) -> QueueStep {
+        match self.deliveries.poll() {
+            Next::Deliver(entries) => {
+                self.deliver(entries);
+                QueueStep::Attempted
+            }
+            Next::Wait(until) => QueueStep::Idle(until),
+            Next::End => QueueStep::End,
+        }
+    }
+
+    /// Delivers findings until the queue is closed and empty.
     pub(super) fn run(mut self) {
         while let Some(entries) = self.deliveries.wait() {
-            let next_sink = self.deliveries.shared.lock().take_next_sink();
-            if let Some(sink) = next_sink {
-                self.replace(sink);
-            }
-            let outcome = self.attempt(&entries);
-            let retry =
-                catch_unwind(AssertUnwindSafe(|| self.sink.retry())).unwrap_or(Retry::NEVER);
-            self.deliveries.settle(entries, outcome, retry);
+            self.deliver(entries);
         }
         let Self { sink, deliveries, .. } = self;
         let _ = catch_unwind(AssertUnwindSafe(|| drop(sink)));
         drop(deliveries);
+    }
+
+    fn deliver(&mut self, entries: Vec<Entry>) {
+        let next_sink = self.deliveries.shared.lock().take_next_sink();
+        if let Some(sink) = next_sink {
+            self.replace(sink);
+        }
+        let outcome = self.attempt(&entries);
+        let retry = catch_unwind(AssertUnwindSafe(|| self.sink.retry())).unwrap_or(Retry::NEVER);
+        self.deliveries.settle(entries, outcome, retry);
     }
 
     fn replace(&mut self, sink: Box<dyn Sink>) {
@@ -59,5 +94,11 @@ impl Worker {
             Ok(outcome) => outcome.map_err(Failure::from),
             Err(payload) => Err(Failure::panicked(&*payload)),
         }
+    }
+}
+
+impl fmt::Debug for QueueWorker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("QueueWorker").field("deliveries", &self.deliveries).finish_non_exhaustive()
     }
 }

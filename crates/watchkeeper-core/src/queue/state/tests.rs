@@ -11,7 +11,10 @@ use jiff::Timestamp;
 use proptest::{collection::vec, prelude::*};
 
 use super::{Entry, Failure, Group, Next, PAUSE, QueueCounts, RetryAfter, Shared, State};
-use crate::{Finding, Fingerprint, Retry, Severity, ledger::Ledger, queue::stored::Stored};
+use crate::{
+    Finding, Fingerprint, Retry, Severity, clock::SystemClock, ledger::Ledger,
+    queue::stored::Stored,
+};
 
 /// A ledger in memory, which outlives its queue. It may be full.
 #[derive(Clone, Default)]
@@ -96,7 +99,7 @@ const MAX_GROUP: usize = 3;
 
 fn state(capacity: usize, ledger: Option<&TestLedger>) -> State {
     let stored = ledger.map(|ledger| Stored::new(Box::new(ledger.clone())));
-    Shared::new(capacity, MAX_GROUP, stored).state.into_inner().unwrap()
+    Shared::new(capacity, MAX_GROUP, stored, Arc::new(SystemClock)).state.into_inner().unwrap()
 }
 
 /// Makes a finding. Those of one subject are steps of one episode.
