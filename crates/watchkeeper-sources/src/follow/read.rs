@@ -8,13 +8,14 @@ use std::{
 
 use memchr::memchr;
 use tracing::debug;
-use watchkeeper_core::author::make_safe;
+use watchkeeper_core::{SignedDuration, author::make_safe};
 
 use super::{
-    EndReason, Follower, PAUSE, Update, has_passed,
+    EndReason, Follower, Update,
     log::{TARGET, name, safe},
     platform::Identity,
     reading::{Progress, Reading, read_head},
+    timing::has_passed,
     tracked::{State, Tracked},
 };
 use crate::{
@@ -23,6 +24,9 @@ use crate::{
     file_source::recognize_among,
     unsupported,
 };
+
+/// The time without a change after which a source may take a turn for ended.
+const PAUSE: SignedDuration = SignedDuration::from_secs(30);
 
 impl Follower {
     /// Reads the last lines of a deleted file that is still open.
