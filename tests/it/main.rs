@@ -22,6 +22,7 @@ mod policies;
 mod policy_tests;
 mod program;
 mod readme;
+mod reload;
 mod reports;
 mod restart;
 mod scenarios;

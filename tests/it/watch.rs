@@ -92,12 +92,17 @@ impl Watching {
         }
     }
 
-    /// Sends a signal and waits for the exit. Returns the exit status and the
-    /// remaining lines.
-    pub(crate) fn end(mut self, signal: &str) -> (Option<i32>, Vec<String>) {
+    /// Sends a signal.
+    pub(crate) fn signal(&self, signal: &str) {
         let pid = self.child.0.id().to_string();
         let sent = Command::new("kill").args(["-s", signal, &pid]).status().expect("kill runs");
         assert!(sent.success());
+    }
+
+    /// Sends a signal and waits for the exit. Returns the exit status and the
+    /// remaining lines.
+    pub(crate) fn end(mut self, signal: &str) -> (Option<i32>, Vec<String>) {
+        self.signal(signal);
         let lines = self.lines.iter().collect();
         (self.child.0.wait().expect("the process ends").code(), lines)
     }
@@ -298,15 +303,13 @@ fn prints_findings_that_no_route_sends_to_the_terminal() {
 }
 
 #[test]
-fn waits_for_paths_to_appear_and_ignores_a_hangup() {
+fn waits_for_paths_to_appear_and_continues_after_a_hangup() {
     let folder = Folder::new();
     let mut command = program();
     command.env("HOME", folder.path()).arg("watch");
     let watching = Watching::run(&mut command);
-    let pid = watching.child.0.id().to_string();
-    let sent = Command::new("kill").args(["-s", "HUP", &pid]).status();
-    assert!(sent.expect("kill runs").success());
-    watching.until("SIGHUP is ignored");
+    watching.signal("HUP");
+    watching.until("policy: no change");
     folder.write(".claude/projects/p/s.jsonl", looping_now(4));
     watching.until("4 times");
     assert_eq!(watching.end("TERM").0, Some(0));

@@ -28,6 +28,7 @@ mod numbers;
 mod output;
 mod policy_file;
 mod policy_tests;
+mod policy_watcher;
 mod progress;
 mod recorded;
 mod recorded_check;

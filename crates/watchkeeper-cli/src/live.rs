@@ -1,22 +1,8 @@
 //! Follows sessions while agents write them: the common part of `watch` and
 //! `demo`. Data flows one way: follower → backlog, then follower → monitor.
 
-use std::{
-    env,
-    io::{self, Write as _},
-    path::PathBuf,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    thread::{self, JoinHandle},
-    time::Duration,
-};
+use std::{io, path::PathBuf, time::Duration};
 
-use signal_hook::{
-    consts::{SIGHUP, SIGINT, SIGTERM},
-    iterator::{Handle, Signals},
-};
 use watchkeeper_core::{
     Engine, Event, Finding, Monitor, SignedDuration,
     author::make_safe,
@@ -28,17 +14,27 @@ use watchkeeper_core::{
     quote,
 };
 use watchkeeper_policy::{Heartbeat, Policy};
-use watchkeeper_sources::{
-    FollowOptions, FollowReport, Follower, ProcessOptions, ProcessTracker, Update, Waker,
-};
+use watchkeeper_sources::{FollowOptions, FollowReport, Follower, ProcessTracker, Update};
 
+pub(crate) use self::{
+    control::{Control, SignalListener},
+    host::{Host, NextPolicy},
+};
 use self::{
     order::{correct_clocks, take_in_order},
+    processes::track_processes,
+    reload::reload,
+    sinks::{Identity, LiveSinks},
     vital_signs::VitalSigns,
 };
 use crate::watch_state::WatchState;
 
+mod control;
+mod host;
 mod order;
+mod processes;
+mod reload;
+mod sinks;
 mod vital_signs;
 
 /// Maximum wait for a change before the follower looks again.
@@ -51,14 +47,11 @@ const LAST_LOOK: Duration = Duration::from_secs(1);
 /// that goes on, if its session file is first read after the start.
 const MAX_AGE: SignedDuration = SignedDuration::from_mins(10);
 
-const HANGUP: &str = "note: SIGHUP is ignored; to use a changed policy, restart the program\n";
-const HANGUP_ENDS: &str = "note: stopping after SIGHUP, which the end of a terminal sends; to \
-                           use a changed policy, restart the program\n";
-
 /// A follower and a monitor for its events.
 pub(crate) struct LiveMonitor {
     engine: Engine,
     delivery: Delivery,
+    sinks: LiveSinks,
     config: MonitorConfig,
     follower: Follower,
     /// `None` if the policy or the system does not allow it.
@@ -66,20 +59,7 @@ pub(crate) struct LiveMonitor {
     /// `None` if findings end with the process.
     state: Option<WatchState>,
     heartbeat: Option<Heartbeat>,
-    is_stopped: Arc<AtomicBool>,
-}
-
-/// Stops a [`LiveMonitor`] from another thread.
-#[derive(Clone)]
-pub(crate) struct Stopper {
-    is_stopped: Arc<AtomicBool>,
-    waker: Waker,
-}
-
-/// Stops a [`LiveMonitor`] on SIGINT and SIGTERM, and on a SIGHUP that ends the terminal.
-pub(crate) struct SignalListener {
-    handle: Handle,
-    thread: JoinHandle<bool>,
+    control: Control,
 }
 
 /// Results of a run.
@@ -117,12 +97,14 @@ impl LiveMonitor {
         let engine_config = policy.engine_config();
         let engine = Engine::new(policy.detectors, engine_config);
         let ids: Vec<String> = policy.sinks.iter().map(|sink| sink.id.clone()).collect();
+        let identities = policy.sinks.iter().map(Identity::of).collect();
         let damages = state.as_ref().map_or_else(Vec::new, WatchState::damages);
         let queue = |sink| WatchState::queue(state.as_mut(), sink);
         let queues = policy.sinks.into_iter().map(queue).collect();
         let longest_wait = policy.routes.longest_wait();
         let router = Router::new(policy.routes, &ids);
         let mut delivery = Delivery::with_observers(router, queues, observers);
+        let sinks = LiveSinks::new(identities, delivery.queues());
         for finding in &damages {
             delivery.deliver(finding);
         }
@@ -132,32 +114,27 @@ impl LiveMonitor {
         let since_stop = now.duration_since(stopped_at).max(SignedDuration::ZERO);
         follow.recent = follow.recent.saturating_add(since_stop).saturating_add(longest_wait);
         let follower = Follower::new(paths, registry.sources.iter(), follow);
-        let is_stopped = Arc::default();
+        let control = Control::new(follower.waker());
         let heartbeat = policy.heartbeat;
-        Self { engine, delivery, config, follower, processes, state, heartbeat, is_stopped }
+        Self { engine, delivery, sinks, config, follower, processes, state, heartbeat, control }
     }
 
-    pub(crate) fn stopper(&self) -> Stopper {
-        Stopper { is_stopped: self.is_stopped.clone(), waker: self.follower.waker() }
+    pub(crate) fn control(&self) -> Control {
+        self.control.clone()
     }
 
-    /// Follows sessions until stopped. Updates other than events go to `on_update`.
-    /// `on_start` runs once everything that is recorded already is read.
-    pub(crate) fn run(
-        self,
-        on_update: &mut dyn FnMut(&Update),
-        on_start: &mut dyn FnMut(&FollowReport, usize),
-    ) -> io::Result<Outcome> {
-        let Self { engine, delivery, config, mut follower, .. } = self;
-        let Self { mut processes, mut state, heartbeat, is_stopped, .. } = self;
-        let is_stopped = || is_stopped.load(Ordering::Acquire);
+    /// Follows sessions until stopped.
+    pub(crate) fn run(self, host: &mut dyn Host) -> io::Result<Outcome> {
+        let Self { engine, delivery, mut sinks, config, mut follower, .. } = self;
+        let Self { mut processes, mut state, heartbeat, control, .. } = self;
+        let is_stopped = || control.is_stopped();
         // An open finding is delivered however old: the problem continues.
         let mut backlog = Backlog::new(engine, delivery);
         let readers = (&mut follower, &mut processes, &mut state);
-        read_backlog(readers, &mut backlog, &is_stopped, on_update);
+        read_backlog(readers, &mut backlog, &is_stopped, &mut |update| host.on_update(update));
         let is_read = follower.is_caught_up();
         let (engine, delivery, backlog_counts) = backlog.finish();
-        on_start(&follower.report(), engine.sessions().len());
+        host.on_start(&follower.report(), engine.sessions().len());
 
         let running = Monitor::new(engine, delivery, config).start()?;
         let feed = running.feed();
@@ -166,6 +143,11 @@ impl LiveMonitor {
         let mut batch = Vec::new();
         let mut is_held = false;
         while !is_stopped() && running.is_running() {
+            if control.take_reload() {
+                let stored = (&mut sinks, &mut state);
+                reload(host, &running, stored, &mut processes, &mut vital_signs);
+            }
+            let on_update = &mut |update: &Update| host.on_update(update);
             let on_panic = &mut |finding| _ = feed.report(finding);
             vital_signs.check(&running);
             step(&mut follower, wait, &mut batch, on_panic, on_update);
@@ -202,7 +184,9 @@ impl LiveMonitor {
         let on_panic = &mut |finding| _ = feed.report(finding);
         // The rest of a backlog that was not read is not live.
         while is_read
-            && step(&mut follower, Duration::ZERO, &mut batch, on_panic, on_update)
+            && step(&mut follower, Duration::ZERO, &mut batch, on_panic, &mut |update| {
+                host.on_update(update);
+            })
             && !last_look.remaining().is_zero()
         {}
         take_in_order(&mut batch).for_each(|event| {
@@ -229,13 +213,6 @@ fn describe_loss(sink: &SinkOutcome) -> String {
     let SinkOutcome { name, lost, last_error, .. } = sink;
     let cause = last_error.as_deref().unwrap_or("too many findings at once");
     format!("{} {lost} ({})", quote(name), make_safe(cause))
-}
-
-/// Returns a tracker, unless the system does not show its processes.
-fn track_processes() -> Option<ProcessTracker> {
-    let mut options = ProcessOptions::default();
-    options.config_folders.extend(env::var_os("CLAUDE_CONFIG_DIR").map(PathBuf::from));
-    ProcessTracker::new(options)
 }
 
 fn advance(state: &mut Option<WatchState>, event: &Event) {
@@ -356,42 +333,5 @@ fn collect(
     match update {
         Update::Event(event) => batch.push(event),
         other => on_update(&other),
-    }
-}
-
-impl Stopper {
-    pub(crate) fn stop(&self) {
-        self.is_stopped.store(true, Ordering::Release);
-        self.waker.wake();
-    }
-}
-
-impl SignalListener {
-    /// Starts a thread that calls the stopper on the first signal. `ignores_hangup` is
-    /// `true` for a program that continues after SIGHUP, such as a service.
-    pub(crate) fn start(stopper: Stopper, ignores_hangup: bool) -> io::Result<Self> {
-        let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
-        let handle = signals.handle();
-        let thread = thread::spawn(move || {
-            let is_signaled = signals.forever().any(|signal| {
-                if signal == SIGHUP {
-                    let message = if ignores_hangup { HANGUP } else { HANGUP_ENDS };
-                    // A closed standard error does not end the monitor.
-                    let _ = io::stderr().write_all(message.as_bytes());
-                }
-                signal != SIGHUP || !ignores_hangup
-            });
-            if is_signaled {
-                stopper.stop();
-            }
-            is_signaled
-        });
-        Ok(Self { handle, thread })
-    }
-
-    /// Stops listening. Returns `true` if there was a signal.
-    pub(crate) fn finish(self) -> bool {
-        self.handle.close();
-        self.thread.join().unwrap_or(false)
     }
 }

@@ -22,6 +22,8 @@ use crate::numbers::counted;
 pub(crate) struct WatchState {
     folder: StateFolder,
     cursors: Cursors<DiskStorage>,
+    durability: Durability,
+    /// The ledgers of sinks whose queues are not started.
     ledgers: Vec<(String, FileLedger<DiskStorage>)>,
     /// The cursors could not be written, and this is reported.
     is_failing: bool,
@@ -41,16 +43,25 @@ impl WatchState {
         let mut names: Vec<String> = paths.iter().map(|path| real_name(path)).collect();
         names.sort();
         let folder = StateFolder::open(base, &names.join("\n"))?;
+        let durability = policy.monitor.durable;
         let stored = policy.sinks.iter().filter(|sink| !sink.sink.is_display());
         let open = |sink: &NamedSink| {
-            let durability = policy.monitor.durable;
             let ledger = folder.ledger(&sink.id, Arc::new(SystemClock), durability)?;
             Ok((sink.id.clone(), ledger))
         };
         let ledgers: Vec<(String, FileLedger<_>)> = stored.map(open).collect::<Result<_, _>>()?;
         let worked_until = ledgers.iter().filter_map(|(_, ledger)| ledger.last_outcome()).max();
         let cursors = folder.cursors(&SystemClock, worked_until)?;
-        Ok(Some(Self { folder, cursors, ledgers, is_failing: false }))
+        Ok(Some(Self { folder, cursors, durability, ledgers, is_failing: false }))
+    }
+
+    /// Opens the ledger of another sink.
+    pub(crate) fn open_ledger(&mut self, sink: &NamedSink) -> Result<(), StateError> {
+        if self.ledgers.iter().all(|(name, _)| *name != sink.id) {
+            let ledger = self.folder.ledger(&sink.id, Arc::new(SystemClock), self.durability)?;
+            self.ledgers.push((sink.id.clone(), ledger));
+        }
+        Ok(())
     }
 
     /// Returns whether a policy needs state: it has a sink that is no terminal, and `durable` is
@@ -68,7 +79,7 @@ impl WatchState {
     /// Starts the queue of a sink, with its ledger if it has one.
     pub(crate) fn queue(state: Option<&mut Self>, sink: NamedSink) -> Queue {
         let NamedSink { id, sink, queue_capacity, .. } = sink;
-        let ledger = state.and_then(|state| {
+        let ledger = state.filter(|_| !sink.is_display()).and_then(|state| {
             let place = state.ledgers.iter().position(|(name, _)| *name == id)?;
             Some(state.ledgers.swap_remove(place).1)
         });

@@ -104,7 +104,9 @@ impl Monitor {
         let Self { engine, delivery, config, clock, immediate } = self;
         let (outbox, inbox) = mailbox(config.queue_capacity);
         let queues = delivery.queues().to_vec();
-        queues.iter().for_each(|queue| look_at_changes(queue, &outbox));
+        for queue in &queues {
+            look_at_changes(queue, &outbox);
+        }
         let shutdown_timeout = config.shutdown_timeout;
         let recorder = Recorder { outbox, shared: Arc::new(Shared::new(clock)) };
         let shared = recorder.shared.clone();
@@ -388,14 +390,18 @@ impl Running {
             shared.ended.wait_timeout_while(has_ended, deadline.remaining(), |ended| !*ended);
         let has_ended = *wait.unwrap_or_else(PoisonError::into_inner).0;
         let queues = self.queues();
-        queues.iter().for_each(|queue| queue.close());
+        for queue in &queues {
+            queue.close();
+        }
         let mut timed_out = !has_ended;
         for queue in &queues {
             let is_closed = queue.wait_closed(deadline.remaining());
             timed_out |= !is_closed && !queue.has_ledger();
         }
         shared.is_abandoned.store(true, Ordering::Release);
-        queues.iter().for_each(|queue| queue.abandon());
+        for queue in &queues {
+            queue.abandon();
+        }
         if has_ended && let Some(thread) = lock(&self.thread).take() {
             // The thread returns right after it sets `has_ended`.
             let _ = thread.join();

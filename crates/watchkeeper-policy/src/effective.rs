@@ -1,4 +1,4 @@
-use std::{collections::BTreeMap, fmt, ops::Range};
+use std::{collections::BTreeMap, fmt, iter, ops::Range};
 
 use schemars::{Schema, SchemaGenerator};
 use toml::de::DeValue;
@@ -76,6 +76,38 @@ impl Effective {
             printer.heartbeat(heartbeat, registry);
         }
         Self { blocks: printer.blocks }
+    }
+}
+
+impl Effective {
+    /// Returns the differences from an earlier policy in words, such as ``changed `routes` ``,
+    /// in the order of the text. Origins are not compared.
+    pub fn changes_from(&self, earlier: &Self) -> Vec<String> {
+        let (new, old) = (self.texts(), earlier.texts());
+        let name = |header: &str| match header {
+            "" => "`version`".to_owned(),
+            header => format!("`{}`", header.trim_matches(['[', ']'])),
+        };
+        let of_new = new.iter().filter_map(|(header, text)| {
+            let old = old.iter().find(|(other, _)| other == header).map(|(_, text)| text);
+            let change = if old.is_some() { "changed" } else { "added" };
+            (old != Some(text)).then(|| format!("{change} {}", name(header)))
+        });
+        let gone = old.iter().filter(|(header, _)| new.iter().all(|(other, _)| other != header));
+        of_new.chain(gone.map(|(header, _)| format!("removed {}", name(header)))).collect()
+    }
+
+    /// Returns the text of each section. Sections of lists, such as `[[routes]]`, are one.
+    fn texts(&self) -> Vec<(&str, Vec<&str>)> {
+        let mut texts: Vec<(&str, Vec<&str>)> = Vec::new();
+        for Block { header, lines } in &self.blocks {
+            let lines = iter::once(header).chain(lines.iter().map(|line| &line.text));
+            match texts.iter_mut().find(|(other, _)| other == header) {
+                Some((_, text)) => text.extend(lines.map(String::as_str)),
+                None => texts.push((header, lines.map(String::as_str).collect())),
+            }
+        }
+        texts
     }
 }
 

@@ -1,4 +1,8 @@
-use std::{collections::BTreeSet, fmt, io, path::Path};
+use std::{
+    collections::BTreeSet,
+    fmt, io,
+    path::{Path, PathBuf},
+};
 
 use jiff::civil::Date;
 use thiserror::Error;
@@ -10,7 +14,7 @@ use watchkeeper_core::{
 };
 
 use crate::{
-    builtin::BUILTIN_DEFAULT,
+    builtin::{BUILTIN_DEFAULT, builtin},
     coverage,
     diagnostic::{Diagnostic, DiagnosticLevel, hide_foreign, render_diagnostics},
     diagnostic_list::DiagnosticList,
@@ -126,6 +130,8 @@ pub struct Policy {
     pub undelivered: Option<Diagnostic>,
     /// The merged policy as text, with the origin of every value.
     pub effective: Effective,
+    /// The files that were read, without built-in ones.
+    pub files: Vec<PathBuf>,
 }
 
 impl fmt::Debug for Policy {
@@ -225,7 +231,11 @@ impl<'a> Loader<'a> {
             let file_path = make_safe(&file.path.display().to_string());
             debug!(target: TARGET, path = file_path, bytes = file.text.len(), "read a policy file");
         }
-        let policy = policy.filter(|_| !has_errors);
+        let mut policy = policy.filter(|_| !has_errors);
+        if let Some(policy) = &mut policy {
+            let read = files.iter().map(|file| &file.path).filter(|path| builtin(path).is_none());
+            policy.files = read.cloned().collect();
+        }
         let path = make_safe(&path.display().to_string());
         match &policy {
             Some(policy) => info!(
@@ -369,6 +379,7 @@ impl<'a> Loader<'a> {
             match_tracker,
             undelivered,
             effective,
+            files: Vec::new(),
         })
     }
 }

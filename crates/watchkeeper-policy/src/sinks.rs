@@ -3,13 +3,14 @@
 use std::{fmt, path::PathBuf};
 
 use toml::Spanned;
-use watchkeeper_core::{Sink, embed::Entry as _};
+use watchkeeper_core::{Fingerprint, Sink, embed::Entry as _};
 
 use crate::{
     diagnostic::{Diagnostic, Fix},
     options::KindContext,
     reader::{Count, Reader},
     secrets::Secrets,
+    toml_text,
     tree::Table,
 };
 
@@ -29,6 +30,9 @@ pub struct NamedSink {
     pub sink: Box<dyn Sink>,
     /// The maximum number of findings in the queue of the sink.
     pub queue_capacity: usize,
+    /// A hash of the kind and the options, with the values of secrets: two sinks with the same
+    /// hash work alike.
+    pub options: Fingerprint,
     /// The files that the sink writes to: options whose JSON schema has the format `path`.
     /// Relative paths start at the folder of the policy, as for the format `input-path`.
     pub files: Vec<PathBuf>,
@@ -36,7 +40,7 @@ pub struct NamedSink {
 
 impl fmt::Debug for NamedSink {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { id, kind, sink: _, queue_capacity, files } = self;
+        let Self { id, kind, sink: _, queue_capacity, options: _, files } = self;
         f.debug_struct("NamedSink")
             .field("id", id)
             .field("kind", kind)
@@ -96,12 +100,15 @@ impl Reader<'_> {
             unresolved: used.unresolved,
             secrets: used.texts,
         };
+        let options =
+            Fingerprint::of(format!("{}\n{}", entry.kind(), toml_text::table(table.get_ref())));
         let sink = self.build(table, &context, |it| entry.build(it)).filter(|_| is_on);
         let sink = sink.map(|sink| NamedSink {
             id: id.get_ref().clone(),
             kind: entry.kind(),
             sink,
             queue_capacity,
+            options,
             files,
         });
         (SinkName { id, is_on }, sink)

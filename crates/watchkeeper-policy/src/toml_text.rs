@@ -3,10 +3,8 @@
 
 use std::fmt::Write as _;
 
-use toml::de::DeValue;
+use toml::de::{DeTable, DeValue};
 use watchkeeper_core::author::is_unsafe;
-
-use crate::tree::{Key, Table, Value};
 
 /// Returns the text of a TOML key, with quotes if necessary.
 pub fn key(name: &str) -> String {
@@ -50,14 +48,14 @@ pub(crate) fn value(value: &DeValue<'_>) -> String {
 }
 
 /// Writes an inline table.
-pub(crate) fn table(table: &Table<'_>) -> String {
+pub(crate) fn table(table: &DeTable<'_>) -> String {
     if table.is_empty() {
         return "{}".to_owned();
     }
-    let entry = |(name, value): (&Key<'_>, &Value<'_>)| {
-        format!("{} = {}", key(name.get_ref()), self::value(value.get_ref()))
-    };
-    let entries: Vec<String> = table.iter().map(entry).collect();
+    let entries = table
+        .iter()
+        .map(|(name, value)| format!("{} = {}", key(name.get_ref()), self::value(value.get_ref())));
+    let entries: Vec<String> = entries.collect();
     format!("{{ {} }}", entries.join(", "))
 }
 

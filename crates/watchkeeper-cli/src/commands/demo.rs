@@ -14,7 +14,7 @@ use crate::{
     demo::{self, Agent, Pace, terminal_svg},
     error::Error,
     global::Global,
-    live::{LiveMonitor, SignalListener},
+    live::{Host, LiveMonitor, SignalListener},
     loading,
     numbers::counted,
     output::{Output, Status, safe_path},
@@ -82,7 +82,7 @@ fn play_live(
     // Create the file before the follower looks for it.
     File::create_new(&file)?;
     let live = LiveMonitor::new(policy, registry, vec![folder.0.clone()], None, Vec::new(), None);
-    let signals = SignalListener::start(live.stopper(), false)?;
+    let signals = SignalListener::start(live.control(), output.styles.err_is_terminal)?;
     if !quiet {
         writeln!(output.err, "{}\n", intro(&safe_path(&file)))?;
     }
@@ -90,13 +90,13 @@ fn play_live(
     let mut agent = start_agent(&file)?;
     // The agent stops when its standard input is closed.
     let stdin = agent.stdin.take();
-    let stopper = live.stopper();
+    let control = live.control();
     let waiter = thread::spawn(move || {
         let status = agent.wait();
-        stopper.stop();
+        control.stop();
         status
     });
-    let outcome = live.run(&mut |_| (), &mut |_, _| ());
+    let outcome = live.run(&mut Quiet);
     drop(stdin);
     let agent = waiter.join().map_err(|_| io::Error::other("the demo agent was lost"))??;
     let is_interrupted = signals.finish();
@@ -109,6 +109,11 @@ fn play_live(
     writeln!(output.out, "\n{summary}")?;
     if outcome.all_delivered { Ok(Status::Success) } else { Err(Error::NotAllDelivered) }
 }
+
+/// Prints nothing, and keeps its policy.
+struct Quiet;
+
+impl Host for Quiet {}
 
 fn start_agent(file: &Path) -> io::Result<Child> {
     Command::new(std::env::current_exe()?)

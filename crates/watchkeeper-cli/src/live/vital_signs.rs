@@ -38,7 +38,7 @@ pub(super) struct VitalSigns {
     n_handled: u64,
     worked_at: Arc<LastTime>,
     /// Ends the heartbeats when it is dropped.
-    _heartbeat: Option<Sender<()>>,
+    heartbeats: Option<Sender<()>>,
 }
 
 /// The uptime, in milliseconds, of the last check that found the monitor and all sinks working.
@@ -62,21 +62,33 @@ impl VitalSigns {
         let now = SystemClock.uptime();
         let worked_at = Arc::new(LastTime::default());
         worked_at.set(now);
-        let heartbeat = heartbeat.map(|heartbeat| {
-            let (stop, stopped) = mpsc::channel();
-            let beats = Heartbeats { heartbeat, worked_at: worked_at.clone(), feed };
-            thread::Builder::new().name("heartbeat".to_owned()).spawn(|| beats.run(stopped))?;
-            io::Result::Ok(stop)
-        });
-        service_manager::ready();
-        Ok(Self {
+        let mut vital_signs = Self {
             watchdog_interval: service_manager::watchdog_interval(),
             notified_at: now,
             checked_at: now,
             n_handled: 0,
             worked_at,
-            _heartbeat: heartbeat.transpose()?,
-        })
+            heartbeats: None,
+        };
+        vital_signs.replace_heartbeat(heartbeat, feed)?;
+        service_manager::ready();
+        Ok(vital_signs)
+    }
+
+    /// Ends the heartbeats, and starts those of a changed policy.
+    pub(super) fn replace_heartbeat(
+        &mut self,
+        heartbeat: Option<Heartbeat>,
+        feed: Feed,
+    ) -> io::Result<()> {
+        self.heartbeats = None;
+        if let Some(heartbeat) = heartbeat {
+            let (stop, stopped) = mpsc::channel();
+            let beats = Heartbeats { heartbeat, worked_at: self.worked_at.clone(), feed };
+            thread::Builder::new().name("heartbeat".to_owned()).spawn(|| beats.run(stopped))?;
+            self.heartbeats = Some(stop);
+        }
+        Ok(())
     }
 
     /// Returns the longest time until the next check.

@@ -85,8 +85,8 @@ impl Router {
             let (old_route, _) = old.routes.get(old_idx)?;
             self.routes.iter().position(|(route, _)| route.has_receivers_of(old_route))
         };
-        self.sent = old.sent.with_routes(&new_route);
-        self.waiting = old.waiting.with_routes(&new_route, new_sink);
+        self.sent = old.sent.with_routes(new_route);
+        self.waiting = old.waiting.with_routes(new_route, new_sink);
         (self.n_suppressed, self.n_silenced) = (old.n_suppressed, old.n_silenced);
     }
 

@@ -1,0 +1,110 @@
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use watchkeeper_core::embed::Queue;
+use watchkeeper_delivery::StateError;
+use watchkeeper_policy::Policy;
+use watchkeeper_sinks::{Lines, Stdout};
+
+use crate::{
+    causes::with_causes,
+    error::Error,
+    global::Global,
+    output::{Output, Styles},
+    state_folder::StateFolder,
+    watch_state::WatchState,
+};
+
+/// The options of `watch` about what a policy delivers to.
+#[derive(Debug, Args)]
+pub(super) struct WatchOptions {
+    /// Format of the findings on standard output [default: the format of the policy]
+    #[arg(long, value_name = "FORMAT")]
+    format: Option<FindingFormat>,
+
+    /// Folder in which the findings that sinks have accepted, and those that wait, are stored
+    /// [default: `state_dir` of the policy, or `watchkeeper` in `$XDG_STATE_HOME` or
+    /// `~/.local/state`]
+    #[arg(long, value_name = "DIR")]
+    state_dir: Option<PathBuf>,
+}
+
+/// Format of the findings on standard output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum FindingFormat {
+    /// A line for people
+    Text,
+    /// A line of JSON
+    Json,
+}
+
+impl From<FindingFormat> for watchkeeper_sinks::Format {
+    fn from(format: FindingFormat) -> Self {
+        match format {
+            FindingFormat::Text => Self::Text,
+            FindingFormat::Json => Self::Json,
+        }
+    }
+}
+
+impl WatchOptions {
+    /// Opens the state. Without a folder that the user has chosen, a folder that cannot be used
+    /// is a warning, and findings end with the process.
+    pub(super) fn open_state(
+        &self,
+        policy: &Policy,
+        paths: &[PathBuf],
+        global: &Global,
+        output: &mut Output<'_>,
+    ) -> Result<Option<WatchState>, Error> {
+        let chosen = self.state_dir.as_ref().or(policy.monitor.state_dir.as_ref());
+        let warn = |reason: &str, output: &mut Output<'_>| {
+            if !global.quiet {
+                let remedy = "findings end with this program; use --state-dir";
+                output.fail(&format!("warning: {reason}; {remedy}\n"));
+            }
+        };
+        let Some(base) = chosen.cloned().or_else(|| StateFolder::default().path()) else {
+            if WatchState::is_needed(policy) {
+                warn("HOME is not set", output);
+            }
+            return Ok(None);
+        };
+        match WatchState::open(policy, &base, paths) {
+            Err(err @ StateError::Io { .. }) if chosen.is_none() => {
+                warn(&with_causes(&err), output);
+                Ok(None)
+            }
+            opened => Ok(opened?),
+        }
+    }
+
+    /// Returns whether all findings are printed, because no route of the policy uses a
+    /// sink for the terminal.
+    pub(super) fn prints_all(&self, policy: &Policy) -> bool {
+        let is_used = |kind: &str| {
+            let mut sinks = policy.sinks.iter().filter(|sink| sink.kind == kind);
+            sinks.any(|sink| policy.routes.iter().any(|route| route.sinks.contains(&sink.id)))
+        };
+        !is_used("console") && (self.format.is_some() || !is_used("stderr"))
+    }
+
+    /// Makes the consoles of the policy print to standard output. Returns a printer of all
+    /// findings if the policy uses no console.
+    pub(super) fn printer(&self, policy: &Policy, styles: Styles) -> Vec<Queue> {
+        const CAPACITY: usize = 1024;
+        let format = self.format.map(watchkeeper_sinks::Format::from);
+        watchkeeper_sinks::print_to_stdout(format);
+        if !self.prints_all(policy) {
+            return Vec::new();
+        }
+        let lines = Lines::new(Stdout::default(), format.unwrap_or_default(), styles.out);
+        vec![Queue::new("stdout", Box::new(lines), CAPACITY)]
+    }
+}
+
+/// Returns whether a route of the policy uses a sink that does not print to standard output.
+pub(super) fn uses_other_sinks(policy: &Policy) -> bool {
+    let mut used = policy.routes.iter().flat_map(|route| &route.sinks);
+    used.any(|id| policy.sinks.iter().any(|sink| sink.id == *id && sink.kind != "console"))
+}

@@ -1,0 +1,93 @@
+//! Requests from other threads to a live monitor: of signals, and of a policy that has changed.
+
+use std::{
+    io::{self, IsTerminal as _},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::{self, JoinHandle},
+};
+
+use signal_hook::{
+    consts::{SIGHUP, SIGINT, SIGTERM},
+    iterator::{Handle, Signals},
+};
+use watchkeeper_sources::Waker;
+
+/// Stops a [`LiveMonitor`](super::LiveMonitor) or lets it look at its policy, from another
+/// thread.
+#[derive(Clone)]
+pub(crate) struct Control {
+    requests: Arc<Requests>,
+    waker: Waker,
+}
+
+/// The requests that the monitor has not handled yet.
+#[derive(Debug, Default)]
+struct Requests {
+    is_stopped: AtomicBool,
+    has_new_policy: AtomicBool,
+}
+
+impl Control {
+    pub(super) fn new(waker: Waker) -> Self {
+        Self { requests: Arc::default(), waker }
+    }
+
+    pub(crate) fn stop(&self) {
+        self.requests.is_stopped.store(true, Ordering::Release);
+        self.waker.wake();
+    }
+
+    /// Requests that the policy is loaded again.
+    pub(crate) fn reload(&self) {
+        self.requests.has_new_policy.store(true, Ordering::Release);
+        self.waker.wake();
+    }
+
+    pub(super) fn is_stopped(&self) -> bool {
+        self.requests.is_stopped.load(Ordering::Acquire)
+    }
+
+    /// Returns whether the policy is to be loaded again, once for each request.
+    pub(super) fn take_reload(&self) -> bool {
+        self.requests.has_new_policy.swap(false, Ordering::AcqRel)
+    }
+}
+
+/// Stops a [`LiveMonitor`](super::LiveMonitor) on SIGINT and SIGTERM, and when its terminal is
+/// closed. Any other SIGHUP loads the policy again.
+pub(crate) struct SignalListener {
+    handle: Handle,
+    thread: JoinHandle<bool>,
+}
+
+impl SignalListener {
+    /// Starts a thread that waits for signals. `has_terminal` is whether standard error is a
+    /// terminal.
+    pub(crate) fn start(control: Control, has_terminal: bool) -> io::Result<Self> {
+        let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
+        let handle = signals.handle();
+        let thread = thread::spawn(move || {
+            for signal in signals.forever() {
+                // A shell sends SIGHUP when its terminal is closed.
+                let is_closed = has_terminal && !io::stderr().is_terminal();
+                if signal == SIGHUP && !is_closed {
+                    control.reload();
+                    continue;
+                }
+                control.stop();
+                return true;
+            }
+            false
+        });
+        Ok(Self { handle, thread })
+    }
+
+    /// Stops listening. Returns `true` if a signal has stopped the monitor.
+    pub(crate) fn finish(self) -> bool {
+        self.handle.close();
+        self.thread.join().unwrap_or(false)
+    }
+}

@@ -1,0 +1,188 @@
+//! Notices that the files of a policy have changed.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    sync::mpsc::{self, Receiver, RecvTimeoutError, Sender},
+    thread,
+    time::{Duration, SystemTime},
+};
+
+use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
+use watchkeeper_core::clock::Deadline;
+
+/// The time without a further change after which a change is complete: editors write a file in
+/// several steps.
+const SETTLED: Duration = Duration::from_millis(250);
+/// The time between two looks at the files where the system reports no changes.
+const POLL: Duration = Duration::from_secs(5);
+
+/// A thread that watches the files of a policy, until it is dropped.
+pub(crate) struct PolicyWatcher {
+    messages: Sender<Message>,
+}
+
+enum Message {
+    /// Something has changed in a folder of the files.
+    Changed,
+    /// Watch these files from now on.
+    Files(Stamps),
+    End,
+}
+
+/// The properties of a file that change when it is written or replaced, or when a symbolic link
+/// to it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Stamp {
+    real_path: PathBuf,
+    modified: Option<SystemTime>,
+    len: u64,
+}
+
+/// The watched files; `None` for one that cannot be read.
+type Stamps = BTreeMap<PathBuf, Option<Stamp>>;
+
+impl PolicyWatcher {
+    /// Starts to watch files. `on_change` is called for changes after this call, once no other
+    /// one has followed for a moment.
+    pub(crate) fn start(files: Vec<PathBuf>, on_change: impl Fn() + Send + 'static) -> Self {
+        let (messages, inbox) = mpsc::channel();
+        let (changes, known) = (messages.clone(), stamps(files));
+        // Without the thread, SIGHUP still reloads.
+        let _ = thread::Builder::new()
+            .name("policy".to_owned())
+            .spawn(move || watch(known, &inbox, &changes, &on_change));
+        Self { messages }
+    }
+
+    /// Watches other files from now on.
+    pub(crate) fn set_files(&self, files: Vec<PathBuf>) {
+        let _ = self.messages.send(Message::Files(stamps(files)));
+    }
+}
+
+impl Drop for PolicyWatcher {
+    fn drop(&mut self) {
+        let _ = self.messages.send(Message::End);
+    }
+}
+
+fn watch(
+    mut known: Stamps,
+    inbox: &Receiver<Message>,
+    changes: &Sender<Message>,
+    on_change: &dyn Fn(),
+) {
+    let mut folders = watch_folders(&known, changes);
+    // A change, and the time until which there must be no other one.
+    let mut unsettled: Option<(Stamps, Deadline)> = None;
+    loop {
+        let latest = stamps(known.keys().cloned());
+        unsettled = match unsettled {
+            _ if latest == known => None,
+            Some((changed, pause)) if changed == latest => Some((changed, pause)),
+            _ => Some((latest, Deadline::after(SETTLED))),
+        };
+        if let Some((changed, _)) = unsettled.take_if(|(_, pause)| pause.remaining().is_zero()) {
+            known = changed;
+            folders = watch_folders(&known, changes);
+            on_change();
+        }
+        let timeout = match &unsettled {
+            Some((_, pause)) => Some(pause.remaining()),
+            None => folders.is_none().then_some(POLL),
+        };
+        match receive(inbox, timeout) {
+            Message::Changed => {}
+            Message::Files(next) => {
+                // A file that stays may have changed since it was read.
+                let earlier = |path: &PathBuf| known.get(path).cloned();
+                let next = next.into_iter().map(|(path, stamp)| {
+                    let stamp = earlier(&path).unwrap_or(stamp);
+                    (path, stamp)
+                });
+                known = next.collect();
+                folders = watch_folders(&known, changes);
+            }
+            Message::End => return,
+        }
+    }
+}
+
+fn receive(inbox: &Receiver<Message>, timeout: Option<Duration>) -> Message {
+    let Some(timeout) = timeout else { return inbox.recv().unwrap_or(Message::End) };
+    match inbox.recv_timeout(timeout) {
+        Ok(message) => message,
+        Err(RecvTimeoutError::Timeout) => Message::Changed,
+        Err(RecvTimeoutError::Disconnected) => Message::End,
+    }
+}
+
+fn stamps(files: impl IntoIterator<Item = PathBuf>) -> Stamps {
+    let stamp = |path: &Path| {
+        let real_path = fs::canonicalize(path).ok()?;
+        let metadata = fs::metadata(&real_path).ok()?;
+        Some(Stamp { real_path, modified: metadata.modified().ok(), len: metadata.len() })
+    };
+    files.into_iter().map(|path| (path.clone(), stamp(&path))).collect()
+}
+
+/// Watches the folders of files, and those of the files that symbolic links name. Returns `None`
+/// if the system cannot report their changes.
+fn watch_folders(files: &Stamps, changes: &Sender<Message>) -> Option<RecommendedWatcher> {
+    let changes = changes.clone();
+    let mut watcher = notify::recommended_watcher(move |_| {
+        let _ = changes.send(Message::Changed);
+    })
+    .ok()?;
+    for (path, stamp) in files {
+        let real_path = stamp.as_ref().map(|stamp| &stamp.real_path);
+        for file in [Some(path), real_path].into_iter().flatten() {
+            let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
+            let folder = folder.unwrap_or(Path::new("."));
+            watcher.watch(folder, RecursiveMode::NonRecursive).ok()?;
+        }
+    }
+    Some(watcher)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, sync::mpsc, time::Duration};
+
+    use super::PolicyWatcher;
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    #[test]
+    fn notices_files_that_are_written_replaced_and_linked() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        fs::write(path("a.toml"), "1").unwrap();
+        let (sender, changes) = mpsc::channel();
+        let watcher = PolicyWatcher::start(vec![path("a.toml")], move || {
+            let _ = sender.send(());
+        });
+        let next = || changes.recv_timeout(LONG).expect("a change is noticed");
+        watcher.set_files(vec![path("a.toml"), path("missing.toml")]);
+        fs::write(path("missing.toml"), "1").unwrap();
+        next();
+        fs::write(path("other.toml"), "22").unwrap();
+        fs::rename(path("other.toml"), path("a.toml")).unwrap();
+        next();
+        // A folder of versions and a link to the present one, as Kubernetes mounts them.
+        fs::create_dir_all(path("v1")).unwrap();
+        fs::create_dir_all(path("v2")).unwrap();
+        fs::write(path("v1/p.toml"), "1").unwrap();
+        fs::write(path("v2/p.toml"), "1").unwrap();
+        std::os::unix::fs::symlink("v1", path("data")).unwrap();
+        std::os::unix::fs::symlink("data/p.toml", path("p.toml")).unwrap();
+        watcher.set_files(vec![path("p.toml"), path("gone.toml")]);
+        fs::write(path("gone.toml"), "1").unwrap();
+        next();
+        std::os::unix::fs::symlink("v2", path("next")).unwrap();
+        fs::rename(path("next"), path("data")).unwrap();
+        next();
+    }
+}
