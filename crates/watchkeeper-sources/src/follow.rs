@@ -3,6 +3,7 @@
 mod arrival;
 mod changes;
 mod folders;
+mod interval;
 mod log;
 mod open_files;
 mod options;
@@ -38,13 +39,13 @@ use self::{
     folders::Folders,
     open_files::OpenFiles,
     reading::Shared,
-    tracked::{Tracked, UnsupportedFiles},
+    tracked::{State, Tracked, UnsupportedFiles},
 };
 pub(crate) use self::{
+    interval::has_passed,
     log::safe,
     platform::{Identity, open, owner},
     stamp::Stamp,
-    timing::has_passed,
 };
 
 /// Follows session files and folders of session files.
@@ -162,6 +163,33 @@ impl Follower {
     /// notifications, changes are found later and at a higher cost.
     pub fn is_watched(&self) -> bool {
         self.watcher.is_some()
+    }
+
+    /// Returns the current counts.
+    pub fn report(&self) -> FollowReport {
+        let mut report = FollowReport {
+            n_folders: self.folders.len(),
+            n_unreadable: self.folders.n_unreadable(),
+            n_rewritten: self.n_rewritten,
+            n_lines: self.shared.n_lines,
+            n_bytes: self.shared.n_bytes,
+            skipped_lines: self.shared.skipped_lines.clone(),
+            unsupported: self.unsupported.counts(),
+            ..FollowReport::default()
+        };
+        for file in self.files.values() {
+            report.n_unreadable += usize::from(file.is_unreadable);
+            *match (&file.state, file.agent) {
+                (State::Dormant, _) => &mut report.n_dormant,
+                (State::Unrecognized(_) | State::Unknown(_), Some(agent)) => {
+                    report.unsupported.entry(agent).or_default()
+                }
+                (State::Unrecognized(_) | State::Unknown(_), None) => &mut report.n_unrecognized,
+                (State::Reading(_), _) => &mut report.n_followed,
+                (State::Failed, _) => &mut report.n_failed,
+            } += 1;
+        }
+        report
     }
 
     /// Does the checks that are due at `now`, waits for changes for at most `wait`,

@@ -14,10 +14,11 @@ use watchkeeper_core::Timestamp;
 use super::{
     Follower,
     arrival::Arrival,
+    interval::has_passed,
     log::{TARGET, safe},
     platform::Identity,
     stamp::Stamp,
-    timing::{HOT, has_passed},
+    timing::HOT,
     tracked::{State, Tracked},
     update::FollowNotice,
 };

@@ -12,10 +12,10 @@ use watchkeeper_core::{SignedDuration, author::make_safe};
 
 use super::{
     EndReason, Follower, Update,
+    interval::has_passed,
     log::{TARGET, name, safe},
     platform::Identity,
     reading::{Progress, Reading, read_head},
-    timing::has_passed,
     tracked::{State, Tracked},
 };
 use crate::{

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use watchkeeper_core::{SignedDuration, Timestamp};
 
-use super::{Follower, arrival::TOLERANCE};
+use super::{Follower, arrival::TOLERANCE, interval::has_passed};
 
 /// The time after a change during which a file is checked often.
 pub(super) const HOT: SignedDuration = SignedDuration::from_secs(60);
@@ -51,14 +51,4 @@ impl Follower {
         let walk = until(walk, self.walked_at);
         self.check_interval().map_or(walk, |interval| walk.min(until(interval, self.checked_at)))
     }
-}
-
-/// Returns whether `interval` has passed since `since`. True if the clock was set
-/// back.
-pub(crate) fn has_passed(
-    interval: SignedDuration,
-    since: Option<Timestamp>,
-    now: Timestamp,
-) -> bool {
-    since.is_none_or(|since| now < since || interval <= now.duration_since(since))
 }

@@ -13,8 +13,9 @@ use watchkeeper_core::{Timestamp, author::make_safe};
 
 use super::{
     Follower,
+    interval::has_passed,
     log::TARGET,
-    timing::{HOT, has_passed},
+    timing::HOT,
     tracked::State,
     update::{EndReason, FollowNotice, Update},
 };

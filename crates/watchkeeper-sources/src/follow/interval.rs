@@ -1,0 +1,11 @@
+use watchkeeper_core::{SignedDuration, Timestamp};
+
+/// Returns whether `interval` has passed since `since`. True if the clock was set
+/// back.
+pub(crate) fn has_passed(
+    interval: SignedDuration,
+    since: Option<Timestamp>,
+    now: Timestamp,
+) -> bool {
+    since.is_none_or(|since| now < since || interval <= now.duration_since(since))
+}
