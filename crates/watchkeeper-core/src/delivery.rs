@@ -24,8 +24,6 @@ pub struct Delivery {
     first_unrouted: usize,
     /// By queue.
     reported: Vec<Reported>,
-    /// A finding was added to the queues since the last [`commit`](Self::commit).
-    is_dirty: bool,
 }
 
 /// The last report about a sink.
@@ -56,7 +54,7 @@ impl Delivery {
         let first_unrouted = queues.len();
         let queues: Vec<_> = queues.into_iter().chain(observers).map(Arc::new).collect();
         let reported = vec![Reported::default(); queues.len()];
-        Self { router, queues, first_unrouted, reported, is_dirty: false }
+        Self { router, queues, first_unrouted, reported }
     }
 
     /// Replaces the router, the queues of its sinks, in their order, and the queues that receive
@@ -88,7 +86,7 @@ impl Delivery {
         router.continue_from(earlier, new_sink);
         let gone = self.queues.iter().filter(|queue| place(queue, &queues).is_none());
         gone.for_each(|queue| queue.close());
-        *self = Self { router, queues, first_unrouted, reported, is_dirty: self.is_dirty };
+        *self = Self { router, queues, first_unrouted, reported };
     }
 
     /// Sends every finding to one function: open, escalated and resolved.
@@ -133,7 +131,6 @@ impl Delivery {
         let routed = self.router.route(finding);
         self.add_routed(routed, &wait);
         for queue in &self.queues[self.first_unrouted..] {
-            self.is_dirty = true;
             wait(queue);
             queue.push(finding.clone());
         }
@@ -143,7 +140,6 @@ impl Delivery {
         for Routed { finding, sinks } in routed {
             for (sink_idx, Sending { n_suppressed, group, .. }) in sinks {
                 if let Some(queue) = self.queues.get(sink_idx) {
-                    self.is_dirty = true;
                     wait(queue);
                     queue.add(with_suppressed(finding.clone(), n_suppressed), group);
                 }
@@ -165,9 +161,7 @@ impl Delivery {
     /// Lets the findings that were added survive a loss of power, if the ledgers of the queues
     /// are for that.
     pub fn commit(&mut self) {
-        if mem::take(&mut self.is_dirty) {
-            self.queues.iter().for_each(|queue| queue.sync());
-        }
+        self.queues.iter().for_each(|queue| queue.sync());
     }
 
     /// Reports outages and new losses of each sink to all other sinks.

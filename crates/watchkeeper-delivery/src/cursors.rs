@@ -35,6 +35,8 @@ pub struct Cursors<S> {
     earlier: Option<Earlier>,
     /// The file of an earlier process was empty.
     is_lost: bool,
+    /// The second of the last commit, of this process or an earlier one.
+    committed: i64,
     /// The lines since the last commit.
     next: BTreeMap<Arc<str>, u64>,
 }
@@ -94,7 +96,8 @@ impl<S: Storage> Cursors<S> {
             let stopped = worked_until.as_second();
             earlier = Some(Earlier { started: stopped, stopped });
         }
-        let mut opened = Self { file, lines, earlier, is_lost, next: BTreeMap::new() };
+        let committed = earlier.map_or(now, |earlier| earlier.stopped.min(now));
+        let mut opened = Self { file, lines, earlier, is_lost, committed, next: BTreeMap::new() };
         if opened.file.has_damaged_header() {
             opened.compact(now)?;
         }
@@ -159,14 +162,19 @@ impl<S: Storage> Cursors<S> {
     /// Stores the lines that were added: all events up to them are handled, and their findings
     /// are stored. Lines that cannot be written are written with the next ones.
     pub fn commit(&mut self, clock: &dyn Clock) -> io::Result<()> {
-        let second = clock.now().as_second();
+        let now = clock.now().as_second();
         let mut written = Ok(());
-        for (path, line) in mem::take(&mut self.next) {
+        let mut next = mem::take(&mut self.next).into_iter().peekable();
+        while let Some((path, line)) = next.next() {
+            // The last record alone is as late as the commit: to the next process, the events of
+            // a file whose record is cut off are new.
+            let second = if next.peek().is_some() { self.committed } else { now };
             let (path, cursor) = (Fingerprint::of(&*path), Cursor { line, second });
             self.lines.insert(path, cursor);
             written = written.and(self.file.append_or_keep(&cursor.encode(path)));
         }
-        self.compact_if_large(second);
+        self.committed = now;
+        self.compact_if_large(now);
         written
     }
 
@@ -192,7 +200,10 @@ impl<S: Storage> Cursors<S> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::{
+        fs::{self, OpenOptions},
+        time::Duration,
+    };
 
     use watchkeeper_core::{
         Event, EventKind, SignedDuration, Timestamp,
@@ -200,7 +211,7 @@ mod tests {
         clock::{Clock as _, ManualClock},
     };
 
-    use super::Cursors;
+    use super::{Cursors, RECORD_LEN};
     use crate::DiskStorage;
 
     /// Makes an event at a line of a file.
@@ -241,6 +252,27 @@ mod tests {
         ] {
             assert_eq!(cursors.is_new(&event), is_new, "{event:?}");
         }
+    }
+
+    #[test]
+    fn a_commit_that_is_cut_off_hides_no_event() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("cursors");
+        let clock = ManualClock::new("2026-11-01T08:00:00Z".parse().unwrap());
+        let open = || Cursors::open(DiskStorage::open(&path).unwrap(), &clock, None).unwrap();
+        let mut cursors = open();
+        clock.advance(Duration::from_secs(300));
+        let at = clock.now();
+        clock.advance(Duration::from_secs(300));
+        cursors.advance(&event("a", 1, at));
+        cursors.advance(&event("b", 1, at));
+        cursors.commit(&clock).unwrap();
+        let whole = fs::metadata(&path).unwrap().len();
+        let file = OpenOptions::new().write(true).open(&path).unwrap();
+        file.set_len(whole - RECORD_LEN).unwrap();
+        let cursors = open();
+        assert!(!cursors.is_new(&event("a", 1, at)));
+        assert!(cursors.is_new(&event("b", 1, at)));
     }
 
     #[test]

@@ -134,12 +134,16 @@ impl State {
             entry.is_stored = entry.is_stored || stored.add_late(&entry.finding);
             is_complete &= entry.is_stored;
         }
+        if is_complete {
+            // No commit follows: no finding was pushed.
+            stored.sync();
+        }
         self.has_unstored = !is_complete;
     }
 
     /// Returns whether the ledger, if there is one, has all findings without an outcome.
     pub(super) fn is_stored(&self) -> bool {
-        self.stored.as_ref().is_none_or(|stored| !stored.is_failing()) && !self.has_unstored
+        self.stored.as_ref().is_none_or(Stored::is_safe) && !self.has_unstored
     }
 
     fn append(&mut self, finding: Finding, is_stored: bool, group: Option<Membership>) {

@@ -20,6 +20,8 @@ pub(super) struct Stored {
     load_from: u64,
     /// Findings that the ledger has lost and the queue has not counted yet.
     n_dropped: u64,
+    /// The last [`sync`](Self::sync) failed.
+    is_unsynced: bool,
     /// The times in which the ledger cannot be written.
     pub(super) outages: Outages,
 }
@@ -27,7 +29,14 @@ pub(super) struct Stored {
 impl Stored {
     pub(super) fn new(ledger: Box<dyn Ledger>) -> Self {
         let n_unloaded = ledger.n_pending() as u64;
-        Self { ledger, n_unloaded, load_from: 0, n_dropped: 0, outages: Outages::default() }
+        Self {
+            ledger,
+            n_unloaded,
+            load_from: 0,
+            n_dropped: 0,
+            is_unsynced: false,
+            outages: Outages::default(),
+        }
     }
 
     pub(super) fn contains(&self, finding: &Finding) -> bool {
@@ -37,6 +46,11 @@ impl Stored {
     /// Returns whether the last write failed.
     pub(super) const fn is_failing(&self) -> bool {
         self.outages.cause.is_some()
+    }
+
+    /// Returns whether everything that was added survives what the ledger is for.
+    pub(super) const fn is_safe(&self) -> bool {
+        !self.is_failing() && !self.is_unsynced
     }
 
     /// Returns whether the memory of the queue has all pending findings.
@@ -106,8 +120,10 @@ impl Stored {
     }
 
     pub(super) fn sync(&mut self) {
+        let synced = self.ledger.sync();
+        self.is_unsynced = synced.is_err();
         // That there was nothing to write does not show that the ledger can be written.
-        if let Err(err) = self.ledger.sync() {
+        if let Err(err) = synced {
             self.outages.record(Err(&err));
         }
     }
