@@ -16,7 +16,7 @@ const LONGEST_END: Duration = Duration::from_millis(250);
 /// The queues of the sinks of the present policy.
 pub(super) struct LiveSinks {
     present: Vec<LiveSink>,
-    /// Queues with a ledger whose sinks are gone.
+    /// Queues whose sinks are gone, and that may still use their ledgers.
     gone: Vec<Arc<Queue>>,
 }
 
@@ -64,6 +64,7 @@ impl LiveSinks {
         sinks: Vec<NamedSink>,
         state: &mut Option<WatchState>,
     ) -> Result<Vec<Arc<Queue>>, SinksError> {
+        self.gone.retain(|queue| !queue.wait_closed(Duration::ZERO));
         let needs_ledger = |sink: &NamedSink, state: &Option<WatchState>| {
             state.is_some() && !sink.sink.is_display()
         };

@@ -134,6 +134,8 @@ impl Deliveries {
         let mut state = self.shared.lock();
         state.end("the thread of the sink ended before the outcome was known");
         state.is_done = true;
+        // Another queue may open it.
+        state.stored = None;
         drop(state);
         self.shared.changed.notify_all();
     }
