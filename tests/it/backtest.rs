@@ -25,13 +25,7 @@ fn sessions() -> Folder {
 }
 
 fn backtest(folder: &Folder, args: &[&str]) -> Ran {
-    let output = program().current_dir(folder.path()).arg("backtest").args(args).output();
-    let output = output.expect("the program should start");
-    Ran {
-        out: String::from_utf8(output.stdout).expect("the program should write UTF-8"),
-        err: String::from_utf8(output.stderr).expect("the program should write UTF-8"),
-        status: output.status.code().expect("the program should exit by itself"),
-    }
+    Ran::of(program().current_dir(folder.path()).arg("backtest").args(args))
 }
 
 #[test]

@@ -45,12 +45,7 @@ fn check_panicking(folder: &Folder, args: &[&str]) -> Ran {
 }
 
 fn check_with(command: &mut Command, args: &[&str]) -> Ran {
-    let output = command.arg("check").args(args).output().expect("the program should start");
-    Ran {
-        out: String::from_utf8(output.stdout).expect("the program should write UTF-8"),
-        err: String::from_utf8(output.stderr).expect("the program should write UTF-8"),
-        status: output.status.code().expect("the program should exit by itself"),
-    }
+    Ran::of(command.arg("check").args(args))
 }
 
 #[test]

@@ -46,17 +46,12 @@ fn session(lines: &[(&str, &str)]) -> String {
 
 fn explain(folder: &Folder, args: &[&str]) -> Ran {
     folder.write("policy.toml", POLICY);
-    let output = program()
-        .current_dir(folder.path())
-        .args(["check", "--policy", "policy.toml", "--explain"])
-        .args(args)
-        .output()
-        .expect("the program should start");
-    Ran {
-        out: String::from_utf8(output.stdout).expect("the program should write UTF-8"),
-        err: String::from_utf8(output.stderr).expect("the program should write UTF-8"),
-        status: output.status.code().expect("the program should exit by itself"),
-    }
+    Ran::of(
+        program()
+            .current_dir(folder.path())
+            .args(["check", "--policy", "policy.toml", "--explain"])
+            .args(args),
+    )
 }
 
 fn seen(folder: &Folder, args: &[&str]) -> String {

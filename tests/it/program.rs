@@ -13,6 +13,20 @@ pub(crate) struct Ran {
     pub(crate) status: i32,
 }
 
+impl Ran {
+    /// Runs a command until it exits.
+    #[track_caller]
+    pub(crate) fn of(command: &mut Command) -> Self {
+        let output = command.output().expect("the program should start");
+        let text = |bytes| String::from_utf8(bytes).expect("the program should write UTF-8");
+        Self {
+            out: text(output.stdout),
+            err: text(output.stderr),
+            status: output.status.code().expect("the program should exit by itself"),
+        }
+    }
+}
+
 /// Returns the program, with an environment that is independent of this machine.
 pub(crate) fn program() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_acme-watchkeeper"));
@@ -30,13 +44,7 @@ pub(crate) fn program() -> Command {
 /// Runs the program until it exits.
 #[track_caller]
 pub(crate) fn run<S: AsRef<std::ffi::OsStr>>(args: &[S]) -> Ran {
-    let output = program().args(args).output().expect("the program should start");
-    let text = |bytes| String::from_utf8(bytes).expect("the program should write UTF-8");
-    Ran {
-        out: text(output.stdout),
-        err: text(output.stderr),
-        status: output.status.code().expect("the program should exit by itself"),
-    }
+    Ran::of(program().args(args))
 }
 
 /// Returns the output and exit status of a run.

@@ -14,12 +14,7 @@ fn check(folder: &Folder, args: &[&str]) -> Ran {
 }
 
 fn check_os<'a>(folder: &Folder, args: impl Iterator<Item = &'a OsStr>) -> Ran {
-    let output = program().current_dir(folder.path()).arg("check").args(args).output().unwrap();
-    Ran {
-        out: String::from_utf8(output.stdout).unwrap(),
-        err: String::from_utf8(output.stderr).unwrap(),
-        status: output.status.code().unwrap(),
-    }
+    Ran::of(program().current_dir(folder.path()).arg("check").args(args))
 }
 
 fn json(folder: &Folder, args: &[&str]) -> Value {

@@ -3,7 +3,13 @@
 use insta::assert_snapshot;
 use serde_json::Value;
 
-use crate::program::{Folder, Ran, program};
+use watchkeeper_core::clock::{Clock as _, SystemClock};
+
+use crate::{
+    check::looping_from,
+    program::{Folder, Ran, program},
+    watch::Watching,
+};
 
 const POLICY: &str = r#"
 version = 1
@@ -44,18 +50,13 @@ reason = "the budget is under review"
 "#;
 
 fn run(folder: &Folder, args: &[&str]) -> Ran {
-    let output = program()
-        .current_dir(folder.path())
-        .env("USER", "grace")
-        .env("XDG_STATE_HOME", folder.path().join("state"))
-        .args(args)
-        .output()
-        .expect("the program should start");
-    Ran {
-        out: String::from_utf8(output.stdout).expect("the program should write UTF-8"),
-        err: String::from_utf8(output.stderr).expect("the program should write UTF-8"),
-        status: output.status.code().expect("the program should exit by itself"),
-    }
+    Ran::of(
+        program()
+            .current_dir(folder.path())
+            .env("USER", "grace")
+            .env("XDG_STATE_HOME", folder.path().join("state"))
+            .args(args),
+    )
 }
 
 fn seen(folder: &Folder, args: &[&str]) -> String {
@@ -182,4 +183,42 @@ fn invalid_silences_are_refused() {
         assert!(ran.status == 2 && ran.err.contains(expected), "{}", ran.err);
     }
     assert!(!folder.path().join("state/watchkeeper/silences.jsonl").exists());
+}
+
+/// Returns a looping session whose events have the present time.
+fn loop_now(session: &str) -> String {
+    let now = SystemClock.now();
+    let text = looping_from(now, session, 5);
+    let rests = text.lines().filter_map(|line| line.split_once("\","));
+    rests.map(|(_, rest)| format!("{{\"at\":\"{now}\",{rest}\n")).collect()
+}
+
+#[test]
+fn a_running_monitor_uses_the_silences_of_its_state_folder() {
+    let (folder, sessions) = (Folder::new(), Folder::new());
+    let state = folder.path().join("own");
+    let state = state.to_str().unwrap();
+    let variables = [("WATCHKEEPER_LOG", "debug")];
+    let policy =
+        "version = 1\n[detectors.repeated_call]\nkind = 'repeat-tool-call'\n[sinks.console]\n";
+    let policy = folder.write("own.toml", policy);
+    let args = ["--state-dir", state, "--policy", policy.to_str().unwrap()];
+    let watching = Watching::start_in(&sessions, &args, &variables);
+    let silence = |args: &[&str]| {
+        let ran = run(&folder, &[&["silence", "--state-dir", state], args].concat());
+        assert_eq!(ran.status, 0, "{}", ran.err);
+        watching.until("the silences have changed");
+        ran.out.trim().to_owned()
+    };
+    let id = silence(&["add", "detector=*", "--for", "1h", "--reason", "a test"]);
+    sessions.write("a.ndjson", loop_now("hidden"));
+    watching.until("a finding");
+    silence(&["expire", &id]);
+    // The finding opens after the end of the silence.
+    sessions.write("b.ndjson", loop_now("shown"));
+    let line = watching.until(" times");
+    assert!(line.contains("shown"), "{line}");
+    let (status, rest) = watching.end("TERM");
+    assert_eq!(status, Some(0), "{rest:?}");
+    assert!(rest.iter().any(|line| line.starts_with("silences hid")), "{rest:?}");
 }

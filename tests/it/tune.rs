@@ -14,12 +14,7 @@ use crate::{
 const LABELS: &str = "file\tverdict\tkind\tfrom_step\tto_step\ttell_step\twhy\n";
 
 fn run(folder: &Folder, args: &[&str]) -> Ran {
-    let output = program().current_dir(folder.path()).args(args).output().expect("it should run");
-    Ran {
-        out: String::from_utf8(output.stdout).expect("the program should write UTF-8"),
-        err: String::from_utf8(output.stderr).expect("the program should write UTF-8"),
-        status: output.status.code().expect("the program should exit by itself"),
-    }
+    Ran::of(program().current_dir(folder.path()).args(args))
 }
 
 fn tune(folder: &Folder, args: &[&str]) -> Ran {

@@ -40,6 +40,7 @@ mod session_paths;
 mod silences_file;
 mod similar;
 mod state_folder;
+mod stored_silences;
 mod tune;
 mod watch_state;
 

@@ -27,7 +27,7 @@ use self::{
     sinks::{Identity, LiveSinks},
     vital_signs::VitalSigns,
 };
-use crate::watch_state::WatchState;
+use crate::{stored_silences::StoredSilences, watch_state::WatchState};
 
 mod control;
 mod host;
@@ -59,6 +59,8 @@ pub(crate) struct LiveMonitor {
     /// `None` if findings end with the process.
     state: Option<WatchState>,
     heartbeat: Option<Heartbeat>,
+    /// `None` if silences do not change.
+    silences: Option<StoredSilences>,
     control: Control,
 }
 
@@ -116,7 +118,23 @@ impl LiveMonitor {
         let follower = Follower::new(paths, registry.sources.iter(), follow);
         let control = Control::new(follower.waker());
         let heartbeat = policy.heartbeat;
-        Self { engine, delivery, sinks, config, follower, processes, state, heartbeat, control }
+        Self {
+            engine,
+            delivery,
+            sinks,
+            config,
+            follower,
+            processes,
+            state,
+            heartbeat,
+            silences: None,
+            control,
+        }
+    }
+
+    /// Uses silences that may change, in place of those of the policy.
+    pub(crate) fn with_silences(self, silences: Option<StoredSilences>) -> Self {
+        Self { silences, ..self }
     }
 
     pub(crate) fn control(&self) -> Control {
@@ -125,8 +143,13 @@ impl LiveMonitor {
 
     /// Follows sessions until stopped.
     pub(crate) fn run(self, host: &mut dyn Host) -> io::Result<Outcome> {
-        let Self { engine, delivery, mut sinks, config, mut follower, .. } = self;
-        let Self { mut processes, mut state, heartbeat, control, .. } = self;
+        let Self { engine, mut delivery, mut sinks, config, mut follower, .. } = self;
+        let Self { mut processes, mut state, heartbeat, mut silences, control, .. } = self;
+        match silences.as_mut().and_then(StoredSilences::changes) {
+            Some(Ok(silences)) => delivery.set_silences(silences),
+            Some(Err(failure)) => delivery.deliver(&failure),
+            None => {}
+        }
         let is_stopped = || control.is_stopped();
         // An open finding is delivered however old: the problem continues.
         let mut backlog = Backlog::new(engine, delivery);
@@ -145,7 +168,15 @@ impl LiveMonitor {
         while !is_stopped() && running.is_running() {
             if control.take_reload() {
                 let stored = (&mut sinks, &mut state);
-                reload(host, &running, stored, &mut processes, &mut vital_signs);
+                reload(host, &running, stored, &mut processes, &mut vital_signs, &mut silences);
+            }
+            match silences.as_mut().and_then(StoredSilences::changes) {
+                Some(Ok(silences)) => {
+                    tracing::info!(target: "watchkeeper::silences", "the silences have changed");
+                    feed.set_silences(silences);
+                }
+                Some(Err(failure)) => _ = feed.report(*failure),
+                None => {}
             }
             let on_update = &mut |update: &Update| host.on_update(update);
             let on_panic = &mut |finding| _ = feed.report(finding);

@@ -15,12 +15,9 @@ use watchkeeper_core::{
 use watchkeeper_policy::{Loaded, Loader, NamedSink, Policy, builtin, open_file, render};
 
 use crate::{
-    causes::with_causes,
     global::Global,
     output::{Output, quoted_path, safe_path},
     policy_file::{PolicyFile, PolicySearch},
-    silences_file,
-    state_folder::StateFolder,
 };
 
 /// A policy is not used.
@@ -100,8 +97,7 @@ pub(crate) fn policy_with_secrets(
     if let Some(policy) = loaded.policy.as_ref().filter(|policy| needs_sinks(policy)) {
         loaded.diagnostics.extend(policy.undelivered.clone());
     }
-    let mut policy = finish(loaded, global, output)?;
-    add_stored_silences(&mut policy, output);
+    let policy = finish(loaded, global, output)?;
     let runs_program = |sink: &&NamedSink| sink.kind == PROGRAM_SINK;
     if let (true, Some(path)) = (file.is_in_project(), file.path())
         && let Some(sink) = policy.sinks.iter().find(runs_program)
@@ -109,17 +105,6 @@ pub(crate) fn policy_with_secrets(
         return Err(LoadError::RunsProgram { sink: quote(&sink.id), path: path.to_owned() });
     }
     Ok(policy)
-}
-
-/// Adds the silences of `watchkeeper silence` in the usual state folder.
-fn add_stored_silences(policy: &mut Policy, output: &mut Output<'_>) {
-    let Some(folder) = StateFolder::default().path() else { return };
-    match silences_file::load(&folder) {
-        Ok(silences) => policy.routes.add_silences(silences),
-        Err(err) => {
-            output.fail(&format!("warning: {}\n", with_causes(&err)));
-        }
-    }
 }
 
 /// Prints the warnings of a policy unless `--quiet` is set.

@@ -85,9 +85,14 @@ impl StoredSilence {
     }
 }
 
+/// Returns the file of a state folder.
+pub(crate) fn path(folder: &Path) -> PathBuf {
+    folder.join(FILE)
+}
+
 /// Returns the silences in a state folder, in the order of their creation.
 pub(crate) fn stored(folder: &Path) -> Result<Vec<StoredSilence>, SilencesFileError> {
-    Ok(read(&folder.join(FILE))?.silences)
+    Ok(read(&path(folder))?.silences)
 }
 
 /// Returns the silences in a state folder, for the router.
@@ -107,7 +112,7 @@ pub(crate) fn change<T>(
     now: Timestamp,
     change: impl FnOnce(&mut Vec<StoredSilence>) -> T,
 ) -> Result<T, SilencesFileError> {
-    let path = folder.join(FILE);
+    let path = path(folder);
     let failed = |source| SilencesFileError::Write { path: path.clone(), source };
     create_private_folder(folder).map_err(failed)?;
     let lock = File::create(folder.join(LOCK)).map_err(failed)?;

@@ -3,7 +3,7 @@ use std::{mem, sync::Arc, time::Duration};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::{
-    Finding, Fingerprint, Queue, QueueCounts, Router, Severity, Status, grouped,
+    Finding, Fingerprint, Queue, QueueCounts, Router, Severity, Silences, Status, grouped,
     queue::Outages,
     quote,
     routes::{Routed, Sending},
@@ -96,6 +96,11 @@ impl Delivery {
     pub fn to_callback(callback: impl FnMut(&Finding) + Send + 'static) -> Self {
         let router = Router::new(Vec::new(), &[]);
         Self::with_observers(router, Vec::new(), vec![Queue::to_callback(callback)])
+    }
+
+    /// Replaces the silences, those of the policy too. They apply to findings from now on.
+    pub fn set_silences(&mut self, silences: Silences) {
+        self.router.set_silences(silences);
     }
 
     /// Adds a finding to the queues of its sinks; never waits for a sink.
@@ -205,6 +210,11 @@ impl Delivery {
     /// Returns the number of repeats that cooldowns have suppressed.
     pub fn n_suppressed(&self) -> u64 {
         self.router.n_suppressed()
+    }
+
+    /// Returns the number of findings that silences have hidden.
+    pub fn n_silenced(&self) -> u64 {
+        self.router.n_silenced()
     }
 
     /// Returns the counts of each sink, by name.

@@ -172,6 +172,8 @@ pub struct MonitorCounts {
     pub findings: u64,
     /// Repeats of findings that the cooldowns of routes have suppressed.
     pub suppressed: u64,
+    /// Findings that silences have hidden.
+    pub silenced: u64,
     /// Events dropped because too many were waiting or the monitor had
     /// stopped. After a stop, `events` and `dropped` add up to the number of
     /// events that were recorded and fed.
@@ -287,7 +289,8 @@ impl Running {
             shared.n_overflowed.load(Ordering::Relaxed)
         };
         let suppressed = shared.n_suppressed.load(Ordering::Relaxed);
-        MonitorCounts { events, findings, suppressed, dropped, lost }
+        let silenced = shared.n_silenced.load(Ordering::Relaxed);
+        MonitorCounts { events, findings, suppressed, silenced, dropped, lost }
     }
 
     /// Waits until every event recorded before this call is handled and its

@@ -25,8 +25,9 @@ use crate::{
 /// Silence findings for a time
 ///
 /// A silenced finding is sent to no sink. The end of a finding that was sent before is still
-/// sent. `watch` reads the silences in the usual state folder when it starts. A policy can contain
-/// silences, too: `watchkeeper explain silences`.
+/// sent. A `watch` that runs uses a change of the silences in its state folder within seconds. If
+/// it has another folder than the usual one, name this folder with `--state-dir`. A policy can
+/// contain silences, too: `watchkeeper explain silences`.
 #[derive(Debug, Args)]
 pub(crate) struct SilenceFindings {
     #[command(subcommand)]

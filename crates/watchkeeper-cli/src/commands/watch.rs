@@ -79,7 +79,9 @@ impl Watch {
             writeln!(output.err, "state: {}", safe_path(state.path()))?;
         }
         let used = UsedPolicy::new(&policy);
+        let silences = self.options.silences(&policy);
         let live = LiveMonitor::new(policy, registry, paths.clone(), source, observers, state);
+        let live = live.with_silences(silences);
         let control = live.control();
         stop_without_reader(control.clone(), has_other_sinks.clone());
         // Before the first message, so that no signal is missed after it. A closed terminal
@@ -125,6 +127,9 @@ impl Watch {
             if 0 < counts.suppressed {
                 let repeats = counted(counts.suppressed, "repeat");
                 writeln!(output.err, "cooldowns of routes suppressed {repeats} of findings")?;
+            }
+            if 0 < counts.silenced {
+                writeln!(output.err, "silences hid {}", counted(counts.silenced, "finding"))?;
             }
         }
         if 0 < outcome.n_pending && !global.quiet {

@@ -15,7 +15,7 @@ use super::{
     sinks::LiveSinks,
     vital_signs::VitalSigns,
 };
-use crate::{causes::with_causes, watch_state::WatchState};
+use crate::{causes::with_causes, stored_silences::StoredSilences, watch_state::WatchState};
 
 /// Loads the policy again, and gives it to the monitor if it has changed. The sinks so far
 /// receive a finding about the change.
@@ -25,6 +25,7 @@ pub(super) fn reload(
     (sinks, state): (&mut LiveSinks, &mut Option<WatchState>),
     processes: &mut Option<ProcessTracker>,
     vital_signs: &mut VitalSigns,
+    silences: &mut Option<StoredSilences>,
 ) {
     let feed = running.feed();
     let NextPolicy { policy, observers, state: new_state, finding } =
@@ -56,12 +57,19 @@ pub(super) fn reload(
         let now = SystemClock.now();
         feed.report(Finding::about_monitor(now, "heartbeat", Severity::Medium, message));
     }
+    let of_policy = policy.routes.silences().clone();
+    let mut router = Router::new(policy.routes, &ids);
+    match silences.as_mut().and_then(|silences| silences.of(of_policy)) {
+        Some(Ok(silences)) => router.set_silences(silences),
+        Some(Err(failure)) => _ = feed.report(*failure),
+        None => {}
+    }
     host.on_reload(&finding);
     feed.report(finding);
     running.reload(Reload {
         detectors: policy.detectors,
         engine,
-        router: Router::new(policy.routes, &ids),
+        router,
         queues,
         observers: observers.into_iter().map(Arc::new).collect(),
         check_interval: policy.monitor.check_interval.unsigned(),

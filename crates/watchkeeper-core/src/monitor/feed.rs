@@ -1,7 +1,7 @@
 use std::{fmt, sync::atomic::Ordering};
 
 use super::shared::{Message, Recorder};
-use crate::{Event, Finding};
+use crate::{Event, Finding, Silences};
 
 /// Feeds a monitor with events that a source reads.
 #[derive(Clone)]
@@ -34,6 +34,12 @@ impl Feed {
     /// accepted the finding.
     pub fn report(&self, finding: Finding) -> bool {
         self.send_message(Message::Finding(Box::new(finding)))
+    }
+
+    /// Replaces the silences, those of the policy too. They apply to findings from now on. Waits
+    /// while the queue is full. Returns whether the monitor accepted them.
+    pub fn set_silences(&self, silences: Silences) -> bool {
+        self.send_message(Message::Silences(silences))
     }
 
     pub(super) fn send_message(&self, message: Message) -> bool {

@@ -15,8 +15,8 @@ use super::{
     shared::{DeferredEvent, Message, Shared, TARGET, lock},
 };
 use crate::{
-    Delivery, Engine, Event, Finding, Fingerprint, Severity, Status, clock::ClockReading, grouped,
-    make_safe, open_findings::OpenFindings, period::known_time,
+    Delivery, Engine, Event, Finding, Fingerprint, Severity, Silences, Status, clock::ClockReading,
+    grouped, make_safe, open_findings::OpenFindings, period::known_time,
 };
 
 /// The largest number of messages between two readings of the clock.
@@ -118,6 +118,7 @@ impl Scheduler {
                 Message::Finding(finding) => progress.findings.push(*finding),
                 Message::Flush(reply) => progress.flushes.push(reply),
                 Message::Reload(reload) => self.reload(*reload, progress),
+                Message::Silences(silences) => self.set_silences(silences, progress),
                 Message::Look => {}
             }
             if n_handled < BURST {
@@ -138,7 +139,7 @@ impl Scheduler {
                 Message::Finding(finding) => progress.findings.push(*finding),
                 Message::Hold => progress.n_holds += 1,
                 Message::Release => progress.n_holds = progress.n_holds.saturating_sub(1),
-                Message::Flush(_) | Message::Reload(_) | Message::Look => {}
+                Message::Flush(_) | Message::Reload(_) | Message::Silences(_) | Message::Look => {}
             }
         }
         let now = self.shared.clock.now();
@@ -146,6 +147,12 @@ impl Scheduler {
         progress.report_drops(now, n_dropped);
         self.deliver(now, &mut progress);
         self.delivery.close();
+    }
+
+    /// Replaces the silences, after the findings so far.
+    fn set_silences(&mut self, silences: Silences, progress: &mut Progress) {
+        self.deliver_recent(progress);
+        self.delivery.set_silences(silences);
     }
 
     fn reload(&mut self, reload: Reload, progress: &mut Progress) {
@@ -252,6 +259,7 @@ impl Scheduler {
         self.delivery.report_failures(now);
         self.delivery.commit();
         self.shared.n_suppressed.store(self.delivery.n_suppressed(), Ordering::Relaxed);
+        self.shared.n_silenced.store(self.delivery.n_silenced(), Ordering::Relaxed);
     }
 
     /// Delivers the recent findings, and keeps the old ones that are open.

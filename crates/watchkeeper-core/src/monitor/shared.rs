@@ -12,7 +12,7 @@ use std::{
 use jiff::Timestamp;
 
 use super::{mailbox::Outbox, reload::Reload};
-use crate::{AgentId, Event, EventKind, Finding, SessionId, clock::Clock};
+use crate::{AgentId, Event, EventKind, Finding, SessionId, Silences, clock::Clock};
 
 /// The `tracing` target of the monitor.
 pub(super) const TARGET: &str = "watchkeeper::monitor";
@@ -35,6 +35,8 @@ pub(super) enum Message {
     Flush(SyncSender<()>),
     /// Use the parts of a changed policy from now on.
     Reload(Box<Reload>),
+    /// Use these silences from now on.
+    Silences(Silences),
     /// Read the flags and counts that other threads have changed.
     Look,
 }
@@ -77,6 +79,8 @@ pub(super) struct Shared {
     pub(super) n_findings: AtomicU64,
     /// Repeats of findings that cooldowns have suppressed.
     pub(super) n_suppressed: AtomicU64,
+    /// Findings that silences have hidden.
+    pub(super) n_silenced: AtomicU64,
     /// Events dropped because the queue was full.
     pub(super) n_overflowed: AtomicU64,
     /// The number of ids that session handles have generated.
@@ -96,6 +100,7 @@ impl Shared {
             n_settled: AtomicU64::new(0),
             n_findings: AtomicU64::new(0),
             n_suppressed: AtomicU64::new(0),
+            n_silenced: AtomicU64::new(0),
             n_overflowed: AtomicU64::new(0),
             n_ids: AtomicU64::new(1),
         }

@@ -1,7 +1,7 @@
 use jiff::SignedDuration;
 
 use super::grouping::Grouping;
-use crate::{Finding, Matcher, Period, Silences, Status, silences::Silence};
+use crate::{Finding, Matcher, Period, Silences, Status};
 
 /// A rule that sends matching findings to sinks.
 #[derive(Clone, Debug)]
@@ -111,11 +111,6 @@ impl Routes {
     /// Returns the silences.
     pub fn silences(&self) -> &Silences {
         &self.silences
-    }
-
-    /// Adds silences to those of the policy.
-    pub fn add_silences(&mut self, silences: impl IntoIterator<Item = Silence>) {
-        self.silences.extend(silences);
     }
 }
 

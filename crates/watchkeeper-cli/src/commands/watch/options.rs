@@ -12,6 +12,7 @@ use crate::{
     global::Global,
     output::{Output, Styles},
     state_folder::StateFolder,
+    stored_silences::StoredSilences,
     watch_state::WatchState,
 };
 
@@ -22,7 +23,7 @@ pub(super) struct WatchOptions {
     #[arg(long, value_name = "FORMAT")]
     format: Option<FindingFormat>,
 
-    /// Folder in which the findings that sinks have accepted, and those that wait, are stored
+    /// Folder for silences, accepted findings, and waiting findings
     /// [default: `state_dir` of the policy, or `watchkeeper` in `$XDG_STATE_HOME` or
     /// `~/.local/state`]
     #[arg(long, value_name = "DIR")]
@@ -48,6 +49,18 @@ impl From<FindingFormat> for watchkeeper_sinks::Format {
 }
 
 impl WatchOptions {
+    /// Returns the folder of the state: the one that the user has chosen, or else the usual one.
+    fn state_folder(&self, policy: &Policy) -> Option<PathBuf> {
+        let chosen = self.state_dir.as_ref().or(policy.monitor.state_dir.as_ref());
+        chosen.cloned().or_else(|| StateFolder::default().path())
+    }
+
+    /// Returns the silences of a policy, with those that are stored with the state.
+    pub(super) fn silences(&self, policy: &Policy) -> Option<StoredSilences> {
+        let of_policy = policy.routes.silences().clone();
+        self.state_folder(policy).map(|folder| StoredSilences::new(folder, of_policy))
+    }
+
     /// Opens the state. Without a folder that the user has chosen, a folder that cannot be used
     /// is a warning, and findings end with the process.
     pub(super) fn open_state(
@@ -64,7 +77,7 @@ impl WatchOptions {
                 output.fail(&format!("warning: {reason}; {remedy}\n"));
             }
         };
-        let Some(base) = chosen.cloned().or_else(|| StateFolder::default().path()) else {
+        let Some(base) = self.state_folder(policy) else {
             if WatchState::is_needed(policy) {
                 warn("HOME is not set", output);
             }
