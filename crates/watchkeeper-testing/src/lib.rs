@@ -42,6 +42,7 @@ mod arbitrary;
 mod dice;
 #[cfg(feature = "laws")]
 mod hostile;
+mod mutate;
 mod play;
 #[cfg(feature = "laws")]
 mod promise;
@@ -51,6 +52,7 @@ mod trace;
 pub use crate::arbitrary::events;
 pub use crate::{
     dice::Dice,
+    mutate::mutate,
     play::{detector, findings, play, play_detector, render},
     trace::{Step, Trace, TraceError},
 };

@@ -1,6 +1,6 @@
 //! Random lines, and their mutations.
 
-use watchkeeper_testing::Dice;
+use watchkeeper_testing::{Dice, mutate};
 
 const KEYS: &[&str] = &[
     "type",
@@ -113,7 +113,7 @@ pub(crate) fn line(dice: &mut Dice) -> Vec<u8> {
     object(dice, 0, &mut line);
     let n_mutations = dice.below(6).saturating_sub(1);
     for _ in 0..n_mutations {
-        mutate(dice, &mut line);
+        mutate(&mut line, TOKENS, dice);
     }
     line
 }
@@ -211,51 +211,5 @@ fn scalar(dice: &mut Dice, out: &mut Vec<u8>) {
 fn space(dice: &mut Dice, out: &mut Vec<u8>) {
     if dice.below(12) == 0 {
         out.extend(dice.pick::<&[u8]>(&[b" ", b"\t", b"\n", b"\r\n  "]).iter());
-    }
-}
-
-/// Changes a few bytes of a line, or moves a part.
-fn mutate(dice: &mut Dice, line: &mut Vec<u8>) {
-    let at = dice.below(line.len());
-    let end = line.len().min(at + 1 + dice.below(12));
-    match dice.below(8) {
-        0 => {
-            line.splice(at..at, dice.pick(TOKENS).iter().copied());
-        }
-        1 => {
-            line.splice(at..end, dice.pick(TOKENS).iter().copied());
-        }
-        2 => {
-            line.drain(at..end);
-        }
-        3 => {
-            let part = line[at..end].to_vec();
-            let to = dice.below(line.len() + 1);
-            line.splice(to..to, part);
-        }
-        4 => line.truncate(at),
-        5 => {
-            let len = line.len();
-            if let Some(byte) = line.get_mut(at) {
-                *byte ^= 1 << dice.below(8);
-            } else if len == 0 {
-                line.push(b'{');
-            }
-        }
-        6 => {
-            let byte = dice.roll().to_le_bytes()[0];
-            line.insert(at, byte);
-        }
-        // A second copy of a member, if the part is one.
-        _ => {
-            let is_comma = |byte: &u8| *byte == b',';
-            let Some(first) = line[at..].iter().position(is_comma).map(|len| at + len) else {
-                return;
-            };
-            let rest = &line[first + 1..];
-            let len = rest.iter().position(is_comma).unwrap_or(rest.len().min(8)) + 1;
-            let part = line[first..first + len].to_vec();
-            line.splice(first..first, part);
-        }
     }
 }

@@ -1,0 +1,45 @@
+use crate::Dice;
+
+/// Changes a few bytes, inserts one of the `tokens`, moves a part, or cuts the rest off.
+///
+/// `tokens` are bytes that often change the meaning of the input.
+pub fn mutate(bytes: &mut Vec<u8>, tokens: &[&[u8]], dice: &mut Dice) {
+    let at = dice.below(bytes.len());
+    let end = bytes.len().min(at + 1 + dice.below(12));
+    match dice.below(8) {
+        0 => {
+            bytes.splice(at..at, dice.pick(tokens).iter().copied());
+        }
+        1 => {
+            bytes.splice(at..end, dice.pick(tokens).iter().copied());
+        }
+        2 => {
+            bytes.drain(at..end);
+        }
+        3 => {
+            let part = bytes[at..end].to_vec();
+            let to = dice.below(bytes.len() + 1);
+            bytes.splice(to..to, part);
+        }
+        4 => bytes.truncate(at),
+        5 => match bytes.get_mut(at) {
+            Some(byte) => *byte ^= 1 << dice.below(8),
+            None => bytes.push(b'{'),
+        },
+        6 => {
+            let byte = dice.roll().to_le_bytes()[0];
+            bytes.insert(at, byte);
+        }
+        // A second copy of a member of JSON, if the part is one.
+        _ => {
+            let is_comma = |byte: &u8| *byte == b',';
+            let Some(first) = bytes[at..].iter().position(is_comma).map(|len| at + len) else {
+                return;
+            };
+            let rest = &bytes[first + 1..];
+            let len = rest.iter().position(is_comma).unwrap_or(rest.len().min(8)) + 1;
+            let part = bytes[first..first + len].to_vec();
+            bytes.splice(first..first, part);
+        }
+    }
+}

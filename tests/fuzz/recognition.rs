@@ -1,0 +1,77 @@
+//! The recognition of session files, and their sources.
+
+use std::{path::Path, sync::Arc};
+
+use watchkeeper_core::{author::DedupCache, embed::Registry};
+use watchkeeper_sources::{OpenError, open_bytes};
+
+use crate::Target;
+
+macro_rules! examples {
+    ($($name:literal),* $(,)?) => {
+        vec![$(include_bytes!(concat!(
+            "../../crates/watchkeeper-sources/tests/formats/fixtures/", $name
+        )).to_vec()),*]
+    };
+}
+
+pub(crate) fn target() -> Target {
+    let registry = Registry::linked().expect("the kinds have different names");
+    let examples = examples![
+        "claude_code_agent.jsonl",
+        "claude_code_early.jsonl",
+        "claude_code_recent.jsonl",
+        "codex_agent.jsonl",
+        "codex_early.jsonl",
+        "codex_recent.jsonl",
+        "neutral.ndjson",
+        "opencode.json",
+        "opencode_agent.json",
+        "openhands_events.jsonl",
+        "openhands_tasks.jsonl",
+        "openhands_trajectory.json",
+        "swe_agent.traj",
+    ];
+    let tokens: &[&[u8]] = &[
+        b"\n",
+        b"\"",
+        b"\\",
+        b"{",
+        b"}",
+        b"[",
+        b"]",
+        b",",
+        b":",
+        b"null",
+        b"-1",
+        b"1e999",
+        b"\0",
+        b"\xff",
+        b"\\ud800",
+        b"\"type\":\"",
+        b"\"timestamp\":\"9999-12-31T23:59:59Z\"",
+        b"\"message\":{",
+        b"\"content\":[",
+        b"\"usage\":{",
+        b"[[[[[[[[[[[[[[[[",
+        b"\xef\xbb\xbf",
+        b"18446744073709551615",
+        b"\"id\":\"\"",
+    ];
+    let check = Box::new(move |input: &[u8]| check(&registry, input));
+    Target { name: "recognition", examples, tokens, check }
+}
+
+/// No source panics, whatever the name of the file.
+fn check(registry: &Registry, input: &[u8]) -> Result<(), String> {
+    for name in ["s.jsonl", "rollout-1.jsonl", "task.traj", "s.json"] {
+        let bytes: Arc<[u8]> = input.into();
+        let mut file = match open_bytes(Path::new(name), bytes, None, &registry.sources) {
+            Ok(file) => file,
+            Err(OpenError::Panic(panic)) => return Err(panic.to_string()),
+            Err(_) => continue,
+        };
+        file.read(&mut DedupCache::default(), &mut |_| {}).map_err(|err| err.to_string())?;
+    }
+    Ok(())
+}
