@@ -48,13 +48,19 @@ fn systemd_is_notified_of_the_start_of_work_and_of_the_end() {
     assert_eq!(receive(&socket), "READY=1");
     assert_eq!(receive(&socket), "WATCHDOG=1");
     assert_eq!(receive(&socket), "WATCHDOG=1");
+    let next = || loop {
+        let message = receive(&socket);
+        if message != "WATCHDOG=1" {
+            return message;
+        }
+    };
+    watching.signal("HUP");
+    let message = next();
+    assert!(message.starts_with("RELOADING=1\nMONOTONIC_USEC="), "{message}");
+    assert_eq!(next(), "READY=1");
     let (status, rest) = watching.end("TERM");
     assert_eq!(status, Some(0), "{rest:?}");
-    let mut message = receive(&socket);
-    while message == "WATCHDOG=1" {
-        message = receive(&socket);
-    }
-    assert_eq!(message, "STOPPING=1");
+    assert_eq!(next(), "STOPPING=1");
 }
 
 #[test]

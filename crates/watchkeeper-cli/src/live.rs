@@ -27,7 +27,7 @@ use self::{
     sinks::{Identity, LiveSinks},
     vital_signs::VitalSigns,
 };
-use crate::{stored_silences::StoredSilences, watch_state::WatchState};
+use crate::{service_manager, stored_silences::StoredSilences, watch_state::WatchState};
 
 mod control;
 mod host;
@@ -168,7 +168,9 @@ impl LiveMonitor {
         while !is_stopped() && running.is_running() {
             if control.take_reload() {
                 let stored = (&mut sinks, &mut state);
+                service_manager::reloading();
                 reload(host, &running, stored, &mut processes, &mut vital_signs, &mut silences);
+                service_manager::ready();
             }
             match silences.as_mut().and_then(StoredSilences::changes) {
                 Some(Ok(silences)) => {
