@@ -37,12 +37,12 @@ mod reload;
 mod sinks;
 mod vital_signs;
 
-/// Maximum wait for a change before the follower looks again.
+/// Maximum wait for a change while a process may end, or lines are to be stored.
 const WAIT: Duration = Duration::from_secs(1);
 /// Limit of events that are held in memory to be sorted by time.
 const MAX_BATCH: usize = 1 << 18;
 /// Time limit for reading the last lines after a stop.
-const LAST_LOOK: Duration = Duration::from_secs(1);
+const LAST_LOOK: Duration = Duration::from_millis(200);
 /// Age at the start above which a finding is delivered only if it is still open in a session
 /// that goes on, if its session file is first read after the start.
 const MAX_AGE: SignedDuration = SignedDuration::from_mins(10);
@@ -162,7 +162,6 @@ impl LiveMonitor {
         let running = Monitor::new(engine, delivery, config).start()?;
         let feed = running.feed();
         let mut vital_signs = VitalSigns::start(heartbeat, running.feed())?;
-        let wait = WAIT.min(vital_signs.longest_wait());
         let mut batch = Vec::new();
         let mut is_held = false;
         while !is_stopped() && running.is_running() {
@@ -183,6 +182,11 @@ impl LiveMonitor {
             let on_update = &mut |update: &Update| host.on_update(update);
             let on_panic = &mut |finding| _ = feed.report(finding);
             vital_signs.check(&running);
+            // Otherwise there is nothing to do until a file changes.
+            let is_busy = processes.as_ref().is_some_and(ProcessTracker::has_sessions)
+                || state.as_ref().is_some_and(WatchState::is_dirty);
+            let wait = if is_busy { WAIT } else { Duration::MAX };
+            let wait = wait.min(vital_signs.longest_wait());
             step(&mut follower, wait, &mut batch, on_panic, on_update);
             // Hold the monitor's time until everything is read: a session that is
             // half read looks inactive.

@@ -48,6 +48,9 @@ pub(crate) use self::{
     stamp::Stamp,
 };
 
+/// The number of bytes after which a step leaves the other files to the next one.
+const MAX_STEP: u64 = 16 << 20;
+
 /// Follows session files and folders of session files.
 ///
 /// # Guarantees
@@ -72,8 +75,12 @@ pub(crate) use self::{
 /// * An error of one file is reported as an [`Update`] and does not affect others.
 ///
 /// A thread calls [`step`](Self::step) repeatedly. Notifications of the system
-/// identify changed files. Without notifications, files that changed in the last
-/// minute are checked four times a second, and others at every walk.
+/// identify changed files, and there are no checks while nothing changes, except for a
+/// walk through all folders every five minutes. Files and folders whose changes cause no
+/// notification are checked by more frequent walks: those on file systems that other
+/// machines change, and files behind symbolic links. If the system has no notifications
+/// left, files that changed in the last minute are checked four times a second, and
+/// others at every walk.
 pub struct Follower {
     roots: Vec<PathBuf>,
     kinds: Vec<&'static SourceEntry>,
@@ -95,6 +102,8 @@ pub struct Follower {
     /// The number of the latest walk.
     walk: u64,
     wants_walk: bool,
+    /// Some changes are found by walks only.
+    has_blind_spot: bool,
     walked_at: Option<Timestamp>,
     checked_at: Option<Timestamp>,
     /// The time of the current step, or of the latest one.
@@ -141,6 +150,7 @@ impl Follower {
             n_rewritten: 0,
             walk: 0,
             wants_walk: false,
+            has_blind_spot: true,
             walked_at: None,
             checked_at: None,
             step_at: Timestamp::MAX,
@@ -192,14 +202,20 @@ impl Follower {
         report
     }
 
-    /// Does the checks that are due at `now`, waits for changes for at most `wait`,
-    /// and passes the added events to `out`.
+    /// Does the checks that are due at `now`, and passes the added events to `out`. If
+    /// there is nothing to read, waits for a change for at most `wait`.
     ///
-    /// Returns early after a change, when a check is due, and after a wake-up. A
-    /// file that grows fast is read a few megabytes at a time, so that other files
-    /// are not delayed.
+    /// The next step reads the change, at its own time. A wait ends early when a check is
+    /// due, and after a wake-up. A file that grows fast is read a few megabytes at a time,
+    /// so that other files are not delayed; a step reads a few of them.
     pub fn step(&mut self, now: Timestamp, wait: Duration, out: &mut dyn FnMut(Update)) {
         self.begin_step(now);
+        let mut is_idle = true;
+        let out = &mut |update| {
+            is_idle = false;
+            out(update);
+        };
+        let is_woken = self.take_changes(now);
         if self.is_walk_due(now) {
             self.walk(now, out);
         } else if self
@@ -208,17 +224,18 @@ impl Follower {
         {
             self.check_hot(now, out);
         }
-        let wait =
-            if self.queue.is_empty() { wait.min(self.idle_for(now)) } else { Duration::ZERO };
-        if self.take_changes(now, wait) {
-            return;
-        }
+        let n_bytes = self.shared.n_bytes;
         let n_queued = self.queue.len();
         for _ in 0..n_queued {
-            if self.notifier.is_woken() {
+            if self.notifier.is_woken() || MAX_STEP <= self.shared.n_bytes - n_bytes {
                 return;
             }
             self.read_next(out);
+        }
+        if is_idle && !is_woken && n_queued == 0 {
+            self.notifier.wait(wait.min(self.idle_for(now)));
+            // There was no notification until the end of the wait.
+            self.step_at = Timestamp::MAX;
         }
     }
 
@@ -226,7 +243,7 @@ impl Follower {
     /// Passes the events to `out`.
     pub fn scan(&mut self, now: Timestamp, out: &mut dyn FnMut(Update)) {
         self.begin_step(now);
-        self.take_changes(now, Duration::ZERO);
+        self.take_changes(now);
         self.walk(now, out);
         while self.read_next(out) {}
     }

@@ -133,6 +133,11 @@ impl ProcessTracker {
         }
     }
 
+    /// Returns whether there is a session to look at: one with an open turn.
+    pub fn has_sessions(&self) -> bool {
+        !self.sessions.is_empty()
+    }
+
     /// Looks at state files and processes, if that is due at `now`. Passes the waits that
     /// began and ended to `out`.
     ///

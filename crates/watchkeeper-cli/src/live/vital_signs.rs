@@ -81,7 +81,10 @@ impl VitalSigns {
         heartbeat: Option<Heartbeat>,
         feed: Feed,
     ) -> io::Result<()> {
-        self.heartbeats = None;
+        if self.heartbeats.take().is_none() {
+            // Without a heartbeat there were no checks.
+            self.worked_at.set(SystemClock.uptime());
+        }
         if let Some(heartbeat) = heartbeat {
             let (stop, stopped) = mpsc::channel();
             let beats = Heartbeats { heartbeat, worked_at: self.worked_at.clone(), feed };
@@ -91,9 +94,13 @@ impl VitalSigns {
         Ok(())
     }
 
-    /// Returns the longest time until the next check.
+    /// Returns the longest time until the next check. No check is necessary without a
+    /// heartbeat and a watchdog.
     pub(super) fn longest_wait(&self) -> Duration {
-        self.watchdog_interval.map_or(INTERVAL, |interval| interval.min(INTERVAL))
+        match (self.watchdog_interval, &self.heartbeats) {
+            (None, None) => Duration::MAX,
+            (watchdog, _) => watchdog.map_or(INTERVAL, |interval| interval.min(INTERVAL)),
+        }
     }
 
     /// Checks the monitor, unless the last check was a moment ago.

@@ -34,7 +34,7 @@ impl fmt::Debug for Waker {
     }
 }
 
-/// The changes since the previous [`ChangeNotifier::wait`].
+/// The changes since the previous [`ChangeNotifier::take`].
 #[derive(Debug, Default)]
 pub(super) struct Changes {
     /// The changed paths.
@@ -59,14 +59,17 @@ pub(super) struct ChangeNotifier {
 }
 
 impl ChangeNotifier {
-    /// Takes the collected changes. Waits for one if there are none.
-    pub(super) fn wait(&self, timeout: Duration) -> Changes {
+    /// Waits until there are changes or a wake-up.
+    pub(super) fn wait(&self, timeout: Duration) {
         let changes = self.lock();
-        let (mut changes, _) = self
-            .has_changed
-            .wait_timeout_while(changes, timeout, |changes| !changes.is_any())
-            .unwrap_or_else(PoisonError::into_inner);
-        mem::take(&mut changes)
+        let waited =
+            self.has_changed.wait_timeout_while(changes, timeout, |changes| !changes.is_any());
+        drop(waited);
+    }
+
+    /// Takes the collected changes.
+    pub(super) fn take(&self) -> Changes {
+        mem::take(&mut self.lock())
     }
 
     pub(super) fn is_woken(&self) -> bool {
@@ -169,8 +172,6 @@ impl FolderWatcher {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use notify::{
         Event, EventKind,
         event::{AccessKind, CreateKind, Flag},
@@ -188,24 +189,24 @@ mod tests {
             notifier.on_event(Ok(created(n)));
             notifier.on_event(Ok(created(0)));
         }
-        let changes = notifier.wait(Duration::ZERO);
+        let changes = notifier.take();
         assert_eq!((changes.paths.len(), changes.is_incomplete), (MAX_CHANGES, false));
         for n in 0..=MAX_CHANGES {
             notifier.on_event(Ok(created(n)));
         }
-        let changes = notifier.wait(Duration::ZERO);
+        let changes = notifier.take();
         assert_eq!((changes.paths.len(), changes.is_incomplete), (0, true));
-        assert!(!notifier.wait(Duration::ZERO).is_any());
+        assert!(!notifier.take().is_any());
     }
 
     #[test]
     fn reports_lost_events_and_ignores_reads() {
         let notifier = ChangeNotifier::default();
         notifier.on_event(Ok(Event::new(EventKind::Access(AccessKind::Any)).add_path("a".into())));
-        assert!(!notifier.wait(Duration::ZERO).is_any());
+        assert!(!notifier.take().is_any());
         notifier.on_event(Ok(Event::new(EventKind::Other).set_flag(Flag::Rescan)));
-        assert!(notifier.wait(Duration::ZERO).is_incomplete);
+        assert!(notifier.take().is_incomplete);
         notifier.on_event(Err(notify::Error::generic("the watcher failed")));
-        assert!(notifier.wait(Duration::ZERO).is_incomplete);
+        assert!(notifier.take().is_incomplete);
     }
 }

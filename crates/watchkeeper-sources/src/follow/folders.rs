@@ -12,7 +12,7 @@ use tracing::{debug, trace};
 use super::{
     changes::FolderWatcher,
     log::{TARGET, name, safe},
-    platform::Identity,
+    platform::{self, Identity},
     update::Update,
 };
 
@@ -25,13 +25,21 @@ pub(super) struct Folders {
     /// The path of each followed folder. A folder is followed by one path only.
     paths: BTreeMap<Identity, PathBuf>,
     /// Folders that are watched for new entries but not listed.
-    watched_only: BTreeMap<PathBuf, Identity>,
+    watched_only: BTreeMap<PathBuf, WatchedOnly>,
     walk: u64,
+}
+
+#[derive(Debug)]
+struct WatchedOnly {
+    id: Identity,
+    is_local: bool,
 }
 
 #[derive(Debug)]
 struct Folder {
     id: Identity,
+    /// All changes of the folder cause notifications.
+    is_local: bool,
     /// The time of the last change of its entries.
     modified: Option<SystemTime>,
     /// The latest walk that listed the folder.
@@ -63,6 +71,12 @@ impl Folders {
         self.followed.values().filter(|folder| folder.list_error.is_some()).count()
     }
 
+    /// Returns whether a folder may change without a notification, or may become readable.
+    pub(super) fn have_blind_spot(&self) -> bool {
+        self.followed.values().any(|folder| !folder.is_local || folder.list_error.is_some())
+            || self.watched_only.values().any(|folder| !folder.is_local)
+    }
+
     /// Starts a walk. Removes folders that are gone or were replaced.
     pub(super) fn begin_walk(&mut self, watcher: &mut Option<FolderWatcher>) {
         self.walk += 1;
@@ -71,7 +85,7 @@ impl Folders {
         for path in stale {
             self.remove(&path, watcher);
         }
-        self.watched_only.retain(|path, id| id_at(path) == Some(*id));
+        self.watched_only.retain(|path, folder| id_at(path) == Some(folder.id));
     }
 
     /// Ends a walk. Reports folders that cannot be listed, once each.
@@ -105,7 +119,8 @@ impl Folders {
         if self.followed.contains_key(path) || self.watched_only.contains_key(path) {
             return Ok(());
         }
-        self.watched_only.insert(path.to_owned(), id);
+        let is_local = platform::is_local(path);
+        self.watched_only.insert(path.to_owned(), WatchedOnly { id, is_local });
         watcher.as_mut().map_or(Ok(()), |watcher| watcher.add_shallow(path))
     }
 
@@ -142,7 +157,8 @@ impl Folders {
             }
             self.watched_only.remove(path);
             self.paths.insert(id, path.to_owned());
-            let folder = Folder { id, modified: None, walk: 0, list_error: None };
+            let is_local = platform::is_local(path);
+            let folder = Folder { id, is_local, modified: None, walk: 0, list_error: None };
             self.followed.insert(path.to_owned(), folder);
         }
         let Some(folder) = self.followed.get_mut(path) else { return (Vec::new(), watched) };

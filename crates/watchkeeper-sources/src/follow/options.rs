@@ -15,8 +15,8 @@ pub struct FollowOptions {
     /// loop may have started there, and only the whole session has the totals that
     /// the agent itself shows. The events have the times of the file.
     pub recent: SignedDuration,
-    /// The longest interval between two walks through all folders: the maximum
-    /// delay of a change without a notification by the system.
+    /// The interval between two walks through all folders while some changes may cause
+    /// no notification by the system: the maximum delay of such a change.
     pub rescan: SignedDuration,
     /// Check the files at intervals instead of using notifications of the system.
     pub poll_only: bool,

@@ -5,7 +5,6 @@ use std::{
     mem,
     path::Path,
     sync::Arc,
-    time::Duration,
 };
 
 use tracing::{debug, trace};
@@ -28,10 +27,9 @@ use crate::file_source::is_session_name;
 const MAX_FILES: usize = 1 << 18;
 
 impl Follower {
-    /// Waits for changes, and checks the changed paths. Returns whether the follower
-    /// was woken.
-    pub(super) fn take_changes(&mut self, now: Timestamp, wait: Duration) -> bool {
-        let changes = self.notifier.wait(wait);
+    /// Checks the changed paths. Returns whether the follower was woken.
+    pub(super) fn take_changes(&mut self, now: Timestamp) -> bool {
+        let changes = self.notifier.take();
         self.wants_walk |= changes.is_incomplete;
         for path in changes.paths {
             let path = match &self.watcher {
@@ -46,6 +44,8 @@ impl Follower {
     /// Checks a path that may have changed.
     pub(super) fn check_path(&mut self, path: &Path, now: Timestamp) {
         if !self.paths.contains_key(path) && !self.is_followed(path) {
+            // A folder above a path that did not exist.
+            self.wants_walk |= self.roots.iter().any(|root| root.starts_with(path));
             return;
         }
         match fs::metadata(path) {
@@ -97,6 +97,10 @@ impl Follower {
             self.paths.insert(Arc::clone(&file.path), id);
         }
         if file.stamp == stamp {
+            if file.is_unreadable {
+                // Its permissions may have changed.
+                self.enqueue(id);
+            }
             return;
         }
         file.stamp = stamp;
@@ -174,6 +178,8 @@ impl Follower {
         let Some(id) = self.paths.remove(path) else { return };
         let Some(file) = self.files.get_mut(&id) else { return };
         file.is_lost = true;
+        // The next walk decides whether it is gone.
+        self.has_blind_spot = true;
         debug!(target: TARGET, file = safe(path), "file moved or removed");
         // If the file is still open, its last lines are still to be read.
         self.enqueue(id);

@@ -1,5 +1,5 @@
-//! Operations that differ between systems: identifying a file, and opening a path
-//! that may not be a regular file.
+//! Operations that differ between systems: identifying a file, opening a path that may
+//! not be a regular file, and recognizing the file systems of this machine.
 
 use std::{
     fs::{File, Metadata, OpenOptions},
@@ -62,4 +62,37 @@ pub(crate) fn owner(metadata: &Metadata) -> Option<u32> {
 #[cfg(not(unix))]
 pub(crate) fn owner(_metadata: &Metadata) -> Option<u32> {
     None
+}
+
+/// Returns whether only this machine changes the file system of a folder, so that the
+/// system notifies of every change. False if that is unknown.
+#[cfg(target_os = "linux")]
+pub(super) fn is_local(folder: &Path) -> bool {
+    /// The types of such file systems, from `statfs(2)` and the kernel's `magic.h`.
+    const LOCAL: [u32; 13] = [
+        0x0000_4d44, // FAT
+        0x0000_ef53, // ext2, ext3, ext4
+        0x0000_f15f, // eCryptfs
+        0x0102_1994, // tmpfs
+        0x2011_bab0, // exFAT
+        0x2fc1_2fc1, // ZFS
+        0x5846_5342, // XFS
+        0x7366_746e, // NTFS
+        0x794c_7630, // overlayfs
+        0x8584_58f6, // ramfs
+        0x9123_683e, // Btrfs
+        0xca45_1a4e, // bcachefs
+        0xf2f5_2010, // F2FS
+    ];
+    let kind = rustix::fs::statfs(folder).ok().map(|found| found.f_type);
+    // Of 32 or 64 bits, signed or not.
+    kind.is_some_and(|kind| {
+        LOCAL.iter().any(|local| i128::from(kind) & 0xffff_ffff == i128::from(*local))
+    })
+}
+
+/// Returns `false`: the type is not known on this system.
+#[cfg(not(target_os = "linux"))]
+pub(super) fn is_local(_folder: &Path) -> bool {
+    false
 }

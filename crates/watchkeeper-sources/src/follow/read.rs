@@ -29,20 +29,19 @@ use crate::{
 const PAUSE: SignedDuration = SignedDuration::from_secs(30);
 
 impl Follower {
-    /// Reads the last lines of a deleted file that is still open.
-    pub(super) fn drain(&mut self, id: Identity, out: &mut dyn FnMut(Update)) {
-        if let Some(Tracked { state: State::Reading(reading), .. }) = self.files.get_mut(&id)
-            && let Some(open) = self.open.get(id)
-        {
-            loop {
-                match reading.read(open, &mut self.shared, out) {
-                    Ok(Progress::More) => {}
-                    Ok(_) | Err(ReadError::Io(_)) => break,
-                    Err(ReadError::Panic(panic)) => {
-                        out(Update::SourceFailed { file: Arc::clone(reading.file()), panic });
-                        break;
-                    }
-                }
+    /// Reads a slice of the last lines of a deleted file that is still open. Returns whether
+    /// there is more.
+    pub(super) fn drain(&mut self, id: Identity, out: &mut dyn FnMut(Update)) -> bool {
+        let Some(Tracked { state: State::Reading(reading), .. }) = self.files.get_mut(&id) else {
+            return false;
+        };
+        let Some(open) = self.open.get(id) else { return false };
+        match reading.read(open, &mut self.shared, out) {
+            Ok(progress) => progress == Progress::More,
+            Err(ReadError::Io(_)) => false,
+            Err(ReadError::Panic(panic)) => {
+                out(Update::SourceFailed { file: Arc::clone(reading.file()), panic });
+                false
             }
         }
     }
@@ -79,6 +78,7 @@ impl Follower {
 
     fn cannot_read(&mut self, id: Identity, error: &io::Error, out: &mut dyn FnMut(Update)) {
         self.open.close(id);
+        self.has_blind_spot = true;
         let Some(file) = self.files.get_mut(&id) else { return };
         if !mem::replace(&mut file.is_unreadable, true) {
             debug!(target: TARGET, file = safe(&file.path), %error, "cannot read a file");

@@ -17,7 +17,7 @@ use watchkeeper_core::{
 
 use super::{stamp::Stamp, update::Update};
 use crate::{
-    ReadError, SourcePanic,
+    MAX_LINE, ReadError, SourcePanic,
     file_source::{FileSource, log_skipped_lines},
     lines::{Line, LineBuffer, LineBytes, Position},
 };
@@ -210,6 +210,10 @@ impl Reading {
                 0 => return Ok(false),
                 n if memchr(b'\n', &chunk[..n]).is_some() => return Ok(true),
                 n => self.n_searched += n as u64,
+            }
+            // The line is too long: its bytes are skipped a slice at a time.
+            if self.position.offset + (MAX_LINE as u64) < self.n_searched {
+                return Ok(true);
             }
         }
     }

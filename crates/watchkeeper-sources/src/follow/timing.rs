@@ -13,13 +13,16 @@ pub(super) const HOT: SignedDuration = SignedDuration::from_secs(60);
 const CHECK_WATCHED: SignedDuration = SignedDuration::from_secs(2);
 /// The interval between checks of recently changed files, without notifications.
 const CHECK_POLLED: SignedDuration = SignedDuration::from_millis(250);
+/// The longest interval between two walks. Walks find changes whose notification was lost,
+/// and the replacement of a folder above the followed ones.
+const WALK_WATCHED: SignedDuration = SignedDuration::from_mins(5);
 /// The shortest interval between two walks that changes requested.
 const WALK_PAUSE: SignedDuration = SignedDuration::from_secs(1);
 
 impl Follower {
     pub(super) fn begin_step(&mut self, now: Timestamp) {
         if self.walked_at.is_some() {
-            // A change without a notification is found by the next walk.
+            // A change without a notification is found by the next check.
             let latest = TOLERANCE.saturating_add(self.options.rescan);
             self.added_since = self.step_at.min(now).checked_sub(latest).ok();
         }
@@ -27,8 +30,17 @@ impl Follower {
     }
 
     pub(super) fn is_walk_due(&self, now: Timestamp) -> bool {
-        has_passed(self.options.rescan, self.walked_at, now)
-            || self.wants_walk && has_passed(WALK_PAUSE, self.walked_at, now)
+        has_passed(self.walk_interval(), self.walked_at, now)
+    }
+
+    fn walk_interval(&self) -> SignedDuration {
+        if self.wants_walk {
+            WALK_PAUSE.min(self.options.rescan)
+        } else if self.has_blind_spot {
+            self.options.rescan
+        } else {
+            WALK_WATCHED.max(self.options.rescan)
+        }
     }
 
     /// Returns the interval between checks of recently changed files. With
@@ -47,8 +59,7 @@ impl Follower {
             let passed = since.map_or(interval, |since| now.duration_since(since));
             Duration::try_from(interval.saturating_sub(passed)).unwrap_or_default()
         };
-        let walk = if self.wants_walk { WALK_PAUSE } else { self.options.rescan };
-        let walk = until(walk, self.walked_at);
+        let walk = until(self.walk_interval(), self.walked_at);
         self.check_interval().map_or(walk, |interval| walk.min(until(interval, self.checked_at)))
     }
 }

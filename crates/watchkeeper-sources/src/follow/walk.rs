@@ -13,8 +13,10 @@ use watchkeeper_core::{Timestamp, author::make_safe};
 
 use super::{
     Follower,
+    arrival::TOLERANCE,
     interval::has_passed,
     log::TARGET,
+    platform::Identity,
     timing::HOT,
     tracked::State,
     update::{EndReason, FollowNotice, Update},
@@ -43,11 +45,17 @@ impl Follower {
     pub(super) fn walk(&mut self, now: Timestamp, out: &mut dyn FnMut(Update)) {
         self.walk += 1;
         self.wants_walk = false;
+        self.has_blind_spot = false;
+        if let (Some(since), Some(walked_at)) = (&mut self.added_since, self.walked_at) {
+            let since_walk = walked_at.checked_sub(TOLERANCE).unwrap_or(walked_at);
+            *since = since_walk.min(*since);
+        }
         self.walked_at = Some(now);
         self.folders.begin_walk(&mut self.watcher);
         let mut folders = Vec::new();
         for root in self.roots.clone() {
             let metadata = fs::metadata(&root);
+            self.has_blind_spot |= root.is_symlink();
             if metadata.as_ref().is_ok_and(Metadata::is_dir) {
                 folders.push(root);
                 continue;
@@ -64,9 +72,9 @@ impl Follower {
         self.end_walk(out);
     }
 
-    /// Requests a notification when a file appears at `path`.
+    /// Requests a notification when a file, or a folder above it, appears at `path`.
     fn watch_parent(&mut self, path: &Path) {
-        if let Some(parent) = path.parent() {
+        if let Some(parent) = path.ancestors().skip(1).find(|parent| parent.is_dir()) {
             let result = self.folders.watch_only(parent, &mut self.watcher);
             self.watch_failed(result);
         }
@@ -96,7 +104,10 @@ impl Follower {
                 }
             } else if let Some(link) = links.pop_front() {
                 match fs::metadata(&link) {
-                    Ok(metadata) if metadata.is_file() => self.found(&link, &metadata, now),
+                    Ok(metadata) if metadata.is_file() => {
+                        self.has_blind_spot = true;
+                        self.found(&link, &metadata, now);
+                    }
                     Ok(metadata) if metadata.is_dir() => folders.push_back(link),
                     Ok(_) | Err(_) => {}
                 }
@@ -133,13 +144,18 @@ impl Follower {
             }
         }
         self.unsupported.end_walk(self.walk);
+        self.has_blind_spot |=
+            self.watcher.is_none() || !unreadable.is_empty() || self.folders.have_blind_spot();
         for id in unreadable {
             self.enqueue(id);
         }
         // By path: the order of inodes has no meaning.
         gone.sort_by_key(|id| self.files.get(id).map(|file| Arc::clone(&file.path)));
         for id in gone {
-            self.drain(id, out);
+            if self.drain(id, out) {
+                self.read_to_end(id);
+                continue;
+            }
             self.open.close(id);
             self.hot.remove(&id);
             let Some(file) = self.files.remove(&id) else { continue };
@@ -151,6 +167,17 @@ impl Follower {
                 out(Update::Ended { file: Arc::clone(reading.file()), reason: EndReason::Gone });
             }
         }
+    }
+
+    /// Keeps a deleted file until its last lines are read.
+    fn read_to_end(&mut self, id: Identity) {
+        let Some(file) = self.files.get_mut(&id) else { return };
+        file.is_lost = true;
+        if self.paths.get(&file.path) == Some(&id) {
+            self.paths.remove(&file.path);
+        }
+        self.has_blind_spot = true;
+        self.enqueue(id);
     }
 }
 

@@ -667,3 +667,38 @@ fn uses_notifications_of_the_system() {
     stage.append("w/y/z/c", "line 9\n");
     until(&mut stage, "w/y/z/c:4 line 9");
 }
+
+#[test]
+fn reads_the_rest_of_a_deleted_file_a_slice_at_a_time() {
+    let mut stage = Stage::new();
+    stage.append("a", "line 1\n");
+    stage.scan();
+    let line = format!("line {}\n", "x".repeat(99_994));
+    stage.append("a", line.repeat(100));
+    stage.remove("a");
+    let mut n_lines = Vec::new();
+    for _ in 0..10 {
+        stage.now += SignedDuration::from_secs(10);
+        stage.step(Duration::ZERO);
+        n_lines.push(stage.follower.report().n_lines);
+    }
+    assert!(n_lines[0] < 100, "{n_lines:?}");
+    assert_eq!((n_lines[9], stage.follower.report().n_followed), (101, 0));
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn is_notified_of_folders_above_a_named_file() {
+    let mut stage = Stage::with(&["", "later/x/named.jsonl"], |it| it.poll_only = false);
+    stage.scan();
+    stage.append("later/x/named", "line 2\n");
+    let mut seen = String::new();
+    for _ in 0..100 {
+        stage.now += SignedDuration::from_millis(10);
+        seen += &stage.step(Duration::from_mins(1));
+        if seen.contains("line 2") {
+            break;
+        }
+    }
+    assert!(seen.contains("later/x/named:1 line 2"), "{seen:?}");
+}
