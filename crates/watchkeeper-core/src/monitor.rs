@@ -149,7 +149,7 @@ impl fmt::Debug for Monitor {
 /// A started monitor. Dropping it stops the monitor; see [`Running::stop`].
 pub struct Running {
     recorder: Recorder,
-    /// The present queues, and those that a reload has closed.
+    /// The present queues, and queues that a reload has closed.
     queues: Mutex<Vec<Arc<Queue>>>,
     shutdown_timeout: Mutex<Duration>,
     thread: Mutex<Option<JoinHandle<()>>>,
@@ -270,7 +270,7 @@ impl Running {
         self.feed().send_message(Message::Reload(Box::new(reload)))
     }
 
-    /// Returns the present queues, and those that a reload has closed.
+    /// Returns the present queues, and queues that a reload has closed.
     fn queues(&self) -> Vec<Arc<Queue>> {
         lock(&self.queues).clone()
     }

@@ -40,6 +40,6 @@ pub(crate) struct NextPolicy {
     pub(crate) observers: Vec<Queue>,
     /// State for a monitor that had none.
     pub(crate) state: Option<WatchState>,
-    /// What has changed.
+    /// The differences from the policy so far.
     pub(crate) finding: Finding,
 }

@@ -168,8 +168,8 @@ impl Episodes {
         DetectorSet::new(block, conditions.map(|condition| condition.id.detector_idx))
     }
 
-    /// Moves the episodes to new detectors. Removes and returns those that end thereby, with the
-    /// indexes of the old detectors.
+    /// Moves the episodes to new detectors. Removes and returns the episodes that end thereby, with
+    /// the indexes of the old detectors.
     pub(super) fn replace(
         &mut self,
         change: &Replacement,

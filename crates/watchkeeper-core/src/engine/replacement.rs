@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::detectors::CompiledDetector;
 
-/// A change of the detectors of an engine: those that both policies have, by index.
+/// A change of the detectors of an engine, with the indexes of the detectors that stay.
 pub(super) struct Replacement {
     /// The time of the change.
     pub(super) now: Timestamp,

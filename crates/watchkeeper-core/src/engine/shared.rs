@@ -155,7 +155,7 @@ impl Shared {
     }
 
     /// Returns the detectors for a session that had the detectors of `table` so far. It keeps
-    /// those that both policies have, and gets the new ones that match its facts.
+    /// the detectors that stay, and gets the new ones that match its facts.
     pub(super) fn replaced_table(
         &mut self,
         change: &Replacement,

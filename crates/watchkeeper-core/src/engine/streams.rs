@@ -417,7 +417,7 @@ impl Streams {
     }
 
     /// Moves the streams from the detectors of `runner` to new ones, and resolves the findings
-    /// of those that are gone.
+    /// of detectors that are gone.
     pub(super) fn replace(
         &mut self,
         (change, detectors): (&Replacement, &[CompiledDetector]),
