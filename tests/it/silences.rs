@@ -190,7 +190,8 @@ fn loop_now(session: &str) -> String {
     let now = SystemClock.now();
     let text = looping_from(now, session, 5);
     let rests = text.lines().filter_map(|line| line.split_once("\","));
-    rests.map(|(_, rest)| format!("{{\"at\":\"{now}\",{rest}\n")).collect()
+    let lines = rests.map(|(_, rest)| format!("{{\"at\":\"{now}\",{rest}\n"));
+    lines.collect::<Vec<_>>().concat()
 }
 
 #[test]
