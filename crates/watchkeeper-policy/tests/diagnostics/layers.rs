@@ -85,7 +85,7 @@ fn mistakes_in_several_files() {
     3 | [label]
       |  ^^^^^
       |
-      = note: expected one of `version`, `required_version`, `extends`, `lists`, `monitor`, `labels`, `prices`, `secrets`, `detectors`, `overrides`, `sinks`, `routes`, `silences`
+      = note: expected one of `version`, `required_version`, `extends`, `lists`, `monitor`, `labels`, `prices`, `secrets`, `detectors`, `overrides`, `sinks`, `routes`, `silences`, `heartbeat`
     help: there is one with a similar name
       |
     3 | [labels]

@@ -158,7 +158,7 @@ fn unknown_section() {
     2 | [detector.quiet]
       |  ^^^^^^^^
       |
-      = note: expected one of `version`, `required_version`, `extends`, `lists`, `monitor`, `labels`, `prices`, `secrets`, `detectors`, `overrides`, `sinks`, `routes`, `silences`
+      = note: expected one of `version`, `required_version`, `extends`, `lists`, `monitor`, `labels`, `prices`, `secrets`, `detectors`, `overrides`, `sinks`, `routes`, `silences`, `heartbeat`
     help: there is one with a similar name
       |
     2 | [detectors.quiet]
@@ -170,7 +170,7 @@ fn unknown_section() {
     3 | [exceptions]
       |  ^^^^^^^^^^
       |
-      = note: expected one of `version`, `required_version`, `extends`, `lists`, `monitor`, `labels`, `prices`, `secrets`, `detectors`, `overrides`, `sinks`, `routes`, `silences`
+      = note: expected one of `version`, `required_version`, `extends`, `lists`, `monitor`, `labels`, `prices`, `secrets`, `detectors`, `overrides`, `sinks`, `routes`, `silences`, `heartbeat`
     ");
 }
 
@@ -224,7 +224,7 @@ fn unsafe_characters_are_escaped() {
     4 | ["\n\u001b]0;t\u0007"]
       |  ^^^^^^^^^^^^^^^^^^^^
       |
-      = note: expected one of `version`, `required_version`, `extends`, `lists`, `monitor`, `labels`, `prices`, `secrets`, `detectors`, `overrides`, `sinks`, `routes`, `silences`
+      = note: expected one of `version`, `required_version`, `extends`, `lists`, `monitor`, `labels`, `prices`, `secrets`, `detectors`, `overrides`, `sinks`, `routes`, `silences`, `heartbeat`
     "#);
 }
 
@@ -337,7 +337,7 @@ kind = 'other'
     2 | [quiet]
       |  ^^^^^
       |
-      = note: expected one of `version`, `required_version`, `extends`, `lists`, `monitor`, `labels`, `prices`, `secrets`, `detectors`, `overrides`, `sinks`, `routes`, `silences`
+      = note: expected one of `version`, `required_version`, `extends`, `lists`, `monitor`, `labels`, `prices`, `secrets`, `detectors`, `overrides`, `sinks`, `routes`, `silences`, `heartbeat`
     help: move it to `[detectors]`
       |
     2 | [detectors.quiet]
@@ -349,7 +349,7 @@ kind = 'other'
     6 | [calls]
       |  ^^^^^
       |
-      = note: expected one of `version`, `required_version`, `extends`, `lists`, `monitor`, `labels`, `prices`, `secrets`, `detectors`, `overrides`, `sinks`, `routes`, `silences`
+      = note: expected one of `version`, `required_version`, `extends`, `lists`, `monitor`, `labels`, `prices`, `secrets`, `detectors`, `overrides`, `sinks`, `routes`, `silences`, `heartbeat`
     help: move it to `[sinks]`
       |
     6 | [sinks.calls]
@@ -373,6 +373,6 @@ kind = 'other'
     12 | [other]
        |  ^^^^^
        |
-       = note: expected one of `version`, `required_version`, `extends`, `lists`, `monitor`, `labels`, `prices`, `secrets`, `detectors`, `overrides`, `sinks`, `routes`, `silences`
+       = note: expected one of `version`, `required_version`, `extends`, `lists`, `monitor`, `labels`, `prices`, `secrets`, `detectors`, `overrides`, `sinks`, `routes`, `silences`, `heartbeat`
     ");
 }
