@@ -20,6 +20,7 @@ mod demo;
 mod error;
 mod explain_request;
 mod explanation;
+mod file_watcher;
 mod global;
 mod live;
 mod loading;
@@ -28,7 +29,7 @@ mod numbers;
 mod output;
 mod policy_file;
 mod policy_tests;
-mod policy_watcher;
+
 mod progress;
 mod recorded;
 mod recorded_check;

@@ -171,7 +171,8 @@ impl LiveMonitor {
                 reload(host, &running, stored, &mut processes, &mut vital_signs, &mut silences);
                 service_manager::ready();
             }
-            match silences.as_mut().and_then(StoredSilences::changes) {
+            let silences = silences.as_mut().filter(|_| control.take_read_silences());
+            match silences.and_then(StoredSilences::changes) {
                 Some(Ok(silences)) => {
                     tracing::info!(target: "watchkeeper::silences", "the silences have changed");
                     feed.set_silences(silences);

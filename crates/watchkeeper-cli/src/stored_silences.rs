@@ -1,10 +1,6 @@
 //! The silences that people add and end while the program watches sessions.
 
-use std::{
-    fs, io,
-    path::PathBuf,
-    time::{Duration, SystemTime},
-};
+use std::{fs, io, mem, path::PathBuf, time::SystemTime};
 
 use watchkeeper_core::{
     Finding, Severity,
@@ -15,21 +11,19 @@ use watchkeeper_core::{
 
 use crate::{causes::with_causes, silences_file};
 
-/// The interval between two looks at the file.
-const INTERVAL: Duration = Duration::from_secs(1);
-
 /// The silences of a policy and of a state folder, as the file in the folder changes.
 pub(crate) struct StoredSilences {
     folder: PathBuf,
     of_policy: Silences,
-    /// `None` before the first look.
-    seen: Option<Seen>,
+    seen: Seen,
 }
 
-/// A look at the file.
-struct Seen {
-    at: Duration,
-    version: Option<Version>,
+/// The last look at the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Seen {
+    Nothing,
+    NoFile,
+    File(Version),
 }
 
 /// Identifies a version of the file, which is replaced as a whole.
@@ -38,19 +32,14 @@ type Version = (SystemTime, u64, u64);
 impl StoredSilences {
     /// Joins the silences of a policy with those of a state folder.
     pub(crate) const fn new(folder: PathBuf, of_policy: Silences) -> Self {
-        Self { folder, of_policy, seen: None }
+        Self { folder, of_policy, seen: Seen::Nothing }
     }
 
     /// Returns all silences if the file has changed since the last call, and in the first call,
-    /// or a finding if the file cannot be read. Looks at the file once in a second.
+    /// or a finding if the file cannot be read.
     pub(crate) fn changes(&mut self) -> Option<Result<Silences, Box<Finding>>> {
-        let now = SystemClock.uptime();
-        if self.seen.as_ref().is_some_and(|seen| now.saturating_sub(seen.at) < INTERVAL) {
-            return None;
-        }
         let version = self.version();
-        let seen = self.seen.replace(Seen { at: now, version });
-        if seen.is_some_and(|seen| seen.version == version) {
+        if mem::replace(&mut self.seen, version) == version {
             return None;
         }
         let stored = silences_file::load(&self.folder).map_err(|err| {
@@ -69,21 +58,25 @@ impl StoredSilences {
     /// [`changes`](Self::changes) does in its first call.
     pub(crate) fn of(&mut self, policy: Silences) -> Option<Result<Silences, Box<Finding>>> {
         self.of_policy = policy;
-        self.seen = None;
+        self.seen = Seen::Nothing;
         self.changes()
     }
 
-    /// Returns `None` if there is no file.
-    fn version(&self) -> Option<Version> {
+    /// Returns the file with the silences of the state folder.
+    pub(crate) fn path(&self) -> PathBuf {
+        silences_file::path(&self.folder)
+    }
+
+    fn version(&self) -> Seen {
         let metadata = || -> io::Result<Version> {
-            let metadata = fs::metadata(silences_file::path(&self.folder))?;
+            let metadata = fs::metadata(self.path())?;
             #[cfg(unix)]
             let file = std::os::unix::fs::MetadataExt::ino(&metadata);
             #[cfg(not(unix))]
             let file = 0;
             Ok((metadata.modified()?, metadata.len(), file))
         };
-        metadata().ok()
+        metadata().map_or(Seen::NoFile, Seen::File)
     }
 }
 
@@ -109,18 +102,7 @@ mod tests {
         let conditions = Conditions::from([("detector".to_owned(), vec!["call_*".to_owned()])]);
         let silence = StoredSilence::new(conditions, now, until, "ada".into(), "a test".into());
         change(&path, now, |all| all.push(silence)).unwrap();
-        silences.look_again();
         assert_eq!(silences.changes().map(|it| it.unwrap().iter().count()), Some(1));
-        silences.look_again();
         assert!(silences.changes().is_none());
-    }
-
-    impl StoredSilences {
-        /// Lets the interval between two looks pass.
-        fn look_again(&mut self) {
-            if let Some(seen) = &mut self.seen {
-                seen.at = std::time::Duration::ZERO;
-            }
-        }
     }
 }

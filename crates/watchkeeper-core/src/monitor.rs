@@ -326,7 +326,7 @@ impl Running {
 
     /// Returns whether a sink has failed in its last attempt.
     pub fn has_failing_sink(&self) -> bool {
-        self.queues().iter().any(|queue| queue.failures().0.cause.is_some())
+        self.queues().iter().any(|queue| queue.is_failing())
     }
 
     /// Waits until every event recorded before this call is handled, for `timeout` at

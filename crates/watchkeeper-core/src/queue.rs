@@ -209,6 +209,13 @@ impl Queue {
         (state.outages.clone(), state.counts.lost())
     }
 
+    /// Returns whether the sink has failed in its last attempt. A closed queue has no sink that
+    /// could work again.
+    pub(crate) fn is_failing(&self) -> bool {
+        let state = self.shared.lock();
+        !state.is_closing && state.outages.cause.is_some()
+    }
+
     /// Calls `on_change` each time after the sink has failed to deliver a finding, and
     /// when an outage begins or ends. Only the first function that is set is called.
     pub(crate) fn set_on_change(&self, on_change: impl Fn() + Send + Sync + 'static) {

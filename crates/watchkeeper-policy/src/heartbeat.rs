@@ -3,7 +3,7 @@
 use std::fmt;
 
 use toml::{Spanned, de::DeValue};
-use watchkeeper_core::{Sink, author::Period};
+use watchkeeper_core::{Fingerprint, Sink, author::Period};
 
 use crate::{diagnostic::Diagnostic, reader::Reader, secrets::Secrets, tree::Value};
 
@@ -17,14 +17,16 @@ pub(crate) const INTERVAL: Period = Period::from_secs(60);
 pub struct Heartbeat {
     /// The interval between two requests.
     pub every: Period,
+    /// A hash of the options, with the values of secrets.
+    pub options: Fingerprint,
     /// Makes the requests; not yet opened.
     pub sink: Box<dyn Sink>,
 }
 
 impl Heartbeat {
     /// Creates a heartbeat of a sink that was not opened.
-    pub fn new(every: Period, sink: Box<dyn Sink>) -> Self {
-        Self { every, sink }
+    pub fn new(every: Period, options: Fingerprint, sink: Box<dyn Sink>) -> Self {
+        Self { every, options, sink }
     }
 }
 
@@ -55,6 +57,6 @@ impl Reader<'_> {
         let kind = DeValue::String(HEARTBEAT_SINK.into());
         keys.insert(Spanned::new(0..0, "kind".into()), Spanned::new(span.clone(), kind));
         let (_, sink) = self.sink(Spanned::new(span, "heartbeat".to_owned()), table, secrets);
-        sink.map(|sink| Heartbeat::new(every, sink.sink))
+        sink.map(|sink| Heartbeat::new(every, sink.options, sink.sink))
     }
 }

@@ -23,13 +23,14 @@ use self::{
 };
 use crate::{
     error::Error,
+    file_watcher::FileWatcher,
     global::Global,
     live::{Control, LiveMonitor, SignalListener},
     loading,
     numbers::counted,
     output::{Output, Status, safe_path},
-    policy_watcher::PolicyWatcher,
     session_paths::{Selection, SessionPaths},
+    stored_silences::StoredSilences,
 };
 
 /// Follow live sessions and deliver findings as they happen
@@ -81,6 +82,7 @@ impl Watch {
         let used = UsedPolicy::new(&policy);
         let silences = self.options.silences(&policy);
         let live = LiveMonitor::new(policy, registry, paths.clone(), source, observers, state);
+        let silences_file = silences.as_ref().map(StoredSilences::path);
         let live = live.with_silences(silences);
         let control = live.control();
         stop_without_reader(control.clone(), has_other_sinks.clone());
@@ -96,7 +98,10 @@ impl Watch {
         if global.is_verbose() {
             output.err.write_all(sink_files.as_bytes())?;
         }
-        let watcher = PolicyWatcher::start(used.files().to_vec(), move || control.reload());
+        let silences_control = control.clone();
+        let _silences_watcher = silences_file
+            .map(|file| FileWatcher::start(vec![file], move || silences_control.read_silences()));
+        let watcher = FileWatcher::start(used.files().to_vec(), move || control.reload());
         let mut host = WatchHost {
             options: &self.options,
             global,

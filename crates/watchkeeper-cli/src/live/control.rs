@@ -28,11 +28,15 @@ pub(crate) struct Control {
 struct Requests {
     is_stopped: AtomicBool,
     has_new_policy: AtomicBool,
+    has_new_silences: AtomicBool,
 }
 
 impl Control {
     pub(super) fn new(waker: Waker) -> Self {
-        Self { requests: Arc::default(), waker }
+        let control = Self { requests: Arc::default(), waker };
+        // The first look.
+        control.requests.has_new_silences.store(true, Ordering::Release);
+        control
     }
 
     pub(crate) fn stop(&self) {
@@ -44,6 +48,17 @@ impl Control {
     pub(crate) fn reload(&self) {
         self.requests.has_new_policy.store(true, Ordering::Release);
         self.waker.wake();
+    }
+
+    /// Requests that the silences are read again.
+    pub(crate) fn read_silences(&self) {
+        self.requests.has_new_silences.store(true, Ordering::Release);
+        self.waker.wake();
+    }
+
+    /// Returns whether the silences are to be read again, once for each request.
+    pub(super) fn take_read_silences(&self) -> bool {
+        self.requests.has_new_silences.swap(false, Ordering::AcqRel)
     }
 
     pub(super) fn is_stopped(&self) -> bool {

@@ -37,12 +37,14 @@ pub(super) fn reload(
             }
             Some(Ok(next)) => next,
         };
+    let had_state = state.is_some();
     *state = state.take().or(new_state);
     let engine = policy.engine_config();
     let ids: Vec<String> = policy.sinks.iter().map(|sink| sink.id.clone()).collect();
     let queues = match sinks.replace(policy.sinks, state) {
         Ok(queues) => queues,
         Err(err) => {
+            state.take_if(|_| !had_state);
             feed.report(host.refuse_policy(&with_causes(&err)));
             return;
         }

@@ -190,7 +190,7 @@ mod tests {
     use std::collections::VecDeque;
 
     use watchkeeper_core::{
-        Engine, Monitor,
+        Engine, Fingerprint, Monitor,
         author::Period,
         embed::{Delivery, EngineConfig, MonitorConfig},
     };
@@ -225,7 +225,7 @@ mod tests {
         let (stop, stopped) = mpsc::channel();
         let sink = Scripted { results: results.into_iter().collect(), stop: Some(stop) };
         let every: Period = "1ms".parse().unwrap();
-        let heartbeat = Heartbeat::new(every, Box::new(sink));
+        let heartbeat = Heartbeat::new(every, Fingerprint::NONE, Box::new(sink));
         let worked_at = Arc::new(LastTime::default());
         worked_at.set(SystemClock.uptime());
         Heartbeats { heartbeat, worked_at, feed: running.feed() }.run(stopped);

@@ -180,9 +180,10 @@ impl Engine {
         let mut old = self.shared.replace(detectors, config);
         let Self { shared, sessions, labels } = self;
         for (_, session) in sessions.sorted_mut() {
+            // Labels select detectors.
+            shared.config.replace_labels(&mut session.facts);
             let table = shared.replaced_table(&change, session.table(), &session.facts);
             session.replace((&change, table), None, (&mut old, shared), findings);
-            shared.config.replace_labels(&mut session.facts);
         }
         let old_idxs = old.detectors.iter().filter(|it| it.named.per.is_some());
         let old_idxs: Vec<u32> = old_idxs.map(CompiledDetector::idx).collect();

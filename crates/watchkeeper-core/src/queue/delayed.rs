@@ -88,10 +88,18 @@ impl DelayedFindings {
         let is_due = |delayed: &Delayed| delayed.due <= now || delayed.early == Early::Due;
         let (idx, _) = self.firsts().find(|(_, delayed)| is_due(delayed))?;
         let first = self.0.remove(idx);
+        let mut earlier: HashSet<Fingerprint> = HashSet::new();
         let is_with = |delayed: &Delayed| {
-            first.entry.group.is_some()
+            let fingerprint = delayed.entry.finding.fingerprint;
+            let is_with = first.entry.group.is_some()
                 && delayed.entry.group == first.entry.group
                 && (delayed.due, delayed.early) == (first.due, first.early)
+                && !earlier.contains(&fingerprint);
+            if !is_with {
+                // Later findings of an episode that stays are not taken.
+                earlier.insert(fingerprint);
+            }
+            is_with
         };
         let (group, others) = mem::take(&mut self.0).into_iter().partition(is_with);
         self.0 = others;

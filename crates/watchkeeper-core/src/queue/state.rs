@@ -375,6 +375,7 @@ impl State {
     /// otherwise. `reason` is the error of the finding that is being delivered.
     pub(super) fn end(&mut self, reason: &str) {
         self.is_closing = true;
+        self.has_unstored = false;
         for entry in self.delayed.take_all().chain(self.waiting.take_all()) {
             if entry.is_stored {
                 self.counts.pending += 1;

@@ -78,12 +78,17 @@ impl Router {
     }
 
     /// Continues where the router of an earlier policy has stopped: routes for the same findings
-    /// and sinks keep their cooldowns, and the findings that wait. `new_sink` returns the index
+    /// and sinks, or else of the same name, keep their cooldowns, the findings that wait, and
+    /// those whose end they send. `new_sink` returns the index
     /// of a sink of the earlier router.
     pub(crate) fn continue_from(&mut self, old: Self, new_sink: impl Fn(usize) -> Option<usize>) {
         let new_route = |old_idx: usize| {
             let (old_route, _) = old.routes.get(old_idx)?;
-            self.routes.iter().position(|(route, _)| route.has_receivers_of(old_route))
+            let position = |is_same: &dyn Fn(&Route) -> bool| {
+                self.routes.iter().position(|(route, _)| is_same(route))
+            };
+            position(&|route| route.has_receivers_of(old_route))
+                .or_else(|| position(&|route| route.name == old_route.name))
         };
         self.sent = old.sent.with_routes(new_route);
         self.waiting = old.waiting.with_routes(new_route, new_sink);
@@ -188,6 +193,10 @@ impl Router {
             return None;
         }
         let (route, sinks) = self.routes.get(route_idx)?;
+        // The route may have changed since.
+        if !route.accepts(&finding) {
+            return None;
+        }
         let sinks: Vec<usize> = sinks.iter().copied().filter(|it| !received.contains(it)).collect();
         match route.decide_open((route_idx, finding.fingerprint), &finding, &mut self.sent) {
             Decision::Send { n_suppressed } => {

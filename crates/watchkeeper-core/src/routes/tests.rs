@@ -412,7 +412,8 @@ fn a_router_continues_for_routes_that_stay() {
     assert_eq!(sinks(&mut next, &high(81, Status::Resolved)), [2]);
     // Routes that are gone send no end.
     assert_eq!(sinks(&mut next, &high(100, Status::Open)), [0, 2]);
-    let mut without = Router::new(vec![route(of(Severity::High), &["d"])], &names(&["d"]));
+    let other = Route::new("other", of(Severity::High), names(&["d"]));
+    let mut without = Router::new(vec![other], &names(&["d"]));
     without.continue_from(next, |_| None);
     assert!(sinks(&mut without, &high(101, Status::Resolved)).is_empty());
     assert_eq!((without.next_wakeup(), without.n_suppressed()), (None, 1));

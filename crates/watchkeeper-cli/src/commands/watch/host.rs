@@ -23,11 +23,11 @@ use super::{
 };
 use crate::{
     causes::with_causes,
+    file_watcher::FileWatcher,
     global::Global,
     live::{Host, NextPolicy},
     loading,
     output::Output,
-    policy_watcher::PolicyWatcher,
 };
 
 /// Prints messages, and loads a policy that has changed.
@@ -45,7 +45,7 @@ pub(super) struct WatchHost<'a, 'o> {
     pub(super) used: UsedPolicy,
     /// A changed policy that the monitor has not taken over yet.
     pub(super) next: Option<UsedPolicy>,
-    pub(super) watcher: PolicyWatcher,
+    pub(super) watcher: FileWatcher,
 }
 
 /// The properties of a policy with which a later one is compared.
@@ -133,7 +133,8 @@ impl Host for WatchHost<'_, '_> {
             };
         }
         let message = format!("the policy has changed: {}", changes.join(", "));
-        let finding = Finding::about_monitor(SystemClock.now(), "policy", Severity::Low, message);
+        let finding =
+            Finding::about_monitor(SystemClock.now(), "policy", Severity::Medium, message);
         self.next = Some(next);
         let observers = self.options.printer(&policy, self.output.styles);
         Some(Ok(NextPolicy { policy, observers, state, finding }))

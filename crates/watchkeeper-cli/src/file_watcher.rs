@@ -1,4 +1,4 @@
-//! Notices that the files of a policy have changed.
+//! Notices that files have changed: those of a policy, and the silences.
 
 use std::{
     collections::BTreeMap,
@@ -17,9 +17,11 @@ use watchkeeper_core::clock::Deadline;
 const SETTLED: Duration = Duration::from_millis(250);
 /// The time between two looks at the files where the system reports no changes.
 const POLL: Duration = Duration::from_secs(5);
+/// The same where the system does: a folder above may become another one, through a link.
+const POLL_WATCHED: Duration = Duration::from_secs(60);
 
-/// A thread that watches the files of a policy, until it is dropped.
-pub(crate) struct PolicyWatcher {
+/// A thread that watches files, until it is dropped.
+pub(crate) struct FileWatcher {
     messages: Sender<Message>,
 }
 
@@ -43,15 +45,15 @@ struct Stamp {
 /// The watched files; `None` for one that cannot be read.
 type Stamps = BTreeMap<PathBuf, Option<Stamp>>;
 
-impl PolicyWatcher {
+impl FileWatcher {
     /// Starts to watch files. `on_change` is called for changes after this call, once no other
     /// one has followed for a moment.
     pub(crate) fn start(files: Vec<PathBuf>, on_change: impl Fn() + Send + 'static) -> Self {
         let (messages, inbox) = mpsc::channel();
         let (changes, known) = (messages.clone(), stamps(files));
-        // Without the thread, SIGHUP still reloads.
+        // Without the thread, SIGHUP still loads the policy again.
         let _ = thread::Builder::new()
-            .name("policy".to_owned())
+            .name("files".to_owned())
             .spawn(move || watch(known, &inbox, &changes, &on_change));
         Self { messages }
     }
@@ -62,7 +64,7 @@ impl PolicyWatcher {
     }
 }
 
-impl Drop for PolicyWatcher {
+impl Drop for FileWatcher {
     fn drop(&mut self) {
         let _ = self.messages.send(Message::End);
     }
@@ -90,8 +92,9 @@ fn watch(
             on_change();
         }
         let timeout = match &unsettled {
-            Some((_, pause)) => Some(pause.remaining()),
-            None => folders.is_none().then_some(POLL),
+            Some((_, pause)) => pause.remaining(),
+            None if folders.is_none() => POLL,
+            None => POLL_WATCHED,
         };
         match receive(inbox, timeout) {
             Message::Changed => {}
@@ -110,8 +113,7 @@ fn watch(
     }
 }
 
-fn receive(inbox: &Receiver<Message>, timeout: Option<Duration>) -> Message {
-    let Some(timeout) = timeout else { return inbox.recv().unwrap_or(Message::End) };
+fn receive(inbox: &Receiver<Message>, timeout: Duration) -> Message {
     match inbox.recv_timeout(timeout) {
         Ok(message) => message,
         Err(RecvTimeoutError::Timeout) => Message::Changed,
@@ -151,7 +153,7 @@ fn watch_folders(files: &Stamps, changes: &Sender<Message>) -> Option<Recommende
 mod tests {
     use std::{fs, sync::mpsc, time::Duration};
 
-    use super::PolicyWatcher;
+    use super::FileWatcher;
 
     const LONG: Duration = Duration::from_secs(60);
 
@@ -161,7 +163,7 @@ mod tests {
         let path = |name: &str| folder.path().join(name);
         fs::write(path("a.toml"), "1").unwrap();
         let (sender, changes) = mpsc::channel();
-        let watcher = PolicyWatcher::start(vec![path("a.toml")], move || {
+        let watcher = FileWatcher::start(vec![path("a.toml")], move || {
             let _ = sender.send(());
         });
         let next = || changes.recv_timeout(LONG).expect("a change is noticed");
