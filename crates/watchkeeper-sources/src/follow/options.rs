@@ -2,7 +2,7 @@
 
 use watchkeeper_core::{SignedDuration, embed::SourceEntry};
 
-/// Options of a [`Follower`].
+/// Options of a [`Follower`](crate::Follower).
 #[derive(Clone, Copy, Debug)]
 pub struct FollowOptions {
     /// The kind of source of all files. With `None`, each file is recognized by its

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use watchkeeper_core::author::SkippedLines;
 
-/// Counts of a [`Follower`].
+/// Counts of a [`Follower`](crate::Follower).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct FollowReport {
