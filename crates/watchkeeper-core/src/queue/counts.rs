@@ -5,7 +5,7 @@
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct QueueCounts {
-    /// Findings added to the queue, and those that its ledger had pending at the start.
+    /// Findings added to the queue, and findings that its ledger had pending at the start.
     pub received: u64,
     /// Findings that the sink delivered.
     pub delivered: u64,

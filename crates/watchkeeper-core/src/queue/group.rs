@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use crate::Fingerprint;
 
-/// A group of findings. Those that are added to a queue within a short time are delivered in one
-/// notification.
+/// A group of findings. Members that are added to a queue within a short time are delivered in
+/// one notification.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Group {
     /// Identifies the group.

@@ -55,7 +55,7 @@ impl WatchOptions {
         chosen.cloned().or_else(|| StateFolder::default().path())
     }
 
-    /// Returns the silences of a policy, with those that are stored with the state.
+    /// Returns the silences of a policy, and the silences that are stored with the state.
     pub(super) fn silences(&self, policy: &Policy) -> Option<StoredSilences> {
         let of_policy = policy.routes.silences().clone();
         self.state_folder(policy).map(|folder| StoredSilences::new(folder, of_policy))
