@@ -104,12 +104,14 @@ impl Scheduler {
         self.finish(progress);
     }
 
-    /// Handles a message and the waiting messages behind it.
+    /// Handles a message and the waiting messages behind it, up to the end of a hold: the time
+    /// that was held passes before the next one begins.
     fn handle_burst(&mut self, first: Option<Message>, progress: &mut Progress) {
         let mut n_handled = 0;
         let mut next = first;
         while let Some(message) = next.take() {
             n_handled += 1;
+            let ends_hold = matches!(message, Message::Release) && progress.n_holds == 1;
             match message {
                 Message::Event(event) => self.observe(event, progress),
                 Message::DeferredEvent(event) => self.observe_deferred(event, progress),
@@ -121,7 +123,7 @@ impl Scheduler {
                 Message::Silences(silences) => self.set_silences(silences, progress),
                 Message::Look => {}
             }
-            if n_handled < BURST {
+            if n_handled < BURST && !ends_hold {
                 next = self.inbox.try_recv();
             }
         }
