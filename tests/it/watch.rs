@@ -62,15 +62,16 @@ impl Watching {
         let out = BufReader::new(child.stdout.take().expect("standard output is piped"));
         let err = BufReader::new(child.stderr.take().expect("standard error is piped"));
         let (sender, lines) = mpsc::channel();
-        let findings = sender.clone();
+        let messages = sender.clone();
         thread::spawn(move || {
-            out.lines().map_while(Result::ok).try_for_each(|line| findings.send(line))
-        });
-        thread::spawn(move || {
-            err.lines().map_while(Result::ok).try_for_each(|line| sender.send(line))
+            err.lines().map_while(Result::ok).try_for_each(|line| messages.send(line))
         });
         let watching = Self { child: Running(child), lines };
         watching.until("watching ");
+        // Not earlier: `until` would skip the first findings.
+        thread::spawn(move || {
+            out.lines().map_while(Result::ok).try_for_each(|line| sender.send(line))
+        });
         watching
     }
 
@@ -370,7 +371,8 @@ impl Sessions {
 
     /// Waits for a finding about the session `id`.
     fn until_finding(&mut self, id: &str, detector: &str) {
-        let is_awaited = |line: &String| line.contains(&format!(" {id}: ")) && line.contains(detector);
+        let is_awaited =
+            |line: &String| line.contains(&format!(" {id}: ")) && line.contains(detector);
         while !self.lines.iter().any(is_awaited) {
             self.lines.push(self.watching.until(""));
         }
