@@ -55,12 +55,36 @@ fn session_lines(session: usize, dice: &mut Dice) -> Vec<String> {
     lines.iter().map(line).collect()
 }
 
-/// Appends lines to the file of their sessions, with the present time.
+/// Returns the lines of a session with a loop.
+fn loop_lines(session: usize, n_calls: usize, ends: bool) -> Vec<(usize, String)> {
+    let mut lines = vec!["\"prompt\",\"text\":\"go\"".to_owned()];
+    for id in 0..n_calls {
+        lines.push(format!(
+            "\"tool_call\",\"id\":\"{id}\",\"tool\":\"Bash\",\"arguments\":{{\"command\":\"make\"}}"
+        ));
+        lines.push(format!(
+            "\"tool_result\",\"id\":\"{id}\",\"ok\":true,\"output\":\"nothing to be done\""
+        ));
+    }
+    if ends {
+        lines.push("\"session_end\"".to_owned());
+    }
+    let line = |event: &String| (session, format!("\"session\":\"s{session}\",\"event\":{event}"));
+    lines.iter().map(line).collect()
+}
+
+/// Appends lines to the files of their sessions, with the present time.
 fn append(folder: &Path, lines: &[(usize, String)]) {
+    for line in lines {
+        append_to(&folder.join(format!("s{}.ndjson", line.0)), std::slice::from_ref(line));
+    }
+}
+
+/// Appends lines to a file, with the present time.
+fn append_to(path: &Path, lines: &[(usize, String)]) {
     let at: Timestamp = SystemClock.now();
-    for (session, line) in lines {
-        let path = folder.join(format!("s{session}.ndjson"));
-        let mut file = OpenOptions::new().create(true).append(true).open(path).unwrap();
+    let mut file = OpenOptions::new().create(true).append(true).open(path).unwrap();
+    for (_, line) in lines {
         writeln!(file, "{{\"at\":\"{at}\",{line}}}").unwrap();
     }
 }
@@ -212,6 +236,17 @@ impl Setup {
         condition(self)
     }
 
+    /// Waits until the file has findings of a session with a status, and returns all findings.
+    fn wait_for_status(&self, session: usize, status: &str) -> Vec<Value> {
+        let session = format!("s{session}");
+        let is_found = |it: &Value| it["session"] == *session && it["status"] == status;
+        let findings = self.until(|setup| {
+            let findings = setup.file();
+            if findings.iter().any(is_found) { Ok(findings) } else { Err(format!("{findings:?}")) }
+        });
+        findings.unwrap_or_else(|findings| panic!("nothing of {session} is {status}: {findings}"))
+    }
+
     /// Waits until both sinks have received all findings.
     fn wait_for(&self, expected: &BTreeMap<String, String>) -> Result<(), String> {
         self.until(|setup| {
@@ -268,6 +303,16 @@ impl Drop for Process {
         // Both succeed unless the process has ended.
         let _ = self.0.kill();
         let _ = self.0.wait();
+    }
+}
+
+impl Process {
+    /// Stops the program, and waits for its end.
+    fn stop(mut self) {
+        let id = self.0.id().to_string();
+        let sent = Command::new("kill").args(["-s", "TERM", &id]).status().unwrap();
+        assert!(sent.success());
+        assert_eq!(self.0.wait().unwrap().code(), Some(0));
     }
 }
 
@@ -344,7 +389,7 @@ fn findings_that_wait_at_a_stop_are_delivered_after_the_next_start() {
     // Nothing listens at the port of a listener that is gone.
     let gone = TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap();
     fs::write(&url, format!("http://{gone}/")).unwrap();
-    let mut child = setup.watch(STARTED);
+    let child = setup.watch(STARTED);
     let lines = session_lines(0, &mut Dice::new(2)).into_iter().map(|line| (0, line));
     append(&setup.sessions(), &lines.collect::<Vec<_>>());
     let findings = setup.until(|setup| {
@@ -352,11 +397,7 @@ fn findings_that_wait_at_a_stop_are_delivered_after_the_next_start() {
         let is_resolved = findings.iter().any(|finding| finding["status"] == "resolved");
         if is_resolved { Ok(findings) } else { Err("nothing is resolved".to_owned()) }
     });
-    let id = child.0.id().to_string();
-    let sent = Command::new("kill").args(["-s", "TERM", &id]).status().unwrap();
-    assert!(sent.success());
-    assert_eq!(child.0.wait().unwrap().code(), Some(0));
-    drop(child);
+    child.stop();
 
     fs::write(&url, &setup.receiver.url).unwrap();
     let child = setup.watch(STARTED);
@@ -364,4 +405,55 @@ fn findings_that_wait_at_a_stop_are_delivered_after_the_next_start() {
     let received = setup.wait_for(&expected);
     drop(child);
     received.unwrap_or_else(|missing| panic!("{missing}"));
+}
+
+#[test]
+fn a_renamed_file_repeats_no_finding() {
+    let setup = Setup::new(0);
+    let rename = |from: &str, to: &str| {
+        fs::rename(setup.sessions().join(from), setup.sessions().join(to)).unwrap();
+    };
+    let child = setup.watch(STARTED);
+    append(&setup.sessions(), &loop_lines(0, 4, false));
+    setup.wait_for_status(0, "open");
+    rename("s0.ndjson", "while-running.ndjson");
+    append(&setup.sessions(), &loop_lines(1, 4, true));
+    setup.wait_for_status(1, "resolved");
+    child.stop();
+    rename("while-running.ndjson", "while-down.ndjson");
+    rename("s1.ndjson", "another.ndjson");
+
+    let child = setup.watch(STARTED);
+    append(&setup.sessions(), &loop_lines(2, 4, true));
+    let findings = setup.wait_for_status(2, "resolved");
+    child.stop();
+    let of_session = |session: &str| findings.iter().filter(|it| it["session"] == session).count();
+    assert_eq!(["s0", "s1", "s2"].map(of_session), [1, 2, 2], "{findings:?}");
+}
+
+#[test]
+fn a_file_that_was_replaced_while_watch_was_down_is_new() {
+    let replacements: [&dyn Fn(&Path); 3] =
+        [&|path| fs::remove_file(path).unwrap(), &|path| fs::write(path, "").unwrap(), &|path| {
+            fs::rename(path, path.with_extension("ndjson.1")).unwrap()
+        }];
+    for (n, replace) in replacements.iter().enumerate() {
+        let setup = Setup::new(0);
+        let child = setup.watch(STARTED);
+        append(&setup.sessions(), &loop_lines(0, 8, true));
+        setup.wait_for_status(0, "resolved");
+        child.stop();
+        let path = setup.sessions().join("s0.ndjson");
+        replace(&path);
+        // Shorter than the earlier file, and over at the next start.
+        append_to(&path, &loop_lines(1, 3, true));
+        let child = setup.watch(STARTED);
+        let findings = setup.wait_for_status(1, "resolved");
+        child.stop();
+        assert_eq!(
+            findings.iter().filter(|it| it["session"] == "s1").count(),
+            2,
+            "replacement {n}"
+        );
+    }
 }

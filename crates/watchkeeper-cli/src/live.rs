@@ -180,7 +180,6 @@ impl LiveMonitor {
                 Some(Err(failure)) => _ = feed.report(*failure),
                 None => {}
             }
-            let on_update = &mut |update: &Update| host.on_update(update);
             let on_panic = &mut |finding| _ = feed.report(finding);
             vital_signs.check(&running);
             // Otherwise there is nothing to do until a file changes.
@@ -188,6 +187,10 @@ impl LiveMonitor {
                 || state.as_ref().is_some_and(WatchState::is_dirty);
             let wait = if is_busy { WAIT } else { Duration::MAX };
             let wait = wait.min(vital_signs.longest_wait());
+            let on_update = &mut |update: &Update| {
+                follow(&mut state, update);
+                host.on_update(update);
+            };
             step(&mut follower, wait, &mut batch, on_panic, on_update);
             // Hold the monitor's time until everything is read: a session that is
             // half read looks inactive.
@@ -204,6 +207,10 @@ impl LiveMonitor {
             if follower.is_caught_up() {
                 let on_panic = &mut |finding| _ = feed.report(finding);
                 let send = &mut |event| _ = feed.send(event);
+                let on_update = &mut |update: &Update| {
+                    follow(&mut state, update);
+                    host.on_update(update);
+                };
                 look_at_processes(&mut processes, &mut follower, send, on_panic, on_update);
             }
             if is_held && follower.is_caught_up() {
@@ -223,6 +230,7 @@ impl LiveMonitor {
         // The rest of a backlog that was not read is not live.
         while is_read
             && step(&mut follower, Duration::ZERO, &mut batch, on_panic, &mut |update| {
+                follow(&mut state, update);
                 host.on_update(update);
             })
             && !last_look.remaining().is_zero()
@@ -251,6 +259,12 @@ fn describe_loss(sink: &SinkOutcome) -> String {
     let SinkOutcome { name, lost, last_error, .. } = sink;
     let cause = last_error.as_deref().unwrap_or("too many findings at once");
     format!("{} {lost} ({})", quote(name), make_safe(cause))
+}
+
+fn follow(state: &mut Option<WatchState>, update: &Update) {
+    if let Some(state) = state {
+        state.follow(update);
+    }
 }
 
 fn advance(state: &mut Option<WatchState>, event: &Event) {
@@ -320,6 +334,10 @@ fn read_backlog(
         // A session can be spread over files; sort as many events as memory allows.
         while has_more && batch.len() < MAX_BATCH && may_read() {
             let on_panic = &mut |finding| backlog.report(finding);
+            let on_update = &mut |update: &Update| {
+                follow(state, update);
+                on_update(update);
+            };
             has_more = step(follower, Duration::ZERO, &mut batch, on_panic, on_update);
         }
         correct_clocks(&mut batch, SystemClock.now());
@@ -335,6 +353,10 @@ fn read_backlog(
     let is_new = state.as_ref().is_some_and(|state| state.stopped_at().is_some());
     let send = &mut |event| backlog.observe(&event, is_new);
     let on_panic = &mut |finding| panics.push(finding);
+    let on_update = &mut |update: &Update| {
+        follow(state, update);
+        on_update(update);
+    };
     look_at_processes(processes, follower, send, on_panic, on_update);
     for finding in panics {
         backlog.report(finding);

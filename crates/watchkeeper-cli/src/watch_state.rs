@@ -15,6 +15,7 @@ use watchkeeper_core::{
 };
 use watchkeeper_delivery::{Cursors, DiskStorage, FileLedger, StateError, StateFolder};
 use watchkeeper_policy::{NamedSink, Policy};
+use watchkeeper_sources::Update;
 
 use crate::numbers::counted;
 
@@ -118,6 +119,16 @@ impl WatchState {
     /// Returns whether no earlier run has handled an event.
     pub(crate) fn is_new(&self, event: &Event) -> bool {
         self.cursors.is_new(event)
+    }
+
+    /// Keeps the identities of the followed files, by which a later run recognizes them.
+    pub(crate) fn follow(&mut self, update: &Update) {
+        match update {
+            Update::FirstLine { file, id } => self.cursors.identify(file, Some(*id)),
+            Update::Began { file, .. } => self.cursors.identify(file, None),
+            Update::Moved { from, to } => self.cursors.rename(from, to),
+            _ => {}
+        }
     }
 
     /// Adds the line of an event to the next commit.

@@ -36,7 +36,8 @@ type SourceName = &'static str;
 #[non_exhaustive]
 pub struct Finding {
     /// A hash of the condition, of the lines of the evidence (of the time, if there are none),
-    /// and of severity and status. The same events under the same policy give the same id.
+    /// and of severity and status. The same events under the same policy give the same id,
+    /// whatever the name of their file.
     #[schemars(with = "String")]
     pub id: Fingerprint,
     /// The time at which the condition became true, which may precede its detection.
@@ -180,7 +181,7 @@ impl Finding {
         let session = session.into();
         let fingerprint = Fingerprint::of(detector).and(Fingerprint::of(session.as_str()));
         Self {
-            id: finding_id(fingerprint, cause_of(&[], at), severity, Status::Open),
+            id: finding_id(fingerprint, cause_at(at), severity, Status::Open),
             at,
             detector: detector.into(),
             replaces: None,
@@ -212,7 +213,7 @@ impl Finding {
     ) -> Self {
         let fingerprint = Fingerprint::of("watchkeeper").and(Fingerprint::of(part));
         Self {
-            id: finding_id(fingerprint, cause_of(&[], at), severity, Status::Open),
+            id: finding_id(fingerprint, cause_at(at), severity, Status::Open),
             kind: "watchkeeper".into(),
             class: "error".into(),
             fingerprint,
@@ -236,26 +237,34 @@ pub(crate) fn finding_id(
     fingerprint.and(cause).and(Fingerprint::from(step))
 }
 
-/// Returns a hash of the lines of the evidence or, without them, of the time.
+/// Returns a hash of the session, the agent and the lines of the evidence or, without lines, of
+/// the time.
 ///
 /// The lines of a file do not change. The times of its events may: a line that is followed
 /// gets the time of its arrival if the clock of the agent is slow, and the time in the file
-/// when the file is read again.
-pub(crate) fn cause_of(evidence: &[Evidence], at: Timestamp) -> Fingerprint {
-    let line = |evidence: &Evidence| {
-        let (file, line) = (evidence.file.as_deref()?, evidence.line?);
-        // The folders above differ between machines.
-        let name = file.rmatch_indices('/').nth(1).map_or(file, |(at, _)| &file[at..]);
-        Some(Fingerprint::of(name).and(Fingerprint::from(line)))
+/// when the file is read again. The name of the file may change too, and is replaced by session
+/// and agent.
+pub(crate) fn cause_of(
+    (session, agent): (&SessionId, Option<&AgentId>),
+    evidence: &[Evidence],
+    at: Timestamp,
+) -> Fingerprint {
+    let stream = || {
+        let agent = agent.map_or(Fingerprint::NONE, |agent| Fingerprint::of(agent.as_str()));
+        Fingerprint::of(session.as_str()).and(agent)
     };
+    let line = |evidence: &Evidence| evidence.line.map(Fingerprint::from);
     let lines = evidence.iter().filter_map(line).reduce(Fingerprint::and);
-    lines.unwrap_or_else(|| {
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "a hash does not need all bits of the time"
-        )]
-        let at = at.as_nanosecond() as u64;
-        Fingerprint::from(at)
-    })
+    lines.map_or_else(|| cause_at(at), |lines| lines.and(stream()))
+}
+
+/// Returns the cause of a finding without lines.
+pub(crate) fn cause_at(at: Timestamp) -> Fingerprint {
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a hash does not need all bits of the time"
+    )]
+    let at = at.as_nanosecond() as u64;
+    Fingerprint::from(at)
 }

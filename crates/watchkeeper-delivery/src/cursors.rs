@@ -18,6 +18,8 @@ const UNNOTICED: i64 = 60;
 const REMEMBERED: SignedDuration = SignedDuration::from_hours(90 * 24);
 /// The size below which the file is not compacted, in bytes.
 const MIN_COMPACTED: u64 = 1 << 20;
+/// The largest number of files whose identities are kept.
+const MAX_FILES: usize = 1 << 18;
 /// The length of a record.
 const RECORD_LEN: u64 = 36;
 
@@ -26,18 +28,24 @@ const RECORD_LEN: u64 = 36;
 /// After a restart, the events behind them are new: no monitor has observed them. The lines may
 /// be older than the last events that were handled: findings that were stored are not delivered
 /// again.
+///
+/// A file keeps its place under another name if it has an [identity](Self::identify). A file
+/// that replaces another one at the same path has no place.
 #[derive(Debug)]
 pub struct Cursors<S> {
     file: RecordFile<S>,
-    /// By the hash of the path.
+    /// By the identity of the file, or by the hash of the path. Earlier versions of the program
+    /// have written hashes of paths only, in the same format.
     lines: HashMap<Fingerprint, Cursor>,
+    /// The identities of files, by the hash of the path.
+    identities: HashMap<Fingerprint, Fingerprint>,
     /// `None` at the first start.
     earlier: Option<Earlier>,
     /// The file of an earlier process was empty.
     is_lost: bool,
     /// The second of the last commit, of this process or an earlier one.
     committed: i64,
-    /// The lines since the last commit.
+    /// The lines since the last commit, by path.
     next: BTreeMap<Arc<str>, u64>,
 }
 
@@ -56,19 +64,19 @@ struct Cursor {
 }
 
 impl Cursor {
-    fn encode(self, path: Fingerprint) -> Vec<u8> {
-        let mut body = path.get().to_le_bytes().to_vec();
+    fn encode(self, file: Fingerprint) -> Vec<u8> {
+        let mut body = file.get().to_le_bytes().to_vec();
         body.extend(self.line.to_le_bytes());
         body.extend(self.second.to_le_bytes());
         body
     }
 
     fn parse(body: &[u8]) -> Option<(Fingerprint, Self)> {
-        let (path, rest) = body.split_first_chunk()?;
+        let (file, rest) = body.split_first_chunk()?;
         let (line, rest) = rest.split_first_chunk()?;
         let second = i64::from_le_bytes(rest.try_into().ok()?);
         let cursor = Self { line: u64::from_le_bytes(*line), second };
-        Some((Fingerprint::from(u64::from_le_bytes(*path)), cursor))
+        Some((Fingerprint::from(u64::from_le_bytes(*file)), cursor))
     }
 }
 
@@ -83,11 +91,11 @@ impl<S: Storage> Cursors<S> {
         let mut lines = HashMap::new();
         let mut earlier: Option<Earlier> = None;
         let file = RecordFile::open(storage, FORMAT, |_, body| {
-            let Some((path, cursor)) = Cursor::parse(body) else { return false };
+            let Some((file, cursor)) = Cursor::parse(body) else { return false };
             // The last record, since the clock may have been set back.
             let started = earlier.map_or(cursor.second, |earlier| earlier.started);
             earlier = Some(Earlier { started, stopped: cursor.second });
-            lines.insert(path, cursor);
+            lines.insert(file, cursor);
             true
         })?;
         let now = clock.now().as_second();
@@ -97,7 +105,8 @@ impl<S: Storage> Cursors<S> {
             earlier = Some(Earlier { started: stopped, stopped });
         }
         let committed = earlier.map_or(now, |earlier| earlier.stopped.min(now));
-        let mut opened = Self { file, lines, earlier, is_lost, committed, next: BTreeMap::new() };
+        let (identities, next) = (HashMap::new(), BTreeMap::new());
+        let mut opened = Self { file, lines, identities, earlier, is_lost, committed, next };
         if opened.file.has_damaged_header() {
             opened.compact(now)?;
         }
@@ -122,20 +131,48 @@ impl<S: Storage> Cursors<S> {
         self.file.n_damaged().max(self.is_lost.into())
     }
 
+    /// Sets the identity of the file at a path, before its events; `None` if that is unknown.
+    pub fn identify(&mut self, path: &str, id: Option<Fingerprint>) {
+        let path = Fingerprint::of(path);
+        match id {
+            Some(id) => {
+                if MAX_FILES <= self.identities.len() {
+                    self.identities.clear();
+                }
+                self.identities.insert(path, id);
+            }
+            None => {
+                self.identities.remove(&path);
+            }
+        }
+    }
+
+    /// Gives a renamed file its identity at the new path. Events may still have the old one.
+    pub fn rename(&mut self, from: &str, to: &str) {
+        self.identify(to, self.identities.get(&Fingerprint::of(from)).copied());
+    }
+
+    /// Returns the key of the file at a path.
+    fn key(&self, path: &str) -> Fingerprint {
+        let path = Fingerprint::of(path);
+        self.identities.get(&path).copied().unwrap_or(path)
+    }
+
     /// Returns whether no earlier process has handled an event.
     ///
     /// Events of a file that was never read are new if they are later than the last commit,
-    /// less the time that a follower needs to notice a file. At the first start nothing is new.
+    /// less the time that a follower needs to notice a file. An event that is later than the last
+    /// commit is new in any file: it may have been truncated. At the first start nothing is new.
     pub fn is_new(&self, event: &Event) -> bool {
         let Some(Earlier { started, stopped }) = self.earlier else { return false };
-        let origin = event.origin.as_ref();
+        let (origin, second) = (event.origin.as_ref(), event.at.as_second());
         let cursor = origin.and_then(|origin| {
-            let cursor = self.lines.get(&Fingerprint::of(&*origin.file))?;
+            let cursor = self.lines.get(&self.key(&origin.file))?;
             Some((cursor, origin))
         });
         match cursor {
-            Some((cursor, origin)) => cursor.line < origin.line,
-            None => started.max(stopped - UNNOTICED) <= event.at.as_second(),
+            Some((cursor, origin)) => cursor.line < origin.line || stopped < second,
+            None => started.max(stopped - UNNOTICED) <= second,
         }
     }
 
@@ -169,9 +206,9 @@ impl<S: Storage> Cursors<S> {
             // The last record alone is as late as the commit: to the next process, the events of
             // a file whose record is cut off are new.
             let second = if next.peek().is_some() { self.committed } else { now };
-            let (path, cursor) = (Fingerprint::of(&*path), Cursor { line, second });
-            self.lines.insert(path, cursor);
-            written = written.and(self.file.append_or_keep(&cursor.encode(path)));
+            let (file, cursor) = (self.key(&path), Cursor { line, second });
+            self.lines.insert(file, cursor);
+            written = written.and(self.file.append_or_keep(&cursor.encode(file)));
         }
         self.committed = now;
         self.compact_if_large(now);
@@ -193,7 +230,7 @@ impl<S: Storage> Cursors<S> {
         let mut cursors: Vec<_> = self.lines.iter().collect();
         // The first record has the start, and the last one the last commit.
         cursors.sort_by_key(|(_, cursor)| cursor.second);
-        let bodies = cursors.into_iter().map(|(path, cursor)| cursor.encode(*path));
+        let bodies = cursors.into_iter().map(|(file, cursor)| cursor.encode(*file));
         self.file.replace(bodies.map(NewBody::Bytes)).map(drop)
     }
 }
@@ -206,7 +243,7 @@ mod tests {
     };
 
     use watchkeeper_core::{
-        Event, EventKind, SignedDuration, Timestamp,
+        Event, EventKind, Fingerprint, SignedDuration, Timestamp,
         author::Origin,
         clock::{Clock as _, ManualClock},
     };
@@ -245,10 +282,51 @@ mod tests {
         let cursors = open();
         assert_eq!(cursors.stopped_at(), Some(start + secs(300)));
         for (event, is_new) in [
-            (event("a", 3, start + secs(400)), false),
+            (event("a", 3, start + secs(300)), false),
             (event("a", 4, start), true),
             (event("b", 1, start + secs(239)), false),
             (event("b", 1, start + secs(240)), true),
+        ] {
+            assert_eq!(cursors.is_new(&event), is_new, "{event:?}");
+        }
+    }
+
+    #[test]
+    fn a_place_belongs_to_the_file_and_not_to_its_path() {
+        let folder = tempfile::tempdir().unwrap();
+        let clock = ManualClock::new("2026-11-01T08:00:00Z".parse().unwrap());
+        let open = || {
+            let storage = DiskStorage::open(&folder.path().join("cursors")).unwrap();
+            Cursors::open(storage, &clock, None).unwrap()
+        };
+        let [one, two] = [1, 2].map(|n| Some(Fingerprint::from(n)));
+        let start = clock.now();
+        let mut cursors = open();
+        clock.advance(Duration::from_secs(300));
+        cursors.identify("a", one);
+        cursors.advance(&event("a", 5, start));
+        cursors.rename("a", "b");
+        cursors.advance(&event("b", 6, start));
+        cursors.advance(&event("unidentified", 7, start));
+        cursors.commit(&clock).unwrap();
+        let stopped = clock.now();
+
+        let mut cursors = open();
+        cursors.identify("a", two);
+        cursors.identify("c", one);
+        let secs = SignedDuration::from_secs;
+        for (event, is_new) in [
+            // Renamed.
+            (event("c", 6, stopped), false),
+            (event("c", 7, start), true),
+            // Replaced.
+            (event("a", 1, stopped), true),
+            (event("a", 1, start), false),
+            // Truncated.
+            (event("c", 1, stopped + secs(1)), true),
+            // As all files of earlier versions.
+            (event("unidentified", 7, start), false),
+            (event("unidentified", 8, start), true),
         ] {
             assert_eq!(cursors.is_new(&event), is_new, "{event:?}");
         }
@@ -261,6 +339,7 @@ mod tests {
         let clock = ManualClock::new("2026-11-01T08:00:00Z".parse().unwrap());
         let open = || Cursors::open(DiskStorage::open(&path).unwrap(), &clock, None).unwrap();
         let mut cursors = open();
+        let start = clock.now();
         clock.advance(Duration::from_secs(300));
         let at = clock.now();
         clock.advance(Duration::from_secs(300));
@@ -271,7 +350,7 @@ mod tests {
         let file = OpenOptions::new().write(true).open(&path).unwrap();
         file.set_len(whole - RECORD_LEN).unwrap();
         let cursors = open();
-        assert!(!cursors.is_new(&event("a", 1, at)));
+        assert!(!cursors.is_new(&event("a", 1, start)));
         assert!(cursors.is_new(&event("b", 1, at)));
     }
 

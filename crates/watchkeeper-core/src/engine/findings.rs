@@ -8,7 +8,7 @@ use crate::{
     Action, AgentId, Evidence, Finding, Fingerprint, Report, SessionFacts, Severity, Status,
     Totals,
     detector::condition::{ConditionId, Episode},
-    finding::{cause_of, finding_id},
+    finding::{cause_at, finding_id},
     grouped, make_safe, panic_message, quote,
 };
 
@@ -259,7 +259,7 @@ impl CompiledDetector {
         let detector = quote(&self.named.id);
         let message = format!("detector {detector} panicked and is off {stream}: {}", quote(text));
         let fingerprint = self.fingerprint(scope, Fingerprint::of("panic"));
-        let identity = (fingerprint, cause_of(&[], at));
+        let identity = (fingerprint, cause_at(at));
         let step = (Severity::Medium, Status::Open);
         let finding = self.finding(at, scope, identity, step, 1, Report::new(message));
         Finding { class: "error".into(), ..finding }

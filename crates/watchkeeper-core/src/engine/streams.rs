@@ -364,7 +364,8 @@ impl Streams {
             report.evidence.extend(input.evidence());
             episode.add_earliest(&mut report.evidence);
             episode.keep_earliest(&report.evidence);
-            episode.cause = cause_of(&report.evidence, input.now);
+            let stream = (&scope.session.id, scope.agent_id);
+            episode.cause = cause_of(stream, &report.evidence, input.now);
             let view = EpisodeView { episode, detectors };
             let report = view.with_cost(report, totals);
             message.clone_from(&report.message);

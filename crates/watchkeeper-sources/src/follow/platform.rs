@@ -7,6 +7,8 @@ use std::{
     path::Path,
 };
 
+use watchkeeper_core::Fingerprint;
+
 /// Identifies a file independently of its path.
 #[cfg(unix)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -22,6 +24,12 @@ impl Identity {
         use std::os::unix::fs::MetadataExt as _;
         Self { device: metadata.dev(), inode: metadata.ino() }
     }
+
+    /// Returns a hash that is the same after a restart of the system, which may number devices
+    /// in another order.
+    pub(super) fn lasting(self) -> Fingerprint {
+        Fingerprint::from(self.inode)
+    }
 }
 
 /// Opens a file for reading. Opening a FIFO does not block, and a terminal does not
@@ -35,12 +43,17 @@ pub(crate) fn open(path: &Path) -> io::Result<File> {
 /// Identifies a file by its path. A renamed file is another one.
 #[cfg(not(unix))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Identity(watchkeeper_core::Fingerprint);
+pub(crate) struct Identity(Fingerprint);
 
 #[cfg(not(unix))]
 impl Identity {
     pub(crate) fn of(path: &Path, _metadata: &Metadata) -> Self {
-        Self(watchkeeper_core::Fingerprint::of(path.as_os_str().as_encoded_bytes()))
+        Self(Fingerprint::of(path.as_os_str().as_encoded_bytes()))
+    }
+
+    /// Returns the hash of the path.
+    pub(super) fn lasting(self) -> Fingerprint {
+        self.0
     }
 }
 

@@ -15,7 +15,7 @@ use watchkeeper_core::{
     embed::{Entry as _, SourceEntry},
 };
 
-use super::{stamp::Stamp, update::Update};
+use super::{platform::Identity, stamp::Stamp, update::Update};
 use crate::{
     MAX_LINE, ReadError, SourcePanic,
     file_source::{FileSource, log_skipped_lines},
@@ -186,6 +186,14 @@ impl Reading {
                 break Ok(Progress::More);
             }
         };
+        if start.lines == 0
+            && 0 < self.position.lines
+            && let Some(first_line) = beginning_of_first_line(head)
+        {
+            let identity = Identity::of(Path::new(&**self.file()), &metadata);
+            let id = identity.lasting().and(Fingerprint::of(first_line));
+            out(Update::FirstLine { file: Arc::clone(self.file()), id });
+        }
         shared.n_bytes += self.position.offset - start.offset;
         self.n_searched = start.offset + n_read;
         if self.head.len < HEAD {
@@ -281,6 +289,13 @@ impl Drop for Reading {
     fn drop(&mut self) {
         log_skipped_lines(self.source.file(), &self.skipped_lines);
     }
+}
+
+/// Returns the part of the first line that identifies a file: all of it, or as much as `head`
+/// can have. `None` if more of it may follow.
+fn beginning_of_first_line(head: &[u8]) -> Option<&[u8]> {
+    let end = memchr(b'\n', head);
+    end.or_else(|| (HEAD == head.len()).then_some(HEAD)).map(|end| &head[..end])
 }
 
 /// Reads the beginning of a file into `bytes`. Returns the number of bytes.

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use thiserror::Error;
-use watchkeeper_core::{Event, author::make_safe};
+use watchkeeper_core::{Event, Fingerprint, author::make_safe};
 
 use crate::SourcePanic;
 
@@ -17,6 +17,15 @@ pub enum Update {
         file: Arc<str>,
         /// The kind of its source.
         source: &'static str,
+    },
+    /// The first line of a session file was read.
+    FirstLine {
+        /// The file, as in the origins of events.
+        file: Arc<str>,
+        /// Identifies the file for later processes, under any name: a hash of its inode and of
+        /// the beginning of its first line. A file that replaces another one has another
+        /// identity, unless both begin alike and the system reuses the inode.
+        id: Fingerprint,
     },
     /// A session file was renamed. No line is read again.
     Moved {

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod arrival;
+mod identity;
 mod model;
 mod panics;
 mod plain;
@@ -100,7 +101,8 @@ impl Stage {
     fn show(&self, updates: &[Update]) -> String {
         let folder = format!("{}/", self.folder.path().display());
         let mut res = String::new();
-        for update in updates {
+        let is_shown = |update: &&Update| !matches!(update, Update::FirstLine { .. });
+        for update in updates.iter().filter(is_shown) {
             let line = match update {
                 Update::Event(event) => {
                     let EventKind::Message { text, .. } = &event.kind else { unreachable!() };
