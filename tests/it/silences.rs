@@ -114,7 +114,7 @@ fn explains_the_routes_of_a_finding() {
     exit 2
     ");
     assert_snapshot!(test(&["detectr=x"]), @"
-    error: unknown key `detectr`; expected `agent`, `class`, `detector`, `kind`, `label:NAME`, `session` or `severity`
+    error: unknown key `detectr`; expected `agent`, `class`, `detector`, `kind`, `label:NAME`, `session`, `severity` or `source`
     exit 2
     ");
 }
@@ -168,6 +168,28 @@ fn a_silence_is_added_listed_and_ended() {
     error: no active silence has the id `zzz`; `watchkeeper silence list` prints them
     exit 2
     ");
+}
+
+#[test]
+fn silences_are_stored_in_the_state_folder_of_the_policy() {
+    let folder = with_policy();
+    let policy = "version = 1\nextends = [\"builtin:default\"]\n[monitor]\nstate_dir = \"own\"\n";
+    folder.write("own.toml", policy);
+    let silence = ["silence", "--policy", "own.toml"];
+    let add = ["add", "detector=call_lop", "--for", "2h", "--reason", "known"];
+    let added = run(&folder, &[&silence[..], &add[..]].concat());
+    assert_eq!(
+        (added.status, added.err.lines().next()),
+        (0, Some("warning: the policy has no detector `call_lop`; did you mean `call_loop`?"))
+    );
+    assert!(folder.path().join("own/silences.jsonl").exists());
+    assert!(run(&folder, &[&silence[..], &["list"]].concat()).out.contains("detector=call_lop"));
+    // A `watch` that runs still uses the policy before a mistake.
+    folder.write("own.toml", "version = 2\n");
+    let list = run(&folder, &[&silence[..], &["list"]].concat());
+    assert_eq!(list.status, 78, "{}", list.err);
+    let list = run(&folder, &[&silence[..], &["list", "--state-dir", "own"]].concat());
+    assert!(list.out.contains("detector=call_lop"), "{}", list.err);
 }
 
 #[test]

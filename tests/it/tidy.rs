@@ -120,6 +120,37 @@ fn links_in_documents_have_targets() {
     }
 }
 
+/// The reference of policies lists the findings about the monitor, by the parts that report them.
+#[test]
+fn findings_about_the_monitor_are_listed() {
+    let reference = root().join("crates/watchkeeper-policy/reference.md");
+    let reference = fs::read_to_string(reference).unwrap();
+    let mut folders = vec![root().join("crates")];
+    let mut n_parts = 0;
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).unwrap().map(Result::unwrap) {
+            let path = entry.path();
+            let is_of_tests = path.file_stem().is_some_and(|stem| stem == "tests");
+            if path.is_dir() && !is_of_tests && !path.ends_with("watchkeeper-python") {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") && !is_of_tests {
+                let text = fs::read_to_string(&path).unwrap();
+                let text = text.split("#[cfg(test)]").next().unwrap_or_default();
+                for call in text.split("Finding::about_monitor(").skip(1) {
+                    let arguments = call.split(')').next().unwrap_or_default();
+                    let Some(part) = call[..arguments.len() + 16].split('"').nth(1) else {
+                        continue;
+                    };
+                    let row = format!("| `watchkeeper-{part}` |");
+                    assert!(reference.contains(&row), "{row} of {}", path.display());
+                    n_parts += 1;
+                }
+            }
+        }
+    }
+    assert!(5 < n_parts);
+}
+
 /// No dependency needs a newer Rust version than the workspace.
 #[test]
 fn dependencies_support_the_minimum_rust_version() {

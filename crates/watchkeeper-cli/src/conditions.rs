@@ -4,10 +4,13 @@ use std::{collections::BTreeMap, str::FromStr};
 
 use thiserror::Error;
 use watchkeeper_core::{
-    author::Glob,
+    author::{Glob, make_safe},
     embed::{Matcher, SeverityMatch},
     quote,
 };
+use watchkeeper_policy::{Policy, closest, reference_names};
+
+use crate::{output::Output, similar::similar_hint};
 
 /// A key of `match` in a policy, and a value.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,6 +86,26 @@ pub(crate) fn matcher(conditions: &Conditions) -> Result<Matcher, InvalidConditi
         }
     }
     Ok(matcher)
+}
+
+/// Prints a warning for each value of `detector` that no detector of the policy matches.
+pub(crate) fn warn_of_unknown_detectors(
+    conditions: &Conditions,
+    policy: &Policy,
+    output: &mut Output<'_>,
+) {
+    let ids = || policy.detectors.iter().map(|detector| &*detector.id);
+    for value in conditions.get("detector").into_iter().flatten() {
+        let glob = Glob::new(value.as_str());
+        // The reference lists the findings about the monitor.
+        let is_known =
+            ids().any(|id| glob.matches(id)) || reference_names().any(|id| glob.matches(id));
+        if !is_known {
+            let hint = similar_hint(closest(value, ids()).map(make_safe).as_deref());
+            let value = quote(value);
+            output.fail(&format!("warning: the policy has no detector {value}{hint}\n"));
+        }
+    }
 }
 
 #[cfg(test)]

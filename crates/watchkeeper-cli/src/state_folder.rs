@@ -3,22 +3,28 @@
 use std::{ffi::OsString, path::PathBuf};
 
 use clap::Args;
+use watchkeeper_policy::Policy;
 
 /// The argument `--state-dir`.
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct StateFolder {
-    /// Folder of the program's state [default: `watchkeeper` in `$XDG_STATE_HOME`, or in
-    /// ~/.local/state]
+    /// Folder of the program's state [default: `state_dir` of the policy, or `watchkeeper` in
+    /// `$XDG_STATE_HOME` or in ~/.local/state]
     #[arg(long, value_name = "DIR", global = true)]
     state_dir: Option<PathBuf>,
 }
 
 impl StateFolder {
-    /// Returns the folder of the argument, or else the usual one. `None` if the environment names
-    /// no home folder.
-    pub(crate) fn path(&self) -> Option<PathBuf> {
+    pub(crate) fn is_given(&self) -> bool {
+        self.state_dir.is_some()
+    }
+
+    /// Returns the folder of the argument, or else that of the policy, or else the usual one.
+    /// `None` if the environment names no home folder.
+    pub(crate) fn path(&self, policy: Option<&Policy>) -> Option<PathBuf> {
+        let of_policy = || policy.and_then(|policy| policy.monitor.state_dir.clone());
         let usual = || usual_folder(&|name| std::env::var_os(name));
-        self.state_dir.clone().or_else(usual)
+        self.state_dir.clone().or_else(of_policy).or_else(usual)
     }
 }
 

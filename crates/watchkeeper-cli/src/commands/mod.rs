@@ -73,7 +73,7 @@ impl Command {
             Self::Backtest(command) => command.run(global, registry, output),
             Self::Policy(command) => command.run(global, registry, output),
             Self::Routes(command) => command.run(global, registry, output),
-            Self::Silence(command) => command.run(global, output),
+            Self::Silence(command) => command.run(global, registry, output),
             Self::Sink(command) => command.run(global, registry, output),
             Self::Detectors(command) => Ok(command.run(registry, output)?),
             Self::Explain(command) => command.run(global, registry, output),

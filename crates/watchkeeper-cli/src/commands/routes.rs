@@ -8,7 +8,7 @@ use watchkeeper_core::{
     Finding, Severity, Status as FindingStatus, Timestamp,
     author::make_safe,
     clock::{Clock as _, SystemClock},
-    embed::{Mismatch, Registry, Route, Router, Silence, Silences},
+    embed::{Entry as _, Mismatch, Registry, Route, Router, Silence, Silences},
     quote,
 };
 use watchkeeper_policy::Policy;
@@ -16,7 +16,7 @@ use watchkeeper_policy::Policy;
 pub(crate) use self::error::FactError;
 use super::silence::SilenceError;
 use crate::{
-    conditions::Condition,
+    conditions::{Condition, grouped, warn_of_unknown_detectors},
     error::Error,
     global::Global,
     loading,
@@ -41,8 +41,8 @@ enum RoutesCommand {
 
 #[derive(Debug, Args)]
 struct RouteTest {
-    /// Facts of the finding: `detector`, `severity`, `class`, `kind`, `session`, `agent` and
-    /// `label:NAME`
+    /// Facts of the finding: `detector`, `severity`, `class`, `kind`, `session`, `source`,
+    /// `agent` and `label:NAME`
     ///
     /// The kind and the class are those of the detector in the policy, and the severity is
     /// `medium`, unless they are given. Labels of `[labels]` apply.
@@ -110,9 +110,10 @@ impl TestRoutes {
             loading::print_place(&file, output);
         }
         let policy = loading::policy(&file, global, registry, output)?;
-        let finding = test.finding(&policy)?;
+        let finding = test.finding(registry, &policy)?;
+        warn_of_unknown_detectors(&grouped(test.facts), &policy, output);
         let mut silences = policy.routes.silences().clone();
-        if let Some(folder) = test.folder.path() {
+        if let Some(folder) = test.folder.path(Some(&policy)) {
             silences.extend(silences_file::load(&folder).map_err(SilenceError::from)?);
         }
         let routed = RoutedFinding::new(policy, silences, &finding);
@@ -127,7 +128,7 @@ impl TestRoutes {
 
 impl RouteTest {
     /// Makes the finding of the arguments.
-    fn finding(&self, policy: &Policy) -> Result<Finding, FactError> {
+    fn finding(&self, registry: &Registry, policy: &Policy) -> Result<Finding, FactError> {
         let mut finding = Finding::new(SystemClock.now(), "", "", Severity::Medium, "");
         let mut labels = (*policy.labels).clone();
         let facts = || self.facts.iter().map(|fact| (fact.key.as_str(), fact.value.as_str()));
@@ -147,6 +148,11 @@ impl RouteTest {
                 "kind" => finding.kind = value.into(),
                 "class" => finding.class = value.into(),
                 "session" => finding.session = value.into(),
+                "source" => {
+                    let source = registry.sources.get(value);
+                    let source = source.map_err(|_| FactError::Source(quote(value)))?;
+                    finding.source = Some(source.kind());
+                }
                 "agent" => finding.agent = Some(value.into()),
                 other => match other.strip_prefix("label:").filter(|name| !name.is_empty()) {
                     Some(name) => {

@@ -7,14 +7,17 @@ use watchkeeper_core::{
     Timestamp,
     author::{Period, make_safe},
     clock::{Clock as _, SystemClock},
+    embed::Registry,
     quote,
 };
+use watchkeeper_policy::Policy;
 
 pub(crate) use self::error::SilenceError;
 use crate::{
-    conditions::{Condition, Conditions, grouped, matcher},
+    conditions::{Condition, Conditions, grouped, matcher, warn_of_unknown_detectors},
     error::Error,
     global::Global,
+    loading::{self, LoadError},
     numbers::{counted, duration},
     output::{Output, Status},
     report::{TimeArgument, write_pretty},
@@ -25,9 +28,8 @@ use crate::{
 /// Silence findings for a time
 ///
 /// A silenced finding is sent to no sink. The end of a finding that was sent before is still
-/// sent. A `watch` that runs uses a change of the silences in its state folder within seconds. If
-/// it has another folder than the usual one, name this folder with `--state-dir`. A policy can
-/// contain silences, too: `watchkeeper explain silences`.
+/// sent. A `watch` that runs uses a change of the silences in its state folder within seconds.
+/// With `watch --state-dir`, name the same folder here. A policy can contain silences, too: `watchkeeper explain silences`.
 #[derive(Debug, Args)]
 pub(crate) struct SilenceFindings {
     #[command(subcommand)]
@@ -100,13 +102,22 @@ enum ListFormat {
 }
 
 impl SilenceFindings {
-    pub(crate) fn run(self, global: &Global, output: &mut Output<'_>) -> Result<Status, Error> {
+    pub(crate) fn run(
+        self,
+        global: &Global,
+        registry: &Registry,
+        output: &mut Output<'_>,
+    ) -> Result<Status, Error> {
         let now = SystemClock.now();
-        let folder = self.folder.path().ok_or(SilencesFileError::NoFolder);
+        let policy = self.policy(global, registry, output)?;
+        let folder = self.folder.path(policy.as_ref()).ok_or(SilencesFileError::NoFolder);
         let folder = folder.map_err(SilenceError::from)?;
         match self.command {
             SilenceCommand::Add(add) => {
                 let silence = add.silence(now)?;
+                if let Some(policy) = &policy {
+                    warn_of_unknown_detectors(&silence.conditions, policy, output);
+                }
                 let (id, until) = (silence.id.clone(), silence.until);
                 let added = silences_file::change(&folder, now, |all| all.push(silence));
                 added.map_err(SilenceError::from)?;
@@ -125,6 +136,24 @@ impl SilenceFindings {
         }
         output.out.flush()?;
         Ok(Status::Success)
+    }
+
+    /// Loads the policy, which may name the folder. With `--state-dir`, an invalid policy does
+    /// not matter: `watch` still uses the one before.
+    fn policy(
+        &self,
+        global: &Global,
+        registry: &Registry,
+        output: &mut Output<'_>,
+    ) -> Result<Option<Policy>, LoadError> {
+        let file = loading::find(global.policy.as_deref(), output);
+        if global.is_verbose() {
+            loading::print_place(&file, output);
+        }
+        match loading::policy(&file, global, registry, output) {
+            Err(_) if self.folder.is_given() => Ok(None),
+            loaded => loaded.map(Some),
+        }
     }
 }
 

@@ -4,10 +4,12 @@ use thiserror::Error;
 #[derive(Debug, Error)]
 pub(crate) enum FactError {
     #[error(
-        "unknown key {0}; expected `agent`, `class`, `detector`, `kind`, `label:NAME`, `session` or \
-         `severity`"
+        "unknown key {0}; expected `agent`, `class`, `detector`, `kind`, `label:NAME`, `session`, \
+         `severity` or `source`"
     )]
     Key(String),
     #[error("unknown severity {0}; expected `low`, `medium` or `high`")]
     Severity(String),
+    #[error("unknown source {0}; `watchkeeper detectors` prints those that are linked")]
+    Source(String),
 }

@@ -52,7 +52,7 @@ impl WatchOptions {
     /// Returns the folder of the state: the one that the user has chosen, or else the usual one.
     fn state_folder(&self, policy: &Policy) -> Option<PathBuf> {
         let chosen = self.state_dir.as_ref().or(policy.monitor.state_dir.as_ref());
-        chosen.cloned().or_else(|| StateFolder::default().path())
+        chosen.cloned().or_else(|| StateFolder::default().path(None))
     }
 
     /// Returns the silences of a policy, and the silences that are stored with the state.
