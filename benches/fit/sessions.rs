@@ -131,6 +131,7 @@ impl Recorder {
             id: "recorder".into(),
             kind: "recorder".into(),
             class: "recorder".into(),
+            annotations: Arc::default(),
             levels: Vec::new(),
             inhibited_by: Vec::new(),
             per: None,

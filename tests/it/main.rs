@@ -6,6 +6,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test ends at its first error")]
 
+mod annotations;
 mod backtest;
 mod check;
 mod cli;

@@ -114,7 +114,7 @@ fn explains_the_routes_of_a_finding() {
     exit 2
     ");
     assert_snapshot!(test(&["detectr=x"]), @"
-    error: unknown key `detectr`; expected `agent`, `class`, `detector`, `kind`, `label:NAME`, `session`, `severity` or `source`
+    error: unknown key `detectr`; expected `agent`, `class`, `detector`, `kind`, `label:NAME`, `session`, `severity`, `source` or `tag`
     exit 2
     ");
 }

@@ -29,7 +29,7 @@ pub(crate) enum InvalidCondition {
     NoValue,
     #[error(
         "unknown key {0}; expected `agent`, `class`, `detector`, `kind`, `label:NAME`, `session`, \
-         `severity` or `source`"
+         `severity`, `source` or `tag`"
     )]
     Key(String),
     #[error("unknown severity {0}; expected `low`, `medium`, `high`, or `>=medium`")]
@@ -77,6 +77,7 @@ pub(crate) fn matcher(conditions: &Conditions) -> Result<Matcher, InvalidConditi
             "session" => matcher.session = globs(),
             "source" => matcher.source = globs(),
             "agent" => matcher.agent = globs(),
+            "tag" => matcher.tag = globs(),
             other => match other.strip_prefix("label:").filter(|name| !name.is_empty()) {
                 Some(name) => {
                     matcher.labels.insert(name.to_owned(), globs());

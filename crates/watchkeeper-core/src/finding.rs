@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use serde_json::{Map, Value};
 
 use crate::{
-    Action, AgentId, Fingerprint, Origin, SessionId, Severity,
+    Action, AgentId, Annotations, Fingerprint, Origin, SessionId, Severity,
     event::EVENT_NAMES,
     period::{known_time, untimed},
 };
@@ -80,6 +80,9 @@ pub struct Finding {
     /// The labels of the policy and of the session.
     #[schemars(with = "BTreeMap<String, String>")]
     pub labels: Labels,
+    /// The texts of the policy about the detector.
+    #[serde(default, skip_serializing_if = "is_empty")]
+    pub annotations: Arc<Annotations>,
     /// A one-line description for people: no full stop, safe for a terminal.
     pub message: String,
     /// The facts of the message, for programs.
@@ -116,6 +119,10 @@ impl Evidence {
     pub fn new(origin: Option<&Origin>, event: &'static str) -> Self {
         Self { file: origin.map(|it| it.file.clone()), line: origin.map(|it| it.line), event }
     }
+}
+
+fn is_empty(annotations: &Annotations) -> bool {
+    annotations.is_empty()
 }
 
 /// Serializes a time; see [`known_time`].
@@ -196,6 +203,7 @@ impl Finding {
             source: None,
             fingerprint,
             labels: Labels::default(),
+            annotations: Arc::default(),
             message: message.into(),
             data: Map::new(),
             evidence: Vec::new(),
@@ -267,4 +275,21 @@ pub(crate) fn cause_at(at: Timestamp) -> Fingerprint {
     )]
     let at = at.as_nanosecond() as u64;
     Fingerprint::from(at)
+}
+
+/// Returns an open finding with a value in each field that routes match.
+#[cfg(test)]
+pub(crate) fn sample(at: Timestamp, severity: Severity) -> Finding {
+    let tags = ["loop", "owner:sre"].map(|tag| tag.parse().expect("it is a tag"));
+    Finding {
+        labels: Arc::new(BTreeMap::from([("team".to_owned(), "payments".to_owned())])),
+        annotations: Arc::new(Annotations { tags: tags.into(), ..Annotations::default() }),
+        detector: "repeated_call".into(),
+        kind: "repeat-tool-call".into(),
+        class: "runaway".into(),
+        session: "s1".into(),
+        agent: Some("helper".into()),
+        source: Some("claude-code"),
+        ..Finding::about_monitor(at, "test", severity, "")
+    }
 }

@@ -18,6 +18,7 @@
 
 pub mod clock;
 
+mod annotations;
 mod backlog;
 mod byte_size;
 mod compact;
@@ -92,6 +93,7 @@ pub mod author {
     //! sessions and agents, the details of events, and helpers for messages.
 
     pub use crate::{
+        annotations::{Annotations, Link, ParseLinkError, ParseTagError, Tag},
         byte_size::{ByteSize, ParseByteSizeError},
         compact::{PackedTimestamp, Place},
         detector::Scope,
@@ -155,6 +157,7 @@ pub mod embed {
 
 // Short paths inside this crate.
 pub(crate) use crate::{
+    annotations::Annotations,
     compact::Place,
     delivery::Delivery,
     detector::Scope,

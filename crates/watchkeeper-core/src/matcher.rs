@@ -25,6 +25,8 @@ pub struct Matcher {
     pub source: Vec<Glob>,
     /// The ids of sub-agents.
     pub agent: Vec<Glob>,
+    /// The tags of detectors: one of them must match.
+    pub tag: Vec<Glob>,
     /// The values of labels, by name; every label must match.
     pub labels: BTreeMap<String, Vec<Glob>>,
     /// The status. `None` matches open findings, and with
@@ -98,17 +100,20 @@ impl Matcher {
 
     /// Returns whether no field is set.
     pub fn is_empty(&self) -> bool {
-        let Self { severity, detector, kind, class, session, source, agent, labels, status } = self;
+        let Self { severity, detector, kind, class, session, source, agent, tag, labels, status } =
+            self;
         severity.is_none()
-            && [detector, kind, class, session, source, agent].iter().all(|globs| globs.is_empty())
+            && [detector, kind, class, session, source, agent, tag]
+                .iter()
+                .all(|globs| globs.is_empty())
             && labels.is_empty()
             && status.is_none()
     }
 
     /// Returns the first field, except the status, that does not match.
     pub fn mismatch(&self, finding: &Finding) -> Option<Mismatch> {
-        let Self { severity, detector, kind, class, session, source, agent, labels, status: _ } =
-            self;
+        let Self { severity, detector, kind, class, session, source, agent, .. } = self;
+        let Self { tag, labels, .. } = self;
         // A resolved finding has no severity of its own.
         let is_open = finding.status == Status::Open;
         if let Some(severity) = severity.filter(|it| is_open && !it.matches(finding.severity)) {
@@ -116,6 +121,14 @@ impl Matcher {
                 field: "severity".to_owned(),
                 expected: severity.to_string(),
                 found: Some(finding.severity.to_string()),
+            });
+        }
+        let tags: Vec<&str> = finding.annotations.tags.iter().map(|it| &**it).collect();
+        if !tag.is_empty() && !tags.iter().any(|value| is_any(tag, value)) {
+            return Some(Mismatch {
+                field: "tag".to_owned(),
+                expected: alternatives(tag),
+                found: (!tags.is_empty()).then(|| tags.join(", ")),
             });
         }
         let fields = [
@@ -131,16 +144,23 @@ impl Matcher {
             ("label:", name.as_str(), globs, finding.labels.get(name).map(String::as_str))
         });
         let (prefix, field, globs, value) = fields.chain(labels).find(|(_, _, globs, value)| {
-            let is_any = |value: &str| globs.iter().any(|it| it.matches(value));
-            !globs.is_empty() && !value.is_some_and(is_any)
+            !globs.is_empty() && !value.is_some_and(|value| is_any(globs, value))
         })?;
-        let globs: Vec<&str> = globs.iter().map(Glob::as_str).collect();
         Some(Mismatch {
             field: format!("{prefix}{field}"),
-            expected: globs.join(" or "),
+            expected: alternatives(globs),
             found: value.map(str::to_owned),
         })
     }
+}
+
+fn is_any(globs: &[Glob], value: &str) -> bool {
+    globs.iter().any(|it| it.matches(value))
+}
+
+fn alternatives(globs: &[Glob]) -> String {
+    let globs: Vec<&str> = globs.iter().map(Glob::as_str).collect();
+    globs.join(" or ")
 }
 
 #[cfg(test)]
@@ -150,21 +170,10 @@ mod tests {
     use jiff::Timestamp;
 
     use super::{Matcher, Mismatch, SeverityMatch};
-    use crate::{Finding, Glob, Severity, Status};
+    use crate::{Finding, Glob, Severity, Status, finding::sample};
 
     fn finding(severity: Severity) -> Finding {
-        let base = Finding::about_monitor(Timestamp::UNIX_EPOCH, "test", severity, "");
-        let labels = Arc::new(BTreeMap::from([("team".to_owned(), "payments".to_owned())]));
-        Finding {
-            labels,
-            detector: "repeated_call".into(),
-            kind: "repeat-tool-call".into(),
-            class: "runaway".into(),
-            session: "s1".into(),
-            agent: Some("helper".into()),
-            source: Some("claude-code"),
-            ..base
-        }
+        sample(Timestamp::UNIX_EPOCH, severity)
     }
 
     #[test]
@@ -186,6 +195,8 @@ mod tests {
             (Matcher { source: globs("codex"), ..any() }, false),
             (Matcher { agent: globs("*"), ..any() }, true),
             (Matcher { agent: globs("x"), ..any() }, false),
+            (Matcher { tag: globs("owner:*"), ..any() }, true),
+            (Matcher { tag: globs("owner"), ..any() }, false),
             (Matcher { labels: labels("pay*"), ..any() }, true),
             (Matcher { labels: labels("ops"), ..any() }, false),
             (Matcher { severity: Some(SeverityMatch::Only(Severity::Medium)), ..any() }, true),
@@ -195,7 +206,9 @@ mod tests {
         ] {
             assert_eq!(matcher.matches(&finding), matches, "{matcher:?}");
         }
-        let nowhere = Finding { agent: None, source: None, ..finding };
+        let annotations = Arc::default();
+        let nowhere = Finding { agent: None, source: None, annotations, ..finding };
+        assert!(!Matcher { tag: globs("*"), ..any() }.matches(&nowhere));
         assert!(!Matcher { agent: globs("*"), ..any() }.matches(&nowhere));
         assert!(!Matcher { source: globs("*"), ..any() }.matches(&nowhere));
         let unknown = BTreeMap::from([("env".to_owned(), globs("*"))]);
@@ -227,6 +240,13 @@ mod tests {
             found: Some("medium".to_owned()),
         };
         assert_eq!(matcher.mismatch(&finding), Some(expected));
+        let tagged = Matcher { tag: vec![Glob::new("cost")], ..Matcher::default() };
+        let expected = Mismatch {
+            field: "tag".to_owned(),
+            expected: "cost".to_owned(),
+            found: Some("loop, owner:sre".to_owned()),
+        };
+        assert_eq!(tagged.mismatch(&finding), Some(expected));
         let resolved = Finding { status: Status::Resolved, ..finding };
         let mismatch = matcher.mismatch(&resolved).map(|it| it.field);
         assert_eq!(mismatch.as_deref(), Some("label:env"));

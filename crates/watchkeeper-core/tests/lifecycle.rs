@@ -40,6 +40,7 @@ fn a_thousand_starts_and_stops_leave_no_thread_and_no_file() {
             id: "patient".into(),
             kind: "patient".into(),
             class: "timeout".into(),
+            annotations: std::sync::Arc::default(),
             levels: vec![Level::new(1, Severity::Low)],
             inhibited_by: Vec::new(),
             per: None,

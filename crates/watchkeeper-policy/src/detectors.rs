@@ -17,8 +17,18 @@ use crate::{
 };
 
 /// The keys of every detector, in addition to those of its kind.
-pub(crate) const DETECTOR_KEYS: &[&str] =
-    &["enabled", "exceptions", "inhibited_by", "kind", "levels", "per", "severity"];
+pub(crate) const DETECTOR_KEYS: &[&str] = &[
+    "enabled",
+    "exceptions",
+    "inhibited_by",
+    "kind",
+    "levels",
+    "per",
+    "references",
+    "runbook_url",
+    "severity",
+    "tags",
+];
 /// The keys of a level.
 pub(crate) const LEVEL_KEYS: &[&str] = &["action", "at", "severity"];
 
@@ -42,6 +52,7 @@ impl Reader<'_> {
         let severity = severity.and_then(|(_, it)| self.read::<Severity>(it));
         let per = self.take_string(keys, "per");
         let per = per.and_then(|it| self.per(&it));
+        let annotations = self.annotations(keys);
         let exceptions = keys.remove_entry("exceptions");
         let exceptions_text = exceptions.as_ref().map(|(_, it)| toml_text::value(it.get_ref()));
         let exceptions = exceptions.map(|(key, value)| (key.span(), self.exceptions(value)));
@@ -83,6 +94,7 @@ impl Reader<'_> {
             id: id.get_ref().as_str().into(),
             kind: entry.kind().into(),
             class: entry.class.into(),
+            annotations: annotations.into(),
             levels,
             inhibited_by: Vec::new(),
             per,

@@ -17,6 +17,7 @@
 //!   then `extends` and `layers`, then `reader`, then one file for each section, then `loader`,
 //!   then `test_file`.
 
+mod annotations;
 mod builtin;
 mod coverage;
 mod detectors;

@@ -285,6 +285,7 @@ impl<'a> Loader<'a> {
             files,
             diagnostics,
             labels: KnownLabels::default(),
+            tags: BTreeSet::new(),
             n_comparisons: MAX_COMPARISONS,
         }
     }

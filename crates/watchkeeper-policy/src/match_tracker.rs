@@ -190,6 +190,7 @@ fn probe(sessions: SessionFilter, probe: Probe) -> NamedDetector {
         id: "probe".into(),
         kind: "probe".into(),
         class: "probe".into(),
+        annotations: Arc::default(),
         levels: Vec::new(),
         inhibited_by: Vec::new(),
         per: None,

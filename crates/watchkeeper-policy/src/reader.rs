@@ -1,4 +1,4 @@
-use std::{ffi::OsString, fmt, io, path::Path};
+use std::{collections::BTreeSet, ffi::OsString, fmt, io, path::Path};
 
 use jiff::civil::Date;
 use serde::{Deserialize, Deserializer, de};
@@ -51,6 +51,8 @@ pub(crate) struct Reader<'a> {
     pub(crate) files: &'a Files,
     pub(crate) diagnostics: &'a mut DiagnosticList,
     pub(crate) labels: KnownLabels,
+    /// The tags of the detectors so far.
+    pub(crate) tags: BTreeSet<String>,
     /// The comparisons of patterns with names that remain; see [`may_compare`](Self::may_compare).
     pub(crate) n_comparisons: usize,
 }

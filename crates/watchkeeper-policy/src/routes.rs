@@ -1,6 +1,6 @@
 //! Reads `[[routes]]`.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, mem};
 
 use toml::{Spanned, de::DeValue};
 use watchkeeper_core::{
@@ -32,7 +32,7 @@ pub(crate) const ROUTE_KEYS: &[&str] = &[
 ];
 /// The keys of `match`, in addition to `label:NAME`.
 pub(crate) const MATCH_KEYS: &[&str] =
-    &["agent", "class", "detector", "kind", "session", "severity", "source", "status"];
+    &["agent", "class", "detector", "kind", "session", "severity", "source", "status", "tag"];
 
 impl Reader<'_> {
     /// Reads the routes. A policy without `routes` sends every finding to every sink.
@@ -245,6 +245,11 @@ impl Reader<'_> {
                         self.registry.detectors.iter().map(|it| it.class.to_owned()).collect();
                     classes.insert("error".to_owned());
                     matcher.class = self.known_globs(value, "class", &classes);
+                }
+                "tag" => {
+                    let tags = mem::take(&mut self.tags);
+                    matcher.tag = self.known_globs(value, "tag of a detector", &tags);
+                    self.tags = tags;
                 }
                 "session" => matcher.session = self.globs(value),
                 "source" => matcher.source = self.globs(value),

@@ -2,7 +2,7 @@ use schemars::{Schema, SchemaGenerator, json_schema};
 use serde_json::{Map, Value, json};
 use watchkeeper_core::{
     Action, Severity, Unit,
-    author::Period,
+    author::{Annotations, Link, Period, Tag},
     embed::{Durability, Entry, GroupField, Price, Registry},
 };
 
@@ -254,8 +254,40 @@ fn detector_keys(unit: Unit, generator: &mut SchemaGenerator) -> Vec<(&'static s
                 "examples": ["label:team", "cwd", "model"],
             }),
         ),
+        (
+            "references",
+            short_list(
+                "Pages with background, such as the report of an incident. Findings carry them.",
+                &generator.subschema_for::<Link>().into(),
+                Annotations::MAX_REFERENCES,
+            ),
+        ),
+        (
+            "runbook_url",
+            with_description(
+                &generator.subschema_for::<Link>(),
+                "Page that describes what to do about a finding. Findings carry it.",
+            ),
+        ),
         ("severity", severity),
+        (
+            "tags",
+            short_list(
+                "Words by which routes select findings, such as `owner:payments`. Findings carry them.",
+                &generator.subschema_for::<Tag>().into(),
+                Annotations::MAX_TAGS,
+            ),
+        ),
     ]
+}
+
+fn short_list(description: &str, items: &Value, max: usize) -> Value {
+    editable(json!({
+        "description": description,
+        "type": "array",
+        "maxItems": max,
+        "items": items,
+    }))
 }
 
 fn exceptions() -> Value {
@@ -430,6 +462,7 @@ fn finding_matcher(description: &str) -> Value {
             "severity": { "description": "Severity; with `>=`, this severity and above.", "enum": severities },
             "source": patterns("Kind of source of the session."),
             "status": { "description": "State of the finding.", "enum": ["open", "resolved"] },
+            "tag": patterns("Tag of the detector. One of its tags must match."),
         },
         "patternProperties": { "^label:.": patterns("The value of a label.") },
         "additionalProperties": false,

@@ -4,15 +4,15 @@ use pyo3::{
     pyclass, pymethods,
     types::{PyDateTime, PyDict, PyDictMethods as _, PyMappingProxy, PyTuple},
 };
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 use watchkeeper::{Status, core};
 
 use crate::{evidence::Evidence, json_value};
 
 /// The report of a condition that a detector found. Immutable.
 ///
-/// `at` is a `datetime` or `None`, `count` an `int`, `labels` and `data` are read-only
-/// mappings, and `evidence` is a tuple of `Evidence`. The other fields are a `str` or `None`.
+/// `at` is a `datetime` or `None`, `count` an `int`, `labels`, `annotations` and `data` are
+/// read-only mappings, and `evidence` is a tuple of `Evidence`. The other fields are a `str` or `None`.
 #[pyclass(frozen, module = "watchkeeper")]
 #[derive(Debug)]
 pub(crate) struct Finding(core::Finding);
@@ -121,6 +121,15 @@ impl Finding {
             labels.set_item(name, value)?;
         }
         Ok(PyMappingProxy::new(py, labels.as_mapping()))
+    }
+
+    /// The texts of the policy about the detector: `runbook_url`, `tags` and `references`, if
+    /// it has them.
+    #[getter]
+    fn annotations<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyMappingProxy>> {
+        let annotations = json!(self.0.annotations);
+        let annotations = json_value::to_dict(py, annotations.as_object().unwrap_or(&Map::new()))?;
+        Ok(PyMappingProxy::new(py, annotations.as_mapping()))
     }
 
     /// A description for people, on one line.

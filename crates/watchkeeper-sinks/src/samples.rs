@@ -6,7 +6,7 @@ use proptest::{collection::vec, option, prelude::*};
 use serde_json::{Map, json};
 use watchkeeper_core::{
     Finding, Fingerprint, Severity, SinkKind, Status, Timestamp,
-    author::{Evidence, Options, OptionsError, Origin},
+    author::{Annotations, Evidence, Options, OptionsError, Origin},
 };
 
 /// Builds a sink from the options in a policy.
@@ -68,6 +68,18 @@ pub(crate) fn finding() -> Finding {
     finding
 }
 
+/// Returns a typical finding of a detector with annotations.
+pub(crate) fn annotated() -> Finding {
+    let mut annotations = Annotations::default();
+    let link = |text: &str| text.parse().expect("the text is a link");
+    annotations.runbook_url = Some(link("https://wiki.example/loops?from=a&to=b"));
+    annotations.references = vec![link("https://wiki.example/incident/7")];
+    annotations.tags = ["loop", "owner:payments"].map(|it| it.parse().expect("a tag")).into();
+    let mut finding = finding();
+    finding.annotations = Arc::new(annotations);
+    finding
+}
+
 /// Generates findings with arbitrary and hostile text in every field.
 pub(crate) fn any_finding() -> impl Strategy<Value = Finding> {
     // Text that controls terminals is rare in arbitrary text.
@@ -96,28 +108,34 @@ pub(crate) fn any_finding() -> impl Strategy<Value = Finding> {
     };
     let names = (text(), text(), text(), option::of(text()));
     let content = (any::<(u64, bool)>(), 0..3_usize, text(), text());
+    let link = option::of("https://[a-z]{1,9}/[!-&(-;=?-Z_a-z~]{0,490}");
     let locations = vec((option::of(text()), option::of(any::<u64>())), 0..3);
-    (any::<i32>(), names, content, locations).prop_map(|(at, names, content, locations)| {
-        let (detector, class, session, agent) = names;
-        let ((count, is_open), severity, message, value) = content;
-        let at = Timestamp::from_second(at.into()).expect("the time is in range");
-        let severity = Severity::ALL[severity];
-        let mut finding = Finding::new(at, &detector, session, severity, message);
-        finding.class = class.into();
-        finding.status = if is_open { Status::Open } else { Status::Resolved };
-        finding.count = count;
-        finding.replaces = agent.as_deref().map(Into::into);
-        finding.agent = agent.map(Into::into);
-        finding.data = Map::from_iter([(value.clone(), json!(value))]);
-        let evidence = |(file, line): (Option<String>, Option<u64>)| {
-            let mut evidence = Evidence::new(None, "tool_call");
-            evidence.file = file.map(Into::into);
-            evidence.line = line;
-            evidence
-        };
-        finding.evidence = locations.into_iter().map(evidence).collect();
-        finding
-    })
+    (any::<i32>(), names, content, locations, link).prop_map(
+        |(at, names, content, locations, link)| {
+            let (detector, class, session, agent) = names;
+            let ((count, is_open), severity, message, value) = content;
+            let at = Timestamp::from_second(at.into()).expect("the time is in range");
+            let severity = Severity::ALL[severity];
+            let mut finding = Finding::new(at, &detector, session, severity, message);
+            finding.class = class.into();
+            let mut annotations = Annotations::default();
+            annotations.runbook_url = link.and_then(|text| text.parse().ok());
+            finding.annotations = annotations.into();
+            finding.status = if is_open { Status::Open } else { Status::Resolved };
+            finding.count = count;
+            finding.replaces = agent.as_deref().map(Into::into);
+            finding.agent = agent.map(Into::into);
+            finding.data = Map::from_iter([(value.clone(), json!(value))]);
+            let evidence = |(file, line): (Option<String>, Option<u64>)| {
+                let mut evidence = Evidence::new(None, "tool_call");
+                evidence.file = file.map(Into::into);
+                evidence.line = line;
+                evidence
+            };
+            finding.evidence = locations.into_iter().map(evidence).collect();
+            finding
+        },
+    )
 }
 
 /// Returns whether a character may reach a terminal. Independent of the code

@@ -32,7 +32,7 @@ const GREEN: &str = "32";
 ///
 /// The time is UTC, as in the files of agents; `(no time)` if the session has no times. A long id is shortened to its
 /// first eight and last four characters. The location is the last one in the
-/// evidence. `styled` adds SGR codes for a terminal. The line is always shorter
+/// evidence, and the link to the runbook follows in an open finding. `styled` adds SGR codes for a terminal. The line is always shorter
 /// than [`MAX_LINE`] and safe for a terminal.
 pub fn render_line(finding: &Finding, styled: bool) -> String {
     let paint = |code: &str, text: String| {
@@ -69,10 +69,16 @@ pub fn render_line(finding: &Finding, styled: bool) -> String {
     line.push_str(": ");
 
     let location = finding.evidence.iter().rev().find_map(location);
-    let location = location.map(|it| paint(DIM, format!(" --> {it}"))).unwrap_or_default();
-    let room = MAX_LINE - 1 - line.len() - location.len();
+    let location = location.map(|it| format!(" --> {it}")).unwrap_or_default();
+    let runbook = finding.annotations.runbook_url.as_ref().filter(|_| !is_resolved);
+    let runbook = runbook.map(|link| format!(" (runbook: {link})")).unwrap_or_default();
+    let end = match location + &runbook {
+        end if end.is_empty() => end,
+        end => paint(DIM, end),
+    };
+    let room = MAX_LINE - 1 - line.len() - end.len();
     line.push_str(&cut_end(&finding.message, room));
-    line.push_str(&location);
+    line.push_str(&end);
     line
 }
 
@@ -142,7 +148,7 @@ mod tests {
     use watchkeeper_core::{Severity, Status, author::untimed};
 
     use super::{MAX_LINE, render_line};
-    use crate::samples::{any_finding, finding, is_harmless};
+    use crate::samples::{annotated, any_finding, finding, is_harmless};
 
     #[test]
     fn a_line_has_time_detector_message_and_location() {
@@ -162,6 +168,16 @@ mod tests {
         finding.message = "the same error 3 times".to_owned();
         finding.evidence.clear();
         assert_snapshot!(render_line(&finding, false), @"10:14:07Z [HIGH]   repeated_call 5b1e0c2a…89ab replaces failure_streak: the same error 3 times");
+    }
+
+    #[test]
+    fn a_line_ends_with_the_runbook_while_the_finding_is_open() {
+        let mut finding = annotated();
+        finding.message = "m".into();
+        let styled = render_line(&finding, true).replace('\x1b', "ESC");
+        assert_snapshot!(styled, @"ESC[2m10:14:07ZESC[0m ESC[1;31m[HIGH]ESC[0m   repeated_call 5b1e0c2a…89ab: mESC[2m --> /home/ada/.claude/projects/shop/5b1e.jsonl:812 (runbook: https://wiki.example/loops?from=a&to=b)ESC[0m");
+        finding.status = Status::Resolved;
+        assert!(!render_line(&finding, false).contains("runbook"));
     }
 
     #[test]

@@ -63,6 +63,7 @@ pub fn detector<D: DetectorKind>(options: &str) -> NamedDetector {
         id: D::KIND.into(),
         kind: D::KIND.into(),
         class: D::CLASS.into(),
+        annotations: std::sync::Arc::default(),
         levels: D::LEVELS.to_vec(),
         inhibited_by: Vec::new(),
         per: None,

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use clap::Args;
 use watchkeeper_core::{
-    author::make_safe,
+    author::{Annotations, make_safe},
     embed::{Entry, Registry},
     quote,
 };
@@ -71,7 +71,9 @@ impl Explain {
         };
         let kinds = kinds(&policy);
         let kind = kinds.get(self.name.as_str());
-        if let Some(page) = kind.and_then(|kind| manual(registry, kind)) {
+        if let Some(mut page) = kind.and_then(|kind| manual(registry, kind)) {
+            let detector = policy.detectors.iter().find(|it| *it.id == self.name);
+            page.extend(detector.and_then(|it| annotations(&it.annotations)));
             return Ok(vec![page]);
         }
         if !sections.is_empty() {
@@ -96,6 +98,17 @@ fn kinds(policy: &Policy) -> BTreeMap<&str, &str> {
     policy.sinks.iter().map(|sink| (&*sink.id, sink.kind)).chain(detectors).collect()
 }
 
+/// Returns the annotations of a detector in the policy, for its manual.
+fn annotations(annotations: &Annotations) -> Option<String> {
+    let Annotations { runbook_url, tags, references, .. } = annotations;
+    let runbook = runbook_url.iter().map(|link| format!("* runbook: {link}\n"));
+    let tags: Vec<String> = tags.iter().map(|tag| format!("`{tag}`")).collect();
+    let tags = (!tags.is_empty()).then(|| format!("* tags: {}\n", tags.join(", ")));
+    let references = references.iter().map(|link| format!("* reference: {link}\n"));
+    let lines: String = runbook.chain(tags).chain(references).collect();
+    (!lines.is_empty()).then(|| format!("\n## Annotations of the policy\n\n{lines}"))
+}
+
 /// Returns the manual of a kind, with a pointer to the keys that the policy adds.
 fn manual(registry: &Registry, kind: &str) -> Option<String> {
     let Registry { detectors, sinks, sources } = registry;
@@ -106,7 +119,8 @@ fn manual(registry: &Registry, kind: &str) -> Option<String> {
     let more = match sort {
         Sort::Detector => {
             "\n## Keys of every detector\n\n`enabled`, `exceptions`, `inhibited_by`, `kind`, \
-             `levels`, `per`, `severity`: run `watchkeeper explain detectors`.\n"
+             `levels`, `per`, `references`, `runbook_url`, `severity`, `tags`: run `watchkeeper \
+             explain detectors`.\n"
         }
         Sort::Sink => {
             "\n## Keys of every sink\n\n`enabled`, `kind`, `queue_capacity`: run `watchkeeper \

@@ -1,6 +1,6 @@
 mod error;
 
-use std::{collections::BTreeSet, io};
+use std::{collections::BTreeSet, io, sync::Arc};
 
 use clap::{Args, Subcommand, ValueEnum};
 use serde::Serialize;
@@ -42,10 +42,10 @@ enum RoutesCommand {
 #[derive(Debug, Args)]
 struct RouteTest {
     /// Facts of the finding: `detector`, `severity`, `class`, `kind`, `session`, `source`,
-    /// `agent` and `label:NAME`
+    /// `agent`, `tag` and `label:NAME`
     ///
-    /// The kind and the class are those of the detector in the policy, and the severity is
-    /// `medium`, unless they are given. Labels of `[labels]` apply.
+    /// The kind, the class and the tags are those of the detector in the policy, and the severity
+    /// is `medium`, unless they are given. `tag` adds a tag. Labels of `[labels]` apply.
     #[arg(value_name = "KEY=VALUE", required = true)]
     facts: Vec<Condition>,
 
@@ -136,8 +136,10 @@ impl RouteTest {
             finding.detector = id.into();
             if let Some(detector) = policy.detectors.iter().find(|it| &*it.id == id) {
                 (finding.kind, finding.class) = (detector.kind.clone(), detector.class.clone());
+                finding.annotations = detector.annotations.clone();
             }
         }
+        let annotations = Arc::make_mut(&mut finding.annotations);
         for (key, value) in facts() {
             match key {
                 "detector" => {}
@@ -154,6 +156,7 @@ impl RouteTest {
                     finding.source = Some(source.kind());
                 }
                 "agent" => finding.agent = Some(value.into()),
+                "tag" => annotations.tags.push(value.parse()?),
                 other => match other.strip_prefix("label:").filter(|name| !name.is_empty()) {
                     Some(name) => {
                         labels.insert(name.to_owned(), value.to_owned());

@@ -321,6 +321,7 @@ mod tests {
             id: id.into(),
             kind: "constant".into(),
             class: "error".into(),
+            annotations: std::sync::Arc::default(),
             levels: vec![Level::new(1, Severity::Medium), Level::new(2, Severity::High)],
             inhibited_by: inhibited_by.iter().map(|id| (*id).into()).collect(),
             per: None,

@@ -161,6 +161,7 @@ impl EpisodeRecorder {
                 (finding.count, finding.message) = (update.count, update.message);
                 (finding.data, finding.evidence) = (update.data, update.evidence);
                 (finding.kind, finding.class) = (update.kind, update.class);
+                finding.annotations = update.annotations;
                 episode.ended_at = episode.ended_at.max(Some(at));
             }
             // The finding of the resolution comes before its update.

@@ -22,7 +22,10 @@ pub(super) fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
             properties.extend(place.line.map(|line| format!("line={line}")));
         }
         let properties = properties.join(",");
-        writeln!(out, "::{command} {properties}::{}", data(&finding.message))?;
+        let runbook = finding.annotations.runbook_url.as_ref();
+        let runbook = runbook.map(|link| format!(" (runbook: {link})")).unwrap_or_default();
+        let message = data(&format!("{}{runbook}", finding.message));
+        writeln!(out, "::{command} {properties}::{message}")?;
     }
     for notice in report.notices() {
         let (command, Notice { file, text, .. }) = (notice.level(), notice);

@@ -6,7 +6,7 @@ use std::{
 use serde_json::{Value, json};
 use watchkeeper_core::{
     Finding, Severity,
-    author::known_time,
+    author::{Annotations, known_time},
     embed::{DetectorEntry, Entry as _, Kinds},
 };
 
@@ -58,7 +58,7 @@ pub(super) fn write(
     write_pretty(&sarif, out)
 }
 
-/// Returns the rule of a detector, with the manual of its kind.
+/// Returns the rule of a detector, with the manual of its kind and the annotations of the policy.
 fn rule(finding: &Finding, entry: Option<&DetectorEntry>) -> Value {
     let mut rule = json!({
         "id": finding.detector,
@@ -74,6 +74,16 @@ fn rule(finding: &Finding, entry: Option<&DetectorEntry>) -> Value {
             let folder = format!("{PROJECT}/blob/main/detectors/{}", entry.kind());
             rule["helpUri"] = format!("{folder}/README.md").into();
         }
+    }
+    let Annotations { runbook_url, tags, references, .. } = &*finding.annotations;
+    if let Some(link) = runbook_url {
+        rule["helpUri"] = json!(link);
+    }
+    if !tags.is_empty() {
+        rule["properties"]["tags"] = json!(tags);
+    }
+    if !references.is_empty() {
+        rule["properties"]["references"] = json!(references);
     }
     rule
 }

@@ -240,6 +240,9 @@ impl Text {
             agent.unwrap_or_default(),
         )?;
         writeln!(out, "           {}", self.dim(&end(episode)))?;
+        if let Some(link) = &finding.annotations.runbook_url {
+            writeln!(out, "           {}", self.dim(&format!("runbook: {link}")))?;
+        }
         for evidence in &finding.evidence {
             if let Some(file) = &evidence.file {
                 let line = evidence.line.map_or(String::new(), |line| format!(":{line}"));

@@ -277,6 +277,7 @@ mod tests {
             id: id.into(),
             kind: "invented".into(),
             class: "invented".into(),
+            annotations: std::sync::Arc::default(),
             levels: levels(),
             inhibited_by: inhibitors.iter().map(|idx| CONNECTED[*idx].0.into()).collect(),
             per: None,

@@ -5,7 +5,7 @@ use std::{
 };
 
 use crate::{
-    Detector, Fingerprint, Level, Scope, SessionFacts, SessionFilter, Subscription,
+    Annotations, Detector, Fingerprint, Level, Scope, SessionFacts, SessionFilter, Subscription,
     detector::condition::Rules, quote,
 };
 
@@ -67,6 +67,8 @@ pub struct NamedDetector {
     pub kind: Arc<str>,
     /// The class of its findings.
     pub class: Arc<str>,
+    /// The texts of the policy about it.
+    pub annotations: Arc<Annotations>,
     /// The measures from which findings have a severity.
     pub levels: Vec<Level>,
     /// The names of the detectors that report the same problem more precisely.

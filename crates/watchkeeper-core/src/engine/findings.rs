@@ -5,8 +5,8 @@ use serde_json::{Map, Value};
 
 use super::detectors::{CompiledDetector, NamedDetector, Per};
 use crate::{
-    Action, AgentId, Evidence, Finding, Fingerprint, Report, SessionFacts, Severity, Status,
-    Totals,
+    Action, AgentId, Annotations, Evidence, Finding, Fingerprint, Report, SessionFacts, Severity,
+    Status, Totals,
     detector::condition::{ConditionId, Episode},
     finding::{cause_at, finding_id},
     grouped, make_safe, panic_message, quote,
@@ -34,6 +34,8 @@ pub struct EpisodeUpdate {
     /// The cost of the session in US dollars since the finding was opened, like
     /// `tokens`.
     pub cost_usd: f64,
+    /// The texts of the policy about the detector.
+    pub annotations: Arc<Annotations>,
     /// The message, without the usage since the finding was opened.
     pub message: String,
     /// The facts of the message.
@@ -238,6 +240,7 @@ impl CompiledDetector {
             source: scope.session.source,
             fingerprint,
             labels: scope.session.labels.clone(),
+            annotations: self.named.annotations.clone(),
             message,
             data,
             evidence,
@@ -262,7 +265,9 @@ impl CompiledDetector {
         let identity = (fingerprint, cause_at(at));
         let step = (Severity::Medium, Status::Open);
         let finding = self.finding(at, scope, identity, step, 1, Report::new(message));
-        Finding { class: "error".into(), ..finding }
+        // A runbook about the condition does not help.
+        let annotations = Arc::default();
+        Finding { class: "error".into(), annotations, ..finding }
     }
 }
 
@@ -285,7 +290,7 @@ impl EpisodeUpdate {
         report: Report,
     ) -> Self {
         let Report { message, data, evidence } = report;
-        let NamedDetector { id, kind, class, .. } = &detector.named;
+        let NamedDetector { id, kind, class, annotations, .. } = &detector.named;
         Self {
             fingerprint,
             detector: id.clone(),
@@ -295,6 +300,7 @@ impl EpisodeUpdate {
             count,
             tokens: 0,
             cost_usd: 0.0,
+            annotations: annotations.clone(),
             message,
             data,
             evidence,
@@ -304,7 +310,7 @@ impl EpisodeUpdate {
     /// Makes an update with the contents of a finding.
     pub(super) fn of_finding(finding: Finding) -> Self {
         let Finding { fingerprint, detector, kind, class, status, count, .. } = finding;
-        let Finding { message, data, evidence, .. } = finding;
+        let Finding { annotations, message, data, evidence, .. } = finding;
         let (tokens, cost_usd) = (0, 0.0);
         Self {
             fingerprint,
@@ -315,6 +321,7 @@ impl EpisodeUpdate {
             count,
             tokens,
             cost_usd,
+            annotations,
             message,
             data,
             evidence,

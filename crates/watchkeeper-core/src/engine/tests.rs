@@ -198,6 +198,7 @@ fn named(sort: Sort) -> NamedDetector {
         id: format!("{sort:?}").into(),
         kind: "probe".into(),
         class: "runaway".into(),
+        annotations: std::sync::Arc::default(),
         levels: LEVELS.to_vec(),
         inhibited_by: Vec::new(),
         per: (sort == Sort::Team).then(|| Per::Label("team".to_owned())),

@@ -5,26 +5,13 @@ use proptest::{collection::vec, prelude::*};
 
 use super::{Grouping, Route, Router, memory::Memory};
 use crate::{
-    Finding, Fingerprint, Glob, Matcher, Period, Severity, Silences, Status,
+    Finding, Fingerprint, Glob, Matcher, Period, Severity, Silences, Status, finding::sample,
     matcher::SeverityMatch, silences::Silence,
 };
 
 fn finding(secs: i64, subject: u64, severity: Severity, status: Status) -> Finding {
     let at = Timestamp::UNIX_EPOCH + SignedDuration::from_secs(secs);
-    let base = Finding::about_monitor(at, "test", severity, "");
-    let labels = Arc::new(BTreeMap::from([("team".to_owned(), "payments".to_owned())]));
-    Finding {
-        fingerprint: Fingerprint::from(subject),
-        status,
-        labels,
-        detector: "repeated_call".into(),
-        kind: "repeat-tool-call".into(),
-        class: "runaway".into(),
-        session: "s1".into(),
-        agent: Some("helper".into()),
-        source: Some("claude-code"),
-        ..base
-    }
+    Finding { fingerprint: Fingerprint::from(subject), status, ..sample(at, severity) }
 }
 
 fn route(matcher: Matcher, sinks: &[&str]) -> Route {

@@ -54,6 +54,7 @@ pub(crate) fn engine() -> Engine {
         id: "errors".into(),
         kind: "errors".into(),
         class: "error".into(),
+        annotations: Arc::default(),
         levels: vec![
             Level::new(1, Severity::Low),
             Level::new(2, Severity::Medium),

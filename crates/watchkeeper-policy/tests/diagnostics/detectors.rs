@@ -109,7 +109,7 @@ extra = { deep = 1 }
     5 | maks = '5m'
       | ^^^^
       |
-      = note: expected one of `of`, `max`, `extra`, `enabled`, `exceptions`, `inhibited_by`, `kind`, `levels`, `per`, `severity`
+      = note: expected one of `of`, `max`, `extra`, `enabled`, `exceptions`, `inhibited_by`, `kind`, `levels`, `per`, `references`, `runbook_url`, `severity`, `tags`
       = note: run `watchkeeper explain quiet` to see the options
 
     error: expected a length of time such as "30s", "5m" or "1h 30m", found the number `300`
@@ -131,7 +131,7 @@ extra = { deep = 1 }
     7 | sevrity = 'low'
       | ^^^^^^^
       |
-      = note: expected one of `of`, `max`, `extra`, `enabled`, `exceptions`, `inhibited_by`, `kind`, `levels`, `per`, `severity`
+      = note: expected one of `of`, `max`, `extra`, `enabled`, `exceptions`, `inhibited_by`, `kind`, `levels`, `per`, `references`, `runbook_url`, `severity`, `tags`
       = note: run `watchkeeper explain quiet` to see the options
     help: there is one with a similar name
       |
@@ -336,7 +336,7 @@ levels = [3]
     9 | type = 'quiet'
       | ^^^^
       |
-      = note: expected one of `of`, `max`, `extra`, `enabled`, `exceptions`, `inhibited_by`, `kind`, `levels`, `per`, `severity`
+      = note: expected one of `of`, `max`, `extra`, `enabled`, `exceptions`, `inhibited_by`, `kind`, `levels`, `per`, `references`, `runbook_url`, `severity`, `tags`
       = note: run `watchkeeper explain quiet` to see the options
 
     error: expected a string
@@ -414,5 +414,127 @@ same = ["tool", "", "arguments"]
       |                 ^^
       |
       = note: run `watchkeeper explain repeat` to see the options
+    "#);
+}
+
+#[test]
+fn a_route_matches_a_tag_of_a_detector() {
+    let annotated = "
+[detectors.repeat]
+runbook_url = 'https://wiki.example/loops'
+tags = ['loop', 'owner:payments']
+references = ['https://wiki.example/incident/7']
+[sinks.hook]
+url = 'https://x'
+[[routes]]
+match = { tag = ['owner:*', 'lop'] }
+sinks = ['hook']
+";
+    assert_snapshot!(check(annotated), @r#"
+    warning: no tag of a detector matches `lop`
+     --> policy.toml:9:29
+      |
+    9 | match = { tag = ['owner:*', 'lop'] }
+      |                             ^^^^^
+      |
+    help: there is one with a similar name
+      |
+    9 - match = { tag = ['owner:*', 'lop'] }
+    9 + match = { tag = ['owner:*', "loop"] }
+      |
+    "#);
+}
+
+#[test]
+fn annotations_are_links_and_words() {
+    let many = vec!["'x'"; 17].join(", ");
+    assert_snapshot!(check(&format!("
+[detectors.repeat]
+runbook_url = 'javascript:alert(1)'
+references = ['https://user:word@wiki.example', 'https://wiki.example/a b', 3]
+tags = ['two words']
+[detectors.quiet]
+runbook = 'https://wiki.example'
+references = 'https://wiki.example'
+tags = [{many}]
+")), @r#"
+    error: expected an address that begins with `https://` or `http://` and a host
+     --> policy.toml:3:15
+      |
+    3 | runbook_url = 'javascript:alert(1)'
+      |               ^^^^^^^^^^^^^^^^^^^^^
+
+    error: an address that findings carry must not contain a user name or a password
+     --> policy.toml:4:15
+      |
+    4 | references = ['https://user:word@wiki.example', 'https://wiki.example/a b', 3]
+      |               ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+
+    error: an address has no spaces, quotes, brackets or letters outside of ASCII: write `%20` for a space
+     --> policy.toml:4:49
+      |
+    4 | references = ['https://user:word@wiki.example', 'https://wiki.example/a b', 3]
+      |                                                 ^^^^^^^^^^^^^^^^^^^^^^^^^^
+
+    error: expected a string, found the number `3`
+     --> policy.toml:4:77
+      |
+    4 | references = ['https://user:word@wiki.example', 'https://wiki.example/a b', 3]
+      |                                                                             ^
+      |
+    help: add quotes
+      |
+    4 - references = ['https://user:word@wiki.example', 'https://wiki.example/a b', 3]
+    4 + references = ['https://user:word@wiki.example', 'https://wiki.example/a b', "3"]
+      |
+
+    error: a tag has 1 to 64 bytes: letters, digits, and `-`, `_`, `.`, `:` or `/`
+     --> policy.toml:5:9
+      |
+    5 | tags = ['two words']
+      |         ^^^^^^^^^^^
+
+    error: `of` is missing
+     --> policy.toml:6:1
+      |
+    6 | [detectors.quiet]
+      | ^^^^^^^^^^^^^^^^^
+      |
+      = note: run `watchkeeper explain quiet` to see the options
+
+    error: `max` is missing
+     --> policy.toml:6:1
+      |
+    6 | [detectors.quiet]
+      | ^^^^^^^^^^^^^^^^^
+      |
+      = note: run `watchkeeper explain quiet` to see the options
+
+    error: unknown key `runbook`
+     --> policy.toml:7:1
+      |
+    7 | runbook = 'https://wiki.example'
+      | ^^^^^^^
+      |
+      = note: expected one of `of`, `max`, `extra`, `enabled`, `exceptions`, `inhibited_by`, `kind`, `levels`, `per`, `references`, `runbook_url`, `severity`, `tags`
+      = note: run `watchkeeper explain quiet` to see the options
+    help: there is one with a similar name
+      |
+    7 | runbook_url = 'https://wiki.example'
+      |        ++++
+
+    error: `references` is not a list
+     --> policy.toml:8:14
+      |
+    8 | references = 'https://wiki.example'
+      |              ^^^^^^^^^^^^^^^^^^^^^^
+      |
+      = note: write a list: `references = ["…"]`
+
+    error: `tags` has 17 elements, and may have 16
+     --> policy.toml:9:8
+      |
+    9 | tags = ['x', 'x', 'x', 'x', 'x', 'x', 'x', 'x', 'x', 'x', 'x', 'x', 'x', 'x', 'x', 'x', 'x']
+      |        ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
     "#);
 }

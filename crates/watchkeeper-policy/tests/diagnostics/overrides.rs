@@ -197,7 +197,7 @@ detectors.quiet.levels = [{ at = 50, severity = 'low' }]
     15 | detectors.quiet.maks = '3h'
        |                 ^^^^
        |
-       = note: expected one of `of`, `max`, `extra`, `enabled`, `exceptions`, `inhibited_by`, `kind`, `levels`, `per`, `severity`
+       = note: expected one of `of`, `max`, `extra`, `enabled`, `exceptions`, `inhibited_by`, `kind`, `levels`, `per`, `references`, `runbook_url`, `severity`, `tags`
        = note: run `watchkeeper explain quiet` to see the options
 
     error: expected a length of time such as "30s", "5m" or "1h 30m", found the number `3`

@@ -170,7 +170,7 @@ team = 'a'
     16 | team = 'a'
        | ^^^^
        |
-       = note: expected one of `agent`, `class`, `detector`, `kind`, `session`, `severity`, `source`, `status`
+       = note: expected one of `agent`, `class`, `detector`, `kind`, `session`, `severity`, `source`, `status`, `tag`
        = note: to match a label, write `"label:NAME" = "value"`
     "#);
 }

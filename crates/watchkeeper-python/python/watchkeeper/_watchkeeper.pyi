@@ -120,6 +120,9 @@ class Finding:
     def labels(self) -> MappingProxyType[str, str]:
         """The labels of the policy and of the session."""
     @property
+    def annotations(self) -> MappingProxyType[str, Any]:
+        """The texts of the policy about the detector: `runbook_url`, `tags`, `references`."""
+    @property
     def message(self) -> str:
         """A description for people, on one line."""
     @property

@@ -32,6 +32,7 @@ fn events(record: impl FnOnce(&Running)) -> Vec<Event> {
         id: "copier".into(),
         kind: "copier".into(),
         class: "test".into(),
+        annotations: Arc::default(),
         levels: vec![Level::new(1, Severity::Low)],
         inhibited_by: Vec::new(),
         per: None,

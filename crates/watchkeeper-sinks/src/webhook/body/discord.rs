@@ -12,11 +12,14 @@ const MAX_FIELD: usize = 600;
 
 pub(super) fn body(summary: &Summary) -> Value {
     let field = |(name, fact): &(&str, String)| json!({ "name": name, "value": escape(fact, MAX_FIELD), "inline": false });
+    let runbook = summary.runbook_url.as_ref();
+    let runbook = runbook.map(|link| json!({ "name": "Runbook", "value": link, "inline": false }));
+    let fields: Vec<Value> = summary.facts.iter().map(field).chain(runbook).collect();
     let mut embed = json!({
         "title": escape(&summary.title, MAX_TITLE),
         "description": escape(&summary.text, MAX_DESCRIPTION),
         "color": color(summary.urgency),
-        "fields": summary.facts.iter().map(field).collect::<Vec<_>>(),
+        "fields": fields,
     });
     if let Some(at) = summary.at {
         embed["timestamp"] = json!(at);

@@ -1,7 +1,10 @@
 //! Events of the Events API v2 of PagerDuty: <https://developer.pagerduty.com/docs/send-alert-event>.
 
 use serde_json::{Value, json};
-use watchkeeper_core::{Finding, Severity, author::known_time};
+use watchkeeper_core::{
+    Finding, Severity,
+    author::{Annotations, Link, known_time},
+};
 
 use super::summary::cut;
 use crate::webhook::update::Update;
@@ -41,6 +44,14 @@ pub(super) fn body(routing_key: &str, finding: &Finding, update: Update) -> Valu
     });
     if let Some(at) = known_time(finding.at) {
         event["payload"]["timestamp"] = json!(at);
+    }
+    let Annotations { runbook_url, references, .. } = &*finding.annotations;
+    let link = |link: &Link, text: &str| json!({ "href": link, "text": text });
+    let runbook = runbook_url.iter().map(|it| link(it, "Runbook"));
+    let links: Vec<Value> =
+        runbook.chain(references.iter().map(|it| link(it, "Reference"))).collect();
+    if !links.is_empty() {
+        event["links"] = links.into();
     }
     event
 }

@@ -23,6 +23,10 @@ pub(super) fn body(summary: &Summary) -> Value {
         let facts = escape(&facts.join("  |  "), MAX_TEXT);
         blocks.push(json!({ "type": "context", "elements": [mrkdwn(&facts)] }));
     }
+    if let Some(link) = &summary.runbook_url {
+        let link = format!("<{}|Runbook>", link.replace('&', "&amp;"));
+        blocks.push(json!({ "type": "context", "elements": [mrkdwn(&link)] }));
+    }
     json!({
         "text": escape(&format!("{}: {}", summary.title, summary.text), MAX_TEXT),
         "blocks": blocks,

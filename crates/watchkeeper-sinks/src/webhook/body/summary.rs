@@ -2,7 +2,7 @@ use std::collections::BTreeSet;
 
 use watchkeeper_core::{
     Finding, Severity, Timestamp,
-    author::{Evidence, known_time, make_safe},
+    author::{Evidence, Link, known_time, make_safe},
 };
 
 use crate::webhook::update::Update;
@@ -24,6 +24,8 @@ pub(super) struct Summary {
     /// A line for each finding.
     pub(super) text: String,
     pub(super) facts: Vec<(&'static str, String)>,
+    /// The page that describes what to do.
+    pub(super) runbook_url: Option<Link>,
     pub(super) urgency: Urgency,
     /// `None` for a session without times.
     pub(super) at: Option<Timestamp>,
@@ -43,11 +45,15 @@ impl Summary {
         facts.extend(finding.agent.as_ref().map(|agent| ("Agent", agent.as_str().to_owned())));
         let labels = finding.labels.iter().map(|(name, value)| format!("{name}={value}"));
         facts.push(("Labels", labels.collect::<Vec<_>>().join(", ")));
+        let tags: Vec<&str> = finding.annotations.tags.iter().map(|tag| &**tag).collect();
+        facts.push(("Tags", tags.join(", ")));
         facts.extend(finding.evidence.iter().rev().find_map(location).map(|it| ("Location", it)));
         facts.retain(|(_, text)| !text.is_empty());
         let facts = facts.into_iter().map(|(name, text)| (name, cut(&text, MAX_FACT))).collect();
         let text = cut(&finding.message, MAX_TEXT);
-        Self { title, text, facts, urgency, at: known_time(finding.at) }
+        let runbook_url = finding.annotations.runbook_url.clone();
+        let runbook_url = runbook_url.filter(|_| update != Update::Resolved);
+        Self { title, text, facts, runbook_url, urgency, at: known_time(finding.at) }
     }
 
     /// Summarizes several findings, with the color of the most severe one.
@@ -67,6 +73,7 @@ impl Summary {
             title: format!("{} findings", updates.len()),
             text: text.join("\n"),
             facts,
+            runbook_url: None,
             urgency: urgency.unwrap_or(Urgency::Over),
             at: updates.iter().filter_map(|(finding, _)| known_time(finding.at)).max(),
         }

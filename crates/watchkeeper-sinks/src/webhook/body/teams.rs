@@ -22,17 +22,21 @@ pub(super) fn body(summary: &Summary) -> Value {
         let name = json!({ "type": "TextRun", "text": format!("{name}: "), "isSubtle": true });
         block(&[name, json!({ "type": "TextRun", "text": fact })])
     }));
+    let mut card = json!({
+        "$schema": "http://adaptivecards.io/schemas/adaptive-card.json",
+        "type": "AdaptiveCard",
+        "version": "1.4",
+        "body": blocks,
+    });
+    if let Some(link) = &summary.runbook_url {
+        card["actions"] = json!([{ "type": "Action.OpenUrl", "title": "Runbook", "url": link }]);
+    }
     json!({
         "type": "message",
         "attachments": [{
             "contentType": "application/vnd.microsoft.card.adaptive",
             "contentUrl": null,
-            "content": {
-                "$schema": "http://adaptivecards.io/schemas/adaptive-card.json",
-                "type": "AdaptiveCard",
-                "version": "1.4",
-                "body": blocks,
-            },
+            "content": card,
         }],
     })
 }

@@ -19,7 +19,7 @@ const FUEL: u64 = 100_000;
 /// The name of the template in its environment.
 const NAME: &str = "template";
 /// The members of a finding that its JSON omits if they have no value.
-const OPTIONAL: [&str; 2] = ["action", "replaces"];
+const OPTIONAL: [&str; 3] = ["action", "annotations", "replaces"];
 
 /// A compiled template, whose output is JSON. It reads no file, and includes no other
 /// template.

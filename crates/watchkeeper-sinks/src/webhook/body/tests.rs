@@ -2,11 +2,11 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use insta::assert_snapshot;
 use proptest::prelude::*;
-use serde_json::Value;
+use serde_json::{Value, json};
 use watchkeeper_core::{AgentId, Finding, Severity, Status, author::make_safe};
 
 use super::{Body, Update};
-use crate::samples::{any_finding, finding, is_harmless};
+use crate::samples::{annotated, any_finding, finding, is_harmless};
 
 /// Returns a finding with text that means something to a terminal or a chat.
 fn hostile() -> Finding {
@@ -424,4 +424,74 @@ fn the_texts_of_a_chat_are_within_its_limits() {
     for_each_text(&discord["embeds"], &mut |text| total += text.encode_utf16().count());
     assert!(total <= 6000, "{total}");
     assert!(value(Body::Teams).to_string().len() < 28 << 10);
+}
+
+/// Returns the texts of the body that annotations add.
+fn added(body: &Body, update: Update) -> String {
+    let lines = |finding: &Finding| {
+        let text = pretty(body, finding, update);
+        text.lines().map(|line| line.trim().trim_end_matches(',').to_owned()).collect::<Vec<_>>()
+    };
+    let mut without = lines(&finding());
+    let mut added = lines(&annotated());
+    added.retain(|line| {
+        let known = without.iter().position(|it| it == line);
+        known.map(|idx| without.remove(idx)).is_none() && line.contains(": \"")
+    });
+    added.join("\n")
+}
+
+#[test]
+fn annotations_are_in_messages_for_people() {
+    assert_snapshot!(added(&Body::Slack, Update::Opened), @r#"
+    "text": "Session: 5b1e0c2a-7f4d-4b6e-9f3e-0123456789ab  |  Labels: team=payments  |  Tags: loop, owner:payments  |  Location: /home/ada/.claude/projects/shop/5b1e.jsonl:812"
+    "text": "<https://wiki.example/loops?from=a&amp;to=b|Runbook>"
+    "type": "mrkdwn"
+    "type": "context"
+    "#);
+    assert_snapshot!(added(&Body::Discord, Update::Opened), @r#"
+    "name": "Tags"
+    "value": "loop, owner\\:payments"
+    "name": "Runbook"
+    "value": "https://wiki.example/loops?from=a&to=b"
+    "#);
+    assert_snapshot!(added(&Body::Teams, Update::Opened), @r#"
+    "title": "Runbook"
+    "type": "Action.OpenUrl"
+    "url": "https://wiki.example/loops?from=a&to=b"
+    "text": "Tags: "
+    "text": "loop, owner:payments"
+    "type": "TextRun"
+    "type": "TextRun"
+    "type": "RichTextBlock"
+    "#);
+    assert_snapshot!(added(&Body::Slack, Update::Resolved), @r#""text": "Session: 5b1e0c2a-7f4d-4b6e-9f3e-0123456789ab  |  Labels: team=payments  |  Tags: loop, owner:payments  |  Location: /home/ada/.claude/projects/shop/5b1e.jsonl:812""#);
+}
+
+#[test]
+fn annotations_are_links_of_an_incident() {
+    let body = Body::Pagerduty { routing_key: "k".to_owned() };
+    let text = body.render(&[(&annotated(), Update::Opened)]).unwrap();
+    let value: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(
+        value["links"],
+        json!([
+            { "href": "https://wiki.example/loops?from=a&to=b", "text": "Runbook" },
+            { "href": "https://wiki.example/incident/7", "text": "Reference" },
+        ])
+    );
+}
+
+#[test]
+fn annotations_are_in_the_data_of_other_bodies() {
+    let annotations = json!(annotated().annotations);
+    for (body, pointer) in [
+        (Body::Standard, "/data/annotations"),
+        (Body::Cloudevents, "/data/annotations"),
+        (Body::Pagerduty { routing_key: "k".to_owned() }, "/payload/custom_details/annotations"),
+    ] {
+        let text = body.render(&[(&annotated(), Update::Opened)]).unwrap();
+        let value: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(value.pointer(pointer), Some(&annotations));
+    }
 }
