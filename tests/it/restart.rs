@@ -432,11 +432,57 @@ fn a_renamed_file_repeats_no_finding() {
 }
 
 #[test]
+fn a_finding_ends_once_if_its_file_or_its_detector_is_gone() {
+    let remove_file = |setup: &Setup| {
+        fs::remove_file(setup.sessions().join("s0.ndjson")).unwrap();
+    };
+    let replace_file = |setup: &Setup| {
+        let path = setup.sessions().join("s0.ndjson");
+        fs::write(&path, "").unwrap();
+        append_to(&path, &loop_lines(1, 1, false));
+    };
+    let rename_detector = |setup: &Setup| {
+        let path = setup.folder.path().join("policy.toml");
+        let policy = fs::read_to_string(&path).unwrap();
+        fs::write(path, policy.replace("[detectors.repeated_call]", "[detectors.other]")).unwrap();
+    };
+    let is_gone = "over, as the session is no longer in the followed files";
+    // With the number of findings of a session that goes on.
+    let changes: [&dyn Fn(&Setup); 3] = [&remove_file, &replace_file, &rename_detector];
+    let outcomes = [(is_gone, 1), (is_gone, 1), ("over, as the policy has changed", 3)];
+    for (change, (message, n_of_other)) in changes.into_iter().zip(outcomes) {
+        let setup = Setup::new(0);
+        let child = setup.watch(STARTED);
+        append(&setup.sessions(), &loop_lines(0, 4, false));
+        setup.wait_for_status(0, "open");
+        append(&setup.sessions(), &loop_lines(2, 4, false));
+        setup.wait_for_status(2, "open");
+        child.stop();
+        change(&setup);
+        for session in 3..5 {
+            let child = setup.watch(STARTED);
+            append(&setup.sessions(), &loop_lines(session, 4, true));
+            setup.wait_for_status(session, "resolved");
+            child.stop();
+        }
+        let findings = setup.wait_for_status(0, "resolved");
+        let ends: Vec<&Value> = findings
+            .iter()
+            .filter(|it| it["status"] == "resolved" && it["detector"] == "repeated_call")
+            .filter(|it| it["session"] == "s0")
+            .collect();
+        let [end] = &ends[..] else { panic!("{ends:?}") };
+        assert_eq!(end["message"], message);
+        let of_other = findings.iter().filter(|it| it["session"] == "s2");
+        assert_eq!(of_other.count(), n_of_other, "{findings:?}");
+    }
+}
+
+#[test]
 fn a_file_that_was_replaced_while_watch_was_down_is_new() {
+    let rotate = |path: &Path| fs::rename(path, path.with_extension("ndjson.1")).unwrap();
     let replacements: [&dyn Fn(&Path); 3] =
-        [&|path| fs::remove_file(path).unwrap(), &|path| fs::write(path, "").unwrap(), &|path| {
-            fs::rename(path, path.with_extension("ndjson.1")).unwrap()
-        }];
+        [&|path| fs::remove_file(path).unwrap(), &|path| fs::write(path, "").unwrap(), &rotate];
     for (n, replace) in replacements.iter().enumerate() {
         let setup = Setup::new(0);
         let child = setup.watch(STARTED);

@@ -322,6 +322,7 @@ fn read_backlog(
     is_stopped: &dyn Fn() -> bool,
     on_update: &mut dyn FnMut(&Update),
 ) {
+    backlog.expect(state.as_mut().map_or_else(Vec::new, WatchState::take_delivered));
     let mut batch = Vec::new();
     let mut has_more = true;
     let mut last_look = None;
@@ -360,6 +361,9 @@ fn read_backlog(
     look_at_processes(processes, follower, send, on_panic, on_update);
     for finding in panics {
         backlog.report(finding);
+    }
+    if let Some(state) = state.as_ref().filter(|_| follower.is_caught_up() && !is_stopped()) {
+        backlog.end_missing(SystemClock.now(), |finding, engine| state.end_of(finding, engine));
     }
 }
 

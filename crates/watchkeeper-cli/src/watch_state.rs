@@ -2,13 +2,15 @@
 //! session file was read.
 
 use std::{
+    collections::{BTreeMap, BTreeSet},
     fs,
+    io::ErrorKind,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 use watchkeeper_core::{
-    Event, Finding, Fingerprint, Severity, Timestamp,
+    Engine, Event, Finding, Fingerprint, Severity, Timestamp,
     clock::{Clock as _, SystemClock},
     embed::{Durability, Queue},
     quote,
@@ -26,6 +28,12 @@ pub(crate) struct WatchState {
     durability: Durability,
     /// The ledgers of sinks whose queues are not started.
     ledgers: Vec<(String, FileLedger<DiskStorage>)>,
+    /// The findings that sinks have accepted, and whose ends no sink has.
+    delivered: Vec<Finding>,
+    /// The detectors of the policy at the start.
+    detectors: BTreeSet<Arc<str>>,
+    /// The followed files and folders.
+    paths: Vec<PathBuf>,
     /// The cursors could not be written, and this is reported.
     is_failing: bool,
 }
@@ -50,10 +58,24 @@ impl WatchState {
             let ledger = folder.ledger(&sink.id, Arc::new(SystemClock), durability)?;
             Ok((sink.id.clone(), ledger))
         };
-        let ledgers: Vec<(String, FileLedger<_>)> = stored.map(open).collect::<Result<_, _>>()?;
+        let mut ledgers: Vec<(String, FileLedger<_>)> =
+            stored.map(open).collect::<Result<_, _>>()?;
+        let delivered = delivered_findings(&mut ledgers);
+        let detectors = policy.detectors.iter().map(|detector| detector.id.clone()).collect();
+        let paths = paths.iter().map(|path| absolute(path)).collect();
         let worked_until = ledgers.iter().filter_map(|(_, ledger)| ledger.last_outcome()).max();
         let cursors = folder.cursors(&SystemClock, worked_until)?;
-        Ok(Some(Self { folder, cursors, durability, ledgers, is_failing: false }))
+        let is_failing = false;
+        Ok(Some(Self {
+            folder,
+            cursors,
+            durability,
+            ledgers,
+            delivered,
+            detectors,
+            paths,
+            is_failing,
+        }))
     }
 
     /// Opens the ledger of another sink.
@@ -88,6 +110,37 @@ impl WatchState {
             Some(ledger) => Queue::with_ledger(&id, sink, queue_capacity, Box::new(ledger)),
             None => Queue::new(&id, sink, queue_capacity),
         }
+    }
+
+    /// Takes the findings that sinks have accepted, and whose ends no sink has.
+    pub(crate) fn take_delivered(&mut self) -> Vec<Finding> {
+        std::mem::take(&mut self.delivered)
+    }
+
+    /// Returns the message of the end of a delivered finding that no event of the followed files
+    /// shows. `None` if the finding may still be open: its file was not read, or its detector
+    /// waits for the time.
+    pub(crate) fn end_of(&self, finding: &Finding, engine: &Engine) -> Option<&'static str> {
+        if !self.detectors.contains(&finding.detector) {
+            return Some("over, as the policy has changed");
+        }
+        let file = finding.evidence.iter().find_map(|it| it.file.as_deref())?;
+        let is_replaced = || self.cursors.identifies(file);
+        let is_gone = engine.session(&finding.session).is_none()
+            && (is_replaced() || self.is_removed(Path::new(file)));
+        is_gone.then_some("over, as the session is no longer in the followed files")
+    }
+
+    /// Returns whether a file was removed. Not if the folder that is followed is missing: its
+    /// disk may be.
+    fn is_removed(&self, file: &Path) -> bool {
+        let is_missing =
+            fs::symlink_metadata(file).is_err_and(|err| err.kind() == ErrorKind::NotFound);
+        let mut roots = self.paths.iter().filter(|root| file.starts_with(root));
+        let is_there = |root: &Path| {
+            root.is_dir() || (root == file && file.parent().is_some_and(Path::is_dir))
+        };
+        is_missing && roots.any(|root| is_there(root))
     }
 
     /// Makes a finding for each file with damaged records. Call before the queues are started.
@@ -161,10 +214,31 @@ impl WatchState {
     }
 }
 
+/// Returns the findings that sinks have accepted, and whose ends no sink has.
+fn delivered_findings(ledgers: &mut [(String, FileLedger<DiskStorage>)]) -> Vec<Finding> {
+    let open = ledgers.iter_mut().flat_map(|(_, ledger)| ledger.open_findings());
+    // The latest finding of each condition.
+    let mut latest: BTreeMap<Fingerprint, Finding> = BTreeMap::new();
+    for finding in open {
+        let known = latest.entry(finding.fingerprint).or_insert_with(|| finding.clone());
+        if known.at < finding.at {
+            *known = finding;
+        }
+    }
+    latest.retain(|_, finding| {
+        let is_of_session = !finding.session.as_str().is_empty();
+        is_of_session && !ledgers.iter().any(|(_, ledger)| ledger.has_ended(finding))
+    });
+    latest.into_values().collect()
+}
+
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+}
+
 /// Returns the name of a path that does not depend on how it is written.
 fn real_name(path: &Path) -> String {
-    let real = fs::canonicalize(path).or_else(|_| std::path::absolute(path));
-    let real = real.unwrap_or_else(|_| path.to_owned());
+    let real = fs::canonicalize(path).unwrap_or_else(|_| absolute(path));
     // Without the slash at the end.
     real.components().as_path().to_string_lossy().into_owned()
 }

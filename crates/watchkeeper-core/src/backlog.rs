@@ -1,15 +1,25 @@
-use crate::{Delivery, Engine, Event, Finding, Status, open_findings::OpenFindings};
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+use crate::{
+    Delivery, Engine, Event, Finding, Fingerprint, Severity, Status, finding::finding_id,
+    open_findings::OpenFindings,
+};
 
 /// Events of live sessions that were recorded before the monitor started.
 ///
 /// The engine observes them all, since detectors need the whole session. Of the findings that
 /// an earlier monitor has observed already, or that ended before the first one started, only
 /// those still open at the end are delivered. Findings of events that no monitor has observed
-/// are delivered as live ones are.
+/// are delivered as live ones are. Findings that an earlier monitor has delivered and that the
+/// events no longer show can be [ended](Self::end_missing).
 pub struct Backlog {
     engine: Engine,
     delivery: Delivery,
     open: OpenFindings,
+    /// The delivered findings that no event has shown so far, by fingerprint.
+    expected: BTreeMap<Fingerprint, Finding>,
     counts: BacklogCounts,
 }
 
@@ -28,7 +38,13 @@ pub struct BacklogCounts {
 impl Backlog {
     /// Creates an empty backlog.
     pub fn new(engine: Engine, delivery: Delivery) -> Self {
-        Self { engine, delivery, open: OpenFindings::default(), counts: BacklogCounts::default() }
+        let (open, expected) = (OpenFindings::default(), BTreeMap::new());
+        Self { engine, delivery, open, expected, counts: BacklogCounts::default() }
+    }
+
+    /// Adds findings that an earlier monitor has delivered, and whose ends it has not.
+    pub fn expect(&mut self, delivered: Vec<Finding>) {
+        self.expected.extend(delivered.into_iter().map(|finding| (finding.fingerprint, finding)));
     }
 
     /// Observes the next event, in order of time. `is_new` if the event was recorded after the
@@ -38,6 +54,7 @@ impl Backlog {
         let mut findings = Vec::new();
         self.engine.observe(event, &mut findings);
         for finding in findings {
+            self.expected.remove(&finding.fingerprint);
             if is_new {
                 self.deliver_new(&finding);
             } else {
@@ -70,6 +87,37 @@ impl Backlog {
     fn deliver(&mut self, finding: &Finding) {
         self.counts.findings += u64::from(finding.status == Status::Open);
         self.delivery.deliver_recorded(finding);
+    }
+
+    /// Ends the expected findings that no event has shown, after all events were observed.
+    ///
+    /// `reason` returns the message of a finding that is over, and `None` for one that may still
+    /// be open. Its end is delivered to the sinks that have received the finding, if their
+    /// routes send ends.
+    pub fn end_missing(
+        &mut self,
+        now: Timestamp,
+        reason: impl Fn(&Finding, &Engine) -> Option<&'static str>,
+    ) {
+        let mut missing: Vec<_> = std::mem::take(&mut self.expected).into_values().collect();
+        missing.sort_by_key(|finding| finding.at);
+        for finding in missing {
+            let Some(message) = reason(&finding, &self.engine) else { continue };
+            let (severity, status) = (Severity::Low, Status::Resolved);
+            let end = Finding {
+                id: finding_id(finding.fingerprint, finding.id, severity, status),
+                at: now,
+                replaces: None,
+                severity,
+                action: None,
+                status,
+                message: message.to_owned(),
+                data: serde_json::Map::new(),
+                evidence: Vec::new(),
+                ..finding.clone()
+            };
+            self.delivery.end(&finding, &end);
+        }
     }
 
     /// Delivers the open findings, each at its present severity. Returns the engine and the

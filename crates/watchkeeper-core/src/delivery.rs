@@ -163,6 +163,17 @@ impl Delivery {
         }
     }
 
+    /// Delivers the end of a finding to the sinks to which an earlier process has delivered the
+    /// finding.
+    pub(crate) fn end(&mut self, finding: &Finding, end: &Finding) {
+        drop(self.router.route(finding));
+        let mut routed = self.router.route(end);
+        for Routed { sinks, .. } in &mut routed {
+            sinks.retain(|idx, _| self.queues.get(*idx).is_some_and(|it| it.remembers(finding)));
+        }
+        self.add_routed(routed, |_| {});
+    }
+
     /// Lets the findings that were added survive a loss of power, if the ledgers of the queues
     /// are for that.
     pub fn commit(&mut self) {

@@ -152,6 +152,11 @@ impl<S: Storage> Cursors<S> {
         self.identify(to, self.identities.get(&Fingerprint::of(from)).copied());
     }
 
+    /// Returns whether the file at a path has an identity.
+    pub fn identifies(&self, path: &str) -> bool {
+        self.identities.contains_key(&Fingerprint::of(path))
+    }
+
     /// Returns the key of the file at a path.
     fn key(&self, path: &str) -> Fingerprint {
         let path = Fingerprint::of(path);

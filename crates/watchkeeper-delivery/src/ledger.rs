@@ -1,13 +1,14 @@
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     fmt,
     io::{self, ErrorKind},
+    mem,
     sync::Arc,
 };
 
 use serde::Deserialize;
 use watchkeeper_core::{
-    Finding, Fingerprint, Severity, SignedDuration, Timestamp,
+    Finding, Fingerprint, Severity, SignedDuration, Status, Timestamp,
     clock::Clock,
     embed::{Durability, Ledger},
 };
@@ -24,6 +25,8 @@ const FORMAT: Header = Header { name: *b"wkledger", version: 1 };
 const REMEMBERED: SignedDuration = SignedDuration::from_hours(90 * 24);
 /// The largest number of remembered outcomes.
 const MAX_REMEMBERED: usize = 1 << 20;
+/// The number of told findings from which the older half is forgotten.
+const MAX_TOLD: usize = 1 << 14;
 /// The size below which a file is not compacted, in bytes.
 const MIN_COMPACTED: u64 = 1 << 20;
 
@@ -33,6 +36,9 @@ const MIN_COMPACTED: u64 = 1 << 20;
 /// sink has accepted it; or that it is given up. Damaged records are skipped and counted. The
 /// file is written again, without the records that have no effect any longer, when these take
 /// most of it. Outcomes are remembered for 90 days.
+///
+/// The findings that the sink has accepted, without an end of their conditions so far, remain in
+/// the file: a later process can [end](Self::open_findings) them.
 pub struct FileLedger<S> {
     file: RecordFile<S>,
     clock: Arc<dyn Clock>,
@@ -46,22 +52,38 @@ pub struct FileLedger<S> {
 #[derive(Default)]
 struct Index {
     /// By number.
-    pending: BTreeMap<u64, Pending>,
+    pending: BTreeMap<u64, Stored>,
     numbers: HashMap<Fingerprint, u64>,
     next_number: u64,
     outcomes: HashMap<Fingerprint, Outcome>,
-    /// The bytes of `pending` in the file.
-    pending_bytes: u64,
+    /// The latest accepted finding of each condition that is open as far as the sink knows, by
+    /// the fingerprint of the condition.
+    told: BTreeMap<Fingerprint, Stored>,
+    /// The bytes of `pending` and `told` in the file.
+    stored_bytes: u64,
 }
 
-/// A pending finding in the file.
+/// A finding in the file.
 #[derive(Clone, Copy, Debug)]
-struct Pending {
+struct Stored {
     id: Fingerprint,
-    severity: Severity,
-    /// The place of the body.
+    summary: Summary,
+    /// The place of the JSON.
     offset: u64,
     len: usize,
+}
+
+impl Stored {
+    /// Returns the size of the record.
+    const fn record_len(&self) -> u64 {
+        (HEAD + BODY_HEAD + self.len) as u64
+    }
+
+    /// Returns the body of the record.
+    const fn copy(&self) -> NewBody {
+        // The kind and the id precede the JSON.
+        NewBody::Copy { offset: self.offset - BODY_HEAD as u64, len: BODY_HEAD + self.len }
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -120,9 +142,11 @@ impl<'a> Body<'a> {
 }
 
 /// The part of a stored finding that is in memory.
-#[derive(Deserialize)]
+#[derive(Clone, Copy, Debug, Deserialize)]
 struct Summary {
     severity: Severity,
+    status: Status,
+    fingerprint: Fingerprint,
 }
 
 impl<S: Storage> FileLedger<S> {
@@ -153,6 +177,24 @@ impl<S: Storage> FileLedger<S> {
         self.file.n_damaged()
     }
 
+    /// Returns the findings that the sink has accepted and that are open as far as the ledger
+    /// knows. An end that is pending is no longer missing.
+    pub fn open_findings(&mut self) -> Vec<Finding> {
+        let Self { file, index, .. } = self;
+        let ends = index.pending.values().filter(|it| it.summary.status == Status::Resolved);
+        let ends: HashSet<Fingerprint> = ends.map(|it| it.summary.fingerprint).collect();
+        let told = index.told.iter().filter(|(fingerprint, _)| !ends.contains(fingerprint));
+        let json = told.filter_map(|(_, it)| file.read(it.offset, it.len).ok());
+        json.filter_map(|json| serde_json::from_slice(&json).ok()).collect()
+    }
+
+    /// Returns whether the sink has accepted a finding, and an end of its condition.
+    pub fn has_ended(&self, finding: &Finding) -> bool {
+        let Index { outcomes, told, .. } = &self.index;
+        outcomes.get(&finding.id).is_some_and(|outcome| outcome.is_accepted)
+            && !told.contains_key(&finding.fingerprint)
+    }
+
     fn settle(&mut self, id: Fingerprint, is_accepted: bool) -> io::Result<()> {
         let outcome = Outcome { is_accepted, second: self.clock.now().as_second() };
         self.index.settle(id, outcome);
@@ -173,17 +215,18 @@ impl<S: Storage> FileLedger<S> {
 
     fn compact(&mut self) -> io::Result<()> {
         self.index.forget(self.clock.now().as_second() - REMEMBERED.as_secs());
-        let Index { pending, outcomes, .. } = &mut self.index;
+        let Index { pending, outcomes, told, .. } = &mut self.index;
+        // Before the outcomes, so that a reader does not take told findings for pending.
+        let of_told = told.values().map(Stored::copy);
         let ended = outcomes.iter().map(|(id, outcome)| Body::Ended(*id, *outcome).encode());
-        let copied = pending.values().map(|pending| {
-            // The kind and the id precede the JSON.
-            let offset = pending.offset - BODY_HEAD as u64;
-            NewBody::Copy { offset, len: BODY_HEAD + pending.len }
-        });
-        let n_ended = outcomes.len();
-        let offsets = self.file.replace(ended.map(NewBody::Bytes).chain(copied))?;
-        for (pending, offset) in pending.values_mut().zip(&offsets[n_ended..]) {
-            pending.offset = offset + BODY_HEAD as u64;
+        let bodies = of_told.chain(ended.map(NewBody::Bytes));
+        let offsets = self.file.replace(bodies.chain(pending.values().map(Stored::copy)))?;
+        let (of_told, of_others) = offsets.split_at(told.len());
+        let of_pending = &of_others[outcomes.len()..];
+        for (stored, offset) in
+            told.values_mut().chain(pending.values_mut()).zip(of_told.iter().chain(of_pending))
+        {
+            stored.offset = offset + BODY_HEAD as u64;
         }
         Ok(())
     }
@@ -194,10 +237,10 @@ impl Index {
     fn replay(&mut self, offset: u64, body: &[u8]) -> bool {
         match Body::parse(body) {
             Some(Body::Pending(id, json)) => {
-                let Ok(Summary { severity }) = serde_json::from_slice(json) else { return false };
+                let Ok(summary) = serde_json::from_slice(json) else { return false };
                 if !self.numbers.contains_key(&id) {
                     let offset = offset + BODY_HEAD as u64;
-                    self.insert(Pending { id, severity, offset, len: json.len() });
+                    self.insert(Stored { id, summary, offset, len: json.len() });
                 }
                 true
             }
@@ -214,12 +257,12 @@ impl Index {
         self.numbers.contains_key(&id) || outcome.is_some_and(|outcome| second <= outcome.second)
     }
 
-    fn insert(&mut self, pending: Pending) -> u64 {
+    fn insert(&mut self, pending: Stored) -> u64 {
         let number = self.next_number;
         self.next_number += 1;
         self.numbers.insert(pending.id, number);
         self.outcomes.remove(&pending.id);
-        self.pending_bytes += (HEAD + BODY_HEAD + pending.len) as u64;
+        self.stored_bytes += pending.record_len();
         self.pending.insert(number, pending);
         number
     }
@@ -227,14 +270,44 @@ impl Index {
     fn settle(&mut self, id: Fingerprint, outcome: Outcome) {
         let number = self.numbers.remove(&id);
         if let Some(pending) = number.and_then(|number| self.pending.remove(&number)) {
-            self.pending_bytes -= (HEAD + BODY_HEAD + pending.len) as u64;
+            self.stored_bytes -= pending.record_len();
+            if outcome.is_accepted {
+                self.tell(pending);
+            }
         }
         self.outcomes.insert(id, outcome);
     }
 
+    /// Updates the findings that are open as far as the sink knows.
+    fn tell(&mut self, finding: Stored) {
+        let Summary { status, fingerprint, .. } = finding.summary;
+        let earlier = self.told.remove(&fingerprint);
+        self.stored_bytes -= earlier.map_or(0, |earlier| earlier.record_len());
+        if status == Status::Open {
+            self.told.insert(fingerprint, finding);
+            self.stored_bytes += finding.record_len();
+        }
+        if MAX_TOLD < self.told.len() {
+            let mut offsets: Vec<u64> = self.told.values().map(|it| it.offset).collect();
+            let (_, median, _) = offsets.select_nth_unstable(MAX_TOLD / 2);
+            let median = *median;
+            self.keep_told(|it| median < it.offset);
+        }
+    }
+
+    fn keep_told(&mut self, is_kept: impl Fn(&Stored) -> bool) {
+        let mut n_bytes = 0;
+        self.told.retain(|_, it| {
+            let is_kept = is_kept(it);
+            n_bytes += if is_kept { 0 } else { it.record_len() };
+            is_kept
+        });
+        self.stored_bytes -= n_bytes;
+    }
+
     /// Returns the size of the file after a compaction.
     fn live_bytes(&self) -> u64 {
-        self.pending_bytes + self.outcomes.len() as u64 * OUTCOME_LEN
+        self.stored_bytes + self.outcomes.len() as u64 * OUTCOME_LEN
     }
 
     /// Forgets the outcomes before a second; of too many, also the older half.
@@ -246,6 +319,10 @@ impl Index {
             let median = *median;
             self.outcomes.retain(|_, outcome| median < outcome.second);
         }
+        // Without its outcome, a finding in the file is pending.
+        let outcomes = mem::take(&mut self.outcomes);
+        self.keep_told(|it| outcomes.contains_key(&it.id));
+        self.outcomes = outcomes;
     }
 }
 
@@ -263,8 +340,9 @@ impl<S: Storage> Ledger for FileLedger<S> {
         }
         let offset = self.file.append(&body)? + BODY_HEAD as u64;
         self.is_dirty = true;
-        let Finding { id, severity, .. } = *finding;
-        Ok(self.index.insert(Pending { id, severity, offset, len: json.len() }))
+        let Finding { id, severity, status, fingerprint, .. } = *finding;
+        let summary = Summary { severity, status, fingerprint };
+        Ok(self.index.insert(Stored { id, summary, offset, len: json.len() }))
     }
 
     fn accept(&mut self, id: Fingerprint) -> io::Result<()> {
@@ -296,7 +374,7 @@ impl<S: Storage> Ledger for FileLedger<S> {
 
     fn give_up_least_severe(&mut self, from: u64) {
         let pending = self.index.pending.range(from..);
-        let least = pending.min_by_key(|(number, pending)| (pending.severity, **number));
+        let least = pending.min_by_key(|(number, pending)| (pending.summary.severity, **number));
         if let Some(id) = least.map(|(_, pending)| pending.id) {
             // An outcome that cannot be written is remembered.
             let _ = self.give_up(id);

@@ -6,12 +6,12 @@ use std::{
 
 use proptest::{collection::vec, prelude::*};
 use watchkeeper_core::{
-    Finding, Fingerprint, Severity, Timestamp,
+    Finding, Fingerprint, Severity, Status, Timestamp,
     clock::ManualClock,
     embed::{Durability, Ledger as _},
 };
 
-use super::{FORMAT, FileLedger};
+use super::{FORMAT, FileLedger, MAX_TOLD};
 use crate::{
     record_file::{Header, RecordFile},
     storage::Storage,
@@ -168,6 +168,53 @@ fn a_full_disk_leaves_no_part_of_a_finding_and_keeps_outcomes_for_later() {
     let mut reopened = open(&disk);
     assert_eq!(pending(&mut reopened), [3]);
     assert_eq!(reopened.n_damaged(), 0);
+}
+
+#[test]
+fn an_accepted_finding_is_open_until_its_end_is_accepted() {
+    let disk = TestDisk::default();
+    let end = || {
+        let mut end = finding(2);
+        (end.status, end.fingerprint) = (Status::Resolved, finding(1).fingerprint);
+        end
+    };
+    // Returns whether the finding is open, and whether it has ended, before and after the file
+    // is written again.
+    let state = || {
+        let state = |ledger: &mut FileLedger<_>| {
+            (ledger.open_findings() == [finding(1)], ledger.has_ended(&finding(1)))
+        };
+        let mut ledger = open(&disk);
+        let before = state(&mut ledger);
+        ledger.compact().unwrap();
+        assert_eq!(state(&mut ledger), before);
+        assert_eq!(state(&mut open(&disk)), before);
+        before
+    };
+    open(&disk).add(&finding(1)).unwrap();
+    assert_eq!(state(), (false, false), "pending");
+    open(&disk).accept(finding(1).id).unwrap();
+    assert_eq!(state(), (true, false), "accepted");
+    assert!(pending(&mut open(&disk)).is_empty());
+    open(&disk).add(&end()).unwrap();
+    assert_eq!(state(), (false, false), "the end is pending");
+    open(&disk).accept(end().id).unwrap();
+    assert_eq!(state(), (false, true), "the end is accepted");
+}
+
+#[test]
+fn of_too_many_open_findings_the_latest_are_remembered() {
+    let disk = TestDisk::default();
+    let mut ledger = open(&disk);
+    for id in 0..=MAX_TOLD as u64 {
+        let mut finding = finding(id);
+        finding.fingerprint = Fingerprint::from(id);
+        ledger.add(&finding).unwrap();
+        ledger.accept(finding.id).unwrap();
+    }
+    let open = ledger.open_findings();
+    assert_eq!(open.len(), MAX_TOLD / 2);
+    assert!(open.iter().any(|it| it.id == finding(MAX_TOLD as u64).id));
 }
 
 #[test]
