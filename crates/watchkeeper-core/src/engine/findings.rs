@@ -329,6 +329,17 @@ impl EpisodeUpdate {
     }
 }
 
+/// Removes the update before the latest one if the latest one replaces it: both report what one
+/// detector has found in one event. Without an explanation, the outbox leaves such reports out.
+pub(super) fn drop_superseded(updates: &mut Vec<EpisodeUpdate>, n_before: usize) {
+    if let [.., earlier, latest] = &updates[n_before..]
+        && earlier.fingerprint == latest.fingerprint
+        && (earlier.status, latest.status) == (Status::Open, Status::Open)
+    {
+        updates.swap_remove(updates.len() - 2);
+    }
+}
+
 /// Returns the name by which the findings of one event are sorted: one for all detectors
 /// of a group, whose findings are in order already.
 pub(super) fn sort_name<'a>(finding: &'a Finding, detectors: &'a [CompiledDetector]) -> &'a str {

@@ -34,9 +34,9 @@ pub struct EngineConfig {
     /// The number of sessions that are watched at once. Of more, a session that has
     /// long been inactive is dropped, and the engine emits a finding.
     pub max_sessions: usize,
-    /// Whether the engine records every report about an open finding for
-    /// [`Engine::take_updates`](crate::Engine::take_updates). The findings stay the
-    /// same.
+    /// Whether the engine records the reports about open findings for
+    /// [`Engine::take_updates`](crate::Engine::take_updates), of several reports of a detector
+    /// in one event the last. The findings stay the same.
     pub follows_episodes: bool,
 }
 

@@ -10,7 +10,7 @@ use super::{
     detectors::{CompiledDetector, IdleCopy},
     episodes::{Episodes, Resolution},
     explanation::{Explanation, ExplanationDetail, ExplanationEntry, Outcome},
-    findings::{EpisodeUpdate, EpisodeView, StreamScope, evicted},
+    findings::{EpisodeUpdate, EpisodeView, StreamScope, drop_superseded, evicted},
     replacement::Replacement,
     subscriptions::Receivers,
     timers::earlier,
@@ -77,7 +77,7 @@ pub(super) struct Runner {
     /// session.
     pub(super) panicked: Vec<u32>,
     pub(super) explanation: Explanation,
-    /// Whether every report about an open finding becomes an update.
+    /// Whether reports about open findings become updates.
     pub(super) follows_episodes: bool,
     /// The updates since they were last taken.
     pub(super) updates: Vec<EpisodeUpdate>,
@@ -286,6 +286,7 @@ impl Streams {
     ) {
         let Runner { detectors, outbox, requested, explanation, updates, .. } = runner;
         let compiled = &detectors[detector_idx as usize];
+        let n_before = updates.len();
         for output in outbox.outputs.drain(..) {
             let detail = match output {
                 Output::Measure { subject, measure, report, .. } => {
@@ -300,6 +301,7 @@ impl Streams {
                 Output::Note(text) => ExplanationDetail::Comment(text),
             };
             explanation.record(compiled, dispatch, detail);
+            drop_superseded(updates, n_before);
         }
         if let Some(request) = outbox.wakeup {
             let from = self.wakeups.get(detector_idx);

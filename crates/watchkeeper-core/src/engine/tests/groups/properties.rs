@@ -265,3 +265,18 @@ proptest! {
         prop_assert_eq!(explained.take_updates(), plain.take_updates());
     }
 }
+
+#[test]
+fn equal_measures_of_one_event_are_one_update() {
+    let measure = |measure| Move { detector: "alone", subject: 0, measure: Some(measure) };
+    let steps = [(None, vec![measure(3)]), (None, vec![measure(4), measure(4), measure(4)])];
+    let config = EngineConfig { follows_episodes: true, ..EngineConfig::default() };
+    for is_explained in [false, true] {
+        let mut engine = Engine::new(detectors(), config.clone());
+        if is_explained {
+            engine.explain("s".into());
+        }
+        findings_of(&mut engine, &steps);
+        assert_eq!(engine.take_updates().len(), 1);
+    }
+}
