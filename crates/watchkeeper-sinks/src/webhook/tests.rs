@@ -1,9 +1,12 @@
 use std::{
     fs,
-    io::{BufRead, BufReader, ErrorKind, Read, Write},
+    io::{self, BufRead, BufReader, ErrorKind, Read, Write},
     net::{TcpListener, TcpStream},
     process::Command,
-    sync::Arc,
+    sync::{
+        Arc,
+        mpsc::{self, RecvTimeoutError},
+    },
     thread::{self, JoinHandle},
     time::Duration,
 };
@@ -393,15 +396,85 @@ fn a_receiver_that_never_comes_to_the_point_is_given_up_on() {
     receiver.requests();
 }
 
+/// A receiver that sends `head` at once, and then a byte in each 20 ms until the sink closes the
+/// connection.
+fn slow_receiver(head: &'static str) -> Receiver {
+    Receiver::serve(1, move |_, stream| {
+        stream.write_all(head.as_bytes()).unwrap();
+        stream.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+        // The sink sends nothing more: a read ends by its timeout, or with the connection.
+        while stream.read(&mut [0]).is_err_and(|err| is_timeout(&err)) {
+            stream.write_all(b"x").ok();
+        }
+    })
+}
+
+fn is_timeout(err: &io::Error) -> bool {
+    matches!(err.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)
+}
+
 #[test]
-fn a_body_without_end_is_not_read_to_its_end() {
-    let receiver = Receiver::serve(1, |_, stream| {
-        stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").unwrap();
-        while stream.write_all(&vec![b'x'; 1 << 16]).is_ok() {}
-    });
-    // A timeout that the test never reaches.
-    sink(&receiver.url, "timeout = '1h'").deliver(&finding()).unwrap();
+fn bytes_that_keep_coming_do_not_extend_the_timeout() {
+    let receiver = slow_receiver("HTTP/1.1 200 OK\r\nx: ");
+    let err = sink(&receiver.url, "timeout = '200ms'").deliver(&finding()).unwrap_err();
+    assert_snapshot!(err, @"unavailable: no response within 200ms");
     receiver.requests();
+
+    // The status is known: the finding has been delivered.
+    let receiver = slow_receiver("HTTP/1.1 200 OK\r\n\r\n");
+    sink(&receiver.url, "timeout = '200ms'").deliver(&finding()).unwrap();
+    receiver.requests();
+}
+
+#[test]
+fn a_slow_receiver_does_not_delay_the_stop() {
+    let (started, has_started) = mpsc::channel();
+    let (end, has_ended) = mpsc::channel::<()>();
+    let receiver = Receiver::serve(1, move |_, stream| {
+        stream.write_all(b"HTTP/1.1 200 OK\r\nx: ").unwrap();
+        started.send(()).unwrap();
+        while has_ended
+            .recv_timeout(Duration::from_millis(20))
+            .is_err_and(|it| it == RecvTimeoutError::Timeout)
+        {
+            stream.write_all(b"x").ok();
+        }
+    });
+    // Timeouts that the test never reaches.
+    let queue = Queue::new("ops", Box::new(sink(&receiver.url, "timeout = '1h'")), 8);
+    queue.push(finding());
+    has_started.recv().unwrap();
+    queue.close();
+    assert!(!queue.wait_closed(Duration::from_millis(50)));
+    let counts = queue.counts();
+    assert_eq!((counts.received, counts.delivered), (1, 0));
+    drop(end);
+    receiver.requests();
+}
+
+#[test]
+fn a_response_of_10_gb_is_cut_off() {
+    const LEN: u64 = 10 << 30;
+    // Far above the buffers of a connection.
+    const MAX_SENT: usize = 64 << 20;
+    for head in [
+        "\r\n".to_owned(),
+        format!("content-length: {LEN}\r\n\r\n"),
+        format!("transfer-encoding: chunked\r\n\r\n{LEN:x}\r\n"),
+    ] {
+        let receiver = Receiver::serve(1, move |_, stream| {
+            stream.write_all(format!("HTTP/1.1 200 OK\r\n{head}").as_bytes()).unwrap();
+            let (bytes, mut n_sent) = (vec![b'x'; 1 << 16], 0);
+            // Until the sink has closed the connection.
+            while let Ok(n) = stream.write(&bytes) {
+                n_sent += n;
+                assert!(n_sent < MAX_SENT);
+            }
+        });
+        // A timeout that the test never reaches.
+        sink(&receiver.url, "timeout = '1h'").deliver(&finding()).unwrap();
+        receiver.requests();
+    }
 }
 
 #[test]
