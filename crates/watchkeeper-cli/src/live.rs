@@ -182,7 +182,7 @@ impl LiveMonitor {
             }
             let on_panic = &mut |finding| _ = feed.report(finding);
             vital_signs.check(&running);
-            // Otherwise there is nothing to do until a file changes.
+            // Without them, the next work is a file that changes.
             let is_busy = processes.as_ref().is_some_and(ProcessTracker::has_sessions)
                 || state.as_ref().is_some_and(WatchState::is_dirty);
             let wait = if is_busy { WAIT } else { Duration::MAX };

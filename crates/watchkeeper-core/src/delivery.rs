@@ -61,8 +61,8 @@ impl Delivery {
     /// every finding.
     ///
     /// The queues may be present ones. Present queues that are not among them are closed, and
-    /// deliver what they have received. The cooldowns and waits of routes for the same findings
-    /// and sinks continue.
+    /// deliver the findings that they have received. The cooldowns and waits of routes for the
+    /// same findings and sinks continue.
     pub fn replace(
         &mut self,
         mut router: Router,

@@ -9,7 +9,7 @@ use watchkeeper_policy::NamedSink;
 
 use crate::watch_state::WatchState;
 
-/// The time for which the queue of a sink may deliver what it has, before a sink of the same
+/// The time for which the queue of a sink may deliver its findings, before a sink of the same
 /// name replaces it.
 const LONGEST_END: Duration = Duration::from_millis(250);
 

@@ -164,7 +164,7 @@ impl Engine {
     /// the same name and kind, with the same [`options`](NamedDetector::options), `per` and
     /// `sessions`. Its open findings stay open if they reach one of its levels. All other
     /// findings are resolved, and all other detectors begin with the next event of each
-    /// session that matches as far as it is known.
+    /// session whose known facts match.
     ///
     /// Labels of the configuration are replaced in all sessions. Prices, limits and expiries
     /// are used from the next event on.

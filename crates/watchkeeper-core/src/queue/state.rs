@@ -185,7 +185,7 @@ impl State {
             return self.last();
         }
         if self.next_sink.is_some() {
-            // With other options, the sink may accept what it has refused.
+            // With other options, the sink may accept findings that it has refused.
             self.delayed.make_due();
             self.paused_until = Duration::ZERO;
         }

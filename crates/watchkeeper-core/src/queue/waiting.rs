@@ -89,8 +89,8 @@ impl WaitingFindings {
         self.entries.remove(idx)
     }
 
-    /// Removes the other findings of a group, as many as it may have, except those that follow
-    /// an earlier finding with their fingerprint.
+    /// Removes the other findings of a group, as many as it may have. A finding that follows an
+    /// earlier one with its fingerprint stays.
     pub(super) fn take_others(&mut self, group: Membership) -> Vec<Entry> {
         let (mut others, mut kept) = (Vec::new(), VecDeque::new());
         let mut earlier: HashSet<Fingerprint> = HashSet::new();
