@@ -12,6 +12,7 @@ mod nearest;
 mod options;
 mod parse;
 mod program;
+mod regular_expression;
 mod symbol;
 #[cfg(test)]
 mod tests;

@@ -2,7 +2,6 @@
 
 use std::{borrow::Cow, fmt, marker::PhantomData};
 
-use regex::bytes::{Regex, RegexBuilder};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{
     Deserialize, Deserializer,
@@ -10,12 +9,7 @@ use serde::{
 };
 use watchkeeper_core::author::Glob;
 
-/// The longest regular expression, in bytes.
-const MAX_REGEX_LEN: usize = 1024;
-/// The largest compiled regular expression, in bytes.
-const MAX_REGEX_SIZE: usize = 1 << 18;
-/// The deepest nesting of a regular expression.
-const MAX_REGEX_DEPTH: u32 = 64;
+use crate::regular_expression::{self, RegularExpression};
 
 /// A pattern for text.
 #[derive(Clone, Debug)]
@@ -23,44 +17,15 @@ pub(crate) enum Text {
     /// Matches the whole text.
     Glob(Glob),
     /// Matches any part of the text.
-    Regex(Regex),
+    Regex(RegularExpression),
 }
 
 impl Text {
     pub(crate) fn matches(&self, text: &str) -> bool {
         match self {
             Self::Glob(glob) => glob.matches(text),
-            Self::Regex(regex) => regex.is_match(text.as_bytes()),
+            Self::Regex(regex) => regex.is_match(text),
         }
-    }
-
-    fn regex(text: &str) -> Result<Self, String> {
-        if MAX_REGEX_LEN < text.len() {
-            return Err(format!(
-                "the regular expression has {} bytes, the maximum is {MAX_REGEX_LEN}; split it, \
-                 or use a glob",
-                text.len()
-            ));
-        }
-        // Matching bytes is faster and needs no Unicode tables.
-        let built = RegexBuilder::new(text)
-            .unicode(false)
-            .nest_limit(MAX_REGEX_DEPTH)
-            .size_limit(MAX_REGEX_SIZE)
-            .dfa_size_limit(MAX_REGEX_SIZE)
-            .build();
-        built.map(Self::Regex).map_err(|err| match err {
-            regex::Error::CompiledTooBig(_) => format!(
-                "the compiled regular expression exceeds {} KiB; use fewer repetitions",
-                MAX_REGEX_SIZE / 1024
-            ),
-            err => {
-                let cause = err.to_string();
-                let cause = cause.lines().last().unwrap_or_default();
-                let cause = cause.trim_start_matches("error: ");
-                format!("invalid regular expression `{text}`: {cause}; correct it, or use a glob")
-            }
-        })
     }
 }
 
@@ -89,7 +54,7 @@ impl<'de> Deserialize<'de> for Text {
 
             fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<Text, A::Error> {
                 let table = Table::deserialize(MapAccessDeserializer::new(map))?;
-                Text::regex(&table.regex).map_err(de::Error::custom)
+                RegularExpression::new(&table.regex).map(Text::Regex).map_err(de::Error::custom)
             }
         }
     }
@@ -107,7 +72,7 @@ impl JsonSchema for Text {
                 { "type": "string" },
                 {
                     "type": "object",
-                    "properties": { "regex": { "type": "string", "maxLength": MAX_REGEX_LEN } },
+                    "properties": { "regex": { "type": "string", "maxLength": regular_expression::MAX_LEN } },
                     "required": ["regex"],
                     "additionalProperties": false,
                 },
