@@ -5,7 +5,7 @@ use std::fs;
 use watchkeeper_core::Fingerprint;
 use watchkeeper_sources::{FollowOptions, Follower, Update};
 
-use crate::{Stage, plain::PLAIN};
+use crate::{plain::PLAIN, stage::Stage};
 
 impl Stage {
     /// Returns the identities of the files that a new follower finds, with their names.

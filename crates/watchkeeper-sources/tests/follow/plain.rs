@@ -15,7 +15,8 @@ impl Source for Plain {
         if line == b"bad" {
             return sink.skip_line("bad");
         }
-        let text = std::str::from_utf8(line).unwrap().into();
+        let Ok(text) = std::str::from_utf8(line) else { return sink.skip_line("not UTF-8") };
+        let text = text.into();
         let kind = EventKind::Message { text, delta: false };
         sink.event(Timestamp::UNIX_EPOCH, &SessionId::from("s"), None, kind);
     }
