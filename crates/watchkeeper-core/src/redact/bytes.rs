@@ -1,4 +1,4 @@
-//! Sets of ASCII characters.
+//! Sets of ASCII characters, and beginnings of words.
 
 /// A set of ASCII characters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +43,32 @@ impl Set {
     /// Returns the number of characters of the set at the beginning of a text.
     pub(super) fn run_len(self, text: &[u8]) -> usize {
         text.iter().position(|byte| !self.has(*byte)).unwrap_or(text.len())
+    }
+}
+
+/// Up to four bytes at the start of a word, to be compared in one step.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Beginning {
+    bytes: u32,
+    mask: u32,
+}
+
+impl Beginning {
+    pub(super) const fn of(word: &[u8]) -> Self {
+        let mut bytes = [0; 4];
+        let mut mask = [0; 4];
+        let mut idx = 0;
+        while idx < 4 && idx < word.len() {
+            bytes[idx] = word[idx];
+            mask[idx] = 0xff;
+            idx += 1;
+        }
+        Self { bytes: u32::from_le_bytes(bytes), mask: u32::from_le_bytes(mask) }
+    }
+
+    /// Returns whether a text begins with the bytes.
+    pub(super) fn begins(self, text: [u8; 4]) -> bool {
+        u32::from_le_bytes(text) & self.mask == self.bytes
     }
 }
 

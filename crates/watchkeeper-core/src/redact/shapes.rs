@@ -7,7 +7,10 @@
 
 use std::ops::Range;
 
-use super::{bytes::Set, random, unusual};
+use super::{
+    bytes::{Beginning, Set},
+    random, unusual,
+};
 
 /// The shape of the tokens of one service: a prefix, and characters of one set after it.
 #[derive(Debug)]
@@ -19,19 +22,21 @@ pub(super) struct Shape {
     pub(super) min: usize,
     /// Whether a longer run of characters is no token.
     pub(super) is_exact: bool,
+    /// The first bytes of the prefix.
+    beginning: Beginning,
 }
 
 const fn long(prefix: &'static str, set: Set, min: usize) -> Shape {
-    Shape { prefix, set, min, is_exact: false }
+    Shape { prefix, set, min, is_exact: false, beginning: Beginning::of(prefix.as_bytes()) }
 }
 
 const fn exact(prefix: &'static str, set: Set, len: usize) -> Shape {
-    Shape { prefix, set, min: len, is_exact: true }
+    Shape { prefix, set, min: len, is_exact: true, beginning: Beginning::of(prefix.as_bytes()) }
 }
 
 /// The shapes, in order of their prefixes. Of two prefixes at one place, any may match.
 #[rustfmt::skip]
-pub(super) const SHAPES: &[Shape] = &[
+pub(super) static SHAPES: &[Shape] = &[
     long("1//0", Set::TOKEN, 30), // Google
     long("A3-", Set::UPPER_DIGIT.or(Set::DASH), 30), // 1Password
     exact("ABIA", Set::UPPER_DIGIT, 16), // AWS
@@ -338,13 +343,15 @@ fn escape_len(text: &[u8], start: usize) -> usize {
 
 /// Returns the end of the token that begins at an offset.
 fn token_end(text: &[u8], at: usize) -> Option<usize> {
-    let [first, second] = *text.get(at..)?.first_chunk()?;
+    let beginning: [u8; 4] = *text.get(at..)?.first_chunk()?;
+    let [first, second, ..] = beginning;
     if !IS_BEGINNING[low_bits(first, second)] {
         return None;
     }
     let (start, end) = *BY_FIRST_BYTE.get(usize::from(first))?;
     let shapes = &SHAPES[usize::from(start)..usize::from(end)];
-    let ends = shapes.iter().filter_map(|shape| {
+    let shapes = shapes.iter().filter(|shape| shape.beginning.begins(beginning));
+    let ends = shapes.filter_map(|shape| {
         let body = text[at..].strip_prefix(shape.prefix.as_bytes())?;
         let len = shape.set.run_len(&body[..body.len().min(shape.limit())]);
         let is_token = if shape.is_exact { len == shape.min } else { shape.min <= len };
