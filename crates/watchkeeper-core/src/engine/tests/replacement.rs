@@ -107,6 +107,72 @@ fn a_new_detector_watches_the_sessions_that_match() {
     assert_eq!((watched("red"), watched("blue")), (1, 0));
 }
 
+/// Returns a detector for sessions of a team, and one of the same name for all others.
+fn overridden(team: &str, reason: &str, version: &str) -> [NamedDetector; 2] {
+    let globs = |pattern: &str| vec![crate::Glob::new(pattern)];
+    let matcher = Arc::new(crate::session_filter::SessionMatcher {
+        labels: [("team".to_owned(), globs(team))].into(),
+        version: if version.is_empty() { Vec::new() } else { globs(version) },
+        reason: Some(reason.to_owned()),
+        ..Default::default()
+    });
+    let matching = crate::SessionFilter::matching(vec![matcher.clone()]);
+    let others = crate::SessionFilter { none_of: vec![matcher], ..Default::default() };
+    let options = Fingerprint::of("override");
+    let base = NamedDetector { sessions: others, ..named(Sort::Events) };
+    [base, NamedDetector { sessions: matching, options, ..named(Sort::Events) }]
+}
+
+#[test]
+fn an_override_for_other_sessions_resets_no_state() {
+    let mut engine = engine(&[Sort::Events]);
+    observe(&mut engine, 0, "red", start("red"));
+    observe(&mut engine, 0, "blue", start("blue"));
+    let observe_both = |engine: &mut Engine, secs: i64| {
+        let findings = ["blue", "red"].map(|id| observe(engine, secs, id, message()));
+        render(&findings.concat())
+    };
+    assert_eq!(observe_both(&mut engine, 1), [""; 0]);
+    assert_eq!(observe_both(&mut engine, 2), [""; 0]);
+    assert_eq!(observe_both(&mut engine, 3), ["3s blue Events low 2", "3s red Events low 2"]);
+    let findings = replace(&mut engine, 4, overridden("red", "a", "").into());
+    assert_eq!(render(&findings), ["4s red Events over 2"]);
+    // With another reason, and among others.
+    let reworded = overridden("red", "b", "");
+    assert_eq!(replace(&mut engine, 5, reworded.into()), []);
+    let [base, red] = overridden("red", "c", "");
+    assert_eq!(replace(&mut engine, 6, vec![red, base, silent("A")]), []);
+    // The sessions of the override get the detector of the others again.
+    assert_eq!(replace(&mut engine, 7, overridden("green", "d", "").into()), []);
+    assert_eq!(engine.open_findings(&"blue".into()).len(), 1);
+    assert_eq!(engine.open_findings(&"red".into()).len(), 0);
+}
+
+#[test]
+fn an_override_for_a_version_stays_with_its_sessions() {
+    let detectors = |reason: &str, levels: &[Level]| {
+        let [base, red] = overridden("red", reason, "2.*");
+        vec![base, NamedDetector { levels: levels.to_vec(), ..red }]
+    };
+    let mut engine = engine(&[]);
+    replace(&mut engine, 0, detectors("a", &named(Sort::Events).levels));
+    let EventKind::SessionStart(mut session) = start("red") else { panic!("a start") };
+    session.version = Some("2.1".into());
+    observe(&mut engine, 0, "s", EventKind::SessionStart(session));
+    assert_eq!(observe_events(&mut engine, 1..4).len(), 1);
+    let options = |engine: &Engine| engine.watching(&"s".into())[0].options;
+    let expected = Fingerprint::of("override");
+    assert_eq!(options(&engine), expected);
+    // The version is no fact, but the earlier detector had the same condition.
+    let [_, other] = overridden("blue", "b", "");
+    let mut changed = detectors("b", &[Level::new(1, Severity::High)]);
+    changed[0].sessions.none_of.extend(other.sessions.all_of.clone());
+    changed[1].sessions.none_of.extend(other.sessions.all_of.clone());
+    assert_eq!(replace(&mut engine, 5, changed), []);
+    assert_eq!(options(&engine), expected);
+    assert_eq!(engine.open_findings(&"s".into()).len(), 1);
+}
+
 #[test]
 fn labels_of_the_policy_are_replaced_and_those_of_the_session_stay() {
     let labels = |team: &str| EngineConfig {
