@@ -50,16 +50,41 @@ impl SessionFilter {
             && !none_of.iter().any(|it| it.matches(facts, first))
     }
 
-    /// Returns whether the detector monitors a session that has begun, as far as its facts
-    /// show.
-    pub(crate) fn takes_known(&self, facts: &SessionFacts) -> bool {
-        let Self { all_of, none_of } = self;
-        all_of.iter().all(|it| it.matches_known(facts))
-            && !none_of.iter().any(|it| it.matches_known(facts))
+    /// Returns whether the detector monitors a session that has begun and that the `earlier`
+    /// filters have taken: by these filters, and otherwise by its facts so far.
+    pub(crate) fn takes_known<'f>(
+        &self,
+        facts: &SessionFacts,
+        earlier: impl Iterator<Item = &'f Self> + Clone,
+    ) -> bool {
+        let matches = |matcher: &Arc<SessionMatcher>| {
+            let contains = |them: &[Arc<SessionMatcher>]| them.iter().any(|it| it.is_like(matcher));
+            if earlier.clone().any(|filter| contains(&filter.all_of)) {
+                return true;
+            }
+            let is_excluded = earlier.clone().any(|filter| contains(&filter.none_of));
+            !is_excluded && matcher.matches_known(facts)
+        };
+        self.all_of.iter().all(matches) && !self.none_of.iter().any(matches)
+    }
+
+    /// Returns whether another filter has the same conditions, perhaps for other reasons.
+    pub(crate) fn is_like(&self, other: &Self) -> bool {
+        let are_like = |one: &[Arc<SessionMatcher>], two: &[Arc<SessionMatcher>]| {
+            one.len() == two.len() && one.iter().zip(two).all(|(one, two)| one.is_like(two))
+        };
+        are_like(&self.all_of, &other.all_of) && are_like(&self.none_of, &other.none_of)
     }
 }
 
 impl SessionMatcher {
+    /// Returns whether another matcher has the same conditions, perhaps for another reason.
+    fn is_like(&self, other: &Self) -> bool {
+        let Self { source, cwd, model, version, labels, reason: _ } = self;
+        (source, cwd, model, version, labels)
+            == (&other.source, &other.cwd, &other.model, &other.version, &other.labels)
+    }
+
     /// Returns whether the facts so far match. The version is not among them, so a matcher
     /// with a version does not match.
     pub(crate) fn matches_known(&self, facts: &SessionFacts) -> bool {

@@ -147,14 +147,14 @@ impl CompiledDetector {
         self.rules.detector_idx
     }
 
-    /// Returns whether this detector can continue with the state of another one. Levels are
-    /// no part of the state.
+    /// Returns whether this detector can continue with the state of another one. Levels and
+    /// sessions are no part of the state.
     pub(super) fn works_like(&self, other: &Self) -> bool {
         let identity = |detector: &'_ Self| {
             let NamedDetector { kind, per, options, .. } = &detector.named;
             (kind.clone(), per.clone(), *options)
         };
-        identity(self) == identity(other) && self.named.sessions == other.named.sessions
+        identity(self) == identity(other)
     }
 
     /// Returns whether another detector inhibits this one and has the same streams.

@@ -47,7 +47,7 @@ use jiff::{SignedDuration, Timestamp};
 use self::{
     detectors::{CompiledDetector, compile},
     findings::sort_name,
-    replacement::Replacement,
+    replacement::DetectorChange,
     session::Session,
     sessions::{Sessions, SessionsKind},
     shared::Shared,
@@ -160,11 +160,14 @@ impl Engine {
 
     /// Replaces the detectors and the configuration, for a policy that was changed at `now`.
     ///
-    /// A detector that both policies have keeps its state in every session and group: one of
-    /// the same name and kind, with the same [`options`](NamedDetector::options), `per` and
-    /// `sessions`. Its open findings stay open if they reach one of its levels. All other
-    /// findings are resolved, and all other detectors begin with the next event of each
-    /// session whose known facts match.
+    /// A detector that watches a session or group before and after the change keeps its state
+    /// there: one of the same name and kind, with the same [`options`](NamedDetector::options)
+    /// and `per`. Its open findings stay open if they reach one of its levels. All other
+    /// findings are resolved, and all other detectors begin with the next event.
+    ///
+    /// A condition on sessions, such as one of an override, is compared with the facts of a
+    /// session so far, unless the earlier detectors of the session had it: then it is as true
+    /// or false as at the first event.
     ///
     /// Labels of the configuration are replaced in all sessions. Prices, limits and expiries
     /// are used from the next event on.
@@ -176,21 +179,23 @@ impl Engine {
         findings: &mut Vec<Finding>,
     ) {
         let detectors = compile(detectors);
-        let change = Replacement::new(now, &self.shared.runner.detectors, &detectors);
+        let change = DetectorChange::new(now, &self.shared.runner.detectors, &detectors);
         let mut old = self.shared.replace(detectors, config);
         let Self { shared, sessions, labels } = self;
         for (_, session) in sessions.sorted_mut() {
             // Labels select detectors.
             shared.config.replace_labels(&mut session.facts);
             let table = shared.replaced_table(&change, session.table(), &session.facts);
-            session.replace((&change, table), None, (&mut old, shared), findings);
+            let replacement = change.in_session(session.table(), &table);
+            session.replace((&replacement, table), None, (&mut old, shared), findings);
         }
+        let replacement = change.in_group();
         let old_idxs = old.detectors.iter().filter(|it| it.named.per.is_some());
         let old_idxs: Vec<u32> = old_idxs.map(CompiledDetector::idx).collect();
         let mut streams: BTreeMap<u32, LabelStreams> =
             old_idxs.into_iter().zip(std::mem::take(labels)).collect();
         for (old_idx, LabelStreams { table, sessions, .. }) in &mut streams {
-            let new_idx = change.new_idx(*old_idx);
+            let new_idx = replacement.new_idx(*old_idx);
             let detector = new_idx.map(|idx| &shared.runner.detectors[idx as usize]);
             *table = Arc::new(detector.map_or_else(Default::default, SubscriptionTable::of_label));
             for (value, session) in sessions.sorted_mut() {
@@ -200,7 +205,7 @@ impl Engine {
                     None => table.clone(),
                 };
                 let value = Some(value.as_str());
-                session.replace((&change, table), value, (&mut old, shared), findings);
+                session.replace((&replacement, table), value, (&mut old, shared), findings);
             }
         }
         let mut kept = |it: &CompiledDetector| streams.remove(&change.old_idx(it.idx())?);

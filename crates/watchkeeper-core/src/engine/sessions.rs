@@ -143,30 +143,29 @@ impl Sessions {
         }
     }
 
-    /// Drops a session if there are too many.
+    /// Drops sessions until there is room for another one: several if the limit is lower than
+    /// before.
     fn make_room(&mut self, at: Timestamp, shared: &mut Shared, findings: &mut Vec<Finding>) {
         let max = self.kind.max(shared);
-        if self.by_id.len() < max {
-            return;
-        }
         // A session with an event since its last turn gets another turn.
-        while let Some(id) = self.turns.pop_front() {
+        while max <= self.by_id.len()
+            && let Some(id) = self.turns.pop_front()
+        {
             let Some(session) = self.by_id.get_mut(&id) else { continue };
             if std::mem::take(&mut session.is_recent) && 1 < max {
                 self.turns.push_back(id);
                 continue;
             }
             self.remove(&id);
-            break;
+            self.n_evicted += 1;
+            let (part, limit) = match self.kind {
+                SessionsKind::Session => ("sessions", format!("more than {max} sessions at once")),
+                SessionsKind::Group { .. } => {
+                    ("labels", format!("more than {max} values of one label at once"))
+                }
+            };
+            shared.runner.report_evicted(at, (part, &limit), self.n_evicted, findings);
         }
-        self.n_evicted += 1;
-        let (part, limit) = match self.kind {
-            SessionsKind::Session => ("sessions", format!("more than {max} sessions at once")),
-            SessionsKind::Group { .. } => {
-                ("labels", format!("more than {max} values of one label at once"))
-            }
-        };
-        shared.runner.report_evicted(at, (part, &limit), self.n_evicted, findings);
     }
 
     pub(super) fn postpone(&mut self, since: Timestamp, duration: SignedDuration) {

@@ -4,7 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{
     detectors::CompiledDetector,
-    replacement::Replacement,
+    replacement::DetectorChange,
     streams::Runner,
     subscriptions::{Selection, SubscriptionTable},
 };
@@ -154,19 +154,15 @@ impl Shared {
         shared_table(&mut self.tables, &selection)
     }
 
-    /// Returns the detectors for a session that had the detectors of `table` so far. It keeps
-    /// the detectors that stay, and gets the new ones that match its facts.
+    /// Returns the detectors for a session that had the detectors of `table` so far.
     pub(super) fn replaced_table(
         &mut self,
-        change: &Replacement,
+        change: &DetectorChange,
         table: &SubscriptionTable,
         facts: &SessionFacts,
     ) -> Arc<SubscriptionTable> {
-        let selection =
-            Selection::of(&self.runner.detectors, |it| match change.old_idx(it.idx()) {
-                Some(old_idx) => table.contains(old_idx),
-                None => it.named.sessions.takes_known(facts),
-            });
+        let is_selected = |detector: &CompiledDetector| change.selects(detector, table, facts);
+        let selection = Selection::of(&self.runner.detectors, is_selected);
         shared_table(&mut self.tables, &selection)
     }
 

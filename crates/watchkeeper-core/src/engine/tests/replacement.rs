@@ -186,3 +186,17 @@ fn labels_of_the_policy_are_replaced_and_those_of_the_session_stay() {
     let team = |id: &str| engine.session(&id.into()).expect("a session").labels["team"].clone();
     assert_eq!((team("own"), team("other")), ("red".to_owned(), "b".to_owned()));
 }
+
+#[test]
+fn a_lower_limit_of_sessions_drops_those_above() {
+    let mut engine = engine(&[]);
+    for id in (0..9).map(|n| format!("s{n}")) {
+        observe(&mut engine, 0, &id, message());
+    }
+    let config = EngineConfig { max_sessions: 3, ..EngineConfig::default() };
+    engine.replace(Vec::new(), config, time(1), &mut Vec::new());
+    let counts: Vec<u64> =
+        observe(&mut engine, 2, "new", message()).iter().map(|it| it.count).collect();
+    assert_eq!(counts, [1, 2, 4]);
+    assert_eq!(engine.n_sessions(), 3);
+}
