@@ -7,7 +7,7 @@ use std::{
 use super::{
     delayed::Entry,
     failure::{Failure, RetryAfter},
-    state::{Next, Shared, State, TARGET},
+    state::{Attempt, Next, Shared, State, TARGET},
 };
 use crate::{Finding, Retry, SinkError, make_safe};
 
@@ -35,7 +35,7 @@ impl Deliveries {
         self.finish(Ok(()));
         match self.wait() {
             // The queue has no groups.
-            Some(entries) => self.taken = entries,
+            Some(Attempt { entries, .. }) => self.taken = entries,
             None => self.end(),
         }
         self.taken.first().map(|entry| entry.finding.clone())
@@ -55,13 +55,13 @@ impl Deliveries {
 
     /// Waits for a finding that is due, with its group; returns `None` once the queue is closed
     /// and empty.
-    pub(super) fn wait(&self) -> Option<Vec<Entry>> {
+    pub(super) fn wait(&self) -> Option<Attempt> {
         let mut state = self.shared.lock();
         state.thread_id = Some(thread::current().id());
         loop {
             let now = self.shared.clock.uptime();
             state = match state.next(now) {
-                Next::Deliver(entries) => return Some(entries),
+                Next::Deliver(attempt) => return Some(attempt),
                 Next::End => return None,
                 Next::Wait(None) => {
                     let waited = self.shared.changed.wait(state);

@@ -72,11 +72,17 @@ pub(super) struct Taken {
     is_stored: bool,
 }
 
+/// An attempt to deliver a finding, or a group of them.
+pub(super) struct Attempt {
+    pub(super) entries: Vec<Entry>,
+    /// The sink that replaces the present one. The entries are as many as this one delivers
+    /// together.
+    pub(super) next_sink: Option<Box<dyn Sink>>,
+}
+
 /// The next step of the thread of a queue.
-#[derive(Debug)]
 pub(super) enum Next {
-    /// Deliver a finding, or a group of them.
-    Deliver(Vec<Entry>),
+    Deliver(Attempt),
     /// Nothing is due: wait for a change, until a time at most.
     Wait(Option<Duration>),
     /// The queue is closed, and the sink receives nothing more.
@@ -174,11 +180,6 @@ impl State {
         self.next_sink.replace(sink)
     }
 
-    /// Returns the sink that replaces the present one.
-    pub(super) fn take_next_sink(&mut self) -> Option<Box<dyn Sink>> {
-        self.next_sink.take()
-    }
-
     /// Takes the finding that is due, with its group.
     pub(super) fn next(&mut self, now: Duration) -> Next {
         if self.is_closing {
@@ -224,7 +225,7 @@ impl State {
     fn deliver(&mut self, entries: Vec<Entry>) -> Next {
         let taken = entries.iter().map(|entry| Taken { is_stored: entry.is_stored });
         self.delivering = taken.collect();
-        Next::Deliver(entries)
+        Next::Deliver(Attempt { entries, next_sink: self.next_sink.take() })
     }
 
     /// Takes the next finding of a closed queue. Each finding gets one attempt; after a failure,
@@ -271,13 +272,19 @@ impl State {
     /// are delivered one by one.
     pub(super) fn settle(
         &mut self,
-        entries: Vec<Entry>,
+        mut entries: Vec<Entry>,
         outcome: Result<(), Failure>,
         retry: Retry,
         now: Duration,
     ) -> Settled {
         self.delivering.clear();
         let mut settled = Settled::default();
+        if self.next_sink.is_some() {
+            // The next attempt is that of another sink.
+            for entry in &mut entries {
+                entry.group = None;
+            }
+        }
         let failure = match outcome {
             Ok(()) => {
                 settled.is_changed = self.outages.record::<String>(Ok(()));

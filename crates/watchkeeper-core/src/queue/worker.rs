@@ -8,7 +8,7 @@ use super::{
     delayed::Entry,
     deliveries::Deliveries,
     failure::Failure,
-    state::{Next, TARGET},
+    state::{Attempt, Next, TARGET},
 };
 use crate::{Finding, Retry, Sink};
 
@@ -42,8 +42,8 @@ impl QueueWorker {
     /// Makes the attempt that is due, if there is one. Waits for the sink, and for nothing else.
     pub fn step(&mut self) -> QueueStep {
         match self.deliveries.poll() {
-            Next::Deliver(entries) => {
-                self.deliver(entries);
+            Next::Deliver(attempt) => {
+                self.deliver(attempt);
                 QueueStep::Attempted
             }
             Next::Wait(until) => QueueStep::Idle(until),
@@ -53,16 +53,15 @@ impl QueueWorker {
 
     /// Delivers findings until the queue is closed and empty.
     pub(super) fn run(mut self) {
-        while let Some(entries) = self.deliveries.wait() {
-            self.deliver(entries);
+        while let Some(attempt) = self.deliveries.wait() {
+            self.deliver(attempt);
         }
         let Self { sink, deliveries, .. } = self;
         let _ = catch_unwind(AssertUnwindSafe(|| drop(sink)));
         drop(deliveries);
     }
 
-    fn deliver(&mut self, entries: Vec<Entry>) {
-        let next_sink = self.deliveries.shared.lock().take_next_sink();
+    fn deliver(&mut self, Attempt { entries, next_sink }: Attempt) {
         if let Some(sink) = next_sink {
             self.replace(sink);
         }

@@ -10,11 +10,20 @@ use std::{
 use jiff::Timestamp;
 use proptest::{collection::vec, prelude::*};
 
-use super::{Entry, Failure, Group, Next, PAUSE, QueueCounts, RetryAfter, Shared, State};
+use super::{Attempt, Entry, Failure, Group, Next, PAUSE, QueueCounts, RetryAfter, Shared, State};
 use crate::{
-    Finding, Fingerprint, Retry, Severity, clock::SystemClock, ledger::Ledger,
+    Finding, Fingerprint, Retry, Severity, Sink, SinkError, clock::SystemClock, ledger::Ledger,
     queue::stored::Stored,
 };
+
+/// A sink that delivers one finding at a time.
+struct Single;
+
+impl Sink for Single {
+    fn deliver(&mut self, _: &Finding) -> Result<(), SinkError> {
+        Ok(())
+    }
+}
 
 /// A ledger in memory, which outlives its queue. It may be full.
 #[derive(Clone, Default)]
@@ -132,8 +141,9 @@ fn asks_to_wait(wait: Duration) -> Failure {
 #[track_caller]
 fn take(state: &mut State, now: Duration) -> Vec<Entry> {
     match state.next(now) {
-        Next::Deliver(entries) => entries,
-        other => panic!("no finding is due: {other:?}"),
+        Next::Deliver(attempt) => attempt.entries,
+        Next::Wait(until) => panic!("no finding is due until {until:?}"),
+        Next::End => panic!("the queue has ended"),
     }
 }
 
@@ -169,7 +179,8 @@ fn fail(state: &mut State, now: Duration) {
 fn wait(state: &mut State, now: Duration) -> Duration {
     match state.next(now) {
         Next::Wait(Some(until)) => until,
-        other => panic!("something is due: {other:?}"),
+        Next::Wait(None) => panic!("nothing will be due"),
+        Next::Deliver(_) | Next::End => panic!("nothing waits"),
     }
 }
 
@@ -178,9 +189,9 @@ fn wait(state: &mut State, now: Duration) -> Duration {
 fn next_attempt(state: &mut State, mut now: Duration) -> (Duration, Vec<Entry>) {
     loop {
         match state.next(now) {
-            Next::Deliver(entries) => return (now, entries),
+            Next::Deliver(attempt) => return (now, attempt.entries),
             Next::Wait(Some(until)) => now = until,
-            other => panic!("nothing will be due: {other:?}"),
+            Next::Wait(None) | Next::End => panic!("nothing will be due"),
         }
     }
 }
@@ -434,6 +445,26 @@ fn a_group_that_is_refused_is_delivered_one_by_one() {
 }
 
 #[test]
+fn a_sink_without_groups_receives_those_of_an_earlier_sink_one_by_one() {
+    let mut state = state(8, None);
+    for id in 1..=2 {
+        push_grouped(&mut state, finding(id, id), 7, secs(0));
+    }
+    let entries = take(&mut state, secs(10));
+    assert_eq!(entries.len(), 2);
+    // While the attempt of the earlier sink is under way.
+    state.replace_sink(Box::new(Single), 8);
+    state.settle(entries, Err(down()), RETRY, secs(10));
+    for id in 1..=2 {
+        let Next::Deliver(Attempt { entries, next_sink }) = state.next(secs(10)) else {
+            panic!("a finding is due");
+        };
+        assert_eq!((entries.len(), next_sink.is_some()), (1, id == 1));
+        state.settle(entries, Ok(()), RETRY, secs(10));
+    }
+}
+
+#[test]
 fn a_kill_during_the_wait_of_a_group_loses_nothing() {
     let ledger = TestLedger::default();
     let mut first = state(8, Some(&ledger));
@@ -512,7 +543,7 @@ proptest! {
                     if let Next::Wait(Some(until)) = next {
                         prop_assert!(now < until);
                     }
-                    if let Next::Deliver(entries) = next {
+                    if let Next::Deliver(Attempt { entries, .. }) = next {
                         prop_assert!(entries.len() <= MAX_GROUP);
                         let outcome = match step {
                             Step::Accept => {
@@ -535,7 +566,7 @@ proptest! {
                 Step::Kill | Step::Stop => {
                     if matches!(step, Step::Stop) {
                         state.is_closing = true;
-                        while let Next::Deliver(entries) = state.next(now) {
+                        while let Next::Deliver(Attempt { entries, .. }) = state.next(now) {
                             delivered.extend(entries.iter().map(|it| it.finding.clone()));
                             state.settle(entries, Ok(()), RETRY, now);
                         }
