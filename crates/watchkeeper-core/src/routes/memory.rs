@@ -16,8 +16,8 @@ pub(super) struct Sent {
     pub(super) n_suppressed: u32,
 }
 
-/// A bounded map that forgets the entries written longest ago: a full young
-/// half replaces the old half.
+/// A bounded map by route and fingerprint. It forgets the entries written longest ago: a
+/// full young half replaces the old half.
 #[derive(Debug)]
 pub(super) struct Memory {
     max: usize,
@@ -30,21 +30,15 @@ impl Memory {
         Self { max, young: HashMap::default(), old: HashMap::default() }
     }
 
-    /// Returns the memory for other routes. Entries of routes that are gone are dropped.
-    pub(super) fn with_routes(self, new_route: impl Fn(usize) -> Option<usize>) -> Self {
-        let Self { max, young, old } = self;
-        let renamed = |map: HashMap<(usize, Fingerprint), Sent, RandomState>| {
-            let entries = map.into_iter();
-            let entries = entries.filter_map(|((route_idx, fingerprint), sent)| {
-                Some(((new_route(route_idx)?, fingerprint), sent))
-            });
-            entries.collect()
-        };
-        Self { max, young: renamed(young), old: renamed(old) }
-    }
-
     pub(super) fn get(&self, key: (usize, Fingerprint)) -> Option<Sent> {
         self.young.get(&key).or_else(|| self.old.get(&key)).copied()
+    }
+
+    /// Marks an episode as ended.
+    pub(super) fn close(&mut self, key: (usize, Fingerprint)) {
+        if let Some(sent) = self.get(key).filter(|sent| sent.is_open) {
+            self.insert(key, Sent { is_open: false, ..sent });
+        }
     }
 
     pub(super) fn insert(&mut self, key: (usize, Fingerprint), sent: Sent) {

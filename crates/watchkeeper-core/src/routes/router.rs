@@ -11,6 +11,8 @@ use crate::{Finding, Fingerprint, Period, Silences, Status, queue::Group};
 
 /// The number of remembered deliveries from which older ones are forgotten.
 const MAX_REMEMBERED: usize = 1 << 15;
+/// The number of routes of earlier policies that are remembered.
+const MAX_FORMER: usize = 64;
 
 /// Sends each finding to the sinks that the routes of a policy choose.
 ///
@@ -24,12 +26,26 @@ const MAX_REMEMBERED: usize = 1 << 15;
 /// wait, it sends those that are due first before their time.
 #[derive(Debug)]
 pub struct Router {
-    routes: Vec<(Route, Vec<usize>)>,
+    routes: Vec<ActiveRoute>,
+    /// The routes that earlier policies had, with their ids; those that were removed last are
+    /// first. They continue if they return.
+    former: Vec<(usize, Route)>,
+    next_id: usize,
     silences: Silences,
     pub(super) sent: Memory,
     pub(super) waiting: Waiting,
     n_suppressed: u64,
     n_silenced: u64,
+}
+
+/// A route of the present policy.
+#[derive(Debug)]
+struct ActiveRoute {
+    /// Identifies the route, from one policy to the next.
+    id: usize,
+    route: Route,
+    /// The indexes of its sinks.
+    sinks: Vec<usize>,
 }
 
 /// A finding, and the sinks that receive it.
@@ -66,33 +82,53 @@ impl Router {
     /// names in a route are ignored.
     pub fn new(routes: impl Into<Routes>, sink_ids: &[String]) -> Self {
         let Routes { routes, silences } = routes.into();
-        let with_sinks = |route: Route| {
+        let next_id = routes.len();
+        let active = |(id, route): (usize, Route)| {
             let named = |(sink_idx, id)| route.sinks.contains(id).then_some(sink_idx);
             let sinks = sink_ids.iter().enumerate().filter_map(named).collect();
-            (route, sinks)
+            ActiveRoute { id, route, sinks }
         };
-        let routes = routes.into_iter().map(with_sinks).collect();
-        let sent = Memory::new(MAX_REMEMBERED);
-        let waiting = Waiting::default();
-        Self { routes, silences, sent, waiting, n_suppressed: 0, n_silenced: 0 }
+        Self {
+            routes: routes.into_iter().enumerate().map(active).collect(),
+            former: Vec::new(),
+            next_id,
+            silences,
+            sent: Memory::new(MAX_REMEMBERED),
+            waiting: Waiting::default(),
+            n_suppressed: 0,
+            n_silenced: 0,
+        }
     }
 
     /// Continues where the router of an earlier policy has stopped: routes for the same findings
     /// and sinks, or else of the same name, keep their cooldowns, the findings that wait, and
-    /// those whose end they send. `new_sink` returns the index
-    /// of a sink of the earlier router.
+    /// those whose end they send. So does a route that returns, for findings that are still open.
+    /// `new_sink` returns the index of a sink of the earlier router.
     pub(crate) fn continue_from(&mut self, old: Self, new_sink: impl Fn(usize) -> Option<usize>) {
-        let new_route = |old_idx: usize| {
-            let (old_route, _) = old.routes.get(old_idx)?;
-            let position = |is_same: &dyn Fn(&Route) -> bool| {
-                self.routes.iter().position(|(route, _)| is_same(route))
-            };
-            position(&|route| route.has_receivers_of(old_route))
-                .or_else(|| position(&|route| route.name == old_route.name))
-        };
-        self.sent = old.sent.with_routes(new_route);
-        self.waiting = old.waiting.with_routes(new_route, new_sink);
-        (self.n_suppressed, self.n_silenced) = (old.n_suppressed, old.n_silenced);
+        let Self { routes, former, next_id, sent, waiting, n_suppressed, n_silenced, .. } = old;
+        self.next_id = next_id;
+        let present = routes.into_iter().map(|ActiveRoute { id, route, .. }| (id, route));
+        let mut earlier: Vec<(usize, Route)> = present.chain(former).collect();
+        let mut ids = vec![None; self.routes.len()];
+        let is_named = |new: &Route, old: &Route| new.name == old.name;
+        for is_same in [&Route::has_receivers_of as &dyn Fn(&Route, &Route) -> bool, &is_named] {
+            for (id, new) in ids.iter_mut().zip(&self.routes).filter(|(id, _)| id.is_none()) {
+                let same = earlier.iter().position(|(_, old)| is_same(&new.route, old));
+                *id = same.map(|idx| earlier.remove(idx).0);
+            }
+        }
+        for (new, id) in self.routes.iter_mut().zip(ids) {
+            new.id = id.unwrap_or_else(|| {
+                self.next_id += 1;
+                self.next_id - 1
+            });
+        }
+        earlier.truncate(MAX_FORMER);
+        let present = self.routes.iter().map(|route| route.id).collect();
+        let former = earlier.iter().map(|(id, _)| *id).collect();
+        self.waiting = waiting.with_routes(&present, &former, new_sink);
+        self.former = earlier;
+        (self.sent, self.n_suppressed, self.n_silenced) = (sent, n_suppressed, n_silenced);
     }
 
     /// Replaces the silences, those of the policy too. They apply to findings from now on.
@@ -114,6 +150,9 @@ impl Router {
                 delivered.extend(self.send_waiting(due));
             }
             self.waiting.end(finding.fingerprint);
+            for (route_id, _) in &self.former {
+                self.sent.close((*route_id, finding.fingerprint));
+            }
         }
         let sinks = self.sinks(finding);
         self.waiting.update(finding, sinks.keys().copied());
@@ -158,26 +197,26 @@ impl Router {
             self.waiting.end(finding.fingerprint);
         }
         let mut has_match = false;
-        let routes = || self.routes.iter().enumerate();
-        let fallbacks = routes().filter(|(_, (route, _))| route.is_fallback);
-        let others = routes().filter(|(_, (route, _))| !route.is_fallback);
-        for (route_idx, (route, sinks)) in others.chain(fallbacks) {
+        let fallbacks = self.routes.iter().filter(|it| it.route.is_fallback);
+        let others = self.routes.iter().filter(|it| !it.route.is_fallback);
+        for ActiveRoute { id: route_id, route, sinks } in others.chain(fallbacks) {
+            let route_id = *route_id;
             if !route.follows_open(finding) && (is_silenced || route.is_fallback && has_match) {
                 continue;
             }
             has_match |= !route.is_fallback && route.accepts(finding);
-            match route.decide(route_idx, finding, &mut self.sent) {
+            match route.decide(route_id, finding, &mut self.sent) {
                 Decision::Send { n_suppressed } => {
-                    let sending = route.sending(route_idx, finding, n_suppressed);
+                    let sending = route.sending(route_id, finding, n_suppressed);
                     for sink_idx in sinks {
                         let chosen = chosen.entry(*sink_idx);
                         chosen.and_modify(|it| *it = it.and(sending)).or_insert(sending);
                     }
                 }
-                Decision::Wait { until } => self.waiting.add(route_idx, finding, until),
+                Decision::Wait { until } => self.waiting.add(route_id, finding, until),
                 Decision::Suppress => self.n_suppressed += 1,
                 Decision::Skip if finding.status == Status::Open => {
-                    self.waiting.stop(route_idx, finding.fingerprint);
+                    self.waiting.stop(route_id, finding.fingerprint);
                 }
                 Decision::Skip => {}
             }
@@ -187,21 +226,22 @@ impl Router {
 
     /// Sends a finding that has waited for its route.
     fn send_waiting(&mut self, due: Due) -> Option<Routed> {
-        let Due { at, route_idx, finding, received } = due;
+        let Due { at, route_id, finding, received } = due;
         if self.silences.matching(&finding, at).is_some() {
             self.n_silenced += 1;
             return None;
         }
-        let (route, sinks) = self.routes.get(route_idx)?;
+        let active = self.routes.iter().find(|active| active.id == route_id)?;
+        let ActiveRoute { route, sinks, .. } = active;
         // The route may have changed since.
         if !route.accepts(&finding) {
             return None;
         }
         let sinks: Vec<usize> = sinks.iter().copied().filter(|it| !received.contains(it)).collect();
-        match route.decide_open((route_idx, finding.fingerprint), &finding, &mut self.sent) {
+        match route.decide_open((route_id, finding.fingerprint), &finding, &mut self.sent) {
             Decision::Send { n_suppressed } => {
                 self.waiting.add_received(finding.fingerprint, sinks.iter().copied());
-                let sending = route.sending(route_idx, &finding, n_suppressed);
+                let sending = route.sending(route_id, &finding, n_suppressed);
                 let sinks: BTreeMap<usize, Sending> =
                     sinks.into_iter().map(|sink_idx| (sink_idx, sending)).collect();
                 (!sinks.is_empty()).then_some(Routed { finding, sinks })
@@ -239,8 +279,8 @@ enum Decision {
 }
 
 impl Route {
-    fn decide(&self, route_idx: usize, finding: &Finding, sent: &mut Memory) -> Decision {
-        let key = (route_idx, finding.fingerprint);
+    fn decide(&self, route_id: usize, finding: &Finding, sent: &mut Memory) -> Decision {
+        let key = (route_id, finding.fingerprint);
         if !self.follows_open(finding) && !self.accepts(finding) {
             return Decision::Skip;
         }
@@ -267,9 +307,9 @@ impl Route {
         }
     }
 
-    fn sending(&self, route_idx: usize, finding: &Finding, n_suppressed: u32) -> Sending {
+    fn sending(&self, route_id: usize, finding: &Finding, n_suppressed: u32) -> Sending {
         let group = self.grouping.as_ref().map(|grouping| Group {
-            key: Fingerprint::from(route_idx as u64).and(grouping.key(finding)),
+            key: Fingerprint::from(route_id as u64).and(grouping.key(finding)),
             wait: grouping.wait.unsigned(),
         });
         Sending { n_suppressed, group }

@@ -405,3 +405,75 @@ fn a_router_continues_for_routes_that_stay() {
     assert!(sinks(&mut without, &high(101, Status::Resolved)).is_empty());
     assert_eq!((without.next_wakeup(), without.n_suppressed()), (None, 1));
 }
+
+#[test]
+fn a_route_that_returns_continues_for_findings_that_are_still_open() {
+    let of = |severity, sink: &str| {
+        let only = Some(SeverityMatch::Only(severity));
+        route(Matcher { severity: only, ..Matcher::default() }, &[sink])
+    };
+    let minute = Some(Period::from_secs(60));
+    let routes = || {
+        let patient = Route { open_for: minute, ..of(Severity::Low, "0") };
+        vec![patient, Route { send_resolved: true, ..of(Severity::High, "1") }]
+    };
+    let with = |routes: Vec<Route>, old: Option<Router>| {
+        let mut router = Router::new(routes, &ids(2));
+        if let Some(old) = old {
+            router.continue_from(old, Some);
+        }
+        router
+    };
+    let mut router = with(routes(), None);
+    for subject in 1..=2 {
+        assert!(sinks(&mut router, &finding(0, subject, Severity::Low, Status::Open)).is_empty());
+    }
+    for subject in 3..=4 {
+        assert_eq!(sinks(&mut router, &finding(0, subject, Severity::High, Status::Open)), [1]);
+    }
+    let mut router = with(Vec::new(), Some(router));
+    // Nothing is due, and two episodes end meanwhile.
+    assert_eq!(
+        (
+            router.next_wakeup(),
+            router.advance(finding(90, 0, Severity::Low, Status::Open).at).len()
+        ),
+        (None, 0)
+    );
+    for subject in [2, 4] {
+        let end = finding(90, subject, Severity::Low, Status::Resolved);
+        assert!(sinks(&mut router, &end).is_empty());
+    }
+    let added = Route::new("added", Matcher::default(), vec!["0".to_owned()]);
+    let routes = routes().into_iter().chain([added]).collect();
+    let mut router = with(routes, Some(router));
+    let due = router.advance(finding(100, 0, Severity::Low, Status::Open).at);
+    let due: Vec<u64> = due.iter().map(|routed| routed.finding.fingerprint.get()).collect();
+    assert_eq!(due, [1]);
+    assert_eq!(sinks(&mut router, &finding(101, 3, Severity::Low, Status::Resolved)), [1]);
+    assert!(sinks(&mut router, &finding(101, 4, Severity::Low, Status::Resolved)).is_empty());
+}
+
+#[test]
+fn groups_of_two_routes_stay_apart_when_one_is_removed() {
+    let grouped = |name: &str| Route {
+        grouping: Some(Grouping::new(Period::from_secs(10))),
+        ..Route::new(name, Matcher::default(), ids(1))
+    };
+    let of = |detector: &str, route: Route| Route {
+        matcher: Matcher { detector: vec![Glob::new(detector)], ..Matcher::default() },
+        ..route
+    };
+    let (one, two) = (of("one", grouped("a")), of("two", grouped("b")));
+    let group = |router: &mut Router, detector: &str, subject| {
+        let finding = finding(0, subject, Severity::Low, Status::Open);
+        let routed = router.route(&Finding { detector: detector.into(), ..finding });
+        routed[0].sinks[&0].group
+    };
+    let mut router = Router::new(vec![one.clone(), two.clone()], &ids(1));
+    let groups = [group(&mut router, "one", 1), group(&mut router, "two", 2)];
+    let mut next = Router::new(vec![two], &ids(1));
+    next.continue_from(router, Some);
+    assert_ne!(groups[0], groups[1]);
+    assert_eq!(group(&mut next, "two", 3), groups[1]);
+}

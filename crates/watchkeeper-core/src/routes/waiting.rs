@@ -1,4 +1,7 @@
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    mem,
+};
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -11,6 +14,7 @@ const MAX_WAITS: usize = 1 << 14;
 #[derive(Debug, Default)]
 pub(super) struct Waiting {
     episodes: BTreeMap<Fingerprint, Episode>,
+    /// The waits for routes of the present policy.
     due: BTreeSet<(Timestamp, Fingerprint, usize)>,
 }
 
@@ -20,7 +24,7 @@ struct Episode {
     finding: Finding,
     /// The sinks that have received this finding.
     received: BTreeSet<usize>,
-    /// The ends of the waits, by index of the route.
+    /// The ends of the waits, by id of the route.
     waits: BTreeMap<usize, Timestamp>,
 }
 
@@ -28,7 +32,7 @@ struct Episode {
 #[derive(Debug)]
 pub(super) struct Due {
     pub(super) at: Timestamp,
-    pub(super) route_idx: usize,
+    pub(super) route_id: usize,
     pub(super) finding: Finding,
     /// The sinks that have received the finding through other routes.
     pub(super) received: BTreeSet<usize>,
@@ -36,15 +40,15 @@ pub(super) struct Due {
 
 impl Waiting {
     /// Lets a finding wait for a route. A wait that has begun keeps its end.
-    pub(super) fn add(&mut self, route_idx: usize, finding: &Finding, until: Timestamp) {
+    pub(super) fn add(&mut self, route_id: usize, finding: &Finding, until: Timestamp) {
         let new = || Episode {
             finding: finding.clone(),
             received: BTreeSet::new(),
             waits: BTreeMap::new(),
         };
         let episode = self.episodes.entry(finding.fingerprint).or_insert_with(new);
-        let until = *episode.waits.entry(route_idx).or_insert(until);
-        self.due.insert((until, finding.fingerprint, route_idx));
+        let until = *episode.waits.entry(route_id).or_insert(until);
+        self.due.insert((until, finding.fingerprint, route_id));
     }
 
     /// Replaces the finding of an episode that waits by a later one, which these sinks have
@@ -68,10 +72,10 @@ impl Waiting {
     }
 
     /// Ends the wait for a route, since the finding does not match any longer.
-    pub(super) fn stop(&mut self, route_idx: usize, fingerprint: Fingerprint) {
+    pub(super) fn stop(&mut self, route_id: usize, fingerprint: Fingerprint) {
         let Some(episode) = self.episodes.get_mut(&fingerprint) else { return };
-        if let Some(until) = episode.waits.remove(&route_idx) {
-            self.due.remove(&(until, fingerprint, route_idx));
+        if let Some(until) = episode.waits.remove(&route_id) {
+            self.due.remove(&(until, fingerprint, route_id));
         }
         if episode.waits.is_empty() {
             self.episodes.remove(&fingerprint);
@@ -81,48 +85,55 @@ impl Waiting {
     /// Ends all waits of an episode.
     pub(super) fn end(&mut self, fingerprint: Fingerprint) {
         let waits = self.episodes.remove(&fingerprint).map(|episode| episode.waits);
-        for (route_idx, until) in waits.into_iter().flatten() {
-            self.due.remove(&(until, fingerprint, route_idx));
+        for (route_id, until) in waits.into_iter().flatten() {
+            self.due.remove(&(until, fingerprint, route_id));
         }
     }
 
     /// Removes the wait that ends first, if that is not after `now`, or if there are too many.
     pub(super) fn take_due(&mut self, now: Timestamp) -> Option<Due> {
-        let (at, fingerprint, route_idx) = *self.due.first()?;
+        let (at, fingerprint, route_id) = *self.due.first()?;
         let is_due = at <= now || MAX_WAITS < self.due.len();
-        is_due.then(|| self.take(at, fingerprint, route_idx)).flatten()
+        is_due.then(|| self.take(at, fingerprint, route_id)).flatten()
     }
 
     /// Removes a wait of an episode that has ended at `now`.
     pub(super) fn take_due_of(&mut self, fingerprint: Fingerprint, now: Timestamp) -> Option<Due> {
         let mut waits = self.episodes.get(&fingerprint)?.waits.iter();
-        let (route_idx, at) = waits.find(|(_, at)| **at <= now).map(|(idx, at)| (*idx, *at))?;
-        self.take(at, fingerprint, route_idx)
+        let (route_id, at) = waits.find(|(_, at)| **at <= now).map(|(idx, at)| (*idx, *at))?;
+        self.take(at, fingerprint, route_id)
     }
 
-    fn take(&mut self, at: Timestamp, fingerprint: Fingerprint, route_idx: usize) -> Option<Due> {
+    fn take(&mut self, at: Timestamp, fingerprint: Fingerprint, route_id: usize) -> Option<Due> {
         let episode = self.episodes.get(&fingerprint)?;
         let (finding, received) = (episode.finding.clone(), episode.received.clone());
-        self.stop(route_idx, fingerprint);
-        Some(Due { at, route_idx, finding, received })
+        self.stop(route_id, fingerprint);
+        Some(Due { at, route_id, finding, received })
     }
 
     pub(super) fn next_due(&self) -> Option<Timestamp> {
         self.due.first().map(|(at, ..)| *at)
     }
 
-    /// Returns the findings that wait for other routes. Waits for routes that are gone end.
+    /// Returns the findings that wait after a change of the routes: those that wait for `present`
+    /// routes, and those that wait in case one of the `former` routes returns, if they are not
+    /// too many.
     pub(super) fn with_routes(
         self,
-        new_route: impl Fn(usize) -> Option<usize>,
+        present: &BTreeSet<usize>,
+        former: &BTreeSet<usize>,
         new_sink: impl Fn(usize) -> Option<usize>,
     ) -> Self {
+        let n_waits: usize = self.episodes.values().map(|episode| episode.waits.len()).sum();
+        let is_kept = |route_id: &usize| {
+            present.contains(route_id) || former.contains(route_id) && n_waits <= MAX_WAITS
+        };
         let mut moved = Self::default();
-        for (fingerprint, Episode { finding, received, waits }) in self.episodes {
-            let waits = waits.into_iter().filter_map(|(idx, until)| Some((new_route(idx)?, until)));
-            let waits: BTreeMap<_, _> = waits.collect();
+        for (fingerprint, Episode { finding, received, mut waits }) in self.episodes {
+            waits.retain(|route_id, _| is_kept(route_id));
             let received = received.into_iter().filter_map(&new_sink).collect();
-            moved.due.extend(waits.iter().map(|(idx, until)| (*until, fingerprint, *idx)));
+            let due = waits.iter().filter(|(route_id, _)| present.contains(route_id));
+            moved.due.extend(due.map(|(route_id, until)| (*until, fingerprint, *route_id)));
             if !waits.is_empty() {
                 moved.episodes.insert(fingerprint, Episode { finding, received, waits });
             }
@@ -133,11 +144,14 @@ impl Waiting {
     /// Moves the ends of all waits.
     pub(super) fn adjust(&mut self, by: SignedDuration) {
         let limit = if by.is_negative() { Timestamp::MIN } else { Timestamp::MAX };
-        self.due.clear();
+        let due = mem::take(&mut self.due);
         for (fingerprint, episode) in &mut self.episodes {
-            for (route_idx, until) in &mut episode.waits {
+            for (route_id, until) in &mut episode.waits {
+                let is_present = due.contains(&(*until, *fingerprint, *route_id));
                 *until = until.saturating_add(by).unwrap_or(limit);
-                self.due.insert((*until, *fingerprint, *route_idx));
+                if is_present {
+                    self.due.insert((*until, *fingerprint, *route_id));
+                }
             }
         }
     }
