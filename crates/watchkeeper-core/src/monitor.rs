@@ -7,6 +7,8 @@
 mod config;
 mod feed;
 mod mailbox;
+mod outcome;
+mod queues;
 mod reload;
 mod scheduler;
 mod session;
@@ -28,16 +30,18 @@ use std::{
 pub use self::{
     config::MonitorConfig,
     feed::Feed,
+    outcome::{MonitorCounts, SinkOutcome, Stopped},
     reload::Reload,
     session::{ModelCallBuilder, ModelResponse, SessionBuilder, SessionHandle, ToolCallHandle},
 };
 use self::{
     mailbox::{Outbox, mailbox},
+    queues::Queues,
     scheduler::{ImmediateCallback, Scheduler},
     shared::{Message, Recorder, Shared, TARGET, lock},
 };
 use crate::{
-    Delivery, Engine, Finding, Queue, QueueCounts, SessionId,
+    Delivery, Engine, Finding, Queue, SessionId,
     clock::{Clock, Deadline, SystemClock},
 };
 
@@ -123,7 +127,7 @@ impl Monitor {
         let thread_id = thread.thread().id();
         Ok(Running {
             recorder,
-            queues: Mutex::new(queues),
+            queues: Mutex::new(Queues::new(queues)),
             shutdown_timeout: Mutex::new(shutdown_timeout),
             thread: Mutex::new(Some(thread)),
             thread_id,
@@ -149,8 +153,7 @@ impl fmt::Debug for Monitor {
 /// A started monitor. Dropping it stops the monitor; see [`Running::stop`].
 pub struct Running {
     recorder: Recorder,
-    /// The present queues, and queues that a reload has closed.
-    queues: Mutex<Vec<Arc<Queue>>>,
+    queues: Mutex<Queues>,
     shutdown_timeout: Mutex<Duration>,
     thread: Mutex<Option<JoinHandle<()>>>,
     thread_id: ThreadId,
@@ -159,74 +162,6 @@ pub struct Running {
     stopping: Mutex<()>,
     /// The result of the first `stop` that waited.
     stopped: OnceLock<Stopped>,
-}
-
-/// The counts of a monitor so far.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct MonitorCounts {
-    /// Events handled.
-    pub events: u64,
-    /// Findings that opened or escalated, whatever their routes. Findings that
-    /// [`MonitorConfig::since`] leaves out are not counted.
-    pub findings: u64,
-    /// Repeats of findings that the cooldowns of routes have suppressed.
-    pub suppressed: u64,
-    /// Findings that silences have hidden.
-    pub silenced: u64,
-    /// Events dropped because too many were waiting or the monitor had
-    /// stopped. After a stop, `events` and `dropped` add up to the number of
-    /// events that were recorded and fed.
-    pub dropped: u64,
-    /// Findings that sinks lost; a finding that two sinks lost counts twice.
-    pub lost: u64,
-}
-
-/// The final counts of a monitor.
-///
-/// `recorded` is always the sum of `handled` and `dropped`, and `sent` the sum
-/// of `delivered`, `lost` and `pending`, also where a sink blocked or panicked and the
-/// shutdown timeout passed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[must_use = "check whether findings were lost"]
-#[non_exhaustive]
-pub struct Stopped {
-    /// Events recorded and fed until the stop.
-    pub recorded: u64,
-    /// Events that the detectors have seen.
-    pub handled: u64,
-    /// Events that were dropped because too many were waiting, or because the
-    /// monitor was stopping.
-    pub dropped: u64,
-    /// Findings sent to sinks; a finding that goes to two sinks counts twice.
-    pub sent: u64,
-    /// Findings that sinks delivered.
-    pub delivered: u64,
-    /// Findings that sinks did not deliver, for whatever reason.
-    pub lost: u64,
-    /// Findings that ledgers keep for the next start.
-    pub pending: u64,
-    /// The shutdown timeout passed before everything was delivered.
-    pub timed_out: bool,
-    /// The counts of each sink.
-    pub sinks: Vec<SinkOutcome>,
-}
-
-/// The final counts of a sink.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct SinkOutcome {
-    /// The name of the sink in the policy.
-    pub name: String,
-    /// Findings that the sink delivered.
-    pub delivered: u64,
-    /// Findings that the sink did not deliver.
-    pub lost: u64,
-    /// Findings that the ledger of the sink keeps for the next start.
-    pub pending: u64,
-    /// The error of the finding that the sink failed to deliver last. It may
-    /// quote the receiver: make it safe before it is printed.
-    pub last_error: Option<String>,
 }
 
 impl Running {
@@ -258,27 +193,23 @@ impl Running {
     ///
     /// To change the options of a sink, call [`Queue::replace_sink`] and use its queue again.
     pub fn reload(&self, reload: Reload) -> bool {
-        let mut queues = lock(&self.queues);
-        for queue in reload.queues.iter().chain(&reload.observers) {
-            if queues.iter().all(|other| !Arc::ptr_eq(other, queue)) {
-                look_at_changes(queue, &self.recorder.outbox);
-                queues.push(queue.clone());
-            }
+        let present = reload.queues.iter().chain(&reload.observers);
+        for queue in lock(&self.queues).replace(present) {
+            look_at_changes(&queue, &self.recorder.outbox);
         }
-        drop(queues);
         *lock(&self.shutdown_timeout) = reload.shutdown_timeout;
         self.feed().send_message(Message::Reload(Box::new(reload)))
     }
 
-    /// Returns the present queues, and queues that a reload has closed.
+    /// Returns the present queues, and those that a reload has closed and that still deliver.
     fn queues(&self) -> Vec<Arc<Queue>> {
-        lock(&self.queues).clone()
+        lock(&self.queues).all().to_vec()
     }
 
     /// Returns the counts so far.
     pub fn counts(&self) -> MonitorCounts {
         let shared = self.shared();
-        let lost = self.queues().iter().map(|queue| queue.counts().lost()).sum();
+        let lost = lock(&self.queues).n_lost();
         let findings = shared.n_findings.load(Ordering::Relaxed);
         let stopped = self.stopped.get().map(|stopped| (stopped.handled, stopped.lost));
         let (events, lost) = stopped.unwrap_or((shared.n_handled.load(Ordering::Acquire), lost));
@@ -419,28 +350,17 @@ impl Running {
         // In this order: an event is recorded before it is handled.
         let handled = shared.n_handled.load(Ordering::Acquire);
         let recorded = shared.n_recorded.load(Ordering::Acquire);
-        let (mut sent, mut delivered, mut pending) = (0, 0, 0);
-        let mut sinks = Vec::new();
-        for queue in self.queues() {
-            let counts: QueueCounts = queue.counts();
-            sent += counts.received;
-            delivered += counts.delivered;
-            pending += counts.pending;
-            sinks.push(SinkOutcome {
-                name: queue.name().to_owned(),
-                delivered: counts.delivered,
-                lost: counts.received - counts.delivered - counts.pending,
-                pending: counts.pending,
-                last_error: queue.last_error(),
-            });
-        }
+        let sinks = lock(&self.queues).outcomes();
+        let sum = |count: fn(&SinkOutcome) -> u64| sinks.iter().map(count).sum();
+        let (delivered, lost): (u64, u64) = (sum(|sink| sink.delivered), sum(|sink| sink.lost));
+        let pending: u64 = sum(|sink| sink.pending);
         Stopped {
             recorded,
             handled,
             dropped: recorded.saturating_sub(handled),
-            sent,
+            sent: delivered + lost + pending,
             delivered,
-            lost: sent - delivered - pending,
+            lost,
             pending,
             timed_out,
             sinks,
@@ -457,20 +377,6 @@ impl Running {
 
     fn shared(&self) -> &Shared {
         &self.recorder.shared
-    }
-}
-
-impl Stopped {
-    fn trace(&self) {
-        let Self { handled, dropped, delivered, lost, pending, timed_out, .. } = *self;
-        if 0 < lost {
-            tracing::warn!(
-                target: TARGET, handled, dropped, delivered, lost, pending, timed_out,
-                "stopped the monitor; findings were lost"
-            );
-        } else {
-            tracing::debug!(target: TARGET, handled, dropped, delivered, pending, "stopped the monitor");
-        }
     }
 }
 

@@ -1,12 +1,27 @@
 //! A policy that changes while the monitor runs.
 
+use std::io;
+
 use super::*;
-use crate::embed::Reload;
+use crate::{Retry, embed::Reload, ledger::Ledger};
 
 fn sink(name: &str) -> (Queue, Receiver<String>) {
     let (sender, messages) = mpsc::channel();
     let sink = move |finding: &Finding| drop(sender.send(finding.message.clone()));
     (Queue::new(name, Box::new(To(sink)), 8), messages)
+}
+
+/// A sink that fails with this error.
+struct Fails(fn() -> SinkError);
+
+impl Sink for Fails {
+    fn deliver(&mut self, _: &Finding) -> Result<(), SinkError> {
+        Err(self.0())
+    }
+
+    fn retry(&self) -> Retry {
+        Retry::new(8, LONG, LONG)
+    }
 }
 
 /// A reload with these detectors, sinks and observers, and one route to all sinks.
@@ -55,4 +70,74 @@ fn a_reload_replaces_detectors_and_sinks() {
     };
     assert_eq!(["a", "b", "c", "all"].map(delivered), [2, 1, 1, 4].map(|n| Some((n, 0))));
     assert_eq!((stopped.handled, stopped.sent, stopped.delivered), (3, 8, 8));
+}
+
+#[test]
+fn closed_queues_are_counted_once_and_not_kept() {
+    let (first, _to_first) = sink("a");
+    let delivery = Delivery::new(Router::to_all(&["a".to_owned()]), vec![first]);
+    let mut present = delivery.queues()[0].clone();
+    let monitor = Monitor::new(engine(), delivery, config()).with_clock(ManualClock::new(time(0)));
+    let running = monitor.start().unwrap();
+    for _ in 0..5 {
+        running.session("s").record_at(time(0), prompt());
+        let queue = Arc::new(sink("a").0);
+        running.reload(reload(vec![everything()], vec![queue.clone()], Vec::new()));
+        assert!(running.flush(LONG) && present.wait_closed(LONG));
+        present = queue;
+        assert_eq!(running.queues().len(), 2);
+    }
+    let stopped = running.stop();
+    assert_eq!((stopped.sent, stopped.delivered, stopped.sinks.len()), (5, 5, 1));
+}
+
+/// A ledger with two pending findings.
+struct Pending;
+
+impl Ledger for Pending {
+    fn contains(&self, _: &Finding) -> bool {
+        false
+    }
+
+    fn add(&mut self, _: &Finding) -> io::Result<u64> {
+        Ok(2)
+    }
+
+    fn accept(&mut self, _: Fingerprint) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn give_up(&mut self, _: Fingerprint) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn n_pending(&self) -> usize {
+        2
+    }
+
+    fn pending(&mut self, from: u64, _: usize) -> Vec<(u64, Finding)> {
+        let finding = |n: u64| Finding::new(time(0), &n.to_string(), "s", Severity::Low, "");
+        (from..2).map(|n| (n, finding(n))).collect()
+    }
+
+    fn give_up_least_severe(&mut self, _: u64) {}
+
+    fn sync(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn findings_that_wait_for_a_sink_that_returns_are_counted_once() {
+    let queue = || {
+        let down = || SinkError::unavailable("down");
+        Queue::with_ledger("a", Box::new(Fails(down)), 8, Box::new(Pending))
+    };
+    let delivery = Delivery::new(Router::to_all(&["a".to_owned()]), vec![queue()]);
+    let removed = delivery.queues()[0].clone();
+    let running = Monitor::new(engine(), delivery, config()).start().unwrap();
+    running.reload(reload(Vec::new(), Vec::new(), Vec::new()));
+    assert!(running.flush(LONG) && removed.wait_closed(LONG));
+    running.reload(reload(Vec::new(), vec![Arc::new(queue())], Vec::new()));
+    assert_eq!(running.stop().pending, 2);
 }
