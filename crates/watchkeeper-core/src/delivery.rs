@@ -61,13 +61,14 @@ impl Delivery {
     /// every finding.
     ///
     /// The queues may be present ones. Present queues that are not among them are closed, and
-    /// deliver the findings that they have received. The cooldowns and waits of routes for the
-    /// same findings and sinks continue.
+    /// deliver the findings that they have; findings about their failures are resolved. The
+    /// cooldowns and waits of routes for the same findings and sinks continue.
     pub fn replace(
         &mut self,
         mut router: Router,
         queues: Vec<Arc<Queue>>,
         observers: Vec<Arc<Queue>>,
+        now: Timestamp,
     ) {
         let first_unrouted = queues.len();
         let queues: Vec<_> = queues.into_iter().chain(observers).collect();
@@ -84,8 +85,15 @@ impl Delivery {
         };
         let earlier = mem::replace(&mut self.router, Router::to_all(&[]));
         router.continue_from(earlier, new_sink);
-        let gone = self.queues.iter().filter(|queue| place(queue, &queues).is_none());
-        gone.for_each(|queue| queue.close());
+        let earlier = self.queues.iter().zip(&self.reported);
+        for (gone, reported) in earlier.filter(|(queue, _)| place(queue, &queues).is_none()) {
+            gone.close();
+            for end in reported.ends(gone, now) {
+                for queue in &queues {
+                    queue.push(end.clone());
+                }
+            }
+        }
         *self = Self { router, queues, first_unrouted, reported };
     }
 
@@ -106,6 +114,11 @@ impl Delivery {
     /// Adds a finding to the queues of its sinks; never waits for a sink.
     pub fn deliver(&mut self, finding: &Finding) {
         self.add(finding, |_| {});
+    }
+
+    /// Adds a finding about the monitor to all queues, whatever the routes and silences.
+    pub(crate) fn notify(&self, finding: &Finding) {
+        self.queues.iter().for_each(|queue| queue.push(finding.clone()));
     }
 
     /// Adds a finding of recorded events to the queues of its sinks. Waits while a queue is
@@ -244,6 +257,23 @@ impl Delivery {
     }
 }
 
+impl Reported {
+    /// Returns the ends of the findings about a sink that is not used any longer.
+    fn ends(&self, queue: &Queue, now: Timestamp) -> Vec<Finding> {
+        let message = format!("sink {} is not used any longer", quote(queue.name()));
+        let parts = [(self.sink, Part::Sink), (self.ledger, Part::Ledger)];
+        let failing = parts.into_iter().filter(|(outages, _)| outages.is_failing);
+        failing.map(|(outages, part)| end(queue, part, outages.n, now, &message)).collect()
+    }
+}
+
+/// A part of the delivery to a sink that can fail.
+#[derive(Clone, Copy, Debug)]
+enum Part {
+    Sink,
+    Ledger,
+}
+
 /// A change to report.
 enum Change {
     /// An outage began, with this error.
@@ -300,10 +330,19 @@ fn outage(queue: &Queue, cause: &str, n_outages: u64, now: Timestamp) -> Finding
 /// Makes the finding that a sink works again.
 fn outage_end(queue: &Queue, n_outages: u64, now: Timestamp) -> Finding {
     let message = format!("sink {} works again", quote(queue.name()));
-    let mut finding = Finding::about_monitor(now, "delivery", Severity::Low, message);
+    end(queue, Part::Sink, n_outages, now, &message)
+}
+
+/// Makes the finding that an outage has ended.
+fn end(queue: &Queue, part: Part, n_outages: u64, now: Timestamp, message: &str) -> Finding {
+    let (part, event) = match part {
+        Part::Sink => ("delivery", "end of outage"),
+        Part::Ledger => ("ledger", "end of ledger outage"),
+    };
+    let mut finding = Finding::about_monitor(now, part, Severity::Low, message);
     finding.status = Status::Resolved;
     finding.count = n_outages;
-    identify(&mut finding, queue, "end of outage");
+    identify(&mut finding, queue, event);
     finding
 }
 
@@ -322,11 +361,7 @@ fn ledger_outage(queue: &Queue, cause: &str, n_outages: u64, now: Timestamp) -> 
 /// Makes the finding that the ledger of a sink can be written again.
 fn ledger_outage_end(queue: &Queue, n_outages: u64, now: Timestamp) -> Finding {
     let message = format!("findings for sink {} are stored again", quote(queue.name()));
-    let mut finding = Finding::about_monitor(now, "ledger", Severity::Low, message);
-    finding.status = Status::Resolved;
-    finding.count = n_outages;
-    identify(&mut finding, queue, "end of ledger outage");
-    finding
+    end(queue, Part::Ledger, n_outages, now, &message)
 }
 
 /// Sets the fingerprint and the id of a finding about a sink.

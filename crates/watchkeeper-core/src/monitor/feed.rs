@@ -36,6 +36,14 @@ impl Feed {
         self.send_message(Message::Finding(Box::new(finding)))
     }
 
+    /// Delivers a finding about the monitor to all sinks and observers, whatever the routes,
+    /// cooldowns and silences, such as one about a changed policy: whoever can change the policy
+    /// cannot hide it. Waits while the queue is full. Returns whether the monitor accepted the
+    /// finding.
+    pub fn notify(&self, finding: Finding) -> bool {
+        self.send_message(Message::Notice(Box::new(finding)))
+    }
+
     /// Replaces the silences, those of the policy too. They apply to findings from now on. Waits
     /// while the queue is full. Returns whether the monitor accepted them.
     pub fn set_silences(&self, silences: Silences) -> bool {

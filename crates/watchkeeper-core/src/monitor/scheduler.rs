@@ -118,6 +118,7 @@ impl Scheduler {
                 Message::Hold => progress.n_holds += 1,
                 Message::Release => progress.n_holds = progress.n_holds.saturating_sub(1),
                 Message::Finding(finding) => progress.findings.push(*finding),
+                Message::Notice(finding) => self.notify(&finding, progress),
                 Message::Flush(reply) => progress.flushes.push(reply),
                 Message::Reload(reload) => self.reload(*reload, progress),
                 Message::Silences(silences) => self.set_silences(silences, progress),
@@ -139,6 +140,7 @@ impl Scheduler {
                 Message::Event(event) => self.observe(event, &mut progress),
                 Message::DeferredEvent(event) => self.observe_deferred(event, &mut progress),
                 Message::Finding(finding) => progress.findings.push(*finding),
+                Message::Notice(finding) => self.notify(&finding, &mut progress),
                 Message::Hold => progress.n_holds += 1,
                 Message::Release => progress.n_holds = progress.n_holds.saturating_sub(1),
                 Message::Flush(_) | Message::Reload(_) | Message::Silences(_) | Message::Look => {}
@@ -149,6 +151,16 @@ impl Scheduler {
         progress.report_drops(now, n_dropped);
         self.deliver(now, &mut progress);
         self.delivery.close();
+    }
+
+    /// Delivers a finding about the monitor to all sinks, after the findings so far.
+    fn notify(&mut self, finding: &Finding, progress: &mut Progress) {
+        self.deliver_recent(progress);
+        trace_finding(finding);
+        let n_findings = u64::from(finding.status == Status::Open);
+        self.shared.n_findings.fetch_add(n_findings, Ordering::Relaxed);
+        self.call_immediate(finding);
+        self.delivery.notify(finding);
     }
 
     /// Replaces the silences, after the findings so far.
@@ -163,7 +175,7 @@ impl Scheduler {
         self.engine.replace(detectors, engine, now, &mut progress.findings);
         // The sinks of the earlier policy have received the findings that are resolved now.
         self.deliver_recent(progress);
-        self.delivery.replace(router, queues, observers);
+        self.delivery.replace(router, queues, observers, self.shared.clock.now());
         self.config.check_interval = check_interval;
         tracing::info!(target: TARGET, "took over a changed policy");
     }

@@ -30,6 +30,8 @@ pub(super) enum Message {
     Release,
     /// Deliver a finding about the part that feeds the monitor.
     Finding(Box<Finding>),
+    /// Deliver a finding to all sinks.
+    Notice(Box<Finding>),
     /// Reply once all earlier events are handled and their findings are in the
     /// queues of the sinks.
     Flush(SyncSender<()>),

@@ -3,7 +3,12 @@
 use std::io;
 
 use super::*;
-use crate::{Retry, embed::Reload, ledger::Ledger};
+use crate::{
+    Matcher, Retry, Silences,
+    embed::{Reload, Routes},
+    ledger::Ledger,
+    silences::Silence,
+};
 
 fn sink(name: &str) -> (Queue, Receiver<String>) {
     let (sender, messages) = mpsc::channel();
@@ -70,6 +75,49 @@ fn a_reload_replaces_detectors_and_sinks() {
     };
     assert_eq!(["a", "b", "c", "all"].map(delivered), [2, 1, 1, 4].map(|n| Some((n, 0))));
     assert_eq!((stopped.handled, stopped.sent, stopped.delivered), (3, 8, 8));
+}
+
+#[test]
+fn a_notice_reaches_all_sinks_whatever_routes_and_silences() {
+    let ((a, to_a), (all, to_all)) = (sink("a"), sink("all"));
+    let silence = Silence::new("x", Matcher::default(), Timestamp::MAX, "me", "hide all");
+    let routes = Routes::new(Vec::new(), Silences::new(vec![silence]));
+    let router = Router::new(routes, &["a".to_owned()]);
+    let delivery = Delivery::with_observers(router, vec![a], vec![all]);
+    let running = Monitor::new(engine(), delivery, config()).start().unwrap();
+    let about = |message: &str| Finding::about_monitor(time(0), "x", Severity::Low, message);
+    assert!(running.feed().report(about("hidden")));
+    assert!(running.feed().notify(about("shown")));
+    assert!(running.flush(LONG));
+    let messages = [&to_a, &to_all].map(|it| it.try_iter().collect::<Vec<_>>());
+    assert_eq!(messages, [["shown"]; 2]);
+    assert_eq!((running.counts().findings, running.counts().silenced), (2, 1));
+}
+
+#[test]
+fn a_removed_sink_ends_the_finding_about_its_failure() {
+    let (sender, findings) = mpsc::channel();
+    let stays = move |finding: &Finding| drop(sender.send(finding.clone()));
+    let stays = Queue::new("stays", Box::new(To(stays)), 8);
+    let queues =
+        vec![Queue::new("fails", Box::new(Fails(|| SinkError::refused("closed"))), 8), stays];
+    let ids = ["fails".to_owned(), "stays".to_owned()];
+    let delivery = Delivery::new(Router::to_all(&ids), queues);
+    let present = delivery.queues().to_vec();
+    let running = Monitor::new(engine(), delivery, config()).start().unwrap();
+    running.session("s").record_at(time(0), prompt());
+    let next = |severity: Severity| {
+        let mut findings =
+            findings.iter().filter(|it: &Finding| &*it.detector == "watchkeeper-delivery");
+        let found = findings.next().unwrap();
+        assert_eq!(found.severity, severity);
+        found
+    };
+    let failure = next(Severity::Medium);
+    running.reload(reload(vec![everything()], vec![present[1].clone()], Vec::new()));
+    let end = next(Severity::Low);
+    assert_eq!((end.status, end.fingerprint), (Status::Resolved, failure.fingerprint));
+    assert_eq!(end.message, "sink `fails` is not used any longer");
 }
 
 #[test]
