@@ -48,8 +48,8 @@ impl Delivery {
         Self::with_observers(router, queues, Vec::new())
     }
 
-    /// Adds queues that receive every finding, whatever the routes: open,
-    /// escalated and resolved.
+    /// Adds queues that receive every finding, whatever the routes: open, escalated and
+    /// resolved, except those that silences hide.
     pub fn with_observers(router: Router, queues: Vec<Queue>, observers: Vec<Queue>) -> Self {
         let first_unrouted = queues.len();
         let queues: Vec<_> = queues.into_iter().chain(observers).map(Arc::new).collect();
@@ -148,7 +148,11 @@ impl Delivery {
     fn add(&mut self, finding: &Finding, wait: impl Fn(&Queue)) {
         let routed = self.router.route(finding);
         self.add_routed(routed, &wait);
-        for queue in &self.queues[self.first_unrouted..] {
+        let observers = &self.queues[self.first_unrouted..];
+        if observers.is_empty() || !self.router.observe(finding) {
+            return;
+        }
+        for queue in observers {
             wait(queue);
             queue.push(finding.clone());
         }

@@ -33,6 +33,9 @@ pub struct Router {
     next_id: usize,
     silences: Silences,
     pub(super) sent: Memory,
+    /// The episodes of which receivers of all findings have received an open finding, or of
+    /// which a silence has hidden all: those that are open in the memory, and the others.
+    observed: Memory,
     pub(super) waiting: Waiting,
     n_suppressed: u64,
     n_silenced: u64,
@@ -94,6 +97,7 @@ impl Router {
             next_id,
             silences,
             sent: Memory::new(MAX_REMEMBERED),
+            observed: Memory::new(MAX_REMEMBERED),
             waiting: Waiting::default(),
             n_suppressed: 0,
             n_silenced: 0,
@@ -105,8 +109,9 @@ impl Router {
     /// those whose end they send. So does a route that returns, for findings that are still open.
     /// `new_sink` returns the index of a sink of the earlier router.
     pub(crate) fn continue_from(&mut self, old: Self, new_sink: impl Fn(usize) -> Option<usize>) {
-        let Self { routes, former, next_id, sent, waiting, n_suppressed, n_silenced, .. } = old;
-        self.next_id = next_id;
+        let Self { routes, former, next_id, sent, observed, waiting, .. } = old;
+        (self.n_suppressed, self.n_silenced) = (old.n_suppressed, old.n_silenced);
+        (self.sent, self.observed, self.next_id) = (sent, observed, next_id);
         let present = routes.into_iter().map(|ActiveRoute { id, route, .. }| (id, route));
         let mut earlier: Vec<(usize, Route)> = present.chain(former).collect();
         let mut ids = vec![None; self.routes.len()];
@@ -128,7 +133,6 @@ impl Router {
         let former = earlier.iter().map(|(id, _)| *id).collect();
         self.waiting = waiting.with_routes(&present, &former, new_sink);
         self.former = earlier;
-        (self.sent, self.n_suppressed, self.n_silenced) = (sent, n_suppressed, n_silenced);
     }
 
     /// Replaces the silences, those of the policy too. They apply to findings from now on.
@@ -186,6 +190,24 @@ impl Router {
     /// Forgets the waiting findings of an episode, without sending them.
     pub(crate) fn forget_waiting(&mut self, fingerprint: Fingerprint) {
         self.waiting.end(fingerprint);
+    }
+
+    /// Takes a finding, and returns whether a receiver of all findings receives it: not if a
+    /// silence hides the finding, or has hidden all open findings of its episode.
+    pub(crate) fn observe(&mut self, finding: &Finding) -> bool {
+        let key = (0, finding.fingerprint);
+        let last = self.observed.get(key);
+        let is_shown = match finding.status {
+            Status::Resolved => {
+                self.observed.close(key);
+                return last.is_none_or(|last| last.is_open);
+            }
+            Status::Open => self.silences.matching(finding, finding.at).is_none(),
+        };
+        let is_open = is_shown || last.is_some_and(|last| last.is_open);
+        let Finding { at, severity, .. } = *finding;
+        self.observed.insert(key, Sent { at, severity, is_open, n_suppressed: 0 });
+        is_shown
     }
 
     /// Returns the sinks that receive a finding at once.

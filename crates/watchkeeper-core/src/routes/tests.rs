@@ -477,3 +477,23 @@ fn groups_of_two_routes_stay_apart_when_one_is_removed() {
     assert_ne!(groups[0], groups[1]);
     assert_eq!(group(&mut next, "two", 3), groups[1]);
 }
+
+#[test]
+fn a_receiver_of_all_findings_receives_none_of_an_episode_that_silences_hide() {
+    let mut router = Router::new(Vec::new(), &[]);
+    let of = |subject, at, status| finding(at, subject, Severity::Low, status);
+    assert!(router.observe(&of(1, 0, Status::Open)));
+    let until = of(0, 60, Status::Open).at;
+    let silence = Silence::new("a", Matcher::default(), until, "me", "a test");
+    router.set_silences(Silences::new(vec![silence]));
+    // An escalation, an episode within the silence, and one that goes on.
+    let hidden = [(1, 1), (2, 1), (3, 1), (4, 1)];
+    assert!(hidden.iter().all(|(subject, at)| !router.observe(&of(*subject, *at, Status::Open))));
+    assert!(!router.observe(&of(2, 2, Status::Resolved)));
+    assert!(router.observe(&of(1, 2, Status::Resolved)));
+    assert!(!router.observe(&of(3, 61, Status::Resolved)));
+    assert!(router.observe(&of(4, 61, Status::Open)));
+    assert!(router.observe(&of(4, 62, Status::Resolved)));
+    // The end of an episode from before the start.
+    assert!(router.observe(&of(5, 62, Status::Resolved)));
+}
