@@ -1,11 +1,14 @@
 //! A policy that changes while `watch` runs.
 
 use std::{
+    collections::BTreeSet,
     fs::{self, OpenOptions},
     io::Write,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
+
+use serde_json::Value;
 
 use crate::{
     program::{Folder, program},
@@ -47,11 +50,54 @@ impl Reloading {
         Self { policy, session, watching, _folders: folders }
     }
 
+    /// Replaces the policy, and waits for the message and the finding about the change.
+    #[track_caller]
+    fn change(&self, rest: &str) {
+        replace(&self.policy, &policy(4, rest));
+        (0..2).for_each(|_| _ = self.watching.until("the policy has changed"));
+    }
+
+    /// Ends the program.
+    #[track_caller]
+    fn end(self) -> Ended {
+        let Self { policy, watching, _folders: folders, .. } = self;
+        let (status, rest) = watching.end("TERM");
+        assert_eq!(status, Some(0), "{rest:?}");
+        Ended { policy, rest, _folders: folders }
+    }
+
     fn append(&self, text: &str) {
         let mut file = OpenOptions::new().append(true).open(&self.session).unwrap();
         file.write_all(text.as_bytes()).unwrap();
     }
 }
+
+/// The results of a program that has ended.
+struct Ended {
+    policy: PathBuf,
+    /// The lines that were not read before.
+    rest: Vec<String>,
+    _folders: [Folder; 2],
+}
+
+impl Ended {
+    /// Returns the messages in the file of a sink, with their fingerprints.
+    fn messages(&self, sink: &str) -> Vec<(String, String)> {
+        let file = self.policy.with_file_name(sink).with_extension("ndjson");
+        let text = fs::read_to_string(file).unwrap_or_default();
+        let finding = |line: &str| -> Value { serde_json::from_str(line).expect("a finding") };
+        let text_of = |value: &Value| value.as_str().expect("a text").to_owned();
+        let message = |it: Value| (text_of(&it["message"]), text_of(&it["fingerprint"]));
+        text.lines().map(finding).map(message).collect()
+    }
+}
+
+fn file_sink(name: &str, file: &str) -> String {
+    format!("[sinks.{name}]\nkind = \"file\"\npath = \"{file}.ndjson\"\n")
+}
+
+/// A silence for all findings.
+const SILENCE: &str = "[[silences]]\nmatch = { detector = \"*\" }\nuntil = 9000-01-01\nauthor = \"me\"\nreason = \"hide\"\n";
 
 /// Returns a looping session, split before its last round.
 fn two_parts(n_calls: usize) -> (String, String) {
@@ -98,7 +144,7 @@ fn an_invalid_policy_is_refused_and_the_earlier_one_stays() {
 
 #[test]
 fn sinks_are_added_changed_and_removed() {
-    let sink = |file: &str| format!("[sinks.audit]\nkind = \"file\"\npath = \"{file}.ndjson\"\n");
+    let sink = |file: &str| file_sink("audit", file);
     let Reloading { policy: file, session, watching, _folders } = Reloading::start(&policy(4, ""));
     let loop_in = |name: &str| {
         let text = looping_now(4).replace("\"live\"", &format!("\"{name}\""));
@@ -145,4 +191,141 @@ fn a_hangup_loads_the_policy_with_its_secrets() {
     assert!(line.contains("changed the secrets of `sinks.ops`"), "{line}");
     assert!(!line.contains("hooks.example.com"), "{line}");
     assert_eq!(reloading.watching.end("TERM").0, Some(0));
+}
+
+#[test]
+fn the_sinks_of_both_policies_hear_of_a_change_in_spite_of_silences() {
+    let sinks = |sinks: &[(&str, &str)]| {
+        let sinks: String = sinks.iter().map(|(name, file)| file_sink(name, file)).collect();
+        format!("{SILENCE}{sinks}")
+    };
+    let before = sinks(&[("same", "same"), ("moved", "before"), ("gone", "gone")]);
+    let reloading = Reloading::start(&policy(4, &before));
+    reloading.change(&sinks(&[("same", "same"), ("moved", "after"), ("new", "new")]));
+    let last = sinks(&[("same", "same"), ("moved", "after"), ("new", "new"), ("x", "x")]);
+    reloading.change(&last);
+    // The silence applies to all other findings, also in the terminal.
+    reloading.append(&looping_now(4));
+    reloading.watching.until("reading ");
+    let ended = reloading.end();
+    assert!(!ended.rest.iter().any(|line| line.contains("4 times")), "{:?}", ended.rest);
+    assert!(ended.rest.iter().any(|line| line.contains("silences hid 1")), "{:?}", ended.rest);
+    let n_changes = |name: &str| {
+        let messages = ended.messages(name);
+        let is_change = |message: &str| message.starts_with("the policy has changed: ");
+        assert!(messages.iter().all(|(message, _)| is_change(message)), "{messages:?}");
+        let fingerprints: BTreeSet<_> = messages.iter().map(|(_, it)| it).collect();
+        assert_eq!(fingerprints.len(), messages.len(), "each change has a fingerprint of its own");
+        messages.len()
+    };
+    let files = ["same", "before", "after", "gone", "new", "x"];
+    assert_eq!(files.map(n_changes), [2, 1, 2, 1, 2, 1]);
+}
+
+#[test]
+fn a_refused_policy_is_reported_with_its_reason_until_it_is_valid() {
+    let audit = file_sink("audit", "audit");
+    let reloading = Reloading::start(&policy(4, &audit));
+    let change = |rest: &str, expected: &str| {
+        replace(&reloading.policy, &policy(4, &format!("{audit}{rest}")));
+        reloading.watching.until(expected);
+    };
+    change("[detectors.loops.unknown]\n", "the earlier one stays in use: ");
+    change("[mistake]\n", "refused for another reason");
+    change("", "the policy is valid again");
+    let messages = reloading.end().messages("audit");
+    let [(first, one), (_, one_end), (second, two), (_, two_end)] = &messages[..] else {
+        panic!("{messages:?}");
+    };
+    assert!(first.contains("policy.toml:8: ") && first.contains("`unknown`"), "{first}");
+    assert!(second.contains("`mistake`"), "{second}");
+    assert_eq!((one, two), (one_end, two_end));
+    assert_ne!(one, two);
+}
+
+#[test]
+fn a_file_that_a_refused_policy_lacks_is_awaited() {
+    let reloading = Reloading::start(&policy(4, ""));
+    let text = policy(4, "").replace("version = 1\n", "version = 1\nextends = [\"base.toml\"]\n");
+    replace(&reloading.policy, &text);
+    let line = reloading.watching.until("the earlier one stays in use: ");
+    assert!(line.contains("base.toml"), "{line}");
+    let base = reloading.policy.with_file_name("base.toml");
+    fs::write(&base, "version = 1\n[detectors.more]\nkind = \"full-context\"\n").unwrap();
+    let line = reloading.watching.until("the policy has changed");
+    assert!(line.contains("added `detectors.more`"), "{line}");
+    reloading.end();
+}
+
+#[test]
+fn a_policy_that_appears_in_the_working_folder_is_not_used() {
+    let (sessions, work) = (Folder::new(), Folder::new());
+    let mut command = program();
+    command.current_dir(work.path()).arg("watch").arg(sessions.path());
+    let watching = Watching::run(&mut command);
+    work.write(".watchkeeper.toml", "version = 1\n");
+    watching.signal("HUP");
+    watching.until("policy: no change");
+    sessions.write("s.ndjson", looping_now(4));
+    watching.until("4 times");
+    assert_eq!(watching.end("TERM").0, Some(0));
+}
+
+#[test]
+fn a_damaged_ledger_of_a_sink_that_returns_is_reported() {
+    let audit = file_sink("audit", "audit");
+    let reloading = Reloading::start(&policy(4, &audit));
+    reloading.append(&looping_now(4));
+    reloading.watching.until("4 times");
+    reloading.change("");
+    let mut folders = vec![reloading.policy.with_file_name("watchkeeper")];
+    let mut ledgers = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+            if entry.is_dir() {
+                folders.push(entry);
+            } else if entry.to_str().unwrap().contains("sink-audit") {
+                ledgers.push(entry);
+            }
+        }
+    }
+    let [ledger] = &ledgers[..] else { panic!("{ledgers:?}") };
+    let mut bytes = fs::read(ledger).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 0xff;
+    fs::write(ledger, bytes).unwrap();
+    reloading.change(&audit);
+    let line = reloading.watching.until("damaged record");
+    assert!(line.contains("the ledger of sink `audit`"), "{line}");
+    reloading.end();
+}
+
+#[test]
+fn a_policy_that_needs_a_state_in_use_is_used_when_the_state_is_free() {
+    let audit = file_sink("audit", "audit");
+    let reloading = Reloading::start(&policy(4, ""));
+    let other_policy = reloading.policy.with_file_name("other.toml");
+    fs::write(&other_policy, policy(4, &audit)).unwrap();
+    let mut command = program();
+    let folder = reloading.policy.parent().expect("the policy is in a folder");
+    command.env("XDG_STATE_HOME", folder).arg("watch").arg(reloading.session.parent().unwrap());
+    let other = Watching::run(command.arg("--policy").arg(&other_policy));
+    replace(&reloading.policy, &policy(4, &audit));
+    let line = reloading.watching.until("the earlier one stays in use: ");
+    assert!(line.contains("process"), "{line}");
+    assert_eq!(other.end("TERM").0, Some(0));
+    reloading.watching.until("the policy has changed");
+    reloading.end();
+}
+
+#[test]
+fn a_finding_about_the_monitor_is_printed_once() {
+    let sinks = "[sinks.console]\nkind = \"console\"\n[sinks.log]\nkind = \"stderr\"\n";
+    let route = "[[routes]]\nsinks = [\"audit\"]\n";
+    let rest = |file: &str| format!("{sinks}{}{route}", file_sink("audit", file));
+    let reloading = Reloading::start(&policy(4, &rest("one")));
+    // The message, and the finding.
+    reloading.change(&rest("two"));
+    let rest = reloading.end().rest;
+    assert!(!rest.iter().any(|line| line.contains("the policy has changed")), "{rest:?}");
 }

@@ -162,7 +162,7 @@ impl Error {
     pub(crate) fn render(&self) -> String {
         match self {
             // Rendered diagnostics begin with `error`, each with its location.
-            Self::Policy(LoadError::Invalid { rendered })
+            Self::Policy(LoadError::Invalid { rendered, .. })
             | Self::Tests(TestsError::Invalid { rendered }) => rendered.clone(),
             _ => format!("error: {}", with_causes(self)),
         }

@@ -18,12 +18,12 @@ use watchkeeper_sources::{FollowOptions, FollowReport, Follower, ProcessTracker,
 
 pub(crate) use self::{
     control::{Control, SignalListener},
-    host::{Host, NextPolicy},
+    host::{ChangedPolicy, Host, NextPolicy, Refusal},
 };
 use self::{
     order::{correct_clocks, take_in_order},
     processes::track_processes,
-    reload::reload,
+    reload::{PolicyParts, PolicyReloader},
     sinks::{Identity, LiveSinks},
     vital_signs::VitalSigns,
 };
@@ -100,7 +100,7 @@ impl LiveMonitor {
         let engine = Engine::new(policy.detectors, engine_config);
         let ids: Vec<String> = policy.sinks.iter().map(|sink| sink.id.clone()).collect();
         let identities = policy.sinks.iter().map(Identity::of).collect();
-        let damages = state.as_ref().map_or_else(Vec::new, WatchState::damages);
+        let damages = state.as_mut().map_or_else(Vec::new, WatchState::take_damages);
         let queue = |sink| WatchState::queue(state.as_mut(), sink);
         let queues = policy.sinks.into_iter().map(queue).collect();
         let longest_wait = policy.routes.longest_wait();
@@ -162,13 +162,20 @@ impl LiveMonitor {
         let running = Monitor::new(engine, delivery, config).start()?;
         let feed = running.feed();
         let mut vital_signs = VitalSigns::start(heartbeat, running.feed())?;
+        let mut reloader = PolicyReloader::default();
         let mut batch = Vec::new();
         let mut is_held = false;
         while !is_stopped() && running.is_running() {
-            if control.take_reload() {
-                let stored = (&mut sinks, &mut state);
+            if control.take_reload() || reloader.is_due() {
                 service_manager::reloading();
-                reload(host, &running, stored, &mut processes, &mut vital_signs, &mut silences);
+                let mut parts = PolicyParts {
+                    sinks: &mut sinks,
+                    state: &mut state,
+                    processes: &mut processes,
+                    vital_signs: &mut vital_signs,
+                    silences: &mut silences,
+                };
+                reloader.reload(host, &running, &mut parts);
                 service_manager::ready();
             }
             let silences = silences.as_mut().filter(|_| control.take_read_silences());
@@ -186,7 +193,7 @@ impl LiveMonitor {
             let is_busy = processes.as_ref().is_some_and(ProcessTracker::has_sessions)
                 || state.as_ref().is_some_and(WatchState::is_dirty);
             let wait = if is_busy { WAIT } else { Duration::MAX };
-            let wait = wait.min(vital_signs.longest_wait());
+            let wait = wait.min(vital_signs.longest_wait()).min(reloader.longest_wait());
             let on_update = &mut |update: &Update| {
                 follow(&mut state, update);
                 host.on_update(update);

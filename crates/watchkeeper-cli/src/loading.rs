@@ -3,6 +3,7 @@
 use std::{
     io,
     path::{Path, PathBuf},
+    slice,
 };
 
 use jiff::{civil::Date, tz::TimeZone};
@@ -12,9 +13,13 @@ use watchkeeper_core::{
     embed::Registry,
     quote,
 };
-use watchkeeper_policy::{Loaded, Loader, NamedSink, Policy, builtin, open_file, render};
+use watchkeeper_policy::{
+    Diagnostic, DiagnosticLevel, Loaded, Loader, NamedSink, Policy, SourceFile, builtin, open_file,
+    render,
+};
 
 use crate::{
+    causes::with_causes,
     global::Global,
     output::{Output, quoted_path, safe_path},
     policy_file::{PolicyFile, PolicySearch},
@@ -27,6 +32,10 @@ pub(crate) enum LoadError {
     Invalid {
         /// All diagnostics, rendered for people.
         rendered: String,
+        /// The first error, in one line.
+        first_error: String,
+        /// The files of the policy, also those that could not be read.
+        files: Vec<PathBuf>,
     },
     #[error("cannot read the policy {}", quoted_path(.path))]
     Unreadable { path: PathBuf, source: io::Error },
@@ -39,7 +48,32 @@ pub(crate) enum LoadError {
         /// The name of the sink, quoted.
         sink: String,
         path: PathBuf,
+        /// The files of the policy.
+        files: Vec<PathBuf>,
     },
+    #[error(
+        "the policy {path} belongs to another user; if you trust it, use --policy {path}",
+        path = quoted_path(.path)
+    )]
+    Foreign { path: PathBuf },
+}
+
+impl LoadError {
+    /// Returns the first problem, in one line.
+    pub(crate) fn summary(&self) -> String {
+        match self {
+            Self::Invalid { first_error, .. } => first_error.clone(),
+            _ => with_causes(self),
+        }
+    }
+
+    /// Returns the files that may be changed so that the policy can be used.
+    pub(crate) fn files(&self) -> &[PathBuf] {
+        match self {
+            Self::Invalid { files, .. } | Self::RunsProgram { files, .. } => files,
+            Self::Unreadable { path, .. } | Self::Foreign { path } => slice::from_ref(path),
+        }
+    }
 }
 
 /// The kind of sink that runs programs.
@@ -80,8 +114,8 @@ pub(crate) fn policy(
 
 /// Loads a policy with its secrets, for a command that delivers findings. Prints
 /// warnings unless `--quiet` is set. Warns of findings that no sink receives if
-/// `needs_sinks` returns `true`. Refuses to run a program for a policy that was found in the
-/// folder of a project.
+/// `needs_sinks` returns `true`. Refuses a policy in the folder of a project if it runs a program,
+/// or has become that of another user.
 pub(crate) fn policy_with_secrets(
     file: &PolicyFile,
     global: &Global,
@@ -93,6 +127,9 @@ pub(crate) fn policy_with_secrets(
     let home = home();
     let loader = Loader::of_files(registry).home(home.as_deref()).today(today());
     let loader = loader.environment(&environment);
+    if let Some(path) = file.path().filter(|_| file.is_foreign()) {
+        return Err(LoadError::Foreign { path: path.to_owned() });
+    }
     let mut loaded = load(&loader, file.path())?;
     if let Some(policy) = loaded.policy.as_ref().filter(|policy| needs_sinks(policy)) {
         loaded.diagnostics.extend(policy.undelivered.clone());
@@ -102,7 +139,8 @@ pub(crate) fn policy_with_secrets(
     if let (true, Some(path)) = (file.is_in_project(), file.path())
         && let Some(sink) = policy.sinks.iter().find(runs_program)
     {
-        return Err(LoadError::RunsProgram { sink: quote(&sink.id), path: path.to_owned() });
+        let (sink, path, files) = (quote(&sink.id), path.to_owned(), policy.files);
+        return Err(LoadError::RunsProgram { sink, path, files });
     }
     Ok(policy)
 }
@@ -114,21 +152,44 @@ fn finish(loaded: Loaded, global: &Global, output: &mut Output<'_>) -> Result<Po
     } else {
         render(&loaded, output.styles.err)
     };
+    if loaded.policy.is_some() && !rendered.is_empty() && !global.quiet {
+        output.fail(&format!("{rendered}\n"));
+    }
+    valid(loaded, rendered)
+}
+
+/// Returns a policy, or an error with its rendered diagnostics.
+fn valid(loaded: Loaded, rendered: String) -> Result<Policy, LoadError> {
     match loaded.policy {
-        Some(policy) => {
-            if !rendered.is_empty() && !global.quiet {
-                output.fail(&format!("{rendered}\n"));
-            }
-            Ok(policy)
+        Some(policy) => Ok(policy),
+        None => {
+            let first_error = first_error(&loaded.diagnostics, &loaded.files);
+            let read = loaded.files.into_iter().map(|file| file.path);
+            let files = read.chain(loaded.unreadable).filter(|path| builtin(path).is_none());
+            Err(LoadError::Invalid { rendered, first_error, files: files.collect() })
         }
-        None => Err(LoadError::Invalid { rendered }),
+    }
+}
+
+/// Returns the first error, such as "policy.toml:3: unknown key `x`".
+fn first_error(diagnostics: &[Diagnostic], files: &[SourceFile]) -> String {
+    let error = diagnostics.iter().find(|it| it.level == DiagnosticLevel::Error);
+    let Some(error) = error else { return "the policy is invalid".to_owned() };
+    let Some(file) = files.get(error.file) else { return error.message.clone() };
+    let path = safe_path(&file.path);
+    // The text of a file that is not quoted is empty.
+    match file.text.get(..error.span.start) {
+        Some(before) if !file.text.is_empty() => {
+            format!("{path}:{}: {}", before.matches('\n').count() + 1, error.message)
+        }
+        _ => format!("{path}: {}", error.message),
     }
 }
 
 /// Returns a policy, or an error with its diagnostics.
 pub(crate) fn require_valid(loaded: Loaded) -> Result<Policy, LoadError> {
     let rendered = if loaded.policy.is_none() { render(&loaded, false) } else { String::new() };
-    loaded.policy.ok_or(LoadError::Invalid { rendered })
+    valid(loaded, rendered)
 }
 
 /// Loads a policy file, or the built-in policy. A file that cannot be read is no

@@ -84,6 +84,13 @@ impl PolicyFile {
         matches!(self, Self::Repository(_) | Self::Folder(_))
     }
 
+    /// Returns whether the file is in the folder of a project and belongs to another user, such as
+    /// one that has replaced the file that was found.
+    pub(crate) fn is_foreign(&self) -> bool {
+        let path = self.path().filter(|_| self.is_in_project());
+        path.is_some_and(|path| is_own(path).is_ok_and(|is_own| !is_own))
+    }
+
     /// Returns the reason for which this policy applies.
     pub(crate) fn reason(&self) -> &'static str {
         match self {

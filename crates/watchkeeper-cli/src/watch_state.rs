@@ -5,6 +5,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
     io::ErrorKind,
+    mem,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -34,6 +35,8 @@ pub(crate) struct WatchState {
     detectors: BTreeSet<Arc<str>>,
     /// The followed files and folders.
     paths: Vec<PathBuf>,
+    /// The findings about damaged files that are not reported yet.
+    damages: Vec<Finding>,
     /// The cursors could not be written, and this is reported.
     is_failing: bool,
 }
@@ -65,6 +68,9 @@ impl WatchState {
         let paths = paths.iter().map(|path| absolute(path)).collect();
         let worked_until = ledgers.iter().filter_map(|(_, ledger)| ledger.last_outcome()).max();
         let cursors = folder.cursors(&SystemClock, worked_until)?;
+        let of_ledgers = ledgers.iter().filter_map(|(sink, ledger)| damage_of_ledger(sink, ledger));
+        let of_cursors = damage("the places in session files", cursors.n_damaged());
+        let damages = of_ledgers.chain(of_cursors).collect();
         let is_failing = false;
         Ok(Some(Self {
             folder,
@@ -74,6 +80,7 @@ impl WatchState {
             delivered,
             detectors,
             paths,
+            damages,
             is_failing,
         }))
     }
@@ -82,6 +89,7 @@ impl WatchState {
     pub(crate) fn open_ledger(&mut self, sink: &NamedSink) -> Result<(), StateError> {
         if self.ledgers.iter().all(|(name, _)| *name != sink.id) {
             let ledger = self.folder.ledger(&sink.id, Arc::new(SystemClock), self.durability)?;
+            self.damages.extend(damage_of_ledger(&sink.id, &ledger));
             self.ledgers.push((sink.id.clone(), ledger));
         }
         Ok(())
@@ -114,7 +122,7 @@ impl WatchState {
 
     /// Takes the findings that sinks have accepted, and whose ends no sink has.
     pub(crate) fn take_delivered(&mut self) -> Vec<Finding> {
-        std::mem::take(&mut self.delivered)
+        mem::take(&mut self.delivered)
     }
 
     /// Returns the message of the end of a delivered finding that no event of the followed files
@@ -143,25 +151,9 @@ impl WatchState {
         is_missing && roots.any(|root| is_there(root))
     }
 
-    /// Makes a finding for each file with damaged records. Call before the queues are started.
-    pub(crate) fn damages(&self) -> Vec<Finding> {
-        let ledgers = self.ledgers.iter().map(|(sink, ledger)| {
-            (format!("the ledger of sink {}", quote(sink)), ledger.n_damaged())
-        });
-        let cursors = ("the places in session files".to_owned(), self.cursors.n_damaged());
-        let damaged = ledgers.chain([cursors]).filter(|(_, n_damaged)| 0 < *n_damaged);
-        let finding = |(name, n): (String, u64)| {
-            let n_damaged = counted(n, "damaged record");
-            let message =
-                format!("skipped {n_damaged} in {name}: findings may be missing or repeated");
-            let now = SystemClock.now();
-            let mut finding = Finding::about_monitor(now, "ledger", Severity::Medium, message);
-            finding.count = n;
-            finding.fingerprint = finding.fingerprint.and(Fingerprint::of(&name));
-            finding.id = finding.id.and(finding.fingerprint);
-            finding
-        };
-        damaged.map(finding).collect()
+    /// Returns a finding for each file that was opened since the last call and has damaged records.
+    pub(crate) fn take_damages(&mut self) -> Vec<Finding> {
+        mem::take(&mut self.damages)
     }
 
     /// Returns the time of the end of the last run; `None` in the first one.
@@ -196,7 +188,7 @@ impl WatchState {
             self.is_failing = false;
             return None;
         };
-        if std::mem::replace(&mut self.is_failing, true) {
+        if mem::replace(&mut self.is_failing, true) {
             return None;
         }
         let path = self.folder.path().display().to_string();
@@ -234,6 +226,22 @@ fn delivered_findings(ledgers: &mut [(String, FileLedger<DiskStorage>)]) -> Vec<
 
 fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+}
+
+fn damage_of_ledger(sink: &str, ledger: &FileLedger<DiskStorage>) -> Option<Finding> {
+    damage(&format!("the ledger of sink {}", quote(sink)), ledger.n_damaged())
+}
+
+/// Makes a finding about the damaged records of a file, if there are any.
+fn damage(name: &str, n_damaged: u64) -> Option<Finding> {
+    let records = counted(n_damaged, "damaged record");
+    let message = format!("skipped {records} in {name}: findings may be missing or repeated");
+    let mut finding =
+        Finding::about_monitor(SystemClock.now(), "ledger", Severity::Medium, message);
+    finding.count = n_damaged;
+    finding.fingerprint = finding.fingerprint.and(Fingerprint::of(name));
+    finding.id = finding.id.and(finding.fingerprint);
+    (0 < n_damaged).then_some(finding)
 }
 
 /// Returns the name of a path that does not depend on how it is written.

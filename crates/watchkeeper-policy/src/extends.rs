@@ -249,6 +249,7 @@ impl Finder<'_> {
 
     /// Reports an extended file that cannot be read.
     fn unreadable(&mut self, path: &Path, name: &str, span: Span, err: &io::Error) {
+        self.files.add_unreadable(path);
         let message = format!("cannot read `{}`: {err}", path.display());
         let note = "the path is relative to the file with `extends`";
         let named = builtin::names().find(|it| it.strip_prefix("builtin:") == Some(name));

@@ -52,6 +52,8 @@ pub(crate) struct Files {
     starts: Vec<usize>,
     /// The lines of each file.
     lines: Vec<LineStarts>,
+    /// The extended files that could not be read.
+    unreadable: Vec<PathBuf>,
 }
 
 impl Files {
@@ -64,6 +66,11 @@ impl Files {
         self.sources.push(SourceFile::new(path, text));
         self.starts.push(start);
         start
+    }
+
+    /// Adds an extended file that could not be read.
+    pub(crate) fn add_unreadable(&mut self, path: &Path) {
+        self.unreadable.push(path.to_owned());
     }
 
     /// Returns the index of the file that contains a span, and the span in that
@@ -131,8 +138,9 @@ impl Files {
         foreign
     }
 
-    pub(crate) fn into_files(self) -> Vec<SourceFile> {
-        self.sources
+    /// Returns the files, and the extended files that could not be read.
+    pub(crate) fn into_files(self) -> (Vec<SourceFile>, Vec<PathBuf>) {
+        (self.sources, self.unreadable)
     }
 }
 

@@ -66,7 +66,7 @@ impl fmt::Debug for Loader<'_> {
 }
 
 /// The result of reading a policy.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 #[non_exhaustive]
 pub struct Loaded {
     /// The policy; `None` if any of the diagnostics is an error.
@@ -76,12 +76,14 @@ pub struct Loaded {
     /// The files that were read: the policy itself, then the files that it
     /// extends, in the order of `extends`.
     pub files: Vec<SourceFile>,
+    /// The files that it extends and that could not be read.
+    pub unreadable: Vec<PathBuf>,
 }
 
 impl Loaded {
     /// Returns the policy, or all diagnostics if one of them is an error.
     pub fn into_policy(self) -> Result<Policy, InvalidPolicy> {
-        let Self { policy, diagnostics, files } = self;
+        let Self { policy, diagnostics, files, .. } = self;
         policy.ok_or(InvalidPolicy { diagnostics, files })
     }
 }
@@ -226,7 +228,7 @@ impl<'a> Loader<'a> {
         diagnostics.sort_by_key(|it| (it.file, it.span.start));
         diagnostics.extend(left_out);
         let has_errors = has_errors(&diagnostics);
-        let files = files.into_files();
+        let (files, unreadable) = files.into_files();
         for file in &files {
             let file_path = make_safe(&file.path.display().to_string());
             debug!(target: TARGET, path = file_path, bytes = file.text.len(), "read a policy file");
@@ -255,7 +257,7 @@ impl<'a> Loader<'a> {
                 "policy is invalid"
             ),
         }
-        Loaded { policy, diagnostics, files }
+        Loaded { policy, diagnostics, files, unreadable }
     }
 
     /// Reads the built-in policy.

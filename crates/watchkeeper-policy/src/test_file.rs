@@ -152,12 +152,12 @@ impl Loader<'_> {
             }
         }
         let (tests, loaded) = self.read_tests(path, policy, &files, &mut found);
-        let Loaded { policy, diagnostics: policy_diagnostics, files: policy_files } = loaded;
+        let Loaded { policy, diagnostics: policy_diagnostics, files: policy_files, .. } = loaded;
         let left_out = found.left_out();
         let mut diagnostics = found.settled(&files);
         diagnostics.sort_by_key(|it| it.span.start);
         diagnostics.extend(left_out);
-        let mut files = files.into_files();
+        let (mut files, _) = files.into_files();
         diagnostics.extend(policy_diagnostics.into_iter().map(|mut diagnostic| {
             diagnostic.file += files.len();
             diagnostic
@@ -175,7 +175,7 @@ impl Loader<'_> {
         files: &Files,
         diagnostics: &mut DiagnosticList,
     ) -> (Vec<PolicyTest>, Loaded) {
-        let mut loaded = Loaded { policy: None, diagnostics: Vec::new(), files: Vec::new() };
+        let mut loaded = Loaded::default();
         if !diagnostics.is_empty() {
             return (Vec::new(), loaded);
         }

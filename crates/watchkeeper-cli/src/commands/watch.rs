@@ -38,12 +38,14 @@ use crate::{
 /// Without a path, follows the sessions of all known agents on this machine. A path
 /// that does not exist yet is followed as soon as it appears. Findings go to the sinks
 /// of the policy: the sink `console` prints them on standard output. If no route of the
-/// policy uses a sink for the terminal, `watch` prints all findings. Press Ctrl-C to stop.
+/// policy uses a sink for the terminal, `watch` prints all findings, except those that
+/// silences hide. Press Ctrl-C to stop.
 /// If the reader of standard output ends and no other sink is used, `watch` stops with an
 /// error at the next finding.
 ///
 /// A policy that is changed is used at once if it is valid; otherwise the earlier one stays in
-/// use. SIGHUP loads the policy again, with its secrets.
+/// use. SIGHUP loads the policy again, with its secrets. A policy at another place is used after
+/// the next start.
 ///
 /// For sinks other than terminals, `watch` stores which findings were delivered. After a
 /// restart it delivers those that were not, and those of events that were recorded meanwhile.
@@ -65,7 +67,7 @@ impl Watch {
     ) -> Result<Status, Error> {
         let policy_file = loading::find(global.policy.as_deref(), output);
         let needs_sinks = |policy: &Policy| !self.options.prints_all(policy);
-        let policy =
+        let mut policy =
             loading::policy_with_secrets(&policy_file, global, registry, needs_sinks, output)?;
         let Selection { paths, source } = self.paths.select_all(registry)?;
         if paths.iter().any(|path| path == Path::new("-")) {
@@ -79,8 +81,9 @@ impl Watch {
         if let Some(state) = state.as_ref().filter(|_| global.is_verbose()) {
             writeln!(output.err, "state: {}", safe_path(state.path()))?;
         }
-        let used = UsedPolicy::new(&policy);
+        let used = UsedPolicy::new(&policy, &self.options);
         let silences = self.options.silences(&policy);
+        self.options.remove_unused_displays(&mut policy);
         let live = LiveMonitor::new(policy, registry, paths.clone(), source, observers, state);
         let silences_file = silences.as_ref().map(StoredSilences::path);
         let live = live.with_silences(silences);
@@ -108,6 +111,7 @@ impl Watch {
             registry,
             output: &mut *output,
             paths,
+            policy_file,
             summary,
             recognized: Some(BTreeSet::new()),
             has_other_sinks,

@@ -1,8 +1,4 @@
-use watchkeeper_core::{
-    Finding, Severity,
-    clock::{Clock as _, SystemClock},
-    embed::Queue,
-};
+use watchkeeper_core::embed::Queue;
 use watchkeeper_policy::Policy;
 use watchkeeper_sources::{FollowReport, Update};
 
@@ -17,29 +13,43 @@ pub(crate) trait Host {
     /// sessions.
     fn on_start(&mut self, _: &FollowReport, _: usize) {}
 
-    /// Loads the policy again. Returns the policy if it is valid and has changed, or a finding
-    /// about the change that is not used. `has_state` is whether the monitor stores its
-    /// deliveries.
-    fn next_policy(&mut self, _has_state: bool) -> Option<Result<NextPolicy, Finding>> {
-        None
+    /// Loads the policy again. `has_state` is whether the monitor stores its deliveries.
+    fn next_policy(&mut self, _has_state: bool) -> NextPolicy {
+        NextPolicy::Unchanged
     }
 
-    /// Takes the finding about a changed policy that is used now.
-    fn on_reload(&mut self, _: &Finding) {}
+    /// Takes the message about a changed policy that is used now.
+    fn on_reload(&mut self, _message: &str) {}
 
-    /// Takes the reason why a changed policy is not used. Returns a finding about it.
-    fn refuse_policy(&mut self, reason: &str) -> Finding {
-        Finding::about_monitor(SystemClock.now(), "policy", Severity::Medium, reason)
-    }
+    /// Takes the reason why a changed policy is not used.
+    fn on_refusal(&mut self, _: &Refusal) {}
+}
+
+/// The policy, loaded again.
+pub(crate) enum NextPolicy {
+    Unchanged,
+    Changed(Box<ChangedPolicy>),
+    Refused(Refusal),
 }
 
 /// A changed policy.
-pub(crate) struct NextPolicy {
+pub(crate) struct ChangedPolicy {
     pub(crate) policy: Policy,
-    /// The queues that receive every finding.
-    pub(crate) observers: Vec<Queue>,
+    /// The queues that receive every finding; `None` for those so far.
+    pub(crate) observers: Option<Vec<Queue>>,
     /// State for a monitor that had none.
     pub(crate) state: Option<WatchState>,
     /// The differences from the policy so far.
-    pub(crate) finding: Finding,
+    pub(crate) changes: String,
+}
+
+/// The reason why a changed policy is not used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    /// The first problem, in one line.
+    pub(crate) summary: String,
+    /// All problems, for people.
+    pub(crate) details: String,
+    /// The same policy may be used later, without a change of its files.
+    pub(crate) is_temporary: bool,
 }

@@ -3,11 +3,12 @@
 use std::{sync::Arc, time::Duration};
 
 use thiserror::Error;
-use watchkeeper_core::{Fingerprint, embed::Queue, quote};
+use watchkeeper_core::{Finding, Fingerprint, embed::Queue, quote};
 use watchkeeper_delivery::StateError;
 use watchkeeper_policy::NamedSink;
 
-use crate::watch_state::WatchState;
+use super::host::Refusal;
+use crate::{causes::with_causes, watch_state::WatchState};
 
 /// The time for which the queue of a sink may deliver its findings, before a sink of the same
 /// name replaces it.
@@ -16,6 +17,8 @@ const LONGEST_END: Duration = Duration::from_millis(250);
 /// The queues of the sinks of the present policy.
 pub(super) struct LiveSinks {
     present: Vec<LiveSink>,
+    /// The queues that receive every finding.
+    observers: Vec<Arc<Queue>>,
     /// Queues whose sinks are gone, and that may still use their ledgers.
     gone: Vec<Arc<Queue>>,
 }
@@ -35,11 +38,19 @@ pub(super) struct Identity {
 
 /// The sinks of a changed policy cannot be used.
 #[derive(Debug, Error)]
-pub(crate) enum SinksError {
-    #[error("the last findings of an earlier sink {} are being delivered; try again", quote(.0))]
+pub(super) enum SinksError {
+    #[error("the last findings of an earlier sink {} are being delivered", quote(.0))]
     InUse(String),
     #[error(transparent)]
     State(#[from] StateError),
+}
+
+impl From<SinksError> for Refusal {
+    fn from(err: SinksError) -> Self {
+        let summary = with_causes(&err);
+        let details = format!("error: {summary}");
+        Self { summary, details, is_temporary: matches!(err, SinksError::InUse(_)) }
+    }
 }
 
 impl Identity {
@@ -50,29 +61,25 @@ impl Identity {
 }
 
 impl LiveSinks {
-    /// Takes the queues of sinks, in the same order.
+    /// Takes the queues of sinks, in the same order, and those that receive every finding behind
+    /// them.
     pub(super) fn new(identities: Vec<Identity>, queues: &[Arc<Queue>]) -> Self {
+        let observers = queues[identities.len()..].to_vec();
         let sinks = identities.into_iter().zip(queues.iter().cloned());
         let present = sinks.map(|(identity, queue)| LiveSink { identity, queue }).collect();
-        Self { present, gone: Vec::new() }
+        Self { present, observers, gone: Vec::new() }
     }
 
-    /// Returns the queues of the sinks of a changed policy. A sink that has the same name keeps
-    /// its queue with the findings in it. If a ledger cannot be opened, nothing changes.
-    pub(super) fn replace(
+    /// Opens the ledgers of the sinks of a changed policy that have no queue yet.
+    pub(super) fn open_ledgers(
         &mut self,
-        sinks: Vec<NamedSink>,
+        sinks: &[NamedSink],
         state: &mut Option<WatchState>,
-    ) -> Result<Vec<Arc<Queue>>, SinksError> {
+    ) -> Result<(), SinksError> {
         self.gone.retain(|queue| !queue.wait_closed(Duration::ZERO));
-        let needs_ledger = |sink: &NamedSink, state: &Option<WatchState>| {
-            state.is_some() && !sink.sink.is_display()
-        };
-        for sink in &sinks {
-            if needs_ledger(sink, state)
-                && self.kept(&sink.id, true).is_none()
-                && let Some(state) = state
-            {
+        let Some(state) = state else { return Ok(()) };
+        for sink in sinks.iter().filter(|sink| !sink.sink.is_display()) {
+            if self.kept(&sink.id, true).is_none() {
                 let mut earlier = self.gone.iter().filter(|queue| queue.name() == sink.id);
                 if !earlier.all(|queue| queue.wait_closed(LONGEST_END)) {
                     return Err(SinksError::InUse(sink.id.clone()));
@@ -80,16 +87,47 @@ impl LiveSinks {
                 state.open_ledger(sink)?;
             }
         }
+        Ok(())
+    }
+
+    /// Returns whether a sink has other options in a changed policy.
+    pub(super) fn has_changes(&self, sinks: &[NamedSink]) -> bool {
+        let mut identities = sinks.iter().map(Identity::of);
+        identities.any(|new| {
+            let mut present = self.present.iter().map(|sink| &sink.identity);
+            present.any(|old| old.id == new.id && *old != new)
+        })
+    }
+
+    /// Returns the queues of the sinks of a changed policy. A sink that has the same name keeps
+    /// its queue with the findings in it. Sinks that are new, or have other options, receive the
+    /// finding about the change.
+    pub(super) fn replace(
+        &mut self,
+        sinks: Vec<NamedSink>,
+        observers: Option<Vec<Queue>>,
+        state: &mut Option<WatchState>,
+        notice: &Finding,
+    ) -> Vec<Arc<Queue>> {
         let replaced = sinks.into_iter().map(|sink| {
             let identity = Identity::of(&sink);
-            let queue = match self.kept(&sink.id, needs_ledger(&sink, state)) {
+            let has_ledger = state.is_some() && !sink.sink.is_display();
+            let queue = match self.kept(&sink.id, has_ledger) {
                 Some(LiveSink { identity: earlier, queue }) => {
                     if *earlier != identity {
                         queue.replace_sink(sink.sink, sink.queue_capacity);
+                        // The queue has delivered the notice to the earlier sink.
+                        let mut notice = notice.clone();
+                        notice.id = notice.id.and(Fingerprint::of("changed sink"));
+                        queue.push(notice);
                     }
                     queue.clone()
                 }
-                None => Arc::new(WatchState::queue(state.as_mut(), sink)),
+                None => {
+                    let queue = WatchState::queue(state.as_mut(), sink);
+                    queue.push(notice.clone());
+                    Arc::new(queue)
+                }
             };
             LiveSink { identity, queue }
         });
@@ -100,7 +138,15 @@ impl LiveSinks {
             queue.has_ledger() && queues.iter().all(|other| !Arc::ptr_eq(other, queue))
         });
         self.gone.extend(gone);
-        Ok(queues)
+        if let Some(observers) = observers {
+            self.observers = observers.into_iter().map(Arc::new).collect();
+        }
+        queues
+    }
+
+    /// Returns the queues that receive every finding.
+    pub(super) fn observers(&self) -> &[Arc<Queue>] {
+        &self.observers
     }
 
     /// Returns the sink of this name, if its queue has a ledger or none as required.

@@ -12,8 +12,8 @@ use std::{
 };
 
 use watchkeeper_core::{
-    Finding, Severity, Sink, Status, Timestamp,
-    author::SinkError,
+    Finding, Fingerprint, Severity, Sink, Status, Timestamp,
+    author::{Period, SinkError},
     clock::{Clock as _, SystemClock},
     embed::{Feed, Running},
     quote,
@@ -37,9 +37,20 @@ pub(super) struct VitalSigns {
     /// The number of handled events at the last check.
     n_handled: u64,
     worked_at: Arc<LastTime>,
-    /// Ends the heartbeats when it is dropped.
-    heartbeats: Option<Sender<()>>,
+    heartbeats: Option<StartedHeartbeats>,
 }
+
+/// The heartbeats of a policy. They end when it is dropped.
+#[derive(Debug)]
+struct StartedHeartbeats {
+    every: Period,
+    options: Fingerprint,
+    stop: Sender<Replaced>,
+}
+
+/// The heartbeats end because the policy has others, or none.
+#[derive(Debug)]
+struct Replaced;
 
 /// The uptime, in milliseconds, of the last check that found the monitor and all sinks working.
 #[derive(Debug, Default)]
@@ -75,21 +86,28 @@ impl VitalSigns {
         Ok(vital_signs)
     }
 
-    /// Ends the heartbeats, and starts those of a changed policy.
+    /// Ends the heartbeats and starts those of a changed policy, unless they are the same.
     pub(super) fn replace_heartbeat(
         &mut self,
         heartbeat: Option<Heartbeat>,
         feed: Feed,
     ) -> io::Result<()> {
-        if self.heartbeats.take().is_none() {
+        let new = heartbeat.as_ref().map(|it| (it.every, it.options));
+        if new == self.heartbeats.as_ref().map(|it| (it.every, it.options)) {
+            return Ok(());
+        }
+        match self.heartbeats.take() {
+            // The thread has ended if the monitor has.
+            Some(earlier) => drop(earlier.stop.send(Replaced)),
             // Without a heartbeat there were no checks.
-            self.worked_at.set(SystemClock.uptime());
+            None => self.worked_at.set(SystemClock.uptime()),
         }
         if let Some(heartbeat) = heartbeat {
             let (stop, stopped) = mpsc::channel();
+            let Heartbeat { every, options, .. } = heartbeat;
             let beats = Heartbeats { heartbeat, worked_at: self.worked_at.clone(), feed };
             thread::Builder::new().name("heartbeat".to_owned()).spawn(|| beats.run(stopped))?;
-            self.heartbeats = Some(stop);
+            self.heartbeats = Some(StartedHeartbeats { every, options, stop });
         }
         Ok(())
     }
@@ -139,7 +157,7 @@ struct Heartbeats {
 }
 
 impl Heartbeats {
-    fn run(mut self, stopped: Receiver<()>) {
+    fn run(mut self, stopped: Receiver<Replaced>) {
         let every = self.heartbeat.every.unsigned();
         let (mut is_open, mut is_failing) = (false, false);
         loop {
@@ -148,13 +166,37 @@ impl Heartbeats {
                 let outcome = beat(&mut *self.heartbeat.sink, &mut is_open, now);
                 if outcome.is_err() != is_failing {
                     is_failing = outcome.is_err();
-                    self.feed.report(change(outcome, now));
+                    self.feed.report(match outcome {
+                        Err(err) => {
+                            let cause = quote(&with_causes(&err));
+                            self.finding(Status::Open, format!("the heartbeat fails: {cause}"))
+                        }
+                        Ok(()) => self.finding(Status::Resolved, "the heartbeat works again"),
+                    });
                 }
             }
-            if stopped.recv_timeout(every) != Err(RecvTimeoutError::Timeout) {
-                return;
+            match stopped.recv_timeout(every) {
+                Err(RecvTimeoutError::Timeout) => {}
+                Ok(Replaced) if is_failing => {
+                    let message = "the heartbeat is not used any longer";
+                    self.feed.report(self.finding(Status::Resolved, message));
+                    return;
+                }
+                Ok(Replaced) | Err(RecvTimeoutError::Disconnected) => return,
             }
         }
+    }
+
+    /// Makes the finding that heartbeats fail, or its end.
+    fn finding(&self, status: Status, message: impl Into<String>) -> Finding {
+        let severity = if status == Status::Open { Severity::Medium } else { Severity::Low };
+        let now = SystemClock.now();
+        let mut finding = Finding::about_monitor(now, "heartbeat", severity, message);
+        finding.status = status;
+        // Not the one of the heartbeats that follow.
+        finding.fingerprint = finding.fingerprint.and(self.heartbeat.options);
+        finding.id = finding.id.and(finding.fingerprint);
+        finding
     }
 }
 
@@ -169,29 +211,12 @@ fn beat(sink: &mut dyn Sink, is_open: &mut bool, now: Timestamp) -> Result<(), S
     sink.deliver(&finding)
 }
 
-/// Makes the finding that heartbeats fail, or that they work again.
-fn change(outcome: Result<(), SinkError>, now: Timestamp) -> Finding {
-    match outcome {
-        Err(err) => {
-            let message = format!("the heartbeat fails: {}", quote(&with_causes(&err)));
-            Finding::about_monitor(now, "heartbeat", Severity::Medium, message)
-        }
-        Ok(()) => {
-            let message = "the heartbeat works again";
-            let mut finding = Finding::about_monitor(now, "heartbeat", Severity::Low, message);
-            finding.status = Status::Resolved;
-            finding
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::VecDeque;
 
     use watchkeeper_core::{
-        Engine, Fingerprint, Monitor,
-        author::Period,
+        Engine, Monitor,
         embed::{Delivery, EngineConfig, MonitorConfig},
     };
 
@@ -202,28 +227,39 @@ mod tests {
     /// Returns these results, and then ends the heartbeats.
     struct Scripted {
         results: VecDeque<Result<(), SinkError>>,
-        stop: Option<Sender<()>>,
+        stop: Option<Sender<Replaced>>,
+        is_replaced: bool,
     }
 
     impl Sink for Scripted {
         fn deliver(&mut self, _: &Finding) -> Result<(), SinkError> {
             let result = self.results.pop_front().unwrap_or(Ok(()));
             if self.results.is_empty() {
-                self.stop = None;
+                let stop = self.stop.take();
+                if let Some(stop) = stop.filter(|_| self.is_replaced) {
+                    stop.send(Replaced).unwrap();
+                }
             }
             result
         }
     }
 
-    /// Makes heartbeats with these results. Returns the findings about them.
-    fn findings(results: impl IntoIterator<Item = Result<(), SinkError>>) -> Vec<String> {
-        let (sender, findings) = mpsc::channel();
-        let delivery =
-            Delivery::to_callback(move |finding| drop(sender.send(finding.message.clone())));
+    fn monitor(callback: impl FnMut(&Finding) + Send + 'static) -> Running {
         let engine = Engine::new(Vec::new(), EngineConfig::default());
-        let running = Monitor::new(engine, delivery, MonitorConfig::default()).start().unwrap();
+        let delivery = Delivery::to_callback(callback);
+        Monitor::new(engine, delivery, MonitorConfig::default()).start().unwrap()
+    }
+
+    /// Makes heartbeats with these results. Returns the findings about them.
+    fn findings(
+        results: impl IntoIterator<Item = Result<(), SinkError>>,
+        is_replaced: bool,
+    ) -> Vec<String> {
+        let (sender, findings) = mpsc::channel();
+        let running = monitor(move |finding| drop(sender.send(finding.message.clone())));
         let (stop, stopped) = mpsc::channel();
-        let sink = Scripted { results: results.into_iter().collect(), stop: Some(stop) };
+        let sink =
+            Scripted { results: results.into_iter().collect(), stop: Some(stop), is_replaced };
         let every: Period = "1ms".parse().unwrap();
         let heartbeat = Heartbeat::new(every, Fingerprint::NONE, Box::new(sink));
         let worked_at = Arc::new(LastTime::default());
@@ -237,9 +273,34 @@ mod tests {
     #[test]
     fn the_begin_and_the_end_of_failures_are_reported() {
         let down = || Err(SinkError::unavailable("no route to host"));
-        let found = findings([Ok(()), down(), down(), Ok(()), Ok(())]);
+        let found = findings([Ok(()), down(), down(), Ok(()), Ok(())], false);
         let failed = "the heartbeat fails: `unavailable: no route to host`";
         assert_eq!(found, [failed, "the heartbeat works again"]);
+    }
+
+    #[test]
+    fn the_failure_of_a_heartbeat_ends_when_another_policy_replaces_the_heartbeat() {
+        let down = || Err(SinkError::unavailable("no route to host"));
+        let failed = "the heartbeat fails: `unavailable: no route to host`";
+        assert_eq!(findings([down()], false), [failed]);
+        assert_eq!(findings([down()], true), [failed, "the heartbeat is not used any longer"]);
+        assert_eq!(findings([Ok(())], true), [""; 0]);
+    }
+
+    #[test]
+    fn an_equal_heartbeat_is_not_started_again() {
+        let running = monitor(|_| {});
+        let heartbeat = |every: &str| {
+            let sink = Scripted { results: VecDeque::new(), stop: None, is_replaced: false };
+            Heartbeat::new(every.parse().unwrap(), Fingerprint::NONE, Box::new(sink))
+        };
+        let mut vital_signs = VitalSigns::start(Some(heartbeat("1h")), running.feed()).unwrap();
+        let (probe, stopped) = mpsc::channel();
+        vital_signs.heartbeats.as_mut().unwrap().stop = probe;
+        vital_signs.replace_heartbeat(Some(heartbeat("1h")), running.feed()).unwrap();
+        assert!(stopped.try_recv().is_err());
+        vital_signs.replace_heartbeat(Some(heartbeat("2h")), running.feed()).unwrap();
+        assert!(stopped.try_recv().is_ok());
     }
 
     #[test]

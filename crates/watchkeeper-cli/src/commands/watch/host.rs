@@ -10,8 +10,7 @@ use std::{
 };
 
 use watchkeeper_core::{
-    Finding, Fingerprint, Severity,
-    clock::{Clock as _, SystemClock},
+    Fingerprint,
     embed::{Durability, Registry},
 };
 use watchkeeper_policy::{Effective, Policy};
@@ -23,11 +22,13 @@ use super::{
 };
 use crate::{
     causes::with_causes,
+    error::Error,
     file_watcher::FileWatcher,
     global::Global,
-    live::{Host, NextPolicy},
-    loading,
+    live::{ChangedPolicy, Host, NextPolicy, Refusal},
+    loading::{self, LoadError},
     output::Output,
+    policy_file::PolicyFile,
 };
 
 /// Prints messages, and loads a policy that has changed.
@@ -37,6 +38,9 @@ pub(super) struct WatchHost<'a, 'o> {
     pub(super) registry: &'a Registry,
     pub(super) output: &'a mut Output<'o>,
     pub(super) paths: Vec<PathBuf>,
+    /// The file that was chosen at the start. No other one is used: an agent can write a policy
+    /// where it works.
+    pub(super) policy_file: PolicyFile,
     pub(super) summary: Summary,
     /// The files that were recognized so far; `None` after the start.
     pub(super) recognized: Option<BTreeSet<PathBuf>>,
@@ -57,10 +61,11 @@ pub(super) struct UsedPolicy {
     /// The options that are used from the next start on.
     at_start: (Durability, Option<PathBuf>),
     has_other_sinks: bool,
+    prints_all: bool,
 }
 
 impl UsedPolicy {
-    pub(super) fn new(policy: &Policy) -> Self {
+    pub(super) fn new(policy: &Policy, options: &WatchOptions) -> Self {
         let sinks = policy.sinks.iter();
         Self {
             effective: policy.effective.clone(),
@@ -68,6 +73,7 @@ impl UsedPolicy {
             sinks: sinks.map(|sink| (sink.id.clone(), sink.options)).collect(),
             at_start: (policy.monitor.durable, policy.monitor.state_dir.clone()),
             has_other_sinks: uses_other_sinks(policy),
+            prints_all: options.prints_all(policy),
         }
     }
 
@@ -107,58 +113,69 @@ impl Host for WatchHost<'_, '_> {
         }
     }
 
-    fn next_policy(&mut self, has_state: bool) -> Option<Result<NextPolicy, Finding>> {
-        let Self { options, global, registry, output, .. } = &mut *self;
-        let file = loading::find(global.policy.as_deref(), output);
+    fn next_policy(&mut self, has_state: bool) -> NextPolicy {
+        let Self { options, global, registry, output, policy_file, .. } = &mut *self;
         let needs_sinks = |policy: &Policy| !options.prints_all(policy);
-        let policy =
-            match loading::policy_with_secrets(&file, global, registry, needs_sinks, output) {
-                Ok(policy) => policy,
-                Err(err) => return Some(Err(self.refuse_policy(&with_causes(&err)))),
-            };
-        let next = UsedPolicy::new(&policy);
-        let changes = next.changes_from(&self.used);
-        // Also if nothing else has changed: the files that it extends may be others.
-        self.watcher.set_files(next.files.clone());
+        let loaded =
+            loading::policy_with_secrets(policy_file, global, registry, needs_sinks, output);
+        // A change of any of them may repair a policy that is refused.
+        let files = loaded.as_ref().map_or_else(LoadError::files, |policy| &policy.files);
+        self.watcher.set_files(self.used.files.iter().chain(files).cloned().collect());
+        let mut policy = match loaded {
+            Ok(policy) => policy,
+            Err(err) => return NextPolicy::Refused(refusal(err.summary(), &err.into())),
+        };
+        let next = UsedPolicy::new(&policy, self.options);
+        let changes = next.changes_from(&self.used).join(", ");
         if changes.is_empty() {
+            self.take_over(next);
             self.note("policy: no change");
-            return None;
+            return NextPolicy::Unchanged;
         }
         let mut state = None;
         if !has_state {
             let Self { options, global, output, paths, .. } = &mut *self;
             state = match options.open_state(&policy, paths, global, output) {
                 Ok(state) => state,
-                Err(err) => return Some(Err(self.refuse_policy(&with_causes(&err)))),
+                Err(err) => return NextPolicy::Refused(refusal(with_causes(&err), &err)),
             };
         }
-        let message = format!("the policy has changed: {}", changes.join(", "));
-        let finding =
-            Finding::about_monitor(SystemClock.now(), "policy", Severity::Medium, message);
+        let is_same = next.prints_all == self.used.prints_all;
+        let observers = (!is_same).then(|| self.options.printer(&policy, self.output.styles));
         self.next = Some(next);
-        let observers = self.options.printer(&policy, self.output.styles);
-        Some(Ok(NextPolicy { policy, observers, state, finding }))
+        self.options.remove_unused_displays(&mut policy);
+        NextPolicy::Changed(Box::new(ChangedPolicy { policy, observers, state, changes }))
     }
 
-    fn on_reload(&mut self, finding: &Finding) {
+    fn on_reload(&mut self, message: &str) {
         let Some(next) = self.next.take() else { return };
-        self.note(&finding.message);
+        self.note(message);
         if next.at_start != self.used.at_start {
             self.note("`durable` and `state_dir` are used after the next start");
         }
+        self.take_over(next);
+    }
+
+    fn on_refusal(&mut self, refusal: &Refusal) {
+        self.next = None;
+        let consequence = "the changed policy is not used; the earlier one stays in use";
+        self.output.fail(&format!("{}\n{consequence}\n", refusal.details));
+    }
+}
+
+/// Makes the refusal of a policy for an error.
+fn refusal(summary: String, err: &Error) -> Refusal {
+    let is_temporary = matches!(err, Error::StateInUse { .. });
+    Refusal { summary, details: err.render(), is_temporary }
+}
+
+impl WatchHost<'_, '_> {
+    fn take_over(&mut self, next: UsedPolicy) {
+        self.watcher.set_files(next.files.clone());
         self.has_other_sinks.store(next.has_other_sinks, Ordering::Release);
         self.used = next;
     }
 
-    fn refuse_policy(&mut self, reason: &str) -> Finding {
-        self.next = None;
-        let consequence = "the changed policy is not used; the earlier one stays in use";
-        self.output.fail(&format!("error: {reason}\n{consequence}\n"));
-        Finding::about_monitor(SystemClock.now(), "policy", Severity::Medium, consequence)
-    }
-}
-
-impl WatchHost<'_, '_> {
     fn note(&mut self, text: &str) {
         if !self.global.quiet {
             self.output.fail(&format!("{text}\n"));

@@ -1,4 +1,4 @@
-use std::path::PathBuf;
+use std::{mem, path::PathBuf};
 
 use clap::{Args, ValueEnum};
 use watchkeeper_core::embed::Queue;
@@ -97,13 +97,24 @@ impl WatchOptions {
     pub(super) fn prints_all(&self, policy: &Policy) -> bool {
         let is_used = |kind: &str| {
             let mut sinks = policy.sinks.iter().filter(|sink| sink.kind == kind);
-            sinks.any(|sink| policy.routes.iter().any(|route| route.sinks.contains(&sink.id)))
+            sinks.any(|sink| is_routed(policy, &sink.id))
         };
         !is_used("console") && (self.format.is_some() || !is_used("stderr"))
     }
 
+    /// Removes the sinks for the terminal that no route uses, if all findings are printed: findings
+    /// about the monitor, which all sinks receive, would be printed twice.
+    pub(super) fn remove_unused_displays(&self, policy: &mut Policy) {
+        if self.prints_all(policy) {
+            let sinks = mem::take(&mut policy.sinks).into_iter();
+            policy.sinks = sinks
+                .filter(|sink| !sink.sink.is_display() || is_routed(policy, &sink.id))
+                .collect();
+        }
+    }
+
     /// Makes the consoles of the policy print to standard output. Returns a printer of all
-    /// findings if the policy uses no console.
+    /// findings, except those that silences hide, if the policy uses no console.
     pub(super) fn printer(&self, policy: &Policy, styles: Styles) -> Vec<Queue> {
         const CAPACITY: usize = 1024;
         let format = self.format.map(watchkeeper_sinks::Format::from);
@@ -114,6 +125,11 @@ impl WatchOptions {
         let lines = Lines::new(Stdout::default(), format.unwrap_or_default(), styles.out);
         vec![Queue::new("stdout", Box::new(lines), CAPACITY)]
     }
+}
+
+/// Returns whether a route uses a sink.
+fn is_routed(policy: &Policy, sink: &String) -> bool {
+    policy.routes.iter().any(|route| route.sinks.contains(sink))
 }
 
 /// Returns whether a route of the policy uses a sink that does not print to standard output.
