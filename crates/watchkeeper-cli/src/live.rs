@@ -4,7 +4,7 @@
 use std::{io, path::PathBuf, time::Duration};
 
 use watchkeeper_core::{
-    Engine, Event, Finding, Monitor, SignedDuration,
+    Engine, Monitor, SignedDuration,
     author::make_safe,
     clock::{Clock as _, Deadline, SystemClock},
     embed::{
@@ -23,6 +23,7 @@ pub(crate) use self::{
 use self::{
     order::{correct_clocks, take_in_order},
     processes::track_processes,
+    reading::{LAST_LOOK, advance, follow, look_at_processes, observe, read_backlog, step},
     reload::{PolicyParts, PolicyReloader},
     sinks::{Identity, LiveSinks},
     vital_signs::VitalSigns,
@@ -33,16 +34,13 @@ mod control;
 mod host;
 mod order;
 mod processes;
+mod reading;
 mod reload;
 mod sinks;
 mod vital_signs;
 
 /// Maximum wait for a change while a process may end, or lines are to be stored.
 const WAIT: Duration = Duration::from_secs(1);
-/// Limit of events that are held in memory to be sorted by time.
-const MAX_BATCH: usize = 1 << 18;
-/// Time limit for reading the last lines after a stop.
-const LAST_LOOK: Duration = Duration::from_millis(200);
 /// Age at the start above which a finding is delivered only if it is still open in a session
 /// that goes on, if its session file is first read after the start.
 const MAX_AGE: SignedDuration = SignedDuration::from_mins(10);
@@ -178,14 +176,8 @@ impl LiveMonitor {
                 reloader.reload(host, &running, &mut parts);
                 service_manager::ready();
             }
-            let silences = silences.as_mut().filter(|_| control.take_read_silences());
-            match silences.and_then(StoredSilences::changes) {
-                Some(Ok(silences)) => {
-                    tracing::info!(target: "watchkeeper::silences", "the silences have changed");
-                    feed.set_silences(silences);
-                }
-                Some(Err(failure)) => _ = feed.report(*failure),
-                None => {}
+            if control.take_read_silences() {
+                read_silences(&mut silences, &feed);
             }
             let on_panic = &mut |finding| _ = feed.report(finding);
             vital_signs.check(&running);
@@ -268,15 +260,15 @@ fn describe_loss(sink: &SinkOutcome) -> String {
     format!("{} {lost} ({})", quote(name), make_safe(cause))
 }
 
-fn follow(state: &mut Option<WatchState>, update: &Update) {
-    if let Some(state) = state {
-        state.follow(update);
-    }
-}
-
-fn advance(state: &mut Option<WatchState>, event: &Event) {
-    if let Some(state) = state {
-        state.advance(event);
+/// Reads the silences if they have changed.
+fn read_silences(silences: &mut Option<StoredSilences>, feed: &Feed) {
+    match silences.as_mut().and_then(StoredSilences::changes) {
+        Some(Ok(silences)) => {
+            tracing::info!(target: "watchkeeper::silences", "the silences have changed");
+            feed.set_silences(silences);
+        }
+        Some(Err(failure)) => _ = feed.report(*failure),
+        None => {}
     }
 }
 
@@ -285,124 +277,5 @@ fn commit(state: &mut Option<WatchState>, feed: &Feed) {
     let failure = state.as_mut().filter(|state| state.is_dirty()).and_then(WatchState::commit);
     if let Some(failure) = failure {
         feed.report(failure);
-    }
-}
-
-fn observe(processes: &mut Option<ProcessTracker>, event: &Event) {
-    if let Some(processes) = processes {
-        processes.observe(event);
-    }
-}
-
-/// Sends the events that follow from the processes of clients. If a process is gone, reads
-/// everything that it wrote before it ended.
-fn look_at_processes(
-    processes: &mut Option<ProcessTracker>,
-    follower: &mut Follower,
-    send: &mut dyn FnMut(Event),
-    on_panic: &mut dyn FnMut(Finding),
-    on_update: &mut dyn FnMut(&Update),
-) {
-    let Some(processes) = processes else { return };
-    let now = SystemClock.now();
-    if !processes.look(now, send) {
-        return;
-    }
-    let mut batch = Vec::new();
-    follower.scan(now, &mut |update| collect(update, &mut batch, on_panic, on_update));
-    correct_clocks(&mut batch, now);
-    for event in take_in_order(&mut batch) {
-        processes.observe(&event);
-        send(event);
-    }
-    processes.end_sessions(now, send);
-}
-
-/// Reads everything that is recorded already.
-fn read_backlog(
-    (follower, processes, state): (
-        &mut Follower,
-        &mut Option<ProcessTracker>,
-        &mut Option<WatchState>,
-    ),
-    backlog: &mut Backlog,
-    is_stopped: &dyn Fn() -> bool,
-    on_update: &mut dyn FnMut(&Update),
-) {
-    backlog.expect(state.as_mut().map_or_else(Vec::new, WatchState::take_delivered));
-    let mut batch = Vec::new();
-    let mut has_more = true;
-    let mut last_look = None;
-    // Lines that were written before a stop are read, as far as there is time.
-    let mut may_read = || {
-        let mut rest = || last_look.get_or_insert_with(|| Deadline::after(LAST_LOOK)).remaining();
-        !is_stopped() || !rest().is_zero()
-    };
-    while has_more && may_read() {
-        // A session can be spread over files; sort as many events as memory allows.
-        while has_more && batch.len() < MAX_BATCH && may_read() {
-            let on_panic = &mut |finding| backlog.report(finding);
-            let on_update = &mut |update: &Update| {
-                follow(state, update);
-                on_update(update);
-            };
-            has_more = step(follower, Duration::ZERO, &mut batch, on_panic, on_update);
-        }
-        correct_clocks(&mut batch, SystemClock.now());
-        for event in take_in_order(&mut batch) {
-            observe(processes, &event);
-            let is_new = state.as_ref().is_some_and(|state| state.is_new(&event));
-            backlog.observe(&event, is_new);
-            advance(state, &event);
-        }
-    }
-    let mut panics = Vec::new();
-    // No earlier run has seen the present processes.
-    let is_new = state.as_ref().is_some_and(|state| state.stopped_at().is_some());
-    let send = &mut |event| backlog.observe(&event, is_new);
-    let on_panic = &mut |finding| panics.push(finding);
-    let on_update = &mut |update: &Update| {
-        follow(state, update);
-        on_update(update);
-    };
-    look_at_processes(processes, follower, send, on_panic, on_update);
-    for finding in panics {
-        backlog.report(finding);
-    }
-    if let Some(state) = state.as_ref().filter(|_| follower.is_caught_up() && !is_stopped()) {
-        backlog.end_missing(SystemClock.now(), |finding, engine| state.end_of(finding, engine));
-    }
-}
-
-/// Reads changes into `batch`. Findings about panics of sources go to `on_panic`.
-/// Returns `true` if there were changes, or more can be read at once.
-fn step(
-    follower: &mut Follower,
-    wait: Duration,
-    batch: &mut Vec<Event>,
-    on_panic: &mut dyn FnMut(Finding),
-    on_update: &mut dyn FnMut(&Update),
-) -> bool {
-    let mut has_changed = false;
-    follower.step(SystemClock.now(), wait, &mut |update| {
-        has_changed = true;
-        collect(update, batch, on_panic, on_update);
-    });
-    has_changed || !follower.is_caught_up()
-}
-
-/// Adds an event to `batch`, and passes every other update on.
-fn collect(
-    update: Update,
-    batch: &mut Vec<Event>,
-    on_panic: &mut dyn FnMut(Finding),
-    on_update: &mut dyn FnMut(&Update),
-) {
-    if let Update::SourceFailed { file, panic } = &update {
-        on_panic(panic.finding(SystemClock.now(), file));
-    }
-    match update {
-        Update::Event(event) => batch.push(event),
-        other => on_update(&other),
     }
 }
