@@ -63,6 +63,7 @@ mod silences;
 mod sink;
 mod source;
 mod special_file;
+mod sync;
 mod token_limit;
 mod tool_class;
 

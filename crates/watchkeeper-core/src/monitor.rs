@@ -11,6 +11,8 @@ mod outcome;
 mod queues;
 mod reload;
 mod scheduler;
+#[cfg(all(test, shuttle))]
+mod schedules;
 mod session;
 mod shared;
 #[cfg(test)]
@@ -18,12 +20,7 @@ mod tests;
 
 use std::{
     fmt, io,
-    sync::{
-        Arc, Mutex, OnceLock, PoisonError,
-        atomic::Ordering,
-        mpsc::{self, TrySendError},
-    },
-    thread::{self, JoinHandle, ThreadId},
+    sync::{Arc, OnceLock, PoisonError},
     time::Duration,
 };
 
@@ -43,6 +40,12 @@ use self::{
 use crate::{
     Delivery, Engine, Finding, Queue, SessionId,
     clock::{Clock, Deadline, SystemClock},
+    sync::{
+        Mutex,
+        atomic::Ordering,
+        mpsc::{self, TrySendError},
+        thread::{self, JoinHandle, ThreadId},
+    },
 };
 
 /// Watches agents while they run: an [`Engine`] with a thread and a clock.

@@ -13,8 +13,7 @@ mod worker;
 
 use std::{
     fmt,
-    sync::{Arc, Mutex, PoisonError},
-    thread::{self, JoinHandle},
+    sync::{Arc, PoisonError},
     time::Duration,
 };
 
@@ -32,6 +31,10 @@ use crate::{
     Finding, Sink, SinkError,
     clock::{Clock, Deadline, SystemClock},
     ledger::Ledger,
+    sync::{
+        Mutex,
+        thread::{self, JoinHandle},
+    },
 };
 
 /// A bounded queue in front of a sink, and the thread that empties it.

@@ -1,7 +1,7 @@
-use std::{fmt, sync::atomic::Ordering};
+use std::fmt;
 
 use super::shared::{Message, Recorder};
-use crate::{Event, Finding, Silences};
+use crate::{Event, Finding, Silences, sync::atomic::Ordering};
 
 /// Feeds a monitor with events that a source reads.
 #[derive(Clone)]

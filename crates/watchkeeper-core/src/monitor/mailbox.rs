@@ -6,19 +6,21 @@
 //! next message wakes it.
 
 use std::{
-    sync::{
-        Arc, OnceLock,
-        atomic::{AtomicU8, AtomicUsize, Ordering, fence},
-        mpsc::{self, Receiver, SyncSender, TrySendError},
-    },
-    thread::{self, Thread},
+    sync::{Arc, OnceLock},
     time::Duration,
 };
 
-use crate::clock::Deadline;
+use crate::{
+    clock::Deadline,
+    sync::{
+        atomic::{AtomicU8, AtomicUsize, Ordering, fence},
+        mpsc::{self, Receiver, SyncSender, TrySendError},
+        thread::{self, Thread},
+    },
+};
 
-/// The longest time for which the thread collects messages.
-const COLLECTION_TIME: Duration = Duration::from_millis(5);
+/// The longest time for which the thread collects messages. With shuttle, no time passes.
+const COLLECTION_TIME: Duration = Duration::from_millis(if cfg!(shuttle) { 0 } else { 5 });
 /// The part of the queue that may fill meanwhile: one of this number.
 const COLLECTED_PART: usize = 4;
 

@@ -2,7 +2,7 @@
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, atomic::Ordering, mpsc::SyncSender},
+    sync::Arc,
     time::Duration,
 };
 
@@ -15,8 +15,12 @@ use super::{
     shared::{DeferredEvent, Message, Shared, TARGET, lock},
 };
 use crate::{
-    Delivery, Engine, Event, Finding, Fingerprint, Severity, Silences, Status, clock::ClockReading,
-    grouped, make_safe, open_findings::OpenFindings, period::known_time,
+    Delivery, Engine, Event, Finding, Fingerprint, Severity, Silences, Status,
+    clock::ClockReading,
+    grouped, make_safe,
+    open_findings::OpenFindings,
+    period::known_time,
+    sync::{atomic::Ordering, mpsc::SyncSender},
 };
 
 /// The largest number of messages between two readings of the clock.

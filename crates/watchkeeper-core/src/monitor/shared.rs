@@ -2,17 +2,21 @@
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{
-        Arc, Condvar, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-        mpsc::{SyncSender, TrySendError},
-    },
+    sync::{Arc, PoisonError},
 };
 
 use jiff::Timestamp;
 
 use super::{mailbox::Outbox, reload::Reload};
-use crate::{AgentId, Event, EventKind, Finding, SessionId, Silences, clock::Clock};
+use crate::{
+    AgentId, Event, EventKind, Finding, SessionId, Silences,
+    clock::Clock,
+    sync::{
+        Condvar, Mutex, MutexGuard,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+        mpsc::{SyncSender, TrySendError},
+    },
+};
 
 /// The `tracing` target of the monitor.
 pub(super) const TARGET: &str = "watchkeeper::monitor";

@@ -1,7 +1,6 @@
 use std::{
     fmt, mem,
     sync::{Arc, PoisonError},
-    thread,
 };
 
 use super::{
@@ -9,7 +8,7 @@ use super::{
     failure::{Failure, RetryAfter},
     state::{Attempt, Next, Shared, State, TARGET},
 };
-use crate::{Finding, Retry, SinkError, make_safe};
+use crate::{Finding, Retry, SinkError, make_safe, sync::thread};
 
 /// Takes the findings of a [queue](super::Queue) on a thread of the program.
 ///

@@ -4,8 +4,7 @@
 
 use std::{
     mem,
-    sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError},
-    thread::ThreadId,
+    sync::{Arc, OnceLock, PoisonError},
     time::Duration,
 };
 
@@ -18,7 +17,11 @@ use super::{
     stored::Stored,
     waiting::WaitingFindings,
 };
-use crate::{Finding, Retry, Sink, clock::Clock};
+use crate::{
+    Finding, Retry, Sink,
+    clock::Clock,
+    sync::{Condvar, Mutex, MutexGuard, thread::ThreadId},
+};
 
 /// The `tracing` target of everything that sinks do.
 pub(super) const TARGET: &str = "watchkeeper::sink";
