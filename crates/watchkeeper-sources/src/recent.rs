@@ -1,6 +1,6 @@
 //! A bounded map of values from recent lines.
 
-use std::collections::BTreeMap;
+use std::{collections::HashMap, mem};
 
 use watchkeeper_core::Fingerprint;
 
@@ -11,30 +11,33 @@ const CAPACITY: usize = 1024;
 /// the file.
 #[derive(Debug)]
 pub(crate) struct Recent<V> {
-    newer: BTreeMap<Fingerprint, V>,
-    older: BTreeMap<Fingerprint, V>,
+    // Hash maps, since most files have a few values, and the smallest node of a B-tree has room
+    // for eleven.
+    newer: HashMap<Fingerprint, V>,
+    #[expect(clippy::box_collection, reason = "most of very many files have none")]
+    older: Option<Box<HashMap<Fingerprint, V>>>,
 }
 
 impl<V> Default for Recent<V> {
     fn default() -> Self {
-        Self { newer: BTreeMap::new(), older: BTreeMap::new() }
+        Self { newer: HashMap::new(), older: None }
     }
 }
 
 impl<V> Recent<V> {
     pub(crate) fn get(&self, key: Fingerprint) -> Option<&V> {
-        self.newer.get(&key).or_else(|| self.older.get(&key))
+        self.newer.get(&key).or_else(|| self.older.as_ref()?.get(&key))
     }
 
     pub(crate) fn insert(&mut self, key: Fingerprint, value: V) {
         if self.newer.len() == CAPACITY {
-            self.older = std::mem::take(&mut self.newer);
+            self.older = Some(Box::new(mem::take(&mut self.newer)));
         }
         self.newer.insert(key, value);
     }
 
     pub(crate) fn remove(&mut self, key: Fingerprint) -> Option<V> {
-        let older = self.older.remove(&key);
+        let older = self.older.as_mut().and_then(|older| older.remove(&key));
         self.newer.remove(&key).or(older)
     }
 }
@@ -52,7 +55,9 @@ mod tests {
             recent.insert(Fingerprint::from(n), n);
             let oldest = n.saturating_sub(CAPACITY as u64 - 1);
             assert_eq!(recent.get(Fingerprint::from(oldest)), Some(&oldest));
-            assert!(recent.newer.len() + recent.older.len() <= 2 * CAPACITY);
+            assert!(
+                recent.newer.len() + recent.older.as_ref().map_or(0, |it| it.len()) <= 2 * CAPACITY
+            );
         }
         assert_eq!(recent.get(Fingerprint::from(1)), None);
         assert_eq!(recent.remove(Fingerprint::from(9_999)), Some(9_999));
