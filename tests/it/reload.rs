@@ -212,11 +212,15 @@ fn the_sinks_of_both_policies_hear_of_a_change_in_spite_of_silences() {
     assert!(ended.rest.iter().any(|line| line.contains("silences hid 1")), "{:?}", ended.rest);
     let n_changes = |name: &str| {
         let messages = ended.messages(name);
-        let is_change = |message: &str| message.starts_with("the policy has changed: ");
-        assert!(messages.iter().all(|(message, _)| is_change(message)), "{messages:?}");
+        let (notices, rest) = messages.as_chunks::<2>();
+        assert!(rest.is_empty(), "{messages:?}");
+        for [(change, opened), (end, resolved)] in notices {
+            assert!(change.starts_with("the policy has changed: "), "{messages:?}");
+            assert_eq!((&**end, resolved), ("the changed policy is used", opened));
+        }
         let fingerprints: BTreeSet<_> = messages.iter().map(|(_, it)| it).collect();
-        assert_eq!(fingerprints.len(), messages.len(), "each change has a fingerprint of its own");
-        messages.len()
+        assert_eq!(fingerprints.len(), notices.len(), "each change has a fingerprint of its own");
+        notices.len()
     };
     let files = ["same", "before", "after", "gone", "new", "x"];
     assert_eq!(files.map(n_changes), [2, 1, 2, 1, 2, 1]);

@@ -95,13 +95,18 @@ impl PolicyReloader {
         self.end_refusal(&feed, "a later policy is used");
         let notice =
             about_policy(Severity::Medium, Status::Open, Fingerprint::of(&changes), message);
-        feed.notify(notice.clone());
+        // A receiver of incidents would keep the incident open for ever.
+        let end = end_of(&notice, "the changed policy is used");
+        let notices = [notice, end];
+        for notice in &notices {
+            feed.notify(notice.clone());
+        }
         if sinks.has_changes(&policy.sinks) {
             running.flush(LONGEST_NOTICE);
         }
         let ids: Vec<String> = policy.sinks.iter().map(|sink| sink.id.clone()).collect();
         let engine = policy.engine_config();
-        let queues = sinks.replace(policy.sinks, observers, state, &notice);
+        let queues = sinks.replace(policy.sinks, observers, state, &notices);
         match processes {
             None if policy.monitor.processes => **processes = track_processes(),
             Some(_) if !policy.monitor.processes => **processes = None,
@@ -156,11 +161,18 @@ impl PolicyReloader {
 
     /// Ends the finding about a refused policy, if there is one.
     fn end_refusal(&mut self, feed: &Feed, message: &str) {
-        let Some(refusal) = self.refusal.take() else { return };
-        let mut end = about_policy(Severity::Low, Status::Resolved, Fingerprint::NONE, message);
-        end.fingerprint = refusal.fingerprint;
-        feed.notify(end);
+        if let Some(refusal) = self.refusal.take() {
+            feed.notify(end_of(&refusal, message));
+        }
     }
+}
+
+/// Makes the end of a finding about the policy.
+fn end_of(finding: &Finding, message: &str) -> Finding {
+    let mut end = about_policy(Severity::Low, Status::Resolved, Fingerprint::NONE, message);
+    end.fingerprint = finding.fingerprint;
+    end.id = end.id.and(finding.fingerprint);
+    end
 }
 
 /// Makes a finding about the policy. `cause` distinguishes it from others.

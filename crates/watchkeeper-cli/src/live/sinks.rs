@@ -101,13 +101,13 @@ impl LiveSinks {
 
     /// Returns the queues of the sinks of a changed policy. A sink that has the same name keeps
     /// its queue with the findings in it. Sinks that are new, or have other options, receive the
-    /// finding about the change.
+    /// findings about the change.
     pub(super) fn replace(
         &mut self,
         sinks: Vec<NamedSink>,
         observers: Option<Vec<Queue>>,
         state: &mut Option<WatchState>,
-        notice: &Finding,
+        notices: &[Finding],
     ) -> Vec<Arc<Queue>> {
         let replaced = sinks.into_iter().map(|sink| {
             let identity = Identity::of(&sink);
@@ -116,16 +116,17 @@ impl LiveSinks {
                 Some(LiveSink { identity: earlier, queue }) => {
                     if *earlier != identity {
                         queue.replace_sink(sink.sink, sink.queue_capacity);
-                        // The queue has delivered the notice to the earlier sink.
-                        let mut notice = notice.clone();
-                        notice.id = notice.id.and(Fingerprint::of("changed sink"));
-                        queue.push(notice);
+                        // The queue has delivered the notices to the earlier sink.
+                        for mut notice in notices.iter().cloned() {
+                            notice.id = notice.id.and(Fingerprint::of("changed sink"));
+                            queue.push(notice);
+                        }
                     }
                     queue.clone()
                 }
                 None => {
                     let queue = WatchState::queue(state.as_mut(), sink);
-                    queue.push(notice.clone());
+                    notices.iter().cloned().for_each(|notice| queue.push(notice));
                     Arc::new(queue)
                 }
             };
