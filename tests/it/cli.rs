@@ -41,7 +41,8 @@ fn lists_the_kinds_that_were_linked_in() {
 fn explains_an_in_house_detector() {
     let ran = run(&["explain", "acme-banned-tool"]);
     assert!(ran.out.starts_with(include_str!("../acme-detector/README.md")), "{}", ran.out);
-    assert!(ran.out.ends_with("`severity`: run `watchkeeper explain detectors`.\n"), "{}", ran.out);
+    let end = "`severity`, `tags`: run `watchkeeper explain detectors`.\n";
+    assert!(ran.out.ends_with(end), "{}", ran.out);
     assert_eq!(ran.status, 0);
 }
 

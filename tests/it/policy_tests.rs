@@ -436,7 +436,7 @@ fn points_at_the_line_of_a_trace() {
     8 | tolls = ["WebFetch"]
       | ^^^^^
       |
-      = note: expected one of `tools`, `enabled`, `exceptions`, `inhibited_by`, `kind`, `levels`, `per`, `severity`
+      = note: expected one of `tools`, `enabled`, `exceptions`, `inhibited_by`, `kind`, `levels`, `per`, `references`, `runbook_url`, `severity`, `tags`
       = note: run `watchkeeper explain acme-banned-tool` to see the options
     help: there is one with a similar name
       |

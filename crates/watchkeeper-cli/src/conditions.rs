@@ -96,11 +96,10 @@ pub(crate) fn warn_of_unknown_detectors(
     output: &mut Output<'_>,
 ) {
     let ids = || policy.detectors.iter().map(|detector| &*detector.id);
+    let of_monitor = || reference_names().filter(|name| name.starts_with("watchkeeper-"));
     for value in conditions.get("detector").into_iter().flatten() {
         let glob = Glob::new(value.as_str());
-        // The reference lists the findings about the monitor.
-        let is_known =
-            ids().any(|id| glob.matches(id)) || reference_names().any(|id| glob.matches(id));
+        let is_known = ids().any(|id| glob.matches(id)) || of_monitor().any(|id| glob.matches(id));
         if !is_known {
             let hint = similar_hint(closest(value, ids()).map(make_safe).as_deref());
             let value = quote(value);

@@ -20,7 +20,8 @@ use crate::{
 };
 
 /// The longest time for which the thread collects messages. With shuttle, no time passes.
-const COLLECTION_TIME: Duration = Duration::from_millis(if cfg!(shuttle) { 0 } else { 5 });
+const COLLECTION_TIME: Duration =
+    Duration::from_millis(if cfg!(all(test, shuttle)) { 0 } else { 5 });
 /// The part of the queue that may fill meanwhile: one of this number.
 const COLLECTED_PART: usize = 4;
 

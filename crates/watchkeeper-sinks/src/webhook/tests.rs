@@ -422,7 +422,7 @@ fn bytes_that_keep_coming_do_not_extend_the_timeout() {
 
     // The status is known: the finding has been delivered.
     let receiver = slow_receiver("HTTP/1.1 200 OK\r\n\r\n");
-    sink(&receiver.url, "timeout = '200ms'").deliver(&finding()).unwrap();
+    sink(&receiver.url, "timeout = '2s'").deliver(&finding()).unwrap();
     receiver.requests();
 }
 
