@@ -1,6 +1,7 @@
 //! Loads the policy of a command.
 
 use std::{
+    cell::Cell,
     io,
     path::{Path, PathBuf},
     slice,
@@ -15,7 +16,7 @@ use watchkeeper_core::{
 };
 use watchkeeper_policy::{
     Diagnostic, DiagnosticLevel, Loaded, Loader, NamedSink, Policy, SourceFile, builtin, open_file,
-    render,
+    read_opened, render, resolve_file,
 };
 
 use crate::{
@@ -115,7 +116,7 @@ pub(crate) fn policy(
 /// Loads a policy with its secrets, for a command that delivers findings. Prints
 /// warnings unless `--quiet` is set. Warns of findings that no sink receives if
 /// `needs_sinks` returns `true`. Refuses a policy in the folder of a project if it runs a program,
-/// or has become that of another user.
+/// or now belongs to another user.
 pub(crate) fn policy_with_secrets(
     file: &PolicyFile,
     global: &Global,
@@ -125,12 +126,22 @@ pub(crate) fn policy_with_secrets(
 ) -> Result<Policy, LoadError> {
     let environment = |name: &str| std::env::var_os(name);
     let home = home();
-    let loader = Loader::of_files(registry).home(home.as_deref()).today(today());
-    let loader = loader.environment(&environment);
-    if let Some(path) = file.path().filter(|_| file.is_foreign()) {
+    let is_foreign = Cell::new(false);
+    let read_file = |path: &Path| {
+        let opened = open_file(path)?;
+        if file.is_foreign(path, &opened) {
+            is_foreign.set(true);
+            return Err(io::Error::other("it belongs to another user"));
+        }
+        read_opened(opened)
+    };
+    let loader = Loader::new(registry, &read_file).resolve(&resolve_file);
+    let loader = loader.home(home.as_deref()).today(today()).environment(&environment);
+    let loaded = load(&loader, file.path());
+    if let Some(path) = file.path().filter(|_| is_foreign.get()) {
         return Err(LoadError::Foreign { path: path.to_owned() });
     }
-    let mut loaded = load(&loader, file.path())?;
+    let mut loaded = loaded?;
     if let Some(policy) = loaded.policy.as_ref().filter(|policy| needs_sinks(policy)) {
         loaded.diagnostics.extend(policy.undelivered.clone());
     }

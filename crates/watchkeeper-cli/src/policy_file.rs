@@ -2,6 +2,7 @@
 
 use std::{
     ffi::OsString,
+    fs::{self, File, Metadata},
     io,
     path::{Path, PathBuf},
 };
@@ -41,6 +42,7 @@ impl PolicyFile {
             return PolicySearch { policy: Self::Given(path.to_owned()), foreign: Vec::new() };
         }
         let folder = std::env::current_dir().unwrap_or_default();
+        let is_own = |path: &Path| is_own(path, &fs::metadata(path)?);
         Self::find_in(&folder, &|name| std::env::var_os(name), &is_own)
     }
 
@@ -84,11 +86,12 @@ impl PolicyFile {
         matches!(self, Self::Repository(_) | Self::Folder(_))
     }
 
-    /// Returns whether the file is in the folder of a project and belongs to another user, such as
-    /// one that has replaced the file that was found.
-    pub(crate) fn is_foreign(&self) -> bool {
-        let path = self.path().filter(|_| self.is_in_project());
-        path.is_some_and(|path| is_own(path).is_ok_and(|is_own| !is_own))
+    /// Returns whether the file at `path`, which is open as `file`, is this policy in the folder
+    /// of a project and belongs to another user, who may have replaced the policy that was found.
+    /// A file whose owner is unknown counts as foreign.
+    pub(crate) fn is_foreign(&self, path: &Path, file: &File) -> bool {
+        let is_own = || is_own(path, &file.metadata()?);
+        self.is_in_project() && self.path() == Some(path) && !is_own().unwrap_or(false)
     }
 
     /// Returns the reason for which this policy applies.
@@ -103,19 +106,19 @@ impl PolicyFile {
     }
 }
 
-/// Returns whether a file, and the link to it if there is one, belong to the user of
-/// this process. Git has the same rule for repositories.
+/// Returns whether the file with this metadata, and the link to it at `path` if there is one,
+/// belong to the user of this process. Git has the same rule for repositories.
 #[cfg(unix)]
-fn is_own(path: &Path) -> io::Result<bool> {
-    use std::{fs, os::unix::fs::MetadataExt as _};
+fn is_own(path: &Path, file: &Metadata) -> io::Result<bool> {
+    use std::os::unix::fs::MetadataExt as _;
 
     let user = rustix::process::geteuid().as_raw();
-    Ok(fs::symlink_metadata(path)?.uid() == user && fs::metadata(path)?.uid() == user)
+    Ok(fs::symlink_metadata(path)?.uid() == user && file.uid() == user)
 }
 
 /// Returns `true`: other platforms have no user ids.
 #[cfg(not(unix))]
-fn is_own(_: &Path) -> io::Result<bool> {
+fn is_own(_: &Path, _: &Metadata) -> io::Result<bool> {
     Ok(true)
 }
 
@@ -132,11 +135,16 @@ pub(crate) fn user_policy(variable: &dyn Fn(&str) -> Option<OsString>) -> Option
 mod tests {
     use std::{
         ffi::OsString,
-        fs,
+        fs::{self, File},
+        io,
         path::{Path, PathBuf},
     };
 
-    use super::{PolicyFile, PolicySearch, is_own};
+    use super::{PolicyFile, PolicySearch};
+
+    fn is_own(path: &Path) -> io::Result<bool> {
+        super::is_own(path, &fs::metadata(path)?)
+    }
 
     /// A folder of one test, removed on drop.
     struct Folder(PathBuf);
@@ -234,6 +242,20 @@ mod tests {
             assert!(is_own(&file).unwrap() && !is_own(&link).unwrap());
             chown(&file, Some(1), None).unwrap();
             assert!(!is_own(&file).unwrap());
+            let opened = File::open(&file).unwrap();
+            let policy = |path: &Path| PolicyFile::Folder(path.to_owned());
+            assert!(policy(&file).is_foreign(&file, &opened));
+            // The file that was opened counts, and not another one that has replaced it.
+            fs::remove_file(&file).unwrap();
+            write(&file);
+            assert!(policy(&file).is_foreign(&file, &opened));
+            assert!(!policy(&file).is_foreign(&file, &File::open(&file).unwrap()));
+            assert!(!PolicyFile::Given(file.clone()).is_foreign(&file, &opened));
+            fs::remove_file(&file).unwrap();
+            // The owner is unknown.
+            assert!(policy(&file).is_foreign(&file, &opened));
+            write(&file);
+            chown(&file, Some(1), None).unwrap();
             symlink(&file, &foreign).unwrap();
         } else {
             symlink("/", &foreign).unwrap();

@@ -68,7 +68,7 @@ pub use crate::{
     loader::{InvalidPolicy, Loaded, Loader, Policy, render},
     match_tracker::MatchTracker,
     migrate::{Migration, Renamed, migrate},
-    read_file::{ResolvedFile, open_file, read_file, resolve_file},
+    read_file::{ResolvedFile, open_file, read_file, read_opened, resolve_file},
     reader::Variables,
     reference::{REFERENCE, reference, reference_names},
     schema::schema,

@@ -53,7 +53,7 @@ fn is_trusted(_: &Metadata) -> bool {
     true
 }
 
-/// Opens a file for [`read_file`]. Refuses folders, and files whose reading can take forever.
+/// Opens a file for [`read_opened`]. Refuses folders, and files whose reading can take forever.
 pub fn open_file(path: &Path) -> io::Result<File> {
     let metadata = fs::metadata(path).map_err(|err| without_file(path, err))?;
     if metadata.is_dir() {
@@ -68,8 +68,13 @@ pub fn open_file(path: &Path) -> io::Result<File> {
 /// Reads a policy, or another text file that belongs to one, of at most 16 MiB. Errors
 /// suggest a remedy.
 pub fn read_file(path: &Path) -> io::Result<String> {
+    read_opened(open_file(path)?)
+}
+
+/// Reads a file of [`open_file`] as [`read_file`] does.
+pub fn read_opened(file: File) -> io::Result<String> {
     let mut bytes = Vec::new();
-    open_file(path)?.take(MAX_LEN + 1).read_to_end(&mut bytes)?;
+    file.take(MAX_LEN + 1).read_to_end(&mut bytes)?;
     if MAX_LEN < bytes.len() as u64 {
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it is larger than 16 MiB"));
     }
