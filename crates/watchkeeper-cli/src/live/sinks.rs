@@ -116,7 +116,8 @@ impl LiveSinks {
                 Some(LiveSink { identity: earlier, queue }) => {
                     if *earlier != identity {
                         queue.replace_sink(sink.sink, sink.queue_capacity);
-                        // The queue has delivered the notices to the earlier sink.
+                        // The earlier sink may have accepted the notices. With other ids, the
+                        // queue delivers them again, twice if the earlier sink has failed.
                         for mut notice in notices.iter().cloned() {
                             notice.id = notice.id.and(Fingerprint::of("changed sink"));
                             queue.push(notice);
