@@ -317,6 +317,9 @@ fn a_policy_that_needs_a_state_in_use_is_used_when_the_state_is_free() {
     replace(&reloading.policy, &policy(4, &audit));
     let line = reloading.watching.until("the earlier one stays in use: ");
     assert!(line.contains("process"), "{line}");
+    // A request is answered, also before the next retry.
+    reloading.watching.signal("HUP");
+    reloading.watching.until("the earlier one stays in use");
     assert_eq!(other.end("TERM").0, Some(0));
     reloading.watching.until("the policy has changed");
     reloading.end();

@@ -161,10 +161,10 @@ impl LiveMonitor {
         let feed = running.feed();
         let mut vital_signs = VitalSigns::start(heartbeat, running.feed())?;
         let mut reloader = PolicyReloader::default();
-        let mut batch = Vec::new();
-        let mut is_held = false;
+        let (mut batch, mut is_held) = (Vec::new(), false);
         while !is_stopped() && running.is_running() {
-            if control.take_reload() || reloader.is_due() {
+            let is_requested = control.take_reload();
+            if is_requested || reloader.is_due() {
                 service_manager::reloading();
                 let mut parts = PolicyParts {
                     sinks: &mut sinks,
@@ -173,7 +173,7 @@ impl LiveMonitor {
                     vital_signs: &mut vital_signs,
                     silences: &mut silences,
                 };
-                reloader.reload(host, &running, &mut parts);
+                reloader.reload(is_requested, host, &running, &mut parts);
                 service_manager::ready();
             }
             if control.take_read_silences() {

@@ -54,15 +54,17 @@ impl PolicyReloader {
     }
 
     /// Loads the policy again, and gives it to the monitor if it has changed. All sinks, those of
-    /// both policies, receive a finding about the change or the refusal.
+    /// both policies, receive a finding about the change or the refusal. A refusal that is known
+    /// is printed again if the reload `is_requested`, and not on a retry.
     pub(super) fn reload(
         &mut self,
+        is_requested: bool,
         host: &mut dyn Host,
         running: &Running,
         parts: &mut PolicyParts<'_>,
     ) {
         let feed = running.feed();
-        let is_retry = self.retry.take().is_some();
+        self.retry = None;
         let used = match host.next_policy(parts.state.is_some()) {
             NextPolicy::Unchanged => Ok(()),
             NextPolicy::Changed(changed) => self.replace(*changed, host, running, parts),
@@ -70,7 +72,7 @@ impl PolicyReloader {
         };
         match used {
             Ok(()) => self.end_refusal(&feed, "the policy is valid again"),
-            Err(refusal) => self.refuse(&refusal, is_retry, host, &feed),
+            Err(refusal) => self.refuse(&refusal, is_requested, host, &feed),
         }
     }
 
@@ -140,13 +142,13 @@ impl PolicyReloader {
     }
 
     /// Reports a policy that is not used, unless the same is reported already.
-    fn refuse(&mut self, refusal: &Refusal, is_retry: bool, host: &mut dyn Host, feed: &Feed) {
+    fn refuse(&mut self, refusal: &Refusal, is_requested: bool, host: &mut dyn Host, feed: &Feed) {
         self.retry = refusal.is_temporary.then(|| Deadline::after(RETRY));
         let reason = make_safe(&redact(&refusal.summary));
         let message =
             format!("the changed policy is not used, and the earlier one stays in use: {reason}");
         let is_known = self.refusal.as_ref().is_some_and(|known| known.message == message);
-        if !(is_retry && is_known) {
+        if is_requested || !is_known {
             host.on_refusal(refusal);
         }
         if is_known {
