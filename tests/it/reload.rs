@@ -194,7 +194,7 @@ fn a_hangup_loads_the_policy_with_its_secrets() {
 }
 
 #[test]
-fn the_sinks_of_both_policies_hear_of_a_change_in_spite_of_silences() {
+fn the_sinks_of_both_policies_are_notified_of_a_change_in_spite_of_silences() {
     let sinks = |sinks: &[(&str, &str)]| {
         let sinks: String = sinks.iter().map(|(name, file)| file_sink(name, file)).collect();
         format!("{SILENCE}{sinks}")

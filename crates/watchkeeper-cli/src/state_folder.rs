@@ -19,7 +19,7 @@ impl StateFolder {
         self.state_dir.is_some()
     }
 
-    /// Returns the folder of the argument, or else that of the policy, or else the usual one.
+    /// Returns the folder of the argument, or else of the policy, or else the usual one.
     /// `None` if the environment names no home folder.
     pub(crate) fn path(&self, policy: Option<&Policy>) -> Option<PathBuf> {
         let of_policy = || policy.and_then(|policy| policy.monitor.state_dir.clone());

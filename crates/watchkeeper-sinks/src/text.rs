@@ -30,10 +30,10 @@ const GREEN: &str = "32";
 /// 10:14:07Z [HIGH]   repeated_call 5b1e0c2a…89ab: `Bash` returned the same result 4 times --> 5b1e.jsonl:812
 /// ```
 ///
-/// The time is UTC, as in the files of agents; `(no time)` if the session has no times. A long id is shortened to its
-/// first eight and last four characters. The location is the last one in the
-/// evidence, and the link to the runbook follows in an open finding. `styled` adds SGR codes for a terminal. The line is always shorter
-/// than [`MAX_LINE`] and safe for a terminal.
+/// The time is UTC, as in the files of agents; `(no time)` if the session has no times. A long id
+/// is shortened to its first eight and last four characters. The location is the last one in the
+/// evidence, and the link to the runbook follows in an open finding. `styled` adds SGR codes for a
+/// terminal. The line is always shorter than [`MAX_LINE`] and safe for a terminal.
 pub fn render_line(finding: &Finding, styled: bool) -> String {
     let paint = |code: &str, text: String| {
         if styled { format!("\x1b[{code}m{text}\x1b[0m") } else { text }

@@ -61,8 +61,8 @@ impl Identity {
 }
 
 impl LiveSinks {
-    /// Takes the queues of sinks, in the same order, and those that receive every finding behind
-    /// them.
+    /// Takes the queues of sinks, in the same order, followed by the queues that receive every
+    /// finding.
     pub(super) fn new(identities: Vec<Identity>, queues: &[Arc<Queue>]) -> Self {
         let observers = queues[identities.len()..].to_vec();
         let sinks = identities.into_iter().zip(queues.iter().cloned());

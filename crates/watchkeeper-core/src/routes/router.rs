@@ -33,8 +33,9 @@ pub struct Router {
     next_id: usize,
     silences: Silences,
     pub(super) sent: Memory,
-    /// The episodes of which receivers of all findings have received an open finding, or of
-    /// which a silence has hidden all: those that are open in the memory, and the others.
+    /// The episodes with an open finding, for receivers of all findings; all have the same route
+    /// id. `is_open` means that these receivers have an open finding of the episode, since no
+    /// silence has hidden all of them.
     observed: Memory,
     pub(super) waiting: Waiting,
     n_suppressed: u64,
