@@ -37,7 +37,7 @@ type SourceName = &'static str;
 pub struct Finding {
     /// A hash of the condition, of the lines of the evidence (of the time, if there are none),
     /// and of severity and status. The same events under the same policy give the same id,
-    /// whatever the name of their file.
+    /// whatever the name of their file, unless each event has a file of its own.
     #[schemars(with = "String")]
     pub id: Fingerprint,
     /// The time at which the condition became true, which may precede its detection.
@@ -251,7 +251,8 @@ pub(crate) fn finding_id(
 /// The lines of a file do not change. The times of its events may: a line that is followed
 /// gets the time of its arrival if the clock of the agent is slow, and the time in the file
 /// when the file is read again. The name of the file may change too, and is replaced by session
-/// and agent.
+/// and agent. But if all evidence is in the first lines of files, each event may have a file of
+/// its own: then only the names of the files, without their folders, distinguish the events.
 pub(crate) fn cause_of(
     (session, agent): (&SessionId, Option<&AgentId>),
     evidence: &[Evidence],
@@ -261,9 +262,15 @@ pub(crate) fn cause_of(
         let agent = agent.map_or(Fingerprint::NONE, |agent| Fingerprint::of(agent.as_str()));
         Fingerprint::of(session.as_str()).and(agent)
     };
-    let line = |evidence: &Evidence| evidence.line.map(Fingerprint::from);
-    let lines = evidence.iter().filter_map(line).reduce(Fingerprint::and);
-    lines.map_or_else(|| cause_at(at), |lines| lines.and(stream()))
+    let has_names = evidence.iter().all(|evidence| evidence.line.is_none_or(|line| line == 1));
+    let place = |evidence: &Evidence| {
+        let line = Fingerprint::from(evidence.line?);
+        let file = evidence.file.as_deref().filter(|_| has_names);
+        let name = file.and_then(|file| file.rsplit(['/', '\\']).next());
+        Some(name.map_or(line, |name| line.and(Fingerprint::of(name))))
+    };
+    let places = evidence.iter().filter_map(place).reduce(Fingerprint::and);
+    places.map_or_else(|| cause_at(at), |places| places.and(stream()))
 }
 
 /// Returns the cause of a finding without lines.
@@ -291,5 +298,37 @@ pub(crate) fn sample(at: Timestamp, severity: Severity) -> Finding {
         agent: Some("helper".into()),
         source: Some("claude-code"),
         ..Finding::about_monitor(at, "test", severity, "")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use jiff::Timestamp;
+
+    use super::{Evidence, cause_of};
+    use crate::{Fingerprint, Origin, SessionId};
+
+    fn cause(places: &[(&str, u64)]) -> Fingerprint {
+        let evidence = |(file, line): &(&str, u64)| {
+            let origin = Origin { source: "test", file: Arc::from(*file), line: *line };
+            Evidence::new(Some(&origin), "message")
+        };
+        let evidence: Vec<Evidence> = places.iter().map(evidence).collect();
+        cause_of((&SessionId::from("s1"), None), &evidence, Timestamp::UNIX_EPOCH)
+    }
+
+    #[test]
+    fn the_name_of_a_file_with_many_events_has_no_effect() {
+        assert_eq!(cause(&[("a/s1", 1), ("a/s1", 4)]), cause(&[("b/s2", 1), ("b/s2", 4)]));
+        assert_ne!(cause(&[("a/s1", 1), ("a/s1", 4)]), cause(&[("a/s1", 1), ("a/s1", 5)]));
+    }
+
+    #[test]
+    fn episodes_in_files_of_one_event_have_different_causes() {
+        let first = cause(&[("a/1.json", 1), ("a/2.json", 1)]);
+        assert_ne!(first, cause(&[("a/3.json", 1), ("a/4.json", 1)]));
+        assert_eq!(first, cause(&[("b/1.json", 1), ("b/2.json", 1)]), "a renamed folder");
     }
 }
