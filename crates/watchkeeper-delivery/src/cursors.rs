@@ -166,18 +166,19 @@ impl<S: Storage> Cursors<S> {
     /// Returns whether no earlier process has handled an event.
     ///
     /// Events of a file that was never read are new if they are later than the last commit,
-    /// less the time that a follower needs to notice a file. An event that is later than the last
-    /// commit is new in any file: it may have been truncated. At the first start nothing is new.
+    /// less the time that a follower needs to notice a file. Of a file that was read, only the
+    /// later lines are new, whatever the times of the events: the clock of a session may be ahead.
+    /// A file that was truncated has another identity if it begins with another line. At the
+    /// first start nothing is new.
     pub fn is_new(&self, event: &Event) -> bool {
         let Some(Earlier { started, stopped }) = self.earlier else { return false };
-        let (origin, second) = (event.origin.as_ref(), event.at.as_second());
-        let cursor = origin.and_then(|origin| {
+        let cursor = event.origin.as_ref().and_then(|origin| {
             let cursor = self.lines.get(&self.key(&origin.file))?;
             Some((cursor, origin))
         });
         match cursor {
-            Some((cursor, origin)) => cursor.line < origin.line || stopped < second,
-            None => started.max(stopped - UNNOTICED) <= second,
+            Some((cursor, origin)) => cursor.line < origin.line,
+            None => started.max(stopped - UNNOTICED) <= event.at.as_second(),
         }
     }
 
@@ -327,9 +328,9 @@ mod tests {
             // Replaced.
             (event("a", 1, stopped), true),
             (event("a", 1, start), false),
-            // Truncated.
-            (event("c", 1, stopped + secs(1)), true),
-            // As all files of earlier versions.
+            // By a clock that is ahead.
+            (event("c", 6, stopped + secs(1)), false),
+            // Without an identity.
             (event("unidentified", 7, start), false),
             (event("unidentified", 8, start), true),
         ] {
