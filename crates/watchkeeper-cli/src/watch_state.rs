@@ -2,7 +2,7 @@
 //! session file was read.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     fs,
     io::ErrorKind,
     mem,
@@ -29,8 +29,8 @@ pub(crate) struct WatchState {
     durability: Durability,
     /// The ledgers of sinks whose queues are not started.
     ledgers: Vec<(String, FileLedger<DiskStorage>)>,
-    /// The findings that sinks have accepted, and whose ends no sink has.
-    delivered: Vec<Finding>,
+    /// The findings that each sink has accepted without their ends, by the name of the sink.
+    delivered: Vec<(String, Vec<Finding>)>,
     /// The detectors of the policy at the start.
     detectors: BTreeSet<Arc<str>>,
     /// The followed files and folders.
@@ -63,7 +63,12 @@ impl WatchState {
         };
         let mut ledgers: Vec<(String, FileLedger<_>)> =
             stored.map(open).collect::<Result<_, _>>()?;
-        let delivered = delivered_findings(&mut ledgers);
+        let delivered = ledgers.iter_mut().map(|(sink, ledger)| {
+            let mut open = ledger.open_findings();
+            open.retain(|finding| !finding.session.as_str().is_empty());
+            (sink.clone(), open)
+        });
+        let delivered = delivered.collect();
         let detectors = policy.detectors.iter().map(|detector| detector.id.clone()).collect();
         let paths = paths.iter().map(|path| absolute(path)).collect();
         let worked_until = ledgers.iter().filter_map(|(_, ledger)| ledger.last_outcome()).max();
@@ -120,8 +125,8 @@ impl WatchState {
         }
     }
 
-    /// Takes the findings that sinks have accepted, and whose ends no sink has.
-    pub(crate) fn take_delivered(&mut self) -> Vec<Finding> {
+    /// Takes the findings that each sink has accepted without their ends, by the name of the sink.
+    pub(crate) fn take_delivered(&mut self) -> Vec<(String, Vec<Finding>)> {
         mem::take(&mut self.delivered)
     }
 
@@ -204,24 +209,6 @@ impl WatchState {
     pub(crate) fn is_dirty(&self) -> bool {
         self.cursors.is_dirty()
     }
-}
-
-/// Returns the findings that sinks have accepted, and whose ends no sink has.
-fn delivered_findings(ledgers: &mut [(String, FileLedger<DiskStorage>)]) -> Vec<Finding> {
-    let open = ledgers.iter_mut().flat_map(|(_, ledger)| ledger.open_findings());
-    // The latest finding of each condition.
-    let mut latest: BTreeMap<Fingerprint, Finding> = BTreeMap::new();
-    for finding in open {
-        let known = latest.entry(finding.fingerprint).or_insert_with(|| finding.clone());
-        if known.at < finding.at {
-            *known = finding;
-        }
-    }
-    latest.retain(|_, finding| {
-        let is_of_session = !finding.session.as_str().is_empty();
-        is_of_session && !ledgers.iter().any(|(_, ledger)| ledger.has_ended(finding))
-    });
-    latest.into_values().collect()
 }
 
 fn absolute(path: &Path) -> PathBuf {

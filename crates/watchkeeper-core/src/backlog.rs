@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use jiff::Timestamp;
 
@@ -18,8 +18,8 @@ pub struct Backlog {
     engine: Engine,
     delivery: Delivery,
     open: OpenFindings,
-    /// The delivered findings that no event has shown so far, by fingerprint.
-    expected: BTreeMap<Fingerprint, Finding>,
+    /// The delivered findings that no event has shown so far, by fingerprint, with their sinks.
+    expected: BTreeMap<Fingerprint, Vec<(Arc<str>, Finding)>>,
     counts: BacklogCounts,
 }
 
@@ -42,9 +42,14 @@ impl Backlog {
         Self { engine, delivery, open, expected, counts: BacklogCounts::default() }
     }
 
-    /// Adds findings that an earlier monitor has delivered, and whose ends it has not.
-    pub fn expect(&mut self, delivered: Vec<Finding>) {
-        self.expected.extend(delivered.into_iter().map(|finding| (finding.fingerprint, finding)));
+    /// Adds findings that an earlier monitor has delivered to a sink, and whose ends it has not:
+    /// the latest one of each condition.
+    pub fn expect(&mut self, sink: &str, delivered: Vec<Finding>) {
+        let sink: Arc<str> = sink.into();
+        for finding in delivered {
+            let of_condition = self.expected.entry(finding.fingerprint).or_default();
+            of_condition.push((sink.clone(), finding));
+        }
     }
 
     /// Observes the next event, in order of time. `is_new` if the event was recorded after the
@@ -92,20 +97,25 @@ impl Backlog {
     /// Ends the expected findings that no event has shown, after all events were observed.
     ///
     /// `reason` returns the message of a finding that is over, and `None` for one that may still
-    /// be open. Its end is delivered to the sinks that have received the finding, if their
-    /// routes send ends.
+    /// be open. Its end is delivered to the sinks that have received a finding of the condition,
+    /// if their routes send ends, and to those of routes for ends.
     pub fn end_missing(
         &mut self,
         now: Timestamp,
         reason: impl Fn(&Finding, &Engine) -> Option<&'static str>,
     ) {
-        let mut missing: Vec<_> = std::mem::take(&mut self.expected).into_values().collect();
-        missing.sort_by_key(|finding| finding.at);
-        for finding in missing {
-            let Some(message) = reason(&finding, &self.engine) else { continue };
+        let with_latest = |delivered: Vec<(Arc<str>, Finding)>| {
+            let latest = delivered.iter().map(|(_, finding)| finding).max_by_key(|it| it.at);
+            Some((latest?.clone(), delivered))
+        };
+        let expected = std::mem::take(&mut self.expected).into_values();
+        let mut missing: Vec<_> = expected.filter_map(with_latest).collect();
+        missing.sort_by_key(|(latest, _)| latest.at);
+        for (latest, delivered) in missing {
+            let Some(message) = reason(&latest, &self.engine) else { continue };
             let (severity, status) = (Severity::Low, Status::Resolved);
             let end = Finding {
-                id: finding_id(finding.fingerprint, finding.id, severity, status),
+                id: finding_id(latest.fingerprint, latest.id, severity, status),
                 at: now,
                 replaces: None,
                 severity,
@@ -114,9 +124,9 @@ impl Backlog {
                 message: message.to_owned(),
                 data: serde_json::Map::new(),
                 evidence: Vec::new(),
-                ..finding.clone()
+                ..latest
             };
-            self.delivery.end(&finding, &end);
+            self.delivery.end(&delivered, &end);
         }
     }
 
@@ -130,5 +140,49 @@ impl Backlog {
         }
         self.delivery.commit();
         (self.engine, self.delivery, self.counts)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+
+    use super::Backlog;
+    use crate::{
+        Delivery, Engine, Finding, Matcher, Queue, Router, Severity, Status,
+        embed::{EngineConfig, Route},
+        matcher::SeverityMatch,
+    };
+
+    #[test]
+    fn each_sink_receives_the_end_of_the_finding_that_it_has() {
+        let medium =
+            Matcher { severity: Some(SeverityMatch::Only(Severity::Medium)), ..Matcher::default() };
+        let ends = Matcher { status: Some(Status::Resolved), ..Matcher::default() };
+        let route = |name: &str, matcher| {
+            let route = Route::new(name, matcher, vec![name.to_owned()]);
+            Route { send_resolved: true, ..route }
+        };
+        let routes =
+            vec![route("medium", medium), route("all", Matcher::default()), route("ends", ends)];
+        let names = ["medium", "all", "ends", "other"].map(str::to_owned);
+        let (queues, mut deliveries): (Vec<_>, Vec<_>) =
+            names.iter().map(|name| Queue::with_deliveries(name, 8)).unzip();
+        let delivery = Delivery::new(Router::new(routes, &names), queues);
+        let mut backlog = Backlog::new(Engine::new(Vec::new(), EngineConfig::default()), delivery);
+        let finding = |severity| Finding::new(Timestamp::UNIX_EPOCH, "loop", "s1", severity, "");
+        backlog.expect("medium", vec![finding(Severity::Medium)]);
+        backlog.expect("all", vec![finding(Severity::High)]);
+        backlog.expect("a former sink", vec![finding(Severity::Medium)]);
+        backlog.end_missing(Timestamp::UNIX_EPOCH, |_, _| Some("over"));
+        let (_, delivery, _) = backlog.finish();
+        delivery.close();
+        let received = deliveries.iter_mut().map(|deliveries| {
+            let findings = std::iter::from_fn(|| deliveries.next());
+            findings.map(|finding| (finding.status, finding.message)).collect::<Vec<_>>()
+        });
+        let end = (Status::Resolved, "over".to_owned());
+        let expected = [vec![end.clone()], vec![end.clone()], vec![end], Vec::new()];
+        assert!(received.eq(expected));
     }
 }

@@ -1,4 +1,4 @@
-use std::{mem, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, mem, sync::Arc, time::Duration};
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -126,7 +126,12 @@ impl Delivery {
     pub(crate) fn deliver_recorded(&mut self, finding: &Finding) {
         // A sink that accepts nothing for this long counts as blocked.
         const LONGEST_WAIT: Duration = Duration::from_secs(5);
+        let received = self.received(finding);
         self.add(finding, |queue| queue.wait_room(LONGEST_WAIT));
+        // A silence may have begun since an earlier process has delivered the finding.
+        if finding.status == Status::Open {
+            self.router.remember(finding, |queue_idx| received[queue_idx]);
+        }
     }
 
     /// Adds the findings that routes with `for` have held back until `now`.
@@ -172,21 +177,38 @@ impl Delivery {
     /// Routes a finding without delivering it, if an earlier process has delivered it: the
     /// cooldowns of the routes continue.
     pub(crate) fn remember(&mut self, finding: &Finding) {
-        if self.queues.iter().any(|queue| queue.remembers(finding)) {
-            drop(self.router.route(finding));
-        } else if finding.status == Status::Resolved {
+        let received = self.received(finding);
+        match finding.status {
+            Status::Open => self.router.remember(finding, |queue_idx| received[queue_idx]),
+            Status::Resolved if received.contains(&Some(true)) => {
+                drop(self.router.route(finding));
+            }
             // Routes without `send_resolved` deliver no end.
-            self.router.forget_waiting(finding.fingerprint);
+            Status::Resolved => self.router.forget_waiting(finding.fingerprint),
         }
     }
 
-    /// Delivers the end of a finding to the sinks to which an earlier process has delivered the
-    /// finding.
-    pub(crate) fn end(&mut self, finding: &Finding, end: &Finding) {
-        drop(self.router.route(finding));
+    /// Returns, by queue, whether its ledger has a finding; `None` without a ledger.
+    fn received(&self, finding: &Finding) -> Vec<Option<bool>> {
+        self.queues.iter().map(|queue| queue.remembers(finding)).collect()
+    }
+
+    /// Delivers the end of a condition to the sinks to which an earlier process has delivered a
+    /// finding of it, and to those that receive all ends. `delivered` contains these sinks, each
+    /// with its latest finding.
+    pub(crate) fn end(&mut self, delivered: &[(Arc<str>, Finding)], end: &Finding) {
+        let mut receivers = BTreeSet::new();
+        for (sink, finding) in delivered {
+            let mut routed = self.queues[..self.first_unrouted].iter();
+            if let Some(queue_idx) = routed.position(|queue| queue.name() == &**sink) {
+                self.router.remember(finding, |idx| (idx == queue_idx).then_some(true));
+                receivers.insert(queue_idx);
+            }
+        }
         let mut routed = self.router.route(end);
         for Routed { sinks, .. } in &mut routed {
-            sinks.retain(|idx, _| self.queues.get(*idx).is_some_and(|it| it.remembers(finding)));
+            let receives = |idx| receivers.contains(&idx) || self.router.sends_any_end(end, idx);
+            sinks.retain(|idx, _| receives(*idx));
         }
         self.add_routed(routed, |_| {});
     }

@@ -177,9 +177,9 @@ impl Queue {
         self.shared.lock().is_stored()
     }
 
-    /// Returns whether the ledger of the queue has a finding.
-    pub(crate) fn remembers(&self, finding: &Finding) -> bool {
-        self.shared.lock().stored.as_ref().is_some_and(|stored| stored.contains(finding))
+    /// Returns whether the ledger of the queue has a finding; `None` without a ledger.
+    pub(crate) fn remembers(&self, finding: &Finding) -> Option<bool> {
+        self.shared.lock().stored.as_ref().map(|stored| stored.contains(finding))
     }
 
     /// Lets the findings that were added survive a loss of power, if the ledger is for that.

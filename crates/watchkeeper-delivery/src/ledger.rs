@@ -188,13 +188,6 @@ impl<S: Storage> FileLedger<S> {
         json.filter_map(|json| serde_json::from_slice(&json).ok()).collect()
     }
 
-    /// Returns whether the sink has accepted a finding, and an end of its condition.
-    pub fn has_ended(&self, finding: &Finding) -> bool {
-        let Index { outcomes, told, .. } = &self.index;
-        outcomes.get(&finding.id).is_some_and(|outcome| outcome.is_accepted)
-            && !told.contains_key(&finding.fingerprint)
-    }
-
     fn settle(&mut self, id: Fingerprint, is_accepted: bool) -> io::Result<()> {
         let outcome = Outcome { is_accepted, second: self.clock.now().as_second() };
         self.index.settle(id, outcome);

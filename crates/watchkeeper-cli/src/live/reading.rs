@@ -70,7 +70,9 @@ pub(super) fn read_backlog(
     is_stopped: &dyn Fn() -> bool,
     on_update: &mut dyn FnMut(&Update),
 ) {
-    backlog.expect(state.as_mut().map_or_else(Vec::new, WatchState::take_delivered));
+    for (sink, findings) in state.as_mut().map_or_else(Vec::new, WatchState::take_delivered) {
+        backlog.expect(&sink, findings);
+    }
     let mut batch = Vec::new();
     let mut has_more = true;
     let mut last_look = None;

@@ -169,6 +169,42 @@ impl Router {
         delivered
     }
 
+    /// Records that an earlier process has sent an open finding, whatever the present silences:
+    /// the routes that have sent it send its end. `has_received` returns whether a sink has
+    /// received the finding, and `None` if that is unknown.
+    ///
+    /// A route with `for` has sent the finding if all its sinks have received it: another route
+    /// may have sent it to some of them at once.
+    pub(crate) fn remember(
+        &mut self,
+        finding: &Finding,
+        has_received: impl Fn(usize) -> Option<bool>,
+    ) {
+        let Finding { at, severity, fingerprint, .. } = *finding;
+        let sent = Sent { at, severity, is_open: true, n_suppressed: 0 };
+        let accepting = || self.routes.iter().filter(|active| active.route.accepts(finding));
+        let has_match = accepting().any(|active| !active.route.is_fallback);
+        let matching = accepting().filter(|active| active.route.is_fallback != has_match);
+        for ActiveRoute { id, route, sinks } in matching {
+            let mut known = sinks.iter().filter_map(|sink_idx| has_received(*sink_idx)).peekable();
+            let has_sent = match route.open_for {
+                Some(_) => known.peek().is_some() && known.all(|received| received),
+                None => known.any(|received| received),
+            };
+            if has_sent {
+                self.waiting.stop(*id, fingerprint);
+                self.sent.insert((*id, fingerprint), sent);
+            }
+        }
+    }
+
+    /// Returns whether a route sends the ends of all findings that it matches to a sink, such as
+    /// this end.
+    pub(crate) fn sends_any_end(&self, end: &Finding, sink_idx: usize) -> bool {
+        let mut routes = self.routes.iter().filter(|active| active.sinks.contains(&sink_idx));
+        routes.any(|active| !active.route.follows_open(end) && active.route.accepts(end))
+    }
+
     /// Returns the findings that have been open for the time of their routes at `now`.
     pub fn advance(&mut self, now: Timestamp) -> Vec<Routed> {
         let mut delivered = Vec::new();

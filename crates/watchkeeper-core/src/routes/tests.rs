@@ -3,7 +3,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use jiff::{SignedDuration, Timestamp};
 use proptest::{collection::vec, prelude::*};
 
-use super::{Grouping, Route, Router, memory::Memory};
+use super::{Grouping, Route, Router, Routes, memory::Memory};
 use crate::{
     Finding, Fingerprint, Glob, Matcher, Period, Severity, Silences, Status, finding::sample,
     matcher::SeverityMatch, silences::Silence,
@@ -162,6 +162,45 @@ fn a_silence_hides_findings_but_not_the_end_of_one_that_was_sent() {
     assert!(route(&mut router, 9, 2, Status::Resolved).is_empty());
     assert_eq!(route(&mut router, 10, 3, Status::Open), [0]);
     assert_eq!(router.n_silenced(), 1);
+}
+
+#[test]
+fn a_finding_of_an_earlier_process_ends_although_a_silence_or_a_wait_began_since() {
+    let sends_ends = |sink| Route { send_resolved: true, ..route(Matcher::default(), &[sink]) };
+    let routes = vec![
+        sends_ends("0"),
+        Route { open_for: Some(Period::from_secs(60)), ..sends_ends("1") },
+        Route { is_fallback: true, ..sends_ends("2") },
+    ];
+    let until = Timestamp::UNIX_EPOCH + SignedDuration::from_secs(1_000);
+    let all = Silence::new("all", Matcher::default(), until, "me", "a test");
+    let silences = Silences::new(vec![all]);
+    let [open, end] = [Status::Open, Status::Resolved].map(|it| finding(0, 1, Severity::High, it));
+    for (received, expected) in
+        [(&[0, 1, 2][..], &[0, 1][..]), (&[0], &[0]), (&[1], &[1]), (&[2], &[]), (&[], &[])]
+    {
+        let mut router = Router::new(Routes::new(routes.clone(), silences.clone()), &ids(3));
+        router.remember(&open, |sink_idx| Some(received.contains(&sink_idx)));
+        assert_eq!(sinks(&mut router, &end), expected, "received by {received:?}");
+    }
+}
+
+#[test]
+fn a_route_goes_on_waiting_until_all_its_sinks_have_received_the_finding() {
+    let mut router = Router::new(
+        vec![Route {
+            open_for: Some(Period::from_secs(60)),
+            ..route(Matcher::default(), &["0", "1", "2"])
+        }],
+        &ids(3),
+    );
+    let open = finding(0, 1, Severity::High, Status::Open);
+    let due = Timestamp::UNIX_EPOCH + SignedDuration::from_secs(60);
+    assert!(router.route(&open).is_empty());
+    router.remember(&open, |sink_idx| [Some(true), Some(false), None][sink_idx]);
+    assert_eq!(router.next_wakeup(), Some(due));
+    router.remember(&open, |sink_idx| [Some(true), Some(true), None][sink_idx]);
+    assert_eq!(router.next_wakeup(), None);
 }
 
 /// A router with a route that waits a minute, and one to sink 1 that does not.
