@@ -35,7 +35,7 @@ pub(crate) enum LoadError {
         rendered: String,
         /// The first error, in one line.
         first_error: String,
-        /// The files of the policy, also those that could not be read.
+        /// The files of the policy, also unreadable ones.
         files: Vec<PathBuf>,
     },
     #[error("cannot read the policy {}", quoted_path(.path))]

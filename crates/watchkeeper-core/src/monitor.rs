@@ -204,7 +204,7 @@ impl Running {
         self.feed().send_message(Message::Reload(Box::new(reload)))
     }
 
-    /// Returns the present queues, and those that a reload has closed and that still deliver.
+    /// Returns the present queues, and closed queues of earlier policies that still deliver.
     fn queues(&self) -> Vec<Arc<Queue>> {
         lock(&self.queues).all().to_vec()
     }

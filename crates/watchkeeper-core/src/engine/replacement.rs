@@ -78,7 +78,7 @@ impl DetectorChange {
         old_table: &SubscriptionTable,
         new_table: &SubscriptionTable,
     ) -> Replacement {
-        // Those that are off are among them: their findings stay open.
+        // Detectors that are off are among them: their findings stay open.
         let mut new = self.of_same();
         for (old, old_idx) in self.old.iter().zip(0..) {
             if new[old_idx as usize].is_none() && old_table.contains(old_idx) {

@@ -37,7 +37,7 @@ impl Feed {
     }
 
     /// Delivers a finding about the monitor to all sinks and observers, whatever the routes,
-    /// cooldowns and silences, such as one about a changed policy: whoever can change the policy
+    /// cooldowns and silences, such as one about a changed policy: a change of the policy
     /// cannot hide it. Waits while the queue is full. Returns whether the monitor accepted the
     /// finding.
     pub fn notify(&self, finding: Finding) -> bool {

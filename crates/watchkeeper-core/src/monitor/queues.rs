@@ -5,7 +5,7 @@ use crate::{Queue, QueueCounts};
 
 /// The queues of a monitor, from one policy to the next.
 pub(super) struct Queues {
-    /// The present queues, and those that a reload has closed and that may still deliver.
+    /// The present queues, and closed queues of earlier policies that may still deliver.
     all: Vec<Arc<Queue>>,
     /// The outcomes of closed queues, by name.
     ended: Vec<SinkOutcome>,

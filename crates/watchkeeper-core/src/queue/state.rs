@@ -283,7 +283,7 @@ impl State {
         self.delivering.clear();
         let mut settled = Settled::default();
         if self.next_sink.is_some() {
-            // The next attempt is that of another sink.
+            // Another sink makes the next attempt.
             for entry in &mut entries {
                 entry.group = None;
             }

@@ -27,7 +27,7 @@ const MAX_FORMER: usize = 64;
 #[derive(Debug)]
 pub struct Router {
     routes: Vec<ActiveRoute>,
-    /// The routes that earlier policies had, with their ids; those that were removed last are
+    /// The routes that earlier policies had, with their ids; the routes removed last are
     /// first. They continue if they return.
     former: Vec<(usize, Route)>,
     next_id: usize,

@@ -115,9 +115,8 @@ impl Waiting {
         self.due.first().map(|(at, ..)| *at)
     }
 
-    /// Returns the findings that wait after a change of the routes: those that wait for `present`
-    /// routes, and those that wait in case one of the `former` routes returns, if they are not
-    /// too many.
+    /// Returns the findings that wait after a change of the routes: all findings of `present`
+    /// routes, and findings of `former` routes, which may return, if these are not too many.
     pub(super) fn with_routes(
         self,
         present: &BTreeSet<usize>,

@@ -114,7 +114,7 @@ impl WatchOptions {
     }
 
     /// Makes the consoles of the policy print to standard output. Returns a printer of all
-    /// findings, except those that silences hide, if the policy uses no console.
+    /// findings, except silenced ones, if the policy uses no console.
     pub(super) fn printer(&self, policy: &Policy, styles: Styles) -> Vec<Queue> {
         const CAPACITY: usize = 1024;
         let format = self.format.map(watchkeeper_sinks::Format::from);
