@@ -34,8 +34,8 @@ const RECORD_LEN: u64 = 36;
 #[derive(Debug)]
 pub struct Cursors<S> {
     file: RecordFile<S>,
-    /// By the identity of the file, or by the hash of the path. Earlier versions of the program
-    /// have written hashes of paths only, in the same format.
+    /// By the identity of the file, or by the hash of the path if that is unknown: the first line
+    /// may not be complete.
     lines: HashMap<Fingerprint, Cursor>,
     /// The identities of files, by the hash of the path.
     identities: HashMap<Fingerprint, Fingerprint>,
