@@ -25,8 +25,8 @@ const FORMAT: Header = Header { name: *b"wkledger", version: 1 };
 const REMEMBERED: SignedDuration = SignedDuration::from_hours(90 * 24);
 /// The largest number of remembered outcomes.
 const MAX_REMEMBERED: usize = 1 << 20;
-/// The number of told findings from which the older half is forgotten.
-const MAX_TOLD: usize = 1 << 14;
+/// The number of accepted open findings from which the older half is forgotten.
+const MAX_OPEN: usize = 1 << 14;
 /// The size below which a file is not compacted, in bytes.
 const MIN_COMPACTED: u64 = 1 << 20;
 
@@ -58,8 +58,8 @@ struct Index {
     outcomes: HashMap<Fingerprint, Outcome>,
     /// The latest accepted finding of each condition that is open as far as the sink knows, by
     /// the fingerprint of the condition.
-    told: BTreeMap<Fingerprint, Stored>,
-    /// The bytes of `pending` and `told` in the file.
+    accepted_open: BTreeMap<Fingerprint, Stored>,
+    /// The bytes of `pending` and `accepted_open` in the file.
     stored_bytes: u64,
 }
 
@@ -183,8 +183,9 @@ impl<S: Storage> FileLedger<S> {
         let Self { file, index, .. } = self;
         let ends = index.pending.values().filter(|it| it.summary.status == Status::Resolved);
         let ends: HashSet<Fingerprint> = ends.map(|it| it.summary.fingerprint).collect();
-        let told = index.told.iter().filter(|(fingerprint, _)| !ends.contains(fingerprint));
-        let json = told.filter_map(|(_, it)| file.read(it.offset, it.len).ok());
+        let accepted_open =
+            index.accepted_open.iter().filter(|(fingerprint, _)| !ends.contains(fingerprint));
+        let json = accepted_open.filter_map(|(_, it)| file.read(it.offset, it.len).ok());
         json.filter_map(|json| serde_json::from_slice(&json).ok()).collect()
     }
 
@@ -208,16 +209,18 @@ impl<S: Storage> FileLedger<S> {
 
     fn compact(&mut self) -> io::Result<()> {
         self.index.forget(self.clock.now().as_second() - REMEMBERED.as_secs());
-        let Index { pending, outcomes, told, .. } = &mut self.index;
-        // Before the outcomes, so that a reader does not take told findings for pending.
-        let of_told = told.values().map(Stored::copy);
+        let Index { pending, outcomes, accepted_open, .. } = &mut self.index;
+        // Before the outcomes, so that a reader does not take accepted findings for pending.
+        let of_accepted = accepted_open.values().map(Stored::copy);
         let ended = outcomes.iter().map(|(id, outcome)| Body::Ended(*id, *outcome).encode());
-        let bodies = of_told.chain(ended.map(NewBody::Bytes));
+        let bodies = of_accepted.chain(ended.map(NewBody::Bytes));
         let offsets = self.file.replace(bodies.chain(pending.values().map(Stored::copy)))?;
-        let (of_told, of_others) = offsets.split_at(told.len());
+        let (of_accepted, of_others) = offsets.split_at(accepted_open.len());
         let of_pending = &of_others[outcomes.len()..];
-        for (stored, offset) in
-            told.values_mut().chain(pending.values_mut()).zip(of_told.iter().chain(of_pending))
+        for (stored, offset) in accepted_open
+            .values_mut()
+            .chain(pending.values_mut())
+            .zip(of_accepted.iter().chain(of_pending))
         {
             stored.offset = offset + BODY_HEAD as u64;
         }
@@ -265,32 +268,32 @@ impl Index {
         if let Some(pending) = number.and_then(|number| self.pending.remove(&number)) {
             self.stored_bytes -= pending.record_len();
             if outcome.is_accepted {
-                self.tell(pending);
+                self.record_accepted(pending);
             }
         }
         self.outcomes.insert(id, outcome);
     }
 
     /// Updates the findings that are open as far as the sink knows.
-    fn tell(&mut self, finding: Stored) {
+    fn record_accepted(&mut self, finding: Stored) {
         let Summary { status, fingerprint, .. } = finding.summary;
-        let earlier = self.told.remove(&fingerprint);
+        let earlier = self.accepted_open.remove(&fingerprint);
         self.stored_bytes -= earlier.map_or(0, |earlier| earlier.record_len());
         if status == Status::Open {
-            self.told.insert(fingerprint, finding);
+            self.accepted_open.insert(fingerprint, finding);
             self.stored_bytes += finding.record_len();
         }
-        if MAX_TOLD < self.told.len() {
-            let mut offsets: Vec<u64> = self.told.values().map(|it| it.offset).collect();
-            let (_, median, _) = offsets.select_nth_unstable(MAX_TOLD / 2);
+        if MAX_OPEN < self.accepted_open.len() {
+            let mut offsets: Vec<u64> = self.accepted_open.values().map(|it| it.offset).collect();
+            let (_, median, _) = offsets.select_nth_unstable(MAX_OPEN / 2);
             let median = *median;
-            self.keep_told(|it| median < it.offset);
+            self.keep_accepted_open(|it| median < it.offset);
         }
     }
 
-    fn keep_told(&mut self, is_kept: impl Fn(&Stored) -> bool) {
+    fn keep_accepted_open(&mut self, is_kept: impl Fn(&Stored) -> bool) {
         let mut n_bytes = 0;
-        self.told.retain(|_, it| {
+        self.accepted_open.retain(|_, it| {
             let is_kept = is_kept(it);
             n_bytes += if is_kept { 0 } else { it.record_len() };
             is_kept
@@ -314,7 +317,7 @@ impl Index {
         }
         // Without its outcome, a finding in the file is pending.
         let outcomes = mem::take(&mut self.outcomes);
-        self.keep_told(|it| outcomes.contains_key(&it.id));
+        self.keep_accepted_open(|it| outcomes.contains_key(&it.id));
         self.outcomes = outcomes;
     }
 }

@@ -11,7 +11,7 @@ use watchkeeper_core::{
     embed::{Durability, Ledger as _},
 };
 
-use super::{FORMAT, FileLedger, MAX_TOLD};
+use super::{FORMAT, FileLedger, MAX_OPEN};
 use crate::{
     record_file::{Header, RecordFile},
     storage::Storage,
@@ -203,15 +203,15 @@ fn an_accepted_finding_is_open_until_its_end_is_accepted() {
 fn of_too_many_open_findings_the_latest_are_remembered() {
     let disk = TestDisk::default();
     let mut ledger = open(&disk);
-    for id in 0..=MAX_TOLD as u64 {
+    for id in 0..=MAX_OPEN as u64 {
         let mut finding = finding(id);
         finding.fingerprint = Fingerprint::from(id);
         ledger.add(&finding).unwrap();
         ledger.accept(finding.id).unwrap();
     }
     let open = ledger.open_findings();
-    assert_eq!(open.len(), MAX_TOLD / 2);
-    assert!(open.iter().any(|it| it.id == finding(MAX_TOLD as u64).id));
+    assert_eq!(open.len(), MAX_OPEN / 2);
+    assert!(open.iter().any(|it| it.id == finding(MAX_OPEN as u64).id));
 }
 
 #[test]
