@@ -316,7 +316,8 @@ impl State {
             }
             return settled;
         }
-        let wait = match &failure.retry_after {
+        // The wait that the receiver requests, if there is another attempt.
+        let requested: Option<Option<Duration>> = match &failure.retry_after {
             _ if is_last => None,
             Some(RetryAfter::Postponed(wait)) => {
                 let due = now.saturating_add(*wait);
@@ -333,15 +334,16 @@ impl State {
             }
             _ if retry.max_attempts <= n_attempts + 1 => None,
             None => None,
-            Some(RetryAfter::Requested(wait)) => Some(((*wait).min(retry.max), true)),
-            Some(RetryAfter::Backoff) => {
-                Some((backoff(retry, n_attempts + 1, &first.finding, self.process), false))
-            }
+            Some(RetryAfter::Requested(wait)) => Some(Some((*wait).min(retry.max))),
+            Some(RetryAfter::Backoff) => Some(None),
         };
         settled.is_changed = self.outages.record(Err(&failure.text));
-        if let Some((wait, is_requested)) = wait {
+        if let Some(requested) = requested {
+            // A receiver that requests short waits must not use up all attempts soon.
+            let scheduled = backoff(retry, n_attempts + 1, &first.finding, self.process);
+            let wait = requested.map_or(scheduled, |requested| requested.max(scheduled));
             settled.wait = Some(wait);
-            let pause = if is_requested { wait } else { wait.min(PAUSE) };
+            let pause = requested.unwrap_or(wait.min(PAUSE));
             let attempted = |entry: Entry| Entry { n_attempts: n_attempts + 1, ..entry };
             self.delay(entries.into_iter().map(attempted), now.saturating_add(wait));
             self.paused_until = now.saturating_add(pause);

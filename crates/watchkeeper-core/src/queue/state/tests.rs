@@ -224,6 +224,26 @@ fn a_requested_wait_holds_all_findings() {
 }
 
 #[test]
+fn short_requested_waits_use_up_no_attempts() {
+    let times = |failure: &dyn Fn() -> Failure| {
+        let mut state = state(8, None);
+        state.push(finding(1, 1), None, Duration::ZERO);
+        let mut times = Vec::new();
+        while !state.is_empty() {
+            let (now, entries) =
+                next_attempt(&mut state, times.last().copied().unwrap_or_default());
+            state.settle(entries, Err(failure()), RETRY, now);
+            times.push(now);
+        }
+        times
+    };
+    let scheduled = times(&down);
+    let requested = times(&|| asks_to_wait(secs(1)));
+    assert_eq!(requested.len(), RETRY.max_attempts as usize);
+    assert!(scheduled.last() <= requested.last(), "{scheduled:?} {requested:?}");
+}
+
+#[test]
 fn others_are_delivered_while_a_finding_waits_and_the_steps_of_an_episode_keep_their_order() {
     let mut state = state(8, None);
     state.push(finding(1, 1), None, Duration::ZERO);
