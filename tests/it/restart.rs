@@ -206,12 +206,17 @@ impl Setup {
         process
     }
 
-    /// Returns the findings in the file.
+    /// Returns the findings about sessions in the file.
     fn file(&self) -> Vec<Value> {
+        let mut findings = self.all_in_file();
+        findings.retain(is_of_session);
+        findings
+    }
+
+    fn all_in_file(&self) -> Vec<Value> {
         let text = fs::read_to_string(self.folder.path().join("findings.ndjson"));
         let text = text.unwrap_or_default();
-        let findings = text.lines().map(|line| serde_json::from_str(line).unwrap());
-        findings.filter(is_of_session).collect()
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
     /// Returns the number of times that each finding is in the file.
@@ -403,8 +408,18 @@ fn findings_that_wait_at_a_stop_are_delivered_after_the_next_start() {
     let child = setup.watch(STARTED);
     let expected = findings.unwrap().iter().map(|it| (id_of(it), it.to_string())).collect();
     let received = setup.wait_for(&expected);
+    // The outage ended while no monitor was running.
+    let is_end = |finding: &Value| {
+        finding["detector"] == "watchkeeper-delivery"
+            && finding["message"] == "over, as `watch` was started again"
+    };
+    let ended = setup.until(|setup| {
+        let findings = setup.all_in_file();
+        if findings.iter().any(is_end) { Ok(()) } else { Err(format!("{findings:?}")) }
+    });
     drop(child);
     received.unwrap_or_else(|missing| panic!("{missing}"));
+    ended.unwrap_or_else(|findings| panic!("the outage is not over: {findings}"));
 }
 
 #[test]

@@ -63,11 +63,8 @@ impl WatchState {
         };
         let mut ledgers: Vec<(String, FileLedger<_>)> =
             stored.map(open).collect::<Result<_, _>>()?;
-        let delivered = ledgers.iter_mut().map(|(sink, ledger)| {
-            let mut open = ledger.open_findings();
-            open.retain(|finding| !finding.session.as_str().is_empty());
-            (sink.clone(), open)
-        });
+        let delivered = ledgers.iter_mut();
+        let delivered = delivered.map(|(sink, ledger)| (sink.clone(), ledger.open_findings()));
         let delivered = delivered.collect();
         let detectors = policy.detectors.iter().map(|detector| detector.id.clone()).collect();
         let paths = paths.iter().map(|path| absolute(path)).collect();
@@ -134,6 +131,9 @@ impl WatchState {
     /// shows. `None` if the finding may still be open: its file was not read, or its detector
     /// waits for the time.
     pub(crate) fn end_of(&self, finding: &Finding, engine: &Engine) -> Option<&'static str> {
+        if finding.is_about_monitor() {
+            return Some("over, as `watch` was started again");
+        }
         if !self.detectors.contains(&finding.detector) {
             return Some("over, as the policy has changed");
         }

@@ -205,6 +205,13 @@ impl Delivery {
                 receivers.insert(queue_idx);
             }
         }
+        if end.is_about_monitor() {
+            // Not all of them came from a route.
+            for queue_idx in receivers {
+                self.queues[queue_idx].push(end.clone());
+            }
+            return;
+        }
         let mut routed = self.router.route(end);
         for Routed { sinks, .. } in &mut routed {
             let receives = |idx| receivers.contains(&idx) || self.router.sends_any_end(end, idx);

@@ -21,6 +21,9 @@ pub type Labels = Arc<BTreeMap<String, String>>;
 /// text that it reads.
 type SourceName = &'static str;
 
+/// The kind of findings about the monitor itself.
+const MONITOR_KIND: &str = "watchkeeper";
+
 /// The report of a condition that a detector found.
 ///
 /// A lasting condition is reported once with the status `open`, again whenever its severity
@@ -219,14 +222,19 @@ impl Finding {
         severity: Severity,
         message: impl Into<String>,
     ) -> Self {
-        let fingerprint = Fingerprint::of("watchkeeper").and(Fingerprint::of(part));
+        let fingerprint = Fingerprint::of(MONITOR_KIND).and(Fingerprint::of(part));
         Self {
             id: finding_id(fingerprint, cause_at(at), severity, Status::Open),
-            kind: "watchkeeper".into(),
+            kind: MONITOR_KIND.into(),
             class: "error".into(),
             fingerprint,
             ..Self::new(at, &format!("watchkeeper-{part}"), "", severity, message)
         }
+    }
+
+    /// Returns whether the finding is one of [`about_monitor`](Self::about_monitor).
+    pub fn is_about_monitor(&self) -> bool {
+        &*self.kind == MONITOR_KIND
     }
 }
 

@@ -31,9 +31,6 @@ const MAX_DRIFT: SignedDuration = SignedDuration::from_secs(5);
 /// The largest time by which an event may be ahead of the monitor's time.
 const MAX_AHEAD: SignedDuration = SignedDuration::from_secs(5);
 
-/// The kind of findings about the monitor itself.
-const MONITOR_KIND: &str = "watchkeeper";
-
 /// A function that the thread calls for each finding.
 pub(super) type ImmediateCallback = Box<dyn FnMut(&Finding) + Send>;
 
@@ -288,7 +285,7 @@ impl Scheduler {
                 _ => true,
             };
             // Findings about the monitor have the time of the wall clock.
-            if &*finding.kind != MONITOR_KIND {
+            if !finding.is_about_monitor() {
                 finding.at = later(finding.at, -progress.ahead);
             }
             trace_finding(&finding);
@@ -343,7 +340,7 @@ fn later(at: Timestamp, by: SignedDuration) -> Timestamp {
 /// are warnings.
 fn trace_finding(finding: &Finding) {
     let detector = make_safe(&finding.detector);
-    if &*finding.kind == MONITOR_KIND {
+    if finding.is_about_monitor() {
         let problem = make_safe(&finding.message);
         tracing::warn!(target: TARGET, detector, problem, "a finding about the monitor");
         return;
