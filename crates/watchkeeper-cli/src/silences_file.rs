@@ -29,6 +29,8 @@ const LOCK: &str = "silences.lock";
 const VERSION: u32 = 1;
 /// The largest number of silences.
 const MAX_SILENCES: usize = 1_000;
+/// The longest line of a silence, in bytes: all of them are less than the program reads.
+const MAX_LINE: usize = 8 << 10;
 /// The time for which silences that have ended are kept.
 const KEPT: SignedDuration = SignedDuration::from_hours(7 * 24);
 
@@ -56,6 +58,8 @@ pub(crate) enum SilencesFileError {
     Write { path: PathBuf, source: io::Error },
     #[error("there are {MAX_SILENCES} silences already; end some with `silence expire`")]
     Full,
+    #[error("the silence has more than {} KiB; shorten its reason or its conditions", MAX_LINE >> 10)]
+    TooLong,
 }
 
 /// The content of the file.
@@ -125,7 +129,11 @@ pub(crate) fn change<T>(
     }
     let mut lines = content.others;
     for silence in &content.silences {
-        lines.push(serde_json::to_string(silence).map_err(|err| failed(err.into()))?);
+        let line = serde_json::to_string(silence).map_err(|err| failed(err.into()))?;
+        if MAX_LINE < line.len() {
+            return Err(SilencesFileError::TooLong);
+        }
+        lines.push(line);
     }
     let text: String = lines.into_iter().map(|line| line + "\n").collect();
     replace_file(&path, text.as_bytes()).map_err(failed)?;
@@ -154,7 +162,7 @@ mod tests {
 
     use watchkeeper_core::{SignedDuration, Timestamp};
 
-    use super::{Conditions, FILE, KEPT, StoredSilence, change, load, stored};
+    use super::{Conditions, FILE, KEPT, SilencesFileError, StoredSilence, change, load, stored};
 
     const NOW: Timestamp = Timestamp::UNIX_EPOCH;
 
@@ -180,6 +188,15 @@ mod tests {
         assert_eq!(load(folder.path()).unwrap().len(), 2);
         change(folder.path(), end + KEPT, |_| ()).unwrap();
         assert_eq!(stored(folder.path()).unwrap(), [b]);
+    }
+
+    #[test]
+    fn a_silence_that_is_too_long_is_not_stored() {
+        let folder = tempfile::tempdir().unwrap();
+        let end = NOW + SignedDuration::from_hours(1);
+        let added = change(folder.path(), NOW, |all| all.push(silence(&"x".repeat(8192), end)));
+        assert!(matches!(added, Err(SilencesFileError::TooLong)), "{added:?}");
+        assert_eq!(stored(folder.path()).unwrap(), []);
     }
 
     #[test]
