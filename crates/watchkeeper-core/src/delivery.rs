@@ -49,7 +49,7 @@ impl Delivery {
     }
 
     /// Adds queues that receive every finding, whatever the routes: open, escalated and
-    /// resolved, except those that silences hide.
+    /// resolved, except the silenced ones.
     pub fn with_observers(router: Router, queues: Vec<Queue>, observers: Vec<Queue>) -> Self {
         let first_unrouted = queues.len();
         let queues: Vec<_> = queues.into_iter().chain(observers).map(Arc::new).collect();
@@ -194,8 +194,8 @@ impl Delivery {
     }
 
     /// Delivers the end of a condition to the sinks to which an earlier process has delivered a
-    /// finding of it, and to those that receive all ends. `delivered` contains these sinks, each
-    /// with its latest finding.
+    /// finding of it, and to the sinks of routes for all ends. `delivered` contains the former,
+    /// each with its latest finding.
     pub(crate) fn end(&mut self, delivered: &[(Arc<str>, Finding)], end: &Finding) {
         let mut receivers = BTreeSet::new();
         for (sink, finding) in delivered {
