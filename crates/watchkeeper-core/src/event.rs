@@ -363,7 +363,7 @@ pub struct ModelCall {
 
 /// Tokens by class. The classes never overlap, except `reasoning` and
 /// `cache_write_1h`, which are parts of others.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Tokens {
     /// Input that was not read from a cache.
     pub input: u64,

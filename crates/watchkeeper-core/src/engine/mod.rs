@@ -59,7 +59,9 @@ pub use self::{
     findings::{EpisodeUpdate, OpenFinding},
     shared::{EngineConfig, LabelRule},
 };
-use crate::{Event, Finding, SessionFacts, SessionId, detector::Observed, facts::Step};
+use crate::{
+    AgentFacts, AgentId, Event, Finding, SessionFacts, SessionId, detector::Observed, facts::Step,
+};
 
 /// Runs the detectors of a policy over any number of sessions.
 ///
@@ -253,6 +255,12 @@ impl Engine {
     /// Returns the facts of a session.
     pub fn session(&self, id: &SessionId) -> Option<&SessionFacts> {
         self.sessions.get(id).map(|session| &session.facts)
+    }
+
+    /// Returns the facts of an agent of a session; `None` is the main agent. A sub-agent that
+    /// has ended has none.
+    pub fn agent(&self, session: &SessionId, agent: Option<&AgentId>) -> Option<&AgentFacts> {
+        self.sessions.get(session)?.known_agent(agent).map(|agent| &agent.facts)
     }
 
     /// Returns the facts of every session, in order of their ids.

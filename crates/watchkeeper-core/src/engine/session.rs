@@ -126,9 +126,15 @@ impl Session {
         self.wake_at.map_or(self.expires_at, |at| at.min(self.expires_at))
     }
 
+    /// Returns an agent, or the main agent in place of a sub-agent that is not watched.
     pub(super) fn agent(&self, id: Option<&AgentId>) -> &Agent {
-        let find = |id| self.agents.iter().rev().find(|(it, _)| it == id);
-        id.and_then(find).map_or(&self.main, |(_, agent)| agent)
+        self.known_agent(id).unwrap_or(&self.main)
+    }
+
+    /// Returns the main agent, or a sub-agent that is watched.
+    pub(super) fn known_agent(&self, id: Option<&AgentId>) -> Option<&Agent> {
+        let Some(id) = id else { return Some(&self.main) };
+        self.agents.iter().rev().find(|(it, _)| it == id).map(|(_, agent)| agent)
     }
 
     /// Handles an event: updates the facts, runs the streams of its agent, then those

@@ -1,4 +1,6 @@
 use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::Serialize;
 
 use crate::{Evidence, WaitingFor};
 
@@ -17,7 +19,8 @@ pub struct AgentState {
 }
 
 /// The kinds of states of an agent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum StateKind {
     /// The model is sending a response.
