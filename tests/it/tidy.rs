@@ -10,6 +10,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("watchkeeper-policy", &["watchkeeper-core"]),
     ("watchkeeper-sources", &["watchkeeper-core"]),
     ("watchkeeper-delivery", &["watchkeeper-core"]),
+    ("watchkeeper-page", &["watchkeeper-core"]),
     ("watchkeeper-sinks", &["watchkeeper-core"]),
     ("watchkeeper-testing", &["watchkeeper-core"]),
     (
@@ -17,6 +18,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         &[
             "watchkeeper-core",
             "watchkeeper-delivery",
+            "watchkeeper-page",
             "watchkeeper-policy",
             "watchkeeper-sinks",
             "watchkeeper-sources",

@@ -1,0 +1,26 @@
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use crate::{
+    finding::FindingRow,
+    row::{SessionRow, Totals},
+};
+
+/// The changes of a [`Board`](crate::Board) since an earlier version.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct Changes {
+    /// The version of the board, from which on to ask for later changes.
+    pub version: u64,
+    /// Whether the changes since the earlier version are no longer known: then `sessions` and
+    /// `findings` are all that the board has, and replace all earlier ones.
+    pub is_complete: bool,
+    /// The sessions that are new or have changed, the earliest change first.
+    pub sessions: Vec<SessionRow>,
+    /// The ids of sessions that the board has dropped.
+    pub removed: Vec<String>,
+    /// The findings that are new or have changed, the earliest change first. A finding with
+    /// the fingerprint and time of an earlier one replaces it.
+    pub findings: Vec<FindingRow>,
+    /// The totals of all sessions.
+    pub totals: Totals,
+}

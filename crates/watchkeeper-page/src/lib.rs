@@ -1,0 +1,30 @@
+#![doc = include_str!("../README.md")]
+
+mod bars;
+mod board;
+mod changes;
+mod costs;
+mod detail;
+mod finding;
+mod lane;
+mod recorder;
+mod row;
+mod series;
+mod summary;
+#[cfg(test)]
+mod tests;
+mod texts;
+
+pub use self::{
+    board::{Board, BoardLimits, Subscription},
+    changes::Changes,
+    costs::{CostShare, Costs},
+    detail::{
+        BarKind, BarOutcome, Bars, DetectorMeasures, Lane, LevelAt, Measurement, SessionDetail,
+        UsageSeries,
+    },
+    finding::{FindingCounts, FindingRow},
+    recorder::Recorder,
+    row::{ContextFill, SessionRow, SessionState, TimeSplit, Totals},
+    summary::{call_summary, first_line},
+};
