@@ -19,6 +19,8 @@ mod desktop;
 #[cfg(all(unix, feature = "exec"))]
 mod exec;
 mod file;
+#[cfg(feature = "webhook")]
+mod http;
 mod json;
 #[cfg(test)]
 mod samples;

@@ -1,44 +1,26 @@
-mod address;
 mod body;
-mod client;
 mod options;
 mod rate_limit;
-mod response;
 mod signature;
 mod target;
 mod update;
 
-use std::{
-    fmt,
-    io::{self, Read as _},
-    path::PathBuf,
-    time::Duration,
-};
+use std::{fmt, time::Duration};
 
-use ureq::{
-    Agent,
-    http::{StatusCode, header},
-    tls::RootCerts,
-};
+use ureq::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use watchkeeper_core::{
     Finding, Fingerprint, InvalidOption, Sink, SinkKind, Timestamp,
-    author::{Period, Retry, SinkError},
+    author::{Retry, SinkError},
     clock::{Clock, SystemClock},
 };
 
 pub use self::options::{BodyFormat, WebhookOptions};
 use self::{
-    client::{ClientOptions, client, read_authorities},
     rate_limit::{Permit, RateLimit},
-    response::{describe, outcome_of, retry_after_in},
     target::Target,
     update::OpenConditions,
 };
-
-/// The longest part of a response body that is read, in bytes.
-const MAX_BODY: u64 = 64 << 10;
-/// The longest body of a request, in bytes.
-const MAX_REQUEST: usize = 256 << 10;
+use crate::http::{Client, ClientOptions, schedule};
 
 /// The target of log messages.
 const TARGET: &str = "watchkeeper::sink";
@@ -47,13 +29,8 @@ const TARGET: &str = "watchkeeper::sink";
 pub struct Webhook {
     /// The receiver; `None` if the policy was read without its secrets.
     target: Option<Target>,
-    timeout: Period,
     retry: Retry,
-    client: ClientOptions,
-    /// The file of the authorities that sign the certificate of the receiver; `None` for
-    /// those that browsers trust.
-    ca_file: Option<PathBuf>,
-    agent: Option<Agent>,
+    client: Client,
     clock: Box<dyn Clock>,
     rate_limit: Option<RateLimit>,
     conditions: OpenConditions,
@@ -69,21 +46,15 @@ impl SinkKind for Webhook {
     type Options = WebhookOptions;
 
     fn new(options: WebhookOptions) -> Result<Self, InvalidOption> {
-        if options.ca_file.as_ref().is_some_and(|path| path.as_os_str().is_empty()) {
-            return Err(InvalidOption::new("ca_file", "is empty"));
-        }
-        let retry = options::schedule(options.retry)?;
+        let retry = schedule(options.retry)?;
         let target = Target::new(&options)?;
-        let WebhookOptions { timeout, allow_private, proxy_from_environment, .. } = options;
-        let client =
-            ClientOptions { timeout: timeout.unsigned(), allow_private, proxy_from_environment };
+        let WebhookOptions { timeout, ca_file, allow_private, proxy_from_environment, .. } =
+            options;
+        let client = ClientOptions { timeout, ca_file, allow_private, proxy_from_environment };
         Ok(Self {
             target,
-            timeout,
             retry,
-            client,
-            ca_file: options.ca_file,
-            agent: None,
+            client: Client::new(client)?,
             clock: Box::new(SystemClock),
             rate_limit: options.rate_limit.map(RateLimit::new),
             conditions: OpenConditions::default(),
@@ -94,12 +65,7 @@ impl SinkKind for Webhook {
 
 impl Sink for Webhook {
     fn open(&mut self) -> Result<(), SinkError> {
-        let roots = match &self.ca_file {
-            Some(path) => read_authorities(path)?,
-            None => RootCerts::WebPki,
-        };
-        self.agent = Some(client(self.client, roots));
-        Ok(())
+        self.client.open()
     }
 
     fn deliver(&mut self, finding: &Finding) -> Result<(), SinkError> {
@@ -129,38 +95,20 @@ impl Webhook {
         let Some(target) = &self.target else {
             return Err(refused("the policy was read without its secrets"));
         };
-        let Some(agent) = &self.agent else {
-            return Err(refused("the sink was not opened"));
-        };
         // The same for the same findings: receivers recognize a repeated request.
         let Some(id) = findings.iter().map(|finding| finding.id).reduce(Fingerprint::and) else {
             return Ok(());
         };
         let body = target.body.render(&self.conditions.updates_of(findings))?;
-        if MAX_REQUEST < body.len() {
-            let len = body.len();
-            let reason = format!("the request has {len} bytes, and may have {MAX_REQUEST}");
-            return Err(SinkError::refused(reason));
-        }
         if let Some(limit) = &mut self.rate_limit {
             check_rate(limit, id, self.clock.uptime())?;
         }
         let now = self.clock.now();
-        let mut response = match post(agent, target, &id.to_string(), body, now) {
-            Ok(response) => response,
-            Err(err) => {
-                let reason = describe(&err, target, self.timeout);
-                return Err(SinkError::unavailable(reason));
-            }
-        };
-        // Reading the response to its end allows the connection to be reused. A
-        // failure does not matter: the status is known.
-        io::copy(&mut response.body_mut().as_reader().take(MAX_BODY), &mut io::sink()).ok();
-
-        let status = response.status();
-        self.is_gone = status == StatusCode::GONE;
-        let retry_after = response.headers().get(header::RETRY_AFTER);
-        outcome_of(status, retry_after.and_then(|it| retry_after_in(it.to_str().ok()?, now)))?;
+        let headers = headers(target, &id.to_string(), &body, now);
+        let content_type = target.body.content_type();
+        let response = self.client.post(&target.receiver, content_type, &headers, body, now)?;
+        self.is_gone = response.status == StatusCode::GONE;
+        response.outcome(|status| matches!(status, 408 | 425 | 429 | 500 | 502..=599))?;
         for finding in findings {
             self.conditions.record(finding);
         }
@@ -180,33 +128,29 @@ fn check_rate(limit: &mut RateLimit, id: Fingerprint, now: Duration) -> Result<(
     }
 }
 
-fn post(
-    agent: &Agent,
-    target: &Target,
-    id: &str,
-    body: String,
-    now: Timestamp,
-) -> Result<ureq::http::Response<ureq::Body>, ureq::Error> {
+/// Returns the headers of Standard Webhooks.
+fn headers(target: &Target, id: &str, body: &str, now: Timestamp) -> HeaderMap {
     let timestamp = now.as_second();
-    let mut request = agent
-        .post(&target.url)
-        .header(header::CONTENT_TYPE, target.body.content_type())
-        .header("webhook-id", id)
-        .header("webhook-timestamp", timestamp);
+    let mut headers = HeaderMap::new();
+    let mut add = |name: &'static str, value: String| {
+        // Ids, numbers and base64 are valid values.
+        if let Ok(value) = HeaderValue::from_str(&value) {
+            headers.insert(HeaderName::from_static(name), value);
+        }
+    };
+    add("webhook-id", id.to_owned());
+    add("webhook-timestamp", timestamp.to_string());
     if let Some(keys) = &target.keys {
-        request = request.header("webhook-signature", keys.sign(id, timestamp, &body));
+        add("webhook-signature", keys.sign(id, timestamp, body));
     }
-    for (name, value) in &target.headers {
-        request = request.header(name, value);
-    }
-    request.send(body)
+    headers
 }
 
 impl fmt::Debug for Webhook {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { timeout, retry, is_gone, .. } = self;
+        let Self { client, retry, is_gone, .. } = self;
         f.debug_struct("Webhook")
-            .field("timeout", timeout)
+            .field("client", client)
             .field("retry", retry)
             .field("is_gone", is_gone)
             .finish_non_exhaustive()

@@ -22,11 +22,9 @@ use watchkeeper_core::{
     embed::Queue,
 };
 
-use super::{
-    MAX_REQUEST, Webhook,
-    response::{MAX_RETRY_AFTER, MIN_RETRY_AFTER, retry_after_in},
-};
+use super::Webhook;
 use crate::{
+    http::{MAX_REQUEST, MAX_RETRY_AFTER, MIN_RETRY_AFTER, retry_after_in},
     render_json,
     samples::{build, build_example, finding, mistake, run_again},
 };
@@ -292,7 +290,7 @@ fn errors_contain_the_status_but_no_text_of_the_receiver() {
     let error = |status: &str| outcome(response(status, "x: y\r\n")).unwrap_err().to_string();
     assert_snapshot!(error("400 \u{202e}hunter2"), @"refused: the receiver responded 400 Bad Request");
     assert_snapshot!(error("503 Down"), @"unavailable: the receiver responded 503 Service Unavailable");
-    assert_snapshot!(error("302 Found"), @"refused: the receiver responded 302 Found; redirects are not followed: set `url` to the address it points to");
+    assert_snapshot!(error("302 Found"), @"refused: the receiver responded 302 Found; redirects are not followed: name the address it points to");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! The addresses that a webhook may connect to.
+//! The addresses that a sink may connect to.
 
 use std::{
     error::Error,
