@@ -1,4 +1,4 @@
-//! The sinks `console`, `desktop`, `exec`, `file`, `stderr` and `webhook`.
+//! The sinks `console`, `desktop`, `exec`, `file`, `otlp`, `stderr` and `webhook`.
 //!
 //! A sink makes one attempt for each call of [`deliver`], and returns whether
 //! another attempt can succeed; the [`Queue`] in front of the sink waits and
@@ -22,6 +22,10 @@ mod file;
 #[cfg(feature = "webhook")]
 mod http;
 mod json;
+#[cfg(all(test, feature = "webhook"))]
+mod loopback;
+#[cfg(feature = "webhook")]
+mod otlp;
 #[cfg(test)]
 mod samples;
 mod stderr;
@@ -34,14 +38,17 @@ mod webhook;
 pub use crate::desktop::{Desktop, DesktopOptions};
 #[cfg(all(unix, feature = "exec"))]
 pub use crate::exec::{Exec, ExecOptions};
-#[cfg(feature = "webhook")]
-pub use crate::webhook::{BodyFormat, Webhook, WebhookOptions};
 pub use crate::{
     console::{Console, ConsoleOptions, Stdout, on_closed_stdout, print_to_stdout},
     file::{File, FileOptions},
     json::render_json,
     stderr::{Color, Format, Lines, Stderr, StderrOptions},
     text::{MAX_LINE, render_line},
+};
+#[cfg(feature = "webhook")]
+pub use crate::{
+    otlp::{Otlp, OtlpOptions},
+    webhook::{BodyFormat, Webhook, WebhookOptions},
 };
 
 #[cfg(test)]
@@ -65,6 +72,9 @@ mod tests {
             expected.push("desktop: Shows each finding as a notification on the desktop.");
         }
         if cfg!(feature = "webhook") {
+            expected.push(
+                "otlp: Sends each finding to an OTLP receiver, as a log record of OpenTelemetry.",
+            );
             expected.push("webhook: Posts each finding to a URL as JSON.");
         }
         expected.sort_unstable();

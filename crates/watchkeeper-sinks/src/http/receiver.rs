@@ -43,6 +43,19 @@ impl Receiver {
         let headers = parse_headers(options.headers)?;
         Ok(url.zip(headers).map(|(url, headers)| Self { url, headers }))
     }
+
+    /// Returns the receiver at a path below this one; `None` if the address has a query.
+    pub(crate) fn at(&self, path: &str) -> Option<Self> {
+        let path_and_query = self.url.path_and_query();
+        if path_and_query.is_some_and(|it| it.query().is_some()) {
+            return None;
+        }
+        let mut parts = self.url.clone().into_parts();
+        let path = format!("{}/{path}", self.url.path().trim_end_matches('/'));
+        parts.path_and_query = Some(path.parse().ok()?);
+        let url = Uri::from_parts(parts).ok()?;
+        Some(Self { url, headers: self.headers.clone() })
+    }
 }
 
 fn parse_url(text: &str, options: &ReceiverOptions<'_>) -> Result<Uri, InvalidOption> {

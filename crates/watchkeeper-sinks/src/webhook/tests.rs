@@ -1,13 +1,12 @@
 use std::{
     fs,
-    io::{self, BufRead, BufReader, ErrorKind, Read, Write},
-    net::{TcpListener, TcpStream},
+    io::{self, ErrorKind, Read, Write},
     process::Command,
     sync::{
         Arc,
         mpsc::{self, RecvTimeoutError},
     },
-    thread::{self, JoinHandle},
+    thread,
     time::Duration,
 };
 
@@ -25,6 +24,7 @@ use watchkeeper_core::{
 use super::Webhook;
 use crate::{
     http::{MAX_REQUEST, MAX_RETRY_AFTER, MIN_RETRY_AFTER, retry_after_in},
+    loopback::{Receiver, header, listen, read_request, response, wait_for_end},
     render_json,
     samples::{build, build_example, finding, mistake, run_again},
 };
@@ -38,70 +38,6 @@ impl Clock for Stopped {
     fn now(&self) -> Timestamp {
         finding().at
     }
-}
-
-/// A receiver on this machine, which sends one response to each connection.
-struct Receiver {
-    url: String,
-    requests: JoinHandle<Vec<String>>,
-}
-
-impl Receiver {
-    fn new(responses: impl IntoIterator<Item = String>) -> Self {
-        let responses: Vec<_> = responses.into_iter().collect();
-        Self::serve(responses.len(), move |n, stream| {
-            // If the sink has closed the connection, its own test fails.
-            stream.write_all(responses[n].as_bytes()).ok();
-        })
-    }
-
-    /// Accepts `n_connections`, and reads one request from each.
-    fn serve(
-        n_connections: usize,
-        mut respond: impl FnMut(usize, &mut TcpStream) + Send + 'static,
-    ) -> Self {
-        let (listener, url) = listen();
-        let requests = thread::spawn(move || {
-            let serve = |n| {
-                let (mut stream, _) = listener.accept().unwrap();
-                let request = read_request(&stream);
-                respond(n, &mut stream);
-                request
-            };
-            (0..n_connections).map(serve).collect()
-        });
-        Self { url, requests }
-    }
-
-    fn requests(self) -> Vec<String> {
-        self.requests.join().unwrap()
-    }
-}
-
-fn listen() -> (TcpListener, String) {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
-    let url = format!("http://{}/hooks/hunter2", listener.local_addr().unwrap());
-    (listener, url)
-}
-
-fn read_request(stream: &TcpStream) -> String {
-    let mut reader = BufReader::new(stream);
-    let mut request = String::new();
-    while !request.ends_with("\r\n\r\n") {
-        assert_ne!(reader.read_line(&mut request).unwrap(), 0, "{request}");
-    }
-    let len = header(&request, "content-length").map_or(0, |it| it.parse().unwrap());
-    let mut body = vec![0; len];
-    reader.read_exact(&mut body).unwrap();
-    request + &String::from_utf8(body).unwrap()
-}
-
-fn header<'a>(request: &'a str, name: &str) -> Option<&'a str> {
-    request.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
-}
-
-fn response(status: &str, headers: &str) -> String {
-    format!("HTTP/1.1 {status}\r\n{headers}content-length: 0\r\nconnection: close\r\n\r\n")
 }
 
 fn sink(url: &str, options: &str) -> Webhook {
@@ -367,11 +303,6 @@ fn findings_above_the_rate_limit_wait() {
     clock.advance(retry_after);
     deliver(3).unwrap();
     assert_eq!(receiver.requests().len(), 3);
-}
-
-/// Waits until the other side has closed the connection.
-fn wait_for_end(stream: &mut TcpStream) {
-    while stream.read(&mut [0; 1024]).is_ok_and(|it| it != 0) {}
 }
 
 #[test]
