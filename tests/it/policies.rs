@@ -168,6 +168,51 @@ within = 20
 }
 
 #[test]
+fn the_regular_expressions_of_a_policy_are_bounded_together() {
+    let policy = |n: usize, expression: &str, more: &str| {
+        let expressions = vec![format!("{{ regex = '{expression}' }}"); n].join(",");
+        format!(
+            "version = 1
+[detectors.hostile]
+kind = 'pattern'
+symbols.E = {{ event = 'tool_result', text = [{expressions}] }}
+pattern = 'E'
+{more}"
+        )
+    };
+    let refusal = |text: &str| {
+        assert!(text.len() < 1 << 18);
+        render(&load(&registry(), text), false)
+    };
+    assert_snapshot!(refusal(&policy(9_000, r"\w{2000}", "")), @"
+    error: the compiled options of the detectors exceed 128 MiB with `hostile`
+     --> policy.toml:2:12
+      |
+    2 | [detectors.hostile]
+      |            ^^^^^^^
+      |
+      = note: regular expressions take up the most: 128 KiB each, and more if they have many repetitions; use globs, or fewer regular expressions and repetitions
+    ");
+    let override_ = "[[overrides]]
+match = { cwd = '/a' }
+reason = 'two detectors'
+detectors.hostile.within = '5m'
+[[detectors.hostile.exceptions]]
+tool = 'Bash'
+reason = 'an exception hides no memory'";
+    let twice = refusal(&policy(150, r"\w{2000}", override_));
+    assert!(twice.contains("exceed 128 MiB with `hostile`"), "{twice}");
+    for (n, usual) in [
+        (600, r"(?i)\b(?:error|exception|failed)\b.{0,200}"),
+        (900, r"rejected.*(non-fast-forward|fetch first)"),
+        (150, r"\w{2000}"),
+    ] {
+        let loaded = load(&registry(), &policy(n, usual, ""));
+        assert!(loaded.policy.is_some(), "{}", render(&loaded, false));
+    }
+}
+
+#[test]
 fn reports_a_missing_policy() {
     let folder = Folder::new();
     let missing = folder.path().join("missing.toml");

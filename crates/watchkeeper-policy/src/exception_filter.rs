@@ -175,4 +175,8 @@ impl Detector for ExceptionFilter {
     fn is_idle(&self) -> bool {
         self.pending.is_empty() && self.inner.is_idle()
     }
+
+    fn shared_memory(&self) -> usize {
+        self.inner.shared_memory()
+    }
 }

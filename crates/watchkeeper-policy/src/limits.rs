@@ -12,6 +12,8 @@ pub(crate) const MAX_EXTENDED: usize = 32;
 pub(crate) const MAX_VALUES: usize = 20_000;
 /// The largest number of detectors, of which each combination of overrides counts.
 pub(crate) const MAX_DETECTORS: usize = 1_000;
+/// The largest memory of the compiled options of all detectors, in MiB.
+pub(crate) const MAX_MEMORY_MIB: usize = 128;
 /// The largest number of entries of each other section: such as sinks, routes and overrides.
 pub(crate) const MAX_ENTRIES: usize = 250;
 /// The largest number of exceptions of a detector.

@@ -24,7 +24,7 @@ use crate::{
     heartbeat::Heartbeat,
     known_labels::KnownLabels,
     layers::Layers,
-    limits::{MAX_COMPARISONS, MAX_DETECTORS, MAX_ENTRIES},
+    limits::{MAX_COMPARISONS, MAX_DETECTORS, MAX_ENTRIES, MAX_MEMORY_MIB},
     lists,
     match_tracker::MatchTracker,
     read_file::{ResolvedFile, read_file, resolve_file},
@@ -321,6 +321,7 @@ impl<'a> Loader<'a> {
             reader.overrides(table.remove("overrides"), &detector_ids, &mut match_tracker);
         let inhibitions = reader.inhibitions(&mut entries, &detector_ids);
         let mut detectors = Vec::new();
+        let mut memory = 0_usize;
         for (id, entry) in entries {
             if reader.is_full() {
                 return None;
@@ -331,12 +332,14 @@ impl<'a> Loader<'a> {
                 reader.push(Diagnostic::error(id.span(), message).note(note));
                 return None;
             }
-            detectors.extend(reader.detector_and_overridden(
-                &id,
-                entry,
-                &overrides,
-                &mut match_tracker,
-            ));
+            let built = reader.detector_and_overridden(&id, entry, &overrides, &mut match_tracker);
+            let sizes = built.iter().map(|it| it.detector.shared_memory());
+            memory = sizes.fold(memory, usize::saturating_add);
+            if MAX_MEMORY_MIB << 20 < memory {
+                reader.push(too_much_memory(&id));
+                return None;
+            }
+            detectors.extend(built);
         }
         reader.inhibit(&mut detectors, &inhibitions);
         let routes_span = table.get("routes").map(Spanned::span);
@@ -385,6 +388,17 @@ impl<'a> Loader<'a> {
             files: Vec::new(),
         })
     }
+}
+
+/// Reports the detector with which the options of all detectors exceed the limit.
+fn too_much_memory(id: &Spanned<String>) -> Diagnostic {
+    let message = format!(
+        "the compiled options of the detectors exceed {MAX_MEMORY_MIB} MiB with `{}`",
+        id.get_ref()
+    );
+    let note = "regular expressions take up the most: 128 KiB each, and more if they have many \
+                repetitions; use globs, or fewer regular expressions and repetitions";
+    Diagnostic::error(id.span(), message).note(note)
 }
 
 /// Returns whether no section has too many entries, and reports those that have.

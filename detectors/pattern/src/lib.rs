@@ -134,6 +134,10 @@ impl Detector for Pattern {
         let all = Subscription::default();
         if self.program.counts_agents() { all.per_session() } else { all }
     }
+
+    fn shared_memory(&self) -> usize {
+        self.program.symbols.iter().map(Symbol::memory).sum()
+    }
 }
 
 impl Pattern {

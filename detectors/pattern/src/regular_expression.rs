@@ -12,6 +12,8 @@ use regex_syntax::{
 pub(crate) const MAX_LEN: usize = 1024;
 /// The largest compiled regular expression, in bytes.
 const MAX_SIZE: usize = 1 << 18;
+/// The largest cache of a regular expression that is in use, in bytes.
+const CACHE: usize = 1 << 16;
 /// The deepest nesting of a regular expression.
 const MAX_DEPTH: u32 = 64;
 
@@ -29,6 +31,8 @@ const STATES_PER_RANGE: usize = 64;
 #[derive(Clone, Debug)]
 pub(crate) struct RegularExpression {
     text: Box<str>,
+    /// An upper bound for the size of the compiled expression, in bytes.
+    size: usize,
     compiled: Arc<OnceLock<Regex>>,
 }
 
@@ -56,13 +60,20 @@ impl RegularExpression {
                 "the regular expression `{text}` has word boundaries of Unicode; remove the flag `u`"
             ));
         }
-        if MAX_SIZE < compiled_size(&parsed) {
+        let size = compiled_size(&parsed);
+        if MAX_SIZE < size {
             return Err(format!(
                 "the compiled regular expression exceeds {} KiB; use fewer repetitions",
                 MAX_SIZE / 1024
             ));
         }
-        Ok(Self { text: text.into(), compiled: Arc::default() })
+        Ok(Self { text: text.into(), size, compiled: Arc::default() })
+    }
+
+    /// Returns an upper bound for the memory of the expression while it is in use, in bytes.
+    pub(crate) fn memory(&self) -> usize {
+        // The engines of `regex` have a copy each, and a cache that begins with a copy.
+        2 * (self.size + CACHE)
     }
 
     /// Returns whether a part of the text matches.
@@ -77,7 +88,7 @@ impl RegularExpression {
 
 fn builder(text: &str) -> RegexBuilder {
     let mut builder = RegexBuilder::new(text);
-    builder.unicode(false).nest_limit(MAX_DEPTH).dfa_size_limit(MAX_SIZE);
+    builder.unicode(false).nest_limit(MAX_DEPTH).dfa_size_limit(CACHE);
     builder
 }
 

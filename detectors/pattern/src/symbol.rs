@@ -114,6 +114,14 @@ impl Symbol {
         self.fields.arguments.iter().flat_map(BTreeMap::keys).map(String::as_str)
     }
 
+    /// Returns an upper bound for the memory of the compiled regular expressions, in bytes.
+    pub(crate) fn memory(&self) -> usize {
+        let Fields { tool, arguments, text, model, to, .. } = &self.fields;
+        let fields = [tool, text, model, to].into_iter().flatten();
+        let texts = fields.chain(arguments.iter().flat_map(BTreeMap::values));
+        texts.flat_map(|texts| &texts.0).map(Text::memory).sum()
+    }
+
     /// Returns true if the arguments of a call match.
     pub(crate) fn fits_arguments(&self, arguments: &BTreeMap<&str, Cow<'_, str>>) -> bool {
         let mut patterns = self.fields.arguments.iter().flatten();

@@ -27,6 +27,14 @@ impl Text {
             Self::Regex(regex) => regex.is_match(text),
         }
     }
+
+    /// Returns an upper bound for the memory of a compiled regular expression, in bytes.
+    pub(crate) fn memory(&self) -> usize {
+        match self {
+            Self::Glob(_) => 0,
+            Self::Regex(regex) => regex.memory(),
+        }
+    }
 }
 
 impl<'de> Deserialize<'de> for Text {

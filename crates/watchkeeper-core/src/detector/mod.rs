@@ -68,6 +68,15 @@ pub trait Detector: CloneDetector + fmt::Debug + Send + Sync {
     fn is_idle(&self) -> bool {
         false
     }
+
+    /// Returns an upper bound for the memory that all streams share, in bytes, for options
+    /// that take up much more memory than their text: compiled regular expressions.
+    ///
+    /// A policy is refused if its detectors together exceed a limit. Return the memory in
+    /// use, if values are compiled later.
+    fn shared_memory(&self) -> usize {
+        0
+    }
 }
 
 /// A kind of detector, which `kind = "…"` selects in a policy.
