@@ -4,6 +4,8 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, de};
 use thiserror::Error;
 
+use crate::quote::is_unsafe;
+
 /// The texts of a policy about a detector, which its findings carry to the people and programs
 /// that receive them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -40,7 +42,7 @@ impl Annotations {
 #[serde(transparent)]
 pub struct Link(Box<str>);
 
-/// A word of at most 64 bytes: letters, digits, and `-`, `_`, `.`, `:` or `/`.
+/// A word of at most 64 bytes: visible letters, digits, and `-`, `_`, `.`, `:` or `/`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct Tag(Box<str>);
@@ -52,6 +54,9 @@ pub enum ParseLinkError {
     /// The scheme or the host is missing.
     #[error("expected an address that begins with `https://` or `http://` and a host")]
     Address,
+    /// The port is no number of 16 bits.
+    #[error("the port of an address is a number from 0 to 65535")]
+    Port,
     /// The address is too long.
     #[error("an address may have {} bytes", Link::MAX_LEN)]
     TooLong,
@@ -67,7 +72,10 @@ pub enum ParseLinkError {
 
 /// The text is no [`Tag`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error("a tag has 1 to {} bytes: letters, digits, and `-`, `_`, `.`, `:` or `/`", Tag::MAX_LEN)]
+#[error(
+    "a tag has 1 to {} bytes: visible letters, digits, and `-`, `_`, `.`, `:` or `/`",
+    Tag::MAX_LEN
+)]
 pub struct ParseTagError;
 
 impl Link {
@@ -100,6 +108,12 @@ impl FromStr for Link {
         if !text.chars().all(is_allowed) {
             return Err(ParseLinkError::Character);
         }
+        let is_port = |text: &str| {
+            text.bytes().all(|byte| byte.is_ascii_digit()) && text.parse::<u16>().is_ok()
+        };
+        if authority.split_once(':').is_some_and(|(_, port)| !is_port(port)) {
+            return Err(ParseLinkError::Port);
+        }
         Ok(Self(text.into()))
     }
 }
@@ -108,7 +122,8 @@ impl FromStr for Tag {
     type Err = ParseTagError;
 
     fn from_str(text: &str) -> Result<Self, ParseTagError> {
-        let is_allowed = |c: char| c.is_alphanumeric() || "-_.:/".contains(c);
+        let is_letter = |c: char| c.is_alphanumeric() && !is_unsafe(c);
+        let is_allowed = |c: char| is_letter(c) || "-_.:/".contains(c);
         let is_valid = (1..=Self::MAX_LEN).contains(&text.len()) && text.chars().all(is_allowed);
         if is_valid { Ok(Self(text.into())) } else { Err(ParseTagError) }
     }
@@ -164,7 +179,7 @@ mod tests {
 
     #[test]
     fn a_link_is_an_address_of_the_web_that_needs_no_escape() {
-        for text in ["https://wiki.example/r?q=1#top", "http://h:80", "https://h/%20@b"] {
+        for text in ["https://wiki.example/r?q=1#top", "http://h:65535", "https://h/%20@b:c"] {
             assert!(text.parse::<Link>().is_ok(), "{text}");
         }
         let long = format!("https://h/{}", "a".repeat(Link::MAX_LEN));
@@ -177,6 +192,11 @@ mod tests {
             ("https:///path", ParseLinkError::Address),
             ("https://:80", ParseLinkError::Address),
             ("https://user:word@h/", ParseLinkError::UserInfo),
+            ("https://h:65536", ParseLinkError::Port),
+            ("https://h:99999/path", ParseLinkError::Port),
+            ("https://h:+80?q", ParseLinkError::Port),
+            ("https://h:/", ParseLinkError::Port),
+            ("https://h:80:80", ParseLinkError::Port),
             ("http://[::1]/", ParseLinkError::Character),
             ("https://h/a b", ParseLinkError::Character),
             ("https://h/\u{1b}[2J", ParseLinkError::Character),
@@ -193,8 +213,12 @@ mod tests {
         for text in ["payments", "owner:sre", "attack.t1059", "a/b_c-d", "見張り"] {
             assert!(text.parse::<Tag>().is_ok(), "{text}");
         }
-        for text in ["", "two words", "a,b", "\u{202e}", "x\n", &"x".repeat(Tag::MAX_LEN + 1)] {
+        let long = "x".repeat(Tag::MAX_LEN + 1);
+        for text in ["", "two words", "a,b", "\u{202e}", "x\n", &long] {
             assert_eq!(text.parse::<Tag>(), Err(ParseTagError), "{text:?}");
+        }
+        for invisible in ["a\u{3164}", "\u{115f}", "\u{1160}", "a\u{ffa0}b"] {
+            assert_eq!(invisible.parse::<Tag>(), Err(ParseTagError), "{invisible:?}");
         }
     }
 

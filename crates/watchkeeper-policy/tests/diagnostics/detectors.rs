@@ -488,7 +488,7 @@ tags = [{many}]
     4 + references = ['https://user:word@wiki.example', 'https://wiki.example/a b', "3"]
       |
 
-    error: a tag has 1 to 64 bytes: letters, digits, and `-`, `_`, `.`, `:` or `/`
+    error: a tag has 1 to 64 bytes: visible letters, digits, and `-`, `_`, `.`, `:` or `/`
      --> policy.toml:5:9
       |
     5 | tags = ['two words']
