@@ -1,6 +1,7 @@
 //! Output of the commands that read no sessions.
 
 use insta::assert_snapshot;
+use watchkeeper_core::author::is_unsafe;
 
 use crate::program::{run, seen};
 
@@ -159,6 +160,35 @@ fn suggests_the_command_for_a_misspelled_one() {
       tip: some similar subcommands exist: 'schema', 'check'
 
     Usage: acme-watchkeeper [OPTIONS] <COMMAND>
+
+    For more information, try '--help'.
+    exit 2
+    ");
+}
+
+#[test]
+fn usage_errors_escape_the_characters_of_arguments() {
+    let hostile = "\u{202e}\u{1b}[31mx\nerror: forged\u{3164}";
+    for args in [
+        &[hostile][..],
+        &["check", &format!("--{hostile}")],
+        &["check", "--format", hostile],
+        &["check", "--since", hostile],
+        &["silence", "add", hostile, "--for", "1h", "--reason", "x"],
+        &["--color=always", "check", &format!("--jobs={hostile}")],
+    ] {
+        let ran = run(args);
+        assert_eq!(ran.status, 2, "{}", ran.err);
+        let mut lines = ran.err.lines();
+        assert!(lines.all(|line| !line.contains(is_unsafe)), "{:?}", ran.err);
+        assert!(ran.err.lines().all(|line| !line.starts_with("error: forged")), "{}", ran.err);
+    }
+    assert_snapshot!(seen(&["check", "--\u{202e}since"]), @r"
+    error: unexpected argument '--\u{202e}since' found
+
+      tip: a similar argument exists: '--since'
+
+    Usage: acme-watchkeeper check --since <TIME> [PATH]...
 
     For more information, try '--help'.
     exit 2

@@ -29,7 +29,6 @@ mod numbers;
 mod output;
 mod policy_file;
 mod policy_tests;
-
 mod progress;
 mod recorded;
 mod recorded_check;
@@ -43,6 +42,7 @@ mod similar;
 mod state_folder;
 mod stored_silences;
 mod tune;
+mod usage_error;
 mod watch_state;
 
 use std::{
@@ -201,9 +201,9 @@ impl App {
         }
         let program_name = args.first().and_then(|arg| Path::new(arg).file_stem()?.to_str());
         let program_name = program_name.unwrap_or("watchkeeper").to_owned();
-        let Args { global, command } = match Args::try_parse_from(args) {
+        let Args { global, command } = match Args::try_parse_from(&args) {
             Ok(args) => args,
-            Err(err) => return print_clap_error(&err, output),
+            Err(err) => return usage_error::print(err, &args, output),
         };
         global.color.apply(&mut output.styles);
         if let Err(err) = install_logging(&global, output.styles) {
@@ -233,15 +233,6 @@ pub fn main() -> ExitCode {
 /// [`App::run_with`].
 pub fn run(args: impl IntoIterator<Item = OsString>, output: &mut Output<'_>) -> Status {
     App::new().run_with(args, output)
-}
-
-/// Prints help or the version, or a usage error.
-fn print_clap_error(err: &clap::Error, output: &mut Output<'_>) -> Status {
-    let is_error = err.use_stderr();
-    let styled = if is_error { output.styles.err } else { output.styles.out };
-    let text = err.render();
-    let text = if styled { text.ansi().to_string() } else { text.to_string() };
-    if is_error { output.fail(&text) } else { output.succeed(&text) }
 }
 
 fn print_error(err: &Error, output: &mut Output<'_>) -> Status {
