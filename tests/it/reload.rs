@@ -116,7 +116,8 @@ fn a_changed_policy_is_used_at_once_and_detectors_continue() {
     reloading.watching.until("reading ");
     replace(&reloading.policy, &policy(5, ""));
     let line = reloading.watching.until("the policy has changed");
-    assert!(line.contains("changed `detectors.loops`"), "{line}");
+    let change = "changed `detectors.loops` (`levels` from `[{ at = 9, severity = \"medium\" }]` to `[{ at = 5, severity = \"medium\" }]`)";
+    assert!(line.contains(change), "{line}");
     // Four of the five calls were before the change.
     reloading.append(&second);
     reloading.watching.until("5 times");

@@ -1,3 +1,5 @@
+mod changes;
+
 use std::{collections::BTreeMap, fmt, iter, ops::Range};
 
 use schemars::{Schema, SchemaGenerator};
@@ -36,7 +38,9 @@ struct Block {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Line {
-    text: String,
+    /// Empty for the items and the end of a list.
+    key: String,
+    value: String,
     origin: String,
 }
 
@@ -79,38 +83,6 @@ impl Effective {
     }
 }
 
-impl Effective {
-    /// Returns the differences from an earlier policy in words, such as ``changed `routes` ``,
-    /// in the order of the text. Origins are not compared.
-    pub fn changes_from(&self, earlier: &Self) -> Vec<String> {
-        let (new, old) = (self.texts(), earlier.texts());
-        let name = |header: &str| match header {
-            "" => "`version`".to_owned(),
-            header => format!("`{}`", header.trim_matches(['[', ']'])),
-        };
-        let of_new = new.iter().filter_map(|(header, text)| {
-            let old = old.iter().find(|(other, _)| other == header).map(|(_, text)| text);
-            let change = if old.is_some() { "changed" } else { "added" };
-            (old != Some(text)).then(|| format!("{change} {}", name(header)))
-        });
-        let gone = old.iter().filter(|(header, _)| new.iter().all(|(other, _)| other != header));
-        of_new.chain(gone.map(|(header, _)| format!("removed {}", name(header)))).collect()
-    }
-
-    /// Returns the text of each section. Sections of lists, such as `[[routes]]`, are one.
-    fn texts(&self) -> Vec<(&str, Vec<&str>)> {
-        let mut texts: Vec<(&str, Vec<&str>)> = Vec::new();
-        for Block { header, lines } in &self.blocks {
-            let lines = iter::once(header).chain(lines.iter().map(|line| &line.text));
-            match texts.iter_mut().find(|(other, _)| other == header) {
-                Some((_, text)) => text.extend(lines.map(String::as_str)),
-                None => texts.push((header, lines.map(String::as_str).collect())),
-            }
-        }
-        texts
-    }
-}
-
 impl fmt::Display for Effective {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (block_idx, Block { header, lines }) in self.blocks.iter().enumerate() {
@@ -120,9 +92,10 @@ impl fmt::Display for Effective {
             if !header.is_empty() {
                 writeln!(f, "{header}")?;
             }
-            let widths = lines.iter().map(|it| it.text.chars().count());
+            let texts: Vec<String> = lines.iter().map(Line::text).collect();
+            let widths = texts.iter().map(|it| it.chars().count());
             let width = widths.filter(|it| *it <= MAX_INDENT).max().unwrap_or(0);
-            for Line { text, origin } in lines {
+            for (text, Line { origin, .. }) in iter::zip(texts, lines) {
                 if origin.is_empty() {
                     writeln!(f, "{text}")?;
                 } else {
@@ -297,12 +270,12 @@ impl Printer<'_> {
             DeValue::Array(items)
                 if items.iter().any(|it| !contains(&value.span(), &it.span())) =>
             {
-                lines.push(Line { text: format!("{name} = ["), origin: String::new() });
+                lines.push(Line::new(&name, "[".to_owned(), ""));
                 for item in items {
                     let text = format!("    {},", toml_text::value(item.get_ref()));
-                    lines.push(Line { text, origin: self.origin(&item.span()) });
+                    lines.push(Line::new("", text, self.origin(&item.span())));
                 }
-                lines.push(Line { text: "]".to_owned(), origin: String::new() });
+                lines.push(Line::new("", "]".to_owned(), ""));
             }
             value => {
                 let text = toml_text::value(value);
@@ -318,7 +291,12 @@ impl Printer<'_> {
 
 impl Line {
     fn new(key: &str, value: String, origin: impl Into<String>) -> Self {
-        Self { text: format!("{key} = {value}"), origin: origin.into() }
+        Self { key: key.to_owned(), value, origin: origin.into() }
+    }
+
+    fn text(&self) -> String {
+        let Self { key, value, .. } = self;
+        if key.is_empty() { value.clone() } else { format!("{key} = {value}") }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Rendered diagnostics of invalid policies.
 
 mod any_text;
+mod changes;
 mod detectors;
 mod exceptions;
 mod hostile;

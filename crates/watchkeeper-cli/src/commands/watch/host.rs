@@ -27,6 +27,7 @@ use crate::{
     global::Global,
     live::{ChangedPolicy, Host, NextPolicy, Refusal},
     loading::{self, LoadError},
+    numbers::counted,
     output::Output,
     policy_file::PolicyFile,
 };
@@ -89,7 +90,7 @@ impl UsedPolicy {
                 other == id && other_options != options
             };
             let name = format!("`sinks.{}`", watchkeeper_policy::toml_key(id));
-            let is_named = changes.iter().any(|change| change.ends_with(&name));
+            let is_named = changes.iter().any(|change| change.contains(&name));
             if !is_named && earlier.sinks.iter().any(is_changed) {
                 changes.push(format!("changed the secrets of {name}"));
             }
@@ -126,7 +127,7 @@ impl Host for WatchHost<'_, '_> {
             Err(err) => return NextPolicy::Refused(refusal(err.summary(), &err.into())),
         };
         let next = UsedPolicy::new(&policy, self.options);
-        let changes = next.changes_from(&self.used).join(", ");
+        let changes = joined(next.changes_from(&self.used));
         if changes.is_empty() {
             self.take_over(next);
             self.note("policy: no change");
@@ -161,6 +162,17 @@ impl Host for WatchHost<'_, '_> {
         let consequence = "the changed policy is not used; the earlier one stays in use";
         self.output.fail(&format!("{}\n{consequence}\n", refusal.details));
     }
+}
+
+/// Joins changes, and counts those beyond the number that a finding names.
+fn joined(mut changes: Vec<String>) -> String {
+    const MAX_NAMED: usize = 10;
+    if MAX_NAMED < changes.len() {
+        let n_more = changes.len() - MAX_NAMED;
+        changes.truncate(MAX_NAMED);
+        changes.push(format!("and {}", counted(n_more as u64, "other change")));
+    }
+    changes.join(", ")
 }
 
 /// Makes the refusal of a policy for an error.
