@@ -38,9 +38,8 @@ use crate::{
 /// Without a path, follows the sessions of all known agents on this machine. A path
 /// that does not exist yet is followed as soon as it appears. Findings go to the sinks
 /// of the policy: the sink `console` prints them on standard output. If no route of the
-/// policy uses a sink for the terminal, `watch` prints all findings, except those that
-/// silences hide. Press Ctrl-C to stop.
-/// If the reader of standard output ends and no other sink is used, `watch` stops with an
+/// policy uses a sink for the terminal, `watch` prints all findings, except silenced
+/// ones. Press Ctrl-C to stop. If the reader of standard output ends and no other sink is used, `watch` stops with an
 /// error at the next finding.
 ///
 /// A policy that is changed is used at once if it is valid; otherwise the earlier one stays in
@@ -48,7 +47,7 @@ use crate::{
 /// the next start.
 ///
 /// For sinks other than terminals, `watch` stores which findings were delivered. After a
-/// restart it delivers those that were not, and those of events that were recorded meanwhile.
+/// restart it delivers the others, and the findings of events that were recorded meanwhile.
 #[derive(Debug, Args)]
 pub(crate) struct Watch {
     #[command(flatten)]

@@ -11,7 +11,7 @@ pub(crate) enum FactError {
     Key(String),
     #[error("unknown severity {0}; expected `low`, `medium` or `high`")]
     Severity(String),
-    #[error("unknown source {0}; `watchkeeper detectors` prints those that are linked")]
+    #[error("unknown source {0}; `watchkeeper detectors` lists the sources")]
     Source(String),
     #[error(transparent)]
     Tag(#[from] ParseTagError),
