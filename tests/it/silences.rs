@@ -1,5 +1,7 @@
 //! `silence` and `routes test`.
 
+use std::process::Command;
+
 use insta::assert_snapshot;
 use serde_json::Value;
 
@@ -120,6 +122,44 @@ fn explains_the_routes_of_a_finding() {
 }
 
 #[test]
+fn routes_test_names_the_findings_that_go_to_sinks_without_routes() {
+    let folder = with_policy();
+    let test = |detector: &str| {
+        seen(
+            &folder,
+            &["routes", "test", "--policy", "policy.toml", &format!("detector={detector}")],
+        )
+    };
+    assert_snapshot!(test("watchkeeper-policy"), @"
+    a finding about a changed policy goes to all sinks, whatever the routes and silences
+    sinks: console, log, pager
+    exit 0
+    ");
+    assert_snapshot!(test("watchkeeper-delivery"), @"
+    a finding about a sink goes to all other sinks, whatever the routes and silences
+    sinks: console, log, pager
+    exit 0
+    ");
+    assert_snapshot!(test("watchkeeper-ledger"), @"
+    a finding about an outage goes to all other sinks, whatever the routes and silences
+    route `urgent`: does not send: `severity` is `medium`, not `>=high`
+    route `2`: does not send: the finding has no `label:env`, and the route accepts `prod or eu-*`
+    route `3`: does not send: it sends only the ends of findings
+    route `rest`: sends to log
+    sinks: log
+    exit 0
+    ");
+    assert_snapshot!(test("watchkeeper-source"), @"
+    route `urgent`: does not send: `severity` is `medium`, not `>=high`
+    route `2`: does not send: the finding has no `label:env`, and the route accepts `prod or eu-*`
+    route `3`: does not send: it sends only the ends of findings
+    route `rest`: sends to log
+    sinks: log
+    exit 0
+    ");
+}
+
+#[test]
 fn writes_the_routes_of_a_finding_as_json() {
     let folder = with_policy();
     let args = ["routes", "test", "--policy", "policy.toml", "detector=call_loop", "--format=json"];
@@ -171,6 +211,56 @@ fn a_silence_is_added_listed_and_ended() {
 }
 
 #[test]
+fn ends_of_silences_are_printed_in_seconds() {
+    let folder = with_policy();
+    let add = ["silence", "add", "detector=*", "--for", "2h", "--reason", "known"];
+    let added = run(&folder, &add).err;
+    let listed = run(&folder, &["silence", "list"]).out;
+    let test = ["routes", "test", "--policy", "policy.toml", "detector=call_loop"];
+    let routed = run(&folder, &test).out;
+    for text in [added, listed, routed] {
+        assert!(text.contains('Z') && !text.contains('.'), "{text}");
+    }
+}
+
+#[test]
+fn a_silence_without_an_author_has_the_name_of_the_user() {
+    let folder = with_policy();
+    let name = Command::new("id").arg("-un").output().expect("a Unix system has `id`");
+    let added = Ran::of(
+        program()
+            .current_dir(folder.path())
+            .env("XDG_STATE_HOME", folder.path().join("state"))
+            .env_remove("USER")
+            .env_remove("LOGNAME")
+            .args(["silence", "add", "detector=*", "--for", "2h", "--reason", "known"]),
+    );
+    if !name.status.success() {
+        assert!(added.err.contains("set USER, or use --author"), "{}", added.err);
+        return;
+    }
+    let name = String::from_utf8(name.stdout).expect("a name is a text");
+    let listed = run(&folder, &["silence", "list"]).out;
+    assert!(listed.contains(&format!("  {}: known", name.trim())), "{listed}");
+}
+
+#[test]
+fn a_silence_of_a_tag_that_no_detector_has_is_a_warning() {
+    let folder = with_policy();
+    let policy = format!("{POLICY}\n[detectors.call_loop]\ntags = ['owner:payments']\n");
+    folder.write("policy.toml", policy);
+    let add = |tag: &str| {
+        let silence = ["silence", "--policy", "policy.toml", "add", "--for", "2h"];
+        run(&folder, &[&silence[..], &["--reason", "known", tag]].concat()).err
+    };
+    assert!(add("tag=owner:payment").starts_with(
+        "warning: no detector of the policy has the tag `owner:payment`; did you mean \
+         `owner:payments`?\n"
+    ));
+    assert!(add("tag=owner:*").starts_with("silenced until "));
+}
+
+#[test]
 fn silences_are_stored_in_the_state_folder_of_the_policy() {
     let folder = with_policy();
     let policy = "version = 1\nextends = [\"builtin:default\"]\n[monitor]\nstate_dir = \"own\"\n";
@@ -200,6 +290,7 @@ fn invalid_silences_are_refused() {
         (&["detector=x", "--until", "2020-01-01", "--reason", "y"], "is not in the future"),
         (&["status=open", "--for", "2h", "--reason", "y"], "unknown key `status`"),
         (&["detector", "--for", "2h", "--reason", "y"], "write `KEY=VALUE`"),
+        (&["detector=x", "--reason", "y"], "<--for <TIME>|--until <TIME>>"),
     ] {
         let ran = run(&folder, &[&["silence", "add"], args].concat());
         assert!(ran.status == 2 && ran.err.contains(expected), "{}", ran.err);

@@ -89,8 +89,9 @@ pub(crate) fn matcher(conditions: &Conditions) -> Result<Matcher, InvalidConditi
     Ok(matcher)
 }
 
-/// Prints a warning for each value of `detector` that no detector of the policy matches.
-pub(crate) fn warn_of_unknown_detectors(
+/// Prints a warning for each value of `detector` that no detector of the policy matches, and for
+/// each value of `tag` that matches no tag of a detector.
+pub(crate) fn warn_of_unknown_names(
     conditions: &Conditions,
     policy: &Policy,
     output: &mut Output<'_>,
@@ -104,6 +105,15 @@ pub(crate) fn warn_of_unknown_detectors(
             let hint = similar_hint(closest(value, ids()).map(make_safe).as_deref());
             let value = quote(value);
             output.fail(&format!("warning: the policy has no detector {value}{hint}\n"));
+        }
+    }
+    let tags = || policy.detectors.iter().flat_map(|it| &it.annotations.tags).map(|tag| &**tag);
+    for value in conditions.get("tag").into_iter().flatten() {
+        let glob = Glob::new(value.as_str());
+        if !tags().any(|tag| glob.matches(tag)) {
+            let hint = similar_hint(closest(value, tags()).map(make_safe).as_deref());
+            let value = quote(value);
+            output.fail(&format!("warning: no detector of the policy has the tag {value}{hint}\n"));
         }
     }
 }

@@ -1,6 +1,8 @@
 //! Numbers and durations, formatted for people.
 
-use jiff::SignedDuration;
+use std::fmt;
+
+use jiff::{SignedDuration, Timestamp};
 pub(crate) use watchkeeper_core::author::grouped;
 
 /// `1 file`, `2 files`.
@@ -40,6 +42,11 @@ pub(crate) fn duration(duration: SignedDuration) -> String {
     }
 }
 
+/// `2026-03-10T12:00:00Z`, without the fraction of a second.
+pub(crate) fn to_second(at: Timestamp) -> impl fmt::Display {
+    at.strftime("%Y-%m-%dT%H:%M:%SZ")
+}
+
 /// `$0.42`, `$1,234.50`.
 #[expect(
     clippy::cast_possible_truncation,
@@ -55,7 +62,7 @@ pub(crate) fn dollars(usd: f64) -> String {
 mod tests {
     use jiff::SignedDuration;
 
-    use super::{counted, dollars, duration, short};
+    use super::{counted, dollars, duration, short, to_second};
 
     #[test]
     fn formats_numbers_for_people() {
@@ -66,6 +73,8 @@ mod tests {
             ["950", "1.23k", "1000k", "12.3M"]
         );
         assert_eq!([0.0, 0.426, 1234.5].map(dollars), ["$0.00", "$0.43", "$1,234.50"]);
+        let at = "2026-03-10T12:00:00.123456789Z".parse().unwrap();
+        assert_eq!(to_second(at).to_string(), "2026-03-10T12:00:00Z");
         let secs = [12, 200, 7_530, 360_000].map(|it| duration(SignedDuration::from_secs(it)));
         assert_eq!(secs, ["12s", "3m 20s", "2h 05m", "4d 4h"]);
     }

@@ -16,10 +16,11 @@ use watchkeeper_policy::Policy;
 pub(crate) use self::error::FactError;
 use super::silence::SilenceError;
 use crate::{
-    conditions::{Condition, grouped, warn_of_unknown_detectors},
+    conditions::{Condition, grouped, warn_of_unknown_names},
     error::Error,
     global::Global,
     loading,
+    numbers::to_second,
     output::{Output, Status},
     report::write_pretty,
     silences_file,
@@ -36,6 +37,9 @@ pub(crate) struct TestRoutes {
 #[derive(Debug, Subcommand)]
 enum RoutesCommand {
     /// Print the routes that send a finding, its sinks, and why other routes do not send it
+    ///
+    /// Findings about a changed policy go to all sinks, and findings about a failing sink to all
+    /// other sinks, whatever the routes and silences.
     Test(RouteTest),
 }
 
@@ -69,6 +73,9 @@ enum RoutesFormat {
 /// The result of `routes test`.
 #[derive(Debug, Serialize)]
 struct RoutedFinding {
+    /// The sinks of findings that are sent without routes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    without_routes: Option<&'static str>,
     routes: Vec<RouteResult>,
     silence: Option<SilenceResult>,
     /// The names of the sinks that receive the finding.
@@ -111,7 +118,7 @@ impl TestRoutes {
         }
         let policy = loading::policy(&file, global, registry, output)?;
         let finding = test.finding(registry, &policy)?;
-        warn_of_unknown_detectors(&grouped(test.facts), &policy, output);
+        warn_of_unknown_names(&grouped(test.facts), &policy, output);
         let mut silences = policy.routes.silences().clone();
         if let Some(folder) = test.folder.path(Some(&policy)) {
             silences.extend(silences_file::load(&folder).map_err(SilenceError::from)?);
@@ -133,6 +140,9 @@ impl RouteTest {
         let mut labels = (*policy.labels).clone();
         let facts = || self.facts.iter().map(|fact| (fact.key.as_str(), fact.value.as_str()));
         if let Some((_, id)) = facts().find(|(key, _)| *key == "detector") {
+            if let Some(part) = id.strip_prefix("watchkeeper-") {
+                finding = Finding::about_monitor(finding.at, part, finding.severity, "");
+            }
             finding.detector = id.into();
             if let Some(detector) = policy.detectors.iter().find(|it| &*it.id == id) {
                 (finding.kind, finding.class) = (detector.kind.clone(), detector.class.clone());
@@ -172,6 +182,12 @@ impl RouteTest {
 
 impl RoutedFinding {
     fn new(policy: Policy, silences: Silences, finding: &Finding) -> Self {
+        let ids: Vec<String> = policy.sinks.iter().map(|sink| sink.id.clone()).collect();
+        let without_routes = without_routes(&finding.detector);
+        // Findings about damaged records of a ledger follow the routes.
+        if without_routes.is_some() && &*finding.detector != "watchkeeper-ledger" {
+            return Self { without_routes, routes: Vec::new(), silence: None, sinks: ids };
+        }
         let silence = silences.matching(finding, finding.at).map(SilenceResult::of);
         let has_match = policy.routes.iter().any(|it| !it.is_fallback && it.accepts(finding));
         let routes = policy.routes.iter().map(|route| {
@@ -182,7 +198,6 @@ impl RoutedFinding {
             RouteResult { route, sends, reason, open_for, sinks }
         });
         let routes = routes.collect();
-        let ids: Vec<String> = policy.sinks.iter().map(|sink| sink.id.clone()).collect();
         let mut router = Router::new(policy.routes, &ids);
         router.set_silences(silences);
         let mut routed = router.route(finding);
@@ -190,10 +205,13 @@ impl RoutedFinding {
         let sinks: BTreeSet<usize> =
             routed.iter().flat_map(|it| it.sinks.keys().copied()).collect();
         let sinks = sinks.into_iter().map(|sink_idx| ids[sink_idx].clone()).collect();
-        Self { routes, silence, sinks }
+        Self { without_routes, routes, silence, sinks }
     }
 
     fn print(&self, output: &mut Output<'_>) -> io::Result<()> {
+        if let Some(without_routes) = self.without_routes {
+            writeln!(output.out, "{without_routes}, whatever the routes and silences")?;
+        }
         for RouteResult { route, reason, open_for, sinks, .. } in &self.routes {
             let decision = match reason {
                 None => match open_for {
@@ -205,6 +223,7 @@ impl RoutedFinding {
             writeln!(output.out, "route {}: {}", quote(route), make_safe(&decision))?;
         }
         if let Some(SilenceResult { id, until, author, reason }) = &self.silence {
+            let until = to_second(*until);
             let text = format!("silence {id} of {author} until {until}: {reason}");
             writeln!(output.out, "{}", make_safe(&text))?;
         }
@@ -216,6 +235,16 @@ impl SilenceResult {
     fn of(silence: &Silence) -> Self {
         let Silence { id, until, author, reason, .. } = silence.clone();
         Self { id, until, author, reason }
+    }
+}
+
+/// Returns the sinks of the findings of a detector that are sent without routes.
+fn without_routes(detector: &str) -> Option<&'static str> {
+    match detector {
+        "watchkeeper-policy" => Some("a finding about a changed policy goes to all sinks"),
+        "watchkeeper-delivery" => Some("a finding about a sink goes to all other sinks"),
+        "watchkeeper-ledger" => Some("a finding about an outage goes to all other sinks"),
+        _ => None,
     }
 }
 

@@ -2,7 +2,9 @@ mod error;
 
 use std::path::Path;
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{ArgGroup, Args, Subcommand, ValueEnum};
+#[cfg(unix)]
+use nix::unistd::{User, getuid};
 use watchkeeper_core::{
     Timestamp,
     author::{Period, make_safe},
@@ -14,11 +16,11 @@ use watchkeeper_policy::Policy;
 
 pub(crate) use self::error::SilenceError;
 use crate::{
-    conditions::{Condition, Conditions, grouped, matcher, warn_of_unknown_detectors},
+    conditions::{Condition, Conditions, grouped, matcher, warn_of_unknown_names},
     error::Error,
     global::Global,
     loading::{self, LoadError},
-    numbers::{counted, duration},
+    numbers::{counted, duration, to_second},
     output::{Output, Status},
     report::{TimeArgument, write_pretty},
     silences_file::{self, SilencesFileError, StoredSilence},
@@ -50,6 +52,7 @@ enum SilenceCommand {
 }
 
 #[derive(Debug, Args)]
+#[command(group = ArgGroup::new("end").required(true).args(["period", "until"]))]
 struct Add {
     /// Conditions that all have to hold, as in `match` of a route: `detector=call_loop`,
     /// `severity=low`, `label:env=dev`; `*` matches any text, and one of several values of a key
@@ -58,11 +61,11 @@ struct Add {
     conditions: Vec<Condition>,
 
     /// Time until the end, such as 2h or 3d
-    #[arg(long = "for", value_name = "TIME", required_unless_present = "until")]
+    #[arg(long = "for", value_name = "TIME")]
     period: Option<Period>,
 
     /// End: a date, which is included, or a time; UTC
-    #[arg(long, value_name = "TIME", conflicts_with = "period")]
+    #[arg(long, value_name = "TIME")]
     until: Option<TimeArgument>,
 
     /// Reason, for other people
@@ -116,14 +119,14 @@ impl SilenceFindings {
             SilenceCommand::Add(add) => {
                 let silence = add.silence(now)?;
                 if let Some(policy) = &policy {
-                    warn_of_unknown_detectors(&silence.conditions, policy, output);
+                    warn_of_unknown_names(&silence.conditions, policy, output);
                 }
                 let (id, until) = (silence.id.clone(), silence.until);
                 let added = silences_file::change(&folder, now, |all| all.push(silence));
                 added.map_err(SilenceError::from)?;
                 writeln!(output.out, "{id}")?;
                 if !global.quiet {
-                    writeln!(output.err, "silenced until {until}")?;
+                    writeln!(output.err, "silenced until {}", to_second(until))?;
                 }
             }
             SilenceCommand::List(list) => list.print(&folder, now, output)?,
@@ -172,12 +175,20 @@ impl Add {
         if self.reason.trim().is_empty() {
             return Err(SilenceError::NoReason);
         }
-        let variable = |name| std::env::var(name).ok().filter(|text| !text.trim().is_empty());
         let author = self.author.filter(|text| !text.trim().is_empty());
-        let author = author.or_else(|| variable("USER")).or_else(|| variable("LOGNAME"));
-        let author = author.ok_or(SilenceError::NoAuthor)?;
+        let author = author.or_else(user_name).ok_or(SilenceError::NoAuthor)?;
         Ok(StoredSilence::new(conditions, now, until, author, self.reason))
     }
+}
+
+/// Returns the name of the user, from the environment or the user database.
+fn user_name() -> Option<String> {
+    let variable = |name| std::env::var(name).ok().filter(|text| !text.trim().is_empty());
+    #[cfg(unix)]
+    let of_system = || Some(User::from_uid(getuid()).ok()??.name);
+    #[cfg(not(unix))]
+    let of_system = || variable("USERNAME");
+    variable("USER").or_else(|| variable("LOGNAME")).or_else(of_system)
 }
 
 impl List {
@@ -196,8 +207,9 @@ impl List {
                 "has ended".to_owned()
             };
             let line = format!(
-                "{id}  {}  {end} ({until})  {author}: {reason}",
-                conditions_text(&silence.conditions)
+                "{id}  {}  {end} ({})  {author}: {reason}",
+                conditions_text(&silence.conditions),
+                to_second(*until)
             );
             writeln!(output.out, "{}", make_safe(&line))?;
         }

@@ -13,7 +13,7 @@ pub(crate) enum SilenceError {
     Ended,
     #[error("`--reason` is empty")]
     NoReason,
-    #[error("the name of the user is unknown; use --author")]
+    #[error("the name of the user is unknown; set USER, or use --author")]
     NoAuthor,
     #[error("no active silence has the id {0}; `watchkeeper silence list` prints them")]
     UnknownId(String),
