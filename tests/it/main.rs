@@ -19,6 +19,7 @@ mod migrate;
 mod modules;
 mod new;
 mod openhands;
+mod page;
 mod policies;
 mod policy_tests;
 mod program;

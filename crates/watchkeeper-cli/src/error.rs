@@ -81,6 +81,8 @@ pub(crate) enum Error {
     EmptyPeriod,
     #[error("`--group-by` supports the formats `text`, `json` and `csv`")]
     GroupFormat,
+    #[error("a page is for a browser; write it to a file with `--output report.html`")]
+    PageOnTerminal,
     #[error("no policy tests found; name a file, or write `policy.test.toml` beside `policy.toml`")]
     NoTestFiles,
     #[error("--update rewrites scenarios (`.md`), and none of the files is one")]

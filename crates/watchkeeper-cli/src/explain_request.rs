@@ -31,7 +31,10 @@ const MAX_LISTED: usize = 20;
 /// No session is explained.
 #[derive(Debug, Error)]
 pub(crate) enum ExplainError {
-    #[error("`--explain` supports the formats `text`, `json` and `ndjson`")]
+    #[error(
+        "`--explain` supports the formats `text`, `json` and `ndjson`; `html` has the measures of all \
+             findings without it"
+    )]
     Format,
     #[error("the policy has no detector {detector}{}; its detectors: {}", similar_hint(.similar.as_deref()), .known.join(", "))]
     UnknownDetector {

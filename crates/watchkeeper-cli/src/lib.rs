@@ -27,6 +27,7 @@ mod loading;
 mod logging;
 mod numbers;
 mod output;
+mod pages;
 mod policy_file;
 mod policy_tests;
 mod progress;

@@ -36,6 +36,8 @@ impl Write for BestEffort<'_> {
 pub struct Styles {
     /// `true` if standard output is colored.
     pub out: bool,
+    /// `true` if standard output is a terminal.
+    pub out_is_terminal: bool,
     /// `true` if standard error is colored.
     pub err: bool,
     /// `true` if standard error is a terminal, where a progress bar can be drawn.
@@ -70,9 +72,11 @@ impl Styles {
         let never =
             variable("NO_COLOR").is_some() || variable("TERM").is_some_and(|it| it == "dumb");
         let always = variable("CLICOLOR_FORCE").is_some_and(|it| it != "0");
+        let out_is_terminal = io::stdout().is_terminal();
         let err_is_terminal = io::stderr().is_terminal();
         Self {
-            out: !never && (always || io::stdout().is_terminal()),
+            out: !never && (always || out_is_terminal),
+            out_is_terminal,
             err: !never && (always || err_is_terminal),
             err_is_terminal,
         }

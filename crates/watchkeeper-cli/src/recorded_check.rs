@@ -92,6 +92,7 @@ impl RecordedSessions {
             observer: None,
             window: Window { since, until, min_severity },
             with_usage: false,
+            with_page: false,
             jobs: available_threads(),
         };
         let recording = Recording { found, source, named: paths, missing };

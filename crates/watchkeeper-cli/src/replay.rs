@@ -23,6 +23,7 @@ use watchkeeper_sources::{Discovery, OpenError};
 use crate::{
     causes::with_causes,
     output::{quoted_path, safe_path},
+    pages::PageRecorder,
     recorded::{self, Group, GroupRead, MisdatedLines, ReadError, Step, UnreadFile},
     report::{EpisodeRecorder, Report, SessionReport, SkippedFile, UsageRecorder, Window},
     session_paths::{SessionPathsError, require_all},
@@ -78,6 +79,8 @@ pub(crate) struct CheckOptions<'a> {
     pub(crate) window: Window,
     /// `true` to record the usage of each session by day and model.
     pub(crate) with_usage: bool,
+    /// `true` to record the timeline of each session for a page.
+    pub(crate) with_page: bool,
     /// Number of threads that read sessions.
     pub(crate) jobs: NonZeroUsize,
 }
@@ -95,7 +98,7 @@ pub(crate) fn check(
     bar: &ProgressBar,
 ) -> Report {
     let ConfiguredDetectors { detectors, config } = configured;
-    let CheckOptions { mut observer, window, with_usage, jobs } = options;
+    let CheckOptions { mut observer, window, with_usage, with_page, jobs } = options;
     let Recording { found, source, named, missing } = recording;
     let named: BTreeSet<PathBuf> = named.into_iter().collect();
     let mut report = Report { window, ..Report::default() };
@@ -117,6 +120,7 @@ pub(crate) fn check(
         engine: Engine::new(detectors.clone(), config.clone()),
         episodes: EpisodeRecorder::new(shared.clone()),
         usage: with_usage.then(|| UsageRecorder::new(window)),
+        pages: with_page.then(|| PageRecorder::new(registry)),
         unfinished: vec![BTreeSet::new(); n_groups],
         n_groups: HashMap::new(),
         findings: Vec::new(),
@@ -161,16 +165,16 @@ pub(crate) fn check(
 
 /// Checks groups on several threads. Returns `None` if there is a finding about the monitor
 /// itself: it is about all sessions of one engine.
-fn check_in_parallel(
+fn check_in_parallel<'a>(
     groups: &[Group],
     named: &BTreeSet<PathBuf>,
     jobs: NonZeroUsize,
     registry: &Registry,
-    new_run: &dyn Fn(usize) -> Run,
+    new_run: &dyn Fn(usize) -> Run<'a>,
     on_end: &dyn Fn(usize),
 ) -> Option<Checked> {
     let is_about_monitor = AtomicBool::new(false);
-    let read = |run: &mut Run, group_idx: usize, seen: &mut DedupCache| {
+    let read = |run: &mut Run<'_>, group_idx: usize, seen: &mut DedupCache| {
         // The results of the remaining groups are not used.
         if is_about_monitor.load(Ordering::Relaxed) {
             return Checked::default();
@@ -299,10 +303,11 @@ fn finish(mut report: Report, checked: Checked) -> Report {
 }
 
 /// An engine that reads groups, and its results.
-struct Run {
+struct Run<'a> {
     engine: Engine,
     episodes: EpisodeRecorder,
     usage: Option<UsageRecorder>,
+    pages: Option<PageRecorder<'a>>,
     /// Sessions of each group that has not ended.
     unfinished: Vec<BTreeSet<SessionId>>,
     /// Number of unfinished groups that contain each session.
@@ -312,9 +317,15 @@ struct Run {
     checked: Checked,
 }
 
-impl Run {
+impl Run<'_> {
     fn observe(&mut self, group_idx: usize, event: &Event) {
+        if let Some(pages) = &mut self.pages {
+            pages.before_event(event, &mut self.engine);
+        }
         self.engine.observe(event, &mut self.findings);
+        if let Some(pages) = &mut self.pages {
+            pages.after_event(event, &mut self.engine);
+        }
         self.episodes.record(event.at, &mut self.findings, self.engine.take_updates());
         if let Some(usage) = &mut self.usage
             && let Some(facts) = self.engine.session(&event.session)
@@ -381,6 +392,9 @@ impl Run {
             }
             if let Some(usage) = &mut self.usage {
                 session.usage = usage.finish(facts, used, session.usage());
+            }
+            if let Some(pages) = &mut self.pages {
+                session.page = pages.finish(facts);
             }
             self.checked.sessions.push(session);
         }

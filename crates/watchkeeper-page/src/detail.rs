@@ -175,17 +175,17 @@ pub struct DetectorMeasures {
     /// The unit of the measures.
     pub unit: Unit,
     /// The levels of the policy, the lowest first.
-    pub levels: Vec<LevelAt>,
+    pub levels: Vec<LevelSummary>,
     /// The notable measures, in order of time.
     pub measurements: Vec<Measurement>,
     /// The number of later measures that were left out.
     pub omitted: u64,
 }
 
-/// A level of a detector.
+/// A level of the policy.
 #[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
-pub struct LevelAt {
-    /// The measure from which the level applies.
+pub struct LevelSummary {
+    /// Measure from which the level applies.
     pub at: u64,
     /// The severity.
     pub severity: Severity,
@@ -198,8 +198,8 @@ pub struct Measurement {
     pub at_ms: u64,
     /// The sub-agent; `null` for the main agent.
     pub agent: Option<String>,
-    /// The effect, as in `check --explain`: `below`, `opened`, `escalated`, `resolved`, ….
-    pub effect: String,
+    /// The effect.
+    pub outcome: StepOutcome,
     /// The measure, if the detector reported one.
     pub measure: Option<u64>,
     /// The severity of the finding, or of the suppressed report.
@@ -212,4 +212,32 @@ pub struct Measurement {
     pub file: Option<String>,
     /// The line of the event, counted from 1.
     pub line: Option<u64>,
+}
+
+/// Effect of an action.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum StepOutcome {
+    /// The measure is below every level.
+    Below,
+    /// The measure reached a level and opened a finding.
+    Opened,
+    /// The measure reached a level of a higher severity.
+    Escalated,
+    /// The measure reached a level, and the finding replaced the open finding of another
+    /// detector.
+    Replaced,
+    /// The open finding counted the measure.
+    Counted,
+    /// The measure reached a level, and another detector suppressed the report.
+    Suppressed,
+    /// The condition ended without an open finding, or another condition keeps the finding
+    /// open.
+    Ended,
+    /// The open finding was resolved.
+    Resolved,
+    /// The detector added a note, such as an exception that applied.
+    Comment,
+    /// The detector panicked and was disabled.
+    Panicked,
 }

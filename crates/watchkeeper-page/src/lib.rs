@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod assets;
 mod bars;
 mod board;
 mod changes;
@@ -8,6 +9,7 @@ mod detail;
 mod finding;
 mod lane;
 mod recorder;
+mod report;
 mod row;
 mod series;
 mod summary;
@@ -20,11 +22,12 @@ pub use self::{
     changes::Changes,
     costs::{CostShare, Costs},
     detail::{
-        BarKind, BarOutcome, Bars, DetectorMeasures, Lane, LevelAt, Measurement, SessionDetail,
-        UsageSeries,
+        BarKind, BarOutcome, Bars, DetectorMeasures, Lane, LevelSummary, Measurement,
+        SessionDetail, StepOutcome, UsageSeries,
     },
     finding::{FindingCounts, FindingRow},
     recorder::Recorder,
+    report::{Notice, Report, ReportedSession},
     row::{ContextFill, SessionRow, SessionState, TimeSplit, Totals},
     summary::{call_summary, first_line},
 };

@@ -19,11 +19,11 @@ use crate::{
 const MAX_LANES: usize = 64;
 
 /// The number of bars of a session from which on bars are merged.
-const MAX_BARS: usize = 8192;
+const MAX_BARS: usize = 16_384;
 
 /// Records one session: what a table shows of it, and its timeline.
 ///
-/// The size is bounded, whatever the session contains: at most 64 lanes, 8,192 bars, 4,096
+/// The size is bounded, whatever the session contains: at most 64 lanes, 16,384 bars, 4,096
 /// texts and 1,024 points of usage. Beyond that, neighbouring bars of one kind are merged, so that
 /// long sessions have a coarser level of detail.
 #[derive(Clone, Debug, Default)]
@@ -174,6 +174,11 @@ impl Recorder {
         let Some(starts_at) = self.clock.starts_at else { return self.clock.now_ms };
         let millis = at.as_millisecond().saturating_sub(starts_at.as_millisecond());
         u64::try_from(millis).unwrap_or(0)
+    }
+
+    /// Returns the number of bars so far, those of unfinished calls excluded.
+    pub(crate) fn n_bars(&self) -> usize {
+        self.n_bars
     }
 
     /// Returns whether no agent of the session will continue.

@@ -10,7 +10,10 @@ use watchkeeper_core::{
 };
 use watchkeeper_testing::Trace;
 
-use crate::{BarKind, BarOutcome, Board, BoardLimits, Recorder, SessionDetail, TimeSplit};
+use crate::{
+    BarKind, BarOutcome, Board, BoardLimits, FindingRow, Recorder, Report, ReportedSession,
+    SessionDetail, TimeSplit,
+};
 
 fn events(trace: &str) -> Vec<Event> {
     trace.parse::<Trace>().unwrap().events().cloned().collect()
@@ -144,15 +147,15 @@ fn sub_agents_have_lanes_of_their_own() {
 #[test]
 fn a_long_session_has_a_coarser_level_of_detail() {
     let call = "+1s call Bash {\"command\": \"make\"}\n+1s result fail no rule\n";
-    let events = events(&format!("0s prompt fix\n{}", call.repeat(10_000)));
+    let events = events(&format!("0s prompt fix\n{}", call.repeat(20_000)));
     let detail = detail_of(&events, 500);
     let bars = &detail.lanes[0].bars;
     assert!(bars.len() <= 500, "{}", bars.len());
     assert!(0 < detail.resolution_ms);
     let failed: u32 = bars.failed.iter().sum();
     let repeats: u32 = bars.repeats.iter().sum();
-    assert_eq!((failed, repeats), (10_000, 9_999));
-    assert_eq!(detail.row.events, 20_001);
+    assert_eq!((failed, repeats), (20_000, 19_999));
+    assert_eq!(detail.row.events, 40_001);
 }
 
 #[test]
@@ -275,4 +278,62 @@ proptest! {
             }
         }
     }
+}
+
+/// Returns the page of `n` sessions with `n_calls` calls each, and a finding in some.
+fn report(n: usize, n_calls: usize) -> String {
+    let call = "+1s call Bash {\"command\": \"make\"}\n+1s result fail no rule\n";
+    let events = events(&format!("0s prompt fix\n{}", call.repeat(n_calls)));
+    let mut engine = Engine::new(Vec::new(), EngineConfig::default());
+    let mut recorder = Recorder::new();
+    let id = &events[0].session;
+    for event in &events {
+        engine.observe(event, &mut Vec::new());
+        recorder.observe(event, engine.session(id).unwrap(), engine.agent(id, None));
+    }
+    let facts = engine.session(id).unwrap();
+    let sessions = (0..n).map(|idx| {
+        let mut row = recorder.row(facts);
+        row.session = format!("session-{idx}");
+        let at = Timestamp::UNIX_EPOCH;
+        let finding = Finding::new(at, "x", &*row.session, Severity::High, "m".repeat(200));
+        let finding =
+            FindingRow { finding, ended_at: None, resolution: None, tokens: 0, cost_usd: 0.0 };
+        let findings = if idx % 3 == 0 { vec![finding] } else { Vec::new() };
+        ReportedSession { row, recorder: &recorder, findings, measures: &[] }
+    });
+    let report = Report { version: "1", sessions: sessions.collect(), notices: Vec::new() };
+    let mut page = Vec::new();
+    report.write(&mut page).unwrap();
+    String::from_utf8(page).unwrap()
+}
+
+fn data_of(page: &str) -> serde_json::Value {
+    let (_, data) = page.split_once("type=\"application/json\">").unwrap();
+    serde_json::from_str(data.split_once("</script>").unwrap().0).unwrap()
+}
+
+#[test]
+fn a_report_of_any_number_of_sessions_is_small_and_counts_what_it_leaves_out() {
+    let page = report(4_000, 100);
+    assert!(page.len() < 5_000_000, "{}", page.len());
+    let data = data_of(&page);
+    assert_eq!(data["totals"]["sessions"], 4_000);
+    for (list, n) in [("rows", 4_000), ("findings", 1_334), ("details", 4_000)] {
+        let shown = if list == "rows" { "sessions" } else { list };
+        let shown = data[shown].as_array().unwrap().len();
+        assert!(0 < shown, "{list}");
+        assert_eq!(data["omitted"][list], n - shown, "{list}");
+    }
+    // The sessions with findings come first.
+    assert_eq!(data["details"][1]["row"]["session"], "session-3");
+}
+
+#[test]
+fn a_session_of_ten_thousand_events_keeps_every_bar() {
+    let page = report(1, 5_000);
+    assert!(page.len() < 2_000_000, "{}", page.len());
+    let data = data_of(&page);
+    assert_eq!(data["details"][0]["resolution_ms"], 0);
+    assert!(data["omitted"].as_object().unwrap().values().all(|n| n == 0));
 }

@@ -137,6 +137,7 @@ impl Backtest {
             observer: None,
             window,
             with_usage: false,
+            with_page: false,
             jobs: self.jobs.unwrap_or_else(available_threads),
         };
         replay::check(policy.into(), registry, recording, options, bar)

@@ -1,7 +1,11 @@
-use std::{io, num::NonZeroUsize};
+use std::{
+    fs, io,
+    num::NonZeroUsize,
+    path::{Path, PathBuf},
+};
 
 use clap::{
-    Args,
+    Args, ValueHint,
     builder::{PossibleValuesParser, TypedValueParser as _},
 };
 use watchkeeper_core::{
@@ -16,9 +20,10 @@ use crate::{
     explain_request::{ExplainError, ExplainRequest},
     global::Global,
     loading,
-    output::{Output, Status},
+    output::{Output, Status, Styles},
     progress::progress_bar,
     recorded::available_threads,
+    replace_file::replace_file,
     replay::{self, CheckOptions, Observer, Recording},
     report::{self, Format, GroupBy, Report, TimeArgument, Window, warn_about},
     session_paths::{Selection, SessionPaths, require_any},
@@ -38,6 +43,13 @@ pub(crate) struct Check {
     /// Format of the report
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     format: Format,
+
+    /// Write the report to a file in place of standard output
+    ///
+    /// A file that exists is replaced at once, when the report is complete. A new one can be read
+    /// by its owner only. The file is written with `-q`, too.
+    #[arg(long, short, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    output: Option<PathBuf>,
 
     /// Report only sessions and findings that last into this time or later: a date,
     /// a time, or an age such as 7d; UTC
@@ -102,6 +114,7 @@ impl Check {
         output: &mut Output<'_>,
     ) -> Result<Status, Error> {
         self.require_groups()?;
+        self.require_destination(output)?;
         let window = self.window()?;
         let file = loading::find(global.policy.as_deref(), output);
         // An agent can write the policy of its own project.
@@ -126,17 +139,38 @@ impl Check {
             observer: request.as_mut().map(|request| request as &mut dyn Observer),
             window,
             with_usage: self.group_by.is_some() || self.format == Format::Csv,
+            with_page: self.format == Format::Html,
             jobs: self.jobs.unwrap_or_else(available_threads),
         };
         let mut report = replay::check(policy.into(), registry, recording, options, &bar);
         bar.finish_and_clear();
 
-        match self.print(&mut report, request, global, registry, output) {
+        match self.print_or_write(&mut report, request, global, registry, output) {
             // The reader of standard output, such as `head`, has closed the pipe.
             Err(Error::Io(err)) if err.kind() == io::ErrorKind::BrokenPipe => {}
             written => written?,
         }
         Ok(self.status(&report))
+    }
+
+    /// Prints the report, or writes it to the file of `--output`.
+    fn print_or_write(
+        &self,
+        report: &mut Report,
+        request: Option<ExplainRequest>,
+        global: &Global,
+        registry: &Registry,
+        output: &mut Output<'_>,
+    ) -> Result<(), Error> {
+        let Some(path) = &self.output else {
+            return self.print(report, request, global, registry, output);
+        };
+        let mut content = Vec::new();
+        let styles = Styles { out: false, ..output.styles };
+        let mut to_content = Output { out: &mut content, err: &mut *output.err, styles };
+        self.print(report, request, global, registry, &mut to_content)?;
+        let written = write_file(path, &content);
+        written.map_err(|source| Error::Write { path: path.clone(), source })
     }
 
     /// Prints the report, or the explanation.
@@ -164,11 +198,10 @@ impl Check {
             }
             None => {
                 let verbose = global.is_verbose();
-                if !global.quiet
-                    && let Some(by) = self.group_by
-                {
+                let is_wanted = !global.quiet || self.output.is_some();
+                if is_wanted && let Some(by) = self.group_by {
                     report::write_groups(report, by, self.format, verbose, output)?;
-                } else if !global.quiet {
+                } else if is_wanted {
                     let kinds = &registry.detectors;
                     report::write(report, self.format, verbose, kinds, output)?;
                 }
@@ -185,7 +218,7 @@ impl Check {
         if !self.explain {
             return Ok(None);
         }
-        if let Format::Sarif | Format::Github | Format::Csv = self.format {
+        if let Format::Sarif | Format::Github | Format::Csv | Format::Html = self.format {
             return Err(ExplainError::Format);
         }
         ExplainRequest::new(policy, self.detector.as_deref(), self.session.as_deref()).map(Some)
@@ -194,6 +227,21 @@ impl Check {
     fn require_groups(&self) -> Result<(), Error> {
         match self.group_by {
             Some(_) if !self.format.has_groups() => Err(Error::GroupFormat),
+            _ => Ok(()),
+        }
+    }
+
+    /// Checks the destination of the report, before the sessions are read.
+    fn require_destination(&self, output: &Output<'_>) -> Result<(), Error> {
+        let Some(path) = &self.output else {
+            let is_page = self.format == Format::Html;
+            let is_shown = is_page && output.styles.out_is_terminal;
+            return if is_shown { Err(Error::PageOnTerminal) } else { Ok(()) };
+        };
+        match path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+            Some(folder) if !folder.is_dir() => {
+                Err(Error::NoFolder { folder: folder.to_owned(), path: path.clone() })
+            }
             _ => Ok(()),
         }
     }
@@ -216,5 +264,14 @@ impl Check {
         } else {
             Status::Success
         }
+    }
+}
+
+/// Replaces a file. Something that is no file, such as a pipe, is written to.
+fn write_file(path: &Path, content: &[u8]) -> io::Result<()> {
+    if path.exists() && !path.is_file() {
+        fs::write(path, content)
+    } else {
+        replace_file(path, content)
     }
 }

@@ -418,6 +418,7 @@ impl Input<'_> {
             observer: Some(recorder),
             window: self.window,
             with_usage: false,
+            with_page: false,
             jobs: NonZeroUsize::MIN,
         };
         replay::check(configured, self.registry, recording, options, bar)

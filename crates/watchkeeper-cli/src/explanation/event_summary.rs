@@ -1,11 +1,11 @@
 use std::collections::BTreeMap;
 
-use serde_json::Value;
 use watchkeeper_core::{
-    AgentId, Event, EventKind, ToolCall, ToolResult,
+    AgentId, Event, EventKind, ToolResult,
     author::{Cause, WaitingFor},
     quote,
 };
+use watchkeeper_page::{call_summary, first_line};
 
 use crate::numbers::short;
 
@@ -44,29 +44,26 @@ impl EventSummarizer {
 fn summary(event: &EventKind, tool: Option<&str>) -> String {
     match event {
         EventKind::SessionStart(_) => "session starts".to_owned(),
-        EventKind::Prompt { text, synthetic: false } => format!("prompt {}", brief(text)),
+        EventKind::Prompt { text, synthetic: false } => format!("prompt {}", first_line(text)),
         EventKind::Prompt { text, synthetic: true } => {
-            format!("synthetic prompt {}", brief(text))
+            format!("synthetic prompt {}", first_line(text))
         }
-        EventKind::Message { text, delta: false } => format!("message {}", brief(text)),
-        EventKind::Message { text, delta: true } => format!("message part {}", brief(text)),
-        EventKind::Thinking { text } => format!("thinking {}", brief(text)),
+        EventKind::Message { text, delta: false } => format!("message {}", first_line(text)),
+        EventKind::Message { text, delta: true } => format!("message part {}", first_line(text)),
+        EventKind::Thinking { text } => format!("thinking {}", first_line(text)),
         EventKind::ModelCall(call) => {
             let output = call.tokens.output;
             let input = call.tokens.total().saturating_sub(output);
             format!("model call: {} tokens in, {} out", short(input), short(output))
         }
-        EventKind::ToolCall(call) => match argument(call) {
-            Some(argument) => format!("{} {argument}", quote(&call.tool)),
-            None => quote(&call.tool),
-        },
+        EventKind::ToolCall(call) => call_summary(call),
         EventKind::ToolResult(result) => result_summary(result, tool.unwrap_or("an unknown call")),
         EventKind::Waiting(subject) => format!("waits for {}", waited_for(*subject)),
         EventKind::Resumed(subject) => format!("no longer waits for {}", waited_for(*subject)),
         EventKind::TurnEnd => "turn ends".to_owned(),
-        EventKind::Error { message, retry: None } => format!("error {}", brief(message)),
+        EventKind::Error { message, retry: None } => format!("error {}", first_line(message)),
         EventKind::Error { message, retry: Some(n) } => {
-            format!("error {}, attempt {n}", brief(message))
+            format!("error {}, attempt {n}", first_line(message))
         }
         EventKind::Compaction { .. } => "context compacted".to_owned(),
         EventKind::Handoff { to } => format!("hands off to {}", quote(to)),
@@ -74,20 +71,6 @@ fn summary(event: &EventKind, tool: Option<&str>) -> String {
         EventKind::AgentEnd => "agent ends".to_owned(),
         EventKind::SessionEnd { .. } => "session ends".to_owned(),
         _ => event.name().replace('_', " "),
-    }
-}
-
-/// Returns the first text argument of a call in order of names, or all arguments.
-fn argument(call: &ToolCall) -> Option<String> {
-    match call.arguments.to_value() {
-        Value::Null => None,
-        Value::String(text) => Some(brief(&text)),
-        Value::Object(arguments) if arguments.is_empty() => None,
-        Value::Object(arguments) => {
-            let text = arguments.values().find_map(Value::as_str).map(brief);
-            Some(text.unwrap_or_else(|| brief(call.arguments.as_str())))
-        }
-        _ => Some(brief(call.arguments.as_str())),
     }
 }
 
@@ -104,7 +87,7 @@ fn result_summary(result: &ToolResult, tool: &str) -> String {
         _ => " returned".to_owned(),
     };
     match result.output.as_deref().map(str::trim).filter(|output| !output.is_empty()) {
-        Some(output) => format!("{tool}{outcome} {}", brief(output)),
+        Some(output) => format!("{tool}{outcome} {}", first_line(output)),
         None => format!("{tool}{outcome}"),
     }
 }
@@ -114,15 +97,4 @@ const fn waited_for(subject: WaitingFor) -> &'static str {
         WaitingFor::Permission => "permission",
         WaitingFor::Person => "a person",
     }
-}
-
-/// Returns the first line of a text, quoted.
-fn brief(text: &str) -> String {
-    let text = text.trim();
-    let line = text.lines().next().unwrap_or_default();
-    let quoted = quote(line);
-    if line.len() < text.len() && !quoted.ends_with("…`") {
-        return format!("{}…`", quoted.strip_suffix('`').unwrap_or(&quoted));
-    }
-    quoted
 }

@@ -2,10 +2,12 @@
 //! for their findings.
 
 mod event_summary;
+mod measures;
 mod recorder;
 mod timeline;
 
 pub(crate) use self::{
+    measures::measures,
     recorder::TimelineRecorder,
-    timeline::{DetectorSummary, Entry, LevelSummary, Location, Step, StepOutcome, Timeline},
+    timeline::{DetectorSummary, Entry, Location, Step, Timeline},
 };

@@ -4,12 +4,11 @@ use watchkeeper_core::{
     AgentId, Engine, Event, Fingerprint, SessionId, Severity, Timestamp, Unit,
     embed::{ExplanationDetail, ExplanationEntry, Outcome, Registry},
 };
+use watchkeeper_page::{LevelSummary, StepOutcome};
 
 use super::{
     event_summary::EventSummarizer,
-    timeline::{
-        DetectorSummary, Entry, LevelSummary, Location, Maximum, Step, StepOutcome, Timeline, Wait,
-    },
+    timeline::{DetectorSummary, Entry, Location, Maximum, Step, Timeline, Wait},
 };
 
 /// One condition of one stream: index of the detector, agent, subject.
@@ -20,6 +19,8 @@ pub(crate) struct TimelineRecorder {
     session: SessionId,
     /// The only detector to record; `None` records all.
     only: Option<Arc<str>>,
+    /// Whether steps that the text report hides are left out.
+    only_notable: bool,
     summaries: Vec<DetectorSummary>,
     /// Index of each detector in `summaries`.
     positions: BTreeMap<Arc<str>, usize>,
@@ -43,6 +44,7 @@ impl TimelineRecorder {
         Self {
             session,
             only,
+            only_notable: false,
             summaries: Vec::new(),
             positions: BTreeMap::new(),
             summarizer: EventSummarizer::default(),
@@ -53,6 +55,11 @@ impl TimelineRecorder {
             suppressed: BTreeMap::new(),
             waits: BTreeMap::new(),
         }
+    }
+
+    /// Leaves out the steps that the text report shows with `--verbose` only.
+    pub(crate) fn only_notable(self) -> Self {
+        Self { only_notable: true, ..self }
     }
 
     pub(crate) fn session(&self) -> &SessionId {
@@ -177,7 +184,8 @@ impl TimelineRecorder {
             }
             _ => return None,
         }
-        self.only.as_ref().is_none_or(|id| *id == step.detector).then_some(step)
+        let is_selected = self.only.as_ref().is_none_or(|id| *id == step.detector);
+        (is_selected && (step.is_notable || !self.only_notable)).then_some(step)
     }
 
     /// Applies a reported measure to the summary, and completes the step.

@@ -10,6 +10,7 @@ use watchkeeper_core::{
     author::known_time,
     embed::{NamedDetector, Per},
 };
+use watchkeeper_page::{LevelSummary, StepOutcome};
 
 /// Timeline of one session.
 #[derive(Debug)]
@@ -55,14 +56,6 @@ pub(crate) struct DetectorSummary {
     pub(crate) replaced: BTreeSet<Arc<str>>,
     /// `true` if the detector panicked and was disabled.
     pub(crate) panicked: bool,
-}
-
-/// A level of the policy.
-#[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
-pub(crate) struct LevelSummary {
-    /// Measure from which the level applies.
-    pub(crate) at: u64,
-    pub(crate) severity: Severity,
 }
 
 /// Highest measure of a detector.
@@ -128,34 +121,6 @@ pub(crate) struct Step {
     pub(crate) is_notable: bool,
     #[serde(skip)]
     pub(crate) unit: Unit,
-}
-
-/// Effect of an action.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum StepOutcome {
-    /// The measure is below every level.
-    Below,
-    /// The measure reached a level and opened a finding.
-    Opened,
-    /// The measure reached a level of a higher severity.
-    Escalated,
-    /// The measure reached a level, and the finding replaced the open finding of another
-    /// detector.
-    Replaced,
-    /// The open finding counted the measure.
-    Counted,
-    /// The measure reached a level, and another detector suppressed the report.
-    Suppressed,
-    /// The condition ended without an open finding, or another condition keeps the finding
-    /// open.
-    Ended,
-    /// The open finding was resolved.
-    Resolved,
-    /// The detector added a note, such as an exception that applied.
-    Comment,
-    /// The detector panicked and was disabled.
-    Panicked,
 }
 
 /// Time, file and line of an event.

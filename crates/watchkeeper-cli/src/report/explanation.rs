@@ -8,6 +8,7 @@ use std::{
 use schemars::JsonSchema;
 use serde::Serialize;
 use watchkeeper_core::{Severity, SignedDuration, Timestamp, Unit, author::make_safe};
+use watchkeeper_page::{LevelSummary, StepOutcome};
 
 use super::{
     safe_json::{write_line, write_pretty},
@@ -15,7 +16,7 @@ use super::{
     text::{Text, severity_style},
 };
 use crate::{
-    explanation::{DetectorSummary, Entry, LevelSummary, Location, Step, StepOutcome, Timeline},
+    explanation::{DetectorSummary, Entry, Location, Step, Timeline},
     numbers::{counted, duration, grouped},
     output::{Style, safe_path},
 };

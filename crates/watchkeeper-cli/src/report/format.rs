@@ -6,7 +6,7 @@ use watchkeeper_core::embed::{DetectorEntry, Kinds};
 use super::{
     explanation, github,
     groups::{self, GroupBy},
-    json, sarif,
+    html, json, sarif,
     summary::{Report, SessionReport},
     text,
 };
@@ -27,6 +27,8 @@ pub(crate) enum Format {
     Github,
     /// One line per session or group, for spreadsheets
     Csv,
+    /// One page with the timelines of the sessions, for a browser
+    Html,
 }
 
 impl Format {
@@ -34,7 +36,7 @@ impl Format {
     /// files that were not read. For other formats, they belong on standard error.
     pub(crate) fn has_notices(self) -> bool {
         match self {
-            Self::Text | Self::Json | Self::Sarif | Self::Github => true,
+            Self::Text | Self::Json | Self::Sarif | Self::Github | Self::Html => true,
             Self::Ndjson | Self::Csv => false,
         }
     }
@@ -61,6 +63,7 @@ pub(crate) fn write(
         Format::Sarif => sarif::write(report, kinds, output.out),
         Format::Github => github::write(report, output.out),
         Format::Csv => groups::write_csv(report, GroupBy::Session, output.out),
+        Format::Html => html::write(report, output.out),
     }
 }
 

@@ -5,6 +5,7 @@ mod explanation;
 mod format;
 mod github;
 mod groups;
+mod html;
 mod json;
 mod safe_json;
 mod sarif;
@@ -23,7 +24,7 @@ pub(crate) use self::{
     groups::GroupBy,
     json::to_json,
     safe_json::write_pretty,
-    summary::{FindingTotals, Report, SessionReport, SkippedFile, unsupported_agents},
+    summary::{FindingTotals, Report, SessionPage, SessionReport, SkippedFile, unsupported_agents},
     usage::UsageRecorder,
     warnings::warn_about,
     window::{TimeArgument, Window},

@@ -11,6 +11,7 @@ use watchkeeper_core::{
         ClientTotal, Labels, SessionFacts, SkippedLine, SkippedLines, Tokens, Totals, make_safe,
     },
 };
+use watchkeeper_page::{DetectorMeasures, Recorder, SessionRow};
 
 use super::{
     episodes::{Episode, sort_by_severity},
@@ -110,6 +111,18 @@ pub(crate) struct SessionReport {
     /// Usage by day and model, if the report is grouped by one of them.
     #[serde(skip)]
     pub(crate) usage: Vec<UsageSlice>,
+    /// The session as a page shows it, if the report is one.
+    #[serde(skip)]
+    pub(crate) page: Option<Box<SessionPage>>,
+}
+
+/// The parts of a session that only a page shows.
+#[derive(Debug)]
+pub(crate) struct SessionPage {
+    pub(crate) row: SessionRow,
+    pub(crate) recorder: Recorder,
+    /// Measures of the detectors that reported a finding.
+    pub(crate) measures: Vec<DetectorMeasures>,
 }
 
 /// Totals of one session by two counts that differ by more than one per cent.
@@ -275,6 +288,7 @@ impl SessionReport {
             skipped_reasons: skipped.lines.clone(),
             first_skipped_lines: SkippedLineReport::of(skipped),
             usage: Vec::new(),
+            page: None,
         }
     }
 
@@ -551,6 +565,7 @@ mod tests {
             first_skipped_lines: Vec::new(),
             skipped_reasons: std::collections::BTreeMap::new(),
             usage: Vec::new(),
+            page: None,
         }
     }
 

@@ -6,13 +6,14 @@ use clap::ValueEnum as _;
 use proptest::prelude::*;
 use serde_json::Value;
 use watchkeeper_core::{
-    Finding, Severity, Timestamp,
+    Engine, Event, EventKind, Finding, Severity, Timestamp,
     author::{Evidence, Origin, SkippedLines, Tokens, is_unsafe},
-    embed::Kinds,
+    embed::{EngineConfig, Kinds},
 };
+use watchkeeper_page::Recorder;
 
 use super::{
-    Format, GroupBy, Report, SessionReport, SkippedFile,
+    Format, GroupBy, Report, SessionPage, SessionReport, SkippedFile,
     episodes::Episode,
     usage::{Usage, UsageSlice},
     write, write_groups,
@@ -66,6 +67,7 @@ fn report_of(bytes: &[u8]) -> Report {
             model: Some(text.as_str().into()),
             usage: Usage::default(),
         }],
+        page: Some(page_of(&text)),
     };
     let about_monitor = Finding::about_monitor(at, "agents", Severity::Low, text.clone());
     let mut report = Report::default();
@@ -79,6 +81,18 @@ fn report_of(bytes: &[u8]) -> Report {
     report.about_monitor.push(about_monitor);
     report.unsupported_files.insert("pi", vec![file]);
     report
+}
+
+/// Returns the page of a session whose names are a text.
+fn page_of(text: &str) -> Box<SessionPage> {
+    let mut engine = Engine::new(Vec::new(), EngineConfig::default());
+    let prompt = EventKind::Prompt { text: text.into(), synthetic: false };
+    let event = Event::new(Timestamp::UNIX_EPOCH, text, prompt);
+    engine.observe(&event, &mut Vec::new());
+    let facts = engine.session(&event.session).expect("the session has an event");
+    let mut recorder = Recorder::new();
+    recorder.observe(&event, facts, engine.agent(&event.session, None));
+    Box::new(SessionPage { row: recorder.row(facts), recorder, measures: Vec::new() })
 }
 
 fn written(write: impl FnOnce(&mut Output<'_>) -> std::io::Result<()>) -> String {
@@ -104,6 +118,7 @@ fn assert_safe(format: Format, text: &str) {
             assert_eq!(text.lines().count(), 7, "{text}");
         }
         Format::Csv => assert!(text.lines().all(|line| 11 <= line.matches(',').count())),
+        Format::Html => assert!(text.contains("</html>"), "{text}"),
         Format::Text => {}
     }
 }

@@ -1,0 +1,82 @@
+// The frame of the page: its header, the theme, and the view that the address names.
+
+const THEMES = ["auto", "light", "dark"];
+const darkScheme = matchMedia("(prefers-color-scheme: dark)");
+let theme = storedTheme();
+
+/** Returns the stored theme. Some browsers store nothing for files. */
+function storedTheme() {
+  try {
+    return THEMES.find((name) => name === localStorage.getItem("watchkeeper-theme")) ?? "auto";
+  } catch {
+    return "auto";
+  }
+}
+
+function applyTheme(isPrinting = false) {
+  const isDark = theme === "dark" || (theme === "auto" && darkScheme.matches);
+  document.documentElement.dataset.theme = isDark && !isPrinting ? "dark" : "light";
+  // Canvases have the colors of the time when they were drawn.
+  for (const canvas of document.querySelectorAll("canvas")) canvas.dispatchEvent(new PointerEvent("pointerleave"));
+}
+
+function themeButton() {
+  const next = () => {
+    theme = THEMES[(THEMES.indexOf(theme) + 1) % THEMES.length];
+    try {
+      localStorage.setItem("watchkeeper-theme", theme);
+    } catch {
+      // The theme lasts until the page is closed.
+    }
+    button.textContent = `Theme: ${theme}`;
+    applyTheme();
+  };
+  const button = el("button", { type: "button", id: "theme", click: next }, `Theme: ${theme}`);
+  return button;
+}
+
+/** Draws the view of the address. `focus` is the id of the element with the focus afterwards. */
+function render(focus) {
+  const [view, id, finding] = location.hash.replace(/^#\/?/, "").split("/").map(decoded);
+  const isSession = view === "session" && id !== undefined;
+  const main = document.getElementById("main");
+  main.replaceChildren(...(isSession ? sessionView(id, finding) : overview()).filter(Boolean), foot());
+  document.title = `${main.querySelector("h1").textContent} – Watchkeeper`;
+  document.getElementById(focus)?.focus();
+}
+
+/** Decodes a part of the address, which may be no valid text. */
+function decoded(part) {
+  try {
+    return decodeURIComponent(part);
+  } catch {
+    return part;
+  }
+}
+
+function foot() {
+  const { omitted, version } = DATA;
+  const left = [
+    omitted.rows ? `${counted(omitted.rows, "session")} without a row` : null,
+    omitted.findings ? `${counted(omitted.findings, "finding")} that are not listed` : null,
+    omitted.details ? `${counted(omitted.details, "session")} without a timeline` : null,
+  ].filter(Boolean);
+  return el("footer", null,
+    left.length ? el("p", null, `To keep the file small, the report leaves out: ${left.join("; ")}. The totals include all of them.`) : null,
+    el("p", null, `Watchkeeper ${version}. Times are in UTC, costs in US dollars by list prices.`));
+}
+
+document.getElementById("app").append(
+  el("a", { class: "skip", href: "#main", click: (event) => { event.preventDefault(); document.querySelector("h1").focus(); } }, "Skip to the content"),
+  el("header", { class: "bar" }, el("a", { class: "brand", href: "#/" }, "Watchkeeper"), el("span", { class: "muted small" }, "report"), el("span", { class: "spring" }), themeButton()),
+  el("main", { id: "main" }));
+applyTheme();
+darkScheme.addEventListener("change", () => applyTheme());
+addEventListener("beforeprint", () => applyTheme(true));
+addEventListener("afterprint", () => applyTheme());
+addEventListener("hashchange", () => {
+  render();
+  scrollTo(0, 0);
+  document.querySelector("h1").focus({ preventScroll: true });
+});
+render();

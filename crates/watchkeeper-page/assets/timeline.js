@@ -1,0 +1,468 @@
+// The timeline of one session, drawn on a canvas: lanes of agents, then charts on the same axis.
+
+const MARKS = new Set(["prompt", "compaction", "error"]);
+const STATES = new Set(["model", "retrying", "permission", "person"]);
+const AXIS = 22, LABEL = 18, STATE_ROW = 9, CALL_ROW = 17, GAP = 2, LANE_GAP = 10, CHART = 58, CHART_LABEL = 16;
+const MAX_CALL_ROWS = 4;
+
+class Timeline {
+  /** `findings` have `at_ms`, `first_ms`, `lane` and `number`. `onSelect` receives a bar or finding. */
+  constructor(detail, findings, onSelect) {
+    Object.assign(this, { detail, findings, onSelect });
+    this.length = Math.max(detail.length_ms, 1);
+    this.view = [0, this.length];
+    this.selected = null;
+    this.lanes = detail.lanes.map((lane, idx) => layoutLane(lane, idx, detail.texts));
+    this.charts = chartsOf(detail);
+    let y = AXIS;
+    for (const lane of this.lanes) {
+      lane.y = y;
+      y += lane.height + LANE_GAP;
+    }
+    for (const chart of this.charts) {
+      chart.y = y + CHART_LABEL;
+      y += CHART_LABEL + CHART + 6;
+    }
+    this.height = y;
+    this.canvas = el("canvas", {
+      tabindex: "0", role: "img", style: { height: `${this.height}px` },
+      "aria-label": this.description(), "aria-describedby": "timeline-keys",
+      keydown: (event) => this.key(event), wheel: (event) => this.wheel(event),
+      pointerdown: (event) => this.down(event), pointermove: (event) => this.move(event),
+      pointerup: (event) => this.up(event), pointerleave: () => this.hover(null), dblclick: () => this.show(0, this.length),
+    });
+    this.tip = el("div", { class: "tip", hidden: true });
+    this.element = el("div", { class: "timeline" }, this.canvas, this.tip);
+    new ResizeObserver(() => this.draw()).observe(this.element);
+  }
+
+  description() {
+    const bars = this.lanes.reduce((sum, lane) => sum + lane.items.length, 0);
+    return `Timeline of ${duration(this.length)}: ${counted(this.lanes.length, "agent")}, ${counted(bars, "bar")}, ${counted(this.findings.length, "finding")}. The same data are in the tables of findings and events.`;
+  }
+
+  /** Shows a period, in milliseconds. */
+  show(from, to) {
+    const length = Math.min(Math.max(to - from, 5), this.length);
+    const start = Math.min(Math.max(from, 0), this.length - length);
+    this.view = [start, start + length];
+    this.draw();
+  }
+
+  zoom(factor, center = (this.view[0] + this.view[1]) / 2) {
+    const [from, to] = this.view;
+    this.show(center - (center - from) * factor, center + (to - center) * factor);
+  }
+
+  /** Selects a finding and shows its episode with some time around. */
+  showFinding(finding) {
+    this.selected = { finding };
+    const length = Math.max(finding.end_ms - finding.first_ms, this.length / 200);
+    this.show(finding.first_ms - length * 0.35, finding.end_ms + length * 0.35);
+  }
+
+  x(ms) {
+    return ((ms - this.view[0]) / (this.view[1] - this.view[0])) * this.width;
+  }
+
+  ms(x) {
+    return this.view[0] + (x / this.width) * (this.view[1] - this.view[0]);
+  }
+
+  draw() {
+    const width = this.element.clientWidth;
+    if (width === 0) return;
+    const ratio = devicePixelRatio || 1;
+    this.width = width;
+    this.canvas.width = width * ratio;
+    this.canvas.height = this.height * ratio;
+    const cx = this.canvas.getContext("2d");
+    cx.scale(ratio, ratio);
+    const names = ["bg", "raised", "line", "strong-line", "ink", "muted", "accent", "high-fill", "medium-fill", "low-fill", "selected", "idle", ...STATES, "read", "write", "run", "wait", "ask", "delegate", "other", "input", "cache_read", "cache_write", "output"];
+    this.colors = Object.fromEntries(names.map((name) => [name, color(name)]));
+    cx.font = "11px system-ui, sans-serif";
+    cx.textBaseline = "middle";
+    this.drawAxis(cx);
+    this.drawEpisodes(cx);
+    for (const lane of this.lanes) this.drawLane(cx, lane);
+    for (const chart of this.charts) this.drawChart(cx, chart);
+    for (const finding of this.findings) this.drawFinding(cx, finding);
+    if (this.drag) {
+      cx.globalAlpha = 0.2;
+      cx.fillStyle = this.colors.accent;
+      cx.fillRect(Math.min(this.drag.from, this.drag.to), AXIS, Math.abs(this.drag.to - this.drag.from), this.height);
+      cx.globalAlpha = 1;
+    } else if (this.cursor !== undefined && this.cursor !== null) {
+      cx.fillStyle = this.colors["strong-line"];
+      cx.fillRect(Math.round(this.cursor), AXIS, 1, this.height);
+    }
+  }
+
+  drawAxis(cx) {
+    const step = niceStep((this.view[1] - this.view[0]) / Math.max(2, Math.floor(this.width / 110)));
+    cx.fillStyle = this.colors.raised;
+    cx.fillRect(0, 0, this.width, AXIS - 1);
+    for (let at = Math.ceil(this.view[0] / step) * step; at <= this.view[1]; at += step) {
+      const x = Math.round(this.x(at));
+      cx.fillStyle = this.colors.line;
+      cx.fillRect(x, 0, 1, this.height);
+      cx.fillStyle = this.colors.muted;
+      cx.fillText(this.detail.starts_at ? duration(at) : `event ${Math.round(at)}`, x + 4, AXIS / 2);
+    }
+  }
+
+  drawEpisodes(cx) {
+    for (const finding of this.findings) {
+      const lane = this.lanes[finding.lane];
+      const x = this.x(finding.first_ms);
+      cx.globalAlpha = this.selected?.finding === finding ? 0.22 : 0.09;
+      cx.fillStyle = this.colors[`${finding.severity}-fill`];
+      cx.fillRect(x, lane.y, Math.max(2, this.x(finding.end_ms) - x), lane.height);
+      cx.globalAlpha = 1;
+    }
+  }
+
+  drawLane(cx, lane) {
+    cx.fillStyle = this.colors.ink;
+    cx.fillText(lane.label, 8, lane.y + LABEL / 2, this.width - 16);
+    cx.fillStyle = this.colors.line;
+    cx.fillRect(0, lane.y - LANE_GAP / 2, this.width, 1);
+    for (const item of lane.items) {
+      const x = this.x(item.start), end = this.x(item.start + item.duration);
+      if (end < -1 || this.width < x) continue;
+      const y = lane.y + item.y;
+      if (MARKS.has(item.kind)) this.drawMark(cx, item, x, y);
+      else this.drawBar(cx, item, x, Math.max(item.failed ? 2 : 1, end - x), y);
+    }
+  }
+
+  drawBar(cx, item, x, width, y) {
+    const height = STATES.has(item.kind) ? STATE_ROW : CALL_ROW;
+    cx.fillStyle = this.colors[item.kind];
+    cx.fillRect(x, y, width, height);
+    if (item.kind === "permission" || item.kind === "person" || item.outcome === "open") {
+      stripes(cx, x, y, width, height, this.colors.bg, 0.45);
+    }
+    if (item.failed) {
+      // Not by color alone: failed calls are striped and have an edge.
+      stripes(cx, x, y, width, height, this.colors["high-fill"], 0.9);
+      cx.fillStyle = this.colors["high-fill"];
+      cx.fillRect(x, y, width, 2);
+    }
+    if (item.repeats && 4 < width) {
+      cx.fillStyle = this.colors.ink;
+      cx.beginPath();
+      cx.moveTo(x, y);
+      cx.lineTo(x + 6, y);
+      cx.lineTo(x, y + 6);
+      cx.fill();
+    }
+    if (44 < width && !STATES.has(item.kind)) {
+      const text = visible(item.text).replaceAll("`", "");
+      cx.save();
+      cx.beginPath();
+      cx.rect(x, y, width, height);
+      cx.clip();
+      if (item.failed) {
+        cx.fillStyle = this.colors.bg;
+        cx.fillRect(Math.max(x, 0) + 7, y + 3, cx.measureText(text).width + 6, height - 4);
+        cx.fillStyle = this.colors.ink;
+      } else {
+        cx.fillStyle = item.kind === "delegate" || item.kind === "ask" ? "#fff" : "#101316";
+      }
+      cx.fillText(text, Math.max(x, 0) + 10, y + height / 2 + 0.5);
+      cx.restore();
+    }
+    if (this.selected?.item === item) {
+      cx.strokeStyle = this.colors.accent;
+      cx.lineWidth = 2;
+      cx.strokeRect(x - 1, y - 1, width + 2, height + 2);
+    }
+  }
+
+  drawMark(cx, item, x, y) {
+    cx.fillStyle = item.kind === "error" ? this.colors["high-fill"] : item.kind === "prompt" ? this.colors.ink : this.colors.accent;
+    cx.beginPath();
+    if (item.kind === "prompt") {
+      cx.moveTo(x - 4, y);
+      cx.lineTo(x + 4, y);
+      cx.lineTo(x, y + 7);
+    } else if (item.kind === "error") {
+      cx.rect(x - 3, y, 6, 6);
+    } else {
+      cx.arc(x, y + 3, 3.5, 0, 7);
+    }
+    cx.fill();
+  }
+
+  drawFinding(cx, finding) {
+    const lane = this.lanes[finding.lane];
+    const x = this.x(finding.at_ms);
+    if (x < -10 || this.width + 10 < x) return;
+    const isSelected = this.selected?.finding === finding;
+    cx.fillStyle = this.colors[`${finding.severity}-fill`];
+    cx.fillRect(Math.round(x) - (isSelected ? 1 : 0), lane.y, isSelected ? 3 : 1, lane.height);
+    finding.box = { x: Math.min(Math.max(x, 9), this.width - 9), y: lane.y + LABEL / 2 };
+    const { x: center, y } = finding.box;
+    cx.fillStyle = this.colors.ink;
+    cx.beginPath();
+    cx.roundRect(center - 8, y - 8, 16, 16, 3);
+    cx.fill();
+    cx.fillStyle = this.colors.bg;
+    cx.textAlign = "center";
+    cx.font = "600 11px system-ui, sans-serif";
+    cx.fillText(String(finding.number), center, y + 0.5);
+    cx.textAlign = "left";
+    cx.font = "11px system-ui, sans-serif";
+    const first = this.x(finding.first_ms);
+    cx.strokeStyle = this.colors[`${finding.severity}-fill`];
+    cx.lineWidth = 1.5;
+    cx.strokeRect(Math.round(first) + 0.5, lane.y + LABEL - 3, 0, lane.height - LABEL + 3);
+  }
+
+  drawChart(cx, chart) {
+    const bottom = chart.y + CHART;
+    cx.fillStyle = this.colors.ink;
+    cx.fillText(chart.label, 8, chart.y - CHART_LABEL / 2);
+    const labelWidth = cx.measureText(chart.label).width;
+    cx.fillStyle = this.colors.muted;
+    cx.fillText(chart.summary, 16 + labelWidth, chart.y - CHART_LABEL / 2);
+    cx.fillStyle = this.colors.line;
+    cx.fillRect(0, bottom, this.width, 1);
+    const scale = CHART / chart.max;
+    const floor = chart.times.map(() => 0);
+    for (const { values, fill } of chart.series) {
+      cx.beginPath();
+      const path = chart.times.map((at, idx) => [this.x(at), bottom - (floor[idx] + values[idx]) * scale]);
+      // A sum stays the same until the next model call.
+      cx.moveTo(path[0][0], bottom - floor[0] * scale);
+      path.forEach(([x, y], idx) => {
+        if (0 < idx) cx.lineTo(x, path[idx - 1][1]);
+        cx.lineTo(x, y);
+      });
+      const end = this.x(this.length);
+      cx.lineTo(end, path[path.length - 1][1]);
+      cx.lineTo(end, bottom - floor[floor.length - 1] * scale);
+      for (let idx = path.length - 1; 0 <= idx; idx--) {
+        if (idx < path.length - 1) cx.lineTo(path[idx + 1][0], bottom - floor[idx] * scale);
+        cx.lineTo(path[idx][0], bottom - floor[idx] * scale);
+      }
+      cx.fillStyle = this.colors[fill];
+      cx.fill();
+      values.forEach((value, idx) => { floor[idx] += value; });
+    }
+    if (chart.limit) {
+      cx.strokeStyle = this.colors["high-fill"];
+      cx.setLineDash([4, 3]);
+      cx.strokeRect(0, Math.round(bottom - chart.limit * scale) + 0.5, this.width, 0);
+      cx.setLineDash([]);
+    }
+  }
+
+  /** Returns the finding or the bar at a place. */
+  at(x, y) {
+    const finding = this.findings.find((it) => it.box && Math.abs(it.box.x - x) < 9 && Math.abs(it.box.y - y) < 9);
+    if (finding) return { finding };
+    const lane = this.lanes.find((it) => it.y <= y && y < it.y + it.height);
+    if (!lane) return null;
+    let best = null, bestDistance = 5;
+    for (const item of lane.items) {
+      const height = MARKS.has(item.kind) ? 8 : STATES.has(item.kind) ? STATE_ROW : CALL_ROW;
+      if (y < lane.y + item.y || lane.y + item.y + height < y) continue;
+      const from = this.x(item.start), to = Math.max(this.x(item.start + item.duration), from + 1);
+      const distance = Math.max(from - x, x - to, 0);
+      if (distance < bestDistance) [best, bestDistance] = [item, distance];
+    }
+    return best && { item: best };
+  }
+
+  select(target) {
+    this.selected = target;
+    this.onSelect(target);
+    this.draw();
+  }
+
+  hover(event) {
+    const target = event && this.at(event.offsetX, event.offsetY);
+    this.cursor = event ? event.offsetX : null;
+    const chart = event && this.charts.find((it) => it.y - CHART_LABEL <= event.offsetY && event.offsetY <= it.y + CHART);
+    const lines = target ? describe(target) : chart ? chart.describe(this.ms(event.offsetX)) : null;
+    this.tip.hidden = !lines;
+    if (lines) {
+      this.tip.replaceChildren(...lines.map((line, idx) => el("div", { class: idx ? "muted" : "cell-main" }, line)));
+      const left = Math.min(event.offsetX + 14, this.width - this.tip.offsetWidth - 6);
+      const above = this.height - this.tip.offsetHeight - 6;
+      Object.assign(this.tip.style, { left: `${Math.max(6, left)}px`, top: `${Math.max(0, Math.min(event.offsetY + 16, above))}px` });
+    }
+    this.draw();
+  }
+
+  down(event) {
+    this.pressed = event.offsetX;
+    this.viewBefore = this.view;
+    if (event.pointerType === "mouse") this.canvas.setPointerCapture(event.pointerId);
+  }
+
+  move(event) {
+    if (this.pressed === undefined) return this.hover(event);
+    if (event.pointerType !== "mouse") {
+      const shift = this.ms(this.pressed) - this.ms(event.offsetX);
+      this.pressed = event.offsetX;
+      return this.show(this.view[0] + shift, this.view[1] + shift);
+    }
+    if (4 < Math.abs(event.offsetX - this.pressed)) {
+      this.tip.hidden = true;
+      this.drag = { from: this.pressed, to: event.offsetX };
+      this.draw();
+    }
+    return undefined;
+  }
+
+  up(event) {
+    const drag = this.drag;
+    this.drag = undefined;
+    this.pressed = undefined;
+    if (drag) this.show(this.ms(Math.min(drag.from, drag.to)), this.ms(Math.max(drag.from, drag.to)));
+    else this.select(this.at(event.offsetX, event.offsetY));
+  }
+
+  wheel(event) {
+    if (event.ctrlKey || event.metaKey) {
+      event.preventDefault();
+      this.zoom(event.deltaY < 0 ? 0.8 : 1.25, this.ms(event.offsetX));
+    } else if (event.shiftKey || Math.abs(event.deltaY) < Math.abs(event.deltaX)) {
+      event.preventDefault();
+      const shift = ((event.deltaX || event.deltaY) / this.width) * (this.view[1] - this.view[0]);
+      this.show(this.view[0] + shift, this.view[1] + shift);
+    }
+  }
+
+  key(event) {
+    const shift = (this.view[1] - this.view[0]) / 5;
+    const actions = {
+      ArrowLeft: () => this.show(this.view[0] - shift, this.view[1] - shift),
+      ArrowRight: () => this.show(this.view[0] + shift, this.view[1] + shift),
+      "+": () => this.zoom(0.7), "=": () => this.zoom(0.7), "-": () => this.zoom(1.4),
+      0: () => this.show(0, this.length), n: () => this.step(1), p: () => this.step(-1),
+    };
+    const action = event.ctrlKey || event.metaKey || event.altKey ? null : actions[event.key];
+    if (action) {
+      event.preventDefault();
+      action();
+    }
+  }
+
+  /** Selects the next or the previous bar in order of time. */
+  step(by) {
+    this.ordered ??= this.lanes.flatMap((lane) => lane.items).sort((a, b) => a.start - b.start);
+    const idx = this.ordered.indexOf(this.selected?.item);
+    const next = idx < 0 ? this.ordered.findIndex((item) => this.view[0] <= item.start) : idx + by;
+    const item = this.ordered[Math.min(Math.max(next, 0), this.ordered.length - 1)];
+    if (!item) return;
+    const [from, to] = this.view;
+    if (item.start < from || to < item.start) this.show(item.start - (to - from) / 4, item.start + (3 * (to - from)) / 4);
+    this.select({ item });
+  }
+}
+
+/** Returns the bars of a lane with their rows: marks, states, and calls that overlap. */
+function layoutLane(lane, laneIdx, texts) {
+  const { bars } = lane;
+  const name = lane.agent === null ? "Main agent" : 1 < lane.agents ? `${grouped(lane.agents)} further sub-agents` : `Sub-agent ${visible(lane.agent)}`;
+  const ends = [];
+  const items = bars.start_ms.map((start, idx) => {
+    const item = {
+      lane: laneIdx, start, duration: bars.duration_ms[idx], kind: bars.kind[idx], outcome: bars.outcome[idx],
+      text: texts[bars.text[idx]], count: bars.count[idx], failed: bars.failed[idx], repeats: bars.repeats[idx],
+      file: bars.file[idx], line: bars.line[idx], tokens: bars.tokens[idx], micro_usd: bars.micro_usd[idx],
+    };
+    if (MARKS.has(item.kind)) item.y = LABEL;
+    else if (STATES.has(item.kind)) item.y = LABEL + 9;
+    else {
+      let row = ends.findIndex((end) => end <= start);
+      if (row < 0) row = Math.min(ends.length, MAX_CALL_ROWS - 1);
+      ends[row] = start + item.duration;
+      item.y = LABEL + 9 + STATE_ROW + GAP + row * (CALL_ROW + GAP);
+    }
+    return item;
+  });
+  const height = LABEL + 9 + STATE_ROW + GAP + Math.max(1, ends.length) * (CALL_ROW + GAP);
+  return { label: name, items, height, agent: lane.agent };
+}
+
+function chartsOf(detail) {
+  const { usage } = detail;
+  const times = usage.at_ms;
+  if (times.length === 0) return [];
+  const last = times.length - 1;
+  const indexAt = (ms) => Math.max(0, times.findLastIndex((at) => at <= ms));
+  const classes = ["input", "cache_read", "cache_write", "output"];
+  const sum = (idx) => classes.reduce((total, name) => total + usage[name][idx], 0);
+  const time = (ms) => `at ${duration(Math.max(0, ms))}`;
+  const charts = [{
+    label: "Tokens", summary: `${short(sum(last))}: ${classes.map((name) => `${words(name)} ${short(usage[name][last])}`).join(", ")}`,
+    times, max: Math.max(sum(last), 1), series: classes.map((name) => ({ values: usage[name], fill: name })),
+    describe: (ms) => [`${short(sum(indexAt(ms)))} tokens ${time(ms)}`, ...classes.map((name) => `${words(name)}: ${grouped(usage[name][indexAt(ms)])}`)],
+  }];
+  if (0 < usage.cost_usd[last]) {
+    charts.push({
+      label: "Cost", summary: dollars(usage.cost_usd[last]), times, max: usage.cost_usd[last], series: [{ values: usage.cost_usd, fill: "write" }],
+      describe: (ms) => [`${dollars(usage.cost_usd[indexAt(ms)])} ${time(ms)}`],
+    });
+  }
+  const most = Math.max(...usage.context);
+  if (0 < most) {
+    const limit = detail.row.context?.window ?? null;
+    const fits = limit !== null && most <= limit;
+    charts.push({
+      label: "Context of the main agent", summary: `at most ${short(most)} tokens${fits ? `, ${percent(most, limit)} of ${short(limit)}` : ""}`,
+      times, max: fits ? limit : most, limit: fits ? limit : null, series: [{ values: usage.context, fill: "read" }],
+      describe: (ms) => [`${grouped(usage.context[indexAt(ms)])} tokens in the context ${time(ms)}`],
+    });
+  }
+  return charts;
+}
+
+/** Returns the lines that describe a bar or a finding. */
+function describe({ item, finding }) {
+  if (finding) return [`${finding.number}. ${words(visible(finding.detector))}, ${finding.severity}`, visible(finding.message)];
+  const text = visible(item.text);
+  const name = item.kind === "model" ? "Model" : MARKS.has(item.kind) || STATES.has(item.kind) ? words(item.kind) : text;
+  const lines = [1 < item.count ? `${counted(item.count, "bar")} of ${words(item.kind)}, the longest: ${text || name}` : name];
+  if (MARKS.has(item.kind) && text) lines.push(text);
+  const facts = [`at ${duration(item.start)}`];
+  if (item.duration) facts.push(`for ${duration(item.duration)}`);
+  if (!MARKS.has(item.kind) && !STATES.has(item.kind)) {
+    facts.push(item.kind, item.outcome === "open" ? "no result" : words(item.outcome));
+    if (item.count !== 1 && item.failed) facts.push(`${grouped(item.failed)} failed`);
+    if (item.repeats) facts.push(1 < item.count ? `${grouped(item.repeats)} repeats` : "repeats an earlier result");
+  }
+  if (item.tokens) facts.push(`${short(item.tokens)} tokens`);
+  if (item.micro_usd) facts.push(dollars(item.micro_usd / 1e6));
+  lines.push(facts.join(" · "));
+  return lines;
+}
+
+function niceStep(least) {
+  const steps = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1e3, 2e3, 5e3, 1e4, 15e3, 3e4, 6e4, 12e4, 3e5, 6e5, 9e5, 18e5, 36e5, 72e5, 216e5, 432e5, 864e5];
+  return steps.find((step) => least <= step) ?? Math.ceil(least / 864e5) * 864e5;
+}
+
+function stripes(cx, x, y, width, height, style, alpha) {
+  cx.save();
+  cx.beginPath();
+  cx.rect(x, y, width, height);
+  cx.clip();
+  cx.globalAlpha = alpha;
+  cx.strokeStyle = style;
+  cx.lineWidth = 1.5;
+  cx.beginPath();
+  // Only the part that can be seen.
+  const from = Math.max(x, -height), to = Math.min(x + width, cx.canvas.width);
+  for (let at = from - height - ((from - x) % 5); at < to; at += 5) {
+    cx.moveTo(at, y + height);
+    cx.lineTo(at + height, y);
+  }
+  cx.stroke();
+  cx.restore();
+}
