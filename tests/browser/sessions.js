@@ -46,6 +46,8 @@ function looping() {
   for (const file of ["src/checkout.rs", "src/cart.rs", "tests/checkout.rs"]) {
     session.usage(4200, 180, undefined, 22000).call("Read", { file_path: file }, 1, true, `contents of ${file}: ${"fn total() -> u64 { … } ".repeat(4)}`).wait(5);
   }
+  // The developer is away for lunch.
+  session.event("turn_end").wait(3000).prompt("Go on, please").wait(3);
   session.call("Edit", { file_path: "src/checkout.rs", old_string: "a", new_string: "b" }, 1, true, "The file src/checkout.rs has been updated").usage(5000, 600, undefined, 31000).wait(4);
   session.call("Task", { prompt: "Look for callers of total()" });
   session.event("agent_start", {}, "explorer").wait(2);

@@ -1,6 +1,8 @@
 // One session: its findings, its timeline, and what time and money went into.
 
 const FIRST_EVENTS = 300;
+/** The kinds of detectors whose evidence begins with a repetition. */
+const REPETITIONS = new Set(["repeat-tool-call", "repeat-text", "error-loop", "runaway-loop"]);
 
 function sessionView(id, findingId) {
   const row = rowsById.get(id);
@@ -33,7 +35,7 @@ function sessionTiles(row) {
     tile("Tool calls", grouped(row.tool_calls), `${grouped(row.failed_results)} failed`),
     tile("Tokens", short(tokensOf(row.tokens)), stack(tokenParts(row.tokens), short)),
     tile("Context", context ? short(context.tokens) : "–", context?.window ? `${percent(context.tokens, context.window)} of ${short(context.window)}` : "window not known"),
-    tile("Time", lengthOf(row) === null ? "–" : duration(lengthOf(row)), stack(timeParts([row]), duration)));
+    lengthOf(row) === null ? tile("Time", "–", "the session has no times") : tile("Time", duration(lengthOf(row)), stack(timeParts([row]), duration)));
 }
 
 function detailPanels(row, detail, findings, findingId) {
@@ -50,16 +52,24 @@ function detailPanels(row, detail, findings, findingId) {
   };
   const wanted = findings.find((finding) => finding.id === findingId);
   requestAnimationFrame(() => wanted && (timeline.showFinding(wanted), timeline.select({ finding: wanted })));
+  const empty = timeline.lanes.filter((lane) => lane.height === 0).length;
+  const shorten = (event) => {
+    const isShort = event.target.getAttribute("aria-pressed") !== "true";
+    event.target.setAttribute("aria-pressed", String(isShort));
+    timeline.shortenIdle(isShort);
+  };
   const tool = (label, action) => el("button", { type: "button", click: action }, label);
   return [
     findingList(row, findings, show, detail),
     el("section", { class: "panel", "aria-labelledby": "timeline-title" },
       el("header", null, el("h2", { id: "timeline-title" }, "Timeline"),
-        el("div", { class: "tools" }, tool("Zoom in", () => timeline.zoom(0.6)), tool("Zoom out", () => timeline.zoom(1.6)), tool("Show all", () => timeline.show(0, timeline.length))),
+        el("div", { class: "tools" }, tool("Zoom in", () => timeline.zoom(0.6)), tool("Zoom out", () => timeline.zoom(1.6)), tool("Show all", () => timeline.showAll()),
+          timeline.shortScale.gaps.length ? el("button", { type: "button", "aria-pressed": "true", click: shorten }, "Shorten idle time") : null),
         el("span", { class: "muted small", id: "timeline-keys" }, "Drag to zoom. Keys: ← → move, + − zoom, 0 all, n p next and previous bar.")),
-      timelineLegend(detail),
+      timelineLegend(detail, timeline),
       timeline.element,
       inspector,
+      empty ? el("p", { class: "muted small" }, `Of ${counted(empty, "sub-agent")}, the session contains no calls.`) : null,
       detail.resolution_ms ? el("p", { class: "muted small" }, `Bars of one kind that begin within ${duration(detail.resolution_ms)} are one bar.`) : null,
       eventTable(timeline)),
     sharesPanel(row, detail),
@@ -106,6 +116,7 @@ function findingList(row, findings, show, detail) {
           el("div", null, el("span", { class: "marker" }, String(finding.number)), " ", el("span", { class: "cell-main" }, words(visible(finding.detector))), finding.agent === null ? null : el("span", { class: "muted" }, ` in sub-agent ${visible(finding.agent)}`)),
           el("div", { class: "message" }, visible(finding.message)),
           evidenceList(finding),
+          finding.replaces ? el("div", { class: "cell-sub" }, `Replaced ${words(visible(finding.replaces))}, as it explains the problem better`) : null,
           finding.resolution ? el("div", { class: "cell-sub" }, `Resolved: ${visible(finding.resolution)}`) : null,
           measured(finding, detail)),
         el("div", { class: "side small" },
@@ -119,7 +130,7 @@ function findingList(row, findings, show, detail) {
 function evidenceList(finding) {
   const { evidence } = finding;
   if (evidence.length === 0) return null;
-  const label = (idx) => (evidence.length === 1 ? "" : idx === 0 ? (finding.class === "runaway" ? "first repetition " : "first ") : idx === evidence.length - 1 ? "reported at " : "");
+  const label = (idx) => (evidence.length === 1 ? "" : idx === 0 ? (REPETITIONS.has(finding.kind) ? "first repetition " : "began at ") : idx === evidence.length - 1 ? "reported at " : "");
   return el("ul", { class: "evidence" }, evidence.map((it, idx) => el("li", null, el("span", { class: "muted" }, label(idx)), place(it.file, it.line), el("span", { class: "muted" }, ` ${words(it.event)}`))));
 }
 
@@ -133,12 +144,12 @@ function measured(finding, detail) {
   return el("details", null,
     el("summary", null, measurements.length ? "What the detector measured" : "Data of the finding"),
     el("div", { class: "panel" },
-      1 < measurements.length ? measureChart(of, measurements, value) : null,
+      1 < measurements.length ? measureChart(of, measurements, value, detail) : null,
       data.length ? el("dl", { class: "facts" }, data.flatMap(([name, it]) => [el("dt", null, words(visible(name))), el("dd", { class: "mono" }, visible(typeof it === "string" ? it : JSON.stringify(it)))])) : null,
       measurements.length ? el("div", { class: "table-scroll", tabindex: "0", role: "region", "aria-label": "Measures" }, el("table", null,
         el("thead", null, el("tr", null, ["At", "Effect", "Measure", "Event", "Line"].map((label) => el("th", { scope: "col" }, label)))),
         el("tbody", null, measurements.map((it) => el("tr", null,
-          el("td", { class: "nowrap" }, duration(it.at_ms)),
+          el("td", { class: "nowrap" }, moment(it.at_ms, detail)),
           el("td", { class: "nowrap" }, it.severity && it.outcome !== "resolved" ? badge(`${it.outcome}, ${it.severity}`, it.severity) : words(it.outcome)),
           el("td", { class: "num" }, value(it.measure)),
           el("td", null, visible(it.event), el("div", { class: "cell-sub" }, visible(it.message))),
@@ -148,7 +159,7 @@ function measured(finding, detail) {
 }
 
 /** The measures of a detector as points, and the levels of the policy as lines. */
-function measureChart(of, measurements, value) {
+function measureChart(of, measurements, value, detail) {
   const points = measurements.filter((it) => it.measure !== null);
   if (points.length < 2) return null;
   const width = 560, height = 110, left = 34, right = 70, top = 8, bottom = 92;
@@ -157,30 +168,35 @@ function measureChart(of, measurements, value) {
   const [from, to] = [points[0].at_ms, points[points.length - 1].at_ms];
   const x = (at) => left + ((at - from) / Math.max(1, to - from)) * (width - left - right);
   const y = (measure) => bottom - (measure / most) * (bottom - top);
+  // The labels of levels that are close do not overlap.
+  const labels = [...levels].reverse().map((level) => y(level.at) + 3);
+  labels.forEach((_, idx) => { if (0 < idx) labels[idx] = Math.max(labels[idx], labels[idx - 1] + 11); });
+  labels.reverse();
   const path = points.map((it, idx) => `${idx ? "L" : "M"}${x(it.at_ms).toFixed(1)} ${y(it.measure).toFixed(1)}`).join("");
   return svg("svg", { class: "chart", viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": `Measures of ${visible(of.detector)}: from ${value(points[0].measure)} to ${value(most)}; the table has all of them` },
     svg("path", { d: `M${left} ${bottom}H${width - right}`, stroke: "var(--strong-line)" }),
-    levels.map((level) => [
+    levels.map((level, idx) => [
       svg("path", { d: `M${left} ${y(level.at)}H${width - right}`, stroke: `var(--${level.severity}-fill)`, "stroke-dasharray": "4 3" }),
-      svg("text", { x: width - right + 5, y: y(level.at) + 3 }, `${value(level.at)} ${level.severity}`)]).flat(),
+      svg("text", { x: width - right + 5, y: labels[idx] }, `${value(level.at)} ${level.severity}`)]).flat(),
     svg("path", { d: path, fill: "none", stroke: "var(--accent)", "stroke-width": 1.5 }),
-    points.map((it) => svg("circle", { cx: x(it.at_ms), cy: y(it.measure), r: it.outcome === "below" || it.outcome === "counted" ? 2.2 : 4, fill: it.severity ? `var(--${it.severity}-fill)` : "var(--accent)" }, svg("title", null, `${value(it.measure)}, ${words(it.outcome)}, at ${duration(it.at_ms)}`))),
+    points.map((it) => svg("circle", { cx: x(it.at_ms), cy: y(it.measure), r: it.outcome === "below" || it.outcome === "counted" ? 2.2 : 4, fill: it.severity ? `var(--${it.severity}-fill)` : "var(--accent)" }, svg("title", null, `${value(it.measure)}, ${words(it.outcome)}, at ${moment(it.at_ms, detail)}`))),
     svg("text", { x: 2, y: y(most) + 4 }, value(most)), svg("text", { x: 2, y: bottom + 3 }, "0"),
-    svg("text", { x: left, y: height - 4 }, duration(from)), svg("text", { x: width - right, y: height - 4, "text-anchor": "end" }, duration(to)));
+    svg("text", { x: left, y: height - 4 }, moment(from, detail)), svg("text", { x: width - right, y: height - 4, "text-anchor": "end" }, moment(to, detail)));
 }
 
-function timelineLegend(detail) {
+function timelineLegend(detail, timeline) {
   const kinds = new Set(detail.lanes.flatMap((lane) => lane.bars.kind));
   const names = ["model", "retrying", "read", "write", "run", "wait", "ask", "delegate", "other", "permission", "person"].filter((kind) => kinds.has(kind));
   const has = (column) => detail.lanes.some((lane) => lane.bars[column].some((n) => 0 < n));
   return el("ul", { class: "legend", "aria-label": "Legend" }, names.map((kind) => legendItem(kind, kind === "permission" || kind === "person" ? `waits for ${kind === "person" ? "a person" : kind}` : kind)),
     has("failed") ? legendItem("", "failed", "failed") : null, has("repeats") ? legendItem("", "repeats an earlier result", "repeat") : null,
+    timeline.shortScale.gaps.length ? legendItem("", "idle time, shortened", "gap") : null,
     kinds.has("prompt") ? el("li", null, "▼ prompt") : null, kinds.has("error") ? el("li", null, "■ error") : null, kinds.has("compaction") ? el("li", null, "● compaction") : null);
 }
 
 /** The bar or finding that is selected, as text. */
 function inspected(target, detail) {
-  const lines = describe(target);
+  const lines = describe(target, detail);
   const at = target.item ? place(detail.files[target.item.file], target.item.line) : null;
   return [el("div", null, el("b", null, lines[0]), at ? " " : null, at), ...lines.slice(1).map((line) => el("div", { class: "muted" }, line))];
 }
@@ -191,9 +207,9 @@ function eventTable(timeline) {
   const items = timeline.lanes.flatMap((lane) => lane.items).sort((a, b) => a.start - b.start);
   const fill = (n) => {
     const rows = items.slice(0, n).map((item) => {
-      const lines = describe({ item });
+      const lines = describe({ item }, detail);
       const [what, ...more] = lines;
-      return el("tr", null, el("td", { class: "nowrap" }, duration(item.start)), el("td", { class: "w2" }, timeline.lanes[item.lane].label), el("td", null, what, el("div", { class: "cell-sub" }, more.join(" · "))), el("td", null, place(detail.files[item.file], item.line)));
+      return el("tr", null, el("td", { class: "nowrap" }, moment(item.start, detail)), el("td", { class: "w2" }, timeline.lanes[item.lane].label), el("td", null, what, el("div", { class: "cell-sub" }, more.join(" · "))), el("td", null, place(detail.files[item.file], item.line)));
     });
     return [
       el("div", { class: "table-scroll", tabindex: "0", role: "region", "aria-label": "Events" }, el("table", null,
@@ -217,7 +233,7 @@ function sharesPanel(row, detail) {
   const repeats = { label: "reading repeats", class: "waste", value: isPriced ? costs.repeats_usd : costs.repeats_tokens, more: ["", short(costs.repeats_tokens)] };
   const tools = costs.tools.slice(0, 12).map((it) => share(it, "prompts"));
   return el("div", { class: "split" },
-    el("section", { class: "panel", "aria-labelledby": "time-title" }, el("h2", { id: "time-title" }, "Where the time went"),
+    row.started_at === null ? null : el("section", { class: "panel", "aria-labelledby": "time-title" }, el("h2", { id: "time-title" }, "Where the time went"),
       shareTable("By state", timeParts([row]).filter((part) => part.value), duration, ["State", "Time"])),
     el("section", { class: "panel", "aria-labelledby": "money-title" }, el("h2", { id: "money-title" }, "Where the money went"),
       shareTable("By the tool whose results the model read", [...tools, repeats], format, ["Tool", unit, "Responses", "Tokens"]),

@@ -10,14 +10,18 @@ class Timeline {
   constructor(detail, findings, onSelect) {
     Object.assign(this, { detail, findings, onSelect });
     this.length = Math.max(detail.length_ms, 1);
-    this.view = [0, this.length];
     this.selected = null;
     this.lanes = detail.lanes.map((lane, idx) => layoutLane(lane, idx, detail.texts));
+    const calls = this.lanes.flatMap((lane) => lane.items).filter((item) => item.duration);
+    this.fullScale = new Scale(this.length, [], 0);
+    this.shortScale = shortenedScale(this.length, calls.map((item) => [item.start, item.start + item.duration]));
+    this.scale = this.shortScale;
+    this.view = [0, this.scale.end];
     this.charts = chartsOf(detail);
     let y = AXIS;
     for (const lane of this.lanes) {
       lane.y = y;
-      y += lane.height + LANE_GAP;
+      if (0 < lane.height) y += lane.height + LANE_GAP;
     }
     for (const chart of this.charts) {
       chart.y = y + CHART_LABEL;
@@ -29,7 +33,7 @@ class Timeline {
       "aria-label": this.description(), "aria-describedby": "timeline-keys",
       keydown: (event) => this.key(event), wheel: (event) => this.wheel(event),
       pointerdown: (event) => this.down(event), pointermove: (event) => this.move(event),
-      pointerup: (event) => this.up(event), pointerleave: () => this.hover(null), dblclick: () => this.show(0, this.length),
+      pointerup: (event) => this.up(event), pointerleave: () => this.hover(null), dblclick: () => this.showAll(),
     });
     this.tip = el("div", { class: "tip", hidden: true });
     this.element = el("div", { class: "timeline" }, this.canvas, this.tip);
@@ -38,15 +42,26 @@ class Timeline {
 
   description() {
     const bars = this.lanes.reduce((sum, lane) => sum + lane.items.length, 0);
-    return `Timeline of ${duration(this.length)}: ${counted(this.lanes.length, "agent")}, ${counted(bars, "bar")}, ${counted(this.findings.length, "finding")}. The same data are in the tables of findings and events.`;
+    return `Timeline${this.detail.starts_at ? ` of ${duration(this.length)}` : ""}: ${counted(this.lanes.length, "agent")}, ${counted(bars, "bar")}, ${counted(this.findings.length, "finding")}. The same data are in the tables of findings and events.`;
   }
 
-  /** Shows a period, in milliseconds. */
+  /** Shows a part of the axis, between two positions. */
   show(from, to) {
-    const length = Math.min(Math.max(to - from, 5), this.length);
-    const start = Math.min(Math.max(from, 0), this.length - length);
+    const length = Math.min(Math.max(to - from, 5), this.scale.end);
+    const start = Math.min(Math.max(from, 0), this.scale.end - length);
     this.view = [start, start + length];
     this.draw();
+  }
+
+  showAll() {
+    this.show(0, this.scale.end);
+  }
+
+  /** Sets whether long idle periods are short. */
+  shortenIdle(isShort) {
+    const [from, to] = this.view.map((position) => this.scale.time(position));
+    this.scale = isShort ? this.shortScale : this.fullScale;
+    this.show(this.scale.position(from), this.scale.position(to));
   }
 
   zoom(factor, center = (this.view[0] + this.view[1]) / 2) {
@@ -57,15 +72,17 @@ class Timeline {
   /** Selects a finding and shows its episode with some time around. */
   showFinding(finding) {
     this.selected = { finding };
-    const length = Math.max(finding.end_ms - finding.first_ms, this.length / 200);
-    this.show(finding.first_ms - length * 0.35, finding.end_ms + length * 0.35);
+    const [from, to] = [finding.first_ms, finding.end_ms].map((ms) => this.scale.position(ms));
+    const margin = 0.35 * Math.max(to - from, this.scale.end / 200);
+    this.show(from - margin, to + margin);
   }
 
   x(ms) {
-    return ((ms - this.view[0]) / (this.view[1] - this.view[0])) * this.width;
+    return ((this.scale.position(ms) - this.view[0]) / (this.view[1] - this.view[0])) * this.width;
   }
 
-  ms(x) {
+  /** Returns the position on the axis of a place on the canvas. */
+  position(x) {
     return this.view[0] + (x / this.width) * (this.view[1] - this.view[0]);
   }
 
@@ -84,7 +101,7 @@ class Timeline {
     cx.textBaseline = "middle";
     this.drawAxis(cx);
     this.drawEpisodes(cx);
-    for (const lane of this.lanes) this.drawLane(cx, lane);
+    for (const lane of this.lanes.filter((it) => 0 < it.height)) this.drawLane(cx, lane);
     for (const chart of this.charts) this.drawChart(cx, chart);
     for (const finding of this.findings) this.drawFinding(cx, finding);
     if (this.drag) {
@@ -102,12 +119,28 @@ class Timeline {
     const step = niceStep((this.view[1] - this.view[0]) / Math.max(2, Math.floor(this.width / 110)));
     cx.fillStyle = this.colors.raised;
     cx.fillRect(0, 0, this.width, AXIS - 1);
-    for (let at = Math.ceil(this.view[0] / step) * step; at <= this.view[1]; at += step) {
+    const [from, to] = this.view.map((position) => this.scale.time(position));
+    let end = -Infinity;
+    const tick = (at) => {
       const x = Math.round(this.x(at));
+      const text = moment(at, this.detail);
+      if (x < end + 10) return;
       cx.fillStyle = this.colors.line;
       cx.fillRect(x, 0, 1, this.height);
       cx.fillStyle = this.colors.muted;
-      cx.fillText(this.detail.starts_at ? duration(at) : `event ${Math.round(at)}`, x + 4, AXIS / 2);
+      cx.fillText(text, x + 4, AXIS / 2);
+      end = x + 4 + cx.measureText(text).width;
+    };
+    let busy = from;
+    for (const [start, stop] of [...this.scale.gaps, [to, to]]) {
+      for (let at = Math.ceil(busy / step) * step; at <= Math.min(start, to); at += step) tick(at);
+      busy = Math.max(busy, stop);
+      if (start < to && from < stop) {
+        const x = this.x(start), width = this.x(stop) - x;
+        cx.fillStyle = this.colors.raised;
+        cx.fillRect(x, AXIS, width, this.height);
+        stripes(cx, x, 0, width, AXIS - 1, this.colors["strong-line"], 0.6);
+      }
     }
   }
 
@@ -286,7 +319,7 @@ class Timeline {
     const target = event && this.at(event.offsetX, event.offsetY);
     this.cursor = event ? event.offsetX : null;
     const chart = event && this.charts.find((it) => it.y - CHART_LABEL <= event.offsetY && event.offsetY <= it.y + CHART);
-    const lines = target ? describe(target) : chart ? chart.describe(this.ms(event.offsetX)) : null;
+    const lines = target ? describe(target, this.detail) : chart ? chart.describe(this.scale.time(this.position(event.offsetX))) : null;
     this.tip.hidden = !lines;
     if (lines) {
       this.tip.replaceChildren(...lines.map((line, idx) => el("div", { class: idx ? "muted" : "cell-main" }, line)));
@@ -299,14 +332,13 @@ class Timeline {
 
   down(event) {
     this.pressed = event.offsetX;
-    this.viewBefore = this.view;
     if (event.pointerType === "mouse") this.canvas.setPointerCapture(event.pointerId);
   }
 
   move(event) {
     if (this.pressed === undefined) return this.hover(event);
     if (event.pointerType !== "mouse") {
-      const shift = this.ms(this.pressed) - this.ms(event.offsetX);
+      const shift = this.position(this.pressed) - this.position(event.offsetX);
       this.pressed = event.offsetX;
       return this.show(this.view[0] + shift, this.view[1] + shift);
     }
@@ -322,14 +354,14 @@ class Timeline {
     const drag = this.drag;
     this.drag = undefined;
     this.pressed = undefined;
-    if (drag) this.show(this.ms(Math.min(drag.from, drag.to)), this.ms(Math.max(drag.from, drag.to)));
+    if (drag) this.show(this.position(Math.min(drag.from, drag.to)), this.position(Math.max(drag.from, drag.to)));
     else this.select(this.at(event.offsetX, event.offsetY));
   }
 
   wheel(event) {
     if (event.ctrlKey || event.metaKey) {
       event.preventDefault();
-      this.zoom(event.deltaY < 0 ? 0.8 : 1.25, this.ms(event.offsetX));
+      this.zoom(event.deltaY < 0 ? 0.8 : 1.25, this.position(event.offsetX));
     } else if (event.shiftKey || Math.abs(event.deltaY) < Math.abs(event.deltaX)) {
       event.preventDefault();
       const shift = ((event.deltaX || event.deltaY) / this.width) * (this.view[1] - this.view[0]);
@@ -343,7 +375,7 @@ class Timeline {
       ArrowLeft: () => this.show(this.view[0] - shift, this.view[1] - shift),
       ArrowRight: () => this.show(this.view[0] + shift, this.view[1] + shift),
       "+": () => this.zoom(0.7), "=": () => this.zoom(0.7), "-": () => this.zoom(1.4),
-      0: () => this.show(0, this.length), n: () => this.step(1), p: () => this.step(-1),
+      0: () => this.showAll(), n: () => this.step(1), p: () => this.step(-1),
     };
     const action = event.ctrlKey || event.metaKey || event.altKey ? null : actions[event.key];
     if (action) {
@@ -356,11 +388,12 @@ class Timeline {
   step(by) {
     this.ordered ??= this.lanes.flatMap((lane) => lane.items).sort((a, b) => a.start - b.start);
     const idx = this.ordered.indexOf(this.selected?.item);
-    const next = idx < 0 ? this.ordered.findIndex((item) => this.view[0] <= item.start) : idx + by;
+    const next = idx < 0 ? this.ordered.findIndex((item) => this.view[0] <= this.scale.position(item.start)) : idx + by;
     const item = this.ordered[Math.min(Math.max(next, 0), this.ordered.length - 1)];
     if (!item) return;
     const [from, to] = this.view;
-    if (item.start < from || to < item.start) this.show(item.start - (to - from) / 4, item.start + (3 * (to - from)) / 4);
+    const start = this.scale.position(item.start);
+    if (start < from || to < start) this.show(start - (to - from) / 4, start + (3 * (to - from)) / 4);
     this.select({ item });
   }
 }
@@ -386,8 +419,10 @@ function layoutLane(lane, laneIdx, texts) {
     }
     return item;
   });
-  const height = LABEL + 9 + STATE_ROW + GAP + Math.max(1, ends.length) * (CALL_ROW + GAP);
-  return { label: name, items, height, agent: lane.agent };
+  // Of some sub-agents, only the start is recorded.
+  const isEmpty = items.length === 0 && lane.agent !== null;
+  const height = isEmpty ? 0 : LABEL + 9 + STATE_ROW + GAP + Math.max(1, ends.length) * (CALL_ROW + GAP);
+  return { label: name, items, height };
 }
 
 function chartsOf(detail) {
@@ -398,7 +433,7 @@ function chartsOf(detail) {
   const indexAt = (ms) => Math.max(0, times.findLastIndex((at) => at <= ms));
   const classes = ["input", "cache_read", "cache_write", "output"];
   const sum = (idx) => classes.reduce((total, name) => total + usage[name][idx], 0);
-  const time = (ms) => `at ${duration(Math.max(0, ms))}`;
+  const time = (ms) => `at ${moment(Math.max(0, ms), detail)}`;
   const charts = [{
     label: "Tokens", summary: `${short(sum(last))}: ${classes.map((name) => `${words(name)} ${short(usage[name][last])}`).join(", ")}`,
     times, max: Math.max(sum(last), 1), series: classes.map((name) => ({ values: usage[name], fill: name })),
@@ -424,14 +459,14 @@ function chartsOf(detail) {
 }
 
 /** Returns the lines that describe a bar or a finding. */
-function describe({ item, finding }) {
-  if (finding) return [`${finding.number}. ${words(visible(finding.detector))}, ${finding.severity}`, visible(finding.message)];
+function describe({ item, finding }, detail) {
+  if (finding) return [`${finding.number}. ${words(visible(finding.detector))}, ${finding.severity}, at ${moment(finding.at_ms, detail)}`, visible(finding.message)];
   const text = visible(item.text);
   const name = item.kind === "model" ? "Model" : MARKS.has(item.kind) || STATES.has(item.kind) ? words(item.kind) : text;
   const lines = [1 < item.count ? `${counted(item.count, "bar")} of ${words(item.kind)}, the longest: ${text || name}` : name];
   if (MARKS.has(item.kind) && text) lines.push(text);
-  const facts = [`at ${duration(item.start)}`];
-  if (item.duration) facts.push(`for ${duration(item.duration)}`);
+  const facts = [`at ${moment(item.start, detail)}`];
+  if (item.duration && detail.starts_at) facts.push(`for ${duration(item.duration)}`);
   if (!MARKS.has(item.kind) && !STATES.has(item.kind)) {
     facts.push(item.kind, item.outcome === "open" ? "no result" : words(item.outcome));
     if (item.count !== 1 && item.failed) facts.push(`${grouped(item.failed)} failed`);
@@ -441,6 +476,11 @@ function describe({ item, finding }) {
   if (item.micro_usd) facts.push(dollars(item.micro_usd / 1e6));
   lines.push(facts.join(" · "));
   return lines;
+}
+
+/** Returns a time since the start of a session, or the number of an event. */
+function moment(ms, detail) {
+  return detail.starts_at ? duration(ms) : `event ${Math.round(ms)}`;
 }
 
 function niceStep(least) {
@@ -455,11 +495,11 @@ function stripes(cx, x, y, width, height, style, alpha) {
   cx.clip();
   cx.globalAlpha = alpha;
   cx.strokeStyle = style;
-  cx.lineWidth = 1.5;
+  cx.lineWidth = 2;
   cx.beginPath();
   // Only the part that can be seen.
   const from = Math.max(x, -height), to = Math.min(x + width, cx.canvas.width);
-  for (let at = from - height - ((from - x) % 5); at < to; at += 5) {
+  for (let at = from - height - ((from - x) % 7); at < to; at += 7) {
     cx.moveTo(at, y + height);
     cx.lineTo(at + height, y);
   }

@@ -12,6 +12,7 @@ const SCRIPT: &str = concat!(
     include_str!("../assets/data.js"),
     include_str!("../assets/parts.js"),
     include_str!("../assets/overview.js"),
+    include_str!("../assets/scale.js"),
     include_str!("../assets/timeline.js"),
     include_str!("../assets/session.js"),
     include_str!("../assets/page.js"),
