@@ -14,7 +14,8 @@ const OTHERS: &str = "…";
 ///
 /// The cost of a model response belongs to the *results that the response was the first to read*,
 /// in equal parts: the model was called to read them. A response that follows a prompt belongs to
-/// the prompt.
+/// the prompt. Some agents record one model call for several responses: its cost belongs to the
+/// results of all of them.
 ///
 /// A result is a *repeat* if the same agent has received an equal result of an equal call before:
 /// the same tool with the same arguments, except volatile ones, and an output that differs in
@@ -57,7 +58,7 @@ pub(crate) struct Added {
     pub(crate) cost_usd: f64,
 }
 
-/// Results that a model response reads: their number by tool.
+/// Results that model responses read: their number by tool.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Reads {
     tools: Vec<(Arc<str>, u32)>,
@@ -90,10 +91,23 @@ impl Reads {
     pub(crate) fn push(&mut self, tool: &Arc<str>, is_repeat: bool) {
         self.n_results = self.n_results.saturating_add(1);
         self.n_repeats = self.n_repeats.saturating_add(is_repeat.into());
-        if let Some((_, n)) = self.tools.iter_mut().find(|(known, _)| known == tool) {
-            *n = n.saturating_add(1);
+        self.add_tool(tool, 1);
+    }
+
+    /// Adds the results of a later response.
+    pub(crate) fn add(&mut self, later: Self) {
+        self.n_results = self.n_results.saturating_add(later.n_results);
+        self.n_repeats = self.n_repeats.saturating_add(later.n_repeats);
+        for (tool, n) in &later.tools {
+            self.add_tool(tool, *n);
+        }
+    }
+
+    fn add_tool(&mut self, tool: &Arc<str>, n: u32) {
+        if let Some((_, known)) = self.tools.iter_mut().find(|(known, _)| known == tool) {
+            *known = known.saturating_add(n);
         } else if self.tools.len() < MAX_NAMES {
-            self.tools.push((tool.clone(), 1));
+            self.tools.push((tool.clone(), n));
         }
     }
 }

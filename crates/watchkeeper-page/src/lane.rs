@@ -35,8 +35,10 @@ pub(crate) struct LaneRecorder {
     /// Results that no response has read; empty after a prompt, and `None` while a response
     /// lasts.
     unread: Option<Reads>,
-    /// Results that the present response reads.
+    /// Results that the responses since the latest model call read.
     reads: Reads,
+    /// Whether a model call has counted the present response.
+    is_counted: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -69,6 +71,7 @@ impl LaneRecorder {
             results: BTreeSet::new(),
             unread: None,
             reads: Reads::default(),
+            is_counted: true,
         }
     }
 
@@ -130,6 +133,7 @@ impl LaneRecorder {
         // Newer figures of a response may arrive after the results of its calls.
         if 0 < added.model_calls {
             self.begin_response();
+            self.is_counted = true;
         }
         let recent = self.bars.iter_mut().rev().take(16);
         let bar = match &mut self.stretch {
@@ -160,8 +164,12 @@ impl LaneRecorder {
     }
 
     fn begin_response(&mut self) {
-        if let Some(unread) = self.unread.take() {
+        let Some(unread) = self.unread.take() else { return };
+        if std::mem::take(&mut self.is_counted) {
             self.reads = unread;
+        } else {
+            // Some agents record one model call for all responses.
+            self.reads.add(unread);
         }
     }
 

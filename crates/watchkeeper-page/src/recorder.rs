@@ -82,7 +82,9 @@ impl Recorder {
     pub fn observe(&mut self, event: &Event, session: &SessionFacts, agent: Option<&AgentFacts>) {
         let active = self.active_state();
         let passed = self.clock.advance(event.at, self.lanes.is_empty());
-        self.time.add(active, passed);
+        if known_time(event.at).is_some() {
+            self.time.add(active, passed);
+        }
         let spot = self.spot(event);
         let idx = self.lane_of(event.agent.as_ref());
         let n_before = self.lanes[idx].bars.len();
@@ -169,9 +171,10 @@ impl Recorder {
         }
     }
 
-    /// Returns the time of an event of the session, in milliseconds since its start.
-    pub fn offset_ms(&self, at: Timestamp) -> u64 {
-        let Some(starts_at) = self.clock.starts_at else { return self.clock.now_ms };
+    /// Returns the time of an event after `n_events` earlier ones, in milliseconds since the start of
+    /// the session.
+    pub fn offset_ms(&self, at: Timestamp, n_events: u64) -> u64 {
+        let Some(starts_at) = self.clock.starts_at else { return n_events };
         let millis = at.as_millisecond().saturating_sub(starts_at.as_millisecond());
         u64::try_from(millis).unwrap_or(0)
     }

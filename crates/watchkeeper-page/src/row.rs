@@ -51,7 +51,7 @@ pub struct SessionRow {
     pub repeats_usd: f64,
     /// The fill of the main agent's context at its latest model call.
     pub context: Option<ContextFill>,
-    /// The time of the session by what it was spent on.
+    /// The time of the session by what it was spent on; zero for a session without times.
     pub time: TimeSplit,
     /// The number of sub-agents that sent an event.
     pub sub_agents: u64,

@@ -9,7 +9,7 @@ const MAX_MEASUREMENTS: usize = 100;
 /// recorded the same session.
 pub(crate) fn measures(timeline: Timeline, recorder: &Recorder) -> Vec<DetectorMeasures> {
     let Timeline { detectors, entries } = timeline;
-    let reported = detectors.into_iter().filter(|summary| 0 < summary.findings);
+    let reported = detectors.into_iter().filter(|summary| summary.severity.is_some());
     let mut measures: Vec<DetectorMeasures> = reported.map(without_measurements).collect();
     for entry in &entries {
         for step in &entry.steps {
@@ -37,9 +37,9 @@ fn without_measurements(summary: DetectorSummary) -> DetectorMeasures {
 }
 
 fn measurement(entry: &Entry, step: &Step, recorder: &Recorder) -> Measurement {
-    let Entry { location, agent, summary, .. } = entry;
+    let Entry { location, agent, summary, event_idx, .. } = entry;
     Measurement {
-        at_ms: recorder.offset_ms(location.at),
+        at_ms: recorder.offset_ms(location.at, *event_idx),
         agent: agent.as_ref().map(|agent| agent.as_str().to_owned()),
         outcome: step.outcome,
         measure: step.measure,
