@@ -21,7 +21,12 @@ use crate::{
 /// The time for which a finding waits for others of its group.
 const GROUP_WAIT: Period = Period::from_secs(20);
 
-pub(crate) const SINKS: [&str; 2] = ["ops", "team"];
+/// The time for which a finding for [`PAGER`] has to be open.
+pub(crate) const OPEN_FOR: Period = Period::from_secs(120);
+
+pub(crate) const SINKS: [&str; 3] = ["ops", "team", "pager"];
+/// The index of the sink whose route has a `for`.
+pub(crate) const PAGER: usize = 2;
 
 /// Reports the number of errors since the last `fixed`, for each text of an error.
 #[derive(Clone, Debug)]
@@ -49,10 +54,18 @@ impl Detector for Errors {
     }
 }
 
-pub(crate) fn engine() -> Engine {
-    let detector = NamedDetector {
-        id: "errors".into(),
-        kind: "errors".into(),
+/// A detector that each second policy adds, in front of the other.
+#[derive(Clone, Debug)]
+struct Silent;
+
+impl Detector for Silent {
+    fn observe(&mut self, _: &Event, _: &mut Context<'_>) {}
+}
+
+fn named(id: &str, detector: Box<dyn Detector>) -> NamedDetector {
+    NamedDetector {
+        id: id.into(),
+        kind: id.into(),
         class: "error".into(),
         annotations: Arc::default(),
         levels: vec![
@@ -64,21 +77,52 @@ pub(crate) fn engine() -> Engine {
         per: None,
         sessions: SessionFilter::default(),
         options: Fingerprint::NONE,
-        detector: Box::new(Errors(Vec::new())),
-    };
-    Engine::new(vec![detector], EngineConfig::default())
+        detector,
+    }
+}
+
+/// The parts of the policy that change while a process runs.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Policy {
+    /// The number of earlier policies.
+    pub(crate) version: usize,
+    /// The number of findings that a queue keeps in memory.
+    pub(crate) capacity: usize,
+    /// The largest number of findings in one request.
+    pub(crate) max_group: usize,
+}
+
+impl Policy {
+    fn detectors(self) -> Vec<NamedDetector> {
+        let silent = (self.version % 2 == 1).then(|| named("silent", Box::new(Silent)));
+        silent.into_iter().chain([named("errors", Box::new(Errors(Vec::new())))]).collect()
+    }
+
+    fn router(self) -> Router {
+        let names = SINKS.map(str::to_owned);
+        let route = |name: &str, sinks: &[String]| {
+            let name = format!("{name} {}", self.version);
+            let mut route = Route::new(name, Matcher::default(), sinks.to_vec());
+            route.send_resolved = true;
+            route.grouping = (1 < self.max_group).then(|| Grouping::new(GROUP_WAIT));
+            route
+        };
+        let mut held = route("held", &names[PAGER..]);
+        held.open_for = Some(OPEN_FOR);
+        let mut routes = vec![route("all", &names[..PAGER]), held];
+        // The order of routes changes, too.
+        routes.rotate_left(self.version % 2);
+        Router::new(routes, &names)
+    }
 }
 
 /// The machine on which processes run one after the other.
 pub(crate) struct Machine {
     pub(crate) clock: ManualClock,
     pub(crate) disk: Disk,
-    pub(crate) receivers: [Receiver; 2],
+    pub(crate) receivers: [Receiver; 3],
     pub(crate) durability: Durability,
-    /// The number of findings that a queue keeps in memory.
-    pub(crate) capacity: usize,
-    /// The largest number of findings in one request.
-    pub(crate) max_group: usize,
+    pub(crate) policy: Policy,
 }
 
 /// A process.
@@ -98,24 +142,15 @@ impl Machine {
             let clock = Arc::new(self.clock.clone());
             let ledger = FileLedger::open(self.disk.open(name), clock.clone(), self.durability)?;
             worked_until = worked_until.max(ledger.last_outcome());
-            let sink = Box::new(Sender {
-                receiver: receiver.clone(),
-                clock: self.clock.clone(),
-                disk: self.disk.clone(),
-                max_group: self.max_group,
-            });
+            let (sink, ledger) = (Box::new(self.sender(receiver)), Box::new(ledger));
             let (queue, worker) =
-                Queue::with_worker(name, sink, self.capacity, Box::new(ledger), clock);
+                Queue::with_worker(name, sink, self.policy.capacity, ledger, clock);
             queues.push(queue);
             workers.push(worker);
         }
         let mut cursors = Cursors::open(self.disk.open("cursors"), &self.clock, worked_until)?;
-        let names = SINKS.map(str::to_owned);
-        let mut route = Route::new("all", Matcher::default(), names.to_vec());
-        route.send_resolved = true;
-        route.grouping = (1 < self.max_group).then(|| Grouping::new(GROUP_WAIT));
-        let router = Router::new(vec![route], &names);
-        let mut backlog = Backlog::new(engine(), Delivery::new(router, queues));
+        let engine = Engine::new(self.policy.detectors(), EngineConfig::default());
+        let mut backlog = Backlog::new(engine, Delivery::new(self.policy.router(), queues));
         for event in events {
             let is_new = cursors.is_new(event);
             backlog.observe(event, is_new);
@@ -126,12 +161,22 @@ impl Machine {
         process.commit();
         Ok(process)
     }
+
+    fn sender(&self, receiver: &Receiver) -> Sender {
+        Sender {
+            receiver: receiver.clone(),
+            clock: self.clock.clone(),
+            disk: self.disk.clone(),
+            max_group: self.policy.max_group,
+        }
+    }
 }
 
 impl Process {
     /// Handles a line that was appended to a session, as the thread of a monitor does.
     pub(crate) fn read(&mut self, event: &Event) {
         let mut findings = Vec::new();
+        self.delivery.advance(event.at);
         self.engine.observe(event, &mut findings);
         for finding in &findings {
             self.delivery.deliver(finding);
@@ -140,8 +185,24 @@ impl Process {
         self.look();
     }
 
-    /// Reports failures of sinks, and stores how far the sessions were read.
+    /// Takes over a changed policy, with other options of the sinks.
+    pub(crate) fn reload(&mut self, machine: &Machine) {
+        let (policy, now) = (machine.policy, self.clock.now());
+        let mut findings = Vec::new();
+        self.engine.replace(policy.detectors(), EngineConfig::default(), now, &mut findings);
+        assert!(findings.is_empty(), "the detector continues: {findings:?}");
+        for (queue, receiver) in self.delivery.queues().iter().zip(&machine.receivers) {
+            queue.replace_sink(Box::new(machine.sender(receiver)), policy.capacity);
+        }
+        let queues = self.delivery.queues().to_vec();
+        self.delivery.replace(policy.router(), queues, Vec::new(), now);
+        self.look();
+    }
+
+    /// Lets time pass for findings that wait, reports failures of sinks, and stores how far the
+    /// sessions were read.
     pub(crate) fn look(&mut self) {
+        self.delivery.advance(self.clock.now());
         self.delivery.report_failures(self.clock.now());
         self.delivery.commit();
         self.commit();
@@ -176,7 +237,8 @@ impl Process {
 
 /// Returns the findings of a process that is never interrupted, in order.
 pub(crate) fn expected(events: &[Event]) -> Vec<Finding> {
-    let (mut engine, mut findings) = (engine(), Vec::new());
+    let detectors = vec![named("errors", Box::new(Errors(Vec::new())))];
+    let (mut engine, mut findings) = (Engine::new(detectors, EngineConfig::default()), Vec::new());
     for event in events {
         engine.observe(event, &mut findings);
     }
