@@ -21,8 +21,8 @@
 //! attributed to the one that ran; the others continue.
 //!
 //! Imports point from this module down this list, and never back: `sessions`,
-//! `session`, `shared`, `streams`, `subscriptions`, `episodes`, `findings`, `detectors`,
-//! `explanation`, `wakeups`, `timers`, `replacement`, `detector_set`.
+//! `session`, `shared`, `streams`, `runner`, `subscriptions`, `episodes`, `findings`,
+//! `detectors`, `explanation`, `wakeups`, `timers`, `replacement`, `detector_set`.
 
 mod detector_set;
 mod detectors;
@@ -30,6 +30,7 @@ mod episodes;
 mod explanation;
 mod findings;
 mod replacement;
+mod runner;
 mod session;
 mod sessions;
 mod shared;

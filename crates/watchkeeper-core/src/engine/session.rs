@@ -8,8 +8,9 @@ use jiff::{SignedDuration, Timestamp};
 use super::{
     findings::{EpisodeView, OpenFinding, StreamScope, sort_name},
     replacement::Replacement,
+    runner::{Dispatch, Runner},
     shared::Shared,
-    streams::{Dispatch, Runner, Streams},
+    streams::Streams,
     subscriptions::SubscriptionTable,
     timers::{earlier, postponed},
 };

@@ -5,7 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::{
     detectors::CompiledDetector,
     replacement::DetectorChange,
-    streams::Runner,
+    runner::Runner,
     subscriptions::{Selection, SubscriptionTable},
 };
 use crate::{
