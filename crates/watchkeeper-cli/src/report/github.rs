@@ -2,7 +2,7 @@ use std::io::{self, Write};
 
 use watchkeeper_core::{Severity, author::make_safe};
 
-use super::summary::{Notice, Report};
+use super::{notices::Notice, summary::Report};
 
 /// Writes each finding and each file that was not read as a workflow command of
 /// GitHub Actions.

@@ -5,7 +5,8 @@ use watchkeeper_page::{FindingRow, Report as Page, ReportedSession};
 
 use super::{
     episodes::Episode,
-    summary::{Notice, Report, SessionReport},
+    notices::Notice,
+    summary::{Report, SessionReport},
 };
 
 /// Writes the report as one page.

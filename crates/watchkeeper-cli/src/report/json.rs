@@ -4,8 +4,9 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::{
+    notices::Notice,
     safe_json::{write_line, write_pretty},
-    summary::{Notice, Report},
+    summary::Report,
 };
 
 /// A report, with its messages for people.

@@ -7,6 +7,7 @@ mod github;
 mod groups;
 mod html;
 mod json;
+mod notices;
 mod safe_json;
 mod sarif;
 mod summary;
@@ -23,8 +24,9 @@ pub(crate) use self::{
     format::{Format, write, write_explanation, write_groups},
     groups::GroupBy,
     json::to_json,
+    notices::unsupported_agents,
     safe_json::write_pretty,
-    summary::{FindingTotals, Report, SessionPage, SessionReport, SkippedFile, unsupported_agents},
+    summary::{FindingTotals, Report, SessionPage, SessionReport, SkippedFile},
     usage::UsageRecorder,
     warnings::warn_about,
     window::{TimeArgument, Window},

@@ -10,11 +10,7 @@ use watchkeeper_core::{
     embed::{DetectorEntry, Entry as _, Kinds},
 };
 
-use super::{
-    episodes::Episode,
-    safe_json::write_pretty,
-    summary::{Notice, Report},
-};
+use super::{episodes::Episode, notices::Notice, safe_json::write_pretty, summary::Report};
 
 /// The project's page.
 const PROJECT: &str = env!("CARGO_PKG_REPOSITORY");

@@ -7,10 +7,8 @@ use watchkeeper_core::{Severity, Status, author::make_safe};
 
 use super::{
     episodes::Episode,
-    summary::{
-        ClientDifference, FindingTotals, NO_SESSION, Report, ReportTotals, SessionReport,
-        UNREAD_SUB_AGENTS, misdated_lines,
-    },
+    notices::{NO_SESSION, UNREAD_SUB_AGENTS, misdated_lines},
+    summary::{ClientDifference, FindingTotals, Report, ReportTotals, SessionReport},
 };
 use crate::{
     numbers::{counted, dollars, duration, grouped, short},

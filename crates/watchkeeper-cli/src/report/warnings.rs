@@ -1,6 +1,6 @@
 use std::io;
 
-use super::summary::Notice;
+use super::notices::Notice;
 use crate::output::{Output, quoted_path};
 
 /// Prints notices to standard error. `quiet` prints only errors.
