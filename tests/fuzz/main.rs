@@ -23,7 +23,7 @@ use watchkeeper_core::{
     Timestamp,
     clock::{Clock as _, Deadline, SystemClock},
 };
-use watchkeeper_testing::{Dice, mutate};
+use watchkeeper_testing::{Dice, mutate, shortest};
 
 mod ledger;
 mod policy;
@@ -111,7 +111,7 @@ fn fuzz(target: &Target, duration: Duration, seed: u64) -> bool {
             n_inputs += 1;
             n_bytes += input.len();
             if check(target, &input).is_err() {
-                let input = shortest(target, input);
+                let input = shortest(input, |input| check(target, input).is_err());
                 let problem = check(target, &input).err().unwrap_or_default();
                 println!("{}: {problem} in input {n_inputs}", target.name);
                 println!("b\"{}\"", input.escape_ascii());
@@ -126,26 +126,4 @@ fn fuzz(target: &Target, duration: Duration, seed: u64) -> bool {
 fn check(target: &Target, input: &[u8]) -> Result<(), String> {
     let checked = catch_unwind(AssertUnwindSafe(|| (target.check)(input)));
     checked.unwrap_or_else(|_| Err("a panic".to_owned()))
-}
-
-/// Removes parts of an input as long as a property does not hold.
-fn shortest(target: &Target, mut input: Vec<u8>) -> Vec<u8> {
-    let mut len = input.len() / 2;
-    while 0 < len {
-        let mut at = 0;
-        let mut is_shorter = false;
-        while at + len <= input.len() {
-            let shorter = [&input[..at], &input[at + len..]].concat();
-            if check(target, &shorter).is_err() {
-                input = shorter;
-                is_shorter = true;
-            } else {
-                at += len;
-            }
-        }
-        if !is_shorter {
-            len /= 2;
-        }
-    }
-    input
 }

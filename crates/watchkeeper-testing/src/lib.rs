@@ -52,7 +52,7 @@ mod trace;
 pub use crate::arbitrary::events;
 pub use crate::{
     dice::Dice,
-    mutate::mutate,
+    mutate::{mutate, shortest},
     play::{detector, findings, play, play_detector, render},
     trace::{Step, Trace, TraceError},
 };

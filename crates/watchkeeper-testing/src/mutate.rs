@@ -43,3 +43,39 @@ pub fn mutate(bytes: &mut Vec<u8>, tokens: &[&[u8]], dice: &mut Dice) {
         }
     }
 }
+
+/// Removes parts of an input as long as `fails` returns `true`, and returns the rest.
+pub fn shortest(mut input: Vec<u8>, fails: impl Fn(&[u8]) -> bool) -> Vec<u8> {
+    let mut len = input.len() / 2;
+    while 0 < len {
+        let mut at = 0;
+        let mut is_shorter = false;
+        while at + len <= input.len() {
+            let shorter = [&input[..at], &input[at + len..]].concat();
+            if fails(&shorter) {
+                input = shorter;
+                is_shorter = true;
+            } else {
+                at += len;
+            }
+        }
+        if !is_shorter {
+            len /= 2;
+        }
+    }
+    input
+}
+
+#[cfg(test)]
+mod tests {
+    use super::shortest;
+
+    #[test]
+    fn removes_all_parts_that_do_not_matter() {
+        let contains = |input: &[u8], part: &[u8]| input.windows(part.len()).any(|it| it == part);
+        let fails = |input: &[u8]| contains(input, b"[[") && contains(input, b"\0");
+        let input = [&b"x".repeat(100)[..], b"[[", &b"y".repeat(33), b"\0z"].concat();
+        assert_eq!(shortest(input, fails), b"[[\0");
+        assert_eq!(shortest(b"unchanged".to_vec(), |_| false), b"unchanged");
+    }
+}

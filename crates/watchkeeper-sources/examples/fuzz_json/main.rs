@@ -17,7 +17,7 @@ use std::{
     time::{Duration, Instant, UNIX_EPOCH},
 };
 
-use watchkeeper_testing::Dice;
+use watchkeeper_testing::{Dice, shortest};
 
 use self::{lines::line, model::compare, sources::json};
 
@@ -88,7 +88,7 @@ fn fuzz(options: &Options) -> io::Result<ExitCode> {
             n_lines += 1;
             n_bytes += line.len();
             if let Err(difference) = compare(&line) {
-                let line = shortest(line);
+                let line = shortest(line, |line| compare(line).is_err());
                 let difference = compare(&line).err().unwrap_or(difference);
                 writeln!(out, "difference in line {n_lines}: {difference}")?;
                 writeln!(out, "b\"{}\"", line.escape_ascii())?;
@@ -98,26 +98,4 @@ fn fuzz(options: &Options) -> io::Result<ExitCode> {
     }
     writeln!(out, "no difference in {n_lines} lines with {n_bytes} bytes")?;
     Ok(ExitCode::SUCCESS)
-}
-
-/// Removes parts of a line as long as there is a difference.
-fn shortest(mut line: Vec<u8>) -> Vec<u8> {
-    let mut len = line.len() / 2;
-    while 0 < len {
-        let mut at = 0;
-        let mut is_shorter = false;
-        while at + len <= line.len() {
-            let shorter = [&line[..at], &line[at + len..]].concat();
-            if compare(&shorter).is_err() {
-                line = shorter;
-                is_shorter = true;
-            } else {
-                at += 1;
-            }
-        }
-        if !is_shorter {
-            len /= 2;
-        }
-    }
-    line
 }
