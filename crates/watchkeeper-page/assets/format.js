@@ -19,7 +19,11 @@ function counted(n, one) {
 
 /** `950`, `12.3k`, `4.56M` */
 function short(n) {
-  for (const [size, unit] of [[1e9, "G"], [1e6, "M"], [1e3, "k"]]) {
+  for (const [size, unit] of [
+    [1e9, "G"],
+    [1e6, "M"],
+    [1e3, "k"],
+  ]) {
     if (size <= n) return `${(n / size).toPrecision(3)}${unit}`;
   }
   return String(Math.round(n));
@@ -66,7 +70,10 @@ function words(name) {
 
 /** Returns the last part of a path, which distinguishes folders and files. */
 function baseName(path) {
-  return visible(path).replace(/[/\\]+$/, "").split(/[/\\]/).pop();
+  return visible(path)
+    .replace(/[/\\]+$/, "")
+    .split(/[/\\]/)
+    .pop();
 }
 
 /** Returns a share in percent. */

@@ -17,7 +17,8 @@ function applyTheme(isPrinting = false) {
   const isDark = theme === "dark" || (theme === "auto" && darkScheme.matches);
   document.documentElement.dataset.theme = isDark && !isPrinting ? "dark" : "light";
   // Canvases have the colors of the time when they were drawn.
-  for (const canvas of document.querySelectorAll("canvas")) canvas.dispatchEvent(new PointerEvent("pointerleave"));
+  for (const canvas of document.querySelectorAll("canvas"))
+    canvas.dispatchEvent(new PointerEvent("pointerleave"));
 }
 
 function themeButton() {
@@ -61,15 +62,43 @@ function foot() {
     omitted.findings ? `${counted(omitted.findings, "finding")} that are not listed` : null,
     omitted.details ? `${counted(omitted.details, "session")} without a timeline` : null,
   ].filter(Boolean);
-  return el("footer", null,
-    left.length ? el("p", null, `To keep the file small, the report leaves out: ${left.join("; ")}. The totals include all of them.`) : null,
-    el("p", null, `Watchkeeper ${version}. Times are in UTC, costs in US dollars by list prices.`));
+  return el(
+    "footer",
+    null,
+    left.length
+      ? el(
+          "p",
+          null,
+          `To keep the file small, the report leaves out: ${left.join("; ")}. The totals include all of them.`,
+        )
+      : null,
+    el("p", null, `Watchkeeper ${version}. Times are in UTC, costs in US dollars by list prices.`),
+  );
 }
 
 document.getElementById("app").append(
-  el("a", { class: "skip", href: "#main", click: (event) => { event.preventDefault(); document.querySelector("h1").focus(); } }, "Skip to the content"),
-  el("header", { class: "bar" }, el("a", { class: "brand", href: "#/" }, "Watchkeeper"), el("span", { class: "muted small" }, "report"), el("span", { class: "spring" }), themeButton()),
-  el("main", { id: "main" }));
+  el(
+    "a",
+    {
+      class: "skip",
+      href: "#main",
+      click: (event) => {
+        event.preventDefault();
+        document.querySelector("h1").focus();
+      },
+    },
+    "Skip to the content",
+  ),
+  el(
+    "header",
+    { class: "bar" },
+    el("a", { class: "brand", href: "#/" }, "Watchkeeper"),
+    el("span", { class: "muted small" }, "report"),
+    el("span", { class: "spring" }),
+    themeButton(),
+  ),
+  el("main", { id: "main" }),
+);
 applyTheme();
 darkScheme.addEventListener("change", () => applyTheme());
 addEventListener("beforeprint", () => applyTheme(true));

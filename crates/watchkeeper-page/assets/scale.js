@@ -1,7 +1,8 @@
 // The time axis, on which long idle periods can be short.
 
 /** The least idle period that is shortened, in milliseconds and as a part of the busy time. */
-const LEAST_GAP_MS = 60e3, LEAST_GAP_PART = 0.04;
+const LEAST_GAP_MS = 60e3,
+  LEAST_GAP_PART = 0.04;
 /** The shown length of such a period, as a part of the busy time. */
 const SHOWN_PART = 0.015;
 
@@ -56,5 +57,9 @@ function shortenedScale(length, periods) {
   if (end < length) gaps.push([end, length]);
   const busy = length - gaps.reduce((sum, [from, to]) => sum + to - from, 0);
   const least = Math.max(LEAST_GAP_MS, LEAST_GAP_PART * busy);
-  return new Scale(length, gaps.filter(([from, to]) => least < to - from), Math.max(SHOWN_PART * busy, 1));
+  return new Scale(
+    length,
+    gaps.filter(([from, to]) => least < to - from),
+    Math.max(SHOWN_PART * busy, 1),
+  );
 }

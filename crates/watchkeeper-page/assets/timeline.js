@@ -1,10 +1,5 @@
 // The timeline of one session, drawn on a canvas: lanes of agents, then charts on the same axis.
 
-const MARKS = new Set(["prompt", "compaction", "error"]);
-const STATES = new Set(["model", "retrying", "permission", "person"]);
-const AXIS = 22, LABEL = 18, STATE_ROW = 9, CALL_ROW = 17, GAP = 2, LANE_GAP = 10, CHART = 58, CHART_LABEL = 16;
-const MAX_CALL_ROWS = 4;
-
 class Timeline {
   /** `findings` have `at_ms`, `first_ms`, `lane` and `number`. `onSelect` receives a bar or finding. */
   constructor(detail, findings, onSelect) {
@@ -14,7 +9,10 @@ class Timeline {
     this.lanes = detail.lanes.map((lane, idx) => layoutLane(lane, idx, detail.texts));
     const calls = this.lanes.flatMap((lane) => lane.items).filter((item) => item.duration);
     this.fullScale = new Scale(this.length, [], 0);
-    this.shortScale = shortenedScale(this.length, calls.map((item) => [item.start, item.start + item.duration]));
+    this.shortScale = shortenedScale(
+      this.length,
+      calls.map((item) => [item.start, item.start + item.duration]),
+    );
     this.scale = this.shortScale;
     this.view = [0, this.scale.end];
     this.charts = chartsOf(detail);
@@ -29,11 +27,18 @@ class Timeline {
     }
     this.height = y;
     this.canvas = el("canvas", {
-      tabindex: "0", role: "img", style: { height: `${this.height}px` },
-      "aria-label": this.description(), "aria-describedby": "timeline-keys",
-      keydown: (event) => this.key(event), wheel: (event) => this.wheel(event),
-      pointerdown: (event) => this.down(event), pointermove: (event) => this.move(event),
-      pointerup: (event) => this.up(event), pointerleave: () => this.hover(null), dblclick: () => this.showAll(),
+      tabindex: "0",
+      role: "img",
+      style: { height: `${this.height}px` },
+      "aria-label": this.description(),
+      "aria-describedby": "timeline-keys",
+      keydown: (event) => this.key(event),
+      wheel: (event) => this.wheel(event),
+      pointerdown: (event) => this.down(event),
+      pointermove: (event) => this.move(event),
+      pointerup: (event) => this.up(event),
+      pointerleave: () => this.hover(null),
+      dblclick: () => this.showAll(),
     });
     this.tip = el("div", { class: "tip", hidden: true });
     this.element = el("div", { class: "timeline" }, this.canvas, this.tip);
@@ -95,7 +100,32 @@ class Timeline {
     this.canvas.height = this.height * ratio;
     const cx = this.canvas.getContext("2d");
     cx.scale(ratio, ratio);
-    const names = ["bg", "raised", "line", "strong-line", "ink", "muted", "accent", "high-fill", "medium-fill", "low-fill", "selected", "idle", ...STATES, "read", "write", "run", "wait", "ask", "delegate", "other", "input", "cache_read", "cache_write", "output"];
+    const names = [
+      "bg",
+      "raised",
+      "line",
+      "strong-line",
+      "ink",
+      "muted",
+      "accent",
+      "high-fill",
+      "medium-fill",
+      "low-fill",
+      "selected",
+      "idle",
+      ...STATES,
+      "read",
+      "write",
+      "run",
+      "wait",
+      "ask",
+      "delegate",
+      "other",
+      "input",
+      "cache_read",
+      "cache_write",
+      "output",
+    ];
     this.colors = Object.fromEntries(names.map((name) => [name, color(name)]));
     cx.font = "11px system-ui, sans-serif";
     cx.textBaseline = "middle";
@@ -107,7 +137,12 @@ class Timeline {
     if (this.drag) {
       cx.globalAlpha = 0.2;
       cx.fillStyle = this.colors.accent;
-      cx.fillRect(Math.min(this.drag.from, this.drag.to), AXIS, Math.abs(this.drag.to - this.drag.from), this.height);
+      cx.fillRect(
+        Math.min(this.drag.from, this.drag.to),
+        AXIS,
+        Math.abs(this.drag.to - this.drag.from),
+        this.height,
+      );
       cx.globalAlpha = 1;
     } else if (this.cursor !== undefined && this.cursor !== null) {
       cx.fillStyle = this.colors["strong-line"];
@@ -136,7 +171,8 @@ class Timeline {
       for (let at = Math.ceil(busy / step) * step; at <= Math.min(start, to); at += step) tick(at);
       busy = Math.max(busy, stop);
       if (start < to && from < stop) {
-        const x = this.x(start), width = this.x(stop) - x;
+        const x = this.x(start),
+          width = this.x(stop) - x;
         cx.fillStyle = this.colors.raised;
         cx.fillRect(x, AXIS, width, this.height);
         stripes(cx, x, 0, width, AXIS - 1, this.colors["strong-line"], 0.6);
@@ -161,7 +197,8 @@ class Timeline {
     cx.fillStyle = this.colors.line;
     cx.fillRect(0, lane.y - LANE_GAP / 2, this.width, 1);
     for (const item of lane.items) {
-      const x = this.x(item.start), end = this.x(item.start + item.duration);
+      const x = this.x(item.start),
+        end = this.x(item.start + item.duration);
       if (end < -1 || this.width < x) continue;
       const y = lane.y + item.y;
       if (MARKS.has(item.kind)) this.drawMark(cx, item, x, y);
@@ -214,7 +251,12 @@ class Timeline {
   }
 
   drawMark(cx, item, x, y) {
-    cx.fillStyle = item.kind === "error" ? this.colors["high-fill"] : item.kind === "prompt" ? this.colors.ink : this.colors.accent;
+    cx.fillStyle =
+      item.kind === "error"
+        ? this.colors["high-fill"]
+        : item.kind === "prompt"
+          ? this.colors.ink
+          : this.colors.accent;
     cx.beginPath();
     if (item.kind === "prompt") {
       cx.moveTo(x - 4, y);
@@ -282,7 +324,9 @@ class Timeline {
       }
       cx.fillStyle = this.colors[fill];
       cx.fill();
-      values.forEach((value, idx) => { floor[idx] += value; });
+      values.forEach((value, idx) => {
+        floor[idx] += value;
+      });
     }
     if (chart.limit) {
       cx.strokeStyle = this.colors["high-fill"];
@@ -294,15 +338,19 @@ class Timeline {
 
   /** Returns the finding or the bar at a place. */
   at(x, y) {
-    const finding = this.findings.find((it) => it.box && Math.abs(it.box.x - x) < 9 && Math.abs(it.box.y - y) < 9);
+    const finding = this.findings.find(
+      (it) => it.box && Math.abs(it.box.x - x) < 9 && Math.abs(it.box.y - y) < 9,
+    );
     if (finding) return { finding };
     const lane = this.lanes.find((it) => it.y <= y && y < it.y + it.height);
     if (!lane) return null;
-    let best = null, bestDistance = 5;
+    let best = null,
+      bestDistance = 5;
     for (const item of lane.items) {
       const height = MARKS.has(item.kind) ? 8 : STATES.has(item.kind) ? STATE_ROW : CALL_ROW;
       if (y < lane.y + item.y || lane.y + item.y + height < y) continue;
-      const from = this.x(item.start), to = Math.max(this.x(item.start + item.duration), from + 1);
+      const from = this.x(item.start),
+        to = Math.max(this.x(item.start + item.duration), from + 1);
       const distance = Math.max(from - x, x - to, 0);
       if (distance < bestDistance) [best, bestDistance] = [item, distance];
     }
@@ -318,14 +366,24 @@ class Timeline {
   hover(event) {
     const target = event && this.at(event.offsetX, event.offsetY);
     this.cursor = event ? event.offsetX : null;
-    const chart = event && this.charts.find((it) => it.y - CHART_LABEL <= event.offsetY && event.offsetY <= it.y + CHART);
-    const lines = target ? describe(target, this.detail) : chart ? chart.describe(this.scale.time(this.position(event.offsetX))) : null;
+    const chart =
+      event && this.charts.find((it) => it.y - CHART_LABEL <= event.offsetY && event.offsetY <= it.y + CHART);
+    const lines = target
+      ? describe(target, this.detail)
+      : chart
+        ? chart.describe(this.scale.time(this.position(event.offsetX)))
+        : null;
     this.tip.hidden = !lines;
     if (lines) {
-      this.tip.replaceChildren(...lines.map((line, idx) => el("div", { class: idx ? "muted" : "cell-main" }, line)));
+      this.tip.replaceChildren(
+        ...lines.map((line, idx) => el("div", { class: idx ? "muted" : "cell-main" }, line)),
+      );
       const left = Math.min(event.offsetX + 14, this.width - this.tip.offsetWidth - 6);
       const above = this.height - this.tip.offsetHeight - 6;
-      Object.assign(this.tip.style, { left: `${Math.max(6, left)}px`, top: `${Math.max(0, Math.min(event.offsetY + 16, above))}px` });
+      Object.assign(this.tip.style, {
+        left: `${Math.max(6, left)}px`,
+        top: `${Math.max(0, Math.min(event.offsetY + 16, above))}px`,
+      });
     }
     this.draw();
   }
@@ -354,7 +412,8 @@ class Timeline {
     const drag = this.drag;
     this.drag = undefined;
     this.pressed = undefined;
-    if (drag) this.show(this.position(Math.min(drag.from, drag.to)), this.position(Math.max(drag.from, drag.to)));
+    if (drag)
+      this.show(this.position(Math.min(drag.from, drag.to)), this.position(Math.max(drag.from, drag.to)));
     else this.select(this.at(event.offsetX, event.offsetY));
   }
 
@@ -374,8 +433,12 @@ class Timeline {
     const actions = {
       ArrowLeft: () => this.show(this.view[0] - shift, this.view[1] - shift),
       ArrowRight: () => this.show(this.view[0] + shift, this.view[1] + shift),
-      "+": () => this.zoom(0.7), "=": () => this.zoom(0.7), "-": () => this.zoom(1.4),
-      0: () => this.showAll(), n: () => this.step(1), p: () => this.step(-1),
+      "+": () => this.zoom(0.7),
+      "=": () => this.zoom(0.7),
+      "-": () => this.zoom(1.4),
+      0: () => this.showAll(),
+      n: () => this.step(1),
+      p: () => this.step(-1),
     };
     const action = event.ctrlKey || event.metaKey || event.altKey ? null : actions[event.key];
     if (action) {
@@ -388,7 +451,8 @@ class Timeline {
   step(by) {
     this.ordered ??= this.lanes.flatMap((lane) => lane.items).sort((a, b) => a.start - b.start);
     const idx = this.ordered.indexOf(this.selected?.item);
-    const next = idx < 0 ? this.ordered.findIndex((item) => this.view[0] <= this.scale.position(item.start)) : idx + by;
+    const next =
+      idx < 0 ? this.ordered.findIndex((item) => this.view[0] <= this.scale.position(item.start)) : idx + by;
     const item = this.ordered[Math.min(Math.max(next, 0), this.ordered.length - 1)];
     if (!item) return;
     const [from, to] = this.view;
@@ -398,93 +462,11 @@ class Timeline {
   }
 }
 
-/** Returns the bars of a lane with their rows: marks, states, and calls that overlap. */
-function layoutLane(lane, laneIdx, texts) {
-  const { bars } = lane;
-  const name = lane.agent === null ? "Main agent" : 1 < lane.agents ? `${grouped(lane.agents)} further sub-agents` : `Sub-agent ${visible(lane.agent)}`;
-  const ends = [];
-  const items = bars.start_ms.map((start, idx) => {
-    const item = {
-      lane: laneIdx, start, duration: bars.duration_ms[idx], kind: bars.kind[idx], outcome: bars.outcome[idx],
-      text: texts[bars.text[idx]], count: bars.count[idx], failed: bars.failed[idx], repeats: bars.repeats[idx],
-      file: bars.file[idx], line: bars.line[idx], tokens: bars.tokens[idx], micro_usd: bars.micro_usd[idx],
-    };
-    if (MARKS.has(item.kind)) item.y = LABEL;
-    else if (STATES.has(item.kind)) item.y = LABEL + 9;
-    else {
-      let row = ends.findIndex((end) => end <= start);
-      if (row < 0) row = Math.min(ends.length, MAX_CALL_ROWS - 1);
-      ends[row] = start + item.duration;
-      item.y = LABEL + 9 + STATE_ROW + GAP + row * (CALL_ROW + GAP);
-    }
-    return item;
-  });
-  // Of some sub-agents, only the start is recorded.
-  const isEmpty = items.length === 0 && lane.agent !== null;
-  const height = isEmpty ? 0 : LABEL + 9 + STATE_ROW + GAP + Math.max(1, ends.length) * (CALL_ROW + GAP);
-  return { label: name, items, height };
-}
-
-function chartsOf(detail) {
-  const { usage } = detail;
-  const times = usage.at_ms;
-  if (times.length === 0) return [];
-  const last = times.length - 1;
-  const indexAt = (ms) => Math.max(0, times.findLastIndex((at) => at <= ms));
-  const classes = ["input", "cache_read", "cache_write", "output"];
-  const sum = (idx) => classes.reduce((total, name) => total + usage[name][idx], 0);
-  const time = (ms) => `at ${moment(Math.max(0, ms), detail)}`;
-  const charts = [{
-    label: "Tokens", summary: `${short(sum(last))}: ${classes.map((name) => `${words(name)} ${short(usage[name][last])}`).join(", ")}`,
-    times, max: Math.max(sum(last), 1), series: classes.map((name) => ({ values: usage[name], fill: name })),
-    describe: (ms) => [`${short(sum(indexAt(ms)))} tokens ${time(ms)}`, ...classes.map((name) => `${words(name)}: ${grouped(usage[name][indexAt(ms)])}`)],
-  }];
-  if (0 < usage.cost_usd[last]) {
-    charts.push({
-      label: "Cost", summary: dollars(usage.cost_usd[last]), times, max: usage.cost_usd[last], series: [{ values: usage.cost_usd, fill: "write" }],
-      describe: (ms) => [`${dollars(usage.cost_usd[indexAt(ms)])} ${time(ms)}`],
-    });
-  }
-  const most = Math.max(...usage.context);
-  if (0 < most) {
-    const limit = detail.row.context?.window ?? null;
-    const fits = limit !== null && most <= limit;
-    charts.push({
-      label: "Context of the main agent", summary: `at most ${short(most)} tokens${fits ? `, ${percent(most, limit)} of ${short(limit)}` : ""}`,
-      times, max: fits ? limit : most, limit: fits ? limit : null, series: [{ values: usage.context, fill: "read" }],
-      describe: (ms) => [`${grouped(usage.context[indexAt(ms)])} tokens in the context ${time(ms)}`],
-    });
-  }
-  return charts;
-}
-
-/** Returns the lines that describe a bar or a finding. */
-function describe({ item, finding }, detail) {
-  if (finding) return [`${finding.number}. ${words(visible(finding.detector))}, ${finding.severity}, at ${moment(finding.at_ms, detail)}`, visible(finding.message)];
-  const text = visible(item.text);
-  const name = item.kind === "model" ? "Model" : MARKS.has(item.kind) || STATES.has(item.kind) ? words(item.kind) : text;
-  const lines = [1 < item.count ? `${counted(item.count, "bar")} of ${words(item.kind)}, the longest: ${text || name}` : name];
-  if (MARKS.has(item.kind) && text) lines.push(text);
-  const facts = [`at ${moment(item.start, detail)}`];
-  if (item.duration && detail.starts_at) facts.push(`for ${duration(item.duration)}`);
-  if (!MARKS.has(item.kind) && !STATES.has(item.kind)) {
-    facts.push(item.kind, item.outcome === "open" ? "no result" : words(item.outcome));
-    if (item.count !== 1 && item.failed) facts.push(`${grouped(item.failed)} failed`);
-    if (item.repeats) facts.push(1 < item.count ? `${grouped(item.repeats)} repeats` : "repeats an earlier result");
-  }
-  if (item.tokens) facts.push(`${short(item.tokens)} tokens`);
-  if (item.micro_usd) facts.push(dollars(item.micro_usd / 1e6));
-  lines.push(facts.join(" · "));
-  return lines;
-}
-
-/** Returns a time since the start of a session, or the number of an event. */
-function moment(ms, detail) {
-  return detail.starts_at ? duration(ms) : `event ${Math.round(ms)}`;
-}
-
 function niceStep(least) {
-  const steps = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1e3, 2e3, 5e3, 1e4, 15e3, 3e4, 6e4, 12e4, 3e5, 6e5, 9e5, 18e5, 36e5, 72e5, 216e5, 432e5, 864e5];
+  const steps = [
+    1, 2, 5, 10, 20, 50, 100, 200, 500, 1e3, 2e3, 5e3, 1e4, 15e3, 3e4, 6e4, 12e4, 3e5, 6e5, 9e5, 18e5, 36e5,
+    72e5, 216e5, 432e5, 864e5,
+  ];
   return steps.find((step) => least <= step) ?? Math.ceil(least / 864e5) * 864e5;
 }
 
@@ -498,7 +480,8 @@ function stripes(cx, x, y, width, height, style, alpha) {
   cx.lineWidth = 2;
   cx.beginPath();
   // Only the part that can be seen.
-  const from = Math.max(x, -height), to = Math.min(x + width, cx.canvas.width);
+  const from = Math.max(x, -height),
+    to = Math.min(x + width, cx.canvas.width);
   for (let at = from - height - ((from - x) % 7); at < to; at += 7) {
     cx.moveTo(at, y + height);
     cx.lineTo(at + height, y);

@@ -13,7 +13,9 @@ const SCRIPT: &str = concat!(
     include_str!("../assets/parts.js"),
     include_str!("../assets/overview.js"),
     include_str!("../assets/scale.js"),
+    include_str!("../assets/layout.js"),
     include_str!("../assets/timeline.js"),
+    include_str!("../assets/findings.js"),
     include_str!("../assets/session.js"),
     include_str!("../assets/page.js"),
 );
