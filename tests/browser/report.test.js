@@ -2,41 +2,18 @@
 "use strict";
 
 const assert = require("node:assert/strict");
-const { execFileSync } = require("node:child_process");
 const fs = require("node:fs");
 const path = require("node:path");
 const { after, before, describe, it } = require("node:test");
-const { pathToFileURL } = require("node:url");
 const axe = require("axe-core");
-const { chromium } = require("playwright-core");
+const { BROWSER_FOLDER, launch, report } = require("./chromium.js");
 const sessions = require("./sessions.js");
 
-/** The program, the browser, and a folder for files and pictures. */
-const { WATCHKEEPER, CHROMIUM, BROWSER_FOLDER } = process.env;
-const ARGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"];
 const DESKTOP = { width: 1280, height: 900 };
 const PHONE = { width: 390, height: 844 };
 const LOOP = "#/session/incident-7f3a";
 
 let browser;
-
-/** Writes a report of sessions, and returns its address. */
-function report(name, files) {
-  const folder = path.join(BROWSER_FOLDER, name);
-  fs.rmSync(folder, { recursive: true, force: true });
-  fs.mkdirSync(folder, { recursive: true });
-  for (const [file, text] of Object.entries(files)) fs.writeFileSync(path.join(folder, file), text);
-  const page = path.join(BROWSER_FOLDER, `${name}.html`);
-  const args = ["check", folder, "--format", "html", "--output", page, "--fail-on", "high"];
-  try {
-    execFileSync(WATCHKEEPER, args, { stdio: ["ignore", "ignore", "inherit"] });
-  } catch (error) {
-    // Findings set the exit status to 1.
-    assert.equal(error.status, 1);
-  }
-  assert.ok(fs.statSync(page).size < 5e6);
-  return pathToFileURL(page).href;
-}
 
 /** Opens an address, and fails after the test if the page reports an error or makes a request. */
 async function open(t, address, options = {}) {
@@ -60,9 +37,13 @@ async function open(t, address, options = {}) {
 /** Fails if axe finds a serious fault. Its script runs by the debugger, not in the page's policy. */
 async function assertAccessible(page) {
   await page.evaluate(axe.source);
-  const { violations } = await page.evaluate(() => globalThis.axe.run(document, { resultTypes: ["violations"] }));
+  const { violations } = await page.evaluate(() =>
+    globalThis.axe.run(document, { resultTypes: ["violations"] }),
+  );
   const serious = violations.filter((it) => it.impact === "serious" || it.impact === "critical");
-  const text = serious.map((it) => `${it.id}: ${it.nodes.map((node) => `${node.html} ${node.failureSummary}`).join("\n  ")}`);
+  const text = serious.map(
+    (it) => `${it.id}: ${it.nodes.map((node) => `${node.html} ${node.failureSummary}`).join("\n  ")}`,
+  );
   assert.deepEqual(text, []);
 }
 
@@ -76,7 +57,7 @@ describe("the report", () => {
   let address;
 
   before(async () => {
-    browser = await chromium.launch({ executablePath: CHROMIUM, args: ARGS });
+    browser = await launch();
     const files = { "incident.ndjson": sessions.looping() };
     for (let n = 0; n < 12; n++) files[`calm-${n}.ndjson`] = sessions.calm(n);
     address = report("incident", files);
@@ -121,7 +102,10 @@ describe("the report", () => {
     await shorten.click();
     await page.getByRole("button", { name: "Shorten idle time", pressed: false }).waitFor();
     await page.getByText("Events as a table").click();
-    await page.getByRole("cell", { name: /cargo test.*failed/s }).first().waitFor();
+    await page
+      .getByRole("cell", { name: /cargo test.*failed/s })
+      .first()
+      .waitFor();
   });
 
   it("sorts and filters with the keyboard", async (t) => {
@@ -151,7 +135,11 @@ describe("the report", () => {
     assert.equal(await page.evaluate(() => document.activeElement.tagName), "H1");
   });
 
-  for (const [name, options] of [["light", {}], ["dark", { colorScheme: "dark" }], ["phone", { viewport: PHONE }]]) {
+  for (const [name, options] of [
+    ["light", {}],
+    ["dark", { colorScheme: "dark" }],
+    ["phone", { viewport: PHONE }],
+  ]) {
     it(`is accessible: ${name}`, async (t) => {
       const page = await open(t, address, options);
       await assertAccessible(page);
@@ -180,7 +168,7 @@ describe("the report", () => {
 
 describe("the report of hostile sessions", () => {
   before(async () => {
-    browser = await chromium.launch({ executablePath: CHROMIUM, args: ARGS });
+    browser = await launch();
   });
 
   after(() => browser.close());
