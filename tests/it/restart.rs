@@ -1,7 +1,7 @@
 //! `watch` that is killed and started again, through the real program.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     env,
     fmt::Write as _,
     fs::{self, OpenOptions},
@@ -517,4 +517,62 @@ fn a_file_that_was_replaced_while_watch_was_down_is_new() {
             "replacement {n}"
         );
     }
+}
+
+/// Replaces a file as editors do.
+fn replace(path: &Path, text: &str) {
+    let next = path.with_extension("next");
+    fs::write(&next, text).unwrap();
+    fs::rename(next, path).unwrap();
+}
+
+#[test]
+fn a_finding_that_a_policy_ends_is_sent_again_when_the_policy_returns() {
+    let setup = Setup::new(0);
+    let policy_file = setup.folder.path().join("policy.toml");
+    let policy = fs::read_to_string(&policy_file).unwrap();
+    let without = policy.replace("[detectors.repeated_call]", "[detectors.other]");
+    let less_severe = policy.replace(", { at = 5, severity = \"high\" }", "");
+    append(&setup.sessions(), &[(9, "\"session\":\"s9\",\"event\":\"turn_end\"".to_owned())]);
+    let child = setup.watch(STARTED);
+    append(&setup.sessions(), &loop_lines(0, 6, false));
+    let is_high = |finding: &Value| finding["severity"] == "high";
+    let found = setup.until(|setup| {
+        let findings = setup.file();
+        if findings.iter().any(is_high) { Ok(()) } else { Err(format!("{findings:?}")) }
+    });
+    found.unwrap_or_else(|findings| panic!("{findings}"));
+    drop(child);
+    // Waits until another session has an end, and returns the findings of the first one.
+    let mut n_sessions = 1;
+    let mut after = |text: &str| {
+        replace(&policy_file, text);
+        // The second process repeats nothing.
+        for _ in 0..2 {
+            let child = setup.watch(STARTED);
+            let session = n_sessions;
+            n_sessions += 1;
+            append(&setup.sessions(), &loop_lines(session, 4, true));
+            setup.wait_for_status(session, "resolved");
+            drop(child);
+        }
+        let mut findings = setup.file();
+        findings.retain(|it| it["session"] == "s0" && it["detector"] == "repeated_call");
+        findings
+    };
+    let mut n_reports = vec![setup.file().len()];
+    for text in [&without, &policy, &without, &less_severe, &without, &policy] {
+        n_reports.push(after(text).len());
+    }
+    assert_eq!(n_reports, [2, 3, 4, 5, 6, 7, 8]);
+    let mut end = loop_lines(0, 0, true);
+    append(&setup.sessions(), &end.split_off(1));
+    let findings = after(&policy);
+    let statuses: Vec<_> = findings.iter().map(|it| it["status"].as_str().unwrap()).collect();
+    let (open, over) = ("open", "resolved");
+    assert_eq!(statuses, [open, open, over, open, over, open, over, open, over]);
+    let ids: BTreeSet<String> = findings.iter().map(id_of).collect();
+    assert_eq!(ids.len(), findings.len(), "{findings:?}");
+    let withdrawn = findings.iter().filter(|it| it["withdrawn"] == true);
+    assert_eq!(withdrawn.count(), 3);
 }

@@ -2,10 +2,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use jiff::Timestamp;
 
-use crate::{
-    Delivery, Engine, Event, Finding, Fingerprint, Severity, Status, finding::finding_id,
-    open_findings::OpenFindings,
-};
+use crate::{Delivery, Engine, Event, Finding, Fingerprint, Status, open_findings::OpenFindings};
 
 /// Events of live sessions that were recorded before the monitor started.
 ///
@@ -113,19 +110,9 @@ impl Backlog {
         missing.sort_by_key(|(latest, _)| latest.at);
         for (latest, delivered) in missing {
             let Some(message) = reason(&latest, &self.engine) else { continue };
-            let (severity, status) = (Severity::Low, Status::Resolved);
-            let end = Finding {
-                id: finding_id(latest.fingerprint, latest.id, severity, status),
-                at: now,
-                replaces: None,
-                severity,
-                action: None,
-                status,
-                message: message.to_owned(),
-                data: serde_json::Map::new(),
-                evidence: Vec::new(),
-                ..latest
-            };
+            let end = latest.end(now, message);
+            // Its events may show the condition again, under another policy.
+            let end = if end.is_about_monitor() { end } else { end.as_withdrawn() };
             self.delivery.end(&delivered, &end);
         }
     }

@@ -27,7 +27,7 @@ pub struct Delivery {
 }
 
 /// The last report about a sink.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Reported {
     n_lost: u64,
     sink: ReportedOutages,
@@ -35,11 +35,11 @@ struct Reported {
 }
 
 /// The last report about the outages of a sink, or of its ledger.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct ReportedOutages {
     n: u64,
-    /// The outage was reported, and its end was not.
-    is_failing: bool,
+    /// The report of an outage whose end was not reported.
+    open: Option<Finding>,
 }
 
 impl Delivery {
@@ -76,7 +76,8 @@ impl Delivery {
             among.iter().position(|other| Arc::ptr_eq(other, queue))
         };
         let reported = queues.iter().map(|queue| {
-            place(queue, &self.queues).map_or_else(Reported::default, |idx| self.reported[idx])
+            place(queue, &self.queues)
+                .map_or_else(Reported::default, |idx| self.reported[idx].clone())
         });
         let reported = reported.collect();
         let new_sink = |idx: usize| {
@@ -240,25 +241,40 @@ impl Delivery {
     fn new_failures(&mut self, queue_idx: usize, now: Timestamp) -> Vec<Finding> {
         let (queue, reported) = (&self.queues[queue_idx], &mut self.reported[queue_idx]);
         let (outages, n_lost) = queue.failures();
+        let name = quote(queue.name());
         let mut findings = Vec::new();
         let is_loss_due = is_due(n_lost, reported.n_lost);
-        // The report of a loss contains the cause.
+        let loss = is_loss_due.then(|| loss(queue, n_lost, now));
         match reported.sink.next(&outages, is_loss_due) {
-            Some(Change::Began(_)) if is_loss_due => {}
-            Some(Change::Began(cause)) => findings.push(outage(queue, &cause, outages.n, now)),
-            Some(Change::Ended) => findings.push(outage_end(queue, outages.n, now)),
+            Some(Change::Began(cause)) => {
+                // The report of a loss contains the cause.
+                let report = loss.clone().unwrap_or_else(|| {
+                    let outage = outage(queue, &cause, outages.n, now);
+                    findings.push(outage.clone());
+                    outage
+                });
+                reported.sink.open = Some(report);
+            }
+            Some(Change::Ended(outage)) => {
+                findings.push(outage.end(now, format!("sink {name} works again")));
+            }
             None => {}
         }
-        if is_loss_due {
+        if let Some(loss) = loss {
             reported.n_lost = n_lost;
-            findings.push(loss(queue, n_lost, now));
+            findings.push(loss);
         }
         let outages = queue.ledger_outages();
         match reported.ledger.next(&outages, false) {
             Some(Change::Began(cause)) => {
-                findings.push(ledger_outage(queue, &cause, outages.n, now));
+                let outage = ledger_outage(queue, &cause, outages.n, now);
+                reported.ledger.open = Some(outage.clone());
+                findings.push(outage);
             }
-            Some(Change::Ended) => findings.push(ledger_outage_end(queue, outages.n, now)),
+            Some(Change::Ended(outage)) => {
+                findings
+                    .push(outage.end(now, format!("findings for sink {name} are stored again")));
+            }
             None => {}
         }
         findings
@@ -292,26 +308,19 @@ impl Delivery {
 
 impl Reported {
     /// Returns the ends of the findings about a sink that is not used any longer.
-    fn ends(&self, queue: &Queue, now: Timestamp) -> Vec<Finding> {
+    fn ends(&self, queue: &Queue, now: Timestamp) -> impl Iterator<Item = Finding> {
         let message = format!("sink {} is not used any longer", quote(queue.name()));
-        let parts = [(self.sink, Part::Sink), (self.ledger, Part::Ledger)];
-        let failing = parts.into_iter().filter(|(outages, _)| outages.is_failing);
-        failing.map(|(outages, part)| end(queue, part, outages.n, now, &message)).collect()
+        let open = [&self.sink.open, &self.ledger.open].into_iter().flatten();
+        open.map(move |outage| outage.clone().end(now, message.as_str()))
     }
-}
-
-/// A part of the delivery to a sink that can fail.
-#[derive(Clone, Copy, Debug)]
-enum Part {
-    Sink,
-    Ledger,
 }
 
 /// A change to report.
 enum Change {
     /// An outage began, with this error.
     Began(String),
-    Ended,
+    /// The outage of this report has ended.
+    Ended(Box<Finding>),
 }
 
 impl ReportedOutages {
@@ -319,17 +328,13 @@ impl ReportedOutages {
     /// outage is reported in any case.
     fn next(&mut self, outages: &Outages, is_forced: bool) -> Option<Change> {
         match &outages.cause {
-            Some(cause) if !self.is_failing && (is_forced || is_due(outages.n, self.n)) => {
+            Some(cause) if self.open.is_none() && (is_forced || is_due(outages.n, self.n)) => {
                 if is_due(outages.n, self.n) {
                     self.n = outages.n;
                 }
-                self.is_failing = true;
                 Some(Change::Began(cause.clone()))
             }
-            None if self.is_failing => {
-                self.is_failing = false;
-                Some(Change::Ended)
-            }
+            None => self.open.take().map(Box::new).map(Change::Ended),
             _ => None,
         }
     }
@@ -360,25 +365,6 @@ fn outage(queue: &Queue, cause: &str, n_outages: u64, now: Timestamp) -> Finding
     finding
 }
 
-/// Makes the finding that a sink works again.
-fn outage_end(queue: &Queue, n_outages: u64, now: Timestamp) -> Finding {
-    let message = format!("sink {} works again", quote(queue.name()));
-    end(queue, Part::Sink, n_outages, now, &message)
-}
-
-/// Makes the finding that an outage has ended.
-fn end(queue: &Queue, part: Part, n_outages: u64, now: Timestamp, message: &str) -> Finding {
-    let (part, event) = match part {
-        Part::Sink => ("delivery", "end of outage"),
-        Part::Ledger => ("ledger", "end of ledger outage"),
-    };
-    let mut finding = Finding::about_monitor(now, part, Severity::Low, message);
-    finding.status = Status::Resolved;
-    finding.count = n_outages;
-    identify(&mut finding, queue, event);
-    finding
-}
-
 /// Makes the finding that the ledger of a sink cannot be written.
 fn ledger_outage(queue: &Queue, cause: &str, n_outages: u64, now: Timestamp) -> Finding {
     let name = quote(queue.name());
@@ -389,12 +375,6 @@ fn ledger_outage(queue: &Queue, cause: &str, n_outages: u64, now: Timestamp) -> 
     finding.count = n_outages;
     identify(&mut finding, queue, "ledger outage");
     finding
-}
-
-/// Makes the finding that the ledger of a sink can be written again.
-fn ledger_outage_end(queue: &Queue, n_outages: u64, now: Timestamp) -> Finding {
-    let message = format!("findings for sink {} are stored again", quote(queue.name()));
-    end(queue, Part::Ledger, n_outages, now, &message)
 }
 
 /// Sets the fingerprint and the id of a finding about a sink.

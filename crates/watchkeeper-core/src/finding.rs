@@ -65,6 +65,10 @@ pub struct Finding {
     pub action: Option<Action>,
     /// Whether the condition persists.
     pub status: Status,
+    /// The condition is not known to have ended, but is no longer observed: its detector, its
+    /// level or its session is gone. If the condition is observed again, it is reported again.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub withdrawn: bool,
     /// The number of occurrences so far.
     pub count: u64,
     /// The session in which the condition holds; empty for findings about the monitor itself.
@@ -122,6 +126,11 @@ impl Evidence {
     pub fn new(origin: Option<&Origin>, event: &'static str) -> Self {
         Self { file: origin.map(|it| it.file.clone()), line: origin.map(|it| it.line), event }
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+const fn is_false(value: &bool) -> bool {
+    !*value
 }
 
 fn is_empty(annotations: &Annotations) -> bool {
@@ -200,6 +209,7 @@ impl Finding {
             severity,
             action: None,
             status: Status::Open,
+            withdrawn: false,
             count: 1,
             session,
             agent: None,
@@ -230,6 +240,31 @@ impl Finding {
             fingerprint,
             ..Self::new(at, &format!("watchkeeper-{part}"), "", severity, message)
         }
+    }
+
+    /// Makes the end of an open finding, with an id that belongs to this finding.
+    pub fn end(self, at: Timestamp, message: impl Into<String>) -> Self {
+        let (severity, status) = (Severity::Low, Status::Resolved);
+        Self {
+            id: finding_id(self.fingerprint, self.id, severity, status),
+            at,
+            replaces: None,
+            severity,
+            action: None,
+            status,
+            message: message.into(),
+            data: Map::new(),
+            evidence: Vec::new(),
+            ..self
+        }
+    }
+
+    /// Turns the end of a finding into one of a condition that is no longer
+    /// [observed](Self::withdrawn). It has another id than the end of the condition, which may
+    /// follow.
+    #[must_use]
+    pub fn as_withdrawn(self) -> Self {
+        Self { id: self.id.and(Fingerprint::of("withdrawn")), withdrawn: true, ..self }
     }
 
     /// Returns whether the finding is one of [`about_monitor`](Self::about_monitor).

@@ -38,7 +38,15 @@ impl Durability {
 ///
 /// All methods run under the lock of the queue, and none may wait for anything but the disk.
 pub trait Ledger: Send {
-    /// Returns whether a finding was added, now or by an earlier process.
+    /// Returns the id under which a finding is added: another one than its own if an earlier
+    /// report with this id is [withdrawn](Finding::withdrawn). A receiver would take a report
+    /// with the same id for a repeat.
+    fn id_of(&self, finding: &Finding) -> Fingerprint {
+        finding.id
+    }
+
+    /// Returns whether a finding was added under its [id](Self::id_of), now or by an earlier
+    /// process.
     ///
     /// A finding that is dated after the outcome of another one with its id is not that one: a
     /// session with the same name was written again.

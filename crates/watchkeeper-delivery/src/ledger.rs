@@ -1,20 +1,26 @@
+mod body;
+mod index;
+
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::HashSet,
     fmt,
     io::{self, ErrorKind},
-    mem,
     sync::Arc,
 };
 
-use serde::Deserialize;
 use watchkeeper_core::{
-    Finding, Fingerprint, Severity, SignedDuration, Status, Timestamp,
+    Finding, Fingerprint, SignedDuration, Status, Timestamp,
+    author::known_time,
     clock::Clock,
     embed::{Durability, Ledger},
 };
 
+use self::{
+    body::{BODY_HEAD, Body, Outcome},
+    index::{Index, MAX_REMEMBERED, Stored, Summary},
+};
 use crate::{
-    record::{HEAD, MAX_BODY},
+    record::MAX_BODY,
     record_file::{Header, NewBody, RecordFile},
     storage::Storage,
 };
@@ -23,10 +29,6 @@ const FORMAT: Header = Header { name: *b"wkledger", version: 1 };
 /// The time for which the outcome of a finding is remembered. A finding of a session that
 /// changes later may be delivered again.
 const REMEMBERED: SignedDuration = SignedDuration::from_hours(90 * 24);
-/// The largest number of remembered outcomes.
-const MAX_REMEMBERED: usize = 1 << 20;
-/// The number of accepted open findings from which the older half is forgotten.
-const MAX_OPEN: usize = 1 << 14;
 /// The size below which a file is not compacted, in bytes.
 const MIN_COMPACTED: u64 = 1 << 20;
 
@@ -38,7 +40,9 @@ const MIN_COMPACTED: u64 = 1 << 20;
 /// most of it. Outcomes are remembered for 90 days.
 ///
 /// The findings that the sink has accepted, without an end of their conditions so far, remain in
-/// the file: a later process can [end](Self::open_findings) them.
+/// the file: a later process can [end](Self::open_findings) them. The ids of findings whose end
+/// is [withdrawn](Finding::withdrawn) are not used again: later reports of the same findings have
+/// other ids, which are the same for each process.
 pub struct FileLedger<S> {
     file: RecordFile<S>,
     clock: Arc<dyn Clock>,
@@ -46,107 +50,6 @@ pub struct FileLedger<S> {
     index: Index,
     /// Something was written since the last `sync`.
     is_dirty: bool,
-}
-
-/// The contents of the file, without the findings.
-#[derive(Default)]
-struct Index {
-    /// By number.
-    pending: BTreeMap<u64, Stored>,
-    numbers: HashMap<Fingerprint, u64>,
-    next_number: u64,
-    outcomes: HashMap<Fingerprint, Outcome>,
-    /// The latest accepted finding of each condition that is open as far as the sink knows, by
-    /// the fingerprint of the condition.
-    accepted_open: BTreeMap<Fingerprint, Stored>,
-    /// The bytes of `pending` and `accepted_open` in the file.
-    stored_bytes: u64,
-}
-
-/// A finding in the file.
-#[derive(Clone, Copy, Debug)]
-struct Stored {
-    id: Fingerprint,
-    summary: Summary,
-    /// The place of the JSON.
-    offset: u64,
-    len: usize,
-}
-
-impl Stored {
-    /// Returns the size of the record.
-    const fn record_len(&self) -> u64 {
-        (HEAD + BODY_HEAD + self.len) as u64
-    }
-
-    /// Returns the body of the record.
-    const fn copy(&self) -> NewBody {
-        // The kind and the id precede the JSON.
-        NewBody::Copy { offset: self.offset - BODY_HEAD as u64, len: BODY_HEAD + self.len }
-    }
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Outcome {
-    is_accepted: bool,
-    /// Since 1970.
-    second: i64,
-}
-
-/// A body: its kind, the id of the finding, and the rest.
-enum Body<'a> {
-    /// With the JSON of the finding.
-    Pending(Fingerprint, &'a [u8]),
-    Ended(Fingerprint, Outcome),
-}
-
-const PENDING: u8 = 1;
-const ACCEPTED: u8 = 2;
-const GIVEN_UP: u8 = 3;
-/// The length of the kind and the id.
-const BODY_HEAD: usize = 9;
-/// The length of a record about an outcome.
-const OUTCOME_LEN: u64 = (HEAD + BODY_HEAD + 8) as u64;
-
-impl<'a> Body<'a> {
-    fn parse(body: &'a [u8]) -> Option<Self> {
-        let (kind, rest) = body.split_first()?;
-        let (id, rest) = rest.split_first_chunk()?;
-        let id = Fingerprint::from(u64::from_le_bytes(*id));
-        let ended = |is_accepted| {
-            let second = i64::from_le_bytes(rest.try_into().ok()?);
-            Some(Self::Ended(id, Outcome { is_accepted, second }))
-        };
-        match *kind {
-            PENDING => Some(Self::Pending(id, rest)),
-            ACCEPTED => ended(true),
-            GIVEN_UP => ended(false),
-            _ => None,
-        }
-    }
-
-    fn encode(&self) -> Vec<u8> {
-        let second;
-        let (kind, id, rest) = match self {
-            Self::Pending(id, json) => (PENDING, id, *json),
-            Self::Ended(id, outcome) => {
-                second = outcome.second.to_le_bytes();
-                (if outcome.is_accepted { ACCEPTED } else { GIVEN_UP }, id, second.as_slice())
-            }
-        };
-        let mut body = vec![kind];
-        body.extend(id.get().to_le_bytes());
-        body.extend(rest);
-        body
-    }
-}
-
-/// The part of a stored finding that is in memory.
-#[derive(Clone, Copy, Debug, Deserialize)]
-struct Summary {
-    severity: Severity,
-    status: Status,
-    fingerprint: Fingerprint,
 }
 
 impl<S: Storage> FileLedger<S> {
@@ -185,7 +88,8 @@ impl<S: Storage> FileLedger<S> {
         let ends: HashSet<Fingerprint> = ends.map(|it| it.summary.fingerprint).collect();
         let accepted_open =
             index.accepted_open.iter().filter(|(fingerprint, _)| !ends.contains(fingerprint));
-        let json = accepted_open.filter_map(|(_, it)| file.read(it.offset, it.len).ok());
+        let latest = accepted_open.filter_map(|(_, findings)| findings.last());
+        let json = latest.filter_map(|it| file.read(it.offset, it.len).ok());
         json.filter_map(|json| serde_json::from_slice(&json).ok()).collect()
     }
 
@@ -209,16 +113,20 @@ impl<S: Storage> FileLedger<S> {
 
     fn compact(&mut self) -> io::Result<()> {
         self.index.forget(self.clock.now().as_second() - REMEMBERED.as_secs());
-        let Index { pending, outcomes, accepted_open, .. } = &mut self.index;
+        let Index { pending, outcomes, withdrawn, accepted_open, .. } = &mut self.index;
         // Before the outcomes, so that a reader does not take accepted findings for pending.
-        let of_accepted = accepted_open.values().map(Stored::copy);
+        let of_accepted = accepted_open.values().flatten().map(Stored::copy);
+        let n_accepted = of_accepted.clone().count();
         let ended = outcomes.iter().map(|(id, outcome)| Body::Ended(*id, *outcome).encode());
-        let bodies = of_accepted.chain(ended.map(NewBody::Bytes));
+        let of_withdrawn =
+            withdrawn.iter().map(|(id, second)| Body::Withdrawn(*id, *second).encode());
+        let bodies = of_accepted.chain(ended.chain(of_withdrawn).map(NewBody::Bytes));
         let offsets = self.file.replace(bodies.chain(pending.values().map(Stored::copy)))?;
-        let (of_accepted, of_others) = offsets.split_at(accepted_open.len());
-        let of_pending = &of_others[outcomes.len()..];
+        let (of_accepted, of_others) = offsets.split_at(n_accepted);
+        let of_pending = &of_others[outcomes.len() + withdrawn.len()..];
         for (stored, offset) in accepted_open
             .values_mut()
+            .flatten()
             .chain(pending.values_mut())
             .zip(of_accepted.iter().chain(of_pending))
         {
@@ -228,103 +136,13 @@ impl<S: Storage> FileLedger<S> {
     }
 }
 
-impl Index {
-    /// Applies a record of the file. Returns whether it is valid.
-    fn replay(&mut self, offset: u64, body: &[u8]) -> bool {
-        match Body::parse(body) {
-            Some(Body::Pending(id, json)) => {
-                let Ok(summary) = serde_json::from_slice(json) else { return false };
-                if !self.numbers.contains_key(&id) {
-                    let offset = offset + BODY_HEAD as u64;
-                    self.insert(Stored { id, summary, offset, len: json.len() });
-                }
-                true
-            }
-            Some(Body::Ended(id, outcome)) => {
-                self.settle(id, outcome);
-                true
-            }
-            None => false,
-        }
-    }
-
-    fn contains(&self, id: Fingerprint, second: i64) -> bool {
-        let outcome = self.outcomes.get(&id);
-        self.numbers.contains_key(&id) || outcome.is_some_and(|outcome| second <= outcome.second)
-    }
-
-    fn insert(&mut self, pending: Stored) -> u64 {
-        let number = self.next_number;
-        self.next_number += 1;
-        self.numbers.insert(pending.id, number);
-        self.outcomes.remove(&pending.id);
-        self.stored_bytes += pending.record_len();
-        self.pending.insert(number, pending);
-        number
-    }
-
-    fn settle(&mut self, id: Fingerprint, outcome: Outcome) {
-        let number = self.numbers.remove(&id);
-        if let Some(pending) = number.and_then(|number| self.pending.remove(&number)) {
-            self.stored_bytes -= pending.record_len();
-            if outcome.is_accepted {
-                self.record_accepted(pending);
-            }
-        }
-        self.outcomes.insert(id, outcome);
-    }
-
-    /// Updates the findings that are open as far as the sink knows.
-    fn record_accepted(&mut self, finding: Stored) {
-        let Summary { status, fingerprint, .. } = finding.summary;
-        let earlier = self.accepted_open.remove(&fingerprint);
-        self.stored_bytes -= earlier.map_or(0, |earlier| earlier.record_len());
-        if status == Status::Open {
-            self.accepted_open.insert(fingerprint, finding);
-            self.stored_bytes += finding.record_len();
-        }
-        if MAX_OPEN < self.accepted_open.len() {
-            let mut offsets: Vec<u64> = self.accepted_open.values().map(|it| it.offset).collect();
-            let (_, median, _) = offsets.select_nth_unstable(MAX_OPEN / 2);
-            let median = *median;
-            self.keep_accepted_open(|it| median < it.offset);
-        }
-    }
-
-    fn keep_accepted_open(&mut self, is_kept: impl Fn(&Stored) -> bool) {
-        let mut n_bytes = 0;
-        self.accepted_open.retain(|_, it| {
-            let is_kept = is_kept(it);
-            n_bytes += if is_kept { 0 } else { it.record_len() };
-            is_kept
-        });
-        self.stored_bytes -= n_bytes;
-    }
-
-    /// Returns the size of the file after a compaction.
-    fn live_bytes(&self) -> u64 {
-        self.stored_bytes + self.outcomes.len() as u64 * OUTCOME_LEN
-    }
-
-    /// Forgets the outcomes before a second; of too many, also the older half.
-    fn forget(&mut self, oldest: i64) {
-        self.outcomes.retain(|_, outcome| oldest <= outcome.second);
-        if MAX_REMEMBERED < self.outcomes.len() {
-            let mut seconds: Vec<i64> = self.outcomes.values().map(|it| it.second).collect();
-            let (_, median, _) = seconds.select_nth_unstable(MAX_REMEMBERED / 2);
-            let median = *median;
-            self.outcomes.retain(|_, outcome| median < outcome.second);
-        }
-        // Without its outcome, a finding in the file is pending.
-        let outcomes = mem::take(&mut self.outcomes);
-        self.keep_accepted_open(|it| outcomes.contains_key(&it.id));
-        self.outcomes = outcomes;
-    }
-}
-
 impl<S: Storage> Ledger for FileLedger<S> {
+    fn id_of(&self, finding: &Finding) -> Fingerprint {
+        self.index.unused(finding.id)
+    }
+
     fn contains(&self, finding: &Finding) -> bool {
-        self.index.contains(finding.id, finding.at.as_second())
+        self.index.contains(self.id_of(finding), finding.at.as_second())
     }
 
     fn add(&mut self, finding: &Finding) -> io::Result<u64> {
@@ -336,8 +154,8 @@ impl<S: Storage> Ledger for FileLedger<S> {
         }
         let offset = self.file.append(&body)? + BODY_HEAD as u64;
         self.is_dirty = true;
-        let Finding { id, severity, status, fingerprint, .. } = *finding;
-        let summary = Summary { severity, status, fingerprint };
+        let Finding { id, severity, status, withdrawn, fingerprint, at, .. } = *finding;
+        let summary = Summary { severity, status, withdrawn, fingerprint, at: known_time(at) };
         Ok(self.index.insert(Stored { id, summary, offset, len: json.len() }))
     }
 

@@ -83,6 +83,12 @@ impl Finding {
         }
     }
 
+    /// Whether the finding is resolved only because its condition is no longer observed.
+    #[getter]
+    fn withdrawn(&self) -> bool {
+        self.0.withdrawn
+    }
+
     /// The number of occurrences so far.
     #[getter]
     fn count(&self) -> u64 {

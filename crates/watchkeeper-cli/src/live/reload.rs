@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use watchkeeper_core::{
-    Finding, Fingerprint, Severity, Status,
+    Finding, Fingerprint, Severity,
     author::{make_safe, redact},
     clock::{Clock as _, Deadline, SystemClock},
     embed::{Feed, Reload, Router, Running},
@@ -95,10 +95,9 @@ impl PolicyReloader {
         let message = format!("the policy has changed: {changes}");
         host.on_reload(&message);
         self.end_refusal(&feed, "a later policy is used");
-        let notice =
-            about_policy(Severity::Medium, Status::Open, Fingerprint::of(&changes), message);
+        let notice = about_policy(Fingerprint::of(&changes), message);
         // A receiver of incidents would keep the incident open for ever.
-        let end = end_of(&notice, "the changed policy is used");
+        let end = notice.clone().end(SystemClock.now(), "the changed policy is used");
         let notices = [notice, end];
         for notice in &notices {
             feed.notify(notice.clone());
@@ -155,8 +154,7 @@ impl PolicyReloader {
             return;
         }
         self.end_refusal(feed, "the policy is refused for another reason");
-        let finding =
-            about_policy(Severity::Medium, Status::Open, Fingerprint::of(&reason), message);
+        let finding = about_policy(Fingerprint::of(&reason), message);
         feed.notify(finding.clone());
         self.refusal = Some(finding);
     }
@@ -164,30 +162,16 @@ impl PolicyReloader {
     /// Ends the finding about a refused policy, if there is one.
     fn end_refusal(&mut self, feed: &Feed, message: &str) {
         if let Some(refusal) = self.refusal.take() {
-            feed.notify(end_of(&refusal, message));
+            feed.notify(refusal.end(SystemClock.now(), message));
         }
     }
 }
 
-/// Makes the end of a finding about the policy.
-fn end_of(finding: &Finding, message: &str) -> Finding {
-    let mut end = about_policy(Severity::Low, Status::Resolved, Fingerprint::NONE, message);
-    end.fingerprint = finding.fingerprint;
-    end.id = end.id.and(finding.fingerprint);
-    end
-}
-
 /// Makes a finding about the policy. `cause` distinguishes it from others.
-fn about_policy(
-    severity: Severity,
-    status: Status,
-    cause: Fingerprint,
-    message: impl Into<String>,
-) -> Finding {
-    let mut finding = Finding::about_monitor(SystemClock.now(), "policy", severity, message);
-    finding.status = status;
+fn about_policy(cause: Fingerprint, message: String) -> Finding {
+    let now = SystemClock.now();
+    let mut finding = Finding::about_monitor(now, "policy", Severity::Medium, message);
     finding.fingerprint = finding.fingerprint.and(cause);
-    let step = Fingerprint::from(status as u64);
-    finding.id = finding.id.and(finding.fingerprint).and(step);
+    finding.id = finding.id.and(finding.fingerprint);
     finding
 }

@@ -159,40 +159,42 @@ struct Heartbeats {
 impl Heartbeats {
     fn run(mut self, stopped: Receiver<Replaced>) {
         let every = self.heartbeat.every.unsigned();
-        let (mut is_open, mut is_failing) = (false, false);
+        let (mut is_open, mut failure) = (false, None::<Finding>);
         loop {
             if self.worked_at.is_recent(SystemClock.uptime()) {
                 let now = SystemClock.now();
                 let outcome = beat(&mut *self.heartbeat.sink, &mut is_open, now);
-                if outcome.is_err() != is_failing {
-                    is_failing = outcome.is_err();
-                    self.feed.report(match outcome {
-                        Err(err) => {
-                            let cause = quote(&with_causes(&err));
-                            self.finding(Status::Open, format!("the heartbeat fails: {cause}"))
-                        }
-                        Ok(()) => self.finding(Status::Resolved, "the heartbeat works again"),
-                    });
-                }
+                let change = match (outcome, failure.take()) {
+                    (Err(err), None) => {
+                        let cause = quote(&with_causes(&err));
+                        let finding = self.failure(now, format!("the heartbeat fails: {cause}"));
+                        failure = Some(finding.clone());
+                        Some(finding)
+                    }
+                    (Ok(()), Some(failure)) => Some(failure.end(now, "the heartbeat works again")),
+                    (_, same) => {
+                        failure = same;
+                        None
+                    }
+                };
+                change.map(|finding| self.feed.report(finding));
             }
             match stopped.recv_timeout(every) {
                 Err(RecvTimeoutError::Timeout) => {}
-                Ok(Replaced) if is_failing => {
+                Ok(Replaced) => {
                     let message = "the heartbeat is not used any longer";
-                    self.feed.report(self.finding(Status::Resolved, message));
+                    let end = failure.map(|failure| failure.end(SystemClock.now(), message));
+                    end.map(|end| self.feed.report(end));
                     return;
                 }
-                Ok(Replaced) | Err(RecvTimeoutError::Disconnected) => return,
+                Err(RecvTimeoutError::Disconnected) => return,
             }
         }
     }
 
-    /// Makes the finding that heartbeats fail, or its end.
-    fn finding(&self, status: Status, message: impl Into<String>) -> Finding {
-        let severity = if status == Status::Open { Severity::Medium } else { Severity::Low };
-        let now = SystemClock.now();
-        let mut finding = Finding::about_monitor(now, "heartbeat", severity, message);
-        finding.status = status;
+    /// Makes the finding that heartbeats fail.
+    fn failure(&self, now: Timestamp, message: String) -> Finding {
+        let mut finding = Finding::about_monitor(now, "heartbeat", Severity::Medium, message);
         // Not the one of the heartbeats that follow.
         finding.fingerprint = finding.fingerprint.and(self.heartbeat.options);
         finding.id = finding.id.and(finding.fingerprint);

@@ -234,6 +234,7 @@ impl CompiledDetector {
             severity,
             action: None,
             status,
+            withdrawn: false,
             count,
             session: scope.session.id.clone(),
             agent: self.agent_of(scope).cloned(),

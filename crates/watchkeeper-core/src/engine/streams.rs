@@ -411,7 +411,7 @@ impl Streams {
         self.first_block =
             FirstBlock { active: self.search_active(0), waiting: self.wakeups.in_block(0) };
         let ended = self.episodes.replace(change, detectors);
-        end_episodes(ended, "over, as the policy has changed", dispatch, runner, findings);
+        withdraw_episodes(ended, "over, as the policy has changed", dispatch, runner, findings);
     }
 
     /// Drops the state and the wake-up of a detector. Its findings stay open until the
@@ -483,6 +483,19 @@ fn end_episodes(
         let detail = ExplanationDetail::Ended { subject, message, was_open: true };
         explanation.record(view.detector(), dispatch, detail);
     }
+}
+
+/// Emits the findings of episodes that are no longer observed, for this reason.
+fn withdraw_episodes(
+    episodes: Vec<Episode>,
+    reason: &str,
+    dispatch: &Dispatch<'_>,
+    runner: &mut Runner,
+    findings: &mut Vec<Finding>,
+) {
+    let mut ends = Vec::new();
+    end_episodes(episodes, reason, dispatch, runner, &mut ends);
+    findings.extend(ends.into_iter().map(Finding::as_withdrawn));
 }
 
 /// Emits the finding of an episode that has ended. Returns the message.

@@ -94,9 +94,12 @@ pub(super) enum Next {
 
 impl State {
     /// Adds a finding, unless the ledger has it. A finding of a group waits for others.
-    pub(super) fn push(&mut self, finding: Finding, group: Option<Group>, now: Duration) {
-        if self.stored.as_ref().is_some_and(|stored| stored.contains(&finding)) {
-            return;
+    pub(super) fn push(&mut self, mut finding: Finding, group: Option<Group>, now: Duration) {
+        if let Some(stored) = &self.stored {
+            if stored.contains(&finding) {
+                return;
+            }
+            finding.id = stored.id_of(&finding);
         }
         self.counts.received += 1;
         let group =

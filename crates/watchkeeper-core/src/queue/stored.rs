@@ -39,6 +39,10 @@ impl Stored {
         }
     }
 
+    pub(super) fn id_of(&self, finding: &Finding) -> Fingerprint {
+        self.ledger.id_of(finding)
+    }
+
     pub(super) fn contains(&self, finding: &Finding) -> bool {
         self.ledger.contains(finding)
     }

@@ -7,11 +7,11 @@ use std::{
 use proptest::{collection::vec, prelude::*};
 use watchkeeper_core::{
     Finding, Fingerprint, Severity, Status, Timestamp,
-    clock::ManualClock,
+    clock::{Clock as _, ManualClock},
     embed::{Durability, Ledger as _},
 };
 
-use super::{FORMAT, FileLedger, MAX_OPEN};
+use super::{FORMAT, FileLedger, index::MAX_OPEN};
 use crate::{
     record_file::{Header, RecordFile},
     storage::Storage,
@@ -197,6 +197,54 @@ fn an_accepted_finding_is_open_until_its_end_is_accepted() {
     assert!(!is_open(), "the end is pending");
     open(&disk).accept(end().id).unwrap();
     assert!(!is_open(), "the end is accepted");
+}
+
+#[test]
+fn reports_of_a_withdrawn_condition_have_new_ids_each_time_that_they_return() {
+    let disk = TestDisk::default();
+    let of_condition = |severity: Severity| {
+        let mut finding = Finding::new(Timestamp::UNIX_EPOCH, "test", "s1", severity, "");
+        finding.id = finding.id.and(Fingerprint::from(severity as u64));
+        finding
+    };
+    let (medium, high) = (of_condition(Severity::Medium), of_condition(Severity::High));
+    // Adds a report as a queue does, and returns its id.
+    let add = |finding: &Finding| {
+        let mut ledger = open(&disk);
+        assert!(!ledger.contains(finding));
+        let mut stored = finding.clone();
+        stored.id = ledger.id_of(finding);
+        ledger.add(&stored).unwrap();
+        assert!(ledger.contains(finding) == !stored.withdrawn);
+        stored.id
+    };
+    let mut ids = Vec::new();
+    for _ in 0..3 {
+        for finding in [&medium, &high] {
+            ids.push(add(finding));
+            open(&disk).accept(*ids.last().unwrap()).unwrap();
+            assert!(open(&disk).contains(finding));
+        }
+        // As an engine ends it that knows no ledger.
+        ids.push(add(&high.clone().end(clock().now(), "").as_withdrawn()));
+        let end = *ids.last().unwrap();
+        let mut is_accepted = false;
+        while !is_accepted {
+            // Also while the end is pending, and after the file is written again.
+            for _ in 0..2 {
+                let mut ledger = open(&disk);
+                assert!(!ledger.contains(&medium) && !ledger.contains(&high));
+                ledger.compact().unwrap();
+            }
+            is_accepted = !pending(&mut open(&disk)).contains(&end.get());
+            open(&disk).accept(end).unwrap();
+        }
+        assert_eq!(open(&disk).open_findings(), []);
+    }
+    // The condition ends after its last report.
+    ids.push(add(&medium));
+    ids.push(add(&medium.clone().end(medium.at, "")));
+    assert_eq!(ids.iter().collect::<std::collections::HashSet<_>>().len(), ids.len());
 }
 
 #[test]

@@ -102,6 +102,9 @@ class Finding:
     def status(self) -> Literal["open", "resolved"]:
         """`open` while the condition holds, then `resolved`."""
     @property
+    def withdrawn(self) -> bool:
+        """Whether the finding is resolved only because its condition is no longer observed."""
+    @property
     def count(self) -> int:
         """The number of occurrences so far."""
     @property
