@@ -3,7 +3,8 @@ use std::{collections::BTreeSet, mem, sync::Arc, time::Duration};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::{
-    Finding, Fingerprint, Queue, QueueCounts, Router, Severity, Silences, Status, grouped,
+    Annotations, Finding, Fingerprint, Queue, QueueCounts, Router, Severity, Silences, Status,
+    grouped,
     queue::Outages,
     quote,
     routes::{Routed, Sending},
@@ -62,7 +63,8 @@ impl Delivery {
     ///
     /// The queues may be present ones. Present queues that are not among them are closed, and
     /// deliver the findings that they have; findings about their failures are resolved. The
-    /// cooldowns and waits of routes for the same findings and sinks continue.
+    /// cooldowns and waits of routes for the same findings and sinks continue, for the times of the
+    /// new routes.
     pub fn replace(
         &mut self,
         mut router: Router,
@@ -85,7 +87,7 @@ impl Delivery {
             queues[..first_unrouted].iter().position(|queue| queue.name() == name)
         };
         let earlier = mem::replace(&mut self.router, Router::to_all(&[]));
-        router.continue_from(earlier, new_sink);
+        router.continue_from(earlier, now, new_sink);
         let earlier = self.queues.iter().zip(&self.reported);
         for (gone, reported) in earlier.filter(|(queue, _)| place(queue, &queues).is_none()) {
             gone.close();
@@ -96,6 +98,14 @@ impl Delivery {
             }
         }
         *self = Self { router, queues, first_unrouted, reported };
+    }
+
+    /// Replaces the annotations of the findings that wait for a route.
+    pub(crate) fn refresh_waiting(
+        &mut self,
+        annotations: impl Fn(&Finding) -> Option<Arc<Annotations>>,
+    ) {
+        self.router.refresh_waiting(annotations);
     }
 
     /// Sends every finding to one function: open, escalated and resolved.

@@ -61,7 +61,8 @@ pub use self::{
     shared::{EngineConfig, LabelRule},
 };
 use crate::{
-    AgentFacts, AgentId, Event, Finding, SessionFacts, SessionId, detector::Observed, facts::Step,
+    AgentFacts, AgentId, Annotations, Event, Finding, SessionFacts, SessionId, detector::Observed,
+    facts::Step,
 };
 
 /// Runs the detectors of a policy over any number of sessions.
@@ -275,6 +276,14 @@ impl Engine {
     pub fn open_findings(&self, id: &SessionId) -> Vec<OpenFinding> {
         let session = self.sessions.get(id);
         session.map_or_else(Vec::new, |session| session.open_findings(&self.shared))
+    }
+
+    /// Returns the texts of the present policy about a finding; `None` if it has no detector of
+    /// this name and class for the session.
+    pub(crate) fn annotations(&self, finding: &Finding) -> Option<Arc<Annotations>> {
+        let watching = self.watching(&finding.session).into_iter();
+        let mut named = watching.filter(|it| it.id == finding.detector);
+        named.find(|it| it.class == finding.class).map(|it| it.annotations.clone())
     }
 
     /// Returns the detectors that watch a session and have not panicked in it. Its

@@ -176,7 +176,9 @@ impl Scheduler {
         self.engine.replace(detectors, engine, now, &mut progress.findings);
         // The sinks of the earlier policy have received the findings that are resolved now.
         self.deliver_recent(progress);
-        self.delivery.replace(router, queues, observers, self.shared.clock.now());
+        let now = self.shared.clock.now();
+        self.delivery.refresh_waiting(|finding| self.engine.annotations(finding));
+        self.delivery.replace(router, queues, observers, now);
         self.config.check_interval = check_interval;
         tracing::info!(target: TARGET, "took over a changed policy");
     }

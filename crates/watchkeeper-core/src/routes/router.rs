@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -7,7 +7,7 @@ use super::{
     route::{Route, Routes},
     waiting::{Due, Waiting},
 };
-use crate::{Finding, Fingerprint, Period, Silences, Status, queue::Group};
+use crate::{Annotations, Finding, Fingerprint, Period, Silences, Status, queue::Group};
 
 /// The number of remembered deliveries from which older ones are forgotten.
 const MAX_REMEMBERED: usize = 1 << 15;
@@ -109,7 +109,12 @@ impl Router {
     /// and sinks, or else of the same name, keep their cooldowns, the findings that wait, and
     /// those whose end they send. So does a route that returns, for findings that are still open.
     /// `new_sink` returns the index of a sink of the earlier router.
-    pub(crate) fn continue_from(&mut self, old: Self, new_sink: impl Fn(usize) -> Option<usize>) {
+    pub(crate) fn continue_from(
+        &mut self,
+        old: Self,
+        now: Timestamp,
+        new_sink: impl Fn(usize) -> Option<usize>,
+    ) {
         let Self { routes, former, next_id, sent, observed, waiting, .. } = old;
         (self.n_suppressed, self.n_silenced) = (old.n_suppressed, old.n_silenced);
         (self.sent, self.observed, self.next_id) = (sent, observed, next_id);
@@ -130,9 +135,10 @@ impl Router {
             });
         }
         earlier.truncate(MAX_FORMER);
-        let present = self.routes.iter().map(|route| route.id).collect();
+        let open_for = |route: &Route| route.open_for.map_or(SignedDuration::ZERO, Period::get);
+        let present = self.routes.iter().map(|it| (it.id, open_for(&it.route))).collect();
         let former = earlier.iter().map(|(id, _)| *id).collect();
-        self.waiting = waiting.with_routes(&present, &former, new_sink);
+        self.waiting = waiting.with_routes(&present, &former, now, new_sink);
         self.former = earlier;
     }
 
@@ -222,6 +228,18 @@ impl Router {
     /// Moves the times of waiting findings, since the wall clock was adjusted.
     pub(crate) fn adjust(&mut self, by: SignedDuration) {
         self.waiting.adjust(by);
+    }
+
+    /// Replaces the annotations of the findings that wait.
+    pub(crate) fn refresh_waiting(
+        &mut self,
+        annotations: impl Fn(&Finding) -> Option<Arc<Annotations>>,
+    ) {
+        for finding in self.waiting.findings_mut() {
+            if let Some(annotations) = annotations(finding) {
+                finding.annotations = annotations;
+            }
+        }
     }
 
     /// Forgets the waiting findings of an episode, without sending them.

@@ -5,8 +5,8 @@ use proptest::{collection::vec, prelude::*};
 
 use super::{Grouping, Route, Router, Routes, memory::Memory};
 use crate::{
-    Finding, Fingerprint, Glob, Matcher, Period, Severity, Silences, Status, finding::sample,
-    matcher::SeverityMatch, silences::Silence,
+    Annotations, Finding, Fingerprint, Glob, Matcher, Period, Severity, Silences, Status,
+    finding::sample, matcher::SeverityMatch, silences::Silence,
 };
 
 fn finding(secs: i64, subject: u64, severity: Severity, status: Status) -> Finding {
@@ -430,7 +430,7 @@ fn a_router_continues_for_routes_that_stay() {
     let longer = Route { cooldown: Some(Period::from_secs(90)), ..calm };
     let routes = vec![route(Matcher::default(), &["c"]), patient, longer];
     let mut next = Router::new(routes, &names(&["c", "b", "a"]));
-    next.continue_from(router, |old_sink| [Some(2), Some(1)][old_sink]);
+    next.continue_from(router, Timestamp::UNIX_EPOCH, |old_sink| [Some(2), Some(1)][old_sink]);
     let due = next.advance(high(60, Status::Open).at);
     let due: Vec<Vec<usize>> = due.into_iter().map(|it| it.sinks.into_keys().collect()).collect();
     assert_eq!(due, [[1]]);
@@ -440,9 +440,34 @@ fn a_router_continues_for_routes_that_stay() {
     assert_eq!(sinks(&mut next, &high(100, Status::Open)), [0, 2]);
     let other = Route::new("other", of(Severity::High), names(&["d"]));
     let mut without = Router::new(vec![other], &names(&["d"]));
-    without.continue_from(next, |_| None);
+    without.continue_from(next, Timestamp::UNIX_EPOCH, |_| None);
     assert!(sinks(&mut without, &high(101, Status::Resolved)).is_empty());
     assert_eq!((without.next_wakeup(), without.n_suppressed()), (None, 1));
+}
+
+#[test]
+fn a_changed_wait_of_a_route_applies_to_findings_that_wait() {
+    let waits = |secs: Option<u32>| {
+        let open_for = secs.map(Period::from_secs);
+        Router::new(vec![Route { open_for, ..route(Matcher::default(), &["0"]) }], &ids(1))
+    };
+    let at = |secs| finding(secs, 1, Severity::Low, Status::Open).at;
+    let mut router = waits(Some(60));
+    assert!(sinks(&mut router, &finding(0, 1, Severity::Low, Status::Open)).is_empty());
+    // Longer and shorter, and over already.
+    for (open_for, now, due) in [(Some(90), 10, 90), (Some(30), 20, 30), (Some(5), 25, 25)] {
+        let mut next = waits(open_for);
+        next.continue_from(router, at(now), Some);
+        assert_eq!(next.next_wakeup(), Some(at(due)));
+        router = next;
+    }
+    let tags = ["new".parse().expect("it is a tag")];
+    let annotations = Arc::new(Annotations { tags: tags.into(), ..Annotations::default() });
+    router.refresh_waiting(|_| Some(annotations.clone()));
+    let mut next = waits(None);
+    next.continue_from(router, at(26), Some);
+    let [due] = &next.advance(at(26))[..] else { panic!("one finding is due") };
+    assert_eq!(due.finding.annotations, annotations);
 }
 
 #[test]
@@ -459,7 +484,7 @@ fn a_route_that_returns_continues_for_findings_that_are_still_open() {
     let with = |routes: Vec<Route>, old: Option<Router>| {
         let mut router = Router::new(routes, &ids(2));
         if let Some(old) = old {
-            router.continue_from(old, Some);
+            router.continue_from(old, Timestamp::UNIX_EPOCH, Some);
         }
         router
     };
@@ -512,7 +537,7 @@ fn groups_of_two_routes_stay_apart_when_one_is_removed() {
     let mut router = Router::new(vec![one.clone(), two.clone()], &ids(1));
     let groups = [group(&mut router, "one", 1), group(&mut router, "two", 2)];
     let mut next = Router::new(vec![two], &ids(1));
-    next.continue_from(router, Some);
+    next.continue_from(router, Timestamp::UNIX_EPOCH, Some);
     assert_ne!(groups[0], groups[1]);
     assert_eq!(group(&mut next, "two", 3), groups[1]);
 }

@@ -24,8 +24,15 @@ struct Episode {
     finding: Finding,
     /// The sinks that have received this finding.
     received: BTreeSet<usize>,
-    /// The ends of the waits, by id of the route.
-    waits: BTreeMap<usize, Timestamp>,
+    /// By id of the route.
+    waits: BTreeMap<usize, Wait>,
+}
+
+/// The wait of an episode for a route.
+#[derive(Clone, Copy, Debug)]
+struct Wait {
+    since: Timestamp,
+    until: Timestamp,
 }
 
 /// A finding whose wait has ended.
@@ -47,7 +54,8 @@ impl Waiting {
             waits: BTreeMap::new(),
         };
         let episode = self.episodes.entry(finding.fingerprint).or_insert_with(new);
-        let until = *episode.waits.entry(route_id).or_insert(until);
+        let wait = Wait { since: finding.at, until };
+        let Wait { until, .. } = *episode.waits.entry(route_id).or_insert(wait);
         self.due.insert((until, finding.fingerprint, route_id));
     }
 
@@ -74,7 +82,7 @@ impl Waiting {
     /// Ends the wait for a route, since the finding does not match any longer.
     pub(super) fn stop(&mut self, route_id: usize, fingerprint: Fingerprint) {
         let Some(episode) = self.episodes.get_mut(&fingerprint) else { return };
-        if let Some(until) = episode.waits.remove(&route_id) {
+        if let Some(Wait { until, .. }) = episode.waits.remove(&route_id) {
             self.due.remove(&(until, fingerprint, route_id));
         }
         if episode.waits.is_empty() {
@@ -85,7 +93,7 @@ impl Waiting {
     /// Ends all waits of an episode.
     pub(super) fn end(&mut self, fingerprint: Fingerprint) {
         let waits = self.episodes.remove(&fingerprint).map(|episode| episode.waits);
-        for (route_id, until) in waits.into_iter().flatten() {
+        for (route_id, Wait { until, .. }) in waits.into_iter().flatten() {
             self.due.remove(&(until, fingerprint, route_id));
         }
     }
@@ -100,7 +108,8 @@ impl Waiting {
     /// Removes a wait of an episode that has ended at `now`.
     pub(super) fn take_due_of(&mut self, fingerprint: Fingerprint, now: Timestamp) -> Option<Due> {
         let mut waits = self.episodes.get(&fingerprint)?.waits.iter();
-        let (route_id, at) = waits.find(|(_, at)| **at <= now).map(|(idx, at)| (*idx, *at))?;
+        let (route_id, Wait { until: at, .. }) =
+            waits.find(|(_, wait)| wait.until <= now).map(|(idx, wait)| (*idx, *wait))?;
         self.take(at, fingerprint, route_id)
     }
 
@@ -111,28 +120,41 @@ impl Waiting {
         Some(Due { at, route_id, finding, received })
     }
 
+    pub(super) fn findings_mut(&mut self) -> impl Iterator<Item = &mut Finding> {
+        self.episodes.values_mut().map(|episode| &mut episode.finding)
+    }
+
     pub(super) fn next_due(&self) -> Option<Timestamp> {
         self.due.first().map(|(at, ..)| *at)
     }
 
-    /// Returns the findings that wait after a change of the routes: all findings of `present`
-    /// routes, and findings of `former` routes, which may return, if these are not too many.
+    /// Returns the findings that wait after a change of the routes at `now`: all findings of
+    /// `present` routes, each with the time for which its findings wait, and findings of `former`
+    /// routes, which may return, if these are not too many.
     pub(super) fn with_routes(
         self,
-        present: &BTreeSet<usize>,
+        present: &BTreeMap<usize, SignedDuration>,
         former: &BTreeSet<usize>,
+        now: Timestamp,
         new_sink: impl Fn(usize) -> Option<usize>,
     ) -> Self {
         let n_waits: usize = self.episodes.values().map(|episode| episode.waits.len()).sum();
         let is_kept = |route_id: &usize| {
-            present.contains(route_id) || former.contains(route_id) && n_waits <= MAX_WAITS
+            present.contains_key(route_id) || former.contains(route_id) && n_waits <= MAX_WAITS
         };
         let mut moved = Self::default();
         for (fingerprint, Episode { finding, received, mut waits }) in self.episodes {
             waits.retain(|route_id, _| is_kept(route_id));
             let received = received.into_iter().filter_map(&new_sink).collect();
-            let due = waits.iter().filter(|(route_id, _)| present.contains(route_id));
-            moved.due.extend(due.map(|(route_id, until)| (*until, fingerprint, *route_id)));
+            for (route_id, wait) in &mut waits {
+                let Some(open_for) = present.get(route_id) else { continue };
+                let until = wait.since.saturating_add(*open_for).unwrap_or(Timestamp::MAX);
+                if until != wait.until {
+                    // Not sent in the past, where another silence may hide the finding.
+                    wait.until = until.max(now);
+                }
+                moved.due.insert((wait.until, fingerprint, *route_id));
+            }
             if !waits.is_empty() {
                 moved.episodes.insert(fingerprint, Episode { finding, received, waits });
             }
@@ -145,9 +167,11 @@ impl Waiting {
         let limit = if by.is_negative() { Timestamp::MIN } else { Timestamp::MAX };
         let due = mem::take(&mut self.due);
         for (fingerprint, episode) in &mut self.episodes {
-            for (route_id, until) in &mut episode.waits {
+            for (route_id, Wait { since, until }) in &mut episode.waits {
                 let is_present = due.contains(&(*until, *fingerprint, *route_id));
-                *until = until.saturating_add(by).unwrap_or(limit);
+                for at in [since, &mut *until] {
+                    *at = at.saturating_add(by).unwrap_or(limit);
+                }
                 if is_present {
                     self.due.insert((*until, *fingerprint, *route_id));
                 }
