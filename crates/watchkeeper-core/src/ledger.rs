@@ -52,6 +52,9 @@ pub trait Ledger: Send {
     /// session with the same name was written again.
     fn contains(&self, finding: &Finding) -> bool;
 
+    /// Returns whether a finding was added under this id and has no outcome.
+    fn is_pending(&self, id: Fingerprint) -> bool;
+
     /// Stores a pending finding, and returns its number. Numbers grow.
     ///
     /// After an error nothing is stored, and the finding is not remembered.

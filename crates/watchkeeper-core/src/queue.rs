@@ -137,11 +137,19 @@ impl Queue {
 
     /// Replaces the sink, and the largest number of findings that wait. The next attempt goes to
     /// the new sink, and findings that wait get an additional attempt at once, as after a success.
-    /// Without effect on a queue of [`with_deliveries`](Self::with_deliveries).
-    pub fn replace_sink(&self, sink: Box<dyn Sink>, capacity: usize) {
-        // Not dropped under the lock.
-        let _unused = self.shared.lock().replace_sink(sink, capacity);
+    /// `notices` are delivered to the new sink also if the earlier one has received them, unless
+    /// they still wait or are being delivered. Without effect on a queue of [`with_deliveries`](Self::with_deliveries).
+    pub fn replace_sink(&self, sink: Box<dyn Sink>, capacity: usize, notices: &[Finding]) {
+        let now = self.shared.clock.uptime();
+        let mut state = self.shared.lock();
+        let unused = state.replace_sink(sink, capacity);
+        for notice in notices {
+            state.push_again(notice, now);
+        }
+        drop(state);
         self.shared.changed.notify_all();
+        // Not under the lock.
+        drop(unused);
     }
 
     /// Returns the name of the sink in the policy.

@@ -145,6 +145,10 @@ impl<S: Storage> Ledger for FileLedger<S> {
         self.index.contains(self.id_of(finding), finding.at.as_second())
     }
 
+    fn is_pending(&self, id: Fingerprint) -> bool {
+        self.index.is_pending(id)
+    }
+
     fn add(&mut self, finding: &Finding) -> io::Result<u64> {
         let json = serde_json::to_vec(finding)?;
         let body = Body::Pending(finding.id, &json).encode();

@@ -115,13 +115,7 @@ impl LiveSinks {
             let queue = match self.kept(&sink.id, has_ledger) {
                 Some(LiveSink { identity: earlier, queue }) => {
                     if *earlier != identity {
-                        queue.replace_sink(sink.sink, sink.queue_capacity);
-                        // The earlier sink may have accepted the notices. With other ids, the
-                        // queue delivers them again, twice if the earlier sink has failed.
-                        for mut notice in notices.iter().cloned() {
-                            notice.id = notice.id.and(Fingerprint::of("changed sink"));
-                            queue.push(notice);
-                        }
+                        queue.replace_sink(sink.sink, sink.queue_capacity, notices);
                     }
                     queue.clone()
                 }

@@ -18,7 +18,7 @@ use super::{
     waiting::WaitingFindings,
 };
 use crate::{
-    Finding, Retry, Sink,
+    Finding, Fingerprint, Retry, Sink,
     clock::Clock,
     sync::{Condvar, Mutex, MutexGuard, thread::ThreadId},
 };
@@ -72,6 +72,7 @@ pub(super) struct State {
 /// A finding that the thread has taken.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Taken {
+    id: Fingerprint,
     is_stored: bool,
 }
 
@@ -101,6 +102,23 @@ impl State {
             }
             finding.id = stored.id_of(&finding);
         }
+        self.add(finding, group, now);
+    }
+
+    /// Adds a finding that the queue may have delivered before, unless it still waits or is being
+    /// delivered.
+    pub(super) fn push_again(&mut self, finding: &Finding, now: Duration) {
+        let is_it = |entry: &mut Entry| entry.finding.id == finding.id;
+        let is_waiting = self.delivering.iter().any(|taken| taken.id == finding.id)
+            || self.delayed.entries_mut().any(is_it)
+            || self.waiting.entries_mut().any(is_it)
+            || self.stored.as_ref().is_some_and(|it| it.is_pending(finding.id));
+        if !is_waiting {
+            self.add(finding.clone(), None, now);
+        }
+    }
+
+    fn add(&mut self, finding: Finding, group: Option<Group>, now: Duration) {
         self.counts.received += 1;
         let group =
             group.map(|Group { key, wait }| Membership { key, due: now.saturating_add(wait) });
@@ -229,8 +247,8 @@ impl State {
     }
 
     fn deliver(&mut self, entries: Vec<Entry>) -> Next {
-        let taken = entries.iter().map(|entry| Taken { is_stored: entry.is_stored });
-        self.delivering = taken.collect();
+        let taken = |entry: &Entry| Taken { id: entry.finding.id, is_stored: entry.is_stored };
+        self.delivering = entries.iter().map(taken).collect();
         Next::Deliver(Attempt { entries, next_sink: self.next_sink.take() })
     }
 

@@ -43,6 +43,10 @@ impl Stored {
         self.ledger.id_of(finding)
     }
 
+    pub(super) fn is_pending(&self, id: Fingerprint) -> bool {
+        self.ledger.is_pending(id)
+    }
+
     pub(super) fn contains(&self, finding: &Finding) -> bool {
         self.ledger.contains(finding)
     }

@@ -98,11 +98,22 @@ fn a_replaced_sink_gets_the_findings_that_wait_at_once() {
     assert_eq!(given.recv().unwrap(), "a");
     let (sender, given) = mpsc::channel();
     let (results, receiver) = mpsc::channel();
-    queue.replace_sink(Box::new(Controlled { given: sender, results: receiver }), 1);
+    queue.replace_sink(
+        Box::new(Controlled { given: sender, results: receiver }),
+        1,
+        &[finding(Severity::Low, "a")],
+    );
     results.send(Ok(())).unwrap();
     assert_eq!(given.recv().unwrap(), "a");
     assert!(queue.wait_empty(LONG));
     assert_eq!(queue.counts().delivered, 1);
+    // A notice that the earlier sink has delivered.
+    let (sender, given) = mpsc::channel();
+    let (results, receiver) = mpsc::channel();
+    let notice = finding(Severity::Low, "a");
+    queue.replace_sink(Box::new(Controlled { given: sender, results: receiver }), 1, &[notice]);
+    results.send(Ok(())).unwrap();
+    assert_eq!(given.recv().unwrap(), "a");
 }
 
 #[test]

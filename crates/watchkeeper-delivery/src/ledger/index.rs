@@ -103,9 +103,13 @@ impl Index {
         id
     }
 
+    pub(super) fn is_pending(&self, id: Fingerprint) -> bool {
+        self.numbers.contains_key(&id)
+    }
+
     pub(super) fn contains(&self, id: Fingerprint, second: i64) -> bool {
         let outcome = self.outcomes.get(&id);
-        self.numbers.contains_key(&id) || outcome.is_some_and(|outcome| second <= outcome.second)
+        self.is_pending(id) || outcome.is_some_and(|outcome| second <= outcome.second)
     }
 
     pub(super) fn insert(&mut self, pending: Stored) -> u64 {

@@ -192,7 +192,7 @@ impl Process {
         self.engine.replace(policy.detectors(), EngineConfig::default(), now, &mut findings);
         assert!(findings.is_empty(), "the detector continues: {findings:?}");
         for (queue, receiver) in self.delivery.queues().iter().zip(&machine.receivers) {
-            queue.replace_sink(Box::new(machine.sender(receiver)), policy.capacity);
+            queue.replace_sink(Box::new(machine.sender(receiver)), policy.capacity, &[]);
         }
         let queues = self.delivery.queues().to_vec();
         self.delivery.replace(policy.router(), queues, Vec::new(), now);

@@ -68,6 +68,10 @@ impl Ledger for TestLedger {
         })
     }
 
+    fn is_pending(&self, id: Fingerprint) -> bool {
+        self.with(|ledger| ledger.pending(0).any(|(_, finding)| finding.id == id))
+    }
+
     fn add(&mut self, finding: &Finding) -> io::Result<u64> {
         self.with(|ledger| {
             if ledger.is_full {
