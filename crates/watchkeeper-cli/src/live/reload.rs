@@ -88,7 +88,7 @@ impl PolicyReloader {
         let feed = running.feed();
         let had_state = state.is_some();
         **state = state.take().or(new_state);
-        if let Err(err) = sinks.open_ledgers(&policy.sinks, state) {
+        if let Err(err) = sinks.open_ledgers(&policy.sinks, observers.is_some(), state) {
             state.take_if(|_| !had_state);
             return Err(err.into());
         }
