@@ -54,7 +54,7 @@ impl WatchState {
         }
         let mut names: Vec<String> = paths.iter().map(|path| real_name(path)).collect();
         names.sort();
-        let folder = StateFolder::open(base, &names.join("\n"))?;
+        let mut folder = StateFolder::open(base, &names.join("\n"))?;
         let durability = policy.monitor.durable;
         let stored = policy.sinks.iter().filter(|sink| !sink.sink.is_display());
         let open = |sink: &NamedSink| {
@@ -216,19 +216,28 @@ fn absolute(path: &Path) -> PathBuf {
 }
 
 fn damage_of_ledger(sink: &str, ledger: &FileLedger<DiskStorage>) -> Option<Finding> {
-    damage(&format!("the ledger of sink {}", quote(sink)), ledger.n_damaged())
+    let name = format!("the ledger of sink {}", quote(sink));
+    if ledger.is_lost() {
+        let message = format!("{name} is gone: findings may be missing or repeated");
+        return Some(of_damaged(&name, 1, message));
+    }
+    damage(&name, ledger.n_damaged())
 }
 
 /// Makes a finding about the damaged records of a file, if there are any.
 fn damage(name: &str, n_damaged: u64) -> Option<Finding> {
     let records = counted(n_damaged, "damaged record");
     let message = format!("skipped {records} in {name}: findings may be missing or repeated");
+    (0 < n_damaged).then(|| of_damaged(name, n_damaged, message))
+}
+
+fn of_damaged(name: &str, n_damaged: u64, message: String) -> Finding {
     let mut finding =
         Finding::about_monitor(SystemClock.now(), "ledger", Severity::Medium, message);
     finding.count = n_damaged;
     finding.fingerprint = finding.fingerprint.and(Fingerprint::of(name));
     finding.id = finding.id.and(finding.fingerprint);
-    (0 < n_damaged).then_some(finding)
+    finding
 }
 
 /// Returns the name of a path that does not depend on how it is written.

@@ -47,6 +47,7 @@ pub struct FileLedger<S> {
     file: RecordFile<S>,
     clock: Arc<dyn Clock>,
     is_synced: bool,
+    is_lost: bool,
     index: Index,
     /// Something was written since the last `sync`.
     is_dirty: bool,
@@ -61,12 +62,22 @@ impl<S: Storage> FileLedger<S> {
         let mut index = Index::default();
         let file = RecordFile::open(storage, FORMAT, |offset, body| index.replay(offset, body))?;
         let is_synced = durability == Durability::Power;
-        let mut ledger = Self { file, clock, is_synced, index, is_dirty: false };
+        let mut ledger = Self { file, clock, is_synced, is_lost: false, index, is_dirty: false };
         if ledger.file.has_damaged_header() {
             ledger.compact()?;
         }
         ledger.compact_if_large();
         Ok(ledger)
+    }
+
+    /// Marks a new ledger as the one after another that was lost.
+    pub(crate) fn after_loss(self) -> Self {
+        Self { is_lost: true, ..self }
+    }
+
+    /// Returns whether an earlier ledger of the sink was lost: its file was removed or emptied.
+    pub const fn is_lost(&self) -> bool {
+        self.is_lost
     }
 
     /// Returns the time of the last outcome; `None` without one.

@@ -1,4 +1,5 @@
 use std::{
+    collections::BTreeSet,
     fs::{self, File, TryLockError},
     io::{self, Read as _, Write as _},
     path::{Path, PathBuf},
@@ -10,18 +11,27 @@ use watchkeeper_core::{
     Fingerprint, Timestamp, author::make_safe, clock::Clock, embed::Durability,
 };
 
-use crate::{Cursors, DiskStorage, FileLedger, private_file};
+use crate::{
+    Cursors, DiskStorage, FileLedger, private_file,
+    record_file::{Header, NewBody, RecordFile},
+};
+
+const SINKS: Header = Header { name: *b"wksinks\0", version: 1 };
+/// The largest number of sinks that are known.
+const MAX_SINKS: usize = 1 << 12;
 
 /// The state of one `watch`: a folder that one process uses at a time.
 ///
 /// ```text
 /// lock                     held while a process uses the folder; contains its id
 /// cursors                  the lines of session files that were handled
+/// sinks                    the hashes of the names of sinks that have had a ledger
 /// sink-NAME-HASH.ledger    the findings of one sink
 /// ```
 #[derive(Debug)]
 pub struct StateFolder {
     path: PathBuf,
+    known_sinks: KnownSinks,
     /// Keeps the lock.
     _lock: File,
 }
@@ -103,7 +113,10 @@ impl StateFolder {
             .and_then(|()| lock.write_all(std::process::id().to_string().as_bytes()));
         // A full disk: the lock holds without the id.
         drop(written);
-        Ok(Self { path, _lock: lock })
+        let sinks_path = path.join("sinks");
+        let known_sinks = DiskStorage::open(&sinks_path).and_then(KnownSinks::open);
+        let known_sinks = known_sinks.map_err(StateError::io(&sinks_path))?;
+        Ok(Self { path, known_sinks, _lock: lock })
     }
 
     /// Returns the path of the folder.
@@ -113,7 +126,7 @@ impl StateFolder {
 
     /// Opens the ledger of a sink.
     pub fn ledger(
-        &self,
+        &mut self,
         sink: &str,
         clock: Arc<dyn Clock>,
         durability: Durability,
@@ -122,8 +135,12 @@ impl StateFolder {
         let plain: String = sink.chars().filter(|c| is_plain(*c)).take(32).collect();
         // Names that differ in other characters have different files.
         let path = self.path.join(format!("sink-{plain}-{}.ledger", Fingerprint::of(sink)));
+        let is_new = fs::metadata(&path).map_or(0, |it| it.len()) == 0;
         let storage = DiskStorage::open(&path).map_err(StateError::io(&path))?;
-        FileLedger::open(storage, clock, durability).map_err(StateError::io(&path))
+        let ledger = FileLedger::open(storage, clock, durability);
+        let ledger = ledger.map_err(StateError::io(&path))?;
+        let was_known = self.known_sinks.add(sink);
+        Ok(if is_new && was_known { ledger.after_loss() } else { ledger })
     }
 
     /// Opens the cursors of the session files; see [`Cursors::open`].
@@ -135,5 +152,41 @@ impl StateFolder {
         let path = self.path.join("cursors");
         let storage = DiskStorage::open(&path).map_err(StateError::io(&path))?;
         Cursors::open(storage, clock, worked_until).map_err(StateError::io(&path))
+    }
+}
+
+/// The sinks that have had a ledger, which may be lost.
+#[derive(Debug)]
+struct KnownSinks {
+    file: RecordFile<DiskStorage>,
+    /// Hashes of the names.
+    names: BTreeSet<Fingerprint>,
+}
+
+impl KnownSinks {
+    fn open(storage: DiskStorage) -> io::Result<Self> {
+        let mut names = BTreeSet::new();
+        let mut file = RecordFile::open(storage, SINKS, |_, body| {
+            let name = body.try_into().ok().map(u64::from_le_bytes);
+            names.extend(name.map(Fingerprint::from));
+            name.is_some()
+        })?;
+        if file.has_damaged_header() {
+            let bodies = names.iter().map(|name| NewBody::Bytes(name.get().to_le_bytes().to_vec()));
+            file.replace(bodies)?;
+        }
+        Ok(Self { file, names })
+    }
+
+    /// Adds a sink. Returns whether it was known.
+    fn add(&mut self, sink: &str) -> bool {
+        let name = Fingerprint::of(sink);
+        if self.names.contains(&name) || self.names.len() == MAX_SINKS {
+            return self.names.contains(&name);
+        }
+        self.names.insert(name);
+        // Without it, a loss of the ledger is not noticed.
+        let _ = self.file.append_or_keep(&name.get().to_le_bytes());
+        false
     }
 }
