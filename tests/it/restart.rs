@@ -456,6 +456,20 @@ fn a_finding_ends_once_if_its_file_or_its_detector_is_gone() {
         fs::write(&path, "").unwrap();
         append_to(&path, &loop_lines(1, 1, false));
     };
+    let empty_file = |setup: &Setup| {
+        fs::write(setup.sessions().join("s0.ndjson"), "").unwrap();
+    };
+    let cut_file = |setup: &Setup| {
+        let path = setup.sessions().join("s0.ndjson");
+        let text = fs::read_to_string(&path).unwrap();
+        let first: Vec<&str> = text.split_inclusive('\n').take(3).collect();
+        fs::write(&path, first.concat()).unwrap();
+    };
+    let overwrite_file = |setup: &Setup| {
+        let path = setup.sessions().join("s0.ndjson");
+        let text = fs::read_to_string(&path).unwrap();
+        fs::write(&path, text.replace('s', "x")).unwrap();
+    };
     let rename_detector = |setup: &Setup| {
         let path = setup.folder.path().join("policy.toml");
         let policy = fs::read_to_string(&path).unwrap();
@@ -463,9 +477,15 @@ fn a_finding_ends_once_if_its_file_or_its_detector_is_gone() {
     };
     let is_gone = "over, as the session is no longer in the followed files";
     // With the number of findings of a session that goes on.
-    let changes: [&dyn Fn(&Setup); 3] = [&remove_file, &replace_file, &rename_detector];
-    let outcomes = [(is_gone, 1), (is_gone, 1), ("over, as the policy has changed", 3)];
-    for (change, (message, n_of_other)) in changes.into_iter().zip(outcomes) {
+    let changes: [(&dyn Fn(&Setup), &str, usize); 6] = [
+        (&remove_file, is_gone, 1),
+        (&replace_file, is_gone, 1),
+        (&empty_file, is_gone, 1),
+        (&cut_file, "over, as the session file has changed", 1),
+        (&overwrite_file, is_gone, 1),
+        (&rename_detector, "over, as the policy has changed", 3),
+    ];
+    for (change, message, n_of_other) in changes {
         let setup = Setup::new(0);
         let child = setup.watch(STARTED);
         append(&setup.sessions(), &loop_lines(0, 4, false));
@@ -496,8 +516,25 @@ fn a_finding_ends_once_if_its_file_or_its_detector_is_gone() {
 #[test]
 fn a_file_that_was_replaced_while_watch_was_down_is_new() {
     let rotate = |path: &Path| fs::rename(path, path.with_extension("ndjson.1")).unwrap();
-    let replacements: [&dyn Fn(&Path); 3] =
-        [&|path| fs::remove_file(path).unwrap(), &|path| fs::write(path, "").unwrap(), &rotate];
+    let first_line = |path: &Path| {
+        let text = fs::read_to_string(path).unwrap();
+        text.split_inclusive('\n').next().unwrap().to_owned()
+    };
+    let keep_first_line = |path: &Path| fs::write(path, first_line(path)).unwrap();
+    let overwrite_behind_first_line = |path: &Path| {
+        let len = fs::metadata(path).unwrap().len();
+        keep_first_line(path);
+        while fs::metadata(path).unwrap().len() < len {
+            append_to(path, &[(1, "\"session\":\"s1\",\"event\":\"turn_end\"".to_owned())]);
+        }
+    };
+    let replacements: [&dyn Fn(&Path); 5] = [
+        &|path| fs::remove_file(path).unwrap(),
+        &|path| fs::write(path, "").unwrap(),
+        &rotate,
+        &keep_first_line,
+        &overwrite_behind_first_line,
+    ];
     for (n, replace) in replacements.iter().enumerate() {
         let setup = Setup::new(0);
         let child = setup.watch(STARTED);
@@ -575,4 +612,38 @@ fn a_finding_that_a_policy_ends_is_sent_again_when_the_policy_returns() {
     assert_eq!(ids.len(), findings.len(), "{findings:?}");
     let withdrawn = findings.iter().filter(|it| it["withdrawn"] == true);
     assert_eq!(withdrawn.count(), 3);
+}
+
+#[test]
+fn a_finding_ends_while_watch_runs_if_its_file_is_removed_and_not_if_it_is_replaced() {
+    let setup = Setup::new(0);
+    let path = setup.sessions().join("s0.ndjson");
+    let child = setup.watch(STARTED);
+    append(&setup.sessions(), &loop_lines(0, 4, false));
+    append(&setup.sessions(), &loop_lines(1, 4, false));
+    setup.wait_for_status(0, "open");
+    setup.wait_for_status(1, "open");
+    let text = fs::read_to_string(&path).unwrap();
+    let other = setup.sessions().join("s1.ndjson");
+    replace(&other, &fs::read_to_string(&other).unwrap());
+    fs::remove_file(&path).unwrap();
+    setup.wait_for_status(0, "resolved");
+    // The next process has nothing to end.
+    child.stop();
+    let child = setup.watch(STARTED);
+    fs::write(&path, text).unwrap();
+    let findings = setup.until(|setup| {
+        let mut findings = setup.file();
+        findings.retain(|it| it["session"] == "s0");
+        if 3 <= findings.len() { Ok(findings) } else { Err(format!("{findings:?}")) }
+    });
+    child.stop();
+    let findings = findings.unwrap_or_else(|findings| panic!("{findings}"));
+    let statuses: Vec<_> = findings.iter().map(|it| it["status"].as_str().unwrap()).collect();
+    assert_eq!(statuses, ["open", "resolved", "open"]);
+    let ids: BTreeSet<String> = findings.iter().map(id_of).collect();
+    assert_eq!(ids.len(), 3, "{findings:?}");
+    let of_other = setup.file();
+    let ends = of_other.iter().filter(|it| it["session"] == "s1" && it["status"] == "resolved");
+    assert_eq!(ends.count(), 0, "{of_other:?}");
 }

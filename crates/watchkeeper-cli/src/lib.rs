@@ -21,6 +21,7 @@ mod error;
 mod explain_request;
 mod explanation;
 mod file_watcher;
+mod followed_paths;
 mod global;
 mod live;
 mod loading;

@@ -23,12 +23,18 @@ pub(crate) use self::{
 use self::{
     order::{correct_clocks, take_in_order},
     processes::track_processes,
-    reading::{LAST_LOOK, advance, follow, look_at_processes, observe, read_backlog, step},
+    reading::{LAST_LOOK, follow, look_at_processes, observe, read_backlog, step},
     reload::{PolicyParts, PolicyReloader},
+    session_files::SessionFiles,
     sinks::{Identity, LiveSinks},
     vital_signs::VitalSigns,
 };
-use crate::{service_manager, stored_silences::StoredSilences, watch_state::WatchState};
+use crate::{
+    followed_paths::FollowedPaths,
+    service_manager,
+    stored_silences::StoredSilences,
+    watch_state::{SESSION_IS_GONE, WatchState},
+};
 
 mod control;
 mod host;
@@ -36,6 +42,7 @@ mod order;
 mod processes;
 mod reading;
 mod reload;
+mod session_files;
 mod sinks;
 mod vital_signs;
 
@@ -56,6 +63,7 @@ pub(crate) struct LiveMonitor {
     processes: Option<ProcessTracker>,
     /// `None` if findings end with the process.
     state: Option<WatchState>,
+    files: SessionFiles,
     heartbeat: Option<Heartbeat>,
     /// `None` if silences do not change.
     silences: Option<StoredSilences>,
@@ -113,6 +121,7 @@ impl LiveMonitor {
         // that waited for a route at that time are in older ones.
         let since_stop = now.duration_since(stopped_at).max(SignedDuration::ZERO);
         follow.recent = follow.recent.saturating_add(since_stop).saturating_add(longest_wait);
+        let files = SessionFiles::new(FollowedPaths::new(&paths));
         let follower = Follower::new(paths, registry.sources.iter(), follow);
         let control = Control::new(follower.waker());
         let heartbeat = policy.heartbeat;
@@ -124,6 +133,7 @@ impl LiveMonitor {
             follower,
             processes,
             state,
+            files,
             heartbeat,
             silences: None,
             control,
@@ -142,7 +152,8 @@ impl LiveMonitor {
     /// Follows sessions until stopped.
     pub(crate) fn run(self, host: &mut dyn Host) -> io::Result<Outcome> {
         let Self { engine, mut delivery, mut sinks, config, mut follower, .. } = self;
-        let Self { mut processes, mut state, heartbeat, mut silences, control, .. } = self;
+        let Self { mut processes, mut state, mut files, .. } = self;
+        let Self { heartbeat, mut silences, control, .. } = self;
         match silences.as_mut().and_then(StoredSilences::changes) {
             Some(Ok(silences)) => delivery.set_silences(silences),
             Some(Err(failure)) => delivery.deliver(&failure),
@@ -151,7 +162,7 @@ impl LiveMonitor {
         let is_stopped = || control.is_stopped();
         // An open finding is delivered however old: the problem continues.
         let mut backlog = Backlog::new(engine, delivery);
-        let readers = (&mut follower, &mut processes, &mut state);
+        let readers = (&mut follower, &mut processes, &mut state, &mut files);
         read_backlog(readers, &mut backlog, &is_stopped, &mut |update| host.on_update(update));
         let is_read = follower.is_caught_up();
         let (engine, delivery, backlog_counts) = backlog.finish();
@@ -185,9 +196,10 @@ impl LiveMonitor {
             let is_busy = processes.as_ref().is_some_and(ProcessTracker::has_sessions)
                 || state.as_ref().is_some_and(WatchState::is_dirty);
             let wait = if is_busy { WAIT } else { Duration::MAX };
-            let wait = wait.min(vital_signs.longest_wait()).min(reloader.longest_wait());
+            let of_parts = [vital_signs.longest_wait(), files.longest_wait()];
+            let wait = of_parts.into_iter().fold(wait.min(reloader.longest_wait()), Duration::min);
             let on_update = &mut |update: &Update| {
-                follow(&mut state, update);
+                follow(&mut state, &mut files, update);
                 host.on_update(update);
             };
             step(&mut follower, wait, &mut batch, on_panic, on_update);
@@ -200,17 +212,18 @@ impl LiveMonitor {
             correct_clocks(&mut batch, SystemClock.now());
             take_in_order(&mut batch).for_each(|event| {
                 observe(&mut processes, &event);
-                advance(&mut state, &event);
+                files.observe(&event);
                 feed.send(event);
             });
             if follower.is_caught_up() {
                 let on_panic = &mut |finding| _ = feed.report(finding);
                 let send = &mut |event| _ = feed.send(event);
                 let on_update = &mut |update: &Update| {
-                    follow(&mut state, update);
+                    follow(&mut state, &mut files, update);
                     host.on_update(update);
                 };
                 look_at_processes(&mut processes, &mut follower, send, on_panic, on_update);
+                withdraw_gone(&mut files, &feed);
             }
             if is_held && follower.is_caught_up() {
                 feed.release();
@@ -229,15 +242,12 @@ impl LiveMonitor {
         // The rest of a backlog that was not read is not live.
         while is_read
             && step(&mut follower, Duration::ZERO, &mut batch, on_panic, &mut |update| {
-                follow(&mut state, update);
+                follow(&mut state, &mut files, update);
                 host.on_update(update);
             })
             && !last_look.remaining().is_zero()
         {}
-        take_in_order(&mut batch).for_each(|event| {
-            advance(&mut state, &event);
-            feed.send(event);
-        });
+        take_in_order(&mut batch).for_each(|event| _ = feed.send(event));
         let stopped = running.stop();
         if stopped.dropped == 0 && stopped.lost == 0 && !stopped.timed_out {
             commit(&mut state, &feed);
@@ -258,6 +268,13 @@ fn describe_loss(sink: &SinkOutcome) -> String {
     let SinkOutcome { name, lost, last_error, .. } = sink;
     let cause = last_error.as_deref().unwrap_or("too many findings at once");
     format!("{} {lost} ({})", quote(name), make_safe(cause))
+}
+
+/// Ends the findings of sessions whose files are gone.
+fn withdraw_gone(files: &mut SessionFiles, feed: &Feed) {
+    for session in files.take_gone(SystemClock.uptime()) {
+        feed.withdraw(session, SESSION_IS_GONE);
+    }
 }
 
 /// Reads the silences if they have changed.

@@ -2,10 +2,8 @@
 //! session file was read.
 
 use std::{
-    collections::BTreeSet,
-    fs,
-    io::ErrorKind,
-    mem,
+    collections::{BTreeMap, BTreeSet},
+    fs, mem,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -16,11 +14,14 @@ use watchkeeper_core::{
     embed::{Durability, Queue},
     quote,
 };
-use watchkeeper_delivery::{Cursors, DiskStorage, FileLedger, StateError, StateFolder};
+use watchkeeper_delivery::{Cursors, DiskStorage, FileLedger, Place, StateError, StateFolder};
 use watchkeeper_policy::{NamedSink, Policy};
-use watchkeeper_sources::Update;
+use watchkeeper_sources::{ReadMark, Update};
 
-use crate::numbers::counted;
+use crate::{followed_paths::FollowedPaths, numbers::counted};
+
+/// The message of the end of a finding whose session is gone.
+pub(crate) const SESSION_IS_GONE: &str = "over, as the session is no longer in the followed files";
 
 /// The state of a `watch` in its folder, which no other process uses.
 pub(crate) struct WatchState {
@@ -33,8 +34,9 @@ pub(crate) struct WatchState {
     delivered: Vec<(String, Vec<Finding>)>,
     /// The detectors of the policy at the start.
     detectors: BTreeSet<Arc<str>>,
-    /// The followed files and folders.
-    paths: Vec<PathBuf>,
+    paths: FollowedPaths,
+    /// The files that have the evidence of delivered findings.
+    evidence: BTreeMap<Arc<str>, EvidenceFile>,
     /// The findings about damaged files that are not reported yet.
     damages: Vec<Finding>,
     /// The cursors could not be written, and this is reported.
@@ -65,11 +67,12 @@ impl WatchState {
             stored.map(open).collect::<Result<_, _>>()?;
         let delivered = ledgers.iter_mut();
         let delivered = delivered.map(|(sink, ledger)| (sink.clone(), ledger.open_findings()));
-        let delivered = delivered.collect();
+        let delivered: Vec<_> = delivered.collect();
         let detectors = policy.detectors.iter().map(|detector| detector.id.clone()).collect();
-        let paths = paths.iter().map(|path| absolute(path)).collect();
+        let paths = FollowedPaths::new(paths);
         let worked_until = ledgers.iter().filter_map(|(_, ledger)| ledger.last_outcome()).max();
         let cursors = folder.cursors(&SystemClock, worked_until)?;
+        let evidence = evidence_files(&delivered, &cursors);
         let of_ledgers = ledgers.iter().filter_map(|(sink, ledger)| damage_of_ledger(sink, ledger));
         let of_cursors = damage("the places in session files", cursors.n_damaged());
         let damages = of_ledgers.chain(of_cursors).collect();
@@ -82,6 +85,7 @@ impl WatchState {
             delivered,
             detectors,
             paths,
+            evidence,
             damages,
             is_failing,
         }))
@@ -138,22 +142,18 @@ impl WatchState {
             return Some("over, as the policy has changed");
         }
         let file = finding.evidence.iter().find_map(|it| it.file.as_deref())?;
-        let is_replaced = || self.cursors.identifies(file);
-        let is_gone = engine.session(&finding.session).is_none()
-            && (is_replaced() || self.is_removed(Path::new(file)));
-        is_gone.then_some("over, as the session is no longer in the followed files")
-    }
-
-    /// Returns whether a file was removed. Not if the folder that is followed is missing: its
-    /// disk may be.
-    fn is_removed(&self, file: &Path) -> bool {
-        let is_missing =
-            fs::symlink_metadata(file).is_err_and(|err| err.kind() == ErrorKind::NotFound);
-        let mut roots = self.paths.iter().filter(|root| file.starts_with(root));
-        let is_there = |root: &Path| {
-            root.is_dir() || (root == file && file.parent().is_some_and(Path::is_dir))
-        };
-        is_missing && roots.any(|root| is_there(root))
+        let has_session = engine.session(&finding.session).is_some();
+        let lines = finding.evidence.iter().filter(|it| it.file.as_deref() == Some(file));
+        let last_line = lines.filter_map(|it| it.line).max();
+        let is_changed = self.evidence.get(file).is_some_and(|file| {
+            file.is_changed || file.n_lines.is_some_and(|n_lines| Some(n_lines) < last_line)
+        });
+        if is_changed && has_session {
+            return Some("over, as the session file has changed");
+        }
+        let is_gone = || is_changed || self.cursors.identifies(file);
+        let is_gone = !has_session && (is_gone() || self.paths.have_lost(Path::new(file)));
+        is_gone.then_some(SESSION_IS_GONE)
     }
 
     /// Returns a finding for each file that was opened since the last call and has damaged records.
@@ -174,16 +174,25 @@ impl WatchState {
     /// Keeps the identities of the followed files, by which a later run recognizes them.
     pub(crate) fn follow(&mut self, update: &Update) {
         match update {
-            Update::FirstLine { file, id } => self.cursors.identify(file, Some(*id)),
+            Update::FirstLine { file, id } => {
+                let is_same = |place| has_content(file, place);
+                if self.cursors.place(*id).is_some_and(|place| !is_same(place)) {
+                    // Rewritten in place, or another file with the same beginning.
+                    self.cursors.forget(*id);
+                }
+                self.cursors.identify(file, Some(*id));
+            }
+            Update::Read { file, id, line, n_lines, mark } => {
+                if let Some(evidence) = self.evidence.get_mut(file) {
+                    evidence.n_lines = Some(*n_lines);
+                }
+                let content = mark.map(|ReadMark { end, hash }| (end, hash));
+                self.cursors.advance(file, *id, Place { line: *line, content });
+            }
             Update::Began { file, .. } => self.cursors.identify(file, None),
             Update::Moved { from, to } => self.cursors.rename(from, to),
             _ => {}
         }
-    }
-
-    /// Adds the line of an event to the next commit.
-    pub(crate) fn advance(&mut self, event: &Event) {
-        self.cursors.advance(event);
     }
 
     /// Stores the lines that were added. All their events must be handled, and their findings
@@ -211,8 +220,35 @@ impl WatchState {
     }
 }
 
-fn absolute(path: &Path) -> PathBuf {
-    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+/// A file that has the evidence of a delivered finding.
+struct EvidenceFile {
+    /// The file was emptied, cut or overwritten since it was read.
+    is_changed: bool,
+    /// The number of lines that were read; `None` if the file was not read.
+    n_lines: Option<u64>,
+}
+
+fn evidence_files(
+    delivered: &[(String, Vec<Finding>)],
+    cursors: &Cursors<DiskStorage>,
+) -> BTreeMap<Arc<str>, EvidenceFile> {
+    let findings = delivered.iter().flat_map(|(_, findings)| findings);
+    let files = findings.flat_map(|finding| &finding.evidence).filter_map(|it| it.file.clone());
+    let files: BTreeSet<Arc<str>> = files.collect();
+    let state = |file: Arc<str>| {
+        let is_empty = fs::metadata(&*file).is_ok_and(|it| it.is_file() && it.len() == 0);
+        let place = cursors.earlier_place(&file);
+        let is_changed = is_empty || place.is_some_and(|place| !has_content(&file, place));
+        (file, EvidenceFile { is_changed, n_lines: None })
+    };
+    files.into_iter().map(state).collect()
+}
+
+/// Returns whether a file has the content that was read up to a place, or cannot be read now.
+fn has_content(file: &str, place: Place) -> bool {
+    place
+        .content
+        .is_none_or(|(end, hash)| ReadMark { end, hash }.is_in(Path::new(file)).unwrap_or(true))
 }
 
 fn damage_of_ledger(sink: &str, ledger: &FileLedger<DiskStorage>) -> Option<Finding> {
@@ -242,7 +278,8 @@ fn of_damaged(name: &str, n_damaged: u64, message: String) -> Finding {
 
 /// Returns the name of a path that does not depend on how it is written.
 fn real_name(path: &Path) -> String {
-    let real = fs::canonicalize(path).unwrap_or_else(|_| absolute(path));
+    let absolute = || std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let real = fs::canonicalize(path).unwrap_or_else(|_| absolute());
     // Without the slash at the end.
     real.components().as_path().to_string_lossy().into_owned()
 }

@@ -1,7 +1,6 @@
 use std::{
     collections::{BTreeMap, HashMap},
     io, mem,
-    sync::Arc,
 };
 
 use watchkeeper_core::{Event, Fingerprint, SignedDuration, Timestamp, clock::Clock};
@@ -18,10 +17,11 @@ const UNNOTICED: i64 = 60;
 const REMEMBERED: SignedDuration = SignedDuration::from_hours(90 * 24);
 /// The size below which the file is not compacted, in bytes.
 const MIN_COMPACTED: u64 = 1 << 20;
-/// The largest number of files whose identities are kept.
+/// The largest number of files whose identities are kept, and of places from which the older half
+/// is forgotten.
 const MAX_FILES: usize = 1 << 18;
 /// The length of a record.
-const RECORD_LEN: u64 = 36;
+const RECORD_LEN: u64 = 60;
 
 /// The last lines of session files whose events a monitor has handled.
 ///
@@ -30,7 +30,8 @@ const RECORD_LEN: u64 = 36;
 /// again.
 ///
 /// A file keeps its place under another name if it has an [identity](Self::identify). A file
-/// that replaces another one at the same path has no place.
+/// that replaces another one at the same path has no place. The place of a file whose content was
+/// replaced can be [forgotten](Self::forget): it has the end of the content that was read.
 #[derive(Debug)]
 pub struct Cursors<S> {
     file: RecordFile<S>,
@@ -39,14 +40,26 @@ pub struct Cursors<S> {
     lines: HashMap<Fingerprint, Cursor>,
     /// The identities of files, by the hash of the path.
     identities: HashMap<Fingerprint, Fingerprint>,
+    /// The keys of the places that earlier processes have stored, by the hash of the path.
+    earlier_paths: HashMap<Fingerprint, Fingerprint>,
     /// `None` at the first start.
     earlier: Option<Earlier>,
     /// The file of an earlier process was empty.
     is_lost: bool,
     /// The second of the last commit, of this process or an earlier one.
     committed: i64,
-    /// The lines since the last commit, by path.
-    next: BTreeMap<Arc<str>, u64>,
+    /// The places since the last commit, each with the hash of the path.
+    next: BTreeMap<Fingerprint, (Fingerprint, Place)>,
+}
+
+/// A place in a session file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Place {
+    /// The line of the last event that was handled; 0 without one.
+    pub line: u64,
+    /// The end of the bytes that were read, and a hash of the bytes before it; `None` if they may
+    /// change.
+    pub content: Option<(u64, Fingerprint)>,
 }
 
 /// The seconds, since 1970, of the first start and of the last commit of earlier processes.
@@ -58,25 +71,30 @@ struct Earlier {
 
 #[derive(Clone, Copy, Debug)]
 struct Cursor {
-    line: u64,
+    place: Place,
     /// The second of the commit, since 1970.
     second: i64,
+    /// The hash of the path.
+    path: Fingerprint,
 }
 
 impl Cursor {
     fn encode(self, file: Fingerprint) -> Vec<u8> {
-        let mut body = file.get().to_le_bytes().to_vec();
-        body.extend(self.line.to_le_bytes());
-        body.extend(self.second.to_le_bytes());
-        body
+        let Self { place: Place { line, content }, second, path } = self;
+        // Where something was read, the end is not zero.
+        let (end, hash) = content.unwrap_or_default();
+        let fields = [file.get(), line, second.cast_unsigned(), path.get(), end, hash.get()];
+        fields.into_iter().flat_map(u64::to_le_bytes).collect()
     }
 
     fn parse(body: &[u8]) -> Option<(Fingerprint, Self)> {
-        let (file, rest) = body.split_first_chunk()?;
-        let (line, rest) = rest.split_first_chunk()?;
-        let second = i64::from_le_bytes(rest.try_into().ok()?);
-        let cursor = Self { line: u64::from_le_bytes(*line), second };
-        Some((Fingerprint::from(u64::from_le_bytes(*file)), cursor))
+        let (fields, []) = body.as_chunks() else { return None };
+        let fields: Vec<u64> = fields.iter().copied().map(u64::from_le_bytes).collect();
+        let [file, line, second, path, end, hash] = fields[..].try_into().ok()?;
+        let content = (0 < end).then_some((end, Fingerprint::from(hash)));
+        let (place, path) = (Place { line, content }, Fingerprint::from(path));
+        let cursor = Self { place, second: second.cast_signed(), path };
+        Some((Fingerprint::from(file), cursor))
     }
 }
 
@@ -88,13 +106,14 @@ impl<S: Storage> Cursors<S> {
         clock: &dyn Clock,
         worked_until: Option<Timestamp>,
     ) -> io::Result<Self> {
-        let mut lines = HashMap::new();
+        let (mut lines, mut earlier_paths) = (HashMap::new(), HashMap::new());
         let mut earlier: Option<Earlier> = None;
         let file = RecordFile::open(storage, FORMAT, |_, body| {
             let Some((file, cursor)) = Cursor::parse(body) else { return false };
             // The last record, since the clock may have been set back.
             let started = earlier.map_or(cursor.second, |earlier| earlier.started);
             earlier = Some(Earlier { started, stopped: cursor.second });
+            earlier_paths.insert(cursor.path, file);
             lines.insert(file, cursor);
             true
         })?;
@@ -106,7 +125,8 @@ impl<S: Storage> Cursors<S> {
         }
         let committed = earlier.map_or(now, |earlier| earlier.stopped.min(now));
         let (identities, next) = (HashMap::new(), BTreeMap::new());
-        let mut opened = Self { file, lines, identities, earlier, is_lost, committed, next };
+        let mut opened =
+            Self { file, lines, identities, earlier_paths, earlier, is_lost, committed, next };
         if opened.file.has_damaged_header() {
             opened.compact(now)?;
         }
@@ -114,7 +134,8 @@ impl<S: Storage> Cursors<S> {
             Some(earlier) => earlier.stopped = earlier.stopped.min(now),
             // A session that begins after the end of this process is new to the next one.
             None => {
-                let start = Cursor { line: 0, second: now };
+                let place = Place::default();
+                let start = Cursor { place, second: now, path: Fingerprint::NONE };
                 opened.lines.insert(Fingerprint::NONE, start);
                 opened.file.append_or_keep(&start.encode(Fingerprint::NONE))?;
                 // Lost with the power, it would make the next start the first one. Lines that
@@ -157,6 +178,21 @@ impl<S: Storage> Cursors<S> {
         self.identities.contains_key(&Fingerprint::of(path))
     }
 
+    /// Returns the place that earlier processes have stored for the file that was at a path.
+    pub fn earlier_place(&self, path: &str) -> Option<Place> {
+        self.place(*self.earlier_paths.get(&Fingerprint::of(path))?)
+    }
+
+    /// Returns the stored place of the file with an identity.
+    pub fn place(&self, id: Fingerprint) -> Option<Place> {
+        self.lines.get(&id).map(|cursor| cursor.place)
+    }
+
+    /// Forgets the place of the file with an identity, since its content was replaced.
+    pub fn forget(&mut self, id: Fingerprint) {
+        self.lines.remove(&id);
+    }
+
     /// Returns the key of the file at a path.
     fn key(&self, path: &str) -> Fingerprint {
         let path = Fingerprint::of(path);
@@ -177,7 +213,7 @@ impl<S: Storage> Cursors<S> {
             Some((cursor, origin))
         });
         match cursor {
-            Some((cursor, origin)) => cursor.line < origin.line,
+            Some((cursor, origin)) => cursor.place.line < origin.line,
             None => started.max(stopped - UNNOTICED) <= event.at.as_second(),
         }
     }
@@ -187,14 +223,11 @@ impl<S: Storage> Cursors<S> {
         Timestamp::from_second(self.earlier?.stopped).ok()
     }
 
-    /// Adds the line of an event to the next commit.
-    pub fn advance(&mut self, event: &Event) {
-        if let Some(origin) = &event.origin {
-            match self.next.get_mut(&origin.file) {
-                Some(line) => *line = origin.line.max(*line),
-                None => _ = self.next.insert(origin.file.clone(), origin.line),
-            }
-        }
+    /// Adds the place up to which a file was read to the next commit. `id` is the identity of the
+    /// file; `None` if that is unknown.
+    pub fn advance(&mut self, path: &str, id: Option<Fingerprint>, place: Place) {
+        let path = Fingerprint::of(path);
+        self.next.insert(id.unwrap_or(path), (path, place));
     }
 
     /// Returns whether lines were added since the last commit.
@@ -208,15 +241,21 @@ impl<S: Storage> Cursors<S> {
         let now = clock.now().as_second();
         let mut written = Ok(());
         let mut next = mem::take(&mut self.next).into_iter().peekable();
-        while let Some((path, line)) = next.next() {
+        while let Some((file, (path, place))) = next.next() {
             // The last record alone is as late as the commit: to the next process, the events of
             // a file whose record is cut off are new.
             let second = if next.peek().is_some() { self.committed } else { now };
-            let (file, cursor) = (self.key(&path), Cursor { line, second });
+            let cursor = Cursor { place, second, path };
             self.lines.insert(file, cursor);
             written = written.and(self.file.append_or_keep(&cursor.encode(file)));
         }
         self.committed = now;
+        if MAX_FILES < self.lines.len() {
+            let mut oldest: Vec<_> = self.lines.iter().map(|(id, it)| (it.second, *id)).collect();
+            let (_, median, _) = oldest.select_nth_unstable(MAX_FILES / 2);
+            let median = *median;
+            self.keep(|second, id| median < (second, id));
+        }
         self.compact_if_large(now);
         written
     }
@@ -229,10 +268,15 @@ impl<S: Storage> Cursors<S> {
         }
     }
 
+    /// Forgets the places that are not kept, by the second of their commit and their keys.
+    fn keep(&mut self, is_kept: impl Fn(i64, Fingerprint) -> bool) {
+        // The start has no key.
+        self.lines.retain(|id, it| *id == Fingerprint::NONE || is_kept(it.second, *id));
+    }
+
     fn compact(&mut self, now: i64) -> io::Result<()> {
         let oldest = now - REMEMBERED.as_secs();
-        let start = self.earlier.map(|earlier| earlier.started);
-        self.lines.retain(|_, cursor| oldest <= cursor.second || Some(cursor.second) == start);
+        self.keep(|second, _| oldest <= second);
         let mut cursors: Vec<_> = self.lines.iter().collect();
         // The first record has the start, and the last one the last commit.
         cursors.sort_by_key(|(_, cursor)| cursor.second);
@@ -254,7 +298,7 @@ mod tests {
         clock::{Clock as _, ManualClock},
     };
 
-    use super::{Cursors, RECORD_LEN};
+    use super::{Cursors, MAX_FILES, Place, RECORD_LEN};
     use crate::DiskStorage;
 
     /// Makes an event at a line of a file.
@@ -262,6 +306,11 @@ mod tests {
         let mut event = Event::new(at, "s1", EventKind::TurnEnd);
         event.origin = Some(Origin { source: "ndjson", file: file.into(), line });
         event
+    }
+
+    /// Returns the place behind an event at a line.
+    fn at_line(line: u64) -> Place {
+        Place { line, content: None }
     }
 
     #[test]
@@ -278,11 +327,11 @@ mod tests {
         assert_eq!(cursors.stopped_at(), None);
         assert!(!cursors.is_new(&event("a", 1, start)), "at the first start");
         for line in 1..=3 {
-            cursors.advance(&event("a", line, start));
+            cursors.advance("a", None, at_line(line));
         }
         clock.advance(Duration::from_secs(300));
         cursors.commit(&clock).unwrap();
-        cursors.advance(&event("a", 4, start));
+        cursors.advance("a", None, at_line(4));
         // The process is killed before the next commit.
         clock.advance(Duration::from_secs(300));
         let cursors = open();
@@ -310,10 +359,10 @@ mod tests {
         let mut cursors = open();
         clock.advance(Duration::from_secs(300));
         cursors.identify("a", one);
-        cursors.advance(&event("a", 5, start));
+        cursors.advance("a", one, at_line(5));
         cursors.rename("a", "b");
-        cursors.advance(&event("b", 6, start));
-        cursors.advance(&event("unidentified", 7, start));
+        cursors.advance("b", one, at_line(6));
+        cursors.advance("unidentified", None, at_line(7));
         cursors.commit(&clock).unwrap();
         let stopped = clock.now();
 
@@ -349,15 +398,64 @@ mod tests {
         clock.advance(Duration::from_secs(300));
         let at = clock.now();
         clock.advance(Duration::from_secs(300));
-        cursors.advance(&event("a", 1, at));
-        cursors.advance(&event("b", 1, at));
+        // In the order of their keys.
+        cursors.advance("a", Some(Fingerprint::from(1)), at_line(1));
+        cursors.advance("b", Some(Fingerprint::from(2)), at_line(1));
         cursors.commit(&clock).unwrap();
         let whole = fs::metadata(&path).unwrap().len();
         let file = OpenOptions::new().write(true).open(&path).unwrap();
         file.set_len(whole - RECORD_LEN).unwrap();
-        let cursors = open();
+        let mut cursors = open();
+        cursors.identify("a", Some(Fingerprint::from(1)));
+        cursors.identify("b", Some(Fingerprint::from(2)));
         assert!(!cursors.is_new(&event("a", 1, start)));
         assert!(cursors.is_new(&event("b", 1, at)));
+    }
+
+    #[test]
+    fn a_place_that_is_stored_late_belongs_to_the_file_that_was_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let clock = ManualClock::new("2026-11-01T08:00:00Z".parse().unwrap());
+        let open = || {
+            let storage = DiskStorage::open(&folder.path().join("cursors")).unwrap();
+            Cursors::open(storage, &clock, None).unwrap()
+        };
+        let [one, two] = [1, 2].map(|n| Some(Fingerprint::from(n)));
+        let content = Some((9, Fingerprint::from(7)));
+        let mut cursors = open();
+        cursors.identify("a", one);
+        cursors.advance("a", one, Place { line: 5, content });
+        // Replaced before the commit.
+        cursors.identify("a", two);
+        cursors.advance("a", two, at_line(1));
+        cursors.commit(&clock).unwrap();
+        let mut cursors = open();
+        cursors.identify("a", two);
+        assert!(cursors.is_new(&event("a", 2, clock.now())));
+        assert_eq!(cursors.place(Fingerprint::from(1)), Some(Place { line: 5, content }));
+        assert_eq!(cursors.earlier_place("a"), Some(at_line(1)));
+        cursors.forget(Fingerprint::from(2));
+        assert_eq!(cursors.earlier_place("a"), None);
+    }
+
+    #[test]
+    fn of_too_many_places_the_latest_are_remembered() {
+        let folder = tempfile::tempdir().unwrap();
+        let clock = ManualClock::new("2026-11-01T08:00:00Z".parse().unwrap());
+        let storage = DiskStorage::open(&folder.path().join("cursors")).unwrap();
+        let mut cursors = Cursors::open(storage, &clock, None).unwrap();
+        for part in 0..2 {
+            clock.advance(Duration::from_secs(60));
+            for n in 0..=MAX_FILES as u64 / 2 {
+                let id = Fingerprint::from(1 + 2 * n + part);
+                cursors.advance("a", Some(id), at_line(1));
+            }
+            cursors.commit(&clock).unwrap();
+        }
+        assert!(cursors.lines.len() <= MAX_FILES);
+        assert_eq!(cursors.place(Fingerprint::from(1)), None);
+        let last = Fingerprint::from(MAX_FILES as u64 + 2);
+        assert_eq!(cursors.place(last), Some(at_line(1)));
     }
 
     #[test]

@@ -15,7 +15,7 @@ mod state_folder;
 mod storage;
 
 pub use self::{
-    cursors::Cursors,
+    cursors::{Cursors, Place},
     ledger::FileLedger,
     private_file::create_private_folder,
     state_folder::{StateError, StateFolder},

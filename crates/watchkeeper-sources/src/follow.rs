@@ -5,6 +5,7 @@ mod changes;
 mod folders;
 mod interval;
 mod log;
+mod mark;
 mod open_files;
 mod options;
 mod paths;
@@ -30,6 +31,7 @@ use watchkeeper_core::{Timestamp, embed::SourceEntry};
 
 pub use self::{
     changes::Waker,
+    mark::ReadMark,
     options::FollowOptions,
     report::FollowReport,
     update::{EndReason, FollowNotice, Update},

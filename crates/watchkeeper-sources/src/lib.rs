@@ -40,7 +40,9 @@ pub use crate::{
     discover::{Discovery, discover},
     file::{Content, OpenError, SessionFile, open, open_bytes, recognize},
     file_source::{ReadError, SourcePanic, is_session_name},
-    follow::{EndReason, FollowNotice, FollowOptions, FollowReport, Follower, Update, Waker},
+    follow::{
+        EndReason, FollowNotice, FollowOptions, FollowReport, Follower, ReadMark, Update, Waker,
+    },
     lines::{Line, LineBuffer, LineBytes, Lines, MAX_LINE, Position},
     ndjson::{EventError, Ndjson, event_schema, parse_event, write_event},
     opencode::Opencode,

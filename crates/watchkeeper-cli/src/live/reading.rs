@@ -9,7 +9,10 @@ use watchkeeper_core::{
 };
 use watchkeeper_sources::{Follower, ProcessTracker, Update};
 
-use super::order::{correct_clocks, take_in_order};
+use super::{
+    order::{correct_clocks, take_in_order},
+    session_files::SessionFiles,
+};
 use crate::watch_state::WatchState;
 
 /// Limit of events that are held in memory to be sorted by time.
@@ -17,15 +20,10 @@ const MAX_BATCH: usize = 1 << 18;
 /// Time limit for reading the last lines after a stop.
 pub(super) const LAST_LOOK: Duration = Duration::from_millis(200);
 
-pub(super) fn follow(state: &mut Option<WatchState>, update: &Update) {
+pub(super) fn follow(state: &mut Option<WatchState>, files: &mut SessionFiles, update: &Update) {
+    files.follow(update, SystemClock.uptime());
     if let Some(state) = state {
         state.follow(update);
-    }
-}
-
-pub(super) fn advance(state: &mut Option<WatchState>, event: &Event) {
-    if let Some(state) = state {
-        state.advance(event);
     }
 }
 
@@ -61,10 +59,11 @@ pub(super) fn look_at_processes(
 
 /// Reads everything that is recorded already.
 pub(super) fn read_backlog(
-    (follower, processes, state): (
+    (follower, processes, state, files): (
         &mut Follower,
         &mut Option<ProcessTracker>,
         &mut Option<WatchState>,
+        &mut SessionFiles,
     ),
     backlog: &mut Backlog,
     is_stopped: &dyn Fn() -> bool,
@@ -86,7 +85,7 @@ pub(super) fn read_backlog(
         while has_more && batch.len() < MAX_BATCH && may_read() {
             let on_panic = &mut |finding| backlog.report(finding);
             let on_update = &mut |update: &Update| {
-                follow(state, update);
+                follow(state, files, update);
                 on_update(update);
             };
             has_more = step(follower, Duration::ZERO, &mut batch, on_panic, on_update);
@@ -96,7 +95,7 @@ pub(super) fn read_backlog(
             observe(processes, &event);
             let is_new = state.as_ref().is_some_and(|state| state.is_new(&event));
             backlog.observe(&event, is_new);
-            advance(state, &event);
+            files.observe(&event);
         }
     }
     let mut panics = Vec::new();
@@ -105,7 +104,7 @@ pub(super) fn read_backlog(
     let send = &mut |event| backlog.observe(&event, is_new);
     let on_panic = &mut |finding| panics.push(finding);
     let on_update = &mut |update: &Update| {
-        follow(state, update);
+        follow(state, files, update);
         on_update(update);
     };
     look_at_processes(processes, follower, send, on_panic, on_update);

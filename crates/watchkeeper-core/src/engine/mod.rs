@@ -327,6 +327,21 @@ impl Engine {
         self.sessions.len()
     }
 
+    /// Drops a session that is no longer observed, and [withdraws](Finding::withdrawn) its open
+    /// findings for this reason. Those about groups of sessions stay open.
+    pub fn withdraw(
+        &mut self,
+        id: &SessionId,
+        reason: &str,
+        now: Timestamp,
+        findings: &mut Vec<Finding>,
+    ) {
+        if let Some(session) = self.sessions.get_mut(id) {
+            session.withdraw(reason, now, &mut self.shared, findings);
+        }
+        self.forget(id);
+    }
+
     /// Drops a session that will have no more events.
     pub fn forget(&mut self, id: &SessionId) {
         self.sessions.remove(id);

@@ -391,6 +391,27 @@ impl Session {
         self.wake_at = self.first_wakeup();
     }
 
+    /// Withdraws all findings of the session and its agents.
+    pub(super) fn withdraw(
+        &mut self,
+        reason: &str,
+        now: Timestamp,
+        shared: &mut Shared,
+        findings: &mut Vec<Finding>,
+    ) {
+        let Self { facts, streams, main, agents, .. } = self;
+        let Shared { clock, runner, .. } = shared;
+        let scope = StreamScope { session: facts, agent_id: None, label_value: None };
+        let dispatch = Dispatch::new(now, None, &main.facts, scope, clock, runner);
+        streams.withdraw(reason, &dispatch, runner, findings);
+        main.streams.withdraw(reason, &dispatch, runner, findings);
+        for (id, Agent { facts, streams }) in agents.iter_mut() {
+            let scope = StreamScope { agent_id: Some(id), ..scope };
+            let dispatch = Dispatch::new(now, None, facts, scope, clock, runner);
+            streams.withdraw(reason, &dispatch, runner, findings);
+        }
+    }
+
     pub(super) fn table(&self) -> &SubscriptionTable {
         &self.table
     }

@@ -177,6 +177,10 @@ impl Sessions {
         self.by_id.get(id).map(|session| &**session)
     }
 
+    pub(super) fn get_mut(&mut self, id: &SessionId) -> Option<&mut Session> {
+        self.by_id.get_mut(id).map(|session| &mut **session)
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = &Session> {
         self.by_id.values().map(|session| &**session)
     }

@@ -390,6 +390,17 @@ impl Streams {
         end_episodes(self.episodes.take(), &reason, dispatch, runner, findings);
     }
 
+    /// Withdraws all findings.
+    pub(super) fn withdraw(
+        &mut self,
+        reason: &str,
+        dispatch: &Dispatch<'_>,
+        runner: &mut Runner,
+        findings: &mut Vec<Finding>,
+    ) {
+        withdraw_episodes(self.episodes.take(), reason, dispatch, runner, findings);
+    }
+
     /// Moves the streams from the detectors of `runner` to new ones, and resolves the findings
     /// of detectors that are gone.
     pub(super) fn replace(

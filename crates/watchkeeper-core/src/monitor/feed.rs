@@ -1,7 +1,7 @@
 use std::fmt;
 
 use super::shared::{Message, Recorder};
-use crate::{Event, Finding, Silences, sync::atomic::Ordering};
+use crate::{Event, Finding, SessionId, Silences, sync::atomic::Ordering};
 
 /// Feeds a monitor with events that a source reads.
 #[derive(Clone)]
@@ -42,6 +42,13 @@ impl Feed {
     /// finding.
     pub fn notify(&self, finding: Finding) -> bool {
         self.send_message(Message::Notice(Box::new(finding)))
+    }
+
+    /// Ends the observation of a session, after its events so far: its open findings are
+    /// [withdrawn](Finding::withdrawn) for this reason, and later events begin a new session.
+    /// Waits while the queue is full. Returns whether the monitor is running.
+    pub fn withdraw(&self, session: SessionId, reason: &'static str) -> bool {
+        self.send_message(Message::Withdraw(session, reason))
     }
 
     /// Replaces the silences, those of the policy too. They apply to findings from now on. Waits

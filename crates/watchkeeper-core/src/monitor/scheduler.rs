@@ -15,7 +15,7 @@ use super::{
     shared::{DeferredEvent, Message, Shared, TARGET, lock},
 };
 use crate::{
-    Delivery, Engine, Event, Finding, Fingerprint, Severity, Silences, Status,
+    Delivery, Engine, Event, Finding, Fingerprint, SessionId, Severity, Silences, Status,
     clock::ClockReading,
     grouped, make_safe,
     open_findings::OpenFindings,
@@ -120,6 +120,7 @@ impl Scheduler {
                 Message::Release => progress.n_holds = progress.n_holds.saturating_sub(1),
                 Message::Finding(finding) => progress.findings.push(*finding),
                 Message::Notice(finding) => self.notify(&finding, progress),
+                Message::Withdraw(id, reason) => self.withdraw(&id, reason, progress),
                 Message::Flush(reply) => progress.flushes.push(reply),
                 Message::Reload(reload) => self.reload(*reload, progress),
                 Message::Silences(silences) => self.set_silences(silences, progress),
@@ -142,6 +143,7 @@ impl Scheduler {
                 Message::DeferredEvent(event) => self.observe_deferred(event, &mut progress),
                 Message::Finding(finding) => progress.findings.push(*finding),
                 Message::Notice(finding) => self.notify(&finding, &mut progress),
+                Message::Withdraw(id, reason) => self.withdraw(&id, reason, &mut progress),
                 Message::Hold => progress.n_holds += 1,
                 Message::Release => progress.n_holds = progress.n_holds.saturating_sub(1),
                 Message::Flush(_) | Message::Reload(_) | Message::Silences(_) | Message::Look => {}
@@ -168,6 +170,11 @@ impl Scheduler {
     fn set_silences(&mut self, silences: Silences, progress: &mut Progress) {
         self.deliver_recent(progress);
         self.delivery.set_silences(silences);
+    }
+
+    fn withdraw(&mut self, id: &SessionId, reason: &str, progress: &mut Progress) {
+        let now = later(self.shared.clock.now(), progress.ahead);
+        self.engine.withdraw(id, reason, now, &mut progress.findings);
     }
 
     fn reload(&mut self, reload: Reload, progress: &mut Progress) {

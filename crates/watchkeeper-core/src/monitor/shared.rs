@@ -36,6 +36,8 @@ pub(super) enum Message {
     Finding(Box<Finding>),
     /// Deliver a finding to all sinks.
     Notice(Box<Finding>),
+    /// Drop a session, and withdraw its findings for this reason.
+    Withdraw(SessionId, &'static str),
     /// Reply once all earlier events are handled and their findings are in the
     /// queues of the sinks.
     Flush(SyncSender<()>),

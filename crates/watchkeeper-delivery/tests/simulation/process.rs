@@ -4,14 +4,14 @@ use std::{io, sync::Arc};
 
 use watchkeeper_core::{
     Context, Detector, Engine, Event, EventKind, Finding, Fingerprint, Level, Report, Severity,
-    author::Period,
+    author::{Origin, Period},
     clock::{Clock as _, ManualClock},
     embed::{
         Backlog, Delivery, Durability, EngineConfig, Grouping, Matcher, NamedDetector, Queue,
         QueueCounts, QueueStep, QueueWorker, Route, Router, SessionFilter,
     },
 };
-use watchkeeper_delivery::{Cursors, FileLedger};
+use watchkeeper_delivery::{Cursors, FileLedger, Place};
 
 use crate::{
     disk::{Disk, OpenFile},
@@ -154,7 +154,7 @@ impl Machine {
         for event in events {
             let is_new = cursors.is_new(event);
             backlog.observe(event, is_new);
-            cursors.advance(event);
+            advance(&mut cursors, event);
         }
         let (engine, delivery, _) = backlog.finish();
         let mut process = Process { clock: self.clock.clone(), engine, delivery, workers, cursors };
@@ -172,6 +172,13 @@ impl Machine {
     }
 }
 
+/// Adds the line of an event to the next commit.
+fn advance(cursors: &mut Cursors<OpenFile>, event: &Event) {
+    if let Some(Origin { file, line, .. }) = &event.origin {
+        cursors.advance(file, None, Place { line: *line, content: None });
+    }
+}
+
 impl Process {
     /// Handles a line that was appended to a session, as the thread of a monitor does.
     pub(crate) fn read(&mut self, event: &Event) {
@@ -181,7 +188,7 @@ impl Process {
         for finding in &findings {
             self.delivery.deliver(finding);
         }
-        self.cursors.advance(event);
+        advance(&mut self.cursors, event);
         self.look();
     }
 

@@ -15,7 +15,7 @@ use watchkeeper_core::{
     embed::{Entry as _, SourceEntry},
 };
 
-use super::{platform::Identity, stamp::Stamp, update::Update};
+use super::{mark::ReadMark, platform::Identity, stamp::Stamp, update::Update};
 use crate::{
     MAX_LINE, ReadError, SourcePanic,
     file_source::{FileSource, log_skipped_lines},
@@ -61,6 +61,12 @@ pub(super) struct Reading {
     /// The end of the last line that was read.
     position: Position,
     head: Head,
+    /// The end of the lines that were read; `None` for files that are rewritten as a whole.
+    mark: Option<ReadMark>,
+    /// The identity for later processes, once the first line was read.
+    id: Option<Fingerprint>,
+    /// The line of the last event.
+    event_line: u64,
     /// The offset up to which there is no line break after the position.
     n_searched: u64,
     /// The stamp of the file when it was read, for files that are rewritten as a
@@ -111,6 +117,9 @@ impl Reading {
             source: FileSource::open(kind, path, file)?,
             position: Position::default(),
             head: Head::of(b""),
+            mark: None,
+            id: None,
+            event_line: 0,
             n_searched: 0,
             stamp: None,
             skipped_lines: SkippedLines::default(),
@@ -134,8 +143,8 @@ impl Reading {
         let result = self.source.pause(line, events, &mut skipped_lines, dedup_cache);
         shared.skipped_lines.add(&skipped_lines);
         self.skipped_lines.add(&skipped_lines);
-        for event in shared.events.drain(..) {
-            out(Update::Event(event));
+        if self.pass_events(shared, out) {
+            out(self.read_update());
         }
         result
     }
@@ -153,6 +162,10 @@ impl Reading {
         let metadata = file.metadata()?;
         let len = metadata.len();
         if len < self.position.offset || !self.head.is_start_of(head) {
+            return Ok(Progress::Rewritten);
+        }
+        let is_same = self.mark.map_or(Ok(true), |mark| mark.is_in_file(file))?;
+        if !is_same {
             return Ok(Progress::Rewritten);
         }
         let is_whole = self.is_rewritten();
@@ -186,13 +199,19 @@ impl Reading {
                 break Ok(Progress::More);
             }
         };
-        if start.lines == 0
-            && 0 < self.position.lines
-            && let Some(first_line) = beginning_of_first_line(head)
-        {
-            let identity = Identity::of(Path::new(&**self.file()), &metadata);
-            let id = identity.lasting().and(Fingerprint::of(first_line));
-            out(Update::FirstLine { file: Arc::clone(self.file()), id });
+        if self.position != start {
+            if self.id.is_none()
+                && let Some(first_line) = beginning_of_first_line(head)
+            {
+                let identity = Identity::of(Path::new(&**self.file()), &metadata);
+                let id = identity.lasting().and(Fingerprint::of(first_line));
+                self.id = Some(id);
+                out(Update::FirstLine { file: Arc::clone(self.file()), id });
+            }
+            if !is_whole {
+                self.mark = ReadMark::at(file, self.position.offset)?;
+            }
+            out(self.read_update());
         }
         shared.n_bytes += self.position.offset - start.offset;
         self.n_searched = start.offset + n_read;
@@ -278,10 +297,24 @@ impl Reading {
         }
         shared.skipped_lines.add(&skipped_lines);
         self.skipped_lines.add(&skipped_lines);
+        self.pass_events(shared, out);
+        result
+    }
+
+    /// Passes the events that were made. Returns whether there were any.
+    fn pass_events(&mut self, shared: &mut Shared, out: &mut dyn FnMut(Update)) -> bool {
+        let has_events = !shared.events.is_empty();
         for event in shared.events.drain(..) {
+            let line = event.origin.as_ref().map_or(0, |origin| origin.line);
+            self.event_line = self.event_line.max(line);
             out(Update::Event(event));
         }
-        result
+        has_events
+    }
+
+    fn read_update(&self) -> Update {
+        let Self { id, event_line: line, mark, position, .. } = *self;
+        Update::Read { file: Arc::clone(self.file()), id, line, n_lines: position.lines, mark }
     }
 }
 

@@ -3,6 +3,7 @@ use std::sync::Arc;
 use thiserror::Error;
 use watchkeeper_core::{Event, Fingerprint, author::make_safe};
 
+use super::mark::ReadMark;
 use crate::SourcePanic;
 
 /// An event, or a change of the followed files.
@@ -26,6 +27,20 @@ pub enum Update {
         /// the beginning of its first line. A file that replaces another one has another
         /// identity, unless both begin alike and the system reuses the inode.
         id: Fingerprint,
+    },
+    /// Lines of a session file were read, after their events.
+    Read {
+        /// The file, as in the origins of events.
+        file: Arc<str>,
+        /// The identity of the file, as in [`FirstLine`](Self::FirstLine); `None` before it.
+        id: Option<Fingerprint>,
+        /// The line of the last event so far; 0 without one.
+        line: u64,
+        /// The number of lines.
+        n_lines: u64,
+        /// The end of the lines; `None` for a file that its agent
+        /// [rewrites](watchkeeper_core::SourceKind::IS_REWRITTEN).
+        mark: Option<ReadMark>,
     },
     /// A session file was renamed. No line is read again.
     Moved {

@@ -88,7 +88,8 @@ impl Stage {
     fn show(&self, updates: &[Update]) -> String {
         let folder = format!("{}/", self.folder.path().display());
         let mut res = String::new();
-        let is_shown = |update: &&Update| !matches!(update, Update::FirstLine { .. });
+        let is_shown =
+            |update: &&Update| !matches!(update, Update::FirstLine { .. } | Update::Read { .. });
         for update in updates.iter().filter(is_shown) {
             let line = match update {
                 Update::Event(event) => {
