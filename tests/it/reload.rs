@@ -66,6 +66,23 @@ impl Reloading {
         Ended { policy, rest, _folders: folders }
     }
 
+    /// Returns the ledger of a sink.
+    fn ledger(&self, sink: &str) -> PathBuf {
+        let mut folders = vec![self.policy.with_file_name("watchkeeper")];
+        let mut ledgers = Vec::new();
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+                if entry.is_dir() {
+                    folders.push(entry);
+                } else if entry.to_str().unwrap().contains(&format!("sink-{sink}")) {
+                    ledgers.push(entry);
+                }
+            }
+        }
+        let [ledger] = &ledgers[..] else { panic!("{ledgers:?}") };
+        ledger.clone()
+    }
+
     fn append(&self, text: &str) {
         let mut file = OpenOptions::new().append(true).open(&self.session).unwrap();
         file.write_all(text.as_bytes()).unwrap();
@@ -83,13 +100,24 @@ struct Ended {
 impl Ended {
     /// Returns the messages in the file of a sink, with their fingerprints.
     fn messages(&self, sink: &str) -> Vec<(String, String)> {
+        let findings = self.findings(sink).into_iter();
+        findings.map(|it| (text_of(&it["message"]), text_of(&it["fingerprint"]))).collect()
+    }
+
+    /// Returns the ids of the findings in the file of a sink.
+    fn ids(&self, sink: &str) -> Vec<String> {
+        self.findings(sink).iter().map(|it| text_of(&it["id"])).collect()
+    }
+
+    fn findings(&self, sink: &str) -> Vec<Value> {
         let file = self.policy.with_file_name(sink).with_extension("ndjson");
         let text = fs::read_to_string(file).unwrap_or_default();
-        let finding = |line: &str| -> Value { serde_json::from_str(line).expect("a finding") };
-        let text_of = |value: &Value| value.as_str().expect("a text").to_owned();
-        let message = |it: Value| (text_of(&it["message"]), text_of(&it["fingerprint"]));
-        text.lines().map(finding).map(message).collect()
+        text.lines().map(|line| serde_json::from_str(line).expect("a finding")).collect()
     }
+}
+
+fn text_of(value: &Value) -> String {
+    value.as_str().expect("a text").to_owned()
 }
 
 fn file_sink(name: &str, file: &str) -> String {
@@ -149,14 +177,14 @@ fn sinks_are_added_changed_and_removed() {
     let Reloading { policy: file, session, watching, _folders } = Reloading::start(&policy(4, ""));
     let loop_in = |name: &str| {
         let text = looping_now(4).replace("\"live\"", &format!("\"{name}\""));
-        fs::write(session.with_file_name(format!("{name}.ndjson")), text).unwrap();
+        replace(&session.with_file_name(format!("{name}.ndjson")), &text);
         // The program prints all findings, since no route uses a terminal.
         watching.until("4 times");
     };
     let change = |rest: &str, expected: &str| {
         replace(&file, &policy(4, rest));
-        let line = watching.until("the policy has changed");
-        assert!(line.contains(expected), "{line}");
+        // The message and the finding, which two pipes pass on in any order.
+        (0..2).for_each(|_| _ = watching.until(expected));
     };
     loop_in("one");
     change(&sink("a"), "added `sinks.audit`");
@@ -225,6 +253,8 @@ fn the_sinks_of_both_policies_are_notified_of_a_change_in_spite_of_silences() {
     };
     let files = ["same", "before", "after", "gone", "new", "x"];
     assert_eq!(files.map(n_changes), [2, 1, 2, 1, 2, 1]);
+    // The receiver before the change and the one after it know the change by one id.
+    assert_eq!(ended.ids("before"), ended.ids("after")[..2]);
 }
 
 #[test]
@@ -277,31 +307,25 @@ fn a_policy_that_appears_in_the_working_folder_is_not_used() {
 }
 
 #[test]
-fn a_damaged_ledger_of_a_sink_that_returns_is_reported() {
+fn a_damaged_or_lost_ledger_of_a_sink_that_returns_is_reported() {
     let audit = file_sink("audit", "audit");
     let reloading = Reloading::start(&policy(4, &audit));
     reloading.append(&looping_now(4));
     reloading.watching.until("4 times");
     reloading.change("");
-    let mut folders = vec![reloading.policy.with_file_name("watchkeeper")];
-    let mut ledgers = Vec::new();
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
-            if entry.is_dir() {
-                folders.push(entry);
-            } else if entry.to_str().unwrap().contains("sink-audit") {
-                ledgers.push(entry);
-            }
-        }
-    }
-    let [ledger] = &ledgers[..] else { panic!("{ledgers:?}") };
-    let mut bytes = fs::read(ledger).unwrap();
+    let ledger = reloading.ledger("audit");
+    let mut bytes = fs::read(&ledger).unwrap();
     let middle = bytes.len() / 2;
     bytes[middle] ^= 0xff;
-    fs::write(ledger, bytes).unwrap();
+    fs::write(&ledger, bytes).unwrap();
     reloading.change(&audit);
     let line = reloading.watching.until("damaged record");
     assert!(line.contains("the ledger of sink `audit`"), "{line}");
+    // Without the file, the sink is known all the same.
+    reloading.change("");
+    fs::remove_file(ledger).unwrap();
+    reloading.change(&audit);
+    reloading.watching.until("the ledger of sink `audit` is gone");
     reloading.end();
 }
 
