@@ -88,6 +88,15 @@ fn text_of_agents_is_no_markup_in_the_page() {
 }
 
 #[test]
+fn the_page_says_what_was_left_out_on_request() {
+    let folder = Folder::new();
+    folder.write("a.ndjson", looping("s1", 4));
+    let data = data(&page(&folder, &["--min-severity", "high"]));
+    assert_eq!(data["hidden"][0], "1 finding below `--min-severity`");
+    assert_eq!(data["findings"].as_array().unwrap().len(), 0);
+}
+
+#[test]
 fn the_same_sessions_give_the_same_page() {
     let folder = Folder::new();
     for n in 0..8 {

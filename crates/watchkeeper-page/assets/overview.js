@@ -100,6 +100,9 @@ function overview() {
       times.length
         ? el("p", { class: "muted" }, `Started ${minute(times[0])} to ${minute(times[times.length - 1])} UTC`)
         : null,
+      DATA.hidden.length
+        ? el("p", { class: "muted" }, `Not in this report: ${DATA.hidden.join("; ")}`)
+        : null,
     ),
     ...DATA.notices.map((notice) =>
       el(

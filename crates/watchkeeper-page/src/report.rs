@@ -40,6 +40,8 @@ pub struct Report<'a> {
     pub sessions: Vec<ReportedSession<'a>>,
     /// Messages about files that were not read.
     pub notices: Vec<Notice>,
+    /// Lines about sessions and findings that a person chose to leave out.
+    pub hidden: Vec<String>,
 }
 
 /// A session of a report.
@@ -74,6 +76,7 @@ struct Data<'a> {
     totals: Totals,
     omitted: Omitted,
     notices: &'a [Notice],
+    hidden: &'a [String],
 }
 
 /// Numbers of what a report leaves out.
@@ -144,8 +147,8 @@ impl Report<'_> {
         for session in ranked(&self.sessions) {
             omitted.details += usize::from(!add_detail(session, max_bars, &mut details)?);
         }
-        let Self { version, notices, .. } = &self;
-        let data = Data { mode: "report", version, totals, omitted, notices };
+        let Self { version, notices, hidden, .. } = &self;
+        let data = Data { mode: "report", version, totals, omitted, notices, hidden };
         let data = embedded_json(&data)?;
         // The lists are members of the same object.
         let data = data.strip_suffix('}').unwrap_or(&data);

@@ -323,7 +323,12 @@ fn report(n: usize, n_calls: usize) -> String {
         let findings = if idx % 3 == 0 { vec![finding] } else { Vec::new() };
         ReportedSession { row, recorder: &recorder, findings, measures: &[] }
     });
-    let report = Report { version: "1", sessions: sessions.collect(), notices: Vec::new() };
+    let report = Report {
+        version: "1",
+        sessions: sessions.collect(),
+        notices: Vec::new(),
+        hidden: Vec::new(),
+    };
     let mut page = Vec::new();
     report.write(&mut page).unwrap();
     String::from_utf8(page).unwrap()

@@ -20,6 +20,7 @@ pub(super) fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
         version: env!("CARGO_PKG_VERSION"),
         sessions: report.sessions.iter().filter_map(reported).collect(),
         notices: report.notices().into_iter().map(notice).collect(),
+        hidden: report.hidden.lines(),
     };
     page.write(out)
 }

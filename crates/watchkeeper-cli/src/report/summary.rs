@@ -13,7 +13,7 @@ use super::{
     usage::{Usage, UsageSlice},
     window::Window,
 };
-use crate::recorded::MisdatedLines;
+use crate::{numbers::counted, recorded::MisdatedLines};
 
 /// Results of a check of recorded sessions.
 #[derive(Debug, Default, Serialize)]
@@ -397,6 +397,17 @@ impl Report {
 impl Hidden {
     fn is_empty(&self) -> bool {
         *self == Self::default()
+    }
+
+    /// Returns a line for each reason to leave something out.
+    pub(super) fn lines(&self) -> Vec<String> {
+        let parts = [
+            (self.sessions, "session", "outside the period"),
+            (self.findings_outside_period.total(), "finding", "outside the period"),
+            (self.findings_below_severity.total(), "finding", "below `--min-severity`"),
+        ];
+        let parts = parts.into_iter().filter(|(n, ..)| 0 < *n);
+        parts.map(|(n, noun, place)| format!("{} {place}", counted(n, noun))).collect()
     }
 }
 

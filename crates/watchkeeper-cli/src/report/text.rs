@@ -133,19 +133,12 @@ impl Text {
                 self.files(&report.other_files, out)?;
             }
         }
-        let hidden = &report.hidden;
-        let parts = [
-            (hidden.sessions, "session", "outside the period"),
-            (hidden.findings_outside_period.total(), "finding", "outside the period"),
-            (hidden.findings_below_severity.total(), "finding", "below `--min-severity`"),
-        ];
-        for (n, noun, place) in parts {
-            if 0 < n {
-                writeln!(out, "{}", self.dim(&format!("{} {place}", counted(n, noun))))?;
-            }
+        for line in report.hidden.lines() {
+            writeln!(out, "{}", self.dim(&line))?;
         }
         Ok(())
     }
+
     /// Writes the numbers and findings of one session.
     pub(super) fn session(self, session: &SessionReport, out: &mut dyn Write) -> io::Result<()> {
         let title = session
