@@ -63,6 +63,7 @@ mod silences;
 mod sink;
 mod source;
 mod special_file;
+mod suppliers;
 mod sync;
 mod token_limit;
 mod tool_class;
@@ -153,6 +154,7 @@ pub mod embed {
         session_filter::{SessionFilter, SessionMatcher},
         silences::{Silence, Silences},
         special_file::SpecialFile,
+        suppliers::Suppliers,
     };
 }
 
