@@ -26,8 +26,11 @@ use watchkeeper_core::{
 use watchkeeper_testing::{Dice, mutate, shortest};
 
 mod ledger;
+#[path = "../../crates/watchkeeper-sources/tests/formats/otlp_protobuf.rs"]
+mod otlp_protobuf;
 mod policy;
 mod recognition;
+mod telemetry;
 mod text;
 
 const USAGE: &str = "usage: fuzz [--minutes N] [--seed N] [--target NAME]";
@@ -65,6 +68,8 @@ fn main() -> ExitCode {
         ledger::target(),
         policy::target(),
         recognition::target(),
+        telemetry::json_target(),
+        telemetry::protobuf_target(),
         text::safety_target(),
         text::redaction_target(),
     ];

@@ -30,6 +30,8 @@ pub(crate) fn target() -> Target {
         "openhands_events.jsonl",
         "openhands_tasks.jsonl",
         "openhands_trajectory.json",
+        "otlp_claude.jsonl",
+        "otlp_gen_ai.jsonl",
         "swe_agent.traj",
     ];
     let tokens: &[&[u8]] = &[

@@ -24,6 +24,7 @@ fn lists_the_kinds_that_were_linked_in() {
       console  Prints findings, one line each.  (watchkeeper-sinks 0.1.0)
       exec     Passes each finding to a program, as JSON on its standard input.  (watchkeeper-sinks 0.1.0)
       file     Appends findings to a file, one line of JSON each.  (watchkeeper-sinks 0.1.0)
+      otlp     Sends each finding to an OTLP receiver, as a log record of OpenTelemetry.  (watchkeeper-sinks 0.1.0)
       stderr   Writes findings to standard error, one line each.  (watchkeeper-sinks 0.1.0)
       webhook  Posts each finding to a URL as JSON.  (watchkeeper-sinks 0.1.0)
 
@@ -33,6 +34,7 @@ fn lists_the_kinds_that_were_linked_in() {
       ndjson       Reads the format of watchkeeper itself: one JSON object per line.  (watchkeeper-sources 0.1.0)
       opencode     Reads the sessions that opencode exports.  (watchkeeper-sources 0.1.0)
       openhands    Reads the conversations of OpenHands.  (watchkeeper-sources 0.1.0)
+      otlp         Reads the telemetry of agents that use OpenTelemetry.  (watchkeeper-sources 0.1.0)
       swe-agent    Reads the trajectories of SWE-agent.  (watchkeeper-sources 0.1.0)
     exit 0
     ");

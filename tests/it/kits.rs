@@ -2,7 +2,7 @@
 
 use watchkeeper_core::Timestamp;
 use watchkeeper_sinks::File;
-use watchkeeper_sources::{ClaudeCode, Ndjson};
+use watchkeeper_sources::{ClaudeCode, Ndjson, Otlp};
 use watchkeeper_testing::{sink, source};
 
 use crate::{check::looping_from, program::Folder};
@@ -25,4 +25,13 @@ fn the_claude_code_source_keeps_its_promises() {
         "../../crates/watchkeeper-sources/tests/formats/fixtures/claude_code_recent.jsonl"
     );
     source::check::<ClaudeCode>(&[("5b1e0c2a-7f4d-4b6e-9f3e-0123456789ab.jsonl", SESSION)]);
+}
+
+#[test]
+fn the_otlp_source_keeps_its_promises() {
+    const LOGS: &str =
+        include_str!("../../crates/watchkeeper-sources/tests/formats/fixtures/otlp_claude.jsonl");
+    const SPANS: &str =
+        include_str!("../../crates/watchkeeper-sources/tests/formats/fixtures/otlp_gen_ai.jsonl");
+    source::check::<Otlp>(&[("logs.json", LOGS), ("traces.jsonl", SPANS)]);
 }

@@ -278,7 +278,7 @@ start = { source = "claude" }
     6 | start = { source = "claude" }
       |                    ^^^^^^^^
       |
-      = note: known kinds: claude-code, codex, ndjson, opencode, openhands, swe-agent
+      = note: known kinds: claude-code, codex, ndjson, opencode, openhands, otlp, swe-agent
       = note: to link an in-house source, add a line such as `use acme_source as _;` to the program's main.rs
     help: there is one with a similar name
       |

@@ -98,6 +98,7 @@ fn links_in_documents_have_targets() {
         "docs/detector-contract.md",
         "docs/policy-tests.md",
         "docs/service.md",
+        "docs/telemetry.md",
         "docs/tuning.md",
         "CHANGELOG.md",
         "SECURITY.md",

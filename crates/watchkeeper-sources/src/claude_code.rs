@@ -25,6 +25,11 @@ use watchkeeper_core::{
     register_source,
 };
 
+pub(crate) use self::{
+    calls::tool_call,
+    prompts::{begins_like_the_harness, is_local},
+    usage::without_suffix,
+};
 use self::{line::Line, state::State};
 use crate::{
     json::{parse, parse_head, parse_into},

@@ -18,6 +18,11 @@ use watchkeeper_core::{
     register_source,
 };
 
+pub(crate) use self::{
+    calls::{tool_call, tool_result},
+    events::begins_like_the_harness,
+    state::Outcome,
+};
 use self::{events::LineEvents, line::Line, state::State};
 use crate::{
     json::{Text, parse_into},

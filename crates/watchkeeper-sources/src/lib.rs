@@ -2,9 +2,10 @@
 //!
 //! A [`SessionFile`] is read to its end. A [`Follower`] continues to read files
 //! as they grow. Both split the bytes into [`Line`]s and pass them to a
-//! [`Source`](watchkeeper_core::Source). This crate has six sources:
-//! [`ClaudeCode`], [`Codex`], [`Opencode`], [`OpenHands`], [`SweAgent`] and
-//! [`Ndjson`], the format of watchkeeper itself.
+//! [`Source`](watchkeeper_core::Source). This crate has seven sources:
+//! [`ClaudeCode`], [`Codex`], [`Opencode`], [`OpenHands`], [`SweAgent`], [`Otlp`] and
+//! [`Ndjson`], the format of watchkeeper itself. [`otlp`] also reads telemetry that
+//! does not come from a file.
 //!
 //! # Architecture invariants
 //!
@@ -27,6 +28,7 @@ mod lines;
 mod ndjson;
 mod opencode;
 mod openhands;
+pub mod otlp;
 mod processes;
 mod recent;
 mod swe_agent;
@@ -47,6 +49,7 @@ pub use crate::{
     ndjson::{EventError, Ndjson, event_schema, parse_event, write_event},
     opencode::Opencode,
     openhands::OpenHands,
+    otlp::Otlp,
     processes::{ProcessOptions, ProcessTracker},
     swe_agent::SweAgent,
     unsupported::{unsupported_agent, unsupported_agents_in},

@@ -4,13 +4,13 @@ use std::{collections::HashMap, mem};
 
 use watchkeeper_core::Fingerprint;
 
-/// The smallest number of recent values that are kept.
+/// The smallest number of recent values that are kept, unless the type has another one.
 const CAPACITY: usize = 1024;
 
 /// Values from the latest lines of a file. Memory does not depend on the length of
 /// the file.
 #[derive(Debug)]
-pub(crate) struct Recent<V> {
+pub(crate) struct Recent<V, const N: usize = CAPACITY> {
     // Hash maps, since most files have a few values, and the smallest node of a B-tree has room
     // for eleven.
     newer: HashMap<Fingerprint, V>,
@@ -18,19 +18,19 @@ pub(crate) struct Recent<V> {
     older: Option<Box<HashMap<Fingerprint, V>>>,
 }
 
-impl<V> Default for Recent<V> {
+impl<V, const N: usize> Default for Recent<V, N> {
     fn default() -> Self {
         Self { newer: HashMap::new(), older: None }
     }
 }
 
-impl<V> Recent<V> {
+impl<V, const N: usize> Recent<V, N> {
     pub(crate) fn get(&self, key: Fingerprint) -> Option<&V> {
         self.newer.get(&key).or_else(|| self.older.as_ref()?.get(&key))
     }
 
     pub(crate) fn insert(&mut self, key: Fingerprint, value: V) {
-        if self.newer.len() == CAPACITY {
+        if self.newer.len() == N && !self.newer.contains_key(&key) {
             self.older = Some(Box::new(mem::take(&mut self.newer)));
         }
         self.newer.insert(key, value);
@@ -50,7 +50,7 @@ mod tests {
 
     #[test]
     fn keeps_recent_values_in_bounded_memory() {
-        let mut recent = Recent::default();
+        let mut recent = Recent::<u64>::default();
         for n in 0..10_000_u64 {
             recent.insert(Fingerprint::from(n), n);
             let oldest = n.saturating_sub(CAPACITY as u64 - 1);

@@ -13,6 +13,7 @@ use super::{
 use crate::{
     content::Content,
     json::{Text, parse},
+    tool_names::ToolNames,
 };
 
 impl LineEvents<'_, '_> {
@@ -23,15 +24,9 @@ impl LineEvents<'_, '_> {
         block: &Block<'_>,
         message: &Message<'_>,
     ) {
-        let (tool, class) = self.state.tools.get(&name.read(), class);
-        let volatile = volatile(&tool);
         let arguments = Json::parse_or_text(block.input.map_or("null", |input| input.0));
-        let mut call = ToolCall::of_class(id.boxed(), tool, arguments, Some(class), volatile);
+        let mut call = tool_call(id.boxed(), &name.read(), arguments, &mut self.state.tools);
         call.response = message.id.map(Text::boxed);
-        // Their `command` is a command of the client, not of a shell.
-        if matches!(&*call.tool, "SlashCommand" | "Skill") {
-            call = call.with_targets(Targets::new());
-        }
         if call.class == ToolClass::Delegate {
             self.state.delegations.insert(Fingerprint::of(id.raw()), ());
         }
@@ -78,6 +73,23 @@ impl LineEvents<'_, '_> {
             self.sink.event(context.at, &context.session, Some(&agent), EventKind::AgentEnd);
         }
     }
+}
+
+/// Returns the call of a tool.
+pub(crate) fn tool_call(
+    id: Box<str>,
+    name: &str,
+    arguments: Json,
+    tools: &mut ToolNames,
+) -> ToolCall {
+    let (tool, class) = tools.get(name, class);
+    let volatile = volatile(&tool);
+    let call = ToolCall::of_class(id, tool, arguments, Some(class), volatile);
+    // Their `command` is a command of the client, not of a shell.
+    if matches!(&*call.tool, "SlashCommand" | "Skill") {
+        return call.with_targets(Targets::new());
+    }
+    call
 }
 
 /// Returns the class of a tool whose name is misleading.

@@ -65,7 +65,7 @@ impl LineEvents<'_, '_> {
         if ENDS_TURN.iter().any(|beginning| text.starts_with(beginning)) {
             return self.end_turn();
         }
-        if LOCAL.iter().any(|beginning| text.starts_with(beginning)) || is_client_command(text) {
+        if is_local(text) {
             return;
         }
         self.end_implicit_turn();
@@ -74,11 +74,20 @@ impl LineEvents<'_, '_> {
         {
             self.end_agent(agent);
         }
-        let synthetic =
-            is_from_harness || FROM_HARNESS.iter().any(|beginning| text.starts_with(beginning));
+        let synthetic = is_from_harness || begins_like_the_harness(text);
         self.state.is_turn_over &= self.context.agent.is_some();
         self.emit(EventKind::Prompt { text: text.into(), synthetic });
     }
+}
+
+/// Returns whether a prompt is a command that the client runs itself, or its output.
+pub(crate) fn is_local(text: &str) -> bool {
+    LOCAL.iter().any(|beginning| text.starts_with(beginning)) || is_client_command(text)
+}
+
+/// Returns whether a prompt has the beginning of a prompt of the harness.
+pub(crate) fn begins_like_the_harness(text: &str) -> bool {
+    FROM_HARNESS.iter().any(|beginning| text.starts_with(beginning))
 }
 
 /// Returns whether a prompt is a command that the client runs without the model, in the

@@ -95,7 +95,7 @@ impl LineEvents<'_, '_> {
 
 /// Splits the name of a model into the model and its context window in tokens, which
 /// Claude Code appends as a suffix: `claude-opus-4-5[1m]`.
-fn without_suffix(name: &str) -> (Option<&str>, Option<u64>) {
+pub(crate) fn without_suffix(name: &str) -> (Option<&str>, Option<u64>) {
     match name.strip_suffix(']').and_then(|name| name.rsplit_once('[')) {
         Some((model, "1m")) => (Some(model), Some(1_000_000)),
         Some((model, _)) => (Some(model), None),

@@ -5,11 +5,16 @@ use watchkeeper_core::{
     author::{Cause, Targets},
 };
 
-use super::{line::Payload, output::ToolOutput, state::State};
+use super::{
+    line::Payload,
+    output::ToolOutput,
+    state::{Outcome, State},
+};
 use crate::{
     content::Content,
     json::{Text, object, parse, parse_value},
     targets,
+    tool_names::ToolNames,
 };
 
 /// The arguments that do not change what a call does.
@@ -47,20 +52,32 @@ pub(super) fn call(payload: &Payload<'_>, state: &mut State) -> ToolCall {
         (None, None) => "unknown".into(),
     };
     let name = name.strip_suffix("_call").unwrap_or(&name);
-    let (tool, class) = match payload.namespace {
+    let namespace = payload.namespace.map(Text::read);
+    let mut call = tool_call(id, name, namespace.as_deref(), arguments(payload), &mut state.tools);
+    call.response = Some(format!("response-{}", state.n_responses).into());
+    call
+}
+
+/// Returns the call of a tool. The namespace is the server of the tool, if it has one.
+pub(crate) fn tool_call(
+    id: Box<str>,
+    name: &str,
+    namespace: Option<&str>,
+    arguments: Json,
+    tools: &mut ToolNames,
+) -> ToolCall {
+    let (tool, class) = match namespace {
         Some(server) => {
             let name = name.trim_start_matches('_');
-            state.tools.get(&format!("{}__{name}", server.read()), class)
+            tools.get(&format!("{server}__{name}"), class)
         }
-        None => state.tools.get(name, class),
+        None => tools.get(name, class),
     };
-    let arguments = arguments(payload);
     // A call that types nothing waits for more output.
     let waits = &*tool == "write_stdin" && types_nothing(&arguments);
     let class = if waits { ToolClass::Wait } else { class };
     let targets = targets_of(&tool, &arguments);
-    let mut call = ToolCall::of_class(id, tool, arguments, Some(class), VOLATILE);
-    call.response = Some(format!("response-{}", state.n_responses).into());
+    let call = ToolCall::of_class(id, tool, arguments, Some(class), VOLATILE);
     match targets {
         Some(targets) => call.with_targets(targets),
         None => call,
@@ -82,18 +99,29 @@ pub(super) fn result(payload: &Payload<'_>, state: &mut State) -> ToolResult {
     let outcome = state.outcomes.remove(Fingerprint::of(id.as_bytes()));
     let content = payload.output.as_ref();
     let content = content.filter(|content| !content.texts.is_empty() || content.other.is_some());
-    let text = content.map(Content::text).unwrap_or_default();
-    let output = ToolOutput::read(&text);
+    let text = content.map(Content::text);
+    let mut result = tool_result(id, text.as_deref(), outcome);
+    if let Some(content) = content {
+        content.distinguish(&mut result);
+    }
+    result
+}
+
+/// Returns the result of a call with this output. The `outcome` decides where the output does
+/// not.
+pub(crate) fn tool_result(
+    id: Box<str>,
+    text: Option<&str>,
+    outcome: Option<Outcome>,
+) -> ToolResult {
+    let output = ToolOutput::read(text.unwrap_or_default());
     let outcome = outcome.filter(|_| !output.is_running).unwrap_or_default();
     let ok = output.ok.or(outcome.ok).unwrap_or(true);
-    let mut result = ToolResult::new(id, ok, content.map(|_| output.body.into()));
+    let mut result = ToolResult::new(id, ok, text.map(|_| output.body.into()));
     result.exit_code = output.exit_code.or(outcome.exit_code);
     if !ok {
         let declined = outcome.declined.then_some(Cause::Declined);
         result.cause = output.cause.or(declined);
-    }
-    if let Some(content) = content {
-        content.distinguish(&mut result);
     }
     result
 }

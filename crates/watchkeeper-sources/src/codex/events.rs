@@ -203,7 +203,7 @@ impl LineEvents<'_, '_> {
     }
 
     fn emit_prompt(&mut self, text: Box<str>) {
-        let synthetic = FROM_HARNESS.iter().any(|beginning| text.starts_with(beginning));
+        let synthetic = begins_like_the_harness(&text);
         self.emit(EventKind::Prompt { text, synthetic });
     }
 
@@ -273,4 +273,9 @@ impl LineEvents<'_, '_> {
             self.sink.skip_part("unknown kind of payload");
         }
     }
+}
+
+/// Returns whether a prompt has the beginning of a prompt that Codex writes itself.
+pub(crate) fn begins_like_the_harness(text: &str) -> bool {
+    FROM_HARNESS.iter().any(|beginning| text.starts_with(beginning))
 }

@@ -63,10 +63,10 @@ pub(super) enum PromptForm {
 
 /// How a call ended.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Outcome {
-    pub(super) ok: Option<bool>,
-    pub(super) exit_code: Option<i32>,
-    pub(super) declined: bool,
+pub(crate) struct Outcome {
+    pub(crate) ok: Option<bool>,
+    pub(crate) exit_code: Option<i32>,
+    pub(crate) declined: bool,
 }
 
 impl State {

@@ -118,7 +118,7 @@ fn reports_why_a_file_cannot_be_opened() {
     fs::write(&notes, "# Notes\n").unwrap();
     check(
         &notes,
-        "/…/notes.jsonl is not a session of claude-code, codex, ndjson, opencode, openhands or swe-agent; name its kind with `--source`",
+        "/…/notes.jsonl is not a session of claude-code, codex, ndjson, opencode, openhands, otlp or swe-agent; name its kind with `--source`",
     );
     check(
         &folder.path().join("none"),

@@ -23,6 +23,8 @@ const FIXTURES: &[(&str, &str, &[u8])] = &[
     ("openhands", "s.json", include_bytes!("fixtures/openhands_trajectory.json")),
     ("openhands", "s.jsonl", include_bytes!("fixtures/openhands_events.jsonl")),
     ("openhands", "output.jsonl", include_bytes!("fixtures/openhands_tasks.jsonl")),
+    ("otlp", "logs.jsonl", include_bytes!("fixtures/otlp_codex.jsonl")),
+    ("otlp", "spans.json", include_bytes!("fixtures/otlp_claude_spans.jsonl")),
     ("swe-agent", "task.traj", include_bytes!("fixtures/swe_agent.traj")),
 ];
 

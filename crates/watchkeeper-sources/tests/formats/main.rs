@@ -10,6 +10,8 @@ mod files;
 mod hostile;
 mod neutral;
 mod openhands;
+mod otlp;
+mod otlp_protobuf;
 mod targets;
 
 use std::{fmt::Write as _, path::Path};
