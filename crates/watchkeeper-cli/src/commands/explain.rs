@@ -38,10 +38,10 @@ impl Explain {
         registry: &Registry,
         output: &mut Output<'_>,
     ) -> Result<Status, Error> {
-        let pages = match manual(registry, &self.name) {
-            Some(page) => vec![page],
-            None => self.pages_of_policy(global, registry, output)?,
-        };
+        let mut pages = manuals(registry, &self.name);
+        if pages.is_empty() {
+            pages = self.pages_of_policy(global, registry, output)?;
+        }
         for (page_idx, page) in pages.iter().enumerate() {
             let separator = if page_idx == 0 { "" } else { "\n" };
             writeln!(output.out, "{separator}{}", page.trim_end())?;
@@ -71,7 +71,7 @@ impl Explain {
         };
         let kinds = kinds(&policy);
         let kind = kinds.get(self.name.as_str());
-        if let Some(mut page) = kind.and_then(|kind| manual(registry, kind)) {
+        if let Some(mut page) = kind.and_then(|kind| manuals(registry, kind).into_iter().next()) {
             let detector = policy.detectors.iter().find(|it| *it.id == self.name);
             page.extend(detector.and_then(|it| annotations(&it.annotations)));
             return Ok(vec![page]);
@@ -109,13 +109,18 @@ fn annotations(annotations: &Annotations) -> Option<String> {
     (!lines.is_empty()).then(|| format!("\n## Annotations of the policy\n\n{lines}"))
 }
 
-/// Returns the manual of a kind, with a pointer to the keys that the policy adds.
-fn manual(registry: &Registry, kind: &str) -> Option<String> {
+/// Returns the manuals of the kinds with a name: a sink and a source may share one.
+fn manuals(registry: &Registry, kind: &str) -> Vec<String> {
     let Registry { detectors, sinks, sources } = registry;
     let detector = detectors.get(kind).ok().map(|entry| (entry.docs(), Sort::Detector));
-    let sink = || sinks.get(kind).ok().map(|entry| (entry.docs(), Sort::Sink));
-    let source = || sources.get(kind).ok().map(|entry| (entry.docs(), Sort::Source));
-    let (docs, sort) = detector.or_else(sink).or_else(source)?;
+    let sink = sinks.get(kind).ok().map(|entry| (entry.docs(), Sort::Sink));
+    let source = sources.get(kind).ok().map(|entry| (entry.docs(), Sort::Source));
+    let found = [detector, sink, source].into_iter().flatten();
+    found.map(|(docs, sort)| manual(docs, sort)).collect()
+}
+
+/// Returns a manual, with a pointer to the keys that the policy adds.
+fn manual(docs: &str, sort: Sort) -> String {
     let more = match sort {
         Sort::Detector => {
             "\n## Keys of every detector\n\n`enabled`, `exceptions`, `inhibited_by`, `kind`, \
@@ -128,5 +133,5 @@ fn manual(registry: &Registry, kind: &str) -> Option<String> {
         }
         Sort::Source => "",
     };
-    Some(format!("{docs}{more}"))
+    format!("{docs}{more}")
 }
