@@ -14,7 +14,7 @@ use memchr::memmem;
 use watchkeeper_core::{
     Event, SessionId, Timestamp,
     author::{ClientTotal, DedupCache, SkippedLines},
-    embed::{Kinds, SourceEntry, SpecialFile},
+    embed::{Entry as _, Kinds, SourceEntry, SpecialFile},
 };
 use watchkeeper_sources::{OpenError, SessionFile};
 
@@ -32,6 +32,8 @@ pub(crate) struct Group {
     /// Contents of the files that are pipes. A pipe cannot be read twice.
     pub(super) pipes: BTreeMap<PathBuf, Arc<[u8]>>,
     pub(crate) started_at: Timestamp,
+    /// Whether sources of several kinds read the files. Then they may contain the same events.
+    pub(super) has_several_sources: bool,
 }
 
 /// A file that was not read to its end.
@@ -90,7 +92,9 @@ pub(crate) fn group(
             let (files, starts): (Vec<PathBuf>, Vec<_>) = files.into_iter().unzip();
             let started_at = starts[0].0;
             let pipes = files.iter().filter_map(|path| pipes.remove_entry(path)).collect();
-            Group { session, files, starts, pipes, started_at }
+            let kinds = || starts.iter().map(|(_, kind): &(_, &SourceEntry)| kind.kind());
+            let has_several_sources = kinds().ne(kinds().map(|_| starts[0].1.kind()));
+            Group { session, files, starts, pipes, started_at, has_several_sources }
         })
         .collect();
     groups.sort_by(|a, b| (a.started_at, &a.files).cmp(&(b.started_at, &b.files)));

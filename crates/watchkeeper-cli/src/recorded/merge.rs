@@ -8,9 +8,9 @@ use std::{
 use watchkeeper_core::{
     Event, Timestamp,
     author::{ClientTotal, DedupCache},
-    embed::{Kinds, SourceEntry},
+    embed::{Kinds, SourceEntry, Suppliers},
 };
-use watchkeeper_sources::{OpenError, SessionFile};
+use watchkeeper_sources::{OpenError, SessionFile, otlp};
 
 use super::{
     cursor::{Cursor, ReopeningFile},
@@ -37,7 +37,8 @@ pub(crate) fn read_in_turn(
     kinds: &Kinds<SourceEntry>,
     on_step: &mut dyn FnMut(Step),
 ) {
-    let mut merge = Merge { groups, kinds, seen: &mut DedupCache::default(), on_step };
+    let mut seen = DedupCache::default();
+    let mut merge = Merge::new(groups, kinds, &mut seen, on_step);
     for (group_idx, group) in groups.iter().enumerate() {
         merge.read(Slot::of_group(group_idx, group));
     }
@@ -55,7 +56,7 @@ pub(crate) fn read_merged(
         copies.remove(&group_idx).map_or_else(slots, |copy| vec![copy])
     });
     let slots = slots.collect();
-    Merge { groups, kinds, seen: &mut DedupCache::default(), on_step }.read(slots);
+    Merge::new(groups, kinds, &mut DedupCache::default(), on_step).read(slots);
 }
 
 /// Reads one group. Passes the events of all files to `on_event`, in order of time.
@@ -73,7 +74,7 @@ pub(crate) fn read_group(
         Step::End(_, read) => result = read,
     };
     let groups = std::slice::from_ref(group);
-    Merge { groups, kinds, seen, on_step }.read(Slot::of_group(0, group));
+    Merge::new(groups, kinds, seen, on_step).read(Slot::of_group(0, group));
     result
 }
 
@@ -133,10 +134,20 @@ struct Merge<'a> {
     groups: &'a [Group],
     kinds: &'a Kinds<SourceEntry>,
     seen: &'a mut DedupCache,
+    suppliers: Suppliers,
     on_step: &'a mut dyn FnMut(Step),
 }
 
-impl Merge<'_> {
+impl<'a> Merge<'a> {
+    fn new(
+        groups: &'a [Group],
+        kinds: &'a Kinds<SourceEntry>,
+        seen: &'a mut DedupCache,
+        on_step: &'a mut dyn FnMut(Step),
+    ) -> Self {
+        Self { groups, kinds, seen, suppliers: Suppliers::default(), on_step }
+    }
+
     /// Reads slots, which are in order of their groups. A file that cannot be read any
     /// further does not affect the other files.
     fn read(&mut self, mut slots: Vec<Slot>) {
@@ -223,7 +234,9 @@ impl Merge<'_> {
             if next < (at, slot_idx) && !is_crowded {
                 return Some(at);
             }
-            if let Some(event) = cursor.pop() {
+            if let Some(event) = cursor.pop()
+                && (!group.has_several_sources || otlp::admits(&mut self.suppliers, &event))
+            {
                 (self.on_step)(Step::Event(slot.group_idx, event));
             }
         }
@@ -236,5 +249,56 @@ impl Merge<'_> {
             return Ok(SessionFile::new(path, reader, kind)?);
         }
         open(path, Some(kind), self.kinds, &group.pipes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use watchkeeper_core::{EventKind, author::DedupCache, embed::Registry};
+
+    use super::read_group;
+    use crate::recorded::group;
+
+    #[test]
+    fn a_session_in_a_session_file_and_in_telemetry_counts_once() {
+        const SESSION: &str = r#"{"type":"assistant","sessionId":"s","uuid":"u","timestamp":"2026-11-01T08:00:01Z","requestId":"r","message":{"id":"m","model":"x","usage":{"input_tokens":5,"output_tokens":1},"content":[{"type":"tool_use","id":"t","name":"Bash","input":{"command":"ls"}}]}}"#;
+        let record = |name: &str, members: &str| {
+            format!(
+                r#"{{"timeUnixNano":"1793520001500000000","body":{{"stringValue":"claude_code.{name}"}},"attributes":[{{"key":"session.id","value":{{"stringValue":"s"}}}}{members}]}}"#
+            )
+        };
+        let attribute = |key: &str, value: &str| {
+            format!(r#",{{"key":"{key}","value":{{"stringValue":"{value}"}}}}"#)
+        };
+        let usage = attribute("input_tokens", "5") + &attribute("request_id", "r");
+        let call = attribute("tool_use_id", "t") + &attribute("tool_name", "Bash");
+        let records = [
+            record("api_request", &usage),
+            record("tool_result", &call),
+            record("api_error", &attribute("error", "overloaded")),
+        ];
+        let telemetry = format!(
+            r#"{{"resourceLogs":[{{"scopeLogs":[{{"logRecords":[{}]}}]}}]}}"#,
+            records.join(",")
+        );
+        let folder = tempfile::tempdir().expect("a temporary folder can be made");
+        let files = [("s.jsonl", SESSION), ("telemetry.json", &telemetry)].map(|(name, text)| {
+            let path = folder.path().join(name);
+            fs::write(&path, text).expect("the file can be written");
+            path
+        });
+        let kinds = Registry::linked().expect("no two kinds share a name").sources;
+        let (groups, unread) = group(files.into(), None, &kinds);
+        assert!(unread.is_empty(), "{unread:?}");
+        let mut names = Vec::new();
+        read_group(&groups[0], &kinds, &mut DedupCache::default(), &mut |event| {
+            if !matches!(event.kind, EventKind::SessionStart(_)) {
+                names.push(event.kind.name());
+            }
+        });
+        // The session file contains no error.
+        assert_eq!(names, ["model_call", "tool_call", "error"]);
     }
 }
