@@ -446,6 +446,10 @@ fn a_renamed_file_repeats_no_finding() {
     assert_eq!(["s0", "s1", "s2"].map(of_session), [1, 2, 2], "{findings:?}");
 }
 
+/// A change, the message of the end that it causes, and the number of findings of a session that
+/// goes on.
+type Change<'a> = (&'a dyn Fn(&Setup), &'a str, usize);
+
 #[test]
 fn a_finding_ends_once_if_its_file_or_its_detector_is_gone() {
     let remove_file = |setup: &Setup| {
@@ -476,8 +480,7 @@ fn a_finding_ends_once_if_its_file_or_its_detector_is_gone() {
         fs::write(path, policy.replace("[detectors.repeated_call]", "[detectors.other]")).unwrap();
     };
     let is_gone = "over, as the session is no longer in the followed files";
-    // With the number of findings of a session that goes on.
-    let changes: [(&dyn Fn(&Setup), &str, usize); 6] = [
+    let changes: [Change<'_>; 6] = [
         (&remove_file, is_gone, 1),
         (&replace_file, is_gone, 1),
         (&empty_file, is_gone, 1),
@@ -579,7 +582,8 @@ fn a_finding_that_a_policy_ends_is_sent_again_when_the_policy_returns() {
         if findings.iter().any(is_high) { Ok(()) } else { Err(format!("{findings:?}")) }
     });
     found.unwrap_or_else(|findings| panic!("{findings}"));
-    drop(child);
+    // Killed, it could repeat the finding that was accepted last.
+    child.stop();
     // Waits until another session has an end, and returns the findings of the first one.
     let mut n_sessions = 1;
     let mut after = |text: &str| {
