@@ -38,7 +38,7 @@ use self::{
     shared::{Message, Recorder, Shared, TARGET, lock},
 };
 use crate::{
-    Delivery, Engine, Finding, Queue, SessionId,
+    Delivery, Engine, Finding, Queue, QueueCounts, SessionId,
     clock::{Clock, Deadline, SystemClock},
     sync::{
         Mutex,
@@ -225,6 +225,13 @@ impl Running {
         let suppressed = shared.n_suppressed.load(Ordering::Relaxed);
         let silenced = shared.n_silenced.load(Ordering::Relaxed);
         MonitorCounts { events, findings, suppressed, silenced, dropped, lost }
+    }
+
+    /// Returns the counts of the queue of each sink by name, those of earlier policies that still
+    /// deliver among them.
+    pub fn queue_counts(&self) -> Vec<(String, QueueCounts)> {
+        let queues = self.queues();
+        queues.iter().map(|queue| (queue.name().to_owned(), queue.counts())).collect()
     }
 
     /// Waits until every event recorded before this call is handled and its

@@ -53,6 +53,20 @@ impl AgentState {
 }
 
 impl StateKind {
+    /// All kinds, in the order of their declaration.
+    pub const ALL: [Self; 10] = [
+        Self::Working,
+        Self::WaitingForModel,
+        Self::RunningTool,
+        Self::CallPending,
+        Self::WaitingForPermission,
+        Self::WaitingForPerson,
+        Self::Retrying,
+        Self::Idle,
+        Self::Ended,
+        Self::Gone,
+    ];
+
     /// Returns the name used in findings.
     pub const fn name(self) -> &'static str {
         match self {
