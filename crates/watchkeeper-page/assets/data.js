@@ -1,11 +1,14 @@
 // The data of the page, and what follows from them.
 
 const DATA = JSON.parse(document.getElementById("data").textContent);
+/** Whether the page comes from a server, and changes. Otherwise it is a report. */
+const IS_LIVE = DATA.mode === "live";
 const SEVERITIES = ["low", "medium", "high"];
 
 const rowsById = new Map(DATA.sessions.map((row) => [row.session, row]));
 const detailsById = new Map(DATA.details.map((detail) => [detail.row.session, detail]));
 const findingsById = new Map();
+let silences = [];
 for (const finding of DATA.findings) {
   const findings = findingsById.get(finding.session);
   if (findings) findings.push(finding);
@@ -33,6 +36,10 @@ function projectOf(row) {
 
 function stateOf(row) {
   return row.is_looping ? "looping" : row.state.kind;
+}
+
+function statusOf(finding) {
+  return finding.status === "open" ? (IS_LIVE ? "open" : "open at the end") : "resolved";
 }
 
 /** Returns the parts of the time of sessions: name, label, milliseconds, color. */

@@ -19,7 +19,7 @@ const COLUMNS = [
     key: "state",
     label: "State",
     value: stateOf,
-    cell: (row) => badge(stateOf(row), `state ${stateOf(row)}`),
+    cell: stateCell,
   },
   {
     key: "session",
@@ -115,6 +115,7 @@ function overview() {
     ),
     n ? totalTiles(rows) : el("p", { class: "empty" }, "There is nothing to show: no session was read."),
     n ? findingsPanel() : null,
+    silences.length ? silencesPanel() : null,
     n ? daysPanel(rows) : null,
     n ? sessionsPanel(rows) : null,
   ];
@@ -201,7 +202,8 @@ function findingItem(finding) {
       { class: "side small" },
       el("div", null, 0 < finding.cost_usd ? dollars(finding.cost_usd) : ""),
       el("div", { class: "muted" }, minute(finding.at)),
-      el("div", { class: "muted" }, finding.status === "open" ? "open at the end" : "resolved"),
+      el("div", { class: "muted" }, statusOf(finding)),
+      IS_LIVE ? silenceButton(finding) : null,
     ),
   );
 }
@@ -459,6 +461,16 @@ function costCell(row) {
     el("div", null, cost(row)),
     isWaste ? el("div", { class: "cell-sub" }, `${dollars(row.repeats_usd)} repeats`) : null,
   ];
+}
+
+/** The state; of a live session with its begin and its proof. */
+function stateCell(row) {
+  const { kind, since, proof } = row.state;
+  const state = badge(stateOf(row), `state ${stateOf(row)}`);
+  if (!IS_LIVE || !since) return state;
+  const at = proof?.file ? `${visible(proof.file)}:${proof.line}` : "memory";
+  const title = proof ? `${words(kind)}, since the ${words(proof.event)} in ${at}` : "";
+  return [state, el("div", { class: "cell-sub", title }, `since ${clockTime(since)}`)];
 }
 
 function callsCell(row) {

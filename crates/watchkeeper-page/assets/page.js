@@ -2,14 +2,22 @@
 
 const THEMES = ["auto", "light", "dark"];
 const darkScheme = matchMedia("(prefers-color-scheme: dark)");
-let theme = storedTheme();
+let theme = THEMES.find((name) => name === stored("watchkeeper-theme")) ?? "auto";
 
-/** Returns the stored theme. Some browsers store nothing for files. */
-function storedTheme() {
+/** Returns a stored text. Some browsers store nothing for files. */
+function stored(name) {
   try {
-    return THEMES.find((name) => name === localStorage.getItem("watchkeeper-theme")) ?? "auto";
+    return localStorage.getItem(name) ?? "";
   } catch {
-    return "auto";
+    return "";
+  }
+}
+
+function store(name, text) {
+  try {
+    localStorage.setItem(name, text);
+  } catch {
+    // It lasts until the page is closed.
   }
 }
 
@@ -24,11 +32,7 @@ function applyTheme(isPrinting = false) {
 function themeButton() {
   const next = () => {
     theme = THEMES[(THEMES.indexOf(theme) + 1) % THEMES.length];
-    try {
-      localStorage.setItem("watchkeeper-theme", theme);
-    } catch {
-      // The theme lasts until the page is closed.
-    }
+    store("watchkeeper-theme", theme);
     button.textContent = `Theme: ${theme}`;
     applyTheme();
   };
@@ -41,6 +45,7 @@ function render(focus) {
   const [view, id, finding] = location.hash.replace(/^#\/?/, "").split("/").map(decoded);
   const isSession = view === "session" && id !== undefined;
   const main = document.getElementById("main");
+  if (isSession && IS_LIVE && rowsById.has(id) && !detailsById.has(id)) loadDetail(id);
   main.replaceChildren(...(isSession ? sessionView(id, finding) : overview()).filter(Boolean), foot());
   document.title = `${main.querySelector("h1").textContent} – Watchkeeper`;
   document.getElementById(focus)?.focus();
@@ -93,10 +98,11 @@ document.getElementById("app").append(
     "header",
     { class: "bar" },
     el("a", { class: "brand", href: "#/" }, "Watchkeeper"),
-    el("span", { class: "muted small" }, "report"),
+    el("span", { class: "muted small" }, DATA.mode),
     el("span", { class: "spring" }),
     themeButton(),
   ),
+  el("div", { id: "connection", role: "status" }),
   el("main", { id: "main" }),
 );
 applyTheme();
@@ -109,3 +115,4 @@ addEventListener("hashchange", () => {
   document.querySelector("h1").focus({ preventScroll: true });
 });
 render();
+if (IS_LIVE) startLive();

@@ -36,22 +36,25 @@ function sessionView(id, findingId) {
           ? el(
               "span",
               { class: "muted small" },
-              `at the end, since the ${words(row.state.proof.event)} in `,
+              `${IS_LIVE ? "" : "at the end, "}since the ${words(row.state.proof.event)} in `,
               place(row.state.proof.file, row.state.proof.line),
             )
           : null,
       ),
+      el("p", { id: "news", role: "status" }, IS_LIVE && !detail ? "Loading the timeline…" : null),
     ),
     sessionTiles(row),
     ...(detail
       ? detailPanels(row, detail, findings, findingId)
       : [
           findingList(row, findings, null),
-          el(
-            "p",
-            { class: "empty" },
-            "The report has no timeline of this session. To keep the file small, it has those of the sessions with findings, then of the most expensive and of the latest ones. Check the file of this session alone to see its timeline.",
-          ),
+          IS_LIVE
+            ? null
+            : el(
+                "p",
+                { class: "empty" },
+                "The report has no timeline of this session. To keep the file small, it has those of the sessions with findings, then of the most expensive and of the latest ones. Check the file of this session alone to see its timeline.",
+              ),
         ]),
   ];
 }

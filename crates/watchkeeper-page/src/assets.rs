@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 use serde::Serialize;
 use watchkeeper_core::author::is_unsafe;
 
-/// The script of the page. Each file uses the ones before it.
-const SCRIPT: &str = concat!(
+/// The parts of the script that all pages have. Each file uses the ones before it.
+const COMMON: &str = concat!(
     include_str!("../assets/dom.js"),
     include_str!("../assets/format.js"),
     include_str!("../assets/data.js"),
@@ -17,32 +17,46 @@ const SCRIPT: &str = concat!(
     include_str!("../assets/timeline.js"),
     include_str!("../assets/findings.js"),
     include_str!("../assets/session.js"),
-    include_str!("../assets/page.js"),
 );
+/// The part of the script that connects to a server, for the live page alone.
+const LIVE: &str = include_str!("../assets/live.js");
+/// The part of the script that starts it.
+const FRAME: &str = include_str!("../assets/page.js");
 /// The style of the page.
 const STYLE: &str = include_str!("../assets/page.css");
 
-/// The Content-Security-Policy: nothing is loaded and nothing is connected to, and only the script
-/// and the style of this crate are used. A test renews the hashes.
+/// The Content-Security-Policy of a report: nothing is loaded and nothing is connected to, and only
+/// the script and the style of this crate are used. A test renews the hashes.
 const POLICY: &str = include_str!("../assets/policy.txt").trim_ascii_end();
+/// The Content-Security-Policy of the live page, which connects to its own server.
+pub const LIVE_POLICY: &str = include_str!("../assets/live_policy.txt").trim_ascii_end();
 
 /// The document, with places for the policy, the style, the script and the data.
 const DOCUMENT: &str = include_str!("../assets/page.html");
 
-/// Returns the page with this data, made by [`embedded_json`].
+/// Returns the page of a report with this data, made by [`embedded_json`].
 pub(crate) fn page(data: &str) -> String {
-    let mut page = String::with_capacity(DOCUMENT.len() + SCRIPT.len() + STYLE.len() + data.len());
+    document(POLICY, &[COMMON, FRAME], data)
+}
+
+/// Returns the live page with this data.
+pub(crate) fn live(data: &str) -> String {
+    document(LIVE_POLICY, &[COMMON, LIVE, FRAME], data)
+}
+
+fn document(policy: &str, script: &[&str], data: &str) -> String {
+    let mut page = String::new();
     let mut rest = DOCUMENT;
     while let Some((before, after)) = rest.split_once("{{") {
         let (name, after) = after.split_once("}}").unwrap_or((after, ""));
         page.push_str(before);
-        page.push_str(match name {
-            "policy" => POLICY,
-            "style" => STYLE,
-            "script" => SCRIPT,
-            "data" => data,
-            _ => "",
-        });
+        match name {
+            "policy" => page.push_str(policy),
+            "style" => page.push_str(STYLE),
+            "script" => script.iter().for_each(|part| page.push_str(part)),
+            "data" => page.push_str(data),
+            _ => {}
+        }
         rest = after;
     }
     page.push_str(rest);
@@ -72,26 +86,31 @@ pub(crate) fn embedded_json(value: &impl Serialize) -> serde_json::Result<String
 mod tests {
     use base64::{Engine as _, prelude::BASE64_STANDARD};
 
-    use super::{POLICY, SCRIPT, STYLE, embedded_json};
+    use super::{COMMON, FRAME, LIVE, LIVE_POLICY, POLICY, STYLE, embedded_json};
 
-    /// With `UPDATE=1`, writes the policy.
+    /// With `UPDATE=1`, writes the policies.
     #[test]
-    fn the_policy_has_the_hashes_of_the_script_and_the_style() {
+    fn the_policies_have_the_hashes_of_the_scripts_and_the_style() {
         let hash = |text: &str| {
             let digest = ring::digest::digest(&ring::digest::SHA256, text.as_bytes());
             format!("'sha256-{}'", BASE64_STANDARD.encode(digest))
         };
-        let expected = format!(
-            "default-src 'none'; script-src {}; style-src {}; img-src data:; base-uri 'none'; \
-             form-action 'none'",
-            hash(SCRIPT),
-            hash(STYLE)
-        );
-        if std::env::var_os("UPDATE").is_some() {
-            let file = concat!(env!("CARGO_MANIFEST_DIR"), "/assets/policy.txt");
-            std::fs::write(file, format!("{expected}\n")).unwrap();
-        } else {
-            assert_eq!(POLICY, expected, "UPDATE=1 cargo test -p watchkeeper-page renews it");
+        for (file, policy, script, rest) in [
+            ("policy", POLICY, [COMMON, FRAME].concat(), ""),
+            ("live_policy", LIVE_POLICY, [COMMON, LIVE, FRAME].concat(), "; connect-src 'self'"),
+        ] {
+            let expected = format!(
+                "default-src 'none'; script-src {}; style-src {}; img-src data:; \
+                 base-uri 'none'; form-action 'none'{rest}",
+                hash(&script),
+                hash(STYLE)
+            );
+            if std::env::var_os("UPDATE").is_some() {
+                let path = format!("{}/assets/{file}.txt", env!("CARGO_MANIFEST_DIR"));
+                std::fs::write(path, format!("{expected}\n")).unwrap();
+            } else {
+                assert_eq!(policy, expected, "UPDATE=1 cargo test -p watchkeeper-page renews it");
+            }
         }
     }
 

@@ -18,6 +18,7 @@ mod tests;
 mod texts;
 
 pub use self::{
+    assets::LIVE_POLICY,
     board::{Board, BoardLimits, Subscription},
     changes::Changes,
     costs::{CostShare, Costs},
@@ -27,7 +28,7 @@ pub use self::{
     },
     finding::{FindingCounts, FindingRow},
     recorder::Recorder,
-    report::{Notice, Report, ReportedSession},
+    report::{Notice, Report, ReportedSession, live_page},
     row::{ContextFill, SessionRow, SessionState, TimeSplit, Totals},
     summary::{call_summary, first_line},
 };

@@ -125,6 +125,16 @@ impl List {
     }
 }
 
+/// Returns the live page, without any session. Its script reads them from the API of the server
+/// that the page comes from, as the crate `watchkeeper-http` has it.
+pub fn live_page(version: &str) -> String {
+    let (totals, omitted) = (Totals::default(), Omitted::default());
+    let data = Data { mode: "live", version, totals, omitted, notices: &[], hidden: &[] };
+    let data = embedded_json(&data).expect("a version and numbers are JSON");
+    let data = data.strip_suffix('}').unwrap_or(&data);
+    assets::live(&format!("{data},\"sessions\":[],\"findings\":[],\"details\":[]}}"))
+}
+
 impl Report<'_> {
     /// Writes the page.
     pub fn write(mut self, out: &mut dyn Write) -> io::Result<()> {
