@@ -137,6 +137,7 @@ impl Printer<'_> {
             processes,
             durable,
             state_dir: _,
+            ui_token: _,
         } = MonitorOptions::default();
         let defaults = [
             ("check_interval", toml_text::string(&check_interval.to_string())),

@@ -307,10 +307,10 @@ impl<'a> Loader<'a> {
         let mut match_tracker = MatchTracker::default();
         let mut reader = self.reader(files, diagnostics);
         table.remove("version");
-        let monitor = reader.monitor(table.remove("monitor"));
+        let mut secrets = reader.secrets(table.remove("secrets"));
+        let monitor = reader.monitor(table.remove("monitor"), &mut secrets);
         let (labels, label_rules) = reader.labels(table.remove("labels"));
         let prices = reader.prices(table.remove("prices"));
-        let mut secrets = reader.secrets(table.remove("secrets"));
         let detectors = table.remove("detectors");
         // Includes entries that are not tables: they have an error of their own.
         let detector_ids = detectors.as_ref().and_then(|it| it.get_ref().as_table());

@@ -2,7 +2,7 @@ use schemars::{Schema, SchemaGenerator, json_schema};
 use serde_json::{Map, Value, json};
 use watchkeeper_core::{
     Action, Severity, Unit,
-    author::{Annotations, Link, Period, Tag},
+    author::{Annotations, Link, Period, Secret, Tag},
     embed::{Durability, Entry, GroupField, Price, Registry},
 };
 
@@ -111,6 +111,7 @@ pub fn schema(registry: &Registry) -> Schema {
 fn monitor(generator: &mut SchemaGenerator) -> Value {
     let period = generator.subschema_for::<Period>();
     let durability = generator.subschema_for::<Durability>();
+    let secret = generator.subschema_for::<Secret>();
     json!({
         "description": "Options of the monitor.",
         "type": "object",
@@ -129,6 +130,7 @@ fn monitor(generator: &mut SchemaGenerator) -> Value {
                                 Defaults to `watchkeeper` in the user's folder for state.",
                 "type": "string",
             },
+            "ui_token": with_description(&secret, "Token of the page of `watch --ui`. Needed at an address that other machines can reach."),
         },
         "additionalProperties": false,
     })

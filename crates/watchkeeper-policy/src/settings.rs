@@ -8,13 +8,14 @@ use toml::{
     de::{DeTable, DeValue, ValueDeserializer},
 };
 use watchkeeper_core::{
-    author::Period,
+    author::{Period, Secret},
     embed::{Durability, Price, Prices},
 };
 
 use crate::{
     diagnostic::Diagnostic,
     reader::{Count, Reader},
+    secrets::Secrets,
     tree::Value,
 };
 
@@ -40,6 +41,9 @@ pub struct MonitorOptions {
     /// The folder in which `watch` stores the findings that sinks have accepted and those
     /// that wait; `None` for the folder of the user.
     pub state_dir: Option<PathBuf>,
+    /// The token of the page of `watch --ui`; `None` for one that `watch` makes, which is
+    /// enough for clients of this machine.
+    pub ui_token: Option<Secret>,
 }
 
 impl Default for MonitorOptions {
@@ -52,6 +56,7 @@ impl Default for MonitorOptions {
             processes: true,
             durable: Durability::default(),
             state_dir: None,
+            ui_token: None,
         }
     }
 }
@@ -65,13 +70,19 @@ pub(crate) const MONITOR_KEYS: &[&str] = &[
     "session_expiry",
     "shutdown_timeout",
     "state_dir",
+    "ui_token",
 ];
 
 impl Reader<'_> {
-    pub(crate) fn monitor(&mut self, section: Option<Value<'_>>) -> MonitorOptions {
+    pub(crate) fn monitor(
+        &mut self,
+        section: Option<Value<'_>>,
+        secrets: &mut Secrets,
+    ) -> MonitorOptions {
         let default = MonitorOptions::default();
         let Some(table) = section.and_then(|it| self.table(it)) else { return default };
         let mut table = table.into_inner();
+        self.insert_secrets(&mut table, secrets, true);
         let count = |Count(it)| usize::try_from(it).unwrap_or(usize::MAX);
         let state_dir = self.take_string(&mut table, "state_dir");
         let state_dir = state_dir.and_then(|dir| {
@@ -92,6 +103,7 @@ impl Reader<'_> {
             processes: self.take(&mut table, "processes").unwrap_or(default.processes),
             durable: self.take(&mut table, "durable").unwrap_or(default.durable),
             state_dir,
+            ui_token: self.take(&mut table, "ui_token"),
         };
         self.reject_keys(&table, MONITOR_KEYS);
         options
