@@ -20,6 +20,8 @@ fn schemas_are_current() {
     registry.detectors = Kinds::new("detectors", stock).expect("no two have one name");
     let policy = serde_json::to_string_pretty(&watchkeeper_policy::schema(&registry)).unwrap();
     is_current("docs/policy.schema.json", &format!("{policy}\n"));
+    let api = serde_json::to_string_pretty(&watchkeeper_http::openapi()).unwrap();
+    is_current("docs/openapi.json", &format!("{api}\n"));
     for name in ["test", "event", "explanation", "finding"] {
         let made = run(&["schema", name]);
         assert_eq!(made.status, 0, "{}", made.err);

@@ -32,6 +32,7 @@ mod service;
 mod silences;
 mod tidy;
 mod tune;
+mod ui;
 mod vital_signs;
 mod watch;
 

@@ -11,6 +11,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("watchkeeper-sources", &["watchkeeper-core"]),
     ("watchkeeper-delivery", &["watchkeeper-core"]),
     ("watchkeeper-page", &["watchkeeper-core"]),
+    ("watchkeeper-http", &["watchkeeper-core", "watchkeeper-page"]),
     ("watchkeeper-sinks", &["watchkeeper-core"]),
     ("watchkeeper-testing", &["watchkeeper-core"]),
     (
@@ -18,6 +19,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         &[
             "watchkeeper-core",
             "watchkeeper-delivery",
+            "watchkeeper-http",
             "watchkeeper-page",
             "watchkeeper-policy",
             "watchkeeper-sinks",
@@ -96,6 +98,7 @@ fn links_in_documents_have_targets() {
         "CONTRIBUTING.md",
         "docs/comparison.md",
         "docs/detector-contract.md",
+        "docs/page.md",
         "docs/policy-tests.md",
         "docs/service.md",
         "docs/telemetry.md",

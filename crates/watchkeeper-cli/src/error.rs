@@ -7,7 +7,7 @@ use watchkeeper_delivery::StateError;
 
 use crate::{
     causes::with_causes,
-    commands::{FactError, NewError, SilenceError},
+    commands::{FactError, NewError, SilenceError, UiError},
     explain_request::ExplainError,
     loading::LoadError,
     logging::LoggingError,
@@ -53,6 +53,8 @@ pub(crate) enum Error {
     Silence(#[from] SilenceError),
     #[error(transparent)]
     Fact(#[from] FactError),
+    #[error(transparent)]
+    Ui(#[from] UiError),
     /// No detector, sink, source or key of a policy has this name.
     #[error(
         "unknown name {name}{}; `watchkeeper detectors` lists the kinds, and `watchkeeper policy` \

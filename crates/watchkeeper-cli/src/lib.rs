@@ -44,6 +44,7 @@ mod similar;
 mod state_folder;
 mod stored_silences;
 mod tune;
+mod ui_silences;
 mod usage_error;
 mod watch_state;
 

@@ -1,15 +1,15 @@
 //! Follows sessions while agents write them: the common part of `watch` and
 //! `demo`. Data flows one way: follower → backlog, then follower → monitor.
 
-use std::{io, path::PathBuf, time::Duration};
+use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
 use watchkeeper_core::{
-    Engine, Monitor, SignedDuration,
+    Engine, Event, Monitor, SignedDuration,
     author::make_safe,
     clock::{Clock as _, Deadline, SystemClock},
     embed::{
-        Backlog, Delivery, Feed, MonitorConfig, MonitorCounts, Queue, Registry, Router,
-        SinkOutcome, SourceEntry,
+        Backlog, BacklogCounts, Delivery, Feed, MonitorConfig, MonitorCounts, Queue, Registry,
+        Router, SinkOutcome, SourceEntry, Stopped,
     },
     quote,
 };
@@ -19,11 +19,12 @@ use watchkeeper_sources::{FollowOptions, FollowReport, Follower, ProcessTracker,
 pub(crate) use self::{
     control::{Control, SignalListener},
     host::{ChangedPolicy, Host, NextPolicy, Refusal},
+    page::LivePage,
 };
 use self::{
     order::{correct_clocks, take_in_order},
     processes::track_processes,
-    reading::{LAST_LOOK, follow, look_at_processes, observe, read_backlog, step},
+    reading::{LAST_LOOK, follow, look_at_processes, observe, read_backlog, show, step},
     reload::{PolicyParts, PolicyReloader},
     session_files::SessionFiles,
     sinks::{Identity, LiveSinks},
@@ -39,6 +40,7 @@ use crate::{
 mod control;
 mod host;
 mod order;
+mod page;
 mod processes;
 mod reading;
 mod reload;
@@ -67,6 +69,8 @@ pub(crate) struct LiveMonitor {
     heartbeat: Option<Heartbeat>,
     /// `None` if silences do not change.
     silences: Option<StoredSilences>,
+    /// `None` if nobody sees it.
+    page: Option<Arc<LivePage>>,
     control: Control,
 }
 
@@ -136,6 +140,7 @@ impl LiveMonitor {
             files,
             heartbeat,
             silences: None,
+            page: None,
             control,
         }
     }
@@ -143,6 +148,11 @@ impl LiveMonitor {
     /// Uses silences that may change, in place of those of the policy.
     pub(crate) fn with_silences(self, silences: Option<StoredSilences>) -> Self {
         Self { silences, ..self }
+    }
+
+    /// Shows the sessions on a page. Its [queue](LivePage::queue) is one of the observers.
+    pub(crate) fn with_page(self, page: Option<Arc<LivePage>>) -> Self {
+        Self { page, ..self }
     }
 
     pub(crate) fn control(&self) -> Control {
@@ -154,6 +164,7 @@ impl LiveMonitor {
         let Self { engine, mut delivery, mut sinks, config, mut follower, .. } = self;
         let Self { mut processes, mut state, mut files, .. } = self;
         let Self { heartbeat, mut silences, control, .. } = self;
+        let page = self.page.as_deref();
         match silences.as_mut().and_then(StoredSilences::changes) {
             Some(Ok(silences)) => delivery.set_silences(silences),
             Some(Err(failure)) => delivery.deliver(&failure),
@@ -163,12 +174,14 @@ impl LiveMonitor {
         // An open finding is delivered however old: the problem continues.
         let mut backlog = Backlog::new(engine, delivery);
         let readers = (&mut follower, &mut processes, &mut state, &mut files);
-        read_backlog(readers, &mut backlog, &is_stopped, &mut |update| host.on_update(update));
+        let on_update = &mut |update: &Update| host.on_update(update);
+        read_backlog(readers, &mut backlog, page, &is_stopped, on_update);
         let is_read = follower.is_caught_up();
         let (engine, delivery, backlog_counts) = backlog.finish();
         host.on_start(&follower.report(), engine.sessions().len());
 
-        let running = Monitor::new(engine, delivery, config).start()?;
+        let running = Arc::new(Monitor::new(engine, delivery, config).start()?);
+        page.inspect(|page| page.start(&running, backlog_counts.events));
         let feed = running.feed();
         let mut vital_signs = VitalSigns::start(heartbeat, running.feed())?;
         let mut reloader = PolicyReloader::default();
@@ -183,6 +196,7 @@ impl LiveMonitor {
                     processes: &mut processes,
                     vital_signs: &mut vital_signs,
                     silences: &mut silences,
+                    page,
                 };
                 reloader.reload(is_requested, host, &running, &mut parts);
                 service_manager::ready();
@@ -199,7 +213,7 @@ impl LiveMonitor {
             let of_parts = [vital_signs.longest_wait(), files.longest_wait()];
             let wait = of_parts.into_iter().fold(wait.min(reloader.longest_wait()), Duration::min);
             let on_update = &mut |update: &Update| {
-                follow(&mut state, &mut files, update);
+                follow(&mut state, &mut files, page, update);
                 host.on_update(update);
             };
             step(&mut follower, wait, &mut batch, on_panic, on_update);
@@ -213,13 +227,13 @@ impl LiveMonitor {
             take_in_order(&mut batch).for_each(|event| {
                 observe(&mut processes, &event);
                 files.observe(&event);
-                feed.send(event);
+                send(event, page, &feed);
             });
             if follower.is_caught_up() {
                 let on_panic = &mut |finding| _ = feed.report(finding);
-                let send = &mut |event| _ = feed.send(event);
+                let send = &mut |event| send(event, page, &feed);
                 let on_update = &mut |update: &Update| {
-                    follow(&mut state, &mut files, update);
+                    follow(&mut state, &mut files, page, update);
                     host.on_update(update);
                 };
                 look_at_processes(&mut processes, &mut follower, send, on_panic, on_update);
@@ -242,25 +256,45 @@ impl LiveMonitor {
         // The rest of a backlog that was not read is not live.
         while is_read
             && step(&mut follower, Duration::ZERO, &mut batch, on_panic, &mut |update| {
-                follow(&mut state, &mut files, update);
+                follow(&mut state, &mut files, page, update);
                 host.on_update(update);
             })
             && !last_look.remaining().is_zero()
         {}
-        take_in_order(&mut batch).for_each(|event| _ = feed.send(event));
+        take_in_order(&mut batch).for_each(|event| send(event, page, &feed));
         let stopped = running.stop();
         if stopped.dropped == 0 && stopped.lost == 0 && !stopped.timed_out {
             commit(&mut state, &feed);
         }
-        let all_delivered = !stopped.timed_out;
-        let losses = stopped.sinks.iter().filter(|sink| 0 < sink.lost).map(describe_loss).collect();
-        let mut counts = running.counts();
-        counts.events += backlog_counts.events;
-        counts.findings += backlog_counts.findings;
-        counts.lost += backlog_counts.dropped;
-        let n_pending = stopped.pending;
-        Ok(Outcome { counts, followed: follower.report(), all_delivered, losses, n_pending })
+        Ok(Outcome::new(&stopped, running.counts(), backlog_counts, follower.report()))
     }
+}
+
+impl Outcome {
+    fn new(
+        stopped: &Stopped,
+        mut counts: MonitorCounts,
+        backlog: BacklogCounts,
+        followed: FollowReport,
+    ) -> Self {
+        counts.events += backlog.events;
+        counts.findings += backlog.findings;
+        counts.lost += backlog.dropped;
+        let losses = stopped.sinks.iter().filter(|sink| 0 < sink.lost).map(describe_loss);
+        Self {
+            counts,
+            followed,
+            all_delivered: !stopped.timed_out,
+            losses: losses.collect(),
+            n_pending: stopped.pending,
+        }
+    }
+}
+
+/// Passes an event to the page and to the monitor.
+fn send(event: Event, page: Option<&LivePage>, feed: &Feed) {
+    show(page, &event);
+    feed.send(event);
 }
 
 /// Returns a text such as "`ops` 3 (unavailable: no route to host)".

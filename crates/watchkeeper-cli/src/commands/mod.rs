@@ -20,7 +20,7 @@ mod watch;
 use clap::Subcommand;
 use watchkeeper_core::embed::Registry;
 
-pub(crate) use self::{new::NewError, routes::FactError, silence::SilenceError};
+pub(crate) use self::{new::NewError, routes::FactError, silence::SilenceError, watch::UiError};
 
 use crate::{
     error::Error,

@@ -1,6 +1,7 @@
 mod host;
 mod messages;
 mod options;
+mod ui;
 
 use std::{
     collections::BTreeSet,
@@ -16,16 +17,18 @@ use clap::Args;
 use watchkeeper_core::embed::Registry;
 use watchkeeper_policy::Policy;
 
+pub(crate) use self::ui::UiError;
 use self::{
     host::{UsedPolicy, WatchHost},
     messages::Summary,
     options::{WatchOptions, uses_other_sinks},
+    ui::UiOptions,
 };
 use crate::{
     error::Error,
     file_watcher::FileWatcher,
     global::Global,
-    live::{Control, LiveMonitor, SignalListener},
+    live::{Control, LiveMonitor, Outcome, SignalListener},
     loading,
     numbers::counted,
     output::{Output, Status, safe_path},
@@ -55,6 +58,9 @@ pub(crate) struct Watch {
 
     #[command(flatten)]
     options: WatchOptions,
+
+    #[command(flatten)]
+    ui: UiOptions,
 }
 
 impl Watch {
@@ -74,7 +80,12 @@ impl Watch {
         }
         let summary = Summary::new(&paths, &policy_file, &policy);
         let sink_files = loading::sink_files(&policy);
-        let observers = self.options.printer(&policy, output.styles);
+        let page = self.ui.page(&policy);
+        // Before anything is read: an address that is in use is an error at once.
+        let folder = self.options.state_folder(&policy);
+        let ui_token = policy.monitor.ui_token.as_ref();
+        let ui = self.ui.start(page.as_ref(), ui_token, folder.as_deref())?;
+        let observers = self.options.observers(&policy, output.styles, page.as_ref());
         let has_other_sinks = Arc::new(AtomicBool::new(uses_other_sinks(&policy)));
         let state = self.options.open_state(&policy, &paths, global, output)?;
         if let Some(state) = state.as_ref().filter(|_| global.is_verbose()) {
@@ -85,7 +96,7 @@ impl Watch {
         self.options.remove_unused_displays(&mut policy);
         let live = LiveMonitor::new(policy, registry, paths.clone(), source, observers, state);
         let silences_file = silences.as_ref().map(StoredSilences::path);
-        let live = live.with_silences(silences);
+        let live = live.with_silences(silences).with_page(page.clone());
         let control = live.control();
         stop_without_reader(control.clone(), has_other_sinks.clone());
         // Before the first message, so that no signal is missed after it. A closed terminal
@@ -96,6 +107,12 @@ impl Watch {
                 writeln!(output.err, "{note}")?;
             }
             summary.print_start(output.err)?;
+            if let Some(ui) = &ui {
+                ui.print_start(output);
+            }
+        }
+        if let Some(ui) = ui.as_ref().filter(|_| self.ui.opens_browser()) {
+            ui.open(output);
         }
         if global.is_verbose() {
             output.err.write_all(sink_files.as_bytes())?;
@@ -117,32 +134,17 @@ impl Watch {
             used,
             next: None,
             watcher,
+            page,
         };
         let outcome = live.run(&mut host)?;
         drop(host);
+        if let Some(ui) = ui {
+            ui.stop();
+        }
         signals.finish();
 
         if !global.quiet {
-            let (counts, followed) = (outcome.counts, &outcome.followed);
-            writeln!(
-                output.err,
-                "watched {} in {}: {}, {} skipped",
-                counted(counts.events, "event"),
-                counted(followed.n_followed as u64, "file"),
-                counted(counts.findings, "finding"),
-                counted(followed.skipped_lines.total(), "line"),
-            )?;
-            if 0 < counts.suppressed {
-                let repeats = counted(counts.suppressed, "repeat");
-                writeln!(output.err, "cooldowns of routes suppressed {repeats} of findings")?;
-            }
-            if 0 < counts.silenced {
-                writeln!(output.err, "silences hid {}", counted(counts.silenced, "finding"))?;
-            }
-        }
-        if 0 < outcome.n_pending && !global.quiet {
-            let n_pending = counted(outcome.n_pending, "finding");
-            writeln!(output.err, "{n_pending} not delivered yet; stored for the next start")?;
+            print_end(&outcome, output.err)?;
         }
         if 0 < outcome.counts.lost {
             return Err(Error::FindingsLost {
@@ -156,6 +158,31 @@ impl Watch {
         }
         Ok(Status::Success)
     }
+}
+
+/// Prints the counts of a run.
+fn print_end(outcome: &Outcome, err: &mut dyn Write) -> io::Result<()> {
+    let (counts, followed) = (outcome.counts, &outcome.followed);
+    writeln!(
+        err,
+        "watched {} in {}: {}, {} skipped",
+        counted(counts.events, "event"),
+        counted(followed.n_followed as u64, "file"),
+        counted(counts.findings, "finding"),
+        counted(followed.skipped_lines.total(), "line"),
+    )?;
+    if 0 < counts.suppressed {
+        let repeats = counted(counts.suppressed, "repeat");
+        writeln!(err, "cooldowns of routes suppressed {repeats} of findings")?;
+    }
+    if 0 < counts.silenced {
+        writeln!(err, "silences hid {}", counted(counts.silenced, "finding"))?;
+    }
+    if 0 < outcome.n_pending {
+        let n_pending = counted(outcome.n_pending, "finding");
+        writeln!(err, "{n_pending} not delivered yet; stored for the next start")?;
+    }
+    Ok(())
 }
 
 /// Stops the monitor when the reader of standard output is gone, unless findings have other

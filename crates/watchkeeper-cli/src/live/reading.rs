@@ -11,6 +11,7 @@ use watchkeeper_sources::{Follower, ProcessTracker, Update};
 
 use super::{
     order::{correct_clocks, take_in_order},
+    page::LivePage,
     session_files::SessionFiles,
 };
 use crate::watch_state::WatchState;
@@ -20,10 +21,24 @@ const MAX_BATCH: usize = 1 << 18;
 /// Time limit for reading the last lines after a stop.
 pub(super) const LAST_LOOK: Duration = Duration::from_millis(200);
 
-pub(super) fn follow(state: &mut Option<WatchState>, files: &mut SessionFiles, update: &Update) {
+pub(super) fn follow(
+    state: &mut Option<WatchState>,
+    files: &mut SessionFiles,
+    page: Option<&LivePage>,
+    update: &Update,
+) {
     files.follow(update, SystemClock.uptime());
     if let Some(state) = state {
         state.follow(update);
+    }
+    if let Some(page) = page {
+        page.on_update(update);
+    }
+}
+
+pub(super) fn show(page: Option<&LivePage>, event: &Event) {
+    if let Some(page) = page {
+        page.observe(event);
     }
 }
 
@@ -66,6 +81,7 @@ pub(super) fn read_backlog(
         &mut SessionFiles,
     ),
     backlog: &mut Backlog,
+    page: Option<&LivePage>,
     is_stopped: &dyn Fn() -> bool,
     on_update: &mut dyn FnMut(&Update),
 ) {
@@ -85,7 +101,7 @@ pub(super) fn read_backlog(
         while has_more && batch.len() < MAX_BATCH && may_read() {
             let on_panic = &mut |finding| backlog.report(finding);
             let on_update = &mut |update: &Update| {
-                follow(state, files, update);
+                follow(state, files, page, update);
                 on_update(update);
             };
             has_more = step(follower, Duration::ZERO, &mut batch, on_panic, on_update);
@@ -96,15 +112,19 @@ pub(super) fn read_backlog(
             let is_new = state.as_ref().is_some_and(|state| state.is_new(&event));
             backlog.observe(&event, is_new);
             files.observe(&event);
+            show(page, &event);
         }
     }
     let mut panics = Vec::new();
     // No earlier run has seen the present processes.
     let is_new = state.as_ref().is_some_and(|state| state.stopped_at().is_some());
-    let send = &mut |event| backlog.observe(&event, is_new);
+    let send = &mut |event| {
+        show(page, &event);
+        backlog.observe(&event, is_new);
+    };
     let on_panic = &mut |finding| panics.push(finding);
     let on_update = &mut |update: &Update| {
-        follow(state, files, update);
+        follow(state, files, page, update);
         on_update(update);
     };
     look_at_processes(processes, follower, send, on_panic, on_update);

@@ -12,6 +12,7 @@ use watchkeeper_sources::ProcessTracker;
 
 use super::{
     host::{ChangedPolicy, Host, NextPolicy, Refusal},
+    page::LivePage,
     processes::track_processes,
     sinks::LiveSinks,
     vital_signs::VitalSigns,
@@ -39,6 +40,7 @@ pub(super) struct PolicyParts<'a> {
     pub(super) processes: &'a mut Option<ProcessTracker>,
     pub(super) vital_signs: &'a mut VitalSigns,
     pub(super) silences: &'a mut Option<StoredSilences>,
+    pub(super) page: Option<&'a LivePage>,
 }
 
 impl PolicyReloader {
@@ -84,7 +86,7 @@ impl PolicyReloader {
         parts: &mut PolicyParts<'_>,
     ) -> Result<(), Refusal> {
         let ChangedPolicy { policy, observers, state: new_state, changes } = changed;
-        let PolicyParts { sinks, state, processes, vital_signs, silences } = parts;
+        let PolicyParts { sinks, state, processes, vital_signs, silences, page } = parts;
         let feed = running.feed();
         let had_state = state.is_some();
         **state = state.take().or(new_state);
@@ -107,6 +109,9 @@ impl PolicyReloader {
         }
         let ids: Vec<String> = policy.sinks.iter().map(|sink| sink.id.clone()).collect();
         let engine = policy.engine_config();
+        if let Some(page) = page {
+            page.reconfigure(engine.clone(), SystemClock.now());
+        }
         let queues = sinks.replace(policy.sinks, observers, state, &notices);
         match processes {
             None if policy.monitor.processes => **processes = track_processes(),

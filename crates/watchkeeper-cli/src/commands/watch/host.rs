@@ -25,7 +25,7 @@ use crate::{
     error::Error,
     file_watcher::FileWatcher,
     global::Global,
-    live::{ChangedPolicy, Host, NextPolicy, Refusal},
+    live::{ChangedPolicy, Host, LivePage, NextPolicy, Refusal},
     loading::{self, LoadError},
     numbers::counted,
     output::Output,
@@ -51,6 +51,7 @@ pub(super) struct WatchHost<'a, 'o> {
     /// A changed policy that the monitor has not taken over yet.
     pub(super) next: Option<UsedPolicy>,
     pub(super) watcher: FileWatcher,
+    pub(super) page: Option<Arc<LivePage>>,
 }
 
 /// The properties of a policy with which a later one is compared.
@@ -142,7 +143,8 @@ impl Host for WatchHost<'_, '_> {
             };
         }
         let is_same = next.prints_all == self.used.prints_all;
-        let observers = (!is_same).then(|| self.options.printer(&policy, self.output.styles));
+        let observers = (!is_same)
+            .then(|| self.options.observers(&policy, self.output.styles, self.page.as_ref()));
         self.next = Some(next);
         self.options.remove_unused_displays(&mut policy);
         NextPolicy::Changed(Box::new(ChangedPolicy { policy, observers, state, changes }))

@@ -1,4 +1,4 @@
-use std::{mem, path::PathBuf};
+use std::{mem, path::PathBuf, sync::Arc};
 
 use clap::{Args, ValueEnum};
 use watchkeeper_core::embed::Queue;
@@ -10,6 +10,7 @@ use crate::{
     causes::with_causes,
     error::Error,
     global::Global,
+    live::LivePage,
     output::{Output, Styles},
     state_folder::StateFolder,
     stored_silences::StoredSilences,
@@ -50,7 +51,7 @@ impl From<FindingFormat> for watchkeeper_sinks::Format {
 
 impl WatchOptions {
     /// Returns the folder of the state: the one that the user has chosen, or else the usual one.
-    fn state_folder(&self, policy: &Policy) -> Option<PathBuf> {
+    pub(super) fn state_folder(&self, policy: &Policy) -> Option<PathBuf> {
         let chosen = self.state_dir.as_ref().or(policy.monitor.state_dir.as_ref());
         chosen.cloned().or_else(|| StateFolder::default().path(None))
     }
@@ -113,17 +114,27 @@ impl WatchOptions {
         }
     }
 
-    /// Makes the consoles of the policy print to standard output. Returns a printer of all
-    /// findings, except silenced ones, if the policy uses no console.
-    pub(super) fn printer(&self, policy: &Policy, styles: Styles) -> Vec<Queue> {
+    /// Makes the consoles of the policy print to standard output. Returns the queues that receive
+    /// all findings, except silenced ones: that of the page, and a printer if the policy uses no
+    /// console.
+    pub(super) fn observers(
+        &self,
+        policy: &Policy,
+        styles: Styles,
+        page: Option<&Arc<LivePage>>,
+    ) -> Vec<Queue> {
+        self.printer(policy, styles).into_iter().chain(page.map(LivePage::queue)).collect()
+    }
+
+    fn printer(&self, policy: &Policy, styles: Styles) -> Option<Queue> {
         const CAPACITY: usize = 1024;
         let format = self.format.map(watchkeeper_sinks::Format::from);
         watchkeeper_sinks::print_to_stdout(format);
         if !self.prints_all(policy) {
-            return Vec::new();
+            return None;
         }
         let lines = Lines::new(Stdout::default(), format.unwrap_or_default(), styles.out);
-        vec![Queue::new("stdout", Box::new(lines), CAPACITY)]
+        Some(Queue::new("stdout", Box::new(lines), CAPACITY))
     }
 }
 
