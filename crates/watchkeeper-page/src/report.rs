@@ -19,12 +19,12 @@ use crate::{
 const MAX_ROWS: usize = 1_400_000;
 /// The size of the findings in a report, in bytes.
 const MAX_FINDINGS: usize = 800_000;
-/// The size of the timelines in a report, in bytes.
-const MAX_DETAILS: usize = 2_400_000;
-/// The number of bars in all timelines of a report, about which a bar takes 50 bytes.
-const MAX_BARS: usize = 44_000;
+/// The size of all lists in a report, in bytes. Timelines have the room that the others leave.
+const MAX_LISTS: usize = 4_700_000;
+/// The number of bars in all timelines of a report. With its text, a bar takes about 130 bytes.
+const MAX_BARS: usize = 32_000;
 /// The number of bars from which on a timeline is not made coarser.
-const MIN_BARS: usize = 256;
+const MIN_BARS: usize = 128;
 
 /// A report of recorded sessions, as one page that needs no other file and no network.
 ///
@@ -152,7 +152,7 @@ impl Report<'_> {
                 omitted.findings += usize::from(!findings.push(finding)?);
             }
         }
-        let mut details = List::new(MAX_DETAILS);
+        let mut details = List::new(MAX_LISTS - rows.json.len() - findings.json.len());
         let max_bars = self.max_bars();
         for session in ranked(&self.sessions) {
             omitted.details += usize::from(!add_detail(session, max_bars, &mut details)?);
