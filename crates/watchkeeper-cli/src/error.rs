@@ -124,6 +124,12 @@ pub(crate) enum Error {
     NoUserFolder,
     #[error("watch follows files; to check standard input, use `watchkeeper check -`")]
     StandardInput,
+    #[cfg(feature = "top")]
+    #[error("--top draws on a terminal; standard input or standard output is none")]
+    NoTerminal,
+    #[cfg(feature = "top")]
+    #[error("cannot draw on the terminal")]
+    Screen(#[source] io::Error),
     #[error("sessions are read twice; write standard input to a file, and name the file")]
     StandardInputTwice,
     #[error(

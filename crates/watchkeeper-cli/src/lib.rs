@@ -43,6 +43,8 @@ mod silences_file;
 mod similar;
 mod state_folder;
 mod stored_silences;
+#[cfg(feature = "top")]
+mod top;
 mod tune;
 mod ui_silences;
 mod usage_error;

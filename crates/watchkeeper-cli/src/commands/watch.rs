@@ -1,3 +1,4 @@
+mod display;
 mod host;
 mod messages;
 mod options;
@@ -19,6 +20,7 @@ use watchkeeper_policy::Policy;
 
 pub(crate) use self::ui::UiError;
 use self::{
+    display::DisplayOptions,
     host::{UsedPolicy, WatchHost},
     messages::Summary,
     options::{WatchOptions, uses_other_sinks},
@@ -60,6 +62,9 @@ pub(crate) struct Watch {
     options: WatchOptions,
 
     #[command(flatten)]
+    display: DisplayOptions,
+
+    #[command(flatten)]
     ui: UiOptions,
 }
 
@@ -80,12 +85,13 @@ impl Watch {
         }
         let summary = Summary::new(&paths, &policy_file, &policy);
         let sink_files = loading::sink_files(&policy);
-        let page = self.ui.page(&policy);
+        let display = self.display.display(output.styles)?;
+        let page = self.ui.page(&policy, display.is_screen());
         // Before anything is read: an address that is in use is an error at once.
         let folder = self.options.state_folder(&policy);
         let ui_token = policy.monitor.ui_token.as_ref();
         let ui = self.ui.start(page.as_ref(), ui_token, folder.as_deref())?;
-        let observers = self.options.observers(&policy, output.styles, page.as_ref());
+        let observers = self.options.observers(&policy, &display, page.as_ref());
         let has_other_sinks = Arc::new(AtomicBool::new(uses_other_sinks(&policy)));
         let state = self.options.open_state(&policy, &paths, global, output)?;
         if let Some(state) = state.as_ref().filter(|_| global.is_verbose()) {
@@ -93,7 +99,7 @@ impl Watch {
         }
         let used = UsedPolicy::new(&policy, &self.options);
         let silences = self.options.silences(&policy);
-        self.options.remove_unused_displays(&mut policy);
+        self.options.remove_unused_displays(&mut policy, &display);
         let live = LiveMonitor::new(policy, registry, paths.clone(), source, observers, state);
         let silences_file = silences.as_ref().map(StoredSilences::path);
         let live = live.with_silences(silences).with_page(page.clone());
@@ -120,12 +126,16 @@ impl Watch {
         let silences_control = control.clone();
         let _silences_watcher = silences_file
             .map(|file| FileWatcher::start(vec![file], move || silences_control.read_silences()));
+        let shown = display.show(page.as_ref(), &control, output.styles)?;
         let watcher = FileWatcher::start(used.files().to_vec(), move || control.reload());
+        let Output { out, err, styles } = &mut *output;
+        let (mut messages, styles) = display.messages(*err, *styles);
         let mut host = WatchHost {
             options: &self.options,
             global,
             registry,
-            output: &mut *output,
+            output: &mut Output { out: *out, err: &mut *messages, styles },
+            display: &display,
             paths,
             policy_file,
             summary,
@@ -136,8 +146,15 @@ impl Watch {
             watcher,
             page,
         };
-        let outcome = live.run(&mut host)?;
+        let outcome = live.run(&mut host);
         drop(host);
+        drop(messages);
+        let drawn = shown.finish();
+        for line in display.take_unprinted() {
+            writeln!(output.err, "{line}")?;
+        }
+        let outcome = outcome?;
+        drawn?;
         if let Some(ui) = ui {
             ui.stop();
         }

@@ -17,6 +17,7 @@ use watchkeeper_policy::{Effective, Policy};
 use watchkeeper_sources::{FollowReport, Update};
 
 use super::{
+    display::Display,
     messages::{Summary, print_update},
     options::{WatchOptions, uses_other_sinks},
 };
@@ -52,6 +53,7 @@ pub(super) struct WatchHost<'a, 'o> {
     pub(super) next: Option<UsedPolicy>,
     pub(super) watcher: FileWatcher,
     pub(super) page: Option<Arc<LivePage>>,
+    pub(super) display: &'a Display,
 }
 
 /// The properties of a policy with which a later one is compared.
@@ -143,10 +145,10 @@ impl Host for WatchHost<'_, '_> {
             };
         }
         let is_same = next.prints_all == self.used.prints_all;
-        let observers = (!is_same)
-            .then(|| self.options.observers(&policy, self.output.styles, self.page.as_ref()));
+        let observers =
+            (!is_same).then(|| self.options.observers(&policy, self.display, self.page.as_ref()));
         self.next = Some(next);
-        self.options.remove_unused_displays(&mut policy);
+        self.options.remove_unused_displays(&mut policy, self.display);
         NextPolicy::Changed(Box::new(ChangedPolicy { policy, observers, state, changes }))
     }
 

@@ -4,17 +4,11 @@ use clap::{Args, ValueEnum};
 use watchkeeper_core::embed::Queue;
 use watchkeeper_delivery::StateError;
 use watchkeeper_policy::Policy;
-use watchkeeper_sinks::{Lines, Stdout};
 
+use super::display::Display;
 use crate::{
-    causes::with_causes,
-    error::Error,
-    global::Global,
-    live::LivePage,
-    output::{Output, Styles},
-    state_folder::StateFolder,
-    stored_silences::StoredSilences,
-    watch_state::WatchState,
+    causes::with_causes, error::Error, global::Global, live::LivePage, output::Output,
+    state_folder::StateFolder, stored_silences::StoredSilences, watch_state::WatchState,
 };
 
 /// The options of `watch` about what a policy delivers to.
@@ -104,14 +98,14 @@ impl WatchOptions {
     }
 
     /// Removes the sinks for the terminal that no route uses, if all findings are printed: findings
-    /// about the monitor, which all sinks receive, would be printed twice.
-    pub(super) fn remove_unused_displays(&self, policy: &mut Policy) {
-        if self.prints_all(policy) {
-            let sinks = mem::take(&mut policy.sinks).into_iter();
-            policy.sinks = sinks
-                .filter(|sink| !sink.sink.is_display() || is_routed(policy, &sink.id))
-                .collect();
-        }
+    /// about the monitor, which all sinks receive, would be printed twice. A screen has none.
+    pub(super) fn remove_unused_displays(&self, policy: &mut Policy, display: &Display) {
+        let (is_screen, prints_all) = (display.is_screen(), self.prints_all(policy));
+        let sinks = mem::take(&mut policy.sinks).into_iter();
+        let is_kept = |is_routed: bool| !is_screen && (!prints_all || is_routed);
+        policy.sinks = sinks
+            .filter(|sink| !sink.sink.is_display() || is_kept(is_routed(policy, &sink.id)))
+            .collect();
     }
 
     /// Makes the consoles of the policy print to standard output. Returns the queues that receive
@@ -120,21 +114,14 @@ impl WatchOptions {
     pub(super) fn observers(
         &self,
         policy: &Policy,
-        styles: Styles,
+        display: &Display,
         page: Option<&Arc<LivePage>>,
     ) -> Vec<Queue> {
-        self.printer(policy, styles).into_iter().chain(page.map(LivePage::queue)).collect()
-    }
-
-    fn printer(&self, policy: &Policy, styles: Styles) -> Option<Queue> {
-        const CAPACITY: usize = 1024;
         let format = self.format.map(watchkeeper_sinks::Format::from);
         watchkeeper_sinks::print_to_stdout(format);
-        if !self.prints_all(policy) {
-            return None;
-        }
-        let lines = Lines::new(Stdout::default(), format.unwrap_or_default(), styles.out);
-        Some(Queue::new("stdout", Box::new(lines), CAPACITY))
+        let prints_all = display.is_screen() || self.prints_all(policy);
+        let printer = prints_all.then(|| display.printer(format));
+        printer.into_iter().chain(page.map(LivePage::queue)).collect()
     }
 }
 

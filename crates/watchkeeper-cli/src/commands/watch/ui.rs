@@ -65,10 +65,10 @@ pub(super) struct Ui {
 }
 
 impl UiOptions {
-    /// Makes the data of the page, if somebody is to see it.
-    pub(super) fn page(&self, policy: &Policy) -> Option<Arc<LivePage>> {
+    /// Makes the data of the page, if a browser or a screen is to show it.
+    pub(super) fn page(&self, policy: &Policy, has_screen: bool) -> Option<Arc<LivePage>> {
         let start = || LivePage::new(policy.engine_config(), SystemClock.now());
-        self.ui.is_some().then(start)
+        (has_screen || self.ui.is_some()).then(start)
     }
 
     /// Starts the server. `folder` is the folder of the state.
