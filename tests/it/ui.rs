@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use watchkeeper_core::clock::{Clock as _, SystemClock};
 
 use crate::{
@@ -225,4 +225,64 @@ fn other_machines_need_the_token_of_the_policy() {
     assert!(served.exchange("GET", "/metrics", "").starts_with("HTTP/1.1 401 "));
     let served = Served { token: "0123456789abcdef0123".to_owned(), ..served };
     served.get("/metrics");
+}
+
+/// Returns an OTLP request with the spans of equal calls, one in each second until now.
+fn spans_of_equal_calls(session: &str, trace: u64, n_calls: i64) -> String {
+    let text = |key: &str, text: &str| json!({ "key": key, "value": { "stringValue": text } });
+    let now = SystemClock.now().as_second();
+    let span = |n: i64| {
+        json!({
+            "traceId": format!("{trace:032x}"),
+            "spanId": format!("{n:016x}"),
+            "name": "execute_tool search",
+            "startTimeUnixNano": format!("{}000000000", now - n),
+            "endTimeUnixNano": format!("{}500000000", now - n),
+            "attributes": [
+                text("gen_ai.operation.name", "execute_tool"),
+                text("gen_ai.conversation.id", session),
+                text("gen_ai.tool.name", "search"),
+                text("gen_ai.tool.call.id", &format!("call-{n}")),
+                text("gen_ai.tool.call.arguments", r#"{"query":"needle"}"#),
+                text("gen_ai.tool.call.result", "nothing found"),
+            ],
+        })
+    };
+    let spans: Vec<Value> = (1..=n_calls).map(span).collect();
+    json!({ "resourceSpans": [{ "scopeSpans": [{ "spans": spans }] }] }).to_string()
+}
+
+#[test]
+fn an_agent_that_only_sends_telemetry_is_watched() {
+    let folder = folder();
+    let served = Served::start(&folder, "0");
+    let body = spans_of_equal_calls("remote-1", 1, 12);
+    let response = served.exchange("POST", "/v1/traces", &body);
+    assert!(response.starts_with("HTTP/1.1 200 "), "{response}");
+    let finding = served.watching.until("remote-1");
+    assert!(finding.contains("`search`"), "{finding}");
+    let detail: Value = serde_json::from_str(&served.get("/api/v1/sessions/remote-1")).unwrap();
+    assert_eq!(
+        (&detail["row"]["source"], &detail["row"]["tool_calls"]),
+        (&"otlp".into(), &12.into())
+    );
+
+    // An exporter that got no response sends a request again.
+    let response = served.exchange("POST", "/v1/traces", &body);
+    assert!(response.starts_with("HTTP/1.1 200 "), "{response}");
+    served.exchange("POST", "/v1/traces", &spans_of_equal_calls("remote-2", 2, 12));
+    served.watching.until("remote-2");
+    let again: Value = serde_json::from_str(&served.get("/api/v1/sessions/remote-1")).unwrap();
+    assert_eq!(again["row"]["events"], detail["row"]["events"]);
+
+    let response = served.exchange("POST", "/v1/traces", "no JSON");
+    assert!(response.starts_with("HTTP/1.1 400 "), "{response}");
+}
+
+#[test]
+fn a_screen_needs_a_terminal() {
+    let folder = folder();
+    let ran = Ran::of(program().args(["watch", "--top"]).arg(folder.path()));
+    assert_eq!(ran.status, 2);
+    assert!(ran.err.contains("--top draws on a terminal"), "{}", ran.err);
 }

@@ -9,17 +9,18 @@ use watchkeeper_core::{
     clock::{Clock as _, Deadline, SystemClock},
     embed::{
         Backlog, BacklogCounts, Delivery, Feed, MonitorConfig, MonitorCounts, Queue, Registry,
-        Router, SinkOutcome, SourceEntry, Stopped,
+        Router, SinkOutcome, SourceEntry, Stopped, Suppliers,
     },
     quote,
 };
 use watchkeeper_policy::{Heartbeat, Policy};
-use watchkeeper_sources::{FollowOptions, FollowReport, Follower, ProcessTracker, Update};
+use watchkeeper_sources::{FollowOptions, FollowReport, Follower, ProcessTracker, Update, otlp};
 
 pub(crate) use self::{
     control::{Control, SignalListener},
     host::{ChangedPolicy, Host, NextPolicy, Refusal},
     page::LivePage,
+    telemetry::Telemetry,
 };
 use self::{
     order::{correct_clocks, take_in_order},
@@ -46,6 +47,7 @@ mod reading;
 mod reload;
 mod session_files;
 mod sinks;
+mod telemetry;
 mod vital_signs;
 
 /// Maximum wait for a change while a process may end, or lines are to be stored.
@@ -71,6 +73,8 @@ pub(crate) struct LiveMonitor {
     silences: Option<StoredSilences>,
     /// `None` if nobody sees it.
     page: Option<Arc<LivePage>>,
+    /// `None` if agents cannot send any.
+    telemetry: Option<Arc<Telemetry>>,
     control: Control,
 }
 
@@ -141,6 +145,7 @@ impl LiveMonitor {
             heartbeat,
             silences: None,
             page: None,
+            telemetry: None,
             control,
         }
     }
@@ -155,6 +160,12 @@ impl LiveMonitor {
         Self { page, ..self }
     }
 
+    /// Takes the events that agents send, beside those of session files.
+    pub(crate) fn with_telemetry(self, telemetry: Option<Arc<Telemetry>>) -> Self {
+        telemetry.as_ref().inspect(|it| it.connect(self.follower.waker()));
+        Self { telemetry, ..self }
+    }
+
     pub(crate) fn control(&self) -> Control {
         self.control.clone()
     }
@@ -164,16 +175,14 @@ impl LiveMonitor {
         let Self { engine, mut delivery, mut sinks, config, mut follower, .. } = self;
         let Self { mut processes, mut state, mut files, .. } = self;
         let Self { heartbeat, mut silences, control, .. } = self;
-        let page = self.page.as_deref();
-        match silences.as_mut().and_then(StoredSilences::changes) {
-            Some(Ok(silences)) => delivery.set_silences(silences),
-            Some(Err(failure)) => delivery.deliver(&failure),
-            None => {}
-        }
+        let (page, telemetry) = (self.page.as_deref(), self.telemetry.as_deref());
+        // A session counts once, although its client may send what it also writes.
+        let mut suppliers = Suppliers::default();
+        use_silences(&mut silences, &mut delivery);
         let is_stopped = || control.is_stopped();
         // An open finding is delivered however old: the problem continues.
         let mut backlog = Backlog::new(engine, delivery);
-        let readers = (&mut follower, &mut processes, &mut state, &mut files);
+        let readers = (&mut follower, &mut processes, &mut state, &mut files, &mut suppliers);
         let on_update = &mut |update: &Update| host.on_update(update);
         read_backlog(readers, &mut backlog, page, &is_stopped, on_update);
         let is_read = follower.is_caught_up();
@@ -210,13 +219,15 @@ impl LiveMonitor {
             let is_busy = processes.as_ref().is_some_and(ProcessTracker::has_sessions)
                 || state.as_ref().is_some_and(WatchState::is_dirty);
             let wait = if is_busy { WAIT } else { Duration::MAX };
-            let of_parts = [vital_signs.longest_wait(), files.longest_wait()];
+            let of_telemetry = telemetry.map_or(Duration::MAX, Telemetry::longest_wait);
+            let of_parts = [vital_signs.longest_wait(), files.longest_wait(), of_telemetry];
             let wait = of_parts.into_iter().fold(wait.min(reloader.longest_wait()), Duration::min);
             let on_update = &mut |update: &Update| {
                 follow(&mut state, &mut files, page, update);
                 host.on_update(update);
             };
             step(&mut follower, wait, &mut batch, on_panic, on_update);
+            telemetry.inspect(|it| it.take(&mut batch));
             // Hold the monitor's time until everything is read: a session that is
             // half read looks inactive.
             let has_more = !batch.is_empty() || !follower.is_caught_up();
@@ -227,11 +238,11 @@ impl LiveMonitor {
             take_in_order(&mut batch).for_each(|event| {
                 observe(&mut processes, &event);
                 files.observe(&event);
-                send(event, page, &feed);
+                send(event, &mut suppliers, page, &feed);
             });
             if follower.is_caught_up() {
                 let on_panic = &mut |finding| _ = feed.report(finding);
-                let send = &mut |event| send(event, page, &feed);
+                let send = &mut |event| send(event, &mut suppliers, page, &feed);
                 let on_update = &mut |update: &Update| {
                     follow(&mut state, &mut files, page, update);
                     host.on_update(update);
@@ -261,7 +272,8 @@ impl LiveMonitor {
             })
             && !last_look.remaining().is_zero()
         {}
-        take_in_order(&mut batch).for_each(|event| send(event, page, &feed));
+        telemetry.inspect(|it| it.take(&mut batch));
+        take_in_order(&mut batch).for_each(|event| send(event, &mut suppliers, page, &feed));
         let stopped = running.stop();
         if stopped.dropped == 0 && stopped.lost == 0 && !stopped.timed_out {
             commit(&mut state, &feed);
@@ -291,10 +303,12 @@ impl Outcome {
     }
 }
 
-/// Passes an event to the page and to the monitor.
-fn send(event: Event, page: Option<&LivePage>, feed: &Feed) {
-    show(page, &event);
-    feed.send(event);
+/// Passes an event to the page and to the monitor, if it counts.
+fn send(event: Event, suppliers: &mut Suppliers, page: Option<&LivePage>, feed: &Feed) {
+    if otlp::admits(suppliers, &event) {
+        show(page, &event);
+        feed.send(event);
+    }
 }
 
 /// Returns a text such as "`ops` 3 (unavailable: no route to host)".
@@ -308,6 +322,15 @@ fn describe_loss(sink: &SinkOutcome) -> String {
 fn withdraw_gone(files: &mut SessionFiles, feed: &Feed) {
     for session in files.take_gone(SystemClock.uptime()) {
         feed.withdraw(session, SESSION_IS_GONE);
+    }
+}
+
+/// Reads the silences before the start.
+fn use_silences(silences: &mut Option<StoredSilences>, delivery: &mut Delivery) {
+    match silences.as_mut().and_then(StoredSilences::changes) {
+        Some(Ok(silences)) => delivery.set_silences(silences),
+        Some(Err(failure)) => delivery.deliver(&failure),
+        None => {}
     }
 }
 

@@ -24,7 +24,7 @@ use self::{
     host::{UsedPolicy, WatchHost},
     messages::Summary,
     options::{WatchOptions, uses_other_sinks},
-    ui::UiOptions,
+    ui::{Ui, UiOptions},
 };
 use crate::{
     error::Error,
@@ -102,7 +102,8 @@ impl Watch {
         self.options.remove_unused_displays(&mut policy, &display);
         let live = LiveMonitor::new(policy, registry, paths.clone(), source, observers, state);
         let silences_file = silences.as_ref().map(StoredSilences::path);
-        let live = live.with_silences(silences).with_page(page.clone());
+        let telemetry = ui.as_ref().map(Ui::telemetry);
+        let live = live.with_silences(silences).with_page(page.clone()).with_telemetry(telemetry);
         let control = live.control();
         stop_without_reader(control.clone(), has_other_sinks.clone());
         // Before the first message, so that no signal is missed after it. A closed terminal

@@ -5,9 +5,9 @@ use std::time::Duration;
 use watchkeeper_core::{
     Event, Finding,
     clock::{Clock as _, Deadline, SystemClock},
-    embed::Backlog,
+    embed::{Backlog, Suppliers},
 };
-use watchkeeper_sources::{Follower, ProcessTracker, Update};
+use watchkeeper_sources::{Follower, ProcessTracker, Update, otlp};
 
 use super::{
     order::{correct_clocks, take_in_order},
@@ -74,11 +74,12 @@ pub(super) fn look_at_processes(
 
 /// Reads everything that is recorded already.
 pub(super) fn read_backlog(
-    (follower, processes, state, files): (
+    (follower, processes, state, files, suppliers): (
         &mut Follower,
         &mut Option<ProcessTracker>,
         &mut Option<WatchState>,
         &mut SessionFiles,
+        &mut Suppliers,
     ),
     backlog: &mut Backlog,
     page: Option<&LivePage>,
@@ -110,9 +111,11 @@ pub(super) fn read_backlog(
         for event in take_in_order(&mut batch) {
             observe(processes, &event);
             let is_new = state.as_ref().is_some_and(|state| state.is_new(&event));
-            backlog.observe(&event, is_new);
             files.observe(&event);
-            show(page, &event);
+            if otlp::admits(suppliers, &event) {
+                backlog.observe(&event, is_new);
+                show(page, &event);
+            }
         }
     }
     let mut panics = Vec::new();

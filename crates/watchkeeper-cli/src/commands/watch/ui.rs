@@ -19,7 +19,10 @@ use watchkeeper_http::{Address, Backend, InvalidToken, Server, StartError, Token
 use watchkeeper_policy::Policy;
 
 use crate::{
-    live::LivePage, output::Output, replace_file::replace_file, ui_silences::FolderSilences,
+    live::{LivePage, Telemetry},
+    output::Output,
+    replace_file::replace_file,
+    ui_silences::FolderSilences,
 };
 
 /// The file of the state folder with the token of the page.
@@ -62,6 +65,7 @@ pub(super) struct Ui {
     /// The address with the token; without it, if a person has chosen the token.
     shown_address: String,
     is_loopback: bool,
+    telemetry: Arc<Telemetry>,
 }
 
 impl UiOptions {
@@ -88,18 +92,20 @@ impl UiOptions {
             None => folder.map_or_else(Token::random, stored_token).map_err(UiError::Random)?,
         };
         let silences = folder.map(|folder| FolderSilences::new(folder.to_owned()));
+        let telemetry = Arc::new(Telemetry::default());
         let backend = Backend {
             board: page.board(),
             monitor: page.clone(),
             silences: silences.map(|silences| Arc::new(silences) as _),
-            otlp: None,
+            otlp: Some(telemetry.clone()),
         };
         let shown_token =
             if chosen.is_some() { "UI_TOKEN".to_owned() } else { token.expose().to_owned() };
         let server = Server::start(address, token, backend)?;
         let local = server.local_address();
         let shown_address = format!("http://{local}/open/{shown_token}");
-        Ok(Some(Ui { server, shown_address, is_loopback: local.ip().is_loopback() }))
+        let is_loopback = local.ip().is_loopback();
+        Ok(Some(Ui { server, shown_address, is_loopback, telemetry }))
     }
 
     pub(super) const fn opens_browser(&self) -> bool {
@@ -108,6 +114,11 @@ impl UiOptions {
 }
 
 impl Ui {
+    /// Returns what agents send to the server.
+    pub(super) fn telemetry(&self) -> Arc<Telemetry> {
+        self.telemetry.clone()
+    }
+
     /// Prints the address.
     pub(super) fn print_start(&self, output: &mut Output<'_>) {
         let mut text = format!("page: {}\n", self.shown_address);
