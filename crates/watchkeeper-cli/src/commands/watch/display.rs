@@ -1,5 +1,10 @@
 //! Where the findings and messages of `watch` appear on the terminal.
 
+#![cfg_attr(
+    not(feature = "top"),
+    expect(unused_variables, clippy::unnecessary_wraps, reason = "for a screen")
+)]
+
 #[cfg(feature = "top")]
 use std::io::{self, IsTerminal as _};
 use std::{io::Write, sync::Arc};
