@@ -176,7 +176,7 @@ impl LiveMonitor {
         let Self { mut processes, mut state, mut files, .. } = self;
         let Self { heartbeat, mut silences, control, .. } = self;
         let (page, telemetry) = (self.page.as_deref(), self.telemetry.as_deref());
-        // A session counts once, although its client may send what it also writes.
+        // A client may send the events that it also writes into a session file.
         let mut suppliers = Suppliers::default();
         use_silences(&mut silences, &mut delivery);
         let is_stopped = || control.is_stopped();

@@ -1,7 +1,7 @@
 //! The sessions of a board in a terminal, as in htop: `watch --top`.
 //!
-//! `app` has the state of the screen, and knows no terminal; `keys` says what each key does, `draw`
-//! draws the state, and this file owns the terminal and its thread.
+//! `app` has the state of the screen, and knows no terminal; `keys` maps keys to actions, `draw` draws
+//! the state, and this file owns the terminal and its thread.
 
 mod app;
 mod columns;

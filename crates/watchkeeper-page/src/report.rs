@@ -30,7 +30,7 @@ const MIN_BARS: usize = 128;
 ///
 /// Its size is less than 5 MB for any number of sessions. Beyond the limits, it contains the rows
 /// and findings of the most severe sessions, and coarser timelines, first of the sessions with
-/// findings, then of the most expensive and of the latest ones. The page says what it leaves out.
+/// findings, then of the most expensive and of the latest ones. The page shows how many are omitted.
 /// The same report is the same page, byte by byte.
 #[derive(Debug)]
 pub struct Report<'a> {

@@ -29,7 +29,7 @@ pub(super) struct SessionFiles {
     files: BTreeMap<Arc<str>, File>,
     /// The files that are missing or empty, each with the time since then and its sessions.
     lost: BTreeMap<Arc<str>, (Duration, BTreeSet<SessionId>)>,
-    /// The number of files of each session, with those that are lost.
+    /// The number of files of each session, lost ones included.
     n_files: HashMap<SessionId, usize>,
     n_sessions: usize,
 }

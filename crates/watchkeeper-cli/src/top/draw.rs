@@ -135,7 +135,7 @@ fn draw_table(frame: &mut Frame<'_>, app: &mut App, area: Rect) {
     frame.render_stateful_widget(table, area, &mut app.table);
 }
 
-/// Returns the style of a cell. Each color repeats what the text says.
+/// Returns the style of a cell. A color only repeats the text.
 fn cell_style(app: &App, column: Column, row: &SessionRow) -> Style {
     let color = match column {
         Column::State => match row.state.kind {

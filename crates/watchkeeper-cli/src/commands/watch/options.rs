@@ -109,8 +109,8 @@ impl WatchOptions {
     }
 
     /// Makes the consoles of the policy print to standard output. Returns the queues that receive
-    /// all findings, except silenced ones: that of the page, and a printer if the policy uses no
-    /// console.
+    /// all findings, except silenced ones: the queue of the page, and a printer if the policy uses
+    /// no console.
     pub(super) fn observers(
         &self,
         policy: &Policy,
