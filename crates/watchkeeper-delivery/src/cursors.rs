@@ -289,6 +289,7 @@ impl<S: Storage> Cursors<S> {
 mod tests {
     use std::{
         fs::{self, OpenOptions},
+        path::Path,
         time::Duration,
     };
 
@@ -300,6 +301,12 @@ mod tests {
 
     use super::{Cursors, MAX_FILES, Place, RECORD_LEN};
     use crate::DiskStorage;
+
+    /// Opens the cursors of a folder, as a start of the program does.
+    fn open_in(folder: &Path, clock: &ManualClock) -> Cursors<DiskStorage> {
+        let storage = DiskStorage::open(&folder.join("cursors")).unwrap();
+        Cursors::open(storage, clock, None).unwrap()
+    }
 
     /// Makes an event at a line of a file.
     fn event(file: &str, line: u64, at: Timestamp) -> Event {
@@ -317,10 +324,7 @@ mod tests {
     fn only_lines_behind_the_last_commit_are_new() {
         let folder = tempfile::tempdir().unwrap();
         let clock = ManualClock::new("2026-11-01T08:00:00Z".parse().unwrap());
-        let open = || {
-            let storage = DiskStorage::open(&folder.path().join("cursors")).unwrap();
-            Cursors::open(storage, &clock, None).unwrap()
-        };
+        let open = || open_in(folder.path(), &clock);
         let secs = SignedDuration::from_secs;
         let start = clock.now();
         let mut cursors = open();
@@ -350,10 +354,7 @@ mod tests {
     fn a_place_belongs_to_the_file_and_not_to_its_path() {
         let folder = tempfile::tempdir().unwrap();
         let clock = ManualClock::new("2026-11-01T08:00:00Z".parse().unwrap());
-        let open = || {
-            let storage = DiskStorage::open(&folder.path().join("cursors")).unwrap();
-            Cursors::open(storage, &clock, None).unwrap()
-        };
+        let open = || open_in(folder.path(), &clock);
         let [one, two] = [1, 2].map(|n| Some(Fingerprint::from(n)));
         let start = clock.now();
         let mut cursors = open();
@@ -392,7 +393,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("cursors");
         let clock = ManualClock::new("2026-11-01T08:00:00Z".parse().unwrap());
-        let open = || Cursors::open(DiskStorage::open(&path).unwrap(), &clock, None).unwrap();
+        let open = || open_in(folder.path(), &clock);
         let mut cursors = open();
         let start = clock.now();
         clock.advance(Duration::from_secs(300));
@@ -416,10 +417,7 @@ mod tests {
     fn a_place_that_is_stored_late_belongs_to_the_file_that_was_read() {
         let folder = tempfile::tempdir().unwrap();
         let clock = ManualClock::new("2026-11-01T08:00:00Z".parse().unwrap());
-        let open = || {
-            let storage = DiskStorage::open(&folder.path().join("cursors")).unwrap();
-            Cursors::open(storage, &clock, None).unwrap()
-        };
+        let open = || open_in(folder.path(), &clock);
         let [one, two] = [1, 2].map(|n| Some(Fingerprint::from(n)));
         let content = Some((9, Fingerprint::from(7)));
         let mut cursors = open();
