@@ -55,7 +55,9 @@ impl Backlog {
         self.counts.events += 1;
         let mut findings = Vec::new();
         self.engine.observe(event, &mut findings);
-        for finding in findings {
+        self.delivery.meter().set(self.engine.totals(), self.delivery.n_silenced());
+        for mut finding in findings {
+            finding.was_observed = !is_new;
             self.expected.remove(&finding.fingerprint);
             if is_new {
                 self.deliver_new(&finding);
@@ -136,10 +138,26 @@ mod tests {
 
     use super::Backlog;
     use crate::{
-        Delivery, Engine, Finding, Matcher, Queue, Router, Severity, Status,
+        Delivery, Engine, Finding, Matcher, Period, Queue, Router, Severity, Status,
         embed::{EngineConfig, Route},
         matcher::SeverityMatch,
     };
+
+    #[test]
+    fn an_escalation_waits_from_the_opening() {
+        let names = ["0".to_owned()];
+        let open_for = Some(Period::from_secs(60));
+        let route = Route { open_for, ..Route::new("0", Matcher::default(), names.to_vec()) };
+        let (queue, _deliveries) = Queue::with_deliveries("0", 8);
+        let delivery = Delivery::new(Router::new(vec![route], &names), vec![queue]);
+        let mut backlog = Backlog::new(Engine::new(Vec::new(), EngineConfig::default()), delivery);
+        for (secs, severity) in [(0, Severity::Low), (20, Severity::Medium), (50, Severity::High)] {
+            let at = Timestamp::from_second(secs).unwrap();
+            backlog.report(Finding::new(at, "loop", "s1", severity, ""));
+        }
+        let (_, delivery, _) = backlog.finish();
+        assert_eq!(delivery.next_wakeup(), Timestamp::from_second(60).ok());
+    }
 
     #[test]
     fn each_sink_receives_the_end_of_the_finding_that_it_has() {

@@ -5,6 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::{
     Annotations, Finding, Fingerprint, Queue, QueueCounts, Router, Severity, Silences, Status,
     grouped,
+    meter::Meter,
     queue::Outages,
     quote,
     routes::{Routed, Sending},
@@ -25,6 +26,9 @@ pub struct Delivery {
     first_unrouted: usize,
     /// By queue.
     reported: Vec<Reported>,
+    /// The number of dropped silenced findings in the last report about them.
+    n_reported_drops: u64,
+    meter: Arc<Meter>,
 }
 
 /// The last report about a sink.
@@ -50,12 +54,19 @@ impl Delivery {
     }
 
     /// Adds queues that receive every finding, whatever the routes: open, escalated and
-    /// resolved, except the silenced ones.
+    /// resolved, except while silences hide them. Queues [with silenced
+    /// findings](Queue::with_silenced) receive these, too.
     pub fn with_observers(router: Router, queues: Vec<Queue>, observers: Vec<Queue>) -> Self {
         let first_unrouted = queues.len();
         let queues: Vec<_> = queues.into_iter().chain(observers).map(Arc::new).collect();
         let reported = vec![Reported::default(); queues.len()];
-        Self { router, queues, first_unrouted, reported }
+        let (meter, n_reported_drops) = (Arc::new(Meter::new()), 0);
+        Self { router, queues, first_unrouted, reported, n_reported_drops, meter }
+    }
+
+    /// Returns the numbers of the monitor that this delivery belongs to.
+    pub fn meter(&self) -> &Arc<Meter> {
+        &self.meter
     }
 
     /// Replaces the router, the queues of its sinks, in their order, and the queues that receive
@@ -92,15 +103,17 @@ impl Delivery {
         for (gone, reported) in earlier.filter(|(queue, _)| place(queue, &queues).is_none()) {
             gone.close();
             for end in reported.ends(gone, now) {
+                self.meter.add(&end);
                 for queue in &queues {
                     queue.push(end.clone());
                 }
             }
         }
-        *self = Self { router, queues, first_unrouted, reported };
+        let (meter, n_reported_drops) = (self.meter.clone(), self.n_reported_drops);
+        *self = Self { router, queues, first_unrouted, reported, n_reported_drops, meter };
     }
 
-    /// Replaces the annotations of the findings that wait for a route.
+    /// Replaces the annotations of the findings that wait for a route or for the end of a silence.
     pub(crate) fn refresh_waiting(
         &mut self,
         annotations: impl Fn(&Finding) -> Option<Arc<Annotations>>,
@@ -117,7 +130,8 @@ impl Delivery {
         Self::with_observers(router, Vec::new(), vec![Queue::to_callback(callback)])
     }
 
-    /// Replaces the silences, those of the policy too. They apply to findings from now on.
+    /// Replaces the silences, those of the policy too. They apply to findings from now on;
+    /// [`advance`](Self::advance) adds the findings that no silence hides any longer.
     pub fn set_silences(&mut self, silences: Silences) {
         self.router.set_silences(silences);
     }
@@ -129,6 +143,7 @@ impl Delivery {
 
     /// Adds a finding about the monitor to all queues, whatever the routes and silences.
     pub(crate) fn notify(&self, finding: &Finding) {
+        self.meter.add(finding);
         self.queues.iter().for_each(|queue| queue.push(finding.clone()));
     }
 
@@ -145,9 +160,9 @@ impl Delivery {
         }
     }
 
-    /// Adds the findings that routes with `for` have held back until `now`.
+    /// Adds the findings that silences or routes with `for` have held back until `now`.
     pub fn advance(&mut self, now: Timestamp) {
-        let due = self.router.advance(now);
+        let due = self.router.advance_for_all(now);
         self.add_routed(due, |_| {});
     }
 
@@ -162,40 +177,48 @@ impl Delivery {
     }
 
     fn add(&mut self, finding: &Finding, wait: impl Fn(&Queue)) {
-        let routed = self.router.route(finding);
+        let routed = self.router.route_for_all(finding);
+        let is_shown = routed.iter().any(|it| it.is_for_observers && it.finding.id == finding.id);
         self.add_routed(routed, &wait);
-        let observers = &self.queues[self.first_unrouted..];
-        if observers.is_empty() || !self.router.observe(finding) {
-            return;
-        }
-        for queue in observers {
+        let observers = self.observers().iter();
+        for queue in observers.filter(|queue| !is_shown && queue.receives_silenced()) {
             wait(queue);
-            queue.push(finding.clone());
+            queue.push(self.router.silenced(finding));
         }
     }
 
     fn add_routed(&mut self, routed: Vec<Routed>, wait: impl Fn(&Queue)) {
-        for Routed { finding, sinks } in routed {
+        for Routed { finding, sinks, is_for_observers } in routed {
             for (sink_idx, Sending { n_suppressed, group, .. }) in sinks {
                 if let Some(queue) = self.queues.get(sink_idx) {
                     wait(queue);
                     queue.add(with_suppressed(finding.clone(), n_suppressed), group);
                 }
             }
+            if is_for_observers {
+                self.meter.add(&finding);
+                for queue in self.observers() {
+                    wait(queue);
+                    queue.push(finding.clone());
+                }
+            }
         }
     }
 
     /// Routes a finding without delivering it, if an earlier process has delivered it: the
-    /// cooldowns of the routes continue.
+    /// cooldowns and the waits of the routes continue.
     pub(crate) fn remember(&mut self, finding: &Finding) {
         let received = self.received(finding);
         match finding.status {
-            Status::Open => self.router.remember(finding, |queue_idx| received[queue_idx]),
+            Status::Open => {
+                self.router.remember(finding, |queue_idx| received[queue_idx]);
+                self.router.recall(finding);
+            }
             Status::Resolved if received.contains(&Some(true)) => {
                 drop(self.router.route(finding));
             }
             // Routes without `send_resolved` deliver no end.
-            Status::Resolved => self.router.forget_waiting(finding.fingerprint),
+            Status::Resolved => self.router.forget(finding.fingerprint),
         }
     }
 
@@ -224,7 +247,9 @@ impl Delivery {
             return;
         }
         let mut routed = self.router.route(end);
-        for Routed { sinks, .. } in &mut routed {
+        for Routed { sinks, is_for_observers, .. } in &mut routed {
+            // They have not received the open finding.
+            *is_for_observers = false;
             let receives = |idx| receivers.contains(&idx) || self.router.sends_any_end(end, idx);
             sinks.retain(|idx, _| receives(*idx));
         }
@@ -237,10 +262,17 @@ impl Delivery {
         self.queues.iter().for_each(|queue| queue.sync());
     }
 
-    /// Reports outages and new losses of each sink to all other sinks.
+    /// Reports outages and new losses of each sink to all other sinks, and dropped findings of
+    /// silences.
     pub fn report_failures(&mut self, now: Timestamp) {
+        let n_dropped = self.router.n_dropped();
+        if is_due(n_dropped, self.n_reported_drops) {
+            self.n_reported_drops = n_dropped;
+            self.deliver(&drops(n_dropped, now));
+        }
         for queue_idx in 0..self.queues.len() {
             for finding in self.new_failures(queue_idx, now) {
+                self.meter.add(&finding);
                 let others = self.queues.iter().enumerate().filter(|(idx, _)| *idx != queue_idx);
                 others.for_each(|(_, other)| other.push(finding.clone()));
             }
@@ -295,7 +327,7 @@ impl Delivery {
         self.router.n_suppressed()
     }
 
-    /// Returns the number of findings that silences have hidden.
+    /// Returns the number of findings that silences have hidden, for some time at least.
     pub fn n_silenced(&self) -> u64 {
         self.router.n_silenced()
     }
@@ -305,9 +337,18 @@ impl Delivery {
         self.queues.iter().map(|queue| (queue.name(), queue.counts())).collect()
     }
 
-    /// Returns the queues, in the order of their sinks.
+    /// Returns the queues, in the order of their sinks, followed by the observers.
     pub fn queues(&self) -> &[Arc<Queue>] {
         &self.queues
+    }
+
+    pub(crate) fn sinks(&self) -> &[Arc<Queue>] {
+        &self.queues[..self.first_unrouted]
+    }
+
+    /// Returns the queues that receive every finding.
+    pub(crate) fn observers(&self) -> &[Arc<Queue>] {
+        &self.queues[self.first_unrouted..]
     }
 
     /// Closes all queues; see [`Queue::close`].
@@ -363,6 +404,18 @@ fn with_suppressed(mut finding: Finding, n_suppressed: u32) -> Finding {
         finding.message = format!("{} ({n} earlier repeat{s} suppressed)", finding.message);
         finding.data.insert("suppressed_repeats".to_owned(), n_suppressed.into());
     }
+    finding
+}
+
+/// Makes the finding that silenced findings were dropped.
+fn drops(n_dropped: u64, now: Timestamp) -> Finding {
+    let s = if n_dropped == 1 { "" } else { "s" };
+    let n = grouped(n_dropped);
+    let message = format!("dropped {n} silenced finding{s}: too many were open at a time");
+    let mut finding = Finding::about_monitor(now, "silences", Severity::Medium, message);
+    finding.count = n_dropped;
+    finding.fingerprint = finding.fingerprint.and(Fingerprint::of("dropped"));
+    finding.id = finding.id.and(finding.fingerprint).and(Fingerprint::from(n_dropped));
     finding
 }
 

@@ -1,6 +1,6 @@
 mod change;
 mod command_arguments;
-mod limits;
+pub(crate) mod limits;
 mod targets;
 mod tool_result;
 mod turn_effect;
@@ -11,7 +11,7 @@ use std::{
     sync::Arc,
 };
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -120,6 +120,8 @@ pub enum EventKind {
         /// Tokens in the context after.
         after_tokens: Option<u64>,
     },
+    /// The provider stated how much of a limit of the account is used.
+    Quota(Quota),
     /// The agent handed its work to another agent.
     Handoff {
         /// The other agent.
@@ -167,6 +169,7 @@ impl EventKind {
             Self::Waiting(_)
             | Self::Resumed(_)
             | Self::Compaction { .. }
+            | Self::Quota(_)
             | Self::SessionStart(_) => TurnEffect::None,
         }
     }
@@ -190,6 +193,7 @@ impl EventKind {
             Self::AgentStart => 13,
             Self::AgentEnd => 14,
             Self::SessionEnd { .. } => 15,
+            Self::Quota(_) => 16,
         }
     }
 
@@ -210,7 +214,7 @@ impl EventKind {
 }
 
 /// The names of all events.
-pub(crate) const EVENT_NAMES: [&str; 16] = [
+pub(crate) const EVENT_NAMES: [&str; 17] = [
     "session_start",
     "prompt",
     "message",
@@ -227,6 +231,7 @@ pub(crate) const EVENT_NAMES: [&str; 16] = [
     "agent_start",
     "agent_end",
     "session_end",
+    "quota",
 ];
 
 /// The index of `tool_call`.
@@ -359,6 +364,19 @@ pub struct ModelCall {
     pub web_searches: u32,
     /// Whether the provider answered in its fast mode, at a multiple of the price.
     pub is_fast: bool,
+}
+
+/// The fields of `quota`: the used part of a limit of the account, such as one in five hours.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Quota {
+    /// The name of the limit, such as `primary`.
+    pub name: Box<str>,
+    /// The used part in percent.
+    pub used_percent: f64,
+    /// The time in which the limit applies.
+    pub window: Option<SignedDuration>,
+    /// The time at which the limit starts again.
+    pub resets_at: Option<Timestamp>,
 }
 
 /// Tokens by class. The classes never overlap, except `reasoning` and

@@ -10,8 +10,9 @@ use serde_json::{Map, Value};
 
 use crate::{
     Action, AgentId, Annotations, Fingerprint, Origin, SessionId, Severity,
-    event::EVENT_NAMES,
+    event::{EVENT_NAMES, limits::safe_path},
     period::{known_time, untimed},
+    redact::REDACTED,
 };
 
 /// Labels of findings, by name.
@@ -69,6 +70,11 @@ pub struct Finding {
     /// level or its session is gone. If the condition is observed again, it is reported again.
     #[serde(default, skip_serializing_if = "is_false")]
     pub withdrawn: bool,
+    /// An earlier monitor has observed the events that caused the finding. For a ledger, its id
+    /// alone identifies it: the clock of the session may be ahead, so that the time may be another
+    /// one than in the earlier process. Not part of the JSON.
+    #[serde(skip)]
+    pub was_observed: bool,
     /// The number of occurrences so far.
     pub count: u64,
     /// The session in which the condition holds; empty for findings about the monitor itself.
@@ -96,6 +102,25 @@ pub struct Finding {
     pub data: Map<String, Value>,
     /// The events that caused the finding, oldest first.
     pub evidence: Vec<Evidence>,
+    /// The silence that hides the finding from sinks. Only queues
+    /// [with silenced findings](crate::embed::Queue::with_silenced) receive such a finding, and
+    /// its JSON does not contain it.
+    #[serde(skip)]
+    pub silenced: Option<Arc<Silenced>>,
+}
+
+/// A silence that hides a finding.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Silenced {
+    /// The id of the silence.
+    pub id: String,
+    /// The time from which findings are sent again.
+    #[schemars(with = "String")]
+    pub until: Timestamp,
+    /// The person who is responsible.
+    pub author: String,
+    /// The reason.
+    pub reason: String,
 }
 
 /// The state of the condition that a finding reports.
@@ -108,11 +133,22 @@ pub enum Status {
     Resolved,
 }
 
+impl Status {
+    /// Returns the name used in findings.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Resolved => "resolved",
+        }
+    }
+}
+
 /// The location of an event that contributed to a finding.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[non_exhaustive]
 pub struct Evidence {
-    /// The file; `None` for an event recorded in memory.
+    /// The file; `None` for an event recorded in memory. A token in its path is replaced by
+    /// `[redacted]`, and a hash follows.
     #[schemars(with = "Option<String>")]
     pub file: Option<Arc<str>>,
     /// The line number, counted from 1.
@@ -124,7 +160,13 @@ pub struct Evidence {
 impl Evidence {
     /// Creates the evidence for an event with this origin and name.
     pub fn new(origin: Option<&Origin>, event: &'static str) -> Self {
-        Self { file: origin.map(|it| it.file.clone()), line: origin.map(|it| it.line), event }
+        let file = origin.map(|origin| safe_path(&origin.file));
+        Self { file, line: origin.map(|it| it.line), event }
+    }
+
+    /// Returns whether a token in the path was replaced, so that no file has this path.
+    pub fn has_redacted_path(&self) -> bool {
+        self.file.as_ref().is_some_and(|file| file.contains(REDACTED))
     }
 }
 
@@ -210,6 +252,7 @@ impl Finding {
             action: None,
             status: Status::Open,
             withdrawn: false,
+            was_observed: false,
             count: 1,
             session,
             agent: None,
@@ -220,6 +263,7 @@ impl Finding {
             message: message.into(),
             data: Map::new(),
             evidence: Vec::new(),
+            silenced: None,
         }
     }
 
@@ -373,5 +417,15 @@ mod tests {
         let first = cause(&[("a/1.json", 1), ("a/2.json", 1)]);
         assert_ne!(first, cause(&[("a/3.json", 1), ("a/4.json", 1)]));
         assert_eq!(first, cause(&[("b/1.json", 1), ("b/2.json", 1)]), "a renamed folder");
+    }
+
+    #[test]
+    fn a_token_in_the_name_of_a_file_is_redacted() {
+        let evidence = |token: char| {
+            let file = format!("/s/ghp_{}.jsonl", token.to_string().repeat(36)).into();
+            Evidence::new(Some(&Origin { source: "test", file, line: 1 }), "message").file.unwrap()
+        };
+        assert!(evidence('1').starts_with("/s/[redacted].jsonl#"), "{}", evidence('1'));
+        assert_ne!(evidence('1'), evidence('2'));
     }
 }

@@ -48,8 +48,9 @@ pub trait Ledger: Send {
     /// Returns whether a finding was added under its [id](Self::id_of), now or by an earlier
     /// process.
     ///
-    /// A finding that is dated after the outcome of another one with its id is not that one: a
-    /// session with the same name was written again.
+    /// A finding that is dated after another one with its id and after the outcome of that one is
+    /// not that one: a session with the same name was written again. A finding that an earlier
+    /// monitor has [observed](Finding::was_observed) is that one, whatever its time.
     fn contains(&self, finding: &Finding) -> bool;
 
     /// Returns whether a finding was added under this id and has no outcome.

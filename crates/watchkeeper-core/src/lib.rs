@@ -37,6 +37,8 @@ mod interner;
 mod json;
 mod ledger;
 mod matcher;
+mod meter;
+mod metrics;
 mod models;
 mod monitor;
 mod name_words;
@@ -72,8 +74,10 @@ pub use crate::{
     detector::{Context, Detector, DetectorKind, Report, Subscription},
     engine::Engine,
     error_cause::{ErrorCause, ErrorClass},
-    event::{AgentId, Event, EventKind, EventSet, ModelCall, SessionId, ToolCall, ToolResult},
-    finding::{Finding, Status},
+    event::{
+        AgentId, Event, EventKind, EventSet, ModelCall, Quota, SessionId, ToolCall, ToolResult,
+    },
+    finding::{Finding, Silenced, Status},
     fingerprint::Fingerprint,
     json::Json,
     monitor::Monitor,
@@ -108,6 +112,7 @@ pub mod author {
         glob::Glob,
         grouped::grouped,
         json::unescaped,
+        metrics::{FindingNumbers, Metric, MetricPoint, MetricValue, Numbers, SinkNumbers},
         models::{context_tokens, least_context_tokens},
         near::{CHUNK, SpecialBytes, end_of_string, nested_len},
         options::{Options, OptionsError},
@@ -119,7 +124,9 @@ pub mod author {
         secret::Secret,
         severity::percent,
         sink::{Retry, SinkError},
-        source::{ClientTotal, DedupCache, Environment, EventSink, SkippedLine, SkippedLines},
+        source::{
+            ClientTotal, Database, DedupCache, Environment, EventSink, SkippedLine, SkippedLines,
+        },
         token_limit::{ParseTokenLimitError, TokenLimit},
     };
 }
@@ -132,11 +139,12 @@ pub mod embed {
         backlog::{Backlog, BacklogCounts},
         delivery::Delivery,
         engine::{
-            EngineConfig, EpisodeUpdate, ExplanationDetail, ExplanationEntry, LabelRule,
-            NamedDetector, OpenFinding, Outcome, Per,
+            EngineConfig, EngineTotals, EpisodeUpdate, ExplanationDetail, ExplanationEntry,
+            LabelRule, NamedDetector, OpenFinding, Outcome, Per, SessionStates,
         },
         ledger::{Durability, Ledger},
         matcher::{Matcher, Mismatch, ParseSeverityMatchError, SeverityMatch},
+        meter::Meter,
         monitor::{
             Feed, ModelCallBuilder, ModelResponse, MonitorConfig, MonitorCounts, Reload, Running,
             SessionBuilder, SessionHandle, SinkOutcome, Stopped, ToolCallHandle,
@@ -181,7 +189,7 @@ pub(crate) use crate::{
     session_filter::SessionFilter,
     silences::Silences,
     sink::{Retry, SinkError},
-    source::Environment,
+    source::{Database, Environment},
 };
 
 #[doc(hidden)]

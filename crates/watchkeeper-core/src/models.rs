@@ -1,6 +1,9 @@
 //! Context windows and list prices of known models.
 
-use std::{collections::BTreeMap, sync::LazyLock};
+use std::{
+    collections::BTreeMap,
+    sync::{LazyLock, OnceLock},
+};
 
 use serde::Deserialize;
 
@@ -16,7 +19,7 @@ pub fn context_tokens(model: &str) -> Option<u64> {
 
 /// Returns the smallest context window of all known models, in tokens.
 pub fn least_context_tokens() -> u64 {
-    TABLE.least_context_tokens
+    *LEAST_CONTEXT_TOKENS
 }
 
 /// A model of the built-in table.
@@ -35,37 +38,43 @@ pub(crate) fn names(model: &str) -> [&str; 2] {
 
 /// Returns the model with exactly this name.
 pub(crate) fn listed(name: &str) -> Option<&'static Model> {
-    TABLE.models.get(name)
+    TABLE.get(name).map(|row| row.model.get_or_init(|| parse(row.line)))
 }
 
 const DATA: &str = include_str!("models.toml");
 
-static TABLE: LazyLock<Table> = LazyLock::new(|| {
-    let file: DataFile = toml::from_str(DATA).expect("the built-in table of models should parse");
-    let models = file.models.into_iter().map(|(name, row)| {
-        let price = Price::new(row.input, row.output).with_cache(row.cache_read, row.cache_write);
-        let price = Price { long_prompt: row.long_prompt, ..price };
-        (name, Model { context_tokens: row.context_tokens, price })
-    });
-    let models: BTreeMap<_, _> = models.collect();
-    let least = models.values().map(|model| model.context_tokens).min();
-    Table { models, least_context_tokens: least.unwrap_or(u64::MAX) }
+/// The rows by the names of the models.
+static TABLE: LazyLock<BTreeMap<&str, TableRow>> = LazyLock::new(|| {
+    rows().map(|(name, line)| (name, TableRow { line, model: OnceLock::new() })).collect()
 });
 
-struct Table {
-    models: BTreeMap<String, Model>,
-    least_context_tokens: u64,
+static LEAST_CONTEXT_TOKENS: LazyLock<u64> = LazyLock::new(|| {
+    let windows = rows().filter_map(|(_, line)| {
+        let (_, rest) = line.split_once("context_tokens = ")?;
+        rest.split_once(',')?.0.replace('_', "").parse().ok()
+    });
+    windows.min().unwrap_or(u64::MAX)
+});
+
+/// A line of the table, which is parsed when its model is needed: to parse all of them takes
+/// longer than the rest of a short process, such as a hook.
+struct TableRow {
+    line: &'static str,
+    model: OnceLock<Model>,
 }
 
-/// The contents of `models.toml`.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct DataFile {
-    #[cfg_attr(not(test), expect(dead_code, reason = "for readers of the file"))]
-    date: String,
-    #[cfg_attr(not(test), expect(dead_code, reason = "for readers of the file"))]
-    source: String,
-    models: BTreeMap<String, Row>,
+/// Returns the lines of the table that describe a model, with its name.
+fn rows() -> impl Iterator<Item = (&'static str, &'static str)> {
+    DATA.lines().filter_map(|line| Some((line.strip_prefix('"')?.split_once('"')?.0, line)))
+}
+
+fn parse(line: &str) -> Model {
+    let row: BTreeMap<String, Row> =
+        toml::from_str(line).expect("the built-in table of models should parse");
+    let row = row.into_values().next().expect("a row should have a name");
+    let price = Price::new(row.input, row.output).with_cache(row.cache_read, row.cache_write);
+    let price = Price { long_prompt: row.long_prompt, ..price };
+    Model { context_tokens: row.context_tokens, price }
 }
 
 #[derive(Deserialize)]
@@ -102,7 +111,20 @@ fn without_date(model: &str) -> &str {
 mod tests {
     use jiff::civil::Date;
 
-    use super::{DATA, DataFile, TABLE, context_tokens, least_context_tokens, without_date};
+    use serde::Deserialize;
+
+    use super::{
+        BTreeMap, DATA, Row, context_tokens, least_context_tokens, listed, rows, without_date,
+    };
+
+    /// The contents of `models.toml`.
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct DataFile {
+        date: String,
+        source: String,
+        models: BTreeMap<String, Row>,
+    }
 
     #[test]
     fn finds_windows_without_provider_and_date() {
@@ -115,8 +137,8 @@ mod tests {
 
     #[test]
     fn long_prompts_are_not_cheaper() {
-        for (name, model) in &TABLE.models {
-            let price = model.price;
+        for (name, _) in rows() {
+            let price = listed(name).unwrap().price;
             let Some(long) = price.long_prompt else { continue };
             assert!(long.above_tokens < 1_000_000, "{name}");
             for (long, usual) in [
@@ -145,9 +167,13 @@ mod tests {
             assert!(!name.contains(['/', '@', '[', ':']), "{name}");
         }
         // TOML refuses a name that occurs twice.
-        let names: Vec<&str> =
-            DATA.lines().filter_map(|it| it.strip_prefix('"')?.split('"').next()).collect();
+        let names: Vec<&str> = rows().map(|(name, _)| name).collect();
         assert_eq!(names.len(), file.models.len());
         assert!(names.is_sorted(), "the names should be sorted");
+        for (name, row) in &file.models {
+            assert_eq!(context_tokens(name), Some(row.context_tokens));
+        }
+        let least = file.models.values().map(|row| row.context_tokens).min();
+        assert_eq!(Some(least_context_tokens()), least);
     }
 }

@@ -38,8 +38,9 @@ use self::{
     shared::{Message, Recorder, Shared, TARGET, lock},
 };
 use crate::{
-    Delivery, Engine, Finding, Queue, QueueCounts, SessionId,
+    Delivery, Engine, Finding, Queue, SessionId,
     clock::{Clock, Deadline, SystemClock},
+    meter::Meter,
     sync::{
         Mutex,
         atomic::Ordering,
@@ -110,16 +111,25 @@ impl Monitor {
     pub fn start(self) -> io::Result<Running> {
         let Self { engine, delivery, config, clock, immediate } = self;
         let (outbox, inbox) = mailbox(config.queue_capacity);
-        let queues = delivery.queues().to_vec();
-        for queue in &queues {
-            look_at_changes(queue, &outbox);
-        }
+        let meter = delivery.meter().clone();
+        let (sinks, observers) = (delivery.sinks(), delivery.observers());
+        let queues = Arc::new(Mutex::new(Queues::new(sinks, observers)));
         let shutdown_timeout = config.shutdown_timeout;
         let recorder = Recorder { outbox, shared: Arc::new(Shared::new(clock)) };
         let shared = recorder.shared.clone();
+        meter.set(engine.totals(), delivery.n_silenced());
+        let read = (queues.clone(), shared.clone());
+        meter.connect(move |numbers| {
+            let (queues, shared) = &read;
+            numbers.events_dropped = shared.n_overflowed.load(Ordering::Relaxed);
+            numbers.sinks = lock(queues).numbers();
+        });
+        for queue in delivery.queues() {
+            attach(queue, &recorder.outbox, &meter);
+        }
         tracing::debug!(
             target: TARGET,
-            sinks = queues.len(),
+            sinks = delivery.queues().len(),
             queue_capacity = config.queue_capacity,
             "starting the monitor"
         );
@@ -130,7 +140,8 @@ impl Monitor {
         let thread_id = thread.thread().id();
         Ok(Running {
             recorder,
-            queues: Mutex::new(Queues::new(queues)),
+            meter,
+            queues,
             shutdown_timeout: Mutex::new(shutdown_timeout),
             thread: Mutex::new(Some(thread)),
             thread_id,
@@ -140,11 +151,15 @@ impl Monitor {
     }
 }
 
-/// Lets the thread look at the counts of a queue whenever they change.
-fn look_at_changes(queue: &Queue, outbox: &Outbox<Message>) {
+/// Lets the thread look at the counts of a queue whenever they change, and the sink read the
+/// numbers of the monitor.
+fn attach(queue: &Queue, outbox: &Outbox<Message>, meter: &Arc<Meter>) {
     let outbox = outbox.clone();
     // If there is no room, the thread is awake and reads the counts soon.
     queue.set_on_change(move || drop(outbox.try_send(Message::Look)));
+    // The meter reads the queue.
+    let meter = Arc::downgrade(meter);
+    queue.set_numbers(move || meter.upgrade().map(|meter| meter.numbers()));
 }
 
 impl fmt::Debug for Monitor {
@@ -156,7 +171,8 @@ impl fmt::Debug for Monitor {
 /// A started monitor. Dropping it stops the monitor; see [`Running::stop`].
 pub struct Running {
     recorder: Recorder,
-    queues: Mutex<Queues>,
+    meter: Arc<Meter>,
+    queues: Arc<Mutex<Queues>>,
     shutdown_timeout: Mutex<Duration>,
     thread: Mutex<Option<JoinHandle<()>>>,
     thread_id: ThreadId,
@@ -196,9 +212,9 @@ impl Running {
     ///
     /// To change the options of a sink, call [`Queue::replace_sink`] and use its queue again.
     pub fn reload(&self, reload: Reload) -> bool {
-        let present = reload.queues.iter().chain(&reload.observers);
-        for queue in lock(&self.queues).replace(present) {
-            look_at_changes(&queue, &self.recorder.outbox);
+        let new = lock(&self.queues).replace(&reload.queues, &reload.observers);
+        for queue in new {
+            attach(&queue, &self.recorder.outbox, &self.meter);
         }
         *lock(&self.shutdown_timeout) = reload.shutdown_timeout;
         self.feed().send_message(Message::Reload(Box::new(reload)))
@@ -227,11 +243,9 @@ impl Running {
         MonitorCounts { events, findings, suppressed, silenced, dropped, lost }
     }
 
-    /// Returns the counts of the queue of each sink by name, those of earlier policies that still
-    /// deliver among them.
-    pub fn queue_counts(&self) -> Vec<(String, QueueCounts)> {
-        let queues = self.queues();
-        queues.iter().map(|queue| (queue.name().to_owned(), queue.counts())).collect()
+    /// Returns the numbers of the monitor, which can be read after its end.
+    pub fn meter(&self) -> &Arc<Meter> {
+        &self.meter
     }
 
     /// Waits until every event recorded before this call is handled and its

@@ -7,7 +7,7 @@ const MAX_OPEN: usize = 1 << 14;
 
 /// The findings that are open, with one finding for each fingerprint, in the order in
 /// which they were emitted. Of more than 16,384, the oldest are dropped.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(crate) struct OpenFindings {
     /// The findings by their numbers, which count emitted findings.
     findings: BTreeMap<u64, Finding>,
@@ -43,6 +43,16 @@ impl OpenFindings {
     pub(crate) fn take_one(&mut self, fingerprint: Fingerprint) -> Option<Finding> {
         let number = self.numbers.remove(&fingerprint)?;
         self.findings.remove(&number)
+    }
+
+    /// Returns the findings, in order.
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Finding> {
+        self.findings.values_mut()
+    }
+
+    /// Returns the number of findings that were dropped since all were removed last.
+    pub(crate) const fn n_dropped(&self) -> u64 {
+        self.n_dropped
     }
 
     /// Removes all findings. Returns the number that was dropped, and the findings.

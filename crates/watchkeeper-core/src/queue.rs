@@ -3,6 +3,7 @@ mod delayed;
 mod deliveries;
 mod failure;
 mod group;
+mod metrics_times;
 mod outages;
 mod state;
 mod stored;
@@ -24,6 +25,7 @@ pub use self::{
 };
 pub(crate) use self::{group::Group, outages::Outages};
 use self::{
+    metrics_times::MetricsTimes,
     state::{Shared, State},
     stored::Stored,
 };
@@ -31,6 +33,7 @@ use crate::{
     Finding, Sink, SinkError,
     clock::{Clock, Deadline, SystemClock},
     ledger::Ledger,
+    metrics::Numbers,
     sync::{
         Mutex,
         thread::{self, JoinHandle},
@@ -58,6 +61,7 @@ pub struct Queue {
     name: Arc<str>,
     shared: Arc<Shared>,
     thread: Mutex<Option<JoinHandle<()>>>,
+    receives_silenced: bool,
 }
 
 impl Queue {
@@ -80,8 +84,7 @@ impl Queue {
 
     fn start(name: &str, sink: Box<dyn Sink>, capacity: usize, stored: Option<Stored>) -> Self {
         let clock = Arc::new(SystemClock);
-        let (mut queue, deliveries) = Self::make(name, capacity, sink.max_group(), stored, clock);
-        let worker = QueueWorker::new(sink, deliveries);
+        let (mut queue, worker) = Self::make_with(name, sink, capacity, stored, clock);
         // The name of a thread has no zero bytes.
         let thread_name = format!("sink-{name}").replace('\0', "");
         let spawned = thread::Builder::new().name(thread_name).spawn(|| worker.run());
@@ -112,8 +115,20 @@ impl Queue {
         clock: Arc<dyn Clock>,
     ) -> (Self, QueueWorker) {
         let stored = Some(Stored::new(ledger));
-        let (queue, deliveries) = Self::make(name, capacity, sink.max_group(), stored, clock);
+        let (queue, worker) = Self::make_with(name, sink, capacity, stored, clock);
         queue.shared.lock().process = 0;
+        (queue, worker)
+    }
+
+    fn make_with(
+        name: &str,
+        sink: Box<dyn Sink>,
+        capacity: usize,
+        stored: Option<Stored>,
+        clock: Arc<dyn Clock>,
+    ) -> (Self, QueueWorker) {
+        let (queue, deliveries) = Self::make(name, capacity, sink.max_group(), stored, clock);
+        queue.shared.lock().metrics = MetricsTimes::new(sink.metrics_interval());
         (queue, QueueWorker::new(sink, deliveries))
     }
 
@@ -126,7 +141,19 @@ impl Queue {
     ) -> (Self, Deliveries) {
         let shared = Arc::new(Shared::new(capacity, max_group, stored, clock));
         let deliveries = Deliveries::new(name, shared.clone());
-        (Self { name: name.into(), shared, thread: Mutex::new(None) }, deliveries)
+        let (name, thread) = (name.into(), Mutex::new(None));
+        (Self { name, shared, thread, receives_silenced: false }, deliveries)
+    }
+
+    /// Lets the queue receive the findings that silences hide, too, with
+    /// [`silenced`](Finding::silenced), if it receives every finding.
+    pub fn with_silenced(mut self) -> Self {
+        self.receives_silenced = true;
+        self
+    }
+
+    pub(crate) fn receives_silenced(&self) -> bool {
+        self.receives_silenced
     }
 
     /// Starts a thread for a function, behind a queue of 1,024 findings.
@@ -142,7 +169,7 @@ impl Queue {
     pub fn replace_sink(&self, sink: Box<dyn Sink>, capacity: usize, notices: &[Finding]) {
         let now = self.shared.clock.uptime();
         let mut state = self.shared.lock();
-        let unused = state.replace_sink(sink, capacity);
+        let unused = state.replace_sink(sink, capacity, now);
         for notice in notices {
             state.push_again(notice, now);
         }
@@ -231,6 +258,19 @@ impl Queue {
     /// when an outage begins or ends. Only the first function that is set is called.
     pub(crate) fn set_on_change(&self, on_change: impl Fn() + Send + Sync + 'static) {
         let _ = self.shared.on_change.set(Box::new(on_change));
+    }
+
+    /// Lets the sink receive the numbers of the monitor, if it uses them. Only the first function
+    /// that is set is called, on the thread of the sink; it returns `None` once there is no monitor.
+    pub(crate) fn set_numbers(
+        &self,
+        numbers: impl Fn() -> Option<Numbers> + Send + Sync + 'static,
+    ) {
+        if self.shared.numbers.set(Box::new(numbers)).is_ok() {
+            let now = self.shared.clock.uptime();
+            self.shared.lock().metrics.start(now);
+            self.shared.changed.notify_all();
+        }
     }
 
     /// Accepts no more findings, and delivers the waiting findings, each in one attempt: with a

@@ -25,7 +25,7 @@ use serde_json::Value;
 pub(crate) use self::shapes::has_token;
 
 /// The text in place of a secret.
-const REDACTED: &str = "[redacted]";
+pub(crate) const REDACTED: &str = "[redacted]";
 
 /// Replaces secrets by `[redacted]`: tokens of known services, private keys, passwords in URLs and
 /// commands, and values with names such as `password`.

@@ -9,8 +9,8 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use thiserror::Error;
 
 use crate::{
-    Detector, DetectorKind, Environment, Level, Options, OptionsError, Sink, SinkKind, Source,
-    SourceKind, Unit, source::matches_name,
+    Database, Detector, DetectorKind, Environment, Level, Options, OptionsError, Sink, SinkKind,
+    Source, SourceKind, Unit, source::matches_name,
 };
 
 /// Registers a kind of detector with every program that links this crate: a
@@ -134,6 +134,7 @@ pub struct SourceEntry {
     folders: fn(&Environment<'_>) -> Vec<PathBuf>,
     files: &'static [&'static str],
     is_rewritten: bool,
+    database: Option<Database>,
     open: fn(&Path) -> Box<dyn Source>,
 }
 
@@ -151,6 +152,7 @@ impl SourceEntry {
             folders: |environment| S::folders(environment),
             files: S::FILES,
             is_rewritten: S::IS_REWRITTEN,
+            database: S::DATABASE,
             open: |path| Box::new(S::new(path)),
         }
     }
@@ -175,6 +177,11 @@ impl SourceEntry {
     /// lines.
     pub fn is_rewritten(&self) -> bool {
         self.is_rewritten
+    }
+
+    /// Returns the lines of the agent's database, if the agent has one.
+    pub fn database(&self) -> Option<Database> {
+        self.database
     }
 
     /// Returns a reader for one file of this kind.

@@ -1,7 +1,9 @@
+mod decision;
 mod grouping;
 mod memory;
 mod route;
 mod router;
+mod silenced;
 #[cfg(test)]
 mod tests;
 mod waiting;

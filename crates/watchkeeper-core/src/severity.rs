@@ -62,7 +62,8 @@ pub fn percent(n: u64, max: u64) -> u64 {
 
 /// The reaction to a finding that a policy suggests to the program that runs the agent.
 ///
-/// The monitor changes no agent. The program acts, as far as its user allows.
+/// The monitor changes no agent. The program acts, as far as its user allows. The order is the
+/// one of strength.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
 )]
@@ -71,18 +72,28 @@ pub fn percent(n: u64, max: u64) -> u64 {
 pub enum Action {
     /// None: the finding is reported only.
     Observe,
-    /// A call that the agent repeats is answered by a text that explains the finding.
+    /// The model gets a text that explains the finding. Where a program can refuse single calls
+    /// only, a call that the agent repeats is answered by this text.
     Nudge,
+    /// A person decides about the next call.
+    Ask,
+    /// The next call is refused, with a text that explains the finding.
+    Deny,
     /// The run of the agent ends before the next request to the model.
     Stop,
 }
 
 impl Action {
+    /// All actions, from the weakest to the strongest.
+    pub const ALL: [Self; 5] = [Self::Observe, Self::Nudge, Self::Ask, Self::Deny, Self::Stop];
+
     /// Returns the name used in policies and findings.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Observe => "observe",
             Self::Nudge => "nudge",
+            Self::Ask => "ask",
+            Self::Deny => "deny",
             Self::Stop => "stop",
         }
     }

@@ -1,6 +1,8 @@
+use std::sync::Arc;
+
 use jiff::Timestamp;
 
-use crate::{Finding, Matcher};
+use crate::{Finding, Matcher, Silenced};
 
 /// A condition under which open findings are not sent, until a time.
 #[derive(Clone, Debug)]
@@ -20,9 +22,9 @@ pub struct Silence {
 
 /// The silences of a policy and of its users.
 ///
-/// A silence hides findings that open or escalate. The end of a finding is sent to the sinks that
-/// received its start, so that no receiver keeps it open. A finding that opened during a silence
-/// is not sent after the silence, unless its severity rises.
+/// A silence hides findings that open or escalate. A finding that is still open when the last
+/// silence that matches it ends is sent then, with its present severity. The end of a finding is
+/// sent during a silence too if the finding itself was sent, so that no receiver keeps it open.
 #[derive(Clone, Debug, Default)]
 pub struct Silences(Vec<Silence>);
 
@@ -49,6 +51,19 @@ impl Silences {
     /// Returns the first silence that hides a finding at this time.
     pub fn matching(&self, finding: &Finding, now: Timestamp) -> Option<&Silence> {
         self.0.iter().find(|silence| now < silence.until && silence.matcher.matches(finding))
+    }
+
+    /// Returns the end of the last silence that hides a finding at this time.
+    pub(crate) fn hidden_until(&self, finding: &Finding, now: Timestamp) -> Option<Timestamp> {
+        let active = self.0.iter().filter(|silence| now < silence.until);
+        active.filter(|silence| silence.matcher.matches(finding)).map(|it| it.until).max()
+    }
+
+    /// Returns the silence that hides a finding at its time, for receivers of silenced findings.
+    pub(crate) fn silenced(&self, finding: &Finding) -> Option<Arc<Silenced>> {
+        let Silence { id, until, author, reason, .. } = self.matching(finding, finding.at)?;
+        let (id, author, reason) = (id.clone(), author.clone(), reason.clone());
+        Some(Arc::new(Silenced { id, until: *until, author, reason }))
     }
 
     /// Returns the silences, in order.

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use thiserror::Error;
 
-use crate::{Finding, InvalidOption};
+use crate::{Finding, InvalidOption, metrics::Numbers};
 
 /// Delivers findings to people or to other programs.
 ///
@@ -42,6 +42,23 @@ pub trait Sink: Send {
     /// Returns the number of attempts and the waits between them.
     fn retry(&self) -> Retry {
         Retry::NEVER
+    }
+
+    /// Returns the interval at which the sink receives the numbers of the monitor; `None` for a
+    /// sink that does not use them.
+    ///
+    /// Called once, before [`open`](Self::open).
+    fn metrics_interval(&self) -> Option<Duration> {
+        None
+    }
+
+    /// Delivers the present numbers of the monitor: at its start, at each interval, and at its end.
+    ///
+    /// After a failure, the sink receives later numbers: after a wait of [`retry`](Self::retry), and
+    /// after an interval at the latest. Numbers that were refused have no other attempt. The
+    /// outcome changes nothing for findings.
+    fn deliver_metrics(&mut self, _numbers: &Numbers) -> Result<(), SinkError> {
+        Ok(())
     }
 
     /// Returns whether the sink shows findings to a person who is present, as a terminal does.

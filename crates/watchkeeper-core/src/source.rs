@@ -71,10 +71,14 @@ pub trait SourceKind: Source + Sized + 'static {
     /// source skips the events that are not [new](EventSink::is_new).
     const IS_REWRITTEN: bool = false;
 
+    /// The lines of the agent's database, if the agent has one. A follower may read rows again,
+    /// and the source skips the events that are not [new](EventSink::is_new).
+    const DATABASE: Option<Database> = None;
+
     /// Returns whether the file at `path` is of this kind. `head` is the first
     /// 64 KiB of the file, or all of it if it is shorter. It may end in the
     /// middle of a line. If no kind recognizes the file, this function is called again
-    /// with the whole last line.
+    /// with the whole last line. Not called for a [database](Self::DATABASE).
     fn recognizes(path: &Path, head: &[u8]) -> bool;
 
     /// Returns the folders in which the agent keeps its sessions on this machine.
@@ -85,6 +89,26 @@ pub trait SourceKind: Source + Sized + 'static {
 
     /// Creates a source that reads the file at `path`.
     fn new(path: &Path) -> Self;
+}
+
+/// The lines of a SQLite database: each row of a query is a line, and the id of the row is the
+/// number of the line.
+///
+/// The ids are positive and unique, and a new row has the largest one. If the row that was read
+/// last is gone or has changed, a follower reads the rows again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Database {
+    /// The tables by which the kind recognizes its databases: all tables of the queries.
+    pub tables: &'static [&'static str],
+    /// The query of the rows, in order of their ids. A row consists of the id, the text of the
+    /// line, and, if the query has a third column, more text at its end, which may change later.
+    /// Its parameters are `?1`, a number that is less than the ids, and `?2`, the
+    /// length of the longest line in bytes: the text of a longer one is `NULL`.
+    pub rows: &'static str,
+    /// The query of the id before the first row of the sessions that changed since `?1`, in
+    /// milliseconds since 1970. A database can have the sessions of years, and a follower
+    /// starts to read it there.
+    pub start: &'static str,
 }
 
 /// Looks up a variable of the process's environment.

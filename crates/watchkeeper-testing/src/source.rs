@@ -9,7 +9,7 @@
 //! | total | no text makes the source panic |
 //! | deterministic | the first lines of a file give the same events, whether or not more lines follow |
 //! | counting | a line of another format is counted as skipped |
-//! | rewritable | a file that is read again gives no event twice, if the agent rewrites files |
+//! | rewritable | a file that is read again gives no event twice, if the agent rewrites files or has a database |
 //!
 //! [`check`] takes samples of the format, and also reads them with lines removed, repeated,
 //! swapped, cut and filled with other values.
@@ -300,9 +300,10 @@ fn check_skipped_lines<S: SourceKind>(file: &str) -> Option<Violation> {
     Some(violation::<S>(promise, message, code))
 }
 
-/// Reads a file twice, as a follower does after a change of a file that is rewritten.
+/// Reads a file twice, as a follower does after a change of a file that is rewritten, or of the
+/// latest row of a database.
 fn check_rewritten_file<S: SourceKind>(file: &str, lines: &[&[u8]]) -> Option<Violation> {
-    if !S::IS_REWRITTEN {
+    if !S::IS_REWRITTEN && S::DATABASE.is_none() {
         return None;
     }
     let mut dedup_cache = DedupCache::default();

@@ -1,11 +1,14 @@
 //! Regular expressions of bounded size, which are compiled when they are first used.
 
-use std::sync::{Arc, OnceLock};
+use std::{
+    convert::Infallible,
+    sync::{Arc, OnceLock},
+};
 
 use regex::bytes::{Regex, RegexBuilder};
 use regex_syntax::{
-    ParserBuilder,
-    hir::{Class, Hir, HirKind},
+    ast::{self, Ast, Flag, Flags, GroupKind, parse::ParserBuilder},
+    hir::{Class, Hir, HirKind, translate::TranslatorBuilder},
 };
 
 /// The longest regular expression, in bytes.
@@ -21,8 +24,6 @@ const MAX_DEPTH: u32 = 64;
 const STATE: usize = 48;
 /// The size of a range of bytes in a state.
 const RANGE: usize = 8;
-/// An upper bound for the states of a range of characters: sequences of UTF-8, four bytes each.
-const STATES_PER_RANGE: usize = 64;
 
 /// A regular expression for bytes.
 ///
@@ -46,20 +47,18 @@ impl RegularExpression {
                 text.len()
             ));
         }
-        let mut parser = ParserBuilder::new();
-        // Matching bytes is faster and needs no Unicode tables.
-        let mut parser = parser.unicode(false).utf8(false).nest_limit(MAX_DEPTH).build();
-        let parsed = parser.parse(text).map_err(|err| {
-            let cause = err.to_string();
-            let cause = cause.lines().last().unwrap_or_default();
-            let cause = cause.trim_start_matches("error: ");
-            format!("invalid regular expression `{text}`: {cause}; correct it, or use a glob")
-        })?;
-        if parsed.properties().look_set().contains_word_unicode() {
+        let ast = ParserBuilder::new().nest_limit(MAX_DEPTH).build().parse(text);
+        let ast = ast.map_err(|err| invalid(text, &err.to_string()))?;
+        let Ok(has_unicode) = ast::visit(&ast, UnicodeFlag(false));
+        if has_unicode {
             return Err(format!(
-                "the regular expression `{text}` has word boundaries of Unicode; remove the flag `u`"
+                "the regular expression `{text}` has the flag `u`, but matches bytes; remove it"
             ));
         }
+        // Matching bytes is faster, and the tables of Unicode make a short text a large expression.
+        let mut translator = TranslatorBuilder::new().unicode(false).utf8(false).build();
+        let parsed = translator.translate(text, &ast);
+        let parsed = parsed.map_err(|err| invalid(text, &err.to_string()))?;
         let size = compiled_size(&parsed);
         if MAX_SIZE < size {
             return Err(format!(
@@ -86,6 +85,36 @@ impl RegularExpression {
     }
 }
 
+/// Returns a text for the author of the policy from an error of the parser.
+fn invalid(text: &str, err: &str) -> String {
+    let cause = err.lines().last().unwrap_or_default().trim_start_matches("error: ");
+    format!("invalid regular expression `{text}`: {cause}; correct it, or use a glob")
+}
+
+/// Whether an expression enables the flag `u`.
+struct UnicodeFlag(bool);
+
+impl ast::Visitor for UnicodeFlag {
+    type Output = bool;
+    type Err = Infallible;
+
+    fn finish(self) -> Result<bool, Infallible> {
+        Ok(self.0)
+    }
+
+    fn visit_pre(&mut self, ast: &Ast) -> Result<(), Infallible> {
+        let is_set = |flags: &Flags| flags.flag_state(Flag::Unicode) == Some(true);
+        self.0 |= match ast {
+            Ast::Flags(set) => is_set(&set.flags),
+            Ast::Group(group) => {
+                matches!(&group.kind, GroupKind::NonCapturing(flags) if is_set(flags))
+            }
+            _ => false,
+        };
+        Ok(())
+    }
+}
+
 fn builder(text: &str) -> RegexBuilder {
     let mut builder = RegexBuilder::new(text);
     builder.unicode(false).nest_limit(MAX_DEPTH).dfa_size_limit(CACHE);
@@ -103,7 +132,8 @@ fn compiled_size(hir: &Hir) -> usize {
         HirKind::Empty | HirKind::Look(_) => STATE,
         HirKind::Literal(literal) => states(literal.0.len()),
         HirKind::Class(Class::Bytes(class)) => STATE + class.ranges().len() * RANGE,
-        HirKind::Class(Class::Unicode(class)) => states(class.ranges().len() * STATES_PER_RANGE),
+        // Only with the flag `u`.
+        HirKind::Class(Class::Unicode(_)) => usize::MAX,
         HirKind::Repetition(repetition) => {
             // Without a maximum, the last copy is a loop.
             let n = repetition.max.unwrap_or(repetition.min).max(1) as usize;
@@ -124,7 +154,7 @@ mod tests {
         let leaf = prop_oneof![
             "[a-c]{1,8}",
             prop::sample::select(
-                &[".", "\\w", "\\b", "[^a-z]", "(?u:[α-ω])", "(?u:\\b)", "^", "\\D", "é"][..]
+                &[".", "\\w", "\\b", "[^a-z]", "(?u:[α-ω])", "(?u-x:a)", "^", "\\D", "é"][..]
             )
             .prop_map(str::to_owned),
         ];
@@ -150,6 +180,17 @@ mod tests {
                 let sample = "abcé ABC";
                 prop_assert_eq!(accepted.is_match(sample), limited.is_match(sample.as_bytes()));
             }
+        }
+    }
+
+    #[test]
+    fn an_expression_for_characters_is_refused() {
+        for text in [r"(?u:\w)", "(?iu)a", r"a(b(?-s:(?u)\pL))", "(?-i:x|(?su-m:é))"] {
+            let err = RegularExpression::new(text).unwrap_err();
+            assert!(err.contains("has the flag `u`"), "{err}");
+        }
+        for text in [r"(?-u:\w)", "(?i)é", "(u?)", r"\(\?u:"] {
+            assert!(RegularExpression::new(text).is_ok(), "{text}");
         }
     }
 

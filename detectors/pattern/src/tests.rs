@@ -286,7 +286,7 @@ fn rejects_invalid_options() {
     assert_snapshot!(symbol("arguments = 'ls'"), @r#"invalid type: string "ls", expected a table of patterns by argument, such as { command = "git push*" }"#);
     assert_snapshot!(symbol("text = { regex = '(a' }"), @"invalid regular expression `(a`: unclosed group; correct it, or use a glob");
     assert_snapshot!(symbol("text = { regex = '(a{1000}){1000}' }"), @"the compiled regular expression exceeds 256 KiB; use fewer repetitions");
-    assert_snapshot!(symbol("text = { regex = '(?u:\\b)a' }"), @"the regular expression `(?u:\\b)a` has word boundaries of Unicode; remove the flag `u`");
+    assert_snapshot!(symbol("text = { regex = '(?u:\\b)a' }"), @"the regular expression `(?u:\\b)a` has the flag `u`, but matches bytes; remove it");
     assert_snapshot!(symbol("text = { regexp = 'a' }"), @"unknown field `regexp`, expected `regex`");
     assert_snapshot!(symbol("text = [1]"), @r#"invalid type: integer `1`, expected a glob such as "git push*", or { regex = "…" }"#);
 

@@ -196,9 +196,11 @@ fn report_unknown_price(call: &ModelCall, tokens: &Tokens, cx: &mut Context<'_>)
                 "the price of {model} is unknown: {n} tokens are not counted in dollars; add the price to `[prices]`"
             ))
             .with("model", model.trim_matches('`'))
+            .unmeasured()
         }
         None => Report::new(format!(
             "a model call names no model: {n} tokens are not counted in dollars"
-        )),
+        ))
+        .unmeasured(),
     });
 }

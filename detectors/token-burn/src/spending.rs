@@ -64,7 +64,8 @@ impl Spending {
 
     /// Removes the usage that has left the window. Resolves the finding below
     /// three quarters of the lowest level, so that steady usage around that
-    /// level is reported once.
+    /// level is reported once. An empty window ends the condition also without a
+    /// finding, for readers of explanations.
     pub(crate) fn update(&mut self, limit: &Limit, rules: &Rules, cx: &mut Context<'_>) {
         let Some(spent) = &mut self.0 else { return };
         let now = cx.now();
@@ -72,13 +73,11 @@ impl Spending {
             Some(Window::Sliding(window)) => spent.advance(limit, *window, now),
             Some(Window::Calendar(calendar)) => {
                 if spent.recent.start_unit(now, calendar) {
-                    if spent.recent.is_open {
-                        let amount = limit.amount(limit.max);
-                        cx.resolve(limit.subject, || {
-                            let unit = calendar.text(now);
-                            Report::new(format!("the limit of {amount} starts again{unit}"))
-                        });
-                    }
+                    let amount = limit.amount(limit.max);
+                    cx.resolve(limit.subject, || {
+                        let unit = calendar.text(now);
+                        Report::new(format!("the limit of {amount} starts again{unit}"))
+                    });
                     self.0 = None;
                 }
                 return;
@@ -98,6 +97,10 @@ impl Spending {
             }
         }
         if spent.n == 0 && rules.times_usual.is_none() {
+            cx.resolve(limit.subject, || {
+                let amount = limit.amount_text(0);
+                Report::new(format!("{amount} used{}", rules.in_window(now)))
+            });
             self.0 = None;
         }
     }

@@ -191,13 +191,17 @@ fn a_week_and_a_month_start_on_their_first_day() {
     week
     0s      low       60 of 100 tokens used in the week from 1969-12-29, 60%
     20h     high      120 of 100 tokens used in the week from 1969-12-29, 120%
+    44h     resolved  over, as nothing came for 24h
     120h    low       60 of 100 tokens used in the week from 1970-01-05, 60%
+    144h    resolved  over, as nothing came for 24h
     800h    low       60 of 100 tokens used in the week from 1970-02-02, 60%
 
     month
     0s      low       60 of 100 tokens used in January 1970, 60%
     20h     high      120 of 100 tokens used in January 1970, 120%
+    44h     resolved  over, as nothing came for 24h
     120h    low       60 of 100 tokens used in January 1970, 60%
+    144h    resolved  over, as nothing came for 24h
     800h    low       60 of 100 tokens used in February 1970, 60%
     ");
 }

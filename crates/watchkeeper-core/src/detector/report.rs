@@ -8,6 +8,7 @@ pub struct Report {
     pub(crate) message: String,
     pub(crate) data: Map<String, Value>,
     pub(crate) evidence: Vec<Evidence>,
+    pub(crate) is_unmeasured: bool,
 }
 
 impl Report {
@@ -21,6 +22,13 @@ impl Report {
     /// bytes.
     pub fn with(mut self, key: &str, value: impl Into<Value>) -> Self {
         self.data.insert(key.to_owned(), redact_value(value.into()));
+        self
+    }
+
+    /// Marks a report whose measure only selects a level, such as one that a budget cannot be
+    /// measured. An explanation contains it as any other.
+    pub fn unmeasured(mut self) -> Self {
+        self.is_unmeasured = true;
         self
     }
 

@@ -7,7 +7,7 @@ use crate::{AgentId, Fingerprint, SessionId, Severity};
 /// An action of a detector while it handled an event or wake-up.
 ///
 /// The engine records entries for the session that it
-/// [`explain`](crate::Engine::explain)s.
+/// [`explain`](crate::Engine::explain)s, or for [all](crate::Engine::explain_all).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ExplanationEntry {
@@ -15,6 +15,10 @@ pub struct ExplanationEntry {
     pub at: Timestamp,
     /// The name of the detector in the policy.
     pub detector: Arc<str>,
+    /// The session; for a stream that sessions share, the one with the latest event.
+    pub session: SessionId,
+    /// The value of [`Per`](crate::embed::Per), for a stream that sessions share.
+    pub group: Option<Box<str>>,
     /// The sub-agent, for a detector whose stream is one agent.
     pub agent: Option<AgentId>,
     /// Whether the detector handled a wake-up.
@@ -33,6 +37,9 @@ pub enum ExplanationDetail {
         subject: Fingerprint,
         /// The measure.
         measure: u64,
+        /// Whether the measure only selects a level; see
+        /// [`Report::unmeasured`](crate::Report::unmeasured).
+        is_unmeasured: bool,
         /// The message, also if no finding was emitted: one line, safe for a
         /// terminal.
         message: String,
@@ -91,9 +98,28 @@ pub enum Outcome {
     },
 }
 
-/// The session that the engine explains, and the entries since they were last taken.
+/// The sessions that the engine explains, and the entries since they were last taken.
 #[derive(Default)]
 pub(super) struct Explanation {
-    pub(super) session: Option<SessionId>,
+    pub(super) explained: Explained,
     pub(super) entries: Vec<ExplanationEntry>,
+}
+
+/// The sessions that the engine explains.
+#[derive(Default)]
+pub(super) enum Explained {
+    #[default]
+    None,
+    One(SessionId),
+    All,
+}
+
+impl Explained {
+    pub(super) fn contains(&self, session: &SessionId) -> bool {
+        match self {
+            Self::None => false,
+            Self::One(id) => id == session,
+            Self::All => true,
+        }
+    }
 }

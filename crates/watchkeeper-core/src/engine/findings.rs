@@ -223,7 +223,7 @@ impl CompiledDetector {
         count: u64,
         report: Report,
     ) -> Finding {
-        let Report { message, data, evidence } = report;
+        let Report { message, data, evidence, .. } = report;
         Finding {
             id: finding_id(fingerprint, cause, severity, status),
             at,
@@ -235,6 +235,7 @@ impl CompiledDetector {
             action: None,
             status,
             withdrawn: false,
+            was_observed: false,
             count,
             session: scope.session.id.clone(),
             agent: self.agent_of(scope).cloned(),
@@ -245,6 +246,7 @@ impl CompiledDetector {
             message,
             data,
             evidence,
+            silenced: None,
         }
     }
 
@@ -290,7 +292,7 @@ impl EpisodeUpdate {
         count: u64,
         report: Report,
     ) -> Self {
-        let Report { message, data, evidence } = report;
+        let Report { message, data, evidence, .. } = report;
         let NamedDetector { id, kind, class, annotations, .. } = &detector.named;
         Self {
             fingerprint,

@@ -22,7 +22,7 @@
 //!
 //! Imports point from this module down this list, and never back: `sessions`,
 //! `session`, `shared`, `streams`, `runner`, `subscriptions`, `episodes`, `findings`,
-//! `detectors`, `explanation`, `wakeups`, `timers`, `replacement`, `detector_set`.
+//! `detectors`, `explanation`, `wakeups`, `timers`, `totals`, `replacement`, `detector_set`.
 
 mod detector_set;
 mod detectors;
@@ -39,6 +39,7 @@ mod subscriptions;
 #[cfg(test)]
 mod tests;
 mod timers;
+mod totals;
 mod wakeups;
 
 use std::{collections::BTreeMap, sync::Arc};
@@ -47,6 +48,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use self::{
     detectors::{CompiledDetector, compile},
+    explanation::{Explained, Explanation},
     findings::sort_name,
     replacement::DetectorChange,
     session::Session,
@@ -59,6 +61,7 @@ pub use self::{
     explanation::{ExplanationDetail, ExplanationEntry, Outcome},
     findings::{EpisodeUpdate, OpenFinding},
     shared::{EngineConfig, LabelRule},
+    totals::{EngineTotals, SessionStates},
 };
 use crate::{
     AgentFacts, AgentId, Annotations, Event, Finding, SessionFacts, SessionId, detector::Observed,
@@ -80,6 +83,8 @@ pub struct Engine {
     shared: Shared,
     sessions: Sessions,
     labels: Vec<LabelStreams>,
+    /// Without the numbers of sessions.
+    totals: EngineTotals,
 }
 
 /// The streams of one detector with a `per`: one for each group of sessions.
@@ -106,7 +111,8 @@ impl Engine {
         let detectors = compile(detectors);
         let labels = detectors.iter().filter_map(LabelStreams::new).collect();
         let sessions = Sessions::new(SessionsKind::Session);
-        Self { shared: Shared::new(detectors, config), sessions, labels }
+        let shared = Shared::new(detectors, config);
+        Self { shared, sessions, labels, totals: EngineTotals::default() }
     }
 
     /// Handles one event, after the wake-ups of its session that are due by then.
@@ -125,6 +131,7 @@ impl Engine {
         let visited =
             self.sessions.visit(&event.session, event.at, &mut self.shared, findings, new, handle);
         let (at, n_before) = visited;
+        self.totals.add(step.usage);
         if !self.labels.is_empty() {
             self.observe_labels(event, &step, at, findings);
         }
@@ -185,7 +192,7 @@ impl Engine {
         let detectors = compile(detectors);
         let change = DetectorChange::new(now, &self.shared.runner.detectors, &detectors);
         let mut old = self.shared.replace(detectors, config);
-        let Self { shared, sessions, labels } = self;
+        let Self { shared, sessions, labels, .. } = self;
         for (_, session) in sessions.sorted_mut() {
             // Labels select detectors.
             shared.config.replace_labels(&mut session.facts);
@@ -302,9 +309,14 @@ impl Engine {
     /// of its detectors for [`take_explanation`](Self::take_explanation). The findings
     /// stay the same.
     pub fn explain(&mut self, id: SessionId) {
-        let explanation = &mut self.shared.runner.explanation;
-        explanation.session = Some(id);
-        explanation.entries.clear();
+        let explained = Explained::One(id);
+        self.shared.runner.explanation = Explanation { explained, entries: Vec::new() };
+    }
+
+    /// Explains all sessions from now on.
+    pub fn explain_all(&mut self) {
+        let explained = Explained::All;
+        self.shared.runner.explanation = Explanation { explained, entries: Vec::new() };
     }
 
     /// Returns the entries of the explanation since the last call, in order.
@@ -322,6 +334,11 @@ impl Engine {
         std::mem::take(&mut self.shared.runner.updates)
     }
 
+    /// Returns the counts so far.
+    pub fn totals(&self) -> EngineTotals {
+        EngineTotals { sessions: self.sessions.states(), ..self.totals }
+    }
+
     /// Returns the number of sessions.
     pub fn n_sessions(&self) -> usize {
         self.sessions.len()
@@ -336,10 +353,7 @@ impl Engine {
         now: Timestamp,
         findings: &mut Vec<Finding>,
     ) {
-        if let Some(session) = self.sessions.get_mut(id) {
-            session.withdraw(reason, now, &mut self.shared, findings);
-        }
-        self.forget(id);
+        self.sessions.withdraw(id, reason, now, &mut self.shared, findings);
     }
 
     /// Drops a session that will have no more events.

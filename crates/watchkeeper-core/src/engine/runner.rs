@@ -6,7 +6,7 @@ use super::{
     findings::{EpisodeUpdate, StreamScope, evicted},
 };
 use crate::{
-    AgentFacts, Finding, SessionId,
+    AgentFacts, Finding,
     compact::PackedTimestamp,
     detector::{Input, Observed, outbox::Outbox},
     facts::ClockAdjustments,
@@ -55,10 +55,6 @@ impl Runner {
         }
     }
 
-    fn explains(&self, session: &SessionId) -> bool {
-        self.explanation.session.as_ref().is_some_and(|id| id == session)
-    }
-
     /// Emits a finding for each doubling of the number of evictions, so that there are
     /// few findings. The other numbers are updates, if updates are needed.
     pub(super) fn report_evicted(
@@ -87,7 +83,7 @@ impl<'a> Dispatch<'a> {
         runner: &Runner,
     ) -> Self {
         let session = scope.session;
-        let is_explained = runner.explains(&session.id);
+        let is_explained = runner.explanation.explained.contains(&session.id);
         let follows_episodes = runner.follows_episodes;
         let input = Input {
             now,
@@ -115,6 +111,8 @@ impl Explanation {
             self.entries.push(ExplanationEntry {
                 at: dispatch.input.now,
                 detector: compiled.named.id.clone(),
+                session: dispatch.scope.session.id.clone(),
+                group: dispatch.scope.label_value.map(Into::into),
                 agent: compiled.agent_of(&dispatch.scope).cloned(),
                 is_wakeup: dispatch.input.observed.is_none(),
                 what,

@@ -18,7 +18,7 @@ use crate::{
     AgentFacts, AgentId, Event, EventKind, Finding, SessionFacts,
     compact::PackedTimestamp,
     detector::Observed,
-    facts::{AgentStatus, Step},
+    facts::{AgentStatus, StateKind, Step},
 };
 
 /// The number of sub-agents of one session that are watched at once. Of more, the one
@@ -38,6 +38,8 @@ pub(super) struct Session {
     pub(super) timer_at: Option<PackedTimestamp>,
     /// Whether an event arrived since the engine last looked for a session to drop.
     pub(super) is_recent: bool,
+    /// The state as which the session is counted; `None` before the first event.
+    pub(super) counted_as: Option<StateKind>,
     table: Arc<SubscriptionTable>,
     streams: Streams,
     main: Agent,
@@ -80,6 +82,7 @@ impl Session {
             wake_at: None,
             timer_at: None,
             is_recent: false,
+            counted_as: None,
             table: Arc::default(),
             streams: Streams::default(),
             main: Agent::default(),
@@ -136,6 +139,24 @@ impl Session {
     pub(super) fn known_agent(&self, id: Option<&AgentId>) -> Option<&Agent> {
         let Some(id) = id else { return Some(&self.main) };
         self.agents.iter().rev().find(|(it, _)| it == id).map(|(_, agent)| agent)
+    }
+
+    /// Returns the state: of an agent that needs a person, or else of the main agent while it is
+    /// active, or else of a sub-agent that is.
+    pub(super) fn state(&self) -> StateKind {
+        let main = self.main.facts.state_kind();
+        let is_decided = if 0 < self.facts.waiting_agents {
+            main.needs_person()
+        } else {
+            main.is_active() || self.agents.is_empty()
+        };
+        if is_decided {
+            return main;
+        }
+        let agents = || self.agents.iter().map(|(_, agent)| agent.facts.state_kind());
+        let waiting = agents().find(|state| state.needs_person());
+        let active = || [main].into_iter().chain(agents()).find(|state| state.is_active());
+        waiting.or_else(active).unwrap_or(main)
     }
 
     /// Handles an event: updates the facts, runs the streams of its agent, then those
@@ -391,24 +412,25 @@ impl Session {
         self.wake_at = self.first_wakeup();
     }
 
-    /// Withdraws all findings of the session and its agents.
-    pub(super) fn withdraw(
+    /// Ends all findings of the session and its agents for this reason.
+    pub(super) fn end_findings(
         &mut self,
         reason: &str,
+        label_value: Option<&str>,
         now: Timestamp,
         shared: &mut Shared,
         findings: &mut Vec<Finding>,
     ) {
         let Self { facts, streams, main, agents, .. } = self;
         let Shared { clock, runner, .. } = shared;
-        let scope = StreamScope { session: facts, agent_id: None, label_value: None };
+        let scope = StreamScope { session: facts, agent_id: None, label_value };
         let dispatch = Dispatch::new(now, None, &main.facts, scope, clock, runner);
-        streams.withdraw(reason, &dispatch, runner, findings);
-        main.streams.withdraw(reason, &dispatch, runner, findings);
+        streams.end_findings(reason, &dispatch, runner, findings);
+        main.streams.end_findings(reason, &dispatch, runner, findings);
         for (id, Agent { facts, streams }) in agents.iter_mut() {
             let scope = StreamScope { agent_id: Some(id), ..scope };
             let dispatch = Dispatch::new(now, None, facts, scope, clock, runner);
-            streams.withdraw(reason, &dispatch, runner, findings);
+            streams.end_findings(reason, &dispatch, runner, findings);
         }
     }
 

@@ -3,8 +3,11 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use jiff::{SignedDuration, Timestamp};
 use rapidhash::fast::RandomState;
 
-use super::{session::Session, shared::Shared, timers::TimerQueue};
-use crate::{Finding, SessionId, period::known_time};
+use super::{session::Session, shared::Shared, timers::TimerQueue, totals::SessionStates};
+use crate::{
+    Finding, SessionId,
+    period::{Elapsed, known_time},
+};
 
 /// Sessions by id, with their timers: all sessions of the engine; or, for a detector
 /// with `per`, one for each group of sessions.
@@ -15,6 +18,8 @@ pub(super) struct Sessions {
     /// ids of dropped sessions, too.
     turns: VecDeque<SessionId>,
     kind: SessionsKind,
+    /// Kept up to date for sessions; of groups, nothing is counted.
+    states: SessionStates,
     n_evicted: u64,
 }
 
@@ -36,6 +41,7 @@ impl Sessions {
             timers: TimerQueue::default(),
             turns: VecDeque::new(),
             kind,
+            states: SessionStates::default(),
             n_evicted: 0,
         }
     }
@@ -72,6 +78,11 @@ impl Sessions {
         let at = at.max(session.now());
         session.wake_until(at, label_value, shared, findings);
         let result = handle(session, at, shared, findings);
+        if self.kind == SessionsKind::Session {
+            let state = Some(session.state());
+            self.states.replace(session.counted_as, state);
+            session.counted_as = state;
+        }
         // In a session without times, no time passes between two events.
         if known_time(at).is_some() {
             let due_at = session.due_at();
@@ -101,7 +112,7 @@ impl Sessions {
             let expires_at = session.expires_at();
             session.wake_until(expires_at, label_value, shared, findings);
             if !self.kind.keeps(session) || !session.extend(at, shared) {
-                self.remove(id);
+                self.expire(id, expires_at, shared, findings);
             }
         }
     }
@@ -119,12 +130,56 @@ impl Sessions {
         session.timer_at = None;
         session.wake_until(at, self.kind.label_value(&id), shared, findings);
         if session.is_expired(at) && !(self.kind.keeps(session) && session.extend(at, shared)) {
-            self.remove(&id);
+            self.expire(&id, at, shared, findings);
         } else {
             let due_at = session.due_at();
             self.timers.set(&mut session.timer_at, due_at, &id);
         }
         true
+    }
+
+    /// Drops a session that had no event for long, and ends its findings. Each process that reads
+    /// the session does so at the same time.
+    fn expire(
+        &mut self,
+        id: &SessionId,
+        at: Timestamp,
+        shared: &mut Shared,
+        findings: &mut Vec<Finding>,
+    ) {
+        let reason = format!("over, as nothing came for {}", Elapsed(shared.config.session_expiry));
+        self.end(id, &reason, at, shared, findings);
+        self.remove(id);
+    }
+
+    /// Drops a session, and withdraws its findings for this reason.
+    pub(super) fn withdraw(
+        &mut self,
+        id: &SessionId,
+        reason: &str,
+        at: Timestamp,
+        shared: &mut Shared,
+        findings: &mut Vec<Finding>,
+    ) {
+        let mut ends = Vec::new();
+        self.end(id, reason, at, shared, &mut ends);
+        findings.extend(ends.into_iter().map(Finding::as_withdrawn));
+        self.remove(id);
+    }
+
+    /// Ends the findings of a session for this reason.
+    fn end(
+        &mut self,
+        id: &SessionId,
+        reason: &str,
+        at: Timestamp,
+        shared: &mut Shared,
+        findings: &mut Vec<Finding>,
+    ) {
+        let label_value = self.kind.label_value(id);
+        if let Some(session) = self.by_id.get_mut(id) {
+            session.end_findings(reason, label_value, at, shared, findings);
+        }
     }
 
     /// Returns the time of the first timer.
@@ -136,6 +191,7 @@ impl Sessions {
     pub(super) fn remove(&mut self, id: &SessionId) {
         let Some(session) = self.by_id.remove(id) else { return };
         self.timers.cancel(session.timer_at, id);
+        self.states.replace(session.counted_as, None);
         // This halves the list each time, so the cost per session is constant.
         if 2 * self.by_id.len() + 64 < self.turns.len() {
             let mut seen = HashSet::with_hasher(RandomState::default());
@@ -156,7 +212,6 @@ impl Sessions {
                 self.turns.push_back(id);
                 continue;
             }
-            self.remove(&id);
             self.n_evicted += 1;
             let (part, limit) = match self.kind {
                 SessionsKind::Session => ("sessions", format!("more than {max} sessions at once")),
@@ -164,6 +219,8 @@ impl Sessions {
                     ("labels", format!("more than {max} values of one label at once"))
                 }
             };
+            let reason = format!("no longer observed, as there are {limit}");
+            self.withdraw(&id, &reason, at, shared, findings);
             shared.runner.report_evicted(at, (part, &limit), self.n_evicted, findings);
         }
     }
@@ -177,10 +234,6 @@ impl Sessions {
         self.by_id.get(id).map(|session| &**session)
     }
 
-    pub(super) fn get_mut(&mut self, id: &SessionId) -> Option<&mut Session> {
-        self.by_id.get_mut(id).map(|session| &mut **session)
-    }
-
     pub(super) fn iter(&self) -> impl Iterator<Item = &Session> {
         self.by_id.values().map(|session| &**session)
     }
@@ -191,6 +244,10 @@ impl Sessions {
         let mut sessions: Vec<_> = sessions.collect();
         sessions.sort_by_key(|(id, _)| *id);
         sessions
+    }
+
+    pub(super) fn states(&self) -> SessionStates {
+        self.states
     }
 
     pub(super) fn len(&self) -> usize {

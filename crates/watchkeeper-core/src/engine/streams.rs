@@ -325,6 +325,7 @@ impl Streams {
         let compiled = &detectors[id.detector_idx as usize];
         let (outcome, changed) = self.episodes.report(detectors, id, measure, totals);
         let is_opened = matches!(outcome, Outcome::Opened(_));
+        let is_unmeasured = report.as_ref().is_some_and(|report| report.is_unmeasured);
         let mut message = report.as_ref().map_or_else(String::new, |it| it.message.clone());
         let is_update = input.follows_episodes && !is_opened;
         let update = is_update.then(|| report.clone()).flatten();
@@ -353,7 +354,8 @@ impl Streams {
             let fingerprint = EpisodeView { episode, detectors }.fingerprint(scope);
             updates.push(EpisodeUpdate::new(compiled, fingerprint, measure, report));
         }
-        ExplanationDetail::Reported { subject: id.subject, measure, message, outcome }
+        let subject = id.subject;
+        ExplanationDetail::Reported { subject, measure, is_unmeasured, message, outcome }
     }
 
     fn resolve(
@@ -390,15 +392,15 @@ impl Streams {
         end_episodes(self.episodes.take(), &reason, dispatch, runner, findings);
     }
 
-    /// Withdraws all findings.
-    pub(super) fn withdraw(
+    /// Ends all findings for this reason.
+    pub(super) fn end_findings(
         &mut self,
         reason: &str,
         dispatch: &Dispatch<'_>,
         runner: &mut Runner,
         findings: &mut Vec<Finding>,
     ) {
-        withdraw_episodes(self.episodes.take(), reason, dispatch, runner, findings);
+        end_episodes(self.episodes.take(), reason, dispatch, runner, findings);
     }
 
     /// Moves the streams from the detectors of `runner` to new ones, and resolves the findings

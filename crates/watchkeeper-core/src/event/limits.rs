@@ -39,6 +39,7 @@ impl EventKind {
             }
             Self::ToolResult(result) => cut(&mut result.id, MAX_ID),
             Self::Handoff { to } => cut(to, MAX_ID),
+            Self::Quota(quota) => cut(&mut quota.name, MAX_NAME),
             Self::SessionEnd { reason } => cut_optional(reason, MAX_VALUE),
             _ => {}
         }
@@ -67,6 +68,15 @@ impl SessionStart {
 /// Returns the id that stands for a long one, or for one that contains a secret.
 pub(super) fn limited_id(id: Arc<str>) -> Arc<str> {
     if MAX_ID < id.len() || has_token(&id) { safe_id(&id) } else { id }
+}
+
+/// Returns the path that stands for one that contains a secret. No file has it.
+pub(crate) fn safe_path(path: &Arc<str>) -> Arc<str> {
+    if !has_token(path) {
+        return Arc::clone(path);
+    }
+    // Two files remain different.
+    format!("{}#{}", redact(path), Fingerprint::of(&**path)).into()
 }
 
 #[cold]
@@ -186,8 +196,9 @@ mod tests {
     }
 
     proptest! {
+        // No `e` after `ses_`: a random id that begins with `eyJ` looks like a JSON web token.
         #[test]
-        fn usual_ids_are_unchanged(id in "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}|ses_[0-9a-zA-Z]{26}|.{0,80}/[a-z]{3}") {
+        fn usual_ids_are_unchanged(id in "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}|ses_[0-9a-df-zA-Z][0-9a-zA-Z]{25}|.{0,80}/[a-z]{3}") {
             prop_assert_eq!(SessionId::from(&*id).to_string(), id);
         }
     }

@@ -71,6 +71,14 @@ pub(crate) struct AgentStatus {
     pub(super) waits: bool,
 }
 
+/// The cause of a state.
+enum Present<'a> {
+    /// A call without a result.
+    Call(&'a Call),
+    /// The latest event, for a state that began at this time.
+    Since(Option<Timestamp>),
+}
+
 impl AgentFacts {
     /// Returns the time since which a turn is open: from a prompt, or the first
     /// activity, until the agent has finished.
@@ -107,6 +115,20 @@ impl AgentFacts {
 
     /// Returns the present state of the agent, and the event that proves the state.
     pub fn state(&self) -> AgentState {
+        match self.present() {
+            (_, Present::Call(call)) => call.state(),
+            (kind, Present::Since(since)) => {
+                AgentState::new(kind, since, self.activity.as_ref().map(Activity::evidence))
+            }
+        }
+    }
+
+    /// Returns the kind of the present state, without its proof.
+    pub(crate) fn state_kind(&self) -> StateKind {
+        self.present().0
+    }
+
+    fn present(&self) -> (StateKind, Present<'_>) {
         let ask = self.pending.iter().find(|call| call.class == ToolClass::Ask);
         let activity = self.activity.as_ref();
         let (kind, since) = if let Some((at, reason)) = self.waiting() {
@@ -115,7 +137,7 @@ impl AgentFacts {
             (StateKind::WaitingForPerson, Some(call.at))
         } else if let Some(call) = self.pending.first() {
             let call = self.pending.iter().find(|call| call.is_running).unwrap_or(call);
-            return call.state();
+            return (call.state_kind(), Present::Call(call));
         } else if self.turn.is_none() {
             let kind = match self.ending {
                 Ending::None => StateKind::Idle,
@@ -131,7 +153,7 @@ impl AgentFacts {
             };
             (kind, activity.map(Activity::at))
         };
-        AgentState::new(kind, since, activity.map(Activity::evidence))
+        (kind, Present::Since(since))
     }
 
     /// Returns whether the latest event is a successful change that differs from the
@@ -270,7 +292,7 @@ impl AgentFacts {
                 self.ending = if is_gone { Ending::Gone } else { Ending::Ended };
             }
             // A person can compact the context between two turns.
-            EventKind::Compaction { .. } | EventKind::SessionStart(_) => {}
+            EventKind::Compaction { .. } | EventKind::Quota(_) | EventKind::SessionStart(_) => {}
         }
     }
 

@@ -73,8 +73,11 @@ impl Call {
 
     /// Returns the state of an agent that waits for the result of this call alone.
     pub fn state(&self) -> AgentState {
-        let kind = if self.is_running { StateKind::RunningTool } else { StateKind::CallPending };
-        AgentState::new(kind, Some(self.at), Some(self.evidence()))
+        AgentState::new(self.state_kind(), Some(self.at), Some(self.evidence()))
+    }
+
+    pub(super) const fn state_kind(&self) -> StateKind {
+        if self.is_running { StateKind::RunningTool } else { StateKind::CallPending }
     }
 
     /// Returns the beginning of the command, if the call runs one. Not safe for a terminal.

@@ -83,6 +83,16 @@ impl StateKind {
         }
     }
 
+    /// Returns whether the agent continues only after a person has acted.
+    pub(crate) const fn needs_person(self) -> bool {
+        matches!(self, Self::WaitingForPermission | Self::WaitingForPerson)
+    }
+
+    /// Returns whether the agent has work to do, or waits for a person.
+    pub(crate) const fn is_active(self) -> bool {
+        !matches!(self, Self::Idle | Self::Ended | Self::Gone)
+    }
+
     pub(super) const fn waiting_for(reason: WaitingFor) -> Self {
         match reason {
             WaitingFor::Permission => Self::WaitingForPermission,

@@ -60,6 +60,8 @@ struct Progress {
     findings: Vec<Finding>,
     /// The open findings from before [`MonitorConfig::since`] that are not delivered.
     old: OpenFindings,
+    /// Those of sessions without a recent event, whose ends are not delivered either.
+    inactive: OpenFindings,
     /// The callers of `flush` to reply to after this burst.
     flushes: Vec<SyncSender<()>>,
     n_holds: usize,
@@ -284,6 +286,7 @@ impl Scheduler {
         self.delivery.commit();
         self.shared.n_suppressed.store(self.delivery.n_suppressed(), Ordering::Relaxed);
         self.shared.n_silenced.store(self.delivery.n_silenced(), Ordering::Relaxed);
+        self.delivery.meter().set(self.engine.totals(), self.delivery.n_silenced());
     }
 
     /// Delivers the recent findings, and keeps the old ones that are open.
@@ -303,7 +306,8 @@ impl Scheduler {
                 progress.old.add(finding);
                 continue;
             }
-            let was_kept = progress.old.remove(finding.fingerprint);
+            let was_kept = progress.old.remove(finding.fingerprint)
+                || progress.inactive.remove(finding.fingerprint);
             if is_open {
                 self.shared.n_findings.fetch_add(1, Ordering::Relaxed);
             } else if was_kept {
@@ -326,11 +330,14 @@ impl Scheduler {
     /// Delivers the old findings that are still open, if their session has a recent event:
     /// the problem continues.
     fn deliver_old(&mut self, progress: &mut Progress) {
-        let (_, mut findings) = progress.old.take();
-        findings.retain(|finding| {
+        let (_, findings) = progress.old.take();
+        let (findings, inactive): (Vec<_>, Vec<_>) = findings.into_iter().partition(|finding| {
             let session = self.engine.session(&finding.session);
             session.is_none_or(|facts| self.config.since <= Some(facts.last_event_at()))
         });
+        for finding in inactive {
+            progress.inactive.add(finding);
+        }
         self.shared.n_findings.fetch_add(findings.len() as u64, Ordering::Relaxed);
         for finding in &findings {
             self.call_immediate(finding);

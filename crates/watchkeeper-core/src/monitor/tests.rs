@@ -315,6 +315,15 @@ fn of_findings_older_than_since_only_open_ones_are_delivered() {
 }
 
 #[test]
+fn neither_an_old_silence_nor_its_end_is_delivered() {
+    let fixture = Fixture::with_config(MonitorConfig { since: Some(time(100)), ..config() });
+    fixture.advance(1_000);
+    assert_eq!(fixture.feed("s", time(0), prompt()), [""; 0]);
+    assert_eq!(fixture.feed("s", time(1_000), EventKind::TurnEnd), [""; 0]);
+    assert_eq!(fixture.stop(), [""; 0]);
+}
+
+#[test]
 fn setting_the_wall_clock_forward_postpones_wake_ups() {
     let fixture = Fixture::new();
     for session in ["s", "t", "u"] {

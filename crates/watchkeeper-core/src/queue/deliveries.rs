@@ -6,9 +6,9 @@ use std::{
 use super::{
     delayed::Entry,
     failure::{Failure, RetryAfter},
-    state::{Attempt, Next, Shared, State, TARGET},
+    state::{Attempt, Content, Next, Shared, State, TARGET},
 };
-use crate::{Finding, Retry, SinkError, make_safe, sync::thread};
+use crate::{Finding, Retry, SinkError, make_safe, metrics::Numbers, sync::thread};
 
 /// Takes the findings of a [queue](super::Queue) on a thread of the program.
 ///
@@ -34,7 +34,9 @@ impl Deliveries {
         self.finish(Ok(()));
         match self.wait() {
             // The queue has no groups.
-            Some(Attempt { entries, .. }) => self.taken = entries,
+            Some(Attempt { content: Content::Findings(entries), .. }) => self.taken = entries,
+            // No sink that could use metrics.
+            Some(Attempt { content: Content::Metrics, .. }) => {}
             None => self.end(),
         }
         self.taken.first().map(|entry| entry.finding.clone())
@@ -85,14 +87,15 @@ impl Deliveries {
     /// Counts the outcome of an attempt to deliver findings, or delays the next attempt.
     pub(super) fn settle(&self, entries: Vec<Entry>, outcome: Result<(), Failure>, retry: Retry) {
         let mut state = self.shared.lock();
-        self.log(&state, &outcome);
-        if state.is_abandoned {
-            // The finding is counted already.
-            return;
-        }
-        let settled = state.settle(entries, outcome, retry, self.shared.clock.uptime());
+        let report = OutcomeReport::new(&state, &outcome);
+        // The finding of an abandoned queue is counted already.
+        let settled = (!state.is_abandoned)
+            .then(|| state.settle(entries, outcome, retry, self.shared.clock.uptime()));
         drop(state);
         self.shared.changed.notify_all();
+        // A log can block, such as on a full pipe; the lock is free by then.
+        self.log(report);
+        let Some(settled) = settled else { return };
         let sink = &self.name;
         if let Some(wait) = settled.wait {
             let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
@@ -106,24 +109,49 @@ impl Deliveries {
         }
     }
 
-    /// Logs the first failure after a success, and the first success after a failure;
-    /// repeated failures are details.
-    fn log(&self, state: &State, outcome: &Result<(), Failure>) {
+    /// Returns the numbers of the monitor.
+    pub(super) fn numbers(&self) -> Option<Numbers> {
+        self.shared.numbers.get().and_then(|numbers| numbers())
+    }
+
+    /// Records the outcome of an attempt to deliver the numbers of the monitor.
+    pub(super) fn settle_metrics(&self, outcome: &Result<(), Failure>, retry: Retry) {
+        let now = self.shared.clock.uptime();
+        let settled = self.shared.lock().metrics.settle(outcome.as_ref().map(drop), retry, now);
         let sink = &self.name;
-        let was_failing = state.outages.cause.is_some();
         match outcome {
-            Ok(()) if was_failing => tracing::info!(target: TARGET, sink, "the sink works again"),
-            Ok(()) => {}
-            Err(Failure { retry_after: Some(RetryAfter::Postponed(_)), .. }) => {
-                tracing::debug!(target: TARGET, sink, "the sink holds a finding");
+            Ok(()) if settled => {
+                tracing::info!(target: TARGET, sink, "the sink accepts metrics again");
             }
+            Ok(()) => {}
             Err(failure) => {
                 let error = make_safe(&failure.text);
-                if was_failing {
-                    tracing::debug!(target: TARGET, sink, error, "the sink failed again");
+                if settled {
+                    tracing::warn!(target: TARGET, sink, error, "the sink accepts no metrics");
                 } else {
-                    tracing::warn!(target: TARGET, sink, error, "the sink failed");
+                    tracing::debug!(target: TARGET, sink, error, "the sink failed again");
                 }
+            }
+        }
+    }
+
+    /// Logs the first failure after a success, and the first success after a failure;
+    /// repeated failures are details.
+    fn log(&self, report: OutcomeReport) {
+        let sink = &self.name;
+        match report {
+            OutcomeReport::Unchanged => {}
+            OutcomeReport::WorksAgain => {
+                tracing::info!(target: TARGET, sink, "the sink works again");
+            }
+            OutcomeReport::Postponed => {
+                tracing::debug!(target: TARGET, sink, "the sink holds a finding");
+            }
+            OutcomeReport::Failed { error } => {
+                tracing::warn!(target: TARGET, sink, error, "the sink failed");
+            }
+            OutcomeReport::FailedAgain { error } => {
+                tracing::debug!(target: TARGET, sink, error, "the sink failed again");
             }
         }
     }
@@ -137,6 +165,31 @@ impl Deliveries {
         state.stored = None;
         drop(state);
         self.shared.changed.notify_all();
+    }
+}
+
+/// The part of an outcome that is logged: the first failure after a success, and the first
+/// success after a failure. Repeated failures are details.
+enum OutcomeReport {
+    Unchanged,
+    WorksAgain,
+    Postponed,
+    Failed { error: String },
+    FailedAgain { error: String },
+}
+
+impl OutcomeReport {
+    fn new(state: &State, outcome: &Result<(), Failure>) -> Self {
+        let was_failing = state.outages.cause.is_some();
+        match outcome {
+            Ok(()) if was_failing => Self::WorksAgain,
+            Ok(()) => Self::Unchanged,
+            Err(Failure { retry_after: Some(RetryAfter::Postponed(_)), .. }) => Self::Postponed,
+            Err(failure) => {
+                let error = make_safe(&failure.text);
+                if was_failing { Self::FailedAgain { error } } else { Self::Failed { error } }
+            }
+        }
     }
 }
 

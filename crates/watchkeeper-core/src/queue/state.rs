@@ -13,6 +13,7 @@ use super::{
     delayed::{DelayedFindings, Entry},
     failure::{Failure, RetryAfter, backoff},
     group::{Group, Membership},
+    metrics_times::MetricsTimes,
     outages::Outages,
     stored::Stored,
     waiting::WaitingFindings,
@@ -20,6 +21,7 @@ use super::{
 use crate::{
     Finding, Fingerprint, Retry, Sink,
     clock::Clock,
+    metrics::Numbers,
     sync::{Condvar, Mutex, MutexGuard, thread::ThreadId},
 };
 
@@ -37,6 +39,8 @@ pub(super) struct Shared {
     /// Called after the sink's thread has lost a finding, and when an outage begins or
     /// ends.
     pub(super) on_change: OnceLock<Box<dyn Fn() + Send + Sync>>,
+    /// Returns the numbers of the monitor; `None` once there is no monitor.
+    pub(super) numbers: OnceLock<Box<dyn Fn() -> Option<Numbers> + Send + Sync>>,
     pub(super) clock: Arc<dyn Clock>,
 }
 
@@ -67,6 +71,7 @@ pub(super) struct State {
     pub(super) counts: QueueCounts,
     pub(super) last_error: Option<String>,
     pub(super) outages: Outages,
+    pub(super) metrics: MetricsTimes,
 }
 
 /// A finding that the thread has taken.
@@ -76,12 +81,20 @@ pub(super) struct Taken {
     is_stored: bool,
 }
 
-/// An attempt to deliver a finding, or a group of them.
+/// An attempt to deliver something.
 pub(super) struct Attempt {
-    pub(super) entries: Vec<Entry>,
+    pub(super) content: Content,
     /// The sink that replaces the present one. The entries are as many as this one delivers
     /// together.
     pub(super) next_sink: Option<Box<dyn Sink>>,
+}
+
+/// The content of an attempt.
+pub(super) enum Content {
+    /// A finding, or a group of them.
+    Findings(Vec<Entry>),
+    /// The numbers of the monitor.
+    Metrics,
 }
 
 /// The next step of the thread of a queue.
@@ -195,9 +208,11 @@ impl State {
         &mut self,
         sink: Box<dyn Sink>,
         capacity: usize,
+        now: Duration,
     ) -> Option<Box<dyn Sink>> {
         self.capacity = capacity.max(1);
         self.waiting.set_max_group(sink.max_group());
+        self.metrics.replace(sink.metrics_interval(), now);
         for entry in self.delayed.entries_mut() {
             entry.group = None;
         }
@@ -217,11 +232,15 @@ impl State {
         if now < self.paused_until {
             return Next::Wait(Some(self.paused_until));
         }
+        let metrics_due = self.metrics.next_due();
+        if metrics_due.is_some_and(|due| due <= now) {
+            return self.attempt(Content::Metrics);
+        }
         match self.delayed.take_due(now).or_else(|| self.first_waiting(now)) {
             Some(entries) => self.deliver(entries),
             None => {
-                let group_due = self.waiting.next_due(now);
-                Next::Wait(group_due.into_iter().chain(self.delayed.next_due()).min())
+                let due = [self.waiting.next_due(now), self.delayed.next_due(), metrics_due];
+                Next::Wait(due.into_iter().flatten().min())
             }
         }
     }
@@ -249,7 +268,11 @@ impl State {
     fn deliver(&mut self, entries: Vec<Entry>) -> Next {
         let taken = |entry: &Entry| Taken { id: entry.finding.id, is_stored: entry.is_stored };
         self.delivering = entries.iter().map(taken).collect();
-        Next::Deliver(Attempt { entries, next_sink: self.next_sink.take() })
+        self.attempt(Content::Findings(entries))
+    }
+
+    fn attempt(&mut self, content: Content) -> Next {
+        Next::Deliver(Attempt { content, next_sink: self.next_sink.take() })
     }
 
     /// Takes the next finding of a closed queue. Each finding gets one attempt; after a failure,
@@ -266,7 +289,11 @@ impl State {
                 None => self.pop(ALL).map(|entry| self.with_group(entry)),
             },
         };
-        let Some(mut entries) = entries else { return Next::End };
+        let Some(mut entries) = entries else {
+            let is_working = self.outages.cause.is_none();
+            let has_metrics = is_working && self.metrics.take_last();
+            return if has_metrics { self.attempt(Content::Metrics) } else { Next::End };
+        };
         for entry in &mut entries {
             entry.is_last = true;
         }
@@ -471,9 +498,15 @@ impl Shared {
             counts,
             last_error: None,
             outages: Outages::default(),
+            metrics: MetricsTimes::default(),
         };
-        let (state, changed, on_change) = (Mutex::new(state), Condvar::new(), OnceLock::new());
-        Self { state, changed, on_change, clock }
+        Self {
+            state: Mutex::new(state),
+            changed: Condvar::new(),
+            on_change: OnceLock::new(),
+            numbers: OnceLock::new(),
+            clock,
+        }
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {

@@ -1,6 +1,7 @@
 use std::{
     sync::{
         Arc,
+        atomic::{AtomicUsize, Ordering},
         mpsc::{self, Receiver, Sender},
     },
     time::Duration,
@@ -10,7 +11,7 @@ use jiff::Timestamp;
 
 use proptest::prelude::*;
 
-use super::{Queue, QueueCounts, failure::backoff};
+use super::{Queue, QueueCounts, failure::backoff, state::Shared};
 use crate::{Finding, Fingerprint, Retry, Severity, Sink, SinkError};
 
 const LONG: Duration = Duration::from_secs(60);
@@ -316,6 +317,62 @@ fn a_thread_of_the_program_takes_the_findings() {
     assert!(queue.wait_closed(Duration::ZERO));
     let counts = QueueCounts { received: 3, delivered: 2, dropped: 0, failed: 1, pending: 0 };
     assert_eq!(queue.counts(), counts);
+}
+
+/// A log that counts its lines, and those during which it finds the queue locked.
+struct LockProbe {
+    shared: Arc<Shared>,
+    n_lines: Arc<AtomicUsize>,
+    n_locked: Arc<AtomicUsize>,
+}
+
+impl tracing::Subscriber for LockProbe {
+    fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+
+    fn event(&self, _: &tracing::Event<'_>) {
+        self.n_lines.fetch_add(1, Ordering::Relaxed);
+        let is_locked = self.shared.state.try_lock().is_err();
+        self.n_locked.fetch_add(usize::from(is_locked), Ordering::Relaxed);
+    }
+
+    fn enter(&self, _: &tracing::span::Id) {}
+
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
+#[test]
+fn a_queue_is_not_locked_while_it_writes_to_the_log() {
+    let (queue, mut deliveries) = Queue::with_deliveries("program", 8);
+    for message in ["a", "b", "c"] {
+        queue.push(finding(Severity::Low, message));
+    }
+    let [n_lines, n_locked] = [(); 2].map(|()| Arc::new(AtomicUsize::new(0)));
+    let probe = LockProbe {
+        shared: Arc::clone(&deliveries.shared),
+        n_lines: Arc::clone(&n_lines),
+        n_locked: Arc::clone(&n_locked),
+    };
+    tracing::subscriber::with_default(probe, || {
+        for _ in 0..2 {
+            deliveries.next().unwrap();
+            deliveries.fail(SinkError::unavailable("down"));
+        }
+        deliveries.next().unwrap();
+        queue.close();
+        assert!(deliveries.next().is_none());
+    });
+    assert!(3 <= n_lines.load(Ordering::Relaxed));
+    assert_eq!(n_locked.load(Ordering::Relaxed), 0);
 }
 
 #[test]

@@ -8,9 +8,9 @@ use super::{
     delayed::Entry,
     deliveries::Deliveries,
     failure::Failure,
-    state::{Attempt, Next, TARGET},
+    state::{Attempt, Content, Next, TARGET},
 };
-use crate::{Finding, Retry, Sink};
+use crate::{Finding, Retry, Sink, SinkError};
 
 /// Delivers the findings of a [queue](super::Queue) to its sink, on a thread of the program.
 ///
@@ -25,7 +25,8 @@ pub struct QueueWorker {
 /// The result of a [step](QueueWorker::step).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum QueueStep {
-    /// The sink has accepted a finding or a group of findings, or has failed.
+    /// The sink has accepted a finding, a group of findings or the numbers of the monitor, or has
+    /// failed.
     Attempted,
     /// Nothing is due before this [uptime](crate::clock::Clock::uptime), or before a finding is
     /// added.
@@ -61,13 +62,22 @@ impl QueueWorker {
         drop(deliveries);
     }
 
-    fn deliver(&mut self, Attempt { entries, next_sink }: Attempt) {
+    fn deliver(&mut self, Attempt { content, next_sink }: Attempt) {
         if let Some(sink) = next_sink {
             self.replace(sink);
         }
-        let outcome = self.attempt(&entries);
+        let outcome = match &content {
+            Content::Findings(entries) => self.attempt(|sink| deliver(sink, entries)),
+            Content::Metrics => match self.deliveries.numbers() {
+                Some(numbers) => self.attempt(|sink| sink.deliver_metrics(&numbers)),
+                None => Ok(()),
+            },
+        };
         let retry = catch_unwind(AssertUnwindSafe(|| self.sink.retry())).unwrap_or(Retry::NEVER);
-        self.deliveries.settle(entries, outcome, retry);
+        match content {
+            Content::Findings(entries) => self.deliveries.settle(entries, outcome, retry),
+            Content::Metrics => self.deliveries.settle_metrics(&outcome, retry),
+        }
     }
 
     fn replace(&mut self, sink: Box<dyn Sink>) {
@@ -76,24 +86,32 @@ impl QueueWorker {
         let _ = catch_unwind(AssertUnwindSafe(|| drop(replaced)));
     }
 
-    fn attempt(&mut self, entries: &[Entry]) -> Result<(), Failure> {
+    /// Calls the sink, after opening it if necessary.
+    fn attempt(
+        &mut self,
+        deliver: impl FnOnce(&mut dyn Sink) -> Result<(), SinkError>,
+    ) -> Result<(), Failure> {
         let attempt = AssertUnwindSafe(|| {
             if !self.is_open {
                 self.sink.open()?;
                 self.is_open = true;
                 tracing::debug!(target: TARGET, sink = self.deliveries.name, "opened the sink");
             }
-            if let [entry] = entries {
-                return self.sink.deliver(&entry.finding);
-            }
-            let findings: Vec<&Finding> = entries.iter().map(|entry| &entry.finding).collect();
-            self.sink.deliver_group(&findings)
+            deliver(&mut *self.sink)
         });
         match catch_unwind(attempt) {
             Ok(outcome) => outcome.map_err(Failure::from),
             Err(payload) => Err(Failure::panicked(&*payload)),
         }
     }
+}
+
+fn deliver(sink: &mut dyn Sink, entries: &[Entry]) -> Result<(), SinkError> {
+    if let [entry] = entries {
+        return sink.deliver(&entry.finding);
+    }
+    let findings: Vec<&Finding> = entries.iter().map(|entry| &entry.finding).collect();
+    sink.deliver_group(&findings)
 }
 
 impl fmt::Debug for QueueWorker {

@@ -136,12 +136,19 @@ static BY_LAST_BYTE: LazyLock<[Vec<(&str, Name)>; 128]> = LazyLock::new(|| {
     names
 });
 
-/// Finds the secrets that are assigned to a name with `=` or `:`, and the addresses after `://`.
+/// Finds the secrets that are assigned to a name with `=` or `:`, also in the encoding of URLs and
+/// as full-width characters, and the addresses after `://`.
 pub(super) fn find(text: &str, found: &mut Vec<Range<usize>>) {
     let bytes = text.as_bytes();
     // A secret that was found is not examined again, so that the time is linear.
     let mut known_until = 0;
-    for at in memchr2_iter(b'=', b':', bytes) {
+    let plain = memchr2_iter(b'=', b':', bytes);
+    // `%3D`, `%3A`, and the full-width signs.
+    let is_sign = |at: &usize| {
+        matches!(&bytes[*at + 1..], [b'3', b'D' | b'd' | b'A' | b'a', ..] | [0xbc, 0x9a | 0x9d, ..])
+    };
+    let encoded = memchr2_iter(b'%', 0xef, bytes).filter(is_sign);
+    for at in merged(plain, encoded) {
         if at < known_until {
             continue;
         }
@@ -155,6 +162,19 @@ pub(super) fn find(text: &str, found: &mut Vec<Range<usize>>) {
             found.push(secret);
         }
     }
+}
+
+/// Returns the offsets of two searches in order.
+fn merged(
+    first: impl Iterator<Item = usize>,
+    second: impl Iterator<Item = usize>,
+) -> impl Iterator<Item = usize> {
+    let (mut first, mut second) = (first.peekable(), second.peekable());
+    std::iter::from_fn(move || match (first.peek(), second.peek()) {
+        (Some(a), Some(b)) if b < a => second.next(),
+        (None, _) => second.next(),
+        _ => first.next(),
+    })
 }
 
 /// The longest content of an element that is examined, in bytes.

@@ -106,6 +106,11 @@ fn finds_passwords_by_their_names() {
                 format!("run --{name}=$"),
                 format!("<{name}>$</{name}>"),
                 format!("https://a.example/?{name}=$&b=1"),
+                format!("https://a.example/?{name}%3D$&b=1"),
+                format!("{name}＝$"),
+                format!("{name}：$"),
+                format!("{name}=\\\n$ run"),
+                format!("{{\"cmd\": \"{name}=\\\\\\n$\"}}"),
             ];
             texts.map(|text| (text.replace('$', &password), text.replace('$', "[redacted]")))
         },

@@ -42,23 +42,29 @@ pub(super) fn after(text: &str, end: usize) -> Option<Value> {
     let has_quoted_name = name_end != end;
     let at = skip(name_end, is_space);
     let has_spaces = at != name_end;
-    let len = match &bytes[at..] {
+    let (len, glued) = match &bytes[at..] {
         [b':', b':', ..] | [b'=', b'=', ..] => return None,
-        [b':', b'=', ..] | [b'=', b'>', ..] => 2,
-        [b'=' | b':', ..] => 1,
-        _ if has_spaces && !has_quoted_name => 0,
+        [b':', b'=', ..] | [b'=', b'>', ..] => (2, Link::Spaced),
+        [b'=', ..] => (1, Link::Equals),
+        [b':', ..] => (1, Link::Colon),
+        [b'%', b'3', b'D' | b'd', ..] | [0xef, 0xbc, 0x9d, ..] => (3, Link::Equals),
+        [b'%', b'3', b'A' | b'a', ..] | [0xef, 0xbc, 0x9a, ..] => (3, Link::Colon),
+        _ if has_spaces && !has_quoted_name => (0, Link::Space),
         _ => return None,
     };
-    let start = skip(at + len, is_space);
-    let is_glued = !has_spaces && start == at + len && !has_quoted_name;
-    let link = match bytes[at..].first() {
-        _ if len == 0 => Link::Space,
-        Some(b'=') if is_glued && len == 1 => Link::Equals,
-        Some(b':') if is_glued && len == 1 => Link::Colon,
-        _ => Link::Spaced,
-    };
+    // A shell joins the next line to one that ends with a backslash.
+    let joined = at + len + continuation_len(&bytes[at + len..]);
+    let start = skip(joined, is_space);
+    let is_glued = !has_spaces && start == joined && !has_quoted_name;
+    let link = if is_glued || len == 0 { glued } else { Link::Spaced };
     let (place, is_quoted) = value_at(bytes, start);
     (!place.is_empty()).then_some(Value { link, place, is_quoted, has_quoted_name })
+}
+
+/// Returns the length of a backslash and a line break, also within a string of JSON.
+fn continuation_len(text: &[u8]) -> usize {
+    let forms: [&[u8]; 4] = [b"\\\n", b"\\\r\n", b"\\\\\\n", b"\\\\\\r\\n"];
+    forms.into_iter().find(|form| text.starts_with(form)).map_or(0, <[u8]>::len)
 }
 
 /// Returns the place of the value that begins at an offset, without its quotes.

@@ -41,6 +41,11 @@ impl Memory {
         }
     }
 
+    pub(super) fn remove(&mut self, key: (usize, Fingerprint)) {
+        self.young.remove(&key);
+        self.old.remove(&key);
+    }
+
     pub(super) fn insert(&mut self, key: (usize, Fingerprint), sent: Sent) {
         if self.young.len() == self.max && !self.young.contains_key(&key) {
             self.old = mem::take(&mut self.young);

@@ -1,10 +1,12 @@
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, iter, sync::Arc};
 
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
+    decision::Decision,
     memory::{Memory, Sent},
     route::{Route, Routes},
+    silenced::{Released, Silenced},
     waiting::{Due, Waiting},
 };
 use crate::{Annotations, Finding, Fingerprint, Period, Silences, Status, queue::Group};
@@ -17,13 +19,16 @@ const MAX_FORMER: usize = 64;
 /// Sends each finding to the sinks that the routes of a policy choose.
 ///
 /// All matching routes apply, and those with `fallback` only if no other one matches. A silence
-/// hides a finding from all routes. A route with `for` sends a finding once it has been open for
+/// hides a finding from all routes until the silence ends: then a finding that is still open goes
+/// to the routes as if it had opened at that time, except that a wait for `for` that began before
+/// the silence continues. A route with `for` sends a finding once it has been open for
 /// that time: the router is told the time, and [`advance`](Self::advance) returns the findings
 /// whose time has come.
 ///
 /// The memory of a router is bounded: among very many findings, the router forgets those sent
 /// longest ago, and sends them again if they repeat within the cooldown. Among very many that
-/// wait, it sends those that are due first before their time.
+/// wait, it sends the first ones before their time, and among very many silenced findings, it
+/// [drops](Self::n_dropped) the oldest.
 #[derive(Debug)]
 pub struct Router {
     routes: Vec<ActiveRoute>,
@@ -33,13 +38,15 @@ pub struct Router {
     next_id: usize,
     silences: Silences,
     pub(super) sent: Memory,
-    /// The episodes with an open finding, for receivers of all findings; all have the same route
-    /// id. `is_open` means that these receivers have an open finding of the episode, since no
-    /// silence has hidden all of them.
-    observed: Memory,
+    /// The episodes with an open finding; all have the same route id. `is_open` means that
+    /// silences have not hidden all findings of the episode.
+    shown: Memory,
+    silenced: Silenced,
     pub(super) waiting: Waiting,
     n_suppressed: u64,
     n_silenced: u64,
+    /// The number of waits that were dropped during a silence.
+    n_dropped_waits: u64,
 }
 
 /// A route of the present policy.
@@ -60,6 +67,8 @@ pub struct Routed {
     pub finding: Finding,
     /// The indexes of the sinks.
     pub sinks: BTreeMap<usize, Sending>,
+    /// Receivers of all findings receive this one, too: the finding has not waited for a route.
+    pub(crate) is_for_observers: bool,
 }
 
 /// The way in which a finding is sent to a sink.
@@ -98,10 +107,12 @@ impl Router {
             next_id,
             silences,
             sent: Memory::new(MAX_REMEMBERED),
-            observed: Memory::new(MAX_REMEMBERED),
+            shown: Memory::new(MAX_REMEMBERED),
+            silenced: Silenced::default(),
             waiting: Waiting::default(),
             n_suppressed: 0,
             n_silenced: 0,
+            n_dropped_waits: 0,
         }
     }
 
@@ -115,9 +126,10 @@ impl Router {
         now: Timestamp,
         new_sink: impl Fn(usize) -> Option<usize>,
     ) {
-        let Self { routes, former, next_id, sent, observed, waiting, .. } = old;
+        let Self { routes, former, next_id, sent, shown, silenced, waiting, .. } = old;
         (self.n_suppressed, self.n_silenced) = (old.n_suppressed, old.n_silenced);
-        (self.sent, self.observed, self.next_id) = (sent, observed, next_id);
+        (self.n_dropped_waits, self.next_id) = (old.n_dropped_waits, next_id);
+        (self.sent, self.shown, self.silenced) = (sent, shown, silenced);
         let present = routes.into_iter().map(|ActiveRoute { id, route, .. }| (id, route));
         let mut earlier: Vec<(usize, Route)> = present.chain(former).collect();
         let mut ids = vec![None; self.routes.len()];
@@ -140,11 +152,19 @@ impl Router {
         let former = earlier.iter().map(|(id, _)| *id).collect();
         self.waiting = waiting.with_routes(&present, &former, now, new_sink);
         self.former = earlier;
+        self.recheck();
     }
 
-    /// Replaces the silences, those of the policy too. They apply to findings from now on.
+    /// Replaces the silences, those of the policy too. They apply to findings from now on: the
+    /// next call of [`advance`](Self::advance) returns the findings that no silence hides any longer.
     pub fn set_silences(&mut self, silences: Silences) {
         self.silences = silences;
+        self.recheck();
+    }
+
+    fn recheck(&mut self) {
+        self.silenced.recheck();
+        self.waiting.recheck();
     }
 
     /// Makes a router that sends all open findings to all sinks.
@@ -155,24 +175,71 @@ impl Router {
     /// Takes a finding. Returns the findings to deliver, in order: an earlier one of the same
     /// episode that has waited for long enough at the time of this finding, and this one.
     pub fn route(&mut self, finding: &Finding) -> Vec<Routed> {
-        let mut delivered = Vec::new();
-        if finding.status == Status::Resolved {
-            while let Some(due) = self.waiting.take_due_of(finding.fingerprint, finding.at) {
-                delivered.extend(self.send_waiting(due));
-            }
-            self.waiting.end(finding.fingerprint);
-            for (route_id, _) in &self.former {
-                self.sent.close((*route_id, finding.fingerprint));
-            }
-        }
-        let sinks = self.sinks(finding);
-        self.waiting.update(finding, sinks.keys().copied());
-        if !sinks.is_empty() {
-            delivered.push(Routed { finding: finding.clone(), sinks });
+        let mut routed = self.route_for_all(finding);
+        routed.retain(|routed| !routed.sinks.is_empty());
+        routed
+    }
+
+    /// Routes a finding as [`route`](Self::route) does. The result contains findings for receivers
+    /// of all findings only.
+    pub(crate) fn route_for_all(&mut self, finding: &Finding) -> Vec<Routed> {
+        let mut routed = Vec::new();
+        match finding.status {
+            Status::Open => routed.extend(self.route_open(finding)),
+            Status::Resolved => self.route_end(finding, &mut routed),
         }
         // Those that are due before all times: more wait than the router remembers.
-        delivered.extend(self.advance(Timestamp::MIN));
-        delivered
+        self.send_due(Timestamp::MIN, &mut routed);
+        routed
+    }
+
+    fn route_open(&mut self, finding: &Finding) -> Option<Routed> {
+        self.silenced.take_one(finding.fingerprint);
+        if let Some(until) = self.silences.hidden_until(finding, finding.at) {
+            self.n_silenced += 1;
+            self.note(finding, false);
+            // A wait that has begun continues, for the present finding.
+            self.waiting.update(finding, iter::empty());
+            self.silenced.add(finding.clone(), until);
+            return None;
+        }
+        self.note(finding, true);
+        Some(self.choose(finding, finding.at, true))
+    }
+
+    fn route_end(&mut self, end: &Finding, routed: &mut Vec<Routed>) {
+        let Finding { fingerprint, at, .. } = *end;
+        // The finding was open at the end of its silence.
+        if let Some(finding) = self.silenced.take_one(fingerprint)
+            && let Some(released) = Released::new(finding, at, &self.silences)
+        {
+            routed.push(self.send_released(&released));
+        }
+        while let Some(due) = self.waiting.take_due_of(fingerprint, at) {
+            routed.extend(self.send_waiting(due, at));
+        }
+        self.waiting.end(fingerprint);
+        for (route_id, _) in &self.former {
+            self.sent.close((*route_id, fingerprint));
+        }
+        let key = (0, fingerprint);
+        let is_shown = self.shown.get(key).is_none_or(|last| last.is_open);
+        self.shown.remove(key);
+        routed.push(self.choose(end, at, is_shown));
+    }
+
+    /// Sends a finding whose silences have ended.
+    fn send_released(&mut self, Released { at, finding }: &Released) -> Routed {
+        self.note(finding, true);
+        self.choose(finding, *at, true)
+    }
+
+    /// Records whether an open finding of an episode is shown.
+    fn note(&mut self, finding: &Finding, is_shown: bool) {
+        let key = (0, finding.fingerprint);
+        let is_open = is_shown || self.shown.get(key).is_some_and(|last| last.is_open);
+        let Finding { at, severity, .. } = *finding;
+        self.shown.insert(key, Sent { at, severity, is_open, n_suppressed: 0 });
     }
 
     /// Records that an earlier process has sent an open finding, whatever the present silences:
@@ -200,6 +267,28 @@ impl Router {
             if has_sent {
                 self.waiting.stop(*id, fingerprint);
                 self.sent.insert((*id, fingerprint), sent);
+                self.shown.insert((0, fingerprint), sent);
+            }
+        }
+    }
+
+    /// Begins the waits of an open finding that an earlier process has observed, as
+    /// [`route`](Self::route) does, and sends nothing.
+    pub(crate) fn recall(&mut self, finding: &Finding) {
+        let Finding { fingerprint, at, .. } = *finding;
+        if self.silences.matching(finding, at).is_some() {
+            return;
+        }
+        let accepting = || self.routes.iter().filter(|active| active.route.accepts(finding));
+        let has_match = accepting().any(|active| !active.route.is_fallback);
+        for ActiveRoute { id, route, .. } in &self.routes {
+            if route.is_fallback && has_match {
+                continue;
+            }
+            match route.wait((*id, fingerprint), at, &self.sent) {
+                Some(until) if route.accepts(finding) => self.waiting.add(*id, finding, at, until),
+                Some(_) => self.waiting.stop(*id, fingerprint),
+                None => {}
             }
         }
     }
@@ -211,18 +300,32 @@ impl Router {
         routes.any(|active| !active.route.follows_open(end) && active.route.accepts(end))
     }
 
-    /// Returns the findings that have been open for the time of their routes at `now`.
+    /// Returns the findings that no silence hides any longer at `now`, and the findings that have
+    /// been open for the time of their routes.
     pub fn advance(&mut self, now: Timestamp) -> Vec<Routed> {
-        let mut delivered = Vec::new();
-        while let Some(due) = self.waiting.take_due(now) {
-            delivered.extend(self.send_waiting(due));
-        }
-        delivered
+        let mut routed = self.advance_for_all(now);
+        routed.retain(|routed| !routed.sinks.is_empty());
+        routed
     }
 
-    /// Returns the time at which a waiting finding is due.
+    /// Advances as [`advance`](Self::advance) does. The result contains findings for receivers of
+    /// all findings only.
+    pub(crate) fn advance_for_all(&mut self, now: Timestamp) -> Vec<Routed> {
+        let released = self.silenced.take_released(now, &self.silences);
+        let mut routed = released.iter().map(|it| self.send_released(it)).collect();
+        self.send_due(now, &mut routed);
+        routed
+    }
+
+    fn send_due(&mut self, now: Timestamp, routed: &mut Vec<Routed>) {
+        while let Some(due) = self.waiting.take_due(now) {
+            routed.extend(self.send_waiting(due, now));
+        }
+    }
+
+    /// Returns the time at which a waiting or silenced finding is due.
     pub fn next_wakeup(&self) -> Option<Timestamp> {
-        self.waiting.next_due()
+        self.waiting.next_due().into_iter().chain(self.silenced.next()).min()
     }
 
     /// Moves the times of waiting findings, since the wall clock was adjusted.
@@ -230,84 +333,77 @@ impl Router {
         self.waiting.adjust(by);
     }
 
-    /// Replaces the annotations of the findings that wait.
+    /// Replaces the annotations of the findings that wait or are silenced.
     pub(crate) fn refresh_waiting(
         &mut self,
         annotations: impl Fn(&Finding) -> Option<Arc<Annotations>>,
     ) {
-        for finding in self.waiting.findings_mut() {
+        for finding in self.waiting.findings_mut().chain(self.silenced.findings_mut()) {
             if let Some(annotations) = annotations(finding) {
                 finding.annotations = annotations;
             }
         }
     }
 
-    /// Forgets the waiting findings of an episode, without sending them.
-    pub(crate) fn forget_waiting(&mut self, fingerprint: Fingerprint) {
+    /// Forgets an episode that has ended, without sending its findings.
+    pub(crate) fn forget(&mut self, fingerprint: Fingerprint) {
+        self.silenced.take_one(fingerprint);
         self.waiting.end(fingerprint);
+        self.shown.remove((0, fingerprint));
     }
 
-    /// Takes a finding, and returns whether a receiver of all findings receives it: not if a
-    /// silence hides the finding, or has hidden all open findings of its episode.
-    pub(crate) fn observe(&mut self, finding: &Finding) -> bool {
-        let key = (0, finding.fingerprint);
-        let last = self.observed.get(key);
-        let is_shown = match finding.status {
-            Status::Resolved => {
-                self.observed.close(key);
-                return last.is_none_or(|last| last.is_open);
-            }
-            Status::Open => self.silences.matching(finding, finding.at).is_none(),
-        };
-        let is_open = is_shown || last.is_some_and(|last| last.is_open);
-        let Finding { at, severity, .. } = *finding;
-        self.observed.insert(key, Sent { at, severity, is_open, n_suppressed: 0 });
-        is_shown
+    /// Returns a copy of a finding that a silence hides, with the silence.
+    pub(crate) fn silenced(&self, finding: &Finding) -> Finding {
+        Finding { silenced: self.silences.silenced(finding), ..finding.clone() }
     }
 
-    /// Returns the sinks that receive a finding at once.
-    fn sinks(&mut self, finding: &Finding) -> BTreeMap<usize, Sending> {
+    /// Chooses the sinks that receive a finding at once, at `now`. Without `is_shown`, only routes
+    /// that have sent an open finding send its end.
+    fn choose(&mut self, finding: &Finding, now: Timestamp, is_shown: bool) -> Routed {
         let mut chosen: BTreeMap<usize, Sending> = BTreeMap::new();
-        let is_silenced = self.silences.matching(finding, finding.at).is_some();
-        self.n_silenced += u64::from(is_silenced && finding.status == Status::Open);
-        if is_silenced && finding.status == Status::Open {
-            self.waiting.end(finding.fingerprint);
-        }
         let mut has_match = false;
         let fallbacks = self.routes.iter().filter(|it| it.route.is_fallback);
         let others = self.routes.iter().filter(|it| !it.route.is_fallback);
         for ActiveRoute { id: route_id, route, sinks } in others.chain(fallbacks) {
-            let route_id = *route_id;
-            if !route.follows_open(finding) && (is_silenced || route.is_fallback && has_match) {
+            let key = (*route_id, finding.fingerprint);
+            if !route.follows_open(finding) && (!is_shown || route.is_fallback && has_match) {
                 continue;
             }
             has_match |= !route.is_fallback && route.accepts(finding);
-            match route.decide(route_id, finding, &mut self.sent) {
+            match route.decide(key, finding, now, &mut self.sent) {
                 Decision::Send { n_suppressed } => {
-                    let sending = route.sending(route_id, finding, n_suppressed);
+                    let sending = route.sending(*route_id, finding, n_suppressed);
                     for sink_idx in sinks {
                         let chosen = chosen.entry(*sink_idx);
                         chosen.and_modify(|it| *it = it.and(sending)).or_insert(sending);
                     }
                 }
-                Decision::Wait { until } => self.waiting.add(route_id, finding, until),
+                Decision::Wait { until } => self.waiting.add(*route_id, finding, now, until),
                 Decision::Suppress => self.n_suppressed += 1,
                 Decision::Skip if finding.status == Status::Open => {
-                    self.waiting.stop(route_id, finding.fingerprint);
+                    self.waiting.stop(*route_id, finding.fingerprint);
                 }
                 Decision::Skip => {}
             }
         }
-        chosen
+        self.waiting.update(finding, chosen.keys().copied());
+        Routed { finding: finding.clone(), sinks: chosen, is_for_observers: is_shown }
     }
 
-    /// Sends a finding that has waited for its route.
-    fn send_waiting(&mut self, due: Due) -> Option<Routed> {
-        let Due { at, route_id, finding, received } = due;
-        if self.silences.matching(&finding, at).is_some() {
-            self.n_silenced += 1;
+    /// Sends a finding that has waited for its route, or lets it wait for the end of a silence.
+    fn send_waiting(&mut self, due: Due, now: Timestamp) -> Option<Routed> {
+        let hidden_until = self.silences.hidden_until(&due.finding, due.due_at());
+        if let Some(until) = hidden_until.filter(|until| !due.was_silenced() || now < *until) {
+            self.n_silenced += u64::from(!due.was_silenced());
+            self.n_dropped_waits += u64::from(!self.waiting.postpone(due, until));
             return None;
         }
+        let learned_at = if due.was_silenced() {
+            hidden_until.or(due.ended_at()).unwrap_or(now)
+        } else {
+            due.finding.at
+        };
+        let Due { route_id, finding, received, .. } = due;
         let active = self.routes.iter().find(|active| active.id == route_id)?;
         let ActiveRoute { route, sinks, .. } = active;
         // The route may have changed since.
@@ -315,13 +411,14 @@ impl Router {
             return None;
         }
         let sinks: Vec<usize> = sinks.iter().copied().filter(|it| !received.contains(it)).collect();
-        match route.decide_open((route_id, finding.fingerprint), &finding, &mut self.sent) {
+        let key = (route_id, finding.fingerprint);
+        match route.decide_open(key, &finding, learned_at, &mut self.sent) {
             Decision::Send { n_suppressed } => {
                 self.waiting.add_received(finding.fingerprint, sinks.iter().copied());
                 let sending = route.sending(route_id, &finding, n_suppressed);
                 let sinks: BTreeMap<usize, Sending> =
                     sinks.into_iter().map(|sink_idx| (sink_idx, sending)).collect();
-                (!sinks.is_empty()).then_some(Routed { finding, sinks })
+                (!sinks.is_empty()).then_some(Routed { finding, sinks, is_for_observers: false })
             }
             Decision::Suppress => {
                 self.n_suppressed += 1;
@@ -336,54 +433,18 @@ impl Router {
         self.n_suppressed
     }
 
-    /// Returns the number of findings that silences have hidden.
+    /// Returns the number of findings that silences have hidden, for some time at least.
     pub fn n_silenced(&self) -> u64 {
         self.n_silenced
     }
-}
 
-/// The decision of a route about a finding.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Decision {
-    /// The finding is sent, after this number of suppressed repeats.
-    Send { n_suppressed: u32 },
-    /// The finding is sent if it is still open at this time.
-    Wait { until: Timestamp },
-    /// The finding repeats within the cooldown.
-    Suppress,
-    /// The finding does not match.
-    Skip,
+    /// Returns the number of findings that were dropped because silences hid very many.
+    pub fn n_dropped(&self) -> u64 {
+        self.silenced.n_dropped() + self.n_dropped_waits
+    }
 }
 
 impl Route {
-    fn decide(&self, route_id: usize, finding: &Finding, sent: &mut Memory) -> Decision {
-        let key = (route_id, finding.fingerprint);
-        if !self.follows_open(finding) && !self.accepts(finding) {
-            return Decision::Skip;
-        }
-        let last_open = || sent.get(key).filter(|last| last.is_open);
-        match (finding.status, self.matcher.status) {
-            (Status::Open, _) => match self.open_for {
-                // A higher severity of an episode that was sent has not to wait again.
-                Some(open_for) if last_open().is_none() => {
-                    let until = finding.at.saturating_add(open_for.get());
-                    Decision::Wait { until: until.unwrap_or(Timestamp::MAX) }
-                }
-                _ => self.decide_open(key, finding, sent),
-            },
-            (Status::Resolved, Some(_)) => Decision::Send { n_suppressed: 0 },
-            (Status::Resolved, None) => {
-                let Some(last) = last_open() else { return Decision::Skip };
-                if !self.send_resolved {
-                    sent.insert(key, Sent { is_open: false, ..last });
-                    return Decision::Skip;
-                }
-                sent.insert(key, Sent { is_open: false, n_suppressed: 0, ..last });
-                Decision::Send { n_suppressed: last.n_suppressed }
-            }
-        }
-    }
-
     fn sending(&self, route_id: usize, finding: &Finding, n_suppressed: u32) -> Sending {
         let group = self.grouping.as_ref().map(|grouping| Group {
             key: Fingerprint::from(route_id as u64).and(grouping.key(finding)),
@@ -391,35 +452,4 @@ impl Route {
         });
         Sending { n_suppressed, group }
     }
-
-    /// Decides about an open finding that has not to wait.
-    fn decide_open(
-        &self,
-        key: (usize, Fingerprint),
-        finding: &Finding,
-        sent: &mut Memory,
-    ) -> Decision {
-        if self.cooldown.is_none() && self.open_for.is_none() && !self.send_resolved {
-            return Decision::Send { n_suppressed: 0 };
-        }
-        let last = sent.get(key);
-        if let Some((cooldown, last)) = self.cooldown.zip(last)
-            && finding.severity <= last.severity
-            && is_within(cooldown, last.at, finding.at)
-        {
-            let n_suppressed = last.n_suppressed.saturating_add(1);
-            sent.insert(key, Sent { n_suppressed, ..last });
-            return Decision::Suppress;
-        }
-        let Finding { at, severity, .. } = *finding;
-        sent.insert(key, Sent { at, severity, is_open: true, n_suppressed: 0 });
-        Decision::Send { n_suppressed: last.map_or(0, |last| last.n_suppressed) }
-    }
-}
-
-/// Returns whether a finding at `at` is within the cooldown of one at `last`. Not if the
-/// wall clock was set back meanwhile: a cooldown would last until the clock has caught up.
-fn is_within(cooldown: Period, last: Timestamp, at: Timestamp) -> bool {
-    let since = at.duration_since(last);
-    !since.is_negative() && since < cooldown.get()
 }

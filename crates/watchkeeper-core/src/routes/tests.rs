@@ -1,3 +1,5 @@
+mod silences;
+
 use std::{collections::BTreeMap, sync::Arc};
 
 use jiff::{SignedDuration, Timestamp};
@@ -158,10 +160,12 @@ fn a_silence_hides_findings_but_not_the_end_of_one_that_was_sent() {
     let all = Silence::new("all", Matcher::default(), until, "me", "a test");
     router.set_silences(Silences::new(vec![all]));
     assert!(route(&mut router, 9, 2, Status::Open).is_empty());
-    assert_eq!(route(&mut router, 9, 1, Status::Resolved), [0]);
+    assert_eq!(route(&mut router, 9, 1, Status::Resolved), [0, 1]);
     assert!(route(&mut router, 9, 2, Status::Resolved).is_empty());
     assert_eq!(route(&mut router, 10, 3, Status::Open), [0]);
     assert_eq!(router.n_silenced(), 1);
+    assert_eq!(router.next_wakeup(), Some(until));
+    assert!(router.advance(until).is_empty());
 }
 
 #[test]
@@ -244,6 +248,19 @@ fn nobody_is_told_of_an_episode_that_ends_within_the_time_of_the_route() {
 }
 
 #[test]
+fn the_wait_of_a_recalled_finding_begins_when_it_opened() {
+    let mut router = patient_router();
+    router.recall(&finding(0, 1, Severity::Medium, Status::Open));
+    router.recall(&finding(20, 1, Severity::High, Status::Open));
+    let high = |sink_idx| (50, Severity::High, Status::Open, vec![sink_idx]);
+    let sent = deliveries(&mut router, &[(50, RISE), (59, None), (60, None)]);
+    assert_eq!(sent, [high(1), high(0)]);
+    // The episode was sent, so that no other wait begins.
+    router.recall(&finding(70, 1, Severity::High, Status::Open));
+    assert_eq!(router.next_wakeup(), None);
+}
+
+#[test]
 fn a_finding_that_lasts_is_sent_and_so_are_its_rises_and_its_end() {
     let (open, resolved) = (Status::Open, Status::Resolved);
     let mut router = patient_router();
@@ -295,17 +312,6 @@ fn a_finding_that_stops_matching_does_not_wait_any_longer() {
     let patient = Route { open_for: Some(Period::from_secs(60)), ..route(medium, &["0"]) };
     let mut router = Router::new(vec![patient], &ids(1));
     assert_eq!(deliveries(&mut router, &[(0, OPEN), (30, RISE), (99, None)]), []);
-}
-
-#[test]
-fn a_silence_applies_to_a_finding_that_waits() {
-    let mut router = patient_router();
-    assert_eq!(deliveries(&mut router, &[(0, OPEN)]), []);
-    let until = Timestamp::UNIX_EPOCH + SignedDuration::from_secs(100);
-    let all = Silence::new("all", Matcher::default(), until, "me", "a test");
-    router.set_silences(Silences::new(vec![all]));
-    assert_eq!(deliveries(&mut router, &[(60, None), (99, None)]), []);
-    assert_eq!(router.n_silenced(), 1);
 }
 
 #[test]
@@ -540,24 +546,4 @@ fn groups_of_two_routes_stay_apart_when_one_is_removed() {
     next.continue_from(router, Timestamp::UNIX_EPOCH, Some);
     assert_ne!(groups[0], groups[1]);
     assert_eq!(group(&mut next, "two", 3), groups[1]);
-}
-
-#[test]
-fn a_receiver_of_all_findings_receives_none_of_an_episode_that_silences_hide() {
-    let mut router = Router::new(Vec::new(), &[]);
-    let of = |subject, at, status| finding(at, subject, Severity::Low, status);
-    assert!(router.observe(&of(1, 0, Status::Open)));
-    let until = of(0, 60, Status::Open).at;
-    let silence = Silence::new("a", Matcher::default(), until, "me", "a test");
-    router.set_silences(Silences::new(vec![silence]));
-    // An escalation, an episode within the silence, and one that goes on.
-    let hidden = [(1, 1), (2, 1), (3, 1), (4, 1)];
-    assert!(hidden.iter().all(|(subject, at)| !router.observe(&of(*subject, *at, Status::Open))));
-    assert!(!router.observe(&of(2, 2, Status::Resolved)));
-    assert!(router.observe(&of(1, 2, Status::Resolved)));
-    assert!(!router.observe(&of(3, 61, Status::Resolved)));
-    assert!(router.observe(&of(4, 61, Status::Open)));
-    assert!(router.observe(&of(4, 62, Status::Resolved)));
-    // The end of an episode from before the start.
-    assert!(router.observe(&of(5, 62, Status::Resolved)));
 }

@@ -33,30 +33,88 @@ struct Episode {
 struct Wait {
     since: Timestamp,
     until: Timestamp,
+    /// The time of the route has passed, and a silence hides the finding.
+    is_silenced: bool,
 }
 
 /// A finding whose wait has ended.
 #[derive(Debug)]
 pub(super) struct Due {
-    pub(super) at: Timestamp,
     pub(super) route_id: usize,
     pub(super) finding: Finding,
     /// The sinks that have received the finding through other routes.
     pub(super) received: BTreeSet<usize>,
+    wait: Wait,
+}
+
+impl Due {
+    /// Returns the time from which silences can hide the finding.
+    pub(super) const fn due_at(&self) -> Timestamp {
+        if self.wait.is_silenced { self.finding.at } else { self.wait.until }
+    }
+
+    /// Returns the end of the wait; `None` if the silences have changed since it was set.
+    pub(super) fn ended_at(&self) -> Option<Timestamp> {
+        (self.wait.since < self.wait.until).then_some(self.wait.until)
+    }
+
+    /// Returns whether the finding has waited for the end of a silence.
+    pub(super) const fn was_silenced(&self) -> bool {
+        self.wait.is_silenced
+    }
 }
 
 impl Waiting {
-    /// Lets a finding wait for a route. A wait that has begun keeps its end.
-    pub(super) fn add(&mut self, route_id: usize, finding: &Finding, until: Timestamp) {
+    /// Lets a finding wait for a route from `since` on. A wait that has begun keeps its end; it
+    /// ends now if only a silence has prolonged it, which does not hide the present finding.
+    pub(super) fn add(
+        &mut self,
+        route_id: usize,
+        finding: &Finding,
+        since: Timestamp,
+        until: Timestamp,
+    ) {
         let new = || Episode {
             finding: finding.clone(),
             received: BTreeSet::new(),
             waits: BTreeMap::new(),
         };
         let episode = self.episodes.entry(finding.fingerprint).or_insert_with(new);
-        let wait = Wait { since: finding.at, until };
-        let Wait { until, .. } = *episode.waits.entry(route_id).or_insert(wait);
-        self.due.insert((until, finding.fingerprint, route_id));
+        let new = Wait { since, until, is_silenced: false };
+        let wait = episode.waits.entry(route_id).or_insert(new);
+        if wait.is_silenced {
+            self.due.remove(&(wait.until, finding.fingerprint, route_id));
+            wait.until = since;
+        }
+        self.due.insert((wait.until, finding.fingerprint, route_id));
+    }
+
+    /// Lets a finding whose wait has ended wait for the end of a silence. Returns whether there is
+    /// room.
+    pub(super) fn postpone(&mut self, due: Due, until: Timestamp) -> bool {
+        if MAX_WAITS <= self.due.len() {
+            return false;
+        }
+        let Due { route_id, finding, received, wait } = due;
+        let fingerprint = finding.fingerprint;
+        let new = || Episode { finding, received, waits: BTreeMap::new() };
+        let episode = self.episodes.entry(fingerprint).or_insert_with(new);
+        episode.waits.insert(route_id, Wait { until, is_silenced: true, ..wait });
+        self.due.insert((until, fingerprint, route_id));
+        true
+    }
+
+    /// Lets the findings that wait for the end of a silence be due at once, since the silences
+    /// have changed.
+    pub(super) fn recheck(&mut self) {
+        for (fingerprint, episode) in &mut self.episodes {
+            for (route_id, wait) in episode.waits.iter_mut().filter(|(_, it)| it.is_silenced) {
+                if self.due.remove(&(wait.until, *fingerprint, *route_id)) {
+                    wait.until = wait.since;
+                    self.due.insert((wait.until, *fingerprint, *route_id));
+                }
+            }
+        }
     }
 
     /// Replaces the finding of an episode that waits by a later one, which these sinks have
@@ -102,22 +160,22 @@ impl Waiting {
     pub(super) fn take_due(&mut self, now: Timestamp) -> Option<Due> {
         let (at, fingerprint, route_id) = *self.due.first()?;
         let is_due = at <= now || MAX_WAITS < self.due.len();
-        is_due.then(|| self.take(at, fingerprint, route_id)).flatten()
+        is_due.then(|| self.take(fingerprint, route_id)).flatten()
     }
 
     /// Removes a wait of an episode that has ended at `now`.
     pub(super) fn take_due_of(&mut self, fingerprint: Fingerprint, now: Timestamp) -> Option<Due> {
         let mut waits = self.episodes.get(&fingerprint)?.waits.iter();
-        let (route_id, Wait { until: at, .. }) =
-            waits.find(|(_, wait)| wait.until <= now).map(|(idx, wait)| (*idx, *wait))?;
-        self.take(at, fingerprint, route_id)
+        let (route_id, _) = waits.find(|(_, wait)| wait.until <= now)?;
+        self.take(fingerprint, *route_id)
     }
 
-    fn take(&mut self, at: Timestamp, fingerprint: Fingerprint, route_id: usize) -> Option<Due> {
+    fn take(&mut self, fingerprint: Fingerprint, route_id: usize) -> Option<Due> {
         let episode = self.episodes.get(&fingerprint)?;
         let (finding, received) = (episode.finding.clone(), episode.received.clone());
+        let wait = *episode.waits.get(&route_id)?;
         self.stop(route_id, fingerprint);
-        Some(Due { at, route_id, finding, received })
+        Some(Due { route_id, finding, received, wait })
     }
 
     pub(super) fn findings_mut(&mut self) -> impl Iterator<Item = &mut Finding> {
@@ -152,6 +210,7 @@ impl Waiting {
                 if until != wait.until {
                     // Not sent in the past, where another silence may hide the finding.
                     wait.until = until.max(now);
+                    wait.is_silenced = false;
                 }
                 moved.due.insert((wait.until, fingerprint, *route_id));
             }
@@ -167,9 +226,11 @@ impl Waiting {
         let limit = if by.is_negative() { Timestamp::MIN } else { Timestamp::MAX };
         let due = mem::take(&mut self.due);
         for (fingerprint, episode) in &mut self.episodes {
-            for (route_id, Wait { since, until }) in &mut episode.waits {
+            for (route_id, Wait { since, until, is_silenced }) in &mut episode.waits {
                 let is_present = due.contains(&(*until, *fingerprint, *route_id));
-                for at in [since, &mut *until] {
+                // Silences end by the wall clock.
+                let until_moves = (!*is_silenced).then_some(&mut *until);
+                for at in [since].into_iter().chain(until_moves) {
                     *at = at.saturating_add(by).unwrap_or(limit);
                 }
                 if is_present {

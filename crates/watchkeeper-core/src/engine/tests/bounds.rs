@@ -1,6 +1,7 @@
 //! Bounds of sessions, agents, conditions and memory.
 
 use super::*;
+use crate::{engine::EngineTotals, facts::StateKind};
 
 #[test]
 fn an_inactive_session_is_dropped() {
@@ -21,7 +22,10 @@ fn an_inactive_session_is_dropped() {
 fn a_session_that_comes_back_too_late_is_a_new_one() {
     let mut engine = engine(&[Sort::Messages]);
     (0..3).for_each(|secs| drop(observe(&mut engine, secs, "s", message())));
-    assert!(observe(&mut engine, 2 + EXPIRY, "s", message()).is_empty());
+    let findings = observe(&mut engine, 2 + EXPIRY, "s", message());
+    let end = |measure: u64| format!("{}s s Messages over {measure}", 2 + EXPIRY);
+    assert_eq!(render(&findings), [end(2), end(3)]);
+    assert!(findings.iter().all(|finding| !finding.withdrawn), "each process finds them");
     let facts = engine.session(&SessionId::from("s")).expect("it is watched");
     assert_eq!((facts.started_at(), facts.totals.events), (time(2 + EXPIRY), 1));
 }
@@ -78,7 +82,9 @@ fn watches_at_least_one_session() {
     let mut engine = engine_with(&[Sort::Messages], config);
     assert!(observe(&mut engine, 0, "s", message()).is_empty());
     assert_eq!(render(&observe(&mut engine, 1, "s", message())), ["1s s Messages low 2"]);
-    assert_eq!(observe(&mut engine, 2, "t", message()).len(), 1);
+    let findings = observe(&mut engine, 2, "t", message());
+    assert_eq!(render(&findings[..1]), ["2s s Messages over 2"]);
+    assert_eq!((findings.len(), findings[0].withdrawn, &*findings[1].class), (2, true, "error"));
     assert_eq!(engine.n_sessions(), 1);
 }
 
@@ -198,4 +204,58 @@ fn a_session_is_small() {
     );
     assert!(state <= MAX_SESSION_BYTES, "{state}");
     assert!(index <= 150, "{index}");
+}
+
+/// Returns the states of the sessions, each with its number.
+fn states(engine: &Engine) -> Vec<(&'static str, u64)> {
+    let states = engine.totals().sessions;
+    let states = StateKind::ALL.into_iter().map(|state| (state.name(), states.of(state)));
+    states.filter(|(_, n)| 0 < *n).collect()
+}
+
+#[test]
+fn sessions_are_counted_by_state_until_they_are_dropped() {
+    let config = EngineConfig { max_sessions: 3, ..EngineConfig::default() };
+    let mut engine = Engine::new(Vec::new(), config);
+    let mut at = Timestamp::UNIX_EPOCH;
+    let mut observe = |engine: &mut Engine, session: &str, agent: Option<&str>, kind| {
+        at = at.saturating_add(SignedDuration::from_secs(1)).unwrap();
+        let agent = agent.map(AgentId::from);
+        engine.observe(
+            &Event { at, session: session.into(), agent, origin: None, kind },
+            &mut Vec::new(),
+        );
+    };
+    let prompt = || EventKind::Prompt { text: "fix it".into(), synthetic: false };
+    let usage = |id: &str, output| {
+        let tokens = Tokens { output, ..Tokens::default() };
+        let call =
+            ModelCall { id: Some(id.into()), tokens, cost_usd: Some(0.5), ..ModelCall::default() };
+        EventKind::ModelCall(call)
+    };
+    observe(&mut engine, "a", None, prompt());
+    observe(&mut engine, "b", None, prompt());
+    observe(&mut engine, "b", None, usage("r1", 10));
+    let message = EventKind::Message { text: "I build it".into(), delta: true };
+    observe(&mut engine, "a", None, message);
+    assert_eq!(states(&engine), [("working", 1), ("waiting_for_model", 1)]);
+    // The same response again.
+    observe(&mut engine, "b", None, usage("r1", 30));
+    observe(&mut engine, "a", Some("helper"), EventKind::Waiting(WaitingFor::Permission));
+    observe(&mut engine, "b", None, EventKind::TurnEnd);
+    assert_eq!(states(&engine), [("waiting_for_permission", 1), ("idle", 1)]);
+    observe(&mut engine, "b", Some("helper"), prompt());
+    assert_eq!(states(&engine), [("waiting_for_model", 1), ("waiting_for_permission", 1)]);
+    observe(&mut engine, "b", None, EventKind::SessionEnd { reason: None });
+    assert_eq!(states(&engine), [("waiting_for_permission", 1), ("ended", 1)]);
+    for session in ["c", "d", "e"] {
+        observe(&mut engine, session, None, usage("r1", 100));
+        observe(&mut engine, session, None, EventKind::TurnEnd);
+    }
+    assert_eq!(states(&engine).iter().map(|(_, n)| n).sum::<u64>(), 3);
+    engine.forget(&"e".into());
+    assert_eq!(engine.n_sessions(), 2);
+    assert_eq!(states(&engine).iter().map(|(_, n)| n).sum::<u64>(), 2);
+    let EngineTotals { events, tokens, cost_usd, .. } = engine.totals();
+    assert_eq!((events, tokens.output, cost_usd), (15, 330, 2.0));
 }

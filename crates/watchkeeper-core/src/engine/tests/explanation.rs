@@ -232,8 +232,9 @@ fn a_panic_of_a_report_below_every_level_does_not_turn_the_detector_off() {
     assert_eq!(findings.len(), 1, "{findings:?}");
     let messages: Vec<_> = engine.take_explanation().into_iter().map(|it| it.what).collect();
     let reported = |measure, message: &str, outcome| {
-        let subject = Fingerprint::NONE;
-        ExplanationDetail::Reported { subject, measure, message: message.to_owned(), outcome }
+        let (subject, message) = (Fingerprint::NONE, message.to_owned());
+        let is_unmeasured = false;
+        ExplanationDetail::Reported { subject, measure, is_unmeasured, message, outcome }
     };
     assert_eq!(
         messages,

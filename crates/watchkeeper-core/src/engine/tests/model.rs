@@ -188,10 +188,23 @@ impl Session {
                 }
             }
             if self.latest_at + EXPIRY == secs {
+                self.expire(id, secs, findings);
                 return false;
             }
         }
         true
+    }
+
+    /// Ends all findings.
+    fn expire(&mut self, id: &str, secs: i64, findings: &mut Vec<(i64, String)>) {
+        let about = Subject { session: id, agent: None };
+        self.streams.iter_mut().for_each(|stream| stream.end(secs, &about, findings));
+        for (agent, streams) in &mut self.agents {
+            let about = Subject { session: id, agent: agent.as_deref() };
+            for stream in streams {
+                stream.end(secs, &about, findings);
+            }
+        }
     }
 }
 
@@ -205,6 +218,8 @@ impl Group {
                 self.stream.step(secs, None, &about, &mut BTreeSet::new(), findings);
             }
             if self.latest_at + EXPIRY == secs {
+                let about = Subject { session: &self.session, agent: None };
+                self.stream.end(secs, &about, findings);
                 return false;
             }
         }

@@ -9,7 +9,8 @@ use proptest::{collection::vec, prelude::*};
 
 use super::{LONG, config, engine, prompt, time};
 use crate::{
-    Delivery, Finding, Monitor, Queue, Retry, Router, Sink, SinkError, Status,
+    Delivery, Finding, Monitor, Queue, Retry, Router, Severity, Sink, SinkError, Status,
+    author::{FindingNumbers, Numbers, SinkNumbers, StateKind},
     clock::{Clock, ManualClock},
     embed::{MonitorConfig, Running, Stopped},
 };
@@ -218,7 +219,7 @@ fn an_outage_of_a_sink_and_its_end_are_reported_to_the_other_sinks() {
     });
     let feed = running.feed();
     let report = |n: u64| {
-        let finding = Finding::about_monitor(time(0), "test", crate::Severity::Low, "x");
+        let finding = Finding::about_monitor(time(0), "test", Severity::Low, "x");
         let fingerprint = crate::Fingerprint::from(n);
         assert!(feed.report(Finding { fingerprint, ..finding }));
         assert_eq!(messages.recv_timeout(LONG).unwrap().1, "x");
@@ -256,7 +257,7 @@ fn the_end_of_an_outage_resolves_the_finding_about_it() {
     let (sender, findings) = mpsc::channel();
     let running = with_pager(results, move |finding| drop(sender.send(finding.clone())));
     let report = |n: u64| {
-        let finding = Finding::about_monitor(time(0), "test", crate::Severity::Low, "x");
+        let finding = Finding::about_monitor(time(0), "test", Severity::Low, "x");
         assert!(running.feed().report(Finding { fingerprint: n.into(), ..finding }));
         assert_eq!(findings.recv_timeout(LONG).unwrap().message, "x");
     };
@@ -294,4 +295,45 @@ impl Sink for Scripted {
     fn retry(&self) -> Retry {
         Retry::new(8, Duration::from_nanos(1), LONG)
     }
+}
+
+/// A sink that sends the numbers that it receives.
+struct Metered(Sender<Numbers>);
+
+impl Sink for Metered {
+    fn deliver(&mut self, _: &Finding) -> Result<(), SinkError> {
+        Ok(())
+    }
+
+    fn metrics_interval(&self) -> Option<Duration> {
+        Some(LONG)
+    }
+
+    fn deliver_metrics(&mut self, numbers: &Numbers) -> Result<(), SinkError> {
+        self.0.send(numbers.clone()).map_err(|_| SinkError::refused("the test has ended"))
+    }
+}
+
+#[test]
+fn a_sink_receives_the_numbers_at_the_start_and_at_the_end() {
+    let (sender, numbers) = mpsc::channel();
+    let sink = Queue::new("metered", Box::new(Metered(sender)), 8);
+    let router = Router::to_all(&["metered".to_owned()]);
+    let observer = Queue::to_callback(|_| {});
+    let delivery = Delivery::with_observers(router, vec![sink], vec![observer]);
+    let monitor = Monitor::new(engine(), delivery, config()).with_clock(ManualClock::new(time(0)));
+    let running = monitor.start().unwrap();
+    let first = numbers.recv().unwrap();
+    assert_eq!((first.engine.events, &first.findings), (0, &FindingNumbers::default()));
+    running.session("s").record_at(time(0), prompt());
+    assert!(running.flush(LONG));
+    let _ = running.stop();
+    let last = numbers.recv().unwrap();
+    assert_eq!(last, running.meter().numbers());
+    assert_eq!(last.engine.sessions.of(StateKind::WaitingForModel), 1);
+    let mut findings = FindingNumbers::default();
+    findings.add("everything", Severity::Medium, Status::Open);
+    assert_eq!(last.findings, findings);
+    let delivered = SinkNumbers { delivered: 1, ..SinkNumbers::default() };
+    assert_eq!(last.sinks, [("metered".to_owned(), delivered)].into());
 }

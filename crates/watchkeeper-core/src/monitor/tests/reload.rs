@@ -69,6 +69,10 @@ fn a_reload_replaces_detectors_and_sinks() {
     assert!(running.flush(LONG));
     assert_eq!(messages(&to_all), ["over, as the policy has changed"; 2]);
     let stopped = running.stop();
+    // Without the observer.
+    let sinks = running.meter().numbers().sinks;
+    let sinks: Vec<_> = sinks.iter().map(|(name, sink)| (&**name, sink.delivered)).collect();
+    assert_eq!(sinks, [("a", 2), ("b", 1), ("c", 1)]);
     let delivered = |name: &str| {
         let sink = stopped.sinks.iter().find(|sink| sink.name == name);
         sink.map(|sink| (sink.delivered, sink.lost))

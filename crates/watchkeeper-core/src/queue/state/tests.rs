@@ -10,7 +10,10 @@ use std::{
 use jiff::Timestamp;
 use proptest::{collection::vec, prelude::*};
 
-use super::{Attempt, Entry, Failure, Group, Next, PAUSE, QueueCounts, RetryAfter, Shared, State};
+use super::{
+    Attempt, Content, Entry, Failure, Group, MetricsTimes, Next, PAUSE, QueueCounts, RetryAfter,
+    Shared, State,
+};
 use crate::{
     Finding, Fingerprint, Retry, Severity, Sink, SinkError, clock::SystemClock, ledger::Ledger,
     queue::stored::Stored,
@@ -145,9 +148,16 @@ fn asks_to_wait(wait: Duration) -> Failure {
 #[track_caller]
 fn take(state: &mut State, now: Duration) -> Vec<Entry> {
     match state.next(now) {
-        Next::Deliver(attempt) => attempt.entries,
+        Next::Deliver(attempt) => entries_of(attempt),
         Next::Wait(until) => panic!("no finding is due until {until:?}"),
         Next::End => panic!("the queue has ended"),
+    }
+}
+
+fn entries_of(attempt: Attempt) -> Vec<Entry> {
+    match attempt.content {
+        Content::Findings(entries) => entries,
+        Content::Metrics => panic!("metrics are due"),
     }
 }
 
@@ -193,7 +203,7 @@ fn wait(state: &mut State, now: Duration) -> Duration {
 fn next_attempt(state: &mut State, mut now: Duration) -> (Duration, Vec<Entry>) {
     loop {
         match state.next(now) {
-            Next::Deliver(attempt) => return (now, attempt.entries),
+            Next::Deliver(attempt) => return (now, entries_of(attempt)),
             Next::Wait(Some(until)) => now = until,
             Next::Wait(None) | Next::End => panic!("nothing will be due"),
         }
@@ -477,15 +487,58 @@ fn a_sink_without_groups_receives_those_of_an_earlier_sink_one_by_one() {
     let entries = take(&mut state, secs(10));
     assert_eq!(entries.len(), 2);
     // While the attempt of the earlier sink is under way.
-    state.replace_sink(Box::new(Single), 8);
+    state.replace_sink(Box::new(Single), 8, secs(10));
     state.settle(entries, Err(down()), RETRY, secs(10));
     for id in 1..=2 {
-        let Next::Deliver(Attempt { entries, next_sink }) = state.next(secs(10)) else {
+        let Next::Deliver(Attempt { content: Content::Findings(entries), next_sink }) =
+            state.next(secs(10))
+        else {
             panic!("a finding is due");
         };
         assert_eq!((entries.len(), next_sink.is_some()), (1, id == 1));
         state.settle(entries, Ok(()), RETRY, secs(10));
     }
+}
+
+/// Returns whether metrics are due, and lets the sink accept them.
+fn accept_metrics(state: &mut State, now: Duration) -> bool {
+    let is_due =
+        matches!(state.next(now), Next::Deliver(Attempt { content: Content::Metrics, .. }));
+    state.metrics.settle(Ok(()), RETRY, now);
+    is_due
+}
+
+#[test]
+fn metrics_are_due_between_findings_and_after_the_last_one() {
+    let mut state = state(8, None);
+    state.metrics = MetricsTimes::new(Some(secs(60)));
+    assert!(matches!(state.next(secs(0)), Next::Wait(None)));
+    state.metrics.start(secs(1));
+    assert!(accept_metrics(&mut state, secs(1)));
+    assert_eq!(wait(&mut state, secs(1)), secs(61));
+    for id in 1..=3 {
+        state.push(finding(id, id), None, secs(61));
+    }
+    assert!(accept_metrics(&mut state, secs(61)));
+    assert_eq!(accept(&mut state, secs(61)), 1);
+    state.is_closing = true;
+    assert_eq!([accept(&mut state, secs(62)), accept(&mut state, secs(62))], [2, 3]);
+    assert!(accept_metrics(&mut state, secs(62)));
+    assert!(matches!(state.next(secs(62)), Next::End));
+}
+
+#[test]
+fn a_sink_that_fails_receives_no_last_metrics() {
+    let mut state = state(8, None);
+    state.metrics = MetricsTimes::new(Some(secs(60)));
+    state.metrics.start(secs(0));
+    assert!(accept_metrics(&mut state, secs(0)));
+    state.push(finding(1, 1), None, secs(1));
+    fail(&mut state, secs(1));
+    assert_eq!(state.counts.failed, 0);
+    state.is_closing = true;
+    fail(&mut state, secs(2));
+    assert!(matches!(state.next(secs(2)), Next::End));
 }
 
 #[test]
@@ -567,7 +620,7 @@ proptest! {
                     if let Next::Wait(Some(until)) = next {
                         prop_assert!(now < until);
                     }
-                    if let Next::Deliver(Attempt { entries, .. }) = next {
+                    if let Next::Deliver(Attempt { content: Content::Findings(entries), .. }) = next {
                         prop_assert!(entries.len() <= MAX_GROUP);
                         let outcome = match step {
                             Step::Accept => {
@@ -590,7 +643,7 @@ proptest! {
                 Step::Kill | Step::Stop => {
                     if matches!(step, Step::Stop) {
                         state.is_closing = true;
-                        while let Next::Deliver(Attempt { entries, .. }) = state.next(now) {
+                        while let Next::Deliver(Attempt { content: Content::Findings(entries), .. }) = state.next(now) {
                             delivered.extend(entries.iter().map(|it| it.finding.clone()));
                             state.settle(entries, Ok(()), RETRY, now);
                         }
