@@ -9,6 +9,7 @@ use watchkeeper_core::{
 use crate::{
     diagnostic::{Diagnostic, Fix},
     exception_filter::{SpannedException, with_exceptions},
+    limits::MAX_MEMORY_MIB,
     migrate,
     options::KindContext,
     reader::Reader,
@@ -40,6 +41,9 @@ impl Reader<'_> {
         id: &Spanned<String>,
         mut table: Spanned<Table<'_>>,
     ) -> Option<(NamedDetector, Vec<SpannedException>)> {
+        if !self.may_read(id, table.get_ref()) {
+            return None;
+        }
         let keys = table.get_mut();
         let enabled = self.take(keys, "enabled").unwrap_or(true);
         let severity = keys.remove_entry("severity");
@@ -79,6 +83,12 @@ impl Reader<'_> {
         };
         let own_text = toml_text::table(table.get_ref());
         let detector = self.build(table, &context, |it| entry.build(it))?;
+        if !self.effort.hold(detector.shared_memory()) {
+            if self.effort.exceed() {
+                self.push(too_much_memory(id));
+            }
+            return None;
+        }
         let exceptions = match exceptions {
             Some((span, _)) if !detector.subscription().supports_exceptions => {
                 let message = format!("detector `{}` does not support exceptions", id.get_ref());
@@ -235,13 +245,23 @@ impl Reader<'_> {
             }
         };
         let severity = match keys.remove("severity") {
-            Some(value) => self.read(value),
+            Some(value) => self.read::<Severity>(value),
             None => {
                 missing = missing.or(Some("severity"));
                 None
             }
         };
-        let action = keys.remove("action").and_then(|value| self.read::<Action>(value));
+        let action = keys.remove("action").and_then(|value| {
+            let span = value.span();
+            let action = self.read::<Action>(value)?;
+            if severity == Some(Severity::Low) && Action::Observe < action {
+                let message = format!("a finding of severity `low` cannot have action `{action}`");
+                let note = "a finding that only guesses never acts; set the action of a level \
+                            with severity `medium` or `high`";
+                self.push(Diagnostic::error(span, message).note(note));
+            }
+            Some(action)
+        });
         self.reject_keys(keys, LEVEL_KEYS);
         if let Some(missing) = missing {
             let message = format!("`{missing}` is missing");
@@ -283,6 +303,17 @@ impl Reader<'_> {
         self.push(diagnostic);
         None
     }
+}
+
+/// Reports the detector with which the options of all detectors exceed the limit.
+fn too_much_memory(id: &Spanned<String>) -> Diagnostic {
+    let message = format!(
+        "the compiled options of the detectors exceed {MAX_MEMORY_MIB} MiB with `{}`",
+        id.get_ref()
+    );
+    let note = "regular expressions take up the most: 128 KiB each, and more if they have many \
+                repetitions; use globs, or fewer regular expressions and repetitions";
+    Diagnostic::error(id.span(), message).note(note)
 }
 
 /// Writes the measure of a level in the syntax of a policy.

@@ -153,15 +153,20 @@ pub(crate) const SIMILAR: &str = "there is one with a similar name";
 /// Returns the candidate most similar to `name`: one that starts with it, one that
 /// makes up half of it, such as `day` of `dayly`, or one within a small edit distance.
 pub fn closest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    /// Bounds the comparison, which takes time quadratic in the length.
     const MAX_LEN: usize = 48;
     const MAX_CANDIDATES: usize = 512;
+    /// Bounds the comparisons, each of which takes time in proportion to the product of both
+    /// lengths.
+    const MAX_EFFORT: usize = 100_000;
     const MIN_PREFIX_LEN: usize = 2;
     if MAX_LEN < name.len() {
         return None;
     }
     let name = name.to_lowercase();
-    let distance = |candidate: &str| {
+    let name_len = name.chars().count();
+    let max_distance = name_len.max(3) / 3;
+    let mut n_remaining = MAX_EFFORT;
+    let mut distance = |candidate: &str| {
         let candidate = candidate.to_lowercase();
         if MIN_PREFIX_LEN <= name.len() && candidate.starts_with(&name) {
             return Some(1);
@@ -170,7 +175,11 @@ pub fn closest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) ->
         if is_start && name.len() <= 2 * candidate.len() {
             return Some(1);
         }
-        let max_distance = name.chars().count().max(3) / 3;
+        let len = candidate.chars().count();
+        if max_distance < name_len.abs_diff(len) {
+            return None;
+        }
+        n_remaining = n_remaining.checked_sub(name_len * len)?;
         Some(strsim::osa_distance(&name, &candidate)).filter(|it| *it <= max_distance)
     };
     candidates
@@ -217,7 +226,7 @@ impl ShownFile {
     /// about a large file or a long line must not get all of it.
     fn snippet<T: Clone>(&self, span: &Range<usize>) -> Option<(Snippet<'_, T>, Range<usize>)> {
         const N_AROUND: usize = 2;
-        const MAX_LEN: usize = 8192;
+        const MAX_LEN: usize = 2048;
         let line = self.lines.line(span.start);
         let lines = |n_around: usize, last: usize| {
             let first = line.saturating_sub(n_around).max(1);

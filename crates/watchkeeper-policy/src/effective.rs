@@ -136,13 +136,17 @@ impl Printer<'_> {
             max_sessions,
             processes,
             durable,
+            mode,
+            dry_run,
             state_dir: _,
             ui_token: _,
         } = MonitorOptions::default();
         let defaults = [
             ("check_interval", toml_text::string(&check_interval.to_string())),
+            ("dry_run", dry_run.to_string()),
             ("durable", toml_text::string(durable.name())),
             ("max_sessions", max_sessions.to_string()),
+            ("mode", toml_text::string(mode.name())),
             ("processes", processes.to_string()),
             ("session_expiry", toml_text::string(&session_expiry.to_string())),
             ("shutdown_timeout", toml_text::string(&shutdown_timeout.to_string())),

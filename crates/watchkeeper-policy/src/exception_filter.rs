@@ -58,6 +58,11 @@ impl Exception {
         if is_full { Match::Full } else { Match::ToolOnly }
     }
 
+    /// Returns the patterns of the tool and of all arguments.
+    pub(crate) fn patterns(&self) -> impl Iterator<Item = &str> {
+        self.tool.iter().chain(self.arguments.values().flatten()).map(Glob::as_str)
+    }
+
     /// Returns whether this exception matches every call that `other` matches.
     pub(crate) fn covers(&self, other: &Self) -> bool {
         // If a pattern matches the text of another pattern, each `*` of the latter

@@ -12,12 +12,14 @@ use crate::{
     diagnostic::{Diagnostic, Fix},
     diagnostic_list::DiagnosticList,
     files::{Files, normalized},
-    limits::{MAX_EXTENDED, MAX_LEN},
+    limits::{MAX_EXTENDED, MAX_LEN, MAX_VALUES},
     read_file::ResolvedFile,
+    scan::Scan,
     toml_text,
     tree::{self, Span, Value},
 };
 
+const EXAMPLE: &str = "write a list of files: `extends = [\"builtin:default\"]`";
 /// The maximum length of a chain of files in which each extends the next.
 const MAX_CHAIN: usize = 16;
 
@@ -37,6 +39,7 @@ pub(crate) struct Layer {
     /// The path, without links.
     identity: PathBuf,
     pub(crate) file_idx: usize,
+    pub(crate) scan: Scan,
     /// The indices of the extended layers, in the order of `extends`.
     pub(crate) bases: Vec<usize>,
 }
@@ -61,6 +64,11 @@ struct Extending<'a> {
     is_trusted: bool,
     /// The folder that contains all files that it may extend by relative paths.
     folder: &'a Path,
+}
+
+/// Reports an `extends` that is not a list.
+pub(crate) fn not_a_list(span: Span) -> Diagnostic {
+    Diagnostic::error(span, "`extends` is not a list").note(EXAMPLE)
 }
 
 /// Reads the file at `path` and every file that it extends, directly or indirectly. Returns each
@@ -116,9 +124,13 @@ impl Finder<'_> {
     /// Adds a file after the files that it extends, and returns its layer index. `folder` is the
     /// one that contains all files that it may extend by relative paths.
     fn add(&mut self, path: &Path, resolved: ResolvedFile, text: String, folder: &Path) -> usize {
-        // Syntax errors are reported later, by `Layers::merge`.
         let start = self.files.add(path, text.clone());
-        let extended = tree::parse_valid(&text, start)
+        let scan = Scan::new(&text);
+        // Syntax errors and too many values are reported later, by `Layers::merge`.
+        let is_readable = !scan.has_mistakes && scan.n_values <= MAX_VALUES;
+        let extended = is_readable
+            .then(|| tree::parse_valid(&text[..scan.start_len], start))
+            .flatten()
             .and_then(|mut table| table.remove("extends"))
             .map_or_else(Vec::new, |extends| self.extended(extends));
         let file_idx = self.files.locate(&(start..start)).0;
@@ -130,16 +142,15 @@ impl Finder<'_> {
             bases.extend(self.base(&extending, &name, span));
         }
         self.chain.pop();
-        self.layers.push(Layer { identity, file_idx, bases });
+        self.layers.push(Layer { identity, file_idx, scan, bases });
         self.layers.len() - 1
     }
 
     /// Reads the file names in `extends`.
     fn extended(&mut self, value: Value<'_>) -> Vec<(String, Span)> {
-        const EXAMPLE: &str = "write a list of files: `extends = [\"builtin:default\"]`";
         let span = value.span();
         let DeValue::Array(items) = value.into_inner() else {
-            self.diagnostics.push(Diagnostic::error(span, "`extends` is not a list").note(EXAMPLE));
+            self.diagnostics.push(not_a_list(span));
             return Vec::new();
         };
         let mut names = Vec::new();

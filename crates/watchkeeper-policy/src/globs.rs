@@ -42,7 +42,8 @@ impl Reader<'_> {
             if glob.as_str().starts_with(MONITOR) || known.contains(glob.as_str()) {
                 continue;
             }
-            if self.diagnostics.is_full_of_warnings() || !self.may_compare(1, known.len()) {
+            let names = known.iter().map(String::as_str);
+            if self.diagnostics.is_full_of_warnings() || !self.may_compare(1, names) {
                 break;
             }
             if known.iter().any(|it| glob.matches(it)) {

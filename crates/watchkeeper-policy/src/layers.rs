@@ -11,9 +11,9 @@ use watchkeeper_core::author::grouped;
 use crate::{
     diagnostic::{Diagnostic, Fix},
     diagnostic_list::DiagnosticList,
-    extends::{Layer, Reading, find_layers},
+    extends::{Layer, Reading, find_layers, not_a_list},
     files::Files,
-    limits::MAX_VALUES,
+    limits::{MAX_MERGED_VALUES, MAX_VALUES},
     required_version, toml_text,
     tree::{self, Table, Value},
 };
@@ -50,20 +50,22 @@ impl Layers {
         diagnostics: &mut DiagnosticList,
     ) -> Option<Table<'f>> {
         let mut merged: Vec<Table<'f>> = Vec::new();
-        let (mut is_toml, mut n_values) = (true, 0);
+        let (mut is_toml, mut n_values, mut n_merged) = (true, 0, 0);
         for layer in &self.layers {
             let (text, start) = files.text(layer.file_idx)?;
-            let mut own = tree::parse(text, start, diagnostics).unwrap_or_else(|| {
+            n_values += layer.scan.n_values;
+            if MAX_VALUES < n_values {
+                let max = grouped(MAX_VALUES as u64);
+                let message = format!("the policy has more than {max} keys and values");
+                let note = "shorten the longest lists; the files that it extends count, too";
+                diagnostics.push(Diagnostic::error(start..start, message).note(note));
+                return None;
+            }
+            let own = tree::parse_scanned(text, start, layer.scan, diagnostics);
+            let mut own = own.unwrap_or_else(|| {
                 is_toml = false;
                 Table::new()
             });
-            n_values += tree::n_values(&own);
-            if MAX_VALUES < n_values {
-                let max = grouped(MAX_VALUES as u64);
-                let message = format!("the policy has more than {max} keys and list elements");
-                diagnostics.push(Diagnostic::error(start..start, message));
-                return None;
-            }
             // Keys of a later version would have errors that only distract.
             if !required_version::is_met(&own, diagnostics) {
                 return None;
@@ -72,11 +74,27 @@ impl Layers {
             if is_toml {
                 check_version(&own, "the policy", start, diagnostics);
             }
-            own.remove("extends");
+            // In a header, which the search for extended files does not read.
+            let start_end = start + layer.scan.start_len;
+            if let Some((key, _)) =
+                own.remove_entry("extends").filter(|(key, _)| start_end <= key.span().start)
+            {
+                diagnostics.push(not_a_list(key.span()));
+            }
             let mut table = Table::new();
             for base_idx in &layer.bases {
-                let base = merged.get(*base_idx)?.clone();
-                table = merge(table, base, &[], diagnostics);
+                let base = merged.get(*base_idx)?;
+                n_merged += tree::n_values(base);
+                if MAX_MERGED_VALUES < n_merged {
+                    let max = grouped(MAX_MERGED_VALUES as u64);
+                    let message =
+                        format!("the extended files have more than {max} keys and values");
+                    let note = "a file counts each time that another one extends it; extend a \
+                                large file once";
+                    diagnostics.push(Diagnostic::error(start..start, message).note(note));
+                    return None;
+                }
+                table = merge(table, base.clone(), &[], diagnostics);
             }
             merged.push(merge(table, own, &[], diagnostics));
         }

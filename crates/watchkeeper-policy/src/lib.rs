@@ -13,7 +13,7 @@
 //! * Secrets are inserted immediately before their sink is built. Code that
 //!   prints a policy has no access to them.
 //! * Any text is accepted or refused in bounded time: `limits` has the bounds.
-//! * Imports point in one direction: text and spans (`files`, `diagnostic`, `tree`),
+//! * Imports point in one direction: text and spans (`files`, `diagnostic`, `scan`, `tree`),
 //!   then `extends` and `layers`, then `reader`, then one file for each section, then `loader`,
 //!   then `test_file`.
 
@@ -24,6 +24,7 @@ mod detectors;
 mod diagnostic;
 mod diagnostic_list;
 mod effective;
+mod effort;
 mod exception_filter;
 mod exceptions;
 mod extends;
@@ -48,6 +49,7 @@ mod reader;
 mod reference;
 mod required_version;
 mod routes;
+mod scan;
 mod schema;
 mod secrets;
 mod settings;
@@ -72,7 +74,7 @@ pub use crate::{
     reader::Variables,
     reference::{REFERENCE, reference, reference_names},
     schema::schema,
-    settings::MonitorOptions,
+    settings::{Mode, MonitorOptions},
     sinks::NamedSink,
     test_file::{ExpectedFinding, LoadedTests, PolicyTest, PolicyTests, TestInput, TestSession},
     test_schema::test_schema,

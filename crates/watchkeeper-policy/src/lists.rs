@@ -10,6 +10,7 @@ use toml::{
     Spanned,
     de::{DeArray, DeValue},
 };
+use watchkeeper_core::author::grouped;
 
 use crate::{
     diagnostic::{Diagnostic, Fix},
@@ -22,6 +23,8 @@ use crate::{
 /// The lists of a policy, by name.
 struct Lists<'f> {
     by_name: BTreeMap<String, Vec<Value<'f>>>,
+    /// A reference to each list, for suggestions.
+    references: Vec<String>,
     used: BTreeSet<String>,
     /// The number of elements that may still be inserted.
     n_remaining: usize,
@@ -38,11 +41,16 @@ pub(crate) fn expand(
     let section = policy.remove("lists");
     let section_span = section.as_ref().map_or(0..0, Spanned::span);
     let (by_name, spans) = read(section, diagnostics);
-    let mut lists = Lists { by_name, used: BTreeSet::new(), n_remaining: MAX_VALUES };
+    let references = by_name.keys().map(|it| format!("@{it}")).collect();
+    let mut lists = Lists { by_name, references, used: BTreeSet::new(), n_remaining: MAX_VALUES };
     for (_, value) in policy.iter_mut() {
         if !lists.expand(value, diagnostics) {
-            let message = format!("with its lists, the policy has more than {MAX_VALUES} values");
-            diagnostics.push(Diagnostic::error(section_span, message));
+            if !diagnostics.is_full() {
+                let max = grouped(MAX_VALUES as u64);
+                let message = format!("the lists of the policy insert more than {max} values");
+                diagnostics
+                    .push(Diagnostic::error(section_span, message).note("shorten the lists"));
+            }
             return false;
         }
     }
@@ -110,7 +118,7 @@ fn read<'f>(section: Option<Value<'f>>, diagnostics: &mut DiagnosticList) -> Rea
 }
 
 impl<'f> Lists<'f> {
-    /// Expands the arrays of a value. Returns `false` if there are too many elements.
+    /// Expands the arrays of a value. Returns `false` if there are too many elements or errors.
     fn expand(&mut self, value: &mut Value<'f>, diagnostics: &mut DiagnosticList) -> bool {
         match value.get_mut() {
             DeValue::Table(table) => {
@@ -131,7 +139,7 @@ impl<'f> Lists<'f> {
     }
 
     /// Returns the elements of the list that an element names, or else the element. Returns
-    /// `None` if there are too many.
+    /// `None` if there are too many elements or errors.
     fn elements(
         &mut self,
         mut element: Value<'f>,
@@ -145,11 +153,11 @@ impl<'f> Lists<'f> {
         };
         let Some(elements) = self.by_name.get(name) else {
             let message = format!("unknown list `{name}`");
-            let known: Vec<String> = self.by_name.keys().map(|it| format!("@{it}")).collect();
+            let known = self.references.iter().map(String::as_str);
             let note = format!("lists are in `[lists]`; for this text itself, write `@{text}`");
-            let fix = Fix::string(text, span.clone(), known.iter().map(String::as_str));
+            let fix = Fix::string(text, span.clone(), known);
             diagnostics.push(Diagnostic::error(span, message).note(note).fix(fix));
-            return Some(Vec::new());
+            return (!diagnostics.is_full()).then(Vec::new);
         };
         self.used.insert(name.to_owned());
         self.n_remaining = self.n_remaining.checked_sub(elements.len())?;

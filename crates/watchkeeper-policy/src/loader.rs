@@ -19,12 +19,13 @@ use crate::{
     diagnostic::{Diagnostic, DiagnosticLevel, hide_foreign, render_diagnostics},
     diagnostic_list::DiagnosticList,
     effective::Effective,
+    effort::Effort,
     extends::Reading,
     files::{Files, SourceFile},
     heartbeat::Heartbeat,
     known_labels::KnownLabels,
     layers::Layers,
-    limits::{MAX_COMPARISONS, MAX_DETECTORS, MAX_ENTRIES, MAX_MEMORY_MIB},
+    limits::{MAX_COMPARED, MAX_DETECTORS, MAX_ENTRIES},
     lists,
     match_tracker::MatchTracker,
     read_file::{ResolvedFile, read_file, resolve_file},
@@ -57,6 +58,7 @@ pub struct Loader<'a> {
     environment: Option<Variables<'a>>,
     today: Option<Date>,
     home: Option<&'a Path>,
+    has_effective: bool,
 }
 
 impl fmt::Debug for Loader<'_> {
@@ -130,7 +132,8 @@ pub struct Policy {
     pub match_tracker: MatchTracker,
     /// A warning about findings that no sink receives, for programs that deliver findings.
     pub undelivered: Option<Diagnostic>,
-    /// The merged policy as text, with the origin of every value.
+    /// The merged policy as text, with the origin of every value. Empty if the loader
+    /// [leaves it out](Loader::without_effective).
     pub effective: Effective,
     /// The files that were read, without built-in ones.
     pub files: Vec<PathBuf>,
@@ -172,7 +175,7 @@ impl<'a> Loader<'a> {
     /// [`home`](Self::home) a path that begins with `~/` is an error.
     pub fn new(registry: &'a Registry, read_file: &'a dyn Fn(&Path) -> io::Result<String>) -> Self {
         let reading = Reading { read_file, resolve: None };
-        Self { registry, reading, environment: None, today: None, home: None }
+        Self { registry, reading, environment: None, today: None, home: None, has_effective: true }
     }
 
     /// Creates a loader that reads the files of this machine.
@@ -210,6 +213,12 @@ impl<'a> Loader<'a> {
     #[must_use]
     pub fn home(self, folder: Option<&'a Path>) -> Self {
         Self { home: folder, ..self }
+    }
+
+    /// Leaves [`Policy::effective`] empty, which takes almost half of the time of loading a policy.
+    #[must_use]
+    pub fn without_effective(self) -> Self {
+        Self { has_effective: false, ..self }
     }
 
     /// Reads the policy in a file, or the [built-in policy](BUILTIN_DEFAULT) if
@@ -288,7 +297,8 @@ impl<'a> Loader<'a> {
             diagnostics,
             labels: KnownLabels::default(),
             tags: BTreeSet::new(),
-            n_comparisons: MAX_COMPARISONS,
+            n_compared: MAX_COMPARED,
+            effort: Effort::default(),
         }
     }
 
@@ -303,7 +313,7 @@ impl<'a> Loader<'a> {
         if !has_few_entries(&table, diagnostics) || !lists::expand(&mut table, files, diagnostics) {
             return None;
         }
-        let effective = Effective::new(&table, files, self.registry);
+        let effective = self.has_effective.then(|| Effective::new(&table, files, self.registry));
         let mut match_tracker = MatchTracker::default();
         let mut reader = self.reader(files, diagnostics);
         table.remove("version");
@@ -321,9 +331,8 @@ impl<'a> Loader<'a> {
             reader.overrides(table.remove("overrides"), &detector_ids, &mut match_tracker);
         let inhibitions = reader.inhibitions(&mut entries, &detector_ids);
         let mut detectors = Vec::new();
-        let mut memory = 0_usize;
         for (id, entry) in entries {
-            if reader.is_full() {
+            if reader.is_full() || reader.effort.is_exceeded() {
                 return None;
             }
             if MAX_DETECTORS < detectors.len() {
@@ -333,12 +342,6 @@ impl<'a> Loader<'a> {
                 return None;
             }
             let built = reader.detector_and_overridden(&id, entry, &overrides, &mut match_tracker);
-            let sizes = built.iter().map(|it| it.detector.shared_memory());
-            memory = sizes.fold(memory, usize::saturating_add);
-            if MAX_MEMORY_MIB << 20 < memory {
-                reader.push(too_much_memory(&id));
-                return None;
-            }
             detectors.extend(built);
         }
         reader.inhibit(&mut detectors, &inhibitions);
@@ -350,7 +353,7 @@ impl<'a> Loader<'a> {
             sink_names.push(name);
             sinks.extend(sink);
         }
-        if reader.is_full() {
+        if reader.is_full() || reader.effort.is_exceeded() {
             return None;
         }
         let routes = reader.routes(table.remove("routes"), &detector_ids, &sink_names);
@@ -358,7 +361,7 @@ impl<'a> Loader<'a> {
         let silences = reader.silences(table.remove("silences"), &detector_ids);
         let n_patterns = coverage::n_patterns(&routes);
         let undelivered = reader
-            .may_compare(n_patterns, detectors.len())
+            .may_compare(n_patterns, detectors.iter().map(|it| &*it.id))
             .then(|| coverage::undelivered(&detectors, &routes, &sink_names))
             .flatten()
             .map(|undelivered| undelivered.warning(routes_span.unwrap_or(0..0)));
@@ -384,21 +387,10 @@ impl<'a> Loader<'a> {
             heartbeat,
             match_tracker,
             undelivered,
-            effective,
+            effective: effective.unwrap_or_default(),
             files: Vec::new(),
         })
     }
-}
-
-/// Reports the detector with which the options of all detectors exceed the limit.
-fn too_much_memory(id: &Spanned<String>) -> Diagnostic {
-    let message = format!(
-        "the compiled options of the detectors exceed {MAX_MEMORY_MIB} MiB with `{}`",
-        id.get_ref()
-    );
-    let note = "regular expressions take up the most: 128 KiB each, and more if they have many \
-                repetitions; use globs, or fewer regular expressions and repetitions";
-    Diagnostic::error(id.span(), message).note(note)
 }
 
 /// Returns whether no section has too many entries, and reports those that have.

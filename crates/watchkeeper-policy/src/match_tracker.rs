@@ -1,6 +1,7 @@
 //! Finds exceptions and overrides that match nothing.
 
 use std::{
+    collections::BTreeMap,
     fmt,
     sync::{
         Arc,
@@ -29,6 +30,8 @@ use crate::{
 #[derive(Default)]
 pub struct MatchTracker {
     entries: Vec<TrackedEntry>,
+    /// The index of each entry, by the start and the end of its span.
+    by_span: BTreeMap<(usize, usize), usize>,
     probes: Vec<NamedDetector>,
 }
 
@@ -99,13 +102,17 @@ impl MatchTracker {
         self.probes.push(probe(filter, Probe { exception: None, best_match }));
     }
 
+    /// Adds the exceptions of a detector. `may_compare` is false if they are too many to find
+    /// those that another one covers.
     pub(crate) fn add_exceptions(
         &mut self,
         exceptions: &[SpannedException],
         filter: &SessionFilter,
+        may_compare: bool,
     ) {
         for (exception_idx, SpannedException { span, exception }) in exceptions.iter().enumerate() {
-            let covering = exceptions.iter().enumerate().find(|(other_idx, other)| {
+            let mut others = exceptions.iter().enumerate().filter(|_| may_compare);
+            let covering = others.find(|(other_idx, other)| {
                 *other_idx != exception_idx
                     && other.exception.covers(exception)
                     // Of two equal exceptions, the later one is covered.
@@ -128,7 +135,9 @@ impl MatchTracker {
         reason: Option<&str>,
         covered_by: Option<Span>,
     ) -> Arc<AtomicU8> {
-        if let Some(entry) = self.entries.iter_mut().find(|it| it.span == span) {
+        let next = self.entries.len();
+        let entry_idx = *self.by_span.entry((span.start, span.end)).or_insert(next);
+        if let Some(entry) = self.entries.get_mut(entry_idx) {
             if covered_by.is_none() {
                 entry.covered_by = None;
             }

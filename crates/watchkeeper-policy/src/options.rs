@@ -30,7 +30,7 @@ pub(crate) struct KindContext<'s> {
 }
 
 impl Reader<'_> {
-    /// Builds a detector or a sink from a table. To report every invalid option,
+    /// Builds a detector or a sink from a table that [`may_read`](Self::may_read). To report every invalid option,
     /// removes each one from the table and tries again.
     pub(crate) fn build<'f, T>(
         &mut self,
@@ -40,6 +40,10 @@ impl Reader<'_> {
     ) -> Option<T> {
         let mut removed = Vec::new();
         for _ in 0..MAX_MISTAKES {
+            // The caller has counted the first time.
+            if !removed.is_empty() && !self.effort.spend(table.get_ref()) {
+                return None;
+            }
             let OptionsError { message, span, .. } = match build(Options::from_toml(table.clone()))
             {
                 Ok(built) => return removed.is_empty().then_some(built),

@@ -198,6 +198,8 @@ impl Reader<'_> {
             let detector = self.detector(id, Spanned::new(whole.clone(), table));
             found.append(mem::replace(self.diagnostics, earlier));
             detectors.extend(detector.map(|(detector, exceptions)| {
+                let patterns = || exceptions.iter().flat_map(|it| it.exception.patterns());
+                let may_compare = self.may_compare(patterns().count(), patterns());
                 let mut sessions = SessionFilter::default();
                 for (override_idx, (_, matcher, _)) in changes.iter().enumerate() {
                     let is_matching = matching & (1 << override_idx) != 0;
@@ -205,7 +207,7 @@ impl Reader<'_> {
                         if is_matching { &mut sessions.all_of } else { &mut sessions.none_of };
                     matchers.push(Arc::clone(matcher));
                 }
-                match_tracker.add_exceptions(&exceptions, &sessions);
+                match_tracker.add_exceptions(&exceptions, &sessions, may_compare);
                 NamedDetector { sessions, ..detector }
             }));
         }

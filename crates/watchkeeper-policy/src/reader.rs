@@ -6,13 +6,18 @@ use toml::{
     Spanned,
     de::{DeValue, ValueDeserializer},
 };
-use watchkeeper_core::{author::Period, embed::Registry};
+use watchkeeper_core::{
+    author::{Period, grouped},
+    embed::Registry,
+};
 
 use crate::{
     diagnostic::{Diagnostic, Fix},
     diagnostic_list::DiagnosticList,
+    effort::Effort,
     files::Files,
     known_labels::KnownLabels,
+    limits::MAX_EFFORT,
     toml_text,
     tree::{Span, Table, Value},
 };
@@ -53,8 +58,9 @@ pub(crate) struct Reader<'a> {
     pub(crate) labels: KnownLabels,
     /// The tags of the detectors so far.
     pub(crate) tags: BTreeSet<String>,
-    /// The comparisons of patterns with names that remain; see [`may_compare`](Self::may_compare).
-    pub(crate) n_comparisons: usize,
+    /// The bytes of names that may still be compared; see [`may_compare`](Self::may_compare).
+    pub(crate) n_compared: usize,
+    pub(crate) effort: Effort,
 }
 
 impl Reader<'_> {
@@ -67,11 +73,36 @@ impl Reader<'_> {
         self.diagnostics.is_full()
     }
 
-    /// Returns whether patterns may be compared with names, for a warning.
-    pub(crate) fn may_compare(&mut self, n_patterns: usize, n_names: usize) -> bool {
-        let remaining = self.n_comparisons.checked_sub(n_patterns.saturating_mul(n_names));
-        self.n_comparisons = remaining.unwrap_or(0);
+    /// Returns whether patterns may be compared with names, for a warning. A comparison takes
+    /// time in proportion to the length of the name.
+    pub(crate) fn may_compare<'n>(
+        &mut self,
+        n_patterns: usize,
+        names: impl IntoIterator<Item = &'n str>,
+    ) -> bool {
+        /// The effort for each name, in bytes.
+        const EACH: usize = 16;
+        let len = names.into_iter().map(|name| EACH + name.len()).sum::<usize>();
+        let remaining = self.n_compared.checked_sub(n_patterns.saturating_mul(len));
+        self.n_compared = remaining.unwrap_or(0);
         remaining.is_some()
+    }
+
+    /// Returns whether a detector or a sink may be read, and reports an error with its name if it
+    /// is the first one that may not.
+    pub(crate) fn may_read(&mut self, name: &Spanned<String>, table: &Table<'_>) -> bool {
+        let may_read = self.effort.spend(table);
+        if !may_read && self.effort.exceed() {
+            let max = grouped(MAX_EFFORT as u64);
+            let message = format!(
+                "with `{}`, the detectors and sinks have more than {max} keys and values",
+                name.get_ref()
+            );
+            let note = "each combination of the overrides of a detector counts; a regular \
+                        expression counts as 10 values, and a template as 1,000";
+            self.push(Diagnostic::error(name.span(), message).note(note));
+        }
+        may_read
     }
 
     /// Reads a value as a `T`.

@@ -99,6 +99,7 @@ impl Reader<'_> {
         let mut keys = table.into_inner();
         let name = self.take(&mut keys, "name").unwrap_or_else(|| number.to_string());
         let cooldown = self.take(&mut keys, "cooldown");
+        let group_wait = keys.get_key_value("group_wait").map(|(key, _)| key.span());
         let grouping = self.grouping(&mut keys);
         let open_for = keys.remove_entry("for");
         let send_resolved = keys.remove_entry("send_resolved");
@@ -128,8 +129,13 @@ impl Reader<'_> {
             self.push(diagnostic);
             return None;
         };
-        let sinks = self.targets(targets, sinks)?;
-        let mut route = Route::new(name, matcher, sinks);
+        let targets = self.targets(targets, sinks)?;
+        if let Some(span) = group_wait.filter(|_| deliver_one_by_one(&targets, sinks)) {
+            let message = "`group_wait` has no effect";
+            let note = "each sink of the route receives findings one by one";
+            self.push(Diagnostic::warning(span, message).note(note));
+        }
+        let mut route = Route::new(name, matcher, targets);
         route.cooldown = cooldown;
         route.open_for = open_for;
         route.grouping = grouping;
@@ -319,6 +325,14 @@ impl Reader<'_> {
             }
         }
     }
+}
+
+/// Returns whether a route has sinks, and each of them receives findings one by one.
+fn deliver_one_by_one(targets: &[String], sinks: &[SinkName]) -> bool {
+    let is_single = |target: &String| {
+        sinks.iter().any(|sink| sink.id.get_ref() == target && sink.max_group == Some(1))
+    };
+    !targets.is_empty() && targets.iter().all(is_single)
 }
 
 fn known_sinks(sinks: &[SinkName]) -> String {

@@ -6,7 +6,7 @@ use watchkeeper_core::{
     embed::{Durability, Entry, GroupField, Price, Registry},
 };
 
-use crate::heartbeat::HEARTBEAT_SINK;
+use crate::{heartbeat::HEARTBEAT_SINK, settings::Mode};
 
 const DETECTORS: &str = "#/$defs/detectors";
 const EXCEPTIONS: &str = "#/$defs/exceptions";
@@ -91,7 +91,7 @@ pub fn schema(registry: &Registry) -> Schema {
                 "items": route(&period.into()),
             })),
             "silences": editable(json!({
-                "description": "Findings that are sent to no sink until a time. The ends of findings that were sent before are sent.",
+                "description": "Findings that are sent to no sink until a time, and then if they are still open. The ends of findings that were sent before are sent.",
                 "type": "array",
                 "items": silence(),
             })),
@@ -111,6 +111,7 @@ pub fn schema(registry: &Registry) -> Schema {
 fn monitor(generator: &mut SchemaGenerator) -> Value {
     let period = generator.subschema_for::<Period>();
     let durability = generator.subschema_for::<Durability>();
+    let mode = generator.subschema_for::<Mode>();
     let secret = generator.subschema_for::<Secret>();
     json!({
         "description": "Options of the monitor.",
@@ -122,6 +123,11 @@ fn monitor(generator: &mut SchemaGenerator) -> Value {
             "max_sessions": count("Maximum number of concurrent sessions."),
             "processes": {
                 "description": "Whether `watch` uses the processes of agents and the state files beside their sessions. Defaults to true.",
+                "type": "boolean",
+            },
+            "mode": with_description(&mode, "Whether hooks carry out the actions of levels. Defaults to `observe`."),
+            "dry_run": {
+                "description": "Whether hooks record the actions of the mode `enforce` without carrying them out. Defaults to false.",
                 "type": "boolean",
             },
             "durable": with_description(&durability, "Events that the findings of `watch` survive on their way to a sink. Defaults to `process`."),
@@ -222,7 +228,7 @@ fn detector_keys(unit: Unit, generator: &mut SchemaGenerator) -> Vec<(&'static s
     };
     let action = with_description(
         &generator.subschema_for::<Action>(),
-        "Suggested reaction to findings of this severity. It applies where the program that runs the agent allows it.",
+        "Suggested reaction to findings of this severity: of `medium` or above, unless it is `observe`. It applies where the program that runs the agent allows it.",
     );
     let levels = editable(json!({
         "description": "Severities of findings, each from a minimum measure.",
@@ -432,7 +438,7 @@ fn silence() -> Value {
     }
     matcher["minProperties"] = 1.into();
     let until = json!({
-        "description": "End: a time with an offset, or the start of a date in UTC.",
+        "description": "End: a time with an offset, or a date, which is included; in UTC.",
         "type": "string",
         "examples": ["2027-03-31T18:00:00Z", "2027-03-31"],
     });

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, ops::Range, path::PathBuf};
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 use toml::{
     Spanned,
@@ -18,6 +19,27 @@ use crate::{
     secrets::Secrets,
     tree::Value,
 };
+
+/// Whether programs that are attached to an agent carry out the actions of the policy.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// Findings are reported, and nothing acts on an agent.
+    #[default]
+    Observe,
+    /// Hooks act on the agent that called them, as the levels of the policy say.
+    Enforce,
+}
+
+impl Mode {
+    /// Returns the name used in policies.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Observe => "observe",
+            Self::Enforce => "enforce",
+        }
+    }
+}
 
 /// The options of `[monitor]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +60,11 @@ pub struct MonitorOptions {
     pub processes: bool,
     /// The events that the findings of `watch` survive; [`Durability::Process`] by default.
     pub durable: Durability,
+    /// Whether hooks carry out actions; [`Mode::Observe`] by default.
+    pub mode: Mode,
+    /// Whether hooks record the actions of [`Mode::Enforce`] without carrying them out; `false`
+    /// by default.
+    pub dry_run: bool,
     /// The folder in which `watch` stores the findings that sinks have accepted and those
     /// that wait; `None` for the folder of the user.
     pub state_dir: Option<PathBuf>,
@@ -55,6 +82,8 @@ impl Default for MonitorOptions {
             max_sessions: 1_000_000,
             processes: true,
             durable: Durability::default(),
+            mode: Mode::default(),
+            dry_run: false,
             state_dir: None,
             ui_token: None,
         }
@@ -64,8 +93,10 @@ impl Default for MonitorOptions {
 /// The keys of `[monitor]`.
 pub(crate) const MONITOR_KEYS: &[&str] = &[
     "check_interval",
+    "dry_run",
     "durable",
     "max_sessions",
+    "mode",
     "processes",
     "session_expiry",
     "shutdown_timeout",
@@ -102,6 +133,8 @@ impl Reader<'_> {
             max_sessions: self.take(&mut table, "max_sessions").map_or(default.max_sessions, count),
             processes: self.take(&mut table, "processes").unwrap_or(default.processes),
             durable: self.take(&mut table, "durable").unwrap_or(default.durable),
+            mode: self.take(&mut table, "mode").unwrap_or(default.mode),
+            dry_run: self.take(&mut table, "dry_run").unwrap_or(default.dry_run),
             state_dir,
             ui_token: self.take(&mut table, "ui_token"),
         };

@@ -87,7 +87,7 @@ impl Reader<'_> {
         Some(Silence::new(number.to_string(), matcher?, until, author?, reason?))
     }
 
-    /// Reads a time with an offset, or the start of a date in UTC.
+    /// Reads a time with an offset, or the end of a date in UTC.
     fn time(&mut self, value: Value<'_>) -> Option<Timestamp> {
         let span = value.span();
         let time = match value.into_inner() {
@@ -115,7 +115,7 @@ impl Reader<'_> {
 }
 
 fn parse_time(text: &str) -> Option<Timestamp> {
-    text.parse().ok().or_else(|| midnight(text.parse().ok()?))
+    text.parse().ok().or_else(|| midnight(text.parse::<Date>().ok()?.tomorrow().ok()?))
 }
 
 fn midnight(date: Date) -> Option<Timestamp> {

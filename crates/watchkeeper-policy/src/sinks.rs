@@ -54,6 +54,8 @@ impl fmt::Debug for NamedSink {
 pub(crate) struct SinkName {
     pub(crate) id: Spanned<String>,
     pub(crate) is_on: bool,
+    /// The largest number of findings in a notification; `None` if it is unknown.
+    pub(crate) max_group: Option<usize>,
 }
 
 impl Reader<'_> {
@@ -65,6 +67,9 @@ impl Reader<'_> {
         mut table: Spanned<Table<'_>>,
         secrets: &mut Secrets,
     ) -> (SinkName, Option<NamedSink>) {
+        if !self.may_read(&id, table.get_ref()) {
+            return (SinkName { id, is_on: false, max_group: None }, None);
+        }
         let keys = table.get_mut();
         let enabled = self.take(keys, "enabled").unwrap_or(true);
         let queue_capacity = self.take(keys, "queue_capacity");
@@ -88,11 +93,13 @@ impl Reader<'_> {
                         .fix(fix);
                     self.push(diagnostic);
                 }
-                return (SinkName { id, is_on }, None);
+                return (SinkName { id, is_on, max_group: None }, None);
             }
         };
         let schema = entry.schema(&mut schemars::SchemaGenerator::default());
         let files = self.resolve_paths(table.get_mut(), &schema);
+        // The URL of a webhook may decide.
+        let is_resolved = used.unresolved.is_empty();
         let context = KindContext {
             kind: entry.kind(),
             schema: &|| schema.clone(),
@@ -111,6 +118,7 @@ impl Reader<'_> {
             options,
             files,
         });
-        (SinkName { id, is_on }, sink)
+        let max_group = sink.as_ref().filter(|_| is_resolved).map(|it| it.sink.max_group());
+        (SinkName { id, is_on, max_group }, sink)
     }
 }

@@ -10,7 +10,7 @@ use std::{
 use serde::{Deserialize, Deserializer, de};
 use toml::{Spanned, de::DeValue};
 use watchkeeper_core::{
-    Severity, SignedDuration, Status,
+    Action, Severity, SignedDuration, Status,
     author::{Glob, Period},
     embed::{Entry as _, Registry},
 };
@@ -126,6 +126,8 @@ pub struct ExpectedFinding {
     pub detector: String,
     /// The severity; `None` for a resolved finding.
     pub severity: Option<Severity>,
+    /// The action that the policy suggests for the finding.
+    pub action: Option<Action>,
     /// `Open` for a new or escalated finding, `Resolved` for its end.
     pub status: Status,
     /// The number of times that the condition was true.
@@ -344,6 +346,7 @@ impl TestReader<'_> {
         struct Keys {
             detector: Spanned<String>,
             severity: Option<Severity>,
+            action: Option<Action>,
             status: Option<ExpectedStatus>,
             count: Option<u64>,
             at: Option<Offset>,
@@ -354,14 +357,19 @@ impl TestReader<'_> {
         for item in self.items(value, "expect", note) {
             let span = item.span();
             let Some(keys) = self.reader.read::<Keys>(item) else { continue };
-            if let (Some(_), Some(ExpectedStatus::Resolved)) = (keys.severity, &keys.status) {
-                let message = "a resolved finding has no `severity`";
-                self.reader.push(Diagnostic::error(span, message));
+            if let Some(ExpectedStatus::Resolved) = keys.status {
+                let given =
+                    [("severity", keys.severity.is_some()), ("action", keys.action.is_some())];
+                for (key, _) in given.into_iter().filter(|(_, is_given)| *is_given) {
+                    let message = format!("a resolved finding has no `{key}`");
+                    self.reader.push(Diagnostic::error(span.clone(), message));
+                }
             }
             self.check_detector(&keys.detector);
             findings.push(ExpectedFinding {
                 detector: keys.detector.into_inner(),
                 severity: keys.severity,
+                action: keys.action,
                 status: keys.status.map_or(Status::Open, |status| match status {
                     ExpectedStatus::Open => Status::Open,
                     ExpectedStatus::Resolved => Status::Resolved,

@@ -1,7 +1,7 @@
 use schemars::{Schema, SchemaGenerator, json_schema};
 use serde_json::{Value, json};
 use watchkeeper_core::{
-    Severity,
+    Action, Severity,
     author::Period,
     embed::{Entry, Registry},
 };
@@ -17,6 +17,7 @@ pub fn test_schema(registry: &Registry) -> Schema {
     let mut generator = SchemaGenerator::default();
     let period = generator.subschema_for::<Period>();
     let severity = generator.subschema_for::<Severity>();
+    let action = generator.subschema_for::<Action>();
     let mut schema = json_schema!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Tests of a watchkeeper policy",
@@ -27,7 +28,7 @@ pub fn test_schema(registry: &Registry) -> Schema {
             "tests": {
                 "description": "Tests, each with one session.",
                 "type": "array",
-                "items": test(registry, &period, &severity),
+                "items": test(registry, &period, &severity, &action),
             },
         },
         "required": ["version", "tests"],
@@ -37,7 +38,7 @@ pub fn test_schema(registry: &Registry) -> Schema {
     schema
 }
 
-fn test(registry: &Registry, period: &Schema, severity: &Schema) -> Value {
+fn test(registry: &Registry, period: &Schema, severity: &Schema, action: &Schema) -> Value {
     let sources: Vec<&str> = registry.sources.iter().map(Entry::kind).collect();
     let mut source = text("Kind of source.");
     if !sources.is_empty() {
@@ -66,6 +67,7 @@ fn test(registry: &Registry, period: &Schema, severity: &Schema) -> Value {
         json!({
             "detector": text("Name of the detector in the policy."),
             "severity": with_description(severity, "Severity of an open finding; a resolved finding has none."),
+            "action": with_description(action, "Action that the policy suggests for an open finding; a resolved finding has none."),
             "status": {
                 "description": "`open` for a new or escalated finding, `resolved` for its end.",
                 "enum": ["open", "resolved"],
@@ -83,7 +85,8 @@ fn test(registry: &Registry, period: &Schema, severity: &Schema) -> Value {
     );
     expected["not"] = json!({
         "properties": { "status": { "const": "resolved" } },
-        "required": ["severity", "status"],
+        "required": ["status"],
+        "anyOf": one_of(&["severity", "action"]),
     });
     let mut test = object(
         "A session, and the findings and notifications that the policy should cause.",

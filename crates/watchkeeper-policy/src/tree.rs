@@ -11,6 +11,7 @@ use crate::{
     diagnostic::{Diagnostic, Fix},
     diagnostic_list::DiagnosticList,
     files::LineStarts,
+    scan::Scan,
     toml_text,
 };
 
@@ -29,7 +30,17 @@ pub(crate) fn parse<'f>(
     start: usize,
     diagnostics: &mut DiagnosticList,
 ) -> Option<Table<'f>> {
-    let (document, mut errors) = DeTable::parse_recoverable(text);
+    parse_scanned(text, start, Scan::new(text), diagnostics)
+}
+
+/// Parses a text as [`parse`] does, with the result of an earlier scan.
+pub(crate) fn parse_scanned<'f>(
+    text: &'f str,
+    start: usize,
+    scan: Scan,
+    diagnostics: &mut DiagnosticList,
+) -> Option<Table<'f>> {
+    let (document, mut errors) = DeTable::parse_recoverable(&text[..scan.end]);
     errors.sort_by_key(|it| it.span().map_or(0, |it| it.start));
     let lines = LineStarts::new(text);
     let mut last_line = None;
@@ -131,16 +142,16 @@ fn shift_value<'f>(
     Spanned::new(span, value)
 }
 
-/// Returns the number of keys and list elements of a table, at all depths.
+/// Returns the number of keys and values of a table, at all depths.
 pub(crate) fn n_values(table: &Table<'_>) -> usize {
-    fn below(value: &Value<'_>) -> usize {
-        match value.get_ref() {
+    fn in_value(value: &Value<'_>) -> usize {
+        1 + match value.get_ref() {
             DeValue::Table(table) => n_values(table),
-            DeValue::Array(items) => items.len() + items.iter().map(below).sum::<usize>(),
+            DeValue::Array(items) => items.iter().map(in_value).sum(),
             _ => 0,
         }
     }
-    table.len() + table.values().map(below).sum::<usize>()
+    table.len() + table.values().map(in_value).sum::<usize>()
 }
 
 /// Drops a value without recursion, which could overflow the stack.

@@ -218,8 +218,10 @@ detectors.repeat.exceptions.remove = [{ tool = 'sleep', arguments = { n = '1*' }
 
     [monitor]
     check_interval = "5s"    # default
+    dry_run = false          # default
     durable = "process"      # default
     max_sessions = 1000000   # default
+    mode = "observe"         # default
     processes = true         # default
     session_expiry = "24h"   # default
     shutdown_timeout = "2s"  # default

@@ -10,7 +10,12 @@ use crate::{environment, load};
 
 /// Makes a policy of `n` lines.
 fn lines(n: usize, line: impl Fn(usize) -> String) -> String {
-    let mut text = "version = 1\n[sinks.hook]\nurl = 'https://x'\n".to_owned();
+    format!("version = 1\n[sinks.hook]\nurl = 'https://x'\n{}", lines_of(n, line))
+}
+
+/// Makes a text of `n` lines.
+fn lines_of(n: usize, line: impl Fn(usize) -> String) -> String {
+    let mut text = String::new();
     (0..n).for_each(|idx| writeln!(text, "{}", line(idx)).expect("memory is enough"));
     text
 }
@@ -51,16 +56,103 @@ fn a_text_of_mistakes_has_a_short_report() {
 
 #[test]
 fn the_numbers_of_entries_are_limited() {
-    let max = "error: `detectors` has 5,000 entries, more than 1,000";
-    assert_eq!(refused(&lines(5000, |idx| format!("[detectors.d{idx}]\nkind = 'repeat'"))), max);
+    let max = "error: `detectors` has 4,000 entries, more than 1,000";
+    assert_eq!(refused(&lines(4000, |idx| format!("[detectors.d{idx}]\nkind = 'repeat'"))), max);
     let max = "error: `routes` has 251 entries, more than 250";
     assert_eq!(refused(&lines(251, |_| "[[routes]]\nsinks = ['hook']".to_owned())), max);
-    let max = "error: the policy has more than 20,000 keys and list elements";
+    let max = "error: the policy has more than 20,000 keys and values";
     assert_eq!(refused(&format!("version = 1\nx = [{}]", "1,".repeat(20_000))), max);
-    assert_eq!(refused(&lines(21_000, |idx| format!("a{idx}=1"))), max);
+    assert_eq!(refused(&lines(10_001, |idx| format!("a{idx}=1"))), max);
+    assert_eq!(refused(&lines(1001, |idx| format!("a{idx}{}=1", ".a".repeat(18)))), max);
     let exceptions = |_| "[[detectors.repeat.exceptions]]\ntool = 'a'\nreason = 'b'".to_owned();
     let max = "error: a detector has at most 100 exceptions";
     assert_eq!(refused(&lines(101, exceptions)), max);
+}
+
+#[test]
+fn the_lists_are_limited_in_what_they_insert() {
+    let policy = |names: &str| {
+        let list = "'a',".repeat(1000);
+        format!(
+            "version = 1\n[lists]\na = [{list}]\n[sinks.hook]\nurl = 'https://x'\n[[routes]]\n\
+             sinks = ['hook']\nmatch = {{ detector = [{names}] }}"
+        )
+    };
+    let max = "error: the lists of the policy insert more than 20,000 values";
+    assert_eq!(refused(&policy(&"'@a',".repeat(21))), max);
+    // Each has a suggestion.
+    let unknown = refused(&policy(&"'@b',".repeat(10_000)));
+    assert_eq!(unknown, "error: unknown list `b`");
+}
+
+#[test]
+fn the_merged_files_are_limited() {
+    let base = format!("version = 1\n[labels]\n{}", lines_of(4000, |idx| format!("l{idx} = 'a'")));
+    let names: Vec<String> = (0..6).map(|idx| format!("{idx}.toml")).collect();
+    let extends = lines_of(names.len(), |idx| format!("'{idx}.toml',"));
+    let policy = format!("version = 1\nextends = [{extends}]\n");
+    let mut files = vec![("policy.toml", policy.as_str()), ("base.toml", base.as_str())];
+    let base = "version = 1\nextends = ['base.toml']\n";
+    files.extend(names.iter().map(|name| (name.as_str(), base)));
+    let report = render(&load(&files, Some(&environment)), false);
+    let max = "error: the extended files have more than 40,000 keys and values";
+    assert_eq!(report.lines().next(), Some(max));
+}
+
+#[test]
+fn the_combinations_of_overrides_are_limited() {
+    let levels = lines_of(998, |idx| format!("{{ at = {}, severity = 'low' }},", idx + 2));
+    let overrides = lines_of(4, |idx| {
+        format!(
+            "[[overrides]]\nmatch = {{ cwd = '/{idx}' }}\nreason = 'r'\n\
+             detectors.repeat.enabled = {}",
+            idx % 2 == 0
+        )
+    });
+    let policy = format!("version = 1\n[detectors.repeat]\nlevels = [{levels}]\n{overrides}");
+    let expected =
+        "error: with `repeat`, the detectors and sinks have more than 40,000 keys and values";
+    assert_eq!(refused(&policy), expected);
+}
+
+#[test]
+fn a_template_counts_as_many_values() {
+    let sinks = lines_of(50, |idx| {
+        format!("[sinks.s{idx}]\nkind = 'hook'\nurl = 'https://x'\ntemplate = '{{}}'")
+    });
+    let text = format!("version = 1\n{sinks}");
+    refused(&text);
+    let loaded = load(&[("policy.toml", &text)], Some(&environment));
+    let expected = "with `s44`, the detectors and sinks have more than 40,000 keys and values";
+    let messages: Vec<&str> = loaded.diagnostics.iter().map(|it| it.message.as_str()).collect();
+    assert!(messages.contains(&expected), "{messages:#?}");
+}
+
+#[test]
+fn patterns_are_not_compared_with_long_names_forever() {
+    let name = "n".repeat(100_000);
+    let patterns = "'*m*',".repeat(10_000);
+    let text = format!(
+        "version = 1\n[detectors.{name}]\nkind = 'repeat'\n[sinks.hook]\nurl = 'https://x'\n\
+         [[routes]]\nsinks = ['hook']\nmatch = {{ detector = [{patterns}] }}"
+    );
+    let loaded = load(&[("policy.toml", &text)], Some(&environment));
+    assert!(loaded.policy.is_some(), "{}", render(&loaded, false));
+    // The budget of comparisons ends before the limit of warnings.
+    assert!(loaded.diagnostics.len() < 100, "{}", loaded.diagnostics.len());
+}
+
+#[test]
+fn the_first_mistake_of_a_line_of_mistakes_is_reported() {
+    let first = |text: &str| refused(&format!("version = 1\n{text}"));
+    assert_eq!(
+        first(&format!("x = \"{}\"", "\\q".repeat(10_000))),
+        "error: missing escaped value, expected `b`, `e`, `f`, `n`, `r`, `\\`, `\"`, `x`, `u`, `U`"
+    );
+    let extra = "error: extra comma in array, expected value";
+    assert_eq!(first(&format!("x = [{}", ",".repeat(10_000))), extra);
+    let missing = "error: the value is missing";
+    assert_eq!(first(&lines_of(5_000, |idx| format!("x{idx} ="))), missing);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use insta::assert_snapshot;
 
-use crate::{check, check_files, effective};
+use crate::{check, check_files, effective, load};
 
 #[test]
 fn extends_must_be_a_list() {
@@ -204,7 +204,9 @@ fn files_are_merged() {
     [monitor]
     max_sessions = 5         # team/more.toml:3
     check_interval = "5s"    # default
+    dry_run = false          # default
     durable = "process"      # default
+    mode = "observe"         # default
     processes = true         # default
     session_expiry = "24h"   # default
     shutdown_timeout = "2s"  # default
@@ -263,8 +265,10 @@ fn without_routes_every_finding_goes_to_every_sink() {
 
     [monitor]
     check_interval = "5s"    # default
+    dry_run = false          # default
     durable = "process"      # default
     max_sessions = 1000000   # default
+    mode = "observe"         # default
     processes = true         # default
     session_expiry = "24h"   # default
     shutdown_timeout = "2s"  # default
@@ -311,4 +315,14 @@ fn only_toml_files_in_the_folder_of_the_policy_are_quoted() {
     let policy = "version = 1\nextends = ['sub/base.toml']\n";
     let rendered = check_files(&[("team/policy.toml", policy), ("team/sub/base.toml", TOKEN)]);
     assert!(rendered.contains("2 | hunter2"), "{rendered}");
+}
+
+#[test]
+fn a_header_is_no_list_of_files() {
+    for header in ["[extends]", "[[extends]]"] {
+        let policy = format!("version = 1\n{header}\nfile = 'base.toml'\n");
+        let loaded = load(&[("policy.toml", &policy)], None);
+        let messages: Vec<_> = loaded.diagnostics.iter().map(|it| it.message.as_str()).collect();
+        assert!(messages.contains(&"`extends` is not a list"), "{messages:?}");
+    }
 }

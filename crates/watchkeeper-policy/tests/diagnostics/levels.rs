@@ -206,7 +206,7 @@ levels = [
     4 |   { at = 3, severity = 'low', action = 'nuge' },
       |                                        ^^^^^^
       |
-      = note: expected one of `observe`, `nudge`, `stop`
+      = note: expected one of `observe`, `nudge`, `ask`, `deny`, `stop`
     help: there is one with a similar name
       |
     4 -   { at = 3, severity = 'low', action = 'nuge' },
@@ -232,6 +232,37 @@ levels = [
     6 +   { at = 8, severity = 'high', action = 'stop' },
       |
     "#);
+}
+
+#[test]
+fn a_low_level_never_acts() {
+    assert_snapshot!(check("
+[detectors.repeat]
+levels = [
+  { at = 3, severity = 'low', action = 'deny' },
+  { at = 4, severity = 'medium', action = 'ask' },
+]
+[[overrides]]
+match = { source = 'codex' }
+reason = 'no person is there'
+detectors.repeat.levels = [{ at = 3, severity = 'low', action = 'stop' }]
+"), @"
+    error: a finding of severity `low` cannot have action `deny`
+     --> policy.toml:4:40
+      |
+    4 |   { at = 3, severity = 'low', action = 'deny' },
+      |                                        ^^^^^^
+      |
+      = note: a finding that only guesses never acts; set the action of a level with severity `medium` or `high`
+
+    error: a finding of severity `low` cannot have action `stop`
+      --> policy.toml:10:65
+       |
+    10 | detectors.repeat.levels = [{ at = 3, severity = 'low', action = 'stop' }]
+       |                                                                 ^^^^^^
+       |
+       = note: a finding that only guesses never acts; set the action of a level with severity `medium` or `high`
+    ");
 }
 
 #[test]

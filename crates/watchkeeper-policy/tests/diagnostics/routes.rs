@@ -200,6 +200,14 @@ group_by = 'detector'
       |
       = note: `group_wait = "10s"` is the time in which findings are collected
 
+    warning: `group_wait` has no effect
+     --> policy.toml:9:1
+      |
+    9 | group_wait = '10s'
+      | ^^^^^^^^^^
+      |
+      = note: each sink of the route receives findings one by one
+
     error: `detectors` is no field of findings
       --> policy.toml:10:13
        |
@@ -232,6 +240,14 @@ group_by = 'detector'
     10 - group_by = ['detectors', 'label:', 7]
     10 + group_by = ['detectors', 'label:', "7"]
        |
+
+    warning: `group_wait` has no effect
+      --> policy.toml:13:1
+       |
+    13 | group_wait = '10s'
+       | ^^^^^^^^^^
+       |
+       = note: each sink of the route receives findings one by one
 
     error: `group_by` is not a list
       --> policy.toml:14:12
@@ -376,4 +392,24 @@ sinks = ['hook']
                   [[routes]]\nmatch = { severity = 'high' }\nsinks = ['hook']\n\
                   [[routes]]\nfallback = true\nsinks = ['hook']\n";
     assert_eq!(check(policy), "");
+}
+
+#[test]
+fn group_wait_needs_a_sink_that_groups() {
+    assert_snapshot!(check("
+[detectors.repeat]
+[sinks.hook]
+url = 'https://x'
+[[routes]]
+sinks = ['hook']
+group_wait = '10s'
+"), @"
+    warning: `group_wait` has no effect
+     --> policy.toml:7:1
+      |
+    7 | group_wait = '10s'
+      | ^^^^^^^^^^
+      |
+      = note: each sink of the route receives findings one by one
+    ");
 }

@@ -20,7 +20,7 @@ processes = 'no'
     3 | check_intervall = '5s'
       | ^^^^^^^^^^^^^^^
       |
-      = note: expected one of `check_interval`, `durable`, `max_sessions`, `processes`, `session_expiry`, `shutdown_timeout`, `state_dir`, `ui_token`
+      = note: expected one of `check_interval`, `dry_run`, `durable`, `max_sessions`, `mode`, `processes`, `session_expiry`, `shutdown_timeout`, `state_dir`, `ui_token`
     help: there is one with a similar name
       |
     3 - check_intervall = '5s'

@@ -101,6 +101,29 @@ reason = 'see #12'
 }
 
 #[test]
+fn the_date_of_a_silence_is_included() {
+    let with = |until: &str| {
+        check(&format!(
+            "[detectors.repeat]\n[[silences]]\nmatch = {{ class = 'runaway' }}\nuntil = {until}\n\
+             author = 'ada'\nreason = 'known'\n"
+        ))
+    };
+    // The policies of these tests are read on this day.
+    assert_snapshot!(with("2027-01-01"), @"");
+    assert_snapshot!(with("'2027-01-01'"), @"");
+    assert_snapshot!(with("2026-12-31"), @"
+    warning: this silence ended at 2027-01-01T00:00:00Z
+     --> policy.toml:5:9
+      |
+    5 | until = 2026-12-31
+      |         ^^^^^^^^^^
+      |
+      = note: remove it, or set a later time if its reason still holds
+      = note: its reason was: known
+    ");
+}
+
+#[test]
 fn a_silence_is_not_a_table() {
     assert_snapshot!(check("[silences]\nuntil = 2027-02-01\n[detectors.repeat]\n"), @"
     error: `silences` is not a list
