@@ -1,11 +1,12 @@
 use std::{
     collections::{BTreeMap, HashMap},
-    io, mem,
+    io, iter, mem,
 };
 
 use watchkeeper_core::{Event, Fingerprint, SignedDuration, Timestamp, clock::Clock};
 
 use crate::{
+    record::HEAD,
     record_file::{Header, NewBody, RecordFile},
     storage::Storage,
 };
@@ -20,8 +21,10 @@ const MIN_COMPACTED: u64 = 1 << 20;
 /// The largest number of files whose identities are kept, and of places from which the older half
 /// is forgotten.
 const MAX_FILES: usize = 1 << 18;
+/// The number of fields of a record.
+const N_FIELDS: usize = 6;
 /// The length of a record.
-const RECORD_LEN: u64 = 60;
+const RECORD_LEN: u64 = (HEAD + N_FIELDS * size_of::<u64>()) as u64;
 
 /// The last lines of session files whose events a monitor has handled.
 ///
@@ -46,6 +49,8 @@ pub struct Cursors<S> {
     earlier: Option<Earlier>,
     /// The file of an earlier process was empty.
     is_lost: bool,
+    /// The second of the first start.
+    started: i64,
     /// The second of the last commit, of this process or an earlier one.
     committed: i64,
     /// The places since the last commit, each with the hash of the path.
@@ -79,11 +84,18 @@ struct Cursor {
 }
 
 impl Cursor {
+    /// Makes a record without a file, which has the second of a start or of a commit.
+    const fn mark(second: i64) -> Self {
+        let place = Place { line: 0, content: None };
+        Self { place, second, path: Fingerprint::NONE }
+    }
+
     fn encode(self, file: Fingerprint) -> Vec<u8> {
         let Self { place: Place { line, content }, second, path } = self;
         // Where something was read, the end is not zero.
         let (end, hash) = content.unwrap_or_default();
-        let fields = [file.get(), line, second.cast_unsigned(), path.get(), end, hash.get()];
+        let fields: [u64; N_FIELDS] =
+            [file.get(), line, second.cast_unsigned(), path.get(), end, hash.get()];
         fields.into_iter().flat_map(u64::to_le_bytes).collect()
     }
 
@@ -113,8 +125,10 @@ impl<S: Storage> Cursors<S> {
             // The last record, since the clock may have been set back.
             let started = earlier.map_or(cursor.second, |earlier| earlier.started);
             earlier = Some(Earlier { started, stopped: cursor.second });
-            earlier_paths.insert(cursor.path, file);
-            lines.insert(file, cursor);
+            if file != Fingerprint::NONE {
+                earlier_paths.insert(cursor.path, file);
+                lines.insert(file, cursor);
+            }
             true
         })?;
         let now = clock.now().as_second();
@@ -123,10 +137,19 @@ impl<S: Storage> Cursors<S> {
             let stopped = worked_until.as_second();
             earlier = Some(Earlier { started: stopped, stopped });
         }
+        let started = earlier.map_or(now, |earlier| earlier.started);
         let committed = earlier.map_or(now, |earlier| earlier.stopped.min(now));
-        let (identities, next) = (HashMap::new(), BTreeMap::new());
-        let mut opened =
-            Self { file, lines, identities, earlier_paths, earlier, is_lost, committed, next };
+        let mut opened = Self {
+            file,
+            lines,
+            identities: HashMap::new(),
+            earlier_paths,
+            earlier,
+            is_lost,
+            started,
+            committed,
+            next: BTreeMap::new(),
+        };
         if opened.file.has_damaged_header() {
             opened.compact(now)?;
         }
@@ -134,10 +157,7 @@ impl<S: Storage> Cursors<S> {
             Some(earlier) => earlier.stopped = earlier.stopped.min(now),
             // A session that begins after the end of this process is new to the next one.
             None => {
-                let place = Place::default();
-                let start = Cursor { place, second: now, path: Fingerprint::NONE };
-                opened.lines.insert(Fingerprint::NONE, start);
-                opened.file.append_or_keep(&start.encode(Fingerprint::NONE))?;
+                opened.file.append_or_keep(&Cursor::mark(now).encode(Fingerprint::NONE))?;
                 // Lost with the power, it would make the next start the first one. Lines that
                 // are lost later are only read again.
                 opened.file.sync()?;
@@ -254,33 +274,30 @@ impl<S: Storage> Cursors<S> {
             let mut oldest: Vec<_> = self.lines.iter().map(|(id, it)| (it.second, *id)).collect();
             let (_, median, _) = oldest.select_nth_unstable(MAX_FILES / 2);
             let median = *median;
-            self.keep(|second, id| median < (second, id));
+            self.lines.retain(|id, it| median < (it.second, *id));
         }
         self.compact_if_large(now);
         written
     }
 
     fn compact_if_large(&mut self, now: i64) {
-        let live_bytes = self.lines.len() as u64 * RECORD_LEN;
+        // With the start and the last commit.
+        let live_bytes = (self.lines.len() as u64 + 2) * RECORD_LEN;
         if MIN_COMPACTED.max(3 * live_bytes) < self.file.len() {
             // A failure leaves the file unchanged; the next commit tries again.
             let _ = self.compact(now);
         }
     }
 
-    /// Forgets the places that are not kept, by the second of their commit and their keys.
-    fn keep(&mut self, is_kept: impl Fn(i64, Fingerprint) -> bool) {
-        // The start has no key.
-        self.lines.retain(|id, it| *id == Fingerprint::NONE || is_kept(it.second, *id));
-    }
-
     fn compact(&mut self, now: i64) -> io::Result<()> {
         let oldest = now - REMEMBERED.as_secs();
-        self.keep(|second, _| oldest <= second);
-        let mut cursors: Vec<_> = self.lines.iter().collect();
-        // The first record has the start, and the last one the last commit.
-        cursors.sort_by_key(|(_, cursor)| cursor.second);
-        let bodies = cursors.into_iter().map(|(file, cursor)| cursor.encode(*file));
+        self.lines.retain(|_, it| oldest <= it.second);
+        // The first record has the start and the last one the last commit, also if no place is as
+        // late or the clock was set back.
+        let [start, commit] = [self.started, self.committed]
+            .map(|second| Cursor::mark(second).encode(Fingerprint::NONE));
+        let cursors = self.lines.iter().map(|(file, cursor)| cursor.encode(*file));
+        let bodies = iter::once(start).chain(cursors).chain([commit]);
         self.file.replace(bodies.map(NewBody::Bytes)).map(drop)
     }
 }
@@ -454,6 +471,35 @@ mod tests {
         assert_eq!(cursors.place(Fingerprint::from(1)), None);
         let last = Fingerprint::from(MAX_FILES as u64 + 2);
         assert_eq!(cursors.place(last), Some(at_line(1)));
+    }
+
+    #[test]
+    fn the_start_and_the_last_commit_outlive_the_places() {
+        let folder = tempfile::tempdir().unwrap();
+        let clock = ManualClock::new("2026-11-01T08:00:00Z".parse().unwrap());
+        let open = || open_in(folder.path(), &clock);
+        let mut cursors = open();
+        let commit = |cursors: &mut Cursors<_>, file: &str| {
+            cursors.advance(file, None, at_line(1));
+            cursors.commit(&clock).unwrap();
+        };
+        clock.advance(Duration::from_secs(7_200));
+        commit(&mut cursors, "a");
+        // The clock is set back.
+        clock.adjust(SignedDuration::from_hours(-1));
+        commit(&mut cursors, "b");
+        let stopped = clock.now();
+        for pause in [Duration::ZERO, Duration::from_hours(91 * 24)] {
+            clock.advance(pause);
+            let mut cursors = open();
+            cursors.compact(clock.now().as_second()).unwrap();
+            let cursors = open();
+            assert_eq!(cursors.stopped_at(), Some(stopped));
+            let before = stopped - SignedDuration::from_secs(300);
+            assert!(!cursors.is_new(&event("c", 1, before)), "after {pause:?}");
+            assert!(cursors.is_new(&event("c", 1, stopped)), "after {pause:?}");
+        }
+        assert_eq!(open().earlier_place("a"), None);
     }
 
     #[test]

@@ -15,8 +15,9 @@ use watchkeeper_core::{
     embed::{Durability, Ledger},
 };
 
+pub(crate) use self::body::Body;
 use self::{
-    body::{BODY_HEAD, Body, Outcome},
+    body::{BODY_HEAD, Outcome},
     index::{Index, MAX_REMEMBERED, Stored, Summary},
 };
 use crate::{
@@ -25,7 +26,7 @@ use crate::{
     storage::Storage,
 };
 
-const FORMAT: Header = Header { name: *b"wkledger", version: 1 };
+pub(crate) const FORMAT: Header = Header { name: *b"wkledger", version: 1 };
 /// The time for which the outcome of a finding is remembered. A finding of a session that
 /// changes later may be delivered again.
 const REMEMBERED: SignedDuration = SignedDuration::from_hours(90 * 24);
@@ -105,7 +106,8 @@ impl<S: Storage> FileLedger<S> {
     }
 
     fn settle(&mut self, id: Fingerprint, is_accepted: bool) -> io::Result<()> {
-        let outcome = Outcome { is_accepted, second: self.clock.now().as_second() };
+        let second = self.index.second_of_outcome(id, self.clock.now());
+        let outcome = Outcome { is_accepted, second };
         self.index.settle(id, outcome);
         self.is_dirty = true;
         self.file.append_or_keep(&Body::Ended(id, outcome).encode())?;
@@ -153,7 +155,7 @@ impl<S: Storage> Ledger for FileLedger<S> {
     }
 
     fn contains(&self, finding: &Finding) -> bool {
-        self.index.contains(self.id_of(finding), finding.at.as_second())
+        self.index.contains(self.id_of(finding), finding)
     }
 
     fn is_pending(&self, id: Fingerprint) -> bool {

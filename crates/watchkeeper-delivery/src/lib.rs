@@ -7,6 +7,7 @@
 //! a time.
 
 mod cursors;
+mod history;
 mod ledger;
 mod private_file;
 mod record;
@@ -16,8 +17,11 @@ mod storage;
 
 pub use self::{
     cursors::{Cursors, Place},
+    history::{PastFinding, past_findings},
     ledger::FileLedger,
-    private_file::create_private_folder,
+    private_file::{
+        create_new_private_file, create_private_file, create_private_folder, open_private_file,
+    },
     state_folder::{StateError, StateFolder},
     storage::{DiskStorage, Storage},
 };

@@ -22,7 +22,7 @@ pub(crate) struct Header {
 }
 
 impl Header {
-    fn encode(self) -> Vec<u8> {
+    pub(crate) fn encode(self) -> Vec<u8> {
         let mut bytes = self.name.to_vec();
         bytes.extend(self.version.to_le_bytes());
         bytes.extend(&crc32fast::hash(&bytes).to_le_bytes()[..2]);

@@ -83,7 +83,15 @@ impl StateFolder {
     /// as the followed paths: two processes with different names use different folders.
     pub fn open(base: &Path, name: &str) -> Result<Self, StateError> {
         let path = base.join(format!("watch-{}", Fingerprint::of(name)));
+        if path.is_symlink() {
+            return Err(StateError::io(&path)(private_file::is_link()));
+        }
+        let missing: Vec<&Path> = path.ancestors().take_while(|it| !it.exists()).collect();
         private_file::create_private_folder(&path).map_err(StateError::io(&path))?;
+        for parent in missing.into_iter().filter_map(Path::parent) {
+            // A folder that this user cannot read is synced by the system some seconds later.
+            let _ = private_file::sync_folder(parent);
+        }
         for folder in [base, &path] {
             let metadata = fs::metadata(folder).map_err(StateError::io(folder))?;
             if private_file::is_open_to_others(&metadata) {
@@ -91,11 +99,8 @@ impl StateFolder {
             }
         }
         let lock_path = path.join("lock");
-        let mut lock = private_file::options()
-            .create(true)
-            .truncate(false)
-            .open(&lock_path)
-            .map_err(StateError::io(&lock_path))?;
+        let mut lock =
+            private_file::create_private_file(&lock_path).map_err(StateError::io(&lock_path))?;
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
@@ -139,7 +144,7 @@ impl StateFolder {
         let storage = DiskStorage::open(&path).map_err(StateError::io(&path))?;
         let ledger = FileLedger::open(storage, clock, durability);
         let ledger = ledger.map_err(StateError::io(&path))?;
-        let was_known = self.known_sinks.add(sink);
+        let was_known = self.known_sinks.add(sink, durability);
         Ok(if is_new && was_known { ledger.after_loss() } else { ledger })
     }
 
@@ -179,7 +184,7 @@ impl KnownSinks {
     }
 
     /// Adds a sink. Returns whether it was known.
-    fn add(&mut self, sink: &str) -> bool {
+    fn add(&mut self, sink: &str, durability: Durability) -> bool {
         let name = Fingerprint::of(sink);
         if self.names.contains(&name) || self.names.len() == MAX_SINKS {
             return self.names.contains(&name);
@@ -187,6 +192,49 @@ impl KnownSinks {
         self.names.insert(name);
         // Without it, a loss of the ledger is not noticed.
         let _ = self.file.append_or_keep(&name.get().to_le_bytes());
+        if durability == Durability::Power {
+            let _ = self.file.sync();
+        }
         false
+    }
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::{
+        error::Error as _,
+        fs::{self, Permissions},
+        os::unix::fs::{PermissionsExt as _, symlink},
+        sync::Arc,
+    };
+
+    use watchkeeper_core::{clock::SystemClock, embed::Durability};
+
+    use super::StateFolder;
+
+    #[test]
+    fn links_and_files_of_others_are_refused() {
+        let base = tempfile::tempdir().unwrap();
+        let open = || {
+            let mut folder = StateFolder::open(base.path(), "name")?;
+            let ledger = folder.ledger("sink", Arc::new(SystemClock), Durability::Process);
+            ledger.map(|_| folder.path().to_owned())
+        };
+        let cause = || open().unwrap_err().source().unwrap().to_string();
+        let folder = open().unwrap();
+        for entry in fs::read_dir(&folder).unwrap().map(Result::unwrap) {
+            let (path, moved) = (entry.path(), base.path().join("moved"));
+            fs::set_permissions(&path, Permissions::from_mode(0o666)).unwrap();
+            assert!(cause().starts_with("other users can write to it"), "{entry:?}");
+            fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
+            fs::rename(&path, &moved).unwrap();
+            symlink(&moved, &path).unwrap();
+            assert_eq!(cause(), "it is a symbolic link; remove it", "{entry:?}");
+            fs::rename(&moved, &path).unwrap();
+        }
+        let moved = base.path().join("moved");
+        fs::rename(&folder, &moved).unwrap();
+        symlink(&moved, &folder).unwrap();
+        assert_eq!(cause(), "it is a symbolic link; remove it");
     }
 }

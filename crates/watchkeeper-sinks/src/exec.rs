@@ -1,21 +1,25 @@
 use std::{
     collections::BTreeMap,
     fmt,
-    io::{self, Read, Write},
+    io::{self, PipeReader, Read as _, Write as _},
     os::unix::process::{CommandExt as _, ExitStatusExt as _},
     path::Path,
-    process::{Child, Command, ExitStatus, Stdio},
-    sync::mpsc::{self, Receiver},
+    process::{Child, ChildStderr, ChildStdin, Command, ExitStatus, Stdio},
     thread,
     time::Duration,
 };
 
-use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    io::{Errno, ioctl_fionbio},
+    process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid},
+};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use watchkeeper_core::{
     Finding, InvalidOption, Sink, SinkKind,
     author::{Period, Retry, Secret, SinkError},
+    clock::Deadline,
     quote,
 };
 
@@ -24,8 +28,8 @@ use crate::render_json;
 /// The variables that a program inherits.
 const INHERITED: [&str; 3] = ["HOME", "LANG", "PATH"];
 /// The longest part of standard error that is kept, in bytes.
-const MAX_OUTPUT: u64 = 4 << 10;
-/// The longest wait for a program that was killed, and for its output.
+const MAX_OUTPUT: usize = 4 << 10;
+/// The longest wait for a program that was killed.
 const GRACE: Duration = Duration::from_secs(1);
 /// `EX_DATAERR` of `sysexits.h`: the program never accepts this finding.
 const REFUSED: i32 = 65;
@@ -150,77 +154,136 @@ enum Outcome {
     },
 }
 
-/// A program that runs, and the threads that wait for it and serve its pipes.
+/// A program that runs, its pipes, and the thread that waits for its end.
+///
+/// No thread waits for the ends of the pipes: a process that the program leaves behind, such as a
+/// daemon, may keep them open for ever.
 struct Running {
     child: Child,
-    /// Receives a message when the program has ended.
-    ended: Receiver<()>,
-    /// Receives the beginning of standard error when no process writes to it any more.
-    output: Receiver<Vec<u8>>,
+    /// The pipe that the thread closes when the program has ended.
+    ended: PipeReader,
+    /// Standard input of the program, and the rest of the input.
+    stdin: Option<ChildStdin>,
+    input: Vec<u8>,
+    /// Standard error of the program, and its beginning.
+    stderr: Option<ChildStderr>,
+    output: Vec<u8>,
 }
 
 impl Running {
     fn new(mut child: Child, input: String) -> io::Result<Self> {
-        let pid = Pid::from_child(&child);
         let (stdin, stderr) = (child.stdin.take(), child.stderr.take());
-        let (ended_sender, ended) = mpsc::channel();
-        let (output_sender, output) = mpsc::channel();
-        let mut running = Self { child, ended, output };
-        let spawn = |task: Box<dyn FnOnce() + Send>| {
-            thread::Builder::new().name("exec".to_owned()).spawn(task).map(drop)
-        };
-        // Each thread ends when the processes of the program have ended.
-        let threads = [
-            spawn(Box::new(move || {
-                // The program stays a zombie, so that its id still belongs to it.
-                let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
-                while let Err(rustix::io::Errno::INTR) = waitid(WaitId::Pid(pid), options) {}
-                ended_sender.send(()).ok();
-            })),
-            spawn(Box::new(move || {
-                // A program need not read its input.
-                stdin.map(|mut stdin| stdin.write_all(input.as_bytes()));
-            })),
-            spawn(Box::new(move || {
-                output_sender.send(stderr.map(beginning).unwrap_or_default()).ok();
-            })),
-        ];
-        if let Some(err) = threads.into_iter().find_map(Result::err) {
-            running.kill();
-            running.child.wait()?;
-            return Err(err);
+        let (input, output) = (input.into_bytes(), Vec::new());
+        match wait_on_thread(&child, stdin.as_ref(), stderr.as_ref()) {
+            Ok(ended) => Ok(Self { child, ended, stdin, input, stderr, output }),
+            Err(err) => {
+                kill(&child);
+                child.wait()?;
+                Err(err)
+            }
         }
-        Ok(running)
     }
 
     /// Waits for the end of the program, and ends the processes that it left.
     fn finish(mut self, timeout: Duration) -> io::Result<Outcome> {
-        let is_ended = self.ended.recv_timeout(timeout).is_ok();
-        self.kill();
-        if !is_ended && self.ended.recv_timeout(GRACE).is_err() {
+        let served = self.serve(timeout);
+        let is_ended = matches!(served, Ok(true));
+        kill(&self.child);
+        if !is_ended && !self.serve(GRACE)? {
             return Ok(Outcome::TimedOut { stuck: Some(self.child) });
         }
         let status = self.child.wait()?;
-        if !is_ended {
+        if !served? {
             return Ok(Outcome::TimedOut { stuck: None });
         }
-        let output = self.output.recv_timeout(GRACE).unwrap_or_default();
-        Ok(Outcome::Ended { status, output })
+        // The rest is in the pipe already. Another process may go on writing.
+        while self.output.len() < MAX_OUTPUT && self.read_output() {}
+        Ok(Outcome::Ended { status, output: self.output })
     }
 
-    /// Kills the process group of the program. Nobody has waited for the program yet, so that
-    /// no other program can have its id.
-    fn kill(&mut self) {
-        kill_process_group(Pid::from_child(&self.child), Signal::KILL).ok();
+    /// Serves the pipes until the program has ended; returns `false` after the timeout.
+    fn serve(&mut self, timeout: Duration) -> io::Result<bool> {
+        let deadline = Deadline::after(timeout);
+        loop {
+            let mut pipes = vec![PollFd::new(&self.ended, PollFlags::IN)];
+            pipes.extend(self.stderr.as_ref().map(|pipe| PollFd::new(pipe, PollFlags::IN)));
+            pipes.extend(self.stdin.as_ref().map(|pipe| PollFd::new(pipe, PollFlags::OUT)));
+            let remaining = deadline.remaining();
+            match poll(&mut pipes, Timespec::try_from(remaining).ok().as_ref()) {
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(err) => return Err(err.into()),
+            }
+            if !pipes[0].revents().is_empty() {
+                return Ok(true);
+            }
+            if remaining.is_zero() {
+                return Ok(false);
+            }
+            self.write_input();
+            self.read_output();
+        }
+    }
+
+    /// Writes what the pipe has room for. A program need not read its input.
+    fn write_input(&mut self) {
+        let Some(stdin) = &mut self.stdin else { return };
+        match stdin.write(&self.input) {
+            Ok(n) => drop(self.input.drain(..n)),
+            Err(err) if is_later(&err) => return,
+            Err(_) => self.input.clear(),
+        }
+        if self.input.is_empty() {
+            self.stdin = None;
+        }
+    }
+
+    /// Reads a part of the output, and keeps the beginning. Returns `false` if there is none now.
+    fn read_output(&mut self) -> bool {
+        let Some(stderr) = &mut self.stderr else { return false };
+        let mut part = [0; MAX_OUTPUT];
+        match stderr.read(&mut part) {
+            Ok(n) if 0 < n => {
+                let n_kept = n.min(MAX_OUTPUT - self.output.len());
+                self.output.extend(&part[..n_kept]);
+                true
+            }
+            Err(err) if is_later(&err) => false,
+            Ok(_) | Err(_) => {
+                self.stderr = None;
+                false
+            }
+        }
     }
 }
 
-/// Reads to the end, and keeps the beginning.
-fn beginning(mut stderr: impl Read) -> Vec<u8> {
-    let mut kept = Vec::new();
-    stderr.by_ref().take(MAX_OUTPUT).read_to_end(&mut kept).ok();
-    io::copy(&mut stderr, &mut io::sink()).ok();
-    kept
+/// Starts a thread that waits for the end of a program, makes its pipes such that they never
+/// block, and returns the pipe that the thread closes.
+fn wait_on_thread(
+    child: &Child,
+    stdin: Option<&ChildStdin>,
+    stderr: Option<&ChildStderr>,
+) -> io::Result<PipeReader> {
+    stdin.map(|pipe| ioctl_fionbio(pipe, true)).transpose()?;
+    stderr.map(|pipe| ioctl_fionbio(pipe, true)).transpose()?;
+    let (ended, writer) = io::pipe()?;
+    let pid = Pid::from_child(child);
+    thread::Builder::new().name("exec".to_owned()).spawn(move || {
+        // The program stays a zombie, so that its id still belongs to it.
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+        while let Err(Errno::INTR) = waitid(WaitId::Pid(pid), options) {}
+        drop(writer);
+    })?;
+    Ok(ended)
+}
+
+/// Kills the process group of a program. Nobody has waited for the program yet, so that no other
+/// program can have its id.
+fn kill(child: &Child) {
+    kill_process_group(Pid::from_child(child), Signal::KILL).ok();
+}
+
+fn is_later(err: &io::Error) -> bool {
+    matches!(err.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
 }
 
 fn result_of(status: ExitStatus, output: &[u8]) -> Result<(), SinkError> {

@@ -1,8 +1,9 @@
 use std::{
     ffi::OsString,
-    fs,
+    fs::{self, TryLockError},
     io::{self, ErrorKind, Read, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
+    thread,
     time::Duration,
 };
 
@@ -11,6 +12,7 @@ use serde::Deserialize;
 use watchkeeper_core::{
     Finding, InvalidOption, Sink, SinkKind,
     author::{ByteSize, Retry, SinkError, make_safe},
+    clock::Deadline,
 };
 
 #[cfg(not(unix))]
@@ -31,6 +33,8 @@ pub struct File {
     rotate: Option<Rotate>,
     /// The file that had this path at the last delivery.
     opened: Option<fs::File>,
+    /// The longest wait for the lock of another program.
+    lock_timeout: Duration,
 }
 
 /// The options of `kind = "file"`.
@@ -79,7 +83,7 @@ impl SinkKind for File {
                 "is not the path of a file; write a path such as `findings.ndjson`",
             ));
         }
-        Ok(Self { path, rotate, opened: None })
+        Ok(Self { path, rotate, opened: None, lock_timeout: LOCK_TIMEOUT })
     }
 }
 
@@ -90,10 +94,13 @@ impl Sink for File {
 
     fn deliver(&mut self, finding: &Finding) -> Result<(), SinkError> {
         let line = render_json(finding) + "\n";
-        let Self { path, rotate, opened } = self;
+        let Self { path, rotate, opened, lock_timeout } = self;
         for _ in 0..MAX_ROUNDS {
             let file = current(opened, path)?;
-            let _lock = Lock::new(file);
+            let _lock = Lock::new(file, *lock_timeout).ok_or_else(|| {
+                let shown = make_safe(&path.display().to_string());
+                SinkError::unavailable(format!("another program holds a lock on `{shown}`"))
+            })?;
             if !has_name(file, path) {
                 // Another program renamed the file while this one waited for the lock.
                 continue;
@@ -129,14 +136,33 @@ fn renamed_again() -> io::Error {
     io::Error::new(ErrorKind::NotFound, "another program keeps renaming the file")
 }
 
+/// The longest wait for the lock of another program: a monitor keeps the lock for one line.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
+/// The time between two attempts to lock the file.
+const LOCK_INTERVAL: Duration = Duration::from_millis(10);
+
 /// An exclusive lock on the file, which monitors that share the file respect.
 /// On systems without file locks, each monitor needs a file of its own.
 struct Lock<'a>(&'a fs::File);
 
 impl<'a> Lock<'a> {
-    fn new(file: &'a fs::File) -> Self {
-        while file.lock().is_err_and(|err| err.kind() == ErrorKind::Interrupted) {}
-        Self(file)
+    /// Returns `None` if another program keeps the lock: any program that can read the file can
+    /// lock it.
+    fn new(file: &'a fs::File, timeout: Duration) -> Option<Self> {
+        let deadline = Deadline::after(timeout);
+        loop {
+            match file.try_lock() {
+                Err(TryLockError::Error(err)) if err.kind() == ErrorKind::Interrupted => {}
+                Ok(()) | Err(TryLockError::Error(_)) => return Some(Self(file)),
+                Err(TryLockError::WouldBlock) => {
+                    let remaining = deadline.remaining();
+                    if remaining.is_zero() {
+                        return None;
+                    }
+                    thread::park_timeout(remaining.min(LOCK_INTERVAL));
+                }
+            }
+        }
     }
 }
 

@@ -1,4 +1,5 @@
-//! The sinks `console`, `desktop`, `exec`, `file`, `otlp`, `stderr` and `webhook`.
+//! The sinks `console`, `desktop`, `exec`, `file`, `otlp`, `stderr`, `syslog` and
+//! `webhook`.
 //!
 //! A sink makes one attempt for each call of [`deliver`], and returns whether
 //! another attempt can succeed; the [`Queue`] in front of the sink waits and
@@ -29,6 +30,8 @@ mod otlp;
 #[cfg(test)]
 mod samples;
 mod stderr;
+#[cfg(all(unix, feature = "syslog"))]
+mod syslog;
 mod terminal;
 mod text;
 #[cfg(feature = "webhook")]
@@ -38,6 +41,8 @@ mod webhook;
 pub use crate::desktop::{Desktop, DesktopOptions};
 #[cfg(all(unix, feature = "exec"))]
 pub use crate::exec::{Exec, ExecOptions};
+#[cfg(all(unix, feature = "syslog"))]
+pub use crate::syslog::{Syslog, SyslogOptions};
 pub use crate::{
     console::{Console, ConsoleOptions, Stdout, on_closed_stdout, print_to_stdout},
     file::{File, FileOptions},
@@ -67,6 +72,9 @@ mod tests {
         ];
         if cfg!(all(unix, feature = "exec")) {
             expected.push("exec: Passes each finding to a program, as JSON on its standard input.");
+        }
+        if cfg!(all(unix, feature = "syslog")) {
+            expected.push("syslog: Writes each finding to the system log, as one line of text.");
         }
         if cfg!(all(unix, not(target_os = "macos"), feature = "desktop")) {
             expected.push("desktop: Shows each finding as a notification on the desktop.");

@@ -1,33 +1,38 @@
+mod metrics;
 mod options;
 mod request;
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use ureq::http::HeaderMap;
 use watchkeeper_core::{
     Finding, InvalidOption, Sink, SinkKind, Timestamp,
-    author::{Retry, SinkError},
+    author::{Numbers, Period, Retry, SinkError},
     clock::{Clock, SystemClock},
 };
 
 pub use self::options::OtlpOptions;
-use self::request::{FindingCounts, logs, rejection};
+use self::{
+    metrics::metrics,
+    request::{logs, rejection},
+};
 use crate::http::{Client, ClientOptions, Receiver, ReceiverOptions, Response, schedule};
 
-/// The target of log messages.
-const TARGET: &str = "watchkeeper::sink";
+/// The shortest interval between two requests with metrics.
+const MIN_INTERVAL: Period = Period::from_secs(1);
 /// The largest number of findings in one request.
 const MAX_GROUP: usize = 20;
 
-/// Sends each finding to an OTLP receiver, as a log record of OpenTelemetry.
+/// Sends findings to an OTLP receiver, as log records of OpenTelemetry, and the numbers of the
+/// monitor as metrics.
 pub struct Otlp {
     /// `None` if the policy was read without its secrets.
     receivers: Option<Receivers>,
     retry: Retry,
     client: Client,
     clock: Box<dyn Clock>,
-    /// `None` if no metrics are sent.
-    counts: Option<FindingCounts>,
+    /// The interval between metrics; `None` if none are sent.
+    metrics_interval: Option<Duration>,
 }
 
 /// The addresses for the two signals.
@@ -48,10 +53,12 @@ impl SinkKind for Otlp {
         let receivers = Receivers::new(&options)?;
         let OtlpOptions { timeout, ca_file, allow_private, proxy_from_environment, .. } = options;
         let client = ClientOptions { timeout, ca_file, allow_private, proxy_from_environment };
-        let clock = SystemClock;
-        let counts = options.metrics.then(|| FindingCounts::new(clock.now()));
+        if options.metrics_interval < MIN_INTERVAL {
+            return Err(InvalidOption::new("metrics_interval", "is shorter than 1s"));
+        }
+        let metrics_interval = options.metrics.then(|| options.metrics_interval.unsigned());
         let client = Client::new(client)?;
-        Ok(Self { receivers, retry, client, clock: Box::new(clock), counts })
+        Ok(Self { receivers, retry, client, clock: Box::new(SystemClock), metrics_interval })
     }
 }
 
@@ -100,31 +107,30 @@ impl Sink for Otlp {
     fn retry(&self) -> Retry {
         self.retry
     }
+
+    fn metrics_interval(&self) -> Option<Duration> {
+        self.metrics_interval
+    }
+
+    fn deliver_metrics(&mut self, numbers: &Numbers) -> Result<(), SinkError> {
+        let now = self.clock.now();
+        let receiver = &self.receivers()?.metrics;
+        self.post(receiver, metrics(numbers, now), now)?.outcome(is_temporary)
+    }
 }
 
 impl Otlp {
-    fn send(&mut self, findings: &[&Finding]) -> Result<(), SinkError> {
-        let Some(receivers) = &self.receivers else {
-            return Err(SinkError::refused("the policy was read without its secrets"));
-        };
+    fn receivers(&self) -> Result<&Receivers, SinkError> {
+        let no_secrets = || SinkError::refused("the policy was read without its secrets");
+        self.receivers.as_ref().ok_or_else(no_secrets)
+    }
+
+    fn send(&self, findings: &[&Finding]) -> Result<(), SinkError> {
         let now = self.clock.now();
-        let response = self.post(&receivers.logs, logs(findings, now), now)?;
+        let response = self.post(&self.receivers()?.logs, logs(findings, now), now)?;
         response.outcome(is_temporary)?;
         if let Some(reason) = rejection(&response.body) {
             return Err(SinkError::refused(reason));
-        }
-        if let Some(counts) = &mut self.counts {
-            for finding in findings {
-                counts.add(finding);
-            }
-            let metrics = counts.render(now);
-            // The findings have been delivered. The next request has these counts too.
-            if let Err(err) = self
-                .post(&receivers.metrics, metrics, now)
-                .and_then(|response| response.outcome(is_temporary))
-            {
-                tracing::warn!(target: TARGET, error = %err, "the receiver took no metrics");
-            }
         }
         Ok(())
     }
@@ -141,11 +147,11 @@ fn is_temporary(status: u16) -> bool {
 
 impl fmt::Debug for Otlp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { client, retry, counts, .. } = self;
+        let Self { client, retry, metrics_interval, .. } = self;
         f.debug_struct("Otlp")
             .field("client", client)
             .field("retry", retry)
-            .field("counts", counts)
+            .field("metrics_interval", metrics_interval)
             .finish_non_exhaustive()
     }
 }

@@ -5,14 +5,15 @@ use watchkeeper_core::Fingerprint;
 use crate::record::HEAD;
 
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Outcome {
-    pub(super) is_accepted: bool,
-    /// Since 1970.
-    pub(super) second: i64,
+pub(crate) struct Outcome {
+    pub(crate) is_accepted: bool,
+    /// The second since 1970 before which the sink had the finding: the one of the outcome, or
+    /// of the finding if that is later.
+    pub(crate) second: i64,
 }
 
 /// A body: its kind, the id of the finding, and the rest.
-pub(super) enum Body<'a> {
+pub(crate) enum Body<'a> {
     /// With the JSON of the finding.
     Pending(Fingerprint, &'a [u8]),
     Ended(Fingerprint, Outcome),
@@ -30,7 +31,7 @@ pub(super) const BODY_HEAD: usize = 9;
 pub(super) const OUTCOME_LEN: u64 = (HEAD + BODY_HEAD + 8) as u64;
 
 impl<'a> Body<'a> {
-    pub(super) fn parse(body: &'a [u8]) -> Option<Self> {
+    pub(crate) fn parse(body: &'a [u8]) -> Option<Self> {
         let (kind, rest) = body.split_first()?;
         let (id, rest) = rest.split_first_chunk()?;
         let id = Fingerprint::from(u64::from_le_bytes(*id));

@@ -6,7 +6,7 @@ use std::{
 };
 
 use serde::Deserialize;
-use watchkeeper_core::{Fingerprint, Severity, Status, Timestamp};
+use watchkeeper_core::{Finding, Fingerprint, Severity, Status, Timestamp};
 
 use super::body::{BODY_HEAD, Body, OUTCOME_LEN, Outcome};
 use crate::{record::HEAD, record_file::NewBody};
@@ -107,9 +107,17 @@ impl Index {
         self.numbers.contains_key(&id)
     }
 
-    pub(super) fn contains(&self, id: Fingerprint, second: i64) -> bool {
-        let outcome = self.outcomes.get(&id);
-        self.is_pending(id) || outcome.is_some_and(|outcome| second <= outcome.second)
+    pub(super) fn contains(&self, id: Fingerprint, finding: &Finding) -> bool {
+        let is_same = |of: &Outcome| finding.was_observed || finding.at.as_second() <= of.second;
+        self.is_pending(id) || self.outcomes.get(&id).is_some_and(is_same)
+    }
+
+    /// Returns the second of an outcome at a time: not earlier than the finding, since the clock
+    /// of a session may be ahead.
+    pub(super) fn second_of_outcome(&self, id: Fingerprint, now: Timestamp) -> i64 {
+        let number = self.numbers.get(&id);
+        let at = number.and_then(|number| self.pending.get(number)?.summary.at);
+        at.map_or(now, |at| at.max(now)).as_second()
     }
 
     pub(super) fn insert(&mut self, pending: Stored) -> u64 {

@@ -6,7 +6,7 @@ use std::{
 
 use proptest::{collection::vec, prelude::*};
 use watchkeeper_core::{
-    Finding, Fingerprint, Severity, Status, Timestamp,
+    Finding, Fingerprint, Severity, SignedDuration, Status, Timestamp,
     clock::{Clock as _, ManualClock},
     embed::{Durability, Ledger as _},
 };
@@ -370,6 +370,25 @@ fn a_finding_after_the_outcome_of_another_one_with_its_id_is_new() {
     for ledger in [&mut ledger, &mut open(&disk)] {
         assert!(ledger.contains(&again));
         assert_eq!(pending(ledger), [1]);
+    }
+}
+
+#[test]
+fn a_finding_of_a_clock_that_is_ahead_is_the_same_after_a_restart() {
+    let disk = TestDisk::default();
+    let mut ledger = open(&disk);
+    let mut ahead = finding(1);
+    ahead.at = clock().now() + SignedDuration::from_secs(4);
+    ledger.add(&ahead).unwrap();
+    ledger.accept(ahead.id).unwrap();
+    for ledger in [&mut ledger, &mut open(&disk)] {
+        assert!(ledger.contains(&ahead));
+        // Moved to another time, as its clock is far ahead.
+        let mut moved = ahead.clone();
+        moved.at += SignedDuration::from_hours(1);
+        assert!(!ledger.contains(&moved), "a session that was written again");
+        moved.was_observed = true;
+        assert!(ledger.contains(&moved));
     }
 }
 

@@ -109,6 +109,35 @@ fn children_end_with_the_program() {
     assert!(has_ended(fs::read_to_string(&path).unwrap().trim()));
 }
 
+#[test]
+#[cfg(target_os = "linux")]
+fn a_daemon_that_the_program_leaves_keeps_no_pipe_open() {
+    let folder = tempfile::tempdir().unwrap();
+    let (go, out) = (folder.path().join("go"), folder.path().join("out"));
+    let options = format!("environment = {{ GO = '{}', OUT = '{}' }}", go.display(), out.display());
+    let daemon = r#"
+        trap "" PIPE
+        touch $OUT.started
+        until [ -e $GO ]; do sleep 0.01; done
+        if echo x >&2; then echo open > $OUT.new; else echo closed > $OUT.new; fi
+        mv $OUT.new $OUT
+    "#;
+    let text = format!(
+        "exec 3<&0; setsid sh -c '{daemon}' <&3 &
+        until [ -e $OUT.started ]; do sleep 0.01; done; echo text >&2; exit 1"
+    );
+    let mut finding = finding();
+    finding.message = "x".repeat(1 << 20);
+    let err = script(&text, &options).deliver(&finding).unwrap_err();
+    assert_snapshot!(err, @"unavailable: the program exited with status 1: `text`");
+    fs::write(&go, "").unwrap();
+    let deadline = watchkeeper_core::clock::Deadline::after(Duration::from_secs(60));
+    while !out.exists() && !deadline.remaining().is_zero() {
+        std::thread::yield_now();
+    }
+    assert_eq!(fs::read_to_string(&out).unwrap(), "closed\n");
+}
+
 /// Returns whether a process has ended within a while. A process that nobody has waited for
 /// yet has ended.
 fn has_ended(pid: &str) -> bool {

@@ -1,4 +1,4 @@
-use std::{collections::BTreeSet, fs, path::Path, thread};
+use std::{collections::BTreeSet, fs, path::Path, thread, time::Duration};
 
 use insta::assert_snapshot;
 use tempfile::TempDir;
@@ -65,6 +65,21 @@ fn invalid_options_are_named() {
     assert_snapshot!(mistake::<File>("path = 'a'\nrotate = { max_size = 64 }"), @r#"invalid type: integer `64`, expected a size such as "64MiB", "1GB" or "500kB""#);
     assert_snapshot!(mistake::<File>("path = 'a'\nrotate = { max_size = '1MB', keep = 0 }"), @"invalid value: integer `0`, expected a whole number from 1 to 999");
     assert_snapshot!(mistake::<File>("path = 'a'\nrotate = { size = '1MB' }"), @"unknown field `size`, expected `max_size` or `keep`");
+}
+
+#[test]
+fn a_lock_of_another_program_is_an_error() {
+    let folder = folder();
+    let path = folder.path().join("findings.ndjson");
+    let mut sink = sink(&path, "");
+    sink.open().unwrap();
+    let other = fs::File::open(&path).unwrap();
+    other.lock_shared().unwrap();
+    sink.lock_timeout = Duration::ZERO;
+    assert_snapshot!(error(&mut sink, &folder), @"unavailable: another program holds a lock on `…/findings.ndjson`");
+    other.unlock().unwrap();
+    sink.deliver(&numbered(1)).unwrap();
+    assert_eq!(ids(&path), ["1"]);
 }
 
 #[test]

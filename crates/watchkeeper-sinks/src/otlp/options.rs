@@ -15,9 +15,12 @@ pub struct OtlpOptions {
     /// Additional headers, such as `authorization`.
     #[serde(default)]
     pub(super) headers: BTreeMap<String, Secret>,
-    /// Sends the number of findings as a metric, too.
+    /// Sends the numbers of the monitor, too: those of `/metrics`.
     #[serde(default = "yes")]
     pub(super) metrics: bool,
+    /// The interval between two requests with metrics; at least 1s.
+    #[serde(default = "default_interval")]
+    pub(super) metrics_interval: Period,
     /// The longest time of one attempt, from the name lookup to the end of the
     /// response.
     #[serde(default = "default_timeout")]
@@ -47,6 +50,10 @@ pub struct OtlpOptions {
 
 const fn yes() -> bool {
     true
+}
+
+const fn default_interval() -> Period {
+    Period::from_secs(60)
 }
 
 const fn default_timeout() -> Period {

@@ -3,12 +3,10 @@
 //! The encoding is that of protocol buffers in JSON, with 64-bit integers as strings:
 //! <https://opentelemetry.io/docs/specs/otlp/#json-protobuf-encoding>.
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use watchkeeper_core::{
-    Finding, Severity, Status, Timestamp,
+    Finding, Severity, Timestamp,
     author::{known_time, make_safe},
 };
 
@@ -44,7 +42,7 @@ struct ResourceLogs {
 }
 
 #[derive(Serialize)]
-struct Resource {
+pub(super) struct Resource {
     attributes: Vec<Attribute>,
 }
 
@@ -56,13 +54,13 @@ struct ScopeLogs {
 }
 
 #[derive(Serialize)]
-struct Scope {
+pub(super) struct Scope {
     name: &'static str,
     version: &'static str,
 }
 
 impl Scope {
-    const THIS: Self = Self { name: "watchkeeper", version: env!("CARGO_PKG_VERSION") };
+    pub(super) const THIS: Self = Self { name: "watchkeeper", version: env!("CARGO_PKG_VERSION") };
 }
 
 #[derive(Serialize)]
@@ -81,13 +79,13 @@ struct LogRecord {
 
 /// An attribute of a resource or a record.
 #[derive(Serialize)]
-struct Attribute {
+pub(super) struct Attribute {
     key: String,
     value: AnyValue,
 }
 
 #[derive(Serialize)]
-enum AnyValue {
+pub(super) enum AnyValue {
     #[serde(rename = "stringValue")]
     String(String),
     #[serde(rename = "intValue")]
@@ -101,7 +99,7 @@ enum AnyValue {
 }
 
 #[derive(Serialize)]
-struct Array {
+pub(super) struct Array {
     values: Vec<AnyValue>,
 }
 
@@ -119,7 +117,7 @@ impl LogRecord {
     }
 }
 
-fn nanoseconds(at: Timestamp) -> String {
+pub(super) fn nanoseconds(at: Timestamp) -> String {
     at.as_nanosecond().max(0).to_string()
 }
 
@@ -132,14 +130,7 @@ const fn severity_number(severity: Severity) -> u8 {
     }
 }
 
-const fn status_name(status: Status) -> &'static str {
-    match status {
-        Status::Open => "open",
-        Status::Resolved => "resolved",
-    }
-}
-
-fn resource() -> Resource {
+pub(super) fn resource() -> Resource {
     let attributes = vec![
         Attribute::text("service.name", "watchkeeper"),
         Attribute::text("service.version", env!("CARGO_PKG_VERSION")),
@@ -155,7 +146,7 @@ fn attributes(finding: &Finding) -> Vec<Attribute> {
         Attribute::text("watchkeeper.finding.kind", &finding.kind),
         Attribute::text("watchkeeper.finding.class", &finding.class),
         Attribute::text("watchkeeper.finding.severity", finding.severity.name()),
-        Attribute::text("watchkeeper.finding.status", status_name(finding.status)),
+        Attribute::text("watchkeeper.finding.status", finding.status.name()),
         Attribute::new("watchkeeper.finding.count", AnyValue::Int(finding.count.to_string())),
     ];
     let mut add = |key: &str, text: Option<&str>| {
@@ -199,7 +190,7 @@ impl Attribute {
         Self { key: key.to_owned(), value }
     }
 
-    fn text(key: &str, text: &str) -> Self {
+    pub(super) fn text(key: &str, text: &str) -> Self {
         Self::new(key, AnyValue::text(text))
     }
 
@@ -228,108 +219,6 @@ impl AnyValue {
             Value::Null | Value::Array(_) | Value::Object(_) => Self::String(value.to_string()),
         }
     }
-}
-
-/// The findings that were delivered since the sink was made.
-#[derive(Debug)]
-pub(super) struct FindingCounts {
-    since: Timestamp,
-    counts: BTreeMap<Series, u64>,
-}
-
-/// The attributes of one count: kind, severity, status.
-type Series = (String, Severity, &'static str);
-
-/// The largest number of counts. Findings of further kinds are not counted: kinds are those
-/// that are linked, so that no program reaches this number.
-const MAX_SERIES: usize = 1024;
-
-impl FindingCounts {
-    pub(super) const fn new(since: Timestamp) -> Self {
-        Self { since, counts: BTreeMap::new() }
-    }
-
-    pub(super) fn add(&mut self, finding: &Finding) {
-        let series = (finding.kind.to_string(), finding.severity, status_name(finding.status));
-        if self.counts.len() < MAX_SERIES || self.counts.contains_key(&series) {
-            *self.counts.entry(series).or_default() += 1;
-        }
-    }
-
-    /// Returns the request that exports the counts, as one line. Each request contains all
-    /// counts, so that a lost one does no harm.
-    pub(super) fn render(&self, now: Timestamp) -> String {
-        let data_points = self.counts.iter().map(|((kind, severity, status), count)| DataPoint {
-            attributes: vec![
-                Attribute::text("kind", kind),
-                Attribute::text("severity", severity.name()),
-                Attribute::text("status", status),
-            ],
-            start_time_unix_nano: nanoseconds(self.since),
-            time_unix_nano: nanoseconds(now),
-            as_int: count.to_string(),
-        });
-        let metric = Metric {
-            name: "watchkeeper.findings",
-            description: "Findings that were delivered to this receiver.",
-            unit: "{finding}",
-            sum: Sum {
-                aggregation_temporality: CUMULATIVE,
-                is_monotonic: true,
-                data_points: data_points.collect(),
-            },
-        };
-        let scope_metrics = [ScopeMetrics { scope: Scope::THIS, metrics: [metric] }];
-        let resource_metrics = [ResourceMetrics { resource: resource(), scope_metrics }];
-        json_line(&Metrics { resource_metrics })
-    }
-}
-
-/// The number of `AGGREGATION_TEMPORALITY_CUMULATIVE`.
-const CUMULATIVE: u8 = 2;
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Metrics {
-    resource_metrics: [ResourceMetrics; 1],
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct ResourceMetrics {
-    resource: Resource,
-    scope_metrics: [ScopeMetrics; 1],
-}
-
-#[derive(Serialize)]
-struct ScopeMetrics {
-    scope: Scope,
-    metrics: [Metric; 1],
-}
-
-#[derive(Serialize)]
-struct Metric {
-    name: &'static str,
-    description: &'static str,
-    unit: &'static str,
-    sum: Sum,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Sum {
-    aggregation_temporality: u8,
-    is_monotonic: bool,
-    data_points: Vec<DataPoint>,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct DataPoint {
-    attributes: Vec<Attribute>,
-    start_time_unix_nano: String,
-    time_unix_nano: String,
-    as_int: String,
 }
 
 /// Returns the reason why a receiver rejected records of a request that it accepted.

@@ -3,13 +3,19 @@ use std::time::Duration;
 use insta::assert_snapshot;
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use watchkeeper_core::{Sink, Status, Timestamp, author::SinkError, clock::ManualClock};
+use watchkeeper_core::{
+    Severity, Sink, Status, Timestamp,
+    author::{Numbers, SinkError, SinkNumbers},
+    clock::ManualClock,
+};
 
 use super::{
     Otlp,
+    metrics::metrics,
     request::{logs, rejection},
 };
 use crate::{
+    http::MAX_REQUEST,
     loopback::{Receiver, listen, response},
     samples::{any_finding, build, build_example, finding, is_harmless, mistake},
 };
@@ -53,6 +59,7 @@ fn invalid_options_are_named_without_their_secrets() {
     assert_snapshot!(error("endpoint = 'http://127.0.0.1:4318'"), @"invalid value for `endpoint`: the host is an address of this host; set `allow_private = true` if the receiver is there");
     assert_snapshot!(error("endpoint = 'https://example.com/hunter2/v1/logs'"), @"invalid value for `endpoint`: ends with the path of a signal, which the sink adds");
     assert_snapshot!(error("endpoint = 'https://example.com/?key=hunter2'"), @"invalid value for `endpoint`: has a query");
+    assert_snapshot!(error("endpoint = 'https://example.com'\nmetrics_interval = '999ms'"), @"invalid value for `metrics_interval`: is shorter than 1s");
     assert_snapshot!(error("endpoint = 'https://example.com'\nheaders = { Content-Type = 'hunter2' }"), @"invalid value for `headers`: `Content-Type` is set by the sink itself");
 }
 
@@ -69,15 +76,11 @@ fn the_path_of_the_endpoint_is_kept() {
 }
 
 #[test]
-fn a_finding_is_a_log_record_and_is_counted() {
-    let receiver = Receiver::new([response("200 OK", ""), response("200 OK", "")]);
+fn a_finding_is_a_log_record() {
+    let receiver = Receiver::new([response("200 OK", "")]);
     sink(&receiver.url, "headers = { x-key = 'hunter2' }").deliver(&finding()).unwrap();
     let requests = receiver.requests();
-    for (request, path) in requests.iter().zip(["/v1/logs", "/v1/metrics"]) {
-        assert!(request.starts_with(&format!("POST {path} HTTP/1.1\r\n")), "{request}");
-        assert!(request.contains("\r\nx-key: hunter2\r\n"), "{request}");
-        assert!(request.contains("\r\ncontent-type: application/json\r\n"), "{request}");
-    }
+    expect_post(&requests[0], "/v1/logs");
     let mut logs = body(&requests[0]);
     let resource = &logs["resourceLogs"][0];
     assert_eq!(attributes(&resource["resource"])["service.name"]["stringValue"], "watchkeeper");
@@ -148,49 +151,95 @@ fn a_finding_is_a_log_record_and_is_counted() {
       "timeUnixNano": "1795342447120000000"
     }
     "#);
+}
 
-    let metrics = body(&requests[1]);
-    let metric = &metrics["resourceMetrics"][0]["scopeMetrics"][0]["metrics"][0];
-    assert_eq!(metric["name"], "watchkeeper.findings");
-    assert_eq!(metric["sum"]["aggregationTemporality"], 2);
-    let point = &metric["sum"]["dataPoints"][0];
-    assert_eq!(point["asInt"], "1");
+#[track_caller]
+fn expect_post(request: &str, path: &str) {
+    assert!(request.starts_with(&format!("POST {path} HTTP/1.1\r\n")), "{request}");
+    assert!(request.contains("\r\nx-key: hunter2\r\n"), "{request}");
+    assert!(request.contains("\r\ncontent-type: application/json\r\n"), "{request}");
+}
+
+#[test]
+fn the_numbers_of_the_monitor_are_metrics() {
+    let receiver = Receiver::new([response("200 OK", "")]);
+    let mut sink = sink(&receiver.url, "headers = { x-key = 'hunter2' }");
+    sink.deliver_metrics(&numbers()).unwrap();
+    let requests = receiver.requests();
+    expect_post(&requests[0], "/v1/metrics");
+    let metrics = body(&requests[0]);
+    let resource = &metrics["resourceMetrics"][0];
+    assert_eq!(attributes(&resource["resource"])["service.name"]["stringValue"], "watchkeeper");
+    let records = resource["scopeMetrics"][0]["metrics"].as_array().unwrap();
+    let record = |name: &str| records.iter().find(|it| it["name"] == name).unwrap();
+    let start = "1795342400000000000";
+    let at = "1795342447120000000";
     assert_eq!(
-        attributes(point),
+        *record("watchkeeper_findings_total"),
         json!({
-            "kind": { "stringValue": "repeat-tool-call" },
-            "severity": { "stringValue": "high" },
-            "status": { "stringValue": "open" },
+            "name": "watchkeeper_findings_total",
+            "description": "Findings by kind, severity and status.",
+            "sum": {
+                "aggregationTemporality": 2,
+                "isMonotonic": true,
+                "dataPoints": [{
+                    "attributes": [
+                        { "key": "kind", "value": { "stringValue": "timeout" } },
+                        { "key": "severity", "value": { "stringValue": "high" } },
+                        { "key": "status", "value": { "stringValue": "open" } },
+                    ],
+                    "startTimeUnixNano": start,
+                    "timeUnixNano": at,
+                    "asInt": "1",
+                }],
+            },
         })
     );
+    let cost = &record("watchkeeper_cost_dollars_total")["sum"]["dataPoints"][0];
+    assert_eq!(cost["asDouble"], 0.25);
+    let idle = json!([{ "key": "state", "value": { "stringValue": "idle" } }]);
+    let states = record("watchkeeper_sessions")["gauge"]["dataPoints"].as_array().unwrap();
+    let idle = states.iter().find(|point| point["attributes"] == idle).unwrap();
+    assert_eq!((&idle["asInt"], idle.get("startTimeUnixNano")), (&json!("0"), None));
+    assert!(records.iter().all(|record| record["name"] != "watchkeeper_sink_pending"));
+}
+
+/// The numbers of a monitor with one finding and no sink.
+fn numbers() -> Numbers {
+    let mut numbers = Numbers::default();
+    numbers.started_at = "2026-11-22T10:13:20Z".parse().unwrap();
+    numbers.engine.cost_usd = 0.25;
+    numbers.findings.add("timeout", Severity::High, Status::Open);
+    numbers
 }
 
 #[test]
-fn a_group_is_one_request_and_counts_go_on() {
-    let receiver = Receiver::new(["200 OK"; 4].map(|it| response(it, "")));
-    let mut sink = sink(&receiver.url, "");
-    let (open, mut resolved) = (finding(), finding());
-    resolved.status = Status::Resolved;
-    sink.deliver_group(&[&open, &resolved]).unwrap();
-    sink.deliver(&open).unwrap();
-    let requests = receiver.requests();
-    let records = body(&requests[0])["resourceLogs"][0]["scopeLogs"][0]["logRecords"].clone();
-    assert_eq!(records.as_array().unwrap().len(), 2);
-    let metrics = body(&requests[3]);
-    let points =
-        &metrics["resourceMetrics"][0]["scopeMetrics"][0]["metrics"][0]["sum"]["dataPoints"];
-    let counts: Vec<_> = points.as_array().unwrap().iter().map(|it| it["asInt"].clone()).collect();
-    assert_eq!(counts, ["2", "1"]);
+fn the_metrics_fit_into_one_request() {
+    let mut numbers = numbers();
+    let sink = SinkNumbers { delivered: u64::MAX / 1000, ..SinkNumbers::default() };
+    for idx in 0..200 {
+        for severity in [Severity::Low, Severity::Medium, Severity::High] {
+            for status in [Status::Open, Status::Resolved] {
+                numbers.findings.add(&format!("{idx:0>3}{:x>500}", ""), severity, status);
+            }
+        }
+        numbers.sinks.insert(format!("{idx:0>3}{:x>500}", ""), sink);
+    }
+    assert!(metrics(&numbers, Timestamp::MAX).len() < MAX_REQUEST);
 }
 
 #[test]
-fn metrics_that_fail_do_not_undo_the_delivery_and_can_be_switched_off() {
-    let receiver = Receiver::new([response("200 OK", ""), response("404 Not Found", "")]);
-    sink(&receiver.url, "").deliver(&finding()).unwrap();
-    assert_eq!(receiver.requests().len(), 2);
-    let receiver = Receiver::new([response("200 OK", "")]);
-    sink(&receiver.url, "metrics = false").deliver(&finding()).unwrap();
-    assert_eq!(receiver.requests().len(), 1);
+fn metrics_have_an_interval_and_can_be_switched_off() {
+    let interval = |options: &str| {
+        let options = format!("endpoint = 'https://example.com'\n{options}");
+        build::<Otlp>(&options).unwrap().metrics_interval()
+    };
+    assert_eq!(interval(""), Some(Duration::from_secs(60)));
+    assert_eq!(interval("metrics_interval = '1s'"), Some(Duration::from_secs(1)));
+    assert_eq!(interval("metrics = false"), None);
+    let receiver = Receiver::new([response("404 Not Found", "")]);
+    let outcome = sink(&receiver.url, "").deliver_metrics(&numbers());
+    assert!(matches!(outcome, Err(SinkError::Refused { .. })), "{outcome:?}");
 }
 
 #[test]

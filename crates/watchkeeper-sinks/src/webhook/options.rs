@@ -21,7 +21,7 @@ pub struct WebhookOptions {
     /// The format of the body.
     #[serde(default)]
     pub(super) format: BodyFormat,
-    /// A template of the body, in the syntax of Jinja, in place of `format`. Its output
+    /// A template of the body, in a part of the syntax of Jinja, in place of `format`. Its output
     /// is JSON.
     pub(super) template: Option<String>,
     /// The key of the integration, for `format = "pagerduty"`.
