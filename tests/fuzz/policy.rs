@@ -17,6 +17,7 @@ pub(crate) fn target() -> Target {
         BUILTIN.as_bytes().to_vec(),
         SMALL.as_bytes().to_vec(),
         SMALL.as_bytes().to_vec(),
+        REPEATED.as_bytes().to_vec(),
     ];
     let tokens: &[&[u8]] = &[
         b"\n",
@@ -47,10 +48,17 @@ pub(crate) fn target() -> Target {
         b"[detectors.a]\n",
         b"[[routes]]\n",
         b"add = []",
-        b"{{",
-        b"{%",
+        b"{{ finding.data | string ~ 'a' }}",
+        b"{% for a in finding.labels %}",
+        b"{% endfor %}",
+        b"{% if finding.agent is none %}",
+        b"{% endif %}",
         b"*",
         b"**",
+        b"\\q",
+        b"\r",
+        b".a.a.a.a",
+        b"'@shells',",
     ];
     Target {
         name: "policy",
@@ -82,6 +90,24 @@ template = '{"text": {{ finding.message | tojson }}}'
 match = { severity = ">= medium" }
 sinks = ["file", "hook"]
 cooldown = "5m"
+"#;
+
+/// Entries that are read several times.
+const REPEATED: &str = r#"version = 1
+lists.shells = ["Bash", "exec_*"]
+[detectors.repeated]
+kind = "repeat-tool-call"
+[[detectors.repeated.exceptions]]
+tool = ["@shells", "@shell", "@shells"]
+reason = "polls"
+[[overrides]]
+match = { cwd = "/a" }
+reason = "slow"
+detectors.repeated.levels = [{ at = 9, severity = "low" }]
+[[overrides]]
+match = { cwd = ["/b", "/a*"] }
+reason = "slow"
+detectors.repeated.exceptions.add = [{ tool = "*", reason = "polls" }]
 "#;
 
 /// A policy is accepted, or refused with an error. Its diagnostics can be printed.

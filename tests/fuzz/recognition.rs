@@ -18,13 +18,35 @@ macro_rules! examples {
 pub(crate) fn target() -> Target {
     let registry = Registry::linked().expect("the kinds have different names");
     let examples = examples![
+        "amp.json",
+        "antigravity.jsonl",
         "claude_code_agent.jsonl",
         "claude_code_early.jsonl",
         "claude_code_recent.jsonl",
+        "cline_history.json",
+        "cline_screen.json",
+        "cline_sdk.json",
         "codex_agent.jsonl",
         "codex_early.jsonl",
         "codex_recent.jsonl",
+        "continue.json",
+        "copilot_chat.json",
+        "copilot_chat.jsonl",
+        "cursor.jsonl",
+        "droid.jsonl",
+        "droid_stream.jsonl",
+        "gptme.jsonl",
+        "grok.jsonl",
+        "hermes.json",
+        "hermes.jsonl",
+        "junie.jsonl",
+        "kimi.jsonl",
+        "kiro.json",
+        "kiro.jsonl",
+        "kiro_recent.jsonl",
+        "mini_swe_agent.json",
         "neutral.ndjson",
+        "openclaw.jsonl",
         "opencode.json",
         "opencode_agent.json",
         "openhands_events.jsonl",
@@ -32,7 +54,9 @@ pub(crate) fn target() -> Target {
         "openhands_trajectory.json",
         "otlp_claude.jsonl",
         "otlp_gen_ai.jsonl",
+        "pi.jsonl",
         "swe_agent.traj",
+        "zencoder.jsonl",
     ];
     let tokens: &[&[u8]] = &[
         b"\n",
@@ -66,7 +90,8 @@ pub(crate) fn target() -> Target {
 
 /// No source panics, whatever the name of the file.
 fn check(registry: &Registry, input: &[u8]) -> Result<(), String> {
-    for name in ["s.jsonl", "rollout-1.jsonl", "task.traj", "s.json"] {
+    let names = ["s.jsonl", "rollout-1.jsonl", "task.traj", "s.json", "ui_messages.json"];
+    for name in names {
         let bytes: Arc<[u8]> = input.into();
         let mut file = match open_bytes(Path::new(name), bytes, None, &registry.sources) {
             Ok(file) => file,

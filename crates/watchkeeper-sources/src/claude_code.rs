@@ -2,7 +2,8 @@
 //!
 //! A line contains one block of a message. The lines of one response of the model
 //! share its id and repeat its usage. When a session is resumed or forked, its lines
-//! are copied to a new file with the same ids.
+//! are copied to a new file with the same ids. The stream of a client without a terminal has the
+//! same lines, whose members have other names.
 
 mod calls;
 mod cut_attempts;
@@ -59,7 +60,10 @@ impl SourceKind for ClaudeCode {
             }
             let is_known = WITH_EVENTS.iter().chain(events::IGNORED).any(|kind| line.is(kind));
             let has_id = line.session.is_some() || line.uuid.is_some() || line.leaf.is_some();
-            is_recognized |= is_known && has_id;
+            // The clients of other agents have similar streams.
+            let is_foreign = line.is_of_stream() || line.subtype.is_some_and(|it| it.is("init"));
+            let is_own = !is_foreign || line.stream_version.is_some();
+            is_recognized |= is_known && has_id && is_own;
             // A message of another agent would have the members of that agent.
             if is_recognized && message.is_some() {
                 return true;

@@ -8,7 +8,10 @@
 use memchr::{memchr_iter, memchr2};
 use watchkeeper_core::author::EventSink;
 
-use crate::{MAX_LINE, json::Malformed};
+use crate::{
+    MAX_LINE,
+    json::{Malformed, Text, parse_value},
+};
 
 /// Reads a document, line by line.
 #[derive(Debug)]
@@ -107,6 +110,7 @@ pub(crate) enum PartKind {
 }
 
 /// Computes the lines of offsets in a part.
+#[derive(Clone)]
 pub(crate) struct LineCounter<'a> {
     text: &'a [u8],
     at: usize,
@@ -437,12 +441,22 @@ impl<'a> Part<'a> {
         self.kind == PartKind::Entry
     }
 
+    /// Returns the string of a member, or `None` if it has another value.
+    pub(crate) fn string(&self) -> Result<Option<Box<str>>, Malformed> {
+        Ok(parse_value(self.text)?.map(Text::boxed))
+    }
+
     pub(crate) fn lines(&self) -> LineCounter<'a> {
         LineCounter { text: self.text, at: 0, line: self.first_line }
     }
 }
 
 impl LineCounter<'_> {
+    /// Creates a counter for a text within one line.
+    pub(crate) fn of_line(line: u64) -> Self {
+        Self { text: b"", at: 0, line }
+    }
+
     /// Returns the line of the byte at `offset`. Offsets must not decrease between
     /// calls.
     pub(crate) fn line_of(&mut self, offset: usize) -> u64 {

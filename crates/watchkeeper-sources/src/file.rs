@@ -12,13 +12,14 @@ use std::{
 use memchr::memchr;
 use thiserror::Error;
 use watchkeeper_core::{
-    Event,
+    Event, Timestamp,
     author::{ClientTotal, DedupCache, SkippedLines, make_safe},
     embed::{Entry, Kinds, SourceEntry},
 };
 
 use crate::{
-    Line, LineBytes, Lines, MAX_LINE, ReadError, SourcePanic,
+    Line, LineBytes, Lines, MAX_LINE, ReadError, SourcePanic, compressed,
+    database::{self, Row, Rows},
     file_source::{FileSource, log_skipped_lines, recognize_among},
     kernel_files::refuse_kernel_file,
     unsupported,
@@ -31,11 +32,17 @@ pub(crate) const HEAD: usize = 64 << 10;
 /// A session file that is read from beginning to end.
 pub struct SessionFile {
     source: FileSource,
-    lines: Lines<Box<dyn Read + Send>>,
+    content: FileContent,
     /// The number of the latest line.
     line_number: u64,
     skipped_lines: SkippedLines,
     is_finished: bool,
+}
+
+/// The source of the lines of a session file.
+enum FileContent {
+    Lines(Lines<Box<dyn Read + Send>>),
+    Rows(Rows),
 }
 
 /// The reason why a session file cannot be opened.
@@ -51,7 +58,7 @@ pub enum OpenError {
         source: io::Error,
     },
     /// No source recognizes the file.
-    #[error("{} {}", make_safe(&.path.to_string_lossy()), not_recognized(*.content, *.agent, .known))]
+    #[error("{} {}", make_safe(&.path.to_string_lossy()), not_recognized(*.content, *.agent))]
     Unrecognized {
         /// The file.
         path: PathBuf,
@@ -80,7 +87,7 @@ pub enum Content {
 }
 
 impl Content {
-    fn of(head: &[u8]) -> Self {
+    pub(crate) fn of(head: &[u8]) -> Self {
         /// Length of the longest character. A head can end within one.
         const MAX_CHAR: usize = 4;
         match head.utf8_chunks().next() {
@@ -95,30 +102,22 @@ impl Content {
     }
 }
 
-fn not_recognized(content: Content, agent: Option<&str>, known: &[&str]) -> String {
+fn not_recognized(content: Content, agent: Option<&str>) -> String {
     match (agent, content) {
-        (Some(agent), _) => {
-            format!("is a session of {agent}, which is not supported; supported: {}", any_of(known))
-        }
+        (Some(agent), _) => format!("is a session of {agent}, which is not supported"),
         (None, Content::Empty) => "is empty".to_owned(),
         (None, Content::Binary) => "is a binary file".to_owned(),
         (None, Content::Text) => {
-            format!("is not a session of {}; name its kind with `--source`", any_of(known))
+            "is not a session of a known agent; name its kind with `--source`".to_owned()
         }
-    }
-}
-
-fn any_of(kinds: &[&str]) -> String {
-    match kinds {
-        [] => "any known agent".to_owned(),
-        [kind] => (*kind).to_owned(),
-        [first @ .., last] => format!("{} or {last}", first.join(", ")),
     }
 }
 
 /// Opens a session file with the source `kind`, or with the source that
 /// recognizes its first lines: 64 KiB, and the line that ends after them up to
 /// [`MAX_LINE`].
+///
+/// A file with a name such as `rollout.jsonl.zst` is decompressed, up to 1 GiB.
 ///
 /// A pipe is read from its present position, and can be opened only once; see
 /// [`open_bytes`].
@@ -135,24 +134,109 @@ pub fn open(
         return Err(failed(io::ErrorKind::IsADirectory.into()));
     }
     refuse_kernel_file(&metadata).map_err(failed)?;
+    if metadata.is_file()
+        && let Some(original) = compressed::original(path)
+    {
+        return open_compressed(path, &original, kind, kinds);
+    }
     let mut file = File::open(path).map_err(failed)?;
     if let Some(kind) = kind {
-        return Ok(SessionFile::new(path, Box::new(file), kind)?);
+        return match open_database(path, kind)? {
+            Some(database) => Ok(database),
+            None => Ok(SessionFile::new(path, Box::new(file), kind)?),
+        };
     }
     let mut head = Vec::with_capacity(HEAD);
     (&mut file).take(HEAD as u64).read_to_end(&mut head).map_err(failed)?;
-    let mut recognized = recognize(path, &head, kinds)?;
-    if recognized.is_none() && head.len() == HEAD {
-        read_to_line_end(&mut file, &mut head).map_err(failed)?;
-        recognized = recognize(path, &head, kinds)?;
+    if metadata.is_file() && database::is_database(&head) {
+        let kind = database::kind_of(kinds.iter(), path).map_err(failed)?;
+        let database = kind.map(|kind| open_database(path, kind)).transpose()?.flatten();
+        return database.ok_or_else(|| unrecognized(path, &head, kinds.iter()));
     }
-    let kind = recognized.ok_or_else(|| unrecognized(path, &head, kinds))?;
+    let kind = recognize_rest(path, &mut file, &mut head, kinds)?;
+    let kind = kind.ok_or_else(|| unrecognized(path, &head, kinds.iter()))?;
     let reader: Box<dyn Read + Send> = match file.seek(SeekFrom::Start(0)) {
         Ok(_) => Box::new(file),
         // A pipe cannot be read again.
         Err(_) => Box::new(io::Cursor::new(head).chain(file)),
     };
     Ok(SessionFile::new(path, reader, kind)?)
+}
+
+/// Opens a compressed file, which its source knows by the path of the original.
+fn open_compressed(
+    path: &Path,
+    original: &Path,
+    kind: Option<&'static SourceEntry>,
+    kinds: &Kinds<SourceEntry>,
+) -> Result<SessionFile, OpenError> {
+    let failed = |source| OpenError::Io { path: path.to_owned(), source };
+    let mut reader = compressed::open(path).map_err(failed)?;
+    let mut head = Vec::new();
+    let kind = match kind {
+        Some(kind) => kind,
+        None => {
+            (&mut reader).take(HEAD as u64).read_to_end(&mut head).map_err(failed)?;
+            let recognized = recognize_rest(original, &mut reader, &mut head, kinds)?;
+            recognized.ok_or_else(|| unrecognized(path, &head, kinds.iter()))?
+        }
+    };
+    let lines = Lines::new(Box::new(io::Cursor::new(head).chain(reader)) as Box<dyn Read + Send>);
+    let source = FileSource::open(kind, original, path.to_string_lossy().into())?;
+    Ok(SessionFile::of(source, FileContent::Lines(lines)))
+}
+
+/// Returns the kind that recognizes the beginning of a file, with the rest of its last line if that
+/// is necessary. `rest` reads on after the beginning.
+fn recognize_rest(
+    path: &Path,
+    rest: impl Read,
+    head: &mut Vec<u8>,
+    kinds: &Kinds<SourceEntry>,
+) -> Result<Option<&'static SourceEntry>, OpenError> {
+    let recognized = recognize(path, head, kinds)?;
+    if recognized.is_some() || head.len() < HEAD {
+        return Ok(recognized);
+    }
+    let failed = |source| OpenError::Io { path: path.to_owned(), source };
+    read_to_line_end(rest, head).map_err(failed)?;
+    Ok(recognize(path, head, kinds)?)
+}
+
+/// Opens a database of the agent of `kind`. Returns `None` if the file at `path` is no database,
+/// or if the agent has none.
+///
+/// No file stays open: the database is opened for each read.
+pub fn open_database(
+    path: &Path,
+    kind: &'static SourceEntry,
+) -> Result<Option<SessionFile>, OpenError> {
+    let Some(database) = kind.database() else { return Ok(None) };
+    let failed = |source| OpenError::Io { path: path.to_owned(), source };
+    if !database::is_at(path).map_err(failed)? {
+        return Ok(None);
+    }
+    let rows = Rows::new(path.to_owned(), database);
+    Ok(Some(SessionFile::with_content(path, FileContent::Rows(rows), kind)?))
+}
+
+/// Opens the sessions of a database that have changed since a time, and those that began after the
+/// first of them. Returns `None` if the file at `path` is no database.
+pub fn open_recent(
+    path: &Path,
+    kinds: &Kinds<SourceEntry>,
+    since: Timestamp,
+) -> Result<Option<SessionFile>, OpenError> {
+    let failed = |source| OpenError::Io { path: path.to_owned(), source };
+    if !database::is_at(path).map_err(failed)? {
+        return Ok(None);
+    }
+    let kind = database::kind_of(kinds.iter(), path).map_err(failed)?;
+    let kind = kind.ok_or_else(|| unrecognized(path, b"", kinds.iter()))?;
+    let Some(database) = kind.database() else { return Ok(None) };
+    let start = database::start(path, database, since).map_err(failed)?;
+    let rows = Rows::after(path.to_owned(), database, start);
+    Ok(Some(SessionFile::with_content(path, FileContent::Rows(rows), kind)?))
 }
 
 /// Opens a session whose bytes are in memory, such as the contents of a pipe.
@@ -169,16 +253,21 @@ pub fn open_bytes(
         Some(kind) => kind,
         None => {
             let head = &bytes[..head_len(&bytes)];
-            recognize(path, head, kinds)?.ok_or_else(|| unrecognized(path, head, kinds))?
+            recognize(path, head, kinds)?.ok_or_else(|| unrecognized(path, head, kinds.iter()))?
         }
     };
     Ok(SessionFile::new(path, Box::new(io::Cursor::new(bytes)), kind)?)
 }
 
-fn unrecognized(path: &Path, head: &[u8], kinds: &Kinds<SourceEntry>) -> OpenError {
+/// Makes the error about a file that begins with `head`, which none of `kinds` recognizes.
+pub(crate) fn unrecognized(
+    path: &Path,
+    head: &[u8],
+    kinds: impl Iterator<Item = &'static SourceEntry>,
+) -> OpenError {
     OpenError::Unrecognized {
         path: path.to_owned(),
-        known: kinds.iter().map(Entry::kind).collect(),
+        known: kinds.map(Entry::kind).collect(),
         agent: unsupported::agent_of(path, head),
         content: Content::of(head),
     }
@@ -228,13 +317,25 @@ impl SessionFile {
         reader: Box<dyn Read + Send>,
         kind: &'static SourceEntry,
     ) -> Result<Self, SourcePanic> {
-        Ok(Self {
-            source: FileSource::open(kind, path, path.to_string_lossy().into())?,
-            lines: Lines::new(reader),
+        Self::with_content(path, FileContent::Lines(Lines::new(reader)), kind)
+    }
+
+    fn with_content(
+        path: &Path,
+        content: FileContent,
+        kind: &'static SourceEntry,
+    ) -> Result<Self, SourcePanic> {
+        Ok(Self::of(FileSource::open(kind, path, path.to_string_lossy().into())?, content))
+    }
+
+    fn of(source: FileSource, content: FileContent) -> Self {
+        Self {
+            source,
+            content,
             line_number: 0,
             skipped_lines: SkippedLines::default(),
             is_finished: false,
-        })
+        }
     }
 
     /// Returns the kind of the source that reads the file.
@@ -268,7 +369,15 @@ impl SessionFile {
         events: &mut Vec<Event>,
     ) -> Result<bool, ReadError> {
         let skipped_lines = &mut self.skipped_lines;
-        let Some(Line { bytes, number, .. }) = self.lines.next()? else {
+        let row;
+        let line = match &mut self.content {
+            FileContent::Lines(lines) => lines.next()?,
+            FileContent::Rows(rows) => {
+                row = rows.next()?;
+                row.as_ref().map(Row::line)
+            }
+        };
+        let Some(Line { bytes, number, .. }) = line else {
             self.source.finish(self.line_number, events, skipped_lines, dedup_cache)?;
             return Ok(false);
         };

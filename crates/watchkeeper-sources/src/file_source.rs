@@ -78,7 +78,7 @@ impl From<ReadError> for io::Error {
 }
 
 /// Returns the first of `kinds` that recognizes a file by its path and its first
-/// bytes.
+/// bytes. A database is recognized by its tables instead.
 ///
 /// A kind that panics is skipped. The panic is the error if no other kind
 /// recognizes the file.

@@ -13,6 +13,8 @@ mod platform;
 mod read;
 mod reading;
 mod report;
+mod row_state;
+mod rows;
 mod stamp;
 mod timing;
 mod tracked;
@@ -62,6 +64,9 @@ const MAX_STEP: u64 = 16 << 20;
 ///   from the beginning. A file whose agent
 ///   [rewrites it](watchkeeper_core::SourceKind::IS_REWRITTEN) is read from the
 ///   beginning after each change, and its last line needs no line break.
+/// * Each row of a [database](watchkeeper_core::author::Database) is read once, as a line, and
+///   the log of its changes is followed with it. Of the sessions in it, those that have changed
+///   recently are read. If the latest row has changed, they are read again.
 /// * New files and folders are found at any depth, also behind symbolic links. A
 ///   file with several paths is followed once. A file in a folder needs a
 ///   [session name](crate::is_session_name) to be found, and keeps being followed
@@ -161,9 +166,10 @@ impl Follower {
         }
     }
 
-    /// Returns whether every known change was read.
+    /// Returns whether every known change was read, apart from lines that are too long: to skip
+    /// one can take hours, and adds no event.
     pub fn is_caught_up(&self) -> bool {
-        self.queue.is_empty()
+        self.queue.iter().all(|id| self.files.get(id).is_none_or(Tracked::is_skipping))
     }
 
     /// Returns a handle that makes a step return at once, from any thread.
@@ -241,13 +247,19 @@ impl Follower {
         }
     }
 
-    /// Walks through all folders and reads every file to its end, without waiting.
-    /// Passes the events to `out`.
+    /// Walks through all folders and reads every file to its end, or to a line that is too long,
+    /// without waiting. Passes the events to `out`.
     pub fn scan(&mut self, now: Timestamp, out: &mut dyn FnMut(Update)) {
         self.begin_step(now);
         self.take_changes(now);
         self.walk(now, out);
-        while self.read_next(out) {}
+        // A turn of each file, and then of those with more.
+        for _ in 0..self.queue.len() {
+            self.read_next(out);
+        }
+        while !self.is_caught_up() {
+            self.read_next(out);
+        }
     }
 }
 

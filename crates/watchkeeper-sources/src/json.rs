@@ -17,12 +17,12 @@ mod text;
 mod value;
 
 pub(crate) use self::{
-    object::{Members, object, parse, parse_head, parse_into, read_members},
+    object::{Members, object, parse, parse_each, parse_head, parse_into, read_members},
     reader::Reader,
     strict::{Malformed, check_utf8},
     text::{Text, decode},
     value::{
-        Elements, FromJson, Located, Millis, Number, Present, Raw, RawText, Seconds, TextOr,
+        Elements, FromJson, Located, Millis, Number, Present, Raw, RawText, Seconds, TextOr, Time,
         Values, parse_value, push_element, read_located, read_value,
     },
 };

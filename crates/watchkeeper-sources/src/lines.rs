@@ -102,7 +102,7 @@ struct Storage {
 }
 
 /// A line, as a range of the storage.
-struct Found {
+pub(crate) struct Found {
     number: u64,
     offset: u64,
     start: usize,
@@ -195,7 +195,7 @@ impl LineBuffer {
     }
 
     /// Finds the end of the next line, and advances past it.
-    fn find(&mut self) -> Option<Found> {
+    pub(crate) fn find(&mut self) -> Option<Found> {
         let remaining = &self.storage.bytes[self.start..self.end];
         match memchr(b'\n', &remaining[self.n_searched..]) {
             Some(at) => Some(self.take(self.n_searched + at, 1)),
@@ -228,7 +228,7 @@ impl LineBuffer {
         found
     }
 
-    fn line(&self, found: &Found) -> Line<'_> {
+    pub(crate) fn line(&self, found: &Found) -> Line<'_> {
         let bytes = if found.is_too_long {
             LineBytes::TooLong
         } else {
@@ -270,6 +270,11 @@ pub(crate) fn lines_of(head: &[u8]) -> impl Iterator<Item = &[u8]> {
         rest = end.map(|end| &text[end + 1..]);
         Some(trim_nul(&text[..end.unwrap_or(text.len())]))
     })
+}
+
+/// Returns the first line of the beginning of a file that is not blank.
+pub(crate) fn first_line(head: &[u8]) -> &[u8] {
+    lines_of(head).find(|line| !line.trim_ascii().is_empty()).unwrap_or_default()
 }
 
 /// The lines of a reader. The last one needs no line break.

@@ -22,23 +22,21 @@ mod usage;
 use std::path::{Path, PathBuf};
 
 use watchkeeper_core::{
-    Source, SourceKind,
+    SourceKind,
     author::{Environment, EventSink},
     register_source,
 };
 
 use self::state::State;
 use crate::{
-    document::{Document, Part, PartKind, Wanted},
+    document::{Part, PartKind, Wanted},
+    document_reader::{DocumentReader, source_of_documents},
     json::{Malformed, parse_value},
 };
 
 /// Reads the sessions of OpenHands.
 #[derive(Debug)]
-pub struct OpenHands {
-    document: Document,
-    state: State,
-}
+pub struct OpenHands(DocumentReader<State>);
 
 static WANTED: Wanted = Wanted {
     lists: &["history", "trajectory"],
@@ -76,20 +74,11 @@ impl SourceKind for OpenHands {
     }
 
     fn new(path: &Path) -> Self {
-        Self { document: Document::new(&WANTED), state: State::new(path) }
+        Self(DocumentReader::new(&WANTED, State::new(path), read))
     }
 }
 
-impl Source for OpenHands {
-    fn read_line(&mut self, line: &[u8], sink: &mut EventSink<'_>) {
-        let state = &mut self.state;
-        self.document.read_line(line, sink, |part, sink| read(part, state, sink));
-    }
-
-    fn finish(&mut self, sink: &mut EventSink<'_>) {
-        self.document.end(sink);
-    }
-}
+source_of_documents!(OpenHands);
 
 /// Reads a part of a file.
 fn read(part: &Part<'_>, state: &mut State, sink: &mut EventSink<'_>) -> Result<(), Malformed> {

@@ -45,7 +45,10 @@ use crate::{
 /// An event that a request repeats is emitted once: exporters send a request again if they got no
 /// response. Spans may come in any order. A span without a session belongs to the session of its
 /// trace; it waits until another span names it, and at most until the spans of ten more seconds
-/// have come, or [`flush`](Self::flush) is called. Memory is bounded.
+/// of its trace have come, or [`release`](Self::release) was called twice. So does a span of Claude
+/// Code for the log events of its session: once the first one comes, its spans have no events.
+/// The end of a turn waits for five to ten seconds, too, since a call may follow; for a minute if
+/// the client has announced one. Memory is bounded.
 ///
 /// An event has `otlp` as its file, and its time in milliseconds as its line: it has the same
 /// origin each time that it is sent.
@@ -90,13 +93,24 @@ impl Receiver {
             .emit(events, |memory, sink| records::read(signal, encoding, &resources, memory, sink)))
     }
 
-    /// Adds the events of the spans that wait for the session of their trace. A program calls
-    /// this when no request has come for five seconds, the time between two exports.
+    /// Returns whether a span or the end of a turn waits.
+    pub fn holds_events(&self) -> bool {
+        self.memory.holds_any()
+    }
+
+    /// Adds the events of traces of which a span waited at the previous call already, and ends of
+    /// turns. A program calls this every five seconds, the time between two exports, while [events
+    /// wait](Self::holds_events): the client of a trace may have ended.
+    pub fn release(&mut self, events: &mut Vec<Event>) {
+        self.emit(events, |memory, _| memory.release_old());
+    }
+
+    /// Adds all events that wait.
     pub fn flush(&mut self, events: &mut Vec<Event>) {
         self.emit(events, |memory, _| memory.release_all());
     }
 
-    /// Returns the counts of skipped and unknown records, by reason.
+    /// Returns the counts of records that were rejected or skipped, by reason, as parts.
     pub fn skipped(&self) -> &SkippedLines {
         &self.skipped
     }
@@ -114,16 +128,26 @@ impl Receiver {
     }
 }
 
-/// Returns whether an event counts, if session files and telemetry may be of the same session:
-/// the first of both that supplies a part of a session supplies all of this part. An event that
-/// was recorded in memory always counts.
+/// Returns whether an event counts, if session files and telemetry may be of the same session.
+/// Telemetry supplies the parts of a session that its files do not. Anybody may send telemetry, so
+/// a file takes a part over, whatever came first. An event that was recorded in memory always
+/// counts.
 #[must_use]
 pub fn admits(suppliers: &mut Suppliers, event: &Event) -> bool {
     event.origin.as_ref().is_none_or(|origin| {
-        let is_telemetry = origin.source == Otlp::KIND;
-        let supplier = if is_telemetry { "telemetry" } else { "session files" };
-        suppliers.admits(&event.session, &event.kind, supplier)
+        if origin.source == Otlp::KIND {
+            suppliers.admits(&event.session, &event.kind, "telemetry")
+        } else {
+            suppliers.admits_preferred(&event.session, &event.kind, "session files")
+        }
     })
+}
+
+/// Returns whether a file stands for telemetry that a [`Receiver`] has read, which cannot be read
+/// again.
+#[must_use]
+pub fn is_received(file: &str) -> bool {
+    file == Otlp::KIND
 }
 
 /// Reads files with telemetry of agents.

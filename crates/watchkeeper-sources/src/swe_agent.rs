@@ -8,24 +8,22 @@ use std::path::Path;
 
 use jiff::Timestamp;
 use watchkeeper_core::{
-    EventKind, Fingerprint, Json, ModelCall, SessionId, Source, SourceKind, ToolCall, ToolClass,
+    EventKind, Fingerprint, Json, ModelCall, SessionId, SourceKind, ToolCall, ToolClass,
     ToolResult,
     author::{Cause, EventSink, SessionStart, Targets, Tokens, untimed},
     register_source,
 };
 
 use crate::{
-    document::{Document, Part, Wanted},
+    document::{Part, Wanted},
+    document_reader::{DocumentReader, source_of_documents},
     json::{Located, Malformed, Number, Present, Text, object, parse, parse_head, parse_value},
     tool_names::ToolNames,
 };
 
 /// Reads the trajectories of SWE-agent.
 #[derive(Debug)]
-pub struct SweAgent {
-    document: Document,
-    task: Task,
-}
+pub struct SweAgent(DocumentReader<Task>);
 
 /// The task of a trajectory.
 #[derive(Debug)]
@@ -55,15 +53,13 @@ impl SourceKind for SweAgent {
     }
 
     fn new(path: &Path) -> Self {
-        Self {
-            document: Document::new(&WANTED),
-            task: Task {
-                session: SessionId::from(name(path)),
-                has_started: false,
-                n_steps: 0,
-                tools: ToolNames::default(),
-            },
-        }
+        let task = Task {
+            session: SessionId::from(name(path)),
+            has_started: false,
+            n_steps: 0,
+            tools: ToolNames::default(),
+        };
+        Self(DocumentReader::new(&WANTED, task, |part, task, sink| task.read(part, sink)))
     }
 }
 
@@ -116,16 +112,7 @@ object! {
     }
 }
 
-impl Source for SweAgent {
-    fn read_line(&mut self, line: &[u8], sink: &mut EventSink<'_>) {
-        let task = &mut self.task;
-        self.document.read_line(line, sink, |part, sink| task.read(part, sink));
-    }
-
-    fn finish(&mut self, sink: &mut EventSink<'_>) {
-        self.document.end(sink);
-    }
-}
+source_of_documents!(SweAgent);
 
 impl Task {
     fn read(&mut self, part: &Part<'_>, sink: &mut EventSink<'_>) -> Result<(), Malformed> {

@@ -12,133 +12,36 @@ use memchr::memmem;
 /// The agents without a source. Of two that match, the first one counts.
 const AGENTS: &[Agent] = &[
     // Stores with names that no source reads.
-    Agent { name: "aider", names: &[".aider.chat.history.md"], ..Agent::NONE },
     Agent { name: "amazon-q", folders: &["amazon-q"], names: &["data.sqlite3"], ..Agent::NONE },
     Agent { name: "crush", names: &["crush.db"], ..Agent::NONE },
-    Agent { name: "cursor", folders: &[".cursor"], names: &["store.db"], ..Agent::NONE },
-    Agent { name: "cursor", folders: &["Cursor"], names: &["state.vscdb"], ..Agent::NONE },
-    Agent { name: "goose", folders: &["goose"], names: &["sessions.db"], ..Agent::NONE },
-    Agent { name: "kiro", folders: &["kiro-cli"], names: &["data.sqlite3"], ..Agent::NONE },
-    Agent { name: "opencode (database)", names: &["opencode.db"], ..Agent::NONE },
+    Agent { name: "cursor (database)", folders: &["chats"], names: &["store.db"], ..Agent::NONE },
+    Agent {
+        name: "cursor (database)",
+        folders: &["Cursor"],
+        names: &["state.vscdb"],
+        ..Agent::NONE
+    },
+    Agent {
+        name: "kiro (database)",
+        folders: &["kiro-cli"],
+        names: &["data.sqlite3"],
+        ..Agent::NONE
+    },
+    Agent {
+        name: "opencode (before its event log)",
+        folders: &["opencode"],
+        names: &["opencode.db"],
+        ..Agent::NONE
+    },
     // Transcripts, by a folder of the agent or by their shape.
     Agent {
-        name: "antigravity",
-        folders: &[".gemini", "antigravity", "transcripts"],
-        shapes: &[Shape { start: r#"{"step_index":"#, contains: &[r#""source":"#] }],
+        name: "kimi (before Kimi Code)",
+        shapes: &[Shape { start: r#"{"role":"_checkpoint""#, contains: &[] }],
         ..Agent::NONE
     },
-    Agent {
-        name: "gemini-cli",
-        folders: &[".gemini", "tmp", "chats"],
-        shapes: &[
-            Shape { start: "{", contains: &[r#""projectHash":"#, r#""sessionId":"#] },
-            Shape { start: "{", contains: &[r#""messages":"#, r#""type":"gemini""#] },
-            Shape { start: "{", contains: &[r#""role":"gemini""#, r#""parts":["#] },
-        ],
-        ..Agent::NONE
-    },
-    Agent {
-        name: "copilot-cli",
-        folders: &[".copilot", "session-state"],
-        shapes: &[
-            Shape { start: r#"{"type":"session.start""#, contains: &[r#""data":"#] },
-            Shape { start: "{", contains: &[r#""copilotVersion":"#] },
-        ],
-        ..Agent::NONE
-    },
-    Agent {
-        name: "copilot-chat",
-        folders: &["chatSessions"],
-        shapes: &[Shape { start: "{", contains: &[r#""requesterUsername":"#, r#""requests":"#] }],
-        ..Agent::NONE
-    },
-    Agent {
-        name: "cursor",
-        folders: &[".cursor", "agent-transcripts"],
-        shapes: &[Shape { start: r#"{"role":"user","message":"#, contains: &[r#""content":"#] }],
-        ..Agent::NONE
-    },
-    Agent {
-        name: "openclaw",
-        folders: &[".openclaw", "sessions"],
-        shapes: &[Shape { start: r#"{"type":"session","#, contains: &[r#""cwd":"#, "openclaw"] }],
-        ..Agent::NONE
-    },
-    Agent {
-        name: "pi",
-        folders: &[".pi", "sessions"],
-        shapes: &[Shape {
-            start: r#"{"type":"session","#,
-            contains: &[r#""version":"#, r#""cwd":"#],
-        }],
-        ..Agent::NONE
-    },
-    Agent {
-        name: "qwen",
-        folders: &[".qwen", "chats"],
-        shapes: &[Shape {
-            start: r#"{"uuid":"#,
-            contains: &[r#""sessionId":"#, r#""message":{"role":"#, r#""parts":["#],
-        }],
-        ..Agent::NONE
-    },
-    Agent {
-        name: "droid",
-        folders: &[".factory", "sessions"],
-        shapes: &[
-            Shape { start: r#"{"type":"session_start","#, contains: &[r#""id":"#] },
-            Shape { start: r#"{"type":"system","#, contains: &[r#""toolId":"#] },
-            Shape {
-                start: r#"{"type":"system","#,
-                contains: &[r#""session_id":"#, r#""type":"message""#, r#""text":"#],
-            },
-        ],
-        ..Agent::NONE
-    },
-    Agent {
-        name: "kimi",
-        folders: &[".kimi", "sessions"],
-        shapes: &[
-            Shape { start: r#"{"type":"metadata","protocol_version":"#, contains: &[] },
-            Shape { start: r#"{"role":"_checkpoint""#, contains: &[] },
-        ],
-        ..Agent::NONE
-    },
-    Agent {
-        name: "hermes",
-        folders: &[".hermes", "sessions"],
-        shapes: &[Shape {
-            start: "{",
-            contains: &[r#""session_start":"#, r#""platform":"#, r#""messages":"#],
-        }],
-        ..Agent::NONE
-    },
-    Agent {
-        name: "grok",
-        folders: &[".grok", "sessions"],
-        shapes: &[
-            Shape { start: "{", contains: &[r#""model_fingerprint":"#, r#""tool_calls":"#] },
-            Shape { start: r#"{"type":"system","content":"You are Grok"#, contains: &[] },
-            Shape { start: "{", contains: &[r#""chat_format_version":"#] },
-        ],
-        ..Agent::NONE
-    },
-    Agent {
-        name: "kiro",
-        folders: &[".kiro", "sessions"],
-        shapes: &[Shape { start: "{", contains: &[r#""conversation_id":"#, r#""history":["#] }],
-        ..Agent::NONE
-    },
-    Agent { name: "amp", folders: &["amp", "threads"], ..Agent::NONE },
     Agent { name: "augment", folders: &[".augment", "sessions"], ..Agent::NONE },
-    Agent {
-        name: "cline",
-        names: &["api_conversation_history.json", "ui_messages.json"],
-        ..Agent::NONE
-    },
-    Agent { name: "continue", folders: &[".continue", "sessions"], ..Agent::NONE },
-    Agent { name: "goose", folders: &["goose", "sessions"], ..Agent::NONE },
-    Agent { name: "junie", folders: &[".junie", "sessions"], ..Agent::NONE },
+    Agent { name: "goose (before its database)", folders: &["goose", "sessions"], ..Agent::NONE },
+    Agent { name: "opencode (before 1.2)", folders: &["opencode", "storage"], ..Agent::NONE },
 ];
 
 /// The session files of one agent.
@@ -225,8 +128,8 @@ pub fn unsupported_agents_in(home: &Path) -> Vec<&'static str> {
             return false;
         }
         // Two agents can share a folder.
-        let is_shared =
-            AGENTS.iter().any(|it| it.name != agent.name && it.folders.first() == Some(first));
+        let has_other = |it: &Agent| it.name != agent.name && it.folders.first() == Some(first);
+        let is_shared = AGENTS.iter().any(has_other);
         !is_shared || inner.first().is_some_and(|inner| home.join(first).join(inner).is_dir())
     };
     let mut agents: Vec<&str> = AGENTS.iter().filter(has_folder).map(|agent| agent.name).collect();
@@ -259,49 +162,21 @@ mod tests {
 
     #[test]
     fn recognizes_agents_by_the_shape_of_their_files() {
-        for (agent, head) in [
-            ("gemini-cli", r#"{ "sessionId": "a", "projectHash": "b", "messages": [] }"#),
-            ("gemini-cli", r#"{"kind":"main","messages":[{"type": "gemini"}]}"#),
-            ("copilot-cli", r#"{"type":"session.start","data":{"sessionId":"a"}}"#),
-            ("cursor", r#"{"role":"user","message":{"content":[]}}"#),
-            ("pi", r#"{"type":"session","version":3,"id":"a","cwd":"/a"}"#),
-            ("openclaw", r#"{"type":"session","version":3,"id":"a","cwd":"/openclaw"}"#),
-            (
-                "qwen",
-                r#"{"uuid":"a","sessionId":"b","type":"user","message":{"role":"user","parts":[]}}"#,
-            ),
-            ("droid", r#"{"type":"session_start","id":"a","title":"b"}"#),
-            (
-                "droid",
-                "{\"type\":\"system\",\"id\":\"a\"}\n{\"type\":\"tool_call\",\"toolId\":\"b\"}",
-            ),
-            ("kimi", r#"{"type":"metadata","protocol_version":"1.4"}"#),
-            ("hermes", r#"{"session_id":"a","platform":"cli","session_start":"","messages":[]}"#),
-            ("grok", r#"{"info":{"id":"a"},"chat_format_version":1}"#),
-            ("kiro", "{\n \"conversation_id\": \"a\",\n \"history\": [\n ]\n}"),
-            ("antigravity", r#"{"step_index":0,"source":"MODEL"}"#),
-        ] {
-            assert_eq!(agent_of(Path::new("a.jsonl"), head.as_bytes()), Some(agent), "{head}");
-        }
+        let head = br#"{"role": "_checkpoint", "id": 0}"#;
+        assert_eq!(agent_of(Path::new("a.jsonl"), head), Some("kimi (before Kimi Code)"));
     }
 
     #[test]
     fn recognizes_agents_by_the_path_of_their_files() {
         for (agent, path) in [
-            ("gemini-cli", "/h/.gemini/tmp/p/chats/session-1.jsonl"),
-            ("copilot-cli", "/h/.copilot/session-state/a/events.jsonl"),
-            ("cursor", "/h/.cursor/projects/p/agent-transcripts/a.jsonl"),
-            ("pi", "/h/.pi/agent/sessions/p/a.jsonl"),
-            ("amp", "/h/.local/share/amp/threads/T-1.json"),
-            ("cline", "/h/tasks/1/api_conversation_history.json"),
+            ("goose (before its database)", "/h/.local/share/goose/sessions/a.jsonl"),
+            ("augment", "/h/.augment/sessions/a.json"),
         ] {
             assert_eq!(agent_of(Path::new(path), b""), Some(agent), "{path}");
         }
-        for (agent, path) in [
-            ("cursor", "/h/.cursor/chats/a/b/store.db"),
-            ("goose", "/h/.local/share/goose/sessions/sessions.db"),
-            ("aider", "/p/.aider.chat.history.md"),
-        ] {
+        for (agent, path) in
+            [("cursor (database)", "/h/.cursor/chats/a/b/store.db"), ("crush", "/p/crush.db")]
+        {
             assert_eq!(agent_of_name(Path::new(path)), Some(agent), "{path}");
         }
     }
@@ -310,10 +185,10 @@ mod tests {
     fn finds_agents_by_their_folders_in_the_home_folder() {
         let home = tempfile::tempdir().unwrap();
         assert_eq!(unsupported_agents_in(home.path()), [""; 0]);
-        for folder in [".cursor/projects", ".gemini/tmp", ".claude/projects", "sessions"] {
+        for folder in [".augment/sessions", ".gemini/tmp", ".claude/projects", "sessions"] {
             std::fs::create_dir_all(home.path().join(folder)).unwrap();
         }
-        assert_eq!(unsupported_agents_in(home.path()), ["cursor", "gemini-cli"]);
+        assert_eq!(unsupported_agents_in(home.path()), ["augment"]);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use watchkeeper_core::{
-    AgentId, EventKind, Fingerprint, SessionId,
+    AgentId, EventKind, Fingerprint, Quota, SessionId,
     author::{ClientTotal, EventSink, SessionStart, Tokens, WaitingFor},
 };
 
@@ -52,11 +52,14 @@ pub(super) const IGNORED: &[&str] = &[
     "permission-mode",
     "pr-link",
     "queue-operation",
+    "rate_limit_event",
     "relocated",
     "result",
     "started",
+    "stream_event",
     "summary",
     "tag",
+    "tool_progress",
     "tools-used",
     "worktree-state",
 ];
@@ -77,6 +80,7 @@ pub(super) fn read(line: &mut Line<'_>, state: &mut State, sink: &mut EventSink<
         b"system" => read_system(line, state, sink),
         b"attachment" => read_attachment(line, state, sink),
         b"cost-state" => end_session(line, state, sink),
+        b"result" if line.is_of_stream() => read_stream_result(line, state, sink),
         _ if IGNORED.iter().any(|ignored| kind.is(ignored)) => {}
         _ => sink.skip_part("unknown type of line"),
     }
@@ -128,10 +132,28 @@ pub(super) fn read_request(request: &ApiRequest<'_>, state: &mut State, sink: &m
     sink.event(at, &session, state.agent.as_ref(), kind);
 }
 
+/// Returns the quota that a message of the client reports as used up: `Claude AI usage limit
+/// reached|1760000000`, with the second at which it starts again.
+fn used_up(message: &str) -> Option<Quota> {
+    let second = message.trim().strip_prefix("Claude AI usage limit reached|")?;
+    let resets_at = Timestamp::from_second(second.parse().ok()?).ok();
+    Some(Quota { name: "usage".into(), used_percent: 100.0, window: None, resets_at })
+}
+
 fn read_system(line: &Line<'_>, state: &mut State, sink: &mut EventSink<'_>) {
     let compaction = line.compaction.as_ref();
     let kind = match line.subtype.map(Text::raw).unwrap_or_default() {
-        b"api_error" => {
+        b"init" => {
+            state.stream_start = SessionStart {
+                cwd: line.cwd.map(Text::boxed),
+                version: line.stream_version.map(Text::boxed),
+                model: line.model.map(Text::boxed),
+                ..SessionStart::default()
+            };
+            return;
+        }
+        b"task_notification" => return end_task(line, state, sink),
+        b"api_error" | b"api_retry" => {
             let message = line.error.map(|error| error.0);
             state.cut_attempts.add_error(message);
             let retry = line.retry.and_then(|retry| u32::try_from(retry).ok()).unwrap_or(0);
@@ -185,17 +207,39 @@ fn end_session(line: &Line<'_>, state: &mut State, sink: &mut EventSink<'_>) {
         Timestamp::from_millisecond(millis).ok()
     });
     let at = ended_at.map_or(at, |ended_at| at.max(ended_at));
-    let totals = line.model_usage.iter().flat_map(|models| &models.0);
-    let tokens = totals.fold(Tokens::default(), |sum, (_, model)| sum.plus(model.tokens()));
-    if 0 < tokens.total() {
-        let cost_usd = line.total_cost.and_then(Number::parse);
-        let cost_usd = cost_usd.filter(|cost: &f64| cost.is_finite() && 0.0 <= *cost);
-        state.client_total = Some(ClientTotal { tokens: Some(tokens), cost_usd });
-    }
+    state.client_total = client_total(line).or(state.client_total);
     state.possible_turn_end = None;
     state.is_turn_over = true;
     state.latest = Some(at);
     sink.event(at, &started, None, EventKind::SessionEnd { reason: None });
+}
+
+/// Returns the totals of the client in a line.
+fn client_total(line: &Line<'_>) -> Option<ClientTotal> {
+    let totals = line.model_usage.iter().flat_map(|models| &models.0);
+    let tokens = totals.fold(Tokens::default(), |sum, (_, model)| sum.plus(model.tokens()));
+    let cost_usd = line.total_cost.and_then(Number::parse);
+    let cost_usd = cost_usd.filter(|cost: &f64| cost.is_finite() && 0.0 <= *cost);
+    (0 < tokens.total()).then_some(ClientTotal { tokens: Some(tokens), cost_usd })
+}
+
+/// Reads the line of a stream at the end of each run of turns, with the totals so far.
+fn read_stream_result(line: &Line<'_>, state: &mut State, sink: &mut EventSink<'_>) {
+    state.client_total = client_total(line).or(state.client_total);
+    if let Some(mut events) = LineEvents::begin(line, false, state, sink) {
+        events.end_turn();
+    }
+}
+
+/// Reads the end of a task in the background. Only the tasks that are sub-agents have lines.
+fn end_task(line: &Line<'_>, state: &mut State, sink: &mut EventSink<'_>) {
+    let Some(task) = line.task else { return };
+    if line.status.is_some_and(|status| status.is("running")) {
+        return;
+    }
+    if let Some(mut events) = LineEvents::begin(line, false, state, sink) {
+        events.end_agent(&task.read());
+    }
 }
 
 impl<'l, 's> LineEvents<'l, 's> {
@@ -215,11 +259,11 @@ impl<'l, 's> LineEvents<'l, 's> {
         {
             return None;
         }
-        let Some(at) = state.time(line.timestamp) else {
+        let Some(at) = state.time_of(line) else {
             sink.skip_line("no time");
             return None;
         };
-        state.identify(line.session);
+        state.identify(line.session.or(line.stream));
         let agent = state.agent_of(line);
         let context = Context { at, session: state.session.clone(), agent };
         let mut events = Self { line, is_nested, context, state, sink };
@@ -241,10 +285,14 @@ impl<'l, 's> LineEvents<'l, 's> {
             }
         } else if self.state.started.as_ref() != Some(session) {
             self.state.started = Some(session.clone());
-            let start = SessionStart {
-                cwd: self.line.cwd.map(Text::boxed),
-                version: self.line.version.map(Text::boxed),
-                ..SessionStart::default()
+            let start = if self.line.is_of_stream() {
+                self.state.stream_start.clone()
+            } else {
+                SessionStart {
+                    cwd: self.line.cwd.map(Text::boxed),
+                    version: self.line.version.map(Text::boxed),
+                    ..SessionStart::default()
+                }
             };
             self.emit(EventKind::SessionStart(start));
         }
@@ -260,11 +308,16 @@ impl<'l, 's> LineEvents<'l, 's> {
         };
         let blocks = message.blocks();
         let texts = || blocks.iter().filter_map(|block| block.text);
-        if self.line.is_api_error == Some(true) {
+        // In a stream, the error is the only mark.
+        let has_error = self.line.is_of_stream() && self.line.error.is_some();
+        if has_error || self.line.is_api_error == Some(true) {
             // The usage of the attempts remains unknown.
             self.state.cut_attempts.take();
             self.state.is_turn_over = self.context.agent.is_none();
             let message = texts().next().map(Text::boxed).unwrap_or_default();
+            if let Some(quota) = used_up(&message) {
+                self.emit(EventKind::Quota(quota));
+            }
             return self.emit(EventKind::Error { message, retry: None });
         }
         if message.model.is_some_and(|model| model.is("<synthetic>")) {

@@ -18,8 +18,8 @@ object! {
         b"uuid" => uuid: Text<'a>,
         b"leafUuid" => leaf: Text<'a>,
         b"sessionId" => session: Text<'a>,
-        b"agentId" => agent: Text<'a>,
-        b"requestId" => request: Text<'a>,
+        b"agentId" | b"agent_id" => agent: Text<'a>,
+        b"requestId" | b"request_id" => request: Text<'a>,
         b"timestamp" => timestamp: Text<'a>,
         b"cwd" => cwd: Text<'a>,
         b"version" => version: Text<'a>,
@@ -33,20 +33,27 @@ object! {
         b"message" => message: Message<'a>,
         b"attachment" => attachment: Attachment<'a>,
         /// The result in the format of its tool.
-        b"toolUseResult" => tool_use_result: Raw<'a>,
+        b"toolUseResult" | b"tool_use_result" => tool_use_result: Raw<'a>,
         b"error" => error: ErrorText<'a>,
-        b"retryAttempt" => retry: u64,
-        b"compactMetadata" => compaction: Compaction<'a>,
+        b"retryAttempt" | b"attempt" => retry: u64,
+        b"compactMetadata" | b"compact_metadata" => compaction: Compaction<'a>,
         // The totals of a session.
         b"startTime" => start_time: u64,
         b"totalDuration" => total_duration: u64,
-        b"totalCostUSD" => total_cost: Number<'a>,
+        b"totalCostUSD" | b"total_cost_usd" => total_cost: Number<'a>,
         b"modelUsage" => model_usage: Values<'a, ModelUsage>,
         // The progress of a call.
         b"parentToolUseID" => parent_call: Text<'a>,
         b"data" => progress: Progress<'a>,
+        // Members of a stream.
+        b"session_id" => stream: Text<'a>,
+        b"claude_code_version" => stream_version: Text<'a>,
+        b"model" => model: Text<'a>,
+        b"parent_tool_use_id" => delegation: Text<'a>,
+        b"task_id" => task: Text<'a>,
+        b"status" => status: Text<'a>,
         /// Members of another agent with similar lines.
-        b"payload" | b"systemPayload" => foreign: Present,
+        b"payload" | b"systemPayload" | b"role" => foreign: Present,
     }
 }
 
@@ -67,8 +74,8 @@ object! {
 
 object! {
     pub(super) struct Compaction<'a> {
-        b"preTokens" => before_tokens: u64,
-        b"postTokens" => after_tokens: u64,
+        b"preTokens" | b"pre_tokens" => before_tokens: u64,
+        b"postTokens" | b"post_tokens" => after_tokens: u64,
         b"trigger" => trigger: Text<'a>,
     }
 }
@@ -270,6 +277,11 @@ impl Line<'_> {
     /// Returns whether the line is of the type `kind`.
     pub(super) fn is(&self, kind: &str) -> bool {
         self.kind.is_some_and(|own| own.is(kind))
+    }
+
+    /// Returns whether the line is of a stream, whose members have other names.
+    pub(super) fn is_of_stream(&self) -> bool {
+        self.stream.is_some()
     }
 }
 

@@ -6,7 +6,7 @@ use std::path::Path;
 use jiff::Timestamp;
 use watchkeeper_core::{
     AgentId, Fingerprint, SessionId,
-    author::{ClientTotal, Tokens},
+    author::{ClientTotal, SessionStart, Tokens, untimed},
 };
 
 use super::{cut_attempts::CutAttempts, line::Line};
@@ -22,6 +22,10 @@ pub(super) struct State {
     pub(super) agent: Option<AgentId>,
     /// The session whose start was emitted.
     pub(super) started: Option<SessionId>,
+    /// The folder, version and model at the beginning of a stream.
+    pub(super) stream_start: SessionStart,
+    /// The number of lines of a stream before the first one with a time.
+    n_untimed: u32,
     /// The latest time of a line.
     pub(super) latest: Option<Timestamp>,
     /// The agent of the latest line, cached to share its id.
@@ -69,6 +73,8 @@ impl State {
             session: SessionId::from(session.as_ref()),
             agent,
             started: None,
+            stream_start: SessionStart::default(),
+            n_untimed: 0,
             latest: None,
             last_agent: None,
             agents: Recent::default(),
@@ -95,7 +101,18 @@ impl State {
         }
     }
 
-    /// Returns the time of a line: its own, or the latest one.
+    /// Returns the time of a line. A stream of early versions has no times: each line is then one
+    /// second later than the one before.
+    pub(super) fn time_of(&mut self, line: &Line<'_>) -> Option<Timestamp> {
+        let written = self.time(line.timestamp);
+        if written.is_some() || !line.is_of_stream() {
+            return written;
+        }
+        self.n_untimed = self.n_untimed.saturating_add(1);
+        Some(untimed(self.n_untimed))
+    }
+
+    /// Returns a time as written, or the latest one.
     pub(super) fn time(&mut self, written: Option<Text<'_>>) -> Option<Timestamp> {
         let at = written.and_then(Text::time).or(self.latest)?;
         self.latest = self.latest.max(Some(at));
@@ -103,7 +120,7 @@ impl State {
     }
 
     pub(super) fn agent_of(&mut self, line: &Line<'_>) -> Option<AgentId> {
-        let name = match (line.agent, &self.agent) {
+        let name = match (line.agent.or(line.delegation), &self.agent) {
             (Some(name), _) => name.read(),
             (None, Some(agent)) => return Some(agent.clone()),
             // Early versions write the lines of unnamed sub-agents into the file of the

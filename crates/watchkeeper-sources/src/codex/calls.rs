@@ -127,7 +127,7 @@ pub(crate) fn tool_result(
 }
 
 /// Returns the class of a tool whose name is misleading.
-fn class(tool: &str) -> Option<ToolClass> {
+pub(super) fn class(tool: &str) -> Option<ToolClass> {
     match tool {
         "write_stdin" | "local_shell" => Some(ToolClass::Run),
         "spawn_agent" | "send_input" => Some(ToolClass::Delegate),

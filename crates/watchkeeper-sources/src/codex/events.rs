@@ -8,7 +8,7 @@ use watchkeeper_core::{
 
 use super::{
     calls,
-    line::{McpResult, Payload, Usage},
+    line::{McpResult, Payload, RateLimits, Usage},
     state::{PromptForm, State},
 };
 use crate::json::{Located, Text};
@@ -223,6 +223,7 @@ impl LineEvents<'_, '_> {
 
     /// Reads the total usage of the thread after an attempt to get a response.
     fn read_count(&mut self) {
+        self.read_quotas();
         let info = self.payload.value.info.as_ref();
         let total = info.and_then(|info| info.total.as_ref()).map(Usage::tokens);
         if self.state.has_usage_records {
@@ -231,6 +232,21 @@ impl LineEvents<'_, '_> {
             }
         } else {
             self.read_usage_since(total);
+        }
+    }
+
+    /// Emits the quotas that have changed: each count repeats them.
+    fn read_quotas(&mut self) {
+        let limits = self.payload.value.rate_limits.as_ref();
+        let quotas = limits.into_iter().flat_map(RateLimits::named);
+        for quota in quotas.filter_map(|(name, limit)| limit.quota(name)) {
+            let known = &mut self.state.quotas;
+            if known.contains(&quota) {
+                continue;
+            }
+            known.retain(|known| known.name != quota.name);
+            known.push(quota.clone());
+            self.emit(EventKind::Quota(quota));
         }
     }
 

@@ -1,11 +1,15 @@
 //! The members of a line that are used.
 
-use watchkeeper_core::author::Tokens;
+use jiff::{SignedDuration, Timestamp};
+use watchkeeper_core::{Quota, author::Tokens};
 
 use crate::{
     content::{Content, join},
     json::{Located, Number, Present, RawText, Text, Values, object},
 };
+
+/// The longest time in which a limit applies, in minutes: a century.
+const MAX_MINUTES: i64 = 100 * 366 * 24 * 60;
 
 object! {
     /// A line.
@@ -48,6 +52,7 @@ object! {
         b"usage" => usage: Usage,
         b"thread_token_usage" => thread_usage: Usage,
         b"info" => info: UsageInfo,
+        b"rate_limits" => rate_limits: RateLimits<'a>,
         b"error" => error: TurnError<'a>,
         /// A completed item.
         b"item" => item: Box<Payload<'a>>,
@@ -84,6 +89,22 @@ object! {
 }
 
 object! {
+    /// The limits of the account.
+    pub(super) struct RateLimits<'a> {
+        b"primary" => primary: RateLimit<'a>,
+        b"secondary" => secondary: RateLimit<'a>,
+    }
+}
+
+object! {
+    pub(super) struct RateLimit<'a> {
+        b"used_percent" => used_percent: Number<'a>,
+        b"window_minutes" => window_minutes: u64,
+        b"resets_at" => resets_at: u64,
+    }
+}
+
+object! {
     /// The usage of a thread.
     pub(super) struct UsageInfo {
         b"last_token_usage" => latest: Usage,
@@ -115,6 +136,31 @@ impl Usage {
             reasoning: self.reasoning.unwrap_or(0),
             cache_write_1h: 0,
         }
+    }
+}
+
+impl<'a> RateLimits<'a> {
+    /// Returns the limits with their names.
+    pub(super) fn named(&self) -> impl Iterator<Item = (&'static str, &RateLimit<'a>)> {
+        let named = [("primary", &self.primary), ("secondary", &self.secondary)];
+        named.into_iter().filter_map(|(name, limit)| Some((name, limit.as_ref()?)))
+    }
+}
+
+impl RateLimit<'_> {
+    /// Returns the quota with this name; `None` if the used part is unknown.
+    pub(super) fn quota(&self, name: &str) -> Option<Quota> {
+        let minutes = self.window_minutes.and_then(|minutes| i64::try_from(minutes).ok());
+        let resets_at = self.resets_at.and_then(|second| i64::try_from(second).ok());
+        Some(Quota {
+            name: name.into(),
+            used_percent: self
+                .used_percent?
+                .parse()
+                .filter(|n: &f64| n.is_finite() && 0.0 <= *n)?,
+            window: minutes.map(|minutes| SignedDuration::from_mins(minutes.min(MAX_MINUTES))),
+            resets_at: resets_at.and_then(|second| Timestamp::from_second(second).ok()),
+        })
     }
 }
 

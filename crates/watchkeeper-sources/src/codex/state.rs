@@ -4,7 +4,7 @@ use std::path::Path;
 
 use jiff::{SignedDuration, Timestamp};
 use watchkeeper_core::{
-    AgentId, EventKind, Fingerprint, SessionId,
+    AgentId, EventKind, Fingerprint, Quota, SessionId,
     author::{SessionStart, Tokens},
 };
 
@@ -51,6 +51,8 @@ pub(super) struct State {
     pub(super) responses: Recent<()>,
     /// The outcomes of commands whose output was not read yet, by call.
     pub(super) outcomes: Recent<Outcome>,
+    /// The latest quota of each name.
+    pub(super) quotas: Vec<Quota>,
     pub(super) tools: ToolNames,
 }
 
@@ -90,6 +92,7 @@ impl State {
             client_total: None,
             responses: Recent::default(),
             outcomes: Recent::default(),
+            quotas: Vec::new(),
             tools: ToolNames::default(),
         }
     }
@@ -136,7 +139,10 @@ impl State {
             self.has_copy && self.opened.is_some_and(|opened| at.duration_since(opened) < COPYING);
         let takes_time = matches!(
             kind,
-            EventKind::ModelCall(_) | EventKind::ToolCall(_) | EventKind::ToolResult(_)
+            EventKind::ModelCall(_)
+                | EventKind::Quota(_)
+                | EventKind::ToolCall(_)
+                | EventKind::ToolResult(_)
         );
         self.is_fork && (!is_first || is_early && takes_time)
     }

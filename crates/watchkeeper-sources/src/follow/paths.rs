@@ -21,7 +21,7 @@ use super::{
     tracked::{State, Tracked},
     update::FollowNotice,
 };
-use crate::file_source::is_session_name;
+use crate::{compressed, database, file_source::is_session_name};
 
 /// The largest number of files, read or not.
 const MAX_FILES: usize = 1 << 18;
@@ -36,7 +36,8 @@ impl Follower {
                 Some(watcher) => watcher.followed_path(path),
                 None => path,
             };
-            self.check_path(&path, now);
+            let database = database::of_log(&path).filter(|it| self.paths.contains_key(&**it));
+            self.check_path(&database.unwrap_or(path), now);
         }
         changes.is_woken
     }
@@ -75,10 +76,11 @@ impl Follower {
     /// Handles a file at a path.
     pub(super) fn found(&mut self, path: &Path, metadata: &Metadata, now: Timestamp) {
         let id = Identity::of(path, metadata);
-        let stamp = Stamp::of(metadata);
+        let mut stamp = Stamp::of(metadata);
         let Some(file) = self.files.get_mut(&id) else {
             self.lost(path);
-            self.add(id, path, stamp, now);
+            let created = metadata.created().ok().and_then(|it| Timestamp::try_from(it).ok());
+            self.add(id, path, stamp, created, now);
             return;
         };
         if *file.path != *path {
@@ -93,6 +95,9 @@ impl Follower {
         }
         let Some(file) = self.files.get_mut(&id) else { return };
         file.walk = self.walk;
+        if file.has_log {
+            stamp = stamp.with_log(path);
+        }
         if mem::take(&mut file.is_lost) {
             self.paths.insert(Arc::clone(&file.path), id);
         }
@@ -109,7 +114,7 @@ impl Follower {
         if mem::take(&mut file.is_at_end) {
             // A file that is copied may be empty when it is found.
             let is_new_file = !matches!(file.state, State::Reading(_));
-            file.arrival = self.added_since.map(|since| Arrival { since, is_new_file });
+            file.arrival = self.added_since.map(|since| Arrival::Live { since, is_new_file });
         }
         if let State::Dormant = file.state {
             file.state = State::Unrecognized(0);
@@ -119,26 +124,51 @@ impl Follower {
     }
 
     /// Adds a file with a session name.
-    fn add(&mut self, id: Identity, path: &Path, stamp: Stamp, now: Timestamp) {
-        let kinds = self.options.kind.into_iter().chain(self.kinds.iter().copied());
-        if !is_session_name(path, kinds) && !self.is_root(path) {
+    fn add(
+        &mut self,
+        id: Identity,
+        path: &Path,
+        mut stamp: Stamp,
+        created: Option<Timestamp>,
+        now: Timestamp,
+    ) {
+        let kinds = || self.options.kind.into_iter().chain(self.kinds.iter().copied());
+        if !is_session_name(path, kinds()) && !self.is_root(path) {
             self.unsupported.find(path, self.walk);
+            return;
+        }
+        // It does not grow, and was followed before it was compressed.
+        if compressed::original(path).is_some() {
             return;
         }
         if MAX_FILES <= self.files.len() {
             self.notify_full();
             return;
         }
+        let has_log = self.is_root(path)
+            || is_session_name(path, kinds().filter(|kind| kind.database().is_some()));
+        if has_log {
+            stamp = stamp.with_log(path);
+        }
         let modified = stamp.modified.and_then(|it| Timestamp::try_from(it).ok());
-        // A file without a time of change may be recent. A file that was named is read
-        // whatever its age.
+        // A file without a time of change may be recent.
         let is_recent = self.is_root(path)
+            || self.options.wanted.contains(path)
             || modified.is_none_or(|modified| now.duration_since(modified) <= self.options.recent);
         let changed_at = modified.map_or(now, |it| it.min(now));
-        let arrival = self
-            .added_since
-            .filter(|since| modified.is_some_and(|modified| *since <= modified))
-            .map(|since| Arrival { since, is_new_file: true });
+        let arrival = match self.added_since {
+            Some(since) => modified
+                .filter(|modified| since <= *modified)
+                .map(|_| Arrival::Live { since, is_new_file: true }),
+            None => {
+                let created =
+                    created.filter(|it| self.options.new_since.is_some_and(|new| new <= *it));
+                created.zip(modified).map(|(created, modified)| {
+                    let written_in = modified.duration_since(created);
+                    Arrival::Recorded { created, written_in, late: None }
+                })
+            }
+        };
         let path = Arc::<Path>::from(path);
         self.paths.insert(Arc::clone(&path), id);
         trace!(target: TARGET, file = safe(&path), is_recent, "found a file");
@@ -148,6 +178,7 @@ impl Follower {
                 path,
                 stamp,
                 state: if is_recent { State::Unrecognized(0) } else { State::Dormant },
+                has_log,
                 walk: self.walk,
                 changed_at,
                 is_queued: false,

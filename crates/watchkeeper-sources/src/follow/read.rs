@@ -8,7 +8,7 @@ use std::{
 
 use memchr::memchr;
 use tracing::debug;
-use watchkeeper_core::{SignedDuration, author::make_safe};
+use watchkeeper_core::{SignedDuration, Timestamp, author::make_safe};
 
 use super::{
     EndReason, Follower, Update,
@@ -16,10 +16,11 @@ use super::{
     log::{TARGET, name, safe},
     platform::Identity,
     reading::{Progress, Reading, read_head},
+    row_state::RowState,
     tracked::{State, Tracked},
 };
 use crate::{
-    MAX_LINE, ReadError, SourcePanic,
+    MAX_LINE, ReadError, SourcePanic, database,
     file::{HEAD, read_to_line_end},
     file_source::recognize_among,
     unsupported,
@@ -32,11 +33,15 @@ impl Follower {
     /// Reads a slice of the last lines of a deleted file that is still open. Returns whether
     /// there is more.
     pub(super) fn drain(&mut self, id: Identity, out: &mut dyn FnMut(Update)) -> bool {
-        let Some(Tracked { state: State::Reading(reading), .. }) = self.files.get_mut(&id) else {
+        let Some(Tracked { path, state: State::Reading(reading), .. }) = self.files.get_mut(&id)
+        else {
             return false;
         };
-        let Some(open) = self.open.get(id) else { return false };
-        match reading.read(open, &mut self.shared, out) {
+        // SQLite opens a database by its path, which is gone.
+        let Some(open) = self.open.get(id).filter(|_| !reading.is_database()) else {
+            return false;
+        };
+        match reading.read(path, open, &mut self.shared, out) {
             Ok(progress) => progress == Progress::More,
             Err(ReadError::Io(_)) => false,
             Err(ReadError::Panic(panic)) => {
@@ -46,10 +51,10 @@ impl Follower {
         }
     }
 
-    /// Reads a slice of the next file in the queue. Returns whether there was one.
-    pub(super) fn read_next(&mut self, out: &mut dyn FnMut(Update)) -> bool {
-        let Some(id) = self.queue.pop_front() else { return false };
-        let Some(file) = self.files.get_mut(&id) else { return true };
+    /// Reads a slice of the next file in the queue, if there is one.
+    pub(super) fn read_next(&mut self, out: &mut dyn FnMut(Update)) {
+        let Some(id) = self.queue.pop_front() else { return };
+        let Some(file) = self.files.get_mut(&id) else { return };
         file.is_queued = false;
         match self.read(id, out) {
             Ok(true) => self.enqueue(id),
@@ -57,7 +62,6 @@ impl Follower {
             Err(ReadError::Io(error)) => self.cannot_read(id, &error, out),
             Err(ReadError::Panic(panic)) => self.source_failed(id, panic, out),
         }
-        true
     }
 
     /// Reports a pause of a file to its source, if the file has not changed for a while.
@@ -104,22 +108,25 @@ impl Follower {
         let (Some(open), State::Reading(reading)) = (open, &mut file.state) else {
             return Ok(false);
         };
+        if file.is_lost && reading.is_database() {
+            return Ok(false);
+        }
         if !file.is_lost && **reading.file() != *file.path.to_string_lossy() {
             let from = reading.rename(name(&file.path));
             let to = Arc::clone(reading.file());
             debug!(target: TARGET, from = make_safe(&from), to = make_safe(&to), "file renamed");
             out(Update::Moved { from, to });
         }
-        let progress = match file.arrival {
+        let progress = match &mut file.arrival {
             Some(arrival) => {
                 let mut updates = Vec::new();
                 let result =
-                    reading.read(open, &mut self.shared, &mut |update| updates.push(update));
+                    reading.read(&file.path, open, &mut self.shared, &mut |it| updates.push(it));
                 arrival.correct(&mut updates);
                 updates.into_iter().for_each(&mut *out);
                 result?
             }
-            None => reading.read(open, &mut self.shared, out)?,
+            None => reading.read(&file.path, open, &mut self.shared, out)?,
         };
         file.is_unreadable = false;
         file.is_at_end = progress == Progress::End;
@@ -131,7 +138,7 @@ impl Follower {
             let file_name = Arc::clone(reading.file());
             debug!(target: TARGET, file = make_safe(&file_name), "file truncated or rewritten");
             out(Update::Ended { file: file_name, reason: EndReason::Rewritten });
-            if !reading.is_rewritten() {
+            if !reading.is_read_again() {
                 file.arrival = None;
             }
             file.state = State::Unrecognized(0);
@@ -173,26 +180,39 @@ impl Follower {
         let mut head = vec![0; HEAD];
         let n_bytes = read_head(open, &mut head)?;
         head.truncate(n_bytes);
+        let is_database = database::is_database(&head);
         let recognized = |head: &[u8]| match self.options.kind {
-            Some(kind) => Ok(Some(kind)),
-            None => recognize_among(self.kinds.iter().copied(), &file.path, head),
+            Some(kind) => Ok::<_, ReadError>(Some(kind)),
+            None if is_database => Ok(database::kind_of(self.kinds.iter().copied(), &file.path)?),
+            None => Ok(recognize_among(self.kinds.iter().copied(), &file.path, head)?),
         };
         let mut kind = recognized(&head)?;
         let mut is_whole = false;
-        if kind.is_none() && n_bytes == HEAD {
+        if kind.is_none() && n_bytes == HEAD && !is_database {
             read_to_line_end(open, &mut head)?;
             is_whole = MAX_LINE <= head.len() || memchr(b'\n', &head[HEAD..]).is_some();
             kind = recognized(&head)?;
         }
-        file.state =
-            if is_whole { State::Unknown(head.len()) } else { State::Unrecognized(head.len()) };
+        // The tables of a database can be added later, anywhere in it.
+        file.state = if is_database {
+            State::Unrecognized(0)
+        } else if is_whole {
+            State::Unknown(head.len())
+        } else {
+            State::Unrecognized(head.len())
+        };
         let Some(kind) = kind else {
             file.agent = unsupported::agent_of(&file.path, &head);
             // The folder may contain many files that are not sessions.
             self.open.close(id);
             return Ok(false);
         };
-        let reading = Reading::new(kind, &file.path, name(&file.path))?;
+        let since = self.step_at.checked_sub(self.options.recent).unwrap_or(Timestamp::MIN);
+        let is_wanted = self.options.wanted.contains(&*file.path);
+        let since = if is_wanted { Timestamp::MIN } else { since };
+        let rows = kind.database().filter(|_| is_database);
+        let rows = rows.map(|database| RowState::new(database, since));
+        let reading = Reading::new(kind, &file.path, name(&file.path), rows)?;
         debug!(target: TARGET, file = safe(&file.path), kind = reading.kind(), "reading a file");
         out(Update::Began { file: Arc::clone(reading.file()), source: reading.kind() });
         file.state = State::Reading(Box::new(reading));

@@ -1,7 +1,7 @@
 //! One followed file, read a slice at a time.
 
 use std::{
-    fs::File,
+    fs::{File, Metadata},
     io::{self, Read, Seek, SeekFrom},
     mem,
     path::Path,
@@ -15,7 +15,9 @@ use watchkeeper_core::{
     embed::{Entry as _, SourceEntry},
 };
 
-use super::{mark::ReadMark, platform::Identity, stamp::Stamp, update::Update};
+use super::{
+    mark::ReadMark, platform::Identity, row_state::RowState, stamp::Stamp, update::Update,
+};
 use crate::{
     MAX_LINE, ReadError, SourcePanic,
     file_source::{FileSource, log_skipped_lines},
@@ -26,7 +28,7 @@ use crate::{
 const HEAD: usize = 256;
 /// The number of bytes that are read from one file before the next file's turn. A
 /// longer line is read to its end.
-const SLICE: u64 = 4 << 20;
+pub(super) const SLICE: u64 = 4 << 20;
 /// An unfinished line that is longer than this is read again only when its end
 /// has arrived, in bytes.
 const LONG: u64 = 256 << 10;
@@ -59,12 +61,12 @@ pub(super) enum Progress {
 pub(super) struct Reading {
     source: FileSource,
     /// The end of the last line that was read.
-    position: Position,
+    pub(super) position: Position,
     head: Head,
     /// The end of the lines that were read; `None` for files that are rewritten as a whole.
-    mark: Option<ReadMark>,
+    pub(super) mark: Option<ReadMark>,
     /// The identity for later processes, once the first line was read.
-    id: Option<Fingerprint>,
+    pub(super) id: Option<Fingerprint>,
     /// The line of the last event.
     event_line: u64,
     /// The offset up to which there is no line break after the position.
@@ -72,6 +74,8 @@ pub(super) struct Reading {
     /// The stamp of the file when it was read, for files that are rewritten as a
     /// whole.
     stamp: Option<Stamp>,
+    /// The rest of the state of a database.
+    pub(super) rows: Option<RowState>,
     skipped_lines: SkippedLines,
 }
 
@@ -98,6 +102,11 @@ impl Reading {
         self.source.entry().kind()
     }
 
+    /// Returns whether it is amid a line that is too long.
+    pub(super) fn is_skipping(&self) -> bool {
+        0 < self.position.skipped
+    }
+
     /// Returns the file name in the origins of events.
     pub(super) fn file(&self) -> &Arc<str> {
         self.source.file()
@@ -108,10 +117,12 @@ impl Reading {
         self.source.rename(file)
     }
 
+    /// Starts to read a file, or a database from the sessions that have changed since a time.
     pub(super) fn new(
         kind: &'static SourceEntry,
         path: &Path,
         file: Arc<str>,
+        rows: Option<RowState>,
     ) -> Result<Self, SourcePanic> {
         Ok(Self {
             source: FileSource::open(kind, path, file)?,
@@ -122,13 +133,23 @@ impl Reading {
             event_line: 0,
             n_searched: 0,
             stamp: None,
+            rows,
             skipped_lines: SkippedLines::default(),
         })
     }
 
     /// Returns whether the agent replaces the whole file.
-    pub(super) fn is_rewritten(&self) -> bool {
+    fn is_rewritten(&self) -> bool {
         self.source.entry().is_rewritten()
+    }
+
+    pub(super) fn is_database(&self) -> bool {
+        self.rows.is_some()
+    }
+
+    /// Returns whether lines that are read again give no events again.
+    pub(super) fn is_read_again(&self) -> bool {
+        self.is_database() || self.is_rewritten()
     }
 
     /// Reports a pause to the source.
@@ -149,8 +170,21 @@ impl Reading {
         result
     }
 
-    /// Reads a slice of the lines that were added.
+    /// Reads a slice of the lines that were added to the file at `path`, which is open.
     pub(super) fn read(
+        &mut self,
+        path: &Path,
+        file: &File,
+        shared: &mut Shared,
+        out: &mut dyn FnMut(Update),
+    ) -> Result<Progress, ReadError> {
+        match self.rows {
+            Some(rows) => self.read_rows(rows, path, file, shared, out),
+            None => self.read_bytes(file, shared, out),
+        }
+    }
+
+    fn read_bytes(
         &mut self,
         mut file: &File,
         shared: &mut Shared,
@@ -203,10 +237,7 @@ impl Reading {
             if self.id.is_none()
                 && let Some(first_line) = beginning_of_first_line(head)
             {
-                let identity = Identity::of(Path::new(&**self.file()), &metadata);
-                let id = identity.lasting().and(Fingerprint::of(first_line));
-                self.id = Some(id);
-                out(Update::FirstLine { file: Arc::clone(self.file()), id });
+                self.identify(&metadata, first_line, out);
             }
             if !is_whole {
                 self.mark = ReadMark::at(file, self.position.offset)?;
@@ -221,6 +252,19 @@ impl Reading {
             self.head = Head::of(&head[..len]);
         }
         result
+    }
+
+    /// Reports the identity of the file for later processes.
+    pub(super) fn identify(
+        &mut self,
+        metadata: &Metadata,
+        first_line: &[u8],
+        out: &mut dyn FnMut(Update),
+    ) {
+        let identity = Identity::of(Path::new(&**self.file()), metadata);
+        let id = identity.lasting().and(Fingerprint::of(first_line));
+        self.id = Some(id);
+        out(Update::FirstLine { file: Arc::clone(self.file()), id });
     }
 
     /// Returns whether the file may contain a complete line after the position. A
@@ -276,7 +320,7 @@ impl Reading {
         result
     }
 
-    fn read_line(
+    pub(super) fn read_line(
         &mut self,
         line: Line<'_>,
         shared: &mut Shared,
@@ -312,7 +356,7 @@ impl Reading {
         has_events
     }
 
-    fn read_update(&self) -> Update {
+    pub(super) fn read_update(&self) -> Update {
         let Self { id, event_line: line, mark, position, .. } = *self;
         Update::Read { file: Arc::clone(self.file()), id, line, n_lines: position.lines, mark }
     }

@@ -17,6 +17,8 @@ pub(super) struct Tracked {
     pub(super) path: Arc<Path>,
     pub(super) stamp: Stamp,
     pub(super) state: State,
+    /// The file can be a database, whose log of changes is part of its stamp.
+    pub(super) has_log: bool,
     /// The latest walk that found the file.
     pub(super) walk: u64,
     pub(super) changed_at: Timestamp,
@@ -33,6 +35,13 @@ pub(super) struct Tracked {
     pub(super) arrival: Option<Arrival>,
     /// The agent without a source that wrote the file.
     pub(super) agent: Option<&'static str>,
+}
+
+impl Tracked {
+    /// Returns whether the bytes up to the end of a line that is too long are being skipped.
+    pub(super) fn is_skipping(&self) -> bool {
+        matches!(&self.state, State::Reading(reading) if reading.is_skipping())
+    }
 }
 
 pub(super) enum State {

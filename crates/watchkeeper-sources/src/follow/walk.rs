@@ -74,10 +74,15 @@ impl Follower {
 
     /// Requests a notification when a file, or a folder above it, appears at `path`.
     fn watch_parent(&mut self, path: &Path) {
-        if let Some(parent) = path.ancestors().skip(1).find(|parent| parent.is_dir()) {
+        let parent = || path.ancestors().skip(1).find(|parent| parent.is_dir());
+        let mut watched = None;
+        // A folder that appeared before its parent was watched caused no notification.
+        while let Some(parent) = parent().filter(|parent| watched != Some(*parent)) {
             let result = self.folders.watch_only(parent, &mut self.watcher);
             self.watch_failed(result);
+            watched = Some(parent);
         }
+        self.wants_walk |= path.exists();
     }
 
     /// Checks all files in some folders and their subfolders.
@@ -194,6 +199,19 @@ mod tests {
     };
 
     static CLAUDE_CODE: SourceEntry = SourceEntry::of::<ClaudeCode>("watchkeeper-sources");
+
+    #[test]
+    fn a_folder_that_appears_before_its_parent_is_watched_is_found_by_another_walk() {
+        let folder = TempDir::new().unwrap();
+        let root = folder.path().join("a/projects");
+        let options = FollowOptions::default();
+        let mut follower = Follower::new(vec![root.clone()], [&CLAUDE_CODE], options);
+        follower.scan(Timestamp::UNIX_EPOCH, &mut |update| panic!("{update:?}"));
+        assert!(!follower.wants_walk);
+        fs::create_dir_all(&root).unwrap();
+        follower.watch_parent(&root);
+        assert!(follower.wants_walk);
+    }
 
     #[test]
     fn checks_files_at_intervals_when_the_system_has_no_watches_left() {

@@ -107,6 +107,26 @@ pub(crate) fn parse_into<'a, T: Members<'a>>(
     if is_object { Ok(()) } else { Err("not a JSON object") }
 }
 
+/// Reads the objects of a text, which follow each other, and passes each one to `read`.
+pub(crate) fn parse_each<'a, T: Members<'a>>(
+    text: &'a [u8],
+    mut read: impl FnMut(&T),
+) -> Result<(), Malformed> {
+    let mut reader = Reader::new(text);
+    let mut follows: Malformed = "not a JSON object";
+    loop {
+        let mut object = None;
+        if reader.peek()? == b'{' {
+            read_members(&mut object, &mut reader)?;
+        }
+        read(&object.ok_or(follows)?);
+        if reader.end().is_ok() {
+            return Ok(());
+        }
+        follows = "something follows the JSON";
+    }
+}
+
 /// Reads the beginning of an object: the members before the end of the text, or before the
 /// first error.
 pub(crate) fn parse_head<'a, T: Members<'a>>(text: &'a [u8]) -> T {

@@ -1,5 +1,7 @@
 //! The position in a JSON text, and the values there.
 
+use std::mem;
+
 use watchkeeper_core::author::{end_of_string, nested_len};
 
 use super::{
@@ -64,6 +66,14 @@ impl<'a> Reader<'a> {
                 return Ok(());
             }
         }
+    }
+
+    /// Reads a value whose objects do not count as those around it. `read` must limit the depth.
+    pub(crate) fn nested<T>(&mut self, read: impl FnOnce(&mut Self) -> T) -> T {
+        let depth = mem::take(&mut self.depth);
+        let res = read(self);
+        self.depth = depth;
+        res
     }
 
     /// Reads an array. `element` must read each value. Skips any other value and

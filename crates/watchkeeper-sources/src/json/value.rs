@@ -64,6 +64,10 @@ pub(crate) enum TextOr<'a, T> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Millis(pub(crate) Timestamp);
 
+/// A time as a string, or in milliseconds since 1970.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Time(pub(crate) Timestamp);
+
 /// A time in seconds since 1970, with a fraction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Seconds(pub(crate) Timestamp);
@@ -171,6 +175,18 @@ impl<'a> FromJson<'a> for Millis {
         let millis: Option<u64> = read_value(reader)?;
         let millis = millis.and_then(|millis| i64::try_from(millis).ok());
         *slot = millis.and_then(|millis| Timestamp::from_millisecond(millis).ok()).map(Self);
+        Ok(())
+    }
+}
+
+impl<'a> FromJson<'a> for Time {
+    fn read(slot: &mut Option<Self>, reader: &mut Reader<'a>) -> Result<(), Malformed> {
+        let time: Option<TextOr<'a, Millis>> = read_value(reader)?;
+        *slot = match time {
+            Some(TextOr::Text(text)) => text.time().map(Self),
+            Some(TextOr::Other(Millis(at))) => Some(Self(at)),
+            None => None,
+        };
         Ok(())
     }
 }

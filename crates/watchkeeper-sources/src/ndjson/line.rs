@@ -5,7 +5,7 @@ use serde::{
     de::value::{Error as NotOneOf, StrDeserializer},
 };
 use watchkeeper_core::{
-    EventKind, Json, ModelCall, SessionId, ToolCall, ToolClass, ToolResult,
+    EventKind, Json, ModelCall, Quota, SessionId, SignedDuration, ToolCall, ToolClass, ToolResult,
     author::{SessionStart, Tokens, WaitingFor},
 };
 
@@ -14,6 +14,9 @@ use crate::{
     json::{Number, RawText, Text, Values, object},
     tool_names::ToolNames,
 };
+
+/// The longest time in which a quota applies, in minutes: a century.
+const MAX_MINUTES: i64 = 100 * 366 * 24 * 60;
 
 object! {
     /// A line, for all events.
@@ -54,6 +57,10 @@ object! {
         b"retry" => retry: u64,
         b"before_tokens" => before: u64,
         b"after_tokens" => after: u64,
+        b"name" => name: Text<'a>,
+        b"used_percent" => used_percent: Number<'a>,
+        b"window_minutes" => window_minutes: u64,
+        b"resets_at" => resets_at: Text<'a>,
         b"to" => to: Text<'a>,
         b"reason" => reason: Text<'a>,
     }
@@ -124,6 +131,7 @@ impl<'a> Line<'a> {
             "compaction" => {
                 EventKind::Compaction { before_tokens: self.before, after_tokens: self.after }
             }
+            "quota" => EventKind::Quota(self.quota()?),
             "handoff" => EventKind::Handoff { to: need(self.to, "no `to`")? },
             "agent_start" => EventKind::AgentStart,
             "agent_end" => EventKind::AgentEnd,
@@ -135,6 +143,18 @@ impl<'a> Line<'a> {
     fn labels(&self) -> Vec<(Box<str>, Box<str>)> {
         let labels = self.labels.iter().flat_map(|labels| &labels.0);
         labels.map(|(name, value)| (name.boxed(), value.boxed())).collect()
+    }
+
+    fn quota(&self) -> Result<Quota, EventError> {
+        let used = self.used_percent.and_then(Number::parse);
+        let used = used.filter(|percent: &f64| percent.is_finite() && 0.0 <= *percent);
+        let minutes = self.window_minutes.and_then(|minutes| i64::try_from(minutes).ok());
+        Ok(Quota {
+            name: self.name.ok_or(EventError::Missing("no `name`"))?.boxed(),
+            used_percent: used.ok_or(EventError::Missing("no `used_percent`"))?,
+            window: minutes.map(|minutes| SignedDuration::from_mins(minutes.min(MAX_MINUTES))),
+            resets_at: self.resets_at.and_then(Text::time),
+        })
     }
 
     fn tool_call(&self, tools: &mut ToolNames) -> Result<ToolCall, EventError> {

@@ -215,6 +215,20 @@ enum Wire<'a> {
         #[serde(skip_serializing_if = "Option::is_none")]
         after_tokens: Option<u64>,
     },
+    /// The provider stated how much of a limit of the account is used.
+    Quota {
+        /// The name of the limit.
+        name: &'a str,
+        /// The used part in percent.
+        used_percent: f64,
+        /// The time in which the limit applies, in minutes.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        window_minutes: Option<u64>,
+        /// The time at which the limit starts again.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        #[schemars(with = "Option<String>")]
+        resets_at: Option<Timestamp>,
+    },
     /// The agent handed its work to another agent.
     Handoff {
         /// The other agent.
@@ -311,6 +325,12 @@ fn wire(kind: &EventKind) -> Option<Wire<'_>> {
         EventKind::Compaction { before_tokens, after_tokens } => {
             Wire::Compaction { before_tokens: *before_tokens, after_tokens: *after_tokens }
         }
+        EventKind::Quota(quota) => Wire::Quota {
+            name: &quota.name,
+            used_percent: quota.used_percent,
+            window_minutes: quota.window.and_then(|window| u64::try_from(window.as_mins()).ok()),
+            resets_at: quota.resets_at,
+        },
         EventKind::Handoff { to } => Wire::Handoff { to },
         EventKind::AgentStart => Wire::AgentStart {},
         EventKind::AgentEnd => Wire::AgentEnd {},

@@ -13,6 +13,7 @@ use crate::{
     document::compact,
     json::{Located, Text, parse},
     targets,
+    tool_names::ToolNames,
 };
 
 impl MessageEvents<'_, '_> {
@@ -22,25 +23,43 @@ impl MessageEvents<'_, '_> {
         let unknown = CallState::default();
         let state = part.state.as_ref().unwrap_or(&unknown);
         let times = state.time.as_ref();
-        let name = part.tool.map_or_else(|| "unknown".into(), Text::read);
-        let (tool, class) = self.state.tools.get(&name, class);
-        let volatile = volatile(&tool);
-        let input = compact(state.input.map_or("null", |input| input.0));
-        let arguments = Json::parse_or_text(&input);
-        let mut call = ToolCall::of_class(id.clone(), tool, arguments, Some(class), volatile);
-        call.response = Some(response.into());
-        if let Some(targets) = targets_of(&name, &input) {
-            call = call.with_targets(targets);
-        }
+        let call = call(id.clone(), part, response, &mut self.state.tools);
+        let class = call.class;
         self.push(times.and_then(|times| times.start), *at, EventKind::ToolCall(call));
         let Some(result) = result(id, state) else { return };
         let at = state.result().map_or(0, |result| result.at);
         self.push(times.and_then(|times| times.end), at, EventKind::ToolResult(result));
-        let agent = state.metadata.as_ref().and_then(|metadata| metadata.session);
-        if let (ToolClass::Delegate, Some(agent)) = (class, agent) {
-            self.push_end_of(AgentId::from(agent.read().as_ref()), at);
+        if let Some(agent) = called_agent(class, state) {
+            self.push_end_of(agent, at);
         }
     }
+}
+
+/// Returns the call of a part.
+pub(super) fn call(
+    id: Box<str>,
+    part: &Part<'_>,
+    response: &str,
+    tools: &mut ToolNames,
+) -> ToolCall {
+    let name = part.tool.map_or_else(|| "unknown".into(), Text::read);
+    let (tool, class) = tools.get(&name, class_of);
+    let volatile = volatile(&tool);
+    let input = part.state.as_ref().and_then(|state| state.input);
+    let input = compact(input.map_or("null", |input| input.0));
+    let arguments = Json::parse_or_text(&input);
+    let mut call = ToolCall::of_class(id, tool, arguments, Some(class), volatile);
+    call.response = Some(response.into());
+    match targets_of(&name, &input) {
+        Some(targets) => call.with_targets(targets),
+        None => call,
+    }
+}
+
+/// Returns the sub-agent that a call has run.
+pub(super) fn called_agent(class: ToolClass, state: &CallState<'_>) -> Option<AgentId> {
+    let agent = state.metadata.as_ref()?.session?;
+    (class == ToolClass::Delegate).then(|| AgentId::from(agent.read().as_ref()))
 }
 
 /// Returns the targets of a tool whose arguments need more than [`Targets::of_arguments`].
@@ -53,7 +72,7 @@ fn targets_of(tool: &str, input: &str) -> Option<Targets> {
 }
 
 /// Returns the result of a call that has ended.
-fn result(id: Box<str>, state: &CallState<'_>) -> Option<ToolResult> {
+pub(super) fn result(id: Box<str>, state: &CallState<'_>) -> Option<ToolResult> {
     let has_completed = state.has_completed()?;
     let output = state.result().map(|output| output.value.boxed());
     let exit_code = state.metadata.as_ref().and_then(|metadata| metadata.exit_code);
@@ -90,7 +109,7 @@ fn cause(output: &str, has_completed: bool) -> Option<Cause> {
 }
 
 /// Returns the class of a tool whose name is misleading.
-fn class(tool: &str) -> Option<ToolClass> {
+fn class_of(tool: &str) -> Option<ToolClass> {
     match tool {
         "question" | "plan_exit" | "plan_enter" => Some(ToolClass::Ask),
         "invalid" => Some(ToolClass::Other),

@@ -4,12 +4,13 @@ use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 use watchkeeper_core::{
-    AgentId, EventKind, Fingerprint, ModelCall,
+    AgentId, EventKind, Fingerprint,
     author::{EventSink, Tokens},
 };
 
 use super::{
-    message::{Failure, Info, Message, Part, Session, Usage},
+    content::{COMPACTION, Content, model_call},
+    message::{Info, Message, Part, Session, Usage},
     state::State,
 };
 use crate::{
@@ -38,7 +39,7 @@ struct PendingEvent {
     agent: Option<AgentId>,
 }
 
-const COMPACTION: EventKind = EventKind::Compaction { before_tokens: None, after_tokens: None };
+pub(super) const UNKNOWN_PART: &str = "unknown type of part";
 
 /// Reads the members of the session, unless it has started.
 pub(super) fn read_session(session: &Session<'_>, state: &mut State, sink: &mut EventSink<'_>) {
@@ -176,26 +177,11 @@ impl MessageEvents<'_, '_> {
         let times = part.time.as_ref();
         let start = times.and_then(|times| times.start);
         let end = times.and_then(|times| times.end).or(start);
-        let text = || part.text.map(Text::boxed).unwrap_or_default();
-        match part.kind.map(Text::raw).unwrap_or_default() {
-            b"text" => {
-                let text = text();
-                if !text.trim().is_empty() {
-                    self.push(end, *at, EventKind::Message { text, delta: false });
-                }
-            }
-            b"reasoning" => self.push(end, *at, EventKind::Thinking { text: text() }),
-            b"retry" => {
-                let attempt = part.attempt.and_then(|attempt| u32::try_from(attempt).ok());
-                let message = part.error.as_ref().map(Failure::message);
-                let message = message.unwrap_or_default();
-                let retry = Some(attempt.unwrap_or(0));
-                self.push(start, *at, EventKind::Error { message, retry });
-            }
-            b"compaction" => self.push(start, *at, COMPACTION),
-            b"agent" | b"file" | b"patch" | b"snapshot" | b"step-finish" | b"step-start"
-            | b"subtask" => {}
-            _ => self.sink.skip_part("unknown type of part"),
+        match part.content() {
+            Some(Content::Spoken(kind)) => self.push(end, *at, kind),
+            Some(Content::Noted(kind)) => self.push(start, *at, kind),
+            Some(Content::Empty) => {}
+            None => self.sink.skip_part(UNKNOWN_PART),
         }
     }
 
@@ -209,22 +195,8 @@ impl MessageEvents<'_, '_> {
         if let Some(usage) = usage {
             self.push(end, offset, usage);
         }
-        let finish = info.finish.map(Text::raw);
-        let has_finished = finish.is_some_and(|it| !matches!(it, b"tool-calls" | b"unknown"));
-        if let Some(error) = &info.error {
-            let was_stopped = error.name.is_some_and(|name| name.is("MessageAbortedError"));
-            let message = error.message();
-            self.push(
-                end,
-                offset,
-                if was_stopped {
-                    EventKind::TurnEnd
-                } else {
-                    EventKind::Error { message, retry: None }
-                },
-            );
-        } else if has_finished && info.is_summary != Some(true) {
-            self.push(end, offset, EventKind::TurnEnd);
+        if let Some(kind) = info.ending() {
+            self.push(end, offset, kind);
         }
     }
 
@@ -240,16 +212,6 @@ impl MessageEvents<'_, '_> {
             tokens = self.info.usage.as_ref().map(Usage::tokens).unwrap_or_default();
             cost_usd = self.info.cost_usd.unwrap_or(0.0);
         }
-        // The usage is zero or not yet written.
-        if tokens.total() == 0 && cost_usd <= 0.0 {
-            return None;
-        }
-        Some(EventKind::ModelCall(ModelCall {
-            id: Some(id.into()),
-            model: self.info.model.map(Text::boxed),
-            tokens,
-            cost_usd: Some(cost_usd).filter(|cost_usd| 0.0 < *cost_usd),
-            ..ModelCall::default()
-        }))
+        model_call(id, self.info.model.map(Text::boxed), tokens, cost_usd)
     }
 }

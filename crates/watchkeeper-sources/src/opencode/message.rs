@@ -50,12 +50,15 @@ object! {
     pub(super) struct Times {
         b"start" | b"created" => start: Millis,
         b"end" | b"completed" => end: Millis,
+        b"updated" => updated: Millis,
     }
 }
 
 object! {
     /// A part of a message, with the members of all types.
     pub(super) struct Part<'a> {
+        b"id" => id: Text<'a>,
+        b"messageID" => message: Text<'a>,
         b"type" => kind: Text<'a>,
         b"text" | b"prompt" => text: Text<'a>,
         b"synthetic" => is_synthetic: bool,
@@ -65,6 +68,7 @@ object! {
         b"tool" => tool: Text<'a>,
         b"state" => state: CallState<'a>,
         // Members of a step.
+        b"reason" => reason: Text<'a>,
         b"tokens" => usage: Usage,
         b"cost" => cost_usd: f64,
         // Members of another attempt.

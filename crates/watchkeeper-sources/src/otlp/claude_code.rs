@@ -3,14 +3,14 @@
 use jiff::Timestamp;
 use watchkeeper_core::{
     AgentId, EventKind, Fingerprint, Json, ModelCall, SessionId, ToolCall, ToolResult,
-    author::{Cause, EventSink, SessionStart, Tokens},
+    author::{Cause, Tokens},
 };
 
 use super::{
     meaning::{Meaning, error_message, started_at, with_unknown_arguments, written},
     memory::Memory,
     record::{Attributes, LogRecord, Span},
-    step::{Action, LOGS, Place, Step},
+    step::{Action, LOGS, Place, Start, Step, shared},
 };
 use crate::{
     claude_code::{begins_like_the_harness, is_local, tool_call, without_suffix},
@@ -53,25 +53,25 @@ object! {
     }
 }
 
-/// Reads a log event. `name` is the short one.
+/// Reads a log event. `name` is the short one. Returns why the event was skipped, if it was.
 pub(super) fn read_log(
     record: &LogRecord<'_>,
     name: &str,
-    version: Option<&str>,
+    start: &Start,
     memory: &mut Memory,
-    sink: &mut EventSink<'_>,
-) {
+) -> Result<(), &'static str> {
     let attributes = &record.attributes;
-    let Some(session) = attributes.text("session.id") else {
-        return sink.skip_part("no session");
-    };
-    let version = attributes.text("app.version").or(version).map(Box::from);
+    let session = attributes.text("session.id").ok_or("no session")?;
+    let version = attributes.text("app.version").map(shared);
     let place = Place {
         session: SessionId::from(session),
         agent: attributes.text("agent_id").map(AgentId::from),
-        start: SessionStart { version, ..SessionStart::default() },
+        start: Start { version: version.or_else(|| start.version.clone()), ..start.clone() },
         supplier: LOGS,
     };
+    if !memory.admits_logs(&place.session) {
+        return Ok(());
+    }
     let log = Log { at: record.at, attributes, place: &place };
     let steps = match name {
         "user_prompt" => log.prompt(),
@@ -89,9 +89,10 @@ pub(super) fn read_log(
         "subagent_completed" if place.agent.is_some() => vec![log.step(EventKind::AgentEnd)],
         "compaction" | "subagent_completed" => Vec::new(),
         _ if IGNORED.contains(&name) => Vec::new(),
-        _ => return sink.skip_part("unknown event of Claude Code"),
+        _ => return Err("unknown event of Claude Code"),
     };
     memory.add(place, steps);
+    Ok(())
 }
 
 /// A log event.
@@ -202,14 +203,14 @@ impl Log<'_> {
         let attributes = self.attributes;
         let mut call = model_call(attributes);
         call.cost_usd = attributes.number("cost_usd").filter(|cost| 0.0 <= *cost);
-        vec![self.step(EventKind::ModelCall(call)), self.step(EventKind::TurnEnd)]
+        vec![self.step(EventKind::ModelCall(call)), Step::of(self.at, Action::EndResponse)]
     }
 
     fn message(&self) -> Vec<Step> {
         let text = written(self.attributes.text("response"));
         let message = EventKind::Message { text: text.into(), delta: false };
         let message = (!text.is_empty()).then(|| self.step(message));
-        message.into_iter().chain([self.step(EventKind::TurnEnd)]).collect()
+        message.into_iter().chain([Step::of(self.at, Action::EndResponse)]).collect()
     }
 
     /// Reads a failed request. The client logs the failure of all attempts, once or twice.
@@ -288,7 +289,8 @@ pub(super) fn span(span: &Span<'_>, tools: &mut ToolNames) -> Meaning {
             let error = attributes.text("error").filter(|_| !ok && !is_command);
             meaning.at_end(EventKind::ToolResult(ToolResult::new(id, ok, error.map(Box::from))));
         }
-        _ => {}
+        "hook" | "tool.blocked_on_user" => {}
+        _ => meaning.skipped = Some("unknown span of Claude Code"),
     }
     meaning
 }

@@ -1,44 +1,66 @@
 //! The log events of Codex.
 
-use watchkeeper_core::{
-    EventKind, Json, ModelCall, SessionId,
-    author::{EventSink, SessionStart, Tokens},
-};
+use watchkeeper_core::{EventKind, Json, ModelCall, SessionId, author::Tokens};
 
 use super::{
     meaning::{started_at, with_unknown_arguments, written},
     memory::Memory,
     record::{Attributes, LogRecord},
-    step::{Action, LOGS, Place, Step},
+    step::{Action, LOGS, Place, Start, Step, shared},
 };
 use crate::codex::{Outcome, begins_like_the_harness, tool_call, tool_result};
 
-/// Reads a log event. `name` is the part after `codex.`.
+/// Log events without an event of a session.
+const IGNORED: &[&str] = &[
+    "agent_communication",
+    "auth_recovery",
+    "plugin_install_elicitation_sent",
+    "plugin_install_suggestion",
+    "sandbox_outcome",
+    "skill_invocation",
+    "sse_event",
+    "startup_phase",
+    "turn_cost",
+    "turn_ttfm",
+    "turn_ttft",
+    "websocket_connect",
+    "websocket_event",
+    "websocket_request",
+];
+
+/// Returns whether a record is a message of the client about its own work, without a name.
+pub(super) fn is_message(scope: &str) -> bool {
+    scope.starts_with("codex_")
+}
+
+/// Reads a log event. `name` is the part after `codex.`. Returns why the event was skipped, if
+/// it was.
 pub(super) fn read_log(
     record: &LogRecord<'_>,
     name: &str,
     memory: &mut Memory,
-    sink: &mut EventSink<'_>,
-) {
+) -> Result<(), &'static str> {
     let (at, attributes) = (record.at, &record.attributes);
-    let Some(session) = attributes.text("conversation.id") else {
-        return sink.skip_part("no session");
+    let session = match attributes.text("conversation.id") {
+        Some(session) => session,
+        // Such events can come before the session.
+        None if IGNORED.contains(&name) => return Ok(()),
+        None => return Err("no session"),
     };
-    let start = SessionStart {
-        version: attributes.text("app.version").map(Box::from),
-        model: attributes.text("model").map(Box::from),
-        ..SessionStart::default()
+    let start = Start {
+        version: attributes.text("app.version").map(shared),
+        model: attributes.text("model").map(shared),
     };
     let place = Place { session: SessionId::from(session), agent: None, start, supplier: LOGS };
     let steps = match name {
-        "conversation_starts" => vec![Step::new(at, EventKind::SessionStart(place.start.clone()))],
+        "conversation_starts" => vec![Step::new(at, place.start.event())],
         "user_prompt" => {
             let text = written(attributes.text("prompt"));
             let synthetic = begins_like_the_harness(text);
             vec![Step::new(at, EventKind::Prompt { text: text.into(), synthetic })]
         }
         "tool_result" => {
-            let Some(id) = attributes.text("call_id") else { return sink.skip_part("no call id") };
+            let id = attributes.text("call_id").ok_or("no call id")?;
             let tool = attributes.text("tool_name").unwrap_or("unknown");
             let namespace = attributes.text("tool_namespace").filter(|name| *name != "functions");
             let arguments = attributes.text("arguments");
@@ -57,7 +79,13 @@ pub(super) fn read_log(
         "sse_event" | "websocket_event" if attributes.get("input_token_count").is_some() => {
             // Calls follow, if there are any.
             let call = EventKind::ModelCall(model_call(attributes));
-            vec![Step::new(at, call), Step::new(at, EventKind::TurnEnd)]
+            vec![Step::new(at, call), Step::of(at, Action::EndResponse)]
+        }
+        "tool_decision" => {
+            let is_approved =
+                attributes.text("decision").is_some_and(|text| text.starts_with("approved"));
+            let call = attributes.text("call_id").filter(|_| is_approved);
+            Vec::from_iter(call.map(|call| Step::of(at, Action::ExpectResult(call.into()))))
         }
         "sse_event" | "websocket_event" | "websocket_request" => match error(attributes) {
             Some(message) => vec![Step::of(at, Action::FailedAttempt(message))],
@@ -72,10 +100,11 @@ pub(super) fn read_log(
                 None => Vec::new(),
             }
         }
-        // Codex logs many details of its own work, and more with each version.
-        _ => Vec::new(),
+        _ if IGNORED.contains(&name) => Vec::new(),
+        _ => return Err("unknown event of Codex"),
     };
     memory.add(place, steps);
+    Ok(())
 }
 
 fn error(attributes: &Attributes<'_>) -> Option<Box<str>> {

@@ -2,20 +2,68 @@
 
 use watchkeeper_core::{
     AgentId, EventKind, Fingerprint, Json, ModelCall, SessionId, ToolCall, ToolResult,
-    author::{Cause, EventSink, SessionStart, Tokens},
+    author::{Cause, Tokens},
 };
 
 use super::{
     meaning::{started_at, with_unknown_arguments, written},
     memory::Memory,
     record::{Attributes, LogRecord},
-    step::{Action, LOGS, Place, Step},
+    step::{Action, LOGS, Place, Start, Step, shared},
 };
 use crate::json::{object, parse};
 
 /// The scope of all records. The client also logs its model calls by the conventions for
 /// generative AI.
 pub(super) const SCOPE: &str = "gemini-cli";
+
+/// Log events without an event of a session, without their prefix.
+const IGNORED: &[&str] = &[
+    "agent.recovery_attempt",
+    "api_request",
+    "chat.content_retry",
+    "chat.content_retry_failure",
+    "chat.invalid_chunk",
+    "conseca.policy_generation",
+    "conseca.verdict",
+    "edit_correction",
+    "edit_strategy",
+    "editor_opened",
+    "extension_disable",
+    "extension_enable",
+    "extension_install",
+    "extension_uninstall",
+    "extension_update",
+    "file_operation",
+    "flash_fallback",
+    "hook_call",
+    "ide_connection",
+    "keychain.availability",
+    "llm_loop_check",
+    "malformed_json_response",
+    "model_routing",
+    "network_retry_attempt",
+    "next_speaker_check",
+    "onboarding.start",
+    "onboarding.success",
+    "overage_option_selected",
+    "plan.approval_mode_duration",
+    "plan.approval_mode_switch",
+    "plan.execution",
+    "rewind",
+    "ripgrep_fallback",
+    "slash_command",
+    "slash_command.model",
+    "startup_stats",
+    "token_storage.initialization",
+    "tool_output_masking",
+    "tool_output_truncated",
+    "web_fetch_fallback_attempt",
+    // These have no prefix. The first repeats the usage.
+    "gen_ai.client.inference.operation.details",
+    "loop_detected",
+    "loop_detection_disabled",
+];
 
 object! {
     /// The result of a tool.
@@ -25,28 +73,25 @@ object! {
     }
 }
 
-/// Reads a log event. `key` identifies the record.
+/// Reads a log event. `key` identifies the record. Returns why the event was skipped, if it was.
 pub(super) fn read_log(
     record: &LogRecord<'_>,
     key: Fingerprint,
     memory: &mut Memory,
-    sink: &mut EventSink<'_>,
-) {
+) -> Result<(), &'static str> {
     let (at, attributes) = (record.at, &record.attributes);
-    let Some(session) = attributes.text("session.id") else {
-        return sink.skip_part("no session");
-    };
+    let session = attributes.text("session.id").ok_or("no session")?;
     let mut place = Place {
         session: SessionId::from(session),
         agent: None,
-        start: SessionStart::default(),
+        start: Start::default(),
         supplier: LOGS,
     };
     let agent = || attributes.first_text(&["agent_id", "agent_name"]).map(AgentId::from);
     let steps = match &*record.name {
         "gemini_cli.config" => {
-            place.start.model = attributes.text("model").map(Box::from);
-            vec![Step::new(at, EventKind::SessionStart(place.start.clone()))]
+            place.start.model = attributes.text("model").map(shared);
+            vec![Step::new(at, place.start.event())]
         }
         "gemini_cli.user_prompt" => {
             let text = written(attributes.text("prompt")).into();
@@ -62,7 +107,7 @@ pub(super) fn read_log(
         "gemini_cli.api_response" => {
             // Calls follow, if there are any.
             let call = EventKind::ModelCall(model_call(attributes));
-            vec![Step::new(at, call), Step::new(at, EventKind::TurnEnd)]
+            vec![Step::new(at, call), Step::of(at, Action::EndResponse)]
         }
         "gemini_cli.api_error" => {
             let keys = ["error.message", "error", "error_type", "status_code"];
@@ -91,10 +136,11 @@ pub(super) fn read_log(
             place.agent.iter().map(|_| Step::new(at, EventKind::AgentEnd)).collect()
         }
         "gemini_cli.conversation_finished" => vec![Step::of(at, Action::EndTurn)],
-        // The client logs many details of its own work, and more with each version.
-        _ => Vec::new(),
+        name if IGNORED.contains(&name.strip_prefix("gemini_cli.").unwrap_or(name)) => Vec::new(),
+        _ => return Err("unknown event of Gemini CLI"),
     };
     memory.add(place, steps);
+    Ok(())
 }
 
 fn tool_call(id: Box<str>, attributes: &Attributes<'_>) -> ToolCall {

@@ -35,27 +35,54 @@ enum Operation {
     Tool,
     /// An agent or a workflow.
     Agent,
+    /// An operation without an event of a session.
+    Ignored,
 }
 
 impl Operation {
-    fn of(attributes: &Attributes<'_>) -> Option<Self> {
+    /// Returns the operation of a span, unless the span has none. The error is for an unknown one.
+    fn of(attributes: &Attributes<'_>) -> Option<Result<Self, &'static str>> {
         const NAMES: &[&str] = &[
             "gen_ai.operation.name",
             "openinference.span.kind",
             "traceloop.span.kind",
             "llm.request.type",
         ];
-        match attributes.first_text(NAMES)? {
+        const IGNORED: &[&str] = &[
+            // The conventions.
+            "create_agent",
+            "embeddings",
+            "retrieval",
+            // OpenInference, in upper case, and OpenLLMetry.
+            "CHAIN",
+            "EMBEDDING",
+            "EVALUATOR",
+            "GUARDRAIL",
+            "PROMPT",
+            "RERANKER",
+            "RETRIEVER",
+            "UNKNOWN",
+            "embedding",
+            "rerank",
+            "task",
+            "unknown",
+            // Gemini CLI, whose log events have the same.
+            "agent_call",
+            "llm_call",
+            "schedule_tool_calls",
+            "system_prompt",
+            "tool_call",
+            "user_prompt",
+        ];
+        Some(match attributes.first_text(NAMES)? {
             "chat" | "generate_content" | "text_completion" | "completion" | "LLM" => {
-                Some(Self::Chat)
+                Ok(Self::Chat)
             }
-            "execute_tool" | "TOOL" | "tool" => Some(Self::Tool),
-            "invoke_agent" | "invoke_workflow" | "AGENT" | "agent" | "workflow" => {
-                Some(Self::Agent)
-            }
-            // Such as `embeddings`, `retrieval` and `create_agent`.
-            _ => None,
-        }
+            "execute_tool" | "TOOL" | "tool" => Ok(Self::Tool),
+            "invoke_agent" | "invoke_workflow" | "AGENT" | "agent" | "workflow" => Ok(Self::Agent),
+            name if IGNORED.contains(&name) => Ok(Self::Ignored),
+            _ => Err("unknown operation of a span"),
+        })
     }
 }
 
@@ -86,11 +113,13 @@ pub(super) fn span(span: &Span<'_>) -> Meaning {
     let mut meaning = Meaning::of(span);
     meaning.session = session(attributes).map(Into::into);
     let has_failed = span.has_failed || attributes.text("error.type").is_some();
-    match Operation::of(attributes) {
-        Some(Operation::Chat) if has_failed => {
+    // A program has many spans that are about no agent.
+    let Some(operation) = Operation::of(attributes) else { return meaning };
+    match operation {
+        Ok(Operation::Chat) if has_failed => {
             meaning.ends(Action::FailedAttempt(error_message(span)));
         }
-        Some(Operation::Chat) => {
+        Ok(Operation::Chat) => {
             if let Some(text) = response_text(attributes) {
                 meaning.at_end(EventKind::Message { text, delta: false });
             }
@@ -100,7 +129,7 @@ pub(super) fn span(span: &Span<'_>) -> Meaning {
                 meaning.at_end(EventKind::TurnEnd);
             }
         }
-        Some(Operation::Tool) => {
+        Ok(Operation::Tool) => {
             let id = attributes.text("gen_ai.tool.call.id").map(str::to_owned);
             let id = id.unwrap_or_else(|| format!("{:016x}", span.id));
             meaning.at_start(EventKind::ToolCall(tool_call(&id, span)));
@@ -109,7 +138,7 @@ pub(super) fn span(span: &Span<'_>) -> Meaning {
             let result = ToolResult::new(id, !has_failed, output);
             meaning.at_end(EventKind::ToolResult(result));
         }
-        Some(Operation::Agent) => {
+        Ok(Operation::Agent) => {
             // An agent within another one continues the work of a person.
             if !span.has_parent {
                 let text = prompt(attributes).unwrap_or_default();
@@ -124,7 +153,8 @@ pub(super) fn span(span: &Span<'_>) -> Meaning {
                 Action::EndTurn
             });
         }
-        None => {}
+        Ok(Operation::Ignored) => {}
+        Err(reason) => meaning.skipped = Some(reason),
     }
     meaning
 }

@@ -7,9 +7,11 @@ use std::borrow::Cow;
 
 use super::{
     record::{Attributes, RawLogRecord, RawSpan, Value, span_id, trace_id},
-    value_json::{MAX_DEPTH, write_bytes, write_float, write_list, write_map, write_text},
+    value_json::{MAX_DEPTH, write_bytes, write_float, write_text},
 };
-use crate::json::{Malformed, Number, Raw, Text, TextOr, object, parse};
+use crate::json::{
+    FromJson, Malformed, Number, Raw, Reader, Text, TextOr, object, parse, read_value,
+};
 
 object! {
     /// A request, or a line of a file.
@@ -70,7 +72,8 @@ object! {
         b"startTimeUnixNano" => start: u64,
         b"endTimeUnixNano" => end: u64,
         b"attributes" => attributes: Vec<KeyValue<'a>>,
-        b"events" => events: Vec<SpanEvent<'a>>,
+        // Each is read alone: all of their attributes would take much more memory than their text.
+        b"events" => events: Vec<Raw<'a>>,
         b"status" => status: Status<'a>,
     }
 }
@@ -96,24 +99,9 @@ object! {
     }
 }
 
-object! {
-    /// A value of one of several types.
-    pub(super) struct AnyValue<'a> {
-        b"stringValue" => text: Text<'a>,
-        b"boolValue" => flag: bool,
-        b"intValue" => int: Number<'a>,
-        b"doubleValue" => double: Number<'a>,
-        b"arrayValue" => list: Raw<'a>,
-        b"kvlistValue" => map: Raw<'a>,
-        b"bytesValue" => bytes: Text<'a>,
-    }
-}
-
-object! {
-    struct List<'a> {
-        b"values" => values: Vec<Raw<'a>>,
-    }
-}
+/// A value of one of several types. It is empty if its type is unknown.
+#[derive(Debug, Default)]
+pub(super) struct AnyValue<'a>(Option<Value<'a>>);
 
 pub(super) fn log_record(text: &[u8]) -> Result<RawLogRecord<'_>, Malformed> {
     let members: LogMembers<'_> = parse(text)?;
@@ -121,7 +109,7 @@ pub(super) fn log_record(text: &[u8]) -> Result<RawLogRecord<'_>, Malformed> {
         time: members.time.unwrap_or(0),
         observed_time: members.observed_time.unwrap_or(0),
         event_name: members.event_name.map(Text::read),
-        body: members.body.map(|body| body.value()).transpose()?.flatten(),
+        body: members.body.and_then(|body| body.0),
         attributes: attributes(members.attributes)?,
         trace: members.trace.and_then(hex).as_deref().and_then(trace_id),
         span: members.span.and_then(hex).as_deref().and_then(span_id),
@@ -135,12 +123,12 @@ pub(super) fn span(text: &[u8]) -> Result<RawSpan<'_>, Malformed> {
         TextOr::Text(code) => code.is("2") || code.is("STATUS_CODE_ERROR"),
         TextOr::Other(code) => code == 2,
     });
-    let exceptions = members.events.into_iter().flatten();
-    let exceptions = exceptions.filter(|event| event.name.is_some_and(|it| it.is("exception")));
     let mut exception = None;
-    for event in exceptions {
-        let attributes = attributes(event.attributes)?;
-        exception = exception.or_else(|| attributes.text("exception.message").map(str::to_owned));
+    for Raw(event) in members.events.into_iter().flatten() {
+        let SpanEvent { name, attributes: list } = parse(event)?;
+        if exception.is_none() && name.is_some_and(|name| name.is("exception")) {
+            exception = attributes(list)?.text("exception.message").map(str::to_owned);
+        }
     }
     Ok(RawSpan {
         trace: members.trace.and_then(hex).as_deref().and_then(trace_id),
@@ -160,61 +148,151 @@ pub(super) fn span(text: &[u8]) -> Result<RawSpan<'_>, Malformed> {
 pub(super) fn attributes(list: Option<Vec<KeyValue<'_>>>) -> Result<Attributes<'_>, Malformed> {
     let mut attributes = Attributes::default();
     for KeyValue { key, value } in list.into_iter().flatten() {
-        if let (Some(key), Some(value)) = (key, value)
-            && let Some(value) = value.value()?
-        {
+        if let (Some(key), Some(AnyValue(Some(value)))) = (key, value) {
             attributes.push(key.read(), value)?;
         }
     }
     Ok(attributes)
 }
 
-impl<'a> AnyValue<'a> {
-    /// Returns the value, or `None` if it is empty or of an unknown type.
-    fn value(&self) -> Result<Option<Value<'a>>, Malformed> {
-        if self.list.is_some() || self.map.is_some() || self.bytes.is_some() {
-            let mut json = String::new();
-            self.write(0, &mut json)?;
-            return Ok(Some(Value::Json(json)));
-        }
-        let text = self.text.map(|text| Value::Text(text.read()));
-        let flag = || self.flag.map(Value::Bool);
-        let int = || self.int.and_then(Number::parse).map(Value::Int);
-        let double = || self.double.and_then(Number::parse).map(Value::Double);
-        Ok(text.or_else(flag).or_else(int).or_else(double))
-    }
-
-    /// Writes the value as JSON. Values below [`MAX_DEPTH`] become `null`.
-    fn write(&self, depth: usize, json: &mut String) -> Result<(), Malformed> {
-        if MAX_DEPTH <= depth {
-            json.push_str("null");
-        } else if let Some(Raw(list)) = self.list {
-            let values = parse::<List<'_>>(list)?.values.into_iter().flatten();
-            return write_list(
-                values.map(|value| parse::<AnyValue<'_>>(value.0)),
-                json,
-                |value, json| value.write(depth + 1, json),
-            );
-        } else if let Some(Raw(map)) = self.map {
-            let entries = parse::<List<'_>>(map)?.values.into_iter().flatten();
-            let entries = entries.map(|entry| {
-                let KeyValue { key, value } = parse(entry.0)?;
-                Ok((key.map(Text::read).unwrap_or_default(), value.unwrap_or_default()))
-            });
-            return write_map(entries, json, |value, json| value.write(depth + 1, json));
-        } else if let Some(bytes) = self.bytes {
-            write_bytes(bytes.raw().len() / 4 * 3, json);
-        } else {
-            match self.value()? {
-                Some(Value::Text(text)) => write_text(&text, json),
-                Some(Value::Bool(flag)) => json.push_str(if flag { "true" } else { "false" }),
-                Some(Value::Int(int)) => json.push_str(&int.to_string()),
-                Some(Value::Double(double)) => write_float(double, json),
-                Some(Value::Json(_)) | None => json.push_str("null"),
+impl<'a> FromJson<'a> for AnyValue<'a> {
+    fn read(slot: &mut Option<Self>, reader: &mut Reader<'a>) -> Result<(), Malformed> {
+        let mut value = None;
+        let is_object = reader.object(|reader, key| {
+            if value.is_some() {
+                return reader.skip();
             }
-        }
+            value = match key {
+                b"arrayValue" | b"kvlistValue" | b"bytesValue" => {
+                    let mut json = String::new();
+                    // The depth of lists and maps has a limit of its own.
+                    reader.nested(|reader| write_member(key, reader, 0, &mut json))?;
+                    (!json.is_empty()).then_some(Value::Json(json))
+                }
+                _ => read_scalar(key, reader)?,
+            };
+            Ok(())
+        })?;
+        *slot = is_object.then_some(Self(value));
         Ok(())
     }
+}
+
+/// Reads the member of a value that is a text, a number or a truth value. Skips any other one.
+fn read_scalar<'a>(key: &[u8], reader: &mut Reader<'a>) -> Result<Option<Value<'a>>, Malformed> {
+    Ok(match key {
+        b"stringValue" => reader.text()?.map(|text| Value::Text(text.read())),
+        b"boolValue" => read_value(reader)?.map(Value::Bool),
+        b"intValue" => read_value(reader)?.and_then(Number::parse).map(Value::Int),
+        b"doubleValue" => read_value(reader)?.and_then(Number::parse).map(Value::Double),
+        _ => {
+            reader.skip()?;
+            None
+        }
+    })
+}
+
+/// Reads a value and writes it as JSON. Values below [`MAX_DEPTH`] become `null`.
+fn write_value(reader: &mut Reader<'_>, depth: usize, json: &mut String) -> Result<(), Malformed> {
+    let start = json.len();
+    if depth < MAX_DEPTH {
+        reader.nested(|reader| {
+            reader.object(|reader, key| {
+                if start < json.len() {
+                    reader.skip()
+                } else {
+                    write_member(key, reader, depth, json)
+                }
+            })
+        })?;
+    } else {
+        reader.skip()?;
+    }
+    if json.len() == start {
+        json.push_str("null");
+    }
+    Ok(())
+}
+
+/// Reads the member of a value at `depth` and writes it as JSON, unless its type is unknown.
+fn write_member(
+    key: &[u8],
+    reader: &mut Reader<'_>,
+    depth: usize,
+    json: &mut String,
+) -> Result<(), Malformed> {
+    match key {
+        b"arrayValue" => {
+            return write_elements(reader, "[]", json, |reader, json| {
+                write_value(reader, depth + 1, json)
+            });
+        }
+        b"kvlistValue" => {
+            return write_elements(reader, "{}", json, |reader, json| {
+                write_entry(reader, depth + 1, json)
+            });
+        }
+        b"bytesValue" => {
+            if let Some(bytes) = reader.text()? {
+                write_bytes(bytes.raw().len() / 4 * 3, json);
+            }
+        }
+        _ => match read_scalar(key, reader)? {
+            Some(Value::Text(text)) => write_text(&text, json),
+            Some(Value::Bool(flag)) => json.push_str(if flag { "true" } else { "false" }),
+            Some(Value::Int(int)) => json.push_str(&int.to_string()),
+            Some(Value::Double(double)) => write_float(double, json),
+            Some(Value::Json(_)) | None => {}
+        },
+    }
+    Ok(())
+}
+
+/// Reads the elements of a list or a map, and writes them with their brackets.
+fn write_elements<'a>(
+    reader: &mut Reader<'a>,
+    brackets: &str,
+    json: &mut String,
+    mut write: impl FnMut(&mut Reader<'a>, &mut String) -> Result<(), Malformed>,
+) -> Result<(), Malformed> {
+    let (open, close) = brackets.split_at(1);
+    json.push_str(open);
+    let start = json.len();
+    reader.object(|reader, key| {
+        if key != b"values" || start < json.len() {
+            return reader.skip();
+        }
+        reader.array(|reader| {
+            if start < json.len() {
+                json.push(',');
+            }
+            write(reader, json)
+        })?;
+        Ok(())
+    })?;
+    json.push_str(close);
+    Ok(())
+}
+
+/// Reads an entry of a map, and writes it. The value may come before the key.
+fn write_entry(reader: &mut Reader<'_>, depth: usize, json: &mut String) -> Result<(), Malformed> {
+    let (mut name, mut value) = (None, None);
+    reader.object(|reader, key| {
+        match key {
+            b"key" if name.is_none() => name = reader.text()?,
+            b"value" if value.is_none() => {
+                let mut written = String::new();
+                write_value(reader, depth, &mut written)?;
+                value = Some(written);
+            }
+            _ => reader.skip()?,
+        }
+        Ok(())
+    })?;
+    write_text(&name.map(Text::read).unwrap_or_default(), json);
+    json.push(':');
+    json.push_str(value.as_deref().unwrap_or("null"));
+    Ok(())
 }
 
 /// Returns the bytes of an id in hexadecimal digits.

@@ -15,6 +15,8 @@ pub(super) struct Meaning {
     pub(super) session: Option<SessionId>,
     pub(super) agent: Option<AgentId>,
     pub(super) steps: Vec<Step>,
+    /// The reason why the span was skipped, if it was.
+    pub(super) skipped: Option<&'static str>,
     key: Fingerprint,
     start: Timestamp,
     end: Option<Timestamp>,
@@ -24,7 +26,8 @@ impl Meaning {
     /// Creates the meaning of a span without any events.
     pub(super) fn of(span: &Span<'_>) -> Self {
         let (start, end) = (span.start, span.end);
-        Self { session: None, agent: None, steps: Vec::new(), key: span.key(), start, end }
+        let (session, agent, steps, skipped) = (None, None, Vec::new(), None);
+        Self { session, agent, steps, skipped, key: span.key(), start, end }
     }
 
     pub(super) fn at_start(&mut self, kind: EventKind) {
@@ -42,6 +45,7 @@ impl Meaning {
         let name = match &action {
             Action::Event(kind) => kind.name(),
             Action::EndTurn => "end_turn",
+            Action::EndResponse => "end_response",
             Action::ExpectResult(_) => "expect_result",
             Action::FailedAttempt(_) => "failed_attempt",
         };

@@ -1,6 +1,10 @@
 //! The memory of a receiver: the sessions, their open calls, and the traces.
 
-use std::{collections::VecDeque, mem, sync::Arc};
+use std::{
+    collections::{BTreeSet, VecDeque},
+    mem,
+    sync::Arc,
+};
 
 use jiff::{SignedDuration, Timestamp};
 use watchkeeper_core::{
@@ -11,18 +15,24 @@ use watchkeeper_core::{
 
 use super::{
     record::trace_key,
-    step::{Action, Place, Step, TRACES},
+    step::{Action, LOGS, Place, Step, TRACES},
 };
 use crate::{recent::Recent, tool_names::ToolNames};
 
 /// The smallest number of recent agents, calls and traces that are kept.
 const MAX_RECENT: usize = 1 << 14;
-/// The largest number of spans that wait for the session of their trace.
+/// The largest number of spans that wait.
 const MAX_HELD: usize = 1 << 10;
 /// The largest number of bytes of these spans.
 const MAX_HELD_BYTES: usize = 8 << 20;
-/// The longest time between the end of such a span and the end of another one of its trace.
-/// Exporters send every five seconds.
+/// The time between two releases: exporters send every five seconds.
+const RELEASE_INTERVAL: SignedDuration = SignedDuration::from_secs(5);
+/// The longest time for which a turn goes on after a response that nothing follows.
+const MAX_END_DELAY: SignedDuration = SignedDuration::from_secs(10);
+/// The longest time if the client has announced a call. Its tool may wait for a person.
+const MAX_END_DELAY_OF_CALL: SignedDuration = SignedDuration::from_secs(60);
+/// The longest time between the end of such a span and the end of another one that waits for the
+/// same. Exporters send every five seconds.
 const MAX_HOLD: SignedDuration = SignedDuration::from_secs(10);
 
 #[derive(Debug, Default)]
@@ -30,15 +40,38 @@ pub(super) struct Memory {
     /// The agents with an event, by session and agent.
     agents: Recent<Agent, MAX_RECENT>,
     /// The calls without a result, by session and call.
-    open_calls: Recent<(), MAX_RECENT>,
+    open_calls: Recent<OpenCall, MAX_RECENT>,
+    /// The responses that may have ended their turn, in order of arrival.
+    ended_responses: VecDeque<EndedResponse>,
     /// The sessions of traces.
     traces: Recent<SessionId, MAX_RECENT>,
+    /// The suppliers of sessions whose log events and spans contain the same.
+    sole_suppliers: Recent<&'static str, MAX_RECENT>,
     held: VecDeque<HeldSpan>,
     n_held_bytes: usize,
     suppliers: Suppliers,
     pub(super) tools: ToolNames,
+    /// The reasons for which a record was skipped.
+    skip_reasons: BTreeSet<&'static str>,
     /// The steps of the current request.
     steps: Vec<(Arc<Place>, Step)>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum OpenCall {
+    /// Announced. The call comes with its result.
+    Expected,
+    /// Emitted.
+    Running,
+}
+
+/// A response that may have ended its turn. It is forgotten if something has followed.
+#[derive(Debug)]
+struct EndedResponse {
+    place: Arc<Place>,
+    at: Timestamp,
+    /// The time that has passed since it came.
+    waited: SignedDuration,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -46,7 +79,10 @@ struct Agent {
     has_started: bool,
     /// Whether the latest event has ended the turn.
     is_turn_over: bool,
-    n_open_calls: u32,
+    n_running_calls: u32,
+    n_expected_calls: u32,
+    /// The end of the latest response, if it may have ended the turn and nothing has followed.
+    response_ended_at: Option<Timestamp>,
     /// The number of failed attempts since the latest response.
     n_failures: u32,
     /// The time of the latest event.
@@ -55,16 +91,29 @@ struct Agent {
     turn_ended_at: Option<Timestamp>,
 }
 
-/// A span without a session of its own.
+/// A span that waits for something else.
 #[derive(Debug)]
 pub(super) struct HeldSpan {
-    pub(super) trace: u128,
+    pub(super) awaited: Awaited,
     pub(super) end: Timestamp,
+    /// It waited already when the old spans were last released.
+    pub(super) is_old: bool,
+    /// Whether log events of its session contain the same, and more.
+    pub(super) has_logs: bool,
     /// The size of the record.
     pub(super) n_bytes: usize,
-    /// The place, except for its session.
+    /// The place. Until the session is known, it has the made-up session of the trace.
     pub(super) place: Place,
     pub(super) steps: Vec<Step>,
+}
+
+/// What a span waits for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Awaited {
+    /// The session of its trace.
+    SessionOf(u128),
+    /// The log events of its session, in whose place the span counts if none come.
+    LogsOf(SessionId),
 }
 
 impl Memory {
@@ -72,6 +121,16 @@ impl Memory {
     pub(super) fn add(&mut self, place: Place, steps: impl IntoIterator<Item = Step>) {
         let place = Arc::new(place);
         self.steps.extend(steps.into_iter().map(|step| (place.clone(), step)));
+    }
+
+    /// Returns whether no record was skipped for a reason before.
+    pub(super) fn is_first_skipped(&mut self, reason: &'static str) -> bool {
+        self.skip_reasons.insert(reason)
+    }
+
+    #[cfg(test)]
+    pub(super) fn versions(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.steps.iter().filter_map(|(place, _)| place.start.version.as_ref())
     }
 
     /// Returns the session of a trace.
@@ -88,75 +147,206 @@ impl Memory {
                 session.clone()
             }
         };
-        if !self.holds(trace) {
-            return;
+        self.release_trace(trace, &session);
+    }
+
+    /// Lets log events be the only supplier of a session, unless its spans are. Returns whether
+    /// its log events count.
+    ///
+    /// Both contain the same. Two suppliers would not agree about the end of a turn: a result of
+    /// one may come before the call of the other.
+    pub(super) fn admits_logs(&mut self, session: &SessionId) -> bool {
+        let supplier = self.sole_supplier(session).unwrap_or(LOGS);
+        if supplier == LOGS {
+            self.supply(session, LOGS);
         }
-        let (ready, held): (VecDeque<_>, _) =
-            mem::take(&mut self.held).into_iter().partition(|span| span.trace == trace);
-        self.held = held;
-        for HeldSpan { n_bytes, mut place, steps, .. } in ready {
-            self.n_held_bytes -= n_bytes;
-            place.session = session.clone();
-            self.add(place, steps);
+        supplier == LOGS
+    }
+
+    fn sole_supplier(&self, session: &SessionId) -> Option<&'static str> {
+        self.sole_suppliers.get(stream_key(session, None)).copied()
+    }
+
+    /// Sets the only supplier of a session, and adds or drops the spans that waited for it.
+    fn supply(&mut self, session: &SessionId, supplier: &'static str) {
+        self.sole_suppliers.insert(stream_key(session, None), supplier);
+        for span in self.take_held(&Awaited::LogsOf(session.clone())) {
+            if supplier == TRACES {
+                self.add(span.place, span.steps);
+            }
         }
     }
 
-    /// Returns whether a span of a trace waits.
-    pub(super) fn holds(&self, trace: u128) -> bool {
-        self.held.iter().any(|span| span.trace == trace)
+    /// Adds the spans of a trace that waited for its session.
+    fn release_trace(&mut self, trace: u128, session: &SessionId) {
+        for mut span in self.take_held(&Awaited::SessionOf(trace)) {
+            span.place.session = session.clone();
+            if let Some(span) = self.add_unless_awaiting_logs(span) {
+                self.push_held(span);
+            }
+        }
     }
 
-    /// Adds the steps of a span once the session of its trace is known.
-    pub(super) fn hold(&mut self, span: HeldSpan) {
-        let (trace, end) = (span.trace, span.end);
+    /// Adds the steps of a span whose session is known, unless log events supply them or may do.
+    pub(super) fn add_span(&mut self, span: HeldSpan) {
+        if let Some(span) = self.add_unless_awaiting_logs(span) {
+            self.hold(span);
+        }
+    }
+
+    fn add_unless_awaiting_logs(&mut self, span: HeldSpan) -> Option<HeldSpan> {
+        let session = &span.place.session;
+        match self.sole_supplier(session).filter(|_| span.has_logs) {
+            Some(LOGS) => None,
+            None if span.has_logs && !span.steps.is_empty() => {
+                Some(HeldSpan { awaited: Awaited::LogsOf(session.clone()), ..span })
+            }
+            _ => {
+                self.add(span.place, span.steps);
+                None
+            }
+        }
+    }
+
+    fn push_held(&mut self, span: HeldSpan) {
         self.n_held_bytes += span.n_bytes;
         self.held.push_back(span);
+    }
+
+    fn take_held(&mut self, awaited: &Awaited) -> VecDeque<HeldSpan> {
+        if !self.holds(awaited) {
+            return VecDeque::new();
+        }
+        let (ready, held): (VecDeque<_>, _) =
+            mem::take(&mut self.held).into_iter().partition(|span| span.awaited == *awaited);
+        self.held = held;
+        self.n_held_bytes -= ready.iter().map(|span| span.n_bytes).sum::<usize>();
+        ready
+    }
+
+    /// Returns whether a span waits for something.
+    pub(super) fn holds(&self, awaited: &Awaited) -> bool {
+        self.held.iter().any(|span| span.awaited == *awaited)
+    }
+
+    /// Adds the steps of a span once the awaited has come.
+    pub(super) fn hold(&mut self, span: HeldSpan) {
+        let (awaited, end) = (span.awaited.clone(), span.end);
+        self.push_held(span);
         let is_old = |span: &HeldSpan| MAX_HOLD <= end.duration_since(span.end);
-        if self.held.iter().any(|span| span.trace == trace && is_old(span)) {
-            self.give_up(trace);
+        if self.held.iter().any(|span| span.awaited == awaited && is_old(span)) {
+            self.give_up(&awaited);
         }
         while MAX_HELD < self.held.len() || MAX_HELD_BYTES < self.n_held_bytes {
             let Some(oldest) = self.held.front() else { break };
-            self.give_up(oldest.trace);
+            self.give_up(&oldest.awaited.clone());
         }
     }
 
-    /// Adds all spans that wait.
+    /// Returns whether a span or the end of a turn waits.
+    pub(super) fn holds_any(&self) -> bool {
+        !self.held.is_empty() || !self.ended_responses.is_empty()
+    }
+
+    /// Adds the spans of traces that waited at the previous call, and the ends of turns that have
+    /// waited for long enough.
+    pub(super) fn release_old(&mut self) {
+        for response in &mut self.ended_responses {
+            response.waited += RELEASE_INTERVAL;
+        }
+        self.end_turns(|response, longest| longest <= response.waited);
+        while let Some(span) = self.held.iter().find(|span| span.is_old) {
+            self.give_up(&span.awaited.clone());
+        }
+        for span in &mut self.held {
+            span.is_old = true;
+        }
+    }
+
+    /// Adds all spans and ends of turns that wait.
     pub(super) fn release_all(&mut self) {
+        self.end_turns(|_, _| true);
         while let Some(span) = self.held.front() {
-            self.give_up(span.trace);
+            self.give_up(&span.awaited.clone());
         }
     }
 
-    /// Makes a session of a trace that names none.
-    fn give_up(&mut self, trace: u128) {
-        self.identify(trace, &session_of_trace(trace));
+    /// Waits no longer. A trace that names no session is one.
+    pub(super) fn give_up(&mut self, awaited: &Awaited) {
+        match awaited {
+            Awaited::SessionOf(trace) => self.identify(*trace, &session_of_trace(*trace)),
+            Awaited::LogsOf(session) => self.supply(session, TRACES),
+        }
+    }
+
+    /// Adds the ends of turns whose response nothing has followed, if `is_due` with the longest
+    /// time that they wait.
+    fn end_turns(&mut self, is_due: impl Fn(&EndedResponse, SignedDuration) -> bool) {
+        let Self { agents, steps, ended_responses, .. } = self;
+        ended_responses.retain(|response| {
+            let EndedResponse { place, at, .. } = response;
+            let stream = stream_key(&place.session, place.agent.as_ref());
+            let agent = agents.get(stream).filter(|agent| agent.response_ended_at == Some(*at));
+            let Some(agent) = agent else { return false };
+            let is_due = is_due(response, agent.longest_end_delay());
+            if is_due {
+                steps.push((place.clone(), Step::new(*at, EventKind::TurnEnd)));
+            }
+            !is_due
+        });
     }
 
     /// Emits the steps of the request in order of time. If they do not come from a file, sets
-    /// the line of each event.
+    /// the line of each event. In a file, time passes by records.
     pub(super) fn emit(&mut self, sink: &mut EventSink<'_>, is_in_file: bool) {
+        let latest = self.steps.iter().map(|(_, step)| step.at).max();
+        self.emit_steps(sink, is_in_file);
+        if let Some(latest) = latest.filter(|_| is_in_file) {
+            self.end_turns(|response, longest| longest <= latest.duration_since(response.at));
+        }
+        if MAX_RECENT < self.ended_responses.len() {
+            self.end_turns(|_, _| true);
+        }
+        self.emit_steps(sink, is_in_file);
+    }
+
+    fn emit_steps(&mut self, sink: &mut EventSink<'_>, is_in_file: bool) {
         let mut steps = mem::take(&mut self.steps);
         steps.sort_by_key(|(_, step)| step.at);
         for (place, step) in steps.drain(..) {
             if step.key.is_some_and(|key| !sink.is_new(key)) {
                 continue;
             }
-            if !is_in_file {
-                // The time identifies the record in each run, and in each retry.
-                sink.at_line(step.at.as_millisecond().unsigned_abs());
+            for step in self.turn_end_before(&place, &step).into_iter().chain([step]) {
+                if !is_in_file {
+                    // The time identifies the record in each run, and in each retry.
+                    sink.at_line(step.at.as_millisecond().unsigned_abs());
+                }
+                self.emit_step(&place, step, sink);
             }
-            self.emit_step(&place, step, sink);
         }
         self.steps = steps;
     }
 
-    fn emit_step(&mut self, place: &Place, step: Step, sink: &mut EventSink<'_>) {
+    /// Returns the end of a turn that waits until the prompt of the next one.
+    fn turn_end_before(&self, place: &Place, step: &Step) -> Option<Step> {
+        let stream = stream_key(&place.session, place.agent.as_ref());
+        let ended_at = self.agents.get(stream)?.response_ended_at?;
+        let is_prompt = matches!(&step.action, Action::Event(kind) if is_of_person(kind));
+        is_prompt.then(|| Step::new(ended_at, EventKind::TurnEnd))
+    }
+
+    fn emit_step(&mut self, place: &Arc<Place>, step: Step, sink: &mut EventSink<'_>) {
         let Step { at, action, .. } = step;
         let stream = stream_key(&place.session, place.agent.as_ref());
         let mut agent = self.agents.get(stream).copied().unwrap_or_default();
         let is_of_span = place.supplier == TRACES;
         let is_last_of_turn = matches!(action, Action::EndTurn);
+        if matches!(action, Action::EndResponse) && agent.n_running_calls == 0 {
+            agent.response_ended_at = Some(at);
+            let waited = SignedDuration::ZERO;
+            self.ended_responses.push_back(EndedResponse { place: place.clone(), at, waited });
+        }
         let Some(kind) = self.event_of(action, stream, &mut agent) else {
             self.agents.insert(stream, agent);
             return;
@@ -194,16 +384,17 @@ impl Memory {
     ) -> Option<EventKind> {
         match action {
             Action::ExpectResult(call) => {
-                agent.open(&mut self.open_calls, call_key(stream, &call));
+                agent.expect(&mut self.open_calls, call_key(stream, &call));
                 None
             }
+            Action::EndResponse => None,
             Action::FailedAttempt(message) => {
                 agent.n_failures = agent.n_failures.saturating_add(1);
                 Some(EventKind::Error { message, retry: Some(agent.n_failures) })
             }
             Action::EndTurn => Some(EventKind::TurnEnd),
             // The turn goes on while a call runs.
-            Action::Event(EventKind::TurnEnd) if 0 < agent.n_open_calls => None,
+            Action::Event(EventKind::TurnEnd) if 0 < agent.n_running_calls => None,
             Action::Event(kind) => Some(kind),
         }
     }
@@ -221,10 +412,11 @@ impl Memory {
                 agent.open(&mut self.open_calls, call_key(stream, &call.id));
             }
             EventKind::ToolResult(result) => {
-                let open = self.open_calls.remove(call_key(stream, &result.id)).is_some();
-                agent.n_open_calls = agent.n_open_calls.saturating_sub(open.into());
+                agent.close(self.open_calls.remove(call_key(stream, &result.id)));
             }
-            _ if is_last_of_turn || is_of_person(kind) => agent.n_open_calls = 0,
+            _ if is_last_of_turn || is_of_person(kind) => {
+                (agent.n_running_calls, agent.n_expected_calls) = (0, 0);
+            }
             _ => {}
         }
     }
@@ -239,7 +431,7 @@ impl Memory {
     ) {
         let main = stream_key(&place.session, None);
         if self.starts(main) && !matches!(kind, EventKind::SessionStart(_)) {
-            let start = EventKind::SessionStart(place.start.clone());
+            let start = place.start.event();
             if self.suppliers.admits(&place.session, &start, place.supplier) {
                 sink.event(at, &place.session, None, start);
             }
@@ -260,12 +452,35 @@ impl Memory {
 }
 
 impl Agent {
-    /// Opens a call, unless it is open.
-    fn open(&mut self, open_calls: &mut Recent<(), MAX_RECENT>, call: Fingerprint) {
+    /// Expects a call, unless it is open.
+    fn expect(&mut self, open_calls: &mut Recent<OpenCall, MAX_RECENT>, call: Fingerprint) {
         if open_calls.get(call).is_none() {
-            open_calls.insert(call, ());
-            self.n_open_calls = self.n_open_calls.saturating_add(1);
+            open_calls.insert(call, OpenCall::Expected);
+            self.n_expected_calls = self.n_expected_calls.saturating_add(1);
         }
+    }
+
+    /// Opens a call, unless it runs.
+    fn open(&mut self, open_calls: &mut Recent<OpenCall, MAX_RECENT>, call: Fingerprint) {
+        if open_calls.get(call) != Some(&OpenCall::Running) {
+            self.close(open_calls.remove(call));
+            open_calls.insert(call, OpenCall::Running);
+            self.n_running_calls = self.n_running_calls.saturating_add(1);
+        }
+    }
+
+    fn close(&mut self, call: Option<OpenCall>) {
+        let n_calls = match call {
+            Some(OpenCall::Expected) => &mut self.n_expected_calls,
+            Some(OpenCall::Running) => &mut self.n_running_calls,
+            None => return,
+        };
+        *n_calls = n_calls.saturating_sub(1);
+    }
+
+    /// Returns the longest time for which the turn goes on after a response that nothing follows.
+    fn longest_end_delay(&self) -> SignedDuration {
+        if 0 < self.n_expected_calls { MAX_END_DELAY_OF_CALL } else { MAX_END_DELAY }
     }
 
     /// Returns whether the prompt or the end of a turn comes after later events. The span of a
@@ -296,8 +511,9 @@ impl Agent {
         match kind.turn_effect() {
             TurnEffect::Ends => self.is_turn_over = true,
             TurnEffect::Continues => self.is_turn_over = false,
-            _ => {}
+            _ => return,
         }
+        self.response_ended_at = None;
     }
 }
 

@@ -17,6 +17,12 @@ pub struct Accepted {
 }
 
 impl Accepted {
+    /// Makes the result of a request without records.
+    #[must_use]
+    pub const fn new(signal: Signal) -> Self {
+        Self { signal, records: 0, rejected: 0, first_rejection: None }
+    }
+
     /// Returns the body of the response, with the number of rejected records. The encoding is the
     /// one of the request. The status is 200: an exporter must not send rejected records again.
     pub fn body(&self, encoding: Encoding) -> Vec<u8> {

@@ -1,5 +1,7 @@
 //! The meaning of records: steps of a session, before their order is known.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use watchkeeper_core::{
     AgentId, EventKind, Fingerprint, SessionId, ToolCall, ToolResult, author::SessionStart,
@@ -24,6 +26,8 @@ pub(super) enum Action {
     Event(EventKind),
     /// The end of a turn that no open call can prolong.
     EndTurn,
+    /// The end of a response. It is the end of the turn, unless something follows.
+    EndResponse,
     /// A call begins. Its result will contain the arguments.
     ExpectResult(Box<str>),
     /// An attempt failed, and may be repeated.
@@ -36,9 +40,36 @@ pub(super) struct Place {
     pub(super) session: SessionId,
     pub(super) agent: Option<AgentId>,
     /// The start of the session, if these are its first steps.
-    pub(super) start: SessionStart,
+    pub(super) start: Start,
     /// The signal that supplies the steps.
     pub(super) supplier: &'static str,
+}
+
+/// What a record says about the start of its session. The places of all records of a request exist
+/// at once, so they share the texts of their resource.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Start {
+    pub(super) version: Option<Arc<str>>,
+    pub(super) model: Option<Arc<str>>,
+}
+
+/// The longest text of a [`Start`], in bytes. The start of each session has a copy.
+const MAX_TEXT: usize = 256;
+
+/// Returns a text of a resource, cut.
+pub(super) fn shared(text: &str) -> Arc<str> {
+    let end = (0..=text.len().min(MAX_TEXT)).rev().find(|at| text.is_char_boundary(*at));
+    text[..end.unwrap_or(0)].into()
+}
+
+impl Start {
+    pub(super) fn event(&self) -> EventKind {
+        EventKind::SessionStart(SessionStart {
+            version: self.version.as_deref().map(Box::from),
+            model: self.model.as_deref().map(Box::from),
+            ..SessionStart::default()
+        })
+    }
 }
 
 impl Step {

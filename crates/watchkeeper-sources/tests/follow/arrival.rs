@@ -1,6 +1,11 @@
 //! The times of lines by their arrival, and pauses.
 
-use std::{fs::File, io::Write as _, path::Path, time::SystemTime};
+use std::{
+    fs::{self, File},
+    io::Write as _,
+    path::Path,
+    time::SystemTime,
+};
 
 use tempfile::TempDir;
 use watchkeeper_core::{
@@ -97,6 +102,33 @@ fn moves_added_lines_that_are_too_old() {
 }
 
 #[test]
+fn moves_the_lines_of_a_session_that_began_after_the_end_of_an_earlier_process() {
+    for (ages, is_new, expected) in [
+        (vec![7_200, 7_195], true, vec![0, -5]),
+        (vec![90, 89], true, vec![0, -1]),
+        (vec![90, 89], false, vec![90, 89]),
+        // An accurate clock.
+        (vec![9, 3], true, vec![9, 3]),
+        // A copy of an old session.
+        (vec![7_200, 3_600], true, vec![7_200, 3_600]),
+    ] {
+        let mut stage = Stage::new();
+        let path = stage.folder.path().join("new.ndjson");
+        File::create(&path).unwrap();
+        let Ok(created) = fs::metadata(&path).unwrap().created() else { return };
+        // A test can set the time of the change alone.
+        stage.now = Timestamp::try_from(created).unwrap();
+        stage.append_aged("new.ndjson", &ages);
+        let since = SignedDuration::from_secs(if is_new { -1 } else { 1 });
+        let new_since = Some(stage.now + since);
+        let options = FollowOptions { poll_only: true, new_since, ..FollowOptions::default() };
+        let paths = vec![stage.folder.path().to_owned()];
+        stage.follower = Follower::new(paths, [&NDJSON, &CLAUDE_CODE], options);
+        assert_eq!(stage.scan_ages(), expected, "{ages:?}");
+    }
+}
+
+#[test]
 fn moves_the_lines_of_a_new_session_but_not_of_a_copy() {
     for (ages, expected) in [
         (vec![5 * 60, 5 * 60 - 2], vec![OLDEST + 2, OLDEST]),
@@ -129,7 +161,7 @@ fn keeps_the_times_of_files_that_exist_at_the_start() {
     let at = stage.now - SignedDuration::from_mins(20);
     let line = format!("{{\"at\":\"{at}\",\"session\":\"b\",\"event\":\"turn_end\"}}\n");
     append(&path, &line, at);
-    std::fs::rename(path, stage.folder.path().join("b.ndjson")).unwrap();
+    fs::rename(path, stage.folder.path().join("b.ndjson")).unwrap();
     assert_eq!(stage.scan_ages(), [20 * 60]);
 }
 

@@ -135,6 +135,24 @@ fn reads_a_shortened_file_from_the_beginning() {
 }
 
 #[test]
+fn a_line_without_an_end_delays_no_other_file() {
+    let mut stage = Stage::new();
+    stage.append("a", "line 1\n");
+    // A hole takes no room on the disk.
+    File::options().write(true).open(stage.file("a")).unwrap().set_len(1 << 40).unwrap();
+    stage.append("b", "line 2\n");
+    assert_snapshot!(stage.scan(), @"
+    a began, plain
+    a:1 line 1
+    b began, plain
+    b:1 line 2
+    ");
+    stage.append("b", "line 3\n");
+    assert_eq!(stage.scan(), "b:2 line 3\n");
+    assert!(stage.follower.is_caught_up());
+}
+
+#[test]
 fn ignores_an_unfinished_line_that_is_removed() {
     let mut stage = Stage::new();
     stage.append("a", "line 1\nline two that");

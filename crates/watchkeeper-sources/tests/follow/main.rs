@@ -9,6 +9,8 @@ mod model;
 mod panics;
 mod paths;
 mod plain;
+#[cfg(feature = "sqlite")]
+mod rows;
 mod stage;
 mod timing;
 mod unreliable;

@@ -3,7 +3,8 @@
 use std::fs::{self, File};
 
 use insta::assert_snapshot;
-use watchkeeper_core::SignedDuration;
+use watchkeeper_core::{SignedDuration, embed::SourceEntry};
+use watchkeeper_sources::Codex;
 
 use crate::{plain::PLAIN, stage::Stage};
 
@@ -48,6 +49,21 @@ fn continues_a_renamed_file_and_reads_its_replacement() {
     a began, plain
     a:1 line 3
     ");
+}
+
+#[test]
+fn a_compressed_file_is_not_read() {
+    static CODEX: SourceEntry = SourceEntry::of::<Codex>("watchkeeper-sources");
+    let line = r#"{"timestamp":"2026-01-01T00:00:00Z","type":"session_meta","payload":{}}"#;
+    let mut stage = Stage::of(&CODEX, &[""], |_| ());
+    stage.append("rollout-1", format!("{line}\n"));
+    let updates = stage.scan();
+    assert!(updates.starts_with("rollout-1 began, codex"), "{updates}");
+    stage.append("rollout-1.jsonl.zst", "\x28\u{b5}\x2f");
+    stage.remove("rollout-1");
+    assert_eq!(stage.scan(), "rollout-1 is gone\n");
+    let report = stage.follower.report();
+    assert_eq!((report.n_followed, report.n_unrecognized), (0, 0));
 }
 
 #[test]
@@ -199,18 +215,19 @@ fn reads_more_files_than_it_keeps_open() {
 
 #[test]
 fn counts_the_files_of_unsupported_agents() {
+    const KIMI: &str = "kimi (before Kimi Code)";
     let mut stage = Stage::new();
-    stage.append("x/chats/a", "{\"sessionId\":\"a\",\"projectHash\":\"b\"}\n");
-    stage.append("b", "{\"sessionId\":\"b\",\"projectHash\":\"b\"}\n");
+    stage.append("x/chats/a", "{\"role\":\"_checkpoint\"}\n");
+    stage.append("b", "{\"role\":\"_checkpoint\"}\n");
     stage.append("c", "{}\n");
-    fs::write(stage.path(".aider.chat.history.md"), "# aider\n").unwrap();
+    fs::write(stage.path("crush.db"), "").unwrap();
     assert_eq!(stage.scan(), "");
     let report = stage.follower.report();
     let counts: Vec<_> = report.unsupported.into_iter().collect();
-    assert_eq!((counts, report.n_unrecognized), (vec![("aider", 1), ("gemini-cli", 2)], 1));
-    fs::remove_file(stage.path(".aider.chat.history.md")).unwrap();
+    assert_eq!((counts, report.n_unrecognized), (vec![("crush", 1), (KIMI, 2)], 1));
+    fs::remove_file(stage.path("crush.db")).unwrap();
     stage.remove("b");
     stage.scan();
     let counts: Vec<_> = stage.follower.report().unsupported.into_iter().collect();
-    assert_eq!(counts, [("gemini-cli", 1)]);
+    assert_eq!(counts, [(KIMI, 1)]);
 }

@@ -11,6 +11,7 @@ use tempfile::TempDir;
 use watchkeeper_core::{
     EventKind, Timestamp,
     clock::{Clock as _, SystemClock},
+    embed::SourceEntry,
 };
 use watchkeeper_sources::{EndReason, FollowOptions, Follower, Update};
 
@@ -30,11 +31,20 @@ impl Stage {
 
     /// Follows some paths in the folder.
     pub(crate) fn with(roots: &[&str], change: impl FnOnce(&mut FollowOptions)) -> Self {
+        Self::of(&PLAIN, roots, change)
+    }
+
+    /// Follows the files of a kind.
+    pub(crate) fn of(
+        kind: &'static SourceEntry,
+        roots: &[&str],
+        change: impl FnOnce(&mut FollowOptions),
+    ) -> Self {
         let folder = TempDir::new().unwrap();
         let mut options = FollowOptions { poll_only: true, ..FollowOptions::default() };
         change(&mut options);
         let roots = roots.iter().map(|it| folder.path().join(it)).collect();
-        let follower = Follower::new(roots, [&PLAIN], options);
+        let follower = Follower::new(roots, [kind], options);
         Self { folder, follower, now: SystemClock.now() }
     }
 

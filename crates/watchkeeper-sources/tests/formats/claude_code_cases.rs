@@ -238,6 +238,23 @@ fn request(id: &str, base: &str, is_new: bool) -> String {
     )
 }
 
+#[test]
+fn a_limit_that_is_used_up_is_a_quota() {
+    let error = line(
+        "assistant",
+        2,
+        r#""uuid":"f","isApiErrorMessage":true,"message":{"content":[{"type":"text","text":"Claude AI usage limit reached|1780000000"}]}"#,
+    );
+    let events = events_of(&[user(1, "Go", ""), error]);
+    let quota = events.iter().find_map(|event| match &event.kind {
+        EventKind::Quota(quota) => Some(quota.clone()),
+        _ => None,
+    });
+    let quota = quota.unwrap();
+    assert_eq!((quota.used_percent, quota.resets_at.unwrap().as_second()), (100.0, 1_780_000_000));
+    assert!(matches!(events.last().unwrap().kind, EventKind::Error { retry: None, .. }));
+}
+
 fn api_error(secs: u32, formatted: &str) -> String {
     let fields = format!(
         r#""uuid":"e{secs}","subtype":"api_error","error":{{"formatted":"{formatted}"}},"retryAttempt":1"#

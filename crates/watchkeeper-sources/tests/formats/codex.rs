@@ -123,6 +123,26 @@ fn parallel_calls_have_the_same_response() {
 }
 
 #[test]
+fn a_limit_of_the_account_is_a_quota_when_it_changes() {
+    let count = |primary: &str| {
+        format!(
+            r#"{{"type":"token_count","info":null,"rate_limits":{{"primary":{primary},"secondary":null}}}}"#
+        )
+    };
+    let first = count(r#"{"used_percent":12.5,"window_minutes":300,"resets_at":1780000000}"#);
+    let later = count(r#"{"used_percent":13,"window_minutes":300}"#);
+    let unknown = count(r#"{"window_minutes":300}"#);
+    let [first, later, unknown] = [&first, &later, &unknown].map(|it| ("event_msg", &**it));
+    let text = thread(&[META, first, first, later, unknown]);
+    let read = events("codex", "r.jsonl", text.as_bytes(), &mut DedupCache::default());
+    assert_snapshot!(render(&read), @r#"
+    1 08:00:00 th-9 session_start
+    2 08:00:01 th-9 quota name="primary" resets_at="2026-05-28T20:26:40Z" used_percent=12.5 window_minutes=300
+    4 08:00:03 th-9 quota name="primary" used_percent=13.0 window_minutes=300
+    "#);
+}
+
+#[test]
 fn a_count_without_a_response_is_a_failed_attempt() {
     let text = thread(&[META, FIRST, RECORD, OUTPUT, COUNT, COUNT, COUNT]);
     let (events, _) = events("codex", "r.jsonl", text.as_bytes(), &mut DedupCache::default());

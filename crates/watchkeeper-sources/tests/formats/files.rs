@@ -1,10 +1,13 @@
 use std::{error::Error as _, fs, path::Path};
 
+use ruzstd::encoding::{CompressionLevel, compress_to_vec};
 use watchkeeper_core::{
     author::DedupCache,
     embed::{Entry as _, Registry},
 };
-use watchkeeper_sources::{discover, open, open_bytes};
+use watchkeeper_sources::{OpenError, discover, open, open_bytes};
+
+use crate::{read, render};
 
 const LINE: &str = r#"{"at":"2026-03-01T09:00:00Z","session":"s","event":"turn_end"}"#;
 
@@ -118,7 +121,7 @@ fn reports_why_a_file_cannot_be_opened() {
     fs::write(&notes, "# Notes\n").unwrap();
     check(
         &notes,
-        "/…/notes.jsonl is not a session of claude-code, codex, ndjson, opencode, openhands, otlp or swe-agent; name its kind with `--source`",
+        "/…/notes.jsonl is not a session of a known agent; name its kind with `--source`",
     );
     check(
         &folder.path().join("none"),
@@ -175,6 +178,29 @@ fn searches_deep_folders_and_names_the_stores_of_unsupported_agents() {
     let kinds = Registry::linked().unwrap().sources;
     let found = discover([folder.path()], kinds.iter());
     assert_eq!(found.files, [path.join("a.ndjson")]);
-    assert_eq!(found.unsupported, [(store, "cursor")]);
+    assert_eq!(found.unsupported, [(store, "cursor (database)")]);
     assert!(found.unreadable.is_empty());
+}
+
+#[test]
+fn a_compressed_session_of_codex_is_read_like_the_original() {
+    let folder = tempfile::tempdir().unwrap();
+    let text: &[u8] = include_bytes!("fixtures/codex_early.jsonl");
+    let path = folder.path().join("rollout-1.jsonl.zst");
+    let compressed = compress_to_vec(text, CompressionLevel::Fastest);
+    fs::write(&path, &compressed).unwrap();
+    let kinds = Registry::linked().unwrap().sources;
+    assert_eq!(discover([folder.path()], kinds.iter()).files, std::slice::from_ref(&path));
+    for kind in [None, kinds.get("codex").ok()] {
+        let mut file = open(&path, kind, &kinds).unwrap();
+        assert_eq!(file.kind().kind(), "codex");
+        let mut events = Vec::new();
+        file.read(&mut DedupCache::default(), &mut |event| events.push(event)).unwrap();
+        assert_eq!(*events[0].origin.as_ref().unwrap().file, *path.to_string_lossy());
+        let found = render(&(events, file.skipped_lines().clone()));
+        assert_eq!(found, read("codex", "rollout-1.jsonl", text));
+    }
+    fs::write(&path, &compressed[..compressed.len() - 4]).unwrap();
+    let error = open(&path, None, &kinds).map(|_| ()).unwrap_err();
+    assert!(matches!(error, OpenError::Io { .. }), "{error}");
 }

@@ -2,16 +2,23 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod chats;
 mod claude_code;
 mod claude_code_cases;
 mod codex;
+mod copilot_cli;
+#[cfg(feature = "sqlite")]
+mod databases;
 mod documents;
 mod files;
+mod gemini_cli;
 mod hostile;
 mod neutral;
 mod openhands;
 mod otlp;
 mod otlp_protobuf;
+mod qwen_code;
+mod streams;
 mod targets;
 
 use std::{fmt::Write as _, path::Path};

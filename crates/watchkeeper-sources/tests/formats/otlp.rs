@@ -42,7 +42,6 @@ fn reads_log_events_of_claude_code() {
     2 09:00:08 s-1 tool_result id="toolu_5" ok=true
     2 09:00:09 s-1/a-1 agent_start
     2 09:00:09 s-1/a-1 model_call id="req_3" input_tokens=1 model="claude-haiku" output_tokens=2
-    2 09:00:09 s-1/a-1 turn_end
     2 09:00:10 s-1/a-1 agent_end
     2 09:00:11 s-1 compaction after_tokens=9000 before_tokens=150000
     2 09:00:12 s-1 error message="529 overloaded"
@@ -55,16 +54,17 @@ fn reads_log_events_of_claude_code() {
 #[test]
 fn reads_spans_of_claude_code() {
     assert_snapshot!(read("otlp", "a.jsonl", CLAUDE_SPANS.as_bytes()), @r#"
-    1 09:00:00 s-1 session_start version="2.1.330"
-    1 09:00:00 s-1 tool_call arguments={"command":"make"} class="run" id="toolu_1" tool="Bash"
-    1 09:00:01 s-1 model_call cache_read_tokens=100 cache_write_tokens=30 id="req_1" input_tokens=5 model="claude-opus-5" output_tokens=40
-    1 09:00:03 s-1 tool_result id="toolu_1" ok=false
-    2 09:00:04 s-1/a-1 agent_start
-    2 09:00:04 s-1/a-1 model_call id="req_3" input_tokens=1 model="claude-haiku" output_tokens=2
-    2 09:00:05 s-1 error message="529 overloaded"
-    3 09:00:08 s-1 prompt text=""
-    3 09:00:08 s-1 tool_call arguments=null class="delegate" id="toolu_6" tool="Agent"
-    3 09:00:09 s-1 tool_result id="toolu_6" ok=true
+    4 09:00:00 s-1 session_start version="2.1.330"
+    4 09:00:00 s-1 prompt text="Fix the build"
+    4 09:00:00 s-1 tool_call arguments={"command":"make"} class="run" id="toolu_1" tool="Bash"
+    4 09:00:01 s-1 model_call cache_read_tokens=100 cache_write_tokens=30 id="req_1" input_tokens=5 model="claude-opus-5" output_tokens=40
+    4 09:00:03 s-1 tool_result id="toolu_1" ok=false
+    4 09:00:04 s-1/a-1 agent_start
+    4 09:00:04 s-1/a-1 model_call id="req_3" input_tokens=1 model="claude-haiku" output_tokens=2
+    4 09:00:05 s-1 error message="529 overloaded"
+    4 09:00:07 s-1 prompt text="Go on"
+    4 09:00:08 s-1 tool_call arguments=null class="delegate" id="toolu_6" tool="Agent"
+    4 09:00:09 s-1 tool_result id="toolu_6" ok=true
     4 09:00:10 s-1 turn_end
     "#);
 }
@@ -77,7 +77,6 @@ fn reads_log_events_of_codex() {
     1 09:00:02 th-1 error message="status 503" retry=1
     1 09:00:02 th-1 error message="internal error" retry=2
     1 09:00:03 th-1 model_call cache_read_tokens=600 cache_write_tokens=100 input_tokens=300 model="gpt-5.3-codex" output_tokens=90 reasoning_tokens=20
-    1 09:00:03 th-1 turn_end
     1 09:00:03 th-1 tool_call arguments={"cmd":"cat a.txt"} class="run" id="call_1" tool="exec_command"
     1 09:00:04 th-1 tool_result exit_code=1 id="call_1" ok=false output="cat: a.txt: No such file or directory\n"
     1 09:00:05 th-1 error message="stream disconnected" retry=1
@@ -94,7 +93,6 @@ fn reads_log_events_of_gemini_cli() {
     1 09:00:01 g-1 prompt text="Look"
     1 09:00:02 g-1 error message="overloaded" retry=1
     1 09:00:03 g-1 model_call cache_read_tokens=200 input_tokens=1010 model="gemini-2.5-pro" output_tokens=80 reasoning_tokens=30
-    1 09:00:03 g-1 turn_end
     1 09:00:04 g-1 tool_call arguments={"command":"cat a","description":"Look"} class="run" id="082213083595a5d4" tool="run_shell_command"
     1 09:00:05 g-1 tool_result exit_code=1 id="082213083595a5d4" ok=false
     1 09:00:05 g-1 tool_call arguments=null class="write" id="2b2ba9c015fd5789" tool="write_file"
@@ -148,7 +146,28 @@ fn the_totals_of_claude_code_are_the_same_in_logs_spans_and_both() {
         [CLAUDE, CLAUDE_SPANS, &both, &format!("{CLAUDE_SPANS}{CLAUDE}")]
             .map(|text| usage(&receive_lines(text).0));
     assert_eq!(both, logs);
-    assert_eq!(reversed, spans);
+    // Spans wait for log events.
+    assert_eq!(reversed, logs);
+    assert_ne!(spans, logs);
+}
+
+#[test]
+fn log_events_add_nothing_to_spans_that_have_waited_long_enough() {
+    let [logs, spans] = [CLAUDE, CLAUDE_SPANS].map(single_records);
+    let receive = |requests: &[Value]| {
+        let (mut receiver, mut events) = (Receiver::default(), Vec::new());
+        for (n, request) in requests.iter().enumerate() {
+            receive(&mut receiver, request, &mut events);
+            if n + 1 == spans.len() {
+                receiver.release(&mut events);
+                receiver.release(&mut events);
+            }
+        }
+        events
+    };
+    let alone = receive(&spans);
+    assert!(!alone.is_empty());
+    assert_eq!(receive(&[spans.as_slice(), &logs].concat()), alone);
 }
 
 #[test]
@@ -209,6 +228,54 @@ fn a_malformed_record_is_rejected_alone() {
     let accepted = accepted.unwrap();
     assert_eq!((accepted.records, accepted.rejected), (2, 2));
     assert_eq!(accepted.first_rejection, Some("invalid trace id"));
+}
+
+#[test]
+fn records_without_a_meaning_are_counted_by_reason() {
+    let text = |key: &str, value: &str| json!({ "key": key, "value": { "stringValue": value } });
+    let log = |scope: &str, name: &str, session: &str| {
+        let record = json!({
+            "timeUnixNano": "1793955600000000000", "body": { "stringValue": name },
+            "attributes": [text(session, "s-1")],
+        });
+        json!({ "resourceLogs": [{ "scopeLogs": [{ "scope": { "name": scope }, "logRecords": [record] }] }] })
+    };
+    let span = |name: &str, operation: &str| {
+        let attributes = [text("session.id", "s-1"), text("gen_ai.operation.name", operation)];
+        let span = json!({
+            "traceId": format!("{:032x}", 7), "spanId": format!("{:016x}", 8), "name": name,
+            "startTimeUnixNano": "1793955600000000000", "attributes": attributes,
+        });
+        json!({ "resourceSpans": [{ "scopeSpans": [{ "spans": [span] }] }] })
+    };
+    for (request, expected) in [
+        (log("", "claude_code.plugin_loaded", "session.id"), None),
+        (log("", "claude_code.brand_new", "session.id"), Some("unknown event of Claude Code")),
+        (log("", "claude_code.tool_result", "id"), Some("no session")),
+        (log("", "codex.turn_ttft", "conversation.id"), None),
+        (log("", "codex.startup_phase", "id"), None),
+        (log("", "codex.brand_new", "conversation.id"), Some("unknown event of Codex")),
+        (log("", "codex.tool_result", "conversation.id"), Some("no call id")),
+        (log("codex_otel::metrics::client", "flushing OTEL metrics", "id"), None),
+        (log("gemini-cli", "gemini_cli.hook_call", "session.id"), None),
+        (log("gemini-cli", "gen_ai.client.inference.operation.details", "session.id"), None),
+        (
+            log("gemini-cli", "gemini_cli.brand_new", "session.id"),
+            Some("unknown event of Gemini CLI"),
+        ),
+        (log("", "gen_ai.client.inference.operation.details", "id"), Some("no session")),
+        (log("shop", "order.paid", "session.id"), Some("not of a known agent")),
+        (span("claude_code.tool.blocked_on_user", ""), None),
+        (span("claude_code.brand_new", ""), Some("unknown span of Claude Code")),
+        (span("llm_call", "llm_call"), None),
+        (span("GET /orders", ""), None),
+        (span("dream", "dream"), Some("unknown operation of a span")),
+    ] {
+        let mut receiver = Receiver::default();
+        receive(&mut receiver, &request, &mut Vec::new());
+        let skipped: Vec<_> = receiver.skipped().parts.keys().copied().collect();
+        assert_eq!(skipped, Vec::from_iter(expected), "{request}");
+    }
 }
 
 #[test]
@@ -281,6 +348,35 @@ fn deep_values_are_cut() {
 }
 
 #[test]
+fn a_structured_value_is_the_same_in_both_encodings() {
+    let entry = |key: &str, value: Value| json!({ "value": value, "key": key });
+    let list = json!({ "arrayValue": { "values": [
+        { "doubleValue": 1.5 }, { "intValue": "-7" }, { "boolValue": false }, {},
+        { "arrayValue": {} },
+    ] } });
+    let value = json!({ "kvlistValue": { "values": [
+        entry("a \"b\"", list), entry("c", json!({ "kvlistValue": { "values": [] } })),
+    ] } });
+    let attribute = json!({ "key": "gen_ai.tool.call.arguments", "value": value });
+    let mut request: Value = serde_json::from_str(GEN_AI.lines().next().unwrap()).unwrap();
+    request["resourceSpans"][0]["scopeSpans"][0]["spans"][0]["attributes"][3] = attribute;
+    let json = request.to_string().into_bytes();
+    let protobuf = otlp_protobuf::request(&request);
+    for (encoding, body) in [(Encoding::Json, json), (Encoding::Protobuf, protobuf)] {
+        let mut receiver = Receiver::default();
+        let mut events = Vec::new();
+        receiver.receive(Signal::Traces, encoding, &body, &mut events).unwrap();
+        receiver.flush(&mut events);
+        let arguments = events.iter().find_map(|event| match &event.kind {
+            EventKind::ToolCall(call) => Some(call.arguments.as_str().to_owned()),
+            _ => None,
+        });
+        let expected = r#"{"a \"b\"":[1.5,-7,false,null,[]],"c":{}}"#;
+        assert_eq!(arguments.as_deref(), Some(expected), "{encoding:?}");
+    }
+}
+
+#[test]
 fn metrics_are_counted_and_have_no_events() {
     let line = GEN_AI.lines().last().unwrap();
     let mut events = Vec::new();
@@ -297,6 +393,86 @@ fn the_origin_of_an_event_is_the_same_in_each_run() {
     let origin = call.origin.as_ref().unwrap();
     assert_eq!((origin.source, &*origin.file), ("otlp", "otlp"));
     assert_eq!(origin.line, u64::try_from(call.at.as_millisecond()).unwrap());
+}
+
+/// Returns the log records of a turn of Codex with one call, in order: the prompt, a response, the
+/// decision about the call, its result, the last response, and the next prompt.
+fn turn_of_codex() -> [Value; 6] {
+    let text = |key: &str, value: &str| json!({ "key": key, "value": { "stringValue": value } });
+    let call = || text("call_id", "call_1");
+    let tokens = || json!({ "key": "input_token_count", "value": { "intValue": 9 } });
+    let record = |(at, name, more): (u64, &str, Vec<Value>)| {
+        let attributes = [vec![text("conversation.id", "th-1")], more].concat();
+        let record = json!({
+            "timeUnixNano": (1_793_955_600 + at) * 1_000_000_000, "attributes": attributes,
+            "body": { "stringValue": name },
+        });
+        json!({ "resourceLogs": [{ "scopeLogs": [{ "logRecords": [record] }] }] })
+    };
+    [
+        (0, "codex.user_prompt", vec![text("prompt", "Fix it")]),
+        (1, "codex.sse_event", vec![tokens()]),
+        (2, "codex.tool_decision", vec![call(), text("decision", "approved_for_session")]),
+        (40, "codex.tool_result", vec![call(), text("tool_name", "exec_command")]),
+        (41, "codex.sse_event", vec![tokens()]),
+        (90, "codex.user_prompt", vec![text("prompt", "Go on")]),
+    ]
+    .map(record)
+}
+
+fn names(events: &mut Vec<Event>) -> Vec<&'static str> {
+    events.drain(..).map(|event| event.kind.name()).collect()
+}
+
+#[test]
+fn a_turn_ends_with_a_response_that_nothing_follows() {
+    let [prompt, response, decision, result, last, next] = turn_of_codex();
+    let (mut receiver, mut events) = (Receiver::default(), Vec::new());
+    receive(&mut receiver, &prompt, &mut events);
+    receive(&mut receiver, &response, &mut events);
+    receiver.release(&mut events);
+    assert_eq!(names(&mut events), ["session_start", "prompt", "model_call"]);
+    receive(&mut receiver, &decision, &mut events);
+    for _ in 0..8 {
+        receiver.release(&mut events);
+    }
+    receive(&mut receiver, &result, &mut events);
+    receive(&mut receiver, &last, &mut events);
+    assert_eq!(names(&mut events), ["tool_call", "tool_result", "model_call"]);
+    assert!(receiver.holds_events());
+    receiver.release(&mut events);
+    assert_eq!(names(&mut events), [""; 0]);
+    receiver.release(&mut events);
+    assert_eq!(names(&mut events), ["turn_end"]);
+    assert!(!receiver.holds_events());
+    receive(&mut receiver, &next, &mut events);
+    assert_eq!(names(&mut events), ["prompt"]);
+}
+
+#[test]
+fn a_prompt_ends_the_turn_before() {
+    let [prompt, response, _, _, _, next] = turn_of_codex();
+    let (mut receiver, mut events) = (Receiver::default(), Vec::new());
+    for request in [&prompt, &response, &next] {
+        receive(&mut receiver, request, &mut events);
+    }
+    assert!(events.is_sorted_by_key(|event| event.at));
+    let expected = ["session_start", "prompt", "model_call", "turn_end", "prompt"];
+    assert_eq!(names(&mut events), expected);
+}
+
+#[test]
+fn an_announced_call_without_a_result_prolongs_a_turn_for_a_minute() {
+    let [_, response, decision, ..] = turn_of_codex();
+    let (mut receiver, mut events) = (Receiver::default(), Vec::new());
+    receive(&mut receiver, &response, &mut events);
+    receive(&mut receiver, &decision, &mut events);
+    for _ in 0..11 {
+        receiver.release(&mut events);
+    }
+    assert_eq!(names(&mut events), ["session_start", "model_call"]);
+    receiver.release(&mut events);
+    assert_eq!(names(&mut events), ["turn_end"]);
 }
 
 #[test]
@@ -358,13 +534,14 @@ fn receive_lines(text: &str) -> (Vec<Event>, SkippedLines) {
     (events, receiver.skipped().clone())
 }
 
-/// Returns the model calls and their tokens by session.
-fn usage(events: &[Event]) -> BTreeMap<String, (u64, Tokens)> {
-    let mut usage = BTreeMap::<_, (u64, Tokens)>::new();
+/// Returns the model calls, their tokens and the cost that the client states, by session.
+fn usage(events: &[Event]) -> BTreeMap<String, (u64, Tokens, f64)> {
+    let mut usage = BTreeMap::<_, (u64, Tokens, f64)>::new();
     for event in events {
         if let EventKind::ModelCall(call) = &event.kind {
-            let (n_calls, tokens) = usage.entry(event.session.to_string()).or_default();
+            let (n_calls, tokens, cost) = usage.entry(event.session.to_string()).or_default();
             (*n_calls, *tokens) = (*n_calls + 1, tokens.plus(call.tokens));
+            *cost += call.cost_usd.unwrap_or(0.0);
         }
     }
     usage
@@ -384,20 +561,30 @@ fn without_made_up_ids(events: &[Event]) -> String {
     render(&(events, SkippedLines::default()))
 }
 
-/// Returns the spans of all lines, each as a request of its own.
-fn single_spans(text: &str) -> Vec<Value> {
+/// Receives a request in JSON.
+fn receive(receiver: &mut Receiver, request: &Value, events: &mut Vec<Event>) {
+    let body = request.to_string();
+    receiver.receive(signal_of(request), Encoding::Json, body.as_bytes(), events).unwrap();
+}
+
+/// Returns the log records and spans of all lines, each as a request of its own.
+fn single_records(text: &str) -> Vec<Value> {
     let requests = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-    let requests = requests.filter(|request| !request["resourceSpans"].is_null());
-    let spans = requests.flat_map(|request| {
-        let spans =
-            request["resourceSpans"][0]["scopeSpans"][0]["spans"].as_array().unwrap().clone();
-        spans.into_iter().map(move |span| {
+    let records = requests.flat_map(|request| {
+        let [resources, scopes, records] = match signal_of(&request) {
+            Signal::Logs => ["resourceLogs", "scopeLogs", "logRecords"],
+            Signal::Traces => ["resourceSpans", "scopeSpans", "spans"],
+            Signal::Metrics => return Vec::new(),
+        };
+        let all = request[resources][0][scopes][0][records].as_array().unwrap().clone();
+        let single = |record| {
             let mut single = request.clone();
-            single["resourceSpans"][0]["scopeSpans"][0]["spans"] = json!([span]);
+            single[resources][0][scopes][0][records] = json!([record]);
             single
-        })
+        };
+        all.into_iter().map(single).collect()
     });
-    spans.collect()
+    records.collect()
 }
 
 /// The calls, results, usage and errors, sorted. Where a turn begins and ends depends on the
@@ -428,7 +615,8 @@ proptest! {
         splits in prop::collection::vec(any::<bool>(), 40),
     ) {
         for text in [CLAUDE_SPANS, GEN_AI] {
-            let mut spans: Vec<(u32, Value)> = keys.iter().copied().zip(single_spans(text)).collect();
+            let spans = single_records(text).into_iter().filter(|it| signal_of(it) == Signal::Traces);
+            let mut spans: Vec<(u32, Value)> = keys.iter().copied().zip(spans).collect();
             let receive = |requests: &[Value]| {
                 let mut receiver = Receiver::default();
                 let mut events = Vec::new();
@@ -454,6 +642,31 @@ proptest! {
             }
             prop_assert_eq!(receive(&requests), expected);
         }
+    }
+
+    /// Spans in any order, each before or after any log event.
+    #[test]
+    fn spans_of_claude_code_add_nothing_to_its_log_events(
+        at in prop::collection::vec((0..40_usize, any::<u32>()), 20),
+    ) {
+        let [logs, spans] = [CLAUDE, CLAUDE_SPANS].map(single_records);
+        prop_assert!(spans.len() <= at.len());
+        let mut requests: Vec<_> =
+            logs.iter().enumerate().map(|(n, log)| ((n + 1, None), log)).collect();
+        let at = at.into_iter().map(|(n, order)| (n.min(logs.len()), Some(order)));
+        requests.extend(at.zip(&spans));
+        requests.sort_by_key(|(key, _)| *key);
+        let (mut receiver, mut events) = (Receiver::default(), Vec::new());
+        for (_, request) in requests {
+            receive(&mut receiver, request, &mut events);
+        }
+        receiver.flush(&mut events);
+        let (mut alone, mut expected) = (Receiver::default(), Vec::new());
+        for log in &logs {
+            receive(&mut alone, log, &mut expected);
+        }
+        alone.flush(&mut expected);
+        prop_assert_eq!(events, expected);
     }
 
     #[test]
