@@ -1,4 +1,4 @@
-//! Decides who may ask for what: the token, and the headers with which a browser names the page
+//! Decides which clients may use a route: by the token, and by the headers with which a browser names the page
 //! that makes a request.
 
 use std::{
@@ -15,7 +15,7 @@ use hyper::{
 
 use crate::token::Token;
 
-/// Who may use a route.
+/// The clients that may use a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Audience {
     /// Everybody: it shows whether the program works, and no more.

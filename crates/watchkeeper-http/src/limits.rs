@@ -16,10 +16,12 @@ pub(crate) struct Limits {
     pub(crate) head_time: Duration,
     /// The size of the body of a request, compressed and decompressed.
     pub(crate) body_bytes: usize,
-    /// The size of a silence that is added.
-    pub(crate) silence_bytes: usize,
-    /// The size of all bodies that are in memory at a time.
+    /// The size of a silence or an acknowledgement that is added.
+    pub(crate) object_bytes: usize,
+    /// The size of all bodies of telemetry that are in memory at a time.
     pub(crate) all_bodies: usize,
+    /// The size of all silences and acknowledgements that are in memory at a time, however slow exporters are.
+    pub(crate) all_objects: usize,
     /// The time for the body of a request.
     pub(crate) body_time: Duration,
     /// The time for a response, without the time that its client needs to read it.
@@ -39,8 +41,9 @@ impl Default for Limits {
             headers: 64,
             head_time: Duration::from_secs(20),
             body_bytes: 16 << 20,
-            silence_bytes: 16 << 10,
+            object_bytes: 16 << 10,
             all_bodies: 64 << 20,
+            all_objects: 1 << 20,
             body_time: Duration::from_secs(30),
             response_time: Duration::from_secs(30),
             unread_time: Duration::from_secs(30),

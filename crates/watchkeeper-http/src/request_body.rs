@@ -18,7 +18,7 @@ use crate::limits::Limits;
 /// The unit in which the memory of bodies is counted, in bytes.
 const UNIT: usize = 64 << 10;
 
-/// The memory for the bodies of all requests.
+/// The memory for the bodies of all requests of one kind.
 #[derive(Clone, Debug)]
 pub(crate) struct BodyMemory(Arc<Semaphore>);
 
@@ -66,8 +66,8 @@ impl BodyError {
 }
 
 impl BodyMemory {
-    pub(crate) fn new(limits: &Limits) -> Self {
-        Self(Arc::new(Semaphore::new(limits.all_bodies / UNIT)))
+    pub(crate) fn new(n_bytes: usize) -> Self {
+        Self(Arc::new(Semaphore::new(n_bytes / UNIT)))
     }
 }
 

@@ -7,7 +7,7 @@ use std::{
 };
 
 use hyper::{
-    Response, StatusCode,
+    Method, Response, StatusCode,
     body::{Body, Bytes, Frame, SizeHint},
     header::{
         ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, HeaderValue,
@@ -118,16 +118,22 @@ pub(crate) fn json(status: StatusCode, value: &impl Serialize) -> Response<Respo
 
 /// Makes the response to a client that may try again in a moment.
 pub(crate) fn busy(message: &str) -> Response<ResponseBody> {
-    let mut response = text(StatusCode::SERVICE_UNAVAILABLE, message);
+    with_retry(text(StatusCode::SERVICE_UNAVAILABLE, message))
+}
+
+/// Adds the time after which the client may try again.
+pub(crate) fn with_retry(mut response: Response<ResponseBody>) -> Response<ResponseBody> {
     response.headers_mut().insert(RETRY_AFTER, RETRY_SECONDS.into());
     response
 }
 
 /// Makes the response to a method that a route does not have.
-pub(crate) fn other_method(allowed: &'static str) -> Response<ResponseBody> {
+pub(crate) fn other_method(methods: &[Method]) -> Response<ResponseBody> {
+    let allowed = methods.iter().map(Method::as_str).collect::<Vec<_>>().join(", ");
     let message = format!("the method here is one of {allowed}");
     let mut response = text(StatusCode::METHOD_NOT_ALLOWED, &message);
-    response.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
+    let allowed = HeaderValue::try_from(allowed).expect("a method has no special characters");
+    response.headers_mut().insert(ALLOW, allowed);
     response
 }
 

@@ -1,5 +1,3 @@
-//! The routes of the server.
-
 use std::sync::Arc;
 
 use hyper::{
@@ -8,22 +6,27 @@ use hyper::{
     header::HeaderMap,
     http::request::Parts,
 };
-use tokio::{task::spawn_blocking, time::timeout};
+use watchkeeper_sources::otlp::Signal;
 
 use crate::{
     access::{Access, Audience},
-    api::{Findings, Sessions, SilenceList, openapi},
+    api::{Budgets, Endpoint, Findings, Quotas, Sessions, openapi},
     backend::Backend,
     event_stream::EventStreams,
+    exposition::exposition,
     grpc,
     limits::Limits,
-    otlp::{self, OtlpBody, OtlpEncoding, OtlpReceiver, OtlpRefusal, OtlpSignal},
+    otlp::{self, OtlpReceiver, OtlpRefusal},
     percent::decoded,
     request_body::{BodyMemory, RequestBody},
     response::{ResponseBody, busy, complete, json, opened, other_method, page, response, text},
-    silences::{NewSilence, SilenceRefusal, SilenceStore},
+    route::Route,
     stopping::Stopping,
+    store_request::StoreRequest,
+    waiting_calls::{Unfinished, WaitingCalls},
 };
+
+const PANICKED: &str = "this is a bug of watchkeeper: the handler panicked";
 
 /// Answers requests.
 #[derive(Clone)]
@@ -36,72 +39,17 @@ struct Shared {
     stopping: Stopping,
     limits: Limits,
     bodies: BodyMemory,
-}
-
-/// The paths with an answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Route<'p> {
-    Page,
-    /// The address with the token.
-    Open(&'p str),
-    Sessions,
-    Session(&'p str),
-    Findings,
-    Events,
-    Silences,
-    Silence(&'p str),
-    Description,
-    Health,
-    Readiness,
-    Metrics,
-    Otlp(OtlpSignal),
-    Unknown,
-}
-
-impl<'p> Route<'p> {
-    fn of(path: &'p str) -> Self {
-        let one = |prefix| path.strip_prefix(prefix).filter(|rest: &&str| !rest.contains('/'));
-        match path {
-            "/" => Self::Page,
-            "/api/v1/sessions" => Self::Sessions,
-            "/api/v1/findings" => Self::Findings,
-            "/api/v1/events" => Self::Events,
-            "/api/v1/silences" => Self::Silences,
-            "/api/v1/openapi.json" => Self::Description,
-            "/healthz" => Self::Health,
-            "/readyz" => Self::Readiness,
-            "/metrics" => Self::Metrics,
-            "/v1/logs" => Self::Otlp(OtlpSignal::Logs),
-            "/v1/traces" => Self::Otlp(OtlpSignal::Traces),
-            "/v1/metrics" => Self::Otlp(OtlpSignal::Metrics),
-            _ => one("/open/")
-                .map(Self::Open)
-                .or_else(|| one("/api/v1/sessions/").map(Self::Session))
-                .or_else(|| one("/api/v1/silences/").map(Self::Silence))
-                .unwrap_or(Self::Unknown),
-        }
-    }
-
-    const fn audience(self) -> Audience {
-        match self {
-            Self::Health | Self::Readiness | Self::Open(_) => Audience::All,
-            Self::Metrics | Self::Otlp(_) => Audience::Programs,
-            _ => Audience::Authorized,
-        }
-    }
-
-    /// The methods, as in the header `Allow`.
-    const fn methods(self) -> &'static str {
-        match self {
-            Self::Otlp(_) => "POST",
-            Self::Silences => "GET, HEAD, POST",
-            Self::Silence(_) => "DELETE",
-            _ => "GET, HEAD",
-        }
-    }
+    object_bodies: BodyMemory,
+    // A kind of call that waits delays no other kind.
+    reads: WaitingCalls,
+    store_calls: WaitingCalls,
+    otlp_calls: WaitingCalls,
 }
 
 impl Router {
+    /// The number of threads that wait for calls at a time.
+    pub(crate) const MAX_WAITING_CALLS: usize = 3 * WaitingCalls::MAX;
+
     /// Must be called in the runtime. `epoch` is different in each process.
     pub(crate) fn new(
         access: Arc<Access>,
@@ -110,14 +58,30 @@ impl Router {
         stopping: Stopping,
         limits: Limits,
     ) -> Self {
-        let bodies = BodyMemory::new(&limits);
+        let bodies = BodyMemory::new(limits.all_bodies);
+        let object_bodies = BodyMemory::new(limits.all_objects);
         let streams = EventStreams::new(backend.board.clone(), epoch, limits.streams);
         let streams = Arc::new(streams);
-        Self(Arc::new(Shared { access, backend, streams, stopping, limits, bodies }))
+        Self(Arc::new(Shared {
+            access,
+            backend,
+            streams,
+            stopping,
+            limits,
+            bodies,
+            object_bodies,
+            reads: WaitingCalls::new(),
+            store_calls: WaitingCalls::new(),
+            otlp_calls: WaitingCalls::new(),
+        }))
     }
 
     pub(crate) fn limits(&self) -> &Limits {
         &self.0.limits
+    }
+
+    pub(crate) fn object_bodies(&self) -> &BodyMemory {
+        &self.0.object_bodies
     }
 
     pub(crate) fn stopping(&self) -> &Stopping {
@@ -130,24 +94,20 @@ impl Router {
         B: Body<Data = Bytes>,
     {
         let (head, body) = request.into_parts();
-        let route = Route::of(head.uri.path());
-        let is_page = matches!(route, Route::Page | Route::Open(_));
-        if let Err(denial) = self.0.access.check(&head, route.audience(), is_page) {
-            return text(denial.status(), denial.message());
+        let Shared { backend, access, .. } = &*self.0;
+        let route = Route::of(head.uri.path(), backend);
+        let audience = route.as_ref().map_or(Audience::Authorized, Route::audience);
+        let is_page = route.as_ref().is_some_and(Route::is_page);
+        if let Err(denial) = access.check(&head, audience, is_page) {
+            let is_otlp = matches!(route, Some(Route::Otlp(..)));
+            let encoding = is_otlp.then(|| otlp::encoding(&head.headers)).flatten();
+            return otlp::refused(encoding, denial.status(), denial.message());
         }
         if grpc::is_grpc(&head.headers) {
             return grpc::refusal();
         }
-        let Shared { backend, access, .. } = &*self.0;
-        let is_known = match route {
-            Route::Unknown => false,
-            Route::Otlp(_) => backend.otlp.is_some(),
-            _ => true,
-        };
-        if !is_known {
-            return unknown();
-        }
-        if !route.methods().split(", ").any(|method| method == head.method.as_str()) {
+        let Some(route) = route else { return unknown() };
+        if !route.methods().contains(&head.method) {
             return other_method(route.methods());
         }
         match route {
@@ -157,43 +117,95 @@ impl Router {
                 StatusCode::UNAUTHORIZED,
                 "the address is out of date; use the one that `watchkeeper watch` has printed",
             ),
-            Route::Sessions => {
-                let (sessions, totals) = (backend.board.rows(), backend.board.totals());
-                json(StatusCode::OK, &Sessions { sessions, totals })
-            }
-            Route::Session(id) => {
-                let detail = decoded(id).and_then(|id| backend.board.detail(&id));
-                detail.map_or_else(unknown, |detail| json(StatusCode::OK, &detail))
-            }
-            Route::Findings => {
-                json(StatusCode::OK, &Findings { findings: backend.board.findings() })
-            }
-            Route::Events => self.events(&head),
-            Route::Description => json(StatusCode::OK, &openapi()),
+            Route::Api(endpoint, id) => self.respond_api(endpoint, id, &head, body).await,
             Route::Health => self.health(),
             Route::Readiness => self.readiness(),
             Route::Metrics => {
-                let content_type = "text/plain; version=0.0.4; charset=utf-8";
-                complete(StatusCode::OK, content_type, backend.monitor.numbers().render())
+                self.read(|Backend { monitor, .. }| {
+                    let content_type = "text/plain; version=0.0.4; charset=utf-8";
+                    complete(StatusCode::OK, content_type, exposition(&monitor.numbers()))
+                })
+                .await
             }
-            Route::Silences | Route::Silence(_) => {
-                let Some(store) = backend.silences.clone() else {
-                    let message = "there is no folder for silences: set HOME or use --state-dir";
-                    return text(StatusCode::NOT_FOUND, message);
-                };
-                match route {
-                    Route::Silence(id) => self.expire_silence(store, id.to_owned()).await,
-                    _ if head.method == Method::POST => {
-                        self.add_silence(store, &head.headers, body).await
-                    }
-                    _ => self.silences(store).await,
-                }
+            Route::Otlp(signal, receiver) => {
+                self.receive(receiver.clone(), signal, &head.headers, body).await
             }
-            Route::Otlp(signal) => match backend.otlp.clone() {
-                Some(receiver) => self.receive(receiver, signal, &head.headers, body).await,
-                None => unknown(),
-            },
-            Route::Unknown => unknown(),
+        }
+    }
+
+    async fn respond_api(
+        &self,
+        endpoint: Endpoint,
+        id: &str,
+        head: &Parts,
+        body: impl Body<Data = Bytes>,
+    ) -> Response<ResponseBody> {
+        match endpoint {
+            Endpoint::Sessions => {
+                self.read(|Backend { board, .. }| {
+                    let (sessions, totals) = (board.rows(), board.totals());
+                    json(StatusCode::OK, &Sessions { sessions, totals })
+                })
+                .await
+            }
+            Endpoint::Session => {
+                let Some(id) = decoded(id) else { return unknown() };
+                self.read(move |Backend { board, .. }| {
+                    let detail = board.detail(&id);
+                    detail.map_or_else(unknown, |detail| json(StatusCode::OK, &detail))
+                })
+                .await
+            }
+            Endpoint::Findings => {
+                self.read(|Backend { board, .. }| {
+                    json(StatusCode::OK, &Findings { findings: board.findings() })
+                })
+                .await
+            }
+            Endpoint::Budgets => {
+                self.read(|Backend { board, .. }| {
+                    json(StatusCode::OK, &Budgets { budgets: board.budgets() })
+                })
+                .await
+            }
+            Endpoint::Events => self.events(head),
+            Endpoint::Description => json(StatusCode::OK, &openapi()),
+            Endpoint::Quotas => {
+                self.read(|Backend { board, .. }| {
+                    json(StatusCode::OK, &Quotas { quotas: board.quotas() })
+                })
+                .await
+            }
+            Endpoint::Silences
+            | Endpoint::Silence
+            | Endpoint::Acknowledgements
+            | Endpoint::Acknowledgement
+            | Endpoint::History => self.respond_stored(endpoint, id, head, body).await,
+        }
+    }
+
+    /// Answers a request about the objects in the state folder.
+    async fn respond_stored(
+        &self,
+        endpoint: Endpoint,
+        id: &str,
+        head: &Parts,
+        body: impl Body<Data = Bytes>,
+    ) -> Response<ResponseBody> {
+        let Backend { silences, acknowledgements, history, .. } = &self.0.backend;
+        let request = StoreRequest::new(id, &head.method, body);
+        match (endpoint, silences, acknowledgements, history) {
+            (Endpoint::Silences | Endpoint::Silence, Some(store), ..) => {
+                self.silences(store.clone(), &head.headers, request).await
+            }
+            (Endpoint::Acknowledgements | Endpoint::Acknowledgement, _, Some(store), _) => {
+                self.acknowledgements(store.clone(), &head.headers, request).await
+            }
+            (Endpoint::History, .., Some(history)) => self.history(history.clone()).await,
+            _ => {
+                let message = "there is no state folder: set HOME or use --state-dir";
+                text(StatusCode::NOT_FOUND, message)
+            }
         }
     }
 
@@ -228,103 +240,58 @@ impl Router {
         }
     }
 
-    async fn silences(&self, store: Arc<dyn SilenceStore>) -> Response<ResponseBody> {
-        let active = self.blocking(move || store.active()).await;
-        silence_response(active, |silences| json(StatusCode::OK, &SilenceList { silences }))
-    }
-
-    async fn add_silence(
+    /// Makes a response from the backend, on a thread for reads.
+    async fn read(
         &self,
-        store: Arc<dyn SilenceStore>,
-        headers: &HeaderMap,
-        body: impl Body<Data = Bytes>,
+        answer: impl FnOnce(&Backend) -> Response<ResponseBody> + Send + 'static,
     ) -> Response<ResponseBody> {
-        // A form of another page cannot send this content type without permission.
-        if OtlpEncoding::of(headers) != Some(OtlpEncoding::Json) {
-            let message = "the content type is not `application/json`";
-            return text(StatusCode::UNSUPPORTED_MEDIA_TYPE, message);
-        }
-        let Shared { bodies, limits, .. } = &*self.0;
-        let limits = Limits { body_bytes: limits.silence_bytes, ..*limits };
-        let body = match RequestBody::read(headers, body, bodies, &limits).await {
-            Ok(body) => body,
-            Err(err) => return text(err.status(), err.message()),
-        };
-        let silence: NewSilence = match serde_json::from_slice(body.bytes()) {
-            Ok(silence) => silence,
-            Err(err) => return text(StatusCode::BAD_REQUEST, &err.to_string()),
-        };
-        let added = self.blocking(move || store.add(silence)).await;
-        silence_response(added, |silence| json(StatusCode::CREATED, &silence))
-    }
-
-    async fn expire_silence(
-        &self,
-        store: Arc<dyn SilenceStore>,
-        id: String,
-    ) -> Response<ResponseBody> {
-        let ended = self.blocking(move || store.expire(&id)).await;
-        silence_response(ended, |silence| json(StatusCode::OK, &silence))
+        let Shared { reads, limits, .. } = &*self.0;
+        let shared = self.0.clone();
+        let answered = reads.run(limits.response_time, move || answer(&shared.backend)).await;
+        answered.unwrap_or_else(unfinished)
     }
 
     async fn receive(
         &self,
         receiver: Arc<dyn OtlpReceiver>,
-        signal: OtlpSignal,
+        signal: Signal,
         headers: &HeaderMap,
         body: impl Body<Data = Bytes>,
     ) -> Response<ResponseBody> {
-        let Some(encoding) = OtlpEncoding::of(headers) else { return otlp::unknown_encoding() };
+        let Some(encoding) = otlp::encoding(headers) else { return otlp::unknown_encoding() };
         let Shared { bodies, limits, .. } = &*self.0;
         let body = match RequestBody::read(headers, body, bodies, limits).await {
             Ok(body) => body,
-            Err(err) => return text(err.status(), err.message()),
+            Err(err) => return otlp::refused(Some(encoding), err.status(), err.message()),
         };
-        let receive = move || receiver.receive(OtlpBody { signal, encoding, bytes: body.bytes() });
-        match self.blocking(receive).await {
-            Ok(result) => otlp::received(signal, encoding, result),
-            Err(Unfinished::Late) => otlp::received(signal, encoding, Err(OtlpRefusal::Busy)),
-            Err(Unfinished::Panicked) => panicked(),
+        let receive = move || receiver.receive(signal, encoding, body.bytes());
+        match self.0.otlp_calls.run(limits.response_time, receive).await {
+            Ok(result) => otlp::received(encoding, result),
+            // A request that is sent again changes nothing.
+            Err(Unfinished::Busy | Unfinished::Late) => {
+                otlp::received(encoding, Err(OtlpRefusal::Busy))
+            }
+            Err(Unfinished::Panicked) => {
+                otlp::refused(Some(encoding), StatusCode::INTERNAL_SERVER_ERROR, PANICKED)
+            }
         }
     }
 
-    /// Calls a function that may wait, on another thread.
-    async fn blocking<T: Send + 'static>(
+    /// Calls a store, on a thread for stores.
+    pub(crate) async fn call_store<T: Send + 'static>(
         &self,
         call: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Unfinished> {
-        match timeout(self.0.limits.response_time, spawn_blocking(call)).await {
-            Ok(Ok(result)) => Ok(result),
-            Ok(Err(_)) => Err(Unfinished::Panicked),
-            Err(_) => Err(Unfinished::Late),
-        }
+        self.0.store_calls.run(self.0.limits.response_time, call).await
     }
 }
 
-/// A call on another thread has no result.
-enum Unfinished {
-    Late,
-    Panicked,
-}
-
-fn silence_response<T>(
-    result: Result<Result<T, SilenceRefusal>, Unfinished>,
-    respond: impl FnOnce(T) -> Response<ResponseBody>,
-) -> Response<ResponseBody> {
-    match result {
-        Ok(Ok(silence)) => respond(silence),
-        Ok(Err(SilenceRefusal::Invalid(reason))) => text(StatusCode::BAD_REQUEST, &reason),
-        Ok(Err(SilenceRefusal::Unknown)) => {
-            text(StatusCode::NOT_FOUND, "no active silence has this id")
-        }
-        Ok(Err(SilenceRefusal::Failed(reason))) => text(StatusCode::INTERNAL_SERVER_ERROR, &reason),
-        Err(Unfinished::Late) => busy("the silences are in use by another program; try again"),
-        Err(Unfinished::Panicked) => panicked(),
+pub(crate) fn unfinished(err: Unfinished) -> Response<ResponseBody> {
+    match err {
+        Unfinished::Busy => busy("too many requests at a time; try again"),
+        Unfinished::Late => busy("the request takes too long, and may still have its effect"),
+        Unfinished::Panicked => text(StatusCode::INTERNAL_SERVER_ERROR, PANICKED),
     }
-}
-
-fn panicked() -> Response<ResponseBody> {
-    text(StatusCode::INTERNAL_SERVER_ERROR, "this is a bug of watchkeeper: the handler panicked")
 }
 
 fn unknown() -> Response<ResponseBody> {

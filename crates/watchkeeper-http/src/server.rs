@@ -30,8 +30,6 @@ use crate::{
 const MAX_REFUSALS: usize = 32;
 /// The wait after a connection could not be accepted, as when all file descriptors are used.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
-/// The threads that handle bodies of exporters, and may wait for the monitor.
-const MAX_RECEIVERS: usize = 2;
 
 const REFUSAL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
     content-type: text/plain; charset=utf-8\r\n\
@@ -76,7 +74,7 @@ impl Server {
         let runtime = Builder::new_current_thread()
             .enable_io()
             .enable_time()
-            .max_blocking_threads(MAX_RECEIVERS)
+            .max_blocking_threads(Router::MAX_WAITING_CALLS)
             .build()
             .map_err(StartError::Thread)?;
         let epoch = epoch.expose()[..8].to_owned();
@@ -131,7 +129,7 @@ fn run(runtime: Runtime, listener: TcpListener, router: impl FnOnce() -> Router)
     if let Err(err) = accepted {
         tracing::error!(target: "watchkeeper::http", %err, "the server cannot accept connections");
     }
-    // A receiver that waits for the monitor does not delay the stop.
+    // A call that waits for the monitor or for a file does not delay the stop.
     runtime.shutdown_background();
 }
 

@@ -4,18 +4,21 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use watchkeeper_core::Timestamp;
 
+use crate::refusal::ChangeRefusal;
+
 /// The place of the silences that people add while the monitor runs.
 ///
-/// The methods run on a thread for bodies, and may wait for a file.
+/// The methods run on a thread for silences, and may wait for a file.
 pub trait SilenceStore: Send + Sync + 'static {
     /// Returns the silences that have not ended.
-    fn active(&self) -> Result<Vec<SilenceRow>, SilenceRefusal>;
+    fn active(&self) -> Result<Vec<SilenceRow>, ChangeRefusal>;
 
-    /// Adds a silence.
-    fn add(&self, silence: NewSilence) -> Result<SilenceRow, SilenceRefusal>;
+    /// Adds a silence, or returns the active one with the same content: a client that received no
+    /// response sends its request again.
+    fn add(&self, silence: NewSilence) -> Result<SilenceRow, ChangeRefusal>;
 
     /// Ends a silence now.
-    fn expire(&self, id: &str) -> Result<SilenceRow, SilenceRefusal>;
+    fn expire(&self, id: &str) -> Result<SilenceRow, ChangeRefusal>;
 }
 
 /// A silence that is to be added.
@@ -53,15 +56,4 @@ pub struct SilenceRow {
     pub author: String,
     /// The reason.
     pub reason: String,
-}
-
-/// A change of the silences is refused, with a reason for people.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum SilenceRefusal {
-    /// The silence is not valid.
-    Invalid(String),
-    /// No active silence has this id.
-    Unknown,
-    /// The silences cannot be read or written.
-    Failed(String),
 }

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, fs, path::Path};
 
-use watchkeeper_http::Numbers;
+use watchkeeper_core::author::Numbers;
 
 /// Returns the names of metrics in a text: those of recording rules have a colon.
 fn metrics(text: &str) -> BTreeSet<&str> {
@@ -13,11 +13,8 @@ fn metrics(text: &str) -> BTreeSet<&str> {
 
 #[test]
 fn alerts_and_dashboard_name_metrics_that_exist() {
-    let numbers = Numbers::default().render();
-    let known: BTreeSet<&str> = numbers
-        .lines()
-        .filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next())
-        .collect();
+    let known = Numbers::default().metrics();
+    let known: BTreeSet<&str> = known.iter().map(|metric| metric.name).collect();
     for file in ["prometheus/rules.yml", "prometheus/rules.test.yml", "grafana/watchkeeper.json"] {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs").join(file);
         let text = fs::read_to_string(&path).expect("the file exists");

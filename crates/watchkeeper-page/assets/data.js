@@ -9,11 +9,16 @@ const rowsById = new Map(DATA.sessions.map((row) => [row.session, row]));
 const detailsById = new Map(DATA.details.map((detail) => [detail.row.session, detail]));
 const findingsById = new Map();
 let silences = [];
-for (const finding of DATA.findings) {
-  const findings = findingsById.get(finding.session);
-  if (findings) findings.push(finding);
-  else findingsById.set(finding.session, [finding]);
+
+function indexFindings() {
+  findingsById.clear();
+  for (const finding of DATA.findings) {
+    const findings = findingsById.get(finding.session);
+    if (findings) findings.push(finding);
+    else findingsById.set(finding.session, [finding]);
+  }
 }
+indexFindings();
 
 /** Returns the number of the highest severity of a session: 3 is high, 0 is none. */
 function severityOf(row) {

@@ -76,6 +76,7 @@ function findingList(row, findings, show, detail) {
                     : el("span", { class: "muted" }, ` in sub-agent ${visible(finding.agent)}`),
                 ),
                 el("div", { class: "message" }, visible(finding.message)),
+                IS_LIVE ? findingNotes(finding) : null,
                 evidenceList(finding),
                 finding.replaces
                   ? el(
@@ -96,7 +97,7 @@ function findingList(row, findings, show, detail) {
                 finding.tokens ? el("div", { class: "muted" }, `${short(finding.tokens)} tokens`) : null,
                 finding.at ? el("div", { class: "muted" }, clockTime(finding.at)) : null,
                 el("div", { class: "muted" }, statusOf(finding)),
-                IS_LIVE ? silenceButton(finding) : null,
+                IS_LIVE ? findingActions(finding) : null,
                 show ? el("button", { type: "button", click: () => show(finding) }, "Show") : null,
               ),
             ),
@@ -159,43 +160,24 @@ function measured(finding, detail) {
           )
         : null,
       measurements.length
-        ? el(
-            "div",
-            { class: "table-scroll", tabindex: "0", role: "region", "aria-label": "Measures" },
-            el(
-              "table",
-              null,
+        ? dataTable(
+            "Measures",
+            ["At", "Effect", "Measure", "Event", "Line"],
+            measurements.map((it) =>
               el(
-                "thead",
+                "tr",
                 null,
+                el("td", { class: "nowrap" }, moment(it.at_ms, detail)),
                 el(
-                  "tr",
-                  null,
-                  ["At", "Effect", "Measure", "Event", "Line"].map((label) =>
-                    el("th", { scope: "col" }, label),
-                  ),
+                  "td",
+                  { class: "nowrap" },
+                  it.severity && it.outcome !== "resolved"
+                    ? badge(`${it.outcome}, ${it.severity}`, it.severity)
+                    : words(it.outcome),
                 ),
-              ),
-              el(
-                "tbody",
-                null,
-                measurements.map((it) =>
-                  el(
-                    "tr",
-                    null,
-                    el("td", { class: "nowrap" }, moment(it.at_ms, detail)),
-                    el(
-                      "td",
-                      { class: "nowrap" },
-                      it.severity && it.outcome !== "resolved"
-                        ? badge(`${it.outcome}, ${it.severity}`, it.severity)
-                        : words(it.outcome),
-                    ),
-                    el("td", { class: "num" }, value(it.measure)),
-                    el("td", null, visible(it.event), el("div", { class: "cell-sub" }, visible(it.message))),
-                    el("td", null, it.line ? place(it.file, it.line) : "time"),
-                  ),
-                ),
+                el("td", { class: "num" }, value(it.measure)),
+                el("td", null, visible(it.event), el("div", { class: "cell-sub" }, visible(it.message))),
+                el("td", null, it.line ? place(it.file, it.line) : "time"),
               ),
             ),
           )

@@ -2,6 +2,20 @@
 
 const MARKS = new Set(["prompt", "compaction", "error"]);
 const STATES = new Set(["model", "retrying", "permission", "person"]);
+/** The kinds of bars that have a color, in the order of the legend. */
+const COLORED = [
+  "model",
+  "retrying",
+  "read",
+  "write",
+  "run",
+  "wait",
+  "ask",
+  "delegate",
+  "other",
+  "permission",
+  "person",
+];
 /** Heights in pixels. */
 const AXIS = 22,
   LABEL = 18,

@@ -1,5 +1,5 @@
-// The live page: what the server sends of sessions and findings, and silences. A report is without
-// this file, and connects to nothing.
+// The live page: what the server sends of sessions and findings. A report is without this file, and
+// connects to nothing.
 
 /** The shortest time between two drawings, in milliseconds. */
 const DRAW_MS = 1000;
@@ -79,19 +79,26 @@ function showConnection() {
 
 function applyChanges(changes) {
   if (changes.is_complete) {
-    for (const map of [rowsById, detailsById, findingsById]) map.clear();
+    for (const map of [rowsById, detailsById, budgetsByKey]) map.clear();
     DATA.findings = [];
   }
   for (const id of changes.removed) {
     rowsById.delete(id);
     detailsById.delete(id);
+    removeBudgetsOf(id);
   }
-  for (const row of changes.sessions) rowsById.set(row.session, row);
+  changes.budgets.forEach(addBudget);
+  quotas = changes.quotas;
+  const viewed = viewedSession();
+  for (const row of changes.sessions) {
+    rowsById.set(row.session, row);
+    if (row.session !== viewed) detailsById.delete(row.session);
+  }
   for (const finding of changes.findings) addFinding(finding);
   DATA.findings.length = Math.min(DATA.findings.length, MAX_LIVE_FINDINGS);
+  indexFindings();
   DATA.sessions = [...rowsById.values()].sort(byUrgency);
   DATA.totals = changes.totals;
-  const viewed = viewedSession();
   if (viewed === null || !detailsById.has(viewed)) drawSoon();
   else if (changes.sessions.some((row) => row.session === viewed)) showNews(viewed);
 }
@@ -100,8 +107,6 @@ function applyChanges(changes) {
 function addFinding(finding) {
   const isOther = (it) => it.fingerprint !== finding.fingerprint || it.at !== finding.at;
   DATA.findings = [finding, ...DATA.findings.filter(isOther)];
-  const ofSession = (findingsById.get(finding.session) ?? []).filter(isOther);
-  findingsById.set(finding.session, [finding, ...ofSession]);
 }
 
 function byUrgency(a, b) {
@@ -147,13 +152,20 @@ function showNews(id) {
     ?.replaceChildren("The session has gone on. ", el("button", { type: "button", click: update }, "Update"));
 }
 
-/** Loads the timeline of a session, then draws it. */
+/** The sessions whose timelines are being loaded. */
+const loading = new Set();
+
+/** Loads the timeline of a session, unless it is being loaded, then draws it. */
 async function loadDetail(id) {
+  if (loading.has(id)) return;
+  loading.add(id);
   try {
     detailsById.set(id, await request("GET", `/api/v1/sessions/${encodeURIComponent(id)}`));
   } catch (error) {
     document.getElementById("news")?.replaceChildren(`The timeline is not available: ${error.message}`);
     return;
+  } finally {
+    loading.delete(id);
   }
   if (viewedSession() === id) render();
 }
@@ -164,141 +176,4 @@ async function request(method, path, body) {
   const response = await fetch(path, { method, headers, body: body && JSON.stringify(body) });
   if (!response.ok) throw new Error((await response.text()).trim());
   return response.json();
-}
-
-async function loadSilences() {
-  try {
-    silences = (await request("GET", "/api/v1/silences")).silences;
-  } catch {
-    silences = [];
-  }
-  drawSoon();
-}
-
-function silencesPanel() {
-  const end = async (silence) => {
-    try {
-      await request("DELETE", `/api/v1/silences/${encodeURIComponent(silence.id)}`);
-    } finally {
-      loadSilences();
-    }
-  };
-  const item = (silence) =>
-    el(
-      "li",
-      null,
-      el("span", { class: "muted" }, "silence"),
-      el(
-        "div",
-        { class: "what" },
-        el(
-          "span",
-          { class: "cell-main" },
-          Object.entries(silence.match)
-            .map(([key, values]) => visible(`${key}=${values.join(", ")}`))
-            .join(" "),
-        ),
-        el("span", { class: "cell-sub" }, visible(`${silence.author}: ${silence.reason}`)),
-      ),
-      el(
-        "div",
-        { class: "side small" },
-        el("div", { class: "muted" }, `until ${minute(silence.until)}`),
-        el("button", { type: "button", id: `end-${silence.id}`, click: () => end(silence) }, "End"),
-      ),
-    );
-  return el(
-    "section",
-    { class: "panel", "aria-labelledby": "silences-title" },
-    el("h2", { id: "silences-title" }, "Silences"),
-    el("ol", { class: "findings" }, silences.map(item)),
-  );
-}
-
-/** A button that silences findings like this one. */
-function silenceButton(finding) {
-  if (finding.status !== "open") return null;
-  return el(
-    "button",
-    { type: "button", id: `silence-${finding.id}`, click: () => askForSilence(finding) },
-    "Silence…",
-  );
-}
-
-function askForSilence(finding) {
-  const choice = (label, options) =>
-    el(
-      "label",
-      null,
-      label,
-      el(
-        "select",
-        null,
-        options.map(([value, text]) => el("option", { value }, text)),
-      ),
-    );
-  const field = (label, value) =>
-    el("label", null, label, el("input", { required: true, maxlength: 1000, value }));
-  const detector = visible(finding.detector);
-  const scope = choice("Findings", [
-    ["session", `${words(detector)} in this session`],
-    ["detector", `${words(detector)} in all sessions`],
-  ]);
-  const hours = choice("For", [
-    [1, "1 hour"],
-    [8, "8 hours"],
-    [24, "1 day"],
-    [168, "7 days"],
-  ]);
-  const author = field("Your name", stored("watchkeeper-author"));
-  const reason = field("Reason", "");
-  const problem = el("div", { role: "alert" });
-  const value = (label) => label.lastElementChild.value;
-  const refuse = (text) => problem.replaceChildren(el("p", { class: "notice error" }, text));
-  const add = async () => {
-    if (!value(author).trim() || !value(reason).trim()) return refuse("Write your name and a reason.");
-    const match = { detector: [finding.detector] };
-    if (value(scope) === "session") match.session = [finding.session];
-    const until = new Date(Date.now() + value(hours) * 3600000).toISOString();
-    try {
-      await request("POST", "/api/v1/silences", {
-        match,
-        until,
-        author: value(author),
-        reason: value(reason),
-      });
-      store("watchkeeper-author", value(author));
-      dialog.close();
-      loadSilences();
-    } catch (error) {
-      refuse(error.message);
-    }
-  };
-  const dialog = el(
-    "dialog",
-    { "aria-labelledby": "silence-title", close: () => dialog.remove() },
-    el(
-      "div",
-      { class: "panel" },
-      el("h2", { id: "silence-title" }, "Silence findings"),
-      el(
-        "p",
-        { class: "muted small" },
-        "No sink receives them, until the time is over or you end the silence.",
-      ),
-      scope,
-      hours,
-      author,
-      reason,
-      problem,
-      el(
-        "div",
-        { class: "tools" },
-        el("button", { type: "button", click: add }, "Silence"),
-        el("button", { type: "button", click: () => dialog.close() }, "Cancel"),
-      ),
-    ),
-  );
-  document.body.append(dialog);
-  dialog.showModal();
 }

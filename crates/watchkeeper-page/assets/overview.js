@@ -82,6 +82,8 @@ function overview() {
   const rows = DATA.sessions;
   const n = DATA.totals.sessions;
   const found = rows.filter((row) => 0 < severityOf(row)).length;
+  const { low, medium, high } = DATA.totals.findings;
+  const isWhole = DATA.omitted.rows + DATA.totals.dropped_sessions === 0;
   const times = rows
     .map((row) => row.started_at)
     .filter(Boolean)
@@ -89,9 +91,11 @@ function overview() {
   const headline =
     n === 0
       ? "No sessions"
-      : found === 0
+      : low + medium + high === 0
         ? `No findings in ${counted(n, "session")}`
-        : `${grouped(found)} of ${counted(n, "session")} ${found === 1 ? "has" : "have"} findings`;
+        : !isWhole
+          ? `${counted(low + medium + high, "finding")} in ${counted(n, "session")}`
+          : `${grouped(found)} of ${counted(n, "session")} ${found === 1 ? "has" : "have"} findings`;
   return [
     el(
       "section",
@@ -115,6 +119,8 @@ function overview() {
     ),
     n ? totalTiles(rows) : el("p", { class: "empty" }, "There is nothing to show: no session was read."),
     n ? findingsPanel() : null,
+    IS_LIVE ? quotasPanel() : null,
+    IS_LIVE ? budgetsPanel(usedBudgets(), false) : null,
     silences.length ? silencesPanel() : null,
     n ? daysPanel(rows) : null,
     n ? sessionsPanel(rows) : null,
@@ -172,6 +178,7 @@ function findingsPanel() {
             `Show all ${grouped(findings.length)}`,
           )
         : null,
+      IS_LIVE ? historyLink() : null,
     ),
     findings.length === 0
       ? el("p", { class: "empty" }, "The detectors of the policy reported nothing.")
@@ -195,6 +202,7 @@ function findingItem(finding) {
         words(visible(finding.detector)),
       ),
       el("span", { class: "message" }, visible(finding.message)),
+      IS_LIVE ? findingNotes(finding) : null,
       el("span", { class: "cell-sub" }, `${row ? projectOf(row) : "no row"} · ${visible(finding.session)}`),
     ),
     el(
@@ -203,7 +211,7 @@ function findingItem(finding) {
       el("div", null, 0 < finding.cost_usd ? dollars(finding.cost_usd) : ""),
       el("div", { class: "muted" }, minute(finding.at)),
       el("div", { class: "muted" }, statusOf(finding)),
-      IS_LIVE ? silenceButton(finding) : null,
+      IS_LIVE ? findingActions(finding) : null,
     ),
   );
 }

@@ -46,7 +46,11 @@ function render(focus) {
   const isSession = view === "session" && id !== undefined;
   const main = document.getElementById("main");
   if (isSession && IS_LIVE && rowsById.has(id) && !detailsById.has(id)) loadDetail(id);
-  main.replaceChildren(...(isSession ? sessionView(id, finding) : overview()).filter(Boolean), foot());
+  const content = () => {
+    if (isSession) return sessionView(id, finding);
+    return IS_LIVE && view === "history" ? historyView() : overview();
+  };
+  main.replaceChildren(...content().filter(Boolean), foot());
   document.title = `${main.querySelector("h1").textContent} – Watchkeeper`;
   document.getElementById(focus)?.focus();
 }
@@ -66,6 +70,7 @@ function foot() {
     omitted.rows ? `${counted(omitted.rows, "session")} without a row` : null,
     omitted.findings ? `${counted(omitted.findings, "finding")} that are not listed` : null,
     omitted.details ? `${counted(omitted.details, "session")} without a timeline` : null,
+    omitted.notices ? counted(omitted.notices, "warning") : null,
   ].filter(Boolean);
   return el(
     "footer",

@@ -48,6 +48,20 @@ function legendItem(name, label, classes = "") {
   );
 }
 
+/** A table that can be scrolled. A column is a label, or an object with a label and classes. */
+function dataTable(name, columns, rows) {
+  return el(
+    "div",
+    { class: "table-scroll", tabindex: "0", role: "region", "aria-label": name },
+    el("table", null, tableHead(columns), el("tbody", null, rows)),
+  );
+}
+
+function tableHead(columns) {
+  const head = (column) => el("th", { scope: "col", class: column.class }, column.label ?? column);
+  return el("thead", null, el("tr", null, columns.map(head)));
+}
+
 /** A table of parts with a bar for each. */
 function shareTable(title, rows, format, columns) {
   const most = Math.max(...rows.map((row) => row.value), 0);
@@ -59,16 +73,7 @@ function shareTable(title, rows, format, columns) {
       "table",
       null,
       el("caption", null, title),
-      el(
-        "thead",
-        null,
-        el(
-          "tr",
-          null,
-          el("th", { scope: "col" }, columns[0]),
-          columns.slice(1).map((label) => el("th", { scope: "col", class: "num" }, label)),
-        ),
-      ),
+      tableHead([columns[0], ...columns.slice(1).map((label) => ({ label, class: "num" }))]),
       el(
         "tbody",
         null,

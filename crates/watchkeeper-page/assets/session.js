@@ -44,6 +44,7 @@ function sessionView(id, findingId) {
       el("p", { id: "news", role: "status" }, IS_LIVE && !detail ? "Loading the timeline…" : null),
     ),
     sessionTiles(row),
+    IS_LIVE ? budgetsPanel(budgetsOf(row), true) : null,
     ...(detail
       ? detailPanels(row, detail, findings, findingId)
       : [
@@ -169,19 +170,7 @@ function detailPanels(row, detail, findings, findingId) {
 
 function timelineLegend(detail, timeline) {
   const kinds = new Set(detail.lanes.flatMap((lane) => lane.bars.kind));
-  const names = [
-    "model",
-    "retrying",
-    "read",
-    "write",
-    "run",
-    "wait",
-    "ask",
-    "delegate",
-    "other",
-    "permission",
-    "person",
-  ].filter((kind) => kinds.has(kind));
+  const names = COLORED.filter((kind) => kinds.has(kind));
   const has = (column) => detail.lanes.some((lane) => lane.bars[column].some((n) => 0 < n));
   return el(
     "ul",
@@ -231,27 +220,7 @@ function eventTable(timeline) {
       );
     });
     return [
-      el(
-        "div",
-        { class: "table-scroll", tabindex: "0", role: "region", "aria-label": "Events" },
-        el(
-          "table",
-          null,
-          el(
-            "thead",
-            null,
-            el(
-              "tr",
-              null,
-              el("th", { scope: "col" }, "At"),
-              el("th", { scope: "col", class: "w2" }, "Agent"),
-              el("th", { scope: "col" }, "What"),
-              el("th", { scope: "col" }, "Line"),
-            ),
-          ),
-          el("tbody", null, rows),
-        ),
-      ),
+      dataTable("Events", ["At", { label: "Agent", class: "w2" }, "What", "Line"], rows),
       n < items.length
         ? el(
             "button",

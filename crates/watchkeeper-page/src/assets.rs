@@ -18,8 +18,13 @@ const COMMON: &str = concat!(
     include_str!("../assets/findings.js"),
     include_str!("../assets/session.js"),
 );
-/// The part of the script that connects to a server, for the live page alone.
-const LIVE: &str = include_str!("../assets/live.js");
+/// The parts of the script that connect to a server, for the live page alone.
+const LIVE: &str = concat!(
+    include_str!("../assets/budgets.js"),
+    include_str!("../assets/actions.js"),
+    include_str!("../assets/history.js"),
+    include_str!("../assets/live.js"),
+);
 /// The part of the script that starts it.
 const FRAME: &str = include_str!("../assets/page.js");
 /// The style of the page.

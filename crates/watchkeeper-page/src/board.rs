@@ -1,30 +1,39 @@
 use std::{
     collections::{BTreeMap, VecDeque},
     fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use watchkeeper_core::{
     Engine, Event, Finding, Fingerprint, SessionId, SignedDuration, Status, Timestamp,
-    embed::EngineConfig,
+    author::SessionFacts, embed::EngineConfig,
 };
 
 use crate::{
+    budgets::{BudgetDetectors, BudgetRow, Budgets},
     changes::Changes,
     detail::SessionDetail,
-    finding::{FindingCounts, FindingRow},
+    finding::{Acknowledgement, Acknowledgements, FindingCounts, FindingRow},
+    quotas::{QuotaRow, Quotas},
     recorder::Recorder,
     row::{SessionRow, Totals},
+    unlisted::Unlisted,
 };
 
 /// The number of dropped sessions that a board remembers for [`Board::changes_since`].
 const MAX_REMOVED: usize = 1024;
 
+/// The time without an event after which a session makes room for another one on a full board.
+/// More active sessions than a board lists would otherwise replace each other with each event.
+const LISTED: SignedDuration = SignedDuration::from_secs(60);
+/// The time between two searches of a full board for a session that makes room.
+const SEARCH: SignedDuration = SignedDuration::from_secs(1);
+
 /// The limits of a [`Board`].
 #[derive(Clone, Copy, Debug)]
 pub struct BoardLimits {
-    /// The number of sessions. Of more, the one is dropped that has ended, or else the one whose
-    /// latest event came first.
+    /// The number of listed sessions. Of more, those with open findings are listed, and then those
+    /// that have not ended and had an event within a minute. The totals include all sessions.
     pub sessions: usize,
     /// The number of findings. Of more, the earliest is dropped.
     pub findings: usize,
@@ -41,25 +50,10 @@ impl Default for BoardLimits {
 /// The live sessions and findings of a monitor, for any number of readers.
 ///
 /// Each change increases the version of the board. Readers take snapshots: no call keeps the board
-/// locked for longer than it takes to copy the rows or one timeline. Events are counted by an
-/// engine without detectors, so the board never changes a finding.
+/// locked for longer than it takes to copy the rows or one timeline. An engine with the detectors
+/// of budgets alone counts the events and measures the budgets; its findings are not used.
 pub struct Board {
     state: Mutex<State>,
-    subscribers: Mutex<Subscribers>,
-}
-
-/// Calls a closure after each change of a [`Board`], until it is dropped.
-#[derive(Debug)]
-#[must_use = "the subscription ends when it is dropped"]
-pub struct Subscription {
-    board: Arc<Board>,
-    id: u64,
-}
-
-#[derive(Default)]
-struct Subscribers {
-    next_id: u64,
-    wake: BTreeMap<u64, Box<dyn Fn() + Send>>,
 }
 
 struct State {
@@ -71,12 +65,18 @@ struct State {
     changes: BTreeMap<u64, SessionId>,
     /// Findings by the version of their latest change.
     findings: BTreeMap<u64, FindingRow>,
+    /// The acknowledgements of findings, also of findings that are not reported yet.
+    acknowledgements: Acknowledgements,
     /// Version of the latest finding with each fingerprint.
     latest: BTreeMap<Fingerprint, u64>,
+    budgets: Budgets,
+    quotas: Quotas,
     removed: VecDeque<(u64, SessionId)>,
     /// The version of the latest removal that is forgotten.
     forgotten: u64,
-    dropped: Totals,
+    unlisted: Unlisted,
+    /// The time of events before which no session makes room.
+    full_until: Timestamp,
 }
 
 struct Watched {
@@ -88,37 +88,64 @@ struct Watched {
 
 impl Board {
     /// Makes an empty board. Prices and labels of the configuration are those of the policy.
-    pub fn new(config: EngineConfig, limits: BoardLimits) -> Self {
+    pub fn new(detectors: BudgetDetectors, config: EngineConfig, limits: BoardLimits) -> Self {
+        let BudgetDetectors { detectors, units } = detectors;
+        let mut engine = Engine::new(detectors, unlimited(config));
+        engine.explain_all();
         let state = State {
             limits,
-            engine: Engine::new(Vec::new(), unlimited(config)),
+            engine,
+            budgets: Budgets::new(units),
+            quotas: Quotas::default(),
             version: 0,
             sessions: BTreeMap::new(),
             changes: BTreeMap::new(),
             findings: BTreeMap::new(),
+            acknowledgements: Acknowledgements::default(),
             latest: BTreeMap::new(),
             removed: VecDeque::new(),
             forgotten: 0,
-            dropped: Totals::default(),
+            unlisted: Unlisted::default(),
+            full_until: Timestamp::MIN,
         };
-        Self { state: Mutex::new(state), subscribers: Mutex::default() }
+        Self { state: Mutex::new(state) }
     }
 
     /// Adds an event.
     pub fn observe(&self, event: &Event) {
         self.state().observe(event);
-        self.wake();
     }
 
-    /// Adds a finding, or updates the finding of the same episode.
-    pub fn report(&self, finding: &Finding) {
-        self.state().report(finding.clone());
-        self.wake();
+    /// Adds a finding, or updates the finding of the same episode. Returns whether a silence
+    /// hides it, or has hidden all of its episode.
+    pub fn report(&self, finding: &Finding) -> bool {
+        self.state().report(finding.clone())
     }
 
-    /// Replaces prices and labels after a change of the policy.
-    pub fn reconfigure(&self, config: EngineConfig, now: Timestamp) {
-        self.state().engine.replace(Vec::new(), unlimited(config), now, &mut Vec::new());
+    /// Replaces all acknowledgements: each with the fingerprint and the time of its finding.
+    ///
+    /// One applies to the episode that was open at its time. A restart reports an episode at the
+    /// time of its latest finding.
+    pub fn acknowledge(
+        &self,
+        acknowledgements: impl IntoIterator<Item = (Fingerprint, Option<Timestamp>, Acknowledgement)>,
+    ) {
+        self.state().acknowledge(acknowledgements.into_iter().collect());
+    }
+
+    /// Replaces the detectors of budgets, prices and labels after a change of the policy.
+    pub fn reconfigure(&self, detectors: BudgetDetectors, config: EngineConfig, now: Timestamp) {
+        self.state().reconfigure(detectors, config, now);
+    }
+
+    /// Ends the budgets whose time is over at `now`.
+    pub fn advance(&self, now: Timestamp) {
+        self.state().advance(now);
+    }
+
+    /// Returns the time at which [`advance`](Self::advance) has work, or an earlier one.
+    pub fn next_wakeup(&self) -> Option<Timestamp> {
+        self.state().engine.next_wakeup()
     }
 
     /// Returns the version, which grows with each change.
@@ -145,6 +172,16 @@ impl Board {
         self.state().findings.values().cloned().collect()
     }
 
+    /// Returns all budgets, the latest change last.
+    pub fn budgets(&self) -> Vec<BudgetRow> {
+        self.state().budgets.since(0).collect()
+    }
+
+    /// Returns all quotas, the latest statement last.
+    pub fn quotas(&self) -> Vec<QuotaRow> {
+        self.state().quotas.rows()
+    }
+
     /// Returns the totals of all sessions.
     pub fn totals(&self) -> Totals {
         self.state().totals()
@@ -164,23 +201,8 @@ impl Board {
         Some(detail)
     }
 
-    /// Calls `wake` after each later change, in the thread that made the change: it must return
-    /// at once and must not call the board. Without a subscription, a change costs nothing more.
-    pub fn subscribe(self: &Arc<Self>, wake: impl Fn() + Send + 'static) -> Subscription {
-        let mut subscribers = self.subscribers.lock().unwrap_or_else(PoisonError::into_inner);
-        let id = subscribers.next_id;
-        subscribers.next_id += 1;
-        subscribers.wake.insert(id, Box::new(wake));
-        Subscription { board: self.clone(), id }
-    }
-
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn wake(&self) {
-        let subscribers = self.subscribers.lock().unwrap_or_else(PoisonError::into_inner);
-        subscribers.wake.values().for_each(|wake| wake());
     }
 }
 
@@ -201,16 +223,22 @@ impl fmt::Debug for Board {
     }
 }
 
-impl Drop for Subscription {
-    fn drop(&mut self) {
-        let mut subscribers = self.board.subscribers.lock().unwrap_or_else(PoisonError::into_inner);
-        subscribers.wake.remove(&self.id);
-    }
-}
-
 impl State {
     fn observe(&mut self, event: &Event) {
         self.engine.observe(event, &mut Vec::new());
+        self.measure_budgets();
+        self.budgets.end(event, &mut self.version);
+        self.quotas.observe(event);
+        if !self.sessions.contains_key(&event.session) && !self.make_room(event) {
+            self.version += 1;
+            self.budgets.remove(&event.session);
+            let facts = self.engine.session(&event.session);
+            if let Some(forgotten) = facts.and_then(|facts| self.unlisted.observe(facts)) {
+                self.engine.forget(&forgotten);
+            }
+            return;
+        }
+        let was_unlisted = self.unlisted.remove(&event.session);
         let Some(facts) = self.engine.session(&event.session) else { return };
         let agent = self.engine.agent(&event.session, event.agent.as_ref());
         let watched = self.sessions.entry(event.session.clone()).or_insert_with(|| Watched {
@@ -220,13 +248,80 @@ impl State {
             is_looping: false,
         });
         watched.recorder.observe(event, facts, agent);
-        self.touch(&event.session);
-        if self.limits.sessions < self.sessions.len() {
-            self.drop_session(&event.session);
+        if watched.recorder.has_ended() {
+            self.full_until = Timestamp::MIN;
+        }
+        if was_unlisted {
+            self.count_findings(&event.session);
+        } else {
+            self.touch(&event.session);
         }
     }
 
-    fn report(&mut self, finding: Finding) {
+    /// Makes room for the session of an event. Returns `false` if the other sessions matter more.
+    fn make_room(&mut self, event: &Event) -> bool {
+        if self.sessions.len() < self.limits.sessions {
+            return true;
+        }
+        let has_open = self.unlisted.has_open_finding(&event.session);
+        if !has_open && event.at < self.full_until {
+            return false;
+        }
+        let least = self.sessions.iter().min_by_key(|(_, watched)| {
+            (0 < watched.findings.open, !watched.recorder.has_ended(), watched.version)
+        });
+        let Some((id, watched)) = least else { return true };
+        let latest = self.engine.session(id).map_or(Timestamp::MIN, SessionFacts::last_event_at);
+        let is_idle = watched.recorder.has_ended() || LISTED <= event.at.duration_since(latest);
+        let may_replace = has_open || is_idle && watched.findings.open == 0;
+        if !may_replace {
+            self.full_until = event.at.saturating_add(SEARCH).unwrap_or(Timestamp::MAX);
+            return false;
+        }
+        self.drop_session(&id.clone());
+        true
+    }
+
+    fn advance(&mut self, now: Timestamp) {
+        self.engine.advance(now, &mut Vec::new());
+        self.measure_budgets();
+    }
+
+    /// Takes the measures of the detectors since the last call.
+    fn measure_budgets(&mut self) {
+        for entry in self.engine.take_explanation() {
+            self.budgets.apply(entry, &self.engine, &mut self.version);
+        }
+    }
+
+    fn reconfigure(&mut self, detectors: BudgetDetectors, config: EngineConfig, now: Timestamp) {
+        let BudgetDetectors { detectors, units } = detectors;
+        self.engine.replace(detectors, unlimited(config), now, &mut Vec::new());
+        // The next model calls measure the new ones, and readers replace all of them.
+        self.budgets = Budgets::new(units);
+        self.version += 1;
+        self.forgotten = self.version;
+    }
+
+    fn acknowledge(&mut self, acknowledgements: Acknowledgements) {
+        self.acknowledgements = acknowledgements;
+        let is_changed =
+            |row: &FindingRow| row.acknowledged.as_ref() != self.acknowledgements.of(row);
+        let changed = self.findings.iter().filter(|(_, row)| is_changed(row));
+        let changed: Vec<u64> = changed.map(|(version, _)| *version).collect();
+        for earlier in changed {
+            let Some(mut row) = self.findings.remove(&earlier) else { continue };
+            self.version += 1;
+            row.acknowledged = self.acknowledgements.of(&row).cloned();
+            let latest = self.latest.get_mut(&row.finding.fingerprint);
+            if let Some(latest) = latest.filter(|latest| **latest == earlier) {
+                *latest = self.version;
+            }
+            self.findings.insert(self.version, row);
+        }
+    }
+
+    fn report(&mut self, finding: Finding) -> bool {
         self.version += 1;
         let session = finding.session.clone();
         let earlier = self.latest.remove(&finding.fingerprint);
@@ -239,9 +334,12 @@ impl State {
             }
             earlier => {
                 self.findings.extend(earlier);
-                FindingRow::new(finding)
+                let mut row = FindingRow::new(finding);
+                row.acknowledged = self.acknowledgements.of(&row).cloned();
+                row
             }
         };
+        let is_silenced = row.silenced.is_some();
         self.latest.insert(row.finding.fingerprint, self.version);
         self.findings.insert(self.version, row);
         while self.limits.findings < self.findings.len() {
@@ -252,13 +350,17 @@ impl State {
             }
         }
         self.count_findings(&session);
+        is_silenced
     }
 
     /// Counts the findings of a session again.
     fn count_findings(&mut self, id: &SessionId) {
-        let Some(watched) = self.sessions.get_mut(id) else { return };
         let rows = || self.findings.values().filter(|row| row.finding.session == *id);
-        watched.findings = FindingCounts::of(rows());
+        let counts = FindingCounts::of(rows());
+        let Some(watched) = self.sessions.get_mut(id) else {
+            return self.unlisted.count_findings(id, counts);
+        };
+        watched.findings = counts;
         watched.is_looping = rows().any(FindingRow::is_open_loop);
         self.touch(id);
     }
@@ -272,22 +374,17 @@ impl State {
         self.changes.insert(self.version, id);
     }
 
-    /// Drops the session that matters least, except the one with the latest event.
-    fn drop_session(&mut self, latest: &SessionId) {
-        let others = self.sessions.iter().filter(|(id, _)| *id != latest);
-        let least =
-            others.min_by_key(|(_, watched)| (!watched.recorder.has_ended(), watched.version));
-        let Some(id) = least.map(|(id, _)| id.clone()) else { return };
-        if let Some(row) = self.row(&id) {
-            self.dropped.add(&row);
-            self.dropped.dropped_sessions += 1;
+    /// Lists a session no longer.
+    fn drop_session(&mut self, id: &SessionId) {
+        if let Some(row) = self.row(id) {
+            self.unlisted.add(id, &row);
         }
-        if let Some(watched) = self.sessions.remove(&id) {
+        if let Some(watched) = self.sessions.remove(id) {
             self.changes.remove(&watched.version);
         }
-        self.engine.forget(&id);
+        self.budgets.remove(id);
         self.version += 1;
-        self.removed.push_back((self.version, id));
+        self.removed.push_back((self.version, id.clone()));
         if MAX_REMOVED < self.removed.len()
             && let Some((version, _)) = self.removed.pop_front()
         {
@@ -303,7 +400,7 @@ impl State {
     }
 
     fn totals(&self) -> Totals {
-        let mut totals = self.dropped;
+        let mut totals = self.unlisted.totals();
         self.changes.values().filter_map(|id| self.row(id)).for_each(|row| totals.add(&row));
         totals
     }
@@ -319,6 +416,8 @@ impl State {
             sessions: self.changes.range(since..).filter_map(|(_, id)| self.row(id)).collect(),
             removed: if is_complete { Vec::new() } else { removed.collect() },
             findings: self.findings.range(since..).map(|(_, row)| row.clone()).collect(),
+            budgets: self.budgets.since(since).collect(),
+            quotas: self.quotas.rows(),
             totals: self.totals(),
         }
     }

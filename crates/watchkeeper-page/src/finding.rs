@@ -1,7 +1,9 @@
+use std::{collections::BTreeMap, sync::Arc};
+
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::Serialize;
-use watchkeeper_core::{Finding, Severity, Status};
+use watchkeeper_core::{Finding, Fingerprint, Severity, Silenced, Status, author::known_time};
 
 /// A finding about a whole episode: with the highest severity, the time of its opening, and the
 /// end, if it has ended.
@@ -21,6 +23,59 @@ pub struct FindingRow {
     pub tokens: u64,
     /// US dollars that the session used from the opening to the end; 0 if that is not known.
     pub cost_usd: f64,
+    /// The silence that hides the finding from sinks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub silenced: Option<Arc<Silenced>>,
+    /// The acknowledgement by a person.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub acknowledged: Option<Acknowledgement>,
+}
+
+/// The acknowledgement of a finding by a person.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Acknowledgement {
+    /// Identifies the acknowledgement.
+    pub id: String,
+    /// The time of the acknowledgement.
+    #[schemars(with = "String")]
+    pub at: Timestamp,
+    /// The person.
+    pub author: String,
+    /// The reason.
+    pub reason: String,
+}
+
+/// The latest acknowledgement with each fingerprint.
+#[derive(Default)]
+pub(crate) struct Acknowledgements(BTreeMap<Fingerprint, AcknowledgedUntil>);
+
+struct AcknowledgedUntil {
+    /// A finding of a later time belongs to another episode.
+    until: Timestamp,
+    acknowledgement: Acknowledgement,
+}
+
+impl Acknowledgements {
+    /// Returns the acknowledgement of a finding.
+    pub(crate) fn of(&self, row: &FindingRow) -> Option<&Acknowledgement> {
+        let acknowledged = self.0.get(&row.finding.fingerprint)?;
+        let is_later = known_time(row.finding.at).is_some_and(|at| acknowledged.until < at);
+        (!is_later).then_some(&acknowledged.acknowledgement)
+    }
+}
+
+impl FromIterator<(Fingerprint, Option<Timestamp>, Acknowledgement)> for Acknowledgements {
+    fn from_iter<I: IntoIterator<Item = (Fingerprint, Option<Timestamp>, Acknowledgement)>>(
+        acknowledgements: I,
+    ) -> Self {
+        let entry =
+            |(fingerprint, at, acknowledgement): (_, Option<Timestamp>, Acknowledgement)| {
+                // The clock of the session may be ahead.
+                let until = at.map_or(acknowledgement.at, |at| at.max(acknowledgement.at));
+                (fingerprint, AcknowledgedUntil { until, acknowledgement })
+            };
+        Self(acknowledgements.into_iter().map(entry).collect())
+    }
 }
 
 /// Numbers of findings by the highest severity that they reached, open or resolved.
@@ -38,8 +93,11 @@ pub struct FindingCounts {
 
 impl FindingRow {
     /// Makes the row of a finding that has just been reported.
-    pub(crate) fn new(finding: Finding) -> Self {
-        Self { finding, ended_at: None, resolution: None, tokens: 0, cost_usd: 0.0 }
+    pub fn new(finding: Finding) -> Self {
+        let silenced = finding.silenced.clone();
+        let acknowledged = None;
+        let (ended_at, resolution, tokens, cost_usd) = (None, None, 0, 0.0);
+        Self { finding, ended_at, resolution, tokens, cost_usd, silenced, acknowledged }
     }
 
     /// Applies a later finding of the same episode.
@@ -47,6 +105,7 @@ impl FindingRow {
         let (at, severity) = (self.finding.at, self.finding.severity);
         match finding.status {
             Status::Open => {
+                self.silenced.clone_from(&finding.silenced);
                 self.finding = finding;
                 self.finding.at = at;
                 self.finding.severity = severity.max(self.finding.severity);

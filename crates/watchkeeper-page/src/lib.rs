@@ -3,11 +3,15 @@
 mod assets;
 mod bars;
 mod board;
+mod budgets;
 mod changes;
 mod costs;
 mod detail;
 mod finding;
 mod lane;
+mod past;
+mod quotas;
+mod rate;
 mod recorder;
 mod report;
 mod row;
@@ -16,17 +20,21 @@ mod summary;
 #[cfg(test)]
 mod tests;
 mod texts;
+mod unlisted;
 
 pub use self::{
     assets::LIVE_POLICY,
-    board::{Board, BoardLimits, Subscription},
+    board::{Board, BoardLimits},
+    budgets::{BudgetDetectors, BudgetLevel, BudgetRow},
     changes::Changes,
     costs::{CostShare, Costs},
     detail::{
         BarKind, BarOutcome, Bars, DetectorMeasures, Lane, LevelSummary, Measurement,
         SessionDetail, StepOutcome, UsageSeries,
     },
-    finding::{FindingCounts, FindingRow},
+    finding::{Acknowledgement, FindingCounts, FindingRow},
+    past::{PastFindingRow, past_episodes},
+    quotas::QuotaRow,
     recorder::Recorder,
     report::{Notice, Report, ReportedSession, live_page},
     row::{ContextFill, SessionRow, SessionState, TimeSplit, Totals},

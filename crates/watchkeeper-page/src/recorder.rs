@@ -20,6 +20,8 @@ const MAX_LANES: usize = 64;
 
 /// The number of bars of a session from which on bars are merged.
 const MAX_BARS: usize = 16_384;
+/// The longest value of a label in a row, in bytes. Every client of a live page has all rows.
+const MAX_LABEL: usize = 256;
 
 /// Records one session: what a table shows of it, and its timeline.
 ///
@@ -113,7 +115,7 @@ impl Recorder {
             source: facts.source.map(str::to_owned),
             cwd: facts.cwd.as_deref().map(str::to_owned),
             model: facts.model.as_deref().map(str::to_owned),
-            labels: (*facts.labels).clone(),
+            labels: facts.labels.iter().map(|(name, value)| (name.clone(), cut(value))).collect(),
             started_at: has_times.then(|| facts.started_at()),
             last_event_at: has_times.then(|| facts.last_event_at()),
             state: self.state(),
@@ -141,11 +143,16 @@ impl Recorder {
         let mut lanes: Vec<Vec<Bar>> =
             self.lanes.iter().map(|lane| lane.bars_until(now_ms)).collect();
         let mut resolution_ms = self.resolution_ms;
-        while max_bars < lanes.iter().map(Vec::len).sum() && resolution_ms <= now_ms {
-            resolution_ms = coarser(resolution_ms);
+        let n_bars = |lanes: &[Vec<Bar>]| -> usize { lanes.iter().map(Vec::len).sum() };
+        while max_bars < n_bars(&lanes) {
             for bars in &mut lanes {
                 merge(bars, resolution_ms);
             }
+            // All bars of one kind are one by then.
+            if n_bars(&lanes) <= max_bars || now_ms < resolution_ms {
+                break;
+            }
+            resolution_ms = coarser(resolution_ms);
         }
         let (mut texts, mut files) = (Used::new(&self.texts), Used::new(&self.files));
         let lanes = self.lanes.iter().zip(lanes).map(|(lane, bars)| {
@@ -288,13 +295,16 @@ impl Recorder {
     }
 
     fn merge_bars(&mut self) {
-        let count = |lanes: &[LaneRecorder]| lanes.iter().map(|lane| lane.bars.len()).sum();
-        while MAX_BARS / 2 < self.n_bars && self.resolution_ms <= self.clock.now_ms {
-            self.resolution_ms = coarser(self.resolution_ms);
+        loop {
             for lane in &mut self.lanes {
                 merge(&mut lane.bars, self.resolution_ms);
             }
-            self.n_bars = count(&self.lanes);
+            self.n_bars = self.lanes.iter().map(|lane| lane.bars.len()).sum();
+            // All bars of one kind are one by then.
+            if self.n_bars <= MAX_BARS / 2 || self.clock.now_ms < self.resolution_ms {
+                return;
+            }
+            self.resolution_ms = coarser(self.resolution_ms);
         }
     }
 }
@@ -320,4 +330,9 @@ impl<'a> Used<'a> {
             next
         })
     }
+}
+
+fn cut(value: &str) -> String {
+    let end = (0..=value.len().min(MAX_LABEL)).rev().find(|at| value.is_char_boundary(*at));
+    value[..end.unwrap_or(0)].to_owned()
 }

@@ -19,6 +19,10 @@ use crate::{
 const MAX_ROWS: usize = 1_400_000;
 /// The size of the findings in a report, in bytes.
 const MAX_FINDINGS: usize = 800_000;
+/// The size of the notices in a report, in bytes.
+const MAX_NOTICES: usize = 100_000;
+/// The number of values in a row for which there was no room, after which a list is full.
+const MAX_REFUSED: usize = 64;
 /// The size of all lists in a report, in bytes. Timelines have the room that the others leave.
 const MAX_LISTS: usize = 4_700_000;
 /// The number of bars in all timelines of a report. With its text, a bar takes about 130 bytes.
@@ -38,7 +42,7 @@ pub struct Report<'a> {
     pub version: &'a str,
     /// The sessions in the order of the report.
     pub sessions: Vec<ReportedSession<'a>>,
-    /// Messages about files that were not read.
+    /// Messages about files that were not read, the most important ones first.
     pub notices: Vec<Notice>,
     /// Lines about sessions and findings that a person chose to leave out.
     pub hidden: Vec<String>,
@@ -75,7 +79,6 @@ struct Data<'a> {
     version: &'a str,
     totals: Totals,
     omitted: Omitted,
-    notices: &'a [Notice],
     hidden: &'a [String],
 }
 
@@ -85,6 +88,7 @@ struct Omitted {
     rows: usize,
     findings: usize,
     details: usize,
+    notices: usize,
 }
 
 /// JSON values of a list, up to a size.
@@ -92,25 +96,32 @@ struct List {
     json: String,
     max_len: usize,
     n_values: usize,
-    /// Whether there was a value for which there was no room. Then there is room for no other.
-    is_full: bool,
+    /// The number of values since the last one that there was room for.
+    n_refused: usize,
 }
 
 impl List {
     fn new(max_len: usize) -> Self {
-        Self { json: "[".to_owned(), max_len, n_values: 0, is_full: false }
+        Self { json: "[".to_owned(), max_len, n_values: 0, n_refused: 0 }
+    }
+
+    /// Returns whether there is room for no other value: one that is very large may be followed by
+    /// smaller ones.
+    fn is_full(&self) -> bool {
+        MAX_REFUSED <= self.n_refused
     }
 
     /// Appends a value if there is room. Returns whether there was.
     fn push(&mut self, value: &impl Serialize) -> io::Result<bool> {
-        if self.is_full {
+        if self.is_full() {
             return Ok(false);
         }
         let json = embedded_json(value)?;
-        self.is_full = self.max_len < self.json.len() + json.len();
-        if self.is_full {
+        if self.max_len < self.json.len() + json.len() {
+            self.n_refused += 1;
             return Ok(false);
         }
+        self.n_refused = 0;
         if 0 < self.n_values {
             self.json.push_str(",\n");
         }
@@ -129,10 +140,11 @@ impl List {
 /// that the page comes from, as the crate `watchkeeper-http` has it.
 pub fn live_page(version: &str) -> String {
     let (totals, omitted) = (Totals::default(), Omitted::default());
-    let data = Data { mode: "live", version, totals, omitted, notices: &[], hidden: &[] };
+    let data = Data { mode: "live", version, totals, omitted, hidden: &[] };
     let data = embedded_json(&data).expect("a version and numbers are JSON");
     let data = data.strip_suffix('}').unwrap_or(&data);
-    assets::live(&format!("{data},\"sessions\":[],\"findings\":[],\"details\":[]}}"))
+    let lists = "\"notices\":[],\"sessions\":[],\"findings\":[],\"details\":[]";
+    assets::live(&format!("{data},{lists}}}"))
 }
 
 impl Report<'_> {
@@ -152,21 +164,29 @@ impl Report<'_> {
                 omitted.findings += usize::from(!findings.push(finding)?);
             }
         }
-        let mut details = List::new(MAX_LISTS - rows.json.len() - findings.json.len());
+        let mut notices = List::new(MAX_NOTICES);
+        for notice in &self.notices {
+            omitted.notices += usize::from(!notices.push(notice)?);
+        }
+        let others = rows.json.len() + findings.json.len() + notices.json.len();
+        let mut details = List::new(MAX_LISTS - others);
         let max_bars = self.max_bars();
         for session in ranked(&self.sessions) {
             omitted.details += usize::from(!add_detail(session, max_bars, &mut details)?);
         }
-        let Self { version, notices, hidden, .. } = &self;
-        let data = Data { mode: "report", version, totals, omitted, notices, hidden };
+        let Self { version, hidden, .. } = &self;
+        let data = Data { mode: "report", version, totals, omitted, hidden };
         let data = embedded_json(&data)?;
         // The lists are members of the same object.
         let data = data.strip_suffix('}').unwrap_or(&data);
-        let (rows, findings, details) = (rows.finish(), findings.finish(), details.finish());
-        let json = format!(
-            "{data},\n\"sessions\":{rows},\n\"findings\":{findings},\n\"details\":{details}}}"
-        );
-        out.write_all(assets::page(&json).as_bytes())
+        let lists = [
+            ("notices", notices),
+            ("sessions", rows),
+            ("findings", findings),
+            ("details", details),
+        ];
+        let lists = lists.map(|(name, list)| format!(",\n\"{name}\":{}", list.finish())).concat();
+        out.write_all(assets::page(&format!("{data}{lists}}}")).as_bytes())
     }
 
     /// Returns the largest number of bars in one timeline, so that all together have few enough.
@@ -191,7 +211,7 @@ fn add_detail(
     mut max_bars: usize,
     details: &mut List,
 ) -> io::Result<bool> {
-    if details.is_full {
+    if details.is_full() {
         return Ok(false);
     }
     loop {
@@ -204,7 +224,6 @@ fn add_detail(
         if max_bars < MIN_BARS {
             return Ok(false);
         }
-        details.is_full = false;
     }
 }
 

@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::Serialize;
-use watchkeeper_core::author::{Evidence, StateKind, Tokens};
+use watchkeeper_core::author::{Evidence, SessionFacts, StateKind, Tokens};
 
 use crate::finding::FindingCounts;
 
@@ -21,7 +21,7 @@ pub struct SessionRow {
     pub cwd: Option<String>,
     /// The model of the latest model call.
     pub model: Option<String>,
-    /// The labels of the policy and of the session.
+    /// The labels of the policy and of the session, each with at most 256 bytes of its value.
     pub labels: BTreeMap<String, String>,
     /// The time of the first event; `null` for a session without times.
     #[schemars(with = "Option<String>")]
@@ -141,7 +141,7 @@ pub struct Totals {
     pub repeats_usd: f64,
     /// Findings.
     pub findings: FindingCounts,
-    /// Sessions that were dropped because there were too many. The other totals include them.
+    /// Sessions that are not listed because there are too many. The other totals include them.
     pub dropped_sessions: u64,
 }
 
@@ -158,5 +158,33 @@ impl Totals {
         self.unpriced_calls += row.unpriced_calls;
         self.repeats_usd += row.repeats_usd;
         self.findings.add(row.findings);
+    }
+
+    /// Replaces the numbers that the facts of one session have.
+    pub(crate) fn set_facts(&mut self, facts: &SessionFacts) {
+        let totals = &facts.totals;
+        self.events = totals.events.into();
+        self.tool_calls = totals.tool_calls.into();
+        self.failed_results = totals.failed_results.into();
+        self.model_calls = totals.model_calls.into();
+        self.tokens = totals.tokens;
+        self.cost_usd = totals.cost_usd;
+        self.unpriced_calls = totals.unpriced_calls.into();
+    }
+
+    /// Returns the totals of these and other sessions.
+    pub(crate) fn plus(mut self, other: &Self) -> Self {
+        self.sessions += other.sessions;
+        self.events += other.events;
+        self.tool_calls += other.tool_calls;
+        self.failed_results += other.failed_results;
+        self.model_calls += other.model_calls;
+        self.tokens = self.tokens.plus(other.tokens);
+        self.cost_usd += other.cost_usd;
+        self.unpriced_calls += other.unpriced_calls;
+        self.repeats_usd += other.repeats_usd;
+        self.findings.add(other.findings);
+        self.dropped_sessions += other.dropped_sessions;
+        self
     }
 }

@@ -1,18 +1,14 @@
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
-};
-
 use proptest::prelude::*;
 use watchkeeper_core::{
-    Engine, Event, Finding, SessionId, Severity, SignedDuration, Timestamp, author::StateKind,
+    Engine, Event, EventKind, Finding, SessionId, Severity, SignedDuration, Timestamp,
+    author::{SessionStart, StateKind},
     embed::EngineConfig,
 };
 use watchkeeper_testing::Trace;
 
 use crate::{
-    BarKind, BarOutcome, Board, BoardLimits, FindingRow, Recorder, Report, ReportedSession,
-    SessionDetail, TimeSplit,
+    BarKind, BarOutcome, Board, BoardLimits, BudgetDetectors, FindingRow, Recorder, Report,
+    ReportedSession, SessionDetail, TimeSplit,
 };
 
 fn events(trace: &str) -> Vec<Event> {
@@ -63,6 +59,17 @@ const LOOP: &str = "0s prompt fix the build
 20s usage model=gpt-5 input=1000 output=100
 21s turn_end
 31s prompt try again";
+
+#[test]
+fn a_row_has_the_beginning_of_each_label() {
+    let mut events = events("0s prompt fix the build");
+    let labels = [("short", "a".to_owned()), ("long", "é".repeat(2000))];
+    let labels = labels.map(|(name, value)| (name.into(), value.into())).into();
+    let kind = EventKind::SessionStart(SessionStart { labels, ..SessionStart::default() });
+    events.insert(0, Event { kind, ..events[0].clone() });
+    let labels = detail_of(&events, usize::MAX).row.labels;
+    assert_eq!((&*labels["short"], &*labels["long"]), ("a", &*"é".repeat(128)));
+}
 
 #[test]
 fn calls_and_model_calls_are_bars_with_their_outcome() {
@@ -188,8 +195,8 @@ fn a_session_without_times_has_one_millisecond_for_each_event() {
     assert_eq!((detail.row.started_at, detail.row.time), (None, TimeSplit::default()));
 }
 
-fn board(limits: BoardLimits) -> Arc<Board> {
-    Arc::new(Board::new(EngineConfig::default(), limits))
+fn board(limits: BoardLimits) -> Board {
+    Board::new(BudgetDetectors::default(), EngineConfig::default(), limits)
 }
 
 fn prompt_in(session: &str, secs: i64) -> Event {
@@ -266,17 +273,29 @@ fn a_board_drops_ended_sessions_first_and_counts_them() {
 }
 
 #[test]
-fn a_subscription_is_called_until_it_is_dropped() {
-    let board = board(BoardLimits::default());
-    let n_calls = Arc::new(AtomicU64::new(0));
-    let counter = n_calls.clone();
-    let subscription = board.subscribe(move || {
-        counter.fetch_add(1, Ordering::Relaxed);
-    });
-    board.observe(&prompt_in("a", 1));
-    drop(subscription);
-    board.observe(&prompt_in("a", 2));
-    assert_eq!(n_calls.load(Ordering::Relaxed), 1);
+fn more_active_sessions_than_are_listed_are_counted_once() {
+    let board = board(BoardLimits { sessions: 2, ..BoardLimits::default() });
+    for secs in 0..20 {
+        for session in ["a", "b", "c", "d"] {
+            board.observe(&prompt_in(session, secs));
+        }
+    }
+    let rows: Vec<_> = board.rows().into_iter().map(|row| (row.session, row.events)).collect();
+    assert_eq!(rows, [("a".to_owned(), 20), ("b".to_owned(), 20)]);
+    let totals = board.totals();
+    assert_eq!((totals.sessions, totals.dropped_sessions, totals.events), (4, 2, 80));
+
+    // One with an open finding is listed, and one that has been idle for a minute is not.
+    let at = Timestamp::UNIX_EPOCH;
+    board.report(&Finding::new(at, "repeated_call", "c", Severity::High, "again"));
+    assert_eq!(board.totals().findings.open, 1);
+    board.observe(&prompt_in("c", 20));
+    board.observe(&prompt_in("d", 80));
+    let rows: Vec<_> = board.rows().into_iter().map(|row| (row.session, row.events)).collect();
+    assert_eq!(rows, [("c".to_owned(), 21), ("d".to_owned(), 21)]);
+    let totals = board.totals();
+    assert_eq!((totals.sessions, totals.dropped_sessions, totals.events), (4, 2, 82));
+    assert_eq!((totals.findings.high, totals.findings.open), (1, 1));
 }
 
 proptest! {
@@ -318,15 +337,18 @@ fn report(n: usize, n_calls: usize) -> String {
         row.session = format!("session-{idx}");
         let at = Timestamp::UNIX_EPOCH;
         let finding = Finding::new(at, "x", &*row.session, Severity::High, "m".repeat(200));
-        let finding =
-            FindingRow { finding, ended_at: None, resolution: None, tokens: 0, cost_usd: 0.0 };
-        let findings = if idx % 3 == 0 { vec![finding] } else { Vec::new() };
+        let findings = if idx % 3 == 0 { vec![FindingRow::new(finding)] } else { Vec::new() };
         ReportedSession { row, recorder: &recorder, findings, measures: &[] }
     });
+    let notice = |idx: usize| crate::Notice {
+        is_error: idx == 0,
+        file: Some(format!("/{}/{idx}.jsonl", "d".repeat(100))),
+        text: "no session".to_owned(),
+    };
     let report = Report {
         version: "1",
         sessions: sessions.collect(),
-        notices: Vec::new(),
+        notices: (0..n).map(notice).collect(),
         hidden: Vec::new(),
     };
     let mut page = Vec::new();
@@ -345,7 +367,8 @@ fn a_report_of_any_number_of_sessions_is_small_and_counts_what_it_leaves_out() {
     assert!(page.len() < 5_000_000, "{}", page.len());
     let data = data_of(&page);
     assert_eq!(data["totals"]["sessions"], 4_000);
-    for (list, n) in [("rows", 4_000), ("findings", 1_334), ("details", 4_000)] {
+    let lists = [("rows", 4_000), ("findings", 1_334), ("details", 4_000), ("notices", 4_000)];
+    for (list, n) in lists {
         let shown = if list == "rows" { "sessions" } else { list };
         let shown = data[shown].as_array().unwrap().len();
         assert!(0 < shown, "{list}");

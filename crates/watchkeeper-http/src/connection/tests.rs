@@ -8,17 +8,21 @@ use tokio::{
     task::JoinHandle,
     time::{Instant, sleep, timeout},
 };
-use watchkeeper_core::{Event, EventKind, Timestamp, embed::EngineConfig};
-use watchkeeper_page::{Board, BoardLimits};
+use watchkeeper_core::{
+    Event, EventKind, Severity, Status, Timestamp, author::Numbers, embed::EngineConfig,
+};
+use watchkeeper_page::{Board, BoardLimits, BudgetDetectors};
+use watchkeeper_sources::otlp::{Accepted, Encoding, Signal};
 
 use super::serve;
 use crate::{
     access::Access,
     backend::{Backend, MonitorState},
     limits::Limits,
-    numbers::{FindingNumber, Numbers},
-    otlp::{OtlpAccepted, OtlpBody, OtlpReceiver, OtlpRefusal},
+    otlp::{OtlpReceiver, OtlpRefusal},
+    refusal::ChangeRefusal,
     router::Router,
+    silences::{NewSilence, SilenceRow, SilenceStore},
     stopping::Stop,
     token::Token,
 };
@@ -42,21 +46,36 @@ impl MonitorState for Monitor {
     }
 
     fn numbers(&self) -> Numbers {
-        let number = |idx: u32| FindingNumber {
-            kind: format!("{idx:0>100}").into(),
-            severity: "high",
-            status: "open",
-            count: 1,
-        };
-        Numbers { findings: (0..99).map(number).collect(), ..Numbers::default() }
+        let mut numbers = Numbers::default();
+        for idx in 0..99 {
+            numbers.findings.add(&format!("{idx:0>100}"), Severity::High, Status::Open);
+        }
+        numbers
     }
 }
 
 struct Accepts;
 
 impl OtlpReceiver for Accepts {
-    fn receive(&self, _: OtlpBody<'_>) -> Result<OtlpAccepted, OtlpRefusal> {
-        Ok(OtlpAccepted::default())
+    fn receive(&self, signal: Signal, _: Encoding, _: &[u8]) -> Result<Accepted, OtlpRefusal> {
+        Ok(Accepted::new(signal))
+    }
+}
+
+/// Has no silences, and adds none.
+struct NoSilences;
+
+impl SilenceStore for NoSilences {
+    fn active(&self) -> Result<Vec<SilenceRow>, ChangeRefusal> {
+        Ok(Vec::new())
+    }
+
+    fn add(&self, _: NewSilence) -> Result<SilenceRow, ChangeRefusal> {
+        Err(ChangeRefusal::Invalid("no silences".to_owned()))
+    }
+
+    fn expire(&self, _: &str) -> Result<SilenceRow, ChangeRefusal> {
+        Err(ChangeRefusal::Unknown)
     }
 }
 
@@ -81,11 +100,17 @@ impl TestServer {
         let local = "127.0.0.1:5337".parse().unwrap();
         let access = Access::new(Token::new(TOKEN).unwrap(), "127.0.0.1", local);
         let access = Arc::new(access);
-        let board = Arc::new(Board::new(EngineConfig::default(), BoardLimits::default()));
+        let board = Arc::new(Board::new(
+            BudgetDetectors::default(),
+            EngineConfig::default(),
+            BoardLimits::default(),
+        ));
         let backend = Backend {
             board: board.clone(),
             monitor: Arc::new(Monitor),
-            silences: None,
+            silences: Some(Arc::new(NoSilences)),
+            acknowledgements: None,
+            history: None,
             otlp: Some(Arc::new(Accepts)),
         };
         let (stop, stopping) = Stop::new();
@@ -171,6 +196,14 @@ fn bodies_that_are_in_memory_leave_no_room_for_more() {
         let (other, other_connection) = server.connect(&format!("{request}]")).await;
         let (_, response) = end(other, other_connection).await;
         assert!(response.starts_with("HTTP/1.1 503"), "{response}");
+        let silence = format!(
+            "POST /api/v1/silences HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
+             Authorization: Bearer {TOKEN}\r\nContent-Type: application/json\r\n\
+             Content-Length: 2\r\n\r\n{{}}"
+        );
+        let (silence, silence_connection) = server.connect(&silence).await;
+        let (_, response) = end(silence, silence_connection).await;
+        assert!(response.starts_with("HTTP/1.1 400"), "a silence has other memory: {response}");
         slow.write_all(b"]").await.unwrap();
         let (_, response) = end(slow, slow_connection).await;
         assert!(response.starts_with("HTTP/1.1 200"), "{response}");
