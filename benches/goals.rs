@@ -232,7 +232,7 @@ fn run_watchkeeper(args: impl Iterator<Item = OsString>) -> ExitCode {
     let args = std::iter::once(OsString::from("watchkeeper")).chain(args);
     let mut output =
         Output { out: &mut io::stdout().lock(), err: &mut io::stderr(), styles: Styles::default() };
-    ExitCode::from(watchkeeper_cli::run(args, &mut output) as u8)
+    ExitCode::from(watchkeeper_cli::run(args, &mut output).code())
 }
 
 fn print(text: &str) -> ExitCode {

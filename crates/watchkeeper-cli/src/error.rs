@@ -9,6 +9,8 @@ use crate::{
     causes::with_causes,
     commands::{FactError, NewError, SilenceError, UiError},
     explain_request::ExplainError,
+    installation::InstallError,
+    live::{Outcome, StandardInputError},
     loading::LoadError,
     logging::LoggingError,
     numbers::counted,
@@ -55,6 +57,8 @@ pub(crate) enum Error {
     Fact(#[from] FactError),
     #[error(transparent)]
     Ui(#[from] UiError),
+    #[error(transparent)]
+    Install(#[from] InstallError),
     /// No detector, sink, source or key of a policy has this name.
     #[error(
         "unknown name {name}{}; `watchkeeper detectors` lists the kinds, and `watchkeeper policy` \
@@ -120,10 +124,17 @@ pub(crate) enum Error {
         quoted_path(.folder)
     )]
     NoFolder { folder: PathBuf, path: PathBuf },
+    #[error(
+        "the report would replace {}, which is read; choose another --output",
+        quoted_path(.0)
+    )]
+    OutputIsRead(PathBuf),
     #[error("no folder for the user's configuration: set HOME or XDG_CONFIG_HOME")]
     NoUserFolder,
-    #[error("watch follows files; to check standard input, use `watchkeeper check -`")]
-    StandardInput,
+    #[error("`-` is the only path: standard input and session files are not followed together")]
+    StandardInputAndFiles,
+    #[error(transparent)]
+    StandardInput(#[from] StandardInputError),
     #[cfg(feature = "top")]
     #[error("--top draws on a terminal; standard input or standard output is none")]
     NoTerminal,
@@ -158,6 +169,18 @@ fn timeout_hint(timed_out: bool) -> &'static str {
 }
 
 impl Error {
+    /// Returns the error of a monitor that has lost findings, or has not delivered them in time.
+    pub(crate) fn of_losses(outcome: Outcome) -> Option<Self> {
+        if 0 < outcome.counts.lost {
+            return Some(Self::FindingsLost {
+                lost: outcome.counts.lost,
+                sinks: outcome.losses,
+                timed_out: !outcome.all_delivered,
+            });
+        }
+        (!outcome.all_delivered).then_some(Self::NotAllDelivered)
+    }
+
     /// Returns the exit status of the program.
     pub(crate) fn status(&self) -> Status {
         match self {

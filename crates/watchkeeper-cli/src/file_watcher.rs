@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     fs,
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     sync::mpsc::{self, Receiver, RecvTimeoutError, Sender},
     thread,
@@ -12,9 +13,17 @@ use std::{
 use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
 use watchkeeper_core::clock::Deadline;
 
-/// The time without a further change after which a change is complete: editors write a file in
-/// several steps.
-const SETTLED: Duration = Duration::from_millis(250);
+/// The times after which a change is complete.
+#[derive(Clone, Copy)]
+struct Pauses {
+    /// The time without a further change: editors write a file in several steps.
+    settled: Duration,
+    /// The time since the first change, for a file that changes all the time.
+    longest: Duration,
+}
+
+const PAUSES: Pauses =
+    Pauses { settled: Duration::from_millis(250), longest: Duration::from_secs(5) };
 /// The time between two looks at the files where the system reports no changes.
 const POLL: Duration = Duration::from_secs(5);
 /// The same where the system does: a folder above may become another one, through a link.
@@ -40,6 +49,25 @@ struct Stamp {
     real_path: PathBuf,
     modified: Option<SystemTime>,
     len: u64,
+    /// Distinguishes files of the same length and time.
+    inode: u64,
+    /// The time of the last change of the file or of its properties, which programs cannot set.
+    changed: (i64, i64),
+}
+
+/// A change that may not be complete.
+struct Unsettled {
+    changed: Stamps,
+    /// The time until which there must be no other change.
+    pause: Deadline,
+    /// The time at which the change counts as complete in any case.
+    limit: Deadline,
+}
+
+impl Unsettled {
+    fn remaining(&self) -> Duration {
+        self.pause.remaining().min(self.limit.remaining())
+    }
 }
 
 /// The watched files; `None` for one that cannot be read.
@@ -47,14 +75,22 @@ type Stamps = BTreeMap<PathBuf, Option<Stamp>>;
 
 impl FileWatcher {
     /// Starts to watch files. `on_change` is called for changes after this call, once no other
-    /// one has followed for a moment.
+    /// one has followed for a moment, and at the latest after some seconds.
     pub(crate) fn start(files: Vec<PathBuf>, on_change: impl Fn() + Send + 'static) -> Self {
+        Self::with_pauses(PAUSES, files, on_change)
+    }
+
+    fn with_pauses(
+        pauses: Pauses,
+        files: Vec<PathBuf>,
+        on_change: impl Fn() + Send + 'static,
+    ) -> Self {
         let (messages, inbox) = mpsc::channel();
         let (changes, known) = (messages.clone(), stamps(files));
         // Without the thread, SIGHUP still loads the policy again.
         let _ = thread::Builder::new()
             .name("files".to_owned())
-            .spawn(move || watch(known, &inbox, &changes, &on_change));
+            .spawn(move || watch(pauses, known, &inbox, &changes, &on_change));
         Self { messages }
     }
 
@@ -71,28 +107,32 @@ impl Drop for FileWatcher {
 }
 
 fn watch(
+    pauses: Pauses,
     mut known: Stamps,
     inbox: &Receiver<Message>,
     changes: &Sender<Message>,
     on_change: &dyn Fn(),
 ) {
     let mut folders = watch_folders(&known, changes);
-    // A change, and the time until which there must be no other one.
-    let mut unsettled: Option<(Stamps, Deadline)> = None;
+    let mut unsettled: Option<Unsettled> = None;
     loop {
         let latest = stamps(known.keys().cloned());
         unsettled = match unsettled {
             _ if latest == known => None,
-            Some((changed, pause)) if changed == latest => Some((changed, pause)),
-            _ => Some((latest, Deadline::after(SETTLED))),
+            Some(unsettled) if unsettled.changed == latest => Some(unsettled),
+            earlier => Some(Unsettled {
+                changed: latest,
+                pause: Deadline::after(pauses.settled),
+                limit: earlier.map_or_else(|| Deadline::after(pauses.longest), |it| it.limit),
+            }),
         };
-        if let Some((changed, _)) = unsettled.take_if(|(_, pause)| pause.remaining().is_zero()) {
-            known = changed;
+        if let Some(complete) = unsettled.take_if(|it| it.remaining().is_zero()) {
+            known = complete.changed;
             folders = watch_folders(&known, changes);
             on_change();
         }
         let timeout = match &unsettled {
-            Some((_, pause)) => pause.remaining(),
+            Some(unsettled) => unsettled.remaining(),
             None if folders.is_none() => POLL,
             None => POLL_WATCHED,
         };
@@ -125,7 +165,13 @@ fn stamps(files: impl IntoIterator<Item = PathBuf>) -> Stamps {
     let stamp = |path: &Path| {
         let real_path = fs::canonicalize(path).ok()?;
         let metadata = fs::metadata(&real_path).ok()?;
-        Some(Stamp { real_path, modified: metadata.modified().ok(), len: metadata.len() })
+        Some(Stamp {
+            real_path,
+            modified: metadata.modified().ok(),
+            len: metadata.len(),
+            inode: metadata.ino(),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+        })
     };
     files.into_iter().map(|path| (path.clone(), stamp(&path))).collect()
 }
@@ -153,7 +199,7 @@ fn watch_folders(files: &Stamps, changes: &Sender<Message>) -> Option<Recommende
 mod tests {
     use std::{fs, sync::mpsc, time::Duration};
 
-    use super::FileWatcher;
+    use super::{FileWatcher, Pauses};
 
     const LONG: Duration = Duration::from_secs(60);
 
@@ -186,5 +232,36 @@ mod tests {
         std::os::unix::fs::symlink("v2", path("next")).unwrap();
         fs::rename(path("next"), path("data")).unwrap();
         next();
+    }
+
+    #[test]
+    fn notices_a_file_of_the_same_length_and_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.toml");
+        fs::write(&path, "1").unwrap();
+        let modified = fs::metadata(&path).unwrap().modified().unwrap();
+        let (sender, changes) = mpsc::channel();
+        let _watcher = FileWatcher::start(vec![path.clone()], move || {
+            let _ = sender.send(());
+        });
+        let next = folder.path().join("next");
+        fs::write(&next, "2").unwrap();
+        fs::File::open(&next).unwrap().set_modified(modified).unwrap();
+        fs::rename(&next, &path).unwrap();
+        changes.recv_timeout(LONG).expect("a change is noticed");
+    }
+
+    #[test]
+    fn a_change_counts_although_others_follow() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.toml");
+        let (sender, changes) = mpsc::channel();
+        // Every moment is one in which another change may follow.
+        let pauses = Pauses { settled: LONG * 60, longest: Duration::ZERO };
+        let _watcher = FileWatcher::with_pauses(pauses, vec![path.clone()], move || {
+            let _ = sender.send(());
+        });
+        fs::write(&path, "1").unwrap();
+        changes.recv_timeout(LONG).expect("the change is complete");
     }
 }

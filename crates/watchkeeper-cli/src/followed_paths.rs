@@ -4,6 +4,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use watchkeeper_sources::has_compressed_form;
+
 /// The files and folders that `watch` follows.
 #[derive(Clone, Debug)]
 pub(crate) struct FollowedPaths(Vec<PathBuf>);
@@ -15,11 +17,11 @@ impl FollowedPaths {
     }
 
     /// Returns whether a file was removed. Not if the folder that is followed is missing: its
-    /// disk may be.
+    /// disk may be. Not if the file was compressed: its session is still there.
     pub(crate) fn have_lost(&self, file: &Path) -> bool {
         let is_missing =
             fs::symlink_metadata(file).is_err_and(|err| err.kind() == ErrorKind::NotFound);
-        is_missing && self.are_present(file)
+        is_missing && self.are_present(file) && !has_compressed_form(file)
     }
 
     /// Returns whether the followed folder of a file is there.

@@ -14,6 +14,7 @@
 
 mod backtest;
 mod causes;
+mod client_files;
 mod commands;
 mod conditions;
 mod demo;
@@ -23,14 +24,20 @@ mod explanation;
 mod file_watcher;
 mod followed_paths;
 mod global;
+mod hook;
+mod hook_settings;
+mod installation;
 mod live;
 mod loading;
 mod logging;
 mod numbers;
+mod open_files;
+mod opencode_plugin;
 mod output;
 mod pages;
 mod policy_file;
 mod policy_tests;
+#[cfg(unix)]
 mod progress;
 mod recorded;
 mod recorded_check;
@@ -41,21 +48,21 @@ mod service_manager;
 mod session_paths;
 mod silences_file;
 mod similar;
+mod standard_error;
 mod state_folder;
+mod state_lines;
 mod stored_silences;
+#[cfg(unix)]
+mod supervised_command;
 #[cfg(feature = "top")]
 mod top;
 mod tune;
+mod ui_findings;
 mod ui_silences;
 mod usage_error;
 mod watch_state;
 
-use std::{
-    ffi::OsString,
-    io::{self, Write as _},
-    path::Path,
-    process::ExitCode,
-};
+use std::{ffi::OsString, io, path::Path, process::ExitCode};
 
 use clap::{CommandFactory as _, Parser};
 use watchkeeper_core::{DetectorKind, SinkKind, SourceKind, embed::RegistryBuilder};
@@ -166,7 +173,7 @@ impl App {
         // message can contain text from an agent, so it is escaped.
         std::panic::set_hook(Box::new(|info| {
             let text = watchkeeper_core::author::make_safe(&info.to_string());
-            let _ = io::stderr().write_all(format!("panic: {text}\n").as_bytes());
+            standard_error::write_line(&format!("panic: {text}\n"));
         }));
         let mut output = Output {
             // Without a lock: `watch` prints findings from other threads.
@@ -175,7 +182,7 @@ impl App {
             styles: Styles::detect(),
         };
         let status = self.run_command(std::env::args_os(), &mut output, logging::install);
-        ExitCode::from(status as u8)
+        ExitCode::from(status.code())
     }
 
     /// Runs the program with other arguments, of which the first is the program's
@@ -194,12 +201,24 @@ impl App {
         output: &mut Output<'_>,
         install_logging: impl FnOnce(&Global, Styles) -> Result<(), LoggingError>,
     ) -> Status {
+        let args: Vec<OsString> = args.into_iter().collect();
+        let is_hook = commands::is_hook(&args);
+        let status = self.run_args(args, output, install_logging);
+        // Clients take the status 2, of a usage error, for a refusal.
+        if is_hook { Status::Success } else { status }
+    }
+
+    fn run_args(
+        self,
+        args: Vec<OsString>,
+        output: &mut Output<'_>,
+        install_logging: impl FnOnce(&Global, Styles) -> Result<(), LoggingError>,
+    ) -> Status {
         let output = &mut Output {
             out: &mut *output.out,
             err: &mut BestEffort(&mut *output.err),
             styles: output.styles,
         };
-        let args: Vec<OsString> = args.into_iter().collect();
         // Help and errors of the parser have colors, too.
         if let Some(color) = Color::of_args(&args) {
             color.apply(&mut output.styles);

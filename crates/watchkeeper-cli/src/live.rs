@@ -1,38 +1,41 @@
 //! Follows sessions while agents write them: the common part of `watch` and
 //! `demo`. Data flows one way: follower → backlog, then follower → monitor.
 
-use std::{io, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
 
 use watchkeeper_core::{
-    Engine, Event, Monitor, SignedDuration,
+    Engine, Monitor, SignedDuration,
     author::make_safe,
-    clock::{Clock as _, Deadline, SystemClock},
+    clock::{Clock as _, SystemClock},
     embed::{
         Backlog, BacklogCounts, Delivery, Feed, MonitorConfig, MonitorCounts, Queue, Registry,
-        Router, SinkOutcome, SourceEntry, Stopped, Suppliers,
+        Router, SinkOutcome, SourceEntry, Stopped,
     },
     quote,
 };
 use watchkeeper_policy::{Heartbeat, Policy};
-use watchkeeper_sources::{FollowOptions, FollowReport, Follower, ProcessTracker, Update, otlp};
+use watchkeeper_sources::{FollowOptions, FollowReport, Follower};
 
 pub(crate) use self::{
     control::{Control, SignalListener},
-    host::{ChangedPolicy, Host, NextPolicy, Refusal},
+    host::{ChangedPolicy, Host, NextPolicy, Quiet, Refusal},
     page::LivePage,
+    standard_input::{StandardInput, StandardInputError},
     telemetry::Telemetry,
 };
 use self::{
-    order::{correct_clocks, take_in_order},
-    processes::track_processes,
-    reading::{LAST_LOOK, follow, look_at_processes, observe, read_backlog, show, step},
+    reading::SessionReader,
     reload::{PolicyParts, PolicyReloader},
-    session_files::SessionFiles,
     sinks::{Identity, LiveSinks},
     vital_signs::VitalSigns,
 };
 use crate::{
-    followed_paths::FollowedPaths,
     service_manager,
     stored_silences::StoredSilences,
     watch_state::{SESSION_IS_GONE, WatchState},
@@ -42,39 +45,31 @@ mod control;
 mod host;
 mod order;
 mod page;
-mod processes;
 mod reading;
 mod reload;
 mod session_files;
 mod sinks;
+mod standard_input;
 mod telemetry;
 mod vital_signs;
 
-/// Maximum wait for a change while a process may end, or lines are to be stored.
-const WAIT: Duration = Duration::from_secs(1);
 /// Age at the start above which a finding is delivered only if it is still open in a session
 /// that goes on, if its session file is first read after the start.
 const MAX_AGE: SignedDuration = SignedDuration::from_mins(10);
+/// The longest time before the end of the last run in which a session may have changed last whose
+/// findings a silence hid at that time.
+const MAX_SILENCED: SignedDuration = SignedDuration::from_hours(7 * 24);
 
-/// A follower and a monitor for its events.
+/// A reader of sessions and a monitor for its events.
 pub(crate) struct LiveMonitor {
     engine: Engine,
     delivery: Delivery,
     sinks: LiveSinks,
     config: MonitorConfig,
-    follower: Follower,
-    /// `None` if the policy or the system does not allow it.
-    processes: Option<ProcessTracker>,
-    /// `None` if findings end with the process.
-    state: Option<WatchState>,
-    files: SessionFiles,
+    reader: SessionReader,
     heartbeat: Option<Heartbeat>,
     /// `None` if silences do not change.
     silences: Option<StoredSilences>,
-    /// `None` if nobody sees it.
-    page: Option<Arc<LivePage>>,
-    /// `None` if agents cannot send any.
-    telemetry: Option<Arc<Telemetry>>,
     control: Control,
 }
 
@@ -83,6 +78,8 @@ pub(crate) struct LiveMonitor {
 pub(crate) struct Outcome {
     pub(crate) counts: MonitorCounts,
     pub(crate) followed: FollowReport,
+    /// The counts of skipped records of telemetry, by reason.
+    pub(crate) skipped_records: BTreeMap<&'static str, u64>,
     /// `true` if all findings were delivered in time.
     pub(crate) all_delivered: bool,
     /// The sinks that lost findings, each with its last error.
@@ -94,7 +91,8 @@ pub(crate) struct Outcome {
 impl LiveMonitor {
     /// Creates a monitor for the sessions in `paths`. `source` is the kind of all
     /// files; `None` recognizes each file. `observers` receive every finding. With `state`,
-    /// the monitor continues where an earlier one has stopped.
+    /// the monitor continues where an earlier one has stopped. `silences`, which may change, are
+    /// used in place of those of the policy.
     pub(crate) fn new(
         policy: Policy,
         registry: &Registry,
@@ -102,14 +100,17 @@ impl LiveMonitor {
         source: Option<&'static SourceEntry>,
         observers: Vec<Queue>,
         mut state: Option<WatchState>,
+        silences: Option<StoredSilences>,
     ) -> Self {
         let mut config = MonitorConfig::default();
         config.check_interval = policy.monitor.check_interval.unsigned();
         config.shutdown_timeout = policy.monitor.shutdown_timeout.unsigned();
         let now = SystemClock.now();
-        let stopped_at = state.as_ref().and_then(WatchState::stopped_at).unwrap_or(now);
+        let stopped_at = state.as_ref().and_then(WatchState::stopped_at);
+        let is_restart = stopped_at.is_some();
+        let stopped_at = stopped_at.unwrap_or(now);
         config.since = stopped_at.min(now.checked_sub(MAX_AGE).unwrap_or(now)).into();
-        let processes = policy.monitor.processes.then(track_processes).flatten();
+        let follows_processes = policy.monitor.processes;
         let engine_config = policy.engine_config();
         let engine = Engine::new(policy.detectors, engine_config);
         let ids: Vec<String> = policy.sinks.iter().map(|sink| sink.id.clone()).collect();
@@ -124,46 +125,40 @@ impl LiveMonitor {
         for finding in &damages {
             delivery.deliver(finding);
         }
-        let mut follow = FollowOptions { kind: source, ..FollowOptions::default() };
+        let new_since = state.as_ref().and_then(WatchState::stopped_at);
+        let mut follow = FollowOptions { kind: source, new_since, ..FollowOptions::default() };
         // Sessions that changed since the end of the last run may have new findings. Findings
-        // that waited for a route at that time are in older ones.
+        // that waited for a route or for the end of a silence at that time are in older ones.
         let since_stop = now.duration_since(stopped_at).max(SignedDuration::ZERO);
-        follow.recent = follow.recent.saturating_add(since_stop).saturating_add(longest_wait);
-        let files = SessionFiles::new(FollowedPaths::new(&paths));
-        let follower = Follower::new(paths, registry.sources.iter(), follow);
-        let control = Control::new(follower.waker());
+        let added_at =
+            silences.as_ref().filter(|_| is_restart).and_then(|it| it.oldest(stopped_at));
+        let silenced = added_at.map_or(SignedDuration::ZERO, |at| stopped_at.duration_since(at));
+        let held = longest_wait.max(silenced.min(MAX_SILENCED));
+        follow.recent = follow.recent.saturating_add(since_stop).saturating_add(held);
+        follow.wanted = state.as_ref().map_or_else(BTreeSet::new, WatchState::evidence_files);
+        let follower = Follower::new(paths.clone(), registry.sources.iter(), follow);
+        let meter = delivery.meter().clone();
+        let reader = SessionReader::new(follower, &paths, follows_processes, state, meter);
+        let control = Control::new(reader.waker());
         let heartbeat = policy.heartbeat;
-        Self {
-            engine,
-            delivery,
-            sinks,
-            config,
-            follower,
-            processes,
-            state,
-            files,
-            heartbeat,
-            silences: None,
-            page: None,
-            telemetry: None,
-            control,
-        }
-    }
-
-    /// Uses silences that may change, in place of those of the policy.
-    pub(crate) fn with_silences(self, silences: Option<StoredSilences>) -> Self {
-        Self { silences, ..self }
+        Self { engine, delivery, sinks, config, reader, heartbeat, silences, control }
     }
 
     /// Shows the sessions on a page. Its [queue](LivePage::queue) is one of the observers.
-    pub(crate) fn with_page(self, page: Option<Arc<LivePage>>) -> Self {
-        Self { page, ..self }
+    pub(crate) fn with_page(mut self, page: Option<Arc<LivePage>>) -> Self {
+        page.as_ref().inspect(|page| page.connect(self.delivery.meter()));
+        self.reader.page = page;
+        self
     }
 
     /// Takes the events that agents send, beside those of session files.
     pub(crate) fn with_telemetry(self, telemetry: Option<Arc<Telemetry>>) -> Self {
-        telemetry.as_ref().inspect(|it| it.connect(self.follower.waker()));
-        Self { telemetry, ..self }
+        Self { reader: self.reader.with_telemetry(telemetry), ..self }
+    }
+
+    /// Takes the events of a session that another program writes to standard input.
+    pub(crate) fn with_input(self, input: Option<Arc<StandardInput>>) -> Self {
+        Self { reader: self.reader.with_input(input), ..self }
     }
 
     pub(crate) fn control(&self) -> Control {
@@ -172,40 +167,33 @@ impl LiveMonitor {
 
     /// Follows sessions until stopped.
     pub(crate) fn run(self, host: &mut dyn Host) -> io::Result<Outcome> {
-        let Self { engine, mut delivery, mut sinks, config, mut follower, .. } = self;
-        let Self { mut processes, mut state, mut files, .. } = self;
+        let Self { engine, mut delivery, mut sinks, config, mut reader, .. } = self;
         let Self { heartbeat, mut silences, control, .. } = self;
-        let (page, telemetry) = (self.page.as_deref(), self.telemetry.as_deref());
-        // A client may send the events that it also writes into a session file.
-        let mut suppliers = Suppliers::default();
-        use_silences(&mut silences, &mut delivery);
         let is_stopped = || control.is_stopped();
+        use_silences(&mut silences, &mut delivery);
         // An open finding is delivered however old: the problem continues.
         let mut backlog = Backlog::new(engine, delivery);
-        let readers = (&mut follower, &mut processes, &mut state, &mut files, &mut suppliers);
-        let on_update = &mut |update: &Update| host.on_update(update);
-        read_backlog(readers, &mut backlog, page, &is_stopped, on_update);
-        let is_read = follower.is_caught_up();
+        reader.read_backlog(&mut backlog, &is_stopped, host);
+        let is_read = reader.is_caught_up();
         let (engine, delivery, backlog_counts) = backlog.finish();
-        host.on_start(&follower.report(), engine.sessions().len());
+        host.on_start(&reader.report(), engine.sessions().len());
 
         let running = Arc::new(Monitor::new(engine, delivery, config).start()?);
-        page.inspect(|page| page.start(&running, backlog_counts.events));
+        reader.page.as_ref().inspect(|page| page.start(&running));
         let feed = running.feed();
+        let mut send = |event, _| _ = feed.send(event);
         let mut vital_signs = VitalSigns::start(heartbeat, running.feed())?;
         let mut reloader = PolicyReloader::default();
-        let (mut batch, mut is_held) = (Vec::new(), false);
+        let mut is_held = false;
         while !is_stopped() && running.is_running() {
             let is_requested = control.take_reload();
             if is_requested || reloader.is_due() {
                 service_manager::reloading();
                 let mut parts = PolicyParts {
                     sinks: &mut sinks,
-                    state: &mut state,
-                    processes: &mut processes,
+                    reader: &mut reader,
                     vital_signs: &mut vital_signs,
                     silences: &mut silences,
-                    page,
                 };
                 reloader.reload(is_requested, host, &running, &mut parts);
                 service_manager::ready();
@@ -213,72 +201,49 @@ impl LiveMonitor {
             if control.take_read_silences() {
                 read_silences(&mut silences, &feed);
             }
-            let on_panic = &mut |finding| _ = feed.report(finding);
             vital_signs.check(&running);
-            // Without them, the next work is a file that changes.
-            let is_busy = processes.as_ref().is_some_and(ProcessTracker::has_sessions)
-                || state.as_ref().is_some_and(WatchState::is_dirty);
-            let wait = if is_busy { WAIT } else { Duration::MAX };
-            let of_telemetry = telemetry.map_or(Duration::MAX, Telemetry::longest_wait);
-            let of_parts = [vital_signs.longest_wait(), files.longest_wait(), of_telemetry];
-            let wait = of_parts.into_iter().fold(wait.min(reloader.longest_wait()), Duration::min);
-            let on_update = &mut |update: &Update| {
-                follow(&mut state, &mut files, page, update);
-                host.on_update(update);
-            };
-            step(&mut follower, wait, &mut batch, on_panic, on_update);
-            telemetry.inspect(|it| it.take(&mut batch));
+            let of_parts = [reader.longest_wait(), vital_signs.longest_wait()];
+            let wait = of_parts.into_iter().fold(reloader.longest_wait(), Duration::min);
+            reader.step(wait, host);
+            reader.read_telemetry();
+            reader.read_input(host);
             // Hold the monitor's time until everything is read: a session that is
             // half read looks inactive.
-            let has_more = !batch.is_empty() || !follower.is_caught_up();
+            let has_more = reader.has_events() || !reader.is_caught_up();
             if has_more && !is_held {
                 is_held = feed.hold();
             }
-            correct_clocks(&mut batch, SystemClock.now());
-            take_in_order(&mut batch).for_each(|event| {
-                observe(&mut processes, &event);
-                files.observe(&event);
-                send(event, &mut suppliers, page, &feed);
-            });
-            if follower.is_caught_up() {
-                let on_panic = &mut |finding| _ = feed.report(finding);
-                let send = &mut |event| send(event, &mut suppliers, page, &feed);
-                let on_update = &mut |update: &Update| {
-                    follow(&mut state, &mut files, page, update);
-                    host.on_update(update);
-                };
-                look_at_processes(&mut processes, &mut follower, send, on_panic, on_update);
-                withdraw_gone(&mut files, &feed);
+            reader.take(&mut send);
+            if reader.is_caught_up() {
+                reader.look_at_processes(host, &mut send);
+                for session in reader.take_gone() {
+                    feed.withdraw(session, SESSION_IS_GONE);
+                }
+                reader.page.as_ref().inspect(|page| page.advance());
             }
-            if is_held && follower.is_caught_up() {
+            report_panics(&mut reader, &feed);
+            if is_held && reader.is_caught_up() {
                 feed.release();
                 is_held = false;
             }
             // Not later than the findings of the events: without them, their lines are new to
             // the next run.
             if running.has_handled_all() && running.has_stored_all() {
-                commit(&mut state, &feed);
+                commit(&mut reader, &feed);
             }
         }
         vital_signs.stop();
-        // Read lines that were written before the stop.
-        let last_look = Deadline::after(LAST_LOOK);
-        let on_panic = &mut |finding| _ = feed.report(finding);
         // The rest of a backlog that was not read is not live.
-        while is_read
-            && step(&mut follower, Duration::ZERO, &mut batch, on_panic, &mut |update| {
-                follow(&mut state, &mut files, page, update);
-                host.on_update(update);
-            })
-            && !last_look.remaining().is_zero()
-        {}
-        telemetry.inspect(|it| it.take(&mut batch));
-        take_in_order(&mut batch).for_each(|event| send(event, &mut suppliers, page, &feed));
+        if is_read {
+            reader.read_rest(host);
+        }
+        reader.take(&mut send);
+        report_panics(&mut reader, &feed);
         let stopped = running.stop();
         if stopped.dropped == 0 && stopped.lost == 0 && !stopped.timed_out {
-            commit(&mut state, &feed);
+            commit(&mut reader, &feed);
         }
-        Ok(Outcome::new(&stopped, running.counts(), backlog_counts, follower.report()))
+        Ok(Outcome::new(&stopped, running.counts(), backlog_counts, &reader))
     }
 }
 
@@ -287,7 +252,7 @@ impl Outcome {
         stopped: &Stopped,
         mut counts: MonitorCounts,
         backlog: BacklogCounts,
-        followed: FollowReport,
+        reader: &SessionReader,
     ) -> Self {
         counts.events += backlog.events;
         counts.findings += backlog.findings;
@@ -295,19 +260,12 @@ impl Outcome {
         let losses = stopped.sinks.iter().filter(|sink| 0 < sink.lost).map(describe_loss);
         Self {
             counts,
-            followed,
+            followed: reader.report(),
+            skipped_records: reader.skipped_records(),
             all_delivered: !stopped.timed_out,
             losses: losses.collect(),
             n_pending: stopped.pending,
         }
-    }
-}
-
-/// Passes an event to the page and to the monitor, if it counts.
-fn send(event: Event, suppliers: &mut Suppliers, page: Option<&LivePage>, feed: &Feed) {
-    if otlp::admits(suppliers, &event) {
-        show(page, &event);
-        feed.send(event);
     }
 }
 
@@ -316,13 +274,6 @@ fn describe_loss(sink: &SinkOutcome) -> String {
     let SinkOutcome { name, lost, last_error, .. } = sink;
     let cause = last_error.as_deref().unwrap_or("too many findings at once");
     format!("{} {lost} ({})", quote(name), make_safe(cause))
-}
-
-/// Ends the findings of sessions whose files are gone.
-fn withdraw_gone(files: &mut SessionFiles, feed: &Feed) {
-    for session in files.take_gone(SystemClock.uptime()) {
-        feed.withdraw(session, SESSION_IS_GONE);
-    }
 }
 
 /// Reads the silences before the start.
@@ -347,9 +298,15 @@ fn read_silences(silences: &mut Option<StoredSilences>, feed: &Feed) {
 }
 
 /// Stores how far the files were read.
-fn commit(state: &mut Option<WatchState>, feed: &Feed) {
-    let failure = state.as_mut().filter(|state| state.is_dirty()).and_then(WatchState::commit);
-    if let Some(failure) = failure {
+fn commit(reader: &mut SessionReader, feed: &Feed) {
+    if let Some(failure) = reader.commit() {
         feed.report(failure);
+    }
+}
+
+/// Reports the panics of sources.
+fn report_panics(reader: &mut SessionReader, feed: &Feed) {
+    for panic in reader.take_panics() {
+        feed.report(panic);
     }
 }

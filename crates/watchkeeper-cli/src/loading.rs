@@ -113,6 +113,16 @@ pub(crate) fn policy(
     finish(load(&loader, file.path())?, global, output)
 }
 
+/// Loads a policy without its text, for a command that has to be fast. Prints nothing.
+pub(crate) fn policy_without_text(
+    file: &PolicyFile,
+    registry: &Registry,
+) -> Result<Policy, LoadError> {
+    let home = home();
+    let loader = Loader::of_files(registry).home(home.as_deref()).today(today());
+    require_valid(load(&loader.without_effective(), file.path())?)
+}
+
 /// Loads a policy with its secrets, for a command that delivers findings. Prints
 /// warnings unless `--quiet` is set. Warns of findings that no sink receives if
 /// `needs_sinks` returns `true`. Refuses a policy in the folder of a project if it runs a program,

@@ -6,7 +6,6 @@
 use std::{
     ffi::OsString,
     fmt::{Debug, Write as _},
-    io::{self, Write as _},
 };
 
 use serde_json::{Map, Value};
@@ -33,6 +32,7 @@ use crate::{
     causes::with_causes,
     global::{Global, LogFormat},
     output::{Style, Styles},
+    standard_error,
 };
 
 /// Environment variable with targets and levels.
@@ -143,8 +143,7 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for LogLayer {
             LogFormat::Text => text_line(metadata, &spans, &fields, self.styled),
             LogFormat::Json => json_line(metadata, spans, fields),
         };
-        // A closed standard error must not stop the program.
-        let _ = io::stderr().write_all(line.as_bytes());
+        standard_error::write_line(&line);
     }
 }
 

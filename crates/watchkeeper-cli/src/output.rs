@@ -44,23 +44,36 @@ pub struct Styles {
     pub err_is_terminal: bool,
 }
 
-/// Exit status of a command.
+/// Exit status of the program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {
     /// The command succeeded.
-    Success = 0,
+    Success,
     /// The command succeeded, and there are findings, failed policy tests or names to migrate.
-    Findings = 1,
+    Findings,
     /// Usage or I/O error.
-    Failure = 2,
+    Failure,
     /// The policy is invalid (`EX_CONFIG` of `sysexits.h`).
-    InvalidPolicy = 78,
+    InvalidPolicy,
+    /// The status of the command line that `run` ran.
+    OfCommand(u8),
 }
 
 impl Status {
+    /// Returns the number that the program exits with.
+    pub fn code(self) -> u8 {
+        match self {
+            Self::Success => 0,
+            Self::Findings => 1,
+            Self::Failure => 2,
+            Self::InvalidPolicy => 78,
+            Self::OfCommand(code) => code,
+        }
+    }
+
     /// Returns the worse of two exit statuses.
     pub(crate) fn worse(self, other: Self) -> Self {
-        if (self as u8) < other as u8 { other } else { self }
+        if self.code() < other.code() { other } else { self }
     }
 }
 

@@ -1,10 +1,15 @@
 //! Replaces a file at once.
 
 use std::{
-    fs::{self, File, OpenOptions},
+    fs,
     io::{self, Write as _},
     path::Path,
 };
+
+use watchkeeper_delivery::create_new_private_file;
+
+/// The end of the names of new files, before they have their names.
+pub(crate) const NEW: &str = ".new";
 
 /// Replaces the content of a file, or creates it for its owner only. A reader sees the former
 /// content or the new one, also after a crash. A link stays a link; the permissions of an existing
@@ -17,8 +22,8 @@ pub(crate) fn replace_file(path: &Path, content: &[u8]) -> io::Result<()> {
     };
     let path = present.as_deref().unwrap_or(path);
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let new = path.with_file_name(format!(".{name}.{}.new", std::process::id()));
-    let written = create(&new).and_then(|mut file| {
+    let new = path.with_file_name(format!(".{name}.{}{NEW}", std::process::id()));
+    let written = create_new_private_file(&new).and_then(|mut file| {
         file.write_all(content)?;
         if present.is_some() {
             file.set_permissions(fs::metadata(path)?.permissions())?;
@@ -30,15 +35,6 @@ pub(crate) fn replace_file(path: &Path, content: &[u8]) -> io::Result<()> {
         let _ = fs::remove_file(&new);
     }
     written
-}
-
-/// Creates a file that only its owner can read.
-fn create(path: &Path) -> io::Result<File> {
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(path)
 }
 
 #[cfg(all(test, unix))]

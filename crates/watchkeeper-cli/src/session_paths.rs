@@ -17,8 +17,8 @@ use crate::{
 /// Arguments that select session files.
 #[derive(Debug, Args)]
 pub(crate) struct SessionPaths {
-    /// Session files or folders; for `check`, `-` is standard input [default: sessions of
-    /// all known agents]
+    /// Session files or folders; `-` is standard input, for `watch` as the only path
+    /// [default: sessions of all known agents]
     #[arg(value_name = "PATH")]
     paths: Vec<PathBuf>,
 

@@ -1,36 +1,18 @@
 //! The silences that people add while the monitor runs, in a file of the state folder.
-//!
-//! Each line is a JSON object with the version `v` of its format. Lines of other versions are
-//! kept, so that an earlier program removes nothing.
 
-use std::{
-    fs::File,
-    io,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use watchkeeper_core::{Fingerprint, SignedDuration, Timestamp, embed::Silence};
-use watchkeeper_delivery::create_private_folder;
-use watchkeeper_policy::read_file;
 
 use crate::{
     conditions::{Conditions, matcher},
-    output::quoted_path,
-    replace_file::replace_file,
+    state_lines::{self, StateLine, StateLinesError},
 };
 
-/// The name of the file.
-const FILE: &str = "silences.jsonl";
-/// The file that programs lock while they change the silences.
-const LOCK: &str = "silences.lock";
-/// The version of the format.
-const VERSION: u32 = 1;
 /// The largest number of silences.
 const MAX_SILENCES: usize = 1_000;
-/// The longest line of a silence, in bytes: all of them are less than the program reads.
-const MAX_LINE: usize = 8 << 10;
 /// The time for which silences that have ended are kept.
 const KEPT: SignedDuration = SignedDuration::from_hours(7 * 24);
 
@@ -52,22 +34,20 @@ pub(crate) struct StoredSilence {
 pub(crate) enum SilencesFileError {
     #[error("no state folder: set HOME or XDG_STATE_HOME, or use --state-dir")]
     NoFolder,
-    #[error("cannot read {}", quoted_path(.path))]
-    Read { path: PathBuf, source: io::Error },
-    #[error("cannot write {}", quoted_path(.path))]
-    Write { path: PathBuf, source: io::Error },
     #[error("there are {MAX_SILENCES} silences already; end some with `silence expire`")]
     Full,
-    #[error("the silence has more than {} KiB; shorten its reason or its conditions", MAX_LINE >> 10)]
-    TooLong,
+    #[error(transparent)]
+    File(#[from] StateLinesError),
 }
 
-/// The content of the file.
-#[derive(Debug, Default)]
-struct Content {
-    silences: Vec<StoredSilence>,
-    /// Lines of other versions.
-    others: Vec<String>,
+impl StateLine for StoredSilence {
+    const FILE: &'static str = "silences.jsonl";
+    const LOCK: &'static str = "silences.lock";
+    const VERSION: u32 = 1;
+
+    fn version(&self) -> u32 {
+        self.v
+    }
 }
 
 impl StoredSilence {
@@ -81,7 +61,16 @@ impl StoredSilence {
         let text = format!("{conditions:?} {created} {until} {author} {reason}");
         let mut id = Fingerprint::of(text).to_string();
         id.truncate(8);
-        Self { v: VERSION, id, conditions, created, until, author, reason }
+        Self { v: Self::VERSION, id, conditions, created, until, author, reason }
+    }
+
+    /// Returns whether two silences differ only in the time at which they were added.
+    pub(crate) fn repeats(&self, earlier: &Self) -> bool {
+        let content = |it: &Self| {
+            let Self { conditions, until, author, reason, .. } = it.clone();
+            (conditions, until, author, reason)
+        };
+        content(self) == content(earlier)
     }
 
     pub(crate) fn is_active(&self, now: Timestamp) -> bool {
@@ -91,12 +80,12 @@ impl StoredSilence {
 
 /// Returns the file of a state folder.
 pub(crate) fn path(folder: &Path) -> PathBuf {
-    folder.join(FILE)
+    folder.join(StoredSilence::FILE)
 }
 
 /// Returns the silences in a state folder, in the order of their creation.
 pub(crate) fn stored(folder: &Path) -> Result<Vec<StoredSilence>, SilencesFileError> {
-    Ok(read(&path(folder))?.silences)
+    Ok(state_lines::read(folder)?)
 }
 
 /// Returns the silences in a state folder, for the router.
@@ -116,44 +105,11 @@ pub(crate) fn change<T>(
     now: Timestamp,
     change: impl FnOnce(&mut Vec<StoredSilence>) -> T,
 ) -> Result<T, SilencesFileError> {
-    let path = path(folder);
-    let failed = |source| SilencesFileError::Write { path: path.clone(), source };
-    create_private_folder(folder).map_err(failed)?;
-    let lock = File::create(folder.join(LOCK)).map_err(failed)?;
-    lock.lock().map_err(failed)?;
-    let mut content = read(&path)?;
-    content.silences.retain(|it| now.duration_since(it.until) < KEPT);
-    let changed = change(&mut content.silences);
-    if MAX_SILENCES < content.silences.len() {
-        return Err(SilencesFileError::Full);
-    }
-    let mut lines = content.others;
-    for silence in &content.silences {
-        let line = serde_json::to_string(silence).map_err(|err| failed(err.into()))?;
-        if MAX_LINE < line.len() {
-            return Err(SilencesFileError::TooLong);
-        }
-        lines.push(line);
-    }
-    let text: String = lines.into_iter().map(|line| line + "\n").collect();
-    replace_file(&path, text.as_bytes()).map_err(failed)?;
-    Ok(changed)
-}
-
-fn read(path: &Path) -> Result<Content, SilencesFileError> {
-    let text = match read_file(path) {
-        Ok(text) => text,
-        Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(Content::default()),
-        Err(source) => return Err(SilencesFileError::Read { path: path.to_owned(), source }),
-    };
-    let mut content = Content::default();
-    for line in text.lines().filter(|line| !line.trim().is_empty()) {
-        match serde_json::from_str::<StoredSilence>(line) {
-            Ok(silence) if silence.v == VERSION => content.silences.push(silence),
-            _ => content.others.push(line.to_owned()),
-        }
-    }
-    Ok(content)
+    state_lines::change(folder, |silences: &mut Vec<StoredSilence>| {
+        silences.retain(|it| now.duration_since(it.until) < KEPT);
+        let changed = change(silences);
+        if MAX_SILENCES < silences.len() { Err(SilencesFileError::Full) } else { Ok(changed) }
+    })
 }
 
 #[cfg(test)]
@@ -162,7 +118,11 @@ mod tests {
 
     use watchkeeper_core::{SignedDuration, Timestamp};
 
-    use super::{Conditions, FILE, KEPT, SilencesFileError, StoredSilence, change, load, stored};
+    use super::{Conditions, KEPT, SilencesFileError, StoredSilence, change, load, stored};
+    use crate::{
+        replace_file::NEW,
+        state_lines::{StateLine as _, StateLinesError},
+    };
 
     const NOW: Timestamp = Timestamp::UNIX_EPOCH;
 
@@ -190,12 +150,43 @@ mod tests {
         assert_eq!(stored(folder.path()).unwrap(), [b]);
     }
 
+    #[cfg(unix)]
+    #[test]
+    fn links_are_refused_and_new_files_are_for_their_owner() {
+        use std::os::unix::fs::{PermissionsExt as _, symlink};
+
+        for file in [StoredSilence::FILE, StoredSilence::LOCK] {
+            let folder = tempfile::tempdir().unwrap();
+            let (path, elsewhere) = (folder.path().join(file), folder.path().join("elsewhere"));
+            let change = || change(folder.path(), NOW, |_| ());
+            change().unwrap();
+            assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+            fs::rename(&path, &elsewhere).unwrap();
+            symlink(&elsewhere, &path).unwrap();
+            change().unwrap_err();
+            assert_eq!(stored(folder.path()).is_err(), file == StoredSilence::FILE);
+            assert!(path.is_symlink());
+        }
+    }
+
+    #[test]
+    fn the_files_of_killed_programs_are_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let unfinished = folder.path().join(format!(".{}.1{NEW}", StoredSilence::FILE));
+        fs::write(&unfinished, "half").unwrap();
+        change(folder.path(), NOW, |_| ()).unwrap();
+        assert!(!unfinished.exists());
+    }
+
     #[test]
     fn a_silence_that_is_too_long_is_not_stored() {
         let folder = tempfile::tempdir().unwrap();
         let end = NOW + SignedDuration::from_hours(1);
         let added = change(folder.path(), NOW, |all| all.push(silence(&"x".repeat(8192), end)));
-        assert!(matches!(added, Err(SilencesFileError::TooLong)), "{added:?}");
+        assert!(
+            matches!(added, Err(SilencesFileError::File(StateLinesError::TooLong))),
+            "{added:?}"
+        );
         assert_eq!(stored(folder.path()).unwrap(), []);
     }
 
@@ -203,10 +194,10 @@ mod tests {
     fn lines_of_other_versions_stay() {
         let folder = tempfile::tempdir().unwrap();
         let other = r#"{"v":2,"id":"x"}"#;
-        fs::write(folder.path().join(FILE), format!("{other}\n\nbroken\n")).unwrap();
+        fs::write(folder.path().join(StoredSilence::FILE), format!("{other}\n\nbroken\n")).unwrap();
         let end = NOW + SignedDuration::from_hours(1);
         change(folder.path(), NOW, |all| all.push(silence("a", end))).unwrap();
-        let text = fs::read_to_string(folder.path().join(FILE)).unwrap();
+        let text = fs::read_to_string(folder.path().join(StoredSilence::FILE)).unwrap();
         assert!(text.starts_with(&format!("{other}\nbroken\n{{\"v\":1,")), "{text}");
         assert_eq!(stored(folder.path()).unwrap().len(), 1);
     }

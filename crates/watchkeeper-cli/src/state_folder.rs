@@ -6,10 +6,11 @@ use clap::Args;
 use watchkeeper_policy::Policy;
 
 /// The argument `--state-dir`.
-#[derive(Clone, Debug, Default, Args)]
+#[derive(Debug, Args)]
 pub(crate) struct StateFolder {
-    /// Folder of the program's state [default: `state_dir` of the policy, or `watchkeeper` in
-    /// `$XDG_STATE_HOME` or in ~/.local/state]
+    /// Folder for silences, accepted findings, and waiting findings
+    /// [default: `state_dir` of the policy, or `watchkeeper` in `$XDG_STATE_HOME` or
+    /// `~/.local/state`]
     #[arg(long, value_name = "DIR", global = true)]
     state_dir: Option<PathBuf>,
 }
@@ -19,12 +20,17 @@ impl StateFolder {
         self.state_dir.is_some()
     }
 
-    /// Returns the folder of the argument, or else of the policy, or else the usual one.
-    /// `None` if the environment names no home folder.
-    pub(crate) fn path(&self, policy: Option<&Policy>) -> Option<PathBuf> {
+    /// Returns the folder that a person has chosen: the one of the argument, or else of the policy.
+    pub(crate) fn chosen(&self, policy: Option<&Policy>) -> Option<PathBuf> {
         let of_policy = || policy.and_then(|policy| policy.monitor.state_dir.clone());
+        self.state_dir.clone().or_else(of_policy)
+    }
+
+    /// Returns the folder that a person has chosen, or else the usual one. `None` if the environment
+    /// names no home folder.
+    pub(crate) fn path(&self, policy: Option<&Policy>) -> Option<PathBuf> {
         let usual = || usual_folder(&|name| std::env::var_os(name));
-        self.state_dir.clone().or_else(of_policy).or_else(usual)
+        self.chosen(policy).or_else(usual)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::{fs, io, mem, path::PathBuf, time::SystemTime};
 
 use watchkeeper_core::{
-    Finding, Severity,
+    Finding, Severity, Timestamp,
     clock::{Clock as _, SystemClock},
     embed::Silences,
     quote,
@@ -62,6 +62,14 @@ impl StoredSilences {
         self.changes()
     }
 
+    /// Returns the time at which the oldest silence of the state folder was added that hides
+    /// findings at `now`.
+    pub(crate) fn oldest(&self, now: Timestamp) -> Option<Timestamp> {
+        // A file that cannot be read is reported when the silences are used.
+        let stored = silences_file::stored(&self.folder).unwrap_or_default();
+        stored.into_iter().filter(|it| it.is_active(now)).map(|silence| silence.created).min()
+    }
+
     /// Returns the file with the silences of the state folder.
     pub(crate) fn path(&self) -> PathBuf {
         silences_file::path(&self.folder)
@@ -82,9 +90,9 @@ impl StoredSilences {
 
 #[cfg(test)]
 mod tests {
-    use watchkeeper_core::{SignedDuration, Timestamp, embed::Silences};
+    use watchkeeper_core::{SignedDuration, embed::Silences};
 
-    use super::StoredSilences;
+    use super::{StoredSilences, Timestamp};
     use crate::{
         conditions::Conditions,
         silences_file::{StoredSilence, change},
@@ -104,5 +112,6 @@ mod tests {
         change(&path, now, |all| all.push(silence)).unwrap();
         assert_eq!(silences.changes().map(|it| it.unwrap().iter().count()), Some(1));
         assert!(silences.changes().is_none());
+        assert_eq!((silences.oldest(now), silences.oldest(until)), (Some(now), None));
     }
 }

@@ -10,13 +10,14 @@ use std::{
 
 use watchkeeper_core::{
     Engine, Event, Finding, Fingerprint, Severity, Timestamp,
+    author::Evidence,
     clock::{Clock as _, SystemClock},
-    embed::{Durability, Queue},
+    embed::{Durability, Queue, SourceEntry},
     quote,
 };
 use watchkeeper_delivery::{Cursors, DiskStorage, FileLedger, Place, StateError, StateFolder};
 use watchkeeper_policy::{NamedSink, Policy};
-use watchkeeper_sources::{ReadMark, Update};
+use watchkeeper_sources::{ReadMark, Update, otlp};
 
 use crate::{followed_paths::FollowedPaths, numbers::counted};
 
@@ -35,6 +36,8 @@ pub(crate) struct WatchState {
     /// The detectors of the policy at the start.
     detectors: BTreeSet<Arc<str>>,
     paths: FollowedPaths,
+    /// The kinds of sources, which know where their databases have their lines.
+    kinds: Vec<&'static SourceEntry>,
     /// The files that have the evidence of delivered findings.
     evidence: BTreeMap<Arc<str>, EvidenceFile>,
     /// The findings about damaged files that are not reported yet.
@@ -50,6 +53,7 @@ impl WatchState {
         policy: &Policy,
         base: &Path,
         paths: &[PathBuf],
+        kinds: Vec<&'static SourceEntry>,
     ) -> Result<Option<Self>, StateError> {
         if !Self::is_needed(policy) {
             return Ok(None);
@@ -72,7 +76,7 @@ impl WatchState {
         let paths = FollowedPaths::new(paths);
         let worked_until = ledgers.iter().filter_map(|(_, ledger)| ledger.last_outcome()).max();
         let cursors = folder.cursors(&SystemClock, worked_until)?;
-        let evidence = evidence_files(&delivered, &cursors);
+        let evidence = evidence_files(&delivered, &cursors, &kinds);
         let of_ledgers = ledgers.iter().filter_map(|(sink, ledger)| damage_of_ledger(sink, ledger));
         let of_cursors = damage("the places in session files", cursors.n_damaged());
         let damages = of_ledgers.chain(of_cursors).collect();
@@ -85,6 +89,7 @@ impl WatchState {
             delivered,
             detectors,
             paths,
+            kinds,
             evidence,
             damages,
             is_failing,
@@ -131,6 +136,12 @@ impl WatchState {
         mem::take(&mut self.delivered)
     }
 
+    /// Returns the files with the evidence of delivered findings, whose sessions may go on however
+    /// long ago the files have changed.
+    pub(crate) fn evidence_files(&self) -> BTreeSet<PathBuf> {
+        self.evidence.keys().map(|file| PathBuf::from(&**file)).collect()
+    }
+
     /// Returns the message of the end of a delivered finding that no event of the followed files
     /// shows. `None` if the finding may still be open: its file was not read, or its detector
     /// waits for the time.
@@ -142,6 +153,13 @@ impl WatchState {
             return Some("over, as the policy has changed");
         }
         let file = finding.evidence.iter().find_map(|it| it.file.as_deref())?;
+        if otlp::is_received(file) {
+            return Some("over, as earlier telemetry cannot be read again");
+        }
+        if finding.evidence.iter().any(Evidence::has_redacted_path) {
+            // The path leads to no file, which does not mean that the session is gone.
+            return None;
+        }
         let has_session = engine.session(&finding.session).is_some();
         let lines = finding.evidence.iter().filter(|it| it.file.as_deref() == Some(file));
         let last_line = lines.filter_map(|it| it.line).max();
@@ -175,7 +193,7 @@ impl WatchState {
     pub(crate) fn follow(&mut self, update: &Update) {
         match update {
             Update::FirstLine { file, id } => {
-                let is_same = |place| has_content(file, place);
+                let is_same = |place| has_content(file, place, &self.kinds);
                 if self.cursors.place(*id).is_some_and(|place| !is_same(place)) {
                     // Rewritten in place, or another file with the same beginning.
                     self.cursors.forget(*id);
@@ -231,24 +249,26 @@ struct EvidenceFile {
 fn evidence_files(
     delivered: &[(String, Vec<Finding>)],
     cursors: &Cursors<DiskStorage>,
+    kinds: &[&'static SourceEntry],
 ) -> BTreeMap<Arc<str>, EvidenceFile> {
     let findings = delivered.iter().flat_map(|(_, findings)| findings);
     let files = findings.flat_map(|finding| &finding.evidence).filter_map(|it| it.file.clone());
-    let files: BTreeSet<Arc<str>> = files.collect();
+    let files: BTreeSet<Arc<str>> = files.filter(|file| !otlp::is_received(file)).collect();
     let state = |file: Arc<str>| {
         let is_empty = fs::metadata(&*file).is_ok_and(|it| it.is_file() && it.len() == 0);
         let place = cursors.earlier_place(&file);
-        let is_changed = is_empty || place.is_some_and(|place| !has_content(&file, place));
+        let is_changed = is_empty || place.is_some_and(|place| !has_content(&file, place, kinds));
         (file, EvidenceFile { is_changed, n_lines: None })
     };
     files.into_iter().map(state).collect()
 }
 
 /// Returns whether a file has the content that was read up to a place, or cannot be read now.
-fn has_content(file: &str, place: Place) -> bool {
-    place
-        .content
-        .is_none_or(|(end, hash)| ReadMark { end, hash }.is_in(Path::new(file)).unwrap_or(true))
+fn has_content(file: &str, place: Place, kinds: &[&'static SourceEntry]) -> bool {
+    place.content.is_none_or(|(end, hash)| {
+        let mark = ReadMark { end, hash };
+        mark.is_in(Path::new(file), kinds.iter().copied()).unwrap_or(true)
+    })
 }
 
 fn damage_of_ledger(sink: &str, ledger: &FileLedger<DiskStorage>) -> Option<Finding> {

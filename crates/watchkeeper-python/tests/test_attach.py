@@ -61,12 +61,12 @@ version = 1
 
 [detectors.repeated_call]
 kind = "repeat-tool-call"
-levels = [{ at = 3, severity = "low", action = "nudge" }]
+levels = [{ at = 3, severity = "medium", action = "nudge" }]
 
 [detectors.failures]
 kind = "error-loop"
 of = "failure"
-levels = [{ at = 3, severity = "low", action = "stop" }]
+levels = [{ at = 3, severity = "medium", action = "stop" }]
 
 [detectors.repeated_message]
 kind = "repeat-text"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import pytest
 
@@ -23,7 +23,7 @@ class Found:
     class_: str = "runaway"
     agent: str | None = None
     message: str = "the same call 4 times"
-    action: Act | None = None
+    action: Literal["observe", "nudge", "ask", "deny", "stop"] | None = None
 
 
 def decide(act: Act, severity: Severity = "medium") -> Decisions[Found]:
@@ -243,6 +243,15 @@ def test_each_finding_has_its_own_reaction() -> None:
     observed, nudging = Found("high", action="observe"), Found("low", action="nudge")
     assert before_tool(decisions, [observed, nudging], None, *LIST).finding == nudging
     assert before_tool(decisions, [observed, Found()], None, *LIST).finding == Found()
+
+
+@pytest.mark.parametrize("action", ["ask", "deny"])
+def test_what_a_program_cannot_do_becomes_a_nudge(action: Literal["ask", "deny"]) -> None:
+    decisions = decide("stop")
+    actions(decisions, [LIST])
+    finding = Found("high", action=action)
+    assert decisions.before_model([finding]).action == "run"
+    assert before_tool(decisions, [finding], None, *LIST).action == "nudge"
 
 
 def test_severity_sets_the_lowest_level() -> None:

@@ -97,6 +97,14 @@ pub(crate) struct Check {
     detector: Option<String>,
 }
 
+/// A report, and the arguments for printing it.
+struct Printed<'a> {
+    report: &'a mut Report,
+    request: Option<ExplainRequest>,
+    global: &'a Global,
+    registry: &'a Registry,
+}
+
 fn severity() -> impl clap::builder::TypedValueParser<Value = Severity> {
     let names = PossibleValuesParser::new(Severity::ALL.map(Severity::name));
     names.map(|name| {
@@ -133,6 +141,8 @@ impl Check {
 
         let existing = paths.iter().filter(|path| !missing.contains(path));
         let found = watchkeeper_sources::discover(existing, registry.sources.iter());
+        let is_read = found.files.iter().map(PathBuf::as_path).chain(file.path());
+        self.require_other_file(is_read)?;
         let bar = progress_bar(&found.files, global.quiet, output);
         let recording = Recording { found, source, named: paths, missing };
         let options = CheckOptions {
@@ -145,7 +155,8 @@ impl Check {
         let mut report = replay::check(policy.into(), registry, recording, options, &bar);
         bar.finish_and_clear();
 
-        match self.print_or_write(&mut report, request, global, registry, output) {
+        let printed = Printed { report: &mut report, request, global, registry };
+        match self.print_or_write(printed, output) {
             // The reader of standard output, such as `head`, has closed the pipe.
             Err(Error::Io(err)) if err.kind() == io::ErrorKind::BrokenPipe => {}
             written => written?,
@@ -154,34 +165,19 @@ impl Check {
     }
 
     /// Prints the report, or writes it to the file of `--output`.
-    fn print_or_write(
-        &self,
-        report: &mut Report,
-        request: Option<ExplainRequest>,
-        global: &Global,
-        registry: &Registry,
-        output: &mut Output<'_>,
-    ) -> Result<(), Error> {
-        let Some(path) = &self.output else {
-            return self.print(report, request, global, registry, output);
-        };
+    fn print_or_write(&self, printed: Printed<'_>, output: &mut Output<'_>) -> Result<(), Error> {
+        let Some(path) = &self.output else { return self.print(printed, output) };
         let mut content = Vec::new();
         let styles = Styles { out: false, ..output.styles };
         let mut to_content = Output { out: &mut content, err: &mut *output.err, styles };
-        self.print(report, request, global, registry, &mut to_content)?;
+        self.print(printed, &mut to_content)?;
         let written = write_file(path, &content);
         written.map_err(|source| Error::Write { path: path.clone(), source })
     }
 
     /// Prints the report, or the explanation.
-    fn print(
-        &self,
-        report: &mut Report,
-        request: Option<ExplainRequest>,
-        global: &Global,
-        registry: &Registry,
-        output: &mut Output<'_>,
-    ) -> Result<(), Error> {
+    fn print(&self, printed: Printed<'_>, output: &mut Output<'_>) -> Result<(), Error> {
+        let Printed { report, request, global, registry } = printed;
         match request {
             Some(request) => {
                 let timeline = request.finish(report)?;
@@ -244,6 +240,17 @@ impl Check {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Checks that the report replaces none of these files.
+    fn require_other_file<'a>(
+        &self,
+        mut is_read: impl Iterator<Item = &'a Path>,
+    ) -> Result<(), Error> {
+        let Some(path) = &self.output else { return Ok(()) };
+        let Ok(real) = fs::canonicalize(path) else { return Ok(()) };
+        let is_same = |other: &Path| fs::canonicalize(other).is_ok_and(|other| other == real);
+        if is_read.any(is_same) { Err(Error::OutputIsRead(path.clone())) } else { Ok(()) }
     }
 
     fn window(&self) -> Result<Window, Error> {

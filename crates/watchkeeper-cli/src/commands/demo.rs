@@ -14,7 +14,7 @@ use crate::{
     demo::{self, Agent, Pace, terminal_svg},
     error::Error,
     global::Global,
-    live::{Host, LiveMonitor, SignalListener},
+    live::{LiveMonitor, Quiet, SignalListener},
     loading,
     numbers::counted,
     output::{Output, Status, safe_path},
@@ -81,7 +81,8 @@ fn play_live(
     let file = folder.0.join(SESSION_FILE);
     // Create the file before the follower looks for it.
     File::create_new(&file)?;
-    let live = LiveMonitor::new(policy, registry, vec![folder.0.clone()], None, Vec::new(), None);
+    let live =
+        LiveMonitor::new(policy, registry, vec![folder.0.clone()], None, Vec::new(), None, None);
     let signals = SignalListener::start(live.control(), output.styles.err_is_terminal)?;
     if !quiet {
         writeln!(output.err, "{}\n", intro(&safe_path(&file)))?;
@@ -107,13 +108,8 @@ fn play_live(
     }
     let summary = summary(outcome.counts.findings, outcome.counts.events);
     writeln!(output.out, "\n{summary}")?;
-    if outcome.all_delivered { Ok(Status::Success) } else { Err(Error::NotAllDelivered) }
+    Error::of_losses(outcome).map_or(Ok(Status::Success), Err)
 }
-
-/// Prints nothing, and keeps its policy.
-struct Quiet;
-
-impl Host for Quiet {}
 
 fn start_agent(file: &Path) -> io::Result<Child> {
     Command::new(std::env::current_exe()?)

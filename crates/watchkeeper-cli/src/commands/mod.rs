@@ -3,19 +3,27 @@ mod check;
 mod completions;
 mod demo;
 mod detectors;
+mod doctor;
 mod explain;
+mod hook;
 mod init;
+mod install;
 mod migrate;
 mod new;
 mod policy;
 mod routes;
+#[cfg(unix)]
+mod run;
 mod schema;
 mod silence;
 mod sink;
 mod test;
 mod tune;
+mod uninstall;
 mod validate;
 mod watch;
+
+use std::ffi::OsString;
 
 use clap::Subcommand;
 use watchkeeper_core::embed::Registry;
@@ -44,11 +52,31 @@ pub(crate) enum Command {
     Routes(routes::TestRoutes),
     Silence(silence::SilenceFindings),
     Sink(sink::Sink),
+    #[cfg(unix)]
+    Run(run::Run),
+    Install(install::Install),
+    Uninstall(uninstall::Uninstall),
+    Doctor(doctor::Doctor),
+    Hook(hook::RunHook),
     Detectors(detectors::Detectors),
     Explain(explain::Explain),
     Schema(schema::PrintSchema),
     New(new::New),
     Completions(completions::Completions),
+}
+
+/// Returns whether arguments call `hook`, also if they are invalid.
+pub(crate) fn is_hook(args: &[OsString]) -> bool {
+    let mut args = args.iter().skip(1).map(|arg| arg.to_str().unwrap_or_default());
+    while let Some(arg) = args.next() {
+        match arg {
+            // Options before the command, with a value.
+            "--policy" | "--color" | "--log-format" => _ = args.next(),
+            _ if arg.starts_with('-') => {}
+            _ => return arg == "hook",
+        }
+    }
+    false
 }
 
 impl Command {
@@ -75,6 +103,12 @@ impl Command {
             Self::Routes(command) => command.run(global, registry, output),
             Self::Silence(command) => command.run(global, registry, output),
             Self::Sink(command) => command.run(global, registry, output),
+            #[cfg(unix)]
+            Self::Run(command) => command.run(global, registry, output),
+            Self::Install(command) => command.run(global, registry, output),
+            Self::Uninstall(command) => command.run(global, registry, output),
+            Self::Doctor(command) => command.run(global, registry, output),
+            Self::Hook(command) => Ok(command.run(global, registry, output)),
             Self::Detectors(command) => Ok(command.run(registry, output)?),
             Self::Explain(command) => command.run(global, registry, output),
             Self::Schema(command) => Ok(command.run(registry, output)?),

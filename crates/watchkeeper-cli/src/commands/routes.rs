@@ -6,7 +6,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use serde::Serialize;
 use watchkeeper_core::{
     Finding, Severity, Status as FindingStatus, Timestamp,
-    author::make_safe,
+    author::{Period, make_safe},
     clock::{Clock as _, SystemClock},
     embed::{Entry as _, Mismatch, Registry, Route, Router, Silence, Silences},
     quote,
@@ -93,6 +93,12 @@ struct RouteResult {
     /// The time for which the finding has to be open before.
     #[serde(rename = "for", skip_serializing_if = "Option::is_none")]
     open_for: Option<String>,
+    /// The time for which the finding waits for others of its notification.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    group_wait: Option<String>,
+    /// The time in which the route does not send the finding again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cooldown: Option<String>,
     sinks: Vec<String>,
 }
 
@@ -193,15 +199,24 @@ impl RoutedFinding {
         let routes = policy.routes.iter().map(|route| {
             let reason = reason(route, finding, has_match);
             let sends = reason.is_none() && silence.is_none();
-            let open_for = route.open_for.map(|open_for| open_for.to_string());
-            let (route, sinks) = (route.name.clone(), route.sinks.clone());
-            RouteResult { route, sends, reason, open_for, sinks }
+            let text = |period: Option<Period>| period.map(|period| period.to_string());
+            RouteResult {
+                route: route.name.clone(),
+                sends,
+                reason,
+                open_for: text(route.open_for),
+                group_wait: text(route.grouping.as_ref().map(|grouping| grouping.wait)),
+                cooldown: text(route.cooldown),
+                sinks: route.sinks.clone(),
+            }
         });
         let routes = routes.collect();
         let mut router = Router::new(policy.routes, &ids);
         router.set_silences(silences);
         let mut routed = router.route(finding);
-        routed.extend(router.advance(Timestamp::MAX));
+        if silence.is_none() {
+            routed.extend(router.advance(Timestamp::MAX));
+        }
         let sinks: BTreeSet<usize> =
             routed.iter().flat_map(|it| it.sinks.keys().copied()).collect();
         let sinks = sinks.into_iter().map(|sink_idx| ids[sink_idx].clone()).collect();
@@ -212,15 +227,9 @@ impl RoutedFinding {
         if let Some(without_routes) = self.without_routes {
             writeln!(output.out, "{without_routes}, whatever the routes and silences")?;
         }
-        for RouteResult { route, reason, open_for, sinks, .. } in &self.routes {
-            let decision = match reason {
-                None => match open_for {
-                    None => format!("sends to {}", joined(sinks)),
-                    Some(open_for) => format!("sends to {} after {open_for}", joined(sinks)),
-                },
-                Some(reason) => format!("does not send: {reason}"),
-            };
-            writeln!(output.out, "route {}: {}", quote(route), make_safe(&decision))?;
+        for route in &self.routes {
+            let decision = route.decision(self.silence.is_some());
+            writeln!(output.out, "route {}: {}", quote(&route.route), make_safe(&decision))?;
         }
         if let Some(SilenceResult { id, until, author, reason }) = &self.silence {
             let until = to_second(*until);
@@ -228,6 +237,22 @@ impl RoutedFinding {
             writeln!(output.out, "{}", make_safe(&text))?;
         }
         writeln!(output.out, "sinks: {}", make_safe(&joined(&self.sinks)))
+    }
+}
+
+impl RouteResult {
+    /// Describes the decision for people.
+    fn decision(&self, is_silenced: bool) -> String {
+        let Self { reason, open_for, group_wait, cooldown, sinks, .. } = self;
+        if let Some(reason) = reason {
+            return format!("does not send: {reason}");
+        }
+        let verb = if is_silenced { "would send" } else { "sends" };
+        let after = open_for.as_ref().map(|open_for| format!(" after {open_for}"));
+        let group = group_wait.as_ref().map(|wait| format!(", with others of {wait}"));
+        let again = cooldown.as_ref().map(|cooldown| format!(", again after {cooldown}"));
+        let details: String = [after, group, again].into_iter().flatten().collect();
+        format!("{verb} to {}{details}", joined(sinks))
     }
 }
 

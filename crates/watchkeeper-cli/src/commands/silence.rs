@@ -29,8 +29,8 @@ use crate::{
 
 /// Silence findings for a time
 ///
-/// A silenced finding is sent to no sink. The end of a finding that was sent before is still
-/// sent. A `watch` that runs uses a change of the silences in its state folder within seconds.
+/// A silenced finding is sent to no sink, until the silence ends: then `watch` sends it if it is
+/// still open. The end of a finding that was sent before is still sent. A `watch` that runs uses a change of the silences in its state folder within seconds.
 /// With `watch --state-dir`, name the same folder here. A policy can contain silences, too: `watchkeeper explain silences`.
 #[derive(Debug, Args)]
 pub(crate) struct SilenceFindings {
@@ -44,10 +44,15 @@ pub(crate) struct SilenceFindings {
 #[derive(Debug, Subcommand)]
 enum SilenceCommand {
     /// Add a silence, and print its id
+    ///
+    /// A finding that is still open when the silence ends is sent then. One that was sent before is
+    /// not sent again, but its end is sent, also during the silence.
     Add(Add),
     /// Print the silences that have not ended
     List(List),
     /// End silences
+    ///
+    /// Findings that are still open are sent then.
     Expire(Expire),
 }
 

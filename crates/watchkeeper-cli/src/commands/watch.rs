@@ -7,7 +7,6 @@ mod ui;
 use std::{
     collections::BTreeSet,
     io::{self, Write},
-    path::Path,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -30,10 +29,12 @@ use crate::{
     error::Error,
     file_watcher::FileWatcher,
     global::Global,
-    live::{Control, LiveMonitor, Outcome, SignalListener},
+    live::{Control, LiveMonitor, Outcome, SignalListener, StandardInput},
     loading,
     numbers::counted,
+    open_files,
     output::{Output, Status, safe_path},
+    recorded::is_standard_input,
     session_paths::{Selection, SessionPaths},
     stored_silences::StoredSilences,
 };
@@ -50,6 +51,10 @@ use crate::{
 /// A policy that is changed is used at once if it is valid; otherwise the earlier one stays in
 /// use. SIGHUP loads the policy again, with its secrets. A policy at another place is used after
 /// the next start.
+///
+/// With the path `-`, another program writes a session to standard input, such as the stream of a
+/// client without a terminal: `codex exec --json | watchkeeper watch -`. Lines without a time get
+/// the time of their arrival. The lines are not passed on: use `tee`. `watch` ends with the input.
 ///
 /// For sinks other than terminals, `watch` stores which findings were delivered. After a
 /// restart it delivers the others, and the findings of events that were recorded meanwhile.
@@ -75,36 +80,42 @@ impl Watch {
         registry: &Registry,
         output: &mut Output<'_>,
     ) -> Result<Status, Error> {
+        open_files::raise_limit();
         let policy_file = loading::find(global.policy.as_deref(), output);
         let needs_sinks = |policy: &Policy| !self.options.prints_all(policy);
         let mut policy =
             loading::policy_with_secrets(&policy_file, global, registry, needs_sinks, output)?;
         let Selection { paths, source } = self.paths.select_all(registry)?;
-        if paths.iter().any(|path| path == Path::new("-")) {
-            return Err(Error::StandardInput);
+        let reads_input = paths.iter().any(|path| is_standard_input(path));
+        if reads_input && 1 < paths.len() {
+            return Err(Error::StandardInputAndFiles);
         }
         let summary = Summary::new(&paths, &policy_file, &policy);
         let sink_files = loading::sink_files(&policy);
         let display = self.display.display(output.styles)?;
-        let page = self.ui.page(&policy, display.is_screen());
+        let page = self.ui.page(&policy, registry, display.is_screen());
         // Before anything is read: an address that is in use is an error at once.
         let folder = self.options.state_folder(&policy);
         let ui_token = policy.monitor.ui_token.as_ref();
         let ui = self.ui.start(page.as_ref(), ui_token, folder.as_deref())?;
         let observers = self.options.observers(&policy, &display, page.as_ref());
         let has_other_sinks = Arc::new(AtomicBool::new(uses_other_sinks(&policy)));
-        let state = self.options.open_state(&policy, &paths, global, output)?;
+        let state = self.options.open_state(&policy, &paths, registry, global, output)?;
         if let Some(state) = state.as_ref().filter(|_| global.is_verbose()) {
             writeln!(output.err, "state: {}", safe_path(state.path()))?;
         }
         let used = UsedPolicy::new(&policy, &self.options);
         let silences = self.options.silences(&policy);
         self.options.remove_unused_displays(&mut policy, &display);
-        let live = LiveMonitor::new(policy, registry, paths.clone(), source, observers, state);
         let silences_file = silences.as_ref().map(StoredSilences::path);
+        let followed = if reads_input { Vec::new() } else { paths.clone() };
+        let live = LiveMonitor::new(policy, registry, followed, source, observers, state, silences);
         let telemetry = ui.as_ref().map(Ui::telemetry);
-        let live = live.with_silences(silences).with_page(page.clone()).with_telemetry(telemetry);
+        let live = live.with_page(page.clone()).with_telemetry(telemetry);
         let control = live.control();
+        let start = || StandardInput::start(source, registry.sources.iter(), control.clone());
+        let input = reads_input.then(start).transpose()?;
+        let live = live.with_input(input.clone());
         stop_without_reader(control.clone(), has_other_sinks.clone());
         // Before the first message, so that no signal is missed after it. A closed terminal
         // ends the program; a service has none.
@@ -164,17 +175,10 @@ impl Watch {
         if !global.quiet {
             print_end(&outcome, output.err)?;
         }
-        if 0 < outcome.counts.lost {
-            return Err(Error::FindingsLost {
-                lost: outcome.counts.lost,
-                sinks: outcome.losses,
-                timed_out: !outcome.all_delivered,
-            });
+        if let Some(failure) = input.and_then(|input| input.take_failure()) {
+            return Err(failure.into());
         }
-        if !outcome.all_delivered {
-            return Err(Error::NotAllDelivered);
-        }
-        Ok(Status::Success)
+        Error::of_losses(outcome).map_or(Ok(Status::Success), Err)
     }
 }
 
@@ -189,6 +193,12 @@ fn print_end(outcome: &Outcome, err: &mut dyn Write) -> io::Result<()> {
         counted(counts.findings, "finding"),
         counted(followed.skipped_lines.total(), "line"),
     )?;
+    let skipped = &outcome.skipped_records;
+    if !skipped.is_empty() {
+        let n_records = counted(skipped.values().sum(), "record");
+        let reasons: Vec<_> = skipped.iter().map(|(reason, n)| format!("{n} {reason}")).collect();
+        writeln!(err, "skipped {n_records} of telemetry: {}", reasons.join(", "))?;
+    }
     if 0 < counts.suppressed {
         let repeats = counted(counts.suppressed, "repeat");
         writeln!(err, "cooldowns of routes suppressed {repeats} of findings")?;

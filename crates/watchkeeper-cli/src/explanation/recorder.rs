@@ -143,7 +143,7 @@ impl TimelineRecorder {
             unit: summary.unit,
         };
         match entry.what {
-            ExplanationDetail::Reported { subject, measure, message, outcome } => {
+            ExplanationDetail::Reported { subject, measure, message, outcome, .. } => {
                 let condition = (idx, entry.agent, subject);
                 step.message = message;
                 self.report(&mut step, condition, measure, outcome, location);

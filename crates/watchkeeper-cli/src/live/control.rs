@@ -10,7 +10,8 @@ use std::{
 };
 
 use signal_hook::{
-    consts::{SIGHUP, SIGINT, SIGTERM},
+    consts::{SIGHUP, SIGINT, SIGTERM, signal::SIGXFSZ},
+    flag,
     iterator::{Handle, Signals},
 };
 use watchkeeper_sources::Waker;
@@ -37,6 +38,11 @@ impl Control {
         // The first look.
         control.requests.has_new_silences.store(true, Ordering::Release);
         control
+    }
+
+    /// Lets the monitor look for events.
+    pub(super) fn wake(&self) {
+        self.waker.wake();
     }
 
     pub(crate) fn stop(&self) {
@@ -72,7 +78,8 @@ impl Control {
 }
 
 /// Stops a [`LiveMonitor`](super::LiveMonitor) on SIGINT and SIGTERM, and when its terminal is
-/// closed. Any other SIGHUP loads the policy again.
+/// closed. Any other SIGHUP loads the policy again. SIGXFSZ has no effect, so that a file that
+/// reaches its limit is an error of the sink that writes it.
 pub(crate) struct SignalListener {
     handle: Handle,
     thread: JoinHandle<bool>,
@@ -82,6 +89,7 @@ impl SignalListener {
     /// Starts a thread that waits for signals. `has_terminal` is whether standard error is a
     /// terminal.
     pub(crate) fn start(control: Control, has_terminal: bool) -> io::Result<Self> {
+        ignore_file_size_limit()?;
         let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
         let handle = signals.handle();
         let thread = thread::spawn(move || {
@@ -104,5 +112,24 @@ impl SignalListener {
     pub(crate) fn finish(self) -> bool {
         self.handle.close();
         self.thread.join().unwrap_or(false)
+    }
+}
+
+/// Makes a file that reaches its limit an error of its writer: SIGXFSZ ends a process by default.
+fn ignore_file_size_limit() -> io::Result<()> {
+    // A handler replaces the default action. Nothing reads the flag.
+    flag::register(SIGXFSZ, Arc::default()).map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use signal_hook::{consts::signal::SIGXFSZ, low_level::raise};
+
+    use super::ignore_file_size_limit;
+
+    #[test]
+    fn a_file_at_its_limit_does_not_end_the_process() {
+        ignore_file_size_limit().unwrap();
+        raise(SIGXFSZ).unwrap();
     }
 }

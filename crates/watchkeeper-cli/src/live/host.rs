@@ -25,6 +25,11 @@ pub(crate) trait Host {
     fn on_refusal(&mut self, _: &Refusal) {}
 }
 
+/// A command that prints nothing and keeps its policy.
+pub(crate) struct Quiet;
+
+impl Host for Quiet {}
+
 /// The policy, loaded again.
 pub(crate) enum NextPolicy {
     Unchanged,

@@ -8,12 +8,10 @@ use watchkeeper_core::{
     clock::{Clock as _, Deadline, SystemClock},
     embed::{Feed, Reload, Router, Running},
 };
-use watchkeeper_sources::ProcessTracker;
 
 use super::{
     host::{ChangedPolicy, Host, NextPolicy, Refusal},
-    page::LivePage,
-    processes::track_processes,
+    reading::SessionReader,
     sinks::LiveSinks,
     vital_signs::VitalSigns,
 };
@@ -36,11 +34,9 @@ pub(super) struct PolicyReloader {
 /// The parts of a live monitor that depend on its policy.
 pub(super) struct PolicyParts<'a> {
     pub(super) sinks: &'a mut LiveSinks,
-    pub(super) state: &'a mut Option<WatchState>,
-    pub(super) processes: &'a mut Option<ProcessTracker>,
+    pub(super) reader: &'a mut SessionReader,
     pub(super) vital_signs: &'a mut VitalSigns,
     pub(super) silences: &'a mut Option<StoredSilences>,
-    pub(super) page: Option<&'a LivePage>,
 }
 
 impl PolicyReloader {
@@ -67,7 +63,7 @@ impl PolicyReloader {
     ) {
         let feed = running.feed();
         self.retry = None;
-        let used = match host.next_policy(parts.state.is_some()) {
+        let used = match host.next_policy(parts.reader.state.is_some()) {
             NextPolicy::Unchanged => Ok(()),
             NextPolicy::Changed(changed) => self.replace(*changed, host, running, parts),
             NextPolicy::Refused(refusal) => Err(refusal),
@@ -86,10 +82,11 @@ impl PolicyReloader {
         parts: &mut PolicyParts<'_>,
     ) -> Result<(), Refusal> {
         let ChangedPolicy { policy, observers, state: new_state, changes } = changed;
-        let PolicyParts { sinks, state, processes, vital_signs, silences, page } = parts;
+        let PolicyParts { sinks, reader, vital_signs, silences } = parts;
         let feed = running.feed();
+        let state = &mut reader.state;
         let had_state = state.is_some();
-        **state = state.take().or(new_state);
+        *state = state.take().or(new_state);
         if let Err(err) = sinks.open_ledgers(&policy.sinks, observers.is_some(), state) {
             state.take_if(|_| !had_state);
             return Err(err.into());
@@ -109,15 +106,12 @@ impl PolicyReloader {
         }
         let ids: Vec<String> = policy.sinks.iter().map(|sink| sink.id.clone()).collect();
         let engine = policy.engine_config();
-        if let Some(page) = page {
-            page.reconfigure(engine.clone(), SystemClock.now());
+        if let Some(page) = &reader.page {
+            page.reconfigure(&policy, SystemClock.now());
         }
         let queues = sinks.replace(policy.sinks, observers, state, &notices);
-        match processes {
-            None if policy.monitor.processes => **processes = track_processes(),
-            Some(_) if !policy.monitor.processes => **processes = None,
-            _ => {}
-        }
+        let damages = state.as_mut().map_or_else(Vec::new, WatchState::take_damages);
+        reader.follow_processes(policy.monitor.processes);
         if let Err(err) = vital_signs.replace_heartbeat(policy.heartbeat, running.feed()) {
             let message = format!("cannot start the heartbeat: {err}");
             let now = SystemClock.now();
@@ -139,7 +133,7 @@ impl PolicyReloader {
             check_interval: policy.monitor.check_interval.unsigned(),
             shutdown_timeout: policy.monitor.shutdown_timeout.unsigned(),
         });
-        for damage in state.as_mut().map_or_else(Vec::new, WatchState::take_damages) {
+        for damage in damages {
             feed.report(damage);
         }
         Ok(())

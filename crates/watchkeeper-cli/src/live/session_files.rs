@@ -8,7 +8,7 @@ use std::{
 };
 
 use watchkeeper_core::{Event, SessionId};
-use watchkeeper_sources::{EndReason, Update};
+use watchkeeper_sources::{EndReason, Update, has_compressed_form};
 
 use crate::followed_paths::FollowedPaths;
 
@@ -68,7 +68,9 @@ impl SessionFiles {
                     return;
                 }
                 let sessions = self.files.remove(file).unwrap_or_default().sessions;
-                if *reason == EndReason::Gone && !self.paths.are_present(Path::new(&**file)) {
+                let path = Path::new(&**file);
+                let may_return = !self.paths.are_present(path) || has_compressed_form(path);
+                if *reason == EndReason::Gone && may_return {
                     for session in &sessions {
                         self.remove(session);
                     }
@@ -241,6 +243,21 @@ mod tests {
         folder.end("c", EndReason::Gone);
         folder.end("b", EndReason::Gone);
         assert_eq!(folder.gone(), ["s1", "s2", "s3"]);
+    }
+
+    #[test]
+    fn the_sessions_of_a_compressed_file_are_not_gone() {
+        let mut folder = Folder::new();
+        folder.begin("a.jsonl");
+        folder.read("a.jsonl", "s1");
+        std::fs::write(folder.1.path().join("a.jsonl.zst"), "").unwrap();
+        folder.end("a.jsonl", EndReason::Gone);
+        assert!(folder.gone().is_empty());
+        folder.begin("a.jsonl");
+        folder.read("a.jsonl", "s1");
+        std::fs::remove_file(folder.1.path().join("a.jsonl.zst")).unwrap();
+        folder.end("a.jsonl", EndReason::Gone);
+        assert_eq!(folder.gone(), ["s1"]);
     }
 
     #[test]

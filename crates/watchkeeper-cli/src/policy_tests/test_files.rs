@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, ops::Range, path::Path};
 
 use watchkeeper_core::{
-    Event, EventKind, Finding, SignedDuration, Status, Timestamp,
+    Action, Event, EventKind, Finding, Severity, SignedDuration, Status, Timestamp,
     author::{DedupCache, Origin, SessionStart, make_safe},
     embed::Registry,
 };
@@ -241,10 +241,11 @@ fn compare(
 }
 
 fn is_match(expected: &ExpectedFinding, actual: &Finding, start: Timestamp) -> bool {
-    let ExpectedFinding { detector, severity, status, count, at, message, .. } = expected;
+    let ExpectedFinding { detector, severity, action, status, count, at, message, .. } = expected;
     *detector == *actual.detector
         && *status == actual.status
         && severity.is_none_or(|severity| severity == actual.severity)
+        && action.is_none_or(|action| Some(action) == actual.action)
         && count.is_none_or(|count| count == actual.count)
         && at.is_none_or(|at| at == since(actual, start))
         && message.as_ref().is_none_or(|pattern| pattern.matches(&actual.message))
@@ -256,25 +257,28 @@ fn since(finding: &Finding, start: Timestamp) -> SignedDuration {
 
 fn actual_row(finding: &Finding, start: Timestamp) -> [String; 5] {
     let status = match finding.status {
-        Status::Open => finding.severity.name(),
-        Status::Resolved => "resolved",
+        Status::Open => with_action(finding.severity.name(), finding.action),
+        Status::Resolved => "resolved".to_owned(),
     };
     let (at, count) = (offset(since(finding, start)), finding.count.to_string());
     let (detector, message) = (make_safe(&finding.detector), make_safe(&finding.message));
-    [at, status.to_owned(), detector, count, message]
+    [at, status, detector, count, message]
+}
+
+fn with_action(severity: &str, action: Option<Action>) -> String {
+    action.map_or(severity.to_owned(), |action| format!("{severity}, {action}"))
 }
 
 /// Formats an expected finding, with `*` for omitted properties.
 fn expected_row(expected: &ExpectedFinding) -> [String; 5] {
     const ANY: &str = "*";
-    let status = match (expected.status, expected.severity) {
-        (Status::Resolved, _) => "resolved",
-        (Status::Open, Some(severity)) => severity.name(),
-        (Status::Open, None) => ANY,
+    let status = match expected.status {
+        Status::Resolved => "resolved".to_owned(),
+        Status::Open => with_action(expected.severity.map_or(ANY, Severity::name), expected.action),
     };
     [
         expected.at.map_or(ANY.to_owned(), offset),
-        status.to_owned(),
+        status,
         make_safe(&expected.detector),
         expected.count.map_or(ANY.to_owned(), |count| count.to_string()),
         expected.message.as_ref().map_or(ANY.to_owned(), |pattern| make_safe(pattern.as_str())),

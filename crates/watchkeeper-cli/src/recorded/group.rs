@@ -12,15 +12,16 @@ use std::{
 use memchr::memmem;
 
 use watchkeeper_core::{
-    Event, SessionId, Timestamp,
+    Event, SessionId, SourceKind as _, Timestamp,
     author::{ClientTotal, DedupCache, SkippedLines},
     embed::{Entry as _, Kinds, SourceEntry, SpecialFile},
 };
-use watchkeeper_sources::{OpenError, SessionFile};
+use watchkeeper_sources::{OpenError, Otlp, SessionFile};
 
 use super::{cursor::Cursor, misdated::MisdatedLines, pipe, read_error::ReadError};
 
-/// The files of one session and of its sub-agents. There can be thousands.
+/// The files of one session and of its sub-agents. There can be thousands. A file with the telemetry
+/// of several sessions connects them: then these are the files of all of them.
 #[derive(Debug)]
 pub(crate) struct Group {
     /// Session of the first event.
@@ -57,14 +58,16 @@ pub(crate) struct GroupRead {
     pub(crate) client_total: Option<ClientTotal>,
 }
 
-/// Groups files by the session of their first event, in order of time. Returns the
-/// files without a session separately.
+/// Groups files by the session of their first event, in order of time; files with telemetry by all
+/// of their sessions, since the same sessions may have files of their own. Returns the files
+/// without a session separately.
 pub(crate) fn group(
     files: Vec<PathBuf>,
     only: Option<&'static SourceEntry>,
     kinds: &Kinds<SourceEntry>,
 ) -> (Vec<Group>, Vec<UnreadFile>) {
     let mut groups: BTreeMap<SessionId, Vec<_>> = BTreeMap::new();
+    let mut connected = ConnectedSessions::default();
     let mut pipes = BTreeMap::new();
     let mut without = Vec::new();
     for path in files {
@@ -77,6 +80,9 @@ pub(crate) fn group(
         });
         let error = match first {
             Ok(Some((event, kind))) => {
+                if kind.kind() == Otlp::KIND {
+                    connected.read(&event.session, &path, kind, kinds, &pipes);
+                }
                 groups.entry(event.session).or_default().push((path, (event.at, kind)));
                 continue;
             }
@@ -85,7 +91,8 @@ pub(crate) fn group(
         };
         without.push(UnreadFile { file: path, error, skipped });
     }
-    let mut groups: Vec<Group> = groups
+    let mut groups: Vec<Group> = connected
+        .join(groups)
         .into_iter()
         .map(|(session, mut files)| {
             files.sort_by(|(a, (a_at, _)), (b, (b_at, _))| (a_at, a).cmp(&(b_at, b)));
@@ -103,6 +110,59 @@ pub(crate) fn group(
         .filter(|copies| (2..=MAX_COPIES).contains(&copies.len()))
         .for_each(|copies| copies.sort_by_cached_key(Group::originality));
     (groups, without)
+}
+
+/// The sessions that files have in common: each with an earlier one, up to the first.
+#[derive(Default)]
+struct ConnectedSessions(BTreeMap<SessionId, SessionId>);
+
+impl ConnectedSessions {
+    /// Connects the sessions of a file with its first one. A file that cannot be read to its end
+    /// is read, and reported, later.
+    fn read(
+        &mut self,
+        first: &SessionId,
+        path: &Path,
+        kind: &'static SourceEntry,
+        kinds: &Kinds<SourceEntry>,
+        pipes: &BTreeMap<PathBuf, Arc<[u8]>>,
+    ) {
+        let Ok(file) = open(path, Some(kind), kinds, pipes) else { return };
+        let (mut cursor, mut seen) = (Cursor::of_file(file), DedupCache::default());
+        while let Ok(Some(_)) = cursor.peek(&mut seen) {
+            let Some(event) = cursor.pop() else { break };
+            self.connect(first, &event.session);
+        }
+    }
+
+    fn connect(&mut self, a: &SessionId, b: &SessionId) {
+        if a == b {
+            return;
+        }
+        let (a, b) = (self.first(a), self.first(b));
+        if a != b {
+            self.0.insert(a.clone().max(b.clone()), a.min(b));
+        }
+    }
+
+    /// Returns the session that stands for all that are connected with this one.
+    fn first(&self, session: &SessionId) -> SessionId {
+        let mut first = session;
+        while let Some(earlier) = self.0.get(first) {
+            first = earlier;
+        }
+        first.clone()
+    }
+
+    /// Joins the groups of sessions that are connected. The joined group has the first of their ids.
+    fn join<T>(&self, groups: BTreeMap<SessionId, Vec<T>>) -> BTreeMap<SessionId, Vec<T>> {
+        let mut joined: BTreeMap<SessionId, (SessionId, Vec<T>)> = BTreeMap::new();
+        for (session, files) in groups {
+            let entry = joined.entry(self.first(&session));
+            entry.or_insert_with(|| (session, Vec::new())).1.extend(files);
+        }
+        joined.into_values().collect()
+    }
 }
 
 /// Largest number of sessions, or of files of one, with the same start that are examined

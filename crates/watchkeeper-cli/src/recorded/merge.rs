@@ -245,6 +245,9 @@ impl<'a> Merge<'a> {
     fn open(&self, group: &Group, idx: usize, reopens: bool) -> Result<SessionFile, OpenError> {
         let (path, (_, kind)) = (&group.files[idx], group.starts[idx]);
         if reopens && !group.pipes.contains_key(path) {
+            if let Some(database) = watchkeeper_sources::open_database(path, kind)? {
+                return Ok(database);
+            }
             let reader = Box::new(ReopeningFile::new(path.clone()));
             return Ok(SessionFile::new(path, reader, kind)?);
         }

@@ -40,9 +40,9 @@ fn finding(episode: &Episode) -> FindingRow {
     FindingRow {
         // In a report, the end of an open finding is the end of its session.
         ended_at: ended_at.filter(|_| finding.status == Status::Resolved),
-        finding: finding.clone(),
         resolution: resolution.clone(),
         tokens: *tokens,
         cost_usd: *cost_usd,
+        ..FindingRow::new(finding.clone())
     }
 }

@@ -169,12 +169,14 @@ impl App {
         };
     }
 
-    /// Returns whether a session contains the filter in its id, folder, model or source.
+    /// Returns whether a session contains the filter in its id, name, folder, model or source.
     fn matches(&self, row: &SessionRow) -> bool {
         let filter = self.filter.to_lowercase();
-        let texts = [Some(&row.session), row.cwd.as_ref(), row.model.as_ref(), row.source.as_ref()];
+        let name = name(row);
+        let SessionRow { session, cwd, model, source, .. } = row;
+        let texts = [Some(session), Some(&name), cwd.as_ref(), model.as_ref(), source.as_ref()];
         let mut texts = texts.into_iter().flatten().map(|text| text.to_lowercase());
-        filter.is_empty() || texts.any(|text| text.contains(&filter)) || name(row).contains(&filter)
+        filter.is_empty() || texts.any(|text| text.contains(&filter))
     }
 }
 

@@ -14,6 +14,7 @@ use watchkeeper_page::{FindingRow, SessionRow};
 use super::{
     app::App,
     columns::{Column, name, state_name},
+    keys::help,
 };
 use crate::numbers::{counted, dollars, duration, short};
 
@@ -22,16 +23,8 @@ const DETAIL_HEIGHT: u16 = 9;
 /// The height below which the screen has no lower part.
 const MIN_HEIGHT_WITH_DETAIL: u16 = 20;
 
-const HELP: &str = "\
-Up Down PgUp PgDn   select a session (also j, k, g, G)
-F6 >  <             sort by the next or the previous column
-I                   reverse the order
-F4 /                type a filter: id, folder, model or agent
-Esc                 remove the filter
-e                   show or hide sessions that have ended
-F1 h                this help
-F10 q  Ctrl-C       quit; the monitor stops
-
+/// The help about columns.
+const COLUMNS_HELP: &str = "\
 STATE     permission?, waits: you: a person is needed
           looping: a finding about a loop is open
 SINCE     the time since the state began
@@ -244,16 +237,18 @@ fn draw_footer(frame: &mut Frame<'_>, app: &App, area: Rect) {
 }
 
 fn draw_help(frame: &mut Frame<'_>, area: Rect) {
-    let n_lines = HELP.lines().count();
-    let height = u16::try_from(n_lines + 2).unwrap_or(u16::MAX).min(area.height);
+    let keys = help().map(Line::from);
+    let columns = COLUMNS_HELP.lines().map(Line::from);
+    let lines: Vec<Line<'_>> = keys.chain([Line::default()]).chain(columns).collect();
+    let height = u16::try_from(lines.len() + 2).unwrap_or(u16::MAX).min(area.height);
     let width = 66.min(area.width);
-    let help = Rect {
+    let area = Rect {
         x: area.x + (area.width - width) / 2,
         y: area.y + (area.height - height) / 2,
         width,
         height,
     };
-    frame.render_widget(Clear, help);
+    frame.render_widget(Clear, area);
     let block = Block::bordered().title(" help ");
-    frame.render_widget(Paragraph::new(HELP).wrap(Wrap { trim: false }).block(block), help);
+    frame.render_widget(Paragraph::new(lines).wrap(Wrap { trim: false }).block(block), area);
 }

@@ -30,33 +30,115 @@ pub(super) enum Action {
 /// The number of rows of a page.
 const PAGE: isize = 10;
 
+/// Keys with related effects: a line of the help.
+pub(super) struct Keys {
+    pub(super) effect: &'static str,
+    pub(super) keys: &'static [(KeyEvent, Action)],
+}
+
+/// All keys, except those that only have an effect while a filter is being typed.
+pub(super) const KEYS: &[Keys] = &[
+    Keys {
+        effect: "select a session",
+        keys: &[
+            (key(KeyCode::Up), Action::Move(-1)),
+            (key(KeyCode::Down), Action::Move(1)),
+            (key(KeyCode::Char('k')), Action::Move(-1)),
+            (key(KeyCode::Char('j')), Action::Move(1)),
+            (key(KeyCode::PageUp), Action::Move(-PAGE)),
+            (key(KeyCode::PageDown), Action::Move(PAGE)),
+        ],
+    },
+    Keys {
+        effect: "select the first or the last session",
+        keys: &[
+            (key(KeyCode::Home), Action::First),
+            (key(KeyCode::Char('g')), Action::First),
+            (key(KeyCode::End), Action::Last),
+            (key(KeyCode::Char('G')), Action::Last),
+        ],
+    },
+    Keys {
+        effect: "sort by the next or the previous column",
+        keys: &[
+            (key(KeyCode::F(6)), Action::SortByNext),
+            (key(KeyCode::Char('>')), Action::SortByNext),
+            (key(KeyCode::Char('.')), Action::SortByNext),
+            (key(KeyCode::Char('<')), Action::SortByPrevious),
+            (key(KeyCode::Char(',')), Action::SortByPrevious),
+        ],
+    },
+    Keys { effect: "reverse the order", keys: &[(key(KeyCode::Char('I')), Action::Reverse)] },
+    Keys {
+        effect: "type a filter: id, folder, model or source",
+        keys: &[
+            (key(KeyCode::F(3)), Action::StartFilter),
+            (key(KeyCode::F(4)), Action::StartFilter),
+            (key(KeyCode::Char('/')), Action::StartFilter),
+            (key(KeyCode::Char('\\')), Action::StartFilter),
+        ],
+    },
+    Keys { effect: "remove the filter", keys: &[(key(KeyCode::Esc), Action::Cancel)] },
+    Keys {
+        effect: "show or hide sessions that have ended",
+        keys: &[(key(KeyCode::Char('e')), Action::ToggleEnded)],
+    },
+    Keys {
+        effect: "this help",
+        keys: &[
+            (key(KeyCode::F(1)), Action::ToggleHelp),
+            (key(KeyCode::Char('h')), Action::ToggleHelp),
+            (key(KeyCode::Char('?')), Action::ToggleHelp),
+        ],
+    },
+    Keys {
+        effect: "quit; the monitor stops",
+        keys: &[
+            (key(KeyCode::F(10)), Action::Quit),
+            (key(KeyCode::Char('q')), Action::Quit),
+            (KeyEvent::new(KeyCode::Char('c'), KeyModifiers::CONTROL), Action::Quit),
+        ],
+    },
+];
+
+const fn key(code: KeyCode) -> KeyEvent {
+    KeyEvent::new(code, KeyModifiers::NONE)
+}
+
 /// Returns the effect of a key; `None` if it has none. `is_typing` is whether a filter is being
 /// typed.
 pub(super) fn action_of(key: KeyEvent, is_typing: bool) -> Option<Action> {
-    let is_control = key.modifiers.contains(KeyModifiers::CONTROL);
-    let action = match key.code {
-        KeyCode::Char('c') if is_control => Action::Quit,
-        KeyCode::Esc => Action::Cancel,
-        KeyCode::Up => Action::Move(-1),
-        KeyCode::Down => Action::Move(1),
-        KeyCode::PageUp => Action::Move(-PAGE),
-        KeyCode::PageDown => Action::Move(PAGE),
-        KeyCode::Enter if is_typing => Action::KeepFilter,
-        KeyCode::Backspace if is_typing => Action::Erase,
-        KeyCode::Char(c) if is_typing && !is_control => Action::Type(c),
-        _ if is_typing => return None,
-        KeyCode::F(10) | KeyCode::Char('q') => Action::Quit,
-        KeyCode::F(1) | KeyCode::Char('h' | '?') => Action::ToggleHelp,
-        KeyCode::F(3 | 4) | KeyCode::Char('/' | '\\') => Action::StartFilter,
-        KeyCode::F(6) | KeyCode::Char('>' | '.') => Action::SortByNext,
-        KeyCode::Char('<' | ',') => Action::SortByPrevious,
-        KeyCode::Char('I') => Action::Reverse,
-        KeyCode::Char('e') => Action::ToggleEnded,
-        KeyCode::Char('j') => Action::Move(1),
-        KeyCode::Char('k') => Action::Move(-1),
-        KeyCode::Home | KeyCode::Char('g') => Action::First,
-        KeyCode::End | KeyCode::Char('G') => Action::Last,
-        _ => return None,
-    };
-    Some(action)
+    match key.code {
+        KeyCode::Enter if is_typing => return Some(Action::KeepFilter),
+        KeyCode::Backspace if is_typing => return Some(Action::Erase),
+        KeyCode::Char(c) if is_typing && !is_control(&key) => return Some(Action::Type(c)),
+        _ => {}
+    }
+    // Capital letters come with or without the modifier for them.
+    let is_it = |known: &KeyEvent| known.code == key.code && is_control(known) == is_control(&key);
+    let mut keys = KEYS.iter().flat_map(|line| line.keys);
+    let (_, action) = keys.find(|(known, _)| is_it(known))?;
+    let is_usable = matches!(action, Action::Quit | Action::Cancel | Action::Move(_));
+    (!is_typing || is_usable).then_some(*action)
+}
+
+fn is_control(key: &KeyEvent) -> bool {
+    key.modifiers.contains(KeyModifiers::CONTROL)
+}
+
+/// Returns the lines of the help about keys.
+pub(super) fn help() -> impl Iterator<Item = String> {
+    KEYS.iter().map(|Keys { effect, keys }| {
+        let names: Vec<String> = keys.iter().map(|(key, _)| name(key)).collect();
+        format!("{:<22}{effect}", names.join(" "))
+    })
+}
+
+fn name(key: &KeyEvent) -> String {
+    match key.code {
+        KeyCode::Char(c) if is_control(key) => format!("Ctrl-{}", c.to_ascii_uppercase()),
+        KeyCode::PageUp => "PgUp".to_owned(),
+        KeyCode::PageDown => "PgDn".to_owned(),
+        code => code.to_string(),
+    }
 }

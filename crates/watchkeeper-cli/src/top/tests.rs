@@ -1,4 +1,7 @@
-use std::io::Write as _;
+use std::{
+    io::Write as _,
+    panic::{AssertUnwindSafe, catch_unwind},
+};
 
 use insta::assert_snapshot;
 use proptest::prelude::*;
@@ -10,17 +13,19 @@ use ratatui::{
 use watchkeeper_core::{
     Event, Finding, Severity, SignedDuration, Timestamp, author::is_unsafe, embed::EngineConfig,
 };
-use watchkeeper_page::{Board, BoardLimits};
+use watchkeeper_page::{Board, BoardLimits, BudgetDetectors};
 use watchkeeper_testing::Trace;
 
 use super::{
     app::{App, Messages},
+    columns::Column,
     draw::draw,
-    keys::{Action, action_of},
+    keys::{Action, KEYS, action_of},
+    run_and_quit,
 };
 
 fn board() -> Board {
-    Board::new(EngineConfig::default(), BoardLimits::default())
+    Board::new(BudgetDetectors::default(), EngineConfig::default(), BoardLimits::default())
 }
 
 /// Adds the events of a trace as a session. Returns the time of the last one.
@@ -164,44 +169,103 @@ fn a_filter_selects_by_folder_and_is_removed_by_escape() {
 }
 
 #[test]
+fn a_filter_finds_names_with_capital_letters() {
+    let board = board();
+    let now = add(&board, "A1-session", "0s session_start cwd=/home/ada/Shop\n0s prompt hello");
+    let mut app = app(&board, now);
+    for (filter, n_rows) in [("shop a1", 1), ("SHOP A1", 1), ("shop b1", 0)] {
+        app.apply(Action::StartFilter);
+        filter.chars().for_each(|c| app.apply(Action::Type(c)));
+        assert_eq!(app.rows.len(), n_rows, "{filter}");
+        app.apply(Action::Cancel);
+    }
+}
+
+#[test]
 fn rows_sort_by_each_column_and_the_selected_session_stays_selected() {
     let (board, now) = sample();
     let mut app = app(&board, now);
     app.apply(Action::Move(1));
-    let selected = |app: &App| app.selected().unwrap().session.clone();
-    assert_eq!(selected(&app), "loops-0003");
-    for _ in 0..9 {
-        app.apply(Action::SortByNext);
-        assert_eq!(selected(&app), "loops-0003");
+    // The first letters of the sessions. Equal ones are in the order of their latest events.
+    let order = |app: &App| app.rows.iter().map(|row| &row.session[..1]).collect::<String>();
+    for (column, expected, reversed) in [
+        (Column::State, "wle", "elw"),
+        (Column::Age, "ewl", "lwe"),
+        (Column::Session, "lwe", "ewl"),
+        (Column::Calls, "lwe", "ewl"),
+        (Column::Failed, "lwe", "wel"),
+        (Column::Tokens, "lew", "wel"),
+        (Column::Cost, "lew", "wel"),
+        (Column::Context, "lew", "wel"),
+        (Column::Findings, "lwe", "wel"),
+    ] {
+        assert_eq!((app.sort, &*order(&app)), (column, expected));
         app.apply(Action::Reverse);
-        assert_eq!(selected(&app), "loops-0003");
+        assert_eq!((app.sort, &*order(&app)), (column, reversed));
+        app.apply(Action::Reverse);
+        assert_eq!(app.selected().unwrap().session, "loops-0003");
+        app.apply(Action::SortByNext);
     }
+    assert_eq!(app.sort, Column::State);
     app.apply(Action::SortByPrevious);
-    app.apply(Action::First);
-    let first = selected(&app);
+    assert_eq!(app.sort, Column::Findings);
     app.apply(Action::Last);
-    assert_ne!(selected(&app), first);
+    assert_eq!(app.selected().unwrap().session, "ended-0001");
+    app.apply(Action::First);
+    assert_eq!(app.selected().unwrap().session, "loops-0003");
 }
 
 #[test]
-fn every_key_of_the_help_has_an_effect() {
-    let key = |code| action_of(KeyEvent::new(code, KeyModifiers::NONE), false);
-    let effect = |code| key(code).unwrap_or_else(|| panic!("{code:?}"));
-    for c in ['j', 'k', 'g', 'G', '>', '<', 'I', '/', 'e', 'h', 'q'] {
-        effect(KeyCode::Char(c));
+fn every_key_of_the_help_has_its_effect() {
+    for (key, action) in KEYS.iter().flat_map(|line| line.keys) {
+        assert_eq!(action_of(*key, false), Some(*action), "{key:?}");
     }
-    for code in [KeyCode::Up, KeyCode::Down, KeyCode::PageUp, KeyCode::PageDown, KeyCode::Esc] {
-        effect(code);
+    let capital = KeyEvent::new(KeyCode::Char('G'), KeyModifiers::SHIFT);
+    assert_eq!(action_of(capital, false), Some(Action::Last));
+    let (board, now) = sample();
+    let mut app = app(&board, now);
+    app.apply(Action::ToggleHelp);
+    assert_snapshot!(screen(&mut app, 70, 18), @r"
+    wa┌ help ──────────────────────────────────────────────────────────┐TC
+    $0│Up Down k j PgUp PgDn select a session                          │  
+    vS│Home g End G          select the first or the last session      │S 
+    pe│F6 > . < ,            sort by the next or the previous column   │  
+    lo│I                     reverse the order                         │  
+    en│F3 F4 / \             type a filter: id, folder, model or source│  
+      │Esc                   remove the filter                         │  
+      │e                     show or hide sessions that have ended     │  
+      │F1 h ?                this help                                 │  
+      │F10 q Ctrl-C          quit; the monitor stops                   │  
+      │                                                                │  
+      │STATE     permission?, waits: you: a person is needed           │  
+      │          looping: a finding about a loop is open               │  
+      │SINCE     the time since the state began                        │  
+      │CTX       the fill of the context window                        │  
+      │FINDINGS  H high, M medium, L low; * one of them is open        │  
+      └────────────────────────────────────────────────────────────────┘  
+    F1 help  F4 filter  F6 sort  e ended  F10 quit
+    ");
+}
+
+#[test]
+fn a_filter_may_contain_the_letters_of_keys() {
+    for (key, action) in KEYS.iter().flat_map(|line| line.keys) {
+        let expected = match (key.code, action) {
+            (KeyCode::Char(c), _) if key.modifiers.is_empty() => Some(Action::Type(c)),
+            (_, Action::Quit | Action::Cancel | Action::Move(_)) => Some(*action),
+            _ => None,
+        };
+        assert_eq!(action_of(*key, true), expected, "{key:?}");
     }
-    for n in [1, 4, 6, 10] {
-        effect(KeyCode::F(n));
-    }
-    let control_c = KeyEvent::new(KeyCode::Char('c'), KeyModifiers::CONTROL);
-    assert_eq!(action_of(control_c, false), Some(Action::Quit));
-    assert_eq!(action_of(control_c, true), Some(Action::Quit));
-    // A filter may contain the letters of the other keys.
-    let q = KeyEvent::new(KeyCode::Char('q'), KeyModifiers::NONE);
-    assert_eq!(action_of(q, true), Some(Action::Type('q')));
+}
+
+#[test]
+fn a_panic_of_the_screen_ends_the_monitor() {
+    let mut has_quit = false;
+    let panics = || panic!("a screen that panics");
+    let run = AssertUnwindSafe(|| run_and_quit(panics, || has_quit = true));
+    assert!(catch_unwind(run).is_err());
+    assert!(has_quit);
 }
 
 #[test]

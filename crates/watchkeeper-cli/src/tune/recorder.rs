@@ -155,7 +155,7 @@ impl Recorded {
     fn add(&mut self, entry: ExplanationEntry, step: u64, detectors: &TunedDetectors) {
         let Some(detector) = detectors.position(&entry.detector) else { return };
         match entry.what {
-            ExplanationDetail::Reported { subject, measure, message, outcome } => {
+            ExplanationDetail::Reported { subject, measure, message, outcome, .. } => {
                 let condition = (detector, entry.agent, subject);
                 let Some(episode) = self.episode(condition, measure, entry.at, detectors) else {
                     return;

@@ -96,7 +96,7 @@ class Finding:
     def severity(self) -> Literal["low", "medium", "high"]:
         """The importance."""
     @property
-    def action(self) -> Literal["observe", "nudge", "stop"] | None:
+    def action(self) -> Literal["observe", "nudge", "ask", "deny", "stop"] | None:
         """The reaction that the policy suggests; `None` if the policy suggests none."""
     @property
     def status(self) -> Literal["open", "resolved"]:

@@ -1,4 +1,4 @@
-//! Where the findings and messages of `watch` appear on the terminal.
+//! The places of findings and messages of `watch` on the terminal.
 
 #![cfg_attr(
     not(feature = "top"),
@@ -33,7 +33,7 @@ pub(super) struct DisplayOptions {
     top: bool,
 }
 
-/// Where findings and messages appear.
+/// The place of findings and messages.
 pub(super) enum Display {
     /// On standard output and standard error, in lines.
     Lines(Styles),

@@ -138,8 +138,8 @@ impl Host for WatchHost<'_, '_> {
         }
         let mut state = None;
         if !has_state {
-            let Self { options, global, output, paths, .. } = &mut *self;
-            state = match options.open_state(&policy, paths, global, output) {
+            let Self { options, global, registry, output, paths, .. } = &mut *self;
+            state = match options.open_state(&policy, paths, registry, global, output) {
                 Ok(state) => state,
                 Err(err) => return NextPolicy::Refused(refusal(with_causes(&err), &err)),
             };

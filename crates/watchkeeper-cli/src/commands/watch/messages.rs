@@ -16,6 +16,7 @@ use crate::{
     numbers::counted,
     output::{quoted_path, safe_path},
     policy_file::PolicyFile,
+    recorded::is_standard_input,
     report::unsupported_agents,
 };
 
@@ -23,12 +24,16 @@ use crate::{
 pub(super) struct Summary {
     existing: Vec<PathBuf>,
     missing: Vec<PathBuf>,
+    /// Standard input is the only path.
+    reads_input: bool,
     policy: String,
 }
 
 impl Summary {
     pub(super) fn new(paths: &[PathBuf], file: &PolicyFile, policy: &Policy) -> Self {
-        let (existing, missing) = paths.iter().cloned().partition(|path| path.exists());
+        let reads_input = paths.iter().any(|path| is_standard_input(path));
+        let (existing, missing) =
+            paths.iter().cloned().partition(|path| reads_input || path.exists());
         let sinks: Vec<&str> = policy.sinks.iter().map(|sink| &*sink.id).collect();
         let sinks = if sinks.is_empty() { "none".to_owned() } else { sinks.join(", ") };
         let policy = format!(
@@ -38,7 +43,7 @@ impl Summary {
             counted(policy.n_detectors() as u64, "detector"),
             make_safe(&sinks),
         );
-        Self { existing, missing, policy }
+        Self { existing, missing, reads_input, policy }
     }
 
     pub(super) fn print_start(&self, err: &mut dyn Write) -> io::Result<()> {
@@ -49,6 +54,9 @@ impl Summary {
             writeln!(err, "waiting for paths that do not exist yet: {}", list(&self.missing))?;
         }
         writeln!(err, "{}", self.policy)?;
+        if self.reads_input {
+            return writeln!(err, "watching standard input until its end");
+        }
         let paths = match &self.existing[..] {
             [] => "for new files".to_owned(),
             existing => list(existing),
@@ -64,6 +72,9 @@ impl Summary {
         recognized: &BTreeSet<PathBuf>,
         err: &mut dyn Write,
     ) {
+        if self.reads_input {
+            return;
+        }
         let files = |n: usize| counted(n as u64, "file");
         let read = format!(
             "read {} of {}",

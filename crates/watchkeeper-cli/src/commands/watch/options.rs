@@ -1,14 +1,15 @@
 use std::{mem, path::PathBuf, sync::Arc};
 
 use clap::{Args, ValueEnum};
-use watchkeeper_core::embed::Queue;
+use watchkeeper_core::embed::{Queue, Registry};
 use watchkeeper_delivery::StateError;
 use watchkeeper_policy::Policy;
 
 use super::display::Display;
 use crate::{
     causes::with_causes, error::Error, global::Global, live::LivePage, output::Output,
-    state_folder::StateFolder, stored_silences::StoredSilences, watch_state::WatchState,
+    recorded::is_standard_input, state_folder::StateFolder, stored_silences::StoredSilences,
+    watch_state::WatchState,
 };
 
 /// The options of `watch` about what a policy delivers to.
@@ -18,11 +19,8 @@ pub(super) struct WatchOptions {
     #[arg(long, value_name = "FORMAT")]
     format: Option<FindingFormat>,
 
-    /// Folder for silences, accepted findings, and waiting findings
-    /// [default: `state_dir` of the policy, or `watchkeeper` in `$XDG_STATE_HOME` or
-    /// `~/.local/state`]
-    #[arg(long, value_name = "DIR")]
-    state_dir: Option<PathBuf>,
+    #[command(flatten)]
+    folder: StateFolder,
 }
 
 /// Format of the findings on standard output.
@@ -44,10 +42,9 @@ impl From<FindingFormat> for watchkeeper_sinks::Format {
 }
 
 impl WatchOptions {
-    /// Returns the folder of the state: the one that the user has chosen, or else the usual one.
+    /// Returns the folder of the state.
     pub(super) fn state_folder(&self, policy: &Policy) -> Option<PathBuf> {
-        let chosen = self.state_dir.as_ref().or(policy.monitor.state_dir.as_ref());
-        chosen.cloned().or_else(|| StateFolder::default().path(None))
+        self.folder.path(Some(policy))
     }
 
     /// Returns the silences of a policy, and the silences that are stored with the state.
@@ -57,29 +54,33 @@ impl WatchOptions {
     }
 
     /// Opens the state. Without a folder that the user has chosen, a folder that cannot be used
-    /// is a warning, and findings end with the process.
+    /// is a warning, and findings end with the process. The session on standard input ends with
+    /// the process, and has none.
     pub(super) fn open_state(
         &self,
         policy: &Policy,
         paths: &[PathBuf],
+        registry: &Registry,
         global: &Global,
         output: &mut Output<'_>,
     ) -> Result<Option<WatchState>, Error> {
-        let chosen = self.state_dir.as_ref().or(policy.monitor.state_dir.as_ref());
         let warn = |reason: &str, output: &mut Output<'_>| {
             if !global.quiet {
                 let remedy = "findings end with this program; use --state-dir";
                 output.fail(&format!("warning: {reason}; {remedy}\n"));
             }
         };
+        if paths.iter().any(|path| is_standard_input(path)) {
+            return Ok(None);
+        }
         let Some(base) = self.state_folder(policy) else {
             if WatchState::is_needed(policy) {
                 warn("HOME is not set", output);
             }
             return Ok(None);
         };
-        match WatchState::open(policy, &base, paths) {
-            Err(err @ StateError::Io { .. }) if chosen.is_none() => {
+        match WatchState::open(policy, &base, paths, registry.sources.iter().collect()) {
+            Err(err @ StateError::Io { .. }) if self.folder.chosen(Some(policy)).is_none() => {
                 warn(&with_causes(&err), output);
                 Ok(None)
             }
@@ -109,8 +110,8 @@ impl WatchOptions {
     }
 
     /// Makes the consoles of the policy print to standard output. Returns the queues that receive
-    /// all findings, except silenced ones: the queue of the page, and a printer if the policy uses
-    /// no console.
+    /// all findings: the queue of the page, with silenced ones, and a printer if the policy uses no
+    /// console.
     pub(super) fn observers(
         &self,
         policy: &Policy,

@@ -10,10 +10,7 @@ use std::{
 
 use clap::Args;
 use thiserror::Error;
-use watchkeeper_core::{
-    author::Secret,
-    clock::{Clock as _, SystemClock},
-};
+use watchkeeper_core::{author::Secret, embed::Registry};
 use watchkeeper_delivery::create_private_folder;
 use watchkeeper_http::{Address, Backend, InvalidToken, Server, StartError, Token};
 use watchkeeper_policy::Policy;
@@ -22,6 +19,7 @@ use crate::{
     live::{LivePage, Telemetry},
     output::Output,
     replace_file::replace_file,
+    ui_findings::{FolderAcknowledgements, FolderHistory},
     ui_silences::FolderSilences,
 };
 
@@ -70,8 +68,13 @@ pub(super) struct Ui {
 
 impl UiOptions {
     /// Makes the data of the page, if a browser or a screen is to show it.
-    pub(super) fn page(&self, policy: &Policy, has_screen: bool) -> Option<Arc<LivePage>> {
-        let start = || LivePage::new(policy.engine_config(), SystemClock.now());
+    pub(super) fn page(
+        &self,
+        policy: &Policy,
+        registry: &Registry,
+        has_screen: bool,
+    ) -> Option<Arc<LivePage>> {
+        let start = || LivePage::new(policy, registry);
         (has_screen || self.ui.is_some()).then(start)
     }
 
@@ -92,11 +95,16 @@ impl UiOptions {
             None => folder.map_or_else(Token::random, stored_token).map_err(UiError::Random)?,
         };
         let silences = folder.map(|folder| FolderSilences::new(folder.to_owned()));
+        let acknowledgements =
+            folder.map(|folder| FolderAcknowledgements::new(folder.to_owned(), page.board()));
+        let history = folder.map(|folder| FolderHistory::new(folder.to_owned()));
         let telemetry = Arc::new(Telemetry::default());
         let backend = Backend {
             board: page.board(),
             monitor: page.clone(),
             silences: silences.map(|silences| Arc::new(silences) as _),
+            acknowledgements: acknowledgements.map(|it| Arc::new(it) as _),
+            history: history.map(|history| Arc::new(history) as _),
             otlp: Some(telemetry.clone()),
         };
         let shown_token =

@@ -28,6 +28,15 @@ Act: TypeAlias = Literal["observe", "nudge", "stop"]
 Severity: TypeAlias = Literal["low", "medium", "high"]
 # In ascending order.
 _ACTS: tuple[Act, ...] = get_args(Act)
+# The reactions to the actions of a policy. `ask` and `deny` need more than a program: a person who
+# answers, or a hook that refuses any call.
+_REACTIONS: dict[str, Act] = {
+    "observe": "observe",
+    "nudge": "nudge",
+    "ask": "nudge",
+    "deny": "nudge",
+    "stop": "stop",
+}
 _SEVERITIES: tuple[Severity, ...] = get_args(Severity)
 
 # The classes of findings that a repeated call causes. A budget or a timeout is no reason
@@ -43,7 +52,7 @@ class FindingLike(Protocol):
         """The importance."""
 
     @property
-    def action(self) -> Act | None:
+    def action(self) -> Literal["observe", "nudge", "ask", "deny", "stop"] | None:
         """The reaction that the policy suggests."""
 
     @property
@@ -217,7 +226,7 @@ class Decisions(Generic[F]):
     def _reaction(self, finding: F) -> Act:
         """Return the reaction to a finding."""
         if finding.action is not None:
-            return min(finding.action, self._act, key=_ACTS.index)
+            return min(_REACTIONS[finding.action], self._act, key=_ACTS.index)
         if _SEVERITIES.index(finding.severity) < _SEVERITIES.index(self._severity):
             return "observe"
         if self._act == "nudge" and finding.class_ not in _REPETITION:
