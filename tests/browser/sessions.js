@@ -131,6 +131,25 @@ function calm(n) {
   return session.event("message", { text: "Done." }).event("turn_end").event("session_end").text();
 }
 
+/** Work on an account whose limit of five hours is nearly used up. */
+function limited() {
+  const session = new Session("limited-1", "2026-03-02T09:00:00Z", {
+    cwd: "/home/dev/search",
+    model: "claude-sonnet-4-5",
+    labels: { team: "search" },
+  });
+  const resets_at = new Date(session.at + 3 * 3600000).toISOString();
+  session.prompt("Rank the results by date");
+  for (let step = 0; step < 12; step++) {
+    session
+      .call("Read", { file_path: `src/rank${step}.rs` }, 20, true, `ranks of part ${step}: ${"y".repeat(step)}`)
+      .usage(9000, 700, undefined, 60000 + 2000 * step)
+      .event("quota", { name: "primary", used_percent: 52 + 3 * step, window_minutes: 300, resets_at })
+      .wait(35);
+  }
+  return session.event("waiting", { for: "permission" }).text();
+}
+
 /** Names and texts that are markup, scripts, control characters and very long. */
 function hostile() {
   const evil = "</script><script>globalThis.pwned = 1</script><img src=x onerror='globalThis.pwned = 1'>";
@@ -173,4 +192,4 @@ function long(n) {
   return session.text();
 }
 
-module.exports = { looping, calm, hostile, long };
+module.exports = { looping, calm, limited, hostile, long };

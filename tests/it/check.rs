@@ -250,7 +250,7 @@ fn a_named_file_that_cannot_be_read_sets_the_exit_status_to_2() {
                a/s.ndjson:11
 
     a/notes.txt
-      is not a session of claude-code, codex, ndjson, opencode, openhands, otlp or swe-agent; name its kind with `--source`
+      is not a session of a known agent; name its kind with `--source`
 
     1 session in 2 files: 11 events, 5 tool calls (0 failed), 0 model calls, 0 tokens, $0.00
     1 finding: 0 high, 1 medium, 0 low

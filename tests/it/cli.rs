@@ -26,16 +26,40 @@ fn lists_the_kinds_that_were_linked_in() {
       file     Appends findings to a file, one line of JSON each.  (watchkeeper-sinks 0.1.0)
       otlp     Sends each finding to an OTLP receiver, as a log record of OpenTelemetry.  (watchkeeper-sinks 0.1.0)
       stderr   Writes findings to standard error, one line each.  (watchkeeper-sinks 0.1.0)
+      syslog   Writes each finding to the system log, as one line of text.  (watchkeeper-sinks 0.1.0)
       webhook  Posts each finding to a URL as JSON.  (watchkeeper-sinks 0.1.0)
 
     Sources
-      claude-code  Reads the sessions of Claude Code.  (watchkeeper-sources 0.1.0)
-      codex        Reads the sessions of Codex.  (watchkeeper-sources 0.1.0)
-      ndjson       Reads the format of watchkeeper itself: one JSON object per line.  (watchkeeper-sources 0.1.0)
-      opencode     Reads the sessions that opencode exports.  (watchkeeper-sources 0.1.0)
-      openhands    Reads the conversations of OpenHands.  (watchkeeper-sources 0.1.0)
-      otlp         Reads the telemetry of agents that use OpenTelemetry.  (watchkeeper-sources 0.1.0)
-      swe-agent    Reads the trajectories of SWE-agent.  (watchkeeper-sources 0.1.0)
+      aider           Reads the chat histories of Aider.  (watchkeeper-sources 0.1.0)
+      amp             Reads the threads of Amp.  (watchkeeper-sources 0.1.0)
+      antigravity     Reads the transcripts of Antigravity's agent.  (watchkeeper-sources 0.1.0)
+      claude-code     Reads the sessions of Claude Code.  (watchkeeper-sources 0.1.0)
+      cline           Reads the tasks of Cline, Roo Code and earlier versions of Kilo Code.  (watchkeeper-sources 0.1.0)
+      cline-sdk       Reads the sessions of Cline's command line and SDK.  (watchkeeper-sources 0.1.0)
+      codex           Reads the sessions of Codex.  (watchkeeper-sources 0.1.0)
+      continue        Reads the sessions of Continue.  (watchkeeper-sources 0.1.0)
+      copilot-chat    Reads the sessions of GitHub Copilot Chat in VS Code.  (watchkeeper-sources 0.1.0)
+      copilot-cli     Reads the sessions of GitHub Copilot CLI.  (watchkeeper-sources 0.1.0)
+      cursor          Reads the transcripts of Cursor's agent.  (watchkeeper-sources 0.1.0)
+      droid           Reads the sessions of Factory Droid.  (watchkeeper-sources 0.1.0)
+      gemini-cli      Reads the sessions of Gemini CLI.  (watchkeeper-sources 0.1.0)
+      goose           Reads the sessions of goose.  (watchkeeper-sources 0.1.0)
+      gptme           Reads the conversations of gptme.  (watchkeeper-sources 0.1.0)
+      grok            Reads the sessions of Grok, the command-line agent of xAI.  (watchkeeper-sources 0.1.0)
+      hermes          Reads the sessions of Hermes Agent.  (watchkeeper-sources 0.1.0)
+      junie           Reads the sessions of Junie, the agent of JetBrains.  (watchkeeper-sources 0.1.0)
+      kimi            Reads the sessions of Kimi Code, the command-line agent of Moonshot.  (watchkeeper-sources 0.1.0)
+      kiro            Reads the sessions of Kiro's command-line agent.  (watchkeeper-sources 0.1.0)
+      mini-swe-agent  Reads the trajectories of mini-SWE-agent.  (watchkeeper-sources 0.1.0)
+      ndjson          Reads the format of watchkeeper itself: one JSON object per line.  (watchkeeper-sources 0.1.0)
+      openclaw        Reads the sessions of OpenClaw.  (watchkeeper-sources 0.1.0)
+      opencode        Reads the sessions in the database of opencode, and sessions that it exports.  (watchkeeper-sources 0.1.0)
+      openhands       Reads the conversations of OpenHands.  (watchkeeper-sources 0.1.0)
+      otlp            Reads the telemetry of agents that use OpenTelemetry.  (watchkeeper-sources 0.1.0)
+      pi              Reads the sessions of pi.  (watchkeeper-sources 0.1.0)
+      qwen-code       Reads the sessions of Qwen Code.  (watchkeeper-sources 0.1.0)
+      swe-agent       Reads the trajectories of SWE-agent.  (watchkeeper-sources 0.1.0)
+      zencoder        Reads the sessions of Zencoder.  (watchkeeper-sources 0.1.0)
     exit 0
     ");
 }
@@ -94,6 +118,11 @@ fn prints_help() {
       routes       Test the routes of a policy
       silence      Silence findings for a time
       sink         Test the sinks of a policy
+      run          Run a command, watch its sessions, and stop it if it runs away
+      install      Let the clients of agents call `watchkeeper hook` before each tool call
+      uninstall    Remove the hooks of `watchkeeper install` from the settings of clients
+      doctor       Test the hooks that clients of agents call
+      hook         Act on an agent from a hook of its client
       detectors    List the detectors, sinks and sources of this program
       explain      Print the manual of a detector, a sink or a source, or of a key of a policy
       schema       Print a JSON schema

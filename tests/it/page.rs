@@ -123,6 +123,12 @@ fn a_report_of_any_format_is_written_to_a_file() {
     let expected =
         "error: cannot write `missing/report.txt`: the folder `missing` does not exist\n";
     assert_eq!((&*ran.err, ran.status), (expected, 2));
+    let session = fs::read_to_string(folder.path().join("a.ndjson")).unwrap();
+    let ran = check(&folder, &["a.ndjson", "-o", "a.ndjson"]);
+    let expected =
+        "error: the report would replace `a.ndjson`, which is read; choose another --output\n";
+    assert_eq!((&*ran.err, ran.status), (expected, 2));
+    assert_eq!(fs::read_to_string(folder.path().join("a.ndjson")).unwrap(), session);
     for args in [&["--explain"][..], &["--group-by", "day"]] {
         let ran = check(&folder, &[&["a.ndjson", "--format", "html"], args].concat());
         assert!(ran.err.contains("supports the formats"), "{}", ran.err);

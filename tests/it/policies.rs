@@ -184,7 +184,7 @@ pattern = 'E'
         assert!(text.len() < 1 << 18);
         render(&load(&registry(), text), false)
     };
-    assert_snapshot!(refusal(&policy(9_000, r"\w{2000}", "")), @"
+    assert_snapshot!(refusal(&policy(2_000, r"\w{2000}", "")), @"
     error: the compiled options of the detectors exceed 128 MiB with `hostile`
      --> policy.toml:2:12
       |

@@ -278,7 +278,7 @@ start = { source = "claude" }
     6 | start = { source = "claude" }
       |                    ^^^^^^^^
       |
-      = note: known kinds: claude-code, codex, ndjson, opencode, openhands, otlp, swe-agent
+      = note: known kinds: aider, amp, antigravity, claude-code, cline, cline-sdk, codex, continue, copilot-chat, copilot-cli, cursor, droid, gemini-cli, goose, gptme, grok, hermes, junie, kimi, kiro, mini-swe-agent, ndjson, openclaw, opencode, openhands, otlp, pi, qwen-code, swe-agent, zencoder
       = note: to link an in-house source, add a line such as `use acme_source as _;` to the program's main.rs
     help: there is one with a similar name
       |

@@ -4,7 +4,13 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    sync::mpsc,
+    time::Duration,
 };
+
+/// The pause between two looks at a condition, and the number of looks before a test fails.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(50);
+const N_LOOKS: usize = 2_400;
 
 /// Output and exit status of a run.
 pub(crate) struct Ran {
@@ -52,6 +58,19 @@ pub(crate) fn run<S: AsRef<std::ffi::OsStr>>(args: &[S]) -> Ran {
 pub(crate) fn seen(args: &[&str]) -> String {
     let Ran { out, err, status } = run(args);
     format!("{out}{err}exit {status}")
+}
+
+/// Waits until a condition holds, and returns its value. Returns the last error after two minutes,
+/// which only a failing test reaches.
+pub(crate) fn eventually<T>(condition: impl Fn() -> Result<T, String>) -> Result<T, String> {
+    let (_sender, timer) = mpsc::channel::<()>();
+    for _ in 0..N_LOOKS {
+        if let Ok(value) = condition() {
+            return Ok(value);
+        }
+        let _ = timer.recv_timeout(BETWEEN_LOOKS);
+    }
+    condition()
 }
 
 /// A folder for one test, removed on drop.

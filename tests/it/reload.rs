@@ -4,14 +4,14 @@ use std::{
     collections::BTreeSet,
     fs::{self, OpenOptions},
     io::Write,
-    os::unix::fs::PermissionsExt,
+    os::unix::fs::{FileExt, PermissionsExt},
     path::{Path, PathBuf},
 };
 
 use serde_json::Value;
 
 use crate::{
-    program::{Folder, program},
+    program::{Folder, eventually, program},
     watch::{Watching, looping_now},
 };
 
@@ -26,6 +26,15 @@ fn replace(path: &Path, text: &str) {
     let next = path.with_extension("next");
     fs::write(&next, text).expect("the folder can be written");
     fs::rename(next, path).expect("the file can be replaced");
+}
+
+/// Changes a byte in the middle of a file, to which its owner may still append.
+fn damage_middle(path: &Path) {
+    let middle = fs::metadata(path).unwrap().len() / 2;
+    let file = OpenOptions::new().read(true).write(true).open(path).unwrap();
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, middle).unwrap();
+    file.write_all_at(&[!byte[0]], middle).unwrap();
 }
 
 /// A watched folder of sessions and, in another one, the policy.
@@ -54,7 +63,16 @@ impl Reloading {
     #[track_caller]
     fn change(&self, rest: &str) {
         replace(&self.policy, &policy(4, rest));
-        (0..2).for_each(|_| _ = self.watching.until("the policy has changed"));
+        self.watching.until_each(["the policy has changed"; 2]);
+    }
+
+    /// Replaces the policy, and waits for a finding as well. Returns its line.
+    #[track_caller]
+    fn change_until(&self, rest: &str, finding: &str) -> String {
+        replace(&self.policy, &policy(4, rest));
+        let change = "the policy has changed";
+        let [line, ..] = self.watching.until_each([finding, change, change]);
+        line
     }
 
     /// Ends the program.
@@ -159,8 +177,8 @@ fn a_changed_policy_is_used_at_once_and_detectors_continue() {
 fn an_invalid_policy_is_refused_and_the_earlier_one_stays() {
     let reloading = Reloading::start(&policy(4, ""));
     replace(&reloading.policy, &policy(4, "[detectors.loops.unknown]\n"));
-    reloading.watching.until("unknown");
-    reloading.watching.until("the earlier one stays in use");
+    let finding = "the earlier one stays in use: ";
+    reloading.watching.until_each([finding, "the earlier one stays in use", "`unknown`"]);
     reloading.append(&looping_now(4));
     reloading.watching.until("4 times");
     // Back to the text that is used.
@@ -183,8 +201,8 @@ fn sinks_are_added_changed_and_removed() {
     };
     let change = |rest: &str, expected: &str| {
         replace(&file, &policy(4, rest));
-        // The message and the finding, which two pipes pass on in any order.
-        (0..2).for_each(|_| _ = watching.until(expected));
+        // The message and the finding.
+        watching.until_each([expected; 2]);
     };
     loop_in("one");
     change(&sink("a"), "added `sinks.audit`");
@@ -311,21 +329,18 @@ fn a_damaged_or_lost_ledger_of_a_sink_that_returns_is_reported() {
     let audit = file_sink("audit", "audit");
     let reloading = Reloading::start(&policy(4, &audit));
     reloading.append(&looping_now(4));
-    reloading.watching.until("4 times");
+    let delivered = reloading.policy.with_file_name("audit.ndjson");
+    let has_finding = || fs::read_to_string(&delivered).unwrap_or_default().contains("4 times");
+    eventually(|| if has_finding() { Ok(()) } else { Err(String::new()) }).unwrap();
     reloading.change("");
     let ledger = reloading.ledger("audit");
-    let mut bytes = fs::read(&ledger).unwrap();
-    let middle = bytes.len() / 2;
-    bytes[middle] ^= 0xff;
-    fs::write(&ledger, bytes).unwrap();
-    reloading.change(&audit);
-    let line = reloading.watching.until("damaged record");
+    damage_middle(&ledger);
+    let line = reloading.change_until(&audit, "damaged record");
     assert!(line.contains("the ledger of sink `audit`"), "{line}");
     // Without the file, the sink is known all the same.
     reloading.change("");
     fs::remove_file(ledger).unwrap();
-    reloading.change(&audit);
-    reloading.watching.until("the ledger of sink `audit` is gone");
+    reloading.change_until(&audit, "the ledger of sink `audit` is gone");
     reloading.end();
 }
 

@@ -254,15 +254,14 @@ fn a_shared_budget_counts_sessions_in_order_of_time() {
 #[test]
 fn counts_files_of_agents_that_are_not_supported() {
     let folder = Folder::new();
-    let gemini = "{\"sessionId\":\"a\",\"projectHash\":\"b\",\"messages\":[]}";
-    folder.write("a/one.json", gemini);
-    folder.write("a/two.json", gemini);
-    folder
-        .write("a/pi.jsonl", "{\"type\":\"session\",\"version\":3,\"id\":\"a\",\"cwd\":\"/a\"}\n");
+    folder.write("a/.augment/sessions/s.json", "{\"chatHistory\":[]}\n");
+    folder.write("a/.augment/sessions/t.json", "{\"chatHistory\":[]}\n");
     folder.write("a/.cursor/chats/c/store.db", "SQLite format 3");
+    folder.write("a/crush.db", "SQLite format 3");
     folder.write("a/package.json", "{\"name\":\"x\"}\n");
     let ran = check(&folder, &["a"]);
-    let line = "4 files of 3 agents that are not supported: gemini-cli 2, cursor 1, pi 1\n";
+    let line =
+        "4 files of 3 agents that are not supported: augment 2, crush 1, cursor (database) 1\n";
     assert_eq!(ran.status, 2);
     assert!(ran.out.contains(line), "{}", ran.out);
     assert!(ran.out.contains("1 other file contains no session\n"), "{}", ran.out);
@@ -272,13 +271,13 @@ fn counts_files_of_agents_that_are_not_supported() {
     assert_eq!(ran.status, 0, "{}", ran.err);
     assert!(ran.err.contains(&format!("warning: {line}")), "{}", ran.err);
     let report = json(&folder, &["a"]);
-    assert_eq!(report["unsupported_files"]["gemini-cli"], 2);
+    assert_eq!(report["unsupported_files"]["augment"], 2);
     assert_eq!(report["other_files"], 1);
     // A named file is an error.
-    let ran = check(&folder, &["a/s.ndjson", "a/pi.jsonl", "--format", "github"]);
+    let ran = check(&folder, &["a/s.ndjson", "a/.augment/sessions/s.json", "--format", "github"]);
     assert_eq!(ran.status, 2);
-    let line =
-        "::error title=watchkeeper,file=a/pi.jsonl::is a session of pi, which is not supported";
+    let line = "::error title=watchkeeper,file=a/.augment/sessions/s.json::is a session of augment, \
+                which is not supported";
     assert!(ran.out.contains(line), "{}", ran.out);
 }
 

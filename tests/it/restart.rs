@@ -19,18 +19,15 @@ use std::{
 
 use serde_json::Value;
 use watchkeeper_core::{
-    Timestamp,
+    SignedDuration, Timestamp,
     clock::{Clock as _, SystemClock},
 };
 use watchkeeper_testing::Dice;
 
-use crate::program::{Folder, program};
+use crate::program::{Folder, eventually, program};
 
 /// Timeout that only a failing test reaches.
 const LONG: Duration = Duration::from_secs(120);
-/// The pause between two looks at the results, and the number of looks before a test fails.
-const BETWEEN_LOOKS: Duration = Duration::from_millis(50);
-const N_LOOKS: usize = 2_400;
 /// The message after the existing files were read.
 const STARTED: &str = "read ";
 
@@ -228,25 +225,12 @@ impl Setup {
         counts
     }
 
-    /// Waits until a condition holds, and returns its value. Returns the last error at the
-    /// timeout.
-    fn until<T>(&self, condition: impl Fn(&Self) -> Result<T, String>) -> Result<T, String> {
-        let (_sender, timer) = mpsc::channel::<()>();
-        for _ in 0..N_LOOKS {
-            if let Ok(value) = condition(self) {
-                return Ok(value);
-            }
-            let _ = timer.recv_timeout(BETWEEN_LOOKS);
-        }
-        condition(self)
-    }
-
     /// Waits until the file has findings of a session with a status, and returns all findings.
     fn wait_for_status(&self, session: usize, status: &str) -> Vec<Value> {
         let session = format!("s{session}");
         let is_found = |it: &Value| it["session"] == *session && it["status"] == status;
-        let findings = self.until(|setup| {
-            let findings = setup.file();
+        let findings = eventually(|| {
+            let findings = self.file();
             if findings.iter().any(is_found) { Ok(findings) } else { Err(format!("{findings:?}")) }
         });
         findings.unwrap_or_else(|findings| panic!("nothing of {session} is {status}: {findings}"))
@@ -254,10 +238,10 @@ impl Setup {
 
     /// Waits until both sinks have received all findings.
     fn wait_for(&self, expected: &BTreeMap<String, String>) -> Result<(), String> {
-        self.until(|setup| {
-            let accepted = setup.receiver.accepted.lock().unwrap().clone();
+        eventually(|| {
+            let accepted = self.receiver.accepted.lock().unwrap().clone();
             let mut missing = String::new();
-            for (sink, counts) in [("file", setup.in_file()), ("webhook", accepted)] {
+            for (sink, counts) in [("file", self.in_file()), ("webhook", accepted)] {
                 for (_, finding) in expected.iter().filter(|(id, _)| !counts.contains_key(*id)) {
                     writeln!(missing, "{sink} has not received {finding}").unwrap();
                 }
@@ -280,7 +264,7 @@ fn expected(lines: &[(usize, String)]) -> BTreeMap<String, String> {
     let is_last = |finding: &Value| {
         finding["session"] == format!("s{last}") && finding["status"] == "resolved"
     };
-    let findings = setup.until(|setup| {
+    let findings = eventually(|| {
         let findings = setup.file();
         let is_complete = findings.iter().any(is_last);
         if is_complete { Ok(findings) } else { Err(format!("only {} findings", findings.len())) }
@@ -397,7 +381,7 @@ fn findings_that_wait_at_a_stop_are_delivered_after_the_next_start() {
     let child = setup.watch(STARTED);
     let lines = session_lines(0, &mut Dice::new(2)).into_iter().map(|line| (0, line));
     append(&setup.sessions(), &lines.collect::<Vec<_>>());
-    let findings = setup.until(|setup| {
+    let findings = eventually(|| {
         let findings = setup.file();
         let is_resolved = findings.iter().any(|finding| finding["status"] == "resolved");
         if is_resolved { Ok(findings) } else { Err("nothing is resolved".to_owned()) }
@@ -413,7 +397,7 @@ fn findings_that_wait_at_a_stop_are_delivered_after_the_next_start() {
         finding["detector"] == "watchkeeper-delivery"
             && finding["message"] == "over, as `watch` was started again"
     };
-    let ended = setup.until(|setup| {
+    let ended = eventually(|| {
         let findings = setup.all_in_file();
         if findings.iter().any(is_end) { Ok(()) } else { Err(format!("{findings:?}")) }
     });
@@ -559,6 +543,26 @@ fn a_file_that_was_replaced_while_watch_was_down_is_new() {
     }
 }
 
+#[test]
+fn a_session_whose_clock_is_ahead_repeats_no_finding() {
+    for ahead in [SignedDuration::from_secs(4), SignedDuration::from_hours(2)] {
+        let setup = Setup::new(0);
+        let child = setup.watch(STARTED);
+        let at = SystemClock.now() + ahead;
+        let lines = loop_lines(0, 8, false);
+        let lines = lines.iter().map(|(_, line)| format!("{{\"at\":\"{at}\",{line}}}\n"));
+        fs::write(setup.sessions().join("s0.ndjson"), lines.collect::<String>()).unwrap();
+        setup.wait_for_status(0, "open");
+        child.stop();
+        let child = setup.watch(STARTED);
+        append(&setup.sessions(), &loop_lines(1, 3, true));
+        setup.wait_for_status(1, "resolved");
+        child.stop();
+        let counts = setup.in_file();
+        assert!(counts.values().all(|n| *n == 1), "{ahead}: {counts:?}");
+    }
+}
+
 /// Replaces a file as editors do.
 fn replace(path: &Path, text: &str) {
     let next = path.with_extension("next");
@@ -577,7 +581,7 @@ fn a_finding_that_a_policy_ends_is_sent_again_when_the_policy_returns() {
     let child = setup.watch(STARTED);
     append(&setup.sessions(), &loop_lines(0, 6, false));
     let is_high = |finding: &Value| finding["severity"] == "high";
-    let found = setup.until(|setup| {
+    let found = eventually(|| {
         let findings = setup.file();
         if findings.iter().any(is_high) { Ok(()) } else { Err(format!("{findings:?}")) }
     });
@@ -636,7 +640,7 @@ fn a_finding_ends_while_watch_runs_if_its_file_is_removed_and_not_if_it_is_repla
     child.stop();
     let child = setup.watch(STARTED);
     fs::write(&path, text).unwrap();
-    let findings = setup.until(|setup| {
+    let findings = eventually(|| {
         let mut findings = setup.file();
         findings.retain(|it| it["session"] == "s0");
         if 3 <= findings.len() { Ok(findings) } else { Err(format!("{findings:?}")) }

@@ -1,6 +1,6 @@
 //! `silence` and `routes test`.
 
-use std::process::Command;
+use std::{fmt::Write as _, fs, process::Command};
 
 use insta::assert_snapshot;
 use serde_json::Value;
@@ -103,11 +103,11 @@ fn explains_the_routes_of_a_finding() {
     exit 0
     ");
     assert_snapshot!(test(&["class=budget", "severity=high"]), @"
-    route `urgent`: sends to pager
+    route `urgent`: would send to pager
     route `2`: does not send: the finding has no `label:env`, and the route accepts `prod or eu-*`
     route `3`: does not send: it sends only the ends of findings
     route `rest`: does not send: it is a fallback, and another route matches
-    silence 1 of ada until 9000-01-01T00:00:00Z: the budget is under review
+    silence 1 of ada until 9000-01-02T00:00:00Z: the budget is under review
     sinks: none
     exit 0
     ");
@@ -308,7 +308,7 @@ fn loop_now(session: &str) -> String {
 }
 
 #[test]
-fn a_running_monitor_uses_the_silences_of_its_state_folder() {
+fn a_finding_that_is_still_open_when_its_silence_ends_is_printed() {
     let (folder, sessions) = (Folder::new(), Folder::new());
     let state = folder.path().join("own");
     let state = state.to_str().unwrap();
@@ -321,18 +321,75 @@ fn a_running_monitor_uses_the_silences_of_its_state_folder() {
     let silence = |args: &[&str]| {
         let ran = run(&folder, &[&["silence", "--state-dir", state], args].concat());
         assert_eq!(ran.status, 0, "{}", ran.err);
-        watching.until("the silences have changed");
         ran.out.trim().to_owned()
     };
+    let changed = "the silences have changed";
     let id = silence(&["add", "detector=*", "--for", "1h", "--reason", "a test"]);
-    sessions.write("a.ndjson", loop_now("hidden"));
+    watching.until(changed);
+    let mut ended = loop_now("ended");
+    sessions.write("a.ndjson", &ended);
+    watching.until("a finding");
+    // This one ends during the silence.
+    let now = SystemClock.now();
+    writeln!(ended, "{{\"at\":\"{now}\",\"session\":\"ended\",\"event\":\"session_end\"}}")
+        .unwrap();
+    sessions.write("a.ndjson", ended);
+    watching.until("a finding");
+    sessions.write("b.ndjson", loop_now("open"));
     watching.until("a finding");
     silence(&["expire", &id]);
-    // The finding opens after the end of the silence.
-    sessions.write("b.ndjson", loop_now("shown"));
-    let line = watching.until(" times");
-    assert!(line.contains("shown"), "{line}");
+    let [_, line] = watching.until_each([changed, " times"]);
+    assert!(line.contains("open"), "{line}");
     let (status, rest) = watching.end("TERM");
     assert_eq!(status, Some(0), "{rest:?}");
     assert!(rest.iter().any(|line| line.starts_with("silences hid")), "{rest:?}");
+    assert!(!rest.iter().any(|line| line.contains(" times")), "{rest:?}");
+}
+
+#[test]
+fn a_finding_whose_silence_ends_between_two_runs_is_sent_once() {
+    let (folder, sessions) = (Folder::new(), Folder::new());
+    let state = folder.path().join("own");
+    let state = state.to_str().unwrap();
+    let policy = "version = 1\n[detectors.repeated_call]\nkind = 'repeat-tool-call'\n\
+                  [sinks.file]\npath = 'findings.ndjson'\n";
+    let policy = folder.write("own.toml", policy);
+    let silence = |args: &[&str]| {
+        let ran = run(&folder, &[&["silence", "--state-dir", state], args].concat());
+        assert_eq!(ran.status, 0, "{}", ran.err);
+        ran.out.trim().to_owned()
+    };
+    let watch = || {
+        let args = ["--state-dir", state, "--policy", policy.to_str().unwrap()];
+        Watching::start_in(&sessions, &args, &[("WATCHKEEPER_LOG", "debug")])
+    };
+    let start = "starting the monitor";
+    let sent = || {
+        let sent = fs::read_to_string(folder.path().join("findings.ndjson")).unwrap_or_default();
+        let findings = sent.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        findings.map(|finding| finding["session"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let id = silence(&["add", "detector=*", "--for", "1h", "--reason", "a test"]);
+    let watching = watch();
+    watching.until(start);
+    sessions.write("a.ndjson", loop_now("open"));
+    watching.until("a finding");
+    watching.end("TERM");
+    // The silence still hides the finding after a restart.
+    let watching = watch();
+    watching.until(start);
+    watching.end("TERM");
+    assert!(sent().is_empty());
+    silence(&["expire", &id]);
+    let watching = watch();
+    watching.until_each([start, "[MEDIUM]"]);
+    watching.end("TERM");
+    assert_eq!(sent(), ["open"]);
+    let watching = watch();
+    // Without memory of earlier runs, `watch` prints the first one again.
+    watching.until_each([start, "[MEDIUM]"]);
+    sessions.write("b.ndjson", loop_now("next"));
+    watching.until("[MEDIUM]");
+    watching.end("TERM");
+    assert_eq!(sent(), ["open", "next", "next"]);
 }

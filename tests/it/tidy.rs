@@ -11,7 +11,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("watchkeeper-sources", &["watchkeeper-core"]),
     ("watchkeeper-delivery", &["watchkeeper-core"]),
     ("watchkeeper-page", &["watchkeeper-core"]),
-    ("watchkeeper-http", &["watchkeeper-core", "watchkeeper-page"]),
+    ("watchkeeper-http", &["watchkeeper-core", "watchkeeper-page", "watchkeeper-sources"]),
     ("watchkeeper-sinks", &["watchkeeper-core"]),
     ("watchkeeper-testing", &["watchkeeper-core"]),
     (

@@ -84,13 +84,31 @@ impl Watching {
     /// Waits for a line that contains one of `texts`.
     #[track_caller]
     fn until_any(&self, texts: &[&str]) -> String {
+        let mut others = Vec::new();
         loop {
             let line = self.lines.recv_timeout(LONG);
-            let line = line.unwrap_or_else(|_| panic!("no line with any of {texts:?}"));
+            let line =
+                line.unwrap_or_else(|_| panic!("no line with any of {texts:?}: {others:#?}"));
             if texts.iter().any(|it| line.contains(it)) {
                 return line;
             }
+            others.push(line);
         }
+    }
+
+    /// Waits for a line with each of `texts`, in any order: two pipes pass on findings and messages.
+    /// Returns the lines in the order of `texts`.
+    #[track_caller]
+    pub(crate) fn until_each<const N: usize>(&self, texts: [&str; N]) -> [String; N] {
+        let mut found = [const { None }; N];
+        while found.iter().any(Option::is_none) {
+            let missing = texts.iter().zip(&found).filter(|(_, line)| line.is_none());
+            let line = self.until_any(&missing.map(|(text, _)| *text).collect::<Vec<_>>());
+            let mut places = texts.iter().zip(&mut found);
+            let place = places.find(|(text, place)| place.is_none() && line.contains(**text));
+            place.expect("the line has one of the texts").1.replace(line);
+        }
+        found.map(|line| line.expect("all are found"))
     }
 
     /// Sends a signal.
@@ -453,14 +471,13 @@ fn a_turn_without_an_end_mark_that_ends_in_text_is_no_silence() {
 #[test]
 fn names_what_is_not_read() {
     let folder = Folder::new();
-    folder.write(".gemini/tmp/.keep", "");
+    folder.write(".augment/sessions/.keep", "");
     let checked = program().env("HOME", folder.path()).arg("check").output().unwrap();
-    let note = "note: agents on this machine that are not supported: gemini-cli\n";
+    let note = "note: agents on this machine that are not supported: augment\n";
     assert!(String::from_utf8_lossy(&checked.stderr).starts_with(note));
-    let gemini = "{\"sessionId\":\"a\",\"projectHash\":\"b\"}\n";
-    let named = folder.write("gemini.jsonl", gemini);
-    folder.write("sessions/gemini.jsonl", gemini);
-    folder.write("sessions/.aider.chat.history.md", "# aider\n");
+    let named = folder.write(".augment/sessions/named.json", "{}\n");
+    folder.write("sessions/.augment/sessions/a.json", "{}\n");
+    folder.write("sessions/crush.db", "");
     let binary = folder.write("binary", [0, 159, 146, 150]);
     let mut command = program();
     command.arg("watch").args([folder.path().join("sessions"), named, binary]);
@@ -470,10 +487,10 @@ fn names_what_is_not_read() {
     assert_eq!(
         line,
         "read 0 files of 0 sessions; 1 file of no known format; \
-         3 files of 2 agents that are not supported: gemini-cli 2, aider 1"
+         3 files of 2 agents that are not supported: augment 2, crush 1"
     );
-    let line = watching.until("gemini.jsonl` is not read");
-    assert!(line.ends_with(": it is a session of gemini-cli, which is not supported"), "{line}");
+    let line = watching.until("named.json` is not read");
+    assert!(line.ends_with(": it is a session of augment, which is not supported"), "{line}");
     let line = watching.until("binary` is not read");
     assert!(line.ends_with(": no source recognizes it yet"), "{line}");
     let line = watching.until("/dev/null` is not read");
