@@ -1,7 +1,7 @@
 //! Replaces a file at once.
 
 use std::{
-    fs,
+    fs::{self, File, Metadata},
     io::{self, Write as _},
     path::Path,
 };
@@ -12,8 +12,8 @@ use watchkeeper_delivery::create_new_private_file;
 pub(crate) const NEW: &str = ".new";
 
 /// Replaces the content of a file, or creates it for its owner only. A reader sees the former
-/// content or the new one, also after a crash. A link stays a link; the permissions of an existing
-/// file stay.
+/// content or the new one, also after a crash. A link stays a link; the permissions and the owner of
+/// an existing file stay.
 pub(crate) fn replace_file(path: &Path, content: &[u8]) -> io::Result<()> {
     let present = match fs::canonicalize(path) {
         Ok(path) => Some(path),
@@ -26,7 +26,9 @@ pub(crate) fn replace_file(path: &Path, content: &[u8]) -> io::Result<()> {
     let written = create_new_private_file(&new).and_then(|mut file| {
         file.write_all(content)?;
         if present.is_some() {
-            file.set_permissions(fs::metadata(path)?.permissions())?;
+            let metadata = fs::metadata(path)?;
+            set_owner(&file, &metadata)?;
+            file.set_permissions(metadata.permissions())?;
         }
         file.sync_all()?;
         fs::rename(&new, path)
@@ -37,11 +39,33 @@ pub(crate) fn replace_file(path: &Path, content: &[u8]) -> io::Result<()> {
     written
 }
 
+/// Gives a file the owner and the group of another, such as the file of a user that an
+/// administrator edits. The group of a file that belongs to this user is less important.
+#[cfg(unix)]
+fn set_owner(file: &File, of: &Metadata) -> io::Result<()> {
+    use std::os::unix::fs::{MetadataExt as _, fchown};
+
+    let own = file.metadata()?;
+    if (own.uid(), own.gid()) == (of.uid(), of.gid()) {
+        return Ok(());
+    }
+    match fchown(file, Some(of.uid()), Some(of.gid())) {
+        Err(_) if own.uid() == of.uid() => Ok(()),
+        result => result,
+    }
+}
+
+/// Does nothing: other platforms have no user ids.
+#[cfg(not(unix))]
+fn set_owner(_: &File, _: &Metadata) -> io::Result<()> {
+    Ok(())
+}
+
 #[cfg(all(test, unix))]
 mod tests {
     use std::{
         fs::{self, Permissions},
-        os::unix::fs::{PermissionsExt as _, symlink},
+        os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown, symlink},
     };
 
     use super::replace_file;
@@ -59,6 +83,20 @@ mod tests {
         assert_eq!((fs::read(&file).unwrap(), mode()), (b"2".to_vec(), 0o644));
         assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn the_owner_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("a");
+        fs::write(&file, "1").unwrap();
+        if chown(&file, Some(1), Some(1)).is_err() {
+            // Only an administrator can give a file away, and a container may have one user.
+            return;
+        }
+        replace_file(&file, b"2").unwrap();
+        let metadata = fs::metadata(&file).unwrap();
+        assert_eq!((metadata.uid(), metadata.gid()), (1, 1));
     }
 
     #[test]
